@@ -1,0 +1,5 @@
+"""``python -m sdbench``."""
+
+from sdbench.cli import entry
+
+entry()

@@ -1,0 +1,98 @@
+"""The command line. Verbs load when they are called: ``sdbench --help`` imports click and no more."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from sdbench import __version__
+from sdbench.errors import SdbenchError
+
+# verb: (module that defines a click command of the same name, its line in the overview)
+VERBS = {
+    "run": ("sdbench.cli.run", "Measure the matrix, keep every result (the main job)."),
+    "resume": ("sdbench.cli.resume", "Go on with a run that was stopped or killed."),
+    "list": ("sdbench.cli.list", "List the runs there are."),
+    "show": ("sdbench.cli.show", "Show a run's table, or one case in full."),
+}
+
+_EPILOG = """\b
+Typical use:
+  sdbench run                 what a newcomer wants: at most 20 minutes
+  sdbench run quick           everything once on a small model, a few minutes on any CPU
+  sdbench run full --dry-run  what it would do, and how long it would take
+  sdbench show latest
+
+\b
+Exit codes: 0 all well, 1 a case did not end well, 2 wrong usage or configuration,
+3 this machine or stack cannot run it, 130 interrupted (results are kept)."""
+
+
+class LazyGroup(click.Group):
+    """Imports a verb's module only when the verb is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs in the order a person meets them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one verb."""
+        if cmd_name not in VERBS:
+            return None
+        import importlib
+
+        module = importlib.import_module(VERBS[cmd_name][0])
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs from the table above, importing none."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in VERBS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="sdbench")
+def cli() -> None:
+    """Is this machine set up right for Stable Diffusion, how fast is it, are its pictures correct,
+    and which settings should I use?
+
+    sdbench runs the real diffusers pipeline on Apple silicon (mps), CUDA or a CPU and keeps
+    every result. Nothing leaves this machine.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code. All errors are told here, in one line each."""
+    try:
+        code = cli.main(
+            args=None if arguments is None else list(arguments),
+            prog_name="sdbench",
+            standalone_mode=False,
+        )
+        return int(code or 0)
+    except click.exceptions.Abort:
+        click.echo("sdbench: interrupted", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except SdbenchError as error:
+        click.echo(f"sdbench: {_one_line(str(error))}", err=True)
+        return error.exit_code
+    except BrokenPipeError:  # `sdbench list | head`
+        sys.stderr.close()
+        return 1
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

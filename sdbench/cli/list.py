@@ -1,0 +1,68 @@
+"""``sdbench list``."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.markup import escape
+from rich.table import Table
+
+from sdbench.cli.options import json_option, results_option
+from sdbench.cli.output import console, print_json
+from sdbench.errors import SdbenchError
+from sdbench.store import list_runs, load_run
+from sdbench.summary import summarise
+
+
+@click.command(name="list")
+@results_option
+@json_option
+def command(root: Path, as_json: bool) -> int:
+    """List the runs in the results folder, oldest first."""
+    rows: list[dict[str, Any]] = []
+    for path in list_runs(root):
+        try:
+            rows.append(_row(path))
+        except SdbenchError as error:
+            rows.append({"run_id": path.name, "path": str(path), "error": str(error)})
+    if as_json:
+        print_json({"runs": rows})
+        return 0
+    out = console()
+    if not rows:
+        out.print(f"No runs in {root} yet. Make one with: sdbench run", markup=False)
+        return 0
+    table = Table(show_edge=False, pad_edge=False)
+    for column in ("run", "label", "device", "model", "outcomes", "state"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in _cells(row)))
+    out.print(table)
+    return 0
+
+
+def _row(path: Path) -> dict[str, Any]:
+    loaded = load_run(path)
+    run = loaded.run
+    summary = summarise(run, loaded.replicates, str(path), loaded.warnings)
+    return {
+        "run_id": run.run_id,
+        "path": str(path),
+        "created_utc": run.created_utc,
+        "label": run.label,
+        "device": run.device,
+        "simulated": summary.simulated,
+        "model": run.model.name,
+        "outcomes": summary.outcomes,
+        "complete": summary.complete,
+    }
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    if "error" in row:
+        return [row["run_id"], "", "", "", "", f"unreadable: {row['error']}"]
+    outcomes = ", ".join(f"{count} {name}" for name, count in Counter(row["outcomes"]).items())
+    device = row["device"] + (" (simulated)" if row["simulated"] else "")
+    state = "complete" if row["complete"] else "can be resumed"
+    return [row["run_id"], row["label"] or "", device, row["model"], outcomes, state]

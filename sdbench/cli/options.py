@@ -1,0 +1,29 @@
+"""Options that several verbs share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def results_option(function: _F) -> _F:
+    """``-o ROOT``: the folder that holds run folders."""
+    return click.option(
+        "-o",
+        "--results",
+        "root",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=Path("results"),
+        show_default=True,
+        help="Folder that holds the run folders.",
+    )(function)
+
+
+def json_option(function: _F) -> _F:
+    """``--json``: exactly one document on standard output."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON document on standard output."
+    )(function)

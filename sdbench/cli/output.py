@@ -1,0 +1,24 @@
+"""Where verbs print: people's output and JSON on stdout, progress and remarks on stderr."""
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+
+# A pipe has no width of its own; a table that wraps at 80 there would be hard to read and to grep.
+_PIPED_WIDTH = 160
+
+
+def console(*, err: bool = False) -> Console:
+    """A console that does not guess colours into numbers and words."""
+    stream = sys.stderr if err else sys.stdout
+    width = None if stream.isatty() else _PIPED_WIDTH
+    return Console(stderr=err, highlight=False, width=width)
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """One document, and nothing else, on standard output."""
+    json.dump(document, sys.stdout, indent=2, allow_nan=False)
+    sys.stdout.write("\n")
+    sys.stdout.flush()

@@ -1,0 +1,317 @@
+"""``sdbench run``."""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+
+from sdbench.cli.options import json_option, results_option
+from sdbench.cli.output import console, print_json
+from sdbench.errors import UsageError
+from sdbench.estimate import Estimate, estimate_run
+from sdbench.models.catalogue import SYNTHETIC
+from sdbench.report.progress import ScreenWatcher
+from sdbench.report.terminal import case_words, render_lines, render_summary
+from sdbench.report.units import duration, size
+from sdbench.runner.executor import Executor
+from sdbench.runner.prepare import (
+    DEFAULT_CONFIG,
+    Prepared,
+    Request,
+    make_run,
+    prepare,
+    require_writable,
+)
+from sdbench.runner.process import ProcessExecutor
+from sdbench.runner.run import Watcher
+from sdbench.runner.session import Sat, sit
+from sdbench.schema import ModelInfo, Run
+from sdbench.store import RunFolder
+from sdbench.summary import RunSummary, as_json
+
+_DOCS_CONFIG = "mps-docs"
+
+
+@click.command(name="run")
+@click.argument("config", required=False)
+@results_option
+@click.option("--model", help="Model: synthetic/…, a folder, or a Hub id. [default: the config's]")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "mps", "cuda", "cpu"]),
+    help="Device to measure. [default: the config's, usually auto: mps, else cuda, else cpu]",
+)
+@click.option(
+    "--stack",
+    "stacks",
+    multiple=True,
+    metavar="S",
+    help="Measure in this environment: 'current', or the path of an interpreter or virtual "
+    "environment. Give it twice to compare two, interleaved.",
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one key of the configuration, e.g. --set replicates=8 --set guard.min_free_disk_bytes=1e9.",
+)
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="AXIS=V[,V]",
+    help="Keep only these cases, e.g. --only resolution=512x512 --only warmup=true.",
+)
+@click.option("--label", help="A word of yours to find the run by.")
+@click.option("--allow-pickle", is_flag=True, help="Also read weights that are pickle files.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and what it would cost; run nothing.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask, whatever it takes.")
+@click.option(
+    "--fail-on",
+    multiple=True,
+    type=click.Choice(["wrong", "skipped"]),
+    help="Exit with 1 also when a picture is wrong, or a case was skipped.",
+)
+@json_option
+def command(
+    config: str | None,
+    root: Path,
+    model: str | None,
+    device: str | None,
+    stacks: tuple[str, ...],
+    overrides: tuple[str, ...],
+    only: tuple[str, ...],
+    label: str | None,
+    allow_pickle: bool,
+    dry_run: bool,
+    yes: bool,
+    fail_on: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Measure the matrix and keep every result.
+
+    CONFIG is the name of a shipped configuration (default, quick, mps-docs, full) or the path of a
+    TOML file. Every case runs in processes of its own, so a crash costs one row and not the run.
+    Results go to a new folder in the results folder; Ctrl-C keeps what is measured, and
+    `sdbench resume` goes on with it.
+    """
+    request = Request(config, model, device, stacks, overrides, only, label, allow_pickle)
+    executor = ProcessExecutor()
+    try:
+        prepared = prepare(request, executor)
+        if dry_run:
+            _show_plan(prepared, as_json)
+            return 0
+        require_writable(root)
+        _introduce(prepared, console(err=True))
+        if not yes:
+            _ask(prepared)
+        summary = _run(prepared, root, executor, as_json)
+    finally:
+        executor.close()
+    return summary[1] or _fails_on(summary[0], fail_on)
+
+
+def _run(
+    prepared: Prepared, root: Path, executor: Executor, json_wanted: bool
+) -> tuple[RunSummary, int]:
+    model = prepare_model(prepared, console(err=True))
+    run = make_run(prepared, model)
+    folder = RunFolder.create(root, run)
+    try:
+        sat = sit(folder, run, executor, watcher_for(folder.path))
+    finally:
+        folder.close()
+    finish(sat, run, json_wanted)
+    if not json_wanted and sat.end == "complete":
+        _offer_docs(prepared, sat, console())
+    return sat.summary, exit_code(sat)
+
+
+def watcher_for(path: Path) -> Any:
+    """Opens the screen for a run in a folder."""
+
+    def open_watcher(run: Run) -> AbstractContextManager[Watcher]:
+        return ScreenWatcher(run, console(err=True), str(path))
+
+    return open_watcher
+
+
+def exit_code(sat: Sat) -> int:
+    """130 when interrupted, else what the outcomes say."""
+    return 130 if sat.end == "interrupted" else sat.summary.exit_code
+
+
+def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
+    """The final table or document, and what to do next."""
+    remarks = console(err=True)
+    if json_wanted:
+        print_json(as_json(sat.summary))
+    else:
+        out = console()
+        render_summary(sat.summary, out)
+        if not run.model.trained:
+            out.print(
+                f"Pictures are noise by design: {run.model.name} has random weights "
+                "(time and memory are the real architecture's)."
+            )
+        out.print(f"Results, pictures included: {sat.summary.path}", soft_wrap=True)
+        out.print(f"Look closer: sdbench show {run.run_id} CASE", soft_wrap=True)
+    words = {
+        "interrupted": "stopped; everything measured is kept",
+        "budget": "the time budget (max_minutes) is used up; the rest was not run",
+        "stuck": "a worker could not be ended even by SIGKILL: restart the machine",
+    }
+    if sat.end in words:
+        remarks.print(f"{words[sat.end]}. Go on with: sdbench resume {sat.summary.path}")
+
+
+def prepare_model(prepared: Prepared, remarks: Console) -> ModelInfo:
+    """Build, fetch or hash the model, with progress where that takes a while."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    source = prepared.model
+    if not source.must_be_built:
+        return source.prepare()
+    columns = (
+        TextColumn("making {task.description} (once)"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=remarks, transient=True, refresh_per_second=2) as bar:
+        task = bar.add_task(source.name, total=source.bytes_on_disk)
+        return source.prepare(lambda done, _total: bar.update(task, completed=done))
+
+
+def _introduce(prepared: Prepared, remarks: Console) -> None:
+    """The first lines: what, where, how long, how much, and that nothing is sent anywhere."""
+    config, plan = prepared.config, prepared.plan
+    skipped = sum(planned.skip_reason is not None for planned in plan.cases)
+    arms = f" × {len(plan.arms)} arms" if len(plan.arms) > 1 else ""
+    processes = f"{len(plan.slots)} processes: {len(plan.cases) - skipped} cases{arms}"
+    processes += f" × {config.replicates}" if config.replicates > 1 else ""
+    lines = [
+        ("plan", f"{config.name} – {processes}" + (f", {skipped} skipped" if skipped else "")),
+        ("machine", _machine_words(prepared)),
+        ("model", _model_words(prepared)),
+        ("device", _device_words(prepared)),
+        ("takes", _cost_words(prepared.estimate, config.max_minutes)),
+    ]
+    render_lines(lines, remarks)
+    nothing = "" if prepared.model.download else "Nothing is downloaded; "
+    remarks.print(
+        f"{nothing}{'n' if nothing else 'N'}othing leaves this machine. "
+        "Ctrl-C stops and keeps everything measured."
+    )
+
+
+def _machine_words(prepared: Prepared) -> str:
+    facts = prepared.machine
+    return (
+        f"{facts['chip'] or facts['architecture']}, {facts['cores_physical']} cores, "
+        f"{size(facts['memory_bytes'])}, {facts['system']} {facts['release']}"
+    )
+
+
+def _model_words(prepared: Prepared) -> str:
+    source = prepared.model
+    words = f"{source.name}, {size(source.bytes_on_disk)} of weights"
+    if source.name in SYNTHETIC:
+        words += ", random by design (the real architecture, no download)"
+    if source.must_be_built:
+        words += "; made now, once"
+    return words
+
+
+def _device_words(prepared: Prepared) -> str:
+    packages = next(iter(prepared.stacks.values())).packages
+    stack = ", ".join(f"{name} {packages[name]}" for name in ("torch", "diffusers"))
+    name = prepared.device.facts.get("name")
+    simulated = " – SIMULATED" if prepared.device.simulated else ""
+    return f"{prepared.device.kind}{f' ({name})' if name else ''}, {stack}{simulated}"
+
+
+def _cost_words(estimate: Estimate, max_minutes: float) -> str:
+    limit = f", never more than {max_minutes:g} min" if max_minutes else ""
+    return (
+        f"about {duration(estimate.duration_s)}{limit}; up to "
+        f"{size(estimate.peak_memory_bytes)} of memory, {size(estimate.disk_bytes)} of disk "
+        "(rough estimates)"
+    )
+
+
+def _ask(prepared: Prepared) -> None:
+    """Ask only where a person would want to be asked; never into a pipe."""
+    questions = prepared.questions()
+    if not questions:
+        return
+    if not click.get_text_stream("stdin").isatty():
+        raise UsageError(f"{'; '.join(questions)}: there is nobody to ask here, so add --yes")
+    if not click.confirm(f"Note: {'; '.join(questions)}. Go on?", err=True):
+        raise UsageError("not started")
+
+
+def _show_plan(prepared: Prepared, json_wanted: bool) -> None:
+    plan = prepared.plan
+    if json_wanted:
+        print_json(
+            {
+                "config": msgspec.to_builtins(prepared.config),
+                "device": prepared.device.kind,
+                "simulated": prepared.device.simulated,
+                "plan": msgspec.to_builtins(plan),
+                "estimate": {
+                    "duration_s": prepared.estimate.duration_s,
+                    "peak_memory_bytes": prepared.estimate.peak_memory_bytes,
+                    "disk_bytes": prepared.estimate.disk_bytes,
+                    "download_bytes": getattr(prepared.model.download, "size_bytes", 0),
+                },
+            }
+        )
+        return
+    out = console()
+    _introduce(prepared, out)
+    out.print(f"\nWorkers are started by {plan.start}. In order:")
+    cases = {planned.case_id: planned for planned in plan.cases}
+    for slot in plan.slots:
+        arm = f" [{slot.arm}]" if len(plan.arms) > 1 else ""
+        words = case_words(cases[slot.case_id].case)
+        out.print(f"  {slot.index + 1:>4}  block {slot.block + 1}  {words}{arm}", markup=False)
+    for planned in plan.cases:
+        if planned.skip_reason is not None:
+            out.print(
+                f"  skipped: {case_words(planned.case)} – {planned.skip_reason}", markup=False
+            )
+        for merged in planned.merged:
+            out.print(f"  merged: {merged} → {planned.case_id}", markup=False)
+
+
+def _offer_docs(prepared: Prepared, sat: Sat, out: Console) -> None:
+    """After a default run on a GPU: the plan that tests the documentation, and how long it takes."""
+    if prepared.config.name != DEFAULT_CONFIG or prepared.device.kind == "cpu":
+        return
+    from sdbench.config import load_config
+    from sdbench.plan import make_plan
+
+    config = load_config(_DOCS_CONFIG)
+    plan = make_plan(config, prepared.device.kind)
+    model, kind = prepared.model.outline(), prepared.device.kind
+    guess = estimate_run(config, plan, model, kind, prepared.cores).duration_s
+    # Corrected by how far the estimate of this run was off.
+    expected = sum(sat.pace.estimates[slot.case_id] for slot in prepared.plan.slots)
+    taken = sum(sat.pace.slot_s(slot.case_id) for slot in prepared.plan.slots)
+    hours = guess * taken / expected / 3600
+    out.print(
+        f"To test what the documentation claims about Apple silicon: sdbench run {_DOCS_CONFIG} "
+        f"(about {hours:.1f} hours here)."
+    )
+
+
+def _fails_on(summary: RunSummary, conditions: tuple[str, ...]) -> int:
+    wrong = "wrong" in conditions and any(row.correct == "broken" for row in summary.cases)
+    skipped = "skipped" in conditions and "skipped" in summary.outcomes
+    return 1 if wrong or skipped else 0

@@ -1,0 +1,132 @@
+"""``sdbench show``."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from sdbench.cli.options import json_option, results_option
+from sdbench.cli.output import console, print_json
+from sdbench.errors import UsageError
+from sdbench.report.terminal import OUTCOME_WORDS, case_words, render_lines, render_summary
+from sdbench.report.units import seconds, size
+from sdbench.schema import Pass, Replicate, Run
+from sdbench.store import LoadedRun, find_run, load_run
+from sdbench.summary import as_json as summary_json
+from sdbench.summary import summarise
+
+
+@click.command(name="show")
+@click.argument("run")
+@click.argument("case", required=False)
+@results_option
+@json_option
+def command(run: str, case: str | None, root: Path, as_json: bool) -> int:
+    """Show a run's table, or everything known of one CASE (its id, or the beginning of it).
+
+    RUN is a run's path, its id, the beginning of its id, or 'latest'.
+    """
+    path = find_run(root, run)
+    loaded = load_run(path)
+    if case is not None:
+        return _show_case(loaded, case, as_json)
+    summary = summarise(loaded.run, loaded.replicates, str(path), loaded.warnings)
+    if as_json:
+        print_json(summary_json(summary))
+        return 0
+    out = console()
+    render_lines(_run_lines(loaded.run), out)
+    render_summary(summary, out)
+    out.print("Case ids: " + ", ".join(planned.case_id for planned in loaded.run.plan.cases))
+    if not summary.complete:
+        out.print(f"Not all has been run. Go on with: sdbench resume {path}", soft_wrap=True)
+    return 0
+
+
+def _run_lines(run: Run) -> list[tuple[str, str]]:
+    stacks = []
+    for name, stack in run.stacks.items():
+        packages = ", ".join(f"{key} {value}" for key, value in stack.packages.items())
+        stacks.append(("stack", f"{name}: Python {stack.python}, {packages}"))
+    lines = [
+        ("run", f"{run.run_id}, begun {run.created_utc}" + (f", {run.label}" if run.label else "")),
+        ("machine", f"{run.machine.get('chip')}, {size(run.machine.get('memory_bytes'))}"),
+        ("model", f"{run.model.name} on {run.device}"),
+        *stacks,
+    ]
+    if run.preload:
+        lines.append(("preload", ", ".join(run.preload)))
+    return lines
+
+
+def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
+    matches = [
+        planned.case_id
+        for planned in loaded.run.plan.cases
+        if planned.case_id == case or planned.case_id.startswith(case)
+    ]
+    if len(matches) != 1:
+        known = ", ".join(planned.case_id for planned in loaded.run.plan.cases)
+        found = "no case" if not matches else "several cases"
+        raise UsageError(f"{found} called {case!r} in {loaded.run.run_id}; there are {known}")
+    attempts = [entry for entry in loaded.attempts if entry.case_id == matches[0]]
+    if json_wanted:
+        print_json({"case_id": matches[0], "replicates": msgspec.to_builtins(attempts)})
+        return 0
+    out = console()
+    out.print(f"{case_words(loaded.run.plan.planned(matches[0]).case)}  ({matches[0]})")
+    for replicate in attempts:
+        _show_replicate(replicate, out)
+    return 0
+
+
+def _show_replicate(replicate: Replicate, out: Console) -> None:
+    words = OUTCOME_WORDS[replicate.outcome]
+    reason = f": {replicate.reason}" if replicate.reason else ""
+    out.print(
+        f"\n{replicate.replicate_id}, attempt {replicate.attempt}: {words}{reason}",
+        markup=False,
+        soft_wrap=True,
+    )
+    phases = f"start {replicate.start}, import {seconds(replicate.import_s)}"
+    phases += f", load {seconds(replicate.load_s)}, in all {seconds(replicate.wall_s)}"
+    out.print(f"  {phases}, peak {size(replicate.peak_memory_bytes)}", markup=False)
+    if replicate.passes:
+        out.print(_pass_table(replicate.passes))
+    if replicate.outcome != "ok" and replicate.stderr_tail:
+        out.print("  last words on standard error:")
+        for line in replicate.stderr_tail.strip().splitlines()[-12:]:
+            out.print(f"    {_printable(line)}", markup=False, soft_wrap=True)
+
+
+def _pass_table(passes: list[Pass]) -> Table:
+    table = Table(show_edge=False, box=None, padding=(0, 2))
+    for column in ("pass", "time", "peak", "pixels", "range"):
+        table.add_column(column)
+    for entry in passes:
+        name = f"{entry.kind} {entry.index}" if entry.kind == "measured" else entry.kind
+        hashes = " ".join(picture.pixels_sha256[:8] for picture in entry.images)
+        ranges = " ".join(_range(picture.minimum, picture.maximum) for picture in entry.images)
+        table.add_row(name, seconds(entry.duration_s), size(entry.peak_bytes), hashes, ranges)
+        for stage in _stages(entry):
+            table.add_row(*stage)
+    return table
+
+
+def _stages(entry: Pass) -> list[tuple[Any, ...]]:
+    return [
+        (f"  {stage.stage}", seconds(stage.duration_s), size(stage.peak_bytes), "", "")
+        for stage in entry.stages or []
+    ]
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return "–" if low is None or high is None else f"{low:.2f}…{high:.2f}"
+
+
+def _printable(line: str) -> str:
+    """A worker's words may hold terminal escapes; show them, do not obey them."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)

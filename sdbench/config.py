@@ -1,0 +1,339 @@
+"""TOML to Config. Whatever is wrong is said in one line: which file, which key, what was expected."""
+
+import difflib
+import re
+import sys
+import typing
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from sdbench.errors import ConfigError
+from sdbench.schema import Arm, Attention, Batching, Case, Dtype, Offload
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Scheduler = Literal["ddim", "pndm", "euler", "dpmsolver"]
+Auto = Literal["auto"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_RESOLUTION = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
+
+
+class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The axes; the plan is their product. An empty ``dtype`` means the device's default."""
+
+    resolution: tuple[str, ...] = ("512x512",)
+    attention_slicing: tuple[bool, ...] = (False,)
+    warmup: tuple[bool, ...] = (False,)
+    batching: tuple[Batching, ...] = ("loop",)
+    dtype: tuple[Dtype, ...] | None = None
+    vae_slicing: tuple[bool, ...] = (False,)
+    vae_tiling: tuple[bool, ...] = (False,)
+    attention: tuple[Attention, ...] = ("default",)
+    offload: tuple[Offload, ...] = ("none",)
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Some settings of a case: a ``[[case]]`` (changes from the defaults) or an ``[[exclude]]``."""
+
+    resolution: str | None = None
+    attention_slicing: bool | None = None
+    warmup: bool | None = None
+    batching: Batching | None = None
+    dtype: Dtype | None = None
+    vae_slicing: bool | None = None
+    vae_tiling: bool | None = None
+    attention: Attention | None = None
+    offload: Offload | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """The settings that are given."""
+        return {
+            name: value for name, value in msgspec.structs.asdict(self).items() if value is not None
+        }
+
+
+class Guard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a worker is stopped to protect the machine."""
+
+    max_swap_growth_bytes: float | Auto = "auto"
+    min_free_disk_bytes: float = 10e9
+
+
+class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much time the CPU reference may take."""
+
+    budget_s: float = 600
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A configuration, every key defaulted. See README for the meaning of each."""
+
+    name: str = "custom"
+    description: str = ""
+    model: str = "synthetic/sd15"
+    device: Literal["auto", "mps", "cuda", "cpu"] = "auto"
+    steps: int = 20
+    guidance_scale: float = 7.5
+    scheduler: Scheduler = "ddim"
+    seed: int = 0
+    images: int = 4
+    passes: int = 3
+    replicates: int = 3
+    timeout_s: float | Auto = "auto"
+    max_minutes: float = 0
+    start: Literal["auto", "spawn", "fork"] = "auto"
+    prompts: tuple[str, ...] = ("a photo of an astronaut riding a horse on mars",)
+    matrix: Matrix | None = None
+    case: tuple[Selection, ...] | None = None
+    exclude: tuple[Selection, ...] = ()
+    arm: tuple[Arm, ...] = (Arm(),)
+    guard: Guard = Guard()
+    reference: Reference = Reference()
+
+
+AXES: tuple[str, ...] = tuple(Case.__struct_fields__)
+
+# key: (lowest, highest); None is no limit
+_RANGES: dict[str, tuple[float, float | None]] = {
+    "steps": (1, 1000),
+    "guidance_scale": (0, 100),
+    "seed": (0, 2**63 - 1),
+    "images": (1, 64),
+    "passes": (1, 10_000),
+    "replicates": (1, 10_000),
+    "timeout_s": (1, None),
+    "max_minutes": (0, None),
+    "guard.max_swap_growth_bytes": (0, None),
+    "guard.min_free_disk_bytes": (0, None),
+    "reference.budget_s": (0, None),
+}
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Name to file of the configurations that come with sdbench."""
+    packaged = Path(str(resources.files("sdbench"))) / "configs"
+    folder = packaged if packaged.is_dir() else Path(__file__).parent.parent / "configs"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration by shipped name or by path, with ``key=value`` overrides on top.
+
+    Raises:
+        ConfigError: the file cannot be read or a key is not as it should be.
+    """
+    shipped = shipped_configs()
+    looks_like_path = name_or_path.endswith(".toml") or "/" in name_or_path
+    if name_or_path in shipped and not looks_like_path:
+        path, source = shipped[name_or_path], name_or_path
+    else:
+        path, source = Path(name_or_path), name_or_path
+        if not looks_like_path and not path.is_file():
+            raise ConfigError(
+                name_or_path,
+                "",
+                f"no such configuration; there are {', '.join(shipped)}, or a path",
+            )
+    document = _read(path, source)
+    if "name" not in document:
+        document["name"] = path.stem if _NAME.fullmatch(path.stem) else "custom"
+    for override in overrides:
+        _apply_override(document, override)
+    return parse_config(document, source)
+
+
+def parse_config(document: dict[str, Any], source: str) -> Config:
+    """Check a decoded TOML document and turn it into a Config.
+
+    Raises:
+        ConfigError: a key is unknown or its value is not as expected.
+    """
+    _reject_unknown_keys(document, Config, source, "")
+    try:
+        config = msgspec.convert(document, Config)
+    except msgspec.ValidationError as error:
+        raise _plain_error(error, source) from None
+    _check_values(config, source)
+    return config
+
+
+def _read(path: Path, source: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(source, "", "no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(source, "", f"cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(source, "", f"not valid TOML: {error}") from None
+
+
+def _apply_override(document: dict[str, Any], override: str) -> None:
+    """Apply one ``key=value`` (dotted keys reach into tables; the value is TOML, or a string)."""
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError("--set", override, "expected key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *tables, leaf = key.strip().split(".")
+    target = document
+    for table in tables:
+        target = target.setdefault(table, {})
+        if not isinstance(target, dict):
+            raise ConfigError("--set", key, "the part before the last dot is not a table")
+    target[leaf] = value
+
+
+def _reject_unknown_keys(document: Any, struct: Any, source: str, prefix: str) -> None:
+    """Walk the document beside its type: an unknown key deserves a better line than 'unknown'."""
+    if not isinstance(document, dict):
+        return
+    known = {field.name: field.type for field in msgspec.structs.fields(struct)}
+    for key, value in document.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ConfigError(
+                source, prefix + key, f"unknown key; {hint}expected one of {', '.join(known)}"
+            )
+        for nested in _structs_in(known[key]):
+            entries = value if isinstance(value, list) else [value]
+            for index, entry in enumerate(entries):
+                place = f"{prefix}{key}[{index}]." if isinstance(value, list) else f"{prefix}{key}."
+                _reject_unknown_keys(entry, nested, source, place)
+
+
+def _structs_in(annotation: Any) -> list[Any]:
+    """The Struct classes inside an annotation such as ``list[Selection] | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        return [annotation]
+    return [found for part in typing.get_args(annotation) for found in _structs_in(part)]
+
+
+def _plain_error(error: msgspec.ValidationError, source: str) -> ConfigError:
+    """msgspec says ``Expected `int`, got `str` - at `$.steps```; say it as file, key, expected."""
+    message, _, path = str(error).partition(" - at `$")
+    key = path.rstrip("`").removeprefix(".")
+    if message.startswith("Invalid enum value"):
+        got = message.removeprefix("Invalid enum value ")
+        return ConfigError(source, key, f"expected {_choices_at(key)}, got {got}")
+    for technical, words in _PLAIN_WORDS.items():
+        message = message.replace(technical, words)
+    return ConfigError(source, key, (message[0].lower() + message[1:]).replace("`", ""))
+
+
+_PLAIN_WORDS = {
+    "`int`": "a whole number",
+    "`float`": "a number",
+    "`str`": "text",
+    "`bool`": "true or false",
+    "`array`": "a list",
+    "`object | null`": "a table",
+    "`array | null`": "a list",
+    "`object`": "a table",
+}
+
+
+def _choices_at(key: str) -> str:
+    """The values allowed at a key such as ``matrix.batching[0]``, in words."""
+    annotation: Any = Config
+    for part in re.sub(r"\[.*?\]", "", key).split("."):
+        (struct,) = _structs_in(annotation)
+        annotation = {field.name: field.type for field in msgspec.structs.fields(struct)}[part]
+    choices = [repr(choice) for choice in _literals_in(annotation)]
+    if float in typing.get_args(annotation):
+        choices.append("a number")
+    return " or ".join(choices)
+
+
+def _literals_in(annotation: Any) -> list[Any]:
+    if typing.get_origin(annotation) is Literal:
+        return list(typing.get_args(annotation))
+    return [found for part in typing.get_args(annotation) for found in _literals_in(part)]
+
+
+def _check_values(config: Config, source: str) -> None:
+    """All that types cannot say: ranges, names, sizes, emptiness, duplicates, contradictions."""
+    for key, (lowest, highest) in _RANGES.items():
+        _check_range(config, source, key, lowest, highest)
+    if not _NAME.fullmatch(config.name):
+        raise ConfigError(source, "name", "expected letters, digits, '.', '_' or '-', at most 64")
+    if not config.prompts or not all(prompt.strip() for prompt in config.prompts):
+        raise ConfigError(source, "prompts", "expected at least one prompt, none empty")
+    if config.matrix is not None and config.case is not None:
+        raise ConfigError(source, "case", "expected either [matrix] or [[case]] tables, not both")
+    if config.case == ():
+        raise ConfigError(source, "case", "expected at least one [[case]]")
+    if config.matrix is not None:
+        _check_matrix(config.matrix, source)
+    for kind, selections in (("case", config.case or ()), ("exclude", config.exclude)):
+        for index, selection in enumerate(selections):
+            if selection.resolution is not None:
+                _check_resolution(selection.resolution, source, f"{kind}[{index}].resolution")
+            if kind == "exclude" and not selection.settings():
+                raise ConfigError(source, f"exclude[{index}]", "expected at least one setting")
+    _check_arms(config.arm, source)
+
+
+def _check_range(
+    config: Config, source: str, key: str, lowest: float, highest: float | None
+) -> None:
+    value: Any = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    if value == "auto":
+        return
+    # NaN fails every comparison, so ask for what must hold.
+    if not (value >= lowest and value < float("inf") and (highest is None or value <= highest)):
+        limits = (
+            f"from {lowest:g} to {highest:g}" if highest is not None else f"of {lowest:g} or more"
+        )
+        raise ConfigError(source, key, f"expected a number {limits}, got {value}")
+
+
+def _check_matrix(matrix: Matrix, source: str) -> None:
+    for axis, values in msgspec.structs.asdict(matrix).items():
+        key = f"matrix.{axis}"
+        if values is None:
+            continue
+        if not values:
+            raise ConfigError(source, key, "expected at least one value, got an empty list")
+        repeated = [value for index, value in enumerate(values) if value in values[:index]]
+        if repeated:
+            raise ConfigError(source, key, f"expected each value once, {repeated[0]!r} is repeated")
+    for index, resolution in enumerate(matrix.resolution):
+        _check_resolution(resolution, source, f"matrix.resolution[{index}]")
+
+
+def _check_resolution(text: str, source: str, key: str) -> None:
+    match = _RESOLUTION.fullmatch(text)
+    sizes = [int(size) for size in match.groups()] if match else []
+    if not sizes or any(size % 8 or not 64 <= size <= 8192 for size in sizes):
+        raise ConfigError(
+            source,
+            key,
+            f"expected WIDTHxHEIGHT, each a multiple of 8 from 64 to 8192, got {text!r}",
+        )
+
+
+def _check_arms(arms: tuple[Arm, ...], source: str) -> None:
+    if not arms:
+        raise ConfigError(source, "arm", "expected at least one [[arm]]")
+    names = [arm.name for arm in arms]
+    for index, name in enumerate(names):
+        if not _NAME.fullmatch(name):
+            raise ConfigError(
+                source, f"arm[{index}].name", "expected letters, digits, '.', '_' or '-'"
+            )
+        if name in names[:index]:
+            raise ConfigError(source, f"arm[{index}].name", f"expected each once, {name!r} repeats")

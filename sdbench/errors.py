@@ -1,0 +1,60 @@
+"""What can go wrong, as one small tree; each class knows its exit code.
+
+SdbenchError            1  something failed after the work began
+├── UsageError          2  wrong usage or configuration: one clear line, no traceback
+│   └── ConfigError     2  a configuration file or key; says file, key, what was expected
+├── MachineError        3  this machine or stack cannot run it at all
+│   ├── ModelError      3  the model cannot be had or is not what it should be
+│   └── StoreError      3  the results cannot be written or read
+└── Interrupted       130  stopped by the user; results are kept
+"""
+
+__all__ = [
+    "ConfigError",
+    "Interrupted",
+    "MachineError",
+    "ModelError",
+    "SdbenchError",
+    "StoreError",
+    "UsageError",
+]
+
+
+class SdbenchError(Exception):
+    """Anything sdbench reports to the user in one line."""
+
+    exit_code = 1
+
+
+class UsageError(SdbenchError):
+    """The command line asks for something that cannot be."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration says something that cannot be."""
+
+    def __init__(self, source: str, key: str, expected: str) -> None:
+        where = f"{source}: {key}" if key else source
+        super().__init__(f"{where}: {expected}")
+
+
+class MachineError(SdbenchError):
+    """This machine or stack cannot run what was asked."""
+
+    exit_code = 3
+
+
+class ModelError(MachineError):
+    """A model cannot be built, found or trusted."""
+
+
+class StoreError(MachineError):
+    """A run folder cannot be written or read."""
+
+
+class Interrupted(SdbenchError):
+    """The user stopped the run; what was measured is kept."""
+
+    exit_code = 130

@@ -1,0 +1,178 @@
+"""How long, how much memory, how much disk: said before a run starts, from plain arithmetic.
+
+A rough figure that is there beats a good one that needs a run. Once replicates end, the run loop
+uses what it measured instead (:class:`Pace`).
+"""
+
+from dataclasses import dataclass, field
+
+from sdbench.config import Config
+from sdbench.schema import Case, DeviceKind, ModelInfo, Plan, Replicate, Slot, StartMethod
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Floating-point work of a model: per latent pixel, per latent pixel squared (attention).
+
+    Counted with torch's FlopCounterMode on the meta device for one sample, no guidance.
+    """
+
+    unet_linear: float
+    unet_square: float
+    decode: float
+    attention_heads: int
+    parameters: int
+
+
+_COSTS = {
+    "tiny": Cost(0.813e6, 406, 0.0109e9, 4, 2_655_883),
+    "sd15": Cost(168.6e6, 7_122, 0.615e9, 8, 1_066_235_307),
+    "sdxl": Cost(379.6e6, 2_017, 0.632e9, 10, 3_468_837_867),
+}
+
+# Sustained floating-point operations a second, and the least time of one UNet call (launches and
+# Python). CPU: seen 80e9 on 2 cores at float32, SD 1.5, 512x512. MPS: published figures give
+# 0.065 to 0.115e12 for each GPU core; 8 cores are the smallest Apple silicon has. CUDA: 48e12 on an
+# H200 at 512x512, where launches still weigh.
+_CPU_FLOPS_PER_CORE = 40e9
+_MPS_FLOPS = 8 * 0.07e12
+_CUDA_FLOPS = 30e12
+_CALL_FLOOR_S = {"cpu": 0.012, "mps": 0.06, "cuda": 0.03}
+_FLOAT32_SLOWDOWN = {"cpu": 1.0, "mps": 1.4, "cuda": 3.0}
+_HALF_ON_CPU_SLOWDOWN = 40  # seen on torch 2.13
+
+# Of a process: interpreter, torch and diffusers; reading weights, in bytes a second.
+_IMPORT_S = 9.0
+_FORK_S = 0.3
+_LOAD_BYTES_PER_S = 0.5e9
+_PROCESS_BYTES = 450e6  # resident after the imports
+# Working memory of the VAE's decode for each pixel of the picture: the last level's activations.
+_DECODE_BYTES_PER_PIXEL = {"float32": 4_600, "float16": 2_300, "bfloat16": 2_300}
+_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+_PICTURE_BYTES_PER_PIXEL = 3.2  # a noisy PNG barely compresses; plus final latents
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of a whole run: seconds, peak memory of its largest case, and disk for results."""
+
+    duration_s: float
+    peak_memory_bytes: int
+    disk_bytes: int
+
+
+def estimate_run(
+    config: Config, plan: Plan, model: ModelInfo, device: DeviceKind, cores: int
+) -> Estimate:
+    """The plan's cost before anything has run."""
+    cases = {planned.case_id: planned.case for planned in plan.cases}
+    duration_s = sum(
+        estimate_slot(config, cases[slot.case_id], model, device, cores, plan.start)
+        for slot in plan.slots
+    )
+    if plan.start == "fork":
+        duration_s += _IMPORT_S * len(plan.arms)
+    used = {slot.case_id for slot in plan.slots}
+    peaks = [estimate_memory(config, cases[case_id], model, device) for case_id in used]
+    pixels = sum(cases[case_id].width * cases[case_id].height for case_id in used)
+    disk = int(pixels * config.images * len(plan.arms) * _PICTURE_BYTES_PER_PIXEL)
+    if config.max_minutes:
+        duration_s = min(duration_s, 60 * config.max_minutes)
+    return Estimate(duration_s, max(peaks, default=0), disk + 20_000 * len(plan.slots))
+
+
+def estimate_slot(
+    config: Config,
+    case: Case,
+    model: ModelInfo,
+    device: DeviceKind,
+    cores: int,
+    start: StartMethod,
+) -> float:
+    """Seconds of one process, from start to last line."""
+    cost = _cost(model)
+    batch = config.images if case.batching == "batch" else 1
+    calls = 1 if case.batching == "batch" else config.images
+    step_s, decode_s = _call_times(cost, case, batch, device, cores, config.guidance_scale)
+    pass_s = calls * (config.steps * step_s + decode_s)
+    prime_s = step_s + decode_s if case.warmup else 0.0
+    profile_s = config.steps * step_s + decode_s
+    start_s = _FORK_S if start == "fork" else _IMPORT_S
+    load_s = model.bytes_on_disk / _LOAD_BYTES_PER_S
+    return start_s + load_s + prime_s + config.passes * pass_s + profile_s / config.replicates
+
+
+def estimate_memory(config: Config, case: Case, model: ModelInfo, device: DeviceKind) -> int:
+    """Peak bytes of one process: weights, the VAE's decode, and attention scores where whole."""
+    cost = _cost(model)
+    batch = config.images if case.batching == "batch" else 1
+    width = _BYTES[case.dtype]
+    pixels = case.width * case.height
+    weights = cost.parameters * width
+    decode_batch = 1 if case.vae_slicing else batch
+    decode = decode_batch * pixels * _DECODE_BYTES_PER_PIXEL[case.dtype]
+    scores = 0.0
+    if device == "mps":  # CUDA's and the CPU's attention never hold all scores
+        latent_pixels = pixels / 64
+        share = 0.5 if case.attention_slicing else 1.0
+        scores = share * 2 * batch * cost.attention_heads * latent_pixels**2 * width
+    return int(_PROCESS_BYTES + weights + max(decode, scores))
+
+
+def timeout_for(config: Config, estimate_s: float) -> float:
+    """``timeout_s`` of a worker: as configured, or five times the estimate and at least 300 s."""
+    if config.timeout_s != "auto":
+        return float(config.timeout_s)
+    return max(300.0, 5 * estimate_s)
+
+
+def _cost(model: ModelInfo) -> Cost:
+    short = model.name.removeprefix("synthetic/")
+    if model.name.startswith("synthetic/") and short in _COSTS:
+        return _COSTS[short]
+    return _COSTS["sdxl" if "XL" in model.pipeline_class else "sd15"]
+
+
+def _call_times(
+    cost: Cost, case: Case, batch: int, device: DeviceKind, cores: int, guidance_scale: float
+) -> tuple[float, float]:
+    """Seconds of one denoising step and of one decode, for a batch of pictures."""
+    latent_pixels = case.width * case.height / 64
+    samples = batch * (2 if guidance_scale > 1 else 1)
+    unet = samples * (cost.unet_linear * latent_pixels + cost.unet_square * latent_pixels**2)
+    rates = {"cpu": _CPU_FLOPS_PER_CORE * cores, "mps": _MPS_FLOPS, "cuda": _CUDA_FLOPS}
+    slowdown = _FLOAT32_SLOWDOWN[device] if case.dtype == "float32" else 1.0
+    if device == "cpu" and case.dtype != "float32":
+        slowdown = _HALF_ON_CPU_SLOWDOWN
+    rate = rates[device] / slowdown
+    return max(_CALL_FLOOR_S[device], unet / rate), batch * cost.decode * latent_pixels / rate
+
+
+@dataclass
+class Pace:
+    """Time left, learnt as the run goes: measured slots where there are some, else the estimate."""
+
+    estimates: dict[str, float]
+    """Seconds of one process by case id, as estimated before the run."""
+    _measured: dict[str, list[float]] = field(default_factory=dict)
+
+    def note(self, replicate: Replicate) -> None:
+        """Learn from a replicate that ended by itself."""
+        if replicate.outcome == "ok":
+            self._measured.setdefault(replicate.case_id, []).append(replicate.wall_s)
+
+    def slot_s(self, case_id: str) -> float:
+        """Seconds the next process of a case will take.
+
+        A case not measured yet takes its estimate times how wrong the others' estimates were.
+        """
+        times = self._measured.get(case_id)
+        if times:
+            return sum(times) / len(times)
+        expected = sum(self.estimates[known] * len(of) for known, of in self._measured.items())
+        taken = sum(sum(of) for of in self._measured.values())
+        return self.estimates[case_id] * (taken / expected if expected else 1.0)
+
+    def remaining_s(self, slots: list[Slot]) -> float:
+        """Seconds for these slots."""
+        return sum(self.slot_s(slot.case_id) for slot in slots)

@@ -1,0 +1,229 @@
+"""The synthetic models: which networks, which configuration files, which expected content.
+
+``synthetic/sd15`` and ``synthetic/sdxl`` have the published architectures, so their time and
+memory are the real models'. Only the numbers differ: random weights, made on this machine.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sdbench.models.architecture import VAE, Network, TextEncoder, UNet, parameter_count
+
+
+@dataclass(frozen=True)
+class SyntheticModel:
+    """One synthetic pipeline folder.
+
+    ``sha256`` is the digest of the whole folder as :func:`sdbench.models.synthetic.folder_digest`
+    forms it: the promise that every machine measures the same bytes.
+    """
+
+    name: str
+    pipeline_class: str
+    networks: dict[str, Network]
+    configs: dict[str, dict[str, Any]]
+    sha256: str
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of all networks together."""
+        return sum(parameter_count(network) for network in self.networks.values())
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """Size of the weights as stored (float16)."""
+        return 2 * self.parameters
+
+
+_SCHEDULER = {
+    "_class_name": "PNDMScheduler",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 1000,
+    "skip_prk_steps": True,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+    "clip_sample": False,
+    "trained_betas": None,
+}
+_SDXL_SCHEDULER = {
+    "_class_name": "EulerDiscreteScheduler",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 1000,
+    "steps_offset": 1,
+    "timestep_spacing": "leading",
+    "prediction_type": "epsilon",
+}
+
+
+def _unet_config(unet: UNet, sample_size: int, heads: int | list[int]) -> dict[str, Any]:
+    down = ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in unet.depths]
+    up = ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in reversed(unet.depths)]
+    config: dict[str, Any] = {
+        "_class_name": "UNet2DConditionModel",
+        "sample_size": sample_size,
+        "in_channels": 4,
+        "out_channels": 4,
+        "block_out_channels": list(unet.widths),
+        "layers_per_block": unet.layers_per_block,
+        "down_block_types": down,
+        "up_block_types": up,
+        "cross_attention_dim": unet.context,
+        "attention_head_dim": heads,
+    }
+    if unet.added_embedding is not None:
+        config |= {
+            "transformer_layers_per_block": [max(1, depth) for depth in unet.depths],
+            "use_linear_projection": unet.linear_projection,
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 256,
+            "projection_class_embeddings_input_dim": unet.added_embedding,
+        }
+    return config
+
+
+def _vae_config(vae: VAE, sample_size: int, scaling: float, **extra: Any) -> dict[str, Any]:
+    levels = len(vae.widths)
+    return {
+        "_class_name": "AutoencoderKL",
+        "in_channels": 3,
+        "out_channels": 3,
+        "latent_channels": vae.latent_channels,
+        "block_out_channels": list(vae.widths),
+        "layers_per_block": vae.layers_per_block,
+        "down_block_types": ["DownEncoderBlock2D"] * levels,
+        "up_block_types": ["UpDecoderBlock2D"] * levels,
+        "norm_num_groups": 32,
+        "sample_size": sample_size,
+        "scaling_factor": scaling,
+        **extra,
+    }
+
+
+def _text_config(text: TextEncoder, begin: int, end: int) -> dict[str, Any]:
+    projected = text.projection is not None
+    return {
+        "architectures": ["CLIPTextModelWithProjection" if projected else "CLIPTextModel"],
+        "model_type": "clip_text_model",
+        "vocab_size": text.vocabulary,
+        "hidden_size": text.width,
+        "intermediate_size": 4 * text.width,
+        "num_hidden_layers": text.layers,
+        "num_attention_heads": text.heads,
+        "max_position_embeddings": text.positions,
+        "hidden_act": text.activation,
+        "layer_norm_eps": 1e-05,
+        "projection_dim": text.projection or text.width,
+        "bos_token_id": begin,
+        "eos_token_id": end,
+        "pad_token_id": end,
+        "torch_dtype": "float16",
+    }
+
+
+# The byte-level vocabulary (sdbench.models.tokenizer) ends with these two.
+_BEGIN, _END = 512, 513
+
+
+def _sd1(
+    name: str,
+    *,
+    unet: UNet,
+    heads: int,
+    vae: VAE,
+    text: TextEncoder,
+    sample_size: int,
+    sha256: str,
+) -> SyntheticModel:
+    """A ``StableDiffusionPipeline`` laid out like SD 1.5."""
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": "0.31.0",
+        "feature_extractor": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", "PNDMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    return SyntheticModel(
+        name=name,
+        pipeline_class="StableDiffusionPipeline",
+        networks={"unet": unet, "vae": vae, "text_encoder": text},
+        configs={
+            "model_index.json": index,
+            "scheduler/scheduler_config.json": _SCHEDULER,
+            "unet/config.json": _unet_config(unet, sample_size, heads),
+            "vae/config.json": _vae_config(vae, 8 * sample_size, 0.18215),
+            "text_encoder/config.json": _text_config(text, _BEGIN, _END),
+        },
+        sha256=sha256,
+    )
+
+
+def _sdxl(name: str, sha256: str) -> SyntheticModel:
+    """The SDXL base architecture."""
+    unet = UNet((320, 640, 1280), (0, 2, 10), 2048, linear_projection=True, added_embedding=2816)
+    vae = VAE((128, 256, 512, 512))
+    first = TextEncoder(768, 12, 12)
+    second = TextEncoder(1280, 32, 20, activation="gelu", projection=1280)
+    index = {
+        "_class_name": "StableDiffusionXLPipeline",
+        "_diffusers_version": "0.31.0",
+        "force_zeros_for_empty_prompt": True,
+        "scheduler": ["diffusers", "EulerDiscreteScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "tokenizer_2": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    return SyntheticModel(
+        name=name,
+        pipeline_class="StableDiffusionXLPipeline",
+        networks={"unet": unet, "vae": vae, "text_encoder": first, "text_encoder_2": second},
+        configs={
+            "model_index.json": index,
+            "scheduler/scheduler_config.json": _SDXL_SCHEDULER,
+            "unet/config.json": _unet_config(unet, 128, [5, 10, 20]),
+            "vae/config.json": _vae_config(vae, 1024, 0.13025, force_upcast=True),
+            "text_encoder/config.json": _text_config(first, _BEGIN, _END),
+            "text_encoder_2/config.json": _text_config(second, _BEGIN, _END),
+        },
+        sha256=sha256,
+    )
+
+
+SYNTHETIC = {
+    model.name: model
+    for model in (
+        _sd1(
+            "synthetic/tiny",
+            unet=UNet((32, 64, 64), (1, 1, 0), 64, layers_per_block=1),
+            heads=4,
+            vae=VAE((32, 32, 64, 64), layers_per_block=1),
+            text=TextEncoder(64, 2, 4, vocabulary=514),
+            sample_size=16,
+            sha256="178e1e83833bd0b3580f2a4bb425371daae33647facfd39d8ea50dc7410b3987",
+        ),
+        _sd1(
+            "synthetic/sd15",
+            unet=UNet((320, 640, 1280, 1280), (1, 1, 1, 0), 768),
+            heads=8,
+            vae=VAE((128, 256, 512, 512)),
+            text=TextEncoder(768, 12, 12),
+            sample_size=64,
+            sha256="d37f9f707671f2abbfed811e9e642b442cdb56a85e30378b8fd07c1911f314fe",
+        ),
+        _sdxl(
+            "synthetic/sdxl",
+            sha256="c6d0cbcb4d6864f6be806d327bb1f09428be70c3630963195a57471fe15be7d6",
+        ),
+    )
+}

@@ -1,0 +1,229 @@
+"""From a model's name to a pipeline folder: synthetic, local, or from the Hub.
+
+Only safetensors are taken (unless pickle is allowed), only the files the pipeline needs, and never
+code. Nothing is downloaded before the caller has asked.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from sdbench.errors import ModelError, UsageError
+from sdbench.models import synthetic
+from sdbench.models.catalogue import SYNTHETIC
+from sdbench.models.synthetic import Progress
+from sdbench.schema import ModelInfo
+
+PIPELINE_CLASSES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
+_HASH_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class Download:
+    """What the Hub would send."""
+
+    repository: str
+    files: tuple[str, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model that is known to exist; :meth:`prepare` makes it ready."""
+
+    name: str
+    pipeline_class: str
+    bytes_on_disk: int
+    folder: Path | None
+    """None while it must be built or downloaded first."""
+    download: Download | None = None
+
+    @property
+    def must_be_built(self) -> bool:
+        """Whether a synthetic model is not in the cache yet."""
+        return self.folder is None and self.download is None
+
+    def outline(self) -> ModelInfo:
+        """What is known before the model is there."""
+        return ModelInfo(
+            name=self.name,
+            path="" if self.folder is None else str(self.folder),
+            sha256=None,
+            pipeline_class=self.pipeline_class,
+            bytes_on_disk=self.bytes_on_disk,
+            trained=self.name not in SYNTHETIC,
+        )
+
+    def prepare(self, progress: Progress | None = None) -> ModelInfo:
+        """Build, download or only hash the model.
+
+        Raises:
+            ModelError: it cannot be had.
+        """
+        if self.name in SYNTHETIC:
+            model = SYNTHETIC[self.name]
+            folder, digest = synthetic.ensure(model, cache_folder(), progress), model.sha256
+        else:
+            folder = self.folder or _fetch(self)
+            digest = digest_folder(folder)
+        return ModelInfo(
+            name=self.name,
+            path=str(folder),
+            sha256=digest,
+            pipeline_class=self.pipeline_class,
+            bytes_on_disk=self.bytes_on_disk,
+            trained=self.name not in SYNTHETIC,
+        )
+
+
+def cache_folder() -> Path:
+    """Where models are kept: ``SDBENCH_CACHE``, else the user's cache folder."""
+    own = os.environ.get("SDBENCH_CACHE")
+    return Path(own) if own else Path(platformdirs.user_cache_dir("sdbench", appauthor=False))
+
+
+def find_model(name: str, *, allow_pickle: bool = False) -> ModelSource:
+    """Look a model up without changing anything.
+
+    Raises:
+        UsageError: there is no such model.
+        ModelError: it is there but cannot be used.
+    """
+    if name in SYNTHETIC:
+        model = SYNTHETIC[name]
+        ready = synthetic.is_cached(model, cache_folder())
+        folder = cache_folder() / "models" / name.replace("/", "--") if ready else None
+        return ModelSource(name, model.pipeline_class, model.bytes_on_disk, folder)
+    if name.startswith("synthetic/"):
+        raise UsageError(f"no model {name!r}; there are {', '.join(SYNTHETIC)}")
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _local(path.absolute(), name, allow_pickle)
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise UsageError(
+            f"no model {name!r}: expected a folder, a Hub id (owner/name) or one of "
+            f"{', '.join(SYNTHETIC)}"
+        )
+    return _on_hub(name, allow_pickle)
+
+
+def digest_folder(folder: Path) -> str:
+    """SHA-256 over the names and contents of all files a pipeline reads."""
+    digests = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix in (".json", ".txt", ".safetensors", ".bin"):
+            digest = hashlib.sha256()
+            with open(path, "rb") as file:
+                while piece := file.read(_HASH_BYTES):
+                    digest.update(piece)
+            digests[path.relative_to(folder).as_posix()] = digest.hexdigest()
+    return synthetic.folder_digest(digests)
+
+
+def _local(folder: Path, name: str, allow_pickle: bool) -> ModelSource:
+    """Check a folder: a pipeline of ours, every component's weights there and safe to load."""
+    try:
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        pipeline_class = index["_class_name"]
+    except FileNotFoundError:
+        raise ModelError(
+            f"{name}: no model_index.json, so not a diffusers pipeline folder; convert a single "
+            "checkpoint file with diffusers' convert_original_stable_diffusion_to_diffusers.py"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{name}: model_index.json cannot be read: {error}") from error
+    if pipeline_class not in PIPELINE_CLASSES:
+        raise ModelError(f"{name}: a {pipeline_class}; expected {' or '.join(PIPELINE_CLASSES)}")
+    weights: list[Path] = []
+    for component in _components(index):
+        found = sorted((folder / component).glob("*.safetensors"))
+        if not found and allow_pickle:
+            found = sorted((folder / component).glob("*.bin"))
+        if not found:
+            raise ModelError(
+                f"{name}: {component} has no safetensors file; pickle files can run code and are "
+                "only read with --allow-pickle"
+            )
+        weights += found
+    size = sum(path.stat().st_size for path in weights)
+    return ModelSource(name, pipeline_class, size, folder)
+
+
+def _components(index: dict[str, object]) -> list[str]:
+    """The folders that hold weights."""
+    wanted = ("unet", "vae", "text_encoder", "text_encoder_2")
+    return [name for name in wanted if name in index]
+
+
+def _on_hub(name: str, allow_pickle: bool) -> ModelSource:
+    """A Hub model: from the local Hub cache if it is whole there, else as a download to ask for."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    try:
+        cached = Path(snapshot_download(name, local_files_only=True))
+        return _local(cached, name, allow_pickle)
+    except (OSError, ValueError, ModelError):
+        pass  # not there, or not whole
+    try:
+        info = HfApi().model_info(name, files_metadata=True)
+    except Exception as error:  # the client raises whatever its HTTP library does
+        raise ModelError(
+            f"{name} is neither a folder nor in the local Hub cache, and the Hub could not be "
+            f"asked: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        ) from error
+    sizes = {entry.rfilename: entry.size or 0 for entry in info.siblings or ()}
+    files = needed_files(list(sizes), allow_pickle=allow_pickle)
+    size = sum(sizes[file] for file in files)
+    if not any(file.startswith("unet/") and _is_weights(file) for file in files):
+        raise ModelError(f"{name}: no safetensors weights in the repository's unet folder")
+    pipeline_class = "StableDiffusionPipeline"
+    if any(file.startswith("text_encoder_2/") for file in files):
+        pipeline_class = "StableDiffusionXLPipeline"
+    return ModelSource(name, pipeline_class, size, None, Download(name, tuple(files), size))
+
+
+def needed_files(names: list[str], *, allow_pickle: bool = False) -> list[str]:
+    """Of a repository's files, those the pipeline reads: half precision where that is offered.
+
+    A published repository holds the same weights up to six times over; this takes one copy.
+    """
+    chosen = [name for name in names if name == "model_index.json"]
+    for folder in ("scheduler", "tokenizer", "tokenizer_2"):
+        chosen += [name for name in names if name.startswith(f"{folder}/")]
+    for folder in ("unet", "vae", "text_encoder", "text_encoder_2"):
+        inside = [name for name in names if name.startswith(f"{folder}/")]
+        chosen += [name for name in inside if name.endswith("config.json")]
+        chosen += _one_copy(inside, allow_pickle)
+    return sorted(chosen)
+
+
+def _one_copy(names: list[str], allow_pickle: bool) -> list[str]:
+    for suffix in (".safetensors", ".bin") if allow_pickle else (".safetensors",):
+        weights = [name for name in names if name.endswith(suffix)]
+        plain = [name for name in weights if len(Path(name).name.split(".")) == 2]
+        half = [name for name in weights if ".fp16" in Path(name).name]
+        if half or plain:
+            return half or plain
+    return []
+
+
+def _is_weights(name: str) -> bool:
+    return name.endswith((".safetensors", ".bin"))
+
+
+def _fetch(source: ModelSource) -> Path:
+    from huggingface_hub import snapshot_download
+
+    assert source.download is not None
+    try:
+        return Path(
+            snapshot_download(
+                source.download.repository, allow_patterns=list(source.download.files)
+            )
+        )
+    except Exception as error:
+        raise ModelError(f"{source.name} could not be downloaded: {error}") from error

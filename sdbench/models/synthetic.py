@@ -1,0 +1,212 @@
+"""Build a synthetic model into the cache: seeded random weights in a normal pipeline folder.
+
+The bytes are the same on every platform. Each tensor draws the raw 64-bit words of Philox-4x64, a
+counter-based generator whose stream numpy guarantees, keyed by model and tensor name; 11 bits of
+each 16-bit piece pick one of 2048 equally spaced values whose spacing is a power of two, so that
+every value is exact in float16. No library's normal distribution, no rounding, no threads.
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from sdbench.errors import ModelError
+from sdbench.models.architecture import Network
+from sdbench.models.catalogue import SyntheticModel
+from sdbench.models.tokenizer import tokenizer_files
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Float16Array = NDArray[np.float16]
+
+Progress = Callable[[int, int], None]
+"""Called with bytes written so far and bytes in all."""
+
+MANIFEST = "sdbench-manifest.json"
+_CHUNK = 1 << 22  # values drawn at once: 8 MB of float16, so SDXL builds in little memory
+_WEIGHT_FILES = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
+
+
+def ensure(model: SyntheticModel, cache: Path, progress: Progress | None = None) -> Path:
+    """The folder of a synthetic model, built first if the cache lacks it.
+
+    Safe when two processes ask at once (the second waits for the first), and never leaves half a
+    model: the folder is made under another name and renamed when its digest is right.
+
+    Raises:
+        ModelError: the bytes are not the expected ones, or the disk is full.
+    """
+    from filelock import FileLock
+
+    folder = cache / "models" / model.name.replace("/", "--")
+    if _is_intact(folder, model):
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(str(folder) + ".lock"):
+            if not _is_intact(folder, model):
+                _build(model, folder, progress)
+    except OSError as error:
+        raise ModelError(f"cannot build {model.name} in {folder.parent}: {error}") from error
+    return folder
+
+
+def is_cached(model: SyntheticModel, cache: Path) -> bool:
+    """Whether :func:`ensure` would find the model ready."""
+    return _is_intact(cache / "models" / model.name.replace("/", "--"), model)
+
+
+def folder_digest(files: dict[str, str]) -> str:
+    """The digest of a folder: SHA-256 over its sorted file names and their SHA-256."""
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(files.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _build(model: SyntheticModel, folder: Path, progress: Progress | None) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        digests = _write_files(model, scratch, progress)
+        digest = folder_digest(digests)
+        if digest != model.sha256:
+            raise ModelError(
+                f"{model.name} came out as {digest}, expected {model.sha256}: "
+                "numpy's Philox stream differs here, so results would not compare; please report"
+            )
+        sizes = {name: (scratch / name).stat().st_size for name in digests}
+        manifest = {"sha256": digest, "files": sizes}
+        (scratch / MANIFEST).write_text(json.dumps(manifest, indent=2))
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _is_intact(folder: Path, model: SyntheticModel) -> bool:
+    """Whether the folder holds this model: right digest noted, every file there and whole."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        sizes = {name: (folder / name).stat().st_size for name in manifest["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(manifest["sha256"] == model.sha256 and sizes == manifest["files"])
+
+
+def _write_files(model: SyntheticModel, folder: Path, progress: Progress | None) -> dict[str, str]:
+    digests: dict[str, str] = {}
+    texts = {name: _json(config) for name, config in model.configs.items()}
+    for encoder in model.networks:
+        if encoder.startswith("text_encoder"):
+            tokenizer = encoder.replace("text_encoder", "tokenizer")
+            padding = {"padding": "!"} if encoder.endswith("_2") else {}
+            for name, data in tokenizer_files(**padding).items():
+                texts[f"{tokenizer}/{name}"] = data
+    for name, data in texts.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(data)
+        digests[name] = hashlib.sha256(data).hexdigest()
+    written, total = 0, model.bytes_on_disk
+    for component, network in model.networks.items():
+        name = f"{component}/{_WEIGHT_FILES.get(component, 'model')}.safetensors"
+
+        def report(count: int, before: int = written) -> None:
+            if progress is not None:
+                progress(before + count, total)
+
+        with open(folder / name, "wb") as file:
+            count, digests[name] = _write_safetensors(
+                file, f"{model.name}/{component}", network, report
+            )
+        written += count
+    return digests
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _write_safetensors(
+    file: BinaryIO, seed: str, network: Network, report: Callable[[int], None]
+) -> tuple[int, str]:
+    """Stream a network to a safetensors file; return bytes of data and the file's SHA-256.
+
+    The format is eight bytes of header length, a JSON header padded with blanks to a multiple of
+    eight, then the data. Written here because the library's writer wants every tensor in memory.
+    """
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    offset = 0
+    parameters = sorted(network.parameters())
+    for name, shape in parameters:
+        size = 2 * math.prod(shape)
+        header[name] = {
+            "dtype": "F16",
+            "shape": list(shape),
+            "data_offsets": [offset, offset + size],
+        }
+        offset += size
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    digest = hashlib.sha256()
+    done = 0
+    for piece in (len(text).to_bytes(8, "little"), text):
+        file.write(piece)
+        digest.update(piece)
+    for name, shape in parameters:
+        for values in random_values(f"{seed}/{name}", shape):
+            data = values.tobytes()
+            file.write(data)
+            digest.update(data)
+            done += len(data)
+            report(done)
+    file.flush()
+    os.fsync(file.fileno())
+    return offset, digest.hexdigest()
+
+
+def random_values(seed: str, shape: tuple[int, ...]) -> "Iterator[Float16Array]":
+    """The values of one tensor, in flat pieces of float16.
+
+    Weights are uniform with standard deviation near 1/sqrt(fan-in), so activations stay near 1
+    and finite in float16; biases are small; gains of normalisation layers lie around 1.
+    """
+    import numpy as np
+
+    assert sys.byteorder == "little", "the byte layout is defined for little-endian machines"
+    key = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:16], "little")
+    generator = np.random.Philox(key=key)
+    table = _value_table(seed.rsplit("/", 1)[-1], shape)
+    remaining = math.prod(shape)
+    while remaining:
+        count = min(remaining, _CHUNK)
+        words = generator.random_raw(-(-count // 4)).view(np.uint16)[:count]
+        yield table[words >> np.uint16(5)]
+        remaining -= count
+
+
+def _value_table(name: str, shape: tuple[int, ...]) -> "Float16Array":
+    """The 2048 values a tensor draws from, each exact in float16."""
+    import numpy as np
+
+    odd = np.arange(-2047, 2048, 2, dtype=np.float64)  # symmetric, no zero, 11 bits
+    if _is_norm_gain(name):
+        # 256 steps of 2**-9 around 1: float16 has a spacing of 2**-10 there.
+        return (1 + (np.arange(2048) // 8 - 128) * 2.0**-9).astype(np.float16)
+    if len(shape) == 1:
+        return (odd * 2.0**-15).astype(np.float16)
+    deviation = 1 / math.sqrt(math.prod(shape[1:]))
+    # A uniform on [-a, a] has deviation a/sqrt(3); the nearest power of two keeps values exact.
+    exponent = round(math.log2(deviation * math.sqrt(3) / 2047))
+    return (odd * 2.0**exponent).astype(np.float16)
+
+
+def _is_norm_gain(name: str) -> bool:
+    parts = name.split(".")
+    return parts[-1] == "weight" and "norm" in parts[-2]

@@ -1,0 +1,154 @@
+"""Config and seed in, ordered slots out. Pure: the same input gives the same plan everywhere."""
+
+import hashlib
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from sdbench.config import AXES, Config, Matrix
+from sdbench.errors import ConfigError, UsageError
+from sdbench.schema import Case, DeviceKind, Dtype, Plan, PlannedCase, Slot, StartMethod
+
+# Below this many processes no speed verdict is given, so sharing a fork server's memory does no
+# harm (PROTOCOL 1 and 2).
+MIN_PROCESSES_FOR_VERDICT = 3
+
+DEFAULT_DTYPE: dict[DeviceKind, Dtype] = {"mps": "float16", "cuda": "float16", "cpu": "float32"}
+
+
+def make_plan(config: Config, device: DeviceKind, only: Sequence[str] = ()) -> Plan:
+    """Turn a configuration into a plan for a device.
+
+    Raises:
+        ConfigError: no case is left to run.
+        UsageError: an ``only`` names an axis or value that is not there.
+    """
+    cases = _filter_only(_expand(config, device), only)
+    if not cases:
+        raise ConfigError(config.name, "exclude", "expected at least one case to be left")
+    runnable = [planned.case_id for planned in cases if planned.skip_reason is None]
+    slots = order_slots(runnable, [arm.name for arm in config.arm], config.replicates, config.seed)
+    return Plan(cases=cases, arms=list(config.arm), slots=slots, start=resolve_start(config))
+
+
+def resolve_start(config: Config, platform: str = sys.platform) -> StartMethod:
+    """``auto`` forks on Linux only, and only where no speed verdict is given anyway.
+
+    Raises:
+        ConfigError: fork is asked for where it cannot be.
+    """
+    linux = platform.startswith("linux")
+    if config.start == "auto":
+        return "fork" if linux and config.replicates < MIN_PROCESSES_FOR_VERDICT else "spawn"
+    if config.start == "fork" and not linux:
+        raise ConfigError(config.name, "start", "expected 'spawn': 'fork' works on Linux only")
+    return config.start
+
+
+def order_slots(case_ids: Sequence[str], arms: Sequence[str], blocks: int, seed: int) -> list[Slot]:
+    """Every case in every arm, once a block; drift then cancels in paired comparisons (PROTOCOL 3).
+
+    Cases are shuffled anew in each block, by a hash so that the order does not depend on a random
+    generator's version. The arms of a case are adjacent; their order is reversed every block and
+    rotated every second one (two arms: AB, BA, BA, AB).
+    """
+    slots: list[Slot] = []
+    for block in range(blocks):
+        shuffled = sorted(case_ids, key=_shuffle_key(seed, block))
+        turn = (block // 2) % len(arms)
+        ordered = [*arms[turn:], *arms[:turn]]
+        if block % 2:
+            ordered.reverse()
+        for case_id, arm in itertools.product(shuffled, ordered):
+            slots.append(Slot(index=len(slots), block=block, case_id=case_id, arm=arm))
+    return slots
+
+
+def _shuffle_key(seed: int, block: int) -> Callable[[str], bytes]:
+    return lambda case_id: hashlib.sha256(f"{seed}/{block}/{case_id}".encode()).digest()
+
+
+def _expand(config: Config, device: DeviceKind) -> list[PlannedCase]:
+    """All cases in the order of the configuration: merged where alike, skipped where impossible."""
+    excludes = [selection.settings() for selection in config.exclude]
+    planned: dict[str, PlannedCase] = {}
+    written: set[Case] = set()
+    for case in _listed(config, DEFAULT_DTYPE[device]):
+        if config.case is not None and case in written:
+            raise ConfigError(config.name, "case", f"{case.case_id} is listed twice")
+        written.add(case)
+        if any(_matches(case, settings) for settings in excludes):
+            continue
+        canonical, why = _canonical(case, config.images)
+        first = planned.get(canonical.case_id)
+        if first is None:
+            planned[canonical.case_id] = PlannedCase(
+                case=canonical,
+                skip_reason=_why_impossible(canonical, device),
+                merged=[f"{case.case_id}: {why}"] if why else [],
+            )
+        else:
+            merged = [*first.merged, f"{case.case_id}: {why or 'the same settings'}"]
+            planned[canonical.case_id] = msgspec.structs.replace(first, merged=merged)
+    return list(planned.values())
+
+
+def _listed(config: Config, dtype: Dtype) -> Iterable[Case]:
+    if config.case is not None:
+        for selection in config.case:
+            yield Case(**{"dtype": dtype, **selection.settings()})
+        return
+    matrix = config.matrix or Matrix()
+    axes: dict[str, Sequence[Any]] = msgspec.structs.asdict(matrix)
+    axes["dtype"] = matrix.dtype or [dtype]
+    for values in itertools.product(*(axes[axis] for axis in AXES)):
+        yield Case(**dict(zip(AXES, values, strict=True)))
+
+
+def _matches(case: Case, settings: dict[str, Any]) -> bool:
+    return all(getattr(case, axis) == value for axis, value in settings.items())
+
+
+def _canonical(case: Case, images: int) -> tuple[Case, str | None]:
+    """The case that stands for all that mean the same, and why they do."""
+    reasons = []
+    if case.batching == "batch" and images == 1:
+        case = msgspec.structs.replace(case, batching="loop")
+        reasons.append("a batch of one image is a loop of one")
+    if case.attention_slicing and case.attention != "default":
+        case = msgspec.structs.replace(case, attention="default")
+        reasons.append("slicing replaces the attention processor")
+    return case, "; ".join(reasons) or None
+
+
+def _why_impossible(case: Case, device: DeviceKind) -> str | None:
+    if case.offload != "none" and device == "cpu":
+        return "offload moves weights between the CPU and a device; here the device is the CPU"
+    return None
+
+
+def _filter_only(cases: list[PlannedCase], only: Sequence[str]) -> list[PlannedCase]:
+    """Keep the cases that match every ``axis=value[,value]``."""
+    for selection in only:
+        axis, separator, text = selection.partition("=")
+        if not separator or axis not in AXES:
+            raise UsageError(
+                f"--only {selection}: expected AXIS=VALUE, AXIS being one of {', '.join(AXES)}"
+            )
+        present = {_spelling(getattr(planned.case, axis)) for planned in cases}
+        wanted = {value.strip().lower() for value in text.split(",")}
+        unknown = wanted - present
+        if unknown:
+            raise UsageError(
+                f"--only {selection}: no case has {axis}={sorted(unknown)[0] or '(nothing)'}; "
+                f"there are {', '.join(sorted(present))}"
+            )
+        cases = [planned for planned in cases if _spelling(getattr(planned.case, axis)) in wanted]
+    return cases
+
+
+def _spelling(value: object) -> str:
+    return str(value).lower()

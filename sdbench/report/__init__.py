@@ -1,0 +1,1 @@
+"""One renderer per file; renderers are given finished data and do not compute."""

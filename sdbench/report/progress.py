@@ -1,0 +1,92 @@
+"""What moves on the screen while a run goes on, on standard error, at most once a second.
+
+The screen is never painted because of a timed pass: it follows the parent's own ticks.
+"""
+
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from sdbench.report.terminal import OUTCOME_WORDS, case_words, render_summary
+from sdbench.report.units import duration, seconds
+from sdbench.schema import Replicate, Run, Slot
+from sdbench.summary import steady_median_s, summarise
+
+_REPAINT_EVERY_S = 1.0
+
+
+class ScreenWatcher:
+    """A bar with time left on a terminal; a line for each process where output is piped."""
+
+    def __init__(self, run: Run, console: Console, path: str) -> None:
+        self._run = run
+        self._console = console
+        self._path = path
+        self._painted_at = float("-inf")
+        self._clock: Callable[[], float] = time.monotonic
+        self._bar = Progress(
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.description}", markup=False),
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=1)
+        self._words = ""
+
+    def __enter__(self) -> "ScreenWatcher":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def slot_begins(self, slot: Slot, done: int, total: int, remaining_s: float) -> None:
+        """Show what starts now."""
+        case = self._run.plan.planned(slot.case_id).case
+        blocks = 1 + max(entry.block for entry in self._run.plan.slots)
+        self._words = case_words(case)
+        if len(self._run.plan.arms) > 1:
+            self._words += f" [{slot.arm}]"
+        if blocks > 1:
+            self._words += f", run {slot.block + 1} of {blocks}"
+        self._bar.update(self._task, completed=done, total=total)
+        self.tick(None, remaining_s)
+
+    def tick(self, phase: str | None, remaining_s: float) -> None:
+        """Repaint if a second has passed."""
+        now = self._clock()
+        if now - self._painted_at < _REPAINT_EVERY_S:
+            return
+        self._painted_at = now
+        doing = f": {phase}" if phase else ""
+        self._bar.update(
+            self._task, description=f"{self._words}{doing} · about {duration(remaining_s)} left"
+        )
+        self._bar.refresh()
+
+    def slot_ends(self, replicate: Replicate, done: int, total: int) -> None:
+        """Say what became of it: always when piped, only bad news on a terminal."""
+        self._bar.update(self._task, completed=done, total=total)
+        if self._console.is_terminal and replicate.outcome == "ok":
+            return
+        steady = steady_median_s(replicate)
+        outcome = OUTCOME_WORDS[replicate.outcome]
+        detail = f", {seconds(steady)} a pass" if steady is not None else ""
+        reason = f" – {replicate.reason}" if replicate.reason else ""
+        self._console.print(
+            f"[{done}/{total}] {self._words}: {outcome}{detail}{reason}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def block_ends(self, block: int, replicates: list[Replicate]) -> None:
+        """After the first of several blocks, show the table as a first look."""
+        if block == 0 and any(slot.block for slot in self._run.plan.slots):
+            summary = summarise(self._run, replicates, self._path)
+            render_summary(summary, self._console, first_look=True)

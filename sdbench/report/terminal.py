@@ -1,0 +1,99 @@
+"""The tables and sentences a person sees."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sdbench.report.units import seconds, size
+from sdbench.schema import Case, Correctness, Outcome
+from sdbench.summary import CaseSummary, RunSummary
+
+OUTCOME_WORDS: dict[Outcome, str] = {
+    "ok": "ok",
+    "failed": "failed",
+    "oom": "out of memory",
+    "crashed": "crashed",
+    "timeout": "no end in time",
+    "guard": "stopped to protect your machine",
+    "skipped": "skipped",
+}
+CORRECT_WORDS: dict[Correctness, str] = {
+    "match": "same as CPU",
+    "drift": "slightly different",
+    "broken": "wrong",
+    "unknown": "not checked",
+}
+_OUTCOME_STYLE: dict[Outcome, str] = {"ok": "green", "skipped": "dim"}
+
+
+def case_words(case: Case) -> str:
+    """``512x512 sliced batch float16``: a case as a person would say it."""
+    return " ".join([case.resolution, *case.words()])
+
+
+def render_summary(summary: RunSummary, console: Console, *, first_look: bool = False) -> None:
+    """The table of a run, what went wrong below it."""
+    console.print(_table(summary, first_look))
+    for row in summary.cases:
+        if row.outcome != "ok" and row.reason:
+            words = f"{case_words(row.case)}{_arm(row, summary)}: {OUTCOME_WORDS[row.outcome]}"
+            console.print(f"  {escape(words)} – {escape(row.reason)}")
+        if row.correct == "broken":
+            words = f"{case_words(row.case)}{_arm(row, summary)}: wrong picture"
+            console.print(f"  {escape(words)} – {escape(row.correct_reason or '')}")
+    for warning in summary.warnings:
+        console.print(f"  [yellow]warning:[/] {escape(warning)}")
+
+
+def _table(summary: RunSummary, first_look: bool) -> Table:
+    title = f"{summary.run_id} on {summary.device}"
+    if summary.simulated:
+        title += " – SIMULATED: no real device made these numbers"
+    if first_look:
+        title += " – first look after one block, no verdicts yet"
+    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    several_arms = len({row.arm for row in summary.cases}) > 1
+    table.add_column("case", overflow="fold")
+    if several_arms:
+        table.add_column("arm")
+    table.add_column("outcome")
+    for name in ("s/picture", "first pass", "95% interval", "peak memory", "swap"):
+        table.add_column(name, justify="right")
+    table.add_column("picture")
+    for row in summary.cases:
+        cells = [escape(case_words(row.case))]
+        if several_arms:
+            cells.append(escape(row.arm))
+        style = _OUTCOME_STYLE.get(row.outcome, "red")
+        cells.append(f"[{style}]{OUTCOME_WORDS[row.outcome]}[/]")
+        cells += _numbers(row, summary.images)
+        cells.append(CORRECT_WORDS[row.correct])
+        table.add_row(*cells)
+    return table
+
+
+def _numbers(row: CaseSummary, images: int) -> list[str]:
+    median, interval = row.latency_s.median, row.latency_s.ci95
+    per_picture = None if median is None else median / images
+    bounds = "–" if interval is None else f"{interval[0] / images:.3g}–{interval[1] / images:.3g} s"
+    return [
+        seconds(per_picture),
+        seconds(row.first_pass_s),
+        bounds,
+        size(row.peak_memory_bytes),
+        size(row.swap_delta_bytes),
+    ]
+
+
+def _arm(row: CaseSummary, summary: RunSummary) -> str:
+    return f" ({row.arm})" if len({other.arm for other in summary.cases}) > 1 else ""
+
+
+def render_lines(lines: Sequence[tuple[str, str]], console: Console) -> None:
+    """Two columns: what, and what about it."""
+    table = Table.grid(padding=(0, 2))
+    for what, about in lines:
+        table.add_row(f"[bold]{escape(what)}[/]", escape(about))
+    console.print(table)

@@ -1,0 +1,32 @@
+"""Numbers in words a person reads at a glance."""
+
+
+def seconds(value: float | None) -> str:
+    """``0.812 s``, ``12.3 s``; three significant figures, ``–`` for unknown."""
+    if value is None:
+        return "–"
+    if value >= 100:
+        return f"{value:.0f} s"
+    return f"{value:.3g} s" if value < 10 else f"{value:.1f} s"
+
+
+def duration(value: float) -> str:
+    """A waiting time: ``40 s``, ``3 min``, ``2 h 10 min``."""
+    if value < 90:
+        return f"{max(1, round(value))} s"
+    minutes = round(value / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def size(value: float | None) -> str:
+    """Bytes as ``812 MB`` or ``3.4 GB`` (powers of ten, as disks and Activity Monitor count)."""
+    if value is None:
+        return "–"
+    magnitude = abs(value)
+    if magnitude >= 1e9:
+        return f"{value / 1e9:.1f} GB"
+    if magnitude >= 1e6:
+        return f"{value / 1e6:.0f} MB"
+    return f"{value / 1e3:.0f} kB" if magnitude >= 1e3 else f"{value:.0f} B"

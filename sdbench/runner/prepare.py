@@ -1,0 +1,281 @@
+"""Everything between the command line and the first process: what will be run, where, at what cost.
+
+Nothing here changes the machine; building or fetching the model and making the run folder come
+after the user has agreed.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sdbench import __version__, machine
+from sdbench.config import Config, load_config
+from sdbench.errors import MachineError, UsageError
+from sdbench.estimate import Estimate, Pace, estimate_run, estimate_slot
+from sdbench.models.resolve import ModelSource, find_model
+from sdbench.plan import make_plan
+from sdbench.runner.environment import preload_modules, worker_environment
+from sdbench.runner.executor import Executor
+from sdbench.runner.probe import FoundDevice, find_device
+from sdbench.runner.run import new_run_id
+from sdbench.schema import Arm, DeviceKind, ModelInfo, Plan, Run, Sitting, StackInfo
+from sdbench.store import LoadedRun
+from sdbench.store.privacy import recorded_environment, redact
+
+DEFAULT_CONFIG = "default"
+CPU_DEFAULT_CONFIG = "quick"
+# A longer run is asked about first.
+ASK_BEYOND_S = 20 * 60
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for."""
+
+    config: str | None = None
+    model: str | None = None
+    device: str | None = None
+    stacks: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    label: str | None = None
+    allow_pickle: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready to start."""
+
+    request: Request
+    config: Config
+    device: FoundDevice
+    stacks: dict[str, StackInfo]
+    model: ModelSource
+    plan: Plan
+    estimate: Estimate
+    machine: dict[str, Any]
+
+    @property
+    def cores(self) -> int:
+        """Physical cores of the machine."""
+        return int(self.machine["cores_physical"])
+
+    def questions(self) -> list[str]:
+        """What the user must agree to first, in words; empty for an ordinary run."""
+        asked = []
+        if self.estimate.duration_s > ASK_BEYOND_S:
+            asked.append(f"it takes about {self.estimate.duration_s / 3600:.1f} hours")
+        download = self.model.download
+        if download is not None:
+            asked.append(
+                f"it downloads {len(download.files)} files, {download.size_bytes / 1e9:.1f} GB, "
+                f"from the Hub ({download.repository})"
+            )
+        have = self.memory_available_bytes()
+        if have is not None and self.estimate.peak_memory_bytes > have:
+            asked.append(
+                f"it needs about {self.estimate.peak_memory_bytes / 1e9:.1f} GB of memory and "
+                f"{have / 1e9:.1f} GB are free"
+            )
+        return asked
+
+    def memory_available_bytes(self) -> int | None:
+        """What the device can give: its own memory on cuda, else the system's."""
+        if self.device.kind == "cuda":
+            return self.device.memory_bytes
+        import psutil
+
+        return int(psutil.virtual_memory().available)
+
+    def pace(self) -> Pace:
+        """Time left as estimated, to be corrected by what is measured."""
+        return make_pace(self.config, self.plan, self.model.outline(), self.device.kind, self.cores)
+
+
+def prepare(request: Request, executor: Executor) -> Prepared:
+    """Read the configuration, find device and model, make the plan.
+
+    Raises:
+        UsageError, ConfigError: the request cannot be understood.
+        MachineError, ModelError: it cannot be carried out here.
+    """
+    config = _configure(request, request.config or DEFAULT_CONFIG)
+    stacks = {arm.stack: resolve(arm.stack) for arm in config.arm}
+    device = _find_device(config, stacks, executor)
+    if (
+        config.name == DEFAULT_CONFIG
+        and device.kind == "cpu"
+        and request.config
+        in (
+            None,
+            DEFAULT_CONFIG,
+        )
+    ):
+        config = _configure(request, CPU_DEFAULT_CONFIG)
+    plan = make_plan(config, device.kind, request.only)
+    model = find_model(config.model, allow_pickle=request.allow_pickle)
+    identity = machine.identify()
+    cores = int(identity["cores_physical"])
+    return Prepared(
+        request=request,
+        config=config,
+        device=device,
+        stacks=stacks,
+        model=model,
+        plan=plan,
+        estimate=estimate_run(config, plan, model.outline(), device.kind, cores),
+        machine=identity,
+    )
+
+
+def make_run(prepared: Prepared, model: ModelInfo) -> Run:
+    """The ``run.json`` of a new run, without a word that tells whose machine it is."""
+    now = datetime.now(timezone.utc)
+    stacks = {
+        name: msgspec.structs.replace(stack, interpreter=redact(stack.interpreter))
+        for name, stack in prepared.stacks.items()
+    }
+    return Run(
+        run_id=new_run_id(prepared.config.name, now, os.urandom(2)),
+        label=prepared.request.label,
+        created_utc=now.isoformat(timespec="milliseconds"),
+        sdbench=__version__,
+        device=prepared.device.kind,
+        simulated=prepared.device.simulated,
+        config=msgspec.to_builtins(prepared.config)
+        | {"allow_pickle": prepared.request.allow_pickle},
+        plan=prepared.plan,
+        model=msgspec.structs.replace(model, path=redact(model.path), name=redact(model.name)),
+        stacks=stacks,
+        machine=prepared.machine,
+        machine_id=machine.machine_id(),
+        environment=recorded_environment(os.environ),
+        preload=preload_modules(os.environ),
+        sittings=[new_sitting()],
+    )
+
+
+def new_sitting() -> Sitting:
+    """The three clocks, now."""
+    import time
+
+    return Sitting(
+        started_utc=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        monotonic_s=time.monotonic(),
+        boot_id=machine.boot_id(),
+    )
+
+
+def check_resumable(loaded: LoadedRun) -> None:
+    """Refuse to mix two machines or two stacks in one run.
+
+    Raises:
+        MachineError: the machine, an interpreter's versions, the preload or the device changed.
+    """
+    run = loaded.run
+    if machine.machine_id() != run.machine_id:
+        raise MachineError(
+            f"{run.run_id} was begun on another machine ({run.machine.get('chip')}); "
+            "start a new run here and compare the two"
+        )
+    if preload_modules(os.environ) != run.preload:
+        raise MachineError(
+            f"{run.run_id} was begun with SDBENCH_WORKER_PRELOAD={','.join(run.preload) or '(unset)'}"
+        )
+    for name, recorded in run.stacks.items():
+        now = resolve(name if name == "current" else os.path.expanduser(name))
+        for package, version in sorted({**recorded.packages, **now.packages}.items()):
+            before, after = recorded.packages.get(package), now.packages.get(package)
+            if before != after:
+                raise MachineError(
+                    f"stack {name} has changed since {run.run_id} began: {package} was "
+                    f"{before or 'absent'} and is {after or 'absent'}; start a new run"
+                )
+        if now.python != recorded.python:
+            raise MachineError(
+                f"stack {name} has changed since {run.run_id} began: Python was "
+                f"{recorded.python} and is {now.python}; start a new run"
+            )
+
+
+def make_pace(config: Config, plan: Plan, model: ModelInfo, device: DeviceKind, cores: int) -> Pace:
+    """The estimates of a plan's cases."""
+    return Pace(
+        {
+            planned.case_id: estimate_slot(config, planned.case, model, device, cores, plan.start)
+            for planned in plan.cases
+        }
+    )
+
+
+def resolve(stack: str) -> StackInfo:
+    """The interpreter and versions of a stack (see :func:`sdbench.stacks.resolve_stack`)."""
+    from sdbench.stacks import resolve_stack
+
+    return resolve_stack(stack)
+
+
+def _configure(request: Request, name: str) -> Config:
+    overrides = list(request.overrides)
+    if request.model is not None:
+        overrides.append(f"model={_toml_text(request.model)}")
+    if request.device is not None:
+        overrides.append(f"device={_toml_text(request.device)}")
+    config = load_config(name, overrides)
+    if request.stacks:
+        config = msgspec.structs.replace(config, arm=_arms_for(request.stacks))
+    return config
+
+
+def _toml_text(value: str) -> str:
+    import json
+
+    return json.dumps(value)
+
+
+def _arms_for(stacks: Sequence[str]) -> tuple[Arm, ...]:
+    """One arm a stack, named after it; two copies of one stack are told apart by number."""
+    arms: list[Arm] = []
+    for stack in stacks:
+        path = Path(stack).expanduser()
+        name = stack if stack == "current" or len(path.parts) == 1 else _environment_name(path)
+        taken = sum(1 for arm in arms if arm.stack == stack or arm.name == name)
+        arms.append(Arm(name=f"{name}-{taken + 1}" if taken else name, stack=stack))
+    return tuple(arms)
+
+
+def _environment_name(path: Path) -> str:
+    """``venv/bin/python`` and ``venv`` are both called ``venv``."""
+    folder = path.parent.parent if path.parent.name == "bin" else path
+    cleaned = "".join(char if char.isalnum() or char in "._-" else "-" for char in folder.name)
+    return cleaned.lstrip("._-") or "stack"
+
+
+def _find_device(config: Config, stacks: dict[str, StackInfo], executor: Executor) -> FoundDevice:
+    """The device of the first arm; every arm of a run is measured on the same one."""
+    first = config.arm[0]
+    return find_device(
+        config.device,
+        stacks[first.stack].interpreter,
+        worker_environment(first.env),
+        executor,
+    )
+
+
+def require_writable(root: Path) -> None:
+    """Fail before the model is built when the results cannot be written.
+
+    Raises:
+        UsageError: the folder cannot be made or written.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"-o {root}: cannot be made: {error.strerror}") from error
+    if not os.access(root, os.W_OK | os.X_OK):
+        raise UsageError(f"-o {root}: cannot be written")

@@ -1,0 +1,72 @@
+"""Which device can be used: asked of the interpreter being measured, in a process of its own."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sdbench.errors import MachineError
+from sdbench.runner.environment import preload_modules
+from sdbench.runner.executor import Executor, Task
+from sdbench.schema import DeviceKind
+
+_PROBE_TIMEOUT_S = 300.0
+_BEST_FIRST: tuple[DeviceKind, ...] = ("mps", "cuda", "cpu")
+
+
+@dataclass(frozen=True)
+class FoundDevice:
+    """A device that did a small operation rightly (the CPU is taken at its word)."""
+
+    kind: DeviceKind
+    simulated: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
+    memory_bytes: int | None = None
+    """What the device recommends at most."""
+
+
+def find_device(
+    wanted: str, interpreter: str, environment: dict[str, str], executor: Executor
+) -> FoundDevice:
+    """The device asked for, or for ``auto`` the best that works.
+
+    Where nothing but a CPU can be there, torch is not even imported.
+
+    Raises:
+        MachineError: the device asked for does not work; says why.
+    """
+    preloaded = bool(preload_modules(environment))
+    if not preloaded and (wanted == "cpu" or (wanted == "auto" and not _accelerator_possible())):
+        return FoundDevice("cpu")
+    kinds = list(_BEST_FIRST) if wanted == "auto" else [wanted]
+    task = Task(
+        replicate_id="device-probe",
+        interpreter=interpreter,
+        environment=environment,
+        job={"probe": True, "devices": kinds},
+        start="spawn",
+        timeout_s=_PROBE_TIMEOUT_S,
+        telemetry=False,
+    )
+    report = executor.run(task, lambda event, sample: None)
+    reasons = []
+    for event in report.events:
+        if event["event"] == "device" and event.get("available"):
+            return FoundDevice(
+                kind=event["kind"],
+                simulated=bool(event.get("simulated")),
+                facts=event.get("facts", {}),
+                memory_bytes=event.get("recommended_max_bytes"),
+            )
+        if event["event"] in ("device", "error"):
+            reasons.append(str(event.get("reason") or event.get("message")))
+    if not reasons:
+        tail = report.stderr_tail.strip().splitlines()
+        reasons.append(f"the probe ended with status {report.exit_code}: {' / '.join(tail[-2:])}")
+    raise MachineError(f"device {wanted}: {'; '.join(reasons)}")
+
+
+def _accelerator_possible() -> bool:
+    if not sys.platform.startswith("linux"):
+        return True
+    return any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"))

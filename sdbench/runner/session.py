@@ -1,0 +1,112 @@
+"""One sitting of a run, from the open folder to the summary; ``run`` and ``resume`` share it."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import msgspec
+
+from sdbench import machine
+from sdbench.config import Config, parse_config
+from sdbench.estimate import Pace
+from sdbench.runner.awake import kept_awake
+from sdbench.runner.executor import Executor
+from sdbench.runner.interrupt import InterruptFlag
+from sdbench.runner.prepare import make_pace, new_sitting
+from sdbench.runner.run import (
+    End,
+    RunLoop,
+    Watcher,
+    attempts_so_far,
+    remaining_slots,
+    restart_victims,
+)
+from sdbench.schema import Run
+from sdbench.store import LoadedRun, RunFolder, load_run
+from sdbench.summary import RunSummary, summarise
+
+OpenWatcher = Callable[[Run], AbstractContextManager[Watcher]]
+
+
+@dataclass(frozen=True)
+class Sat:
+    """How a sitting ended."""
+
+    end: End
+    summary: RunSummary
+    pace: Pace
+    loaded: LoadedRun
+
+
+def sit(
+    folder: RunFolder,
+    run: Run,
+    executor: Executor,
+    open_watcher: OpenWatcher,
+    *,
+    retry: bool = False,
+) -> Sat:
+    """Run what is left of a run; the folder stays the caller's to close.
+
+    Raises:
+        StoreError: a record could not be written; all before it are kept.
+    """
+    config = config_of(run)
+    before = load_run(folder.path)
+    for victim in restart_victims(before, machine.boot_id()):
+        folder.append(victim)
+    before = load_run(folder.path)
+    slots = remaining_slots(before, retry=retry)
+    pace = make_pace(config, run.plan, run.model, run.device, int(run.machine["cores_physical"]))
+    for replicate in before.replicates:
+        pace.note(replicate)
+    probe = machine.open_memory_probe()
+    try:
+        with InterruptFlag() as flag, kept_awake(), open_watcher(run) as watcher:
+            loop = RunLoop(
+                run=run,
+                config=config,
+                folder=folder,
+                executor=executor,
+                probe=probe,
+                watcher=watcher,
+                interrupted=lambda: flag.requested,
+                pace=pace,
+                boot_id=machine.boot_id(),
+                memory_bytes=int(run.machine["memory_bytes"]),
+                allow_pickle=bool(run.config.get("allow_pickle")),
+                replicates=list(before.replicates),
+            )
+            end = loop.carry_out(slots, attempts_so_far(before))
+    finally:
+        probe.close()
+    loaded = load_run(folder.path)
+    summary = summarise(run, loaded.replicates, str(folder.path), loaded.warnings)
+    return Sat(end, summary, pace, loaded)
+
+
+def with_new_sitting(run: Run) -> Run:
+    """The run with this sitting noted."""
+    return msgspec.structs.replace(run, sittings=[*run.sittings, new_sitting()])
+
+
+def config_of(run: Run) -> Config:
+    """The configuration a run was begun with."""
+    document = {key: value for key, value in run.config.items() if key != "allow_pickle"}
+    document = {key: value for key, value in document.items() if value is not None}
+    return parse_config(_without_none(document), f"{run.run_id}/run.json")
+
+
+def _without_none(document: dict[str, object]) -> dict[str, object]:
+    """TOML has no null; what was not given is left out again."""
+    cleaned: dict[str, object] = {}
+    for key, value in document.items():
+        if isinstance(value, dict):
+            cleaned[key] = _without_none(value)
+        elif isinstance(value, list):
+            cleaned[key] = [
+                _without_none(entry) if isinstance(entry, dict) else entry for entry in value
+            ]
+        elif value is not None:
+            cleaned[key] = value
+    return cleaned

@@ -1,0 +1,348 @@
+"""The records everything speaks, and the history of their schema.
+
+History of ``SCHEMA_VERSION`` (written into ``run.json`` and every record; old versions load forever):
+
+1   first version
+
+Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
+None, with a reason beside it. Decoding is strict about types and lenient about unknown fields, so
+that a newer record still loads in an older sdbench as far as that one knows it.
+"""
+
+import hashlib
+import json
+from typing import Any, Literal
+
+import msgspec
+
+SCHEMA_VERSION = 1
+
+Outcome = Literal["ok", "failed", "oom", "crashed", "timeout", "guard", "skipped"]
+Correctness = Literal["match", "drift", "broken", "unknown"]
+Batching = Literal["loop", "batch"]
+Dtype = Literal["float32", "float16", "bfloat16"]
+Attention = Literal["default", "math", "sdpa"]
+Offload = Literal["none", "model", "sequential"]
+DeviceKind = Literal["mps", "cuda", "cpu"]
+StartMethod = Literal["spawn", "fork"]
+PassKind = Literal["prime", "measured", "profile"]
+
+# A case's outcome is its worst replicate's.
+OUTCOME_SEVERITY: tuple[Outcome, ...] = (
+    "crashed",
+    "timeout",
+    "guard",
+    "oom",
+    "failed",
+    "skipped",
+    "ok",
+)
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """One cell of the matrix: the settings that may differ within a run.
+
+    The defaults here are part of the identity of a case (only what differs from them is hashed), so
+    they never change, and an axis added later leaves old ids as they are.
+    """
+
+    resolution: str = "512x512"
+    attention_slicing: bool = False
+    warmup: bool = False
+    batching: Batching = "loop"
+    dtype: Dtype = "float32"
+    vae_slicing: bool = False
+    vae_tiling: bool = False
+    attention: Attention = "default"
+    offload: Offload = "none"
+
+    @property
+    def width(self) -> int:
+        """Width of the picture in pixels."""
+        return int(self.resolution.split("x")[0])
+
+    @property
+    def height(self) -> int:
+        """Height of the picture in pixels."""
+        return int(self.resolution.split("x")[1])
+
+    @property
+    def case_id(self) -> str:
+        """A readable slug and a short hash over the settings that are not default."""
+        changed = {
+            name: value
+            for name, value in msgspec.structs.asdict(self).items()
+            if value != _CASE_DEFAULTS[name]
+        }
+        text = json.dumps(changed, sort_keys=True, separators=(",", ":"))
+        digest = hashlib.sha256(text.encode()).hexdigest()[:6]
+        return "-".join([self.resolution, *self.words(), digest])
+
+    def words(self) -> list[str]:
+        """Short words for the settings that are not default, resolution apart."""
+        return [
+            word
+            for word, holds in (
+                ("sliced", self.attention_slicing),
+                ("primed", self.warmup),
+                ("batch", self.batching == "batch"),
+                (self.dtype, self.dtype != "float32"),
+                ("vae-sliced", self.vae_slicing),
+                ("vae-tiled", self.vae_tiling),
+                (f"attention-{self.attention}", self.attention != "default"),
+                (f"offload-{self.offload}", self.offload != "none"),
+            )
+            if holds
+        ]
+
+
+_CASE_DEFAULTS: dict[str, Any] = msgspec.structs.asdict(Case())
+
+
+class Arm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One side of a comparison inside a run: a stack, an environment, telemetry on or off."""
+
+    name: str = "current"
+    stack: str = "current"
+    env: dict[str, str] = {}
+    telemetry: bool = True
+
+
+class PlannedCase(msgspec.Struct, frozen=True, kw_only=True):
+    """A case of a plan; ``skip_reason`` says why it cannot run, ``merged`` what it stands for."""
+
+    case: Case
+    skip_reason: str | None = None
+    merged: list[str] = []
+
+    @property
+    def case_id(self) -> str:
+        """The case's id."""
+        return self.case.case_id
+
+
+class Slot(msgspec.Struct, frozen=True, kw_only=True):
+    """One process to run: a case in an arm in a block, at its place in the order."""
+
+    index: int
+    block: int
+    case_id: str
+    arm: str
+
+    @property
+    def replicate_id(self) -> str:
+        """Unique within a run, and a safe file name."""
+        return f"{self.case_id}.{self.arm}.{self.block}"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run does, in order."""
+
+    cases: list[PlannedCase]
+    arms: list[Arm]
+    slots: list[Slot]
+    start: StartMethod
+
+    def planned(self, case_id: str) -> PlannedCase:
+        """The case of that id.
+
+        Raises:
+            KeyError: the plan has no such case.
+        """
+        for planned in self.cases:
+            if planned.case_id == case_id:
+                return planned
+        raise KeyError(case_id)
+
+    def arm(self, name: str) -> Arm:
+        """The arm of that name.
+
+        Raises:
+            KeyError: the plan has no such arm.
+        """
+        for arm in self.arms:
+            if arm.name == name:
+                return arm
+        raise KeyError(name)
+
+
+class Picture(msgspec.Struct, frozen=True, kw_only=True):
+    """One generated picture, reduced to hashes and statistics over its finite values."""
+
+    pixels_sha256: str
+    latents_sha256: str
+    nan_count: int
+    inf_count: int
+    latents_nonfinite_count: int
+    minimum: float | None
+    maximum: float | None
+    mean: float | None
+    deviation: float | None
+    black: bool
+    flat: bool
+    not_kept: str | None = None
+
+    @property
+    def broken(self) -> str | None:
+        """Why this picture is wrong whatever it should show, or None."""
+        if self.nan_count or self.inf_count:
+            return "not-a-number"
+        return "black" if self.black else None
+
+
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
+    """A stage of the profiling pass, the device synchronised at both ends."""
+
+    stage: str
+    duration_s: float
+    peak_bytes: int | None
+    allocated_bytes: int | None
+
+
+class Pass(msgspec.Struct, frozen=True, kw_only=True):
+    """One pass: prompt to pixels on the host for all images (prime: one step at the same shape)."""
+
+    kind: PassKind
+    index: int
+    duration_s: float
+    images: list[Picture]
+    peak_bytes: int | None = None
+    peak_source: str | None = None
+    allocated_bytes: int | None = None
+    driver_bytes: int | None = None
+    recommended_max_bytes: int | None = None
+    stages: list[Stage] | None = None
+
+
+class TelemetrySummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The timeline of a replicate in a few numbers; None where the platform does not tell."""
+
+    samples: int
+    period_s: float
+    cost_share: float
+    peak_footprint_bytes: int | None = None
+    footprint_source: str | None = None
+    swap_start_bytes: int | None = None
+    swap_delta_bytes: int | None = None
+    swap_in_bytes: int | None = None
+    swap_out_bytes: int | None = None
+    min_available_bytes: int | None = None
+
+
+class Gate(msgspec.Struct, frozen=True, kw_only=True):
+    """What the machine looked like just before a process started."""
+
+    load_1min: float | None = None
+    available_bytes: int | None = None
+    swap_used_bytes: int | None = None
+    free_disk_bytes: int | None = None
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started", tag_field="type"):
+    """Written, durably, before a process starts: after a power cut it says what was running."""
+
+    schema: int = SCHEMA_VERSION
+    replicate_id: str
+    case_id: str
+    arm: str
+    block: int
+    slot: int
+    attempt: int
+    started_utc: str
+    boot_id: str | None
+
+
+class Replicate(msgspec.Struct, frozen=True, kw_only=True, tag="replicate", tag_field="type"):
+    """One process and all it told, whatever became of it."""
+
+    schema: int = SCHEMA_VERSION
+    replicate_id: str
+    case_id: str
+    arm: str
+    block: int
+    slot: int
+    attempt: int
+    outcome: Outcome
+    reason: str | None = None
+    simulated: bool
+    start: StartMethod
+    cold_cache: bool = False
+    slept: bool = False
+    started_utc: str
+    ended_utc: str
+    wall_s: float
+    last_phase: str | None = None
+    signal: str | None = None
+    exit_code: int | None = None
+    exception_type: str | None = None
+    exception_message: str | None = None
+    projected_s: float | None = None
+    unreadable_lines: int = 0
+    import_s: float | None = None
+    load_s: float | None = None
+    passes: list[Pass] = []
+    peak_memory_bytes: int | None = None
+    peak_memory_source: str | None = None
+    peak_memory_reason: str | None = None
+    versions: dict[str, str] = {}
+    python: str | None = None
+    device: dict[str, Any] = {}
+    gate: Gate = msgspec.field(default_factory=Gate)
+    telemetry: TelemetrySummary | None = None
+    stdout_tail: str = ""
+    stderr_tail: str = ""
+
+    def of_kind(self, kind: PassKind) -> list[Pass]:
+        """The passes of one kind, in order."""
+        return [entry for entry in self.passes if entry.kind == kind]
+
+
+Record = Started | Replicate
+
+
+class StackInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """An interpreter and the versions installed there; what a resume must find unchanged."""
+
+    interpreter: str
+    python: str
+    packages: dict[str, str]
+
+
+class Sitting(msgspec.Struct, frozen=True, kw_only=True):
+    """One time somebody ran or resumed the run: the three clocks that tell sleep and restarts."""
+
+    started_utc: str
+    monotonic_s: float
+    boot_id: str | None
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The model a run used; ``sha256`` covers its folder, ``trained`` says pictures mean something."""
+
+    name: str
+    path: str
+    sha256: str | None
+    pipeline_class: str
+    bytes_on_disk: int
+    trained: bool
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """``run.json``: all that holds for the run as a whole."""
+
+    schema: int = SCHEMA_VERSION
+    run_id: str
+    label: str | None
+    created_utc: str
+    sdbench: str
+    device: DeviceKind
+    simulated: bool
+    config: dict[str, Any]
+    plan: Plan
+    model: ModelInfo
+    stacks: dict[str, StackInfo]
+    machine: dict[str, Any]
+    machine_id: str
+    environment: dict[str, str]
+    preload: list[str]
+    sittings: list[Sitting]

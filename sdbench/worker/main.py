@@ -1,0 +1,193 @@
+"""A worker's life: watchdog, import, device, load, passes; every step reported as it happens."""
+
+import argparse
+import faulthandler
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+from typing import Any
+
+from . import watchdog
+from .channel import Channel
+
+_OUT_OF_MEMORY_TEXTS = (
+    "out of memory",  # MPS backend out of memory, CUDA out of memory
+    "invalid buffer size",
+    "can't allocate memory",  # torch's CPU allocator
+    "not enough memory",
+)
+
+
+def main(arguments: "list[str]") -> None:
+    """Run one job read from standard input, or serve forks (``--serve``); never returns."""
+    parser = argparse.ArgumentParser(prog="sdbench worker")
+    parser.add_argument("--lifeline", type=int, required=True)
+    parser.add_argument("--events", type=int)
+    parser.add_argument("--serve", type=int)
+    parser.add_argument("--parent", type=int, required=True)
+    options = parser.parse_args(arguments)
+    watchdog_pid = watchdog.start(options.lifeline)
+    watchdog.die_with_parent(options.parent)
+    faulthandler.enable()  # a segmentation fault leaves the Python stack on stderr
+    # A deliberate crash must not leave gigabytes of core file in the user's folder.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if options.serve is not None:
+        from .forkserver import serve
+
+        serve(options.serve)
+    else:
+        job = json.loads(sys.stdin.readline())
+        run_job(job, Channel(options.events), watchdog_pid)
+
+
+def import_preloads(names: "list[str]") -> "list[Any]":
+    """Import the modules of ``SDBENCH_WORKER_PRELOAD``, in order, before torch."""
+    return [importlib.import_module(name) for name in names]
+
+
+def preload_names() -> "list[str]":
+    """The module names in ``SDBENCH_WORKER_PRELOAD``."""
+    text = os.environ.get("SDBENCH_WORKER_PRELOAD", "")
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def run_job(job: "dict[str, Any]", channel: Channel, watchdog_pid: int) -> None:
+    """Do the job, report everything, and end the process without interpreter shutdown.
+
+    Shutdown is skipped because torch's and the driver's own take seconds on some systems and a
+    crash there says nothing about the case.
+    """
+    channel.send(
+        "hello",
+        pid=os.getpid(),
+        watchdog_pid=watchdog_pid,
+        python=".".join(str(part) for part in sys.version_info[:3]),
+        forked=job["forked"],
+    )
+    phase = _Phases(channel)
+    status = 0
+    try:
+        if job.get("probe"):
+            _probe_devices(job, channel, phase)
+        else:
+            _run_phases(job, channel, phase)
+        channel.send("done")
+    except BrokenPipeError:
+        status = 1  # the parent is gone: nobody is left to tell
+    except BaseException as error:
+        traceback.print_exc()
+        channel.send(
+            "error",
+            type=type(error).__name__,
+            message=str(error)[:4000],
+            kind=_kind_of(error),
+            phase=phase.name,
+        )
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+class _Phases:
+    """Announces phases and remembers the one in progress."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self.name = "start"
+
+    def begin(self, name: str) -> None:
+        self.name = name
+        self._channel.send("phase", name=name)
+
+
+def _run_phases(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> None:
+    phase.begin("import")
+    started = time.perf_counter()
+    preloads = import_preloads(preload_names())
+    from .devices import open_device
+    from .pipelines import apply_settings, import_stack, load
+
+    versions = import_stack()
+    import_s = None if job["forked"] else time.perf_counter() - started
+    channel.send(
+        "stack",
+        versions=versions,
+        import_s=import_s,
+        simulated=_is_simulated(preloads, job["device"]),
+    )
+
+    phase.begin("device")
+    device = open_device(job["device"])
+    channel.send("device", kind=device.kind, facts=device.facts(), dtypes=device.supported_dtypes())
+
+    phase.begin("load")
+    started = time.perf_counter()
+    pipeline = load(job, device)
+    apply_settings(pipeline, job["case"])
+    channel.send("loaded", load_s=time.perf_counter() - started)
+
+    from .passes import Passes
+
+    passes = Passes(pipeline, device, job)
+    if job["case"]["warmup"]:
+        phase.begin("prime")
+        channel.send("pass", **passes.prime())
+    for index in range(1, job["passes"] + 1):
+        phase.begin(f"pass {index}")
+        channel.send("pass", **passes.measured(index))
+    if job["profile"]:
+        phase.begin("profile")
+        channel.send("pass", **passes.profile())
+    phase.begin("end")
+
+
+def _probe_devices(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> None:
+    """Try the devices named in the job, best first, up to the first that works."""
+    phase.begin("import")
+    preloads = import_preloads(preload_names())
+    import torch
+
+    from .devices import DeviceUnavailable, open_device
+
+    channel.send("stack", versions={"torch": str(torch.__version__)})
+    phase.begin("device")
+    for kind in job["devices"]:
+        try:
+            device = open_device(kind)
+        except DeviceUnavailable as error:
+            channel.send("device", kind=kind, available=False, reason=str(error))
+            continue
+        channel.send(
+            "device",
+            kind=kind,
+            available=True,
+            facts=device.facts(),
+            dtypes=device.supported_dtypes(),
+            recommended_max_bytes=device.memory().recommended_max_bytes,
+            simulated=_is_simulated(preloads, kind),
+        )
+        return
+
+
+def _is_simulated(preloads: "list[Any]", device: str) -> bool:
+    """A preload that says so, or a Metal device where there is no Metal."""
+    declared = any(getattr(module, "SDBENCH_SIMULATED", False) for module in preloads)
+    return declared or (device == "mps" and sys.platform != "darwin")
+
+
+def _kind_of(error: BaseException) -> str:
+    """``impossible``, ``unavailable``, ``oom`` or ``exception``."""
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if "CaseImpossible" in names:
+        return "impossible"
+    if "DeviceUnavailable" in names:
+        return "unavailable"
+    text = str(error).lower()
+    if "MemoryError" in names or "OutOfMemoryError" in names:
+        return "oom"
+    return "oom" if any(part in text for part in _OUT_OF_MEMORY_TEXTS) else "exception"

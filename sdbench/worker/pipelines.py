@@ -1,0 +1,136 @@
+"""Load the real diffusers pipeline and put it into the state a case asks for."""
+
+import json
+import os
+from typing import Any, Optional
+
+from .devices import Device
+
+PIPELINE_CLASSES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
+SCHEDULERS = {
+    "ddim": "DDIMScheduler",
+    "pndm": "PNDMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "dpmsolver": "DPMSolverMultistepScheduler",
+}
+
+
+class CaseImpossible(Exception):
+    """This stack or device does not offer what the case asks for."""
+
+
+def import_stack() -> "dict[str, str]":
+    """Import torch and what the pipeline needs of diffusers and transformers; return versions."""
+    import diffusers
+    import torch
+    import transformers
+
+    # Lazy modules: naming the classes is what really imports them.
+    for name in (*PIPELINE_CLASSES, *SCHEDULERS.values(), "AutoencoderKL", "UNet2DConditionModel"):
+        getattr(diffusers, name)
+    for name in ("CLIPTextModel", "CLIPTextModelWithProjection", "CLIPTokenizer"):
+        getattr(transformers, name)
+    transformers.utils.logging.disable_progress_bar()
+    diffusers.utils.logging.disable_progress_bar()
+    versions = {
+        "torch": str(torch.__version__),
+        "diffusers": diffusers.__version__,
+        "transformers": transformers.__version__,
+    }
+    for name in ("numpy", "tokenizers", "safetensors", "accelerate", "huggingface_hub"):
+        try:
+            versions[name] = __import__(name).__version__
+        except ImportError:
+            continue
+    return versions
+
+
+def torch_dtype(name: str) -> Any:
+    """The torch dtype of a case's ``dtype``."""
+    import torch
+
+    return {
+        "float32": torch.float32,
+        "float16": torch.float16,
+        "bfloat16": torch.bfloat16,
+    }[name]
+
+
+def load(job: "dict[str, Any]", device: Device) -> Any:
+    """Load the pipeline and move it to the device.
+
+    Safetensors only unless the job allows pickle, local files only, never remote code, and no
+    safety checker: it returns black pictures, which would hide real faults.
+
+    Raises:
+        CaseImpossible: the model's pipeline class is none of ours.
+    """
+    import diffusers
+
+    case, path = job["case"], job["model_path"]
+    with open(os.path.join(path, "model_index.json"), encoding="utf-8") as file:
+        class_name = json.load(file).get("_class_name")
+    if class_name not in PIPELINE_CLASSES:
+        raise CaseImpossible(f"{class_name} is none of {', '.join(PIPELINE_CLASSES)}")
+    options: "dict[str, Any]" = {
+        "torch_dtype": torch_dtype(case["dtype"]),
+        "use_safetensors": not job.get("allow_pickle", False),
+        "local_files_only": True,
+    }
+    if class_name == "StableDiffusionPipeline":
+        options.update(safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+    variant = _stored_variant(path)
+    if variant is not None:
+        options["variant"] = variant
+    pipeline = getattr(diffusers, class_name).from_pretrained(path, **options)
+    pipeline.set_progress_bar_config(disable=True)
+    scheduler = getattr(diffusers, SCHEDULERS[job["scheduler"]])
+    pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
+    _place(pipeline, case["offload"], device)
+    device.synchronize()
+    return pipeline
+
+
+def _stored_variant(path: str) -> Optional[str]:
+    """``fp16`` when the folder holds only half-precision files under that name."""
+    unet = os.path.join(path, "unet")
+    names = os.listdir(unet) if os.path.isdir(unet) else []
+    plain = any(name.startswith("diffusion_pytorch_model.safetensors") for name in names)
+    half = any(".fp16." in name for name in names)
+    return "fp16" if half and not plain else None
+
+
+def _place(pipeline: Any, offload: str, device: Device) -> None:
+    if offload == "none":
+        pipeline.to(device.kind)
+    elif offload == "model":
+        pipeline.enable_model_cpu_offload(device=device.kind)
+    else:
+        pipeline.enable_sequential_cpu_offload(device=device.kind)
+
+
+def apply_settings(pipeline: Any, case: "dict[str, Any]") -> None:
+    """Switch the case's settings on.
+
+    Raises:
+        CaseImpossible: the stack has no such attention implementation.
+    """
+    if case["attention"] != "default":
+        _set_attention(pipeline, case["attention"])
+    if case["attention_slicing"]:
+        pipeline.enable_attention_slicing()
+    # Newer diffusers switch these on the VAE; the pipeline's own methods are older and deprecated.
+    if case["vae_slicing"]:
+        pipeline.vae.enable_slicing()
+    if case["vae_tiling"]:
+        pipeline.vae.enable_tiling()
+
+
+def _set_attention(pipeline: Any, name: str) -> None:
+    from diffusers.models import attention_processor
+    from torch.nn import functional
+
+    if name == "sdpa" and not hasattr(functional, "scaled_dot_product_attention"):
+        raise CaseImpossible("this torch has no scaled_dot_product_attention (it came with 2.0)")
+    processor = {"math": "AttnProcessor", "sdpa": "AttnProcessor2_0"}[name]
+    pipeline.unet.set_attn_processor(getattr(attention_processor, processor)())
