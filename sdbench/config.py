@@ -1,4 +1,4 @@
-"""TOML to Config. Whatever is wrong is said in one line: which file, which key, what was expected."""
+"""TOML to Config. Whatever is wrong is said in one line: which file, key, what was expected."""
 
 import difflib
 import re

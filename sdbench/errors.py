@@ -3,15 +3,13 @@
 SdbenchError            1  something failed after the work began
 ├── UsageError          2  wrong usage or configuration: one clear line, no traceback
 │   └── ConfigError     2  a configuration file or key; says file, key, what was expected
-├── MachineError        3  this machine or stack cannot run it at all
-│   ├── ModelError      3  the model cannot be had or is not what it should be
-│   └── StoreError      3  the results cannot be written or read
-└── Interrupted       130  stopped by the user; results are kept
+└── MachineError        3  this machine or stack cannot run it at all
+    ├── ModelError      3  the model cannot be had or is not what it should be
+    └── StoreError      3  the results cannot be written or read
 """
 
 __all__ = [
     "ConfigError",
-    "Interrupted",
     "MachineError",
     "ModelError",
     "SdbenchError",
@@ -52,9 +50,3 @@ class ModelError(MachineError):
 
 class StoreError(MachineError):
     """A run folder cannot be written or read."""
-
-
-class Interrupted(SdbenchError):
-    """The user stopped the run; what was measured is kept."""
-
-    exit_code = 130

@@ -1,6 +1,6 @@
 """The records everything speaks, and the history of their schema.
 
-History of ``SCHEMA_VERSION`` (written into ``run.json`` and every record; old versions load forever):
+History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old ones load forever):
 
 1   first version
 
@@ -317,7 +317,7 @@ class Sitting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """The model a run used; ``sha256`` covers its folder, ``trained`` says pictures mean something."""
+    """The model of a run; ``sha256`` covers its folder; ``trained``: pictures mean something."""
 
     name: str
     path: str

@@ -1,4 +1,4 @@
-"""The command line. Verbs load when they are called: ``sdbench --help`` imports click and no more."""
+"""The command line. Verbs load when called: ``sdbench --help`` imports click and no more."""
 
 import sys
 from collections.abc import Sequence

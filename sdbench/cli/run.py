@@ -1,5 +1,6 @@
 """``sdbench run``."""
 
+import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ _DOCS_CONFIG = "mps-docs"
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change one key of the configuration, e.g. --set replicates=8 --set guard.min_free_disk_bytes=1e9.",
+    help="Change one key of the configuration, e.g. --set replicates=8 --set reference.budget_s=60.",
 )
 @click.option(
     "--only",
@@ -249,7 +250,7 @@ def _ask(prepared: Prepared) -> None:
     questions = prepared.questions()
     if not questions:
         return
-    if not click.get_text_stream("stdin").isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError(f"{'; '.join(questions)}: there is nobody to ask here, so add --yes")
     if not click.confirm(f"Note: {'; '.join(questions)}. Go on?", err=True):
         raise UsageError("not started")
@@ -291,7 +292,7 @@ def _show_plan(prepared: Prepared, json_wanted: bool) -> None:
 
 
 def _offer_docs(prepared: Prepared, sat: Sat, out: Console) -> None:
-    """After a default run on a GPU: the plan that tests the documentation, and how long it takes."""
+    """After a default run on a GPU: the plan that tests the documentation, and its hours."""
     if prepared.config.name != DEFAULT_CONFIG or prepared.device.kind == "cpu":
         return
     from sdbench.config import load_config

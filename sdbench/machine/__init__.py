@@ -1,4 +1,4 @@
-"""What the machine is and how it is doing. Each probe returns data, or None where it cannot tell."""
+"""What the machine is and how it is doing. A probe returns data, or None where it cannot tell."""
 
 from sdbench.machine.identity import boot_id, identify, machine_id
 from sdbench.machine.memory import MemoryProbe, SystemMemory, open_memory_probe

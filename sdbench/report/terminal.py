@@ -93,7 +93,6 @@ def _arm(row: CaseSummary, summary: RunSummary) -> str:
 
 def render_lines(lines: Sequence[tuple[str, str]], console: Console) -> None:
     """Two columns: what, and what about it."""
-    table = Table.grid(padding=(0, 2))
+    width = max(len(what) for what, _ in lines)
     for what, about in lines:
-        table.add_row(f"[bold]{escape(what)}[/]", escape(about))
-    console.print(table)
+        console.print(f"[bold]{what:<{width}}[/]  {escape(about)}", soft_wrap=True)

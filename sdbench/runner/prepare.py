@@ -19,7 +19,7 @@ from sdbench.errors import MachineError, UsageError
 from sdbench.estimate import Estimate, Pace, estimate_run, estimate_slot
 from sdbench.models.resolve import ModelSource, find_model
 from sdbench.plan import make_plan
-from sdbench.runner.environment import preload_modules, worker_environment
+from sdbench.runner.environment import PRELOAD, preload_modules, worker_environment
 from sdbench.runner.executor import Executor
 from sdbench.runner.probe import FoundDevice, find_device
 from sdbench.runner.run import new_run_id
@@ -184,23 +184,27 @@ def check_resumable(loaded: LoadedRun) -> None:
             "start a new run here and compare the two"
         )
     if preload_modules(os.environ) != run.preload:
-        raise MachineError(
-            f"{run.run_id} was begun with SDBENCH_WORKER_PRELOAD={','.join(run.preload) or '(unset)'}"
-        )
+        before = ",".join(run.preload) or "(unset)"
+        raise MachineError(f"{run.run_id} was begun with {PRELOAD}={before}")
     for name, recorded in run.stacks.items():
         now = resolve(name if name == "current" else os.path.expanduser(name))
-        for package, version in sorted({**recorded.packages, **now.packages}.items()):
-            before, after = recorded.packages.get(package), now.packages.get(package)
-            if before != after:
-                raise MachineError(
-                    f"stack {name} has changed since {run.run_id} began: {package} was "
-                    f"{before or 'absent'} and is {after or 'absent'}; start a new run"
-                )
-        if now.python != recorded.python:
+        changed = _changes(
+            {"Python": recorded.python, **recorded.packages}, {"Python": now.python, **now.packages}
+        )
+        if changed:
             raise MachineError(
-                f"stack {name} has changed since {run.run_id} began: Python was "
-                f"{recorded.python} and is {now.python}; start a new run"
+                f"stack {name} has changed since {run.run_id} began: {', '.join(changed)}; "
+                "start a new run"
             )
+
+
+def _changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """``torch was 2.12.0 and is 2.13.0`` for each version that differs."""
+    return [
+        f"{name} was {before.get(name, 'absent')} and is {after.get(name, 'absent')}"
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name)
+    ]
 
 
 def make_pace(config: Config, plan: Plan, model: ModelInfo, device: DeviceKind, cores: int) -> Pace:

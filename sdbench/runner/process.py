@@ -252,8 +252,7 @@ class _Spawned:
         self._pidfd = _open_pidfd(self.pid)
 
     def poll(self) -> int | None:
-        exit_code = self._process.poll()
-        return exit_code
+        return self._process.poll()
 
     def wake_fd(self) -> int | None:
         return self._pidfd
@@ -297,7 +296,7 @@ class ForkServer:
 
     @classmethod
     def start(cls, task: Task, supervise: Supervisor) -> "ForkServer | None":
-        """Start a server for the task's interpreter and environment; None if it does not come up."""
+        """A server for the task's interpreter and environment; None if it does not come up."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         lifeline, lifeline_end = os.pipe()
         process = subprocess.Popen(

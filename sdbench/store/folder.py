@@ -98,7 +98,7 @@ class RunFolder:
         line = _ENCODER.encode(record) + b"\n"
         with _explained(self.path / RECORDS_FILE):
             if self._records is None:
-                self._records = open(self.path / RECORDS_FILE, "ab", buffering=0)
+                self._records = (self.path / RECORDS_FILE).open("ab", buffering=0)
             size = os.fstat(self._records.fileno()).st_size
             try:
                 _write_all(self._records.fileno(), line)

@@ -4,6 +4,7 @@ Two passes made the same picture exactly when their pixel hashes agree. Final la
 bit for bit in the dtype they were computed in, so they also tell differences that eight bits hide.
 """
 
+import contextlib
 import hashlib
 import os
 from typing import Any, Callable, Optional
@@ -90,9 +91,7 @@ def _keep(folder: str, name: str, write: "Callable[[str], None]") -> Optional[st
             write(scratch)
             os.replace(scratch, path)
     except OSError as error:
-        try:
+        with contextlib.suppress(OSError):
             os.unlink(scratch)
-        except OSError:
-            pass
         return f"{type(error).__name__}: {error.strerror}"
     return None

@@ -1,8 +1,8 @@
 """A server that has imported the stack and forks a worker a request (Linux only).
 
-Importing torch and diffusers takes seconds; a fork takes milliseconds. Forked workers share address
-layout and heap, so they are used only where no speed verdict is given. The server runs no kernel and
-refuses to fork once a device is initialised, because a forked CUDA context is broken.
+Importing torch and diffusers takes seconds; a fork takes milliseconds. Forked workers share
+address layout and heap, so they are used only where no speed verdict is given. The server runs no
+kernel and refuses to fork once a device is initialised, because a forked CUDA context is broken.
 
 Requests arrive as one JSON document a datagram on a sequenced-packet socket, with the worker's file
 descriptors attached; replies go the same way. Nothing is pickled.

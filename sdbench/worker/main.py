@@ -152,14 +152,14 @@ def _probe_devices(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> N
     preloads = import_preloads(preload_names())
     import torch
 
-    from .devices import DeviceUnavailable, open_device
+    from .devices import DeviceUnavailableError, open_device
 
     channel.send("stack", versions={"torch": str(torch.__version__)})
     phase.begin("device")
     for kind in job["devices"]:
         try:
             device = open_device(kind)
-        except DeviceUnavailable as error:
+        except DeviceUnavailableError as error:
             channel.send("device", kind=kind, available=False, reason=str(error))
             continue
         channel.send(
@@ -183,9 +183,9 @@ def _is_simulated(preloads: "list[Any]", device: str) -> bool:
 def _kind_of(error: BaseException) -> str:
     """``impossible``, ``unavailable``, ``oom`` or ``exception``."""
     names = {cls.__name__ for cls in type(error).__mro__}
-    if "CaseImpossible" in names:
+    if "CaseImpossibleError" in names:
         return "impossible"
-    if "DeviceUnavailable" in names:
+    if "DeviceUnavailableError" in names:
         return "unavailable"
     text = str(error).lower()
     if "MemoryError" in names or "OutOfMemoryError" in names:

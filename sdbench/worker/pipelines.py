@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from typing import Any, Optional
 
 from .devices import Device
@@ -15,7 +16,7 @@ SCHEDULERS = {
 }
 
 
-class CaseImpossible(Exception):
+class CaseImpossibleError(Exception):
     """This stack or device does not offer what the case asks for."""
 
 
@@ -38,10 +39,9 @@ def import_stack() -> "dict[str, str]":
         "transformers": transformers.__version__,
     }
     for name in ("numpy", "tokenizers", "safetensors", "accelerate", "huggingface_hub"):
-        try:
-            versions[name] = __import__(name).__version__
-        except ImportError:
-            continue
+        module = sys.modules.get(name)  # imported by the above, or not used
+        if module is not None:
+            versions[name] = str(getattr(module, "__version__", "unknown"))
     return versions
 
 
@@ -63,7 +63,7 @@ def load(job: "dict[str, Any]", device: Device) -> Any:
     safety checker: it returns black pictures, which would hide real faults.
 
     Raises:
-        CaseImpossible: the model's pipeline class is none of ours.
+        CaseImpossibleError: the model's pipeline class is none of ours.
     """
     import diffusers
 
@@ -71,7 +71,7 @@ def load(job: "dict[str, Any]", device: Device) -> Any:
     with open(os.path.join(path, "model_index.json"), encoding="utf-8") as file:
         class_name = json.load(file).get("_class_name")
     if class_name not in PIPELINE_CLASSES:
-        raise CaseImpossible(f"{class_name} is none of {', '.join(PIPELINE_CLASSES)}")
+        raise CaseImpossibleError(f"{class_name} is none of {', '.join(PIPELINE_CLASSES)}")
     options: "dict[str, Any]" = {
         "torch_dtype": torch_dtype(case["dtype"]),
         "use_safetensors": not job.get("allow_pickle", False),
@@ -113,7 +113,7 @@ def apply_settings(pipeline: Any, case: "dict[str, Any]") -> None:
     """Switch the case's settings on.
 
     Raises:
-        CaseImpossible: the stack has no such attention implementation.
+        CaseImpossibleError: the stack has no such attention implementation.
     """
     if case["attention"] != "default":
         _set_attention(pipeline, case["attention"])
@@ -131,6 +131,8 @@ def _set_attention(pipeline: Any, name: str) -> None:
     from torch.nn import functional
 
     if name == "sdpa" and not hasattr(functional, "scaled_dot_product_attention"):
-        raise CaseImpossible("this torch has no scaled_dot_product_attention (it came with 2.0)")
+        raise CaseImpossibleError(
+            "this torch has no scaled_dot_product_attention (it came with 2.0)"
+        )
     processor = {"math": "AttnProcessor", "sdpa": "AttnProcessor2_0"}[name]
     pipeline.unet.set_attn_processor(getattr(attention_processor, processor)())

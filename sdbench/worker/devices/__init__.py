@@ -1,15 +1,15 @@
 """One small interface over mps, cuda and cpu; see :mod:`.base`."""
 
-from .base import Device, DeviceUnavailable, MemoryReading
+from .base import Device, DeviceUnavailableError, MemoryReading
 
-__all__ = ["Device", "DeviceUnavailable", "MemoryReading", "open_device"]
+__all__ = ["Device", "DeviceUnavailableError", "MemoryReading", "open_device"]
 
 
 def open_device(kind: str) -> Device:
     """Open a device by kind and prove that it works.
 
     Raises:
-        DeviceUnavailable: with a sentence that says why and what to do.
+        DeviceUnavailableError: with a sentence that says why and what to do.
     """
     from .cpu import CPU
     from .cuda import CUDA

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 
-class DeviceUnavailable(Exception):
+class DeviceUnavailableError(Exception):
     """The device cannot be used here; the message is for the user and says what to do."""
 
 
@@ -66,21 +66,21 @@ class Device(abc.ABC):
         somebody else reports cuda and does the same.
 
         Raises:
-            DeviceUnavailable: torch lacks the device or the operation failed.
+            DeviceUnavailableError: torch lacks the device or the operation failed.
         """
         import torch
 
         reason = self.why_unavailable()
         if reason is not None:
-            raise DeviceUnavailable(reason)
+            raise DeviceUnavailableError(reason)
         try:
             total = float((torch.ones(8, device=self.kind) * 2).sum().cpu())
         except Exception as error:
-            raise DeviceUnavailable(
+            raise DeviceUnavailableError(
                 f"torch reports {self.kind}, but the first operation on it failed: {error}"
             ) from error
         if total != 16.0:
-            raise DeviceUnavailable(
+            raise DeviceUnavailableError(
                 f"the first operation on {self.kind} gave {total} instead of 16.0: "
                 "the device or its driver computes wrongly"
             )

@@ -5,6 +5,7 @@ be imported by name; ``recommended_max_memory`` from 2.5; ``get_name`` and ``get
 2.9; allocator peaks through ``torch.accelerator`` from 2.13 (2.9 to 2.12 have the names and raise).
 """
 
+import contextlib
 import importlib
 import platform
 import sys
@@ -39,7 +40,7 @@ class MPS(Device):
         if not backend.is_available():
             return (
                 f"torch {torch.__version__} has mps but this system does not offer it: it needs "
-                f"macOS 12.3 or later on Apple silicon (here: {platform.mac_ver()[0] or 'no macOS'})"
+                f"macOS 12.3 or later on Apple silicon; here: {platform.mac_ver()[0] or 'no macOS'}"
             )
         return None
 
@@ -72,10 +73,9 @@ class MPS(Device):
     def reset_peak(self) -> None:
         reset = self._allocator_statistic("reset_peak_memory_stats")
         if reset is not None:
-            try:
+            # 2.9 to 2.12: the name is there and raises.
+            with contextlib.suppress(RuntimeError, NotImplementedError):
                 reset()
-            except (RuntimeError, NotImplementedError):  # 2.9 to 2.12: the name is there and raises
-                pass
 
     def peak_bytes(self) -> "tuple[Optional[int], Optional[str]]":
         maximum = self._allocator_statistic("max_memory_allocated")

@@ -1,0 +1,45 @@
+# make run    set up and measure (on a CPU-only machine: every case on a small model, 3 minutes)
+# make test   set up and run all checks and tests
+# make bench  set up and run the project's own micro-benchmarks
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Options for `make run`, e.g. make run ARGS="full --dry-run"
+ARGS ?=
+
+# Python 3.10 has the tested set with torch 1.13.1; later ones the newest.
+CONSTRAINTS = $(shell $(PYTHON) -c 'import sys; \
+	print("configs/constraints/torch-%s.txt" % ("2.13" if sys.version_info >= (3, 11) else "1.13"))')
+# Compiling in parallel afterwards takes half the time of pip's own.
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
+	--constraint $(CONSTRAINTS)
+COMPILE = $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
+
+.PHONY: run test bench clean
+
+run: $(VENV)/.run
+	$(BIN)/sdbench run $(ARGS)
+
+test: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/unit tests/integration
+
+bench: $(VENV)/.test
+	$(BIN)/python -m pytest tests/benchmarks
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/.run: pyproject.toml configs/constraints/*.txt
+	@echo "Setting up $(VENV): torch, diffusers and what they need (once, some minutes)"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) --editable .
+	$(COMPILE)
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(INSTALL) --editable '.[test]'
+	@touch $@
