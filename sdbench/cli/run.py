@@ -58,7 +58,7 @@ _DOCS_CONFIG = "mps-docs"
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change one key of the configuration, e.g. --set replicates=8 --set reference.budget_s=60.",
+    help="Change one key of the configuration, e.g. --set replicates=8 --set steps=20.",
 )
 @click.option(
     "--only",

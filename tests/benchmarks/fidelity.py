@@ -1,0 +1,183 @@
+"""Is sdbench's steady time that of a bare loop? Interleaved processes until the answer is sharp.
+
+    python tests/benchmarks/fidelity.py [--device cuda] [--model synthetic/sd15] …  (see --help)
+
+Each block runs one worker as ``sdbench run`` does (real executor, telemetry on) and one process of
+a hand-written loop that does exactly the same pass (the loop below), in turned order. The statistic
+of each process is the median of its steady passes; the ratio of a block is sdbench over bare. It
+ends when the 95% half-width of the geometric mean ratio is at most 1%, or after 40 blocks.
+"""
+
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from sdbench.config import parse_config
+from sdbench.models.resolve import find_model
+from sdbench.plan import make_plan
+from sdbench.runner.environment import worker_environment
+from sdbench.runner.executor import Task
+from sdbench.runner.process import ProcessExecutor
+from sdbench.schema import Case
+
+MIN_BLOCKS, MAX_BLOCKS = 5, 40
+HALF_WIDTH = 0.01
+
+# A person's own loop: the same prompt path, the same latents, pixels to the host. Nothing of
+# sdbench in it.
+BARE_LOOP = """
+import json, statistics, sys, time
+import torch
+from diffusers import StableDiffusionPipeline, DDIMScheduler
+job = json.loads(sys.argv[1])
+case, device = job["case"], job["device"]
+dtype = getattr(torch, case["dtype"])
+pipe = StableDiffusionPipeline.from_pretrained(
+    job["model_path"], torch_dtype=dtype, safety_checker=None, requires_safety_checker=False
+).to(device)
+pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+pipe.set_progress_bar_config(disable=True)
+if case["attention_slicing"]:
+    pipe.enable_attention_slicing()
+shape = (1, 4, case["height"] // 8, case["width"] // 8)
+noise = [torch.randn(shape, generator=torch.Generator("cpu").manual_seed(job["seed"] + i)).to(dtype)
+         for i in range(job["images"])]
+prompts = [job["prompts"][i % len(job["prompts"])] for i in range(job["images"])]
+times = []
+for _ in range(job["passes"]):
+    if device == "cuda":
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    for prompt, latents in zip(prompts, noise):
+        pipe(prompt, latents=latents, width=case["width"], height=case["height"],
+             num_inference_steps=job["steps"], guidance_scale=job["guidance_scale"],
+             output_type="pt").images.cpu()
+    times.append(time.perf_counter() - started)
+print(json.dumps(times))
+"""
+
+
+def main() -> None:
+    """Run blocks until the ratio is known well enough; print it as JSON."""
+    options = _options()
+    model = find_model(options.model).prepare()
+    config = parse_config(
+        {"steps": options.steps, "images": options.images, "passes": options.passes}, "fidelity"
+    )
+    case = Case(resolution=options.resolution, dtype=options.dtype)
+    make_plan(config, options.device)
+    job: dict[str, Any] = {
+        "device": options.device,
+        "model_path": model.path,
+        "scheduler": config.scheduler,
+        "steps": config.steps,
+        "guidance_scale": config.guidance_scale,
+        "seed": config.seed,
+        "images": config.images,
+        "prompts": list(config.prompts),
+        "passes": config.passes,
+        "profile": False,
+        "case": {
+            **{name: getattr(case, name) for name in case.__struct_fields__},
+            "width": case.width,
+            "height": case.height,
+        },
+    }
+    executor = ProcessExecutor()
+    ratios: list[float] = []
+    while True:
+        block = len(ratios)
+        ours_first = block % 4 in (0, 3)
+        with tempfile.TemporaryDirectory() as folder:
+            job["artifacts"] = folder
+            if ours_first:
+                ours, bare = _ours(executor, job), _bare(job)
+            else:
+                bare, ours = _bare(job), _ours(executor, job)
+        ratios.append(ours / bare)
+        half_width = _half_width(ratios)
+        print(
+            f"block {block + 1}: sdbench {ours:.4f} s, bare {bare:.4f} s, ratio {ours / bare:.4f}, "
+            f"half-width {half_width:.4f}",
+            file=sys.stderr,
+            flush=True,
+        )
+        if len(ratios) >= options.max_blocks or (
+            len(ratios) >= MIN_BLOCKS and half_width <= HALF_WIDTH
+        ):
+            break
+    executor.close()
+    center = statistics.geometric_mean(ratios)
+    half = _half_width(ratios)
+    print(
+        json.dumps(
+            {
+                **{key: getattr(options, key) for key in ("device", "model", "resolution")},
+                **{key: getattr(options, key) for key in ("dtype", "steps", "images", "passes")},
+                "blocks": len(ratios),
+                "ratio": center,
+                "ci95": [center * math.exp(-half), center * math.exp(half)],
+                "half_width": half,
+            }
+        )
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda", "mps"])
+    parser.add_argument("--model", default="synthetic/tiny")
+    parser.add_argument("--resolution", default="256x256")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--images", type=int, default=2)
+    parser.add_argument("--passes", type=int, default=5)
+    parser.add_argument("--max-blocks", type=int, default=MAX_BLOCKS)
+    return parser.parse_args()
+
+
+def _ours(executor: ProcessExecutor, job: dict[str, Any]) -> float:
+    task = Task("fidelity", sys.executable, worker_environment({}), job, "spawn", 3600)
+    report = executor.run(task, lambda event, sample: None)
+    times = [
+        event["duration_s"]
+        for event in report.events
+        if event["event"] == "pass" and event["index"] > 1
+    ]
+    assert report.telemetry is not None and report.telemetry.samples > 0, report.stderr_tail
+    return statistics.median(times)
+
+
+def _bare(job: dict[str, Any]) -> float:
+    done = subprocess.run(
+        [sys.executable, "-c", BARE_LOOP, json.dumps(job)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=worker_environment({}),
+        cwd=Path.cwd(),
+        check=True,
+    )
+    times: list[float] = json.loads(done.stdout.splitlines()[-1])
+    return statistics.median(times[1:])
+
+
+def _half_width(ratios: list[float]) -> float:
+    """Half-width of the 95% t interval of the mean log ratio."""
+    if len(ratios) < 2:
+        return math.inf
+    from scipy.special import stdtrit
+
+    logs = [math.log(ratio) for ratio in ratios]
+    error = statistics.stdev(logs) / math.sqrt(len(logs))
+    return float(stdtrit(len(logs) - 1, 0.975)) * error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Real workers on the real pipeline with ``synthetic/tiny``."""
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+FAULTS = Path(__file__).parent.parent / "faults"
+MARK = "SDBENCH_TEST_MARK"
+
+
+@dataclass
+class Sdbench:
+    """Runs the command line in a process of its own, as a user would."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def config(self, text: str, name: str = "plan.toml") -> Path:
+        """Write a configuration over small defaults; returns its path."""
+        path = self.folder / name
+        path.write_text(SMALL + text)
+        return path
+
+    def start(self, *arguments: str | Path, **environment: str) -> "subprocess.Popen[str]":
+        """Start it without waiting."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "sdbench", *map(str, arguments)],
+            cwd=self.folder,
+            env={**os.environ, **self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(
+        self, *arguments: str | Path, **environment: str
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run it to its end."""
+        process = self.start(*arguments, **environment)
+        stdout, stderr = process.communicate(timeout=600)
+        assert "Traceback (most recent call last)" not in stderr, stderr
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    def json(self, *arguments: str | Path, **environment: str) -> tuple[int, dict[str, Any]]:
+        """Run it with ``--json``; exit code and document."""
+        done = self(*arguments, "--json", **environment)
+        assert done.stdout, done.stderr
+        return done.returncode, json.loads(done.stdout)
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything this test started that still runs."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == self.environment[MARK]:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+SMALL = """
+model = "synthetic/tiny"
+device = "cpu"
+steps = 2
+images = 2
+passes = 2
+replicates = 1
+[guard]
+min_free_disk_bytes = 0
+"""
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One model cache for the whole session."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def sdbench(tmp_path: Path, cache: Path) -> Iterator[Sdbench]:
+    """The command line in a folder of its own; afterwards nothing may be left running."""
+    runner = Sdbench(
+        tmp_path,
+        {"SDBENCH_CACHE": str(cache), MARK: uuid.uuid4().hex, "PYTHONPATH": str(FAULTS)},
+    )
+    yield runner
+    left = runner.processes()
+    _, alive = psutil.wait_procs(left, timeout=10)
+    assert not alive, f"left behind: {[process.cmdline() for process in alive]}"

@@ -1,0 +1,217 @@
+"""Workers that die for real, in every way; the run goes on and the row says what happened."""
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Sdbench
+
+from sdbench.store import load_run
+
+# width of the picture: (fault, expected outcome, words in the reason)
+DEATHS = {
+    "72": ("abort", "crashed", "SIGABRT"),
+    "80": ("segfault", "crashed", "SIGSEGV"),
+    "88": ("kill", "crashed", "SIGKILL"),
+    "96": ("raise", "failed", "ValueError in pass 1"),
+    "104": ("hang-with-lock", "timeout", "in pass 1"),
+    "112": ("eat-memory", "oom", "pass 1"),
+    "120": ("exit-silently", "failed", "saying nothing"),
+    "128": ("close-pipe", "failed", "closed its event pipe"),
+    "136": ("flood", "failed", "endless line"),
+    "144": ("rubbish", "ok", ""),
+    "152": ("chatter", "ok", ""),
+    "160": ("ignore-sigterm-and-hang", "timeout", "in pass 1"),
+}
+
+
+def _cases(*widths: str) -> str:
+    return "".join(f'[[case]]\nresolution = "{width}x64"\n' for width in widths)
+
+
+def _with_faults(**faults: str) -> dict[str, str]:
+    return {
+        "SDBENCH_WORKER_PRELOAD": "sdbench_test_faults",
+        "SDBENCH_TEST_FAULTS": json.dumps(faults),
+    }
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_every_death_is_a_row_and_the_run_goes_on(sdbench: Sdbench, start: str) -> None:
+    # A spawned worker imports the stack anew, so only the deaths that depend on it are repeated.
+    widths = list(DEATHS) if start == "fork" else ["72", "104", "128"]
+    environment = _with_faults(**{width: DEATHS[width][0] for width in widths})
+    code, document = sdbench.json(
+        *("run", sdbench.config(_cases("64", *widths))),
+        *("--set", f"start={start}", "--set", f"timeout_s={20 if start == 'fork' else 60}"),
+        **environment,
+    )
+    assert code == 1
+    rows = {row["case"]["resolution"].split("x")[0]: row for row in document["cases"]}
+    assert rows["64"]["outcome"] == "ok"
+    loaded = load_run(Path(sdbench.folder / document["path"]))
+    by_width = {entry.case_id.split("x")[0]: entry for entry in loaded.replicates}
+    for width in widths:
+        _, outcome, words = DEATHS[width]
+        assert rows[width]["outcome"] == outcome, rows[width]
+        assert words in (rows[width]["reason"] or ""), rows[width]
+        assert by_width[width].start == start
+    assert by_width["72"].signal == "SIGABRT"
+    assert "failed assertion" in by_width["72"].stderr_tail
+    if start == "fork":
+        assert by_width["144"].unreadable_lines == 3 * 5  # in each of five pipeline calls
+        assert by_width["152"].stdout_tail.endswith("the last words on stdout\n")
+        assert len(by_width["152"].stdout_tail.encode()) <= 64 * 1024
+        assert "Segmentation fault" in by_width["80"].stderr_tail
+        assert by_width["96"].exception_type == "ValueError"
+        shown = sdbench("show", "latest")
+        assert "\x1b[31m" not in shown.stdout and "<b>with</b>" in shown.stdout
+        case = sdbench("show", "latest", by_width["96"].case_id)
+        assert "\x1b[31m" not in case.stdout
+    assert loaded.run.preload == ["sdbench_test_faults"]
+
+
+def test_a_stack_that_dies_while_importing_is_recorded(sdbench: Sdbench) -> None:
+    (sdbench.folder / "dies_at_import.py").write_text("import os\nos.abort()\n")
+    code, document = sdbench.json(
+        *("run", sdbench.config(_cases("64"))),
+        SDBENCH_WORKER_PRELOAD="dies_at_import",
+        PYTHONPATH=str(sdbench.folder),
+    )
+    assert code == 3 or document["cases"][0]["outcome"] == "crashed"
+
+
+def test_killed_parent_takes_its_workers_along_and_resume_goes_on(sdbench: Sdbench) -> None:
+    environment = _with_faults(**{"104": "hang-with-lock"})
+    config = sdbench.config(_cases("64", "72", "104"))
+    parent = sdbench.start(
+        "run", config, "--set", "replicates=2", "--set", "timeout_s=300", **environment
+    )
+    folder = _wait_for_hang(sdbench, parent)
+    before = load_run(folder)
+    assert len(sdbench.processes()) >= 2
+    parent.kill()
+    parent.wait()
+    _wait_until(lambda: not sdbench.processes(), "the workers to follow their parent")
+
+    with (folder / "records.jsonl").open("ab") as file:
+        file.write(b'{"type":"replicate","replicate_id":"torn')
+    del environment["SDBENCH_TEST_FAULTS"]
+    code, document = sdbench.json("resume", folder, **environment)
+    assert code == 0 and document["outcomes"] == {"ok": 3}
+    after = load_run(folder)
+    assert not after.warnings
+    assert (folder / "records.jsonl.torn-0").read_bytes().endswith(b"torn")
+    finished_before = {entry.replicate_id for entry in before.replicates}
+    ids = [entry.replicate_id for entry in after.attempts]
+    assert len(ids) == len(set(ids)) == 6, "none twice, none lost"
+    assert ids[: len(finished_before)] == [entry.replicate_id for entry in before.replicates]
+    assert len(after.run.sittings) == 2
+
+
+def test_ctrl_c_keeps_results_and_exits_130(sdbench: Sdbench) -> None:
+    environment = _with_faults(**{"104": "hang-with-lock"})
+    parent = sdbench.start(
+        *("run", sdbench.config(_cases("64", "104")), "--json", "--set", "timeout_s=300"),
+        **environment,
+    )
+    folder = _wait_for_hang(sdbench, parent)
+    parent.send_signal(signal.SIGINT)
+    stdout, stderr = parent.communicate(timeout=60)
+    assert parent.returncode == 130, stderr
+    assert json.loads(stdout)["run_id"] == folder.name
+    assert "resume" in stderr
+    assert all(entry.outcome == "ok" for entry in load_run(folder).replicates)
+
+
+def test_two_processes_cannot_work_on_one_run(sdbench: Sdbench) -> None:
+    environment = _with_faults(**{"104": "hang-with-lock"})
+    parent = sdbench.start(
+        "run", sdbench.config(_cases("104")), "--set", "timeout_s=300", **environment
+    )
+    folder = _wait_for_hang(sdbench, parent)
+    done = sdbench("resume", folder, **environment)
+    assert done.returncode == 2 and "another sdbench" in done.stderr
+    parent.send_signal(signal.SIGINT)
+    parent.communicate(timeout=60)
+
+
+def test_crashed_replicates_are_run_again_only_on_request(sdbench: Sdbench) -> None:
+    environment = _with_faults(**{"72": "abort"})
+    code, document = sdbench.json("run", sdbench.config(_cases("64", "72")), **environment)
+    assert code == 1
+    path = document["path"]
+    environment["SDBENCH_TEST_FAULTS"] = "{}"
+    code, document = sdbench.json("resume", path, **environment)
+    assert code == 1 and document["outcomes"] == {"ok": 1, "crashed": 1}
+    code, document = sdbench.json("resume", path, "--retry", **environment)
+    assert code == 0 and document["outcomes"] == {"ok": 2}
+    attempts = load_run(sdbench.folder / path).attempts
+    assert [(entry.outcome, entry.attempt) for entry in attempts if "72x" in entry.case_id] == [
+        ("crashed", 1),
+        ("ok", 2),
+    ]
+
+
+def test_full_disk_stops_the_run_with_one_line(sdbench: Sdbench) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    code, document = sdbench.json("run", sdbench.config(_cases("64", "72")))
+    assert code == 0
+    folder = sdbench.folder / document["path"]
+    records = (folder / "records.jsonl").read_bytes()
+    kept = records.splitlines(keepends=True)[:2]
+    (folder / "records.jsonl").write_bytes(b"".join(kept))
+    assert len(load_run(folder).replicates) == 1
+    # From here on every write to the records fails as on a full disk.
+    (folder / "records.jsonl").rename(folder / "records.kept")
+    (folder / "records.jsonl").symlink_to("/dev/full")
+    done = sdbench("resume", folder)
+    assert done.returncode == 3
+    assert "No space left on device" in done.stderr and "kept" in done.stderr
+
+
+def test_resume_refuses_a_changed_stack(sdbench: Sdbench) -> None:
+    code, document = sdbench.json("run", sdbench.config(_cases("64")))
+    assert code == 0
+    file = sdbench.folder / document["path"] / "run.json"
+    run = json.loads(file.read_text())
+    run["stacks"]["current"]["packages"]["torch"] = "1.0.0"
+    file.write_text(json.dumps(run))
+    done = sdbench("resume", document["path"])
+    assert done.returncode == 3
+    assert "torch was 1.0.0" in done.stderr
+    run["machine_id"] = "0" * 16
+    file.write_text(json.dumps(run))
+    done = sdbench("resume", document["path"])
+    assert done.returncode == 3 and "another machine" in done.stderr
+
+
+def _wait_for_hang(sdbench: Sdbench, parent: Any) -> Path:
+    """Wait until the worker of the hanging case is inside its first pass; returns the run folder."""
+
+    def found() -> Path | None:
+        assert parent.poll() is None, parent.communicate()
+        for folder in (sdbench.folder / "results").glob("*/records.jsonl"):
+            loaded = load_run(folder.parent)
+            if any("104x" in entry.case_id for entry in loaded.in_flight):
+                return folder.parent
+        return None
+
+    folder = _wait_until(found, "the hanging case to start")
+    time.sleep(2)  # from the record to the hang itself
+    assert isinstance(folder, Path)
+    return folder
+
+
+def _wait_until(condition: Any, what: str, limit_s: float = 120) -> Any:
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        result = condition()
+        if result:
+            return result
+        time.sleep(0.1)
+    raise AssertionError(f"waited {limit_s} s for {what}")

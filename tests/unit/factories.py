@@ -1,0 +1,355 @@
+"""Short ways to the records and stand-ins that unit tests need; every default can be overridden."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sdbench import machine
+from sdbench.config import Config, parse_config
+from sdbench.estimate import Pace
+from sdbench.machine import MemoryProbe, SystemMemory
+from sdbench.plan import make_plan
+from sdbench.runner.executor import FakeExecutor, Report, Stop, Supervisor, Task
+from sdbench.runner.run import RunLoop
+from sdbench.runner.sampler import Sample
+from sdbench.schema import (
+    Case,
+    ModelInfo,
+    Pass,
+    PassKind,
+    Picture,
+    Replicate,
+    Run,
+    Sitting,
+    Slot,
+    StackInfo,
+    Started,
+)
+from sdbench.store import RunFolder
+
+UTC = "2026-01-02T03:04:05.000+00:00"
+BOOT = "boot-of-the-tests"
+
+
+class FakeClock:
+    """A monotonic clock that moves only when told to."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@dataclass
+class FakeProbe(MemoryProbe):
+    """Plays back what a machine's counters said; the last value stays."""
+
+    systems: list[SystemMemory] = field(default_factory=list)
+    footprints: dict[int, int] = field(default_factory=dict)
+    child_pids: list[int] = field(default_factory=list)
+    footprint_source: str = "rss"
+
+    def system(self) -> SystemMemory:
+        if not self.systems:
+            return make_system()
+        return self.systems.pop(0) if len(self.systems) > 1 else self.systems[0]
+
+    def footprint_bytes(self, pid: int) -> int | None:
+        return self.footprints.get(pid)
+
+    def children(self, pid: int) -> list[int]:
+        return list(self.child_pids)
+
+    def out_of_memory_kills(self) -> int | None:
+        return 0
+
+
+@dataclass
+class RecordingWatcher:
+    """Notes what it was told, as words."""
+
+    begun: list[str] = field(default_factory=list)
+    ended: list[Replicate] = field(default_factory=list)
+    blocks: list[tuple[int, list[str]]] = field(default_factory=list)
+    ticks: list[tuple[str | None, float]] = field(default_factory=list)
+
+    def __enter__(self) -> "RecordingWatcher":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def slot_begins(self, slot: Slot, done: int, total: int, remaining_s: float) -> None:
+        self.begun.append(slot.replicate_id)
+
+    def tick(self, phase: str | None, remaining_s: float) -> None:
+        self.ticks.append((phase, remaining_s))
+
+    def slot_ends(self, replicate: Replicate, done: int, total: int) -> None:
+        self.ended.append(replicate)
+
+    def block_ends(self, block: int, replicates: list[Replicate]) -> None:
+        self.blocks.append((block, [entry.replicate_id for entry in replicates]))
+
+
+def make_system(
+    available: int | None = 4_000_000_000,
+    swap: int | None = 0,
+    swapped_in: int | None = 0,
+    swapped_out: int | None = 0,
+) -> SystemMemory:
+    return SystemMemory(available, swap, swapped_in, swapped_out)
+
+
+def make_sample(t: float = 0.0, footprint: int | None = 1_000_000, **system: Any) -> Sample:
+    return Sample(t, footprint, make_system(**system))
+
+
+def make_config(**document: Any) -> Config:
+    """Two small cases, two blocks, one image; keys given replace these."""
+    defaults: dict[str, Any] = {
+        "name": "test",
+        "model": "synthetic/tiny",
+        "device": "cpu",
+        "steps": 2,
+        "images": 1,
+        "passes": 2,
+        "replicates": 2,
+        "start": "spawn",
+        "guard": {"min_free_disk_bytes": 0},
+    }
+    if "case" not in document:
+        defaults["matrix"] = {"resolution": ["64x64", "128x128"]}
+    return parse_config({**defaults, **document}, "test.toml")
+
+
+def make_model(name: str = "synthetic/tiny", **fields: Any) -> ModelInfo:
+    defaults: dict[str, Any] = {
+        "path": "/models/tiny",
+        "sha256": "0" * 64,
+        "pipeline_class": "StableDiffusionPipeline",
+        "bytes_on_disk": 5_311_766,
+        "trained": False,
+    }
+    return ModelInfo(name=name, **{**defaults, **fields})
+
+
+def make_stack(**packages: str) -> StackInfo:
+    return StackInfo(interpreter=sys.executable, python="3.11.0", packages=packages)
+
+
+def make_run(config: Config | None = None, **fields: Any) -> Run:
+    """A run as ``run.json`` would hold it, planned for the CPU."""
+    config = config or make_config()
+    defaults: dict[str, Any] = {
+        "run_id": "20260102-030405-test-abcd",
+        "label": None,
+        "created_utc": UTC,
+        "sdbench": "0.1.0",
+        "device": "cpu",
+        "simulated": False,
+        "config": msgspec.to_builtins(config) | {"allow_pickle": False},
+        "plan": make_plan(config, "cpu"),
+        "model": make_model(),
+        "stacks": {arm.stack: make_stack(torch="2.0.0") for arm in config.arm},
+        "machine": {"chip": "Test", "cores_physical": 2, "memory_bytes": 8_000_000_000},
+        "machine_id": machine.machine_id(),
+        "environment": {},
+        "preload": [],
+        "sittings": [Sitting(started_utc=UTC, monotonic_s=1.0, boot_id=BOOT)],
+    }
+    return Run(**{**defaults, **fields})
+
+
+def make_slot(case_id: str = "64x64-aaaaaa", **fields: Any) -> Slot:
+    defaults: dict[str, Any] = {"index": 0, "block": 0, "arm": "current"}
+    return Slot(case_id=case_id, **{**defaults, **fields})
+
+
+def make_picture(**fields: Any) -> Picture:
+    defaults: dict[str, Any] = {
+        "pixels_sha256": "a" * 64,
+        "latents_sha256": "b" * 64,
+        "nan_count": 0,
+        "inf_count": 0,
+        "latents_nonfinite_count": 0,
+        "minimum": 0.0,
+        "maximum": 1.0,
+        "mean": 0.5,
+        "deviation": 0.2,
+        "black": False,
+        "flat": False,
+    }
+    return Picture(**{**defaults, **fields})
+
+
+def make_pass(
+    duration_s: float = 1.0, index: int = 1, kind: PassKind = "measured", **fields: Any
+) -> Pass:
+    return Pass(
+        kind=kind, index=index, duration_s=duration_s, **{"images": [make_picture()], **fields}
+    )
+
+
+def make_replicate(
+    slot: Slot | None = None, times: tuple[float, ...] = (2.0, 1.0), **fields: Any
+) -> Replicate:
+    """A process that ended well, with measured passes of these durations."""
+    slot = slot or make_slot()
+    defaults: dict[str, Any] = {
+        "attempt": 1,
+        "outcome": "ok",
+        "simulated": False,
+        "start": "spawn",
+        "started_utc": UTC,
+        "ended_utc": UTC,
+        "wall_s": 10.0,
+        "passes": [make_pass(time, index) for index, time in enumerate(times, start=1)],
+    }
+    return Replicate(
+        replicate_id=slot.replicate_id,
+        case_id=slot.case_id,
+        arm=slot.arm,
+        block=slot.block,
+        slot=slot.index,
+        **{**defaults, **fields},
+    )
+
+
+def make_started(slot: Slot | None = None, attempt: int = 1, boot_id: str | None = BOOT) -> Started:
+    slot = slot or make_slot()
+    return Started(
+        replicate_id=slot.replicate_id,
+        case_id=slot.case_id,
+        arm=slot.arm,
+        block=slot.block,
+        slot=slot.index,
+        attempt=attempt,
+        started_utc=UTC,
+        boot_id=boot_id,
+    )
+
+
+def make_task(passes: int = 2, profile: bool = False, warmup: bool = False) -> Task:
+    return Task(
+        replicate_id="64x64-aaaaaa.current.0",
+        interpreter=sys.executable,
+        environment={},
+        job={"passes": passes, "profile": profile, "case": {"warmup": warmup}, "device": "cpu"},
+        start="spawn",
+        timeout_s=300.0,
+    )
+
+
+def make_report(events: list[dict[str, Any]] | None = None, **fields: Any) -> Report:
+    defaults: dict[str, Any] = {
+        "start": "spawn",
+        "started_utc": UTC,
+        "ended_utc": UTC,
+        "wall_s": 1.0,
+        "exit_code": 0,
+    }
+    return Report(events=events or [], **{**defaults, **fields})
+
+
+def pass_event(
+    kind: PassKind = "measured", index: int = 1, duration_s: float = 1.0
+) -> dict[str, Any]:
+    picture = msgspec.to_builtins(make_picture())
+    return {
+        "event": "pass",
+        "kind": kind,
+        "index": index,
+        "duration_s": duration_s,
+        "images": [picture],
+    }
+
+
+def worker_events(task: Task, pass_s: float = 1.0) -> list[dict[str, Any]]:
+    """What a worker that ends well tells about this task."""
+    job = task.job
+    events: list[dict[str, Any]] = [
+        {"event": "hello", "pid": 4711, "watchdog_pid": 4712, "python": "3.11.0"},
+        {"event": "phase", "name": "import", "t": 1.0},
+        {"event": "stack", "versions": {"torch": "2.0.0"}, "import_s": 3.0, "simulated": False},
+        {"event": "device", "kind": job["device"], "facts": {}, "dtypes": ["float32"]},
+        {"event": "phase", "name": "load", "t": 4.0},
+        {"event": "loaded", "load_s": 0.5},
+    ]
+    if job["case"]["warmup"]:
+        events.append(pass_event("prime", 0, pass_s / 2))
+    for index in range(1, job["passes"] + 1):
+        events.append({"event": "phase", "name": f"pass {index}", "t": 5.0 + index})
+        events.append(pass_event("measured", index, pass_s))
+    if job["profile"]:
+        events.append(pass_event("profile", 0, pass_s))
+    return [*events, {"event": "phase", "name": "end", "t": 99.0}, {"event": "done"}]
+
+
+def play(
+    task: Task,
+    supervise: Supervisor,
+    clock: FakeClock | None = None,
+    *,
+    pass_s: float = 1.0,
+    events: list[dict[str, Any]] | None = None,
+    **report: Any,
+) -> Report:
+    """Do as an executor does: hand each event to the supervisor, end the worker when it asks."""
+    told: list[dict[str, Any]] = []
+    stop: Stop | None = None
+    wall_s = 0.0
+    for event in worker_events(task, pass_s) if events is None else events:
+        took = float(event.get("duration_s", 0.0))
+        wall_s += took
+        if clock is not None:
+            clock.advance(took)
+        told.append(event)
+        stop = supervise(event, None)
+        if stop is not None:
+            break
+    ending = {"exit_code": 0} if stop is None else {"exit_code": -15, "stop": stop}
+    return make_report(told, **{"wall_s": wall_s, **ending, **report})
+
+
+def make_loop(
+    root: Path,
+    script: Callable[[Task, Supervisor], Report] = play,
+    *,
+    config: Config | None = None,
+    clock: FakeClock | None = None,
+    estimate_s: float = 1.0,
+    interrupted: Callable[[], bool] = lambda: False,
+    **fields: Any,
+) -> RunLoop:
+    """A loop over a new run folder, with everything around it a stand-in."""
+    config = config or make_config()
+    run = make_run(config)
+    defaults: dict[str, Any] = {
+        "probe": FakeProbe(),
+        "watcher": RecordingWatcher(),
+        "pace": Pace({planned.case_id: estimate_s for planned in run.plan.cases}),
+        "boot_id": BOOT,
+        "memory_bytes": 8_000_000_000,
+        "clock": clock or FakeClock(),
+    }
+    return RunLoop(
+        run=run,
+        config=config,
+        folder=RunFolder.create(root, run),
+        executor=FakeExecutor(script),
+        interrupted=interrupted,
+        **{**defaults, **fields},
+    )
+
+
+def make_case(**settings: Any) -> Case:
+    return Case(**settings)

@@ -1,0 +1,223 @@
+"""Plans: which cases, merged or skipped and why, and in which order."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from factories import make_case, make_config
+
+from sdbench.config import load_config
+from sdbench.errors import ConfigError, UsageError
+from sdbench.plan import make_plan, order_slots, resolve_start
+from sdbench.schema import Case, DeviceKind, Plan
+
+
+def plan_of(device: DeviceKind = "cpu", **document: Any) -> Plan:
+    return make_plan(make_config(**document), device)
+
+
+def test_same_configuration_gives_the_same_plan() -> None:
+    assert plan_of(seed=3) == plan_of(seed=3)
+
+
+def test_another_seed_gives_another_order() -> None:
+    matrix = {"resolution": ["64x64", "128x128", "192x192", "256x256", "320x320", "384x384"]}
+    orders = {
+        tuple(slot.case_id for slot in plan_of(seed=seed, matrix=matrix, replicates=1).slots)
+        for seed in range(5)
+    }
+    assert len(orders) > 1
+
+
+def test_plan_is_the_product_of_the_axes() -> None:
+    plan = make_plan(load_config("full"), "mps")
+    assert len(plan.cases) == 3 * 2 * 2 * 2
+    assert len({planned.case_id for planned in plan.cases}) == len(plan.cases)
+    assert {planned.case.dtype for planned in plan.cases} == {"float16"}
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype"), [("mps", "float16"), ("cuda", "float16"), ("cpu", "float32")]
+)
+def test_dtype_left_open_is_the_devices(device: DeviceKind, dtype: str) -> None:
+    assert {planned.case.dtype for planned in plan_of(device).cases} == {dtype}
+
+
+def test_listed_cases_are_changes_from_the_defaults() -> None:
+    plan = plan_of("mps", case=[{}, {"warmup": True}, {"dtype": "float32"}], images=2)
+    assert [planned.case for planned in plan.cases] == [
+        Case(dtype="float16"),
+        Case(dtype="float16", warmup=True),
+        Case(dtype="float32"),
+    ]
+
+
+def test_case_listed_twice_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="listed twice"):
+        plan_of(case=[{"warmup": True}, {"warmup": True}])
+
+
+def test_batch_of_one_image_is_merged_with_the_loop_and_says_why() -> None:
+    matrix = {"resolution": ["64x64"], "batching": ["loop", "batch"]}
+    (only,) = plan_of(matrix=matrix, images=1).cases
+    assert only.case.batching == "loop"
+    assert len(only.merged) == 1
+    assert only.merged[0].endswith("a batch of one image is a loop of one")
+    assert len(plan_of(matrix=matrix, images=2).cases) == 2
+
+
+def test_slicing_takes_the_place_of_an_attention_implementation() -> None:
+    matrix = {"attention_slicing": [False, True], "attention": ["default", "math"]}
+    plan = plan_of(matrix=matrix)
+    assert [(p.case.attention_slicing, p.case.attention) for p in plan.cases] == [
+        (False, "default"),
+        (False, "math"),
+        (True, "default"),
+    ]
+    assert "slicing replaces the attention processor" in plan.cases[2].merged[0]
+
+
+def test_offload_on_a_cpu_is_skipped_with_the_reason_and_gets_no_slot() -> None:
+    plan = plan_of(matrix={"resolution": ["64x64"], "offload": ["none", "model"]})
+    skipped = [planned for planned in plan.cases if planned.skip_reason is not None]
+    assert [planned.case.offload for planned in skipped] == ["model"]
+    assert "CPU" in (skipped[0].skip_reason or "")
+    assert {slot.case_id for slot in plan.slots}.isdisjoint({skipped[0].case_id})
+    on_cuda = plan_of("cuda", matrix={"offload": ["none", "model"]})
+    assert all(planned.skip_reason is None for planned in on_cuda.cases)
+
+
+def test_exclude_leaves_out_what_matches_all_its_keys() -> None:
+    matrix = {"resolution": ["64x64", "128x128"], "dtype": ["float32", "float16"]}
+    plan = plan_of(matrix=matrix, exclude=[{"resolution": "128x128", "dtype": "float32"}])
+    assert {(p.case.resolution, p.case.dtype) for p in plan.cases} == {
+        ("64x64", "float32"),
+        ("64x64", "float16"),
+        ("128x128", "float16"),
+    }
+
+
+def test_excluding_everything_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="at least one case"):
+        plan_of(exclude=[{"warmup": False}])
+
+
+def test_only_keeps_the_cases_named() -> None:
+    config = load_config("quick")
+    plan = make_plan(config, "cpu", ["resolution=128x128", "warmup=TRUE", "batching=loop,batch"])
+    assert {(p.case.resolution, p.case.warmup) for p in plan.cases} == {("128x128", True)}
+    assert {p.case.batching for p in plan.cases} == {"loop", "batch"}
+
+
+@pytest.mark.parametrize(
+    ("only", "expected"),
+    [
+        ("size=512", "expected AXIS=VALUE, AXIS being one of resolution"),
+        ("warmup", "expected AXIS=VALUE"),
+        ("resolution=512x512", "no case has resolution=512x512; there are 128x128, 256x256"),
+        ("warmup=true,maybe", "no case has warmup=maybe"),
+        ("warmup=", "no case has warmup=(nothing)"),
+    ],
+)
+def test_only_that_names_nothing_is_wrong_usage(only: str, expected: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        make_plan(load_config("quick"), "cpu", [only])
+    assert expected in str(caught.value)
+
+
+def test_each_block_holds_every_case_and_arm_once() -> None:
+    slots = order_slots(["a", "b", "c"], ["x", "y"], blocks=4, seed=1)
+    for block in range(4):
+        cells = Counter((slot.case_id, slot.arm) for slot in slots if slot.block == block)
+        assert cells == Counter({(case, arm): 1 for case in "abc" for arm in "xy"})
+    assert [slot.index for slot in slots] == list(range(24))
+    assert [slot.block for slot in slots] == sorted(slot.block for slot in slots)
+
+
+def test_arms_of_a_case_are_adjacent() -> None:
+    slots = order_slots(["a", "b", "c"], ["x", "y", "z"], blocks=5, seed=7)
+    for start in range(0, len(slots), 3):
+        assert len({slot.case_id for slot in slots[start : start + 3]}) == 1
+
+
+def test_two_arms_alternate_so_that_drift_cancels() -> None:
+    slots = order_slots(["a"], ["x", "y"], blocks=4, seed=0)
+    assert "".join(slot.arm for slot in slots) == "xyyxyxxy"
+
+
+def test_each_of_three_arms_stands_at_each_place_equally_often() -> None:
+    slots = order_slots(["a"], ["x", "y", "z"], blocks=6, seed=0)
+    places = Counter((slot.arm, slot.index % 3) for slot in slots)
+    assert set(places.values()) == {2}
+
+
+def test_cases_are_shuffled_anew_in_each_block() -> None:
+    cases = [f"case-{index}" for index in range(8)]
+    slots = order_slots(cases, ["x"], blocks=3, seed=0)
+    orders = {tuple(s.case_id for s in slots if s.block == block) for block in range(3)}
+    assert len(orders) == 3
+
+
+def test_order_does_not_depend_on_how_cases_are_listed() -> None:
+    listed = order_slots(["a", "b", "c", "d"], ["x"], blocks=2, seed=5)
+    assert listed == order_slots(["d", "c", "b", "a"], ["x"], blocks=2, seed=5)
+
+
+def test_start_forks_only_on_linux_and_only_without_a_verdict() -> None:
+    assert resolve_start(make_config(start="auto", replicates=2), "linux") == "fork"
+    assert resolve_start(make_config(start="auto", replicates=3), "linux") == "spawn"
+    assert resolve_start(make_config(start="auto", replicates=1), "darwin") == "spawn"
+    assert resolve_start(make_config(start="fork", replicates=9), "linux") == "fork"
+    with pytest.raises(ConfigError, match="Linux only"):
+        resolve_start(make_config(start="fork"), "darwin")
+
+
+def test_case_id_reads_well_and_stays_as_it_is() -> None:
+    # Ids are in result folders and scripts: a change here breaks both.
+    assert make_case().case_id == "512x512-44136f"
+    sliced = make_case(resolution="256x256", attention_slicing=True, batching="batch")
+    assert sliced.case_id == "256x256-sliced-batch-ff256b"
+
+
+def test_case_ids_differ_wherever_settings_do() -> None:
+    settings: list[dict[str, Any]] = [
+        {},
+        {"resolution": "768x768"},
+        {"attention_slicing": True},
+        {"warmup": True},
+        {"batching": "batch"},
+        {"dtype": "float16"},
+        {"dtype": "bfloat16"},
+        {"vae_slicing": True},
+        {"vae_tiling": True},
+        {"attention": "math"},
+        {"offload": "model"},
+    ]
+    ids = {make_case(**changed).case_id for changed in settings}
+    assert len(ids) == len(settings)
+    assert len({case_id.rsplit("-", 1)[1] for case_id in ids}) == len(settings)
+
+
+def test_default_plan_changes_one_factor_at_a_time() -> None:
+    plan = make_plan(load_config("default"), "mps")
+    base = plan.cases[0].case
+    assert base == Case(dtype="float16")
+    for planned in plan.cases[1:]:
+        changed = [
+            name
+            for name in Case.__struct_fields__
+            if getattr(planned.case, name) != getattr(base, name)
+        ]
+        assert len(changed) == 1
+    assert len(plan.slots) == 5 * 3
+    assert plan.start == "spawn"
+
+
+def test_plan_finds_its_cases_and_arms_by_name() -> None:
+    plan = plan_of(arm=[{"name": "a"}, {"name": "b"}])
+    assert plan.arm("b").name == "b"
+    assert plan.planned(plan.cases[1].case_id) is plan.cases[1]
+    with pytest.raises(KeyError):
+        plan.arm("c")
+    with pytest.raises(KeyError):
+        plan.planned("nothing")

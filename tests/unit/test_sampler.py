@@ -1,0 +1,139 @@
+"""The telemetry of one worker, from played-back counters and clocks."""
+
+import json
+
+from factories import FakeClock, FakeProbe, make_system
+
+from sdbench.runner.sampler import MAX_COST_SHARE, PERIOD_S, Sampler
+
+
+def make_sampler(probe: FakeProbe, clock: FakeClock | None = None) -> Sampler:
+    return Sampler(probe, pid=10, clock=clock or FakeClock(), cpu_clock=FakeClock())
+
+
+def test_peak_and_swap_are_taken_over_the_whole_timeline() -> None:
+    clock = FakeClock()
+    probe = FakeProbe(
+        systems=[
+            make_system(available=900, swap=50, swapped_in=5, swapped_out=7),
+            make_system(available=200, swap=80, swapped_in=6, swapped_out=17),
+            make_system(available=500, swap=70, swapped_in=9, swapped_out=37),
+        ],
+        footprints={10: 100},
+    )
+    sampler = make_sampler(probe, clock)
+    for footprint in (100, 400, 300):
+        probe.footprints[10] = footprint
+        sampler.take()
+        clock.advance(0.5)
+    summary = sampler.summary()
+    assert summary.samples == 3
+    assert (summary.peak_footprint_bytes, summary.footprint_source) == (400, "rss")
+    assert (summary.swap_start_bytes, summary.swap_delta_bytes) == (50, 20)
+    assert (summary.swap_in_bytes, summary.swap_out_bytes) == (4, 30)
+    assert summary.min_available_bytes == 200
+
+
+def test_children_weigh_and_the_watchdog_does_not() -> None:
+    probe = FakeProbe(footprints={10: 100, 11: 1000, 12: 30}, child_pids=[11, 12])
+    sampler = Sampler(probe, 10, ignored_pid=11, clock=FakeClock(), cpu_clock=FakeClock())
+    assert sampler.take().footprint_bytes == 130
+
+
+def test_children_are_looked_for_once_a_second() -> None:
+    clock = FakeClock()
+    probe = FakeProbe(footprints={10: 100, 12: 30})
+    sampler = make_sampler(probe, clock)
+    assert sampler.take().footprint_bytes == 100
+    probe.child_pids = [12]
+    clock.advance(0.5)
+    assert sampler.take().footprint_bytes == 100
+    clock.advance(0.6)
+    assert sampler.take().footprint_bytes == 130
+
+
+def test_process_that_is_gone_is_unknown_and_the_peak_stays() -> None:
+    probe = FakeProbe(footprints={10: 100})
+    sampler = make_sampler(probe)
+    sampler.take()
+    probe.footprints.clear()
+    assert sampler.take().footprint_bytes is None
+    assert sampler.summary().peak_footprint_bytes == 100
+
+
+def test_counters_the_platform_lacks_are_none_and_never_zero() -> None:
+    probe = FakeProbe(systems=[make_system(None, None, None, None)])
+    sampler = make_sampler(probe)
+    sampler.take()
+    summary = sampler.summary()
+    assert summary.peak_footprint_bytes is None
+    assert summary.swap_start_bytes is None
+    assert summary.swap_delta_bytes is None
+    assert summary.min_available_bytes is None
+
+
+def test_nothing_sampled_is_said_so() -> None:
+    summary = make_sampler(FakeProbe()).summary()
+    assert (summary.samples, summary.peak_footprint_bytes) == (0, None)
+
+
+def test_rate_stays_where_a_reading_is_cheap() -> None:
+    cpu = FakeClock()
+    sampler = Sampler(FakeProbe(), 10, clock=FakeClock(), cpu_clock=cpu)
+    for _ in range(50):
+        sampler.take()
+    assert sampler.period_s == PERIOD_S
+
+
+def test_rate_is_halved_until_the_cost_is_bearable() -> None:
+    clock = FakeClock()
+
+    class DearProbe(FakeProbe):
+        def children(self, pid: int) -> list[int]:
+            cpu.advance(0.001)
+            return []
+
+    cpu = FakeClock()
+    sampler = Sampler(DearProbe(), 10, clock=clock, cpu_clock=cpu)
+    for _ in range(200):
+        sampler.take()
+        clock.advance(1.0)  # so that children are read each time
+    assert sampler.period_s > PERIOD_S
+    assert 0.001 <= MAX_COST_SHARE * sampler.period_s
+    assert 0.001 > MAX_COST_SHARE * sampler.period_s / 4
+    assert 0.0009 < sampler.summary().cost_share < 0.0011
+
+
+def test_rate_has_a_lower_end() -> None:
+    cpu = FakeClock()
+    clock = FakeClock()
+
+    class HopelessProbe(FakeProbe):
+        def children(self, pid: int) -> list[int]:
+            cpu.advance(1.0)
+            return []
+
+    sampler = Sampler(HopelessProbe(), 10, clock=clock, cpu_clock=cpu)
+    for _ in range(100):
+        sampler.take()
+        clock.advance(2.0)
+    assert sampler.period_s <= 1.6
+
+
+def test_timeline_is_json_lines_with_marks_on_the_same_clock() -> None:
+    clock = FakeClock(5.0)
+    sampler = make_sampler(FakeProbe(footprints={10: 100}), clock)
+    sampler.take()
+    sampler.mark("load", 5.25)
+    first, second = (json.loads(line) for line in b"".join(sampler.lines).splitlines())
+    assert first["t"] == 5.0
+    assert first["footprint_bytes"] == 100
+    assert second == {"t": 5.25, "phase": "load"}
+
+
+def test_memory_that_ran_out_entirely_is_the_least() -> None:
+    probe = FakeProbe(systems=[make_system(available=0), make_system(available=500)])
+    sampler = make_sampler(probe)
+    sampler.take()
+    sampler.take()
+    assert sampler.summary().min_available_bytes == 0

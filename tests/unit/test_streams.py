@@ -1,0 +1,119 @@
+"""What comes out of a worker, however odd: event lines and the tails of its streams."""
+
+import json
+import os
+
+import pytest
+
+from sdbench.runner.streams import MAX_LINE_BYTES, TAIL_BYTES, EventLines, Streams, Tail
+
+
+def line(**fields: object) -> bytes:
+    return json.dumps({"event": "x", **fields}).encode() + b"\n"
+
+
+def test_event_may_come_in_pieces() -> None:
+    lines = EventLines()
+    whole = line(a=1) + line(a=2)
+    for index in range(len(whole)):
+        lines.feed(whole[index : index + 1])
+    assert [event["a"] for event in lines.pending] == [1, 2]
+    assert lines.unreadable == 0
+
+
+def test_half_an_event_waits_for_its_other_half() -> None:
+    lines = EventLines()
+    lines.feed(line(a=1)[:-1])
+    assert not lines.pending
+    lines.feed(b"\n")
+    assert len(lines.pending) == 1
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [b"hello", b"", b"[1, 2]", b"5", b"null", b'{"a": 1}', b'{"event": 5}', b"\xff\xfe", b"{" * 50],
+)
+def test_what_is_no_event_is_counted_and_the_next_one_read(rubbish: bytes) -> None:
+    lines = EventLines()
+    lines.feed(rubbish + b"\n" + line(a=1))
+    assert lines.unreadable == 1
+    assert [event["a"] for event in lines.pending] == [1]
+
+
+@pytest.mark.xfail(strict=True, raises=RecursionError, reason="deep nesting ends the run itself")
+def test_deeply_nested_rubbish_is_counted() -> None:
+    lines = EventLines()
+    lines.feed(b"[" * 200_000 + b"\n")
+    assert lines.unreadable == 1
+
+
+def test_endless_line_is_noticed_and_not_kept() -> None:
+    lines = EventLines()
+    for _ in range(3):
+        lines.feed(b"x" * (MAX_LINE_BYTES // 2))
+    assert lines.flooded
+
+
+def test_longest_honest_line_is_read() -> None:
+    lines = EventLines()
+    lines.feed(line(text="x" * (MAX_LINE_BYTES - 100)))
+    assert not lines.flooded
+    assert len(lines.pending) == 1
+
+
+def test_tail_keeps_the_last_bytes_only() -> None:
+    tail = Tail()
+    tail.feed(b"start")
+    for _ in range(5):
+        tail.feed(b"m" * TAIL_BYTES)
+    tail.feed(b"end")
+    text = tail.text()
+    assert len(text) == TAIL_BYTES
+    assert text.endswith("mend")
+    assert "start" not in text
+
+
+def test_tail_of_little_is_all_of_it() -> None:
+    tail = Tail()
+    for piece in (b"one ", b"", b"two"):
+        tail.feed(piece)
+    assert tail.text() == "one two"
+
+
+def test_tail_cut_within_a_character_is_still_text() -> None:
+    tail = Tail()
+    tail.feed("é".encode() * TAIL_BYTES + b"!")
+    assert tail.text().endswith("é!")
+
+
+def test_streams_are_read_apart_and_to_their_end() -> None:
+    events, events_in = os.pipe()
+    out, out_in = os.pipe()
+    err, err_in = os.pipe()
+    streams = Streams(events, out, err)
+    os.write(events_in, line(a=1))
+    os.write(out_in, b"printed")
+    os.write(err_in, b"complained")
+    streams.wait(5.0)
+    streams.drain()
+    assert [event["a"] for event in streams.events.pending] == [1]
+    assert (streams.stdout.text(), streams.stderr.text()) == ("printed", "complained")
+    assert not streams.events_closed
+
+    os.close(events_in)
+    streams.wait(5.0)
+    assert streams.events_closed
+    for fd in (out_in, err_in):
+        os.close(fd)
+    streams.close()
+
+
+def test_drain_does_not_wait_for_a_pipe_somebody_holds_open() -> None:
+    pipes = [os.pipe() for _ in range(3)]
+    streams = Streams(*(reading for reading, _ in pipes))
+    os.write(pipes[1][1], b"last words")
+    streams.drain()
+    assert streams.stdout.text() == "last words"
+    streams.close()
+    for _, writing in pipes:
+        os.close(writing)
