@@ -187,6 +187,30 @@ def _correctness(replicates: list[Replicate]) -> tuple[Correctness, str | None]:
     return "unknown", "not compared with the CPU"
 
 
+class TimeShares(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a sitting's wall time went, in seconds; ``rest_s`` is sdbench's and the system's."""
+
+    wall_s: float
+    passes_s: float
+    load_s: float
+    import_s: float
+
+    @property
+    def rest_s(self) -> float:
+        """Starting processes, saving pictures, writing records; with fork also one import."""
+        return max(0.0, self.wall_s - self.passes_s - self.load_s - self.import_s)
+
+
+def time_shares(replicates: Sequence[Replicate], wall_s: float) -> TimeShares:
+    """Split a sitting's wall time by what its workers reported."""
+    return TimeShares(
+        wall_s=wall_s,
+        passes_s=sum(entry.duration_s for replicate in replicates for entry in replicate.passes),
+        load_s=sum(replicate.load_s or 0.0 for replicate in replicates),
+        import_s=sum(replicate.import_s or 0.0 for replicate in replicates),
+    )
+
+
 def as_json(summary: RunSummary) -> dict[str, Any]:
     """The contract's document."""
     document: dict[str, Any] = msgspec.to_builtins(summary)

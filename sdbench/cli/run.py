@@ -31,7 +31,7 @@ from sdbench.runner.run import Watcher
 from sdbench.runner.session import Sat, sit
 from sdbench.schema import ModelInfo, Run
 from sdbench.store import RunFolder
-from sdbench.summary import RunSummary, as_json
+from sdbench.summary import RunSummary, TimeShares, as_json
 
 _DOCS_CONFIG = "mps-docs"
 
@@ -159,6 +159,7 @@ def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
                 f"Pictures are noise by design: {run.model.name} has random weights "
                 "(time and memory are the real architecture's)."
             )
+        out.print(_shares_words(sat.shares), soft_wrap=True)
         out.print(f"Results, pictures included: {sat.summary.path}", soft_wrap=True)
         out.print(f"Look closer: sdbench show {run.run_id} CASE", soft_wrap=True)
     words = {
@@ -168,6 +169,17 @@ def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
     }
     if sat.end in words:
         remarks.print(f"{words[sat.end]}. Go on with: sdbench resume {sat.summary.path}")
+
+
+def _shares_words(shares: TimeShares) -> str:
+    parts = (
+        ("making pictures", shares.passes_s),
+        ("loading the model", shares.load_s),
+        ("importing torch in each process", shares.import_s),
+        ("the rest", shares.rest_s),
+    )
+    words = ", ".join(f"{spent / shares.wall_s:.0%} {what}" for what, spent in parts if spent)
+    return f"Took {duration(shares.wall_s)}: {words}."
 
 
 def prepare_model(prepared: Prepared, remarks: Console) -> ModelInfo:

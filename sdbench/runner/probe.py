@@ -49,6 +49,8 @@ def find_device(
         telemetry=False,
     )
     report = executor.run(task, lambda event, sample: None)
+    if wanted == "cpu" and (report.exit_code != 0 or report.stop is not None):
+        return FoundDevice("cpu")  # a stack that dies while importing is told by the run's rows
     reasons = []
     for event in report.events:
         if event["event"] == "device" and event.get("available"):

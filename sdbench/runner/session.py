@@ -1,5 +1,6 @@
 """One sitting of a run, from the open folder to the summary; ``run`` and ``resume`` share it."""
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ from sdbench.runner.run import (
     restart_victims,
 )
 from sdbench.schema import Run
-from sdbench.store import LoadedRun, RunFolder, load_run
-from sdbench.summary import RunSummary, summarise
+from sdbench.store import RunFolder, load_run
+from sdbench.summary import RunSummary, TimeShares, summarise, time_shares
 
 OpenWatcher = Callable[[Run], AbstractContextManager[Watcher]]
 
@@ -35,7 +36,7 @@ class Sat:
     end: End
     summary: RunSummary
     pace: Pace
-    loaded: LoadedRun
+    shares: TimeShares
 
 
 def sit(
@@ -51,6 +52,7 @@ def sit(
     Raises:
         StoreError: a record could not be written; all before it are kept.
     """
+    began = time.monotonic()
     config = config_of(run)
     before = load_run(folder.path)
     for victim in restart_victims(before, machine.boot_id()):
@@ -82,7 +84,8 @@ def sit(
         probe.close()
     loaded = load_run(folder.path)
     summary = summarise(run, loaded.replicates, str(folder.path), loaded.warnings)
-    return Sat(end, summary, pace, loaded)
+    own = loaded.attempts[len(before.attempts) :]
+    return Sat(end, summary, pace, time_shares(own, time.monotonic() - began))
 
 
 def with_new_sitting(run: Run) -> Run:

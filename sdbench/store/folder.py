@@ -198,11 +198,11 @@ def list_runs(root: Path) -> list[Path]:
 def _lock(path: Path) -> FileLock:
     """Take the folder; the kernel lets go of it however this process ends."""
     lock = FileLock(str(path / LOCK_FILE))
-    try:
-        with _explained(path / LOCK_FILE):
+    with _explained(path / LOCK_FILE):
+        try:
             lock.acquire(timeout=0)
-    except Timeout:
-        raise UsageError(f"{path}: another sdbench is working on this run") from None
+        except Timeout:  # an OSError too, so it must be caught first
+            raise UsageError(f"{path}: another sdbench is working on this run") from None
     return lock
 
 

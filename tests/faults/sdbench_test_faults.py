@@ -6,6 +6,7 @@ fault strikes at the start of the pipeline call with that width, in a real worke
 
 import ctypes
 import functools
+import gc
 import json
 import os
 import resource
@@ -75,7 +76,7 @@ def _flood() -> None:
 def _chatter() -> None:
     for _ in range(40):
         sys.stdout.write("blah " * 2000 + "\n")
-    print("the last words on stdout")
+    sys.stdout.write("the last words on stdout\n")
 
 
 _FAULTS: dict[str, Callable[[], None]] = {
@@ -88,8 +89,6 @@ _FAULTS: dict[str, Callable[[], None]] = {
 def _events_fd() -> int:
     """The event pipe, found as the worker's own channel object holds it."""
     from sdbench_worker.channel import Channel
-
-    import gc
 
     channels = [thing for thing in gc.get_objects() if isinstance(thing, Channel)]
     return channels[-1]._fd

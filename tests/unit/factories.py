@@ -1,7 +1,10 @@
 """Short ways to the records and stand-ins that unit tests need; every default can be overridden."""
 
+import contextlib
+import resource
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -156,7 +159,7 @@ def make_run(config: Config | None = None, **fields: Any) -> Run:
         "sdbench": "0.1.0",
         "device": "cpu",
         "simulated": False,
-        "config": msgspec.to_builtins(config) | {"allow_pickle": False},
+        "config": msgspec.json.decode(msgspec.json.encode(config)) | {"allow_pickle": False},
         "plan": make_plan(config, "cpu"),
         "model": make_model(),
         "stacks": {arm.stack: make_stack(torch="2.0.0") for arm in config.arm},
@@ -353,3 +356,16 @@ def make_loop(
 
 def make_case(**settings: Any) -> Case:
     return Case(**settings)
+
+
+@contextlib.contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """As a full disk does: a write beyond this size ends half-way, the next one fails."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, previous)

@@ -186,7 +186,19 @@ def test_truth_value_where_auto_or_a_number_belongs_is_said_in_plain_words() -> 
 
 
 @pytest.mark.parametrize(
-    "size", ["512", "512x", "500x512", "512x513", "0x512", "56x64", "8200x512", "8192x8", "512X512", "a x b"]
+    "size",
+    [
+        "512",
+        "512x",
+        "500x512",
+        "512x513",
+        "0x512",
+        "56x64",
+        "8200x512",
+        "8192x8",
+        "512X512",
+        "a x b",
+    ],
 )
 def test_resolution_must_be_multiples_of_eight(size: str) -> None:
     line = complaint({"matrix": {"resolution": ["512x512", size]}})

@@ -25,9 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def prepared_with(model_folder: Path, interpreter: Path) -> Prepared:
-    config = make_config(
-        model=str(model_folder), arm=[{"name": "mine", "stack": str(interpreter)}]
-    )
+    config = make_config(model=str(model_folder), arm=[{"name": "mine", "stack": str(interpreter)}])
     stack = msgspec.structs.replace(make_stack(torch="2.0"), interpreter=str(interpreter))
     return Prepared(
         request=Request(),

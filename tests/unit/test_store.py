@@ -1,9 +1,7 @@
 """Run folders: durable, whole after any accident, readable by older and newer versions."""
 
-import contextlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -12,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from factories import make_config, make_replicate, make_run, make_slot, make_started
+from factories import largest_file, make_config, make_replicate, make_run, make_slot, make_started
 
 from sdbench.errors import StoreError, UsageError
 from sdbench.schema import SCHEMA_VERSION, Replicate, Run
@@ -27,19 +25,6 @@ def folder(tmp_path: Path) -> Iterator[RunFolder]:
     opened = RunFolder.create(tmp_path, make_run())
     yield opened
     opened.close()
-
-
-@contextlib.contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """As a full disk does: a write beyond this size ends half-way, the next one fails."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, previous)
 
 
 def test_run_is_read_as_it_was_written(folder: RunFolder) -> None:
@@ -94,7 +79,9 @@ def test_process_that_was_started_and_never_recorded_is_in_flight(folder: RunFol
     assert [entry.replicate_id for entry in load_run(folder.path).in_flight] == [lost.replicate_id]
 
 
-@pytest.mark.parametrize("torn", [b'{"type":"replicate","outc', b"\x00\x00\x00", b"{}x\n", b"\xff\n"])
+@pytest.mark.parametrize(
+    "torn", [b'{"type":"replicate","outc', b"\x00\x00\x00", b"{}x\n", b"\xff\n"]
+)
 def test_torn_tail_is_put_aside_on_resume(folder: RunFolder, torn: bytes) -> None:
     folder.append(make_started())
     folder.close()
@@ -162,7 +149,9 @@ def test_run_file_is_replaced_as_a_whole_or_not_at_all(folder: RunFolder) -> Non
     with largest_file(100), pytest.raises(StoreError):
         folder.write_run(make_run(label="x" * 1000))
     assert (folder.path / RUN_FILE).read_bytes() == before
-    assert [path.name for path in folder.path.iterdir() if path.name.startswith(f".{RUN_FILE}")] == []
+    assert [
+        path.name for path in folder.path.iterdir() if path.name.startswith(f".{RUN_FILE}")
+    ] == []
 
 
 def test_telemetry_that_cannot_be_written_is_told_and_not_raised(folder: RunFolder) -> None:

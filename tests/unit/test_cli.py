@@ -1,0 +1,558 @@
+"""The command line: exit codes, one-line errors, exactly one document, and a light start."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import pytest
+from factories import make_picture, make_run, play, worker_events
+
+import sdbench.cli
+from sdbench.cli import VERBS, cli, main
+from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
+from sdbench.runner.prepare import resolve
+from sdbench.schema import Run, StackInfo
+from sdbench.store import RunFolder, list_runs, load_run
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "numpy", "pandas", "scipy", "matplotlib")
+Script = Callable[[Task, Supervisor], Report]
+Called = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Called:
+    """Run the command line; exit code, standard output and standard error."""
+
+    def called(*arguments: str, script: Script | None = None) -> tuple[int, str, str]:
+        if script is not None:
+            for verb in ("run", "resume"):
+                monkeypatch.setattr(
+                    f"sdbench.cli.{verb}.ProcessExecutor", lambda: FakeExecutor(script)
+                )
+        vars(sdbench.cli).pop("list", None)  # see test_verbs_hide_no_builtin
+        code = main(arguments)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return called
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def tiny(tiny_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny model is there already."""
+    monkeypatch.setenv("SDBENCH_CACHE", str(tiny_cache))
+
+
+def keep(root: Path, run: Run | None = None) -> Path:
+    """A run folder with nothing measured in it."""
+    folder = RunFolder.create(root, run or own_run())
+    folder.close()
+    return folder.path
+
+
+def own_run(**fields: Any) -> Run:
+    """A run that this machine and this stack could go on with."""
+    return make_run(**{"stacks": {"current": resolve("current")}, **fields})
+
+
+def small_run(results: Path, *more: str) -> list[str]:
+    """Arguments for one case, once."""
+    axes = ("resolution=128x128", "attention_slicing=false", "warmup=false", "batching=loop")
+    only = [word for axis in axes for word in ("--only", axis)]
+    return [
+        "run",
+        "quick",
+        "-o",
+        str(results),
+        *only,
+        "--set",
+        "guard.min_free_disk_bytes=0",
+        *more,
+    ]
+
+
+def black(task: Task, supervise: Supervisor) -> Report:
+    """A worker that makes black pictures and ends well."""
+    events = worker_events(task)
+    for event in events:
+        if event["event"] == "pass":
+            event["images"] = [msgspec.to_builtins(make_picture(black=True))]
+    return play(task, supervise, events=events)
+
+
+def crashing(task: Task, supervise: Supervisor) -> Report:
+    return play(task, supervise, exit_code=-signal.SIGSEGV)
+
+
+def assert_one_line(text: str) -> None:
+    assert re.fullmatch(r"sdbench: [^\n]+\n", text), text
+
+
+# --- start and help ------------------------------------------------------------------------------
+
+
+def loaded_by(*arguments: str) -> dict[str, Any]:
+    """What a fresh interpreter has imported after a call."""
+    program = (
+        "import json, sys; from sdbench.cli import main; code = main(sys.argv[1:]);"
+        "print(json.dumps({'code': code, 'modules': sorted(sys.modules)}), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
+    )
+    answer: dict[str, Any] = json.loads(done.stderr.splitlines()[-1])
+    return answer
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_help_imports_nothing_heavy_and_no_verb(argument: str) -> None:
+    answer = loaded_by(argument)
+    assert answer["code"] == 0
+    assert {name.split(".")[0] for name in answer["modules"]} & set(HEAVY) == set()
+    assert {name for name in answer["modules"] if name.startswith("sdbench.")} == {
+        "sdbench.cli",
+        "sdbench.errors",
+    }
+
+
+def test_showing_a_run_imports_nothing_heavy(results: Path) -> None:
+    keep(results)
+    answer = loaded_by("show", "latest", "-o", str(results))
+    assert {name.split(".")[0] for name in answer["modules"]} & set(HEAVY) == set()
+
+
+def test_help_lists_every_verb_and_the_exit_codes(call: Called) -> None:
+    code, out, _ = call("--help")
+    assert code == 0
+    for verb, (_, line) in VERBS.items():
+        assert re.search(rf"^  {verb} +{re.escape(line)}$", out, re.MULTILINE)
+    for number in ("0", "1", "2", "3", "130"):
+        assert number in out[out.index("Exit codes:") :]
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_verb_has_help_for_itself_and_each_option(verb: str, call: Called) -> None:
+    code, out, _ = call(verb, "--help")
+    assert code == 0
+    assert f"Usage: sdbench {verb}" in out
+    command = cli.get_command(click.Context(cli), verb)
+    assert command is not None
+    assert command.name == verb
+    assert command.help
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{verb} {parameter.opts} has no help"
+        else:
+            assert parameter.name is not None
+            assert parameter.name.upper() in command.help, f"{verb} does not explain {parameter}"
+
+
+@pytest.mark.xfail(
+    strict=True, raises=TypeError, reason="the module sdbench.cli.list takes the builtin's place"
+)
+def test_verbs_hide_no_builtin(results: Path) -> None:
+    for _ in range(2):
+        assert main(["list", "-o", str(results)]) == 0
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_verb_can_speak_json(verb: str, call: Called) -> None:
+    assert "--json" in call(verb, "--help")[1]
+
+
+@pytest.mark.xfail(
+    len((ROOT / "README.md").read_text(encoding="utf-8")) < 200, reason="README is not written yet"
+)
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_verb_is_documented(verb: str) -> None:
+    assert f"sdbench {verb}" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_readme_names_no_verb_and_no_option_that_is_not_there() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for block in re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for verb, rest in re.findall(r"^\$? *sdbench +([a-z]+)(.*)$", block, re.MULTILINE):
+            assert verb in VERBS, f"README: sdbench {verb}"
+            command = cli.get_command(click.Context(cli), verb)
+            assert command is not None
+            known = {opt for parameter in command.params for opt in parameter.opts} | {"--help"}
+            unknown = set(re.findall(r"(?<!\S)(--?[a-z][a-z-]*)", rest.split("#")[0])) - known
+            assert unknown == set(), f"README: sdbench {verb} {unknown}"
+
+
+def test_version_is_the_packages(call: Called) -> None:
+    from sdbench import __version__
+
+    assert call("--version") == (0, f"sdbench, version {__version__}\n", "")
+
+
+def test_module_is_the_command(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sdbench", "list"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "No runs in results yet. Make one with: sdbench run\n"
+
+
+# --- wrong usage ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["run", "quik"], "quik: no such configuration; there are"),
+        (["run", "absent.toml"], "absent.toml: no such file"),
+        (["run", "quick", "--set", "steps=0"], "quick: steps: expected a number from 1 to 1000"),
+        (["run", "quick", "--set", "stepps=1"], "quick: stepps: unknown key; did you mean 'steps'"),
+        (["run", "quick", "--set", "steps"], "--set: steps: expected key=value"),
+        (["run", "quick", "--only", "size=1"], "--only size=1: expected AXIS=VALUE"),
+        (
+            ["run", "quick", "--model", "synthetic/x"],
+            "no model 'synthetic/x'; there are synthetic/",
+        ),
+        (["run", "quick", "--model", "./absent"], "no model './absent': expected a folder"),
+        (["run", "quick", "--stack", "./absent"], "no stack './absent': expected 'current', or"),
+        (["resume", "nothing"], "no run called 'nothing'"),
+        (["show", "nothing"], "no run called 'nothing'"),
+        (["show", "latest"], "no run called 'latest'"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    call: Called, results: Path, arguments: list[str], expected: str
+) -> None:
+    code, out, err = call(*arguments, "-o", str(results))
+    assert (code, out) == (2, "")
+    assert_one_line(err)
+    assert expected in err
+    assert not results.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["walk"],
+        ["run", "--nonsense"],
+        ["run", "--device", "tpu"],
+        ["run", "quick", "more"],
+        ["resume"],
+        ["show"],
+        ["list", "--json=5"],
+    ],
+)
+def test_arguments_that_do_not_parse_are_exit_code_2_without_a_traceback(
+    call: Called, arguments: list[str]
+) -> None:
+    code, out, err = call(*arguments)
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].startswith("Error: ")
+    assert "Traceback" not in err
+
+
+def test_results_folder_that_is_a_file_is_wrong_usage(call: Called, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = call("list", "-o", str(tmp_path / "file"))
+    assert code == 2
+    assert "is a file" in err
+
+
+def test_results_folder_that_cannot_be_made_is_wrong_usage(
+    call: Called, tmp_path: Path, own_cache: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    code, out, err = call(*small_run(tmp_path / "file" / "results"))
+    assert (code, out) == (2, "")
+    assert "cannot be made" in err
+    assert not own_cache.exists()  # before the model was built
+
+
+def test_long_run_into_a_pipe_is_not_started(call: Called, results: Path, own_cache: Path) -> None:
+    code, out, err = call("run", "full", "--device", "cpu", "-o", str(results))
+    assert (code, out) == (2, "")
+    assert re.search(
+        r"it takes about \d+\.\d hours.*there is nobody to ask here, so add --yes", err
+    )
+    assert not own_cache.exists()
+    assert list_runs(results) == []
+
+
+# --- run -----------------------------------------------------------------------------------------
+
+
+def test_dry_run_prints_one_document_and_leaves_nothing(
+    call: Called, results: Path, own_cache: Path
+) -> None:
+    code, out, _ = call("run", "quick", "--dry-run", "--json", "-o", str(results))
+    document = json.loads(out)
+    assert code == 0
+    assert document["device"] == "cpu"
+    assert len(document["plan"]["slots"]) == 16
+    assert document["estimate"]["duration_s"] > 0
+    assert document["estimate"]["download_bytes"] == 0
+    assert not results.exists()
+    assert not own_cache.exists()
+
+
+def test_dry_run_shows_the_order_what_is_skipped_and_what_is_merged(
+    call: Called, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'model = "synthetic/tiny"\ndevice = "cpu"\nimages = 1\nreplicates = 2\n[matrix]\n'
+        'resolution = ["64x64"]\nbatching = ["loop", "batch"]\noffload = ["none", "model"]\n'
+    )
+    code, out, _ = call("run", str(path), "--dry-run")
+    assert code == 0
+    assert "block 2  64x64" in out
+    assert "skipped: 64x64 offload-model – offload moves weights" in out
+    assert "a batch of one image is a loop of one → 64x64-" in out
+
+
+def test_default_on_a_cpu_is_quick(call: Called) -> None:
+    _, out, _ = call("run", "--device", "cpu", "--dry-run", "--json")
+    config = json.loads(out)["config"]
+    assert (config["name"], config["model"]) == ("quick", "synthetic/tiny")
+
+
+def test_stacks_on_the_command_line_become_arms(call: Called) -> None:
+    arguments = ["run", "quick", "--stack", "current", "--stack", "current", "--dry-run", "--json"]
+    _, out, _ = call(*arguments)
+    arms = json.loads(out)["plan"]["arms"]
+    assert [(arm["name"], arm["stack"]) for arm in arms] == [
+        ("current", "current"),
+        ("current-2", "current"),
+    ]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_run_prints_exactly_one_document(call: Called, results: Path) -> None:
+    code, out, err = call(*small_run(results, "--json", "--label", "mine"), script=play)
+    document = json.loads(out)
+    assert code == 0
+    assert document["outcomes"] == {"ok": 1}
+    assert document["device"] == "cpu"
+    assert document["simulated"] is False
+    loaded = load_run(Path(document["path"]))
+    assert (loaded.run.run_id, loaded.run.label) == (document["run_id"], "mine")
+    assert len(loaded.attempts) == 1
+    assert "Nothing is downloaded" in err
+
+
+@pytest.mark.usefixtures("tiny")
+def test_run_prints_a_table_and_what_to_do_next(call: Called, results: Path) -> None:
+    code, out, err = call(*small_run(results), script=play)
+    assert code == 0
+    assert re.search(r"128x128 +ok +", out)
+    assert "random weights" in out
+    assert "sdbench show" in out
+    assert "[1/1] 128x128: ok" in err
+    assert "\x1b" not in out + err
+
+
+@pytest.mark.usefixtures("tiny")
+def test_case_that_did_not_end_well_is_exit_code_1(call: Called, results: Path) -> None:
+    code, out, err = call(*small_run(results), script=crashing)
+    assert code == 1
+    assert "crashed – ended by SIGSEGV in end" in out
+    assert "Traceback" not in err
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(("more", "code"), [([], 0), (["--fail-on", "wrong"], 1)])
+def test_wrong_picture_fails_where_asked(
+    call: Called, results: Path, more: list[str], code: int
+) -> None:
+    got, out, _ = call(*small_run(results, "--json", *more), script=black)
+    assert got == code
+    assert json.loads(out)["cases"][0]["correct"] == "broken"
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(("more", "code"), [([], 0), (["--fail-on", "skipped"], 1)])
+def test_skipped_case_fails_where_asked(
+    call: Called, results: Path, more: list[str], code: int
+) -> None:
+    offload = ["--set", 'matrix.offload=["none","model"]']
+    assert call(*small_run(results, *offload, *more), script=play)[0] == code
+
+
+@pytest.mark.usefixtures("tiny")
+def test_interrupted_run_is_exit_code_130_and_can_be_resumed(call: Called, results: Path) -> None:
+    def interrupting(task: Task, supervise: Supervisor) -> Report:
+        os.kill(os.getpid(), signal.SIGINT)
+        return play(task, supervise)
+
+    code, out, err = call(*small_run(results, "--json"), script=interrupting)
+    document = json.loads(out)
+    assert code == 130
+    assert "everything measured is kept. Go on with: sdbench resume" in err
+    code, out, _ = call("resume", document["path"], "--json", script=play)
+    assert code == 0
+    assert json.loads(out)["outcomes"] == {"ok": 1}
+
+
+@pytest.mark.usefixtures("tiny")
+def test_device_that_does_not_work_is_exit_code_3(
+    call: Called, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDBENCH_WORKER_PRELOAD", "stand_in")
+    answer = {"event": "device", "kind": "mps", "available": False, "reason": "no Metal here"}
+
+    def probing(task: Task, supervise: Supervisor) -> Report:
+        return play(task, supervise, events=[answer])
+
+    code, out, err = call(*small_run(results, "--device", "mps"), script=probing)
+    assert (code, out) == (3, "")
+    assert err == "sdbench: device mps: no Metal here\n"
+
+
+# --- resume, list, show --------------------------------------------------------------------------
+
+
+def test_resume_of_another_machines_run_is_exit_code_3(call: Called, results: Path) -> None:
+    keep(results, own_run(machine_id="another"))
+    code, out, err = call("resume", "latest", "-o", str(results), script=play)
+    assert (code, out) == (3, "")
+    assert_one_line(err)
+    assert "was begun on another machine" in err
+
+
+def test_resume_with_another_torch_is_exit_code_3(call: Called, results: Path) -> None:
+    now = resolve("current")
+    before = StackInfo(
+        interpreter=now.interpreter, python=now.python, packages={**now.packages, "torch": "0.1"}
+    )
+    keep(results, own_run(stacks={"current": before}))
+    code, _, err = call("resume", "latest", "-o", str(results), script=play)
+    assert code == 3
+    assert_one_line(err)
+    assert f"torch was 0.1 and is {now.packages['torch']}" in err
+
+
+def test_resume_with_another_preload_is_exit_code_3(
+    call: Called, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(results)
+    monkeypatch.setenv("SDBENCH_WORKER_PRELOAD", "stand_in")
+    code, _, err = call("resume", "latest", "-o", str(results), script=play)
+    assert code == 3
+    assert "was begun with SDBENCH_WORKER_PRELOAD=(unset)" in err
+
+
+def test_refused_resume_leaves_the_folder_as_it_was(call: Called, results: Path) -> None:
+    path = keep(results, own_run(machine_id="another"))
+    before = (path / "run.json").read_bytes()
+    call("resume", "latest", "-o", str(results), script=play)
+    assert (path / "run.json").read_bytes() == before
+    assert not (path / "records.jsonl").exists()
+
+
+def test_resume_runs_the_rest_and_notes_the_sitting(call: Called, results: Path) -> None:
+    path = keep(results)
+    code, out, err = call("resume", "latest", "-o", str(results), "--json", script=play)
+    assert code == 0
+    assert json.loads(out)["outcomes"] == {"ok": 2}
+    assert "0 of 4 processes are done, 4 to go." in err
+    assert len(load_run(path).run.sittings) == 2
+    code, _, err = call("resume", "latest", "-o", str(results), "--json", script=play)
+    assert code == 0
+    assert "4 of 4 processes are done, 0 to go." in err
+    assert len(load_run(path).attempts) == 4
+    assert len(load_run(path).run.sittings) == 2  # nothing was to do
+
+
+def test_run_that_another_process_works_on_is_exit_code_2(call: Called, results: Path) -> None:
+    folder = RunFolder.open(keep(results))
+    code, _, err = call("resume", "latest", "-o", str(results), script=play)
+    folder.close()
+    assert code == 2
+    assert "another sdbench is working on this run" in err
+
+
+def test_list_prints_one_document_even_of_nothing(call: Called, results: Path) -> None:
+    assert json.loads(call("list", "--json", "-o", str(results))[1]) == {"runs": []}
+    path = keep(results, own_run(label="mine"))
+    code, out, err = call("list", "--json", "-o", str(results))
+    (row,) = json.loads(out)["runs"]
+    assert (code, err) == (0, "")
+    assert (row["run_id"], row["label"], row["complete"]) == (path.name, "mine", False)
+
+
+def test_list_tells_of_a_run_it_cannot_read_and_goes_on(call: Called, results: Path) -> None:
+    keep(results)
+    broken = results / "20250101-000000-broken-0000"
+    broken.mkdir()
+    (broken / "run.json").write_text("{")
+    code, out, _ = call("list", "--json", "-o", str(results))
+    rows = json.loads(out)["runs"]
+    assert code == 0
+    assert "not a run of this or an older sdbench" in rows[0]["error"]
+    assert "error" not in rows[1]
+    assert "unreadable" in call("list", "-o", str(results))[1]
+
+
+def test_show_prints_one_document(call: Called, results: Path) -> None:
+    keep(results)
+    code, out, err = call("show", "latest", "--json", "-o", str(results))
+    assert (code, err) == (0, "")
+    assert len(json.loads(out)["cases"]) == 2
+
+
+def test_show_prints_one_case_in_full(call: Called, results: Path) -> None:
+    path = keep(results)
+    call("resume", str(path), script=crashing)
+    case_id = load_run(path).run.plan.cases[0].case_id
+    code, out, _ = call("show", str(path), case_id, "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert document["case_id"] == case_id
+    assert {entry["signal"] for entry in document["replicates"]} == {"SIGSEGV"}
+    code, out, _ = call("show", str(path), "64x64")
+    assert code == 0
+    assert "crashed: ended by SIGSEGV" in out
+
+
+def test_show_of_a_case_that_is_not_there_lists_those_that_are(call: Called, results: Path) -> None:
+    path = keep(results)
+    code, _, err = call("show", str(path), "999x999")
+    assert code == 2
+    assert_one_line(err)
+    for planned in load_run(path).run.plan.cases:
+        assert planned.case_id in err
+
+
+def test_show_of_a_broken_run_is_one_line_and_exit_code_3(call: Called, results: Path) -> None:
+    (keep(results) / "run.json").write_text("{")
+    code, out, err = call("show", "latest", "-o", str(results))
+    assert (code, out) == (3, "")
+    assert_one_line(err)
+
+
+def test_show_never_obeys_what_a_worker_printed(call: Called, results: Path) -> None:
+    def rude(task: Task, supervise: Supervisor) -> Report:
+        escape = "\x1b]0;title\x07 [bold]not markup[/nothing]"
+        return play(task, supervise, exit_code=-6, stderr_tail=escape)
+
+    path = keep(results, own_run(label="[red]mine[/red]"))
+    call("resume", str(path), script=rude)
+    _, out, _ = call("show", str(path), "64x64")
+    assert "\x1b" not in out
+    assert "[bold]not markup[/nothing]" in out
+    assert "[red]mine[/red]" in call("show", str(path))[1]

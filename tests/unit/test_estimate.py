@@ -1,0 +1,152 @@
+"""Estimates: right in direction everywhere, right in size where it was seen."""
+
+from typing import Any
+
+import pytest
+from factories import make_case, make_config, make_model, make_replicate, make_slot
+
+from sdbench import estimate
+from sdbench.config import load_config
+from sdbench.estimate import Pace, estimate_memory, estimate_run, estimate_slot, timeout_for
+from sdbench.models.catalogue import SYNTHETIC
+from sdbench.plan import make_plan
+from sdbench.schema import DeviceKind, StartMethod
+
+SD15 = make_model("synthetic/sd15", bytes_on_disk=2_132_470_614)
+
+
+def slot_s(
+    device: DeviceKind = "cpu", cores: int = 2, start: StartMethod = "spawn", **changed: Any
+) -> float:
+    """The estimate of one process of SD 1.5 with these settings of case or configuration."""
+    case = make_case(**{k: v for k, v in changed.items() if k in make_case().__struct_fields__})
+    config = make_config(**{k: v for k, v in changed.items() if not hasattr(case, k)})
+    return estimate_slot(config, case, SD15, device, cores, start)
+
+
+def memory(device: DeviceKind = "mps", images: int = 1, **settings: Any) -> int:
+    return estimate_memory(make_config(images=images), make_case(**settings), SD15, device)
+
+
+@pytest.mark.parametrize("short", ["tiny", "sd15", "sdxl"])
+def test_parameters_are_those_of_the_models(short: str) -> None:
+    assert estimate._COSTS[short].parameters == SYNTHETIC[f"synthetic/{short}"].parameters
+
+
+@pytest.mark.parametrize(
+    ("less", "more"),
+    [
+        ({"steps": 2}, {"steps": 20}),
+        ({"images": 1}, {"images": 4}),
+        ({"passes": 2}, {"passes": 5}),
+        ({"resolution": "256x256"}, {"resolution": "512x512"}),
+        ({"warmup": False}, {"warmup": True}),
+        ({"guidance_scale": 1.0}, {"guidance_scale": 7.5}),
+        ({"cores": 8}, {"cores": 2}),
+        ({"start": "fork"}, {"start": "spawn"}),
+        ({"dtype": "float32"}, {"dtype": "float16"}),  # on a CPU
+        ({"device": "mps", "dtype": "float16"}, {"device": "mps", "dtype": "float32"}),
+        ({"device": "cuda"}, {"device": "mps"}),
+    ],
+)
+def test_more_work_takes_longer(less: dict[str, Any], more: dict[str, Any]) -> None:
+    assert slot_s(**less) < slot_s(**more)
+
+
+def test_time_is_near_what_was_seen() -> None:
+    # Seen, SD 1.5 on 2 cores at 512x512: one UNet call with guidance 17 s in float32.
+    one, two = slot_s(steps=1, passes=1), slot_s(steps=2, passes=1)
+    profile_share = 1.5  # with two replicates, half a profiling pass is in each
+    assert 17 / 2 < (two - one) / profile_share < 17 * 2
+
+
+def test_memory_of_a_batch_is_more_than_that_of_a_loop() -> None:
+    assert memory(images=4, batching="batch") > memory(images=4, batching="loop")
+    assert memory(images=4) == memory(images=1)
+
+
+def test_slicing_halves_the_scores_where_they_are_held_whole() -> None:
+    whole, sliced = (
+        memory(attention_slicing=sliced, resolution="1024x1024") for sliced in (False, True)
+    )
+    assert sliced < whole
+    assert memory("cuda", attention_slicing=True) == memory("cuda", attention_slicing=False)
+
+
+def test_slicing_the_vae_saves_memory_in_a_batch() -> None:
+    batch = {"images": 8, "batching": "batch", "dtype": "float16"}
+    assert memory("cuda", **batch, vae_slicing=True) < memory("cuda", **batch)
+
+
+def test_half_precision_takes_half_the_memory_for_weights() -> None:
+    saved = memory("cuda", resolution="64x64") - memory("cuda", resolution="64x64", dtype="float16")
+    assert saved > 2 * 1_066_235_307 * 0.99
+
+
+def test_run_is_the_sum_of_its_processes() -> None:
+    config = make_config(replicates=3)
+    plan = make_plan(config, "cpu")
+    whole = estimate_run(config, plan, SD15, "cpu", 2)
+    expected = sum(
+        estimate_slot(config, plan.planned(slot.case_id).case, SD15, "cpu", 2, "spawn")
+        for slot in plan.slots
+    )
+    assert whole.duration_s == pytest.approx(expected)
+    assert whole.disk_bytes > 0
+
+
+def test_run_never_takes_longer_than_its_budget() -> None:
+    config = load_config("default")
+    plan = make_plan(config, "cpu")
+    assert estimate_run(config, plan, SD15, "cpu", 2).duration_s == 20 * 60
+
+
+def test_cases_that_are_skipped_cost_nothing() -> None:
+    config = make_config(matrix={"resolution": ["64x64"]}, replicates=1)
+    also = make_config(matrix={"resolution": ["64x64"], "offload": ["none", "model"]}, replicates=1)
+    costs = [estimate_run(c, make_plan(c, "cpu"), SD15, "cpu", 2) for c in (config, also)]
+    assert costs[0] == costs[1]
+
+
+def test_quick_is_quick_on_two_cores() -> None:
+    config = load_config("quick")
+    cost = estimate_run(config, make_plan(config, "cpu"), make_model(), "cpu", 2)
+    assert cost.duration_s < 180
+    assert cost.peak_memory_bytes < 2e9
+
+
+def test_unknown_model_is_judged_by_its_pipeline() -> None:
+    config, case = make_config(), make_case()
+    own = make_model("someone/model", pipeline_class="StableDiffusionPipeline")
+    larger = make_model("someone/model", pipeline_class="StableDiffusionXLPipeline")
+    assert estimate_memory(config, case, own, "cpu") == estimate_memory(config, case, SD15, "cpu")
+    assert estimate_memory(config, case, own, "cpu") < estimate_memory(config, case, larger, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "estimate_s", "expected"),
+    [("auto", 10.0, 300.0), ("auto", 100.0, 500.0), (42, 100.0, 42.0)],
+)
+def test_timeout_is_five_times_the_estimate_and_at_least_five_minutes(
+    timeout_s: Any, estimate_s: float, expected: float
+) -> None:
+    assert timeout_for(make_config(timeout_s=timeout_s), estimate_s) == expected
+
+
+def test_pace_starts_from_the_estimates() -> None:
+    pace = Pace({"a": 10.0, "b": 30.0})
+    assert pace.remaining_s([make_slot("a"), make_slot("b"), make_slot("b")]) == 70.0
+
+
+def test_pace_takes_what_was_measured_and_corrects_the_others_by_it() -> None:
+    pace = Pace({"a": 10.0, "b": 30.0})
+    pace.note(make_replicate(make_slot("a"), wall_s=20.0))
+    pace.note(make_replicate(make_slot("a"), wall_s=30.0))
+    assert pace.slot_s("a") == 25.0
+    assert pace.slot_s("b") == 30.0 * 2.5
+
+
+def test_pace_learns_nothing_from_a_crash() -> None:
+    pace = Pace({"a": 10.0})
+    pace.note(make_replicate(make_slot("a"), wall_s=0.1, outcome="crashed"))
+    assert pace.slot_s("a") == 10.0
