@@ -31,20 +31,27 @@ def make_plan(config: Config, device: DeviceKind, only: Sequence[str] = ()) -> P
         raise ConfigError(config.name, "exclude", "expected at least one case to be left")
     runnable = [planned.case_id for planned in cases if planned.skip_reason is None]
     slots = order_slots(runnable, [arm.name for arm in config.arm], config.replicates, config.seed)
-    return Plan(cases=cases, arms=list(config.arm), slots=slots, start=resolve_start(config))
+    start = resolve_start(config, device)
+    return Plan(cases=cases, arms=list(config.arm), slots=slots, start=start)
 
 
-def resolve_start(config: Config, platform: str = sys.platform) -> StartMethod:
-    """``auto`` forks on Linux only, and only where no speed verdict is given anyway.
+def resolve_start(config: Config, device: DeviceKind, platform: str = sys.platform) -> StartMethod:
+    """``auto`` forks for the CPU on Linux only, and only where no speed verdict is given anyway.
+
+    A process that has imported diffusers has asked the driver whether CUDA is there, and after
+    that its forks cannot use CUDA ("Cannot re-initialize CUDA in forked subprocess", seen on
+    torch 2.11).
 
     Raises:
         ConfigError: fork is asked for where it cannot be.
     """
-    linux = platform.startswith("linux")
+    possible = platform.startswith("linux") and device == "cpu"
     if config.start == "auto":
-        return "fork" if linux and config.replicates < MIN_PROCESSES_FOR_VERDICT else "spawn"
-    if config.start == "fork" and not linux:
-        raise ConfigError(config.name, "start", "expected 'spawn': 'fork' works on Linux only")
+        return "fork" if possible and config.replicates < MIN_PROCESSES_FOR_VERDICT else "spawn"
+    if config.start == "fork" and not possible:
+        raise ConfigError(
+            config.name, "start", "expected 'spawn': 'fork' works for the CPU on Linux only"
+        )
     return config.start
 
 

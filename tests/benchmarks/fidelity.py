@@ -26,6 +26,7 @@ from sdbench.runner.executor import Task
 from sdbench.runner.process import ProcessExecutor
 from sdbench.schema import Case
 
+_SETTINGS = ("device", "model", "resolution", "dtype", "batching", "steps", "images", "passes")
 MIN_BLOCKS, MAX_BLOCKS = 5, 40
 HALF_WIDTH = 0.01
 
@@ -50,11 +51,14 @@ noise = [torch.randn(shape, generator=torch.Generator("cpu").manual_seed(job["se
          for i in range(job["images"])]
 prompts = [job["prompts"][i % len(job["prompts"])] for i in range(job["images"])]
 times = []
+calls = list(zip(prompts, noise))
+if case["batching"] == "batch":
+    calls = [(prompts, torch.cat(noise))]
 for _ in range(job["passes"]):
     if device == "cuda":
         torch.cuda.synchronize()
     started = time.perf_counter()
-    for prompt, latents in zip(prompts, noise):
+    for prompt, latents in calls:
         pipe(prompt, latents=latents, width=case["width"], height=case["height"],
              num_inference_steps=job["steps"], guidance_scale=job["guidance_scale"],
              output_type="pt").images.cpu()
@@ -70,7 +74,7 @@ def main() -> None:
     config = parse_config(
         {"steps": options.steps, "images": options.images, "passes": options.passes}, "fidelity"
     )
-    case = Case(resolution=options.resolution, dtype=options.dtype)
+    case = Case(resolution=options.resolution, dtype=options.dtype, batching=options.batching)
     make_plan(config, options.device)
     job: dict[str, Any] = {
         "device": options.device,
@@ -118,8 +122,7 @@ def main() -> None:
     print(
         json.dumps(
             {
-                **{key: getattr(options, key) for key in ("device", "model", "resolution")},
-                **{key: getattr(options, key) for key in ("dtype", "steps", "images", "passes")},
+                **{key: getattr(options, key) for key in _SETTINGS},
                 "blocks": len(ratios),
                 "ratio": center,
                 "ci95": [center * math.exp(-half), center * math.exp(half)],
@@ -135,6 +138,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model", default="synthetic/tiny")
     parser.add_argument("--resolution", default="256x256")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--batching", default="loop", choices=["loop", "batch"])
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--images", type=int, default=2)
     parser.add_argument("--passes", type=int, default=5)

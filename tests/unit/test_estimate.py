@@ -74,7 +74,7 @@ def test_slicing_halves_the_scores_where_they_are_held_whole() -> None:
 
 
 def test_slicing_the_vae_saves_memory_in_a_batch() -> None:
-    batch = {"images": 8, "batching": "batch", "dtype": "float16"}
+    batch: dict[str, Any] = {"images": 8, "batching": "batch", "dtype": "float16"}
     assert memory("cuda", **batch, vae_slicing=True) < memory("cuda", **batch)
 
 

@@ -1,5 +1,6 @@
-"""Models: the architectures' sizes, bytes that are the same everywhere, and a cache that is safe."""
+"""Models: sizes of the architectures, bytes that are the same everywhere, a cache that is safe."""
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -167,8 +168,6 @@ def digest_folder_without_manifest(folder: Path) -> str:
 
 
 def test_model_that_comes_out_otherwise_is_refused_and_leaves_nothing(own_cache: Path) -> None:
-    import dataclasses
-
     other = dataclasses.replace(TINY, sha256="0" * 64)
     with pytest.raises(ModelError, match="came out as"):
         synthetic.ensure(other, own_cache)

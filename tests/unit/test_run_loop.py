@@ -30,7 +30,13 @@ from sdbench.config import Config, load_config
 from sdbench.errors import StoreError
 from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.runner.interrupt import InterruptFlag
-from sdbench.runner.run import attempts_so_far, new_run_id, remaining_slots, restart_victims
+from sdbench.runner.run import (
+    RunLoop,
+    attempts_so_far,
+    new_run_id,
+    remaining_slots,
+    restart_victims,
+)
 from sdbench.runner.session import Sat, config_of, sit, with_new_sitting
 from sdbench.schema import Run, Sitting, Started
 from sdbench.store import LoadedRun, RunFolder, load_run
@@ -38,13 +44,18 @@ from sdbench.store import LoadedRun, RunFolder, load_run
 ONE_CASE = {"resolution": ["64x64"]}
 
 
-def carry_out(loop: Any, attempts: dict[str, int] | None = None) -> str:
+def carry_out(loop: RunLoop, attempts: dict[str, int] | None = None) -> str:
     """Run all of a loop's slots; how it ended."""
     try:
-        end: str = loop.carry_out(loop.run.plan.slots, {} if attempts is None else attempts)
-        return end
+        return loop.carry_out(loop.run.plan.slots, {} if attempts is None else attempts)
     finally:
         loop.folder.close()
+
+
+def tasks_of(loop: RunLoop) -> list[Task]:
+    """The workers a loop has started."""
+    assert isinstance(loop.executor, FakeExecutor)
+    return loop.executor.tasks
 
 
 def outcomes(folder: Path) -> list[str]:
@@ -74,7 +85,7 @@ def test_every_slot_is_run_once_in_order_and_recorded(tmp_path: Path) -> None:
     loop = make_loop(tmp_path)
     assert carry_out(loop) == "complete"
     planned = [slot.replicate_id for slot in loop.run.plan.slots]
-    assert [task.replicate_id for task in loop.executor.tasks] == planned
+    assert [task.replicate_id for task in tasks_of(loop)] == planned
     loaded = load_run(loop.folder.path)
     assert [entry.replicate_id for entry in loaded.started] == planned
     assert [entry.replicate_id for entry in loaded.attempts] == planned
@@ -146,7 +157,7 @@ def test_task_says_what_to_run(tmp_path: Path) -> None:
     )
     loop = make_loop(tmp_path, config=config)
     carry_out(loop)
-    first, second = loop.executor.tasks[:2]
+    first, second = tasks_of(loop)[:2]
     assert (first.environment["PYTORCH_X"], first.telemetry) == ("1", False)
     assert "PYTORCH_X" not in second.environment
     assert second.telemetry
@@ -161,7 +172,7 @@ def test_task_says_what_to_run(tmp_path: Path) -> None:
 def test_profiling_pass_is_made_once_a_case_and_arm(tmp_path: Path) -> None:
     loop = make_loop(tmp_path)
     carry_out(loop)
-    profiled = [task.replicate_id for task in loop.executor.tasks if task.job["profile"]]
+    profiled = [task.replicate_id for task in tasks_of(loop) if task.job["profile"]]
     assert profiled == [slot.replicate_id for slot in loop.run.plan.slots if slot.block == 0]
 
 
@@ -173,7 +184,7 @@ def test_timeout_follows_what_was_measured(tmp_path: Path) -> None:
         estimate_s=10.0,
     )
     carry_out(loop)
-    assert [task.timeout_s for task in loop.executor.tasks] == [300.0, 1000.0]
+    assert [task.timeout_s for task in tasks_of(loop)] == [300.0, 1000.0]
 
 
 def test_state_of_the_machine_is_noted_before_each_process(tmp_path: Path) -> None:
@@ -258,7 +269,7 @@ def test_process_during_which_the_machine_slept_is_repeated_once_and_both_are_ke
 ) -> None:
     loop = make_loop(
         tmp_path,
-        lambda task, supervise: play(task, supervise, slept=len(loop.executor.tasks) <= 2),
+        lambda task, supervise: play(task, supervise, slept=len(tasks_of(loop)) <= 2),
         config=make_config(matrix=ONE_CASE),
     )
     assert carry_out(loop) == "complete"
@@ -273,7 +284,7 @@ def test_first_look_counts_a_repeated_process_once(tmp_path: Path) -> None:
     watcher = RecordingWatcher()
     loop = make_loop(
         tmp_path,
-        lambda task, supervise: play(task, supervise, slept=len(loop.executor.tasks) == 1),
+        lambda task, supervise: play(task, supervise, slept=len(tasks_of(loop)) == 1),
         config=make_config(matrix=ONE_CASE),
         watcher=watcher,
     )
@@ -283,7 +294,7 @@ def test_first_look_counts_a_repeated_process_once(tmp_path: Path) -> None:
 
 def test_guard_stops_the_worker_and_the_run_goes_on(tmp_path: Path) -> None:
     def script(task: Task, supervise: Supervisor) -> Report:
-        if len(loop.executor.tasks) > 1:
+        if len(tasks_of(loop)) > 1:
             return play(task, supervise)
         events = worker_events(task)[:6]
         for event in events:
@@ -305,7 +316,7 @@ def test_guard_begins_anew_with_each_worker(tmp_path: Path) -> None:
 
     def script(task: Task, supervise: Supervisor) -> Report:
         # Each worker starts at what the last one left: no growth of its own.
-        stops.append(supervise(None, make_sample(swap=len(loop.executor.tasks) * 5_000_000_000)))
+        stops.append(supervise(None, make_sample(swap=len(tasks_of(loop)) * 5_000_000_000)))
         return play(task, supervise)
 
     loop = make_loop(tmp_path, script)
@@ -323,7 +334,7 @@ def test_process_that_would_end_after_the_budget_is_not_started(tmp_path: Path) 
         estimate_s=25.0,
     )
     assert carry_out(loop) == "budget"
-    # 37.5 s (with the profiling pass) + 25 s = 62.5 s; a third one would end at 87.5 s, a fourth not.
+    # The first ends at 37.5 s (with its profiling pass), the third at 87.5 s; 90 s are allowed.
     assert outcomes(loop.folder.path) == ["ok"] * 3
     assert load_run(loop.folder.path).in_flight == []
 
@@ -341,7 +352,7 @@ def test_first_process_of_a_resumed_sitting_gets_its_chance_too(tmp_path: Path) 
     loop = make_loop(tmp_path, config=config, estimate_s=65.0)
     loop.replicates.append(load_first_replicate(tmp_path / "other", config))
     carry_out(loop)
-    assert len(loop.executor.tasks) > 0
+    assert len(tasks_of(loop)) > 0
 
 
 def load_first_replicate(root: Path, config: Config) -> Any:
@@ -433,14 +444,14 @@ def test_rubbish_for_a_pass_does_not_end_a_run_with_a_budget(
 def test_interruption_between_processes_starts_no_other(tmp_path: Path) -> None:
     loop = make_loop(tmp_path, interrupted=lambda: True)
     assert carry_out(loop) == "interrupted"
-    assert loop.executor.tasks == []
+    assert tasks_of(loop) == []
 
 
 def test_interruption_stops_the_worker_and_keeps_what_was_measured(tmp_path: Path) -> None:
     requested: list[bool] = []
 
     def script(task: Task, supervise: Supervisor) -> Report:
-        if len(loop.executor.tasks) == 2:
+        if len(tasks_of(loop)) == 2:
             requested.append(True)
         return play(task, supervise)
 
@@ -448,7 +459,7 @@ def test_interruption_stops_the_worker_and_keeps_what_was_measured(tmp_path: Pat
     assert carry_out(loop) == "interrupted"
     loaded = load_run(loop.folder.path)
     assert [entry.outcome for entry in loaded.attempts] == ["ok"]
-    assert len(loop.executor.tasks) == 2
+    assert len(tasks_of(loop)) == 2
     assert len(remaining_slots(loaded, retry=False)) == 3
 
 
@@ -458,7 +469,7 @@ def test_worker_that_cannot_be_ended_ends_the_sitting(tmp_path: Path) -> None:
         lambda task, supervise: make_report([], exit_code=None, could_not_be_ended=True),
     )
     assert carry_out(loop) == "stuck"
-    assert len(loop.executor.tasks) == 1
+    assert len(tasks_of(loop)) == 1
     assert len(load_run(loop.folder.path).attempts) == 1
 
 
@@ -471,12 +482,12 @@ def test_worker_that_cannot_be_ended_is_not_repeated_for_sleep(tmp_path: Path) -
         ),
     )
     carry_out(loop)
-    assert len(loop.executor.tasks) == 1
+    assert len(tasks_of(loop)) == 1
 
 
 def test_disk_that_is_full_ends_the_sitting_and_keeps_the_rest(tmp_path: Path) -> None:
     def script(task: Task, supervise: Supervisor) -> Report:
-        if len(loop.executor.tasks) == 2:
+        if len(tasks_of(loop)) == 2:
             size = (loop.folder.path / "records.jsonl").stat().st_size
             disk.enter_context(largest_file(size + 10))
         return play(task, supervise)
@@ -618,7 +629,7 @@ def test_restart_after_a_polite_interruption_is_no_crash(tmp_path: Path) -> None
     loop = make_loop(
         tmp_path / "elsewhere",
         boot_id="before the restart",
-        interrupted=lambda: bool(loop.executor.tasks),
+        interrupted=lambda: bool(tasks_of(loop)),
     )
     assert carry_out(loop) == "interrupted"
     (tmp_path / run.run_id / "records.jsonl").write_bytes(

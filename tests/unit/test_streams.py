@@ -52,6 +52,7 @@ def test_endless_line_is_noticed_and_not_kept() -> None:
     for _ in range(3):
         lines.feed(b"x" * (MAX_LINE_BYTES // 2))
     assert lines.flooded
+    assert len(lines._buffer) <= MAX_LINE_BYTES // 2
 
 
 def test_longest_honest_line_is_read() -> None:
