@@ -227,6 +227,9 @@ def _plain_error(error: msgspec.ValidationError, source: str) -> ConfigError:
     if message.startswith("Invalid enum value"):
         got = message.removeprefix("Invalid enum value ")
         return ConfigError(source, key, f"expected {_choices_at(key)}, got {got}")
+    if "`float | str`" in message:
+        got = message.partition("got ")[2].replace("`bool`", "true or false").replace("`", "")
+        return ConfigError(source, key, f"expected {_choices_at(key)}, got {got}")
     for technical, words in _PLAIN_WORDS.items():
         message = message.replace(technical, words)
     return ConfigError(source, key, (message[0].lower() + message[1:]).replace("`", ""))

@@ -11,7 +11,7 @@ that a newer record still loads in an older sdbench as far as that one knows it.
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -26,6 +26,10 @@ Offload = Literal["none", "model", "sequential"]
 DeviceKind = Literal["mps", "cuda", "cpu"]
 StartMethod = Literal["spawn", "fork"]
 PassKind = Literal["prime", "measured", "profile"]
+# A time that JSON can hold and a person can live through: no NaN, no infinity.
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 60)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 
 # A case's outcome is its worst replicate's.
 OUTCOME_SEVERITY: tuple[Outcome, ...] = (
@@ -171,9 +175,9 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
 
     pixels_sha256: str
     latents_sha256: str
-    nan_count: int
-    inf_count: int
-    latents_nonfinite_count: int
+    nan_count: Count
+    inf_count: Count
+    latents_nonfinite_count: Count
     minimum: float | None
     maximum: float | None
     mean: float | None
@@ -194,23 +198,23 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     """A stage of the profiling pass, the device synchronised at both ends."""
 
     stage: str
-    duration_s: float
-    peak_bytes: int | None
-    allocated_bytes: int | None
+    duration_s: Seconds
+    peak_bytes: Bytes | None
+    allocated_bytes: Bytes | None
 
 
 class Pass(msgspec.Struct, frozen=True, kw_only=True):
     """One pass: prompt to pixels on the host for all images (prime: one step at the same shape)."""
 
     kind: PassKind
-    index: int
-    duration_s: float
+    index: Count
+    duration_s: Seconds
     images: list[Picture]
-    peak_bytes: int | None = None
+    peak_bytes: Bytes | None = None
     peak_source: str | None = None
-    allocated_bytes: int | None = None
-    driver_bytes: int | None = None
-    recommended_max_bytes: int | None = None
+    allocated_bytes: Bytes | None = None
+    driver_bytes: Bytes | None = None
+    recommended_max_bytes: Bytes | None = None
     stages: list[Stage] | None = None
 
 
@@ -297,7 +301,16 @@ class Replicate(msgspec.Struct, frozen=True, kw_only=True, tag="replicate", tag_
         return [entry for entry in self.passes if entry.kind == kind]
 
 
-Record = Started | Replicate
+class Withdrawn(msgspec.Struct, frozen=True, kw_only=True, tag="withdrawn", tag_field="type"):
+    """A process that the user's own stop ended: neither lost nor a result."""
+
+    schema: int = SCHEMA_VERSION
+    replicate_id: str
+    attempt: int
+    ended_utc: str
+
+
+Record = Started | Withdrawn | Replicate
 
 
 class StackInfo(msgspec.Struct, frozen=True, kw_only=True):

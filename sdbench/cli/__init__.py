@@ -33,7 +33,7 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The verbs in the order a person meets them."""
-        return list(VERBS)
+        return [*VERBS]  # once used, the verb "list" is an attribute here and hides the builtin
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one verb."""
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. All errors are told here, in one line each."""
     try:
         code = cli.main(
-            args=None if arguments is None else list(arguments),
+            args=None if arguments is None else [*arguments],
             prog_name="sdbench",
             standalone_mode=False,
         )
@@ -78,8 +78,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Abort:
         click.echo("sdbench: interrupted", err=True)
         return 130
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 2
     except click.ClickException as error:
-        error.show()
+        verb = _verb_in(sys.argv[1:] if arguments is None else arguments)
+        click.echo(
+            f"sdbench: {_one_line(error.format_message())} (see sdbench {verb}--help)", err=True
+        )
         return 2
     except SdbenchError as error:
         click.echo(f"sdbench: {_one_line(str(error))}", err=True)
@@ -92,6 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def entry() -> None:
     """The console script."""
     sys.exit(main())
+
+
+def _verb_in(arguments: Sequence[str]) -> str:
+    """The verb asked for and a blank, or nothing. Not every error of click's knows its command."""
+    words = [word for word in arguments if not word.startswith("-")]
+    return f"{words[0]} " if words and words[0] in VERBS else ""
 
 
 def _one_line(text: str) -> str:

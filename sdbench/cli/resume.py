@@ -12,6 +12,7 @@ from sdbench.runner.process import ProcessExecutor
 from sdbench.runner.run import remaining_slots
 from sdbench.runner.session import sit, with_new_sitting
 from sdbench.store import RunFolder, find_run, load_run
+from sdbench.store.privacy import hidden_run, shown_run
 
 
 @click.command(name="resume")
@@ -28,11 +29,11 @@ def command(run: str, root: Path, retry: bool, as_json: bool) -> int:
     """
     path = find_run(root, run)
     loaded = load_run(path)
-    executor = ProcessExecutor()
     folder = RunFolder.open(path)
+    executor = ProcessExecutor()
     try:
-        check_resumable(loaded)
-        resumed = loaded.run
+        resumed = shown_run(loaded.run)
+        check_resumable(resumed)
         left = len(remaining_slots(loaded, retry=retry))
         console(err=True).print(
             f"{resumed.run_id}: {len(resumed.plan.slots) - left} of {len(resumed.plan.slots)} "
@@ -41,7 +42,7 @@ def command(run: str, root: Path, retry: bool, as_json: bool) -> int:
         )
         if left:
             resumed = with_new_sitting(resumed)
-            folder.write_run(resumed)
+            folder.write_run(hidden_run(resumed))
         sat = sit(folder, resumed, executor, watcher_for(path), retry=retry)
     finally:
         folder.close()

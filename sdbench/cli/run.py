@@ -31,6 +31,7 @@ from sdbench.runner.run import Watcher
 from sdbench.runner.session import Sat, sit
 from sdbench.schema import ModelInfo, Run
 from sdbench.store import RunFolder
+from sdbench.store.privacy import hidden_run
 from sdbench.summary import RunSummary, TimeShares, as_json
 
 _DOCS_CONFIG = "mps-docs"
@@ -121,7 +122,7 @@ def _run(
 ) -> tuple[RunSummary, int]:
     model = prepare_model(prepared, console(err=True))
     run = make_run(prepared, model)
-    folder = RunFolder.create(root, run)
+    folder = RunFolder.create(root, hidden_run(run))
     try:
         sat = sit(folder, run, executor, watcher_for(folder.path))
     finally:

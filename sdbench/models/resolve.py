@@ -4,7 +4,6 @@ Only safetensors are taken (unless pickle is allowed), only the files the pipeli
 code. Nothing is downloaded before the caller has asked.
 """
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from sdbench.models.synthetic import Progress
 from sdbench.schema import ModelInfo
 
 PIPELINE_CLASSES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
-_HASH_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -113,14 +111,12 @@ def find_model(name: str, *, allow_pickle: bool = False) -> ModelSource:
 
 def digest_folder(folder: Path) -> str:
     """SHA-256 over the names and contents of all files a pipeline reads."""
-    digests = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix in (".json", ".txt", ".safetensors", ".bin"):
-            digest = hashlib.sha256()
-            with open(path, "rb") as file:
-                while piece := file.read(_HASH_BYTES):
-                    digest.update(piece)
-            digests[path.relative_to(folder).as_posix()] = digest.hexdigest()
+    digests = {
+        path.relative_to(folder).as_posix(): synthetic.file_digest(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix in (".json", ".txt", ".safetensors", ".bin")
+        if path.name != synthetic.MANIFEST
+    }
     return synthetic.folder_digest(digests)
 
 
@@ -140,9 +136,8 @@ def _local(folder: Path, name: str, allow_pickle: bool) -> ModelSource:
         raise ModelError(f"{name}: a {pipeline_class}; expected {' or '.join(PIPELINE_CLASSES)}")
     weights: list[Path] = []
     for component in _components(index):
-        found = sorted((folder / component).glob("*.safetensors"))
-        if not found and allow_pickle:
-            found = sorted((folder / component).glob("*.bin"))
+        names = sorted(path.name for path in (folder / component).glob("*"))
+        found = [folder / component / name for name in _loaded_copy(names, allow_pickle)]
         if not found:
             raise ModelError(
                 f"{name}: {component} has no safetensors file; pickle files can run code and are "
@@ -151,6 +146,16 @@ def _local(folder: Path, name: str, allow_pickle: bool) -> ModelSource:
         weights += found
     size = sum(path.stat().st_size for path in weights)
     return ModelSource(name, pipeline_class, size, folder)
+
+
+def _loaded_copy(names: list[str], allow_pickle: bool) -> list[str]:
+    """Of a local folder's weights the copy the worker loads: full precision where it is there."""
+    for suffix in (".safetensors", ".bin") if allow_pickle else (".safetensors",):
+        weights = [name for name in names if name.endswith(suffix)]
+        plain = [name for name in weights if ".fp16" not in name]
+        if weights:
+            return plain or weights
+    return []
 
 
 def _components(index: dict[str, object]) -> list[str]:
@@ -197,14 +202,26 @@ def needed_files(names: list[str], *, allow_pickle: bool = False) -> list[str]:
     for folder in ("unet", "vae", "text_encoder", "text_encoder_2"):
         inside = [name for name in names if name.startswith(f"{folder}/")]
         chosen += [name for name in inside if name.endswith("config.json")]
-        chosen += _one_copy(inside, allow_pickle)
+        weights = _one_copy(inside, allow_pickle)
+        chosen += weights
+        chosen += _indexes(inside, weights)
     return sorted(chosen)
+
+
+def _indexes(names: list[str], weights: list[str]) -> list[str]:
+    """The index of weights that are cut into several files."""
+    stems = {name.rpartition("-of-")[0].rpartition("-")[0] for name in weights if "-of-" in name}
+    return [
+        name
+        for name in names
+        if name.endswith(".index.json") and any(name.startswith(stem) for stem in stems)
+    ]
 
 
 def _one_copy(names: list[str], allow_pickle: bool) -> list[str]:
     for suffix in (".safetensors", ".bin") if allow_pickle else (".safetensors",):
         weights = [name for name in names if name.endswith(suffix)]
-        plain = [name for name in weights if len(Path(name).name.split(".")) == 2]
+        plain = [name for name in weights if Path(name).name.count(".") == 1]
         half = [name for name in weights if ".fp16" in Path(name).name]
         if half or plain:
             return half or plain

@@ -63,7 +63,7 @@ class ScreenWatcher:
         if now - self._painted_at < _REPAINT_EVERY_S:
             return
         self._painted_at = now
-        doing = f": {phase}" if phase else ""
+        doing = f": {phase or 'starting'}"
         self._bar.update(
             self._task, description=f"{self._words}{doing} · about {duration(remaining_s)} left"
         )

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from sdbench.runner.events import Event
 from sdbench.runner.sampler import Sample
 from sdbench.schema import StartMethod, TelemetrySummary
 
@@ -42,7 +43,7 @@ class Report:
     wall_s: float
     exit_code: int | None
     """As ``subprocess`` counts it: minus the signal's number when one ended it."""
-    events: list[dict[str, Any]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     unreadable_lines: int = 0
     stop: Stop | None = None
     stdout_tail: str = ""
@@ -58,7 +59,7 @@ class Report:
 class Supervisor(Protocol):
     """Told of everything while a worker runs; may ask for its end."""
 
-    def __call__(self, event: dict[str, Any] | None, sample: Sample | None) -> Stop | None:
+    def __call__(self, event: Event | None, sample: Sample | None) -> Stop | None:
         """Called for each event, each sample, and at least once a second with neither."""
 
 

@@ -3,13 +3,26 @@
 import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
+from sdbench.runner.events import (
+    DeviceTried,
+    Done,
+    Event,
+    Failed,
+    Hello,
+    Loaded,
+    PassEnded,
+    Phase,
+    Stack,
+)
 from sdbench.runner.executor import Report, Stop, Task
 from sdbench.schema import Gate, Outcome, Pass, Replicate, Slot
 from sdbench.store.privacy import redact
+
+E = TypeVar("E", bound=msgspec.Struct)
 
 _STOPPED: dict[str, Outcome] = {
     "timeout": "timeout",
@@ -32,12 +45,11 @@ def replicate_record(
     slot: Slot, attempt: int, task: Task, report: Report, gate: Gate, *, cold_cache: bool
 ) -> Replicate:
     """The durable record of one worker."""
-    events = _Events(report.events)
-    passes, unreadable_passes = _passes(events)
-    ending = _ending(report, events, len(passes), _expected_passes(task))
-    error = events.last("error")
-    device = events.last("device")
-    stack = events.last("stack")
+    said = _Said(report.events)
+    passes = [event.as_pass() for event in report.events if isinstance(event, PassEnded)]
+    ending = _ending(report, said, len(passes), _expected_passes(task))
+    error, device = said.last(Failed), said.last(DeviceTried)
+    stack, hello, loaded = said.last(Stack), said.last(Hello), said.last(Loaded)
     peak = _peak(passes, report)
     return Replicate(
         replicate_id=slot.replicate_id,
@@ -48,29 +60,29 @@ def replicate_record(
         attempt=attempt,
         outcome=ending.outcome,
         reason=None if ending.reason is None else redact(ending.reason),
-        simulated=bool(stack.get("simulated", False)),
+        simulated=stack is not None and stack.simulated,
         start=report.start,
         cold_cache=cold_cache,
         slept=report.slept,
         started_utc=report.started_utc,
         ended_utc=report.ended_utc,
         wall_s=report.wall_s,
-        last_phase=events.last("phase").get("name"),
+        last_phase=said.phase,
         signal=ending.signal,
         exit_code=report.exit_code,
-        exception_type=error.get("type"),
-        exception_message=None if "message" not in error else redact(str(error["message"])),
+        exception_type=None if error is None else error.type,
+        exception_message=None if error is None else redact(error.message),
         projected_s=None if report.stop is None else report.stop.projected_s,
-        unreadable_lines=report.unreadable_lines + unreadable_passes,
-        import_s=stack.get("import_s"),
-        load_s=events.last("loaded").get("load_s"),
+        unreadable_lines=report.unreadable_lines,
+        import_s=None if stack is None else stack.import_s,
+        load_s=None if loaded is None else loaded.load_s,
         passes=passes,
         peak_memory_bytes=peak[0],
         peak_memory_source=peak[1],
         peak_memory_reason=peak[2],
-        versions=stack.get("versions", {}),
-        python=events.last("hello").get("python"),
-        device={key: device[key] for key in ("kind", "facts", "dtypes") if key in device},
+        versions={} if stack is None else stack.versions,
+        python=None if hello is None else hello.python,
+        device={} if device is None else _device_record(device),
         gate=gate,
         telemetry=report.telemetry,
         stdout_tail=redact(report.stdout_tail),
@@ -78,28 +90,25 @@ def replicate_record(
     )
 
 
-class _Events:
-    """The last event of each name."""
+class _Said:
+    """The last event of each kind."""
 
-    def __init__(self, events: Iterable[dict[str, Any]]) -> None:
-        self.all = list(events)
-        self._last = {event["event"]: event for event in self.all}
+    def __init__(self, events: Iterable[Event]) -> None:
+        self._last: dict[type[msgspec.Struct], Event] = {type(event): event for event in events}
 
-    def last(self, name: str) -> dict[str, Any]:
-        return self._last.get(name, {})
+    def last(self, kind: type[E]) -> E | None:
+        found = self._last.get(kind)
+        return found if isinstance(found, kind) else None
+
+    @property
+    def phase(self) -> str | None:
+        """The phase last begun."""
+        phase = self.last(Phase)
+        return None if phase is None else phase.name
 
 
-def _passes(events: _Events) -> tuple[list[Pass], int]:
-    """The passes reported, and how many reports were not passes."""
-    passes, unreadable = [], 0
-    for event in events.all:
-        if event["event"] != "pass":
-            continue
-        try:
-            passes.append(msgspec.convert(event, Pass))
-        except msgspec.ValidationError:
-            unreadable += 1
-    return passes, unreadable
+def _device_record(device: DeviceTried) -> dict[str, Any]:
+    return {"kind": device.kind, "facts": device.facts, "dtypes": device.dtypes}
 
 
 def _expected_passes(task: Task) -> int:
@@ -107,20 +116,20 @@ def _expected_passes(task: Task) -> int:
     return int(job["passes"]) + bool(job["profile"]) + bool(job["case"]["warmup"])
 
 
-def _ending(report: Report, events: _Events, passes: int, expected: int) -> _Ending:
-    where = events.last("phase").get("name") or "start"
+def _ending(report: Report, said: _Said, passes: int, expected: int) -> _Ending:
+    where = said.phase or "start"
     if report.stop is not None:
         return _stopped(report.stop, report, where)
     if report.exit_code is not None and report.exit_code < 0:
         return _killed(report, where)
-    error = events.last("error")
-    if error:
-        outcome = _RAISED.get(str(error.get("kind")), "failed")
-        text = str(error.get("message", "")).strip().splitlines()
+    error = said.last(Failed)
+    if error is not None:
+        outcome = _RAISED.get(error.kind, "failed")
+        text = error.message.strip().splitlines()
         first_line = text[0] if text else "no message"
-        prefix = "" if outcome == "skipped" else f"{error.get('type')} in {where}: "
+        prefix = "" if outcome == "skipped" else f"{error.type} in {where}: "
         return _Ending(outcome, f"{prefix}{first_line}")
-    if not events.last("done"):
+    if said.last(Done) is None:
         return _Ending("failed", f"ended in {where} with status {report.exit_code}, saying nothing")
     if passes != expected:
         return _Ending("failed", f"reported {passes} of {expected} passes")

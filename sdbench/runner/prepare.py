@@ -24,8 +24,7 @@ from sdbench.runner.executor import Executor
 from sdbench.runner.probe import FoundDevice, find_device
 from sdbench.runner.run import new_run_id
 from sdbench.schema import Arm, DeviceKind, ModelInfo, Plan, Run, Sitting, StackInfo
-from sdbench.store import LoadedRun
-from sdbench.store.privacy import recorded_environment, redact
+from sdbench.store.privacy import recorded_environment
 
 DEFAULT_CONFIG = "default"
 CPU_DEFAULT_CONFIG = "quick"
@@ -134,12 +133,8 @@ def prepare(request: Request, executor: Executor) -> Prepared:
 
 
 def make_run(prepared: Prepared, model: ModelInfo) -> Run:
-    """The ``run.json`` of a new run, without a word that tells whose machine it is."""
+    """A new run; :func:`sdbench.store.privacy.hidden_run` is what may be written down of it."""
     now = datetime.now(timezone.utc)
-    stacks = {
-        name: msgspec.structs.replace(stack, interpreter=redact(stack.interpreter))
-        for name, stack in prepared.stacks.items()
-    }
     return Run(
         run_id=new_run_id(prepared.config.name, now, os.urandom(2)),
         label=prepared.request.label,
@@ -150,8 +145,8 @@ def make_run(prepared: Prepared, model: ModelInfo) -> Run:
         config=msgspec.to_builtins(prepared.config)
         | {"allow_pickle": prepared.request.allow_pickle},
         plan=prepared.plan,
-        model=msgspec.structs.replace(model, path=redact(model.path), name=redact(model.name)),
-        stacks=stacks,
+        model=model,
+        stacks=prepared.stacks,
         machine=prepared.machine,
         machine_id=machine.machine_id(),
         environment=recorded_environment(os.environ),
@@ -171,13 +166,12 @@ def new_sitting() -> Sitting:
     )
 
 
-def check_resumable(loaded: LoadedRun) -> None:
-    """Refuse to mix two machines or two stacks in one run.
+def check_resumable(run: Run) -> None:
+    """Refuse to mix two machines or two stacks in one run (its paths shown again).
 
     Raises:
         MachineError: the machine, an interpreter's versions, the preload or the device changed.
     """
-    run = loaded.run
     if machine.machine_id() != run.machine_id:
         raise MachineError(
             f"{run.run_id} was begun on another machine ({run.machine.get('chip')}); "
@@ -187,7 +181,7 @@ def check_resumable(loaded: LoadedRun) -> None:
         before = ",".join(run.preload) or "(unset)"
         raise MachineError(f"{run.run_id} was begun with {PRELOAD}={before}")
     for name, recorded in run.stacks.items():
-        now = resolve(name if name == "current" else os.path.expanduser(name))
+        now = resolve(name)
         changed = _changes(
             {"Python": recorded.python, **recorded.packages}, {"Python": now.python, **now.packages}
         )

@@ -3,10 +3,11 @@
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sdbench.errors import MachineError
 from sdbench.runner.environment import preload_modules
+from sdbench.runner.events import DeviceTried, Failed
 from sdbench.runner.executor import Executor, Task
 from sdbench.schema import DeviceKind
 
@@ -53,15 +54,17 @@ def find_device(
         return FoundDevice("cpu")  # a stack that dies while importing is told by the run's rows
     reasons = []
     for event in report.events:
-        if event["event"] == "device" and event.get("available"):
-            return FoundDevice(
-                kind=event["kind"],
-                simulated=bool(event.get("simulated")),
-                facts=event.get("facts", {}),
-                memory_bytes=event.get("recommended_max_bytes"),
-            )
-        if event["event"] in ("device", "error"):
-            reasons.append(str(event.get("reason") or event.get("message")))
+        if isinstance(event, DeviceTried):
+            if event.available and event.kind in kinds:
+                return FoundDevice(
+                    kind=cast(DeviceKind, event.kind),
+                    simulated=event.simulated,
+                    facts=event.facts,
+                    memory_bytes=event.recommended_max_bytes,
+                )
+            reasons.append(str(event.reason))
+        elif isinstance(event, Failed):
+            reasons.append(event.message)
     if not reasons:
         tail = report.stderr_tail.strip().splitlines()
         reasons.append(f"the probe ended with status {report.exit_code}: {' / '.join(tail[-2:])}")

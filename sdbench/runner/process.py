@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import sdbench.worker
 from sdbench.machine import MemoryProbe, open_memory_probe
+from sdbench.runner.events import Event, Hello, Phase
 from sdbench.runner.executor import Report, Stop, Supervisor, Task
 from sdbench.runner.sampler import Sampler
 from sdbench.runner.streams import Streams
@@ -92,7 +93,7 @@ class _Execution:
         self._server = server
         self._sampler: Sampler | None = None
         self._stop: Stop | None = None
-        self._events: list[dict[str, Any]] = []
+        self._events: list[Event] = []
         self._quiet_since: float | None = None
 
     def run(self) -> Report:
@@ -182,12 +183,10 @@ class _Execution:
         while pending:
             event = pending.popleft()
             self._events.append(event)
-            if event["event"] == "hello" and self._task.telemetry and self._sampler is None:
-                self._sampler = Sampler(
-                    self._probe, int(event["pid"]), ignored_pid=event.get("watchdog_pid")
-                )
-            if event["event"] == "phase" and self._sampler is not None:
-                self._sampler.mark(str(event.get("name")), float(event.get("t") or 0.0))
+            if isinstance(event, Hello) and self._task.telemetry and self._sampler is None:
+                self._sampler = Sampler(self._probe, event.pid, ignored_pid=event.watchdog_pid)
+            if isinstance(event, Phase) and self._sampler is not None:
+                self._sampler.mark(event.name, event.t)
             wish = self._supervise(event, None)
             if stoppable:
                 self._stop = self._stop or wish

@@ -16,12 +16,13 @@ from sdbench.estimate import Pace, timeout_for
 from sdbench.machine import MemoryProbe, SystemMemory
 from sdbench.models.resolve import cache_folder
 from sdbench.runner.environment import worker_environment
+from sdbench.runner.events import Event, PassEnded, Phase
 from sdbench.runner.executor import Executor, Report, Stop, Task
 from sdbench.runner.guard import MemoryGuard
 from sdbench.runner.outcome import replicate_record
 from sdbench.runner.sampler import Sample
-from sdbench.schema import Gate, Replicate, Run, Slot, Started
-from sdbench.store import LoadedRun, RunFolder
+from sdbench.schema import Gate, Replicate, Run, Slot, Started, Withdrawn
+from sdbench.store import LoadedRun, RunFolder, last_attempts
 
 # How far past its budget a run may go to finish a process that is nearly done.
 _BUDGET_SLACK = 1.1
@@ -63,6 +64,7 @@ class RunLoop:
     clock: Callable[[], float] = time.monotonic
     replicates: list[Replicate] = field(default_factory=list)
     _began: float = 0.0
+    _recorded_here: int = 0
 
     def carry_out(self, slots: list[Slot], attempts: dict[str, int]) -> End:
         """Run the slots in order; ``attempts`` counts earlier tries by replicate id."""
@@ -82,16 +84,17 @@ class RunLoop:
             attempts[slot.replicate_id] = attempt
             report, replicate = self._run_slot(slot, attempt, queue)
             if report.stop is not None and report.stop.kind == "interrupted":
+                self._withdraw(slot, attempt, report)
                 return "interrupted"
             self._record(replicate, report)
+            if report.could_not_be_ended:
+                return "stuck"
             if report.slept and attempt == 1:
                 continue  # a machine asleep measures nothing: once more, both kept
             queue.pop(0)
             self.watcher.slot_ends(replicate, done + 1, total)
             if not any(other.block == slot.block for other in queue):
-                self.watcher.block_ends(slot.block, self.replicates)
-            if report.could_not_be_ended:
-                return "stuck"
+                self.watcher.block_ends(slot.block, last_attempts(self.replicates))
         return "complete"
 
     def _run_slot(self, slot: Slot, attempt: int, queue: list[Slot]) -> tuple[Report, Replicate]:
@@ -114,6 +117,12 @@ class RunLoop:
         report = self.executor.run(task, supervisor)
         return report, replicate_record(slot, attempt, task, report, gate, cold_cache=cold_cache)
 
+    def _withdraw(self, slot: Slot, attempt: int, report: Report) -> None:
+        """Say that the user's stop ended it, so that a later restart is not blamed for it."""
+        self.folder.append(
+            Withdrawn(replicate_id=slot.replicate_id, attempt=attempt, ended_utc=report.ended_utc)
+        )
+
     def _record(self, replicate: Replicate, report: Report) -> None:
         self.folder.append(replicate)
         if report.timeline:
@@ -121,6 +130,7 @@ class RunLoop:
                 f"{replicate.replicate_id}.{replicate.attempt}", report.timeline
             )
         self.replicates.append(replicate)
+        self._recorded_here += 1
         self.pace.note(replicate)
 
     def _task(self, slot: Slot) -> Task:
@@ -129,7 +139,7 @@ class RunLoop:
         config = self.config
         job: dict[str, Any] = {
             "device": self.run.device,
-            "model_path": os.path.expanduser(self.run.model.path),
+            "model_path": self.run.model.path,
             "allow_pickle": self.allow_pickle,
             "scheduler": config.scheduler,
             "steps": config.steps,
@@ -144,7 +154,7 @@ class RunLoop:
         }
         return Task(
             replicate_id=slot.replicate_id,
-            interpreter=os.path.expanduser(self.run.stacks[arm.stack].interpreter),
+            interpreter=self.run.stacks[arm.stack].interpreter,
             environment=worker_environment(arm.env),
             job=job,
             start=self.run.plan.start,
@@ -187,8 +197,8 @@ class RunLoop:
         return self.clock() - self._began
 
     def _out_of_budget(self, slot: Slot) -> bool:
-        """Whether the next process would end after the budget; the first always gets its chance."""
-        if self.budget_s is None or not self.replicates:
+        """Whether the next process would end too late; a sitting's first always gets its chance."""
+        if self.budget_s is None or not self._recorded_here:
             return False
         return self.elapsed_s() + self.pace.slot_s(slot.case_id) > self.budget_s
 
@@ -207,9 +217,9 @@ class _Supervisor:
             loop.config.guard, loop.memory_bytes, loop.folder.path
         )
 
-    def __call__(self, event: dict[str, Any] | None, sample: Sample | None) -> Stop | None:
-        if event is not None and event["event"] == "phase":
-            self._phase = str(event.get("name"))
+    def __call__(self, event: Event | None, sample: Sample | None) -> Stop | None:
+        if isinstance(event, Phase):
+            self._phase = event.name
         if event is None:
             spent = self._loop.clock() - self._began
             self._loop.watcher.tick(self._phase, max(0.0, self._own_s - spent) + self._later_s)
@@ -217,7 +227,7 @@ class _Supervisor:
             return Stop("interrupted", "stopped by the user")
         return self._guard.judge(sample) or self._judge_budget(event)
 
-    def _judge_budget(self, event: dict[str, Any] | None) -> Stop | None:
+    def _judge_budget(self, event: Event | None) -> Stop | None:
         """Stop what cannot end in time: by projection after the first pass, at the latest then."""
         budget_s = self._loop.budget_s
         if budget_s is None:
@@ -226,10 +236,10 @@ class _Supervisor:
         limit = f"the run's budget of {budget_s / 60:g} minutes (max_minutes)"
         if elapsed > _BUDGET_SLACK * budget_s:
             return Stop("budget", f"{limit} was used up while it ran")
-        if event is None or event.get("event") != "pass" or event.get("kind") != "measured":
+        if not isinstance(event, PassEnded) or event.kind != "measured":
             return None
-        passes_left = self._loop.config.passes - int(event.get("index") or 0)
-        projected = self._loop.clock() - self._began + passes_left * float(event["duration_s"])
+        passes_left = self._loop.config.passes - event.index
+        projected = self._loop.clock() - self._began + passes_left * event.duration_s
         before = elapsed - (self._loop.clock() - self._began)
         if before + projected <= _BUDGET_SLACK * budget_s:
             return None

@@ -104,7 +104,8 @@ class Sampler:
             self._peak_footprint = max(self._peak_footprint or 0, sample.footprint_bytes)
         available = sample.system.available_bytes
         if available is not None:
-            self._least_available = min(self._least_available or available, available)
+            least = self._least_available
+            self._least_available = available if least is None else min(least, available)
         self.lines.append(msgspec.json.encode(_line(sample)) + b"\n")
 
     def _adapt(self, cost_s: float) -> None:

@@ -1,10 +1,10 @@
 """What comes out of a worker: event lines, and the tails of its standard streams."""
 
-import json
 import os
 import selectors
 from collections import deque
-from typing import Any
+
+from sdbench.runner.events import Event, decode_event
 
 TAIL_BYTES = 64 * 1024
 # The longest honest event describes a batch of 64 pictures: about 40 kB.
@@ -38,7 +38,7 @@ class EventLines:
         self._buffer = bytearray()
         self.unreadable = 0
         self.flooded = False
-        self.pending: deque[dict[str, Any]] = deque()
+        self.pending: deque[Event] = deque()
 
     def feed(self, data: bytes) -> None:
         """Add what was read; whole events go to ``pending``."""
@@ -52,15 +52,11 @@ class EventLines:
             self._buffer.clear()
 
     def _decode(self, line: bytes) -> None:
-        try:
-            event = json.loads(line)
-        except ValueError:  # UnicodeDecodeError is one too
+        event = decode_event(line)
+        if event is None:
             self.unreadable += 1
-            return
-        if isinstance(event, dict) and isinstance(event.get("event"), str):
-            self.pending.append(event)
         else:
-            self.unreadable += 1
+            self.pending.append(event)
 
 
 class Streams:

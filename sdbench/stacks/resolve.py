@@ -1,11 +1,12 @@
 """From a stack's name to an interpreter and the versions installed there."""
 
-import json
 import platform
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+
+import msgspec
 
 from sdbench.errors import MachineError, UsageError
 from sdbench.schema import StackInfo
@@ -35,6 +36,13 @@ print(json.dumps({"python": platform.python_version(), "packages": found}))
 _LIMIT_S = 60.0
 
 
+class _Listed(msgspec.Struct):
+    """What the listing prints."""
+
+    python: str
+    packages: dict[str, str | None]
+
+
 def resolve_stack(name: str) -> StackInfo:
     """``current`` (this environment), or the path of an interpreter or virtual environment.
 
@@ -54,10 +62,12 @@ def resolve_stack(name: str) -> StackInfo:
             timeout=_LIMIT_S,
             check=True,
         )
-        listed = json.loads(done.stdout)
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise MachineError(f"stack {name}: {interpreter} does not run: {error}") from error
-    return _checked(name, str(interpreter), listed["python"], listed["packages"])
+        listed = msgspec.json.decode(done.stdout, type=_Listed)
+    except (OSError, msgspec.MsgspecError, subprocess.SubprocessError) as error:
+        raise MachineError(
+            f"stack {name}: {interpreter} does not run as a Python: {error}"
+        ) from error
+    return _checked(name, str(interpreter), listed.python, listed.packages)
 
 
 def _interpreter(name: str) -> Path:

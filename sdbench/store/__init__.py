@@ -1,5 +1,12 @@
 """Run folders: durable, resumable, readable by anything that reads JSON lines."""
 
-from sdbench.store.folder import LoadedRun, RunFolder, find_run, list_runs, load_run
+from sdbench.store.folder import (
+    LoadedRun,
+    RunFolder,
+    find_run,
+    last_attempts,
+    list_runs,
+    load_run,
+)
 
-__all__ = ["LoadedRun", "RunFolder", "find_run", "list_runs", "load_run"]
+__all__ = ["LoadedRun", "RunFolder", "find_run", "last_attempts", "list_runs", "load_run"]

@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from sdbench.errors import StoreError, UsageError
-from sdbench.schema import Record, Replicate, Run, Started
+from sdbench.schema import Record, Replicate, Run, Started, Withdrawn
 
 RUN_FILE, RECORDS_FILE, LOCK_FILE = "run.json", "records.jsonl", ".lock"
 _ENCODER = msgspec.json.Encoder()
@@ -32,16 +32,30 @@ class LoadedRun:
     """Every replicate line, repeated attempts included, in order."""
     warnings: list[str] = field(default_factory=list)
 
+    withdrawn: list[Withdrawn] = field(default_factory=list)
+
     @property
     def replicates(self) -> list[Replicate]:
         """The last attempt at each replicate, in the order first run."""
-        return list({replicate.replicate_id: replicate for replicate in self.attempts}.values())
+        return last_attempts(self.attempts)
 
     @property
     def in_flight(self) -> list[Started]:
-        """Processes that were started and never recorded: the run was killed under them."""
+        """Processes under which the run was killed: started last, and nothing said of them since.
+
+        An earlier lost attempt that has been made good by a later one is history.
+        """
+        latest = {entry.replicate_id: entry for entry in self.started}
         ended = {(entry.replicate_id, entry.attempt) for entry in self.attempts}
-        return [entry for entry in self.started if (entry.replicate_id, entry.attempt) not in ended]
+        ended |= {(entry.replicate_id, entry.attempt) for entry in self.withdrawn}
+        return [
+            entry for entry in latest.values() if (entry.replicate_id, entry.attempt) not in ended
+        ]
+
+
+def last_attempts(attempts: Iterable[Replicate]) -> list[Replicate]:
+    """Of each replicate the last attempt recorded, in the order first run."""
+    return list({replicate.replicate_id: replicate for replicate in attempts}.values())
 
 
 class RunFolder:
@@ -165,6 +179,8 @@ def load_run(path: Path) -> LoadedRun:
             continue
         if isinstance(record, Started):
             loaded.started.append(record)
+        elif isinstance(record, Withdrawn):
+            loaded.withdrawn.append(record)
         else:
             loaded.attempts.append(record)
     return loaded

@@ -1,10 +1,23 @@
-"""What must never reach a result file: tokens, user names, home folders."""
+"""What must never reach a result file: tokens, user names, home folders.
 
+Two ways. Free text (what a worker wrote) is *redacted*, which cannot be undone. What a resume
+needs again (paths, an arm's variables) is *hidden* so that the same user can show it again: the
+home folder as ``~`` or ``<home>``, the user's name as ``<user>``, secrets as ``<secret>``, which
+the environment must then hold.
+"""
+
+import functools
 import getpass
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sdbench.errors import MachineError
+from sdbench.schema import Arm, Run
 
 _TOKEN = re.compile(r"\b(?:hf|api_org|sk|ghp|gho|github_pat)[_-][A-Za-z0-9_-]{16,}\b")
 _RECORDED = re.compile(
@@ -12,19 +25,36 @@ _RECORDED = re.compile(
 )
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|KEY|CREDENTIAL", re.IGNORECASE)
 _SHORTEST_NAME = 3  # a shorter user name would blank out parts of ordinary words
+_HOME, _USER, _HIDDEN = "<home>", "<user>", "<secret>"
 
 
 def redact(text: str) -> str:
-    """The text with home folders as ``~``, the user's name and access tokens replaced."""
-    text = _TOKEN.sub("<token>", text)
+    """Free text without tokens, anybody's home folder and the user's name; always valid UTF-8."""
+    text = text.encode("utf-8", "replace").decode()
+    text = hide_path(_TOKEN.sub("<token>", text)).replace(_HOME, "~")
+    return re.sub(r"/(Users|home)/[^/\s:'\"]+", rf"/\1/{_USER}", text)
+
+
+def hide_path(text: str) -> str:
+    """Text without the home folder and the user's name; :func:`show_path` undoes it."""
     home = str(Path.home())
     if home not in ("/", ""):
-        text = text.replace(home, "~")
-    text = re.sub(r"/(Users|home)/[^/\s:'\"]+", r"/\1/<user>", text)
+        text = re.sub(rf"{re.escape(home)}(?![A-Za-z0-9._-])", _HOME, text)
+        if text.startswith(_HOME):
+            text = text.replace(_HOME, "~", 1)
     name = _user_name()
     if name is not None:
-        text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", "<user>", text)
+        text = re.sub(rf"(?<![A-Za-z0-9<]){re.escape(name)}(?![A-Za-z0-9])", _USER, text)
     return text
+
+
+def show_path(text: str) -> str:
+    """The text that :func:`hide_path` hid, for the same user."""
+    name = _user_name()
+    if name is not None:
+        text = text.replace(_USER, name)
+    text = text.replace(_HOME, str(Path.home()))
+    return os.path.expanduser(text) if text.startswith("~") else text
 
 
 def recorded_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -36,6 +66,72 @@ def recorded_environment(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def hidden_run(run: Run) -> Run:
+    """The run as it may be written down."""
+    arms = [
+        msgspec.structs.replace(arm, stack=hide_path(arm.stack), env=_hidden_variables(arm.env))
+        for arm in run.plan.arms
+    ]
+    stacks = {
+        hide_path(name): msgspec.structs.replace(stack, interpreter=hide_path(stack.interpreter))
+        for name, stack in run.stacks.items()
+    }
+    model = msgspec.structs.replace(
+        run.model, name=hide_path(run.model.name), path=hide_path(run.model.path)
+    )
+    config = _config_with(run, hide_path(str(run.config["model"])), arms)
+    plan = msgspec.structs.replace(run.plan, arms=arms)
+    return msgspec.structs.replace(run, plan=plan, stacks=stacks, model=model, config=config)
+
+
+def shown_run(run: Run) -> Run:
+    """A run read back, with the real paths and variables its workers need.
+
+    Raises:
+        MachineError: a secret variable of an arm is no longer in the environment.
+    """
+    arms = [
+        msgspec.structs.replace(
+            arm, stack=show_path(arm.stack), env=_shown_variables(arm.name, arm.env)
+        )
+        for arm in run.plan.arms
+    ]
+    stacks = {
+        show_path(name): msgspec.structs.replace(stack, interpreter=show_path(stack.interpreter))
+        for name, stack in run.stacks.items()
+    }
+    model = msgspec.structs.replace(
+        run.model, name=show_path(run.model.name), path=show_path(run.model.path)
+    )
+    config = _config_with(run, show_path(str(run.config["model"])), arms)
+    plan = msgspec.structs.replace(run.plan, arms=arms)
+    return msgspec.structs.replace(run, plan=plan, stacks=stacks, model=model, config=config)
+
+
+def _config_with(run: Run, model: str, arms: list[Arm]) -> dict[str, Any]:
+    return {**run.config, "model": model, "arm": msgspec.to_builtins(arms)}
+
+
+def _hidden_variables(variables: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: _HIDDEN if _SECRET.search(name) or _TOKEN.search(value) else hide_path(value)
+        for name, value in variables.items()
+    }
+
+
+def _shown_variables(arm: str, variables: Mapping[str, str]) -> dict[str, str]:
+    shown = {}
+    for name, value in variables.items():
+        if value == _HIDDEN and name not in os.environ:
+            raise MachineError(
+                f"arm {arm} was given {name}, which is not written down because it is a secret: "
+                "set it in the environment to go on"
+            )
+        shown[name] = os.environ[name] if value == _HIDDEN else show_path(value)
+    return shown
+
+
+@functools.cache
 def _user_name() -> str | None:
     try:
         name = getpass.getuser()

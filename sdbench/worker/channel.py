@@ -22,7 +22,9 @@ class Channel:
             BrokenPipeError: the parent is gone.
         """
         document = {"event": event, "t": time.monotonic(), **fields}
-        data = json.dumps(document, allow_nan=False).encode() + b"\n"
+        text = json.dumps(document, allow_nan=False, ensure_ascii=False)
+        # A file name that is no UTF-8 leaves lone surrogates in messages, which JSON cannot hold.
+        data = text.encode("utf-8", "replace") + b"\n"
         while data:
             data = data[os.write(self._fd, data) :]
 

@@ -22,6 +22,7 @@ from sdbench.config import parse_config
 from sdbench.models.resolve import find_model
 from sdbench.plan import make_plan
 from sdbench.runner.environment import worker_environment
+from sdbench.runner.events import PassEnded
 from sdbench.runner.executor import Task
 from sdbench.runner.process import ProcessExecutor
 from sdbench.schema import Case
@@ -150,9 +151,9 @@ def _ours(executor: ProcessExecutor, job: dict[str, Any]) -> float:
     task = Task("fidelity", sys.executable, worker_environment({}), job, "spawn", 3600)
     report = executor.run(task, lambda event, sample: None)
     times = [
-        event["duration_s"]
+        event.duration_s
         for event in report.events
-        if event["event"] == "pass" and event["index"] > 1
+        if isinstance(event, PassEnded) and event.index > 1
     ]
     assert report.telemetry is not None and report.telemetry.samples > 0, report.stderr_tail
     return statistics.median(times)

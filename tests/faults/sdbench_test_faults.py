@@ -88,10 +88,11 @@ _FAULTS: dict[str, Callable[[], None]] = {
 
 def _events_fd() -> int:
     """The event pipe, found as the worker's own channel object holds it."""
-    from sdbench_worker.channel import Channel
+    from sdbench_worker.channel import Channel  # type: ignore[import-not-found]  # as in a worker
 
     channels = [thing for thing in gc.get_objects() if isinstance(thing, Channel)]
-    return channels[-1]._fd
+    fd: int = channels[-1]._fd
+    return fd
 
 
 def _install() -> None:

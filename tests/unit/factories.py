@@ -1,6 +1,7 @@
 """Short ways to the records and stand-ins that unit tests need; every default can be overridden."""
 
 import contextlib
+import json
 import resource
 import signal
 import sys
@@ -16,6 +17,7 @@ from sdbench.config import Config, parse_config
 from sdbench.estimate import Pace
 from sdbench.machine import MemoryProbe, SystemMemory
 from sdbench.plan import make_plan
+from sdbench.runner.events import Event, decode_event
 from sdbench.runner.executor import FakeExecutor, Report, Stop, Supervisor, Task
 from sdbench.runner.run import RunLoop
 from sdbench.runner.sampler import Sample
@@ -253,6 +255,7 @@ def make_task(passes: int = 2, profile: bool = False, warmup: bool = False) -> T
 
 
 def make_report(events: list[dict[str, Any]] | None = None, **fields: Any) -> Report:
+    """A report of a worker that wrote these; ``unreadable_lines`` come on top of its rubbish."""
     defaults: dict[str, Any] = {
         "start": "spawn",
         "started_utc": UTC,
@@ -260,7 +263,15 @@ def make_report(events: list[dict[str, Any]] | None = None, **fields: Any) -> Re
         "wall_s": 1.0,
         "exit_code": 0,
     }
-    return Report(events=events or [], **{**defaults, **fields})
+    heard = [as_event(event) for event in events or []]
+    defaults["events"] = [event for event in heard if event is not None]
+    unreadable = fields.pop("unreadable_lines", 0) + heard.count(None)
+    return Report(**{**defaults, "unreadable_lines": unreadable, **fields})
+
+
+def as_event(document: dict[str, Any]) -> Event | None:
+    """What the parent hears when a worker writes this (as its channel does, but NaN as well)."""
+    return decode_event(json.dumps(document, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def pass_event(
@@ -316,7 +327,8 @@ def play(
         if clock is not None:
             clock.advance(took)
         told.append(event)
-        stop = supervise(event, None)
+        heard = as_event(event)
+        stop = None if heard is None else supervise(heard, None)
         if stop is not None:
             break
     ending = {"exit_code": 0} if stop is None else {"exit_code": -15, "stop": stop}

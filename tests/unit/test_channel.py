@@ -41,12 +41,14 @@ def test_number_that_is_not_finite_is_refused_and_nothing_is_written(
         os.read(reading, 1)
 
 
-def test_any_text_is_ascii_on_the_pipe(pipe: tuple[int, Channel]) -> None:
+def test_any_text_is_utf_8_on_the_pipe_and_lone_surrogates_are_replaced(
+    pipe: tuple[int, Channel],
+) -> None:
     reading, channel = pipe
-    channel.send("error", message="Größe \udcff …")
-    data = os.read(reading, 65536)
-    assert data.isascii()
-    assert json.loads(data)["message"] == "Größe \udcff …"
+    channel.send("error", message="Größe \udcff 🖼 …")
+    text = os.read(reading, 65536).decode("utf-8")  # strict: raises for anything else
+    assert "\\u" not in text
+    assert json.loads(text)["message"] == "Größe ? 🖼 …"
 
 
 def test_parent_that_is_gone_is_noticed() -> None:

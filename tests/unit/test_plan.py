@@ -163,13 +163,22 @@ def test_order_does_not_depend_on_how_cases_are_listed() -> None:
     assert listed == order_slots(["d", "c", "b", "a"], ["x"], blocks=2, seed=5)
 
 
-def test_start_forks_only_on_linux_and_only_without_a_verdict() -> None:
-    assert resolve_start(make_config(start="auto", replicates=2), "linux") == "fork"
-    assert resolve_start(make_config(start="auto", replicates=3), "linux") == "spawn"
-    assert resolve_start(make_config(start="auto", replicates=1), "darwin") == "spawn"
-    assert resolve_start(make_config(start="fork", replicates=9), "linux") == "fork"
-    with pytest.raises(ConfigError, match="Linux only"):
-        resolve_start(make_config(start="fork"), "darwin")
+def test_start_forks_only_for_the_cpu_on_linux_and_only_without_a_verdict() -> None:
+    assert resolve_start(make_config(start="auto", replicates=2), "cpu", "linux") == "fork"
+    assert resolve_start(make_config(start="auto", replicates=3), "cpu", "linux") == "spawn"
+    assert resolve_start(make_config(start="auto", replicates=1), "cpu", "darwin") == "spawn"
+    assert resolve_start(make_config(start="auto", replicates=1), "cuda", "linux") == "spawn"
+    assert resolve_start(make_config(start="fork", replicates=9), "cpu", "linux") == "fork"
+    assert resolve_start(make_config(start="spawn", replicates=1), "cpu", "linux") == "spawn"
+
+
+@pytest.mark.parametrize(
+    ("device", "platform"),
+    [("cpu", "darwin"), ("mps", "darwin"), ("cuda", "linux"), ("mps", "linux")],
+)
+def test_fork_where_it_cannot_be_is_refused(device: DeviceKind, platform: str) -> None:
+    with pytest.raises(ConfigError, match=r"^test: start: .*for the CPU on Linux only"):
+        resolve_start(make_config(start="fork"), device, platform)
 
 
 def test_case_id_reads_well_and_stays_as_it_is() -> None:

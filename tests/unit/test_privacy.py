@@ -1,19 +1,29 @@
 """Nothing that tells whose machine it is, and no secret, reaches a result file."""
 
-import os
 from pathlib import Path
 
 import msgspec
 import pytest
 from factories import make_config, make_stack
+from factories import make_run as make_run_record
 
+from sdbench.errors import MachineError
 from sdbench.estimate import Estimate
 from sdbench.models.resolve import ModelSource
 from sdbench.plan import make_plan
 from sdbench.runner.prepare import Prepared, Request, make_run
 from sdbench.runner.probe import FoundDevice
 from sdbench.schema import Run
-from sdbench.store.privacy import recorded_environment, redact
+from sdbench.store.privacy import (
+    hidden_run,
+    hide_path,
+    recorded_environment,
+    redact,
+    show_path,
+    shown_run,
+)
+
+TOKEN = "hf_abcdefghijklmnopqrstuvwxyz012345"
 
 
 @pytest.fixture
@@ -41,7 +51,7 @@ def prepared_with(model_folder: Path, interpreter: Path) -> Prepared:
 
 def run_of(prepared: Prepared) -> Run:
     model = msgspec.structs.replace(prepared.model.outline(), sha256="0" * 64)
-    return make_run(prepared, model)
+    return hidden_run(make_run(prepared, model))
 
 
 def test_home_becomes_a_tilde(home: Path) -> None:
@@ -100,22 +110,18 @@ def test_recorded_values_are_redacted(home: Path) -> None:
     assert recorded_environment({"SDBENCH_CACHE": f"{home}/cache"}) == {"SDBENCH_CACHE": "~/cache"}
 
 
-@pytest.mark.xfail(strict=True, reason="a folder that only begins like the home folder is cut too")
 def test_folder_beside_the_home_folder_is_not_taken_for_it(home: Path) -> None:
     assert redact(f"{home}-old/a.py") == f"{home}-old/a.py"
 
 
-@pytest.mark.xfail(strict=True, reason="config.model, arm.stack and the stacks' keys are kept raw")
 def test_run_file_names_no_home_folder(home: Path) -> None:
     run = run_of(prepared_with(home / "models" / "mine", home / "venv" / "bin" / "python"))
     assert str(home) not in msgspec.json.encode(run).decode()
 
 
-@pytest.mark.xfail(strict=True, reason="an arm's env is kept raw, secrets included")
 def test_run_file_holds_no_secret_of_an_arm() -> None:
-    token = "hf_abcdefghijklmnopqrstuvwxyz012345"
     prepared = prepared_with(Path("/models/x"), Path("/usr/bin/python3"))
-    config = make_config(arm=[{"name": "mine", "env": {"HF_TOKEN": token}}])
+    config = make_config(arm=[{"name": "mine", "env": {"HF_TOKEN": TOKEN}}])
     changed = msgspec.structs.replace(prepared.plan, arms=list(config.arm))
     prepared = Prepared(
         **{
@@ -124,20 +130,91 @@ def test_run_file_holds_no_secret_of_an_arm() -> None:
             "plan": changed,
         }
     )
-    assert token not in msgspec.json.encode(run_of(prepared)).decode()
+    assert TOKEN not in msgspec.json.encode(run_of(prepared)).decode()
+
+
+def arms_with(**env: str) -> Run:
+    """A run whose only arm has these variables."""
+    return make_run_record(make_config(arm=[{"name": "mine", "env": env}]))
+
+
+def test_secret_variable_of_an_arm_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MY_API_KEY", raising=False)
+    hidden = hidden_run(arms_with(MY_API_KEY="1234"))
+    assert "1234" not in msgspec.json.encode([hidden.plan, hidden.config]).decode()
+    with pytest.raises(MachineError, match=r"^arm mine was given MY_API_KEY, .* a secret"):
+        shown_run(hidden)
+
+
+@pytest.mark.parametrize("name", ["MY_API_KEY", "HUB_ACCESS"])
+def test_secret_variable_of_an_arm_is_found_in_the_environment(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, TOKEN)
+    run = arms_with(**{name: TOKEN, "PLAIN": "kept"})  # told by its name or by its value
+    hidden = hidden_run(run)
+    assert TOKEN not in msgspec.json.encode(hidden).decode()
+    assert hidden.plan.arms[0].env["PLAIN"] == "kept"
+    assert shown_run(hidden).plan == run.plan
+
+
+def as_user(monkeypatch: pytest.MonkeyPatch, name: str | None) -> None:
+    monkeypatch.setattr("sdbench.store.privacy._user_name", lambda: name)
+
+
+@pytest.mark.parametrize(
+    ("path", "hidden"),
+    [
+        ("{home}", "~"),
+        ("{home}/venv/bin/python", "~/venv/bin/python"),
+        ("{home}/grace/x", "~/<user>/x"),
+        ("{home}-old/x", "{parent}/ada-old/x"),
+        ("/data/grace/models", "/data/<user>/models"),
+        ("/data/grace_2/grace.old/x", "/data/<user>_2/<user>.old/x"),
+        ("/Volumes/grace's disk/x", "/Volumes/<user>'s disk/x"),
+        ("/data/gracenote/disgrace/grace2", "/data/gracenote/disgrace/grace2"),
+        ("grace", "<user>"),
+        ("current", "current"),
+    ],
+)
+def test_hidden_path_is_shown_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch, path: str, hidden: str
+) -> None:
+    as_user(monkeypatch, "grace")
+    places = {"home": str(home), "parent": str(home.parent)}
+    real, expected = path.format(**places), hidden.format(**places)
+    assert hide_path(real) == expected
+    assert hide_path(expected) == expected  # a run is hidden again at each resume
+    assert show_path(expected) == real
+
+
+def test_without_a_user_name_paths_outside_the_home_folder_stay(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_user(monkeypatch, None)
+    assert hide_path("/data/grace/models") == "/data/grace/models"
+    assert show_path(hide_path(f"{home}/grace")) == f"{home}/grace"
+
+
+@pytest.mark.parametrize("text", ["/opt/lib:{home}/lib", "file://{home}/x", "/mnt/backup{home}/x"])
+def test_home_folder_inside_a_variable_is_shown_again(home: Path, text: str) -> None:
+    value = text.format(home=home)
+    assert str(home) not in hide_path(value)
+    assert show_path(hide_path(value)) == value
 
 
 def test_paths_in_the_home_folder_are_found_again(home: Path) -> None:
     run = run_of(prepared_with(home / "models" / "mine", home / "venv" / "bin" / "python"))
-    assert os.path.expanduser(run.model.path) == str(home / "models" / "mine")
-    (stack,) = run.stacks.values()
-    assert os.path.expanduser(stack.interpreter) == str(home / "venv" / "bin" / "python")
+    shown = shown_run(run)
+    assert shown.model.path == str(home / "models" / "mine")
+    (stack,) = shown.stacks.values()
+    assert stack.interpreter == str(home / "venv" / "bin" / "python")
 
 
-@pytest.mark.xfail(strict=True, reason="workers are started from the redacted path")
 @pytest.mark.parametrize("shared", ["/Users/Shared", "/home/lab"])
 def test_paths_in_a_shared_folder_are_found_again(home: Path, shared: str) -> None:
     run = run_of(prepared_with(Path(shared, "model"), Path(shared, "venv/bin/python")))
-    assert os.path.expanduser(run.model.path) == f"{shared}/model"
-    (stack,) = run.stacks.values()
-    assert os.path.expanduser(stack.interpreter) == f"{shared}/venv/bin/python"
+    shown = shown_run(run)
+    assert shown.model.path == f"{shared}/model"
+    (stack,) = shown.stacks.values()
+    assert stack.interpreter == f"{shared}/venv/bin/python"

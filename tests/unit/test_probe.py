@@ -59,7 +59,8 @@ def test_device_that_does_not_work_says_why() -> None:
 
 
 def test_probe_that_raises_says_what() -> None:
-    executor = answering({"event": "error", "message": "No module named 'stand_in'"}, exit_code=1)
+    error = {"type": "ModuleNotFoundError", "message": "No module named 'stand_in'"}
+    executor = answering({"event": "error", **error}, exit_code=1)
     with pytest.raises(MachineError, match="No module named 'stand_in'"):
         find_device("auto", "python", PRELOADED, executor)
 

@@ -2,7 +2,6 @@
 
 import json
 
-import pytest
 from factories import FakeClock, FakeProbe, make_system
 
 from sdbench.runner.sampler import MAX_COST_SHARE, PERIOD_S, Sampler
@@ -132,7 +131,6 @@ def test_timeline_is_json_lines_with_marks_on_the_same_clock() -> None:
     assert second == {"t": 5.25, "phase": "load"}
 
 
-@pytest.mark.xfail(strict=True, reason="a least of 0 is taken for unknown")
 def test_memory_that_ran_out_entirely_is_the_least() -> None:
     probe = FakeProbe(systems=[make_system(available=0), make_system(available=500)])
     sampler = make_sampler(probe)

@@ -1,0 +1,95 @@
+"""What a worker says, one JSON document a line: checked here, at the edge, and typed from here on.
+
+A worker is not to be trusted: its memory may be corrupt, or something in it may write into the
+pipe. A line that is no event is counted and goes no further.
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+
+from sdbench.schema import Bytes, Pass, Seconds
+
+Clock = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+
+
+class _Timed(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
+    """Anything a worker says; ``t`` is the system-wide monotonic clock in seconds."""
+
+    t: Clock = 0.0
+
+
+class Hello(_Timed, frozen=True, kw_only=True, tag="hello"):
+    """The worker is there and guarded by its watchdog."""
+
+    pid: int
+    watchdog_pid: int | None = None
+    python: str | None = None
+    forked: bool = False
+
+
+class Phase(_Timed, frozen=True, kw_only=True, tag="phase"):
+    """A phase begins: import, device, load, prime, pass N, profile, end."""
+
+    name: str
+
+
+class Stack(_Timed, frozen=True, kw_only=True, tag="stack"):
+    """Versions as imported; ``import_s`` is None in a forked worker."""
+
+    versions: dict[str, str] = {}
+    import_s: Seconds | None = None
+    simulated: bool = False
+
+
+class DeviceTried(_Timed, frozen=True, kw_only=True, tag="device"):
+    """A device was opened, or could not be, for ``reason``."""
+
+    kind: str
+    available: bool = True
+    reason: str | None = None
+    facts: dict[str, Any] = {}
+    dtypes: list[str] = []
+    recommended_max_bytes: Bytes | None = None
+    simulated: bool = False
+
+
+class Loaded(_Timed, frozen=True, kw_only=True, tag="loaded"):
+    """The pipeline is on the device with the case's settings on."""
+
+    load_s: Seconds
+
+
+class PassEnded(Pass, frozen=True, kw_only=True, tag_field="event", tag="pass"):
+    """A pass and what it made."""
+
+    t: Clock = 0.0
+
+    def as_pass(self) -> Pass:
+        """The pass alone, as the record keeps it."""
+        return Pass(**{name: getattr(self, name) for name in Pass.__struct_fields__})
+
+
+class Failed(_Timed, frozen=True, kw_only=True, tag="error"):
+    """An exception ended the job; ``kind`` is impossible, unavailable, oom or exception."""
+
+    type: str
+    message: str = ""
+    kind: str = "exception"
+    phase: str | None = None
+
+
+class Done(_Timed, frozen=True, kw_only=True, tag="done"):
+    """The job is done."""
+
+
+Event = Hello | Phase | Stack | DeviceTried | Loaded | PassEnded | Failed | Done
+_DECODER: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+
+
+def decode_event(line: bytes) -> Event | None:
+    """The event on a line, or None if it is none."""
+    try:
+        return _DECODER.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
