@@ -16,6 +16,11 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 	--constraint $(CONSTRAINTS)
 COMPILE = $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 
+# The stand-in device takes over the process that loads it, so its own tests run apart; it needs
+# Linux and the torch it was written for.
+STANDIN_TESTS = case "$$(uname)-$(CONSTRAINTS)" in \
+	Linux-*2.13.txt) $(BIN)/python -m pytest tests/standin/tests ;; esac
+
 .PHONY: run test bench clean
 
 run: $(VENV)/.run
@@ -26,6 +31,7 @@ test: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/unit tests/integration
+	$(STANDIN_TESTS)
 
 bench: $(VENV)/.test
 	$(BIN)/python -m pytest tests/benchmarks

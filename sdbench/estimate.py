@@ -111,7 +111,9 @@ def estimate_memory(config: Config, case: Case, model: ModelInfo, device: Device
     pixels = case.width * case.height
     weights = cost.parameters * width
     decode_batch = 1 if case.vae_slicing else batch
-    decode = decode_batch * pixels * _DECODE_BYTES_PER_PIXEL[case.dtype]
+    # SDXL's VAE overflows in half precision, so the pipeline decodes in float32.
+    decode_dtype = "float32" if "XL" in model.pipeline_class else case.dtype
+    decode = decode_batch * pixels * _DECODE_BYTES_PER_PIXEL[decode_dtype]
     scores = 0.0
     if device == "mps":  # CUDA's and the CPU's attention never hold all scores
         latent_pixels = pixels / 64

@@ -113,11 +113,15 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class PlannedCase(msgspec.Struct, frozen=True, kw_only=True):
-    """A case of a plan; ``skip_reason`` says why it cannot run, ``merged`` what it stands for."""
+    """A case of a plan; ``skip_reason`` says why it cannot run, ``merged`` what it stands for.
+
+    ``flags`` are known issues and predicted overflows it meets on this stack, one sentence each.
+    """
 
     case: Case
     skip_reason: str | None = None
     merged: list[str] = []
+    flags: list[str] = []
 
     @property
     def case_id(self) -> str:
@@ -242,6 +246,66 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     free_disk_bytes: int | None = None
 
 
+class FailureCause(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a worker failed. ``kind`` is stable; numbers are None where the text does not give them.
+
+    For ``mps-out-of-memory``: ``allocated_bytes`` is held by torch's allocator (tensors and its
+    cache), ``other_bytes`` by Metal for the same process beside it (compiled graphs and their
+    buffers), ``limit_bytes`` is the high watermark. ``assertion`` quotes the decisive words.
+    """
+
+    kind: str
+    sentence: str
+    remedy: str
+    asked_bytes: int | None = None
+    allocated_bytes: int | None = None
+    other_bytes: int | None = None
+    limit_bytes: int | None = None
+    pool: str | None = None
+    operator: str | None = None
+    assertion: str | None = None
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether the words say that memory ran out (a bare SIGKILL does not say)."""
+        return self.kind in MEMORY_KINDS
+
+
+MEMORY_KINDS = frozenset(
+    {
+        "mps-out-of-memory",
+        "cuda-out-of-memory",
+        "cpu-out-of-memory",
+        "command-buffer-out-of-memory",
+        "invalid-buffer-size",
+    }
+)
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """One call on the stack: the library's name and the function, None where not given."""
+
+    image: str | None
+    symbol: str | None
+
+
+class CrashReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a process died, as macOS saw it; innermost call first.
+
+    ``message`` holds what the dying libraries left: a failed assertion's text, an exception's name
+    and reason. It can be given to ``read_failure`` as if it were stderr.
+    """
+
+    process: str | None = None
+    os_version: str | None = None
+    exception_type: str | None = None
+    signal: str | None = None
+    termination: str | None = None
+    message: str | None = None
+    queue: str | None = None
+    frames: list[Frame] = []
+
+
 class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started", tag_field="type"):
     """Written, durably, before a process starts: after a power cut it says what was running."""
 
@@ -280,6 +344,9 @@ class Replicate(msgspec.Struct, frozen=True, kw_only=True, tag="replicate", tag_
     exit_code: int | None = None
     exception_type: str | None = None
     exception_message: str | None = None
+    cause: FailureCause | None = None
+    crash_report: CrashReport | None = None
+    fallback_operators: list[str] = []
     projected_s: float | None = None
     unreadable_lines: int = 0
     import_s: float | None = None

@@ -107,4 +107,5 @@ def _verb_in(arguments: Sequence[str]) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """Messages may quote other people's text: one line, and no terminal escapes."""
+    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))

@@ -11,6 +11,7 @@ from rich.table import Table
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import SdbenchError
+from sdbench.report.units import printable
 from sdbench.store import list_runs, load_run
 from sdbench.summary import summarise
 
@@ -37,7 +38,7 @@ def command(root: Path, as_json: bool) -> int:
     for column in ("run", "label", "device", "model", "outcomes", "state"):
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(escape(cell) for cell in _cells(row)))
+        table.add_row(*(escape(printable(cell)) for cell in _cells(row)))
     out.print(table)
     return 0
 

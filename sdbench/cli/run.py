@@ -1,6 +1,7 @@
 """``sdbench run``."""
 
 import sys
+from collections import Counter
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from sdbench.runner.prepare import (
 from sdbench.runner.process import ProcessExecutor
 from sdbench.runner.run import Watcher
 from sdbench.runner.session import Sat, sit
-from sdbench.schema import ModelInfo, Run
+from sdbench.schema import ModelInfo, Plan, Run
 from sdbench.store import RunFolder
 from sdbench.store.privacy import hidden_run
 from sdbench.summary import RunSummary, TimeShares, as_json
@@ -69,6 +70,11 @@ _DOCS_CONFIG = "mps-docs"
 )
 @click.option("--label", help="A word of yours to find the run by.")
 @click.option("--allow-pickle", is_flag=True, help="Also read weights that are pickle files.")
+@click.option(
+    "--unsafe-memory",
+    is_flag=True,
+    help="Allow PYTORCH_MPS_HIGH_WATERMARK_RATIO=0: no memory limit, which can freeze a Mac.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and what it would cost; run nothing.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask, whatever it takes.")
 @click.option(
@@ -88,6 +94,7 @@ def command(
     only: tuple[str, ...],
     label: str | None,
     allow_pickle: bool,
+    unsafe_memory: bool,
     dry_run: bool,
     yes: bool,
     fail_on: tuple[str, ...],
@@ -100,7 +107,9 @@ def command(
     Results go to a new folder in the results folder; Ctrl-C keeps what is measured, and
     `sdbench resume` goes on with it.
     """
-    request = Request(config, model, device, stacks, overrides, only, label, allow_pickle)
+    request = Request(
+        config, model, device, stacks, overrides, only, label, allow_pickle, unsafe_memory
+    )
     executor = ProcessExecutor()
     try:
         prepared = prepare(request, executor)
@@ -216,11 +225,20 @@ def _introduce(prepared: Prepared, remarks: Console) -> None:
         ("takes", _cost_words(prepared.estimate, config.max_minutes)),
     ]
     render_lines(lines, remarks)
+    for flag, cases in _flags(plan).items():
+        remarks.print(
+            f"known: {flag}, in {cases} of {len(plan.cases)} cases", markup=False, soft_wrap=True
+        )
     nothing = "" if prepared.model.download else "Nothing is downloaded; "
     remarks.print(
         f"{nothing}{'n' if nothing else 'N'}othing leaves this machine. "
         "Ctrl-C stops and keeps everything measured."
     )
+
+
+def _flags(plan: Plan) -> Counter[str]:
+    """Known issues that planned cases meet, and in how many cases."""
+    return Counter(flag for planned in plan.cases for flag in planned.flags)
 
 
 def _machine_words(prepared: Prepared) -> str:

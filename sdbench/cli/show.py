@@ -12,7 +12,7 @@ from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import UsageError
 from sdbench.report.terminal import OUTCOME_WORDS, case_words, render_lines, render_summary
-from sdbench.report.units import seconds, size
+from sdbench.report.units import printable, seconds, size
 from sdbench.schema import Pass, Replicate, Run
 from sdbench.store import LoadedRun, find_run, load_run
 from sdbench.summary import as_json as summary_json
@@ -85,7 +85,7 @@ def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
 
 def _show_replicate(replicate: Replicate, out: Console) -> None:
     words = OUTCOME_WORDS[replicate.outcome]
-    reason = f": {replicate.reason}" if replicate.reason else ""
+    reason = f": {printable(replicate.reason)}" if replicate.reason else ""
     out.print(
         f"\n{replicate.replicate_id}, attempt {replicate.attempt}: {words}{reason}",
         markup=False,
@@ -94,12 +94,18 @@ def _show_replicate(replicate: Replicate, out: Console) -> None:
     phases = f"start {replicate.start}, import {seconds(replicate.import_s)}"
     phases += f", load {seconds(replicate.load_s)}, in all {seconds(replicate.wall_s)}"
     out.print(f"  {phases}, peak {size(replicate.peak_memory_bytes)}", markup=False)
+    if replicate.cause is not None:
+        out.print(f"  cause: {printable(replicate.cause.sentence)}", markup=False, soft_wrap=True)
+        out.print(f"  remedy: {replicate.cause.remedy}", markup=False, soft_wrap=True)
+    if replicate.fallback_operators:
+        names = ", ".join(replicate.fallback_operators)
+        out.print(f"  ran on the CPU instead: {names}", markup=False, soft_wrap=True)
     if replicate.passes:
         out.print(_pass_table(replicate.passes))
     if replicate.outcome != "ok" and replicate.stderr_tail:
         out.print("  last words on standard error:")
         for line in replicate.stderr_tail.strip().splitlines()[-12:]:
-            out.print(f"    {_printable(line)}", markup=False, soft_wrap=True)
+            out.print(f"    {printable(line)}", markup=False, soft_wrap=True)
 
 
 def _pass_table(passes: list[Pass]) -> Table:
@@ -125,8 +131,3 @@ def _stages(entry: Pass) -> list[tuple[Any, ...]]:
 
 def _range(low: float | None, high: float | None) -> str:
     return "–" if low is None or high is None else f"{low:.2f}…{high:.2f}"
-
-
-def _printable(line: str) -> str:
-    """A worker's words may hold terminal escapes; show them, do not obey them."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from sdbench.report.terminal import OUTCOME_WORDS, case_words, render_summary
-from sdbench.report.units import duration, seconds
+from sdbench.report.units import duration, printable, seconds
 from sdbench.schema import Replicate, Run, Slot
 from sdbench.summary import steady_median_s, summarise
 
@@ -77,7 +77,7 @@ class ScreenWatcher:
         steady = steady_median_s(replicate)
         outcome = OUTCOME_WORDS[replicate.outcome]
         detail = f", {seconds(steady)} a pass" if steady is not None else ""
-        reason = f" – {replicate.reason}" if replicate.reason else ""
+        reason = f" – {printable(replicate.reason)}" if replicate.reason else ""
         self._console.print(
             f"[{done}/{total}] {self._words}: {outcome}{detail}{reason}",
             markup=False,

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sdbench.report.units import seconds, size
+from sdbench.report.units import printable, seconds, size
 from sdbench.schema import Case, Correctness, Outcome
 from sdbench.summary import CaseSummary, RunSummary
 
@@ -39,12 +39,12 @@ def render_summary(summary: RunSummary, console: Console, *, first_look: bool = 
     for row in summary.cases:
         if row.outcome != "ok" and row.reason:
             words = f"{case_words(row.case)}{_arm(row, summary)}: {OUTCOME_WORDS[row.outcome]}"
-            console.print(f"  {escape(words)} – {escape(row.reason)}")
+            console.print(f"  {escape(words)} – {escape(printable(row.reason))}")
         if row.correct == "broken":
             words = f"{case_words(row.case)}{_arm(row, summary)}: wrong picture"
-            console.print(f"  {escape(words)} – {escape(row.correct_reason or '')}")
+            console.print(f"  {escape(words)} – {escape(printable(row.correct_reason or ''))}")
     for warning in summary.warnings:
-        console.print(f"  [yellow]warning:[/] {escape(warning)}")
+        console.print(f"  [yellow]warning:[/] {escape(printable(warning))}")
 
 
 def _table(summary: RunSummary, first_look: bool) -> Table:
@@ -95,4 +95,4 @@ def render_lines(lines: Sequence[tuple[str, str]], console: Console) -> None:
     """Two columns: what, and what about it."""
     width = max(len(what) for what, _ in lines)
     for what, about in lines:
-        console.print(f"[bold]{what:<{width}}[/]  {escape(about)}", soft_wrap=True)
+        console.print(f"[bold]{what:<{width}}[/]  {escape(printable(about))}", soft_wrap=True)

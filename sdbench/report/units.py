@@ -1,4 +1,4 @@
-"""Numbers in words a person reads at a glance."""
+"""Numbers and other people's text, as a person can read them at a glance."""
 
 
 def seconds(value: float | None) -> str:
@@ -30,3 +30,8 @@ def size(value: float | None) -> str:
     if magnitude >= 1e6:
         return f"{value / 1e6:.0f} MB"
     return f"{value / 1e3:.0f} kB" if magnitude >= 1e3 else f"{value:.0f} B"
+
+
+def printable(text: str) -> str:
+    """Text that is not ours: terminal escapes in it are shown, not obeyed."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

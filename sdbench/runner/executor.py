@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 from sdbench.runner.events import Event
 from sdbench.runner.sampler import Sample
-from sdbench.schema import StartMethod, TelemetrySummary
+from sdbench.schema import CrashReport, StartMethod, TelemetrySummary
 
 StopKind = Literal["timeout", "guard", "budget", "interrupted", "silent", "flood"]
 
@@ -54,6 +54,8 @@ class Report:
     killed_by_system: bool = False
     """The kernel ended a process for lack of memory meanwhile."""
     could_not_be_ended: bool = False
+    crash_report: CrashReport | None = None
+    """What macOS wrote about the death, where it did in time."""
 
 
 class Supervisor(Protocol):

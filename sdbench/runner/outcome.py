@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from sdbench.insight.failures import fallback_operators, read_failure
 from sdbench.runner.events import (
     DeviceTried,
     Done,
@@ -31,6 +32,7 @@ _STOPPED: dict[str, Outcome] = {
     "silent": "failed",
     "flood": "failed",
 }
+_DEATHS: tuple[Outcome, ...] = ("failed", "oom", "crashed")
 _RAISED: dict[str, Outcome] = {"oom": "oom", "impossible": "skipped"}
 
 
@@ -51,6 +53,15 @@ def replicate_record(
     error, device = said.last(Failed), said.last(DeviceTried)
     stack, hello, loaded = said.last(Stack), said.last(Hello), said.last(Loaded)
     peak = _peak(passes, report)
+    cause = None
+    if ending.outcome in _DEATHS and report.stop is None:
+        crash_text = "" if report.crash_report is None else report.crash_report.message or ""
+        cause = read_failure(
+            f"{report.stderr_tail}\n{crash_text}",
+            None if error is None else error.type,
+            None if error is None else error.message,
+            ending.signal,
+        )
     return Replicate(
         replicate_id=slot.replicate_id,
         case_id=slot.case_id,
@@ -72,6 +83,9 @@ def replicate_record(
         exit_code=report.exit_code,
         exception_type=None if error is None else error.type,
         exception_message=None if error is None else redact(error.message),
+        cause=cause,
+        crash_report=report.crash_report,
+        fallback_operators=fallback_operators(report.stderr_tail),
         projected_s=None if report.stop is None else report.stop.projected_s,
         unreadable_lines=report.unreadable_lines,
         import_s=None if stack is None else stack.import_s,

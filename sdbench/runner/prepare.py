@@ -17,10 +17,13 @@ from sdbench import __version__, machine
 from sdbench.config import Config, load_config
 from sdbench.errors import MachineError, UsageError
 from sdbench.estimate import Estimate, Pace, estimate_run, estimate_slot
+from sdbench.insight.attention_scores import predicted_overflow
+from sdbench.insight.known_issues import load_known_issues, matching_issues
 from sdbench.models.resolve import ModelSource, find_model
 from sdbench.plan import make_plan
 from sdbench.runner.environment import PRELOAD, preload_modules, worker_environment
 from sdbench.runner.executor import Executor
+from sdbench.runner.mps_environment import HIGH, check_watermarks, removes_memory_limit
 from sdbench.runner.probe import FoundDevice, find_device
 from sdbench.runner.run import new_run_id
 from sdbench.schema import Arm, DeviceKind, ModelInfo, Plan, Run, Sitting, StackInfo
@@ -44,6 +47,7 @@ class Request:
     only: tuple[str, ...] = ()
     label: str | None = None
     allow_pickle: bool = False
+    unsafe_memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,10 @@ def prepare(request: Request, executor: Executor) -> Prepared:
         )
     ):
         config = _configure(request, CPU_DEFAULT_CONFIG)
-    plan = make_plan(config, device.kind, request.only)
+    if device.kind == "mps":
+        _check_variables(config, unsafe_memory=request.unsafe_memory)
     model = find_model(config.model, allow_pickle=request.allow_pickle)
+    plan = _flagged(make_plan(config, device.kind, request.only), config, device, stacks, model)
     identity = machine.identify()
     cores = int(identity["cores_physical"])
     return Prepared(
@@ -130,6 +136,65 @@ def prepare(request: Request, executor: Executor) -> Prepared:
         estimate=estimate_run(config, plan, model.outline(), device.kind, cores),
         machine=identity,
     )
+
+
+def _check_variables(config: Config, *, unsafe_memory: bool) -> None:
+    """Look at the allocator's limits before a worker does; it would find out after loading.
+
+    Raises:
+        UsageError: limits that contradict each other, or none at all without ``--unsafe-memory``.
+    """
+    for arm in config.arm:
+        environment = worker_environment(arm.env)
+        problem = check_watermarks(environment)
+        if removes_memory_limit(environment) and not unsafe_memory:
+            problem = (
+                f"{HIGH}={environment[HIGH]} lifts the memory limit, which can freeze the whole "
+                "machine; add --unsafe-memory if that is meant"
+            )
+        if problem is not None:
+            raise UsageError(f"arm {arm.name}: {problem}")
+
+
+def _flagged(
+    plan: Plan,
+    config: Config,
+    device: FoundDevice,
+    stacks: dict[str, StackInfo],
+    model: ModelSource,
+) -> Plan:
+    """The plan with each case's known issues and predicted overflows, over all its stacks."""
+    if device.kind != "mps":
+        return plan
+    cases = []
+    for planned in plan.cases:
+        flags: dict[str, None] = {}
+        for stack in stacks.values():
+            torch = stack.packages.get("torch")
+            issues = matching_issues(
+                load_known_issues(),
+                device=device.kind,
+                torch=torch,
+                macos=device.facts.get("macos"),
+                diffusers=stack.packages.get("diffusers"),
+                case=planned.case,
+                images=config.images,
+                pipeline_class=model.pipeline_class,
+            )
+            flags |= dict.fromkeys(f"{issue.title} ({issue.links[0]})" for issue in issues)
+            xl = "XL" in model.pipeline_class
+            flags |= dict.fromkeys(
+                predicted_overflow(
+                    planned.case,
+                    config.images,
+                    config.guidance_scale > 1,
+                    10 if xl else 8,
+                    torch,
+                    pixels_per_token=16 if xl else 8,
+                )
+            )
+        cases.append(msgspec.structs.replace(planned, flags=list(flags)))
+    return msgspec.structs.replace(plan, cases=cases)
 
 
 def make_run(prepared: Prepared, model: ModelInfo) -> Run:

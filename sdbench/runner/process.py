@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import sdbench.worker
-from sdbench.machine import MemoryProbe, open_memory_probe
+from sdbench.insight.crash_reports import read_crash_report
+from sdbench.machine import MemoryProbe, crash_files, open_memory_probe
 from sdbench.runner.events import Event, Hello, Phase
 from sdbench.runner.executor import Report, Stop, Supervisor, Task
 from sdbench.runner.sampler import Sampler
 from sdbench.runner.streams import Streams
+from sdbench.schema import CrashReport
 
 WORKER_FOLDER = str(Path(sdbench.worker.__file__).parent)
 _TICK_S = 1.0
@@ -118,6 +120,9 @@ class _Execution:
         streams.close()
         elapsed = time.monotonic() - monotonic
         kills_after = self._probe.out_of_memory_kills()
+        crash_report = None
+        if exit_code is not None and exit_code < 0 and self._stop is None:
+            crash_report = _crash_report(child.pid, wall)
         return Report(
             start=start,
             started_utc=started_utc,
@@ -134,6 +139,7 @@ class _Execution:
             slept=time.time() - wall - elapsed > _SLEPT_S,
             killed_by_system=kills is not None and kills_after is not None and kills_after > kills,
             could_not_be_ended=could_not_be_ended,
+            crash_report=crash_report,
         )
 
     def _start(self, pipes: "_Pipes") -> "tuple[_Child, Any]":
@@ -370,6 +376,14 @@ class ForkServer:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         self._process.wait()
+
+
+def _crash_report(pid: int, started: float) -> CrashReport | None:
+    """What macOS says of a death by signal; nothing elsewhere."""
+    if sys.platform != "darwin":
+        return None
+    text = crash_files.wait_for_report(pid, started, crash_files.reports_folder())
+    return None if text is None else read_crash_report(text)
 
 
 def _signal_group(pid: int, number: int) -> None:

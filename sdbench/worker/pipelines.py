@@ -73,7 +73,7 @@ def load(job: "dict[str, Any]", device: Device) -> Any:
     if class_name not in PIPELINE_CLASSES:
         raise CaseImpossibleError(f"{class_name} is none of {', '.join(PIPELINE_CLASSES)}")
     options: "dict[str, Any]" = {
-        "torch_dtype": torch_dtype(case["dtype"]),
+        _dtype_option(diffusers.__version__): torch_dtype(case["dtype"]),
         "use_safetensors": not job.get("allow_pickle", False),
         "local_files_only": True,
     }
@@ -89,6 +89,12 @@ def load(job: "dict[str, Any]", device: Device) -> Any:
     _place(pipeline, case["offload"], device)
     device.synchronize()
     return pipeline
+
+
+def _dtype_option(version: str) -> str:
+    """``dtype`` is what from_pretrained calls it from 0.42 on; 0.31 knows ``torch_dtype`` only."""
+    major, minor = (int(part) for part in version.split(".")[:2])
+    return "dtype" if (major, minor) >= (0, 42) else "torch_dtype"
 
 
 def _stored_variant(path: str) -> Optional[str]:

@@ -18,7 +18,8 @@ LAYERS: list[set[str]] = [
     {"errors", "schema"},
     {"config", "machine", "models", "quality", "stacks", "stats", "store"},
     {"plan", "estimate", "summary"},
-    {"doctor", "fleet", "insight", "report", "runner"},
+    {"insight"},  # below the runner, which puts causes of deaths and known issues into its records
+    {"doctor", "fleet", "report", "runner"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,0 +1,1 @@
+"""What results mean: causes of failures, known issues, findings, claims, recommendation."""

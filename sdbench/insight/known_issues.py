@@ -1,0 +1,231 @@
+"""The catalogue of known issues (``known_issues.toml``) and which of them a case meets. Pure.
+
+An issue says in ``when`` under which versions and settings it is met; one table that holds in all
+its parts is enough. No table at all: no case can be told to meet it by its settings (another way of
+using torch, another model), and it is there for ``localise``, for reports and for reading.
+"""
+
+import functools
+import sys
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any, Literal
+
+import msgspec
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from sdbench.insight.attention_scores import PIXELS_PER_LATENT, Scores, unet_scores
+from sdbench.schema import Attention, Batching, Case, DeviceKind, Dtype, Offload
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FindingCode = Literal[
+    "first-pass-drift",
+    "batch-mismatch",
+    "batch-crash",
+    "nan-output",
+    "black-output",
+    "noise-output",
+    "wrong-content",
+    "nondeterministic",
+    "cpu-mismatch",
+    "swap-bound",
+    "memory-growth",
+    "throttled",
+    "not-steady",
+    "worker-crash",
+    "timeout",
+    "oom",
+    "memory-guard",
+    "slow-first-pass",
+    "slicing-hurts",
+    "slicing-helps",
+    "cpu-fallback",
+]
+Confidence = Literal["verified", "reported", "lead"]
+PipelineKind = Literal["sd", "sdxl"]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Values of a case's axes that trigger an issue; an axis not given may have any value."""
+
+    attention_slicing: tuple[bool, ...] | None = None
+    warmup: tuple[bool, ...] | None = None
+    batching: tuple[Batching, ...] | None = None
+    dtype: tuple[Dtype, ...] | None = None
+    vae_slicing: tuple[bool, ...] | None = None
+    vae_tiling: tuple[bool, ...] | None = None
+    attention: tuple[Attention, ...] | None = None
+    offload: tuple[Offload, ...] | None = None
+
+    def hold(self, case: Case) -> bool:
+        """Whether the case has one of the values on every axis given."""
+        return all(
+            values is None or getattr(case, axis) in values
+            for axis, values in msgspec.structs.asdict(self).items()
+        )
+
+
+class When(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where an issue is met: all that is given must hold.
+
+    Versions are PEP 440 specifiers, compared by release: a nightly or local build (``2.14.0.dev1``,
+    ``2.13.0+cpu``) counts as the release it is named after. A version that is not known matches no
+    specifier, except macOS with ``unknown_macos``. ``min_batch`` is pictures in one UNet call,
+    ``min_score_…`` the size of the UNet's attention scores, with guidance.
+    """
+
+    device: tuple[DeviceKind, ...] = ("mps",)
+    torch: str = ""
+    macos: str = ""
+    unknown_macos: bool = False
+    diffusers: str = ""
+    pipeline: tuple[PipelineKind, ...] | None = None
+    settings: Settings = Settings()
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    min_batch: int | None = None
+    min_score_elements: int | None = None
+    min_score_bytes: int | None = None
+
+
+class KnownIssue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One known issue. ``what`` says what happens; ``symptoms`` are the findings it shows as.
+
+    ``confidence``: verified (a maintainer confirmed it, or several people with a reproduction),
+    reported (somebody's careful report), lead (a report that may have another cause).
+    """
+
+    id: str
+    title: str
+    what: str
+    workaround: str
+    links: tuple[str, ...]
+    confidence: Confidence
+    symptoms: tuple[FindingCode, ...] = ()
+    fixed_in: str | None = None
+    when: tuple[When, ...] = ()
+
+
+class _Catalogue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    issue: tuple[KnownIssue, ...]
+
+
+@functools.cache
+def load_known_issues() -> tuple[KnownIssue, ...]:
+    """The catalogue that comes with sdbench."""
+    file = resources.files("sdbench.insight") / "known_issues.toml"
+    return parse_known_issues(file.read_text(encoding="utf-8"))
+
+
+def parse_known_issues(text: str) -> tuple[KnownIssue, ...]:
+    """Decode and check a catalogue.
+
+    Raises:
+        ValueError: not TOML, an unknown key, a wrong type, a bad specifier, an id twice, no link.
+    """
+    issues = msgspec.convert(tomllib.loads(text), _Catalogue).issue
+    seen: set[str] = set()
+    for issue in issues:
+        if issue.id in seen:
+            raise ValueError(f"{issue.id}: the id is there twice")
+        seen.add(issue.id)
+        if not issue.links or not all(link.startswith("https://") for link in issue.links):
+            raise ValueError(f"{issue.id}: expected at least one link, each starting https://")
+        for when in issue.when:
+            for specifier in (when.torch, when.macos, when.diffusers):
+                try:
+                    SpecifierSet(specifier)
+                except InvalidSpecifier as error:
+                    raise ValueError(f"{issue.id}: {error}") from None
+    return issues
+
+
+def matching_issues(
+    entries: Sequence[KnownIssue],
+    *,
+    device: DeviceKind,
+    torch: str | None,
+    macos: str | None,
+    diffusers: str | None,
+    case: Case,
+    images: int,
+    pipeline_class: str,
+) -> list[KnownIssue]:
+    """The issues a case meets on a stack, in the catalogue's order.
+
+    Versions are those of the interpreter measured, as it tells them; None is unknown. ``images`` is
+    pictures in a pass, ``pipeline_class`` diffusers' class name.
+    """
+    situation = _Situation(
+        device=device,
+        torch=_release(torch),
+        macos=_release(macos),
+        diffusers=_release(diffusers),
+        case=case,
+        batch=images if case.batching == "batch" else 1,
+        pipeline="sdxl" if "XL" in pipeline_class else "sd",
+    )
+    return [entry for entry in entries if any(situation.meets(when) for when in entry.when)]
+
+
+# Heads and pixels a token stands for in the UNet's first self-attention.
+_FIRST_ATTENTION: dict[PipelineKind, tuple[int, int]] = {
+    "sd": (8, PIXELS_PER_LATENT),
+    "sdxl": (10, 2 * PIXELS_PER_LATENT),
+}
+
+
+class _Situation(msgspec.Struct, frozen=True, kw_only=True):
+    """A case on a stack, versions reduced to releases."""
+
+    device: DeviceKind
+    torch: Version | None
+    macos: Version | None
+    diffusers: Version | None
+    case: Case
+    batch: int
+    pipeline: PipelineKind
+
+    def meets(self, when: When) -> bool:
+        pixels = self.case.width * self.case.height
+        scores = self._scores()
+        return (
+            self.device in when.device
+            and (when.pipeline is None or self.pipeline in when.pipeline)
+            and when.settings.hold(self.case)
+            and _within(when.torch, self.torch)
+            and _within(when.diffusers, self.diffusers)
+            and (_within(when.macos, self.macos) or (when.unknown_macos and self.macos is None))
+            and (when.max_pixels is None or pixels <= when.max_pixels)
+            and _reaches(pixels, when.min_pixels)
+            and _reaches(self.batch, when.min_batch)
+            and _reaches(scores.elements, when.min_score_elements)
+            and _reaches(scores.size_bytes, when.min_score_bytes)
+        )
+
+    def _scores(self) -> Scores:
+        heads, pixels_per_token = _FIRST_ATTENTION[self.pipeline]
+        return unet_scores(self.case, self.batch, True, heads, pixels_per_token)
+
+
+def _reaches(value: int, lowest: int | None) -> bool:
+    return lowest is None or value >= lowest
+
+
+def _within(specifier: str, version: Version | None) -> bool:
+    if not specifier:
+        return True
+    return version is not None and SpecifierSet(specifier).contains(version)
+
+
+def _release(version: Any) -> Version | None:
+    """``2.13.0+cpu`` and ``2.14.0.dev20260901`` as 2.13.0 and 2.14.0; None for what is none."""
+    try:
+        return Version(Version(version).base_version)
+    except (InvalidVersion, TypeError):
+        return None

@@ -1,0 +1,180 @@
+"""The real pipeline on a stand-in ``mps`` device: healthy, aged, and with each known kind of fault.
+
+Every worker is a real process; the device under it is tests/standin, so every result says
+simulated.
+"""
+
+import os
+import shutil
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Sdbench
+
+from sdbench.schema import Replicate
+from sdbench.store import load_run
+
+STANDIN = Path(__file__).parent.parent / "standin"
+
+pytestmark = pytest.mark.skipif(
+    not (shutil.which("g++") or shutil.which("c++"))
+    or os.uname().sysname != "Linux"
+    or not metadata.version("torch").startswith("2.13"),
+    reason="the stand-in device needs Linux, torch 2.13 and a C++ compiler",
+)
+
+# One case that meets every fault: a batch, sliced, cold.
+ONE_CASE = """
+[[case]]
+resolution = "64x64"
+batching = "batch"
+attention_slicing = true
+dtype = "float32"
+"""
+
+
+def _standin(**variables: str) -> dict[str, str]:
+    return {
+        "SDBENCH_WORKER_PRELOAD": "sdbench_standin",
+        "PYTHONPATH": str(STANDIN),
+        **variables,
+    }
+
+
+def _arms(**variables: dict[str, str]) -> str:
+    tables = []
+    for name, environment in variables.items():
+        pairs = ", ".join(f'{key} = "{value}"' for key, value in environment.items())
+        tables.append(f'[[arm]]\nname = "{name.replace("_", "-")}"\nenv = {{ {pairs} }}\n')
+    return "\n".join(tables)
+
+
+def _pixels(replicate: Replicate) -> list[list[str]]:
+    """Of each measured pass the pictures' hashes."""
+    return [
+        [picture.pixels_sha256 for picture in entry.images]
+        for entry in replicate.of_kind("measured")
+    ]
+
+
+def _by_arm(sdbench: Sdbench, document: dict[str, Any]) -> dict[str, Replicate]:
+    loaded = load_run(sdbench.folder / document["path"])
+    assert loaded.run.simulated
+    assert all(entry.simulated for entry in loaded.replicates)
+    return {entry.arm: entry for entry in loaded.replicates}
+
+
+def test_matrix_is_ok_simulated_and_identical_to_the_cpu(sdbench: Sdbench) -> None:
+    text = """
+[matrix]
+resolution = ["64x64"]
+attention_slicing = [false, true]
+warmup = [false, true]
+batching = ["loop", "batch"]
+dtype = ["float32"]
+"""
+    config = sdbench.config(text)
+    code, on_mps = sdbench.json("run", config, "--device", "mps", **_standin())
+    assert code == 0
+    assert on_mps["device"] == "mps" and on_mps["simulated"] is True
+    assert on_mps["outcomes"] == {"ok": 8}
+    assert {row["peak_memory_source"] for row in on_mps["cases"]} == {"mps-allocated"}
+    code, on_cpu = sdbench.json("run", config, "--device", "cpu")
+    assert code == 0 and on_cpu["simulated"] is False
+    pictures = []
+    for document in (on_mps, on_cpu):
+        loaded = load_run(sdbench.folder / document["path"])
+        pictures.append({entry.case_id: _pixels(entry) for entry in loaded.replicates})
+    assert pictures[0] == pictures[1]
+    shown = sdbench("show", on_mps["run_id"])
+    assert "SIMULATED" in shown.stdout
+
+
+def test_auto_finds_the_device(sdbench: Sdbench) -> None:
+    code, document = sdbench.json(
+        "run", sdbench.config(ONE_CASE), "--device", "auto", "--dry-run", **_standin()
+    )
+    assert code == 0 and document["device"] == "mps" and document["simulated"] is True
+
+
+def test_each_fault_is_survived_and_seen(sdbench: Sdbench) -> None:
+    def fault(text: str, **more: str) -> dict[str, str]:
+        return {"SDBENCH_STANDIN_FAULT": text, **more}
+
+    arms = _arms(
+        healthy={"SDBENCH_STANDIN_FAULT": ""},
+        first_pass=fault("first-pass-differs"),
+        batch_noise=fault("batch-noise"),
+        batch_abort=fault("batch-abort"),
+        sliced_nan=fault("sliced-nan"),
+        nan_after=fault("nan-after:passes=1"),
+        wrong_layer_norm=fault("wrong-op:op=layer_norm:scale=1.05"),
+        wrong_group_norm=fault("wrong-op:op=group_norm:scale=1.05"),
+        wrong_softmax=fault("wrong-op:op=softmax:scale=1.05"),
+        missing=fault("missing-op:op=aten::silu"),
+        missing_fallback=fault("missing-op:op=aten::silu", PYTORCH_ENABLE_MPS_FALLBACK="1"),
+        growth=fault("memory-growth:bytes=5000000"),
+        slow=fault("pressure-slowdown:above=1:factor=3"),
+        hang=fault("hang-synchronize:passes=1:gil=1"),
+        late_error=fault("async-error:passes=1"),
+        small={"SDBENCH_STANDIN_MEMORY_BYTES": "4000000"},
+    )
+    code, document = sdbench.json(
+        *("run", sdbench.config(ONE_CASE + arms), "--device", "mps"),
+        *("--set", "timeout_s=60"),
+        **_standin(),
+    )
+    assert code == 1
+    rows = {row["arm"]: row for row in document["cases"]}
+    ran = _by_arm(sdbench, document)
+    healthy = _pixels(ran["healthy"])
+    assert healthy[0] == healthy[1]
+
+    ended_ok = {arm for arm, row in rows.items() if row["outcome"] == "ok"}
+    assert ended_ok == set(rows) - {"batch-abort", "missing", "hang", "late-error", "small"}
+    assert ran["batch-abort"].signal == "SIGABRT"
+    assert "failed assertion" in ran["batch-abort"].stderr_tail
+    assert rows["missing"]["outcome"] == "failed"
+    assert "aten::silu" in rows["missing"]["reason"]
+    assert rows["hang"]["outcome"] == "timeout"
+    assert rows["late-error"]["outcome"] == "failed"
+    assert "command buffer execution failed" in rows["late-error"]["reason"]
+    assert rows["small"]["outcome"] == "oom"
+    assert "MPS backend out of memory" in rows["small"]["reason"]
+
+    first, second = _pixels(ran["first-pass"])
+    assert first != second and second == healthy[1]
+    for made in _pixels(ran["batch-noise"]):
+        assert made[0] == healthy[0][0] and made[1] != healthy[0][1]
+    for arm in ("sliced-nan", "nan-after"):
+        assert rows[arm]["correct"] == "broken"
+        assert "not-a-number" in rows[arm]["correct_reason"]
+    assert not any(picture.broken for picture in ran["nan-after"].of_kind("measured")[0].images)
+    for arm in ("wrong-layer-norm", "wrong-group-norm", "wrong-softmax"):
+        assert _pixels(ran[arm]) != healthy
+    for arm in ("missing-fallback", "growth", "slow"):
+        assert _pixels(ran[arm]) == healthy
+    assert "aten::silu" in ran["missing-fallback"].stderr_tail
+    one, two = (entry.allocated_bytes or 0 for entry in ran["growth"].of_kind("measured"))
+    assert two - one >= 5_000_000
+
+
+def test_older_apis_are_measured_with_what_they_have(sdbench: Sdbench) -> None:
+    releases = ("1.13.1", "2.0.1", "2.5.1", "2.10.0", "2.13.0")
+    arms = _arms(**{f"v{release}": {"SDBENCH_STANDIN_API": release} for release in releases})
+    code, document = sdbench.json(
+        "run", sdbench.config(ONE_CASE + arms), "--device", "mps", **_standin()
+    )
+    assert code == 0
+    ran = _by_arm(sdbench, document)
+    assert len({str(_pixels(entry)) for entry in ran.values()}) == 1
+    sources = {arm: entry.peak_memory_source for arm, entry in ran.items()}
+    assert sources.pop("v2.13.0") == "mps-allocated"
+    assert set(sources.values()) == {"rss"}
+    last = {arm: entry.of_kind("measured")[-1] for arm, entry in ran.items()}
+    assert last["v1.13.1"].allocated_bytes is None
+    assert (last["v2.0.1"].allocated_bytes or 0) > 0
+    assert last["v2.0.1"].recommended_max_bytes is None
+    assert (last["v2.5.1"].recommended_max_bytes or 0) > 0

@@ -1,0 +1,201 @@
+"""The faults that can be asked for, and how ``SDBENCH_STANDIN_FAULT`` spells them.
+
+Nothing here imports torch: a spelling mistake has to fail at once and say what would have been right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+VARIABLE = "SDBENCH_STANDIN_FAULT"
+
+
+class SettingError(ValueError):
+    """A setting of the stand-in has a value it cannot have."""
+
+
+@dataclass(frozen=True)
+class FirstPassDiffers:
+    """The first pass adds noise of this relative size to every UNet convolution."""
+
+    noise: float = 0.05
+
+
+@dataclass(frozen=True)
+class BatchNoise:
+    """With more than one picture in a pass, all but the first are noise."""
+
+
+@dataclass(frozen=True)
+class BatchAbort:
+    """With more than one picture in a pass, Metal's assertion aborts the process."""
+
+
+@dataclass(frozen=True)
+class SlicedNan:
+    """``baddbmm`` with ``beta=0`` lets the NaN of its unread input through."""
+
+
+@dataclass(frozen=True)
+class NanAfter:
+    """Every convolution gives NaN once this many passes are complete."""
+
+    passes: int
+
+
+@dataclass(frozen=True)
+class WrongOp:
+    """One operator's result is too large by a factor."""
+
+    op: str
+    scale: float = 1.05
+
+
+@dataclass(frozen=True)
+class MissingOp:
+    """One operator has no MPS kernel."""
+
+    op: str
+
+
+@dataclass(frozen=True)
+class MemoryGrowth:
+    """Every pass leaves this many bytes allocated."""
+
+    bytes: int
+
+
+@dataclass(frozen=True)
+class PressureSlowdown:
+    """Operators take ``factor`` times as long while more than ``above`` bytes are allocated."""
+
+    above: int
+    factor: float
+
+
+@dataclass(frozen=True)
+class HangSynchronize:
+    """Waiting for the device never ends, once ``passes`` passes are complete."""
+
+    passes: int = 0
+    gil: bool = False
+
+
+@dataclass(frozen=True)
+class AsyncError:
+    """The pass after ``passes`` complete ones fails on the device; the host learns it when it next waits."""
+
+    passes: int = 0
+
+
+Fault = (
+    FirstPassDiffers
+    | BatchNoise
+    | BatchAbort
+    | SlicedNan
+    | NanAfter
+    | WrongOp
+    | MissingOp
+    | MemoryGrowth
+    | PressureSlowdown
+    | HangSynchronize
+    | AsyncError
+)
+
+WRONG_OPS = ("layer_norm", "group_norm", "softmax", "conv2d-noncontiguous", "sdpa-noncontiguous")
+
+T = TypeVar("T")
+Reader = Callable[[str], object]
+
+
+def _number(
+    convert: Callable[[str], T], accept: Callable[[T], bool], wanted: str
+) -> Callable[[str], T]:
+    def read(text: str) -> T:
+        try:
+            value = convert(text)
+        except ValueError:
+            raise SettingError(f"must be {wanted}") from None
+        if not accept(value):
+            raise SettingError(f"must be {wanted}")
+        return value
+
+    return read
+
+
+def _one_of(*allowed: str) -> Reader:
+    def read(text: str) -> str:
+        if text not in allowed:
+            raise SettingError(f"must be one of {', '.join(allowed)}")
+        return text
+
+    return read
+
+
+def _operator_name(text: str) -> str:
+    if not re.fullmatch(r"aten::\w+(\.\w+)?", text):
+        raise SettingError("must be an operator such as aten::sin or aten::add.Tensor")
+    return text
+
+
+_count = _number(int, lambda value: value >= 0, "a whole number, 0 or more")
+_positive = _number(int, lambda value: value > 0, "a whole number above 0")
+_factor = _number(float, lambda value: 0 < value < float("inf"), "a number above 0")
+_slowdown = _number(float, lambda value: 1 <= value < float("inf"), "a number, 1 or more")
+
+
+@dataclass(frozen=True)
+class _Kind:
+    make: Callable[..., Fault]
+    parameters: Mapping[str, Reader]
+    required: tuple[str, ...] = ()
+
+
+_KINDS: Mapping[str, _Kind] = {
+    "first-pass-differs": _Kind(FirstPassDiffers, {"noise": _factor}),
+    "batch-noise": _Kind(BatchNoise, {}),
+    "batch-abort": _Kind(BatchAbort, {}),
+    "sliced-nan": _Kind(SlicedNan, {}),
+    "nan-after": _Kind(NanAfter, {"passes": _count}, ("passes",)),
+    "wrong-op": _Kind(WrongOp, {"op": _one_of(*WRONG_OPS), "scale": _factor}, ("op",)),
+    "missing-op": _Kind(MissingOp, {"op": _operator_name}, ("op",)),
+    "memory-growth": _Kind(MemoryGrowth, {"bytes": _positive}, ("bytes",)),
+    "pressure-slowdown": _Kind(
+        PressureSlowdown, {"above": _count, "factor": _slowdown}, ("above", "factor")
+    ),
+    "hang-synchronize": _Kind(
+        HangSynchronize, {"passes": _count, "gil": lambda text: _one_of("0", "1")(text) == "1"}
+    ),
+    "async-error": _Kind(AsyncError, {"passes": _count}),
+}
+
+
+def parse_faults(text: str) -> tuple[Fault, ...]:
+    """Reads ``name[:key=value]*[,name…]``; raises SettingError with one line that names what is allowed."""
+    return tuple(_parse_fault(item.strip()) for item in text.split(",") if item.strip())
+
+
+def _parse_fault(item: str) -> Fault:
+    # A value may hold colons of its own (op=aten::sin), so only a colon before "key=" separates.
+    name, *assignments = re.split(r":(?=[^:=]*=)", item)
+    kind = _KINDS.get(name)
+    if kind is None:
+        raise SettingError(f"{VARIABLE}: unknown fault {name!r}; allowed: {', '.join(_KINDS)}")
+    values: dict[str, object] = {}
+    for assignment in assignments:
+        key, _, value = assignment.partition("=")
+        reader = kind.parameters.get(key)
+        if reader is None:
+            allowed = ", ".join(kind.parameters) or "none"
+            raise SettingError(f"{VARIABLE}: {name} has no parameter {key!r}; allowed: {allowed}")
+        try:
+            values[key] = reader(value)
+        except SettingError as error:
+            raise SettingError(f"{VARIABLE}: {name}:{key}={value} {error}") from None
+    missing = [key for key in kind.required if key not in values]
+    if missing:
+        raise SettingError(f"{VARIABLE}: {name} needs {', '.join(f'{key}=…' for key in missing)}")
+    return kind.make(**values)
