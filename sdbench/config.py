@@ -27,7 +27,7 @@ _RESOLUTION = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 
 
 class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The axes; the plan is their product. An empty ``dtype`` means the device's default."""
+    """The axes; the plan is their product. Without ``dtype`` the device's default is meant."""
 
     resolution: tuple[str, ...] = ("512x512",)
     attention_slicing: tuple[bool, ...] = (False,)

@@ -176,6 +176,10 @@ class Pace:
         taken = sum(sum(of) for of in self._measured.values())
         return self.estimates[case_id] * (taken / expected if expected else 1.0)
 
+    def cautious_slot_s(self, case_id: str) -> float:
+        """As :meth:`slot_s`, but never below the estimate: what a time limit is reckoned from."""
+        return max(self.estimates[case_id], self.slot_s(case_id))
+
     def remaining_s(self, slots: list[Slot]) -> float:
         """Seconds for these slots."""
         return sum(self.slot_s(slot.case_id) for slot in slots)

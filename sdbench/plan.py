@@ -11,10 +11,7 @@ import msgspec
 from sdbench.config import AXES, Config, Matrix
 from sdbench.errors import ConfigError, UsageError
 from sdbench.schema import Case, DeviceKind, Dtype, Plan, PlannedCase, Slot, StartMethod
-
-# Below this many processes no speed verdict is given, so sharing a fork server's memory does no
-# harm (PROTOCOL 1 and 2).
-MIN_PROCESSES_FOR_VERDICT = 3
+from sdbench.stats import MIN_PROCESSES
 
 DEFAULT_DTYPE: dict[DeviceKind, Dtype] = {"mps": "float16", "cuda": "float16", "cpu": "float32"}
 
@@ -47,7 +44,7 @@ def resolve_start(config: Config, device: DeviceKind, platform: str = sys.platfo
     """
     possible = platform.startswith("linux") and device == "cpu"
     if config.start == "auto":
-        return "fork" if possible and config.replicates < MIN_PROCESSES_FOR_VERDICT else "spawn"
+        return "fork" if possible and config.replicates < MIN_PROCESSES else "spawn"
     if config.start == "fork" and not possible:
         raise ConfigError(
             config.name, "start", "expected 'spawn': 'fork' works for the CPU on Linux only"

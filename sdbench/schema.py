@@ -229,6 +229,7 @@ class TelemetrySummary(msgspec.Struct, frozen=True, kw_only=True):
     period_s: float
     cost_share: float
     peak_footprint_bytes: int | None = None
+    pass_peak_footprint_bytes: int | None = None
     footprint_source: str | None = None
     swap_start_bytes: int | None = None
     swap_delta_bytes: int | None = None
@@ -336,6 +337,7 @@ class Replicate(msgspec.Struct, frozen=True, kw_only=True, tag="replicate", tag_
     start: StartMethod
     cold_cache: bool = False
     slept: bool = False
+    machine_restarted: bool = False
     started_utc: str
     ended_utc: str
     wall_s: float
@@ -360,6 +362,7 @@ class Replicate(msgspec.Struct, frozen=True, kw_only=True, tag="replicate", tag_
     device: dict[str, Any] = {}
     gate: Gate = msgspec.field(default_factory=Gate)
     telemetry: TelemetrySummary | None = None
+    telemetry_missing: str | None = None
     stdout_tail: str = ""
     stderr_tail: str = ""
 

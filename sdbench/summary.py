@@ -90,7 +90,11 @@ def summarise(
         path=path,
         device=run.device,
         simulated=run.simulated or any(entry.simulated for entry in replicates),
-        complete=all(row.replicates >= row.planned for row in rows),
+        complete=all(
+            row.replicates >= row.planned
+            or any(entry.machine_restarted for entry in by_row.get((row.case_id, row.arm), []))
+            for row in rows
+        ),
         outcomes=dict(Counter(row.outcome for row in rows)),
         cases=rows,
         images=int(run.config["images"]),

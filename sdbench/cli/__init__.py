@@ -93,6 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `sdbench list | head`
         sys.stderr.close()
         return 1
+    except OSError as error:  # the system itself: no process, no descriptor, a folder gone
+        click.echo(f"sdbench: {_one_line(str(error))}", err=True)
+        return 3
 
 
 def entry() -> None:

@@ -7,10 +7,10 @@ import click
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console
 from sdbench.cli.run import exit_code, finish, watcher_for
-from sdbench.runner.prepare import check_resumable
+from sdbench.runner.prepare import check_resumable, require_room, same_model
 from sdbench.runner.process import ProcessExecutor
 from sdbench.runner.run import remaining_slots
-from sdbench.runner.session import sit, with_new_sitting
+from sdbench.runner.session import config_of, sit, with_new_sitting
 from sdbench.store import RunFolder, find_run, load_run
 from sdbench.store.privacy import hidden_run, shown_run
 
@@ -28,10 +28,10 @@ def command(run: str, root: Path, retry: bool, as_json: bool) -> int:
     versions must be the ones the run began with.
     """
     path = find_run(root, run)
-    loaded = load_run(path)
     folder = RunFolder.open(path)
     executor = ProcessExecutor()
     try:
+        loaded = load_run(path)
         resumed = shown_run(loaded.run)
         check_resumable(resumed)
         left = len(remaining_slots(loaded, retry=retry))
@@ -41,6 +41,8 @@ def command(run: str, root: Path, retry: bool, as_json: bool) -> int:
             soft_wrap=True,
         )
         if left:
+            require_room(path, config_of(resumed))
+            resumed = same_model(resumed)
             resumed = with_new_sitting(resumed)
             folder.write_run(hidden_run(resumed))
         sat = sit(folder, resumed, executor, watcher_for(path), retry=retry)

@@ -25,7 +25,7 @@ from sdbench.runner.prepare import (
     Request,
     make_run,
     prepare,
-    require_writable,
+    require_room,
 )
 from sdbench.runner.process import ProcessExecutor
 from sdbench.runner.run import Watcher
@@ -116,7 +116,7 @@ def command(
         if dry_run:
             _show_plan(prepared, as_json)
             return 0
-        require_writable(root)
+        require_room(root, prepared.config)
         _introduce(prepared, console(err=True))
         if not yes:
             _ask(prepared)
@@ -229,6 +229,8 @@ def _introduce(prepared: Prepared, remarks: Console) -> None:
         remarks.print(
             f"known: {flag}, in {cases} of {len(plan.cases)} cases", markup=False, soft_wrap=True
         )
+    if prepared.model.name not in SYNTHETIC:
+        remarks.print("No safety checker is loaded: it returns black pictures, which hide faults.")
     nothing = "" if prepared.model.download else "Nothing is downloaded; "
     remarks.print(
         f"{nothing}{'n' if nothing else 'N'}othing leaves this machine. "

@@ -78,6 +78,8 @@ def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
         return 0
     out = console()
     out.print(f"{case_words(loaded.run.plan.planned(matches[0]).case)}  ({matches[0]})")
+    if loaded.run.simulated or any(replicate.simulated for replicate in attempts):
+        out.print("SIMULATED: no real device made these numbers")
     for replicate in attempts:
         _show_replicate(replicate, out)
     return 0

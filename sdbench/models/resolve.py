@@ -98,7 +98,7 @@ def find_model(name: str, *, allow_pickle: bool = False) -> ModelSource:
         return ModelSource(name, model.pipeline_class, model.bytes_on_disk, folder)
     if name.startswith("synthetic/"):
         raise UsageError(f"no model {name!r}; there are {', '.join(SYNTHETIC)}")
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if path.is_dir():
         return _local(path.absolute(), name, allow_pickle)
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
@@ -178,7 +178,7 @@ def _on_hub(name: str, allow_pickle: bool) -> ModelSource:
     except Exception as error:  # the client raises whatever its HTTP library does
         raise ModelError(
             f"{name} is neither a folder nor in the local Hub cache, and the Hub could not be "
-            f"asked: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
+            f"asked: {type(error).__name__}: {str(error)[:200]}"
         ) from error
     sizes = {entry.rfilename: entry.size or 0 for entry in info.siblings or ()}
     files = needed_files(list(sizes), allow_pickle=allow_pickle)

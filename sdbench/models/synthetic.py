@@ -6,6 +6,7 @@ each 16-bit piece pick one of 2048 equally spaced values whose spacing is a powe
 every value is exact in float16. No library's normal distribution, no rounding, no threads.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -106,17 +107,20 @@ def _is_intact(folder: Path, model: SyntheticModel) -> bool:
         return True
     try:
         digests = {name: file_digest(folder / name) for name in stamps}
-        if folder_digest(digests) != model.sha256:
-            return False
-        _write_manifest(folder, model.sha256, list(stamps))
     except OSError:
         return False
+    if folder_digest(digests) != model.sha256:
+        return False
+    with contextlib.suppress(OSError):  # a cache that cannot be written is hashed every time
+        _write_manifest(folder, model.sha256, list(stamps))
     return True
 
 
 def _write_manifest(folder: Path, digest: str, names: list[str]) -> None:
     stamps = {name: _stamp(folder / name) for name in names}
-    (folder / MANIFEST).write_text(json.dumps({"sha256": digest, "files": stamps}, indent=2))
+    scratch = folder / f".{MANIFEST}-{os.getpid()}"
+    scratch.write_text(json.dumps({"sha256": digest, "files": stamps}, indent=2))
+    scratch.replace(folder / MANIFEST)
 
 
 def _stamp(path: Path) -> list[int]:

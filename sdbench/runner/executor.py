@@ -8,7 +8,7 @@ from sdbench.runner.events import Event
 from sdbench.runner.sampler import Sample
 from sdbench.schema import CrashReport, StartMethod, TelemetrySummary
 
-StopKind = Literal["timeout", "guard", "budget", "interrupted", "silent", "flood"]
+StopKind = Literal["timeout", "guard", "budget", "out-of-time", "interrupted", "silent", "flood"]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ class InterruptFlag:
 
     def __enter__(self) -> "InterruptFlag":
         for number in _SIGNALS:
+            if signal.getsignal(number) is signal.SIG_IGN:
+                continue  # nohup, or a shell's background job: meant to be ignored
             self._previous[number] = signal.signal(number, self._note)
         return self
 

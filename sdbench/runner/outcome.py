@@ -44,7 +44,14 @@ class _Ending:
 
 
 def replicate_record(
-    slot: Slot, attempt: int, task: Task, report: Report, gate: Gate, *, cold_cache: bool
+    slot: Slot,
+    attempt: int,
+    task: Task,
+    report: Report,
+    gate: Gate,
+    *,
+    cold_cache: bool,
+    simulated: bool = False,
 ) -> Replicate:
     """The durable record of one worker."""
     said = _Said(report.events)
@@ -71,7 +78,7 @@ def replicate_record(
         attempt=attempt,
         outcome=ending.outcome,
         reason=None if ending.reason is None else redact(ending.reason),
-        simulated=stack is not None and stack.simulated,
+        simulated=simulated or (stack is not None and stack.simulated),
         start=report.start,
         cold_cache=cold_cache,
         slept=report.slept,
@@ -180,8 +187,10 @@ def _peak(passes: list[Pass], report: Report) -> tuple[int | None, str | None, s
         highest = max(counted, key=lambda entry: entry.peak_bytes or 0)
         return highest.peak_bytes, highest.peak_source, None
     telemetry = report.telemetry
-    if telemetry is not None and telemetry.peak_footprint_bytes is not None:
-        return telemetry.peak_footprint_bytes, telemetry.footprint_source, None
+    if telemetry is not None:
+        sampled = telemetry.pass_peak_footprint_bytes or telemetry.peak_footprint_bytes
+        if sampled is not None:
+            return sampled, telemetry.footprint_source, None
     if working:
         return None, None, "no allocator peak on this stack, and telemetry was off"
     return None, None, "no pass was made"

@@ -5,6 +5,8 @@ after the user has agreed.
 """
 
 import os
+import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -27,12 +29,13 @@ from sdbench.runner.mps_environment import HIGH, check_watermarks, removes_memor
 from sdbench.runner.probe import FoundDevice, find_device
 from sdbench.runner.run import new_run_id
 from sdbench.schema import Arm, DeviceKind, ModelInfo, Plan, Run, Sitting, StackInfo
-from sdbench.store.privacy import recorded_environment
+from sdbench.store.privacy import hide_path, recorded_environment
 
 DEFAULT_CONFIG = "default"
 CPU_DEFAULT_CONFIG = "quick"
 # A longer run is asked about first.
 ASK_BEYOND_S = 20 * 60
+_LONGEST_ARM_NAME = 56  # leaves room for a number within the 64 a name may have
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ class Prepared:
         if download is not None:
             asked.append(
                 f"it downloads {len(download.files)} files, {download.size_bytes / 1e9:.1f} GB, "
-                f"from the Hub ({download.repository})"
+                f"from the Hub ({download.repository}); "
+                f"{shutil.disk_usage(Path.home()).free / 1e9:.0f} GB of disk are free"
             )
         have = self.memory_available_bytes()
         if have is not None and self.estimate.peak_memory_bytes > have:
@@ -94,10 +98,6 @@ class Prepared:
         import psutil
 
         return int(psutil.virtual_memory().available)
-
-    def pace(self) -> Pace:
-        """Time left as estimated, to be corrected by what is measured."""
-        return make_pace(self.config, self.plan, self.model.outline(), self.device.kind, self.cores)
 
 
 def prepare(request: Request, executor: Executor) -> Prepared:
@@ -235,7 +235,7 @@ def check_resumable(run: Run) -> None:
     """Refuse to mix two machines or two stacks in one run (its paths shown again).
 
     Raises:
-        MachineError: the machine, an interpreter's versions, the preload or the device changed.
+        MachineError: the machine, an interpreter's versions, the preload or a variable changed.
     """
     if machine.machine_id() != run.machine_id:
         raise MachineError(
@@ -245,8 +245,14 @@ def check_resumable(run: Run) -> None:
     if preload_modules(os.environ) != run.preload:
         before = ",".join(run.preload) or "(unset)"
         raise MachineError(f"{run.run_id} was begun with {PRELOAD}={before}")
+    environment = recorded_environment(os.environ)
+    changed_variables = _changes(_deciding(run.environment), _deciding(environment))
+    if changed_variables:
+        raise MachineError(
+            f"the environment has changed since {run.run_id} began: {', '.join(changed_variables)}"
+        )
     for name, recorded in run.stacks.items():
-        now = resolve(name)
+        now = resolve(recorded.interpreter)
         changed = _changes(
             {"Python": recorded.python, **recorded.packages}, {"Python": now.python, **now.packages}
         )
@@ -255,6 +261,30 @@ def check_resumable(run: Run) -> None:
                 f"stack {name} has changed since {run.run_id} began: {', '.join(changed)}; "
                 "start a new run"
             )
+
+
+def _deciding(environment: dict[str, str]) -> dict[str, str]:
+    """The variables that change times or pictures, not only where things are kept."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith(("SDBENCH_", "HF_HUB_"))
+    }
+
+
+def same_model(run: Run) -> Run:
+    """The run with its model ready again, wherever it lies now.
+
+    Raises:
+        MachineError: the model is not the one the run began with.
+    """
+    source = find_model(run.model.name, allow_pickle=bool(run.config.get("allow_pickle")))
+    model = source.prepare()
+    if model.sha256 != run.model.sha256:
+        raise MachineError(
+            f"{run.model.name} has changed since {run.run_id} began; start a new run"
+        )
+    return msgspec.structs.replace(run, model=model)
 
 
 def _changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
@@ -302,21 +332,24 @@ def _toml_text(value: str) -> str:
 
 
 def _arms_for(stacks: Sequence[str]) -> tuple[Arm, ...]:
-    """One arm a stack, named after it; two copies of one stack are told apart by number."""
-    arms: list[Arm] = []
+    """One arm a stack, named after its folder; names that are taken are numbered."""
+    arms: dict[str, Arm] = {}
     for stack in stacks:
-        path = Path(stack).expanduser()
-        name = stack if stack == "current" or len(path.parts) == 1 else _environment_name(path)
-        taken = sum(1 for arm in arms if arm.stack == stack or arm.name == name)
-        arms.append(Arm(name=f"{name}-{taken + 1}" if taken else name, stack=stack))
-    return tuple(arms)
+        stem, number = _arm_name(stack), 1
+        name = stem
+        while name in arms:
+            number += 1
+            name = f"{stem}-{number}"
+        arms[name] = Arm(name=name, stack=stack)
+    return tuple(arms.values())
 
 
-def _environment_name(path: Path) -> str:
-    """``venv/bin/python`` and ``venv`` are both called ``venv``."""
+def _arm_name(stack: str) -> str:
+    """``venv/bin/python`` and ``venv`` are both called ``venv``; nobody's name is in it."""
+    path = Path(stack)
     folder = path.parent.parent if path.parent.name == "bin" else path
-    cleaned = "".join(char if char.isalnum() or char in "._-" else "-" for char in folder.name)
-    return cleaned.lstrip("._-") or "stack"
+    cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", hide_path(str(folder)).rpartition("/")[2])
+    return cleaned.strip("._-")[:_LONGEST_ARM_NAME] or "stack"
 
 
 def _find_device(config: Config, stacks: dict[str, StackInfo], executor: Executor) -> FoundDevice:
@@ -330,11 +363,12 @@ def _find_device(config: Config, stacks: dict[str, StackInfo], executor: Executo
     )
 
 
-def require_writable(root: Path) -> None:
-    """Fail before the model is built when the results cannot be written.
+def require_room(root: Path, config: Config) -> None:
+    """Fail before anything is built or recorded when the results cannot be written.
 
     Raises:
         UsageError: the folder cannot be made or written.
+        MachineError: less disk is free than the guard asks for, so it would stop every worker.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -342,3 +376,9 @@ def require_writable(root: Path) -> None:
         raise UsageError(f"-o {root}: cannot be made: {error.strerror}") from error
     if not os.access(root, os.W_OK | os.X_OK):
         raise UsageError(f"-o {root}: cannot be written")
+    free, needed = shutil.disk_usage(root).free, config.guard.min_free_disk_bytes
+    if free < needed:
+        raise MachineError(
+            f"{free / 1e9:.1f} GB of disk are free in {root}, {needed / 1e9:.1f} GB are required; "
+            "make room, or lower guard.min_free_disk_bytes"
+        )

@@ -21,7 +21,7 @@ from sdbench.insight.crash_reports import read_crash_report
 from sdbench.machine import MemoryProbe, crash_files, open_memory_probe
 from sdbench.runner.events import Event, Hello, Phase
 from sdbench.runner.executor import Report, Stop, Supervisor, Task
-from sdbench.runner.sampler import Sampler
+from sdbench.runner.sampler import Sample, Sampler
 from sdbench.runner.streams import Streams
 from sdbench.schema import CrashReport
 
@@ -158,19 +158,24 @@ class _Execution:
         while True:
             now = time.monotonic()
             sample = None
-            if self._sampler is not None and now >= next_sample:
-                sample = self._sampler.take()
-                next_sample = max(next_sample + self._sampler.period_s, time.monotonic())
+            if now >= next_sample:
+                if self._sampler is not None:
+                    sample = self._sampler.take()
+                    period_s = self._sampler.period_s
+                else:  # without telemetry the guard still looks, and nothing is kept
+                    sample = Sample(now, None, self._probe.system())
+                    period_s = _TICK_S
+                next_sample = max(next_sample + period_s, time.monotonic())
             self._stop = self._stop or self._supervise(None, sample)
             self._take_events(streams, stoppable=True)
             self._check_limits(streams, now, deadline, child)
             exit_code = child.poll()
             if exit_code is not None:
+                self._stop = None  # it ended by itself before anybody stopped it
                 return exit_code
             if self._stop is not None:
                 return None
-            due = next_sample if self._sampler is not None else now + _TICK_S
-            streams.wait(min(due, now + _TICK_S, deadline) - time.monotonic())
+            streams.wait(min(next_sample, now + _TICK_S, deadline) - time.monotonic())
 
     def _check_limits(self, streams: Streams, now: float, deadline: float, child: _Child) -> None:
         if self._stop is not None:
@@ -235,6 +240,7 @@ class _Spawned:
     """A fresh interpreter."""
 
     def __init__(self, task: Task, pipes: _Pipes) -> None:
+        self._pidfd: int | None = None
         self._process = subprocess.Popen(
             [
                 *(task.interpreter, WORKER_FOLDER),
@@ -365,7 +371,11 @@ class ForkServer:
             self._hung_up = True
             return None
         reply = self.receive(_REAP_S)
-        if reply is None or "forked" not in reply:
+        if reply is None:  # a late answer would be taken for the next one's: start anew
+            self._hung_up = True
+            self._process.kill()
+            return None
+        if "forked" not in reply:
             return None
         return _Forked(int(reply["forked"]), self)
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -28,6 +29,9 @@ from sdbench.store import LoadedRun, RunFolder, last_attempts
 _BUDGET_SLACK = 1.1
 
 End = Literal["complete", "interrupted", "budget", "stuck"]
+
+# A worker stopped for these has not told what it would have: it counts as never run.
+_WITHDRAWN: dict[str, End] = {"interrupted": "interrupted", "out-of-time": "budget"}
 
 
 class Watcher(Protocol):
@@ -83,13 +87,16 @@ class RunLoop:
             attempt = attempts.get(slot.replicate_id, 0) + 1
             attempts[slot.replicate_id] = attempt
             report, replicate = self._run_slot(slot, attempt, queue)
-            if report.stop is not None and report.stop.kind == "interrupted":
+            if report.stop is not None and report.stop.kind in _WITHDRAWN:
                 self._withdraw(slot, attempt, report)
-                return "interrupted"
+                return _WITHDRAWN[report.stop.kind]
+            slept_before = any(
+                entry.slept for entry in self.replicates if entry.replicate_id == slot.replicate_id
+            )
             self._record(replicate, report)
             if report.could_not_be_ended:
                 return "stuck"
-            if report.slept and attempt == 1:
+            if report.slept and not slept_before:
                 continue  # a machine asleep measures nothing: once more, both kept
             queue.pop(0)
             self.watcher.slot_ends(replicate, done + 1, total)
@@ -115,7 +122,16 @@ class RunLoop:
         task = self._task(slot)
         supervisor = _Supervisor(self, slot, queue)
         report = self.executor.run(task, supervisor)
-        return report, replicate_record(slot, attempt, task, report, gate, cold_cache=cold_cache)
+        replicate = replicate_record(
+            slot,
+            attempt,
+            task,
+            report,
+            gate,
+            cold_cache=cold_cache,
+            simulated=self.run.simulated,
+        )
+        return report, replicate
 
     def _withdraw(self, slot: Slot, attempt: int, report: Report) -> None:
         """Say that the user's stop ended it, so that a later restart is not blamed for it."""
@@ -124,11 +140,11 @@ class RunLoop:
         )
 
     def _record(self, replicate: Replicate, report: Report) -> None:
-        self.folder.append(replicate)
         if report.timeline:
-            self.folder.write_telemetry(
-                f"{replicate.replicate_id}.{replicate.attempt}", report.timeline
-            )
+            name = f"{replicate.replicate_id}.{replicate.attempt}"
+            why_not = self.folder.write_telemetry(name, report.timeline)
+            replicate = msgspec.structs.replace(replicate, telemetry_missing=why_not)
+        self.folder.append(replicate)
         self.replicates.append(replicate)
         self._recorded_here += 1
         self.pace.note(replicate)
@@ -158,7 +174,7 @@ class RunLoop:
             environment=worker_environment(arm.env),
             job=job,
             start=self.run.plan.start,
-            timeout_s=timeout_for(config, self.pace.slot_s(slot.case_id)),
+            timeout_s=timeout_for(config, self.pace.cautious_slot_s(slot.case_id)),
             telemetry=arm.telemetry,
         )
 
@@ -228,32 +244,49 @@ class _Supervisor:
         return self._guard.judge(sample) or self._judge_budget(event)
 
     def _judge_budget(self, event: Event | None) -> Stop | None:
-        """Stop what cannot end in time: by projection after the first pass, at the latest then."""
+        """Stop what cannot end in time: by projection after the first pass, at the latest then.
+
+        What would not even fit into a whole budget of its own is skipped for good; what only
+        came too late in this sitting is left for the next.
+        """
         budget_s = self._loop.budget_s
         if budget_s is None:
             return None
-        elapsed = self._loop.elapsed_s()
+        elapsed, spent = self._loop.elapsed_s(), self._loop.clock() - self._began
+        projected = spent
+        if isinstance(event, PassEnded) and event.kind == "measured":
+            passes_left = self._loop.config.passes - event.index
+            if passes_left <= 0:
+                return None
+            projected += passes_left * event.duration_s
+        if elapsed - spent + projected <= _BUDGET_SLACK * budget_s:
+            return None
         limit = f"the run's budget of {budget_s / 60:g} minutes (max_minutes)"
-        if elapsed > _BUDGET_SLACK * budget_s:
-            return Stop("budget", f"{limit} was used up while it ran")
-        if not isinstance(event, PassEnded) or event.kind != "measured":
-            return None
-        passes_left = self._loop.config.passes - event.index
-        projected = self._loop.clock() - self._began + passes_left * event.duration_s
-        before = elapsed - (self._loop.clock() - self._began)
-        if before + projected <= _BUDGET_SLACK * budget_s:
-            return None
-        return Stop("budget", f"would take {projected:.0f} s, more than {limit} leaves", projected)
+        if projected <= budget_s:
+            return Stop("out-of-time", f"{limit} is used up")
+        return Stop("budget", f"would take {projected:.0f} s, more than {limit}", projected)
 
 
 def remaining_slots(loaded: LoadedRun, *, retry: bool) -> list[Slot]:
-    """The slots of a run that still have to be run; finished ones count whatever their outcome."""
-    finished = {
-        replicate.replicate_id
-        for replicate in loaded.replicates
-        if not (retry and replicate.outcome not in ("ok", "skipped"))
-    }
-    return [slot for slot in loaded.run.plan.slots if slot.replicate_id not in finished]
+    """The slots of a run that still have to be run; finished ones count whatever their outcome.
+
+    A case under which the machine restarted is not run again in any block, and one that slept is
+    run once more. With ``retry`` everything that did not end well is run again.
+    """
+    slept = Counter(entry.replicate_id for entry in loaded.attempts if entry.slept)
+    finished, dangerous = set(), set()
+    for replicate in loaded.replicates:
+        if retry and replicate.outcome not in ("ok", "skipped"):
+            continue
+        if replicate.machine_restarted:
+            dangerous.add((replicate.case_id, replicate.arm))
+        if not (replicate.slept and slept[replicate.replicate_id] == 1):
+            finished.add(replicate.replicate_id)
+    return [
+        slot
+        for slot in loaded.run.plan.slots
+        if slot.replicate_id not in finished and (slot.case_id, slot.arm) not in dangerous
+    ]
 
 
 def restart_victims(loaded: LoadedRun, boot_id: str | None) -> list[Replicate]:
@@ -275,6 +308,7 @@ def restart_victims(loaded: LoadedRun, boot_id: str | None) -> list[Replicate]:
                 attempt=entry.attempt,
                 outcome="crashed",
                 reason="machine-restarted: the computer restarted while this ran",
+                machine_restarted=True,
                 simulated=loaded.run.simulated,
                 start=loaded.run.plan.start,
                 started_utc=entry.started_utc,

@@ -49,6 +49,8 @@ class Sampler:
     _first: Sample | None = None
     _last: Sample | None = None
     _peak_footprint: int | None = None
+    _pass_peak: int | None = None
+    _in_pass: bool = False
     _least_available: int | None = None
     _children: list[int] = field(default_factory=list)
     _children_at: float = float("-inf")
@@ -69,6 +71,7 @@ class Sampler:
 
     def mark(self, phase: str, t: float) -> None:
         """Put a phase's beginning into the timeline."""
+        self._in_pass = phase == "prime" or phase.startswith("pass ")
         self.lines.append(msgspec.json.encode({"t": t, "phase": phase}) + b"\n")
 
     def summary(self) -> TelemetrySummary:
@@ -82,6 +85,7 @@ class Sampler:
             period_s=self.period_s,
             cost_share=self._total_cost_s / elapsed,
             peak_footprint_bytes=self._peak_footprint,
+            pass_peak_footprint_bytes=self._pass_peak,
             footprint_source=self.probe.footprint_source,
             swap_start_bytes=first.swap_used_bytes,
             swap_delta_bytes=_difference(last.swap_used_bytes, first.swap_used_bytes),
@@ -102,6 +106,8 @@ class Sampler:
         self._last = sample
         if sample.footprint_bytes is not None:
             self._peak_footprint = max(self._peak_footprint or 0, sample.footprint_bytes)
+            if self._in_pass:
+                self._pass_peak = max(self._pass_peak or 0, sample.footprint_bytes)
         available = sample.system.available_bytes
         if available is not None:
             least = self._least_available

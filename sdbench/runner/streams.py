@@ -10,6 +10,8 @@ TAIL_BYTES = 64 * 1024
 # The longest honest event describes a batch of 64 pictures: about 40 kB.
 MAX_LINE_BYTES = 1 << 20
 _READ_BYTES = 1 << 16
+# A pipe holds at most 1 MiB; whoever writes more after the worker's end is not the worker.
+_DRAIN_READS = 32
 
 
 class Tail:
@@ -81,10 +83,6 @@ class Streams:
         """Wake up for this descriptor as well; it is read by somebody else."""
         self._selector.register(fd, selectors.EVENT_READ)
 
-    def unwatch(self, fd: int) -> None:
-        """Stop waking up for a descriptor given to :meth:`watch`."""
-        self._selector.unregister(fd)
-
     def wait(self, timeout_s: float) -> None:
         """Sleep until something comes or the time is over, and read what is there."""
         for key, _ in self._selector.select(max(0.0, timeout_s)):
@@ -94,8 +92,9 @@ class Streams:
     def drain(self) -> None:
         """Read what is left without waiting: a grandchild may hold a pipe open for ever."""
         for fd in list(self._open):
-            while fd in self._open and self._read(fd):
-                pass
+            for _ in range(_DRAIN_READS):
+                if fd not in self._open or not self._read(fd):
+                    break
 
     def close(self) -> None:
         """Close all pipes."""

@@ -1,5 +1,6 @@
 """From a stack's name to an interpreter and the versions installed there."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def resolve_stack(name: str) -> StackInfo:
 
 
 def _interpreter(name: str) -> Path:
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     # Not resolved: a virtual environment is found through the path its link stands at.
     for candidate in (path, path / "bin" / "python"):
         if candidate.is_file():

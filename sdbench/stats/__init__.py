@@ -1,5 +1,5 @@
 """Pure numbers: the only place that knows scipy."""
 
-from sdbench.stats.interval import MIN_PROCESSES_FOR_INTERVAL, log_t_interval
+from sdbench.stats.interval import MIN_PROCESSES, log_t_interval
 
-__all__ = ["MIN_PROCESSES_FOR_INTERVAL", "log_t_interval"]
+__all__ = ["MIN_PROCESSES", "log_t_interval"]

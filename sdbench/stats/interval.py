@@ -4,8 +4,9 @@ import math
 import statistics
 from collections.abc import Sequence
 
-# Two numbers have a spread, but an interval from it is 12.7 standard errors wide: no help.
-MIN_PROCESSES_FOR_INTERVAL = 3
+# Fewer processes than this give figures, but no interval and no verdict (PROTOCOL 2): from two
+# numbers an interval is 12.7 standard errors wide.
+MIN_PROCESSES = 3
 
 
 def log_t_interval(times: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
@@ -15,7 +16,7 @@ def log_t_interval(times: Sequence[float], confidence: float = 0.95) -> tuple[fl
     because times are positive and skewed and compared by ratio. With 3 to 5 processes bootstrap
     intervals gave 11 to 23% false positives in simulation, this one 4 to 6%.
     """
-    if len(times) < MIN_PROCESSES_FOR_INTERVAL:
+    if len(times) < MIN_PROCESSES:
         return None
     from scipy.special import stdtrit  # a fraction of scipy.stats' import time
 

@@ -81,6 +81,7 @@ class RunFolder:
             raise UsageError(f"cannot make {path}: {error.strerror}") from error
         folder = cls(path, _lock(path))
         folder.write_run(run)
+        _flush_folder(root)
         return folder
 
     @classmethod
@@ -113,6 +114,7 @@ class RunFolder:
         with _explained(self.path / RECORDS_FILE):
             if self._records is None:
                 self._records = (self.path / RECORDS_FILE).open("ab", buffering=0)
+                _flush_folder(self.path)
             size = os.fstat(self._records.fileno()).st_size
             try:
                 _write_all(self._records.fileno(), line)
@@ -168,13 +170,13 @@ def load_run(path: Path) -> LoadedRun:
         raise UsageError(f"{path}: no run there (no {RUN_FILE})") from None
     except OSError as error:
         raise StoreError(f"{file}: {error.strerror}") from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StoreError(f"{file}: not a run of this or an older sdbench: {error}") from error
     loaded = LoadedRun(path, run, [], [])
     for number, line in enumerate(_lines(path / RECORDS_FILE), start=1):
         try:
             record = _DECODER.decode(line)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             loaded.warnings.append(f"{RECORDS_FILE} line {number} is unreadable: {error}")
             continue
         if isinstance(record, Started):

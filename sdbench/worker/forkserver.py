@@ -39,6 +39,8 @@ def serve(fd: int) -> None:
             os._exit(0)
         refusal = _why_not_fork()
         if refusal is not None:
+            for descriptor in descriptors:
+                os.close(descriptor)
             _reply(connection, refused=refusal)
             continue
         server_pid = os.getpid()

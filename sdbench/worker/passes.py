@@ -37,9 +37,9 @@ class Passes:
         stages = _Stages(self._pipeline, self._device)
         with stages:
             record = self._run(
-                "profile", 0, self._calls[:1], steps=self._job["steps"], on_step=stages.end_step
+                "profile", 0, self._calls[:1], steps=self._job["steps"], stages=stages
             )
-        record["stages"] = stages.finish()
+        record["stages"] = stages.ended
         peaks = [stage["peak_bytes"] for stage in record["stages"]]
         record["peak_bytes"] = None if None in peaks else max(peaks)
         return record
@@ -85,7 +85,7 @@ class Passes:
         index: int,
         calls: "list[dict[str, Any]]",
         steps: int,
-        on_step: "Optional[Callable[[], None]]" = None,
+        stages: "Optional[_Stages]" = None,
     ) -> "dict[str, Any]":
         last_latents: "list[Any]" = [None] * len(calls)
         pictures: "list[Any]" = []
@@ -95,8 +95,8 @@ class Passes:
                 _pipeline: Any, _step: int, _timestep: Any, tensors: "dict[str, Any]"
             ) -> "dict[str, Any]":
                 last_latents[which] = tensors["latents"]  # by reference: no copy, no wait
-                if on_step is not None:
-                    on_step()
+                if stages is not None:
+                    stages.end("denoising_step")
                 return tensors
 
             return callback
@@ -110,6 +110,8 @@ class Passes:
                 **call, num_inference_steps=steps, callback_on_step_end=callback
             )
             pictures.append(output.images.cpu())
+        if stages is not None:
+            stages.end("vae_decode")
         duration_s = time.perf_counter() - started
         peak_bytes, peak_source = self._device.peak_bytes()
         memory = self._device.memory()
@@ -147,7 +149,7 @@ class _Stages:
         self._pipeline = pipeline
         self._device = device
         self._hook: Any = None
-        self._stages: "list[dict[str, Any]]" = []
+        self.ended: "list[dict[str, Any]]" = []
         self._mark_s = 0.0
 
     def __enter__(self) -> "_Stages":
@@ -158,30 +160,22 @@ class _Stages:
     def __exit__(self, *_: Any) -> None:
         self._hook.remove()
 
-    def end_step(self) -> None:
-        """A denoising step is over: the pipeline's own callback says so."""
-        self._end("denoising_step")
-
-    def finish(self) -> "list[dict[str, Any]]":
-        """Close the last stage, from the last step to pixels on the host, and return all."""
-        self._end("vae_decode")
-        return self._stages
-
     def _begin_denoising(self, *_: Any) -> None:
-        if not self._stages:
-            self._end("text_encoder")
+        if not self.ended:
+            self.end("text_encoder")
 
     def _restart(self) -> None:
         self._device.synchronize()
         self._device.reset_peak()
         self._mark_s = time.perf_counter()
 
-    def _end(self, stage: str) -> None:
+    def end(self, stage: str) -> None:
+        """A stage is over; the next one begins."""
         self._device.synchronize()
         duration_s = time.perf_counter() - self._mark_s
         peak_bytes, _ = self._device.peak_bytes()
         memory = self._device.memory()
-        self._stages.append(
+        self.ended.append(
             {
                 "stage": stage,
                 "duration_s": duration_s,

@@ -74,7 +74,8 @@ def load(job: "dict[str, Any]", device: Device) -> Any:
         raise CaseImpossibleError(f"{class_name} is none of {', '.join(PIPELINE_CLASSES)}")
     options: "dict[str, Any]" = {
         _dtype_option(diffusers.__version__): torch_dtype(case["dtype"]),
-        "use_safetensors": not job.get("allow_pickle", False),
+        # None means safetensors where there are some, else pickle; False would mean pickle only.
+        "use_safetensors": None if job.get("allow_pickle") else True,
         "local_files_only": True,
     }
     if class_name == "StableDiffusionPipeline":

@@ -16,6 +16,7 @@ from sdbench import machine
 from sdbench.config import Config, parse_config
 from sdbench.estimate import Pace
 from sdbench.machine import MemoryProbe, SystemMemory
+from sdbench.models.catalogue import SYNTHETIC
 from sdbench.plan import make_plan
 from sdbench.runner.events import Event, decode_event
 from sdbench.runner.executor import FakeExecutor, Report, Stop, Supervisor, Task
@@ -139,7 +140,7 @@ def make_config(**document: Any) -> Config:
 def make_model(name: str = "synthetic/tiny", **fields: Any) -> ModelInfo:
     defaults: dict[str, Any] = {
         "path": "/models/tiny",
-        "sha256": "0" * 64,
+        "sha256": SYNTHETIC[name].sha256 if name in SYNTHETIC else "0" * 64,
         "pipeline_class": "StableDiffusionPipeline",
         "bytes_on_disk": 5_311_766,
         "trained": False,

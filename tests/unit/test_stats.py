@@ -4,12 +4,12 @@ import math
 
 import pytest
 
-from sdbench.stats import MIN_PROCESSES_FOR_INTERVAL, log_t_interval
+from sdbench.stats import MIN_PROCESSES, log_t_interval
 
 
 @pytest.mark.parametrize("times", [[], [1.0], [1.0, 2.0]])
 def test_fewer_than_three_processes_give_no_interval(times: list[float]) -> None:
-    assert MIN_PROCESSES_FOR_INTERVAL == 3
+    assert MIN_PROCESSES == 3
     assert log_t_interval(times) is None
 
 
