@@ -26,7 +26,7 @@ from sdbench.plan import make_plan
 from sdbench.runner.environment import PRELOAD, preload_modules, worker_environment
 from sdbench.runner.executor import Executor
 from sdbench.runner.mps_environment import HIGH, check_watermarks, removes_memory_limit
-from sdbench.runner.probe import FoundDevice, find_device
+from sdbench.runner.probe import FoundDevice, accelerator_possible, find_device
 from sdbench.runner.run import new_run_id
 from sdbench.schema import Arm, DeviceKind, ModelInfo, Plan, Run, Sitting, StackInfo
 from sdbench.store.privacy import hide_path, recorded_environment
@@ -109,19 +109,11 @@ def prepare(request: Request, executor: Executor) -> Prepared:
     """
     config = _configure(request, request.config or DEFAULT_CONFIG)
     stacks = {arm.stack: resolve(arm.stack) for arm in config.arm}
-    device = _find_device(config, stacks, executor)
-    if (
-        config.name == DEFAULT_CONFIG
-        and device.kind == "cpu"
-        and request.config
-        in (
-            None,
-            DEFAULT_CONFIG,
-        )
-    ):
-        config = _configure(request, CPU_DEFAULT_CONFIG)
-    if device.kind == "mps":
+    if config.device == "mps" or (config.device == "auto" and accelerator_possible("mps")):
         _check_variables(config, unsafe_memory=request.unsafe_memory)
+    device = _find_device(config, stacks, executor)
+    if device.kind == "cpu" and request.config in (None, DEFAULT_CONFIG):
+        config = _configure(request, CPU_DEFAULT_CONFIG)
     model = find_model(config.model, allow_pickle=request.allow_pickle)
     plan = _flagged(make_plan(config, device.kind, request.only), config, device, stacks, model)
     identity = machine.identify()

@@ -1,5 +1,6 @@
 """Which device can be used: asked of the interpreter being measured, in a process of its own."""
 
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,8 +37,10 @@ def find_device(
     Raises:
         MachineError: the device asked for does not work; says why.
     """
-    preloaded = bool(preload_modules(environment))
-    if not preloaded and (wanted == "cpu" or (wanted == "auto" and not _accelerator_possible())):
+    possible = any(accelerator_possible(kind) for kind in ("mps", "cuda"))
+    if not preload_modules(environment) and (
+        wanted == "cpu" or (wanted == "auto" and not possible)
+    ):
         return FoundDevice("cpu")
     kinds = list(_BEST_FIRST) if wanted == "auto" else [wanted]
     task = Task(
@@ -71,7 +74,11 @@ def find_device(
     raise MachineError(f"device {wanted}: {'; '.join(reasons)}")
 
 
-def _accelerator_possible() -> bool:
-    if not sys.platform.startswith("linux"):
-        return True
-    return any(Path(node).exists() for node in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"))
+def accelerator_possible(kind: str) -> bool:
+    """Whether a device of that kind could be there at all, told without importing torch."""
+    if preload_modules(os.environ):
+        return True  # a stand-in may bring any device
+    if kind == "mps":
+        return sys.platform == "darwin"
+    nodes = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+    return sys.platform.startswith("linux") and any(Path(node).exists() for node in nodes)

@@ -1,7 +1,9 @@
 """Real workers on the real pipeline with ``synthetic/tiny``."""
 
+import contextlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import uuid
@@ -43,10 +45,11 @@ class Sdbench:
         )
 
     def __call__(
-        self, *arguments: str | Path, **environment: str
+        self, *arguments: str | Path, largest_file_bytes: int | None = None, **environment: str
     ) -> "subprocess.CompletedProcess[str]":
         """Run it to its end."""
-        process = self.start(*arguments, **environment)
+        with _largest_file(largest_file_bytes):
+            process = self.start(*arguments, **environment)
         stdout, stderr = process.communicate(timeout=600)
         assert "Traceback (most recent call last)" not in stderr, stderr
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
@@ -67,6 +70,18 @@ class Sdbench:
             except psutil.Error:
                 continue
         return [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+@contextlib.contextmanager
+def _largest_file(limit: int | None) -> Iterator[None]:
+    """Processes started meanwhile can make no file larger than this."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 SMALL = """

@@ -178,3 +178,29 @@ def test_older_apis_are_measured_with_what_they_have(sdbench: Sdbench) -> None:
     assert (last["v2.0.1"].allocated_bytes or 0) > 0
     assert last["v2.0.1"].recommended_max_bytes is None
     assert (last["v2.5.1"].recommended_max_bytes or 0) > 0
+
+
+def test_known_issues_and_overflows_are_flagged_before_anything_runs(sdbench: Sdbench) -> None:
+    code, document = sdbench.json(
+        *("run", "mps-docs", "--device", "mps", "--dry-run", "--model", "synthetic/tiny"),
+        **_standin(),
+    )
+    assert code == 0
+    flags = {
+        planned["case"]["resolution"]: planned["flags"]
+        for planned in document["plan"]["cases"]
+        if planned["case"]["attention_slicing"]
+    }
+    assert any("NaN" in flag or "black" in flag for flag in flags["512x512"]), flags
+
+
+def test_limits_that_cannot_work_are_told_before_a_worker_starts(sdbench: Sdbench) -> None:
+    config = sdbench.config(ONE_CASE)
+    low = _standin(PYTORCH_MPS_HIGH_WATERMARK_RATIO="1.0", PYTORCH_MPS_LOW_WATERMARK_RATIO="1.2")
+    done = sdbench("run", config, "--device", "mps", "--dry-run", **low)
+    assert done.returncode in (2, 3) and "PYTORCH_MPS_LOW_WATERMARK_RATIO" in done.stderr
+    unlimited = _standin(PYTORCH_MPS_HIGH_WATERMARK_RATIO="0.0")
+    done = sdbench("run", config, "--device", "mps", "--dry-run", **unlimited)
+    assert done.returncode == 2 and "--unsafe-memory" in done.stderr
+    done = sdbench(*("run", config, "--device", "mps", "--dry-run", "--unsafe-memory"), **unlimited)
+    assert done.returncode == 0, done.stderr
