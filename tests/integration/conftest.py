@@ -1,6 +1,5 @@
 """Real workers on the real pipeline with ``synthetic/tiny``."""
 
-import contextlib
 import json
 import os
 import resource
@@ -44,12 +43,22 @@ class Sdbench:
             text=True,
         )
 
+    def limited(
+        self, largest_file_bytes: int, *arguments: str | Path
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run it to its end, with no file growing beyond a size."""
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file_bytes, before[1]))
+        try:
+            return self(*arguments)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
     def __call__(
-        self, *arguments: str | Path, largest_file_bytes: int | None = None, **environment: str
+        self, *arguments: str | Path, **environment: str
     ) -> "subprocess.CompletedProcess[str]":
         """Run it to its end."""
-        with _largest_file(largest_file_bytes):
-            process = self.start(*arguments, **environment)
+        process = self.start(*arguments, **environment)
         stdout, stderr = process.communicate(timeout=600)
         assert "Traceback (most recent call last)" not in stderr, stderr
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
@@ -70,18 +79,6 @@ class Sdbench:
             except psutil.Error:
                 continue
         return [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-
-
-@contextlib.contextmanager
-def _largest_file(limit: int | None) -> Iterator[None]:
-    """Processes started meanwhile can make no file larger than this."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    if limit is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 SMALL = """

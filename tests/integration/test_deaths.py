@@ -168,7 +168,7 @@ def test_disk_that_is_full_stops_the_run_and_breaks_nothing(sdbench: Sdbench) ->
     records.write_bytes(b"".join(first))
     # A limit on the size of files fails a write half-way, as a full disk does.
     largest = max(records.stat().st_size, (folder / "run.json").stat().st_size)
-    done = sdbench("resume", folder, largest_file_bytes=largest + 1024)
+    done = sdbench.limited(largest + 1024, "resume", folder)
     assert done.returncode == 3
     assert "cannot write" in done.stderr and "kept" in done.stderr
     loaded = load_run(folder)
