@@ -17,9 +17,9 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 COMPILE = $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 
 # The stand-in device takes over the process that loads it, so its own tests run apart; it needs
-# Linux and the torch it was written for.
+# Linux and the torch it was written for. (diffusers' own warnings are no concern of theirs.)
 STANDIN_TESTS = case "$$(uname)-$(CONSTRAINTS)" in \
-	Linux-*2.13.txt) $(BIN)/python -m pytest tests/standin/tests ;; esac
+	Linux-*2.13.txt) $(BIN)/python -m pytest -W default tests/standin/tests ;; esac
 
 .PHONY: run test bench clean
 

@@ -169,7 +169,7 @@ standin_s = time.perf_counter() - start
 torch.set_num_threads(1)
 from diffusers import StableDiffusionPipeline
 from tiny_pipeline import generate
-pipe = StableDiffusionPipeline.from_pretrained(sys.argv[1], torch_dtype=torch.float32, safety_checker=None)
+pipe = StableDiffusionPipeline.from_pretrained(sys.argv[1], dtype=torch.float32, safety_checker=None)
 pipe.set_progress_bar_config(disable=True)
 generate(pipe)
 def seconds(times=3):
