@@ -4,9 +4,11 @@ Nothing here changes the machine; building or fetching the model and making the 
 after the user has agreed.
 """
 
+import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -214,8 +216,6 @@ def make_run(prepared: Prepared, model: ModelInfo) -> Run:
 
 def new_sitting() -> Sitting:
     """The three clocks, now."""
-    import time
-
     return Sitting(
         started_utc=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         monotonic_s=time.monotonic(),
@@ -318,8 +318,6 @@ def _configure(request: Request, name: str) -> Config:
 
 
 def _toml_text(value: str) -> str:
-    import json
-
     return json.dumps(value)
 
 

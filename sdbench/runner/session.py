@@ -54,10 +54,12 @@ def sit(
     """
     began = time.monotonic()
     config = config_of(run)
+    boot_id = machine.boot_id()
     before = load_run(folder.path)
-    for victim in restart_victims(before, machine.boot_id()):
+    victims = restart_victims(before, boot_id)
+    for victim in victims:
         folder.append(victim)
-    before = load_run(folder.path)
+    before.attempts.extend(victims)
     slots = remaining_slots(before, retry=retry)
     pace = make_pace(config, run.plan, run.model, run.device, int(run.machine["cores_physical"]))
     for replicate in before.replicates:
@@ -74,7 +76,7 @@ def sit(
                 watcher=watcher,
                 interrupted=lambda: flag.requested,
                 pace=pace,
-                boot_id=machine.boot_id(),
+                boot_id=boot_id,
                 memory_bytes=int(run.machine["memory_bytes"]),
                 allow_pickle=bool(run.config.get("allow_pickle")),
                 replicates=list(before.replicates),
@@ -96,7 +98,6 @@ def with_new_sitting(run: Run) -> Run:
 def config_of(run: Run) -> Config:
     """The configuration a run was begun with."""
     document = {key: value for key, value in run.config.items() if key != "allow_pickle"}
-    document = {key: value for key, value in document.items() if value is not None}
     return parse_config(_without_none(document), f"{run.run_id}/run.json")
 
 

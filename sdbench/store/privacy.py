@@ -10,14 +10,13 @@ import functools
 import getpass
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from sdbench.errors import MachineError
-from sdbench.schema import Arm, Run
+from sdbench.schema import Run
 
 _TOKEN = re.compile(r"\b(?:hf|api_org|sk|ghp|gho|github_pat)[_-][A-Za-z0-9_-]{16,}\b")
 _RECORDED = re.compile(
@@ -68,20 +67,7 @@ def recorded_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 def hidden_run(run: Run) -> Run:
     """The run as it may be written down."""
-    arms = [
-        msgspec.structs.replace(arm, stack=hide_path(arm.stack), env=_hidden_variables(arm.env))
-        for arm in run.plan.arms
-    ]
-    stacks = {
-        hide_path(name): msgspec.structs.replace(stack, interpreter=hide_path(stack.interpreter))
-        for name, stack in run.stacks.items()
-    }
-    model = msgspec.structs.replace(
-        run.model, name=hide_path(run.model.name), path=hide_path(run.model.path)
-    )
-    config = _config_with(run, hide_path(str(run.config["model"])), arms)
-    plan = msgspec.structs.replace(run.plan, arms=arms)
-    return msgspec.structs.replace(run, plan=plan, stacks=stacks, model=model, config=config)
+    return _translated(run, hide_path, [_hidden_variables(arm.env) for arm in run.plan.arms])
 
 
 def shown_run(run: Run) -> Run:
@@ -90,26 +76,28 @@ def shown_run(run: Run) -> Run:
     Raises:
         MachineError: a secret variable of an arm is no longer in the environment.
     """
+    variables = [_shown_variables(arm.name, arm.env) for arm in run.plan.arms]
+    return _translated(run, show_path, variables)
+
+
+def _translated(run: Run, path: Callable[[str], str], variables: Sequence[dict[str, str]]) -> Run:
+    """The run with each path translated and each arm's variables replaced."""
     arms = [
-        msgspec.structs.replace(
-            arm, stack=show_path(arm.stack), env=_shown_variables(arm.name, arm.env)
-        )
-        for arm in run.plan.arms
+        msgspec.structs.replace(arm, stack=path(arm.stack), env=env)
+        for arm, env in zip(run.plan.arms, variables, strict=True)
     ]
     stacks = {
-        show_path(name): msgspec.structs.replace(stack, interpreter=show_path(stack.interpreter))
+        path(name): msgspec.structs.replace(stack, interpreter=path(stack.interpreter))
         for name, stack in run.stacks.items()
     }
-    model = msgspec.structs.replace(
-        run.model, name=show_path(run.model.name), path=show_path(run.model.path)
-    )
-    config = _config_with(run, show_path(str(run.config["model"])), arms)
+    model = msgspec.structs.replace(run.model, name=path(run.model.name), path=path(run.model.path))
+    config = {
+        **run.config,
+        "model": path(str(run.config["model"])),
+        "arm": msgspec.to_builtins(arms),
+    }
     plan = msgspec.structs.replace(run.plan, arms=arms)
     return msgspec.structs.replace(run, plan=plan, stacks=stacks, model=model, config=config)
-
-
-def _config_with(run: Run, model: str, arms: list[Arm]) -> dict[str, Any]:
-    return {**run.config, "model": model, "arm": msgspec.to_builtins(arms)}
 
 
 def _hidden_variables(variables: Mapping[str, str]) -> dict[str, str]:
