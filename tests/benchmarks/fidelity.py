@@ -1,20 +1,24 @@
-"""Is sdbench's steady time that of a bare loop? Interleaved processes until the answer is sharp.
+"""Is sdbench's steady time that of a bare loop? Fresh processes until the answer is sharp.
 
     python tests/benchmarks/fidelity.py [--device cuda] [--model synthetic/sd15] …  (see --help)
 
-Each block runs one worker as ``sdbench run`` does (real executor, telemetry on) and one process of
-a hand-written loop that does exactly the same pass (the loop below), in turned order. The statistic
-of each process is the median of its steady passes; the ratio of a block is sdbench over bare. It
-ends when the 95% half-width of the geometric mean ratio is at most 1%, or after 40 blocks.
+A block is one worker as ``sdbench run`` starts it (real executor, telemetry on) beside one process
+of a hand-written loop that does exactly the same pass (the loop below). Both are loaded at once
+and make their passes in turn, in the order ABBA (``turns.py``), while the other sleeps. A block's
+ratio is the median over its pairs of sdbench over bare, the first pair left out. It ends when the
+95% half-width of the geometric mean over blocks is at most 1%, or after ``--max-blocks``.
 """
 
 import argparse
 import json
 import math
+import os
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +38,8 @@ HALF_WIDTH = 0.01
 # A person's own loop: the same prompt path, the same latents, pixels to the host. Nothing of
 # sdbench in it.
 BARE_LOOP = """
-import json, statistics, sys, time
-import torch
+import json, sys, time
+import torch, turns
 from diffusers import StableDiffusionPipeline, DDIMScheduler
 job = json.loads(sys.argv[1])
 case, device = job["case"], job["device"]
@@ -55,7 +59,9 @@ times = []
 calls = list(zip(prompts, noise))
 if case["batching"] == "batch":
     calls = [(prompts, torch.cat(noise))]
+line = turns.Turns("b")
 for _ in range(job["passes"]):
+    line.wait()
     if device == "cuda":
         torch.cuda.synchronize()
     started = time.perf_counter()
@@ -64,6 +70,7 @@ for _ in range(job["passes"]):
              num_inference_steps=job["steps"], guidance_scale=job["guidance_scale"],
              output_type="pt").images.cpu()
     times.append(time.perf_counter() - started)
+    line.end()
 print(json.dumps(times))
 """
 
@@ -97,18 +104,15 @@ def main() -> None:
     executor = ProcessExecutor()
     ratios: list[float] = []
     while True:
-        block = len(ratios)
-        ours_first = block % 4 in (0, 3)
         with tempfile.TemporaryDirectory() as folder:
             job["artifacts"] = folder
-            if ours_first:
-                ours, bare = _ours(executor, job), _bare(job)
-            else:
-                bare, ours = _bare(job), _ours(executor, job)
-        ratios.append(ours / bare)
+            pairs = _block(executor, job, Path(folder) / "turns")
+        ratios.append(statistics.median(ours / bare for ours, bare in pairs))
         half_width = _half_width(ratios)
         print(
-            f"block {block + 1}: sdbench {ours:.4f} s, bare {bare:.4f} s, ratio {ours / bare:.4f}, "
+            f"block {len(ratios)}: ratio {ratios[-1]:.4f} over {len(pairs)} pairs, "
+            f"sdbench {statistics.median(ours for ours, _ in pairs):.4f} s, "
+            f"bare {statistics.median(bare for _, bare in pairs):.4f} s, "
             f"half-width {half_width:.4f}",
             file=sys.stderr,
             flush=True,
@@ -141,36 +145,65 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--batching", default="loop", choices=["loop", "batch"])
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--images", type=int, default=2)
-    parser.add_argument("--passes", type=int, default=5)
+    parser.add_argument("--images", type=int, default=1)
+    parser.add_argument("--passes", type=int, default=17)
     parser.add_argument("--max-blocks", type=int, default=MAX_BLOCKS)
     return parser.parse_args()
 
 
-def _ours(executor: ProcessExecutor, job: dict[str, Any]) -> float:
-    task = Task("fidelity", sys.executable, worker_environment({}), job, "spawn", 3600)
+def _block(
+    executor: ProcessExecutor, job: dict[str, Any], address: Path
+) -> list[tuple[float, float]]:
+    """Seconds of sdbench and of the bare loop for each pair of passes but the first."""
+    variables = {"SDBENCH_TURNS": str(address)}
+    with socket.socket(socket.AF_UNIX) as listener, ThreadPoolExecutor(2) as threads:
+        listener.bind(str(address))
+        listener.listen(2)
+        listener.settimeout(600)
+        ours = threads.submit(_ours, executor, job, variables)
+        bare = threads.submit(_bare, job, variables)
+        lines: dict[bytes, socket.socket] = {}
+        while len(lines) < 2:
+            line, _ = listener.accept()
+            lines[line.recv(1)] = line
+        for index in range(job["passes"]):
+            for name in (b"s", b"b") if index % 4 in (0, 3) else (b"b", b"s"):
+                lines[name].sendall(b"g")
+                assert lines[name].recv(1) == b"e", f"process {name!r} died"
+        for line in lines.values():
+            line.close()
+        return list(zip(ours.result()[1:], bare.result()[1:], strict=True))
+
+
+def _environment(variables: dict[str, str]) -> dict[str, str]:
+    environment = worker_environment(variables)
+    here = str(Path(__file__).parent)
+    environment["PYTHONPATH"] = os.pathsep.join(
+        part for part in (here, environment.get("PYTHONPATH")) if part
+    )
+    return environment
+
+
+def _ours(executor: ProcessExecutor, job: dict[str, Any], variables: dict[str, str]) -> list[float]:
+    environment = _environment({**variables, "SDBENCH_WORKER_PRELOAD": "turns"})
+    task = Task("fidelity", sys.executable, environment, job, "spawn", 3600)
     report = executor.run(task, lambda event, sample: None)
-    times = [
-        event.duration_s
-        for event in report.events
-        if isinstance(event, PassEnded) and event.index > 1
-    ]
     assert report.telemetry is not None and report.telemetry.samples > 0, report.stderr_tail
-    return statistics.median(times)
+    return [event.duration_s for event in report.events if isinstance(event, PassEnded)]
 
 
-def _bare(job: dict[str, Any]) -> float:
+def _bare(job: dict[str, Any], variables: dict[str, str]) -> list[float]:
     done = subprocess.run(
         [sys.executable, "-c", BARE_LOOP, json.dumps(job)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env=worker_environment({}),
+        env=_environment(variables),
         cwd=Path.cwd(),
         check=True,
     )
     times: list[float] = json.loads(done.stdout.splitlines()[-1])
-    return statistics.median(times[1:])
+    return times
 
 
 def _half_width(ratios: list[float]) -> float:
