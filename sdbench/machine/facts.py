@@ -1,0 +1,126 @@
+"""What is known of a machine: plain data, with a reason for every gap.
+
+A fact is a value or :class:`Unavailable`; never 0, never left out. These types are what the probes
+of every platform fill in and what doctor, gates, guard and reports read. Bytes are bytes, levels
+have names.
+"""
+
+from typing import Literal, TypeGuard, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class Unavailable(msgspec.Struct, frozen=True):
+    """A fact that could not be had; ``unavailable`` says why, in words a user understands."""
+
+    unavailable: str
+
+
+Pressure = Literal["normal", "warn", "critical"]
+"""macOS: the kernel's own level. Linux: from pressure stall information (see ``linux.py``)."""
+
+Thermal = Literal["nominal", "moderate", "heavy", "trapping", "sleeping"]
+"""macOS's thermal pressure, best first; other systems' states are put on the same scale."""
+
+THERMAL_LEVELS: tuple[Thermal, ...] = ("nominal", "moderate", "heavy", "trapping", "sleeping")
+PRESSURE_LEVELS: tuple[Pressure, ...] = ("normal", "warn", "critical")
+
+PowerSource = Literal["ac", "battery", "ups"]
+
+
+class CoreKind(msgspec.Struct, frozen=True):
+    """Some of the cores: ``name`` is the system's own (Performance, Efficiency, Super, …)."""
+
+    name: str
+    physical: int
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """What the machine is. Nothing here tells whose it is."""
+
+    system: str
+    """``Darwin``, ``Linux``, …"""
+    os_version: str | Unavailable
+    """macOS: the true version (never the 10.16 or 16.0 that old programs are told)."""
+    os_build: str | Unavailable
+    architecture: str | Unavailable
+    """Of the hardware: ``arm64`` also where the process runs under Rosetta."""
+    chip: str | Unavailable
+    model: str | Unavailable
+    """The maker's model identifier, e.g. ``Mac14,10``."""
+    cores_physical: int | Unavailable
+    cores_logical: int | Unavailable
+    cores_by_kind: tuple[CoreKind, ...] | Unavailable
+    """Fastest kind first."""
+    gpus: list[str] | Unavailable
+    """Names of the GPUs, the one sdbench would use first."""
+    gpu_cores: int | Unavailable
+    memory_bytes: int | Unavailable
+    virtual: bool | Unavailable
+    """Whether this is a virtual machine."""
+    translated: bool | Unavailable
+    """Whether this very process runs under Rosetta."""
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """Memory of the whole machine now."""
+
+    available_bytes: int | Unavailable
+    pressure: Pressure | Unavailable
+    free_percent: int | Unavailable
+    """macOS's own estimate of what is left (``kern.memorystatus_level``)."""
+    compressor_bytes: int | Unavailable
+    """Memory the compressor occupies."""
+    swap_used_bytes: int | Unavailable
+    swapped_in_bytes: int | Unavailable
+    """Read back from swap since the machine started."""
+    swapped_out_bytes: int | Unavailable
+    """Written to swap since the machine started."""
+    gpu_limit_bytes: int | Unavailable
+    """macOS: ``iogpu.wired_limit_mb`` where somebody has set it, 0 for the system's own limit."""
+
+
+class Power(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the power comes from, and whether the machine is told to save it."""
+
+    source: PowerSource | Unavailable
+    battery_percent: int | Unavailable
+    low_power_mode: bool | Unavailable
+
+
+class Gpu(msgspec.Struct, frozen=True, kw_only=True):
+    """A GPU now, where something tells without root (NVML, an installed monitor)."""
+
+    power_w: float | Unavailable
+    temperature_c: float | Unavailable
+    memory_used_bytes: int | Unavailable
+    memory_total_bytes: int | Unavailable
+    throttled: list[str] | Unavailable
+    """Why its clocks are held down now; empty when they are not."""
+
+
+class MachineFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything at one moment."""
+
+    simulated: bool
+    """From a recording (``SDBENCH_MACHINE_RECORDING``), not from this machine."""
+    identity: Identity
+    memory: Memory
+    power: Power
+    thermal: Thermal | Unavailable
+    gpu: Gpu
+    load_1min: float | Unavailable
+    free_disk_bytes: int | Unavailable
+    """Of the file system that holds the folder asked about."""
+
+
+def known(fact: T | Unavailable) -> TypeGuard[T]:
+    """Whether a fact is a value."""
+    return not isinstance(fact, Unavailable)
+
+
+def or_none(fact: T | Unavailable) -> T | None:
+    """The value, or None for records that keep the reason elsewhere."""
+    return None if isinstance(fact, Unavailable) else fact
