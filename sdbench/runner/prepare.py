@@ -23,11 +23,11 @@ from sdbench.errors import MachineError, UsageError
 from sdbench.estimate import Estimate, Pace, estimate_run, estimate_slot
 from sdbench.insight.attention_scores import predicted_overflow
 from sdbench.insight.known_issues import load_known_issues, matching_issues
+from sdbench.insight.mps_environment import HIGH, check_watermarks, removes_memory_limit
 from sdbench.models.resolve import ModelSource, find_model
 from sdbench.plan import make_plan
 from sdbench.runner.environment import PRELOAD, preload_modules, worker_environment
 from sdbench.runner.executor import Executor
-from sdbench.runner.mps_environment import HIGH, check_watermarks, removes_memory_limit
 from sdbench.runner.probe import FoundDevice, accelerator_possible, find_device
 from sdbench.runner.run import new_run_id
 from sdbench.schema import Arm, DeviceKind, ModelInfo, Plan, Run, Sitting, StackInfo
