@@ -10,6 +10,7 @@ from typing import Literal, TypeGuard, TypeVar
 import msgspec
 
 T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Unavailable(msgspec.Struct, frozen=True):
@@ -45,6 +46,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     os_version: str | Unavailable
     """macOS: the true version (never the 10.16 or 16.0 that old programs are told)."""
     os_build: str | Unavailable
+    """Linux: the kernel's release."""
     architecture: str | Unavailable
     """Of the hardware: ``arm64`` also where the process runs under Rosetta."""
     chip: str | Unavailable
@@ -101,6 +103,28 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True):
     """Why its clocks are held down now; empty when they are not."""
 
 
+class Scheduling(msgspec.Struct, frozen=True, kw_only=True):
+    """How this process is ranked among others; what it starts inherits that.
+
+    macOS does not tell a process's quality-of-service class; whether it is in the background is
+    told, and that is what keeps it on the efficiency cores.
+    """
+
+    nice: int | Unavailable
+    background: bool | Unavailable
+    """macOS: started by ``taskpolicy -b`` or made to wait in the background. Linux: SCHED_IDLE."""
+
+
+class SlowReading(msgspec.Struct, frozen=True, kw_only=True):
+    """What telemetry reads once a second, without starting a process."""
+
+    pressure: Pressure | Unavailable
+    thermal: Thermal | Unavailable
+    free_percent: int | Unavailable
+    compressor_bytes: int | Unavailable
+    gpu: Gpu
+
+
 class MachineFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything at one moment."""
 
@@ -111,6 +135,7 @@ class MachineFacts(msgspec.Struct, frozen=True, kw_only=True):
     power: Power
     thermal: Thermal | Unavailable
     gpu: Gpu
+    scheduling: Scheduling
     load_1min: float | Unavailable
     free_disk_bytes: int | Unavailable
     """Of the file system that holds the folder asked about."""
@@ -124,3 +149,17 @@ def known(fact: T | Unavailable) -> TypeGuard[T]:
 def or_none(fact: T | Unavailable) -> T | None:
     """The value, or None for records that keep the reason elsewhere."""
     return None if isinstance(fact, Unavailable) else fact
+
+
+def first_known(first: T | Unavailable, *others: T | Unavailable) -> T | Unavailable:
+    """The first value there is; where there is none, why the first could not be had."""
+    for fact in (first, *others):
+        if known(fact):
+            return fact
+    return first
+
+
+def all_unavailable(kind: type[S], reason: str | Unavailable) -> S:
+    """A record none of whose facts could be had, all for one reason."""
+    why = reason if isinstance(reason, Unavailable) else Unavailable(reason)
+    return kind(**dict.fromkeys(kind.__struct_fields__, why))

@@ -3,87 +3,87 @@
 import ctypes
 import hashlib
 import os
-import platform
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
-_COMMAND_LIMIT_S = 5.0
-_SYSCTL = "/usr/sbin/sysctl"
+from sdbench.machine.facts import or_none
+from sdbench.machine.linux import LinuxProbe
+from sdbench.machine.live import open_system
+from sdbench.machine.probe import probe_identity
+from sdbench.machine.system import System
 
 
 def identify() -> dict[str, Any]:
-    """Chip, cores, memory and system: what a comparison of machines needs; no host or user name."""
-    import psutil
+    """Chip, cores, memory and system: what a comparison of machines needs; no host or user name.
 
-    facts: dict[str, Any] = {
-        "system": platform.system(),
-        "release": platform.mac_ver()[0] if sys.platform == "darwin" else platform.release(),
-        "architecture": platform.machine(),
-        "chip": _chip(),
-        "cores_physical": psutil.cpu_count(logical=False) or os.cpu_count(),
-        "cores_logical": os.cpu_count(),
-        "memory_bytes": psutil.virtual_memory().total,
+    What is not known is None.
+    """
+    system = open_system()
+    found = probe_identity(system)
+    mac = found.system == "Darwin"
+    facts = {
+        "system": found.system,
+        "release": or_none(found.os_version if mac else system.release()),
+        "architecture": or_none(found.architecture),
+        "chip": or_none(found.chip),
+        "cores_physical": or_none(found.cores_physical) or or_none(found.cores_logical),
+        "cores_logical": or_none(found.cores_logical),
+        "memory_bytes": or_none(found.memory_bytes),
     }
-    if sys.platform == "darwin":
-        facts["model"] = _sysctl("hw.model")
-        facts["build"] = _sysctl("kern.osversion")
+    if mac:
+        facts["model"] = or_none(found.model)
+        facts["build"] = or_none(found.os_build)
+        facts["gpu_cores"] = or_none(found.gpu_cores)
+        facts["translated"] = or_none(found.translated)
     return facts
 
 
 def machine_id() -> str:
     """A digest that tells machines apart and cannot be turned back into a serial number.
 
-    It covers the system's own identifier, so two equal machines differ; where there is none it
-    covers chip and cores only. Memory is left out: some virtual machines grow it as it is used.
+    It covers the system's own identifier, so two equal machines differ; where there is none (a
+    recording has none) it covers chip and cores only. Memory is left out: some virtual machines
+    grow it as it is used.
     """
-    own = _mac_host_uuid() if sys.platform == "darwin" else _read("/etc/machine-id")
-    parts = ["sdbench", own or "", platform.system(), _chip() or "", str(os.cpu_count())]
+    system = open_system()
+    parts = ["sdbench", _own_id(system) or "", system.name(), _chip(system) or "", _cores(system)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def boot_id() -> str | None:
     """Changes with every start of the machine; None where the system has no such thing."""
-    if sys.platform == "darwin":
-        return _sysctl("kern.bootsessionuuid")
-    return _read("/proc/sys/kernel/random/boot_id")
+    system = open_system()
+    if system.name() == "Darwin":
+        return or_none(system.sysctl("kern.bootsessionuuid"))
+    return _stripped(system, "/proc/sys/kernel/random/boot_id")
 
 
-def _chip() -> str | None:
-    if sys.platform == "darwin":
-        return _sysctl("machdep.cpu.brand_string")
-    for line in (_read("/proc/cpuinfo") or "").splitlines():
-        if line.startswith(("model name", "Model")):
-            return line.partition(":")[2].strip() or None
-    return platform.processor() or None
+def _chip(system: System) -> str | None:
+    if system.name() == "Darwin":
+        return or_none(system.sysctl("machdep.cpu.brand_string"))
+    return or_none(LinuxProbe(system).chip())
+
+
+def _cores(system: System) -> str:
+    if not system.simulated:
+        return str(os.cpu_count())
+    return str(or_none(system.sysctl("hw.logicalcpu")))
+
+
+def _own_id(system: System) -> str | None:
+    if sys.platform == "darwin" and not system.simulated:
+        return _mac_host_uuid()
+    return _stripped(system, "/etc/machine-id")
+
+
+def _stripped(system: System, path: str) -> str | None:
+    text = or_none(system.read(path))
+    return text.strip() or None if text is not None else None
 
 
 def _mac_host_uuid() -> str | None:
     """gethostuuid(3): the hardware's UUID, without starting ioreg."""
-    system = ctypes.CDLL("/usr/lib/libSystem.B.dylib")
+    library = ctypes.CDLL("/usr/lib/libSystem.B.dylib")
     uuid = (ctypes.c_uint8 * 16)()
     wait = (ctypes.c_long * 2)(5, 0)  # struct timespec
-    return None if system.gethostuuid(uuid, wait) else bytes(uuid).hex()
-
-
-def _read(path: str) -> str | None:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace").strip() or None
-    except OSError:
-        return None
-
-
-def _sysctl(name: str) -> str | None:
-    try:
-        done = subprocess.run(
-            [_SYSCTL, "-n", name],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_COMMAND_LIMIT_S,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None
+    return None if library.gethostuuid(uuid, wait) else bytes(uuid).hex()

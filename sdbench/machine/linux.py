@@ -1,81 +1,196 @@
-"""Linux: everything from /proc, through files kept open."""
+"""Linux: facts from /proc and /sys."""
 
-import os
-from pathlib import Path
+import re
 
-from sdbench.machine.memory import MemoryProbe, SystemMemory
+from sdbench.machine.facts import (
+    Identity,
+    Memory,
+    Power,
+    PowerSource,
+    Thermal,
+    Unavailable,
+)
+from sdbench.machine.linux_proc import (
+    MACOS_ONLY,
+    MEMINFO_MORE,
+    PAGE_BYTES,
+    ThermalZones,
+    available_bytes,
+    limited_cgroups,
+    parse_meminfo,
+    parse_vmstat,
+    pressure,
+)
+from sdbench.machine.macos_text import LEAST_MEMORY_BYTES, MOST_CORES, whole, word
+from sdbench.machine.system import System
 
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_UNTOLD = Unavailable("this kernel does not tell")
+_NOT_ASKED = Unavailable("it was not asked for")
+_CPUS = "/sys/devices/system/cpu"
 
 
-class LinuxMemoryProbe(MemoryProbe):
-    """RSS, MemAvailable and swap; about 0.1 ms a reading."""
+class LinuxProbe:
+    """What a Linux machine's kernel says of it; ``gpus`` are named by whatever reads them."""
 
-    footprint_source = "rss"
+    def __init__(self, system: System, gpus: list[str] | Unavailable = _NOT_ASKED) -> None:
+        self._system = system
+        self._gpus = gpus
+        self._cpuinfo = system.read("/proc/cpuinfo")
+        meminfo = system.read("/proc/meminfo")
+        text = "" if isinstance(meminfo, Unavailable) else meminfo
+        self._meminfo = parse_meminfo(text.encode(), MEMINFO_MORE)
 
-    def __init__(self, proc: Path = Path("/proc")) -> None:
-        self._proc = str(proc)
-        self._meminfo = os.open(proc / "meminfo", os.O_RDONLY)
-        self._vmstat = os.open(proc / "vmstat", os.O_RDONLY)
-
-    def system(self) -> SystemMemory:
-        meminfo = parse_meminfo(os.pread(self._meminfo, 8192, 0))
-        vmstat = parse_vmstat(os.pread(self._vmstat, 16384, 0))
-        total, free = meminfo.get(b"SwapTotal"), meminfo.get(b"SwapFree")
-        pages_in, pages_out = vmstat.get(b"pswpin"), vmstat.get(b"pswpout")
-        return SystemMemory(
-            available_bytes=meminfo.get(b"MemAvailable"),
-            swap_used_bytes=None if total is None or free is None else total - free,
-            swapped_in_bytes=None if pages_in is None else pages_in * _PAGE_BYTES,
-            swapped_out_bytes=None if pages_out is None else pages_out * _PAGE_BYTES,
+    def identity(self) -> Identity:
+        """What the machine is."""
+        model = self._system.read("/sys/devices/virtual/dmi/id/product_name")
+        cores_logical = self._cores_logical()
+        return Identity(
+            system="Linux",
+            os_version=self._distribution(),
+            os_build=self._system.release(),
+            architecture=self._system.machine() or _UNTOLD,
+            chip=self.chip(),
+            model=model if isinstance(model, Unavailable) else word(model, "model"),
+            cores_physical=self._cores_physical(),
+            cores_logical=cores_logical,
+            cores_by_kind=MACOS_ONLY,
+            gpus=self._gpus,
+            gpu_cores=MACOS_ONLY,
+            memory_bytes=self._memory_size(),
+            virtual=self._virtual(),
+            translated=self._translated(),
         )
 
-    def footprint_bytes(self, pid: int) -> int | None:
-        try:
-            fd = os.open(f"{self._proc}/{pid}/statm", os.O_RDONLY)
-        except OSError:
-            return None
-        try:
-            fields = os.read(fd, 256).split()
-        except OSError:  # it ended between the two calls
-            return None
-        finally:
-            os.close(fd)
-        # A zombie's statm reads as zeros: it weighs nothing because it is gone.
-        return int(fields[1]) * _PAGE_BYTES if len(fields) > 1 and fields[0] != b"0" else None
+    def chip(self) -> str | Unavailable:
+        """The CPU's name, which not every ARM machine has."""
+        found = self._cpuinfo_value(r"model name|Model|Processor|cpu model")
+        return found if isinstance(found, Unavailable) else word(found, "chip")
 
-    def children(self, pid: int) -> list[int]:
-        try:
-            with open(f"{self._proc}/{pid}/task/{pid}/children", "rb") as file:
-                return [int(word) for word in file.read().split()]
-        except OSError:  # gone, or a kernel without CONFIG_PROC_CHILDREN
-            return []
+    def memory(self) -> Memory:
+        """Memory now; where a control group sets a limit, what is left of that."""
+        read, meminfo = self._system.read, self._meminfo
+        cgroups = limited_cgroups(read, meminfo.get(b"MemTotal"))
+        swap_total, swap_free = meminfo.get(b"SwapTotal"), meminfo.get(b"SwapFree")
+        vmstat_text = read("/proc/vmstat")
+        vmstat = parse_vmstat(
+            b"" if isinstance(vmstat_text, Unavailable) else b"\n" + vmstat_text.encode()
+        )
+        available = available_bytes(meminfo, cgroups, read)
+        return Memory(
+            available_bytes=_UNTOLD if available is None else available,
+            pressure=pressure(meminfo, cgroups, read),
+            free_percent=MACOS_ONLY,
+            compressor_bytes=meminfo.get(b"Zswap", _UNTOLD),
+            swap_used_bytes=_UNTOLD
+            if swap_total is None or swap_free is None
+            else swap_total - swap_free,
+            swapped_in_bytes=_pages(vmstat.get(b"pswpin")),
+            swapped_out_bytes=_pages(vmstat.get(b"pswpout")),
+            gpu_limit_bytes=MACOS_ONLY,
+        )
 
-    def out_of_memory_kills(self) -> int | None:
-        return parse_vmstat(os.pread(self._vmstat, 16384, 0)).get(b"oom_kill")
+    def power(self) -> Power:
+        """From the kernel's power supplies and the firmware's platform profile."""
+        folder = "/sys/class/power_supply"
+        supplies = [f"{folder}/{name}" for name in self._system.names(folder)]
+        batteries = [path for path in supplies if self._says(path, "type", "Battery")]
+        mains = [path for path in supplies if self._says(path, "type", "Mains")]
+        own = [path for path in batteries if not self._says(path, "scope", "Device")]
+        source: PowerSource | Unavailable
+        if any(self._says(path, "online", "1") for path in mains):
+            source = "ac"
+        elif any(self._says(path, "status", "Discharging") for path in own):
+            source = "battery"
+        elif own or mains:
+            source = "ac"
+        else:
+            source = Unavailable("this system shows no power supply")
+        charge = self._system.read(f"{own[0]}/capacity") if own else None
+        profile = self._system.read("/sys/firmware/acpi/platform_profile")
+        return Power(
+            source=source,
+            battery_percent=Unavailable("there is no battery")
+            if charge is None
+            else charge
+            if isinstance(charge, Unavailable)
+            else whole(charge, "charge of the battery", 0, 100),
+            low_power_mode=Unavailable("the firmware shows no power profile")
+            if isinstance(profile, Unavailable)
+            else profile.strip() == "low-power",
+        )
 
-    def close(self) -> None:
-        os.close(self._meminfo)
-        os.close(self._vmstat)
+    def thermal(self) -> Thermal | Unavailable:
+        """Temperatures against their limits."""
+        return ThermalZones(self._system.read).level(self._system.read)
+
+    def load_1min(self) -> float | Unavailable:
+        """Load average of the last minute."""
+        text = self._system.read("/proc/loadavg")
+        if isinstance(text, Unavailable):
+            return text
+        found = re.match(r"([0-9]{1,6}\.[0-9]{2}) ", text)
+        return float(found[1]) if found else _UNTOLD
+
+    def _says(self, folder: str, name: str, value: str) -> bool:
+        text = self._system.read(f"{folder}/{name}")
+        return not isinstance(text, Unavailable) and text.strip() == value
+
+    def _cpuinfo_value(self, keys: str) -> str | Unavailable:
+        if isinstance(self._cpuinfo, Unavailable):
+            return self._cpuinfo
+        found = re.search(rf"^(?:{keys})\s*:\s*(\S.*)$", self._cpuinfo, re.MULTILINE)
+        return found[1] if found else _UNTOLD
+
+    def _cores_logical(self) -> int | Unavailable:
+        online = self._system.read(f"{_CPUS}/online")
+        listed = "" if isinstance(online, Unavailable) else online.strip()
+        ranges = re.findall(r"([0-9]{1,6})(?:-([0-9]{1,6}))?", listed)
+        count = sum(int(last or first) - int(first) + 1 for first, last in ranges)
+        if count == 0 and isinstance(self._cpuinfo, str):
+            count = len(re.findall(r"^processor\s*:", self._cpuinfo, re.MULTILINE))
+        return count if 0 < count <= 8 * MOST_CORES else _UNTOLD
+
+    def _cores_physical(self) -> int | Unavailable:
+        """As psutil counts: threads of one core share one list of siblings."""
+        names = [name for name in self._system.names(_CPUS) if re.fullmatch(r"cpu[0-9]+", name)]
+        siblings = {
+            listed
+            for name in names
+            for file in ("core_cpus_list", "thread_siblings_list")
+            if isinstance(listed := self._system.read(f"{_CPUS}/{name}/topology/{file}"), str)
+        }
+        if siblings:
+            return len(siblings)
+        if isinstance(self._cpuinfo, Unavailable):
+            return self._cpuinfo
+        pairs = re.findall(
+            r"^physical id\s*:\s*([0-9]+)$.*?^core id\s*:\s*([0-9]+)$",
+            self._cpuinfo,
+            re.MULTILINE | re.DOTALL,
+        )
+        return len(set(pairs)) or _UNTOLD
+
+    def _memory_size(self) -> int | Unavailable:
+        total = self._meminfo.get(b"MemTotal")
+        return total if total is not None and total >= LEAST_MEMORY_BYTES // 16 else _UNTOLD
+
+    def _distribution(self) -> str | Unavailable:
+        text = self._system.read("/etc/os-release")
+        if isinstance(text, Unavailable):
+            return text
+        found = re.search(r'^PRETTY_NAME="?([^"\n]{1,80})"?$', text, re.MULTILINE)
+        return word(found[1], "distribution") if found else _UNTOLD
+
+    def _virtual(self) -> bool | Unavailable:
+        flags = self._cpuinfo_value("flags")
+        if isinstance(flags, Unavailable):
+            return flags
+        return "hypervisor" in flags.split()
+
+    def _translated(self) -> bool | Unavailable:
+        chip = self.chip()
+        return isinstance(chip, str) and chip.startswith("VirtualApple")
 
 
-def parse_meminfo(text: bytes) -> dict[bytes, int]:
-    """The three lines the sampler needs of ``/proc/meminfo``, in bytes."""
-    found = {}
-    for name in (b"MemAvailable", b"SwapTotal", b"SwapFree"):
-        start = text.find(name + b":")
-        if start >= 0:
-            end = text.find(b"\n", start)
-            found[name] = int(text[start + len(name) + 1 : end].split()[0]) * 1024
-    return found
-
-
-def parse_vmstat(text: bytes) -> dict[bytes, int]:
-    """Swap traffic in pages and out-of-memory kills from ``/proc/vmstat``."""
-    found = {}
-    for name in (b"pswpin", b"pswpout", b"oom_kill"):
-        start = text.find(b"\n" + name + b" ")
-        if start >= 0:
-            end = text.find(b"\n", start + 1)
-            found[name] = int(text[start + len(name) + 2 : end if end > 0 else None])
-    return found
+def _pages(count: int | None) -> int | Unavailable:
+    return _UNTOLD if count is None else count * PAGE_BYTES

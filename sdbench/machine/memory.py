@@ -1,12 +1,14 @@
 """Memory and swap, of the system and of one process, cheap enough to be read 20 times a second.
 
 No subprocess, and as few system calls as the platform allows: a sampler that costs a core's half
-percent already disturbs a CPU benchmark on two cores.
+percent already disturbs a CPU benchmark on two cores. What is dearer is read once a second
+(:meth:`MemoryProbe.slow`) or at the end of a phase (:meth:`MemoryProbe.pss_bytes`).
 """
 
 import abc
-import sys
 from dataclasses import dataclass
+
+from sdbench.machine.facts import SlowReading
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,20 @@ class MemoryProbe(abc.ABC):
         """The machine's memory now."""
 
     @abc.abstractmethod
+    def slow(self) -> SlowReading:
+        """Pressure, heat and GPU now: for once a second, no process started."""
+
+    @abc.abstractmethod
     def footprint_bytes(self, pid: int) -> int | None:
         """What a process weighs now; None once it is gone."""
+
+    def pss_bytes(self, pid: int) -> int | None:
+        """Its proportional set size, from which shared pages are shared out; None if not told.
+
+        For the ends of phases only: the kernel walks all pages (some 20 ms at 4 GiB).
+        """
+        del pid
+        return None
 
     @abc.abstractmethod
     def children(self, pid: int) -> list[int]:
@@ -45,14 +59,3 @@ class MemoryProbe(abc.ABC):
 
     def close(self) -> None:  # noqa: B027 - a default for probes that hold nothing open
         """Let go of what is held open."""
-
-
-def open_memory_probe() -> MemoryProbe:
-    """The probe for this platform."""
-    if sys.platform == "darwin":
-        from sdbench.machine.macos import MacMemoryProbe
-
-        return MacMemoryProbe()
-    from sdbench.machine.linux import LinuxMemoryProbe
-
-    return LinuxMemoryProbe()

@@ -15,7 +15,8 @@ import msgspec
 from sdbench import machine
 from sdbench.config import Config, parse_config
 from sdbench.estimate import Pace
-from sdbench.machine import MemoryProbe, SystemMemory
+from sdbench.machine import MemoryProbe, SlowReading, SystemMemory
+from sdbench.machine.facts import all_unavailable
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.plan import make_plan
 from sdbench.runner.events import Event, decode_event
@@ -62,11 +63,15 @@ class FakeProbe(MemoryProbe):
     footprints: dict[int, int] = field(default_factory=dict)
     child_pids: list[int] = field(default_factory=list)
     footprint_source: str = "rss"
+    reading: SlowReading = field(default_factory=lambda: all_unavailable(SlowReading, "no probe"))
 
     def system(self) -> SystemMemory:
         if not self.systems:
             return make_system()
         return self.systems.pop(0) if len(self.systems) > 1 else self.systems[0]
+
+    def slow(self) -> SlowReading:
+        return self.reading
 
     def footprint_bytes(self, pid: int) -> int | None:
         return self.footprints.get(pid)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sdbench import machine
-from sdbench.machine.linux import LinuxMemoryProbe, parse_meminfo, parse_vmstat
+from sdbench.machine.linux_proc import LinuxMemoryProbe, parse_meminfo, parse_vmstat
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 

@@ -1,0 +1,45 @@
+"""A GPU's state, where something tells without root."""
+
+from typing import Protocol
+
+from sdbench.machine.facts import Gpu, Unavailable, all_unavailable
+
+
+class GpuReader(Protocol):
+    """Reads one GPU."""
+
+    def names(self) -> list[str] | Unavailable:
+        """All GPUs, the one that is read first."""
+
+    def read(self) -> Gpu:
+        """Its state now, without starting a process."""
+
+    def close(self) -> None:
+        """Let go of what is held open."""
+
+
+class NoGpu:
+    """Nothing can be read, for this reason."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = Unavailable(reason)
+
+    def names(self) -> list[str] | Unavailable:
+        return self._reason
+
+    def read(self) -> Gpu:
+        return all_unavailable(Gpu, self._reason)
+
+    def close(self) -> None:
+        return None
+
+
+def open_gpu(system: str) -> GpuReader:
+    """The reader for this machine's first GPU (``system`` as ``platform.system()`` says it)."""
+    if system == "Darwin":
+        from sdbench.machine.apple_energy import open_apple_energy
+
+        return open_apple_energy()
+    from sdbench.machine.nvml import open_nvml
+
+    return open_nvml()

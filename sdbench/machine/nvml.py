@@ -1,0 +1,115 @@
+"""NVIDIA GPUs through NVML (package ``nvidia-ml-py``, whose module is ``pynvml``)."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sdbench.machine.facts import Gpu, Unavailable
+from sdbench.machine.gpu import GpuReader, NoGpu
+
+T = TypeVar("T")
+
+_DRIVER = Path("/proc/driver/nvidia/version")
+
+# nvml.h, nvmlClocksEventReason*. That the GPU idles (1) holds nothing back.
+THROTTLE_REASONS = {
+    0x002: "clocks set by the user",
+    0x004: "power limit",
+    0x008: "hardware slowdown",
+    0x010: "sync boost",
+    0x020: "heat (software)",
+    0x040: "heat (hardware)",
+    0x080: "power brake",
+    0x100: "display clocks",
+}
+_IDLE = 0x001
+
+
+def open_nvml(environ: Mapping[str, str] = os.environ, driver: Path = _DRIVER) -> GpuReader:
+    """A reader of the GPU that torch would use, if there is one and the package is installed."""
+    try:
+        import pynvml
+    except ImportError:
+        if driver.exists():
+            return NoGpu("the package that reads the GPU is missing: pip install nvidia-ml-py")
+        return NoGpu("there is no NVIDIA driver here")
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return NoGpu(f"NVML does not start: {error}")
+    try:
+        handles = _handles(pynvml, environ.get("CUDA_VISIBLE_DEVICES"))
+    except pynvml.NVMLError as error:
+        pynvml.nvmlShutdown()
+        return NoGpu(f"NVML finds no GPU: {error}")
+    if not handles:
+        pynvml.nvmlShutdown()
+        return NoGpu("there is no NVIDIA GPU, or CUDA_VISIBLE_DEVICES hides all of them")
+    return NvmlGpu(pynvml, handles)
+
+
+class NvmlGpu:
+    """The first of some GPUs."""
+
+    def __init__(self, pynvml: Any, handles: list[Any]) -> None:
+        self._nvml = pynvml
+        self._handles = handles
+
+    def names(self) -> list[str] | Unavailable:
+        return self._ask(lambda: [_text(self._nvml.nvmlDeviceGetName(h)) for h in self._handles])
+
+    def read(self) -> Gpu:
+        nvml, gpu = self._nvml, self._handles[0]
+        memory = self._ask(lambda: _used_and_total(nvml.nvmlDeviceGetMemoryInfo(gpu)))
+        used, total = (memory, memory) if isinstance(memory, Unavailable) else memory
+        return Gpu(
+            power_w=self._ask(lambda: nvml.nvmlDeviceGetPowerUsage(gpu) / 1000),
+            temperature_c=self._ask(
+                lambda: float(nvml.nvmlDeviceGetTemperature(gpu, nvml.NVML_TEMPERATURE_GPU))
+            ),
+            memory_used_bytes=used,
+            memory_total_bytes=total,
+            throttled=self._ask(
+                lambda: throttle_names(int(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(gpu)))
+            ),
+        )
+
+    def close(self) -> None:
+        self._ask(self._nvml.nvmlShutdown)
+
+    def _ask(self, question: Callable[[], T]) -> T | Unavailable:
+        try:
+            return question()
+        except self._nvml.NVMLError as error:
+            return Unavailable(f"NVML: {error}")
+
+
+def throttle_names(mask: int) -> list[str]:
+    """Why the clocks are held down, in words."""
+    known = {bit: name for bit, name in THROTTLE_REASONS.items() if mask & bit}
+    rest = mask & ~_IDLE & ~sum(THROTTLE_REASONS)
+    return [*known.values(), *([f"unknown reason {rest:#x}"] if rest else [])]
+
+
+def _handles(pynvml: Any, visible: str | None) -> list[Any]:
+    """As CUDA_VISIBLE_DEVICES orders them. CUDA itself may number unlike GPUs another way."""
+    if visible is None:
+        return [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+    handles = []
+    for item in (part.strip() for part in visible.split(",")):
+        if item.isdigit():
+            handles.append(pynvml.nvmlDeviceGetHandleByIndex(int(item)))
+        elif item.startswith(("GPU-", "MIG-")):
+            handles.append(pynvml.nvmlDeviceGetHandleByUUID(item))
+        else:  # CUDA stops at the first that it does not understand, -1 for instance
+            break
+    return handles
+
+
+def _used_and_total(memory: Any) -> tuple[int, int]:
+    return int(memory.used), int(memory.total)
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else name

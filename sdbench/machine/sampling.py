@@ -1,0 +1,77 @@
+"""The sampler's probe: this platform's, or one that plays a recording."""
+
+import platform
+import sys
+from pathlib import Path
+
+from sdbench.machine.facts import SlowReading, or_none
+from sdbench.machine.gpu import open_gpu
+from sdbench.machine.live import open_system
+from sdbench.machine.memory import MemoryProbe, SystemMemory
+from sdbench.machine.probe import probe_machine
+from sdbench.machine.system import System
+
+
+def open_memory_probe() -> MemoryProbe:
+    """The probe for this platform; under ``SDBENCH_MACHINE_RECORDING`` the machine is recorded."""
+    system = open_system()
+    probe = _live_probe()
+    return RecordedMemoryProbe(system, probe) if system.simulated else probe
+
+
+def _live_probe() -> MemoryProbe:
+    gpu = open_gpu(platform.system())
+    if sys.platform == "darwin":
+        from sdbench.machine.macos_libsystem import MacMemoryProbe
+
+        return MacMemoryProbe(gpu=gpu)
+    from sdbench.machine.linux_proc import LinuxMemoryProbe
+
+    return LinuxMemoryProbe(gpu=gpu)
+
+
+class RecordedMemoryProbe(MemoryProbe):
+    """The machine as it was recorded, standing still; processes are those that really run here.
+
+    So the guard does not see this machine's memory: a recording is for looking at what sdbench
+    says, not for real work.
+    """
+
+    def __init__(self, system: System, processes: MemoryProbe) -> None:
+        facts = probe_machine(system, Path())
+        self.footprint_source = processes.footprint_source
+        self._processes = processes
+        self._memory = SystemMemory(
+            available_bytes=or_none(facts.memory.available_bytes),
+            swap_used_bytes=or_none(facts.memory.swap_used_bytes),
+            swapped_in_bytes=or_none(facts.memory.swapped_in_bytes),
+            swapped_out_bytes=or_none(facts.memory.swapped_out_bytes),
+        )
+        self._slow = SlowReading(
+            pressure=facts.memory.pressure,
+            thermal=facts.thermal,
+            free_percent=facts.memory.free_percent,
+            compressor_bytes=facts.memory.compressor_bytes,
+            gpu=facts.gpu,
+        )
+
+    def system(self) -> SystemMemory:
+        return self._memory
+
+    def slow(self) -> SlowReading:
+        return self._slow
+
+    def footprint_bytes(self, pid: int) -> int | None:
+        return self._processes.footprint_bytes(pid)
+
+    def pss_bytes(self, pid: int) -> int | None:
+        return self._processes.pss_bytes(pid)
+
+    def children(self, pid: int) -> list[int]:
+        return self._processes.children(pid)
+
+    def out_of_memory_kills(self) -> int | None:
+        return self._processes.out_of_memory_kills()
+
+    def close(self) -> None:
+        self._processes.close()
