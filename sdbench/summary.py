@@ -7,8 +7,24 @@ from typing import Any
 
 import msgspec
 
-from sdbench.schema import OUTCOME_SEVERITY, Case, Correctness, Outcome, Replicate, Run
+from sdbench.schema import (
+    OUTCOME_SEVERITY,
+    Case,
+    Correctness,
+    Outcome,
+    Replicate,
+    Run,
+)
 from sdbench.stats import log_t_interval
+from sdbench.telemetry import (
+    WAIT_WORDS,
+    CaseTelemetry,
+    StageName,
+    case_telemetry,
+    peak_stage,
+)
+
+_VIRTUAL = "the GPU is a virtual machine's: its times tell nothing of a Mac's and get no verdict"
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +54,11 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     peak_memory_bytes: int | None
     peak_memory_source: str | None
     peak_memory_reason: str | None
+    peak_stage: StageName | None
+    peak_stage_source: str | None
+    peak_stage_reason: str | None
     swap_delta_bytes: int | None
+    telemetry: CaseTelemetry
     correct: Correctness
     correct_reason: str | None
     replicates: int
@@ -56,6 +76,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: dict[Outcome, int]
     cases: list[CaseSummary]
     images: int
+    swapped_out_bytes: int | None = None
+    """Written to swap by the whole machine while the run's processes ran; None if not told."""
     warnings: list[str] = []
 
     @property
@@ -72,6 +94,7 @@ def summarise(
     for replicate in replicates:
         by_row.setdefault((replicate.case_id, replicate.arm), []).append(replicate)
     slots = Counter((slot.case_id, slot.arm) for slot in run.plan.slots)
+    virtual = [_VIRTUAL] if device_facts(replicates).get("virtualised") else []
     rows = []
     for planned in run.plan.cases:
         for arm in run.plan.arms:
@@ -98,8 +121,19 @@ def summarise(
         outcomes=dict(Counter(row.outcome for row in rows)),
         cases=rows,
         images=int(run.config["images"]),
-        warnings=list(warnings),
+        swapped_out_bytes=_swapped_out(replicates),
+        warnings=[*warnings, *virtual, *_gate_warnings(replicates)],
     )
+
+
+def device_facts(replicates: Sequence[Replicate]) -> dict[str, Any]:
+    """What the workers told of the device: what one stack does not know another may."""
+    return {
+        name: fact
+        for entry in replicates
+        for name, fact in entry.device.get("facts", {}).items()
+        if fact is not None
+    }
 
 
 def _summarise_row(
@@ -108,6 +142,7 @@ def _summarise_row(
     worst = min(replicates, key=lambda entry: OUTCOME_SEVERITY.index(entry.outcome), default=None)
     peak = max(replicates, key=lambda entry: entry.peak_memory_bytes or -1, default=None)
     correct, correct_reason = _correctness(replicates)
+    telemetry, stage = case_telemetry(replicates), peak_stage(replicates)
     return CaseSummary(
         case_id=case.case_id,
         arm=arm,
@@ -121,7 +156,11 @@ def _summarise_row(
         peak_memory_bytes=None if peak is None else peak.peak_memory_bytes,
         peak_memory_source=None if peak is None else peak.peak_memory_source,
         peak_memory_reason="not run" if peak is None else peak.peak_memory_reason,
-        swap_delta_bytes=_largest_swap(replicates),
+        peak_stage=stage.stage,
+        peak_stage_source=stage.source,
+        peak_stage_reason=stage.reason,
+        swap_delta_bytes=telemetry.swap_delta_bytes,
+        telemetry=telemetry,
         correct=correct,
         correct_reason=correct_reason,
         replicates=len(replicates),
@@ -165,13 +204,30 @@ def _median(
     return statistics.median(values) if values else None
 
 
-def _largest_swap(replicates: list[Replicate]) -> int | None:
-    deltas = [
-        entry.telemetry.swap_delta_bytes
+def _swapped_out(replicates: Sequence[Replicate]) -> int | None:
+    """Sum over the processes; older records have only what their telemetry saw."""
+    written = [
+        entry.telemetry.swap_out_bytes
+        if entry.swapped_out_bytes is None and entry.telemetry is not None
+        else entry.swapped_out_bytes
         for entry in replicates
-        if entry.telemetry is not None and entry.telemetry.swap_delta_bytes is not None
     ]
-    return max(deltas, default=None)
+    known = [size for size in written if size is not None]
+    return sum(known) if known else None
+
+
+def _gate_warnings(replicates: Sequence[Replicate]) -> list[str]:
+    """What was not as it should be when processes began, and heat that came while they ran."""
+    flags = Counter(flag for entry in replicates for flag in entry.gate.flags)
+    of = f"of {len(replicates)} processes"
+    words = [f"{count} {of} began with {WAIT_WORDS[flag]}" for flag, count in flags.items()]
+    heated = sum(
+        entry.telemetry is not None and entry.telemetry.thermal_peak not in (None, "nominal")
+        for entry in replicates
+    )
+    if heated:
+        words.append(f"in {heated} {of} the machine was slowed down by heat")
+    return words
 
 
 def _correctness(replicates: list[Replicate]) -> tuple[Correctness, str | None]:
@@ -198,11 +254,12 @@ class TimeShares(msgspec.Struct, frozen=True, kw_only=True):
     passes_s: float
     load_s: float
     import_s: float
+    waited_s: float = 0.0
 
     @property
     def rest_s(self) -> float:
         """Starting processes, saving pictures, writing records; with fork also one import."""
-        return max(0.0, self.wall_s - self.passes_s - self.load_s - self.import_s)
+        return max(0.0, self.wall_s - self.passes_s - self.load_s - self.import_s - self.waited_s)
 
 
 def time_shares(replicates: Sequence[Replicate], wall_s: float) -> TimeShares:
@@ -212,6 +269,7 @@ def time_shares(replicates: Sequence[Replicate], wall_s: float) -> TimeShares:
         passes_s=sum(entry.duration_s for replicate in replicates for entry in replicate.passes),
         load_s=sum(replicate.load_s or 0.0 for replicate in replicates),
         import_s=sum(replicate.import_s or 0.0 for replicate in replicates),
+        waited_s=sum(replicate.gate.waited_s for replicate in replicates),
     )
 
 

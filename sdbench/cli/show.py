@@ -11,12 +11,19 @@ from rich.table import Table
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import UsageError
-from sdbench.report.terminal import OUTCOME_WORDS, case_words, render_lines, render_summary
-from sdbench.report.units import printable, seconds, size
-from sdbench.schema import Pass, Replicate, Run
+from sdbench.report.telemetry import telemetry_lines
+from sdbench.report.terminal import (
+    OUTCOME_WORDS,
+    case_words,
+    render_lines,
+    render_summary,
+)
+from sdbench.report.units import duration, printable, seconds, size
+from sdbench.schema import Pass, Replicate
 from sdbench.store import LoadedRun, find_run, load_run
 from sdbench.summary import as_json as summary_json
-from sdbench.summary import summarise
+from sdbench.summary import device_facts, summarise
+from sdbench.telemetry import WAIT_WORDS
 
 
 @click.command(name="show")
@@ -38,7 +45,7 @@ def command(run: str, case: str | None, root: Path, as_json: bool) -> int:
         print_json(summary_json(summary))
         return 0
     out = console()
-    render_lines(_run_lines(loaded.run), out)
+    render_lines(_run_lines(loaded), out)
     render_summary(summary, out)
     out.print("Case ids: " + ", ".join(planned.case_id for planned in loaded.run.plan.cases))
     if not summary.complete:
@@ -46,8 +53,8 @@ def command(run: str, case: str | None, root: Path, as_json: bool) -> int:
     return 0
 
 
-def _run_lines(run: Run) -> list[tuple[str, str]]:
-    stacks = []
+def _run_lines(loaded: LoadedRun) -> list[tuple[str, str]]:
+    run, stacks = loaded.run, []
     for name, stack in run.stacks.items():
         packages = ", ".join(f"{key} {value}" for key, value in stack.packages.items())
         stacks.append(("stack", f"{name}: Python {stack.python}, {packages}"))
@@ -55,11 +62,27 @@ def _run_lines(run: Run) -> list[tuple[str, str]]:
         ("run", f"{run.run_id}, begun {run.created_utc}" + (f", {run.label}" if run.label else "")),
         ("machine", f"{run.machine.get('chip')}, {size(run.machine.get('memory_bytes'))}"),
         ("model", f"{run.model.name} on {run.device}"),
+        ("device", _device_words(device_facts(loaded.replicates))),
         *stacks,
     ]
     if run.preload:
         lines.append(("preload", ", ".join(run.preload)))
     return lines
+
+
+def _device_words(facts: dict[str, Any]) -> str:
+    """``Apple M1, gpu cores 8, recommended max 11.5 GB``."""
+    words = [str(facts["name"])] if "name" in facts else []
+    for name, fact in facts.items():
+        label = name.removesuffix("_bytes").replace("_", " ")
+        if name == "name" or fact is False:
+            continue
+        if fact is True:
+            words.append(label)
+        else:
+            in_bytes = name.endswith("_bytes") and isinstance(fact, int)
+            words.append(f"{label} {size(fact) if in_bytes else fact}")
+    return ", ".join(words) or "nothing told"
 
 
 def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
@@ -73,13 +96,26 @@ def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
         found = "no case" if not matches else "several cases"
         raise UsageError(f"{found} called {case!r} in {loaded.run.run_id}; there are {known}")
     attempts = [entry for entry in loaded.attempts if entry.case_id == matches[0]]
+    summary = summarise(loaded.run, loaded.replicates, str(loaded.path))
+    rows = [row for row in summary.cases if row.case_id == matches[0]]
     if json_wanted:
-        print_json({"case_id": matches[0], "replicates": msgspec.to_builtins(attempts)})
+        replicates = msgspec.to_builtins(attempts)
+        print_json(
+            {
+                "case_id": matches[0],
+                "summary": msgspec.to_builtins(rows),
+                "replicates": replicates,
+            }
+        )
         return 0
     out = console()
     out.print(f"{case_words(loaded.run.plan.planned(matches[0]).case)}  ({matches[0]})")
     if loaded.run.simulated or any(replicate.simulated for replicate in attempts):
         out.print("SIMULATED: no real device made these numbers")
+    for row in rows:
+        if len(rows) > 1:
+            out.print(f"\n{row.arm}", markup=False)
+        render_lines(telemetry_lines(row), out)
     for replicate in attempts:
         _show_replicate(replicate, out)
     return 0
@@ -96,6 +132,16 @@ def _show_replicate(replicate: Replicate, out: Console) -> None:
     phases = f"start {replicate.start}, import {seconds(replicate.import_s)}"
     phases += f", load {seconds(replicate.load_s)}, in all {seconds(replicate.wall_s)}"
     out.print(f"  {phases}, peak {size(replicate.peak_memory_bytes)}", markup=False)
+    if replicate.uss_bytes is not None:
+        own = (
+            f"{size(replicate.uss_bytes)} its own (USS), {size(replicate.pss_bytes)} by share (PSS)"
+        )
+        out.print(f"  at its end {own}", markup=False)
+    gate = replicate.gate
+    if gate.flags or gate.waited_s:
+        waited = f" after waiting {duration(gate.waited_s)}" if gate.waited_s else ""
+        began = " and ".join(WAIT_WORDS[flag] for flag in gate.flags) or "nothing against it"
+        out.print(f"  began{waited} with {began}", markup=False)
     if replicate.cause is not None:
         out.print(f"  cause: {printable(replicate.cause.sentence)}", markup=False, soft_wrap=True)
         out.print(f"  remedy: {replicate.cause.remedy}", markup=False, soft_wrap=True)

@@ -5,7 +5,9 @@ that has those names and no others; the device layer runs against it, so a name 
 whether it is there fails here and not on somebody's Mac.
 """
 
+import ctypes
 import json
+import platform
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -16,9 +18,9 @@ import pytest
 from sdbench.worker.devices.base import Device, DeviceUnavailableError
 from sdbench.worker.devices.mps import MPS
 
-TABLE: dict[str, dict[str, list[str] | None]] = json.loads(
-    (Path(__file__).parent.parent / "data" / "mps_api.json").read_text()
-)["api"]
+_DATA = json.loads((Path(__file__).parent.parent / "data" / "mps_api.json").read_text())
+TABLE: dict[str, dict[str, list[str] | None]] = _DATA["api"]
+MIN_MACOS: dict[str, str] = _DATA["min_macos"]
 RELEASES = list(TABLE)
 ALLOCATED, DRIVER, RECOMMENDED, PEAK = 1000, 2000, 11_000, 1500
 
@@ -161,6 +163,7 @@ def test_counters_are_there_or_say_why_not(release: str, monkeypatch: pytest.Mon
         assert peak is None and "2.13" in (source or "")
     facts = device.facts()
     assert facts["gpu_cores"] == (8 if number >= (2, 9) else None)
+    assert facts["recommended_max_bytes"] == reading.recommended_max_bytes
 
 
 def test_a_name_newer_than_its_release_fails_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,19 +182,99 @@ def test_a_name_newer_than_its_release_fails_the_contract(monkeypatch: pytest.Mo
 
 def test_virtual_gpu_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeTorch("2.13.0", monkeypatch)
+    assert MPS().facts()["virtualised"] is False
     backend = sys.modules["torch.backends.mps"]
     monkeypatch.setattr(backend, "get_name", lambda: "Apple Paravirtual device")
     assert MPS().facts()["virtualised"] is True
+
+
+class FakeLibrary:
+    """The C library of a macOS that says whether it runs in a virtual machine."""
+
+    def __init__(self, present: int | None) -> None:
+        self.present = present
+
+    def sysctlbyname(self, name: bytes, value: Any, size: Any, *rest: object) -> int:
+        assert name == b"kern.hv_vmm_present" and size._obj.value == 4
+        if self.present is None:
+            return -1
+        value._obj.value = self.present
+        return 0
+
+
+@pytest.mark.parametrize(("present", "expected"), [(1, True), (0, False), (None, None)])
+def test_torch_that_does_not_name_the_gpu_has_macos_asked(
+    present: int | None, expected: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeTorch("2.8.0", monkeypatch)
+    assert MPS().facts()["virtualised"] is None, "not a Mac, and torch does not tell"
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: FakeLibrary(present))
+    assert MPS().facts()["virtualised"] is expected
+
+
+def fail_first_operation(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError(text)
+
+    monkeypatch.setattr(sys.modules["torch"], "ones", fail)
 
 
 def test_device_that_fails_its_first_operation_is_unavailable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     FakeTorch("2.13.0", monkeypatch)
-
-    def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("Failed to create a metal device")
-
-    monkeypatch.setattr(sys.modules["torch"], "ones", fail)
+    fail_first_operation(monkeypatch, "Failed to create a metal device")
     with pytest.raises(DeviceUnavailableError, match="first operation on it failed: Failed to"):
         MPS().prove()
+
+
+def test_virtual_machine_is_named_and_not_told_to_lift_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What torch says on hosted build machines (pytorch#111449)."""
+    FakeTorch("2.13.0", monkeypatch)
+    backend = sys.modules["torch.backends.mps"]
+    monkeypatch.setattr(backend, "get_name", lambda: "Apple Paravirtual device")
+    fail_first_operation(
+        monkeypatch,
+        "MPS backend out of memory (MPS allocated: 0 bytes, other allocations: 0 bytes, max "
+        "allowed: 1.70 GB). Tried to allocate 0 bytes on private pool. Use "
+        "PYTORCH_MPS_HIGH_WATERMARK_RATIO=0.0 to disable upper limit for memory allocations (may "
+        "cause system failure).",
+    )
+    with pytest.raises(DeviceUnavailableError) as caught:
+        MPS().prove()
+    assert "Tried to allocate 0 bytes on private pool. This is a virtual machine" in str(
+        caught.value
+    )
+    assert "--device cpu" in str(caught.value) and "WATERMARK" not in str(caught.value)
+
+
+def test_device_that_computes_wrongly_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeTorch("2.13.0", monkeypatch)
+    monkeypatch.setattr(FakeTensor, "sum", lambda self: self)
+    with pytest.raises(DeviceUnavailableError, match=r"gave 2.0 instead of 16.0"):
+        MPS().prove()
+
+
+@pytest.mark.parametrize(("release", "needed"), MIN_MACOS.items())
+def test_system_too_old_is_told_which_macos_is_needed(
+    release: str, needed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeTorch(release, monkeypatch)
+    monkeypatch.setattr(sys.modules["torch.backends.mps"], "is_available", lambda: False)
+    monkeypatch.setattr(platform, "mac_ver", lambda: ("12.1", ("", "", ""), "arm64"))
+    reason = MPS().why_unavailable() or ""
+    assert f"needs macOS {needed} or later" in reason and "here: 12.1" in reason
+
+
+def test_torch_without_mps_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeTorch("2.13.0", monkeypatch)
+    monkeypatch.setattr(sys.modules["torch.backends.mps"], "is_built", lambda: False)
+    assert "use --device cuda or --device cpu" in (MPS().why_unavailable() or "")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    assert "install the one from PyPI" in (MPS().why_unavailable() or "")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    assert "install an arm64 Python" in (MPS().why_unavailable() or "")

@@ -8,7 +8,7 @@ import pytest
 from factories import make_config, make_pass, make_picture, make_replicate, make_run
 
 from sdbench.schema import OUTCOME_SEVERITY, Outcome, Replicate, Run, TelemetrySummary
-from sdbench.summary import CaseSummary, as_json, steady_median_s, summarise
+from sdbench.summary import CaseSummary, as_json, device_facts, steady_median_s, summarise
 
 
 @pytest.fixture
@@ -201,3 +201,19 @@ def test_document_holds_what_the_contract_names(run: Run) -> None:
     }
     assert set(row["latency_s"]) >= {"median", "ci95", "n"}
     assert row["case"] == msgspec.to_builtins(run.plan.cases[0].case)
+
+
+def test_times_of_a_virtual_gpu_come_with_a_warning(run: Run) -> None:
+    facts = {"name": None, "virtualised": True}
+    told = replicates_of(run, {"device": {"kind": "mps", "facts": facts}}, {})
+    (warning,) = summarise(run, told, "results/x").warnings
+    assert "virtual machine" in warning and "no verdict" in warning
+    assert summarise(run, replicates_of(run, {}), "results/x").warnings == []
+
+
+def test_device_is_what_any_stack_tells_of_it(run: Run) -> None:
+    old = {"device": {"facts": {"name": None, "macos": "15.1"}}}
+    new = {"device": {"facts": {"name": "Apple M1", "gpu_cores": 8, "macos": "15.1"}}}
+    merged = {"name": "Apple M1", "gpu_cores": 8, "macos": "15.1"}
+    assert device_facts(replicates_of(run, new, old)) == merged
+    assert device_facts(replicates_of(run, {})) == {}

@@ -53,11 +53,15 @@ class Device(abc.ABC):
 
     @abc.abstractmethod
     def facts(self) -> "dict[str, Any]":
-        """Name, cores, driver and the like, for the record."""
+        """Name, cores, recommended maximum of memory, driver, for the record; None if not told."""
 
     @abc.abstractmethod
     def supported_dtypes(self) -> "tuple[str, ...]":
         """The dtypes a pipeline can run in here."""
+
+    def explain(self, error: Exception) -> str:
+        """What the failed proof means and, where it is known, what to do."""
+        return str(error)
 
     def prove(self) -> None:
         """Run one small operation: ``is_available()`` is not proof.
@@ -77,7 +81,8 @@ class Device(abc.ABC):
             total = float((torch.ones(8, device=self.kind) * 2).sum().cpu())
         except Exception as error:
             raise DeviceUnavailableError(
-                f"torch reports {self.kind}, but the first operation on it failed: {error}"
+                f"torch reports {self.kind}, but the first operation on it failed: "
+                f"{self.explain(error)}"
             ) from error
         if total != 16.0:
             raise DeviceUnavailableError(

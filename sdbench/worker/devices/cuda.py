@@ -1,8 +1,11 @@
 """CUDA through torch's caching allocator."""
 
+import re
 from typing import Any, Optional
 
 from .base import Device, MemoryReading
+
+_DRIVER_FILE = "/proc/driver/nvidia/version"
 
 
 class CUDA(Device):
@@ -56,9 +59,10 @@ class CUDA(Device):
         return {
             "name": properties.name,
             "multiprocessors": properties.multi_processor_count,
-            "memory_bytes": properties.total_memory,
+            "recommended_max_bytes": properties.total_memory,
             "capability": f"{properties.major}.{properties.minor}",
             "cuda": torch.version.cuda,
+            "driver": _driver_version(),
         }
 
     def supported_dtypes(self) -> "tuple[str, ...]":
@@ -67,3 +71,13 @@ class CUDA(Device):
         if torch.cuda.is_bf16_supported():
             return ("float32", "float16", "bfloat16")
         return ("float32", "float16")
+
+
+def _driver_version() -> Optional[str]:
+    """NVIDIA's driver as its kernel module tells it; None where it does not (WSL, AMD)."""
+    try:
+        with open(_DRIVER_FILE, encoding="utf-8") as file:
+            found = re.search(r"\b\d{3,}\.\d+(?:\.\d+)?\b", file.readline())
+    except OSError:
+        return None
+    return None if found is None else found[0]

@@ -6,12 +6,16 @@ be imported by name; ``recommended_max_memory`` from 2.5; ``get_name`` and ``get
 """
 
 import contextlib
+import ctypes
 import importlib
 import platform
+import re
 import sys
 from typing import Any, Callable, Optional
 
 from .base import Device, MemoryReading
+
+_NEEDED_MACOS = (((2, 15), "15.0"), ((2, 9), "14.0"), ((2, 6), "13.0"), ((0, 0), "12.3"))
 
 
 class MPS(Device):
@@ -36,11 +40,12 @@ class MPS(Device):
                     "this Python runs as x86_64 (Rosetta or an Intel Mac), where torch has no mps; "
                     "install an arm64 Python"
                 )
-            return f"torch {torch.__version__} is built without mps; on a Mac install it from PyPI"
+            return f"torch {torch.__version__} is built without mps; {_instead()}"
         if not backend.is_available():
             return (
                 f"torch {torch.__version__} has mps but this system does not offer it: it needs "
-                f"macOS 12.3 or later on Apple silicon; here: {platform.mac_ver()[0] or 'no macOS'}"
+                f"macOS {_needed_macos(torch.__version__)} or later on Apple silicon; "
+                f"here: {platform.mac_ver()[0] or 'no macOS'}"
             )
         return None
 
@@ -91,14 +96,17 @@ class MPS(Device):
             self._mps.empty_cache()
 
     def facts(self) -> "dict[str, Any]":
+        """As the other devices; Metal's driver is part of macOS, so that version stands for it."""
         import torch
 
-        backend = torch.backends.mps
-        name = self._optional(backend, "get_name")
+        recommended = None
+        if self._mps is not None:
+            recommended = self._optional(self._mps, "recommended_max_memory")
         return {
-            "name": name,
-            "gpu_cores": self._optional(backend, "get_core_count"),
-            "virtualised": None if name is None else "paravirtual" in str(name).lower(),
+            "name": self._name(),
+            "gpu_cores": self._optional(torch.backends.mps, "get_core_count"),
+            "recommended_max_bytes": recommended,
+            "virtualised": self._virtualised(),
             "macos": platform.mac_ver()[0] or None,
         }
 
@@ -111,6 +119,30 @@ class MPS(Device):
         except (RuntimeError, TypeError):
             return ("float32", "float16")
         return ("float32", "float16", "bfloat16")
+
+    def explain(self, error: Exception) -> str:
+        """Without torch's advice to lift the memory limit, which helps no virtual machine."""
+        text = str(error).split(" Use PYTORCH_MPS_HIGH_WATERMARK_RATIO")[0]
+        if self._virtualised():
+            return (
+                f"{text} This is a virtual machine, whose GPU torch cannot use: measure on the Mac "
+                "itself, or with --device cpu"
+            )
+        return text
+
+    def _name(self) -> Optional[str]:
+        import torch
+
+        name = self._optional(torch.backends.mps, "get_name")
+        return None if name is None else str(name)
+
+    def _virtualised(self) -> Optional[bool]:
+        """Whether the GPU is a virtual machine's; None where neither torch nor macOS tells.
+
+        A virtual machine's GPU is called "Apple Paravirtual device" (pytorch PR#111576).
+        """
+        name = self._name()
+        return _in_virtual_machine() if name is None else "paravirtual" in name.lower()
 
     @staticmethod
     def _optional(module: Any, name: str) -> Any:
@@ -125,3 +157,26 @@ class MPS(Device):
             getattr(torch, "accelerator", None), name, None
         )
         return found
+
+
+def _instead() -> str:
+    if sys.platform == "darwin":
+        return "install the one from PyPI (pip install --force-reinstall torch)"
+    return "only Macs have it: use --device cuda or --device cpu here"
+
+
+def _needed_macos(torch_version: str) -> str:
+    """The oldest macOS on which a release offers mps, as its wheels say."""
+    release = tuple(int(number) for number in re.findall(r"\d+", torch_version)[:2])
+    return next(macos for since, macos in _NEEDED_MACOS if release >= since)
+
+
+def _in_virtual_machine() -> Optional[bool]:
+    """macOS's own word for it, ``sysctl kern.hv_vmm_present``; None elsewhere."""
+    if sys.platform != "darwin":
+        return None
+    present, size = ctypes.c_int(0), ctypes.c_size_t(ctypes.sizeof(ctypes.c_int))
+    failed = ctypes.CDLL(None).sysctlbyname(
+        b"kern.hv_vmm_present", ctypes.byref(present), ctypes.byref(size), None, ctypes.c_size_t(0)
+    )
+    return None if failed else present.value == 1

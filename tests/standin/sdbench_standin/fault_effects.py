@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 
 import torch
 
 from . import fault_spec as spec
-from .interception import Interceptor, OperatorCall
+from .interception import Interceptor, OperatorCall, can_serve
 from .passes import PassWatcher
 
 _ASSERTION = (
-    b"/AppleInternal/Library/BuildRoots/d187755d-b9a3-11ef-83e5-aabfac210453/Library/Caches/com.apple.xbs/"
-    b"Sources/MetalPerformanceShaders/MPSCore/Types/MPSNDArray.mm:850: failed assertion "
-    b"`[MPSNDArray initWithDevice:descriptor:isTextureBacked:] Error: total bytes of NDArray > 2**32'\n"
+    "/AppleInternal/Library/BuildRoots/d187755d-b9a3-11ef-83e5-aabfac210453/Library/Caches/com.apple.xbs/"
+    "Sources/MetalPerformanceShaders/MPSCore/Types/MPSNDArray.mm:850: failed assertion "
+    "`[MPSNDArray initWithDevice:descriptor:isTextureBacked:] Error: total bytes of NDArray > 2**32'\n"
 )
-_COMMAND_BUFFER_ERROR = "MPS command buffer execution failed: Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)"
+_EXCEPTION = "Invalid buffer size: 18.00 GiB"
 
 
 def apply_faults(
@@ -32,15 +34,18 @@ def apply_faults(
             case spec.BatchNoise():
                 effects.batch_noise()
             case spec.BatchAbort():
-                effects.batch_abort()
+                effects.at_op(spec.AtOp("aten::convolution", "die", when=("batch",)))
             case spec.SlicedNan():
                 interceptor.after("aten::baddbmm", _nan_without_beta)
             case spec.NanAfter():
-                effects.nan_after(fault)
+                effects.at_op(spec.AtOp("aten::convolution", "nan", passes=fault.passes))
             case spec.WrongOp():
-                _wrong_op(interceptor, fault)
+                operator, when = spec.WRONG_OPS[fault.op]
+                effects.at_op(spec.AtOp(operator, "scale", scale=fault.scale, when=when))
+            case spec.AtOp():
+                effects.at_op(fault)
             case spec.MissingOp():
-                missing += _overloads(fault.op)
+                missing += _matching(fault.op)
             case spec.MemoryGrowth():
                 effects.memory_growth(fault)
             case spec.PressureSlowdown():
@@ -95,24 +100,47 @@ class _Effects:
 
         self._interceptor.after("aten::convolution", replace)
 
-    def batch_abort(self) -> None:
-        watcher = self.watcher
+    def at_op(self, fault: spec.AtOp) -> None:
+        holds = self._condition(fault)
 
-        def abort() -> None:
-            if watcher.pictures > 1:
-                os.write(2, _ASSERTION)
-                os.abort()
+        def act(call: OperatorCall, result: torch.Tensor) -> None:
+            if holds(call, result):
+                part = result[1:] if fault.items == "rest" and result.dim() else result
+                _go_wrong(fault, part)
 
-        watcher.at_unet(abort)
+        operators = [name for name in _matching(fault.op) if can_serve(name)]
+        if not operators:
+            raise spec.SettingError(
+                f"{spec.VARIABLE}: at-op:op={fault.op}: no such operator computes a new tensor from others"
+            )
+        for operator in operators:
+            self._interceptor.after(operator, act)
 
-    def nan_after(self, fault: spec.NanAfter) -> None:
-        watcher = self.watcher
+    def _condition(self, fault: spec.AtOp) -> Callable[[OperatorCall, torch.Tensor], bool]:
+        counts = fault.passes > 0 or {"batch", "first-pass"} & set(fault.when)
+        watcher = self.watcher if counts else None
 
-        def spoil(call: OperatorCall, result: torch.Tensor) -> None:
-            if watcher.number > fault.passes:
-                result.fill_(float("nan"))
+        def holds(call: OperatorCall, result: torch.Tensor) -> bool:
+            if watcher is not None and (
+                watcher.number <= fault.passes
+                or ("batch" in fault.when and watcher.pictures < 2)
+                or ("first-pass" in fault.when and watcher.number != 1)
+            ):
+                return False
+            operands = call.operands
+            return (
+                (
+                    "noncontiguous" not in fault.when
+                    or not all(operand.is_contiguous() for operand in operands)
+                )
+                and (
+                    "channels-last" not in fault.when
+                    or any(_is_channels_last(operand) for operand in operands)
+                )
+                and max(operand.numel() for operand in [*operands, result]) >= fault.elements
+            )
 
-        self._interceptor.after("aten::convolution", spoil)
+        return holds
 
     def memory_growth(self, fault: spec.MemoryGrowth) -> None:
         def grow(number: int) -> None:
@@ -131,7 +159,7 @@ class _Effects:
 
     def async_error(self, fault: spec.AsyncError) -> None:
         def fail() -> None:
-            torch.ops.sdbench_standin.fail_at_barrier(_COMMAND_BUFFER_ERROR)
+            torch.ops.sdbench_standin.fail_at_barrier(fault.text)
 
         # Never at import: the work that fails has to have been given to the device first.
         self._in_pass_after(fault.passes, fail)
@@ -155,32 +183,39 @@ def _nan_without_beta(call: OperatorCall, result: torch.Tensor) -> None:
         result.fill_(float("nan"))
 
 
-def _wrong_op(interceptor: Interceptor, fault: spec.WrongOp) -> None:
-    def scale(call: OperatorCall, result: torch.Tensor) -> None:
+def _go_wrong(fault: spec.AtOp, result: torch.Tensor) -> None:
+    if fault.effect == "die":
+        os.write(2, (fault.text or _ASSERTION).encode())
+        os.kill(os.getpid(), signal.Signals[fault.signal])
+    elif fault.effect == "raise":
+        raise RuntimeError(fault.text or _EXCEPTION)
+    elif not result.is_floating_point():
+        return
+    elif fault.effect == "scale":
         result.mul_(fault.scale)
-
-    def scale_if_noncontiguous(call: OperatorCall, result: torch.Tensor) -> None:
-        operands = call.arguments[:1] if fault.op.startswith("conv2d") else call.arguments[:3]
-        if not all(operand.is_contiguous() for operand in operands):
-            result.mul_(fault.scale)
-
-    match fault.op:
-        case "layer_norm" | "group_norm":
-            interceptor.after(f"aten::native_{fault.op}", scale)
-        case "softmax":
-            interceptor.after("aten::_softmax", scale)
-        case "conv2d-noncontiguous":
-            interceptor.after("aten::convolution", scale_if_noncontiguous)
-        case "sdpa-noncontiguous":
-            interceptor.after("aten::scaled_dot_product_attention", scale_if_noncontiguous)
+    elif fault.effect == "noise":
+        result.copy_(_noise_like(result) * float(result.float().std(correction=0)))
+    else:
+        result.fill_(float("nan") if fault.effect == "nan" else 0.0)
 
 
-def _overloads(operator: str) -> list[str]:
-    """All overloads of a name given without one; raises if torch knows no such operator."""
-    known = torch._C._dispatch_get_all_op_names()
-    found = [name for name in known if name == operator or name.partition(".")[0] == operator]
+def _is_channels_last(tensor: torch.Tensor) -> bool:
+    return (
+        tensor.dim() == 4
+        and tensor.is_contiguous(memory_format=torch.channels_last)
+        and not tensor.is_contiguous()
+    )
+
+
+def _matching(pattern: str) -> list[str]:
+    """All operators of the name, whichever overload; raises if torch knows none."""
+    found = [
+        name
+        for name in torch._C._dispatch_get_all_op_names()
+        if fnmatchcase(name, pattern) or fnmatchcase(name.partition(".")[0], pattern)
+    ]
     if not found:
         raise spec.SettingError(
-            f"{spec.VARIABLE}: missing-op:op={operator}: torch {torch.__version__} has no such operator"
+            f"{spec.VARIABLE}: op={pattern}: torch {torch.__version__} has no such operator"
         )
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 VARIABLE = "SDBENCH_STANDIN_FAULT"
@@ -55,6 +56,22 @@ class WrongOp:
 
 
 @dataclass(frozen=True)
+class AtOp:
+    """Operators go wrong in a chosen way, in the calls that meet every condition."""
+
+    op: str
+    """A pattern, as for file names, over names such as ``aten::bmm`` or ``aten::add.Tensor``."""
+    effect: str
+    scale: float = 1.05
+    text: str = ""
+    signal: str = "SIGABRT"
+    when: tuple[str, ...] = ()
+    passes: int = 0
+    elements: int = 0
+    items: str = "all"
+
+
+@dataclass(frozen=True)
 class MissingOp:
     """One operator has no MPS kernel."""
 
@@ -89,6 +106,10 @@ class AsyncError:
     """The pass after ``passes`` complete ones fails on the device; the host learns it when it next waits."""
 
     passes: int = 0
+    text: str = (
+        "MPS command buffer execution failed: Insufficient Memory "
+        "(00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)"
+    )
 
 
 Fault = (
@@ -98,6 +119,7 @@ Fault = (
     | SlicedNan
     | NanAfter
     | WrongOp
+    | AtOp
     | MissingOp
     | MemoryGrowth
     | PressureSlowdown
@@ -105,7 +127,17 @@ Fault = (
     | AsyncError
 )
 
-WRONG_OPS = ("layer_norm", "group_norm", "softmax", "conv2d-noncontiguous", "sdpa-noncontiguous")
+# The backend's name for each, and the condition.
+WRONG_OPS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "layer_norm": ("aten::native_layer_norm", ()),
+    "group_norm": ("aten::native_group_norm", ()),
+    "softmax": ("aten::_softmax", ()),
+    "conv2d-noncontiguous": ("aten::convolution", ("noncontiguous",)),
+    "sdpa-noncontiguous": ("aten::scaled_dot_product_attention", ("noncontiguous",)),
+}
+EFFECTS = ("scale", "nan", "zero", "noise", "raise", "die")
+CONDITIONS = ("noncontiguous", "channels-last", "batch", "first-pass")
+SIGNALS = ("SIGABRT", "SIGBUS", "SIGSEGV", "SIGILL", "SIGTRAP", "SIGKILL")
 
 T = TypeVar("T")
 Reader = Callable[[str], object]
@@ -135,10 +167,27 @@ def _one_of(*allowed: str) -> Reader:
     return read
 
 
+def _some_of(*allowed: str) -> Reader:
+    def read(text: str) -> tuple[str, ...]:
+        names = tuple(text.split("+"))
+        if not set(names) <= set(allowed):
+            raise SettingError(f"must be of {', '.join(allowed)}, several with +")
+        return names
+
+    return read
+
+
 def _operator_name(text: str) -> str:
-    if not re.fullmatch(r"aten::\w+(\.\w+)?", text):
+    if not re.fullmatch(r"aten::[\w*?]+(\.[\w*?]+)?", text):
         raise SettingError("must be an operator such as aten::sin or aten::add.Tensor")
     return text
+
+
+def _text_of_file(path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise SettingError(f"must be a text file: {error}") from None
 
 
 _count = _number(int, lambda value: value >= 0, "a whole number, 0 or more")
@@ -161,6 +210,21 @@ _KINDS: Mapping[str, _Kind] = {
     "sliced-nan": _Kind(SlicedNan, {}),
     "nan-after": _Kind(NanAfter, {"passes": _count}, ("passes",)),
     "wrong-op": _Kind(WrongOp, {"op": _one_of(*WRONG_OPS), "scale": _factor}, ("op",)),
+    "at-op": _Kind(
+        AtOp,
+        {
+            "op": _operator_name,
+            "effect": _one_of(*EFFECTS),
+            "scale": _factor,
+            "text": _text_of_file,
+            "signal": _one_of(*SIGNALS),
+            "when": _some_of(*CONDITIONS),
+            "passes": _count,
+            "elements": _count,
+            "items": _one_of("all", "rest"),
+        },
+        ("op", "effect"),
+    ),
     "missing-op": _Kind(MissingOp, {"op": _operator_name}, ("op",)),
     "memory-growth": _Kind(MemoryGrowth, {"bytes": _positive}, ("bytes",)),
     "pressure-slowdown": _Kind(
@@ -169,7 +233,7 @@ _KINDS: Mapping[str, _Kind] = {
     "hang-synchronize": _Kind(
         HangSynchronize, {"passes": _count, "gil": lambda text: _one_of("0", "1")(text) == "1"}
     ),
-    "async-error": _Kind(AsyncError, {"passes": _count}),
+    "async-error": _Kind(AsyncError, {"passes": _count, "text": _text_of_file}),
 }
 
 

@@ -8,7 +8,7 @@ from . import native
 from .api_age import show_api_of
 from .fault_effects import apply_faults
 from .fault_spec import SettingError
-from .interception import Interceptor
+from .interception import IN_FLOAT32, Interceptor
 from .settings import Settings
 
 # Decomposes above the backend by looking at the device, and the CPU's choice is the one that is wanted.
@@ -47,10 +47,11 @@ def install(settings: Settings) -> None:
     )
     interceptor = Interceptor()
     missing = apply_faults(settings.faults, interceptor, settings.fall_back_to_cpu)
-    composites = _COMPOSITES + [name for name in missing if _decomposes(name)]
-    ops.register_operators(interceptor.operators, _COMPOSITES + missing, composites)
+    chosen = sorted({*_COMPOSITES, *missing, *interceptor.operators})
+    whole = [name for name in chosen if _decomposes(name)]
+    ops.register_operators(interceptor.operators, chosen, whole, IN_FLOAT32)
     interceptor.register()
-    _complete_api()
+    _complete_api(settings.device_name)
     if settings.release is not None:
         show_api_of(settings.release)
 
@@ -64,10 +65,10 @@ def _number(version: str) -> tuple[int, int]:
     return int(major), int(minor)
 
 
-def _complete_api() -> None:
+def _complete_api(device_name: str) -> None:
     """What torch leaves out of its bindings when it is built without Metal."""
     torch._C._has_mps = True
-    torch._C._mps_get_name = lambda: "Simulated MPS (stand-in)"
+    torch._C._mps_get_name = lambda: device_name
     torch._C._mps_get_core_count = lambda: 8
     torch.UntypedStorage.mps = _storage_to_mps  # type: ignore[method-assign,assignment]
 

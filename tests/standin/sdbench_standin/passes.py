@@ -38,7 +38,6 @@ class PassWatcher:
         self.at_unet_output = False
         """Whether it is the UNet's last: back to as many channels as the latents have."""
         self._at_begin: list[Callable[[int], None]] = []
-        self._at_unet: list[Callable[[], None]] = []
         self._timesteps: dict[int, float] = {}
         self._decoded = False
         self._guided_pictures = 0
@@ -52,10 +51,6 @@ class PassWatcher:
     def at_begin(self, act: Callable[[int], None]) -> None:
         """Calls ``act`` with the number of each pass as it begins."""
         self._at_begin.append(act)
-
-    def at_unet(self, act: Callable[[], None]) -> None:
-        """Calls ``act`` before the first convolution of each UNet call, when ``pictures`` is known."""
-        self._at_unet.append(act)
 
     def _begin(self) -> None:
         self.number += 1
@@ -92,8 +87,6 @@ class PassWatcher:
             self.pictures = self._guided_pictures or operand.shape[0]
             self._guided_pictures = 0
             self._latent_channels = operand.shape[1]
-            for act in self._at_unet:
-                act()
             return
         self.in_unet = self.in_unet and not self.at_unet_output
         self.at_unet_output = self.in_unet and weight.shape[0] == self._latent_channels

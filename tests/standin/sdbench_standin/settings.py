@@ -37,6 +37,7 @@ class Settings:
     high_watermark: float
     low_watermark: float
     fall_back_to_cpu: bool
+    device_name: str
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -57,6 +58,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         high_watermark=_ratio(environment, "PYTORCH_MPS_HIGH_WATERMARK_RATIO", 1.7),
         low_watermark=_ratio(environment, "PYTORCH_MPS_LOW_WATERMARK_RATIO", 1.4),
         fall_back_to_cpu=environment.get("PYTORCH_ENABLE_MPS_FALLBACK") == "1",
+        device_name=environment.get("SDBENCH_STANDIN_NAME") or "Simulated MPS (stand-in)",
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
@@ -138,21 +139,83 @@ def test_other_ways_to_run_it(cpu: Reference) -> None:
     assert all(same.values()), same
 
 
-def test_half_precision(cpu: Reference) -> None:
-    def work() -> dict[str, bool]:
-        same = {}
-        small: dict[str, Any] = {
-            "num_inference_steps": 1,
-            "guidance_scale": 1.0,
-            "height": 16,
-            "width": 16,
-        }
-        for dtype in (torch.bfloat16, torch.float16):
-            on_cpu = generate(cpu.pipe.to("cpu").to(dtype), **small)
-            same[str(dtype)] = torch.equal(generate(cpu.pipe.to("mps"), **small), on_cpu)
-        return same
+class RoundedOnce(TorchDispatchMode):
+    """What half precision has to be on the device, said once more, for the CPU: see README.md."""
 
-    assert in_child(work) == {"torch.bfloat16": True, "torch.float16": True}
+    products = (
+        "addmm",
+        "baddbmm",
+        "bmm",
+        "convolution",
+        "mm",
+        "_scaled_dot_product_flash_attention_for_cpu",
+    )
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, arguments: Any = (), keywords: Any = None
+    ) -> Any:
+        if function.__name__.partition(".")[0] not in self.products:
+            return function(*arguments, **(keywords or {}))
+        half = [t.dtype for t in arguments if isinstance(t, torch.Tensor)][0]
+        wide = [t.float() if isinstance(t, torch.Tensor) else t for t in arguments]
+        result = function(*wide, **(keywords or {}))
+        if isinstance(result, tuple):
+            return (result[0].to(half), *result[1:])
+        return result.to(half)
+
+
+SMALL: dict[str, Any] = {"num_inference_steps": 1, "height": 32, "width": 32}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_is_rounded_once(cpu: Reference, dtype: torch.dtype) -> None:
+    def work() -> tuple[bool, float]:
+        exact = generate(cpu.pipe, **SMALL)
+        with RoundedOnce():
+            on_cpu = generate(cpu.pipe.to(dtype), **SMALL)
+        on_mps = generate(cpu.pipe.to("mps"), **SMALL)
+        assert on_mps.dtype == dtype
+        return torch.equal(on_mps, on_cpu), float((on_mps.float() - exact).abs().mean())
+
+    same, error = in_child(work)
+    assert same and 0 < error < (0.002 if dtype == torch.float16 else 0.02), (same, error)
+
+
+def test_products_in_half_precision_add_up_in_float32() -> None:
+    a, b = torch.randn(1, 64, 64).half(), torch.randn(1, 64, 64).half()
+    image, weight = torch.randn(1, 8, 6, 6).half(), torch.randn(4, 8, 3, 3).half()
+    calls: dict[str, Callable[..., torch.Tensor]] = {
+        "mm": lambda on: on(a)[0] @ on(b)[0],
+        "mv": lambda on: on(a)[0] @ on(b)[0, 0],
+        "bmm": lambda on: on(a) @ on(b),
+        "addmm": lambda on: torch.addmm(on(a)[0], on(a)[0], on(b)[0]),
+        "linear": lambda on: torch.nn.functional.linear(on(a), on(b)[0]),
+        "baddbmm": lambda on: torch.baddbmm(on(a), on(a), on(b), beta=0),
+        "conv": lambda on: torch.nn.functional.conv2d(on(image), on(weight)),
+        "sdpa": lambda on: torch.nn.functional.scaled_dot_product_attention(on(a), on(a), on(b)),
+        "masked": lambda on: torch.nn.functional.scaled_dot_product_attention(
+            on(a), on(a), on(b), attn_mask=on(torch.ones(64, 64).tril().bool())
+        ),
+    }
+
+    def work() -> list[str]:
+        on_mps, on_cpu = lambda t: t.to("mps"), lambda t: t.float() if t.is_floating_point() else t
+        wrong = [
+            name
+            for name, call in calls.items()
+            if not torch.equal(call(on_mps).cpu(), call(on_cpu).half())
+        ]
+        try:
+            torch.mm(torch.ones(2, 2, device="mps"), torch.ones(2, 2, device="mps").half())
+        except RuntimeError:
+            return wrong
+        return [*wrong, "mixed types were taken"]
+
+    assert in_child(work) == []
+    everything = ",".join(
+        f"at-op:op=aten::{op}:effect=scale:scale=1" for op in ("*mm", "convolution")
+    )
+    assert in_child(work, everything) == [], "nor does it matter that a fault looks on"
 
 
 def test_loading_as_a_worker_does(cpu: Reference) -> None:
@@ -505,6 +568,16 @@ def test_bfloat16_came_with_2_3() -> None:
         ),
         ("FAULT", "batch-noise:level=3", r".*batch-noise has no parameter 'level'; allowed: none"),
         ("FAULT", "wrong-op:op=conv3d", r".*must be one of layer_norm, group_norm, softmax, .*"),
+        ("FAULT", "at-op:op=aten::mm", r".*at-op needs effect=…"),
+        ("FAULT", "at-op:op=aten::mm:effect=odd", r".*must be one of scale, nan, zero, noise, .*"),
+        (
+            "FAULT",
+            "at-op:op=aten::mm:effect=nan:when=late",
+            r".*must be of noncontiguous, .*, sev.*",
+        ),
+        ("FAULT", "at-op:op=aten::mm:effect=die:text=/no", r".*:text=/no must be a text file: .*"),
+        ("FAULT", "at-op:op=aten::view:effect=nan", r".*no such operator computes a new tensor.*"),
+        ("FAULT", "at-op:op=aten::mmm*:effect=nan", r".*torch .* has no such operator"),
         (
             "FAULT",
             "missing-op:op=sin",
@@ -628,6 +701,87 @@ def test_wrong_operator_changes_the_picture(cpu: Reference) -> None:
         return torch.equal(generate(cpu.pipe.to("mps")), cpu.one)
 
     assert in_child(work, "wrong-op:op=sdpa-noncontiguous:scale=1.2") is False
+
+
+def test_any_operator_can_go_wrong(cpu: Reference) -> None:
+    x = torch.randn(2, 8, 4, 4)
+    last = x.contiguous(memory_format=torch.channels_last)
+    functional = torch.nn.functional
+    calls: dict[str, tuple[str, Callable[[Callable[[torch.Tensor], torch.Tensor]], torch.Tensor]]] = {
+        "scaled": ("aten::mul:effect=scale:scale=3", lambda on: on(x) * 2),
+        "overload": ("aten::add.Tensor:effect=scale:scale=3", lambda on: on(x) + on(x)),
+        "pattern": ("aten::*softmax:effect=zero", lambda on: on(x).softmax(-1)),
+        "whole": ("aten::linear:effect=nan", lambda on: functional.linear(on(x), on(x[0, 0]))),
+        "second result": ("aten::native_layer_norm:effect=noise", lambda on: functional.layer_norm(on(x), (4,))),
+        "rest": ("aten::silu:effect=zero:items=rest", lambda on: functional.silu(on(x))),
+        "strided": ("aten::silu:effect=zero:when=noncontiguous", lambda on: functional.silu(on(x)[..., :2])),
+        "not strided": ("aten::silu:effect=zero:when=noncontiguous", lambda on: functional.silu(on(x))),
+        "layout": ("aten::silu:effect=zero:when=channels-last", lambda on: functional.silu(on(last))),
+        "other layout": ("aten::silu:effect=zero:when=channels-last", lambda on: functional.silu(on(x)[..., :2])),
+        "large": ("aten::silu:effect=zero:elements=256", lambda on: functional.silu(on(x))),
+        "small": ("aten::silu:effect=zero:elements=257", lambda on: functional.silu(on(x))),
+        "no pass": ("aten::silu:effect=zero:when=batch", lambda on: functional.silu(on(x))),
+        "nothing to do": ("aten::dropout:effect=zero", lambda on: functional.dropout(on(x), training=False)),
+    }  # fmt: skip
+
+    def work(call: Callable[..., torch.Tensor]) -> tuple[Any, torch.Tensor, torch.Tensor]:
+        on_mps = x.to("mps")
+        got = call(lambda t: t.to("mps")).cpu()
+        return got, call(lambda t: t), on_mps.cpu()
+
+    found: dict[str, str] = {}
+    for name, (fault, call) in calls.items():
+        got, right, operand = in_child(lambda call=call: work(call), f"at-op:op={fault}")
+        assert torch.equal(operand, x), "operands stay what they are"
+        found[name] = (
+            "right" if torch.equal(got, right)
+            else "nan" if got.isnan().all()
+            else "zero" if not got.any()
+            else "rest zero" if torch.equal(got[0], right[0]) and not got[1:].any()
+            else "x3" if torch.equal(got, right * 3)
+            else "noise" if float(got.std() / right.std()) == pytest.approx(1, abs=0.2)
+            else "?"
+        )  # fmt: skip
+    assert found == {
+        "scaled": "x3",
+        "overload": "x3",
+        "pattern": "zero",
+        "whole": "nan",
+        "second result": "noise",
+        "rest": "rest zero",
+        "strided": "zero",
+        "not strided": "right",
+        "layout": "zero",
+        "other layout": "right",
+        "large": "zero",
+        "small": "right",
+        "no pass": "right",
+        "nothing to do": "zero",
+    }
+
+
+def test_any_operator_can_raise_and_kill(cpu: Reference, tmp_path: Path) -> None:
+    def work() -> None:
+        pipe = cpu.pipe.to("mps")
+        generate(pipe)
+        os.write(2, b"one pass\n")
+        generate(pipe, pictures=2)
+
+    where = "at-op:op=aten::silu:when=batch:passes=2"
+    assert not forked.run(work, SDBENCH_STANDIN_FAULT=f"{where}:effect=raise").error
+    where = "at-op:op=aten::silu:when=batch:passes=1"
+    child = forked.run(work, SDBENCH_STANDIN_FAULT=f"{where}:effect=raise")
+    assert child.error == "RuntimeError: Invalid buffer size: 18.00 GiB"
+    words = tmp_path / "words.txt"
+    words.write_text("LLVM ERROR: Failed to infer result type(s).\n")
+    child = forked.run(work, SDBENCH_STANDIN_FAULT=f"{where}:effect=die:signal=SIGBUS:text={words}")
+    assert child.signal == signal.SIGBUS
+    assert child.stderr.endswith(f"one pass\n{words.read_text()}")
+
+
+def test_gpu_has_the_name_it_is_given() -> None:
+    name = "Apple Paravirtual device"
+    assert in_child(torch.backends.mps.get_name, SDBENCH_STANDIN_NAME=name) == name
 
 
 def test_missing_operator() -> None:

@@ -346,7 +346,33 @@ enum Trait : int {
   kTakesBothDevices = 1, // copies between devices
   kTakesCpuIndices = 2, // an MPS tensor may be indexed with CPU tensors, not the other way round
   kWaitsForDevice = 4, // its result is a number or a size that the host needs
+  kInFloat32 = 8, // half precision goes through float32
 };
+
+// Metal's products keep half precision in memory and add up in float32. The CPU's own half kernels are
+// written for processors with half arithmetic and take many times as long on others. So the operands are
+// widened, and the result is rounded once. Returns the type to round to; none where no operand is half,
+// or not all are: that is for the CPU to refuse.
+std::optional<c10::ScalarType> widen(torch::jit::Stack* stack, size_t first) {
+  std::optional<c10::ScalarType> half;
+  const auto is_floating = [](const c10::IValue& value) {
+    return value.isTensor() && value.toTensor().defined() && value.toTensor().is_floating_point();
+  };
+  for (size_t i = first; i < stack->size(); ++i) {
+    if (is_floating((*stack)[i])) {
+      half = (*stack)[i].toTensor().scalar_type();
+      if (!at::isReducedFloatingType(*half)) {
+        return std::nullopt;
+      }
+    }
+  }
+  for (size_t i = first; i < stack->size(); ++i) {
+    if (is_floating((*stack)[i])) {
+      (*stack)[i] = (*stack)[i].toTensor().to(c10::ScalarType::Float);
+    }
+  }
+  return half;
+}
 
 template <int traits>
 void run_on_host(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
@@ -370,7 +396,15 @@ void run_on_host(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const auto start = measured ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point{};
   {
     at::AutoDispatchBelowADInplaceOrView below_autograd;
-    op.redispatchBoxed(kCpuKeys, stack);
+    if constexpr (traits & kInFloat32) {
+      const auto half = widen(stack, first);
+      op.redispatchBoxed(kCpuKeys, stack);
+      if (half) {
+        stack->back() = stack->back().toTensor().to(*half);
+      }
+    } else {
+      op.redispatchBoxed(kCpuKeys, stack);
+    }
   }
   call.write_back();
   for (size_t i = first; i < stack->size(); ++i) {
@@ -464,7 +498,7 @@ void register_boxed(torch::Library& library, const std::string& name) {
   library.impl(name.c_str(), torch::CppFunction::makeFromBoxedFunction<kernel>());
 }
 
-void register_operator(torch::Library& library, const std::string& name) {
+void register_operator(torch::Library& library, const std::string& name, bool in_float32) {
   static const std::map<std::string, int> traits = {
       {"aten::index.Tensor", kTakesCpuIndices},
       {"aten::index.Tensor_out", kTakesCpuIndices},
@@ -475,8 +509,10 @@ void register_operator(torch::Library& library, const std::string& name) {
       {"aten::masked_select", kWaitsForDevice},
   };
   if (name == "aten::copy_") {
-    register_boxed<&copy_between_devices>(library, name);
-    return;
+    return register_boxed<&copy_between_devices>(library, name);
+  }
+  if (in_float32) {
+    return register_boxed<&run_on_host<kInFloat32>>(library, name);
   }
   const auto found = traits.find(name);
   switch (found == traits.end() ? int{kOrdinary} : found->second) {
@@ -502,8 +538,11 @@ using Names = std::vector<std::string>;
 
 // Gives every operator with a CPU kernel its MPS kernel, and those in `also`, but not those in `except`,
 // for which Python brings its own. `whole` are in `also`, and decompose above the backend if let.
-void register_operators(const Names& except, const Names& also, const Names& whole) {
+// Those in `in_float32` return one tensor.
+void register_operators(
+    const Names& except, const Names& also, const Names& whole, const Names& in_float32) {
   const std::set<std::string> skip(except.begin(), except.end());
+  const std::set<std::string> wide(in_float32.begin(), in_float32.end());
   std::set<std::string> extra(also.begin(), also.end());
   extra.insert(kTakenOverWhole.begin(), kTakenOverWhole.end());
   auto& dispatcher = c10::Dispatcher::singleton();
@@ -519,7 +558,7 @@ void register_operators(const Names& except, const Names& also, const Names& who
       continue; // even a CPU build of torch brings an MPS kernel or two
     }
     if (extra.count(name) || op->hasKernelForDispatchKey(c10::DispatchKey::CPU)) {
-      register_operator(mps, name);
+      register_operator(mps, name, wide.count(name) > 0);
     }
   }
   mps.impl("empty.memory_format", TORCH_FN(empty));
@@ -668,8 +707,10 @@ TORCH_LIBRARY(sdbench_standin, m) {
   m.def("host(Tensor(a) tensor) -> Tensor(a)", &host_alias);
   m.def("device(Tensor tensor) -> Tensor", &to_device);
   m.def(
-      "register_operators(str[] except_, str[] also, str[] whole) -> ()",
-      [](Names except, Names also, Names whole) { register_operators(except, also, whole); });
+      "register_operators(str[] except_, str[] also, str[] whole, str[] in_float32) -> ()",
+      [](Names except, Names also, Names whole, Names in_float32) {
+        register_operators(except, also, whole, in_float32);
+      });
   m.def("register_allocator(bool with_statistics) -> ()", &register_allocator);
   m.def("set_limits(int recommended, float high, float low, bool binary_units, bool bfloat16) -> ()", &set_limits);
   m.def("set_missing(str[] operators, bool fall_back) -> ()", [](Names operators, bool fall_back) {
