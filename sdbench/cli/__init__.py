@@ -10,6 +10,7 @@ from sdbench.errors import SdbenchError
 
 # verb: (module that defines a click command of the same name, its line in the overview)
 VERBS = {
+    "doctor": ("sdbench.cli.doctor", "Is this machine set up right? (seconds)"),
     "run": ("sdbench.cli.run", "Measure the matrix, keep every result (the main job)."),
     "resume": ("sdbench.cli.resume", "Go on with a run that was stopped or killed."),
     "list": ("sdbench.cli.list", "List the runs there are."),
@@ -18,6 +19,7 @@ VERBS = {
 
 _EPILOG = """\b
 Typical use:
+  sdbench doctor              is this machine set up right? (seconds)
   sdbench run                 what a newcomer wants: at most 20 minutes
   sdbench run quick           everything once on a small model, a few minutes on any CPU
   sdbench run full --dry-run  what it would do, and how long it would take

@@ -49,6 +49,7 @@ _DOCS_CONFIG = "mps-docs"
 )
 @click.option(
     "--stack",
+    "--python",
     "stacks",
     multiple=True,
     metavar="S",

@@ -71,16 +71,24 @@ def resolve_stack(name: str) -> StackInfo:
     return _checked(name, str(interpreter), listed.python, listed.packages)
 
 
-def _interpreter(name: str) -> Path:
+def find_interpreter(name: str) -> Path | None:
+    """The Python that a path names: itself, or that of a virtual environment; None if neither."""
     path = Path(os.path.expanduser(name))
     # Not resolved: a virtual environment is found through the path its link stands at.
     for candidate in (path, path / "bin" / "python"):
         if candidate.is_file():
             return candidate.absolute()
-    raise UsageError(
-        f"no stack {name!r}: expected 'current', or the path of a Python interpreter or of a "
-        "virtual environment"
-    )
+    return None
+
+
+def _interpreter(name: str) -> Path:
+    found = find_interpreter(name)
+    if found is None:
+        raise UsageError(
+            f"no stack {name!r}: expected 'current', or the path of a Python interpreter or of a "
+            "virtual environment"
+        )
+    return found
 
 
 def _own_version(package: str) -> str | None:

@@ -1,0 +1,162 @@
+"""``sdbench doctor``."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+
+from sdbench.cli.options import json_option
+from sdbench.cli.output import console, print_json
+from sdbench.doctor import (
+    BEFORE_TORCH,
+    WITH_TORCH,
+    Check,
+    DoctorFacts,
+    Examination,
+    Request,
+    judge,
+    worst,
+)
+from sdbench.doctor.deep import DeepResult, cannot_be_deep, deep_checks, examine_device
+from sdbench.report.units import printable
+from sdbench.store.privacy import hide_path
+
+_WORDS = {"pass": "ok", "warn": "warn", "fail": "FAIL", "unknown": "?"}
+_STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "dim"}
+
+
+@click.command(name="doctor")
+@click.option(
+    "--deep", is_flag=True, help="Also try every operator of a pipeline on the device (minutes)."
+)
+@click.option(
+    "--python",
+    metavar="PATH",
+    help="Examine this interpreter or virtual environment; nothing is installed into it.",
+)
+@click.option("--model", help="The model that must fit. [default: the default configuration's]")
+@json_option
+def command(deep: bool, python: str | None, model: str | None, as_json: bool) -> int:
+    """Is this machine set up right for Stable Diffusion?
+
+    Looks at the machine, an interpreter and the torch in it, and says of each what was found, what
+    was expected, why it matters and what mends it. It changes nothing, installs nothing and uses
+    no network. Exits with 1 when a check failed.
+    """
+    out = console(err=as_json)
+    report = _Report(None if as_json else out)
+    with Examination(Request(python=python, model=model)) as examination:
+        report.opens(examination.interpreter)
+        facts = examination.before_torch()
+        report.add(judge(BEFORE_TORCH, facts))
+        with console(err=True).status("asking torch …", refresh_per_second=1):
+            facts = examination.with_torch(facts)
+    report.add(judge(WITH_TORCH, facts))
+    found = None
+    if deep:
+        found = _look_deep(facts, report)
+    if as_json:
+        print_json(_document(facts, report.checks, found))
+    else:
+        report.closes(facts)
+    return 1 if worst(report.checks) == "fail" else 0
+
+
+def _look_deep(facts: DoctorFacts, report: "_Report") -> DeepResult | None:
+    reason = cannot_be_deep(facts)
+    if reason is not None:
+        report.add([reason])
+        return None
+    with console(err=True).status("starting …", refresh_per_second=1) as status:
+        found = examine_device(facts, lambda what: status.update(f"trying {what}"))
+    report.add(deep_checks(found))
+    return found
+
+
+def _document(facts: DoctorFacts, checks: list[Check], deep: DeepResult | None) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "status": worst(checks),
+        "simulated": facts.simulated,
+        "interpreter": facts.interpreter.path,
+        "checks": msgspec.to_builtins(checks),
+    }
+    if deep is not None:
+        document["deep"] = msgspec.to_builtins(deep)
+    hidden: dict[str, Any] = _hidden(document)
+    return hidden
+
+
+def _hidden(value: Any) -> Any:
+    """Every text without the home folder and the user's name."""
+    if isinstance(value, str):
+        return hide_path(value)
+    if isinstance(value, list):
+        return [_hidden(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _hidden(item) for key, item in value.items()}
+    return value
+
+
+class _Report:
+    """Rows as they are ready, on a console; without one they are only kept."""
+
+    def __init__(self, out: Console | None) -> None:
+        self._out = out
+        self.checks: list[Check] = []
+
+    def opens(self, interpreter: str) -> None:
+        """The first line: what is examined."""
+        self._print(f"[bold]Examining {escape(printable(interpreter))}[/]")
+
+    def add(self, checks: Iterable[Check]) -> None:
+        """Keep and show some verdicts."""
+        for check in checks:
+            self.checks.append(check)
+            self._show(check)
+
+    def closes(self, facts: DoctorFacts) -> None:
+        """One sentence, and what to do next."""
+        self._print("")
+        self._print(escape(_verdict(self.checks, facts)))
+        if facts.simulated:
+            self._print("[bold]SIMULATED[/]: nothing here is about this machine's own GPU.")
+        self._print(escape(_next_step(self.checks)))
+
+    def _show(self, check: Check) -> None:
+        word = f"[{_STYLES[check.status]}]{_WORDS[check.status]:<4}[/]"
+        self._print(f"{word}  {check.id:<22}{escape(printable(check.found))}")
+        if check.status in ("warn", "fail"):
+            self._explain("expected", check.expected)
+            self._explain("why", check.why)
+            self._explain("do", check.remedy or "")
+
+    def _explain(self, what: str, text: str) -> None:
+        for line in text.splitlines():
+            self._print(f"        [dim]{what:<10}[/]{escape(printable(line))}")
+            what = ""
+
+    def _print(self, text: str) -> None:
+        if self._out is not None:
+            self._out.print(text, soft_wrap=True)
+
+
+def _verdict(checks: list[Check], facts: DoctorFacts) -> str:
+    ids = {status: [c.id for c in checks if c.status == status] for status in _WORDS}
+    untold = f" ({len(ids['unknown'])} could not be told)" if ids["unknown"] else ""
+    if ids["fail"]:
+        return f"not ready: {', '.join(ids['fail'])}{untold}"
+    device = facts.expected_device()
+    if ids["warn"]:
+        remarks = "one remark" if len(ids["warn"]) == 1 else f"{len(ids['warn'])} remarks"
+        return f"works on {device}, with {remarks}: {', '.join(ids['warn'])}{untold}"
+    return f"ready: Stable Diffusion runs here on {device}{untold}"
+
+
+def _next_step(checks: list[Check]) -> str:
+    failed = next((check for check in checks if check.status == "fail"), None)
+    if failed is not None and failed.remedy is not None:
+        return f"Next, for {failed.id}: {failed.remedy.splitlines()[0]}"
+    return "Next: sdbench run"

@@ -1,0 +1,205 @@
+"""What torch says when it is asked, and what became of a computation."""
+
+from sdbench.doctor.checks.commands import arm64_environment, install, torch_requirement
+from sdbench.doctor.checks.question import Question
+from sdbench.doctor.facts import Check, DeviceFacts, DoctorFacts, TorchFacts, TorchFailed
+from sdbench.machine.facts import Unavailable, known
+from sdbench.schema import DeviceKind
+
+
+def torch_imports(facts: DoctorFacts) -> Check | None:
+    """Whether torch can be imported at all; left out where it is not installed."""
+    if facts.installed("torch") is None or isinstance(facts.torch, Unavailable):
+        return None
+    question = Question(
+        "torch-imports",
+        "torch imports and answers",
+        "a torch that dies while it is imported is broken, or made for another system",
+    )
+    if isinstance(facts.torch, TorchFailed):
+        again = install(facts, torch_requirement(facts), options="--reinstall")
+        return question.fails(facts.torch.reason, again)
+    if isinstance(facts.torch.import_s, Unavailable):
+        return question.unknown(facts.torch.import_s)
+    return question.passes(f"in {facts.torch.import_s:.1f} s")
+
+
+def torch_threads(facts: DoctorFacts) -> Check | None:
+    """Where pictures are made on the CPU: as many threads as there are cores to use."""
+    if facts.expected_device() != "cpu" or not isinstance(facts.torch, TorchFacts):
+        return None
+    threads, cores = facts.torch.threads, facts.machine.identity.cores_physical
+    if not known(threads) or not known(cores):
+        return None
+    usable = min(cores, facts.limits.cpus or cores)
+    question = Question(
+        "torch-threads",
+        f"one for each of {usable:g} cores",
+        "fewer leave cores idle, more wait for each other",
+    )
+    found = f"{threads} threads"
+    if facts.limits.cpus is not None and facts.limits.cpus < cores:
+        found += f"; the container allows {facts.limits.cpus:g} of {cores} cores"
+    best = max(1, round(usable))
+    if threads > 2 * best or threads < best:
+        return question.warns(found, f"export OMP_NUM_THREADS={best}")
+    return question.passes(found)
+
+
+def _asked(facts: DoctorFacts, kind: DeviceKind) -> DeviceFacts | str:
+    """What torch says of a device, or why it could not be asked."""
+    if isinstance(facts.torch, TorchFailed):
+        return "torch could not be imported"
+    if isinstance(facts.torch, Unavailable):
+        return facts.torch.unavailable
+    return facts.torch.device(kind) or f"torch did not get as far as {kind}"
+
+
+def _has_mps_rows(facts: DoctorFacts) -> bool:
+    device = _asked(facts, "mps")
+    stand_in = isinstance(device, DeviceFacts) and device.built is True
+    return facts.is_mac or stand_in
+
+
+def mps_built(facts: DoctorFacts) -> Check | None:
+    """Whether this torch was built with mps."""
+    if not _has_mps_rows(facts):
+        return None
+    question = Question("mps-built", "yes", "without it torch knows no Apple GPU")
+    device = _asked(facts, "mps")
+    if isinstance(device, str):
+        return question.unknown(device)
+    if isinstance(device.built, Unavailable):
+        return question.unknown(device.built)
+    if device.built:
+        return question.passes("yes")
+    remedy = install(facts, torch_requirement(facts), options="--reinstall")
+    if facts.apple_silicon is False:
+        remedy = "use the CPU: sdbench run quick --device cpu"
+    elif facts.interpreter.architecture == "x86_64":
+        remedy = arm64_environment(facts)
+    return question.fails("no: this torch was built without mps", remedy)
+
+
+def mps_available(facts: DoctorFacts) -> Check | None:
+    """Whether torch offers mps on this system, which is no proof yet."""
+    if not _has_mps_rows(facts):
+        return None
+    question = Question(
+        "mps-available", "yes", "torch offers mps where macOS and the GPU are what it was made for"
+    )
+    device = _asked(facts, "mps")
+    if isinstance(device, str):
+        return question.unknown(device)
+    if isinstance(device.available, Unavailable):
+        return question.unknown(device.available)
+    if device.available:
+        return question.passes("yes")
+    reason = f"no: {device.reason}" if device.reason else "no"
+    if device.built is False:
+        return question.fails("no: not built in", "see mps-built")
+    return question.fails(
+        reason,
+        "sdbench run --device cpu still works; for mps see chip, macos-version and python-arch",
+    )
+
+
+def mps_computes(facts: DoctorFacts) -> Check | None:
+    """Whether mps really computes, and rightly."""
+    if not _has_mps_rows(facts):
+        return None
+    question = Question(
+        "mps-computes",
+        "a small matrix product agrees with the CPU's",
+        "is_available() is no proof: on virtual Macs it says yes and the first allocation fails",
+    )
+    device = _asked(facts, "mps")
+    if isinstance(device, str):
+        return question.unknown(device)
+    if isinstance(device.computes, Unavailable):
+        if facts.recorded and facts.machine.identity.virtual is True and device.available is True:
+            return question.fails(
+                "torch calls mps available, but a virtual Mac has no GPU to compute with",
+                "sdbench run quick --device cpu",
+            )
+        return question.unknown(device.computes)
+    if device.computes:
+        return question.passes(_computing(device))
+    return question.fails(
+        device.reason or "no", "restart the Mac; if it stays: sdbench run --device cpu"
+    )
+
+
+def _computing(device: DeviceFacts) -> str:
+    words = ["yes"]
+    if device.name:
+        words.append(device.name)
+    if device.dtypes:
+        words.append(" ".join(device.dtypes))
+    if device.memory_bytes:
+        words.append(f"up to {device.memory_bytes / 1e9:.1f} GB recommended")
+    return ", ".join(words)
+
+
+def _has_cuda_rows(facts: DoctorFacts) -> bool:
+    device = _asked(facts, "cuda")
+    works = isinstance(device, DeviceFacts) and device.available is True
+    return facts.nvidia or (not facts.is_mac and works)
+
+
+def cuda_built(facts: DoctorFacts) -> Check | None:
+    """A torch for the CPU alone on a machine with an NVIDIA GPU is a common mistake."""
+    if not _has_cuda_rows(facts):
+        return None
+    question = Question("cuda-built", "yes", "without it torch cannot use the GPU that is there")
+    device = _asked(facts, "cuda")
+    if isinstance(device, str):
+        return question.unknown(device)
+    if isinstance(device.built, Unavailable):
+        return question.unknown(device.built)
+    if device.built:
+        return question.passes("yes")
+    return question.warns(
+        f"no: torch {facts.installed('torch') or ''} is for the CPU only",
+        install(facts, "torch", options="--reinstall --torch-backend auto"),
+    )
+
+
+def cuda_available(facts: DoctorFacts) -> Check | None:
+    """Whether torch finds the GPU through the driver."""
+    device = _asked(facts, "cuda")
+    if not _has_cuda_rows(facts) or (isinstance(device, DeviceFacts) and device.built is False):
+        return None
+    question = Question(
+        "cuda-available", "yes", "torch finds a GPU where the driver is new enough for it"
+    )
+    if isinstance(device, str):
+        return question.unknown(device)
+    if isinstance(device.available, Unavailable):
+        return question.unknown(device.available)
+    if device.available:
+        return question.passes("yes")
+    return question.fails(
+        f"no: {device.reason}" if device.reason else "no",
+        "see what the driver says: nvidia-smi; an old driver needs an older build: "
+        + install(facts, "torch", options="--reinstall --torch-backend auto"),
+    )
+
+
+def cuda_computes(facts: DoctorFacts) -> Check | None:
+    """Whether the GPU really computes, and rightly."""
+    device = _asked(facts, "cuda")
+    if not _has_cuda_rows(facts) or (isinstance(device, DeviceFacts) and not device.available):
+        return None
+    question = Question(
+        "cuda-computes",
+        "a small matrix product agrees with the CPU's",
+        "a GPU that somebody else uses exclusively is available too, and fails at first use",
+    )
+    if isinstance(device, str):
+        return question.unknown(device)
+    if isinstance(device.computes, Unavailable):
+        return question.unknown(device.computes)
+    if device.computes:
+        return question.passes(_computing(device))
+    return question.fails(device.reason or "no", "see who holds it: nvidia-smi")

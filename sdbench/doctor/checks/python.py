@@ -1,0 +1,74 @@
+"""The interpreter: made for this processor, and of a version torch is made for."""
+
+from sdbench.doctor.checks.commands import arm64_environment, new_environment
+from sdbench.doctor.checks.question import Question
+from sdbench.doctor.compatibility import release, torch_for_python, torch_needs, within
+from sdbench.doctor.facts import Check, DoctorFacts
+from sdbench.machine.facts import Unavailable
+
+# What sdbench's worker needs, and so `sdbench run`.
+_MEASURABLE = ">=3.10"
+
+
+def python_arch(facts: DoctorFacts) -> Check | None:
+    """On Apple silicon a native Python; an Intel Mac has no choice."""
+    if not facts.is_mac or facts.apple_silicon is False:
+        return None
+    question = Question(
+        "python-arch",
+        "arm64",
+        "torch has no mps in an x86_64 Python, and everything else runs translated and slower",
+    )
+    architecture = facts.interpreter.architecture
+    if isinstance(architecture, Unavailable):
+        return question.unknown(architecture)
+    if architecture == "arm64":
+        return question.passes("arm64")
+    return question.fails(
+        f"{architecture}: this Python runs under Rosetta", arm64_environment(facts)
+    )
+
+
+def python_version(facts: DoctorFacts) -> Check | None:
+    """Whether the interpreter runs, and whether torch is made for it."""
+    torch = facts.installed("torch")
+    needs = torch_needs(torch)
+    expected = "3.10 or later, and one that torch is made for"
+    if needs is not None:
+        upper = f" to {needs.python_to}" if needs.python_to else " or later"
+        expected = f"{needs.python_from}{upper} for torch {torch}"
+    question = Question(
+        "python-version", expected, "torch is made for certain versions of Python only"
+    )
+    python = facts.interpreter.python
+    if isinstance(python, Unavailable):
+        if facts.recorded:
+            return question.unknown(python)
+        return question.fails(
+            python.unavailable,
+            "give another one: sdbench doctor --python PATH",
+            why="nothing can be examined or measured with a Python that does not run",
+        )
+    found = f"Python {python}"
+    if release(python) is None:
+        return question.unknown(f"{found}, which is no version")
+    made_for = torch_for_python(python)
+    if made_for is None:
+        return question.fails(
+            found,
+            new_environment(facts),
+            why=f"there is no torch from 1.13 on for Python {python}",
+        )
+    if needs is not None and within(torch, made_for) is False:
+        return question.warns(
+            f"{found} with torch {torch}, which is not made for it",
+            new_environment(facts),
+            why=f"{question.why}; this one was built by somebody else, and nobody tests it",
+        )
+    if not within(python, _MEASURABLE):
+        return question.warns(
+            found,
+            new_environment(facts),
+            why="Stable Diffusion runs in it, but sdbench run needs 3.10 or later to measure in it",
+        )
+    return question.passes(found)

@@ -1,0 +1,271 @@
+"""What the machine has left for a run: memory, disk, power, coolness, quiet."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from sdbench.config import load_config
+from sdbench.doctor.checks.commands import gigabytes
+from sdbench.doctor.checks.question import Question
+from sdbench.doctor.facts import Check, DoctorFacts
+from sdbench.estimate import estimate_memory
+from sdbench.machine.facts import Unavailable, known, or_none
+from sdbench.plan import make_plan
+from sdbench.schema import DeviceKind
+
+# Public vm_stat outputs of Macs in use show 35% to 60% of memory free or reclaimable without
+# swapping, 43% in the median. Beyond that share a run and what else is open push each other out.
+_USUAL_SHARE = 0.4
+# Less is what a machine keeps in swap after hours of ordinary use.
+_MUCH_SWAP_BYTES = 1_000_000_000
+# Beyond that share of the cores, other programs show in the times of a run on the CPU.
+_MUCH_LOAD_PER_CORE = 0.5
+_BUSY_GPU_SHARE = 0.1
+# "If your computer has less than 64 GB of system RAM", the documentation says.
+_DOCUMENTED_SLICING_BYTES = 64 << 30
+
+
+class Needs(NamedTuple):
+    """Bytes of the default plan: of its smallest way to make a picture, and of its largest case."""
+
+    least: int
+    most: int
+
+
+def memory_needs(facts: DoctorFacts) -> Needs:
+    """Estimates for the model asked for, on the device a run would take."""
+    config = load_config("default")
+    device = facts.expected_device()
+    cases = [
+        planned.case for planned in make_plan(config, device).cases if planned.skip_reason is None
+    ]
+    frugal = msgspec.structs.replace(cases[0], attention_slicing=True, batching="loop")
+    model = facts.model.outline
+    most = max(estimate_memory(config, case, model, device) for case in cases)
+    return Needs(estimate_memory(config, frugal, model, device), most)
+
+
+def memory(facts: DoctorFacts) -> Check | None:
+    """Memory of the machine, or of the container, against the model."""
+    name, needs = facts.model.outline.name, memory_needs(facts)
+    device = facts.expected_device()
+    why = "when memory runs out the system swaps, and a picture takes many times as long"
+    have, limit = facts.machine.identity.memory_bytes, facts.limits.memory_bytes
+    if facts.is_mac and known(have) and have < _DOCUMENTED_SLICING_BYTES:
+        why += (
+            ". Below 64 GB the documentation recommends attention slicing: sdbench run measures "
+            "whether it pays here"
+        )
+    question = Question(
+        "memory",
+        f"{name} needs about {gigabytes(needs.least)} with attention slicing, up to "
+        f"{gigabytes(needs.most)} without (512x512, {default_dtype(device)} on {device})",
+        why,
+    )
+    sizes = [size for size in (or_none(have), limit) if size is not None]
+    if isinstance(have, Unavailable) and not sizes:
+        return question.unknown(have)
+    total = min(sizes)
+    found = gigabytes(total) + (" allowed by the container" if total == limit else "")
+    available = facts.machine.memory.available_bytes
+    if known(available):
+        found += f", {gigabytes(available)} of it available now"
+    if needs.least > total:
+        return question.fails(
+            f"{found}: too little for {name}",
+            "take a smaller model (sdbench run --model synthetic/tiny), or a larger machine",
+        )
+    if needs.most > total * _USUAL_SHARE:
+        return question.warns(
+            f"{found}: tight for {name}",
+            "close other programs, and make one picture at a time with attention slicing: "
+            "sdbench run --only attention_slicing=true --only batching=loop",
+        )
+    if known(available) and needs.most > available:
+        return question.warns(f"{found}: too little for {name} now", "close other programs")
+    return question.passes(found)
+
+
+def default_dtype(device: DeviceKind) -> str:
+    """What pictures are made in unless a plan says otherwise."""
+    return "float32" if device == "cpu" else "float16"
+
+
+def memory_pressure(facts: DoctorFacts) -> Check | None:
+    """How hard the system has to look for memory now."""
+    question = Question(
+        "memory-pressure",
+        "normal",
+        "under pressure the system compresses and swaps while pictures are made: their times mean "
+        "little",
+    )
+    pressure, free = facts.machine.memory.pressure, facts.machine.memory.free_percent
+    if isinstance(pressure, Unavailable):
+        return question.unknown(pressure)
+    found = pressure + (f", {free}% of memory left" if known(free) else "")
+    if pressure == "normal":
+        return question.passes(found)
+    how = "Activity Monitor > Memory" if facts.is_mac else "ps -eo rss,comm --sort=-rss | head"
+    remedy = f"close what holds much memory: {how}"
+    return question.answered("fail" if pressure == "critical" else "warn", found, remedy)
+
+
+def swap(facts: DoctorFacts) -> Check | None:
+    """Swap in use now, and what was written since the machine started."""
+    question = Question(
+        "swap",
+        f"less than {gigabytes(_MUCH_SWAP_BYTES)} in use",
+        "swapped memory is many times slower than memory; the documentation names it as what "
+        "makes Stable Diffusion slow",
+    )
+    used, written = facts.machine.memory.swap_used_bytes, facts.machine.memory.swapped_out_bytes
+    if isinstance(used, Unavailable):
+        return question.unknown(used)
+    found = f"{gigabytes(used)} in use" if used else "none in use"
+    if known(written) and written >= _MUCH_SWAP_BYTES:
+        found += f", {gigabytes(written)} written since the machine started"
+    if used < _MUCH_SWAP_BYTES:
+        return question.passes(found)
+    return question.warns(found, "close programs, or restart the machine, before a run")
+
+
+def disk(facts: DoctorFacts) -> Check | None:
+    """Room for the model and the results, and for the guard's reserve."""
+    reserve = load_config("default").guard.min_free_disk_bytes
+    to_make = facts.model.to_make_bytes
+    expected = f"{gigabytes(reserve)} free besides what a run makes"
+    if to_make:
+        expected += f" ({facts.model.outline.name}: {gigabytes(to_make)})"
+    swaps = ", and macOS needs free disk to swap" if facts.is_mac else ""
+    question = Question("disk", expected, f"sdbench run stops when the disk fills up{swaps}")
+    models, results = facts.machine.free_disk_bytes, facts.results_free_bytes
+    told = [size for size in (models, results) if known(size)]
+    if isinstance(models, Unavailable) and not told:
+        return question.unknown(models)
+    least = min(told)
+    found = f"{gigabytes(least)} free"
+    if max(told) - least > reserve / 100:
+        found = f"{gigabytes(told[0])} free for models, {gigabytes(told[1])} for results"
+    if least < reserve:
+        return question.fails(
+            found, "free some disk, or: sdbench run --set guard.min_free_disk_bytes=2e9"
+        )
+    if least < reserve + to_make:
+        return question.warns(found, "free some disk before a run")
+    return question.passes(found)
+
+
+def power(facts: DoctorFacts) -> Check | None:
+    """Mains, and no low power mode."""
+    question = Question(
+        "power",
+        "mains, and no low power mode",
+        "on battery and in low power mode the system slows down, so times do not compare",
+    )
+    told = facts.machine.power
+    if not known(told.source) and not known(told.low_power_mode):
+        # Elsewhere servers and desktops have no battery to tell of; a Mac always tells.
+        return question.unknown(told.source) if facts.is_mac else None
+    words, remedies = [], []
+    if known(told.source):
+        words.append({"ac": "mains", "battery": "battery", "ups": "a UPS"}[told.source])
+        if told.source == "battery":
+            remedies.append("plug in the power adapter")
+            if known(told.battery_percent):
+                words.append(f"{told.battery_percent}% left")
+    if known(told.low_power_mode):
+        words.append(f"low power mode {'on' if told.low_power_mode else 'off'}")
+        if told.low_power_mode:
+            switch = "sudo pmset -a lowpowermode 0" if facts.is_mac else "switch power saving off"
+            remedies.append(switch)
+    found = ", ".join(words)
+    return question.warns(found, "; ".join(remedies)) if remedies else question.passes(found)
+
+
+def thermal(facts: DoctorFacts) -> Check | None:
+    """Whether the system holds the clocks down because it is hot."""
+    question = Question(
+        "thermal",
+        "nominal",
+        "a hot machine runs slower: the same run gives other times an hour later",
+    )
+    level = facts.machine.thermal
+    if isinstance(level, Unavailable):
+        return question.unknown(level)
+    if level == "nominal":
+        return question.passes(level)
+    return question.warns(level, "let it cool down, and end what keeps it busy")
+
+
+def load(facts: DoctorFacts) -> Check | None:
+    """Other programs that are running now."""
+    question = Question(
+        "load",
+        "less than half of the cores busy",
+        "other programs take time and memory from a run, and unevenly",
+    )
+    average, cores = facts.machine.load_1min, facts.machine.identity.cores_logical
+    if isinstance(average, Unavailable):
+        return question.unknown(average)
+    if isinstance(cores, Unavailable):
+        return question.unknown(cores)
+    found = f"load average {average:.1f} on {cores} cores"
+    if average <= cores * _MUCH_LOAD_PER_CORE:
+        return question.passes(found)
+    top = "top -o cpu" if facts.is_mac else "top"
+    return question.warns(found, f"see what is running, and end it or wait: {top}")
+
+
+def scheduling(facts: DoctorFacts) -> Check | None:
+    """Left out where nothing holds this process back, which is nearly always."""
+    told = facts.machine.scheduling
+    background = known(told.background) and told.background
+    niceness = told.nice if known(told.nice) else 0
+    if not background and niceness <= 0:
+        return None
+    question = Question(
+        "scheduling",
+        "ordinary priority",
+        "what is started from here inherits it: on a Mac background work stays on the slow cores, "
+        "elsewhere it waits for the others",
+    )
+    found = "in the background" if background else f"with niceness {niceness}"
+    return question.warns(
+        f"this terminal runs {found}", "open a new terminal, without nice or taskpolicy"
+    )
+
+
+def gpu(facts: DoctorFacts) -> Check | None:
+    """An NVIDIA GPU: memory for the model, not busy, not held down."""
+    if not facts.nvidia:
+        return None
+    needs, now = memory_needs(facts), facts.machine.gpu
+    question = Question(
+        "gpu",
+        f"{gigabytes(needs.most)} of its memory free for {facts.model.outline.name}, and nothing "
+        "else on it",
+        "the GPU's own memory is the limit, and other programs on it take time from a run",
+    )
+    names, total, used = (
+        facts.machine.identity.gpus,
+        now.memory_total_bytes,
+        now.memory_used_bytes,
+    )
+    if isinstance(names, Unavailable):
+        return question.unknown(names)
+    if isinstance(total, Unavailable):
+        return question.unknown(total)
+    if isinstance(used, Unavailable):
+        return question.unknown(used)
+    found = f"{names[0]}, {gigabytes(total)}, {gigabytes(used)} in use"
+    if known(now.temperature_c):
+        found += f", {now.temperature_c:.0f} °C"
+    if total < needs.least:
+        return question.fails(found, "take a smaller model: sdbench run --model synthetic/tiny")
+    remedies = []
+    if total - used < needs.most or used > total * _BUSY_GPU_SHARE:
+        remedies.append("see who uses it, and wait or end it: nvidia-smi")
+    if known(now.throttled) and now.throttled:
+        found += f", held down: {', '.join(now.throttled)}"
+        remedies.append("see why: nvidia-smi -q -d PERFORMANCE")
+    return question.warns(found, "; ".join(remedies)) if remedies else question.passes(found)

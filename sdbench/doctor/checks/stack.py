@@ -1,0 +1,170 @@
+"""torch and what runs on it: there, new enough, and of versions that work together."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from sdbench.doctor.checks.commands import install, torch_requirement
+from sdbench.doctor.checks.question import Question
+from sdbench.doctor.compatibility import (
+    NEEDED,
+    RULES,
+    USEFUL,
+    Rule,
+    release,
+    tested_set,
+    within,
+)
+from sdbench.doctor.facts import Check, DoctorFacts
+from sdbench.machine.facts import Unavailable, or_none
+
+_OLDEST_TORCH = "1.13"
+
+
+def torch_version(facts: DoctorFacts) -> Check | None:
+    """At least 1.13, and 2 or later where the first pass matters."""
+    question = Question(
+        "torch-version",
+        f"{_OLDEST_TORCH} or later, 2.0 or later recommended",
+        "1.13 is the first whose mps device diffusers supports",
+    )
+    packages = facts.interpreter.packages
+    if isinstance(packages, Unavailable):
+        return question.unknown(packages)
+    version = facts.installed("torch")
+    if version is None:
+        return question.fails(
+            "torch is not installed",
+            install(facts, torch_requirement(facts), *NEEDED[:2], *USEFUL),
+            why="diffusers runs on torch",
+        )
+    found = f"torch {version}"
+    if release(version) is None:
+        return question.unknown(f"{found}, which is no version")
+    newer = install(facts, torch_requirement(facts))
+    if within(version, f"<{_OLDEST_TORCH}"):
+        return question.fails(found, newer)
+    if facts.is_mac and within(version, "<2"):
+        return question.warns(
+            found,
+            newer,
+            why="with torch 1.13 the first pass on mps gives another picture than later ones: the "
+            "pipeline must be primed with a pass of one step; torch 2 mends that and more",
+        )
+    return question.passes(found)
+
+
+class Problem(NamedTuple):
+    """One thing that does not fit."""
+
+    words: str
+    severe: bool
+    mend: tuple[str, ...] = ()
+    """Packages that are missing; none where versions clash."""
+
+
+def stack_compatible(facts: DoctorFacts) -> Check | None:
+    """Nothing missing, and no two versions that cannot work together."""
+    question = Question(
+        "stack-compatible",
+        "diffusers and what it needs, in versions that work together",
+        "installers do not see all of these clashes: a valid install can still fail to import",
+    )
+    packages = facts.interpreter.packages
+    if isinstance(packages, Unavailable):
+        return question.unknown(packages)
+    problems = [*_missing(packages), *_clashes(packages), *_declared_clashes(facts, packages)]
+    if not problems:
+        there = [f"{name} {packages[name]}" for name in (*NEEDED, *USEFUL) if name in packages]
+        return question.passes(", ".join(there))
+    return question.answered(
+        "fail" if any(problem.severe for problem in problems) else "warn",
+        "; ".join(problem.words for problem in problems),
+        _remedy(facts, packages, problems),
+    )
+
+
+def _missing(packages: dict[str, str]) -> Iterator[Problem]:
+    for name in NEEDED:
+        if name not in packages:
+            yield Problem(f"{name} is missing", True, (name,))
+    for name in USEFUL:
+        if name not in packages:
+            yield Problem(f"{name} is missing (for fast loading and offload)", False, (name,))
+
+
+def _broken_rules(packages: dict[str, str]) -> dict[tuple[str, str], Rule]:
+    """Of the rules about one pair of packages the last, which is the strictest."""
+    return {
+        (rule.package, rule.other): rule
+        for rule in RULES
+        if within(packages.get(rule.package), rule.version)
+        and within(packages.get(rule.other), rule.needs) is False
+    }
+
+
+def _clashes(packages: dict[str, str]) -> Iterator[Problem]:
+    """What is known to clash, whether or not the packages say so."""
+    for rule in _broken_rules(packages).values():
+        yield Problem(
+            f"{rule.package} {packages[rule.package]} needs {rule.other}{rule.needs}, and "
+            f"{packages[rule.other]} is there ({rule.because})",
+            severe=True,
+        )
+
+
+def _declared_clashes(facts: DoctorFacts, packages: dict[str, str]) -> Iterator[Problem]:
+    """What the packages themselves declare; torch only as an extra, which counts less."""
+    told = set(_broken_rules(packages))
+    for name, lines in facts.interpreter.requires.items():
+        for requirement in filter(None, map(_parsed, lines)):
+            other = canonicalize_name(requirement.name)
+            extra = _extra_of(requirement, facts)
+            fits = within(packages.get(other), str(requirement.specifier))
+            if extra is None or fits is not False or (name, other) in told:
+                continue
+            told.add((name, other))
+            yield Problem(
+                f"{name} {packages.get(name)} asks for {other}{requirement.specifier}, and "
+                f"{packages[other]} is there",
+                severe=not extra,
+            )
+
+
+def _parsed(line: str) -> Requirement | None:
+    try:
+        return Requirement(line)
+    except InvalidRequirement:
+        return None
+
+
+def _extra_of(requirement: Requirement, facts: DoctorFacts) -> str | None:
+    """The extra that a need is under, empty for none; None where it does not hold here.
+
+    Of the extras only ``torch`` counts: it is what everybody here has in mind.
+    """
+    marker = requirement.marker
+    if marker is None:
+        return ""
+    identity, python = facts.machine.identity, or_none(facts.interpreter.python) or "3.11"
+    environment = {
+        "python_version": ".".join(python.split(".")[:2]),
+        "python_full_version": python,
+        "sys_platform": "darwin" if facts.is_mac else "linux",
+        "platform_system": identity.system,
+        "platform_machine": or_none(facts.interpreter.architecture) or "",
+    }
+    for extra in ("", "torch"):
+        if marker.evaluate({**environment, "extra": extra}):
+            return extra
+    return None
+
+
+def _remedy(facts: DoctorFacts, packages: dict[str, str], problems: list[Problem]) -> str:
+    missing = [name for problem in problems for name in problem.mend]
+    if missing and all(problem.mend for problem in problems):
+        return install(facts, *missing)
+    pins = tested_set(packages.get("torch"), or_none(facts.interpreter.python))
+    return install(facts, *(f"{name}=={version}" for name, version in pins.items()))

@@ -1,0 +1,233 @@
+"""``--deep``: the operators of a pipeline on the device against the CPU, and its ceilings.
+
+The operators run in a child. Metal ends a process whose assertion fails, and no operator's death
+may hide the others: the child is started again without the one it died of.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from sdbench.doctor.checks.question import Question
+from sdbench.doctor.child import Child
+from sdbench.doctor.facts import Check, DoctorFacts, TorchFacts
+from sdbench.schema import DeviceKind
+
+# Of one operator: the slowest here takes about a second; the first on mps compiles shaders.
+_SILENCE_S = 60.0
+_LIMIT_S = 300.0
+# A device on which more than this many operators kill the process has shown what it is.
+_MOST_DEATHS = 8
+
+Verdict = Literal[
+    "right", "less-exact", "wrong", "not-a-number", "missing", "raised", "died", "hung"
+]
+
+
+class OperatorResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one operator in one dtype."""
+
+    dtype: str
+    operator: str
+    verdict: Verdict
+    shape: str | None = None
+    rel_l2: float | None = None
+    """||device - reference|| / ||reference||, the reference in float64 on the CPU."""
+    tolerance: float | None = None
+    message: str | None = None
+
+
+class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
+    """What the device does at most, as measured."""
+
+    dtype: str
+    flops_per_s: float | None = None
+    bytes_per_s: float | None = None
+
+
+class DeepResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything ``--deep`` has found on one device."""
+
+    device: DeviceKind
+    operators: list[OperatorResult]
+    ceilings: list[Ceiling]
+    ended: str | None = None
+    """Why it is not complete, None if it is."""
+
+
+def cannot_be_deep(facts: DoctorFacts) -> Check | None:
+    """Why no operator can be tried, None if they can."""
+    question = Question(
+        "deep", "a device to compute on", "operators are judged by what they compute"
+    )
+    if facts.recorded:
+        return question.unknown("nothing can be computed on a recording")
+    if _best_device(facts) is None:
+        return question.unknown("torch offers no device that computes")
+    return None
+
+
+def _best_device(facts: DoctorFacts) -> DeviceKind | None:
+    """The device a run would take, of those that do compute."""
+    devices = facts.torch.devices.values() if isinstance(facts.torch, TorchFacts) else ()
+    return next((device.kind for device in devices if device.computes is True), None)
+
+
+def examine_device(
+    facts: DoctorFacts, notice: Callable[[str], None] = lambda _: None
+) -> DeepResult:
+    """Run the operators on the best device, in children, until each has an answer.
+
+    ``notice`` is told what is tried now.
+    """
+    device = _best_device(facts)
+    assert device is not None
+    results: dict[str, OperatorResult] = {}
+    ceilings: dict[str, Ceiling] = {}
+    dead: set[str] = set()
+    while True:
+        known = [*results, *ceilings, *dead]
+        child = Child(
+            facts.interpreter.path,
+            "operators",
+            ["--device", device, "--skip", *known],
+            facts.environment,
+            silence_s=_SILENCE_S,
+            limit_s=_LIMIT_S,
+        )
+        trying = _follow(child, results, ceilings, notice)
+        ending = child.ending()
+        if ending is None:
+            break
+        if trying is None or len(dead) >= _MOST_DEATHS:
+            return _result(device, results, ceilings, ending)
+        dead.add(trying)
+        dtype, _, operator = trying.partition("/")
+        if "ceiling" not in operator:
+            verdict: Verdict = "hung" if child.hung else "died"
+            results[trying] = OperatorResult(
+                dtype=dtype, operator=operator, verdict=verdict, message=ending
+            )
+    return _result(device, results, ceilings, None)
+
+
+def _follow(
+    child: Child,
+    results: dict[str, OperatorResult],
+    ceilings: dict[str, Ceiling],
+    notice: Callable[[str], None],
+) -> str | None:
+    """Collect what a child says; the key of what it was at when it ended, None for nothing."""
+    trying: str | None = None
+    for event in child.events():
+        key = str(event.get("key"))
+        dtype, _, name = key.partition("/")
+        if event["event"] == "trying":
+            trying = key
+            notice(f"{name} in {dtype}")
+        elif event["event"] == "operator":
+            trying = None
+            results[key] = _decoded(OperatorResult, event, dtype=dtype, operator=name)
+        elif event["event"] == "ceiling":
+            trying = None
+            ceilings[key] = _decoded(Ceiling, event, dtype=dtype)
+    return trying
+
+
+def _decoded(kind: Any, event: Mapping[str, Any], **more: str) -> Any:
+    return msgspec.convert({**event, **more}, kind)
+
+
+def _result(
+    device: DeviceKind,
+    results: Mapping[str, OperatorResult],
+    ceilings: Mapping[str, Ceiling],
+    ended: str | None,
+) -> DeepResult:
+    return DeepResult(
+        device=device,
+        operators=list(results.values()),
+        ceilings=list(ceilings.values()),
+        ended=ended,
+    )
+
+
+def deep_checks(result: DeepResult) -> Iterator[Check]:
+    """One verdict for each dtype, one for the ceilings."""
+    if result.ended is not None:
+        yield Check(
+            id=f"deep-{result.device}",
+            status="fail" if result.operators else "unknown",
+            found=f"not all operators could be tried: {result.ended}",
+            expected="every operator has an answer",
+            why="what was not tried may be wrong",
+        )
+    for dtype in dict.fromkeys(entry.dtype for entry in result.operators):
+        entries = [entry for entry in result.operators if entry.dtype == dtype]
+        yield _dtype_check(result.device, dtype, entries)
+    if result.ceilings:
+        yield _ceiling_check(result)
+
+
+def _dtype_check(device: DeviceKind, dtype: str, entries: list[OperatorResult]) -> Check:
+    # A CPU may lack kernels for half precision: pipelines run in float32 there.
+    tolerable = {"right", "less-exact", *(["missing"] if device == "cpu" else [])}
+    bad = [entry for entry in entries if entry.verdict not in tolerable]
+    vague = [entry for entry in entries if entry.verdict == "less-exact"]
+    right = sum(entry.verdict == "right" for entry in entries)
+    found = f"{right} of {len(entries)} operators as exact as they should be"
+    named = "; ".join(_words(entry) for entry in entries if entry.verdict != "right")
+    # What a run uses by default: float32 and float16 on a GPU, float32 on a CPU.
+    used = dtype == "float32" or (dtype == "float16" and device != "cpu")
+    status: Literal["pass", "warn", "fail"] = "pass"
+    if bad:
+        status = "fail" if used else "warn"
+    elif vague:
+        status = "warn"
+    remedy = None
+    if bad:
+        others = "another version of torch" if device == "cpu" else "another version of torch or OS"
+        remedy = f"avoid {dtype} on {device}, or try {others}; sdbench run shows what it does"
+    elif vague:
+        remedy = "sdbench run shows whether it can be seen in a picture"
+    return Check(
+        id=f"deep-{device}-{dtype}",
+        status=status,
+        found=f"{found}; {named}" if named else found,
+        expected=f"{device} agrees with float64 on the CPU as far as {dtype} allows",
+        why="one wrong operator makes noise, black pictures or subtly wrong ones",
+        remedy=remedy,
+    )
+
+
+def _words(entry: OperatorResult) -> str:
+    if entry.verdict in ("wrong", "less-exact") and entry.rel_l2 is not None:
+        words = "wrong" if entry.verdict == "wrong" else "less exact"
+        return (
+            f"{entry.operator} {words} ({entry.rel_l2:.1e} off, {entry.tolerance or 0:.1e} is fine)"
+        )
+    plain = {
+        "not-a-number": "gives not-a-number",
+        "missing": "is not there",
+        "raised": "fails",
+        "died": "kills the process",
+        "hung": "hangs",
+    }[entry.verdict]
+    return f"{entry.operator} {plain}" + (f" ({entry.message})" if entry.message else "")
+
+
+def _ceiling_check(result: DeepResult) -> Check:
+    words = []
+    for ceiling in result.ceilings:
+        if ceiling.flops_per_s is not None:
+            words.append(f"matmul {ceiling.dtype} {ceiling.flops_per_s / 1e12:.3g} TFLOP/s")
+        if ceiling.bytes_per_s is not None:
+            words.append(f"memory {ceiling.bytes_per_s / 1e9:.3g} GB/s")
+    return Check(
+        id=f"deep-{result.device}-ceilings",
+        status="pass",
+        found=", ".join(words),
+        expected="measured here; there is no value to hold it against",
+        why="no pipeline can be faster than these two allow",
+    )

@@ -1,0 +1,260 @@
+"""Gathers what doctor judges: starts the children, asks the machine, reads a recording.
+
+The child that imports torch takes seconds. It is started first and read last, so that everything
+else is on the screen by then.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import msgspec
+from packaging.utils import canonicalize_name
+
+from sdbench.config import load_config
+from sdbench.doctor.child import Child
+from sdbench.doctor.compatibility import STACK
+from sdbench.doctor.facts import (
+    DeviceFacts,
+    DoctorFacts,
+    InterpreterFacts,
+    Limits,
+    TorchFacts,
+    TorchFailed,
+)
+from sdbench.doctor.model import find_offline
+from sdbench.errors import UsageError
+from sdbench.machine import RecordedFacts, RecordedSystem, System, open_system, probe_machine
+from sdbench.machine.facts import Unavailable, known
+from sdbench.machine.linux_proc import limited_cgroups
+from sdbench.models.resolve import cache_folder
+from sdbench.schema import DeviceKind
+from sdbench.stacks import find_interpreter
+
+RECORDED = "(recorded)"
+# Listing packages takes a tenth of a second, importing torch from a cold disk a minute.
+PACKAGES_LIMIT_S = 15.0
+TORCH_LIMIT_S = 120.0
+_UNRECORDED = Unavailable("it is not in the recording")
+_NO_TORCH = Unavailable("torch is not installed")
+
+
+class _Packages(msgspec.Struct, frozen=True):
+    """What the listing child says."""
+
+    python: str
+    architecture: str
+    packages: dict[str, str]
+    requires: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for."""
+
+    python: str | None = None
+    """An interpreter or a virtual environment; None is the one sdbench runs in."""
+    model: str | None = None
+    """None is the default configuration's."""
+
+
+class Examination:
+    """An interpreter and the machine under it; close it to end what is still running.
+
+    Raises:
+        UsageError: there is no such interpreter or model, or the recording cannot be read.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._system = open_system()
+        self._model = request.model or load_config("default").model
+        self._packages: Child | None = None
+        self._torch: Child | None = None
+        self._broken: str | None = None
+        if isinstance(self._system, RecordedSystem):
+            if request.python is not None:
+                raise UsageError("--python: a recording is of one interpreter; leave it out")
+            self.interpreter = RECORDED
+            return
+        self.interpreter = _interpreter(request.python)
+        try:
+            self._torch = self._child("torch", limit_s=TORCH_LIMIT_S)
+            self._packages = self._child("packages", "--names", *STACK, limit_s=PACKAGES_LIMIT_S)
+        except OSError as error:
+            self._broken = f"it does not run as a Python: {error.strerror}"
+
+    def _child(self, what: str, *arguments: str, limit_s: float) -> Child:
+        return Child(
+            self.interpreter, what, arguments, os.environ, silence_s=limit_s, limit_s=limit_s
+        )
+
+    def __enter__(self) -> "Examination":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for child in (self._packages, self._torch):
+            if child is not None:
+                child.close()
+
+    def before_torch(self) -> DoctorFacts:
+        """Everything that can be told without torch."""
+        machine = probe_machine(self._system, cache_folder())
+        recording = self._system.facts if isinstance(self._system, RecordedSystem) else None
+        interpreter = self._interpreter_facts(recording)
+        return DoctorFacts(
+            machine=machine,
+            interpreter=interpreter,
+            model=find_offline(self._model, recorded=recording is not None),
+            environment=dict(os.environ if recording is None else recording.env),
+            limits=Limits() if recording is not None else _limits(self._system),
+            nvidia_driver=known(self._system.read("/proc/driver/nvidia/version")),
+            results_free_bytes=_UNRECORDED if recording is not None else _free_here(),
+            torch=Unavailable("torch has not answered yet")
+            if recording is None
+            else _recorded_torch(recording, interpreter),
+        )
+
+    def with_torch(self, facts: DoctorFacts) -> DoctorFacts:
+        """The same with what torch says, once it does."""
+        if self._torch is None or not known(facts.interpreter.python):
+            return (
+                facts if facts.recorded else _with(facts, Unavailable("this Python does not run"))
+            )
+        return _with(facts, _torch_facts(self._torch))
+
+    def _interpreter_facts(self, recording: RecordedFacts | None) -> InterpreterFacts:
+        if recording is not None:
+            return _recorded_interpreter(recording)
+        if self._packages is None:
+            return _broken_interpreter(self.interpreter, self._broken or "it does not run")
+        for event in self._packages.events():
+            if event["event"] == "packages":
+                said = msgspec.convert(event, _Packages)
+                return InterpreterFacts(
+                    path=self.interpreter,
+                    python=said.python,
+                    architecture=said.architecture,
+                    packages=said.packages,
+                    requires=said.requires,
+                )
+        ending = self._packages.ending() or "it ends without an answer"
+        return _broken_interpreter(self.interpreter, f"it does not run as a Python: {ending}")
+
+
+def _interpreter(name: str | None) -> str:
+    if name is None:
+        return sys.executable
+    found = find_interpreter(name)
+    if found is None:
+        raise UsageError(
+            f"--python {name}: expected the path of a Python or of a virtual environment"
+        )
+    return str(found)
+
+
+def _broken_interpreter(path: str, reason: str) -> InterpreterFacts:
+    why = Unavailable(reason)
+    return InterpreterFacts(path=path, python=why, architecture=why, packages=why)
+
+
+def _recorded_interpreter(recording: RecordedFacts) -> InterpreterFacts:
+    packages: dict[str, str] | Unavailable = _UNRECORDED
+    if recording.packages is not None:
+        packages = {
+            canonicalize_name(name): version for name, version in recording.packages.items()
+        }
+        if recording.torch is not None and recording.torch.version is not None:
+            packages.setdefault("torch", recording.torch.version)
+    return InterpreterFacts(
+        path=RECORDED,
+        python=recording.python or _UNRECORDED,
+        architecture=recording.python_machine or recording.machine or _UNRECORDED,
+        packages=packages,
+    )
+
+
+def _recorded_torch(
+    recording: RecordedFacts, interpreter: InterpreterFacts
+) -> TorchFacts | Unavailable:
+    said = recording.torch
+    if said is None:
+        packages = interpreter.packages
+        return _NO_TORCH if known(packages) and "torch" not in packages else _UNRECORDED
+    mps = DeviceFacts(
+        kind="mps",
+        built=_UNRECORDED if said.mps_built is None else said.mps_built,
+        available=_UNRECORDED if said.mps_available is None else said.mps_available,
+        computes=Unavailable("nothing can be computed on a recording"),
+    )
+    return TorchFacts(
+        version=said.version or _UNRECORDED,
+        devices={"mps": mps},
+        threads=_UNRECORDED,
+        import_s=Unavailable("nothing is imported for a recording"),
+    )
+
+
+def _torch_facts(child: Child) -> TorchFacts | TorchFailed | Unavailable:
+    """What the child says; a device that killed it is one that does not compute."""
+    facts: TorchFacts | None = None
+    devices: dict[str, DeviceFacts] = {}
+    trying: DeviceKind | None = None
+    for event in child.events():
+        if event["event"] == "absent":
+            return _NO_TORCH
+        if event["event"] == "torch":
+            facts = msgspec.convert({**event, "devices": {}}, TorchFacts)
+        elif event["event"] == "trying":
+            trying = event["kind"]
+        elif event["event"] == "device":
+            devices[event["kind"]] = _device_facts(event)
+            trying = None
+    ending = child.ending()
+    if facts is None:
+        return TorchFailed(reason=ending or "it ends without an answer")
+    if ending is not None and trying is not None:
+        devices[trying] = DeviceFacts(
+            kind=trying, built=True, available=True, computes=False, reason=ending
+        )
+    return msgspec.structs.replace(facts, devices=devices)
+
+
+def _device_facts(event: Mapping[str, Any]) -> DeviceFacts:
+    reason = event.get("reason")
+    computes = event.get("computes")
+    if computes is None:
+        computes = Unavailable(str(reason or "it was not tried"))
+    return msgspec.convert({**event, "computes": msgspec.to_builtins(computes)}, DeviceFacts)
+
+
+def _with(facts: DoctorFacts, torch: TorchFacts | TorchFailed | Unavailable) -> DoctorFacts:
+    return msgspec.structs.replace(facts, torch=torch)
+
+
+def _free_here() -> int | Unavailable:
+    try:
+        return shutil.disk_usage(".").free
+    except OSError as error:
+        return Unavailable(f"the file system does not tell ({error.strerror})")
+
+
+def _limits(system: System) -> Limits:
+    """Of Linux's control groups and of the processors this process may use."""
+    if system.name() != "Linux":
+        return Limits()
+    memory = [group.limit_bytes for group in limited_cgroups(system.read, None)]
+    cpus: list[float] = [len(os.sched_getaffinity(0))]
+    quota = system.read("/sys/fs/cgroup/cpu.max")
+    words = quota.split() if isinstance(quota, str) else []
+    if len(words) == 2 and all(word.isdigit() for word in words) and int(words[1]):
+        cpus.append(int(words[0]) / int(words[1]))
+    return Limits(memory_bytes=min(memory, default=None), cpus=min(cpus))

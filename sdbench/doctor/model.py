@@ -1,0 +1,89 @@
+"""The model a run would take, as far as it can be told without the network."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from sdbench.doctor.facts import ModelFacts
+from sdbench.errors import ModelError
+from sdbench.machine.facts import Unavailable
+from sdbench.models.resolve import find_model
+from sdbench.schema import ModelInfo
+
+_OURS = ("synthetic/", "builtin/")
+
+
+def find_offline(name: str, *, recorded: bool) -> ModelFacts:
+    """Look for a model here, and nowhere else.
+
+    ``recorded``: another machine is judged, so what lies on this one's disk does not count.
+
+    Raises:
+        UsageError: there is no such model of ours.
+    """
+    if name.startswith(_OURS):
+        outline = find_model(name).outline()
+        made = bool(outline.path) and not recorded
+        return ModelFacts(
+            outline=outline,
+            offline=True,
+            note="in the cache" if made else "made here once, without network",
+            to_make_bytes=0 if made else outline.bytes_on_disk,
+        )
+    if recorded:
+        reason = Unavailable("which models the recorded machine holds is not in the recording")
+        return ModelFacts(outline=_guess(name), offline=reason, note=reason.unavailable)
+    folder = _folder(name, os.environ)
+    if folder is None:
+        return ModelFacts(
+            outline=_guess(name), offline=False, note="neither a folder nor in the Hub's cache"
+        )
+    try:
+        source = find_model(str(folder))
+    except ModelError as error:
+        return ModelFacts(outline=_guess(name), offline=False, note=str(error))
+    outline = msgspec.structs.replace(source.outline(), name=name)
+    return ModelFacts(outline=outline, offline=True, note="on this disk, whole")
+
+
+def _guess(name: str) -> ModelInfo:
+    """Enough to estimate with."""
+    xl = "xl" in name.lower()
+    return ModelInfo(
+        name=name,
+        path="",
+        sha256=None,
+        pipeline_class=f"StableDiffusion{'XL' if xl else ''}Pipeline",
+        bytes_on_disk=0,
+        trained=True,
+    )
+
+
+def _folder(name: str, environment: Mapping[str, str]) -> Path | None:
+    """The folder that a name or a Hub id stands for on this disk.
+
+    The Hub's client is not asked: importing it takes longer than all of this.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    cache = _hub_cache(environment) / f"models--{name.replace('/', '--')}"
+    try:
+        commit = (cache / "refs" / "main").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return None
+    snapshot = cache / "snapshots" / commit
+    return snapshot if snapshot.is_dir() else None
+
+
+def _hub_cache(environment: Mapping[str, str]) -> Path:
+    """As huggingface_hub's ``constants.py`` finds it."""
+    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if environment.get(variable):
+            return Path(environment[variable]).expanduser()
+    if environment.get("HF_HOME"):
+        return Path(environment["HF_HOME"]).expanduser() / "hub"
+    base = environment.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "huggingface" / "hub"
