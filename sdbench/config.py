@@ -24,6 +24,9 @@ Auto = Literal["auto"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RESOLUTION = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
+_SHARE = re.compile(r"([0-9]{1,2})%")
+# More leaves the system itself nothing; the guard would end every case.
+_LARGEST_SHARE = 90
 
 
 class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,11 +63,29 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         }
 
 
+class Gate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a process waits for before it starts; ``max_wait_s`` is for the whole sitting."""
+
+    wait_for: tuple[Literal["thermal", "pressure", "load", "battery"], ...] = ()
+    max_wait_s: float = 60
+
+
 class Guard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When a worker is stopped to protect the machine."""
 
     max_swap_growth_bytes: float | Auto = "auto"
+    max_swapped_out_bytes: float = 20e9
+    min_available_bytes: float | Auto = "auto"
     min_free_disk_bytes: float = 10e9
+
+
+class Pressure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Memory that a separate process holds while a case runs: each level is an arm of its own.
+
+    A level is a number of bytes, or a share of the machine's memory such as ``50%``.
+    """
+
+    hold_bytes: tuple[float | str, ...] = ()
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,7 +116,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     case: tuple[Selection, ...] | None = None
     exclude: tuple[Selection, ...] = ()
     arm: tuple[Arm, ...] = (Arm(),)
+    gate: Gate = Gate()
     guard: Guard = Guard()
+    pressure: Pressure = Pressure()
     reference: Reference = Reference()
 
 
@@ -111,7 +134,10 @@ _RANGES: dict[str, tuple[float, float | None]] = {
     "replicates": (1, 10_000),
     "timeout_s": (1, None),
     "max_minutes": (0, None),
+    "gate.max_wait_s": (0, None),
     "guard.max_swap_growth_bytes": (0, None),
+    "guard.max_swapped_out_bytes": (0, None),
+    "guard.min_available_bytes": (0, None),
     "guard.min_free_disk_bytes": (0, None),
     "reference.budget_s": (0, None),
 }
@@ -254,9 +280,17 @@ def _choices_at(key: str) -> str:
         (struct,) = _structs_in(annotation)
         annotation = {field.name: field.type for field in msgspec.structs.fields(struct)}[part]
     choices = [repr(choice) for choice in _literals_in(annotation)]
-    if float in typing.get_args(annotation):
-        choices.append("a number")
+    words = {float: "a number", str: "text"}
+    choices += [word for kind, word in words.items() if kind in _kinds_in(annotation)]
     return " or ".join(choices)
+
+
+def _kinds_in(annotation: Any) -> list[Any]:
+    """The plain types inside an annotation such as ``tuple[float | str, ...]``."""
+    parts = typing.get_args(annotation)
+    if not parts or typing.get_origin(annotation) is Literal:
+        return [annotation]
+    return [found for part in parts for found in _kinds_in(part)]
 
 
 def _literals_in(annotation: Any) -> list[Any]:
@@ -286,6 +320,7 @@ def _check_values(config: Config, source: str) -> None:
             if kind == "exclude" and not selection.settings():
                 raise ConfigError(source, f"exclude[{index}]", "expected at least one setting")
     _check_arms(config.arm, source)
+    _check_hold(config.pressure, source)
 
 
 def _check_range(
@@ -340,3 +375,29 @@ def _check_arms(arms: tuple[Arm, ...], source: str) -> None:
             )
         if name in names[:index]:
             raise ConfigError(source, f"arm[{index}].name", f"expected each once, {name!r} repeats")
+        if arms[index].hold_bytes:
+            raise ConfigError(
+                source,
+                f"arm[{index}].hold_bytes",
+                "expected in [pressure], where it is for all arms",
+            )
+
+
+def _check_hold(pressure: Pressure, source: str) -> None:
+    for index, level in enumerate(pressure.hold_bytes):
+        key = f"pressure.hold_bytes[{index}]"
+        if isinstance(level, str):
+            share = _SHARE.fullmatch(level)
+            if share is None or int(share[1]) > _LARGEST_SHARE:
+                raise ConfigError(
+                    source, key, f"expected a share up to '{_LARGEST_SHARE}%', got {level!r}"
+                )
+        elif not 0 <= level < float("inf"):
+            raise ConfigError(source, key, f"expected a number of 0 or more, got {level}")
+
+
+def held_bytes(level: float | str, memory_bytes: int) -> int:
+    """Bytes of a checked level of ``pressure.hold_bytes`` on a machine with that much memory."""
+    if isinstance(level, str):
+        return memory_bytes * int(level.rstrip("%")) // 100
+    return int(level)

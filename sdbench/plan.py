@@ -8,28 +8,52 @@ from typing import Any
 
 import msgspec
 
-from sdbench.config import AXES, Config, Matrix
+from sdbench.config import AXES, Config, Matrix, held_bytes
 from sdbench.errors import ConfigError, UsageError
-from sdbench.schema import Case, DeviceKind, Dtype, Plan, PlannedCase, Slot, StartMethod
+from sdbench.schema import Arm, Case, DeviceKind, Dtype, Plan, PlannedCase, Slot, StartMethod
 from sdbench.stats import MIN_PROCESSES
 
 DEFAULT_DTYPE: dict[DeviceKind, Dtype] = {"mps": "float16", "cuda": "float16", "cpu": "float32"}
 
 
-def make_plan(config: Config, device: DeviceKind, only: Sequence[str] = ()) -> Plan:
-    """Turn a configuration into a plan for a device.
+def make_plan(
+    config: Config, device: DeviceKind, only: Sequence[str] = (), memory_bytes: int = 0
+) -> Plan:
+    """Turn a configuration into a plan for a device and a machine with that much memory.
 
     Raises:
-        ConfigError: no case is left to run.
+        ConfigError: no case is left to run, or the memory to hold is not there.
         UsageError: an ``only`` names an axis or value that is not there.
     """
     cases = _filter_only(_expand(config, device), only)
     if not cases:
         raise ConfigError(config.name, "exclude", "expected at least one case to be left")
     runnable = [planned.case_id for planned in cases if planned.skip_reason is None]
-    slots = order_slots(runnable, [arm.name for arm in config.arm], config.replicates, config.seed)
+    arms = arms_with_levels(config, memory_bytes)
+    slots = order_slots(runnable, [arm.name for arm in arms], config.replicates, config.seed)
     start = resolve_start(config, device)
-    return Plan(cases=cases, arms=list(config.arm), slots=slots, start=start)
+    return Plan(cases=cases, arms=arms, slots=slots, start=start)
+
+
+def arms_with_levels(config: Config, memory_bytes: int) -> list[Arm]:
+    """Every arm at every level of ``[pressure]``; an arm that holds nothing keeps its name.
+
+    Raises:
+        ConfigError: a level is as large as the memory, or a level is there twice.
+    """
+    levels = [held_bytes(level, memory_bytes) for level in config.pressure.hold_bytes] or [0]
+    arms: list[Arm] = []
+    for arm, (index, level) in itertools.product(config.arm, enumerate(levels)):
+        key = f"pressure.hold_bytes[{index}]"
+        if level and level >= memory_bytes:
+            raise ConfigError(
+                config.name, key, f"expected less than the memory there is, {memory_bytes:.3g}"
+            )
+        name = f"{arm.name}+hold-{level / 1e9:.3g}GB" if level else arm.name
+        if any(name == other.name for other in arms):
+            raise ConfigError(config.name, key, "expected each level once")
+        arms.append(msgspec.structs.replace(arm, name=name, hold_bytes=level))
+    return arms
 
 
 def resolve_start(config: Config, device: DeviceKind, platform: str = sys.platform) -> StartMethod:

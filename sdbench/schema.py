@@ -2,7 +2,8 @@
 
 History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old ones load forever):
 
-1   first version
+1   first version; later, without a new number because an old reader may leave them out: levels of
+    pressure and heat, GPU readings, gate flags, stage times, ``machine_facts``
 
 Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
 None, with a reason beside it. Decoding is strict about types and lenient about unknown fields, so
@@ -30,6 +31,8 @@ PassKind = Literal["prime", "measured", "profile"]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 60)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
+# The system-wide monotonic clock in seconds, shared by parent and workers.
+Clock = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 
 # A case's outcome is its worst replicate's.
 OUTCOME_SEVERITY: tuple[Outcome, ...] = (
@@ -104,12 +107,16 @@ _CASE_DEFAULTS: dict[str, Any] = msgspec.structs.asdict(Case())
 
 
 class Arm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One side of a comparison inside a run: a stack, an environment, telemetry on or off."""
+    """One side of a comparison inside a run: a stack, an environment, telemetry on or off.
+
+    ``hold_bytes`` is how much memory a separate process holds meanwhile (``[pressure]``).
+    """
 
     name: str = "current"
     stack: str = "current"
     env: dict[str, str] = {}
     telemetry: bool = True
+    hold_bytes: Bytes = 0
 
 
 class PlannedCase(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,12 +206,19 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
-    """A stage of the profiling pass, the device synchronised at both ends."""
+    """A stage of the profiling pass, the device synchronised at both ends.
+
+    ``begin_t`` is the system-wide monotonic clock, which the timeline shares;
+    ``footprint_peak_bytes`` is the process's highest sampled footprint meanwhile, None where no
+    sample fell into the stage.
+    """
 
     stage: str
     duration_s: Seconds
     peak_bytes: Bytes | None
     allocated_bytes: Bytes | None
+    begin_t: Clock | None = None
+    footprint_peak_bytes: Bytes | None = None
 
 
 class Pass(msgspec.Struct, frozen=True, kw_only=True):
@@ -223,7 +237,10 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TelemetrySummary(msgspec.Struct, frozen=True, kw_only=True):
-    """The timeline of a replicate in a few numbers; None where the platform does not tell."""
+    """The timeline of a replicate in a few numbers; ``unavailable`` says why one is None.
+
+    Peaks of levels are the worst level seen. Readings of the GPU count while pictures are made.
+    """
 
     samples: int
     period_s: float
@@ -236,15 +253,52 @@ class TelemetrySummary(msgspec.Struct, frozen=True, kw_only=True):
     swap_in_bytes: int | None = None
     swap_out_bytes: int | None = None
     min_available_bytes: int | None = None
+    slow_period_s: float | None = None
+    pressure_peak: str | None = None
+    thermal_peak: str | None = None
+    compressor_peak_bytes: int | None = None
+    least_free_percent: int | None = None
+    gpu_power_mean_w: float | None = None
+    gpu_power_peak_w: float | None = None
+    gpu_temperature_peak_c: float | None = None
+    gpu_memory_peak_bytes: int | None = None
+    gpu_throttled: list[str] = []
+    unavailable: dict[str, str] = {}
+
+
+GateFlag = Literal[
+    "thermal",
+    "pressure",
+    "load",
+    "battery",
+    "on-battery",
+    "low-power-mode",
+    "background",
+    "disk",
+]
+WaitReason = GateFlag | Literal["recovery"]
+"""Why no process is started just now: a gate, or memory after the guard has acted."""
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
-    """What the machine looked like just before a process started."""
+    """What the machine looked like just before a process started (PROTOCOL 16).
+
+    ``flags`` is what was not as it should be even after ``waited_s``; ``unavailable`` says why a
+    fact is None.
+    """
 
     load_1min: float | None = None
     available_bytes: int | None = None
     swap_used_bytes: int | None = None
     free_disk_bytes: int | None = None
+    pressure: str | None = None
+    thermal: str | None = None
+    power_source: str | None = None
+    battery_percent: int | None = None
+    low_power_mode: bool | None = None
+    waited_s: float = 0.0
+    flags: list[GateFlag] = []
+    unavailable: dict[str, str] = {}
 
 
 class FailureCause(msgspec.Struct, frozen=True, kw_only=True):
@@ -322,7 +376,12 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started", tag_fiel
 
 
 class Replicate(msgspec.Struct, frozen=True, kw_only=True, tag="replicate", tag_field="type"):
-    """One process and all it told, whatever became of it."""
+    """One process and all it told, whatever became of it.
+
+    ``pss_bytes`` and ``uss_bytes`` are its own share of memory as it reads them itself after its
+    last pass (Linux). ``swapped_out_bytes`` is what the whole machine wrote to swap from just
+    before its start, ballast included, to its end.
+    """
 
     schema: int = SCHEMA_VERSION
     replicate_id: str
@@ -357,6 +416,9 @@ class Replicate(msgspec.Struct, frozen=True, kw_only=True, tag="replicate", tag_
     peak_memory_bytes: int | None = None
     peak_memory_source: str | None = None
     peak_memory_reason: str | None = None
+    pss_bytes: int | None = None
+    uss_bytes: int | None = None
+    swapped_out_bytes: int | None = None
     versions: dict[str, str] = {}
     python: str | None = None
     device: dict[str, Any] = {}
@@ -425,6 +487,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     model: ModelInfo
     stacks: dict[str, StackInfo]
     machine: dict[str, Any]
+    machine_facts: dict[str, Any] = {}
     machine_id: str
     environment: dict[str, str]
     preload: list[str]

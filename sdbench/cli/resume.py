@@ -7,9 +7,9 @@ import click
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console
 from sdbench.cli.run import exit_code, finish, watcher_for
+from sdbench.runner.leftover import remaining_slots
 from sdbench.runner.prepare import check_resumable, require_room, same_model
 from sdbench.runner.process import ProcessExecutor
-from sdbench.runner.run import remaining_slots
 from sdbench.runner.session import config_of, sit, with_new_sitting
 from sdbench.store import RunFolder, find_run, load_run
 from sdbench.store.privacy import hidden_run, shown_run

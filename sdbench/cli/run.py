@@ -153,8 +153,9 @@ def watcher_for(path: Path) -> Any:
 
 
 def exit_code(sat: Sat) -> int:
-    """130 when interrupted, else what the outcomes say."""
-    return 130 if sat.end == "interrupted" else sat.summary.exit_code
+    """130 when interrupted, 1 when the guard ended the run, else what the outcomes say."""
+    codes = {"interrupted": 130, "swapped-out": 1}
+    return codes.get(sat.end, sat.summary.exit_code)
 
 
 def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
@@ -176,6 +177,8 @@ def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
     words = {
         "interrupted": "stopped; everything measured is kept",
         "budget": "the time budget (max_minutes) is used up; the rest was not run",
+        "swapped-out": "stopped to protect your disk: more was written to swap than "
+        "guard.max_swapped_out_bytes allows; everything measured is kept",
         "stuck": "a worker could not be ended even by SIGKILL: restart the machine",
     }
     if sat.end in words:
@@ -187,6 +190,7 @@ def _shares_words(shares: TimeShares) -> str:
         ("making pictures", shares.passes_s),
         ("loading the model", shares.load_s),
         ("importing torch in each process", shares.import_s),
+        ("waiting for the machine", shares.waited_s),
         ("the rest", shares.rest_s),
     )
     words = ", ".join(f"{spent / shares.wall_s:.0%} {what}" for what, spent in parts if spent)
@@ -226,6 +230,8 @@ def _introduce(prepared: Prepared, remarks: Console) -> None:
         ("takes", _cost_words(prepared.estimate, config.max_minutes)),
     ]
     render_lines(lines, remarks)
+    if prepared.facts.simulated:
+        remarks.print("SIMULATED: what is said of the machine comes from a recording")
     for flag, cases in _flags(plan).items():
         remarks.print(
             f"known: {flag}, in {cases} of {len(plan.cases)} cases", markup=False, soft_wrap=True

@@ -11,8 +11,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from sdbench.report.terminal import OUTCOME_WORDS, case_words, render_summary
 from sdbench.report.units import duration, printable, seconds
-from sdbench.schema import Replicate, Run, Slot
+from sdbench.schema import Replicate, Run, Slot, WaitReason
 from sdbench.summary import steady_median_s, summarise
+from sdbench.telemetry import WAIT_WORDS
 
 _REPAINT_EVERY_S = 1.0
 
@@ -37,6 +38,7 @@ class ScreenWatcher:
         )
         self._task = self._bar.add_task("starting", total=1)
         self._words = ""
+        self._told_of: list[WaitReason] = []
 
     def __enter__(self) -> "ScreenWatcher":
         self._bar.start()
@@ -56,6 +58,17 @@ class ScreenWatcher:
             self._words += f", run {slot.block + 1} of {blocks}"
         self._bar.update(self._task, completed=done, total=total)
         self.tick(None, remaining_s)
+
+    def waits(self, reasons: list[WaitReason], waited_s: float, limit_s: float) -> None:
+        """Say once why nothing runs, then count in the bar."""
+        words = "waiting because of " + " and ".join(WAIT_WORDS[reason] for reason in reasons)
+        if not waited_s or reasons != self._told_of:
+            self._told_of = reasons
+            self._console.print(f"{words}, {duration(limit_s - waited_s)} at most", highlight=False)
+        self._bar.update(
+            self._task, description=f"{words}: {duration(waited_s)} of {duration(limit_s)}"
+        )
+        self._bar.refresh()
 
     def tick(self, phase: str | None, remaining_s: float) -> None:
         """Repaint if a second has passed."""

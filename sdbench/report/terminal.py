@@ -45,6 +45,13 @@ def render_summary(summary: RunSummary, console: Console, *, first_look: bool = 
             console.print(f"  {escape(words)} – {escape(printable(row.correct_reason or ''))}")
     for warning in summary.warnings:
         console.print(f"  [yellow]warning:[/] {escape(printable(warning))}")
+    if not first_look:
+        console.print(f"Written to swap meanwhile: {swapped_words(summary.swapped_out_bytes)}.")
+
+
+def swapped_words(size_bytes: int | None) -> str:
+    """Always in GB, so that it can be looked for and added up."""
+    return "unknown" if size_bytes is None else f"{size_bytes / 1e9:.1f} GB"
 
 
 def _table(summary: RunSummary, first_look: bool) -> Table:

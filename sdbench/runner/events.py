@@ -4,13 +4,12 @@ A worker is not to be trusted: its memory may be corrupt, or something in it may
 pipe. A line that is no event is counted and goes no further.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
-from sdbench.schema import Bytes, Pass, Seconds
-
-Clock = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+from sdbench.quality.operator_calls import Comparison, OperatorCall
+from sdbench.schema import Bytes, Clock, Pass, Seconds
 
 
 class _Timed(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
@@ -70,6 +69,25 @@ class PassEnded(Pass, frozen=True, kw_only=True, tag_field="event", tag="pass"):
         return Pass(**{name: getattr(self, name) for name in Pass.__struct_fields__})
 
 
+class CallBegun(OperatorCall, frozen=True, kw_only=True, tag_field="event", tag="call"):
+    """An operator call is about to be repeated on the device."""
+
+    t: Clock = 0.0
+
+
+class CallCompared(Comparison, frozen=True, kw_only=True, tag_field="event", tag="compared"):
+    """The call begun last came back, and how far it is from the CPU's."""
+
+    t: Clock = 0.0
+
+
+class Localised(_Timed, frozen=True, kw_only=True, tag="localised"):
+    """All operators of a pass have been repeated; ``skipped`` counts those that were not, by why."""
+
+    skipped: dict[str, int] = {}
+    notes: list[str] = []
+
+
 class Failed(_Timed, frozen=True, kw_only=True, tag="error"):
     """An exception ended the job; ``kind`` is impossible, unavailable, oom or exception."""
 
@@ -80,10 +98,25 @@ class Failed(_Timed, frozen=True, kw_only=True, tag="error"):
 
 
 class Done(_Timed, frozen=True, kw_only=True, tag="done"):
-    """The job is done."""
+    """The job is done. What the process weighs then: shared pages by share (PSS), own (USS)."""
+
+    pss_bytes: Bytes | None = None
+    uss_bytes: Bytes | None = None
 
 
-Event = Hello | Phase | Stack | DeviceTried | Loaded | PassEnded | Failed | Done
+Event = (
+    Hello
+    | Phase
+    | Stack
+    | DeviceTried
+    | Loaded
+    | PassEnded
+    | CallBegun
+    | CallCompared
+    | Localised
+    | Failed
+    | Done
+)
 _DECODER: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 

@@ -8,7 +8,9 @@ from sdbench.runner.events import Event
 from sdbench.runner.sampler import Sample
 from sdbench.schema import CrashReport, StartMethod, TelemetrySummary
 
-StopKind = Literal["timeout", "guard", "budget", "out-of-time", "interrupted", "silent", "flood"]
+StopKind = Literal[
+    "timeout", "guard", "budget", "out-of-time", "interrupted", "silent", "flood", "ballast"
+]
 
 
 @dataclass(frozen=True)

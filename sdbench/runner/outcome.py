@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from sdbench.insight.failures import fallback_operators, read_failure
+from sdbench.insight.failures import fallback_operators, gpu_work_failure, read_failure
 from sdbench.runner.events import (
     DeviceTried,
     Done,
@@ -20,6 +20,7 @@ from sdbench.runner.events import (
     Stack,
 )
 from sdbench.runner.executor import Report, Stop, Task
+from sdbench.runner.stages import with_sampled_peaks
 from sdbench.schema import Gate, Outcome, Pass, Replicate, Slot
 from sdbench.store.privacy import redact
 
@@ -31,6 +32,7 @@ _STOPPED: dict[str, Outcome] = {
     "budget": "skipped",
     "silent": "failed",
     "flood": "failed",
+    "ballast": "failed",
 }
 _DEATHS: tuple[Outcome, ...] = ("failed", "oom", "crashed")
 _RAISED: dict[str, Outcome] = {"oom": "oom", "impossible": "skipped"}
@@ -51,13 +53,17 @@ def replicate_record(
     gate: Gate,
     *,
     cold_cache: bool,
+    swapped_out_bytes: int | None = None,
     simulated: bool = False,
 ) -> Replicate:
     """The durable record of one worker."""
     said = _Said(report.events)
-    passes = [event.as_pass() for event in report.events if isinstance(event, PassEnded)]
+    passes = with_sampled_peaks(
+        [event.as_pass() for event in report.events if isinstance(event, PassEnded)],
+        report.timeline,
+    )
     ending = _ending(report, said, len(passes), _expected_passes(task))
-    error, device = said.last(Failed), said.last(DeviceTried)
+    error, device, done = said.last(Failed), said.last(DeviceTried), said.last(Done)
     stack, hello, loaded = said.last(Stack), said.last(Hello), said.last(Loaded)
     peak = _peak(passes, report)
     cause = None
@@ -101,6 +107,9 @@ def replicate_record(
         peak_memory_bytes=peak[0],
         peak_memory_source=peak[1],
         peak_memory_reason=peak[2],
+        pss_bytes=None if done is None else done.pss_bytes,
+        uss_bytes=None if done is None else done.uss_bytes,
+        swapped_out_bytes=swapped_out_bytes,
         versions={} if stack is None else stack.versions,
         python=None if hello is None else hello.python,
         device={} if device is None else _device_record(device),
@@ -154,6 +163,9 @@ def _ending(report: Report, said: _Said, passes: int, expected: int) -> _Ending:
         return _Ending("failed", f"ended in {where} with status {report.exit_code}, saying nothing")
     if passes != expected:
         return _Ending("failed", f"reported {passes} of {expected} passes")
+    unraised = gpu_work_failure(report.stderr_tail)
+    if unraised is not None:
+        return _Ending("failed", f"the GPU reported an error: {unraised.assertion}")
     return _Ending("ok")
 
 

@@ -24,6 +24,7 @@ from sdbench.estimate import Estimate, Pace, estimate_run, estimate_slot
 from sdbench.insight.attention_scores import predicted_overflow
 from sdbench.insight.known_issues import load_known_issues, matching_issues
 from sdbench.insight.mps_environment import HIGH, check_watermarks, removes_memory_limit
+from sdbench.machine.facts import Identity, MachineFacts, or_none
 from sdbench.models.resolve import ModelSource, find_model
 from sdbench.plan import make_plan
 from sdbench.runner.environment import PRELOAD, preload_modules, worker_environment
@@ -66,7 +67,9 @@ class Prepared:
     model: ModelSource
     plan: Plan
     estimate: Estimate
+    facts: MachineFacts
     machine: dict[str, Any]
+    """The facts that reports and comparisons name, flat."""
 
     @property
     def cores(self) -> int:
@@ -91,15 +94,19 @@ class Prepared:
                 f"it needs about {self.estimate.peak_memory_bytes / 1e9:.1f} GB of memory and "
                 f"{have / 1e9:.1f} GB are free"
             )
+        held = max(arm.hold_bytes for arm in self.plan.arms)
+        if held:
+            asked.append(
+                f"a process holds up to {held / 1e9:.1f} GB of memory while cases run "
+                "(pressure.hold_bytes), which slows down everything else on this machine"
+            )
         return asked
 
     def memory_available_bytes(self) -> int | None:
         """What the device can give: its own memory on cuda, else the system's."""
         if self.device.kind == "cuda":
             return self.device.memory_bytes
-        import psutil
-
-        return int(psutil.virtual_memory().available)
+        return or_none(self.facts.memory.available_bytes)
 
 
 def prepare(request: Request, executor: Executor) -> Prepared:
@@ -117,9 +124,11 @@ def prepare(request: Request, executor: Executor) -> Prepared:
     if device.kind == "cpu" and request.config in (None, DEFAULT_CONFIG):
         config = _configure(request, CPU_DEFAULT_CONFIG)
     model = find_model(config.model, allow_pickle=request.allow_pickle)
-    plan = _flagged(make_plan(config, device.kind, request.only), config, device, stacks, model)
-    identity = machine.identify()
-    cores = int(identity["cores_physical"])
+    facts = machine.probe_machine(machine.open_system(), Path.cwd())
+    identity = machine_record(facts.identity)
+    cores, memory_bytes = int(identity["cores_physical"]), int(identity["memory_bytes"])
+    plan = make_plan(config, device.kind, request.only, memory_bytes)
+    plan = _flagged(plan, config, device, stacks, model)
     return Prepared(
         request=request,
         config=config,
@@ -128,8 +137,29 @@ def prepare(request: Request, executor: Executor) -> Prepared:
         model=model,
         plan=plan,
         estimate=estimate_run(config, plan, model.outline(), device.kind, cores),
+        facts=facts,
         machine=identity,
     )
+
+
+def machine_record(identity: Identity) -> dict[str, Any]:
+    """The flat part of ``run.json``; cores and memory, which estimates need, are never missing."""
+    import psutil
+
+    mac = identity.system == "Darwin"
+    return {
+        "system": identity.system,
+        "release": or_none(identity.os_version if mac else identity.os_build),
+        "build": or_none(identity.os_build),
+        "architecture": or_none(identity.architecture),
+        "chip": or_none(identity.chip),
+        "model": or_none(identity.model),
+        "cores_physical": or_none(identity.cores_physical) or os.cpu_count(),
+        "cores_logical": or_none(identity.cores_logical),
+        "gpu_cores": or_none(identity.gpu_cores),
+        "translated": or_none(identity.translated),
+        "memory_bytes": or_none(identity.memory_bytes) or psutil.virtual_memory().total,
+    }
 
 
 def _check_variables(config: Config, *, unsafe_memory: bool) -> None:
@@ -200,13 +230,14 @@ def make_run(prepared: Prepared, model: ModelInfo) -> Run:
         created_utc=now.isoformat(timespec="milliseconds"),
         sdbench=__version__,
         device=prepared.device.kind,
-        simulated=prepared.device.simulated,
+        simulated=prepared.device.simulated or prepared.facts.simulated,
         config=msgspec.to_builtins(prepared.config)
         | {"allow_pickle": prepared.request.allow_pickle},
         plan=prepared.plan,
         model=model,
         stacks=prepared.stacks,
         machine=prepared.machine,
+        machine_facts=msgspec.to_builtins(prepared.facts),
         machine_id=machine.machine_id(),
         environment=recorded_environment(os.environ),
         preload=preload_modules(os.environ),

@@ -21,7 +21,7 @@ from sdbench.insight.crash_reports import read_crash_report
 from sdbench.machine import MemoryProbe, crash_files, open_memory_probe
 from sdbench.runner.events import Event, Hello, Phase
 from sdbench.runner.executor import Report, Stop, Supervisor, Task
-from sdbench.runner.sampler import Sample, Sampler
+from sdbench.runner.sampler import MachineSampler, Sampler
 from sdbench.runner.streams import Streams
 from sdbench.schema import CrashReport
 
@@ -94,6 +94,7 @@ class _Execution:
         self._probe = probe
         self._server = server
         self._sampler: Sampler | None = None
+        self._machine = MachineSampler(probe)
         self._stop: Stop | None = None
         self._events: list[Event] = []
         self._quiet_since: float | None = None
@@ -163,7 +164,7 @@ class _Execution:
                     sample = self._sampler.take()
                     period_s = self._sampler.period_s
                 else:  # without telemetry the guard still looks, and nothing is kept
-                    sample = Sample(now, None, self._probe.system())
+                    sample = self._machine.take()
                     period_s = _TICK_S
                 next_sample = max(next_sample + period_s, time.monotonic())
             self._stop = self._stop or self._supervise(None, sample)

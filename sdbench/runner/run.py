@@ -1,10 +1,7 @@
 """The run loop: for each slot, gate, execute, record. Everything a run is stands on this page."""
 
 import hashlib
-import os
-import shutil
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -14,21 +11,23 @@ import msgspec
 
 from sdbench.config import Config
 from sdbench.estimate import Pace, timeout_for
-from sdbench.machine import MemoryProbe, SystemMemory
+from sdbench.machine import MemoryProbe
 from sdbench.models.resolve import cache_folder
+from sdbench.runner.ballast import Ballast
 from sdbench.runner.environment import worker_environment
 from sdbench.runner.events import Event, PassEnded, Phase
 from sdbench.runner.executor import Executor, Report, Stop, Task
-from sdbench.runner.guard import MemoryGuard
+from sdbench.runner.gates import Gates
+from sdbench.runner.guard import MemoryGuard, WearGuard
 from sdbench.runner.outcome import replicate_record
 from sdbench.runner.sampler import Sample
-from sdbench.schema import Gate, Replicate, Run, Slot, Started, Withdrawn
-from sdbench.store import LoadedRun, RunFolder, last_attempts
+from sdbench.schema import Gate, Replicate, Run, Slot, Started, WaitReason, Withdrawn
+from sdbench.store import RunFolder, last_attempts
 
 # How far past its budget a run may go to finish a process that is nearly done.
 _BUDGET_SLACK = 1.1
 
-End = Literal["complete", "interrupted", "budget", "stuck"]
+End = Literal["complete", "interrupted", "budget", "stuck", "swapped-out"]
 
 # A worker stopped for these has not told what it would have: it counts as never run.
 _WITHDRAWN: dict[str, End] = {"interrupted": "interrupted", "out-of-time": "budget"}
@@ -39,6 +38,9 @@ class Watcher(Protocol):
 
     def slot_begins(self, slot: Slot, done: int, total: int, remaining_s: float) -> None:
         """A process is about to start."""
+
+    def waits(self, reasons: list[WaitReason], waited_s: float, limit_s: float) -> None:
+        """About once a second while nothing runs because the machine is not ready."""
 
     def tick(self, phase: str | None, remaining_s: float) -> None:
         """At most a few dozen times a second; paints at most once."""
@@ -60,15 +62,23 @@ class RunLoop:
     executor: Executor
     probe: MemoryProbe
     watcher: Watcher
+    gates: Gates
+    open_ballast: Callable[[int], Ballast]
     interrupted: Callable[[], bool]
     pace: Pace
     boot_id: str | None
     memory_bytes: int
+    swap_room_bytes: int | None = None
+    """All the swap there is; None where it grows as needed."""
     allow_pickle: bool = False
     clock: Callable[[], float] = time.monotonic
     replicates: list[Replicate] = field(default_factory=list)
+    wear: WearGuard = field(init=False)
     _began: float = 0.0
     _recorded_here: int = 0
+
+    def __post_init__(self) -> None:
+        self.wear = WearGuard(self.config.guard.max_swapped_out_bytes)
 
     def carry_out(self, slots: list[Slot], attempts: dict[str, int]) -> End:
         """Run the slots in order; ``attempts`` counts earlier tries by replicate id."""
@@ -84,9 +94,12 @@ class RunLoop:
             done = total - len(queue)
             remaining_s = self.pace.remaining_s(queue)
             self.watcher.slot_begins(slot, done, total, remaining_s)
+            gate = self.gates.passed(self._may_wait_s(slot))
+            if self.interrupted():
+                return "interrupted"
             attempt = attempts.get(slot.replicate_id, 0) + 1
             attempts[slot.replicate_id] = attempt
-            report, replicate = self._run_slot(slot, attempt, queue)
+            report, replicate = self._run_slot(slot, attempt, queue, gate)
             if report.stop is not None and report.stop.kind in _WITHDRAWN:
                 self._withdraw(slot, attempt, report)
                 return _WITHDRAWN[report.stop.kind]
@@ -102,10 +115,15 @@ class RunLoop:
             self.watcher.slot_ends(replicate, done + 1, total)
             if not any(other.block == slot.block for other in queue):
                 self.watcher.block_ends(slot.block, last_attempts(self.replicates))
+            if self.wear.exceeded:
+                return "swapped-out"
+            if replicate.outcome == "guard" and queue:
+                self.gates.recover(gate)
         return "complete"
 
-    def _run_slot(self, slot: Slot, attempt: int, queue: list[Slot]) -> tuple[Report, Replicate]:
-        gate = self._gate()
+    def _run_slot(
+        self, slot: Slot, attempt: int, queue: list[Slot], gate: Gate
+    ) -> tuple[Report, Replicate]:
         self.folder.append(
             Started(
                 replicate_id=slot.replicate_id,
@@ -114,14 +132,15 @@ class RunLoop:
                 block=slot.block,
                 slot=slot.index,
                 attempt=attempt,
-                started_utc=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+                started_utc=utc_now(),
                 boot_id=self.boot_id,
             )
         )
         cold_cache = self._first_of_its_stack(slot)
         task = self._task(slot)
-        supervisor = _Supervisor(self, slot, queue)
-        report = self.executor.run(task, supervisor)
+        written = self.probe.system().swapped_out_bytes
+        report = self._execute(slot, task, queue)
+        written_then = self.probe.system().swapped_out_bytes
         replicate = replicate_record(
             slot,
             attempt,
@@ -129,9 +148,35 @@ class RunLoop:
             report,
             gate,
             cold_cache=cold_cache,
+            swapped_out_bytes=(
+                None if written is None or written_then is None else written_then - written
+            ),
             simulated=self.run.simulated,
         )
         return report, replicate
+
+    def _execute(self, slot: Slot, task: Task, queue: list[Slot]) -> Report:
+        """Run the worker, beside its ballast where the arm has one."""
+        hold_bytes = self.run.plan.arm(slot.arm).hold_bytes
+        if not hold_bytes:
+            return self.executor.run(task, _Supervisor(self, slot, queue))
+        ballast = self.open_ballast(hold_bytes)
+        supervisor = _Supervisor(self, slot, queue, ballast)
+        began_utc, began = utc_now(), self.clock()
+        try:
+            stop = ballast.take(supervisor)
+            if stop is None:
+                return self.executor.run(task, supervisor)
+        finally:
+            ballast.release()
+        return Report(
+            start=task.start,
+            started_utc=began_utc,
+            ended_utc=utc_now(),
+            wall_s=self.clock() - began,
+            exit_code=None,
+            stop=stop,
+        )
 
     def _withdraw(self, slot: Slot, attempt: int, report: Report) -> None:
         """Say that the user's stop ended it, so that a later restart is not blamed for it."""
@@ -178,15 +223,6 @@ class RunLoop:
             telemetry=arm.telemetry,
         )
 
-    def _gate(self) -> Gate:
-        system: SystemMemory = self.probe.system()
-        return Gate(
-            load_1min=os.getloadavg()[0],
-            available_bytes=system.available_bytes,
-            swap_used_bytes=system.swap_used_bytes,
-            free_disk_bytes=shutil.disk_usage(self.folder.path).free,
-        )
-
     def _first_of_its_stack(self, slot: Slot) -> bool:
         """Whether no process of this stack has run since the machine started (by a marker file)."""
         stack = self.run.stacks[self.run.plan.arm(slot.arm).stack]
@@ -212,6 +248,12 @@ class RunLoop:
         """Seconds since the sitting's first slot."""
         return self.clock() - self._began
 
+    def _may_wait_s(self, slot: Slot) -> float:
+        """How long the gates may wait without costing the process its place in the budget."""
+        if self.budget_s is None:
+            return float("inf")
+        return self.budget_s - self.elapsed_s() - self.pace.slot_s(slot.case_id)
+
     def _out_of_budget(self, slot: Slot) -> bool:
         """Whether the next process would end too late; a sitting's first always gets its chance."""
         if self.budget_s is None or not self._recorded_here:
@@ -222,15 +264,17 @@ class RunLoop:
 class _Supervisor:
     """Watches one worker: interruption, guard, budget, and the screen."""
 
-    def __init__(self, loop: RunLoop, slot: Slot, queue: list[Slot]) -> None:
+    def __init__(
+        self, loop: RunLoop, slot: Slot, queue: list[Slot], ballast: Ballast | None = None
+    ) -> None:
         self._loop = loop
-        self._slot = slot
+        self._ballast = ballast
         self._later_s = loop.pace.remaining_s(queue[1:])
         self._own_s = loop.pace.slot_s(slot.case_id)
         self._began = loop.clock()
         self._phase: str | None = None
         self._guard = MemoryGuard.from_config(
-            loop.config.guard, loop.memory_bytes, loop.folder.path
+            loop.config.guard, loop.memory_bytes, loop.folder.path, loop.swap_room_bytes
         )
 
     def __call__(self, event: Event | None, sample: Sample | None) -> Stop | None:
@@ -241,7 +285,10 @@ class _Supervisor:
             self._loop.watcher.tick(self._phase, max(0.0, self._own_s - spent) + self._later_s)
         if self._loop.interrupted():
             return Stop("interrupted", "stopped by the user")
-        return self._guard.judge(sample) or self._judge_budget(event)
+        protect = self._guard.judge(sample) or self._loop.wear.judge(sample)
+        if protect is not None and self._ballast is not None:
+            self._ballast.release()  # at once: the worker may take seconds to end
+        return protect or self._judge_budget(event)
 
     def _judge_budget(self, event: Event | None) -> Stop | None:
         """Stop what cannot end in time: by projection after the first pass, at the latest then.
@@ -267,64 +314,9 @@ class _Supervisor:
         return Stop("budget", f"would take {projected:.0f} s, more than {limit}", projected)
 
 
-def remaining_slots(loaded: LoadedRun, *, retry: bool) -> list[Slot]:
-    """The slots of a run that still have to be run; finished ones count whatever their outcome.
-
-    A case under which the machine restarted is not run again in any block, and one that slept is
-    run once more. With ``retry`` everything that did not end well is run again.
-    """
-    slept = Counter(entry.replicate_id for entry in loaded.attempts if entry.slept)
-    finished, dangerous = set(), set()
-    for replicate in loaded.replicates:
-        if retry and replicate.outcome not in ("ok", "skipped"):
-            continue
-        if replicate.machine_restarted:
-            dangerous.add((replicate.case_id, replicate.arm))
-        if not (replicate.slept and slept[replicate.replicate_id] == 1):
-            finished.add(replicate.replicate_id)
-    return [
-        slot
-        for slot in loaded.run.plan.slots
-        if slot.replicate_id not in finished and (slot.case_id, slot.arm) not in dangerous
-    ]
-
-
-def restart_victims(loaded: LoadedRun, boot_id: str | None) -> list[Replicate]:
-    """Records for processes under which the machine itself restarted.
-
-    They are not run again by themselves: what took the machine down once may do so again.
-    """
-    victims = []
-    for entry in loaded.in_flight:
-        if boot_id is None or entry.boot_id is None or entry.boot_id == boot_id:
-            continue
-        victims.append(
-            Replicate(
-                replicate_id=entry.replicate_id,
-                case_id=entry.case_id,
-                arm=entry.arm,
-                block=entry.block,
-                slot=entry.slot,
-                attempt=entry.attempt,
-                outcome="crashed",
-                reason="machine-restarted: the computer restarted while this ran",
-                machine_restarted=True,
-                simulated=loaded.run.simulated,
-                start=loaded.run.plan.start,
-                started_utc=entry.started_utc,
-                ended_utc=entry.started_utc,
-                wall_s=0.0,
-            )
-        )
-    return victims
-
-
-def attempts_so_far(loaded: LoadedRun) -> dict[str, int]:
-    """The number of the last attempt by replicate id."""
-    attempts: dict[str, int] = {}
-    for entry in loaded.started:
-        attempts[entry.replicate_id] = max(attempts.get(entry.replicate_id, 0), entry.attempt)
-    return attempts
+def utc_now() -> str:
+    """Now, as records hold it."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
 def new_run_id(name: str, now: datetime, entropy: bytes) -> str:

@@ -1,23 +1,30 @@
 """Telemetry of one worker: cheap values often, dear ones seldom, and never more than they may cost.
 
-It is read by the parent between waits on the worker's pipe; nothing here waits or spins.
+It is read by the parent between waits on the worker's pipe; nothing here waits, spins or starts a
+process.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
 from sdbench.machine import MemoryProbe, SystemMemory
+from sdbench.machine.facts import SlowReading, known
+from sdbench.runner.extremes import TimedReading, extremes
 from sdbench.schema import TelemetrySummary
 
 # 20 a second catches the VAE's peak, which lasts some 100 ms on fast machines.
 PERIOD_S = 0.05
-# Beyond this share of one core the rate is halved: on two cores a busy parent slows torch's
-# kernels down many times over.
+# Levels of pressure and heat change over seconds; a GPU's counters cost a driver call each.
+SLOW_PERIOD_S = 1.0
+# Beyond this share of one core the dearer of the two rates is halved: on two cores a busy parent
+# slows torch's kernels down many times over.
 MAX_COST_SHARE = 0.005
 _SLOWEST_PERIOD_S = 1.6
+_SLOWEST_SLOW_PERIOD_S = 16.0
 _CHILDREN_EVERY_S = 1.0
 _SMOOTHING = 0.2
 
@@ -29,6 +36,47 @@ class Sample:
     t: float
     footprint_bytes: int | None
     system: SystemMemory
+    slow: SlowReading | None = None
+    """The dear values, where it was their turn."""
+
+
+@dataclass
+class MachineSampler:
+    """Reads the machine alone: what the guard sees where no worker is sampled."""
+
+    probe: MemoryProbe
+    clock: Callable[[], float] = time.monotonic
+    _slow_at: float = float("-inf")
+
+    def take(self) -> Sample:
+        """Read the machine's memory, and the dear values when it is their turn."""
+        now = self.clock()
+        slow = None
+        if now - self._slow_at >= SLOW_PERIOD_S:
+            self._slow_at = now
+            slow = self.probe.slow()
+        return Sample(now, None, self.probe.system(), slow)
+
+
+@dataclass
+class _Rate:
+    """How often something is read, and what a reading costs (smoothed)."""
+
+    period_s: float
+    slowest_s: float
+    _cost_s: float = 0.0
+
+    def note(self, cost_s: float) -> None:
+        last = self._cost_s
+        self._cost_s = last + _SMOOTHING * (cost_s - last) if last else cost_s
+
+    @property
+    def share(self) -> float:
+        """Of one core."""
+        return self._cost_s / self.period_s
+
+    def halve(self) -> None:
+        self.period_s = min(2 * self.period_s, self.slowest_s)
 
 
 @dataclass
@@ -41,9 +89,11 @@ class Sampler:
     """The watchdog: a child that is not the worker's weight."""
     clock: Callable[[], float] = time.monotonic
     cpu_clock: Callable[[], float] = time.thread_time
-    period_s: float = PERIOD_S
     lines: list[bytes] = field(default_factory=list)
-    _cost_s: float = 0.0
+    _often: _Rate = field(default_factory=lambda: _Rate(PERIOD_S, _SLOWEST_PERIOD_S))
+    _seldom: _Rate = field(default_factory=lambda: _Rate(SLOW_PERIOD_S, _SLOWEST_SLOW_PERIOD_S))
+    _slow_at: float = float("-inf")
+    _slow: list[TimedReading] = field(default_factory=list)
     _total_cost_s: float = 0.0
     _samples: int = 0
     _first: Sample | None = None
@@ -55,8 +105,13 @@ class Sampler:
     _children: list[int] = field(default_factory=list)
     _children_at: float = float("-inf")
 
+    @property
+    def period_s(self) -> float:
+        """Seconds from one sample to the next."""
+        return self._often.period_s
+
     def take(self) -> Sample:
-        """Read everything once and adapt the rate to what that cost."""
+        """Read everything that is due and adapt the rates to what that cost."""
         began = self.cpu_clock()
         now = self.clock()
         if now - self._children_at >= _CHILDREN_EVERY_S:
@@ -64,9 +119,19 @@ class Sampler:
             self._children = [
                 child for child in self.probe.children(self.pid) if child != self.ignored_pid
             ]
-        sample = Sample(now, self._footprint(), self.probe.system())
+        footprint, system = self._footprint(), self.probe.system()
+        often = self.cpu_clock()
+        slow = self._take_slow(now)
+        sample = Sample(now, footprint, system, slow)
+        read = self.cpu_clock()
         self._keep(sample)
-        self._adapt(self.cpu_clock() - began)
+        ended = self.cpu_clock()
+        if slow is not None:
+            self._seldom.note(read - often)
+        self._often.note(often - began + ended - read)
+        self._total_cost_s += ended - began
+        if self._often.share + self._seldom.share > MAX_COST_SHARE:
+            max(self._often, self._seldom, key=lambda rate: rate.share).halve()
         return sample
 
     def mark(self, phase: str, t: float) -> None:
@@ -83,6 +148,7 @@ class Sampler:
         return TelemetrySummary(
             samples=self._samples,
             period_s=self.period_s,
+            slow_period_s=self._seldom.period_s,
             cost_share=self._total_cost_s / elapsed,
             peak_footprint_bytes=self._peak_footprint,
             pass_peak_footprint_bytes=self._pass_peak,
@@ -92,6 +158,7 @@ class Sampler:
             swap_in_bytes=_difference(last.swapped_in_bytes, first.swapped_in_bytes),
             swap_out_bytes=_difference(last.swapped_out_bytes, first.swapped_out_bytes),
             min_available_bytes=self._least_available,
+            **extremes(self._slow),
         )
 
     def _footprint(self) -> int | None:
@@ -99,6 +166,12 @@ class Sampler:
         if own is None:
             return None
         return own + sum(self.probe.footprint_bytes(child) or 0 for child in self._children)
+
+    def _take_slow(self, now: float) -> SlowReading | None:
+        if now - self._slow_at < self._seldom.period_s:
+            return None
+        self._slow_at = now
+        return self.probe.slow()
 
     def _keep(self, sample: Sample) -> None:
         self._samples += 1
@@ -112,19 +185,14 @@ class Sampler:
         if available is not None:
             least = self._least_available
             self._least_available = available if least is None else min(least, available)
+        if sample.slow is not None:
+            self._slow.append(TimedReading(sample.slow, self._in_pass))
         self.lines.append(msgspec.json.encode(_line(sample)) + b"\n")
 
-    def _adapt(self, cost_s: float) -> None:
-        self._total_cost_s += cost_s
-        smoothed = self._cost_s + _SMOOTHING * (cost_s - self._cost_s) if self._cost_s else cost_s
-        self._cost_s = smoothed
-        if smoothed > MAX_COST_SHARE * self.period_s and self.period_s < _SLOWEST_PERIOD_S:
-            self.period_s *= 2
 
-
-def _line(sample: Sample) -> dict[str, float | int | None]:
-    system = sample.system
-    return {
+def _line(sample: Sample) -> dict[str, Any]:
+    system, slow = sample.system, sample.slow
+    line: dict[str, Any] = {
         "t": round(sample.t, 4),
         "footprint_bytes": sample.footprint_bytes,
         "available_bytes": system.available_bytes,
@@ -132,6 +200,20 @@ def _line(sample: Sample) -> dict[str, float | int | None]:
         "swapped_in_bytes": system.swapped_in_bytes,
         "swapped_out_bytes": system.swapped_out_bytes,
     }
+    if slow is None:
+        return line
+    dear = {
+        "pressure": slow.pressure,
+        "thermal": slow.thermal,
+        "free_percent": slow.free_percent,
+        "compressor_bytes": slow.compressor_bytes,
+        "gpu_power_w": slow.gpu.power_w,
+        "gpu_temperature_c": slow.gpu.temperature_c,
+        "gpu_memory_used_bytes": slow.gpu.memory_used_bytes,
+        "gpu_throttled": slow.gpu.throttled,
+    }
+    # What is not known says so once, in the summary.
+    return line | {name: fact for name, fact in dear.items() if known(fact)}
 
 
 def _difference(later: int | None, earlier: int | None) -> int | None:

@@ -1,5 +1,6 @@
 """One sitting of a run, from the open folder to the summary; ``run`` and ``resume`` share it."""
 
+import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,17 +12,13 @@ from sdbench import machine
 from sdbench.config import Config, parse_config
 from sdbench.estimate import Pace
 from sdbench.runner.awake import kept_awake
+from sdbench.runner.ballast import ProcessBallast
 from sdbench.runner.executor import Executor
+from sdbench.runner.gates import Gates
 from sdbench.runner.interrupt import InterruptFlag
+from sdbench.runner.leftover import attempts_so_far, remaining_slots, restart_victims
 from sdbench.runner.prepare import make_pace, new_sitting
-from sdbench.runner.run import (
-    End,
-    RunLoop,
-    Watcher,
-    attempts_so_far,
-    remaining_slots,
-    restart_victims,
-)
+from sdbench.runner.run import End, RunLoop, Watcher
 from sdbench.schema import Run
 from sdbench.store import RunFolder, load_run
 from sdbench.summary import RunSummary, TimeShares, summarise, time_shares
@@ -54,6 +51,7 @@ def sit(
     """
     began = time.monotonic()
     config = config_of(run)
+    system = machine.open_system()
     boot_id = machine.boot_id()
     before = load_run(folder.path)
     victims = restart_victims(before, boot_id)
@@ -67,6 +65,14 @@ def sit(
     probe = machine.open_memory_probe()
     try:
         with InterruptFlag() as flag, kept_awake(), open_watcher(run) as watcher:
+            gates = Gates(
+                settings=config.gate,
+                look=lambda: machine.probe_machine(system, folder.path),
+                min_free_disk_bytes=config.guard.min_free_disk_bytes,
+                waiting=watcher.waits,
+                interrupted=lambda: flag.requested,
+                waited_s=sum(entry.gate.waited_s for entry in before.attempts),
+            )
             loop = RunLoop(
                 run=run,
                 config=config,
@@ -74,10 +80,13 @@ def sit(
                 executor=executor,
                 probe=probe,
                 watcher=watcher,
+                gates=gates,
+                open_ballast=lambda hold_bytes: ProcessBallast(hold_bytes, probe),
                 interrupted=lambda: flag.requested,
                 pace=pace,
                 boot_id=boot_id,
                 memory_bytes=int(run.machine["memory_bytes"]),
+                swap_room_bytes=_swap_room_bytes(),
                 allow_pickle=bool(run.config.get("allow_pickle")),
                 replicates=list(before.replicates),
             )
@@ -88,6 +97,15 @@ def sit(
     summary = summarise(run, loaded.replicates, str(folder.path), loaded.warnings)
     own = loaded.attempts[len(before.attempts) :]
     return Sat(end, summary, pace, time_shares(own, time.monotonic() - began))
+
+
+def _swap_room_bytes() -> int | None:
+    """All the swap there is; None on macOS, which makes more as it is needed."""
+    if sys.platform == "darwin":
+        return None
+    import psutil
+
+    return int(psutil.swap_memory().total)
 
 
 def with_new_sitting(run: Run) -> Run:

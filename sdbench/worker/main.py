@@ -13,6 +13,7 @@ from typing import Any
 
 from . import watchdog
 from .channel import Channel
+from .own_memory import own_memory
 
 _OUT_OF_MEMORY_TEXTS = (
     "out of memory",  # MPS backend out of memory, CUDA out of memory
@@ -73,9 +74,13 @@ def run_job(job: "dict[str, Any]", channel: Channel, watchdog_pid: int) -> None:
     try:
         if job.get("probe"):
             _probe_devices(job, channel, phase)
+        elif job.get("localise"):
+            _localise(job, channel, phase)
+        elif job.get("reference"):
+            _make_references(job, channel, phase)
         else:
             _run_phases(job, channel, phase)
-        channel.send("done")
+        channel.send("done", **own_memory())
     except BrokenPipeError:
         status = 1  # the parent is gone: nobody is left to tell
     except BaseException as error:
@@ -106,24 +111,8 @@ class _Phases:
 
 
 def _run_phases(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> None:
-    phase.begin("import")
-    started = time.perf_counter()
-    preloads = import_preloads(preload_names())
-    from .devices import open_device
-    from .pipelines import apply_settings, import_stack, load
-
-    versions = import_stack()
-    import_s = None if job["forked"] else time.perf_counter() - started
-    channel.send(
-        "stack",
-        versions=versions,
-        import_s=import_s,
-        simulated=_is_simulated(preloads, job["device"]),
-    )
-
-    phase.begin("device")
-    device = open_device(job["device"])
-    channel.send("device", kind=device.kind, facts=device.facts(), dtypes=device.supported_dtypes())
+    device = _open(job, channel, phase)
+    from .pipelines import apply_settings, load
 
     phase.begin("load")
     started = time.perf_counter()
@@ -144,6 +133,50 @@ def _run_phases(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> None
         phase.begin("profile")
         channel.send("pass", **passes.profile())
     phase.begin("end")
+
+
+def _localise(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> None:
+    """Do one pass on the CPU and repeat its operators on the job's device."""
+    device = _open(job, channel, phase)
+    from .devices import open_device
+    from .localise import localise
+    from .pipelines import apply_settings, load
+
+    phase.begin("load")
+    pipeline = load(job, open_device("cpu"))
+    apply_settings(pipeline, job["case"])
+    phase.begin("operators")
+    localise(pipeline, device, job, channel)
+
+
+def _make_references(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> None:
+    """Compute references and noise floors on the CPU."""
+    device = _open(job, channel, phase)
+    from .reference import make_references
+
+    make_references(job, device, channel, phase.begin)
+
+
+def _open(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> Any:
+    """Import the stack, open the job's device, and tell both."""
+    phase.begin("import")
+    started = time.perf_counter()
+    preloads = import_preloads(preload_names())
+    from .devices import open_device
+    from .pipelines import import_stack
+
+    versions = import_stack()
+    import_s = None if job["forked"] else time.perf_counter() - started
+    channel.send(
+        "stack",
+        versions=versions,
+        import_s=import_s,
+        simulated=_is_simulated(preloads, job["device"]),
+    )
+    phase.begin("device")
+    device = open_device(job["device"])
+    channel.send("device", kind=device.kind, facts=device.facts(), dtypes=device.supported_dtypes())
+    return device
 
 
 def _probe_devices(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> None:

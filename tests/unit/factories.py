@@ -5,7 +5,7 @@ import json
 import resource
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ import msgspec
 from sdbench import machine
 from sdbench.config import Config, parse_config
 from sdbench.estimate import Pace
-from sdbench.machine import MemoryProbe, SlowReading, SystemMemory
-from sdbench.machine.facts import all_unavailable
+from sdbench.machine import MachineFacts, MemoryProbe, SlowReading, SystemMemory, Unavailable
+from sdbench.machine.facts import Gpu, Identity, Memory, Power, Scheduling, all_unavailable
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.plan import make_plan
 from sdbench.runner.events import Event, decode_event
 from sdbench.runner.executor import FakeExecutor, Report, Stop, Supervisor, Task
+from sdbench.runner.gates import Gates
 from sdbench.runner.run import RunLoop
 from sdbench.runner.sampler import Sample
 from sdbench.schema import (
@@ -35,6 +36,7 @@ from sdbench.schema import (
     Slot,
     StackInfo,
     Started,
+    WaitReason,
 )
 from sdbench.store import RunFolder
 
@@ -63,15 +65,12 @@ class FakeProbe(MemoryProbe):
     footprints: dict[int, int] = field(default_factory=dict)
     child_pids: list[int] = field(default_factory=list)
     footprint_source: str = "rss"
-    reading: SlowReading = field(default_factory=lambda: all_unavailable(SlowReading, "no probe"))
+    readings: list[SlowReading] = field(default_factory=lambda: [make_slow()])
 
     def system(self) -> SystemMemory:
         if not self.systems:
             return make_system()
         return self.systems.pop(0) if len(self.systems) > 1 else self.systems[0]
-
-    def slow(self) -> SlowReading:
-        return self.reading
 
     def footprint_bytes(self, pid: int) -> int | None:
         return self.footprints.get(pid)
@@ -82,6 +81,9 @@ class FakeProbe(MemoryProbe):
     def out_of_memory_kills(self) -> int | None:
         return 0
 
+    def slow(self) -> SlowReading:
+        return self.readings.pop(0) if len(self.readings) > 1 else self.readings[0]
+
 
 @dataclass
 class RecordingWatcher:
@@ -91,6 +93,7 @@ class RecordingWatcher:
     ended: list[Replicate] = field(default_factory=list)
     blocks: list[tuple[int, list[str]]] = field(default_factory=list)
     ticks: list[tuple[str | None, float]] = field(default_factory=list)
+    waited: list[tuple[list[WaitReason], float, float]] = field(default_factory=list)
 
     def __enter__(self) -> "RecordingWatcher":
         return self
@@ -100,6 +103,9 @@ class RecordingWatcher:
 
     def slot_begins(self, slot: Slot, done: int, total: int, remaining_s: float) -> None:
         self.begun.append(slot.replicate_id)
+
+    def waits(self, reasons: list[WaitReason], waited_s: float, limit_s: float) -> None:
+        self.waited.append((reasons, waited_s, limit_s))
 
     def tick(self, phase: str | None, remaining_s: float) -> None:
         self.ticks.append((phase, remaining_s))
@@ -120,8 +126,95 @@ def make_system(
     return SystemMemory(available, swap, swapped_in, swapped_out)
 
 
-def make_sample(t: float = 0.0, footprint: int | None = 1_000_000, **system: Any) -> Sample:
-    return Sample(t, footprint, make_system(**system))
+def make_sample(
+    t: float = 0.0,
+    footprint: int | None = 1_000_000,
+    slow: SlowReading | None = None,
+    **system: Any,
+) -> Sample:
+    return Sample(t, footprint, make_system(**system), slow)
+
+
+UNTOLD = Unavailable("the tests do not tell")
+
+
+def make_slow(**facts: Any) -> SlowReading:
+    """A healthy machine without a GPU that tells anything; keys of the GPU begin with ``gpu_``."""
+    gpu = {name.removeprefix("gpu_"): facts.pop(name) for name in [*facts] if name[:4] == "gpu_"}
+    defaults: dict[str, Any] = {
+        "pressure": "normal",
+        "thermal": "nominal",
+        "free_percent": UNTOLD,
+        "compressor_bytes": UNTOLD,
+        "gpu": msgspec.structs.replace(all_unavailable(Gpu, UNTOLD), **gpu),
+    }
+    return SlowReading(**{**defaults, **facts})
+
+
+def make_facts(**facts: Any) -> MachineFacts:
+    """A healthy desktop; keys may be of the facts, its memory or its power."""
+    parts: dict[str, Any] = {
+        "identity": msgspec.structs.replace(
+            all_unavailable(Identity, UNTOLD), system="Linux", cores_logical=2
+        ),
+        "memory": msgspec.structs.replace(
+            all_unavailable(Memory, UNTOLD),
+            available_bytes=4_000_000_000,
+            pressure="normal",
+            swap_used_bytes=0,
+        ),
+        "power": Power(source="ac", battery_percent=UNTOLD, low_power_mode=False),
+        "scheduling": Scheduling(nice=0, background=False),
+    }
+    for name, part in parts.items():
+        own = {key: facts.pop(key) for key in part.__struct_fields__ if key in facts}
+        parts[name] = msgspec.structs.replace(part, **own)
+    defaults: dict[str, Any] = {
+        "simulated": False,
+        "thermal": "nominal",
+        "gpu": all_unavailable(Gpu, UNTOLD),
+        "load_1min": 0.5,
+        "free_disk_bytes": 100_000_000_000,
+    }
+    return MachineFacts(**{**defaults, **parts, **facts})
+
+
+def make_gates(
+    looks: Sequence[MachineFacts] = (),
+    clock: FakeClock | None = None,
+    watcher: RecordingWatcher | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
+    **settings: Any,
+) -> Gates:
+    """Gates that see these facts in turn, the last for ever; sleeping moves the clock."""
+    left, clock = [*looks] or [make_facts()], clock or FakeClock()
+    return Gates(
+        settings=parse_config({"gate": settings}, "test.toml").gate,
+        look=lambda: left.pop(0) if len(left) > 1 else left[0],
+        min_free_disk_bytes=10e9,
+        waiting=(watcher or RecordingWatcher()).waits,
+        interrupted=interrupted,
+        clock=clock,
+        sleep=clock.advance,
+    )
+
+
+@dataclass
+class FakeBallast:
+    """Notes what became of it; ``stop`` is why it cannot be taken."""
+
+    hold_bytes: int = 0
+    stop: Stop | None = None
+    held: bool = False
+    released: int = 0
+
+    def take(self, supervise: Supervisor) -> Stop | None:
+        self.held = self.stop is None
+        return self.stop
+
+    def release(self) -> None:
+        self.held = False
+        self.released += 1
 
 
 def make_config(**document: Any) -> Config:
@@ -357,6 +450,8 @@ def make_loop(
     defaults: dict[str, Any] = {
         "probe": FakeProbe(),
         "watcher": RecordingWatcher(),
+        "gates": make_gates(clock=clock, interrupted=interrupted),
+        "open_ballast": FakeBallast,
         "pace": Pace({planned.case_id: estimate_s for planned in run.plan.cases}),
         "boot_id": BOOT,
         "memory_bytes": 8_000_000_000,

@@ -17,6 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS: list[set[str]] = [
     {"errors", "schema"},
     {"config", "machine", "models", "quality", "stacks", "stats", "store"},
+    {"telemetry"},
     {"plan", "estimate", "summary"},
     {"insight"},  # below the runner, which puts causes of deaths and known issues into its records
     {"doctor", "fleet", "report", "runner"},
@@ -33,7 +34,7 @@ HEAVY = MEASURED | {
 }
 WORKER_STACK = MEASURED | {"numpy", "PIL", "tokenizers"}
 # What runs in a worker before its preloads, and so before torch.
-WORKER_START = {"__init__", "__main__", "channel", "forkserver", "main", "watchdog"}
+WORKER_START = {"__init__", "__main__", "channel", "forkserver", "main", "own_memory", "watchdog"}
 
 
 def part_of(path: Path) -> str:
@@ -105,9 +106,9 @@ def test_dependencies_point_one_way() -> None:
     assert offenders(upward) == {}
 
 
-def test_only_the_runner_knows_where_the_worker_is() -> None:
+def test_only_those_who_start_children_know_where_the_worker_is() -> None:
     knowing = {part_of(path) for path in HOST_FILES if "worker" in parts_imported(path)}
-    assert knowing == {"runner"}
+    assert knowing == {"doctor", "runner"}
 
 
 def test_worker_knows_nothing_of_sdbench_but_itself() -> None:
@@ -155,6 +156,13 @@ def test_only_stats_knows_scipy() -> None:
 def test_no_module_is_called_for_anything_and_nothing() -> None:
     vague = {"utils", "util", "helpers", "helper", "common", "misc"}
     assert [path for path in FILES if vague & set(path.with_suffix("").parts)] == []
+
+
+def test_any_python_can_be_examined() -> None:
+    """The child that lists packages has to be read by the Pythons of people's older environments."""
+    for name in ("__init__", "__main__", "channel", "examine", "operators", "watchdog"):
+        source = (PACKAGE / "worker" / f"{name}.py").read_text(encoding="utf-8")
+        ast.parse(source, name, feature_version=(3, 8))
 
 
 def test_every_module_says_what_it_is_for() -> None:

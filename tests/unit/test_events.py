@@ -55,7 +55,7 @@ EVENTS: dict[str, Event] = {
         stages=[STAGE],
     ),
     "error": Failed(t=7.5, type="OSError", message="a\nb", kind="oom", phase="load"),
-    "done": Done(t=8.5),
+    "done": Done(t=8.5, pss_bytes=700, uss_bytes=500),
 }
 KINDS = sorted(EVENTS)
 

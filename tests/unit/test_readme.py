@@ -11,7 +11,16 @@ import msgspec
 import pytest
 
 from sdbench.cli import VERBS, cli
-from sdbench.config import Config, Guard, Matrix, Reference, load_config, shipped_configs
+from sdbench.config import (
+    Config,
+    Gate,
+    Guard,
+    Matrix,
+    Pressure,
+    Reference,
+    load_config,
+    shipped_configs,
+)
 from sdbench.schema import Arm
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -24,11 +33,16 @@ def section(title: str) -> str:
     return found[1]
 
 
+def code_blocks(text: str, language: str) -> list[str]:
+    """The blocks of code in a language."""
+    found = re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+    assert found, f"no {language} block"
+    return [str(block) for block in found]
+
+
 def code_block(text: str, language: str) -> str:
     """The first block of code in a language."""
-    found = re.search(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
-    assert found is not None, f"no {language} block"
-    return found[1]
+    return code_blocks(text, language)[0]
 
 
 def first_column(heading: str) -> list[str]:
@@ -85,15 +99,16 @@ def test_configuration_table_has_every_shipped_one_and_no_other() -> None:
 
 
 def keys_explained() -> set[str]:
-    """Keys in the Configuration section: of its example, and in backticks."""
+    """Keys in the Configuration section: of its examples, with their table's name, in backticks."""
     text = section("Configuration")
-    example = code_block(text, "toml")
-    prose = text.replace(example, "")
-    return {
-        *re.findall(r"^(\w+) *=", example, re.M),
-        *re.findall(r"^\[{1,2}(\w+)\]{1,2}", example, re.M),
-        *re.findall(r"`\[{0,2}([a-z_]+(?:\.[a-z_]+)?)\]{0,2}`", prose),
-    }
+    found: set[str] = set()
+    for example in code_blocks(text, "toml"):
+        text = text.replace(example, "")
+        found |= {*re.findall(r"^(\w+) *=", example, re.M)}
+        for table, keys in re.findall(r"^\[(\w+)\](.*?)(?=^\[|\Z)", example, re.M | re.S):
+            found |= {f"{table}.{key}" for key in re.findall(r"^(\w+) *=", keys, re.M)}
+        found |= {*re.findall(r"^\[{1,2}(\w+)\]{1,2}", example, re.M)}
+    return found | {*re.findall(r"`\[{0,2}([a-z_]+(?:\.[a-z_]+)?)\]{0,2}`", text)}
 
 
 def names_of(struct: type[msgspec.Struct], table: str = "") -> list[str]:
@@ -103,10 +118,12 @@ def names_of(struct: type[msgspec.Struct], table: str = "") -> list[str]:
 @pytest.mark.parametrize(
     "key",
     [
-        *(name for name in names_of(Config) if name not in ("guard", "reference")),
+        *(name for name in names_of(Config) if name != "reference"),
         *names_of(Matrix),
-        *names_of(Arm),
+        *(name for name in names_of(Arm) if name != "hold_bytes"),  # set by [pressure] alone
+        *names_of(Gate, "gate."),
         *names_of(Guard, "guard."),
+        *names_of(Pressure, "pressure."),
         *names_of(Reference, "reference."),
     ],
 )
@@ -114,12 +131,15 @@ def test_every_key_is_explained(key: str) -> None:
     assert key in keys_explained()
 
 
-def test_example_is_a_configuration(tmp_path: Path) -> None:
+def test_examples_are_a_configuration(tmp_path: Path) -> None:
     path = tmp_path / "example.toml"
-    path.write_text(code_block(section("Configuration"), "toml"), encoding="utf-8")
+    path.write_text("".join(code_blocks(section("Configuration"), "toml")), encoding="utf-8")
     config = load_config(str(path))
     assert config.name == "my-plan"
     assert len(config.arm) == 2
+    assert config.gate.wait_for == ("thermal", "pressure")
+    assert config.guard == Guard()  # the example shows the defaults
+    assert config.pressure.hold_bytes == (0, 4e9, "50%")
 
 
 # --- on a Mac ------------------------------------------------------------------------------------

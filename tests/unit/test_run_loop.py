@@ -32,13 +32,8 @@ from sdbench.errors import StoreError
 from sdbench.runner.events import Phase
 from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.runner.interrupt import InterruptFlag
-from sdbench.runner.run import (
-    RunLoop,
-    attempts_so_far,
-    new_run_id,
-    remaining_slots,
-    restart_victims,
-)
+from sdbench.runner.leftover import attempts_so_far, remaining_slots, restart_victims
+from sdbench.runner.run import RunLoop, new_run_id
 from sdbench.runner.session import Sat, config_of, sit, with_new_sitting
 from sdbench.schema import Run, Sitting, Started
 from sdbench.store import LoadedRun, RunFolder, load_run

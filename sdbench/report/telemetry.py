@@ -1,0 +1,67 @@
+"""A case's telemetry in sentences: memory, swap, the machine, and what could not be known."""
+
+from sdbench.report.units import size
+from sdbench.summary import CaseSummary
+from sdbench.telemetry import CaseTelemetry, StageName
+
+STAGE_WORDS: dict[StageName, str] = {
+    "text_encoder": "in the text encoder",
+    "denoising": "while denoising",
+    "vae_decode": "in the VAE decode",
+}
+
+
+def telemetry_lines(row: CaseSummary) -> list[tuple[str, str]]:
+    """Two columns: what, and what about it."""
+    told = row.telemetry
+    lines = [
+        ("memory", _memory_words(row)),
+        ("allocator", _allocator_words(told)),
+        ("swap", _swap_words(told)),
+        ("machine", _machine_words(told)),
+    ]
+    if told.gpu_power_mean_w is not None:
+        lines.append(("gpu", _gpu_words(told)))
+    reasons: dict[str, list[str]] = {}
+    for name, why in told.unavailable.items():
+        reasons.setdefault(why, []).append(name)
+    lines += [("not known", f"{', '.join(names)}: {why}") for why, names in reasons.items()]
+    return lines
+
+
+def _memory_words(row: CaseSummary) -> str:
+    words = f"peak {size(row.peak_memory_bytes)}"
+    words += f" ({row.peak_memory_source or row.peak_memory_reason})"
+    if row.peak_stage is None:
+        words += f", in which stage is not known: {row.peak_stage_reason}"
+    else:
+        words += f", peak {STAGE_WORDS[row.peak_stage]} (by {row.peak_stage_source})"
+    told = row.telemetry
+    return f"{words}; process {size(told.peak_footprint_bytes)} ({told.footprint_source or '–'})"
+
+
+def _allocator_words(told: CaseTelemetry) -> str:
+    return (
+        f"{size(told.allocated_bytes)} in use after a pass, {size(told.driver_bytes)} held by the "
+        f"driver, at most {size(told.recommended_max_bytes)} recommended"
+    )
+
+
+def _swap_words(told: CaseTelemetry) -> str:
+    return (
+        f"grew by {size(told.swap_delta_bytes)} at most, {size(told.swap_in_bytes)} read back, "
+        f"{size(told.swap_out_bytes)} written"
+    )
+
+
+def _machine_words(told: CaseTelemetry) -> str:
+    return (
+        f"pressure at most {told.pressure_peak or '–'}, heat at most {told.thermal_peak or '–'}, "
+        f"at least {size(told.min_available_bytes)} of memory left"
+    )
+
+
+def _gpu_words(told: CaseTelemetry) -> str:
+    words = f"{told.gpu_power_mean_w:.0f} W while pictures were made, {told.gpu_power_peak_w:.0f} W"
+    hottest = told.gpu_temperature_peak_c
+    return f"{words} at most" + (f", {hottest:.0f} °C at most" if hottest is not None else "")

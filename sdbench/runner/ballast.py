@@ -1,0 +1,100 @@
+"""Memory held by a process of its own while a case runs (``[pressure]``).
+
+It is taken before the worker starts, under the guard's eyes, and let go of as soon as the guard
+acts, the worker has ended, or this process is gone.
+"""
+
+import contextlib
+import dataclasses
+import os
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Protocol
+
+from sdbench.machine import MemoryProbe
+from sdbench.runner import ballast_process
+from sdbench.runner.executor import Stop, Supervisor
+from sdbench.runner.sampler import MachineSampler
+
+_PROGRAM = str(Path(ballast_process.__file__))
+_LOOK_EVERY_S = 0.05
+# Seen: 0.4 GB a second on a small virtual machine.
+_SLOWEST_BYTES_PER_S = 50e6
+_START_S = 30.0
+_READ_BYTES = 1 << 16
+
+
+class Ballast(Protocol):
+    """Memory that can be taken and let go of."""
+
+    def take(self, supervise: Supervisor) -> Stop | None:
+        """Take it all; None when it is held, else why it was not to be."""
+
+    def release(self) -> None:
+        """Let go of it at once; does nothing where none is held."""
+
+
+class ProcessBallast:
+    """Held by ``ballast_process.py``."""
+
+    def __init__(self, hold_bytes: int, probe: MemoryProbe) -> None:
+        self._hold_bytes = hold_bytes
+        self._sampler = MachineSampler(probe)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def take(self, supervise: Supervisor) -> Stop | None:
+        """Start the process and watch it grow; whoever supervises may stop it."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", _PROGRAM, str(self._hold_bytes)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for this process alone
+        )
+        stop = self._watch(self._process, supervise)
+        if stop is not None:
+            self.release()
+        return stop
+
+    def release(self) -> None:
+        """Kill the process: nothing else gives memory back as fast."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        process.wait()
+
+    def _watch(self, process: "subprocess.Popen[bytes]", supervise: Supervisor) -> Stop | None:
+        assert process.stdout is not None
+        fd = process.stdout.fileno()
+        deadline = time.monotonic() + _START_S + self._hold_bytes / _SLOWEST_BYTES_PER_S
+        held, rest = 0, b""
+        while held < self._hold_bytes:
+            sample = self._sampler.take()
+            stop = supervise(None, sample)
+            if stop is not None:
+                words = f"{stop.reason}, when {_gb(held)} of {_gb(self._hold_bytes)} were held"
+                return dataclasses.replace(stop, reason=words)
+            if time.monotonic() > deadline:
+                return Stop("ballast", f"{_gb(self._hold_bytes)} could not be held in time")
+            if not select.select([fd], [], [], _LOOK_EVERY_S)[0]:
+                continue
+            data = os.read(fd, _READ_BYTES)
+            if not data:
+                code = process.wait()
+                words = f"{_gb(self._hold_bytes)} could not be held (pressure.hold_bytes): "
+                return Stop("ballast", f"{words}the ballast ended with status {code}")
+            *lines, rest = (rest + data).split(b"\n")
+            held = int(lines[-1]) if lines else held
+        return None
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.1f} GB"

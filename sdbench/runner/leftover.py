@@ -1,0 +1,66 @@
+"""What is left of a run that was stopped, killed or taken down with the machine."""
+
+from collections import Counter
+
+from sdbench.schema import Replicate, Slot
+from sdbench.store import LoadedRun
+
+
+def remaining_slots(loaded: LoadedRun, *, retry: bool) -> list[Slot]:
+    """The slots of a run that still have to be run; finished ones count whatever their outcome.
+
+    A case under which the machine restarted is not run again in any block, and one that slept is
+    run once more. With ``retry`` everything that did not end well is run again.
+    """
+    slept = Counter(entry.replicate_id for entry in loaded.attempts if entry.slept)
+    finished, dangerous = set(), set()
+    for replicate in loaded.replicates:
+        if retry and replicate.outcome not in ("ok", "skipped"):
+            continue
+        if replicate.machine_restarted:
+            dangerous.add((replicate.case_id, replicate.arm))
+        if not (replicate.slept and slept[replicate.replicate_id] == 1):
+            finished.add(replicate.replicate_id)
+    return [
+        slot
+        for slot in loaded.run.plan.slots
+        if slot.replicate_id not in finished and (slot.case_id, slot.arm) not in dangerous
+    ]
+
+
+def restart_victims(loaded: LoadedRun, boot_id: str | None) -> list[Replicate]:
+    """Records for processes under which the machine itself restarted.
+
+    They are not run again by themselves: what took the machine down once may do so again.
+    """
+    victims = []
+    for entry in loaded.in_flight:
+        if boot_id is None or entry.boot_id is None or entry.boot_id == boot_id:
+            continue
+        victims.append(
+            Replicate(
+                replicate_id=entry.replicate_id,
+                case_id=entry.case_id,
+                arm=entry.arm,
+                block=entry.block,
+                slot=entry.slot,
+                attempt=entry.attempt,
+                outcome="crashed",
+                reason="machine-restarted: the computer restarted while this ran",
+                machine_restarted=True,
+                simulated=loaded.run.simulated,
+                start=loaded.run.plan.start,
+                started_utc=entry.started_utc,
+                ended_utc=entry.started_utc,
+                wall_s=0.0,
+            )
+        )
+    return victims
+
+
+def attempts_so_far(loaded: LoadedRun) -> dict[str, int]:
+    """The number of the last attempt by replicate id."""
+    attempts: dict[str, int] = {}
+    for entry in loaded.started:
+        attempts[entry.replicate_id] = max(attempts.get(entry.replicate_id, 0), entry.attempt)
+    return attempts
