@@ -151,12 +151,15 @@ def or_none(fact: T | Unavailable) -> T | None:
     return None if isinstance(fact, Unavailable) else fact
 
 
-def first_known(first: T | Unavailable, *others: T | Unavailable) -> T | Unavailable:
-    """The first value there is; where there is none, why the first could not be had."""
-    for fact in (first, *others):
+NOT_RECORDED = Unavailable("it is not in the recording")
+
+
+def first_known(*facts: T | Unavailable) -> T | Unavailable:
+    """The first value there is; where there is none, the first reason that says more than that."""
+    for fact in facts:
         if known(fact):
             return fact
-    return first
+    return next((reason for reason in facts if reason != NOT_RECORDED), facts[0])
 
 
 def all_unavailable(kind: type[S], reason: str | Unavailable) -> S:

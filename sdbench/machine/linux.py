@@ -21,7 +21,7 @@ from sdbench.machine.linux_proc import (
     parse_vmstat,
     pressure,
 )
-from sdbench.machine.macos_text import LEAST_MEMORY_BYTES, MOST_CORES, whole, word
+from sdbench.machine.plausible import MOST_CORES, memory_size, name_of, whole
 from sdbench.machine.system import System
 
 _UNTOLD = Unavailable("this kernel does not tell")
@@ -50,7 +50,7 @@ class LinuxProbe:
             os_build=self._system.release(),
             architecture=self._system.machine() or _UNTOLD,
             chip=self.chip(),
-            model=model if isinstance(model, Unavailable) else word(model, "model"),
+            model=model if isinstance(model, Unavailable) else name_of(model, "model"),
             cores_physical=self._cores_physical(),
             cores_logical=cores_logical,
             cores_by_kind=MACOS_ONLY,
@@ -64,7 +64,7 @@ class LinuxProbe:
     def chip(self) -> str | Unavailable:
         """The CPU's name, which not every ARM machine has."""
         found = self._cpuinfo_value(r"model name|Model|Processor|cpu model")
-        return found if isinstance(found, Unavailable) else word(found, "chip")
+        return found if isinstance(found, Unavailable) else name_of(found, "chip")
 
     def memory(self) -> Memory:
         """Memory now; where a control group sets a limit, what is left of that."""
@@ -172,14 +172,14 @@ class LinuxProbe:
 
     def _memory_size(self) -> int | Unavailable:
         total = self._meminfo.get(b"MemTotal")
-        return total if total is not None and total >= LEAST_MEMORY_BYTES // 16 else _UNTOLD
+        return _UNTOLD if total is None else memory_size(str(total))
 
     def _distribution(self) -> str | Unavailable:
         text = self._system.read("/etc/os-release")
         if isinstance(text, Unavailable):
             return text
         found = re.search(r'^PRETTY_NAME="?([^"\n]{1,80})"?$', text, re.MULTILINE)
-        return word(found[1], "distribution") if found else _UNTOLD
+        return name_of(found[1], "distribution") if found else _UNTOLD
 
     def _virtual(self) -> bool | Unavailable:
         flags = self._cpuinfo_value("flags")

@@ -20,21 +20,21 @@ from sdbench.machine.facts import (
     first_known,
     known,
 )
-from sdbench.machine.macos_text import (
-    LEAST_MEMORY_BYTES,
-    MIB,
-    MOST_CORES,
-    MOST_MEMORY_BYTES,
-    Battery,
+from sdbench.machine.macos_profile import (
     Displays,
     Hardware,
-    PageCounts,
     SystemVersion,
     checked_kinds,
     parse_build,
     parse_displays,
-    parse_free_percent,
     parse_hardware,
+    parse_sw_vers,
+    parse_version,
+)
+from sdbench.machine.macos_text import (
+    Battery,
+    PageCounts,
+    parse_free_percent,
     parse_load,
     parse_low_power,
     parse_memory_pressure,
@@ -42,14 +42,18 @@ from sdbench.machine.macos_text import (
     parse_power_source,
     parse_pressure,
     parse_speed_limit,
-    parse_sw_vers,
     parse_swap_used,
     parse_thermal,
-    parse_version,
     parse_vm_stat,
+)
+from sdbench.machine.plausible import (
+    MIB,
+    MOST_MEMORY_BYTES,
+    core_count,
+    memory_size,
+    name_of,
     shown,
     whole,
-    word,
 )
 from sdbench.machine.system import System, stdout_of
 
@@ -74,12 +78,11 @@ class MacProbe:
             self._said = dict(zip(ask, pool.map(self._run, ask), strict=True))
         self._hardware = self._record(commands.HARDWARE, parse_hardware, Hardware)
         self._displays = self._record(commands.DISPLAYS, parse_displays, Displays)
+        self._brand = self._name("machdep.cpu.brand_string", "chip")
 
     def identity(self) -> Identity:
         """What the machine is."""
         version = self._record(commands.SW_VERS, parse_sw_vers, SystemVersion)
-        cores = self._cores("hw.physicalcpu")
-        architecture = self._architecture()
         return Identity(
             system="Darwin",
             os_version=first_known(
@@ -88,35 +91,34 @@ class MacProbe:
                 parse_version(self._system.mac_version()),
             ),
             os_build=first_known(version.build, self._value("kern.osversion", parse_build)),
-            architecture=architecture,
+            architecture=self._architecture(),
             chip=self._chip(),
             model=self._model(),
-            cores_physical=cores,
-            cores_logical=self._cores("hw.logicalcpu"),
-            cores_by_kind=self._kinds(cores),
+            cores_physical=self._cores_physical(),
+            cores_logical=self._cores_logical(),
+            cores_by_kind=self._cores_by_kind(),
             gpus=self._displays.gpus,
             gpu_cores=self._displays.gpu_cores,
             memory_bytes=self._memory_size(),
             virtual=self._virtual(),
-            translated=self._translated(architecture),
+            translated=self._translated(),
         )
 
     def memory(self) -> Memory:
         """Memory of the whole machine. Swap traffic is vm_stat's: psutil's is file paging here."""
-        size = self._memory_size()
-        used = self._value("vm.swapusage", parse_swap_used)
+        # What psutil calls available; vm_stat leaves the speculative pages out of the free ones.
+        available = self._pages("Pages free", "Pages inactive", "Pages speculative")
         return Memory(
-            # What psutil calls available. vm_stat leaves speculative pages out of "free".
-            available_bytes=_at_most(
-                size, self._pages("Pages free", "Pages inactive", "Pages speculative")
-            ),
+            available_bytes=self._part_of_memory(available),
             pressure=self._value("kern.memorystatus_vm_pressure_level", parse_pressure),
-            free_percent=self._free_percent(),
-            compressor_bytes=_at_most(size, self._pages("Pages occupied by compressor")),
-            swap_used_bytes=used,
+            free_percent=self._or_memory_pressure(
+                self._number("kern.memorystatus_level", 0, 100), parse_free_percent
+            ),
+            compressor_bytes=self._part_of_memory(self._pages("Pages occupied by compressor")),
+            swap_used_bytes=self._value("vm.swapusage", parse_swap_used),
             swapped_in_bytes=self._pages("Swapins"),
             swapped_out_bytes=self._pages("Swapouts"),
-            gpu_limit_bytes=self._value("iogpu.wired_limit_mb", _limit),
+            gpu_limit_bytes=self._gpu_limit(),
         )
 
     def power(self) -> Power:
@@ -132,7 +134,9 @@ class MacProbe:
 
     def thermal(self) -> Thermal | Unavailable:
         """macOS's own level; on Intel also whether the CPU is held back."""
-        level: Thermal | Unavailable = self._fact(commands.THERMAL, _thermal)
+        level: Thermal | Unavailable = self._fact(
+            commands.THERMAL, lambda said: parse_thermal(said, commands.THERMAL_KEY)
+        )
         if self._architecture() != "x86_64":
             return level
         limit = self._fact(commands.POWER_THERMAL, parse_speed_limit)
@@ -146,6 +150,8 @@ class MacProbe:
     def load_1min(self) -> float | Unavailable:
         """Load average of the last minute."""
         return self._value("vm.loadavg", parse_load)
+
+    # --- asking -----------------------------------------------------------------------------------
 
     def _run(self, argv: Argv) -> str | Unavailable:
         return stdout_of(os.path.basename(argv[0]), self._system.command(argv))
@@ -167,144 +173,135 @@ class MacProbe:
         value = self._system.sysctl(name)
         return value if isinstance(value, Unavailable) else parse(value)
 
-    def _is(self, name: str) -> bool | Unavailable:
-        """A sysctl value that is 0 or 1."""
-        value = self._value(name, lambda said: whole(said, name, 0, 1))
-        return value if isinstance(value, Unavailable) else value == 1
+    def _number(self, name: str, least: int, most: int) -> int | Unavailable:
+        return self._value(name, lambda said: whole(said, name, least, most))
+
+    def _name(self, name: str, what: str) -> str | Unavailable:
+        return self._value(name, lambda said: name_of(said, what))
+
+    def _or_memory_pressure(
+        self, fact: T | Unavailable, parse: Callable[[str], T | Unavailable]
+    ) -> T | Unavailable:
+        """A fact, or what ``memory_pressure`` says of it, which is asked only then."""
+        if known(fact):
+            return fact
+        return first_known(fact, self._fact(commands.MEMORY_PRESSURE, parse))
+
+    # --- memory -----------------------------------------------------------------------------------
 
     def _pages(self, *labels: str) -> int | Unavailable:
-        counts = self._fact(commands.VM_STAT, parse_vm_stat)
-        sum_bytes = _bytes_of(counts, labels)
-        if known(sum_bytes):
-            return sum_bytes
-        full = self._fact(commands.MEMORY_PRESSURE, parse_memory_pressure)
-        return first_known(sum_bytes, _bytes_of(full, labels))
+        def sum_of(counts: PageCounts | Unavailable) -> int | Unavailable:
+            return counts if isinstance(counts, Unavailable) else counts.bytes_of(*labels)
 
-    def _free_percent(self) -> int | Unavailable:
-        level = self._value(
-            "kern.memorystatus_level", lambda said: whole(said, "kern.memorystatus_level", 0, 100)
-        )
-        return (
-            level
-            if known(level)
-            else first_known(level, self._fact(commands.MEMORY_PRESSURE, parse_free_percent))
-        )
+        counted = sum_of(self._fact(commands.VM_STAT, parse_vm_stat))
+        return self._or_memory_pressure(counted, lambda said: sum_of(parse_memory_pressure(said)))
 
     def _memory_size(self) -> int | Unavailable:
-        size = first_known(
-            self._value(
-                "hw.memsize",
-                lambda said: whole(said, "memory size", LEAST_MEMORY_BYTES, MOST_MEMORY_BYTES),
-            ),
-            self._hardware.memory_bytes,
-        )
-        return (
-            size
-            if known(size)
-            else first_known(
-                size, self._fact(commands.MEMORY_PRESSURE, parse_memory_pressure_total)
-            )
+        size = first_known(self._value("hw.memsize", memory_size), self._hardware.memory_bytes)
+        return self._or_memory_pressure(size, parse_memory_pressure_total)
+
+    def _part_of_memory(self, part: int | Unavailable) -> int | Unavailable:
+        size = self._memory_size()
+        most = MOST_MEMORY_BYTES if isinstance(size, Unavailable) else size
+        if known(part) and part > most:
+            return Unavailable(f"{part} bytes are more memory than the machine has")
+        return part
+
+    def _gpu_limit(self) -> int | Unavailable:
+        megabytes = self._number("iogpu.wired_limit_mb", 0, MOST_MEMORY_BYTES // MIB)
+        return megabytes if isinstance(megabytes, Unavailable) else megabytes * MIB
+
+    # --- identity ---------------------------------------------------------------------------------
+
+    def _cores_physical(self) -> int | Unavailable:
+        return first_known(
+            self._value("hw.physicalcpu", core_count),
+            self._value("machdep.cpu.core_count", core_count),
+            self._hardware.cores,
         )
 
-    def _cores(self, name: str) -> int | Unavailable:
-        value = self._value(name, lambda said: whole(said, "number of cores", 1, MOST_CORES))
-        return first_known(value, self._hardware.cores)
+    def _cores_logical(self) -> int | Unavailable:
+        counted = first_known(
+            self._value("hw.logicalcpu", core_count), self._value("hw.ncpu", core_count)
+        )
+        if known(counted) or self._architecture() != "arm64":
+            return counted
+        return first_known(counted, self._cores_physical())  # Apple's cores have one thread each
 
-    def _kinds(self, cores: int | Unavailable) -> tuple[CoreKind, ...] | Unavailable:
+    def _cores_by_kind(self) -> tuple[CoreKind, ...] | Unavailable:
         """Level 0 is the fastest. Before macOS 13 the levels have no names, but are these two."""
         levels = []
         for level in range(commands.MOST_KINDS_OF_CORES):
-            count = self._value(
-                f"hw.perflevel{level}.physicalcpu",
-                lambda said: whole(said, "number of cores", 1, MOST_CORES),
-            )
-            if not known(count):
+            count = self._value(f"hw.perflevel{level}.physicalcpu", core_count)
+            if isinstance(count, Unavailable):
                 break
-            name = self._value(f"hw.perflevel{level}.name", lambda said: word(said, "kind of core"))
-            levels.append((name, count))
-        nameless = not any(known(name) for name, _ in levels)
-        if nameless and len(levels) == 2:
-            levels = [(name, n) for name, (_, n) in zip(_FIRST_KINDS, levels, strict=True)]
+            levels.append((self._name(f"hw.perflevel{level}.name", "kind of core"), count))
+        if len(levels) == 2 and not any(known(name) for name, _ in levels):
+            levels = [("Performance", levels[0][1]), ("Efficiency", levels[1][1])]
         kinds = [CoreKind(name, count) for name, count in levels if known(name)]
-        expected = self._value("hw.nperflevels", lambda said: whole(said, "kinds of cores", 1, 8))
-        if len(kinds) != len(levels) or (known(expected) and expected != len(kinds)):
-            return self._hardware.cores_by_kind
-        return first_known(checked_kinds(kinds, cores), self._hardware.cores_by_kind)
+        expected = self._number("hw.nperflevels", 1, commands.MOST_KINDS_OF_CORES)
+        if len(kinds) != (expected if known(expected) else len(levels)):
+            kinds = []
+        return first_known(
+            checked_kinds(kinds, self._cores_physical()), self._hardware.cores_by_kind
+        )
 
     def _chip(self) -> str | Unavailable:
         """The brand, unless it is one of the names that macOS 11 had for every Apple chip."""
-        brand = self._value("machdep.cpu.brand_string", lambda said: word(said, "chip"))
+        brand = self._brand
         if known(brand) and brand.startswith("VirtualApple"):
             brand = Unavailable(f"Rosetta calls every chip {shown(brand)}")
         elif known(brand) and brand != "Apple processor":
             return brand
+        return first_known(self._hardware.chip, *self._apple_gpus(), brand)
+
+    def _apple_gpus(self) -> list[str]:
+        """Those that have their chip's name."""
         gpus = self._displays.gpus
-        own = [gpu for gpu in gpus if _is_apple_chip(gpu)] if known(gpus) else []
-        return first_known(self._hardware.chip, *own, brand)
+        named = [] if isinstance(gpus, Unavailable) else gpus
+        return [gpu for gpu in named if gpu.startswith("Apple ") and "Paravirtual" not in gpu]
 
     def _model(self) -> str | Unavailable:
-        own = self._value("hw.model", lambda said: word(said, "model"))
-        return first_known(own, self._hardware.model)
+        return first_known(self._name("hw.model", "model"), self._hardware.model)
 
     def _architecture(self) -> str | Unavailable:
-        """Of the hardware. Rosetta tells programs x86_64, but not all of its signs go away."""
-        brand = self._value("machdep.cpu.brand_string", lambda said: word(said, "chip"))
-        chip = self._hardware.chip
-        names = [name for name in (brand, chip) if known(name)]
+        """Of the hardware. Rosetta tells programs x86_64, but cannot hide all signs of an M."""
+        machine, translated = self._system.machine(), self._is("sysctl.proc_translated")
+        arm64 = self._is("hw.optional.arm64")
+        chips = [name for name in (self._brand, self._hardware.chip) if known(name)]
         if (
-            "arm64" in (self._system.machine(), self._system.python_machine())
-            or self._is("hw.optional.arm64") is True
-            or self._is("sysctl.proc_translated") is True
-            or any(name.startswith(("Apple", "VirtualApple")) for name in names)
+            "arm64" in (machine, self._system.python_machine())
+            or arm64 is True
+            or translated is True
+            or any(chip.startswith(("Apple", "VirtualApple")) for chip in chips)
+            or self._apple_gpus()
         ):
             return "arm64"
-        if any("Intel" in name for name in names) or self._is("hw.optional.arm64") is False:
+        intel = any("Intel" in chip for chip in chips)
+        if intel or arm64 is False or (machine == "x86_64" and translated is False):
             return "x86_64"
         return Unavailable("nothing tells Intel from Apple silicon under Rosetta")
 
-    def _translated(self, architecture: str | Unavailable) -> bool | Unavailable:
-        process = self._system.python_machine() or self._system.machine()
-        said = self._is("sysctl.proc_translated")
+    def _translated(self) -> bool | Unavailable:
+        architecture, said = self._architecture(), self._is("sysctl.proc_translated")
+        python = self._system.python_machine()
+        process = python or self._system.machine()
         if process == "x86_64" and known(architecture):
             return architecture == "arm64"
-        if process == "arm64" and (self._system.python_machine() or said is not True):
+        if python == "arm64" or (process == "arm64" and said is not True):
             return False
         return said
 
     def _virtual(self) -> bool | Unavailable:
-        said = self._is("kern.hv_vmm_present")
-        model, chip, gpus = self._model(), self._chip(), self._displays.gpus
-        signs = [name for name in (model, chip, *(gpus if known(gpus) else ())) if known(name)]
-        if any(sign in name for name in signs for sign in _SIGNS_OF_A_VIRTUAL_MAC):
+        gpus = self._displays.gpus
+        names = [self._model(), self._chip(), *(gpus if known(gpus) else [])]
+        if any(sign in name for sign in _VIRTUAL for name in names if known(name)):
             return True
-        return said
+        return self._is("kern.hv_vmm_present")
+
+    def _is(self, name: str) -> bool | Unavailable:
+        value = self._number(name, 0, 1)
+        return value if isinstance(value, Unavailable) else value == 1
 
 
-_FIRST_KINDS = ("Performance", "Efficiency")
-_SIGNS_OF_A_VIRTUAL_MAC = ("VirtualMac", "(Virtual)", "Paravirtual", "VMware", "Parallels")
-
-
-def _is_apple_chip(gpu: str) -> bool:
-    """Whether a GPU is named after its chip, as those of Apple silicon are."""
-    return gpu.startswith("Apple ") and "Paravirtual" not in gpu
-
-
-def _thermal(said: str) -> Thermal | Unavailable:
-    return parse_thermal(said, commands.THERMAL_KEY)
-
-
-def _limit(said: str) -> int | Unavailable:
-    megabytes = whole(said, "iogpu.wired_limit_mb", 0, MOST_MEMORY_BYTES // MIB)
-    return megabytes * MIB if known(megabytes) else megabytes
-
-
-def _bytes_of(counts: PageCounts | Unavailable, labels: tuple[str, ...]) -> int | Unavailable:
-    return counts if isinstance(counts, Unavailable) else counts.bytes_of(*labels)
-
-
-def _at_most(size: int | Unavailable, part: int | Unavailable) -> int | Unavailable:
-    """A part of memory, if it is no larger than all of it."""
-    most = size if known(size) else MOST_MEMORY_BYTES
-    if known(part) and part > most:
-        return Unavailable(f"{part} bytes are more memory than the machine has")
-    return part
+_VIRTUAL = ("VirtualMac", "(Virtual)", "Paravirtual", "VMware", "Parallels")

@@ -25,6 +25,8 @@ SYSCTL_NAMES = (
     "hw.model",
     "hw.physicalcpu",
     "hw.logicalcpu",
+    "hw.ncpu",
+    "machdep.cpu.core_count",
     "hw.optional.arm64",
     "hw.nperflevels",
     *(

@@ -12,8 +12,9 @@ from typing import Any
 from sdbench.machine.facts import SlowReading, Thermal, Unavailable
 from sdbench.machine.gpu import GpuReader, NoGpu
 from sdbench.machine.macos_commands import THERMAL_KEY
-from sdbench.machine.macos_text import parse_pressure, parse_thermal, whole
+from sdbench.machine.macos_text import parse_pressure, parse_thermal
 from sdbench.machine.memory import MemoryProbe, SystemMemory
+from sdbench.machine.plausible import whole
 
 _LIBRARY = "/usr/lib/libSystem.B.dylib"
 _RUSAGE_INFO_V4 = 4

@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from sdbench.machine.facts import (
+    NOT_RECORDED,
     Identity,
     MachineFacts,
     Memory,
@@ -32,7 +33,7 @@ class PlatformProbe(Protocol):
 
 def probe_machine(system: System, folder: Path) -> MachineFacts:
     """Everything; ``folder`` is where free disk is asked for. Some tenths of a second on a Mac."""
-    gpu = NoGpu("it is not in the recording") if system.simulated else open_gpu(system.name())
+    gpu = NoGpu(NOT_RECORDED.unavailable) if system.simulated else open_gpu(system.name())
     try:
         probe: PlatformProbe
         if system.name() == "Darwin":
@@ -71,9 +72,7 @@ class UnknownProbe:
     def __init__(self, system: System) -> None:
         self._system = system
         name = system.name()
-        self._why = Unavailable(
-            f"sdbench has no probes for {name}" if name else "it is not in the recording"
-        )
+        self._why = Unavailable(f"sdbench has no probes for {name}") if name else NOT_RECORDED
 
     def identity(self) -> Identity:
         """The name of the system and of the architecture, no more."""

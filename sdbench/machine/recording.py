@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from sdbench.errors import UsageError
-from sdbench.machine.facts import Scheduling, Unavailable, all_unavailable
+from sdbench.machine.facts import NOT_RECORDED, Scheduling, Unavailable, all_unavailable
 from sdbench.machine.macos_text import parse_df, parse_sysctl, sysctl_refusal
 from sdbench.machine.system import COMMAND_LIMIT_S, Output, timed_out
 
@@ -64,9 +64,6 @@ class RecordedCommand(msgspec.Struct, frozen=True, kw_only=True):
         return Output(stdout=self.stdout, stderr=self.stderr, exit=self.exit)
 
 
-_MISSING = Unavailable("it is not in the recording")
-
-
 class RecordedSystem:
     """Answers from a recording; it is asked in other words than it was made with, and understands.
 
@@ -104,7 +101,7 @@ class RecordedSystem:
         ]
         if fitting:
             return min(fitting, key=lambda pair: pair[0])[1].answer()
-        return self._sw_vers() if program == "sw_vers" else _MISSING
+        return self._sw_vers() if program == "sw_vers" else NOT_RECORDED
 
     def sysctl(self, name: str) -> str | Unavailable:
         value = self.facts.sysctl.get(name)
@@ -112,7 +109,7 @@ class RecordedSystem:
             return " ".join(str(item) for item in value)
         if value is not None:
             return str(int(value)) if isinstance(value, bool) else str(value)
-        reason = _MISSING
+        reason = NOT_RECORDED
         for entry in self._of("sysctl"):
             names = [word for word in entry.argv[1:] if not word.startswith("-")]
             answer = entry.answer()
@@ -129,7 +126,7 @@ class RecordedSystem:
     def read(self, path: str) -> str | Unavailable:
         said = self.command(("cat", path))
         if isinstance(said, Unavailable) or said.exit != 0:
-            return _MISSING
+            return NOT_RECORDED
         return said.stdout
 
     def names(self, folder: str) -> list[str]:
@@ -143,7 +140,9 @@ class RecordedSystem:
 
     def release(self) -> str | Unavailable:
         said = self.command(("uname", "-r"))
-        return _MISSING if isinstance(said, Unavailable) else said.stdout.strip() or _MISSING
+        return (
+            NOT_RECORDED if isinstance(said, Unavailable) else said.stdout.strip() or NOT_RECORDED
+        )
 
     def machine(self) -> str:
         return self.facts.machine or ""
@@ -158,10 +157,10 @@ class RecordedSystem:
         for entry in self._of("df"):
             answer = entry.answer()
             return answer if isinstance(answer, Unavailable) else parse_df(answer.stdout)
-        return _MISSING
+        return NOT_RECORDED
 
     def scheduling(self) -> Scheduling:
-        return all_unavailable(Scheduling, _MISSING)
+        return all_unavailable(Scheduling, NOT_RECORDED)
 
     def _of(self, program: str) -> Iterator[RecordedCommand]:
         return (entry for entry in self._commands if entry.program == program)
@@ -174,7 +173,7 @@ class RecordedSystem:
             for entry in self._of("sw_vers")
             if len(entry.argv) == 2 and entry.argv[1] in options and entry.exit == 0
         ]
-        return Output(stdout="\n".join(lines)) if lines else _MISSING
+        return Output(stdout="\n".join(lines)) if lines else NOT_RECORDED
 
 
 # Any of these was recorded, any of these is asked for; the parsers read all of their forms.

@@ -4,8 +4,8 @@ import platform
 import sys
 from pathlib import Path
 
-from sdbench.machine.facts import SlowReading, or_none
-from sdbench.machine.gpu import open_gpu
+from sdbench.machine.facts import NOT_RECORDED, SlowReading, or_none
+from sdbench.machine.gpu import GpuReader, NoGpu, open_gpu
 from sdbench.machine.live import open_system
 from sdbench.machine.memory import MemoryProbe, SystemMemory
 from sdbench.machine.probe import probe_machine
@@ -15,12 +15,12 @@ from sdbench.machine.system import System
 def open_memory_probe() -> MemoryProbe:
     """The probe for this platform; under ``SDBENCH_MACHINE_RECORDING`` the machine is recorded."""
     system = open_system()
-    probe = _live_probe()
-    return RecordedMemoryProbe(system, probe) if system.simulated else probe
+    if system.simulated:
+        return RecordedMemoryProbe(system, _live_probe(NoGpu(NOT_RECORDED.unavailable)))
+    return _live_probe(open_gpu(platform.system()))
 
 
-def _live_probe() -> MemoryProbe:
-    gpu = open_gpu(platform.system())
+def _live_probe(gpu: GpuReader) -> MemoryProbe:
     if sys.platform == "darwin":
         from sdbench.machine.macos_libsystem import MacMemoryProbe
 
