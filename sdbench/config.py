@@ -379,7 +379,7 @@ def _check_arms(arms: tuple[Arm, ...], source: str) -> None:
             raise ConfigError(
                 source,
                 f"arm[{index}].hold_bytes",
-                "expected in [pressure], where it is for all arms",
+                "expected in [pressure], for all arms alike",
             )
 
 

@@ -261,7 +261,7 @@ def make_run(config: Config | None = None, **fields: Any) -> Run:
         "device": "cpu",
         "simulated": False,
         "config": msgspec.json.decode(msgspec.json.encode(config)) | {"allow_pickle": False},
-        "plan": make_plan(config, "cpu"),
+        "plan": make_plan(config, "cpu", memory_bytes=8_000_000_000),
         "model": make_model(),
         "stacks": {arm.stack: make_stack(torch="2.0.0") for arm in config.arm},
         "machine": {"chip": "Test", "cores_physical": 2, "memory_bytes": 8_000_000_000},

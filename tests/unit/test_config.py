@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from factories import make_config
 
-from sdbench.config import Config, load_config, parse_config, shipped_configs
+from sdbench.config import Config, held_bytes, load_config, parse_config, shipped_configs
 from sdbench.errors import ConfigError
 
 
@@ -332,3 +332,74 @@ def test_errors_of_a_configuration_exit_with_two() -> None:
 def test_configuration_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         make_config().steps = 5  # type: ignore[misc]
+
+
+# --- gates, guard, pressure -----------------------------------------------------------------------
+
+
+def test_nothing_is_waited_for_and_nothing_held_by_default() -> None:
+    config = Config()
+    assert (config.gate.wait_for, config.gate.max_wait_s) == ((), 60)
+    assert (config.guard.min_available_bytes, config.guard.max_swapped_out_bytes) == ("auto", 20e9)
+    assert config.pressure.hold_bytes == ()
+
+
+def test_default_waits_a_minute_in_all_for_heat_pressure_and_battery() -> None:
+    gate = load_config("default").gate
+    assert (gate.wait_for, gate.max_wait_s) == (("thermal", "pressure", "battery"), 60)
+
+
+@pytest.mark.parametrize("name", [*shipped_configs()])
+def test_no_shipped_configuration_holds_memory(name: str) -> None:
+    assert load_config(name).pressure.hold_bytes == ()
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (
+            {"gate": {"wait_for": ["heat"]}},
+            "gate.wait_for[0]: expected 'thermal' or 'pressure' or 'load' or 'battery', got 'heat'",
+        ),
+        ({"gate": {"wait_for": "thermal"}}, "gate.wait_for: expected a list, got text"),
+        ({"gate": {"max_wait_s": -1}}, "gate.max_wait_s: expected a number of 0 or more, got -1.0"),
+        (
+            {"guard": {"min_available_bytes": "some"}},
+            "guard.min_available_bytes: expected 'auto' or a number, got 'some'",
+        ),
+        (
+            {"guard": {"max_swapped_out_bytes": -5}},
+            "guard.max_swapped_out_bytes: expected a number of 0 or more, got -5.0",
+        ),
+        (
+            {"pressure": {"hold_bytes": [0, True]}},
+            "pressure.hold_bytes[1]: expected a number or text, got true or false",
+        ),
+        ({"pressure": {"hold_bytes": "50%"}}, "pressure.hold_bytes: expected a list, got text"),
+        (
+            {"pressure": {"hold_bytes": [0, -1]}},
+            "pressure.hold_bytes[1]: expected a number of 0 or more, got -1.0",
+        ),
+        (
+            {"arm": [{"name": "a", "hold_bytes": 5}]},
+            "arm[0].hold_bytes: expected in [pressure], for all arms alike",
+        ),
+    ],
+)
+def test_wrong_gate_guard_or_pressure_is_one_line(document: dict[str, Any], expected: str) -> None:
+    assert complaint(document) == f"mine.toml: {expected}"
+
+
+@pytest.mark.parametrize("share", ["50", "%", "5.5%", "-5%", "91%", "100%", "half", "50 %"])
+def test_share_of_memory_is_a_whole_percentage_up_to_ninety(share: str) -> None:
+    assert complaint({"pressure": {"hold_bytes": [share]}}) == (
+        f"mine.toml: pressure.hold_bytes[0]: expected a share up to '90%', got {share!r}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"), [(4e9, 4_000_000_000), ("50%", 8_000_000_000), ("0%", 0), (0, 0)]
+)
+def test_level_is_bytes_or_a_share_of_memory(level: float | str, expected: int) -> None:
+    assert parse_config({"pressure": {"hold_bytes": [level]}}, "x").pressure.hold_bytes == (level,)
+    assert held_bytes(level, 16_000_000_000) == expected

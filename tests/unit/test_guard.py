@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
-from factories import FakeClock, make_config, make_sample
+from factories import UNTOLD, FakeClock, make_config, make_sample, make_slow
 
 from sdbench.runner.executor import Stop
-from sdbench.runner.guard import MemoryGuard
+from sdbench.runner.guard import MemoryGuard, WearGuard
+from sdbench.runner.sampler import Sample
 
 
 def make_guard(swap: float = 1e9, disk: float = 10e9, free: int = 100_000_000_000) -> MemoryGuard:
@@ -85,3 +86,93 @@ def test_disk_that_cannot_be_asked_stops_nothing(tmp_path: Path) -> None:
 def test_real_disk_is_asked(tmp_path: Path) -> None:
     assert MemoryGuard(1e9, 1.0, tmp_path).judge(None) is None
     assert MemoryGuard(1e9, 1e30, tmp_path).judge(None) is not None
+
+
+# --- pressure and memory left ---------------------------------------------------------------------
+
+
+def judge_all(guard: MemoryGuard, *samples: Sample) -> list[bool]:
+    """Whether each sample in turn stops the worker."""
+    return [guard.judge(sample) is not None for sample in samples]
+
+
+def test_critical_pressure_for_two_seconds_stops_the_worker() -> None:
+    critical = make_slow(pressure="critical")
+    samples = [make_sample(t, slow=critical) for t in (0.0, 1.0, 1.9, 2.0)]
+    assert judge_all(make_guard(), *samples) == [False, False, False, True]
+
+
+def test_critical_pressure_for_a_moment_stops_nothing() -> None:
+    levels = ["critical", "critical", "warn", "critical", "critical"]
+    samples = [make_sample(t, slow=make_slow(pressure=level)) for t, level in enumerate(levels)]
+    assert judge_all(make_guard(), *samples) == [False] * 5
+
+
+def test_samples_without_a_level_leave_the_last_one_standing() -> None:
+    critical = make_slow(pressure="critical")
+    samples = [make_sample(0.0, slow=critical), make_sample(1.0), make_sample(2.0, slow=critical)]
+    assert judge_all(make_guard(), *samples) == [False, False, True]
+
+
+def test_unknown_pressure_is_not_judged() -> None:
+    unknown = make_slow(pressure=UNTOLD)
+    assert judge_all(make_guard(), *(make_sample(float(t), slow=unknown) for t in range(9))) == (
+        [False] * 9
+    )
+
+
+def test_too_little_memory_left_in_two_samples_running_stops_the_worker() -> None:
+    guard = make_guard()
+    guard.min_available_bytes = 1e9
+    sizes = [1_000_000_000, 900_000_000, 1_100_000_000, 900_000_000, 800_000_000]
+    stops = [guard.judge(make_sample(available=size)) for size in sizes]
+    assert stops[:4] == [None] * 4
+    assert stops[4] is not None
+    assert stops[4].reason == (
+        "0.8 GB of memory left, less than the 1.0 GB required (guard.min_available_bytes)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("memory", "swap_room", "expected"),
+    [
+        (8_000_000_000, 0, 500e6),
+        (64_000_000_000, 0, 1.28e9),
+        (8_000_000_000, 1_000_000_000, 500e6),  # less swap than may be used: it never warns
+        (8_000_000_000, 2_100_000_000, 0),
+        (8_000_000_000, None, 0),  # macOS makes more swap as it is needed
+    ],
+)
+def test_memory_must_stay_available_where_no_swap_warns(
+    memory: int, swap_room: int | None, expected: float
+) -> None:
+    guard = MemoryGuard.from_config(make_config().guard, memory, Path("unused"), swap_room)
+    assert guard.min_available_bytes == expected
+
+
+def test_configured_floor_is_taken_as_it_is() -> None:
+    config = make_config(guard={"min_available_bytes": 3e9})
+    guard = MemoryGuard.from_config(config.guard, 8_000_000_000, Path("unused"), None)
+    assert guard.min_available_bytes == 3e9
+
+
+# --- wear -----------------------------------------------------------------------------------------
+
+
+def test_writing_too_much_to_swap_is_counted_over_all_workers_of_a_sitting() -> None:
+    guard = WearGuard(20e9)
+    assert guard.judge(make_sample(swapped_out=100_000_000_000)) is None
+    assert guard.judge(make_sample(swapped_out=120_000_000_000)) is None
+    assert not guard.exceeded
+    stop = guard.judge(make_sample(swapped_out=120_500_000_000))
+    assert stop is not None and guard.exceeded
+    assert stop.kind == "guard"
+    assert "20.5 GB were written to swap" in stop.reason
+    assert "guard.max_swapped_out_bytes" in stop.reason
+
+
+def test_unknown_writes_are_not_judged() -> None:
+    guard = WearGuard(0)
+    assert guard.judge(None) is None
+    assert guard.judge(make_sample(swapped_out=None)) is None
+    assert not guard.exceeded

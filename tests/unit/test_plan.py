@@ -230,3 +230,60 @@ def test_plan_finds_its_cases_and_arms_by_name() -> None:
         plan.arm("c")
     with pytest.raises(KeyError):
         plan.planned("nothing")
+
+
+# --- memory held meanwhile ------------------------------------------------------------------------
+
+
+def arms_of(hold: list[float | str], memory_bytes: int = 16_000_000_000, **document: Any) -> Plan:
+    config = make_config(pressure={"hold_bytes": hold}, **document)
+    return make_plan(config, "cpu", memory_bytes=memory_bytes)
+
+
+def test_each_level_is_an_arm_of_its_own_and_nothing_held_keeps_its_name() -> None:
+    plan = arms_of([0, 4e9, "50%"])
+    assert [(arm.name, arm.hold_bytes) for arm in plan.arms] == [
+        ("current", 0),
+        ("current+hold-4GB", 4_000_000_000),
+        ("current+hold-8GB", 8_000_000_000),
+    ]
+    assert {slot.arm for slot in plan.slots} == {arm.name for arm in plan.arms}
+
+
+def test_every_arm_is_run_at_every_level_with_its_own_stack_and_environment() -> None:
+    plan = arms_of([0, 1e9], arm=[{"name": "a", "env": {"X": "1"}}, {"name": "b"}])
+    assert [(arm.name, arm.env, arm.hold_bytes) for arm in plan.arms] == [
+        ("a", {"X": "1"}, 0),
+        ("a+hold-1GB", {"X": "1"}, 1_000_000_000),
+        ("b", {}, 0),
+        ("b+hold-1GB", {}, 1_000_000_000),
+    ]
+
+
+def test_levels_of_a_case_are_adjacent_and_turned_round_from_block_to_block() -> None:
+    plan = arms_of([0, 1e9], matrix={"resolution": ["64x64"]}, replicates=2)
+    assert [slot.arm for slot in plan.slots] == [
+        "current",
+        "current+hold-1GB",
+        "current+hold-1GB",
+        "current",
+    ]
+
+
+def test_without_levels_arms_are_as_configured() -> None:
+    assert [arm.name for arm in arms_of([]).arms] == ["current"]
+
+
+@pytest.mark.parametrize(
+    ("levels", "memory_bytes", "expected"),
+    [
+        ([16e9], 16_000_000_000, r"hold_bytes\[0\]: expected less than the memory there is"),
+        ([0, 2e9, "50%"], 4_000_000_000, r"hold_bytes\[2\]: expected each level once"),
+        ([4e9], 0, r"hold_bytes\[0\]: expected less than the memory there is"),
+    ],
+)
+def test_level_that_cannot_be_held_is_an_error(
+    levels: list[float | str], memory_bytes: int, expected: str
+) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        arms_of(levels, memory_bytes)

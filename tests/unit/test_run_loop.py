@@ -11,16 +11,21 @@ import msgspec
 import pytest
 from factories import (
     BOOT,
+    FakeBallast,
     FakeClock,
+    FakeProbe,
     RecordingWatcher,
     as_event,
     largest_file,
     make_config,
+    make_facts,
+    make_gates,
     make_loop,
     make_report,
     make_run,
     make_sample,
     make_started,
+    make_system,
     pass_event,
     play,
     worker_events,
@@ -30,7 +35,7 @@ from sdbench import machine
 from sdbench.config import Config, load_config
 from sdbench.errors import StoreError
 from sdbench.runner.events import Phase
-from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
+from sdbench.runner.executor import FakeExecutor, Report, Stop, Supervisor, Task
 from sdbench.runner.interrupt import InterruptFlag
 from sdbench.runner.leftover import attempts_so_far, remaining_slots, restart_victims
 from sdbench.runner.run import RunLoop, new_run_id
@@ -318,6 +323,210 @@ def test_guard_begins_anew_with_each_worker(tmp_path: Path) -> None:
     loop = make_loop(tmp_path, script)
     carry_out(loop)
     assert stops == [None] * 4
+
+
+# --- gates, recovery, wear, ballast ---------------------------------------------------------------
+
+
+def test_process_starts_only_after_the_wait_and_its_record_says_how_long(tmp_path: Path) -> None:
+    clock, watcher = FakeClock(), RecordingWatcher()
+    looks = [make_facts(thermal="heavy")] * 3 + [make_facts()]
+    gates = make_gates(looks, clock, watcher, wait_for=["thermal"])
+    loop = make_loop(tmp_path, clock=clock, watcher=watcher, gates=gates)
+    assert carry_out(loop) == "complete"
+    records = load_run(loop.folder.path).attempts
+    assert [entry.gate.waited_s for entry in records] == [3.0, 0.0, 0.0, 0.0]
+    assert [entry.gate.flags for entry in records] == [[]] * 4
+    assert len(watcher.waited) == 3
+
+
+def test_machine_that_never_gets_ready_is_measured_and_flagged(tmp_path: Path) -> None:
+    clock = FakeClock()
+    gates = make_gates([make_facts(thermal="heavy")], clock, wait_for=["thermal"], max_wait_s=60)
+    loop = make_loop(tmp_path, clock=clock, gates=gates)
+    assert carry_out(loop) == "complete"
+    records = load_run(loop.folder.path).attempts
+    assert [entry.gate.waited_s for entry in records] == [60.0, 0.0, 0.0, 0.0]
+    assert [entry.gate.flags for entry in records] == [["thermal"]] * 4
+
+
+def test_interruption_during_a_wait_starts_nothing(tmp_path: Path) -> None:
+    clock = FakeClock()
+
+    def interrupted() -> bool:
+        return clock.now > 1010.0
+
+    gates = make_gates(
+        [make_facts(thermal="heavy")], clock, interrupted=interrupted, wait_for=["thermal"]
+    )
+    loop = make_loop(tmp_path, clock=clock, gates=gates, interrupted=interrupted)
+    assert carry_out(loop) == "interrupted"
+    assert tasks_of(loop) == []
+    assert load_run(loop.folder.path).started == []
+
+
+def test_wait_counts_into_the_budget_and_leaves_the_process_its_time(tmp_path: Path) -> None:
+    clock = FakeClock()
+    gates = make_gates([make_facts(thermal="heavy")], clock, wait_for=["thermal"], max_wait_s=600)
+    loop = make_loop(
+        tmp_path,
+        lambda task, supervise: play(task, supervise, clock, pass_s=6.0, wall_s=20.0),
+        config=make_config(matrix=ONE_CASE, replicates=2, max_minutes=1),
+        clock=clock,
+        gates=gates,
+        estimate_s=20.0,
+    )
+    assert carry_out(loop) == "budget"  # 40 s of waiting and 18 of the first process
+    (record,) = load_run(loop.folder.path).attempts
+    assert (record.outcome, record.gate.waited_s) == ("ok", 40.0)
+
+
+def after_a_guard_stop(task: Task, supervise: Supervisor, first: str) -> Report:
+    if task.replicate_id != first:
+        return play(task, supervise)
+    stop = supervise(None, make_sample(swap=0)) or supervise(None, make_sample(swap=5_000_000_000))
+    return make_report([], stop=stop, exit_code=-15)
+
+
+def test_after_the_guard_memory_recovers_before_the_next_case(tmp_path: Path) -> None:
+    clock, watcher = FakeClock(), RecordingWatcher()
+    low = make_facts(available_bytes=100_000_000)
+    gates = make_gates([make_facts(), low, low, make_facts()], clock, watcher)
+    loop = make_loop(
+        tmp_path,
+        lambda task, supervise: after_a_guard_stop(
+            task, supervise, loop.run.plan.slots[0].replicate_id
+        ),
+        clock=clock,
+        watcher=watcher,
+        gates=gates,
+    )
+    assert carry_out(loop) == "complete"
+    assert outcomes(loop.folder.path) == ["guard", "ok", "ok", "ok"]
+    assert [reasons for reasons, _, _ in watcher.waited] == [["recovery"], ["recovery"]]
+
+
+def test_nothing_recovers_for_when_the_last_case_was_stopped(tmp_path: Path) -> None:
+    watcher, clock = RecordingWatcher(), FakeClock()
+    gates = make_gates([make_facts(), make_facts(available_bytes=1)], clock, watcher)
+    loop = make_loop(
+        tmp_path,
+        lambda task, supervise: after_a_guard_stop(task, supervise, task.replicate_id),
+        config=make_config(matrix=ONE_CASE, replicates=1),
+        clock=clock,
+        watcher=watcher,
+        gates=gates,
+    )
+    assert carry_out(loop) == "complete"
+    assert watcher.waited == []
+
+
+def test_too_much_written_to_swap_ends_the_sitting_and_the_next_goes_on(tmp_path: Path) -> None:
+    def script(task: Task, supervise: Supervisor) -> Report:
+        written = 15_000_000_000 * len(tasks_of(loop))
+        stop = supervise(None, make_sample(swapped_out=written))
+        return make_report([], stop=stop, exit_code=-15) if stop else play(task, supervise)
+
+    loop = make_loop(tmp_path, script)
+    assert carry_out(loop) == "swapped-out"
+    loaded = load_run(loop.folder.path)
+    assert [entry.outcome for entry in loaded.attempts] == ["ok", "ok", "guard"]
+    assert "30.0 GB were written to swap" in (loaded.attempts[2].reason or "")
+    assert "guard.max_swapped_out_bytes" in (loaded.attempts[2].reason or "")
+    assert len(remaining_slots(loaded, retry=False)) == 1
+
+
+def test_what_is_written_to_swap_is_recorded_for_each_process(tmp_path: Path) -> None:
+    counters = [make_system(swapped_out=size) for size in (10, 17, 20, 20, 20, 20, 20, 21)]
+    loop = make_loop(tmp_path, probe=FakeProbe(systems=counters))
+    carry_out(loop)
+    records = load_run(loop.folder.path).attempts
+    assert [entry.swapped_out_bytes for entry in records] == [7, 0, 0, 1]
+
+
+def test_writes_to_swap_that_the_system_does_not_tell_are_unknown(tmp_path: Path) -> None:
+    loop = make_loop(tmp_path, probe=FakeProbe(systems=[make_system(swapped_out=None)]))
+    carry_out(loop)
+    assert load_run(loop.folder.path).attempts[0].swapped_out_bytes is None
+
+
+def ballasted(**fields: Any) -> Any:
+    """One case with and without memory held, once."""
+    return make_config(matrix=ONE_CASE, replicates=1, pressure={"hold_bytes": [0, 2e9]}, **fields)
+
+
+def test_memory_is_held_while_the_workers_of_its_arm_run(tmp_path: Path) -> None:
+    ballasts: list[FakeBallast] = []
+
+    def open_ballast(hold_bytes: int) -> FakeBallast:
+        ballasts.append(FakeBallast(hold_bytes))
+        return ballasts[-1]
+
+    held: dict[str, list[bool]] = {}
+
+    def script(task: Task, supervise: Supervisor) -> Report:
+        held[task.replicate_id] = [ballast.held for ballast in ballasts]
+        return play(task, supervise)
+
+    loop = make_loop(tmp_path, script, config=ballasted(), open_ballast=open_ballast)
+    assert carry_out(loop) == "complete"
+    (slot,) = [slot for slot in loop.run.plan.slots if slot.arm == "current+hold-2GB"]
+    assert held[slot.replicate_id] == [True]
+    assert [ballast.hold_bytes for ballast in ballasts] == [2_000_000_000]
+    assert [ballast.held for ballast in ballasts] == [False]
+
+
+def test_memory_that_the_guard_forbids_to_hold_makes_the_case_guard(tmp_path: Path) -> None:
+    stop = Stop("guard", "swap grew by 3.0 GB, when 1.5 GB of 2.0 GB were held")
+    loop = make_loop(
+        tmp_path, config=ballasted(), open_ballast=lambda size: FakeBallast(size, stop)
+    )
+    assert carry_out(loop) == "complete"
+    by_arm = {entry.arm: entry for entry in load_run(loop.folder.path).attempts}
+    assert by_arm["current"].outcome == "ok"
+    assert by_arm["current+hold-2GB"].outcome == "guard"
+    assert by_arm["current+hold-2GB"].reason == stop.reason
+    assert len(tasks_of(loop)) == 1  # no worker was started beside it
+
+
+def test_ballast_that_dies_makes_the_case_failed(tmp_path: Path) -> None:
+    stop = Stop("ballast", "2.0 GB could not be held")
+    loop = make_loop(
+        tmp_path, config=ballasted(), open_ballast=lambda size: FakeBallast(size, stop)
+    )
+    carry_out(loop)
+    by_arm = {entry.arm: entry.outcome for entry in load_run(loop.folder.path).attempts}
+    assert by_arm == {"current": "ok", "current+hold-2GB": "failed"}
+
+
+def test_ballast_is_let_go_of_at_once_when_the_guard_acts(tmp_path: Path) -> None:
+    ballast = FakeBallast()
+    released: list[int] = []
+
+    def script(task: Task, supervise: Supervisor) -> Report:
+        if task.replicate_id.split(".")[1] == "current":
+            return play(task, supervise)
+        supervise(None, make_sample(swap=0))
+        stop = supervise(None, make_sample(swap=5_000_000_000))
+        released.append(ballast.released)  # before the worker has ended
+        return make_report([], stop=stop, exit_code=-15)
+
+    loop = make_loop(tmp_path, script, config=ballasted(), open_ballast=lambda size: ballast)
+    carry_out(loop)
+    assert released == [1]
+
+
+def test_ballast_is_let_go_of_when_the_executor_fails(tmp_path: Path) -> None:
+    ballast = FakeBallast()
+
+    def script(task: Task, supervise: Supervisor) -> Report:
+        raise KeyboardInterrupt
+
+    config = make_config(matrix=ONE_CASE, replicates=1, pressure={"hold_bytes": [2e9]})
+    loop = make_loop(tmp_path, script, config=config, open_ballast=lambda size: ballast)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(loop)
+    assert not ballast.held and ballast.released
 
 
 def test_process_that_would_end_after_the_budget_is_not_started(tmp_path: Path) -> None:

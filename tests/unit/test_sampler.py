@@ -2,9 +2,10 @@
 
 import json
 
-from factories import FakeClock, FakeProbe, make_system
+from factories import FakeClock, FakeProbe, make_slow, make_system
 
-from sdbench.runner.sampler import MAX_COST_SHARE, PERIOD_S, Sampler
+from sdbench.machine import SlowReading
+from sdbench.runner.sampler import MAX_COST_SHARE, PERIOD_S, MachineSampler, Sampler
 
 
 def make_sampler(probe: FakeProbe, clock: FakeClock | None = None) -> Sampler:
@@ -137,3 +138,78 @@ def test_memory_that_ran_out_entirely_is_the_least() -> None:
     sampler.take()
     sampler.take()
     assert sampler.summary().min_available_bytes == 0
+
+
+# --- dear values ----------------------------------------------------------------------------------
+
+
+def test_dear_values_are_read_once_a_second_and_go_into_the_timeline() -> None:
+    clock = FakeClock()
+    probe = FakeProbe(readings=[make_slow(thermal="moderate", gpu_power_w=70.0), make_slow()])
+    sampler = make_sampler(probe, clock)
+    slow = []
+    for _ in range(5):
+        slow.append(sampler.take().slow is not None)
+        clock.advance(0.4)
+    assert slow == [True, False, False, True, False]
+    lines = [json.loads(line) for line in sampler.lines]
+    assert (lines[0]["thermal"], lines[0]["gpu_power_w"]) == ("moderate", 70.0)
+    assert "thermal" not in lines[1]
+    assert lines[3]["thermal"] == "nominal"
+    assert "gpu_power_w" not in lines[3]  # not known: left out, never 0
+
+
+def test_summary_has_the_worst_level_and_says_why_a_value_is_missing() -> None:
+    clock = FakeClock()
+    probe = FakeProbe(
+        readings=[make_slow(pressure="warn"), make_slow(pressure="critical"), make_slow()]
+    )
+    sampler = make_sampler(probe, clock)
+    for _ in range(3):
+        sampler.take()
+        clock.advance(1.0)
+    summary = sampler.summary()
+    assert (summary.pressure_peak, summary.thermal_peak) == ("critical", "nominal")
+    assert summary.compressor_peak_bytes is None
+    assert summary.unavailable["compressor_peak_bytes"] == "the tests do not tell"
+
+
+def test_gpu_counts_only_while_pictures_are_made() -> None:
+    clock = FakeClock()
+    powers = [10.0, 60.0, 80.0, 20.0]
+    probe = FakeProbe(readings=[make_slow(gpu_power_w=power) for power in powers])
+    sampler = make_sampler(probe, clock)
+    for phase in ("load", "pass 1", "pass 2", "profile"):
+        sampler.mark(phase, clock.now)
+        sampler.take()
+        clock.advance(1.0)
+    summary = sampler.summary()
+    assert (summary.gpu_power_mean_w, summary.gpu_power_peak_w) == (70.0, 80.0)
+
+
+def test_dear_values_that_cost_much_are_read_more_seldom_and_the_cheap_ones_as_often() -> None:
+    clock, cpu = FakeClock(), FakeClock()
+
+    class DearProbe(FakeProbe):
+        def slow(self) -> SlowReading:
+            cpu.advance(0.02)
+            return super().slow()
+
+    sampler = Sampler(DearProbe(), 10, clock=clock, cpu_clock=cpu)
+    for _ in range(2000):
+        sampler.take()
+        clock.advance(0.05)
+    summary = sampler.summary()
+    assert sampler.period_s == PERIOD_S
+    assert summary.slow_period_s == 4.0  # 20 ms in 4 s is half a percent
+    assert summary.cost_share < 1.5 * MAX_COST_SHARE
+
+
+def test_machine_alone_is_read_without_a_process() -> None:
+    clock = FakeClock()
+    sampler = MachineSampler(FakeProbe(), clock)
+    first, second = sampler.take(), sampler.take()
+    clock.advance(1.0)
+    third = sampler.take()
+    assert (first.footprint_bytes, first.system.available_bytes) == (None, 4_000_000_000)
+    assert [sample.slow is None for sample in (first, second, third)] == [False, True, False]
