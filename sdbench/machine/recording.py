@@ -57,6 +57,11 @@ class RecordedCommand(msgspec.Struct, frozen=True, kw_only=True):
         """The name of what was run, without its folder."""
         return os.path.basename(self.argv[0]) if self.argv else ""
 
+    @property
+    def failed(self) -> bool:
+        """Whether it would have told nothing."""
+        return self.exit != 0 or self.hang_s > COMMAND_LIMIT_S
+
     def answer(self) -> Output | Unavailable:
         """What whoever runs it gets; nobody waits for one that hangs."""
         if self.hang_s > COMMAND_LIMIT_S:
@@ -95,12 +100,12 @@ class RecordedSystem:
     def command(self, argv: Sequence[str]) -> Output | Unavailable:
         program = os.path.basename(argv[0])
         fitting = [
-            (penalty, entry)
-            for entry in self._of(program)
+            (entry.failed, penalty, index, entry)
+            for index, entry in enumerate(self._of(program))
             if (penalty := _penalty(program, argv[1:], entry.argv[1:])) is not None
         ]
         if fitting:
-            return min(fitting, key=lambda pair: pair[0])[1].answer()
+            return min(fitting)[-1].answer()
         return self._sw_vers() if program == "sw_vers" else NOT_RECORDED
 
     def sysctl(self, name: str) -> str | Unavailable:
