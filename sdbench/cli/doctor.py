@@ -21,6 +21,7 @@ from sdbench.doctor import (
     worst,
 )
 from sdbench.doctor.deep import DeepResult, cannot_be_deep, deep_checks, examine_device
+from sdbench.doctor.deep import as_json as deep_json
 from sdbench.report.units import printable
 from sdbench.store.privacy import hide_path
 
@@ -49,7 +50,7 @@ def command(deep: bool, python: str | None, model: str | None, as_json: bool) ->
     out = console(err=as_json)
     report = _Report(None if as_json else out)
     with Examination(Request(python=python, model=model)) as examination:
-        report.opens(examination.interpreter)
+        report.opens(examination)
         facts = examination.before_torch()
         report.add(judge(BEFORE_TORCH, facts))
         with console(err=True).status("asking torch …", refresh_per_second=1):
@@ -84,7 +85,7 @@ def _document(facts: DoctorFacts, checks: list[Check], deep: DeepResult | None) 
         "checks": msgspec.to_builtins(checks),
     }
     if deep is not None:
-        document["deep"] = msgspec.to_builtins(deep)
+        document["deep"] = deep_json(deep)
     hidden: dict[str, Any] = _hidden(document)
     return hidden
 
@@ -107,9 +108,16 @@ class _Report:
         self._out = out
         self.checks: list[Check] = []
 
-    def opens(self, interpreter: str) -> None:
-        """The first line: what is examined."""
-        self._print(f"[bold]Examining {escape(printable(interpreter))}[/]")
+    def opens(self, examination: Examination) -> None:
+        """The first line says what is examined, the second what of it is not real."""
+        self._print(f"[bold]Examining {escape(printable(examination.title))}[/]")
+        if examination.recorded:
+            self._print("[bold]SIMULATED[/]: a recording is judged, not this machine")
+        elif examination.preloads:
+            self._print(
+                f"[bold]SIMULATED[/] where {escape(printable(examination.preloads))} replaces a "
+                "device (SDBENCH_WORKER_PRELOAD)"
+            )
 
     def add(self, checks: Iterable[Check]) -> None:
         """Keep and show some verdicts."""
@@ -121,8 +129,6 @@ class _Report:
         """One sentence, and what to do next."""
         self._print("")
         self._print(escape(_verdict(self.checks, facts)))
-        if facts.simulated:
-            self._print("[bold]SIMULATED[/]: nothing here is about this machine's own GPU.")
         self._print(escape(_next_step(self.checks)))
 
     def _show(self, check: Check) -> None:

@@ -1,7 +1,6 @@
 """A child that examines an interpreter: started by path, read to its end, never waited for long."""
 
 import contextlib
-import json
 import os
 import selectors
 import signal
@@ -9,9 +8,9 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import sdbench.worker
+from sdbench.doctor.events import Done, Event, Failed, decode_event
 
 _SCRIPT = str(Path(sdbench.worker.__file__).parent / "examine.py")
 _READ_BYTES = 1 << 16
@@ -77,7 +76,7 @@ class Child:
             os.set_blocking(fd, False)
             self._selector.register(fd, selectors.EVENT_READ)
 
-    def events(self) -> Iterator[dict[str, Any]]:
+    def events(self) -> Iterator[Event]:
         """What it says, as it comes, until it ends or has to be ended."""
         deadline = time.monotonic() + self._limit_s
         buffer = b""
@@ -93,7 +92,7 @@ class Child:
                     self._failed = "it wrote an endless line"
                     return
                 for line in lines:
-                    event = _decoded(line)
+                    event = decode_event(line)
                     if event is not None:
                         self._note(event)
                         yield event
@@ -118,11 +117,11 @@ class Child:
                 self._tail = (self._tail + data)[-_TAIL_BYTES:]
         return events
 
-    def _note(self, event: Mapping[str, Any]) -> None:
-        if event["event"] == "done":
+    def _note(self, event: Event) -> None:
+        if isinstance(event, Done):
             self._finished = True
-        elif event["event"] == "failed":
-            self._failed = f"{event.get('type')}: {event.get('message')}"
+        elif isinstance(event, Failed):
+            self._failed = f"{event.type}: {event.message}"
 
     def ending(self) -> str | None:
         """How it ended, in words, if not well. Only after :meth:`events` is through."""
@@ -169,14 +168,6 @@ class Child:
     def _shut(self, fd: int) -> None:
         self._selector.unregister(fd)
         os.close(fd)
-
-
-def _decoded(line: bytes) -> dict[str, Any] | None:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and "event" in event else None
 
 
 def _signal_name(number: int) -> str:

@@ -132,7 +132,7 @@ def torch_for_python(python: Any) -> str | None:
     return f">={_TORCH[fitting[0]].since}{upper}"
 
 
-def tested_set(torch: Any, python: Any) -> dict[str, str]:
+def proven_set(torch: Any, python: Any) -> dict[str, str]:
     """Versions that were run together on such a torch and Python."""
     newer = within(torch, _NEW_SET_NEEDS["torch"]) and within(python, _NEW_SET_NEEDS["python"])
     return _NEW_SET if newer else _OLD_SET

@@ -11,6 +11,7 @@ import msgspec
 
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.child import Child
+from sdbench.doctor.events import Ceiling, OperatorResult, Trying, Verdict
 from sdbench.doctor.facts import Check, DoctorFacts, TorchFacts
 from sdbench.schema import DeviceKind
 
@@ -19,31 +20,6 @@ _SILENCE_S = 60.0
 _LIMIT_S = 300.0
 # A device on which more than this many operators kill the process has shown what it is.
 _MOST_DEATHS = 8
-
-Verdict = Literal[
-    "right", "less-exact", "wrong", "not-a-number", "missing", "raised", "died", "hung"
-]
-
-
-class OperatorResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one operator in one dtype."""
-
-    dtype: str
-    operator: str
-    verdict: Verdict
-    shape: str | None = None
-    rel_l2: float | None = None
-    """||device - reference|| / ||reference||, the reference in float64 on the CPU."""
-    tolerance: float | None = None
-    message: str | None = None
-
-
-class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
-    """What the device does at most, as measured."""
-
-    dtype: str
-    flops_per_s: float | None = None
-    bytes_per_s: float | None = None
 
 
 class DeepResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,22 +97,16 @@ def _follow(
     """Collect what a child says; the key of what it was at when it ended, None for nothing."""
     trying: str | None = None
     for event in child.events():
-        key = str(event.get("key"))
-        dtype, _, name = key.partition("/")
-        if event["event"] == "trying":
-            trying = key
-            notice(f"{name} in {dtype}")
-        elif event["event"] == "operator":
+        if isinstance(event, Trying):
+            trying = event.key
+            notice(" in ".join(reversed(trying.split("/"))))
+        elif isinstance(event, OperatorResult) and trying is not None:
+            results[trying] = event
             trying = None
-            results[key] = _decoded(OperatorResult, event, dtype=dtype, operator=name)
-        elif event["event"] == "ceiling":
+        elif isinstance(event, Ceiling) and trying is not None:
+            ceilings[trying] = event
             trying = None
-            ceilings[key] = _decoded(Ceiling, event, dtype=dtype)
     return trying
-
-
-def _decoded(kind: Any, event: Mapping[str, Any], **more: str) -> Any:
-    return msgspec.convert({**event, **more}, kind)
 
 
 def _result(
@@ -151,6 +121,14 @@ def _result(
         ceilings=list(ceilings.values()),
         ended=ended,
     )
+
+
+def as_json(result: DeepResult) -> dict[str, Any]:
+    """The figures behind the verdicts; names carry the units."""
+    document: dict[str, Any] = msgspec.to_builtins(result)
+    for entry in (*document["operators"], *document["ceilings"]):
+        del entry["event"]  # how they came from the child
+    return document
 
 
 def deep_checks(result: DeepResult) -> Iterator[Check]:

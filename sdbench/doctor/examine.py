@@ -7,10 +7,8 @@ else is on the screen by then.
 import os
 import shutil
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
 
 import msgspec
 from packaging.utils import canonicalize_name
@@ -18,6 +16,7 @@ from packaging.utils import canonicalize_name
 from sdbench.config import load_config
 from sdbench.doctor.child import Child
 from sdbench.doctor.compatibility import STACK
+from sdbench.doctor.events import Absent, DeviceTried, Packages, TorchImported, Trying
 from sdbench.doctor.facts import (
     DeviceFacts,
     DoctorFacts,
@@ -39,17 +38,11 @@ RECORDED = "(recorded)"
 # Listing packages takes a tenth of a second, importing torch from a cold disk a minute.
 PACKAGES_LIMIT_S = 15.0
 TORCH_LIMIT_S = 120.0
+DEVICES: tuple[DeviceKind, ...] = ("mps", "cuda", "cpu")
+# The same variable as a run's workers'.
+PRELOAD = "SDBENCH_WORKER_PRELOAD"
 _UNRECORDED = Unavailable("it is not in the recording")
 _NO_TORCH = Unavailable("torch is not installed")
-
-
-class _Packages(msgspec.Struct, frozen=True):
-    """What the listing child says."""
-
-    python: str
-    architecture: str
-    packages: dict[str, str]
-    requires: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -65,6 +58,10 @@ class Request:
 class Examination:
     """An interpreter and the machine under it; close it to end what is still running.
 
+    Attributes:
+        interpreter: the path of the interpreter.
+        title: the same as a person would say it.
+
     Raises:
         UsageError: there is no such interpreter or model, or the recording cannot be read.
     """
@@ -79,8 +76,9 @@ class Examination:
             if request.python is not None:
                 raise UsageError("--python: a recording is of one interpreter; leave it out")
             self.interpreter = RECORDED
+            self.title = _recorded_title(self._system.facts)
             return
-        self.interpreter = _interpreter(request.python)
+        self.interpreter = self.title = _interpreter(request.python)
         try:
             self._torch = self._child("torch", limit_s=TORCH_LIMIT_S)
             self._packages = self._child("packages", "--names", *STACK, limit_s=PACKAGES_LIMIT_S)
@@ -104,6 +102,16 @@ class Examination:
         for child in (self._packages, self._torch):
             if child is not None:
                 child.close()
+
+    @property
+    def recorded(self) -> bool:
+        """Whether another machine's recording is judged."""
+        return self._system.simulated
+
+    @property
+    def preloads(self) -> str:
+        """What the environment puts before torch, such as a stand-in device; mostly nothing."""
+        return os.environ.get(PRELOAD, "")
 
     def before_torch(self) -> DoctorFacts:
         """Everything that can be told without torch."""
@@ -137,14 +145,13 @@ class Examination:
         if self._packages is None:
             return _broken_interpreter(self.interpreter, self._broken or "it does not run")
         for event in self._packages.events():
-            if event["event"] == "packages":
-                said = msgspec.convert(event, _Packages)
+            if isinstance(event, Packages):
                 return InterpreterFacts(
                     path=self.interpreter,
-                    python=said.python,
-                    architecture=said.architecture,
-                    packages=said.packages,
-                    requires=said.requires,
+                    python=event.python,
+                    architecture=event.architecture,
+                    packages=event.packages,
+                    requires=event.requires,
                 )
         ending = self._packages.ending() or "it ends without an answer"
         return _broken_interpreter(self.interpreter, f"it does not run as a Python: {ending}")
@@ -159,6 +166,11 @@ def _interpreter(name: str | None) -> str:
             f"--python {name}: expected the path of a Python or of a virtual environment"
         )
     return str(found)
+
+
+def _recorded_title(recording: RecordedFacts) -> str:
+    architecture = f" ({recording.python_machine})" if recording.python_machine else ""
+    return f"a recorded Python {recording.python or 'of unknown version'}{architecture}"
 
 
 def _broken_interpreter(path: str, reason: str) -> InterpreterFacts:
@@ -205,35 +217,52 @@ def _recorded_torch(
 
 def _torch_facts(child: Child) -> TorchFacts | TorchFailed | Unavailable:
     """What the child says; a device that killed it is one that does not compute."""
-    facts: TorchFacts | None = None
+    imported: TorchImported | None = None
     devices: dict[str, DeviceFacts] = {}
-    trying: DeviceKind | None = None
+    trying: str | None = None
     for event in child.events():
-        if event["event"] == "absent":
+        if isinstance(event, Absent):
             return _NO_TORCH
-        if event["event"] == "torch":
-            facts = msgspec.convert({**event, "devices": {}}, TorchFacts)
-        elif event["event"] == "trying":
-            trying = event["kind"]
-        elif event["event"] == "device":
-            devices[event["kind"]] = _device_facts(event)
+        if isinstance(event, TorchImported):
+            imported = event
+        elif isinstance(event, Trying):
+            trying = event.key
+        elif isinstance(event, DeviceTried):
+            devices[event.kind] = _device_facts(event)
             trying = None
     ending = child.ending()
-    if facts is None:
+    if imported is None:
         return TorchFailed(reason=ending or "it ends without an answer")
-    if ending is not None and trying is not None:
-        devices[trying] = DeviceFacts(
-            kind=trying, built=True, available=True, computes=False, reason=ending
-        )
-    return msgspec.structs.replace(facts, devices=devices)
+    for kind in DEVICES:
+        if ending is not None and trying == kind:
+            devices[kind] = DeviceFacts(
+                kind=kind, built=True, available=True, computes=False, reason=ending
+            )
+    return TorchFacts(
+        version=imported.version,
+        devices=devices,
+        threads=imported.threads,
+        import_s=imported.import_s,
+        simulated=imported.simulated,
+    )
 
 
-def _device_facts(event: Mapping[str, Any]) -> DeviceFacts:
-    reason = event.get("reason")
-    computes = event.get("computes")
-    if computes is None:
-        computes = Unavailable(str(reason or "it was not tried"))
-    return msgspec.convert({**event, "computes": msgspec.to_builtins(computes)}, DeviceFacts)
+def _device_facts(event: DeviceTried) -> DeviceFacts:
+    computes: bool | Unavailable
+    if event.computes is None:
+        computes = Unavailable(event.reason or "it was not tried")
+    else:
+        computes = event.computes
+    return DeviceFacts(
+        kind=event.kind,
+        built=event.built,
+        available=event.available,
+        computes=computes,
+        reason=event.reason,
+        name=event.name,
+        dtypes=event.dtypes,
+        memory_bytes=event.memory_bytes,
+    )
 
 
 def _with(facts: DoctorFacts, torch: TorchFacts | TorchFailed | Unavailable) -> DoctorFacts:

@@ -115,7 +115,7 @@ def _examine_torch(channel: "Channel") -> None:
         return
     _import_torch(channel)
     for kind in ("mps", "cuda", "cpu"):
-        channel.send("trying", kind=kind)
+        channel.send("trying", key=kind)
         channel.send("device", kind=kind, **_try_device(kind))
 
 

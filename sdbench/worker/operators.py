@@ -172,7 +172,7 @@ def examine_operators(channel: "Channel", kind: str, skip: "Set[str]") -> None:
         for key, measure in _ceilings(device):
             if key not in skip:
                 channel.send("trying", key=key)
-                channel.send("ceiling", key=key, **measure())
+                channel.send("ceiling", dtype=key.split("/")[0], **measure())
 
 
 def _try_in_every_dtype(channel: "Channel", device: Any, operator: Operator, skip: Any) -> None:
@@ -180,7 +180,8 @@ def _try_in_every_dtype(channel: "Channel", device: Any, operator: Operator, ski
         key = f"{dtype}/{operator.name}"
         if key not in skip:
             channel.send("trying", key=key)
-            channel.send("operator", key=key, **_try(device, operator, dtype))
+            found = _try(device, operator, dtype)
+            channel.send("operator", dtype=dtype, operator=operator.name, **found)
 
 
 def _try(device: Any, operator: Operator, dtype_name: str) -> "Dict[str, Any]":

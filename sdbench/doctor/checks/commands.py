@@ -15,6 +15,12 @@ def gigabytes(size_bytes: float) -> str:
     return f"{size_bytes / 1e9:.1f} GB"
 
 
+def memory_size(size_bytes: int) -> str:
+    """Memory as it is sold: ``16 GB`` for 2**34 bytes."""
+    whole, rest = divmod(size_bytes, 1 << 30)
+    return gigabytes(size_bytes) if rest else f"{whole} GB"
+
+
 def install(facts: DoctorFacts, *requirements: str, options: str = "") -> str:
     """Install into the interpreter examined."""
     words = ["uv", "pip", "install"]

@@ -8,8 +8,8 @@ from sdbench.schema import DeviceKind
 
 
 def torch_imports(facts: DoctorFacts) -> Check | None:
-    """Whether torch can be imported at all; left out where it is not installed."""
-    if facts.installed("torch") is None or isinstance(facts.torch, Unavailable):
+    """Whether torch can be imported at all; left out where there is none to import."""
+    if isinstance(facts.torch, Unavailable) or facts.recorded:
         return None
     question = Question(
         "torch-imports",

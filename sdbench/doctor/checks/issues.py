@@ -1,5 +1,7 @@
 """Known issues that are met by exactly these versions."""
 
+import functools
+
 from sdbench.config import load_config
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.compatibility import release
@@ -7,6 +9,7 @@ from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.insight.known_issues import KnownIssue, load_known_issues, matching_issues
 from sdbench.machine.facts import known
 from sdbench.plan import make_plan
+from sdbench.schema import DeviceKind
 
 # What a newcomer runs, and what the documentation's claims need: the settings people use.
 _PLANS = ("default", "mps-docs")
@@ -22,7 +25,7 @@ def known_issues(facts: DoctorFacts) -> Check | None:
     device = facts.expected_device()
     if device == "mps" and release(facts.installed("torch")) is None:
         return question.unknown("it depends on torch's version, which is not known")
-    met = met_issues(facts)
+    met = _met_by(facts)
     if not met:
         return question.passes(f"none of the {len(load_known_issues())} in the catalogue")
     titles = "; ".join(
@@ -38,23 +41,40 @@ def known_issues(facts: DoctorFacts) -> Check | None:
     )
 
 
-def met_issues(facts: DoctorFacts) -> list[KnownIssue]:
+def _met_by(facts: DoctorFacts) -> list[KnownIssue]:
+    macos = facts.machine.identity.os_version
+    return met_issues(
+        device=facts.expected_device(),
+        torch=facts.installed("torch"),
+        macos=macos if known(macos) and facts.is_mac else None,
+        diffusers=facts.installed("diffusers"),
+        pipeline_class=facts.model.outline.pipeline_class,
+    )
+
+
+@functools.cache
+def met_issues(
+    *,
+    device: DeviceKind,
+    torch: str | None,
+    macos: str | None,
+    diffusers: str | None,
+    pipeline_class: str,
+) -> list[KnownIssue]:
     """What the cases of the usual plans meet on these versions, in the catalogue's order."""
-    device, macos = facts.expected_device(), facts.machine.identity.os_version
     catalogue = load_known_issues()
     met: set[str] = set()
-    for name in _PLANS:
-        config = load_config(name)
+    for config in map(load_config, _PLANS):
         for planned in make_plan(config, device).cases:
             issues = matching_issues(
                 catalogue,
                 device=device,
-                torch=facts.installed("torch"),
-                macos=macos if known(macos) and facts.is_mac else None,
-                diffusers=facts.installed("diffusers"),
+                torch=torch,
+                macos=macos,
+                diffusers=diffusers,
                 case=planned.case,
                 images=config.images,
-                pipeline_class=facts.model.outline.pipeline_class,
+                pipeline_class=pipeline_class,
             )
             met.update(issue.id for issue in issues)
     return [issue for issue in catalogue if issue.id in met]

@@ -1,6 +1,6 @@
 """The machine itself: its chip; of a Mac its macOS, and whether it is a real one."""
 
-from sdbench.doctor.checks.commands import gigabytes, install, torch_requirement
+from sdbench.doctor.checks.commands import install, memory_size, torch_requirement
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.compatibility import release, torch_needs, within
 from sdbench.doctor.facts import Check, DoctorFacts
@@ -54,7 +54,7 @@ def _chip_words(facts: DoctorFacts) -> str | None:
     if known(identity.gpu_cores):
         words.append(f"{identity.gpu_cores} GPU cores")
     if known(identity.memory_bytes):
-        words.append(gigabytes(identity.memory_bytes))
+        words.append(memory_size(identity.memory_bytes))
     if known(identity.model):
         words.append(identity.model)
     return ", ".join(words)

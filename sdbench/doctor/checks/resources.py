@@ -5,7 +5,7 @@ from typing import NamedTuple
 import msgspec
 
 from sdbench.config import load_config
-from sdbench.doctor.checks.commands import gigabytes
+from sdbench.doctor.checks.commands import gigabytes, memory_size
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.estimate import estimate_memory
@@ -66,7 +66,7 @@ def memory(facts: DoctorFacts) -> Check | None:
     if isinstance(have, Unavailable) and not sizes:
         return question.unknown(have)
     total = min(sizes)
-    found = gigabytes(total) + (" allowed by the container" if total == limit else "")
+    found = memory_size(total) + (" allowed by the container" if total == limit else "")
     available = facts.machine.memory.available_bytes
     if known(available):
         found += f", {gigabytes(available)} of it available now"

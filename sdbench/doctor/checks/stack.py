@@ -13,8 +13,8 @@ from sdbench.doctor.compatibility import (
     RULES,
     USEFUL,
     Rule,
+    proven_set,
     release,
-    tested_set,
     within,
 )
 from sdbench.doctor.facts import Check, DoctorFacts
@@ -166,5 +166,5 @@ def _remedy(facts: DoctorFacts, packages: dict[str, str], problems: list[Problem
     missing = [name for problem in problems for name in problem.mend]
     if missing and all(problem.mend for problem in problems):
         return install(facts, *missing)
-    pins = tested_set(packages.get("torch"), or_none(facts.interpreter.python))
+    pins = proven_set(packages.get("torch"), or_none(facts.interpreter.python))
     return install(facts, *(f"{name}=={version}" for name, version in pins.items()))

@@ -1,0 +1,106 @@
+"""What an examining child says, one line each (``sdbench/worker/examine.py`` writes them)."""
+
+from typing import Literal
+
+import msgspec
+
+from sdbench.schema import DeviceKind
+
+Verdict = Literal[
+    "right", "less-exact", "wrong", "not-a-number", "missing", "raised", "died", "hung"
+]
+
+
+class Packages(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="packages"):
+    """This Python, and what is installed in it."""
+
+    python: str
+    architecture: str
+    packages: dict[str, str]
+    requires: dict[str, list[str]]
+
+
+class Absent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="absent"):
+    """torch is not installed."""
+
+
+class TorchImported(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="torch"):
+    """torch could be imported."""
+
+    version: str
+    import_s: float
+    threads: int
+    simulated: bool
+
+
+class Trying(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="trying"):
+    """What comes next; if nothing does, that is what it died of."""
+
+    key: str
+
+
+class DeviceTried(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="device"):
+    """What became of a device; ``computes`` is None where it was not tried."""
+
+    kind: DeviceKind
+    built: bool
+    available: bool
+    computes: bool | None
+    reason: str | None = None
+    name: str | None = None
+    dtypes: list[str] = []
+    memory_bytes: int | None = None
+
+
+class OperatorResult(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="operator"):
+    """What became of one operator in one dtype."""
+
+    dtype: str
+    operator: str
+    verdict: Verdict
+    shape: str | None = None
+    rel_l2: float | None = None
+    """||device - reference|| / ||reference||, the reference in float64 on the CPU."""
+    tolerance: float | None = None
+    message: str | None = None
+
+
+class Ceiling(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="ceiling"):
+    """What a device does at most: floating-point operations, or bytes read and written."""
+
+    dtype: str
+    flops_per_s: float | None = None
+    bytes_per_s: float | None = None
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="failed"):
+    """An exception ended it."""
+
+    type: str
+    message: str
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="done"):
+    """All is said."""
+
+
+Event = (
+    Packages
+    | Absent
+    | TorchImported
+    | Trying
+    | DeviceTried
+    | OperatorResult
+    | Ceiling
+    | Failed
+    | Done
+)
+_DECODER: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+
+
+def decode_event(line: bytes) -> Event | None:
+    """The event on a line, None for what is none."""
+    try:
+        return _DECODER.decode(line)
+    except msgspec.DecodeError:
+        return None

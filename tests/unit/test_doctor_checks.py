@@ -1,0 +1,456 @@
+"""Each check on both its sides, over hand-made facts."""
+
+import re
+from typing import Any
+
+import pytest
+from doctor_factories import (
+    GIB,
+    OLD_PACKAGES,
+    PACKAGES,
+    UNTOLD,
+    changed,
+    cpu_box,
+    cuda_box,
+    device,
+    mac,
+    model,
+    no_device,
+    recorded,
+    torch_facts,
+)
+
+from sdbench.doctor import BEFORE_TORCH, WITH_TORCH, Check, DoctorFacts, judge, worst
+from sdbench.doctor.facts import Limits, TorchFailed
+from sdbench.insight.mps_environment import HIGH
+from sdbench.machine.facts import Unavailable
+
+
+def verdicts(facts: DoctorFacts) -> dict[str, Check]:
+    checks = [*judge(BEFORE_TORCH, facts), *judge(WITH_TORCH, facts)]
+    found = {check.id: check for check in checks}
+    assert len(found) == len(checks), "an id twice"
+    return found
+
+
+def statuses(facts: DoctorFacts) -> dict[str, str]:
+    return {name: check.status for name, check in verdicts(facts).items()}
+
+
+# --- whole machines ------------------------------------------------------------------------------
+
+MAC_ROWS = {
+    *("chip", "macos-version", "virtual-machine", "python-arch", "python-version"),
+    *("torch-version", "stack-compatible", "memory", "memory-pressure", "swap", "disk", "power"),
+    *("thermal", "load", "environment-variables", "model-offline", "torch-imports"),
+    *("mps-built", "mps-available", "mps-computes", "known-issues"),
+}
+CUDA_ROWS = {
+    *("chip", "python-version", "torch-version", "stack-compatible", "memory", "memory-pressure"),
+    *("swap", "disk", "power", "thermal", "load", "gpu", "environment-variables"),
+    *("model-offline", "torch-imports", "cuda-built", "cuda-available", "cuda-computes"),
+    "known-issues",
+}
+
+
+def test_healthy_mac_passes_all_of_its_checks_and_no_others() -> None:
+    assert statuses(mac()) == dict.fromkeys(MAC_ROWS, "pass")
+
+
+def test_healthy_cuda_machine_passes_all_of_its_checks_and_no_others() -> None:
+    assert statuses(cuda_box()) == dict.fromkeys(CUDA_ROWS, "pass")
+
+
+def test_cpu_machine_is_judged_by_its_threads() -> None:
+    rows = CUDA_ROWS - {"gpu", "cuda-built", "cuda-available", "cuda-computes"} | {"torch-threads"}
+    assert statuses(cpu_box()) == dict.fromkeys(rows, "pass")
+
+
+def test_nothing_known_is_nothing_failed_and_no_row_is_lost() -> None:
+    facts = mac()
+    for part in ("identity", "memory", "power", "gpu", "scheduling"):
+        held = getattr(facts.machine, part)
+        for field in type(held).__struct_fields__:
+            if field != "system":
+                alias = "model_id" if field == "model" else field
+                facts = changed(facts, **{alias: UNTOLD})
+    facts = changed(
+        facts,
+        thermal=UNTOLD,
+        load_1min=UNTOLD,
+        free_disk_bytes=UNTOLD,
+        results_free_bytes=UNTOLD,
+        python=UNTOLD,
+        interpreter_architecture=UNTOLD,
+        packages=UNTOLD,
+        torch=UNTOLD,
+        simulated=True,
+    )
+    found = statuses(facts)
+    assert set(found) == MAC_ROWS - {"torch-imports"}
+    assert set(found.values()) == {"unknown", "pass"}
+    passed = {name for name, status in found.items() if status == "pass"}
+    assert passed == {"environment-variables", "model-offline"}
+
+
+ARM64_PYTHON = (
+    "uv python install cpython-3.12-macos-aarch64-none && uv venv --python "
+    "cpython-3.12-macos-aarch64-none .venv-arm64 && uv pip install --python .venv-arm64 "
+    "'torch<2.9' diffusers"
+)
+# What differs from a healthy machine: the check, its verdict, a word of what is found, and of the
+# remedy.
+CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
+    # chip
+    (mac(architecture="x86_64", chip="Intel Core i7"), "chip", "fail", "Intel Mac", "device cpu"),
+    (mac(architecture="x86_64", chip="VirtualApple @ 2.50GHz"), "chip", "pass", "Virtual", ""),
+    (mac(architecture=UNTOLD, chip=UNTOLD), "chip", "unknown", "does not tell", ""),
+    # macOS
+    (mac(os_version="12.5"), "macos-version", "fail", "12.5", "Software Update"),
+    (mac(os_version="12.2.1", packages={}), "macos-version", "fail", "12.2.1", "Software Update"),
+    (
+        mac(os_version="12.6.3", packages=OLD_PACKAGES),
+        *("macos-version", "warn", "12.6.3", "Software Update"),
+    ),
+    (mac(os_version="13.0", packages=OLD_PACKAGES), "macos-version", "pass", "13.0", ""),
+    (mac(os_version="14.6"), "macos-version", "fail", "14.6", "'torch<2.15'"),
+    (
+        mac(os_version="13.4", packages={**PACKAGES, "torch": "2.9.1"}),
+        *("macos-version", "fail", "13.4", "'torch<2.9'"),
+    ),
+    (
+        mac(os_version="13.0", packages={**PACKAGES, "torch": "2.8.0"}),
+        *("macos-version", "pass", "13.0", ""),
+    ),
+    (
+        mac(os_version="15.0", packages={**PACKAGES, "torch": "2.16.0.dev20261101"}),
+        *("macos-version", "pass", "15.0", ""),
+    ),
+    (mac(os_version="fifteen"), "macos-version", "unknown", "fifteen", ""),
+    # a virtual Mac
+    (mac(virtual=True), "virtual-machine", "warn", "no verdict about speed", "real Mac"),
+    # Python
+    (
+        mac(interpreter_architecture="x86_64", os_version="13.4"),
+        "python-arch",
+        "fail",
+        "Rosetta",
+        ARM64_PYTHON,
+    ),
+    (
+        mac(interpreter_architecture="x86_64", python="3.10.4"),
+        *("python-arch", "fail", "x86_64", "cpython-3.10-macos-aarch64-none"),
+    ),
+    (mac(python="3.7.9"), "python-version", "fail", "3.7.9", "uv venv --python 3.12"),
+    (
+        mac(python="3.9.1", packages={**PACKAGES, "torch": "2.8.0"}),
+        *("python-version", "warn", "3.9.1", "uv venv"),
+    ),
+    (
+        mac(python="3.11.1", packages=OLD_PACKAGES),
+        *("python-version", "warn", "not made for it", "uv venv"),
+    ),
+    (mac(python="3.10.1", packages=OLD_PACKAGES), "python-version", "pass", "3.10.1", ""),
+    (mac(python="3.15.0"), "python-version", "pass", "3.15.0", ""),
+    (mac(python="three"), "python-version", "unknown", "three", ""),
+    (
+        mac(python=Unavailable("it does not run as a Python: it is a shoe")),
+        *("python-version", "fail", "a shoe", "--python PATH"),
+    ),
+    # torch
+    (
+        mac(packages={}),
+        *("torch-version", "fail", "not installed", "uv pip install --python /opt/venv/bin/python"),
+    ),
+    (mac(packages={"torch": "1.12.1"}), "torch-version", "fail", "1.12.1", "torch"),
+    (mac(packages=OLD_PACKAGES), "torch-version", "warn", "1.13.1", "torch"),
+    (cpu_box(packages=OLD_PACKAGES), "torch-version", "pass", "1.13.1", ""),
+    (mac(packages={"torch": "2.14.0.dev1+git"}), "torch-version", "pass", "2.14.0.dev1", ""),
+    (mac(packages={"torch": "new"}), "torch-version", "unknown", "new", ""),
+    # versions that do not work together
+    (
+        mac(packages={**PACKAGES, "torch": "2.5.1"}),
+        *("stack-compatible", "fail", "diffusers 0.42.1 needs torch>=2.6", "diffusers==0.31.0"),
+    ),
+    (
+        mac(packages={**OLD_PACKAGES, "diffusers": "0.35.1"}),
+        *("stack-compatible", "fail", "needs torch>=2.1, and 1.13.1", "diffusers==0.31.0"),
+    ),
+    (
+        mac(packages={**OLD_PACKAGES, "numpy": "2.1.0"}),
+        *("stack-compatible", "fail", "Numpy is not available", "numpy==1.26.4"),
+    ),
+    (
+        mac(packages={**PACKAGES, "transformers": "4.56.1"}),
+        *("stack-compatible", "fail", "needs huggingface-hub<1", "transformers==5.23.0"),
+    ),
+    (
+        mac(packages={**OLD_PACKAGES, "transformers": "5.0.0"}),
+        *("stack-compatible", "fail", "needs torch>=2.4", "transformers==4.46.3"),
+    ),
+    (
+        mac(packages={**OLD_PACKAGES, "tokenizers": "0.21.0"}),
+        *("stack-compatible", "fail", "needs tokenizers>=0.20,<0.21", "tokenizers==0.20.3"),
+    ),
+    (
+        mac(packages={k: v for k, v in PACKAGES.items() if k != "safetensors"}),
+        *("stack-compatible", "fail", "safetensors is missing", "python safetensors"),
+    ),
+    (
+        mac(packages={k: v for k, v in PACKAGES.items() if k != "accelerate"}),
+        *("stack-compatible", "warn", "accelerate is missing", "python accelerate"),
+    ),
+    (
+        mac(requires={"diffusers": ["safetensors>=0.9"]}),
+        *("stack-compatible", "fail", "diffusers 0.42.1 asks for safetensors>=0.9", "==0.8.0"),
+    ),
+    (
+        mac(requires={"diffusers": ['torch>=3; extra == "torch"']}),
+        *("stack-compatible", "warn", "asks for torch>=3", ""),
+    ),
+    (
+        mac(
+            requires={
+                "diffusers": [
+                    'jax>=9; extra == "flax"',
+                    "not a requirement at all",
+                    'numpy>=9; sys_platform == "win32"',
+                    "unheard-of>=1",
+                ]
+            }
+        ),
+        *("stack-compatible", "pass", "diffusers 0.42.1", ""),
+    ),
+    (mac(packages=OLD_PACKAGES), "stack-compatible", "pass", "diffusers 0.31.0", ""),
+    # memory
+    (mac(memory_bytes=8 * GIB), "memory", "warn", "tight", "attention_slicing=true"),
+    (mac(memory_bytes=16 * GIB), "memory", "pass", "16 GB", ""),
+    (mac(memory_bytes=2 * GIB), "memory", "fail", "too little", "synthetic/tiny"),
+    (mac(available_bytes=2 * GIB), "memory", "warn", "too little", "close other programs"),
+    (
+        mac(memory_bytes=16 * GIB, model=model("synthetic/sdxl")),
+        *("memory", "warn", "tight for synthetic/sdxl", ""),
+    ),
+    (
+        cpu_box(limits=Limits(memory_bytes=4 * GIB)),
+        *("memory", "fail", "allowed by the container", "synthetic/tiny"),
+    ),
+    (mac(pressure="warn"), "memory-pressure", "warn", "warn, 70%", "Activity Monitor"),
+    (cpu_box(pressure="critical"), "memory-pressure", "fail", "critical", "ps -eo"),
+    (mac(swap_used_bytes=6_100_000_000), "swap", "warn", "6.1 GB in use", "restart"),
+    (mac(swap_used_bytes=900_000_000), "swap", "pass", "0.9 GB in use", ""),
+    (mac(swapped_out_bytes=30_000_000_000), "swap", "pass", "30.0 GB written", ""),
+    # disk
+    (mac(free_disk_bytes=5_000_000_000), "disk", "fail", "5.0 GB", "min_free_disk_bytes"),
+    (mac(results_free_bytes=5_000_000_000), "disk", "fail", "5.0 GB for results", ""),
+    (
+        mac(free_disk_bytes=11_000_000_000, model=model(to_make_bytes=2_000_000_000)),
+        *("disk", "warn", "11.0 GB", "free some disk"),
+    ),
+    # power, heat, load
+    (mac(source="battery"), "power", "warn", "battery, 100% left", "plug in"),
+    (mac(low_power_mode=True), "power", "warn", "low power mode on", "pmset -a lowpowermode 0"),
+    (mac(source="ups", low_power_mode=UNTOLD), "power", "pass", "a UPS", ""),
+    (mac(thermal="heavy"), "thermal", "warn", "heavy", "cool down"),
+    (mac(load_1min=6.0), "load", "warn", "6.0 on 10 cores", "top"),
+    (mac(nice=10), "scheduling", "warn", "niceness 10", "new terminal"),
+    (mac(background=True), "scheduling", "warn", "in the background", "taskpolicy"),
+    # GPU
+    (cuda_box(memory_used_bytes=140 * GIB), "gpu", "warn", "150.3 GB in use", "nvidia-smi"),
+    (cuda_box(memory_total_bytes=2 * GIB), "gpu", "fail", "2.1 GB", "synthetic/tiny"),
+    (cuda_box(throttled=["heat (software)"]), "gpu", "warn", "heat", "PERFORMANCE"),
+    (cuda_box(gpus=UNTOLD, nvidia_driver=True), "gpu", "unknown", "nobody told", ""),
+    # variables
+    (
+        mac(environment={HIGH: "1.0"}),
+        *("environment-variables", "fail", "torch refuses", "unset PYTORCH_MPS_HIGH_WATERMARK"),
+    ),
+    (mac(environment={HIGH: "0.0"}), "environment-variables", "warn", "freeze", "unset"),
+    (cpu_box(environment={HIGH: "1.0"}), "environment-variables", "pass", "none", ""),
+    (
+        mac(environment={"PYTORCH_ENABLE_MPS_FALLBACK": "1", "PYTORCH_MPS_FAST_MATH": "1"}),
+        "environment-variables",
+        "warn",
+        "run on the CPU",
+        "unset PYTORCH_ENABLE_MPS_FALLBACK PYTORCH_MPS_FAST_MATH",
+    ),
+    (
+        mac(environment={"PYTORCH_ENABLE_MPS_FALLBACK": "0", "CUDA_VISIBLE_DEVICES": ""}),
+        *("environment-variables", "pass", "none", ""),
+    ),
+    (cuda_box(environment={"CUDA_VISIBLE_DEVICES": ""}), "environment-variables", "warn", "no", ""),
+    (
+        cpu_box(environment={"OMP_NUM_THREADS": "1"}),
+        *("environment-variables", "warn", "1 of 10 cores", "unset OMP_NUM_THREADS"),
+    ),
+    (cpu_box(environment={"OMP_NUM_THREADS": "10"}), "environment-variables", "pass", "", ""),
+    (
+        cpu_box(environment={"OMP_NUM_THREADS": "2"}, limits=Limits(cpus=2)),
+        *("environment-variables", "pass", "", ""),
+    ),
+    # the model
+    (
+        mac(model=model(offline=False, note="neither here nor there")),
+        *("model-offline", "warn", "neither here nor there", "synthetic/sd15"),
+    ),
+    # torch asked
+    (
+        mac(torch=TorchFailed(reason="the process died with SIGABRT: boo")),
+        *("torch-imports", "fail", "SIGABRT: boo", "--reinstall torch"),
+    ),
+    (mac(torch=TorchFailed(reason="x")), "mps-computes", "unknown", "not be imported", ""),
+    (cpu_box(limits=Limits(cpus=2)), "torch-threads", "warn", "allows 2 of 10", "THREADS=2"),
+    (
+        cpu_box(torch=torch_facts(threads=2)),
+        *("torch-threads", "warn", "2 threads", "OMP_NUM_THREADS=10"),
+    ),
+    # mps
+    (mac(torch=torch_facts(no_device("mps"))), "mps-built", "fail", "without mps", "--reinstall"),
+    (mac(torch=torch_facts(no_device("mps"))), "mps-available", "fail", "not built", "mps-built"),
+    (
+        mac(torch=torch_facts(no_device("mps")), interpreter_architecture="x86_64"),
+        *("mps-built", "fail", "without mps", "macos-aarch64"),
+    ),
+    (
+        mac(torch=torch_facts(no_device("mps")), architecture="x86_64", chip="Intel"),
+        *("mps-built", "fail", "without mps", "--device cpu"),
+    ),
+    (
+        mac(
+            torch=torch_facts(
+                device("mps", available=False, computes=UNTOLD, reason="it needs macOS 12.3")
+            )
+        ),
+        *("mps-available", "fail", "needs macOS 12.3", "macos-version"),
+    ),
+    (
+        mac(torch=torch_facts(device("mps", computes=False, reason="the first operation failed"))),
+        *("mps-computes", "fail", "first operation failed", "restart"),
+    ),
+    (mac(torch=torch_facts()), "mps-built", "unknown", "did not get as far as mps", ""),
+    # cuda
+    (
+        cuda_box(torch=torch_facts(no_device("cuda"))),
+        *("cuda-built", "warn", "for the CPU only", "--reinstall --torch-backend auto torch"),
+    ),
+    (
+        cuda_box(torch=torch_facts(device("cuda", available=False, reason="check the driver"))),
+        *("cuda-available", "fail", "check the driver", "nvidia-smi"),
+    ),
+    (
+        cuda_box(torch=torch_facts(device("cuda", computes=False, reason="busy"))),
+        *("cuda-computes", "fail", "busy", "nvidia-smi"),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("facts", "check", "status", "found", "remedy"),
+    CASES,
+    ids=[f"{case[1]}-{case[2]}-{index}" for index, case in enumerate(CASES)],
+)
+def test_one_thing_amiss(
+    facts: DoctorFacts, check: str, status: str, found: str, remedy: str
+) -> None:
+    verdict = verdicts(facts)[check]
+    assert verdict.status == status, verdict
+    assert found in verdict.found
+    assert remedy in (verdict.remedy or "")
+
+
+@pytest.mark.parametrize("facts", [case[0] for case in CASES], ids=range(len(CASES)))
+def test_every_verdict_says_all_it_has_to(facts: DoctorFacts) -> None:
+    for check in verdicts(facts).values():
+        assert re.fullmatch(r"[a-z]+(-[a-z]+)*", check.id)
+        assert check.found and check.expected and check.why
+        assert (check.remedy is not None) == (check.status in ("warn", "fail")), check
+        assert "None" not in check.found + check.expected + check.why + (check.remedy or "")
+        assert "Unavailable(" not in check.found
+
+
+def test_rows_of_a_torch_that_is_not_installed() -> None:
+    facts = mac(packages={}, torch=Unavailable("torch is not installed"))
+    found = verdicts(facts)
+    assert "torch-imports" not in found
+    assert found["mps-computes"].found == "torch is not installed"
+    assert found["known-issues"].status == "unknown"
+
+
+def test_cuda_rows_end_where_the_answer_is_no() -> None:
+    without = statuses(cuda_box(torch=torch_facts(no_device("cuda"))))
+    assert "cuda-built" in without and "cuda-available" not in without
+    hidden = statuses(cuda_box(torch=torch_facts(device("cuda", available=False))))
+    assert "cuda-available" in hidden and "cuda-computes" not in hidden
+
+
+def test_stand_in_has_the_rows_of_a_mac_for_its_device() -> None:
+    facts = cpu_box(torch=torch_facts(device("mps"), no_device("cuda"), simulated=True))
+    found = statuses(facts)
+    assert found["mps-computes"] == "pass" and "macos-version" not in found
+    assert facts.simulated
+
+
+def test_recorded_virtual_mac_does_not_compute_whatever_torch_says() -> None:
+    device_facts = device("mps", computes=Unavailable("nothing can be computed on a recording"))
+    torch = torch_facts(device_facts)
+    virtual = verdicts(recorded(mac(virtual=True, torch=torch)))["mps-computes"]
+    assert virtual.status == "fail" and "virtual Mac" in virtual.found
+    real = verdicts(recorded(mac(torch=torch)))["mps-computes"]
+    assert real.status == "unknown"
+
+
+def test_remedies_of_a_recording_name_no_interpreter() -> None:
+    found = verdicts(recorded(mac(packages={})))
+    assert found["torch-version"].remedy == (
+        "uv pip install torch diffusers transformers accelerate"
+    )
+
+
+def test_path_with_a_blank_is_quoted() -> None:
+    facts = mac(packages={}, path="/my venv/bin/python")
+    assert "--python '/my venv/bin/python'" in (verdicts(facts)["torch-version"].remedy or "")
+
+
+# --- known issues --------------------------------------------------------------------------------
+
+
+def issues_of(**changes: Any) -> Check:
+    return verdicts(mac(**changes))["known-issues"]
+
+
+def test_known_issues_are_those_of_the_versions() -> None:
+    old = issues_of(packages=OLD_PACKAGES, os_version="13.4")
+    assert old.status == "warn"
+    assert "The first pass gives another picture" in old.found
+    assert "https://github.com/huggingface/diffusers/issues/372" in old.why
+    new = issues_of()
+    assert new.status == "pass" and "first pass" not in new.found
+
+
+def test_each_known_issue_has_a_line_with_its_link_and_one_with_what_helps() -> None:
+    found = issues_of(packages={**PACKAGES, "torch": "2.10.0"})
+    assert found.remedy is not None
+    lines = found.why.splitlines()
+    assert len(lines) == len(found.remedy.splitlines()) == int(found.found.split(":")[0])
+    assert all("https://" in line for line in lines)
+
+
+def test_known_issues_of_mps_are_none_of_a_cpus() -> None:
+    assert verdicts(cpu_box(packages=OLD_PACKAGES))["known-issues"].status == "pass"
+
+
+# --- all together --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("found", "overall"),
+    [
+        ([], "pass"),
+        (["pass", "unknown"], "pass"),
+        (["pass", "warn", "unknown"], "warn"),
+        (["warn", "fail", "pass"], "fail"),
+    ],
+)
+def test_overall_status(found: list[Any], overall: str) -> None:
+    checks = [Check(id="x", status=one, found="", expected="", why="") for one in found]
+    assert worst(checks) == overall
