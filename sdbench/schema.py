@@ -3,7 +3,8 @@
 History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old ones load forever):
 
 1   first version; later, without a new number because an old reader may leave them out: levels of
-    pressure and heat, GPU readings, gate flags, stage times, ``machine_facts``
+    pressure and heat, GPU readings, gate flags, stage times, ``machine_facts``,
+    traces of the profiling pass, ``compared`` records
 
 Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
 None, with a reason beside it. Decoding is strict about types and lenient about unknown fields, so
@@ -33,6 +34,8 @@ Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 60)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 # The system-wide monotonic clock in seconds, shared by parent and workers.
 Clock = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+# The name of a file kept by its content.
+Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 # A case's outcome is its worst replicate's.
 OUTCOME_SEVERITY: tuple[Outcome, ...] = (
@@ -222,7 +225,10 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pass(msgspec.Struct, frozen=True, kw_only=True):
-    """One pass: prompt to pixels on the host for all images (prime: one step at the same shape)."""
+    """One pass: prompt to pixels on the host for all images (prime: one step at the same shape).
+
+    ``trace_sha256`` names the file of what the profiling pass made on its way.
+    """
 
     kind: PassKind
     index: Count
@@ -234,6 +240,8 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True):
     driver_bytes: Bytes | None = None
     recommended_max_bytes: Bytes | None = None
     stages: list[Stage] | None = None
+    trace_sha256: Sha256 | None = None
+    trace_missing: str | None = None
 
 
 class TelemetrySummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -442,7 +450,80 @@ class Withdrawn(msgspec.Struct, frozen=True, kw_only=True, tag="withdrawn", tag_
     ended_utc: str
 
 
-Record = Started | Withdrawn | Replicate
+PictureFault = Literal["not-a-number", "black", "saturated", "flat", "noise", "another-picture"]
+TracedStage = Literal["text", "latents", "picture"]
+
+
+class StageDifference(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a stage's result is from the CPU's; None where numbers are not finite or not there.
+
+    ``rel_l2`` is the distance over the reference's norm, ``expected_rel_l2`` what rounding alone
+    explains (the noise floor), ``margin`` the distance over what is allowed: up to 1 it matches.
+    """
+
+    stage: TracedStage
+    rel_l2: float | None
+    max_abs: float | None
+    cosine: float | None
+    expected_rel_l2: float | None = None
+    margin: float | None = None
+
+
+class Divergence(msgspec.Struct, frozen=True, kw_only=True):
+    """Distance of the latents from the CPU's after each of some denoising steps (0: the noise)."""
+
+    image: int
+    step: list[int]
+    rel_l2: list[float | None]
+    allowed_rel_l2: list[float | None]
+
+
+class ImageCompared(msgspec.Struct, frozen=True, kw_only=True):
+    """One image of one or more passes that made it alike; pass 0 is the profiling pass.
+
+    PSNR in dB (None: identical), SSIM and correlation are over 8-bit pictures;
+    ``reference_pixels_sha256`` names the CPU's picture in the run's folder.
+    """
+
+    image: int
+    passes: list[int]
+    pixels_sha256: str
+    latents_sha256: str
+    verdict: Correctness
+    margin: float | None = None
+    fault: PictureFault | None = None
+    latents: StageDifference | None = None
+    picture: StageDifference | None = None
+    psnr_db: float | None = None
+    ssim: float | None = None
+    correlation: float | None = None
+    reference_pixels_sha256: str | None = None
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True, tag="compared", tag_field="type"):
+    """A replicate's pictures beside the CPU's in float32; a later record replaces an earlier one.
+
+    ``margin`` is the worst of its images and stages. ``stages`` and ``divergence`` come from the
+    profiling pass, where the replicate made one. ``reference`` says where the reference is from.
+    """
+
+    schema: int = SCHEMA_VERSION
+    replicate_id: str
+    attempt: int
+    case_id: str
+    arm: str
+    dtype: Dtype
+    simulated: bool
+    verdict: Correctness
+    reason: str | None = None
+    margin: float | None = None
+    reference: str | None = None
+    images: list[ImageCompared] = []
+    stages: list[StageDifference] = []
+    divergence: list[Divergence] = []
+
+
+Record = Started | Withdrawn | Replicate | Compared
 
 
 class StackInfo(msgspec.Struct, frozen=True, kw_only=True):

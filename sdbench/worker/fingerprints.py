@@ -31,7 +31,7 @@ def picture_record(picture: Any, folder: Optional[str]) -> "dict[str, Any]":
     not_kept = None
     if folder is not None:
         images = os.path.join(folder, "images")
-        not_kept = _keep(images, f"{digest}.png", lambda path: _png(pixels, path))
+        not_kept = keep_file(images, f"{digest}.png", lambda path: _png(pixels, path))
     return {
         "pixels_sha256": digest,
         "not_kept": not_kept,
@@ -59,7 +59,7 @@ def latents_record(latents: Any, folder: Optional[str]) -> "dict[str, Any]":
     if folder is not None:
         single = host.float().numpy()
         latents_folder = os.path.join(folder, "latents")
-        _keep(latents_folder, f"{digest}.npy", lambda path: _npy(np, single, path))
+        keep_file(latents_folder, f"{digest}.npy", lambda path: _npy(np, single, path))
     return {
         "latents_sha256": digest,
         "latents_nonfinite_count": int((~torch.isfinite(host)).sum()),
@@ -77,7 +77,7 @@ def _npy(np: Any, array: Any, path: str) -> None:
         np.save(file, array, allow_pickle=False)
 
 
-def _keep(folder: str, name: str, write: "Callable[[str], None]") -> Optional[str]:
+def keep_file(folder: str, name: str, write: "Callable[[str], None]") -> Optional[str]:
     """Write a file under its content's name once; a torn write never takes the final name.
 
     Returns why it could not be kept (a full disk, say): a measurement is worth more than its

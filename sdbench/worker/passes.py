@@ -12,6 +12,7 @@ from typing import Any, Callable, Optional
 from .devices import Device
 from .fingerprints import latents_record, picture_record
 from .pipelines import torch_dtype
+from .trace import Trace, save_trace
 
 
 class Passes:
@@ -22,7 +23,7 @@ class Passes:
         self._device = device
         self._job = job
         self._case = job["case"]
-        self._calls = self._plan_calls()
+        self._calls = pipeline_calls(pipeline, job)
 
     def prime(self) -> "dict[str, Any]":
         """One denoising step at the case's own shape (warm-up on)."""
@@ -33,51 +34,20 @@ class Passes:
         return self._run("measured", index, self._calls, steps=self._job["steps"])
 
     def profile(self) -> "dict[str, Any]":
-        """One call with the device synchronised at every boundary: where time and memory go."""
+        """One call with the device synchronised at every boundary: where time and memory go.
+
+        What it makes on its way is kept too, to be held against the CPU's.
+        """
         stages = _Stages(self._pipeline, self._device)
-        with stages:
+        trace = Trace(self._pipeline, self._calls[0]["latents"])
+        with trace, stages:
             record = self._run(
-                "profile", 0, self._calls[:1], steps=self._job["steps"], stages=stages
+                "profile", 0, self._calls[:1], self._job["steps"], stages=stages, trace=trace
             )
         record["stages"] = stages.ended
         peaks = [stage["peak_bytes"] for stage in record["stages"]]
         record["peak_bytes"] = None if None in peaks else max(peaks)
         return record
-
-    def _plan_calls(self) -> "list[dict[str, Any]]":
-        """The pipeline calls of one pass: one with all images, or one for each.
-
-        The noise of image i is drawn in float32 by a CPU generator of its own, seeded seed + i,
-        then cast: a generator draws other numbers in other dtypes, and on other devices.
-        """
-        import torch
-
-        job, case = self._job, self._case
-        width, height = case["width"], case["height"]
-        dtype = torch_dtype(case["dtype"])
-        channels = self._pipeline.unet.config.in_channels
-        scale = 2 ** (len(self._pipeline.vae.config.block_out_channels) - 1)
-        prompts, noise = [], []
-        for index in range(job["images"]):
-            generator = torch.Generator("cpu").manual_seed(job["seed"] + index)
-            shape = (1, channels, height // scale, width // scale)
-            noise.append(torch.randn(shape, generator=generator, dtype=torch.float32).to(dtype))
-            prompts.append(job["prompts"][index % len(job["prompts"])])
-        if case["batching"] == "batch":
-            groups = [(prompts, torch.cat(noise))]
-        else:
-            groups = [([prompt], latents) for prompt, latents in zip(prompts, noise)]
-        return [
-            {
-                "prompt": texts,
-                "latents": latents,
-                "width": width,
-                "height": height,
-                "guidance_scale": job["guidance_scale"],
-                "output_type": "pt",
-            }
-            for texts, latents in groups
-        ]
 
     def _run(
         self,
@@ -86,6 +56,7 @@ class Passes:
         calls: "list[dict[str, Any]]",
         steps: int,
         stages: "Optional[_Stages]" = None,
+        trace: "Optional[Trace]" = None,
     ) -> "dict[str, Any]":
         last_latents: "list[Any]" = [None] * len(calls)
         pictures: "list[Any]" = []
@@ -95,6 +66,8 @@ class Passes:
                 _pipeline: Any, _step: int, _timestep: Any, tensors: "dict[str, Any]"
             ) -> "dict[str, Any]":
                 last_latents[which] = tensors["latents"]  # by reference: no copy, no wait
+                if trace is not None:
+                    trace.step(tensors["latents"])
                 if stages is not None:
                     stages.end("denoising_step")
                 return tensors
@@ -115,7 +88,7 @@ class Passes:
         duration_s = time.perf_counter() - started
         peak_bytes, peak_source = self._device.peak_bytes()
         memory = self._device.memory()
-        return {
+        record: "dict[str, Any]" = {
             "kind": kind,
             "index": index,
             "duration_s": duration_s,
@@ -126,6 +99,10 @@ class Passes:
             "recommended_max_bytes": memory.recommended_max_bytes,
             "images": self._describe(pictures, last_latents),
         }
+        folder = self._job.get("artifacts")
+        if trace is not None and folder is not None:
+            record.update(save_trace(folder, *trace.tensors(pictures[0])))
+        return record
 
     def _describe(self, pictures: "list[Any]", latents: "list[Any]") -> "list[dict[str, Any]]":
         folder = self._job.get("artifacts")
@@ -135,6 +112,42 @@ class Passes:
             record.update(latents_record(latent, folder))
             records.append(record)
         return records
+
+
+def pipeline_calls(pipeline: Any, job: "dict[str, Any]") -> "list[dict[str, Any]]":
+    """The pipeline calls of one pass: one with all images, or one for each.
+
+    The noise of image i is drawn in float32 by a CPU generator of its own, seeded seed + i,
+    then cast: a generator draws other numbers in other dtypes, and on other devices.
+    """
+    import torch
+
+    case = job["case"]
+    width, height = case["width"], case["height"]
+    dtype = torch_dtype(case["dtype"])
+    channels = pipeline.unet.config.in_channels
+    scale = 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
+    prompts, noise = [], []
+    for index in range(job["images"]):
+        generator = torch.Generator("cpu").manual_seed(job["seed"] + index)
+        shape = (1, channels, height // scale, width // scale)
+        noise.append(torch.randn(shape, generator=generator, dtype=torch.float32).to(dtype))
+        prompts.append(job["prompts"][index % len(job["prompts"])])
+    if case["batching"] == "batch":
+        groups = [(prompts, torch.cat(noise))]
+    else:
+        groups = [([prompt], latents) for prompt, latents in zip(prompts, noise)]
+    return [
+        {
+            "prompt": texts,
+            "latents": latents,
+            "width": width,
+            "height": height,
+            "guidance_scale": job["guidance_scale"],
+            "output_type": "pt",
+        }
+        for texts, latents in groups
+    ]
 
 
 def _each(batches: "list[Any]") -> "list[Any]":
@@ -151,6 +164,7 @@ class _Stages:
         self._hook: Any = None
         self.ended: "list[dict[str, Any]]" = []
         self._mark_s = 0.0
+        self._mark_t = 0.0
 
     def __enter__(self) -> "_Stages":
         self._hook = self._pipeline.unet.register_forward_pre_hook(self._begin_denoising)
@@ -167,6 +181,7 @@ class _Stages:
     def _restart(self) -> None:
         self._device.synchronize()
         self._device.reset_peak()
+        self._mark_t = time.monotonic()  # the clock that the parent's samples are on
         self._mark_s = time.perf_counter()
 
     def end(self, stage: str) -> None:
@@ -178,6 +193,7 @@ class _Stages:
         self.ended.append(
             {
                 "stage": stage,
+                "begin_t": self._mark_t,
                 "duration_s": duration_s,
                 "peak_bytes": peak_bytes,
                 "allocated_bytes": memory.allocated_bytes,

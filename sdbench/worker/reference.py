@@ -1,0 +1,242 @@
+"""References on the CPU in float32, and how far rounding alone may take a picture from them.
+
+*Reference*: the very pipeline that is measured, on the CPU, in float32, in a loop, nothing sliced,
+from the same noise. Its trace (:mod:`.trace`) also holds the UNet's outputs.
+
+*Noise floor*: the same call once more in another arithmetic, forced back to the reference's latents
+after every step, so that each step's error is its own. For float32 the arithmetic is float64. For
+float16 and bfloat16 it is float32 with the weights and the output of every leaf module rounded to
+that type, because the CPU's own half kernels are absent on torch 1.13 and 40 times slower than
+float32 on 2.13. Only a few steps are computed; on the others the UNet's output is the reference's,
+which keeps schedulers with a memory (PNDM, DPM-Solver) on the reference's path too.
+"""
+
+import gc
+import json
+import os
+import time
+from typing import Any, Callable, Iterator, Optional
+
+from .channel import Channel, finite_or_none
+from .devices import Device
+from .fingerprints import keep_file
+from .passes import pipeline_calls
+from .pipelines import load, torch_dtype
+from .trace import Trace, on_host, serialised, spread, write_bytes
+
+_FLOOR_STEPS = 4
+# How much a change of the final latents changes the picture is read off a change this large, in
+# units of their norm: well above float32's rounding, well below what another picture would be.
+_NUDGE = 1e-2
+
+
+def make_references(
+    job: "dict[str, Any]", device: Device, channel: Channel, begin: "Callable[[str], None]"
+) -> None:
+    """Compute what the job asks for and tell of each file as it is there.
+
+    ``job`` has, beyond what a pass needs: ``items``, each ``{"image", "path"}``: a reference of
+    image ``image``; and ``floors``, ``{"path", "from", "dtypes"}`` or None: the noise floors of
+    image 0, whose reference is at ``from``, into ``path/floor-<dtype>.json``.
+    """
+    if job["items"]:
+        begin("load")
+        pipeline = load(job, device)
+        calls = pipeline_calls(pipeline, job)
+        for item in job["items"]:
+            begin(f"image {item['image'] + 1}")
+            started = time.perf_counter()
+            tensors, metadata = _reference(pipeline, calls[item["image"]], job["steps"])
+            _write(item["path"], serialised(tensors, metadata))
+            channel.send("made", path=item["path"], duration_s=time.perf_counter() - started)
+        del pipeline
+    floors = job["floors"]
+    for dtype in floors["dtypes"] if floors else ():
+        gc.collect()  # the last pipeline, before the next one is loaded
+        begin(f"noise floor of {dtype}")
+        started = time.perf_counter()
+        floor = _noise_floor(job, device, dtype, floors["from"])
+        path = os.path.join(floors["path"], f"floor-{dtype}.json")
+        _write(path, json.dumps(floor, allow_nan=False).encode())
+        channel.send("made", path=path, duration_s=time.perf_counter() - started)
+
+
+def _reference(
+    pipeline: Any, call: "dict[str, Any]", steps: int
+) -> "tuple[dict[str, Any], dict[str, Any]]":
+    import torch
+
+    outputs: "list[Any]" = []
+    hook = pipeline.unet.register_forward_hook(
+        lambda _module, _inputs, output: outputs.append(output[0])
+    )
+    trace = Trace(pipeline, call["latents"])
+    try:
+        with trace:
+            pictures = _run(pipeline, call, steps, trace.step)
+    finally:
+        hook.remove()
+    tensors, _ = trace.tensors(pictures)
+    tensors["latents"] = torch.stack(trace.latents, dim=1)  # all, however many
+    tensors["unet"] = torch.stack(outputs)
+    gain = _picture_gain(pipeline, call, steps, tensors)
+    return tensors, {"kept": list(range(len(outputs) + 1)), "picture_gain": finite_or_none(gain)}
+
+
+def _picture_gain(
+    pipeline: Any, call: "dict[str, Any]", steps: int, reference: "dict[str, Any]"
+) -> float:
+    """Relative change of the picture for a relative change of the final latents."""
+    import torch
+
+    final = reference["latents"][:, -1]
+    generator = torch.Generator("cpu").manual_seed(0)
+    direction = torch.randn(final.shape, generator=generator)
+    nudge = direction * (_NUDGE * final.norm() / direction.norm())
+    with _Forced(pipeline, reference, computed=set(), final=final + nudge) as forced:
+        pictures = _run(pipeline, call, steps, forced.step)
+    return _relative(on_host(pictures), reference["pictures"]) / _NUDGE
+
+
+def _noise_floor(
+    job: "dict[str, Any]", device: Device, dtype: str, reference_path: str
+) -> "dict[str, Any]":
+    """One teacher-forced call: relative errors of the text, the noise, some steps, the decode."""
+    import torch
+    from safetensors.torch import load_file
+
+    reference = load_file(reference_path)
+    pipeline = load(dict(job, case=dict(job["case"], dtype=dtype)), device)
+    (call, *_) = pipeline_calls(pipeline, job)  # in float32, as the job's case is
+    rounding = torch_dtype(dtype)
+    if dtype == "float32":
+        pipeline.to(torch.float64)
+        call = dict(call, latents=call["latents"].double())
+    else:
+        pipeline.to(torch.float32)
+        _round_outputs(pipeline, rounding)
+        call = dict(call, latents=call["latents"].to(rounding).float())
+
+    def rounded(tensor: Any) -> Any:
+        return tensor if dtype == "float32" else tensor.to(rounding).float()
+
+    steps = reference["unet"].shape[0]
+    computed = set(spread(steps, _FLOOR_STEPS))
+    errors: "dict[int, float]" = {}
+    trace = Trace(pipeline, call["latents"])
+
+    def after(number: int, latents: Any) -> None:
+        if number - 1 in computed:
+            errors[number] = _relative(rounded(latents), reference["latents"][:, number])
+
+    with trace, _Forced(pipeline, reference, computed, told=after) as forced:
+        pictures = rounded(_run(pipeline, call, job["steps"], forced.step))
+    tensors, _ = trace.tensors(pictures)
+    text = [name for name in tensors if name.startswith("text.")]
+    return {
+        "dtype": dtype,
+        "steps": steps,
+        "text": finite_or_none(
+            max(_relative(rounded(tensors[name]), reference[name]) for name in text)
+        ),
+        "noise": finite_or_none(_relative(call["latents"], reference["latents"][:, 0])),
+        "latents": {str(number): finite_or_none(error) for number, error in errors.items()},
+        "picture": finite_or_none(_relative(tensors["pictures"], reference["pictures"])),
+        "picture_max_abs": finite_or_none(
+            float((tensors["pictures"] - reference["pictures"]).abs().max())
+        ),
+    }
+
+
+class _Forced:
+    """Keeps a call on the reference's path; only the UNet calls in ``computed`` are computed."""
+
+    def __init__(
+        self,
+        pipeline: Any,
+        reference: "dict[str, Any]",
+        computed: "set[int]",
+        told: "Optional[Callable[[int, Any], None]]" = None,
+        final: Any = None,
+    ) -> None:
+        self._unet = pipeline.unet
+        self._latents = list(reference["latents"].unbind(dim=1))
+        if final is not None:
+            self._latents[-1] = final
+        self._outputs: "Iterator[tuple[int, Any]]" = enumerate(reference["unet"])
+        self._computed = computed
+        self._told = told
+        self._steps = 0
+
+    def __enter__(self) -> "_Forced":
+        compute = self._unet.forward
+
+        def forward(sample: Any, *args: Any, **kwargs: Any) -> Any:
+            number, output = next(self._outputs)
+            if number in self._computed:
+                return compute(sample, *args, **kwargs)
+            return (output.to(sample.dtype),)
+
+        self._unet.forward = forward
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        del self._unet.forward
+
+    def step(self, latents: Any) -> Any:
+        """Tell of what the step made, and go on from what the reference made."""
+        self._steps += 1
+        if self._told is not None:
+            self._told(self._steps, latents)
+        return self._latents[self._steps].to(latents.dtype)
+
+
+def _run(pipeline: Any, call: "dict[str, Any]", steps: int, step: "Callable[[Any], Any]") -> Any:
+    """The pictures; ``step`` sees the latents after each step and may return others."""
+
+    def callback(
+        _pipeline: Any, _step: int, _timestep: Any, tensors: "dict[str, Any]"
+    ) -> "dict[str, Any]":
+        others = step(tensors["latents"])
+        return tensors if others is None else dict(tensors, latents=others)
+
+    output = pipeline(**call, num_inference_steps=steps, callback_on_step_end=callback)
+    return output.images
+
+
+def _round_outputs(pipeline: Any, dtype: Any) -> None:
+    """Round what every leaf module gives; the weights are rounded already, by how they were loaded.
+
+    A VAE that the pipeline decodes with in float32 although all else is float16 (SDXL) is left
+    alone.
+    """
+    import torch
+
+    def round_output(_module: Any, _inputs: Any, output: Any) -> Any:
+        is_number = isinstance(output, torch.Tensor) and output.is_floating_point()
+        return output.to(dtype).float() if is_number else output
+
+    for name, component in pipeline.components.items():
+        upcast = name == "vae" and dtype == torch.float16 and component.config.force_upcast
+        if not isinstance(component, torch.nn.Module) or upcast:
+            continue
+        for module in component.modules():
+            if next(module.children(), None) is None:
+                module.register_forward_hook(round_output)
+
+
+def _relative(got: Any, expected: Any) -> float:
+    """Relative L2 distance."""
+    return float((got.double() - expected.double()).norm() / expected.double().norm())
+
+
+def _write(path: str, data: bytes) -> None:
+    """Write a file as a whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder, name = os.path.split(path)
+    problem = keep_file(folder, name, lambda scratch: write_bytes(scratch, data))
+    if problem is not None:
+        raise OSError(f"the reference could not be kept: {problem}")
