@@ -15,6 +15,7 @@ from sdbench.cli.output import console, print_json
 from sdbench.errors import UsageError
 from sdbench.estimate import Estimate, estimate_run
 from sdbench.models.catalogue import SYNTHETIC
+from sdbench.models.resolve import ModelSource
 from sdbench.report.progress import ScreenWatcher
 from sdbench.report.terminal import case_words, render_lines, render_summary
 from sdbench.report.units import duration, size
@@ -130,7 +131,7 @@ def command(
 def _run(
     prepared: Prepared, root: Path, executor: Executor, json_wanted: bool
 ) -> tuple[RunSummary, int]:
-    model = prepare_model(prepared, console(err=True))
+    model = prepare_model(prepared.model, console(err=True))
     run = make_run(prepared, model)
     folder = RunFolder.create(root, hidden_run(run))
     try:
@@ -197,11 +198,10 @@ def _shares_words(shares: TimeShares) -> str:
     return f"Took {duration(shares.wall_s)}: {words}."
 
 
-def prepare_model(prepared: Prepared, remarks: Console) -> ModelInfo:
+def prepare_model(source: ModelSource, remarks: Console) -> ModelInfo:
     """Build, fetch or hash the model, with progress where that takes a while."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    source = prepared.model
     if not source.must_be_built:
         return source.prepare()
     columns = (

@@ -178,13 +178,13 @@ def _stopped(stop: Stop, report: Report, where: str) -> _Ending:
 
 def _killed(report: Report, where: str) -> _Ending:
     assert report.exit_code is not None
-    name = _signal_name(-report.exit_code)
+    name = signal_name(-report.exit_code)
     if name == "SIGKILL" and report.killed_by_system:
         return _Ending("oom", f"killed by the system for lack of memory in {where}", name)
     return _Ending("crashed", f"ended by {name} in {where}", name)
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:

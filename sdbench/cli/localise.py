@@ -1,0 +1,174 @@
+"""``sdbench localise``."""
+
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from sdbench import __version__
+from sdbench.cli.options import json_option
+from sdbench.cli.output import console, print_json
+from sdbench.cli.run import prepare_model
+from sdbench.quality.operator_calls import JudgedCall, ranked
+from sdbench.quality.operator_script import Origin
+from sdbench.report.operators import Localisation, localisation_json, render_localisation
+from sdbench.report.units import duration
+from sdbench.runner.demonstrate import Demonstration, demonstrate
+from sdbench.runner.executor import Executor
+from sdbench.runner.interrupt import InterruptFlag
+from sdbench.runner.localise import LocaliseRequest, Search, locate, prepare_search
+from sdbench.runner.process import ProcessExecutor
+from sdbench.schema import Dtype
+
+_REPAINT_EVERY_S = 1.0
+_LINE_EVERY_S = 20.0  # where nothing can be repainted
+
+
+@click.command(name="localise")
+@click.option("--model", default="synthetic/tiny", show_default=True, help="As for run.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "mps", "cuda", "cpu"]),
+    default="auto",
+    show_default=True,
+    help="Device to hold against the CPU: mps, else cuda, else cpu.",
+)
+@click.option("--stack", default="current", show_default=True, metavar="S", help="As for run.")
+@click.option(
+    "--resolution", default="256x256", show_default=True, metavar="WxH", help="Size of the picture."
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float16", "bfloat16"]),
+    help="Type under test. [default: float16 on mps and cuda, float32 on the cpu]",
+)
+@click.option("--slicing", is_flag=True, help="With attention slicing.")
+@click.option("--vae-tiling", is_flag=True, help="With the VAE decoding in tiles.")
+@click.option("--batch", default=1, show_default=True, metavar="N", help="Pictures in the pass.")
+@click.option("--steps", default=2, show_default=True, metavar="N", help="Denoising steps.")
+@click.option(
+    "--top", type=click.IntRange(1), default=10, show_default=True, help="Operators to show."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for the script of the worst operator. [default: ./sdbench-localise-OPERATOR]",
+)
+@click.option("--allow-pickle", is_flag=True, help="Also read weights that are pickle files.")
+@json_option
+def command(
+    model: str,
+    device: str,
+    stack: str,
+    resolution: str,
+    dtype: Dtype | None,
+    slicing: bool,
+    vae_tiling: bool,
+    batch: int,
+    steps: int,
+    top: int,
+    output: Path | None,
+    allow_pickle: bool,
+    as_json: bool,
+) -> int:
+    """Find the operators in which a device and the CPU part.
+
+    One pass runs on the CPU; every operator in it is done again on the device with the same
+    operands, laid out in memory in the same way. Worst first is what differs by more than the
+    CPU's own rounding explains. For the worst operator a script is written that shows the fault
+    without sdbench. The exit code is 1 when there is one.
+    """
+    request = LocaliseRequest(
+        *(model, device, stack, resolution, dtype, slicing, vae_tiling, batch, steps, allow_pickle)
+    )
+    executor = ProcessExecutor()
+    try:
+        result = _localise(request, executor, output)
+    finally:
+        executor.close()
+    if as_json:
+        print_json(localisation_json(result, top))
+    else:
+        render_localisation(result, console(), top)
+    return 0 if result.found.complete and not result.beyond else 1
+
+
+def _localise(request: LocaliseRequest, executor: Executor, output: Path | None) -> Localisation:
+    began = time.monotonic()
+    remarks = console(err=True)
+    search = prepare_search(request, executor, lambda source: prepare_model(source, remarks))
+    remarks.print(
+        f"One pass of {request.model} on the CPU at {request.resolution}; every operator is done "
+        f"again on {search.device.kind} in {search.dtype}. Ctrl-C stops.",
+        soft_wrap=True,
+    )
+    with InterruptFlag() as flag, _Screen(remarks) as screen:
+        found = locate(search, executor, screen.tick, lambda: flag.requested)
+    if found.interrupted:
+        raise click.Abort
+    groups = ranked(found.judged)
+    proof = None
+    if groups and groups[0].beyond:
+        proof = _demonstrate(groups[0].worst, search, output, executor, remarks)
+    return Localisation(search, found, groups, proof, time.monotonic() - began)
+
+
+def _demonstrate(
+    worst: JudgedCall, search: Search, output: Path | None, executor: Executor, remarks: Console
+) -> Demonstration:
+    op = worst.call.op
+    # aten::add_.Tensor as part of a folder's name
+    folder = output or Path(f"sdbench-localise-{op.rpartition('::')[2].replace('.', '-')}")
+    remarks.print(f"{op} is wrong. Writing a script that shows it, and trying it …", markup=False)
+    origin = Origin(
+        search.model.name,
+        search.case.resolution,
+        search.dtype,
+        search.device.kind,
+        __version__,
+    )
+    return demonstrate(worst, search, origin, folder, executor)
+
+
+class _Screen:
+    """A bar with time left on a terminal, now and then a line elsewhere."""
+
+    def __init__(self, remarks: Console) -> None:
+        self._remarks = remarks
+        self._bar = Progress(
+            BarColumn(bar_width=24),
+            TextColumn("{task.description}", markup=False),
+            console=remarks,
+            auto_refresh=False,
+            transient=True,
+            disable=not remarks.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=1.0)
+        self._began: float | None = None
+        self._shown_at = time.monotonic()
+
+    def __enter__(self) -> "_Screen":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def tick(self, share: float) -> None:
+        """Show the share done and about how long the rest takes."""
+        now = time.monotonic()
+        every_s = _REPAINT_EVERY_S if self._remarks.is_terminal else _LINE_EVERY_S
+        if share and self._began is None:
+            self._began = now
+        if self._began is None or now - self._shown_at < every_s:
+            return
+        self._shown_at = now
+        left_s = (now - self._began) * (1 - share) / share
+        words = f"{share:.0%} done, about {duration(left_s)} left"
+        self._bar.update(self._task, completed=share, description=words)
+        self._bar.refresh()
+        if not self._remarks.is_terminal:
+            self._remarks.print(words)

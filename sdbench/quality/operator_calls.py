@@ -1,0 +1,207 @@
+"""Operator calls done on two devices: what was called, how far apart the results are, who is worst.
+
+Pure. The numbers come from ``sdbench/worker/localise.py``, which says how they are made.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from sdbench.schema import Count
+
+# An operator is beyond its floor from here on. A right result is as far from the CPU's as both are
+# from the truth, and sums in another order: on a healthy GPU (CUDA, torch 2.11, SD 1.5) the
+# largest ratio was {measured}. The least of the known faults is four orders of magnitude above.
+BEYOND = 30.0
+
+Status = Literal["compared", "failed", "crashed", "hung"]
+# From bad to worst: raised an exception, differs, does not come back, ends the process.
+_STATUS_RANK: dict[Status, int] = {"compared": 0, "failed": 1, "hung": 3, "crashed": 4}
+_NONFINITE_RANK = 2
+
+
+class Storage(msgspec.Struct, frozen=True, kw_only=True):
+    """The memory behind an operand, in the type under test.
+
+    ``unread``: the operator must not look at the content (``beta=0``). ``mean`` and ``deviation``
+    are those of the finite numbers of a float, ``low`` and ``high`` the limits of integers.
+    """
+
+    elements: Count
+    dtype: str
+    unread: bool = False
+    mean: float | None = None
+    deviation: float | None = None
+    low: int | None = None
+    high: int | None = None
+
+
+class Operand(msgspec.Struct, frozen=True, kw_only=True):
+    """A tensor given to an operator: a view of a storage, in elements."""
+
+    name: str
+    storage: int
+    shape: list[int]
+    stride: list[int]
+    offset: int
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether its elements lie one after the other, last dimension fastest."""
+        expected = 1
+        for size, stride in zip(reversed(self.shape), reversed(self.stride), strict=True):
+            if size != 1 and stride != expected:
+                return math.prod(self.shape) == 0
+            expected *= size
+        return True
+
+
+class Argument(msgspec.Struct, frozen=True, kw_only=True):
+    """One argument of a call; what JSON has no word for is an object with one key.
+
+    ``{"operand": 0}``, ``{"float": "inf"}``, ``{"torch": "float16"}``, ``{"device": true}``.
+    """
+
+    name: str
+    by_name: bool
+    value: Any
+
+
+class OperatorCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call of an operator in a pass on the CPU, about to be repeated on the device.
+
+    ``index`` counts repeated calls, ``within`` is the index of the call this one is a part of,
+    ``share`` says about how much of the pass is done.
+    """
+
+    index: Count
+    signature: str
+    op: str
+    schema: str
+    module: str
+    module_class: str
+    within: Count | None = None
+    share: float = 0.0
+    arguments: list[Argument] = []
+    operands: list[Operand] = []
+    storages: list[Storage] = []
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the device's result is from the CPU's.
+
+    ``nonfinite`` counts elements that are finite on one side only; there is no ratio then.
+    ``left_out``: the operator is only the CPU's way of doing the one it is a part of.
+    """
+
+    index: Count
+    output: Count = 0
+    rel_l2: float | None = None
+    floor: float | None = None
+    ratio: float | None = None
+    nonfinite: Count = 0
+    error: str | None = None
+    left_out: bool = False
+
+
+@dataclass(frozen=True)
+class JudgedCall:
+    """A call and what became of it on the device."""
+
+    call: OperatorCall
+    status: Status
+    comparison: Comparison
+    reason: str | None = None
+
+    @property
+    def beyond(self) -> bool:
+        """Whether the device does this wrongly."""
+        ratio = self.comparison.ratio
+        return self.severity[0] > 0 or (ratio is not None and ratio > BEYOND)
+
+    @property
+    def severity(self) -> tuple[int, float, float]:
+        """Sorts by what is worse: the kind of fault, then the ratio, then the error itself."""
+        rank = _STATUS_RANK[self.status]
+        if self.status == "compared" and self.comparison.nonfinite:
+            rank = _NONFINITE_RANK
+        return rank, self.comparison.ratio or 0.0, self.comparison.rel_l2 or 0.0
+
+
+@dataclass(frozen=True)
+class OperatorGroup:
+    """All calls of one operator in one module; ``worst`` speaks for them."""
+
+    worst: JudgedCall
+    calls: int
+    beyond: int
+
+
+def ranked(judged: Sequence[JudgedCall]) -> list[OperatorGroup]:
+    """Operators by owning module, worst first.
+
+    An operator that is made of others is left out where one of its parts is to blame.
+    """
+    explained = _explained(judged)
+    groups: dict[tuple[str, str], list[JudgedCall]] = {}
+    for entry in judged:
+        if entry.call.index not in explained:
+            groups.setdefault((entry.call.module, entry.call.op), []).append(entry)
+    found = [
+        OperatorGroup(
+            worst=max(entries, key=lambda entry: entry.severity),
+            calls=len(entries),
+            beyond=sum(entry.beyond for entry in entries),
+        )
+        for entries in groups.values()
+    ]
+    return sorted(found, key=lambda group: group.worst.severity, reverse=True)
+
+
+def _explained(judged: Sequence[JudgedCall]) -> set[int]:
+    """Calls that are wrong because a part of them is."""
+    by_index = {entry.call.index: entry for entry in judged}
+    explained: set[int] = set()
+    for entry in judged:
+        outer = entry.call.within if entry.beyond else None
+        while outer is not None and outer not in explained:
+            explained.add(outer)
+            outer = by_index[outer].call.within if outer in by_index else None
+    return explained
+
+
+def where_it_fails(judged: Sequence[JudgedCall], op: str) -> str:
+    """In which calls of an operator the device is wrong, and what sets them apart.
+
+    ``wrong in 12 of 45 calls: in all with an operand that is not contiguous, in no other``.
+    """
+    calls = [entry for entry in judged if entry.call.op == op]
+    wrong = [entry for entry in calls if entry.beyond]
+    right = [entry for entry in calls if not entry.beyond]
+    words = f"wrong in {len(wrong)} of {len(calls)} calls"
+    if not right:
+        words = f"wrong in all {len(calls)} calls" if len(calls) > 1 else "wrong in its only call"
+    for feature, has in _FEATURES.items():
+        if all(has(entry.call) for entry in wrong):
+            if right and not any(has(entry.call) for entry in right):
+                return f"{words}: in all with {feature}, in no other"
+            if not right:
+                return f"{words}, each with {feature}"
+    return words
+
+
+def _noncontiguous(call: OperatorCall) -> bool:
+    return any(not operand.contiguous for operand in call.operands)
+
+
+def _begins_inside(call: OperatorCall) -> bool:
+    return any(operand.offset for operand in call.operands)
+
+
+_FEATURES = {
+    "an operand that is not contiguous": _noncontiguous,
+    "an operand that begins inside another tensor's memory": _begins_inside,
+}

@@ -1,0 +1,221 @@
+"""A script that shows one operator going wrong, for a bug report: torch and nothing of sdbench.
+
+Pure: from a call's description to text. The operands are drawn from seeds, with the mean and
+deviation of the real ones and laid out in memory like them, or read from a safetensors file.
+"""
+
+import keyword
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from sdbench.quality.operator_calls import BEYOND, JudgedCall, OperatorCall, Storage
+
+SCRIPT_FILE = "reproduce.py"
+OPERANDS_FILE = "operands.safetensors"
+# What a bug tracker still takes as an attachment.
+LARGEST_OPERANDS_BYTES = 20_000_000
+
+_NAME = re.compile(r"aten::(\w+)(?:\.(\w+))?")
+_BYTES = {"float32": 4, "int32": 4, "float16": 2, "bfloat16": 2, "int16": 2, "int64": 8}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the call was met."""
+
+    model: str
+    resolution: str
+    dtype: str
+    device: str
+    sdbench: str
+
+
+def operands_bytes(call: OperatorCall) -> int:
+    """Size of the operands' memory in the type under test, without what is not read."""
+    return sum(
+        storage.elements * _BYTES.get(storage.dtype, 1)
+        for storage in call.storages
+        if not storage.unread
+    )
+
+
+def operator_script(entry: JudgedCall, origin: Origin, *, carried: bool) -> str:
+    """The script; ``carried`` reads the operands from ``operands.safetensors`` beside it."""
+    call = entry.call
+    names = _operand_names(call)
+    place = f"{call.module} ({call.module_class})" if call.module else "the pipeline itself"
+    loader = "\nfrom safetensors.torch import load_file" if carried else ""
+    memory = "\n".join(
+        f"    {_storage(index, storage, carried)}," for index, storage in enumerate(call.storages)
+    )
+    views = "\n".join(
+        f"    {name} = memory[{operand.storage}].as_strided("
+        f"{tuple(operand.shape)}, {tuple(operand.stride)}, {operand.offset})"
+        for name, operand in zip(names, call.operands, strict=True)
+    )
+    return _SCRIPT.format(
+        op=call.op,
+        does=_DOES[entry.status].format(origin.device),
+        place=place,
+        index=call.index,
+        origin=origin,
+        needs="torch and safetensors" if carried else "torch alone",
+        imports="import pathlib\nimport platform\nimport sys\n" if carried else _IMPORTS,
+        loader=loader,
+        limit=f"{BEYOND:g}",
+        memory_words=_CARRIED if carried else _SEEDED,
+        memory=memory,
+        views=f"\n{views}" if views else "",
+        schema=call.schema,
+        function=_function(call.op),
+        arguments=_arguments(call, names),
+        output=entry.comparison.output,
+    )
+
+
+_DOES = {
+    "compared": "gives another result on {0} than on the CPU",
+    "failed": "fails on {0}",
+    "crashed": "ends the process on {0}",
+    "hung": "does not come back on {0}",
+}
+_IMPORTS = "import platform\nimport sys\n"
+_SEEDED = '''def normal(seed, count, mean, deviation):
+    """Random numbers with the mean and deviation of those it was met with."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, generator=generator) * deviation + mean
+
+
+def integers(seed, count, low, high):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(low, high + 1, (count,), generator=generator)
+
+
+# The memory behind the operands.'''
+_CARRIED = f"""# The memory behind the operands, as it was met.
+CARRIED = load_file(str(pathlib.Path(__file__).with_name("{OPERANDS_FILE}")))"""
+
+
+def _storage(index: int, storage: Storage, carried: bool) -> str:
+    """An expression for the memory behind an operand, on the CPU."""
+    count, dtype = storage.elements, f"torch.{_word(storage.dtype)}"
+    if storage.unread:
+        return f'torch.full(({count},), float("nan"), dtype={dtype})'
+    if carried:
+        return f'CARRIED["{index}"]'
+    if storage.low is not None:
+        return f"integers({index}, {count}, {storage.low}, {storage.high}).to({dtype})"
+    mean, deviation = storage.mean or 0.0, storage.deviation or 0.0
+    return f"normal({index}, {count}, {mean:.6g}, {deviation:.6g}).to({dtype})"
+
+
+def _operand_names(call: OperatorCall) -> list[str]:
+    """The schema's names, made fit to be variables of the script."""
+    return [
+        f"{_word(operand.name)}_" if keyword.iskeyword(operand.name) else _word(operand.name)
+        for operand in call.operands
+    ]
+
+
+def _function(op: str) -> str:
+    match = _NAME.fullmatch(op)
+    if match is None:
+        raise ValueError(f"{op!r} is no operator of aten")
+    return f"torch.ops.aten.{match[1]}.{match[2] or 'default'}"
+
+
+def _arguments(call: OperatorCall, names: list[str]) -> str:
+    return ", ".join(
+        f"{_word(argument.name)}={_value(argument.value, names)}"
+        if argument.by_name
+        else _value(argument.value, names)
+        for argument in call.arguments
+    )
+
+
+def _value(value: Any, names: list[str]) -> str:
+    """An argument as Python source."""
+    if isinstance(value, list):
+        return f"[{', '.join(_value(part, names) for part in value)}]"
+    if not isinstance(value, dict):
+        return repr(value)
+    ((kind, what),) = value.items()
+    if kind == "operand":
+        return names[what]
+    if kind == "torch":
+        return f"torch.{_word(what)}"
+    return "device" if kind == "device" else f'float("{float(what)}")'
+
+
+def _word(text: str) -> str:
+    if not text.isidentifier():
+        raise ValueError(f"{text!r} is no name")
+    return text
+
+
+_SCRIPT = '''"""{op} {does}. Needs {needs}.
+
+Met by sdbench {origin.sdbench} in {place},
+call {index} of a Stable Diffusion pass: {origin.model}, {origin.resolution}, {origin.dtype}.
+Usage: python reproduce.py [device]. The exit code is 0 for PASS and 1 for FAIL.
+"""
+
+{imports}
+import torch{loader}
+
+DEVICE = sys.argv[1] if len(sys.argv) > 1 else "{origin.device}"
+DTYPE = torch.{origin.dtype}
+LIMIT = {limit}  # a right result is within a few times the floor
+torch.set_grad_enabled(False)
+
+
+{memory_words}
+MEMORY = [
+{memory}
+]
+
+
+def run(device, dtype):
+    """The operator, its operands being views of memory as they were: shape, strides, offset."""
+    memory = [
+        flat.to(device, dtype if flat.is_floating_point() else flat.dtype, copy=True)
+        for flat in MEMORY
+    ]{views}
+    # {schema}
+    result = {function}({arguments})
+    result = result if isinstance(result, torch.Tensor) else result[{output}]
+    return result.cpu()
+
+
+def distance(value, reference):
+    """Relative L2 error over what is finite in both, and how many are finite in one alone."""
+    rounded = reference.to(value.dtype)
+    both = value.isfinite() & rounded.isfinite()
+    nonfinite = (value.isfinite() != rounded.isfinite()).sum()
+    value, reference = value.double()[both], reference.double()[both]
+    return float((value - reference).norm() / (reference.norm() or 1)), int(nonfinite)
+
+
+print(f"torch {{torch.__version__}}, Python {{platform.python_version()}}, {{platform.platform()}}")
+expected = run("cpu", torch.float32)
+if DTYPE is torch.float32:
+    floor = distance(expected, run("cpu", torch.float64))[0]
+else:
+    floor = distance(expected.to(DTYPE), expected)[0]
+print(f"{op} on {{DEVICE}}: ", end="", flush=True)
+try:
+    result = run(DEVICE, DTYPE)
+except Exception as error:
+    print(f"{{type(error).__name__}}: {{error}}\\nFAIL")
+    sys.exit(1)
+error, nonfinite = distance(result, expected)
+precision = torch.finfo(result.dtype if result.is_floating_point() else torch.float32)
+floor = max(floor, precision.eps / 2)
+print(f"error {{error:.3g}}, floor {{floor:.3g}}, {{error / floor:.1f}} times the floor")
+if nonfinite:
+    print(f"{{nonfinite}} elements are finite on one side and not on the other")
+good = not nonfinite and error <= LIMIT * floor
+print("PASS" if good else "FAIL")
+sys.exit(0 if good else 1)
+'''

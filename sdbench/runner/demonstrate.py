@@ -1,0 +1,115 @@
+"""Writes a script about one operator call and runs it, to know that it shows the fault."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sdbench.errors import StoreError
+from sdbench.quality.operator_calls import JudgedCall, OperatorCall
+from sdbench.quality.operator_script import (
+    LARGEST_OPERANDS_BYTES,
+    OPERANDS_FILE,
+    SCRIPT_FILE,
+    Origin,
+    operands_bytes,
+    operator_script,
+)
+from sdbench.runner.environment import preload_modules
+from sdbench.runner.executor import Executor
+from sdbench.runner.localise import Search
+
+_SCRIPT_LIMIT_S = 300.0
+
+Shown = Literal["shown", "not-shown", "not-run"]
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """A script about one call, and whether running it showed the fault."""
+
+    script: Path
+    carried: bool
+    shown: Shown
+
+
+def demonstrate(
+    entry: JudgedCall, search: Search, origin: Origin, folder: Path, executor: Executor
+) -> Demonstration:
+    """Write a script that shows the fault, and run it: with seeded operands if those show it.
+
+    Else the operands themselves are written beside it, if they are small enough to pass on.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    seeded = _written(entry, search, origin, folder, carried=False)
+    if seeded.shown == "shown" or operands_bytes(entry.call) > LARGEST_OPERANDS_BYTES:
+        return seeded
+    if not _capture(search, entry.call, folder.absolute() / OPERANDS_FILE, executor):
+        return seeded
+    return _written(entry, search, origin, folder, carried=True)
+
+
+def _written(
+    entry: JudgedCall, search: Search, origin: Origin, folder: Path, *, carried: bool
+) -> Demonstration:
+    path = folder / SCRIPT_FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(operator_script(entry, origin, carried=carried), encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
+    return Demonstration(path, carried, _try_script(path, entry, search))
+
+
+def _capture(search: Search, call: OperatorCall, path: Path, executor: Executor) -> bool:
+    """Write the operands of one call to a safetensors file; whether that worked."""
+    task = search.task(capture={"call": call.index, "path": str(path)})
+    report = executor.run(task, lambda event, sample: None)
+    return report.exit_code == 0 and path.is_file()
+
+
+def _try_script(path: Path, entry: JudgedCall, search: Search) -> Shown:
+    """Run a script in the interpreter it is about; whether it shows what the search has seen."""
+    preloads = ",".join(preload_modules(search.environment))
+    try:
+        done = subprocess.run(
+            [
+                search.interpreter,
+                "-c",
+                _RUN_SCRIPT,
+                preloads,
+                str(path.absolute()),
+                search.device.kind,
+            ],
+            env=search.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SCRIPT_LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return "shown" if entry.status == "hung" else "not-run"
+    except OSError:
+        return "not-run"
+    if done.returncode < 0:
+        return "shown" if entry.status == "crashed" else "not-run"
+    last_words = done.stdout.rstrip().rpartition("\n")[2]
+    if last_words.startswith("FAIL") and done.returncode == 1:
+        return "shown"
+    return "not-shown" if last_words.startswith("PASS") else "not-run"
+
+
+# A stand-in device is not for the script to know; a death must not leave gigabytes of core file.
+_RUN_SCRIPT = """
+import importlib, resource, runpy, sys
+resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+preloads, path = sys.argv[1:3]
+del sys.argv[:2]
+for name in filter(None, preloads.split(",")):
+    importlib.import_module(name)
+runpy.run_path(path, run_name="__main__")
+"""

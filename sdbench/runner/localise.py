@@ -1,0 +1,257 @@
+"""Finds the operators in which a device and the CPU part, through workers that may die of it.
+
+One worker repeats every operator of a pass on the device (``sdbench/worker/localise.py``). Where a
+call ends it, or does not come back, that call is noted and a new worker goes on after it.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from sdbench.config import Config, parse_config
+from sdbench.errors import MachineError, UsageError
+from sdbench.insight.failures import read_failure
+from sdbench.insight.mps_environment import check_watermarks
+from sdbench.models.resolve import ModelSource, find_model
+from sdbench.quality.operator_calls import Comparison, JudgedCall, OperatorCall, Status
+from sdbench.runner.environment import worker_environment
+from sdbench.runner.events import CallBegun, CallCompared, Event, Failed, Localised, Stack
+from sdbench.runner.executor import Executor, Report, Stop, Task
+from sdbench.runner.guard import MemoryGuard
+from sdbench.runner.outcome import signal_name
+from sdbench.runner.prepare import resolve
+from sdbench.runner.probe import FoundDevice, find_device
+from sdbench.runner.sampler import Sample
+from sdbench.schema import Case, Dtype, ModelInfo
+from sdbench.store.privacy import redact
+
+# A single operator takes seconds at most, with the compilation of its shader.
+CALL_LIMIT_S = 120.0
+# A pass in double precision at full size on a slow machine; the guard of hangs is the limit above.
+_PASS_LIMIT_S = 6 * 3600.0
+# Each costs a start and the pass up to there; calls like one that died are not tried again.
+_MOST_DEATHS = 8
+
+
+@dataclass(frozen=True)
+class LocaliseRequest:
+    """What the command line asks for."""
+
+    model: str
+    device: str
+    stack: str
+    resolution: str
+    dtype: Dtype | None
+    slicing: bool
+    vae_tiling: bool
+    batch: int
+    steps: int
+    allow_pickle: bool
+
+
+@dataclass(frozen=True)
+class Search:
+    """Which pass, on which device, in which type."""
+
+    config: Config
+    case: Case
+    device: FoundDevice
+    dtype: Dtype
+    model: ModelInfo
+    interpreter: str
+    environment: dict[str, str]
+    allow_pickle: bool = False
+
+    def task(self, **more: Any) -> Task:
+        """A worker for this pass."""
+        return Task(
+            replicate_id="localise",
+            interpreter=self.interpreter,
+            environment=self.environment,
+            job=self._job() | more,
+            start="spawn",
+            timeout_s=_PASS_LIMIT_S,
+            telemetry=False,
+        )
+
+    def _job(self) -> dict[str, Any]:
+        """The pass itself runs in float32, whatever is under test."""
+        case, config = self.case, self.config
+        return {
+            "localise": True,
+            "device": self.device.kind,
+            "model_path": self.model.path,
+            "allow_pickle": self.allow_pickle,
+            "scheduler": config.scheduler,
+            "steps": config.steps,
+            "guidance_scale": config.guidance_scale,
+            "seed": config.seed,
+            "images": config.images,
+            "prompts": list(config.prompts),
+            "compute_dtype": self.dtype,
+            "case": msgspec.to_builtins(case) | {"width": case.width, "height": case.height},
+            "first": 0,
+            "avoid": [],
+            "capture": None,
+        }
+
+
+def prepare_search(
+    request: LocaliseRequest, executor: Executor, prepare: Callable[[ModelSource], ModelInfo]
+) -> Search:
+    """Check the request, find the device, make the model ready with ``prepare``.
+
+    Raises:
+        UsageError: the request cannot be understood, or the model is not on this machine.
+        MachineError: it cannot be carried out here.
+    """
+    document = {
+        "model": request.model,
+        "steps": request.steps,
+        "images": request.batch,
+        "case": [{"resolution": request.resolution}],
+    }
+    config = parse_config(document, "localise")
+    environment = worker_environment({})
+    problem = check_watermarks(environment)
+    if problem is not None:
+        raise UsageError(problem)
+    interpreter = resolve(request.stack).interpreter
+    source = find_model(request.model, allow_pickle=request.allow_pickle)
+    if source.download is not None:
+        raise UsageError(
+            f"{request.model} is not on this machine; fetch it first, for example with: "
+            f"sdbench run quick --model {request.model}"
+        )
+    device = find_device(request.device, interpreter, environment, executor)
+    return Search(
+        config=config,
+        case=Case(
+            resolution=request.resolution,
+            attention_slicing=request.slicing,
+            vae_tiling=request.vae_tiling,
+            batching="batch",
+        ),
+        device=device,
+        dtype=request.dtype or ("float32" if device.kind == "cpu" else "float16"),
+        model=prepare(source),
+        interpreter=interpreter,
+        environment=environment,
+        allow_pickle=request.allow_pickle,
+    )
+
+
+@dataclass
+class Found:
+    """What is known so far."""
+
+    judged: list[JudgedCall] = field(default_factory=list)
+    skipped: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    simulated: bool = False
+    complete: bool = False
+    interrupted: bool = False
+
+
+Tick = Callable[[float], None]
+
+
+def locate(
+    search: Search, executor: Executor, tick: Tick, interrupted: Callable[[], bool]
+) -> Found:
+    """Repeat every operator of the pass on the device; ``tick`` is told the share done.
+
+    Raises:
+        MachineError: the pass itself cannot be run, on the CPU or at all.
+    """
+    found = Found()
+    first, avoid = 0, list[str]()
+    for _ in range(_MOST_DEATHS + 1):
+        supervisor = _Supervisor(search, tick, interrupted)
+        report = executor.run(search.task(first=first, avoid=avoid), supervisor)
+        victim = _take(report, found)
+        if report.stop is not None and report.stop.kind == "interrupted":
+            found.interrupted = True
+            return found
+        if found.complete:
+            return found
+        if victim is None or (report.stop is not None and report.stop.kind != "timeout"):
+            raise MachineError(_why_it_ended(report))
+        found.judged.append(_death(victim, report))
+        first = victim.index + 1
+        avoid.append(victim.signature)
+    return found
+
+
+class _Supervisor:
+    """Watches one worker: the call it is in, the memory it takes, and the user."""
+
+    def __init__(self, search: Search, tick: Tick, interrupted: Callable[[], bool]) -> None:
+        self._tick = tick
+        self._interrupted = interrupted
+        self._share = 0.0
+        self._call_began: float | None = None
+        self._guard = MemoryGuard.from_config(
+            search.config.guard, psutil.virtual_memory().total, Path(search.model.path)
+        )
+
+    def __call__(self, event: Event | None, sample: Sample | None) -> Stop | None:
+        if isinstance(event, CallBegun):
+            self._share = event.share
+            self._call_began = time.monotonic()
+        elif event is not None:
+            self._call_began = None
+        self._tick(self._share)
+        if self._interrupted():
+            return Stop("interrupted", "stopped by the user")
+        if self._call_began is not None and time.monotonic() - self._call_began > CALL_LIMIT_S:
+            return Stop("timeout", f"no end after {CALL_LIMIT_S:.0f} s")
+        return self._guard.judge(sample)
+
+
+def _take(report: Report, found: Found) -> OperatorCall | None:
+    """Add what a worker told; the call it was in when it ended, if it was in one."""
+    begun: CallBegun | None = None
+    for event in report.events:
+        if isinstance(event, CallBegun):
+            begun = event
+        elif isinstance(event, CallCompared) and begun is not None:
+            if not event.left_out:
+                status: Status = "failed" if event.error else "compared"
+                reason = None if event.error is None else redact(event.error)
+                found.judged.append(JudgedCall(begun, status, event, reason))
+            begun = None
+        elif isinstance(event, Stack):
+            found.simulated = event.simulated
+        elif isinstance(event, Localised):
+            found.skipped, found.notes, found.complete = event.skipped, event.notes, True
+    return begun
+
+
+def _death(call: OperatorCall, report: Report) -> JudgedCall:
+    """The verdict on the call in which a worker died, or from which it did not come back."""
+    nothing = Comparison(index=call.index)
+    if report.stop is not None:
+        return JudgedCall(call, "hung", nothing, report.stop.reason)
+    return JudgedCall(call, "crashed", nothing, _why_it_ended(report))
+
+
+def _why_it_ended(report: Report) -> str:
+    if report.stop is not None:
+        return report.stop.reason
+    errors = [event for event in report.events if isinstance(event, Failed)]
+    if errors:
+        first_line = (errors[-1].message.strip().splitlines() or ["no message"])[0]
+        return redact(f"{errors[-1].type} in {errors[-1].phase}: {first_line}")
+    name = None if (report.exit_code or 0) >= 0 else signal_name(-(report.exit_code or 0))
+    words = f"ended by {name}" if name else f"ended with status {report.exit_code}"
+    crash = None if report.crash_report is None else report.crash_report.message
+    cause = read_failure(f"{report.stderr_tail}\n{crash or ''}", None, None, name)
+    if cause is None:
+        return words
+    return redact(f"{words}: {cause.assertion or cause.sentence}")
