@@ -251,6 +251,14 @@ FATAL: tuple[Rule, ...] = (
     ),
 )
 
+# What Metal writes about a piece of work that failed. Before torch 2.15 nothing is raised then, and
+# the process goes on.
+GPU_WORK: tuple[Rule, ...] = tuple(
+    rule
+    for rule in FATAL
+    if rule.kind.startswith(("command-buffer-", "gpu-")) or rule.kind == "metal-watchdog"
+)
+
 # What Python can catch.
 RAISED: tuple[Rule, ...] = (
     Rule(

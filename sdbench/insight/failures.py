@@ -7,7 +7,7 @@ either end may be cut; the words may come without their ``RuntimeError:``.
 
 import re
 
-from sdbench.insight.failure_rules import FATAL, GENERAL, RAISED, SIGNALS, words
+from sdbench.insight.failure_rules import FATAL, GENERAL, GPU_WORK, RAISED, SIGNALS, words
 from sdbench.schema import FailureCause
 
 _LONGEST_TAIL = 65_536
@@ -38,6 +38,17 @@ def read_failure(
                 return cause
     ended = SIGNALS.get(signal or "")
     return None if ended is None else ended.cause({}, None)
+
+
+def gpu_work_failure(stderr_tail: str) -> FailureCause | None:
+    """What Metal said of a piece of work that failed, of a process that ended well all the same.
+
+    Before torch 2.15 such an error is only written to stderr: the pipeline goes on, and what that
+    work should have computed is missing or wrong.
+    """
+    text = _without_progress(stderr_tail)
+    causes = (rule.read(text) for rule in GPU_WORK)
+    return next((cause for cause in causes if cause is not None), None)
 
 
 def fallback_operators(stderr_tail: str) -> list[str]:

@@ -10,8 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import Sdbench
+from PIL import Image
 
 from sdbench.schema import Replicate
 from sdbench.store import load_run
@@ -159,6 +161,127 @@ def test_each_fault_is_survived_and_seen(sdbench: Sdbench) -> None:
     assert "aten::silu" in ran["missing-fallback"].stderr_tail
     one, two = (entry.allocated_bytes or 0 for entry in ran["growth"].of_kind("measured"))
     assert two - one >= 5_000_000
+
+
+def test_quick_in_half_precision_is_close_to_the_cpu(sdbench: Sdbench) -> None:
+    """The shipped plan, made shorter, with the dtype that is the default on mps."""
+    smaller = (
+        *("--set", "steps=2", "--set", "images=2", "--set", "passes=2"),
+        *("--set", 'matrix.resolution=["64x64"]', "--only", "warmup=false"),
+    )
+    code, on_mps = sdbench.json("run", "quick", "--device", "mps", *smaller, **_standin())
+    assert code == 0 and on_mps["simulated"] is True
+    assert on_mps["outcomes"] == {"ok": 4}
+    assert {row["case"]["dtype"] for row in on_mps["cases"]} == {"float16"}
+    code, on_cpu = sdbench.json("run", "quick", "--device", "cpu", *smaller)
+    assert code == 0
+    exact, half = _pictures(sdbench, on_cpu), _pictures(sdbench, on_mps)
+    assert exact.keys() == half.keys() and len(exact) == 4
+    for settings, pictures in exact.items():
+        for picture, other in zip(pictures, half[settings], strict=True):
+            levels = np.abs(picture - other)
+            assert 0 < levels.mean() < 2 and levels.max() < 64, settings
+
+
+def _pictures(sdbench: Sdbench, document: dict[str, Any]) -> dict[tuple[bool, str], list[Any]]:
+    """The pixels, 0 to 255, of the last pass of each case, by slicing and batching."""
+    folder = sdbench.folder / document["path"]
+    loaded = load_run(folder)
+    pictures = {}
+    for replicate in loaded.replicates:
+        case = loaded.run.plan.planned(replicate.case_id).case
+        names = _pixels(replicate)[-1]
+        pictures[case.attention_slicing, case.batching] = [
+            np.asarray(Image.open(folder / "images" / f"{name}.png")).astype(float)
+            for name in names
+        ]
+    return pictures
+
+
+def test_faults_of_any_operator_are_recorded_for_what_they_are(sdbench: Sdbench) -> None:
+    """Faults that no list foresaw, and operators that are wrong only for strided input."""
+    watchdog = sdbench.folder / "watchdog.txt"
+    watchdog.write_text(
+        "MPS command buffer execution failed: Impacting Interactivity "
+        "(0000000e:kIOGPUCommandBufferCallbackErrorImpactingInteractivity)"
+    )
+    convolution = "at-op:op=aten::convolution"
+    faults = {
+        "healthy": "",
+        "strided-conv": "wrong-op:op=conv2d-noncontiguous:scale=1.2",
+        "strided-sdpa": "wrong-op:op=sdpa-noncontiguous:scale=1.2",
+        "later-items": f"{convolution}:when=batch:items=rest:effect=noise",
+        "nan-product": "at-op:op=aten::*mm:effect=nan:passes=1",
+        "bus-error": f"{convolution}:effect=die:signal=SIGBUS:text={_recorded('buserror.')}",
+        "broadcast": f"{convolution}:effect=die:text={_recorded('abort.llvm-broadcast.')}",
+        "killed": f"{convolution}:passes=1:effect=die:signal=SIGKILL:text=/dev/null",
+        "buffer": f"{convolution}:effect=raise:text={_recorded('invalid-buffer-size.')}",
+        "watchdog": f"async-error:passes=1:text={watchdog}",
+        "unraised": f"{convolution}:when=batch:effect=zero:text={_recorded('commandbuffer.gpu')}",
+    }
+    arms = _arms(**{name: {"SDBENCH_STANDIN_FAULT": fault} for name, fault in faults.items()})
+    case = ONE_CASE.replace("attention_slicing = true", "attention_slicing = false")
+    # Without guidance the items of the UNet's batch are the pictures.
+    code, document = sdbench.json(
+        *("run", sdbench.config(case + arms), "--device", "mps", "--set", "guidance_scale=1"),
+        **_standin(),
+    )
+    assert code == 1
+    rows = {row["arm"]: row for row in document["cases"]}
+    ran = _by_arm(sdbench, document)
+    healthy = _pixels(ran["healthy"])
+
+    for arm in ("strided-conv", "strided-sdpa"):
+        assert rows[arm]["outcome"] == "ok"
+        for made, right in zip(_pixels(ran[arm]), healthy, strict=True):
+            assert not set(made) & set(right)
+    for made, right in zip(_pixels(ran["later-items"]), healthy, strict=True):
+        assert made[0] == right[0] and made[1] != right[1]
+    assert rows["nan-product"]["correct"] == "broken"
+    assert _pixels(ran["nan-product"])[0] == healthy[0]
+
+    ended = {
+        arm: (row["outcome"], ran[arm].signal, getattr(ran[arm].cause, "kind", None))
+        for arm, row in rows.items()
+        if row["outcome"] != "ok"
+    }
+    assert ended == {
+        "bus-error": ("crashed", "SIGBUS", "bus-error"),
+        "broadcast": ("crashed", "SIGABRT", "mlir-broadcast"),
+        "killed": ("crashed", "SIGKILL", "killed"),
+        "buffer": ("oom", None, "invalid-buffer-size"),
+        "watchdog": ("failed", None, "metal-watchdog"),
+        "unraised": ("failed", None, "gpu-timeout"),
+    }
+    assert len(ran["killed"].of_kind("measured")) == 1, "what was measured before is kept"
+
+
+def _recorded(beginning: str) -> Path:
+    """A recording of what a real process wrote to standard error."""
+    (found,) = (STANDIN.parent / "data" / "mps-stderr").glob(f"{beginning}*")
+    return found
+
+
+def test_virtual_machine_is_recorded_and_shown(sdbench: Sdbench) -> None:
+    name = "Apple Paravirtual device"
+    config = sdbench.config(ONE_CASE)
+    code, document = sdbench.json(
+        "run", config, "--device", "mps", **_standin(SDBENCH_STANDIN_NAME=name)
+    )
+    assert code == 0
+    (replicate,) = _by_arm(sdbench, document).values()
+    assert replicate.device["facts"]["name"] == name
+    assert replicate.device["facts"]["virtualised"] is True
+    assert any("virtual machine" in warning for warning in document["warnings"])
+    shown = sdbench("show", document["run_id"]).stdout
+    assert f"{name}, gpu cores 8" in shown and "virtualised" in shown
+    assert "get no verdict" in shown
+
+    unusable = _standin(SDBENCH_STANDIN_NAME=name, SDBENCH_STANDIN_MEMORY_BYTES="1")
+    done = sdbench("run", config, "--device", "mps", **unusable)
+    assert done.returncode == 3
+    assert "This is a virtual machine, whose GPU torch cannot use" in done.stderr
+    assert "WATERMARK" not in done.stderr
 
 
 def test_older_apis_are_measured_with_what_they_have(sdbench: Sdbench) -> None:

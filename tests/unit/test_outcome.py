@@ -38,6 +38,21 @@ def test_worker_that_did_all_it_should_is_ok() -> None:
     assert record.gate.load_1min == 0.5
 
 
+def test_gpu_error_that_torch_did_not_raise_is_a_failure() -> None:
+    """torch before 2.15 leaves it on stderr and goes on with what the failed work left undone."""
+    told = (
+        "Error: command buffer exited with error status.\n\tThe Metal Performance Shaders operations "
+        "encoded on it may not have completed.\n\tError:\n\t(null)\n\tImpacting Interactivity "
+        "(0000000e:kIOGPUCommandBufferCallbackErrorImpactingInteractivity)\n"
+    )
+    record = record_of(make_report(worker_events(make_task()), stderr_tail=told))
+    assert record.outcome == "failed"
+    assert (record.reason or "").startswith("the GPU reported an error: Impacting Interactivity")
+    assert record.cause is not None and record.cause.kind == "metal-watchdog"
+    warned = make_report(worker_events(make_task()), stderr_tail="UserWarning: GPU memory\n")
+    assert record_of(warned).outcome == "ok"
+
+
 @pytest.mark.parametrize(
     "number", [signal.SIGABRT, signal.SIGSEGV, signal.SIGKILL, signal.SIGBUS, signal.SIGILL]
 )

@@ -102,9 +102,15 @@ class _Effects:
 
     def at_op(self, fault: spec.AtOp) -> None:
         holds = self._condition(fault)
+        # What raises or ends the process has its words with it; anything else says them once.
+        words = None if fault.effect in ("raise", "die") else fault.text
 
         def act(call: OperatorCall, result: torch.Tensor) -> None:
+            nonlocal words
             if holds(call, result):
+                if words is not None:
+                    os.write(2, words.encode())
+                    words = None
                 part = result[1:] if fault.items == "rest" and result.dim() else result
                 _go_wrong(fault, part)
 
@@ -185,10 +191,10 @@ def _nan_without_beta(call: OperatorCall, result: torch.Tensor) -> None:
 
 def _go_wrong(fault: spec.AtOp, result: torch.Tensor) -> None:
     if fault.effect == "die":
-        os.write(2, (fault.text or _ASSERTION).encode())
+        os.write(2, (_ASSERTION if fault.text is None else fault.text).encode())
         os.kill(os.getpid(), signal.Signals[fault.signal])
     elif fault.effect == "raise":
-        raise RuntimeError(fault.text or _EXCEPTION)
+        raise RuntimeError(_EXCEPTION if fault.text is None else fault.text)
     elif not result.is_floating_point():
         return
     elif fault.effect == "scale":

@@ -63,7 +63,7 @@ class AtOp:
     """A pattern, as for file names, over names such as ``aten::bmm`` or ``aten::add.Tensor``."""
     effect: str
     scale: float = 1.05
-    text: str = ""
+    text: str | None = None
     signal: str = "SIGABRT"
     when: tuple[str, ...] = ()
     passes: int = 0

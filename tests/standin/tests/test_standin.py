@@ -777,6 +777,9 @@ def test_any_operator_can_raise_and_kill(cpu: Reference, tmp_path: Path) -> None
     child = forked.run(work, SDBENCH_STANDIN_FAULT=f"{where}:effect=die:signal=SIGBUS:text={words}")
     assert child.signal == signal.SIGBUS
     assert child.stderr.endswith(f"one pass\n{words.read_text()}")
+    child = forked.run(work, SDBENCH_STANDIN_FAULT=f"{where}:effect=zero:text={words}")
+    assert not child.error and not child.signal
+    assert child.stderr.endswith(f"one pass\n{words.read_text()}"), "told once"
 
 
 def test_gpu_has_the_name_it_is_given() -> None:
