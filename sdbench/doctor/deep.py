@@ -16,8 +16,8 @@ from sdbench.doctor.facts import Check, DoctorFacts, TorchFacts
 from sdbench.schema import DeviceKind
 
 # Of one operator: the slowest here takes about a second; the first on mps compiles shaders.
-_SILENCE_S = 60.0
-_LIMIT_S = 300.0
+SILENCE_S = 60.0
+LIMIT_S = 300.0
 # A device on which more than this many operators kill the process has shown what it is.
 _MOST_DEATHS = 8
 
@@ -69,8 +69,8 @@ def examine_device(
             "operators",
             ["--device", device, "--skip", *known],
             facts.environment,
-            silence_s=_SILENCE_S,
-            limit_s=_LIMIT_S,
+            silence_s=SILENCE_S,
+            limit_s=LIMIT_S,
         )
         trying = _follow(child, results, ceilings, notice)
         ending = child.ending()

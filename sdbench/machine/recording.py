@@ -69,6 +69,10 @@ class RecordedCommand(msgspec.Struct, frozen=True, kw_only=True):
         return Output(stdout=self.stdout, stderr=self.stderr, exit=self.exit)
 
 
+# Programs that no other system has: they tell which it was where nothing else does.
+_MACS_OWN = {"memory_pressure", "notifyutil", "pmset", "sw_vers", "system_profiler", "vm_stat"}
+
+
 class RecordedSystem:
     """Answers from a recording; it is asked in other words than it was made with, and understands.
 
@@ -141,7 +145,10 @@ class RecordedSystem:
         return sorted(inside)
 
     def name(self) -> str:
-        return self.facts.system or ""
+        if self.facts.system is not None:
+            return self.facts.system
+        of_a_mac = any(entry.program in _MACS_OWN for entry in self._commands)
+        return "Darwin" if self.facts.mac_ver or of_a_mac else ""
 
     def release(self) -> str | Unavailable:
         said = self.command(("uname", "-r"))

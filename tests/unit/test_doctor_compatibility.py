@@ -8,8 +8,8 @@ import pytest
 from sdbench.doctor.compatibility import (
     RULES,
     newest_torch_for,
-    release,
     proven_set,
+    release,
     torch_for_python,
     torch_needs,
     within,
