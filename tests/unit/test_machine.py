@@ -1,105 +1,26 @@
-"""What the machine is: parsing what the system says, and nothing that tells whose it is."""
+"""This very machine: identified without names, probed within limits, sampled."""
 
 import json
 import os
+import platform
 import re
 import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 
+import msgspec
+import psutil
 import pytest
 
 from sdbench import machine
-from sdbench.machine.linux_proc import LinuxMemoryProbe, parse_meminfo, parse_vmstat
-
-PAGE = os.sysconf("SC_PAGE_SIZE")
-
-MEMINFO = b"""MemTotal:       16384000 kB
-MemFree:          812000 kB
-MemAvailable:    8192000 kB
-Buffers:            1000 kB
-SwapCached:          500 kB
-SwapTotal:       2097152 kB
-SwapFree:        1048576 kB
-"""
-VMSTAT = b"nr_free_pages 203000\npgpgin 1\npswpin 12\npswpout 34\noom_kill 2\nthp_swpout 9\n"
+from sdbench.machine import LiveSystem, Unavailable, probe_machine
+from sdbench.machine.facts import first_known, known, or_none
+from sdbench.machine.macos_commands import SYSCTL, SYSCTL_NAMES
+from sdbench.machine.system import Output
 
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-
-
-@pytest.fixture
-def proc(tmp_path: Path) -> Path:
-    """A /proc with one process in it."""
-    folder = tmp_path / "proc"
-    (folder / "42" / "task" / "42").mkdir(parents=True)
-    (folder / "meminfo").write_bytes(MEMINFO)
-    (folder / "vmstat").write_bytes(VMSTAT)
-    (folder / "42" / "statm").write_text("5000 300 100 1 0 400 0\n")
-    (folder / "42" / "task" / "42" / "children").write_text("43 44 ")
-    return folder
-
-
-def test_meminfo_is_read_in_bytes() -> None:
-    assert parse_meminfo(MEMINFO) == {
-        b"MemAvailable": 8192000 * 1024,
-        b"SwapTotal": 2097152 * 1024,
-        b"SwapFree": 1048576 * 1024,
-    }
-
-
-def test_meminfo_of_an_old_kernel_or_none_at_all() -> None:
-    assert parse_meminfo(b"MemTotal: 5 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB") == {
-        b"SwapTotal": 0,
-        b"SwapFree": 0,
-    }
-    assert parse_meminfo(b"") == {}
-
-
-def test_vmstat_is_read_by_whole_names() -> None:
-    assert parse_vmstat(VMSTAT) == {b"pswpin": 12, b"pswpout": 34, b"oom_kill": 2}
-    assert parse_vmstat(b"x 1\nmypswpin 5\npswpin_extra 6\noom_kill 7") == {b"oom_kill": 7}
-    assert parse_vmstat(b"") == {}
-
-
-def test_probe_turns_files_into_bytes(proc: Path) -> None:
-    probe = LinuxMemoryProbe(proc)
-    system = probe.system()
-    assert system.available_bytes == 8192000 * 1024
-    assert system.swap_used_bytes == 1048576 * 1024
-    assert (system.swapped_in_bytes, system.swapped_out_bytes) == (12 * PAGE, 34 * PAGE)
-    assert probe.footprint_bytes(42) == 300 * PAGE
-    assert probe.children(42) == [43, 44]
-    assert probe.out_of_memory_kills() == 2
-    probe.close()
-
-
-def test_probe_reads_anew_each_time(proc: Path) -> None:
-    probe = LinuxMemoryProbe(proc)
-    probe.system()
-    with open(proc / "meminfo", "r+b") as file:
-        file.write(MEMINFO.replace(b"8192000", b"4096000"))
-    assert probe.system().available_bytes == 4096000 * 1024
-    probe.close()
-
-
-def test_what_is_missing_is_none_and_never_zero(proc: Path) -> None:
-    (proc / "meminfo").write_bytes(b"MemTotal: 5 kB\n")
-    (proc / "vmstat").write_bytes(b"nr_free_pages 1\n")
-    probe = LinuxMemoryProbe(proc)
-    system = probe.system()
-    assert (system.available_bytes, system.swap_used_bytes) == (None, None)
-    assert (system.swapped_in_bytes, system.swapped_out_bytes) == (None, None)
-    assert probe.out_of_memory_kills() is None
-    probe.close()
-
-
-def test_process_that_is_gone_or_a_zombie_weighs_nothing_known(proc: Path) -> None:
-    probe = LinuxMemoryProbe(proc)
-    assert probe.footprint_bytes(99) is None
-    assert probe.children(99) == []
-    (proc / "42" / "statm").write_text("0 0 0 0 0 0 0\n")
-    assert probe.footprint_bytes(42) is None
-    probe.close()
 
 
 def test_probe_of_this_platform_weighs_this_process() -> None:
@@ -134,3 +55,104 @@ def test_machine_id_does_not_give_the_systems_own_away() -> None:
 
 def test_boot_id_stays_while_the_machine_runs() -> None:
     assert machine.boot_id() == machine.boot_id()
+
+
+def test_facts_agree_with_psutil() -> None:
+    found = probe_machine(machine.open_system(), Path())
+    assert found.simulated is False
+    assert found.identity.system == platform.system()
+    assert found.identity.architecture == platform.machine()
+    assert found.identity.memory_bytes == psutil.virtual_memory().total
+    assert found.identity.cores_logical == psutil.cpu_count()
+    assert found.identity.cores_physical == psutil.cpu_count(logical=False)
+    assert found.identity.translated is False
+    available = psutil.virtual_memory().available
+    assert found.memory.available_bytes == pytest.approx(available, rel=0.2)
+    assert found.scheduling.nice == os.nice(0)
+    assert found.scheduling.background is False
+    assert or_none(found.load_1min) is not None
+
+
+def test_facts_survive_json() -> None:
+    """They go into documents; a reason must not come back as a value."""
+    found = probe_machine(machine.open_system(), Path())
+    again = msgspec.json.decode(msgspec.json.encode(found), type=machine.MachineFacts)
+    assert again == found
+
+
+def test_free_disk_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    system = LiveSystem()
+    free = system.free_disk_bytes(tmp_path / "cache" / "models")
+    assert free == pytest.approx(psutil.disk_usage(str(tmp_path)).free, rel=0.1)
+
+
+def test_reading_the_machine_names_nobody(tmp_path: Path) -> None:
+    folder = tmp_path / "somebodys-folder"
+    found = msgspec.json.encode(probe_machine(machine.open_system(), folder)).decode().lower()
+    assert socket.gethostname().lower() not in set(re.findall(r"[\w.-]+", found))
+    assert "somebody" not in found
+
+
+# --- running programs
+
+
+def test_command_gets_a_c_locale_and_the_true_version_of_macos() -> None:
+    said = LiveSystem().command(("/usr/bin/env",))
+    assert isinstance(said, Output)
+    lines = said.stdout.splitlines()
+    assert "LC_ALL=C" in lines
+    assert "SYSTEM_VERSION_COMPAT=0" in lines
+
+
+def test_command_that_is_not_there_or_hangs_or_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = LiveSystem()
+    assert system.command(("/no/such/program",)) == Unavailable("there is no /no/such/program here")
+    failed = system.command(("/bin/sh", "-c", "echo out; echo err >&2; exit 3"))
+    assert failed == Output(stdout="out\n", stderr="err\n", exit=3)
+    monkeypatch.setattr("sdbench.machine.live.COMMAND_LIMIT_S", 0.1)
+    began = time.monotonic()
+    said = system.command(("/bin/sleep", "20"))
+    assert isinstance(said, Unavailable)
+    assert "sleep did not answer within" in said.unavailable
+    assert time.monotonic() - began < 10
+
+
+def test_what_is_printed_need_not_be_text() -> None:
+    said = LiveSystem().command(("/usr/bin/printf", r"a\377b"))
+    assert isinstance(said, Output)
+    assert said.stdout == "a\N{REPLACEMENT CHARACTER}b"
+
+
+def test_all_sysctl_values_come_from_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def run(argv: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(argv)
+        return subprocess.CompletedProcess(
+            argv,
+            1,
+            "hw.memsize: 8589934592\nvm.loadavg: { 1.00 2.00 3.00 }\n",
+            "sysctl: unknown oid 'hw.model'\n",
+        )
+
+    monkeypatch.setattr(subprocess, "run", run)
+    system = LiveSystem()
+    assert system.sysctl("hw.memsize") == "8589934592"
+    assert system.sysctl("vm.loadavg") == "{ 1.00 2.00 3.00 }"
+    assert system.sysctl("hw.model") == Unavailable("sysctl does not know hw.model")
+    assert asked == [[SYSCTL, *SYSCTL_NAMES]]
+    assert system.sysctl("hw.other") == Unavailable("sysctl does not know hw.other")
+    assert asked[1:] == [[SYSCTL, "hw.other"]]
+
+
+# --- facts and reasons
+
+
+def test_first_known_value_or_the_most_telling_reason() -> None:
+    why, recorded = Unavailable("it hangs"), Unavailable("it is not in the recording")
+    assert first_known(why, 5, 6) == 5
+    assert first_known(0, 5) == 0
+    assert first_known(recorded, why) == why
+    assert first_known(recorded, recorded) == recorded
+    assert known(False)
+    assert not known(why)

@@ -134,7 +134,7 @@ def test_hardware(name: str) -> None:
     assert value(found.chip) == chip
     assert found.model == model
     assert found.cores == cores
-    assert found.memory_bytes == memory_gb * GB  # type: ignore[operator]
+    assert found.memory_bytes == memory_gb * GB
     if kinds is None:
         assert isinstance(found.cores_by_kind, Unavailable)
         return
@@ -171,7 +171,8 @@ def test_forms_of_the_number_of_cores(
 ) -> None:
     found = parse_hardware(hardware_json(number_processors=said))
     assert value(found.cores) == cores
-    assert value(found.cores_by_kind) == (kinds and tuple(CoreKind(*kind) for kind in kinds))
+    expected = None if kinds is None else tuple(CoreKind(*kind) for kind in kinds)
+    assert value(found.cores_by_kind) == expected
 
 
 @pytest.mark.parametrize("said", ["0 GB", "999999999999 GB", "16", "-8 GB", "16,5 GB", 16, None])
@@ -255,8 +256,8 @@ def test_untranslated_name_is_no_name() -> None:
 
 
 def test_apples_gpu_comes_first() -> None:
-    external = {"sppci_model": "Radeon Pro 580"}
-    own = {"sppci_model": "Apple M2", "sppci_cores": "8"}
+    external: dict[str, object] = {"sppci_model": "Radeon Pro 580"}
+    own: dict[str, object] = {"sppci_model": "Apple M2", "sppci_cores": "8"}
     found = parse_displays(displays_json(external, own))
     assert (found.gpus, found.gpu_cores) == (["Apple M2", "Radeon Pro 580"], 8)
 
