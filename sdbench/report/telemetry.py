@@ -16,10 +16,11 @@ def telemetry_lines(row: CaseSummary) -> list[tuple[str, str]]:
     told = row.telemetry
     lines = [
         ("memory", _memory_words(row)),
-        ("allocator", _allocator_words(told)),
         ("swap", _swap_words(told)),
         ("machine", _machine_words(told)),
     ]
+    if told.allocated_bytes is not None:
+        lines.insert(1, ("allocator", _allocator_words(told)))
     if told.gpu_power_mean_w is not None:
         lines.append(("gpu", _gpu_words(told)))
     reasons: dict[str, list[str]] = {}
@@ -30,14 +31,17 @@ def telemetry_lines(row: CaseSummary) -> list[tuple[str, str]]:
 
 
 def _memory_words(row: CaseSummary) -> str:
-    words = f"peak {size(row.peak_memory_bytes)}"
-    words += f" ({row.peak_memory_source or row.peak_memory_reason})"
+    words = f"{size(row.peak_memory_bytes)} at most ({row.peak_memory_source or 'not known'})"
     if row.peak_stage is None:
-        words += f", in which stage is not known: {row.peak_stage_reason}"
+        words += f", stage of the peak not known ({row.peak_stage_reason})"
     else:
-        words += f", peak {STAGE_WORDS[row.peak_stage]} (by {row.peak_stage_source})"
+        words += f", peak {STAGE_WORDS[row.peak_stage]}"
+        if row.peak_stage_source != row.peak_memory_source:
+            words += f" (by {row.peak_stage_source})"
     told = row.telemetry
-    return f"{words}; process {size(told.peak_footprint_bytes)} ({told.footprint_source or '–'})"
+    if told.footprint_source != row.peak_memory_source:
+        words += f"; process {size(told.peak_footprint_bytes)} ({told.footprint_source or '–'})"
+    return words
 
 
 def _allocator_words(told: CaseTelemetry) -> str:

@@ -1,8 +1,7 @@
-"""Takes turns with another process, pass by pass (``SDBENCH_WORKER_PRELOAD=turns``, fidelity.py).
+"""Takes turns with another process, pass by pass (``SDBENCH_WORKER_PRELOAD=turns``, lockstep.py).
 
-Two processes that run one after the other see a different machine: here neighbours make a bare
-loop's passes wander by a tenth within a minute. Passes in turn see the same one. Standard library
-only; nothing is asked of the worker but to wait before a pass and to say when it has ended.
+Standard library only; nothing is asked of the worker but to wait before a pass and to say when it
+has ended.
 """
 
 import os
@@ -11,12 +10,12 @@ from typing import Any
 
 
 class Turns:
-    """The line to the process that gives out turns."""
+    """The line to the process that gives out turns, which says who we are."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self) -> None:
         self._line = socket.socket(socket.AF_UNIX)
         self._line.connect(os.environ["SDBENCH_TURNS"])
-        self._line.sendall(name.encode())
+        self._line.sendall(os.environ["SDBENCH_TURNS_NAME"].encode())
 
     def wait(self) -> None:
         """Sleep until it is our turn."""
@@ -34,7 +33,7 @@ def take_turns_in_worker() -> None:
 
     passes = sdbench_worker.passes.Passes
     measured = passes.measured
-    turns = Turns("s")
+    turns = Turns()
 
     def in_turn(self: Any, index: int) -> Any:
         turns.wait()

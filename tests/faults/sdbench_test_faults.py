@@ -53,6 +53,15 @@ def _eat_memory() -> None:
     torch.ones(1 << 42)
 
 
+def _grow() -> None:
+    """Take memory as a batch that is too large does, and hold it."""
+    block = os.urandom(64 << 20)
+    held: list[bytearray] = []
+    while len(held) * len(block) < int(os.environ["SDBENCH_TEST_GROW_BYTES"]):
+        held.append(bytearray(block))
+    time.sleep(600)
+
+
 def _exit_silently() -> None:
     os._exit(0)
 

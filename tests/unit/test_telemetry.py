@@ -184,7 +184,7 @@ def test_screen_says_in_plain_words_where_the_peak_was() -> None:
     )
     (row,) = summarise(run, [replicate], "results/x").cases
     lines = dict(telemetry_lines(row))
-    assert lines["memory"].startswith(
-        "peak 4.7 GB (cuda-allocated), peak in the VAE decode (by cuda-allocated); "
+    assert lines["memory"] == (
+        "4.7 GB at most (cuda-allocated), peak in the VAE decode; process – (phys-footprint)"
     )
     assert "not known" in lines
