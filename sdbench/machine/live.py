@@ -6,11 +6,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 
 from sdbench.machine.facts import Scheduling, Unavailable
-from sdbench.machine.macos_commands import SYSCTL, SYSCTL_NAMES
+from sdbench.machine.macos_commands import NEVER_CHANGES, SYSCTL
 from sdbench.machine.macos_text import parse_sysctl, sysctl_refusal
 from sdbench.machine.recording import VARIABLE, RecordedSystem
 from sdbench.machine.system import COMMAND_LIMIT_S, Output, System, timed_out
@@ -35,32 +34,24 @@ class LiveSystem:
 
     simulated = False
 
-    def command(self, argv: Sequence[str]) -> Output | Unavailable:
-        program = os.path.basename(argv[0])
-        try:
-            done = subprocess.run(
-                list(argv),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-                timeout=COMMAND_LIMIT_S,
-                check=False,
-                env={**os.environ, "LC_ALL": "C", "SYSTEM_VERSION_COMPAT": "0"},
-            )
-        except subprocess.TimeoutExpired:
-            return timed_out(program)
-        except FileNotFoundError:
-            return Unavailable(f"there is no {argv[0]} here")
-        except OSError as error:
-            return Unavailable(f"{program} could not be started ({type(error).__name__})")
-        return Output(stdout=done.stdout, stderr=done.stderr, exit=done.returncode)
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ...], Output] = {}
 
-    def sysctl(self, name: str) -> str | Unavailable:
-        if name not in SYSCTL_NAMES:
-            return self._sysctl((name,)).get(name, Unavailable(f"sysctl does not know {name}"))
-        return self._sysctls.get(name, Unavailable(f"sysctl does not know {name}"))
+    def command(self, argv: Sequence[str]) -> Output | Unavailable:
+        known = self._known.get(tuple(argv))
+        if known is not None:
+            return known
+        said = _run(argv)
+        if tuple(argv) in NEVER_CHANGES and isinstance(said, Output) and said.exit == 0:
+            self._known[tuple(argv)] = said
+        return said
+
+    def sysctl(self, names: Sequence[str]) -> dict[str, str | Unavailable]:
+        said = self.command((SYSCTL, *names))  # it goes on after a name that it does not know
+        if isinstance(said, Unavailable):
+            return dict.fromkeys(names, said)
+        values = parse_sysctl(said.stdout)
+        return {name: values.get(name) or sysctl_refusal(name, said.stderr) for name in names}
 
     def read(self, path: str) -> str | Unavailable:
         try:
@@ -93,9 +84,9 @@ class LiveSystem:
         return platform.mac_ver()[0]
 
     def free_disk_bytes(self, folder: Path) -> int | Unavailable:
-        folder = folder.absolute()
-        there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
         try:
+            folder = folder.absolute()
+            there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
             return shutil.disk_usage(there).free
         except OSError as error:
             return Unavailable(f"the file system does not tell ({error.strerror})")
@@ -103,17 +94,28 @@ class LiveSystem:
     def scheduling(self) -> Scheduling:
         return Scheduling(nice=os.nice(0), background=_in_background())
 
-    @cached_property
-    def _sysctls(self) -> dict[str, str | Unavailable]:
-        return self._sysctl(SYSCTL_NAMES)
 
-    def _sysctl(self, names: Sequence[str]) -> dict[str, str | Unavailable]:
-        """Values by one command; it goes on after a name that it does not know."""
-        said = self.command((SYSCTL, *names))
-        if isinstance(said, Unavailable):
-            return dict.fromkeys(names, said)
-        values = parse_sysctl(said.stdout)
-        return {name: values.get(name) or sysctl_refusal(name, said.stderr) for name in names}
+def _run(argv: Sequence[str]) -> Output | Unavailable:
+    program = os.path.basename(argv[0])
+    try:
+        done = subprocess.run(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=COMMAND_LIMIT_S,
+            check=False,
+            env={**os.environ, "LC_ALL": "C", "SYSTEM_VERSION_COMPAT": "0"},
+        )
+    except subprocess.TimeoutExpired:
+        return timed_out(program)
+    except FileNotFoundError:
+        return Unavailable(f"there is no {argv[0]} here")
+    except OSError as error:
+        return Unavailable(f"{program} could not be started ({type(error).__name__})")
+    return Output(stdout=done.stdout, stderr=done.stderr, exit=done.returncode)
 
 
 def _in_background() -> bool | Unavailable:

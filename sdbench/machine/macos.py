@@ -61,21 +61,21 @@ T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 Argv = tuple[str, ...]
 
-IDENTITY = (commands.HARDWARE, commands.DISPLAYS, commands.SW_VERS)
-STATE = (
-    *(commands.VM_STAT, commands.POWER_SOURCE),
-    *(commands.POWER_SETTINGS, commands.THERMAL),
+_AT_ONCE = (
+    *(commands.HARDWARE, commands.DISPLAYS, commands.SW_VERS, commands.VM_STAT),
+    *(commands.POWER_SOURCE, commands.POWER_SETTINGS, commands.THERMAL),
 )
 
 
 class MacProbe:
-    """What a Mac says of itself; ``ask`` are the programs to start together, at once."""
+    """What a Mac says of itself now; its programs are started together."""
 
-    def __init__(self, system: System, ask: tuple[Argv, ...] = IDENTITY + STATE) -> None:
+    def __init__(self, system: System) -> None:
         self._system = system
-        with ThreadPoolExecutor(max_workers=len(ask) + 1) as pool:
-            pool.submit(system.sysctl, commands.SYSCTL_NAMES[0])  # brings all values at once
-            self._said = dict(zip(ask, pool.map(self._run, ask), strict=True))
+        with ThreadPoolExecutor(max_workers=len(_AT_ONCE) + 1) as pool:
+            values = pool.submit(system.sysctl, commands.SYSCTL_NAMES)
+            self._said = dict(zip(_AT_ONCE, pool.map(self._run, _AT_ONCE), strict=True))
+        self._values = values.result()
         self._hardware = self._record(commands.HARDWARE, parse_hardware, Hardware)
         self._displays = self._record(commands.DISPLAYS, parse_displays, Displays)
         self._brand = self._name("machdep.cpu.brand_string", "chip")
@@ -170,7 +170,7 @@ class MacProbe:
         return all_unavailable(kind, said) if isinstance(said, Unavailable) else parse(said)
 
     def _value(self, name: str, parse: Callable[[str], T | Unavailable]) -> T | Unavailable:
-        value = self._system.sysctl(name)
+        value = self._values[name]
         return value if isinstance(value, Unavailable) else parse(value)
 
     def _number(self, name: str, least: int, most: int) -> int | Unavailable:

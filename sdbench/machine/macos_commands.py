@@ -17,6 +17,9 @@ THERMAL = ("/usr/bin/notifyutil", "-g", THERMAL_KEY)
 HARDWARE = ("/usr/sbin/system_profiler", "-json", "SPHardwareDataType")
 DISPLAYS = ("/usr/sbin/system_profiler", "-json", "SPDisplaysDataType")
 
+NEVER_CHANGES = (SW_VERS, HARDWARE, DISPLAYS)
+"""Asked once: what the machine is stays so while sdbench runs, and system_profiler is slow."""
+
 MOST_KINDS_OF_CORES = 4
 """Three are the most that any Mac is known to have."""
 

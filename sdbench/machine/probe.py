@@ -17,7 +17,7 @@ from sdbench.machine.facts import (
 )
 from sdbench.machine.gpu import NoGpu, open_gpu
 from sdbench.machine.linux import LinuxProbe
-from sdbench.machine.macos import IDENTITY, MacProbe
+from sdbench.machine.macos import MacProbe
 from sdbench.machine.system import System
 
 
@@ -55,15 +55,6 @@ def probe_machine(system: System, folder: Path) -> MachineFacts:
         )
     finally:
         gpu.close()
-
-
-def probe_identity(system: System) -> Identity:
-    """What the machine is, alone; of NVIDIA's GPUs, which are slow to wake, nothing."""
-    if system.name() == "Darwin":
-        return MacProbe(system, IDENTITY).identity()
-    if system.name() == "Linux":
-        return LinuxProbe(system).identity()
-    return UnknownProbe(system).identity()
 
 
 class UnknownProbe:

@@ -112,7 +112,10 @@ class RecordedSystem:
             return min(fitting)[-1].answer()
         return self._sw_vers() if program == "sw_vers" else NOT_RECORDED
 
-    def sysctl(self, name: str) -> str | Unavailable:
+    def sysctl(self, names: Sequence[str]) -> dict[str, str | Unavailable]:
+        return {name: self._sysctl(name) for name in names}
+
+    def _sysctl(self, name: str) -> str | Unavailable:
         value = self.facts.sysctl.get(name)
         if isinstance(value, list):
             return " ".join(str(item) for item in value)

@@ -32,8 +32,8 @@ class System(Protocol):
     def command(self, argv: Sequence[str]) -> Output | Unavailable:
         """Run a system program (no shell, absolute path, C locale, time limit)."""
 
-    def sysctl(self, name: str) -> str | Unavailable:
-        """One value by its name, without the name."""
+    def sysctl(self, names: Sequence[str]) -> dict[str, str | Unavailable]:
+        """Each of these values now, without its name."""
 
     def read(self, path: str) -> str | Unavailable:
         """A small text file such as those below ``/proc``; of a recording, what ``cat`` said."""
