@@ -14,7 +14,7 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from sdbench.errors import StoreError, UsageError
-from sdbench.schema import Record, Replicate, Run, Started, Withdrawn
+from sdbench.schema import Compared, Record, Replicate, Run, Started, Withdrawn
 
 RUN_FILE, RECORDS_FILE, LOCK_FILE = "run.json", "records.jsonl", ".lock"
 _ENCODER = msgspec.json.Encoder()
@@ -33,11 +33,25 @@ class LoadedRun:
     warnings: list[str] = field(default_factory=list)
 
     withdrawn: list[Withdrawn] = field(default_factory=list)
+    comparisons: list[Compared] = field(default_factory=list)
+    """Every comparison with the CPU, replaced ones included, in order."""
 
     @property
     def replicates(self) -> list[Replicate]:
         """The last attempt at each replicate, in the order first run."""
         return last_attempts(self.attempts)
+
+    @property
+    def compared(self) -> list[Compared]:
+        """The last comparison of each replicate's last attempt."""
+        last = {entry.replicate_id: entry.attempt for entry in self.replicates}
+        return list(
+            {
+                entry.replicate_id: entry
+                for entry in self.comparisons
+                if last.get(entry.replicate_id) == entry.attempt
+            }.values()
+        )
 
     @property
     def in_flight(self) -> list[Started]:
@@ -183,6 +197,8 @@ def load_run(path: Path) -> LoadedRun:
             loaded.started.append(record)
         elif isinstance(record, Withdrawn):
             loaded.withdrawn.append(record)
+        elif isinstance(record, Compared):
+            loaded.comparisons.append(record)
         else:
             loaded.attempts.append(record)
     return loaded

@@ -21,7 +21,7 @@ from .channel import Channel, finite_or_none
 from .devices import Device
 from .fingerprints import keep_file
 from .passes import pipeline_calls
-from .pipelines import load, torch_dtype
+from .pipelines import import_stack, load, torch_dtype
 from .trace import Trace, on_host, serialised, spread, write_bytes
 
 _FLOOR_STEPS = 4
@@ -39,6 +39,8 @@ def make_references(
     image ``image``; and ``floors``, ``{"path", "from", "dtypes"}`` or None: the noise floors of
     image 0, whose reference is at ``from``, into ``path/floor-<dtype>.json``.
     """
+    versions = import_stack()
+    _silence()  # half precision on the CPU is never run, only loaded
     if job["items"]:
         begin("load")
         pipeline = load(job, device)
@@ -47,7 +49,7 @@ def make_references(
             begin(f"image {item['image'] + 1}")
             started = time.perf_counter()
             tensors, metadata = _reference(pipeline, calls[item["image"]], job["steps"])
-            _write(item["path"], serialised(tensors, metadata))
+            _write(item["path"], serialised(tensors, dict(metadata, versions=versions)))
             channel.send("made", path=item["path"], duration_s=time.perf_counter() - started)
         del pipeline
     floors = job["floors"]
@@ -59,6 +61,12 @@ def make_references(
         path = os.path.join(floors["path"], f"floor-{dtype}.json")
         _write(path, json.dumps(floor, allow_nan=False).encode())
         channel.send("made", path=path, duration_s=time.perf_counter() - started)
+
+
+def _silence() -> None:
+    import diffusers
+
+    diffusers.utils.logging.set_verbosity_error()
 
 
 def _reference(

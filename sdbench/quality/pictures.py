@@ -1,0 +1,71 @@
+"""What is wrong with a picture by itself, and whether two pictures show the same."""
+
+from typing import TYPE_CHECKING, Any
+
+from sdbench.quality import measures, thresholds
+from sdbench.schema import Picture, PictureFault
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Pixels = NDArray[Any]
+
+
+def certain_fault(picture: Picture, pixels: "Pixels | None") -> PictureFault | None:
+    """What is wrong whatever the picture should show: no reference is needed."""
+    if picture.nan_count or picture.inf_count or picture.latents_nonfinite_count:
+        return "not-a-number"
+    if picture.black:
+        return "black"
+    if pixels is not None and is_saturated(pixels):
+        return "saturated"
+    return None
+
+
+def likely_fault(picture: Picture, pixels: "Pixels | None") -> PictureFault | None:
+    """What a trained model's picture should never be; random weights make such by design."""
+    if picture.flat:
+        return "flat"
+    return "noise" if pixels is not None and is_noise(pixels) else None
+
+
+def is_saturated(pixels: "Pixels") -> bool:
+    """Whether nearly all numbers are at one end of the scale or the other."""
+    at_an_end = (pixels == 0) | (pixels == 255)
+    return float(at_an_end.mean()) >= thresholds.SATURATED_SHARE
+
+
+def is_noise(pixels: "Pixels") -> bool:
+    """Whether the picture looks like decoded noise: its cells do not follow each other."""
+    alike = measures.neighbour_correlation(pixels)
+    return alike is not None and alike < thresholds.NOISE_CORRELATION
+
+
+def difference_of_content(
+    picture: Picture, pixels: "Pixels", reference: "Pixels"
+) -> PictureFault | None:
+    """What the picture is, if it is not the reference's with some error; None if it is."""
+    if same_picture(pixels, reference):
+        return None
+    if picture.flat:
+        return "flat"
+    return "noise" if is_noise(pixels) and not is_noise(reference) else "another-picture"
+
+
+def same_picture(pixels: "Pixels", reference: "Pixels") -> bool:
+    """Whether the two show the same, however inexactly."""
+    if pixels.shape != reference.shape:
+        return False
+    deviation = min(float(pixels.std()), float(reference.std())) / 255
+    if deviation < thresholds.FLAT_DEVIATION:
+        return _distance(pixels, reference) < thresholds.FLAT_PICTURES_APART
+    alike = measures.correlation(pixels, reference)
+    return alike is not None and alike >= thresholds.SAME_PICTURE_CORRELATION
+
+
+def _distance(pixels: "Pixels", reference: "Pixels") -> float:
+    """Root mean square difference on a scale from 0 to 1."""
+    import numpy as np
+
+    difference = pixels.astype(np.float64) - reference.astype(np.float64)
+    return float(np.sqrt((difference**2).mean())) / 255

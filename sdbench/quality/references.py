@@ -1,0 +1,109 @@
+"""Where the CPU's pictures are kept, and by which key they are found.
+
+A folder for each reference: ``image.safetensors`` (a trace, see ``worker/trace.py``) and, for the
+image whose settings they were measured at, ``floor-<dtype>.json``. Two shelves:
+
+*computed* here, keyed by everything that decides the numbers, the versions of torch, diffusers and
+transformers included;
+
+*packaged* with sdbench, keyed by everything but versions. Another version's CPU float32 is within
+float32's own noise floor of this one's, so the verdict stands; a version that changed what a
+scheduler does would show as a difference, and where it came from is said.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from sdbench.quality.artifacts import Tensors, load_tensors
+from sdbench.quality.floors import Floor, load_floor
+from sdbench.schema import Dtype
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+REFERENCE_SCHEMA = 1
+DECIDING_VERSIONS = ("torch", "diffusers", "transformers")
+IMAGE_FILE = "image.safetensors"
+PACKAGED = Path(__file__).parent / "references"
+
+
+class ReferenceSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """All that decides one reference picture, versions apart."""
+
+    model_sha256: str
+    resolution: str
+    prompt: str
+    seed: int
+    steps: int
+    guidance_scale: float
+    scheduler: str
+
+    def key(self, versions: Mapping[str, str] | None = None) -> str:
+        """The name of its folder: on the computed shelf with the versions, packaged without."""
+        deciding = {name: (versions or {}).get(name) for name in DECIDING_VERSIONS}
+        content = {
+            "schema": REFERENCE_SCHEMA,
+            "versions": None if versions is None else deciding,
+            **msgspec.structs.asdict(self),
+        }
+        return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One image as the CPU makes it in float32."""
+
+    tensors: Tensors
+    source: str
+    folder: Path
+
+    @property
+    def latents(self) -> "dict[int, NDArray[Any]]":
+        """The latents (channels, height/8, width/8) by step; 0 is the noise."""
+        kept, latents = self.tensors.kept, self.tensors.arrays["latents"][0]
+        return dict(zip(kept, latents, strict=True))
+
+    @property
+    def picture(self) -> "NDArray[Any]":
+        """(3, height, width): float32 in [0, 1], or 8 bits where it was packaged."""
+        picture: NDArray[Any] = self.tensors.arrays["pictures"][0]
+        return picture
+
+    @property
+    def picture_gain(self) -> float | None:
+        """Relative change of the picture for a relative change of the final latents."""
+        gain = self.tensors.metadata.get("picture_gain")
+        return float(gain) if isinstance(gain, (int, float)) else None
+
+    def floor(self, dtype: Dtype) -> Floor | None:
+        """The noise floor measured at this reference, if it was."""
+        return load_floor(floor_file(self.folder, dtype))
+
+
+def floor_file(folder: Path, dtype: Dtype) -> Path:
+    """Where a reference's floor of a dtype is."""
+    return folder / f"floor-{dtype}.json"
+
+
+def find_reference(
+    settings: ReferenceSettings, versions: Mapping[str, str], computed: Path
+) -> Reference | None:
+    """The reference computed with these versions, else the packaged one, else None."""
+    own = computed / settings.key(versions)
+    for folder, source in ((own, "computed here"), (PACKAGED / settings.key(), "packaged")):
+        tensors = load_tensors(folder / IMAGE_FILE)
+        if tensors is not None:
+            made_with = tensors.metadata.get("versions")
+            return Reference(tensors, f"{source}, made with {_words(made_with)}", folder)
+    return None
+
+
+def _words(versions: Any) -> str:
+    if not isinstance(versions, dict):
+        return "versions not told"
+    return ", ".join(f"{name} {versions[name]}" for name in DECIDING_VERSIONS if name in versions)
