@@ -13,8 +13,13 @@ VERBS = {
     "doctor": ("sdbench.cli.doctor", "Is this machine set up right? (seconds)"),
     "run": ("sdbench.cli.run", "Measure the matrix, keep every result (the main job)."),
     "resume": ("sdbench.cli.resume", "Go on with a run that was stopped or killed."),
+    "localise": ("sdbench.cli.localise", "Find the operators in which device and CPU part."),
+    "repro": ("sdbench.cli.repro", "Write a script and an issue text about one case of a run."),
     "list": ("sdbench.cli.list", "List the runs there are."),
     "show": ("sdbench.cli.show", "Show a run's table, or one case in full."),
+    "compare": ("sdbench.cli.compare", "Compare A with B, with a statistical verdict."),
+    "history": ("sdbench.cli.history", "Show one case over all runs of this machine."),
+    "report": ("sdbench.cli.report", "Write a run in a format that other programs read."),
 }
 
 _EPILOG = """\b

@@ -1,5 +1,45 @@
 """Pure numbers: the only place that knows scipy."""
 
+from sdbench.stats.bootstrap import MIN_BOOTSTRAP_PROCESSES, bootstrap_interval
 from sdbench.stats.interval import MIN_PROCESSES, log_t_interval
+from sdbench.stats.outliers import Outlier, tukey_outliers
+from sdbench.stats.percentiles import MIN_PASSES_OF_PERCENTILE, percentile
+from sdbench.stats.ratio import Problem, RatioEstimate, paired_ratio, ratio_of_logs, welch_ratio
+from sdbench.stats.sequential import LOOK_CONFIDENCE, LOOKS, Look, look_at
+from sdbench.stats.steadiness import Steadiness, judge_steadiness
+from sdbench.stats.verdict import (
+    CONFIDENCE,
+    DEFAULT_THRESHOLD,
+    Judgement,
+    SpeedVerdict,
+    judge_family,
+    more_processes,
+)
 
-__all__ = ["MIN_PROCESSES", "log_t_interval"]
+__all__ = [
+    "CONFIDENCE",
+    "DEFAULT_THRESHOLD",
+    "LOOKS",
+    "LOOK_CONFIDENCE",
+    "MIN_BOOTSTRAP_PROCESSES",
+    "MIN_PASSES_OF_PERCENTILE",
+    "MIN_PROCESSES",
+    "Judgement",
+    "Look",
+    "Outlier",
+    "Problem",
+    "RatioEstimate",
+    "SpeedVerdict",
+    "Steadiness",
+    "bootstrap_interval",
+    "judge_family",
+    "judge_steadiness",
+    "log_t_interval",
+    "look_at",
+    "more_processes",
+    "paired_ratio",
+    "percentile",
+    "ratio_of_logs",
+    "tukey_outliers",
+    "welch_ratio",
+]

@@ -19,7 +19,8 @@ LAYERS: list[set[str]] = [
     {"config", "machine", "models", "quality", "stacks", "stats", "store"},
     {"telemetry"},
     {"plan", "estimate", "summary"},
-    {"insight"},  # below the runner, which puts causes of deaths and known issues into its records
+    # insight below the runner, which puts causes of deaths and known issues into its records
+    {"comparison", "insight"},
     {"doctor", "fleet", "report", "runner"},
     {"cli"},
     {"__main__"},

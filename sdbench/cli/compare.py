@@ -1,0 +1,147 @@
+"""``sdbench compare``."""
+
+import math
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import click
+
+from sdbench.cli.options import json_option, results_option
+from sdbench.cli.output import console, print_json, write_text
+from sdbench.comparison import (
+    CANNOT_TELL,
+    Comparison,
+    Expectations,
+    FailOn,
+    bisect_code,
+    compare_axis,
+    compare_runs,
+    failing,
+    load_expectations,
+)
+from sdbench.comparison.records import as_json as comparison_json
+from sdbench.errors import SdbenchError, UsageError
+from sdbench.report.comparison import render_comparison
+from sdbench.report.junit import junit_of_comparison
+from sdbench.stats import DEFAULT_THRESHOLD
+from sdbench.store import LoadedRun, find_run, load_run
+
+
+@click.command(name="compare")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option(
+    "--by",
+    metavar="AXIS",
+    help="Compare inside each run: arm, stack, or a setting such as attention_slicing; its first "
+    "value is the base. With 'machine': two runs, of two machines.",
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 10, min_open=True),
+    default=DEFAULT_THRESHOLD,
+    show_default=True,
+    help="The smallest difference that counts, as a share: 0.03 is 3%.",
+)
+@click.option(
+    "--fail-on",
+    "conditions",
+    multiple=True,
+    type=click.Choice(["slower", "wrong", "any"]),
+    help="Exit with 1 when a case is slower, or its picture is wrong or it no longer ends well.",
+)
+@click.option(
+    "--bisect",
+    is_flag=True,
+    help="Exit with 0 for good, 1 for bad, 125 for cannot tell, as 'git bisect run' wants.",
+)
+@click.option(
+    "--expect",
+    "expected",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help='How cases are known to end, as TOML or JSON: "case-id" = "crashed".',
+)
+@click.option(
+    "--junit",
+    "junit_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="PATH",
+    help="Also write JUnit XML there.",
+)
+@results_option
+@json_option
+def command(
+    runs: tuple[str, ...],
+    by: str | None,
+    threshold: float,
+    conditions: tuple[FailOn, ...],
+    bisect: bool,
+    expected: Path | None,
+    junit_path: Path | None,
+    root: Path,
+    as_json: bool,
+) -> int:
+    """Compare A with B, with a verdict that an unchanged system does not get wrong.
+
+    Of two RUNS the first is the base, and their cases are compared one by one. With --by the
+    values of an axis are compared inside each of the RUNS, over many machines if there are
+    several. Each is a path, an id, the beginning of an id, or 'latest'. Ratios are new / base:
+    above 1 is slower.
+    """
+    if math.isnan(threshold):  # which no range excludes
+        raise UsageError("--threshold: expected a number above 0, got nan")
+    try:
+        expectations = load_expectations(expected) if expected else None
+        loaded = [load_run(find_run(root, name)) for name in runs]
+        comparison = _compare(loaded, by, threshold, expectations)
+    except SdbenchError as error:
+        if not bisect:
+            raise
+        # 2 or 3 would tell git that this commit is bad.
+        console(err=True).print(f"sdbench: {error}", markup=False, soft_wrap=True)
+        return CANNOT_TELL
+    _show(comparison, conditions, junit_path, json_wanted=as_json)
+    if bisect:
+        return bisect_code(comparison, conditions)
+    return 1 if failing(comparison, conditions) else 0
+
+
+def _compare(
+    runs: Sequence[LoadedRun],
+    by: str | None,
+    threshold: float,
+    expectations: Expectations | None,
+) -> Comparison:
+    if by == "machine" or (by is None and len(runs) > 1):
+        if len(runs) != 2:
+            what = "--by machine" if by else "without --by"
+            raise UsageError(f"{what}: expected two runs, got {len(runs)}")
+        return compare_runs(
+            runs[0],
+            runs[1],
+            threshold=threshold,
+            by_machine=by == "machine",
+            expectations=expectations,
+        )
+    if by is None:
+        by = "arm"
+        if len(runs[0].run.plan.arms) < 2:
+            raise UsageError("expected a second run to compare with, or --by AXIS")
+    return compare_axis(runs, by, threshold=threshold, expectations=expectations)
+
+
+def _show(
+    comparison: Comparison,
+    conditions: Collection[FailOn],
+    junit_path: Path | None,
+    *,
+    json_wanted: bool,
+) -> None:
+    if junit_path is not None:
+        # Without a condition a report that shows nothing as failed would be of no use.
+        failed = failing(comparison, conditions or ["any"])
+        write_text(junit_path, junit_of_comparison(comparison, failed))
+    if json_wanted:
+        print_json(comparison_json(comparison))
+    else:
+        render_comparison(comparison, console())

@@ -1,0 +1,27 @@
+"""One side against the other: which rows belong together, what differs, what may be concluded.
+
+``compare_runs`` takes two runs, ``compare_axis`` the values of an axis inside each of one or more
+runs. Both end in a :class:`Comparison`, which renderers and exit codes read.
+"""
+
+from sdbench.comparison.across import compare_axis, compare_runs
+from sdbench.comparison.expectations import Expectations, load_expectations
+from sdbench.comparison.history import History, HistoryEntry, history_of
+from sdbench.comparison.outcome import CANNOT_TELL, FailOn, bisect_code, failing
+from sdbench.comparison.records import CaseComparison, Comparison
+
+__all__ = [
+    "CANNOT_TELL",
+    "CaseComparison",
+    "Comparison",
+    "Expectations",
+    "FailOn",
+    "History",
+    "HistoryEntry",
+    "bisect_code",
+    "compare_axis",
+    "compare_runs",
+    "failing",
+    "history_of",
+    "load_expectations",
+]

@@ -1,0 +1,199 @@
+"""Comparisons as a whole: of two runs, of an axis in one run, of an axis on many machines."""
+
+from collections.abc import Mapping, Sequence
+
+from sdbench.comparison.differences import differences_of, is_system_comparison
+from sdbench.comparison.examine import Examined, examine
+from sdbench.comparison.expectations import Expectations, settle
+from sdbench.comparison.judge import judge_pairs
+from sdbench.comparison.machines import MachineCases, judge_machines, machine_info
+from sdbench.comparison.reasons import NOT_INTERLEAVED
+from sdbench.comparison.records import CaseComparison, Comparison, MachineInfo, SideInfo
+from sdbench.comparison.sentence import summarise_cases
+from sdbench.comparison.sides import pairs_of_axis, pairs_of_runs, without_partner
+from sdbench.errors import UsageError
+from sdbench.stats import CONFIDENCE, DEFAULT_THRESHOLD, LOOK_CONFIDENCE
+from sdbench.store import LoadedRun
+
+
+def compare_runs(
+    base: LoadedRun,
+    new: LoadedRun,
+    *,
+    threshold: float = DEFAULT_THRESHOLD,
+    by_machine: bool = False,
+    expectations: Expectations | None = None,
+) -> Comparison:
+    """Hold every case of a run against the same case of another.
+
+    Args:
+        by_machine: the machine is what is compared, so that machines and systems may differ.
+
+    Raises:
+        UsageError: one run is simulated and the other is not, or no case is in both.
+    """
+    simulated = _all_simulated([base, new])
+    if by_machine and base.run.machine_id == new.run.machine_id:
+        raise UsageError("--by machine: both runs were made on the same machine")
+    examined = [examine(pair, by_machine=by_machine) for pair in pairs_of_runs(base, new)]
+    confidence = _confidence([base, new])
+    return _comparison(
+        examined,
+        judge_pairs(examined, threshold, confidence),
+        runs=[base, new],
+        sides=[_side("base", base), _side("new", new)],
+        by="machine" if by_machine else None,
+        simulated=simulated,
+        threshold=threshold,
+        confidence=confidence,
+        expectations=expectations,
+    )
+
+
+def compare_axis(
+    runs: Sequence[LoadedRun],
+    axis: str,
+    *,
+    threshold: float = DEFAULT_THRESHOLD,
+    expectations: Expectations | None = None,
+) -> Comparison:
+    """Hold the values of an axis against its first, inside each run.
+
+    Runs of several machines are paired within each machine; the verdict is then over machines,
+    each of them one observation. Of several runs of one machine the newest counts.
+
+    Raises:
+        UsageError: simulated and real runs are mixed, or no run has the axis.
+    """
+    simulated = _all_simulated(runs)
+    newest = _newest_by_machine(runs)
+    confidence = _confidence(newest)
+    machines: list[MachineCases] = []
+    infos = [
+        machine_info(run, "an older run of the same machine") for run in runs if run not in newest
+    ]
+    notes = []
+    refusal: UsageError | None = None
+    for run in newest:
+        try:
+            pairs = pairs_of_axis(run, axis)
+        except UsageError as error:
+            refusal = error
+            infos.append(machine_info(run, f"it has nothing to compare by {axis}"))
+            continue
+        if not pairs:
+            refusal = UsageError(
+                f"--by {axis}: no two cases of {run.run.run_id} differ in it alone"
+            )
+            infos.append(machine_info(run, f"it has no two cases that differ in {axis} alone"))
+            continue
+        alone = without_partner(run, axis, pairs)
+        if alone:
+            notes.append(
+                f"{run.run.run_id}: nothing differs in {axis} alone from {', '.join(alone)}"
+            )
+        examined = [examine(pair) for pair in pairs]
+        machines.append(MachineCases(run, examined, judge_pairs(examined, threshold, confidence)))
+        infos.append(machine_info(run))
+    if not machines:
+        assert refusal is not None
+        raise refusal
+    everything = [entry for machine in machines for entry in machine.examined]
+    if len(machines) == 1:
+        cases = machines[0].cases
+    else:
+        cases = judge_machines(machines, threshold, confidence)
+    values = dict.fromkeys(entry.pair.labels[1] for entry in everything)
+    only = machines[0].loaded if len(machines) == 1 else None
+    return _comparison(
+        everything,
+        cases,
+        runs=newest,
+        sides=[
+            _side(everything[0].pair.labels[0], only),
+            *(_side(value, only) for value in values),
+        ],
+        by=axis,
+        simulated=simulated,
+        threshold=threshold,
+        confidence=confidence,
+        expectations=expectations,
+        machines=infos if len(infos) > 1 else [],
+        notes=notes,
+    )
+
+
+def _comparison(
+    examined: Sequence[Examined],
+    cases: Sequence[CaseComparison],
+    *,
+    runs: Sequence[LoadedRun],
+    sides: list[SideInfo],
+    by: str | None,
+    simulated: bool,
+    threshold: float,
+    confidence: float,
+    expectations: Mapping[str, str] | None,
+    machines: list[MachineInfo] | None = None,
+    notes: Sequence[str] = (),
+) -> Comparison:
+    pairs = [entry.pair for entry in examined]
+    expected = expectations or {}
+    settled = [settle(case, expected.get(case.case_id)) for case in cases]
+    known = {case.case_id for case in cases} | {case.new_case_id for case in cases}
+    remarks = [
+        *([NOT_INTERLEAVED] if any(not pair.interleaved for pair in pairs) else []),
+        *(f"expected, but there is no such case: {name}" for name in expected if name not in known),
+        *notes,
+        *(f"{run.run.run_id}: {warning}" for run in runs for warning in run.warnings),
+    ]
+    return Comparison(
+        title="system comparison" if is_system_comparison(pairs) else "comparison",
+        by=by,
+        simulated=simulated,
+        threshold=threshold,
+        confidence=confidence,
+        base=sides[0],
+        new=sides[1:],
+        differences=differences_of(pairs),
+        machines=machines or [],
+        cases=settled,
+        summary=summarise_cases(settled, remarks),
+    )
+
+
+def _side(label: str, loaded: LoadedRun | None) -> SideInfo:
+    if loaded is None:
+        return SideInfo(label=label, run_id=None, path=None)
+    return SideInfo(label=label, run_id=loaded.run.run_id, path=str(loaded.path))
+
+
+def _all_simulated(runs: Sequence[LoadedRun]) -> bool:
+    """Whether a stand-in made these.
+
+    Raises:
+        UsageError: some are real and some are not; those are never compared.
+    """
+    kinds = {
+        run.run.run_id: run.run.simulated or any(entry.simulated for entry in run.replicates)
+        for run in runs
+    }
+    if len(set(kinds.values())) > 1:
+        unreal = ", ".join(name for name, simulated in kinds.items() if simulated)
+        raise UsageError(f"simulated runs are never compared with real ones; simulated: {unreal}")
+    return all(kinds.values())
+
+
+def _confidence(runs: Sequence[LoadedRun]) -> float:
+    """99% where a run was allowed to stop as soon as it was decided (PROTOCOL 12)."""
+    early = any(run.run.config.get("until_decided") for run in runs)
+    return LOOK_CONFIDENCE if early else CONFIDENCE
+
+
+def _newest_by_machine(runs: Sequence[LoadedRun]) -> list[LoadedRun]:
+    newest: dict[str, LoadedRun] = {}
+    for run in runs:
+        held = newest.get(run.run.machine_id)
+        if held is None or run.run.created_utc > held.run.created_utc:
+            newest[run.run.machine_id] = run
+    return list(newest.values())

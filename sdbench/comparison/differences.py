@@ -1,0 +1,107 @@
+"""What is not the same on both sides: read before any verdict."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from sdbench.comparison.records import Difference
+from sdbench.comparison.rules import system_of
+from sdbench.comparison.sides import Pair, Row
+from sdbench.schema import Run
+
+# Where they differ is of no interest: they say what is run, and the cases say it better.
+_OWN_WORDS = {"name", "description", "matrix", "case", "exclude", "arm", "replicates"}
+# Facts of the device that belong to the operating system.
+_SYSTEM_DEVICE_FACTS = ("macos", "mpsgraph")
+
+
+def differences_of(pairs: Iterable[Pair]) -> list[Difference]:
+    """Everything that differs between the two sides of any pair, each thing once."""
+    found: dict[Difference, None] = {}
+    seen: set[tuple[str, str, str, str]] = set()
+    for pair in pairs:
+        if pair.base is None or pair.new is None:
+            continue
+        base, new = pair.base, pair.new
+        sides = base.run.run_id, base.arm.name, new.run.run_id, new.arm.name
+        if pair.axis is not None and pair.axis not in ("arm", "stack", "machine"):
+            found[Difference(what=pair.axis, base=pair.labels[0], new=pair.labels[1])] = None
+        if sides not in seen:
+            seen.add(sides)
+            found |= dict.fromkeys(_between(base, new))
+    return list(found)
+
+
+def is_system_comparison(pairs: Iterable[Pair]) -> bool:
+    """Whether the operating system, and with it MPSGraph, differs: then no verdict is torch's."""
+    return any(
+        system_of(pair.base.run) != system_of(pair.new.run)
+        or any(
+            _device(pair.base).get(fact) != _device(pair.new).get(fact)
+            for fact in _SYSTEM_DEVICE_FACTS
+        )
+        for pair in pairs
+        if pair.base is not None and pair.new is not None
+    )
+
+
+def _between(base: Row, new: Row) -> Iterator[Difference]:
+    """Versions, arm, machine, device, environment, model, configuration, sdbench itself."""
+    stacks = [row.run.stacks[row.arm.stack] for row in (base, new)]
+    yield from _unlike("Python", stacks[0].python, stacks[1].python)
+    yield from _in_tables("", stacks[0].packages, stacks[1].packages)
+    yield from _in_tables("variable ", base.arm.env, new.arm.env)
+    yield from _unlike("telemetry", base.arm.telemetry, new.arm.telemetry)
+    yield from _unlike("memory held meanwhile", base.arm.hold_bytes, new.arm.hold_bytes)
+    yield from _in_tables("device ", _device(base), _device(new))
+    if base.run.run_id != new.run.run_id:
+        yield from _between_runs(base.run, new.run)
+
+
+def _between_runs(base: Run, new: Run) -> Iterator[Difference]:
+    yield from _unlike("machine", base.machine_id, new.machine_id)
+    yield from _in_tables("machine: ", base.machine, new.machine)
+    yield from _unlike("device", base.device, new.device)
+    yield from _in_tables("variable ", base.environment, new.environment)
+    yield from _unlike("preload", ", ".join(base.preload), ", ".join(new.preload))
+    yield from _unlike("model", base.model.name, new.model.name)
+    yield from _unlike("model's content", base.model.sha256, new.model.sha256)
+    yield from _unlike("start of workers", base.plan.start, new.plan.start)
+    yield from _unlike("sdbench", base.sdbench, new.sdbench)
+    settings = [_flat(run.config) for run in (base, new)]
+    yield from _in_tables("", settings[0], settings[1])
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested tables as ``guard.max_swap_growth_bytes``; what names the plan is left out."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if key in _OWN_WORDS:
+            continue
+        if isinstance(value, Mapping):
+            flat |= {f"{key}.{inner}": entry for inner, entry in value.items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def _device(row: Row) -> dict[str, Any]:
+    """What the first process said of its device."""
+    return next((entry.device for entry in row.replicates if entry.device), {})
+
+
+def _in_tables(
+    prefix: str, base: Mapping[str, object], new: Mapping[str, object]
+) -> Iterator[Difference]:
+    for key in dict.fromkeys([*base, *new]):
+        yield from _unlike(f"{prefix}{key}", base.get(key), new.get(key))
+
+
+def _unlike(what: str, base: object, new: object) -> Iterator[Difference]:
+    if base != new:
+        yield Difference(what=what, base=_text(base), new=_text(new))
+
+
+def _text(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,75 @@
+"""The figures of one pair of rows, and what speaks against them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sdbench.comparison.rules import Objections, objections_to
+from sdbench.comparison.sides import Figures, Pair, Row
+from sdbench.stats import RatioEstimate, paired_ratio, welch_ratio
+
+Measure = Literal["steady", "first_pass", "memory"]
+MEASURES: tuple[Measure, ...] = ("steady", "first_pass", "memory")
+# These hold back speed and leave memory as it is.
+_SPEED_ONLY = {"throttled", "virtual-device"}
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A pair with its three ratios: steady time, first pass, peak memory."""
+
+    pair: Pair
+    objections: Objections
+    figures: dict[Measure, tuple[Figures, Figures]]
+    ratios: dict[Measure, RatioEstimate]
+
+    def void(self, measure: Measure) -> list[str]:
+        """Why this measure gets no verdict, whatever its numbers say."""
+        codes = [code for code in [self.objections.incorrect, *self.objections.void] if code]
+        if measure == "memory":
+            codes = [code for code in codes if code not in _SPEED_ONLY]
+            if len({source for row in self.pair.rows for source in _memory_sources(row)}) > 1:
+                codes.append("memory-source-differs")
+        return codes
+
+
+def examine(pair: Pair, *, by_machine: bool = False) -> Examined:
+    """Take a pair's figures and estimate its ratios; a side that is missing has none."""
+    base, new = pair.base, pair.new
+    figures: dict[Measure, tuple[Figures, Figures]] = {
+        "steady": (base.steady_s if base else {}, new.steady_s if new else {}),
+        "first_pass": _equally_cold(base, new),
+        "memory": (base.peak_memory_bytes if base else {}, new.peak_memory_bytes if new else {}),
+    }
+    return Examined(
+        pair=pair,
+        objections=objections_to(pair, by_machine=by_machine),
+        figures=figures,
+        ratios={measure: _ratio(pair, measure, *figures[measure]) for measure in MEASURES},
+    )
+
+
+def _ratio(pair: Pair, measure: Measure, base: Figures, new: Figures) -> RatioEstimate:
+    exact = measure == "memory"  # an allocator's peak repeats to the byte
+    if pair.interleaved:
+        return paired_ratio(base, new, exact=exact)
+    return welch_ratio([*base.values()], [*new.values()], exact=exact)
+
+
+def _equally_cold(base: Row | None, new: Row | None) -> tuple[Figures, Figures]:
+    """First passes without the blocks in which one side alone met cold caches (PROTOCOL 4)."""
+    if base is None or new is None:
+        return (base.first_pass_s if base else {}, new.first_pass_s if new else {})
+    unlike = _cold_blocks(base) ^ _cold_blocks(new)
+    first = [
+        {block: time for block, time in row.first_pass_s.items() if block not in unlike}
+        for row in (base, new)
+    ]
+    return first[0], first[1]
+
+
+def _cold_blocks(row: Row) -> set[int]:
+    return {entry.block for entry in row.replicates if entry.cold_cache}
+
+
+def _memory_sources(row: Row) -> set[str | None]:
+    return {entry.peak_memory_source for entry in row.replicates if entry.outcome == "ok"}

@@ -1,0 +1,79 @@
+"""What is known to go wrong is no regression, and what no longer does is noticed."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+
+from sdbench.comparison.records import CaseComparison
+from sdbench.errors import ConfigError
+from sdbench.schema import Outcome
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Expected = Outcome | Literal["incorrect"]
+"""How a case ends; ``incorrect`` is an ``ok`` with a wrong picture."""
+Expectations = Mapping[str, Expected]
+_WORDS: tuple[str, ...] = (*get_args(Outcome), "incorrect")
+WELL = ("ok", "skipped", None)
+
+
+def load_expectations(path: Path) -> Expectations:
+    """Read ``case_id = "outcome"`` from a TOML file, or the same from a JSON object.
+
+    Raises:
+        ConfigError: the file cannot be read, or a value is no outcome.
+    """
+    source = str(path)
+    try:
+        data = path.read_bytes()
+        document = (
+            msgspec.json.decode(data)
+            if path.suffix == ".json"
+            else tomllib.loads(data.decode("utf-8"))
+        )
+    except OSError as error:
+        raise ConfigError(source, "", f"cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        kind = "JSON" if path.suffix == ".json" else "TOML"
+        raise ConfigError(source, "", f"not valid {kind}: {error}") from None
+    if not isinstance(document, dict):
+        raise ConfigError(source, "", "expected case ids with their outcomes")
+    for case_id, outcome in document.items():
+        if outcome not in _WORDS:
+            raise ConfigError(source, case_id, f"expected one of {', '.join(_WORDS)}")
+    return document
+
+
+def ending(outcome: str | None, correct: str | None) -> str | None:
+    """How a side ended, in the words of an expectation; None where there is no such case."""
+    return "incorrect" if outcome == "ok" and correct == "broken" else outcome
+
+
+def settle(case: CaseComparison, expected: str | None) -> CaseComparison:
+    """Say whether a case got worse (slower, wrong, ended worse) or was mended.
+
+    Without an expectation the base's own ending is what is expected; a wrong picture has to be
+    expected in so many words.
+    """
+    before = expected or ending(case.outcome.base, case.correct.base)
+    after = ending(case.outcome.new, case.correct.new)
+    regression: Literal["slower", "wrong", "ended-worse"] | None = None
+    if after not in WELL:
+        if after == "incorrect":
+            regression = None if expected == "incorrect" else "wrong"
+        elif after != before and (expected is not None or before in WELL):
+            regression = "ended-worse"
+    elif case.verdict == "slower":
+        regression = "slower"
+    return msgspec.structs.replace(
+        case,
+        expected=expected,
+        regression=regression,
+        mended=after == "ok" and before not in WELL,
+    )

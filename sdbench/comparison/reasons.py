@@ -1,0 +1,62 @@
+"""Why there is no verdict, or what to keep in mind with one: fixed codes, fixed words."""
+
+from collections.abc import Iterable
+
+from sdbench.schema import Outcome
+
+NOT_INTERLEAVED = "not interleaved: drift not controlled"
+
+REASONS: dict[str, str] = {
+    # One side is not there, or not right.
+    "missing-in-base": "the base has no such case",
+    "missing-in-new": "the new side has no such case",
+    "wrong-in-base": "the base makes a wrong picture",
+    "wrong-in-new": "the new side makes a wrong picture",
+    "wrong-in-both": "both sides make a wrong picture",
+    # The two did not do the same work, or not in the same place.
+    "model-differs": "the two sides ran different models, or files of the same name that differ",
+    "prompts-differ": "the prompts differ",
+    "steps-differ": "the numbers of steps differ",
+    "seed-differs": "the seeds differ",
+    "settings-differ": "scheduler, guidance scale or pictures a pass differ",
+    "device-differs": "the devices differ",
+    "machines-differ": "the machines differ",
+    "os-differs": "the operating systems differ",
+    "start-differs": "the workers were started differently (spawn, fork)",
+    # The machine was not itself.
+    "virtual-device": "the device is a virtual machine's: its speed says nothing about real ones",
+    "throttled": "one side was slowed down by heat or power saving, the other was not",
+    "both-throttled": "both sides were slowed down by heat or power saving",
+    "swap-in-one-arm": "one side swapped memory out, the other did not",
+    # The numbers do not carry a verdict.
+    "no-figures": "a side has no steady passes",
+    "not-a-number": "a figure is not a positive number",
+    "too-few-processes": "a verdict takes at least 3 processes a side",
+    "unequal-blocks": "the sides do not have figures of the same blocks",
+    "zero-variance": "the figures do not scatter at all, as no measured time does",
+    "interval-too-wide": "the interval reaches over the threshold",
+    "many-cases": "the interval alone would say so, but among this many cases chance does too",
+    "memory-source-differs": "the peaks were not measured in the same way",
+    # Over many machines.
+    "too-few-machines": "a verdict over machines takes at least 3 that count",
+}
+
+_ENDED: dict[Outcome, str] = {
+    "failed": "failed",
+    "oom": "ran out of memory",
+    "crashed": "crashed",
+    "timeout": "did not end in time",
+    "guard": "was stopped to protect the machine",
+    "skipped": "was not run",
+}
+_SIDES = {"base": "the base", "new": "the new side", "both": "each side"}
+REASONS |= {
+    f"{outcome}-in-{side}": f"{who} {words}"
+    for outcome, words in _ENDED.items()
+    for side, who in _SIDES.items()
+}
+
+
+def explain(codes: Iterable[str]) -> str:
+    """The words of some reasons, in their order."""
+    return "; ".join(REASONS[code] for code in codes)

@@ -1,0 +1,177 @@
+"""What a comparison comes to, as it is printed and scripted against.
+
+Times are seconds, memory is bytes, ratios are new / base: above 1 is slower, or more. Intervals are
+not adjusted for the number of cases; verdicts are.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from sdbench.schema import Case
+
+Verdict = Literal["faster", "slower", "equivalent", "inconclusive", "incorrect"]
+MemoryVerdict = Literal["less", "more", "equivalent", "inconclusive"]
+Interval = tuple[float, float]
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that is not the same on both sides; None is "not known" or "not there"."""
+
+    what: str
+    base: str | None
+    new: str | None
+
+
+class SideInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is compared. Over many machines the runs are in ``Comparison.machines``."""
+
+    label: str
+    run_id: str | None
+    path: str | None
+
+
+class Both(msgspec.Struct, frozen=True, kw_only=True):
+    """The same word for each side."""
+
+    base: str | None
+    new: str | None
+
+
+class FirstPass(msgspec.Struct, frozen=True, kw_only=True):
+    """Measured pass 1, seconds; processes that met cold caches on one side only are left out."""
+
+    base_s: float | None
+    new_s: float | None
+    ratio: float | None
+    ci95: Interval | None
+    verdict: Verdict
+    reason: str | None
+
+
+class PeakMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """Peak memory, bytes."""
+
+    base_bytes: float | None
+    new_bytes: float | None
+    ratio: float | None
+    ci95: Interval | None
+    verdict: MemoryVerdict
+    reason: str | None
+
+
+class OutlierProcess(msgspec.Struct, frozen=True, kw_only=True):
+    """A process whose steady median stands apart from its side's others. It counts all the same."""
+
+    side: Literal["base", "new"]
+    replicate_id: str
+    median_s: float
+    degree: str
+
+
+class MachineResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One case on one of several machines."""
+
+    machine_id: str
+    chip: str | None
+    ratio: float | None
+    ci95: Interval | None
+    verdict: Verdict
+    reason: str | None
+    counts: bool
+    """Whether it is an observation of the verdict over all machines."""
+    outlier: bool
+
+
+class CaseComparison(msgspec.Struct, frozen=True, kw_only=True):
+    """One case on both sides. ``reason`` is a fixed code, ``explanation`` the same in words.
+
+    ``base_s`` and ``new_s`` are seconds a pass (median over processes of their steady medians),
+    ``n`` the processes behind them. ``ci99`` is what decides where a run was allowed to stop early.
+    ``more_processes``: about how many more a side an inconclusive case needs. Over many machines
+    ``n`` counts machines and ``more_machines`` is what is asked for.
+    """
+
+    case_id: str
+    new_case_id: str
+    arm: str | None
+    case: Case
+    base: str
+    new: str
+    base_s: float | None
+    new_s: float | None
+    images: int
+    n: tuple[int, int]
+    paired: bool
+    ratio: float | None
+    ci95: Interval | None
+    ci99: Interval | None
+    bootstrap_ci95: Interval | None
+    p_value: float | None
+    q_value: float | None
+    verdict: Verdict
+    reason: str | None
+    explanation: str | None
+    note: str | None
+    more_processes: int | None
+    more_machines: int | None = None
+    outliers: list[OutlierProcess]
+    first_pass: FirstPass
+    peak_memory: PeakMemory
+    correct: Both
+    outcome: Both
+    machines: list[MachineResult] = []
+    expected: str | None = None
+    regression: Literal["slower", "wrong", "ended-worse"] | None = None
+    mended: bool = False
+
+
+class MachineInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine that took part in a comparison over many."""
+
+    machine_id: str
+    chip: str | None
+    system: str | None
+    run_id: str
+    path: str
+    left_out: str | None = None
+
+
+class GeometricMean(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the ratios of ``n`` cases. It stands beside the cases and decides nothing."""
+
+    ratio: float | None
+    n: int
+
+
+class ComparisonSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """All cases together."""
+
+    verdicts: dict[Verdict, int]
+    geometric_mean: GeometricMean
+    sentence: str
+    regressions: list[str]
+    mended: list[str]
+    notes: list[str]
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``sdbench compare --json`` prints."""
+
+    title: Literal["comparison", "system comparison"]
+    by: str | None
+    simulated: bool
+    threshold: float
+    confidence: float
+    base: SideInfo
+    new: list[SideInfo]
+    differences: list[Difference]
+    machines: list[MachineInfo]
+    cases: list[CaseComparison]
+    summary: ComparisonSummary
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """The contract's document."""
+    document: dict[str, Any] = msgspec.to_builtins(comparison)
+    return document

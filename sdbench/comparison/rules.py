@@ -1,0 +1,153 @@
+"""What takes a pair of rows its speed verdict, whatever the numbers say (PROTOCOL 10 and 11)."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sdbench.comparison.sides import Pair, Row
+from sdbench.schema import Replicate, Run
+
+# Settings that change how much memory a pass takes: swap on one side is then part of the answer.
+MEMORY_AXES = {
+    *("attention_slicing", "vae_slicing", "vae_tiling", "batching", "dtype", "offload"),
+    *("attention", "resolution"),
+}
+# Less is the system tidying up, not this worker running out of room.
+SWAPPED_BYTES = 64e6
+# Of the reasons that NVML gives for held-down clocks, those that are not the card's normal work
+# (a power limit is reached by every card that is kept busy).
+_GPU_SLOWED = {"hardware slowdown", "heat (software)", "heat (hardware)", "power brake"}
+_SYSTEM_FACTS = ("system", "release", "build")
+_WORK_SETTINGS = ("scheduler", "guidance_scale", "images")
+
+
+@dataclass(frozen=True)
+class Objections:
+    """Codes of :mod:`~sdbench.comparison.reasons`.
+
+    ``incorrect`` and ``void`` take the speed verdict; ``remark`` stands beside one.
+    """
+
+    incorrect: str | None
+    void: list[str]
+    remark: str | None
+
+    @property
+    def judged(self) -> bool:
+        """Whether the numbers may speak."""
+        return self.incorrect is None and not self.void
+
+
+def objections_to(pair: Pair, *, by_machine: bool = False) -> Objections:
+    """Everything that speaks against a speed verdict for a pair, the gravest first."""
+    base, new = pair.base, pair.new
+    if base is None or new is None:
+        return Objections(None, ["missing-in-base" if base is None else "missing-in-new"], None)
+    void = [*_ended_badly(base, new)]
+    remark = None
+    if not pair.interleaved:
+        differing = [*_work_differs(base.run, new.run), *_place_differs(base.run, new.run)]
+        if by_machine and "machines-differ" in differing:
+            remark = "machines-differ"
+            differing = [
+                code for code in differing if code not in ("machines-differ", "os-differs")
+            ]
+        void += differing
+    if _starts(base) != _starts(new):
+        void.append("start-differs")
+    if any(entry.device.get("virtualised") for entry in [*base.replicates, *new.replicates]):
+        void.append("virtual-device")
+    slowed = [_any(row, throttled) for row in (base, new)]
+    if any(slowed):
+        if all(slowed):
+            remark = remark or "both-throttled"
+        else:
+            void.append("throttled")
+    if _any(base, swapped) != _any(new, swapped):
+        if pair.axis in MEMORY_AXES:
+            remark = remark or "swap-in-one-arm"
+        else:
+            void.append("swap-in-one-arm")
+    return Objections(_incorrect(base, new), void, remark)
+
+
+def throttled(replicate: Replicate) -> bool:
+    """Whether heat or power saving held this process back; what is not known does not count."""
+    gate, telemetry = replicate.gate, replicate.telemetry
+    levels = [gate.thermal, telemetry.thermal_peak if telemetry else None]
+    gpu = telemetry.gpu_throttled if telemetry else []
+    return (
+        any(level not in (None, "nominal") for level in levels)
+        or bool(_GPU_SLOWED & set(gpu))
+        or gate.low_power_mode is True
+    )
+
+
+def swapped(replicate: Replicate) -> bool:
+    """Whether the machine wrote memory to swap while this process ran."""
+    telemetry = replicate.telemetry
+    written = [
+        replicate.swapped_out_bytes,
+        telemetry.swap_out_bytes if telemetry else None,
+        telemetry.swap_delta_bytes if telemetry else None,
+    ]
+    return any(count is not None and count > SWAPPED_BYTES for count in written)
+
+
+def system_of(run: Run) -> tuple[object, ...]:
+    """Operating system and build."""
+    return tuple(run.machine.get(fact) for fact in _SYSTEM_FACTS)
+
+
+def _incorrect(base: Row, new: Row) -> str | None:
+    """The one place that reads what the correctness checks said of a row."""
+    wrong = [row.summary.correct == "broken" for row in (base, new)]
+    if all(wrong):
+        return "wrong-in-both"
+    if any(wrong):
+        return "wrong-in-base" if wrong[0] else "wrong-in-new"
+    return None
+
+
+def _ended_badly(base: Row, new: Row) -> Iterator[str]:
+    ends = base.summary.outcome, new.summary.outcome
+    if ends == ("ok", "ok"):
+        return
+    if ends[0] == ends[1]:
+        yield f"{ends[0]}-in-both"
+        return
+    for side, end in zip(("base", "new"), ends, strict=True):
+        if end != "ok":
+            yield f"{end}-in-{side}"
+
+
+def _work_differs(base: Run, new: Run) -> Iterator[str]:
+    if base.model.sha256 != new.model.sha256:
+        yield "model-differs"
+    elif base.model.sha256 is None and base.model.name != new.model.name:
+        yield "model-differs"  # not hashed, so the name is all there is
+    for key, code in (
+        ("prompts", "prompts-differ"),
+        ("steps", "steps-differ"),
+        ("seed", "seed-differs"),
+    ):
+        if base.config.get(key) != new.config.get(key):
+            yield code
+    if any(base.config.get(key) != new.config.get(key) for key in _WORK_SETTINGS):
+        yield "settings-differ"
+
+
+def _place_differs(base: Run, new: Run) -> Iterator[str]:
+    if base.device != new.device:
+        yield "device-differs"
+    if base.machine_id != new.machine_id:
+        yield "machines-differ"
+    if system_of(base) != system_of(new):
+        yield "os-differs"
+
+
+def _starts(row: Row) -> set[str]:
+    return {entry.start for entry in row.replicates} or {row.run.plan.start}
+
+
+def _any(row: Row, holds: Callable[[Replicate], bool]) -> bool:
+    return any(holds(entry) for entry in row.replicates)

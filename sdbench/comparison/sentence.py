@@ -1,0 +1,63 @@
+"""All cases of a comparison in one sentence, with the geometric mean beside it."""
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from sdbench.comparison.records import CaseComparison, ComparisonSummary, GeometricMean, Verdict
+
+_ORDER = ("incorrect", "slower", "faster", "equivalent", "inconclusive")
+_JUDGED = ("faster", "slower", "equivalent")
+# These say only how sure the ratio is, not that it is of something else.
+_RATIO_STANDS = ("interval-too-wide", "many-cases", "too-few-processes", "too-few-machines")
+
+
+def summarise_cases(cases: Sequence[CaseComparison], notes: Sequence[str]) -> ComparisonSummary:
+    """Count the verdicts and say what matters first."""
+    verdicts = dict(sorted(Counter(case.verdict for case in cases).items(), key=_by_weight))
+    mean = geometric_mean(cases)
+    return ComparisonSummary(
+        verdicts=verdicts,
+        geometric_mean=mean,
+        sentence=_sentence(cases, verdicts, mean),
+        regressions=[_name(case) for case in cases if case.regression],
+        mended=[_name(case) for case in cases if case.mended],
+        notes=list(dict.fromkeys(notes)),
+    )
+
+
+def geometric_mean(cases: Sequence[CaseComparison]) -> GeometricMean:
+    """Over the cases whose ratio compares like with like; never instead of them."""
+    logs = [
+        math.log(case.ratio)
+        for case in cases
+        if case.ratio is not None and (case.verdict in _JUDGED or case.reason in _RATIO_STANDS)
+    ]
+    return GeometricMean(ratio=math.exp(statistics.fmean(logs)) if logs else None, n=len(logs))
+
+
+def _sentence(
+    cases: Sequence[CaseComparison], verdicts: Mapping[Verdict, int], mean: GeometricMean
+) -> str:
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+    words = f"{len(cases)} {'case' if len(cases) == 1 else 'cases'}: {counts}."
+    ended = sum(case.regression == "ended-worse" for case in cases)
+    if ended:
+        words += f" {ended} no longer end well."
+    mended = sum(case.mended for case in cases)
+    if mended:
+        words += f" {mended} mended."
+    if mean.ratio is not None and mean.n > 1:
+        words += f" Geometric mean of {mean.n} ratios: {mean.ratio:.3f}."
+    return words
+
+
+def _by_weight(item: tuple[str, int]) -> int:
+    return _ORDER.index(item[0])
+
+
+def _name(case: CaseComparison) -> str:
+    parts = [case.case_id, *([case.arm] if case.arm else [])]
+    of_two_runs = (case.base, case.new) == ("base", "new")
+    return " ".join([*parts, *([] if of_two_runs else [f"({case.new})"])])

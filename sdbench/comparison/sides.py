@@ -1,0 +1,218 @@
+"""Which rows are held against each other: of two runs, or of two values of an axis in one run."""
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from sdbench.config import AXES
+from sdbench.errors import UsageError
+from sdbench.schema import Arm, Case, PlannedCase, Replicate, Run
+from sdbench.store import LoadedRun
+from sdbench.summary import CaseSummary, steady_median_s, summarise
+
+SideName = Literal["base", "new"]
+Figures = dict[int, float]
+"""A process's figure by block."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one run has of one case in one arm."""
+
+    run: Run
+    arm: Arm
+    planned: PlannedCase
+    summary: CaseSummary
+    replicates: list[Replicate]
+
+    @functools.cached_property
+    def steady_s(self) -> Figures:
+        """Each process's median of its steady passes; a machine that slept measured nothing."""
+        return self._figures(lambda entry: None if entry.slept else steady_median_s(entry))
+
+    @functools.cached_property
+    def first_pass_s(self) -> Figures:
+        """Each process's measured pass 1."""
+        return self._figures(_first_pass_s)
+
+    @functools.cached_property
+    def peak_memory_bytes(self) -> Figures:
+        """Each process's peak."""
+        return self._figures(lambda entry: entry.peak_memory_bytes)
+
+    @property
+    def images(self) -> int:
+        """Pictures a pass."""
+        return int(self.run.config["images"])
+
+    def _figures(self, figure_of: Callable[[Replicate], float | None]) -> Figures:
+        return {
+            entry.block: figure
+            for entry in self.replicates
+            if entry.outcome == "ok" and (figure := figure_of(entry)) is not None
+        }
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two rows to compare; a side that is missing is None. ``key`` is the same on every machine."""
+
+    key: tuple[str, ...]
+    case: Case
+    labels: tuple[str, str]
+    arm: str | None
+    base: Row | None
+    new: Row | None
+    interleaved: bool
+    axis: str | None = None
+
+    @property
+    def rows(self) -> list[Row]:
+        """The sides there are."""
+        return [row for row in (self.base, self.new) if row is not None]
+
+
+def rows_of(loaded: LoadedRun) -> list[Row]:
+    """Every case in every arm of a run, measured or not."""
+    replicates: dict[tuple[str, str], list[Replicate]] = {}
+    for replicate in loaded.replicates:
+        replicates.setdefault((replicate.case_id, replicate.arm), []).append(replicate)
+    run = loaded.run
+    planned = {entry.case_id: entry for entry in run.plan.cases}
+    return [
+        Row(
+            run=run,
+            arm=run.plan.arm(row.arm),
+            planned=planned[row.case_id],
+            summary=row,
+            replicates=replicates.get((row.case_id, row.arm), []),
+        )
+        for row in summarise(run, loaded.replicates, str(loaded.path)).cases
+    ]
+
+
+def pairs_of_runs(base: LoadedRun, new: LoadedRun) -> list[Pair]:
+    """The same case in the same arm of two runs; single arms belong together whatever their names.
+
+    Raises:
+        UsageError: the runs have no case in common.
+    """
+    single = len(base.run.plan.arms) == len(new.run.plan.arms) == 1
+
+    def by_key(loaded: LoadedRun) -> dict[tuple[str, ...], Row]:
+        return {
+            (row.planned.case_id,) if single else (row.planned.case_id, row.arm.name): row
+            for row in rows_of(loaded)
+        }
+
+    sides = by_key(base), by_key(new)
+    if not sides[0].keys() & sides[1].keys():
+        raise UsageError(
+            f"{base.run.run_id} and {new.run.run_id} have no case"
+            f"{'' if single else ' and arm'} in common"
+        )
+    pairs = []
+    for key in dict.fromkeys([*sides[0], *sides[1]]):
+        rows = [side.get(key) for side in sides]
+        known = next(row for row in rows if row is not None)
+        arm = None if single else known.arm.name
+        pairs.append(
+            Pair(key, known.planned.case, ("base", "new"), arm, rows[0], rows[1], interleaved=False)
+        )
+    return pairs
+
+
+def pairs_of_axis(loaded: LoadedRun, axis: str) -> list[Pair]:
+    """Every value of an axis against its first, all other settings alike, in one interleaved run.
+
+    Args:
+        axis: a setting of a case, ``arm`` or ``stack``.
+
+    Raises:
+        UsageError: there is no such axis, or it has one value only.
+    """
+    value_of = _value_reader(loaded.run, axis)
+    groups: dict[tuple[str, ...], dict[str, Row]] = {}
+    values: dict[str, None] = {}
+    for row in rows_of(loaded):
+        value = value_of(row)
+        values[value] = None
+        groups.setdefault(_rest(row, axis), {})[value] = row
+    if len(values) < 2:
+        only = next(iter(values), "none")
+        raise UsageError(
+            f"--by {axis}: {loaded.run.run_id} has one value only, {only}; expected two or more"
+        )
+    first, *others = values
+    several_arms = axis in AXES and len(loaded.run.plan.arms) > 1
+    return [
+        Pair(
+            key=(base.planned.case_id, *(base.arm.name for _ in range(several_arms)), other),
+            case=base.planned.case,
+            labels=(first, other),
+            arm=base.arm.name if several_arms else None,
+            base=base,
+            new=group[other],
+            interleaved=True,
+            axis=axis,
+        )
+        for group in groups.values()
+        if (base := group.get(first)) is not None
+        for other in others
+        if other in group
+    ]
+
+
+def without_partner(loaded: LoadedRun, axis: str, pairs: Iterable[Pair]) -> list[str]:
+    """The case ids of a run that ``pairs_of_axis`` found nothing to hold against."""
+    paired = {row.planned.case_id for pair in pairs for row in pair.rows}
+    return [entry.case_id for entry in loaded.run.plan.cases if entry.case_id not in paired]
+
+
+def _value_reader(run: Run, axis: str) -> Callable[[Row], str]:
+    if axis in AXES:
+        return lambda row: spelling(getattr(row.planned.case, axis))
+    if axis == "arm":
+        return lambda row: row.arm.name
+    if axis != "stack":
+        raise UsageError(
+            f"--by {axis}: expected one of arm, stack, machine (of two runs), {', '.join(AXES)}"
+        )
+    labels = _stack_labels(run)
+    return lambda row: labels[row.arm.name]
+
+
+def _stack_labels(run: Run) -> Mapping[str, str]:
+    """Arm to stack; a path is called like its arm, which is the same on every machine."""
+    labels = {arm.name: arm.name if "/" in arm.stack else arm.stack for arm in run.plan.arms}
+    if len(set(labels.values())) < len(labels):
+        raise UsageError(
+            f"--by stack: several arms of {run.run_id} have the same stack; compare them with "
+            "--by arm"
+        )
+    return labels
+
+
+def _rest(row: Row, axis: str) -> tuple[str, ...]:
+    """Everything about a row but its value on the axis."""
+    if axis not in AXES:
+        return (row.planned.case_id,)
+    settings: dict[str, Any] = msgspec.structs.asdict(row.planned.case)
+    del settings[axis]
+    return (row.arm.name, *map(spelling, settings.values()))
+
+
+def spelling(value: object) -> str:
+    """A value as ``--only`` takes it: ``true``, ``512x512``."""
+    return str(value).lower()
+
+
+def _first_pass_s(replicate: Replicate) -> float | None:
+    if replicate.slept:
+        return None
+    return next(
+        (entry.duration_s for entry in replicate.of_kind("measured") if entry.index == 1), None
+    )

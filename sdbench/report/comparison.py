@@ -1,0 +1,187 @@
+"""A comparison as a person reads it: what differs, the cases, what it comes to."""
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sdbench.comparison.records import CaseComparison, Comparison, SideInfo, Verdict
+from sdbench.report.terminal import CORRECT_WORDS, case_words, render_lines
+from sdbench.report.units import printable, seconds, size
+
+VERDICT_WORDS: dict[Verdict, str] = {
+    "faster": "faster",
+    "slower": "slower",
+    "equivalent": "the same",
+    "inconclusive": "cannot tell",
+    "incorrect": "wrong picture",
+}
+_STYLES: dict[Verdict, str] = {
+    "faster": "green",
+    "slower": "red",
+    "equivalent": "dim",
+    "inconclusive": "yellow",
+    "incorrect": "red",
+}
+
+
+def render_comparison(comparison: Comparison, console: Console) -> None:
+    """The sides and what differs, the table, why verdicts are missing, one sentence."""
+    render_lines([*_side_lines(comparison)], console)
+    _print_differences(comparison, console)
+    console.print()
+    console.print(_table(comparison))
+    for line in _remarks(comparison):
+        console.print(f"  {escape(printable(line))}", soft_wrap=True)
+    console.print(f"\n{comparison.summary.sentence}", soft_wrap=True)
+    console.print(_fine_print(comparison), style="dim", soft_wrap=True)
+    for note in comparison.summary.notes:
+        console.print(f"[yellow]note:[/] {escape(printable(note))}", soft_wrap=True)
+
+
+def _side_lines(comparison: Comparison) -> Iterator[tuple[str, str]]:
+    yield "base", _side_words(comparison.base, comparison.by)
+    for side in comparison.new:
+        yield "new", _side_words(side, comparison.by)
+    if comparison.by is not None:
+        yield "by", comparison.by
+    for machine in comparison.machines:
+        words = f"{machine.machine_id[:8]} {machine.chip or ''}, {machine.run_id}"
+        if machine.left_out:
+            words += f" – left out: {machine.left_out}"
+        yield "machine", words
+
+
+def _side_words(side: SideInfo, by: str | None) -> str:
+    if side.run_id is None:
+        return side.label
+    return side.run_id if by in (None, "machine") else f"{side.label} in {side.run_id}"
+
+
+def _print_differences(comparison: Comparison, console: Console) -> None:
+    if not comparison.differences:
+        console.print("Nothing that sdbench knows of differs between the two sides.")
+        return
+    console.print("What differs:")
+    width = max(len(entry.what) for entry in comparison.differences)
+    for entry in comparison.differences:
+        words = f"{entry.what:<{width}}  {entry.base or '–'} → {entry.new or '–'}"
+        console.print(f"  {escape(printable(words))}", soft_wrap=True)
+
+
+def _table(comparison: Comparison) -> Table:
+    title: str = comparison.title
+    if comparison.title == "system comparison":
+        title += ": the operating system differs too, so no difference is torch's alone"
+    if comparison.simulated:
+        title += " – SIMULATED: no real device made these numbers"
+    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    several_arms = any(case.arm is not None for case in comparison.cases)
+    several_new = len(comparison.new) > 1
+    table.add_column("case", overflow="fold")
+    if several_arms:
+        table.add_column("arm")
+    if several_new:
+        table.add_column("new")
+    over_machines = any(case.machines for case in comparison.cases)
+    if not over_machines:
+        table.add_column("base s/picture", justify="right")
+        table.add_column("new s/picture", justify="right")
+    table.add_column("time new/base", justify="right")
+    table.add_column(f"{comparison.confidence:.0%} interval", justify="right")
+    table.add_column("verdict")
+    for name in ("first pass", "peak memory"):
+        table.add_column(name, justify="right")
+    table.add_column("picture")
+    for case in comparison.cases:
+        cells = [case_words(case.case)]
+        if several_arms:
+            cells.append(case.arm or "")
+        if several_new:
+            cells.append(case.new)
+        if not over_machines:
+            cells += [_per_picture(case.base_s, case), _per_picture(case.new_s, case)]
+        cells += [_ratio(case.ratio), _interval(case.ci99 or case.ci95)]
+        cells = [escape(printable(cell)) for cell in cells]
+        cells.append(f"[{_STYLES[case.verdict]}]{VERDICT_WORDS[case.verdict]}[/]")
+        cells += [_first_pass(case), _memory(case), _picture(case)]
+        table.add_row(*cells)
+    return table
+
+
+def _per_picture(value: float | None, case: CaseComparison) -> str:
+    return seconds(None if value is None else value / case.images)
+
+
+def _ratio(value: float | None) -> str:
+    return "–" if value is None else f"×{value:.3f}"
+
+
+def _interval(bounds: tuple[float, float] | None) -> str:
+    return "–" if bounds is None else f"{bounds[0]:.3f}–{bounds[1]:.3f}"
+
+
+def _first_pass(case: CaseComparison) -> str:
+    first = case.first_pass
+    return _with_verdict(_ratio(first.ratio), first.verdict)
+
+
+def _memory(case: CaseComparison) -> str:
+    memory = case.peak_memory
+    words = _with_verdict(_ratio(memory.ratio), memory.verdict)
+    if memory.new_bytes is not None and memory.verdict in ("less", "more"):
+        words += f" ({size(memory.base_bytes)} → {size(memory.new_bytes)})"
+    return words
+
+
+def _with_verdict(words: str, verdict: str) -> str:
+    return f"{words} {verdict}" if verdict in ("faster", "slower", "less", "more") else words
+
+
+def _picture(case: CaseComparison) -> str:
+    sides = [
+        CORRECT_WORDS.get(side, "–") if side else "–"  # type: ignore[call-overload]
+        for side in (case.correct.base, case.correct.new)
+    ]
+    return sides[0] if sides[0] == sides[1] else f"{sides[0]} → {sides[1]}"
+
+
+def _remarks(comparison: Comparison) -> Iterator[str]:
+    """Below the table: why there is no verdict, what to keep in mind, what to do."""
+    for case in comparison.cases:
+        name = case_name(case)
+        words = case.explanation or ""
+        if case.more_processes:
+            words += f"; about {case.more_processes} more processes a side would tell"
+        if case.more_machines:
+            words += f"; about {case.more_machines} more machines would tell"
+        if words:
+            verdict = "" if case.machines else f"{VERDICT_WORDS[case.verdict]} – "
+            yield f"{name}: {verdict}{words}"
+        for outlier in case.outliers:
+            yield (
+                f"{name}: {outlier.replicate_id} of the {outlier.side} side stands apart "
+                f"with {seconds(outlier.median_s)} a pass ({outlier.degree}); it counts"
+            )
+        if case.mended:
+            yield f"{name}: mended – it ends well now"
+        if case.regression == "ended-worse":
+            yield f"{name}: got worse – it ended {case.outcome.new}"
+
+
+def case_name(case: CaseComparison) -> str:
+    """The case, and which of several sides it is."""
+    parts = [case_words(case.case)]
+    if case.arm is not None:
+        parts.append(f"[{case.arm}]")
+    if (case.base, case.new) != ("base", "new"):
+        parts.append(f"({case.base} → {case.new})")
+    return " ".join(parts)
+
+
+def _fine_print(comparison: Comparison) -> str:
+    return (
+        f"Times are compared by ratio; a difference counts from {comparison.threshold:.1%} on. "
+        "Intervals are for each case alone; verdicts are corrected for the number of cases."
+    )

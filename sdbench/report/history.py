@@ -1,0 +1,92 @@
+"""One case over time: a line a run, and a plot beside it."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sdbench.comparison import History, HistoryEntry
+from sdbench.report.terminal import OUTCOME_WORDS, case_words
+from sdbench.report.units import printable, seconds
+
+_PLOT_WIDTH = 40
+_SHOWN = ("torch", "diffusers")
+
+
+def render_history(history: History, console: Console) -> None:
+    """A table for each series: what ran different work or another device has its own scale."""
+    several_arms = len({entry.arm for entry in history.runs}) > 1
+    for series in dict.fromkeys(entry.series for entry in history.runs):
+        entries = [entry for entry in history.runs if entry.series == series]
+        console.print(_table(history, series, entries, several_arms))
+
+
+def _table(
+    history: History, series: str, entries: Sequence[HistoryEntry], several_arms: bool
+) -> Table:
+    scale = _Scale(entries)
+    title = f"{case_words(history.case)}: {printable(series)}"
+    table = Table(title=escape(title), title_justify="left", show_edge=False, pad_edge=False)
+    columns = ["date", "run", *(["arm"] if several_arms else []), *_SHOWN, "outcome"]
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    table.add_column("s/picture", justify="right")
+    table.add_column(scale.heading, no_wrap=True)
+    for entry in entries:
+        outcome = OUTCOME_WORDS[entry.outcome] + (" (simulated)" if entry.simulated else "")
+        cells = [
+            entry.created_utc[:16].replace("T", " "),
+            entry.run_id if entry.label is None else f"{entry.run_id} {entry.label}",
+            *([entry.arm] if several_arms else []),
+            *(entry.versions.get(package, "–") for package in _SHOWN),
+            outcome,
+            seconds(_per_picture(entry, entry.latency_s.median)),
+            scale.line(entry),
+        ]
+        table.add_row(*(escape(printable(cell)) for cell in cells))
+    return table
+
+
+class _Scale:
+    """Draws a time as a dot and its 95% interval as a bar, from the fastest to the slowest."""
+
+    def __init__(self, entries: Sequence[HistoryEntry]) -> None:
+        shown = [bound for entry in entries for bound in _bounds(entry)]
+        self._low, self._high = min(shown, default=0.0), max(shown, default=0.0)
+
+    @property
+    def heading(self) -> str:
+        """What the two ends of the plot mean."""
+        low, high = seconds(self._low), seconds(self._high)
+        return low + high.rjust(_PLOT_WIDTH - len(low)) if self._high else ""
+
+    def line(self, entry: HistoryEntry) -> str:
+        """One run's place in the plot; empty without a real time."""
+        bounds = _bounds(entry)
+        if not bounds:
+            return ""
+        low, middle, high = (self._column(bound) for bound in bounds)
+        cells = [" "] * _PLOT_WIDTH
+        cells[low : high + 1] = "─" * (high + 1 - low)
+        cells[middle] = "●"
+        return "".join(cells).rstrip()
+
+    def _column(self, value: float) -> int:
+        span = self._high - self._low
+        share = 0.0 if span == 0 else (value - self._low) / span
+        return round(share * (_PLOT_WIDTH - 1))
+
+
+def _bounds(entry: HistoryEntry) -> tuple[float, ...]:
+    """Low, middle and high seconds a picture; a stand-in's times have no place among real ones."""
+    median, interval = entry.latency_s.median, entry.latency_s.ci95
+    if median is None or entry.simulated:
+        return ()
+    low, high = interval or (median, median)
+    # The interval is of the mean of logarithms; in a skewed sample the median may lie beside it.
+    return tuple(value / entry.images for value in (min(low, median), median, max(high, median)))
+
+
+def _per_picture(entry: HistoryEntry, value: float | None) -> float | None:
+    return None if value is None else value / entry.images

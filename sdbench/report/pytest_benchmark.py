@@ -1,0 +1,105 @@
+"""A run as pytest-benchmark stores one, so that ``pytest-benchmark compare`` reads it.
+
+A round is a process: its steady median, because processes are sdbench's unit of repetition. Format
+of pytest-benchmark 3.2 to 5 (``Stats.fields`` and ``BenchmarkSession.save``).
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from sdbench.report.terminal import case_words
+from sdbench.schema import Replicate, Run
+from sdbench.stats import tukey_outliers
+from sdbench.summary import RunSummary, steady_median_s
+
+_FORMAT = "5.0.0"
+
+
+def pytest_benchmark_document(
+    run: Run, replicates: Sequence[Replicate], summary: RunSummary
+) -> dict[str, Any]:
+    """Cases without a steady time are left out: the format has no way to say so."""
+    benchmarks = []
+    several_arms = len(run.plan.arms) > 1
+    for row in summary.cases:
+        times = [
+            steady
+            for entry in replicates
+            if (entry.case_id, entry.arm) == (row.case_id, row.arm)
+            and (steady := steady_median_s(entry)) is not None
+        ]
+        if not times:
+            continue
+        name = case_words(row.case) + (f" [{row.arm}]" if several_arms else "")
+        benchmarks.append(
+            {
+                "group": run.model.name,
+                "name": name,
+                "fullname": f"sdbench::{row.case_id}" + (f"[{row.arm}]" if several_arms else ""),
+                "params": msgspec.to_builtins(row.case),
+                "param": None,
+                "extra_info": {
+                    "simulated": summary.simulated,
+                    "first_pass_s": row.first_pass_s,
+                    "peak_memory_bytes": row.peak_memory_bytes,
+                    "outcome": row.outcome,
+                    "correct": row.correct,
+                },
+                "options": {"disable_gc": False, "timer": "monotonic", "min_rounds": len(times)},
+                "stats": _stats(times),
+            }
+        )
+    machine = run.machine
+    return {
+        "machine_info": {
+            "node": run.machine_id,
+            "processor": machine.get("chip"),
+            "machine": machine.get("architecture"),
+            "system": machine.get("system"),
+            "release": machine.get("release"),
+            "python_version": next(iter(run.stacks.values())).python,
+            "cpu": {"brand_raw": machine.get("chip"), "count": machine.get("cores_logical")},
+        },
+        "commit_info": {"id": run.run_id, "dirty": False, "branch": run.label or run.run_id},
+        "benchmarks": benchmarks,
+        "datetime": run.created_utc,
+        "version": _FORMAT,
+    }
+
+
+def _stats(times: Sequence[float]) -> dict[str, Any]:
+    """All the statistics that its tables show."""
+    mean = statistics.fmean(times)
+    deviation = statistics.stdev(times) if len(times) > 1 else 0.0
+    low, middle, high = (
+        statistics.quantiles(times, n=4, method="inclusive") if len(times) > 1 else [times[0]] * 3
+    )
+    beyond_iqr = len(tukey_outliers(dict(enumerate(times))))
+    beyond_deviation = sum(abs(time - mean) > deviation for time in times)
+    inside = [
+        time for time in times if low - 1.5 * (high - low) <= time <= high + 1.5 * (high - low)
+    ]
+    return {
+        "min": min(times),
+        "max": max(times),
+        "mean": mean,
+        "stddev": deviation,
+        "rounds": len(times),
+        "median": middle,
+        "iqr": high - low,
+        "q1": low,
+        "q3": high,
+        "iqr_outliers": beyond_iqr,
+        "stddev_outliers": beyond_deviation,
+        "outliers": f"{beyond_deviation};{beyond_iqr}",
+        "ld15iqr": min(inside),
+        "hd15iqr": max(inside),
+        "ops": 1 / mean,
+        "total": math.fsum(times),
+        "data": [*times],
+        "iterations": 1,
+    }

@@ -1,0 +1,130 @@
+"""How often are sdbench's verdicts wrong? Counted in simulated runs, where the truth is known.
+
+    python tests/benchmarks/error_rates.py [--trials 4000]
+
+Prints three tables: one comparison after 3, 5 and 8 processes in several worlds; measuring until
+decided; and the false alarms of a CI job of several cases. The worlds are those of
+``tests/unit/simulated_runs.py``: noise between processes and passes, spikes, and heat drift laid
+over the order in which sdbench runs its slots. Shares are in percent.
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+
+from simulated_runs import STILL, USUAL, World, estimates_of, medians_of
+
+from sdbench.stats import LOOKS, judge_family, look_at, paired_ratio
+
+DELTA = 0.03
+WORLDS = {
+    "usual": USUAL,
+    "still": STILL,
+    "noisy": World(process_noise=0.03, spike_chance=0.10),
+    "even": World(process_noise=0.003, pass_noise=0.003),
+    "early heat": World(warm_after=0.1),
+    "late heat": World(warm_after=1.0),
+    "2 passes": World(steady_passes=1),
+}
+# A shared CI machine: neighbours, and clocks that nobody holds.
+HOSTED = World(process_noise=0.03, pass_noise=0.03, spike_chance=0.05, heat=0.03)
+RATIOS = (1.0, 1 - DELTA, 1 + DELTA, 1.08, 1.10)
+
+
+def one_comparison(trials: int) -> Iterator[str]:
+    """False and true verdicts of one comparison."""
+    yield f"One comparison, δ = {DELTA:.0%}, 95% intervals: faster / equivalent / slower in percent"
+    yield _row("world", "P", *(f"true ×{ratio:.2f}" for ratio in RATIOS))
+    for name, world in WORLDS.items():
+        for blocks in (3, 5, 8):
+            cells = [_counted(world, trials, blocks, ratio) for ratio in RATIOS]
+            yield _row(name, str(blocks), *cells)
+
+
+def until_decided(trials: int) -> Iterator[str]:
+    """The same with looks after 3, 5, 8, 13, 21 blocks."""
+    yield f"Until decided, looks after {LOOKS} blocks, 99% intervals"
+    yield _row("world", "", *(f"true ×{ratio:.2f}" for ratio in RATIOS))
+    for name in ("usual", "still", "noisy", "early heat"):
+        cells, spent = [], []
+        for ratio in RATIOS:
+            found, blocks = _looked(WORLDS[name], trials, ratio)
+            cells.append(_cell(found, trials))
+            spent.append(f"{blocks:.1f} blocks")
+        yield _row(name, "", *cells)
+        yield _row("", "", *spent)
+
+
+def ci_job(trials: int) -> Iterator[str]:
+    """False alarms of a whole job, and what it finds."""
+    yield "A CI job on a shared machine: any case called slower (false alarm), one slow case found"
+    yield _row("cases", "P", "δ", "alarm at ×1", "alarm at ×1+δ", "×1.10", "×1.20", "×1.30")
+    for cases in (2, 6):
+        for blocks in (3, 5, 8):
+            for threshold in (0.03, 0.05, 0.10):
+                unchanged = _alarms(trials, blocks, threshold, [1.0] * cases)
+                at_limit = _alarms(trials, blocks, threshold, [1 + threshold] * cases)
+                power = [
+                    _alarms(trials // 4, blocks, threshold, [slow] + [1.0] * (cases - 1))
+                    for slow in (1.10, 1.20, 1.30)
+                ]
+                figures = (f"{100 * share:.1f}" for share in (unchanged, at_limit, *power))
+                yield _row(str(cases), str(blocks), f"{threshold:.0%}", *figures)
+
+
+def _counted(world: World, trials: int, blocks: int, ratio: float) -> str:
+    estimates = estimates_of(world, seed=blocks, trials=trials, blocks=blocks, ratios=[ratio])
+    return _cell(Counter(judge_family(one, DELTA)[0].verdict for one in estimates), trials)
+
+
+def _looked(world: World, trials: int, ratio: float) -> tuple[Counter[str], float]:
+    random = np.random.default_rng(12)
+    found: Counter[str] = Counter()
+    spent = 0
+    for _ in range(trials):
+        ((base, new),) = medians_of(world, random, LOOKS[-1], [ratio])
+        blocks: int | None = LOOKS[0]
+        while blocks is not None:
+            so_far = [{block: side[block] for block in range(blocks)} for side in (base, new)]
+            look = look_at([paired_ratio(*so_far)], blocks, DELTA)
+            blocks = look.next_look
+        found[look.judgements[0].verdict] += 1
+        spent += look.blocks
+    return found, spent / trials
+
+
+def _alarms(trials: int, blocks: int, threshold: float, ratios: list[float]) -> float:
+    alarms = 0
+    for estimates in estimates_of(HOSTED, 7, trials, blocks, ratios):
+        alarms += any(one.verdict == "slower" for one in judge_family(estimates, threshold))
+    return alarms / trials
+
+
+def _cell(found: Counter[str], trials: int) -> str:
+    shares = (100 * found[verdict] / trials for verdict in ("faster", "equivalent", "slower"))
+    return " / ".join(f"{share:.1f}" for share in shares)
+
+
+def _row(*cells: str) -> str:
+    return "".join(f"{cell:<20}" for cell in cells).rstrip()
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--trials", type=int, default=4000)
+    trials = parser.parse_args().trials
+    for table in (one_comparison, until_decided, ci_job):
+        for line in table(trials):
+            print(line, flush=True)
+        print()
+
+
+if __name__ == "__main__":
+    main()
