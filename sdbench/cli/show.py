@@ -19,11 +19,13 @@ from sdbench.report.terminal import (
     render_summary,
 )
 from sdbench.report.units import duration, printable, seconds, size
-from sdbench.schema import Pass, Replicate
+from sdbench.schema import CrashReport, Pass, Replicate
 from sdbench.store import LoadedRun, find_run, load_run
 from sdbench.summary import as_json as summary_json
 from sdbench.summary import device_facts, summarise
 from sdbench.telemetry import WAIT_WORDS
+
+_CALLS_SHOWN = 6
 
 
 @click.command(name="show")
@@ -85,7 +87,12 @@ def _device_words(facts: dict[str, Any]) -> str:
     return ", ".join(words) or "nothing told"
 
 
-def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
+def find_case(loaded: LoadedRun, case: str) -> str:
+    """The id of a case given by its id or the beginning of it.
+
+    Raises:
+        UsageError: none or several match.
+    """
     matches = [
         planned.case_id
         for planned in loaded.run.plan.cases
@@ -95,21 +102,26 @@ def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
         known = ", ".join(planned.case_id for planned in loaded.run.plan.cases)
         found = "no case" if not matches else "several cases"
         raise UsageError(f"{found} called {case!r} in {loaded.run.run_id}; there are {known}")
-    attempts = [entry for entry in loaded.attempts if entry.case_id == matches[0]]
+    return matches[0]
+
+
+def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
+    case_id = find_case(loaded, case)
+    attempts = [entry for entry in loaded.attempts if entry.case_id == case_id]
     summary = summarise(loaded.run, loaded.replicates, str(loaded.path))
-    rows = [row for row in summary.cases if row.case_id == matches[0]]
+    rows = [row for row in summary.cases if row.case_id == case_id]
     if json_wanted:
         replicates = msgspec.to_builtins(attempts)
         print_json(
             {
-                "case_id": matches[0],
+                "case_id": case_id,
                 "summary": msgspec.to_builtins(rows),
                 "replicates": replicates,
             }
         )
         return 0
     out = console()
-    out.print(f"{case_words(loaded.run.plan.planned(matches[0]).case)}  ({matches[0]})")
+    out.print(f"{case_words(loaded.run.plan.planned(case_id).case)}  ({case_id})")
     if loaded.run.simulated or any(replicate.simulated for replicate in attempts):
         out.print("SIMULATED: no real device made these numbers")
     for row in rows:
@@ -145,6 +157,9 @@ def _show_replicate(replicate: Replicate, out: Console) -> None:
     if replicate.cause is not None:
         out.print(f"  cause: {printable(replicate.cause.sentence)}", markup=False, soft_wrap=True)
         out.print(f"  remedy: {replicate.cause.remedy}", markup=False, soft_wrap=True)
+    if replicate.crash_report is not None:
+        for line in _crash_lines(replicate.crash_report):
+            out.print(f"  {printable(line)}", markup=False, soft_wrap=True)
     if replicate.fallback_operators:
         names = ", ".join(replicate.fallback_operators)
         out.print(f"  ran on the CPU instead: {names}", markup=False, soft_wrap=True)
@@ -154,6 +169,18 @@ def _show_replicate(replicate: Replicate, out: Console) -> None:
         out.print("  last words on standard error:")
         for line in replicate.stderr_tail.strip().splitlines()[-12:]:
             out.print(f"    {printable(line)}", markup=False, soft_wrap=True)
+
+
+def _crash_lines(report: CrashReport) -> list[str]:
+    """What macOS wrote of the death, and the innermost calls outside the system's C library."""
+    told = [report.exception_type, report.termination, report.message]
+    words = ", ".join(word for word in told if word) or "no reason given"
+    calls = [
+        f"  {frame.image}: {frame.symbol or 'no name'}"
+        for frame in report.frames
+        if frame.image is not None and not frame.image.startswith("libsystem")
+    ]
+    return [f"crash report: {words}", *calls[:_CALLS_SHOWN]]
 
 
 def _pass_table(passes: list[Pass]) -> Table:

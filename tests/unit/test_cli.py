@@ -17,6 +17,7 @@ from factories import make_config, make_picture, make_run, play, worker_events
 
 from sdbench.cli import VERBS, cli, main
 from sdbench.config import Config
+from sdbench.insight.crash_reports import read_crash_report
 from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.runner.prepare import resolve
 from sdbench.schema import Run, StackInfo
@@ -570,6 +571,21 @@ def test_show_prints_one_case_in_full(call: Called, results: Path) -> None:
     code, out, _ = call("show", str(path), "64x64")
     assert code == 0
     assert "crashed: ended by SIGSEGV" in out
+
+
+def test_show_tells_what_macos_reported_of_a_death(call: Called, results: Path) -> None:
+    recorded = Path(__file__).parent.parent / "data/crash-reports/python-abort.mps-convolution.ips"
+    report = read_crash_report(recorded.read_text())
+
+    def aborting(task: Task, supervise: Supervisor) -> Report:
+        return play(task, supervise, exit_code=-signal.SIGABRT, crash_report=report)
+
+    path = keep(results)
+    call("resume", str(path), script=aborting)
+    _, out, _ = call("show", str(path), "64x64")
+    assert "cause: A check inside Metal failed" in out
+    assert "crash report: EXC_CRASH, SIGNAL 6: Abort trap: 6, MPSGraphConvolutionOps.mm" in out
+    assert "Metal: MTLReportFailure\n" in out and "libsystem" not in out
 
 
 def test_show_of_a_case_that_is_not_there_lists_those_that_are(call: Called, results: Path) -> None:
