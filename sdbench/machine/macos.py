@@ -19,6 +19,7 @@ from sdbench.machine.facts import (
     all_unavailable,
     first_known,
     known,
+    or_none,
 )
 from sdbench.machine.macos_profile import (
     Displays,
@@ -267,20 +268,26 @@ class MacProbe:
     def _architecture(self) -> str | Unavailable:
         """Of the hardware. Rosetta tells programs x86_64, but cannot hide all signs of an M."""
         machine, translated = self._system.machine(), self._is("sysctl.proc_translated")
-        arm64 = self._is("hw.optional.arm64")
+        arm64, kernel = self._is("hw.optional.arm64"), self._kernel()
         chips = [name for name in (self._brand, self._hardware.chip) if known(name)]
         if (
             "arm64" in (machine, self._system.python_machine())
             or arm64 is True
             or translated is True
+            or "RELEASE_ARM64" in kernel
             or any(chip.startswith(("Apple", "VirtualApple")) for chip in chips)
             or self._apple_gpus()
         ):
             return "arm64"
-        intel = any("Intel" in chip for chip in chips)
+        intel = "RELEASE_X86_64" in kernel or any("Intel" in chip for chip in chips)
         if intel or arm64 is False or (machine == "x86_64" and translated is False):
             return "x86_64"
         return Unavailable("nothing tells Intel from Apple silicon under Rosetta")
+
+    def _kernel(self) -> str:
+        """Its version, which ends in the architecture it was built for; empty if not told."""
+        version = self._values["kern.version"]
+        return or_none(version if known(version) else self._text(commands.KERNEL)) or ""
 
     def _translated(self) -> bool | Unavailable:
         architecture, said = self._architecture(), self._is("sysctl.proc_translated")

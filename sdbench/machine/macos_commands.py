@@ -9,7 +9,8 @@ POWER_SETTINGS = ("/usr/bin/pmset", "-g")
 POWER_THERMAL = ("/usr/bin/pmset", "-g", "therm")
 """Asked on Intel only: on Apple silicon it stays silent even while the machine throttles."""
 MEMORY_PRESSURE = ("/usr/bin/memory_pressure",)
-"""Asked only where sysctl does not tell."""
+KERNEL = ("/usr/bin/uname", "-v")
+"""These two only where sysctl does not tell."""
 
 THERMAL_KEY = "com.apple.system.thermalpressurelevel"
 THERMAL = ("/usr/bin/notifyutil", "-g", THERMAL_KEY)
@@ -40,6 +41,7 @@ SYSCTL_NAMES = (
     "machdep.cpu.brand_string",
     "sysctl.proc_translated",
     "kern.hv_vmm_present",
+    "kern.version",
     "kern.osproductversion",
     "kern.osversion",
     "kern.bootsessionuuid",

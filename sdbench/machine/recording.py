@@ -160,7 +160,10 @@ class RecordedSystem:
         )
 
     def machine(self) -> str:
-        return self.facts.machine or ""
+        if self.facts.machine is not None:
+            return self.facts.machine
+        said = self.command(("uname", "-m"))
+        return "" if isinstance(said, Unavailable) else said.stdout.strip()
 
     def python_machine(self) -> str:
         return self.facts.python_machine or ""
@@ -198,6 +201,7 @@ _ALIKE = {
         ({"-g"}, {"-g", "live"}, {"-g", "custom"}),
         ({"-g", "therm"}, {"-g", "thermlog"}),
     ),
+    "uname": (({"-v"}, {"-a"}),),
 }
 
 

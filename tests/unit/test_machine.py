@@ -145,7 +145,7 @@ def test_second_look_at_a_mac_is_quick_and_sees_what_changed(
 ) -> None:
     """Gates look again and again; what a Mac is they need not be told twice."""
     answers = {
-        "sysctl": "kern.memorystatus_vm_pressure_level: 1\nhw.optional.arm64: 1\n",
+        "sysctl": "kern.memorystatus_vm_pressure_level: 1\nkern.version: x/RELEASE_ARM64_T6000\n",
         "system_profiler": text(
             "m5max-128gb-macos26.4/system_profiler_SPHardwareDataType_-json.txt"
         ),

@@ -238,6 +238,9 @@ def test_hosted_intel_runner_is_seen_to_be_virtual_by_its_gpu() -> None:
 
 # --- architecture, Rosetta, versions
 
+ARM64_KERNEL = "Darwin Kernel Version 22.6.0: Wed Jul  5 2023; root:xnu-8796~6/RELEASE_ARM64_T8103"
+INTEL_KERNEL = "Darwin Kernel Version 21.3.0: Wed Jan  5 2022; root:xnu-8019~20/RELEASE_X86_64"
+
 
 @pytest.mark.parametrize(
     ("facts", "sysctl", "architecture", "translated"),
@@ -260,6 +263,8 @@ def test_hosted_intel_runner_is_seen_to_be_virtual_by_its_gpu() -> None:
             *("x86_64", False),
         ),
         ({"machine": "x86_64"}, {}, None, None),
+        ({"machine": "x86_64"}, {"kern.version": ARM64_KERNEL}, "arm64", True),
+        ({"machine": "x86_64"}, {"kern.version": INTEL_KERNEL}, "x86_64", False),
         # A native Python on a Mac whose sysctl was asked by a translated shell.
         (
             {"machine": "arm64", "python_machine": "arm64"},
@@ -279,6 +284,21 @@ def test_rosetta(
     identity = facts_of(**facts, sysctl=sysctl).identity
     assert value(identity.architecture) == architecture
     assert value(identity.translated) == translated
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        [{"argv": ["uname", "-a"], "stdout": f"Darwin host 22.6.0 {ARM64_KERNEL} x86_64\n"}],
+        [
+            {"argv": ["uname", "-m"], "stdout": "x86_64\n"},
+            {"argv": ["/usr/bin/uname", "-v"], "stdout": f"{ARM64_KERNEL}\n"},
+        ],
+    ],
+)
+def test_kernel_tells_the_architecture_even_under_rosetta(commands: list[dict[str, Any]]) -> None:
+    found = facts_of(*commands, python_machine="x86_64").identity
+    assert (found.architecture, found.translated) == ("arm64", True)
 
 
 def test_rosettas_brand_is_no_chip() -> None:
