@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sdbench.comparison.sides import Pair, Row
 from sdbench.schema import Replicate, Run
+from sdbench.summary import device_facts
 
 # Settings that change how much memory a pass takes: swap on one side is then part of the answer.
 MEMORY_AXES = {
@@ -54,7 +55,7 @@ def objections_to(pair: Pair, *, by_machine: bool = False) -> Objections:
         void += differing
     if _starts(base) != _starts(new):
         void.append("start-differs")
-    if any(entry.device.get("virtualised") for entry in [*base.replicates, *new.replicates]):
+    if device_facts([*base.replicates, *new.replicates]).get("virtualised"):
         void.append("virtual-device")
     slowed = [_any(row, throttled) for row in (base, new)]
     if any(slowed):

@@ -332,7 +332,7 @@ def test_a_little_swap_is_the_systems_own() -> None:
 
 
 def test_virtual_device_gets_no_speed_verdict() -> None:
-    case = arms(1.0, 2.0, fields=lambda slot: {"device": {"virtualised": True}})
+    case = arms(1.0, 2.0, fields=lambda slot: {"device": {"facts": {"virtualised": True}}})
     assert (case.verdict, case.reason) == ("inconclusive", "virtual-device")
     assert case.peak_memory.verdict == "equivalent"
 
