@@ -42,7 +42,7 @@ def command(run: str, case: str | None, root: Path, as_json: bool) -> int:
     loaded = load_run(path)
     if case is not None:
         return _show_case(loaded, case, as_json)
-    summary = summarise(loaded.run, loaded.replicates, str(path), loaded.warnings)
+    summary = summarise(loaded.run, loaded.replicates, str(path), loaded.warnings, loaded.compared)
     if as_json:
         print_json(summary_json(summary))
         return 0
@@ -108,7 +108,7 @@ def find_case(loaded: LoadedRun, case: str) -> str:
 def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
     case_id = find_case(loaded, case)
     attempts = [entry for entry in loaded.attempts if entry.case_id == case_id]
-    summary = summarise(loaded.run, loaded.replicates, str(loaded.path))
+    summary = summarise(loaded.run, loaded.replicates, str(loaded.path), compared=loaded.compared)
     rows = [row for row in summary.cases if row.case_id == case_id]
     if json_wanted:
         replicates = msgspec.to_builtins(attempts)

@@ -9,6 +9,7 @@ the environment must then hold.
 import functools
 import getpass
 import os
+import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -54,6 +55,15 @@ def show_path(text: str) -> str:
         text = text.replace(_USER, name)
     text = text.replace(_HOME, str(Path.home()))
     return os.path.expanduser(text) if text.startswith("~") else text
+
+
+def hide_host(text: str) -> str:
+    """Text without this computer's name, which is often its owner's."""
+    full = platform.node()
+    for name in (full, full.split(".")[0]):
+        if len(name) >= _SHORTEST_NAME and name != "localhost":
+            text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", "<host>", text)
+    return text
 
 
 def recorded_environment(environment: Mapping[str, str]) -> dict[str, str]:

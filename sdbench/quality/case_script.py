@@ -1,0 +1,189 @@
+"""A script that shows one case of a run without sdbench: speed, memory, error against the CPU.
+
+Pure: from a run's records to at most 60 lines of text. The pictures come from the same latents as
+in the run (drawn by a CPU generator in float32), the CPU's float32 picture is the reference, and
+the floor is what rounding alone does: float64 for float32, and for half precision float32 with the
+weights and every module's output rounded to that type.
+"""
+
+from sdbench.schema import Arm, Case, DeviceKind, Run
+
+# How far beyond the floor a picture counts as wrong. Both are ends of whole passes, which amplify
+# any difference alike: half precision on a CPU came to 1.1 floors (synthetic/tiny, 64x64), and
+# another picture is hundreds of floors away.
+LIMIT = 10
+
+_SCHEDULERS = {
+    "ddim": "DDIMScheduler",
+    "pndm": "PNDMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "dpmsolver": "DPMSolverMultistepScheduler",
+}
+_PROCESSORS = {"math": "AttnProcessor", "sdpa": "AttnProcessor2_0"}
+_VARIABLES = ("PYTORCH_", "CUDA_", "NVIDIA_", "OMP_", "MKL_")
+_RESIDENT = (
+    "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss"
+    ' * (1 if sys.platform == "darwin" else 1024)'
+)
+_MEMORY: dict[DeviceKind, tuple[str, str]] = {
+    "cuda": ("torch.cuda.max_memory_allocated()", "the allocator's peak"),
+    "mps": (
+        'torch.mps.driver_allocated_memory() if hasattr(torch, "mps") else 0',
+        "what Metal holds at the end; 0 before torch 2.0",
+    ),
+    "cpu": (_RESIDENT, "the process's peak"),
+}
+
+
+def case_script(run: Run, case: Case, arm: Arm, *, half_weights_only: bool = False) -> str:
+    """The script for one case in one arm.
+
+    Its model is a folder or Hub id given on the command line, by default the run's own, written
+    with ``~`` for the home folder. ``half_weights_only``: it has only files named ``.fp16.``.
+    """
+    config = run.config
+    images, prompts = int(config["images"]), list(config["prompts"])
+    batch = case.batching == "batch"
+    memory, memory_words = _MEMORY[run.device]
+    xl = "XL" in run.model.pipeline_class
+    encoders = ["text_encoder", "text_encoder_2"] if xl else ["text_encoder"]
+    modules = ", ".join(f"*pipe.{name}.modules()" for name in [*encoders, "unet", "vae"])
+    return _SCRIPT.format(
+        case_id=case.case_id,
+        run_id=run.run_id,
+        environment=_environment(run, arm),
+        scheduler=_SCHEDULERS[config["scheduler"]],
+        pipeline_class=run.model.pipeline_class,
+        model=_model(run),
+        device=run.device,
+        dtype=case.dtype,
+        width=case.width,
+        height=case.height,
+        steps=config["steps"],
+        guidance=config["guidance_scale"],
+        seed=config["seed"],
+        prompts=[prompts[index % len(prompts)] for index in range(images)],
+        batches=[[*range(images)]] if batch else [[index] for index in range(images)],
+        # Faults of batches spare the first picture.
+        checked=sorted({0, images - 1}) if batch else [0],
+        limit=LIMIT,
+        options=_options(run, arm, half_weights_only),
+        settings="\n".join(_settings(case)),
+        passes=config["passes"],
+        memory=memory,
+        memory_words=memory_words,
+        exact="float64" if case.dtype == "float32" else "float32",
+        rounding="" if case.dtype == "float32" else _ROUNDING.format(modules=modules),
+    )
+
+
+def _model(run: Run) -> str:
+    """A Hub id as such; else the folder."""
+    name = run.model.name
+    on_hub = name.count("/") == 1 and not name.startswith(("synthetic/", "builtin/", ".", "~", "/"))
+    return name if on_hub else run.model.path
+
+
+def _environment(run: Run, arm: Arm) -> str:
+    """The variables that decide how the device computes; torch reads them when it is imported."""
+    wanted = {
+        name: value
+        for name, value in sorted({**run.environment, **arm.env}.items())
+        if name.startswith(_VARIABLES) and value != "<secret>"
+    }
+    return f"os.environ.update({wanted!r})\n" if wanted else ""
+
+
+def _options(run: Run, arm: Arm, half_weights_only: bool) -> str:
+    """How from_pretrained is called by the worker; ``dtype`` has another name in older releases."""
+    stack = run.stacks.get(arm.stack)
+    version = "0.31" if stack is None else stack.packages.get("diffusers", "0.31")
+    newer = tuple(int(part) for part in version.split(".")[:2]) >= (0, 42)
+    options = {"dtype" if newer else "torch_dtype": "dtype"}
+    if not run.config.get("allow_pickle"):
+        options["use_safetensors"] = "True"
+    if half_weights_only:
+        options["variant"] = '"fp16"'
+    if "XL" not in run.model.pipeline_class:
+        options |= {"safety_checker": "None", "requires_safety_checker": "False"}
+    return ", ".join(f"{name}={value}" for name, value in options.items())
+
+
+def _settings(case: Case) -> list[str]:
+    lines = []
+    if case.offload == "none":
+        lines.append("pipe = load(DTYPE).to(DEVICE)")
+    else:
+        lines.append("pipe = load(DTYPE)")
+        lines.append(f"pipe.enable_{case.offload}_cpu_offload(device=DEVICE)")
+    if case.attention != "default":
+        module = "diffusers.models.attention_processor"
+        lines.append(f"pipe.unet.set_attn_processor({module}.{_PROCESSORS[case.attention]}())")
+    if case.attention_slicing:
+        lines.append("pipe.enable_attention_slicing()")
+    if case.vae_slicing:
+        lines.append("pipe.vae.enable_slicing()")
+    if case.vae_tiling:
+        lines.append("pipe.vae.enable_tiling()")
+    if case.warmup:
+        lines.append("paint(BATCHES[0], steps=1)")
+    return lines
+
+
+_ROUNDING = """for module in [{modules}]:
+    for weight in module.parameters(recurse=False):
+        weight.data = weight.data.to(DTYPE).float()
+    module.register_forward_hook(lambda m, i, o: o.to(DTYPE).float() if torch.is_tensor(o) else o)
+"""
+
+_SCRIPT = '''"""Case {case_id} of sdbench run {run_id}, without sdbench.
+python repro.py [MODEL]: a diffusers folder or a Hub id. The exit code is 0 for PASS, 1 for FAIL."""
+import os, platform, resource, sys, time
+{environment}import diffusers, torch
+
+MODEL = os.path.expanduser(sys.argv[1] if len(sys.argv) > 1 else {model!r})
+DEVICE, DTYPE, WIDTH, HEIGHT, STEPS = "{device}", torch.{dtype}, {width}, {height}, {steps}
+PROMPTS = {prompts!r}
+BATCHES, CHECKED = {batches!r}, {checked!r}  # pictures of each call, pictures held against the CPU's
+LIMIT = {limit}  # times the floor
+diffusers.utils.logging.disable_progress_bar()
+
+def load(dtype):
+    pipe = diffusers.{pipeline_class}.from_pretrained(
+        MODEL, {options})
+    pipe.scheduler = diffusers.{scheduler}.from_config(pipe.scheduler.config)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+def paint(pictures, steps=STEPS):
+    scale = 2 ** (len(pipe.vae.config.block_out_channels) - 1)
+    shape = (1, pipe.unet.config.in_channels, HEIGHT // scale, WIDTH // scale)
+    seeds = [torch.Generator().manual_seed({seed} + picture) for picture in pictures]
+    noise = torch.cat([torch.randn(shape, generator=seed) for seed in seeds]).to(pipe.unet.dtype)
+    return pipe([PROMPTS[i] for i in pictures], latents=noise, width=WIDTH, height=HEIGHT,
+                num_inference_steps=steps, guidance_scale={guidance},
+                output_type="pt").images.cpu().float()
+
+def error(picture, reference):
+    return float((picture - reference).norm() / reference.norm())
+
+print("torch", torch.__version__, "diffusers", diffusers.__version__, platform.platform())
+{settings}
+passes = []
+for number in range(1, {passes} + 1):
+    began = time.perf_counter()
+    passes.append(torch.cat([paint(batch) for batch in BATCHES]))
+    spent, off = time.perf_counter() - began, error(passes[-1], passes[0])
+    print(f"pass {{number}}: {{spent:.3f}} s, off pass 1 by {{off:.2g}}", flush=True)
+memory = {memory}
+print(f"memory: {{memory / 1e9:.2f}} GB ({memory_words})", flush=True)
+pipe = load(torch.float32)
+reference = {{picture: paint([picture]) for picture in CHECKED}}
+pipe = load(torch.{exact})
+{rounding}floor = error(paint([0]), reference[0])
+errors = [error(passes[-1][i], reference[i][0]) for i in CHECKED]
+print("error against the CPU in float32:", *(f"{{e:.2g}}" for e in errors), f"floor: {{floor:.2g}}")
+good = all(e <= LIMIT * floor for e in errors)  # a NaN is not
+print("PASS" if good else "FAIL")
+sys.exit(0 if good else 1)
+'''
