@@ -20,7 +20,7 @@ class Unavailable(msgspec.Struct, frozen=True):
 
 
 Pressure = Literal["normal", "warn", "critical"]
-"""macOS: the kernel's own level. Linux: from pressure stall information (see ``linux.py``)."""
+"""macOS: the kernel's own level. Linux: from pressure stall information (see ``linux_proc.py``)."""
 
 Thermal = Literal["nominal", "moderate", "heavy", "trapping", "sleeping"]
 """macOS's thermal pressure, best first; other systems' states are put on the same scale."""
@@ -70,11 +70,12 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """Memory of the whole machine now."""
 
     available_bytes: int | Unavailable
+    """What psutil calls available: to be had without swapping. Linux: within our control groups."""
     pressure: Pressure | Unavailable
     free_percent: int | Unavailable
     """macOS's own estimate of what is left (``kern.memorystatus_level``)."""
     compressor_bytes: int | Unavailable
-    """Memory the compressor occupies."""
+    """Memory the compressor occupies (Linux: zswap's)."""
     swap_used_bytes: int | Unavailable
     swapped_in_bytes: int | Unavailable
     """Read back from swap since the machine started."""

@@ -111,8 +111,8 @@ def parse_vm_stat(text: str) -> PageCounts | Unavailable:
 
 
 def parse_memory_pressure(text: str) -> PageCounts | Unavailable:
-    """The counters of ``memory_pressure``, each followed by a blank; with ``-Q`` there are none."""
-    return _page_counts(text, "memory_pressure", r" ")
+    """The counters of ``memory_pressure``, each with a blank behind; with ``-Q`` there are none."""
+    return _page_counts(text, "memory_pressure", r"\s")
 
 
 def _page_counts(text: str, program: str, end: str) -> PageCounts | Unavailable:
@@ -120,7 +120,7 @@ def _page_counts(text: str, program: str, end: str) -> PageCounts | Unavailable:
     if size is None or int(size[1]) not in _PAGE_SIZES:
         return Unavailable(f"{program} names no page size")
     pages: dict[str, int] = {}
-    for line in text.splitlines():
+    for line in text.splitlines(keepends=True):
         found = re.fullmatch(rf'"?([A-Z][^":]{{1,60}})"?:\s+(-?[0-9]{{1,100}}){end}\s*', line)
         if found:
             pages.setdefault(_SAME_COUNTERS.get(found[1], found[1]), int(found[2]))

@@ -13,7 +13,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from sdbench.errors import UsageError
-from sdbench.machine.facts import NOT_RECORDED, Scheduling, Unavailable, all_unavailable
+from sdbench.machine.facts import (
+    NOT_RECORDED,
+    Scheduling,
+    Unavailable,
+    all_unavailable,
+    first_known,
+)
 from sdbench.machine.macos_text import parse_df, parse_sysctl, sysctl_refusal
 from sdbench.machine.system import COMMAND_LIMIT_S, Output, timed_out
 
@@ -154,16 +160,12 @@ class RecordedSystem:
         return "Darwin" if self.facts.mac_ver or of_a_mac else ""
 
     def release(self) -> str | Unavailable:
-        said = self.command(("uname", "-r"))
-        return (
-            NOT_RECORDED if isinstance(said, Unavailable) else said.stdout.strip() or NOT_RECORDED
-        )
+        return self._uname("-r") or NOT_RECORDED
 
     def machine(self) -> str:
         if self.facts.machine is not None:
             return self.facts.machine
-        said = self.command(("uname", "-m"))
-        return "" if isinstance(said, Unavailable) else said.stdout.strip()
+        return self._uname("-m")
 
     def python_machine(self) -> str:
         return self.facts.python_machine or ""
@@ -172,16 +174,22 @@ class RecordedSystem:
         return self.facts.mac_ver or ""
 
     def free_disk_bytes(self, folder: Path) -> int | Unavailable:
-        for entry in self._of("df"):
-            answer = entry.answer()
-            return answer if isinstance(answer, Unavailable) else parse_df(answer.stdout)
-        return NOT_RECORDED
+        said = [entry.answer() for entry in self._of("df")]
+        free = [
+            answer if isinstance(answer, Unavailable) else parse_df(answer.stdout)
+            for answer in said
+        ]
+        return first_known(*free, NOT_RECORDED)
 
     def scheduling(self) -> Scheduling:
         return all_unavailable(Scheduling, NOT_RECORDED)
 
     def _of(self, program: str) -> Iterator[RecordedCommand]:
         return (entry for entry in self._commands if entry.program == program)
+
+    def _uname(self, option: str) -> str:
+        said = self.command(("uname", option))
+        return "" if isinstance(said, Unavailable) else said.stdout.strip()
 
     def _sw_vers(self) -> Output | Unavailable:
         """The whole answer, put together from ``sw_vers -productVersion`` and its like."""

@@ -154,6 +154,14 @@ def test_memory_pressure(name: str) -> None:
     assert found.bytes_of("Swapouts") == out * 16384
 
 
+def test_memory_pressure_with_its_blanks_stripped() -> None:
+    """As an editor leaves it; but a number without even the end of its line may be cut off."""
+    said = text("macmini-32gb-2026/memory_pressure.2.txt").replace(" \n", "\n")
+    assert counts(parse_memory_pressure(said)).bytes_of("Swapouts") == 16 * 16384
+    cut = said[: said.index("Swapouts: 16") + len("Swapouts: 1")]
+    assert isinstance(counts(parse_memory_pressure(cut)).bytes_of("Swapouts"), Unavailable)
+
+
 def test_free_percentage_beyond_hundred_is_none() -> None:
     for said in ("250%", "-3%", "8", "1000000000000000000000000%"):
         assert isinstance(
