@@ -52,4 +52,4 @@ print(json.dumps({"times": times}))
 
 if __name__ == "__main__":
     bare = Side("bare", [sys.executable, "-c", BARE_LOOP])
-    compare(__doc__, sdbench_side("sdbench", telemetry=True), bare)
+    compare(__doc__, sdbench_side("sdbench"), bare)

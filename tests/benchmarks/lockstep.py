@@ -8,6 +8,10 @@ for by its own passes alone. A block's ratio is the median over its pairs, the f
 ends when the 95% half-width of the geometric mean over blocks is at most 1%, or after
 ``--max-blocks``.
 
+What acts from outside the worker alone, as telemetry does, needs no second process: the same one
+is watched in one pass and left alone in the next (:func:`compare_watching`), and what differs from
+process to process (seen: 4%) cancels too.
+
 Run by itself, this file is one side: a worker as ``sdbench run`` starts it.
 """
 
@@ -22,7 +26,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,29 +55,62 @@ class Side:
     argv: list[str]
 
 
-def sdbench_side(name: str, *, telemetry: bool) -> Side:
-    """A worker under the real executor."""
-    switch = "--telemetry" if telemetry else "--no-telemetry"
-    return Side(name, [sys.executable, str(Path(__file__)), switch])
+def sdbench_side(name: str) -> Side:
+    """A worker under the real executor, telemetry on."""
+    return Side(name, [sys.executable, str(Path(__file__))])
 
 
 def compare(description: str | None, first: Side, second: Side) -> None:
     """Read the command line, run blocks until the ratio first/second is known, print it as JSON."""
-    options = _options(description)
+
+    def block(job: dict[str, Any], folder: Path) -> "_Block":
+        ours, theirs = _block(job, (first, second), folder)
+        told = [side["telemetry"] for side in (ours, theirs) if side.get("telemetry")]
+        return _Block(list(zip(ours["times"], theirs["times"], strict=True)), told)
+
+    _run_blocks(_options(description), (first.name, second.name), block)
+
+
+def compare_watching(description: str | None, side: Side) -> None:
+    """As :func:`compare`, of one process: watched over, against its watcher held by SIGSTOP."""
+
+    def block(job: dict[str, Any], folder: Path) -> "_Block":
+        (told,) = _block(job | {"passes": 2 * job["passes"]}, (side,), folder)
+        times = told["times"]
+        pairs = [
+            (one, other) if index % 2 == 0 else (other, one)
+            for index, (one, other) in enumerate(zip(times[::2], times[1::2], strict=True))
+        ]
+        return _Block(pairs, [told["telemetry"]])
+
+    _run_blocks(_options(description), (side.name, "held"), block)
+
+
+@dataclass(frozen=True)
+class _Block:
+    pairs: list[tuple[float, float]]
+    telemetry: list[dict[str, Any]]
+
+
+def _run_blocks(
+    options: argparse.Namespace,
+    names: tuple[str, str],
+    run_block: Callable[[dict[str, Any], Path], _Block],
+) -> None:
     job = _job(options)
     ratios: list[float] = []
     told: list[dict[str, Any]] = []
     while True:
         with tempfile.TemporaryDirectory() as folder:
-            ours, theirs = _block(job | {"artifacts": folder}, (first, second), Path(folder))
-        pairs = list(zip(ours["times"][1:], theirs["times"][1:], strict=True))
+            block = run_block(job | {"artifacts": folder}, Path(folder))
+        pairs = block.pairs[1:]
         ratios.append(statistics.median(one / other for one, other in pairs))
-        told += [side["telemetry"] for side in (ours, theirs) if side.get("telemetry")]
+        told += block.telemetry
         half = _half_width(ratios)
         print(
             f"block {len(ratios)}: ratio {ratios[-1]:.4f} over {len(pairs)} pairs, "
-            f"{first.name} {statistics.median(one for one, _ in pairs):.4f} s, "
-            f"{second.name} {statistics.median(other for _, other in pairs):.4f} s, "
+            f"{names[0]} {statistics.median(one for one, _ in pairs):.4f} s, "
+            f"{names[1]} {statistics.median(other for _, other in pairs):.4f} s, "
             f"half-width {half:.4f}",
             file=sys.stderr,
             flush=True,
@@ -84,7 +121,7 @@ def compare(description: str | None, first: Side, second: Side) -> None:
     center = statistics.geometric_mean(ratios)
     document = {
         **{key: getattr(options, key) for key in _SETTINGS},
-        "ratio_of": f"{first.name}/{second.name}",
+        "ratio_of": "/".join(names),
         "blocks": len(ratios),
         "ratio": center,
         "ci95": [center * math.exp(-half), center * math.exp(half)],
@@ -132,39 +169,44 @@ def _job(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _block(
-    job: dict[str, Any], sides: tuple[Side, Side], folder: Path
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What each side tells at its end, after a process of each has made its passes in turn."""
+def _block(job: dict[str, Any], sides: "tuple[Side, ...]", folder: Path) -> "list[dict[str, Any]]":
+    """What each side tells at its end, after a process of each has made its passes in turn.
+
+    One side alone is watched in passes 1, 4, 5, 8, … and left alone in the others.
+    """
     address = folder / "turns"
     with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as started:
         listener.bind(str(address))
         listener.listen(2)
         listener.settimeout(_TURN_S)
-        first, second = (
+        processes = [
             started.enter_context(_running(side, job, str(address), number))
-            for number, side in zip("12", sides, strict=True)
-        )
+            for number, side in zip("12", sides, strict=False)
+        ]
         lines: dict[str, socket.socket] = {}
-        while len(lines) < 2:
+        while len(lines) < len(sides):
             line = started.enter_context(contextlib.closing(listener.accept()[0]))
             line.settimeout(_TURN_S)
             lines[line.recv(1).decode()] = line
-        for process in (first, second):
+        for process in processes:
             process.send_signal(signal.SIGSTOP)
         for index in range(job["passes"]):
-            order = ("1", "2") if index % 4 in (0, 3) else ("2", "1")
-            for number in order:
-                if not _give_turn(lines[number], first if number == "1" else second):
-                    raise SystemExit(f"{sides[int(number) - 1].name} died")
-        for process in (first, second):
+            if len(sides) == 1:
+                turns = [(0, index % 4 in (0, 3))]
+            else:
+                turns = [(0, True), (1, True)][:: 1 if index % 4 in (0, 3) else -1]
+            for number, watched in turns:
+                if not _give_turn(lines[str(number + 1)], processes[number], watched):
+                    raise SystemExit(f"{sides[number].name} died")
+        for process in processes:
             process.send_signal(signal.SIGCONT)
-        return _last_words(first), _last_words(second)
+        return [_last_words(process) for process in processes]
 
 
-def _give_turn(line: socket.socket, process: "subprocess.Popen[str]") -> bool:
-    """Let one side make one pass, and hold it again; whether it did."""
-    process.send_signal(signal.SIGCONT)
+def _give_turn(line: socket.socket, process: "subprocess.Popen[str]", watched: bool) -> bool:
+    """Let one side make one pass, and hold its watcher again; whether it did."""
+    if watched:
+        process.send_signal(signal.SIGCONT)
     line.sendall(b"g")
     ended = line.recv(1) == b"e"
     process.send_signal(signal.SIGSTOP)
@@ -209,9 +251,9 @@ def _half_width(ratios: list[float]) -> float:
 
 def _be_a_side() -> None:
     """Run one worker as ``sdbench run`` does; tell its passes' times and what telemetry saw."""
-    telemetry, job = sys.argv[1] == "--telemetry", json.loads(sys.argv[2])
+    job = json.loads(sys.argv[1])
     environment = worker_environment({"SDBENCH_WORKER_PRELOAD": "turns"})
-    task = Task("lockstep", sys.executable, environment, job, "spawn", 3600, telemetry)
+    task = Task("lockstep", sys.executable, environment, job, "spawn", 3600)
     executor = ProcessExecutor()
     report = executor.run(task, lambda event, sample: None)
     executor.close()

@@ -1,12 +1,13 @@
-"""Does telemetry change what it measures? The same worker with telemetry on and off, in turn.
+"""Does telemetry change what it measures? The same passes watched and not watched, in turn.
 
     python tests/benchmarks/telemetry_aa.py [--device cuda] [--model synthetic/sd15] …  (see --help)
 
-Steady medians until the half-width is 1%; the ratio belongs within 0.99 to 1.01 (PROTOCOL 8). How:
-see ``lockstep.py``.
+Steady medians until the half-width is 1%; the ratio belongs within 0.99 to 1.01 (PROTOCOL 8). Not
+watched means more than an arm without telemetry: the process that samples, guards and paints is
+held altogether. How: see ``lockstep.py``.
 """
 
-from lockstep import compare, sdbench_side
+from lockstep import compare_watching, sdbench_side
 
 if __name__ == "__main__":
-    compare(__doc__, sdbench_side("on", telemetry=True), sdbench_side("off", telemetry=False))
+    compare_watching(__doc__, sdbench_side("watched"))
