@@ -29,7 +29,7 @@ from sdbench.doctor.model import find_offline
 from sdbench.errors import UsageError
 from sdbench.machine import RecordedFacts, RecordedSystem, System, open_system, probe_machine
 from sdbench.machine.facts import Unavailable, known
-from sdbench.machine.linux_proc import limited_cgroups
+from sdbench.machine.linux_cgroup import limited_cgroups
 from sdbench.models.resolve import cache_folder
 from sdbench.schema import DeviceKind
 from sdbench.stacks import find_interpreter

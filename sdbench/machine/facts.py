@@ -20,7 +20,7 @@ class Unavailable(msgspec.Struct, frozen=True):
 
 
 Pressure = Literal["normal", "warn", "critical"]
-"""macOS: the kernel's own level. Linux: from pressure stall information (see ``linux_proc.py``)."""
+"""macOS: the kernel's own level. Linux: of stalls and what is left (``linux_pressure.py``)."""
 
 Thermal = Literal["nominal", "moderate", "heavy", "trapping", "sleeping"]
 """macOS's thermal pressure, best first; other systems' states are put on the same scale."""

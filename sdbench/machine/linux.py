@@ -10,17 +10,16 @@ from sdbench.machine.facts import (
     Thermal,
     Unavailable,
 )
+from sdbench.machine.linux_cgroup import available_bytes, limited_cgroups
+from sdbench.machine.linux_pressure import pressure
 from sdbench.machine.linux_proc import (
     MACOS_ONLY,
     MEMINFO_MORE,
     PAGE_BYTES,
-    ThermalZones,
-    available_bytes,
-    limited_cgroups,
     parse_meminfo,
     parse_vmstat,
-    pressure,
 )
+from sdbench.machine.linux_thermal import ThermalZones
 from sdbench.machine.plausible import MOST_CORES, memory_size, name_of, whole
 from sdbench.machine.system import System
 

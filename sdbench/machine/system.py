@@ -4,7 +4,7 @@ Probes never start a program or read ``platform`` by themselves; they ask a :cla
 one recording (``SDBENCH_MACHINE_RECORDING``) replaces them all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +14,10 @@ from sdbench.machine.facts import Scheduling, Unavailable
 
 COMMAND_LIMIT_S = 3.0
 """No command of ours needs a tenth of this; one that hangs must not hang doctor."""
+
+
+Read = Callable[[str], str | Unavailable]
+"""Reads a small text file by its path: :meth:`System.read`, or the sampler's quicker way."""
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,15 +9,10 @@ import pytest
 from sdbench.machine import RecordedSystem, Unavailable
 from sdbench.machine.facts import or_none
 from sdbench.machine.linux import LinuxProbe
-from sdbench.machine.linux_proc import (
-    LinuxMemoryProbe,
-    ThermalZones,
-    limited_cgroups,
-    parse_meminfo,
-    parse_stalls,
-    parse_vmstat,
-    read_text,
-)
+from sdbench.machine.linux_cgroup import limited_cgroups
+from sdbench.machine.linux_pressure import parse_stalls
+from sdbench.machine.linux_proc import LinuxMemoryProbe, parse_meminfo, parse_vmstat, read_text
+from sdbench.machine.linux_thermal import ThermalZones
 from sdbench.machine.recording import RecordedCommand, RecordedFacts
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

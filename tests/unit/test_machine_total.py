@@ -11,7 +11,8 @@ from recordings import MACHINES, RECORDINGS, text, texts
 
 from sdbench.machine import probe_machine
 from sdbench.machine.facts import CoreKind, Unavailable
-from sdbench.machine.linux_proc import parse_meminfo, parse_stalls, parse_vmstat
+from sdbench.machine.linux_pressure import parse_stalls
+from sdbench.machine.linux_proc import parse_meminfo, parse_vmstat
 from sdbench.machine.macos_commands import THERMAL_KEY
 from sdbench.machine.macos_profile import (
     parse_build,
