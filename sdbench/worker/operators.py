@@ -48,8 +48,8 @@ class Operator(NamedTuple):
 def operators(scale: int) -> "List[Operator]":
     """The operators at Stable Diffusion's sizes: SD 1.5 at 512x512, divided by ``scale``.
 
-    The first level of the UNet has 320 channels of 64x64, so 4096 tokens; its heads are 40, 80 and
-    160 wide. The number of heads is cut to two: heads do not influence each other.
+    The first level of the UNet has 320 channels of 64x64, so 4096 tokens; heads are 40, 80 and 160
+    wide. The number of heads is cut to two: heads do not influence each other.
     """
     import torch
     from torch.nn import functional
@@ -165,11 +165,11 @@ def examine_operators(channel: "Channel", kind: str, skip: "Set[str]") -> None:
 
     torch.manual_seed(0)
     device = open_device(kind)
-    scale = 2 if kind == "cpu" else 1
     with torch.no_grad():
-        for operator in operators(scale):
+        rate = _matmul_rate(device, "float32", 512)
+        for operator in operators(1 if rate > _FULL_SIZE_FLOPS_PER_S else 2):
             _try_in_every_dtype(channel, device, operator, skip)
-        for key, measure in _ceilings(device):
+        for key, measure in _ceilings(device, rate):
             if key not in skip:
                 channel.send("trying", key=key)
                 channel.send("ceiling", dtype=key.split("/")[0], **measure())
@@ -227,28 +227,40 @@ def tolerances(kind: str, operator: Operator, dtype_name: str) -> "tuple[float, 
     return exact, max(2.0**-9, 16 * u, root * u, exact)
 
 
-# Sizes beyond every cache (the largest seen: 60 MB on an H200, 96 MB on Apple silicon), and small
-# enough for a CPU with two cores. A timing lasts long enough for the clock and the wait at its end.
-_MATRIX = {"cuda": 8192, "mps": 4096, "cpu": 1024}
-_VECTOR_BYTES = {"cuda": 1 << 30, "mps": 1 << 28, "cpu": 1 << 27}
+# Any GPU is beyond this at a first small product; a CPU with few cores is not, and gets less work.
+_FULL_SIZE_FLOPS_PER_S = 0.3e12
+# From this rate on, this side of the matrices: large enough that the rate no longer grows with it.
+_SIDES = ((20e12, 8192), (_FULL_SIZE_FLOPS_PER_S, 4096), (0.0, 1024))
+# Beyond every cache: the largest seen are 60 MB on an H200 and 96 MB on Apple silicon.
+_VECTOR_BYTES = {8192: 1 << 30, 4096: 1 << 28, 1024: 1 << 27}
 _TIMINGS = 7
+# Long enough for the clock and for the wait at its end, and never minutes.
 _SHORTEST_TIMING_S = 0.02
+_LONGEST_S = 2.0
 
 
-def _ceilings(device: Any) -> "Iterator[tuple[str, Callable[[], Dict[str, Any]]]]":
+def _ceilings(device: Any, rate: float) -> "Iterator[tuple[str, Callable[[], Dict[str, Any]]]]":
     """Matrix product by dtype, and memory bandwidth."""
-    # Half precision on a CPU is no ceiling of its own: seen 40 times slower than float32.
-    dtypes = ("float32",) if device.kind == "cpu" else device.supported_dtypes()
+    side = next(side for least, side in _SIDES if rate >= least)
+
+    def product(dtype: str) -> "Dict[str, Any]":
+        return {"flops_per_s": _matmul_rate(device, dtype, side)}
+
+    def bandwidth() -> "Dict[str, Any]":
+        return {"bytes_per_s": _bandwidth(device, _VECTOR_BYTES[side] // 4)}
+
+    # Half precision on a CPU is no ceiling: seen 40 times slower than float32.
+    slow = device.kind == "cpu" or rate < _FULL_SIZE_FLOPS_PER_S
+    dtypes = ("float32",) if slow else device.supported_dtypes()
     for dtype in dtypes:
-        yield f"{dtype}/matmul ceiling", functools.partial(_matmul_rate, device, dtype)
-    yield "float32/bandwidth ceiling", functools.partial(_bandwidth, device)
+        yield f"{dtype}/matmul ceiling", functools.partial(product, dtype)
+    yield "float32/bandwidth ceiling", bandwidth
 
 
-def _matmul_rate(device: Any, dtype_name: str) -> "Dict[str, Any]":
+def _matmul_rate(device: Any, dtype_name: str, side: int) -> float:
     """Floating-point operations a second of square products, over several sets of operands."""
     import torch
 
-    side = _MATRIX[device.kind]
     sets = [
         [
             torch.randn(side, side, device=device.kind).to(getattr(torch, dtype_name))
@@ -261,17 +273,16 @@ def _matmul_rate(device: Any, dtype_name: str) -> "Dict[str, Any]":
         left, right, out = sets[index % len(sets)]
         torch.mm(left, right, out=out)
 
-    return {"flops_per_s": 2.0 * side**3 / _median_s(device, product)}
+    return 2.0 * side**3 / _median_s(device, product)
 
 
-def _bandwidth(device: Any) -> "Dict[str, Any]":
+def _bandwidth(device: Any, count: int) -> float:
     """Bytes read and written a second by a sum of two vectors."""
     import torch
 
-    count = _VECTOR_BYTES[device.kind] // 4
     left, right, out = (torch.ones(count, device=device.kind) for _ in range(3))
     seconds = _median_s(device, lambda _: torch.add(left, right, out=out))
-    return {"bytes_per_s": 3.0 * 4 * count / seconds}
+    return 3.0 * 4 * count / seconds
 
 
 def _median_s(device: Any, call: "Callable[[int], Any]") -> float:
@@ -285,7 +296,8 @@ def _median_s(device: Any, call: "Callable[[int], Any]") -> float:
         device.synchronize()
         return (time.perf_counter() - started) / calls
 
-    timing(2)  # compiles, allocates, touches every page
-    calls = max(1, math.ceil(_SHORTEST_TIMING_S / max(timing(2), 1e-6)))
-    timings = sorted(timing(calls) for _ in range(_TIMINGS))
-    return timings[_TIMINGS // 2]
+    timing(2)  # compiles, allocates, touches every page and every set
+    one_s = max(timing(1), 1e-6)
+    calls = max(1, math.ceil(_SHORTEST_TIMING_S / one_s))
+    count = _TIMINGS if one_s * calls * _TIMINGS < _LONGEST_S else 3
+    return sorted(timing(calls) for _ in range(count))[count // 2]
