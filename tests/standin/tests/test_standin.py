@@ -31,6 +31,8 @@ forked.load_device(HERE.parent / "sdbench_standin")
 import tiny_pipeline  # noqa: E402
 from tiny_pipeline import generate  # noqa: E402
 
+from sdbench.worker.pipelines import SCHEDULERS  # noqa: E402
+
 MIB = 1 << 20
 
 
@@ -216,6 +218,21 @@ def test_products_in_half_precision_add_up_in_float32() -> None:
         f"at-op:op=aten::{op}:effect=scale:scale=1" for op in ("*mm", "convolution")
     )
     assert in_child(work, everything) == [], "nor does it matter that a fault looks on"
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS.values())
+def test_no_scheduler_brings_float64_to_the_device(cpu: Reference, scheduler: str) -> None:
+    """The device refuses it: that a picture is made is the proof, with every scheduler of sdbench."""
+
+    def work() -> float:
+        import diffusers
+
+        pipe = cpu.pipe
+        pipe.scheduler = getattr(diffusers, scheduler).from_config(pipe.scheduler.config)
+        on_cpu = generate(pipe, num_inference_steps=4)  # PNDM needs more than two
+        return float((generate(pipe.to("mps"), num_inference_steps=4) - on_cpu).abs().max())
+
+    assert in_child(work) < 1e-4
 
 
 def test_loading_as_a_worker_does(cpu: Reference) -> None:
@@ -758,6 +775,12 @@ def test_any_operator_can_go_wrong(cpu: Reference) -> None:
         "no pass": "right",
         "nothing to do": "zero",
     }
+
+
+def test_every_operator_can_be_watched(cpu: Reference) -> None:
+    """A fault that never strikes is at every operator there is, and nothing changes."""
+    work = lambda: torch.equal(generate(cpu.pipe.to("mps")), cpu.one)  # noqa: E731
+    assert in_child(work, f"at-op:op=aten::*:effect=nan:elements={1 << 50}")
 
 
 def test_any_operator_can_raise_and_kill(cpu: Reference, tmp_path: Path) -> None:
