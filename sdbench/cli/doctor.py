@@ -23,7 +23,6 @@ from sdbench.doctor import (
 from sdbench.doctor.deep import DeepResult, cannot_be_deep, deep_checks, examine_device
 from sdbench.doctor.deep import as_json as deep_json
 from sdbench.report.units import printable
-from sdbench.store.privacy import hide_path
 
 _WORDS = {"pass": "ok", "warn": "warn", "fail": "FAIL", "unknown": "?"}
 _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "dim"}
@@ -92,6 +91,8 @@ def _document(facts: DoctorFacts, checks: list[Check], deep: DeepResult | None) 
 
 def _hidden(value: Any) -> Any:
     """Every text without the home folder and the user's name."""
+    from sdbench.store.privacy import hide_path  # brings the whole store with it
+
     if isinstance(value, str):
         return hide_path(value)
     if isinstance(value, list):

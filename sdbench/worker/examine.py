@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import importlib.util
 import os
+import re
 import signal
 import sys
 import time
@@ -68,7 +69,10 @@ def main(arguments: "List[str]") -> None:
 
 
 def packages(names: "List[str]") -> "Dict[str, Any]":
-    """This Python, and which of these packages it has, by normalised name."""
+    """This Python, which of these packages it has, and what they need of each other.
+
+    Names are normalised: ``huggingface-hub``.
+    """
     import platform
     from importlib import metadata
 
@@ -81,7 +85,7 @@ def packages(names: "List[str]") -> "Dict[str, Any]":
             continue
         # A half-removed package leaves a folder behind, without metadata and so without version.
         found[name] = str(package.metadata["Version"] or "unknown")
-        requires[name] = list(package.requires or [])
+        requires[name] = [line for line in package.requires or [] if _package_in(line) in names]
     return {
         "python": platform.python_version(),
         "implementation": platform.python_implementation(),
@@ -89,6 +93,12 @@ def packages(names: "List[str]") -> "Dict[str, Any]":
         "packages": found,
         "requires": requires,
     }
+
+
+def _package_in(requirement: str) -> str:
+    """Normalised name of the package that a requirement (PEP 508) is about."""
+    name = re.match(r"[A-Za-z0-9._-]*", requirement)
+    return re.sub(r"[-_.]+", "-", name[0] if name else "").lower()
 
 
 def _import_torch(channel: "Channel") -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from doctor_factories import changed, cpu_box, device, mac, recorded, torch_facts
+from doctor_factories import changed, cpu_box, mac, recorded
 
 from sdbench.doctor import deep
 from sdbench.doctor.deep import (
@@ -72,8 +72,11 @@ def test_operators_that_kill_the_process_cost_one_row_each(stub: Stub) -> None:
         tried.append,
     )
     assert verdicts_of(result) == {
-        "matmul": "right", "softmax": "died", "conv2d": "wrong",
-        "gelu": "died", "silu": "right",
+        "matmul": "right",
+        "softmax": "died",
+        "conv2d": "wrong",
+        "gelu": "died",
+        "silu": "right",
     }
     assert result.ended is None
     assert tried.count("matmul in float32") == 1
@@ -119,15 +122,9 @@ def test_device_on_which_everything_dies_is_given_up(stub: Stub) -> None:
     assert {check.status for check in deep_checks(result)} == {"fail"}
 
 
-def result_of(kind: Any, *entries: tuple[str, str, str]) -> list[Check]:
+def result_of(kind: Any, *entries: tuple[str, str, Any]) -> list[Check]:
     operators = [
-        OperatorResult(
-            dtype=dtype,
-            operator=name,
-            verdict=verdict,
-            rel_l2=0.05,
-            tolerance=1e-3,  # type: ignore[arg-type]
-        )
+        OperatorResult(dtype=dtype, operator=name, verdict=verdict, rel_l2=0.05, tolerance=1e-3)
         for dtype, name, verdict in entries
     ]
     return [*deep_checks(DeepResult(device=kind, operators=operators, ceilings=[]))]
@@ -174,7 +171,10 @@ def test_ceilings_in_words() -> None:
     [
         (recorded(mac()), "nothing can be computed on a recording"),
         (mac(torch=TorchFailed(reason="dead")), "torch offers no device"),
-        (mac(torch=TorchFacts(version="2.1", devices={}, threads=1, import_s=1.0)), "torch offers no device"),
+        (
+            mac(torch=TorchFacts(version="2.1", devices={}, threads=1, import_s=1.0)),
+            "torch offers no device",
+        ),
         (mac(), None),
     ],
 )
