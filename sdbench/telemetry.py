@@ -89,7 +89,7 @@ def case_telemetry(replicates: Sequence[Replicate]) -> CaseTelemetry:
     if not replicates:
         absent = "not run"
     else:
-        absent = "this system does not tell" if summaries else "telemetry was off"
+        absent = "not recorded" if summaries else "telemetry was off"
     for name, reduce in _SAMPLED.items():
         found[name] = _reduce((getattr(entry, name) for entry in summaries), reduce)
         if found[name] is None:

@@ -1,5 +1,6 @@
 """Real workers and real memory: the guard acts, the machine stays usable, the next case runs."""
 
+import contextlib
 import json
 import signal
 import time
@@ -114,17 +115,21 @@ def test_ballast_with_a_large_batch_on_top_is_stopped_and_let_go_of(
     assert _available_bytes() > limits.floor, "both have let go of their memory"
 
 
-def test_memory_held_is_missed_by_the_machine_and_both_arms_run(sdbench: Sdbench) -> None:
-    hold = 2_000_000_000
-    if _available_bytes() < 2 * hold:
-        pytest.skip("needs 4 GB of available memory")
-    code, document = sdbench.json(
-        *("run", sdbench.config('[[case]]\nresolution = "64x64"\n'), "--yes"),
+def test_memory_is_held_while_a_worker_runs_and_no_longer(sdbench: Sdbench) -> None:
+    hold = 500_000_000
+    config = sdbench.config('[[case]]\nresolution = "64x64"\n')
+    parent = sdbench.start(
+        *("run", config, "--yes", "--set", "start=spawn"),
         *("--set", f"pressure.hold_bytes=[0, {hold}]"),
     )
-    assert (code, document["outcomes"]) == (0, {"ok": 2})
-    rows = {row["arm"]: row["telemetry"]["min_available_bytes"] for row in document["cases"]}
-    assert rows["current"] - rows["current+hold-2GB"] > hold - _TOLERANCE_BYTES
+    _wait_for(lambda: _ballasts(sdbench), parent)
+    _wait_for(lambda: _running(sdbench, "--events"), parent)
+    (ballast,) = _ballasts(sdbench)
+    assert ballast.memory_info().rss > hold
+    stdout, stderr = parent.communicate(timeout=300)
+    assert parent.returncode == 0, stderr
+    assert "current+hold-0.5GB" in stdout
+    assert not sdbench.processes()
 
 
 def test_held_memory_goes_when_the_run_is_killed(sdbench: Sdbench) -> None:
@@ -139,11 +144,17 @@ def test_held_memory_goes_when_the_run_is_killed(sdbench: Sdbench) -> None:
 
 
 def _ballasts(sdbench: Sdbench) -> list[psutil.Process]:
-    return [
-        process
-        for process in sdbench.processes()
-        if any("ballast_process" in word for word in process.cmdline())
-    ]
+    return _running(sdbench, "ballast_process")
+
+
+def _running(sdbench: Sdbench, word: str) -> list[psutil.Process]:
+    """What this test started and has the word in its command line."""
+    found = []
+    for process in sdbench.processes():
+        with contextlib.suppress(psutil.Error):
+            if word in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 def test_memory_is_not_held_without_a_question(sdbench: Sdbench) -> None:

@@ -154,7 +154,7 @@ def test_worst_of_all_processes_counts() -> None:
     [
         ([], "not run"),
         ([make_replicate(telemetry=None)], "telemetry was off"),
-        ([make_replicate(telemetry=telemetry())], "this system does not tell"),
+        ([make_replicate(telemetry=telemetry())], "not recorded"),
         (
             [make_replicate(telemetry=telemetry(unavailable={"pressure_peak": "no such file"}))],
             "no such file",
