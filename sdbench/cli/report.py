@@ -62,7 +62,9 @@ def command(
 
 
 def _summary(loaded: LoadedRun) -> RunSummary:
-    return summarise(loaded.run, loaded.replicates, str(loaded.path), loaded.warnings)
+    return summarise(
+        loaded.run, loaded.replicates, str(loaded.path), loaded.warnings, loaded.compared
+    )
 
 
 def _json(runs: Sequence[LoadedRun]) -> str:

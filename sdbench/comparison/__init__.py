@@ -9,6 +9,7 @@ from sdbench.comparison.expectations import Expectations, load_expectations
 from sdbench.comparison.history import History, HistoryEntry, history_of
 from sdbench.comparison.outcome import CANNOT_TELL, FailOn, bisect_code, failing
 from sdbench.comparison.records import CaseComparison, Comparison
+from sdbench.comparison.until import look_after
 
 __all__ = [
     "CANNOT_TELL",
@@ -24,4 +25,5 @@ __all__ = [
     "failing",
     "history_of",
     "load_expectations",
+    "look_after",
 ]

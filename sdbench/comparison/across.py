@@ -145,6 +145,7 @@ def _comparison(
         *([NOT_INTERLEAVED] if any(not pair.interleaved for pair in pairs) else []),
         *(f"expected, but there is no such case: {name}" for name in expected if name not in known),
         *notes,
+        *(words for run in runs if (words := _unfinished(run)) is not None),
         *(f"{run.run.run_id}: {warning}" for run in runs for warning in run.warnings),
     ]
     return Comparison(
@@ -166,6 +167,16 @@ def _side(label: str, loaded: LoadedRun | None) -> SideInfo:
     if loaded is None:
         return SideInfo(label=label, run_id=None, path=None)
     return SideInfo(label=label, run_id=loaded.run.run_id, path=str(loaded.path))
+
+
+def _unfinished(loaded: LoadedRun) -> str | None:
+    done, planned = len(loaded.replicates), len(loaded.run.plan.slots)
+    if done >= planned:
+        return None
+    return (
+        f"{loaded.run.run_id}: {done} of {planned} processes are done; "
+        f"go on with: sdbench resume {loaded.path}"
+    )
 
 
 def _all_simulated(runs: Sequence[LoadedRun]) -> bool:

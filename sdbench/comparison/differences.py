@@ -7,6 +7,7 @@ from sdbench.comparison.records import Difference
 from sdbench.comparison.rules import system_of
 from sdbench.comparison.sides import Pair, Row
 from sdbench.schema import Run
+from sdbench.summary import device_facts
 
 # Where they differ is of no interest: they say what is run, and the cases say it better.
 _OWN_WORDS = {"name", "description", "matrix", "case", "exclude", "arm", "replicates"}
@@ -36,7 +37,8 @@ def is_system_comparison(pairs: Iterable[Pair]) -> bool:
     return any(
         system_of(pair.base.run) != system_of(pair.new.run)
         or any(
-            _device(pair.base).get(fact) != _device(pair.new).get(fact)
+            device_facts(pair.base.replicates).get(fact)
+            != device_facts(pair.new.replicates).get(fact)
             for fact in _SYSTEM_DEVICE_FACTS
         )
         for pair in pairs
@@ -52,7 +54,8 @@ def _between(base: Row, new: Row) -> Iterator[Difference]:
     yield from _in_tables("variable ", base.arm.env, new.arm.env)
     yield from _unlike("telemetry", base.arm.telemetry, new.arm.telemetry)
     yield from _unlike("memory held meanwhile", base.arm.hold_bytes, new.arm.hold_bytes)
-    yield from _in_tables("device ", _device(base), _device(new))
+    devices = [device_facts(row.replicates) for row in (base, new)]
+    yield from _in_tables("device ", devices[0], devices[1])
     if base.run.run_id != new.run.run_id:
         yield from _between_runs(base.run, new.run)
 
@@ -82,11 +85,6 @@ def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
         else:
             flat[key] = value
     return flat
-
-
-def _device(row: Row) -> dict[str, Any]:
-    """What the first process said of its device."""
-    return next((entry.device for entry in row.replicates if entry.device), {})
 
 
 def _in_tables(

@@ -64,7 +64,7 @@ def objections_to(pair: Pair, *, by_machine: bool = False) -> Objections:
         else:
             void.append("throttled")
     if _any(base, swapped) != _any(new, swapped):
-        if pair.axis in MEMORY_AXES:
+        if pair.axis in MEMORY_AXES or base.arm.hold_bytes != new.arm.hold_bytes:
             remark = remark or "swap-in-one-arm"
         else:
             void.append("swap-in-one-arm")

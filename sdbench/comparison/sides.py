@@ -90,7 +90,9 @@ def rows_of(loaded: LoadedRun) -> list[Row]:
             summary=row,
             replicates=replicates.get((row.case_id, row.arm), []),
         )
-        for row in summarise(run, loaded.replicates, str(loaded.path)).cases
+        for row in summarise(
+            run, loaded.replicates, str(loaded.path), compared=loaded.compared
+        ).cases
     ]
 
 

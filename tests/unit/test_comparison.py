@@ -268,6 +268,14 @@ def test_unequal_blocks_give_no_verdict() -> None:
     assert (case.verdict, case.reason, case.n) == ("inconclusive", "unequal-blocks", (8, 7))
 
 
+def test_run_that_is_not_finished_says_how_to_go_on() -> None:
+    loaded = measured(config=two_arms(), skip=lambda slot: slot.block > 5 or slot.index == 11)
+    comparison = compare_axis([loaded], "arm")
+    assert only(comparison).reason == "unequal-blocks"
+    (note,) = comparison.summary.notes
+    assert "11 of 16 processes are done; go on with: sdbench resume results/x" in note
+
+
 def test_process_under_which_the_machine_slept_measured_nothing() -> None:
     slept = {"slept": True}
     case = arms(1.0, 2.0, fields=lambda slot: slept if slot.index == 0 else {})
@@ -324,6 +332,15 @@ def test_swap_on_one_side_is_part_of_the_answer_where_the_axis_changes_memory() 
     )
     case = only(compare_axis([loaded], "attention_slicing"))
     assert (case.verdict, case.reason) == ("faster", "swap-in-one-arm")
+
+
+def test_swap_is_part_of_the_answer_where_an_arm_holds_memory() -> None:
+    loaded = measured(by_arm(old=1.0, new=2.0), config=two_arms(), fields=in_arm("new", **SWAP))
+    plan = loaded.run.plan
+    held = [plan.arms[0], msgspec.structs.replace(plan.arms[1], hold_bytes=8_000_000_000)]
+    loaded = changed(loaded, plan=msgspec.structs.replace(plan, arms=held))
+    case = only(compare_axis([loaded], "arm"))
+    assert (case.verdict, case.reason) == ("slower", "swap-in-one-arm")
 
 
 def test_a_little_swap_is_the_systems_own() -> None:
@@ -575,8 +592,8 @@ def test_other_system_makes_it_a_system_comparison(fields: Fields) -> None:
 
 
 def test_other_mpsgraph_makes_it_a_system_comparison() -> None:
-    newer = measured(fields=lambda slot: {"device": {"macos": "15.1"}})
-    older = measured(fields=lambda slot: {"device": {"macos": "14.5"}})
+    newer = measured(fields=lambda slot: {"device": {"facts": {"macos": "15.1"}}})
+    older = measured(fields=lambda slot: {"device": {"facts": {"macos": "14.5"}}})
     assert compare_runs(older, other(newer)).title == "system comparison"
 
 

@@ -3,7 +3,10 @@
 import math
 
 import pytest
+from measured_runs import by_arm, measured, two_arms
 
+from sdbench.comparison import look_after
+from sdbench.schema import Slot
 from sdbench.stats import LOOK_CONFIDENCE, LOOKS, RatioEstimate, judge_family, look_at
 
 
@@ -49,3 +52,26 @@ def test_last_look_is_the_last() -> None:
 def test_case_that_cannot_be_judged_keeps_nobody_waiting() -> None:
     crashed = RatioEstimate(None, None, None, (0, 3), True, "no-figures")
     assert look_at([crashed, estimate(1.3, 0.005)], 3).next_look is None
+
+
+# --- on records ----------------------------------------------------------------------------------
+
+
+def test_run_is_looked_at_by_its_first_blocks_alone() -> None:
+    """Clear in the first three blocks, and nonsense after: a look after three sees no nonsense."""
+
+    def times(slot: Slot) -> float:
+        if slot.block >= 3:
+            return 50.0 + 40.0 * (slot.index % 2)
+        return by_arm(old=1.0, new=1.3)(slot)
+
+    loaded = measured(times, config=two_arms(21))
+    look = look_after(loaded, "arm", 3)
+    assert (look.judgements[0].verdict, look.next_look) == ("slower", None)
+    assert look_after(loaded, "arm", 5).next_look == 8
+
+
+def test_crashing_case_keeps_nobody_waiting() -> None:
+    gone = {"outcome": "crashed", "passes": []}
+    loaded = measured(config=two_arms(21), fields=lambda slot: gone if slot.arm == "new" else {})
+    assert look_after(loaded, "arm", 3).next_look is None
