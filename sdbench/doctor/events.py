@@ -16,7 +16,8 @@ class Packages(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag
 
     python: str
     architecture: str
-    packages: dict[str, str]
+    packages: dict[str, str] | None
+    """None where this Python cannot list them."""
     requires: dict[str, list[str]]
 
 

@@ -42,6 +42,7 @@ DEVICES: tuple[DeviceKind, ...] = ("mps", "cuda", "cpu")
 # The same variable as a run's workers'.
 PRELOAD = "SDBENCH_WORKER_PRELOAD"
 _UNRECORDED = Unavailable("it is not in the recording")
+_UNLISTED = Unavailable("this Python is too old to list its packages")
 _NO_TORCH = Unavailable("torch is not installed")
 
 
@@ -150,7 +151,7 @@ class Examination:
                     path=self.interpreter,
                     python=event.python,
                     architecture=event.architecture,
-                    packages=event.packages,
+                    packages=_UNLISTED if event.packages is None else event.packages,
                     requires=event.requires,
                 )
         ending = self._packages.ending() or "it ends without an answer"

@@ -74,8 +74,15 @@ def packages(names: "List[str]") -> "Dict[str, Any]":
     Names are normalised: ``huggingface-hub``.
     """
     import platform
-    from importlib import metadata
 
+    python = {
+        "python": platform.python_version(),
+        "architecture": platform.machine(),
+    }
+    try:
+        from importlib import metadata
+    except ImportError:  # before Python 3.8, for which there is no torch that is of use here
+        return dict(python, packages=None, requires={})
     found: Dict[str, str] = {}
     requires: Dict[str, List[str]] = {}
     for name in names:
@@ -86,13 +93,7 @@ def packages(names: "List[str]") -> "Dict[str, Any]":
         # A half-removed package leaves a folder behind, without metadata and so without version.
         found[name] = str(package.metadata["Version"] or "unknown")
         requires[name] = [line for line in package.requires or [] if _package_in(line) in names]
-    return {
-        "python": platform.python_version(),
-        "implementation": platform.python_implementation(),
-        "architecture": platform.machine(),
-        "packages": found,
-        "requires": requires,
-    }
+    return dict(python, packages=found, requires=requires)
 
 
 def _package_in(requirement: str) -> str:

@@ -209,6 +209,10 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
         *("stack-compatible", "warn", "asks for torch>=3", ""),
     ),
     (
+        mac(packages=OLD_PACKAGES, requires={"safetensors": ['torch>=2.4; extra == "torch"']}),
+        *("stack-compatible", "pass", "diffusers 0.31.0", ""),
+    ),
+    (
         mac(
             requires={
                 "diffusers": [

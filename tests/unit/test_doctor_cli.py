@@ -289,6 +289,24 @@ def test_unreadable_recording_is_one_clear_line(
     assert captured.err.count("\n") == 1 and captured.err.startswith("sdbench: ")
 
 
+# --- privacy -------------------------------------------------------------------------------------
+
+
+def test_document_names_nobodys_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    python = tmp_path / "ComfyUI" / "python"
+    python.parent.mkdir()
+    python.write_text(f"#!/bin/sh\necho {tmp_path}/secret is not there >&2; exit 1\n")
+    python.chmod(0o755)
+    assert main(["doctor", "--json", "--python", str(python)]) == 1
+    printed = capsys.readouterr().out
+    assert str(tmp_path) not in printed
+    assert json.loads(printed)["interpreter"] == "~/ComfyUI/python"
+    assert "<home>/secret is not there" in printed
+
+
 # --- usage ---------------------------------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.machine.facts import Unavailable, or_none
 
 _OLDEST_TORCH = "1.13"
+_EXTRA_IS_MEANT = ("diffusers", "transformers")
 
 
 def torch_version(facts: DoctorFacts) -> Check | None:
@@ -116,14 +117,19 @@ def _clashes(packages: dict[str, str]) -> Iterator[Problem]:
 
 
 def _declared_clashes(facts: DoctorFacts, packages: dict[str, str]) -> Iterator[Problem]:
-    """What the packages themselves declare; torch only as an extra, which counts less."""
+    """What the packages themselves declare.
+
+    torch is an extra to all of them. What diffusers and transformers ask of it is meant; others'
+    (safetensors 0.8 asks for 2.4 and works with 1.13) is not held against anybody.
+    """
     told = set(_broken_rules(packages))
     for name, lines in facts.interpreter.requires.items():
         for requirement in filter(None, map(_parsed, lines)):
             other = canonicalize_name(requirement.name)
             extra = _extra_of(requirement, facts)
+            meant = extra == "" or (extra == "torch" and name in _EXTRA_IS_MEANT)
             fits = within(packages.get(other), str(requirement.specifier))
-            if extra is None or fits is not False or (name, other) in told:
+            if not meant or fits is not False or (name, other) in told:
                 continue
             told.add((name, other))
             yield Problem(
