@@ -187,7 +187,7 @@ def _pictures(sdbench: Sdbench, document: dict[str, Any]) -> dict[tuple[bool, st
     """The pixels, 0 to 255, of the last pass of each case, by slicing and batching."""
     folder = sdbench.folder / document["path"]
     loaded = load_run(folder)
-    pictures = {}
+    pictures: dict[tuple[bool, str], list[Any]] = {}
     for replicate in loaded.replicates:
         case = loaded.run.plan.planned(replicate.case_id).case
         names = _pixels(replicate)[-1]
