@@ -4,7 +4,6 @@ import os
 import platform
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 
 import msgspec
@@ -92,6 +91,8 @@ def _interpreter(name: str) -> Path:
 
 
 def _own_version(package: str) -> str | None:
+    from importlib import metadata
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
