@@ -10,7 +10,7 @@ from sdbench.comparison.machines import MachineCases, judge_machines, machine_in
 from sdbench.comparison.reasons import NOT_INTERLEAVED
 from sdbench.comparison.records import CaseComparison, Comparison, MachineInfo, SideInfo
 from sdbench.comparison.sentence import summarise_cases
-from sdbench.comparison.sides import pairs_of_axis, pairs_of_runs, without_partner
+from sdbench.comparison.sides import pairs_of_axis, pairs_of_runs, summary_of, without_partner
 from sdbench.errors import UsageError
 from sdbench.stats import CONFIDENCE, DEFAULT_THRESHOLD, LOOK_CONFIDENCE
 from sdbench.store import LoadedRun
@@ -146,7 +146,7 @@ def _comparison(
         *(f"expected, but there is no such case: {name}" for name in expected if name not in known),
         *notes,
         *(words for run in runs if (words := _unfinished(run)) is not None),
-        *(f"{run.run.run_id}: {warning}" for run in runs for warning in run.warnings),
+        *(f"{run.run.run_id}: {words}" for run in runs for words in summary_of(run).warnings),
     ]
     return Comparison(
         title="system comparison" if is_system_comparison(pairs) else "comparison",

@@ -11,7 +11,7 @@ from sdbench.config import AXES
 from sdbench.errors import UsageError
 from sdbench.schema import Arm, Case, PlannedCase, Replicate, Run
 from sdbench.store import LoadedRun
-from sdbench.summary import CaseSummary, steady_median_s, summarise
+from sdbench.summary import CaseSummary, RunSummary, steady_median_s, summarise
 
 SideName = Literal["base", "new"]
 Figures = dict[int, float]
@@ -75,6 +75,13 @@ class Pair:
         return [row for row in (self.base, self.new) if row is not None]
 
 
+def summary_of(loaded: LoadedRun) -> RunSummary:
+    """The table of a run as read, with what to be wary of."""
+    return summarise(
+        loaded.run, loaded.replicates, str(loaded.path), loaded.warnings, loaded.compared
+    )
+
+
 def rows_of(loaded: LoadedRun) -> list[Row]:
     """Every case in every arm of a run, measured or not."""
     replicates: dict[tuple[str, str], list[Replicate]] = {}
@@ -90,9 +97,7 @@ def rows_of(loaded: LoadedRun) -> list[Row]:
             summary=row,
             replicates=replicates.get((row.case_id, row.arm), []),
         )
-        for row in summarise(
-            run, loaded.replicates, str(loaded.path), compared=loaded.compared
-        ).cases
+        for row in summary_of(loaded).cases
     ]
 
 

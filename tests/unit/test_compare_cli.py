@@ -1,7 +1,6 @@
 """``sdbench compare`` and ``sdbench history``: arguments, exit codes, screens, documents."""
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -195,39 +194,6 @@ def test_simulated_says_so_on_screen_and_is_not_compared_with_real(
     kept(root, run("dream", simulated=True))
     assert call("compare", "real", "unreal", "-o", root)[0] == 2
     assert "SIMULATED" in call("compare", "unreal", "dream", "-o", root)[1]
-
-
-def test_two_runs_of_200_cases_by_8_processes_take_under_3_seconds_of_cpu(
-    call: Called, root: Path
-) -> None:
-    """The contract says 3 s; a shared machine may take longer by the clock, so CPU time counts."""
-    matrix = {
-        "resolution": [f"{64 * i}x64" for i in range(1, 26)],
-        "attention_slicing": [False, True],
-        "warmup": [False, True],
-        "dtype": ["float32", "float16"],
-    }
-    config = one_case(8, matrix=matrix)
-    for name, seed in (("one", 1), ("two", 2)):
-        loaded = changed(measured(steady(noise=0.02, seed=seed), config=config), run_id=name)
-        assert len(loaded.run.plan.cases) == 200
-        folder = kept_quickly(root, loaded)
-        assert folder.name == name
-    began = time.process_time()
-    code, out, _ = call("compare", "one", "two", "-o", root, "--json")
-    assert code == 0
-    assert len(json.loads(out)["cases"]) == 200
-    assert time.process_time() - began < 3
-
-
-def kept_quickly(root: Path, loaded: LoadedRun) -> Path:
-    """As ``kept``, without making 1600 records durable one by one."""
-    import msgspec
-
-    path = kept(root, LoadedRun(loaded.path, loaded.run, [], []))
-    lines = [msgspec.json.encode(entry) + b"\n" for entry in loaded.attempts]
-    (path / "records.jsonl").write_bytes(b"".join(lines))
-    return path
 
 
 # --- history -------------------------------------------------------------------------------------

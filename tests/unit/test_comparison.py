@@ -24,7 +24,7 @@ from sdbench.comparison.reasons import REASONS
 from sdbench.comparison.records import as_json
 from sdbench.config import Config
 from sdbench.errors import UsageError
-from sdbench.schema import Slot, TelemetrySummary
+from sdbench.schema import Gate, Slot, TelemetrySummary
 from sdbench.store import LoadedRun
 
 SLICING = {"resolution": ["64x64"], "attention_slicing": [False, True]}
@@ -274,6 +274,13 @@ def test_run_that_is_not_finished_says_how_to_go_on() -> None:
     assert only(comparison).reason == "unequal-blocks"
     (note,) = comparison.summary.notes
     assert "11 of 16 processes are done; go on with: sdbench resume results/x" in note
+
+
+def test_what_was_amiss_with_the_machine_is_told_beside_the_verdicts() -> None:
+    busy = Gate(flags=["load"])
+    loaded = measured(config=two_arms(), fields=lambda slot: {"gate": busy})
+    (note,) = compare_axis([loaded], "arm").summary.notes
+    assert note.endswith("16 of 16 processes began with busy cores")
 
 
 def test_process_under_which_the_machine_slept_measured_nothing() -> None:
