@@ -11,14 +11,15 @@ from sdbench import __version__
 from sdbench.cli.options import json_option
 from sdbench.cli.output import console, print_json
 from sdbench.cli.run import prepare_model
+from sdbench.quality.localisation import Demonstration, Localisation
 from sdbench.quality.operator_calls import JudgedCall, ranked
 from sdbench.quality.operator_script import Origin
-from sdbench.report.operators import Localisation, localisation_json, render_localisation
+from sdbench.report.operators import localisation_json, render_localisation
 from sdbench.report.units import duration
-from sdbench.runner.demonstrate import Demonstration, demonstrate
+from sdbench.runner.demonstrate import demonstrate
 from sdbench.runner.executor import Executor
 from sdbench.runner.interrupt import InterruptFlag
-from sdbench.runner.localise import LocaliseRequest, Search, locate, prepare_search
+from sdbench.runner.localise import LocaliseRequest, Search, conclude, locate, prepare_search
 from sdbench.runner.process import ProcessExecutor
 from sdbench.schema import Dtype
 
@@ -93,7 +94,7 @@ def command(
         print_json(localisation_json(result, top))
     else:
         render_localisation(result, console(), top)
-    return 0 if result.found.complete and not result.beyond else 1
+    return 0 if result.complete and not result.beyond else 1
 
 
 def _localise(request: LocaliseRequest, executor: Executor, output: Path | None) -> Localisation:
@@ -113,7 +114,7 @@ def _localise(request: LocaliseRequest, executor: Executor, output: Path | None)
     proof = None
     if groups and groups[0].beyond:
         proof = _demonstrate(groups[0].worst, search, output, executor, remarks)
-    return Localisation(search, found, groups, proof, time.monotonic() - began)
+    return conclude(search, found, proof, time.monotonic() - began)
 
 
 def _demonstrate(
@@ -147,8 +148,8 @@ class _Screen:
             disable=not remarks.is_terminal,
         )
         self._task = self._bar.add_task("starting", total=1.0)
-        self._began: float | None = None
-        self._shown_at = time.monotonic()
+        self._began = self._shown_at = time.monotonic()
+        self._share = 0.0
 
     def __enter__(self) -> "_Screen":
         self._bar.start()
@@ -158,17 +159,19 @@ class _Screen:
         self._bar.stop()
 
     def tick(self, share: float) -> None:
-        """Show the share done and about how long the rest takes."""
+        """Show the share done and about how long the rest takes.
+
+        A worker that goes on after a death begins at 0 again.
+        """
         now = time.monotonic()
+        self._share = max(self._share, share)
         every_s = _REPAINT_EVERY_S if self._remarks.is_terminal else _LINE_EVERY_S
-        if share and self._began is None:
-            self._began = now
-        if self._began is None or now - self._shown_at < every_s:
+        if not self._share or now - self._shown_at < every_s:
             return
         self._shown_at = now
-        left_s = (now - self._began) * (1 - share) / share
-        words = f"{share:.0%} done, about {duration(left_s)} left"
-        self._bar.update(self._task, completed=share, description=words)
+        left_s = (now - self._began) * (1 - self._share) / self._share
+        words = f"{self._share:.0%} done, about {duration(left_s)} left"
+        self._bar.update(self._task, completed=self._share, description=words)
         self._bar.refresh()
         if not self._remarks.is_terminal:
             self._remarks.print(words)

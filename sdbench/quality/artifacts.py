@@ -45,30 +45,13 @@ class Artifacts:
 
     def latents(self, digest: str) -> "Array | None":
         """Final latents of one image in float32 (channels, height/8, width/8)."""
-        import numpy as np
-
         path = self._file("latents", digest, ".npy")
-        if path is None:
-            return None
-        try:
-            array = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            return None
-        return array if isinstance(array, np.ndarray) and array.dtype.kind == "f" else None
+        return None if path is None else _load_array(path)
 
     def pixels(self, digest: str) -> "Array | None":
         """A picture, 8 bits (height, width, 3)."""
-        import numpy as np
-        from PIL import Image
-
         path = self._file("images", digest, ".png")
-        if path is None:
-            return None
-        try:
-            with Image.open(path, formats=["PNG"]) as image:
-                return np.asarray(image.convert("RGB"))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            return None
+        return None if path is None else _load_picture(path)
 
     def trace(self, digest: str) -> Tensors | None:
         """What a profiling pass made on its way."""
@@ -77,15 +60,13 @@ class Artifacts:
 
     def keep_pixels(self, pixels: "Array") -> str | None:
         """Write a picture by its content as a worker does; its digest, None if it cannot be."""
-        from PIL import Image
-
         digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
         path = self._folder / "images" / f"{digest}.png"
         scratch = path.with_name(f".{os.getpid()}.{path.name}")
         try:
             if not path.exists():
                 path.parent.mkdir(exist_ok=True)
-                Image.fromarray(pixels).save(scratch, format="PNG")
+                _save_picture(pixels, scratch)
                 os.replace(scratch, path)
         except OSError:
             with contextlib.suppress(OSError):
@@ -98,6 +79,33 @@ class Artifacts:
             return None
         path = self._folder / folder / f"{digest}{suffix}"
         return path if is_of_bearable_size(path) else None
+
+
+def _load_array(path: Path) -> "Array | None":
+    import numpy as np
+
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return array if isinstance(array, np.ndarray) and array.dtype.kind == "f" else None
+
+
+def _load_picture(path: Path) -> "Array | None":
+    import numpy as np
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+
+
+def _save_picture(pixels: "Array", path: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(pixels).save(path, format="PNG")  # an array carries no metadata
 
 
 def load_tensors(path: Path) -> Tensors | None:

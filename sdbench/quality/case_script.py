@@ -144,7 +144,7 @@ import os, platform, resource, sys, time
 MODEL = os.path.expanduser(sys.argv[1] if len(sys.argv) > 1 else {model!r})
 DEVICE, DTYPE, WIDTH, HEIGHT, STEPS = "{device}", torch.{dtype}, {width}, {height}, {steps}
 PROMPTS = {prompts!r}
-BATCHES, CHECKED = {batches!r}, {checked!r}  # pictures of each call, pictures held against the CPU's
+BATCHES, CHECKED = {batches!r}, {checked!r}  # of each call; held against the CPU's
 LIMIT = {limit}  # times the floor
 diffusers.utils.logging.disable_progress_bar()
 

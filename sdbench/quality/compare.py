@@ -17,6 +17,7 @@ from sdbench.quality.artifacts import Artifacts, Tensors
 from sdbench.quality.floors import Floor
 from sdbench.quality.references import Reference
 from sdbench.schema import (
+    CORRECTNESS_SEVERITY,
     Case,
     Compared,
     Correctness,
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
-
-CORRECTNESS_SEVERITY: tuple[Correctness, ...] = ("broken", "drift", "match", "unknown")
-"""Worst first; what is unknown hides nothing that is known."""
 
 TILED = "tiles are blended by design, so the picture is only held against another's content"
 _FAULT_WORDS = {
@@ -100,7 +98,7 @@ class Comparison:
         reference = yardstick.references.get(image)
         key = (
             *(case.dtype, case.vae_tiling, image, picture.pixels_sha256, picture.latents_sha256),
-            *(reference and reference.folder, yardstick.floor),
+            *(None if reference is None else reference.folder, yardstick.floor is None),
         )
         if key not in self._seen:
             self._seen[key] = self._judge_image(case, yardstick.floor, image, picture, reference)
@@ -322,7 +320,7 @@ def _reason(
         return yardstick.absent if images else "no picture was made"
     if verdict == "broken":
         return _broken_words(images)
-    words = f"{margin:.2g} of what {case.dtype} rounding allows"
+    words = f"{margin:.2g} of what {case.dtype} rounding allows" if margin else "identical"
     if verdict == "drift":
         words = f"{_worst_place(images, stages)} {margin:.2g} times what {case.dtype} rounding "
         words += "allows away from the CPU; the picture shows the same"

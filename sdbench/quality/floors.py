@@ -36,14 +36,10 @@ class Floor(msgspec.Struct, frozen=True, kw_only=True):
 
         Steps not computed take what lies between their neighbours. None where a number overflowed.
         """
-        import numpy as np
-
-        known = sorted(self.latents)
-        errors = [self.latents[step] for step in known]
-        if self.noise is None or not known or None in errors:
+        errors = {step: error for step, error in self.latents.items() if error is not None}
+        if self.noise is None or not errors or len(errors) < len(self.latents):
             return None
-        each = np.interp(np.arange(1, self.steps + 1), known, np.array(errors, np.float64))
-        return self.noise + np.concatenate([[0.0], np.cumsum(each)])
+        return _added_up(self.noise, errors, self.steps)
 
     def expected_picture(self, picture_gain: float | None) -> float | None:
         """Of the decoded picture of a free run: the latents' divergence decoded, and the decode.
@@ -54,6 +50,14 @@ class Floor(msgspec.Struct, frozen=True, kw_only=True):
         if divergence is None or self.picture is None or picture_gain is None:
             return None
         return self.picture + picture_gain * float(divergence[-1])
+
+
+def _added_up(noise: float, errors: dict[int, float], steps: int) -> "NDArray[Any]":
+    import numpy as np
+
+    known = sorted(errors)
+    each = np.interp(np.arange(1, steps + 1), known, [errors[step] for step in known])
+    return noise + np.concatenate([[0.0], np.cumsum(each)])
 
 
 def load_floor(path: Path) -> Floor | None:

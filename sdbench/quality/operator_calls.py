@@ -74,7 +74,8 @@ class OperatorCall(msgspec.Struct, frozen=True, kw_only=True):
     """A call of an operator in a pass on the CPU, about to be repeated on the device.
 
     ``index`` counts repeated calls, ``within`` is the index of the call this one is a part of,
-    ``share`` says about how much of the pass is done.
+    ``share`` says about how much of the pass is done. ``layout``: not as the pass has it, but with
+    its first operand laid out in that way.
     """
 
     index: Count
@@ -83,6 +84,7 @@ class OperatorCall(msgspec.Struct, frozen=True, kw_only=True):
     schema: str
     module: str
     module_class: str
+    layout: str | None = None
     within: Count | None = None
     share: float = 0.0
     arguments: list[Argument] = []
@@ -120,15 +122,25 @@ class JudgedCall:
     def beyond(self) -> bool:
         """Whether the device does this wrongly."""
         ratio = self.comparison.ratio
-        return self.severity[0] > 0 or (ratio is not None and ratio > BEYOND)
+        return self._rank > 0 or (ratio is not None and ratio > BEYOND)
 
     @property
-    def severity(self) -> tuple[int, float, float]:
-        """Sorts by what is worse: the kind of fault, then the ratio, then the error itself."""
-        rank = _STATUS_RANK[self.status]
+    def met(self) -> bool:
+        """Whether the pass itself makes this call."""
+        return self.call.layout is None
+
+    @property
+    def severity(self) -> tuple[bool, bool, int, float, float]:
+        """Sorts by what is worse: wrong and met before wrong, the kind of fault, the ratio."""
+        comparison = self.comparison
+        ratio, error = comparison.ratio or 0.0, comparison.rel_l2 or 0.0
+        return self.beyond and self.met, self.beyond, self._rank, ratio, error
+
+    @property
+    def _rank(self) -> int:
         if self.status == "compared" and self.comparison.nonfinite:
-            rank = _NONFINITE_RANK
-        return rank, self.comparison.ratio or 0.0, self.comparison.rel_l2 or 0.0
+            return _NONFINITE_RANK
+        return _STATUS_RANK[self.status]
 
 
 @dataclass(frozen=True)
@@ -146,10 +158,11 @@ def ranked(judged: Sequence[JudgedCall]) -> list[OperatorGroup]:
     An operator that is made of others is left out where one of its parts is to blame.
     """
     explained = _explained(judged)
-    groups: dict[tuple[str, str], list[JudgedCall]] = {}
+    groups: dict[tuple[str | None, ...], list[JudgedCall]] = {}
     for entry in judged:
-        if entry.call.index not in explained:
-            groups.setdefault((entry.call.module, entry.call.op), []).append(entry)
+        call = entry.call
+        if call.index not in explained:
+            groups.setdefault((call.module, call.op, call.layout), []).append(entry)
     found = [
         OperatorGroup(
             worst=max(entries, key=lambda entry: entry.severity),
@@ -178,9 +191,11 @@ def where_it_fails(judged: Sequence[JudgedCall], op: str) -> str:
 
     ``wrong in 12 of 45 calls: in all with an operand that is not contiguous, in no other``.
     """
-    calls = [entry for entry in judged if entry.call.op == op]
+    calls = [entry for entry in judged if entry.call.op == op and entry.met]
     wrong = [entry for entry in calls if entry.beyond]
     right = [entry for entry in calls if not entry.beyond]
+    if not wrong:
+        return f"right in all {len(calls)} calls of this pass, but wrong {_layouts(judged, op)}"
     words = f"wrong in {len(wrong)} of {len(calls)} calls"
     if not right:
         words = f"wrong in all {len(calls)} calls" if len(calls) > 1 else "wrong in its only call"
@@ -191,6 +206,20 @@ def where_it_fails(judged: Sequence[JudgedCall], op: str) -> str:
             if not right:
                 return f"{words}, each with {feature}"
     return words
+
+
+def _layouts(judged: Sequence[JudgedCall], op: str) -> str:
+    """The layouts in which an operator goes wrong."""
+    wrong = [entry.call.layout for entry in judged if entry.call.op == op and entry.beyond]
+    return " and ".join(
+        _LAYOUT_WORDS.get(layout or "", str(layout)) for layout in [*dict.fromkeys(wrong)]
+    )
+
+
+_LAYOUT_WORDS = {
+    "channels_last": "with its input in channels_last",
+    "slice": "with its input as a slice of a larger tensor",
+}
 
 
 def _noncontiguous(call: OperatorCall) -> bool:

@@ -80,10 +80,6 @@ class Reference:
         gain = self.tensors.metadata.get("picture_gain")
         return float(gain) if isinstance(gain, (int, float)) else None
 
-    def floor(self, dtype: Dtype) -> Floor | None:
-        """The noise floor measured at this reference, if it was."""
-        return load_floor(floor_file(self.folder, dtype))
-
 
 def floor_file(folder: Path, dtype: Dtype) -> Path:
     """Where a reference's floor of a dtype is."""
@@ -94,13 +90,32 @@ def find_reference(
     settings: ReferenceSettings, versions: Mapping[str, str], computed: Path
 ) -> Reference | None:
     """The reference computed with these versions, else the packaged one, else None."""
-    own = computed / settings.key(versions)
-    for folder, source in ((own, "computed here"), (PACKAGED / settings.key(), "packaged")):
+    for folder, source in _shelves(settings, versions, computed):
         tensors = load_tensors(folder / IMAGE_FILE)
         if tensors is not None:
             made_with = tensors.metadata.get("versions")
             return Reference(tensors, f"{source}, made with {_words(made_with)}", folder)
     return None
+
+
+def find_floor(
+    settings: ReferenceSettings, versions: Mapping[str, str], computed: Path, dtype: Dtype
+) -> Floor | None:
+    """The noise floor measured at a reference, found as the reference is."""
+    for folder, _ in _shelves(settings, versions, computed):
+        floor = load_floor(floor_file(folder, dtype))
+        if floor is not None:
+            return floor
+    return None
+
+
+def _shelves(
+    settings: ReferenceSettings, versions: Mapping[str, str], computed: Path
+) -> tuple[tuple[Path, str], ...]:
+    return (
+        (computed / settings.key(versions), "computed here"),
+        (PACKAGED / settings.key(), "packaged"),
+    )
 
 
 def _words(versions: Any) -> str:

@@ -1,63 +1,33 @@
 """Operators in which a device and the CPU part: the table, its sentences, and the JSON document."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sdbench.quality.operator_calls import BEYOND, JudgedCall, OperatorGroup, where_it_fails
+from sdbench.quality.localisation import Demonstration, Localisation
+from sdbench.quality.operator_calls import BEYOND, JudgedCall, OperatorGroup
 from sdbench.report.units import duration, printable
-from sdbench.runner.demonstrate import Demonstration
-from sdbench.runner.localise import Found, Search
-
-
-@dataclass(frozen=True)
-class Localisation:
-    """A finished search; ``groups`` are all operators by module, worst first."""
-
-    search: Search
-    found: Found
-    groups: list[OperatorGroup]
-    proof: Demonstration | None
-    duration_s: float
-
-    @property
-    def simulated(self) -> bool:
-        """Whether no real device was there."""
-        return self.found.simulated or self.search.device.simulated
-
-    @property
-    def beyond(self) -> list[OperatorGroup]:
-        """What the device does wrongly."""
-        return [group for group in self.groups if group.beyond]
-
-    @property
-    def where(self) -> str | None:
-        """In which calls the worst operator is wrong."""
-        if not self.beyond:
-            return None
-        return where_it_fails(self.found.judged, self.beyond[0].worst.call.op)
 
 
 def localisation_json(result: Localisation, top: int) -> dict[str, Any]:
     """The JSON contract, and what the table says beyond it."""
-    search, found, proof = result.search, result.found, result.proof
+    proof = result.proof
     return {
-        "model": search.model.name,
-        "device": search.device.kind,
+        "model": result.model,
+        "device": result.device,
         "simulated": result.simulated,
-        "dtype": search.dtype,
-        "resolution": search.case.resolution,
-        "attention_slicing": search.case.attention_slicing,
-        "vae_tiling": search.case.vae_tiling,
-        "batch": search.config.images,
-        "steps": search.config.steps,
-        "complete": found.complete,
-        "calls": len(found.judged),
-        "skipped": found.skipped,
-        "notes": found.notes,
+        "dtype": result.dtype,
+        "resolution": result.case.resolution,
+        "attention_slicing": result.case.attention_slicing,
+        "vae_tiling": result.case.vae_tiling,
+        "batch": result.images,
+        "steps": result.steps,
+        "complete": result.complete,
+        "calls": len(result.judged),
+        "skipped": result.skipped,
+        "notes": result.notes,
         "limit": BEYOND,
         "beyond": len(result.beyond),
         "ops": [_row(group) for group in result.groups[:top]],
@@ -78,6 +48,7 @@ def _row(group: OperatorGroup) -> dict[str, Any]:
         "class": call.module_class,
         "op": call.op,
         "call": call.index,
+        "layout": call.layout,
         "shape": None if first is None else first.shape,
         "stride": None if first is None else first.stride,
         "status": worst.status,
@@ -99,14 +70,14 @@ def render_localisation(result: Localisation, out: Console, top: int) -> None:
     for reason, op in _reasons(result.groups[:top]).items():
         out.print(printable(f"  {op}: {reason}"), markup=False, soft_wrap=True)
     out.print(_verdict(result), soft_wrap=True, markup=False)
-    left_out = ", ".join(f"{count} {reason}" for reason, count in result.found.skipped.items())
+    left_out = ", ".join(f"{count} {reason}" for reason, count in result.skipped.items())
     out.print(
-        f"{len(result.found.judged)} calls compared in {duration(result.duration_s)}. "
+        f"{len(result.judged)} calls compared in {duration(result.duration_s)}. "
         f"Not compared: {left_out or 'none'}.",
         soft_wrap=True,
         markup=False,
     )
-    for note in result.found.notes:
+    for note in result.notes:
         out.print(f"Note: {note}", soft_wrap=True, markup=False)
     if result.proof is not None:
         out.print(_proof_words(result.proof), soft_wrap=True, markup=False)
@@ -118,8 +89,7 @@ def _reasons(groups: list[OperatorGroup]) -> dict[str, str]:
 
 
 def _table(result: Localisation, top: int) -> Table:
-    search = result.search
-    title = f"{search.device.kind} against the CPU in {search.dtype}, {search.model.name}"
+    title = f"{result.device} against the CPU in {result.dtype}, {result.model}"
     if result.simulated:
         title += " – SIMULATED: no real device made these numbers"
     table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
@@ -139,7 +109,7 @@ def _cells(group: OperatorGroup) -> list[str]:
     strides = next((operand.stride for operand in call.operands if not operand.contiguous), None)
     return [
         call.op,
-        call.module or "(pipeline)",
+        (call.module or "(pipeline)") + (f", in {call.layout}" if call.layout else ""),
         call.module_class,
         f"{group.beyond} of {group.calls}",
         str(call.index),
@@ -161,13 +131,13 @@ def _numbers(entry: JudgedCall) -> list[str]:
 
 
 def _verdict(result: Localisation) -> str:
-    device = result.search.device.kind
+    device = result.device
     words = f"No operator is beyond {BEYOND:g}× its floor: {device} computes like the CPU."
     if result.beyond:
         names = ", ".join(dict.fromkeys(group.worst.call.op for group in result.beyond))
         words = f"{result.beyond[0].worst.call.op} is {result.where}. "
         words += f"Beyond {BEYOND:g}× their floor: {names}."
-    if not result.found.complete:
+    if not result.complete:
         words += " Not all was compared: too many calls ended the process."
     return words
 

@@ -1,11 +1,10 @@
 """Writes a script about one operator call and runs it, to know that it shows the fault."""
 
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from sdbench.errors import StoreError
+from sdbench.quality.localisation import Demonstration, Shown
 from sdbench.quality.operator_calls import JudgedCall, OperatorCall
 from sdbench.quality.operator_script import (
     LARGEST_OPERANDS_BYTES,
@@ -20,17 +19,6 @@ from sdbench.runner.executor import Executor
 from sdbench.runner.localise import Search
 
 _SCRIPT_LIMIT_S = 300.0
-
-Shown = Literal["shown", "not-shown", "not-run"]
-
-
-@dataclass(frozen=True)
-class Demonstration:
-    """A script about one call, and whether running it showed the fault."""
-
-    script: Path
-    carried: bool
-    shown: Shown
 
 
 def demonstrate(

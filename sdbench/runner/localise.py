@@ -18,6 +18,7 @@ from sdbench.errors import MachineError, UsageError
 from sdbench.insight.failures import read_failure
 from sdbench.insight.mps_environment import check_watermarks
 from sdbench.models.resolve import ModelSource, find_model
+from sdbench.quality.localisation import Demonstration, Localisation
 from sdbench.quality.operator_calls import Comparison, JudgedCall, OperatorCall, Status
 from sdbench.runner.environment import worker_environment
 from sdbench.runner.events import CallBegun, CallCompared, Event, Failed, Localised, Stack
@@ -186,6 +187,27 @@ def locate(
         first = victim.index + 1
         avoid.append(victim.signature)
     return found
+
+
+def conclude(
+    search: Search, found: Found, proof: Demonstration | None, duration_s: float
+) -> Localisation:
+    """What was found, with all that says what it was found in."""
+    return Localisation(
+        model=search.model.name,
+        device=search.device.kind,
+        simulated=found.simulated or search.device.simulated,
+        dtype=search.dtype,
+        case=search.case,
+        images=search.config.images,
+        steps=search.config.steps,
+        judged=found.judged,
+        skipped=found.skipped,
+        notes=found.notes,
+        complete=found.complete,
+        proof=proof,
+        duration_s=duration_s,
+    )
 
 
 class _Supervisor:

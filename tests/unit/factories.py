@@ -19,6 +19,7 @@ from sdbench.machine import MachineFacts, MemoryProbe, SlowReading, SystemMemory
 from sdbench.machine.facts import Gpu, Identity, Memory, Power, Scheduling, all_unavailable
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.plan import make_plan
+from sdbench.quality.operator_calls import Comparison, JudgedCall, OperatorCall, Status
 from sdbench.runner.events import Event, decode_event
 from sdbench.runner.executor import FakeExecutor, Report, Stop, Supervisor, Task
 from sdbench.runner.gates import Gates
@@ -109,6 +110,9 @@ class RecordingWatcher:
 
     def tick(self, phase: str | None, remaining_s: float) -> None:
         self.ticks.append((phase, remaining_s))
+
+    def compares(self, doing: str, remaining_s: float) -> None:
+        self.ticks.append((doing, remaining_s))
 
     def slot_ends(self, replicate: Replicate, done: int, total: int) -> None:
         self.ended.append(replicate)
@@ -229,6 +233,7 @@ def make_config(**document: Any) -> Config:
         "replicates": 2,
         "start": "spawn",
         "guard": {"min_free_disk_bytes": 0},
+        "reference": {"budget_s": 0},
     }
     if "case" not in document:
         defaults["matrix"] = {"resolution": ["64x64", "128x128"]}
@@ -397,6 +402,8 @@ def worker_events(task: Task, pass_s: float = 1.0) -> list[dict[str, Any]]:
         {"event": "phase", "name": "load", "t": 4.0},
         {"event": "loaded", "load_s": 0.5},
     ]
+    if job.get("reference"):
+        return [*events, {"event": "done"}]  # the files are another matter
     if job["case"]["warmup"]:
         events.append(pass_event("prime", 0, pass_s / 2))
     for index in range(1, job["passes"] + 1):
@@ -482,3 +489,48 @@ def largest_file(size: int) -> Iterator[None]:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, previous)
+
+
+def make_call(index: int = 0, op: str = "aten::add.Tensor", **fields: Any) -> OperatorCall:
+    """A call of an operator on two contiguous 2×3 tensors, in a module of its own."""
+    operand = {"storage": 0, "shape": [2, 3], "stride": [3, 1], "offset": 0}
+    defaults: dict[str, Any] = {
+        "signature": f"{op}/{index}",
+        "schema": f"{op}(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor",
+        "module": f"unet.part{index}",
+        "module_class": "Part",
+        "arguments": [
+            {"name": "self", "by_name": False, "value": {"operand": 0}},
+            {"name": "other", "by_name": False, "value": {"operand": 1}},
+            {"name": "alpha", "by_name": True, "value": 1},
+        ],
+        "operands": [
+            {"name": "self", **operand},
+            {"name": "other", **operand, "storage": 1},
+        ],
+        "storages": [
+            {"elements": 6, "dtype": "float32", "mean": 0.5, "deviation": 2.0},
+            {"elements": 6, "dtype": "float32", "mean": 0.0, "deviation": 1.0},
+        ],
+    }
+    return msgspec.convert({"index": index, "op": op, **defaults, **fields}, OperatorCall)
+
+
+def make_judged(
+    call: OperatorCall, ratio: float | None = 1.0, status: Status = "compared", **fields: Any
+) -> JudgedCall:
+    """The verdict on a call; its error is the ratio times a floor of 1e-7."""
+    numbers: dict[str, Any] = {}
+    if ratio is not None and status == "compared":
+        numbers = {"rel_l2": ratio * 1e-7, "floor": 1e-7, "ratio": ratio}
+    reason = fields.pop("reason", None)
+    return JudgedCall(call, status, Comparison(index=call.index, **{**numbers, **fields}), reason)
+
+
+def call_events(call: OperatorCall, ratio: float | None = 1.0, **fields: Any) -> list[Any]:
+    """What a worker tells of a call that came back."""
+    compared = msgspec.to_builtins(make_judged(call, ratio, **fields).comparison)
+    return [
+        {"event": "call", "t": 1.0, **msgspec.to_builtins(call)},
+        {"event": "compared", "t": 1.0, **compared},
+    ]

@@ -1,0 +1,72 @@
+"""The text of a bug report: what was run, what happened, where, and nothing private."""
+
+from typing import Any
+
+import msgspec
+from factories import make_config, make_pass, make_picture, make_replicate, make_run
+
+from sdbench.report.issue import issue_text
+from sdbench.schema import Arm, FailureCause, PlannedCase, Replicate, Run
+
+RUN = make_run(make_config())
+
+
+def text(*attempts: Replicate, simulated: bool = False, run: Run = RUN, **planned: Any) -> str:
+    case = msgspec.structs.replace(run.plan.cases[0], **planned)
+    return issue_text(run, case, Arm(), list(attempts), simulated=simulated)
+
+
+def test_healthy_case_has_its_figures() -> None:
+    told = text(make_replicate(times=(2.5, 1.25)))
+    assert told.startswith("# cpu: Stable Diffusion, 64x64: ok\n")
+    assert "| 1 | ok | 2.5 s | 1.25 s |" in told and "finite, not black" in told
+    assert "SIMULATED" not in told
+
+
+def test_simulated_says_so_first() -> None:
+    assert text(make_replicate(), simulated=True).splitlines()[2].startswith("> **SIMULATED**")
+
+
+def test_crash_has_signal_cause_and_last_words() -> None:
+    cause = FailureCause(kind="metal", sentence="Metal refused it.", remedy="Less.")
+    told = text(
+        make_replicate(
+            times=(),
+            outcome="crashed",
+            reason="ended by SIGABRT in pass 1",
+            cause=cause,
+            stderr_tail="line one\n\x1b[31m`failed assertion`\n",
+        )
+    )
+    assert "crashed" in told.splitlines()[0]
+    assert "Process 1: ended by SIGABRT in pass 1." in told and "Metal refused it." in told
+    assert "````text\nline one\n\\x1b[31m`failed assertion`\n````" in told
+
+
+def test_wrong_pictures_are_named() -> None:
+    passes = [make_pass(images=[make_picture(nan_count=1)])]
+    assert "not-a-number" in text(make_replicate(passes=passes))
+
+
+def test_case_never_run_says_why() -> None:
+    assert "Nothing: cannot be offloaded." in text(skip_reason="cannot be offloaded")
+    assert "Nothing: this case has not been run in this run." in text()
+
+
+def test_known_issues_come_with_their_links() -> None:
+    flag = "black pictures (https://example.org/1)"
+    assert f"- {flag}\n" in text(make_replicate(), flags=[flag])
+    assert "Known issues" not in text(make_replicate())
+
+
+def test_variables_of_the_machines_own_business_are_left_out() -> None:
+    run = msgspec.structs.replace(
+        RUN, environment={"PYTORCH_MPS_FAST_MATH": "1", "SDBENCH_CACHE": "/somewhere"}
+    )
+    told = text(make_replicate(), run=run)
+    assert "`PYTORCH_MPS_FAST_MATH=1`" in told and "somewhere" not in told
+
+
+def test_planned_case_is_named_by_its_id() -> None:
+    planned = PlannedCase(case=RUN.plan.cases[0].case)
+    assert f"`{planned.case_id}`" in text(make_replicate())
