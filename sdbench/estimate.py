@@ -4,10 +4,11 @@ A rough figure that is there beats a good one that needs a run. Once replicates 
 uses what it measured instead (:class:`Pace`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sdbench.config import Config
-from sdbench.schema import Case, DeviceKind, ModelInfo, Plan, Replicate, Slot, StartMethod
+from sdbench.schema import Case, DeviceKind, Dtype, ModelInfo, Plan, Replicate, Slot, StartMethod
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ _LOAD_BYTES_PER_S = 0.5e9
 _PROCESS_BYTES = 450e6  # resident after the imports
 # Working memory of the VAE's decode for each pixel of the picture: the last level's activations.
 _DECODE_BYTES_PER_PIXEL = {"float32": 4_600, "float16": 2_300, "bfloat16": 2_300}
+# A noise floor: how many steps are computed; float64 against float32 (PROTOCOL 18: 34 s and 17 s).
+_FLOOR_STEPS = 4
+_FLOAT64_SLOWDOWN = 2
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _PICTURE_BYTES_PER_PIXEL = 3.2  # a noisy PNG barely compresses; plus final latents
 
@@ -120,6 +124,31 @@ def estimate_memory(config: Config, case: Case, model: ModelInfo, device: Device
         share = 0.5 if case.attention_slicing else 1.0
         scores = share * 2 * batch * cost.attention_heads * latent_pixels**2 * width
     return int(_PROCESS_BYTES + weights + max(decode, scores))
+
+
+def estimate_reference(
+    config: Config,
+    case: Case,
+    model: ModelInfo,
+    cores: int,
+    *,
+    images: int,
+    dtypes: Sequence[Dtype],
+) -> Estimate:
+    """Of computing the CPU's pictures of a resolution, and the noise floors of some dtypes."""
+    step_s, decode_s = _call_times(_cost(model), case, 1, "cpu", cores, config.guidance_scale)
+    load_s = 2 * model.bytes_on_disk / _LOAD_BYTES_PER_S  # stored in half precision, made float32
+    # Each picture is decoded once more, slightly changed, to see how much of that it shows.
+    duration_s = _IMPORT_S + images * (config.steps * step_s + 2 * decode_s)
+    peak_bytes = estimate_memory(config, case, model, "cpu")
+    for dtype in dtypes:
+        floor_s = min(config.steps, _FLOOR_STEPS) * step_s + decode_s
+        duration_s += load_s + floor_s * (_FLOAT64_SLOWDOWN if dtype == "float32" else 1)
+    if images:
+        duration_s += load_s
+    if "float32" in dtypes:
+        peak_bytes = 2 * peak_bytes - int(_PROCESS_BYTES)
+    return Estimate(duration_s, peak_bytes, 0)
 
 
 def timeout_for(config: Config, estimate_s: float) -> float:

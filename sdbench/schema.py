@@ -48,6 +48,9 @@ OUTCOME_SEVERITY: tuple[Outcome, ...] = (
     "ok",
 )
 
+# Worst first; what is unknown hides nothing that is known.
+CORRECTNESS_SEVERITY: tuple[Correctness, ...] = ("broken", "drift", "match", "unknown")
+
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     """One cell of the matrix: the settings that may differ within a run.

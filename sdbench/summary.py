@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 
 from sdbench.schema import (
+    CORRECTNESS_SEVERITY,
     OUTCOME_SEVERITY,
     Case,
+    Compared,
     Correctness,
     Outcome,
     Replicate,
@@ -61,6 +63,8 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     telemetry: CaseTelemetry
     correct: Correctness
     correct_reason: str | None
+    correct_margin: float | None
+    """Distance from the CPU's pictures over what rounding allows, the worst; up to 1 is a match."""
     replicates: int
     planned: int
 
@@ -87,13 +91,20 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def summarise(
-    run: Run, replicates: Sequence[Replicate], path: str, warnings: Sequence[str] = ()
+    run: Run,
+    replicates: Sequence[Replicate],
+    path: str,
+    warnings: Sequence[str] = (),
+    compared: Sequence[Compared] = (),
 ) -> RunSummary:
-    """Reduce the last attempts of a run's replicates."""
+    """Reduce the last attempts of a run's replicates, and how they compare with the CPU."""
     by_row: dict[tuple[str, str], list[Replicate]] = {}
     for replicate in replicates:
         by_row.setdefault((replicate.case_id, replicate.arm), []).append(replicate)
     slots = Counter((slot.case_id, slot.arm) for slot in run.plan.slots)
+    beside_cpu: dict[tuple[str, str], list[Compared]] = {}
+    for record in compared:
+        beside_cpu.setdefault((record.case_id, record.arm), []).append(record)
     virtual = [_VIRTUAL] if device_facts(replicates).get("virtualised") else []
     rows = []
     for planned in run.plan.cases:
@@ -104,6 +115,7 @@ def summarise(
                     planned.case,
                     arm.name,
                     by_row.get(key, []),
+                    beside_cpu.get(key, []),
                     slots[key],
                     planned.skip_reason or "not reached yet: sdbench resume goes on with it",
                 )
@@ -137,11 +149,16 @@ def device_facts(replicates: Sequence[Replicate]) -> dict[str, Any]:
 
 
 def _summarise_row(
-    case: Case, arm: str, replicates: list[Replicate], planned: int, absent: str
+    case: Case,
+    arm: str,
+    replicates: list[Replicate],
+    compared: list[Compared],
+    planned: int,
+    absent: str,
 ) -> CaseSummary:
     worst = min(replicates, key=lambda entry: OUTCOME_SEVERITY.index(entry.outcome), default=None)
     peak = max(replicates, key=lambda entry: entry.peak_memory_bytes or -1, default=None)
-    correct, correct_reason = _correctness(replicates)
+    correct, correct_reason = _correctness(replicates, compared)
     telemetry, stage = case_telemetry(replicates), peak_stage(replicates)
     return CaseSummary(
         case_id=case.case_id,
@@ -163,6 +180,9 @@ def _summarise_row(
         telemetry=telemetry,
         correct=correct,
         correct_reason=correct_reason,
+        correct_margin=max(
+            (record.margin for record in compared if record.margin is not None), default=None
+        ),
         replicates=len(replicates),
         planned=planned,
     )
@@ -230,8 +250,15 @@ def _gate_warnings(replicates: Sequence[Replicate]) -> list[str]:
     return words
 
 
-def _correctness(replicates: list[Replicate]) -> tuple[Correctness, str | None]:
-    """Without a reference only what needs none is told: a picture of NaN or black is broken."""
+def _correctness(
+    replicates: list[Replicate], compared: list[Compared]
+) -> tuple[Correctness, str | None]:
+    """The worst of the processes; before the comparison only NaN and black pictures are told."""
+    if compared:
+        worst = min(compared, key=lambda record: CORRECTNESS_SEVERITY.index(record.verdict))
+        alike = sum(record.verdict == worst.verdict for record in compared)
+        where = "" if alike == len(compared) else f" (in {alike} of {len(compared)} processes)"
+        return worst.verdict, None if worst.reason is None else f"{worst.reason}{where}"
     pictures = [
         picture
         for replicate in replicates
@@ -255,14 +282,18 @@ class TimeShares(msgspec.Struct, frozen=True, kw_only=True):
     load_s: float
     import_s: float
     waited_s: float = 0.0
+    comparing_s: float = 0.0
 
     @property
     def rest_s(self) -> float:
         """Starting processes, saving pictures, writing records; with fork also one import."""
-        return max(0.0, self.wall_s - self.passes_s - self.load_s - self.import_s - self.waited_s)
+        told = self.passes_s + self.load_s + self.import_s + self.waited_s + self.comparing_s
+        return max(0.0, self.wall_s - told)
 
 
-def time_shares(replicates: Sequence[Replicate], wall_s: float) -> TimeShares:
+def time_shares(
+    replicates: Sequence[Replicate], wall_s: float, comparing_s: float = 0.0
+) -> TimeShares:
     """Split a sitting's wall time by what its workers reported."""
     return TimeShares(
         wall_s=wall_s,
@@ -270,6 +301,7 @@ def time_shares(replicates: Sequence[Replicate], wall_s: float) -> TimeShares:
         load_s=sum(replicate.load_s or 0.0 for replicate in replicates),
         import_s=sum(replicate.import_s or 0.0 for replicate in replicates),
         waited_s=sum(replicate.gate.waited_s for replicate in replicates),
+        comparing_s=comparing_s,
     )
 
 

@@ -46,7 +46,7 @@ def command(root: Path, as_json: bool) -> int:
 def _row(path: Path) -> dict[str, Any]:
     loaded = load_run(path)
     run = loaded.run
-    summary = summarise(run, loaded.replicates, str(path), loaded.warnings)
+    summary = summarise(run, loaded.replicates, str(path), loaded.warnings, loaded.compared)
     return {
         "run_id": run.run_id,
         "path": str(path),

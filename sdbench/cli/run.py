@@ -192,6 +192,7 @@ def _shares_words(shares: TimeShares) -> str:
         ("loading the model", shares.load_s),
         ("importing torch in each process", shares.import_s),
         ("waiting for the machine", shares.waited_s),
+        ("comparing with the CPU", shares.comparing_s),
         ("the rest", shares.rest_s),
     )
     words = ", ".join(f"{spent / shares.wall_s:.0%} {what}" for what, spent in parts if spent)

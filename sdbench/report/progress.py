@@ -38,6 +38,7 @@ class ScreenWatcher:
         )
         self._task = self._bar.add_task("starting", total=1)
         self._words = ""
+        self._comparing = False
         self._told_of: list[WaitReason] = []
 
     def __enter__(self) -> "ScreenWatcher":
@@ -81,6 +82,18 @@ class ScreenWatcher:
             self._task, description=f"{self._words}{doing} · about {duration(remaining_s)} left"
         )
         self._bar.refresh()
+
+    def compares(self, doing: str, remaining_s: float) -> None:
+        """Say once that the measuring is over, then show what is computed."""
+        if not self._comparing:
+            self._comparing = True
+            self._console.print(
+                "Measured. Now the CPU makes the pictures to compare with, once: about "
+                f"{duration(remaining_s)}. Ctrl-C goes without.",
+                highlight=False,
+            )
+        self._words = "the CPU's pictures"
+        self.tick(doing, remaining_s)
 
     def slot_ends(self, replicate: Replicate, done: int, total: int) -> None:
         """Say what became of it: always when piped, only bad news on a terminal."""

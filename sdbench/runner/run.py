@@ -45,6 +45,9 @@ class Watcher(Protocol):
     def tick(self, phase: str | None, remaining_s: float) -> None:
         """At most a few dozen times a second; paints at most once."""
 
+    def compares(self, doing: str, remaining_s: float) -> None:
+        """As :meth:`tick`, while the CPU makes the pictures to compare with."""
+
     def slot_ends(self, replicate: Replicate, done: int, total: int) -> None:
         """A process has ended and is recorded."""
 
@@ -239,6 +242,12 @@ class RunLoop:
             return not self.replicates
         return True
 
+    def new_guard(self) -> MemoryGuard:
+        """The guard of one more process."""
+        return MemoryGuard.from_config(
+            self.config.guard, self.memory_bytes, self.folder.path, self.swap_room_bytes
+        )
+
     @property
     def budget_s(self) -> float | None:
         """Seconds the sitting may take; None for no limit."""
@@ -273,9 +282,7 @@ class _Supervisor:
         self._own_s = loop.pace.slot_s(slot.case_id)
         self._began = loop.clock()
         self._phase: str | None = None
-        self._guard = MemoryGuard.from_config(
-            loop.config.guard, loop.memory_bytes, loop.folder.path, loop.swap_room_bytes
-        )
+        self._guard = loop.new_guard()
 
     def __call__(self, event: Event | None, sample: Sample | None) -> Stop | None:
         if isinstance(event, Phase):

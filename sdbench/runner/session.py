@@ -13,15 +13,20 @@ from sdbench.config import Config, parse_config
 from sdbench.estimate import Pace
 from sdbench.runner.awake import kept_awake
 from sdbench.runner.ballast import ProcessBallast
+from sdbench.runner.correctness import compare_with_cpu
 from sdbench.runner.executor import Executor
 from sdbench.runner.gates import Gates
 from sdbench.runner.interrupt import InterruptFlag
 from sdbench.runner.leftover import attempts_so_far, remaining_slots, restart_victims
 from sdbench.runner.prepare import make_pace, new_sitting
+from sdbench.runner.references import ReferenceMaker, ReferenceShelf
 from sdbench.runner.run import End, RunLoop, Watcher
 from sdbench.schema import Run
 from sdbench.store import RunFolder, load_run
 from sdbench.summary import RunSummary, TimeShares, summarise, time_shares
+
+# Ends after which the machine is fit and the user willing to go on with the CPU's pictures.
+_CALM_ENDS: tuple[End, ...] = ("complete", "budget")
 
 OpenWatcher = Callable[[Run], AbstractContextManager[Watcher]]
 
@@ -91,12 +96,25 @@ def sit(
                 replicates=list(before.replicates),
             )
             end = loop.carry_out(slots, attempts_so_far(before))
+            measured = time.monotonic()
+            shelf = ReferenceShelf(run, config)
+            if end in _CALM_ENDS:
+                ReferenceMaker(
+                    shelf=shelf,
+                    executor=executor,
+                    probe=probe,
+                    guard=loop.new_guard(),
+                    showing=watcher.compares,
+                    interrupted=lambda: flag.requested,
+                ).make(loop.replicates)
+            compare_with_cpu(folder, shelf)
     finally:
         probe.close()
     loaded = load_run(folder.path)
-    summary = summarise(run, loaded.replicates, str(folder.path), loaded.warnings)
+    summary = summarise(run, loaded.replicates, str(folder.path), loaded.warnings, loaded.compared)
     own = loaded.attempts[len(before.attempts) :]
-    return Sat(end, summary, pace, time_shares(own, time.monotonic() - began))
+    now = time.monotonic()
+    return Sat(end, summary, pace, time_shares(own, now - began, now - measured))
 
 
 def _swap_room_bytes() -> int | None:

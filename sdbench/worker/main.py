@@ -154,7 +154,7 @@ def _make_references(job: "dict[str, Any]", channel: Channel, phase: _Phases) ->
     device = _open(job, channel, phase)
     from .reference import make_references
 
-    make_references(job, device, channel, phase.begin)
+    make_references(job, device, phase.begin)
 
 
 def _open(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> Any:

@@ -14,10 +14,9 @@ which keeps schedulers with a memory (PNDM, DPM-Solver) on the reference's path 
 import gc
 import json
 import os
-import time
 from typing import Any, Callable, Iterator, Optional
 
-from .channel import Channel, finite_or_none
+from .channel import finite_or_none
 from .devices import Device
 from .fingerprints import keep_file
 from .passes import pipeline_calls
@@ -30,14 +29,12 @@ _FLOOR_STEPS = 4
 _NUDGE = 1e-2
 
 
-def make_references(
-    job: "dict[str, Any]", device: Device, channel: Channel, begin: "Callable[[str], None]"
-) -> None:
-    """Compute what the job asks for and tell of each file as it is there.
+def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str], None]") -> None:
+    """Compute what the job asks for; each file is there as a whole as soon as it is computed.
 
-    ``job`` has, beyond what a pass needs: ``items``, each ``{"image", "path"}``: a reference of
-    image ``image``; and ``floors``, ``{"path", "from", "dtypes"}`` or None: the noise floors of
-    image 0, whose reference is at ``from``, into ``path/floor-<dtype>.json``.
+    ``job`` has, beyond what a pass needs: ``items``, each ``{"image", "path"}``, the references to
+    make; and ``floors``, each ``{"dtype", "path", "reference"}``, noise floors of image 0, whose
+    reference is there by then.
     """
     versions = import_stack()
     _silence()  # half precision on the CPU is never run, only loaded
@@ -47,20 +44,14 @@ def make_references(
         calls = pipeline_calls(pipeline, job)
         for item in job["items"]:
             begin(f"image {item['image'] + 1}")
-            started = time.perf_counter()
             tensors, metadata = _reference(pipeline, calls[item["image"]], job["steps"])
             _write(item["path"], serialised(tensors, dict(metadata, versions=versions)))
-            channel.send("made", path=item["path"], duration_s=time.perf_counter() - started)
         del pipeline
-    floors = job["floors"]
-    for dtype in floors["dtypes"] if floors else ():
+    for item in job["floors"]:
         gc.collect()  # the last pipeline, before the next one is loaded
-        begin(f"noise floor of {dtype}")
-        started = time.perf_counter()
-        floor = _noise_floor(job, device, dtype, floors["from"])
-        path = os.path.join(floors["path"], f"floor-{dtype}.json")
-        _write(path, json.dumps(floor, allow_nan=False).encode())
-        channel.send("made", path=path, duration_s=time.perf_counter() - started)
+        begin(f"noise floor of {item['dtype']}")
+        floor = _noise_floor(job, device, item["dtype"], item["reference"])
+        _write(item["path"], json.dumps(floor, allow_nan=False).encode())
 
 
 def _silence() -> None:

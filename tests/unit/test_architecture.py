@@ -19,8 +19,9 @@ LAYERS: list[set[str]] = [
     {"config", "machine", "models", "quality", "stacks", "stats", "store"},
     {"telemetry"},
     {"plan", "estimate", "summary"},
+    {"comparison"},
     # insight below the runner, which puts causes of deaths and known issues into its records
-    {"comparison", "insight"},
+    {"insight"},
     {"doctor", "fleet", "report", "runner"},
     {"cli"},
     {"__main__"},
@@ -33,7 +34,7 @@ HEAVY = MEASURED | {
     *("huggingface_hub", "safetensors", "numpy", "pandas", "scipy"),
     *("skimage", "matplotlib", "jinja2", "PIL"),
 }
-WORKER_STACK = MEASURED | {"numpy", "PIL", "tokenizers"}
+WORKER_STACK = MEASURED | {"numpy", "PIL", "safetensors", "tokenizers"}
 # What runs in a worker before its preloads, and so before torch.
 WORKER_START = {"__init__", "__main__", "channel", "forkserver", "main", "own_memory", "watchdog"}
 

@@ -1,0 +1,296 @@
+"""The CPU's pictures for a run: found, or computed after the last timed process within a budget."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sdbench.config import Config
+from sdbench.estimate import Estimate, estimate_reference
+from sdbench.machine import MemoryProbe
+from sdbench.models.resolve import cache_folder
+from sdbench.quality.compare import Yardstick
+from sdbench.quality.floors import Floor
+from sdbench.quality.references import (
+    IMAGE_FILE,
+    Reference,
+    ReferenceSettings,
+    find_floor,
+    find_reference,
+    floor_file,
+)
+from sdbench.runner.environment import PRELOAD, worker_environment
+from sdbench.runner.events import Event, Failed, Phase
+from sdbench.runner.executor import Executor, Report, Stop, Task
+from sdbench.runner.guard import MemoryGuard
+from sdbench.runner.sampler import Sample
+from sdbench.schema import Case, Dtype, Replicate, Run
+
+# A run must not bring the machine to its knees at the very end (PROTOCOL 18).
+_MEMORY_MARGIN = 1.5
+
+Showing = Callable[[str, float], None]
+"""Told what is being computed and for how many more seconds, about once a second."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """What is held against the same references: the cases of one stack at one resolution."""
+
+    stack: str
+    resolution: str
+
+
+@dataclass
+class ReferenceShelf:
+    """Finds the references of a run, and says why one is not there."""
+
+    run: Run
+    config: Config
+    folder: Path = field(default_factory=lambda: cache_folder() / "references")
+    absent: dict[Group, str] = field(default_factory=dict)
+
+    def group_of(self, replicate: Replicate) -> Group:
+        """The group of a replicate's case and arm."""
+        case = self.run.plan.planned(replicate.case_id).case
+        return Group(self.run.plan.arm(replicate.arm).stack, case.resolution)
+
+    def settings(self, group: Group, image: int) -> ReferenceSettings:
+        """What decides the picture of an image."""
+        config = self.config
+        return ReferenceSettings(
+            model_sha256=self.run.model.sha256 or "",
+            resolution=group.resolution,
+            prompt=config.prompts[image % len(config.prompts)],
+            seed=config.seed + image,
+            steps=config.steps,
+            guidance_scale=config.guidance_scale,
+            scheduler=config.scheduler,
+        )
+
+    def reference(self, group: Group, image: int) -> Reference | None:
+        """The reference of an image, if there is one."""
+        return find_reference(self.settings(group, image), self._versions(group), self.folder)
+
+    def floor(self, group: Group, dtype: Dtype) -> Floor | None:
+        """The noise floor for a dtype, measured on image 0."""
+        return find_floor(self.settings(group, 0), self._versions(group), self.folder, dtype)
+
+    def yardstick(self, group: Group, dtype: Dtype) -> Yardstick:
+        """What the group's cases of a dtype are held against."""
+        references = {
+            image: reference
+            for image in range(self.config.images)
+            if (reference := self.reference(group, image)) is not None
+        }
+        floor = self.floor(group, dtype)
+        absent = self.absent.get(group)
+        if floor is None and references:
+            absent = absent or f"how much {dtype} rounding explains was not measured"
+        return Yardstick(references, floor, absent or "not compared with the CPU")
+
+    def own_folder(self, group: Group, image: int) -> Path:
+        """Where the reference of an image computed with these versions goes."""
+        return self.folder / self.settings(group, image).key(self._versions(group))
+
+    def _versions(self, group: Group) -> dict[str, str]:
+        return self.run.stacks[group.stack].packages
+
+
+@dataclass(frozen=True)
+class _Order:
+    """References and floors of a group that one worker is to compute."""
+
+    group: Group
+    images: tuple[int, ...]
+    dtypes: tuple[Dtype, ...]
+
+
+@dataclass
+class ReferenceMaker:
+    """Computes what a shelf lacks."""
+
+    shelf: ReferenceShelf
+    executor: Executor
+    probe: MemoryProbe
+    guard: MemoryGuard
+    showing: Showing
+    interrupted: Callable[[], bool]
+    clock: Callable[[], float] = time.monotonic
+
+    def make(self, replicates: Sequence[Replicate]) -> None:
+        """Compute the references these replicates need, the cheapest first, within the budget.
+
+        Why one was not computed is noted on the shelf.
+        """
+        deadline = self.clock() + self.shelf.config.reference.budget_s
+        orders = self._in_rounds(self._orders(replicates))
+        while orders:
+            order = self._affordable(orders.pop(0))
+            later_s = sum(self._cost(other).duration_s for other in orders)
+            problem = self._why_not(order, deadline) or self._compute(order, deadline, later_s)
+            if problem is not None:
+                self.shelf.absent.setdefault(order.group, problem)
+
+    def _orders(self, replicates: Iterable[Replicate]) -> list[_Order]:
+        """What is missing, by group."""
+        dtypes: dict[Group, dict[Dtype, None]] = {}
+        for replicate in replicates:
+            if any(entry.kind != "prime" for entry in replicate.passes):
+                case = self.shelf.run.plan.planned(replicate.case_id).case
+                dtypes.setdefault(self.shelf.group_of(replicate), {})[case.dtype] = None
+        orders = []
+        for group, wanted in dtypes.items():
+            floors = tuple(dtype for dtype in wanted if self.shelf.floor(group, dtype) is None)
+            images = tuple(
+                image
+                for image in range(self.shelf.config.images)
+                if self.shelf.reference(group, image) is None
+                or (image == 0 and floors and not self._has_own(group))
+            )
+            if images or floors:
+                orders.append(_Order(group, images, floors))
+        return sorted(orders, key=lambda order: self._cost(order).duration_s)
+
+    def _in_rounds(self, orders: list[_Order]) -> list[_Order]:
+        """All at once if that fits the budget; else first an image of every group."""
+        total_s = sum(self._cost(order).duration_s for order in orders)
+        if total_s <= self.shelf.config.reference.budget_s:
+            return orders
+        first = [
+            replace(order, images=tuple(image for image in order.images if image == 0))
+            for order in orders
+        ]
+        rest = [
+            replace(order, images=tuple(image for image in order.images if image > 0), dtypes=())
+            for order in orders
+        ]
+        return [order for order in (*first, *rest) if order.images or order.dtypes]
+
+    def _has_own(self, group: Group) -> bool:
+        """Whether image 0's reference was computed here: floors need the UNet's outputs in it."""
+        return (self.shelf.own_folder(group, 0) / IMAGE_FILE).is_file()
+
+    def _cost(self, order: _Order) -> Estimate:
+        return estimate_reference(
+            self.shelf.config,
+            Case(resolution=order.group.resolution),
+            self.shelf.run.model,
+            int(self.shelf.run.machine["cores_physical"]),
+            images=len(order.images),
+            dtypes=order.dtypes,
+        )
+
+    def _affordable(self, order: _Order) -> _Order:
+        """Without float32's floor, which doubles the memory, where only that is too much."""
+        without = replace(order, dtypes=tuple(name for name in order.dtypes if name != "float32"))
+        if without == order or self._memory_problem(order) is None:
+            return order
+        if not (without.images or without.dtypes) or self._memory_problem(without):
+            return order
+        self.shelf.absent.setdefault(order.group, f"for float32: {self._memory_problem(order)}")
+        return without
+
+    def _memory_problem(self, order: _Order) -> str | None:
+        available = self.probe.system().available_bytes
+        needed = _MEMORY_MARGIN * self._cost(order).peak_memory_bytes
+        if available is None or available >= needed:
+            return None
+        return (
+            f"the CPU's picture would need {needed / 1e9:.1f} GB of free memory, "
+            f"{available / 1e9:.1f} GB are there"
+        )
+
+    def _why_not(self, order: _Order, deadline: float) -> str | None:
+        budget_s = self.shelf.config.reference.budget_s
+        if self.interrupted():
+            return "stopped before the CPU's picture was computed"
+        cost = self._cost(order)
+        if self.clock() + cost.duration_s > deadline:
+            return (
+                f"the CPU's picture would take about {cost.duration_s:.0f} s, more than what is "
+                f"left of reference.budget_s ({budget_s:g} s)"
+            )
+        return self._memory_problem(order)
+
+    def _compute(self, order: _Order, deadline: float, later_s: float) -> str | None:
+        """Run the worker; why something may be missing afterwards, or None."""
+        began, cost_s = self.clock(), self._cost(order).duration_s
+        phase = "starting"
+
+        def supervise(event: Event | None, sample: Sample | None) -> Stop | None:
+            nonlocal phase
+            if isinstance(event, Phase):
+                phase = event.name
+            if event is None:
+                own_s = max(0.0, began + cost_s - self.clock())
+                self.showing(f"{order.group.resolution}, {phase}", own_s + later_s)
+            if self.interrupted():
+                return Stop("interrupted", "stopped before the CPU's picture was computed")
+            if self.clock() > deadline:
+                return Stop("out-of-time", "reference.budget_s was used up before it was computed")
+            return self.guard.judge(sample)
+
+        return _problem(self.executor.run(self._task(order, deadline), supervise))
+
+    def _task(self, order: _Order, deadline: float) -> Task:
+        shelf, run, config = self.shelf, self.shelf.run, self.shelf.config
+        case = Case(resolution=order.group.resolution)
+        own = shelf.own_folder(order.group, 0)
+        job: dict[str, Any] = {
+            "reference": True,
+            "device": "cpu",
+            "model_path": run.model.path,
+            "allow_pickle": bool(run.config.get("allow_pickle")),
+            "scheduler": config.scheduler,
+            "steps": config.steps,
+            "guidance_scale": config.guidance_scale,
+            "seed": config.seed,
+            "images": config.images,
+            "prompts": list(config.prompts),
+            "case": msgspec.to_builtins(case) | {"width": case.width, "height": case.height},
+            "items": [
+                {
+                    "image": image,
+                    "path": str((shelf.own_folder(order.group, image) / IMAGE_FILE).absolute()),
+                }
+                for image in order.images
+            ],
+            "floors": [
+                {
+                    "dtype": dtype,
+                    "path": str(floor_file(own, dtype).absolute()),
+                    "reference": str((own / IMAGE_FILE).absolute()),
+                }
+                for dtype in order.dtypes
+            ],
+        }
+        # A preload brings a stand-in device or a deliberate fault; neither may get into what a
+        # device is held against.
+        environment = {
+            name: value for name, value in worker_environment({}).items() if name != PRELOAD
+        }
+        return Task(
+            replicate_id=f"reference-{order.group.resolution}",
+            interpreter=run.stacks[order.group.stack].interpreter,
+            environment=environment,
+            job=job,
+            start=run.plan.start,
+            timeout_s=max(1.0, deadline - self.clock()),
+            telemetry=False,
+        )
+
+
+def _problem(report: Report) -> str | None:
+    if report.stop is not None:
+        return report.stop.reason
+    for event in report.events:
+        if isinstance(event, Failed):
+            first_line = (event.message.strip().splitlines() or ["no message"])[0]
+            return f"computing the CPU's picture failed: {event.type}: {first_line}"
+    if report.exit_code != 0:
+        return f"computing the CPU's picture ended with status {report.exit_code}"
+    return None
