@@ -19,7 +19,7 @@ from sdbench.report.terminal import (
     render_summary,
 )
 from sdbench.report.units import duration, printable, seconds, size
-from sdbench.schema import CrashReport, Pass, Replicate
+from sdbench.schema import CrashReport, Pass, Replicate, Stage
 from sdbench.store import LoadedRun, find_run, load_run
 from sdbench.summary import as_json as summary_json
 from sdbench.summary import device_facts, summarise
@@ -199,9 +199,16 @@ def _pass_table(passes: list[Pass]) -> Table:
 
 def _stages(entry: Pass) -> list[tuple[Any, ...]]:
     return [
-        (f"  {stage.stage}", seconds(stage.duration_s), size(stage.peak_bytes), "", "")
+        (f"  {stage.stage}", seconds(stage.duration_s), _stage_peak(stage), "", "")
         for stage in entry.stages or []
     ]
+
+
+def _stage_peak(stage: Stage) -> str:
+    """By the device's counter, else the process's as it was sampled."""
+    if stage.peak_bytes is None and stage.footprint_peak_bytes is not None:
+        return f"{size(stage.footprint_peak_bytes)} (process)"
+    return size(stage.peak_bytes)
 
 
 def _range(low: float | None, high: float | None) -> str:
