@@ -13,6 +13,10 @@ VERBS = {
     "doctor": ("sdbench.cli.doctor", "Is this machine set up right? (seconds)"),
     "run": ("sdbench.cli.run", "Measure the matrix, keep every result (the main job)."),
     "resume": ("sdbench.cli.resume", "Go on with a run that was stopped or killed."),
+    "diagnose": (
+        "sdbench.cli.diagnose",
+        "What is wrong, which documented claims hold here, what to use.",
+    ),
     "localise": ("sdbench.cli.localise", "Find the operators in which device and CPU part."),
     "repro": ("sdbench.cli.repro", "Write a script and an issue text about one case of a run."),
     "list": ("sdbench.cli.list", "List the runs there are."),

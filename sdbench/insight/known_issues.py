@@ -45,6 +45,7 @@ FindingCode = Literal[
     "slicing-hurts",
     "slicing-helps",
     "cpu-fallback",
+    "known-issue",
 ]
 Confidence = Literal["verified", "reported", "lead"]
 PipelineKind = Literal["sd", "sdxl"]

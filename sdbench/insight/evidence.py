@@ -1,0 +1,148 @@
+"""A run laid out for rules to ask: its rows, their pictures beside the CPU's, pairs that differ in
+one setting. Pure over records."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from sdbench.comparison.examine import Examined, examine
+from sdbench.comparison.sides import Pair, Row, rows_of, spelling
+from sdbench.config import AXES
+from sdbench.quality.equality import Equality, EqualityKind
+from sdbench.schema import Compared, ImageCompared, Picture, Replicate, Run
+from sdbench.store import LoadedRun
+
+RowKey = tuple[str, str]
+"""Case id and arm."""
+Content = Literal["right", "wrong"]
+
+
+def key_of(row: Row) -> RowKey:
+    """What names a row."""
+    return row.planned.case_id, row.arm.name
+
+
+def content_of(picture: Picture) -> Content | None:
+    """Whether the picture shows what its prompt asked for; None where nobody can tell."""
+    return getattr(picture, "content", None)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything the rules look at."""
+
+    run: Run
+    rows: list[Row]
+    compared: dict[RowKey, list[Compared]]
+    equalities: list[Equality]
+
+    @classmethod
+    def of(cls, loaded: LoadedRun, equalities: Sequence[Equality]) -> "Evidence":
+        """Lay a run out; ``equalities`` are the answers of ``quality.equality``."""
+        compared: dict[RowKey, list[Compared]] = {}
+        for record in loaded.compared:
+            compared.setdefault((record.case_id, record.arm), []).append(record)
+        return cls(loaded.run, rows_of(loaded), compared, [*equalities])
+
+    @functools.cached_property
+    def _by_key(self) -> dict[RowKey, Row]:
+        return {key_of(row): row for row in self.rows}
+
+    @property
+    def images(self) -> int:
+        """Pictures a pass."""
+        return int(self.run.config["images"])
+
+    @property
+    def measured(self) -> list[Row]:
+        """Rows with at least one process."""
+        return [row for row in self.rows if row.replicates]
+
+    def neighbour(self, row: Row, axis: str, value: object) -> Row | None:
+        """The row that has another value on one axis and is alike otherwise, if it was measured."""
+        case = msgspec.structs.replace(row.planned.case, **{axis: value})
+        found = self._by_key.get((case.case_id, row.arm.name))
+        return found if found is not None and found.replicates else None
+
+    def neighbours(self, row: Row) -> Iterator[tuple[str, Row]]:
+        """Every measured row in the same arm that differs in exactly one setting, with its name."""
+        own = msgspec.structs.asdict(row.planned.case)
+        for other in self.measured:
+            if other.arm.name != row.arm.name:
+                continue
+            theirs = msgspec.structs.asdict(other.planned.case)
+            differing = [axis for axis in AXES if own[axis] != theirs[axis]]
+            if len(differing) == 1:
+                yield differing[0], other
+
+    def pairs(self, axis: str, base: object, new: object, arm: str | None = None) -> list[Examined]:
+        """Every row that has ``new`` on an axis against the one alike that has ``base``."""
+        found = []
+        for row in self.measured:
+            if getattr(row.planned.case, axis) != new or arm not in (None, row.arm.name):
+                continue
+            other = self.neighbour(row, axis, base)
+            if other is not None:
+                found.append(examine(paired(other, row, axis)))
+        return found
+
+    def equality(self, row: Row, kind: EqualityKind) -> Equality | None:
+        """The answer about a row; of an axis the row that has it on."""
+        case_id, arm = key_of(row)
+        for entry in self.equalities:
+            if (entry.kind, entry.case_ids[0], entry.arm) == (kind, case_id, arm):
+                return entry
+        return None
+
+    def images_of(self, row: Row) -> list[ImageCompared]:
+        """A row's images beside the CPU's, of all its processes."""
+        return [image for record in self.compared.get(key_of(row), []) for image in record.images]
+
+    def pictures(self, row: Row) -> Iterator[tuple[Replicate, int, int, Picture]]:
+        """Process, pass, image and picture of everything a row made in measured passes."""
+        for replicate in row.replicates:
+            for entry in replicate.of_kind("measured"):
+                for image, picture in enumerate(entry.images):
+                    yield replicate, entry.index, image, picture
+
+    def makes_several_at_once(self, row: Row) -> bool:
+        """Whether the row puts more than one picture into a UNet call."""
+        return row.planned.case.batching == "batch" and self.images > 1
+
+    @property
+    def several_arms(self) -> bool:
+        """Whether an arm has to be named."""
+        return len(self.run.plan.arms) > 1
+
+    def versions(self, row: Row) -> dict[str, str]:
+        """Versions of the row's stack, as its workers told them, else as the run planned."""
+        for replicate in row.replicates:
+            if replicate.versions:
+                return replicate.versions
+        return self.run.stacks[row.arm.stack].packages
+
+    def fact(self, row: Row, name: str) -> Any:
+        """A fact that a worker told of the device; None if none did."""
+        for replicate in row.replicates:
+            value = replicate.device.get("facts", {}).get(name)
+            if value is not None:
+                return value
+        return None
+
+
+def paired(base: Row, new: Row, axis: str) -> Pair:
+    """Two rows of one run that differ in one setting, to be estimated block by block."""
+    labels = tuple(spelling(getattr(row.planned.case, axis)) for row in (base, new))
+    return Pair(
+        key=(base.planned.case_id, new.planned.case_id),
+        case=base.planned.case,
+        labels=(labels[0], labels[1]),
+        arm=base.arm.name,
+        base=base,
+        new=new,
+        interleaved=True,
+        axis=axis,
+    )

@@ -1,0 +1,209 @@
+"""From a run to its findings: every rule asked of every row, one finding a cause. Pure.
+
+Rules that explain the same thing stand in one group, the most specific first; of a group a row gets
+the first that holds. What a process that died leaves behind is not judged further. Symptoms of the
+same code in one arm become one finding, and known issues that the set-up meets are linked to it.
+"""
+
+from collections.abc import Iterable
+
+from sdbench.comparison.sides import Row
+from sdbench.insight.evidence import Evidence, RowKey, key_of
+from sdbench.insight.known_issues import (
+    FindingCode,
+    KnownIssue,
+    load_known_issues,
+    matching_issues,
+)
+from sdbench.insight.records import SEVERITIES, Finding, Severity
+from sdbench.insight.rules import ends, machine, pictures, speed
+from sdbench.insight.rules.symptom import Rule, Symptom
+
+# Of each group a row gets the first symptom that holds.
+_ENDS: tuple[Rule, ...] = (
+    ends.oom,
+    ends.memory_guard,
+    ends.timeout,
+    ends.batch_crash,
+    ends.worker_crash,
+)
+_UNUSABLE: tuple[Rule, ...] = (pictures.nan_output, pictures.black_output)
+_VARYING: tuple[Rule, ...] = (pictures.nondeterministic, pictures.first_pass_drift)
+_WRONG: tuple[Rule, ...] = (
+    pictures.batch_mismatch,
+    pictures.noise_output,
+    pictures.wrong_content,
+    pictures.cpu_mismatch,
+)
+_ALONE: tuple[Rule, ...] = (
+    machine.swap_bound,
+    machine.memory_growth,
+    machine.throttling,
+    machine.cpu_fallback,
+    speed.not_steady,
+    speed.slow_first_pass,
+    speed.slicing_hurts,
+    speed.slicing_helps,
+)
+
+# Within a severity: what explains most first.
+_ORDER: tuple[FindingCode, ...] = (
+    *("worker-crash", "batch-crash", "oom", "memory-guard", "timeout"),
+    *("nan-output", "black-output", "batch-mismatch", "noise-output", "wrong-content"),
+    *("cpu-mismatch", "nondeterministic", "first-pass-drift"),
+    *("swap-bound", "memory-growth", "throttled", "cpu-fallback", "not-steady"),
+    *("slow-first-pass", "slicing-hurts", "slicing-helps", "known-issue"),
+)
+PICTURE_CODES: frozenset[FindingCode] = frozenset(
+    {
+        *("nan-output", "black-output", "batch-mismatch", "noise-output", "wrong-content"),
+        *("cpu-mismatch", "nondeterministic", "first-pass-drift"),
+    }
+)
+
+
+def find(evidence: Evidence) -> list[Finding]:
+    """All findings of a run, worst first."""
+    symptoms = [symptom for row in evidence.measured for symptom in _symptoms(evidence, row)]
+    issues = {key_of(row): _issues(evidence, row) for row in evidence.measured}
+    found = [_finding(evidence, group, issues) for group in _grouped(symptoms)]
+    found += _unseen_issues(evidence, issues, symptoms)
+    return sorted(
+        found, key=lambda entry: (SEVERITIES.index(entry.severity), _ORDER.index(entry.code))
+    )
+
+
+def _symptoms(evidence: Evidence, row: Row) -> list[Symptom]:
+    ended = _first(_ENDS, evidence, row)
+    found = [] if ended is None else [ended]
+    unusable = _first(_UNUSABLE, evidence, row)
+    if unusable is not None:
+        found.append(unusable)
+    elif ended is None:
+        varying = _first(_VARYING, evidence, row)
+        found += [] if varying is None else [varying]
+        rules: tuple[Rule, ...] = _WRONG
+        if varying is not None and varying.severity != "info" and not _always_wrong(evidence, row):
+            rules = ()  # what is wrong only at times is what varies
+        wrong = _first(rules, evidence, row)
+        found += [] if wrong is None else [wrong]
+    return found + [symptom for rule in _ALONE if (symptom := rule(evidence, row)) is not None]
+
+
+def _always_wrong(evidence: Evidence, row: Row) -> bool:
+    return bool(pictures.wrong_everywhere(evidence, row))
+
+
+def _first(rules: Iterable[Rule], evidence: Evidence, row: Row) -> Symptom | None:
+    return next((symptom for rule in rules if (symptom := rule(evidence, row)) is not None), None)
+
+
+def _grouped(symptoms: Iterable[Symptom]) -> list[list[Symptom]]:
+    """Those of one code and severity in one arm, in the order met."""
+    groups: dict[tuple[FindingCode, Severity, str], list[Symptom]] = {}
+    for symptom in symptoms:
+        key = symptom.code, symptom.severity, symptom.row.arm.name
+        groups.setdefault(key, []).append(symptom)
+    return [*groups.values()]
+
+
+def _finding(
+    evidence: Evidence, group: list[Symptom], issues: dict[RowKey, list[KnownIssue]]
+) -> Finding:
+    first = group[0]
+    causes = _likely_causes(group, issues)
+    remedy = first.remedy
+    if causes:
+        remedy = f"{causes[0].workaround} {remedy}"
+    return Finding(
+        code=first.code,
+        severity=first.severity,
+        case_ids=[symptom.row.planned.case_id for symptom in group],
+        sentence=_sentence(evidence, group, causes),
+        evidence={
+            **({"arm": first.row.arm.name} if evidence.several_arms else {}),
+            "cases": {symptom.row.planned.case_id: symptom.numbers for symptom in group},
+            "known_issues": [_issue_numbers(issue) for issue in causes],
+        },
+        remedy=remedy,
+    )
+
+
+def _sentence(evidence: Evidence, group: list[Symptom], causes: list[KnownIssue]) -> str:
+    first = group[0].row
+    name = " ".join([first.planned.case.resolution, *first.planned.case.words()])
+    if evidence.several_arms:
+        name += f" [{first.arm.name}]"
+    words = f"{name}: {group[0].words}"
+    if len(group) > 1:
+        others = len(group) - 1
+        words += f" (and likewise {others} more case{'s' if others > 1 else ''})"
+    if causes:
+        words += f". Likely cause, a known issue: {causes[0].title} ({causes[0].links[0]})"
+    return words.rstrip(".") + "."
+
+
+def _likely_causes(
+    group: list[Symptom], issues: dict[RowKey, list[KnownIssue]]
+) -> list[KnownIssue]:
+    """Known issues that these rows meet and that show as this; only for what is a fault."""
+    if group[0].severity == "info":
+        return []
+    found: dict[str, KnownIssue] = {}
+    for symptom in group:
+        for issue in issues[key_of(symptom.row)]:
+            if symptom.code in issue.symptoms:
+                found.setdefault(issue.id, issue)
+    rank = ("verified", "reported", "lead")
+    return sorted(found.values(), key=lambda issue: rank.index(issue.confidence))
+
+
+def _unseen_issues(
+    evidence: Evidence, issues: dict[RowKey, list[KnownIssue]], symptoms: list[Symptom]
+) -> list[Finding]:
+    """Known issues that settings meet and that did not show here: information."""
+    seen = {(key_of(entry.row), entry.code) for entry in symptoms if entry.severity != "info"}
+    met: dict[str, tuple[KnownIssue, list[RowKey]]] = {}
+    shown: set[str] = set()
+    for key, entries in issues.items():
+        for issue in entries:
+            met.setdefault(issue.id, (issue, []))[1].append(key)
+            if any((key, code) in seen for code in issue.symptoms):
+                shown.add(issue.id)
+    return [
+        Finding(
+            code="known-issue",
+            severity="info",
+            case_ids=[*dict.fromkeys(case_id for case_id, _ in keys)],
+            sentence=f"These versions and settings are known for: {issue.title}. It did not show "
+            "here.",
+            evidence={"known_issues": [_issue_numbers(issue)]},
+            remedy=f"Should it show: {issue.workaround}",
+        )
+        for issue, keys in met.values()
+        if issue.id not in shown
+    ]
+
+
+def _issue_numbers(issue: KnownIssue) -> dict[str, object]:
+    return {
+        "id": issue.id,
+        "title": issue.title,
+        "links": list(issue.links),
+        "confidence": issue.confidence,
+        "fixed_in": issue.fixed_in,
+    }
+
+
+def _issues(evidence: Evidence, row: Row) -> list[KnownIssue]:
+    run, versions = evidence.run, evidence.versions(row)
+    return matching_issues(
+        load_known_issues(),
+        device=run.device,
+        torch=versions.get("torch"),
+        macos=evidence.fact(row, "macos"),
+        diffusers=versions.get("diffusers"),
+        case=row.planned.case,
+        images=evidence.images,
+        pipeline_class=run.model.pipeline_class,
+    )

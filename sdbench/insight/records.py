@@ -1,0 +1,165 @@
+"""What a diagnosis comes to, as it is printed and scripted against.
+
+Times are seconds, memory is bytes, ratios are new / base: above 1 is slower, or more.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from sdbench.insight.known_issues import FindingCode
+from sdbench.schema import Case, Correctness
+
+Severity = Literal["info", "warning", "error"]
+ClaimVerdict = Literal["confirmed", "refuted", "inconclusive", "not-applicable"]
+Interval = tuple[float, float]
+
+# Worst first.
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that is worth saying about a run, with its evidence and what mends it.
+
+    ``evidence`` names the arm where a run has several, and holds the numbers behind the sentence.
+    """
+
+    code: FindingCode
+    severity: Severity
+    case_ids: list[str]
+    sentence: str
+    evidence: dict[str, Any]
+    remedy: str
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """A sentence of the documentation, tested on this machine.
+
+    ``effect`` is in ``effect_unit``; ``sentence`` says what was measured, ``speaks_of`` which
+    document and which torch releases the claim is about.
+    """
+
+    id: str
+    claim: str
+    speaks_of: str
+    verdict: ClaimVerdict
+    sentence: str
+    effect: float | None
+    effect_unit: str
+    ci95: Interval | None
+    evidence: dict[str, Any]
+    stack: str
+
+
+class Gain(msgspec.Struct, frozen=True, kw_only=True):
+    """What one choice brings: time as chosen over time with the other value, all else alike."""
+
+    setting: str
+    chosen: str
+    other: str
+    other_case_id: str
+    ratio: float | None
+    ci95: Interval | None
+    sentence: str
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings to use. ``seconds_per_picture`` is the steady time; memory is the measured peak."""
+
+    case_id: str
+    arm: str
+    case: Case
+    seconds_per_picture: float
+    ci95: Interval | None
+    peak_memory_bytes: int | None
+    memory_limit_bytes: int | None
+    correct: Correctness
+    gains: list[Gain]
+    notes: list[str]
+    snippet: str
+    elsewhere: dict[str, list[str]]
+
+
+class Goal(msgspec.Struct, frozen=True, kw_only=True):
+    """The best settings for one picture soon (latency) and many (throughput) at a resolution.
+
+    A choice is None where nothing measured may be recommended; ``reason`` says why.
+    """
+
+    resolution: str
+    latency: Choice | None
+    throughput: Choice | None
+    reason: str | None
+
+
+class Tradeoff(msgspec.Struct, frozen=True, kw_only=True):
+    """A case in the view of time against memory.
+
+    ``efficient``: none other at its resolution is right, as fast and as small, and better in one.
+    """
+
+    case_id: str
+    arm: str
+    case: Case
+    seconds_per_picture: float
+    peak_memory_bytes: int | None
+    correct: Correctness
+    efficient: bool
+
+
+class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
+    """What to use, of what was measured. ``first_look``: too few processes for a verdict."""
+
+    sentence: str
+    first_look: bool
+    goals: list[Goal]
+    tradeoffs: list[Tradeoff]
+
+
+class StageEfficiency(msgspec.Struct, frozen=True, kw_only=True):
+    """Work done over time taken. ``share`` is of the device's measured matmul ceiling."""
+
+    stage: str
+    flops: float
+    seconds: float
+    flops_per_s: float
+    share: float | None
+
+
+class CaseEfficiency(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a case is from what the device can do: the steady pass as a whole, and its stages."""
+
+    case_id: str
+    arm: str
+    case: Case
+    whole: StageEfficiency
+    stages: list[StageEfficiency]
+    ceiling_flops_per_s: float | None
+
+
+class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``sdbench diagnose --json`` prints. ``healthy``: no finding above ``info``."""
+
+    run_id: str
+    path: str
+    device: str
+    simulated: bool
+    healthy: bool
+    headline: str
+    findings: list[Finding]
+    claims: list[Claim]
+    recommendation: Recommendation
+    efficiency: list[CaseEfficiency]
+    efficiency_reason: str | None
+    notes: list[str]
+
+    @property
+    def exit_code(self) -> int:
+        """1 where a finding is an error."""
+        return int(any(entry.severity == "error" for entry in self.findings))
+
+
+def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
+    """The contract's document."""
+    document: dict[str, Any] = msgspec.to_builtins(diagnosis)
+    return document

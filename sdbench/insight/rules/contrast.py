@@ -1,0 +1,54 @@
+"""Which single setting separates a row with a fault from one without."""
+
+from collections.abc import Callable
+
+from sdbench.comparison.sides import Row, spelling
+from sdbench.insight.evidence import Evidence
+
+SETTING_WORDS: dict[str, str] = {
+    "resolution": "resolution",
+    "attention_slicing": "attention slicing",
+    "warmup": "warm-up",
+    "batching": "batching",
+    "dtype": "dtype",
+    "vae_slicing": "VAE slicing",
+    "vae_tiling": "VAE tiling",
+    "attention": "attention",
+    "offload": "offload",
+}
+
+
+def value_words(row: Row, axis: str) -> str:
+    """``attention slicing on``, ``float16``, ``512x512``: a row's value on an axis."""
+    value = getattr(row.planned.case, axis)
+    if isinstance(value, bool):
+        return f"{SETTING_WORDS[axis]} {'on' if value else 'off'}"
+    if axis == "batching":
+        return "one batch" if value == "batch" else "a loop"
+    named = axis in ("attention", "offload")
+    return f"{SETTING_WORDS[axis]} {spelling(value)}" if named else spelling(value)
+
+
+def healthy_neighbours(
+    evidence: Evidence, row: Row, healthy: Callable[[Row], bool]
+) -> dict[str, Row]:
+    """By setting, a row that differs from this one in it alone and does not have the fault."""
+    found: dict[str, Row] = {}
+    for axis, other in evidence.neighbours(row):
+        if healthy(other):
+            found.setdefault(axis, other)
+    return found
+
+
+def contrast_words(neighbours: dict[str, Row]) -> str:
+    """``; with attention slicing off it is right``, or nothing."""
+    if not neighbours:
+        return ""
+    return f"; with {' or with '.join(value_words(r, axis) for axis, r in neighbours.items())} "
+
+
+def use_words(neighbours: dict[str, Row]) -> str | None:
+    """What to use instead, measured here; None where nothing was."""
+    if not neighbours:
+        return None
+    return f"Use {' or '.join(value_words(row, axis) for axis, row in neighbours.items())}."

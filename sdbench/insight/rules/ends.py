@@ -1,0 +1,120 @@
+"""Processes that did not end well."""
+
+from collections import Counter
+
+from sdbench.comparison.sides import Row
+from sdbench.insight.evidence import Evidence
+from sdbench.insight.known_issues import FindingCode
+from sdbench.insight.records import Severity
+from sdbench.insight.rules.contrast import contrast_words, healthy_neighbours, use_words
+from sdbench.insight.rules.symptom import Symptom
+from sdbench.schema import Outcome, Replicate
+
+_LESS_MEMORY = "Use a smaller resolution, float16 or one picture at a time; close other programs."
+
+
+def batch_crash(evidence: Evidence, row: Row) -> Symptom | None:
+    """A batch ends its process; a loop does not, or was not tried."""
+    if not evidence.makes_several_at_once(row) or not _while_working(row):
+        return None
+    loop = evidence.neighbour(row, "batching", "loop")
+    if loop is not None and loop.summary.outcome != "ok":
+        return None  # whatever it is, it is not the batch
+    beside = "a loop was not measured" if loop is None else "the same pictures in a loop are fine"
+    return _ended(
+        evidence,
+        row,
+        "batch-crash",
+        ("crashed", "failed"),
+        f"; {beside}",
+        'Make the pictures in a loop (batching = "loop").',
+    )
+
+
+def worker_crash(evidence: Evidence, row: Row) -> Symptom | None:
+    """A process died or raised an error."""
+    return _ended(evidence, row, "worker-crash", ("crashed", "failed"))
+
+
+def timeout(evidence: Evidence, row: Row) -> Symptom | None:
+    """No end in time."""
+    remedy = (
+        "Look where it stood (sdbench show RUN CASE). If it was only slow, allow more time: "
+        "--set timeout_s=…"
+    )
+    return _ended(evidence, row, "timeout", ("timeout",), remedy=remedy)
+
+
+def oom(evidence: Evidence, row: Row) -> Symptom | None:
+    """Memory ran out."""
+    return _ended(evidence, row, "oom", ("oom",), remedy=_LESS_MEMORY)
+
+
+def memory_guard(evidence: Evidence, row: Row) -> Symptom | None:
+    """Stopped to protect the machine; where memory was held on purpose, that was the question."""
+    severity: Severity = "info" if row.arm.hold_bytes else "error"
+    return _ended(evidence, row, "memory-guard", ("guard",), remedy=_LESS_MEMORY, severity=severity)
+
+
+def _ended(
+    evidence: Evidence,
+    row: Row,
+    code: FindingCode,
+    outcomes: tuple[Outcome, ...],
+    addition: str | None = None,
+    remedy: str | None = None,
+    severity: Severity = "error",
+) -> Symptom | None:
+    ended = [entry for entry in row.replicates if entry.outcome in outcomes]
+    if not ended:
+        return None
+    first = ended[0]
+    if addition is None:
+        fine = healthy_neighbours(evidence, row, lambda other: other.summary.outcome == "ok")
+        addition = contrast_words(fine) and f"{contrast_words(fine)}it ends well"
+        remedy = use_words(fine) or remedy
+    cause = first.cause
+    known_remedy = None if cause is None else cause.remedy
+    return Symptom(
+        code,
+        severity,
+        row,
+        f"{len(ended)} of {len(row.replicates)} processes {_how(first)}{addition}",
+        " ".join(words for words in (remedy, known_remedy) if words)
+        or "Read its last words: sdbench show RUN CASE.",
+        {
+            "processes": len(row.replicates),
+            "ended": dict(Counter(entry.outcome for entry in ended)),
+            "signal": first.signal,
+            "exception": first.exception_type,
+            "cause": None if cause is None else cause.kind,
+            "assertion": None if cause is None else cause.assertion,
+            "last_phase": first.last_phase,
+            "machine_restarted": any(entry.machine_restarted for entry in ended),
+        },
+    )
+
+
+def _how(replicate: Replicate) -> str:
+    """``crashed (SIGABRT) in pass 1: …``."""
+    if replicate.machine_restarted:
+        return "ran when the machine restarted"
+    words = {
+        "crashed": "crashed",
+        "failed": "failed",
+        "timeout": "did not end in time",
+        "oom": "ran out of memory",
+        "guard": "were stopped to protect the machine",
+    }[replicate.outcome]
+    if replicate.signal:
+        words += f" ({replicate.signal})"
+    if replicate.last_phase:
+        words += f" in {replicate.last_phase}"
+    why = replicate.reason if replicate.cause is None else replicate.cause.sentence
+    return f"{words}: {why.rstrip('.')}" if why else words
+
+
+def _while_working(row: Row) -> bool:
+    """Whether it ended with the model loaded: before that no batch is to blame."""
+    phases = {entry.last_phase for entry in row.replicates if entry.outcome != "ok"}
+    return not phases & {None, "import", "load"}

@@ -1,0 +1,133 @@
+"""What memory, heat and missing operators did to a row."""
+
+import itertools
+
+from sdbench.comparison.rules import SWAPPED_BYTES, swapped, throttled
+from sdbench.comparison.sides import Row
+from sdbench.insight.evidence import Evidence
+from sdbench.insight.records import Severity
+from sdbench.insight.rules.symptom import Symptom
+from sdbench.schema import Replicate
+
+# Tensors kept from pass to pass: a healthy pass gives back all but a scalar or two.
+_TENSORS_KEPT_BYTES = 1e6
+# The driver's own caches move by some megabytes; a leak does so in every pass.
+_DRIVER_KEPT_BYTES = 16e6
+_FEWEST_PASSES_OF_DRIVER = 3
+
+
+def swap_bound(evidence: Evidence, row: Row) -> Symptom | None:
+    """The machine wrote memory to swap while the row ran."""
+    hit = [entry for entry in row.replicates if swapped(entry)]
+    if not hit:
+        return None
+    written = max(_written_bytes(entry) for entry in hit)
+    pressure = {entry.telemetry.pressure_peak for entry in hit if entry.telemetry is not None}
+    known_normal = pressure == {"normal"}
+    severity: Severity = "info" if row.arm.hold_bytes or known_normal else "warning"
+    words = (
+        f"in {len(hit)} of {len(row.replicates)} processes the machine wrote up to "
+        f"{written / 1e9:.1f} GB to swap"
+    )
+    if row.arm.hold_bytes:
+        words += f", with {row.arm.hold_bytes / 1e9:.1f} GB held on purpose"
+    elif known_normal:
+        words += "; memory pressure stayed normal, so it may be another program's"
+    else:
+        words += ": its times are the disk's as much as the GPU's"
+    return Symptom(
+        "swap-bound",
+        severity,
+        row,
+        words,
+        "Close other programs, or use settings that need less memory: float16, a smaller "
+        "resolution, one picture at a time, attention slicing where its pictures are right.",
+        {
+            "processes": len(hit),
+            "swapped_out_bytes": written,
+            "threshold_bytes": SWAPPED_BYTES,
+            "pressure": sorted(level for level in pressure if level),
+            "peak_memory_bytes": row.summary.peak_memory_bytes,
+        },
+    )
+
+
+def memory_growth(evidence: Evidence, row: Row) -> Symptom | None:
+    """More memory is held after every pass, in every process."""
+    for name, least, fewest in (
+        ("allocated_bytes", _TENSORS_KEPT_BYTES, 2),
+        ("driver_bytes", _DRIVER_KEPT_BYTES, _FEWEST_PASSES_OF_DRIVER),
+    ):
+        growths = [_growth(entry, name, fewest) for entry in row.replicates if entry.passes]
+        known = [growth for growth in growths if growth is not None]
+        if known and len(known) == len(growths) and min(known) >= least:
+            return Symptom(
+                "memory-growth",
+                "warning",
+                row,
+                f"at least {min(known) / 1e6:.0f} MB more memory is held after every pass "
+                f"({'tensors' if name == 'allocated_bytes' else 'by the driver'}), in all of "
+                f"{len(known)} processes",
+                "Make many pictures in several processes, or call torch.mps.empty_cache() (CUDA: "
+                "torch.cuda.empty_cache()) between passes and measure again.",
+                {"counter": name, "least_growth_bytes_per_pass": min(known)},
+            )
+    return None
+
+
+def throttling(evidence: Evidence, row: Row) -> Symptom | None:
+    """Heat or power saving held it back."""
+    hit = [entry for entry in row.replicates if throttled(entry)]
+    if not hit:
+        return None
+    seen = {entry.telemetry.thermal_peak for entry in hit if entry.telemetry is not None}
+    levels = sorted(level for level in seen if level not in (None, "nominal"))
+    gpu = sorted({why for entry in hit if entry.telemetry for why in entry.telemetry.gpu_throttled})
+    saving = any(entry.gate.low_power_mode for entry in hit)
+    reasons = [f"thermal level {level}" for level in levels] + gpu
+    reasons += ["low-power mode"] if saving else []
+    why = f" ({', '.join(reasons)})" if reasons else ""
+    return Symptom(
+        "throttled",
+        "warning",
+        row,
+        f"{len(hit)} of {len(row.replicates)} processes were slowed down by heat or power saving"
+        f"{why}",
+        "Turn low-power mode off and plug in."
+        if saving
+        else 'Let it cool down, free its vents, and wait for it: gate.wait_for = ["thermal"].',
+        {"processes": len(hit), "levels": levels, "gpu": gpu, "low_power_mode": saving},
+    )
+
+
+def cpu_fallback(evidence: Evidence, row: Row) -> Symptom | None:
+    """Operators that ran on the CPU because the device has none."""
+    names = sorted({name for entry in row.replicates for name in entry.fallback_operators})
+    if not names:
+        return None
+    return Symptom(
+        "cpu-fallback",
+        "warning",
+        row,
+        f"the device lacks {', '.join(names)}, which ran on the CPU instead: every call waits for "
+        "the GPU and copies there and back",
+        "Use a newer torch, which has more operators; else expect it to be slow.",
+        {"operators": names},
+    )
+
+
+def _written_bytes(replicate: Replicate) -> int:
+    telemetry = replicate.telemetry
+    counts = [replicate.swapped_out_bytes]
+    if telemetry is not None:
+        counts += [telemetry.swap_out_bytes, telemetry.swap_delta_bytes]
+    return max(count for count in counts if count is not None)
+
+
+def _growth(replicate: Replicate, name: str, fewest: int) -> int | None:
+    """The least that one pass left behind beyond the one before, bytes."""
+    told: list[int | None] = [getattr(entry, name) for entry in replicate.of_kind("measured")]
+    held = [size for size in told if size is not None]
+    if len(held) < max(fewest, len(told)):
+        return None
+    return min(later - earlier for earlier, later in itertools.pairwise(held))

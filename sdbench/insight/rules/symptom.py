@@ -1,0 +1,25 @@
+"""What a rule found in one row."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sdbench.comparison.sides import Row
+from sdbench.insight.evidence import Evidence
+from sdbench.insight.known_issues import FindingCode
+from sdbench.insight.records import Severity
+
+
+@dataclass(frozen=True)
+class Symptom:
+    """``words`` go on after the name of the case; ``numbers`` are the evidence behind them."""
+
+    code: FindingCode
+    severity: Severity
+    row: Row
+    words: str
+    remedy: str
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+Rule = Callable[[Evidence, Row], Symptom | None]

@@ -1,0 +1,131 @@
+"""Measured settings as code for diffusers, and as the nearest options of other programs. Pure.
+
+ComfyUI's options are those of its ``comfy/cli_args.py``, InvokeAI's those of ``invokeai.yaml``.
+They do nearly the same, by other code: nothing of them was measured here.
+"""
+
+from sdbench.comparison.sides import Row
+from sdbench.schema import Case, ModelInfo, Run
+
+# What to name where the measured weights are random.
+_REAL_MODELS = {
+    "synthetic/tiny": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "synthetic/sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "synthetic/sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
+}
+_SCHEDULERS = {
+    "ddim": "DDIMScheduler",
+    "pndm": "PNDMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "dpmsolver": "DPMSolverMultistepScheduler",
+}
+
+
+def diffusers_snippet(run: Run, row: Row, versions: dict[str, str]) -> str:
+    """Code that makes pictures with the settings of a row, ready to paste."""
+    case, scheduler = row.planned.case, _SCHEDULERS[str(run.config["scheduler"])]
+    measured = ", ".join(
+        f"{name} {versions[name]}" for name in ("diffusers", "torch") if name in versions
+    )
+    lines = [
+        f"# measured in {measured or 'diffusers'} on {run.device}",
+        "import torch",
+        f"from diffusers import {scheduler}, {run.model.pipeline_class}",
+        "",
+        f'model = "{_model_name(run.model)}"{_model_remark(run.model)}',
+        f"pipe = {run.model.pipeline_class}.from_pretrained(model, torch_dtype=torch.{case.dtype})",
+        f"pipe.scheduler = {scheduler}.from_config(pipe.scheduler.config)",
+        _placement(case, run.device),
+        *_switches(case),
+    ]
+    call = (
+        f"num_inference_steps={run.config['steps']}, guidance_scale="
+        f"{run.config['guidance_scale']}, width={case.width}, height={case.height}"
+    )
+    batch = case.batching == "batch" and int(run.config["images"]) > 1
+    times = f" * {run.config['images']}" if batch else ""
+    lines.append(f'prompts = ["a photo of an astronaut riding a horse on mars"]{times}')
+    if case.warmup:
+        size = f"width={case.width}, height={case.height}"
+        first = "prompts" if batch else "prompts[0]"
+        lines.append(f"pipe({first}, num_inference_steps=1, {size})  # warm-up: thrown away")
+    if batch:
+        lines.append(f"images = pipe(prompts, {call}).images")
+    else:
+        lines.append(f"images = [pipe(prompt, {call}).images[0] for prompt in prompts]")
+    return "\n".join(lines) + "\n"
+
+
+def elsewhere(case: Case) -> dict[str, list[str]]:
+    """The nearest options of other programs; not measured there."""
+    return {"ComfyUI": _comfyui(case), "InvokeAI": _invokeai(case)}
+
+
+def _comfyui(case: Case) -> list[str]:
+    options = {
+        "float16": "--force-fp16",
+        "float32": "--force-fp32",
+        "bfloat16": "--bf16-unet",
+    }
+    found = [options[case.dtype]]
+    if case.attention_slicing:
+        found.append("--use-split-cross-attention")
+    elif case.attention != "math":
+        found.append("--use-pytorch-cross-attention")
+    if case.offload != "none":
+        found.append("--lowvram")
+    if case.vae_tiling:
+        found.append('node "VAE Decode (Tiled)"')
+    found.append(f'node "Empty Latent Image": width {case.width}, height {case.height}')
+    if case.batching == "batch":
+        found.append('node "Empty Latent Image": batch_size above 1')
+    return found
+
+
+def _invokeai(case: Case) -> list[str]:
+    found = [f"precision: {case.dtype}"]
+    if case.attention_slicing:
+        found += ["attention_type: sliced", "attention_slice_size: auto"]
+    else:
+        found.append("attention_type: " + ("normal" if case.attention == "math" else "torch-sdp"))
+    if case.vae_tiling:
+        found.append("force_tiled_decode: true")
+    return found
+
+
+def _model_name(model: ModelInfo) -> str:
+    if model.name in _REAL_MODELS:
+        return _REAL_MODELS[model.name]
+    looks_local = model.name.startswith((".", "/", "~")) or model.name.count("/") != 1
+    return "path/to/your/model" if looks_local else model.name
+
+
+def _model_remark(model: ModelInfo) -> str:
+    if model.name in _REAL_MODELS:
+        return f"  # measured: {model.name}, random weights"
+    return "" if _model_name(model) == model.name else f"  # measured: {model.name}"
+
+
+def _placement(case: Case, device: str) -> str:
+    if case.offload == "none":
+        return f'pipe = pipe.to("{device}")'
+    kind = "model" if case.offload == "model" else "sequential"
+    return f'pipe.enable_{kind}_cpu_offload(device="{device}")'
+
+
+def _switches(case: Case) -> list[str]:
+    processors = {"math": "AttnProcessor", "sdpa": "AttnProcessor2_0"}
+    lines = []
+    if case.attention in processors:
+        name = processors[case.attention]
+        lines += [
+            f"from diffusers.models.attention_processor import {name}",
+            f"pipe.unet.set_attn_processor({name}())",
+        ]
+    if case.attention_slicing:
+        lines.append("pipe.enable_attention_slicing()")
+    if case.vae_slicing:
+        lines.append("pipe.vae.enable_slicing()")
+    if case.vae_tiling:
+        lines.append("pipe.vae.enable_tiling()")
+    return lines

@@ -1,0 +1,154 @@
+"""A diagnosis as a person reads it: the verdict, what is wrong, the claims, what to use."""
+
+from rich.console import Console
+from rich.markup import escape
+from rich.syntax import Syntax
+from rich.table import Table
+
+from sdbench.insight.records import (
+    Choice,
+    Claim,
+    ClaimVerdict,
+    Diagnosis,
+    Finding,
+    Goal,
+    Severity,
+)
+from sdbench.report.terminal import CORRECT_WORDS, case_words
+from sdbench.report.units import printable, seconds, size
+
+_SEVERITY_STYLES: dict[Severity, str] = {"error": "red", "warning": "yellow", "info": "dim"}
+_VERDICT_STYLES: dict[ClaimVerdict, str] = {
+    "confirmed": "green",
+    "refuted": "red",
+    "inconclusive": "yellow",
+    "not-applicable": "dim",
+}
+
+
+def render_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
+    """The verdict first, then everything behind it."""
+    simulated = " – SIMULATED: no real device made these results" if diagnosis.simulated else ""
+    console.print(f"{diagnosis.run_id} on {diagnosis.device}{simulated}", soft_wrap=True)
+    style = "green" if diagnosis.healthy else "red"
+    console.print(f"[bold {style}]{escape(diagnosis.headline)}[/]", soft_wrap=True)
+    for note in diagnosis.notes:
+        _say(console, "note", "yellow", note)
+    if diagnosis.findings:
+        console.print("\n[bold]Findings[/], worst first")
+    for finding in diagnosis.findings:
+        _print_finding(finding, console)
+    console.print("\n[bold]What the documentation claims[/], tested here")
+    several = len({claim.stack for claim in diagnosis.claims}) > 1
+    for claim in diagnosis.claims:
+        _print_claim(claim, console, several_stacks=several)
+    console.print("\n[bold]What to use[/]")
+    _print_recommendation(diagnosis, console)
+    _print_efficiency(diagnosis, console)
+
+
+def _print_finding(finding: Finding, console: Console) -> None:
+    _say(
+        console,
+        f"{finding.severity} {finding.code}",
+        _SEVERITY_STYLES[finding.severity],
+        finding.sentence,
+    )
+    if finding.severity != "info":
+        console.print(f"    → {escape(printable(finding.remedy))}", soft_wrap=True)
+
+
+def _print_claim(claim: Claim, console: Console, *, several_stacks: bool) -> None:
+    stack = f" [{claim.stack}]" if several_stacks else ""
+    words = f"({claim.id}) {claim.verdict}{stack}"
+    _say(console, words, _VERDICT_STYLES[claim.verdict], claim.claim)
+    console.print(f"    {escape(printable(claim.sentence))}", soft_wrap=True)
+    console.print(f"    {escape(claim.speaks_of)}", style="dim", soft_wrap=True)
+
+
+def _print_recommendation(diagnosis: Diagnosis, console: Console) -> None:
+    recommendation = diagnosis.recommendation
+    if recommendation.tradeoffs:
+        console.print(_tradeoffs(diagnosis))
+    console.print(escape(printable(recommendation.sentence)), soft_wrap=True)
+    shown: set[str] = set()
+    for goal in recommendation.goals:
+        _print_goal(goal, console, shown)
+
+
+def _print_goal(goal: Goal, console: Console, shown: set[str]) -> None:
+    if goal.reason is not None:
+        _say(console, goal.resolution, "yellow", goal.reason)
+    for name, choice in (("one picture", goal.latency), ("many pictures", goal.throughput)):
+        if choice is None:
+            continue
+        peak = size(choice.peak_memory_bytes)
+        words = (
+            f"{case_words(choice.case)}, {seconds(choice.seconds_per_picture)} a picture, {peak}"
+        )
+        _say(console, f"{goal.resolution}, {name}", "green", words)
+        for gain in choice.gains:
+            console.print(f"    {escape(gain.sentence)}", soft_wrap=True)
+        for note in choice.notes:
+            console.print(f"    note: {escape(note)}", soft_wrap=True)
+        if choice.case_id not in shown:
+            shown.add(choice.case_id)
+            _print_how(choice, console)
+
+
+def _print_how(choice: Choice, console: Console) -> None:
+    console.print(Syntax(choice.snippet.rstrip(), "python", background_color="default"))
+    for program, options in choice.elsewhere.items():
+        words = ", ".join(options)
+        console.print(f"    {program} (not measured there): {escape(words)}", soft_wrap=True)
+
+
+def _tradeoffs(diagnosis: Diagnosis) -> Table:
+    table = Table(show_edge=False, pad_edge=False)
+    several_arms = len({entry.arm for entry in diagnosis.recommendation.tradeoffs}) > 1
+    table.add_column("time against memory", overflow="fold")
+    if several_arms:
+        table.add_column("arm")
+    for name in ("s/picture", "peak memory"):
+        table.add_column(name, justify="right")
+    table.add_column("picture")
+    table.add_column("none better in both")
+    for entry in diagnosis.recommendation.tradeoffs:
+        cells = [escape(case_words(entry.case))]
+        if several_arms:
+            cells.append(escape(printable(entry.arm)))
+        cells += [
+            seconds(entry.seconds_per_picture),
+            size(entry.peak_memory_bytes),
+            CORRECT_WORDS[entry.correct],
+            "●" if entry.efficient else "",
+        ]
+        table.add_row(*cells)
+    return table
+
+
+def _print_efficiency(diagnosis: Diagnosis, console: Console) -> None:
+    console.print("\n[bold]How far from the device's limit[/]")
+    if diagnosis.efficiency_reason is not None:
+        console.print(f"not known: {escape(diagnosis.efficiency_reason)}", soft_wrap=True)
+    if not diagnosis.efficiency:
+        return
+    table = Table(show_edge=False, pad_edge=False)
+    for name in ("case", "stage"):
+        table.add_column(name)
+    for name in ("TFLOP", "TFLOP/s", "of the ceiling"):
+        table.add_column(name, justify="right")
+    for entry in diagnosis.efficiency:
+        for stage in (entry.whole, *entry.stages):
+            table.add_row(
+                escape(case_words(entry.case)) if stage is entry.whole else "",
+                stage.stage.replace("_", " "),
+                f"{stage.flops / 1e12:.3g}",
+                f"{stage.flops_per_s / 1e12:.3g}",
+                "–" if stage.share is None else f"{stage.share:.0%}",
+            )
+    console.print(table)
+
+
+def _say(console: Console, what: str, style: str, about: str) -> None:
+    console.print(f"  [{style}]{escape(what)}[/]  {escape(printable(about))}", soft_wrap=True)

@@ -1,0 +1,391 @@
+"""Each fault is found under its code, alone; a healthy run has nothing above info."""
+
+from typing import Any
+
+import pytest
+from diagnosed_runs import (
+    above_info,
+    beside_cpu,
+    case,
+    codes,
+    equality,
+    findings,
+    image_of,
+    loaded_run,
+    matching,
+    only,
+    passes,
+    plan,
+    telemetry,
+)
+from factories import make_pass, make_picture
+
+from sdbench.schema import Case, Compared, FailureCause, Gate, ImageCompared, Slot
+
+BASE, SLICED, PRIMED, BATCH = (
+    case(),
+    case(attention_slicing=True),
+    case(warmup=True),
+    case(batching="batch"),
+)
+
+
+def wrong(of: Case, *images: ImageCompared) -> Any:
+    """Comparisons in which the processes of one case look like this."""
+
+    def compared(slot: Slot, here: Case) -> Compared:
+        return beside_cpu(slot, here, [*images]) if here == of else matching(slot, here)
+
+    return compared
+
+
+def with_picture(of: Case, image: int = 0, **fields: Any) -> Any:
+    """One image of one case's passes is like this."""
+    pictures = [make_picture(pixels_sha256=f"{index}" * 64) for index in range(2)]
+    pictures[image] = make_picture(**{"pixels_sha256": "f" * 64, **fields})
+    made = [make_pass(1.0, index, images=pictures) for index in (1, 2, 3)]
+    return only(of, passes=made)
+
+
+# --- health --------------------------------------------------------------------------------------
+
+
+def test_healthy_run_has_nothing_to_say() -> None:
+    assert findings(loaded_run()) == []
+
+
+def test_unknown_is_no_finding() -> None:
+    assert findings(loaded_run(compared=lambda slot, here: None)) == []
+
+
+def test_known_issue_that_did_not_show_is_information() -> None:
+    found = findings(loaded_run(versions={"torch": "1.13.1", "diffusers": "0.31.0"}))
+    assert {entry.code for entry in found} == {"known-issue"}
+    assert {entry.severity for entry in found} == {"info"}
+    first = next(e for e in found if e.evidence["known_issues"][0]["id"] == "first-pass-differs")
+    assert PRIMED.case_id not in first.case_ids and BASE.case_id in first.case_ids
+
+
+# --- processes -----------------------------------------------------------------------------------
+
+ABORT = FailureCause(kind="metal-assertion", sentence="Metal aborted.", remedy="Use a loop.")
+
+
+def died(of: Case, **fields: Any) -> Any:
+    defaults = {
+        "outcome": "crashed",
+        "signal": "SIGABRT",
+        "passes": [],
+        "last_phase": "pass 1",
+        "cause": ABORT,
+    }
+    return only(of, **{**defaults, **fields})
+
+
+def test_batch_that_dies_where_a_loop_does_not() -> None:
+    (found,) = above_info(loaded_run(died(BATCH)))
+    assert (found.code, found.severity, found.case_ids) == ("batch-crash", "error", [BATCH.case_id])
+    assert "SIGABRT" in found.sentence and "in a loop are fine" in found.sentence
+    assert "loop" in found.remedy
+    assert found.evidence["cases"][BATCH.case_id]["cause"] == "metal-assertion"
+
+
+def test_death_before_the_model_is_loaded_is_not_the_batchs() -> None:
+    assert codes(loaded_run(died(BATCH, last_phase="import"))) == ["worker-crash"]
+
+
+def test_batch_that_dies_like_the_loop() -> None:
+    def both(slot: Slot, here: Case) -> dict[str, Any]:
+        return died(here)(slot, here) if here in (BASE, BATCH) else {}
+
+    (found,) = above_info(loaded_run(both))
+    assert found.code == "worker-crash" and len(found.case_ids) == 2
+    assert "1 more case" in found.sentence
+
+
+def test_batch_without_a_loop_beside_it_says_so() -> None:
+    config = plan(case=[{"resolution": "64x64", "batching": "batch"}])
+    (found,) = above_info(loaded_run(died(BATCH), config=config))
+    assert found.code == "batch-crash" and "a loop was not measured" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [
+        ("oom", "oom"),
+        ("timeout", "timeout"),
+        ("guard", "memory-guard"),
+        ("failed", "worker-crash"),
+    ],
+)
+def test_each_end_has_its_code(outcome: str, code: str) -> None:
+    (found,) = above_info(loaded_run(died(SLICED, outcome=outcome, signal=None)))
+    assert (found.code, found.severity, found.case_ids) == (code, "error", [SLICED.case_id])
+    assert "attention slicing off" in found.sentence, "what is fine beside it is named"
+
+
+def test_guard_is_what_holding_memory_asks_for() -> None:
+    config = plan(pressure={"hold_bytes": [0, 1e9]})
+
+    def held(slot: Slot, here: Case) -> dict[str, Any]:
+        return died(here, outcome="guard")(slot, here) if slot.arm != "current" else {}
+
+    run = loaded_run(held, config=config)
+    arms = {arm.name for arm in run.run.plan.arms}
+    assert len(arms) == 2
+    names = {slot.arm for slot in run.run.plan.slots if run.run.plan.arm(slot.arm).hold_bytes}
+
+    def guarded(slot: Slot, here: Case) -> dict[str, Any]:
+        return died(here, outcome="guard")(slot, here) if slot.arm in names else {}
+
+    assert codes(loaded_run(guarded, config=config)) == []
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+def test_nan_is_told_once_and_the_cpu_not_asked() -> None:
+    broken = [image_of(i, "broken", fault="not-a-number", passes=[1, 2, 3]) for i in (0, 1)]
+    run = loaded_run(with_picture(SLICED, nan_count=9), compared=wrong(SLICED, *broken))
+    vary = equality("first-pass", SLICED), equality("attention_slicing", SLICED)
+    (found,) = above_info(run, *vary)
+    assert (found.code, found.severity, found.case_ids) == ("nan-output", "error", [SLICED.case_id])
+    assert "attention slicing off none does" in found.sentence
+    assert found.evidence["cases"][SLICED.case_id]["images"] == [1]
+
+
+def test_nan_with_slicing_is_linked_to_its_known_issue() -> None:
+    versions = {"torch": "2.8.0", "diffusers": "0.35.0"}
+    found = above_info(loaded_run(with_picture(SLICED, nan_count=9), versions=versions))[0]
+    assert found.code == "nan-output"
+    assert found.evidence["known_issues"][0]["id"] == "baddbmm-nan"
+    assert "https://github.com/pytorch/pytorch/issues/187521" in found.sentence
+    assert "attention slicing off" in found.remedy
+    told = findings(loaded_run(with_picture(SLICED, nan_count=9), versions=versions))
+    unseen = [e.evidence["known_issues"][0]["id"] for e in told if e.code == "known-issue"]
+    assert "baddbmm-nan" not in unseen
+
+
+def test_black() -> None:
+    assert codes(loaded_run(with_picture(BASE, black=True, flat=True))) == ["black-output"]
+
+
+def test_first_pass() -> None:
+    run = loaded_run()
+    drift = equality("first-pass", BASE)
+    (found,) = above_info(run, drift, equality("first-pass", PRIMED, "identical"))
+    assert (found.code, found.severity) == ("first-pass-drift", "warning")
+    assert "after a warm-up pass it does not" in found.sentence
+    assert "measured here to help" in found.remedy
+    (worse,) = above_info(run, equality("first-pass", BASE, same_picture=False))
+    assert worse.severity == "error"
+
+
+def test_first_pass_that_nobody_can_judge_is_information() -> None:
+    drift = equality("first-pass", BASE, "unknown", allowed_rel_l2=None)
+    assert codes(loaded_run(), drift) == []
+    assert [entry.code for entry in findings(loaded_run(), drift)] == ["first-pass-drift"]
+
+
+def test_wrong_first_pass_is_not_told_again_as_the_cpus() -> None:
+    images = [
+        image_of(0, "broken", fault="another-picture", passes=[1]),
+        image_of(0, "match", passes=[2, 3]),
+    ]
+    run = loaded_run(compared=wrong(BASE, *images))
+    assert codes(run, equality("first-pass", BASE, same_picture=False)) == ["first-pass-drift"]
+
+
+def test_batch_unlike_the_loop() -> None:
+    images = image_of(0), image_of(1, "broken", fault="noise")
+    run = loaded_run(compared=wrong(BATCH, *images))
+    (found,) = above_info(run, equality("batching", BATCH, same_picture=False))
+    assert (found.code, found.severity, found.case_ids) == (
+        "batch-mismatch",
+        "error",
+        [BATCH.case_id],
+    )
+    assert found.evidence["cases"][BATCH.case_id]["wrong_images"] == [2]
+
+
+def test_batch_unlike_the_loop_without_a_reference() -> None:
+    run = loaded_run(compared=lambda slot, here: None)
+    assert codes(run, equality("batching", BATCH)) == ["batch-mismatch"]
+
+
+def test_wrong_everywhere_is_the_cpus_finding_and_no_batchs() -> None:
+    def compared(slot: Slot, here: Case) -> Compared:
+        images = [image_of(i, "broken", fault="another-picture") for i in (0, 1)]
+        return beside_cpu(slot, here, images)
+
+    (found,) = above_info(loaded_run(compared=compared), equality("batching", BATCH))
+    assert (found.code, found.severity, len(found.case_ids)) == ("cpu-mismatch", "error", 4)
+    assert "sdbench localise" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("noise", "noise-output"),
+        ("flat", "wrong-content"),
+        ("saturated", "wrong-content"),
+        ("another-picture", "cpu-mismatch"),
+    ],
+)
+def test_each_fault_beside_the_cpu_has_its_code(fault: str, code: str) -> None:
+    images = [image_of(i, "broken", fault=fault) for i in (0, 1)]
+    (found,) = above_info(loaded_run(compared=wrong(SLICED, *images)))
+    assert (found.code, found.severity) == (code, "error")
+    assert "attention slicing off" in found.sentence
+
+
+@pytest.mark.parametrize(("margin", "severity"), [(1.5, "info"), (30.0, "warning")])
+def test_slightly_different(margin: float, severity: str) -> None:
+    images = [image_of(i, "drift", margin=margin) for i in (0, 1)]
+    (found,) = findings(loaded_run(compared=wrong(BASE, *images)))
+    assert (found.code, found.severity) == ("cpu-mismatch", severity)
+    assert found.evidence["cases"][BASE.case_id]["margin"] == margin
+
+
+def test_nothing_broken_goes_unsaid() -> None:
+    """A picture wrong in one pass only, and no answer about equality."""
+    images = [
+        image_of(0, "broken", fault="another-picture", passes=[3]),
+        image_of(0, "match", passes=[1, 2]),
+    ]
+    assert codes(loaded_run(compared=wrong(BASE, *images))) == ["cpu-mismatch"]
+
+
+def test_runs_that_do_not_agree_with_each_other() -> None:
+    def varying(slot: Slot, here: Case) -> dict[str, Any]:
+        latents = f"{slot.block}" * 64
+        pictures = [make_picture(latents_sha256=latents) for _ in range(2)]
+        return {"passes": [make_pass(1.0, index, images=pictures) for index in (1, 2, 3)]}
+
+    unlike = equality("replicates", BASE), equality("batching", BATCH)
+    (found,) = above_info(loaded_run(varying), *unlike, equality("replicates", BATCH))
+    assert found.code == "nondeterministic"
+    assert set(found.case_ids) == {BASE.case_id, BATCH.case_id}
+
+
+def test_processes_that_differ_in_the_first_pass_only() -> None:
+    def varying(slot: Slot, here: Case) -> dict[str, Any]:
+        made = passes((1.0, 1.0, 1.0))
+        first = make_pass(1.0, 1, images=[make_picture(latents_sha256=f"{slot.block}" * 64)])
+        return {"passes": [first, *made[1:]]}
+
+    unlike = equality("replicates", BASE), equality("first-pass", BASE)
+    assert codes(loaded_run(varying), *unlike) == ["first-pass-drift"]
+
+
+# --- the machine ---------------------------------------------------------------------------------
+
+
+def test_swap() -> None:
+    swap = only(SLICED, telemetry=telemetry(swap_out_bytes=3_000_000_000, pressure_peak="warn"))
+    (found,) = above_info(loaded_run(swap))
+    assert (found.code, found.severity) == ("swap-bound", "warning")
+    assert "3.0 GB" in found.sentence
+
+
+def test_swap_at_normal_pressure_is_somebody_elses() -> None:
+    swap = only(SLICED, telemetry=telemetry(swap_out_bytes=100_000_000, pressure_peak="normal"))
+    (found,) = findings(loaded_run(swap))
+    assert (found.code, found.severity) == ("swap-bound", "info")
+
+
+def growing(per_pass: int, name: str = "allocated_bytes") -> Any:
+    made = [
+        make_pass(1.0, index, **{name: 1_000_000_000 + index * per_pass}) for index in (1, 2, 3)
+    ]
+    return only(BASE, passes=made)
+
+
+@pytest.mark.parametrize(
+    ("per_pass", "name", "expected"),
+    [
+        (5_000_000, "allocated_bytes", ["memory-growth"]),
+        (100, "allocated_bytes", []),
+        (5_000_000, "driver_bytes", []),
+        (50_000_000, "driver_bytes", ["memory-growth"]),
+    ],
+)
+def test_memory_that_grows(per_pass: int, name: str, expected: list[str]) -> None:
+    assert codes(loaded_run(growing(per_pass, name))) == expected
+
+
+def test_heat() -> None:
+    (found,) = above_info(loaded_run(only(BASE, telemetry=telemetry(thermal_peak="heavy"))))
+    assert found.code == "throttled" and "heavy" in found.sentence
+    saving = loaded_run(only(BASE, gate=Gate(low_power_mode=True)))
+    assert "low-power mode" in above_info(saving)[0].sentence
+
+
+def test_operators_that_ran_on_the_cpu() -> None:
+    (found,) = above_info(loaded_run(only(BASE, fallback_operators=["aten::silu"])))
+    assert found.code == "cpu-fallback" and "aten::silu" in found.sentence
+
+
+# --- times ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "steady", "severity"),
+    [
+        (1.2, 1.0, None),
+        (1.9, 0.1, "info"),  # many times as long, but nobody minds
+        (5.0, 2.0, "info"),
+        (9.0, 2.0, "warning"),
+    ],
+)
+def test_first_pass_that_takes_long(first: float, steady: float, severity: str | None) -> None:
+    found = findings(loaded_run(only(BASE, passes=passes((first, steady, steady)))))
+    told = [entry.severity for entry in found if entry.code == "slow-first-pass"]
+    assert told == ([severity] if severity else [])
+
+
+def test_cold_caches_are_no_warning() -> None:
+    slow = only(BASE, passes=passes((9.0, 1.0, 1.0)), cold_cache=True)
+    assert codes(loaded_run(slow)) == []
+
+
+def test_passes_that_do_not_level_off() -> None:
+    times = tuple(1.0 + 0.05 * index for index in range(12))
+    found = above_info(loaded_run(only(BASE, passes=passes(times))))
+    assert [entry.code for entry in found] == ["not-steady"]
+
+
+def test_heat_explains_passes_that_do_not_level_off() -> None:
+    times = tuple(1.0 + 0.05 * index for index in range(12))
+    hot = only(BASE, passes=passes(times), telemetry=telemetry(thermal_peak="heavy"))
+    assert codes(loaded_run(hot)) == ["throttled"]
+
+
+@pytest.mark.parametrize(("factor", "code"), [(1.5, "slicing-hurts"), (0.7, "slicing-helps")])
+def test_slicing_is_information(factor: float, code: str) -> None:
+    def seconds(slot: Slot, here: Case) -> float:
+        jitter = 1 + 0.001 * slot.block + 0.0005 * here.attention_slicing * slot.block**2
+        return (factor if here.attention_slicing else 1.0) * jitter
+
+    (found,) = findings(loaded_run(seconds=seconds))
+    assert (found.code, found.severity) == (code, "info")
+    assert found.evidence["cases"][SLICED.case_id]["ratio"] == pytest.approx(factor, rel=0.01)
+
+
+def test_worst_comes_first() -> None:
+    def several(slot: Slot, here: Case) -> dict[str, Any]:
+        if here == BATCH:
+            return dict(died(BATCH)(slot, here))
+        return {"fallback_operators": ["aten::silu"]} if here == BASE else {}
+
+    assert codes(loaded_run(several)) == ["batch-crash", "cpu-fallback"]
+
+
+def test_arms_are_told_apart() -> None:
+    config = plan(arm=[{"name": "old"}, {"name": "new"}])
+
+    def one(slot: Slot, here: Case) -> dict[str, Any]:
+        return {"fallback_operators": ["aten::silu"]} if slot.arm == "new" else {}
+
+    (found,) = above_info(loaded_run(one, config=config))
+    assert found.evidence["arm"] == "new" and "[new]" in found.sentence
