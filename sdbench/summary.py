@@ -105,7 +105,7 @@ def summarise(
     beside_cpu: dict[tuple[str, str], list[Compared]] = {}
     for record in compared:
         beside_cpu.setdefault((record.case_id, record.arm), []).append(record)
-    virtual = [_VIRTUAL] if device_facts(replicates).get("virtualised") else []
+    virtual = [_VIRTUAL] if any(is_virtual(entry) for entry in replicates) else []
     rows = []
     for planned in run.plan.cases:
         for arm in run.plan.arms:
@@ -139,13 +139,18 @@ def summarise(
 
 
 def device_facts(replicates: Sequence[Replicate]) -> dict[str, Any]:
-    """What the workers told of the device: what one stack does not know another may."""
+    """What the workers told of the device, the first first: what one does not know another may."""
     return {
         name: fact
-        for entry in replicates
+        for entry in reversed(replicates)
         for name, fact in entry.device.get("facts", {}).items()
         if fact is not None
     }
+
+
+def is_virtual(replicate: Replicate) -> bool:
+    """Whether the GPU was a virtual machine's."""
+    return bool(replicate.device.get("facts", {}).get("virtualised"))
 
 
 def _summarise_row(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sdbench.comparison.sides import Pair, Row
 from sdbench.schema import Replicate, Run
-from sdbench.summary import device_facts
+from sdbench.summary import is_virtual
 
 # Settings that change how much memory a pass takes: swap on one side is then part of the answer.
 MEMORY_AXES = {
@@ -55,7 +55,7 @@ def objections_to(pair: Pair, *, by_machine: bool = False) -> Objections:
         void += differing
     if _starts(base) != _starts(new):
         void.append("start-differs")
-    if device_facts([*base.replicates, *new.replicates]).get("virtualised"):
+    if any(is_virtual(entry) for entry in [*base.replicates, *new.replicates]):
         void.append("virtual-device")
     slowed = [_any(row, throttled) for row in (base, new)]
     if any(slowed):

@@ -40,6 +40,20 @@ def read_failure(
     return None if ended is None else ended.cause({}, None)
 
 
+def without_advice(message: str) -> str:
+    """An exception's message without what torch advises.
+
+    Lifting the memory limit can freeze a Mac, and the remedy of the cause says better what to do.
+    """
+    return _ADVICE.sub("", message)
+
+
+_ADVICE = words(
+    r" (?:Use PYTORCH_MPS_HIGH_WATERMARK_RATIO=0\.0 to disable|If you want this op to be added).*",
+    re.DOTALL,
+)
+
+
 def gpu_work_failure(stderr_tail: str) -> FailureCause | None:
     """What Metal said of a piece of work that failed, of a process that ended well all the same.
 

@@ -7,7 +7,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from sdbench.insight.failures import fallback_operators, gpu_work_failure, read_failure
+from sdbench.insight.failures import (
+    fallback_operators,
+    gpu_work_failure,
+    read_failure,
+    without_advice,
+)
 from sdbench.runner.events import (
     DeviceTried,
     Done,
@@ -156,7 +161,7 @@ def _ending(report: Report, said: _Said, passes: int, expected: int) -> _Ending:
     if error is not None:
         outcome = _RAISED.get(error.kind, "failed")
         text = error.message.strip().splitlines()
-        first_line = text[0] if text else "no message"
+        first_line = without_advice(text[0]) if text else "no message"
         prefix = "" if outcome == "skipped" else f"{error.type} in {where}: "
         return _Ending(outcome, f"{prefix}{first_line}")
     if said.last(Done) is None:

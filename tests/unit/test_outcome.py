@@ -38,11 +38,41 @@ def test_worker_that_did_all_it_should_is_ok() -> None:
     assert record.gate.load_1min == 0.5
 
 
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (
+            (
+                "MPS backend out of memory (MPS allocated: 6.42 MiB, other allocations: 0 bytes, max "
+                "allowed: 6.48 MiB). Tried to allocate 72.00 KiB on private pool. Use "
+                "PYTORCH_MPS_HIGH_WATERMARK_RATIO=0.0 to disable upper limit for memory allocations "
+                "(may cause system failure)."
+            ),
+            "72.00 KiB on private pool.",
+        ),
+        (
+            (
+                "The operator 'aten::silu' is not currently implemented for the MPS device. If you "
+                "want this op to be added in priority during the prototype phase of this feature, "
+                "please comment on https://github.com/pytorch/pytorch/issues/77764."
+            ),
+            "'aten::silu' is not currently implemented for the MPS device.",
+        ),
+    ],
+)
+def test_reason_leaves_out_what_torch_advises(message: str, reason: str) -> None:
+    error = {"event": "error", "type": "RuntimeError", "message": message, "kind": "oom"}
+    record = record_of(make_report([*events_until("load"), error], exit_code=1))
+    assert (record.reason or "").startswith("RuntimeError in load: ")
+    assert (record.reason or "").endswith(reason)
+    assert record.exception_message == message
+
+
 def test_gpu_error_that_torch_did_not_raise_is_a_failure() -> None:
     """torch before 2.15 leaves it on stderr and goes on with what the failed work left undone."""
     told = (
-        "Error: command buffer exited with error status.\n\tThe Metal Performance Shaders operations "
-        "encoded on it may not have completed.\n\tError:\n\t(null)\n\tImpacting Interactivity "
+        "Error: command buffer exited with error status.\n\tThe Metal Performance Shaders "
+        "operations encoded on it may not have completed.\n\tError:\n\t(null)\n\tImpacting Interactivity "
         "(0000000e:kIOGPUCommandBufferCallbackErrorImpactingInteractivity)\n"
     )
     record = record_of(make_report(worker_events(make_task()), stderr_tail=told))

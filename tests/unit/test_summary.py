@@ -205,7 +205,8 @@ def test_document_holds_what_the_contract_names(run: Run) -> None:
 
 def test_times_of_a_virtual_gpu_come_with_a_warning(run: Run) -> None:
     facts = {"name": None, "virtualised": True}
-    told = replicates_of(run, {"device": {"kind": "mps", "facts": facts}}, {})
+    real = {"name": "Apple M1", "virtualised": False}
+    told = replicates_of(run, {"device": {"facts": facts}}, {"device": {"facts": real}})
     (warning,) = summarise(run, told, "results/x").warnings
     assert "virtual machine" in warning and "no verdict" in warning
     assert summarise(run, replicates_of(run, {}), "results/x").warnings == []
@@ -214,6 +215,8 @@ def test_times_of_a_virtual_gpu_come_with_a_warning(run: Run) -> None:
 def test_device_is_what_any_stack_tells_of_it(run: Run) -> None:
     old = {"device": {"facts": {"name": None, "macos": "15.1"}}}
     new = {"device": {"facts": {"name": "Apple M1", "gpu_cores": 8, "macos": "15.1"}}}
+    other = {"device": {"facts": {"gpu_cores": 10}}}
     merged = {"name": "Apple M1", "gpu_cores": 8, "macos": "15.1"}
     assert device_facts(replicates_of(run, new, old)) == merged
+    assert device_facts(replicates_of(run, old, new, other)) == merged
     assert device_facts(replicates_of(run, {})) == {}
