@@ -96,7 +96,7 @@ def find_model(name: str, *, allow_pickle: bool = False) -> ModelSource:
         ready = synthetic.is_cached(model, cache_folder())
         folder = cache_folder() / "models" / name.replace("/", "--") if ready else None
         return ModelSource(name, model.pipeline_class, model.bytes_on_disk, folder)
-    if name.startswith("synthetic/"):
+    if name.startswith(("synthetic/", "builtin/")):
         raise UsageError(f"no model {name!r}; there are {', '.join(SYNTHETIC)}")
     path = Path(os.path.expanduser(name))
     if path.is_dir():
