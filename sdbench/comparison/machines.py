@@ -17,15 +17,13 @@ from sdbench.comparison.records import (
     MachineResult,
     Verdict,
 )
-from sdbench.schema import OUTCOME_SEVERITY
+from sdbench.schema import CORRECTNESS_SEVERITY, OUTCOME_SEVERITY
 from sdbench.stats import CONFIDENCE, RatioEstimate, ratio_of_logs, tukey_outliers
 from sdbench.store import LoadedRun
 
 # A t interval needs a scatter; see MIN_PROCESSES.
 MIN_MACHINES = 3
 _OPPOSITE: dict[Verdict, Verdict] = {"faster": "slower", "slower": "faster"}
-# Of several machines' words for one side the worst is the case's.
-_WORST_CORRECT = ("broken", "drift", "unknown", "match")
 
 
 @dataclass(frozen=True)
@@ -153,7 +151,7 @@ def _case(
         outliers=[],
         first_pass=first_pass_of(ratios["first_pass"], rulings["first_pass"], {}, {}),
         peak_memory=peak_memory_of(ratios["memory"], rulings["memory"], {}, {}),
-        correct=_worst([entry.case.correct for entry in group], _WORST_CORRECT),
+        correct=_worst([entry.case.correct for entry in group], CORRECTNESS_SEVERITY),
         outcome=_worst([entry.case.outcome for entry in group], OUTCOME_SEVERITY),
         machines=results,
     )
