@@ -10,10 +10,12 @@ import click
 import msgspec
 from rich.console import Console
 
+from sdbench.cli.diagnose import diagnosed
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import UsageError
 from sdbench.estimate import Estimate, estimate_run
+from sdbench.insight.diagnose import above
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.resolve import ModelSource
 from sdbench.report.progress import ScreenWatcher
@@ -32,7 +34,7 @@ from sdbench.runner.process import ProcessExecutor
 from sdbench.runner.run import Watcher
 from sdbench.runner.session import Sat, sit
 from sdbench.schema import ModelInfo, Plan, Run
-from sdbench.store import RunFolder
+from sdbench.store import RunFolder, load_run
 from sdbench.store.privacy import hidden_run
 from sdbench.summary import RunSummary, TimeShares, as_json
 
@@ -175,6 +177,7 @@ def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
         out.print(_shares_words(sat.shares), soft_wrap=True)
         out.print(f"Results, pictures included: {sat.summary.path}", soft_wrap=True)
         out.print(f"Look closer: sdbench show {run.run_id} CASE", soft_wrap=True)
+        out.print(_findings_words(sat), soft_wrap=True)
     words = {
         "interrupted": "stopped; everything measured is kept",
         "budget": "the time budget (max_minutes) is used up; the rest was not run",
@@ -184,6 +187,19 @@ def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
     }
     if sat.end in words:
         remarks.print(f"{words[sat.end]}. Go on with: sdbench resume {sat.summary.path}")
+
+
+def _findings_words(sat: Sat) -> str:
+    """How much is wrong, and where it is said what."""
+    path = Path(sat.summary.path)
+    codes = Counter(entry.code for entry in above(diagnosed(load_run(path)).findings))
+    words = "nothing wrong was found"
+    if codes:
+        listed = ", ".join(
+            code if count == 1 else f"{count} {code}" for code, count in codes.items()
+        )
+        words = f"{codes.total()} finding{'s' if codes.total() > 1 else ''}: {listed}"
+    return f"Diagnosis: {words}. Causes, claims and what to use: sdbench diagnose {path}"
 
 
 def _shares_words(shares: TimeShares) -> str:
