@@ -196,15 +196,12 @@ def where_it_fails(judged: Sequence[JudgedCall], op: str) -> str:
     right = [entry for entry in calls if not entry.beyond]
     if not wrong:
         return f"right in all {len(calls)} calls of this pass, but wrong {_layouts(judged, op)}"
-    words = f"wrong in {len(wrong)} of {len(calls)} calls"
     if not right:
-        words = f"wrong in all {len(calls)} calls" if len(calls) > 1 else "wrong in its only call"
+        return f"wrong in all {len(calls)} calls" if len(calls) > 1 else "wrong in its only call"
+    words = f"wrong in {len(wrong)} of {len(calls)} calls"
     for feature, has in _FEATURES.items():
-        if all(has(entry.call) for entry in wrong):
-            if right and not any(has(entry.call) for entry in right):
-                return f"{words}: in all with {feature}, in no other"
-            if not right:
-                return f"{words}, each with {feature}"
+        if all(has(entry.call) for entry in wrong) and not any(has(e.call) for e in right):
+            return f"{words}: in all with {feature}, in no other"
     return words
 
 

@@ -275,7 +275,10 @@ def _decomposed(func: Any, args: Any, kwargs: "dict[str, Any]") -> Any:
     Not by ``func.decompose``, which prefers what torch.compile wants to see (an upsampling as
     indexing) to what runs.
     """
-    return func._op_dk(getattr(torch._C.DispatchKey, _COMPOSITE), *args, **kwargs)
+    direct = getattr(func, "_op_dk", None)  # torch 1.13 to 2.13 have it; no promise of torch's
+    if direct is None:
+        return func.decompose(*args, **kwargs)
+    return direct(getattr(torch._C.DispatchKey, _COMPOSITE), *args, **kwargs)
 
 
 def _why_not(func: Any, args: Any, kwargs: "dict[str, Any]") -> Optional[str]:
