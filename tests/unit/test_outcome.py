@@ -72,8 +72,8 @@ def test_gpu_error_that_torch_did_not_raise_is_a_failure() -> None:
     """torch before 2.15 leaves it on stderr and goes on with what the failed work left undone."""
     told = (
         "Error: command buffer exited with error status.\n\tThe Metal Performance Shaders "
-        "operations encoded on it may not have completed.\n\tError:\n\t(null)\n\t"
-        "Impacting Interactivity (0000000e:kIOGPUCommandBufferCallbackErrorImpactingInteractivity)\n"
+        "operations encoded on it may not have completed.\n\tError:\n\t(null)\n\tImpacting "
+        "Interactivity (0000000e:kIOGPUCommandBufferCallbackErrorImpactingInteractivity)\n"
     )
     record = record_of(make_report(worker_events(make_task()), stderr_tail=told))
     assert record.outcome == "failed"
