@@ -25,6 +25,7 @@ from sdbench.insight.attention_scores import predicted_overflow
 from sdbench.insight.known_issues import load_known_issues, matching_issues
 from sdbench.insight.mps_environment import HIGH, check_watermarks, removes_memory_limit
 from sdbench.machine.facts import Identity, MachineFacts, or_none
+from sdbench.machine.recording import VARIABLE as RECORDING
 from sdbench.models.resolve import ModelSource, find_model
 from sdbench.plan import make_plan
 from sdbench.runner.environment import PRELOAD, preload_modules, worker_environment
@@ -128,6 +129,11 @@ def prepare(request: Request, executor: Executor) -> Prepared:
     identity = machine_record(facts.identity)
     cores, memory_bytes = int(identity["cores_physical"]), int(identity["memory_bytes"])
     plan = make_plan(config, device.kind, request.only, memory_bytes)
+    if facts.simulated and any(arm.hold_bytes for arm in plan.arms):
+        raise UsageError(
+            "pressure.hold_bytes: the guard does not see this machine's memory while "
+            f"{RECORDING} is set, so none is held; unset it, or leave [pressure] out"
+        )
     plan = _flagged(plan, config, device, stacks, model)
     return Prepared(
         request=request,
