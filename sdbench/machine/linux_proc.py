@@ -72,13 +72,6 @@ class LinuxMemoryProbe(MemoryProbe):
         # A zombie's statm reads as zeros: it weighs nothing because it is gone.
         return int(fields[1]) * PAGE_BYTES if len(fields) > 1 and fields[0] != b"0" else None
 
-    def pss_bytes(self, pid: int) -> int | None:
-        try:
-            with open(f"{self._proc}/{pid}/smaps_rollup", "rb") as file:
-                return parse_meminfo(file.read(), (b"Pss",)).get(b"Pss")
-        except OSError:  # gone, not ours, or a kernel before 4.14
-            return None
-
     def children(self, pid: int) -> list[int]:
         try:
             with open(f"{self._proc}/{pid}/task/{pid}/children", "rb") as file:
@@ -110,7 +103,7 @@ def read_text(path: str) -> str | Unavailable:
 
 
 def parse_meminfo(text: bytes, names: tuple[bytes, ...] = _MEMINFO) -> dict[bytes, int]:
-    """Some lines of ``/proc/meminfo`` (or ``smaps_rollup``), in bytes."""
+    """Some lines of ``/proc/meminfo``, in bytes."""
     found = {}
     for name in names:
         start = 0 if text.startswith(name + b":") else text.find(b"\n" + name + b":") + 1

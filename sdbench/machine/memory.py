@@ -2,7 +2,7 @@
 
 No subprocess, and as few system calls as the platform allows: a sampler that costs a core's half
 percent already disturbs a CPU benchmark on two cores. What is dearer is read once a second
-(:meth:`MemoryProbe.slow`) or at the end of a phase (:meth:`MemoryProbe.pss_bytes`).
+(:meth:`MemoryProbe.slow`).
 """
 
 import abc
@@ -40,14 +40,6 @@ class MemoryProbe(abc.ABC):
     @abc.abstractmethod
     def footprint_bytes(self, pid: int) -> int | None:
         """What a process weighs now; None once it is gone."""
-
-    def pss_bytes(self, pid: int) -> int | None:
-        """Its proportional set size, from which shared pages are shared out; None if not told.
-
-        For the ends of phases only: the kernel walks all pages (some 20 ms at 4 GiB).
-        """
-        del pid
-        return None
 
     @abc.abstractmethod
     def children(self, pid: int) -> list[int]:

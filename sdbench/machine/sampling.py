@@ -64,9 +64,6 @@ class RecordedMemoryProbe(MemoryProbe):
     def footprint_bytes(self, pid: int) -> int | None:
         return self._processes.footprint_bytes(pid)
 
-    def pss_bytes(self, pid: int) -> int | None:
-        return self._processes.pss_bytes(pid)
-
     def children(self, pid: int) -> list[int]:
         return self._processes.children(pid)
 

@@ -1,5 +1,6 @@
 """What holds for every unit test: a cache of its own, and no torch."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,17 +9,16 @@ import pytest
 
 from sdbench.models import synthetic
 from sdbench.models.catalogue import SYNTHETIC
-
-_OWN_VARIABLES = ("SDBENCH_WORKER_PRELOAD", "SDBENCH_MACHINE_RECORDING")
+from sdbench.store.privacy import recorded_environment
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder; whatever the user's environment says does not reach the tests."""
     cache = tmp_path / "cache"
+    for name in recorded_environment(os.environ):  # all that changes what a run does
+        monkeypatch.delenv(name)
     monkeypatch.setenv("SDBENCH_CACHE", str(cache))
-    for name in _OWN_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
     return cache
 
 

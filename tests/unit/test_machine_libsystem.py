@@ -163,7 +163,6 @@ def test_footprint_of_a_process() -> None:
     probe = MacMemoryProbe(FakeLibSystem(footprints={42: 5154 << 20}))
     assert probe.footprint_bytes(42) == 5154 << 20
     assert probe.footprint_bytes(43) is None
-    assert probe.pss_bytes(42) is None  # macOS has no such thing
     assert probe.out_of_memory_kills() is None
 
 

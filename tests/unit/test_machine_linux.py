@@ -105,26 +105,6 @@ def test_process_that_is_gone_or_a_zombie_weighs_nothing_known(proc: Path) -> No
     probe.close()
 
 
-def test_proportional_size_of_a_process(proc: Path) -> None:
-    rollup = (
-        "55a2-7ffd ---p 00000000 00:00 0  [rollup]\nRss: 1628 kB\nPss: 251 kB\nPss_Dirty: 9 kB\n"
-    )
-    (proc / "42" / "smaps_rollup").write_text(rollup)
-    probe = LinuxMemoryProbe(proc)
-    assert probe.pss_bytes(42) == 251 * 1024
-    assert probe.pss_bytes(99) is None
-    probe.close()
-
-
-def test_proportional_size_of_this_process() -> None:
-    probe = LinuxMemoryProbe()
-    pss, rss = probe.pss_bytes(os.getpid()), probe.footprint_bytes(os.getpid())
-    assert pss is not None
-    assert rss is not None
-    assert 1_000_000 < pss < rss * 1.2
-    probe.close()
-
-
 # --- pressure
 
 
