@@ -26,8 +26,6 @@ def diagnose(loaded: LoadedRun, equalities: Sequence[Equality]) -> Diagnosis:
         findings=findings,
         claims=examine_claims(evidence),
         recommendation=recommend(evidence, findings),
-        efficiency=[],
-        efficiency_reason="the work of a pass was not counted",
         notes=_notes(loaded, evidence),
     )
 

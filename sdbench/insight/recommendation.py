@@ -11,6 +11,7 @@ from sdbench.comparison.rules import swapped, throttled
 from sdbench.comparison.sides import Row, spelling
 from sdbench.insight.evidence import Evidence, RowKey, key_of
 from sdbench.insight.findings import PICTURE_CODES
+from sdbench.insight.known_issues import FindingCode
 from sdbench.insight.records import (
     Choice,
     Finding,
@@ -27,14 +28,16 @@ from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES, paired_ratio
 # Room for the system's own work and other programs: what is beyond is where swap begins.
 _MOST_OF_MEMORY = 0.8
 
+Warned = dict[RowKey, set[FindingCode]]
+
 
 def recommend(evidence: Evidence, findings: Sequence[Finding]) -> Recommendation:
     """What to use at each resolution, for one picture and for many."""
-    at_fault = _at_fault(evidence, findings)
+    warned = _warned(evidence, findings)
     rows = [row for row in evidence.measured if not row.arm.hold_bytes]
     resolutions = dict.fromkeys(row.planned.case.resolution for row in rows)
     goals = [
-        _goal(evidence, resolution, _at(rows, resolution), at_fault) for resolution in resolutions
+        _goal(evidence, resolution, _at(rows, resolution), warned) for resolution in resolutions
     ]
     timed = [row for row in rows if row.summary.latency_s.median is not None]
     first_look = not timed or min(row.summary.latency_s.n for row in timed) < MIN_PROCESSES
@@ -54,8 +57,8 @@ def _at(rows: Sequence[Row], resolution: str) -> list[Row]:
     return [row for row in rows if row.planned.case.resolution == resolution]
 
 
-def _goal(evidence: Evidence, resolution: str, rows: list[Row], at_fault: set[RowKey]) -> Goal:
-    refused = {key_of(row): _refusal(evidence, row, at_fault) for row in rows}
+def _goal(evidence: Evidence, resolution: str, rows: list[Row], warned: Warned) -> Goal:
+    refused = {key_of(row): _refusal(evidence, row, warned) for row in rows}
     usable = [row for row in rows if refused[key_of(row)] is None]
     single = [row for row in usable if not evidence.makes_several_at_once(row)]
     reason = None
@@ -69,19 +72,19 @@ def _goal(evidence: Evidence, resolution: str, rows: list[Row], at_fault: set[Ro
         reason = f"for one picture at {resolution} nothing usable was measured outside a batch"
     return Goal(
         resolution=resolution,
-        latency=_choice(evidence, single, rows) if single else None,
-        throughput=_choice(evidence, usable, rows) if usable else None,
+        latency=_choice(evidence, single, rows, warned) if single else None,
+        throughput=_choice(evidence, usable, rows, warned) if usable else None,
         reason=reason,
     )
 
 
-def _refusal(evidence: Evidence, row: Row, at_fault: set[RowKey]) -> str | None:
+def _refusal(evidence: Evidence, row: Row, warned: Warned) -> str | None:
     """Why a row may not be recommended; None where it may."""
     if row.summary.outcome != "ok":
         return "did not end well"
     if row.summary.correct == "broken":
         return "makes a wrong picture"
-    if key_of(row) in at_fault:
+    if PICTURE_CODES & warned.get(key_of(row), set()):
         return "has a finding about its pictures"
     if row.summary.correct == "unknown":
         return "was not checked against the CPU"
@@ -97,16 +100,17 @@ def _refusal(evidence: Evidence, row: Row, at_fault: set[RowKey]) -> str | None:
     return None
 
 
-def _at_fault(evidence: Evidence, findings: Sequence[Finding]) -> set[RowKey]:
-    """Rows with a finding above info about their pictures."""
+def _warned(evidence: Evidence, findings: Sequence[Finding]) -> Warned:
+    """Codes of the findings above info, by row."""
     arms = [arm.name for arm in evidence.run.plan.arms]
-    return {
-        (case_id, arm)
-        for finding in findings
-        if finding.code in PICTURE_CODES and finding.severity != "info"
-        for case_id in finding.case_ids
-        for arm in ([finding.evidence["arm"]] if "arm" in finding.evidence else arms)
-    }
+    warned: Warned = {}
+    for finding in findings:
+        if finding.severity == "info":
+            continue
+        for case_id in finding.case_ids:
+            for arm in [finding.evidence["arm"]] if "arm" in finding.evidence else arms:
+                warned.setdefault((case_id, arm), set()).add(finding.code)
+    return warned
 
 
 def _limit_bytes(evidence: Evidence, row: Row) -> int | None:
@@ -116,14 +120,14 @@ def _limit_bytes(evidence: Evidence, row: Row) -> int | None:
     return int(known) if isinstance(known, (int, float)) else None
 
 
-def _choice(evidence: Evidence, usable: list[Row], rows: list[Row]) -> Choice:
+def _choice(evidence: Evidence, usable: list[Row], rows: list[Row], warned: Warned) -> Choice:
     row = _plainest_of_the_fastest(usable)
     summary, case = row.summary, row.planned.case
     assert summary.latency_s.median is not None
     images = evidence.images
     ci95 = summary.latency_s.ci95
     limit = _limit_bytes(evidence, row)
-    notes = []
+    notes = [f"see the finding {code}" for code in sorted(warned.get(key_of(row), ()))]
     if summary.correct == "drift":
         notes.append("its pictures are slightly different from the CPU's")
     if summary.peak_memory_bytes is None or limit is None:

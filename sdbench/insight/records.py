@@ -116,27 +116,6 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     tradeoffs: list[Tradeoff]
 
 
-class StageEfficiency(msgspec.Struct, frozen=True, kw_only=True):
-    """Work done over time taken. ``share`` is of the device's measured matmul ceiling."""
-
-    stage: str
-    flops: float
-    seconds: float
-    flops_per_s: float
-    share: float | None
-
-
-class CaseEfficiency(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a case is from what the device can do: the steady pass as a whole, and its stages."""
-
-    case_id: str
-    arm: str
-    case: Case
-    whole: StageEfficiency
-    stages: list[StageEfficiency]
-    ceiling_flops_per_s: float | None
-
-
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     """What ``sdbench diagnose --json`` prints. ``healthy``: no finding above ``info``."""
 
@@ -149,8 +128,6 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     findings: list[Finding]
     claims: list[Claim]
     recommendation: Recommendation
-    efficiency: list[CaseEfficiency]
-    efficiency_reason: str | None
     notes: list[str]
 
     @property

@@ -2,7 +2,6 @@
 
 from rich.console import Console
 from rich.markup import escape
-from rich.syntax import Syntax
 from rich.table import Table
 
 from sdbench.insight.records import (
@@ -44,7 +43,6 @@ def render_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
         _print_claim(claim, console, several_stacks=several)
     console.print("\n[bold]What to use[/]")
     _print_recommendation(diagnosis, console)
-    _print_efficiency(diagnosis, console)
 
 
 def _print_finding(finding: Finding, console: Console) -> None:
@@ -72,11 +70,12 @@ def _print_recommendation(diagnosis: Diagnosis, console: Console) -> None:
         console.print(_tradeoffs(diagnosis))
     console.print(escape(printable(recommendation.sentence)), soft_wrap=True)
     shown: set[str] = set()
+    several_arms = len({entry.arm for entry in recommendation.tradeoffs}) > 1
     for goal in recommendation.goals:
-        _print_goal(goal, console, shown)
+        _print_goal(goal, console, shown, several_arms=several_arms)
 
 
-def _print_goal(goal: Goal, console: Console, shown: set[str]) -> None:
+def _print_goal(goal: Goal, console: Console, shown: set[str], *, several_arms: bool) -> None:
     if goal.reason is not None:
         _say(console, goal.resolution, "yellow", goal.reason)
     for name, choice in (("one picture", goal.latency), ("many pictures", goal.throughput)):
@@ -97,10 +96,16 @@ def _print_goal(goal: Goal, console: Console, shown: set[str]) -> None:
 
 
 def _print_how(choice: Choice, console: Console) -> None:
-    console.print(Syntax(choice.snippet.rstrip(), "python", background_color="default"))
+    # As it is, to be pasted: nothing wrapped, nothing indented.
+    console.print(escape(_printable_lines(choice.snippet)), style="cyan", soft_wrap=True)
     for program, options in choice.elsewhere.items():
         words = ", ".join(options)
         console.print(f"    {program} (not measured there): {escape(words)}", soft_wrap=True)
+
+
+def _printable_lines(text: str) -> str:
+    """Each line made printable."""
+    return "\n".join(printable(line) for line in text.splitlines())
 
 
 def _tradeoffs(diagnosis: Diagnosis) -> Table:
@@ -125,29 +130,6 @@ def _tradeoffs(diagnosis: Diagnosis) -> Table:
         ]
         table.add_row(*cells)
     return table
-
-
-def _print_efficiency(diagnosis: Diagnosis, console: Console) -> None:
-    console.print("\n[bold]How far from the device's limit[/]")
-    if diagnosis.efficiency_reason is not None:
-        console.print(f"not known: {escape(diagnosis.efficiency_reason)}", soft_wrap=True)
-    if not diagnosis.efficiency:
-        return
-    table = Table(show_edge=False, pad_edge=False)
-    for name in ("case", "stage"):
-        table.add_column(name)
-    for name in ("TFLOP", "TFLOP/s", "of the ceiling"):
-        table.add_column(name, justify="right")
-    for entry in diagnosis.efficiency:
-        for stage in (entry.whole, *entry.stages):
-            table.add_row(
-                escape(case_words(entry.case)) if stage is entry.whole else "",
-                stage.stage.replace("_", " "),
-                f"{stage.flops / 1e12:.3g}",
-                f"{stage.flops_per_s / 1e12:.3g}",
-                "–" if stage.share is None else f"{stage.share:.0%}",
-            )
-    console.print(table)
 
 
 def _say(console: Console, what: str, style: str, about: str) -> None:

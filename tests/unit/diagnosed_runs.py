@@ -115,7 +115,7 @@ def image_of(image: int, verdict: str = "match", **fields: Any) -> ImageCompared
 
 
 def equality(kind: str, of: Case, verdict: str = "different", **fields: Any) -> Equality:
-    plain = {
+    plain: dict[str, dict[str, Any]] = {
         "batching": {"batching": "loop"},
         "attention_slicing": {"attention_slicing": False},
         "warmup": {"warmup": False},

@@ -295,9 +295,10 @@ def test_swap_at_normal_pressure_is_somebody_elses() -> None:
 
 
 def growing(per_pass: int, name: str = "allocated_bytes") -> Any:
-    made = [
-        make_pass(1.0, index, **{name: 1_000_000_000 + index * per_pass}) for index in (1, 2, 3)
-    ]
+    made = []
+    for index in (1, 2, 3):
+        held: dict[str, Any] = {name: 1_000_000_000 + index * per_pass}
+        made.append(make_pass(1.0, index, **held))
     return only(BASE, passes=made)
 
 

@@ -145,6 +145,14 @@ def test_the_devices_own_limit_counts() -> None:
     assert goal.latency is None and "too little memory" in (goal.reason or "")
 
 
+def test_other_findings_stand_beside_the_choice() -> None:
+    def change(slot: Slot, here: Case) -> dict[str, Any]:
+        return {"fallback_operators": ["aten::silu"]}
+
+    latency, _ = both(goal_of(loaded_run(change, seconds=taking())))
+    assert "see the finding cpu-fallback" in latency.notes
+
+
 def test_first_look() -> None:
     found = diagnosis(loaded_run(config=plan(2), seconds=taking())).recommendation
     assert found.first_look and "no verdict" in found.sentence
