@@ -66,8 +66,10 @@ def _goal(evidence: Evidence, resolution: str, rows: list[Row], warned: Warned) 
         counts: dict[str, int] = {}
         for why in refused.values():
             counts[why or ""] = counts.get(why or "", 0) + 1
-        reason = ", ".join(f"{count} {why}" for why, count in counts.items())
-        reason = f"nothing measured at {resolution} can be recommended: of its cases {reason}"
+        reason = ", ".join(
+            f"{count} case{'s' if count > 1 else ''} {why}" for why, count in counts.items()
+        )
+        reason = f"nothing measured at {resolution} can be recommended: {reason}"
     elif not single:
         reason = f"for one picture at {resolution} nothing usable was measured outside a batch"
     return Goal(
@@ -81,22 +83,22 @@ def _goal(evidence: Evidence, resolution: str, rows: list[Row], warned: Warned) 
 def _refusal(evidence: Evidence, row: Row, warned: Warned) -> str | None:
     """Why a row may not be recommended; None where it may."""
     if row.summary.outcome != "ok":
-        return "did not end well"
+        return "that did not end well"
     if row.summary.correct == "broken":
-        return "makes a wrong picture"
+        return "with a wrong picture"
     if PICTURE_CODES & warned.get(key_of(row), set()):
-        return "has a finding about its pictures"
+        return "with a finding about its pictures"
     if row.summary.correct == "unknown":
-        return "was not checked against the CPU"
+        return "not checked against the CPU"
     if row.summary.latency_s.median is None:
-        return "has no steady pass"
+        return "without a steady pass"
     if any(swapped(entry) for entry in row.replicates):
-        return "swapped"
+        return "that swapped"
     if any(throttled(entry) for entry in row.replicates):
-        return "was throttled"
+        return "throttled"
     limit, peak = _limit_bytes(evidence, row), row.summary.peak_memory_bytes
     if limit is not None and peak is not None and peak > _MOST_OF_MEMORY * limit:
-        return "leaves too little memory free"
+        return "that leaves too little memory free"
     return None
 
 

@@ -107,6 +107,9 @@ def test_batch_without_a_loop_beside_it_says_so() -> None:
     config = plan(case=[{"resolution": "64x64", "batching": "batch"}])
     (found,) = above_info(loaded_run(died(BATCH), config=config))
     assert found.code == "batch-crash" and "a loop was not measured" in found.sentence
+    raised = died(BATCH, outcome="failed", signal=None)
+    assert codes(loaded_run(raised, config=config)) == ["worker-crash"]
+    assert codes(loaded_run(raised)) == ["batch-crash"]
 
 
 @pytest.mark.parametrize(
@@ -347,6 +350,11 @@ def test_first_pass_that_takes_long(first: float, steady: float, severity: str |
 
 def test_cold_caches_are_no_warning() -> None:
     slow = only(BASE, passes=passes((9.0, 1.0, 1.0)), cold_cache=True)
+    assert codes(loaded_run(slow)) == []
+
+
+def test_busy_machine_is_no_warning() -> None:
+    slow = only(BASE, passes=passes((9.0, 1.0, 1.0)), gate=Gate(flags=["load"]))
     assert codes(loaded_run(slow)) == []
 
 

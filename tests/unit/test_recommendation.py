@@ -103,7 +103,7 @@ def test_what_has_a_finding_about_its_pictures_is_not_recommended() -> None:
 def test_what_nobody_checked_is_not_recommended() -> None:
     found = diagnosis(loaded_run(compared=lambda slot, here: None)).recommendation
     assert found.goals[0].latency is None and found.goals[0].throughput is None
-    assert "4 was not checked" in found.sentence
+    assert "4 cases not checked" in found.sentence
     assert len(found.tradeoffs) == 4, "the figures are shown all the same"
 
 

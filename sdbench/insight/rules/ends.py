@@ -14,7 +14,11 @@ _LESS_MEMORY = "Use a smaller resolution, float16 or one picture at a time; clos
 
 
 def batch_crash(evidence: Evidence, row: Row) -> Symptom | None:
-    """A batch ends its process; a loop does not, or was not tried."""
+    """A batch ends its process where a loop does not.
+
+    Where no loop was tried, an abort is put down to the batch, and an exception is not: the first
+    is what batches are known for, the second says itself what it is about.
+    """
     if not evidence.makes_several_at_once(row) or not _while_working(row):
         return None
     loop = evidence.neighbour(row, "batching", "loop")
@@ -25,7 +29,7 @@ def batch_crash(evidence: Evidence, row: Row) -> Symptom | None:
         evidence,
         row,
         "batch-crash",
-        ("crashed", "failed"),
+        ("crashed",) if loop is None else ("crashed", "failed"),
         f"; {beside}",
         'Make the pictures in a loop (batching = "loop").',
     )

@@ -21,7 +21,7 @@ def slow_first_pass(evidence: Evidence, row: Row) -> Symptom | None:
     """The first pass takes much longer than steady ones."""
     steady = row.summary.latency_s.median
     warm = [entry for entry in row.replicates if not entry.cold_cache]
-    firsts = [time for block, time in row.first_pass_s.items()]
+    firsts = [*row.first_pass_s.values()]
     warm_firsts = [row.first_pass_s[e.block] for e in warm if e.block in row.first_pass_s]
     times = warm_firsts or firsts
     if not times or steady is None:
@@ -30,10 +30,13 @@ def slow_first_pass(evidence: Evidence, row: Row) -> Symptom | None:
     if first < _NOTICEABLE_TIMES * steady:
         return None
     beyond = first > max(_SLOW_FIRST_S, _SLOW_FIRST_TIMES * steady)
-    severity: Severity = "warning" if beyond and warm_firsts else "info"
+    busy = all("load" in entry.gate.flags for entry in row.replicates)
+    severity: Severity = "warning" if beyond and warm_firsts and not busy else "info"
     words = f"the first pass takes {first:.3g} s, later ones {steady:.3g} s"
     if not warm_firsts:
         words += " (it met cold caches; a second process would tell more)"
+    elif busy:
+        words += " (other programs kept the machine busy)"
     return Symptom(
         "slow-first-pass",
         severity,
