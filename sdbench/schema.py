@@ -21,6 +21,7 @@ SCHEMA_VERSION = 1
 
 Outcome = Literal["ok", "failed", "oom", "crashed", "timeout", "guard", "skipped"]
 Correctness = Literal["match", "drift", "broken", "unknown"]
+Content = Literal["right", "wrong"]
 Batching = Literal["loop", "batch"]
 Dtype = Literal["float32", "float16", "bfloat16"]
 Attention = Literal["default", "math", "sdpa"]
@@ -188,7 +189,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True):
-    """One generated picture, reduced to hashes and statistics over its finite values."""
+    """One generated picture, reduced to hashes and statistics over its finite values.
+
+    ``content`` says whether it shows what its prompt asked for: None where that cannot be checked.
+    """
 
     pixels_sha256: str
     latents_sha256: str
@@ -202,6 +206,8 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     black: bool
     flat: bool
     not_kept: str | None = None
+    content: Content | None = None
+    content_reason: str | None = None
 
     @property
     def broken(self) -> str | None:
@@ -526,7 +532,35 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True, tag="compared", tag_fi
     divergence: list[Divergence] = []
 
 
-Record = Started | Withdrawn | Replicate | Compared
+class Checked(msgspec.Struct, frozen=True, kw_only=True, tag="checked", tag_field="type"):
+    """One small picture of the trained built-in model, made on the device before a run.
+
+    ``content`` says whether it shows what its prompt asked for, as far as it can be read.
+    """
+
+    schema: int = SCHEMA_VERSION
+    device: DeviceKind
+    dtype: Dtype
+    simulated: bool
+    outcome: Outcome
+    verdict: Correctness
+    reason: str | None = None
+    margin: float | None = None
+    prompt: str
+    content: Literal["right", "wrong"] | None = None
+    content_reason: str | None = None
+    pixels_sha256: str | None = None
+    reference_pixels_sha256: str | None = None
+    duration_s: Seconds
+
+    @property
+    def wrong(self) -> bool:
+        """Whether something is known to be wrong."""
+        failed = self.outcome not in ("ok", "skipped")
+        return failed or self.verdict == "broken" or self.content == "wrong"
+
+
+Record = Started | Withdrawn | Replicate | Compared | Checked
 
 
 class StackInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from sdbench.schema import (
     OUTCOME_SEVERITY,
     Case,
     Compared,
+    Content,
     Correctness,
     Outcome,
     Replicate,
@@ -65,6 +66,8 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     correct_reason: str | None
     correct_margin: float | None
     """Distance from the CPU's pictures over what rounding allows, the worst; up to 1 is a match."""
+    content: Content | None
+    content_reason: str | None
     replicates: int
     planned: int
 
@@ -164,6 +167,7 @@ def _summarise_row(
     worst = min(replicates, key=lambda entry: OUTCOME_SEVERITY.index(entry.outcome), default=None)
     peak = max(replicates, key=lambda entry: entry.peak_memory_bytes or -1, default=None)
     correct, correct_reason = _correctness(replicates, compared)
+    content, content_reason = _content(replicates)
     telemetry, stage = case_telemetry(replicates), peak_stage(replicates)
     return CaseSummary(
         case_id=case.case_id,
@@ -188,6 +192,8 @@ def _summarise_row(
         correct_margin=max(
             (record.margin for record in compared if record.margin is not None), default=None
         ),
+        content=content,
+        content_reason=content_reason,
         replicates=len(replicates),
         planned=planned,
     )
@@ -277,6 +283,25 @@ def _correctness(
     if not pictures:
         return "unknown", "no picture was made"
     return "unknown", "not compared with the CPU"
+
+
+def _content(replicates: list[Replicate]) -> tuple[Content | None, str | None]:
+    """Whether the pictures show what was asked for; one wrong picture makes the case wrong."""
+    pictures = [
+        picture
+        for replicate in replicates
+        for entry in replicate.of_kind("measured")
+        for picture in entry.images
+    ]
+    wrong = [picture.content_reason for picture in pictures if picture.content == "wrong"]
+    if wrong:
+        return "wrong", f"{len(wrong)} of {len(pictures)} pictures, the first: {wrong[0]}"
+    if pictures and all(picture.content == "right" for picture in pictures):
+        return "right", None
+    reasons = [picture.content_reason for picture in pictures if picture.content is None]
+    if not pictures:
+        return None, "no picture was made"
+    return None, reasons[0] or "only the pictures of builtin/shapes can be read"
 
 
 class TimeShares(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,8 +16,9 @@ from sdbench.cli.output import console, print_json
 from sdbench.errors import UsageError
 from sdbench.estimate import Estimate, estimate_run
 from sdbench.insight.diagnose import above
+from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
-from sdbench.models.resolve import ModelSource
+from sdbench.models.resolve import OFFLINE, ModelSource
 from sdbench.report.progress import ScreenWatcher
 from sdbench.report.terminal import case_words, render_lines, render_summary
 from sdbench.report.units import duration, size
@@ -39,6 +40,7 @@ from sdbench.store.privacy import hidden_run
 from sdbench.summary import RunSummary, TimeShares, as_json
 
 _DOCS_CONFIG = "mps-docs"
+_SHOWN_PICTURES = 4
 
 
 @click.command(name="run")
@@ -174,6 +176,8 @@ def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
                 f"Pictures are noise by design: {run.model.name} has random weights "
                 "(time and memory are the real architecture's)."
             )
+        for words in _picture_words(Path(sat.summary.path), run):
+            out.print(words, markup=False, soft_wrap=True)
         out.print(_shares_words(sat.shares), soft_wrap=True)
         out.print(f"Results, pictures included: {sat.summary.path}", soft_wrap=True)
         out.print(f"Look closer: sdbench show {run.run_id} CASE", soft_wrap=True)
@@ -187,6 +191,21 @@ def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
     }
     if sat.end in words:
         remarks.print(f"{words[sat.end]}. Go on with: sdbench resume {sat.summary.path}")
+
+
+def _picture_words(path: Path, run: Run) -> list[str]:
+    """Where the pictures of one pass are and what they should show, for a trained model."""
+    if not run.model.trained:
+        return []
+    prompts = run.config["prompts"]
+    for replicate in load_run(path).replicates:
+        for entry in replicate.of_kind("measured"):
+            return [
+                f"Picture: {path / 'images' / image.pixels_sha256}.png – "
+                f"{prompts[index % len(prompts)]}"
+                for index, image in enumerate(entry.images[:_SHOWN_PICTURES])
+            ]
+    return []
 
 
 def _findings_words(sat: Sat) -> str:
@@ -253,7 +272,7 @@ def _introduce(prepared: Prepared, remarks: Console) -> None:
         remarks.print(
             f"known: {flag}, in {cases} of {len(plan.cases)} cases", markup=False, soft_wrap=True
         )
-    if prepared.model.name not in SYNTHETIC:
+    if prepared.model.name not in OFFLINE:
         remarks.print("No safety checker is loaded: it returns black pictures, which hide faults.")
     nothing = "" if prepared.model.download else "Nothing is downloaded; "
     remarks.print(
@@ -280,6 +299,8 @@ def _model_words(prepared: Prepared) -> str:
     words = f"{source.name}, {size(source.bytes_on_disk)} of weights"
     if source.name in SYNTHETIC:
         words += ", random by design (the real architecture, no download)"
+    if source.name in BUILTIN:
+        words += ", trained, in the package: its pictures can be checked against the prompt"
     if source.must_be_built:
         words += "; made now, once"
     return words
@@ -370,6 +391,8 @@ def _offer_docs(prepared: Prepared, sat: Sat, out: Console) -> None:
 
 
 def _fails_on(summary: RunSummary, conditions: tuple[str, ...]) -> int:
-    wrong = "wrong" in conditions and any(row.correct == "broken" for row in summary.cases)
+    wrong = "wrong" in conditions and any(
+        row.correct == "broken" or row.content == "wrong" for row in summary.cases
+    )
     skipped = "skipped" in conditions and "skipped" in summary.outcomes
     return 1 if wrong or skipped else 0

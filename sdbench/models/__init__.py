@@ -1,1 +1,1 @@
-"""Models a run can use: synthetic ones made here, and folders or Hub ids of the user's own."""
+"""Models a run can use: synthetic, built in, and folders or Hub ids of the user's own."""

@@ -1,4 +1,4 @@
-"""From a model's name to a pipeline folder: synthetic, local, or from the Hub.
+"""From a model's name to a pipeline folder: synthetic, built in, local, or from the Hub.
 
 Only safetensors are taken (unless pickle is allowed), only the files the pipeline needs, and never
 code. Nothing is downloaded before the caller has asked.
@@ -13,10 +13,13 @@ import platformdirs
 
 from sdbench.errors import ModelError, UsageError
 from sdbench.models import synthetic
+from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.synthetic import Progress
 from sdbench.schema import ModelInfo
 
+OFFLINE = (*BUILTIN, *SYNTHETIC)
+"""Names of the models that need no download and no folder."""
 PIPELINE_CLASSES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 
 
@@ -68,6 +71,11 @@ class ModelSource:
         else:
             folder = self.folder or _fetch(self)
             digest = digest_folder(folder)
+        if self.name in BUILTIN and digest != BUILTIN[self.name].sha256:
+            raise ModelError(
+                f"{self.name} is not as it was shipped ({digest[:12]} instead of "
+                f"{BUILTIN[self.name].sha256[:12]}): install sdbench again"
+            )
         return ModelInfo(
             name=self.name,
             path=str(folder),
@@ -96,15 +104,18 @@ def find_model(name: str, *, allow_pickle: bool = False) -> ModelSource:
         ready = synthetic.is_cached(model, cache_folder())
         folder = cache_folder() / "models" / name.replace("/", "--") if ready else None
         return ModelSource(name, model.pipeline_class, model.bytes_on_disk, folder)
+    if name in BUILTIN:
+        shipped = BUILTIN[name]
+        return ModelSource(name, shipped.pipeline_class, shipped.bytes_on_disk, shipped.folder)
     if name.startswith(("synthetic/", "builtin/")):
-        raise UsageError(f"no model {name!r}; there are {', '.join(SYNTHETIC)}")
+        raise UsageError(f"no model {name!r}; there are {', '.join(OFFLINE)}")
     path = Path(os.path.expanduser(name))
     if path.is_dir():
         return _local(path.absolute(), name, allow_pickle)
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise UsageError(
             f"no model {name!r}: expected a folder, a Hub id (owner/name) or one of "
-            f"{', '.join(SYNTHETIC)}"
+            f"{', '.join(OFFLINE)}"
         )
     return _on_hub(name, allow_pickle)
 

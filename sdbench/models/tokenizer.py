@@ -1,4 +1,4 @@
-"""A real CLIP tokenizer without a download: the byte-level vocabulary, with no merges.
+"""A real CLIP tokenizer without a download: the byte-level vocabulary, with few merges or none.
 
 CLIP's vocabulary starts with 256 byte symbols and the same 256 ending a word; the learnt merges
 follow. Leaving those out gives a tokenizer that any text passes through, one token a byte. The
@@ -6,6 +6,7 @@ first ids, and so the first rows of the embedding, mean the same as in the publi
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
@@ -18,10 +19,14 @@ def byte_symbols() -> list[str]:
     return [chr(byte) for byte in printable] + [chr(256 + index) for index in range(len(others))]
 
 
-def tokenizer_files(padding: str = END) -> dict[str, bytes]:
-    """File name to content of a ``CLIPTokenizer`` folder; SDXL's second one pads with ``!``."""
+def tokenizer_files(padding: str = END, merges: Sequence[tuple[str, str]] = ()) -> dict[str, bytes]:
+    """File name to content of a ``CLIPTokenizer`` folder; SDXL's second one pads with ``!``.
+
+    ``merges`` are pairs of tokens that become one, first come first served.
+    """
     symbols = byte_symbols()
-    tokens = [*symbols, *(f"{symbol}</w>" for symbol in symbols), BEGIN, END]
+    merged = ["".join(pair) for pair in merges]
+    tokens = [*symbols, *(f"{symbol}</w>" for symbol in symbols), *merged, BEGIN, END]
     vocabulary = {token: index for index, token in enumerate(tokens)}
     special: dict[str, Any] = {
         "bos_token": BEGIN,
@@ -38,7 +43,9 @@ def tokenizer_files(padding: str = END) -> dict[str, bytes]:
     }
     return {
         "vocab.json": json.dumps(vocabulary, ensure_ascii=True).encode(),
-        "merges.txt": b"#version: 0.2\n",
+        "merges.txt": "".join(
+            ["#version: 0.2\n", *(f"{left} {right}\n" for left, right in merges)]
+        ).encode(),
         "special_tokens_map.json": json.dumps(special, indent=2).encode(),
         "tokenizer_config.json": json.dumps(config, indent=2).encode(),
     }

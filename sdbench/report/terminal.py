@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sdbench.report.units import printable, seconds, size
-from sdbench.schema import Case, Correctness, Outcome
+from sdbench.schema import Case, Content, Correctness, Outcome
 from sdbench.summary import CaseSummary, RunSummary
 
 OUTCOME_WORDS: dict[Outcome, str] = {
@@ -25,12 +25,22 @@ CORRECT_WORDS: dict[Correctness, str] = {
     "broken": "wrong",
     "unknown": "not checked",
 }
+CONTENT_WORDS: dict[Content, str] = {"right": "as asked", "wrong": "not as asked"}
 _OUTCOME_STYLE: dict[Outcome, str] = {"ok": "green", "skipped": "dim"}
 
 
 def case_words(case: Case) -> str:
     """``512x512 sliced batch float16``: a case as a person would say it."""
     return " ".join([case.resolution, *case.words()])
+
+
+def picture_words(row: CaseSummary) -> str:
+    """Beside the CPU's picture, and beside the prompt where that can be checked."""
+    if row.content is None:
+        return CORRECT_WORDS[row.correct]
+    if row.correct == "unknown":
+        return CONTENT_WORDS[row.content]
+    return f"{CONTENT_WORDS[row.content]}, {CORRECT_WORDS[row.correct]}"
 
 
 def render_summary(summary: RunSummary, console: Console, *, first_look: bool = False) -> None:
@@ -43,6 +53,9 @@ def render_summary(summary: RunSummary, console: Console, *, first_look: bool = 
         if row.correct == "broken":
             words = f"{case_words(row.case)}{_arm(row, summary)}: wrong picture"
             console.print(f"  {escape(words)} – {escape(printable(row.correct_reason or ''))}")
+        if row.content == "wrong":
+            words = f"{case_words(row.case)}{_arm(row, summary)}: not what was asked for"
+            console.print(f"  {escape(words)} – {escape(printable(row.content_reason or ''))}")
     for warning in summary.warnings:
         console.print(f"  [yellow]warning:[/] {escape(printable(warning))}")
     if not first_look:
@@ -76,7 +89,7 @@ def _table(summary: RunSummary, first_look: bool) -> Table:
         style = _OUTCOME_STYLE.get(row.outcome, "red")
         cells.append(f"[{style}]{OUTCOME_WORDS[row.outcome]}[/]")
         cells += _numbers(row, summary.images)
-        cells.append(CORRECT_WORDS[row.correct])
+        cells.append(picture_words(row))
         table.add_row(*cells)
     return table
 

@@ -14,6 +14,7 @@ from sdbench.estimate import Pace, timeout_for
 from sdbench.machine import MemoryProbe
 from sdbench.models.resolve import cache_folder
 from sdbench.runner.ballast import Ballast
+from sdbench.runner.content import with_content
 from sdbench.runner.environment import worker_environment
 from sdbench.runner.events import Event, PassEnded, Phase
 from sdbench.runner.executor import Executor, Report, Stop, Task
@@ -192,6 +193,9 @@ class RunLoop:
             name = f"{replicate.replicate_id}.{replicate.attempt}"
             why_not = self.folder.write_telemetry(name, report.timeline)
             replicate = msgspec.structs.replace(replicate, telemetry_missing=why_not)
+        replicate = with_content(
+            replicate, self.run.model.name, self.config.prompts, self.folder.path
+        )
         self.folder.append(replicate)
         self.replicates.append(replicate)
         self._recorded_here += 1

@@ -168,6 +168,7 @@ def test_quick_in_half_precision_is_close_to_the_cpu(sdbench: Sdbench) -> None:
     smaller = (
         *("--set", "steps=2", "--set", "images=2", "--set", "passes=2"),
         *("--set", 'matrix.resolution=["64x64"]', "--only", "warmup=false"),
+        *("--model", "synthetic/tiny"),
     )
     code, on_mps = sdbench.json("run", "quick", "--device", "mps", *smaller, **_standin())
     assert code == 0 and on_mps["simulated"] is True

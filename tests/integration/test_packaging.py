@@ -19,6 +19,9 @@ def test_wheel_holds_package_and_configs_and_runs_from_anywhere(tmp_path: Path) 
         archive.extractall(tmp_path / "site")
     for config in (ROOT / "configs").glob("*.toml"):
         assert f"sdbench/configs/{config.name}" in names
+    for path in (ROOT / "sdbench/models/data").rglob("*.*"):
+        assert path.relative_to(ROOT).as_posix() in names
+    assert "sdbench/models/data/shapes/unet/diffusion_pytorch_model.safetensors" in names
     assert "sdbench/worker/__main__.py" in names and "sdbench/py.typed" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"sdbench"}
     listed = subprocess.run(

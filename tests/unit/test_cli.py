@@ -77,6 +77,8 @@ def small_run(results: Path, *more: str) -> list[str]:
     return [
         "run",
         "quick",
+        "--model",
+        "synthetic/tiny",
         "-o",
         str(results),
         *only,
@@ -221,7 +223,7 @@ def test_module_is_the_command(tmp_path: Path) -> None:
         (["run", "quick", "--only", "size=1"], "--only size=1: expected AXIS=VALUE"),
         (
             ["run", "quick", "--model", "synthetic/x"],
-            "no model 'synthetic/x'; there are synthetic/",
+            "no model 'synthetic/x'; there are builtin/shapes, synthetic/",
         ),
         (["run", "quick", "--model", "./absent"], "no model './absent': expected a folder"),
         (["run", "quick", "--stack", "./absent"], "no stack './absent': expected 'current', or"),
@@ -331,7 +333,7 @@ def test_dry_run_shows_the_order_what_is_skipped_and_what_is_merged(
 def test_default_on_a_cpu_is_quick(call: Called) -> None:
     _, out, _ = call("run", "--device", "cpu", "--dry-run", "--json")
     config = json.loads(out)["config"]
-    assert (config["name"], config["model"]) == ("quick", "synthetic/tiny")
+    assert (config["name"], config["model"]) == ("quick", "builtin/shapes")
 
 
 def test_stacks_on_the_command_line_become_arms(call: Called) -> None:

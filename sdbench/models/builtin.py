@@ -1,0 +1,35 @@
+"""The trained model that ships in the package; its card is data/shapes/README.md."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+DATA = Path(__file__).parent / "data"
+
+
+@dataclass(frozen=True)
+class BuiltinModel:
+    """A pipeline folder in the package.
+
+    Its prompts are the language of :mod:`sdbench.quality.scene`, so that what its pictures show can
+    be checked. ``sha256`` is the digest of all files a pipeline reads.
+    """
+
+    name: str
+    folder: Path
+    pipeline_class: str
+    bytes_on_disk: int
+    sha256: str
+
+
+BUILTIN = {
+    model.name: model
+    for model in (
+        BuiltinModel(
+            name="builtin/shapes",
+            folder=DATA / "shapes",
+            pipeline_class="StableDiffusionPipeline",
+            bytes_on_disk=28_118_854,
+            sha256="4a4bd0b5a22b3f4c058338910187f4d040bc9b98f5e36df0e31ef68576b55b4f",
+        ),
+    )
+}
