@@ -1,8 +1,10 @@
 """The noise floor: how far rounding alone may take a result from the CPU's float32.
 
 It was measured one step at a time, each from the reference's latents, while what is judged has run
-freely from its noise. So the steps' errors are added up: an error made in one step stays in all
-later ones. Seen on four schedulers, that predicts free runs within a factor of 2.5 either way.
+freely from its noise. An error made in one step stays in all later ones, and the steps' errors have
+nothing to do with each other: so they are added up as the root of the sum of their squares. Seen on
+random and on trained weights, four schedulers, three dtypes: free runs end at 0.4 to 1.5 of that.
+(Their plain sum is 2 to 6 times too much after 20 steps.)
 """
 
 from pathlib import Path
@@ -57,7 +59,7 @@ def _added_up(noise: float, errors: dict[int, float], steps: int) -> "NDArray[An
 
     known = sorted(errors)
     each = np.interp(np.arange(1, steps + 1), known, [errors[step] for step in known])
-    return noise + np.concatenate([[0.0], np.cumsum(each)])
+    return np.sqrt(noise**2 + np.concatenate([[0.0], np.cumsum(each**2)]))
 
 
 def load_floor(path: Path) -> Floor | None:

@@ -9,9 +9,9 @@ from sdbench.schema import Dtype
 MATCH_MULTIPLE = 4.0
 """How many times what rounding explains still counts as the same result.
 
-Seen with the pipeline running freely: 0.4 to 1.4 D for float32 (batch, sliced attention), float16
-and bfloat16 on the CPU, DDIM, PNDM, Euler and DPM-Solver. The rest is left to devices whose kernels
-add up in another order or in half precision.
+Seen with the pipeline running freely: latents 0.4 to 1.5 D, pictures up to 2 of what is expected,
+for float32 (batch, sliced attention), float16 and bfloat16 on the CPU, random and trained weights,
+DDIM, PNDM, Euler and DPM-Solver. The rest is left to devices that add up in half precision.
 """
 
 UNIT_ROUNDOFF: dict[Dtype, float] = {

@@ -1,12 +1,9 @@
 """The CPU's pictures for a run: found, or computed after the last timed process within a budget."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from sdbench.config import Config
 from sdbench.estimate import Estimate, estimate_reference
@@ -26,8 +23,9 @@ from sdbench.runner.environment import PRELOAD, worker_environment
 from sdbench.runner.events import Event, Failed, Phase
 from sdbench.runner.executor import Executor, Report, Stop, Task
 from sdbench.runner.guard import MemoryGuard
+from sdbench.runner.jobs import picture_job
 from sdbench.runner.sampler import Sample
-from sdbench.schema import Case, Dtype, Replicate, Run
+from sdbench.schema import Case, Dtype, ModelInfo, StackInfo, StartMethod
 
 # A run must not bring the machine to its knees at the very end (PROTOCOL 18).
 _MEMORY_MARGIN = 1.5
@@ -46,23 +44,19 @@ class Group:
 
 @dataclass
 class ReferenceShelf:
-    """Finds the references of a run, and says why one is not there."""
+    """Finds the references of a configuration, and says why one is not there."""
 
-    run: Run
     config: Config
+    model: ModelInfo
+    stacks: Mapping[str, StackInfo]
     folder: Path = field(default_factory=lambda: cache_folder() / "references")
     absent: dict[Group, str] = field(default_factory=dict)
-
-    def group_of(self, replicate: Replicate) -> Group:
-        """The group of a replicate's case and arm."""
-        case = self.run.plan.planned(replicate.case_id).case
-        return Group(self.run.plan.arm(replicate.arm).stack, case.resolution)
 
     def settings(self, group: Group, image: int) -> ReferenceSettings:
         """What decides the picture of an image."""
         config = self.config
         return ReferenceSettings(
-            model_sha256=self.run.model.sha256 or "",
+            model_sha256=self.model.sha256 or "",
             resolution=group.resolution,
             prompt=config.prompts[image % len(config.prompts)],
             seed=config.seed + image,
@@ -97,7 +91,7 @@ class ReferenceShelf:
         return self.folder / self.settings(group, image).key(self._versions(group))
 
     def _versions(self, group: Group) -> dict[str, str]:
-        return self.run.stacks[group.stack].packages
+        return self.stacks[group.stack].packages
 
 
 @dataclass(frozen=True)
@@ -119,15 +113,18 @@ class ReferenceMaker:
     guard: MemoryGuard
     showing: Showing
     interrupted: Callable[[], bool]
+    cores: int
+    start: StartMethod
+    allow_pickle: bool = False
     clock: Callable[[], float] = time.monotonic
 
-    def make(self, replicates: Sequence[Replicate]) -> None:
-        """Compute the references these replicates need, the cheapest first, within the budget.
+    def make(self, wanted: Mapping[Group, Collection[Dtype]]) -> None:
+        """Compute what these groups need, the cheapest first, within the budget.
 
         Why one was not computed is noted on the shelf.
         """
         deadline = self.clock() + self.shelf.config.reference.budget_s
-        orders = self._in_rounds(self._orders(replicates))
+        orders = self._in_rounds(self._orders(wanted))
         while orders:
             order = self._affordable(orders.pop(0))
             later_s = sum(self._cost(other).duration_s for other in orders)
@@ -135,16 +132,13 @@ class ReferenceMaker:
             if problem is not None:
                 self.shelf.absent.setdefault(order.group, problem)
 
-    def _orders(self, replicates: Iterable[Replicate]) -> list[_Order]:
+    def _orders(self, wanted: Mapping[Group, Collection[Dtype]]) -> list[_Order]:
         """What is missing, by group."""
-        dtypes: dict[Group, dict[Dtype, None]] = {}
-        for replicate in replicates:
-            if any(entry.kind != "prime" for entry in replicate.passes):
-                case = self.shelf.run.plan.planned(replicate.case_id).case
-                dtypes.setdefault(self.shelf.group_of(replicate), {})[case.dtype] = None
         orders = []
-        for group, wanted in dtypes.items():
-            floors = tuple(dtype for dtype in wanted if self.shelf.floor(group, dtype) is None)
+        for group, dtypes in wanted.items():
+            floors = tuple(
+                dtype for dtype in sorted(dtypes) if self.shelf.floor(group, dtype) is None
+            )
             images = tuple(
                 image
                 for image in range(self.shelf.config.images)
@@ -178,8 +172,8 @@ class ReferenceMaker:
         return estimate_reference(
             self.shelf.config,
             Case(resolution=order.group.resolution),
-            self.shelf.run.model,
-            int(self.shelf.run.machine["cores_physical"]),
+            self.shelf.model,
+            self.cores,
             images=len(order.images),
             dtypes=order.dtypes,
         )
@@ -237,21 +231,12 @@ class ReferenceMaker:
         return _problem(self.executor.run(self._task(order, deadline), supervise))
 
     def _task(self, order: _Order, deadline: float) -> Task:
-        shelf, run, config = self.shelf, self.shelf.run, self.shelf.config
+        shelf, config = self.shelf, self.shelf.config
         case = Case(resolution=order.group.resolution)
         own = shelf.own_folder(order.group, 0)
-        job: dict[str, Any] = {
+        job = picture_job(config, shelf.model, "cpu", case, allow_pickle=self.allow_pickle)
+        job |= {
             "reference": True,
-            "device": "cpu",
-            "model_path": run.model.path,
-            "allow_pickle": bool(run.config.get("allow_pickle")),
-            "scheduler": config.scheduler,
-            "steps": config.steps,
-            "guidance_scale": config.guidance_scale,
-            "seed": config.seed,
-            "images": config.images,
-            "prompts": list(config.prompts),
-            "case": msgspec.to_builtins(case) | {"width": case.width, "height": case.height},
             "items": [
                 {
                     "image": image,
@@ -275,10 +260,10 @@ class ReferenceMaker:
         }
         return Task(
             replicate_id=f"reference-{order.group.resolution}",
-            interpreter=run.stacks[order.group.stack].interpreter,
+            interpreter=shelf.stacks[order.group.stack].interpreter,
             environment=environment,
             job=job,
-            start=run.plan.start,
+            start=self.start,
             timeout_s=max(1.0, deadline - self.clock()),
             telemetry=False,
         )

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -20,9 +20,10 @@ from sdbench.runner.events import Event, PassEnded, Phase
 from sdbench.runner.executor import Executor, Report, Stop, Task
 from sdbench.runner.gates import Gates
 from sdbench.runner.guard import MemoryGuard, WearGuard
+from sdbench.runner.jobs import picture_job
 from sdbench.runner.outcome import replicate_record
 from sdbench.runner.sampler import Sample
-from sdbench.schema import Gate, Replicate, Run, Slot, Started, WaitReason, Withdrawn
+from sdbench.schema import Checked, Gate, Replicate, Run, Slot, Started, WaitReason, Withdrawn
 from sdbench.store import RunFolder, last_attempts
 
 # How far past its budget a run may go to finish a process that is nearly done.
@@ -36,6 +37,9 @@ _WITHDRAWN: dict[str, End] = {"interrupted": "interrupted", "out-of-time": "budg
 
 class Watcher(Protocol):
     """What is shown while a run goes on."""
+
+    def checked(self, check: Checked) -> None:
+        """The small picture before the run is made and compared."""
 
     def slot_begins(self, slot: Slot, done: int, total: int, remaining_s: float) -> None:
         """A process is about to start."""
@@ -205,20 +209,13 @@ class RunLoop:
         arm = self.run.plan.arm(slot.arm)
         case = self.run.plan.planned(slot.case_id).case
         config = self.config
-        job: dict[str, Any] = {
-            "device": self.run.device,
-            "model_path": self.run.model.path,
-            "allow_pickle": self.allow_pickle,
-            "scheduler": config.scheduler,
-            "steps": config.steps,
-            "guidance_scale": config.guidance_scale,
-            "seed": config.seed,
-            "images": config.images,
-            "prompts": list(config.prompts),
+        job = picture_job(
+            config, self.run.model, self.run.device, case, allow_pickle=self.allow_pickle
+        )
+        job |= {
             "passes": config.passes,
             "profile": slot.block == 0,  # once a case and arm
             "artifacts": str(self.folder.path.absolute()),
-            "case": msgspec.to_builtins(case) | {"width": case.width, "height": case.height},
         }
         return Task(
             replicate_id=slot.replicate_id,

@@ -1,6 +1,5 @@
 """One sitting of a run, from the open folder to the summary; ``run`` and ``resume`` share it."""
 
-import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -13,14 +12,17 @@ from sdbench.config import Config, parse_config
 from sdbench.estimate import Pace
 from sdbench.runner.awake import kept_awake
 from sdbench.runner.ballast import ProcessBallast
-from sdbench.runner.correctness import compare_with_cpu
-from sdbench.runner.executor import Executor
+from sdbench.runner.correctness import compare_with_cpu, wanted_by
+from sdbench.runner.events import Event
+from sdbench.runner.executor import Executor, Stop
 from sdbench.runner.gates import Gates
 from sdbench.runner.interrupt import InterruptFlag
 from sdbench.runner.leftover import attempts_so_far, remaining_slots, restart_victims
 from sdbench.runner.prepare import make_pace, new_sitting
+from sdbench.runner.quick_check import quick_check
 from sdbench.runner.references import ReferenceMaker, ReferenceShelf
 from sdbench.runner.run import End, RunLoop, Watcher
+from sdbench.runner.sampler import Sample
 from sdbench.schema import Run
 from sdbench.store import RunFolder, load_run
 from sdbench.summary import RunSummary, TimeShares, summarise, time_shares
@@ -91,13 +93,15 @@ def sit(
                 pace=pace,
                 boot_id=boot_id,
                 memory_bytes=int(run.machine["memory_bytes"]),
-                swap_room_bytes=_swap_room_bytes(),
+                swap_room_bytes=_swap_room_bytes(run.machine.get("system")),
                 allow_pickle=bool(run.config.get("allow_pickle")),
                 replicates=list(before.replicates),
             )
+            if slots and run.device != "cpu" and not before.checks:
+                _check_device(run, folder, executor, watcher, loop)
             end = loop.carry_out(slots, attempts_so_far(before))
             measured = time.monotonic()
-            shelf = ReferenceShelf(run, config)
+            shelf = ReferenceShelf(config, run.model, run.stacks)
             if end in _CALM_ENDS:
                 ReferenceMaker(
                     shelf=shelf,
@@ -106,8 +110,11 @@ def sit(
                     guard=loop.new_guard(),
                     showing=watcher.compares,
                     interrupted=lambda: flag.requested,
-                ).make(loop.replicates)
-            compare_with_cpu(folder, shelf)
+                    cores=int(run.machine["cores_physical"]),
+                    start=run.plan.start,
+                    allow_pickle=loop.allow_pickle,
+                ).make(wanted_by(run, loop.replicates))
+            compare_with_cpu(folder, run, shelf)
     finally:
         probe.close()
     loaded = load_run(folder.path)
@@ -117,9 +124,26 @@ def sit(
     return Sat(end, summary, pace, time_shares(own, now - began, now - measured))
 
 
-def _swap_room_bytes() -> int | None:
+def _check_device(
+    run: Run, folder: RunFolder, executor: Executor, watcher: Watcher, loop: RunLoop
+) -> None:
+    """Make a small picture first; nothing that comes of it keeps the run from going on."""
+    guard = loop.new_guard()
+
+    def supervise(event: Event | None, sample: Sample | None) -> Stop | None:
+        if loop.interrupted():
+            return Stop("interrupted", "stopped by the user")
+        return guard.judge(sample)
+
+    check = quick_check(run, folder, executor, supervise)
+    if check is not None and not loop.interrupted():
+        folder.append(check)
+        watcher.checked(check)
+
+
+def _swap_room_bytes(system: str | None) -> int | None:
     """All the swap there is; None on macOS, which makes more as it is needed."""
-    if sys.platform == "darwin":
+    if system == "Darwin":
         return None
     import psutil
 

@@ -14,7 +14,7 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from sdbench.errors import StoreError, UsageError
-from sdbench.schema import Compared, Record, Replicate, Run, Started, Withdrawn
+from sdbench.schema import Checked, Compared, Record, Replicate, Run, Started, Withdrawn
 
 RUN_FILE, RECORDS_FILE, LOCK_FILE = "run.json", "records.jsonl", ".lock"
 _ENCODER = msgspec.json.Encoder()
@@ -35,6 +35,8 @@ class LoadedRun:
     withdrawn: list[Withdrawn] = field(default_factory=list)
     comparisons: list[Compared] = field(default_factory=list)
     """Every comparison with the CPU, replaced ones included, in order."""
+    checks: list[Checked] = field(default_factory=list)
+    """The small pictures made before sittings."""
 
     @property
     def replicates(self) -> list[Replicate]:
@@ -199,6 +201,8 @@ def load_run(path: Path) -> LoadedRun:
             loaded.withdrawn.append(record)
         elif isinstance(record, Compared):
             loaded.comparisons.append(record)
+        elif isinstance(record, Checked):
+            loaded.checks.append(record)
         else:
             loaded.attempts.append(record)
     return loaded

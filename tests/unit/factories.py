@@ -27,6 +27,7 @@ from sdbench.runner.run import RunLoop
 from sdbench.runner.sampler import Sample
 from sdbench.schema import (
     Case,
+    Checked,
     ModelInfo,
     Pass,
     PassKind,
@@ -91,6 +92,7 @@ class RecordingWatcher:
     """Notes what it was told, as words."""
 
     begun: list[str] = field(default_factory=list)
+    checks: list[Checked] = field(default_factory=list)
     ended: list[Replicate] = field(default_factory=list)
     blocks: list[tuple[int, list[str]]] = field(default_factory=list)
     ticks: list[tuple[str | None, float]] = field(default_factory=list)
@@ -101,6 +103,9 @@ class RecordingWatcher:
 
     def __exit__(self, *_: object) -> None:
         return None
+
+    def checked(self, check: Checked) -> None:
+        self.checks.append(check)
 
     def slot_begins(self, slot: Slot, done: int, total: int, remaining_s: float) -> None:
         self.begun.append(slot.replicate_id)

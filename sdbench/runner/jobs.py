@@ -1,0 +1,26 @@
+"""What a worker is told about the pictures it makes."""
+
+from typing import Any
+
+import msgspec
+
+from sdbench.config import Config
+from sdbench.schema import Case, DeviceKind, ModelInfo
+
+
+def picture_job(
+    config: Config, model: ModelInfo, device: DeviceKind, case: Case, *, allow_pickle: bool
+) -> dict[str, Any]:
+    """Everything that decides the pictures of a case; each kind of job adds what it does."""
+    return {
+        "device": device,
+        "model_path": model.path,
+        "allow_pickle": allow_pickle,
+        "scheduler": config.scheduler,
+        "steps": config.steps,
+        "guidance_scale": config.guidance_scale,
+        "seed": config.seed,
+        "images": config.images,
+        "prompts": list(config.prompts),
+        "case": msgspec.to_builtins(case) | {"width": case.width, "height": case.height},
+    }

@@ -1,0 +1,109 @@
+"""Before a run: one small picture on the device, beside the CPU's, shown at once.
+
+A device that computes wrongly is better known now than after an hour. The model is the trained one
+that ships in the package, so the picture is also read: does it show what was asked for? It costs
+seconds, decides nothing and is recorded.
+"""
+
+from typing import Any
+
+from sdbench.config import Config, Matrix
+from sdbench.errors import UsageError
+from sdbench.models.resolve import find_model
+from sdbench.plan import DEFAULT_DTYPE
+from sdbench.quality.artifacts import Artifacts
+from sdbench.quality.compare import Comparison
+from sdbench.quality.content import judge
+from sdbench.runner.environment import worker_environment
+from sdbench.runner.executor import Executor, Supervisor, Task
+from sdbench.runner.jobs import picture_job
+from sdbench.runner.outcome import replicate_record
+from sdbench.runner.references import Group, ReferenceShelf
+from sdbench.schema import Case, Checked, Compared, Gate, Replicate, Run, Slot
+from sdbench.store import RunFolder
+
+CHECK_MODEL = "builtin/shapes"
+CHECK_PROMPT = "a red circle to the left of a blue star on a white background"
+_RESOLUTION = "128x128"
+_LIMIT_S = 60.0  # ten seconds on a machine in order; starting a process there takes most of them
+
+
+def check_config() -> Config:
+    """The check as a configuration: what its packaged reference is made for."""
+    return Config(
+        name="check",
+        model=CHECK_MODEL,
+        steps=20,
+        images=1,
+        passes=1,
+        replicates=1,
+        prompts=(CHECK_PROMPT,),
+        matrix=Matrix(resolution=(_RESOLUTION,)),
+    )
+
+
+def model_is_there() -> bool:
+    """Whether this sdbench has the check's model."""
+    try:
+        find_model(CHECK_MODEL)
+    except UsageError:
+        return False
+    return True
+
+
+def quick_check(
+    run: Run, folder: RunFolder, executor: Executor, supervise: Supervisor
+) -> Checked | None:
+    """Make the picture in the run's first arm and look at it; None without the model."""
+    if not model_is_there():
+        return None
+    config, model = check_config(), find_model(CHECK_MODEL).prepare()
+    arm = run.plan.arms[0]
+    case = Case(resolution=_RESOLUTION, dtype=DEFAULT_DTYPE[run.device])
+    artifacts = Artifacts(folder.path)
+    task = Task(
+        replicate_id="quick-check",
+        interpreter=run.stacks[arm.stack].interpreter,
+        environment=worker_environment(arm.env),
+        job=picture_job(config, model, run.device, case, allow_pickle=False)
+        | {"passes": 1, "profile": False, "artifacts": str(folder.path.absolute())},
+        start=run.plan.start,
+        timeout_s=_LIMIT_S,
+        telemetry=False,
+    )
+    slot = Slot(index=0, block=0, case_id=case.case_id, arm=arm.name)
+    report = executor.run(task, supervise)
+    replicate = replicate_record(
+        slot, 1, task, report, Gate(), cold_cache=False, simulated=run.simulated
+    )
+    shelf = ReferenceShelf(config, model, run.stacks)
+    yardstick = shelf.yardstick(Group(arm.stack, _RESOLUTION), case.dtype)
+    compared = Comparison(artifacts, trained=True).compare(replicate, case, yardstick)
+    return _checked(run, case, replicate, compared, artifacts)
+
+
+def _checked(
+    run: Run, case: Case, replicate: Replicate, compared: Compared, artifacts: Artifacts
+) -> Checked:
+    found: dict[str, Any] = {"reason": replicate.reason or compared.reason}
+    if compared.images:
+        image = compared.images[0]
+        pixels = artifacts.pixels(image.pixels_sha256)
+        content = None if pixels is None else judge(pixels, CHECK_PROMPT)
+        found |= {
+            "content": None if content is None else content.content,
+            "content_reason": None if content is None else content.reason,
+            "pixels_sha256": image.pixels_sha256,
+            "reference_pixels_sha256": image.reference_pixels_sha256,
+        }
+    return Checked(
+        device=run.device,
+        dtype=case.dtype,
+        simulated=replicate.simulated,
+        outcome=replicate.outcome,
+        verdict=compared.verdict,
+        margin=compared.margin,
+        prompt=CHECK_PROMPT,
+        duration_s=replicate.wall_s,
+        **found,
+    )
