@@ -127,11 +127,13 @@ def run_script(path: Path, device: str, variables: dict[str, str] | None = None)
 
 @needs_standin
 def test_call_that_kills_the_process_is_named_and_the_search_goes_on(sdbench: Sdbench) -> None:
-    code, document = on_standin(sdbench, "batch-abort", "--batch", "2")
+    code, document = on_standin(sdbench, "at-op:op=aten::argmax:effect=die")
     first = document["ops"][0]
-    assert (code, first["status"], first["op"]) == (1, "crashed", "aten::convolution")
-    assert "SIGABRT" in first["reason"]
-    assert document["calls"] > 50
+    assert (code, first["status"], first["op"]) == (1, "crashed", "aten::argmax")
+    assert "SIGABRT" in first["reason"] and "failed assertion" in first["reason"]
+    assert document["complete"] and document["beyond"] == 1 and document["calls"] > 1000
+    assert document["skipped"]["like one that ended the process"] >= 1
+    assert document["script_shows_it"] is True
 
 
 @needs_standin
