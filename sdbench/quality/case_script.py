@@ -22,8 +22,7 @@ _SCHEDULERS = {
 _PROCESSORS = {"math": "AttnProcessor", "sdpa": "AttnProcessor2_0"}
 _VARIABLES = ("PYTORCH_", "CUDA_", "NVIDIA_", "OMP_", "MKL_")
 _RESIDENT = (
-    "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss"
-    ' * (1 if sys.platform == "darwin" else 1024)'
+    'resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)'
 )
 _MEMORY: dict[DeviceKind, tuple[str, str]] = {
     "cuda": ("torch.cuda.max_memory_allocated()", "the allocator's peak"),
