@@ -11,7 +11,6 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Iterator
 
 import msgspec
 import numpy as np
@@ -28,7 +27,6 @@ from sdbench.quality.references import IMAGE_FILE, PACKAGED, floor_file
 from sdbench.runner.guard import MemoryGuard
 from sdbench.runner.interrupt import InterruptFlag
 from sdbench.runner.process import ProcessExecutor
-from sdbench.runner.quick_check import check_config, model_is_there
 from sdbench.runner.references import Group, ReferenceMaker, ReferenceShelf
 from sdbench.schema import Dtype
 from sdbench.stacks import resolve_stack
@@ -46,7 +44,7 @@ def main() -> int:
     parser.add_argument("--prune", action="store_true", help="remove what these do not need")
     options = parser.parse_args()
     used: set[str] = set()
-    for config in configurations(options.configs):
+    for config in map(load_config, options.configs):
         shelf, groups = shelf_for(config)
         make(shelf, groups)
         for group in groups:
@@ -57,13 +55,6 @@ def main() -> int:
     size = sum(path.stat().st_size for path in PACKAGED.rglob("*") if path.is_file())
     sys.stdout.write(f"{PACKAGED.name}: {len(used)} needed, {size / 1e6:.1f} MB in all\n")
     return 0
-
-
-def configurations(names: list[str]) -> Iterator[Config]:
-    """The configurations, and the check before every run where its model is there."""
-    if model_is_there():
-        yield check_config()
-    yield from map(load_config, names)
 
 
 def shelf_for(config: Config) -> tuple[ReferenceShelf, dict[Group, tuple[Dtype, ...]]]:

@@ -223,7 +223,10 @@ def _traced_stages(
     picture = trace.arrays["pictures"][image]
     if picture.shape == reference.picture.shape:
         error = None if floor is None else floor.expected_picture(reference.picture_gain)
-        stages.append(_picture_stage(picture, reference.picture, error, case))
+        beside = picture, reference.picture
+        if reference.is_packed:
+            beside = measures.to_pixels(picture), measures.to_pixels(reference.picture)
+        stages.append(_picture_stage(*beside, error, case))
     return stages
 
 
@@ -277,16 +280,12 @@ def _stage(
 def _picture_stage(
     got: "Array", reference: "Array", expected: float | None, case: Case
 ) -> StageDifference:
-    """As :func:`_stage`, on a scale from 0 to 1; as 8-bit pictures where one of them is such."""
+    """As :func:`_stage`, on a scale from 0 to 1; two 8-bit pictures may round differently."""
     import numpy as np
 
     always = 0.0
-    if reference.dtype == np.uint8 or got.dtype == np.uint8:
-        got, reference = (
-            (array if array.dtype == np.uint8 else measures.to_pixels(array)).astype(np.float64)
-            / 255
-            for array in (got, reference)
-        )
+    if reference.dtype == np.uint8:
+        got, reference = (array.astype(np.float64) / 255 for array in (got, reference))
         level = thresholds.EIGHT_BIT_STEP / 2
         always = level / max(float(np.sqrt((reference**2).mean())), level)
     return _stage("picture", got, reference, None if case.vae_tiling else expected, case, always)

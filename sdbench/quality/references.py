@@ -75,6 +75,11 @@ class Reference:
         return picture
 
     @property
+    def is_packed(self) -> bool:
+        """Whether the picture has 8 bits only."""
+        return self.picture.dtype.kind == "u"
+
+    @property
     def picture_gain(self) -> float | None:
         """Relative change of the picture for a relative change of the final latents."""
         gain = self.tensors.metadata.get("picture_gain")

@@ -7,8 +7,9 @@ seconds, decides nothing and is recorded.
 
 from typing import Any
 
-from sdbench.config import Config, Matrix
-from sdbench.errors import UsageError
+import msgspec
+
+from sdbench.config import Config, load_config
 from sdbench.models.resolve import find_model
 from sdbench.plan import DEFAULT_DTYPE
 from sdbench.quality.artifacts import Artifacts
@@ -22,42 +23,19 @@ from sdbench.runner.references import Group, ReferenceShelf
 from sdbench.schema import Case, Checked, Compared, Gate, Replicate, Run, Slot
 from sdbench.store import RunFolder
 
-CHECK_MODEL = "builtin/shapes"
-CHECK_PROMPT = "a red circle to the left of a blue star on a white background"
 _RESOLUTION = "128x128"
 _LIMIT_S = 60.0  # ten seconds on a machine in order; starting a process there takes most of them
 
 
 def check_config() -> Config:
-    """The check as a configuration: what its packaged reference is made for."""
-    return Config(
-        name="check",
-        model=CHECK_MODEL,
-        steps=20,
-        images=1,
-        passes=1,
-        replicates=1,
-        prompts=(CHECK_PROMPT,),
-        matrix=Matrix(resolution=(_RESOLUTION,)),
-    )
+    """The first picture of the configuration that any CPU runs: its reference is packaged."""
+    return msgspec.structs.replace(load_config("quick"), images=1)
 
 
-def model_is_there() -> bool:
-    """Whether this sdbench has the check's model."""
-    try:
-        find_model(CHECK_MODEL)
-    except UsageError:
-        return False
-    return True
-
-
-def quick_check(
-    run: Run, folder: RunFolder, executor: Executor, supervise: Supervisor
-) -> Checked | None:
-    """Make the picture in the run's first arm and look at it; None without the model."""
-    if not model_is_there():
-        return None
-    config, model = check_config(), find_model(CHECK_MODEL).prepare()
+def quick_check(run: Run, folder: RunFolder, executor: Executor, supervise: Supervisor) -> Checked:
+    """Make the picture in the run's first arm and look at it, whatever comes of it."""
+    config = check_config()
+    model = find_model(config.model).prepare()
     arm = run.plan.arms[0]
     case = Case(resolution=_RESOLUTION, dtype=DEFAULT_DTYPE[run.device])
     artifacts = Artifacts(folder.path)
@@ -79,17 +57,22 @@ def quick_check(
     shelf = ReferenceShelf(config, model, run.stacks)
     yardstick = shelf.yardstick(Group(arm.stack, _RESOLUTION), case.dtype)
     compared = Comparison(artifacts, trained=True).compare(replicate, case, yardstick)
-    return _checked(run, case, replicate, compared, artifacts)
+    return _checked(run, case, config.prompts[0], replicate, compared, artifacts)
 
 
 def _checked(
-    run: Run, case: Case, replicate: Replicate, compared: Compared, artifacts: Artifacts
+    run: Run,
+    case: Case,
+    prompt: str,
+    replicate: Replicate,
+    compared: Compared,
+    artifacts: Artifacts,
 ) -> Checked:
     found: dict[str, Any] = {"reason": replicate.reason or compared.reason}
     if compared.images:
         image = compared.images[0]
         pixels = artifacts.pixels(image.pixels_sha256)
-        content = None if pixels is None else judge(pixels, CHECK_PROMPT)
+        content = None if pixels is None else judge(pixels, prompt)
         found |= {
             "content": None if content is None else content.content,
             "content_reason": None if content is None else content.reason,
@@ -103,7 +86,7 @@ def _checked(
         outcome=replicate.outcome,
         verdict=compared.verdict,
         margin=compared.margin,
-        prompt=CHECK_PROMPT,
+        prompt=prompt,
         duration_s=replicate.wall_s,
         **found,
     )

@@ -126,7 +126,7 @@ class ReferenceMaker:
         deadline = self.clock() + self.shelf.config.reference.budget_s
         orders = self._in_rounds(self._orders(wanted))
         while orders:
-            order = self._affordable(orders.pop(0))
+            order = self._affordable(orders.pop(0), deadline)
             later_s = sum(self._cost(other).duration_s for other in orders)
             problem = self._why_not(order, deadline) or self._compute(order, deadline, later_s)
             if problem is not None:
@@ -178,15 +178,30 @@ class ReferenceMaker:
             dtypes=order.dtypes,
         )
 
-    def _affordable(self, order: _Order) -> _Order:
-        """Without float32's floor, which doubles the memory, where only that is too much."""
-        without = replace(order, dtypes=tuple(name for name in order.dtypes if name != "float32"))
-        if without == order or self._memory_problem(order) is None:
-            return order
-        if not (without.images or without.dtypes) or self._memory_problem(without):
-            return order
-        self.shelf.absent.setdefault(order.group, f"for float32: {self._memory_problem(order)}")
-        return without
+    def _affordable(self, order: _Order, deadline: float) -> _Order:
+        """Fewer images where time is short; no float32 floor, which doubles the memory, where only
+        that is too much. What is left out is noted.
+        """
+        lighter = replace(order, dtypes=tuple(name for name in order.dtypes if name != "float32"))
+        problem = self._memory_problem(order)
+        if problem and (lighter.images or lighter.dtypes) and not self._memory_problem(lighter):
+            self.shelf.absent.setdefault(order.group, f"for float32: {problem}")
+            order = lighter
+        problem = self._time_problem(order, deadline)
+        while len(order.images) > 1 and self._time_problem(order, deadline):
+            order = replace(order, images=order.images[:-1])
+        if problem:
+            self.shelf.absent.setdefault(order.group, problem)
+        return order
+
+    def _time_problem(self, order: _Order, deadline: float) -> str | None:
+        cost = self._cost(order)
+        if self.clock() + cost.duration_s <= deadline:
+            return None
+        return (
+            f"the CPU's pictures would take about {cost.duration_s:.0f} s, more than what is "
+            f"left of reference.budget_s ({self.shelf.config.reference.budget_s:g} s)"
+        )
 
     def _memory_problem(self, order: _Order) -> str | None:
         available = self.probe.system().available_bytes
@@ -194,21 +209,14 @@ class ReferenceMaker:
         if available is None or available >= needed:
             return None
         return (
-            f"the CPU's picture would need {needed / 1e9:.1f} GB of free memory, "
+            f"the CPU's pictures would need {needed / 1e9:.1f} GB of free memory, "
             f"{available / 1e9:.1f} GB are there"
         )
 
     def _why_not(self, order: _Order, deadline: float) -> str | None:
-        budget_s = self.shelf.config.reference.budget_s
         if self.interrupted():
             return "stopped before the CPU's picture was computed"
-        cost = self._cost(order)
-        if self.clock() + cost.duration_s > deadline:
-            return (
-                f"the CPU's picture would take about {cost.duration_s:.0f} s, more than what is "
-                f"left of reference.budget_s ({budget_s:g} s)"
-            )
-        return self._memory_problem(order)
+        return self._time_problem(order, deadline) or self._memory_problem(order)
 
     def _compute(self, order: _Order, deadline: float, later_s: float) -> str | None:
         """Run the worker; why something may be missing afterwards, or None."""

@@ -136,7 +136,7 @@ def _check_device(
         return guard.judge(sample)
 
     check = quick_check(run, folder, executor, supervise)
-    if check is not None and not loop.interrupted():
+    if not loop.interrupted():
         folder.append(check)
         watcher.checked(check)
 

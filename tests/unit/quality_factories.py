@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from factories import make_picture
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from factories import make_picture
 from sdbench.quality.artifacts import Tensors
 from sdbench.quality.floors import Floor
 from sdbench.quality.references import IMAGE_FILE, Reference

@@ -1,0 +1,288 @@
+"""Verdicts on a replicate's pictures, from files as workers leave them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from factories import make_pass, make_picture, make_replicate
+from quality_factories import (
+    STEPS,
+    keep,
+    keep_trace,
+    latents_of,
+    make_floor,
+    make_reference,
+    noise_picture,
+    nudged,
+    smooth_picture,
+)
+
+from sdbench.quality.artifacts import Artifacts
+from sdbench.quality.compare import TILED, Comparison, Yardstick
+from sdbench.quality.measures import to_pixels
+from sdbench.schema import Case, Compared, Picture, Replicate
+
+CASE = Case(resolution="64x64", dtype="float16")
+REFERENCES = {0: make_reference(0), 1: make_reference(1)}
+YARDSTICK = Yardstick(REFERENCES, make_floor())
+EXPECTED = 2e-3  # of the final latents, see make_floor
+
+
+def replicate_of(*passes: list[Picture], **fields: Any) -> Replicate:
+    """Measured passes with these pictures."""
+    made = [make_pass(index=number, images=images) for number, images in enumerate(passes, 1)]
+    return make_replicate(passes=made, **fields)
+
+
+def compare(
+    folder: Path,
+    replicate: Replicate,
+    yardstick: Yardstick = YARDSTICK,
+    case: Case = CASE,
+    *,
+    trained: bool = False,
+) -> Compared:
+    return Comparison(Artifacts(folder), trained=trained).compare(replicate, case, yardstick)
+
+
+def kept(folder: Path, image: int = 0, error: float = 0.0, **fields: Any) -> Picture:
+    """The reference's image with an error of that relative size in latents and picture."""
+    latents = latents_of(image)[-1]
+    picture = smooth_picture(image)
+    if error:
+        latents, picture = nudged(latents, error), nudged(picture, error)
+    return keep(folder, picture, latents, **fields)
+
+
+def test_identical_is_a_match_with_margin_zero(tmp_path: Path) -> None:
+    found = compare(tmp_path, replicate_of([kept(tmp_path, 0), kept(tmp_path, 1)]))
+    assert (found.verdict, found.margin, found.reason) == ("match", 0.0, "identical")
+    assert found.reference == "computed here, made with torch 2.0.0"
+    for image in found.images:
+        assert image.psnr_db is None and image.ssim == pytest.approx(1.0)
+        path = tmp_path / "images" / f"{image.reference_pixels_sha256}.png"
+        assert path.is_file(), "the CPU's picture is kept beside"
+
+
+def test_margin_is_the_error_over_four_times_what_is_expected(tmp_path: Path) -> None:
+    found = compare(tmp_path, replicate_of([kept(tmp_path, error=2 * EXPECTED)]))
+    (image,) = found.images
+    assert image.latents is not None
+    assert image.latents.expected_rel_l2 == pytest.approx(EXPECTED)
+    assert image.latents.margin == pytest.approx(0.5, rel=0.01)
+    assert found.verdict == "match"
+
+
+def test_beyond_it_the_same_picture_drifts(tmp_path: Path) -> None:
+    found = compare(tmp_path, replicate_of([kept(tmp_path, error=10 * EXPECTED)]))
+    assert found.verdict == "drift"
+    assert found.margin == pytest.approx(2.5, rel=0.01)
+    assert found.reason is not None and "latents 2.5 times" in found.reason
+
+
+def test_a_small_margin_in_the_latents_does_not_hide_a_wrong_decode(tmp_path: Path) -> None:
+    picture = keep(tmp_path, nudged(smooth_picture(), 0.1), latents_of()[-1])
+    found = compare(tmp_path, replicate_of([picture]))
+    assert found.verdict == "drift"
+    assert found.reason is not None and found.reason.startswith("picture")
+
+
+def test_rounding_to_eight_bits_is_always_allowed(tmp_path: Path) -> None:
+    exact = make_floor(dtype="float32", text=0, latents={1: 0.0}, picture=0.0)
+    case = Case(resolution="64x64")
+    picture = keep(tmp_path, nudged(smooth_picture(), 1e-5), latents_of()[-1])
+    found = compare(tmp_path, replicate_of([picture]), Yardstick(REFERENCES, exact), case)
+    assert found.verdict == "match"
+
+
+@pytest.mark.parametrize(
+    ("picture", "fault"),
+    [
+        (smooth_picture(1), "another-picture"),
+        (noise_picture(), "noise"),
+        (np.full((3, 64, 64), 0.5, np.float32), "flat"),
+        (np.zeros((3, 64, 64), np.float32), "black"),
+        (np.sign(noise_picture() - 0.5), "saturated"),
+        (np.full((3, 64, 64), np.nan, np.float32), "not-a-number"),
+    ],
+)
+def test_another_picture_is_broken_and_says_how(tmp_path: Path, picture: Any, fault: str) -> None:
+    wrong = keep(tmp_path, picture, latents_of()[-1])
+    found = compare(tmp_path, replicate_of([kept(tmp_path)], [wrong]))
+    assert found.verdict == "broken"
+    assert [image.verdict for image in found.images] == ["match", "broken"]
+    assert found.images[1].fault == fault
+    assert found.reason is not None and "image 1 of pass 2 is" in found.reason
+
+
+def test_not_a_number_in_the_latents_is_broken_whatever_the_picture(tmp_path: Path) -> None:
+    latents = latents_of()[-1].copy()
+    latents[0, 0, 0] = np.inf
+    found = compare(tmp_path, replicate_of([keep(tmp_path, smooth_picture(), latents)]))
+    assert found.verdict == "broken" and found.images[0].fault == "not-a-number"
+
+
+def test_only_one_image_of_two_may_be_wrong(tmp_path: Path) -> None:
+    wrong = keep(tmp_path, noise_picture(), latents_of(1)[-1])
+    found = compare(tmp_path, replicate_of([kept(tmp_path, 0), wrong]))
+    assert found.verdict == "broken"
+    assert found.reason is not None and found.reason.startswith("image 2 of pass 1 is noise")
+
+
+def test_a_picture_made_in_several_passes_is_told_once(tmp_path: Path) -> None:
+    first, later = kept(tmp_path, error=1e-3), kept(tmp_path)
+    found = compare(tmp_path, replicate_of([first], [later], [later]))
+    assert [image.passes for image in found.images] == [[1], [2, 3]]
+
+
+# --- without a reference ------------------------------------------------------------------------
+
+
+def test_without_references_nothing_is_known_and_it_says_why(tmp_path: Path) -> None:
+    absent = Yardstick(absent="it would take 9 minutes")
+    found = compare(tmp_path, replicate_of([kept(tmp_path)]), absent)
+    assert (found.verdict, found.reason) == ("unknown", "it would take 9 minutes")
+    assert found.margin is None and found.reference is None
+
+
+def test_black_and_not_a_number_need_no_reference(tmp_path: Path) -> None:
+    black = keep(tmp_path, np.zeros((3, 64, 64), np.float32), latents_of()[-1])
+    found = compare(tmp_path, replicate_of([black]), Yardstick(absent="none"))
+    assert (found.verdict, found.images[0].fault) == ("broken", "black")
+
+
+@pytest.mark.parametrize(("trained", "verdict"), [(True, "broken"), (False, "unknown")])
+def test_noise_is_judged_without_a_reference_where_the_model_is_trained(
+    tmp_path: Path, trained: bool, verdict: str
+) -> None:
+    noise = keep(tmp_path, noise_picture(), latents_of()[-1])
+    found = compare(tmp_path, replicate_of([noise]), Yardstick(absent="none"), trained=trained)
+    assert found.verdict == verdict
+
+
+def test_some_images_without_a_reference_are_named(tmp_path: Path) -> None:
+    yardstick = Yardstick({0: REFERENCES[0]}, make_floor(), "no time left")
+    found = compare(tmp_path, replicate_of([kept(tmp_path, 0), kept(tmp_path, 1)]), yardstick)
+    assert found.verdict == "match"
+    assert found.reason is not None and "image 2 not compared: no time left" in found.reason
+
+
+def test_without_a_floor_only_another_picture_is_told(tmp_path: Path) -> None:
+    yardstick = Yardstick(REFERENCES, None, "floor not measured")
+    near = compare(tmp_path, replicate_of([kept(tmp_path, error=1e-3)]), yardstick)
+    assert (near.verdict, near.reason) == ("unknown", "floor not measured")
+    assert near.images[0].latents is not None and near.images[0].latents.rel_l2 is not None
+    wrong = keep(tmp_path, noise_picture(), latents_of()[-1])
+    assert compare(tmp_path, replicate_of([wrong]), yardstick).verdict == "broken"
+
+
+def test_no_picture_was_made(tmp_path: Path) -> None:
+    prime = make_pass(kind="prime", index=0, images=[make_picture()])
+    found = compare(tmp_path, make_replicate(passes=[prime]))
+    assert (found.verdict, found.reason, found.images) == ("unknown", "no picture was made", [])
+
+
+# --- files that are not as they should be --------------------------------------------------------
+
+
+def test_missing_and_foreign_files_read_as_nothing(tmp_path: Path) -> None:
+    gone = make_picture(pixels_sha256="c" * 64, latents_sha256="../../etc/passwd")
+    found = compare(tmp_path, replicate_of([gone]))
+    assert found.verdict == "unknown"
+    assert found.images[0].latents is None and found.images[0].picture is None
+
+
+@pytest.mark.parametrize("name", ["images", "latents", "traces"])
+def test_torn_files_read_as_nothing(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    suffix = {"images": ".png", "latents": ".npy", "traces": ".safetensors"}[name]
+    artifacts = Artifacts(tmp_path)
+    read = {"images": artifacts.pixels, "latents": artifacts.latents, "traces": artifacts.trace}
+    for content in (b"", b"\x00" * 64, b"\xff" * 8 + b"{}"):
+        (folder / ("d" * 64 + suffix)).write_bytes(content)
+        assert read[name]("d" * 64) is None
+
+
+def test_pickles_are_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "latents").mkdir()
+    np.save(tmp_path / "latents" / f"{'e' * 64}.npy", np.array([{}], object), allow_pickle=True)
+    assert Artifacts(tmp_path).latents("e" * 64) is None
+
+
+# --- the profiling pass --------------------------------------------------------------------------
+
+
+def traced(folder: Path, errors: list[float], text: float = 0.0, picture: float = 0.0) -> Compared:
+    """A perfect measured pass and a profiling pass with these errors after each step."""
+    reference = latents_of()
+    latents = np.array([nudged(reference[k], error) for k, error in enumerate(errors)])
+    digest = keep_trace(
+        folder,
+        latents[None],
+        nudged(smooth_picture(), picture)[None],
+        nudged(np.ones((1, 7, 5), np.float32), text),
+    )
+    profile = make_pass(kind="profile", index=0, images=[kept(folder)], trace_sha256=digest)
+    good = make_pass(images=[kept(folder)])
+    return compare(folder, make_replicate(passes=[good, profile]))
+
+
+def test_divergence_is_told_for_every_step(tmp_path: Path) -> None:
+    found = traced(tmp_path, [0.0, 1e-3, 1e-3, 2e-3, 3e-3])
+    (curve,) = found.divergence
+    assert curve.step == list(range(STEPS + 1))
+    assert curve.rel_l2 == pytest.approx([0.0, 1e-3, 1e-3, 2e-3, 3e-3], rel=0.01)
+    allowed = [4 * 2**-11, *(4e-3 * k**0.5 for k in range(1, STEPS + 1))]
+    assert curve.allowed_rel_l2 == pytest.approx(allowed)
+    assert [stage.stage for stage in found.stages] == ["text", "latents", "picture"]
+    assert found.verdict == "match"
+
+
+@pytest.mark.parametrize(
+    ("errors", "text", "picture", "where"),
+    [
+        ([0.0, 2e-2, 1e-3, 1e-3, 1e-3], 0.0, 0.0, "latents"),
+        ([0.0] * 5, 2e-2, 0.0, "text"),
+        ([0.0] * 5, 0.0, 5e-2, "picture"),
+    ],
+)
+def test_a_stage_on_the_way_that_differs_is_drift(
+    tmp_path: Path, errors: list[float], text: float, picture: float, where: str
+) -> None:
+    found = traced(tmp_path, errors, text, picture)
+    assert found.verdict == "drift"
+    assert found.reason is not None and found.reason.startswith(where)
+
+
+def test_a_packaged_picture_has_eight_bits_and_that_is_allowed_for(tmp_path: Path) -> None:
+    pixels = to_pixels(smooth_picture()).transpose(2, 0, 1)
+    packed = make_reference(0, pictures=pixels[None])
+    exact = make_floor(dtype="float32", text=0, latents={1: 0.0}, picture=0.0)
+    trace = keep_trace(
+        tmp_path, latents_of()[None], smooth_picture()[None], np.ones((1, 7, 5), np.float32)
+    )
+    profile = make_pass(kind="profile", index=0, images=[kept(tmp_path)], trace_sha256=trace)
+    found = compare(
+        tmp_path, make_replicate(passes=[profile]), Yardstick({0: packed}, exact), Case()
+    )
+    assert (found.verdict, found.margin) == ("match", 0.0)
+    near = keep(tmp_path, nudged(smooth_picture(), 1e-5), latents_of()[-1])
+    found = compare(tmp_path, replicate_of([near]), Yardstick({0: packed}, exact), Case())
+    assert found.verdict == "match"
+
+
+def test_another_number_of_steps_gives_no_curve(tmp_path: Path) -> None:
+    found = traced(tmp_path, [0.0] * 3)
+    assert found.divergence == []
+    assert [stage.stage for stage in found.stages] == ["text", "picture"]
+
+
+def test_tiles_change_the_picture_by_design(tmp_path: Path) -> None:
+    tiled = Case(resolution="64x64", dtype="float16", vae_tiling=True)
+    picture = keep(tmp_path, nudged(smooth_picture(), 0.1), latents_of()[-1])
+    found = compare(tmp_path, replicate_of([picture]), case=tiled)
+    assert found.verdict == "match" and found.reason is not None and TILED in found.reason
+    wrong = keep(tmp_path, noise_picture(), latents_of()[-1])
+    assert compare(tmp_path, replicate_of([wrong]), case=tiled).verdict == "broken"
