@@ -55,6 +55,9 @@ _FLOOR_STEPS = 4
 _FLOAT64_SLOWDOWN = 2
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _PICTURE_BYTES_PER_PIXEL = 3.2  # a noisy PNG barely compresses; plus final latents
+# The profiling pass is kept in float32: the picture, and the latents of every step.
+_TRACE_BYTES_PER_PIXEL = 12
+_STEP_BYTES_PER_PIXEL = 0.25
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ def estimate_run(
     used = {slot.case_id for slot in plan.slots}
     peaks = [estimate_memory(config, cases[case_id], model, device) for case_id in used]
     pixels = sum(cases[case_id].width * cases[case_id].height for case_id in used)
-    disk = int(pixels * config.images * len(plan.arms) * _PICTURE_BYTES_PER_PIXEL)
+    each = _PICTURE_BYTES_PER_PIXEL + _TRACE_BYTES_PER_PIXEL + config.steps * _STEP_BYTES_PER_PIXEL
+    disk = int(pixels * config.images * len(plan.arms) * each)
     if config.max_minutes:
         duration_s = min(duration_s, 60 * config.max_minutes)
     return Estimate(duration_s, max(peaks, default=0), disk + 20_000 * len(plan.slots))

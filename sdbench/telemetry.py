@@ -86,10 +86,8 @@ def case_telemetry(replicates: Sequence[Replicate]) -> CaseTelemetry:
     reasons = {name: why for entry in summaries for name, why in entry.unavailable.items()}
     found: dict[str, Any] = {}
     unavailable: dict[str, str] = {}
-    if not replicates:
-        absent = "not run"
-    else:
-        absent = "not recorded" if summaries else "telemetry was off"
+    without = "not recorded" if summaries else "telemetry was off"
+    absent = without if replicates else "not run"
     for name, reduce in _SAMPLED.items():
         found[name] = _reduce((getattr(entry, name) for entry in summaries), reduce)
         if found[name] is None:

@@ -176,8 +176,8 @@ def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
                 f"Pictures are noise by design: {run.model.name} has random weights "
                 "(time and memory are the real architecture's)."
             )
-        for words in _picture_words(Path(sat.summary.path), run):
-            out.print(words, markup=False, soft_wrap=True)
+        for line in _picture_words(Path(sat.summary.path), run):
+            out.print(line, markup=False, soft_wrap=True)
         out.print(_shares_words(sat.shares), soft_wrap=True)
         out.print(f"Results, pictures included: {sat.summary.path}", soft_wrap=True)
         out.print(f"Look closer: sdbench show {run.run_id} CASE", soft_wrap=True)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from sdbench.errors import ModelError
 from sdbench.models.architecture import Network
 from sdbench.models.catalogue import SyntheticModel
-from sdbench.models.tokenizer import tokenizer_files
+from sdbench.models.tokenizer import END, tokenizer_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -144,8 +144,8 @@ def _write_files(model: SyntheticModel, folder: Path, progress: Progress | None)
     for encoder in model.networks:
         if encoder.startswith("text_encoder"):
             tokenizer = encoder.replace("text_encoder", "tokenizer")
-            padding = {"padding": "!"} if encoder.endswith("_2") else {}
-            for name, data in tokenizer_files(**padding).items():
+            padding = "!" if encoder.endswith("_2") else END
+            for name, data in tokenizer_files(padding).items():
                 texts[f"{tokenizer}/{name}"] = data
     for name, data in texts.items():
         (folder / name).parent.mkdir(exist_ok=True)

@@ -1,5 +1,7 @@
 """The text of a bug report about one case of a run, in Markdown, from its records alone."""
 
+from typing import Any
+
 from sdbench.report.terminal import OUTCOME_WORDS, case_words
 from sdbench.report.units import printable, seconds, size
 from sdbench.schema import Arm, PlannedCase, Replicate, Run
@@ -118,7 +120,9 @@ def _machine(run: Run, arm: Arm, attempts: list[Replicate]) -> str:
     chip = facts.get("chip") or facts.get("architecture")
     system = f"{facts.get('system')} {facts.get('release')}"
     lines = [f"- {chip}, {size(facts.get('memory_bytes'))}, {system}"]
-    device = next((entry.device["facts"] for entry in attempts if entry.device.get("facts")), {})
+    device: dict[str, Any] = next(
+        (entry.device["facts"] for entry in attempts if entry.device.get("facts")), {}
+    )
     told = ", ".join(f"{name} {value}" for name, value in device.items() if value is not None)
     if told:
         lines.append(f"- device: {told}")

@@ -82,7 +82,7 @@ class CallCompared(Comparison, frozen=True, kw_only=True, tag_field="event", tag
 
 
 class Localised(_Timed, frozen=True, kw_only=True, tag="localised"):
-    """All operators of a pass have been repeated; ``skipped`` counts those that were not, by why."""
+    """All operators of a pass have been repeated; ``skipped`` counts by reason what was not."""
 
     skipped: dict[str, int] = {}
     notes: list[str] = []

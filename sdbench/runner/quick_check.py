@@ -11,7 +11,6 @@ import msgspec
 
 from sdbench.config import Config, load_config
 from sdbench.models.resolve import find_model
-from sdbench.plan import DEFAULT_DTYPE
 from sdbench.quality.artifacts import Artifacts
 from sdbench.quality.compare import Comparison
 from sdbench.quality.content import judge
@@ -33,11 +32,11 @@ def check_config() -> Config:
 
 
 def quick_check(run: Run, folder: RunFolder, executor: Executor, supervise: Supervisor) -> Checked:
-    """Make the picture in the run's first arm and look at it, whatever comes of it."""
+    """Make the picture as the run's first process will, and look at it, whatever comes of it."""
     config = check_config()
     model = find_model(config.model).prepare()
-    arm = run.plan.arms[0]
-    case = Case(resolution=_RESOLUTION, dtype=DEFAULT_DTYPE[run.device])
+    arm, first = run.plan.arms[0], run.plan.planned(run.plan.slots[0].case_id).case
+    case = Case(resolution=_RESOLUTION, dtype=first.dtype)
     artifacts = Artifacts(folder.path)
     task = Task(
         replicate_id="quick-check",

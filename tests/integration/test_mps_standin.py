@@ -145,6 +145,15 @@ def test_each_fault_is_survived_and_seen(sdbench: Sdbench) -> None:
     assert "command buffer execution failed" in rows["late-error"]["reason"]
     assert rows["small"]["outcome"] == "oom"
     assert "MPS backend out of memory" in rows["small"]["reason"]
+    causes = {arm: entry.cause for arm, entry in ran.items() if entry.cause is not None}
+    assert {arm: cause.kind for arm, cause in causes.items()} == {
+        "batch-abort": "ndarray-over-2-32-bytes",
+        "missing": "operator-missing",
+        "late-error": "command-buffer-out-of-memory",
+        "small": "mps-out-of-memory",
+    }
+    assert causes["missing"].operator == "aten::silu"
+    assert causes["small"].limit_bytes == pytest.approx(1.7 * 4_000_000, rel=0.01)
 
     first, second = _pixels(ran["first-pass"])
     assert first != second and second == healthy[1]
@@ -156,9 +165,11 @@ def test_each_fault_is_survived_and_seen(sdbench: Sdbench) -> None:
     assert not any(picture.broken for picture in ran["nan-after"].of_kind("measured")[0].images)
     for arm in ("wrong-layer-norm", "wrong-group-norm", "wrong-softmax"):
         assert _pixels(ran[arm]) != healthy
+        assert rows[arm]["correct"] in ("drift", "broken")
+    assert rows["healthy"]["correct"] == "match"
     for arm in ("missing-fallback", "growth", "slow"):
         assert _pixels(ran[arm]) == healthy
-    assert "aten::silu" in ran["missing-fallback"].stderr_tail
+    assert ran["missing-fallback"].fallback_operators == ["aten::silu"]
     one, two = (entry.allocated_bytes or 0 for entry in ran["growth"].of_kind("measured"))
     assert two - one >= 5_000_000
 
@@ -233,7 +244,7 @@ def test_faults_of_any_operator_are_recorded_for_what_they_are(sdbench: Sdbench)
     healthy = _pixels(ran["healthy"])
 
     for arm in ("strided-conv", "strided-sdpa"):
-        assert rows[arm]["outcome"] == "ok"
+        assert rows[arm]["outcome"] == "ok" and rows[arm]["correct"] in ("drift", "broken")
         for made, right in zip(_pixels(ran[arm]), healthy, strict=True):
             assert not set(made) & set(right)
     for made, right in zip(_pixels(ran["later-items"]), healthy, strict=True):

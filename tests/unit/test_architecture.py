@@ -161,7 +161,7 @@ def test_no_module_is_called_for_anything_and_nothing() -> None:
 
 
 def test_any_python_can_be_examined() -> None:
-    """The child that lists packages has to be read by the Pythons of people's older environments."""
+    """The child that lists packages has to be read by the Pythons of older environments."""
     for name in ("__init__", "__main__", "channel", "examine", "operators", "watchdog"):
         source = (PACKAGE / "worker" / f"{name}.py").read_text(encoding="utf-8")
         ast.parse(source, name, feature_version=(3, 8))

@@ -123,7 +123,7 @@ def test_processes_are_compared_pass_by_pass(tmp_path: Path) -> None:
     assert found["replicates"].verdict == "identical", "each pass is the same in both processes"
 
 
-AXES = {
+AXES: dict[str, dict[str, Any]] = {
     "warmup": {"warmup": [False, True]},
     "batching": {"batching": ["loop", "batch"]},
     "attention_slicing": {"attention_slicing": [False, True]},

@@ -9,13 +9,17 @@ import msgspec
 import pytest
 from factories import make_picture, pass_event
 
+from sdbench.quality.operator_calls import Argument, Operand, Storage
 from sdbench.runner.events import (
+    CallBegun,
+    CallCompared,
     DeviceTried,
     Done,
     Event,
     Failed,
     Hello,
     Loaded,
+    Localised,
     PassEnded,
     Phase,
     Stack,
@@ -53,8 +57,37 @@ EVENTS: dict[str, Event] = {
         driver_bytes=3,
         recommended_max_bytes=4,
         stages=[STAGE],
+        trace_sha256="0" * 64,
+        trace_missing="no room",
     ),
     "error": Failed(t=7.5, type="OSError", message="a\nb", kind="oom", phase="load"),
+    "call": CallBegun(
+        t=8.0,
+        index=5,
+        signature="aten::conv2d(…)",
+        op="aten::conv2d",
+        schema="conv2d(Tensor input) -> Tensor",
+        module="unet.conv_in",
+        module_class="Conv2d",
+        layout="channels_last",
+        within=3,
+        share=0.5,
+        arguments=[Argument(name="input", by_name=False, value={"operand": 0})],
+        operands=[Operand(name="input", storage=0, shape=[1, 4], stride=[4, 1], offset=2)],
+        storages=[Storage(elements=6, dtype="float16", mean=0.5, deviation=1.5)],
+    ),
+    "compared": CallCompared(
+        t=8.1,
+        index=5,
+        output=1,
+        rel_l2=0.5,
+        floor=0.25,
+        ratio=2.0,
+        nonfinite=3,
+        error="RuntimeError: no",
+        left_out=True,
+    ),
+    "localised": Localised(t=8.2, skipped={"random": 2}, notes=["TF32 is on"]),
     "done": Done(t=8.5, pss_bytes=700, uss_bytes=500),
 }
 KINDS = sorted(EVENTS)
@@ -137,7 +170,9 @@ def test_time_that_is_none_is_refused(text: str) -> None:
     assert decode_event(b'{"event":"done","t":%s}' % text.encode()) is None
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("done", "stack")])
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if kind not in ("done", "localised", "stack")]
+)
 def test_event_without_what_it_must_have_is_refused(kind: str) -> None:
     assert decode_event(line(event=kind)) is None
 
