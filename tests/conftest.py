@@ -1,4 +1,4 @@
-"""Signals as a terminal leaves them: what runs in the background, as CI may, would ignore Ctrl-C."""
+"""Signals as a terminal leaves them: a job in the background, as in some CIs, ignores Ctrl-C."""
 
 import signal
 
