@@ -161,7 +161,7 @@ def test_each_fault_is_survived_and_seen(sdbench: Sdbench) -> None:
         assert made[0] == healthy[0][0] and made[1] != healthy[0][1]
     for arm in ("sliced-nan", "nan-after"):
         assert rows[arm]["correct"] == "broken"
-        assert "not-a-number" in rows[arm]["correct_reason"]
+        assert "is not a number" in rows[arm]["correct_reason"]
     assert not any(picture.broken for picture in ran["nan-after"].of_kind("measured")[0].images)
     for arm in ("wrong-layer-norm", "wrong-group-norm", "wrong-softmax"):
         assert _pixels(ran[arm]) != healthy
