@@ -25,10 +25,13 @@ class Sdbench:
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
 
-    def config(self, text: str, name: str = "plan.toml") -> Path:
-        """Write a configuration over small defaults; returns its path."""
+    def config(self, text: str, name: str = "plan.toml", *, references: bool = False) -> Path:
+        """Write a configuration over small defaults; returns its path.
+
+        Only the tests of correctness pay for pictures made on the CPU to compare with.
+        """
         path = self.folder / name
-        path.write_text(SMALL + text)
+        path.write_text(SMALL + ("" if references else "[reference]\nbudget_s = 0\n") + text)
         return path
 
     def start(self, *arguments: str | Path, **environment: str) -> "subprocess.Popen[str]":

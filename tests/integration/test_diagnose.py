@@ -23,7 +23,9 @@ dtype = "float32"
 
 
 def diagnosed(sdbench: Sdbench, config: str, *options: str) -> tuple[int, dict[str, Any]]:
-    run = sdbench.json("run", sdbench.config(config), "--device", "mps", *options, **standin())[1]
+    run = sdbench.json(
+        "run", sdbench.config(config, references=True), "--device", "mps", *options, **standin()
+    )[1]
     return sdbench.json("diagnose", run["run_id"])
 
 

@@ -77,7 +77,7 @@ warmup = [false, true]
 batching = ["loop", "batch"]
 dtype = ["float32"]
 """
-    config = sdbench.config(text)
+    config = sdbench.config(text, references=True)
     code, on_mps = sdbench.json("run", config, "--device", "mps", **_standin())
     assert code == 0
     assert on_mps["device"] == "mps" and on_mps["simulated"] is True
@@ -96,7 +96,12 @@ dtype = ["float32"]
 
 def test_auto_finds_the_device(sdbench: Sdbench) -> None:
     code, document = sdbench.json(
-        "run", sdbench.config(ONE_CASE), "--device", "auto", "--dry-run", **_standin()
+        "run",
+        sdbench.config(ONE_CASE, references=True),
+        "--device",
+        "auto",
+        "--dry-run",
+        **_standin(),
     )
     assert code == 0 and document["device"] == "mps" and document["simulated"] is True
 
@@ -124,7 +129,7 @@ def test_each_fault_is_survived_and_seen(sdbench: Sdbench) -> None:
         small={"SDBENCH_STANDIN_MEMORY_BYTES": "4000000"},
     )
     code, document = sdbench.json(
-        *("run", sdbench.config(ONE_CASE + arms), "--device", "mps"),
+        *("run", sdbench.config(ONE_CASE + arms, references=True), "--device", "mps"),
         *("--set", "timeout_s=60"),
         **_standin(),
     )
@@ -235,7 +240,14 @@ def test_faults_of_any_operator_are_recorded_for_what_they_are(sdbench: Sdbench)
     case = ONE_CASE.replace("attention_slicing = true", "attention_slicing = false")
     # Without guidance the items of the UNet's batch are the pictures.
     code, document = sdbench.json(
-        *("run", sdbench.config(case + arms), "--device", "mps", "--set", "guidance_scale=1"),
+        *(
+            "run",
+            sdbench.config(case + arms, references=True),
+            "--device",
+            "mps",
+            "--set",
+            "guidance_scale=1",
+        ),
         **_standin(),
     )
     assert code == 1
@@ -276,7 +288,7 @@ def _recorded(beginning: str) -> Path:
 
 def test_virtual_machine_is_recorded_and_shown(sdbench: Sdbench) -> None:
     name = "Apple Paravirtual device"
-    config = sdbench.config(ONE_CASE)
+    config = sdbench.config(ONE_CASE, references=True)
     code, document = sdbench.json(
         "run", config, "--device", "mps", **_standin(SDBENCH_STANDIN_NAME=name)
     )
@@ -300,7 +312,7 @@ def test_older_apis_are_measured_with_what_they_have(sdbench: Sdbench) -> None:
     releases = ("1.13.1", "2.0.1", "2.5.1", "2.10.0", "2.13.0")
     arms = _arms(**{f"v{release}": {"SDBENCH_STANDIN_API": release} for release in releases})
     code, document = sdbench.json(
-        "run", sdbench.config(ONE_CASE + arms), "--device", "mps", **_standin()
+        "run", sdbench.config(ONE_CASE + arms, references=True), "--device", "mps", **_standin()
     )
     assert code == 0
     ran = _by_arm(sdbench, document)
@@ -330,7 +342,7 @@ def test_known_issues_and_overflows_are_flagged_before_anything_runs(sdbench: Sd
 
 
 def test_limits_that_cannot_work_are_told_before_a_worker_starts(sdbench: Sdbench) -> None:
-    config = sdbench.config(ONE_CASE)
+    config = sdbench.config(ONE_CASE, references=True)
     low = _standin(PYTORCH_MPS_HIGH_WATERMARK_RATIO="1.0", PYTORCH_MPS_LOW_WATERMARK_RATIO="1.2")
     done = sdbench("run", config, "--device", "mps", "--dry-run", **low)
     assert done.returncode in (2, 3) and "PYTORCH_MPS_LOW_WATERMARK_RATIO" in done.stderr
