@@ -123,6 +123,7 @@ def pack(shelf: ReferenceShelf, group: Group, image: int) -> str:
         folder / IMAGE_FILE,
         metadata,
     )
+    (folder / IMAGE_FILE).chmod(0o644)
     for dtype in DTYPES if image == 0 else ():
         shutil.copy(floor_file(own, dtype), floor_file(folder, dtype))
     return folder.name

@@ -174,7 +174,8 @@ def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
         if not run.model.trained:
             out.print(
                 f"Pictures are noise by design: {run.model.name} has random weights "
-                "(time and memory are the real architecture's)."
+                "(time and memory are the real architecture's). So “same as CPU” says nothing "
+                "about numbers too large for float16, which real weights may bring."
             )
         for line in _picture_words(Path(sat.summary.path), run):
             out.print(line, markup=False, soft_wrap=True)
@@ -274,6 +275,11 @@ def _introduce(prepared: Prepared, remarks: Console) -> None:
         )
     if prepared.model.name not in OFFLINE:
         remarks.print("No safety checker is loaded: it returns black pictures, which hide faults.")
+    if config.reference.budget_s:
+        remarks.print(
+            "Afterwards the CPU makes the pictures to compare with, where they are not known yet: "
+            f"at most {duration(config.reference.budget_s)} (reference.budget_s)."
+        )
     nothing = "" if prepared.model.download else "Nothing is downloaded; "
     remarks.print(
         f"{nothing}{'n' if nothing else 'N'}othing leaves this machine. "

@@ -11,6 +11,7 @@ from rich.table import Table
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import UsageError
+from sdbench.report.correctness import check_words, correctness_lines
 from sdbench.report.telemetry import telemetry_lines
 from sdbench.report.terminal import (
     OUTCOME_WORDS,
@@ -67,6 +68,7 @@ def _run_lines(loaded: LoadedRun) -> list[tuple[str, str]]:
         ("device", _device_words(device_facts(loaded.replicates))),
         *stacks,
     ]
+    lines += [("check", check_words(check)) for check in loaded.checks]
     if run.preload:
         lines.append(("preload", ", ".join(run.preload)))
     return lines
@@ -110,6 +112,7 @@ def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
     attempts = [entry for entry in loaded.attempts if entry.case_id == case_id]
     summary = summarise(loaded.run, loaded.replicates, str(loaded.path), compared=loaded.compared)
     rows = [row for row in summary.cases if row.case_id == case_id]
+    compared = [entry for entry in loaded.compared if entry.case_id == case_id]
     if json_wanted:
         replicates = msgspec.to_builtins(attempts)
         print_json(
@@ -117,6 +120,7 @@ def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
                 "case_id": case_id,
                 "summary": msgspec.to_builtins(rows),
                 "replicates": replicates,
+                "compared": msgspec.to_builtins(compared),
             }
         )
         return 0
@@ -128,6 +132,9 @@ def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
         if len(rows) > 1:
             out.print(f"\n{row.arm}", markup=False)
         render_lines(telemetry_lines(row), out)
+        beside_cpu = [entry for entry in compared if entry.arm == row.arm]
+        if beside_cpu:
+            render_lines(correctness_lines(beside_cpu), out)
     for replicate in attempts:
         _show_replicate(replicate, out)
     return 0

@@ -35,8 +35,13 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 TILED = "tiles are blended by design, so the picture is only held against another's content"
+_STAGE_WORDS: dict[TracedStage, str] = {
+    "text": "text embeddings",
+    "latents": "latents",
+    "picture": "picture",
+}
 _FAULT_WORDS = {
-    "not-a-number": "not a number",
+    "not-a-number": "not-a-number",
     "black": "black",
     "saturated": "saturated: all light or dark, nothing between",
     "flat": "flat, of one colour",
@@ -157,6 +162,8 @@ class Comparison:
             found["ssim"] = measures.structural_similarity(pixels, expected)
             found["correlation"] = measures.correlation(pixels, expected)
             found["fault"] = pictures.difference_of_content(picture, pixels, expected)
+        elif "latents" in found and pictures.other_latents(found["latents"].cosine):
+            found["fault"] = "another-picture"  # the picture itself was not kept
         margins = [
             found[name].margin
             for name in ("latents", "picture")
@@ -321,8 +328,10 @@ def _reason(
         return _broken_words(images)
     words = f"{margin:.2g} of what {case.dtype} rounding allows" if margin else "identical"
     if verdict == "drift":
-        words = f"{_worst_place(images, stages)} {margin:.2g} times what {case.dtype} rounding "
-        words += "allows away from the CPU; the picture shows the same"
+        place = _STAGE_WORDS[_worst_place(images, stages)]
+        times = f"{margin:,.0f}" if margin is not None and margin >= 10 else f"{margin:.2g}"
+        words = f"{place} {times} times further from the CPU's than {case.dtype} rounding allows; "
+        words += "the picture shows the same"
     missing = sorted({entry.image + 1 for entry in images if entry.verdict == "unknown"})
     if missing:
         numbers = ", ".join(map(str, missing))
@@ -341,8 +350,8 @@ def _broken_words(images: list[ImageCompared]) -> str:
     return words if len(broken) == 1 else f"{words}; {len(broken)} different pictures are wrong"
 
 
-def _worst_place(images: list[ImageCompared], stages: list[StageDifference]) -> str:
-    """``latents`` and so on: which stage is furthest beyond what is allowed."""
+def _worst_place(images: list[ImageCompared], stages: list[StageDifference]) -> TracedStage:
+    """Which stage is furthest beyond what is allowed."""
     found = [*stages]
     for entry in images:
         found += [stage for stage in (entry.latents, entry.picture) if stage is not None]

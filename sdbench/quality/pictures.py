@@ -63,6 +63,11 @@ def same_picture(pixels: "Pixels", reference: "Pixels") -> bool:
     return alike is not None and alike >= thresholds.SAME_PICTURE_CORRELATION
 
 
+def other_latents(cosine: float | None) -> bool:
+    """Whether two final latents with this angle between them are of different pictures."""
+    return cosine is not None and cosine < thresholds.SAME_PICTURE_CORRELATION
+
+
 def _distance(pixels: "Pixels", reference: "Pixels") -> float:
     """Root mean square difference on a scale from 0 to 1."""
     import numpy as np

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from sdbench.report.terminal import CORRECT_WORDS, OUTCOME_WORDS, case_words, render_summary
+from sdbench.report.correctness import check_words
+from sdbench.report.terminal import OUTCOME_WORDS, case_words, render_summary
 from sdbench.report.units import duration, printable, seconds
 from sdbench.schema import Checked, Replicate, Run, Slot, WaitReason
 from sdbench.summary import steady_median_s, summarise
@@ -50,16 +51,8 @@ class ScreenWatcher:
 
     def checked(self, check: Checked) -> None:
         """Say how the small picture before the run came out."""
-        words = f"check: {CORRECT_WORDS[check.verdict]}"
-        if check.outcome != "ok":
-            words = f"check: {OUTCOME_WORDS[check.outcome]}"
-        if check.content is not None:
-            words += f", content {check.content}"
-        reasons = [reason for reason in (check.reason, check.content_reason) if reason]
         self._console.print(
-            f"{words} ({seconds(check.duration_s)}, a small picture on {check.device} in "
-            f"{check.dtype} of {check.prompt!r}){': ' if reasons else ''}"
-            f"{printable('; '.join(reasons))}",
+            f"check: {check_words(check)}",
             style="bold red" if check.wrong else None,
             markup=False,
             highlight=False,

@@ -1,5 +1,6 @@
 """The tables and sentences a person sees."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -26,6 +27,10 @@ CORRECT_WORDS: dict[Correctness, str] = {
     "unknown": "not checked",
 }
 CONTENT_WORDS: dict[Content, str] = {"right": "as asked", "wrong": "not as asked"}
+_PICTURE_WORDS: dict[Correctness, str] = {
+    "broken": "wrong picture",
+    "drift": "slightly different picture",
+}
 _OUTCOME_STYLE: dict[Outcome, str] = {"ok": "green", "skipped": "dim"}
 
 
@@ -50,16 +55,30 @@ def render_summary(summary: RunSummary, console: Console, *, first_look: bool = 
         if row.outcome != "ok" and row.reason:
             words = f"{case_words(row.case)}{_arm(row, summary)}: {OUTCOME_WORDS[row.outcome]}"
             console.print(f"  {escape(words)} – {escape(printable(row.reason))}")
-        if row.correct == "broken":
-            words = f"{case_words(row.case)}{_arm(row, summary)}: wrong picture"
+        if row.correct in ("broken", "drift"):
+            words = f"{case_words(row.case)}{_arm(row, summary)}: {_PICTURE_WORDS[row.correct]}"
             console.print(f"  {escape(words)} – {escape(printable(row.correct_reason or ''))}")
         if row.content == "wrong":
             words = f"{case_words(row.case)}{_arm(row, summary)}: not what was asked for"
             console.print(f"  {escape(words)} – {escape(printable(row.content_reason or ''))}")
+    for reason, count in ({} if first_look else _not_checked(summary)).items():
+        console.print(
+            f"  {CORRECT_WORDS['unknown']} in {count} of {len(summary.cases)} cases – "
+            f"{escape(printable(reason))}"
+        )
     for warning in summary.warnings:
         console.print(f"  [yellow]warning:[/] {escape(printable(warning))}")
     if not first_look:
         console.print(f"Written to swap meanwhile: {swapped_words(summary.swapped_out_bytes)}.")
+
+
+def _not_checked(summary: RunSummary) -> Counter[str]:
+    """Why pictures that were made were not compared, and in how many cases."""
+    return Counter(
+        row.correct_reason
+        for row in summary.cases
+        if row.correct == "unknown" and row.outcome == "ok" and row.correct_reason
+    )
 
 
 def swapped_words(size_bytes: int | None) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from sdbench.quality.artifacts import Artifacts
-from sdbench.quality.compare import Comparison
+from sdbench.quality.compare import Comparison, Yardstick
 from sdbench.runner.references import Group, ReferenceShelf
 from sdbench.schema import Dtype, Replicate, Run
 from sdbench.store import RunFolder, load_run
@@ -28,12 +28,15 @@ def compare_with_cpu(folder: RunFolder, run: Run, shelf: ReferenceShelf) -> None
     loaded = load_run(folder.path)
     known = {entry.replicate_id: entry for entry in loaded.compared}
     comparison = Comparison(Artifacts(folder.path), trained=run.model.trained)
+    yardsticks: dict[tuple[Group, Dtype], Yardstick] = {}
     for replicate in loaded.replicates:
         if not replicate.passes:
             continue
         case = run.plan.planned(replicate.case_id).case
-        yardstick = shelf.yardstick(_group_of(run, replicate), case.dtype)
-        record = comparison.compare(replicate, case, yardstick)
+        key = _group_of(run, replicate), case.dtype
+        if key not in yardsticks:
+            yardsticks[key] = shelf.yardstick(*key)
+        record = comparison.compare(replicate, case, yardsticks[key])
         if record != known.get(replicate.replicate_id):
             folder.append(record)
 

@@ -11,6 +11,7 @@ float32 on 2.13. Only a few steps are computed; on the others the UNet's output 
 which keeps schedulers with a memory (PNDM, DPM-Solver) on the reference's path too.
 """
 
+import contextlib
 import gc
 import json
 import os
@@ -18,7 +19,6 @@ from typing import Any, Callable, Iterator, Optional
 
 from .channel import finite_or_none
 from .devices import Device
-from .fingerprints import keep_file
 from .passes import pipeline_calls
 from .pipelines import import_stack, load, torch_dtype
 from .trace import Trace, on_host, serialised, spread, write_bytes
@@ -206,8 +206,7 @@ def _run(pipeline: Any, call: "dict[str, Any]", steps: int, step: "Callable[[Any
 def _round_outputs(pipeline: Any, dtype: Any) -> None:
     """Round what every leaf module gives; the weights are rounded already, by how they were loaded.
 
-    A VAE that the pipeline decodes with in float32 although all else is float16 (SDXL) is left
-    alone.
+    A VAE that decodes in float32 although all else is float16 is left alone.
     """
     import torch
 
@@ -216,12 +215,19 @@ def _round_outputs(pipeline: Any, dtype: Any) -> None:
         return output.to(dtype).float() if is_number else output
 
     for name, component in pipeline.components.items():
-        upcast = name == "vae" and dtype == torch.float16 and component.config.force_upcast
-        if not isinstance(component, torch.nn.Module) or upcast:
+        if not isinstance(component, torch.nn.Module):
+            continue
+        if name == "vae" and dtype == torch.float16 and _decodes_in_float32(pipeline):
             continue
         for module in component.modules():
             if next(module.children(), None) is None:
                 module.register_forward_hook(round_output)
+
+
+def _decodes_in_float32(pipeline: Any) -> bool:
+    """SDXL's pipeline does, where the VAE asks for it (every VAE does by default)."""
+    is_xl = type(pipeline).__name__ == "StableDiffusionXLPipeline"
+    return is_xl and bool(pipeline.vae.config.force_upcast)
 
 
 def _relative(got: Any, expected: Any) -> float:
@@ -235,7 +241,12 @@ def _write(path: str, data: bytes) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    folder, name = os.path.split(path)
-    problem = keep_file(folder, name, lambda scratch: write_bytes(scratch, data))
-    if problem is not None:
-        raise OSError(f"the reference could not be kept: {problem}")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    scratch = f"{path}.{os.getpid()}"
+    try:
+        write_bytes(scratch, data)
+        os.replace(scratch, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(scratch)
+        raise

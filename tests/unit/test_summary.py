@@ -7,7 +7,15 @@ import msgspec
 import pytest
 from factories import make_config, make_pass, make_picture, make_replicate, make_run
 
-from sdbench.schema import OUTCOME_SEVERITY, Outcome, Replicate, Run, TelemetrySummary
+from sdbench.schema import (
+    OUTCOME_SEVERITY,
+    Compared,
+    Correctness,
+    Outcome,
+    Replicate,
+    Run,
+    TelemetrySummary,
+)
 from sdbench.summary import CaseSummary, as_json, device_facts, steady_median_s, summarise
 
 
@@ -220,3 +228,33 @@ def test_device_is_what_any_stack_tells_of_it(run: Run) -> None:
     assert device_facts(replicates_of(run, new, old)) == merged
     assert device_facts(replicates_of(run, old, new, other)) == merged
     assert device_facts(replicates_of(run, {})) == {}
+
+
+# --- beside the CPU ------------------------------------------------------------------------------
+
+
+def compared_with(replicate: Replicate, verdict: Correctness, **fields: Any) -> Compared:
+    return Compared(
+        replicate_id=replicate.replicate_id,
+        attempt=replicate.attempt,
+        case_id=replicate.case_id,
+        arm=replicate.arm,
+        dtype="float32",
+        simulated=False,
+        verdict=verdict,
+        **fields,
+    )
+
+
+def test_a_row_is_as_correct_as_its_worst_process(run: Run) -> None:
+    replicates = replicates_of(run, {}, {}, {})
+    records = [
+        compared_with(replicates[0], "match", margin=0.2, reason="0.2 of what is allowed"),
+        compared_with(replicates[1], "drift", margin=3.0, reason="latents 3 times"),
+        compared_with(replicates[2], "unknown", reason="no time"),
+    ]
+    (row,) = summarise(run, replicates, "results/x", compared=records).cases
+    assert (row.correct, row.correct_margin) == ("drift", 3.0)
+    assert row.correct_reason == "latents 3 times (in 1 of 3 processes)"
+    (row,) = summarise(run, replicates, "results/x", compared=records[2:]).cases
+    assert (row.correct, row.correct_margin, row.correct_reason) == ("unknown", None, "no time")

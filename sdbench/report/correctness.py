@@ -1,0 +1,63 @@
+"""How a case's pictures compare with the CPU's, in words."""
+
+from collections.abc import Sequence
+
+from sdbench.report.terminal import CONTENT_WORDS, CORRECT_WORDS, OUTCOME_WORDS
+from sdbench.report.units import printable, seconds
+from sdbench.schema import Checked, Compared, ImageCompared, StageDifference
+
+_STAGE_WORDS = {"text": "text embeddings", "latents": "latents", "picture": "picture"}
+
+
+def correctness_lines(compared: Sequence[Compared]) -> list[tuple[str, str]]:
+    """Two columns: verdict, where the reference is from, and the distance at each stage."""
+    lines = []
+    for record in compared:
+        reason = f": {record.reason}" if record.reason else ""
+        lines.append(
+            (
+                f"run {record.replicate_id.rpartition('.')[2]}",
+                CORRECT_WORDS[record.verdict] + reason,
+            )
+        )
+        for stage in record.stages:
+            lines.append((f"  {_STAGE_WORDS[stage.stage]}", _distance_words(stage)))
+        for image in record.images:
+            passes = ", ".join(str(number) if number else "profile" for number in image.passes)
+            lines.append((f"  image {image.image + 1}", f"pass {passes}: {_image_words(image)}"))
+    sources = dict.fromkeys(entry.reference for entry in compared if entry.reference)
+    return [*lines, *(("CPU's picture", source) for source in sources)]
+
+
+def check_words(check: Checked) -> str:
+    """How the small picture before a run came out."""
+    verdict = (
+        CORRECT_WORDS[check.verdict] if check.outcome == "ok" else OUTCOME_WORDS[check.outcome]
+    )
+    content = "" if check.content is None else f", {CONTENT_WORDS[check.content]}"
+    reasons = "; ".join(reason for reason in (check.reason, check.content_reason) if reason)
+    return printable(
+        f"{verdict}{content} – {check.prompt}, in {check.dtype} on {check.device}, "
+        f"{seconds(check.duration_s)}{f' ({reasons})' if reasons else ''}"
+    )
+
+
+def _image_words(image: ImageCompared) -> str:
+    words = [CORRECT_WORDS[image.verdict]]
+    if image.fault is not None:
+        words.append(image.fault.replace("-", " "))
+    if image.latents is not None:
+        words.append(f"latents {_distance_words(image.latents)}")
+    if image.ssim is not None:
+        noise = "identical" if image.psnr_db is None else f"PSNR {image.psnr_db:.0f} dB"
+        words.append(f"picture {noise}, SSIM {image.ssim:.3f}")
+    return "; ".join(words)
+
+
+def _distance_words(stage: StageDifference) -> str:
+    """``1.2e-06 away (1.5e-06 expected of rounding)``, relative L2."""
+    if stage.rel_l2 is None:
+        return "not finite"
+    expected = stage.expected_rel_l2
+    explained = "" if expected is None else f" ({expected:.1e} expected of rounding)"
+    return f"{stage.rel_l2:.1e} away{explained}"
