@@ -30,7 +30,10 @@ def memory(device: DeviceKind = "mps", images: int = 1, **settings: Any) -> int:
 
 @pytest.mark.parametrize("short", ["tiny", "sd15", "sdxl"])
 def test_parameters_are_those_of_the_models(short: str) -> None:
-    assert estimate._COSTS[short].parameters == SYNTHETIC[f"synthetic/{short}"].parameters
+    assert (
+        estimate._COSTS[f"synthetic/{short}"].parameters
+        == SYNTHETIC[f"synthetic/{short}"].parameters
+    )
 
 
 @pytest.mark.parametrize(
