@@ -107,13 +107,13 @@ def _noise_floor(
     reference = load_file(reference_path)
     pipeline = load(dict(job, case=dict(job["case"], dtype=dtype)), device)
     (call, *_) = pipeline_calls(pipeline, job)  # in float32, as the job's case is
-    rounding = torch_dtype(dtype)
+    rounding, hooks = torch_dtype(dtype), []
     if dtype == "float32":
         pipeline.to(torch.float64)
         call = dict(call, latents=call["latents"].double())
     else:
         pipeline.to(torch.float32)
-        _round_outputs(pipeline, rounding)
+        hooks = _round_outputs(pipeline, rounding)
         call = dict(call, latents=call["latents"].to(rounding).float())
 
     def rounded(tensor: Any) -> Any:
@@ -128,8 +128,16 @@ def _noise_floor(
         if number - 1 in computed:
             errors[number] = _relative(rounded(latents), reference["latents"][:, number])
 
-    with trace, _Forced(pipeline, reference, computed, told=after) as forced:
-        pictures = rounded(_run(pipeline, call, job["steps"], forced.step))
+    default = torch.get_default_dtype()
+    # Old transformers fill their mask with the least number of the weights' type, in the default.
+    torch.set_default_dtype(call["latents"].dtype)
+    try:
+        with trace, _Forced(pipeline, reference, computed, told=after) as forced:
+            pictures = rounded(_run(pipeline, call, job["steps"], forced.step))
+    finally:
+        torch.set_default_dtype(default)
+        for hook in hooks:
+            hook.remove()
     tensors, _ = trace.tensors(pictures)
     text = [name for name in tensors if name.startswith("text.")]
     return {
@@ -203,10 +211,11 @@ def _run(pipeline: Any, call: "dict[str, Any]", steps: int, step: "Callable[[Any
     return output.images
 
 
-def _round_outputs(pipeline: Any, dtype: Any) -> None:
+def _round_outputs(pipeline: Any, dtype: Any) -> "list[Any]":
     """Round what every leaf module gives; the weights are rounded already, by how they were loaded.
 
-    A VAE that decodes in float32 although all else is float16 is left alone.
+    A VAE that decodes in float32 although all else is float16 is left alone. The hooks must be
+    removed again: in older diffusers all models share one instance of each activation.
     """
     import torch
 
@@ -214,6 +223,7 @@ def _round_outputs(pipeline: Any, dtype: Any) -> None:
         is_number = isinstance(output, torch.Tensor) and output.is_floating_point()
         return output.to(dtype).float() if is_number else output
 
+    hooks = []
     for name, component in pipeline.components.items():
         if not isinstance(component, torch.nn.Module):
             continue
@@ -221,7 +231,8 @@ def _round_outputs(pipeline: Any, dtype: Any) -> None:
             continue
         for module in component.modules():
             if next(module.children(), None) is None:
-                module.register_forward_hook(round_output)
+                hooks.append(module.register_forward_hook(round_output))
+    return hooks
 
 
 def _decodes_in_float32(pipeline: Any) -> bool:
