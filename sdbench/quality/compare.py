@@ -41,7 +41,7 @@ _STAGE_WORDS: dict[TracedStage, str] = {
     "picture": "picture",
 }
 _FAULT_WORDS = {
-    "not-a-number": "not-a-number",
+    "not-a-number": "not a number (NaN)",
     "black": "black",
     "saturated": "saturated: all light or dark, nothing between",
     "flat": "flat, of one colour",
