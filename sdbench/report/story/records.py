@@ -1,0 +1,282 @@
+"""What a report says, as plain records: in words and numbers, whatever renders them.
+
+Times are seconds, memory is bytes. Text of others (model names, reasons, prompts) is as it was
+recorded; a renderer shows it through ``printable`` or escapes it.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from sdbench.comparison import Comparison, History
+from sdbench.insight.records import Choice, Claim, Finding, Recommendation
+from sdbench.schema import Case, Correctness, Outcome
+from sdbench.summary import RunSummary
+
+Interval = tuple[float, float]
+Tone = Literal["good", "warning", "bad", "unknown"]
+"""How something stands; every renderer adds a word or a shape, never colour alone."""
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """What, and what about it."""
+
+    what: str
+    about: str
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """What must be seen before anything else, e.g. ``SIMULATED``."""
+
+    word: str
+    sentence: str
+
+
+class SetupCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing about the set-up, from what the run recorded."""
+
+    tone: Tone
+    what: str
+    found: str
+    remedy: str | None = None
+
+
+class Advice(msgspec.Struct, frozen=True, kw_only=True):
+    """What to use for one purpose at one resolution; ``choice`` is insight's own record.
+
+    ``settings`` are its changed settings in words; ``gains`` are sentences.
+    """
+
+    resolution: str
+    purpose: Literal["one picture", "many pictures"]
+    settings: str
+    choice: Choice
+    gains: list[str]
+
+
+class NoAdvice(msgspec.Struct, frozen=True, kw_only=True):
+    """A resolution for which something could not be recommended, and why."""
+
+    resolution: str
+    reason: str
+
+
+class Headline(msgspec.Struct, frozen=True, kw_only=True):
+    """The first screen: right or wrong, how fast, what to use, what to mend.
+
+    ``fastest`` is the recommended cell with the least seconds a picture, None where nothing may be
+    recommended; then ``quickest`` still says what was measured, right or not.
+    """
+
+    tone: Tone
+    sentence: str
+    machine: list[Line]
+    setup_tone: Tone
+    setup_sentence: str
+    setup: list[SetupCheck]
+    fastest: Advice | None
+    quickest: "Cell | None"
+    advice: list[Advice]
+    no_advice: list[NoAdvice]
+    advice_sentence: str
+    first_look: bool
+
+
+class ProcessTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """One process of a cell, in seconds a picture; ``passes`` are its steady passes.
+
+    ``label`` is what a person calls it (``run 2 of 3``); ``remarks`` what to keep in mind.
+    """
+
+    replicate_id: str
+    label: str
+    block: int
+    outcome: Outcome
+    steady_s: float | None
+    first_s: float | None
+    passes_s: list[float]
+    remarks: list[str]
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """One case in one arm. ``name`` is how a person calls it, ``settings`` that without its size.
+
+    Times are a picture's. ``why_no_time`` says why ``seconds_per_picture`` is None.
+    """
+
+    case_id: str
+    arm: str
+    case: Case
+    name: str
+    resolution: str
+    settings: str
+    outcome: Outcome
+    outcome_words: str
+    reason: str | None
+    tone: Tone
+    seconds_per_picture: float | None
+    ci95: Interval | None
+    n: int
+    why_no_time: str | None
+    first_s: float | None
+    prime_s: float | None
+    load_s: float | None
+    peak_memory_bytes: int | None
+    peak_memory_source: str | None
+    swap_delta_bytes: int | None
+    correct: Correctness
+    picture_words: str
+    picture_reason: str | None
+    recommended: bool
+    replicates: int
+    planned: int
+    processes: list[ProcessTimes]
+
+
+class Span(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of a timeline: a phase, or a level of memory pressure; seconds from its start."""
+
+    name: str
+    begin_s: float
+    end_s: float
+
+
+class Timeline(msgspec.Struct, frozen=True, kw_only=True):
+    """The memory of one process and of the machine around it; ``chosen`` says why this one.
+
+    Series are equally long and thinned out (extremes are kept); None is "not known then".
+    """
+
+    replicate_id: str
+    name: str
+    chosen: str
+    outcome_words: str
+    t_s: list[float]
+    footprint_bytes: list[int | None]
+    available_bytes: list[int | None]
+    swap_used_bytes: list[int | None]
+    phases: list[Span]
+    pressure: list[Span]
+    limit_bytes: int | None
+    sentence: str
+
+
+class DivergenceCurve(msgspec.Struct, frozen=True, kw_only=True):
+    """Distance of one image's latents from the CPU's, step by step, and what rounding allows."""
+
+    case_id: str
+    arm: str
+    name: str
+    verdict: Correctness
+    image: int
+    step: list[int]
+    rel_l2: list[float | None]
+    allowed_rel_l2: list[float | None]
+
+
+class StageShare(msgspec.Struct, frozen=True, kw_only=True):
+    """One stage of a profiled pass. ``tflops`` (10¹² operations a second) where it was counted,
+    ``share_of_ceiling`` its share of the fastest this device was seen to multiply."""
+
+    stage: str
+    words: str
+    calls: int
+    seconds: float
+    share: float
+    peak_bytes: int | None
+    tflops: float | None = None
+    share_of_ceiling: float | None = None
+
+
+class StageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the profiled pass of a cell spent its time."""
+
+    case_id: str
+    arm: str
+    name: str
+    total_s: float
+    stages: list[StageShare]
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """A number behind a finding, in words; ``name`` is the case's where it is about one."""
+
+    name: str
+    words: str
+
+
+class KnownLink(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a known issue can be read of."""
+
+    title: str
+    url: str
+
+
+class FindingStory(msgspec.Struct, frozen=True, kw_only=True):
+    """A finding with its evidence in words; ``finding`` is insight's own record."""
+
+    finding: Finding
+    tone: Tone
+    names: list[str]
+    evidence: list[Evidence]
+    links: list[KnownLink]
+
+
+class Comparisons(msgspec.Struct, frozen=True, kw_only=True):
+    """What is held against what; ``refused`` says which could not be, and why."""
+
+    shown: list[Comparison]
+    refused: list[str]
+
+
+class RunStory(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything one run has to say.
+
+    ``missing`` says what is not there, or could not be read. ``timelines_left_out`` and the like
+    are sentences; None where nothing was left out.
+    """
+
+    run_id: str
+    label: str | None
+    created_utc: str
+    device: str
+    model: str
+    simulated: bool
+    complete: bool
+    healthy: bool
+    images: int
+    marks: list[Mark]
+    missing: list[str]
+    notes: list[str]
+    headline: Headline
+    cells: list[Cell]
+    timelines: list[Timeline]
+    timelines_left_out: str | None
+    divergence: list[DivergenceCurve]
+    divergence_left_out: str | None
+    stages: list[StageRow]
+    stages_left_out: str | None
+    findings: list[FindingStory]
+    claims: list[Claim]
+    recommendation: Recommendation
+    environment: list[Line]
+    method: list[Line]
+    summary: RunSummary
+    several_arms: bool
+
+
+class Story(msgspec.Struct, frozen=True, kw_only=True):
+    """A report: of one run, or of several with their comparison first.
+
+    ``history`` is there from three runs of one machine on.
+    """
+
+    title: str
+    runs: list[RunStory]
+    comparisons: Comparisons
+    history: History | None = None
+
+    @property
+    def simulated(self) -> bool:
+        """Whether anything in it is not real."""
+        return any(run.simulated for run in self.runs)
