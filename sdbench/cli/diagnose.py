@@ -30,7 +30,7 @@ def command(run: str, root: Path, as_json: bool) -> int:
 def diagnosed(loaded: LoadedRun) -> Diagnosis:
     """The diagnosis of a run in its folder."""
     equalities = check_equality(
-        loaded.run, loaded.replicates, loaded.compared, Artifacts(loaded.path)
+        loaded.run, loaded.replicates, loaded.compared, Artifacts(loaded.files)
     )
     return diagnose(loaded, equalities)
 

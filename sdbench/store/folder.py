@@ -37,6 +37,20 @@ class LoadedRun:
     """Every comparison with the CPU, replaced ones included, in order."""
     checks: list[Checked] = field(default_factory=list)
     """The small pictures made before sittings."""
+    folder: Path | None = None
+    """Where its files are, where ``path`` is only what may be shown (``report --share``)."""
+    recorded_ids: dict[str, str] = field(default_factory=dict)
+    """Replicate ids as they were recorded, where a shared run calls them otherwise."""
+
+    @property
+    def files(self) -> Path:
+        """The folder to read pictures, latents and timelines from; nothing shows it."""
+        return self.folder or self.path
+
+    def timeline_path(self, replicate: Replicate) -> Path:
+        """The file of a process's memory timeline, whether there is one or not."""
+        recorded = self.recorded_ids.get(replicate.replicate_id, replicate.replicate_id)
+        return self.files / "telemetry" / f"{recorded}.{replicate.attempt}.jsonl"
 
     @property
     def replicates(self) -> list[Replicate]:
