@@ -4,7 +4,8 @@ History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old on
 
 1   first version; later, without a new number because an old reader may leave them out: levels of
     pressure and heat, GPU readings, gate flags, stage times, ``machine_facts``,
-    traces of the profiling pass, ``compared`` records
+    traces of the profiling pass, ``compared``, ``looked`` and ``ceiling`` records,
+    ``flops`` of a replicate
 
 Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
 None, with a reason beside it. Decoding is strict about types and lenient about unknown fields, so
@@ -33,6 +34,9 @@ PassKind = Literal["prime", "measured", "profile"]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 60)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
+# Floating-point operations, a multiply-add counting two.
+Flops = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
+FlopsPerSecond = Annotated[float, msgspec.Meta(gt=0, le=1e18)]
 # The system-wide monotonic clock in seconds, shared by parent and workers.
 Clock = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 # The name of a file kept by its content.
@@ -253,6 +257,20 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True):
     trace_missing: str | None = None
 
 
+class CountedFlops(msgspec.Struct, frozen=True, kw_only=True):
+    """Floating-point operations of products, convolutions and attention; a multiply-add counts two.
+
+    The stages are of the call that the profiling pass makes (one picture in a loop, all of them in
+    a batch), ``measured_pass`` is all pictures. Counted by torch.utils.flop_counter from the shapes
+    alone, on the meta device.
+    """
+
+    text_encoder: Flops
+    denoising: Flops
+    vae_decode: Flops
+    measured_pass: Flops
+
+
 class TelemetrySummary(msgspec.Struct, frozen=True, kw_only=True):
     """The timeline of a replicate in a few numbers; ``unavailable`` says why one is None.
 
@@ -395,6 +413,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started", tag_fiel
 class Replicate(msgspec.Struct, frozen=True, kw_only=True, tag="replicate", tag_field="type"):
     """One process and all it told, whatever became of it.
 
+    ``flops`` are counted by the process that makes the profiling pass.
     ``pss_bytes`` and ``uss_bytes`` are its own share of memory as it reads them itself after its
     last pass (Linux). ``swapped_out_bytes`` is what the whole machine wrote to swap from just
     before its start, ballast included, to its end.
@@ -430,6 +449,8 @@ class Replicate(msgspec.Struct, frozen=True, kw_only=True, tag="replicate", tag_
     import_s: float | None = None
     load_s: float | None = None
     passes: list[Pass] = []
+    flops: CountedFlops | None = None
+    flops_missing: str | None = None
     peak_memory_bytes: int | None = None
     peak_memory_source: str | None = None
     peak_memory_reason: str | None = None
@@ -560,7 +581,49 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True, tag="checked", tag_fiel
         return failed or self.verdict == "broken" or self.content == "wrong"
 
 
-Record = Started | Withdrawn | Replicate | Compared | Checked
+class Ceiling(msgspec.Struct, frozen=True, kw_only=True, tag="ceiling", tag_field="type"):
+    """The rate of large square matrix products on the device, measured before an arm's first case.
+
+    None with the reason where it was not measured.
+    """
+
+    schema: int = SCHEMA_VERSION
+    arm: str
+    dtype: Dtype
+    device: DeviceKind
+    simulated: bool
+    flops_per_s: FlopsPerSecond | None = None
+    reason: str | None = None
+
+
+class LookedCase(msgspec.Struct, frozen=True, kw_only=True):
+    """One comparison at a look. ``open``: more processes could decide it."""
+
+    case_id: str
+    arm: str | None
+    base: str
+    new: str
+    ratio: float | None
+    verdict: str
+    reason: str | None
+    open: bool
+
+
+class Looked(msgspec.Struct, frozen=True, kw_only=True, tag="looked", tag_field="type"):
+    """A look at a run that goes on until it is decided, after so many blocks (PROTOCOL 12).
+
+    ``next_look`` is after how many blocks there is another; None: it was the last.
+    """
+
+    schema: int = SCHEMA_VERSION
+    blocks: int
+    by: str
+    threshold: float
+    cases: list[LookedCase]
+    next_look: int | None
+
+
+Record = Started | Withdrawn | Replicate | Compared | Checked | Ceiling | Looked
 
 
 class StackInfo(msgspec.Struct, frozen=True, kw_only=True):

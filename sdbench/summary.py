@@ -7,13 +7,16 @@ from typing import Any
 
 import msgspec
 
+from sdbench.efficiency import CaseEfficiency, case_efficiency
 from sdbench.schema import (
     CORRECTNESS_SEVERITY,
     OUTCOME_SEVERITY,
     Case,
+    Ceiling,
     Compared,
     Content,
     Correctness,
+    Looked,
     Outcome,
     Replicate,
     Run,
@@ -62,6 +65,7 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     peak_stage_reason: str | None
     swap_delta_bytes: int | None
     telemetry: CaseTelemetry
+    efficiency: CaseEfficiency
     correct: Correctness
     correct_reason: str | None
     correct_margin: float | None
@@ -86,6 +90,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     swapped_out_bytes: int | None = None
     """Written to swap by the whole machine while the run's processes ran; None if not told."""
     warnings: list[str] = []
+    looks: list[Looked] = []
+    """Where the run goes on until it is decided."""
 
     @property
     def exit_code(self) -> int:
@@ -99,6 +105,8 @@ def summarise(
     path: str,
     warnings: Sequence[str] = (),
     compared: Sequence[Compared] = (),
+    *,
+    ceilings: Sequence[Ceiling] = (),
 ) -> RunSummary:
     """Reduce the last attempts of a run's replicates, and how they compare with the CPU."""
     by_row: dict[tuple[str, str], list[Replicate]] = {}
@@ -113,14 +121,25 @@ def summarise(
     for planned in run.plan.cases:
         for arm in run.plan.arms:
             key = planned.case_id, arm.name
+            own = by_row.get(key, [])
+            latency = _latency(own)
             rows.append(
                 _summarise_row(
                     planned.case,
                     arm.name,
-                    by_row.get(key, []),
+                    own,
                     beside_cpu.get(key, []),
                     slots[key],
                     planned.skip_reason or "not reached yet: sdbench resume goes on with it",
+                    latency,
+                    case_efficiency(
+                        planned.case,
+                        arm.name,
+                        own,
+                        (entry for entry in replicates if entry.case_id == planned.case_id),
+                        ceilings,
+                        latency.median,
+                    ),
                 )
             )
     return RunSummary(
@@ -163,6 +182,8 @@ def _summarise_row(
     compared: list[Compared],
     planned: int,
     absent: str,
+    latency: Latency,
+    efficiency: CaseEfficiency,
 ) -> CaseSummary:
     worst = min(replicates, key=lambda entry: OUTCOME_SEVERITY.index(entry.outcome), default=None)
     peak = max(replicates, key=lambda entry: entry.peak_memory_bytes or -1, default=None)
@@ -175,7 +196,7 @@ def _summarise_row(
         case=case,
         outcome="skipped" if worst is None else worst.outcome,
         reason=absent if worst is None else worst.reason,
-        latency_s=_latency(replicates),
+        latency_s=latency,
         first_pass_s=_median(replicates, _first_pass),
         prime_s=_median(replicates, _prime),
         load_s=_median(replicates, lambda entry: entry.load_s),
@@ -187,6 +208,7 @@ def _summarise_row(
         peak_stage_reason=stage.reason,
         swap_delta_bytes=telemetry.swap_delta_bytes,
         telemetry=telemetry,
+        efficiency=efficiency,
         correct=correct,
         correct_reason=correct_reason,
         correct_margin=max(

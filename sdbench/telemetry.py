@@ -27,7 +27,7 @@ WAIT_WORDS: dict[WaitReason, str] = {
 # stage took is still there in the next.
 _STICKY_SOURCES = ("rss", "phys-footprint")
 # As a worker names them.
-_STAGE_NAMES: dict[str, StageName] = {
+STAGE_NAMES: dict[str, StageName] = {
     "text_encoder": "text_encoder",
     "denoising_step": "denoising",
     "vae_decode": "vae_decode",
@@ -149,7 +149,7 @@ def _by_stage(stages: Sequence[Stage], peaks: Sequence[int | None]) -> dict[Stag
     """Highest of each stage, in the order they ran; all denoising steps are one stage."""
     found: dict[StageName, int] = {}
     for stage, peak in zip(stages, peaks, strict=True):
-        name = _STAGE_NAMES.get(stage.stage)
+        name = STAGE_NAMES.get(stage.stage)
         if name is not None and peak is not None:
             found[name] = max(found.get(name, 0), peak)
     return found

@@ -9,12 +9,13 @@ import click
 
 from sdbench.cli.options import json_option
 from sdbench.cli.output import write_text
+from sdbench.comparison.sides import summary_of
 from sdbench.errors import UsageError
 from sdbench.report.junit import junit_of_runs
 from sdbench.report.pytest_benchmark import pytest_benchmark_document
 from sdbench.report.tidy_csv import csv_of_runs
 from sdbench.store import LoadedRun, find_run, load_run
-from sdbench.summary import RunSummary, as_json, summarise
+from sdbench.summary import as_json
 
 
 @click.command(name="report")
@@ -61,15 +62,9 @@ def command(
     return 0
 
 
-def _summary(loaded: LoadedRun) -> RunSummary:
-    return summarise(
-        loaded.run, loaded.replicates, str(loaded.path), loaded.warnings, loaded.compared
-    )
-
-
 def _json(runs: Sequence[LoadedRun]) -> str:
     """One run as ``run --json`` prints it; several in a list."""
-    documents = [as_json(_summary(loaded)) for loaded in runs]
+    documents = [as_json(summary_of(loaded)) for loaded in runs]
     return _dumped(documents[0] if len(documents) == 1 else {"runs": documents})
 
 
@@ -77,7 +72,7 @@ def _pytest_benchmark(runs: Sequence[LoadedRun]) -> str:
     if len(runs) != 1:
         raise UsageError("-f pytest-benchmark: expected one RUN, since its files hold one run each")
     (loaded,) = runs
-    return _dumped(pytest_benchmark_document(loaded.run, loaded.replicates, _summary(loaded)))
+    return _dumped(pytest_benchmark_document(loaded.run, loaded.replicates, summary_of(loaded)))
 
 
 def _dumped(document: dict[str, Any]) -> str:
@@ -87,6 +82,6 @@ def _dumped(document: dict[str, Any]) -> str:
 _WRITERS: dict[str, Callable[[Sequence[LoadedRun]], str]] = {
     "json": _json,
     "csv": csv_of_runs,
-    "junit": lambda runs: junit_of_runs([_summary(loaded) for loaded in runs]),
+    "junit": lambda runs: junit_of_runs([summary_of(loaded) for loaded in runs]),
     "pytest-benchmark": _pytest_benchmark,
 }

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
+from sdbench.comparison.sides import summary_of
 from sdbench.errors import UsageError
 from sdbench.report.correctness import check_words, correctness_lines
 from sdbench.report.telemetry import telemetry_lines
@@ -23,7 +24,7 @@ from sdbench.report.units import duration, printable, seconds, size
 from sdbench.schema import CrashReport, Pass, Replicate, Stage
 from sdbench.store import LoadedRun, find_run, load_run
 from sdbench.summary import as_json as summary_json
-from sdbench.summary import device_facts, summarise
+from sdbench.summary import device_facts
 from sdbench.telemetry import WAIT_WORDS
 
 _CALLS_SHOWN = 6
@@ -43,7 +44,7 @@ def command(run: str, case: str | None, root: Path, as_json: bool) -> int:
     loaded = load_run(path)
     if case is not None:
         return _show_case(loaded, case, as_json)
-    summary = summarise(loaded.run, loaded.replicates, str(path), loaded.warnings, loaded.compared)
+    summary = summary_of(loaded)
     if as_json:
         print_json(summary_json(summary))
         return 0
@@ -110,8 +111,7 @@ def find_case(loaded: LoadedRun, case: str) -> str:
 def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
     case_id = find_case(loaded, case)
     attempts = [entry for entry in loaded.attempts if entry.case_id == case_id]
-    summary = summarise(loaded.run, loaded.replicates, str(loaded.path), compared=loaded.compared)
-    rows = [row for row in summary.cases if row.case_id == case_id]
+    rows = [row for row in summary_of(loaded).cases if row.case_id == case_id]
     compared = [entry for entry in loaded.compared if entry.case_id == case_id]
     if json_wanted:
         replicates = msgspec.to_builtins(attempts)

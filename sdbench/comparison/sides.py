@@ -27,6 +27,9 @@ class Row:
     planned: PlannedCase
     summary: CaseSummary
     replicates: list[Replicate]
+    blocks: int | None = None
+    """By how many blocks it is judged: a run that goes on until decided by those of its last look
+    (judging in between would be one more look); None: by all."""
 
     @functools.cached_property
     def steady_s(self) -> Figures:
@@ -52,7 +55,9 @@ class Row:
         return {
             entry.block: figure
             for entry in self.replicates
-            if entry.outcome == "ok" and (figure := figure_of(entry)) is not None
+            if entry.outcome == "ok"
+            and (self.blocks is None or entry.block < self.blocks)
+            and (figure := figure_of(entry)) is not None
         }
 
 
@@ -78,7 +83,12 @@ class Pair:
 def summary_of(loaded: LoadedRun) -> RunSummary:
     """The table of a run as read, with what to be wary of."""
     return summarise(
-        loaded.run, loaded.replicates, str(loaded.path), loaded.warnings, loaded.compared
+        loaded.run,
+        loaded.replicates,
+        str(loaded.path),
+        loaded.warnings,
+        loaded.compared,
+        ceilings=loaded.ceilings,
     )
 
 
@@ -96,6 +106,7 @@ def rows_of(loaded: LoadedRun) -> list[Row]:
             planned=planned[row.case_id],
             summary=row,
             replicates=replicates.get((row.case_id, row.arm), []),
+            blocks=loaded.looks[-1].blocks if loaded.looks else None,
         )
         for row in summary_of(loaded).cases
     ]

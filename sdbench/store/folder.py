@@ -14,7 +14,17 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from sdbench.errors import StoreError, UsageError
-from sdbench.schema import Checked, Compared, Record, Replicate, Run, Started, Withdrawn
+from sdbench.schema import (
+    Ceiling,
+    Checked,
+    Compared,
+    Looked,
+    Record,
+    Replicate,
+    Run,
+    Started,
+    Withdrawn,
+)
 
 RUN_FILE, RECORDS_FILE, LOCK_FILE = "run.json", "records.jsonl", ".lock"
 _ENCODER = msgspec.json.Encoder()
@@ -37,6 +47,10 @@ class LoadedRun:
     """Every comparison with the CPU, replaced ones included, in order."""
     checks: list[Checked] = field(default_factory=list)
     """The small pictures made before sittings."""
+    ceilings: list[Ceiling] = field(default_factory=list)
+    """What the device does at most, by arm and dtype."""
+    looks: list[Looked] = field(default_factory=list)
+    """Where the run goes on until it is decided."""
     folder: Path | None = None
     """Where its files are, where ``path`` is only what may be shown (``report --share``)."""
     recorded_ids: dict[str, str] = field(default_factory=dict)
@@ -217,6 +231,10 @@ def load_run(path: Path) -> LoadedRun:
             loaded.comparisons.append(record)
         elif isinstance(record, Checked):
             loaded.checks.append(record)
+        elif isinstance(record, Ceiling):
+            loaded.ceilings.append(record)
+        elif isinstance(record, Looked):
+            loaded.looks.append(record)
         else:
             loaded.attempts.append(record)
     return loaded

@@ -16,8 +16,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom up: a part imports from layers below its own, never from its own or above.
 LAYERS: list[set[str]] = [
     {"errors", "schema"},
-    {"config", "machine", "models", "quality", "stacks", "stats", "store"},
-    {"telemetry"},
+    {"config", "machine", "models", "quality", "stats", "store"},
+    {"stacks", "telemetry"},
+    {"efficiency"},
     {"plan", "estimate", "summary"},
     {"comparison"},
     # insight below the runner, which puts causes of deaths and known issues into its records
