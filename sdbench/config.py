@@ -21,6 +21,8 @@ else:
 
 Scheduler = Literal["ddim", "pndm", "euler", "dpmsolver"]
 Auto = Literal["auto"]
+# After how many blocks a run that goes on until it is decided is looked at (``stats.LOOKS``).
+Looks = Literal[3, 5, 8, 13, 21]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RESOLUTION = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
@@ -94,6 +96,18 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     budget_s: float = 600
 
 
+class UntilDecided(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Measure on until every comparison is decided (PROTOCOL 12), instead of ``replicates``.
+
+    ``by`` is what is compared: ``arm``, ``stack`` or an axis; ``auto``: what the plan has several
+    of. ``max_processes`` a case and arm is one of the counts after which a run is looked at.
+    """
+
+    by: str = "auto"
+    threshold: float = 0.03
+    max_processes: Looks = 21
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A configuration, every key defaulted. See README for the meaning of each."""
 
@@ -108,6 +122,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     images: int = 4
     passes: int = 3
     replicates: int = 3
+    until_decided: UntilDecided | None = None
     timeout_s: float | Auto = "auto"
     max_minutes: float = 0
     start: Literal["auto", "spawn", "fork"] = "auto"
@@ -120,6 +135,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     guard: Guard = Guard()
     pressure: Pressure = Pressure()
     reference: Reference = Reference()
+
+    @property
+    def fewest_processes(self) -> int:
+        """Processes a case and arm that are measured in any case."""
+        if self.until_decided is None:
+            return self.replicates
+        first: int = typing.get_args(Looks)[0]
+        return first
 
 
 AXES: tuple[str, ...] = tuple(Case.__struct_fields__)
@@ -145,9 +168,13 @@ _RANGES: dict[str, tuple[float, float | None]] = {
 
 def shipped_configs() -> dict[str, Path]:
     """Name to file of the configurations that come with sdbench."""
+    return {path.stem: path for path in sorted(configs_folder().glob("*.toml"))}
+
+
+def configs_folder() -> Path:
+    """What comes with sdbench beside its code: in the package, or next to it in a checkout."""
     packaged = Path(str(resources.files("sdbench"))) / "configs"
-    folder = packaged if packaged.is_dir() else Path(__file__).parent.parent / "configs"
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "configs"
 
 
 def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
@@ -321,6 +348,12 @@ def _check_values(config: Config, source: str) -> None:
                 raise ConfigError(source, f"exclude[{index}]", "expected at least one setting")
     _check_arms(config.arm, source)
     _check_hold(config.pressure, source)
+    if config.until_decided is not None and not 0 < config.until_decided.threshold <= 10:
+        raise ConfigError(
+            source,
+            "until_decided.threshold",
+            f"expected a share above 0 such as 0.03, got {config.until_decided.threshold:g}",
+        )
 
 
 def _check_range(

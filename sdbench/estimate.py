@@ -110,7 +110,7 @@ def estimate_slot(
     profile_s = config.steps * step_s + decode_s
     start_s = _FORK_S if start == "fork" else _IMPORT_S
     load_s = model.bytes_on_disk / _LOAD_BYTES_PER_S
-    return start_s + load_s + prime_s + config.passes * pass_s + profile_s / config.replicates
+    return start_s + load_s + prime_s + config.passes * pass_s + profile_s / config.fewest_processes
 
 
 def estimate_memory(config: Config, case: Case, model: ModelInfo, device: DeviceKind) -> int:

@@ -28,11 +28,62 @@ def make_plan(
     cases = _filter_only(_expand(config, device), only)
     if not cases:
         raise ConfigError(config.name, "exclude", "expected at least one case to be left")
-    runnable = [planned.case_id for planned in cases if planned.skip_reason is None]
     arms = arms_with_levels(config, memory_bytes)
-    slots = order_slots(runnable, [arm.name for arm in arms], config.replicates, config.seed)
+    slots = order_slots(
+        runnable_cases(cases), [arm.name for arm in arms], config.fewest_processes, config.seed
+    )
     start = resolve_start(config, device)
     return Plan(cases=cases, arms=arms, slots=slots, start=start)
+
+
+def with_blocks(plan: Plan, blocks: int, seed: int) -> Plan:
+    """The plan with so many blocks; those that it has stay as they are."""
+    case_ids = runnable_cases(plan.cases)
+    slots = order_slots(case_ids, [arm.name for arm in plan.arms], blocks, seed)
+    return msgspec.structs.replace(plan, slots=slots)
+
+
+def runnable_cases(cases: Iterable[PlannedCase]) -> list[str]:
+    """Ids of the cases that are not skipped."""
+    return [planned.case_id for planned in cases if planned.skip_reason is None]
+
+
+def axis_to_decide(config: Config, plan: Plan) -> str:
+    """What ``until_decided`` compares: as configured, or the one thing the plan has several of.
+
+    Raises:
+        ConfigError: the plan has nothing to compare, not this, or more than one thing.
+    """
+    assert config.until_decided is not None
+    wanted, key = config.until_decided.by, "until_decided.by"
+    there = [axis for axis in ("arm", "stack", *AXES) if _can_compare(axis, plan)]
+    if not there:
+        raise ConfigError(
+            config.name,
+            key,
+            "there is nothing to compare: expected two or more arms (or --stack twice), or cases "
+            "that differ in one setting",
+        )
+    if wanted != "auto" and wanted not in there:
+        raise ConfigError(config.name, key, f"expected one of {', '.join(there)}, got {wanted!r}")
+    if wanted == "auto" and there[0] != "arm" and len(there) > 1:
+        raise ConfigError(config.name, key, f"expected which to compare: {', '.join(there)}")
+    return there[0] if wanted == "auto" else wanted
+
+
+def _can_compare(axis: str, plan: Plan) -> bool:
+    """Whether two arms, or two cases that run, differ in it alone."""
+    if axis == "arm":
+        return len(plan.arms) > 1
+    if axis == "stack":
+        return 1 < len(plan.arms) == len({arm.stack for arm in plan.arms})
+    others = [other for other in AXES if other != axis]
+    rests = [
+        tuple(getattr(planned.case, other) for other in others)
+        for planned in plan.cases
+        if planned.skip_reason is None
+    ]
+    return len(set(rests)) < len(rests)
 
 
 def arms_with_levels(config: Config, memory_bytes: int) -> list[Arm]:
@@ -68,7 +119,7 @@ def resolve_start(config: Config, device: DeviceKind, platform: str = sys.platfo
     """
     possible = platform.startswith("linux") and device == "cpu"
     if config.start == "auto":
-        return "fork" if possible and config.replicates < MIN_PROCESSES else "spawn"
+        return "fork" if possible and config.fewest_processes < MIN_PROCESSES else "spawn"
     if config.start == "fork" and not possible:
         raise ConfigError(
             config.name, "start", "expected 'spawn': 'fork' works for the CPU on Linux only"

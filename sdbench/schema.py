@@ -604,7 +604,7 @@ class LookedCase(msgspec.Struct, frozen=True, kw_only=True):
     base: str
     new: str
     ratio: float | None
-    verdict: str
+    verdict: Literal["faster", "slower", "equivalent", "inconclusive"]
     reason: str | None
     open: bool
 

@@ -38,9 +38,8 @@ from sdbench.store import LoadedRun, find_run, load_run
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 10, min_open=True),
-    default=DEFAULT_THRESHOLD,
-    show_default=True,
-    help="The smallest difference that counts, as a share: 0.03 is 3%.",
+    help="The smallest difference that counts, as a share: 0.03 is 3%.  [default: 0.03, or the one "
+    "that the run was decided by]",
 )
 @click.option(
     "--fail-on",
@@ -73,7 +72,7 @@ from sdbench.store import LoadedRun, find_run, load_run
 def command(
     runs: tuple[str, ...],
     by: str | None,
-    threshold: float,
+    threshold: float | None,
     conditions: tuple[FailOn, ...],
     bisect: bool,
     expected: Path | None,
@@ -88,7 +87,7 @@ def command(
     several. Each is a path, an id, the beginning of an id, or 'latest'. Ratios are new / base:
     above 1 is slower.
     """
-    if math.isnan(threshold):  # which no range excludes
+    if threshold is not None and math.isnan(threshold):  # which no range excludes
         raise UsageError("--threshold: expected a number above 0, got nan")
     try:
         expectations = load_expectations(expected) if expected else None
@@ -109,9 +108,12 @@ def command(
 def _compare(
     runs: Sequence[LoadedRun],
     by: str | None,
-    threshold: float,
+    threshold: float | None,
     expectations: Expectations | None,
 ) -> Comparison:
+    decided = runs[0].run.config.get("until_decided") or {}
+    if threshold is None:
+        threshold = float(decided.get("threshold", DEFAULT_THRESHOLD))
     if by == "machine" or (by is None and len(runs) > 1):
         if len(runs) != 2:
             what = "--by machine" if by else "without --by"
@@ -124,8 +126,8 @@ def _compare(
             expectations=expectations,
         )
     if by is None:
-        by = "arm"
-        if len(runs[0].run.plan.arms) < 2:
+        by = str(decided.get("by", "arm"))
+        if by == "arm" and len(runs[0].run.plan.arms) < 2:
             raise UsageError("expected a second run to compare with, or --by AXIS")
     return compare_axis(runs, by, threshold=threshold, expectations=expectations)
 

@@ -7,7 +7,7 @@ import click
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console
 from sdbench.cli.run import exit_code, finish, watcher_for
-from sdbench.runner.leftover import remaining_slots
+from sdbench.runner.leftover import remaining_slots, undecided
 from sdbench.runner.prepare import check_resumable, require_room, same_model
 from sdbench.runner.process import ProcessExecutor
 from sdbench.runner.session import config_of, sit, with_new_sitting
@@ -35,12 +35,13 @@ def command(run: str, root: Path, retry: bool, as_json: bool) -> int:
         resumed = shown_run(loaded.run)
         check_resumable(resumed)
         left = len(remaining_slots(loaded, retry=retry))
+        further = ", then until decided" if undecided(loaded) else ""
         console(err=True).print(
             f"{resumed.run_id}: {len(resumed.plan.slots) - left} of {len(resumed.plan.slots)} "
-            f"processes are done, {left} to go.",
+            f"processes are done, {left} to go{further}.",
             soft_wrap=True,
         )
-        if left:
+        if left or further:
             require_room(path, config_of(resumed))
             resumed = same_model(resumed)
             resumed = with_new_sitting(resumed)

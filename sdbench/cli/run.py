@@ -13,8 +13,9 @@ from rich.console import Console
 from sdbench.cli.diagnose import diagnosed
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
+from sdbench.config import UntilDecided
 from sdbench.errors import UsageError
-from sdbench.estimate import Estimate, estimate_run
+from sdbench.estimate import estimate_run
 from sdbench.insight.diagnose import above
 from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
@@ -35,6 +36,7 @@ from sdbench.runner.process import ProcessExecutor
 from sdbench.runner.run import Watcher
 from sdbench.runner.session import Sat, sit
 from sdbench.schema import ModelInfo, Plan, Run
+from sdbench.stats import LOOKS
 from sdbench.store import RunFolder, load_run
 from sdbench.store.privacy import hidden_run
 from sdbench.summary import RunSummary, TimeShares, as_json
@@ -81,6 +83,12 @@ _SHOWN_PICTURES = 4
     is_flag=True,
     help="Allow PYTORCH_MPS_HIGH_WATERMARK_RATIO=0: no memory limit, which can freeze a Mac.",
 )
+@click.option(
+    "--until-decided",
+    is_flag=True,
+    help="Measure on until every comparison of the run is decided: looks after 3, 5, 8, 13 and 21 "
+    "processes.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and what it would cost; run nothing.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask, whatever it takes.")
 @click.option(
@@ -101,6 +109,7 @@ def command(
     label: str | None,
     allow_pickle: bool,
     unsafe_memory: bool,
+    until_decided: bool,
     dry_run: bool,
     yes: bool,
     fail_on: tuple[str, ...],
@@ -114,7 +123,16 @@ def command(
     `sdbench resume` goes on with it.
     """
     request = Request(
-        config, model, device, stacks, overrides, only, label, allow_pickle, unsafe_memory
+        config,
+        model,
+        device,
+        stacks,
+        overrides,
+        only,
+        label,
+        allow_pickle,
+        unsafe_memory,
+        until_decided,
     )
     executor = ProcessExecutor()
     try:
@@ -258,14 +276,16 @@ def _introduce(prepared: Prepared, remarks: Console) -> None:
     skipped = sum(planned.skip_reason is not None for planned in plan.cases)
     arms = f" × {len(plan.arms)} arms" if len(plan.arms) > 1 else ""
     processes = f"{len(plan.slots)} processes: {len(plan.cases) - skipped} cases{arms}"
-    processes += f" × {config.replicates}" if config.replicates > 1 else ""
+    processes += f" × {config.fewest_processes}" if config.fewest_processes > 1 else ""
     lines = [
         ("plan", f"{config.name} – {processes}" + (f", {skipped} skipped" if skipped else "")),
         ("machine", _machine_words(prepared)),
         ("model", _model_words(prepared)),
         ("device", _device_words(prepared)),
-        ("takes", _cost_words(prepared.estimate, config.max_minutes)),
+        ("takes", _cost_words(prepared)),
     ]
+    if config.until_decided is not None:
+        lines.insert(1, ("until", _until_words(config.until_decided)))
     render_lines(lines, remarks)
     if prepared.facts.simulated:
         remarks.print("SIMULATED: what is said of the machine comes from a recording")
@@ -320,12 +340,26 @@ def _device_words(prepared: Prepared) -> str:
     return f"{prepared.device.kind}{f' ({name})' if name else ''}, {stack}{simulated}"
 
 
-def _cost_words(estimate: Estimate, max_minutes: float) -> str:
-    limit = f", never more than {max_minutes:g} min" if max_minutes else ""
+def _until_words(until: UntilDecided) -> str:
+    """``decided by arm: looks after 3, 5, 8, 13 and 21 processes``."""
+    *looks, last = (str(count) for count in LOOKS if count <= until.max_processes)
+    counts = f"{', '.join(looks)} and {last}" if looks else last
     return (
-        f"about {duration(estimate.duration_s)}{limit}; up to "
-        f"{size(estimate.peak_memory_bytes)} of memory, {size(estimate.disk_bytes)} of disk "
-        "(rough estimates)"
+        f"every comparison by {until.by} is decided (a difference counts from "
+        f"{until.threshold:.0%} on): looks after {counts} processes a case and arm"
+    )
+
+
+def _cost_words(prepared: Prepared) -> str:
+    least, most = prepared.estimate, prepared.at_most
+    limit = prepared.config.max_minutes
+    words = f"about {duration(least.duration_s)}"
+    if most.duration_s > least.duration_s:
+        words = f"at least {words}, at most {duration(most.duration_s)}"
+    words += f", never more than {limit:g} min" if limit else ""
+    return (
+        f"{words}; up to {size(most.peak_memory_bytes)} of memory, {size(most.disk_bytes)} of "
+        "disk (rough estimates)"
     )
 
 
@@ -351,8 +385,9 @@ def _show_plan(prepared: Prepared, json_wanted: bool) -> None:
                 "plan": msgspec.to_builtins(plan),
                 "estimate": {
                     "duration_s": prepared.estimate.duration_s,
-                    "peak_memory_bytes": prepared.estimate.peak_memory_bytes,
-                    "disk_bytes": prepared.estimate.disk_bytes,
+                    "at_most_s": prepared.at_most.duration_s,
+                    "peak_memory_bytes": prepared.at_most.peak_memory_bytes,
+                    "disk_bytes": prepared.at_most.disk_bytes,
                     "download_bytes": getattr(prepared.model.download, "size_bytes", 0),
                 },
             }
@@ -366,6 +401,11 @@ def _show_plan(prepared: Prepared, json_wanted: bool) -> None:
         arm = f" [{slot.arm}]" if len(plan.arms) > 1 else ""
         words = case_words(cases[slot.case_id].case)
         out.print(f"  {slot.index + 1:>4}  block {slot.block + 1}  {words}{arm}", markup=False)
+    until = prepared.config.until_decided
+    if until is not None and until.max_processes > prepared.config.fewest_processes:
+        out.print(
+            f"  and on in the same way, to at most block {until.max_processes}, until decided"
+        )
     for planned in plan.cases:
         if planned.skip_reason is not None:
             out.print(

@@ -145,6 +145,7 @@ def _comparison(
         *([NOT_INTERLEAVED] if any(not pair.interleaved for pair in pairs) else []),
         *(f"expected, but there is no such case: {name}" for name in expected if name not in known),
         *notes,
+        *(words for run in runs if (words := _until_decided(run)) is not None),
         *(words for run in runs if (words := _unfinished(run)) is not None),
         *(f"{run.run.run_id}: {words}" for run in runs for words in summary_of(run).warnings),
     ]
@@ -167,6 +168,17 @@ def _side(label: str, loaded: LoadedRun | None) -> SideInfo:
     if loaded is None:
         return SideInfo(label=label, run_id=None, path=None)
     return SideInfo(label=label, run_id=loaded.run.run_id, path=str(loaded.path))
+
+
+def _until_decided(loaded: LoadedRun) -> str | None:
+    """How often the run was looked at, which is why its intervals are wider."""
+    if not loaded.looks:
+        return None
+    blocks = [str(count) for count in sorted({look.blocks for look in loaded.looks})]
+    return (
+        f"{loaded.run.run_id}: measured until decided, looked at after {', '.join(blocks)} "
+        f"processes; {LOOK_CONFIDENCE:.0%} intervals of its first {loaded.looks[-1].blocks} decide"
+    )
 
 
 def _unfinished(loaded: LoadedRun) -> str | None:

@@ -10,7 +10,10 @@ from sdbench.schema import Run
 from sdbench.summary import device_facts
 
 # Where they differ is of no interest: they say what is run, and the cases say it better.
-_OWN_WORDS = {"name", "description", "matrix", "case", "exclude", "arm", "replicates"}
+_OWN_WORDS = {
+    *("name", "description", "matrix", "case", "exclude", "arm"),
+    *("replicates", "until_decided"),
+}
 # Facts of the device that belong to the operating system.
 _SYSTEM_DEVICE_FACTS = ("macos", "mpsgraph")
 

@@ -4,13 +4,18 @@ import dataclasses
 
 from sdbench.comparison.examine import examine
 from sdbench.comparison.sides import pairs_of_axis
-from sdbench.stats import DEFAULT_THRESHOLD, Look, look_at
+from sdbench.schema import Looked, LookedCase
+from sdbench.stats import DEFAULT_THRESHOLD, LOOKS, look_at
 from sdbench.store import LoadedRun
 
 
 def look_after(
-    loaded: LoadedRun, axis: str, blocks: int, threshold: float = DEFAULT_THRESHOLD
-) -> Look:
+    loaded: LoadedRun,
+    axis: str,
+    blocks: int,
+    threshold: float = DEFAULT_THRESHOLD,
+    most: int = LOOKS[-1],
+) -> Looked:
     """Judge an axis (or ``arm``) of a run by its first blocks, and say when to look again.
 
     What cannot be judged however many blocks follow (a side crashed, heat on one side) keeps
@@ -22,7 +27,29 @@ def look_after(
         ValueError: this many blocks is no time to look (see ``LOOKS``).
     """
     so_far = [entry for entry in loaded.attempts if entry.block < blocks]
-    pairs = pairs_of_axis(dataclasses.replace(loaded, attempts=so_far), axis)
-    examined = [examine(pair) for pair in pairs]
-    estimates = [entry.ratios["steady"] for entry in examined if not entry.void("steady")]
-    return look_at(estimates, blocks, threshold)
+    at_look = dataclasses.replace(loaded, attempts=so_far, looks=[])
+    examined = [examine(pair) for pair in pairs_of_axis(at_look, axis)]
+    void = [entry.void("steady") for entry in examined]
+    judged = [index for index, reasons in enumerate(void) if not reasons]
+    estimates = [examined[index].ratios["steady"] for index in judged]
+    look = look_at(estimates, blocks, threshold, most)
+    judgements = dict(zip(judged, look.judgements, strict=True))
+    open_ = {judged[index] for index in look.open_cases}
+    cases = []
+    for index, entry in enumerate(examined):
+        judgement = judgements.get(index)
+        cases.append(
+            LookedCase(
+                case_id=entry.pair.case.case_id,
+                arm=entry.pair.arm,
+                base=entry.pair.labels[0],
+                new=entry.pair.labels[1],
+                ratio=entry.ratios["steady"].ratio,
+                verdict=judgement.verdict if judgement else "inconclusive",
+                reason=judgement.reason if judgement else void[index][0],
+                open=index in open_,
+            )
+        )
+    return Looked(
+        blocks=blocks, by=axis, threshold=threshold, cases=cases, next_look=look.next_look
+    )

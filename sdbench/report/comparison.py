@@ -1,14 +1,17 @@
 """A comparison as a person reads it: what differs, the cases, what it comes to."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sdbench.comparison.reasons import explain
 from sdbench.comparison.records import CaseComparison, Comparison, SideInfo, Verdict
 from sdbench.report.terminal import CORRECT_WORDS, case_words, render_lines
 from sdbench.report.units import printable, seconds, size
+from sdbench.schema import Looked, LookedCase
 
 VERDICT_WORDS: dict[Verdict, str] = {
     "faster": "faster",
@@ -178,6 +181,30 @@ def case_name(case: CaseComparison) -> str:
     if (case.base, case.new) != ("base", "new"):
         parts.append(f"({case.base} → {case.new})")
     return " ".join(parts)
+
+
+def look_lines(looked: Looked) -> list[str]:
+    """A look at a run that goes on until it is decided: the counts, then what is not decided."""
+    verdicts = Counter(
+        VERDICT_WORDS[case.verdict] for case in looked.cases if case.verdict != "inconclusive"
+    )
+    done = ", ".join(f"{count} {words}" for words, count in verdicts.items())
+    words = f"look after {looked.blocks} processes, by {looked.by}: {verdicts.total()} of "
+    words += f"{len(looked.cases)} decided" + (f" ({done})" if done else "")
+    if looked.next_look is None and any(case.open for case in looked.cases):
+        words += "; this was the last look"
+    return [
+        words,
+        *(f"  {_looked_case(case)}" for case in looked.cases if case.verdict == "inconclusive"),
+    ]
+
+
+def _looked_case(case: LookedCase) -> str:
+    arm = f" [{case.arm}]" if case.arm else ""
+    words = f"{case.case_id}{arm} ({case.base} → {case.new})"
+    if case.open:
+        return f"open: {words}, {_ratio(case.ratio)} so far"
+    return f"no verdict, however many follow: {words} – {explain([case.reason or 'no-figures'])}"
 
 
 def _fine_print(comparison: Comparison) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from sdbench.report.comparison import look_lines
 from sdbench.report.correctness import check_words
 from sdbench.report.terminal import OUTCOME_WORDS, case_words, render_summary
 from sdbench.report.units import duration, printable, seconds
-from sdbench.schema import Checked, Replicate, Run, Slot, WaitReason
+from sdbench.schema import Checked, Looked, Replicate, Run, Slot, WaitReason
 from sdbench.summary import steady_median_s, summarise
 from sdbench.telemetry import WAIT_WORDS
 
@@ -39,6 +40,7 @@ class ScreenWatcher:
         )
         self._task = self._bar.add_task("starting", total=1)
         self._words = ""
+        self._blocks = 1 + max((slot.block for slot in run.plan.slots), default=0)
         self._comparing = False
         self._told_of: list[WaitReason] = []
 
@@ -62,12 +64,11 @@ class ScreenWatcher:
     def slot_begins(self, slot: Slot, done: int, total: int, remaining_s: float) -> None:
         """Show what starts now."""
         case = self._run.plan.planned(slot.case_id).case
-        blocks = 1 + max(entry.block for entry in self._run.plan.slots)
         self._words = case_words(case)
         if len(self._run.plan.arms) > 1:
             self._words += f" [{slot.arm}]"
-        if blocks > 1:
-            self._words += f", run {slot.block + 1} of {blocks}"
+        if self._blocks > 1:
+            self._words += f", run {slot.block + 1} of {self._blocks}"
         self._bar.update(self._task, completed=done, total=total)
         self.tick(None, remaining_s)
 
@@ -127,3 +128,16 @@ class ScreenWatcher:
         if block == 0 and any(slot.block for slot in self._run.plan.slots):
             summary = summarise(self._run, replicates, self._path)
             render_summary(summary, self._console, first_look=True)
+
+    def looked(self, looked: Looked, next_s: float, at_most_s: float) -> None:
+        """What is decided and what is open; how long until the next look, and at most."""
+        for line in look_lines(looked):
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if looked.next_look is None:
+            return
+        self._blocks = looked.next_look
+        self._console.print(
+            f"  goes on to {looked.next_look} processes: about {duration(next_s)}, and "
+            f"{duration(at_most_s)} at most in all.",
+            highlight=False,
+        )

@@ -28,6 +28,13 @@ def remaining_slots(loaded: LoadedRun, *, retry: bool) -> list[Slot]:
     ]
 
 
+def undecided(loaded: LoadedRun) -> bool:
+    """Whether a run that goes on until it is decided has not had its last look."""
+    if not loaded.run.config.get("until_decided"):
+        return False
+    return not loaded.looks or loaded.looks[-1].next_look is not None
+
+
 def restart_victims(loaded: LoadedRun, boot_id: str | None) -> list[Replicate]:
     """Records for processes under which the machine itself restarted.
 

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from sdbench import __version__, machine
-from sdbench.config import Config, load_config
+from sdbench.config import Config, UntilDecided, load_config
 from sdbench.errors import MachineError, UsageError
 from sdbench.estimate import Estimate, Pace, estimate_run, estimate_slot
 from sdbench.insight.attention_scores import predicted_overflow
@@ -27,7 +27,7 @@ from sdbench.insight.mps_environment import HIGH, check_watermarks, removes_memo
 from sdbench.machine.facts import Identity, MachineFacts, or_none
 from sdbench.machine.recording import VARIABLE as RECORDING
 from sdbench.models.resolve import ModelSource, find_model
-from sdbench.plan import make_plan
+from sdbench.plan import axis_to_decide, make_plan, with_blocks
 from sdbench.runner.environment import PRELOAD, preload_modules, worker_environment
 from sdbench.runner.executor import Executor
 from sdbench.runner.probe import FoundDevice, accelerator_possible, find_device
@@ -55,6 +55,7 @@ class Request:
     label: str | None = None
     allow_pickle: bool = False
     unsafe_memory: bool = False
+    until_decided: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Prepared:
     model: ModelSource
     plan: Plan
     estimate: Estimate
+    at_most: Estimate
+    """The same as ``estimate``, or more where the run goes on until it is decided."""
     facts: MachineFacts
     machine: dict[str, Any]
     """The facts that reports and comparisons name, flat."""
@@ -80,8 +83,9 @@ class Prepared:
     def questions(self) -> list[str]:
         """What the user must agree to first, in words; empty for an ordinary run."""
         asked = []
-        if self.estimate.duration_s > ASK_BEYOND_S:
-            asked.append(f"it takes about {self.estimate.duration_s / 3600:.1f} hours")
+        if self.at_most.duration_s > ASK_BEYOND_S:
+            about = "about" if self.at_most == self.estimate else "up to"
+            asked.append(f"it takes {about} {self.at_most.duration_s / 3600:.1f} hours")
         download = self.model.download
         if download is not None:
             asked.append(
@@ -135,6 +139,14 @@ def prepare(request: Request, executor: Executor) -> Prepared:
             f"{RECORDING} is set, so none is held; unset it, or leave [pressure] out"
         )
     plan = _flagged(plan, config, device, stacks, model)
+    longest = plan
+    if config.until_decided is not None:
+        settings = msgspec.structs.replace(config.until_decided, by=axis_to_decide(config, plan))
+        config = msgspec.structs.replace(config, until_decided=settings)
+        longest = with_blocks(plan, settings.max_processes, config.seed)
+    estimate, at_most = (
+        estimate_run(config, one, model.outline(), device.kind, cores) for one in (plan, longest)
+    )
     return Prepared(
         request=request,
         config=config,
@@ -142,7 +154,8 @@ def prepare(request: Request, executor: Executor) -> Prepared:
         stacks=stacks,
         model=model,
         plan=plan,
-        estimate=estimate_run(config, plan, model.outline(), device.kind, cores),
+        estimate=estimate,
+        at_most=at_most,
         facts=facts,
         machine=identity,
     )
@@ -351,6 +364,8 @@ def _configure(request: Request, name: str) -> Config:
     config = load_config(name, overrides)
     if request.stacks:
         config = msgspec.structs.replace(config, arm=_arms_for(request.stacks))
+    if request.until_decided and config.until_decided is None:
+        config = msgspec.structs.replace(config, until_decided=UntilDecided())
     return config
 
 

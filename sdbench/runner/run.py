@@ -23,7 +23,17 @@ from sdbench.runner.guard import MemoryGuard, WearGuard
 from sdbench.runner.jobs import picture_job
 from sdbench.runner.outcome import replicate_record
 from sdbench.runner.sampler import Sample
-from sdbench.schema import Checked, Gate, Replicate, Run, Slot, Started, WaitReason, Withdrawn
+from sdbench.schema import (
+    Checked,
+    Gate,
+    Looked,
+    Replicate,
+    Run,
+    Slot,
+    Started,
+    WaitReason,
+    Withdrawn,
+)
 from sdbench.store import RunFolder, last_attempts
 
 # How far past its budget a run may go to finish a process that is nearly done.
@@ -59,6 +69,9 @@ class Watcher(Protocol):
     def block_ends(self, block: int, replicates: list[Replicate]) -> None:
         """The last process of a block has ended."""
 
+    def looked(self, looked: Looked, next_s: float, at_most_s: float) -> None:
+        """Whether it goes on, for how long until the next look, and for how long at most."""
+
 
 @dataclass
 class RunLoop:
@@ -81,6 +94,8 @@ class RunLoop:
     allow_pickle: bool = False
     clock: Callable[[], float] = time.monotonic
     replicates: list[Replicate] = field(default_factory=list)
+    further: Callable[[], list[Slot]] = list
+    """Asked when all is done: what else there is to do."""
     wear: WearGuard = field(init=False)
     _began: float = 0.0
     _recorded_here: int = 0
@@ -92,14 +107,13 @@ class RunLoop:
         """Run the slots in order; ``attempts`` counts earlier tries by replicate id."""
         self._began = self.clock()
         queue = list(slots)
-        total = len(queue)
-        while queue:
-            slot = queue[0]
+        done = 0
+        while queue or (queue := self.further()):
+            slot, total = queue[0], done + len(queue)
             if self.interrupted():
                 return "interrupted"
             if self._out_of_budget(slot):
                 return "budget"
-            done = total - len(queue)
             remaining_s = self.pace.remaining_s(queue)
             self.watcher.slot_begins(slot, done, total, remaining_s)
             gate = self.gates.passed(self._may_wait_s(slot))
@@ -120,7 +134,8 @@ class RunLoop:
             if report.slept and not slept_before:
                 continue  # a machine asleep measures nothing: once more, both kept
             queue.pop(0)
-            self.watcher.slot_ends(replicate, done + 1, total)
+            done += 1
+            self.watcher.slot_ends(replicate, done, total)
             if not any(other.block == slot.block for other in queue):
                 self.watcher.block_ends(slot.block, last_attempts(self.replicates))
             if self.wear.exceeded:
@@ -257,6 +272,12 @@ class RunLoop:
     def elapsed_s(self) -> float:
         """Seconds since the sitting's first slot."""
         return self.clock() - self._began
+
+    def within_budget_s(self, wanted_s: float) -> float:
+        """So many seconds, or what is left of the budget where that is less."""
+        if self.budget_s is None:
+            return wanted_s
+        return max(0.0, min(wanted_s, self.budget_s - self.elapsed_s()))
 
     def _may_wait_s(self, slot: Slot) -> float:
         """How long the gates may wait without costing the process its place in the budget."""

@@ -13,6 +13,7 @@ from sdbench.estimate import Pace
 from sdbench.runner.awake import kept_awake
 from sdbench.runner.ballast import ProcessBallast
 from sdbench.runner.correctness import compare_with_cpu, wanted_by
+from sdbench.runner.decide import UntilDecided
 from sdbench.runner.events import Event
 from sdbench.runner.executor import Executor, Stop
 from sdbench.runner.gates import Gates
@@ -97,9 +98,11 @@ def sit(
                 allow_pickle=bool(run.config.get("allow_pickle")),
                 replicates=list(before.replicates),
             )
+            loop.further = UntilDecided(loop).further
             if slots and run.device != "cpu" and not before.checks:
                 _check_device(run, folder, executor, watcher, loop)
             end = loop.carry_out(slots, attempts_so_far(before))
+            run = loop.run  # until decided, its plan has grown
             measured = time.monotonic()
             shelf = ReferenceShelf(config, run.model, run.stacks)
             if end in _CALM_ENDS:
@@ -119,6 +122,7 @@ def sit(
         probe.close()
     loaded = load_run(folder.path)
     summary = summarise(run, loaded.replicates, str(folder.path), loaded.warnings, loaded.compared)
+    summary = msgspec.structs.replace(summary, looks=loaded.looks)
     own = loaded.attempts[len(before.attempts) :]
     now = time.monotonic()
     return Sat(end, summary, pace, time_shares(own, now - began, now - measured))

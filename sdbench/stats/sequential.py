@@ -32,11 +32,15 @@ class Look:
 
 
 def look_at(
-    estimates: Sequence[RatioEstimate], blocks: int, threshold: float = DEFAULT_THRESHOLD
+    estimates: Sequence[RatioEstimate],
+    blocks: int,
+    threshold: float = DEFAULT_THRESHOLD,
+    most: int = LOOKS[-1],
 ) -> Look:
     """Judge a run's comparisons after some blocks, with 99% intervals, and say whether to go on.
 
-    A comparison that cannot be judged (a side crashed, no figures) keeps nobody waiting.
+    A comparison that cannot be judged (a side crashed, no figures) keeps nobody waiting. No look
+    comes after more than ``most`` blocks.
 
     Raises:
         ValueError: this many blocks is no time to look.
@@ -45,7 +49,7 @@ def look_at(
         raise ValueError(f"looks are after {LOOKS} blocks only, not after {blocks}")
     judgements = judge_family(estimates, threshold, LOOK_CONFIDENCE)
     look = Look(blocks, judgements, None)
-    later = [count for count in LOOKS if count > blocks]
+    later = [count for count in LOOKS if blocks < count <= most]
     if not later or not look.open_cases:
         return look
     return Look(blocks, judgements, later[0])

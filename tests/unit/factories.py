@@ -28,6 +28,7 @@ from sdbench.runner.sampler import Sample
 from sdbench.schema import (
     Case,
     Checked,
+    Looked,
     ModelInfo,
     Pass,
     PassKind,
@@ -97,6 +98,7 @@ class RecordingWatcher:
     blocks: list[tuple[int, list[str]]] = field(default_factory=list)
     ticks: list[tuple[str | None, float]] = field(default_factory=list)
     waited: list[tuple[list[WaitReason], float, float]] = field(default_factory=list)
+    looks: list[tuple[Looked, float, float]] = field(default_factory=list)
 
     def __enter__(self) -> "RecordingWatcher":
         return self
@@ -121,6 +123,9 @@ class RecordingWatcher:
 
     def slot_ends(self, replicate: Replicate, done: int, total: int) -> None:
         self.ended.append(replicate)
+
+    def looked(self, looked: Looked, next_s: float, at_most_s: float) -> None:
+        self.looks.append((looked, next_s, at_most_s))
 
     def block_ends(self, block: int, replicates: list[Replicate]) -> None:
         self.blocks.append((block, [entry.replicate_id for entry in replicates]))

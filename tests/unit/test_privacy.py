@@ -45,6 +45,7 @@ def prepared_with(model_folder: Path, interpreter: Path) -> Prepared:
         model=ModelSource(str(model_folder), "StableDiffusionPipeline", 10, model_folder),
         plan=make_plan(config, "cpu"),
         estimate=Estimate(1.0, 1, 1),
+        at_most=Estimate(1.0, 1, 1),
         facts=make_facts(),
         machine={"chip": "Test", "cores_physical": 2, "memory_bytes": 8_000_000_000},
     )

@@ -67,7 +67,7 @@ def test_run_is_looked_at_by_its_first_blocks_alone() -> None:
 
     loaded = measured(times, config=two_arms(21))
     look = look_after(loaded, "arm", 3)
-    assert (look.judgements[0].verdict, look.next_look) == ("slower", None)
+    assert (look.cases[0].verdict, look.next_look) == ("slower", None)
     assert look_after(loaded, "arm", 5).next_look == 8
 
 
