@@ -20,7 +20,7 @@ LAYERS: list[set[str]] = [
     {"stacks", "telemetry"},
     {"efficiency"},
     {"plan", "estimate", "summary"},
-    {"comparison"},
+    {"comparison", "frames"},
     # insight below the runner, which puts causes of deaths and known issues into its records
     {"insight"},
     {"doctor", "fleet", "report", "runner"},

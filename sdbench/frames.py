@@ -1,0 +1,330 @@
+"""A run as pandas frames, for notebooks: ``sdbench.load(run)``. The same rows are the CSV's.
+
+Every frame has a column or index level for the run, the case, the arm and the process, so frames
+can be joined with each other, and those of several runs put below one another.
+"""
+
+import functools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from sdbench.errors import UsageError
+from sdbench.schema import (
+    CORRECTNESS_SEVERITY,
+    OUTCOME_SEVERITY,
+    Case,
+    Replicate,
+)
+from sdbench.store import LoadedRun, find_run, load_run
+from sdbench.summary import CaseSummary, RunSummary, steady_median_s, summarise
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Row = dict[str, Any]
+
+_SETTINGS = Case.__struct_fields__
+_COPIED = (
+    *("replicate_id", "case_id", "arm", "block", "attempt", "outcome", "reason", "simulated"),
+    *("start", "cold_cache", "started_utc", "wall_s", "import_s", "load_s"),
+    *("peak_memory_bytes", "peak_memory_source", "swapped_out_bytes"),
+)
+_SAMPLED = (
+    *("footprint_bytes", "available_bytes", "swap_used_bytes"),
+    *("swapped_in_bytes", "swapped_out_bytes", "pressure", "thermal", "free_percent"),
+    *("compressor_bytes", "gpu_power_w", "gpu_temperature_c", "gpu_memory_used_bytes"),
+)
+_SAMPLED_COLUMNS = ("t_s", "phase", *_SAMPLED)
+
+# Dtypes of columns whose names do not end in a unit.
+_DTYPES = {
+    **dict.fromkeys(["attention_slicing", "warmup", "vae_slicing", "vae_tiling"], "bool"),
+    **dict.fromkeys(["simulated", "cold_cache", "last_attempt", "steady"], "bool"),
+    **dict.fromkeys(["block", "attempt", "images", "processes", "replicates", "planned"], "int64"),
+    **dict.fromkeys(["pass", "sample", "wrong_pictures"], "int64"),
+    **dict.fromkeys(["seconds_per_picture", "correct_margin", "free_percent"], "float64"),
+    **dict.fromkeys(["seconds_per_picture_ci95_low", "seconds_per_picture_ci95_high"], "float64"),
+}
+_BY_UNIT = {"_s": "float64", "_w": "float64", "_c": "float64", "_bytes": "Int64"}
+_LEVELS = {
+    "outcome": [*reversed(OUTCOME_SEVERITY)],
+    "correct": [*reversed(CORRECTNESS_SEVERITY)],
+}
+
+
+@dataclass(frozen=True)
+class RunFrames:
+    """A run as pandas frames; made by :func:`load`.
+
+    ``cases``: one row a case and arm, by ``case_id`` and ``arm``; what ``sdbench show`` tells.
+    ``replicates``: one row a process, by ``replicate_id`` and ``attempt``; repeated attempts are
+    all there, ``last_attempt`` marks those that count.
+    ``passes``: one row a pass, by ``replicate_id``, ``attempt``, ``kind`` and ``pass``; ``steady``
+    marks measured passes from the second on.
+    ``telemetry``: one row a sample, by ``replicate_id``, ``attempt`` and ``sample``; ``t_s`` counts
+    from the process's first sample, ``phase`` is what the worker was doing.
+
+    Names end in their unit (``_s``, ``_bytes``, ``_w``, ``_c``). What is not known is missing.
+    Bytes are ``Int64``, outcomes and verdicts ordered categories (best first), times UTC.
+    Frames are made when first asked for; ``telemetry`` reads a file a process.
+    """
+
+    loaded: LoadedRun
+    """The records behind the frames."""
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self.loaded.run.run_id
+
+    @functools.cached_property
+    def _summary(self) -> RunSummary:
+        loaded = self.loaded
+        return summarise(
+            loaded.run, loaded.replicates, str(loaded.path), loaded.warnings, loaded.compared
+        )
+
+    @functools.cached_property
+    def cases(self) -> "DataFrame":
+        """One row a case and arm."""
+        return _frame(case_rows(self.loaded, self._summary), CASE_COLUMNS, ["case_id", "arm"])
+
+    @functools.cached_property
+    def replicates(self) -> "DataFrame":
+        """One row a process."""
+        rows = replicate_rows(self.loaded)
+        return _frame(rows, REPLICATE_COLUMNS, ["replicate_id", "attempt"])
+
+    @functools.cached_property
+    def passes(self) -> "DataFrame":
+        """One row a pass."""
+        rows = pass_rows(self.loaded)
+        return _frame(rows, PASS_COLUMNS, ["replicate_id", "attempt", "kind", "pass"])
+
+    @functools.cached_property
+    def telemetry(self) -> "DataFrame":
+        """One row a sample of memory, swap, pressure, heat and GPU."""
+        rows = telemetry_rows(self.loaded)
+        return _frame(rows, TELEMETRY_COLUMNS, ["replicate_id", "attempt", "sample"])
+
+    def __repr__(self) -> str:
+        run, summary = self.loaded.run, self._summary
+        outcomes = ", ".join(f"{count} {name}" for name, count in summary.outcomes.items())
+        marks = [] if summary.complete else ["not finished"]
+        marks += ["SIMULATED: no real device made these numbers"] if summary.simulated else []
+        lines = [
+            " – ".join([f"sdbench run {run.run_id}", *marks]),
+            f"  {run.model.name} on {run.device}, {run.machine.get('chip') or 'chip not known'}",
+            f"  .cases       {len(summary.cases)} rows ({outcomes})",
+            f"  .replicates  {len(self.loaded.attempts)} rows",
+            f"  .passes      {sum(len(one.passes) for one in self.loaded.attempts)} rows",
+            "  .telemetry   read when asked for",
+        ]
+        return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
+
+
+def load(run: str | Path = "latest", results: str | Path = "results") -> RunFrames:
+    """A run as pandas frames: ``cases``, ``replicates``, ``passes`` and ``telemetry``.
+
+    ``run`` is a run folder, or in the folder ``results`` an id, the beginning of one or ``latest``.
+
+    >>> import sdbench
+    >>> run = sdbench.load("latest")
+    >>> run.cases[["seconds_per_picture", "peak_memory_bytes", "correct"]]
+    >>> run.replicates.groupby("attention_slicing")["steady_median_s"].median()
+
+    Raises:
+        sdbench.errors.UsageError: there is no such run, or several.
+        sdbench.errors.StoreError: it cannot be read.
+    """
+    if not isinstance(run, (str, Path)):
+        raise UsageError(f"load: expected a run's path or id, got {type(run).__name__}")
+    return RunFrames(load_run(find_run(Path(results), str(run))))
+
+
+# --- rows ----------------------------------------------------------------------------------------
+
+REPLICATE_COLUMNS = (
+    *("run_id", "machine_id", "device", "model", "torch", "images"),
+    *_SETTINGS,
+    *_COPIED,
+    *("last_attempt", "first_pass_s", "steady_median_s", "seconds_per_picture"),
+)
+CASE_COLUMNS = (
+    *("run_id", "device", "model", "case_id", "arm", "images"),
+    *_SETTINGS,
+    *("outcome", "reason", "simulated", "seconds_per_picture"),
+    *("seconds_per_picture_ci95_low", "seconds_per_picture_ci95_high", "processes"),
+    *("steady_median_s", "first_pass_s", "prime_s", "load_s"),
+    *("peak_memory_bytes", "peak_memory_source", "swap_delta_bytes"),
+    *("correct", "correct_reason", "correct_margin", "content", "replicates", "planned"),
+)
+PASS_COLUMNS = (
+    *("run_id", "replicate_id", "attempt", "kind", "pass", "case_id", "arm", "block"),
+    *("last_attempt", "steady", "duration_s", "images", "wrong_pictures"),
+    *("peak_bytes", "peak_source", "allocated_bytes", "driver_bytes", "recommended_max_bytes"),
+)
+TELEMETRY_COLUMNS = (
+    *("run_id", "replicate_id", "attempt", "sample", "case_id", "arm", "block"),
+    *_SAMPLED_COLUMNS,
+)
+
+
+def case_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[Row]:
+    """A row for each case and arm; times of a picture beside those of a pass."""
+    run = loaded.run
+    for row in summary.cases:
+        yield {
+            "run_id": run.run_id,
+            "device": run.device,
+            "model": run.model.name,
+            "case_id": row.case_id,
+            "arm": row.arm,
+            "images": summary.images,
+            **msgspec.structs.asdict(row.case),
+            **_case_numbers(row, summary),
+        }
+
+
+def _case_numbers(row: CaseSummary, summary: RunSummary) -> Row:
+    latency = row.latency_s
+    low, high = latency.ci95 or (None, None)
+    copied = (
+        *("outcome", "reason", "first_pass_s", "prime_s", "load_s"),
+        *("peak_memory_bytes", "peak_memory_source", "swap_delta_bytes"),
+        *("correct", "correct_reason", "correct_margin", "content", "replicates", "planned"),
+    )
+    return {
+        **{name: getattr(row, name) for name in copied},
+        "simulated": summary.simulated,
+        "seconds_per_picture": _shared_by(latency.median, summary.images),
+        "seconds_per_picture_ci95_low": _shared_by(low, summary.images),
+        "seconds_per_picture_ci95_high": _shared_by(high, summary.images),
+        "processes": latency.n,
+        "steady_median_s": latency.median,
+    }
+
+
+def replicate_rows(loaded: LoadedRun) -> Iterator[Row]:
+    """A row for each process, repeated attempts included."""
+    run = loaded.run
+    settings = {one.case_id: msgspec.structs.asdict(one.case) for one in run.plan.cases}
+    counting = _counting(loaded)
+    for entry in loaded.attempts:
+        steady = steady_median_s(entry)
+        yield {
+            "run_id": run.run_id,
+            "machine_id": run.machine_id,
+            "device": run.device,
+            "model": run.model.name,
+            "torch": entry.versions.get("torch"),
+            "images": run.config["images"],
+            **settings[entry.case_id],
+            **{name: getattr(entry, name) for name in _COPIED},
+            "last_attempt": (entry.replicate_id, entry.attempt) in counting,
+            "first_pass_s": _first_pass_s(entry),
+            "steady_median_s": steady,
+            "seconds_per_picture": _shared_by(steady, int(run.config["images"])),
+        }
+
+
+def pass_rows(loaded: LoadedRun) -> Iterator[Row]:
+    """A row for each pass, warm-up and profiling passes included."""
+    counting = _counting(loaded)
+    for entry in loaded.attempts:
+        for one in entry.passes:
+            yield {
+                **_names(loaded, entry),
+                "kind": one.kind,
+                "pass": one.index,
+                "last_attempt": (entry.replicate_id, entry.attempt) in counting,
+                "steady": one.kind == "measured" and one.index > 1,
+                "duration_s": one.duration_s,
+                "images": len(one.images),
+                "wrong_pictures": sum(picture.broken is not None for picture in one.images),
+                "peak_bytes": one.peak_bytes,
+                "peak_source": one.peak_source,
+                "allocated_bytes": one.allocated_bytes,
+                "driver_bytes": one.driver_bytes,
+                "recommended_max_bytes": one.recommended_max_bytes,
+            }
+
+
+def telemetry_rows(loaded: LoadedRun) -> Iterator[Row]:
+    """A row for each sample of each process; a line that cannot be read is left out."""
+    for entry in loaded.attempts:
+        names, phase, begin, number = _names(loaded, entry), None, None, 0
+        for line in _timeline(loaded.timeline_path(entry)):
+            if "phase" in line:
+                phase = line["phase"]
+                continue
+            t = line.get("t")
+            if not isinstance(t, (int, float)):
+                continue
+            begin = t if begin is None else begin
+            sampled = {name: line.get(name) for name in _SAMPLED}
+            yield {**names, "sample": number, "t_s": t - begin, "phase": phase, **sampled}
+            number += 1
+
+
+def _timeline(path: Path) -> Iterator[Row]:
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:  # switched off, or not kept: the record says which
+        return
+    for line in lines:
+        try:
+            told = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(told, dict):
+            yield told
+
+
+def _names(loaded: LoadedRun, entry: Replicate) -> Row:
+    return {
+        "run_id": loaded.run.run_id,
+        **{name: getattr(entry, name) for name in ("replicate_id", "attempt", "case_id", "arm")},
+        "block": entry.block,
+    }
+
+
+def _counting(loaded: LoadedRun) -> set[tuple[str, int]]:
+    return {(entry.replicate_id, entry.attempt) for entry in loaded.replicates}
+
+
+def _first_pass_s(entry: Replicate) -> float | None:
+    return next((one.duration_s for one in entry.of_kind("measured") if one.index == 1), None)
+
+
+def _shared_by(seconds: float | None, images: int) -> float | None:
+    return None if seconds is None else seconds / images
+
+
+# --- frames --------------------------------------------------------------------------------------
+
+
+def _frame(rows: Iterator[Row], columns: Sequence[str], index: list[str]) -> "DataFrame":
+    """With the dtype that each name calls for, also where there is no row or nothing is known."""
+    import pandas as pd
+
+    found = list(rows)
+    series = {name: _column(name)([row[name] for row in found]) for name in columns}
+    return pd.DataFrame(series, columns=list(columns)).set_index(index)
+
+
+def _column(name: str) -> "Callable[[list[Any]], Any]":
+    """Values to a column."""
+    import pandas as pd
+
+    if name in _LEVELS:
+        return lambda values: pd.Categorical(values, categories=_LEVELS[name], ordered=True)
+    if name.endswith("_utc"):
+        return lambda values: pd.to_datetime(pd.Series(values, dtype="string"), utc=True)
+    unit = next((dtype for end, dtype in _BY_UNIT.items() if name.endswith(end)), "string")
+    return lambda values: pd.Series(values, dtype=_DTYPES.get(name, unit))

@@ -1,0 +1,462 @@
+"""Runs as they may be shown to anybody: before any renderer sees them, so that none can leak.
+
+Out go users' names, hosts, paths, secrets, e-mail addresses, prompts of one's own with the pictures
+made from them, and what workers wrote on their way out. Every text that is not one of a fixed set
+is looked at, whatever record it stands in, so a field added later is covered. Numbers, settings,
+versions and verdicts stay. Doing it twice changes nothing.
+"""
+
+import functools
+import getpass
+import hashlib
+import json
+import os
+import platform
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import inspect
+
+from sdbench.config import Config, load_config, shipped_configs
+from sdbench.models.resolve import OFFLINE
+from sdbench.schema import (
+    Arm,
+    Case,
+    Checked,
+    Compared,
+    ImageCompared,
+    ModelInfo,
+    Pass,
+    Picture,
+    Replicate,
+    Run,
+    Started,
+    Withdrawn,
+)
+from sdbench.store import LoadedRun
+
+LEFT_OUT = "left out for sharing"
+LOCAL_MODEL = "local model"
+_SHORTEST_NAME = 3  # a shorter name would blank out ordinary words
+_NOBODY = {"root", "shared", "user", "users", "<user>"}
+_S = TypeVar("_S", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True)
+class Private:
+    """Names of people and computers that no text may hold."""
+
+    users: frozenset[str] = frozenset()
+    hosts: frozenset[str] = frozenset()
+
+    @classmethod
+    def here(cls) -> "Private":
+        """Of this user and this computer."""
+        host = platform.node()
+        return cls(frozenset(_own_names()), frozenset({host, host.split(".")[0]}))
+
+
+def shared(runs: Sequence[LoadedRun], private: Private | None = None) -> list[LoadedRun]:
+    """The runs without what is private; names that stand for something else are the same in all.
+
+    ``path`` becomes the run's id; ``files`` is still where pictures and timelines are read.
+    """
+    words = _Words.of(runs, private or Private.here())
+    return [_shared_run(loaded, words) for loaded in runs]
+
+
+def _shared_run(loaded: LoadedRun, words: "_Words") -> LoadedRun:
+    run = words.run(loaded.run)
+    ids = {
+        old.replicate_id: new.replicate_id
+        for old, new in zip(loaded.run.plan.slots, run.plan.slots, strict=True)
+    }
+    own = [prompt in words.prompts for prompt in loaded.run.config.get("prompts", [])]
+    scrub = _Records(words, ids, own)
+    return LoadedRun(
+        path=Path(run.run_id),
+        run=run,
+        started=[scrub.started(entry) for entry in loaded.started],
+        attempts=[scrub.replicate(entry) for entry in loaded.attempts],
+        warnings=[words.text(warning) for warning in loaded.warnings],
+        withdrawn=[scrub.withdrawn(entry) for entry in loaded.withdrawn],
+        comparisons=[scrub.compared(entry) for entry in loaded.comparisons],
+        checks=[words.record(entry) for entry in loaded.checks],
+        folder=loaded.files,
+        recorded_ids={new: loaded.recorded_ids.get(old, old) for old, new in ids.items()},
+    )
+
+
+@dataclass(frozen=True)
+class _Records:
+    """Scrubs the records of one run; ``own`` tells which of its prompts are the user's."""
+
+    words: "_Words"
+    ids: dict[str, str]
+    own: list[bool]
+
+    def started(self, entry: Started) -> Started:
+        return self._named(entry)
+
+    def withdrawn(self, entry: Withdrawn) -> Withdrawn:
+        text = self.words.record(entry)
+        return msgspec.structs.replace(text, replicate_id=self._id(entry.replicate_id))
+
+    def replicate(self, entry: Replicate) -> Replicate:
+        return msgspec.structs.replace(
+            self._named(entry),
+            passes=[self._pass(one) for one in entry.passes],
+            stdout_tail=LEFT_OUT if entry.stdout_tail else "",
+            stderr_tail=LEFT_OUT if entry.stderr_tail else "",
+        )
+
+    def compared(self, entry: Compared) -> Compared:
+        images = [self._beside_cpu(image) for image in entry.images]
+        return msgspec.structs.replace(self._named(entry), images=images)
+
+    def _named(self, entry: _S) -> _S:
+        """Scrubbed, and still of the same case, arm and replicate."""
+        fields = msgspec.structs.asdict(entry)
+        return msgspec.structs.replace(
+            self.words.record(entry),
+            replicate_id=self._id(fields["replicate_id"]),
+            arm=self.words.arm(fields["arm"]),
+        )
+
+    def _id(self, replicate_id: str) -> str:
+        return self.ids.get(replicate_id) or self.words.text(replicate_id)
+
+    def _is_own(self, image: int) -> bool:
+        return bool(self.own) and self.own[image % len(self.own)]
+
+    def _pass(self, entry: Pass) -> Pass:
+        images = [self._picture(number, picture) for number, picture in enumerate(entry.images)]
+        entry = msgspec.structs.replace(self.words.record(entry), images=images)
+        if entry.trace_sha256 is None or not any(self.own):
+            return entry
+        return msgspec.structs.replace(entry, trace_sha256=None, trace_missing=LEFT_OUT)
+
+    def _picture(self, image: int, picture: Picture) -> Picture:
+        entry = self.words.record(picture)
+        if not self._is_own(image):
+            return entry
+        return msgspec.structs.replace(
+            entry,
+            pixels_sha256=_nameless(picture.pixels_sha256),
+            not_kept=f"made from an own prompt, {LEFT_OUT}",
+            content_reason=picture.content_reason and LEFT_OUT,
+        )
+
+    def _beside_cpu(self, image: ImageCompared) -> ImageCompared:
+        entry = self.words.record(image)
+        if not self._is_own(image.image):
+            return entry
+        reference = image.reference_pixels_sha256
+        return msgspec.structs.replace(
+            entry,
+            pixels_sha256=_nameless(image.pixels_sha256),
+            reference_pixels_sha256=reference and _nameless(reference),
+        )
+
+
+def _nameless(digest: str) -> str:
+    """A digest that no file has; equal pictures keep equal ones."""
+    return hashlib.sha256(b"shared" + digest.encode()).hexdigest()
+
+
+@dataclass
+class _Words:
+    """What each private word becomes."""
+
+    prompts: dict[str, str]
+    arms: dict[str, str] = field(default_factory=dict)
+    stacks: dict[str, str] = field(default_factory=dict)
+    _steps: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = field(
+        default_factory=list
+    )
+    _names: re.Pattern[str] | None = None
+    _known: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, runs: Sequence[LoadedRun], private: Private) -> "_Words":
+        """Collect the private words of the runs; those of this machine are given."""
+        users = {*private.users, *(name for loaded in runs for name in _users_in(loaded))}
+        own = dict.fromkeys(
+            prompt
+            for loaded in runs
+            for prompt in loaded.run.config.get("prompts", [])
+            if prompt not in _shipped_prompts() and not _OWN_PROMPT.fullmatch(prompt)
+        )
+        words = cls({prompt: f"own prompt {number}" for number, prompt in enumerate(own, start=1)})
+        words._steps = [
+            *((_quoted(prompt), name) for prompt, name in words.prompts.items() if prompt.strip()),
+            *_SECRETS,
+            *_PATHS,
+            *((_name(host), "<host>") for host in _worth_hiding(private.hosts)),
+            (_LOCAL_HOST, "<host>"),
+            *((_name(user), "<user>") for user in _worth_hiding(users)),
+        ]
+        found = [re.escape(name) for name in _worth_hiding(users | private.hosts)]
+        if found:
+            words._names = re.compile(rf"(?<!\w)(?:{'|'.join(found)})(?!\w)", re.IGNORECASE)
+        for arm in dict.fromkeys(arm.name for loaded in runs for arm in loaded.run.plan.arms):
+            if words.text(arm) != arm:
+                words.arms[arm] = f"arm-{len(words.arms) + 1}"
+        for stack in dict.fromkeys(name for loaded in runs for name in loaded.run.stacks):
+            if words.text(stack) != stack:
+                words.stacks[stack] = f"stack-{len(words.stacks) + 1}"
+        return words
+
+    def text(self, text: str) -> str:
+        """A text without private words."""
+        if text not in self._known:
+            self._known[text] = self._scrubbed(text)
+        return self._known[text]
+
+    def _scrubbed(self, text: str) -> str:
+        for pattern, replacement in self._steps:
+            text = pattern.sub(replacement, text)
+        return text
+
+    def arm(self, name: str) -> str:
+        return self.arms.get(name) or self.text(name)
+
+    def stack(self, name: str) -> str:
+        return self.stacks.get(name) or self.text(name)
+
+    def anything(self, value: Any) -> Any:
+        """The same with every text in it scrubbed that is not one of a fixed set."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {
+                self._key(key): _SECRET_VALUE
+                if isinstance(one, str) and _SECRET_VARIABLE.fullmatch(key)
+                else self.anything(one)
+                for key, one in value.items()
+            }
+        if isinstance(value, (list, tuple)):
+            return [self.anything(one) for one in value]
+        return self.record(value) if isinstance(value, msgspec.Struct) else value
+
+    def record(self, record: _S) -> _S:
+        """A record whose free texts are scrubbed."""
+        texts = {name: getattr(record, name) for name in _free_fields(type(record))}
+        scrubbed = {name: self.anything(value) for name, value in texts.items()}
+        return msgspec.structs.replace(record, **scrubbed)
+
+    def _key(self, key: str) -> str:
+        """Names of facts are our own and hold names of people only as a whole word."""
+        if not _IDENTIFIER.fullmatch(key):
+            return self.text(key)
+        return key if self._names is None else self._names.sub("<user>", key)
+
+    def run(self, run: Run) -> Run:
+        """``run.json``: arms, stacks, model and prompts go by names that stand for them."""
+        model = self._model(run.model)
+        arms = [self._arm(arm) for arm in run.plan.arms]
+        cases = [self.record(planned) for planned in run.plan.cases]
+        slots = [msgspec.structs.replace(slot, arm=self.arm(slot.arm)) for slot in run.plan.slots]
+        config = {
+            **self.anything(run.config),
+            "model": model.name,
+            "prompts": [self.prompts.get(one, one) for one in run.config.get("prompts", [])],
+            "arm": msgspec.to_builtins(arms),
+        }
+        return msgspec.structs.replace(
+            self.record(run),
+            plan=msgspec.structs.replace(run.plan, cases=cases, arms=arms, slots=slots),
+            model=model,
+            stacks={self.stack(name): self.record(one) for name, one in run.stacks.items()},
+            config=config,
+        )
+
+    def _arm(self, arm: Arm) -> Arm:
+        return msgspec.structs.replace(
+            self.record(arm), name=self.arm(arm.name), stack=self.stack(arm.stack)
+        )
+
+    def _model(self, model: ModelInfo) -> ModelInfo:
+        name = LOCAL_MODEL if _is_folder(model) else self.text(model.name)
+        return msgspec.structs.replace(self.record(model), name=name, path="")
+
+
+def _is_folder(model: ModelInfo) -> bool:
+    """Whether its name is a place on a disk, and not one of ours or of the Hub."""
+    name = model.name
+    if name in OFFLINE or name == LOCAL_MODEL:
+        return False
+    if name.startswith((".", "/", "~", "<")) or name.count("/") != 1:
+        return True
+    # A relative folder looks like a Hub id; the Hub's cache keeps its models under other names.
+    return model.path.endswith(f"/{name}")
+
+
+# --- what is private ------------------------------------------------------------------------------
+
+_SECRET_VALUE = "<secret>"
+_SECRET_VARIABLE = re.compile(r"[A-Z0-9_]*(?:TOKEN|SECRET|PASSW|KEY|CREDENTIAL)[A-Z0-9_]*")
+_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
+_OWN_PROMPT = re.compile(r"own prompt \d+")
+_SECRETS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
+    (re.compile(r"(?<=://)[^\s/@'\"]+@"), f"{_SECRET_VALUE}@"),
+    (
+        re.compile(
+            r"\b((?:hf|api_org|sk|pk|ghp|gho|ghu|ghs|ghr|github_pat|glpat|xox[abeprs])[_-])"
+            r"[A-Za-z0-9_-]{12,}"
+        ),
+        "<token>",
+    ),
+    (re.compile(r"\b(?:AKIA|ASIA|AGPA|AROA)[A-Z0-9]{12,}\b"), "<token>"),
+    (re.compile(r"\bAIza[A-Za-z0-9_-]{30,}"), "<token>"),
+    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?"), "<token>"),
+    # AWS's secret half: 40 characters of base64 that are not a digest.
+    (
+        re.compile(
+            r"(?<![A-Za-z0-9/+=])(?=[A-Za-z0-9/+=]*[A-Z])(?=[A-Za-z0-9/+=]*[a-z])"
+            r"(?=[A-Za-z0-9/+=]*[0-9])[A-Za-z0-9/+=]{40}(?![A-Za-z0-9/+=])"
+        ),
+        "<token>",
+    ),
+    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {_SECRET_VALUE}"),
+    (
+        re.compile(
+            r"(?i)((?:token|secret|passw(?:or)?d|api[_-]?key|access[_-]?key|private[_-]?key"
+            r"|credentials?)[\"']?\s*[:=]\s*[\"']?)(?!<)[^\s\"'&,;]{4,}"
+        ),
+        rf"\1{_SECRET_VALUE}",
+    ),
+    (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "<email>"),
+]
+
+
+def _place(found: re.Match[str]) -> str:
+    """URLs stay, paths go."""
+    url = found["url"]
+    return str(url) if url and not url.lower().startswith("file:") else "<path>"
+
+
+# In a path a space is part of it where a slash follows within a few words.
+_STEP = r"(?:[^\s'\"`<>|:;,()\[\]{}*]|<\w+>|[ ](?=(?:[^\s'\":/]+[ ]){0,2}[^\s'\":/]*/[^\s/]))"
+_PATHS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
+    (
+        re.compile(
+            r"(?P<url>\b[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"`]+)"
+            r"|(?P<quoted>(?<=['\"`])(?:~|\.{1,2}|<home>|[A-Za-z]:)?[/\\][^'\"`\n]+(?=['\"`]))"
+            r"|(?P<plain>(?<![\w.~/>])(?:~[\w.-]*|\.{1,2}|<home>|\$HOME)?/(?=[^\s/])"
+            rf"{_STEP}+)"
+            r"|(?P<windows>(?<!\w)(?:[A-Za-z]:|\\)\\[^\s'\"<>|,;]+)"
+        ),
+        _place,
+    )
+]
+_LOCAL_HOST = re.compile(
+    r"(?i)(?<![\w.-])[a-z0-9][\w-]*(?:\.[\w-]+)*\.(?:local|lan|internal|intranet|corp)(?![\w-])"
+)
+_HOME = re.compile(r"(?:/Users/|/home/|\\Users\\|\\\\Users\\\\)([^/\\\s:'\"<>]+)")
+
+
+def _users_in(loaded: LoadedRun) -> Iterator[str]:
+    """Whose home folders the records name: another machine's user is not known otherwise."""
+    records = [loaded.run, loaded.attempts, loaded.comparisons, loaded.checks, loaded.warnings]
+    yield from _HOME.findall(msgspec.json.encode(records).decode())
+
+
+def _own_names() -> Iterator[str]:
+    """The login, the full name and the home folder of this user; nothing of a system's account."""
+    if os.getuid() == 0:
+        return
+    try:
+        yield getpass.getuser()
+        import pwd
+
+        yield pwd.getpwuid(os.getuid()).pw_gecos.split(",")[0]
+    except (OSError, KeyError):  # no entry for this user id, as in some containers
+        pass
+    yield Path.home().name
+
+
+def _worth_hiding(names: Iterable[str]) -> list[str]:
+    """Longest first. Words of our own name nobody, and results need them."""
+    return sorted(
+        (
+            name
+            for name in names
+            if len(name) >= _SHORTEST_NAME
+            and name.lower() not in _NOBODY | {"localhost"}
+            and name.lower() not in _vocabulary()
+        ),
+        key=lambda name: (-len(name), name),
+    )
+
+
+def _name(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![A-Za-z0-9<]){re.escape(name)}(?![A-Za-z0-9])", re.IGNORECASE)
+
+
+def _quoted(prompt: str) -> re.Pattern[str]:
+    """A prompt however it is spaced, cased or escaped."""
+    spellings = dict.fromkeys([prompt, repr(prompt)[1:-1], json.dumps(prompt)[1:-1]])
+    found = [r"\s+".join(re.escape(word) for word in spelling.split()) for spelling in spellings]
+    return re.compile(rf"(?<!\w)(?:{'|'.join(found)})(?!\w)", re.IGNORECASE)
+
+
+@functools.cache
+def _shipped_prompts() -> frozenset[str]:
+    """Prompts that are everybody's."""
+    shipped = [load_config(name).prompts for name in shipped_configs()]
+    return frozenset(prompt for prompts in (Config().prompts, *shipped) for prompt in prompts)
+
+
+# --- which fields hold text that anybody may have written -----------------------------------------
+
+
+@functools.cache
+def _free_fields(record: type[msgspec.Struct]) -> tuple[str, ...]:
+    told = inspect.type_info(record)
+    assert isinstance(told, inspect.StructType)
+    return tuple(entry.name for entry in told.fields if _is_free(entry.type))
+
+
+def _is_free(told: inspect.Type) -> bool:
+    """Whether a value of that type may hold a text that is not one of a fixed set."""
+    if isinstance(told, inspect.StrType):
+        return told.pattern is None
+    if isinstance(told, (inspect.AnyType, inspect.DictType, inspect.StructType)):
+        return True
+    if isinstance(told, inspect.UnionType):
+        return any(_is_free(one) for one in told.types)
+    if isinstance(told, inspect.CollectionType):
+        return _is_free(told.item_type)
+    return isinstance(told, inspect.TupleType) and any(_is_free(one) for one in told.item_types)
+
+
+@functools.cache
+def _vocabulary() -> frozenset[str]:
+    """Names and values of the schema: a user called like one is not given away by it."""
+    found: set[str] = set()
+    for record in (Run, Replicate, Compared, Checked, Config):
+        found |= set(_words_of(inspect.type_info(record)))
+    slugs = Case(attention_slicing=True, warmup=True, batching="batch", vae_slicing=True)
+    return frozenset({*found, *slugs.words(), "current"})
+
+
+def _words_of(told: inspect.Type) -> Iterator[str]:
+    if isinstance(told, inspect.LiteralType):
+        yield from (str(value) for value in told.values)
+    elif isinstance(told, inspect.StructType):
+        for entry in told.fields:
+            yield entry.name
+            yield from _words_of(entry.type)
+    elif isinstance(told, inspect.UnionType):
+        for one in told.types:
+            yield from _words_of(one)
+    elif isinstance(told, inspect.CollectionType):
+        yield from _words_of(told.item_type)
+    elif isinstance(told, inspect.TupleType):
+        for one in told.item_types:
+            yield from _words_of(one)
