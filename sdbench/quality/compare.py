@@ -40,7 +40,7 @@ _STAGE_WORDS: dict[TracedStage, str] = {
     "latents": "latents",
     "picture": "picture",
 }
-_FAULT_WORDS = {
+FAULT_WORDS = {
     "not-a-number": "not a number (NaN)",
     "black": "black",
     "saturated": "saturated: all light or dark, nothing between",
@@ -344,7 +344,7 @@ def _broken_words(images: list[ImageCompared]) -> str:
     first = broken[0]
     passes = ", ".join(str(number) if number else "profile" for number in first.passes)
     assert first.fault is not None
-    words = f"image {first.image + 1} of pass {passes} is {_FAULT_WORDS[first.fault]}"
+    words = f"image {first.image + 1} of pass {passes} is {FAULT_WORDS[first.fault]}"
     if first.correlation is not None:
         words += f" (correlation {first.correlation:.2f})"
     return words if len(broken) == 1 else f"{words}; {len(broken)} different pictures are wrong"
