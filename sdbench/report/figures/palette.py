@@ -29,7 +29,21 @@ COLOURS: tuple[Colour, ...] = (
     Colour("fig-good", "#009e73", "#2fd0a0"),
     Colour("fig-warning", "#b07400", "#e69f00"),
     Colour("fig-bad", "#c2410c", "#ff8f40"),
+    # From quick to slow, by lightness alone.
+    Colour("heat-0", "#f0f6fb", "#1b2530"),
+    Colour("heat-1", "#dcebf5", "#1d3040"),
+    Colour("heat-2", "#c5dfef", "#1e3b51"),
+    Colour("heat-3", "#a9d0e8", "#1f4864"),
+    Colour("heat-4", "#86bddf", "#205676"),
+    Colour("heat-5", "#5ea7d4", "#206389"),
+    Colour("heat-6", "#1f74a8", "#56a5d6"),
+    Colour("heat-7", "#0f5f95", "#83c0e5"),
+    Colour("heat-8", "#084b7a", "#b4dbf1"),
+    Colour("heat-ink-low", "#1f2328", "#f2f5f7"),
+    Colour("heat-ink-high", "#ffffff", "#0b1117"),
 )
+# From this level on the ink is that for high ones.
+FIRST_HIGH_HEAT = 6
 
 
 def css_variables() -> str:

@@ -101,7 +101,8 @@ class ProcessTimes(msgspec.Struct, frozen=True, kw_only=True):
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """One case in one arm. ``name`` is how a person calls it, ``settings`` that without its size.
 
-    Times are a picture's. ``why_no_time`` says why ``seconds_per_picture`` is None.
+    Times are a picture's. ``why_no_time`` says why ``seconds_per_picture`` is None; ``heat_level``
+    is 0 (the run's quickest) to 8 (its slowest), on a logarithmic scale.
     """
 
     case_id: str
@@ -118,6 +119,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     ci95: Interval | None
     n: int
     why_no_time: str | None
+    heat_level: int | None
     first_s: float | None
     prime_s: float | None
     load_s: float | None

@@ -1,11 +1,161 @@
-"""From loaded runs to a story: reads what runs have kept, then lays it out."""
+"""From loaded runs to a story: reads what runs have kept, then lays it out.
+
+Findings, recommendation and verdicts are ``insight``'s, times and outcomes ``summary``'s, ratios
+``comparison``'s; here they are only put beside each other.
+"""
 
 from collections.abc import Sequence
 
-from sdbench.report.story.records import Story
+from sdbench.comparison import Comparison, History, compare_axis, compare_runs, history_of
+from sdbench.comparison.sides import rows_of, summary_of
+from sdbench.errors import SdbenchError
+from sdbench.insight.diagnose import diagnose
+from sdbench.insight.records import Diagnosis
+from sdbench.quality.artifacts import Artifacts
+from sdbench.quality.equality import check_equality
+from sdbench.report.story.cells import cells_of, name_of
+from sdbench.report.story.findings import finding_stories
+from sdbench.report.story.headline import headline_of
+from sdbench.report.story.profile import divergence_of, stages_of
+from sdbench.report.story.records import Comparisons, RunStory, Story
+from sdbench.report.story.surroundings import environment_lines, marks_of, method_lines
+from sdbench.report.story.timelines import timelines_of
+from sdbench.schema import Compared
 from sdbench.store import LoadedRun
+from sdbench.summary import device_facts
+
+# A line through fewer would be an opinion.
+_MIN_HISTORY = 3
 
 
 def tell(runs: Sequence[LoadedRun]) -> Story:
-    """The story of one run, or of several with their comparison first."""
-    raise NotImplementedError
+    """The story of one run, or of several with their comparison first.
+
+    What cannot be read or compared is said in the story; nothing is raised for it.
+    """
+    stories = [run_story(loaded) for loaded in runs]
+    return Story(
+        title=_title(runs),
+        runs=stories,
+        comparisons=_comparisons(runs),
+        history=_history(runs),
+    )
+
+
+def diagnosed(loaded: LoadedRun) -> Diagnosis:
+    """The diagnosis of a run in its folder."""
+    equalities = check_equality(
+        loaded.run, loaded.replicates, loaded.compared, Artifacts(loaded.path)
+    )
+    return diagnose(loaded, equalities)
+
+
+def run_story(loaded: LoadedRun) -> RunStory:
+    """Everything one run has to say."""
+    run, rows, summary = loaded.run, rows_of(loaded), summary_of(loaded)
+    several_arms = len(run.plan.arms) > 1
+    diagnosis = diagnosed(loaded)
+    recommended = {
+        (choice.case_id, choice.arm)
+        for goal in diagnosis.recommendation.goals
+        for choice in (goal.latency, goal.throughput)
+        if choice is not None
+    }
+    cells = cells_of(rows, recommended, several_arms=several_arms)
+    compared: dict[tuple[str, str], list[Compared]] = {}
+    for record in loaded.compared:
+        compared.setdefault((record.case_id, record.arm), []).append(record)
+    timelines, timelines_left_out = timelines_of(
+        loaded.path, rows, _memory_limit(loaded), several_arms=several_arms
+    )
+    stages, stages_left_out = stages_of(rows, several_arms=several_arms)
+    divergence, divergence_left_out = divergence_of(rows, compared, several_arms=several_arms)
+    names = {
+        planned.case_id: name_of(planned.case, "", several_arms=False) for planned in run.plan.cases
+    }
+    missing = _missing(loaded)
+    return RunStory(
+        run_id=run.run_id,
+        label=run.label,
+        created_utc=run.created_utc,
+        device=run.device,
+        model=run.model.name,
+        simulated=summary.simulated,
+        complete=summary.complete,
+        healthy=diagnosis.healthy,
+        images=summary.images,
+        marks=marks_of(loaded),
+        missing=missing,
+        notes=[note for note in diagnosis.notes if note not in loaded.warnings],
+        headline=headline_of(loaded, summary, diagnosis, cells),
+        cells=cells,
+        timelines=timelines,
+        timelines_left_out=timelines_left_out,
+        divergence=divergence,
+        divergence_left_out=divergence_left_out,
+        stages=stages,
+        stages_left_out=stages_left_out,
+        findings=finding_stories(diagnosis.findings, names),
+        claims=diagnosis.claims,
+        recommendation=diagnosis.recommendation,
+        environment=environment_lines(loaded),
+        method=method_lines(loaded, summary),
+        summary=summary,
+        several_arms=several_arms,
+    )
+
+
+def _memory_limit(loaded: LoadedRun) -> int | None:
+    """What the device says it should hold at most, else the machine's memory, bytes."""
+    told = device_facts(loaded.replicates).get("recommended_max_bytes")
+    known = told if told is not None else loaded.run.machine.get("memory_bytes")
+    return int(known) if isinstance(known, (int, float)) else None
+
+
+def _missing(loaded: LoadedRun) -> list[str]:
+    """Unreadable lines, processes not run, pictures not kept, timelines not written."""
+    found = [*loaded.warnings]
+    done, planned = len(loaded.replicates), len(loaded.run.plan.slots)
+    if done < planned:
+        found.append(f"{planned - done} of {planned} processes have not been run")
+    if loaded.in_flight:
+        found.append(f"{len(loaded.in_flight)} processes began and were never heard of again")
+    for entry in loaded.replicates:
+        if entry.telemetry_missing:
+            found.append(f"{entry.replicate_id}: no timeline, {entry.telemetry_missing}")
+    return found
+
+
+def _title(runs: Sequence[LoadedRun]) -> str:
+    if len(runs) > 1:
+        return f"{len(runs)} runs compared"
+    (loaded,) = runs
+    return f"Stable Diffusion on {loaded.run.device}: {loaded.run.label or loaded.run.run_id}"
+
+
+def _comparisons(runs: Sequence[LoadedRun]) -> Comparisons:
+    """Every later run against the first; of a run with several arms, the arms."""
+    shown: list[Comparison] = []
+    refused: list[str] = []
+    for loaded in runs:
+        if len(loaded.run.plan.arms) > 1:
+            try:
+                shown.append(compare_axis([loaded], "arm"))
+            except SdbenchError as error:
+                refused.append(str(error))
+    if runs:
+        base = runs[0]
+        for new in runs[1:]:
+            try:
+                by_machine = new.run.machine_id != base.run.machine_id
+                shown.append(compare_runs(base, new, by_machine=by_machine))
+            except SdbenchError as error:
+                refused.append(f"{base.run.run_id} and {new.run.run_id}: {error}")
+    return Comparisons(shown=shown, refused=refused)
+
+
+def _history(runs: Sequence[LoadedRun]) -> History | None:
+    if len(runs) < _MIN_HISTORY or len({loaded.run.machine_id for loaded in runs}) > 1:
+        return None
+    history = history_of(runs, runs[0].run.machine_id)
+    return history if len(history.runs) >= _MIN_HISTORY else None

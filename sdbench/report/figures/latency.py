@@ -1,0 +1,105 @@
+"""Every process's time: steady passes as dots, the first pass apart, the interval behind."""
+
+from typing import TYPE_CHECKING
+
+from sdbench.report.figures.canvas import ROW, Theme, label_rows, legend, new_drawing, time_axis
+from sdbench.report.figures.figure import Figure
+from sdbench.report.story.records import Cell, RunStory
+from sdbench.report.units import seconds
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+MOST_ROWS = 40
+# Dots of one row are spread over that much of it.
+_SPREAD = 0.5
+
+
+def latency_figure(run: RunStory, prefix: str) -> Figure | None:
+    """None where nothing was timed; of many cells the fastest and the slowest."""
+    timed = [cell for cell in run.cells if _times(cell)]
+    if not timed:
+        return None
+    shown, left_out = timed, ""
+    if len(timed) > MOST_ROWS:
+        ranked = sorted(timed, key=lambda cell: min(_times(cell)))
+        chosen = {id(cell) for cell in [*ranked[: MOST_ROWS // 2], *ranked[-MOST_ROWS // 2 :]]}
+        shown = [cell for cell in timed if id(cell) in chosen]
+        left_out = f" Shown are the {MOST_ROWS // 2} fastest and slowest of {len(timed)} cells."
+    words = "; ".join(
+        f"{cell.name}: {seconds(cell.seconds_per_picture)}, {cell.n} processes"
+        for cell in shown[:8]
+        if cell.seconds_per_picture is not None
+    )
+    return Figure(
+        kind="latency",
+        id=f"{prefix}-latency",
+        title="Seconds a picture, every process",
+        description=f"{words}{' …' if len(shown) > 8 else '.'}{left_out}",
+        draw=lambda theme: _draw(shown, theme),
+    )
+
+
+def _times(cell: Cell) -> list[float]:
+    found = [one.steady_s for one in cell.processes] + [one.first_s for one in cell.processes]
+    return [time for time in found if time is not None]
+
+
+def _draw(cells: list[Cell], theme: Theme) -> "Drawing":
+    drawing, (axes,) = new_drawing(theme, 0.95 + ROW * len(cells))
+    label_rows(axes, [cell.name for cell in cells], theme)
+    first: list[tuple[float, float]] = []
+    steady: list[tuple[float, float]] = []
+    for row, cell in enumerate(cells):
+        if cell.ci95 is not None:
+            label = None if any(one.ci95 for one in cells[:row]) else "95% interval"
+            axes.plot(
+                cell.ci95,
+                [row, row],
+                color=theme["1"],
+                alpha=0.35,
+                linewidth=6,
+                solid_capstyle="butt",
+                label=label,
+                zorder=1,
+            )
+        if cell.seconds_per_picture is not None:
+            axes.plot(
+                [cell.seconds_per_picture] * 2,
+                [row - 0.3, row + 0.3],
+                color=theme["1"],
+                linewidth=1.6,
+                zorder=3,
+            )
+        count = len(cell.processes)
+        for index, process in enumerate(cell.processes):
+            place = row + (_SPREAD * (index / (count - 1) - 0.5) if count > 1 else 0.0)
+            if process.first_s is not None:
+                first.append((process.first_s, place))
+            if process.steady_s is not None:
+                steady.append((process.steady_s, place))
+    if steady:
+        axes.plot(
+            *zip(*steady, strict=True),
+            "o",
+            color=theme["1"],
+            markersize=3.6,
+            markeredgecolor=theme["ground"],
+            markeredgewidth=0.4,
+            zorder=4,
+            label="a process, steady passes",
+        )
+    if first:
+        axes.plot(
+            *zip(*first, strict=True),
+            "^",
+            color="none",
+            markeredgecolor=theme["2"],
+            markersize=4.2,
+            markeredgewidth=0.9,
+            zorder=2,
+            label="its first pass",
+        )
+    time_axis(axes, [time for cell in cells for time in _times(cell)], "seconds a picture")
+    legend(axes, theme)
+    return drawing

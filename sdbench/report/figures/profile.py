@@ -1,0 +1,169 @@
+"""What profiling passes tell: where time goes, and how latents part from the CPU's."""
+
+import math
+from typing import TYPE_CHECKING
+
+from sdbench.report.figures.canvas import (
+    Theme,
+    label_rows,
+    legend,
+    new_drawing,
+    shortened,
+    time_axis,
+)
+from sdbench.report.figures.figure import Figure
+from sdbench.report.story.records import DivergenceCurve, RunStory, StageRow
+from sdbench.report.units import seconds
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+_ROW = 0.34
+_DASHES = ("-", "--", "-.", ":")
+_POINTS = "osD^vP*X"
+# A stage narrower than that share of the longest bar has no room for a number.
+_ROOM_FOR_TEXT = 0.09
+
+
+def stages_figure(run: RunStory, prefix: str) -> Figure | None:
+    """None where no process was profiled."""
+    if not run.stages:
+        return None
+    longest = max(run.stages, key=lambda row: row.total_s)
+    words = ", ".join(f"{stage.words} {stage.share:.0%}" for stage in longest.stages)
+    return Figure(
+        kind="stages",
+        id=f"{prefix}-stages",
+        title="Where the time of a pass goes",
+        description=f"{longest.name}, {seconds(longest.total_s)} in the profiled pass: {words}.",
+        draw=lambda theme: _draw_stages(run.stages, theme),
+    )
+
+
+def _draw_stages(rows: list[StageRow], theme: Theme) -> "Drawing":
+    drawing, (axes,) = new_drawing(theme, 0.95 + _ROW * len(rows))
+    label_rows(axes, [row.name for row in rows], theme, lines=False)
+    order = list(dict.fromkeys(stage.words for row in rows for stage in row.stages))
+    looks = [("1", ""), ("2", "///"), ("3", "\\\\\\"), ("line", ""), ("4", "---")]
+    most = max(row.total_s for row in rows)
+    for number, words in enumerate(order):
+        colour, hatch = looks[number % len(looks)]
+        labelled = False
+        for place, row in enumerate(rows):
+            begin = 0.0
+            for stage in row.stages:
+                if stage.words == words:
+                    axes.barh(
+                        place,
+                        stage.seconds,
+                        left=begin,
+                        height=0.62,
+                        color=theme[colour],
+                        edgecolor=theme["ground"],
+                        hatch=hatch,
+                        linewidth=0.5,
+                        label=None if labelled else words,
+                    )
+                    labelled = True
+                    if stage.seconds / most > _ROOM_FOR_TEXT:
+                        axes.text(
+                            begin + stage.seconds / 2,
+                            place,
+                            f"{stage.share:.0%}",
+                            ha="center",
+                            va="center",
+                            fontsize=8,
+                            color=theme["ink"],
+                            bbox={
+                                "facecolor": theme["ground"],
+                                "edgecolor": "none",
+                                "pad": 1,
+                                "alpha": 0.85,
+                            },
+                        )
+                begin += stage.seconds
+    for place, row in enumerate(rows):
+        axes.text(
+            row.total_s + 0.01 * most,
+            place,
+            f" {seconds(row.total_s)}{_efficiency(row)}",
+            va="center",
+            fontsize=8,
+            color=theme["ink"],
+        )
+    time_axis(axes, [most], "seconds of the profiled pass, one picture")
+    axes.set_xscale("linear")
+    axes.set_xlim(0, most * 1.25)
+    legend(axes, theme, columns=5)
+    return drawing
+
+
+def _efficiency(row: StageRow) -> str:
+    counted = [stage for stage in row.stages if stage.tflops is not None]
+    if not counted:
+        return ""
+    most = max(counted, key=lambda stage: stage.seconds)
+    share = "" if most.share_of_ceiling is None else f", {most.share_of_ceiling:.0%} of ceiling"
+    return f" · {most.tflops:.3g} TFLOP/s{share}"
+
+
+def divergence_figure(run: RunStory, prefix: str) -> Figure | None:
+    """None where nothing was compared with the CPU step by step."""
+    curves = [curve for curve in run.divergence if any(curve.step)]
+    if not curves:
+        return None
+    worst = curves[0]
+    last = next((value for value in reversed(worst.rel_l2)), None)
+    away = "not finite" if last is None else f"{last:.1e}"
+    return Figure(
+        kind="divergence",
+        id=f"{prefix}-divergence",
+        title="How far latents are from the CPU's, step by step",
+        description=f"{len(curves)} cases. {worst.name} ends {away} away (relative L2). Dashed "
+        "grey lines are what rounding is allowed to explain.",
+        draw=lambda theme: _draw_divergence(curves, theme),
+    )
+
+
+def _draw_divergence(curves: list[DivergenceCurve], theme: Theme) -> "Drawing":
+    drawing, (axes,) = new_drawing(theme, 3.0)
+    floors: set[tuple[tuple[int, ...], tuple[float | None, ...]]] = set()
+    highest = max((value for curve in curves for value in curve.rel_l2 if value), default=1.0)
+    for number, curve in enumerate(curves):
+        floor = tuple(curve.step), tuple(curve.allowed_rel_l2)
+        if floor not in floors and any(curve.allowed_rel_l2):
+            axes.plot(
+                curve.step,
+                [_above_zero(value) for value in curve.allowed_rel_l2],
+                "--",
+                color=theme["soft"],
+                linewidth=1,
+                label=None if floors else "allowed for rounding",
+            )
+            floors.add(floor)
+        colour = theme[str(number % 5 + 1)]
+        axes.plot(
+            curve.step,
+            [_above_zero(value) for value in curve.rel_l2],
+            _DASHES[number // 5 % len(_DASHES)],
+            marker=_POINTS[number % len(_POINTS)],
+            markersize=3.6,
+            color=colour,
+            linewidth=1.2,
+            label=shortened(curve.name, 40),
+        )
+        broken = [
+            step for step, value in zip(curve.step, curve.rel_l2, strict=True) if value is None
+        ]
+        axes.plot(broken, [highest * 2] * len(broken), "x", color=colour, markersize=5)
+    axes.set_yscale("log")
+    axes.grid(axis="y", color=theme["line"], linewidth=0.5)
+    axes.set_xlabel("denoising step (0: the noise)")
+    axes.set_ylabel("relative L2 distance")
+    legend(axes, theme, columns=2 if len(curves) > 1 else 3)
+    return drawing
+
+
+def _above_zero(value: float | None) -> float:
+    """A logarithmic axis has no zero: identical is not drawn, nor is what is not finite."""
+    return value if value else math.nan

@@ -1,0 +1,142 @@
+"""The matrix: every case in every arm, its processes beside it, in seconds a picture."""
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+
+import msgspec
+
+from sdbench.comparison.rules import swapped, throttled
+from sdbench.comparison.sides import Row
+from sdbench.report.story.records import Cell, ProcessTimes, Tone
+from sdbench.report.terminal import OUTCOME_WORDS, case_words, picture_words
+from sdbench.schema import Case, Replicate
+from sdbench.stats import tukey_outliers
+from sdbench.summary import CaseSummary, steady_median_s
+from sdbench.telemetry import WAIT_WORDS
+
+RowKey = tuple[str, str]
+_MOST_HEAT = 8
+# A run whose times are all within 20% does not reach the darkest.
+_LEAST_SPAN = math.log(1.2)
+
+
+def name_of(case: Case, arm: str, *, several_arms: bool) -> str:
+    """``512x512 sliced float16 [old]``."""
+    return case_words(case) + (f" [{arm}]" if several_arms else "")
+
+
+def settings_words(case: Case) -> str:
+    """What is changed, the size apart: ``sliced, float16``."""
+    return ", ".join(case.words()) or "no options"
+
+
+def cells_of(
+    rows: Sequence[Row], recommended: Collection[RowKey], *, several_arms: bool
+) -> list[Cell]:
+    """One cell a row, in the order of the plan."""
+    cells = [
+        _cell(row, (row.planned.case_id, row.arm.name) in recommended, several_arms) for row in rows
+    ]
+    levels = _heat_levels([cell.seconds_per_picture for cell in cells])
+    return [
+        msgspec.structs.replace(cell, heat_level=level)
+        for cell, level in zip(cells, levels, strict=True)
+    ]
+
+
+def _heat_levels(times: Sequence[float | None]) -> list[int | None]:
+    """Times that differ by less than a few percent look nearly alike."""
+    logs = [None if not time else math.log(time) for time in times]
+    known = [log for log in logs if log is not None]
+    low = min(known, default=0.0)
+    span = max(max(known, default=0.0) - low, _LEAST_SPAN)
+    return [None if log is None else round(_MOST_HEAT * (log - low) / span) for log in logs]
+
+
+def _cell(row: Row, recommended: bool, several_arms: bool) -> Cell:
+    summary, case, images = row.summary, row.planned.case, row.images
+    latency = summary.latency_s
+    settings = settings_words(case) + (f" [{row.arm.name}]" if several_arms else "")
+    return Cell(
+        case_id=summary.case_id,
+        arm=summary.arm,
+        case=case,
+        name=name_of(case, row.arm.name, several_arms=several_arms),
+        resolution=case.resolution,
+        settings=settings,
+        outcome=summary.outcome,
+        outcome_words=OUTCOME_WORDS[summary.outcome],
+        reason=summary.reason,
+        tone=_tone(summary),
+        seconds_per_picture=_each(latency.median, images),
+        ci95=None if latency.ci95 is None else (latency.ci95[0] / images, latency.ci95[1] / images),
+        n=latency.n,
+        why_no_time=latency.reason,
+        heat_level=None,
+        first_s=_each(summary.first_pass_s, images),
+        prime_s=summary.prime_s,
+        load_s=summary.load_s,
+        peak_memory_bytes=summary.peak_memory_bytes,
+        peak_memory_source=summary.peak_memory_source,
+        swap_delta_bytes=summary.swap_delta_bytes,
+        correct=summary.correct,
+        picture_words=picture_words(summary),
+        picture_reason=summary.content_reason
+        if summary.content == "wrong"
+        else summary.correct_reason,
+        recommended=recommended,
+        replicates=summary.replicates,
+        planned=summary.planned,
+        processes=_processes(row),
+    )
+
+
+def _tone(summary: CaseSummary) -> Tone:
+    if summary.outcome == "skipped":
+        return "unknown"
+    if summary.outcome != "ok" or summary.correct == "broken" or summary.content == "wrong":
+        return "bad"
+    if summary.correct == "drift":
+        return "warning"
+    return "unknown" if summary.correct == "unknown" else "good"
+
+
+def _processes(row: Row) -> list[ProcessTimes]:
+    degrees = {found.key: found.degree for found in tukey_outliers(row.steady_s)}
+    return [_process(entry, row, degrees.get(entry.block)) for entry in row.replicates]
+
+
+def _process(entry: Replicate, row: Row, outlier: str | None) -> ProcessTimes:
+    measured = entry.of_kind("measured")
+    first = next((one.duration_s for one in measured if one.index == 1), None)
+    return ProcessTimes(
+        replicate_id=entry.replicate_id,
+        label=f"run {entry.block + 1} of {row.summary.planned}",
+        block=entry.block,
+        outcome=entry.outcome,
+        steady_s=_each(steady_median_s(entry), row.images),
+        first_s=_each(first, row.images),
+        passes_s=[one.duration_s / row.images for one in measured if one.index > 1],
+        remarks=[*_remarks(entry, outlier)],
+    )
+
+
+def _remarks(entry: Replicate, outlier: str | None) -> Iterator[str]:
+    if entry.outcome != "ok":
+        yield f"{OUTCOME_WORDS[entry.outcome]}{f': {entry.reason}' if entry.reason else ''}"
+    if outlier is not None:
+        yield f"stands apart from the others ({outlier}); it counts"
+    if entry.cold_cache:
+        yield "the first of its stack: cold caches"
+    if entry.slept:
+        yield "the machine slept meanwhile; it does not count"
+    if swapped(entry):
+        yield "the machine swapped meanwhile"
+    if throttled(entry):
+        yield "slowed down by heat"
+    if entry.gate.flags:
+        yield f"began with {' and '.join(WAIT_WORDS[flag] for flag in entry.gate.flags)}"
+
+
+def _each(value: float | None, images: int) -> float | None:
+    return None if value is None else value / images

@@ -1,0 +1,71 @@
+"""The first screen."""
+
+from collections.abc import Sequence
+
+from sdbench.insight.records import Diagnosis, Goal
+from sdbench.report.story.cells import settings_words
+from sdbench.report.story.records import Advice, Cell, Headline, NoAdvice, Tone
+from sdbench.report.story.surroundings import machine_lines, setup_of, setup_sentence
+from sdbench.store import LoadedRun
+from sdbench.summary import RunSummary
+
+
+def headline_of(
+    loaded: LoadedRun, summary: RunSummary, diagnosis: Diagnosis, cells: Sequence[Cell]
+) -> Headline:
+    """Right or wrong, how fast, what to use."""
+    setup = setup_of(loaded, summary)
+    tone, sentence = setup_sentence(setup)
+    recommendation = diagnosis.recommendation
+    several_arms = len(loaded.run.plan.arms) > 1
+    advice = [
+        entry for goal in recommendation.goals for entry in _advice(goal, several_arms=several_arms)
+    ]
+    timed = [cell for cell in cells if cell.seconds_per_picture is not None]
+    return Headline(
+        tone=_tone(diagnosis, cells),
+        sentence=diagnosis.headline,
+        machine=machine_lines(loaded),
+        setup_tone=tone,
+        setup_sentence=sentence,
+        setup=setup,
+        fastest=min(advice, key=lambda entry: entry.choice.seconds_per_picture, default=None),
+        quickest=min(timed, key=lambda cell: cell.seconds_per_picture or 0.0, default=None),
+        advice=advice,
+        no_advice=[
+            NoAdvice(resolution=goal.resolution, reason=goal.reason)
+            for goal in recommendation.goals
+            if goal.reason is not None
+        ],
+        advice_sentence=recommendation.sentence,
+        first_look=recommendation.first_look,
+    )
+
+
+def _tone(diagnosis: Diagnosis, cells: Sequence[Cell]) -> Tone:
+    if any(entry.severity == "error" for entry in diagnosis.findings):
+        return "bad"
+    if not diagnosis.healthy:
+        return "warning"
+    measured = [cell for cell in cells if cell.replicates]
+    unchecked = not measured or all(cell.correct == "unknown" for cell in measured)
+    return "unknown" if unchecked else "good"
+
+
+def _advice(goal: Goal, *, several_arms: bool) -> list[Advice]:
+    """For one picture and for many; said once where both are the same settings."""
+    found = []
+    for purpose, choice in (("one picture", goal.latency), ("many pictures", goal.throughput)):
+        if choice is None:
+            continue
+        arm = f" [{choice.arm}]" if several_arms else ""
+        found.append(
+            Advice(
+                resolution=goal.resolution,
+                purpose=purpose,  # type: ignore[arg-type]  # one of the two above
+                settings=settings_words(choice.case) + arm,
+                choice=choice,
+                gains=[gain.sentence for gain in choice.gains],
+            )
+        )
+    return found

@@ -1,0 +1,126 @@
+"""What the profiling passes tell: where time goes, and how latents part from the CPU's."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from sdbench.comparison.sides import Row
+from sdbench.report.story.cells import RowKey, name_of
+from sdbench.report.story.records import DivergenceCurve, StageRow, StageShare
+from sdbench.schema import CORRECTNESS_SEVERITY, Compared, Divergence, Pass, Stage
+
+MAX_STAGE_ROWS = 12
+MAX_CURVES = 8
+STAGE_WORDS = {
+    "text_encoder": "text encoder",
+    "denoising_step": "denoising (UNet)",
+    "vae_decode": "VAE decode",
+    "other": "the rest",
+}
+
+
+def stages_of(rows: Sequence[Row], *, several_arms: bool) -> tuple[list[StageRow], str | None]:
+    """One profiled pass a row, the longest first if not all fit; and what is left out."""
+    found = [
+        _stage_row(row, profiled, several_arms)
+        for row in rows
+        if (profiled := _profiled(row)) is not None
+    ]
+    if len(found) <= MAX_STAGE_ROWS:
+        return found, None
+    longest = sorted(found, key=lambda entry: entry.total_s, reverse=True)[:MAX_STAGE_ROWS]
+    return longest, f"The {MAX_STAGE_ROWS} longest of {len(found)} cases are shown."
+
+
+def _profiled(row: Row) -> Pass | None:
+    """The last profiling pass with stages."""
+    for replicate in reversed(row.replicates):
+        for entry in replicate.of_kind("profile"):
+            if entry.stages:
+                return entry
+    return None
+
+
+def _stage_row(row: Row, profiled: Pass, several_arms: bool) -> StageRow:
+    stages = profiled.stages or []
+    calls = Counter(stage.stage for stage in stages)
+    spent = {
+        name: sum(stage.duration_s for stage in stages if stage.stage == name) for name in calls
+    }
+    rest = profiled.duration_s - sum(spent.values())
+    if rest > 0:
+        spent["other"] = rest
+    total = sum(spent.values())
+    return StageRow(
+        case_id=row.planned.case_id,
+        arm=row.arm.name,
+        name=name_of(row.planned.case, row.arm.name, several_arms=several_arms),
+        total_s=total,
+        stages=[
+            StageShare(
+                stage=name,
+                words=STAGE_WORDS.get(name, name.replace("_", " ")),
+                calls=calls[name],
+                seconds=seconds,
+                share=seconds / total if total else 0.0,
+                peak_bytes=_peak(stages, name),
+            )
+            for name, seconds in spent.items()
+        ],
+    )
+
+
+def _peak(stages: Sequence[Stage], name: str) -> int | None:
+    peaks = [
+        stage.footprint_peak_bytes if stage.peak_bytes is None else stage.peak_bytes
+        for stage in stages
+        if stage.stage == name
+    ]
+    return max((peak for peak in peaks if peak is not None), default=None)
+
+
+def divergence_of(
+    rows: Sequence[Row], compared: Mapping[RowKey, Sequence[Compared]], *, several_arms: bool
+) -> tuple[list[DivergenceCurve], str | None]:
+    """One image a row, the one furthest away; the worst rows first if not all fit."""
+    found: list[tuple[tuple[int, float], DivergenceCurve]] = []
+    for row in rows:
+        key = row.planned.case_id, row.arm.name
+        curves = [
+            (record, curve) for record in compared.get(key, ()) for curve in record.divergence
+        ]
+        if not curves:
+            continue
+        record, worst = max(curves, key=lambda pair: _excess(pair[1]))
+        name = name_of(row.planned.case, row.arm.name, several_arms=several_arms)
+        rank = CORRECTNESS_SEVERITY.index(record.verdict), -_excess(worst)
+        found.append((rank, _curve(row, name, record, worst)))
+    if len(found) <= MAX_CURVES:
+        return [curve for _, curve in found], None
+    worst_first = sorted(found, key=lambda pair: pair[0])[:MAX_CURVES]
+    sentence = f"The {MAX_CURVES} furthest from the CPU of {len(found)} cases are shown."
+    return [curve for _, curve in worst_first], sentence
+
+
+def _curve(row: Row, name: str, record: Compared, curve: Divergence) -> DivergenceCurve:
+    return DivergenceCurve(
+        case_id=row.planned.case_id,
+        arm=row.arm.name,
+        name=name,
+        verdict=record.verdict,
+        image=curve.image,
+        step=curve.step,
+        rel_l2=curve.rel_l2,
+        allowed_rel_l2=curve.allowed_rel_l2,
+    )
+
+
+def _excess(curve: Divergence) -> float:
+    """The largest distance over what is allowed; what is not finite is furthest."""
+    if None in curve.rel_l2:
+        return float("inf")
+    ratios = [
+        distance / allowed
+        for distance, allowed in zip(curve.rel_l2, curve.allowed_rel_l2, strict=True)
+        if distance is not None and allowed
+    ]
+    return max(ratios, default=max((entry or 0.0 for entry in curve.rel_l2), default=0.0))

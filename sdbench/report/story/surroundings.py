@@ -1,0 +1,336 @@
+"""What a run was made on and how: marks, machine, set-up, environment, method."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sdbench.insight.mps_environment import check_watermarks, removes_memory_limit
+from sdbench.report.correctness import check_words
+from sdbench.report.story.records import Line, Mark, SetupCheck, Tone
+from sdbench.report.units import size
+from sdbench.schema import Run
+from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES
+from sdbench.store import LoadedRun
+from sdbench.summary import RunSummary, device_facts, is_virtual
+
+_REMEDY = "sdbench doctor says what is wrong and what mends it"
+# Worst first.
+TONES: tuple[Tone, ...] = ("bad", "warning", "unknown", "good")
+
+
+def marks_of(loaded: LoadedRun) -> list[Mark]:
+    """What must be seen first: that something is not a real machine at its ordinary work."""
+    run, found = loaded.run, []
+    replicates = loaded.replicates
+    recorded = run.machine_facts.get("simulated") is True
+    if run.simulated or any(entry.simulated for entry in [*replicates, *loaded.checks]):
+        stand_in = "" if recorded else " A stand-in device was used."
+        found.append(
+            Mark(word="SIMULATED", sentence=f"No real device made these results.{stand_in}")
+        )
+    if recorded:
+        sentence = "What is said of the machine was played back, not measured here."
+        found.append(Mark(word="RECORDING", sentence=sentence))
+    if any(map(is_virtual, replicates)) or _fact(run, "identity", "virtual") is True:
+        sentence = "The run was made in a virtual machine, which tells little of a real one."
+        found.append(Mark(word="VIRTUAL MACHINE", sentence=sentence))
+    if run.preload:
+        sentence = f"Workers imported this before torch: {', '.join(run.preload)}."
+        found.append(Mark(word="PRELOAD", sentence=sentence))
+    return found
+
+
+def machine_lines(loaded: LoadedRun) -> list[Line]:
+    """Machine, device, stacks and model: four lines for the first screen."""
+    run = loaded.run
+    stacks = "; ".join(_stack_words(name, run) for name in run.stacks)
+    weights = "trained" if run.model.trained else "random weights, so its pictures are noise"
+    return [
+        Line(what="machine", about=_machine_words(run)),
+        Line(what="device", about=_device_words(loaded)),
+        Line(what="software", about=stacks),
+        Line(what="model", about=f"{run.model.name} ({weights})"),
+    ]
+
+
+def _machine_words(run: Run) -> str:
+    facts = run.machine
+    chip = facts.get("chip") or facts.get("architecture") or "a machine that did not say what it is"
+    words = [str(chip)]
+    if facts.get("cores_physical"):
+        words.append(f"{facts['cores_physical']} cores")
+    if facts.get("memory_bytes"):
+        words.append(size(facts["memory_bytes"]))
+    system = " ".join(str(facts[key]) for key in ("system", "release") if facts.get(key))
+    return ", ".join([*words, system] if system else words)
+
+
+def _device_words(loaded: LoadedRun) -> str:
+    facts = device_facts(loaded.replicates)
+    name = f", {facts['name']}" if facts.get("name") else ""
+    cores = f", {facts['gpu_cores']} GPU cores" if facts.get("gpu_cores") else ""
+    return f"{loaded.run.device}{name}{cores}"
+
+
+def _stack_words(name: str, run: Run) -> str:
+    stack = run.stacks[name]
+    packages = [
+        f"{package} {stack.packages[package]}"
+        for package in ("torch", "diffusers")
+        if package in stack.packages
+    ]
+    words = ", ".join([*packages, f"Python {stack.python}"])
+    return f"{name}: {words}" if len(run.stacks) > 1 else words
+
+
+def setup_of(loaded: LoadedRun, summary: RunSummary) -> list[SetupCheck]:
+    """Whether the machine is set up right, from what the run recorded, worst first."""
+    checks = [
+        *_device_check(loaded),
+        *_python_check(loaded.run),
+        *_memory_limit_checks(loaded.run),
+        *_condition_checks(loaded, summary),
+        *_small_picture_checks(loaded),
+    ]
+    return sorted(checks, key=lambda check: TONES.index(check.tone))
+
+
+def setup_sentence(checks: Sequence[SetupCheck]) -> tuple[Tone, str]:
+    """All checks in one tone and one sentence."""
+    counts = Counter(check.tone for check in checks)
+    wrong = counts["bad"] + counts["warning"]
+    if wrong:
+        things = "thing is" if wrong == 1 else "things are"
+        worst: Tone = "bad" if counts["bad"] else "warning"
+        return worst, f"{wrong} {things} not as it should be" if wrong == 1 else (
+            f"{wrong} {things} not as they should be"
+        )
+    if not counts["good"]:
+        return "unknown", "The run recorded too little to tell"
+    return "good", "Set up right, as far as the run recorded it"
+
+
+def _device_check(loaded: LoadedRun) -> Iterator[SetupCheck]:
+    run = loaded.run
+    if run.device != "cpu":
+        yield SetupCheck(tone="good", what="device", found=f"pictures are made on {run.device}")
+        return
+    apple = (run.machine.get("system"), run.machine.get("architecture")) == ("Darwin", "arm64")
+    asked = run.config.get("device") == "cpu"
+    if apple or _fact(run, "identity", "gpus"):
+        found = "pictures are made on the CPU, though there is a GPU"
+        yield SetupCheck(
+            tone="unknown" if asked else "warning",
+            what="device",
+            found=found + (", as asked for" if asked else ""),
+            remedy=None if asked else _REMEDY,
+        )
+    else:
+        yield SetupCheck(tone="good", what="device", found="no GPU here; the CPU makes pictures")
+
+
+def _python_check(run: Run) -> Iterator[SetupCheck]:
+    translated = _fact(run, "identity", "translated")
+    if translated is True:
+        yield SetupCheck(
+            tone="bad",
+            what="Python",
+            found="it runs under Rosetta, made for Intel",
+            remedy="install a Python for arm64; " + _REMEDY,
+        )
+    elif run.machine.get("system") == "Darwin" and translated is False:
+        yield SetupCheck(tone="good", what="Python", found="made for this chip")
+
+
+def _memory_limit_checks(run: Run) -> Iterator[SetupCheck]:
+    if run.device != "mps":
+        return
+    for arm in run.plan.arms:
+        variables = {**run.environment, **arm.env}
+        problem = check_watermarks(variables)
+        if problem is None and removes_memory_limit(variables):
+            problem = "PYTORCH_MPS_HIGH_WATERMARK_RATIO=0 removes torch's memory limit"
+        if problem is not None:
+            yield SetupCheck(
+                tone="warning", what="memory limit", found=problem, remedy="unset the variable"
+            )
+
+
+def _condition_checks(loaded: LoadedRun, summary: RunSummary) -> Iterator[SetupCheck]:
+    """What was not as it should be when processes began, in the summary's own words."""
+    if not loaded.replicates:
+        return
+    warnings = [words for words in summary.warnings if words not in loaded.warnings]
+    for words in warnings:
+        yield SetupCheck(
+            tone="warning", what="conditions", found=words, remedy="see to it and run again"
+        )
+    gates = [entry.gate for entry in loaded.replicates]
+    if not warnings and any(gate.pressure or gate.load_1min is not None for gate in gates):
+        yield SetupCheck(
+            tone="good",
+            what="conditions",
+            found="every process began cool, with memory to spare and no other load",
+        )
+    elif not warnings:
+        yield SetupCheck(tone="unknown", what="conditions", found="not recorded")
+
+
+def _small_picture_checks(loaded: LoadedRun) -> Iterator[SetupCheck]:
+    for check in loaded.checks[-1:]:
+        known = check.verdict != "unknown" or check.content is not None
+        tone: Tone = "bad" if check.wrong else "good" if known else "unknown"
+        if not check.wrong and check.verdict == "drift":
+            tone = "warning"
+        yield SetupCheck(
+            tone=tone,
+            what="small picture",
+            found=check_words(check),
+            remedy="sdbench localise shows where it goes wrong" if check.wrong else None,
+        )
+
+
+def environment_lines(loaded: LoadedRun) -> list[Line]:
+    """Everything recorded of machine, device, software and variables."""
+    run = loaded.run
+    lines = [
+        Line(what="run", about=f"{run.run_id}, begun {run.created_utc}"),
+        *([Line(what="label", about=run.label)] if run.label else []),
+        Line(what="sdbench", about=f"{run.sdbench}, schema {run.schema}"),
+        *_table_lines("machine", run.machine),
+        *_table_lines("device", device_facts(loaded.replicates)),
+        *_fact_lines(run.machine_facts),
+    ]
+    for name, stack in run.stacks.items():
+        packages = ", ".join(f"{key} {value}" for key, value in stack.packages.items())
+        lines.append(Line(what=f"stack {name}", about=f"Python {stack.python}, {packages}"))
+    lines += [Line(what=name, about=value) for name, value in run.environment.items()]
+    for arm in run.plan.arms:
+        variables = " ".join(f"{name}={value}" for name, value in arm.env.items())
+        if variables:
+            lines.append(Line(what=f"variables of arm {arm.name}", about=variables))
+    return lines
+
+
+def _table_lines(prefix: str, facts: Mapping[str, Any]) -> Iterator[Line]:
+    for name, value in facts.items():
+        if value is None or value == "":
+            continue
+        yield Line(what=f"{prefix}: {_label(name)}", about=_value_words(name, value))
+
+
+def _fact_lines(facts: Mapping[str, Any]) -> Iterator[Line]:
+    """At the run's begin: power, heat, load, memory; reasons where something is not known."""
+    for group in ("memory", "power"):
+        for name, value in (facts.get(group) or {}).items():
+            yield Line(what=f"at the begin: {_label(name)}", about=_value_words(name, value))
+    for name in ("thermal", "load_1min", "free_disk_bytes"):
+        if name in facts:
+            value = facts[name]
+            yield Line(what=f"at the begin: {_label(name)}", about=_value_words(name, value))
+
+
+def _label(name: str) -> str:
+    return name.removesuffix("_bytes").removesuffix("_1min").replace("_", " ")
+
+
+def _value_words(name: str, value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"not known: {value.get('unavailable', value)}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name.endswith("_bytes") and isinstance(value, (int, float)):
+        return size(value)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
+
+
+def method_lines(loaded: LoadedRun, summary: RunSummary) -> list[Line]:
+    """How it was measured: enough to judge the numbers, and to repeat them."""
+    run, config = loaded.run, loaded.run.config
+    replicates = loaded.replicates
+    slots = len(run.plan.slots)
+    return [
+        Line(
+            what="unit",
+            about=f"a process of its own for each repetition: {len(replicates)} of {slots} were "
+            f"run, {config.get('replicates')} a case and arm, started by {run.plan.start}",
+        ),
+        Line(
+            what="a pass",
+            about=f"{summary.images} pictures from prompt to pixels on the host, "
+            f"{config.get('steps')} steps, {config.get('scheduler')}, guidance "
+            f"{config.get('guidance_scale')}, seed {config.get('seed')}",
+        ),
+        Line(
+            what="seconds a picture",
+            about="the median over processes of each one's median of passes 2 on, divided by the "
+            f"pictures of a pass; {config.get('passes')} passes a process. The first pass is told "
+            "apart and never averaged in",
+        ),
+        Line(
+            what="interval",
+            about="95% t interval on the logarithms of the processes' medians, from "
+            f"{MIN_PROCESSES} processes on; with fewer there is no speed verdict",
+        ),
+        Line(
+            what="order",
+            about="blocks that hold every case and arm once, shuffled by the seed, arms side by "
+            "side in turning order, so that drift cancels",
+        ),
+        Line(
+            what="comparison",
+            about=f"ratios of times; a difference counts from {DEFAULT_THRESHOLD:.0%} on, and a "
+            "wrong picture gets no speed verdict",
+        ),
+        Line(what="right or wrong", about=_reference_words(loaded)),
+        Line(what="memory", about=_telemetry_words(loaded, summary)),
+        Line(
+            what="stages",
+            about="from a profiling pass of its own, the device synchronised at each boundary; "
+            "never from a timed pass",
+        ),
+        Line(what="model", about=_model_words(run)),
+        Line(what="prompts", about=" · ".join(map(str, config.get("prompts", [])))),
+    ]
+
+
+def _reference_words(loaded: LoadedRun) -> str:
+    sources = dict.fromkeys(entry.reference for entry in loaded.compared if entry.reference)
+    if not sources:
+        return "the pictures were not compared with the CPU's"
+    return (
+        "pictures are compared with the CPU's in float32 from the same noise; how much they may "
+        f"differ is the measured effect of rounding. The CPU's are from: {'; '.join(sources)}"
+    )
+
+
+def _telemetry_words(loaded: LoadedRun, summary: RunSummary) -> str:
+    sampled = [entry.telemetry for entry in loaded.replicates if entry.telemetry is not None]
+    sources = dict.fromkeys(
+        row.peak_memory_source for row in summary.cases if row.peak_memory_source
+    )
+    words = f"peaks by {', '.join(sources) or 'nothing'}"
+    if sampled:
+        words += f"; sampled every {min(one.period_s for one in sampled):.2g} s at a cost of at "
+        words += f"most {max(one.cost_share for one in sampled):.2%} of a core"
+    return words
+
+
+def _model_words(run: Run) -> str:
+    words = f"{run.model.name}, {run.model.pipeline_class}, {size(run.model.bytes_on_disk)}"
+    if run.model.sha256:
+        words += f", SHA-256 {run.model.sha256[:12]}…"
+    if not run.model.trained:
+        words += (
+            ". Random weights by design: time and memory are the real architecture's, pictures "
+            "are noise, and numbers too large for float16 would not show"
+        )
+    return words
+
+
+def _fact(run: Run, group: str, name: str) -> Any:
+    """A machine fact; None where it is not known or not recorded."""
+    value = (run.machine_facts.get(group) or {}).get(name)
+    return None if isinstance(value, Mapping) and "unavailable" in value else value

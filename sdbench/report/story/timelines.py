@@ -1,0 +1,186 @@
+"""Timelines of memory: which processes are worth a picture, read and thinned out."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sdbench.comparison.sides import Row
+from sdbench.report.story.cells import name_of
+from sdbench.report.story.records import Span, Timeline
+from sdbench.report.terminal import OUTCOME_WORDS
+from sdbench.report.units import size
+from sdbench.schema import Replicate
+
+# Enough to see the worst, the swap, a death and a calm one; a page of timelines is read by nobody.
+MAX_TIMELINES = 4
+# Twice as many points, a lowest and a highest each: about what 700 pixels can show.
+_BUCKETS = 240
+# An hour at 20 Hz is 12 MB.
+_LARGEST_FILE_BYTES = 64 << 20
+_SERIES = ("footprint_bytes", "available_bytes", "swap_used_bytes")
+
+
+class _Reading(msgspec.Struct):
+    """A line of ``telemetry/*.jsonl``: a sample, or the beginning of a phase."""
+
+    t: float
+    phase: str | None = None
+    footprint_bytes: int | None = None
+    available_bytes: int | None = None
+    swap_used_bytes: int | None = None
+    pressure: str | None = None
+
+
+def timelines_of(
+    folder: Path, rows: Sequence[Row], limit_bytes: int | None, *, several_arms: bool
+) -> tuple[list[Timeline], str | None]:
+    """The chosen few, and a sentence on those left out."""
+    sampled = [
+        (row, entry) for row in rows for entry in row.replicates if entry.telemetry is not None
+    ]
+    found = []
+    for chosen, row, entry in _chosen(sampled):
+        readings = _read(folder / "telemetry" / f"{entry.replicate_id}.jsonl")
+        name = name_of(row.planned.case, row.arm.name, several_arms=several_arms)
+        if len([one for one in readings if one.phase is None]) > 1:
+            found.append(_timeline(f"{name}, run {entry.block + 1}", chosen, entry, readings))
+    found = [msgspec.structs.replace(entry, limit_bytes=limit_bytes) for entry in found]
+    return found, _left_out(len(found), len(sampled))
+
+
+def _left_out(shown: int, sampled: int) -> str | None:
+    if shown == sampled:
+        return None
+    if not shown:
+        return f"The timelines of {sampled} processes are not in the run's folder, or unreadable."
+    return f"{shown} of {sampled} timelines are shown; all are in the run's folder (telemetry)."
+
+
+Sampled = tuple[Row, Replicate]
+
+
+def _chosen(sampled: Sequence[Sampled]) -> list[tuple[str, Row, Replicate]]:
+    """Each process once, for the first reason that picks it."""
+    reasons: list[tuple[str, Callable[[Sampled], float | None]]] = [
+        ("ended badly", lambda pair: _if(pair[1].outcome != "ok", _peak(pair))),
+        ("most memory", _peak),
+        ("most swap", _swap),
+        ("least memory", lambda pair: None if (peak := _peak(pair)) is None else -peak),
+    ]
+    found: dict[str, tuple[str, Row, Replicate]] = {}
+    for why, weight in reasons:
+        weighed = [
+            (worth, pair)
+            for pair in sampled
+            if pair[1].replicate_id not in found and (worth := weight(pair)) is not None
+        ]
+        if weighed:
+            row, entry = max(weighed, key=lambda one: one[0])[1]
+            found[entry.replicate_id] = (why, row, entry)
+    return [*found.values()][:MAX_TIMELINES]
+
+
+def _if(condition: bool, value: float | None) -> float | None:
+    return (value or 0.0) if condition else None
+
+
+def _peak(pair: Sampled) -> float | None:
+    telemetry = pair[1].telemetry
+    return None if telemetry is None else telemetry.peak_footprint_bytes
+
+
+def _swap(pair: Sampled) -> float | None:
+    telemetry = pair[1].telemetry
+    grown = None if telemetry is None else telemetry.swap_delta_bytes
+    return grown if grown is not None and grown > 0 else None
+
+
+def _read(path: Path) -> list[_Reading]:
+    """What can be read; a torn or foreign line is left out."""
+    decoder = msgspec.json.Decoder(_Reading)
+    readings = []
+    try:
+        if path.stat().st_size > _LARGEST_FILE_BYTES:
+            return []
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        try:
+            readings.append(decoder.decode(line))
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            continue
+    return sorted(readings, key=lambda reading: reading.t)
+
+
+def _timeline(name: str, chosen: str, entry: Replicate, readings: Sequence[_Reading]) -> Timeline:
+    begin, end = readings[0].t, readings[-1].t
+    samples = [reading for reading in readings if reading.phase is None]
+    kept = _thinned(samples)
+    series = {name: [getattr(one, name) for one in kept] for name in _SERIES}
+    return Timeline(
+        replicate_id=entry.replicate_id,
+        name=name,
+        chosen=chosen,
+        outcome_words=OUTCOME_WORDS[entry.outcome],
+        t_s=[round(one.t - begin, 3) for one in kept],
+        **series,
+        phases=_spans(
+            [(one.t - begin, one.phase) for one in readings if one.phase is not None], end - begin
+        ),
+        pressure=_spans(
+            [(one.t - begin, one.pressure) for one in samples if one.pressure is not None],
+            end - begin,
+        ),
+        limit_bytes=None,
+        sentence=_sentence(entry, end - begin),
+    )
+
+
+def _spans(marks: Sequence[tuple[float, str]], end_s: float) -> list[Span]:
+    """From each mark to the next; neighbours of one name become one."""
+    spans: list[Span] = []
+    for index, (begin_s, name) in enumerate(marks):
+        until = marks[index + 1][0] if index + 1 < len(marks) else end_s
+        if spans and spans[-1].name == name:
+            spans[-1] = msgspec.structs.replace(spans[-1], end_s=round(until, 3))
+        else:
+            spans.append(Span(name=name, begin_s=round(begin_s, 3), end_s=round(until, 3)))
+    return spans
+
+
+def _thinned(samples: Sequence[_Reading]) -> list[_Reading]:
+    """Of each stretch of time the ends of every series, so that no peak is lost."""
+    if len(samples) <= 2 * _BUCKETS:
+        return list(samples)
+    length = -(-len(samples) // _BUCKETS)
+    kept: list[_Reading] = []
+    for start in range(0, len(samples), length):
+        bucket = samples[start : start + length]
+        chosen: dict[int, _Reading] = {0: bucket[0]}
+        for name in _SERIES:
+            known = [
+                (value, index)
+                for index, one in enumerate(bucket)
+                if (value := getattr(one, name)) is not None
+            ]
+            for found in (min(known, default=None), max(known, default=None)):
+                if found is not None:
+                    chosen[found[1]] = bucket[found[1]]
+        kept += [chosen[index] for index in sorted(chosen)]
+    return [*kept, samples[-1]]
+
+
+def _sentence(entry: Replicate, lasted_s: float) -> str:
+    told: Any = entry.telemetry
+    swap = told.swap_delta_bytes
+    words = [
+        f"{lasted_s:.0f} s, the process grew to {size(told.peak_footprint_bytes)}",
+        f"the machine had {size(told.min_available_bytes)} left at least",
+        "swap unknown" if swap is None else f"swap changed by {size(swap)}",
+    ]
+    if told.pressure_peak is not None:
+        words.append(f"pressure {told.pressure_peak} at most")
+    return ", ".join(words) + "."
