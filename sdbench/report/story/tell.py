@@ -45,7 +45,7 @@ def tell(runs: Sequence[LoadedRun]) -> Story:
 def diagnosed(loaded: LoadedRun) -> Diagnosis:
     """The diagnosis of a run in its folder."""
     equalities = check_equality(
-        loaded.run, loaded.replicates, loaded.compared, Artifacts(loaded.path)
+        loaded.run, loaded.replicates, loaded.compared, Artifacts(loaded.files)
     )
     return diagnose(loaded, equalities)
 
@@ -66,7 +66,7 @@ def run_story(loaded: LoadedRun) -> RunStory:
     for record in loaded.compared:
         compared.setdefault((record.case_id, record.arm), []).append(record)
     timelines, timelines_left_out = timelines_of(
-        loaded.path, rows, _memory_limit(loaded), several_arms=several_arms
+        loaded.timeline_path, rows, _memory_limit(loaded), several_arms=several_arms
     )
     stages, stages_left_out = stages_of(rows, several_arms=several_arms)
     divergence, divergence_left_out = divergence_of(rows, compared, several_arms=several_arms)

@@ -34,15 +34,19 @@ class _Reading(msgspec.Struct):
 
 
 def timelines_of(
-    folder: Path, rows: Sequence[Row], limit_bytes: int | None, *, several_arms: bool
+    path_of: Callable[[Replicate], Path],
+    rows: Sequence[Row],
+    limit_bytes: int | None,
+    *,
+    several_arms: bool,
 ) -> tuple[list[Timeline], str | None]:
-    """The chosen few, and a sentence on those left out."""
+    """The chosen few, and a sentence on those left out; ``path_of`` is a process's file."""
     sampled = [
         (row, entry) for row in rows for entry in row.replicates if entry.telemetry is not None
     ]
     found = []
     for chosen, row, entry in _chosen(sampled):
-        readings = _read(folder / "telemetry" / f"{entry.replicate_id}.jsonl")
+        readings = _read(path_of(entry))
         name = name_of(row.planned.case, row.arm.name, several_arms=several_arms)
         if len([one for one in readings if one.phase is None]) > 1:
             found.append(_timeline(f"{name}, run {entry.block + 1}", chosen, entry, readings))
