@@ -275,6 +275,7 @@ class TelemetrySummary(msgspec.Struct, frozen=True, kw_only=True):
     """The timeline of a replicate in a few numbers; ``unavailable`` says why one is None.
 
     Peaks of levels are the worst level seen. Readings of the GPU count while pictures are made.
+    CPU shares are of all cores over the measured passes: other programs', and nobody's.
     """
 
     samples: int
@@ -298,6 +299,8 @@ class TelemetrySummary(msgspec.Struct, frozen=True, kw_only=True):
     gpu_temperature_peak_c: float | None = None
     gpu_memory_peak_bytes: int | None = None
     gpu_throttled: list[str] = []
+    other_cpu_share: float | None = None
+    idle_cpu_share: float | None = None
     unavailable: dict[str, str] = {}
 
 

@@ -30,6 +30,12 @@ from sdbench.telemetry import (
     peak_stage,
 )
 
+# A process that wants every core is held up by about the share that others take. A tenth is as long
+# as the least of the spikes that the statistics were tried with (10 to 60%), but of a whole process
+# and not of one pass, which the median of its passes does not forgive.
+_BUSY_SHARE = 0.10
+# As long as so much of all cores is idle nobody waits for one: beside a GPU's work it may be busy.
+_ROOM_SHARE = 0.25
 _VIRTUAL = "the GPU is a virtual machine's: its times tell nothing of a Mac's and get no verdict"
 
 
@@ -175,6 +181,14 @@ def is_virtual(replicate: Replicate) -> bool:
     return bool(replicate.device.get("facts", {}).get("virtualised"))
 
 
+def held_up(replicate: Replicate) -> bool:
+    """Whether other programs held this process up; what is not known does not count."""
+    telemetry = replicate.telemetry
+    if telemetry is None or telemetry.other_cpu_share is None or telemetry.idle_cpu_share is None:
+        return False
+    return telemetry.other_cpu_share > _BUSY_SHARE and telemetry.idle_cpu_share < _ROOM_SHARE
+
+
 def _summarise_row(
     case: Case,
     arm: str,
@@ -280,6 +294,16 @@ def _gate_warnings(replicates: Sequence[Replicate]) -> list[str]:
     )
     if heated:
         words.append(f"in {heated} {of} the machine was slowed down by heat")
+    busy = [
+        entry.telemetry.other_cpu_share or 0.0
+        for entry in replicates
+        if entry.telemetry is not None and held_up(entry)
+    ]
+    if busy:
+        words.append(
+            f"in {len(busy)} {of} other programs took up to {max(busy):.0%} of all cores' time "
+            "from the passes"
+        )
     return words
 
 

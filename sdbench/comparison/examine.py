@@ -1,11 +1,13 @@
 """The figures of one pair of rows, and what speaks against them."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
 from sdbench.comparison.rules import Objections, objections_to
 from sdbench.comparison.sides import Figures, Pair, Row
 from sdbench.stats import RatioEstimate, paired_ratio, welch_ratio
+from sdbench.summary import held_up
 
 Measure = Literal["steady", "first_pass", "memory"]
 MEASURES: tuple[Measure, ...] = ("steady", "first_pass", "memory")
@@ -49,7 +51,19 @@ def examine(pair: Pair, *, by_machine: bool = False) -> Examined:
 
 
 def _ratio(pair: Pair, measure: Measure, base: Figures, new: Figures) -> RatioEstimate:
-    exact = measure == "memory"  # an allocator's peak repeats to the byte
+    if measure == "memory":
+        return _plain_ratio(pair, base, new, exact=True)  # its peak repeats to the byte
+    ratio = _plain_ratio(pair, base, new)
+    busy = {entry.block for row in pair.rows for entry in row.replicates if held_up(entry)}
+    if not busy & (base.keys() | new.keys()):
+        return ratio
+    quiet = [
+        {block: time for block, time in side.items() if block not in busy} for side in (base, new)
+    ]
+    return dataclasses.replace(ratio, undisturbed=_plain_ratio(pair, quiet[0], quiet[1]))
+
+
+def _plain_ratio(pair: Pair, base: Figures, new: Figures, *, exact: bool = False) -> RatioEstimate:
     if pair.interleaved:
         return paired_ratio(base, new, exact=exact)
     return welch_ratio([*base.values()], [*new.values()], exact=exact)

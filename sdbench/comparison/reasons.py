@@ -36,6 +36,8 @@ REASONS: dict[str, str] = {
     "zero-variance": "the figures do not scatter at all, as no measured time does",
     "interval-too-wide": "the interval reaches over the threshold",
     "many-cases": "the interval alone would say so, but among this many cases chance does too",
+    "machine-busy": "other programs took much of the CPU, and without the processes that they held "
+    "up nobody can tell; measure again when nothing else runs",
     "memory-source-differs": "the peaks were not measured in the same way",
     # Over many machines.
     "too-few-machines": "a verdict over machines takes at least 3 that count",

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from sdbench.comparison.records import CaseComparison, ComparisonSummary, GeometricMean, Verdict
+from sdbench.stats import OPEN
 
 _ORDER = ("incorrect", "slower", "faster", "equivalent", "inconclusive")
 _JUDGED = ("faster", "slower", "equivalent")
 # These say only how sure the ratio is, not that it is of something else.
-_RATIO_STANDS = ("interval-too-wide", "many-cases", "too-few-processes", "too-few-machines")
+_RATIO_STANDS = (*OPEN, "too-few-processes", "too-few-machines")
 
 
 def summarise_cases(cases: Sequence[CaseComparison], notes: Sequence[str]) -> ComparisonSummary:

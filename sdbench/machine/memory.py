@@ -6,8 +6,10 @@ percent already disturbs a CPU benchmark on two cores. What is dearer is read on
 """
 
 import abc
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sdbench.machine.cpu import CpuTimes, cpu_times
 from sdbench.machine.facts import SlowReading
 
 
@@ -48,6 +50,10 @@ class MemoryProbe(abc.ABC):
     @abc.abstractmethod
     def out_of_memory_kills(self) -> int | None:
         """Processes the kernel has killed for lack of memory since boot; None if unknown."""
+
+    def cpu(self, pid: int, children: Sequence[int]) -> CpuTimes | None:
+        """All cores' time, and what a process and its children had of it: for twice a process."""
+        return cpu_times(pid, children)
 
     def close(self) -> None:  # noqa: B027 - a default for probes that hold nothing open
         """Let go of what is held open."""

@@ -2,6 +2,7 @@
 
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from sdbench.machine.facts import NOT_RECORDED, SlowReading, or_none
@@ -66,6 +67,9 @@ class RecordedMemoryProbe(MemoryProbe):
 
     def children(self, pid: int) -> list[int]:
         return self._processes.children(pid)
+
+    def cpu(self, pid: int, children: Sequence[int]) -> None:
+        return None
 
     def out_of_memory_kills(self) -> int | None:
         return self._processes.out_of_memory_kills()

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from sdbench.machine import MemoryProbe, SystemMemory
+from sdbench.machine.cpu import CpuTimes, cpu_shares
 from sdbench.machine.facts import SlowReading, known
 from sdbench.runner.extremes import TimedReading, extremes
 from sdbench.schema import TelemetrySummary
@@ -101,6 +102,8 @@ class Sampler:
     _peak_footprint: int | None = None
     _pass_peak: int | None = None
     _in_pass: bool = False
+    _cpu_before: CpuTimes | None = None
+    _cpu_after: CpuTimes | None = None
     _least_available: int | None = None
     _children: list[int] = field(default_factory=list)
     _children_at: float = float("-inf")
@@ -136,7 +139,12 @@ class Sampler:
 
     def mark(self, phase: str, t: float) -> None:
         """Put a phase's beginning into the timeline."""
+        was_in_pass = self._in_pass
         self._in_pass = phase == "prime" or phase.startswith("pass ")
+        if phase == "pass 1":
+            self._cpu_before = self._cpu()
+        elif was_in_pass and not self._in_pass:
+            self._cpu_after = self._cpu()
         self.lines.append(msgspec.json.encode({"t": t, "phase": phase}) + b"\n")
 
     def summary(self) -> TelemetrySummary:
@@ -144,6 +152,10 @@ class Sampler:
         if self._first is None or self._last is None:
             return TelemetrySummary(samples=0, period_s=self.period_s, cost_share=0.0)
         first, last = self._first.system, self._last.system
+        shares = cpu_shares(self._cpu_before, self._cpu_after)
+        found = extremes(self._slow)
+        if shares is None:
+            found["unavailable"]["other_cpu_share"] = "the passes were too short, or did not end"
         elapsed = max(self._last.t - self._first.t, self.period_s)
         return TelemetrySummary(
             samples=self._samples,
@@ -158,8 +170,13 @@ class Sampler:
             swap_in_bytes=_difference(last.swapped_in_bytes, first.swapped_in_bytes),
             swap_out_bytes=_difference(last.swapped_out_bytes, first.swapped_out_bytes),
             min_available_bytes=self._least_available,
-            **extremes(self._slow),
+            other_cpu_share=None if shares is None else shares.others,
+            idle_cpu_share=None if shares is None else shares.idle,
+            **found,
         )
+
+    def _cpu(self) -> CpuTimes | None:
+        return self.probe.cpu(self.pid, self._children)
 
     def _footprint(self) -> int | None:
         own = self.probe.footprint_bytes(self.pid)

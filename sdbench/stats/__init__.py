@@ -10,6 +10,7 @@ from sdbench.stats.steadiness import Steadiness, judge_steadiness
 from sdbench.stats.verdict import (
     CONFIDENCE,
     DEFAULT_THRESHOLD,
+    OPEN,
     Judgement,
     SpeedVerdict,
     judge_family,
@@ -24,6 +25,7 @@ __all__ = [
     "MIN_BOOTSTRAP_PROCESSES",
     "MIN_PASSES_OF_PERCENTILE",
     "MIN_PROCESSES",
+    "OPEN",
     "Judgement",
     "Look",
     "Outlier",

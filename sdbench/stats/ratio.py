@@ -25,7 +25,8 @@ class RatioEstimate:
 
     ``log`` is None where there is nothing to divide, ``error`` (the standard error of ``log``) and
     ``freedom`` (degrees of freedom) where ``problem`` says why there can be no interval. ``n``
-    counts the processes of base and new.
+    counts the processes of base and new. ``undisturbed`` is the same from those processes alone
+    that had the machine for themselves, where others had not.
     """
 
     log: float | None
@@ -34,6 +35,7 @@ class RatioEstimate:
     n: tuple[int, int]
     paired: bool
     problem: Problem | None = None
+    undisturbed: "RatioEstimate | None" = None
 
     @property
     def ratio(self) -> float | None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sdbench.stats.ratio import RatioEstimate
-from sdbench.stats.verdict import DEFAULT_THRESHOLD, Judgement, judge_family
+from sdbench.stats.verdict import DEFAULT_THRESHOLD, OPEN, Judgement, judge_family
 
 # Five looks, each at a fifth of 5% (Bonferroni): looking at every block gave 13% false verdicts at
 # a true effect of δ in simulation, these five gave 2%.
@@ -25,9 +25,7 @@ class Look:
     def open_cases(self) -> list[int]:
         """Indices of the cases that more blocks could still decide."""
         return [
-            index
-            for index, judgement in enumerate(self.judgements)
-            if judgement.reason in ("interval-too-wide", "many-cases")
+            index for index, judgement in enumerate(self.judgements) if judgement.reason in OPEN
         ]
 
 

@@ -16,6 +16,7 @@ from sdbench import machine
 from sdbench.config import Config, parse_config
 from sdbench.estimate import Pace
 from sdbench.machine import MachineFacts, MemoryProbe, SlowReading, SystemMemory, Unavailable
+from sdbench.machine.cpu import CpuTimes
 from sdbench.machine.facts import Gpu, Identity, Memory, Power, Scheduling, all_unavailable
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.plan import make_plan
@@ -69,6 +70,10 @@ class FakeProbe(MemoryProbe):
     child_pids: list[int] = field(default_factory=list)
     footprint_source: str = "rss"
     readings: list[SlowReading] = field(default_factory=lambda: [make_slow()])
+    cpu_readings: list[CpuTimes] = field(default_factory=list)
+
+    def cpu(self, pid: int, children: Sequence[int]) -> CpuTimes | None:
+        return self.cpu_readings.pop(0) if self.cpu_readings else None
 
     def system(self) -> SystemMemory:
         if not self.systems:
@@ -414,6 +419,11 @@ def worker_events(task: Task, pass_s: float = 1.0) -> list[dict[str, Any]]:
     ]
     if job.get("reference"):
         return [*events, {"event": "done"}]  # the files are another matter
+    if job.get("ceilings"):
+        rates = [
+            {"event": "ceiling", "dtype": dtype, "flops_per_s": 1e12} for dtype in job["ceilings"]
+        ]
+        return [*events[:4], *rates, {"event": "done"}]
     if job["case"]["warmup"]:
         events.append(pass_event("prime", 0, pass_s / 2))
     for index in range(1, job["passes"] + 1):

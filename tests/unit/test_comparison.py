@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -300,6 +301,74 @@ def test_one_side_slowed_by_heat_gives_no_verdict(slowed: Fields) -> None:
     hot = in_arm("new", **slowed)
     case = arms(1.0, 2.0, fields=lambda slot: hot(slot) if slot.block == 3 else {})
     assert (case.verdict, case.reason) == ("inconclusive", "throttled")
+
+
+BUSY = {"other_cpu_share": 0.4, "idle_cpu_share": 0.05}
+
+
+def held_up(blocks: range, **shares: float) -> Callable[[Slot], Fields]:
+    """Other programs ran during the new side's processes of these blocks."""
+    busy = {"telemetry": telemetry(**(shares or BUSY))}
+    return lambda slot: busy if slot.block in blocks and slot.arm == "new" else {}
+
+
+def test_verdict_that_rests_on_processes_other_programs_held_up_is_none() -> None:
+    """Five of eight processes met other work, the three others ran as fast as the base's."""
+    slow = range(3, 8)
+    loaded = measured(
+        lambda slot: steady(1.2 if slot.block in slow and slot.arm == "new" else 1.0)(slot),
+        config=two_arms(),
+        fields=held_up(slow),
+    )
+    case = only(compare_axis([loaded], "arm"))
+    assert (case.verdict, case.reason) == ("inconclusive", "machine-busy")
+    assert "nothing else runs" in (case.explanation or "")
+    assert case.ratio == pytest.approx(1.12, abs=0.01)  # nothing is left out of the figures
+
+
+def test_verdict_that_quiet_processes_give_alone_stands() -> None:
+    loaded = measured(by_arm(old=1.0, new=1.2), config=two_arms(), fields=held_up(range(3)))
+    comparison = compare_axis([loaded], "arm")
+    assert (only(comparison).verdict, only(comparison).reason) == ("slower", None)
+    assert only(comparison).n == (8, 8)
+    assert any("3 of 16 processes" in note for note in comparison.summary.notes)
+
+
+def test_machine_that_was_busy_throughout_gives_no_verdict() -> None:
+    loaded = measured(by_arm(old=1.0, new=1.2), config=two_arms(), fields=held_up(range(8)))
+    case = only(compare_axis([loaded], "arm"))
+    assert (case.verdict, case.reason) == ("inconclusive", "machine-busy")
+    assert case.first_pass.verdict == "inconclusive"
+    assert case.peak_memory.verdict == "equivalent"
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [
+        {"other_cpu_share": 0.09, "idle_cpu_share": 0.0},
+        {"other_cpu_share": 0.4, "idle_cpu_share": 0.4},  # beside a GPU's work
+    ],
+)
+def test_other_programs_that_hold_nobody_up_are_no_matter(shares: dict[str, float]) -> None:
+    loaded = measured(
+        by_arm(old=1.0, new=1.2), config=two_arms(), fields=held_up(range(8), **shares)
+    )
+    comparison = compare_axis([loaded], "arm")
+    assert only(comparison).verdict == "slower"
+    assert comparison.summary.notes == []
+
+
+def test_two_runs_are_held_to_the_same_when_one_met_other_work() -> None:
+    busy = {"telemetry": telemetry(**BUSY)}
+    base = measured(steady(1.0), config=one_case())
+    new = measured(
+        steady(1.2, seed=2),
+        config=one_case(),
+        fields=lambda slot: busy if slot.block < 6 else {},
+        run_id="other",
+    )
+    case = only(compare_runs(base, new))
+    assert (case.verdict, case.reason) == ("inconclusive", "machine-busy")
 
 
 def test_heat_on_both_sides_is_remarked_and_cancels() -> None:

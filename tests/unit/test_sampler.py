@@ -1,10 +1,13 @@
 """The telemetry of one worker, from played-back counters and clocks."""
 
 import json
+import os
 
+import pytest
 from factories import FakeClock, FakeProbe, make_slow, make_system
 
 from sdbench.machine import SlowReading
+from sdbench.machine.cpu import CpuShares, CpuTimes, cpu_shares, cpu_times
 from sdbench.runner.sampler import MAX_COST_SHARE, PERIOD_S, MachineSampler, Sampler
 
 
@@ -213,3 +216,47 @@ def test_machine_alone_is_read_without_a_process() -> None:
     third = sampler.take()
     assert (first.footprint_bytes, first.system.available_bytes) == (None, 4_000_000_000)
     assert [sample.slow is None for sample in (first, second, third)] == [False, True, False]
+
+
+# --- whose work the cores do ---------------------------------------------------------------------
+
+
+def test_shares_of_the_cores_are_over_the_measured_passes_alone() -> None:
+    probe = FakeProbe(cpu_readings=[CpuTimes(100, 50, 3), CpuTimes(120, 52, 11)])
+    sampler = make_sampler(probe)
+    for phase in ("import", "load", "prime", "pass 1", "pass 2", "pass 3", "profile", "end"):
+        sampler.mark(phase, 1.0)
+        sampler.take()
+    summary = sampler.summary()
+    assert not probe.cpu_readings
+    assert summary.idle_cpu_share == pytest.approx(2 / 20)
+    assert summary.other_cpu_share == pytest.approx((20 - 2 - 8) / 20)
+    assert "other_cpu_share" not in summary.unavailable
+
+
+def test_passes_that_did_not_end_or_took_no_time_tell_nothing() -> None:
+    for readings in ([CpuTimes(100, 50, 3)], [CpuTimes(100, 50, 3), CpuTimes(100.3, 50, 3.2)]):
+        sampler = make_sampler(FakeProbe(cpu_readings=readings))
+        for phase in ("pass 1", "end"):
+            sampler.mark(phase, 1.0)
+        sampler.take()
+        summary = sampler.summary()
+        assert (summary.other_cpu_share, summary.idle_cpu_share) == (None, None)
+        assert "short" in summary.unavailable["other_cpu_share"]
+
+
+def test_shares_stay_within_what_can_be() -> None:
+    """Counters of ticks and of seconds do not quite agree."""
+    first, last = CpuTimes(0, 0, 0), CpuTimes(10, 2, 9)
+    assert cpu_shares(first, last) == CpuShares(others=0.0, idle=0.2)
+
+
+def test_own_time_grows_with_own_work_and_processes_that_are_gone_tell_nothing() -> None:
+    before = cpu_times(os.getpid(), [])
+    spent = sum(index * index for index in range(2_000_000))
+    after = cpu_times(os.getpid(), [1 << 30])
+    assert spent
+    assert before is not None
+    assert after is not None
+    assert after.own_s > before.own_s
+    assert cpu_times(1 << 30, []) is None

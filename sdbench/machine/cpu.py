@@ -1,0 +1,69 @@
+"""Whose work the cores do: this worker's, other programs', nobody's."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+# Counters tick 100 times a second on each core: less than this tells nothing of shares.
+_LEAST_S = 0.5
+# Guests' time is in user time too; waiting for a disk leaves a core free.
+_COUNTED_TWICE = ("guest", "guest_nice")
+_IDLE = ("idle", "iowait")
+
+
+@dataclass(frozen=True)
+class CpuTimes:
+    """Seconds of all cores together since boot, and a process's since its start."""
+
+    total_s: float
+    idle_s: float
+    own_s: float
+
+
+@dataclass(frozen=True)
+class CpuShares:
+    """Of all cores' time between two readings, 0 to 1."""
+
+    others: float
+    """Other programs; on a virtual machine also what the host gave to others."""
+    idle: float
+
+
+def cpu_times(pid: int, children: Sequence[int]) -> CpuTimes | None:
+    """Now, ``own_s`` being of a process and its children; None when it is gone or nothing is told.
+
+    What a child has used that has ended is its parent's.
+    """
+    import psutil
+
+    try:
+        now = psutil.cpu_times()._asdict()
+        own_s = _process_s(pid)
+    except (psutil.Error, OSError):
+        return None
+    for child in children:
+        with contextlib.suppress(psutil.Error, OSError):
+            own_s += _process_s(child)
+    return CpuTimes(
+        total_s=sum(spent for name, spent in now.items() if name not in _COUNTED_TWICE),
+        idle_s=sum(now.get(name, 0.0) for name in _IDLE),
+        own_s=own_s,
+    )
+
+
+def _process_s(pid: int) -> float:
+    import psutil
+
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system + times.children_user + times.children_system)
+
+
+def cpu_shares(first: CpuTimes | None, last: CpuTimes | None) -> CpuShares | None:
+    """Between two readings; None where they are missing or too near each other."""
+    if first is None or last is None or last.total_s - first.total_s < _LEAST_S:
+        return None
+    total_s, idle_s = last.total_s - first.total_s, last.idle_s - first.idle_s
+    others_s = total_s - idle_s - (last.own_s - first.own_s)
+    return CpuShares(
+        others=min(1.0, max(0.0, others_s / total_s)), idle=min(1.0, max(0.0, idle_s / total_s))
+    )
