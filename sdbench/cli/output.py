@@ -2,22 +2,52 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook
+from rich.segment import Segment
 
 from sdbench.errors import UsageError
+from sdbench.report.units import printable
 
 # A pipe has no width of its own; a table that wraps at 80 there would be hard to read and to grep.
 _PIPED_WIDTH = 160
 
 
 def console(*, err: bool = False) -> Console:
-    """A console that does not guess colours into numbers and words."""
+    """A console that does not guess colours into numbers and words, and obeys nobody's text."""
     stream = sys.stderr if err else sys.stdout
     width = None if stream.isatty() else _PIPED_WIDTH
-    return Console(stderr=err, highlight=False, width=width)
+    made = Console(stderr=err, highlight=False, emoji=False, width=width)
+    made.push_render_hook(_Shown())
+    return made
+
+
+class _Shown(RenderHook):
+    """Whatever is printed, by whichever verb: terminal escapes in it are shown, not obeyed.
+
+    Names of models, labels, prompts, paths and last words come from outside. Rich's own colours and
+    cursor movements are added to the text later and stay.
+    """
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """Each one, seen through ``printable``."""
+        return [_Harmless(one) for one in renderables]
+
+
+class _Harmless:
+    def __init__(self, renderable: RenderableType) -> None:
+        self._renderable = renderable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for segment in console.render(self._renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                lines = map(printable, segment.text.split("\n"))
+                yield Segment("\n".join(lines), segment.style)
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -1,0 +1,45 @@
+"""The console of every verb shows other people's text and does not obey it."""
+
+import io
+
+import pytest
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from sdbench.cli.output import console
+
+HOSTILE = "a\x1b]0;title\x07b\x1b[2Jc\u202ed\x9be\r"
+
+
+def test_nothing_that_is_printed_moves_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    out = console()
+    table = Table(title=HOSTILE)
+    table.add_column(HOSTILE)
+    table.add_row(HOSTILE)
+    out.print(table)
+    out.print(HOSTILE, markup=False, soft_wrap=True)
+    out.print(f"[bold]{HOSTILE}[/]\nsecond line", style="red")
+    told = capsys.readouterr().out
+    assert told.replace("\n", "").isprintable()
+    assert told.count(r"\x1b]0;title") == 5
+    assert "second line\n" in told
+
+
+def test_colours_and_bars_of_our_own_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    out = console()
+    monkeypatch.setattr(out, "_file", stream)
+    monkeypatch.setattr(out, "_force_terminal", True)
+    monkeypatch.setattr(out, "_color_system", Console(color_system="standard")._color_system)
+    out.print("[red]warm[/]")
+    with Progress(console=out, auto_refresh=False) as bar:
+        bar.add_task("work", total=1)
+        bar.refresh()
+    assert "\x1b[31mwarm\x1b[0m" in stream.getvalue()
+    assert "\x1b[?25l" in stream.getvalue()  # the bar hides the cursor
+
+
+def test_words_between_colons_are_no_pictures(capsys: pytest.CaptureFixture[str]) -> None:
+    console().print("a :warning: b")
+    assert capsys.readouterr().out == "a :warning: b\n"
