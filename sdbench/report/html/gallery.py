@@ -19,7 +19,6 @@ from sdbench.report.terminal import CORRECT_WORDS
 from sdbench.report.units import printable
 from sdbench.schema import (
     CORRECTNESS_SEVERITY,
-    Case,
     Compared,
     Correctness,
     ImageCompared,
@@ -41,14 +40,16 @@ MOST_SHOWN = 24
 
 # Tried in this order: the longest side in pixels, and WebP's quality.
 _SIZES = ((512, 82), (384, 80), (256, 76), (192, 70), (128, 60))
-# A picture so small is kept to the bit.
+# A picture so small is kept to the bit, as PNG, where that fits.
 _LOSSLESS_SIDE = 192
+_LOSSLESS = 100
 # Inferno's colours (matplotlib, CC0): lightness grows evenly, for any kind of colour vision.
 # report.css has the same ones in `.scale`.
 _MAP_COLOURS = ((0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10))
 _MAP_END = (252, 255, 164)
 # Differences beyond the brightest colour: at most one pixel in a thousand.
 _SATURATED_SHARE = 0.001
+_LEVELS = 256
 _TONES: dict[Correctness, Tone] = {
     "match": "good",
     "drift": "warning",
@@ -71,22 +72,27 @@ class Shown:
 
 @dataclass(frozen=True)
 class DifferenceMap:
-    """Largest difference of a pixel's three colours, amplified: ``brightest`` levels are white."""
+    """Largest difference of a pixel's three colours, amplified ``factor`` times.
+
+    ``brightest`` levels of 255 and more have the brightest colour.
+    """
 
     shown: Shown
     brightest: int
     largest: int
-    differing_share: float
+    differing: str
 
     @property
-    def factor(self) -> str:
+    def factor(self) -> int:
         """How many times a difference is amplified."""
-        return f"{255 / self.brightest:.3g}"
+        return _LEVELS // self.brightest
 
 
 @dataclass(frozen=True)
 class Entry:
     """One different picture: which settings made it, and how it stands beside the CPU's.
+
+    Pictures that are the CPU's within rounding share an entry, which shows the furthest of them.
 
     ``device`` is None where its file is not there (``missing`` says why), ``reference`` where
     there is none to compare with, ``difference`` where the two are identical or of another size.
@@ -127,7 +133,7 @@ class Gallery:
 
 @dataclass
 class _Found:
-    """One different picture while the records are read."""
+    """One different picture while the records are read; ``alike`` are others within rounding."""
 
     group: tuple[str, int]
     pixels_sha256: str
@@ -136,6 +142,12 @@ class _Found:
     passes: set[int] = field(default_factory=set)
     compared: list[ImageCompared] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
+    alike: int = 0
+
+    @property
+    def margin(self) -> float:
+        """How far it is from the CPU's, over what rounding allows."""
+        return max((one.margin for one in self.compared if one.margin is not None), default=0.0)
 
     @property
     def worst(self) -> ImageCompared | None:
@@ -176,7 +188,7 @@ def gallery_of(
 ) -> Gallery:
     """The different pictures of a run, encoded to fit ``budget_bytes`` of the page."""
     found, made = _different_pictures(loaded)
-    chosen, left_out = _chosen(found, most_shown)
+    chosen, left_out = _chosen(_matches_as_one(found), most_shown)
     # Of each the device's picture, the CPU's and a map.
     encoder = _Encoder(Artifacts(loaded.files), budget_bytes, 3 * len(chosen))
     writer = _Writer(loaded, run, made, encoder)
@@ -236,6 +248,23 @@ def _pictures(replicate: Replicate) -> Iterator[tuple[int, int, Picture]]:
 def _beside_cpu(compared: Compared | None) -> dict[tuple[int, str, str], ImageCompared]:
     images = [] if compared is None else compared.images
     return {(one.image, one.pixels_sha256, one.latents_sha256): one for one in images}
+
+
+def _matches_as_one(found: Sequence[_Found]) -> list[_Found]:
+    """Of the pictures that match one of the CPU's, the furthest stands for all."""
+    matches: dict[tuple[object, ...], _Found] = {}
+    rest = []
+    for one in sorted(found, key=lambda one: -one.margin):
+        if one.verdict != "match" or one.wrong_content is not None:
+            rest.append(one)
+            continue
+        first = matches.setdefault((one.group, one.reference_sha256), one)
+        if first is not one:
+            first.alike += 1
+            first.passes |= one.passes
+            for row, count in one.made_by.items():
+                first.made_by[row] = first.made_by.get(row, 0) + count
+    return [*rest, *matches.values()]
 
 
 def _by_group(found: Iterable[_Found]) -> list[tuple[tuple[str, int], list[_Found]]]:
@@ -342,19 +371,20 @@ class _Writer:
         return words or ["settings not known"]
 
     def _how_many(self, one: _Found) -> str:
-        made, of = len(one.made_by), len(self.made[one.group])
+        rows = self.made[one.group]
+        made, of = len(one.made_by), len(rows)
+        what = "The same within rounding" if one.alike else "The same picture"
         if of == 1:
-            words = "The only setting of this size" if made == 1 else ""
-        elif made == of:
-            words = f"The same picture in all {of} settings"
+            words = "The only setting of this size"
         elif made == 1:
             words = f"Made by 1 of {of} settings"
         else:
-            words = f"The same picture in {made} of {of} settings"
-        rows = self.made[one.group]
-        if any(count < rows[row] for row, count in one.made_by.items()) and one.passes:
-            passes = ", ".join(str(number) if number else "profile" for number in sorted(one.passes))
-            words += f", only in pass {passes}"
+            words = f"{what} in {'all' if made == of else f'{made} of'} {of} settings"
+        if any(count < rows[row] for row, count in one.made_by.items()):
+            passes = (str(number) if number else "profile" for number in sorted(one.passes))
+            words += f", only in pass {', '.join(passes)}"
+        if one.alike:
+            words += f" ({one.alike + 1} different to the bit, the furthest is shown)"
         return words
 
     def _missing(self, one: _Found, pixels: "Pixels | None") -> str:
@@ -382,7 +412,8 @@ def _measures(one: _Found, identical: bool) -> Iterator[str]:
         yield f"PSNR {noise}"
         yield f"SSIM {worst.ssim:.4f}"
     if worst is not None and worst.margin is not None:
-        yield f"{worst.margin:.2g}× what rounding allows"
+        times = f"{worst.margin:,.0f}" if worst.margin >= 10 else f"{worst.margin:.2g}"
+        yield f"{times}× what rounding allows"
 
 
 # How it is put into the page.
@@ -395,7 +426,6 @@ class _Encoder:
         self._artifacts = artifacts
         self._left_bytes = budget_bytes
         self._left_pictures = max(1, pictures)
-        self._size = 0  # where the last picture fitted; they are much alike within a run
         self._known: dict[str, Shown | None] = {}
         self._last: dict[str, Pixels | None] = {}
         self.spent_bytes = 0
@@ -423,9 +453,7 @@ class _Encoder:
             self._spend(known)  # it stands in the page once more
         return known and replace(known, alt=alt)
 
-    def difference(
-        self, pixels: "Pixels", expected: "Pixels", about: str
-    ) -> DifferenceMap | None:
+    def difference(self, pixels: "Pixels", expected: "Pixels", about: str) -> DifferenceMap | None:
         """The map of two pictures of one size, from all of their pixels."""
         import numpy as np
 
@@ -433,11 +461,12 @@ class _Encoder:
         largest, share = int(apart.max()), float((apart > 0).mean())
         brightest = _brightest(apart)
         alt = (
-            f"Difference map: {about}. {share:.0%} of the pixels differ, "
+            f"Difference map: {about}. {_percent(share)} of the pixels differ, "
             f"the largest difference is {largest} of 255 levels."
         )
-        shown = self._encoded(np.clip(apart * (255 / brightest), 0, 255).astype(np.uint8), alt)
-        return shown and DifferenceMap(shown, brightest, largest, share)
+        amplified = np.clip(apart * (_LEVELS // brightest), 0, _LEVELS - 1)
+        shown = self._encoded(amplified.astype(np.uint8), alt)
+        return shown and DifferenceMap(shown, brightest, largest, _percent(share))
 
     def left_out(self) -> Iterator[str]:
         """What the budget cost."""
@@ -452,15 +481,16 @@ class _Encoder:
     def _encoded(self, pixels: "Pixels", alt: str) -> Shown | None:
         share = self._left_bytes // max(1, self._left_pictures)
         side = max(pixels.shape[:2])
-        for number in range(max(0, self._size - 1), len(_SIZES)):
-            longest, quality = _SIZES[number]
-            is_last = number + 1 == len(_SIZES)
-            if not is_last and _SIZES[number + 1][0] >= side:
-                continue  # the next one does not make it smaller either
+        ways = _ways(side)
+        expected_bytes = 0.0
+        for longest, quality in ways:
+            is_last = (longest, quality) == ways[-1]
+            if expected_bytes * longest**2 > 1.5 * share and not is_last:
+                continue  # the one before was far too large
             uri, width, height = _data_uri(pixels, longest, quality)
             if len(uri) <= (self._left_bytes if is_last else share):
-                self._size = number
                 return self._kept(uri, width, height, alt, side)
+            expected_bytes = len(uri) / longest**2
         self._left_pictures -= 1
         self._dropped += 1
         return None
@@ -480,12 +510,24 @@ class _Encoder:
         self.spent_bytes += len(shown.uri)
 
 
+def _percent(share: float) -> str:
+    """``0.016 %``, ``3.4 %``, ``100 %``."""
+    percent = 100 * share
+    return f"{percent:.2g} %" if percent < 10 else f"{percent:.0f} %"
+
+
 def _brightest(apart: "Pixels") -> int:
     """The difference shown brightest: a power of two that nearly all pixels stay below."""
     import numpy as np
 
     usual = float(np.quantile(apart, 1 - _SATURATED_SHARE))
-    return next((level for level in (4, 8, 16, 32, 64, 128) if usual <= level), 255)
+    return next((level for level in (4, 8, 16, 32, 64, 128) if usual <= level), _LEVELS)
+
+
+def _ways(side: int) -> list[tuple[int, int]]:
+    """Longest side and quality, the best first."""
+    smaller = {min(longest, side): quality for longest, quality in _SIZES}
+    return [*([(side, _LOSSLESS)] if side <= _LOSSLESS_SIDE else []), *smaller.items()]
 
 
 def _data_uri(pixels: "Pixels", longest: int, quality: int) -> tuple[str, int, int]:
@@ -504,7 +546,7 @@ def _data_uri(pixels: "Pixels", longest: int, quality: int) -> tuple[str, int, i
             size = max(1, round(width * scale)), max(1, round(height * scale))
             image = image.resize(size, Image.Resampling.LANCZOS)
     data = io.BytesIO()
-    if max(image.size) <= _LOSSLESS_SIDE or (is_map and _is_mostly_one_colour(pixels)):
+    if quality == _LOSSLESS or (is_map and _is_mostly_one_colour(pixels)):
         kind = "png"
         image.save(data, format="PNG", optimize=True)
     else:

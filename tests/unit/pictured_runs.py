@@ -1,0 +1,62 @@
+"""Runs that were never run, with pictures in their folders and the CPU's beside them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from factories import make_model, make_pass
+from measured_runs import measured, one_case
+from quality_factories import Array, keep, latents_of, make_floor, make_reference
+
+from sdbench.config import Config
+from sdbench.quality.artifacts import Artifacts
+from sdbench.quality.compare import Comparison, Yardstick
+from sdbench.schema import Slot
+from sdbench.store import LoadedRun
+
+Painter = Callable[[Slot, int], Array]
+"""The picture (3, 64, 64) that a process makes in a pass."""
+
+
+def four_settings(**document: Any) -> Config:
+    """Two switches at one size, one process each."""
+    matrix = {"resolution": ["64x64"], "attention_slicing": [False, True], "warmup": [False, True]}
+    return one_case(document.pop("replicates", 1), **{"matrix": matrix, **document})
+
+
+def pictured(
+    folder: Path,
+    painter: Painter,
+    *,
+    config: Config | None = None,
+    trained: bool = True,
+    compared: bool = True,
+    picture: Callable[[Slot], dict[str, Any]] = lambda slot: {},
+    **fields: Any,
+) -> LoadedRun:
+    """A run on mps with two passes a process; the CPU made ``smooth_picture()``.
+
+    ``picture`` gives further fields of a process's pictures.
+    """
+
+    def passes(slot: Slot) -> dict[str, Any]:
+        return {
+            "passes": [
+                make_pass(
+                    1.0,
+                    index,
+                    images=[keep(folder, painter(slot, index), latents_of()[-1], **picture(slot))],
+                )
+                for index in (1, 2)
+            ]
+        }
+
+    fields = {"device": "mps", "model": make_model(trained=trained), **fields}
+    loaded = measured(config=config or four_settings(), path=folder, fields=passes, **fields)
+    if compared:
+        comparison = Comparison(Artifacts(folder), trained=trained)
+        yardstick = Yardstick({0: make_reference()}, make_floor(dtype="float32"))
+        for replicate in loaded.replicates:
+            case = loaded.run.plan.planned(replicate.case_id).case
+            loaded.comparisons.append(comparison.compare(replicate, case, yardstick))
+    return loaded

@@ -1,0 +1,246 @@
+"""Which pictures a report shows, in which order, how large, and what it says of them."""
+
+import base64
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictured_runs import four_settings, pictured
+from quality_factories import Array, noise_picture, nudged, smooth_picture
+
+from sdbench.quality.artifacts import Artifacts
+from sdbench.report.html.gallery import Entry, Gallery, Shown, _Encoder, gallery_of
+from sdbench.report.html.policy import content_security_policy
+from sdbench.report.story import tell
+from sdbench.schema import Slot
+from sdbench.store import LoadedRun
+
+
+def shown(loaded: LoadedRun, **limits: int) -> Gallery:
+    return gallery_of(loaded, tell([loaded]).runs[0], **limits)
+
+
+def only(gallery: Gallery) -> list[Entry]:
+    (group,) = gallery.groups
+    return group.entries
+
+
+def decoded(picture: Shown) -> Array:
+    from PIL import Image
+
+    head, _, data = picture.uri.partition(",")
+    assert head in ("data:image/png;base64", "data:image/webp;base64")
+    with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+        assert image.size == (picture.width, picture.height)
+        return np.asarray(image.convert("RGB"))
+
+
+def uris(gallery: Gallery) -> list[str]:
+    """Every picture that the page will hold, as often as it stands there."""
+    found = []
+    for group in gallery.groups:
+        for entry in group.entries:
+            maps = [] if entry.difference is None else [entry.difference.shown]
+            found += [one.uri for one in (entry.device, entry.reference, *maps) if one is not None]
+    return found
+
+
+def is_sliced(slot: Slot) -> bool:
+    return "sliced" in slot.case_id
+
+
+def test_the_same_picture_of_all_settings_is_shown_once(tmp_path: Path) -> None:
+    (entry,) = only(shown(pictured(tmp_path, lambda slot, index: smooth_picture())))
+    assert entry.how_many == "The same picture in all 4 settings"
+    assert sorted(entry.settings) == ["no options", "primed", "sliced", "sliced, primed"]
+    assert entry.identical and entry.reference is None and entry.difference is None
+    assert entry.tone == "good"
+    assert "identical to the CPU's picture, bit for bit" in entry.measures
+    assert entry.device is not None
+    expected = np.rint(smooth_picture().transpose(1, 2, 0) * 255).astype(np.uint8)
+    assert np.array_equal(decoded(entry.device), expected)
+
+
+def test_wrong_pictures_come_first_and_say_what_is_wrong(tmp_path: Path) -> None:
+    black = np.zeros((3, 64, 64), np.float32)
+    loaded = pictured(
+        tmp_path,
+        lambda slot, index: black if is_sliced(slot) else smooth_picture(),
+    )
+    wrong, right = only(shown(loaded))
+    assert (wrong.tone, right.tone) == ("bad", "good")
+    assert wrong.verdict_words == "wrong: black"
+    assert wrong.how_many == right.how_many == "The same picture in 2 of 4 settings"
+    assert wrong.settings == ["sliced", "sliced, primed"]
+    assert wrong.device is not None and wrong.reference is not None
+    assert "Made on mps (sliced and others)" in wrong.device.alt
+    assert "wrong: black" in wrong.device.alt
+    assert "prompt “" in wrong.reference.alt
+    assert wrong.difference is not None and wrong.difference.largest > 100
+
+
+def test_pictures_within_rounding_share_an_entry(tmp_path: Path) -> None:
+    """Four that differ to the bit: nobody wants to look for differences that cannot be seen."""
+    names = ["none"]
+
+    def painter(slot: Slot, index: int) -> Array:
+        if slot.case_id not in names:
+            names.append(slot.case_id)
+        picture = smooth_picture()
+        picture[0, 0, names.index(slot.case_id)] += 2 / 255
+        return picture
+
+    (entry,) = only(shown(pictured(tmp_path, painter)))
+    assert entry.verdict == "match"
+    assert entry.how_many == (
+        "The same within rounding in all 4 settings (4 different to the bit, the furthest is shown)"
+    )
+    assert len(entry.settings) == 4
+    assert entry.difference is not None
+    assert entry.difference.largest == 2
+    assert entry.difference.differing == "0.024 %"
+
+
+def test_a_picture_of_the_first_pass_only_says_so(tmp_path: Path) -> None:
+    loaded = pictured(
+        tmp_path,
+        lambda slot, index: nudged(smooth_picture(), 0.05) if index == 1 else smooth_picture(),
+    )
+    drifted, right = only(shown(loaded))
+    assert drifted.verdict_words == "slightly different"
+    assert drifted.how_many == "The same picture in all 4 settings, only in pass 1"
+    assert drifted.settings[0].endswith("(1 of 2)")
+    assert right.how_many.endswith("only in pass 2")
+    assert any(words.startswith("PSNR") for words in drifted.measures)
+
+
+def test_a_picture_that_shows_something_else_is_wrong_though_the_cpu_made_it_too(
+    tmp_path: Path,
+) -> None:
+    loaded = pictured(
+        tmp_path,
+        lambda slot, index: smooth_picture(),
+        picture=lambda slot: {"content": "wrong", "content_reason": "no star found"},
+    )
+    (entry,) = only(shown(loaded))
+    assert entry.tone == "bad"
+    assert entry.verdict_words == "not as asked: no star found; beside the CPU: same as CPU"
+
+
+def test_without_the_cpu_pictures_are_shown_alone(tmp_path: Path) -> None:
+    loaded = pictured(tmp_path, lambda slot, index: smooth_picture(), compared=False)
+    (entry,) = only(shown(loaded))
+    assert entry.verdict_words == "not checked"
+    assert entry.device is not None and entry.reference is None and not entry.identical
+    assert entry.measures == []
+
+
+@pytest.mark.parametrize("damage", ["gone", "torn", "rubbish"])
+def test_a_picture_that_cannot_be_read_is_said_to_be_missing(tmp_path: Path, damage: str) -> None:
+    loaded = pictured(tmp_path, lambda slot, index: smooth_picture(), compared=False)
+    for file in (tmp_path / "images").iterdir():
+        data = file.read_bytes()
+        file.unlink()
+        if damage != "gone":
+            file.write_bytes(data[:60] if damage == "torn" else b"not a picture")
+    (entry,) = only(shown(loaded))
+    assert entry.device is None
+    assert entry.missing == "its file is missing or cannot be read"
+
+
+def test_a_picture_that_was_not_kept_says_why(tmp_path: Path) -> None:
+    loaded = pictured(
+        tmp_path,
+        lambda slot, index: smooth_picture(),
+        compared=False,
+        picture=lambda slot: {"not_kept": "the disk was full"},
+    )
+    for file in (tmp_path / "images").iterdir():
+        file.unlink()
+    (entry,) = only(shown(loaded))
+    assert entry.missing == "the disk was full"
+
+
+def test_random_weights_make_noise_and_the_gallery_says_so(tmp_path: Path) -> None:
+    noise = shown(pictured(tmp_path, lambda slot, index: noise_picture(), trained=False))
+    assert any("noise by design" in note for note in noise.notes)
+    assert shown(pictured(tmp_path, lambda slot, index: smooth_picture())).notes == []
+
+
+def test_a_run_without_pictures_has_an_empty_gallery(tmp_path: Path) -> None:
+    loaded = LoadedRun(
+        tmp_path, pictured(tmp_path, lambda slot, index: smooth_picture()).run, [], []
+    )
+    assert shown(loaded).groups == []
+
+
+def test_of_too_many_the_worst_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
+    """Eight processes, all of them another picture; one is right."""
+    loaded = pictured(
+        tmp_path,
+        lambda slot, index: smooth_picture() if slot.index == 3 else noise_picture(slot.index),
+        config=four_settings(replicates=2),
+    )
+    gallery = shown(loaded, most_shown=3)
+    assert [entry.verdict for entry in only(gallery)] == ["broken"] * 3
+    assert gallery.left_out[0] == (
+        "5 more different pictures are not shown here: 4 wrong, 1 same as CPU."
+    )
+
+
+@pytest.mark.parametrize("budget_bytes", [0, 5_000, 60_000, 10_000_000])
+def test_pictures_stay_within_their_budget(tmp_path: Path, budget_bytes: int) -> None:
+    """The CPU's stands beside each of seven: that counts every time."""
+    loaded = pictured(
+        tmp_path,
+        lambda slot, index: smooth_picture() if slot.index == 3 else noise_picture(slot.index),
+        config=four_settings(replicates=2),
+    )
+    gallery = shown(loaded, budget_bytes=budget_bytes)
+    assert sum(map(len, uris(gallery))) == gallery.size_bytes <= budget_bytes
+    dropped = any("did not fit" in sentence for sentence in gallery.left_out)
+    assert dropped == (budget_bytes < 60_000)
+    entries = only(gallery)
+    assert all((entry.device is None) == (entry.missing is not None) for entry in entries)
+    if not budget_bytes:
+        assert entries[0].missing == "not shown: it did not fit into the page"
+
+
+def test_large_pictures_share_the_budget_and_say_that_they_are_smaller() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)
+    encoder = _Encoder(Artifacts(Path("/nowhere")), 150_000, 3)
+    pictures = [encoder.shown(str(number), pixels + number, "noise") for number in range(3)]
+    assert all(picture is not None and picture.width < 512 for picture in pictures)
+    assert encoder.spent_bytes <= 150_000
+    (sentence,) = encoder.left_out()
+    assert sentence.startswith("3 pictures are shown smaller than they were made")
+
+
+def test_a_single_pixel_that_differs_is_seen_in_a_smaller_map() -> None:
+    """The map is computed from all pixels, and its smaller one keeps the largest."""
+    expected = np.full((1024, 1024, 3), 100, np.uint8)
+    pixels = expected.copy()
+    pixels[700, 300, 1] += 3
+    difference = _Encoder(Artifacts(Path("/nowhere")), 100_000, 1).difference(
+        pixels, expected, "one pixel"
+    )
+    assert difference is not None
+    assert (difference.largest, difference.brightest, difference.factor) == (3, 4, 64)
+    drawn = decoded(difference.shown).sum(axis=2)
+    assert difference.shown.width < 1024
+    row, column = np.unravel_index(int(drawn.argmax()), drawn.shape)
+    scale = 1024 / difference.shown.width
+    assert abs(row - 700 / scale) < 2 and abs(column - 300 / scale) < 2
+    assert drawn.max() > 400 and np.median(drawn) < 10
+    assert "the largest difference is 3 of 255 levels" in difference.shown.alt
+
+
+def test_the_policy_knows_the_page_s_own_script_and_style_to_the_letter() -> None:
+    policy = content_security_policy("a { color: red }", "alert('é')")
+    digest = base64.b64encode(hashlib.sha256("alert('é')".encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy and "http" not in policy
+    assert policy != content_security_policy("a { color: red }", "alert('e')")
