@@ -1,12 +1,13 @@
 """The tables and sentences a person sees."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sdbench.report.efficiency import efficiency_sentence
 from sdbench.report.units import printable, seconds, size
 from sdbench.schema import Case, Content, Correctness, Outcome
 from sdbench.summary import CaseSummary, RunSummary
@@ -51,25 +52,36 @@ def picture_words(row: CaseSummary) -> str:
 def render_summary(summary: RunSummary, console: Console, *, first_look: bool = False) -> None:
     """The table of a run, what went wrong below it."""
     console.print(_table(summary, first_look))
-    for row in summary.cases:
-        if row.outcome != "ok" and row.reason:
-            words = f"{case_words(row.case)}{_arm(row, summary)}: {OUTCOME_WORDS[row.outcome]}"
-            console.print(f"  {escape(words)} – {escape(printable(row.reason))}")
-        if row.correct in ("broken", "drift"):
-            words = f"{case_words(row.case)}{_arm(row, summary)}: {_PICTURE_WORDS[row.correct]}"
-            console.print(f"  {escape(words)} – {escape(printable(row.correct_reason or ''))}")
-        if row.content == "wrong":
-            words = f"{case_words(row.case)}{_arm(row, summary)}: not what was asked for"
-            console.print(f"  {escape(words)} – {escape(printable(row.content_reason or ''))}")
-    for reason, count in ({} if first_look else _not_checked(summary)).items():
-        console.print(
-            f"  {CORRECT_WORDS['unknown']} in {count} of {len(summary.cases)} cases – "
-            f"{escape(printable(reason))}"
-        )
+    for line in case_remarks(summary, summary.cases):
+        console.print(f"  {escape(line)}")
+    for line in [] if first_look else not_checked_lines(summary):
+        console.print(f"  {escape(line)}")
     for warning in summary.warnings:
         console.print(f"  [yellow]warning:[/] {escape(printable(warning))}")
+    efficiency = None if first_look else efficiency_sentence(summary)
+    if efficiency is not None:
+        console.print(efficiency, soft_wrap=True)
     if not first_look:
         console.print(f"Written to swap meanwhile: {swapped_words(summary.swapped_out_bytes)}.")
+
+
+def case_remarks(summary: RunSummary, rows: Sequence[CaseSummary]) -> Iterator[str]:
+    """Why a case did not end well, and what is wrong with its pictures."""
+    for row in rows:
+        name = f"{case_words(row.case)}{_arm(row, summary)}"
+        if row.outcome != "ok" and row.reason:
+            yield printable(f"{name}: {OUTCOME_WORDS[row.outcome]} – {row.reason}")
+        if row.correct in ("broken", "drift"):
+            yield printable(f"{name}: {_PICTURE_WORDS[row.correct]} – {row.correct_reason or ''}")
+        if row.content == "wrong":
+            yield printable(f"{name}: not what was asked for – {row.content_reason or ''}")
+
+
+def not_checked_lines(summary: RunSummary) -> Iterator[str]:
+    """Why pictures that were made were not compared, and in how many cases."""
+    for reason, count in _not_checked(summary).items():
+        words = f"{CORRECT_WORDS['unknown']} in {count} of {len(summary.cases)} cases – {reason}"
+        yield printable(words)
 
 
 def _not_checked(summary: RunSummary) -> Counter[str]:
@@ -87,11 +99,22 @@ def swapped_words(size_bytes: int | None) -> str:
 
 
 def _table(summary: RunSummary, first_look: bool) -> Table:
-    title = f"{summary.run_id} on {summary.device}"
+    title = f"{printable(summary.run_id)} on {summary.device}"
     if summary.simulated:
         title += " – SIMULATED: no real device made these numbers"
     if first_look:
         title += " – first look after one block, no verdicts yet"
+    return case_table(summary, summary.cases, title=escape(title))
+
+
+def case_table(
+    summary: RunSummary,
+    rows: Sequence[CaseSummary],
+    *,
+    title: str | None = None,
+    chosen: Collection[tuple[str, str]] = (),
+) -> Table:
+    """A line for each of these rows of a summary; ``chosen`` (case id, arm) are what to use."""
     table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
     several_arms = len({row.arm for row in summary.cases}) > 1
     table.add_column("case", overflow="fold")
@@ -101,14 +124,18 @@ def _table(summary: RunSummary, first_look: bool) -> Table:
     for name in ("s/picture", "first pass", "95% interval", "peak memory", "swap"):
         table.add_column(name, justify="right")
     table.add_column("picture")
-    for row in summary.cases:
+    if chosen:
+        table.add_column("use")
+    for row in rows:
         cells = [escape(case_words(row.case))]
         if several_arms:
-            cells.append(escape(row.arm))
+            cells.append(escape(printable(row.arm)))
         style = _OUTCOME_STYLE.get(row.outcome, "red")
         cells.append(f"[{style}]{OUTCOME_WORDS[row.outcome]}[/]")
         cells += _numbers(row, summary.images)
         cells.append(picture_words(row))
+        if chosen:
+            cells.append("●" if (row.case_id, row.arm) in chosen else "")
         table.add_row(*cells)
     return table
 

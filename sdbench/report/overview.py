@@ -1,0 +1,157 @@
+"""``sdbench show``: the story of a run on one screen of 40 lines."""
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+
+from sdbench.report.story import Advice, Cell, RunStory, Tone
+from sdbench.report.terminal import (
+    case_remarks,
+    case_table,
+    not_checked_lines,
+    swapped_words,
+)
+from sdbench.report.units import printable, seconds, size
+from sdbench.summary import CaseSummary
+
+MAX_LINES = 40
+_TABLE_HEAD = 2  # names and a rule
+_FEWEST_ROWS = 6
+_FEWEST_REMARKS = 4
+_STYLES: dict[Tone, str] = {"good": "green", "warning": "yellow", "bad": "red", "unknown": "dim"}
+Lines = list[tuple[str, str]]
+"""Two columns, the second with markup."""
+
+
+def render_overview(
+    story: RunStory, head: Lines, console: Console, *, path: str, everything: bool = False
+) -> None:
+    """Head, verdict, table, what is wrong, what to use, where to go on.
+
+    ``head`` are the lines that say what ran; ``everything`` prints more than one screen.
+    """
+    top = [*((what, escape(printable(about))) for what, about in head), *_verdict(story)]
+    bottom = [*_use(story), *_claims(story), *_state(story), ("more", _more(path))]
+    room = MAX_LINES - len(top) - len(bottom) - _TABLE_HEAD
+    remarks = [*_remarks(story)]
+    cells, rows = story.cells, story.summary.cases
+    if everything:
+        room = len(rows) + len(remarks)
+    left_for_rows = max(_FEWEST_ROWS, room - min(len(remarks), _FEWEST_REMARKS))
+    shown = _chosen_rows(cells, rows, left_for_rows)
+    left_for_remarks = max(1, room - len(shown) - (len(shown) < len(rows)))
+    _print_lines(top, console)
+    chosen = {(cell.case_id, cell.arm) for cell in cells if cell.recommended}
+    console.print(case_table(story.summary, shown, chosen=chosen))
+    if len(shown) < len(rows):
+        console.print(f"and {_counted(len(rows) - len(shown), 'more case')}: --all shows them")
+    for line in _fitting(remarks, left_for_remarks):
+        console.print(f"  {line}", soft_wrap=True)
+    _print_lines(bottom, console)
+
+
+def _print_lines(lines: Lines, console: Console) -> None:
+    width = max((len(what) for what, _ in lines), default=0)
+    for what, about in lines:
+        console.print(f"[bold]{what:<{width}}[/]  {about}", soft_wrap=True)
+
+
+def _verdict(story: RunStory) -> Iterator[tuple[str, str]]:
+    head = story.headline
+    for mark in story.marks:
+        yield "NOTE", f"[bold]{mark.word}[/] – {escape(printable(mark.sentence))}"
+    yield "set-up", _toned(head.setup_tone, f"{head.setup_sentence}.")
+    for check in head.setup:
+        if check.tone in ("bad", "warning"):
+            yield "", escape(printable(f"{check.what}: {check.found}"))
+    yield "verdict", _toned(head.tone, head.sentence)
+
+
+def _toned(tone: Tone, words: str) -> str:
+    return f"[{_STYLES[tone]}]{escape(printable(words))}[/]"
+
+
+def _remarks(story: RunStory) -> Iterator[str]:
+    """What is wrong: findings first, since they name causes, then case by case."""
+    for told in story.findings:
+        finding = told.finding
+        if finding.severity != "info":
+            style = _STYLES[told.tone]
+            words = escape(printable(finding.sentence))
+            yield f"[{style}]{finding.severity} {finding.code}[/]  {words}"
+    yield from map(escape, case_remarks(story.summary, story.summary.cases))
+    yield from map(escape, not_checked_lines(story.summary))
+
+
+def _use(story: RunStory) -> Iterator[tuple[str, str]]:
+    """What to use, with what the choice gains; else why nothing can be said."""
+    head = story.headline
+    for advice in head.advice[:4]:
+        yield "use", escape(printable(_advice_words(advice)))
+    for refused in head.no_advice[:2]:
+        yield "use", escape(printable(refused.reason))
+    if not head.advice and not head.no_advice:
+        yield "use", escape(printable(head.advice_sentence))
+
+
+def _advice_words(advice: Advice) -> str:
+    choice = advice.choice
+    words = f"{advice.resolution}, {advice.purpose}: {advice.settings}"
+    words += f" – {seconds(choice.seconds_per_picture)} a picture"
+    if choice.peak_memory_bytes is not None:
+        words += f", {size(choice.peak_memory_bytes)}"
+    return f"{words}; {advice.gains[0]}" if advice.gains else words
+
+
+def _claims(story: RunStory) -> Iterator[tuple[str, str]]:
+    """How many of the documentation's claims hold here."""
+    verdicts: dict[str, list[str]] = {}
+    for claim in story.claims:
+        verdicts.setdefault(claim.verdict, []).append(claim.id)
+    told = [
+        f"{verdict} {', '.join(dict.fromkeys(ids))}"
+        for verdict, ids in verdicts.items()
+        if verdict != "not-applicable"
+    ]
+    if told:
+        yield "claims", escape("; ".join(told))
+
+
+def _state(story: RunStory) -> Iterator[tuple[str, str]]:
+    """Swap, what is missing, what to keep in mind."""
+    yield "swap", f"Written to swap meanwhile: {swapped_words(story.summary.swapped_out_bytes)}."
+    told = {check.found for check in story.headline.setup}
+    notes = dict.fromkeys([*story.missing, *story.summary.warnings, *story.notes])
+    for line in _fitting([escape(printable(note)) for note in notes if note not in told], 4):
+        yield "note", line
+
+
+def _more(path: str) -> str:
+    where = escape(printable(path))
+    return f"sdbench show {where} CASE · sdbench diagnose {where} · sdbench report {where}"
+
+
+def _chosen_rows(
+    cells: Sequence[Cell], rows: Sequence[CaseSummary], room: int
+) -> Sequence[CaseSummary]:
+    """All rows if they fit; else what to use and what went wrong first, in the plan's order."""
+    if len(rows) <= room:
+        return rows
+    tones: dict[Tone, int] = {"bad": 1, "warning": 2, "good": 3, "unknown": 4}
+    order = sorted(
+        range(len(rows)),
+        key=lambda index: (0 if cells[index].recommended else tones[cells[index].tone], index),
+    )
+    return [rows[index] for index in sorted(order[:room])]
+
+
+def _fitting(lines: Sequence[str], room: int) -> Sequence[str]:
+    if len(lines) <= room:
+        return lines
+    kept = lines[: room - 1]
+    return [*kept, f"and {_counted(len(lines) - len(kept), 'more remark')}: --all shows them"]
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count > 1 else ''}"
