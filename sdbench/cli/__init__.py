@@ -23,6 +23,7 @@ VERBS = {
     "show": ("sdbench.cli.show", "Show a run's table, or one case in full."),
     "compare": ("sdbench.cli.compare", "Compare A with B, with a statistical verdict."),
     "history": ("sdbench.cli.history", "Show one case over all runs of this machine."),
+    "stacks": ("sdbench.cli.stacks", "Make environments with other releases of torch to compare."),
     "report": ("sdbench.cli.report", "Write a run in a format that other programs read."),
 }
 

@@ -1,4 +1,4 @@
-"""The version sets that can be measured: the current environment, or any other interpreter."""
+"""What can be measured: the current environment, version sets made here, any other interpreter."""
 
 from sdbench.stacks.resolve import find_interpreter, resolve_stack
 

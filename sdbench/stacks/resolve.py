@@ -2,109 +2,91 @@
 
 import os
 import platform
-import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
+from packaging.utils import canonicalize_name
 
 from sdbench.errors import MachineError, UsageError
 from sdbench.schema import StackInfo
-
-# What decides speed and pictures; a resume refuses when one of these has changed.
-PACKAGES = (
-    "torch",
-    "diffusers",
-    "transformers",
-    "accelerate",
-    "tokenizers",
-    "safetensors",
-    "huggingface_hub",
-    "numpy",
-)
-_LIST_PACKAGES = """
-import json, platform, sys
-from importlib import metadata
-def version(name):
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-found = {name: version(name) for name in sys.argv[1:]}
-print(json.dumps({"python": platform.python_version(), "packages": found}))
-"""
-_LIMIT_S = 60.0
-
-
-class _Listed(msgspec.Struct):
-    """What the listing prints."""
-
-    python: str
-    packages: dict[str, str | None]
+from sdbench.stacks.catalogue import REQUIRED, decisive, shipped_stacks
+from sdbench.stacks.created import examine, interpreter_in, stack_folder
+from sdbench.stacks.listing import list_installed
 
 
 def resolve_stack(name: str) -> StackInfo:
-    """``current`` (this environment), or the path of an interpreter or virtual environment.
+    """``current`` (this environment), a created stack, or the path of another environment.
 
     Raises:
-        UsageError: there is no such stack.
+        UsageError: there is no such stack, or it has to be created first.
         MachineError: it is there but lacks what a worker needs.
     """
     if name == "current":
-        found = {package: _own_version(package) for package in PACKAGES}
-        return _checked(name, sys.executable, platform.python_version(), found)
+        return _checked(name, sys.executable, platform.python_version(), _own_packages())
+    if name in shipped_stacks():
+        return _created(name)
     interpreter = _interpreter(name)
     try:
-        done = subprocess.run(
-            [str(interpreter), "-I", "-c", _LIST_PACKAGES, *PACKAGES],
-            capture_output=True,
-            text=True,
-            timeout=_LIMIT_S,
-            check=True,
-        )
-        listed = msgspec.json.decode(done.stdout, type=_Listed)
-    except (OSError, msgspec.MsgspecError, subprocess.SubprocessError) as error:
-        raise MachineError(
-            f"stack {name}: {interpreter} does not run as a Python: {error}"
-        ) from error
+        listed = list_installed(interpreter)
+    except MachineError as error:
+        raise MachineError(f"stack {name}: {error}") from error
     return _checked(name, str(interpreter), listed.python, listed.packages)
 
 
 def find_interpreter(name: str) -> Path | None:
-    """The Python that a path names: itself, or that of a virtual environment; None if neither."""
+    """The Python of a created stack, or that a path names; None if there is neither.
+
+    A path is an interpreter's or a virtual environment's.
+    """
+    if name in shipped_stacks():
+        interpreter = interpreter_in(stack_folder(name))
+        return interpreter if interpreter.is_file() else None
     path = Path(os.path.expanduser(name))
     # Not resolved: a virtual environment is found through the path its link stands at.
-    for candidate in (path, path / "bin" / "python"):
+    for candidate in (path, interpreter_in(path)):
         if candidate.is_file():
             return candidate.absolute()
     return None
+
+
+def _created(name: str) -> StackInfo:
+    found = examine(shipped_stacks()[name])
+    if found.info is None or found.state != "ready":
+        problem = "is not created yet" if found.state == "absent" else f"is spoilt: {found.reason}"
+        raise UsageError(f"stack {name} {problem}; make it with: sdbench stacks create {name}")
+    interpreter = str(interpreter_in(found.folder))
+    return _checked(name, interpreter, found.info.python, found.info.packages)
 
 
 def _interpreter(name: str) -> Path:
     found = find_interpreter(name)
     if found is None:
         raise UsageError(
-            f"no stack {name!r}: expected 'current', or the path of a Python interpreter or of a "
-            "virtual environment"
+            f"no stack {name!r}: expected 'current', or one of {', '.join(shipped_stacks())}, or "
+            "the path of a Python interpreter or of a virtual environment"
         )
     return found
 
 
-def _own_version(package: str) -> str | None:
+def _own_packages() -> dict[str, str]:
     from importlib import metadata
 
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+    found: dict[str, str] = {}
+    for package in REQUIRED:
+        try:
+            found[canonicalize_name(package)] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
 
 
-def _checked(name: str, interpreter: str, python: str, found: dict[str, str | None]) -> StackInfo:
-    missing = [package for package in ("torch", "diffusers", "transformers") if not found[package]]
+def _checked(name: str, interpreter: str, python: str, found: Mapping[str, str]) -> StackInfo:
+    packages = decisive(found)
+    missing = [need for need in ("torch", "diffusers", "transformers") if need not in packages]
     if missing:
         raise MachineError(
             f"stack {name}: {', '.join(missing)} not installed in {interpreter}; "
             "install it there, for example with: uv pip install torch diffusers transformers"
         )
-    packages = {package: version for package, version in found.items() if version is not None}
     return StackInfo(interpreter=interpreter, python=python, packages=packages)

@@ -1,0 +1,237 @@
+"""``sdbench stacks``."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from sdbench.cli.options import json_option
+from sdbench.cli.output import console, print_json
+from sdbench.errors import MachineError
+from sdbench.report.units import duration, printable, size
+from sdbench.runner.process import ProcessExecutor
+from sdbench.runner.try_stack import picture_maker
+from sdbench.stacks.catalogue import (
+    ShippedStack,
+    decisive,
+    lock_path,
+    read_lock,
+    shipped_stack,
+    shipped_stacks,
+    this_platform,
+)
+from sdbench.stacks.create import create, prove, remove
+from sdbench.stacks.created import Examined, examine, interpreter_in
+from sdbench.stacks.resolve import resolve_stack
+from sdbench.stacks.uv import Tell
+
+_names = click.argument("names", nargs=-1, required=True, metavar="NAME...")
+
+
+@click.group(name="stacks")
+def command() -> None:
+    """Version sets for comparing torch releases: list, create, remove, check.
+
+    A stack is an environment of its own with one release of torch and everything else pinned, made
+    by uv from a lock that comes with sdbench. `torch-1.13` and `torch-2.5` have the very same
+    diffusers, transformers and numpy, so that torch alone differs; `current` is the environment
+    that sdbench runs in. Stacks are kept in the cache folder (SDBENCH_CACHE).
+
+    \b
+    sdbench stacks create torch-1.13 torch-2.5         once; on Linux gigabytes are downloaded
+    sdbench run --stack torch-1.13 --stack torch-2.5   measures both, interleaved in one run
+    sdbench compare latest --by stack                  says which is faster
+
+    To compare other versions, install them into environments of your own and give their paths:
+    sdbench run --stack old-venv --stack new-venv. Each of the four takes --json.
+    """
+
+
+@command.command(name="list", short_help="Which there are, and which are created.")
+@json_option
+def list_command(as_json: bool) -> int:
+    """List the stacks: which there are, which are created, and which are still what they were."""
+    found = [examine(stack) for stack in shipped_stacks().values()]
+    rows = [_current_row(), *map(_row, found)]
+    if as_json:
+        print_json({"stacks": rows})
+        return 0
+    table = Table(show_edge=False, pad_edge=False)
+    for column in ("stack", "torch", "diffusers", "Python", "state"):
+        table.add_column(column, overflow="fold")
+    states = ["this environment", *map(_state_words, found)]
+    for row, state in zip(rows, states, strict=True):
+        versions = row["packages"]
+        cells = (row["name"], versions["torch"], versions["diffusers"], row["python"], state)
+        table.add_row(*(escape(printable(cell)) for cell in cells))
+    console().print(table)
+    return 0
+
+
+@command.command(name="create", short_help="Make environments from their locks.")
+@_names
+@json_option
+def create_command(names: tuple[str, ...], as_json: bool) -> int:
+    """Create stacks: install them from their locks, check the versions, make a small picture.
+
+    What is there already and still as it was made is kept; what is not is made anew, and why is
+    said. Needs uv (`pip install uv`), the network and minutes; uv keeps what it downloads, so a
+    second time takes seconds. Stopped half-way, nothing is left.
+    """
+    stacks = [shipped_stack(name) for name in names]
+    rows = []
+    with _executor() as executor:
+        for stack in stacks:
+            started = time.monotonic()
+            with _progress(stack) as tell:
+                made = create(stack, picture_maker(executor), tell)
+            row = _row(made.found) | {"action": made.action, "rebuilt_because": made.reason}
+            rows.append(row)
+            if not as_json:
+                words = "is there already"
+                if made.action != "kept":
+                    words = f"is ready after {duration(time.monotonic() - started)}"
+                _say(f"{stack.name} {words}: {_versions_words(row)}, in {row['path']}")
+    if as_json:
+        print_json({"stacks": rows})
+    else:
+        options = " ".join(f"--stack {stack.name}" for stack in stacks)
+        _say(f"Measure with: sdbench run {options}")
+    return 0
+
+
+@command.command(name="remove", short_help="Delete environments.")
+@_names
+@json_option
+def remove_command(names: tuple[str, ...], as_json: bool) -> int:
+    """Delete created stacks. What uv has downloaded stays in its cache (`uv cache clean`)."""
+    stacks = [shipped_stack(name) for name in names]
+    rows = []
+    for stack in stacks:
+        with _progress(stack) as tell:
+            there = remove(stack, tell)
+        rows.append({"name": stack.name, "removed": there})
+        if not as_json:
+            _say(f"{stack.name} {'is removed' if there else 'was not created'}")
+    if as_json:
+        print_json({"stacks": rows})
+    return 0
+
+
+@command.command(name="check", short_help="Are they still what they were, and do they work?")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@json_option
+def check_command(names: tuple[str, ...], as_json: bool) -> int:
+    """Check created stacks: versions as in the lock, and a small picture. Without NAME: all.
+
+    Exits with 1 when one is not created, not what it was made as, or makes no picture.
+    """
+    stacks = [shipped_stack(name) for name in names]
+    found = [examine(stack) for stack in stacks or shipped_stacks().values()]
+    if not names:
+        found = [entry for entry in found if entry.state != "absent"]
+    rows = []
+    with _executor() as executor:
+        for entry in found:
+            with _progress(entry.stack) as tell:
+                tell("making a small picture with it")
+                problem = _problem(entry, executor)
+            rows.append(_row(entry) | {"works": problem is None, "problem": problem})
+            if not as_json:
+                _say(f"{entry.stack.name}: {problem or 'works'}")
+    if as_json:
+        print_json({"stacks": rows})
+    elif not rows:
+        _say("No stack is created yet. Make one with: sdbench stacks create torch-1.13")
+    return 0 if all(row["works"] for row in rows) else 1
+
+
+def _row(found: Examined) -> dict[str, Any]:
+    """A stack for the JSON document; what is not created yet has the versions of its lock."""
+    stack, info = found.stack, found.info
+    lock = read_lock(lock_path(stack, this_platform()))
+    return {
+        "name": stack.name,
+        "state": found.state,
+        "reason": found.reason,
+        "python": stack.python if info is None else info.python,
+        "packages": decisive(lock.versions if info is None else info.packages),
+        "path": str(found.folder),
+        "disk_bytes": stack.disk_bytes[this_platform()],
+    }
+
+
+def _current_row() -> dict[str, Any]:
+    here = resolve_stack("current")
+    return {
+        "name": "current",
+        "state": "ready",
+        "reason": None,
+        "python": here.python,
+        "packages": here.packages,
+        "path": str(Path(here.interpreter).parent.parent),
+        "disk_bytes": None,
+    }
+
+
+def _state_words(found: Examined) -> str:
+    if found.state == "ready":
+        return "ready"
+    make = f"sdbench stacks create {found.stack.name}"
+    if found.state == "spoilt":
+        return f"spoilt: {found.reason}; {make}"
+    return f"not created (about {size(found.stack.disk_bytes[this_platform()])}): {make}"
+
+
+def _versions_words(row: dict[str, Any]) -> str:
+    versions = row["packages"]
+    return f"torch {versions['torch']}, diffusers {versions['diffusers']}, Python {row['python']}"
+
+
+def _problem(found: Examined, executor: ProcessExecutor) -> str | None:
+    """Why a stack cannot be measured in; None if it can."""
+    if found.state != "ready":
+        return _state_words(found)
+    try:
+        prove(found.stack, interpreter_in(found.folder), picture_maker(executor))
+    except MachineError as error:
+        return str(error)
+    return None
+
+
+def _say(text: str) -> None:
+    console().print(printable(text), markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _progress(stack: ShippedStack) -> Iterator[Tell]:
+    """Shows what is done: in one line that moves on a terminal, else line by line."""
+    out = console(err=True)
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as bar:
+        task = bar.add_task(stack.name, total=None)
+
+        def tell(line: str) -> None:
+            words = printable(f"{stack.name}: {line}")
+            bar.update(task, description=words)
+            if not out.is_terminal:
+                out.print(words, markup=False, soft_wrap=True)
+
+        yield tell
+
+
+@contextlib.contextmanager
+def _executor() -> Iterator[ProcessExecutor]:
+    """Runs workers; being told to end is like Ctrl-C, so that everything is cleared away."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
+    with contextlib.closing(ProcessExecutor()) as executor:
+        yield executor

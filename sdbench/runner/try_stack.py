@@ -1,0 +1,53 @@
+"""One picture in one step with the smallest model: whether a stack works at all.
+
+A real worker makes it, as in a run, so that whatever a worker imports is imported.
+"""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from sdbench.config import load_config
+from sdbench.errors import MachineError
+from sdbench.models.resolve import find_model
+from sdbench.runner.environment import worker_environment
+from sdbench.runner.executor import Executor, Task
+from sdbench.runner.jobs import picture_job
+from sdbench.runner.outcome import replicate_record
+from sdbench.schema import Case, Gate, Slot
+
+_LIMIT_S = 600.0  # a first import of torch from a slow disk takes minutes
+
+
+def picture_maker(executor: Executor) -> Callable[[Path], str]:
+    """Makes the picture with an interpreter, on the CPU; returns the version its torch gives.
+
+    What is made raises MachineError where no picture comes of it.
+    """
+
+    def make(interpreter: Path) -> str:
+        config = msgspec.structs.replace(
+            load_config("quick"), model="synthetic/tiny", steps=1, images=1
+        )
+        model, case = find_model(config.model).prepare(), Case(resolution="64x64")
+        with tempfile.TemporaryDirectory() as artifacts:
+            task = Task(
+                replicate_id="try-stack",
+                interpreter=str(interpreter),
+                environment=worker_environment({}),
+                job=picture_job(config, model, "cpu", case, allow_pickle=False)
+                | {"passes": 1, "profile": False, "artifacts": artifacts},
+                start="spawn",
+                timeout_s=_LIMIT_S,
+                telemetry=False,
+            )
+            report = executor.run(task, lambda event, sample: None)
+        slot = Slot(index=0, block=0, case_id=case.case_id, arm="stack")
+        made = replicate_record(slot, 1, task, report, Gate(), cold_cache=True)
+        if made.outcome != "ok":
+            raise MachineError(made.reason or made.outcome)
+        return made.versions["torch"]
+
+    return make
