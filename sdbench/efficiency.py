@@ -42,6 +42,15 @@ class CaseEfficiency(msgspec.Struct, frozen=True, kw_only=True):
     counted_in: str | None = None
     unavailable: dict[str, str] = {}
 
+    def at(self, latency_s: float | None) -> "CaseEfficiency":
+        """The same at another latency: one process's beside the case's."""
+        achieved = None if self.pass_flops is None else _rate(self.pass_flops, latency_s)
+        return msgspec.structs.replace(
+            self,
+            achieved_flops_per_s=achieved,
+            ceiling_share=_share(achieved, self.ceiling_flops_per_s),
+        )
+
 
 def case_efficiency(
     case: Case,

@@ -34,6 +34,7 @@ _COPIED = (
     *("start", "cold_cache", "started_utc", "wall_s", "import_s", "load_s"),
     *("peak_memory_bytes", "peak_memory_source", "swapped_out_bytes"),
 )
+_EFFICIENCY = ("pass_flops", "achieved_flops_per_s", "ceiling_flops_per_s", "ceiling_share")
 _SAMPLED = (
     *("footprint_bytes", "available_bytes", "swap_used_bytes"),
     *("swapped_in_bytes", "swapped_out_bytes", "pressure", "thermal", "free_percent"),
@@ -48,6 +49,8 @@ _DTYPES = {
     **dict.fromkeys(["block", "attempt", "images", "processes", "replicates", "planned"], "int64"),
     **dict.fromkeys(["pass", "sample", "wrong_pictures"], "int64"),
     **dict.fromkeys(["seconds_per_picture", "correct_margin", "free_percent"], "float64"),
+    "pass_flops": "Int64",
+    "ceiling_share": "float64",
     **dict.fromkeys(["seconds_per_picture_ci95_low", "seconds_per_picture_ci95_high"], "float64"),
 }
 _BY_UNIT = {"_s": "float64", "_w": "float64", "_c": "float64", "_bytes": "Int64"}
@@ -84,10 +87,7 @@ class RunFrames:
 
     @functools.cached_property
     def _summary(self) -> RunSummary:
-        loaded = self.loaded
-        return summarise(
-            loaded.run, loaded.replicates, str(loaded.path), loaded.warnings, loaded.compared
-        )
+        return _summary(self.loaded)
 
     @functools.cached_property
     def cases(self) -> "DataFrame":
@@ -154,6 +154,7 @@ REPLICATE_COLUMNS = (
     *_SETTINGS,
     *_COPIED,
     *("last_attempt", "first_pass_s", "steady_median_s", "seconds_per_picture"),
+    *_EFFICIENCY,
 )
 CASE_COLUMNS = (
     *("run_id", "device", "model", "case_id", "arm", "images"),
@@ -163,6 +164,7 @@ CASE_COLUMNS = (
     *("steady_median_s", "first_pass_s", "prime_s", "load_s"),
     *("peak_memory_bytes", "peak_memory_source", "swap_delta_bytes"),
     *("correct", "correct_reason", "correct_margin", "content", "replicates", "planned"),
+    *_EFFICIENCY,
 )
 PASS_COLUMNS = (
     *("run_id", "replicate_id", "attempt", "kind", "pass", "case_id", "arm", "block"),
@@ -207,6 +209,7 @@ def _case_numbers(row: CaseSummary, summary: RunSummary) -> Row:
         "seconds_per_picture_ci95_high": _shared_by(high, summary.images),
         "processes": latency.n,
         "steady_median_s": latency.median,
+        **{name: getattr(row.efficiency, name) for name in _EFFICIENCY},
     }
 
 
@@ -215,8 +218,10 @@ def replicate_rows(loaded: LoadedRun) -> Iterator[Row]:
     run = loaded.run
     settings = {one.case_id: msgspec.structs.asdict(one.case) for one in run.plan.cases}
     counting = _counting(loaded)
+    of_case = {(row.case_id, row.arm): row.efficiency for row in _summary(loaded).cases}
     for entry in loaded.attempts:
         steady = steady_median_s(entry)
+        efficiency = of_case[entry.case_id, entry.arm].at(steady)
         yield {
             "run_id": run.run_id,
             "machine_id": run.machine_id,
@@ -230,6 +235,7 @@ def replicate_rows(loaded: LoadedRun) -> Iterator[Row]:
             "first_pass_s": _first_pass_s(entry),
             "steady_median_s": steady,
             "seconds_per_picture": _shared_by(steady, int(run.config["images"])),
+            **{name: getattr(efficiency, name) for name in _EFFICIENCY},
         }
 
 
@@ -296,6 +302,17 @@ def _names(loaded: LoadedRun, entry: Replicate) -> Row:
 
 def _counting(loaded: LoadedRun) -> set[tuple[str, int]]:
     return {(entry.replicate_id, entry.attempt) for entry in loaded.replicates}
+
+
+def _summary(loaded: LoadedRun) -> RunSummary:
+    return summarise(
+        loaded.run,
+        loaded.replicates,
+        str(loaded.path),
+        loaded.warnings,
+        loaded.compared,
+        ceilings=loaded.ceilings,
+    )
 
 
 def _first_pass_s(entry: Replicate) -> float | None:

@@ -13,13 +13,11 @@ from sdbench.cli.output import console, print_json
 from sdbench.comparison.sides import summary_of
 from sdbench.errors import UsageError
 from sdbench.report.correctness import check_words, correctness_lines
+from sdbench.report.efficiency import efficiency_words
+from sdbench.report.overview import render_overview
+from sdbench.report.story.tell import run_story
 from sdbench.report.telemetry import telemetry_lines
-from sdbench.report.terminal import (
-    OUTCOME_WORDS,
-    case_words,
-    render_lines,
-    render_summary,
-)
+from sdbench.report.terminal import OUTCOME_WORDS, case_words, render_lines
 from sdbench.report.units import duration, printable, seconds, size
 from sdbench.schema import CrashReport, Pass, Replicate, Stage
 from sdbench.store import LoadedRun, find_run, load_run
@@ -33,43 +31,40 @@ _CALLS_SHOWN = 6
 @click.command(name="show")
 @click.argument("run")
 @click.argument("case", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every case and remark, however many.")
 @results_option
 @json_option
-def command(run: str, case: str | None, root: Path, as_json: bool) -> int:
-    """Show a run's table, or everything known of one CASE (its id, or the beginning of it).
+def command(run: str, case: str | None, everything: bool, root: Path, as_json: bool) -> int:
+    """Show a run on one screen, or everything known of one CASE.
 
-    RUN is a run's path, its id, the beginning of its id, or 'latest'.
+    RUN is a run's path, its id, the beginning of its id, or 'latest'. CASE is what the table calls
+    it ('512x512 sliced'), its id, or the beginning of that.
     """
     path = find_run(root, run)
     loaded = load_run(path)
     if case is not None:
         return _show_case(loaded, case, as_json)
-    summary = summary_of(loaded)
     if as_json:
-        print_json(summary_json(summary))
+        print_json(summary_json(summary_of(loaded)))
         return 0
-    out = console()
-    render_lines(_run_lines(loaded), out)
-    render_summary(summary, out)
-    out.print("Case ids: " + ", ".join(planned.case_id for planned in loaded.run.plan.cases))
-    if not summary.complete:
-        out.print(f"Not all has been run. Go on with: sdbench resume {path}", soft_wrap=True)
+    story = run_story(loaded)
+    render_overview(story, _head(loaded), console(), path=str(path), everything=everything)
     return 0
 
 
-def _run_lines(loaded: LoadedRun) -> list[tuple[str, str]]:
-    run, stacks = loaded.run, []
-    for name, stack in run.stacks.items():
-        packages = ", ".join(f"{key} {value}" for key, value in stack.packages.items())
-        stacks.append(("stack", f"{name}: Python {stack.python}, {packages}"))
+def _head(loaded: LoadedRun) -> list[tuple[str, str]]:
+    run = loaded.run
+    weights = "" if run.model.trained else ", random weights"
     lines = [
         ("run", f"{run.run_id}, begun {run.created_utc}" + (f", {run.label}" if run.label else "")),
         ("machine", f"{run.machine.get('chip')}, {size(run.machine.get('memory_bytes'))}"),
-        ("model", f"{run.model.name} on {run.device}"),
+        ("model", f"{run.model.name} on {run.device}{weights}"),
         ("device", _device_words(device_facts(loaded.replicates))),
-        *stacks,
     ]
-    lines += [("check", check_words(check)) for check in loaded.checks]
+    for name, stack in run.stacks.items():
+        packages = ", ".join(f"{key} {value}" for key, value in stack.packages.items())
+        lines.append(("stack", f"{name}: Python {stack.python}, {packages}"))
+    lines += [("check", check_words(check)) for check in loaded.checks[-1:]]
     if run.preload:
         lines.append(("preload", ", ".join(run.preload)))
     return lines
@@ -91,16 +86,15 @@ def _device_words(facts: dict[str, Any]) -> str:
 
 
 def find_case(loaded: LoadedRun, case: str) -> str:
-    """The id of a case given by its id or the beginning of it.
+    """The id of a case given by its words, its id, or the beginning of that.
 
     Raises:
         UsageError: none or several match.
     """
+    cases = loaded.run.plan.cases
     matches = [
-        planned.case_id
-        for planned in loaded.run.plan.cases
-        if planned.case_id == case or planned.case_id.startswith(case)
-    ]
+        planned.case_id for planned in cases if case in (planned.case_id, case_words(planned.case))
+    ] or [planned.case_id for planned in cases if planned.case_id.startswith(case)]
     if len(matches) != 1:
         known = ", ".join(planned.case_id for planned in loaded.run.plan.cases)
         found = "no case" if not matches else "several cases"
@@ -131,7 +125,7 @@ def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
     for row in rows:
         if len(rows) > 1:
             out.print(f"\n{row.arm}", markup=False)
-        render_lines(telemetry_lines(row), out)
+        render_lines([*telemetry_lines(row), ("efficiency", efficiency_words(row.efficiency))], out)
         beside_cpu = [entry for entry in compared if entry.arm == row.arm]
         if beside_cpu:
             render_lines(correctness_lines(beside_cpu), out)

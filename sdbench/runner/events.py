@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from sdbench.quality.operator_calls import Comparison, OperatorCall
-from sdbench.schema import Bytes, Clock, Pass, Seconds
+from sdbench.schema import Bytes, Clock, CountedFlops, FlopsPerSecond, Pass, Seconds
 
 
 class _Timed(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
@@ -69,6 +69,21 @@ class PassEnded(Pass, frozen=True, kw_only=True, tag_field="event", tag="pass"):
         return Pass(**{name: getattr(self, name) for name in Pass.__struct_fields__})
 
 
+class Counted(_Timed, frozen=True, kw_only=True, tag="counted"):
+    """The operations of the profiled call and of a measured pass, or why they are not known."""
+
+    flops: CountedFlops | None
+    reason: str | None = None
+
+
+class CeilingMeasured(_Timed, frozen=True, kw_only=True, tag="ceiling"):
+    """The rate of large matrix products in a dtype, or why there is none."""
+
+    dtype: str
+    flops_per_s: FlopsPerSecond | None = None
+    reason: str | None = None
+
+
 class CallBegun(OperatorCall, frozen=True, kw_only=True, tag_field="event", tag="call"):
     """An operator call is about to be repeated on the device."""
 
@@ -111,6 +126,8 @@ Event = (
     | DeviceTried
     | Loaded
     | PassEnded
+    | Counted
+    | CeilingMeasured
     | CallBegun
     | CallCompared
     | Localised

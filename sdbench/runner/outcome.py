@@ -14,6 +14,7 @@ from sdbench.insight.failures import (
     without_advice,
 )
 from sdbench.runner.events import (
+    Counted,
     DeviceTried,
     Done,
     Event,
@@ -69,6 +70,7 @@ def replicate_record(
     )
     ending = _ending(report, said, len(passes), _expected_passes(task))
     error, device, done = said.last(Failed), said.last(DeviceTried), said.last(Done)
+    counted = said.last(Counted)
     stack, hello, loaded = said.last(Stack), said.last(Hello), said.last(Loaded)
     peak = _peak(passes, report)
     cause = None
@@ -109,6 +111,8 @@ def replicate_record(
         import_s=None if stack is None else stack.import_s,
         load_s=None if loaded is None else loaded.load_s,
         passes=passes,
+        flops=None if counted is None else counted.flops,
+        flops_missing=None if counted is None else counted.reason,
         peak_memory_bytes=peak[0],
         peak_memory_source=peak[1],
         peak_memory_reason=peak[2],

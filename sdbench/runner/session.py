@@ -12,10 +12,11 @@ from sdbench.config import Config, parse_config
 from sdbench.estimate import Pace
 from sdbench.runner.awake import kept_awake
 from sdbench.runner.ballast import ProcessBallast
+from sdbench.runner.ceilings import measure_ceilings
 from sdbench.runner.correctness import compare_with_cpu, wanted_by
 from sdbench.runner.decide import UntilDecided
 from sdbench.runner.events import Event
-from sdbench.runner.executor import Executor, Stop
+from sdbench.runner.executor import Executor, Stop, Supervisor
 from sdbench.runner.gates import Gates
 from sdbench.runner.interrupt import InterruptFlag
 from sdbench.runner.leftover import attempts_so_far, remaining_slots, restart_victims
@@ -24,7 +25,7 @@ from sdbench.runner.quick_check import quick_check
 from sdbench.runner.references import ReferenceMaker, ReferenceShelf
 from sdbench.runner.run import End, RunLoop, Watcher
 from sdbench.runner.sampler import Sample
-from sdbench.schema import Run
+from sdbench.schema import Ceiling, Run
 from sdbench.store import RunFolder, load_run
 from sdbench.summary import RunSummary, TimeShares, summarise, time_shares
 
@@ -101,6 +102,8 @@ def sit(
             loop.further = UntilDecided(loop).further
             if slots and run.device != "cpu" and not before.checks:
                 _check_device(run, folder, executor, watcher, loop)
+            if slots:
+                _measure_ceilings(run, folder, executor, loop, before.ceilings)
             end = loop.carry_out(slots, attempts_so_far(before))
             run = loop.run  # until decided, its plan has grown
             measured = time.monotonic()
@@ -121,7 +124,14 @@ def sit(
     finally:
         probe.close()
     loaded = load_run(folder.path)
-    summary = summarise(run, loaded.replicates, str(folder.path), loaded.warnings, loaded.compared)
+    summary = summarise(
+        run,
+        loaded.replicates,
+        str(folder.path),
+        loaded.warnings,
+        loaded.compared,
+        ceilings=loaded.ceilings,
+    )
     summary = msgspec.structs.replace(summary, looks=loaded.looks)
     own = loaded.attempts[len(before.attempts) :]
     now = time.monotonic()
@@ -132,6 +142,24 @@ def _check_device(
     run: Run, folder: RunFolder, executor: Executor, watcher: Watcher, loop: RunLoop
 ) -> None:
     """Make a small picture first; nothing that comes of it keeps the run from going on."""
+    check = quick_check(run, folder, executor, _supervisor(loop))
+    if not loop.interrupted():
+        folder.append(check)
+        watcher.checked(check)
+
+
+def _measure_ceilings(
+    run: Run, folder: RunFolder, executor: Executor, loop: RunLoop, known: list[Ceiling]
+) -> None:
+    """What the device does at most, recorded beside what the cases will do."""
+    for ceiling in measure_ceilings(run, known, executor, _supervisor(loop)):
+        if loop.interrupted():
+            return
+        folder.append(ceiling)
+
+
+def _supervisor(loop: RunLoop) -> Supervisor:
+    """For what runs beside the slots: ends it when the user or the guard wants it."""
     guard = loop.new_guard()
 
     def supervise(event: Event | None, sample: Sample | None) -> Stop | None:
@@ -139,10 +167,7 @@ def _check_device(
             return Stop("interrupted", "stopped by the user")
         return guard.judge(sample)
 
-    check = quick_check(run, folder, executor, supervise)
-    if not loop.interrupted():
-        folder.append(check)
-        watcher.checked(check)
+    return supervise
 
 
 def _swap_room_bytes(system: str | None) -> int | None:

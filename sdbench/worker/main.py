@@ -70,6 +70,7 @@ def run_job(job: "dict[str, Any]", channel: Channel, watchdog_pid: int) -> None:
         forked=job["forked"],
     )
     phase = _Phases(channel)
+    memory: "dict[str, Any]" = {}
     status = 0
     try:
         if job.get("probe"):
@@ -78,9 +79,11 @@ def run_job(job: "dict[str, Any]", channel: Channel, watchdog_pid: int) -> None:
             _localise(job, channel, phase)
         elif job.get("reference"):
             _make_references(job, channel, phase)
+        elif job.get("ceilings"):
+            _measure_ceilings(job, channel, phase)
         else:
-            _run_phases(job, channel, phase)
-        channel.send("done", **own_memory())
+            memory = _run_phases(job, channel, phase)
+        channel.send("done", **memory)
     except BrokenPipeError:
         status = 1  # the parent is gone: nobody is left to tell
     except BaseException as error:
@@ -110,7 +113,8 @@ class _Phases:
         self._channel.send("phase", name=name)
 
 
-def _run_phases(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> None:
+def _run_phases(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> "dict[str, Any]":
+    """Load and make passes; what the process weighed when the last of them had ended."""
     device = _open(job, channel, phase)
     from .pipelines import apply_settings, load
 
@@ -133,6 +137,10 @@ def _run_phases(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> None
         phase.begin("profile")
         channel.send("pass", **passes.profile())
     phase.begin("end")
+    memory = own_memory()
+    if job["profile"]:
+        channel.send("counted", **passes.count_flops())
+    return memory
 
 
 def _localise(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> None:
@@ -155,6 +163,20 @@ def _make_references(job: "dict[str, Any]", channel: Channel, phase: _Phases) ->
     from .reference import make_references
 
     make_references(job, device, phase.begin)
+
+
+def _measure_ceilings(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> None:
+    """Measure how fast the device multiplies large matrices; of the stack only torch is needed."""
+    phase.begin("import")
+    import_preloads(preload_names())
+    from .devices import open_device
+    from .operators import matmul_ceilings
+
+    phase.begin("device")
+    device = open_device(job["device"])
+    phase.begin("matrix products")
+    for dtype, rate in matmul_ceilings(device, job["ceilings"]):
+        channel.send("ceiling", dtype=dtype, **rate)
 
 
 def _open(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> Any:

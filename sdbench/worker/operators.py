@@ -239,9 +239,30 @@ _SHORTEST_TIMING_S = 0.02
 _LONGEST_S = 2.0
 
 
+def matmul_ceilings(device: Any, dtypes: "List[str]") -> "Iterator[tuple[str, Dict[str, Any]]]":
+    """Operations a second of large square products in each dtype, or why there is no such limit."""
+    rate = _matmul_rate(device, "float32", 512)
+    for dtype in dtypes:
+        if dtype not in device.supported_dtypes():
+            yield dtype, {"reason": f"{device.kind} does not compute in {dtype} here"}
+        elif dtype != "float32" and _only_float32(device, rate):
+            yield dtype, {"reason": f"{dtype} is no limit here: products in float32 are faster"}
+        else:
+            yield dtype, {"flops_per_s": _matmul_rate(device, dtype, _side(rate))}
+
+
+def _side(rate: float) -> int:
+    return next(side for least, side in _SIDES if rate >= least)
+
+
+def _only_float32(device: Any, rate: float) -> bool:
+    """Half precision on a CPU is no ceiling: seen 40 times slower than float32."""
+    return device.kind == "cpu" or rate < _FULL_SIZE_FLOPS_PER_S
+
+
 def _ceilings(device: Any, rate: float) -> "Iterator[tuple[str, Callable[[], Dict[str, Any]]]]":
     """Matrix product by dtype, and memory bandwidth."""
-    side = next(side for least, side in _SIDES if rate >= least)
+    side = _side(rate)
 
     def product(dtype: str) -> "Dict[str, Any]":
         return {"flops_per_s": _matmul_rate(device, dtype, side)}
@@ -249,9 +270,7 @@ def _ceilings(device: Any, rate: float) -> "Iterator[tuple[str, Callable[[], Dic
     def bandwidth() -> "Dict[str, Any]":
         return {"bytes_per_s": _bandwidth(device, _VECTOR_BYTES[side] // 4)}
 
-    # Half precision on a CPU is no ceiling: seen 40 times slower than float32.
-    slow = device.kind == "cpu" or rate < _FULL_SIZE_FLOPS_PER_S
-    dtypes = ("float32",) if slow else device.supported_dtypes()
+    dtypes = ("float32",) if _only_float32(device, rate) else device.supported_dtypes()
     for dtype in dtypes:
         yield f"{dtype}/matmul ceiling", functools.partial(product, dtype)
     yield "float32/bandwidth ceiling", bandwidth

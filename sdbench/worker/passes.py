@@ -11,6 +11,7 @@ from typing import Any, Callable, Optional
 
 from .devices import Device
 from .fingerprints import latents_record, picture_record
+from .flops import NetworkCalls
 from .pipelines import torch_dtype
 from .trace import Trace, save_trace
 
@@ -24,6 +25,7 @@ class Passes:
         self._job = job
         self._case = job["case"]
         self._calls = pipeline_calls(pipeline, job)
+        self._networks = NetworkCalls(pipeline)
 
     def prime(self) -> "dict[str, Any]":
         """One denoising step at the case's own shape (warm-up on)."""
@@ -36,11 +38,12 @@ class Passes:
     def profile(self) -> "dict[str, Any]":
         """One call with the device synchronised at every boundary: where time and memory go.
 
-        What it makes on its way is kept too, to be held against the CPU's.
+        What it makes on its way is kept too, to be held against the CPU's; and what the networks
+        are called with, to count operations by.
         """
         stages = _Stages(self._pipeline, self._device)
         trace = Trace(self._pipeline, self._calls[0]["latents"])
-        with trace, stages:
+        with trace, stages, self._networks:
             record = self._run(
                 "profile", 0, self._calls[:1], self._job["steps"], stages=stages, trace=trace
             )
@@ -48,6 +51,10 @@ class Passes:
         peaks = [stage["peak_bytes"] for stage in record["stages"]]
         record["peak_bytes"] = None if None in peaks else max(peaks)
         return record
+
+    def count_flops(self) -> "dict[str, Any]":
+        """The operations of the profiled call and of a measured pass; takes the weights away."""
+        return self._networks.count(len(self._calls))
 
     def _run(
         self,

@@ -13,6 +13,8 @@ from sdbench.quality.operator_calls import Argument, Operand, Storage
 from sdbench.runner.events import (
     CallBegun,
     CallCompared,
+    CeilingMeasured,
+    Counted,
     DeviceTried,
     Done,
     Event,
@@ -26,7 +28,7 @@ from sdbench.runner.events import (
     decode_event,
 )
 from sdbench.runner.streams import EventLines
-from sdbench.schema import Pass, Stage
+from sdbench.schema import CountedFlops, Pass, Stage
 from sdbench.worker.channel import Channel
 
 STAGE = Stage(stage="unet", duration_s=0.5, peak_bytes=3, allocated_bytes=None)
@@ -60,6 +62,12 @@ EVENTS: dict[str, Event] = {
         trace_sha256="0" * 64,
         trace_missing="no room",
     ),
+    "counted": Counted(
+        t=7.0,
+        flops=CountedFlops(text_encoder=1, denoising=1 << 60, vae_decode=3, measured_pass=1 << 61),
+        reason="only for this test",
+    ),
+    "ceiling": CeilingMeasured(t=7.1, dtype="float16", flops_per_s=2.5e12, reason="as above"),
     "error": Failed(t=7.5, type="OSError", message="a\nb", kind="oom", phase="load"),
     "call": CallBegun(
         t=8.0,

@@ -38,6 +38,17 @@ def test_worker_that_did_all_it_should_is_ok() -> None:
     assert record.gate.load_1min == 0.5
 
 
+def test_counted_operations_are_recorded_or_why_not() -> None:
+    events = worker_events(make_task())
+    flops = {"text_encoder": 1, "denoising": 2, "vae_decode": 3, "measured_pass": 12}
+    counted = [*events[:-1], {"event": "counted", "flops": flops}, events[-1]]
+    record = record_of(make_report(counted))
+    assert msgspec.to_builtins(record.flops) == flops and record.flops_missing is None
+    missing = [*events[:-1], {"event": "counted", "flops": None, "reason": "no counter"}, events[-1]]
+    record = record_of(make_report(missing))
+    assert (record.outcome, record.flops, record.flops_missing) == ("ok", None, "no counter")
+
+
 @pytest.mark.parametrize(
     ("message", "reason"),
     [

@@ -1,0 +1,65 @@
+"""Before a run: how fast the device multiplies large matrices, the limit a case is held against.
+
+One process for each stack and environment that is measured; all its dtypes take a second or two.
+What comes of it is recorded and decides nothing.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from sdbench.runner.environment import worker_environment
+from sdbench.runner.events import CeilingMeasured, Failed
+from sdbench.runner.executor import Executor, Report, Supervisor, Task
+from sdbench.schema import Arm, Ceiling, Dtype, Run
+
+_LIMIT_S = 60.0
+
+
+def measure_ceilings(
+    run: Run, known: Sequence[Ceiling], executor: Executor, supervise: Supervisor
+) -> Iterator[Ceiling]:
+    """The limits of every arm that are not known yet, in each dtype that it is to measure."""
+    told = {(entry.arm, entry.dtype) for entry in known}
+    dtypes = sorted({entry.case.dtype for entry in run.plan.cases if entry.skip_reason is None})
+    alike: dict[tuple[str, ...], list[Arm]] = {}
+    for arm in run.plan.arms:
+        key = arm.stack, *(f"{name}={value}" for name, value in sorted(arm.env.items()))
+        alike.setdefault(key, []).append(arm)
+    for arms in alike.values():
+        missing = [dtype for dtype in dtypes if any((arm.name, dtype) not in told for arm in arms)]
+        if missing:
+            report = executor.run(_task(run, arms[0], missing), supervise)
+            for arm in arms:
+                yield from (_ceiling(run, arm, dtype, report) for dtype in missing)
+
+
+def _task(run: Run, arm: Arm, dtypes: list[Dtype]) -> Task:
+    return Task(
+        replicate_id="ceilings",
+        interpreter=run.stacks[arm.stack].interpreter,
+        environment=worker_environment(arm.env),
+        job={"ceilings": dtypes, "device": run.device},
+        start=run.plan.start,
+        timeout_s=_LIMIT_S,
+        telemetry=False,
+    )
+
+
+def _ceiling(run: Run, arm: Arm, dtype: Dtype, report: Report) -> Ceiling:
+    reason: str | None = f"measuring it ended with status {report.exit_code}"
+    rate = None
+    for event in report.events:
+        if isinstance(event, CeilingMeasured) and event.dtype == dtype:
+            rate, reason = event.flops_per_s, event.reason
+            break
+        if isinstance(event, Failed):
+            reason = f"measuring it failed: {event.type}"
+    if report.stop is not None and rate is None:
+        reason = report.stop.reason
+    return Ceiling(
+        arm=arm.name,
+        dtype=dtype,
+        device=run.device,
+        simulated=run.simulated,
+        flops_per_s=rate,
+        reason=reason,
+    )
