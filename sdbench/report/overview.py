@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.markup import escape
 
+from sdbench.report.diagnosis import measurable_gains
 from sdbench.report.story import Advice, Cell, RunStory, Tone
 from sdbench.report.terminal import (
     case_remarks,
@@ -101,7 +102,7 @@ def _advice_words(advice: Advice) -> str:
     words += f" – {seconds(choice.seconds_per_picture)} a picture"
     if choice.peak_memory_bytes is not None:
         words += f", {size(choice.peak_memory_bytes)}"
-    return f"{words}; {advice.gains[0]}" if advice.gains else words
+    return "; ".join([words, *measurable_gains(choice)[:1]])
 
 
 def _claims(story: RunStory) -> Iterator[tuple[str, str]]:

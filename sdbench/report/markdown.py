@@ -1,0 +1,321 @@
+"""The story as Markdown for GitHub: tables, and figures as files beside it.
+
+Text of others is escaped, so that a prompt or a last word is read as it was written: no markup, no
+link, nobody mentioned.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from sdbench.comparison import Comparison
+from sdbench.comparison.records import CaseComparison
+from sdbench.report.comparison import VERDICT_WORDS, case_name
+from sdbench.report.diagnosis import measurable_gains
+from sdbench.report.figures import Figure, FigureKind, run_figures, story_figures
+from sdbench.report.story import Advice, Cell, FindingStory, Line, RunStory, Story, Tone
+from sdbench.report.terminal import CORRECT_WORDS, OUTCOME_WORDS
+from sdbench.report.units import printable, seconds, size
+
+# Beyond so many, the rest is folded away.
+_OPEN_ROWS = 40
+_SIGNS: dict[Tone, str] = {"good": "✅", "warning": "⚠️", "bad": "❌", "unknown": "❔"}
+_MARKUP = re.compile(r"([\\`*{}\[\]<>|~$&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
+_LEAD = re.compile(r"^(\s*(?:\d{1,9}(?=[.)])|))([#+\-=.)])")
+_LINK = re.compile(r"([@#](?=\w)|:(?=//)|www(?=\.))", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Markdown:
+    """A text, and the files its pictures are in, by name."""
+
+    text: str
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
+def markdown_report(story: Story, folder: str | None = None) -> Markdown:
+    """The report; ``folder`` is where its pictures will be, None leaves them out."""
+    pictures = _Pictures(folder)
+    parts = [f"# {plain(story.title)}"]
+    if len(story.runs) > 1 or story.comparisons.shown:
+        parts += _comparisons(story, pictures)
+    for number, run in enumerate(story.runs, start=1):
+        figures = [] if folder is None else run_figures(run, f"run-{number}")
+        parts += _run(run, figures, pictures, several=len(story.runs) > 1)
+    text = "\n\n".join(part for part in parts if part)
+    return Markdown(f"{text}\n", pictures.files)
+
+
+def plain(text: str) -> str:
+    """Others' text in a line or a cell: shown as it is, and nothing else.
+
+    A comment between keeps GitHub from linking addresses and from calling people and issues, which
+    escaping does not.
+    """
+    escaped = _LEAD.sub(r"\1\\\2", _MARKUP.sub(r"\\\1", printable(text)))
+    return _LINK.sub(r"\1<!-- -->", escaped)
+
+
+def table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; cells are Markdown already. Columns whose names say so are set to the right."""
+    rules = ["---:" if name in _NUMBERS else "---" for name in names]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (names, rules, *rows))
+
+
+_NUMBERS = {
+    *("s/picture", "95% interval", "first pass", "peak memory", "swap", "time new/base"),
+    *("base s/picture", "new s/picture", "time", "share", "GPU cores", "RAM"),
+}
+
+
+@dataclass
+class _Pictures:
+    """Collects the files of figures and gives their links."""
+
+    folder: str | None
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def of(self, figures: Sequence[Figure], *kinds: FigureKind) -> Iterator[str]:
+        """Each as PNG, a link to the SVG behind it."""
+        for figure in figures if self.folder is not None else []:
+            if kinds and figure.kind not in kinds:
+                continue
+            self.files[f"{figure.id}.png"] = figure.png()
+            self.files[f"{figure.id}.svg"] = figure.svg_file().encode()
+            link = f"{_address(self.folder or '')}/{figure.id}"
+            words = plain(f"{figure.title}. {figure.description}")
+            yield f"[![{words}]({link}.png)]({link}.svg)"
+
+
+def _address(path: str) -> str:
+    """A relative path as a link's target."""
+    from urllib.parse import quote
+
+    return quote(path)
+
+
+# --- one run -------------------------------------------------------------------------------------
+
+
+def _run(
+    run: RunStory, figures: Sequence[Figure], pictures: _Pictures, *, several: bool
+) -> Iterator[str]:
+    if several:
+        yield f"# {plain(run.run_id)}"
+    for mark in run.marks:
+        yield f"> **{mark.word}** – {plain(mark.sentence)}"
+    head = run.headline
+    yield f"{_SIGNS[head.tone]} **{plain(head.sentence)}**"
+    yield table(["", ""], [[line.what, plain(line.about)] for line in _facts(run)])
+    yield from _advice(run)
+    yield "## Cases"
+    yield from _cells(run)
+    yield from pictures.of(figures, "matrix", "tradeoff", "latency")
+    yield from _findings(run)
+    yield from _section("Memory and swap", pictures.of(figures, "timeline"))
+    yield from _section("Right or wrong", pictures.of(figures, "divergence"))
+    yield from _section("Stages", [*_stages(run), *pictures.of(figures, "stages")])
+    yield from _claims(run)
+    yield _folded("Environment", _lines(run.environment))
+    yield _folded("How it was measured", _lines(run.method))
+
+
+def _section(title: str, parts: Iterator[str] | Sequence[str]) -> Iterator[str]:
+    told = [*parts]
+    if told:
+        yield f"## {title}"
+        yield from told
+
+
+def _facts(run: RunStory) -> Iterator[Line]:
+    head = run.headline
+    yield from head.machine
+    yield Line(what="set-up", about=head.setup_sentence)
+    for check in head.setup:
+        if check.tone in ("bad", "warning"):
+            yield Line(what=f"{_SIGNS[check.tone]} {check.what}", about=check.found)
+    label = f", {run.label}" if run.label else ""
+    yield Line(what="run", about=f"{run.run_id}, begun {run.created_utc}{label}")
+    for words in [*run.missing, *run.notes]:
+        yield Line(what="note", about=words)
+
+
+def _advice(run: RunStory) -> Iterator[str]:
+    head = run.headline
+    yield "## What to use"
+    if head.first_look or not head.advice:
+        yield plain(head.advice_sentence)
+    if head.advice:
+        names = ["size", "for", "settings", "s/picture", "peak memory", "gain"]
+        yield table(names, [*_advice_rows(head.advice)])
+    for refused in head.no_advice:
+        yield plain(refused.reason)
+    if head.fastest is not None:
+        yield _folded(
+            "Code for the fastest", f"````python\n{_verbatim(head.fastest.choice.snippet)}\n````"
+        )
+
+
+def _advice_rows(advice: Sequence[Advice]) -> Iterator[list[str]]:
+    """A line a choice: the same settings may be best for one picture and for many."""
+    purposes: dict[tuple[str, str], list[Advice]] = {}
+    for entry in advice:
+        purposes.setdefault((entry.choice.case_id, entry.choice.arm), []).append(entry)
+    for entries in purposes.values():
+        choice = entries[0].choice
+        yield [
+            choice.case.resolution,
+            " and ".join(entry.purpose for entry in entries),
+            plain(entries[0].settings),
+            seconds(choice.seconds_per_picture),
+            size(choice.peak_memory_bytes),
+            plain("; ".join(measurable_gains(choice)) or "none that could be measured"),
+        ]
+
+
+def _verbatim(text: str) -> str:
+    return "\n".join(printable(line) for line in text.replace("````", "'''").splitlines())
+
+
+def _cells(run: RunStory) -> Iterator[str]:
+    names = ["case", "outcome", "s/picture", "95% interval", "first pass", "peak memory", "swap"]
+    rows = [_cell_row(cell) for cell in run.cells]
+    full = table([*names, "picture", "use"], rows)
+    yield full if len(rows) <= _OPEN_ROWS else _folded(f"{len(rows)} cases", full)
+    remarks = [
+        f"- {plain(cell.name)}: {plain(reason)}"
+        for cell in run.cells
+        if cell.tone in ("bad", "warning") and (reason := cell.reason or cell.picture_reason)
+    ]
+    listed = "\n".join(remarks)
+    yield listed if len(remarks) <= _OPEN_ROWS else _folded(f"{len(remarks)} remarks", listed)
+
+
+def _cell_row(cell: Cell) -> list[str]:
+    bounds = "–" if cell.ci95 is None else f"{cell.ci95[0]:.3g}–{cell.ci95[1]:.3g} s"
+    outcome = cell.outcome_words if cell.outcome == "ok" else f"**{cell.outcome_words}**"
+    picture = f"**{cell.picture_words}**" if cell.correct == "broken" else cell.picture_words
+    return [
+        plain(cell.name),
+        outcome,
+        seconds(cell.seconds_per_picture),
+        bounds,
+        seconds(cell.first_s),
+        size(cell.peak_memory_bytes),
+        size(cell.swap_delta_bytes),
+        picture,
+        "●" if cell.recommended else "",
+    ]
+
+
+def _findings(run: RunStory) -> Iterator[str]:
+    if not run.findings:
+        return
+    yield "## Findings"
+    yield "\n".join(_finding(told) for told in run.findings)
+
+
+def _finding(told: FindingStory) -> str:
+    finding = told.finding
+    lines = [f"- {_SIGNS[told.tone]} `{finding.code}` {plain(finding.sentence)}"]
+    if finding.severity != "info":
+        lines.append(f"  - **→** {plain(finding.remedy)}")
+    for proof in told.evidence:
+        name = f"{plain(proof.name)}: " if proof.name else ""
+        lines.append(f"  - {name}{plain(proof.words)}")
+    lines += [f"  - [{plain(link.title)}](<{_url(link.url)}>)" for link in told.links]
+    return "\n".join(lines)
+
+
+def _url(url: str) -> str:
+    return re.sub(r"[<>\s\\]", "", printable(url))
+
+
+def _stages(run: RunStory) -> Iterator[str]:
+    rows = [
+        [
+            plain(row.name),
+            plain(stage.words),
+            seconds(stage.seconds),
+            f"{stage.share:.0%}",
+            size(stage.peak_bytes),
+        ]
+        for row in run.stages
+        for stage in row.stages
+    ]
+    if rows:
+        yield table(["case", "stage", "time", "share", "peak memory"], rows)
+
+
+def _claims(run: RunStory) -> Iterator[str]:
+    rows = [
+        [claim.id, f"**{claim.verdict}**", plain(claim.claim), plain(claim.sentence)]
+        for claim in run.claims
+        if claim.verdict != "not-applicable"
+    ]
+    if rows:
+        yield "## What the documentation claims, tested here"
+        yield table(["", "verdict", "claim", "measured"], rows)
+
+
+def _lines(lines: Sequence[Line]) -> str:
+    return table(["", ""], [[plain(line.what), plain(line.about)] for line in lines])
+
+
+def _folded(title: str, text: str) -> str:
+    return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"
+
+
+# --- several -------------------------------------------------------------------------------------
+
+
+def _comparisons(story: Story, pictures: _Pictures) -> Iterator[str]:
+    figures = [] if pictures.folder is None else story_figures(story)
+    drawn = [*pictures.of(figures, "comparison")]
+    for comparison in story.comparisons.shown:
+        sides = ", ".join(plain(side.label) for side in comparison.new)
+        yield f"## {plain(comparison.base.label)} against {sides}"
+        yield plain(comparison.summary.sentence)
+        yield _differences(comparison)
+        names = ["case", "base s/picture", "new s/picture", "time new/base", "95% interval"]
+        yield table(
+            [*names, "verdict", "picture", "outcome"],
+            [_comparison_row(case) for case in comparison.cases],
+        )
+    yield from drawn
+    yield from (f"Not compared: {plain(words)}" for words in story.comparisons.refused)
+    yield from _section("Over time", pictures.of(figures, "history"))
+
+
+def _differences(comparison: Comparison) -> str:
+    rows = [
+        [plain(entry.what), plain(str(entry.base or "–")), plain(str(entry.new or "–"))]
+        for entry in comparison.differences
+    ]
+    return table(["what differs", "base", "new"], rows) if rows else "Nothing known differs."
+
+
+def _comparison_row(case: CaseComparison) -> list[str]:
+    bounds = "–" if case.ci95 is None else f"{case.ci95[0]:.3f}–{case.ci95[1]:.3f}"
+    verdict = VERDICT_WORDS[case.verdict]
+    why = f" ({plain(case.explanation)})" if case.explanation else ""
+    return [
+        plain(case_name(case)),
+        seconds(_each(case.base_s, case.images)),
+        seconds(_each(case.new_s, case.images)),
+        "–" if case.ratio is None else f"×{case.ratio:.3f}",
+        bounds,
+        f"**{verdict}**{why}",
+        _both(CORRECT_WORDS, case.correct.base, case.correct.new),
+        _both(OUTCOME_WORDS, case.outcome.base, case.outcome.new),
+    ]
+
+
+def _both(words: object, base: str | None, new: str | None) -> str:
+    assert isinstance(words, dict)
+    sides = [plain(str(words.get(side, side or "–"))) for side in (base, new)]
+    return sides[0] if sides[0] == sides[1] else " → ".join(sides)
+
+
+def _each(value: float | None, images: int) -> float | None:
+    return None if value is None else value / images

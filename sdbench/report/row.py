@@ -1,0 +1,98 @@
+"""One line of a Markdown table, to paste into a thread: a machine and how fast it is."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sdbench.report.markdown import plain, table
+from sdbench.report.story import Cell, RunStory
+from sdbench.report.units import seconds, size
+from sdbench.schema import Run
+from sdbench.store import LoadedRun
+from sdbench.summary import device_facts
+
+_NAMES = (
+    *("chip", "GPU cores", "RAM", "OS", "torch", "model", "settings"),
+    *("s/picture", "peak memory", "verdict"),
+)
+_SYSTEMS = {"Darwin": "macOS"}
+
+
+def rows_of_runs(runs: Sequence[LoadedRun], stories: Sequence[RunStory]) -> str:
+    """Names and a line a run: of the fastest settings that are recommended.
+
+    Where nothing may be recommended it is the fastest case that was measured, whose verdict then
+    says what is wrong with it or not known of it.
+    """
+    rows = [_row(loaded, story) for loaded, story in zip(runs, stories, strict=True)]
+    return table(_NAMES, rows) + "\n"
+
+
+def _row(loaded: LoadedRun, story: RunStory) -> list[str]:
+    run, cell = loaded.run, _chosen(story)
+    facts = device_facts(loaded.replicates)
+    cores = facts.get("gpu_cores") or _identity(run, "gpu_cores")
+    chip = facts.get("name") if run.device == "cuda" else None
+    return [
+        plain(str(chip or run.machine.get("chip") or run.machine.get("architecture") or "–")),
+        plain(str(cores or "–")),
+        _ram(run.machine.get("memory_bytes")),
+        plain(_system(run)),
+        plain(_torch(run, cell)),
+        plain(run.model.name),
+        plain(_settings(run, cell)),
+        "–" if cell is None else seconds(cell.seconds_per_picture),
+        "–" if cell is None else size(cell.peak_memory_bytes),
+        _verdict(story, cell),
+    ]
+
+
+def _chosen(story: RunStory) -> Cell | None:
+    head = story.headline
+    if head.fastest is not None:
+        key = head.fastest.choice.case_id, head.fastest.choice.arm
+        return next(cell for cell in story.cells if (cell.case_id, cell.arm) == key)
+    if head.quickest is not None:
+        return head.quickest
+    return next((cell for cell in story.cells if cell.replicates), None)
+
+
+def _ram(size_bytes: object) -> str:
+    """As it is sold: in powers of two, and systems report a little less than there is."""
+    return f"{round(size_bytes / 2**30)} GB" if isinstance(size_bytes, (int, float)) else "–"
+
+
+def _system(run: Run) -> str:
+    """``macOS 15.1``, ``Linux 6.8.0``."""
+    system = str(run.machine.get("system") or "–")
+    version = _identity(run, "os_version") if system == "Darwin" else None
+    words = [_SYSTEMS.get(system, system), version or run.machine.get("release")]
+    return " ".join(str(word) for word in words if word)
+
+
+def _identity(run: Run, name: str) -> Any:
+    value = (run.machine_facts.get("identity") or {}).get(name)
+    return None if isinstance(value, dict) else value
+
+
+def _torch(run: Run, cell: Cell | None) -> str:
+    stacks = {arm.name: run.stacks.get(arm.stack) for arm in run.plan.arms}
+    stack = stacks.get(cell.arm) if cell is not None else next(iter(run.stacks.values()), None)
+    return "–" if stack is None else stack.packages.get("torch", "–")
+
+
+def _settings(run: Run, cell: Cell | None) -> str:
+    """Everything that a time depends on: ``mps, 512x512, 20 steps, sliced, float16``."""
+    steps = f"{run.config.get('steps')} steps"
+    if cell is None:
+        return f"{run.device}, {steps}"
+    dtype = [] if cell.case.dtype in cell.case.words() else [cell.case.dtype]
+    return ", ".join([run.device, cell.resolution, steps, *cell.case.words(), *dtype])
+
+
+def _verdict(story: RunStory, cell: Cell | None) -> str:
+    words = [mark.word for mark in story.marks if mark.word != "PRELOAD"]
+    if cell is None:
+        return ", ".join([*words, "nothing measured"])
+    if cell.outcome != "ok":
+        words.append(cell.outcome_words)
+    return plain(", ".join([*words, cell.picture_words]))
