@@ -2,69 +2,39 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from sdbench.cli.options import json_option
-from sdbench.cli.output import write_text
+from sdbench.cli.output import console, write_text
 from sdbench.comparison.sides import summary_of
 from sdbench.errors import UsageError
+from sdbench.report.html import html_report
 from sdbench.report.junit import junit_of_runs
 from sdbench.report.pytest_benchmark import pytest_benchmark_document
 from sdbench.report.tidy_csv import csv_of_runs
 from sdbench.store import LoadedRun, find_run, load_run
-from sdbench.summary import as_json
+from sdbench.summary import as_json as summary_json
+
+REPORT_FILE = "report.html"
+_STANDARD_OUTPUT = Path("-")
 
 
-@click.command(name="report")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option(
-    "-f",
-    "--format",
-    "kind",
-    type=click.Choice(["json", "csv", "junit", "pytest-benchmark"]),
-    default="json",
-    show_default=True,
-    help="json: what run --json prints; csv: a row for each process; junit: XML for a CI; "
-    "pytest-benchmark: one run, for 'pytest-benchmark compare'.",
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="PATH",
-    help="Write there.  [default: standard output]",
-)
-@click.option(
-    "--results",
-    "root",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    help="Folder that holds the run folders.",
-)
-@json_option
-def command(
-    runs: tuple[str, ...], kind: str, output: Path | None, root: Path, as_json: bool
-) -> int:
-    """Write runs in a format that other programs read.
+@dataclass(frozen=True)
+class _Format:
+    """``file`` is where it goes when nothing is said, None for standard output."""
 
-    RUNS are given by path, by id, by the beginning of an id, or as 'latest'.
-    """
-    loaded = [load_run(find_run(root, name)) for name in runs]
-    text = _WRITERS["json" if as_json else kind](loaded)
-    if output is None:
-        click.echo(text, nl=False)
-    else:
-        write_text(output, text)
-    return 0
+    about: str
+    text_of: Callable[[Sequence[LoadedRun]], str]
+    file: str | None = None
 
 
 def _json(runs: Sequence[LoadedRun]) -> str:
     """One run as ``run --json`` prints it; several in a list."""
-    documents = [as_json(summary_of(loaded)) for loaded in runs]
+    documents = [summary_json(summary_of(loaded)) for loaded in runs]
     return _dumped(documents[0] if len(documents) == 1 else {"runs": documents})
 
 
@@ -79,9 +49,78 @@ def _dumped(document: dict[str, Any]) -> str:
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
-_WRITERS: dict[str, Callable[[Sequence[LoadedRun]], str]] = {
-    "json": _json,
-    "csv": csv_of_runs,
-    "junit": lambda runs: junit_of_runs([summary_of(loaded) for loaded in runs]),
-    "pytest-benchmark": _pytest_benchmark,
+_FORMATS: dict[str, _Format] = {
+    "html": _Format("one page to look at, offline", html_report, REPORT_FILE),
+    "json": _Format("what run --json prints", _json),
+    "csv": _Format("a row for each process", csv_of_runs),
+    "junit": _Format(
+        "XML for a CI", lambda runs: junit_of_runs([summary_of(loaded) for loaded in runs])
+    ),
+    "pytest-benchmark": _Format("one run, for 'pytest-benchmark compare'", _pytest_benchmark),
 }
+
+
+@click.command(name="report")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option(
+    "-f",
+    "--format",
+    "kind",
+    type=click.Choice(list(_FORMATS)),
+    default="html",
+    show_default=True,
+    help="; ".join(f"{name}: {one.about}" for name, one in _FORMATS.items()) + ".",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="PATH",
+    help="Write there; '-' is standard output.  [default: report.html for html, else standard "
+    "output]",
+)
+@click.option(
+    "--results",
+    "root",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Folder that holds the run folders.",
+)
+@json_option
+def command(
+    runs: tuple[str, ...], kind: str, output: Path | None, root: Path, as_json: bool
+) -> int:
+    """Write a report to look at, or runs in a format that other programs read.
+
+    RUNS are given by path, by id, by the beginning of an id, or as 'latest'. A page about several
+    runs has their comparison first; the first run is the base.
+    """
+    form = _FORMATS["json" if as_json else kind]
+    text = form.text_of([load_run(find_run(root, name)) for name in runs])
+    target = output or (Path(form.file) if form.file else _STANDARD_OUTPUT)
+    if target == _STANDARD_OUTPUT:
+        click.echo(text, nl=False)
+    else:
+        write_text(target, text)
+        console(err=True).print(f"Written: {target}", markup=False, soft_wrap=True)
+    return 0
+
+
+def write_page(folder: Path) -> Path | None:
+    """Write the page of a run into its folder; a failure is one line, and the run stays whole.
+
+    Not being able to draw a page must never cost somebody a night of measuring.
+    """
+    target = folder / REPORT_FILE
+    try:
+        write_text(target, html_report([load_run(folder)]))
+    except (Exception, KeyboardInterrupt) as error:
+        words = str(error) or type(error).__name__
+        console(err=True).print(
+            f"the page of this run could not be written ({words}); try: sdbench report {folder}",
+            markup=False,
+            soft_wrap=True,
+        )
+        return None
+    return target

@@ -13,6 +13,7 @@ from rich.console import Console
 from sdbench.cli.diagnose import diagnosed
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
+from sdbench.cli.report import write_page
 from sdbench.config import UntilDecided
 from sdbench.errors import UsageError
 from sdbench.estimate import estimate_run
@@ -182,7 +183,7 @@ def exit_code(sat: Sat) -> int:
 
 
 def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
-    """The final table or document, and what to do next."""
+    """The final table or document, what to do next, and last the page, which takes seconds."""
     remarks = console(err=True)
     if json_wanted:
         print_json(as_json(sat.summary))
@@ -210,6 +211,11 @@ def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
     }
     if sat.end in words:
         remarks.print(f"{words[sat.end]}. Go on with: sdbench resume {sat.summary.path}")
+    page = write_page(Path(sat.summary.path))
+    if page is not None:
+        (remarks if json_wanted else console()).print(
+            f"Report to look at: {page}", markup=False, soft_wrap=True
+        )
 
 
 def _picture_words(path: Path, run: Run) -> list[str]:

@@ -181,7 +181,7 @@ def test_csv_has_a_row_for_each_process() -> None:
 
 def test_report_of_one_run_is_what_run_prints(call: Called, tmp_path: Path) -> None:
     path = kept(tmp_path, measured(config=one_case(3)))
-    code, out, err = call("report", path)
+    code, out, err = call("report", path, "-f", "json")
     assert (code, err) == (0, "")
     assert json.loads(out) == json.loads(call("show", path, "--json")[1])
     several = json.loads(call("report", path, path, "--json")[1])

@@ -84,6 +84,7 @@ _LEFT_OUT = re.compile(
 )
 _NAMED_GROUP = re.compile(r'<(g|path|use) id="[^"]*"')
 _BETWEEN_TAGS = re.compile(r">\s+<")
+_TAG = re.compile(r"<[^>]+>")
 _LONG_NUMBER = re.compile(r"(\d\.\d)\d+(?=[^\d.])")
 _ID = re.compile(r'(\bid="|href="#|url\(#)')
 _STYLE = re.compile(r' style="([^"]*)"')
@@ -106,7 +107,8 @@ def _dressed(text: str, figure: Figure) -> str:
     )
     body = _without_marker_names(_LEFT_OUT.sub("", text[start.end() :]))
     body = _STYLE.sub(lambda found: _attributes(found[1]), body)
-    body = _LONG_NUMBER.sub(r"\1", _BETWEEN_TAGS.sub("><", body.replace("\n", " ")))
+    body = _BETWEEN_TAGS.sub("><", body.replace("\n", " "))
+    body = _TAG.sub(lambda tag: _LONG_NUMBER.sub(r"\1", tag[0]), body)
     body = _ID.sub(rf"\g<1>{figure.id}-", body)
     for colour, role in zip(COLOURS, _ROLES, strict=True):
         body = body.replace(_STAND_INS[role], f"var(--{colour.name},{colour.light})")

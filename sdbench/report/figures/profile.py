@@ -93,18 +93,16 @@ def _draw_stages(rows: list[StageRow], theme: Theme) -> "Drawing":
         )
     time_axis(axes, [most], "seconds of the profiled pass, one picture")
     axes.set_xscale("linear")
-    axes.set_xlim(0, most * 1.25)
+    axes.set_xlim(0, most * (1.6 if any(map(_efficiency, rows)) else 1.25))
     legend(axes, theme, columns=5)
     return drawing
 
 
 def _efficiency(row: StageRow) -> str:
-    counted = [stage for stage in row.stages if stage.tflops is not None]
-    if not counted:
+    if row.tflops is None:
         return ""
-    most = max(counted, key=lambda stage: stage.seconds)
-    share = "" if most.share_of_ceiling is None else f", {most.share_of_ceiling:.0%} of ceiling"
-    return f" · {most.tflops:.3g} TFLOP/s{share}"
+    share = "" if row.share_of_ceiling is None else f", {row.share_of_ceiling:.0%} of the ceiling"
+    return f" · {row.tflops:.3g} TFLOP/s{share}"
 
 
 def divergence_figure(run: RunStory, prefix: str) -> Figure | None:

@@ -1,17 +1,72 @@
 """The page: sections rendered from the story and put into ``base.html``.
 
 ``base.html`` is given ``story``, ``sections`` (in order; ``id``, ``title``, ``html``), ``css``
-(figures' colours first, then ``report.css``), ``script`` (``report.js``) and ``version``. A
-section's template is ``sections/NAME.html`` and is given ``story``, ``run`` and what it needs beside
-them; the gallery's is ``gallery.html`` with ``gallery`` from ``gallery.gallery_of(loaded, run)``.
+(figures' colours first, then ``report.css``), ``script`` (``report.js``), ``policy`` and
+``version``. A section's template is ``sections/NAME.html``; it is given ``story``, ``parts`` (each
+run with its figures and its gallery) and ``story_figures``.
+
 Tables that can be sorted are ``<table class="sortable">`` with ``data-value`` on cells whose text
-does not sort by itself.
+does not sort by itself. No markup has a style of its own: the page's policy refuses it.
 """
 
+import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any
 
-from sdbench.report.story import Story
+from sdbench import __version__
+from sdbench.report.comparison import VERDICT_WORDS, case_name
+from sdbench.report.figures import Figure, css_variables, run_figures, story_figures
+from sdbench.report.html.gallery import gallery_of
+from sdbench.report.html.policy import content_security_policy
+from sdbench.report.story import RunStory, Story, tell
+from sdbench.report.terminal import CORRECT_WORDS, OUTCOME_WORDS, case_words
+from sdbench.report.units import printable, seconds, size
 from sdbench.store import LoadedRun
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+# In reading order; of several runs the comparison comes first. A section whose template says
+# nothing is left out.
+SECTIONS: tuple[tuple[str, str], ...] = (
+    ("verdict", "Verdict"),
+    ("comparison", "Comparison"),
+    ("findings", "Findings"),
+    ("matrix", "Matrix"),
+    ("latency", "Time"),
+    ("memory", "Memory and swap"),
+    ("correctness", "Right or wrong"),
+    ("gallery", "Pictures"),
+    ("stages", "Stages and efficiency"),
+    ("claims", "Documented claims"),
+    ("environment", "Environment"),
+    ("method", "How it was measured"),
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page; ``html`` is markup."""
+
+    id: str
+    title: str
+    html: str
+
+
+@dataclass(frozen=True)
+class RunPart:
+    """A run with its figures; ``prefix`` begins the ids of what is about it."""
+
+    run: RunStory
+    prefix: str
+    figures: list[Figure]
+    gallery: Any
+
+    def of(self, *kinds: str) -> list[Figure]:
+        """Its figures of some kinds."""
+        return [figure for figure in self.figures if figure.kind in kinds]
 
 
 def html_report(runs: Sequence[LoadedRun], story: Story | None = None) -> str:
@@ -19,4 +74,89 @@ def html_report(runs: Sequence[LoadedRun], story: Story | None = None) -> str:
 
     ``story`` is what ``tell(runs)`` gave, where somebody has it already.
     """
-    raise NotImplementedError
+    story = story or tell(runs)
+    parts = [
+        RunPart(run, f"run-{number}", run_figures(run, f"run-{number}"), gallery_of(loaded, run))
+        for number, (loaded, run) in enumerate(zip(runs, story.runs, strict=True), start=1)
+    ]
+    environment = _environment()
+    context = {"story": story, "parts": parts, "story_figures": story_figures(story)}
+    sections = [
+        Section(name, title, html)
+        for name, title in _ordered(len(runs))
+        if (html := environment.get_template(f"sections/{name}.html").render(context)).strip()
+    ]
+    css, script = css_variables() + _text("report.css"), _text("report.js")
+    return environment.get_template("base.html").render(
+        story=story,
+        sections=sections,
+        css=css,
+        script=script,
+        policy=content_security_policy(css, script),
+        version=__version__,
+    )
+
+
+def _ordered(runs: int) -> Sequence[tuple[str, str]]:
+    return (
+        SECTIONS if runs == 1 else sorted(SECTIONS, key=lambda section: section[0] != "comparison")
+    )
+
+
+def _text(name: str) -> str:
+    """A template's file as it is."""
+    file = resources.files("sdbench.report.html") / "templates" / name
+    return file.read_text(encoding="utf-8")
+
+
+@functools.cache
+def _environment() -> "Environment":
+    """Everything is escaped, everything must exist, and what does not print is made visible."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FunctionLoader(_text),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+    environment.filters.update(
+        printable=printable,
+        seconds=seconds,
+        size=size,
+        interval=_interval,
+        case_words=case_words,
+        case_name=case_name,
+        code=_code,
+        picture=_picture,
+    )
+    environment.globals.update(
+        outcome_words=OUTCOME_WORDS, correct_words=CORRECT_WORDS, verdict_words=VERDICT_WORDS
+    )
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    """The one place where text of others is made printable; markup is ours."""
+    return printable(value) if type(value) is str else value
+
+
+def _code(text: str) -> Any:
+    """Lines to be copied: each made printable, the line ends kept."""
+    from markupsafe import Markup, escape
+
+    return Markup("\n").join(escape(printable(line)) for line in text.splitlines())
+
+
+def _picture(figure: Figure) -> Any:
+    """A figure's SVG as markup; it escapes what is in it itself."""
+    from markupsafe import Markup
+
+    return Markup(figure.inline_svg())  # our own drawing, its texts escaped
+
+
+def _interval(bounds: tuple[float, float] | None) -> str:
+    """``1.02–1.13 s``, ``–`` for none."""
+    return "–" if bounds is None else f"{bounds[0]:.3g}–{bounds[1]:.3g} s"

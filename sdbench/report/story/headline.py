@@ -59,6 +59,8 @@ def _advice(goal: Goal, *, several_arms: bool) -> list[Advice]:
         if choice is None:
             continue
         arm = f" [{choice.arm}]" if several_arms else ""
+        saving = [gain for gain in choice.gains if gain.ratio is not None and gain.ratio < 1]
+        best = min(saving, key=lambda gain: gain.ratio or 0.0, default=None)
         found.append(
             Advice(
                 resolution=goal.resolution,
@@ -66,6 +68,7 @@ def _advice(goal: Goal, *, several_arms: bool) -> list[Advice]:
                 settings=settings_words(choice.case) + arm,
                 choice=choice,
                 gains=[gain.sentence for gain in choice.gains],
+                best_gain=None if best is None else best.sentence,
             )
         )
     return found

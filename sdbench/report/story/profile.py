@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from sdbench.comparison.sides import Row
+from sdbench.efficiency import StageEfficiency
 from sdbench.report.story.cells import RowKey, name_of
 from sdbench.report.story.records import DivergenceCurve, StageRow, StageShare
 from sdbench.schema import CORRECTNESS_SEVERITY, Compared, Divergence, Pass, Stage
+from sdbench.telemetry import STAGE_NAMES, StageName
 
 MAX_STAGE_ROWS = 12
 MAX_CURVES = 8
@@ -50,6 +52,8 @@ def _stage_row(row: Row, profiled: Pass, several_arms: bool) -> StageRow:
     if rest > 0:
         spent["other"] = rest
     total = sum(spent.values())
+    told = row.summary.efficiency
+    efficiencies = {entry.stage: entry for entry in told.stages}
     return StageRow(
         case_id=row.planned.case_id,
         arm=row.arm.name,
@@ -63,10 +67,27 @@ def _stage_row(row: Row, profiled: Pass, several_arms: bool) -> StageRow:
                 seconds=seconds,
                 share=seconds / total if total else 0.0,
                 peak_bytes=_peak(stages, name),
+                tflops=None
+                if (one := _named(efficiencies, name)) is None
+                else _tera(one.achieved_flops_per_s),
+                share_of_ceiling=None if one is None else one.ceiling_share,
             )
             for name, seconds in spent.items()
         ],
+        tflops=_tera(told.achieved_flops_per_s),
+        ceiling_tflops=_tera(told.ceiling_flops_per_s),
+        share_of_ceiling=told.ceiling_share,
+        not_known="; ".join(dict.fromkeys(told.unavailable.values())) or None,
     )
+
+
+def _named(efficiencies: Mapping[StageName, StageEfficiency], stage: str) -> StageEfficiency | None:
+    name = STAGE_NAMES.get(stage)
+    return None if name is None else efficiencies.get(name)
+
+
+def _tera(flops_per_s: float | None) -> float | None:
+    return None if flops_per_s is None else flops_per_s / 1e12
 
 
 def _peak(stages: Sequence[Stage], name: str) -> int | None:

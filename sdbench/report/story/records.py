@@ -44,7 +44,8 @@ class SetupCheck(msgspec.Struct, frozen=True, kw_only=True):
 class Advice(msgspec.Struct, frozen=True, kw_only=True):
     """What to use for one purpose at one resolution; ``choice`` is insight's own record.
 
-    ``settings`` are its changed settings in words; ``gains`` are sentences.
+    ``settings`` are its changed settings in words; ``gains`` are sentences, ``best_gain`` the one
+    that saves most time, None where none does.
     """
 
     resolution: str
@@ -52,6 +53,7 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
     settings: str
     choice: Choice
     gains: list[str]
+    best_gain: str | None
 
 
 class NoAdvice(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,13 +193,21 @@ class StageShare(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StageRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the profiled pass of a cell spent its time."""
+    """Where the profiled pass of a cell spent its time.
+
+    ``tflops`` and ``share_of_ceiling`` are of the steady passes; ``not_known`` says why they are
+    None.
+    """
 
     case_id: str
     arm: str
     name: str
     total_s: float
     stages: list[StageShare]
+    tflops: float | None
+    ceiling_tflops: float | None
+    share_of_ceiling: float | None
+    not_known: str | None
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,8 +31,11 @@ def marks_of(loaded: LoadedRun) -> list[Mark]:
     if recorded:
         sentence = "What is said of the machine was played back, not measured here."
         found.append(Mark(word="RECORDING", sentence=sentence))
-    if any(map(is_virtual, replicates)) or _fact(run, "identity", "virtual") is True:
-        sentence = "The run was made in a virtual machine, which tells little of a real one."
+    if any(map(is_virtual, replicates)):
+        sentence = "The GPU is a virtual machine's: its times tell nothing of a real one."
+        found.append(Mark(word="VIRTUAL GPU", sentence=sentence))
+    elif _fact(run, "identity", "virtual") is True:
+        sentence = "The run was made in a virtual machine: others on its host may slow it down."
         found.append(Mark(word="VIRTUAL MACHINE", sentence=sentence))
     if run.preload:
         sentence = f"Workers imported this before torch: {', '.join(run.preload)}."
@@ -67,7 +70,7 @@ def _machine_words(run: Run) -> str:
 
 def _device_words(loaded: LoadedRun) -> str:
     facts = device_facts(loaded.replicates)
-    name = f", {facts['name']}" if facts.get("name") else ""
+    name = f", {facts['name']}" if facts.get("name") and loaded.run.device != "cpu" else ""
     cores = f", {facts['gpu_cores']} GPU cores" if facts.get("gpu_cores") else ""
     return f"{loaded.run.device}{name}{cores}"
 
