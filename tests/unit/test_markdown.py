@@ -1,0 +1,256 @@
+"""Markdown as GitHub reads it: tables, pictures beside it, other people's text as text."""
+
+import html
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from diagnosed_runs import beside_cpu, case, image_of, loaded_run, matching, only, plan
+from factories import make_model
+from markdown_it import MarkdownIt
+from measured_runs import measured, one_case, steady, two_arms
+
+from sdbench.report.markdown import Markdown, markdown_report, plain
+from sdbench.report.row import rows_of_runs
+from sdbench.report.story import tell
+from sdbench.store import LoadedRun
+
+
+def report_of(*runs: LoadedRun, folder: str | None = None) -> Markdown:
+    return markdown_report(tell(runs), folder)
+
+
+def as_html(text: str) -> str:
+    """As GitHub's dialect renders it; raw HTML passes, so that a hole shows."""
+    rendered: str = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
+    return rendered
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """The cells of each table, as a reader sees them."""
+    return [
+        [
+            [html.unescape(re.sub(r"<[^>]+>", "", cell)) for cell in cells]
+            for row in re.findall(r"<tr>(.*?)</tr>", table, re.S)
+            if (cells := re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row, re.S))
+        ]
+        for table in re.findall(r"<table>.*?</table>", as_html(text), re.S)
+    ]
+
+
+def table_with(text: str, heading: str) -> list[list[str]]:
+    (found,) = (table for table in tables(text) if heading in table[0])
+    return found
+
+
+# --- the report ----------------------------------------------------------------------------------
+
+
+def test_every_case_is_a_line_and_what_to_use_is_marked() -> None:
+    text = report_of(loaded_run()).text
+    rows = table_with(text, "outcome")
+    assert [row[0] for row in rows[1:]] == ["64x64", "64x64 sliced", "64x64 primed", "64x64 batch"]
+    assert {len(row) for row in rows} == {9}
+    assert [row[-1] for row in rows[1:]].count("●") >= 1
+    assert "Healthy" in text
+    assert table_with(text, "gain")[1][3].endswith(" s")
+    assert "num_inference_steps=2" in text
+
+
+def test_what_is_wrong_is_said_with_its_remedy() -> None:
+    broken = [image_of(0, "broken", fault="black"), image_of(1)]
+    loaded = loaded_run(
+        only(case(warmup=True), outcome="crashed", reason="ended by SIGABRT", passes=[]),
+        compared=lambda slot, of: (
+            beside_cpu(slot, of, broken) if of.attention_slicing else matching(slot, of)
+        ),
+    )
+    text = report_of(loaded).text
+    outcomes = {row[0]: (row[1], row[7]) for row in table_with(text, "outcome")[1:]}
+    assert outcomes["64x64 primed"][0] == "crashed"
+    assert outcomes["64x64 sliced"][1] == "wrong"
+    assert "- 64x64 primed: ended by SIGABRT" in text
+    assert "`worker-crash`" in text
+    assert "**→**" in text
+
+
+def test_simulated_and_unfinished_runs_say_so_first() -> None:
+    loaded = measured(simulated=True, config=one_case(3), skip=lambda slot: slot.block > 0)
+    text = report_of(loaded).text
+    assert "> **SIMULATED**" in "\n".join(text.splitlines()[:4])
+    assert "2 of 3 processes have not been run" in text
+
+
+def test_run_without_any_result_still_gives_a_report() -> None:
+    text = report_of(measured(skip=lambda slot: True)).text
+    assert "skipped" in table_with(text, "outcome")[1][1]
+
+
+def test_comparison_of_runs_comes_first() -> None:
+    base = loaded_run(run_id="one")
+    new = loaded_run(run_id="two", seconds=lambda slot, of: 2 * steady(seed=2)(slot))
+    text = report_of(base, new).text
+    rows = table_with(text, "time new/base")
+    assert rows[1][5].startswith("slower")
+    assert text.index("time new/base") < text.index("## Cases")
+    assert [row[0] for row in rows[1:]] == [
+        row[0] for row in table_with(report_of(base).text, "outcome")[1:]
+    ]
+
+
+def test_arms_of_a_run_are_compared() -> None:
+    loaded = measured(config=two_arms(3))
+    assert table_with(report_of(loaded).text, "time new/base")
+
+
+def test_matrix_of_many_cases_is_folded() -> None:
+    matrix = {"resolution": [f"{64 * i}x64" for i in range(1, 60)]}
+    text = report_of(measured(config=one_case(1, matrix=matrix))).text
+    assert "<details><summary>59 cases</summary>" in text
+    assert len(table_with(text, "outcome")) == 60
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+def test_pictures_are_files_beside_it_and_all_are_linked() -> None:
+    report = report_of(loaded_run(), folder="my report_files")
+    linked = set(re.findall(r"\((my%20report_files/[^)]+)\)", report.text))
+    assert {f"my%20report_files/{name}" for name in report.files} == linked
+    assert {Path(name).suffix for name in report.files} == {".png", ".svg"}
+    for name, data in report.files.items():
+        assert re.fullmatch(r"[a-z0-9-]+\.(png|svg)", name)
+        if name.endswith(".png"):
+            assert data.startswith(b"\x89PNG")
+        else:
+            ElementTree.fromstring(data)
+
+
+def test_without_a_place_for_pictures_there_are_none() -> None:
+    report = report_of(loaded_run())
+    assert report.files == {}
+    assert "![" not in report.text
+
+
+# --- text of others ------------------------------------------------------------------------------
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "a | b \\| c",
+    "[click](http://evil.example) ![x](y.png)",
+    "**bold** _it_ `code` ~~gone~~ $x$",
+    "# heading",
+    "- list",
+    "1. list",
+    "> quote",
+    "=====",
+    "&lt;b&gt; &#42;",
+    "``` fence",
+    "</details> <!-- -->",
+    "\x1b]0;t\x07 \u202e",
+    "line\nbreak",
+    "@octocat #1",
+    "https://evil.example www.evil.example",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_is_read_as_it_was_written(text: str) -> None:
+    shown = text.translate({0x1B: "\\x1b", 7: "\\x07", 0x202E: "\\u202e", 10: "\\n"})
+    for document in (plain(text), f"| a |\n| --- |\n| {plain(text)} |"):
+        rendered = as_html(document).replace("<!-- -->", "")
+        seen = html.unescape(re.sub(r"</?(p|table|thead|tbody|tr|t[hd])>", "", rendered))
+        assert seen.split() == (["a"] if "|\n" in document else []) + shown.split()
+    for call in ("@octocat", "#1", "://evil", "www."):
+        assert call not in plain(text)
+
+
+def hostile_run(text: str) -> LoadedRun:
+    """The text in every place that others write."""
+
+    def failing(slot: Any, of: Any) -> dict[str, Any]:
+        if not of.warmup:
+            return {}
+        return {"outcome": "failed", "reason": text, "passes": [], "stderr_tail": text}
+
+    return loaded_run(
+        failing,
+        config=plan(prompts=[text]),
+        label=text,
+        model=msgspec.structs.replace(make_model(), name=text, trained=True),
+        machine={"chip": text, "memory_bytes": 8_000_000_000, "system": text, "release": text},
+        environment={"SDBENCH_X": text},
+        preload=[text],
+    )
+
+
+@pytest.mark.parametrize("text", [one for one in HOSTILE if "@" not in one])
+def test_no_record_becomes_markup(text: str) -> None:
+    loaded = hostile_run(text)
+    story = tell([loaded])
+    calm = as_html(report_of(hostile_run("calm")).text)
+    document = as_html(markdown_report(story).text)
+    row = as_html(rows_of_runs([loaded], story.runs))
+    for rendered in (document, row):
+        assert "<script" not in rendered
+        assert "\x1b" not in rendered
+        assert 'evil.example"' not in rendered
+    # The same elements as with a harmless word, wherever it stands.
+    assert re.findall(r"</?\w+", document) == re.findall(r"</?\w+", calm)
+
+
+# --- a row ---------------------------------------------------------------------------------------
+
+
+def row_of(*runs: LoadedRun) -> list[list[str]]:
+    (rows,) = tables(rows_of_runs(runs, tell(runs).runs))
+    return rows
+
+
+def test_row_says_machine_settings_time_memory_verdict() -> None:
+    device = {"kind": "mps", "facts": {"gpu_cores": 8}}
+    loaded = loaded_run(
+        lambda slot, of: {"device": device},
+        seconds=lambda slot, of: steady(1.0 if of.attention_slicing else 2.0)(slot),
+        machine={"chip": "Apple M1", "memory_bytes": 16 << 30, "system": "Darwin", "release": "24"},
+        machine_facts={"identity": {"os_version": "15.1"}},
+    )
+    names, cells = row_of(loaded)
+    told = dict(zip(names, cells, strict=True))
+    assert told["chip"] == "Apple M1"
+    assert told["GPU cores"] == "8"
+    assert told["RAM"] == "16 GB"
+    assert told["OS"] == "macOS 15.1"
+    assert told["torch"] == "2.0.0"
+    assert told["settings"] == "mps, 64x64, 2 steps, sliced, float32"
+    assert told["s/picture"] == "0.499 s"
+    assert told["peak memory"] == "1.0 GB"
+    assert told["verdict"] == "same as CPU"
+
+
+def test_several_runs_share_a_heading() -> None:
+    assert len(row_of(loaded_run(run_id="one"), loaded_run(run_id="two"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("loaded", "time", "verdict"),
+    [
+        (loaded_run(compared=lambda slot, of: None), "0.499 s", "not checked"),
+        (loaded_run(simulated=True), "0.499 s", "SIMULATED, same as CPU"),
+        (
+            measured(fields=lambda slot: {"outcome": "oom", "passes": []}),
+            "–",
+            "out of memory, not checked",
+        ),
+        (measured(skip=lambda slot: True), "–", "nothing measured"),
+    ],
+)
+def test_row_is_honest_where_nothing_can_be_recommended(
+    loaded: LoadedRun, time: str, verdict: str
+) -> None:
+    names, cells = row_of(loaded)
+    told = dict(zip(names, cells, strict=True))
+    assert (told["s/picture"], told["verdict"]) == (time, verdict)
