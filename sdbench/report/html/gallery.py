@@ -145,9 +145,11 @@ class _Found:
     alike: int = 0
 
     @property
-    def margin(self) -> float:
-        """How far it is from the CPU's, over what rounding allows."""
-        return max((one.margin for one in self.compared if one.margin is not None), default=0.0)
+    def likeness(self) -> tuple[float, float]:
+        """How near it is to the CPU's: by its pixels (PSNR in dB), then by all that was compared."""
+        known = [one.psnr_db for one in self.compared if one.psnr_db is not None]
+        margins = [one.margin for one in self.compared if one.margin is not None]
+        return min(known, default=float("inf")), -max(margins, default=0.0)
 
     @property
     def worst(self) -> ImageCompared | None:
@@ -254,7 +256,7 @@ def _matches_as_one(found: Sequence[_Found]) -> list[_Found]:
     """Of the pictures that match one of the CPU's, the furthest stands for all."""
     matches: dict[tuple[object, ...], _Found] = {}
     rest = []
-    for one in sorted(found, key=lambda one: -one.margin):
+    for one in sorted(found, key=lambda one: one.likeness):
         if one.verdict != "match" or one.wrong_content is not None:
             rest.append(one)
             continue
@@ -274,7 +276,14 @@ def _by_group(found: Iterable[_Found]) -> list[tuple[tuple[str, int], list[_Foun
         groups.setdefault(one.group, []).append(one)
     for entries in groups.values():
         entries.sort(key=lambda one: (one.severity, -len(one.made_by)))
-    return sorted(groups.items(), key=lambda group: group[1][0].severity)
+    return sorted(groups.items(), key=lambda entry: (entry[1][0].severity, *_place(entry[0])))
+
+
+def _place(group: tuple[str, int]) -> tuple[int, str, int]:
+    """Small pictures before large ones, in the order of their prompts."""
+    resolution, image = group
+    width, _, height = resolution.partition("x")
+    return int(width) * int(height), resolution, image
 
 
 def _chosen(found: Sequence[_Found], most: int) -> tuple[list[_Found], list[str]]:
@@ -411,7 +420,7 @@ def _measures(one: _Found, identical: bool) -> Iterator[str]:
         noise = "∞" if worst.psnr_db is None else f"{worst.psnr_db:.1f} dB"
         yield f"PSNR {noise}"
         yield f"SSIM {worst.ssim:.4f}"
-    if worst is not None and worst.margin is not None:
+    if not identical and worst is not None and worst.margin is not None:
         times = f"{worst.margin:,.0f}" if worst.margin >= 10 else f"{worst.margin:.2g}"
         yield f"{times}× what rounding allows"
 

@@ -118,7 +118,7 @@
 
   // What scrolls sideways can be reached by the keyboard.
   function scrollable(box, number) {
-    const caption = box.querySelector("caption");
+    const caption = box.querySelector("caption, title");
     if (caption) caption.id ||= `caption-${number}`;
     new ResizeObserver(() => {
       const wide = box.scrollWidth > box.clientWidth + 1;
@@ -126,7 +126,7 @@
         box.tabIndex = 0;
         box.setAttribute("role", "region");
         if (caption) box.setAttribute("aria-labelledby", caption.id);
-        else box.setAttribute("aria-label", `Table ${number + 1}`);
+        else box.setAttribute("aria-label", `Wide part ${number + 1}`);
       } else {
         for (const name of ["tabindex", "role", "aria-labelledby", "aria-label"]) {
           box.removeAttribute(name);
@@ -198,7 +198,7 @@
       sortable(table);
       filterable(table);
     });
-    document.querySelectorAll(".scroll").forEach(scrollable);
+    document.querySelectorAll(".scroll, .plot, pre").forEach(scrollable);
     document.querySelectorAll(".wipe").forEach(wipe);
     contents();
     printing();
