@@ -319,11 +319,15 @@ def _flags(plan: Plan) -> Counter[str]:
 
 
 def _machine_words(prepared: Prepared) -> str:
+    """What is known of the machine; of a recorded one that may be little."""
     facts = prepared.machine
-    return (
-        f"{facts['chip'] or facts['architecture']}, {facts['cores_physical']} cores, "
-        f"{size(facts['memory_bytes'])}, {facts['system']} {facts['release']}"
-    )
+    words = [str(facts["chip"] or facts["architecture"] or "a machine that does not tell its chip")]
+    if facts["cores_physical"]:
+        words.append(f"{facts['cores_physical']} cores")
+    if facts["memory_bytes"]:
+        words.append(size(facts["memory_bytes"]))
+    system = " ".join(str(facts[key]) for key in ("system", "release") if facts[key])
+    return ", ".join([*words, system] if system else words)
 
 
 def _model_words(prepared: Prepared) -> str:

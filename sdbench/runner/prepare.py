@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -78,7 +78,7 @@ class Prepared:
     @property
     def cores(self) -> int:
         """Physical cores of the machine."""
-        return int(self.machine["cores_physical"])
+        return cores_of(self.machine)
 
     def questions(self) -> list[str]:
         """What the user must agree to first, in words; empty for an ordinary run."""
@@ -131,8 +131,8 @@ def prepare(request: Request, executor: Executor) -> Prepared:
     model = find_model(config.model, allow_pickle=request.allow_pickle)
     facts = machine.probe_machine(machine.open_system(), Path.cwd())
     identity = machine_record(facts.identity)
-    cores, memory_bytes = int(identity["cores_physical"]), int(identity["memory_bytes"])
-    plan = make_plan(config, device.kind, request.only, memory_bytes)
+    cores = cores_of(identity)
+    plan = make_plan(config, device.kind, request.only, memory_bytes_of(identity))
     if facts.simulated and any(arm.hold_bytes for arm in plan.arms):
         raise UsageError(
             "pressure.hold_bytes: the guard does not see this machine's memory while "
@@ -162,9 +162,7 @@ def prepare(request: Request, executor: Executor) -> Prepared:
 
 
 def machine_record(identity: Identity) -> dict[str, Any]:
-    """The flat part of ``run.json``; cores and memory, which estimates need, are never missing."""
-    import psutil
-
+    """The flat part of ``run.json``; what is not known is None."""
     mac = identity.system == "Darwin"
     return {
         "system": identity.system,
@@ -173,12 +171,24 @@ def machine_record(identity: Identity) -> dict[str, Any]:
         "architecture": or_none(identity.architecture),
         "chip": or_none(identity.chip),
         "model": or_none(identity.model),
-        "cores_physical": or_none(identity.cores_physical) or os.cpu_count(),
+        "cores_physical": or_none(identity.cores_physical),
         "cores_logical": or_none(identity.cores_logical),
         "gpu_cores": or_none(identity.gpu_cores),
         "translated": or_none(identity.translated),
-        "memory_bytes": or_none(identity.memory_bytes) or psutil.virtual_memory().total,
+        "memory_bytes": or_none(identity.memory_bytes),
     }
+
+
+def cores_of(record: Mapping[str, Any]) -> int:
+    """Physical cores for estimates: of the machine at hand where its record does not tell."""
+    return int(record["cores_physical"] or os.cpu_count() or 1)
+
+
+def memory_bytes_of(record: Mapping[str, Any]) -> int:
+    """Memory for limits and estimates, as :func:`cores_of`."""
+    import psutil
+
+    return int(record["memory_bytes"] or psutil.virtual_memory().total)
 
 
 def _check_variables(config: Config, *, unsafe_memory: bool) -> None:

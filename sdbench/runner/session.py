@@ -20,7 +20,7 @@ from sdbench.runner.executor import Executor, Stop, Supervisor
 from sdbench.runner.gates import Gates
 from sdbench.runner.interrupt import InterruptFlag
 from sdbench.runner.leftover import attempts_so_far, remaining_slots, restart_victims
-from sdbench.runner.prepare import make_pace, new_sitting
+from sdbench.runner.prepare import cores_of, make_pace, memory_bytes_of, new_sitting
 from sdbench.runner.quick_check import quick_check
 from sdbench.runner.references import ReferenceMaker, ReferenceShelf
 from sdbench.runner.run import End, RunLoop, Watcher
@@ -68,7 +68,7 @@ def sit(
         folder.append(victim)
     before.attempts.extend(victims)
     slots = remaining_slots(before, retry=retry)
-    pace = make_pace(config, run.plan, run.model, run.device, int(run.machine["cores_physical"]))
+    pace = make_pace(config, run.plan, run.model, run.device, cores_of(run.machine))
     for replicate in before.replicates:
         pace.note(replicate)
     probe = machine.open_memory_probe()
@@ -94,7 +94,7 @@ def sit(
                 interrupted=lambda: flag.requested,
                 pace=pace,
                 boot_id=boot_id,
-                memory_bytes=int(run.machine["memory_bytes"]),
+                memory_bytes=memory_bytes_of(run.machine),
                 swap_room_bytes=_swap_room_bytes(run.machine.get("system")),
                 allow_pickle=bool(run.config.get("allow_pickle")),
                 replicates=list(before.replicates),
@@ -116,7 +116,7 @@ def sit(
                     guard=loop.new_guard(),
                     showing=watcher.compares,
                     interrupted=lambda: flag.requested,
-                    cores=int(run.machine["cores_physical"]),
+                    cores=cores_of(run.machine),
                     start=run.plan.start,
                     allow_pickle=loop.allow_pickle,
                 ).make(wanted_by(run, loop.replicates))
