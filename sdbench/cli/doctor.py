@@ -130,7 +130,7 @@ class _Report:
         """One sentence, and what to do next."""
         self._print("")
         self._print(escape(_verdict(self.checks, facts)))
-        self._print(escape(_next_step(self.checks)))
+        self._print(escape(_next_step(self.checks, facts)))
 
     def _show(self, check: Check) -> None:
         word = f"[{_STYLES[check.status]}]{_WORDS[check.status]:<4}[/]"
@@ -150,11 +150,18 @@ class _Report:
             self._out.print(text, soft_wrap=True)
 
 
+# What a promise rests on. Whether mps computes is never told of a recording.
+_GROUNDS = ("memory", "torch-version", "stack-compatible", "mps-available", "torch-imports")
+
+
 def _verdict(checks: list[Check], facts: DoctorFacts) -> str:
     ids = {status: [c.id for c in checks if c.status == status] for status in _WORDS}
     untold = f" ({len(ids['unknown'])} could not be told)" if ids["unknown"] else ""
     if ids["fail"]:
         return f"not ready: {', '.join(ids['fail'])}{untold}"
+    missing = [name for name in ids["unknown"] if name in _GROUNDS]
+    if missing:
+        return f"no fault found, but this could not be told: {', '.join(missing)}{untold}"
     device = facts.expected_device()
     if ids["warn"]:
         remarks = "one remark" if len(ids["warn"]) == 1 else f"{len(ids['warn'])} remarks"
@@ -162,8 +169,15 @@ def _verdict(checks: list[Check], facts: DoctorFacts) -> str:
     return f"ready: Stable Diffusion runs here on {device}{untold}"
 
 
-def _next_step(checks: list[Check]) -> str:
+def _next_step(checks: list[Check], facts: DoctorFacts) -> str:
     failed = next((check for check in checks if check.status == "fail"), None)
     if failed is not None and failed.remedy is not None:
         return f"Next, for {failed.id}: {failed.remedy.splitlines()[0]}"
-    return "Next: sdbench run"
+    model = facts.model.outline.name
+    return "Next: sdbench run" + ("" if model == _usual_model() else f" --model {model}")
+
+
+def _usual_model() -> str:
+    from sdbench.config import load_config
+
+    return load_config("default").model

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
@@ -58,6 +59,12 @@ RULES = (
 NEEDED = ("diffusers", "transformers", "safetensors", "numpy")
 USEFUL = ("accelerate",)
 STACK = ("torch", *NEEDED, *USEFUL, "tokenizers", "huggingface-hub")
+# What is asked for; the rest comes with it.
+PIPELINE = ("diffusers", "transformers", "accelerate")
+# What sdbench's worker needs, and so `sdbench run`.
+MEASURABLE = ">=3.10"
+# 2.2.2 is the last release with wheels for Intel Macs.
+INTEL_TORCH = "torch<2.3"
 
 # Sets that were run as a whole.
 _OLD_SET = {
@@ -78,7 +85,9 @@ _NEW_SET = {
     "safetensors": "0.8.0",
     "numpy": "2.4.6",
 }
-_NEW_SET_NEEDS = {"torch": ">=2.6", "python": ">=3.11"}
+_NEW_SET_NEEDS_PYTHON = ">=3.11"
+NEWEST_NEEDS_TORCH = ">=2.6"
+"""What the newest diffusers and transformers ask for."""
 
 
 def release(version: object) -> Version | None:
@@ -105,12 +114,39 @@ def torch_needs(torch: Any) -> TorchNeeds | None:
 
 
 def newest_torch_for(macos: Any) -> str:
-    """What to ask an installer for on a macOS: ``torch<2.9``; ``torch`` where the newest runs."""
+    """What to ask an installer for on a macOS: ``torch<2.9``; ``torch`` where the newest runs.
+
+    On a macOS that is too old for any of them: what runs once it has been updated a little.
+    """
     parsed = release(macos)
     if parsed is None:
         return "torch"
-    beyond = [needs.since for needs in _TORCH if Version(needs.macos) > parsed]
+    oldest = Version(_TORCH[0].macos)
+    beyond = [needs.since for needs in _TORCH if Version(needs.macos) > max(parsed, oldest)]
     return f"torch<{beyond[0]}" if beyond else "torch"
+
+
+def stack_with(torch: str) -> list[str]:
+    """A whole stack to ask an installer for, around ``torch<2.6`` or the like.
+
+    The newest diffusers asks for torch 2.6 or later. Around an older one an installer left to
+    itself picks a set that is valid on paper and broken, so the set that was run is named in full.
+    """
+    if any(_allows(torch, needs) and within(needs.since, NEWEST_NEEDS_TORCH) for needs in _TORCH):
+        return [torch, *PIPELINE]
+    return [torch, *(f"{name}=={version}" for name, version in _OLD_SET.items())]
+
+
+def made_for_both(torch: str, python: Any) -> bool:
+    """Whether some release that ``torch<2.6`` or the like allows has wheels for a Python."""
+    made_for = torch_for_python(python)
+    if made_for is None:
+        return False
+    return any(_allows(torch, needs) and within(needs.since, made_for) for needs in _TORCH)
+
+
+def _allows(torch: str, needs: TorchNeeds) -> bool:
+    return Requirement(torch).specifier.contains(needs.since)
 
 
 def torch_for_python(python: Any) -> str | None:
@@ -134,5 +170,5 @@ def torch_for_python(python: Any) -> str | None:
 
 def proven_set(torch: Any, python: Any) -> dict[str, str]:
     """Versions that were run together on such a torch and Python."""
-    newer = within(torch, _NEW_SET_NEEDS["torch"]) and within(python, _NEW_SET_NEEDS["python"])
+    newer = within(torch, NEWEST_NEEDS_TORCH) and within(python, _NEW_SET_NEEDS_PYTHON)
     return _NEW_SET if newer else _OLD_SET

@@ -7,6 +7,7 @@ else is on the screen by then.
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -123,7 +124,7 @@ class Examination:
             machine=machine,
             interpreter=interpreter,
             model=find_offline(self._model, recorded=recording is not None),
-            environment=dict(os.environ if recording is None else recording.env),
+            environment=dict(os.environ) if recording is None else _there(recording.env),
             limits=Limits() if recording is not None else _limits(self._system),
             nvidia_driver=known(self._system.read("/proc/driver/nvidia/version")),
             results_free_bytes=_UNRECORDED if recording is not None else _free_here(),
@@ -169,6 +170,11 @@ def _interpreter(name: str | None) -> str:
     return str(found)
 
 
+def _there(recorded: Mapping[str, str | None]) -> dict[str, str]:
+    """Without what was recorded as not there."""
+    return {name: value for name, value in recorded.items() if value is not None}
+
+
 def _recorded_title(recording: RecordedFacts) -> str:
     architecture = f" ({recording.python_machine})" if recording.python_machine else ""
     return f"a recorded Python {recording.python or 'of unknown version'}{architecture}"
@@ -183,7 +189,7 @@ def _recorded_interpreter(recording: RecordedFacts) -> InterpreterFacts:
     packages: dict[str, str] | Unavailable = _UNRECORDED
     if recording.packages is not None:
         packages = {
-            canonicalize_name(name): version for name, version in recording.packages.items()
+            canonicalize_name(name): version for name, version in _there(recording.packages).items()
         }
         if recording.torch is not None and recording.torch.version is not None:
             packages.setdefault("torch", recording.torch.version)

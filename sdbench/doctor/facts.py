@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from sdbench.machine.facts import MachineFacts, Unavailable, known
+from sdbench.machine.facts import MachineFacts, Unavailable, known, or_none
 from sdbench.schema import DeviceKind, ModelInfo
 
 Status = Literal["pass", "warn", "fail", "unknown"]
@@ -141,6 +141,13 @@ class DoctorFacts(msgspec.Struct, frozen=True, kw_only=True):
         return Unavailable("the system does not tell what processor it has")
 
     @property
+    def translated_python(self) -> bool:
+        """Whether the interpreter is an x86_64 one on Apple silicon: it runs under Rosetta."""
+        return (
+            self.is_mac and self.apple_silicon is True and self.interpreter.architecture == "x86_64"
+        )
+
+    @property
     def nvidia(self) -> bool:
         """Whether an NVIDIA GPU is there that torch could use."""
         gpus = self.machine.identity.gpus
@@ -150,7 +157,11 @@ class DoctorFacts(msgspec.Struct, frozen=True, kw_only=True):
     def installed(self, package: str) -> str | None:
         """A package's version; None if it is not installed, or not known to be."""
         packages = self.interpreter.packages
-        return packages.get(package) if known(packages) else None
+        if known(packages):
+            return packages.get(package)
+        if package == "torch" and isinstance(self.torch, TorchFacts):
+            return or_none(self.torch.version)
+        return None
 
     def expected_device(self) -> DeviceKind:
         """The device a run would take if everything were in order."""

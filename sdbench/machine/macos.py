@@ -301,10 +301,14 @@ class MacProbe:
 
     def _virtual(self) -> bool | Unavailable:
         gpus = self._displays.gpus
-        names = [self._model(), self._chip(), *(gpus if known(gpus) else [])]
+        model = self._model()
+        names = [model, self._chip(), *(gpus if known(gpus) else [])]
         if any(sign in name for sign in _VIRTUAL for name in names if known(name)):
             return True
-        return self._is("kern.hv_vmm_present")
+        said = self._is("kern.hv_vmm_present")
+        if not known(said) and known(model) and self._architecture() == "arm64":
+            return False  # every virtual Mac on Apple silicon calls itself VirtualMac
+        return said
 
     def _is(self, name: str) -> bool | Unavailable:
         value = self._number(name, 0, 1)

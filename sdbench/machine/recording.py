@@ -43,10 +43,12 @@ class RecordedFacts(msgspec.Struct, frozen=True, kw_only=True):
     mac_ver: str | None = None
     python: str | None = None
     python_machine: str | None = None
-    packages: dict[str, str] | None = None
+    packages: dict[str, str | None] | None = None
+    """None for one that is not installed, the same as one left out."""
     torch: RecordedTorch | None = None
     sysctl: dict[str, Any] = {}
-    env: dict[str, str] = {}
+    env: dict[str, str | None] = {}
+    """None for one that is not set, the same as one left out."""
 
 
 class RecordedCommand(msgspec.Struct, frozen=True, kw_only=True):

@@ -310,7 +310,7 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
     ),
     # mps
     (mac(torch=torch_facts(no_device("mps"))), "mps-built", "fail", "without mps", "--reinstall"),
-    (mac(torch=torch_facts(no_device("mps"))), "mps-available", "fail", "not built", "mps-built"),
+    (mac(torch=torch_facts(no_device("mps"))), "mps-available", "fail", "not built", "--reinstall"),
     (
         mac(torch=torch_facts(no_device("mps")), interpreter_architecture="x86_64"),
         *("mps-built", "fail", "without mps", "macos-aarch64"),
@@ -325,7 +325,7 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
                 device("mps", available=False, computes=UNTOLD, reason="it needs macOS 12.3")
             )
         ),
-        *("mps-available", "fail", "needs macOS 12.3", "macos-version"),
+        *("mps-available", "fail", "needs macOS 12.3", "Terminal of the Mac itself"),
     ),
     (
         mac(torch=torch_facts(device("mps", computes=False, reason="the first operation failed"))),

@@ -632,7 +632,7 @@ def test_unknown_keys_are_left_alone(tmp_path: Path) -> None:
         ([{"argv": ["vm_stat"], "hang_s": None}], None, ["[0].hang_s", "expected `float`"]),
         (None, {"mac_ver": 13.6}, ["facts.json", "mac_ver", "expected `str | null`, got `float`"]),
         (None, {"torch": {"mps_built": "yes"}}, ["facts.json", "torch.mps_built", "bool"]),
-        (None, {"packages": {"torch": 2.8}}, ["facts.json", "packages", "expected `str`"]),
+        (None, {"packages": {"torch": 2.8}}, ["facts.json", "packages", "expected `str | null`"]),
         (None, [], ["facts.json", "the whole file", "expected `object`, got `array`"]),
     ],
 )

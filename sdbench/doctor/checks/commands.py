@@ -2,12 +2,26 @@
 
 import shlex
 
-from sdbench.doctor.compatibility import newest_torch_for, within
-from sdbench.doctor.facts import DoctorFacts
-from sdbench.machine.facts import known
+from packaging.requirements import Requirement
 
-_NEW_ENVIRONMENT = ".venv-arm64"
-_PIPELINE = ("diffusers", "transformers", "accelerate")
+from sdbench.doctor.compatibility import (
+    INTEL_TORCH,
+    MEASURABLE,
+    STACK,
+    made_for_both,
+    newest_torch_for,
+    release,
+    stack_with,
+    within,
+)
+from sdbench.doctor.facts import DoctorFacts
+from sdbench.machine.facts import known, or_none
+
+# The newest Python that wheels of every release of torch from 2.2 on are made for.
+_NEW_PYTHON = "3.12"
+# Not .venv: that is likely to be there, and to be what sdbench itself runs in.
+NEW_ENVIRONMENT = ".venv-sd"
+_ARM64_ENVIRONMENT = ".venv-arm64"
 
 
 def gigabytes(size_bytes: float) -> str:
@@ -30,15 +44,50 @@ def install(facts: DoctorFacts, *requirements: str, options: str = "") -> str:
 
 
 def torch_requirement(facts: DoctorFacts) -> str:
-    """The newest torch that runs on this system: ``torch<2.9`` on macOS 13."""
-    macos = facts.machine.identity.os_version
-    return newest_torch_for(macos) if facts.is_mac and known(macos) else "torch"
+    """The newest torch that runs on this machine: ``torch<2.9`` on macOS 13."""
+    if not facts.is_mac:
+        return "torch"
+    if facts.apple_silicon is False:
+        return INTEL_TORCH
+    return newest_torch_for(or_none(facts.machine.identity.os_version))
+
+
+def python_fits(facts: DoctorFacts) -> bool:
+    """Whether the interpreter examined can hold a torch that runs here and be measured in."""
+    python = facts.interpreter.python
+    if not known(python) or release(python) is None:
+        return True  # nothing speaks against it
+    return bool(within(python, MEASURABLE)) and made_for_both(torch_requirement(facts), python)
+
+
+def install_stack(facts: DoctorFacts) -> str:
+    """A whole stack that works on this machine, in the interpreter examined if it can hold it.
+
+    Installers leave alone what is there already, even where a newer one is meant.
+    """
+    if facts.translated_python:
+        return arm64_environment(facts)
+    if not python_fits(facts):
+        return new_environment(facts)
+    packages = or_none(facts.interpreter.packages) or {}
+    upgrade = "--upgrade" if any(name in packages for name in STACK) else ""
+    return install(facts, *stack_with(torch_requirement(facts)), options=upgrade)
+
+
+def reinstall_torch(facts: DoctorFacts) -> str:
+    """The same release of torch again, from the usual place; the newest if there is none such."""
+    wanted, there = torch_requirement(facts), facts.installed("torch") or ""
+    again, _, _ = there.partition("+")
+    if release(again) is not None and Requirement(wanted).specifier.contains(
+        again, prereleases=False
+    ):
+        wanted = f"torch=={again}"
+    return install(facts, wanted, options="--reinstall")
 
 
 def new_environment(facts: DoctorFacts) -> str:
     """A new environment with a Python that every current package is made for."""
-    packages = shlex.join([torch_requirement(facts), *_PIPELINE])
-    return f"uv venv --python 3.12 .venv && uv pip install {packages}"
+    return _environment(facts, _NEW_PYTHON, NEW_ENVIRONMENT)
 
 
 def arm64_environment(facts: DoctorFacts) -> str:
@@ -49,11 +98,15 @@ def arm64_environment(facts: DoctorFacts) -> str:
     """
     version = facts.interpreter.python
     minor = ".".join(version.split(".")[:2]) if known(version) else ""
-    if not within(minor, ">=3.10,<3.14"):  # sdbench runs from 3.10 on
-        minor = "3.12"
+    if not within(minor, ">=3.10,<3.14") or not python_fits(facts):
+        minor = _NEW_PYTHON
     request = f"cpython-{minor}-macos-aarch64-none"
-    packages = shlex.join([torch_requirement(facts), *_PIPELINE])
+    return f"uv python install {request} && " + _environment(facts, request, _ARM64_ENVIRONMENT)
+
+
+def _environment(facts: DoctorFacts, python: str, folder: str) -> str:
+    packages = shlex.join(stack_with(torch_requirement(facts)))
     return (
-        f"uv python install {request} && uv venv --python {request} {_NEW_ENVIRONMENT} && "
-        f"uv pip install --python {_NEW_ENVIRONMENT} {packages}"
+        f"uv venv --python {python} {folder} && uv pip install --python {folder} {packages} && "
+        f"sdbench doctor --python {folder}"
     )

@@ -1,10 +1,19 @@
 """What torch says when it is asked, and what became of a computation."""
 
-from sdbench.doctor.checks.commands import arm64_environment, install, torch_requirement
+from sdbench.doctor.checks.commands import (
+    arm64_environment,
+    install,
+    install_stack,
+    reinstall_torch,
+)
+from sdbench.doctor.checks.platform import update_macos
 from sdbench.doctor.checks.question import Question
+from sdbench.doctor.compatibility import torch_needs, within
 from sdbench.doctor.facts import Check, DeviceFacts, DoctorFacts, TorchFacts, TorchFailed
-from sdbench.machine.facts import Unavailable, known
+from sdbench.machine.facts import Unavailable, known, or_none
 from sdbench.schema import DeviceKind
+
+_USE_THE_CPU = "use the CPU: sdbench run quick --device cpu"
 
 
 def torch_imports(facts: DoctorFacts) -> Check | None:
@@ -17,8 +26,7 @@ def torch_imports(facts: DoctorFacts) -> Check | None:
         "a torch that dies while it is imported is broken, or made for another system",
     )
     if isinstance(facts.torch, TorchFailed):
-        again = install(facts, torch_requirement(facts), options="--reinstall")
-        return question.fails(facts.torch.reason, again)
+        return question.fails(facts.torch.reason, reinstall_torch(facts))
     if isinstance(facts.torch.import_s, Unavailable):
         return question.unknown(facts.torch.import_s)
     return question.passes(f"in {facts.torch.import_s:.1f} s")
@@ -73,12 +81,14 @@ def mps_built(facts: DoctorFacts) -> Check | None:
         return question.unknown(device.built)
     if device.built:
         return question.passes("yes")
-    remedy = install(facts, torch_requirement(facts), options="--reinstall")
+    return question.fails("no: this torch was built without mps", _mps_torch(facts))
+
+
+def _mps_torch(facts: DoctorFacts) -> str:
+    """How to come by a torch with mps."""
     if facts.apple_silicon is False:
-        remedy = "use the CPU: sdbench run quick --device cpu"
-    elif facts.interpreter.architecture == "x86_64":
-        remedy = arm64_environment(facts)
-    return question.fails("no: this torch was built without mps", remedy)
+        return _USE_THE_CPU
+    return arm64_environment(facts) if facts.translated_python else reinstall_torch(facts)
 
 
 def mps_available(facts: DoctorFacts) -> Check | None:
@@ -95,12 +105,32 @@ def mps_available(facts: DoctorFacts) -> Check | None:
         return question.unknown(device.available)
     if device.available:
         return question.passes("yes")
-    reason = f"no: {device.reason}" if device.reason else "no"
     if device.built is False:
-        return question.fails("no: not built in", "see mps-built")
-    return question.fails(
-        reason,
-        "sdbench run --device cpu still works; for mps see chip, macos-version and python-arch",
+        return question.fails("no: not built in", _mps_torch(facts))
+    cause, remedy = _why_no_mps(facts)
+    return question.fails(f"no: {device.reason or cause}", remedy)
+
+
+def _why_no_mps(facts: DoctorFacts) -> tuple[str, str]:
+    """What keeps a torch that was built with mps from offering it, and what helps."""
+    identity, torch = facts.machine.identity, facts.installed("torch")
+    needs = torch_needs(torch)
+    if facts.apple_silicon is False:
+        return "this is an Intel Mac", _USE_THE_CPU
+    if facts.translated_python:
+        return "this Python runs under Rosetta", arm64_environment(facts)
+    if identity.virtual is True:
+        return "a virtual Mac has no GPU of its own", _USE_THE_CPU
+    if needs is not None and within(or_none(identity.os_version), f"<{needs.macos}"):
+        return (
+            f"torch {torch} needs macOS {needs.macos}",
+            f"{update_macos(facts)}, or: {install_stack(facts)}",
+        )
+    # pytorch#167679 and #177819: nothing wrong but this; a sandbox has been one reason.
+    again = f"sdbench doctor; if it stays: {reinstall_torch(facts)}"
+    return (
+        "nothing else here explains it; a sandbox or a remote session can hide the GPU",
+        f"try in the Terminal of the Mac itself: {again}",
     )
 
 
@@ -117,10 +147,12 @@ def mps_computes(facts: DoctorFacts) -> Check | None:
     if isinstance(device, str):
         return question.unknown(device)
     if isinstance(device.computes, Unavailable):
+        if facts.recorded and device.available is False:
+            return question.unknown("mps is not available, so there is nothing to try")
         if facts.recorded and facts.machine.identity.virtual is True and device.available is True:
             return question.fails(
                 "torch calls mps available, but a virtual Mac has no GPU to compute with",
-                "sdbench run quick --device cpu",
+                _USE_THE_CPU,
             )
         return question.unknown(device.computes)
     if device.computes:

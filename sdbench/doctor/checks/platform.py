@@ -1,15 +1,19 @@
 """The machine itself: its chip; of a Mac its macOS, and whether it is a real one."""
 
-from sdbench.doctor.checks.commands import install, memory_size, torch_requirement
+from sdbench.doctor.checks.commands import (
+    NEW_ENVIRONMENT,
+    install_stack,
+    memory_size,
+    python_fits,
+)
 from sdbench.doctor.checks.question import Question
-from sdbench.doctor.compatibility import release, torch_needs, within
+from sdbench.doctor.compatibility import INTEL_TORCH, release, torch_needs, within
 from sdbench.doctor.facts import Check, DoctorFacts
-from sdbench.machine.facts import Unavailable, known
+from sdbench.machine.facts import Unavailable, known, or_none
 
 # The documentation of diffusers for mps: 12.6 or later, 13.0 or later recommended.
 _REQUIRED_MACOS = "12.6"
 _RECOMMENDED_MACOS = "13.0"
-_UPDATE = "update macOS in System Settings > General > Software Update"
 
 
 def chip(facts: DoctorFacts) -> Check | None:
@@ -34,10 +38,26 @@ def chip(facts: DoctorFacts) -> Check | None:
         return question.passes(words or "Apple silicon")
     return question.fails(
         f"an Intel Mac: {words}" if words else "an Intel Mac",
-        f"{install(facts, 'torch<2.3', 'numpy<2')} && sdbench run quick --device cpu",
+        _on_the_cpu(facts),
         why=f"{question.why}. The CPU still works here, slowly; torch 2.2.2 is the last that is "
         "made for Intel Macs",
     )
+
+
+def _on_the_cpu(facts: DoctorFacts) -> str:
+    """What an Intel Mac can do, with the last torch that is made for it."""
+    if within(facts.installed("torch"), INTEL_TORCH.removeprefix("torch")):
+        return "sdbench run quick --device cpu"
+    there = "" if python_fits(facts) else f" --python {NEW_ENVIRONMENT}"
+    return f"{install_stack(facts)} && sdbench run quick --device cpu{there}"
+
+
+def update_macos(facts: DoctorFacts) -> str:
+    """Where the update is to be found, which has moved."""
+    where = "System Settings > General"
+    if within(or_none(facts.machine.identity.os_version), "<13"):
+        where = "System Preferences"
+    return f"update macOS in {where} > Software Update"
 
 
 def _chip_words(facts: DoctorFacts) -> str | None:
@@ -65,7 +85,8 @@ def macos_version(facts: DoctorFacts) -> Check | None:
     if not facts.is_mac:
         return None
     torch = facts.installed("torch")
-    needs = torch_needs(torch)
+    # The table is of wheels for Apple silicon; Intel's, which have ended, ran on older ones too.
+    needs = None if facts.apple_silicon is False else torch_needs(torch)
     expected = f"macOS {_REQUIRED_MACOS} or later, {_RECOMMENDED_MACOS} or later recommended"
     if needs is not None:
         expected += f"; torch {torch} needs {needs.macos}"
@@ -81,16 +102,16 @@ def macos_version(facts: DoctorFacts) -> Check | None:
     if release(version) is None:
         return question.unknown(f"{found}, which is no version")
     if within(version, f"<{_REQUIRED_MACOS}"):
-        return question.fails(found, _UPDATE)
+        return question.fails(found, update_macos(facts))
     if needs is not None and within(version, f"<{needs.macos}"):
         return question.fails(
             found,
-            f"{_UPDATE}, or: {install(facts, torch_requirement(facts))}",
+            f"{update_macos(facts)}, or: {install_stack(facts)}",
             why=f"torch {torch} was made for macOS {needs.macos} and later: on an older one it "
             "does not load, or offers no mps",
         )
     if within(version, f"<{_RECOMMENDED_MACOS}"):
-        return question.warns(found, _UPDATE)
+        return question.warns(found, update_macos(facts))
     return question.passes(found)
 
 

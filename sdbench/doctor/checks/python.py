@@ -1,13 +1,21 @@
 """The interpreter: made for this processor, and of a version torch is made for."""
 
-from sdbench.doctor.checks.commands import arm64_environment, new_environment
+from sdbench.doctor.checks.commands import (
+    arm64_environment,
+    new_environment,
+    python_fits,
+    torch_requirement,
+)
 from sdbench.doctor.checks.question import Question
-from sdbench.doctor.compatibility import release, torch_for_python, torch_needs, within
+from sdbench.doctor.compatibility import (
+    MEASURABLE,
+    release,
+    torch_for_python,
+    torch_needs,
+    within,
+)
 from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.machine.facts import Unavailable
-
-# What sdbench's worker needs, and so `sdbench run`.
-_MEASURABLE = ">=3.10"
 
 
 def python_arch(facts: DoctorFacts) -> Check | None:
@@ -24,6 +32,8 @@ def python_arch(facts: DoctorFacts) -> Check | None:
         return question.unknown(architecture)
     if architecture == "arm64":
         return question.passes("arm64")
+    if isinstance(facts.apple_silicon, Unavailable):
+        return question.unknown(f"{architecture}; {facts.apple_silicon.unavailable}")
     return question.fails(
         f"{architecture}: this Python runs under Rosetta", arm64_environment(facts)
     )
@@ -36,7 +46,7 @@ def python_version(facts: DoctorFacts) -> Check | None:
     expected = "3.10 or later, and one that torch is made for"
     if needs is not None:
         upper = f" to {needs.python_to}" if needs.python_to else " or later"
-        expected = f"{needs.python_from}{upper} for torch {torch}"
+        expected = f"{needs.python_from}{upper} for torch {torch}; 3.10 or later for sdbench run"
     question = Question(
         "python-version", expected, "torch is made for certain versions of Python only"
     )
@@ -65,10 +75,17 @@ def python_version(facts: DoctorFacts) -> Check | None:
             new_environment(facts),
             why=f"{question.why}; this one was built by somebody else, and nobody tests it",
         )
-    if not within(python, _MEASURABLE):
+    if not within(python, MEASURABLE):
         return question.warns(
             found,
             new_environment(facts),
             why="Stable Diffusion runs in it, but sdbench run needs 3.10 or later to measure in it",
+        )
+    if torch is None and not python_fits(facts):
+        return question.fails(
+            found,
+            new_environment(facts),
+            why=f"what runs on this machine is {torch_requirement(facts)}, and none of these "
+            f"releases is made for Python {python}",
         )
     return question.passes(found)

@@ -9,9 +9,10 @@ from sdbench.doctor.checks.commands import gigabytes, memory_size
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.estimate import estimate_memory
-from sdbench.machine.facts import Unavailable, known, or_none
+from sdbench.machine.facts import Thermal, Unavailable, known, or_none
+from sdbench.models.resolve import find_model
 from sdbench.plan import make_plan
-from sdbench.schema import DeviceKind
+from sdbench.schema import DeviceKind, ModelInfo
 
 # Public vm_stat outputs of Macs in use show 35% to 60% of memory free or reclaimable without
 # swapping, 43% in the median. Beyond that share a run and what else is open push each other out.
@@ -21,8 +22,20 @@ _MUCH_SWAP_BYTES = 1_000_000_000
 # Beyond that share of the cores, other programs show in the times of a run on the CPU.
 _MUCH_LOAD_PER_CORE = 0.5
 _BUSY_GPU_SHARE = 0.1
+# What a run can be told to leave free; with less, macOS has nowhere to swap to.
+_LEAST_RESERVE_BYTES = 2_000_000_000
 # "If your computer has less than 64 GB of system RAM", the documentation says.
 _DOCUMENTED_SLICING_BYTES = 64 << 30
+
+
+_COLOURS = {"warn": "yellow", "critical": "red"}
+# Of what macOS calls its levels.
+_THERMAL_WORDS: dict[Thermal, str] = {
+    "moderate": "moderate: warm, and the clocks may be lowered",
+    "heavy": "heavy: hot, and the clocks are lowered",
+    "trapping": "trapping: very hot, and much is held back",
+    "sleeping": "sleeping: too hot, and about to go to sleep",
+}
 
 
 class Needs(NamedTuple):
@@ -32,15 +45,15 @@ class Needs(NamedTuple):
     most: int
 
 
-def memory_needs(facts: DoctorFacts) -> Needs:
-    """Estimates for the model asked for, on the device a run would take."""
+def memory_needs(facts: DoctorFacts, model: ModelInfo | None = None) -> Needs:
+    """Estimates for a model, or the one asked for, on the device a run would take."""
     config = load_config("default")
     device = facts.expected_device()
     cases = [
         planned.case for planned in make_plan(config, device).cases if planned.skip_reason is None
     ]
     frugal = msgspec.structs.replace(cases[0], attention_slicing=True, batching="loop")
-    model = facts.model.outline
+    model = model or facts.model.outline
     most = max(estimate_memory(config, case, model, device) for case in cases)
     return Needs(estimate_memory(config, frugal, model, device), most)
 
@@ -67,13 +80,20 @@ def memory(facts: DoctorFacts) -> Check | None:
         return question.unknown(have)
     total = min(sizes)
     found = memory_size(total) + (" allowed by the container" if total == limit else "")
-    available = facts.machine.memory.available_bytes
+    available, wired = facts.machine.memory.available_bytes, facts.machine.memory.gpu_limit_bytes
     if known(available):
         found += f", {gigabytes(available)} of it available now"
+    if facts.is_mac and known(wired) and wired:
+        found += f", the GPU may use {memory_size(wired)} of it (iogpu.wired_limit_mb is set)"
+        if wired < needs.most:
+            return question.warns(
+                f"{found}: too little for {name}", "sudo sysctl iogpu.wired_limit_mb=0"
+            )
     if needs.least > total:
         return question.fails(
             f"{found}: too little for {name}",
-            "take a smaller model (sdbench run --model synthetic/tiny), or a larger machine",
+            f"take a smaller model (sdbench run --model {_smaller_model(facts, total)}), or a "
+            "larger machine",
         )
     if needs.most > total * _USUAL_SHARE:
         return question.warns(
@@ -84,6 +104,13 @@ def memory(facts: DoctorFacts) -> Check | None:
     if known(available) and needs.most > available:
         return question.warns(f"{found}: too little for {name} now", "close other programs")
     return question.passes(found)
+
+
+def _smaller_model(facts: DoctorFacts, size_bytes: int) -> str:
+    """The size people use if that fits, else the smallest."""
+    usual = find_model("synthetic/sd15").outline()
+    fits = memory_needs(facts, usual).least <= size_bytes
+    return usual.name if fits else "synthetic/tiny"
 
 
 def default_dtype(device: DeviceKind) -> str:
@@ -105,8 +132,11 @@ def memory_pressure(facts: DoctorFacts) -> Check | None:
     found = pressure + (f", {free}% of memory left" if known(free) else "")
     if pressure == "normal":
         return question.passes(found)
-    how = "Activity Monitor > Memory" if facts.is_mac else "ps -eo rss,comm --sort=-rss | head"
-    remedy = f"close what holds much memory: {how}"
+    how = "ps -eo rss,comm --sort=-rss | head"
+    if facts.is_mac:
+        how = "open -a 'Activity Monitor'  (its Memory tab)"
+        found += f" ({_COLOURS[pressure]} in Activity Monitor)"
+    remedy = f"close what holds much memory; to see what does: {how}"
     return question.answered("fail" if pressure == "critical" else "warn", found, remedy)
 
 
@@ -147,9 +177,10 @@ def disk(facts: DoctorFacts) -> Check | None:
     if max(told) - least > reserve / 100:
         found = f"{gigabytes(told[0])} free for models, {gigabytes(told[1])} for results"
     if least < reserve:
-        return question.fails(
-            found, "free some disk, or: sdbench run --set guard.min_free_disk_bytes=2e9"
-        )
+        remedy = "free some disk"
+        if least >= _LEAST_RESERVE_BYTES + to_make:
+            remedy += ", or: sdbench run --set guard.min_free_disk_bytes=2e9"
+        return question.fails(found, remedy)
     if least < reserve + to_make:
         return question.warns(found, "free some disk before a run")
     return question.passes(found)
@@ -194,7 +225,10 @@ def thermal(facts: DoctorFacts) -> Check | None:
         return question.unknown(level)
     if level == "nominal":
         return question.passes(level)
-    return question.warns(level, "let it cool down, and end what keeps it busy")
+    busy = "top -o cpu" if facts.is_mac else "top"
+    return question.warns(
+        _THERMAL_WORDS[level], f"let it cool down; to see what keeps it busy: {busy}"
+    )
 
 
 def load(facts: DoctorFacts) -> Check | None:

@@ -6,10 +6,11 @@ from typing import NamedTuple
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from sdbench.doctor.checks.commands import install, torch_requirement
+from sdbench.doctor.checks.commands import install, install_stack, python_fits
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.compatibility import (
     NEEDED,
+    NEWEST_NEEDS_TORCH,
     RULES,
     USEFUL,
     Rule,
@@ -31,20 +32,15 @@ def torch_version(facts: DoctorFacts) -> Check | None:
         f"{_OLDEST_TORCH} or later, 2.0 or later recommended",
         "1.13 is the first whose mps device diffusers supports",
     )
-    packages = facts.interpreter.packages
-    if isinstance(packages, Unavailable):
+    packages, version = facts.interpreter.packages, facts.installed("torch")
+    if version is None and isinstance(packages, Unavailable):
         return question.unknown(packages)
-    version = facts.installed("torch")
+    newer = install_stack(facts)
     if version is None:
-        return question.fails(
-            "torch is not installed",
-            install(facts, torch_requirement(facts), *NEEDED[:2], *USEFUL),
-            why="diffusers runs on torch",
-        )
+        return question.fails("torch is not installed", newer, why="diffusers runs on torch")
     found = f"torch {version}"
     if release(version) is None:
         return question.unknown(f"{found}, which is no version")
-    newer = install(facts, torch_requirement(facts))
     if within(version, f"<{_OLDEST_TORCH}"):
         return question.fails(found, newer)
     if facts.is_mac and within(version, "<2"):
@@ -169,8 +165,12 @@ def _extra_of(requirement: Requirement, facts: DoctorFacts) -> str | None:
 
 
 def _remedy(facts: DoctorFacts, packages: dict[str, str], problems: list[Problem]) -> str:
+    torch, python = packages.get("torch"), or_none(facts.interpreter.python)
+    if torch is None or facts.translated_python or not python_fits(facts):
+        return install_stack(facts)
     missing = [name for problem in problems for name in problem.mend]
-    if missing and all(problem.mend for problem in problems):
+    # The newest of what is missing wants the newest torch.
+    if all(problem.mend for problem in problems) and within(torch, NEWEST_NEEDS_TORCH):
         return install(facts, *missing)
-    pins = proven_set(packages.get("torch"), or_none(facts.interpreter.python))
+    pins = proven_set(torch, python)
     return install(facts, *(f"{name}=={version}" for name, version in pins.items()))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from sdbench.doctor.checks.question import Question
-from sdbench.doctor.facts import Check, DoctorFacts
+from sdbench.doctor.facts import Check, DoctorFacts, Status
 from sdbench.insight.mps_environment import HIGH, LOW, check_watermarks, removes_memory_limit
 from sdbench.machine.facts import known
 
@@ -50,23 +50,24 @@ _VARIABLES = (
 def environment_variables(facts: DoctorFacts) -> Check | None:
     """Limits that contradict each other fail; what changes speed or pictures is a remark."""
     variables = facts.environment
+    remarks = dict(_remarks(facts, variables))
     question = Question(
         "environment-variables",
         "none that changes speed or pictures, or that torch refuses",
         "what is set here reaches every run started from this terminal, and its results differ "
         "from everybody else's",
     )
-    if facts.is_mac:
-        problem = check_watermarks(variables)
-        if problem is not None:
-            return question.fails(problem, f"unset {HIGH} {LOW}")
-    remarks = dict(_remarks(facts, variables))
-    if not remarks:
+    problem = check_watermarks(variables) if facts.is_mac else None
+    told = [problem] if problem is not None else []
+    names = [name for name in (HIGH, LOW) if told and name in variables]
+    for name, effect in remarks.items():
+        if name not in names:
+            names.append(name)
+            told.append(f"{name}={variables[name]}: {effect}")
+    if not told:
         return question.passes("none set that matters")
-    return question.warns(
-        "; ".join(f"{name}={variables[name]}: {effect}" for name, effect in remarks.items()),
-        f"unset {' '.join(remarks)}",
-    )
+    status: Status = "warn" if problem is None else "fail"
+    return question.answered(status, "; ".join(told), f"unset {' '.join(names)}")
 
 
 def _remarks(facts: DoctorFacts, variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
