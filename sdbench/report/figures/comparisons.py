@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sdbench.comparison import History, HistoryEntry
 
 MOST_ROWS = 40
+_TICKS_A_SIDE = 4
 _LOOKS: dict[Verdict, tuple[str, str]] = {
     "faster": ("v", "3"),
     "slower": ("^", "2"),
@@ -41,13 +42,14 @@ def comparison_figure(comparison: Comparison, number: int) -> Figure | None:
         kind="comparison",
         id=f"comparison-{number}",
         title="Time, new over base",
-        description=f"{simulated}{comparison.summary.sentence}{left_out}",
+        caption=f"Left is faster.{left_out}",
+        description=f"{simulated}{comparison.summary.sentence}",
         draw=lambda theme: _draw(shown, comparison.threshold, theme),
     )
 
 
 def _draw(cases: list[CaseComparison], threshold: float, theme: Theme) -> "Drawing":
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     drawing, (axes,) = new_drawing(theme, 0.95 + ROW * len(cases))
     label_rows(axes, [case_name(case) for case in cases], theme)
@@ -87,17 +89,24 @@ def _draw(cases: list[CaseComparison], threshold: float, theme: Theme) -> "Drawi
             fontsize=8,
             color=theme["ink"],
         )
+    low, high = min(reach) / 1.03, max(reach) * 1.03
     axes.set_xscale("log")
-    axes.set_xlim(min(reach) / 1.03, max(reach) * 1.03)
+    axes.set_xlim(low, high)
+    axes.xaxis.set_major_locator(FixedLocator(_ticks(low, high)))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"×{value:.3g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    if max(reach) / min(reach) < 8:
-        from matplotlib.ticker import MaxNLocator
-
-        axes.xaxis.set_major_locator(MaxNLocator(7))
     axes.set_xlabel("left: new is faster · right: new is slower")
     legend(axes, theme, columns=5)
     return drawing
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """1 and steps away from it that suit the range, at most four to a side."""
+    for step in (1.01, 1.02, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 10.0):
+        if max(high, 1 / low) <= step**_TICKS_A_SIDE:
+            break
+    sides = range(-_TICKS_A_SIDE, _TICKS_A_SIDE + 1)
+    return [step**side for side in sides if low <= step**side <= high]
 
 
 def history_figure(history: "History") -> Figure | None:
@@ -111,6 +120,7 @@ def history_figure(history: "History") -> Figure | None:
         kind="history",
         id="history",
         title=f"{case_words(history.case)} over time",
+        caption="Each run of this machine, with its 95% interval.",
         description=f"{len(known)} runs; the newest took {seconds(median)} a picture.",
         draw=lambda theme: _draw_history(known, theme),
     )

@@ -39,11 +39,15 @@ _DPI = 160
 
 @dataclass(frozen=True)
 class Figure:
-    """``description`` says in words what is seen; ``id`` is safe in file names and in HTML."""
+    """``caption`` stands below it, ``description`` says in words what is seen.
+
+    ``id`` is safe in file names and in HTML.
+    """
 
     kind: FigureKind
     id: str
     title: str
+    caption: str
     description: str
     draw: "Callable[[Theme], Drawing]"
 

@@ -35,6 +35,7 @@ def latency_figure(run: RunStory, prefix: str) -> Figure | None:
         kind="latency",
         id=f"{prefix}-latency",
         title="Seconds a picture, every process",
+        caption=f"The bar is the median over processes.{left_out}",
         description=f"{words}{' …' if len(shown) > 8 else '.'}{left_out}",
         draw=lambda theme: _draw(shown, theme),
     )

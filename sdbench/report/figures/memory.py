@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 _GB = 1e9
+# A limit further away than that share of it is only said elsewhere.
+_NEAR = 0.5
 # A phase narrower than that share of the timeline has no room for its name.
 _NARROW = 0.05
 
@@ -22,6 +24,7 @@ def timeline_figures(run: RunStory, prefix: str) -> list[Figure]:
             kind="timeline",
             id=f"{prefix}-timeline-{number}",
             title=f"Memory of {timeline.name} ({timeline.chosen}; {timeline.outcome_words})",
+            caption=timeline.sentence,
             description=timeline.sentence,
             draw=lambda theme, timeline=timeline: _draw(timeline, theme),  # type: ignore[misc]
         )
@@ -30,47 +33,47 @@ def timeline_figures(run: RunStory, prefix: str) -> list[Figure]:
 
 
 def _draw(timeline: Timeline, theme: Theme) -> "Drawing":
-    swap = any(value is not None for value in timeline.swap_used_bytes)
-    drawing, axes = new_drawing(theme, 2.5 if swap else 1.9, panels=(3, 1) if swap else (1,))
-    memory = axes[0]
-    _line(memory, timeline, timeline.footprint_bytes, theme["1"], "-", "this process")
-    _line(memory, timeline, timeline.available_bytes, theme["3"], "--", "available on the machine")
-    if timeline.limit_bytes is not None:
-        memory.axhline(
-            timeline.limit_bytes / _GB,
-            color=theme["2"],
-            linewidth=1,
-            linestyle=":",
-            label="recommended or installed at most",
-        )
+    """The process on a scale of its own: beside a machine's memory it would be a flat line."""
+    panels = [
+        ("this process", timeline.footprint_bytes, theme["1"], 2.0),
+        ("available", timeline.available_bytes, theme["3"], 1.0),
+        ("swap used", timeline.swap_used_bytes, theme["4"], 1.0),
+    ]
+    # Unknown throughout, or swap never used: no panel, and the caption says so.
+    panels = [panel for panel in panels if any(panel[1])]
+    heights = [height for *_, height in panels]
+    drawing, axes = new_drawing(theme, 0.75 + 0.55 * sum(heights), panels=heights)
+    for one, (label, values, colour, _) in zip(axes, panels, strict=True):
+        known = [float("nan") if value is None else value / _GB for value in values]
+        one.plot(timeline.t_s, known, color=colour, linewidth=1.3)
+        one.fill_between(timeline.t_s, known, color=colour, alpha=0.15, linewidth=0)
+        one.set_ylabel(f"{label},\nGB", fontsize=8)
+        most = max((value for value in known if value == value), default=0.0)
+        one.set_ylim(0, max(most * 1.2, 0.1))
+        one.grid(axis="y", color=theme["line"], linewidth=0.5)
+    _limit(axes[0], timeline, theme)
     _pressure(axes, timeline, theme)
-    memory.set_ylabel("GB")
-    memory.set_ylim(bottom=0)
-    memory.grid(axis="y", color=theme["line"], linewidth=0.5)
-    if swap:
-        _line(axes[1], timeline, timeline.swap_used_bytes, theme["4"], "-", None)
-        axes[1].set_ylabel("swap, GB")
-        axes[1].set_ylim(0, max(axes[1].get_ylim()[1], 0.1))
-        axes[1].grid(axis="y", color=theme["line"], linewidth=0.5)
     axes[-1].set_xlabel("seconds since the process began")
     end = max(timeline.t_s[-1], 1e-3)
     axes[-1].set_xlim(0, end)
     _phases(axes, timeline, end, theme)
-    legend(memory, theme)
+    if axes[0].get_legend_handles_labels()[0]:
+        legend(axes[0], theme)
     return drawing
 
 
-def _line(
-    axes: "Axes",
-    timeline: Timeline,
-    values: list[int | None],
-    colour: str,
-    dash: str,
-    label: str | None,
-) -> None:
-    known = [float("nan") if value is None else value / _GB for value in values]
-    if any(value is not None for value in values):
-        axes.plot(timeline.t_s, known, dash, color=colour, linewidth=1.3, label=label)
+def _limit(axes: "Axes", timeline: Timeline, theme: Theme) -> None:
+    """Where the process comes near it."""
+    most = max((value for value in timeline.footprint_bytes if value is not None), default=0)
+    if timeline.limit_bytes is not None and most > _NEAR * timeline.limit_bytes:
+        axes.axhline(
+            timeline.limit_bytes / _GB,
+            color=theme["2"],
+            linewidth=1,
+            linestyle="--",
+            label="what the device should hold at most",
+        )
+        axes.set_ylim(top=max(axes.get_ylim()[1], 1.1 * timeline.limit_bytes / _GB))
 
 
 def _pressure(axes: "list[Axes]", timeline: Timeline, theme: Theme) -> None:

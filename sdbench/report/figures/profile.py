@@ -35,6 +35,7 @@ def stages_figure(run: RunStory, prefix: str) -> Figure | None:
         kind="stages",
         id=f"{prefix}-stages",
         title="Where the time of a pass goes",
+        caption="From a profiling pass of its own, the device synchronised between stages.",
         description=f"{longest.name}, {seconds(longest.total_s)} in the profiled pass: {words}.",
         draw=lambda theme: _draw_stages(run.stages, theme),
     )
@@ -117,13 +118,15 @@ def divergence_figure(run: RunStory, prefix: str) -> Figure | None:
         kind="divergence",
         id=f"{prefix}-divergence",
         title="How far latents are from the CPU's, step by step",
-        description=f"{len(curves)} cases. {worst.name} ends {away} away (relative L2). Dashed "
-        "grey lines are what rounding is allowed to explain.",
+        caption="Dashed grey is what rounding is allowed to explain; × is not a number.",
+        description=f"{len(curves)} cases. {worst.name} ends {away} away (relative L2).",
         draw=lambda theme: _draw_divergence(curves, theme),
     )
 
 
 def _draw_divergence(curves: list[DivergenceCurve], theme: Theme) -> "Drawing":
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     drawing, (axes,) = new_drawing(theme, 3.0)
     floors: set[tuple[tuple[int, ...], tuple[float | None, ...]]] = set()
     highest = max((value for curve in curves for value in curve.rel_l2 if value), default=1.0)
@@ -155,6 +158,8 @@ def _draw_divergence(curves: list[DivergenceCurve], theme: Theme) -> "Drawing":
         ]
         axes.plot(broken, [highest * 2] * len(broken), "x", color=colour, markersize=5)
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(axis="y", color=theme["line"], linewidth=0.5)
     axes.set_xlabel("denoising step (0: the noise)")
     axes.set_ylabel("relative L2 distance")

@@ -33,7 +33,8 @@ def tradeoff_figure(run: RunStory, prefix: str) -> Figure | None:
         kind="tradeoff",
         id=f"{prefix}-tradeoff",
         title="Time against memory",
-        description=f"Filled: none other is right, as fast and as small. {words}.",
+        caption="Filled: no other of its size is right, as fast and as small.",
+        description=f"Efficient are {words}.",
         draw=lambda theme: _draw(known, theme, several_arms=run.several_arms),
     )
 
@@ -59,7 +60,7 @@ def _draw(points: "list[Tradeoff]", theme: Theme, *, several_arms: bool) -> "Dra
                 axes.annotate(
                     shortened(settings_words(one.case) + arm, 34),
                     (one.seconds_per_picture, (one.peak_memory_bytes or 0) / 1e9),
-                    xytext=(6, 4),
+                    xytext=(6, 4 if labels % 2 else -10),
                     textcoords="offset points",
                     fontsize=7.5,
                     color=theme["ink"],
@@ -69,7 +70,9 @@ def _draw(points: "list[Tradeoff]", theme: Theme, *, several_arms: bool) -> "Dra
         axes.plot([], [], "x", color=theme["bad"], markersize=6, label="wrong picture")
     time_axis(axes, [one.seconds_per_picture for one in points], "seconds a picture")
     axes.set_ylabel("peak memory, GB")
-    axes.set_ylim(bottom=0)
+    heights = [(one.peak_memory_bytes or 0) / 1e9 for one in points]
+    narrow = min(heights) > 0.5 * max(heights)
+    axes.set_ylim(0.97 * min(heights) if narrow else 0, max(heights) * (1.03 if narrow else 1.1))
     axes.grid(color=theme["line"], linewidth=0.5)
     legend(axes, theme, columns=5)
     return drawing

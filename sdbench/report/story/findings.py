@@ -18,10 +18,11 @@ def finding_stories(findings: Sequence[Finding], names: Mapping[str, str]) -> li
 
 
 def _story(finding: Finding, names: Mapping[str, str]) -> FindingStory:
+    arm = f" [{finding.evidence['arm']}]" if "arm" in finding.evidence else ""
     return FindingStory(
         finding=finding,
         tone=_TONES[finding.severity],
-        names=[names.get(case_id, case_id) for case_id in finding.case_ids],
+        names=[names.get(case_id, case_id) + arm for case_id in finding.case_ids],
         evidence=[*_evidence(finding.evidence, names)],
         links=[
             KnownLink(title=str(issue.get("title") or url), url=url)

@@ -48,7 +48,7 @@ def timelines_of(
     for chosen, row, entry in _chosen(sampled):
         readings = _read(path_of(entry))
         name = name_of(row.planned.case, row.arm.name, several_arms=several_arms)
-        if len([one for one in readings if one.phase is None]) > 1:
+        if sum(one.footprint_bytes is not None for one in readings) > 1:
             found.append(_timeline(f"{name}, run {entry.block + 1}", chosen, entry, readings))
     found = [msgspec.structs.replace(entry, limit_bytes=limit_bytes) for entry in found]
     return found, _left_out(len(found), len(sampled))
