@@ -9,12 +9,17 @@ from typing import Any
 import click
 
 from sdbench.cli.options import json_option
-from sdbench.cli.output import console, write_text
+from sdbench.cli.output import console, write_files, write_text
 from sdbench.comparison.sides import summary_of
 from sdbench.errors import UsageError
 from sdbench.report.html import html_report
 from sdbench.report.junit import junit_of_runs
+from sdbench.report.markdown import markdown_report
 from sdbench.report.pytest_benchmark import pytest_benchmark_document
+from sdbench.report.row import rows_of_runs
+from sdbench.report.share import shared
+from sdbench.report.story import tell
+from sdbench.report.story.tell import run_story
 from sdbench.report.tidy_csv import csv_of_runs
 from sdbench.store import LoadedRun, find_run, load_run
 from sdbench.summary import as_json as summary_json
@@ -30,6 +35,10 @@ class _Format:
     about: str
     text_of: Callable[[Sequence[LoadedRun]], str]
     file: str | None = None
+
+
+def _row(runs: Sequence[LoadedRun]) -> str:
+    return rows_of_runs(runs, [run_story(loaded) for loaded in runs])
 
 
 def _json(runs: Sequence[LoadedRun]) -> str:
@@ -51,6 +60,11 @@ def _dumped(document: dict[str, Any]) -> str:
 
 _FORMATS: dict[str, _Format] = {
     "html": _Format("one page to look at, offline", html_report, REPORT_FILE),
+    "md": _Format(
+        "Markdown for GitHub; to a file PATH.md with its pictures in PATH_files",
+        lambda runs: markdown_report(tell(runs)).text,
+    ),
+    "row": _Format("a table line a run, of the fastest recommended settings, for a thread", _row),
     "json": _Format("what run --json prints", _json),
     "csv": _Format("a row for each process", csv_of_runs),
     "junit": _Format(
@@ -80,6 +94,12 @@ _FORMATS: dict[str, _Format] = {
     "output]",
 )
 @click.option(
+    "--share",
+    is_flag=True,
+    help="Leave out user and host names, paths, tokens, e-mail addresses, prompts of your own with "
+    "their pictures, and workers' last words.",
+)
+@click.option(
     "--results",
     "root",
     type=click.Path(file_okay=False, path_type=Path),
@@ -89,22 +109,43 @@ _FORMATS: dict[str, _Format] = {
 )
 @json_option
 def command(
-    runs: tuple[str, ...], kind: str, output: Path | None, root: Path, as_json: bool
+    runs: tuple[str, ...],
+    kind: str,
+    output: Path | None,
+    share: bool,
+    root: Path,
+    as_json: bool,
 ) -> int:
     """Write a report to look at, or runs in a format that other programs read.
 
     RUNS are given by path, by id, by the beginning of an id, or as 'latest'. A page about several
     runs has their comparison first; the first run is the base.
     """
-    form = _FORMATS["json" if as_json else kind]
-    text = form.text_of([load_run(find_run(root, name)) for name in runs])
+    kind = "json" if as_json else kind
+    form = _FORMATS[kind]
+    loaded = [load_run(find_run(root, name)) for name in runs]
+    if share:
+        loaded = shared(loaded)
     target = output or (Path(form.file) if form.file else _STANDARD_OUTPUT)
     if target == _STANDARD_OUTPUT:
-        click.echo(text, nl=False)
+        click.echo(form.text_of(loaded), nl=False)
+        return 0
+    if kind == "md":
+        _write_markdown(loaded, target)
     else:
-        write_text(target, text)
+        write_text(target, form.text_of(loaded))
+    if output is None:
         console(err=True).print(f"Written: {target}", markup=False, soft_wrap=True)
     return 0
+
+
+def _write_markdown(runs: Sequence[LoadedRun], target: Path) -> None:
+    """The text, and its pictures in a folder beside it."""
+    folder = target.with_name(f"{target.stem}_files")
+    report = markdown_report(tell(runs), folder.name)
+    if report.files:
+        write_files(folder, report.files)
+    write_text(target, report.text)
 
 
 def write_page(folder: Path) -> Path | None:

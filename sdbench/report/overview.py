@@ -39,7 +39,9 @@ def render_overview(
     cells, rows = story.cells, story.summary.cases
     if everything:
         room = len(rows) + len(remarks)
-    left_for_rows = max(_FEWEST_ROWS, room - min(len(remarks), _FEWEST_REMARKS))
+    left_for_rows = room - min(len(remarks), _FEWEST_REMARKS)
+    if len(rows) > left_for_rows:  # a line says how many more there are
+        left_for_rows = max(_FEWEST_ROWS, left_for_rows - 1)
     shown = _chosen_rows(cells, rows, left_for_rows)
     left_for_remarks = max(1, room - len(shown) - (len(shown) < len(rows)))
     _print_lines(top, console)
