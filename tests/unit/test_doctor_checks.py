@@ -93,6 +93,13 @@ def test_nothing_known_is_nothing_failed_and_no_row_is_lost() -> None:
     assert passed == {"environment-variables", "model-offline"}
 
 
+INTEL = {"architecture": "x86_64", "chip": "Intel Core i7", "interpreter_architecture": "x86_64"}
+NO_MPS = torch_facts(device("mps", available=False, computes=UNTOLD))
+OLD_STACK_IN_A_NEW_ENVIRONMENT = (
+    "uv venv --python 3.12 .venv-sd && uv pip install --python .venv-sd 'torch<2.3' "
+    "diffusers==0.31.0 transformers==4.46.3 tokenizers==0.20.3 huggingface-hub==0.26.5 "
+    "accelerate==1.2.1 safetensors==0.8.0 numpy==1.26.4 && sdbench doctor --python .venv-sd"
+)
 ARM64_PYTHON = (
     "uv python install cpython-3.12-macos-aarch64-none && uv venv --python "
     "cpython-3.12-macos-aarch64-none .venv-arm64 && uv pip install --python .venv-arm64 "
@@ -105,6 +112,14 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
     (mac(architecture="x86_64", chip="Intel Core i7"), "chip", "fail", "Intel Mac", "device cpu"),
     (mac(architecture="x86_64", chip="VirtualApple @ 2.50GHz"), "chip", "pass", "Virtual", ""),
     (mac(architecture=UNTOLD, chip=UNTOLD), "chip", "unknown", "does not tell", ""),
+    (
+        mac(**INTEL, packages={**OLD_PACKAGES, "torch": "2.2.2"}),
+        *("chip", "fail", "Intel Mac", "sdbench run quick --device cpu"),
+    ),
+    (
+        mac(**INTEL, packages={}, python="3.13.1"),
+        *("chip", "fail", "Intel Mac", f"{OLD_STACK_IN_A_NEW_ENVIRONMENT} && sdbench run quick"),
+    ),
     # macOS
     (mac(os_version="12.5"), "macos-version", "fail", "12.5", "Software Update"),
     (mac(os_version="12.2.1", packages={}), "macos-version", "fail", "12.2.1", "Software Update"),
@@ -126,6 +141,18 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
         mac(os_version="15.0", packages={**PACKAGES, "torch": "2.16.0.dev20261101"}),
         *("macos-version", "pass", "15.0", ""),
     ),
+    (
+        mac(os_version="12.7.6", packages={**PACKAGES, "torch": "2.6.0"}),
+        *("macos-version", "fail", "12.7.6", "System Preferences > Software Update, or: uv pip"),
+    ),
+    (
+        mac(os_version="12.7.6", packages={**PACKAGES, "torch": "2.6.0"}),
+        *("macos-version", "fail", "12.7.6", "--upgrade 'torch<2.6' diffusers==0.31.0"),
+    ),
+    (
+        mac(os_version="13.6", python="3.14.0", packages={**PACKAGES, "torch": "2.10.0"}),
+        *("macos-version", "fail", "13.6", ".venv-sd 'torch<2.9' diffusers"),
+    ),
     (mac(os_version="fifteen"), "macos-version", "unknown", "fifteen", ""),
     # a virtual Mac
     (mac(virtual=True), "virtual-machine", "warn", "no verdict about speed", "real Mac"),
@@ -140,6 +167,18 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
     (
         mac(interpreter_architecture="x86_64", python="3.10.4"),
         *("python-arch", "fail", "x86_64", "cpython-3.10-macos-aarch64-none"),
+    ),
+    (
+        mac(architecture=UNTOLD, chip=UNTOLD, interpreter_architecture="x86_64"),
+        *("python-arch", "unknown", "x86_64; the system does not tell", ""),
+    ),
+    (
+        mac(**INTEL, packages={}, python="3.13.1"),
+        *("python-version", "fail", "3.13.1", OLD_STACK_IN_A_NEW_ENVIRONMENT),
+    ),
+    (
+        mac(os_version="12.6", packages={}, python="3.13.1"),
+        *("python-version", "fail", "3.13.1", "'torch<2.6' diffusers==0.31.0"),
     ),
     (mac(python="3.7.9"), "python-version", "fail", "3.7.9", "uv venv --python 3.12"),
     (
@@ -161,6 +200,22 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
     (
         mac(packages={}),
         *("torch-version", "fail", "not installed", "uv pip install --python /opt/venv/bin/python"),
+    ),
+    (
+        mac(packages={}, interpreter_architecture="x86_64", os_version="13.4"),
+        *("torch-version", "fail", "not installed", ARM64_PYTHON),
+    ),
+    (
+        mac(packages=OLD_PACKAGES),
+        *("torch-version", "warn", "1.13.1", "--upgrade torch diffusers transformers accelerate"),
+    ),
+    (
+        mac(packages=OLD_PACKAGES, os_version="11.6.8", python="3.10.4"),
+        *("torch-version", "warn", "1.13.1", "--upgrade 'torch<2.6' diffusers==0.31.0"),
+    ),
+    (
+        mac(packages=UNTOLD, torch=torch_facts(device("mps"), version="2.7.1")),
+        *("torch-version", "pass", "2.7.1", ""),
     ),
     (mac(packages={"torch": "1.12.1"}), "torch-version", "fail", "1.12.1", "torch"),
     (mac(packages=OLD_PACKAGES), "torch-version", "warn", "1.13.1", "torch"),
@@ -201,6 +256,10 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
         *("stack-compatible", "warn", "accelerate is missing", "python accelerate"),
     ),
     (
+        mac(packages={"torch": "2.0.1", "numpy": "1.26.4"}),
+        *("stack-compatible", "fail", "diffusers is missing", "diffusers==0.31.0"),
+    ),
+    (
         mac(requires={"diffusers": ["safetensors>=0.9"]}),
         *("stack-compatible", "fail", "diffusers 0.42.1 asks for safetensors>=0.9", "==0.8.0"),
     ),
@@ -236,6 +295,18 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
         *("memory", "warn", "tight for synthetic/sdxl", ""),
     ),
     (
+        mac(memory_bytes=8 * GIB, model=model("synthetic/sdxl")),
+        *("memory", "fail", "too little", "sdbench run --model synthetic/sd15"),
+    ),
+    (
+        mac(gpu_limit_bytes=24 * GIB),
+        *("memory", "pass", "the GPU may use 24 GB of it (iogpu.wired_limit_mb is set)", ""),
+    ),
+    (
+        mac(gpu_limit_bytes=2 * GIB),
+        *("memory", "warn", "too little", "sudo sysctl iogpu.wired_limit_mb=0"),
+    ),
+    (
         cpu_box(limits=Limits(memory_bytes=4 * GIB)),
         *("memory", "fail", "allowed by the container", "synthetic/tiny"),
     ),
@@ -268,6 +339,10 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
     (
         mac(environment={HIGH: "1.0"}),
         *("environment-variables", "fail", "torch refuses", "unset PYTORCH_MPS_HIGH_WATERMARK"),
+    ),
+    (
+        mac(environment={HIGH: "lots", "PYTORCH_ENABLE_MPS_FALLBACK": "1"}),
+        *("environment-variables", "fail", "run on the CPU", f"unset {HIGH} PYTORCH_ENABLE_MPS_"),
     ),
     (mac(environment={HIGH: "0.0"}), "environment-variables", "warn", "freeze", "unset"),
     (cpu_box(environment={HIGH: "1.0"}), "environment-variables", "pass", "none", ""),
@@ -328,6 +403,21 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
         *("mps-available", "fail", "needs macOS 12.3", "Terminal of the Mac itself"),
     ),
     (
+        mac(torch=NO_MPS, packages={**PACKAGES, "torch": "2.9.1"}, os_version="13.4"),
+        *("mps-available", "fail", "torch 2.9.1 needs macOS 14.0", "'torch<2.9'"),
+    ),
+    (
+        mac(torch=NO_MPS, interpreter_architecture="x86_64"),
+        *("mps-available", "fail", "runs under Rosetta", "macos-aarch64"),
+    ),
+    (mac(torch=NO_MPS, virtual=True), "mps-available", "fail", "virtual Mac", "--device cpu"),
+    (mac(torch=NO_MPS, **INTEL), "mps-available", "fail", "Intel Mac", "--device cpu"),
+    (mac(torch=NO_MPS), "mps-available", "fail", "sandbox", "--reinstall torch==2.15.0"),
+    (
+        mac(torch=NO_MPS, packages={**PACKAGES, "torch": "2.16.0.dev20261101"}),
+        *("mps-available", "fail", "sandbox", "--reinstall torch"),
+    ),
+    (
         mac(torch=torch_facts(device("mps", computes=False, reason="the first operation failed"))),
         *("mps-computes", "fail", "first operation failed", "restart"),
     ),
@@ -370,6 +460,13 @@ def test_every_verdict_says_all_it_has_to(facts: DoctorFacts) -> None:
         assert (check.remedy is not None) == (check.status in ("warn", "fail")), check
         assert "None" not in check.found + check.expected + check.why + (check.remedy or "")
         assert "Unavailable(" not in check.found
+
+
+def test_only_a_disk_with_room_for_it_is_told_to_go_below_the_reserve() -> None:
+    roomy = verdicts(mac(free_disk_bytes=5_000_000_000))["disk"]
+    full = verdicts(mac(free_disk_bytes=5_000_000_000, model=model(to_make_bytes=4_000_000_000)))
+    assert roomy.remedy == "free some disk, or: sdbench run --set guard.min_free_disk_bytes=2e9"
+    assert full["disk"].remedy == "free some disk"
 
 
 def test_rows_of_a_torch_that_is_not_installed() -> None:

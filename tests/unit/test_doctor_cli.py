@@ -179,6 +179,18 @@ def test_text_of_a_machine_that_works(text: Callable[..., list[str]]) -> None:
     assert not any("Unavailable" in line or "None" in line for line in lines)
 
 
+def test_nothing_is_promised_of_a_machine_that_is_not_known(
+    text: Callable[..., list[str]], recording: Callable[..., Path]
+) -> None:
+    line = text(recording(facts={}))[-2]
+    assert line.startswith("no fault found, but this could not be told: torch-version, ")
+
+
+def test_next_step_keeps_the_model_asked_for(text: Callable[..., list[str]]) -> None:
+    lines = text(MACHINES / "m4-macos15", "--model", "synthetic/tiny")
+    assert lines[-1] == "Next: sdbench run --model synthetic/tiny"
+
+
 def test_terminal_escapes_of_a_recording_are_shown_not_obeyed(
     text: Callable[..., list[str]], recording: Callable[..., Path]
 ) -> None:

@@ -7,9 +7,11 @@ import pytest
 
 from sdbench.doctor.compatibility import (
     RULES,
+    made_for_both,
     newest_torch_for,
     proven_set,
     release,
+    stack_with,
     torch_for_python,
     torch_needs,
     within,
@@ -34,6 +36,7 @@ def test_no_needs_of_what_has_no_mps(torch: str | None) -> None:
 @pytest.mark.parametrize(
     ("macos", "asked"),
     [
+        ("11.6.8", "torch<2.6"),
         ("12.6", "torch<2.6"),
         ("13.0", "torch<2.9"),
         ("14.7.6", "torch<2.15"),
@@ -63,6 +66,28 @@ def test_newest_torch_for_a_macos(macos: str, asked: str) -> None:
 )
 def test_torch_for_a_python(python: str, torch: str | None) -> None:
     assert torch_for_python(python) == torch
+
+
+@pytest.mark.parametrize(
+    ("torch", "python", "fits"),
+    [
+        ("torch", "3.14.0", True),
+        ("torch<2.9", "3.13.2", True),
+        ("torch<2.9", "3.14.0", False),
+        ("torch<2.6", "3.13.2", False),
+        ("torch<2.3", "3.12.1", True),
+        ("torch", "3.7.9", False),
+    ],
+)
+def test_python_that_can_hold_what_is_allowed(torch: str, python: str, fits: bool) -> None:
+    assert made_for_both(torch, python) is fits
+
+
+def test_whole_set_is_named_where_the_newest_diffusers_wants_a_newer_torch() -> None:
+    assert stack_with("torch<2.9") == ["torch<2.9", "diffusers", "transformers", "accelerate"]
+    old = stack_with("torch<2.6")
+    assert old[:2] == ["torch<2.6", "diffusers==0.31.0"] and "numpy==1.26.4" in old
+    assert stack_with("torch<2.3")[1:] == old[1:]
 
 
 def test_versions_are_compared_by_release() -> None:

@@ -285,6 +285,20 @@ def test_recorded_packages_without_torch_are_a_python_without_torch(
     assert recording(torch={"version": "2.1"}, packages={}).installed("torch") == "2.1"
 
 
+def test_what_was_recorded_as_not_there_is_not_there(
+    recording: Callable[..., DoctorFacts],
+) -> None:
+    facts = recording(packages={"torch": None, "numpy": "2.1"}, env={"OMP_NUM_THREADS": None})
+    assert facts.interpreter.packages == {"numpy": "2.1"}
+    assert facts.environment == {}
+
+
+def test_version_that_torch_told_counts_where_no_packages_are_listed(
+    recording: Callable[..., DoctorFacts],
+) -> None:
+    assert recording(torch={"version": "2.7.1"}).installed("torch") == "2.7.1"
+
+
 def test_recording_is_of_one_interpreter(
     recording: Callable[..., DoctorFacts], tmp_path: Path
 ) -> None:

@@ -128,6 +128,15 @@ def test_virtual_mac() -> None:
     assert identity.memory_bytes == 7 * GB
 
 
+def test_model_alone_tells_a_real_mac_with_apple_silicon() -> None:
+    """Its virtual machines are all called VirtualMac; Intel's take any name they like."""
+    named = {"hw.model": "Mac16,10"}
+    assert facts_of(machine="arm64", sysctl=named).identity.virtual is False
+    assert reason(facts_of(machine="arm64").identity.virtual) == "it is not in the recording"
+    intel = {"hw.model": "Macmini6,2", "machdep.cpu.brand_string": "Intel(R) Core(TM) i7-8700B"}
+    assert isinstance(facts_of(machine="x86_64", sysctl=intel).identity.virtual, Unavailable)
+
+
 def test_intel_mac() -> None:
     found = probed(MACHINES / "intel-mac")
     identity = found.identity
