@@ -14,7 +14,7 @@ import os
 import platform
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +24,6 @@ from msgspec import inspect
 from sdbench.config import Config, load_config, shipped_configs
 from sdbench.models.resolve import OFFLINE
 from sdbench.schema import (
-    Arm,
     Case,
     Checked,
     Compared,
@@ -34,8 +33,6 @@ from sdbench.schema import (
     Picture,
     Replicate,
     Run,
-    Started,
-    Withdrawn,
 )
 from sdbench.store import LoadedRun
 
@@ -44,6 +41,7 @@ LOCAL_MODEL = "local model"
 _SHORTEST_NAME = 3  # a shorter name would blank out ordinary words
 _NOBODY = {"root", "shared", "user", "users", "<user>"}
 _S = TypeVar("_S", bound=msgspec.Struct)
+_Step = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
 
 
 @dataclass(frozen=True)
@@ -70,45 +68,36 @@ def shared(runs: Sequence[LoadedRun], private: Private | None = None) -> list[Lo
 
 
 def _shared_run(loaded: LoadedRun, words: "_Words") -> LoadedRun:
+    """Every field is scrubbed, so a kind of record added later is too; pictures need more."""
     run = words.run(loaded.run)
     ids = {
-        old.replicate_id: new.replicate_id
+        new.replicate_id: old.replicate_id
         for old, new in zip(loaded.run.plan.slots, run.plan.slots, strict=True)
     }
     own = [prompt in words.prompts for prompt in loaded.run.config.get("prompts", [])]
-    scrub = _Records(words, ids, own)
-    return LoadedRun(
-        path=Path(run.run_id),
-        run=run,
-        started=[scrub.started(entry) for entry in loaded.started],
-        attempts=[scrub.replicate(entry) for entry in loaded.attempts],
-        warnings=[words.text(warning) for warning in loaded.warnings],
-        withdrawn=[scrub.withdrawn(entry) for entry in loaded.withdrawn],
-        comparisons=[scrub.compared(entry) for entry in loaded.comparisons],
-        checks=[words.record(entry) for entry in loaded.checks],
-        folder=loaded.files,
-        recorded_ids={new: loaded.recorded_ids.get(old, old) for old, new in ids.items()},
-    )
+    scrub = _Records(words, own)
+    texts = {each.name: words.anything(getattr(loaded, each.name)) for each in fields(loaded)}
+    told: dict[str, Any] = {
+        "path": Path(run.run_id),
+        "run": run,
+        "attempts": [scrub.replicate(entry) for entry in loaded.attempts],
+        "comparisons": [scrub.compared(entry) for entry in loaded.comparisons],
+        "folder": loaded.files,
+        "recorded_ids": {new: loaded.recorded_ids.get(old, old) for new, old in ids.items()},
+    }
+    return LoadedRun(**(texts | told))
 
 
 @dataclass(frozen=True)
 class _Records:
-    """Scrubs the records of one run; ``own`` tells which of its prompts are the user's."""
+    """Scrubs the records that hold pictures; ``own`` tells which prompts are the user's."""
 
     words: "_Words"
-    ids: dict[str, str]
     own: list[bool]
-
-    def started(self, entry: Started) -> Started:
-        return self._named(entry)
-
-    def withdrawn(self, entry: Withdrawn) -> Withdrawn:
-        text = self.words.record(entry)
-        return msgspec.structs.replace(text, replicate_id=self._id(entry.replicate_id))
 
     def replicate(self, entry: Replicate) -> Replicate:
         return msgspec.structs.replace(
-            self._named(entry),
+            self.words.record(entry),
             passes=[self._pass(one) for one in entry.passes],
             stdout_tail=LEFT_OUT if entry.stdout_tail else "",
             stderr_tail=LEFT_OUT if entry.stderr_tail else "",
@@ -116,19 +105,7 @@ class _Records:
 
     def compared(self, entry: Compared) -> Compared:
         images = [self._beside_cpu(image) for image in entry.images]
-        return msgspec.structs.replace(self._named(entry), images=images)
-
-    def _named(self, entry: _S) -> _S:
-        """Scrubbed, and still of the same case, arm and replicate."""
-        fields = msgspec.structs.asdict(entry)
-        return msgspec.structs.replace(
-            self.words.record(entry),
-            replicate_id=self._id(fields["replicate_id"]),
-            arm=self.words.arm(fields["arm"]),
-        )
-
-    def _id(self, replicate_id: str) -> str:
-        return self.ids.get(replicate_id) or self.words.text(replicate_id)
+        return msgspec.structs.replace(self.words.record(entry), images=images)
 
     def _is_own(self, image: int) -> bool:
         return bool(self.own) and self.own[image % len(self.own)]
@@ -170,14 +147,10 @@ def _nameless(digest: str) -> str:
 
 @dataclass
 class _Words:
-    """What each private word becomes."""
+    """What each private word becomes; ``known`` are whole texts, names that stand for one first."""
 
     prompts: dict[str, str]
-    arms: dict[str, str] = field(default_factory=dict)
-    stacks: dict[str, str] = field(default_factory=dict)
-    _steps: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = field(
-        default_factory=list
-    )
+    _steps: "list[_Step]" = field(default_factory=list)
     _names: re.Pattern[str] | None = None
     _known: dict[str, str] = field(default_factory=dict)
 
@@ -203,13 +176,18 @@ class _Words:
         found = [re.escape(name) for name in _worth_hiding(users | private.hosts)]
         if found:
             words._names = re.compile(rf"(?<!\w)(?:{'|'.join(found)})(?!\w)", re.IGNORECASE)
-        for arm in dict.fromkeys(arm.name for loaded in runs for arm in loaded.run.plan.arms):
-            if words.text(arm) != arm:
-                words.arms[arm] = f"arm-{len(words.arms) + 1}"
-        for stack in dict.fromkeys(name for loaded in runs for name in loaded.run.stacks):
-            if words.text(stack) != stack:
-                words.stacks[stack] = f"stack-{len(words.stacks) + 1}"
+        words._stand_in("arm", (arm.name for loaded in runs for arm in loaded.run.plan.arms))
+        words._stand_in("stack", (name for loaded in runs for name in loaded.run.stacks))
+        for slot in (slot for loaded in runs for slot in loaded.run.plan.slots):
+            renamed = msgspec.structs.replace(slot, arm=words.text(slot.arm))
+            words._known[slot.replicate_id] = renamed.replicate_id
         return words
+
+    def _stand_in(self, what: str, names: Iterable[str]) -> None:
+        """Private names of arms and stacks are numbered, so that they are still told apart."""
+        private = [name for name in dict.fromkeys(names) if self.text(name) != name]
+        for number, name in enumerate(private, start=1):
+            self._known[name] = f"{what}-{number}"
 
     def text(self, text: str) -> str:
         """A text without private words."""
@@ -221,12 +199,6 @@ class _Words:
         for pattern, replacement in self._steps:
             text = pattern.sub(replacement, text)
         return text
-
-    def arm(self, name: str) -> str:
-        return self.arms.get(name) or self.text(name)
-
-    def stack(self, name: str) -> str:
-        return self.stacks.get(name) or self.text(name)
 
     def anything(self, value: Any) -> Any:
         """The same with every text in it scrubbed that is not one of a fixed set."""
@@ -258,26 +230,19 @@ class _Words:
     def run(self, run: Run) -> Run:
         """``run.json``: arms, stacks, model and prompts go by names that stand for them."""
         model = self._model(run.model)
-        arms = [self._arm(arm) for arm in run.plan.arms]
-        cases = [self.record(planned) for planned in run.plan.cases]
-        slots = [msgspec.structs.replace(slot, arm=self.arm(slot.arm)) for slot in run.plan.slots]
+        plan = self.record(run.plan)
         config = {
             **self.anything(run.config),
             "model": model.name,
             "prompts": [self.prompts.get(one, one) for one in run.config.get("prompts", [])],
-            "arm": msgspec.to_builtins(arms),
+            "arm": msgspec.to_builtins(plan.arms),
         }
         return msgspec.structs.replace(
             self.record(run),
-            plan=msgspec.structs.replace(run.plan, cases=cases, arms=arms, slots=slots),
+            plan=plan,
             model=model,
-            stacks={self.stack(name): self.record(one) for name, one in run.stacks.items()},
+            stacks={self.text(name): self.record(one) for name, one in run.stacks.items()},
             config=config,
-        )
-
-    def _arm(self, arm: Arm) -> Arm:
-        return msgspec.structs.replace(
-            self.record(arm), name=self.arm(arm.name), stack=self.stack(arm.stack)
         )
 
     def _model(self, model: ModelInfo) -> ModelInfo:
@@ -302,7 +267,7 @@ _SECRET_VALUE = "<secret>"
 _SECRET_VARIABLE = re.compile(r"[A-Z0-9_]*(?:TOKEN|SECRET|PASSW|KEY|CREDENTIAL)[A-Z0-9_]*")
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
 _OWN_PROMPT = re.compile(r"own prompt \d+")
-_SECRETS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
+_SECRETS: list[_Step] = [
     (re.compile(r"(?<=://)[^\s/@'\"]+@"), f"{_SECRET_VALUE}@"),
     (
         re.compile(
@@ -342,7 +307,7 @@ def _place(found: re.Match[str]) -> str:
 
 # In a path a space is part of it where a slash follows within a few words.
 _STEP = r"(?:[^\s'\"`<>|:;,()\[\]{}*]|<\w+>|[ ](?=(?:[^\s'\":/]+[ ]){0,2}[^\s'\":/]*/[^\s/]))"
-_PATHS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
+_PATHS: list[_Step] = [
     (
         re.compile(
             r"(?P<url>\b[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"`]+)"

@@ -1,9 +1,12 @@
 """What is shared names nobody: private words are planted everywhere and looked for everywhere."""
 
+import base64
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -12,10 +15,22 @@ from factories import make_config, make_model, make_pass, make_picture, make_rep
 from measured_runs import kept, measured, one_case
 from msgspec import inspect
 
-from sdbench.config import shipped_configs
+from sdbench.cli import main
+from sdbench.cli.report import _FORMATS
+from sdbench.config import load_config, shipped_configs
 from sdbench.report.share import LEFT_OUT, LOCAL_MODEL, Private, shared
-from sdbench.schema import Checked, Compared, Replicate, Run, Started, Withdrawn
-from sdbench.store import LoadedRun, load_run
+from sdbench.schema import (
+    Ceiling,
+    Checked,
+    Compared,
+    Looked,
+    Record,
+    Replicate,
+    Run,
+    Started,
+    Withdrawn,
+)
+from sdbench.store import LoadedRun, RunFolder, load_run
 
 USER, HOST, FULL_NAME = "adalove", "adas-mini", "Ada Lovelace"
 HOME = f"/Users/{USER}"
@@ -137,8 +152,6 @@ def test_shipped_prompts_stay_and_own_ones_are_numbered_over_all_runs() -> None:
 
 def test_prompts_of_shipped_configurations_are_everybodys() -> None:
     for name in shipped_configs():
-        from sdbench.config import load_config
-
         run = make_run(make_config(prompts=list(load_config(name).prompts)))
         (told,) = shared([LoadedRun(Path("x"), run, [], [])], PRIVATE)
         assert told.run.config["prompts"] == run.config["prompts"]
@@ -346,9 +359,14 @@ def planted_run(path: Path) -> LoadedRun:
         planted(inspect.type_info(Withdrawn)) | {"replicate_id": attempts[0].replicate_id},
         Withdrawn,
     )
+    arm = {"arm": run.plan.arms[0].name}
+    ceiling = msgspec.convert(planted(inspect.type_info(Ceiling)) | arm, Ceiling)
+    looked = msgspec.convert(planted(inspect.type_info(Looked)), Looked)
     return LoadedRun(
         path=path,
         run=run,
+        ceilings=[ceiling],
+        looks=[looked],
         started=started,
         attempts=attempts,
         warnings=[PLANTED],
@@ -371,8 +389,91 @@ def test_every_free_text_of_every_record_is_planted() -> None:
 def test_nothing_private_is_left_in_any_record() -> None:
     loaded = planted_run(Path(f"{HOME}/results/x"))
     (told,) = shared([loaded], PRIVATE)
-    for name in ("run", "started", "attempts", "warnings", "withdrawn", "comparisons", "checks"):
-        text = json.dumps(msgspec.to_builtins(getattr(told, name)))
+    for name in (one.name for one in fields(told) if one.name not in ("folder", "recorded_ids")):
+        value = getattr(told, name)
+        assert value, f"nothing was planted in {name}"
+        text = str(value) if name == "path" else json.dumps(msgspec.to_builtins(value))
         assert leaks(text) == [], name
         assert re.search(r"/Users/(?!<)", text) is None
     assert leaks(str(told.path)) == []
+
+
+# --- every format --------------------------------------------------------------------------------
+
+
+def planted_folder(root: Path) -> Path:
+    """The planted run on disk, with timelines and pictures."""
+    loaded = planted_run(root)
+    path = kept(root / USER / "results", loaded)
+    folder = RunFolder.open(path)
+    records: list[Record] = [*loaded.started, *loaded.withdrawn, *loaded.comparisons]
+    for record in (*records, *loaded.checks, *loaded.ceilings, *loaded.looks):
+        folder.append(record)
+    for entry in loaded.attempts:
+        lines = [
+            msgspec.json.encode({"t": 1.0 + t, "footprint_bytes": t, "available_bytes": 9})
+            for t in range(40)
+        ]
+        phase = msgspec.json.encode({"t": 1.0, "phase": PLANTED})
+        folder.write_telemetry(
+            f"{entry.replicate_id}.{entry.attempt}", [line + b"\n" for line in (phase, *lines)]
+        )
+    folder.close()
+    with (path / "records.jsonl").open("a") as file:
+        file.write('{"type": "' + PLANTED[:40] + '"}\n')
+    (path / "images").mkdir()
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    named = PngInfo()
+    named.add_text("Author", PLANTED)
+    Image.new("RGB", (8, 8)).save(path / "images" / f"{'a' * 64}.png", pnginfo=named)
+    return path
+
+
+@pytest.fixture
+def as_ada(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user and the computer whose names are planted."""
+    monkeypatch.setattr("os.getuid", lambda: 501)
+    monkeypatch.setattr("getpass.getuser", lambda: USER)
+    monkeypatch.setattr("platform.node", lambda: HOST)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: SimpleNamespace(pw_gecos=f"{FULL_NAME},,,"))
+
+
+@pytest.mark.usefixtures("as_ada")
+@pytest.mark.parametrize("kind", [*_FORMATS])
+@pytest.mark.parametrize("prompts", [[PROMPT], [make_config().prompts[0], PROMPT]])
+def test_nothing_private_is_in_any_format(kind: str, prompts: list[str], tmp_path: Path) -> None:
+    path = planted_folder(tmp_path)
+    document = json.loads((path / "run.json").read_text())
+    document["config"]["prompts"] = prompts  # pictures are shown where the first is everybody's
+    (path / "run.json").write_text(json.dumps(document))
+    out = tmp_path / "out"
+    out.mkdir()
+    target = out / f"report.{kind}"
+    assert main(["report", str(path), "-f", kind, "--share", "-o", str(target)]) == 0
+    files = [file for file in out.rglob("*") if file.is_file()]
+    assert len(files) > (2 if kind == "md" else 0)
+    for file in files:
+        assert leaks(str(file.relative_to(out))) == []
+        data = file.read_bytes()
+        assert leaks(data.decode("utf-8", "replace")) == [], file.name
+        for picture in pictures_in(file, data):
+            assert leaks(picture.decode("latin-1")) == [], file.name
+            assert b"Author" not in picture
+
+
+def pictures_in(file: Path, data: bytes) -> Iterator[bytes]:
+    """The PNG or other pictures in a file, unpacked."""
+    if file.suffix == ".png":
+        yield data
+    for encoded in re.findall(rb"data:image/[\w.+-]+;base64,([A-Za-z0-9+/=]+)", data):
+        yield base64.b64decode(encoded)
+
+
+@pytest.mark.usefixtures("as_ada")
+def test_without_share_everything_is_there(tmp_path: Path) -> None:
+    """The check of the check: the same report without --share is full of it."""
+    target = tmp_path / "report.md"
+    assert main(["report", str(planted_folder(tmp_path)), "-f", "md", "-o", str(target)]) == 0
+    assert {USER, HOST, HF, "grandmother"} <= set(leaks(target.read_text()))

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from sdbench.comparison.sides import Row
+from sdbench.machine.facts import Pressure
 from sdbench.report.story.cells import name_of
 from sdbench.report.story.records import Span, Timeline
 from sdbench.report.terminal import OUTCOME_WORDS
@@ -22,15 +23,22 @@ _LARGEST_FILE_BYTES = 64 << 20
 _SERIES = ("footprint_bytes", "available_bytes", "swap_used_bytes")
 
 
+# Only the worker's own words: a file of a run is not looked at again before it is shared.
+_Phase = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^(?:import|device|load|prime|pass [0-9]{1,5}|profile|end)\Z"),
+]
+
+
 class _Reading(msgspec.Struct):
     """A line of ``telemetry/*.jsonl``: a sample, or the beginning of a phase."""
 
     t: float
-    phase: str | None = None
+    phase: _Phase | None = None
     footprint_bytes: int | None = None
     available_bytes: int | None = None
     swap_used_bytes: int | None = None
-    pressure: str | None = None
+    pressure: Pressure | None = None
 
 
 def timelines_of(
