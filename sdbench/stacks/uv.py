@@ -52,7 +52,8 @@ def run_uv(program: str, arguments: Sequence[str], folder: Path, tell: Tell) -> 
     Raises:
         UvError: it ended with an error.
     """
-    process = subprocess.Popen(
+    lines = []
+    with subprocess.Popen(
         [program, *arguments],
         cwd=folder,
         env=_environment(),
@@ -61,20 +62,18 @@ def run_uv(program: str, arguments: Sequence[str], folder: Path, tell: Tell) -> 
         stderr=subprocess.PIPE,
         encoding="utf-8",
         errors="replace",
-    )
-    lines = []
-    try:
+    ) as process:
         assert process.stderr is not None
-        for line in process.stderr:
-            lines.append(line)
-            if line.startswith(_WORTH_TELLING):
-                tell(line.strip())
-        code = process.wait()
-    except BaseException:
-        _end(process)
-        raise
-    if code != 0:
-        raise UvError(problem_in("".join(lines)) or f"uv ended with status {code}")
+        try:
+            for line in process.stderr:
+                lines.append(line)
+                if line.startswith(_WORTH_TELLING):
+                    tell(line.strip())
+        except BaseException:
+            _end(process)
+            raise
+    if process.returncode != 0:
+        raise UvError(problem_in("".join(lines)) or f"uv ended with status {process.returncode}")
 
 
 def problem_in(said: str) -> str:
