@@ -18,10 +18,15 @@ Painter = Callable[[Slot, int], Array]
 """The picture (3, 64, 64) that a process makes in a pass."""
 
 
-def four_settings(**document: Any) -> Config:
-    """Two switches at one size, one process each."""
-    matrix = {"resolution": ["64x64"], "attention_slicing": [False, True], "warmup": [False, True]}
-    return one_case(document.pop("replicates", 1), **{"matrix": matrix, **document})
+def four_settings(replicates: int = 1, *, dtypes: tuple[str, ...] = (), **document: Any) -> Config:
+    """Two switches at one size, or in each of some dtypes."""
+    matrix: dict[str, Any] = {
+        "resolution": ["64x64"],
+        "attention_slicing": [False, True],
+        "warmup": [False, True],
+        "dtype": [*(dtypes or ("float32",))],
+    }
+    return one_case(replicates, matrix=matrix, **document)
 
 
 def pictured(
@@ -55,8 +60,8 @@ def pictured(
     loaded = measured(config=config or four_settings(), path=folder, fields=passes, **fields)
     if compared:
         comparison = Comparison(Artifacts(folder), trained=trained)
-        yardstick = Yardstick({0: make_reference()}, make_floor(dtype="float32"))
         for replicate in loaded.replicates:
             case = loaded.run.plan.planned(replicate.case_id).case
+            yardstick = Yardstick({0: make_reference()}, make_floor(dtype=case.dtype))
             loaded.comparisons.append(comparison.compare(replicate, case, yardstick))
     return loaded

@@ -11,7 +11,8 @@ from pictured_runs import four_settings, pictured
 from quality_factories import Array, noise_picture, nudged, smooth_picture
 
 from sdbench.quality.artifacts import Artifacts
-from sdbench.report.html.gallery import Entry, Gallery, Shown, _Encoder, gallery_of
+from sdbench.report.html.embedded import Embedder, Shown
+from sdbench.report.html.gallery import Entry, Gallery, gallery_of
 from sdbench.report.html.policy import content_security_policy
 from sdbench.report.story import tell
 from sdbench.schema import Slot
@@ -181,7 +182,7 @@ def test_of_too_many_the_worst_are_shown_and_the_rest_counted(tmp_path: Path) ->
     loaded = pictured(
         tmp_path,
         lambda slot, index: smooth_picture() if slot.index == 3 else noise_picture(slot.index),
-        config=four_settings(replicates=2),
+        config=four_settings(2),
     )
     gallery = shown(loaded, most_shown=3)
     assert [entry.verdict for entry in only(gallery)] == ["broken"] * 3
@@ -196,7 +197,7 @@ def test_pictures_stay_within_their_budget(tmp_path: Path, budget_bytes: int) ->
     loaded = pictured(
         tmp_path,
         lambda slot, index: smooth_picture() if slot.index == 3 else noise_picture(slot.index),
-        config=four_settings(replicates=2),
+        config=four_settings(2),
     )
     gallery = shown(loaded, budget_bytes=budget_bytes)
     assert sum(map(len, uris(gallery))) == gallery.size_bytes <= budget_bytes
@@ -210,7 +211,7 @@ def test_pictures_stay_within_their_budget(tmp_path: Path, budget_bytes: int) ->
 
 def test_large_pictures_share_the_budget_and_say_that_they_are_smaller() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)
-    encoder = _Encoder(Artifacts(Path("/nowhere")), 150_000, 3)
+    encoder = Embedder(Artifacts(Path("/nowhere")), 150_000, 3)
     pictures = [encoder.shown(str(number), pixels + number, "noise") for number in range(3)]
     assert all(picture is not None and picture.width < 512 for picture in pictures)
     assert encoder.spent_bytes <= 150_000
@@ -223,7 +224,7 @@ def test_a_single_pixel_that_differs_is_seen_in_a_smaller_map() -> None:
     expected = np.full((1024, 1024, 3), 100, np.uint8)
     pixels = expected.copy()
     pixels[700, 300, 1] += 3
-    difference = _Encoder(Artifacts(Path("/nowhere")), 100_000, 1).difference(
+    difference = Embedder(Artifacts(Path("/nowhere")), 100_000, 1).difference(
         pixels, expected, "one pixel"
     )
     assert difference is not None
