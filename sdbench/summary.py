@@ -11,6 +11,7 @@ from sdbench.efficiency import CaseEfficiency, case_efficiency
 from sdbench.schema import (
     CORRECTNESS_SEVERITY,
     OUTCOME_SEVERITY,
+    SCHEMA_VERSION,
     Case,
     Ceiling,
     Compared,
@@ -83,8 +84,9 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``sdbench run --json`` prints."""
+    """What ``sdbench run --json`` prints; ``schema`` is that of the records (``schema.py``)."""
 
+    schema: int = SCHEMA_VERSION
     run_id: str
     path: str
     device: str
@@ -116,13 +118,14 @@ def summarise(
 ) -> RunSummary:
     """Reduce the last attempts of a run's replicates, and how they compare with the CPU."""
     by_row: dict[tuple[str, str], list[Replicate]] = {}
+    by_case: dict[str, list[Replicate]] = {}
     for replicate in replicates:
         by_row.setdefault((replicate.case_id, replicate.arm), []).append(replicate)
+        by_case.setdefault(replicate.case_id, []).append(replicate)
     slots = Counter((slot.case_id, slot.arm) for slot in run.plan.slots)
     beside_cpu: dict[tuple[str, str], list[Compared]] = {}
     for record in compared:
         beside_cpu.setdefault((record.case_id, record.arm), []).append(record)
-    virtual = [_VIRTUAL] if any(is_virtual(entry) for entry in replicates) else []
     rows = []
     for planned in run.plan.cases:
         for arm in run.plan.arms:
@@ -142,7 +145,7 @@ def summarise(
                         planned.case,
                         arm.name,
                         own,
-                        (entry for entry in replicates if entry.case_id == planned.case_id),
+                        by_case.get(planned.case_id, []),
                         ceilings,
                         latency.median,
                     ),
@@ -162,7 +165,7 @@ def summarise(
         cases=rows,
         images=int(run.config["images"]),
         swapped_out_bytes=_swapped_out(replicates),
-        warnings=[*warnings, *virtual, *_gate_warnings(replicates)],
+        warnings=[*warnings, *machine_warnings(replicates)],
     )
 
 
@@ -283,11 +286,12 @@ def _swapped_out(replicates: Sequence[Replicate]) -> int | None:
     return sum(known) if known else None
 
 
-def _gate_warnings(replicates: Sequence[Replicate]) -> list[str]:
-    """What was not as it should be when processes began, and heat that came while they ran."""
+def machine_warnings(replicates: Sequence[Replicate]) -> list[str]:
+    """What was not as it should be when processes began, and heat and load while they ran."""
+    words = [_VIRTUAL] if any(is_virtual(entry) for entry in replicates) else []
     flags = Counter(flag for entry in replicates for flag in entry.gate.flags)
     of = f"of {len(replicates)} processes"
-    words = [f"{count} {of} began with {WAIT_WORDS[flag]}" for flag, count in flags.items()]
+    words += [f"{count} {of} began with {WAIT_WORDS[flag]}" for flag, count in flags.items()]
     heated = sum(
         entry.telemetry is not None and entry.telemetry.thermal_peak not in (None, "nominal")
         for entry in replicates

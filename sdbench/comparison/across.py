@@ -10,10 +10,11 @@ from sdbench.comparison.machines import MachineCases, judge_machines, machine_in
 from sdbench.comparison.reasons import NOT_INTERLEAVED
 from sdbench.comparison.records import CaseComparison, Comparison, MachineInfo, SideInfo
 from sdbench.comparison.sentence import summarise_cases
-from sdbench.comparison.sides import pairs_of_axis, pairs_of_runs, summary_of, without_partner
+from sdbench.comparison.sides import pairs_of_axis, pairs_of_runs, without_partner
 from sdbench.errors import UsageError
 from sdbench.stats import CONFIDENCE, DEFAULT_THRESHOLD, LOOK_CONFIDENCE
 from sdbench.store import LoadedRun
+from sdbench.summary import machine_warnings
 
 
 def compare_runs(
@@ -147,7 +148,11 @@ def _comparison(
         *notes,
         *(words for run in runs if (words := _until_decided(run)) is not None),
         *(words for run in runs if (words := _unfinished(run)) is not None),
-        *(f"{run.run.run_id}: {words}" for run in runs for words in summary_of(run).warnings),
+        *(
+            f"{run.run.run_id}: {words}"
+            for run in runs
+            for words in [*run.warnings, *machine_warnings(run.replicates)]
+        ),
     ]
     return Comparison(
         title="system comparison" if is_system_comparison(pairs) else "comparison",

@@ -161,10 +161,14 @@ def _log(estimate: RatioEstimate) -> float:
 
 
 def _corrected(p_values: dict[int, float]) -> dict[int, float]:
-    """Benjamini–Hochberg over a family; one alone is its own correction."""
-    if len(p_values) < 2:
-        return p_values
-    from scipy.stats import false_discovery_control
+    """Benjamini–Hochberg over a family; one alone is its own correction.
 
-    adjusted = false_discovery_control([*p_values.values()])
-    return dict(zip(p_values, map(float, adjusted), strict=True))
+    As ``scipy.stats.false_discovery_control``, whose import is a third of a comparison's time.
+    """
+    corrected: dict[int, float] = {}
+    least = 1.0
+    ranked = sorted(p_values.items(), key=lambda item: item[1], reverse=True)
+    for rank, (index, p_value) in zip(range(len(ranked), 0, -1), ranked, strict=True):
+        least = min(least, p_value * len(ranked) / rank)
+        corrected[index] = least
+    return corrected

@@ -22,7 +22,7 @@ MATRIX = {
 
 @pytest.mark.benchmark(group="compare", min_rounds=3)
 def test_compare_two_runs_of_200_cases(benchmark: Callable[..., Any], tmp_path: Path) -> None:
-    """The whole program, most of it importing scipy.stats and reading 3200 records."""
+    """The whole program: imports, 3200 records, 200 rows on the screen."""
     for name, seed in (("one", 1), ("two", 2)):
         loaded = measured(steady(noise=0.02, seed=seed), config=one_case(8, matrix=MATRIX))
         path = kept(tmp_path, changed(LoadedRun(loaded.path, loaded.run, [], []), run_id=name))

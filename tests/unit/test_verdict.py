@@ -1,8 +1,10 @@
 """Verdicts: beyond the threshold, within it, or not known; over many cases; and how many more."""
 
 import math
+import random
 
 import pytest
+from scipy.stats import false_discovery_control
 
 from sdbench.stats import RatioEstimate, SpeedVerdict, judge_family, more_processes
 
@@ -78,6 +80,17 @@ def test_many_cases_are_corrected_by_benjamini_and_hochberg() -> None:
     assert among.p_value == alone.p_value
     assert (among.q_value or 0) > 0.025 >= (among.p_value or 1)
     assert {judgement.verdict for judgement in judge_family([barely] * 40)} == {"slower"}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 40])
+def test_correction_is_that_of_scipy(count: int) -> None:
+    source = random.Random(count)
+    beyond = [estimate(source.uniform(1.04, 1.1), source.uniform(0.01, 0.05)) for _ in range(count)]
+    judgements = judge_family(beyond)
+    p_values = [judgement.p_value for judgement in judgements]
+    assert [judgement.q_value for judgement in judgements] == pytest.approx(
+        false_discovery_control(p_values)
+    )
 
 
 def test_equivalent_cases_do_not_loosen_claims_of_a_difference() -> None:

@@ -1,0 +1,70 @@
+"""Is an unchanged system left alone and a slower one found, for real? Two arms of one stack.
+
+    python tests/benchmarks/real_ab.py --slowdown 1.0     A/A: no case may be faster or slower
+    python tests/benchmarks/real_ab.py --slowdown 1.1     A/B: every case has to be slower
+
+Runs two cases of ``quick`` with 8 processes of 4 steady passes in each arm, the second arm slowed
+inside the pipeline by ``tests/faults/sdbench_test_slowdown.py``, and compares them. About 7 minutes
+on 2 cores each; for a machine on which nothing else runs. Exits with 1 when a verdict is wrong.
+``--dry-run`` shows what it would take.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+FAULTS = Path(__file__).parents[1] / "faults"
+# The fewest cases of quick that still are a family: slicing off and on.
+ONLY = ("resolution=128x128", "warmup=false", "batching=loop")
+
+
+def arms(slowdown: float) -> str:
+    """The TOML of two arms; the environment is theirs alone."""
+    slowed = (
+        f'SDBENCH_WORKER_PRELOAD = "sdbench_test_slowdown", SDBENCH_TEST_SLOWDOWN = "{slowdown}", '
+        f"PYTHONPATH = {json.dumps(str(FAULTS))}"
+    )
+    return f'arm = [{{ name = "as-it-is" }}, {{ name = "changed", env = {{ {slowed} }} }}]'
+
+
+def main() -> int:
+    """Run and compare; 0 when all verdicts are right."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--slowdown", type=float, default=1.1, help="1.0: unchanged")
+    parser.add_argument("--replicates", type=int, default=8)
+    parser.add_argument("--passes", type=int, default=5)
+    parser.add_argument("-o", "--output", default="results", help="where the run goes")
+    parser.add_argument("--dry-run", action="store_true")
+    asked = parser.parse_args()
+    run = [sys.executable, "-m", "sdbench", "run", "quick", "--yes", "-o", asked.output]
+    run += ["--label", f"slowed-{asked.slowdown}"]
+    for setting in (
+        arms(asked.slowdown),
+        f"replicates={asked.replicates}",
+        f"passes={asked.passes}",
+        "start=spawn",
+    ):
+        run += ["--set", setting]
+    for selection in ONLY:
+        run += ["--only", selection]
+    if asked.dry_run:
+        return subprocess.run([*run, "--dry-run"], check=False).returncode
+    subprocess.run(run, check=True)
+    compare = [sys.executable, "-m", "sdbench", "compare", "latest", "--by", "arm"]
+    compare += ["-o", asked.output]
+    subprocess.run(compare, check=True)
+    document = subprocess.run([*compare, "--json"], check=True, capture_output=True).stdout
+    verdicts = {case["verdict"] for case in json.loads(document)["cases"]}
+    if asked.slowdown > 1:
+        return int(verdicts != {"slower"})
+    return int(bool(verdicts & {"faster", "slower", "incorrect"}))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONPATH", str(FAULTS))  # so that it differs in neither arm
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""A preload that makes the real pipeline slower by a share, inside its text encoder, UNet and VAE.
+
+``SDBENCH_TEST_SLOWDOWN`` is the factor: with 1.10 each call takes a tenth of its own time longer,
+spent in a busy core as a slower kernel would spend it. For the CPU, where calls end when their work
+does.
+"""
+
+import functools
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import diffusers
+import transformers
+
+_MORE = float(os.environ.get("SDBENCH_TEST_SLOWDOWN", "1")) - 1
+
+
+def _slower(call: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(call)
+    def slowed(*args: Any, **kwargs: Any) -> Any:
+        began = time.perf_counter()
+        result = call(*args, **kwargs)
+        ended = time.perf_counter()
+        until = ended + _MORE * (ended - began)
+        while time.perf_counter() < until:
+            pass
+        return result
+
+    return slowed
+
+
+if _MORE > 0:
+    for _kind, _name in (
+        (transformers.CLIPTextModel, "forward"),
+        (diffusers.UNet2DConditionModel, "forward"),
+        (diffusers.AutoencoderKL, "decode"),
+    ):
+        setattr(_kind, _name, _slower(getattr(_kind, _name)))
