@@ -123,4 +123,6 @@ def _verb_in(arguments: Sequence[str]) -> str:
 
 def _one_line(text: str) -> str:
     """Messages may quote other people's text: one line, and no terminal escapes."""
-    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
+    from sdbench.report.units import printable
+
+    return printable(" ".join(text.split()))
