@@ -13,15 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from sdbench.comparison.sides import summary_of
 from sdbench.errors import UsageError
-from sdbench.schema import (
-    CORRECTNESS_SEVERITY,
-    OUTCOME_SEVERITY,
-    Case,
-    Replicate,
-)
+from sdbench.schema import CORRECTNESS_SEVERITY, OUTCOME_SEVERITY, Case, Replicate
 from sdbench.store import LoadedRun, find_run, load_run
-from sdbench.summary import CaseSummary, RunSummary, steady_median_s, summarise
+from sdbench.summary import CaseSummary, RunSummary, steady_median_s
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -87,7 +83,7 @@ class RunFrames:
 
     @functools.cached_property
     def _summary(self) -> RunSummary:
-        return _summary(self.loaded)
+        return summary_of(self.loaded)
 
     @functools.cached_property
     def cases(self) -> "DataFrame":
@@ -218,8 +214,10 @@ def replicate_rows(loaded: LoadedRun) -> Iterator[Row]:
     run = loaded.run
     settings = {one.case_id: msgspec.structs.asdict(one.case) for one in run.plan.cases}
     counting = _counting(loaded)
-    of_case = {(row.case_id, row.arm): row.efficiency for row in _summary(loaded).cases}
+    of_case = {(row.case_id, row.arm): row.efficiency for row in summary_of(loaded).cases}
     for entry in loaded.attempts:
+        if (entry.case_id, entry.arm) not in of_case:  # a damaged file: nothing of the plan
+            continue
         steady = steady_median_s(entry)
         efficiency = of_case[entry.case_id, entry.arm].at(steady)
         yield {
@@ -302,17 +300,6 @@ def _names(loaded: LoadedRun, entry: Replicate) -> Row:
 
 def _counting(loaded: LoadedRun) -> set[tuple[str, int]]:
     return {(entry.replicate_id, entry.attempt) for entry in loaded.replicates}
-
-
-def _summary(loaded: LoadedRun) -> RunSummary:
-    return summarise(
-        loaded.run,
-        loaded.replicates,
-        str(loaded.path),
-        loaded.warnings,
-        loaded.compared,
-        ceilings=loaded.ceilings,
-    )
 
 
 def _first_pass_s(entry: Replicate) -> float | None:

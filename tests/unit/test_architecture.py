@@ -20,9 +20,9 @@ LAYERS: list[set[str]] = [
     {"stacks", "telemetry"},
     {"efficiency"},
     {"plan", "estimate", "summary"},
-    {"comparison", "frames"},
+    {"comparison"},
     # insight below the runner, which puts causes of deaths and known issues into its records
-    {"insight"},
+    {"insight", "frames"},
     {"doctor", "fleet", "report", "runner"},
     {"cli"},
     {"__main__"},

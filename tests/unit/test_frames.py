@@ -43,7 +43,7 @@ def crashed_in_128(slot: Any) -> dict[str, Any]:
 def run(tmp_path: Path) -> RunFrames:
     """Two pictures a pass, four cases, three processes; half of the cases crash."""
     loaded = measured(config=one_case(3, matrix=MATRIX, images=2), fields=crashed_in_128)
-    path = kept(tmp_path, loaded)
+    path = kept(tmp_path / "kept", loaded)
     first = loaded.attempts[0]
     lines: list[Any] = [
         {"t": 1000.0, "phase": "import"},
@@ -191,6 +191,18 @@ def test_docstring_shows_an_example() -> None:
         eval(source, {"run": loaded})  # it runs
     for name in ("cases", "replicates", "passes", "telemetry"):
         assert f"``{name}``" in (RunFrames.__doc__ or "")
+
+
+def test_example_of_the_readme_runs(run: RunFrames, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    example = readme.split("## In a notebook")[1].split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(run.loaded.path.parent.parent)
+    run.loaded.path.parent.rename("results")
+    names: dict[str, Any] = {}
+    exec(example, names)
+    assert names["run"].run_id == run.run_id
+    (last,) = (line for line in example.splitlines() if "telemetry" in line)
+    assert eval(last, names).max() == 30
 
 
 # --- the CSV is the same rows ---------------------------------------------------------------------

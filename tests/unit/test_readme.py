@@ -91,6 +91,17 @@ def assert_known_options(verb: str, text: str) -> None:
     assert unknown == set(), f"README: sdbench {verb} {unknown}"
 
 
+def test_every_format_and_option_of_report_is_explained() -> None:
+    text, command = section("Reports"), cli.get_command(click.Context(cli), "report")
+    assert command is not None
+    formats = next(one for one in command.params if one.name == "kind").type
+    assert isinstance(formats, click.Choice)
+    assert sorted(first_column("`-f`")) == sorted(formats.choices)
+    for parameter in command.params:
+        for option in parameter.opts if isinstance(parameter, click.Option) else []:
+            assert option in text, option
+
+
 # --- configuration -------------------------------------------------------------------------------
 
 
