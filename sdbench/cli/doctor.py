@@ -1,7 +1,7 @@
 """``sdbench doctor``."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -20,9 +20,10 @@ from sdbench.doctor import (
     judge,
     worst,
 )
-from sdbench.doctor.deep import DeepResult, cannot_be_deep, deep_checks, examine_device
-from sdbench.doctor.deep import as_json as deep_json
 from sdbench.report.units import printable
+
+if TYPE_CHECKING:
+    from sdbench.doctor.deep import DeepResult
 
 _WORDS = {"pass": "ok", "warn": "warn", "fail": "FAIL", "unknown": "?"}
 _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "dim"}
@@ -30,12 +31,15 @@ _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "di
 
 @click.command(name="doctor")
 @click.option(
-    "--deep", is_flag=True, help="Also try every operator of a pipeline on the device (minutes)."
+    "--deep",
+    is_flag=True,
+    help="Also try every operator of a pipeline on the device (under a minute).",
 )
 @click.option(
     "--python",
     metavar="PATH",
-    help="Examine this interpreter or virtual environment; nothing is installed into it.",
+    help="Examine this interpreter, virtual environment or created stack; nothing is installed "
+    "into it.",
 )
 @click.option("--model", help="The model that must fit. [default: the default configuration's]")
 @json_option
@@ -65,7 +69,9 @@ def command(deep: bool, python: str | None, model: str | None, as_json: bool) ->
     return 1 if worst(report.checks) == "fail" else 0
 
 
-def _look_deep(facts: DoctorFacts, report: "_Report") -> DeepResult | None:
+def _look_deep(facts: DoctorFacts, report: "_Report") -> "DeepResult | None":
+    from sdbench.doctor.deep import cannot_be_deep, deep_checks, examine_device
+
     reason = cannot_be_deep(facts)
     if reason is not None:
         report.add([reason])
@@ -76,7 +82,9 @@ def _look_deep(facts: DoctorFacts, report: "_Report") -> DeepResult | None:
     return found
 
 
-def _document(facts: DoctorFacts, checks: list[Check], deep: DeepResult | None) -> dict[str, Any]:
+def _document(facts: DoctorFacts, checks: list[Check], deep: "DeepResult | None") -> dict[str, Any]:
+    from sdbench.doctor.deep import as_json as deep_json
+
     document: dict[str, Any] = {
         "status": worst(checks),
         "simulated": facts.simulated,

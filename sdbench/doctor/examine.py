@@ -33,7 +33,6 @@ from sdbench.machine.facts import Unavailable, known
 from sdbench.machine.linux_cgroup import limited_cgroups
 from sdbench.models.resolve import cache_folder
 from sdbench.schema import DeviceKind
-from sdbench.stacks import find_interpreter
 
 RECORDED = "(recorded)"
 # Listing packages takes a tenth of a second, importing torch from a cold disk a minute.
@@ -162,10 +161,13 @@ class Examination:
 def _interpreter(name: str | None) -> str:
     if name is None:
         return sys.executable
+    from sdbench.stacks import find_interpreter
+
     found = find_interpreter(name)
     if found is None:
         raise UsageError(
-            f"--python {name}: expected the path of a Python or of a virtual environment"
+            f"--python {name}: expected the path of a Python or of a virtual environment, or a "
+            "created stack (sdbench stacks list)"
         )
     return str(found)
 
