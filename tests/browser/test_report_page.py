@@ -4,6 +4,7 @@ import io
 import itertools
 import re
 import shutil
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -422,8 +423,8 @@ def test_prints_to_pages_with_everything_open(browser: Browser, page_file: Path)
 
 
 def squeezed(text: str) -> str:
-    """Without spaces, which a PDF does not keep."""
-    return re.sub(r"\s+", "", text)
+    """Without spaces, which a PDF does not keep, and without ligatures."""
+    return re.sub(r"\s+", "", unicodedata.normalize("NFKC", text))
 
 
 @pytest.mark.parametrize("page_file", ["real", "faulty"], indirect=True)

@@ -117,17 +117,25 @@ def test_a_picture_of_the_first_pass_only_says_so(tmp_path: Path) -> None:
     assert any(words.startswith("PSNR") for words in drifted.measures)
 
 
-def test_a_picture_that_shows_something_else_is_wrong_though_the_cpu_made_it_too(
-    tmp_path: Path,
+@pytest.mark.parametrize("compared", [True, False])
+def test_a_picture_of_something_else_is_wrong_unless_the_cpu_s_is_too(
+    tmp_path: Path, compared: bool
 ) -> None:
     loaded = pictured(
         tmp_path,
         lambda slot, index: smooth_picture(),
+        compared=compared,
         picture=lambda slot: {"content": "wrong", "content_reason": "no star found"},
     )
     (entry,) = only(shown(loaded))
-    assert entry.tone == "bad"
-    assert entry.verdict_words == "not as asked: no star found; beside the CPU: same as CPU"
+    if compared:
+        assert entry.tone == "good"
+        assert entry.verdict_words == (
+            "same as CPU, and like it not as asked: no star found; it is the model"
+        )
+    else:
+        assert entry.tone == "bad"
+        assert entry.verdict_words == "not as asked: no star found; beside the CPU: not checked"
 
 
 def test_without_the_cpu_pictures_are_shown_alone(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ class FoundPicture:
         return self.worst.verdict if self.worst is not None else "unknown"
 
     @property
-    def wrong_content(self) -> str | None:
+    def not_as_asked(self) -> str | None:
         """What is not as the prompt asked for, where that can be read."""
         for picture in self.pictures:
             if picture.content == "wrong":
@@ -68,10 +68,15 @@ class FoundPicture:
         return None
 
     @property
+    def is_wrong(self) -> bool:
+        """Broken, or of something else than asked, unless the CPU's picture is so too."""
+        like_cpu = self.verdict in ("match", "drift")
+        return self.verdict == "broken" or (self.not_as_asked is not None and not like_cpu)
+
+    @property
     def severity(self) -> int:
-        """The worst is 0; what shows something else than asked is as bad as a broken one."""
-        severity = CORRECTNESS_SEVERITY.index(self.verdict)
-        return 0 if self.wrong_content is not None else severity
+        """0 is the worst."""
+        return 0 if self.is_wrong else CORRECTNESS_SEVERITY.index(self.verdict)
 
 
 def different_pictures(
@@ -121,7 +126,7 @@ def matches_as_one(found: Sequence[FoundPicture]) -> list[FoundPicture]:
     matches: dict[tuple[object, ...], FoundPicture] = {}
     rest = []
     for one in sorted(found, key=lambda one: one.likeness):
-        if one.verdict != "match" or one.wrong_content is not None:
+        if one.verdict != "match":
             rest.append(one)
             continue
         first = matches.setdefault((one.group, one.reference_sha256), one)

@@ -139,8 +139,10 @@ class _Writer:
         settings = self._settings(one)
         reason = "; ".join(_faults(one))
         words = CORRECT_WORDS[one.verdict] + (f": {reason}" if reason else "")
-        if one.wrong_content is not None:
-            words = f"not as asked: {one.wrong_content}; beside the CPU: {words}"
+        if one.not_as_asked is not None and one.is_wrong:
+            words = f"not as asked: {one.not_as_asked}; beside the CPU: {words}"
+        elif one.not_as_asked is not None:
+            words += f", and like it not as asked: {one.not_as_asked}; it is the model"
         about = f"{self.title(one.group)}, prompt “{printable(self.prompt(one.group))}”"
         made_with = f"{settings[0]}{' and others' if len(settings) > 1 else ''}"
         pixels = self.embedder.pixels(one.pixels_sha256)
@@ -158,7 +160,7 @@ class _Writer:
             if pixels is not None and expected is not None and pixels.shape == expected.shape:
                 difference = self.embedder.difference(pixels, expected, about)
         return Entry(
-            tone="bad" if one.severity == 0 else _TONES[one.verdict],
+            tone="bad" if one.is_wrong else _TONES[one.verdict],
             verdict=one.verdict,
             verdict_words=words,
             how_many=self._how_many(one),

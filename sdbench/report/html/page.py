@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sdbench import __version__
 from sdbench.report.comparison import VERDICT_WORDS, case_name
 from sdbench.report.figures import Figure, css_variables, run_figures, story_figures
-from sdbench.report.html.gallery import gallery_of
+from sdbench.report.html.gallery import PICTURES_BYTES, gallery_of
 from sdbench.report.html.policy import content_security_policy
 from sdbench.report.story import RunStory, Story, tell
 from sdbench.report.terminal import CORRECT_WORDS, OUTCOME_WORDS, case_words
@@ -76,7 +76,12 @@ def html_report(runs: Sequence[LoadedRun], story: Story | None = None) -> str:
     """
     story = story or tell(runs)
     parts = [
-        RunPart(run, f"run-{number}", run_figures(run, f"run-{number}"), gallery_of(loaded, run))
+        RunPart(
+            run,
+            f"run-{number}",
+            run_figures(run, f"run-{number}"),
+            gallery_of(loaded, run, PICTURES_BYTES // len(runs)),
+        )
         for number, (loaded, run) in enumerate(zip(runs, story.runs, strict=True), start=1)
     ]
     environment = _environment()

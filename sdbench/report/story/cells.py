@@ -94,8 +94,10 @@ def _cell(row: Row, recommended: bool, several_arms: bool) -> Cell:
 def _tone(summary: CaseSummary) -> Tone:
     if summary.outcome == "skipped":
         return "unknown"
-    if summary.outcome != "ok" or summary.correct == "broken" or summary.content == "wrong":
+    if summary.outcome != "ok" or summary.correct == "broken":
         return "bad"
+    if summary.content == "wrong":  # where the CPU's picture is so too it is the model
+        return "bad" if summary.correct == "unknown" else "warning"
     if summary.correct == "drift":
         return "warning"
     return "unknown" if summary.correct == "unknown" else "good"
