@@ -136,8 +136,8 @@ class ScreenWatcher:
         if looked.next_look is None:
             return
         self._blocks = looked.next_look
+        longest = f", and {duration(at_most_s)} at most in all" if at_most_s > next_s else ""
         self._console.print(
-            f"  goes on to {looked.next_look} processes: about {duration(next_s)}, and "
-            f"{duration(at_most_s)} at most in all.",
+            f"  goes on to {looked.next_look} processes: about {duration(next_s)}{longest}.",
             highlight=False,
         )

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/error_rates.py [--trials 4000]
 
-Prints three tables: one comparison after 3, 5 and 8 processes in several worlds; measuring until
-decided; and the false alarms of a CI job of several cases. The worlds are those of
+Prints four tables: one comparison after 3, 5 and 8 processes in several worlds; measuring until
+decided; the false alarms of a CI job of several cases; and a busy machine. The worlds are those of
 ``tests/unit/simulated_runs.py``: noise between processes and passes, spikes, and heat drift laid
 over the order in which sdbench runs its slots. Shares are in percent.
 """
@@ -18,7 +18,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
-from simulated_runs import STILL, USUAL, World, estimates_of, medians_of
+from simulated_runs import STILL, USUAL, World, busy_estimates_of, estimates_of, medians_of
 
 from sdbench.stats import LOOKS, judge_family, look_at, paired_ratio
 
@@ -78,6 +78,20 @@ def ci_job(trials: int) -> Iterator[str]:
                 yield _row(str(cases), str(blocks), f"{threshold:.0%}", *figures)
 
 
+def busy_machine(trials: int) -> Iterator[str]:
+    """Other programs hold up some processes, which sdbench knows or does not know."""
+    yield "Another program holds up some of 8 processes a side by 10 to 60%: known of, or not"
+    yield _row("share", "known", *(f"true ×{ratio:.2f}" for ratio in RATIOS))
+    for chance in (0.1, 0.3, 0.6):
+        for marked in (False, True):
+            cells = []
+            for ratio in RATIOS:
+                estimates = busy_estimates_of(USUAL, 5, trials, 8, ratio, chance, marked=marked)
+                found = Counter(judge_family([one], DELTA)[0].verdict for one in estimates)
+                cells.append(_cell(found, trials))
+            yield _row(f"{chance:.0%}", "yes" if marked else "no", *cells)
+
+
 def _counted(world: World, trials: int, blocks: int, ratio: float) -> str:
     estimates = estimates_of(world, seed=blocks, trials=trials, blocks=blocks, ratios=[ratio])
     return _cell(Counter(judge_family(one, DELTA)[0].verdict for one in estimates), trials)
@@ -120,7 +134,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--trials", type=int, default=4000)
     trials = parser.parse_args().trials
-    for table in (one_comparison, until_decided, ci_job):
+    for table in (one_comparison, until_decided, ci_job, busy_machine):
         for line in table(trials):
             print(line, flush=True)
         print()

@@ -3,6 +3,7 @@
 What the statistics are held against. The truth is known here, so errors can be counted.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -63,6 +64,31 @@ def estimates_of(
     for _ in range(trials):
         sides = medians_of(world, random, blocks, ratios)
         yield [paired_ratio(base, new) for base, new in sides]
+
+
+def busy_estimates_of(
+    world: World, seed: int, trials: int, blocks: int, ratio: float, chance: float, *, marked: bool
+) -> Iterator[RatioEstimate]:
+    """One case while another program comes and goes: it holds up that share of the processes.
+
+    Such a process takes 10 to 60% longer as a whole. ``marked``: sdbench has seen which they are.
+    """
+    random = np.random.default_rng(seed)
+    for _ in range(trials):
+        (sides,) = medians_of(world, random, blocks, [ratio])
+        busy = set()
+        for side in sides:
+            for block in side:
+                if random.random() < chance:
+                    side[block] *= random.uniform(1.1, 1.6)
+                    busy.add(block)
+        estimate = paired_ratio(*sides)
+        if busy and marked:
+            base, new = (
+                {block: time for block, time in side.items() if block not in busy} for side in sides
+            )
+            estimate = dataclasses.replace(estimate, undisturbed=paired_ratio(base, new))
+        yield estimate
 
 
 def standard_error(share: float, trials: int) -> float:

@@ -8,7 +8,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from simulated_runs import STILL, USUAL, World, estimates_of, medians_of
+from simulated_runs import STILL, USUAL, World, busy_estimates_of, estimates_of, medians_of
 
 from sdbench.stats import LOOKS, judge_family, look_at, paired_ratio
 
@@ -105,3 +105,21 @@ def test_false_alarms_of_a_whole_job_of_many_cases(ratio: float) -> None:
     for estimates in estimates_of(USUAL, 7, trials, blocks=8, ratios=[ratio] * 12):
         alarms += any(one.verdict == "slower" for one in judge_family(estimates, DELTA))
     assert alarms / trials <= 0.025 + 2 * 0.011  # two standard errors
+
+
+@pytest.mark.parametrize("ratio", [1.0, 1 + DELTA, 1 - DELTA])
+def test_busy_machine_gets_no_more_false_verdicts_and_marks_take_some_away(ratio: float) -> None:
+    wrong = {}
+    for marked in (False, True):
+        found = Counter(
+            judge_family([one], DELTA)[0].verdict
+            for one in busy_estimates_of(USUAL, 5, TRIALS, 8, ratio, 0.3, marked=marked)
+        )
+        wrong[marked] = (found["faster"] + found["slower"]) / TRIALS
+    assert wrong[True] <= min(wrong[False], AT_MOST)
+
+
+def test_change_is_still_found_where_few_processes_were_held_up() -> None:
+    estimates = busy_estimates_of(STILL, 5, 100, 8, 1.3, 0.1, marked=True)
+    found = Counter(judge_family([one], DELTA)[0].verdict for one in estimates)
+    assert found["slower"] >= 85

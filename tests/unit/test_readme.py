@@ -18,6 +18,7 @@ from sdbench.config import (
     Matrix,
     Pressure,
     Reference,
+    UntilDecided,
     load_config,
     shipped_configs,
 )
@@ -136,6 +137,7 @@ def names_of(struct: type[msgspec.Struct], table: str = "") -> list[str]:
         *names_of(Guard, "guard."),
         *names_of(Pressure, "pressure."),
         *names_of(Reference, "reference."),
+        *names_of(UntilDecided, "until_decided."),
     ],
 )
 def test_every_key_is_explained(key: str) -> None:
