@@ -12,6 +12,7 @@ None, with a reason beside it. Decoding is strict about types and lenient about 
 that a newer record still loads in an older sdbench as far as that one knows it.
 """
 
+import functools
 import hashlib
 import json
 from typing import Annotated, Any, Literal
@@ -87,14 +88,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def case_id(self) -> str:
         """A readable slug and a short hash over the settings that are not default."""
-        changed = {
-            name: value
-            for name, value in msgspec.structs.asdict(self).items()
-            if value != _CASE_DEFAULTS[name]
-        }
-        text = json.dumps(changed, sort_keys=True, separators=(",", ":"))
-        digest = hashlib.sha256(text.encode()).hexdigest()[:6]
-        return "-".join([self.resolution, *self.words(), digest])
+        return _case_id(self)
 
     def words(self) -> list[str]:
         """Short words for the settings that are not default, resolution apart."""
@@ -115,6 +109,19 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _CASE_DEFAULTS: dict[str, Any] = msgspec.structs.asdict(Case())
+
+
+@functools.lru_cache(maxsize=4096)
+def _case_id(case: Case) -> str:
+    """Rows are looked up by it many times."""
+    changed = {
+        name: value
+        for name, value in msgspec.structs.asdict(case).items()
+        if value != _CASE_DEFAULTS[name]
+    }
+    text = json.dumps(changed, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:6]
+    return "-".join([case.resolution, *case.words(), digest])
 
 
 class Arm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

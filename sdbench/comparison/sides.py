@@ -92,8 +92,11 @@ def summary_of(loaded: LoadedRun) -> RunSummary:
     )
 
 
-def rows_of(loaded: LoadedRun) -> list[Row]:
-    """Every case in every arm of a run, measured or not."""
+def rows_of(loaded: LoadedRun, summary: RunSummary | None = None) -> list[Row]:
+    """Every case in every arm of a run, measured or not.
+
+    ``summary`` is ``summary_of(loaded)``, where somebody has it already.
+    """
     replicates: dict[tuple[str, str], list[Replicate]] = {}
     for replicate in loaded.replicates:
         replicates.setdefault((replicate.case_id, replicate.arm), []).append(replicate)
@@ -108,7 +111,7 @@ def rows_of(loaded: LoadedRun) -> list[Row]:
             replicates=replicates.get((row.case_id, row.arm), []),
             blocks=loaded.looks[-1].blocks if loaded.looks else None,
         )
-        for row in summary_of(loaded).cases
+        for row in (summary or summary_of(loaded)).cases
     ]
 
 

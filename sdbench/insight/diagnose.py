@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from sdbench.comparison.sides import Row
 from sdbench.insight.claims import examine_claims
 from sdbench.insight.evidence import Evidence
 from sdbench.insight.findings import find
@@ -11,9 +12,14 @@ from sdbench.quality.equality import Equality
 from sdbench.store import LoadedRun
 
 
-def diagnose(loaded: LoadedRun, equalities: Sequence[Equality]) -> Diagnosis:
-    """Everything in order; ``equalities`` are ``quality.equality``'s answers about the run."""
-    evidence = Evidence.of(loaded, equalities)
+def diagnose(
+    loaded: LoadedRun, equalities: Sequence[Equality], rows: Sequence[Row] | None = None
+) -> Diagnosis:
+    """Everything in order; ``equalities`` are ``quality.equality``'s answers about the run.
+
+    ``rows`` are ``rows_of(loaded)``, where somebody has them already.
+    """
+    evidence = Evidence.of(loaded, equalities, rows)
     findings = find(evidence)
     above_info = above(findings)
     return Diagnosis(

@@ -40,12 +40,21 @@ class Evidence:
     equalities: list[Equality]
 
     @classmethod
-    def of(cls, loaded: LoadedRun, equalities: Sequence[Equality]) -> "Evidence":
-        """Lay a run out; ``equalities`` are the answers of ``quality.equality``."""
+    def of(
+        cls,
+        loaded: LoadedRun,
+        equalities: Sequence[Equality],
+        rows: Sequence[Row] | None = None,
+    ) -> "Evidence":
+        """Lay a run out; ``equalities`` are the answers of ``quality.equality``.
+
+        ``rows`` are ``rows_of(loaded)``, where somebody has them already.
+        """
         compared: dict[RowKey, list[Compared]] = {}
         for record in loaded.compared:
             compared.setdefault((record.case_id, record.arm), []).append(record)
-        return cls(loaded.run, rows_of(loaded), compared, [*equalities])
+        own = rows_of(loaded) if rows is None else [*rows]
+        return cls(loaded.run, own, compared, [*equalities])
 
     @functools.cached_property
     def _by_key(self) -> dict[RowKey, Row]:

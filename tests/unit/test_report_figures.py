@@ -27,6 +27,12 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> list[Figure]:
     return run_figures(story.runs[0]) + story_figures(tell(arms))
 
 
+@pytest.fixture(scope="module")
+def svgs(figures: list[Figure]) -> dict[str, str]:
+    """Them all as a page holds them."""
+    return {figure.id: figure.inline_svg() for figure in figures}
+
+
 def _three_runs() -> list[object]:
     return [changed(measured(steady(seed=n)), run_id=f"run-{n}") for n in (1, 2, 3)]
 
@@ -43,19 +49,17 @@ def test_every_kind_of_figure_is_drawn(figures: list[Figure]) -> None:
     }
 
 
-def test_inline_figures_are_whole_named_and_small(figures: list[Figure]) -> None:
-    for figure in figures:
-        svg = figure.inline_svg()
+def test_inline_figures_are_whole_named_and_small(svgs: dict[str, str]) -> None:
+    for name, svg in svgs.items():
         root = ElementTree.fromstring(svg)
         labelled = root.attrib["aria-labelledby"].split()
-        named = [root.find(f".//{SVG}*[@id='{name}']") for name in labelled]
+        named = [root.find(f".//{SVG}*[@id='{one}']") for one in labelled]
         assert [node is not None and bool(node.text) for node in named] == [True, True]
-        assert len(svg) < 80_000, figure.id
+        assert len(svg) < 80_000, name
 
 
-def test_inline_figures_need_nothing_that_a_page_must_refuse(figures: list[Figure]) -> None:
-    for figure in figures:
-        svg = figure.inline_svg()
+def test_inline_figures_need_nothing_that_a_page_must_refuse(svgs: dict[str, str]) -> None:
+    for svg in svgs.values():
         assert "style=" not in svg and "<style" not in svg and "<script" not in svg
         assert set(re.findall(r"https?://[^\"]+", svg)) <= {
             "http://www.w3.org/2000/svg",
@@ -63,26 +67,25 @@ def test_inline_figures_need_nothing_that_a_page_must_refuse(figures: list[Figur
         }
 
 
-def test_colours_are_variables_that_the_page_sets(figures: list[Figure]) -> None:
+def test_colours_are_variables_that_the_page_sets(svgs: dict[str, str]) -> None:
     known = set(re.findall(r"--([\w-]+):", css_variables()))
-    for figure in figures:
-        svg = figure.inline_svg()
+    for svg in svgs.values():
         assert 'ef"' not in re.findall(r"#fe[0-9a-f]{4}", svg), "a stand-in is left"
         assert set(re.findall(r"var\(--([\w-]+),", svg)) <= known
         assert not re.search(r"#fe[0-9a-f]{2}ef", svg), "a stand-in is left"
 
 
-def test_ids_are_unique_in_a_page_and_found(figures: list[Figure]) -> None:
-    page = "".join(figure.inline_svg() for figure in figures)
+def test_ids_are_unique_in_a_page_and_found(svgs: dict[str, str]) -> None:
+    page = "".join(svgs.values())
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', page)) <= set(ids)
 
 
-def test_the_same_figure_is_the_same_bytes(figures: list[Figure]) -> None:
-    for figure in figures[:3]:
-        assert figure.inline_svg() == figure.inline_svg()
-        assert figure.png() == figure.png()
+def test_the_same_figure_is_the_same_bytes(figures: list[Figure], svgs: dict[str, str]) -> None:
+    for figure in figures:
+        assert figure.inline_svg() == svgs[figure.id]
+    assert figures[0].png() == figures[0].png()
 
 
 def test_files_are_light_and_dark_and_png_is_a_picture(figures: list[Figure]) -> None:

@@ -25,7 +25,7 @@ from sdbench.report.story.records import (
     Timeline,
     Tone,
 )
-from sdbench.report.story.tell import tell
+from sdbench.report.story.tell import diagnosed, tell
 
 __all__ = [
     "Advice",
@@ -48,5 +48,6 @@ __all__ = [
     "Story",
     "Timeline",
     "Tone",
+    "diagnosed",
     "tell",
 ]

@@ -7,7 +7,7 @@ Findings, recommendation and verdicts are ``insight``'s, times and outcomes ``su
 from collections.abc import Sequence
 
 from sdbench.comparison import Comparison, History, compare_axis, compare_runs, history_of
-from sdbench.comparison.sides import rows_of, summary_of
+from sdbench.comparison.sides import Row, rows_of, summary_of
 from sdbench.errors import SdbenchError
 from sdbench.insight.diagnose import diagnose
 from sdbench.insight.records import Diagnosis
@@ -42,19 +42,20 @@ def tell(runs: Sequence[LoadedRun]) -> Story:
     )
 
 
-def diagnosed(loaded: LoadedRun) -> Diagnosis:
-    """The diagnosis of a run in its folder."""
+def diagnosed(loaded: LoadedRun, rows: Sequence[Row] | None = None) -> Diagnosis:
+    """The diagnosis of a run in its folder; ``rows`` are ``rows_of(loaded)`` if there already."""
     equalities = check_equality(
         loaded.run, loaded.replicates, loaded.compared, Artifacts(loaded.files)
     )
-    return diagnose(loaded, equalities)
+    return diagnose(loaded, equalities, rows)
 
 
 def run_story(loaded: LoadedRun) -> RunStory:
     """Everything one run has to say."""
-    run, rows, summary = loaded.run, rows_of(loaded), summary_of(loaded)
+    run, summary = loaded.run, summary_of(loaded)
+    rows = rows_of(loaded, summary)
     several_arms = len(run.plan.arms) > 1
-    diagnosis = diagnosed(loaded)
+    diagnosis = diagnosed(loaded, rows)
     recommended = {
         (choice.case_id, choice.arm)
         for goal in diagnosis.recommendation.goals

@@ -171,17 +171,13 @@ def _thinned(samples: Sequence[_Reading]) -> list[_Reading]:
     kept: list[_Reading] = []
     for start in range(0, len(samples), length):
         bucket = samples[start : start + length]
-        chosen: dict[int, _Reading] = {0: bucket[0]}
+        chosen = {0}
         for name in _SERIES:
-            known = [
-                (value, index)
-                for index, one in enumerate(bucket)
-                if (value := getattr(one, name)) is not None
-            ]
-            for found in (min(known, default=None), max(known, default=None)):
-                if found is not None:
-                    chosen[found[1]] = bucket[found[1]]
-        kept += [chosen[index] for index in sorted(chosen)]
+            values = [getattr(one, name) for one in bucket]
+            known = [value for value in values if value is not None]
+            if known:
+                chosen |= {values.index(min(known)), values.index(max(known))}
+        kept += [bucket[index] for index in sorted(chosen)]
     return [*kept, samples[-1]]
 
 
