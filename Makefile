@@ -1,5 +1,6 @@
 # make run    set up and measure (on a CPU-only machine: every case on a small model, 3 minutes)
 # make test   set up and run all checks and tests
+# make test-stacks  set up, create stacks with old and new torch (gigabytes on Linux), compare them
 # make bench  set up and run the project's own micro-benchmarks
 
 PYTHON ?= python3
@@ -21,7 +22,7 @@ COMPILE = $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 STANDIN_TESTS = case "$$(uname)-$(CONSTRAINTS)" in \
 	Linux-*2.13.txt) $(BIN)/python -m pytest -W default tests/standin/tests ;; esac
 
-.PHONY: run test bench clean
+.PHONY: run test test-stacks bench clean
 
 run: $(VENV)/.run
 	$(BIN)/sdbench run $(ARGS)
@@ -32,6 +33,10 @@ test: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/unit tests/integration tests/browser
 	$(STANDIN_TESTS)
+
+# What is downloaded stays in uv's own cache; everything else is made from nothing and removed.
+test-stacks: $(VENV)/.test
+	$(BIN)/python -m pytest tests/stacks
 
 bench: $(VENV)/.test
 	$(BIN)/python -m pytest tests/benchmarks

@@ -87,7 +87,7 @@ def shipped_stack(name: str) -> ShippedStack:
     """
     stacks = shipped_stacks()
     if name not in stacks:
-        raise UsageError(f"no stack {name!r} to create; there are {', '.join(stacks)}")
+        raise UsageError(f"no stack {name!r} comes with sdbench; there are {', '.join(stacks)}")
     return stacks[name]
 
 
