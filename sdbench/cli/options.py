@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
+DEFAULT_ROOT = Path("results")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -16,7 +17,7 @@ def results_option(function: _F) -> _F:
         "--results",
         "root",
         type=click.Path(file_okay=False, path_type=Path),
-        default=Path("results"),
+        default=DEFAULT_ROOT,
         show_default=True,
         help="Folder that holds the run folders.",
     )(function)

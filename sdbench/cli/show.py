@@ -8,7 +8,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from sdbench.cli.options import json_option, results_option
+from sdbench.cli.options import DEFAULT_ROOT, json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.comparison.sides import summary_of
 from sdbench.errors import UsageError
@@ -47,8 +47,9 @@ def command(run: str, case: str | None, everything: bool, root: Path, as_json: b
     if as_json:
         print_json(summary_json(summary_of(loaded)))
         return 0
-    story = run_story(loaded)
-    render_overview(story, _head(loaded), console(), path=str(path), everything=everything)
+    # As it was typed, where that finds it again without a folder.
+    name = run if root == DEFAULT_ROOT else str(path)
+    render_overview(run_story(loaded), _head(loaded), console(), path=name, everything=everything)
     return 0
 
 
@@ -65,8 +66,6 @@ def _head(loaded: LoadedRun) -> list[tuple[str, str]]:
         packages = ", ".join(f"{key} {value}" for key, value in stack.packages.items())
         lines.append(("stack", f"{name}: Python {stack.python}, {packages}"))
     lines += [("check", check_words(check)) for check in loaded.checks[-1:]]
-    if run.preload:
-        lines.append(("preload", ", ".join(run.preload)))
     return lines
 
 

@@ -44,9 +44,9 @@ def render_comparison(comparison: Comparison, console: Console) -> None:
 
 
 def _side_lines(comparison: Comparison) -> Iterator[tuple[str, str]]:
-    yield "base", _side_words(comparison.base, comparison.by)
+    yield "base", side_words(comparison.base, comparison.by)
     for side in comparison.new:
-        yield "new", _side_words(side, comparison.by)
+        yield "new", side_words(side, comparison.by)
     if comparison.by is not None:
         yield "by", comparison.by
     for machine in comparison.machines:
@@ -56,7 +56,8 @@ def _side_lines(comparison: Comparison) -> Iterator[tuple[str, str]]:
         yield "machine", words
 
 
-def _side_words(side: SideInfo, by: str | None) -> str:
+def side_words(side: SideInfo, by: str | None) -> str:
+    """What a side is called: the run, the value of the axis, or both."""
     if side.run_id is None:
         return side.label
     return side.run_id if by in (None, "machine") else f"{side.label} in {side.run_id}"

@@ -10,18 +10,19 @@ from dataclasses import dataclass, field
 
 from sdbench.comparison import Comparison
 from sdbench.comparison.records import CaseComparison
-from sdbench.report.comparison import VERDICT_WORDS, case_name
+from sdbench.report.comparison import VERDICT_WORDS, case_name, side_words
 from sdbench.report.diagnosis import measurable_gains
 from sdbench.report.figures import Figure, FigureKind, run_figures, story_figures
+from sdbench.report.overview import notes_of
 from sdbench.report.story import Advice, Cell, FindingStory, Line, RunStory, Story, Tone
-from sdbench.report.terminal import CORRECT_WORDS, OUTCOME_WORDS
+from sdbench.report.terminal import CORRECT_WORDS, OUTCOME_WORDS, case_remarks
 from sdbench.report.units import printable, seconds, size
 
 # Beyond so many, the rest is folded away.
 _OPEN_ROWS = 40
 _SIGNS: dict[Tone, str] = {"good": "✅", "warning": "⚠️", "bad": "❌", "unknown": "❔"}
 _MARKUP = re.compile(r"([\\`*{}\[\]<>|~$&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
-_LEAD = re.compile(r"^(\s*(?:\d{1,9}(?=[.)])|))([#+\-=.)])")
+_LEAD = re.compile(r"^(\s*)(\d{1,9}(?=[.)](?:\s|$))|(?=[#+=-]))")
 _LINK = re.compile(r"([@#](?=\w)|:(?=//)|www(?=\.))", re.IGNORECASE)
 
 
@@ -52,7 +53,7 @@ def plain(text: str) -> str:
     A comment between keeps GitHub from linking addresses and from calling people and issues, which
     escaping does not.
     """
-    escaped = _LEAD.sub(r"\1\\\2", _MARKUP.sub(r"\\\1", printable(text)))
+    escaped = _LEAD.sub(r"\1\2\\", _MARKUP.sub(r"\\\1", printable(text)))
     return _LINK.sub(r"\1<!-- -->", escaped)
 
 
@@ -136,7 +137,7 @@ def _facts(run: RunStory) -> Iterator[Line]:
             yield Line(what=f"{_SIGNS[check.tone]} {check.what}", about=check.found)
     label = f", {run.label}" if run.label else ""
     yield Line(what="run", about=f"{run.run_id}, begun {run.created_utc}{label}")
-    for words in [*run.missing, *run.notes]:
+    for words in notes_of(run):
         yield Line(what="note", about=words)
 
 
@@ -182,18 +183,15 @@ def _cells(run: RunStory) -> Iterator[str]:
     rows = [_cell_row(cell) for cell in run.cells]
     full = table([*names, "picture", "use"], rows)
     yield full if len(rows) <= _OPEN_ROWS else _folded(f"{len(rows)} cases", full)
-    remarks = [
-        f"- {plain(cell.name)}: {plain(reason)}"
-        for cell in run.cells
-        if cell.tone in ("bad", "warning") and (reason := cell.reason or cell.picture_reason)
-    ]
+    remarks = [f"- {plain(line)}" for line in case_remarks(run.summary, run.summary.cases)]
     listed = "\n".join(remarks)
     yield listed if len(remarks) <= _OPEN_ROWS else _folded(f"{len(remarks)} remarks", listed)
 
 
 def _cell_row(cell: Cell) -> list[str]:
     bounds = "–" if cell.ci95 is None else f"{cell.ci95[0]:.3g}–{cell.ci95[1]:.3g} s"
-    outcome = cell.outcome_words if cell.outcome == "ok" else f"**{cell.outcome_words}**"
+    well = cell.outcome in ("ok", "skipped")
+    outcome = cell.outcome_words if well else f"**{cell.outcome_words}**"
     picture = f"**{cell.picture_words}**" if cell.correct == "broken" else cell.picture_words
     return [
         plain(cell.name),
@@ -273,8 +271,10 @@ def _comparisons(story: Story, pictures: _Pictures) -> Iterator[str]:
     figures = [] if pictures.folder is None else story_figures(story)
     drawn = [*pictures.of(figures, "comparison")]
     for comparison in story.comparisons.shown:
-        sides = ", ".join(plain(side.label) for side in comparison.new)
-        yield f"## {plain(comparison.base.label)} against {sides}"
+        base, *new = (
+            plain(side_words(side, comparison.by)) for side in (comparison.base, *comparison.new)
+        )
+        yield f"## {base} against {', '.join(new)}"
         yield plain(comparison.summary.sentence)
         yield _differences(comparison)
         names = ["case", "base s/picture", "new s/picture", "time new/base", "95% interval"]

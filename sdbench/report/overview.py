@@ -124,10 +124,19 @@ def _claims(story: RunStory) -> Iterator[tuple[str, str]]:
 def _state(story: RunStory) -> Iterator[tuple[str, str]]:
     """Swap, what is missing, what to keep in mind."""
     yield "swap", f"Written to swap meanwhile: {swapped_words(story.summary.swapped_out_bytes)}."
-    told = {check.found for check in story.headline.setup}
-    notes = dict.fromkeys([*story.missing, *story.summary.warnings, *story.notes])
-    for line in _fitting([escape(printable(note)) for note in notes if note not in told], 4):
+    for line in _fitting([escape(printable(note)) for note in notes_of(story)], 4):
         yield "note", line
+
+
+def notes_of(story: RunStory) -> list[str]:
+    """What is missing and what to keep in mind, each thing said once."""
+    told = {check.found for check in story.headline.setup}
+    missing = [
+        words
+        for words in [*story.missing, *story.summary.warnings]
+        if not any(note.startswith(words) for note in story.notes)
+    ]
+    return [note for note in dict.fromkeys([*missing, *story.notes]) if note not in told]
 
 
 def _more(path: str) -> str:

@@ -32,6 +32,8 @@ _PICTURE_WORDS: dict[Correctness, str] = {
     "broken": "wrong picture",
     "drift": "slightly different picture",
 }
+# Of the same thing in more cases than that, one is named.
+_NAMED_CASES = 3
 _OUTCOME_STYLE: dict[Outcome, str] = {"ok": "green", "skipped": "dim"}
 
 
@@ -66,15 +68,25 @@ def render_summary(summary: RunSummary, console: Console, *, first_look: bool = 
 
 
 def case_remarks(summary: RunSummary, rows: Sequence[CaseSummary]) -> Iterator[str]:
-    """Why a case did not end well, and what is wrong with its pictures."""
+    """Why cases did not end well, and what is wrong with their pictures; said once for many."""
+    alike: dict[str, list[str]] = {}
     for row in rows:
-        name = f"{case_words(row.case)}{_arm(row, summary)}"
-        if row.outcome != "ok" and row.reason:
-            yield printable(f"{name}: {OUTCOME_WORDS[row.outcome]} – {row.reason}")
-        if row.correct in ("broken", "drift"):
-            yield printable(f"{name}: {_PICTURE_WORDS[row.correct]} – {row.correct_reason or ''}")
-        if row.content == "wrong":
-            yield printable(f"{name}: not what was asked for – {row.content_reason or ''}")
+        for words in _remarks(row):
+            alike.setdefault(words, []).append(f"{case_words(row.case)}{_arm(row, summary)}")
+    for words, names in alike.items():
+        if len(names) <= _NAMED_CASES:
+            yield from (printable(f"{name}: {words}") for name in names)
+        else:
+            yield printable(f"{names[0]} and {len(names) - 1} more cases: {words}")
+
+
+def _remarks(row: CaseSummary) -> Iterator[str]:
+    if row.outcome != "ok" and row.reason:
+        yield f"{OUTCOME_WORDS[row.outcome]} – {row.reason}"
+    if row.correct in ("broken", "drift"):
+        yield f"{_PICTURE_WORDS[row.correct]} – {row.correct_reason or ''}"
+    if row.content == "wrong":
+        yield f"not what was asked for – {row.content_reason or ''}"
 
 
 def not_checked_lines(summary: RunSummary) -> Iterator[str]:

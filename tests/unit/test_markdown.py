@@ -1,21 +1,25 @@
 """Markdown as GitHub reads it: tables, pictures beside it, other people's text as text."""
 
 import html
+import json
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 import pytest
 from diagnosed_runs import beside_cpu, case, image_of, loaded_run, matching, only, plan
 from factories import make_model
 from markdown_it import MarkdownIt
-from measured_runs import measured, one_case, steady, two_arms
+from measured_runs import kept, measured, one_case, steady, two_arms
 
+from sdbench.cli import main
 from sdbench.report.markdown import Markdown, markdown_report, plain
 from sdbench.report.row import rows_of_runs
 from sdbench.report.story import tell
+from sdbench.schema import SCHEMA_VERSION
 from sdbench.store import LoadedRun
 
 
@@ -72,7 +76,7 @@ def test_what_is_wrong_is_said_with_its_remedy() -> None:
     outcomes = {row[0]: (row[1], row[7]) for row in table_with(text, "outcome")[1:]}
     assert outcomes["64x64 primed"][0] == "crashed"
     assert outcomes["64x64 sliced"][1] == "wrong"
-    assert "- 64x64 primed: ended by SIGABRT" in text
+    assert "- 64x64 primed: crashed – ended by SIGABRT" in text
     assert "`worker-crash`" in text
     assert "**→**" in text
 
@@ -111,6 +115,62 @@ def test_matrix_of_many_cases_is_folded() -> None:
     text = report_of(measured(config=one_case(1, matrix=matrix))).text
     assert "<details><summary>59 cases</summary>" in text
     assert len(table_with(text, "outcome")) == 60
+
+
+def test_runs_are_called_by_their_names_where_they_are_compared() -> None:
+    text = report_of(loaded_run(run_id="one"), loaded_run(run_id="two")).text
+    assert "## one against two" in text
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    kept(tmp_path / "results", measured(config=one_case(3), run_id="20260102-one"))
+    return tmp_path / "results"
+
+
+def test_file_has_its_pictures_beside_it(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "a report.md"
+    command = ["report", "latest", "-f", "md", "--results", str(results)]
+    for _ in range(2):  # written again without a question
+        assert main([*command, "-o", str(target)]) == 0
+    linked = re.findall(r"\((a%20report_files/[^)]+)\)", target.read_text())
+    assert linked
+    for link in linked:
+        assert (tmp_path / unquote(link)).is_file()
+    assert capsys.readouterr().out == ""
+    assert main(command) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith("# Stable Diffusion on cpu: 20260102-one")
+    assert "_files" not in out
+
+
+def test_folder_of_pictures_that_cannot_be_made_is_one_line(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "report_files").write_text("in the way")
+    target = tmp_path / "report.md"
+    command = ["report", "latest", "-f", "md", "--results", str(results), "-o", str(target)]
+    assert main(command) == 2
+    assert re.fullmatch(r"sdbench: cannot write \S+report_files: .+\n", capsys.readouterr().err)
+    assert not target.exists()
+
+
+def test_row_is_a_table_of_three_lines(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "latest", "-f", "row", "--results", str(results)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert {line.count("|") for line in lines} == {11}
+
+
+def test_json_says_its_schema(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "latest", "-f", "json", "--results", str(results)]) == 0
+    assert json.loads(capsys.readouterr().out)["schema"] == SCHEMA_VERSION
 
 
 # --- pictures ------------------------------------------------------------------------------------
@@ -166,6 +226,11 @@ def test_text_is_read_as_it_was_written(text: str) -> None:
         assert seen.split() == (["a"] if "|\n" in document else []) + shown.split()
     for call in ("@octocat", "#1", "://evil", "www."):
         assert call not in plain(text)
+
+
+@pytest.mark.parametrize("text", ["2.13.0+cpu", "snake_case_name", "512x512, sliced", "0.8 s"])
+def test_ordinary_words_are_not_escaped(text: str) -> None:
+    assert plain(text) == text
 
 
 def hostile_run(text: str) -> LoadedRun:

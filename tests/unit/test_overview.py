@@ -89,6 +89,14 @@ def test_simulated_unfinished_and_swapped_are_said(shown: Shown) -> None:
     assert any("sdbench resume" in line for line in lines)
 
 
+def test_same_reason_of_many_cases_is_said_once(shown: Shown) -> None:
+    lines = shown(measured(config=one_case(1, matrix=wide(9)), skip=lambda slot: True))
+    assert [line for line in lines if "not reached yet" in line] == [
+        "  64x64 and 8 more cases: skipped – not reached yet: sdbench resume goes on with it"
+    ]
+    assert sum("processes have not been run" in line for line in lines) == 1
+
+
 def wide(cases: int) -> dict[str, Any]:
     return {"resolution": [f"{64 * index}x64" for index in range(1, cases + 1)]}
 
