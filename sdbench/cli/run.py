@@ -368,11 +368,14 @@ def _model_words(prepared: Prepared) -> str:
 
 
 def _device_words(prepared: Prepared) -> str:
-    packages = next(iter(prepared.stacks.values())).packages
-    stack = ", ".join(f"{name} {packages[name]}" for name in ("torch", "diffusers"))
+    stacks = [stack.packages for stack in prepared.stacks.values()]
+    versions = (
+        f"{name} {' / '.join(dict.fromkeys(packages[name] for packages in stacks))}"
+        for name in ("torch", "diffusers")
+    )
     name = prepared.device.facts.get("name")
     simulated = " – SIMULATED" if prepared.device.simulated else ""
-    return f"{prepared.device.kind}{f' ({name})' if name else ''}, {stack}{simulated}"
+    return f"{prepared.device.kind}{f' ({name})' if name else ''}, {', '.join(versions)}{simulated}"
 
 
 def _until_words(until: UntilDecided) -> str:

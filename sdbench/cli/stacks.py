@@ -98,6 +98,8 @@ def create_command(names: tuple[str, ...], as_json: bool) -> int:
                 words = "is there already"
                 if made.action != "kept":
                     words = f"is ready after {duration(time.monotonic() - started)}"
+                if made.reason is not None:
+                    words += f" (made anew: {made.reason})"
                 _say(f"{stack.name} {words}: {_versions_words(row)}, in {row['path']}")
     if as_json:
         print_json({"stacks": rows})
@@ -154,8 +156,8 @@ def check_command(names: tuple[str, ...], as_json: bool) -> int:
 
 
 def _row(found: Examined) -> dict[str, Any]:
-    """A stack for the JSON document; what is not created yet has the versions of its lock."""
-    stack, info = found.stack, found.info
+    """A stack for the JSON document; the versions of one not ready are those it will have."""
+    stack, info = found.stack, found.info if found.state == "ready" else None
     lock = read_lock(lock_path(stack, this_platform()))
     return {
         "name": stack.name,

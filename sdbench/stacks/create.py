@@ -5,6 +5,7 @@ environment has proven itself. What a killed creation has left is cleared by the
 """
 
 import contextlib
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ def _make(stack: ShippedStack, try_out: TryOut, tell: Tell) -> None:
     lock = read_lock(lock_path(stack, on))
     uv = find_uv()
     _require_room(stack, on)
-    scratch, _ = _leftovers(stack.name)
+    scratch = _beside(stack.name, "new")
     try:
         _install(uv, stack, lock, on, scratch, tell)
         info = _proven(stack, lock, on, scratch, try_out, tell)
@@ -182,21 +183,24 @@ def _locked(name: str, tell: Tell) -> Iterator[None]:
     except OSError as error:
         raise UsageError(f"{folder} cannot be written: {error.strerror}") from error
     try:
-        for leftover in _leftovers(name):
+        for leftover in folder.glob(f".{name}.*-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         yield
     finally:
         lock.release()
 
 
-def _leftovers(name: str) -> tuple[Path, Path]:
-    """Where an environment is made, and where an old one is put to be deleted."""
-    return stacks_folder() / f".{name}.new", stacks_folder() / f".{name}.old"
+def _beside(name: str, what: str) -> Path:
+    """A folder where an environment is made, or deleted, under a name that nobody looks up.
+
+    It is this process's own: a uv whose sdbench was killed may go on for a while in another.
+    """
+    return stacks_folder() / f".{name}.{what}-{os.getpid()}"
 
 
 def _put_away(name: str) -> None:
     """Take an environment's name away at once, then delete it, which takes a while."""
-    _, old = _leftovers(name)
+    old = _beside(name, "old")
     if stack_folder(name).exists():
         stack_folder(name).rename(old)
         shutil.rmtree(old, ignore_errors=True)

@@ -62,7 +62,7 @@ def test_stack_has_to_be_created_first(call: Sdbench) -> None:
 
 def test_interrupted_creation_leaves_nothing(call: Sdbench, folder: Path) -> None:
     process = call.start("stacks", "create", NEW)
-    scratch = folder / "cache" / "stacks" / f".{NEW}.new"
+    scratch = folder / "cache" / "stacks" / f".{NEW}.new-{process.pid}"
     deadline = time.monotonic() + 120
     while not (scratch / "bin" / "python").exists():
         assert process.poll() is None, process.communicate()

@@ -1,5 +1,6 @@
 """``sdbench stacks``: documents, exit codes, one-line errors."""
 
+import importlib.metadata
 import json
 import os
 import re
@@ -190,3 +191,5 @@ def test_arms_of_a_configuration_name_stacks(
         ("old", "torch-1.13"),
         ("mine", "current"),
     ]
+    ours = importlib.metadata.version("torch")
+    assert f"torch 1.13.1 / {ours}, diffusers" in call("run", str(config), "--dry-run")[1]

@@ -306,7 +306,7 @@ def test_stopped_half_way(number: int, code: int, make: Make, tmp_path: Path) ->
     assert process.returncode == code
     assert not (Path(cache) / "stacks" / STACK.name).exists()
     if number == signal.SIGKILL:
-        assert visible() == [f".{STACK.name}.new"]
+        assert visible() == [f".{STACK.name}.new-{process.pid}"]
         with contextlib.suppress(ProcessLookupError):
             os.kill(installer, signal.SIGKILL)
     else:
