@@ -11,7 +11,7 @@ from pictured_runs import four_settings, pictured
 from quality_factories import Array, noise_picture, nudged, smooth_picture
 
 from sdbench.quality.artifacts import Artifacts
-from sdbench.report.html.embedded import Embedder, Shown
+from sdbench.report.html.embedded import Drawing, Embedder, Shown, difference_of
 from sdbench.report.html.gallery import Entry, Gallery, gallery_of
 from sdbench.report.html.policy import content_security_policy
 from sdbench.report.story import tell
@@ -43,8 +43,8 @@ def uris(gallery: Gallery) -> list[str]:
     found = []
     for group in gallery.groups:
         for entry in group.entries:
-            maps = [] if entry.difference is None else [entry.difference.shown]
-            found += [one.uri for one in (entry.device, entry.reference, *maps) if one is not None]
+            beside = (entry.device, entry.reference, entry.map)
+            found += [one.uri for one in beside if one is not None]
     return found
 
 
@@ -209,7 +209,7 @@ def test_pictures_stay_within_their_budget(tmp_path: Path, budget_bytes: int) ->
     )
     gallery = shown(loaded, budget_bytes=budget_bytes)
     assert sum(map(len, uris(gallery))) == gallery.size_bytes <= budget_bytes
-    dropped = any("did not fit" in sentence for sentence in gallery.left_out)
+    dropped = any("for want of room" in sentence for sentence in gallery.left_out)
     assert dropped == (budget_bytes < 60_000)
     entries = only(gallery)
     assert all((entry.device is None) == (entry.missing is not None) for entry in entries)
@@ -217,14 +217,18 @@ def test_pictures_stay_within_their_budget(tmp_path: Path, budget_bytes: int) ->
         assert entries[0].missing == "not shown: it did not fit into the page"
 
 
-def test_large_pictures_share_the_budget_and_say_that_they_are_smaller() -> None:
+def test_large_pictures_are_shown_smaller_and_beside_each_other_at_one_size() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)
-    encoder = Embedder(Artifacts(Path("/nowhere")), 150_000, 3)
-    pictures = [encoder.shown(str(number), pixels + number, "noise") for number in range(3)]
-    assert all(picture is not None and picture.width < 512 for picture in pictures)
-    assert encoder.spent_bytes <= 150_000
-    (sentence,) = encoder.left_out()
-    assert sentence.startswith("3 pictures are shown smaller than they were made")
+    embedder = Embedder(Artifacts(Path("/nowhere")), 400_000, 3)
+    for number in range(3):
+        beside = [Drawing(pixels + number, "device"), Drawing(pixels, "CPU", "of all three")]
+        device, reference = embedder.embed(beside) or []
+        assert device.width == reference.width < 512
+        assert (device.alt, reference.alt) == ("device", "CPU")
+        assert device.smaller == f"shown at {device.width}×{device.width}"
+    assert 0 < embedder.spent_bytes <= 400_000
+    (sentence,) = embedder.left_out()
+    assert sentence.startswith("3 pictures are shown smaller than made")
 
 
 def test_a_single_pixel_that_differs_is_seen_in_a_smaller_map() -> None:
@@ -232,18 +236,16 @@ def test_a_single_pixel_that_differs_is_seen_in_a_smaller_map() -> None:
     expected = np.full((1024, 1024, 3), 100, np.uint8)
     pixels = expected.copy()
     pixels[700, 300, 1] += 3
-    difference = Embedder(Artifacts(Path("/nowhere")), 100_000, 1).difference(
-        pixels, expected, "one pixel"
-    )
-    assert difference is not None
+    difference = difference_of(pixels, expected, "one pixel")
     assert (difference.largest, difference.brightest, difference.factor) == (3, 4, 64)
-    drawn = decoded(difference.shown).sum(axis=2)
-    assert difference.shown.width < 1024
+    assert "the largest difference is 3 of 255 levels" in difference.drawing.alt
+    (shown,) = Embedder(Artifacts(Path("/nowhere")), 100_000, 1).embed([difference.drawing]) or []
+    drawn = decoded(shown).sum(axis=2)
+    assert shown.width < 1024
     row, column = np.unravel_index(int(drawn.argmax()), drawn.shape)
-    scale = 1024 / difference.shown.width
+    scale = 1024 / shown.width
     assert abs(row - 700 / scale) < 2 and abs(column - 300 / scale) < 2
     assert drawn.max() > 400 and np.median(drawn) < 10
-    assert "the largest difference is 3 of 255 levels" in difference.shown.alt
 
 
 def test_the_policy_knows_the_page_s_own_script_and_style_to_the_letter() -> None:

@@ -6,7 +6,7 @@ anything is made smaller.
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,23 @@ _LEVELS = 256
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """What is to be shown: a picture (height, width, 3), or a map (height, width) to colour.
+
+    ``digest`` names a picture that stands in the page more than once, None any other.
+    """
+
+    pixels: "Pixels"
+    alt: str
+    digest: str | None = None
+
+    @property
+    def side(self) -> int:
+        """The longer one in pixels."""
+        return int(max(self.pixels.shape[:2]))
+
+
+@dataclass(frozen=True)
 class Shown:
     """A picture as the page holds it; ``smaller`` says so where pixels were left out."""
 
@@ -45,13 +62,13 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class DifferenceMap:
+class Difference:
     """Largest difference of a pixel's three colours, amplified ``factor`` times.
 
     ``brightest`` levels of 255 and more have the brightest colour.
     """
 
-    shown: Shown
+    drawing: Drawing
     brightest: int
     largest: int
     differing: str
@@ -62,15 +79,34 @@ class DifferenceMap:
         return _LEVELS // self.brightest
 
 
-class Embedder:
-    """Turns pixels into data URIs; every picture may take an even share of what is left."""
+def difference_of(pixels: "Pixels", expected: "Pixels", about: str) -> Difference:
+    """The map of two pictures of one size, from all of their pixels."""
+    import numpy as np
 
-    def __init__(self, artifacts: Artifacts, budget_bytes: int, pictures: int) -> None:
+    apart = np.abs(pixels.astype(np.int16) - expected.astype(np.int16)).max(axis=2)
+    largest, differing = int(apart.max()), _percent(float((apart > 0).mean()))
+    brightest = _brightest(apart)
+    alt = (
+        f"Difference map: {about}. {differing} of the pixels differ, "
+        f"the largest difference is {largest} of 255 levels."
+    )
+    amplified = np.clip(apart * (_LEVELS // brightest), 0, _LEVELS - 1).astype(np.uint8)
+    return Difference(Drawing(amplified, alt), brightest, largest, differing)
+
+
+class Embedder:
+    """Turns what is shown beside each other into data URIs of one size.
+
+    Every such set may take an even share of what is left of the budget.
+    """
+
+    def __init__(self, artifacts: Artifacts, budget_bytes: int, sets: int) -> None:
         self._artifacts = artifacts
         self._left_bytes = budget_bytes
-        self._left_pictures = max(1, pictures)
-        self._known: dict[str, Shown | None] = {}
-        self._last: dict[str, Pixels | None] = {}
+        self._left_sets = sets
+        self._rung = 0  # where the last set fitted; they are much alike within a run
+        self._known: dict[tuple[str, int], Shown] = {}
+        self._at_hand: dict[str, Pixels | None] = {}
         self.spent_bytes = 0
         self._dropped = 0
         self._shrunk = 0
@@ -79,80 +115,55 @@ class Embedder:
         """A picture as it was made; the last two are kept at hand."""
         if digest is None:
             return None
-        pixels = self._last.pop(digest) if digest in self._last else self._artifacts.pixels(digest)
-        while len(self._last) > 1:
-            self._last.pop(next(iter(self._last)))
-        self._last[digest] = pixels
+        known = digest in self._at_hand
+        pixels = self._at_hand.pop(digest) if known else self._artifacts.pixels(digest)
+        while len(self._at_hand) > 1:
+            self._at_hand.pop(next(iter(self._at_hand)))
+        self._at_hand[digest] = pixels
         return pixels
 
-    def shown(self, digest: str | None, pixels: "Pixels | None", alt: str) -> Shown | None:
-        """A picture for the page; the CPU's, shown beside several, is encoded once."""
-        if digest is None or pixels is None:
-            return None
-        known = self._known.get(digest)
-        if known is None or len(known.uri) > self._left_bytes:
-            known = self._known[digest] = self._encoded(pixels, alt)
-        else:
-            self._spend(known)  # it stands in the page once more
-        return known and replace(known, alt=alt)
-
-    def difference(self, pixels: "Pixels", expected: "Pixels", about: str) -> DifferenceMap | None:
-        """The map of two pictures of one size, from all of their pixels."""
-        import numpy as np
-
-        apart = np.abs(pixels.astype(np.int16) - expected.astype(np.int16)).max(axis=2)
-        largest, share = int(apart.max()), float((apart > 0).mean())
-        brightest = _brightest(apart)
-        alt = (
-            f"Difference map: {about}. {_percent(share)} of the pixels differ, "
-            f"the largest difference is {largest} of 255 levels."
-        )
-        amplified = np.clip(apart * (_LEVELS // brightest), 0, _LEVELS - 1)
-        shown = self._encoded(amplified.astype(np.uint8), alt)
-        if shown is None:
-            return None
-        return DifferenceMap(shown, brightest, largest, _percent(share))
+    def embed(self, drawings: Sequence[Drawing]) -> list[Shown] | None:
+        """The set as large as its share allows, None where it does not fit at all."""
+        share = self._left_bytes // max(1, self._left_sets)
+        self._left_sets -= 1
+        for rung in range(max(0, self._rung - 1), len(_SIZES)):
+            shown = [self._encoded(drawing, rung) for drawing in drawings]
+            size_bytes = sum(len(one.uri) for one in shown)
+            is_last = rung + 1 == len(_SIZES)
+            if size_bytes <= (self._left_bytes if is_last else share):
+                self._rung = rung
+                self._left_bytes -= size_bytes
+                self.spent_bytes += size_bytes
+                self._shrunk += any(one.smaller is not None for one in shown)
+                return shown
+        self._dropped += 1
+        return None
 
     def left_out(self) -> Iterator[str]:
         """What the budget cost."""
         if self._shrunk:
             yield (
-                f"{self._shrunk} pictures are shown smaller than they were made, so that the page "
-                "stays small; the files in the run's folder are whole."
+                f"{self._shrunk} {_plural('picture', self._shrunk)} shown smaller than made, so "
+                "that the page stays small; the files in the run's folder are whole."
             )
         if self._dropped:
-            yield f"{self._dropped} pictures did not fit into the page."
+            yield f"{self._dropped} {_plural('picture', self._dropped)} not shown for want of room."
 
-    def _encoded(self, pixels: "Pixels", alt: str) -> Shown | None:
-        share = self._left_bytes // max(1, self._left_pictures)
-        side = max(pixels.shape[:2])
-        ways = _ways(side)
-        expected_bytes = 0.0
-        for longest, quality in ways:
-            is_last = (longest, quality) == ways[-1]
-            if expected_bytes * longest**2 > 1.5 * share and not is_last:
-                continue  # the one before was far too large
-            uri, width, height = _data_uri(pixels, longest, quality)
-            if len(uri) <= (self._left_bytes if is_last else share):
-                return self._kept(uri, width, height, alt, side)
-            expected_bytes = len(uri) / longest**2
-        self._left_pictures -= 1
-        self._dropped += 1
-        return None
-
-    def _kept(self, uri: str, width: int, height: int, alt: str, side: int) -> Shown:
-        smaller = None
-        if max(width, height) < side:
-            self._shrunk += 1
-            smaller = f"shown at {width}×{height}"
-        shown = Shown(uri, width, height, alt, side <= _LOSSLESS_SIDE, smaller)
-        self._spend(shown)
+    def _encoded(self, drawing: Drawing, rung: int) -> Shown:
+        key = None if drawing.digest is None else (drawing.digest, rung)
+        if key in self._known:
+            return replace(self._known[key], alt=drawing.alt)
+        uri, width, height = _data_uri(drawing, *_way(rung, drawing.side))
+        smaller = None if max(width, height) >= drawing.side else f"shown at {width}×{height}"
+        pixelated = drawing.side <= _LOSSLESS_SIDE
+        shown = Shown(uri, width, height, drawing.alt, pixelated, smaller)
+        if key is not None:
+            self._known[key] = shown
         return shown
 
-    def _spend(self, shown: Shown) -> None:
-        self._left_pictures -= 1
-        self._left_bytes -= len(shown.uri)
-        self.spent_bytes += len(shown.uri)
+
+def _plural(word: str, count: int) -> str:
+    return f"{word} is" if count == 1 else f"{word}s are"
 
 
 def _percent(share: float) -> str:
@@ -169,16 +180,19 @@ def _brightest(apart: "Pixels") -> int:
     return next((level for level in (4, 8, 16, 32, 64, 128) if usual <= level), _LEVELS)
 
 
-def _ways(side: int) -> list[tuple[int, int]]:
-    """Longest side and quality, the best first."""
-    smaller = {min(longest, side): quality for longest, quality in _SIZES}
-    return [*([(side, _LOSSLESS)] if side <= _LOSSLESS_SIDE else []), *smaller.items()]
+def _way(rung: int, side: int) -> tuple[int, int]:
+    """Longest side and quality; small pictures are kept to the bit until the very last rung."""
+    longest, quality = _SIZES[rung]
+    if side <= min(longest, _LOSSLESS_SIDE) and rung + 1 < len(_SIZES):
+        return side, _LOSSLESS
+    return min(longest, side), quality
 
 
-def _data_uri(pixels: "Pixels", longest: int, quality: int) -> tuple[str, int, int]:
-    """A picture, or a map (one channel), no longer than that; PNG where it is small anyway."""
+def _data_uri(drawing: Drawing, longest: int, quality: int) -> tuple[str, int, int]:
+    """The drawing, no longer than that; PNG where that is small anyway."""
     from PIL import Image
 
+    pixels = drawing.pixels
     is_map = pixels.ndim == 2
     height, width = pixels.shape[:2]
     scale = min(1.0, longest / max(height, width))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sdbench.quality.artifacts import Artifacts
 from sdbench.quality.compare import FAULT_WORDS
-from sdbench.report.html.embedded import DifferenceMap, Embedder, Shown
+from sdbench.report.html.embedded import Difference, Drawing, Embedder, Shown, difference_of
 from sdbench.report.html.found_pictures import (
     FoundPicture,
     GroupKey,
@@ -49,7 +49,8 @@ class Entry:
     Pictures that are the CPU's within rounding share an entry, which shows the furthest of them.
 
     ``device`` is None where its file is not there (``missing`` says why), ``reference`` where
-    there is none to compare with, ``difference`` where the two are identical or of another size.
+    there is none to compare with, ``difference`` and its ``map`` where the two are identical or of
+    another size.
     """
 
     tone: Tone
@@ -61,7 +62,8 @@ class Entry:
     identical: bool
     device: Shown | None
     reference: Shown | None
-    difference: DifferenceMap | None
+    difference: Difference | None
+    map: Shown | None
     missing: str | None
 
 
@@ -94,8 +96,7 @@ def gallery_of(
     """The different pictures of a run, encoded to fit ``budget_bytes`` of the page."""
     found, made = different_pictures(loaded)
     chosen, left_out = choose(matches_as_one(found), most_shown)
-    # Of each the device's picture, the CPU's and a map.
-    embedder = Embedder(Artifacts(loaded.files), budget_bytes, 3 * len(chosen))
+    embedder = Embedder(Artifacts(loaded.files), budget_bytes, len(chosen))
     writer = _Writer(loaded, run, made, embedder)
     groups = [
         Group(writer.title(group), writer.prompt(group), [writer.entry(one) for one in entries])
@@ -148,17 +149,18 @@ class _Writer:
         pixels = self.embedder.pixels(one.pixels_sha256)
         expected = self.embedder.pixels(one.reference_sha256)
         identical = one.pixels_sha256 == one.reference_sha256
-        device = self.embedder.shown(
-            one.pixels_sha256,
-            pixels,
-            f"Made on {self.run.device} ({made_with}): {about}. Verdict: {words}.",
-        )
-        reference = difference = None
-        if not identical:
+        drawings, difference = [], None
+        if pixels is not None:
+            alt = f"Made on {self.run.device} ({made_with}): {about}. Verdict: {words}."
+            drawings.append(Drawing(pixels, alt))
+        if pixels is not None and expected is not None and not identical:
             alt = f"The CPU's picture in float32: {about}."
-            reference = self.embedder.shown(one.reference_sha256, expected, alt)
-            if pixels is not None and expected is not None and pixels.shape == expected.shape:
-                difference = self.embedder.difference(pixels, expected, about)
+            drawings.append(Drawing(expected, alt, one.reference_sha256))
+            if pixels.shape == expected.shape:
+                difference = difference_of(pixels, expected, about)
+                drawings.append(difference.drawing)
+        shown = self.embedder.embed(drawings) if drawings else None
+        device, reference, difference_map, *_ = [*(shown or []), None, None, None]
         return Entry(
             tone="bad" if one.is_wrong else _TONES[one.verdict],
             verdict=one.verdict,
@@ -170,6 +172,7 @@ class _Writer:
             device=device,
             reference=reference,
             difference=difference,
+            map=difference_map,
             missing=None if device is not None else self._missing(one, pixels),
         )
 
