@@ -166,7 +166,7 @@ def _row(found: Examined) -> dict[str, Any]:
         "python": stack.python if info is None else info.python,
         "packages": decisive(lock.versions if info is None else info.packages),
         "path": str(found.folder),
-        "disk_bytes": stack.disk_bytes[this_platform()],
+        "disk_bytes": int(stack.disk_bytes[this_platform()]),
     }
 
 

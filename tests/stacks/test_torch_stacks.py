@@ -17,8 +17,6 @@ from conftest import MARK, Sdbench
 
 OLD, NEW = "torch-1.13", "torch-2.5"
 PLAN = """
-passes = 3
-replicates = 3
 [[case]]
 resolution = "64x64"
 """
@@ -103,7 +101,8 @@ def test_created_stacks_pass_their_check(call: Sdbench) -> None:
 
 def test_stacks_are_interleaved_in_one_run_and_compared(call: Sdbench) -> None:
     plan = call.config(PLAN)
-    code, run = call.json("run", plan, "--stack", OLD, "--stack", NEW, OMP_NUM_THREADS="1")
+    sizes = ["--set", "passes=3", "--set", "replicates=3"]
+    code, run = call.json("run", plan, "--stack", OLD, "--stack", NEW, *sizes)
     assert (code, run["outcomes"]) == (0, {"ok": 2})
     records = Path(run["path"], "records.jsonl").read_text().splitlines()
     measured = [entry for line in records if "passes" in (entry := json.loads(line))]

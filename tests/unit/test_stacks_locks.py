@@ -53,7 +53,7 @@ def test_lock_has_all_that_a_worker_imports(stack: ShippedStack, platform: str) 
 @pytest.mark.parametrize(("stack", "platform"), LOCKS)
 def test_lock_is_of_the_tested_set(stack: ShippedStack, platform: str) -> None:
     tested = (configs_folder() / "constraints" / f"{stack.versions}.txt").read_text()
-    pinned = {}
+    pinned: dict[str, str] = {}
     for line in tested.splitlines():
         requirement = Requirement(line) if not line.startswith("#") else None
         python = {"python_version": stack.python, "python_full_version": f"{stack.python}.9"}
@@ -137,8 +137,8 @@ def test_lock_that_is_not_there() -> None:
 
 # --- installed against locked --------------------------------------------------------------------
 
-LOCK = {canonicalize_name(name): "1.0" for name in REQUIRED} | {"nvidia-cudnn": "8"}
-INSTALLED = {canonicalize_name(name): "1.0" for name in REQUIRED}
+INSTALLED: dict[str, str] = {canonicalize_name(name): "1.0" for name in REQUIRED}
+LOCK = INSTALLED | {"nvidia-cudnn": "8"}
 
 
 def test_build_for_the_cpu_is_the_same_version_and_needs_less() -> None:
