@@ -14,6 +14,7 @@ from sdbench.report.figures import Figure, css_variables, run_figures, story_fig
 from sdbench.report.figures.latency import MOST_ROWS
 from sdbench.report.story import tell
 from sdbench.report.units import seconds
+from sdbench.store import LoadedRun
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -33,7 +34,7 @@ def svgs(figures: list[Figure]) -> dict[str, str]:
     return {figure.id: figure.inline_svg() for figure in figures}
 
 
-def _three_runs() -> list[object]:
+def _three_runs() -> list[LoadedRun]:
     return [changed(measured(steady(seed=n)), run_id=f"run-{n}") for n in (1, 2, 3)]
 
 

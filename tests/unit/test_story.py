@@ -309,7 +309,7 @@ def test_a_run_of_which_nothing_is_left_still_has_a_story(tmp_path: Path) -> Non
     assert run.headline.fastest is None and run.headline.quickest is None
     assert run.headline.tone == "unknown"
     assert run.missing == ["2 of 2 processes have not been run"]
-    assert run.timelines == run.stages == run.divergence == []
+    assert not run.timelines and not run.stages and not run.divergence
 
 
 def test_arms_are_named_and_compared() -> None:

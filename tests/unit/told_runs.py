@@ -33,7 +33,7 @@ def write_timeline(path: Path, *, peak: int = 2_000_000_000, samples: int = 50) 
     lines: list[dict[str, Any]] = [{"t": 100.0, "phase": "load"}]
     for number in range(samples):
         share = 1 - abs(2 * number / samples - 1)
-        line = {
+        line: dict[str, Any] = {
             "t": 100.0 + 0.05 * number,
             "footprint_bytes": int(peak * share),
             "available_bytes": 8_000_000_000 - int(peak * share),

@@ -65,6 +65,7 @@ def _draw(cases: list[CaseComparison], threshold: float, theme: Theme) -> "Drawi
     axes.axvline(1, color=theme["soft"], linewidth=0.8)
     reach = [1 / (1 + 2 * threshold), 1 + 2 * threshold]
     for row, case in enumerate(cases):
+        assert case.ratio is not None, "cases without one are left out"
         shape, colour = _LOOKS[case.verdict]
         bounds = case.ci99 or case.ci95
         if bounds is not None:

@@ -18,12 +18,12 @@ _REMEDY = "sdbench doctor says what is wrong and what mends it"
 TONES: tuple[Tone, ...] = ("bad", "warning", "unknown", "good")
 
 
-def marks_of(loaded: LoadedRun) -> list[Mark]:
+def marks_of(loaded: LoadedRun, summary: RunSummary) -> list[Mark]:
     """What must be seen first: that something is not a real machine at its ordinary work."""
     run, found = loaded.run, []
     replicates = loaded.replicates
     recorded = run.machine_facts.get("simulated") is True
-    if run.simulated or any(entry.simulated for entry in [*replicates, *loaded.checks]):
+    if summary.simulated:
         stand_in = "" if recorded else " A stand-in device was used."
         found.append(
             Mark(word="SIMULATED", sentence=f"No real device made these results.{stand_in}")

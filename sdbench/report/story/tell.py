@@ -85,7 +85,7 @@ def run_story(loaded: LoadedRun) -> RunStory:
         complete=summary.complete,
         healthy=diagnosis.healthy,
         images=summary.images,
-        marks=marks_of(loaded),
+        marks=marks_of(loaded, summary),
         missing=missing,
         notes=[note for note in diagnosis.notes if note not in loaded.warnings],
         headline=headline_of(loaded, summary, diagnosis, cells),
