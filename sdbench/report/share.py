@@ -15,6 +15,7 @@ import platform
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ import msgspec
 from msgspec import inspect
 
 from sdbench.config import Config, load_config, shipped_configs
+from sdbench.machine.facts import PRESSURE_LEVELS, THERMAL_LEVELS
 from sdbench.models.resolve import OFFLINE
 from sdbench.schema import (
     Case,
@@ -166,7 +168,11 @@ class _Words:
         )
         words = cls({prompt: f"own prompt {number}" for number, prompt in enumerate(own, start=1)})
         words._steps = [
-            *((_quoted(prompt), name) for prompt, name in words.prompts.items() if prompt.strip()),
+            *(
+                (_quoted(prompt), name)
+                for prompt, name in words.prompts.items()
+                if len(prompt.strip()) > _SHORTEST_NAME and prompt.lower() not in _vocabulary()
+            ),
             *_SECRETS,
             *_PATHS,
             *((_name(host), "<host>") for host in _worth_hiding(private.hosts)),
@@ -185,9 +191,10 @@ class _Words:
 
     def _stand_in(self, what: str, names: Iterable[str]) -> None:
         """Private names of arms and stacks are numbered, so that they are still told apart."""
-        private = [name for name in dict.fromkeys(names) if self.text(name) != name]
-        for number, name in enumerate(private, start=1):
-            self._known[name] = f"{what}-{number}"
+        all_names = dict.fromkeys(names)
+        private = [name for name in all_names if self.text(name) != name]
+        free = (f"{what}-{number}" for number in count(1))
+        self._known |= zip(private, (name for name in free if name not in all_names), strict=False)
 
     def text(self, text: str) -> str:
         """A text without private words."""
@@ -287,7 +294,10 @@ _SECRETS: list[_Step] = [
         ),
         "<token>",
     ),
-    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {_SECRET_VALUE}"),
+    (
+        re.compile(r"(?i)\b(bearer|authorization:\s*basic)\s+[A-Za-z0-9._~+/=-]{8,}"),
+        rf"\1 {_SECRET_VALUE}",
+    ),
     (
         re.compile(
             r"(?i)((?:token|secret|passw(?:or)?d|api[_-]?key|access[_-]?key|private[_-]?key"
@@ -406,6 +416,7 @@ def _vocabulary() -> frozenset[str]:
     found: set[str] = set()
     for record in (Run, Replicate, Compared, Checked, Config):
         found |= set(_words_of(inspect.type_info(record)))
+    found |= {*PRESSURE_LEVELS, *THERMAL_LEVELS}  # in the records they are free texts
     slugs = Case(attention_slicing=True, warmup=True, batching="batch", vae_slicing=True)
     return frozenset({*found, *slugs.words(), "current"})
 

@@ -28,6 +28,7 @@ from sdbench.schema import (
     Replicate,
     Run,
     Started,
+    TelemetrySummary,
     Withdrawn,
 )
 from sdbench.store import LoadedRun, RunFolder, load_run
@@ -92,6 +93,7 @@ def scrubbed(text: str, prompts: tuple[str, ...] = (PROMPT,)) -> str:
         ("https://me:pw123@example.org/x", "https://<secret>@example.org/x"),
         ("https://example.org/x?api_key=123456&y=1", "https://example.org/x?api_key=<secret>&y=1"),
         ("Authorization: Bearer abcdefgh12345", "Authorization: Bearer <secret>"),
+        ("Authorization: Basic YWRhOnBhc3M=", "Authorization: Basic <secret>"),
         ('{"password": "hunter2"}', '{"password": "<secret>"}'),
         (f"prompt {PROMPT!r} truncated", 'prompt "own prompt 1" truncated'),
         ("My  Grandmother's house\nby the sea", "own prompt 1"),
@@ -112,6 +114,7 @@ def test_private_word_goes(text: str, expected: str) -> None:
         "adalovelace, disadaloved",
         "2026-01-02T03:04:05.000+00:00 3f786850e387550fdab836ed7e6dc881de23001b",
         "token indices sequence length: 77 > 76",
+        "a basic transformer block, secret of speed, Metal: MTLReportFailure",
     ],
 )
 def test_ordinary_words_stay(text: str) -> None:
@@ -126,7 +129,7 @@ def test_users_of_other_machines_are_found_by_their_home_folders() -> None:
     assert loaded.attempts[0].exception_message == "<user>!"
 
 
-@pytest.mark.parametrize("user", ["float16", "images", "batch", "max", "mps", "current"])
+@pytest.mark.parametrize("user", ["float16", "images", "batch", "max", "current", "nominal"])
 def test_user_who_is_called_like_a_setting_breaks_nothing(user: str) -> None:
     device = {"kind": "mps", "facts": {"recommended_max_bytes": 3}}
     loaded = measured(fields=lambda slot: {"device": device})
@@ -232,6 +235,25 @@ def test_arms_and_stacks_keep_apart_and_timelines_are_found(tmp_path: Path) -> N
     (again,) = shared([told], PRIVATE)
     assert again.attempts == told.attempts
     assert again.timeline_path(again.attempts[0]) == loaded.timeline_path(loaded.attempts[0])
+
+
+def test_number_that_an_arm_already_has_is_not_given_again() -> None:
+    arms = [{"name": f"{USER}-old"}, {"name": "arm-1"}]
+    (told,) = shared([measured(config=one_case(1, arm=arms))], PRIVATE)
+    assert [arm.name for arm in told.run.plan.arms] == ["arm-2", "arm-1"]
+
+
+@pytest.mark.parametrize("prompt", ["a", "cat", "normal", "float32"])
+def test_prompt_that_is_a_word_of_ours_breaks_nothing(prompt: str) -> None:
+    telemetry = TelemetrySummary(samples=1, period_s=1, cost_share=0, pressure_peak="normal")
+    loaded = measured(
+        config=one_case(3, prompts=[prompt]),
+        fields=lambda slot: {"telemetry": telemetry, "reason": "a cat"},
+    )
+    (told,) = shared([loaded], PRIVATE)
+    assert told.run.config["prompts"] == ["own prompt 1"]
+    assert told.attempts[0].telemetry == telemetry
+    assert told.attempts[0].reason == "a cat"
 
 
 def test_last_words_are_left_out_and_what_was_empty_stays_empty() -> None:
