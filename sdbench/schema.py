@@ -5,7 +5,7 @@ History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old on
 1   first version; later, without a new number because an old reader may leave them out: levels of
     pressure and heat, GPU readings, gate flags, stage times, ``machine_facts``,
     traces of the profiling pass, ``compared``, ``looked`` and ``ceiling`` records,
-    ``flops`` of a replicate
+    ``flops`` of a replicate, ``footprint_bytes`` of a pass
 
 Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
 None, with a reason beside it. Decoding is strict about types and lenient about unknown fields, so
@@ -247,7 +247,8 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
 class Pass(msgspec.Struct, frozen=True, kw_only=True):
     """One pass: prompt to pixels on the host for all images (prime: one step at the same shape).
 
-    ``trace_sha256`` names the file of what the profiling pass made on its way.
+    ``trace_sha256`` names the file of what the profiling pass made on its way. ``footprint_bytes``
+    is the process's, as it was last sampled when the pass was told of.
     """
 
     kind: PassKind
@@ -262,6 +263,7 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True):
     stages: list[Stage] | None = None
     trace_sha256: Sha256 | None = None
     trace_missing: str | None = None
+    footprint_bytes: Bytes | None = None
 
 
 class CountedFlops(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,7 +26,7 @@ from sdbench.runner.events import (
     Stack,
 )
 from sdbench.runner.executor import Report, Stop, Task
-from sdbench.runner.stages import with_sampled_peaks
+from sdbench.runner.stages import with_sampled_ends, with_sampled_peaks
 from sdbench.schema import Gate, Outcome, Pass, Replicate, Slot
 from sdbench.store.privacy import redact
 
@@ -64,10 +64,9 @@ def replicate_record(
 ) -> Replicate:
     """The durable record of one worker."""
     said = _Said(report.events)
-    passes = with_sampled_peaks(
-        [event.as_pass() for event in report.events if isinstance(event, PassEnded)],
-        report.timeline,
-    )
+    ended = [event for event in report.events if isinstance(event, PassEnded)]
+    passes = with_sampled_peaks([event.as_pass() for event in ended], report.timeline)
+    passes = with_sampled_ends(passes, [event.t for event in ended], report.timeline)
     ending = _ending(report, said, len(passes), _expected_passes(task))
     error, device, done = said.last(Failed), said.last(DeviceTried), said.last(Done)
     counted = said.last(Counted)

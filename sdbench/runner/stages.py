@@ -1,4 +1,4 @@
-"""How much memory the process took in each stage of its profiling pass, from the timeline.
+"""How much memory the process took in each stage and after each pass, from the timeline.
 
 Where a device's allocator has no peak counter (mps before torch 2.13, the CPU of a Mac), the
 parent's samples and the worker's stage times are joined on the clock they share.
@@ -22,12 +22,7 @@ def with_sampled_peaks(passes: Sequence[Pass], timeline: Sequence[bytes]) -> lis
     """The passes, their stages with the highest footprint sampled in each."""
     if not any(entry.stages for entry in passes):
         return list(passes)
-    decoder = msgspec.json.Decoder(_Point)
-    points = [
-        (point.t, point.footprint_bytes)
-        for point in map(decoder.decode, timeline)
-        if point.footprint_bytes is not None
-    ]
+    points = _points(timeline)
     return [
         msgspec.structs.replace(
             entry, stages=[_with_sampled_peak(stage, points) for stage in entry.stages]
@@ -35,6 +30,32 @@ def with_sampled_peaks(passes: Sequence[Pass], timeline: Sequence[bytes]) -> lis
         if entry.stages
         else entry
         for entry in passes
+    ]
+
+
+def with_sampled_ends(
+    passes: Sequence[Pass], told_t: Sequence[float], timeline: Sequence[bytes]
+) -> list[Pass]:
+    """The passes, each with the footprint last sampled before it was told of, at ``told_t``.
+
+    The clock is the one they share; 0 where a worker has not given it. A sample that is as old as
+    the pass before it says nothing of a pass.
+    """
+    points = _points(timeline)
+    found, since = [], 0.0
+    for entry, until in zip(passes, told_t, strict=True):
+        within = [size for t, size in points if since < t <= until]
+        found.append(msgspec.structs.replace(entry, footprint_bytes=within[-1] if within else None))
+        since = until
+    return found
+
+
+def _points(timeline: Sequence[bytes]) -> list[tuple[float, int]]:
+    decoder = msgspec.json.Decoder(_Point)
+    return [
+        (point.t, point.footprint_bytes)
+        for point in map(decoder.decode, timeline)
+        if point.footprint_bytes is not None
     ]
 
 

@@ -61,6 +61,7 @@ EVENTS: dict[str, Event] = {
         stages=[STAGE],
         trace_sha256="0" * 64,
         trace_missing="no room",
+        footprint_bytes=6,
     ),
     "counted": Counted(
         t=7.0,

@@ -297,9 +297,9 @@ def test_swap_at_normal_pressure_is_somebody_elses() -> None:
     assert (found.code, found.severity) == ("swap-bound", "info")
 
 
-def growing(per_pass: int, name: str = "allocated_bytes") -> Any:
+def growing(per_pass: int, name: str = "allocated_bytes", passes: int = 3) -> Any:
     made = []
-    for index in (1, 2, 3):
+    for index in range(1, passes + 1):
         held: dict[str, Any] = {name: 1_000_000_000 + index * per_pass}
         made.append(make_pass(1.0, index, **held))
     return only(BASE, passes=made)
@@ -316,6 +316,17 @@ def growing(per_pass: int, name: str = "allocated_bytes") -> Any:
 )
 def test_memory_that_grows(per_pass: int, name: str, expected: list[str]) -> None:
     assert codes(loaded_run(growing(per_pass, name))) == expected
+
+
+def test_process_that_grows_is_seen_where_no_counter_tells() -> None:
+    found = findings(loaded_run(growing(60_000_000, "footprint_bytes", passes=4)))
+    (growth,) = [entry for entry in found if entry.code == "memory-growth"]
+    assert "60 MB" in growth.sentence and "by the process" in growth.sentence
+    for less in (
+        growing(60_000_000, "footprint_bytes", passes=3),  # the first passes fill caches
+        growing(5_000_000, "footprint_bytes", passes=4),
+    ):
+        assert codes(loaded_run(less)) == []
 
 
 def test_heat() -> None:

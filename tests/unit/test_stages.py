@@ -3,7 +3,7 @@
 import msgspec
 from factories import make_pass
 
-from sdbench.runner.stages import with_sampled_peaks
+from sdbench.runner.stages import with_sampled_ends, with_sampled_peaks
 from sdbench.schema import Stage
 
 
@@ -42,6 +42,13 @@ def test_each_stage_gets_the_highest_footprint_sampled_in_it() -> None:
     (profile,) = with_sampled_peaks([make_pass(kind="profile", stages=stages)], TIMELINE)
     assert profile.stages is not None
     assert [stage.footprint_peak_bytes for stage in profile.stages] == [100, 300, None]
+
+
+def test_each_pass_gets_the_footprint_last_sampled_in_it() -> None:
+    passes = [make_pass(index=index) for index in (1, 2, 3, 4)]
+    found = with_sampled_ends(passes, [10.2, 11.2, 11.3, 13.0], TIMELINE)
+    assert [entry.footprint_bytes for entry in found] == [100, 300, None, 800]
+    assert [entry.footprint_bytes for entry in with_sampled_ends(passes[:1], [0.0], [])] == [None]
 
 
 def test_passes_without_stages_are_left_as_they_are() -> None:

@@ -9,11 +9,20 @@ from sdbench.insight.records import Severity
 from sdbench.insight.rules.symptom import Symptom
 from sdbench.schema import Replicate
 
+_HOLDERS = {
+    "allocated_bytes": "tensors",
+    "driver_bytes": "by the driver",
+    "footprint_bytes": "by the process",
+}
 # Tensors kept from pass to pass: a healthy pass gives back all but a scalar or two.
 _TENSORS_KEPT_BYTES = 1e6
 # The driver's own caches move by some megabytes; a leak does so in every pass.
 _DRIVER_KEPT_BYTES = 16e6
 _FEWEST_PASSES_OF_DRIVER = 3
+# A process's footprint moves more, and grows in its first passes: caches, compiled kernels. It is
+# all there is where the device has no counters (torch 1.13), and sees what is kept on the host.
+_FOOTPRINT_KEPT_BYTES = 32e6
+_FEWEST_PASSES_OF_FOOTPRINT = 4
 
 
 def swap_bound(evidence: Evidence, row: Row) -> Symptom | None:
@@ -57,6 +66,7 @@ def memory_growth(evidence: Evidence, row: Row) -> Symptom | None:
     for name, least, fewest in (
         ("allocated_bytes", _TENSORS_KEPT_BYTES, 2),
         ("driver_bytes", _DRIVER_KEPT_BYTES, _FEWEST_PASSES_OF_DRIVER),
+        ("footprint_bytes", _FOOTPRINT_KEPT_BYTES, _FEWEST_PASSES_OF_FOOTPRINT),
     ):
         growths = [_growth(entry, name, fewest) for entry in row.replicates if entry.passes]
         known = [growth for growth in growths if growth is not None]
@@ -66,7 +76,7 @@ def memory_growth(evidence: Evidence, row: Row) -> Symptom | None:
                 "warning",
                 row,
                 f"at least {min(known) / 1e6:.0f} MB more memory is held after every pass "
-                f"({'tensors' if name == 'allocated_bytes' else 'by the driver'}), in all of "
+                f"({_HOLDERS[name]}), in all of "
                 f"{len(known)} processes",
                 "Make many pictures in several processes, or call torch.mps.empty_cache() (CUDA: "
                 "torch.cuda.empty_cache()) between passes and measure again.",
