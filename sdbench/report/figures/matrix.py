@@ -33,7 +33,7 @@ def matrix_figure(run: RunStory, prefix: str) -> Figure | None:
         kind="matrix",
         id=f"{prefix}-matrix",
         title="Seconds a picture in every cell of the matrix",
-        caption="Darker is slower; ★ is recommended.",
+        caption="The stronger the colour, the slower; ★ is recommended.",
         description=description,
         draw=lambda theme: _draw(run.cells, theme),
     )

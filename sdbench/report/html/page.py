@@ -10,6 +10,7 @@ does not sort by itself. No markup has a style of its own: the page's policy ref
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -163,5 +164,8 @@ def _picture(figure: Figure) -> Any:
 
 
 def _interval(bounds: tuple[float, float] | None) -> str:
-    """``1.02–1.13 s``, ``–`` for none."""
-    return "–" if bounds is None else f"{bounds[0]:.3g}–{bounds[1]:.3g} s"
+    """``1.02–1.13 s``, both with as many decimals as three figures take; ``–`` for none."""
+    if bounds is None:
+        return "–"
+    decimals = max(0, 2 - math.floor(math.log10(bounds[1]))) if bounds[1] > 0 else 0
+    return f"{bounds[0]:.{decimals}f}–{bounds[1]:.{decimals}f} s"

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from sdbench.insight.records import Diagnosis, Goal
+from sdbench.insight.records import Diagnosis, Gain, Goal
 from sdbench.report.story.cells import settings_words
 from sdbench.report.story.records import Advice, Cell, Headline, NoAdvice, Tone
 from sdbench.report.story.surroundings import machine_lines, setup_of, setup_sentence
+from sdbench.stats import DEFAULT_THRESHOLD
 from sdbench.store import LoadedRun
 from sdbench.summary import RunSummary
 
@@ -59,7 +60,7 @@ def _advice(goal: Goal, *, several_arms: bool) -> list[Advice]:
         if choice is None:
             continue
         arm = f" [{choice.arm}]" if several_arms else ""
-        saving = [gain for gain in choice.gains if gain.ratio is not None and gain.ratio < 1]
+        saving = [gain for gain in choice.gains if _saves(gain)]
         best = min(saving, key=lambda gain: gain.ratio or 0.0, default=None)
         found.append(
             Advice(
@@ -72,3 +73,10 @@ def _advice(goal: Goal, *, several_arms: bool) -> list[Advice]:
             )
         )
     return found
+
+
+def _saves(gain: Gain) -> bool:
+    """By more than what counts as a difference, and beyond chance where that can be told."""
+    if gain.ratio is None or gain.ratio * (1 + DEFAULT_THRESHOLD) >= 1:
+        return False
+    return gain.ci95 is None or gain.ci95[1] < 1
