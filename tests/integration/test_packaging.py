@@ -17,8 +17,8 @@ def test_wheel_holds_package_and_configs_and_runs_from_anywhere(tmp_path: Path) 
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
-    for config in (ROOT / "configs").glob("*.toml"):
-        assert f"sdbench/configs/{config.name}" in names
+    for config in (ROOT / "configs").rglob("*.*"):
+        assert f"sdbench/{config.relative_to(ROOT).as_posix()}" in names
     for path in (ROOT / "sdbench/models/data").rglob("*.*"):
         assert path.relative_to(ROOT).as_posix() in names
     assert "sdbench/models/data/shapes/unet/diffusion_pytorch_model.safetensors" in names
