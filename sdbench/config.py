@@ -348,7 +348,7 @@ def _check_values(config: Config, source: str) -> None:
                 raise ConfigError(source, f"exclude[{index}]", "expected at least one setting")
     _check_arms(config.arm, source)
     _check_hold(config.pressure, source)
-    if config.until_decided is not None and not 0 < config.until_decided.threshold <= 10:
+    if config.until_decided is not None and not 0 < config.until_decided.threshold <= 1:
         raise ConfigError(
             source,
             "until_decided.threshold",

@@ -37,7 +37,7 @@ from sdbench.store import LoadedRun, find_run, load_run
 )
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 10, min_open=True),
+    type=click.FloatRange(0, 1, min_open=True),
     help="The smallest difference that counts, as a share: 0.03 is 3%.  [default: 0.03, or the one "
     "that the run was decided by]",
 )

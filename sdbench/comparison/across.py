@@ -38,9 +38,15 @@ def compare_runs(
         raise UsageError("--by machine: both runs were made on the same machine")
     examined = [examine(pair, by_machine=by_machine) for pair in pairs_of_runs(base, new)]
     confidence = _confidence([base, new])
+    notes = []
+    if base.run.run_id == new.run.run_id:
+        notes.append("both sides are the same run")
+    if base.run.machine_id != new.run.machine_id and not by_machine:
+        notes.append("the runs are of two machines; to compare the machines add --by machine")
     return _comparison(
         examined,
         judge_pairs(examined, threshold, confidence),
+        notes=notes,
         runs=[base, new],
         sides=[_side("base", base), _side("new", new)],
         by="machine" if by_machine else None,

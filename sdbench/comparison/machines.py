@@ -17,6 +17,7 @@ from sdbench.comparison.records import (
     MachineResult,
     Verdict,
 )
+from sdbench.comparison.sentence import VERDICT_WORDS
 from sdbench.schema import CORRECTNESS_SEVERITY, OUTCOME_SEVERITY
 from sdbench.stats import CONFIDENCE, RatioEstimate, ratio_of_logs, tukey_outliers
 from sdbench.store import LoadedRun
@@ -185,13 +186,20 @@ def _results(group: Sequence[_OnMachine], verdict: Verdict) -> list[MachineResul
 
 
 def _tally(results: Sequence[MachineResult]) -> str:
-    """``faster on 18 of 20 machines, slower on 1; apart: 1f2e3d4c (Apple M1)``."""
+    """``faster on 18 of 20 machines, slower on 1; apart from …``, and who is not counted, why."""
     counts = Counter(result.verdict for result in results)
     (most, count), *rest = counts.most_common()
-    words = f"{most} on {count} of {len(results)} machines"
-    words += "".join(f", {verdict} on {count}" for verdict, count in rest)
+    words = f"{VERDICT_WORDS[most]} on {count} of {len(results)} machines"
+    words += "".join(f", {VERDICT_WORDS[verdict]} on {count}" for verdict, count in rest)
     apart = [machine_words(result) for result in results if result.outlier]
-    return words + (f"; apart from the others: {', '.join(apart)}" if apart else "")
+    words += f"; apart from the others: {', '.join(apart)}" if apart else ""
+    left_out: dict[str, list[str]] = {}
+    for result in results:
+        if not result.counts and result.reason is not None:
+            left_out.setdefault(result.reason, []).append(machine_words(result))
+    for reason, names in left_out.items():
+        words += f"; not counted: {', '.join(names)} ({explain([reason])})"
+    return words
 
 
 def machine_words(machine: MachineResult | MachineInfo) -> str:

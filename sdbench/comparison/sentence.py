@@ -8,6 +8,13 @@ from collections.abc import Mapping, Sequence
 from sdbench.comparison.records import CaseComparison, ComparisonSummary, GeometricMean, Verdict
 from sdbench.stats import OPEN
 
+VERDICT_WORDS: dict[Verdict, str] = {
+    "faster": "faster",
+    "slower": "slower",
+    "equivalent": "the same",
+    "inconclusive": "cannot tell",
+    "incorrect": "wrong picture",
+}
 _ORDER = ("incorrect", "slower", "faster", "equivalent", "inconclusive")
 _JUDGED = ("faster", "slower", "equivalent")
 # These say only how sure the ratio is, not that it is of something else.
@@ -41,11 +48,11 @@ def geometric_mean(cases: Sequence[CaseComparison]) -> GeometricMean:
 def _sentence(
     cases: Sequence[CaseComparison], verdicts: Mapping[Verdict, int], mean: GeometricMean
 ) -> str:
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+    counts = ", ".join(f"{count} {VERDICT_WORDS[verdict]}" for verdict, count in verdicts.items())
     words = f"{len(cases)} {'case' if len(cases) == 1 else 'cases'}: {counts}."
     ended = sum(case.regression == "ended-worse" for case in cases)
     if ended:
-        words += f" {ended} no longer end well."
+        words += f" {ended} no longer {'ends' if ended == 1 else 'end'} well."
     mended = sum(case.mended for case in cases)
     if mended:
         words += f" {mended} mended."

@@ -9,17 +9,11 @@ from rich.table import Table
 
 from sdbench.comparison.reasons import explain
 from sdbench.comparison.records import CaseComparison, Comparison, SideInfo, Verdict
+from sdbench.comparison.sentence import VERDICT_WORDS as VERDICT_WORDS
 from sdbench.report.terminal import CORRECT_WORDS, case_words, render_lines
 from sdbench.report.units import printable, seconds, size
 from sdbench.schema import Looked, LookedCase
 
-VERDICT_WORDS: dict[Verdict, str] = {
-    "faster": "faster",
-    "slower": "slower",
-    "equivalent": "the same",
-    "inconclusive": "cannot tell",
-    "incorrect": "wrong picture",
-}
 _STYLES: dict[Verdict, str] = {
     "faster": "green",
     "slower": "red",
@@ -171,7 +165,8 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
         if case.mended:
             yield f"{name}: mended – it ends well now"
         if case.regression == "ended-worse":
-            yield f"{name}: got worse – it ended {case.outcome.new}"
+            where = " on a machine" if case.machines else ""
+            yield f"{name}: got worse – {explain([f'{case.outcome.new}-in-new'])}{where}"
 
 
 def case_name(case: CaseComparison) -> str:

@@ -724,7 +724,7 @@ def test_each_machine_is_one_observation_of_one_verdict() -> None:
     case = only(comparison)
     assert (case.verdict, case.n) == ("faster", (20, 20))
     assert case.explanation == (
-        "faster on 18 of 20 machines, equivalent on 1, slower on 1; "
+        "faster on 18 of 20 machines, the same on 1, slower on 1; "
         "apart from the others: 00000018 (Chip 18), 00000019 (Chip 19)"
     )
     apart = [one.machine_id[:8] for one in case.machines if one.outlier]
@@ -771,7 +771,7 @@ def test_picture_wrong_on_one_machine_is_wrong() -> None:
     runs = [machine(index, 0.8 + 0.01 * index) for index in range(3)]
     case = only(compare_axis([*runs, bad], "arm"))
     assert (case.verdict, case.reason, case.correct.new) == ("incorrect", "wrong-in-new", "broken")
-    assert "incorrect on 1" in (case.explanation or "")
+    assert "wrong picture on 1" in (case.explanation or "")
 
 
 def make_slot_of(entry: Any) -> Slot:
