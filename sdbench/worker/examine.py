@@ -90,9 +90,11 @@ def packages(names: "List[str]") -> "Dict[str, Any]":
             package = metadata.distribution(name)
         except metadata.PackageNotFoundError:
             continue
+        described = package.metadata  # parsed anew whenever it is asked for
         # A half-removed package leaves a folder behind, without metadata and so without version.
-        found[name] = str(package.metadata["Version"] or "unknown")
-        requires[name] = [line for line in package.requires or [] if _package_in(line) in names]
+        found[name] = str(described["Version"] or "unknown")
+        lines = described.get_all("Requires-Dist") or package.requires or []
+        requires[name] = [line for line in lines if _package_in(line) in names]
     return dict(python, packages=found, requires=requires)
 
 
