@@ -13,6 +13,7 @@ from sdbench.cli.output import console, write_files, write_text
 from sdbench.comparison.sides import summary_of
 from sdbench.errors import UsageError
 from sdbench.report.html import html_report
+from sdbench.report.html.gallery import gallery_of
 from sdbench.report.junit import junit_of_runs
 from sdbench.report.markdown import markdown_report
 from sdbench.report.pytest_benchmark import pytest_benchmark_document
@@ -26,6 +27,7 @@ from sdbench.summary import as_json as summary_json
 
 REPORT_FILE = "report.html"
 _STANDARD_OUTPUT = Path("-")
+_MARKDOWN_PICTURES = 12  # there is no folding them away
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,12 @@ def command(
 def _write_markdown(runs: Sequence[LoadedRun], target: Path) -> None:
     """The text, and its pictures in a folder beside it."""
     folder = target.with_name(f"{target.stem}_files")
-    report = markdown_report(tell(runs), folder.name)
+    story = tell(runs)
+    galleries = [
+        gallery_of(loaded, run, most_shown=_MARKDOWN_PICTURES)
+        for loaded, run in zip(runs, story.runs, strict=True)
+    ]
+    report = markdown_report(story, folder.name, galleries)
     if report.files:
         write_files(folder, report.files)
     write_text(target, report.text)

@@ -4,6 +4,7 @@ Text of others is escaped, so that a prompt or a last word is read as it was wri
 link, nobody mentioned.
 """
 
+import base64
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from sdbench.comparison.records import CaseComparison
 from sdbench.report.comparison import VERDICT_WORDS, case_name, side_words
 from sdbench.report.diagnosis import measurable_gains
 from sdbench.report.figures import Figure, FigureKind, run_figures, story_figures
+from sdbench.report.html.embedded import Shown
+from sdbench.report.html.gallery import Gallery
 from sdbench.report.overview import notes_of
 from sdbench.report.story import Advice, Cell, FindingStory, Line, RunStory, Story, Tone
 from sdbench.report.terminal import CORRECT_WORDS, OUTCOME_WORDS, case_remarks
@@ -34,15 +37,20 @@ class Markdown:
     files: dict[str, bytes] = field(default_factory=dict)
 
 
-def markdown_report(story: Story, folder: str | None = None) -> Markdown:
-    """The report; ``folder`` is where its pictures will be, None leaves them out."""
+def markdown_report(
+    story: Story, folder: str | None = None, galleries: Sequence[Gallery] = ()
+) -> Markdown:
+    """The report; ``folder`` is where its pictures will be, None leaves them out.
+
+    ``galleries`` are the runs' pictures, in the order of the story.
+    """
     pictures = _Pictures(folder)
     parts = [f"# {plain(story.title)}"]
     if len(story.runs) > 1 or story.comparisons.shown:
         parts += _comparisons(story, pictures)
     for number, run in enumerate(story.runs, start=1):
-        figures = [] if folder is None else run_figures(run, f"run-{number}")
-        parts += _run(run, figures, pictures, several=len(story.runs) > 1)
+        gallery = galleries[number - 1] if galleries else None
+        parts += _run(run, number, gallery, pictures, several=len(story.runs) > 1)
     text = "\n\n".join(part for part in parts if part)
     return Markdown(f"{text}\n", pictures.files)
 
@@ -87,6 +95,13 @@ class _Pictures:
             words = plain(f"{figure.title}. {figure.description}")
             yield f"[![{words}]({link}.png)]({link}.svg)"
 
+    def add(self, name: str, shown: Shown) -> str:
+        """A picture of the gallery as a file of its own."""
+        head, _, encoded = shown.uri.partition(",")
+        name = f"{name}.{head.removeprefix('data:image/').partition(';')[0]}"
+        self.files[name] = base64.b64decode(encoded)
+        return f"![{plain(shown.alt)}]({_address(self.folder or '')}/{name})"
+
 
 def _address(path: str) -> str:
     """A relative path as a link's target."""
@@ -99,8 +114,10 @@ def _address(path: str) -> str:
 
 
 def _run(
-    run: RunStory, figures: Sequence[Figure], pictures: _Pictures, *, several: bool
+    run: RunStory, number: int, gallery: Gallery | None, pictures: _Pictures, *, several: bool
 ) -> Iterator[str]:
+    prefix = f"run-{number}"
+    figures = [] if pictures.folder is None else run_figures(run, prefix)
     if several:
         yield f"# {plain(run.run_id)}"
     for mark in run.marks:
@@ -112,6 +129,8 @@ def _run(
     yield "## Cases"
     yield from _cells(run)
     yield from pictures.of(figures, "matrix", "tradeoff", "latency")
+    if gallery is not None:
+        yield from _section("Pictures", _gallery(gallery, prefix, pictures))
     yield from _findings(run)
     yield from _section("Memory and swap", pictures.of(figures, "timeline"))
     yield from _section("Right or wrong", pictures.of(figures, "divergence"))
@@ -227,6 +246,31 @@ def _finding(told: FindingStory) -> str:
 
 def _url(url: str) -> str:
     return re.sub(r"[<>\s\\]", "", printable(url))
+
+
+def _gallery(gallery: Gallery, prefix: str, pictures: _Pictures) -> Iterator[str]:
+    """A table for each prompt: what was made beside the CPU's, and where they differ."""
+    number = 0
+    for group in gallery.groups:
+        yield f"### {plain(group.title)}: {plain(group.prompt)}"
+        rows = []
+        for entry in group.entries:
+            number += 1
+            name = f"{prefix}-picture-{number}"
+            views = (("made", entry.device), ("cpu", entry.reference), ("difference", entry.map))
+            cells = [
+                "" if shown is None else pictures.add(f"{name}-{view}", shown)
+                for view, shown in views
+            ]
+            cells[0] = cells[0] or plain(entry.missing or "")
+            verdict = (
+                f"{_SIGNS[entry.tone]} {plain('; '.join([entry.verdict_words, *entry.measures]))}"
+            )
+            rows.append([plain(", ".join(entry.settings)), *cells, verdict])
+        names = ["settings", f"made on {gallery.device}", "the CPU's", "difference", "verdict"]
+        yield table(names, rows)
+    for words in [*gallery.notes, *gallery.left_out]:
+        yield plain(words)
 
 
 def _stages(run: RunStory) -> Iterator[str]:

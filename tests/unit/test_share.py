@@ -367,8 +367,12 @@ def planted_run(path: Path) -> LoadedRun:
         telling = planted(inspect.type_info(Replicate)) | names | outcome
         telling |= {"started_utc": sound.created_utc, "ended_utc": sound.created_utc}
         telling["telemetry"] |= {"pressure_peak": None, "thermal_peak": None}
-        telling["passes"] = [
-            telling["passes"][0] | {"kind": "measured", "index": index} for index in (1, 2, 3)
+        (made,) = telling["passes"]
+        kept_picture = made["images"][0] | {"not_kept": None, "pixels_sha256": "a" * 64}
+        telling["passes"] = [made | {"kind": "measured", "index": 1}]
+        telling["passes"] += [
+            made | {"kind": "measured", "index": index, "images": [kept_picture]}
+            for index in (2, 3)
         ]
         attempts.append(msgspec.convert(telling, Replicate))
         beside = planted(inspect.type_info(Compared)) | names | {"simulated": False}
@@ -475,7 +479,9 @@ def test_nothing_private_is_in_any_format(kind: str, prompts: list[str], tmp_pat
     target = out / f"report.{kind}"
     assert main(["report", str(path), "-f", kind, "--share", "-o", str(target)]) == 0
     files = [file for file in out.rglob("*") if file.is_file()]
-    assert len(files) > (2 if kind == "md" else 0)
+    shown = [file.name for file in files if "-picture-" in file.name]
+    assert bool(shown) == (kind == "md" and len(prompts) > 1)
+    assert files
     for file in files:
         assert leaks(str(file.relative_to(out))) == []
         data = file.read_bytes()
