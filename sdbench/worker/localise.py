@@ -6,7 +6,8 @@ and no other: nothing that went wrong earlier on the device is in its operands.
 
 *Operands* are rebuilt as they lie in memory (:mod:`.repeated_call`), so faults with strides, views
 and offsets are seen, and one in copying strided tensors is blamed on the copies and nothing else.
-One call's copies are alive at a time.
+One call's copies are alive at a time. A view computes nothing, but may be of the wrong place: each
+is repeated once for each geometry of its operand.
 
 *What is seen.* Outside inference mode torch takes an operator that is made of others (``linear``,
 ``scaled_dot_product_attention``) apart before a dispatch mode sees it, and in the CPU's way. Inside
@@ -35,6 +36,7 @@ from .repeated_call import (
     compare_results,
     exact_results,
     laid_out,
+    mapped,
     operator_name,
     signature_of,
     tensors_in,
@@ -171,6 +173,7 @@ class _Repeater(TorchDispatchMode):  # type: ignore[misc]  # torch is not there 
         self._index = -1
         self._within: "list[int]" = []
         self._laid_out: "set[Any]" = set()
+        self._viewed: "set[str]" = set()
         self.skipped: "Counter[str]" = Counter()
 
     def __torch_dispatch__(
@@ -179,17 +182,28 @@ class _Repeater(TorchDispatchMode):  # type: ignore[misc]  # torch is not there 
         kwargs = kwargs or {}
         if _has_kernel(func, _COMPOSITE):
             return self._take_apart(func, args, kwargs)
-        reason = _why_not(func, args, kwargs)
+        reason = self._why_not(func, args, kwargs)
         if reason is not None:
             self.skipped[reason] += 1
             return func(*args, **kwargs)
         self._repeat(func, args, kwargs)
         return func(*args, **kwargs)
 
+    def _why_not(self, func: Any, args: Any, kwargs: "dict[str, Any]") -> Optional[str]:
+        """Why a call is not repeated, or None. A view of one geometry is always the same."""
+        reason = _why_not(func, args, kwargs)
+        if reason is not None or not _is_view(func):
+            return reason
+        geometry = _geometry(func, args, kwargs)
+        if geometry in self._viewed:
+            return "views like one before"
+        self._viewed.add(geometry)
+        return None
+
     def _take_apart(self, func: Any, args: Any, kwargs: "dict[str, Any]") -> Any:
         by_device = func._schema.name in _DONE_BY_DEVICE
         whole = by_device or _has_kernel(func, self._device.kind.upper())
-        if not whole or _why_not(func, args, kwargs) is not None:
+        if not whole or self._why_not(func, args, kwargs) is not None:
             with self:
                 return _decomposed(func, args, kwargs)
         self._within.append(self._repeat(func, args, kwargs))
@@ -281,14 +295,28 @@ def _decomposed(func: Any, args: Any, kwargs: "dict[str, Any]") -> Any:
     return direct(getattr(torch._C.DispatchKey, _COMPOSITE), *args, **kwargs)
 
 
+def _is_view(func: Any) -> bool:
+    aliases = [returned.alias_info for returned in func._schema.returns]
+    return any(alias is not None and not alias.is_write for alias in aliases)
+
+
+def _geometry(func: Any, args: Any, kwargs: "dict[str, Any]") -> str:
+    """A call without the numbers in its operands."""
+
+    def place(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return tuple(value.shape), value.stride(), value.storage_offset(), str(value.dtype)
+        return value
+
+    return f"{operator_name(func)} {mapped(args, place)} {mapped(kwargs, place)}"
+
+
 def _why_not(func: Any, args: Any, kwargs: "dict[str, Any]") -> Optional[str]:
     """Why a call is not repeated, or None."""
     schema = func._schema
     plain_name = schema.name.rpartition("::")[2]
-    aliases = [returned.alias_info for returned in schema.returns]
-    views = any(alias is not None and not alias.is_write for alias in aliases)
-    if views or plain_name in _NOTHING_COMPUTED:
-        return "views: nothing is computed"
+    if plain_name in _NOTHING_COMPUTED:
+        return "nothing is computed"
     if plain_name in _UNWRITTEN:
         return "memory not yet written"
     if any(argument.name == "generator" for argument in schema.arguments):

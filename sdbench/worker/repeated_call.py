@@ -144,7 +144,7 @@ class Call:
                 return torch.device(device)
             return widened if value is torch.float32 else value
 
-        args, kwargs = _mapped(self._args, rebuilt), _mapped(self._kwargs, rebuilt)
+        args, kwargs = mapped(self._args, rebuilt), mapped(self._kwargs, rebuilt)
         if self._needs_device():
             kwargs["device"] = torch.device(device)
         result = self._func(*args, **kwargs)
@@ -221,12 +221,12 @@ class Call:
         )
 
 
-def _mapped(value: Any, change: "Callable[[Any], Any]") -> Any:
+def mapped(value: Any, change: "Callable[[Any], Any]") -> Any:
     """Arguments with each single value changed."""
     if isinstance(value, dict):
-        return {name: _mapped(part, change) for name, part in value.items()}
+        return {name: mapped(part, change) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
-        parts = [_mapped(part, change) for part in value]
+        parts = [mapped(part, change) for part in value]
         return parts if isinstance(value, list) else tuple(parts)
     return change(value)
 
@@ -252,7 +252,7 @@ def laid_out(args: Any, kwargs: "dict[str, Any]", layout: str) -> "Optional[tupl
     def moved(value: Any) -> Any:
         return other if value is first else value
 
-    return _mapped(args, moved), _mapped(kwargs, moved)
+    return mapped(args, moved), mapped(kwargs, moved)
 
 
 def _is_float(tensor: Any) -> bool:

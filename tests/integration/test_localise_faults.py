@@ -149,6 +149,33 @@ def test_fault_that_seeded_operands_do_not_show_comes_with_the_real_ones(
     assert 0 < operands.stat().st_size < 20_000_000
 
 
+@needs_standin
+def test_operator_that_views_the_wrong_place_is_named(sdbench: Sdbench, tmp_path: Path) -> None:
+    (tmp_path / "swapped_chunk.py").write_text(SWAPPED_CHUNK, encoding="utf-8")
+    variables = standin() | {
+        "PYTHONPATH": f"{STANDIN}{os.pathsep}{tmp_path}",
+        "SDBENCH_WORKER_PRELOAD": "sdbench_standin,swapped_chunk",
+    }
+    code, document = sdbench.json(*SMALL, "--device", "mps", **variables)
+    wrong = {row["op"] for row in document["ops"] if row["beyond"]}
+    assert (code, document["ops"][0]["op"], wrong) == (1, "aten::chunk", {"aten::chunk"})
+    assert document["script_shows_it"] is True and document["script_operands"] == "seeded"
+
+
+# Nothing is computed wrongly: the halves are each other's.
+SWAPPED_CHUNK = """
+import torch
+
+library = torch.library.Library("aten", "IMPL")
+
+def chunk(tensor, chunks, dim=0):
+    size = -(-tensor.shape[dim] // chunks)
+    return list(reversed(torch.ops.aten.split.Tensor(tensor, size, dim)))
+
+library.impl("chunk", chunk, "MPS")
+"""
+
+
 # Wrong for the first and the last token of a prompt in order, which random tokens are not.
 ONLY_LARGE = """
 import torch
