@@ -346,6 +346,39 @@ def test_stacks_on_the_command_line_become_arms(call: Called) -> None:
     ]
 
 
+def test_dry_run_until_decided_shows_the_least_and_the_most_time(call: Called) -> None:
+    arguments = ["run", "ci", "--stack", "current", "--stack", "current", "--dry-run"]
+    code, out, _ = call(*arguments, "--until-decided")
+    assert code == 0
+    assert "until    every comparison by arm is decided" in out
+    assert "looks after 3, 5, 8, 13 and 21 processes" in out
+    assert "at least about" in out
+    assert "to at most block 21, until decided" in out
+    fewer = "until_decided.max_processes=8"
+    document = json.loads(call(*arguments, "--until-decided", "--set", fewer, "--json")[1])
+    assert document["config"]["until_decided"]["by"] == "arm"
+    assert len(document["plan"]["slots"]) == 2 * 2 * 3
+    estimate = document["estimate"]
+    assert estimate["at_most_s"] == pytest.approx(estimate["duration_s"] * 8 / 3)
+
+
+def test_until_decided_with_nothing_to_compare_is_said_before_anything_runs(call: Called) -> None:
+    code, _, err = call("run", "ci", "--only", "batching=loop", "--until-decided")
+    assert code == 2
+    assert "until_decided.by: there is nothing to compare" in err
+
+
+def test_plan_that_could_find_no_difference_says_what_would(call: Called) -> None:
+    quick = ["run", "quick", "--stack", "current", "--stack", "current", "--dry-run"]
+    _, out, _ = call(*quick)
+    assert "note: with replicates = 1 there are figures and no verdicts" in out
+    assert "--set passes=4 finds changes far more often" in out
+    _, out, _ = call("run", "ci", "--stack", "current", "--stack", "current", "--dry-run")
+    assert "note:" not in out
+    _, out, _ = call("run", "quick", "--dry-run")
+    assert "note:" not in out
+
+
 @pytest.mark.usefixtures("tiny")
 def test_run_prints_exactly_one_document(call: Called, results: Path) -> None:
     code, out, err = call(*small_run(results, "--json", "--label", "mine"), script=play)

@@ -169,7 +169,7 @@ def test_two_machines_are_compared_when_that_is_asked(call: Called, root: Path) 
     assert (case["verdict"], case["reason"]) == ("faster", "machines-differ")
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "nan", "text"])
+@pytest.mark.parametrize("value", ["0", "-1", "3", "nan", "text"])
 def test_threshold_must_make_sense(call: Called, root: Path, value: str) -> None:
     path = kept(root, arms(1.0))
     code, out, err = call("compare", path, "--threshold", value)
@@ -226,3 +226,15 @@ def test_history_of_nothing_is_one_line(call: Called, root: Path) -> None:
     code, out, err = call("history", "-o", root)
     assert (code, out) == (2, "")
     assert "no runs of this machine" in err
+
+
+def test_run_until_decided_is_compared_by_what_it_was_decided_by(call: Called, root: Path) -> None:
+    matrix = {"resolution": ["64x64"], "attention_slicing": [False, True]}
+    until = {"by": "attention_slicing", "threshold": 0.2, "max_processes": 8}
+    config = one_case(matrix=matrix, until_decided=until)
+    path = kept(root, measured(steady(noise=0.02), config=config))
+    document = json.loads(call("compare", path, "--json")[1])
+    assert (document["by"], document["threshold"]) == ("attention_slicing", 0.2)
+    assert document["confidence"] == pytest.approx(0.99)
+    asked = json.loads(call("compare", path, "--threshold", "0.1", "--json")[1])
+    assert asked["threshold"] == 0.1

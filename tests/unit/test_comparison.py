@@ -732,6 +732,16 @@ def test_each_machine_is_one_observation_of_one_verdict() -> None:
     assert len(comparison.machines) == 20
 
 
+def test_run_beside_itself_or_beside_another_machines_says_so() -> None:
+    loaded = measured(config=one_case())
+    assert "both sides are the same run" in compare_runs(loaded, loaded).summary.notes
+    elsewhere = other(machine_id="f" * 16)
+    hint = "the runs are of two machines; to compare the machines add --by machine"
+    assert hint in compare_runs(loaded, elsewhere).summary.notes
+    assert hint not in compare_runs(loaded, elsewhere, by_machine=True).summary.notes
+    assert hint not in compare_runs(loaded, other()).summary.notes
+
+
 def test_machines_that_disagree_get_no_verdict() -> None:
     case = only(
         compare_axis([machine(i, ratio) for i, ratio in enumerate((0.8, 1.0, 1.25))], "arm")
@@ -758,6 +768,7 @@ def test_machine_whose_own_comparison_is_void_does_not_count() -> None:
     assert (case.verdict, case.n) == ("faster", (3, 3))
     (left_out,) = [one for one in case.machines if not one.counts]
     assert (left_out.machine_id[:8], left_out.reason) == ("00000003", "throttled")
+    assert f"not counted: 00000003 (Chip 3) ({REASONS['throttled']})" in (case.explanation or "")
     few = only(compare_axis([runs[0], runs[1], hot], "arm"))
     assert few.reason == "too-few-machines"
     assert REASONS["throttled"] in (few.explanation or "")
