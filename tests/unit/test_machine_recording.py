@@ -16,6 +16,7 @@ from sdbench.machine import MachineFacts, RecordedSystem, Unavailable, open_syst
 from sdbench.machine.facts import NOT_RECORDED, CoreKind
 from sdbench.machine.macos_commands import THERMAL_KEY
 from sdbench.machine.recording import VARIABLE, RecordedCommand, RecordedFacts
+from sdbench.runner.prepare import cores_of, machine_record, memory_bytes_of
 
 GB = 1 << 30
 HERE = Path()
@@ -126,6 +127,15 @@ def test_virtual_mac() -> None:
     assert isinstance(identity.gpu_cores, Unavailable)
     assert identity.cores_by_kind == (CoreKind("Standard", 3),)
     assert identity.memory_bytes == 7 * GB
+
+
+def test_what_a_recording_does_not_tell_is_unknown_in_run_json() -> None:
+    """This machine's cores and memory serve for estimates only."""
+    record = machine_record(facts_of().identity)
+    assert record["cores_physical"] is record["memory_bytes"] is record["chip"] is None
+    assert cores_of(record) >= 1 and memory_bytes_of(record) > GB // 4
+    told = machine_record(facts_of(sysctl={"hw.physicalcpu": 99, "hw.memsize": 8 * GB}).identity)
+    assert (cores_of(told), memory_bytes_of(told)) == (99, 8 * GB)
 
 
 def test_model_alone_tells_a_real_mac_with_apple_silicon() -> None:
