@@ -14,8 +14,11 @@ from diagnosed_runs import beside_cpu, case, image_of, loaded_run, matching, onl
 from factories import make_model
 from markdown_it import MarkdownIt
 from measured_runs import kept, measured, one_case, steady, two_arms
+from pictured_runs import pictured
+from quality_factories import smooth_picture
 
 from sdbench.cli import main
+from sdbench.report.html.gallery import gallery_of
 from sdbench.report.markdown import Markdown, markdown_report, plain
 from sdbench.report.row import rows_of_runs
 from sdbench.report.story import tell
@@ -187,6 +190,22 @@ def test_pictures_are_files_beside_it_and_all_are_linked() -> None:
             assert data.startswith(b"\x89PNG")
         else:
             ElementTree.fromstring(data)
+
+
+def test_gallery_stands_in_tables_beside_the_cpus_pictures(tmp_path: Path) -> None:
+    loaded = pictured(tmp_path, lambda slot, index: smooth_picture(slot.index % 2))
+    story = tell([loaded])
+    gallery = gallery_of(loaded, story.runs[0])
+    report = markdown_report(story, "x_files", [gallery])
+    rows = table_with(report.text, "the CPU's")
+    entries = [entry for group in gallery.groups for entry in group.entries]
+    assert [row[4].split()[1] for row in rows[1:]] == [
+        entry.verdict_words.split()[0].rstrip(":") for entry in entries
+    ]
+    linked = set(re.findall(r"!\[[^\n]*?\]\(x_files/([^)]+)\)", report.text))
+    assert {name for name in report.files if "-picture-" in name} <= linked
+    made = sum("-made." in name for name in report.files)
+    assert made == sum(entry.device is not None for entry in entries) > 0
 
 
 def test_without_a_place_for_pictures_there_are_none() -> None:

@@ -1,12 +1,15 @@
 """The console of every verb shows other people's text and does not obey it."""
 
 import io
+import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+import sdbench
 from sdbench.cli.output import console
 
 HOSTILE = "a\x1b]0;title\x07b\x1b[2Jc\u202ed\x9be\r"
@@ -43,3 +46,17 @@ def test_colours_and_bars_of_our_own_stay(monkeypatch: pytest.MonkeyPatch) -> No
 def test_words_between_colons_are_no_pictures(capsys: pytest.CaptureFixture[str]) -> None:
     console().print("a :warning: b")
     assert capsys.readouterr().out == "a :warning: b\n"
+
+
+def test_no_verb_prints_past_this_console() -> None:
+    """So that nothing has to be made harmless in more than one place."""
+    package = Path(sdbench.__file__).parent
+    parts = [
+        path for path in package.rglob("*.py") if path.relative_to(package).parts[0] != "worker"
+    ]
+    sources = {path.relative_to(package).as_posix(): path.read_text() for path in parts}
+    consoles = {name for name, text in sources.items() if re.search(r"(?<!\w)Console\(", text)}
+    assert consoles == {"cli/output.py"}
+    echoing = {name for name, text in sources.items() if "click.echo(" in text}
+    # Help and errors, one of them through ``printable``; documents that are harmless themselves.
+    assert echoing <= {"cli/__init__.py", "cli/report.py"}
