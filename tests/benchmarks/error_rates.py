@@ -87,7 +87,9 @@ def busy_machine(trials: int) -> Iterator[str]:
             cells = []
             for ratio in RATIOS:
                 estimates = busy_estimates_of(USUAL, 5, trials, 8, ratio, chance, marked=marked)
-                found = Counter(judge_family([one], DELTA)[0].verdict for one in estimates)
+                found: Counter[str] = Counter(
+                    judge_family([one], DELTA)[0].verdict for one in estimates
+                )
                 cells.append(_cell(found, trials))
             yield _row(f"{chance:.0%}", "yes" if marked else "no", *cells)
 
