@@ -63,7 +63,7 @@ def _dumped(document: dict[str, Any]) -> str:
 _FORMATS: dict[str, _Format] = {
     "html": _Format("one page to look at, offline", html_report, REPORT_FILE),
     "md": _Format(
-        "Markdown for GitHub; to a file PATH.md with its pictures in PATH_files",
+        "Markdown for GitHub; with -o X.md its pictures are in X_files",
         lambda runs: markdown_report(tell(runs)).text,
     ),
     "row": _Format("a table line a run, of the fastest recommended settings, for a thread", _row),

@@ -73,7 +73,7 @@ def table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 _NUMBERS = {
     *("s/picture", "95% interval", "first pass", "peak memory", "swap", "time new/base"),
-    *("base s/picture", "new s/picture", "time", "share", "GPU cores", "RAM"),
+    *("base s/picture", "new s/picture", "time", "share", "of the limit", "GPU cores", "RAM"),
 }
 
 
@@ -274,6 +274,7 @@ def _gallery(gallery: Gallery, prefix: str, pictures: _Pictures) -> Iterator[str
 
 
 def _stages(run: RunStory) -> Iterator[str]:
+    """Where the profiled pass spent its time, and how near it came to the device's limit."""
     rows = [
         [
             plain(row.name),
@@ -281,12 +282,13 @@ def _stages(run: RunStory) -> Iterator[str]:
             seconds(stage.seconds),
             f"{stage.share:.0%}",
             size(stage.peak_bytes),
+            "–" if stage.share_of_ceiling is None else f"{stage.share_of_ceiling:.0%}",
         ]
         for row in run.stages
         for stage in row.stages
     ]
     if rows:
-        yield table(["case", "stage", "time", "share", "peak memory"], rows)
+        yield table(["case", "stage", "time", "share", "peak memory", "of the limit"], rows)
 
 
 def _claims(run: RunStory) -> Iterator[str]:
