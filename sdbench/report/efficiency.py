@@ -19,9 +19,9 @@ def efficiency_words(found: CaseEfficiency) -> str:
     if found.counted_in is not None:
         words += f" (counted in {found.counted_in})"
     if found.achieved_flops_per_s is not None:
-        words += f", {_rate(found.achieved_flops_per_s)}"
+        words += f", {rate_words(found.achieved_flops_per_s)}"
         if found.ceiling_share is not None and found.ceiling_flops_per_s is not None:
-            limit = f"{_rate(found.ceiling_flops_per_s)} that large products reach here"
+            limit = f"{rate_words(found.ceiling_flops_per_s)} that large products reach here"
             words += f": {found.ceiling_share:.0%} of the {limit}"
     stages = [
         f"{_STAGE_WORDS[stage.stage]} {stage.ceiling_share:.0%}"
@@ -44,7 +44,7 @@ def efficiency_sentence(summary: RunSummary) -> str | None:
     for row in summary.cases:
         if row.efficiency.ceiling_flops_per_s is not None:
             limits.setdefault(row.case.dtype, []).append(row.efficiency.ceiling_flops_per_s)
-    rates = ", ".join(f"{dtype} {_rate(max(limits[dtype]))}" for dtype in sorted(limits))
+    rates = ", ".join(f"{dtype} {rate_words(max(limits[dtype]))}" for dtype in sorted(limits))
     return (
         f"Efficiency: {low if low == high else f'{low} to {high}'} of the rate of large matrix "
         f"products here ({rates})."
@@ -55,5 +55,6 @@ def _flops(count: int) -> str:
     return f"{count / 1e12:.3g} TFLOP" if count >= 1e11 else f"{count / 1e9:.3g} GFLOP"
 
 
-def _rate(flops_per_s: float) -> str:
+def rate_words(flops_per_s: float) -> str:
+    """``6.91 TFLOP/s``."""
     return f"{_flops(round(flops_per_s))}/s"

@@ -239,12 +239,14 @@ def test_counted_operations_are_shown_where_they_are_recorded(tmp_path: Path) ->
     story = tell([loaded])
     (run,) = story.runs
     rows = [
-        msgspec.structs.replace(row, tflops=2.5, ceiling_tflops=5.0, share_of_ceiling=0.5)
+        msgspec.structs.replace(
+            row, flops_per_s=2.5e12, ceiling_flops_per_s=5e12, share_of_ceiling=0.5
+        )
         for row in run.stages
     ]
-    run = msgspec.structs.replace(run, stages=rows)
+    run = msgspec.structs.replace(run, stages=rows, efficiency="Efficiency: 50%.")
     text = Page(html_report([loaded], msgspec.structs.replace(story, runs=[run]))).text
-    assert "5 TFLOP/s" in text and "2.5 TFLOP/s, 50% of the ceiling" in text
+    assert "Efficiency: 50%." in text and "2.5 TFLOP/s, 50% of the ceiling" in text
 
 
 def test_a_report_is_a_page_unless_another_format_is_asked_for(

@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
+from sdbench.report.efficiency import rate_words
 from sdbench.report.figures.canvas import (
     Theme,
     label_rows,
@@ -92,7 +93,7 @@ def _draw_stages(rows: list[StageRow], theme: Theme) -> "Drawing":
             fontsize=8,
             color=theme["ink"],
         )
-    time_axis(axes, [most], "seconds of the profiled pass, one picture")
+    time_axis(axes, [most], "seconds of the profiled pass: one picture, in a batch all of them")
     axes.set_xscale("linear")
     axes.set_xlim(0, most * (1.6 if any(map(_efficiency, rows)) else 1.25))
     legend(axes, theme, columns=5)
@@ -100,10 +101,10 @@ def _draw_stages(rows: list[StageRow], theme: Theme) -> "Drawing":
 
 
 def _efficiency(row: StageRow) -> str:
-    if row.tflops is None:
+    if row.flops_per_s is None:
         return ""
     share = "" if row.share_of_ceiling is None else f", {row.share_of_ceiling:.0%} of the ceiling"
-    return f" · {row.tflops:.3g} TFLOP/s{share}"
+    return f" · {rate_words(row.flops_per_s)}{share}"
 
 
 def divergence_figure(run: RunStory, prefix: str) -> Figure | None:
@@ -151,7 +152,7 @@ def _draw_divergence(curves: list[DivergenceCurve], theme: Theme) -> "Drawing":
             markersize=3.6,
             color=colour,
             linewidth=1.2,
-            label=shortened(curve.name, 40),
+            label=shortened(curve.name, 40) + (": identical" if _identical(curve) else ""),
         )
         broken = [
             step for step, value in zip(curve.step, curve.rel_l2, strict=True) if value is None
@@ -165,6 +166,11 @@ def _draw_divergence(curves: list[DivergenceCurve], theme: Theme) -> "Drawing":
     axes.set_ylabel("relative L2 distance")
     legend(axes, theme, columns=2 if len(curves) > 1 else 3)
     return drawing
+
+
+def _identical(curve: DivergenceCurve) -> bool:
+    """To the bit after every step that was looked at: nothing to draw on a logarithmic axis."""
+    return all(distance == 0 for distance in curve.rel_l2)
 
 
 def _above_zero(value: float | None) -> float:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdbench import __version__
 from sdbench.report.comparison import VERDICT_WORDS, case_name
+from sdbench.report.efficiency import rate_words
 from sdbench.report.figures import Figure, css_variables, run_figures, story_figures
 from sdbench.report.html.gallery import PICTURES_BYTES, gallery_of
 from sdbench.report.html.policy import content_security_policy
@@ -132,6 +133,7 @@ def _environment() -> "Environment":
         printable=printable,
         seconds=seconds,
         size=size,
+        rate=rate_words,
         interval=_interval,
         case_words=case_words,
         case_name=case_name,

@@ -67,15 +67,15 @@ def _stage_row(row: Row, profiled: Pass, several_arms: bool) -> StageRow:
                 seconds=seconds,
                 share=seconds / total if total else 0.0,
                 peak_bytes=_peak(stages, name),
-                tflops=None
+                flops_per_s=None
                 if (one := _named(efficiencies, name)) is None
-                else _tera(one.achieved_flops_per_s),
+                else one.achieved_flops_per_s,
                 share_of_ceiling=None if one is None else one.ceiling_share,
             )
             for name, seconds in spent.items()
         ],
-        tflops=_tera(told.achieved_flops_per_s),
-        ceiling_tflops=_tera(told.ceiling_flops_per_s),
+        flops_per_s=told.achieved_flops_per_s,
+        ceiling_flops_per_s=told.ceiling_flops_per_s,
         share_of_ceiling=told.ceiling_share,
         not_known="; ".join(dict.fromkeys(told.unavailable.values())) or None,
     )
@@ -84,10 +84,6 @@ def _stage_row(row: Row, profiled: Pass, several_arms: bool) -> StageRow:
 def _named(efficiencies: Mapping[StageName, StageEfficiency], stage: str) -> StageEfficiency | None:
     name = STAGE_NAMES.get(stage)
     return None if name is None else efficiencies.get(name)
-
-
-def _tera(flops_per_s: float | None) -> float | None:
-    return None if flops_per_s is None else flops_per_s / 1e12
 
 
 def _peak(stages: Sequence[Stage], name: str) -> int | None:

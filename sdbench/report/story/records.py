@@ -179,8 +179,8 @@ class DivergenceCurve(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StageShare(msgspec.Struct, frozen=True, kw_only=True):
-    """One stage of a profiled pass. ``tflops`` (10¹² operations a second) where it was counted,
-    ``share_of_ceiling`` its share of the fastest this device was seen to multiply."""
+    """One stage of a profiled pass. ``flops_per_s`` where its operations were counted,
+    ``share_of_ceiling`` what that is of the fastest this device was seen to multiply."""
 
     stage: str
     words: str
@@ -188,15 +188,15 @@ class StageShare(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     share: float
     peak_bytes: int | None
-    tflops: float | None = None
+    flops_per_s: float | None = None
     share_of_ceiling: float | None = None
 
 
 class StageRow(msgspec.Struct, frozen=True, kw_only=True):
     """Where the profiled pass of a cell spent its time.
 
-    ``tflops`` and ``share_of_ceiling`` are of the steady passes; ``not_known`` says why they are
-    None.
+    ``flops_per_s`` and ``share_of_ceiling`` are of the steady passes; ``not_known`` says why they
+    are None.
     """
 
     case_id: str
@@ -204,8 +204,8 @@ class StageRow(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     total_s: float
     stages: list[StageShare]
-    tflops: float | None
-    ceiling_tflops: float | None
+    flops_per_s: float | None
+    ceiling_flops_per_s: float | None
     share_of_ceiling: float | None
     not_known: str | None
 
@@ -268,6 +268,7 @@ class RunStory(msgspec.Struct, frozen=True, kw_only=True):
     divergence_left_out: str | None
     stages: list[StageRow]
     stages_left_out: str | None
+    efficiency: str | None
     findings: list[FindingStory]
     claims: list[Claim]
     recommendation: Recommendation

@@ -13,6 +13,7 @@ from sdbench.insight.diagnose import diagnose
 from sdbench.insight.records import Diagnosis
 from sdbench.quality.artifacts import Artifacts
 from sdbench.quality.equality import check_equality
+from sdbench.report.efficiency import efficiency_sentence
 from sdbench.report.story.cells import cells_of, name_of
 from sdbench.report.story.findings import finding_stories
 from sdbench.report.story.headline import headline_of
@@ -96,6 +97,7 @@ def run_story(loaded: LoadedRun) -> RunStory:
         divergence_left_out=divergence_left_out,
         stages=stages,
         stages_left_out=stages_left_out,
+        efficiency=efficiency_sentence(summary),
         findings=finding_stories(diagnosis.findings, names),
         claims=diagnosis.claims,
         recommendation=diagnosis.recommendation,
