@@ -16,6 +16,7 @@ import pytest
 from conftest import MARK, Sdbench
 
 OLD, NEW = "torch-1.13", "torch-2.5"
+DOWNLOAD_LIMIT_S = 1800
 PLAN = """
 [[case]]
 resolution = "64x64"
@@ -74,9 +75,10 @@ def test_interrupted_creation_leaves_nothing(call: Sdbench, folder: Path) -> Non
 
 
 def test_created_stacks_are_their_locks(call: Sdbench, folder: Path) -> None:
-    code, document = call.json("stacks", "create", OLD, NEW)
-    assert code == 0
-    old, new = document["stacks"]
+    process = call.start("stacks", "create", OLD, NEW, "--json")
+    told, said = process.communicate(timeout=DOWNLOAD_LIMIT_S)
+    assert process.returncode == 0, said
+    old, new = json.loads(told)["stacks"]
     assert [row["action"] for row in (old, new)] == ["created", "created"]
     assert (old["packages"]["torch"], new["packages"]["torch"]) == ("1.13.1", "2.5.1")
     for row in (old, new):
@@ -104,7 +106,7 @@ def test_stacks_are_interleaved_in_one_run_and_compared(call: Sdbench) -> None:
     sizes = ["--set", "passes=3", "--set", "replicates=3"]
     code, run = call.json("run", plan, "--stack", OLD, "--stack", NEW, *sizes)
     assert (code, run["outcomes"]) == (0, {"ok": 2})
-    records = Path(run["path"], "records.jsonl").read_text().splitlines()
+    records = (call.folder / run["path"] / "records.jsonl").read_text().splitlines()
     measured = [entry for line in records if "passes" in (entry := json.loads(line))]
     order = [entry["arm"] for entry in measured]
     blocks = [{*order[at : at + 2]} for at in range(0, len(order), 2)]
