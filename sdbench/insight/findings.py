@@ -28,7 +28,11 @@ _ENDS: tuple[Rule, ...] = (
     ends.worker_crash,
 )
 _UNUSABLE: tuple[Rule, ...] = (pictures.nan_output, pictures.black_output)
-_VARYING: tuple[Rule, ...] = (pictures.nondeterministic, pictures.first_pass_drift)
+_VARYING: tuple[Rule, ...] = (
+    pictures.nondeterministic,
+    pictures.first_pass_drift,
+    pictures.last_digits_vary,
+)
 _WRONG: tuple[Rule, ...] = (
     pictures.batch_mismatch,
     pictures.noise_output,

@@ -271,6 +271,24 @@ def test_runs_that_do_not_agree_with_each_other() -> None:
     assert set(found.case_ids) == {BASE.case_id, BATCH.case_id}
 
 
+def test_last_digits_that_vary_are_told_and_no_more() -> None:
+    def varying(slot: Slot, here: Case) -> dict[str, Any]:
+        made = [
+            make_pass(1.0, index, images=[make_picture(latents_sha256=f"{index}" * 64)])
+            for index in (1, 2, 3)
+        ]
+        return {"passes": made}
+
+    within = equality("first-pass", BASE, verdict="same", same_picture=True, rel_l2=1e-8)
+    (found,) = [
+        one for one in findings(loaded_run(varying), within) if BASE.case_id in one.case_ids
+    ]
+    assert (found.code, found.severity) == ("nondeterministic", "info")
+    assert "last digits" in found.sentence
+    steady = loaded_run(lambda slot, here: {"passes": passes((1.0, 1.0, 1.0))})
+    assert findings(steady, within) == [], "the first pass alone has other digits"
+
+
 def test_processes_that_differ_in_the_first_pass_only() -> None:
     def varying(slot: Slot, here: Case) -> dict[str, Any]:
         made = passes((1.0, 1.0, 1.0))

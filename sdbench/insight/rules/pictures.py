@@ -57,6 +57,26 @@ def nondeterministic(evidence: Evidence, row: Row) -> Symptom | None:
     )
 
 
+def last_digits_vary(evidence: Evidence, row: Row) -> Symptom | None:
+    """The same work gives other bits each time, no further apart than rounding explains."""
+    for kind, vary in (
+        ("replicates", _later_vary_between(evidence, row)),
+        ("first-pass", _later_vary_within(row)),
+    ):
+        found = evidence.equality(row, kind)
+        if found is not None and found.verdict == "same" and vary:
+            return Symptom(
+                "nondeterministic",
+                "info",
+                row,
+                f"the same settings and seed give pictures that differ in their last digits each "
+                f"time{_apart(found)}",
+                "Nothing needs doing; only do not expect the same bits twice.",
+                _equality_numbers(found),
+            )
+    return None
+
+
 def first_pass_drift(evidence: Evidence, row: Row) -> Symptom | None:
     """A process's first pass differs from its later ones."""
     found = evidence.equality(row, "first-pass")
