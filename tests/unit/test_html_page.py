@@ -208,8 +208,10 @@ def test_a_damaged_run_says_what_is_missing(tmp_path: Path) -> None:
     records.write_bytes(lines[0] + b'{"type": "replicate", "half\n' + lines[2][:40])
     from sdbench.store import load_run
 
-    text = Page(html_report([load_run(path)])).text
+    html = html_report([load_run(path)])
+    text = Page(html).text
     assert "What is missing" in text
+    assert str(tmp_path) not in html, "a page does not say where it was made"
     assert "records.jsonl line 2 is unreadable" in text
     assert "3 of 4 processes have not been run" in text
 

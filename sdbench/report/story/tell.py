@@ -4,7 +4,9 @@ Findings, recommendation and verdicts are ``insight``'s, times and outcomes ``su
 ``comparison``'s; here they are only put beside each other.
 """
 
+import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 from sdbench.comparison import Comparison, History, compare_axis, compare_runs, history_of
 from sdbench.comparison.sides import Row, rows_of, summary_of
@@ -32,8 +34,13 @@ _MIN_HISTORY = 3
 def tell(runs: Sequence[LoadedRun]) -> Story:
     """The story of one run, or of several with their comparison first.
 
-    What cannot be read or compared is said in the story; nothing is raised for it.
+    What cannot be read or compared is said in the story; nothing is raised for it. A run goes by
+    its id, never by where it lies on somebody's disk: pages travel.
     """
+    runs = [
+        dataclasses.replace(loaded, path=Path(loaded.run.run_id), folder=loaded.files)
+        for loaded in runs
+    ]
     stories = [run_story(loaded) for loaded in runs]
     return Story(
         title=_title(runs),
