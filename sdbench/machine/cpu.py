@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Counters tick 100 times a second on each core: less than this tells nothing of shares.
+# Counters tick 100 times a second on each core: within half a second a share is known to 2%.
 _LEAST_S = 0.5
 # Guests' time is in user time too; waiting for a disk leaves a core free.
 _COUNTED_TWICE = ("guest", "guest_nice")
@@ -18,6 +18,7 @@ class CpuTimes:
     total_s: float
     idle_s: float
     own_s: float
+    cores: int
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def cpu_times(pid: int, children: Sequence[int]) -> CpuTimes | None:
         total_s=sum(spent for name, spent in now.items() if name not in _COUNTED_TWICE),
         idle_s=sum(now.get(name, 0.0) for name in _IDLE),
         own_s=own_s,
+        cores=psutil.cpu_count() or 1,
     )
 
 
@@ -60,9 +62,11 @@ def _process_s(pid: int) -> float:
 
 def cpu_shares(first: CpuTimes | None, last: CpuTimes | None) -> CpuShares | None:
     """Between two readings; None where they are missing or too near each other."""
-    if first is None or last is None or last.total_s - first.total_s < _LEAST_S:
+    if first is None or last is None:
         return None
     total_s, idle_s = last.total_s - first.total_s, last.idle_s - first.idle_s
+    if total_s < _LEAST_S * last.cores:
+        return None
     others_s = total_s - idle_s - (last.own_s - first.own_s)
     return CpuShares(
         others=min(1.0, max(0.0, others_s / total_s)), idle=min(1.0, max(0.0, idle_s / total_s))

@@ -222,7 +222,7 @@ def test_machine_alone_is_read_without_a_process() -> None:
 
 
 def test_shares_of_the_cores_are_over_the_measured_passes_alone() -> None:
-    probe = FakeProbe(cpu_readings=[CpuTimes(100, 50, 3), CpuTimes(120, 52, 11)])
+    probe = FakeProbe(cpu_readings=[CpuTimes(100, 50, 3, 2), CpuTimes(120, 52, 11, 2)])
     sampler = make_sampler(probe)
     for phase in ("import", "load", "prime", "pass 1", "pass 2", "pass 3", "profile", "end"):
         sampler.mark(phase, 1.0)
@@ -235,7 +235,10 @@ def test_shares_of_the_cores_are_over_the_measured_passes_alone() -> None:
 
 
 def test_passes_that_did_not_end_or_took_no_time_tell_nothing() -> None:
-    for readings in ([CpuTimes(100, 50, 3)], [CpuTimes(100, 50, 3), CpuTimes(100.3, 50, 3.2)]):
+    for readings in (
+        [CpuTimes(100, 50, 3, 2)],
+        [CpuTimes(100, 50, 3, 2), CpuTimes(100.9, 50, 3.2, 2)],
+    ):
         sampler = make_sampler(FakeProbe(cpu_readings=readings))
         for phase in ("pass 1", "end"):
             sampler.mark(phase, 1.0)
@@ -247,7 +250,7 @@ def test_passes_that_did_not_end_or_took_no_time_tell_nothing() -> None:
 
 def test_shares_stay_within_what_can_be() -> None:
     """Counters of ticks and of seconds do not quite agree."""
-    first, last = CpuTimes(0, 0, 0), CpuTimes(10, 2, 9)
+    first, last = CpuTimes(0, 0, 0, 8), CpuTimes(10, 2, 9, 8)
     assert cpu_shares(first, last) == CpuShares(others=0.0, idle=0.2)
 
 
