@@ -5,7 +5,6 @@ can be joined with each other, and those of several runs put below one another.
 """
 
 import functools
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,28 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+
+class Sample(msgspec.Struct, kw_only=True):
+    """A line of a timeline: a sample, or the beginning of a phase. Clock as everywhere, seconds."""
+
+    t: float
+    phase: str | None = None
+    footprint_bytes: int | None = None
+    available_bytes: int | None = None
+    swap_used_bytes: int | None = None
+    swapped_in_bytes: int | None = None
+    swapped_out_bytes: int | None = None
+    pressure: str | None = None
+    thermal: str | None = None
+    free_percent: float | None = None
+    compressor_bytes: int | None = None
+    gpu_power_w: float | None = None
+    gpu_temperature_c: float | None = None
+    gpu_memory_used_bytes: int | None = None
+
+
+_SAMPLED = Sample.__struct_fields__[1:]
+
 _SETTINGS = Case.__struct_fields__
 _COPIED = (
     *("replicate_id", "case_id", "arm", "block", "attempt", "outcome", "reason", "simulated"),
@@ -31,12 +52,6 @@ _COPIED = (
     *("peak_memory_bytes", "peak_memory_source", "swapped_out_bytes"),
 )
 _EFFICIENCY = ("pass_flops", "achieved_flops_per_s", "ceiling_flops_per_s", "ceiling_share")
-_SAMPLED = (
-    *("footprint_bytes", "available_bytes", "swap_used_bytes"),
-    *("swapped_in_bytes", "swapped_out_bytes", "pressure", "thermal", "free_percent"),
-    *("compressor_bytes", "gpu_power_w", "gpu_temperature_c", "gpu_memory_used_bytes"),
-)
-_SAMPLED_COLUMNS = ("t_s", "phase", *_SAMPLED)
 
 # Dtypes of columns whose names do not end in a unit.
 _DTYPES = {
@@ -105,8 +120,7 @@ class RunFrames:
     @functools.cached_property
     def telemetry(self) -> "DataFrame":
         """One row a sample of memory, swap, pressure, heat and GPU."""
-        rows = telemetry_rows(self.loaded)
-        return _frame(rows, TELEMETRY_COLUMNS, ["replicate_id", "attempt", "sample"])
+        return _telemetry_frame(self.loaded)
 
     def __repr__(self) -> str:
         run, summary = self.loaded.run, self._summary
@@ -169,7 +183,7 @@ PASS_COLUMNS = (
 )
 TELEMETRY_COLUMNS = (
     *("run_id", "replicate_id", "attempt", "sample", "case_id", "arm", "block"),
-    *_SAMPLED_COLUMNS,
+    *("t_s", *_SAMPLED),
 )
 
 
@@ -259,35 +273,27 @@ def pass_rows(loaded: LoadedRun) -> Iterator[Row]:
             }
 
 
-def telemetry_rows(loaded: LoadedRun) -> Iterator[Row]:
-    """A row for each sample of each process; a line that cannot be read is left out."""
-    for entry in loaded.attempts:
-        names, phase, begin, number = _names(loaded, entry), None, None, 0
-        for line in _timeline(loaded.timeline_path(entry)):
-            if "phase" in line:
-                phase = line["phase"]
-                continue
-            t = line.get("t")
-            if not isinstance(t, (int, float)):
-                continue
-            begin = t if begin is None else begin
-            sampled = {name: line.get(name) for name in _SAMPLED}
-            yield {**names, "sample": number, "t_s": t - begin, "phase": phase, **sampled}
-            number += 1
+def timeline_of(path: Path) -> list[Sample]:
+    """A process's samples, each in its phase; empty where there is no file (the record says why).
 
-
-def _timeline(path: Path) -> Iterator[Row]:
+    A line that cannot be read is left out.
+    """
     try:
         lines = path.read_bytes().splitlines()
-    except OSError:  # switched off, or not kept: the record says which
-        return
+    except OSError:
+        return []
+    decoder, samples, phase = msgspec.json.Decoder(Sample), [], None
     for line in lines:
         try:
-            told = json.loads(line)
-        except ValueError:
+            told = decoder.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             continue
-        if isinstance(told, dict):
-            yield told
+        if told.phase is not None:
+            phase = told.phase
+        else:
+            told.phase = phase
+            samples.append(told)
+    return samples
 
 
 def _names(loaded: LoadedRun, entry: Replicate) -> Row:
@@ -322,7 +328,31 @@ def _frame(rows: Iterator[Row], columns: Sequence[str], index: list[str]) -> "Da
     return pd.DataFrame(series, columns=list(columns)).set_index(index)
 
 
-def _column(name: str) -> "Callable[[list[Any]], Any]":
+def _telemetry_frame(loaded: LoadedRun) -> "DataFrame":
+    """Process by process and a column at a time: a run may have millions of samples."""
+    import numpy as np
+    import pandas as pd
+
+    parts = {name: [_column(name)([])] for name in ("sample", "t_s", *_SAMPLED)}
+    processes, counts = [], []
+    for entry in loaded.attempts:
+        samples = timeline_of(loaded.timeline_path(entry))
+        processes.append(_names(loaded, entry))
+        counts.append(len(samples))
+        parts["sample"].append(_column("sample")(range(len(samples))))
+        parts["t_s"].append(_column("t_s")([one.t - samples[0].t for one in samples]))
+        for name in _SAMPLED:
+            parts[name].append(_column(name)([getattr(one, name) for one in samples]))
+    told = {name: pd.concat(found, ignore_index=True) for name, found in parts.items()}
+    for name in (name for name in TELEMETRY_COLUMNS if name not in parts):
+        values = np.array([one[name] for one in processes], dtype=object)
+        told[name] = _column(name)(np.repeat(values, np.array(counts, dtype=int)))
+    frame = pd.DataFrame(told, columns=list(TELEMETRY_COLUMNS))
+    return frame.set_index(["replicate_id", "attempt", "sample"])
+
+
+@functools.cache
+def _column(name: str) -> Callable[[Any], Any]:
     """Values to a column."""
     import pandas as pd
 
