@@ -44,7 +44,11 @@ def test_counted_operations_are_recorded_or_why_not() -> None:
     counted = [*events[:-1], {"event": "counted", "flops": flops}, events[-1]]
     record = record_of(make_report(counted))
     assert msgspec.to_builtins(record.flops) == flops and record.flops_missing is None
-    missing = [*events[:-1], {"event": "counted", "flops": None, "reason": "no counter"}, events[-1]]
+    missing = [
+        *events[:-1],
+        {"event": "counted", "flops": None, "reason": "no counter"},
+        events[-1],
+    ]
     record = record_of(make_report(missing))
     assert (record.outcome, record.flops, record.flops_missing) == ("ok", None, "no counter")
 

@@ -8,7 +8,7 @@ from sdbench.insight.known_issues import FindingCode
 from sdbench.insight.records import Severity
 from sdbench.insight.rules.contrast import contrast_words, healthy_neighbours, use_words
 from sdbench.insight.rules.symptom import Symptom
-from sdbench.quality.equality import Equality
+from sdbench.quality.equality import Equality, EqualityKind
 from sdbench.schema import ImageCompared, Picture, PictureFault
 
 # `drift` begins at 4 times what rounding explains; healthy bfloat16 may be a little beyond that.
@@ -59,10 +59,11 @@ def nondeterministic(evidence: Evidence, row: Row) -> Symptom | None:
 
 def last_digits_vary(evidence: Evidence, row: Row) -> Symptom | None:
     """The same work gives other bits each time, no further apart than rounding explains."""
-    for kind, vary in (
-        ("replicates", _later_vary_between(evidence, row)),
-        ("first-pass", _later_vary_within(row)),
-    ):
+    varying: dict[EqualityKind, bool] = {
+        "replicates": _later_vary_between(evidence, row),
+        "first-pass": _later_vary_within(row),
+    }
+    for kind, vary in varying.items():
         found = evidence.equality(row, kind)
         if found is not None and found.verdict == "same" and vary:
             return Symptom(
