@@ -44,6 +44,8 @@ from sdbench.schema import Run, Sitting, Started
 from sdbench.store import LoadedRun, RunFolder, load_run
 
 ONE_CASE = {"resolution": ["64x64"]}
+POINT = b'{"t":1.5}\n'
+"""A sample, as the executor keeps it."""
 
 
 def carry_out(loop: RunLoop, attempts: dict[str, int] | None = None) -> str:
@@ -224,16 +226,16 @@ def test_cache_that_cannot_be_written_marks_the_first_process_of_the_run(
 
 def test_timeline_is_kept_beside_the_records(tmp_path: Path) -> None:
     loop = make_loop(
-        tmp_path, lambda task, supervise: play(task, supervise, timeline=[b"{}\n", b"{}\n"])
+        tmp_path, lambda task, supervise: play(task, supervise, timeline=[POINT, POINT])
     )
     carry_out(loop)
     kept = sorted(path.name for path in (loop.folder.path / "telemetry").iterdir())
     assert kept == sorted(f"{slot.replicate_id}.1.jsonl" for slot in loop.run.plan.slots)
-    assert (loop.folder.path / "telemetry" / kept[0]).read_bytes() == b"{}\n{}\n"
+    assert (loop.folder.path / "telemetry" / kept[0]).read_bytes() == POINT + POINT
 
 
 def test_timeline_that_cannot_be_kept_costs_no_record(tmp_path: Path) -> None:
-    loop = make_loop(tmp_path, lambda task, supervise: play(task, supervise, timeline=[b"{}\n"]))
+    loop = make_loop(tmp_path, lambda task, supervise: play(task, supervise, timeline=[POINT]))
     (loop.folder.path / "telemetry").write_text("in the way")
     assert carry_out(loop) == "complete"
     assert outcomes(loop.folder.path) == ["ok"] * 4
