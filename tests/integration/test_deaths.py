@@ -164,8 +164,9 @@ def test_disk_that_is_full_stops_the_run_and_breaks_nothing(sdbench: Sdbench) ->
     assert code == 0
     folder = sdbench.folder / document["path"]
     records = folder / "records.jsonl"
-    first = records.read_bytes().splitlines(keepends=True)[:2]
-    records.write_bytes(b"".join(first))
+    lines = records.read_bytes().splitlines(keepends=True)
+    ended = [number for number, line in enumerate(lines) if b'"type":"replicate"' in line]
+    records.write_bytes(b"".join(lines[: ended[0] + 1]))
     # A limit on the size of files fails a write half-way, as a full disk does.
     largest = max(records.stat().st_size, (folder / "run.json").stat().st_size)
     done = sdbench.limited(largest + 1024, "resume", folder)
