@@ -33,6 +33,7 @@ from sdbench.runner.executor import Executor
 from sdbench.runner.probe import FoundDevice, accelerator_possible, find_device
 from sdbench.runner.run import new_run_id
 from sdbench.schema import Arm, DeviceKind, ModelInfo, Plan, Run, Sitting, StackInfo
+from sdbench.stacks.created import changes
 from sdbench.store.privacy import hide_path, recorded_environment
 
 DEFAULT_CONFIG = "default"
@@ -298,14 +299,14 @@ def check_resumable(run: Run) -> None:
         before = ",".join(run.preload) or "(unset)"
         raise MachineError(f"{run.run_id} was begun with {PRELOAD}={before}")
     environment = recorded_environment(os.environ)
-    changed_variables = _changes(_deciding(run.environment), _deciding(environment))
+    changed_variables = changes(_deciding(run.environment), _deciding(environment))
     if changed_variables:
         raise MachineError(
             f"the environment has changed since {run.run_id} began: {', '.join(changed_variables)}"
         )
     for name, recorded in run.stacks.items():
         now = resolve(recorded.interpreter)
-        changed = _changes(
+        changed = changes(
             {"Python": recorded.python, **recorded.packages}, {"Python": now.python, **now.packages}
         )
         if changed:
@@ -337,15 +338,6 @@ def same_model(run: Run) -> Run:
             f"{run.model.name} has changed since {run.run_id} began; start a new run"
         )
     return msgspec.structs.replace(run, model=model)
-
-
-def _changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """``torch was 2.12.0 and is 2.13.0`` for each version that differs."""
-    return [
-        f"{name} was {before.get(name, 'absent')} and is {after.get(name, 'absent')}"
-        for name in sorted({*before, *after})
-        if before.get(name) != after.get(name)
-    ]
 
 
 def make_pace(config: Config, plan: Plan, model: ModelInfo, device: DeviceKind, cores: int) -> Pace:

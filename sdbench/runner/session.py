@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from sdbench import machine
+from sdbench.comparison.sides import summary_of
 from sdbench.config import Config, parse_config
 from sdbench.estimate import Pace
 from sdbench.runner.awake import kept_awake
@@ -27,7 +28,7 @@ from sdbench.runner.run import End, RunLoop, Watcher
 from sdbench.runner.sampler import Sample
 from sdbench.schema import Ceiling, Run
 from sdbench.store import RunFolder, load_run
-from sdbench.summary import RunSummary, TimeShares, summarise, time_shares
+from sdbench.summary import RunSummary, TimeShares, time_shares
 
 # Ends after which the machine is fit and the user willing to go on with the CPU's pictures.
 _CALM_ENDS: tuple[End, ...] = ("complete", "budget")
@@ -124,15 +125,7 @@ def sit(
     finally:
         probe.close()
     loaded = load_run(folder.path)
-    summary = summarise(
-        run,
-        loaded.replicates,
-        str(folder.path),
-        loaded.warnings,
-        loaded.compared,
-        ceilings=loaded.ceilings,
-    )
-    summary = msgspec.structs.replace(summary, looks=loaded.looks)
+    summary = msgspec.structs.replace(summary_of(loaded), looks=loaded.looks)
     own = loaded.attempts[len(before.attempts) :]
     now = time.monotonic()
     return Sat(end, summary, pace, time_shares(own, now - began, now - measured))

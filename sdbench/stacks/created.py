@@ -99,16 +99,17 @@ def why_spoilt(
         return "it was made from another lock"
     if found is None:
         return "its Python does not run"
-    changes = _changes(
+    changed = changes(
         {"Python": info.python, **info.packages}, {"Python": found.python, **found.packages}
     )
-    if not changes:
+    if not changed:
         return None
-    more = f" and {len(changes) - _SHOWN_CHANGES} more" if len(changes) > _SHOWN_CHANGES else ""
-    return ", ".join(changes[:_SHOWN_CHANGES]) + more
+    more = f" and {len(changed) - _SHOWN_CHANGES} more" if len(changed) > _SHOWN_CHANGES else ""
+    return ", ".join(changed[:_SHOWN_CHANGES]) + more
 
 
-def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+def changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """``torch was 2.12.0 and is 2.13.0`` for each name whose value differs."""
     return [
         f"{name} was {before.get(name, 'absent')} and is {after.get(name, 'absent')}"
         for name in sorted({*before, *after})
