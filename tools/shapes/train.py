@@ -4,7 +4,8 @@
     accelerate launch -m shapes.train unet --out FOLDER --seconds 1000 --stop-after 500
 
 The unet stage keeps its state in FOLDER/state.pt, so a call goes on where the last one stopped
-(--stop-after); without a state it starts from the weights in FOLDER, if there are any. Both stages
+(--stop-after); without a state it starts from the weights in FOLDER, if there are any, and then
+takes the sizes of a late stage all the time. Both stages
 leave a pipeline folder in FOLDER/pipeline that diffusers loads. The learning rate falls to zero
 over the last third of --seconds, so they should be the seconds that training really gets.
 """
@@ -43,10 +44,10 @@ NOISE_LEVELS = 4
 # Picture side: (chunks of drawings in a batch, share of the batches early, share late). The work
 # of a batch is about the same at every size.
 UNET_SIZES = {
-    64: (16, 0.25, 0.05),
-    128: (8, 0.50, 0.40),
-    192: (4, 0.12, 0.27),
-    256: (2, 0.13, 0.28),
+    64: (16, 0.25, 0.03),
+    128: (8, 0.50, 0.27),
+    192: (4, 0.12, 0.25),
+    256: (2, 0.13, 0.45),
 }
 VAE_SIZES = {64: (8, 0.25, 0.15), 128: (2, 0.5, 0.45), 192: (1, 0.15, 0.25), 256: (1, 0.1, 0.15)}
 
@@ -242,7 +243,8 @@ def train_unet(accelerator: Accelerator, arguments: argparse.Namespace) -> None:
     vae.requires_grad_(False).to(device, memory_format=torch.channels_last)
     source = Source(accelerator, UNET_SIZES, arguments.workers)
     model = Denoiser()
-    if (folder / "unet" / "diffusion_pytorch_model.safetensors").exists():
+    trained_before = (folder / "unet" / "diffusion_pytorch_model.safetensors").exists()
+    if trained_before:
         load_network("unet", model.unet, folder)
         load_network("text_encoder", model.text_encoder, folder)
     model.to(device)
@@ -251,7 +253,8 @@ def train_unet(accelerator: Accelerator, arguments: argparse.Namespace) -> None:
     peak = arguments.rate or 1e-3
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.99), weight_decay=0.01)
     step, before = 0, 0.0
-    if state_path.exists():
+    going_on = state_path.exists()
+    if going_on:
         state = torch.load(state_path, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
@@ -269,7 +272,8 @@ def train_unet(accelerator: Accelerator, arguments: argparse.Namespace) -> None:
         progress = spent / arguments.seconds
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(peak, step, progress)
-        pictures, tokens = source.batch(progress, arguments.scale)
+        late = trained_before and not going_on
+        pictures, tokens = source.batch(1.0 if late else progress, arguments.scale)
         with torch.no_grad(), accelerator.autocast():
             latents = vae.encode(pictures).latent_dist.mode().float()
         latents = latents.repeat_interleave(NOISE_LEVELS, dim=0)
