@@ -29,7 +29,7 @@ BUILTIN = {
             folder=DATA / "shapes",
             pipeline_class="StableDiffusionPipeline",
             bytes_on_disk=28_118_854,
-            sha256="4a4bd0b5a22b3f4c058338910187f4d040bc9b98f5e36df0e31ef68576b55b4f",
+            sha256="8f31804750a16776456ba16051960471e2626c3e2240dd1bb33cf4774812f0d9",
         ),
     )
 }

@@ -53,9 +53,14 @@ _SDXL_SCHEDULER = {
     "beta_end": 0.012,
     "beta_schedule": "scaled_linear",
     "num_train_timesteps": 1000,
+    "skip_prk_steps": True,
+    "set_alpha_to_one": False,
     "steps_offset": 1,
     "timestep_spacing": "leading",
     "prediction_type": "epsilon",
+    # Euler never clips, but the published file says so all the same: DDIM, made from this
+    # configuration, would clip its prediction to [-1, 1] and magnify every rounding.
+    "clip_sample": False,
 }
 
 
@@ -223,7 +228,7 @@ SYNTHETIC = {
         ),
         _sdxl(
             "synthetic/sdxl",
-            sha256="c6d0cbcb4d6864f6be806d327bb1f09428be70c3630963195a57471fe15be7d6",
+            sha256="32905a08e022d3bfce3503fdce4b84d9efe474d0f6e17ccc33bb01710eea0c4a",
         ),
     )
 }
