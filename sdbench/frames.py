@@ -108,7 +108,7 @@ class RunFrames:
     @functools.cached_property
     def replicates(self) -> "DataFrame":
         """One row a process."""
-        rows = replicate_rows(self.loaded)
+        rows = replicate_rows(self.loaded, self._summary)
         return _frame(rows, REPLICATE_COLUMNS, ["replicate_id", "attempt"])
 
     @functools.cached_property
@@ -223,12 +223,12 @@ def _case_numbers(row: CaseSummary, summary: RunSummary) -> Row:
     }
 
 
-def replicate_rows(loaded: LoadedRun) -> Iterator[Row]:
+def replicate_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[Row]:
     """A row for each process, repeated attempts included."""
     run = loaded.run
     settings = {one.case_id: msgspec.structs.asdict(one.case) for one in run.plan.cases}
     counting = _counting(loaded)
-    of_case = {(row.case_id, row.arm): row.efficiency for row in summary_of(loaded).cases}
+    of_case = {(row.case_id, row.arm): row.efficiency for row in summary.cases}
     for entry in loaded.attempts:
         if (entry.case_id, entry.arm) not in of_case:  # a damaged file: nothing of the plan
             continue

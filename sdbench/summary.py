@@ -115,6 +115,7 @@ def summarise(
     compared: Sequence[Compared] = (),
     *,
     ceilings: Sequence[Ceiling] = (),
+    looks: Sequence[Looked] = (),
 ) -> RunSummary:
     """Reduce the last attempts of a run's replicates, and how they compare with the CPU."""
     by_row: dict[tuple[str, str], list[Replicate]] = {}
@@ -166,6 +167,7 @@ def summarise(
         images=int(run.config["images"]),
         swapped_out_bytes=_swapped_out(replicates),
         warnings=[*warnings, *machine_warnings(replicates)],
+        looks=list(looks),
     )
 
 

@@ -10,10 +10,10 @@ from rich.table import Table
 
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
+from sdbench.comparison.sides import summary_of
 from sdbench.errors import SdbenchError
 from sdbench.report.units import printable
 from sdbench.store import list_runs, load_run
-from sdbench.summary import summarise
 
 
 @click.command(name="list")
@@ -46,7 +46,7 @@ def command(root: Path, as_json: bool) -> int:
 def _row(path: Path) -> dict[str, Any]:
     loaded = load_run(path)
     run = loaded.run
-    summary = summarise(run, loaded.replicates, str(path), loaded.warnings, loaded.compared)
+    summary = summary_of(loaded)
     return {
         "run_id": run.run_id,
         "path": str(path),

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from sdbench.comparison.records import Difference
 from sdbench.comparison.rules import system_of
 from sdbench.comparison.sides import Pair, Row
@@ -19,20 +21,36 @@ _SYSTEM_DEVICE_FACTS = ("macos", "mpsgraph")
 
 
 def differences_of(pairs: Iterable[Pair]) -> list[Difference]:
-    """Everything that differs between the two sides of any pair, each thing once."""
-    found: dict[Difference, None] = {}
+    """Everything that differs between the two sides of any pair, each thing once.
+
+    What only some of several new sides have is marked with their labels.
+    """
+    settings: dict[Difference, None] = {}
+    found: dict[Difference, dict[str, None]] = {}
+    labels: dict[str, None] = {}
     seen: set[tuple[str, str, str, str]] = set()
     for pair in pairs:
         if pair.base is None or pair.new is None:
             continue
         base, new = pair.base, pair.new
+        label = pair.labels[1]
+        labels[label] = None
         sides = base.run.run_id, base.arm.name, new.run.run_id, new.arm.name
         if pair.axis is not None and pair.axis not in ("arm", "stack", "machine"):
-            found[Difference(what=pair.axis, base=pair.labels[0], new=pair.labels[1])] = None
+            settings[Difference(what=pair.axis, base=pair.labels[0], new=label)] = None
         if sides not in seen:
             seen.add(sides)
-            found |= dict.fromkeys(_between(base, new))
-    return list(found)
+            for entry in _between(base, new):
+                found.setdefault(entry, {})[label] = None
+    return [
+        *settings,
+        *(
+            entry
+            if len(having) == len(labels)
+            else msgspec.structs.replace(entry, side=", ".join(having))
+            for entry, having in found.items()
+        ),
+    ]
 
 
 def is_system_comparison(pairs: Iterable[Pair]) -> bool:

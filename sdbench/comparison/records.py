@@ -16,11 +16,20 @@ Interval = tuple[float, float]
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that is not the same on both sides; None is "not known" or "not there"."""
+    """One thing that is not the same on both sides; None is "not known" or "not there".
+
+    ``side`` is the label of the new side that it is about, where there are several.
+    """
 
     what: str
     base: str | None
     new: str | None
+    side: str | None = None
+
+    @property
+    def words(self) -> str:
+        """What differs, and where that is not clear on which side."""
+        return self.what if self.side is None else f"{self.what} [{self.side}]"
 
 
 class SideInfo(msgspec.Struct, frozen=True, kw_only=True):

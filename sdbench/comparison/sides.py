@@ -89,6 +89,7 @@ def summary_of(loaded: LoadedRun) -> RunSummary:
         loaded.warnings,
         loaded.compared,
         ceilings=loaded.ceilings,
+        looks=loaded.looks,
     )
 
 

@@ -62,9 +62,9 @@ def _print_differences(comparison: Comparison, console: Console) -> None:
         console.print("Nothing that sdbench knows of differs between the two sides.")
         return
     console.print("What differs:")
-    width = max(len(entry.what) for entry in comparison.differences)
+    width = max(len(entry.words) for entry in comparison.differences)
     for entry in comparison.differences:
-        words = f"{entry.what:<{width}}  {entry.base or '–'} → {entry.new or '–'}"
+        words = f"{entry.words:<{width}}  {entry.base or '–'} → {entry.new or '–'}"
         console.print(f"  {escape(printable(words))}", soft_wrap=True)
 
 

@@ -335,7 +335,7 @@ def _comparisons(story: Story, pictures: _Pictures) -> Iterator[str]:
 
 def _differences(comparison: Comparison) -> str:
     rows = [
-        [plain(entry.what), plain(str(entry.base or "–")), plain(str(entry.new or "–"))]
+        [plain(entry.words), plain(str(entry.base or "–")), plain(str(entry.new or "–"))]
         for entry in comparison.differences
     ]
     return table(["what differs", "base", "new"], rows) if rows else "Nothing known differs."

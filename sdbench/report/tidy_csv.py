@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from sdbench.comparison.sides import summary_of
 from sdbench.frames import REPLICATE_COLUMNS, replicate_rows
 from sdbench.report.units import printable
 from sdbench.store import LoadedRun
@@ -19,7 +20,7 @@ def csv_of_runs(runs: Sequence[LoadedRun]) -> str:
     writer = csv.DictWriter(text, fieldnames=REPLICATE_COLUMNS, lineterminator="\n")
     writer.writeheader()
     for loaded in runs:
-        for row in replicate_rows(loaded):
+        for row in replicate_rows(loaded, summary_of(loaded)):
             writer.writerow({name: _cell(value) for name, value in row.items()})
     return text.getvalue()
 

@@ -125,7 +125,7 @@ def sit(
     finally:
         probe.close()
     loaded = load_run(folder.path)
-    summary = msgspec.structs.replace(summary_of(loaded), looks=loaded.looks)
+    summary = summary_of(loaded)
     own = loaded.attempts[len(before.attempts) :]
     now = time.monotonic()
     return Sat(end, summary, pace, time_shares(own, now - began, now - measured))

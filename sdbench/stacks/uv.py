@@ -4,8 +4,10 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from sdbench.errors import UsageError
@@ -53,25 +55,32 @@ def run_uv(program: str, arguments: Sequence[str], folder: Path, tell: Tell) -> 
         UvError: it ended with an error.
     """
     lines = []
-    with subprocess.Popen(
-        [program, *arguments],
-        cwd=folder,
-        env=_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-    ) as process:
+    process: subprocess.Popen[str] | None = None
+    try:
+        with _interrupts_later() as arrived:  # else one may leave a process that nobody knows of
+            process = subprocess.Popen(
+                [program, *arguments],
+                cwd=folder,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                errors="replace",
+            )
+        if arrived:
+            raise KeyboardInterrupt
         assert process.stderr is not None
-        try:
-            for line in process.stderr:
+        with process.stderr as said:
+            for line in said:
                 lines.append(line)
                 if line.startswith(_WORTH_TELLING):
                     tell(line.strip())
-        except BaseException:
+        process.wait()
+    except BaseException:
+        if process is not None:
             _end(process)
-            raise
+        raise
     if process.returncode != 0:
         raise UvError(problem_in("".join(lines)) or f"uv ended with status {process.returncode}")
 
@@ -99,6 +108,22 @@ def _environment() -> dict[str, str]:
     folders = sorted(str(folder) for folder in root.glob("versions/*/bin"))
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), *folders])
     return {**os.environ, "PATH": path, "NO_COLOR": "1"}
+
+
+@contextlib.contextmanager
+def _interrupts_later() -> Iterator[list[int]]:
+    """Signals that would raise an exception are only noted meanwhile."""
+    arrived: list[int] = []
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if callable(signal.getsignal(number)):
+                before[number] = signal.signal(number, lambda number, _: arrived.append(number))
+    try:
+        yield arrived
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _end(process: "subprocess.Popen[str]") -> None:

@@ -22,6 +22,7 @@ from sdbench.schema import Run
 _TOKEN = re.compile(r"\b(?:hf|api_org|sk|ghp|gho|github_pat)[_-][A-Za-z0-9_-]{16,}\b")
 _RECORDED = re.compile(
     r"(?:PYTORCH|SDBENCH|HF_HUB|CUDA|OMP|MKL|OPENBLAS|VECLIB|TRANSFORMERS|DIFFUSERS|ACCELERATE)_\w+"
+    r"|NVIDIA_TF32_OVERRIDE"
 )
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|KEY|CREDENTIAL", re.IGNORECASE)
 _SHORTEST_NAME = 3  # a shorter user name would blank out parts of ordinary words

@@ -8,23 +8,16 @@ from typing import Any
 
 import msgspec
 import pytest
-from measured_runs import changed, kept, measured, one_case, steady
+from measured_runs import MATRIX_OF_200, changed, kept, measured, one_case, steady
 
 from sdbench.store import LoadedRun
-
-MATRIX = {
-    "resolution": [f"{64 * i}x64" for i in range(1, 26)],
-    "attention_slicing": [False, True],
-    "warmup": [False, True],
-    "dtype": ["float32", "float16"],
-}
 
 
 @pytest.mark.benchmark(group="compare", min_rounds=3)
 def test_compare_two_runs_of_200_cases(benchmark: Callable[..., Any], tmp_path: Path) -> None:
     """The whole program: imports, 3200 records, 200 rows on the screen."""
     for name, seed in (("one", 1), ("two", 2)):
-        loaded = measured(steady(noise=0.02, seed=seed), config=one_case(8, matrix=MATRIX))
+        loaded = measured(steady(noise=0.02, seed=seed), config=one_case(8, matrix=MATRIX_OF_200))
         path = kept(tmp_path, changed(LoadedRun(loaded.path, loaded.run, [], []), run_id=name))
         lines = [msgspec.json.encode(entry) + b"\n" for entry in loaded.attempts]
         (path / "records.jsonl").write_bytes(b"".join(lines))

@@ -11,8 +11,7 @@ import msgspec
 import pytest
 from diagnosed_runs import beside_cpu, image_of, telemetry
 from factories import make_pass
-from measured_runs import kept, measured, one_case, steady
-from test_compare_speed import MATRIX
+from measured_runs import MATRIX_OF_200, kept, measured, one_case, steady
 from told_runs import stages, write_timeline
 
 from sdbench.schema import Divergence, Slot
@@ -51,7 +50,7 @@ def big_run(folder: Path) -> Path:
             ),
         }
 
-    loaded = measured(config=one_case(8, matrix=MATRIX), fields=fields)
+    loaded = measured(config=one_case(8, matrix=MATRIX_OF_200), fields=fields)
     path = kept(folder, LoadedRun(loaded.path, loaded.run, [], []))
     cases = {planned.case_id: planned.case for planned in loaded.run.plan.cases}
     slots = {slot.replicate_id: slot for slot in loaded.run.plan.slots}

@@ -60,6 +60,14 @@ def measured(
     return LoadedRun(path, run, [], attempts)
 
 
+MATRIX_OF_200 = {
+    "resolution": [f"{64 * i}x64" for i in range(1, 26)],
+    "attention_slicing": [False, True],
+    "warmup": [False, True],
+    "dtype": ["float32", "float16"],
+}
+
+
 def one_case(replicates: int = 8, **document: Any) -> Config:
     """One small case, or what else the document says."""
     if "matrix" not in document and "case" not in document:

@@ -654,6 +654,26 @@ def test_arms_differ_in_stack_variables_and_telemetry() -> None:
     }
 
 
+def test_what_only_one_of_several_new_sides_has_says_so() -> None:
+    arm = [
+        {"name": "old", "stack": "torch-1.13", "env": {"X": "1"}},
+        {"name": "middle", "stack": "torch-2.5"},
+        {"name": "new"},
+    ]
+    stacks = {
+        "torch-1.13": make_stack(torch="1.13.1", numpy="1.26"),
+        "torch-2.5": make_stack(torch="2.5.1", numpy="1.26"),
+        "current": make_stack(torch="2.13.0", numpy="2.4"),
+    }
+    comparison = compare_axis([measured(config=one_case(arm=arm), stacks=stacks)], "stack")
+    assert [(entry.words, entry.new) for entry in comparison.differences] == [
+        ("torch [torch-2.5]", "2.5.1"),
+        ("variable X", None),
+        ("torch [current]", "2.13.0"),
+        ("numpy [current]", "2.4"),
+    ]
+
+
 def test_equal_arms_differ_in_nothing() -> None:
     assert compare_axis([measured(config=two_arms())], "arm").differences == []
 

@@ -250,6 +250,32 @@ def test_slightly_different(margin: float, severity: str) -> None:
     assert found.evidence["cases"][BASE.case_id]["margin"] == margin
 
 
+@pytest.mark.parametrize(
+    ("margin", "capability", "env", "device", "severity"),
+    [
+        pytest.param(178.0, "9.0", {}, "cuda", "info", id="seen on an H200"),
+        pytest.param(
+            178.0, "9.0", {"NVIDIA_TF32_OVERRIDE": "0"}, "cuda", "warning", id="forbidden"
+        ),
+        pytest.param(178.0, "7.5", {}, "cuda", "warning", id="a GPU without TF32"),
+        pytest.param(178.0, None, {}, "cuda", "warning", id="nothing known of the GPU"),
+        pytest.param(9000.0, "9.0", {}, "cuda", "warning", id="more than TF32 explains"),
+        pytest.param(178.0, "9.0", {}, "mps", "warning", id="not CUDA"),
+    ],
+)
+def test_what_tf32_explains_is_no_fault(
+    margin: float, capability: str | None, env: dict[str, str], device: str, severity: str
+) -> None:
+    images = [image_of(i, "drift", margin=margin) for i in (0, 1)]
+    facts = {"device": {"facts": {"capability": capability}}}
+    run = loaded_run(
+        lambda slot, here: facts, compared=wrong(BASE, *images), environment=env, device=device
+    )
+    (found,) = [entry for entry in findings(run) if entry.code == "cpu-mismatch"]
+    assert found.severity == severity
+    assert ("NVIDIA_TF32_OVERRIDE=0" in (found.remedy or "")) == (severity == "info")
+
+
 def test_nothing_broken_goes_unsaid() -> None:
     """A picture wrong in one pass only, and no answer about equality."""
     images = [

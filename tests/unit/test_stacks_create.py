@@ -19,7 +19,7 @@ from stack_doubles import STACK, fake_uv, lock_of, script
 from sdbench.errors import MachineError, UsageError
 from sdbench.stacks.create import Created, create, remove
 from sdbench.stacks.created import INFO, examine, read_info, stack_folder, stacks_folder
-from sdbench.stacks.uv import UvError, find_uv, problem_in
+from sdbench.stacks.uv import UvError, find_uv, problem_in, run_uv
 
 Make = Callable[..., Created]
 
@@ -316,3 +316,19 @@ def test_stopped_half_way(number: int, code: int, make: Make, tmp_path: Path) ->
             os.kill(installer, 0)
     assert make().action == "created"
     assert visible() == [STACK.name]
+
+
+def test_stopped_while_uv_is_being_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The signal comes after the process is there and before anybody knows of it."""
+    started = []
+
+    def popen(*words: Any, **options: Any) -> Any:
+        started.append(make_process(*words, **options))
+        signal.raise_signal(signal.SIGINT)
+        return started[-1]
+
+    make_process = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    with pytest.raises(KeyboardInterrupt):
+        run_uv("/bin/sleep", ["60"], tmp_path, print)
+    assert started[0].returncode == -signal.SIGTERM

@@ -21,6 +21,7 @@ from factories import (
 from rich.console import Console
 
 from sdbench.comparison import compare_axis
+from sdbench.comparison.sides import summary_of
 from sdbench.config import Config, Looks, UntilDecided
 from sdbench.errors import ConfigError
 from sdbench.plan import axis_to_decide, make_plan, with_blocks
@@ -172,7 +173,8 @@ def test_clear_difference_ends_it_at_the_first_look(tmp_path: Path) -> None:
     ((looked, next_s, at_most_s),) = watcher.looks
     assert [(case.verdict, case.open) for case in looked.cases] == [("slower", False)]
     assert (looked.next_look, next_s, at_most_s) == (None, 0.0, 0.0)
-    assert load_run(tmp_path / run.run_id).looks == sat.summary.looks == [looked]
+    loaded = load_run(tmp_path / run.run_id)
+    assert loaded.looks == sat.summary.looks == summary_of(loaded).looks == [looked]
 
 
 def test_open_case_is_measured_on_to_the_next_look_and_the_next(tmp_path: Path) -> None:

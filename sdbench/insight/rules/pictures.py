@@ -1,5 +1,6 @@
 """Pictures that came out wrong, the most specific reason first."""
 
+import re
 from collections.abc import Callable, Iterable
 
 from sdbench.comparison.sides import Row
@@ -9,11 +10,17 @@ from sdbench.insight.records import Severity
 from sdbench.insight.rules.contrast import contrast_words, healthy_neighbours, use_words
 from sdbench.insight.rules.symptom import Symptom
 from sdbench.quality.equality import Equality, EqualityKind
+from sdbench.quality.thresholds import UNIT_ROUNDOFF
 from sdbench.schema import ImageCompared, Picture, PictureFault
 
 # `drift` begins at 4 times what rounding explains; healthy bfloat16 may be a little beyond that.
 # Up to so many times the allowed distance it is told, and no more than told.
 _SLIGHT_DRIFT = 3.0
+# NVIDIA GPUs from compute capability 8.0 on multiply float32 in TF32 where torch lets them: by
+# default in convolutions. TF32 has float16's 11 bits of significand.
+_TF32_SINCE = (8, 0)
+_TF32_MARGIN = UNIT_ROUNDOFF["float16"] / UNIT_ROUNDOFF["float32"]
+_NO_TF32 = "NVIDIA_TF32_OVERRIDE"
 _LOCALISE = "Find the operator: sdbench localise; make a bug report: sdbench repro RUN CASE."
 
 
@@ -134,6 +141,15 @@ def cpu_mismatch(evidence: Evidence, row: Row) -> Symptom | None:
     if contrast_words(fine):
         words += f"{contrast_words(fine)}they match"
     remedy = " ".join(part for part in (use_words(fine), _LOCALISE) if part)
+    if (
+        not broken
+        and margin is not None
+        and margin <= _TF32_MARGIN
+        and _may_use_tf32(evidence, row)
+    ):
+        severity = "info"
+        words += "; TF32, in which this GPU may multiply float32, explains as much"
+        remedy = f"To see whether it is TF32, measure with {_NO_TF32}=0 in the environment."
     numbers = {
         "verdict": row.summary.correct,
         "margin": margin,
@@ -146,6 +162,17 @@ def cpu_mismatch(evidence: Evidence, row: Row) -> Symptom | None:
         ),
     }
     return Symptom("cpu-mismatch", severity, row, words, remedy, numbers)
+
+
+def _may_use_tf32(evidence: Evidence, row: Row) -> bool:
+    """Whether float32 products may have been rounded to TF32 on the device."""
+    if evidence.run.device != "cuda" or row.planned.case.dtype != "float32":
+        return False
+    known = str(evidence.fact(row, "capability") or "")
+    digits = re.fullmatch(r"(\d+)\.(\d+)", known)
+    if digits is None or (int(digits[1]), int(digits[2])) < _TF32_SINCE:
+        return False
+    return {**evidence.run.environment, **row.arm.env}.get(_NO_TF32) != "0"
 
 
 def _counted(

@@ -1,6 +1,6 @@
 """Time against memory: which settings are beaten by none in both."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sdbench.report.figures.canvas import Theme, legend, new_drawing, shortened, time_axis
 from sdbench.report.figures.figure import Figure
@@ -9,13 +9,21 @@ from sdbench.report.story.records import RunStory
 from sdbench.report.units import seconds, size
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
+    from matplotlib.transforms import Bbox
 
     from sdbench.insight.records import Tradeoff
 
 _POINTS = "osD^vP"
 _MOST_SIZES = len(_POINTS)
 _MOST_LABELS = 8
+# Where a name may stand, in points from its mark; the first that is free.
+_PLACES_OF_LABELS: tuple[tuple[Literal["left", "right"], tuple[float, float]], ...] = (
+    *(("left", (6, 4)), ("left", (6, -10))),
+    *(("right", (-6, 4)), ("right", (-6, -10))),
+    *(("left", (6, 14)), ("left", (6, -20))),
+)
 
 
 def tradeoff_figure(run: RunStory, prefix: str) -> Figure | None:
@@ -41,7 +49,7 @@ def tradeoff_figure(run: RunStory, prefix: str) -> Figure | None:
 
 def _draw(points: "list[Tradeoff]", theme: Theme, *, several_arms: bool) -> "Drawing":
     drawing, (axes,) = new_drawing(theme, 3.0)
-    labels = 0
+    named: list[Tradeoff] = []
     for number, resolution in enumerate(dict.fromkeys(one.case.resolution for one in points)):
         colour, shape = theme[str(number % 5 + 1)], _POINTS[number]
         own = [one for one in points if one.case.resolution == resolution]
@@ -54,18 +62,7 @@ def _draw(points: "list[Tradeoff]", theme: Theme, *, several_arms: bool) -> "Dra
         axes.plot(*_places(rest), shape, color="none", markeredgecolor=colour, markersize=5)
         wrong = [one for one in own if one.correct == "broken"]
         axes.plot(*_places(wrong), "x", color=theme["bad"], markersize=6)
-        for one in best:
-            if labels < _MOST_LABELS:
-                arm = f" [{one.arm}]" if several_arms else ""
-                axes.annotate(
-                    shortened(settings_words(one.case) + arm, 34),
-                    (one.seconds_per_picture, (one.peak_memory_bytes or 0) / 1e9),
-                    xytext=(6, 4 if labels % 2 else -10),
-                    textcoords="offset points",
-                    fontsize=7.5,
-                    color=theme["ink"],
-                )
-                labels += 1
+        named += best
     if any(one.correct == "broken" for one in points):
         axes.plot([], [], "x", color=theme["bad"], markersize=6, label="wrong picture")
     time_axis(axes, [one.seconds_per_picture for one in points], "seconds a picture")
@@ -75,7 +72,40 @@ def _draw(points: "list[Tradeoff]", theme: Theme, *, several_arms: bool) -> "Dra
     axes.set_ylim(0.97 * min(heights) if narrow else 0, max(heights) * (1.03 if narrow else 1.1))
     axes.grid(color=theme["line"], linewidth=0.5)
     legend(axes, theme, columns=5)
+    _label(axes, named[:_MOST_LABELS], theme, several_arms=several_arms)
     return drawing
+
+
+def _label(axes: "Axes", points: "list[Tradeoff]", theme: Theme, *, several_arms: bool) -> None:
+    """Name points where there is room: beside, above or below; one that has none stays unnamed."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    drawing = axes.get_figure(root=True)
+    assert drawing is not None
+    renderer = FigureCanvasAgg(drawing).get_renderer()
+    drawing.draw_without_rendering()  # the layout decides what is beside what
+    free = axes.get_window_extent(renderer)
+    taken: list[Bbox] = []
+    for one, (across, up) in zip(points, zip(*_places(points), strict=True), strict=True):
+        arm = f" [{one.arm}]" if several_arms else ""
+        label = axes.annotate(
+            shortened(settings_words(one.case) + arm, 34),
+            (across, up),
+            textcoords="offset points",
+            fontsize=7.5,
+            color=theme["ink"],
+            in_layout=False,
+        )
+        for side, offset in _PLACES_OF_LABELS:
+            label.set_horizontalalignment(side)
+            label.set_position(offset)
+            box = label.get_window_extent(renderer)
+            inside = free.x0 <= box.x0 and box.x1 <= free.x1
+            if inside and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+        else:
+            label.remove()
 
 
 def _places(points: "list[Tradeoff]") -> tuple[list[float], list[float]]:
