@@ -127,9 +127,9 @@ def _interrupts_later() -> Iterator[list[int]]:
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
-    process.terminate()
-    try:
-        process.wait(_POLITE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    with process:  # closes the pipe
+        process.terminate()
+        try:
+            process.wait(_POLITE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
