@@ -154,11 +154,11 @@ def case_table(
 
 def _numbers(row: CaseSummary, images: int) -> list[str]:
     median, interval = row.latency_s.median, row.latency_s.ci95
-    per_picture = None if median is None else median / images
+    first = row.first_pass_s
     bounds = "–" if interval is None else f"{interval[0] / images:.3g}–{interval[1] / images:.3g} s"
     return [
-        seconds(per_picture),
-        seconds(row.first_pass_s),
+        seconds(None if median is None else median / images),
+        seconds(None if first is None else first / images),
         bounds,
         size(row.peak_memory_bytes),
         size(row.swap_delta_bytes),
