@@ -134,8 +134,6 @@ def _choice(evidence: Evidence, usable: list[Row], rows: list[Row], warned: Warn
         notes.append("its pictures are slightly different from the CPU's")
     if summary.peak_memory_bytes is None or limit is None:
         notes.append("whether its memory fits with room to spare is not known")
-    if not evidence.run.model.trained:
-        notes.append("random weights: overflow with real weights would not show here")
     return Choice(
         case_id=row.planned.case_id,
         arm=row.arm.name,
