@@ -42,10 +42,12 @@ def main() -> int:
     parser.add_argument("--replicates", type=int, default=8)
     parser.add_argument("--passes", type=int, default=5)
     parser.add_argument("--only", action="append", default=[], help="as for sdbench run")
+    parser.add_argument("--device", default="cpu", help="as for sdbench run")
     parser.add_argument("-o", "--output", default="results", help="where the run goes")
     parser.add_argument("--dry-run", action="store_true")
     asked = parser.parse_args()
     run = [sys.executable, "-m", "sdbench", "run", "quick", "--yes", "-o", asked.output]
+    run += ["--device", asked.device]
     run += ["--label", f"slowed-{asked.slowdown}"]
     for setting in (
         arms(asked.slowdown),
