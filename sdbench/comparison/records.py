@@ -15,10 +15,10 @@ MemoryVerdict = Literal["less", "more", "equivalent", "inconclusive"]
 Interval = tuple[float, float]
 
 
-class Difference(msgspec.Struct, frozen=True, kw_only=True):
+class Difference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that is not the same on both sides; None is "not known" or "not there".
 
-    ``side`` is the label of the new side that it is about, where there are several.
+    ``side`` is the label of the new side that it is about where there are several, else not told.
     """
 
     what: str

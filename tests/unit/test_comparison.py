@@ -672,6 +672,9 @@ def test_what_only_one_of_several_new_sides_has_says_so() -> None:
         ("torch [current]", "2.13.0"),
         ("numpy [current]", "2.4"),
     ]
+    told = msgspec.to_builtins(comparison)["differences"]
+    assert told[0] == {"what": "torch", "base": "1.13.1", "new": "2.5.1", "side": "torch-2.5"}
+    assert told[1] == {"what": "variable X", "base": "1", "new": None}
 
 
 def test_equal_arms_differ_in_nothing() -> None:
