@@ -16,7 +16,7 @@ from sdbench.comparison.sides import summary_of
 from sdbench.errors import UsageError
 from sdbench.schema import CORRECTNESS_SEVERITY, OUTCOME_SEVERITY, Case, Replicate
 from sdbench.store import LoadedRun, find_run, load_run
-from sdbench.summary import CaseSummary, RunSummary, steady_median_s
+from sdbench.summary import CaseSummary, RunSummary, per_picture, steady_median_s
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -214,9 +214,9 @@ def _case_numbers(row: CaseSummary, summary: RunSummary) -> Row:
     return {
         **{name: getattr(row, name) for name in copied},
         "simulated": summary.simulated,
-        "seconds_per_picture": _shared_by(latency.median, summary.images),
-        "seconds_per_picture_ci95_low": _shared_by(low, summary.images),
-        "seconds_per_picture_ci95_high": _shared_by(high, summary.images),
+        "seconds_per_picture": per_picture(latency.median, summary.images),
+        "seconds_per_picture_ci95_low": per_picture(low, summary.images),
+        "seconds_per_picture_ci95_high": per_picture(high, summary.images),
         "processes": latency.n,
         "steady_median_s": latency.median,
         **{name: getattr(row.efficiency, name) for name in _EFFICIENCY},
@@ -246,7 +246,7 @@ def replicate_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[Row]:
             "last_attempt": (entry.replicate_id, entry.attempt) in counting,
             "first_pass_s": _first_pass_s(entry),
             "steady_median_s": steady,
-            "seconds_per_picture": _shared_by(steady, int(run.config["images"])),
+            "seconds_per_picture": per_picture(steady, int(run.config["images"])),
             **{name: getattr(efficiency, name) for name in _EFFICIENCY},
         }
 
@@ -310,10 +310,6 @@ def _counting(loaded: LoadedRun) -> set[tuple[str, int]]:
 
 def _first_pass_s(entry: Replicate) -> float | None:
     return next((one.duration_s for one in entry.of_kind("measured") if one.index == 1), None)
-
-
-def _shared_by(seconds: float | None, images: int) -> float | None:
-    return None if seconds is None else seconds / images
 
 
 # --- frames --------------------------------------------------------------------------------------

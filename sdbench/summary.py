@@ -171,6 +171,11 @@ def summarise(
     )
 
 
+def per_picture(pass_s: float | None, images: int) -> float | None:
+    """A picture's share of a time of a pass, in seconds; None stays None."""
+    return None if pass_s is None else pass_s / images
+
+
 def device_facts(replicates: Sequence[Replicate]) -> dict[str, Any]:
     """What the workers told of the device, the first first: what one does not know another may."""
     return {

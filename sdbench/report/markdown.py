@@ -20,6 +20,7 @@ from sdbench.report.overview import notes_of
 from sdbench.report.story import Advice, Cell, FindingStory, Line, RunStory, Story, Tone
 from sdbench.report.terminal import CORRECT_WORDS, OUTCOME_WORDS, case_remarks
 from sdbench.report.units import printable, seconds, size
+from sdbench.summary import per_picture
 
 # Beyond so many, the rest is folded away.
 _OPEN_ROWS = 40
@@ -347,8 +348,8 @@ def _comparison_row(case: CaseComparison) -> list[str]:
     why = f" ({plain(case.explanation)})" if case.explanation else ""
     return [
         plain(case_name(case)),
-        seconds(_each(case.base_s, case.images)),
-        seconds(_each(case.new_s, case.images)),
+        seconds(per_picture(case.base_s, case.images)),
+        seconds(per_picture(case.new_s, case.images)),
         "–" if case.ratio is None else f"×{case.ratio:.3f}",
         bounds,
         f"**{verdict}**{why}",
@@ -361,7 +362,3 @@ def _both(words: object, base: str | None, new: str | None) -> str:
     assert isinstance(words, dict)
     sides = [plain(str(words.get(side, side or "–"))) for side in (base, new)]
     return sides[0] if sides[0] == sides[1] else " → ".join(sides)
-
-
-def _each(value: float | None, images: int) -> float | None:
-    return None if value is None else value / images

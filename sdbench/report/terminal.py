@@ -10,7 +10,7 @@ from rich.table import Table
 from sdbench.report.efficiency import efficiency_sentence
 from sdbench.report.units import printable, seconds, size
 from sdbench.schema import Case, Content, Correctness, Outcome
-from sdbench.summary import CaseSummary, RunSummary
+from sdbench.summary import CaseSummary, RunSummary, per_picture
 
 OUTCOME_WORDS: dict[Outcome, str] = {
     "ok": "ok",
@@ -154,11 +154,10 @@ def case_table(
 
 def _numbers(row: CaseSummary, images: int) -> list[str]:
     median, interval = row.latency_s.median, row.latency_s.ci95
-    first = row.first_pass_s
     bounds = "–" if interval is None else f"{interval[0] / images:.3g}–{interval[1] / images:.3g} s"
     return [
-        seconds(None if median is None else median / images),
-        seconds(None if first is None else first / images),
+        seconds(per_picture(median, images)),
+        seconds(per_picture(row.first_pass_s, images)),
         bounds,
         size(row.peak_memory_bytes),
         size(row.swap_delta_bytes),

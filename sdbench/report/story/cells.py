@@ -11,7 +11,7 @@ from sdbench.report.story.records import Cell, ProcessTimes, Tone
 from sdbench.report.terminal import OUTCOME_WORDS, case_words, picture_words
 from sdbench.schema import Case, Replicate
 from sdbench.stats import tukey_outliers
-from sdbench.summary import CaseSummary, steady_median_s
+from sdbench.summary import CaseSummary, per_picture, steady_median_s
 from sdbench.telemetry import WAIT_WORDS
 
 RowKey = tuple[str, str]
@@ -68,12 +68,12 @@ def _cell(row: Row, recommended: bool, several_arms: bool) -> Cell:
         outcome_words=OUTCOME_WORDS[summary.outcome],
         reason=summary.reason,
         tone=_tone(summary),
-        seconds_per_picture=_each(latency.median, images),
+        seconds_per_picture=per_picture(latency.median, images),
         ci95=None if latency.ci95 is None else (latency.ci95[0] / images, latency.ci95[1] / images),
         n=latency.n,
         why_no_time=latency.reason,
         heat_level=None,
-        first_s=_each(summary.first_pass_s, images),
+        first_s=per_picture(summary.first_pass_s, images),
         prime_s=summary.prime_s,
         load_s=summary.load_s,
         peak_memory_bytes=summary.peak_memory_bytes,
@@ -116,8 +116,8 @@ def _process(entry: Replicate, row: Row, outlier: str | None) -> ProcessTimes:
         label=f"run {entry.block + 1} of {row.summary.planned}",
         block=entry.block,
         outcome=entry.outcome,
-        steady_s=_each(steady_median_s(entry), row.images),
-        first_s=_each(first, row.images),
+        steady_s=per_picture(steady_median_s(entry), row.images),
+        first_s=per_picture(first, row.images),
         passes_s=[one.duration_s / row.images for one in measured if one.index > 1],
         remarks=[*_remarks(entry, outlier)],
     )
@@ -138,7 +138,3 @@ def _remarks(entry: Replicate, outlier: str | None) -> Iterator[str]:
         yield "slowed down by heat"
     if entry.gate.flags:
         yield f"began with {' and '.join(WAIT_WORDS[flag] for flag in entry.gate.flags)}"
-
-
-def _each(value: float | None, images: int) -> float | None:
-    return None if value is None else value / images
