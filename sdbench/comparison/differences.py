@@ -27,14 +27,14 @@ def differences_of(pairs: Iterable[Pair]) -> list[Difference]:
     """
     settings: dict[Difference, None] = {}
     found: dict[Difference, dict[str, None]] = {}
-    labels: dict[str, None] = {}
+    labels: set[str] = set()
     seen: set[tuple[str, str, str, str]] = set()
     for pair in pairs:
         if pair.base is None or pair.new is None:
             continue
         base, new = pair.base, pair.new
         label = pair.labels[1]
-        labels[label] = None
+        labels.add(label)
         sides = base.run.run_id, base.arm.name, new.run.run_id, new.arm.name
         if pair.axis is not None and pair.axis not in ("arm", "stack", "machine"):
             settings[Difference(what=pair.axis, base=pair.labels[0], new=label)] = None

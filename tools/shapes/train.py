@@ -243,8 +243,8 @@ def train_unet(accelerator: Accelerator, arguments: argparse.Namespace) -> None:
     vae.requires_grad_(False).to(device, memory_format=torch.channels_last)
     source = Source(accelerator, UNET_SIZES, arguments.workers)
     model = Denoiser()
-    trained_before = (folder / "unet" / "diffusion_pytorch_model.safetensors").exists()
-    if trained_before:
+    late = (folder / "unet" / "diffusion_pytorch_model.safetensors").exists()
+    if late:
         load_network("unet", model.unet, folder)
         load_network("text_encoder", model.text_encoder, folder)
     model.to(device)
@@ -253,8 +253,8 @@ def train_unet(accelerator: Accelerator, arguments: argparse.Namespace) -> None:
     peak = arguments.rate or 1e-3
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.99), weight_decay=0.01)
     step, before = 0, 0.0
-    going_on = state_path.exists()
-    if going_on:
+    if state_path.exists():
+        late = False
         state = torch.load(state_path, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
@@ -272,7 +272,6 @@ def train_unet(accelerator: Accelerator, arguments: argparse.Namespace) -> None:
         progress = spent / arguments.seconds
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(peak, step, progress)
-        late = trained_before and not going_on
         pictures, tokens = source.batch(1.0 if late else progress, arguments.scale)
         with torch.no_grad(), accelerator.autocast():
             latents = vae.encode(pictures).latent_dist.mode().float()
