@@ -1,6 +1,7 @@
 """The figures of one pair of rows, and what speaks against them."""
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,12 +36,20 @@ class Examined:
 
 
 def examine(pair: Pair, *, by_machine: bool = False) -> Examined:
-    """Take a pair's figures and estimate its ratios; a side that is missing has none."""
+    """Take a pair's figures and estimate its ratios; a side that is missing has none.
+
+    The block in which a run was stopped counts where both sides were measured in it.
+    """
     base, new = pair.base, pair.new
-    figures: dict[Measure, tuple[Figures, Figures]] = {
+    cut = _cut_block(pair)
+    taken: dict[Measure, tuple[Figures, Figures]] = {
         "steady": (base.steady_s if base else {}, new.steady_s if new else {}),
         "first_pass": _equally_cold(base, new),
         "memory": (base.peak_memory_bytes if base else {}, new.peak_memory_bytes if new else {}),
+    }
+    figures = {
+        measure: (_without(sides[0], cut), _without(sides[1], cut))
+        for measure, sides in taken.items()
     }
     return Examined(
         pair=pair,
@@ -50,6 +59,22 @@ def examine(pair: Pair, *, by_machine: bool = False) -> Examined:
     )
 
 
+def _cut_block(pair: Pair) -> set[int]:
+    """The last block, where a stop left one side of it without any process, good or bad.
+
+    When to stop has nothing to do with which side is faster, so its figure may go, and the blocks
+    before it keep their verdict. A process that ended without a figure is another matter.
+    """
+    if not pair.interleaved or len(pair.rows) < 2:
+        return set()
+    last = {max((entry.block for entry in row.replicates), default=-1) for row in pair.rows}
+    return {max(last)} if max(last) - min(last) == 1 else set()
+
+
+def _without(figures: Figures, blocks: Collection[int]) -> Figures:
+    return {block: figure for block, figure in figures.items() if block not in blocks}
+
+
 def _ratio(pair: Pair, measure: Measure, base: Figures, new: Figures) -> RatioEstimate:
     if measure == "memory":
         return _plain_ratio(pair, base, new, exact=True)  # its peak repeats to the byte
@@ -57,10 +82,8 @@ def _ratio(pair: Pair, measure: Measure, base: Figures, new: Figures) -> RatioEs
     busy = {entry.block for row in pair.rows for entry in row.replicates if held_up(entry)}
     if not busy & (base.keys() | new.keys()):
         return ratio
-    quiet = [
-        {block: time for block, time in side.items() if block not in busy} for side in (base, new)
-    ]
-    return dataclasses.replace(ratio, undisturbed=_plain_ratio(pair, quiet[0], quiet[1]))
+    quiet = _plain_ratio(pair, _without(base, busy), _without(new, busy))
+    return dataclasses.replace(ratio, undisturbed=quiet)
 
 
 def _plain_ratio(pair: Pair, base: Figures, new: Figures, *, exact: bool = False) -> RatioEstimate:
@@ -74,11 +97,7 @@ def _equally_cold(base: Row | None, new: Row | None) -> tuple[Figures, Figures]:
     if base is None or new is None:
         return (base.first_pass_s if base else {}, new.first_pass_s if new else {})
     unlike = _cold_blocks(base) ^ _cold_blocks(new)
-    first = [
-        {block: time for block, time in row.first_pass_s.items() if block not in unlike}
-        for row in (base, new)
-    ]
-    return first[0], first[1]
+    return _without(base.first_pass_s, unlike), _without(new.first_pass_s, unlike)
 
 
 def _cold_blocks(row: Row) -> set[int]:

@@ -6,10 +6,15 @@
 Runs two cases of ``quick`` with 8 processes of 4 steady passes in each arm, the second arm slowed
 inside the pipeline by ``tests/faults/sdbench_test_slowdown.py``, and compares them. About 9 minutes
 on 2 cores each; for a machine on which nothing else runs. Exits with 1 when a verdict is wrong.
-``--dry-run`` shows what it would take. On a rented machine, whose processes differ by 7% and more
-among each other, 8 of them tell 10% rarely; one case and 20 processes take 10 minutes:
+What this does not know itself goes to ``sdbench run``: ``--dry-run`` shows what it would take. On a
+machine whose processes differ by 7% and more among each other, 8 of them tell 10% rarely; measure
+on until it is told:
 
-    python tests/benchmarks/real_ab.py --slowdown 1.1 --replicates 20 --only attention_slicing=false
+    python tests/benchmarks/real_ab.py --only attention_slicing=false --until-decided
+
+and on a GPU take a case in which the GPU does not wait for Python:
+
+    python tests/benchmarks/real_ab.py --config tests/benchmarks/real_ab_gpu.toml
 """
 
 import argparse
@@ -20,15 +25,17 @@ import sys
 from pathlib import Path
 
 FAULTS = Path(__file__).parents[1] / "faults"
+QUICK = "quick"
 # The fewest cases of quick that still are a family: slicing off and on.
 ONLY = ("resolution=128x128", "warmup=false", "batching=loop")
 
 
 def arms(slowdown: float) -> str:
     """The TOML of two arms; the environment is theirs alone."""
+    where = os.pathsep.join(filter(None, (str(FAULTS), os.environ.get("PYTHONPATH"))))
     slowed = (
         f'SDBENCH_WORKER_PRELOAD = "sdbench_test_slowdown", SDBENCH_TEST_SLOWDOWN = "{slowdown}", '
-        f"PYTHONPATH = {json.dumps(str(FAULTS))}"
+        f"PYTHONPATH = {json.dumps(where)}"
     )
     return f'arm = [{{ name = "as-it-is" }}, {{ name = "changed", env = {{ {slowed} }} }}]'
 
@@ -36,18 +43,18 @@ def arms(slowdown: float) -> str:
 def main() -> int:
     """Run and compare; 0 when all verdicts are right."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Other options are those of sdbench run.",
+        allow_abbrev=False,
     )
     parser.add_argument("--slowdown", type=float, default=1.1, help="1.0: unchanged")
+    parser.add_argument("--config", default=QUICK, help="as sdbench run takes it")
     parser.add_argument("--replicates", type=int, default=8)
     parser.add_argument("--passes", type=int, default=5)
-    parser.add_argument("--only", action="append", default=[], help="as for sdbench run")
-    parser.add_argument("--device", default="cpu", help="as for sdbench run")
     parser.add_argument("-o", "--output", default="results", help="where the run goes")
-    parser.add_argument("--dry-run", action="store_true")
-    asked = parser.parse_args()
-    run = [sys.executable, "-m", "sdbench", "run", "quick", "--yes", "-o", asked.output]
-    run += ["--device", asked.device]
+    asked, for_run = parser.parse_known_args()
+    run = [sys.executable, "-m", "sdbench", "run", asked.config, "--yes", "-o", asked.output]
     run += ["--label", f"slowed-{asked.slowdown}"]
     for setting in (
         arms(asked.slowdown),
@@ -56,10 +63,11 @@ def main() -> int:
         "start=spawn",
     ):
         run += ["--set", setting]
-    for selection in (*ONLY, *asked.only):
+    for selection in ONLY if asked.config == QUICK else ():
         run += ["--only", selection]
-    if asked.dry_run:
-        return subprocess.run([*run, "--dry-run"], check=False).returncode
+    run += for_run
+    if "--dry-run" in for_run:
+        return subprocess.run(run, check=False).returncode
     subprocess.run(run, check=True)
     compare = [sys.executable, "-m", "sdbench", "compare", "latest", "--by", "arm"]
     compare += ["-o", asked.output]

@@ -269,10 +269,21 @@ def test_unequal_blocks_give_no_verdict() -> None:
     assert (case.verdict, case.reason, case.n) == ("inconclusive", "unequal-blocks", (8, 7))
 
 
-def test_run_that_is_not_finished_says_how_to_go_on() -> None:
-    loaded = measured(config=two_arms(), skip=lambda slot: slot.block > 5 or slot.index == 11)
+def test_side_that_lags_by_more_than_the_block_of_a_stop_is_not_judged() -> None:
+    case = arms(1.0, 2.0, skip=lambda slot: slot.arm == "new" and slot.block > 5)
+    assert (case.verdict, case.reason, case.n) == ("inconclusive", "unequal-blocks", (8, 6))
+
+
+def test_run_stopped_within_a_block_is_judged_by_those_before_and_says_how_to_go_on() -> None:
+    loaded = measured(
+        by_arm(old=1.0, new=1.3),
+        config=two_arms(),
+        skip=lambda slot: slot.block > 5 or slot.index == 11,
+    )
     comparison = compare_axis([loaded], "arm")
-    assert only(comparison).reason == "unequal-blocks"
+    case = only(comparison)
+    assert (case.verdict, case.reason, case.n) == ("slower", None, (5, 5))
+    assert case.peak_memory.verdict == "equivalent"
     (note,) = comparison.summary.notes
     assert "11 of 16 processes are done; go on with: sdbench resume results/x" in note
 
