@@ -685,3 +685,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
     preload: list[str]
     sittings: list[Sitting]
+
+    def variables(self, arm: Arm) -> dict[str, str]:
+        """The environment variables that an arm computed with; its own go first."""
+        return {**self.environment, **arm.env}

@@ -19,13 +19,13 @@ from safetensors.numpy import save_file
 
 from sdbench import machine
 from sdbench.config import Config, load_config
+from sdbench.interrupt import InterruptFlag
 from sdbench.models.resolve import find_model
 from sdbench.plan import make_plan
 from sdbench.quality.artifacts import load_tensors
 from sdbench.quality.measures import to_pixels
 from sdbench.quality.references import IMAGE_FILE, PACKAGED, floor_file
 from sdbench.runner.guard import MemoryGuard
-from sdbench.runner.interrupt import InterruptFlag
 from sdbench.runner.process import ProcessExecutor
 from sdbench.runner.references import Group, ReferenceMaker, ReferenceShelf
 from sdbench.schema import Dtype

@@ -11,6 +11,7 @@ from sdbench import __version__
 from sdbench.cli.options import json_option
 from sdbench.cli.output import console, print_json
 from sdbench.cli.run import prepare_model
+from sdbench.interrupt import InterruptFlag
 from sdbench.quality.localisation import Demonstration, Localisation
 from sdbench.quality.operator_calls import JudgedCall, ranked
 from sdbench.quality.operator_script import Origin
@@ -18,7 +19,6 @@ from sdbench.report.operators import localisation_json, render_localisation
 from sdbench.report.units import duration
 from sdbench.runner.demonstrate import demonstrate
 from sdbench.runner.executor import Executor
-from sdbench.runner.interrupt import InterruptFlag
 from sdbench.runner.localise import LocaliseRequest, Search, conclude, locate, prepare_search
 from sdbench.runner.process import ProcessExecutor
 from sdbench.schema import Dtype

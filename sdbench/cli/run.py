@@ -23,7 +23,7 @@ from sdbench.models.resolve import OFFLINE, ModelSource
 from sdbench.report.progress import ScreenWatcher
 from sdbench.report.story import diagnosed
 from sdbench.report.terminal import case_words, render_lines, render_summary
-from sdbench.report.units import duration, size
+from sdbench.report.units import counted, duration, size
 from sdbench.runner.executor import Executor
 from sdbench.runner.prepare import (
     DEFAULT_CONFIG,
@@ -286,7 +286,8 @@ def _introduce(prepared: Prepared, remarks: Console) -> None:
     config, plan = prepared.config, prepared.plan
     skipped = sum(planned.skip_reason is not None for planned in plan.cases)
     arms = f" × {len(plan.arms)} arms" if len(plan.arms) > 1 else ""
-    processes = f"{len(plan.slots)} processes: {len(plan.cases) - skipped} cases{arms}"
+    processes = f"{counted(len(plan.slots), 'process', 'processes')}: "
+    processes += f"{counted(len(plan.cases) - skipped, 'case')}{arms}"
     processes += f" × {config.fewest_processes}" if config.fewest_processes > 1 else ""
     lines = [
         ("plan", f"{config.name} – {processes}" + (f", {skipped} skipped" if skipped else "")),

@@ -87,7 +87,7 @@ def _environment(run: Run, arm: Arm) -> str:
     """The variables that decide how the device computes; torch reads them when it is imported."""
     wanted = {
         name: value
-        for name, value in sorted({**run.environment, **arm.env}.items())
+        for name, value in sorted(run.variables(arm).items())
         if name.startswith(_VARIABLES) and value != "<secret>"
     }
     return f"os.environ.update({wanted!r})\n" if wanted else ""

@@ -61,7 +61,7 @@ def _what_was_run(run: Run, planned: PlannedCase, arm: Arm) -> str:
     ]
     variables = {
         name: value
-        for name, value in {**run.environment, **arm.env}.items()
+        for name, value in run.variables(arm).items()
         if not name.startswith(("SDBENCH_", "HF_HUB_"))
     }
     if variables:

@@ -11,6 +11,7 @@ from sdbench import machine
 from sdbench.comparison.sides import summary_of
 from sdbench.config import Config, parse_config
 from sdbench.estimate import Pace
+from sdbench.interrupt import InterruptFlag
 from sdbench.runner.awake import kept_awake
 from sdbench.runner.ballast import ProcessBallast
 from sdbench.runner.ceilings import measure_ceilings
@@ -19,7 +20,6 @@ from sdbench.runner.decide import UntilDecided
 from sdbench.runner.events import Event
 from sdbench.runner.executor import Executor, Stop, Supervisor
 from sdbench.runner.gates import Gates
-from sdbench.runner.interrupt import InterruptFlag
 from sdbench.runner.leftover import attempts_so_far, remaining_slots, restart_victims
 from sdbench.runner.prepare import cores_of, make_pace, memory_bytes_of, new_sitting
 from sdbench.runner.quick_check import quick_check

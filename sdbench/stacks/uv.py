@@ -4,13 +4,12 @@ import contextlib
 import os
 import re
 import shutil
-import signal
 import subprocess
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sdbench.errors import UsageError
+from sdbench.interrupt import InterruptFlag
 
 Tell = Callable[[str], None]
 """Called with a line of progress."""
@@ -57,7 +56,7 @@ def run_uv(program: str, arguments: Sequence[str], folder: Path, tell: Tell) -> 
     lines = []
     process: subprocess.Popen[str] | None = None
     try:
-        with _interrupts_later() as arrived:  # else one may leave a process that nobody knows of
+        with InterruptFlag(patient=True) as flag:  # else it may leave a process nobody knows of
             process = subprocess.Popen(
                 [program, *arguments],
                 cwd=folder,
@@ -68,7 +67,7 @@ def run_uv(program: str, arguments: Sequence[str], folder: Path, tell: Tell) -> 
                 encoding="utf-8",
                 errors="replace",
             )
-        if arrived:
+        if flag.requested:
             raise KeyboardInterrupt
         assert process.stderr is not None
         with process.stderr as said:
@@ -108,22 +107,6 @@ def _environment() -> dict[str, str]:
     folders = sorted(str(folder) for folder in root.glob("versions/*/bin"))
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), *folders])
     return {**os.environ, "PATH": path, "NO_COLOR": "1"}
-
-
-@contextlib.contextmanager
-def _interrupts_later() -> Iterator[list[int]]:
-    """Signals that would raise an exception are only noted meanwhile."""
-    arrived: list[int] = []
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if callable(signal.getsignal(number)):
-                before[number] = signal.signal(number, lambda number, _: arrived.append(number))
-    try:
-        yield arrived
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _end(process: "subprocess.Popen[str]") -> None:

@@ -11,7 +11,7 @@ from measured_runs import changed, measured, one_case, steady, two_arms
 from told_runs import HOSTILE, told_run
 
 from sdbench.report.figures import Figure, css_variables, run_figures, story_figures
-from sdbench.report.figures.latency import MOST_ROWS
+from sdbench.report.figures.canvas import MOST_ROWS
 from sdbench.report.story import tell
 from sdbench.report.units import seconds
 from sdbench.store import LoadedRun

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import signal
+import threading
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,9 @@ from factories import (
 from sdbench import machine
 from sdbench.config import Config, load_config
 from sdbench.errors import StoreError
+from sdbench.interrupt import InterruptFlag
 from sdbench.runner.events import Phase
 from sdbench.runner.executor import FakeExecutor, Report, Stop, Supervisor, Task
-from sdbench.runner.interrupt import InterruptFlag
 from sdbench.runner.leftover import attempts_so_far, remaining_slots, restart_victims
 from sdbench.runner.run import RunLoop, new_run_id
 from sdbench.runner.session import Sat, config_of, sit, with_new_sitting
@@ -914,6 +915,27 @@ def test_first_signal_asks_and_the_second_insists(number: signal.Signals) -> Non
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
     assert signal.getsignal(number) is before
+
+
+def test_patient_flag_takes_a_second_signal_as_the_first() -> None:
+    with InterruptFlag(patient=True) as flag:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        assert flag.requested
+
+
+def test_flag_off_the_main_thread_changes_no_handler() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    seen = []
+
+    def enter() -> None:
+        with InterruptFlag() as flag:
+            seen.append((flag.requested, signal.getsignal(signal.SIGINT)))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert seen == [(False, before)]
 
 
 def test_handlers_are_restored_when_the_run_fails() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sdbench.report.units import duration, seconds, size
+from sdbench.report.units import counted, duration, seconds, size
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,11 @@ def test_duration_is_rounded_to_what_matters(value: float, text: str) -> None:
 )
 def test_size_is_in_powers_of_ten(value: float | None, text: str) -> None:
     assert size(value) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 processes"), (1, "1 process"), (2, "2 processes")]
+)
+def test_one_is_no_plural(count: int, text: str) -> None:
+    assert counted(count, "process", "processes") == text
+    assert counted(1, "case") + counted(2, "case") == "1 case2 cases"

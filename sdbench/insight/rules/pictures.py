@@ -172,7 +172,7 @@ def _may_use_tf32(evidence: Evidence, row: Row) -> bool:
     digits = re.fullmatch(r"(\d+)\.(\d+)", known)
     if digits is None or (int(digits[1]), int(digits[2])) < _TF32_SINCE:
         return False
-    return {**evidence.run.environment, **row.arm.env}.get(_NO_TF32) != "0"
+    return evidence.run.variables(row.arm).get(_NO_TF32) != "0"
 
 
 def _counted(

@@ -1,7 +1,7 @@
 """Empty axes in the report's style, and what several figures do alike."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sdbench.report.units import printable, seconds
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 Theme = dict[str, str]
+T = TypeVar("T")
 
 # Inches at 72 points; a page shows it about 690 pixels wide.
 WIDTH = 7.2
@@ -17,6 +18,8 @@ WIDTH = 7.2
 _LOG_FROM = 8.0
 # What a row of a list-like figure takes.
 ROW = 0.24
+# And how many of them can still be read.
+MOST_ROWS = 40
 
 
 def new_drawing(
@@ -45,6 +48,12 @@ def plain(axes: "Axes", theme: Theme) -> None:
     axes.tick_params(colors=theme["soft"], labelcolor=theme["ink"], length=3, width=0.7)
     axes.xaxis.label.set_color(theme["soft"])
     axes.yaxis.label.set_color(theme["soft"])
+
+
+def in_their_order(chosen: Sequence[T], among: Sequence[T]) -> list[T]:
+    """The chosen rows as they stand among all; the very objects, since rows may be equal."""
+    wanted = {id(row) for row in chosen}
+    return [row for row in among if id(row) in wanted]
 
 
 def label_rows(axes: "Axes", names: Sequence[str], theme: Theme, *, lines: bool = True) -> None:

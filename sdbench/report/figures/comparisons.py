@@ -4,7 +4,16 @@ from typing import TYPE_CHECKING
 
 from sdbench.comparison.records import CaseComparison, Comparison, Verdict
 from sdbench.report.comparison import VERDICT_WORDS, case_name
-from sdbench.report.figures.canvas import ROW, Theme, label_rows, legend, new_drawing, shortened
+from sdbench.report.figures.canvas import (
+    MOST_ROWS,
+    ROW,
+    Theme,
+    in_their_order,
+    label_rows,
+    legend,
+    new_drawing,
+    shortened,
+)
 from sdbench.report.figures.figure import Figure
 from sdbench.report.terminal import case_words
 from sdbench.report.units import seconds
@@ -14,7 +23,6 @@ if TYPE_CHECKING:
 
     from sdbench.comparison import History, HistoryEntry
 
-MOST_ROWS = 40
 _TICKS_A_SIDE = 4
 _LOOKS: dict[Verdict, tuple[str, str]] = {
     "faster": ("v", "3"),
@@ -33,9 +41,8 @@ def comparison_figure(comparison: Comparison, number: int) -> Figure | None:
         return None
     shown, left_out = known, ""
     if len(known) > MOST_ROWS:
-        ranked = sorted(known, key=lambda case: _WEIGHT.index(case.verdict))[:MOST_ROWS]
-        chosen = {id(case) for case in ranked}
-        shown = [case for case in known if id(case) in chosen]
+        ranked = sorted(known, key=lambda case: _WEIGHT.index(case.verdict))
+        shown = in_their_order(ranked[:MOST_ROWS], known)
         left_out = f" {MOST_ROWS} of {len(known)} cases are shown, wrong and slower ones first."
     simulated = "Simulated. " if comparison.simulated else ""
     return Figure(

@@ -2,15 +2,23 @@
 
 from typing import TYPE_CHECKING
 
-from sdbench.report.figures.canvas import ROW, Theme, label_rows, legend, new_drawing, time_axis
+from sdbench.report.figures.canvas import (
+    MOST_ROWS,
+    ROW,
+    Theme,
+    in_their_order,
+    label_rows,
+    legend,
+    new_drawing,
+    time_axis,
+)
 from sdbench.report.figures.figure import Figure
 from sdbench.report.story.records import Cell, RunStory
-from sdbench.report.units import seconds
+from sdbench.report.units import counted, seconds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
-MOST_ROWS = 40
 # Dots of one row are spread over that much of it.
 _SPREAD = 0.5
 
@@ -23,11 +31,11 @@ def latency_figure(run: RunStory, prefix: str) -> Figure | None:
     shown, left_out = timed, ""
     if len(timed) > MOST_ROWS:
         ranked = sorted(timed, key=lambda cell: min(_times(cell)))
-        chosen = {id(cell) for cell in [*ranked[: MOST_ROWS // 2], *ranked[-MOST_ROWS // 2 :]]}
-        shown = [cell for cell in timed if id(cell) in chosen]
+        shown = in_their_order([*ranked[: MOST_ROWS // 2], *ranked[-MOST_ROWS // 2 :]], timed)
         left_out = f" Shown are the {MOST_ROWS // 2} fastest and slowest of {len(timed)} cells."
     words = "; ".join(
-        f"{cell.name}: {seconds(cell.seconds_per_picture)}, {cell.n} processes"
+        f"{cell.name}: {seconds(cell.seconds_per_picture)}, "
+        f"{counted(cell.n, 'process', 'processes')}"
         for cell in shown[:8]
         if cell.seconds_per_picture is not None
     )

@@ -14,7 +14,7 @@ from sdbench.report.figures.canvas import (
 )
 from sdbench.report.figures.figure import Figure
 from sdbench.report.story.records import DivergenceCurve, RunStory, StageRow
-from sdbench.report.units import seconds
+from sdbench.report.units import counted, seconds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -120,7 +120,7 @@ def divergence_figure(run: RunStory, prefix: str) -> Figure | None:
         id=f"{prefix}-divergence",
         title="How far latents are from the CPU's, step by step",
         caption="Dashed grey is what rounding is allowed to explain; × is not a number.",
-        description=f"{len(curves)} cases. {worst.name} ends {away} away (relative L2).",
+        description=f"{counted(len(curves), 'case')}. {worst.name} ends {away} away (relative L2).",
         draw=lambda theme: _draw_divergence(curves, theme),
     )
 

@@ -149,7 +149,7 @@ def _memory_limit_checks(run: Run) -> Iterator[SetupCheck]:
     if run.device != "mps":
         return
     for arm in run.plan.arms:
-        variables = {**run.environment, **arm.env}
+        variables = run.variables(arm)
         problem = check_watermarks(variables)
         if problem is None and removes_memory_limit(variables):
             problem = "PYTORCH_MPS_HIGH_WATERMARK_RATIO=0 removes torch's memory limit"

@@ -23,6 +23,7 @@ from sdbench.report.story.profile import divergence_of, stages_of
 from sdbench.report.story.records import Comparisons, RunStory, Story
 from sdbench.report.story.surroundings import environment_lines, marks_of, method_lines
 from sdbench.report.story.timelines import timelines_of
+from sdbench.report.units import counted
 from sdbench.schema import Compared
 from sdbench.store import LoadedRun
 from sdbench.summary import device_facts
@@ -128,8 +129,8 @@ def _missing(loaded: LoadedRun) -> list[str]:
     done, planned = len(loaded.replicates), len(loaded.run.plan.slots)
     if done < planned:
         found.append(f"{planned - done} of {planned} processes have not been run")
-    if loaded.in_flight:
-        found.append(f"{len(loaded.in_flight)} processes began and were never heard of again")
+    if lost := len(loaded.in_flight):
+        found.append(f"{counted(lost, 'process', 'processes')} began and never came to an end")
     for entry in loaded.replicates:
         if entry.telemetry_missing:
             found.append(f"{entry.replicate_id}: no timeline, {entry.telemetry_missing}")

@@ -1,6 +1,7 @@
-"""Ctrl-C stops politely: a flag the run loop looks at, restored handlers afterwards."""
+"""Ctrl-C stops politely: a flag to look at when it suits, restored handlers afterwards."""
 
 import signal
+import threading
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -8,14 +9,20 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class InterruptFlag:
-    """While entered, the first signal sets ``requested``; a second raises KeyboardInterrupt."""
+    """While entered, the first signal sets ``requested``; a second raises KeyboardInterrupt.
 
-    def __init__(self) -> None:
+    ``patient``: a second is no more than a first, for what takes a moment and must be whole. Off
+    the main thread, where no signal arrives, nothing is changed.
+    """
+
+    def __init__(self, *, patient: bool = False) -> None:
         self.requested = False
+        self._patient = patient
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "InterruptFlag":
-        for number in _SIGNALS:
+        on_main_thread = threading.current_thread() is threading.main_thread()
+        for number in _SIGNALS if on_main_thread else ():
             if signal.getsignal(number) is signal.SIG_IGN:
                 continue  # nohup, or a shell's background job: meant to be ignored
             self._previous[number] = signal.signal(number, self._note)
@@ -31,6 +38,6 @@ class InterruptFlag:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested and not self._patient:
             raise KeyboardInterrupt
         self.requested = True
