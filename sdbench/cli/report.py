@@ -76,6 +76,10 @@ _FORMATS: dict[str, _Format] = {
 }
 
 
+# What a file of such a name holds; who asks for report.md does not want HTML in it.
+_BY_SUFFIX = {".md": "md", ".csv": "csv", ".json": "json", ".xml": "junit"}
+
+
 @click.command(name="report")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @click.option(
@@ -83,9 +87,8 @@ _FORMATS: dict[str, _Format] = {
     "--format",
     "kind",
     type=click.Choice(list(_FORMATS)),
-    default="html",
-    show_default=True,
-    help="; ".join(f"{name}: {one.about}" for name, one in _FORMATS.items()) + ".",
+    help="; ".join(f"{name}: {one.about}" for name, one in _FORMATS.items())
+    + ".  [default: by the name of the output file, else html]",
 )
 @click.option(
     "-o",
@@ -112,7 +115,7 @@ _FORMATS: dict[str, _Format] = {
 @json_option
 def command(
     runs: tuple[str, ...],
-    kind: str,
+    kind: str | None,
     output: Path | None,
     share: bool,
     root: Path,
@@ -123,7 +126,7 @@ def command(
     RUNS are given by path, by id, by the beginning of an id, or as 'latest'. A page about several
     runs has their comparison first; the first run is the base.
     """
-    kind = "json" if as_json else kind
+    kind = "json" if as_json else kind or _BY_SUFFIX.get(output.suffix if output else "", "html")
     form = _FORMATS[kind]
     loaded = [load_run(find_run(root, name)) for name in runs]
     if share:

@@ -267,7 +267,7 @@ def _gallery(gallery: Gallery, prefix: str, pictures: _Pictures) -> Iterator[str
             verdict = (
                 f"{_SIGNS[entry.tone]} {plain('; '.join([entry.verdict_words, *entry.measures]))}"
             )
-            rows.append([plain(", ".join(entry.settings)), *cells, verdict])
+            rows.append([plain(" · ".join(entry.settings)), *cells, verdict])
         names = ["settings", f"made on {gallery.device}", "the CPU's", "difference", "verdict"]
         yield table(names, rows)
     for words in [*gallery.notes, *gallery.left_out]:

@@ -209,3 +209,30 @@ def test_nothing_that_names_the_machine_is_exported() -> None:
     document = pytest_benchmark_document(loaded.run, loaded.replicates, summary_of(loaded))
     assert document["machine_info"]["node"] == "0123"
     assert platform.node() not in json.dumps(document) or len(platform.node()) < 4
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"),
+    [
+        ("run.csv", "run_id,"),
+        ("run.json", "{"),
+        ("run.xml", "<?xml"),
+        ("run.html", "<!doctype html>"),
+        ("run", "<!doctype html>"),
+    ],
+)
+def test_name_of_the_file_says_what_it_is_to_hold(
+    name: str, begins: str, tmp_path: Path, call: Called
+) -> None:
+    kept(tmp_path / "results", measured(config=one_case(3)))
+    target = tmp_path / name
+    assert call("report", "latest", "--results", tmp_path / "results", "-o", target)[0] == 0
+    assert target.read_text().lower().startswith(begins)
+
+
+def test_format_asked_for_goes_before_the_name(tmp_path: Path, call: Called) -> None:
+    kept(tmp_path / "results", measured(config=one_case(3)))
+    target = tmp_path / "table.md"
+    command = ("report", "latest", "--results", tmp_path / "results", "-f", "row", "-o", target)
+    assert call(*command)[0] == 0
+    assert target.read_text().startswith("|")
