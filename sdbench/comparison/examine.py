@@ -65,9 +65,10 @@ def _cut_block(pair: Pair) -> set[int]:
     When to stop has nothing to do with which side is faster, so its figure may go, and the blocks
     before it keep their verdict. A process that ended without a figure is another matter.
     """
-    if not pair.interleaved or len(pair.rows) < 2:
+    begun = [row.replicates for row in pair.rows if row.replicates]
+    if not pair.interleaved or len(begun) < 2:
         return set()
-    last = {max((entry.block for entry in row.replicates), default=-1) for row in pair.rows}
+    last = [max(entry.block for entry in replicates) for replicates in begun]
     return {max(last)} if max(last) - min(last) == 1 else set()
 
 
