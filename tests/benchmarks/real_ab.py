@@ -8,7 +8,7 @@ inside the pipeline by ``tests/faults/sdbench_test_slowdown.py``, and compares t
 on 2 cores each; for a machine on which nothing else runs. Exits with 1 when a verdict is wrong.
 What this does not know itself goes to ``sdbench run``: ``--dry-run`` shows what it would take. On a
 machine whose processes differ by 7% and more among each other, 8 of them tell 10% rarely; measure
-on until it is told:
+on until it is told, or until 21 of them did not:
 
     python tests/benchmarks/real_ab.py --only attention_slicing=false --until-decided
 
