@@ -126,7 +126,8 @@ def command(
     RUNS are given by path, by id, by the beginning of an id, or as 'latest'. A page about several
     runs has their comparison first; the first run is the base.
     """
-    kind = "json" if as_json else kind or _BY_SUFFIX.get(output.suffix if output else "", "html")
+    named = _BY_SUFFIX.get(output.suffix) if output else None
+    kind = "json" if as_json else kind or named or "html"
     form = _FORMATS[kind]
     loaded = [load_run(find_run(root, name)) for name in runs]
     if share:

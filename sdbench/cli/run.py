@@ -23,7 +23,7 @@ from sdbench.models.resolve import OFFLINE, ModelSource
 from sdbench.report.progress import ScreenWatcher
 from sdbench.report.story import diagnosed
 from sdbench.report.terminal import case_words, render_lines, render_summary
-from sdbench.report.units import counted, duration, size
+from sdbench.report.units import duration, size
 from sdbench.runner.executor import Executor
 from sdbench.runner.prepare import (
     DEFAULT_CONFIG,
@@ -41,6 +41,7 @@ from sdbench.stats import LOOKS, MIN_PROCESSES
 from sdbench.store import RunFolder, load_run
 from sdbench.store.privacy import hidden_run
 from sdbench.summary import RunSummary, TimeShares, as_json
+from sdbench.words import counted
 
 _DOCS_CONFIG = "mps-docs"
 _SHOWN_PICTURES = 4
@@ -247,7 +248,7 @@ def _findings_words(sat: Sat) -> str:
         listed = ", ".join(
             code if count == 1 else f"{count} {code}" for code, count in codes.items()
         )
-        words = f"{codes.total()} finding{'s' if codes.total() > 1 else ''}: {listed}"
+        words = f"{counted(codes.total(), 'finding')}: {listed}"
     return f"Diagnosis: {words}. Causes, claims and what to use: sdbench diagnose {path}"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from sdbench.comparison.records import CaseComparison, ComparisonSummary, GeometricMean, Verdict
 from sdbench.stats import OPEN
+from sdbench.words import counted
 
 VERDICT_WORDS: dict[Verdict, str] = {
     "faster": "faster",
@@ -49,7 +50,7 @@ def _sentence(
     cases: Sequence[CaseComparison], verdicts: Mapping[Verdict, int], mean: GeometricMean
 ) -> str:
     counts = ", ".join(f"{count} {VERDICT_WORDS[verdict]}" for verdict, count in verdicts.items())
-    words = f"{len(cases)} {'case' if len(cases) == 1 else 'cases'}: {counts}."
+    words = f"{counted(len(cases), 'case')}: {counts}."
     ended = sum(case.regression == "ended-worse" for case in cases)
     if ended:
         words += f" {ended} no longer {'ends' if ended == 1 else 'end'} well."

@@ -10,6 +10,7 @@ from sdbench.insight.recommendation import recommend
 from sdbench.insight.records import Diagnosis, Finding
 from sdbench.quality.equality import Equality
 from sdbench.store import LoadedRun
+from sdbench.words import counted
 
 
 def diagnose(
@@ -47,7 +48,7 @@ def _headline(evidence: Evidence, found: Sequence[Finding]) -> str:
     if found:
         errors = sum(entry.severity == "error" for entry in found)
         counts = [
-            f"{count} {name}{'s' if count > 1 else ''}"
+            counted(count, name)
             for count, name in ((errors, "error"), (len(found) - errors, "warning"))
             if count
         ]

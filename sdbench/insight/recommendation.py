@@ -24,6 +24,7 @@ from sdbench.insight.records import (
 from sdbench.insight.rules.contrast import value_words
 from sdbench.insight.snippets import diffusers_snippet, elsewhere
 from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES, paired_ratio
+from sdbench.words import counted
 
 # Room for the system's own work and other programs: what is beyond is where swap begins.
 _MOST_OF_MEMORY = 0.8
@@ -66,9 +67,7 @@ def _goal(evidence: Evidence, resolution: str, rows: list[Row], warned: Warned) 
         counts: dict[str, int] = {}
         for why in refused.values():
             counts[why or ""] = counts.get(why or "", 0) + 1
-        reason = ", ".join(
-            f"{count} case{'s' if count > 1 else ''} {why}" for why, count in counts.items()
-        )
+        reason = ", ".join(f"{counted(count, 'case')} {why}" for why, count in counts.items())
         reason = f"nothing measured at {resolution} can be recommended: {reason}"
     elif not single:
         reason = f"for one picture at {resolution} nothing usable was measured outside a batch"

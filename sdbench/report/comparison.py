@@ -13,6 +13,7 @@ from sdbench.comparison.sentence import VERDICT_WORDS as VERDICT_WORDS
 from sdbench.report.terminal import CORRECT_WORDS, case_words, render_lines
 from sdbench.report.units import printable, seconds, size
 from sdbench.schema import Looked, LookedCase
+from sdbench.summary import per_picture
 
 _STYLES: dict[Verdict, str] = {
     "faster": "green",
@@ -109,7 +110,7 @@ def _table(comparison: Comparison) -> Table:
 
 
 def _per_picture(value: float | None, case: CaseComparison) -> str:
-    return seconds(None if value is None else value / case.images)
+    return seconds(per_picture(value, case.images))
 
 
 def _ratio(value: float | None) -> str:

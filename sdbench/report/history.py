@@ -9,6 +9,7 @@ from rich.table import Table
 from sdbench.comparison import History, HistoryEntry
 from sdbench.report.terminal import OUTCOME_WORDS, case_words
 from sdbench.report.units import printable, seconds
+from sdbench.summary import per_picture
 
 _PLOT_WIDTH = 40
 _SHOWN = ("torch", "diffusers")
@@ -41,7 +42,7 @@ def _table(
             *([entry.arm] if several_arms else []),
             *(entry.versions.get(package, "–") for package in _SHOWN),
             outcome,
-            seconds(_per_picture(entry, entry.latency_s.median)),
+            seconds(per_picture(entry.latency_s.median, entry.images)),
             scale.line(entry),
         ]
         table.add_row(*(escape(printable(cell)) for cell in cells))
@@ -86,7 +87,3 @@ def _bounds(entry: HistoryEntry) -> tuple[float, ...]:
     low, high = interval or (median, median)
     # The interval is of the mean of logarithms; in a skewed sample the median may lie beside it.
     return tuple(value / entry.images for value in (min(low, median), median, max(high, median)))
-
-
-def _per_picture(entry: HistoryEntry, value: float | None) -> float | None:
-    return None if value is None else value / entry.images

@@ -15,6 +15,7 @@ from sdbench.report.terminal import (
 )
 from sdbench.report.units import printable, seconds, size
 from sdbench.summary import CaseSummary
+from sdbench.words import counted
 
 MAX_LINES = 40
 _TABLE_HEAD = 2  # names and a rule
@@ -48,7 +49,7 @@ def render_overview(
     chosen = {(cell.case_id, cell.arm) for cell in cells if cell.recommended}
     console.print(case_table(story.summary, shown, chosen=chosen))
     if len(shown) < len(rows):
-        console.print(f"and {_counted(len(rows) - len(shown), 'more case')}: --all shows them")
+        console.print(f"and {counted(len(rows) - len(shown), 'more case')}: --all shows them")
     for line in _fitting(remarks, left_for_remarks):
         console.print(f"  {line}", soft_wrap=True)
     _print_lines(bottom, console)
@@ -162,8 +163,4 @@ def _fitting(lines: Sequence[str], room: int) -> Sequence[str]:
     if len(lines) <= room:
         return lines
     kept = lines[: room - 1]
-    return [*kept, f"and {_counted(len(lines) - len(kept), 'more remark')}: --all shows them"]
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'s' if count > 1 else ''}"
+    return [*kept, f"and {counted(len(lines) - len(kept), 'more remark')}: --all shows them"]

@@ -32,11 +32,6 @@ def size(value: float | None) -> str:
     return f"{value / 1e3:.0f} kB" if magnitude >= 1e3 else f"{value:.0f} B"
 
 
-def counted(count: int, one: str, many: str = "") -> str:
-    """``1 case``, ``3 cases``; ``many`` for what takes no plain s."""
-    return f"{count} {one if count == 1 else many or one + 's'}"
-
-
 def printable(text: str) -> str:
     """Text that is not ours: terminal escapes in it are shown, not obeyed."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

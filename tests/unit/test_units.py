@@ -2,7 +2,8 @@
 
 import pytest
 
-from sdbench.report.units import counted, duration, seconds, size
+from sdbench.report.units import duration, seconds, size
+from sdbench.words import counted
 
 
 @pytest.mark.parametrize(

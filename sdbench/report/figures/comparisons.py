@@ -17,6 +17,7 @@ from sdbench.report.figures.canvas import (
 from sdbench.report.figures.figure import Figure
 from sdbench.report.terminal import case_words
 from sdbench.report.units import seconds
+from sdbench.summary import per_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -123,13 +124,13 @@ def history_figure(history: "History") -> Figure | None:
     if len(known) < 2:
         return None
     last = known[-1]
-    median = None if last.latency_s.median is None else last.latency_s.median / last.images
+    newest_s = per_picture(last.latency_s.median, last.images)
     return Figure(
         kind="history",
         id="history",
         title=f"{case_words(history.case)} over time",
         caption="Each run of this machine, with its 95% interval.",
-        description=f"{len(known)} runs; the newest took {seconds(median)} a picture.",
+        description=f"{len(known)} runs; the newest took {seconds(newest_s)} a picture.",
         draw=lambda theme: _draw_history(known, theme),
     )
 

@@ -14,7 +14,8 @@ from sdbench.report.figures.canvas import (
 )
 from sdbench.report.figures.figure import Figure
 from sdbench.report.story.records import Cell, RunStory
-from sdbench.report.units import counted, seconds
+from sdbench.report.units import seconds
+from sdbench.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sdbench.quality.artifacts import Artifacts
+from sdbench.words import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -142,12 +143,14 @@ class Embedder:
     def left_out(self) -> Iterator[str]:
         """What the budget cost."""
         if self._shrunk:
+            shrunk = counted(self._shrunk, "picture is", "pictures are")
             yield (
-                f"{self._shrunk} {_plural('picture', self._shrunk)} shown smaller than made, so "
-                "that the page stays small; the files in the run's folder are whole."
+                f"{shrunk} shown smaller than made, so that the page stays small; "
+                "the files in the run's folder are whole."
             )
         if self._dropped:
-            yield f"{self._dropped} {_plural('picture', self._dropped)} not shown for want of room."
+            dropped = counted(self._dropped, "picture is", "pictures are")
+            yield f"{dropped} not shown for want of room."
 
     def _encoded(self, drawing: Drawing, rung: int) -> Shown:
         key = None if drawing.digest is None else (drawing.digest, rung)
@@ -160,10 +163,6 @@ class Embedder:
         if key is not None:
             self._known[key] = shown
         return shown
-
-
-def _plural(word: str, count: int) -> str:
-    return f"{word} is" if count == 1 else f"{word}s are"
 
 
 def _percent(share: float) -> str:

@@ -23,10 +23,10 @@ from sdbench.report.story.profile import divergence_of, stages_of
 from sdbench.report.story.records import Comparisons, RunStory, Story
 from sdbench.report.story.surroundings import environment_lines, marks_of, method_lines
 from sdbench.report.story.timelines import timelines_of
-from sdbench.report.units import counted
 from sdbench.schema import Compared
 from sdbench.store import LoadedRun
 from sdbench.summary import device_facts
+from sdbench.words import counted
 
 # A line through fewer would be an opinion.
 _MIN_HISTORY = 3
