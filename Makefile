@@ -2,6 +2,7 @@
 # make test   set up and run all checks and tests
 # make test-stacks  set up, create stacks with old and new torch (gigabytes on Linux), compare them
 # make bench  set up and run the project's own micro-benchmarks
+# make reports  write the reports of all runs in results/ again
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -22,7 +23,7 @@ COMPILE = $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 STANDIN_TESTS = case "$$(uname)-$(CONSTRAINTS)" in \
 	Linux-*2.13.txt) $(BIN)/python -m pytest -W default tests/standin/tests ;; esac
 
-.PHONY: run test test-stacks bench clean
+.PHONY: run test test-stacks bench reports clean
 
 run: $(VENV)/.run
 	$(BIN)/sdbench run $(ARGS)
@@ -40,6 +41,11 @@ test-stacks: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/python -m pytest tests/benchmarks
+
+reports: $(VENV)/.run
+	@for run in results/*/run.json; do \
+		$(BIN)/sdbench report "$${run%/run.json}" -f html && \
+		$(BIN)/sdbench report "$${run%/run.json}" -f md || exit 1; done
 
 clean:
 	rm -rf $(VENV)
