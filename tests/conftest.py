@@ -1,7 +1,42 @@
-"""Signals as a terminal leaves them: a job in the background, as in some CIs, ignores Ctrl-C."""
+"""What holds for every test: signals as a terminal leaves them, coverage of children, times."""
 
+import json
+import os
 import signal
+from collections import defaultdict
+from pathlib import Path
 
+import pytest
+
+# A job in the background, as in some CIs, ignores Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for _number in (signal.SIGTERM, signal.SIGHUP):
     signal.signal(_number, signal.SIG_DFL)
+
+TIMES = "SDBENCH_TEST_TIMES"
+"""Names a file that gets the seconds of each test's set-up, call and teardown."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Count the lines of the processes that tests start, where lines are counted."""
+    runs_tests = hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None)
+    if "SDBENCH_TEST_COVERAGE" in os.environ and runs_tests:
+        # Only now: a worker of pytest-xdist is counted by pytest-cov.
+        os.environ["COVERAGE_PROCESS_START"] = str(Path(__file__).with_name("coverage.rc"))
+    if TIMES in os.environ and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_Times(Path(os.environ[TIMES])))
+
+
+class _Times:
+    """Keeps how long everything took."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seconds: dict[str, dict[str, float]] = defaultdict(dict)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._seconds[report.nodeid][report.when or ""] = round(report.duration, 4)
+
+    def pytest_sessionfinish(self) -> None:
+        before = json.loads(self._path.read_text()) if self._path.exists() else {}
+        self._path.write_text(json.dumps(before | self._seconds, indent=0))
