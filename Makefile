@@ -1,8 +1,14 @@
-# make run    set up and measure (on a CPU-only machine: every case on a small model, 3 minutes)
-# make test   set up and run all checks and tests
-# make test-stacks  set up, create stacks with old and new torch (gigabytes on Linux), compare them
-# make bench  set up and run the project's own micro-benchmarks
-# make reports  write the reports of all runs in results/ again
+# make run          set up and measure (on a CPU-only machine: every case on a small model, 3 minutes)
+# make test         set up and run all checks and tests but the stacks
+# make check        ruff, mypy and the unit tests: for every save
+# make affected     only the unit tests that a change since the last call can affect
+# make test-long    what takes longer: stacks with old and new torch (gigabytes on Linux), compared
+# make test-stacks  only that part of it
+# make test-times   where the time of `make test` goes
+# make coverage     which lines and branches the tests run, in every process they start
+# make mutants      plant 80 seeded faults and count those that the tests catch (after make coverage)
+# make bench        set up and run the project's own micro-benchmarks
+# make reports      write the reports of all runs in results/ again
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -18,26 +24,70 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 	--constraint $(CONSTRAINTS)
 COMPILE = $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 
-# The stand-in device takes over the process that loads it, so its own tests run apart; it needs
-# Linux and the torch it was written for. (diffusers' own warnings are no concern of theirs.)
-STANDIN_TESTS = case "$$(uname)-$(CONSTRAINTS)" in \
-	Linux-*2.13.txt) $(BIN)/python -m pytest -W default tests/standin/tests ;; esac
+PYTEST = $(BIN)/python -m pytest
+# As many as there are cores; each process that a test starts has one thread (tests/integration/conftest.py).
+TOGETHER = -n logical --dist worksteal -m "not alone" tests/unit tests/integration tests/browser
+COVERAGE = SDBENCH_TEST_COVERAGE=$(CURDIR)
+COUNTED = --cov --cov-config=tests/coverage.rc --cov-context=test --cov-report=
 
-.PHONY: run test test-stacks bench reports clean
+.PHONY: run test check lint types affected tests-unit tests-together tests-alone tests-standin \
+	test-stacks test-long test-times coverage mutants bench reports clean
 
 run: $(VENV)/.run
 	$(BIN)/sdbench run $(ARGS)
 
-test: $(VENV)/.test
+test: $(VENV)/.test lint
+	+$(MAKE) --no-print-directory -j2 types tests-together
+	+$(MAKE) --no-print-directory tests-alone tests-standin
+
+check: $(VENV)/.test lint
+	+$(MAKE) --no-print-directory -j2 types tests-unit
+
+lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/unit tests/integration tests/browser
-	$(STANDIN_TESTS)
+
+affected: $(VENV)/.test
+	$(PYTEST) --testmon -x tests/unit
+
+tests-unit: $(VENV)/.test
+	$(PYTEST) -n logical --dist worksteal tests/unit
+
+tests-together: $(VENV)/.test
+	$(PYTEST) $(TOGETHER)
+
+tests-alone: $(VENV)/.test
+	$(PYTEST) -m alone tests/integration
+
+# The stand-in device takes over the process that loads it, so its own tests run apart; it needs
+# Linux and the torch it was written for. (diffusers' own warnings are no concern of theirs.)
+tests-standin: $(VENV)/.test
+	case "$$(uname)-$(CONSTRAINTS)" in \
+		Linux-*2.13.txt) $(PYTEST) -W default tests/standin/tests ;; esac
 
 # What is downloaded stays in uv's own cache; everything else is made from nothing and removed.
 test-stacks: $(VENV)/.test
-	$(BIN)/python -m pytest tests/stacks
+	$(PYTEST) tests/stacks
+
+test-long: test-stacks
+
+test-times: $(VENV)/.test
+	$(BIN)/python tools/test_times.py $(ARGS)
+
+coverage: $(VENV)/.test
+	rm -rf .coverage-data
+	$(COVERAGE) $(PYTEST) $(COUNTED) $(TOGETHER)
+	$(COVERAGE) $(PYTEST) $(COUNTED) --cov-append -m alone tests/integration
+	$(COVERAGE) $(BIN)/coverage combine --rcfile=tests/coverage.rc
+	$(COVERAGE) $(BIN)/coverage json --rcfile=tests/coverage.rc -q -o .coverage-data/coverage.json
+	$(BIN)/python tools/coverage_table.py reduce .coverage-data/coverage.json .coverage-data/table.json
+	$(BIN)/python tools/coverage_table.py compare tests/proof/coverage.json .coverage-data/table.json
+
+mutants: $(VENV)/.test
+	$(BIN)/python tools/mutants.py --coverage .coverage-data/data $(ARGS)
 
 bench: $(VENV)/.test
 	$(BIN)/python -m pytest tests/benchmarks

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+import warm_servers
 
 FAULTS = Path(__file__).parent.parent / "faults"
 MARK = "SDBENCH_TEST_MARK"
@@ -24,6 +25,8 @@ class Sdbench:
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    cold: bool = False
+    """Every process is started anew, none forked by a server that has imported torch."""
 
     def config(self, text: str, name: str = "plan.toml", *, references: bool = False) -> Path:
         """Write a configuration over small defaults; returns its path.
@@ -36,10 +39,16 @@ class Sdbench:
 
     def start(self, *arguments: str | Path, **environment: str) -> "subprocess.Popen[str]":
         """Start it without waiting."""
+        variables = {**os.environ, **self.environment, **environment}
+        variables["PYTHONPATH"] = os.pathsep.join(
+            filter(None, [str(warm_servers.FOLDER), variables.get("PYTHONPATH", "")])
+        )
+        if warm_servers.POSSIBLE and not self.cold:
+            variables |= warm_servers.SESSION.variables(variables)
         return subprocess.Popen(
             [sys.executable, "-m", "sdbench", *map(str, arguments)],
             cwd=self.folder,
-            env={**os.environ, **self.environment, **environment},
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -74,7 +83,7 @@ class Sdbench:
 
     def processes(self) -> list[psutil.Process]:
         """Everything this test started that still runs."""
-        found = []
+        found = warm_servers.SESSION.processes()
         for process in psutil.process_iter():
             try:
                 if process.environ().get(MARK) == self.environment[MARK]:
@@ -103,11 +112,21 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def sdbench(tmp_path: Path, cache: Path) -> Iterator[Sdbench]:
-    """The command line in a folder of its own; afterwards nothing may be left running."""
+def sdbench(tmp_path: Path, cache: Path, request: pytest.FixtureRequest) -> Iterator[Sdbench]:
+    """The command line in a folder of its own; afterwards nothing may be left running.
+
+    One thread: the tests run side by side, and torch's kernels are many times slower when they
+    have more threads than cores.
+    """
     runner = Sdbench(
         tmp_path,
-        {"SDBENCH_CACHE": str(cache), MARK: uuid.uuid4().hex, "PYTHONPATH": str(FAULTS)},
+        {
+            "SDBENCH_CACHE": str(cache),
+            MARK: uuid.uuid4().hex,
+            "PYTHONPATH": str(FAULTS),
+            "OMP_NUM_THREADS": "1",
+        },
+        cold=request.node.get_closest_marker("cold") is not None,
     )
     yield runner
     left = runner.processes()

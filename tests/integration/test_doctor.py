@@ -32,6 +32,7 @@ def standin(**variables: str) -> dict[str, str]:
     return {"SDBENCH_WORKER_PRELOAD": "sdbench_standin", "PYTHONPATH": str(STANDIN), **variables}
 
 
+@pytest.mark.cold
 def test_this_machine(sdbench: Sdbench) -> None:
     code, document = sdbench.json("doctor", "--model", "synthetic/tiny")
     rows = statuses(document)
@@ -95,6 +96,7 @@ def test_interpreter_that_is_none(sdbench: Sdbench) -> None:
 
 
 @needs_standin
+@pytest.mark.cold
 def test_stand_in_computes_and_is_called_simulated(sdbench: Sdbench) -> None:
     _, document = sdbench.json("doctor", "--model", "synthetic/tiny", **standin())
     rows = statuses(document)
@@ -188,6 +190,7 @@ def test_deep_finds_the_stand_ins_wrong_operator(sdbench: Sdbench) -> None:
     assert "matmul" not in found(document, "deep-mps-float32")
 
 
+@pytest.mark.cold
 def test_run_measures_in_another_python(sdbench: Sdbench) -> None:
     config = sdbench.config('[[case]]\nresolution = "64x64"\n')
     code, document = sdbench.json("run", config, "--python", sys.executable)

@@ -59,6 +59,7 @@ def _replicates(sdbench: Sdbench, document: dict[str, Any]) -> dict[str, Replica
     return {f"{entry.case_id.split('x')[0]} {entry.arm}": entry for entry in loaded.replicates}
 
 
+@pytest.mark.alone
 def test_case_that_would_take_all_memory_is_stopped_and_the_next_one_runs(
     sdbench: Sdbench, limits: Limits
 ) -> None:
@@ -80,6 +81,7 @@ def test_case_that_would_take_all_memory_is_stopped_and_the_next_one_runs(
     assert "stopped to protect your machine" in sdbench("show", "latest").stdout
 
 
+@pytest.mark.alone
 def test_ballast_that_would_take_all_memory_is_stopped_and_the_next_arm_runs(
     sdbench: Sdbench, limits: Limits
 ) -> None:
@@ -96,6 +98,7 @@ def test_ballast_that_would_take_all_memory_is_stopped_and_the_next_arm_runs(
     assert not sdbench.processes()
 
 
+@pytest.mark.alone
 def test_ballast_with_a_large_batch_on_top_is_stopped_and_let_go_of(
     sdbench: Sdbench, limits: Limits
 ) -> None:
@@ -115,6 +118,7 @@ def test_ballast_with_a_large_batch_on_top_is_stopped_and_let_go_of(
     assert _available_bytes() > limits.floor, "both have let go of their memory"
 
 
+@pytest.mark.cold
 def test_memory_is_held_while_a_worker_runs_and_no_longer(sdbench: Sdbench) -> None:
     hold = 500_000_000
     config = sdbench.config('[[case]]\nresolution = "64x64"\n')
@@ -132,6 +136,7 @@ def test_memory_is_held_while_a_worker_runs_and_no_longer(sdbench: Sdbench) -> N
     assert not sdbench.processes()
 
 
+@pytest.mark.cold
 def test_held_memory_goes_when_the_run_is_killed(sdbench: Sdbench) -> None:
     parent = sdbench.start(
         *("run", sdbench.config('[[case]]\nresolution = "64x64"\n'), "--yes"),

@@ -68,6 +68,7 @@ def _by_arm(sdbench: Sdbench, document: dict[str, Any]) -> dict[str, Replicate]:
     return {entry.arm: entry for entry in loaded.replicates}
 
 
+@pytest.mark.cold
 def test_matrix_is_ok_simulated_and_identical_to_the_cpu(sdbench: Sdbench) -> None:
     text = """
 [matrix]
@@ -94,6 +95,7 @@ dtype = ["float32"]
     assert "SIMULATED" in shown.stdout
 
 
+@pytest.mark.cold
 def test_auto_finds_the_device(sdbench: Sdbench) -> None:
     code, document = sdbench.json(
         "run",
@@ -130,7 +132,7 @@ def test_each_fault_is_survived_and_seen(sdbench: Sdbench) -> None:
     )
     code, document = sdbench.json(
         *("run", sdbench.config(ONE_CASE + arms, references=True), "--device", "mps"),
-        *("--set", "timeout_s=60"),
+        *("--set", "timeout_s=30"),
         **_standin(),
     )
     assert code == 1

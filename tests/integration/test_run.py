@@ -78,6 +78,7 @@ def test_matrix_completes_and_pictures_agree(sdbench: Sdbench) -> None:
     assert [run["label"] for run in listed] == ["first"]
 
 
+@pytest.mark.cold
 def test_spawned_and_forked_workers_make_the_same_pictures(sdbench: Sdbench) -> None:
     text = '[matrix]\nresolution = ["64x64"]\n'
     hashes = []
@@ -157,6 +158,7 @@ def test_a_local_folder_is_measured_like_any_model(sdbench: Sdbench, cache: Path
     assert run.model.trained and run.model.sha256
 
 
+@pytest.mark.cold
 def test_run_works_from_another_folder_with_shipped_configs(sdbench: Sdbench) -> None:
     code, document = sdbench.json(
         *("run", "quick", "--only", "resolution=128x128", "--only", "batching=batch"),

@@ -15,9 +15,15 @@ from .settings import Settings, read_settings
 SDBENCH_SIMULATED = True
 """Says that nothing measured in this process is a measurement of a Mac."""
 
-# Read before torch is imported: a mistake in the settings is reported in milliseconds.
-settings: Settings = read_settings(os.environ)
+if os.environ.get("SDBENCH_STANDIN_PREPARE_ONLY"):
+    # For a server whose forks import the package anew: the device is there before diffusers is imported.
+    from .native import prepare
 
-from .install import install  # noqa: E402  (imports torch)
+    prepare()
+else:
+    # Read before torch is imported: a mistake in the settings is reported in milliseconds.
+    settings: Settings = read_settings(os.environ)
 
-install(settings)
+    from .install import install  # (imports torch)
+
+    install(settings)

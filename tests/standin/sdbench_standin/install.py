@@ -27,13 +27,7 @@ def install(settings: Settings) -> None:
             f"SDBENCH_STANDIN_API: {settings.release} is newer than the installed torch {torch.__version__}; "
             "names can be taken away, not added"
         )
-    native.load()
-    # torch asks once and remembers the answer. (backends.mps.is_available() would have the side effect that
-    # torch.manual_seed passes the device by in forked children.)
-    if torch._C._accelerator_getAccelerator() != torch.device("mps"):
-        raise RuntimeError(
-            "sdbench_standin: import it first, before anything asks torch for its accelerator"
-        )
+    native.prepare()
     ops = torch.ops.sdbench_standin
     # 2.9 to 2.12 had the names in torch.accelerator, but their MPS allocator could not answer them.
     ops.register_allocator(not (2, 9) <= release < (2, 13))

@@ -1,0 +1,101 @@
+"""Notes when the programs of tests start, which phase they are in, and when they end.
+
+``make test-times`` names a file in ``SDBENCH_TEST_PHASES``; each line of it is a JSON list: the
+monotonic time, the process, the word, and a detail. Nothing of the product knows of it: functions
+are wrapped as their modules are imported.
+"""
+
+import atexit
+import functools
+import importlib.abc
+import importlib.machinery
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+VARIABLE = "SDBENCH_TEST_PHASES"
+
+
+def note(word: str, detail: object = None, pid: int | None = None, t: float | None = None) -> None:
+    """Append one line, if a file is named."""
+    path = os.environ.get(VARIABLE)
+    if path is None:
+        return
+    entry = [
+        time.monotonic() if t is None else t,
+        os.getpid() if pid is None else pid,
+        word,
+        detail,
+    ]
+    with open(path, "ab", buffering=0) as file:
+        file.write(json.dumps(entry).encode() + b"\n")
+
+
+def watch() -> None:
+    """Note this process's start, and what it does from here on."""
+    note("start", " ".join(sys.orig_argv[1:])[:200])
+    sys.meta_path.insert(0, _Hook())
+    if "-m" in sys.orig_argv[1:2]:
+        atexit.register(note, "end")  # a worker ends without this; the warm server notes its end
+
+
+def _timed(word: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            began = time.monotonic()
+            try:
+                return function(*arguments, **keywords)
+            finally:
+                note(word, time.monotonic() - began)
+
+        return call
+
+    return wrap
+
+
+def _noted(send: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(send)
+    def call(self: Any, event: str, **fields: Any) -> Any:
+        if event in ("hello", "phase", "done", "error"):
+            note(event, fields.get("name"))
+        return send(self, event, **fields)
+
+    return call
+
+
+# (module, owner of the function or None, function, what becomes of it)
+_WRAPPED: tuple[tuple[str, str | None, str, Callable[..., Any]], ...] = (
+    ("sdbench_worker.channel", "Channel", "send", _noted),
+    ("sdbench_worker.pipelines", None, "import_stack", _timed("import")),
+    ("sdbench.models.synthetic", None, "_build", _timed("making a model")),
+    ("sdbench_standin.native", None, "_build", _timed("compiling the stand-in")),
+)
+
+
+class _Hook(importlib.abc.MetaPathFinder):
+    """Wraps functions of a module right after it was executed."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        wrapped = [entry[1:] for entry in _WRAPPED if entry[0] == fullname]
+        if not wrapped:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            for owner, name, wrap in wrapped:
+                place = module if owner is None else getattr(module, owner)
+                setattr(place, name, wrap(getattr(place, name)))
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
