@@ -1,10 +1,11 @@
 # make run          set up and measure (on a CPU-only machine: every case on a small model, 3 minutes)
 # make test         set up and run all checks and tests but the stacks
 # make check        ruff, mypy and the unit tests: for every save
-# make affected     only the unit tests that a change since the last call can affect
+# make affected     the unit tests that a change since the last call can affect, and a few real runs
 # make test-long    what takes longer: stacks with old and new torch (gigabytes on Linux), compared
 # make test-stacks  only that part of it
 # make test-times   where the time of `make test` goes
+# make test-loaded  the tests while other processes keep every core busy: none may depend on time
 # make coverage     which lines and branches the tests run, in every process they start
 # make mutants      plant 80 seeded faults and count those that the tests catch (after make coverage)
 # make bench        set up and run the project's own micro-benchmarks
@@ -31,7 +32,7 @@ COVERAGE = SDBENCH_TEST_COVERAGE=$(CURDIR)
 COUNTED = --cov --cov-config=tests/coverage.rc --cov-context=test --cov-report=
 
 .PHONY: run test check lint types affected tests-unit tests-together tests-alone tests-standin \
-	test-stacks test-long test-times coverage mutants bench reports clean
+	test-stacks test-long test-loaded test-times coverage mutants bench reports clean
 
 run: $(VENV)/.run
 	$(BIN)/sdbench run $(ARGS)
@@ -51,7 +52,9 @@ types: $(VENV)/.test
 	$(BIN)/mypy
 
 affected: $(VENV)/.test
-	$(PYTEST) --testmon -x tests/unit
+	$(PYTEST) --testmon -x tests/unit || [ $$? = 5 ] # 5: nothing is affected
+	@if git status --porcelain sdbench | grep -qE 'sdbench/(cli|doctor|models|runner|worker)/'; \
+		then $(PYTEST) -x -m smoke tests/integration; fi
 
 tests-unit: $(VENV)/.test
 	$(PYTEST) -n logical --dist worksteal tests/unit
@@ -73,6 +76,9 @@ test-stacks: $(VENV)/.test
 	$(PYTEST) tests/stacks
 
 test-long: test-stacks
+
+test-loaded: $(VENV)/.test
+	$(BIN)/python tools/under_load.py --times 2 $(MAKE) tests-together tests-alone tests-standin
 
 test-times: $(VENV)/.test
 	$(BIN)/python tools/test_times.py $(ARGS)

@@ -75,7 +75,7 @@ def test_every_death_is_a_row_and_the_run_goes_on(
         assert len(by_width["152"].stdout_tail.encode()) <= 64 * 1024
         assert "Segmentation fault" in by_width["80"].stderr_tail
         assert by_width["96"].exception_type == "ValueError"
-        shown = sdbench("show", "latest")
+        shown = sdbench("show", "latest", "--all")
         assert "\x1b[31m" not in shown.stdout and "<b>with</b>" in shown.stdout
         case = sdbench("show", "latest", by_width["96"].case_id)
         assert "\x1b[31m" not in case.stdout

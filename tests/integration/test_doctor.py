@@ -45,6 +45,7 @@ def test_this_machine(sdbench: Sdbench) -> None:
         assert found(document, "torch-version") == f"torch {metadata.version('torch')}"
 
 
+@pytest.mark.smoke
 def test_text_begins_with_the_interpreter_and_ends_with_a_verdict(sdbench: Sdbench) -> None:
     done = sdbench("doctor", "--model", "synthetic/tiny")
     lines = done.stdout.splitlines()

@@ -118,6 +118,7 @@ env = {SDBENCH_TEST_NOTHING = "1"}
         assert (entry.telemetry is None) == (entry.arm == "without")
 
 
+@pytest.mark.smoke
 def test_one_pass_has_no_steady_time_and_says_why(sdbench: Sdbench) -> None:
     text = '[matrix]\nresolution = ["64x64"]\n'
     code, document = sdbench.json("run", sdbench.config(text), "--set", "passes=1")

@@ -219,14 +219,14 @@ def main() -> None:
     """Import, listen, fork."""
     kind, path = sys.argv[1:]
     sys.path.remove(str(Path(__file__).parent))
-    server = Server(path)
-    sys.stdout.write("listening\n")
-    sys.stdout.flush()  # who comes before everything is imported waits
     began = time.monotonic()
     KINDS[kind]()
     phase_log.note("import", time.monotonic() - began)
     gc.collect()
     gc.freeze()
+    server = Server(path)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     become(server.serve())
 
 
