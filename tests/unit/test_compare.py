@@ -237,6 +237,7 @@ def test_divergence_is_told_for_every_step(tmp_path: Path) -> None:
     allowed = [4 * 2**-11, *(4e-3 * k**0.5 for k in range(1, STEPS + 1))]
     assert curve.allowed_rel_l2 == pytest.approx(allowed)
     assert [stage.stage for stage in found.stages] == ["text", "latents", "picture"]
+    assert found.stages[1].expected_rel_l2 == pytest.approx(1e-3 * STEPS**0.5)
     assert found.verdict == "match"
 
 

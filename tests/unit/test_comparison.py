@@ -220,6 +220,13 @@ def test_unlike_runs_get_no_verdict_however_clear_the_numbers(reason: str, field
     assert case.ci95 is not None
 
 
+def test_settings_that_differ_are_named_with_both_values() -> None:
+    new = other(measured(steady(2.0)), **config_with(steps=50))
+    (difference,) = compare_runs(measured(), new).differences
+    steps = measured().run.config["steps"]
+    assert (difference.what, difference.base, difference.new) == ("steps", str(steps), "50")
+
+
 def test_all_reasons_are_told_the_gravest_first() -> None:
     new = other(measured(steady(2.0)), machine_id="another", **config_with(steps=50))
     case = only(compare_runs(measured(), new))
@@ -853,6 +860,7 @@ def test_small_machine_wide_effect_asks_for_more_machines() -> None:
     assert case.verdict == "inconclusive"
     assert case.more_processes is None
     assert (case.more_machines or 0) > 0
+    assert case.ci99 is None, "that is for runs that went on until they were decided"
 
 
 # --- the document --------------------------------------------------------------------------------

@@ -353,6 +353,8 @@ def growing(per_pass: int, name: str = "allocated_bytes", passes: int = 3) -> An
     ("per_pass", "name", "expected"),
     [
         (5_000_000, "allocated_bytes", ["memory-growth"]),
+        (1_100_000, "allocated_bytes", ["memory-growth"]),  # a tensor of 512x512 in float32
+        (900_000, "allocated_bytes", []),
         (100, "allocated_bytes", []),
         (5_000_000, "driver_bytes", []),
         (50_000_000, "driver_bytes", ["memory-growth"]),

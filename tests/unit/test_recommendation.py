@@ -63,6 +63,7 @@ def test_one_picture_is_not_made_in_a_batch_but_many_are() -> None:
     assert latency.seconds_per_picture == pytest.approx(0.5, rel=0.01)
     assert throughput.seconds_per_picture == pytest.approx(0.3, rel=0.01)
     assert throughput.ci95 is not None and throughput.correct == "match"
+    assert throughput.ci95[0] < (throughput.seconds_per_picture or 0) < throughput.ci95[1]
     assert not found.first_look
 
 

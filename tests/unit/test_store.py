@@ -154,6 +154,10 @@ def test_run_file_is_replaced_as_a_whole_or_not_at_all(folder: RunFolder) -> Non
     ] == []
 
 
+def test_others_may_read_a_run_and_nobody_but_its_owner_write_it(folder: RunFolder) -> None:
+    assert (folder.path / RUN_FILE).stat().st_mode & 0o777 == 0o644
+
+
 def test_telemetry_that_cannot_be_written_is_told_and_not_raised(folder: RunFolder) -> None:
     assert folder.write_telemetry("one", [b"{}\n"]) is None
     assert (folder.path / "telemetry" / "one.jsonl").read_bytes() == b"{}\n"

@@ -171,6 +171,20 @@ def test_so_many_more_processes_decide_it_four_times_in_five() -> None:
     assert 0.76 < found / 2000 < 0.90
 
 
+def test_no_process_less_would_decide_it() -> None:
+    """The number is the smallest with which the formula of the docstring holds."""
+    from scipy.stats import t
+
+    for ratio, error, now in ((1.06, 0.02, 5), (1.05, 0.01, 3), (0.9, 0.05, 8)):
+        one = RatioEstimate(math.log(ratio), error, now - 1.0, (now, now), True)
+        distance = abs(abs(math.log(ratio)) - math.log(1.03))
+        for count in range(now + 1, 1000):
+            quantiles = t.ppf(0.975, count - 1) + t.ppf(0.8, count - 1)
+            if quantiles * error * math.sqrt(now / count) <= distance:
+                break
+        assert more_processes(one) == count - now
+
+
 def test_ratio_on_the_threshold_itself_is_never_decided() -> None:
     assert more_processes(estimate(1.03, 0.05)) is None
     assert judge_family([estimate(1.03, 0.05)])[0].more_processes is None
