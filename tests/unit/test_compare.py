@@ -81,6 +81,12 @@ def test_beyond_it_the_same_picture_drifts(tmp_path: Path) -> None:
     assert found.reason is not None and "latents 2.5 times" in found.reason
 
 
+@pytest.mark.parametrize(("times", "verdict"), [(3.8, "match"), (4.2, "drift")])
+def test_the_margin_of_one_is_where_it_parts(tmp_path: Path, times: float, verdict: str) -> None:
+    found = compare(tmp_path, replicate_of([kept(tmp_path, error=times * EXPECTED)]))
+    assert found.verdict == verdict
+
+
 def test_a_small_margin_in_the_latents_does_not_hide_a_wrong_decode(tmp_path: Path) -> None:
     picture = keep(tmp_path, nudged(smooth_picture(), 0.1), latents_of()[-1])
     found = compare(tmp_path, replicate_of([picture]))

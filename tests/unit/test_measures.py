@@ -50,6 +50,8 @@ def test_cells_of_noise_do_not_follow_each_other() -> None:
     smooth = measures.neighbour_correlation(measures.to_pixels(smooth_picture()))
     assert noise is not None and abs(noise) < 0.3
     assert smooth is not None and smooth > 0.7
+    small = measures.neighbour_correlation(measures.to_pixels(noise_picture())[:32, :32])
+    assert small is not None and abs(small) < 0.6, "four cells a side are enough"
     assert measures.neighbour_correlation(np.zeros((64, 64, 3), np.uint8)) is None
     assert measures.neighbour_correlation(np.zeros((16, 16, 3), np.uint8)) is None
 

@@ -195,8 +195,9 @@ def become(request: "dict[str, Any]") -> None:
     if "--parent" in arguments:  # whose death ends a worker: here the server's
         arguments[arguments.index("--parent") + 1] = str(os.getppid())
     sys.orig_argv[:] = [sys.executable, *arguments]
-    if "torch" in sys.modules and os.environ.get("OMP_NUM_THREADS", "").isdecimal():
-        sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    if "torch" in sys.modules:
+        threads = os.environ.get("OMP_NUM_THREADS", "")
+        sys.modules["torch"].set_num_threads(int(threads or os.cpu_count() or 1))
     if "COVERAGE_PROCESS_START" in os.environ:
         import coverage
 
