@@ -685,6 +685,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
     preload: list[str]
     sittings: list[Sitting]
+    prompt_remarks: list[str] = []
+    """What was said of the prompts before the run: how much of them the model does not read."""
 
     def variables(self, arm: Arm) -> dict[str, str]:
         """The environment variables that an arm computed with; its own go first."""

@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from sdbench.machine.facts import MachineFacts, Unavailable, known, or_none
+from sdbench.models.folder import Fault
 from sdbench.schema import DeviceKind, ModelInfo
 
 Status = Literal["pass", "warn", "fail", "unknown"]
@@ -88,6 +89,8 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Where it is, or why it is not there."""
     to_make_bytes: int = 0
     """Disk it will still take."""
+    faults: list[Fault] = []
+    """What is wrong with the files that are there."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

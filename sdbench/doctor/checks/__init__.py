@@ -37,6 +37,7 @@ BEFORE_TORCH: tuple[CheckFunction, ...] = (
     resources.scheduling,
     resources.gpu,
     variables.environment_variables,
+    model.model_files,
     model.model_offline,
 )
 """What can be told while torch is still being imported."""
