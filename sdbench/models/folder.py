@@ -31,7 +31,7 @@ _MOST_JSON_BYTES = 64 << 20
 _MOST_ENTRIES = 5000
 _CODE_OF_OTHERS = "take a model without code of its own: sdbench never runs a model's code"
 _DOWNLOAD = "download the model again"
-# A tensor that every network of a class has, by the end of its name.
+# A tensor that every network of a class has.
 _LANDMARKS = {
     "UNet2DConditionModel": "conv_in.weight",
     "AutoencoderKL": "decoder.conv_in.weight",
@@ -288,7 +288,7 @@ class _Reader:
     def _landmark(self, component: str, tensors: dict[str, Tensor]) -> Iterator[Fault]:
         kind = self._class_of(component) or ""
         landmark = _LANDMARKS.get(kind)
-        if landmark is None or any(name.endswith(landmark) for name in tensors):
+        if landmark is None or any(_is(name, landmark) for name in tensors):
             return
         what = describe_tensors(tensors)
         yield Fault(
@@ -378,7 +378,7 @@ class _Reader:
         landmark = _LANDMARKS.get(self._class_of(component) or "", "?")
         said = self._configs.get(component, {}).get(key)
         for name, tensor in self._tensors.get(component, {}).items():
-            if name.endswith(landmark) and isinstance(said, int) and len(tensor.shape) > axis:
+            if _is(name, landmark) and isinstance(said, int) and len(tensor.shape) > axis:
                 if tensor.shape[axis] != said:
                     yield Fault(
                         f"{component}/config.json says {key} {said}, and {shown(name)} has "
@@ -470,6 +470,11 @@ def _no_weights(component: str, names: list[str], wanted: str, variant: str | No
     return Fault(f"{component} has no safetensors file and no other weights", _DOWNLOAD)
 
 
+def _is(name: str, landmark: str) -> bool:
+    """Whether a tensor is a landmark; text encoders name theirs with a prefix or without."""
+    return name.removeprefix("text_model.") == landmark
+
+
 def describe_tensors(tensors: dict[str, Tensor]) -> str:
     """What the tensors of a file are, from their names."""
     names = list(tensors)
@@ -491,7 +496,7 @@ def describe_tensors(tensors: dict[str, Tensor]) -> str:
     if len(names) <= 2 and any("emb_params" in name or "clip_" in name for name in names):
         return "a textual inversion: a word, not a model"
     for kind, landmark in _LANDMARKS.items():
-        if any(name == landmark or name.endswith(f".{landmark}") for name in names):
+        if any(_is(name, landmark) for name in names):
             return {"UNet2DConditionModel": "a UNet", "AutoencoderKL": "a VAE"}.get(
                 kind, "a text encoder"
             )

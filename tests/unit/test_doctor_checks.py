@@ -85,10 +85,11 @@ def test_nothing_known_is_nothing_failed_and_no_row_is_lost() -> None:
         interpreter_architecture=UNTOLD,
         packages=UNTOLD,
         torch=UNTOLD,
+        imports=UNTOLD,
         simulated=True,
     )
     found = statuses(facts)
-    assert set(found) == MAC_ROWS - {"torch-imports", "stack-imports"}
+    assert set(found) == MAC_ROWS - {"torch-imports"}
     assert set(found.values()) == {"unknown", "pass"}
     passed = {name for name, status in found.items() if status == "pass"}
     assert passed == {"environment-variables", "model-offline"}

@@ -100,8 +100,9 @@ def openmp_runtimes(facts: DoctorFacts) -> Check | None:
 def wheel_architecture(facts: DoctorFacts) -> Check | None:
     """Whether every package with compiled code was made for the Python that loads it."""
     native = facts.interpreter.architecture
-    if not facts.is_mac or facts.translated_python:
-        return None  # of an x86_64 Python python-arch speaks
+    # Of an x86_64 Python on Apple silicon python-arch speaks.
+    if not facts.is_mac or facts.apple_silicon is False or facts.translated_python:
+        return None
     question = Question(
         "wheel-arch",
         "packages made for the processor that this Python is made for",
