@@ -141,7 +141,7 @@ FAULTY: list[tuple[Change, str, str]] = [
     (lambda folder: cut(folder / UNET), f"{UNET}: truncated: ", "download this file again"),
     (lambda folder: replaced(folder / TEXT, b""), f"{TEXT}: empty", "download this file again"),
     (
-        lambda folder: (folder / TEXT).open("ab").write(b"more"),
+        lambda folder: replaced(folder / TEXT, (folder / TEXT).read_bytes() + b"more"),
         f"{TEXT}: damaged: ",
         "download this file again",
     ),
