@@ -82,17 +82,20 @@ class TextLength(NamedTuple):
     unread: str
     """The text beyond the limit."""
 
-    def remark(self, number: int) -> str | None:
-        """What to say of prompt ``number`` (from 1); None where all of it is read."""
+    def remark(self, number: int, *, quoting: bool = True) -> str | None:
+        """What to say of prompt ``number`` (from 1), with the text or without; None if all is read.
+
+        A record that may be shared holds no more of a prompt than the configuration does.
+        """
         if self.tokens <= self.limit:
             return None
-        beginning = self.unread[:_SHOWN_CHARACTERS]
-        dots = "…" if len(self.unread) > _SHOWN_CHARACTERS else ""
-        return (
+        words = (
             f"prompt {number} has {self.tokens} tokens (begin and end included) and the model's "
-            f"text encoder (CLIP) reads {self.limit} tokens: the rest is cut off, from "
-            f'"{beginning}{dots}" on'
+            f"text encoder (CLIP) reads {self.limit} tokens: the rest is cut off"
         )
+        dots = "…" if len(self.unread) > _SHOWN_CHARACTERS else ""
+        quoted = f', from "{self.unread[:_SHOWN_CHARACTERS]}{dots}" on'
+        return words + quoted if quoting else words
 
 
 class Tokenizer(NamedTuple):

@@ -167,7 +167,9 @@ def prepare(request: Request, executor: Executor) -> Prepared:
     )
 
 
-def prompt_remarks(config: Config, model: str, folder: Path | None) -> tuple[str, ...]:
+def prompt_remarks(
+    config: Config, model: str, folder: Path | None, *, quoting: bool = True
+) -> tuple[str, ...]:
     """What of the prompts the model will not read; nothing where its tokenizer is not here yet."""
     if model in SYNTHETIC:
         tokenizer: Tokenizer | None = Tokenizer({})
@@ -175,8 +177,8 @@ def prompt_remarks(config: Config, model: str, folder: Path | None) -> tuple[str
         tokenizer = None if folder is None else read_tokenizer(folder)
     if tokenizer is None:
         return ()
-    used = config.prompts[: config.images]
-    remarks = [tokenizer.measure(text).remark(number) for number, text in enumerate(used, 1)]
+    used = enumerate(config.prompts[: config.images], start=1)
+    remarks = (tokenizer.measure(text).remark(number, quoting=quoting) for number, text in used)
     return tuple(remark for remark in remarks if remark is not None)
 
 
@@ -291,7 +293,9 @@ def make_run(prepared: Prepared, model: ModelInfo) -> Run:
         preload=preload_modules(os.environ),
         sittings=[new_sitting()],
         # Of a model that was downloaded only now, nothing was known before.
-        prompt_remarks=list(prompt_remarks(prepared.config, model.name, Path(model.path))),
+        prompt_remarks=list(
+            prompt_remarks(prepared.config, model.name, Path(model.path), quoting=False)
+        ),
     )
 
 

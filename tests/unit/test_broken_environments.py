@@ -181,7 +181,7 @@ def test_module_that_nobody_knows_is_not_told_to_be_installed(examined: Made) ->
         (
             "numpy",
             "ImportError",
-            "dlopen(/v/_umath.so): (mach-o file, but is an incompatible architecture (have 'x86_64')",
+            "(mach-o file, but is an incompatible architecture (have 'x86_64', need 'arm64'))",
             "numpy",
             "arm64 Python: uv python install cpython-3.12-macos-aarch64-none",
         ),
