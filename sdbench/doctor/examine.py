@@ -294,12 +294,14 @@ def _answers(child: Child) -> _Answers:
         import_s=imported.import_s,
         simulated=imported.simulated,
     )
-    if ending is not None and trying is not None and trying.startswith("import "):
+    if ending is not None and not child.hung and (trying or "").startswith("import "):
+        assert trying is not None
         failure = ImportFailure(type="died", message=ending)
         imports.append(ImportTried(name=trying.removeprefix("import "), failure=failure))
-    elif ending is not None or not imports:
-        reason = Unavailable(ending or "the imports were not tried")
-        return _Answers(torch=torch, imports=imports or reason, openmp=openmp)
+    elif (ending is not None or not imports) and not any(one.failure for one in imports):
+        # Under load or from a cold disk an import takes minutes: too slow is not broken.
+        words = f"{trying}: {ending}" if trying else ending or "the imports were not tried"
+        return _Answers(torch=torch, imports=Unavailable(words), openmp=openmp)
     return _Answers(torch=torch, imports=imports, openmp=openmp)
 
 

@@ -19,9 +19,10 @@ from .pipelines import STACK_CLASSES
 
 # In the order in which they build on each other, so that the first to fail is the cause.
 _PACKAGES = (
-    *("numpy", "safetensors", "tokenizers", "huggingface_hub", "transformers", "accelerate"),
-    # Imported by diffusers and transformers wherever they are installed.
-    *("torchvision", "peft", "xformers", "bitsandbytes", "diffusers"),
+    *("numpy", "safetensors", "tokenizers", "huggingface_hub"),
+    # Not needed, and imported by those that follow wherever they are installed.
+    *("torchvision", "xformers", "bitsandbytes"),
+    *("transformers", "accelerate", "peft", "diffusers"),
 )
 _LONGEST_MESSAGE = 2000
 _OPENMP = re.compile(r"lib(?:omp|iomp5|gomp)[^/]*\.(?:dylib|so)[^/]*$")
@@ -94,7 +95,7 @@ def innermost(error: BaseException) -> BaseException:
 
 
 def _module_that_raised(error: BaseException) -> "Optional[str]":
-    """The module whose line failed; Python's import machinery is none."""
+    """The module whose line failed; the import machinery is none, and torch is asked by all."""
     names: List[str] = []
     traceback = error.__traceback__
     while traceback is not None:
@@ -103,7 +104,9 @@ def _module_that_raised(error: BaseException) -> "Optional[str]":
             names.append(name)
         traceback = traceback.tb_next
     own = __name__.split(".")[0]
-    return next((name for name in reversed(names) if name.split(".")[0] != own), None)
+    others = [name for name in names if name.split(".")[0] != own]
+    askers = [name for name in others if name.split(".")[0] != "torch"] or others
+    return askers[-1] if askers else None
 
 
 def openmp_runtimes() -> "List[str]":

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from doctor_factories import changed, cpu_box, mac
 
+from sdbench.doctor import examine as examining
 from sdbench.doctor.checks.import_causes import remedy_for
 from sdbench.doctor.checks.imports import openmp_runtimes, stack_imports, wheel_architecture
 from sdbench.doctor.checks.stack import stack_compatible
@@ -118,6 +119,25 @@ def test_torchvision_of_another_torch(examined: Made) -> None:
     assert check.status == "fail" and "torchvision::nms" in check.found
     assert "'torchvision==0.21.*'" in (check.remedy or "")
     assert "uninstall" in (check.remedy or "")
+
+
+def test_what_fails_by_another_is_no_cause_of_its_own(examined: Made) -> None:
+    check = examined(
+        torchvision=("0.20.1", "import torch; raise RuntimeError('torchvision::nms is not there')"),
+        transformers=("5.2.0", "raise AttributeError('partially initialized module torchvision')"),
+    )
+    assert check.found.startswith("torchvision 0.20.1 cannot be imported: RuntimeError")
+    assert check.found.endswith("so transformers cannot be imported either")
+    assert "\n" not in (check.remedy or "")
+
+
+def test_import_that_takes_too_long_is_not_called_broken(
+    examined: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examining, "TORCH_LIMIT_S", 2.0)
+    check = examined(diffusers=("0.37.0", "import time; time.sleep(600)"))
+    assert check.status == "unknown"
+    assert check.found == "import diffusers: no answer within 2 s"
 
 
 def test_extra_that_fails_alone_is_a_remark(examined: Made) -> None:

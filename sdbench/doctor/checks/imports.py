@@ -1,5 +1,6 @@
 """Whether all that a run imports can be imported, and what of it does not go together."""
 
+import re
 from pathlib import PurePath
 
 from sdbench.doctor.checks.import_causes import mend_architecture, mend_openmp, remedy_for
@@ -38,15 +39,17 @@ def _failed(
     question: Question, failed: list[ImportTried], fine: list[str], facts: DoctorFacts
 ) -> Check:
     """Every cause once, the first first: what is built on it fails with it."""
-    causes: dict[str, list[ImportTried]] = {}
+    causes: list[list[ImportTried]] = []
     for one in failed:
-        assert one.failure is not None
-        causes.setdefault(f"{one.failure.type} {one.failure.message}", []).append(one)
+        same = next((cause for cause in causes if _follows(one, cause[0])), None)
+        if same is None:
+            causes.append([one])
+        else:
+            same.append(one)
     found, remedies = [], []
-    for same in causes.values():
-        first = same[0]
+    for first, *others in causes:
         assert first.failure is not None
-        found.append(_words(first, first.failure, [one.name for one in same[1:]], facts))
+        found.append(_words(first, first.failure, [one.name for one in others], facts))
         remedies.append(remedy_for(first.name, first.failure, facts))
     # An extra that fails alone is not what a run needs.
     harmless = {one.name for one in failed} <= set(EXTRAS) and "diffusers" in fine
@@ -55,6 +58,13 @@ def _failed(
         "; ".join(found) + ("; diffusers imports without it" if harmless else ""),
         "\n".join(dict.fromkeys(remedies)),
     )
+
+
+def _follows(later: ImportTried, first: ImportTried) -> bool:
+    """Whether a package failed by what another did: in the same words, or in words about it."""
+    assert later.failure is not None and first.failure is not None
+    about = re.search(rf"\b{first.name}\b", later.failure.message)
+    return later.failure.message == first.failure.message or about is not None
 
 
 def _words(
