@@ -2,7 +2,7 @@
 
 Each takes torch and what is right from the environment of the tests, and puts the packages that do
 not go together before it: some 30 MB are downloaded, once. That the errors are real is the point:
-``tests/unit/test_broken_environments.py`` has the same and more with packages of a few lines.
+``tests/unit/test_doctor_imports.py`` has the same and more with packages of a few lines.
 """
 
 import os

@@ -4,6 +4,7 @@ Each is a virtual environment of its own with packages of a few lines, which fai
 do; the child that examines is real. ``tests/stacks`` does the same with real packages.
 """
 
+import importlib
 import venv
 from collections.abc import Callable
 from pathlib import Path
@@ -256,7 +257,7 @@ def test_innermost_cause_of_a_chain() -> None:
     try:
         try:
             try:
-                import no_such_module  # noqa: F401
+                importlib.import_module("no_such_module")
             except ImportError as error:
                 raise RuntimeError("Failed to import x.y") from error
         except RuntimeError:
@@ -277,9 +278,9 @@ def test_innermost_cause_of_a_chain() -> None:
 def test_second_try_is_the_cause_where_the_first_was_optional() -> None:
     try:
         try:
-            import no_such_module  # noqa: F401
+            importlib.import_module("no_such_module")
         except ImportError:
-            import no_such_module_either  # noqa: F401
+            importlib.import_module("no_such_module_either")
     except ImportError as error:
         assert describe(error)["message"] == "No module named 'no_such_module_either'"
 
