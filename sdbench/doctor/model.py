@@ -9,7 +9,7 @@ import msgspec
 from sdbench.doctor.facts import ModelFacts
 from sdbench.machine.facts import Unavailable
 from sdbench.models.folder import Fault, read_folder, single_file
-from sdbench.models.resolve import find_model
+from sdbench.models.resolve import find_model, place_of
 from sdbench.schema import ModelInfo
 from sdbench.words import counted
 
@@ -36,7 +36,7 @@ def find_offline(name: str, *, recorded: bool) -> ModelFacts:
     if recorded:
         reason = Unavailable("which models the recorded machine holds is not in the recording")
         return ModelFacts(outline=_guess(name), offline=reason, note=reason.unavailable)
-    path = Path(name).expanduser()
+    path = place_of(name)
     if path.is_file():
         return _faulty(name, [single_file(path)])
     folder = path if path.is_dir() else _cached(name, os.environ)

@@ -110,7 +110,7 @@ def find_model(name: str, *, allow_pickle: bool = False) -> ModelSource:
         return ModelSource(name, shipped.pipeline_class, shipped.bytes_on_disk, shipped.folder)
     if name.startswith(("synthetic/", "builtin/")):
         raise UsageError(f"no model {name!r}; there are {', '.join(OFFLINE)}")
-    path = Path(os.path.expanduser(name))
+    path = place_of(name)
     if path.is_dir():
         return _local(path.absolute(), name, allow_pickle)
     if path.is_file():
@@ -122,6 +122,20 @@ def find_model(name: str, *, allow_pickle: bool = False) -> ModelSource:
             f"{', '.join(OFFLINE)}"
         )
     return _on_hub(name, allow_pickle)
+
+
+def place_of(name: str) -> Path:
+    """Where a model of this name would lie, were it a path.
+
+    Raises:
+        UsageError: no path can be so.
+    """
+    path = Path(os.path.expanduser(name))
+    try:
+        path.is_dir()
+    except OSError as error:
+        raise UsageError(f"no model {name[:60]!r}: {error.strerror}") from None
+    return path
 
 
 def digest_folder(folder: Path) -> str:

@@ -336,7 +336,9 @@ def test_built_model_is_found_with_its_digest(
     assert Path(model.path) == tiny_folder(tiny_cache)
 
 
-@pytest.mark.parametrize("name", ["synthetic/huge", "nothing", "./absent", "/absent/x", "a/b/c"])
+@pytest.mark.parametrize(
+    "name", ["synthetic/huge", "nothing", "./absent", "/absent/x", "a/b/c", "x" * 5000]
+)
 def test_model_that_does_not_exist_is_wrong_usage(name: str) -> None:
     with pytest.raises(UsageError, match="no model"):
         find_model(name)
