@@ -26,6 +26,8 @@ Looks = Literal[3, 5, 8, 13, 21]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RESOLUTION = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
+# The VAE halves a side three times; what is beyond the limits makes no picture or fits no memory.
+_MULTIPLE, _LEAST, _MOST = 8, 64, 8192
 _SHARE = re.compile(r"([0-9]{1,2})%")
 # More leaves the system itself nothing; the guard would end every case.
 _LARGEST_SHARE = 90
@@ -332,8 +334,9 @@ def _check_values(config: Config, source: str) -> None:
         _check_range(config, source, key, lowest, highest)
     if not _NAME.fullmatch(config.name):
         raise ConfigError(source, "name", "expected letters, digits, '.', '_' or '-', at most 64")
-    if not config.prompts or not all(prompt.strip() for prompt in config.prompts):
-        raise ConfigError(source, "prompts", "expected at least one prompt, none empty")
+    # An empty prompt is one: the picture that the model makes unguided.
+    if not config.prompts:
+        raise ConfigError(source, "prompts", 'expected at least one prompt ("" is an empty one)')
     if config.matrix is not None and config.case is not None:
         raise ConfigError(source, "case", "expected either [matrix] or [[case]] tables, not both")
     if config.case == ():
@@ -389,12 +392,27 @@ def _check_matrix(matrix: Matrix, source: str) -> None:
 def _check_resolution(text: str, source: str, key: str) -> None:
     match = _RESOLUTION.fullmatch(text)
     sizes = [int(size) for size in match.groups()] if match else []
-    if not sizes or any(size % 8 or not 64 <= size <= 8192 for size in sizes):
+    if not sizes or any(size % _MULTIPLE or not _LEAST <= size <= _MOST for size in sizes):
         raise ConfigError(
             source,
             key,
-            f"expected WIDTHxHEIGHT, each a multiple of 8 from 64 to 8192, got {text!r}",
+            f"expected WIDTHxHEIGHT, each a multiple of {_MULTIPLE} from {_LEAST} to {_MOST}, "
+            f"got {text!r}{_nearest(text)}",
         )
+
+
+def _nearest(text: str) -> str:
+    """The sizes next to one that cannot be made: the nearest below and above."""
+    numbers = re.fullmatch(r"\s*([0-9]{1,6})\s*(?:[xX×*,:/ ]\s*([0-9]{1,6}))?\s*", text)
+    if numbers is None:
+        return ""
+    sides = [int(number or numbers[1]) for number in numbers.groups()]
+    below = [side // _MULTIPLE * _MULTIPLE for side in sides]
+    above = [-(-side // _MULTIPLE) * _MULTIPLE for side in sides]
+    low, high = (
+        "x".join(str(min(max(side, _LEAST), _MOST)) for side in edges) for edges in (below, above)
+    )
+    return f"; the nearest is {low}" if low == high else f"; the nearest are {low}, {high}"
 
 
 def _check_arms(arms: tuple[Arm, ...], source: str) -> None:

@@ -5,7 +5,7 @@ History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old on
 1   first version; later, without a new number because an old reader may leave them out: levels of
     pressure and heat, GPU readings, gate flags, stage times, ``machine_facts``,
     traces of the profiling pass, ``compared``, ``looked`` and ``ceiling`` records,
-    ``flops`` of a replicate, ``footprint_bytes`` of a pass
+    ``flops`` of a replicate, ``footprint_bytes`` of a pass, ``prompt_remarks``
 
 Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
 None, with a reason beside it. Decoding is strict about types and lenient about unknown fields, so
@@ -685,6 +685,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
     preload: list[str]
     sittings: list[Sitting]
+    prompt_remarks: list[str] = []
+    """What was said of the prompts before the run, their text aside: what of them is not read."""
 
     def variables(self, arm: Arm) -> dict[str, str]:
         """The environment variables that an arm computed with; its own go first."""

@@ -300,7 +300,7 @@ def _introduce(prepared: Prepared, remarks: Console) -> None:
     if config.until_decided is not None:
         lines.insert(1, ("until", _until_words(config.until_decided)))
     render_lines(lines, remarks)
-    for hint in _hints(config, len(plan.arms)):
+    for hint in (*prepared.remarks, *_hints(config, len(plan.arms))):
         remarks.print(f"note: {hint}", markup=False, soft_wrap=True)
     if prepared.facts.simulated:
         remarks.print("SIMULATED: what is said of the machine comes from a recording")

@@ -1,5 +1,6 @@
 """Which versions work together. Read in the macOS wheels, executed, or declared; see each table."""
 
+import re
 from typing import Any, NamedTuple
 
 from packaging.requirements import Requirement
@@ -16,13 +17,16 @@ class TorchNeeds(NamedTuple):
     python_to: str | None
 
 
-# From a release on. macOS: the deployment target inside the macOS arm64 wheels. Python: for which
-# there are macOS arm64 wheels; for 2.6 to 2.9 from PyTorch's release compatibility matrix.
+# From a release on. macOS: the selector that MPSDevice's constructor asks MPSGraph for before it
+# opens a device, read in the macOS arm64 wheels (to 2.4 LSTMWithSourceTensor of 12.3, from 2.5
+# cumulativeSumWithTensor of 13.0, from 2.9 HermiteanToRealFFTWithTensor of 14.0). The deployment
+# target is older, and 2.5's message still says 12.3. Python: for which there are macOS arm64
+# wheels; for 2.6 to 2.9 from PyTorch's release compatibility matrix.
 _TORCH = (
     TorchNeeds("1.13", "12.3", "3.8", "3.10"),
     TorchNeeds("2.0", "12.3", "3.8", "3.11"),
     TorchNeeds("2.2", "12.3", "3.8", "3.12"),
-    TorchNeeds("2.5", "12.3", "3.9", "3.12"),
+    TorchNeeds("2.5", "13.0", "3.9", "3.12"),
     TorchNeeds("2.6", "13.0", "3.9", "3.13"),
     TorchNeeds("2.9", "14.0", "3.10", "3.14"),
     TorchNeeds("2.15", "15.0", "3.11", None),
@@ -37,18 +41,27 @@ class Rule(NamedTuple):
     other: str
     needs: str
     because: str
+    mend: str | None = None
+    """What to install instead; None: a whole set of versions that was run together."""
 
 
 # Executed, or read in the packages' own code and metadata: also where these declare nothing.
 RULES = (
     Rule("diffusers", ">=0.32", "torch", ">=2.1", "0.31 is the last that imports on torch 2.0"),
     Rule("diffusers", ">=0.39", "torch", ">=2.6", "it says so itself"),
+    Rule("diffusers", "<0.29", "huggingface-hub", "<0.26", "it imports cached_download"),
+    Rule("diffusers", "<0.35.2", "transformers", "<5", "it imports FLAX_WEIGHTS_NAME"),
+    Rule("peft", ">=0.16,<0.18", "transformers", "<5", "it imports HybridCache", "peft>=0.18"),
     Rule("transformers", ">=4.48", "torch", ">=2.0", "with an older torch it works without torch"),
     Rule("transformers", ">=5", "torch", ">=2.4", "with an older torch it works without torch"),
     Rule("transformers", ">=5.23", "torch", ">=2.6", "with an older torch it works without torch"),
     Rule("transformers", "<5", "huggingface-hub", "<1", "it refuses to be imported"),
     Rule("transformers", ">=5", "huggingface-hub", ">=1", "it refuses to be imported"),
+    Rule("transformers", ">=4.35,<4.40", "tokenizers", ">=0.14,<0.19", "it refuses to be imported"),
+    Rule("transformers", ">=4.40,<4.45", "tokenizers", ">=0.19,<0.20", "it refuses to be imported"),
     Rule("transformers", ">=4.45,<4.47", "tokenizers", ">=0.20,<0.21", "it refuses to be imported"),
+    Rule("transformers", ">=4.47,<4.56", "tokenizers", ">=0.21,<0.22", "it refuses to be imported"),
+    Rule("transformers", ">=4.56,<5", "tokenizers", ">=0.22,<=0.23", "it refuses to be imported"),
     Rule("transformers", ">=5", "tokenizers", ">=0.22", "it refuses to be imported"),
     Rule("diffusers", ">=0.42", "huggingface-hub", ">=1.32", "it refuses to be imported"),
     Rule("accelerate", ">=1.15", "torch", ">=2.0", "it says so itself"),
@@ -59,6 +72,8 @@ RULES = (
 NEEDED = ("diffusers", "transformers", "safetensors", "numpy")
 USEFUL = ("accelerate",)
 STACK = ("torch", *NEEDED, *USEFUL, "tokenizers", "huggingface-hub")
+EXTRAS = ("torchvision", "peft", "xformers", "bitsandbytes")
+"""Not needed, and imported by diffusers and transformers wherever they are installed."""
 # What is asked for; the rest comes with it.
 PIPELINE = ("diffusers", "transformers", "accelerate")
 # What sdbench's worker needs, and so `sdbench run`.
@@ -98,16 +113,59 @@ def release(version: object) -> Version | None:
         return None
 
 
+def development(version: object) -> str | None:
+    """What a version is called that is no release; None for a release.
+
+    A number after ``+`` names the platform (``+cpu``, ``+cu126``, ``+rocm6.2``) or, with ``git``,
+    the commit of a source build.
+    """
+    try:
+        parsed = Version(str(version))
+    except InvalidVersion:
+        return None
+    local = parsed.local or ""
+    if "git" in local or (parsed.pre is not None and parsed.pre[0] == "a"):
+        return "a build from source"
+    if parsed.is_devrelease:
+        # Nightlies are numbered by date; ``.dev0`` is what a checkout calls itself.
+        dated = parsed.dev is not None and parsed.dev >= 20_000_000
+        return "a nightly build" if dated else "a development version"
+    if parsed.is_prerelease:
+        return "a pre-release"
+    if local and not _OFFICIAL_LOCAL.fullmatch(local):
+        return "a build of somebody else's"
+    return None
+
+
+_OFFICIAL_LOCAL = re.compile(
+    r"cpu|cu[0-9]{2,3}|rocm[0-9.]+|xpu|(?:cpu|cu[0-9]{2,3})\.(?:cxx11\.abi|with\.pypi\.cudnn)"
+)
+
+
+def torchvision_for(torch: object) -> str | None:
+    """The release of torchvision that is made for a release of torch: ``0.20`` for 2.5."""
+    parsed = release(torch)
+    if parsed is None or development(torch) is not None:
+        return None
+    if (parsed.major, parsed.minor) == (1, 13):
+        return "0.14"
+    return f"0.{15 + parsed.minor}" if parsed.major == 2 else None
+
+
 def within(version: object, specifier: str) -> bool | None:
     """Whether a version's release is in a range; None for what is no version."""
     parsed = release(version)
     return None if parsed is None else SpecifierSet(specifier).contains(parsed)
 
 
+# Made from a state between two releases, so neither's row holds.
+_UNTABLED = ("a nightly build", "a development version", "a build from source")
+
+
 def torch_needs(torch: Any) -> TorchNeeds | None:
-    """What a release of torch needs, None for one without mps or what is no version."""
+    """What a release of torch needs, None for one without mps or what is no release."""
     parsed = release(torch)
-    if parsed is None:
+    if parsed is None or development(torch) in _UNTABLED:
         return None
     fitting = [needs for needs in _TORCH if Version(needs.since) <= parsed]
     return fitting[-1] if fitting else None

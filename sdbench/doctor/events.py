@@ -19,6 +19,8 @@ class Packages(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag
     packages: dict[str, str] | None
     """None where this Python cannot list them."""
     requires: dict[str, list[str]]
+    platforms: dict[str, list[str]] = {}
+    """Of each package the platforms that its wheel was made for (``macosx_11_0_arm64``)."""
 
 
 class Absent(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="absent"):
@@ -51,6 +53,31 @@ class DeviceTried(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", 
     name: str | None = None
     dtypes: list[str] = []
     memory_bytes: int | None = None
+
+
+class ImportFailure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a package could not be imported: the innermost cause."""
+
+    type: str
+    """Of the exception; ``Placeholder`` for a class that only raises, ``died`` for no exception."""
+    message: str
+    asked_by: str | None = None
+    """The module whose line failed."""
+    through: str | None = None
+    """What the outermost exception said, where it wraps the cause."""
+
+
+class ImportTried(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="import"):
+    """What became of one package of the stack."""
+
+    name: str
+    failure: ImportFailure | None
+
+
+class Libraries(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="libraries"):
+    """What the imports have loaded into the process."""
+
+    openmp: list[str]
 
 
 class OperatorResult(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="operator"):
@@ -91,6 +118,8 @@ Event = (
     | TorchImported
     | Trying
     | DeviceTried
+    | ImportTried
+    | Libraries
     | OperatorResult
     | Ceiling
     | Failed

@@ -16,8 +16,17 @@ from packaging.utils import canonicalize_name
 
 from sdbench.config import load_config
 from sdbench.doctor.child import Child
-from sdbench.doctor.compatibility import STACK
-from sdbench.doctor.events import Absent, DeviceTried, Packages, TorchImported, Trying
+from sdbench.doctor.compatibility import EXTRAS, STACK
+from sdbench.doctor.events import (
+    Absent,
+    DeviceTried,
+    ImportFailure,
+    ImportTried,
+    Libraries,
+    Packages,
+    TorchImported,
+    Trying,
+)
 from sdbench.doctor.facts import (
     DeviceFacts,
     DoctorFacts,
@@ -38,12 +47,17 @@ RECORDED = "(recorded)"
 # Listing packages takes a tenth of a second, importing torch from a cold disk a minute.
 PACKAGES_LIMIT_S = 15.0
 TORCH_LIMIT_S = 120.0
+# Each of the packages that build on torch may take as long again.
+IMPORTS_LIMIT_S = 480.0
 DEVICES: tuple[DeviceKind, ...] = ("mps", "cuda", "cpu")
 # The same variable as a run's workers'.
 PRELOAD = "SDBENCH_WORKER_PRELOAD"
 _UNRECORDED = Unavailable("it is not in the recording")
 _UNLISTED = Unavailable("this Python is too old to list its packages")
 _NO_TORCH = Unavailable("torch is not installed")
+_PENDING = Unavailable("nothing has been imported yet")
+_NOT_IMPORTED = Unavailable("nothing is imported for a recording")
+_NO_STACK = Unavailable("torch could not be imported")
 
 
 @dataclass(frozen=True)
@@ -81,14 +95,20 @@ class Examination:
             return
         self.interpreter = self.title = _interpreter(request.python)
         try:
-            self._torch = self._child("torch", limit_s=TORCH_LIMIT_S)
-            self._packages = self._child("packages", "--names", *STACK, limit_s=PACKAGES_LIMIT_S)
+            self._torch = self._child(
+                "torch", silence_s=TORCH_LIMIT_S, limit_s=TORCH_LIMIT_S + IMPORTS_LIMIT_S
+            )
+            self._packages = self._child(
+                *("packages", "--names", *STACK, *EXTRAS),
+                silence_s=PACKAGES_LIMIT_S,
+                limit_s=PACKAGES_LIMIT_S,
+            )
         except OSError as error:
             self._broken = f"it does not run as a Python: {error.strerror}"
 
-    def _child(self, what: str, *arguments: str, limit_s: float) -> Child:
+    def _child(self, what: str, *arguments: str, silence_s: float, limit_s: float) -> Child:
         return Child(
-            self.interpreter, what, arguments, os.environ, silence_s=limit_s, limit_s=limit_s
+            self.interpreter, what, arguments, os.environ, silence_s=silence_s, limit_s=limit_s
         )
 
     def __enter__(self) -> "Examination":
@@ -130,15 +150,17 @@ class Examination:
             torch=Unavailable("torch has not answered yet")
             if recording is None
             else _recorded_torch(recording, interpreter),
+            imports=_PENDING if recording is None else _NOT_IMPORTED,
+            openmp=_PENDING if recording is None else _NOT_IMPORTED,
         )
 
     def with_torch(self, facts: DoctorFacts) -> DoctorFacts:
         """The same with what torch says, once it does."""
+        if facts.recorded:
+            return facts
         if self._torch is None or not known(facts.interpreter.python):
-            return (
-                facts if facts.recorded else _with(facts, Unavailable("this Python does not run"))
-            )
-        return _with(facts, _torch_facts(self._torch))
+            return _with(facts, _Answers(torch=Unavailable("this Python does not run")))
+        return _with(facts, _answers(self._torch))
 
     def _interpreter_facts(self, recording: RecordedFacts | None) -> InterpreterFacts:
         if recording is not None:
@@ -153,6 +175,7 @@ class Examination:
                     architecture=event.architecture,
                     packages=_UNLISTED if event.packages is None else event.packages,
                     requires=event.requires,
+                    platforms=event.platforms,
                 )
         ending = self._packages.ending() or "it ends without an answer"
         return _broken_interpreter(self.interpreter, f"it does not run as a Python: {ending}")
@@ -200,6 +223,7 @@ def _recorded_interpreter(recording: RecordedFacts) -> InterpreterFacts:
         python=recording.python or _UNRECORDED,
         architecture=recording.python_machine or recording.machine or _UNRECORDED,
         packages=packages,
+        platforms=_UNRECORDED,
     )
 
 
@@ -220,18 +244,29 @@ def _recorded_torch(
         version=said.version or _UNRECORDED,
         devices={"mps": mps},
         threads=_UNRECORDED,
-        import_s=Unavailable("nothing is imported for a recording"),
+        import_s=_NOT_IMPORTED,
     )
 
 
-def _torch_facts(child: Child) -> TorchFacts | TorchFailed | Unavailable:
-    """What the child says; a device that killed it is one that does not compute."""
+@dataclass(frozen=True)
+class _Answers:
+    """What the child that imports torch and the rest of the stack has said."""
+
+    torch: TorchFacts | TorchFailed | Unavailable
+    imports: list[ImportTried] | Unavailable = _NO_STACK
+    openmp: list[str] | Unavailable = _NO_STACK
+
+
+def _answers(child: Child) -> _Answers:
+    """What the child says; what killed it is named by what it was trying."""
     imported: TorchImported | None = None
     devices: dict[str, DeviceFacts] = {}
+    imports: list[ImportTried] = []
+    openmp: list[str] | Unavailable = Unavailable("the imports did not end")
     trying: str | None = None
     for event in child.events():
         if isinstance(event, Absent):
-            return _NO_TORCH
+            return _Answers(torch=_NO_TORCH)
         if isinstance(event, TorchImported):
             imported = event
         elif isinstance(event, Trying):
@@ -239,21 +274,35 @@ def _torch_facts(child: Child) -> TorchFacts | TorchFailed | Unavailable:
         elif isinstance(event, DeviceTried):
             devices[event.kind] = _device_facts(event)
             trying = None
+        elif isinstance(event, ImportTried):
+            imports.append(event)
+            trying = None
+        elif isinstance(event, Libraries):
+            openmp = event.openmp
     ending = child.ending()
     if imported is None:
-        return TorchFailed(reason=ending or "it ends without an answer")
+        return _Answers(torch=TorchFailed(reason=ending or "it ends without an answer"))
     for kind in DEVICES:
         if ending is not None and trying == kind:
             devices[kind] = DeviceFacts(
                 kind=kind, built=True, available=True, computes=False, reason=ending
             )
-    return TorchFacts(
+    torch = TorchFacts(
         version=imported.version,
         devices=devices,
         threads=imported.threads,
         import_s=imported.import_s,
         simulated=imported.simulated,
     )
+    if ending is not None and not child.hung and (trying or "").startswith("import "):
+        assert trying is not None
+        failure = ImportFailure(type="died", message=ending)
+        imports.append(ImportTried(name=trying.removeprefix("import "), failure=failure))
+    elif (ending is not None or not imports) and not any(one.failure for one in imports):
+        # Under load or from a cold disk an import takes minutes: too slow is not broken.
+        words = f"{trying}: {ending}" if trying else ending or "the imports were not tried"
+        return _Answers(torch=torch, imports=Unavailable(words), openmp=openmp)
+    return _Answers(torch=torch, imports=imports, openmp=openmp)
 
 
 def _device_facts(event: DeviceTried) -> DeviceFacts:
@@ -274,8 +323,10 @@ def _device_facts(event: DeviceTried) -> DeviceFacts:
     )
 
 
-def _with(facts: DoctorFacts, torch: TorchFacts | TorchFailed | Unavailable) -> DoctorFacts:
-    return msgspec.structs.replace(facts, torch=torch)
+def _with(facts: DoctorFacts, answers: _Answers) -> DoctorFacts:
+    return msgspec.structs.replace(
+        facts, torch=answers.torch, imports=answers.imports, openmp=answers.openmp
+    )
 
 
 def _free_here() -> int | Unavailable:

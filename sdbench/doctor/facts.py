@@ -8,7 +8,9 @@ from typing import Literal
 
 import msgspec
 
+from sdbench.doctor.events import ImportTried
 from sdbench.machine.facts import MachineFacts, Unavailable, known, or_none
+from sdbench.models.folder import Fault
 from sdbench.schema import DeviceKind, ModelInfo
 
 Status = Literal["pass", "warn", "fail", "unknown"]
@@ -38,6 +40,8 @@ class InterpreterFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Version by normalised name (``huggingface-hub``) of the packages of the torch stack."""
     requires: dict[str, list[str]] = {}
     """What these packages declare that they need, as they declare it (PEP 508)."""
+    platforms: dict[str, list[str]] | Unavailable = Unavailable("it is not known")
+    """What their wheels were made for, such as ``macosx_11_0_arm64``."""
 
 
 class DeviceFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +92,8 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Where it is, or why it is not there."""
     to_make_bytes: int = 0
     """Disk it will still take."""
+    faults: list[Fault] = []
+    """What is wrong with the files that are there."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +117,10 @@ class DoctorFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Of the file system that takes the results."""
     torch: TorchFacts | TorchFailed | Unavailable
     """Unavailable before torch has been asked, and where it is not installed."""
+    imports: list[ImportTried] | Unavailable = Unavailable("nothing has been imported yet")
+    """The packages that a run imports, as far as they were tried."""
+    openmp: list[str] | Unavailable = Unavailable("nothing has been imported yet")
+    """Files of the OpenMP runtimes that the imports load."""
 
     @property
     def recorded(self) -> bool:

@@ -7,10 +7,11 @@ from pathlib import Path
 import msgspec
 
 from sdbench.doctor.facts import ModelFacts
-from sdbench.errors import ModelError
 from sdbench.machine.facts import Unavailable
-from sdbench.models.resolve import find_model
+from sdbench.models.folder import Fault, read_folder, single_file
+from sdbench.models.resolve import find_model, place_of
 from sdbench.schema import ModelInfo
+from sdbench.words import counted
 
 _OURS = ("synthetic/", "builtin/")
 
@@ -35,17 +36,32 @@ def find_offline(name: str, *, recorded: bool) -> ModelFacts:
     if recorded:
         reason = Unavailable("which models the recorded machine holds is not in the recording")
         return ModelFacts(outline=_guess(name), offline=reason, note=reason.unavailable)
-    folder = _folder(name, os.environ)
+    path = place_of(name)
+    if path.is_file():
+        return _faulty(name, [single_file(path)])
+    folder = path if path.is_dir() else _cached(name, os.environ)
     if folder is None:
         return ModelFacts(
             outline=_guess(name), offline=False, note="neither a folder nor in the Hub's cache"
         )
-    try:
-        source = find_model(str(folder))
-    except ModelError as error:
-        return ModelFacts(outline=_guess(name), offline=False, note=str(error))
-    outline = msgspec.structs.replace(source.outline(), name=name)
-    return ModelFacts(outline=outline, offline=True, note="on this disk, whole")
+    contents = read_folder(folder, allow_pickle=False)
+    faults = list(contents.faults)
+    if any(fault.blocks for fault in faults):
+        return _faulty(name, faults)
+    outline = msgspec.structs.replace(
+        _guess(name),
+        path=str(folder),
+        pipeline_class=contents.pipeline_class,
+        bytes_on_disk=contents.bytes_on_disk,
+    )
+    read = counted(len(contents.weights), "weights file")
+    note = f"on this disk, whole: {read} of {contents.bytes_on_disk / 1e9:.2f} GB fit their headers"
+    return ModelFacts(outline=outline, offline=True, note=note, faults=faults)
+
+
+def _faulty(name: str, faults: list[Fault]) -> ModelFacts:
+    note = "; ".join(fault.what for fault in faults)
+    return ModelFacts(outline=_guess(name), offline=False, note=note, faults=faults)
 
 
 def _guess(name: str) -> ModelInfo:
@@ -61,14 +77,11 @@ def _guess(name: str) -> ModelInfo:
     )
 
 
-def _folder(name: str, environment: Mapping[str, str]) -> Path | None:
-    """The folder that a name or a Hub id stands for on this disk.
+def _cached(name: str, environment: Mapping[str, str]) -> Path | None:
+    """The snapshot of a Hub id in the Hub's cache.
 
     The Hub's client is not asked: importing it takes longer than all of this.
     """
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path
     cache = _hub_cache(environment) / f"models--{name.replace('/', '--')}"
     try:
         commit = (cache / "refs" / "main").read_text(encoding="utf-8").strip()

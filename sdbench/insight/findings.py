@@ -72,6 +72,7 @@ def find(evidence: Evidence) -> list[Finding]:
     issues = {key_of(row): _issues(evidence, row) for row in evidence.measured}
     found = [_finding(evidence, group, issues) for group in _grouped(symptoms)]
     found += _unseen_issues(evidence, issues, symptoms)
+    found += _unread_prompts(evidence)
     return sorted(
         found, key=lambda entry: (SEVERITIES.index(entry.severity), _ORDER.index(entry.code))
     )
@@ -186,6 +187,21 @@ def _unseen_issues(
         )
         for issue, keys in met.values()
         if issue.id not in shown
+    ]
+
+
+def _unread_prompts(evidence: Evidence) -> list[Finding]:
+    """Prompts that the model did not read to their end: its pictures are of the beginning."""
+    return [
+        Finding(
+            code="known-issue",
+            severity="info",
+            case_ids=[*dict.fromkeys(row.planned.case_id for row in evidence.measured)],
+            sentence=f"{remark[0].upper()}{remark[1:]}.",
+            evidence={"known_issues": []},
+            remedy="Shorten the prompt, with what matters most first.",
+        )
+        for remark in evidence.run.prompt_remarks
     ]
 
 

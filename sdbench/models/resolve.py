@@ -4,7 +4,6 @@ Only safetensors are taken (unless pickle is allowed), only the files the pipeli
 code. Nothing is downloaded before the caller has asked.
 """
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,13 @@ from sdbench.errors import ModelError, UsageError
 from sdbench.models import synthetic
 from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
+from sdbench.models.folder import PIPELINES, read_folder, single_file
 from sdbench.models.synthetic import Progress
 from sdbench.schema import ModelInfo
 
 OFFLINE = (*BUILTIN, *SYNTHETIC)
 """Names of the models that need no download and no folder."""
-PIPELINE_CLASSES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
+PIPELINE_CLASSES = tuple(PIPELINES)
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class ModelSource:
     folder: Path | None
     """None while it must be built or downloaded first."""
     download: Download | None = None
+    allow_pickle: bool = False
 
     @property
     def must_be_built(self) -> bool:
@@ -69,7 +70,7 @@ class ModelSource:
             model = SYNTHETIC[self.name]
             folder, digest = synthetic.ensure(model, cache_folder(), progress), model.sha256
         else:
-            folder = self.folder or _fetch(self)
+            folder = self.folder or _fetch(self, allow_pickle=self.allow_pickle)
             digest = digest_folder(folder)
         if self.name in BUILTIN and digest != BUILTIN[self.name].sha256:
             raise ModelError(
@@ -109,9 +110,12 @@ def find_model(name: str, *, allow_pickle: bool = False) -> ModelSource:
         return ModelSource(name, shipped.pipeline_class, shipped.bytes_on_disk, shipped.folder)
     if name.startswith(("synthetic/", "builtin/")):
         raise UsageError(f"no model {name!r}; there are {', '.join(OFFLINE)}")
-    path = Path(os.path.expanduser(name))
+    path = place_of(name)
     if path.is_dir():
         return _local(path.absolute(), name, allow_pickle)
+    if path.is_file():
+        fault = single_file(path)
+        raise ModelError(f"{name}: {fault.what}; {fault.remedy}")
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise UsageError(
             f"no model {name!r}: expected a folder, a Hub id (owner/name) or one of "
@@ -120,76 +124,64 @@ def find_model(name: str, *, allow_pickle: bool = False) -> ModelSource:
     return _on_hub(name, allow_pickle)
 
 
+def place_of(name: str) -> Path:
+    """Where a model of this name would lie, were it a path.
+
+    Raises:
+        UsageError: no path can be so.
+    """
+    path = Path(os.path.expanduser(name))
+    try:
+        path.is_dir()
+    except OSError as error:
+        raise UsageError(f"no model {name[:60]!r}: {error.strerror}") from None
+    return path
+
+
 def digest_folder(folder: Path) -> str:
     """SHA-256 over the names and contents of all files a pipeline reads."""
     digests = {
         path.relative_to(folder).as_posix(): synthetic.file_digest(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.suffix in (".json", ".txt", ".safetensors", ".bin")
-        if path.name != synthetic.MANIFEST
+        if path.name != synthetic.MANIFEST and not _is_hidden(path.relative_to(folder))
     }
     return synthetic.folder_digest(digests)
 
 
+def _is_hidden(path: Path) -> bool:
+    """Whether it, or a folder that it is in, is hidden: ``._x`` of macOS, ``.git``."""
+    return any(part.startswith(".") for part in path.parts)
+
+
 def _local(folder: Path, name: str, allow_pickle: bool) -> ModelSource:
-    """Check a folder: a pipeline of ours, every component's weights there and safe to load."""
-    try:
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-        pipeline_class = index["_class_name"]
-    except FileNotFoundError:
-        raise ModelError(
-            f"{name}: no model_index.json, so not a diffusers pipeline folder; convert a single "
-            "checkpoint file with diffusers' convert_original_stable_diffusion_to_diffusers.py"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{name}: model_index.json cannot be read: {error}") from error
-    if pipeline_class not in PIPELINE_CLASSES:
-        raise ModelError(f"{name}: a {pipeline_class}; expected {' or '.join(PIPELINE_CLASSES)}")
-    weights: list[Path] = []
-    for component in _components(index):
-        names = sorted(path.name for path in (folder / component).glob("*"))
-        found = [folder / component / name for name in _loaded_copy(names, allow_pickle)]
-        if not found:
-            raise ModelError(
-                f"{name}: {component} has no safetensors file; pickle files can run code and are "
-                "only read with --allow-pickle"
-            )
-        weights += found
-    size = sum(path.stat().st_size for path in weights)
-    return ModelSource(name, pipeline_class, size, folder)
-
-
-def _loaded_copy(names: list[str], allow_pickle: bool) -> list[str]:
-    """Of a local folder's weights the copy the worker loads: full precision where it is there."""
-    for suffix in (".safetensors", ".bin") if allow_pickle else (".safetensors",):
-        weights = [name for name in names if name.endswith(suffix)]
-        plain = [name for name in weights if ".fp16" not in name]
-        if weights:
-            return plain or weights
-    return []
-
-
-def _components(index: dict[str, object]) -> list[str]:
-    """The folders that hold weights."""
-    wanted = ("unet", "vae", "text_encoder", "text_encoder_2")
-    return [name for name in wanted if name in index]
+    """Check a folder: a pipeline of ours, everything there, whole and safe to load."""
+    contents = read_folder(folder, allow_pickle=allow_pickle)
+    faults = [fault for fault in contents.faults if fault.blocks]
+    if faults:
+        others = f" ({len(faults) - 1} more: sdbench doctor --model {name})" if faults[1:] else ""
+        raise ModelError(f"{name}: {faults[0].what}{others}; {faults[0].remedy}")
+    return ModelSource(name, contents.pipeline_class, contents.bytes_on_disk, folder)
 
 
 def _on_hub(name: str, allow_pickle: bool) -> ModelSource:
     """A Hub model: from the local Hub cache if it is whole there, else as a download to ask for."""
     from huggingface_hub import HfApi, snapshot_download
 
+    there = "neither a folder nor in the local Hub cache"
     try:
         cached = Path(snapshot_download(name, local_files_only=True))
         return _local(cached, name, allow_pickle)
-    except (OSError, ValueError, ModelError):
+    except ModelError as error:
+        there = f"in the local Hub cache and cannot be used ({error})"
+    except (OSError, ValueError):
         pass  # not there, or not whole
     try:
         info = HfApi().model_info(name, files_metadata=True)
     except Exception as error:  # the client raises whatever its HTTP library does
         raise ModelError(
-            f"{name} is neither a folder nor in the local Hub cache, and the Hub could not be "
-            f"asked: {type(error).__name__}: {str(error)[:200]}"
+            f"{name} is {there}, and the Hub could not be asked: {type(error).__name__}: "
+            f"{str(error)[:200]}"
         ) from error
     sizes = {entry.rfilename: entry.size or 0 for entry in info.siblings or ()}
     files = needed_files(list(sizes), allow_pickle=allow_pickle)
@@ -199,7 +191,8 @@ def _on_hub(name: str, allow_pickle: bool) -> ModelSource:
     pipeline_class = "StableDiffusionPipeline"
     if any(file.startswith("text_encoder_2/") for file in files):
         pipeline_class = "StableDiffusionXLPipeline"
-    return ModelSource(name, pipeline_class, size, None, Download(name, tuple(files), size))
+    download = Download(name, tuple(files), size)
+    return ModelSource(name, pipeline_class, size, None, download, allow_pickle)
 
 
 def needed_files(names: list[str], *, allow_pickle: bool = False) -> list[str]:
@@ -243,15 +236,18 @@ def _is_weights(name: str) -> bool:
     return name.endswith((".safetensors", ".bin"))
 
 
-def _fetch(source: ModelSource) -> Path:
+def _fetch(source: ModelSource, *, allow_pickle: bool) -> Path:
+    """Download a model, then read what has come: a file of an earlier download may be damaged."""
     from huggingface_hub import snapshot_download
 
     assert source.download is not None
     try:
-        return Path(
+        folder = Path(
             snapshot_download(
                 source.download.repository, allow_patterns=list(source.download.files)
             )
         )
     except Exception as error:
         raise ModelError(f"{source.name} could not be downloaded: {error}") from error
+    _local(folder, source.name, allow_pickle)
+    return folder

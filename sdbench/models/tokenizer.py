@@ -1,14 +1,23 @@
-"""A real CLIP tokenizer without a download: the byte-level vocabulary, with few merges or none.
+"""CLIP's tokenizer: one without a download for synthetic models, and how many tokens a text has.
+
+The synthetic one is the byte-level vocabulary, with few merges or none.
 
 CLIP's vocabulary starts with 256 byte symbols and the same 256 ending a word; the learnt merges
 follow. Leaving those out gives a tokenizer that any text passes through, one token a byte. The
 first ids, and so the first rows of the embedding, mean the same as in the published vocabulary.
 """
 
+import functools
+import itertools
 import json
-from collections.abc import Sequence
-from typing import Any
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
+CLIP_LIMIT = 77
+"""Tokens that CLIP reads, begin and end included."""
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
 
 
@@ -36,7 +45,7 @@ def tokenizer_files(padding: str = END, merges: Sequence[tuple[str, str]] = ()) 
     }
     config = {
         "tokenizer_class": "CLIPTokenizer",
-        "model_max_length": 77,
+        "model_max_length": CLIP_LIMIT,
         "do_lower_case": True,
         "errors": "replace",
         **special,
@@ -49,3 +58,137 @@ def tokenizer_files(padding: str = END, merges: Sequence[tuple[str, str]] = ()) 
         "special_tokens_map.json": json.dumps(special, indent=2).encode(),
         "tokenizer_config.json": json.dumps(config, indent=2).encode(),
     }
+
+
+# OpenAI's CLIP, simple_tokenizer.py: contractions, runs of letters, single digits, other runs. What
+# Python calls a word character is a letter, a number or "_".
+_WORDS = re.compile(
+    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[^\W\d_]+|\d|(?:[^\s\w]|_)+"
+)
+# Merging takes a time quadratic in a word's length; no real word is longer.
+_LONGEST_WORD_BYTES = 256
+_MOST_MERGES_BYTES = 16 << 20
+_MOST_CHARACTERS = 50_000
+_SHOWN_CHARACTERS = 60
+
+
+class TextLength(NamedTuple):
+    """How long a text is to a text encoder."""
+
+    tokens: int
+    """Begin and end included."""
+    limit: int
+    """Tokens that the encoder reads; what is beyond is cut off without a word."""
+    unread: str
+    """The text beyond the limit."""
+
+    def remark(self, number: int, *, quoting: bool = True) -> str | None:
+        """What to say of prompt ``number`` (from 1), with the text or without; None if all is read.
+
+        A record that may be shared holds no more of a prompt than the configuration does.
+        """
+        if self.tokens <= self.limit:
+            return None
+        words = (
+            f"prompt {number} has {self.tokens} tokens (begin and end included) and the model's "
+            f"text encoder (CLIP) reads {self.limit} tokens: the rest is cut off"
+        )
+        dots = "…" if len(self.unread) > _SHOWN_CHARACTERS else ""
+        quoted = f', from "{self.unread[:_SHOWN_CHARACTERS]}{dots}" on'
+        return words + quoted if quoting else words
+
+
+class Tokenizer(NamedTuple):
+    """As much of a CLIP tokenizer as counting needs: what is merged, earliest first, and the limit.
+
+    Every byte has a token of its own, so the vocabulary is not needed to count.
+    """
+
+    merges: dict[tuple[str, str], int]
+    limit: int = CLIP_LIMIT
+
+    def measure(self, text: str) -> TextLength:
+        """The length of a prompt; of its first 50,000 characters where it has more."""
+        text = re.sub(r"\s+", " ", unicodedata.normalize("NFC", text[:_MOST_CHARACTERS])).strip()
+        tokens, unread = 2, ""
+        for word in _WORDS.finditer(text):
+            tokens += self._tokens_of(word[0].lower())
+            if tokens > self.limit and not unread:
+                unread = text[word.start() :]
+        return TextLength(tokens, self.limit, unread)
+
+    def _tokens_of(self, word: str) -> int:
+        if word in (BEGIN, END):
+            return 1
+        data = word.encode("utf-8", "replace")
+        pieces = range(0, len(data), _LONGEST_WORD_BYTES)
+        return sum(self._merged(data[at : at + _LONGEST_WORD_BYTES]) for at in pieces)
+
+    def _merged(self, data: bytes) -> int:
+        """Byte-pair encoding: merge the pair that was learnt first until none is left."""
+        table = _symbol_of_byte()
+        symbols = [table[byte] for byte in data]
+        symbols[-1] += "</w>"
+        while len(symbols) > 1:
+            pairs = list(itertools.pairwise(symbols))
+            best = min(pairs, key=lambda pair: self.merges.get(pair, len(self.merges)))
+            if best not in self.merges:
+                break
+            symbols = list(_merge(symbols, best))
+        return len(symbols)
+
+
+def _merge(symbols: list[str], pair: tuple[str, str]) -> Iterator[str]:
+    at = 0
+    while at < len(symbols):
+        if tuple(symbols[at : at + 2]) == pair:
+            yield "".join(pair)
+            at += 2
+        else:
+            yield symbols[at]
+            at += 1
+
+
+@functools.cache
+def _symbol_of_byte() -> dict[int, str]:
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return dict(zip([*printable, *others], byte_symbols(), strict=True))
+
+
+def read_tokenizer(folder: Path) -> Tokenizer | None:
+    """The tokenizer of a pipeline folder; None where it cannot be read.
+
+    A pipeline with two text encoders reads as much as the one that reads less.
+    """
+    try:
+        path = folder / "tokenizer" / "merges.txt"
+        if path.is_file() and path.stat().st_size <= _MOST_MERGES_BYTES:
+            lines = path.read_text(encoding="utf-8").splitlines()
+            pairs = [line.split() for line in lines if not line.startswith("#version")]
+        else:
+            document = _json(folder / "tokenizer" / "tokenizer.json")
+            pairs = [
+                pair.split() if isinstance(pair, str) else pair
+                for pair in document["model"]["merges"]
+            ]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    merges = {(pair[0], pair[1]): rank for rank, pair in enumerate(pairs) if len(pair) == 2}
+    limits = [_limit(folder / name) for name in ("tokenizer", "tokenizer_2")]
+    return Tokenizer(merges, min(limits))
+
+
+def _limit(folder: Path) -> int:
+    try:
+        limit = _json(folder / "tokenizer_config.json")["model_max_length"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return CLIP_LIMIT
+    # Absent limits are written as a number of thirty digits.
+    return limit if isinstance(limit, int) and 2 < limit <= CLIP_LIMIT else CLIP_LIMIT
+
+
+def _json(path: Path) -> Any:
+    if path.stat().st_size > _MOST_MERGES_BYTES:
+        raise ValueError(path)
+    return json.loads(path.read_text(encoding="utf-8"))

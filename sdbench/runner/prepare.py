@@ -26,7 +26,9 @@ from sdbench.insight.known_issues import load_known_issues, matching_issues
 from sdbench.insight.mps_environment import HIGH, check_watermarks, removes_memory_limit
 from sdbench.machine.facts import Identity, MachineFacts, or_none
 from sdbench.machine.recording import VARIABLE as RECORDING
+from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.resolve import ModelSource, find_model
+from sdbench.models.tokenizer import Tokenizer, read_tokenizer
 from sdbench.plan import axis_to_decide, make_plan, with_blocks
 from sdbench.runner.environment import PRELOAD, preload_modules, worker_environment
 from sdbench.runner.executor import Executor
@@ -75,6 +77,8 @@ class Prepared:
     facts: MachineFacts
     machine: dict[str, Any]
     """The facts that reports and comparisons name, flat."""
+    remarks: tuple[str, ...] = ()
+    """What the user should know before it starts."""
 
     @property
     def cores(self) -> int:
@@ -159,7 +163,23 @@ def prepare(request: Request, executor: Executor) -> Prepared:
         at_most=at_most,
         facts=facts,
         machine=identity,
+        remarks=prompt_remarks(config, model.name, model.folder),
     )
+
+
+def prompt_remarks(
+    config: Config, model: str, folder: Path | None, *, quoting: bool = True
+) -> tuple[str, ...]:
+    """What of the prompts the model will not read; nothing where its tokenizer is not here yet."""
+    if model in SYNTHETIC:
+        tokenizer: Tokenizer | None = Tokenizer({})
+    else:
+        tokenizer = None if folder is None else read_tokenizer(folder)
+    if tokenizer is None:
+        return ()
+    used = enumerate(config.prompts[: config.images], start=1)
+    remarks = (tokenizer.measure(text).remark(number, quoting=quoting) for number, text in used)
+    return tuple(remark for remark in remarks if remark is not None)
 
 
 def machine_record(identity: Identity) -> dict[str, Any]:
@@ -272,6 +292,10 @@ def make_run(prepared: Prepared, model: ModelInfo) -> Run:
         environment=recorded_environment(os.environ),
         preload=preload_modules(os.environ),
         sittings=[new_sitting()],
+        # Of a model that was downloaded only now, nothing was known before.
+        prompt_remarks=list(
+            prompt_remarks(prepared.config, model.name, Path(model.path), quoting=False)
+        ),
     )
 
 

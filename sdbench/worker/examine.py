@@ -1,7 +1,8 @@
 """Looks at the interpreter it is run by: ``python <path of this file> WHAT --events FD``.
 
 ``packages`` lists what is installed, with the standard library alone and without importing any of
-it; ``torch`` imports torch and tries its devices; ``operators`` tries the operators of a pipeline
+it; ``torch`` imports torch, tries its devices and imports what a run imports (:mod:`.imports`);
+``operators`` tries the operators of a pipeline
 (:mod:`.operators`). Nothing is installed or changed. Python 3.8 and later: people's older
 environments can be examined too.
 """
@@ -82,9 +83,10 @@ def packages(names: "List[str]") -> "Dict[str, Any]":
     try:
         from importlib import metadata
     except ImportError:  # before Python 3.8, for which there is no torch that is of use here
-        return dict(python, packages=None, requires={})
+        return dict(python, packages=None, requires={}, platforms={})
     found: Dict[str, str] = {}
     requires: Dict[str, List[str]] = {}
+    platforms: Dict[str, List[str]] = {}
     for name in names:
         try:
             package = metadata.distribution(name)
@@ -95,7 +97,10 @@ def packages(names: "List[str]") -> "Dict[str, Any]":
         found[name] = str(described["Version"] or "unknown")
         lines = described.get_all("Requires-Dist") or package.requires or []
         requires[name] = [line for line in lines if _package_in(line) in names]
-    return dict(python, packages=found, requires=requires)
+        platforms[name] = re.findall(
+            r"^Tag: \S+-(\S+)$", package.read_text("WHEEL") or "", re.MULTILINE
+        )[:20]
+    return dict(python, packages=found, requires=requires, platforms=platforms)
 
 
 def _package_in(requirement: str) -> str:
@@ -130,6 +135,9 @@ def _examine_torch(channel: "Channel") -> None:
     for kind in ("mps", "cuda", "cpu"):
         channel.send("trying", key=kind)
         channel.send("device", kind=kind, **_try_device(kind))
+    from .imports import examine_imports
+
+    examine_imports(channel)
 
 
 def _try_device(kind: str) -> "Dict[str, Any]":

@@ -16,6 +16,18 @@ SCHEDULERS = {
 }
 
 
+# Lazy modules: naming the classes is what really imports them.
+STACK_CLASSES = {
+    "diffusers": (
+        *PIPELINE_CLASSES,
+        *SCHEDULERS.values(),
+        "AutoencoderKL",
+        "UNet2DConditionModel",
+    ),
+    "transformers": ("CLIPTextModel", "CLIPTextModelWithProjection", "CLIPTokenizer"),
+}
+
+
 class CaseImpossibleError(Exception):
     """This stack or device does not offer what the case asks for."""
 
@@ -26,11 +38,9 @@ def import_stack() -> "dict[str, str]":
     import torch
     import transformers
 
-    # Lazy modules: naming the classes is what really imports them.
-    for name in (*PIPELINE_CLASSES, *SCHEDULERS.values(), "AutoencoderKL", "UNet2DConditionModel"):
-        getattr(diffusers, name)
-    for name in ("CLIPTextModel", "CLIPTextModelWithProjection", "CLIPTokenizer"):
-        getattr(transformers, name)
+    for module in (diffusers, transformers):
+        for name in STACK_CLASSES[module.__name__]:
+            getattr(module, name)
     transformers.utils.logging.disable_progress_bar()
     diffusers.utils.logging.disable_progress_bar()
     versions = {

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from sdbench.doctor.events import ImportTried
 from sdbench.doctor.facts import (
     DeviceFacts,
     DoctorFacts,
@@ -36,6 +37,10 @@ PACKAGES = {
     "safetensors": "0.8.0",
     "numpy": "2.4.6",
 }
+IMPORTED = (
+    *("numpy", "safetensors", "tokenizers", "huggingface_hub", "transformers", "accelerate"),
+    "diffusers",
+)
 OLD_PACKAGES = {
     "torch": "1.13.1",
     "diffusers": "0.31.0",
@@ -114,12 +119,18 @@ def mac(**changes: Any) -> DoctorFacts:
             free_disk_bytes=200_000_000_000,
         ),
         interpreter=InterpreterFacts(
-            path="/opt/venv/bin/python", python="3.12.8", architecture="arm64", packages=PACKAGES
+            path="/opt/venv/bin/python",
+            python="3.12.8",
+            architecture="arm64",
+            packages=PACKAGES,
+            platforms={"torch": ["macosx_14_0_arm64"], "diffusers": ["any"]},
         ),
         model=model(),
         environment={},
         results_free_bytes=200_000_000_000,
         torch=torch_facts(device("mps", dtypes=["float32", "float16"]), no_device("cuda")),
+        imports=[ImportTried(name=name, failure=None) for name in IMPORTED],
+        openmp=["/opt/venv/lib/python3.12/site-packages/torch/lib/libomp.dylib"],
     )
     return changed(facts, **changes)
 

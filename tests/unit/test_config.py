@@ -257,9 +257,31 @@ def test_no_case_and_empty_exclude_are_rejected() -> None:
     assert complaint({"exclude": [{}]}) == "mine.toml: exclude[0]: expected at least one setting"
 
 
-def test_prompts_must_say_something() -> None:
+def test_there_is_a_prompt_and_it_may_be_empty() -> None:
     assert "prompts: expected at least one prompt" in complaint({"prompts": []})
-    assert "none empty" in complaint({"prompts": ["a cat", "  "]})
+    assert parse_config({"prompts": ["", "  ", "a cat"]}, "mine.toml").prompts[0] == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "near"),
+    [
+        ("500x500", "; the nearest are 496x496, 504x504"),
+        ("512x500", "; the nearest are 512x496, 512x504"),
+        ("1025x1023", "; the nearest are 1024x1016, 1032x1024"),
+        ("777", "; the nearest are 776x776, 784x784"),
+        ("512×512", "; the nearest is 512x512"),
+        ("512 x 768", "; the nearest is 512x768"),
+        ("10000x20", "; the nearest is 8192x64"),
+        ("0x0", "; the nearest is 64x64"),
+        ("large", ""),
+        ("-512x512", ""),
+        ("512x512x3", ""),
+    ],
+)
+def test_size_that_cannot_be_made_names_its_neighbours(asked: str, near: str) -> None:
+    said = complaint({"case": [{"resolution": asked}]})
+    assert "each a multiple of 8 from 64 to 8192" in said
+    assert said.endswith(f"got {asked!r}{near}")
 
 
 def test_arms_need_distinct_names_that_can_be_file_names() -> None:

@@ -43,13 +43,14 @@ MAC_ROWS = {
     *("chip", "macos-version", "virtual-machine", "python-arch", "python-version"),
     *("torch-version", "stack-compatible", "memory", "memory-pressure", "swap", "disk", "power"),
     *("thermal", "load", "environment-variables", "model-offline", "torch-imports"),
-    *("mps-built", "mps-available", "mps-computes", "known-issues"),
+    *("mps-built", "mps-available", "mps-computes", "known-issues", "stack-imports"),
+    "wheel-arch",
 }
 CUDA_ROWS = {
     *("chip", "python-version", "torch-version", "stack-compatible", "memory", "memory-pressure"),
     *("swap", "disk", "power", "thermal", "load", "gpu", "environment-variables"),
     *("model-offline", "torch-imports", "cuda-built", "cuda-available", "cuda-computes"),
-    "known-issues",
+    *("known-issues", "stack-imports"),
 }
 
 
@@ -84,6 +85,7 @@ def test_nothing_known_is_nothing_failed_and_no_row_is_lost() -> None:
         interpreter_architecture=UNTOLD,
         packages=UNTOLD,
         torch=UNTOLD,
+        imports=UNTOLD,
         simulated=True,
     )
     found = statuses(facts)
@@ -147,7 +149,7 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
     ),
     (
         mac(os_version="12.7.6", packages={**PACKAGES, "torch": "2.6.0"}),
-        *("macos-version", "fail", "12.7.6", "--upgrade 'torch<2.6' diffusers==0.31.0"),
+        *("macos-version", "fail", "12.7.6", "--upgrade 'torch<2.5' diffusers==0.31.0"),
     ),
     (
         mac(os_version="13.6", python="3.14.0", packages={**PACKAGES, "torch": "2.10.0"}),
@@ -178,7 +180,7 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
     ),
     (
         mac(os_version="12.6", packages={}, python="3.13.1"),
-        *("python-version", "fail", "3.13.1", "'torch<2.6' diffusers==0.31.0"),
+        *("python-version", "fail", "3.13.1", "'torch<2.5' diffusers==0.31.0"),
     ),
     (mac(python="3.7.9"), "python-version", "fail", "3.7.9", "uv venv --python 3.12"),
     (
@@ -211,7 +213,7 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
     ),
     (
         mac(packages=OLD_PACKAGES, os_version="11.6.8", python="3.10.4"),
-        *("torch-version", "warn", "1.13.1", "--upgrade 'torch<2.6' diffusers==0.31.0"),
+        *("torch-version", "warn", "1.13.1", "--upgrade 'torch<2.5' diffusers==0.31.0"),
     ),
     (
         mac(packages=UNTOLD, torch=torch_facts(device("mps"), version="2.7.1")),

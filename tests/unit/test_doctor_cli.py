@@ -116,6 +116,10 @@ EXPECTED: dict[str, tuple[str, dict[str, str]]] = {
 def test_recorded_machine(judge: Callable[..., Judged], name: str) -> None:
     code, document = judge(MACHINES / name)
     overall, differing = EXPECTED[name]
+    # No recording holds what an import says, or what the wheels were made for.
+    differing = {**differing, "stack-imports": "unknown"}
+    if name not in ("intel-mac", "m1-8gb-macos13-rosetta"):
+        differing["wheel-arch"] = "unknown"
     found = statuses(document)
     assert {check: status for check, status in found.items() if status != "pass"} == differing
     assert document["status"] == overall
@@ -164,14 +168,14 @@ def test_text_of_a_machine_with_faults(text: Callable[..., list[str]]) -> None:
     assert "8 GB" in lines[2]
     fault = lines.index("FAIL  python-arch           x86_64: this Python runs under Rosetta")
     assert [line.split()[0] for line in lines[fault + 1 : fault + 4]] == ["expected", "why", "do"]
-    assert lines[-2] == "not ready: python-arch, disk, mps-available (1 could not be told)"
+    assert lines[-2] == "not ready: python-arch, disk, mps-available (2 could not be told)"
     assert lines[-1].startswith("Next, for python-arch: uv python install cpython-3.12-macos")
 
 
 def test_text_of_a_machine_that_works(text: Callable[..., list[str]]) -> None:
     lines = text(MACHINES / "m2-max-macos14")
     assert lines[-2:] == [
-        "works on mps, with one remark: known-issues (1 could not be told)",
+        "works on mps, with one remark: known-issues (3 could not be told)",
         "Next: sdbench run",
     ]
     # What is well is one line; nothing is explained that needs no mending.

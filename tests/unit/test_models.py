@@ -5,8 +5,10 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +33,21 @@ def tiny_folder(cache: Path) -> Path:
     return cache / "models" / "synthetic--tiny"
 
 
-def local_model(folder: Path, suffix: str = "safetensors", **index: Any) -> Path:
-    """A pipeline folder with a few bytes in the place of weights."""
-    components = ("unet", "vae", "text_encoder")
-    document = {"_class_name": "StableDiffusionPipeline", **dict.fromkeys(components), **index}
-    for component in components:
-        (folder / component).mkdir(parents=True)
-        (folder / component / f"model.{suffix}").write_bytes(b"12345")
-    (folder / "model_index.json").write_text(json.dumps(document))
+def local_model(cache: Path, folder: Path, **index: Any) -> Path:
+    """A pipeline folder of somebody's: synthetic/tiny under another name."""
+    shutil.copytree(tiny_folder(cache), folder, ignore=shutil.ignore_patterns(synthetic.MANIFEST))
+    document = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**document, **index}))
+    return folder
+
+
+def as_pickles(folder: Path) -> Path:
+    """Its weights as files of torch, empty archives: nothing reads more than that they are some."""
+    for path in [*folder.rglob("*.safetensors")]:
+        name = "pytorch_model.bin" if path.name == "model.safetensors" else f"{path.stem}.bin"
+        with zipfile.ZipFile(path.with_name(name), "w") as archive:
+            archive.writestr("data.pkl", b"")
+        path.unlink()
     return folder
 
 
@@ -327,30 +336,37 @@ def test_built_model_is_found_with_its_digest(
     assert Path(model.path) == tiny_folder(tiny_cache)
 
 
-@pytest.mark.parametrize("name", ["synthetic/huge", "nothing", "./absent", "/absent/x", "a/b/c"])
+@pytest.mark.parametrize(
+    "name", ["synthetic/huge", "nothing", "./absent", "/absent/x", "a/b/c", "x" * 5000]
+)
 def test_model_that_does_not_exist_is_wrong_usage(name: str) -> None:
     with pytest.raises(UsageError, match="no model"):
         find_model(name)
 
 
-def test_local_folder_is_taken_as_it_is(tmp_path: Path) -> None:
-    folder = local_model(tmp_path / "mine")
+def test_local_folder_is_taken_as_it_is(tiny_cache: Path, tmp_path: Path) -> None:
+    folder = local_model(tiny_cache, tmp_path / "mine")
     source = find_model(str(folder))
-    assert (source.folder, source.download, source.bytes_on_disk) == (folder, None, 15)
+    assert (source.folder, source.download) == (folder, None)
+    assert TINY.bytes_on_disk < source.bytes_on_disk < 1.1 * TINY.bytes_on_disk
     model = source.prepare()
     assert model.trained
     assert model.sha256 == digest_folder(folder)
 
 
-def test_digest_covers_names_and_contents(tmp_path: Path) -> None:
-    folder = local_model(tmp_path / "mine")
+def test_digest_covers_names_and_contents(tiny_cache: Path, tmp_path: Path) -> None:
+    folder = local_model(tiny_cache, tmp_path / "mine")
     before = digest_folder(folder)
     assert digest_folder(folder) == before
     (folder / "README.md").write_text("not read by a pipeline")
+    (folder / "unet" / "._config.json").write_text("hidden")
+    (folder / ".git").mkdir()
+    (folder / ".git" / "config.json").write_text("hidden")
     assert digest_folder(folder) == before
-    (folder / "unet" / "model.safetensors").write_bytes(b"12346")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(b"12346")
     changed = digest_folder(folder)
-    (folder / "unet" / "model.safetensors").rename(folder / "unet" / "other.safetensors")
+    weights.rename(folder / "unet" / "other.safetensors")
     assert len({before, changed, digest_folder(folder)}) == 3
 
 
@@ -366,24 +382,27 @@ def test_index_that_cannot_be_read_is_told(tmp_path: Path, text: str) -> None:
         find_model(str(tmp_path))
 
 
-def test_other_pipelines_are_refused(tmp_path: Path) -> None:
-    folder = local_model(tmp_path / "flux", _class_name="FluxPipeline")
+def test_other_pipelines_are_refused(tiny_cache: Path, tmp_path: Path) -> None:
+    folder = local_model(tiny_cache, tmp_path / "flux", _class_name="FluxPipeline")
     with pytest.raises(ModelError, match="a FluxPipeline; expected StableDiffusionPipeline or"):
         find_model(str(folder))
 
 
-def test_missing_component_is_named(tmp_path: Path) -> None:
-    folder = local_model(tmp_path / "mine")
-    (folder / "vae" / "model.safetensors").unlink()
+def test_missing_component_is_named(tiny_cache: Path, tmp_path: Path) -> None:
+    folder = local_model(tiny_cache, tmp_path / "mine")
+    (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(ModelError, match="vae has no safetensors file"):
         find_model(str(folder))
 
 
-def test_pickle_is_refused_unless_allowed(tmp_path: Path) -> None:
-    folder = local_model(tmp_path / "old", suffix="bin")
+def test_pickle_is_refused_unless_allowed(tiny_cache: Path, tmp_path: Path) -> None:
+    folder = as_pickles(local_model(tiny_cache, tmp_path / "old"))
     with pytest.raises(ModelError, match="only read with --allow-pickle"):
         find_model(str(folder))
-    assert find_model(str(folder), allow_pickle=True).bytes_on_disk == 15
+    assert 0 < find_model(str(folder), allow_pickle=True).bytes_on_disk < 1000
+    (folder / "vae" / "diffusion_pytorch_model.bin").write_bytes(b"no archive")
+    with pytest.raises(ModelError, match="no file that torch saved"):
+        find_model(str(folder), allow_pickle=True)
 
 
 # --- what would be downloaded --------------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from sdbench.doctor.checks import (
     devices,
+    imports,
     issues,
     model,
     platform,
@@ -25,7 +26,9 @@ BEFORE_TORCH: tuple[CheckFunction, ...] = (
     platform.virtual_machine,
     python.python_arch,
     python.python_version,
+    imports.wheel_architecture,
     stack.torch_version,
+    stack.development_builds,
     stack.stack_compatible,
     resources.memory,
     resources.memory_pressure,
@@ -37,12 +40,15 @@ BEFORE_TORCH: tuple[CheckFunction, ...] = (
     resources.scheduling,
     resources.gpu,
     variables.environment_variables,
+    model.model_files,
     model.model_offline,
 )
 """What can be told while torch is still being imported."""
 
 WITH_TORCH: tuple[CheckFunction, ...] = (
     devices.torch_imports,
+    imports.stack_imports,
+    imports.openmp_runtimes,
     devices.torch_threads,
     devices.mps_built,
     devices.mps_available,

@@ -10,6 +10,7 @@ from sdbench.doctor.compatibility import (
     STACK,
     made_for_both,
     newest_torch_for,
+    proven_set,
     release,
     stack_with,
     within,
@@ -41,6 +42,21 @@ def install(facts: DoctorFacts, *requirements: str, options: str = "") -> str:
     if not facts.recorded:
         words += ["--python", facts.interpreter.path]
     return shlex.join([*words, *options.split(), *requirements])
+
+
+def uninstall(facts: DoctorFacts, *packages: str) -> str:
+    """Remove from the interpreter examined."""
+    python = [] if facts.recorded else ["--python", facts.interpreter.path]
+    return shlex.join(["uv", "pip", "uninstall", *python, *packages])
+
+
+def install_proven(facts: DoctorFacts, *more: str) -> str:
+    """A set of versions that was run together, around the torch that is there."""
+    torch, python = facts.installed("torch"), or_none(facts.interpreter.python)
+    if torch is None or facts.translated_python or not python_fits(facts):
+        return install_stack(facts)
+    pins = proven_set(torch, python)
+    return install(facts, *(f"{name}=={version}" for name, version in pins.items()), *more)
 
 
 def torch_requirement(facts: DoctorFacts) -> str:

@@ -6,6 +6,7 @@ from sdbench.doctor.checks.commands import (
     install_stack,
     reinstall_torch,
 )
+from sdbench.doctor.checks.import_causes import remedy_for_text
 from sdbench.doctor.checks.platform import update_macos
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.compatibility import torch_needs, within
@@ -26,7 +27,8 @@ def torch_imports(facts: DoctorFacts) -> Check | None:
         "a torch that dies while it is imported is broken, or made for another system",
     )
     if isinstance(facts.torch, TorchFailed):
-        return question.fails(facts.torch.reason, reinstall_torch(facts))
+        remedy = remedy_for_text(facts.torch.reason, facts) or reinstall_torch(facts)
+        return question.fails(facts.torch.reason, remedy)
     if isinstance(facts.torch.import_s, Unavailable):
         return question.unknown(facts.torch.import_s)
     return question.passes(f"in {facts.torch.import_s:.1f} s")

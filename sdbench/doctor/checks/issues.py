@@ -4,7 +4,7 @@ import functools
 
 from sdbench.config import load_config
 from sdbench.doctor.checks.question import Question
-from sdbench.doctor.compatibility import release
+from sdbench.doctor.compatibility import development, release
 from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.insight.known_issues import KnownIssue, load_known_issues, matching_issues
 from sdbench.machine.facts import known
@@ -26,6 +26,9 @@ def known_issues(facts: DoctorFacts) -> Check | None:
     if device == "mps" and release(facts.installed("torch")) is None:
         return question.unknown("it depends on torch's version, which is not known")
     met = _met_by(facts)
+    kind = development(facts.installed("torch"))
+    if device == "mps" and not met and kind is not None:
+        return question.unknown(f"the catalogue is about releases of torch, and this is {kind}")
     if not met:
         return question.passes(f"none of the {len(load_known_issues())} in the catalogue")
     titles = "; ".join(

@@ -1,13 +1,39 @@
-"""Whether a model can be had without the network."""
+"""The model asked for: whole, of a kind that can be measured, and to be had without the network."""
 
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.machine.facts import Unavailable
 
+# More are of the same kind, as a rule; the run names the first of them only.
+_MOST_FAULTS = 6
+
+
+def model_files(facts: DoctorFacts) -> Check | None:
+    """What is wrong with the files on this disk; left out where nothing is."""
+    faults = facts.model.faults
+    if not faults:
+        return None
+    question = Question(
+        "model-files",
+        "a folder that diffusers can load: a Stable Diffusion pipeline, every file whole",
+        "diffusers reports a file that is missing, damaged or of another kind only after seconds "
+        "to minutes of loading, and often in other words",
+    )
+    found = "; ".join(fault.what for fault in faults[:_MOST_FAULTS])
+    if len(faults) > _MOST_FAULTS:
+        found += f"; and {len(faults) - _MOST_FAULTS} more"
+    remedies = "\n".join(dict.fromkeys(fault.remedy for fault in faults[:_MOST_FAULTS]))
+    blocked = any(fault.blocks for fault in faults)
+    return question.answered(
+        "fail" if blocked else "warn", f"{facts.model.outline.name}: {found}", remedies
+    )
+
 
 def model_offline(facts: DoctorFacts) -> Check | None:
     """The model asked for; the synthetic ones are always there, because they are made here."""
     model = facts.model
+    if any(fault.blocks for fault in model.faults):
+        return None  # model-files says what it is
     question = Question(
         "model-offline",
         "a model that needs no download",

@@ -5,17 +5,27 @@ from typing import NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
-from sdbench.doctor.checks.commands import install, install_stack, python_fits
+from sdbench.doctor.checks.commands import (
+    install,
+    install_proven,
+    install_stack,
+    python_fits,
+    torch_requirement,
+)
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.compatibility import (
+    EXTRAS,
     NEEDED,
     NEWEST_NEEDS_TORCH,
     RULES,
+    STACK,
     USEFUL,
     Rule,
-    proven_set,
+    development,
     release,
+    torchvision_for,
     within,
 )
 from sdbench.doctor.facts import Check, DoctorFacts
@@ -53,13 +63,40 @@ def torch_version(facts: DoctorFacts) -> Check | None:
     return question.passes(found)
 
 
+def development_builds(facts: DoctorFacts) -> Check | None:
+    """Nightlies and source builds, which no table is about; left out where all are releases."""
+    packages = or_none(facts.interpreter.packages) or {}
+    torch = facts.installed("torch")
+    versions = {**({} if torch is None else {"torch": torch}), **packages}
+    kinds = {
+        name: kind
+        for name, version in versions.items()
+        if (kind := development(version)) is not None
+    }
+    if not kinds:
+        return None
+    question = Question(
+        "development-builds",
+        "releases",
+        "a nightly, a pre-release or a source build differs from every release: what is known of "
+        "releases (macOS, Python, faults, versions that fit) was not applied to it, its results "
+        "compare with nobody's, and it may be broken on the day it was made",
+    )
+    words = ", ".join(f"{name} {versions[name]} is {kind}" for name, kind in kinds.items())
+    again = [f"{name}" if name != "torch" else torch_requirement(facts) for name in sorted(kinds)]
+    return question.warns(
+        words, f"to compare with others, take releases: {install(facts, *again, options='-U')}"
+    )
+
+
 class Problem(NamedTuple):
     """One thing that does not fit."""
 
     words: str
     severe: bool
     mend: tuple[str, ...] = ()
-    """Packages that are missing; none where versions clash."""
+    """What to install; nothing where a whole set of versions has to be."""
+    missing: bool = False
 
 
 def stack_compatible(facts: DoctorFacts) -> Check | None:
@@ -86,10 +123,11 @@ def stack_compatible(facts: DoctorFacts) -> Check | None:
 def _missing(packages: dict[str, str]) -> Iterator[Problem]:
     for name in NEEDED:
         if name not in packages:
-            yield Problem(f"{name} is missing", True, (name,))
+            yield Problem(f"{name} is missing", True, (name,), missing=True)
     for name in USEFUL:
         if name not in packages:
-            yield Problem(f"{name} is missing (for fast loading and offload)", False, (name,))
+            words = f"{name} is missing (for fast loading and offload)"
+            yield Problem(words, False, (name,), missing=True)
 
 
 def _broken_rules(packages: dict[str, str]) -> dict[tuple[str, str], Rule]:
@@ -99,6 +137,9 @@ def _broken_rules(packages: dict[str, str]) -> dict[tuple[str, str], Rule]:
         for rule in RULES
         if within(packages.get(rule.package), rule.version)
         and within(packages.get(rule.other), rule.needs) is False
+        # Whether a nightly still has what was removed later is not known; its import tells.
+        and development(packages.get(rule.package)) is None
+        and development(packages.get(rule.other)) is None
     }
 
 
@@ -109,6 +150,20 @@ def _clashes(packages: dict[str, str]) -> Iterator[Problem]:
             f"{rule.package} {packages[rule.package]} needs {rule.other}{rule.needs}, and "
             f"{packages[rule.other]} is there ({rule.because})",
             severe=True,
+            mend=() if rule.mend is None else (rule.mend,),
+        )
+    made_for = torchvision_for(packages.get("torch"))
+    there = release(packages.get("torchvision"))
+    if (
+        made_for is not None
+        and there is not None
+        and there.release[:2] != Version(made_for).release
+    ):
+        yield Problem(
+            f"torchvision {packages['torchvision']} is not made for torch {packages['torch']}, "
+            f"which needs torchvision {made_for} (transformers imports it, and fails)",
+            severe=True,
+            mend=(f"torchvision=={made_for}.*",),
         )
 
 
@@ -118,7 +173,7 @@ def _declared_clashes(facts: DoctorFacts, packages: dict[str, str]) -> Iterator[
     torch is an extra to all of them. What diffusers and transformers ask of it is meant; others'
     (safetensors 0.8 asks for 2.4 and works with 1.13) is not held against anybody.
     """
-    told = set(_broken_rules(packages))
+    told = {*_broken_rules(packages), ("torchvision", "torch")}
     for name, lines in facts.interpreter.requires.items():
         for requirement in filter(None, map(_parsed, lines)):
             other = canonicalize_name(requirement.name)
@@ -131,7 +186,8 @@ def _declared_clashes(facts: DoctorFacts, packages: dict[str, str]) -> Iterator[
             yield Problem(
                 f"{name} {packages.get(name)} asks for {other}{requirement.specifier}, and "
                 f"{packages[other]} is there",
-                severe=not extra,
+                severe=not extra and name not in EXTRAS,
+                mend=(name,) if name in EXTRAS else (),
             )
 
 
@@ -165,12 +221,14 @@ def _extra_of(requirement: Requirement, facts: DoctorFacts) -> str | None:
 
 
 def _remedy(facts: DoctorFacts, packages: dict[str, str], problems: list[Problem]) -> str:
-    torch, python = packages.get("torch"), or_none(facts.interpreter.python)
+    torch = packages.get("torch")
     if torch is None or facts.translated_python or not python_fits(facts):
         return install_stack(facts)
-    missing = [name for problem in problems for name in problem.mend]
+    mends = [name for problem in problems for name in problem.mend]
     # The newest of what is missing wants the newest torch.
-    if all(problem.mend for problem in problems) and within(torch, NEWEST_NEEDS_TORCH):
-        return install(facts, *missing)
-    pins = proven_set(torch, python)
-    return install(facts, *(f"{name}=={version}" for name, version in pins.items()))
+    newest = within(torch, NEWEST_NEEDS_TORCH) or not any(problem.missing for problem in problems)
+    if all(problem.mend for problem in problems) and newest:
+        upgrade = "" if all(problem.missing for problem in problems) else "--upgrade"
+        return install(facts, *dict.fromkeys(mends), options=upgrade)
+    fixed = [mend for mend in dict.fromkeys(mends) if mend.partition(">")[0] not in STACK]
+    return install_proven(facts, *fixed)

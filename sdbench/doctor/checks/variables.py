@@ -33,6 +33,21 @@ _VARIABLES = (
     Variable("PYTORCH_MPS_FAST_MATH", "mps computes faster and less exactly", True, False),
     Variable("PYTORCH_MPS_PREFER_METAL", "other kernels multiply matrices", True, False),
     Variable("PYTORCH_MPS_DISABLE_PREFILL_ATTENTION", "older kernels do attention", True, False),
+    Variable(
+        "KMP_DUPLICATE_LIB_OK",
+        "two OpenMP runtimes in one process are let pass, which can crash it or give wrong numbers",
+        True,
+        True,
+    ),
+    Variable("MTL_DEBUG_LAYER", "Metal checks every call: slow, and it aborts sooner", True, False),
+    Variable("MTL_SHADER_VALIDATION", "Metal checks every memory access, slowly", True, False),
+    Variable(
+        "DYLD_INSERT_LIBRARIES",
+        "a library of somebody else's is put into every process",
+        True,
+        False,
+        lambda value: bool(value.strip()),
+    ),
     Variable("CUDA_LAUNCH_BLOCKING", "every kernel is waited for, so the GPU idles", False, True),
     Variable("PYTORCH_NO_CUDA_MEMORY_CACHING", "memory is asked for anew each time", False, True),
     Variable(
