@@ -45,7 +45,9 @@ def read_crash_report(text: str) -> CrashReport | None:
 
 def find_crash_report(text: str) -> CrashReport | None:
     """The first crash report in a pasted text, of either form, whatever stands around it."""
-    start = re.search(r'^\s{0,8}\{[^\n]{0,2000}"(?:bug_type|app_name|procName|exception)"', text, re.M)
+    start = re.search(
+        r'^\s{0,8}\{[^\n]{0,2000}"(?:bug_type|app_name|procName|exception)"', text, re.M
+    )
     if start is not None:
         found = read_crash_report(text[start.start() :].lstrip())
         if found is not None:
@@ -64,7 +66,9 @@ def read_text_report(text: str) -> CrashReport | None:
         text,
         re.M,
     )
-    said = re.search(r"^Application Specific Information:\n(?P<said>(?:.{1,600}\n?){1,8})", text, re.M)
+    said = re.search(
+        r"^Application Specific Information:\n(?P<said>(?:.{1,600}\n?){1,8})", text, re.M
+    )
     return CrashReport(
         process=_text(_line("Process", text)),
         os_version=_text(_line("OS Version", text)),
@@ -91,7 +95,9 @@ def _text_frames(lines: str) -> list[Frame]:
     """``3   libtorch_cpu.dylib    0x0000000106b1c4a4 at::mps::run() + 120`` as its two names."""
     found = []
     for line in lines.splitlines()[:_MOST_FRAMES]:
-        match = re.match(r"\d{1,4}\s{1,8}(.{1,80}?)\s{1,40}0x[0-9a-f]{1,16}\s?(.{0,300}?)(?: \+ \d+.*)?$", line)
+        match = re.match(
+            r"\d{1,4}\s{1,8}(.{1,80}?)\s{1,40}0x[0-9a-f]{1,16}\s?(.{0,300}?)(?: \+ \d+.*)?$", line
+        )
         if match is not None:
             symbol = None if match[2].startswith("0x") else _text(match[2])
             found.append(Frame(image=_text(match[1]), symbol=symbol))

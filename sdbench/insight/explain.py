@@ -99,7 +99,7 @@ def read_log(text: str, versions: Versions) -> list[FailureCause]:
 
 def explanation(cause: FailureCause, versions: Versions) -> Explanation:
     """A cause as it is told, with the threads of known issues that show so on these versions."""
-    sources = [*cause.sources, *_sources_of(_issues_of(cause.kind, versions))]
+    sources = [*cause.sources, *issue_sources(_issues_of(cause.kind, versions))]
     named = [*dict.fromkeys(sources)][:_MOST_SOURCES]
     return Explanation(
         id=cause.kind,
@@ -108,7 +108,7 @@ def explanation(cause: FailureCause, versions: Versions) -> Explanation:
         confidence=cause.confidence or "low",
         generic=cause.generic,
         source=", ".join(named) or None,
-        links=[_link(name) for name in named],
+        links=[link_of(name) for name in named],
         since=cause.since,
         until=cause.until,
         quote=cause.assertion,
@@ -166,11 +166,13 @@ def _issues_of(kind: str, versions: Versions) -> Sequence[KnownIssue]:
     ]
 
 
-def _sources_of(issues: Iterable[KnownIssue]) -> list[str]:
+def issue_sources(issues: Iterable[KnownIssue]) -> list[str]:
+    """The public threads of known issues, ``owner/repository#number`` or an address."""
     return [_name(link) for issue in issues for link in issue.links]
 
 
-def _link(name: str) -> str:
+def link_of(name: str) -> str:
+    """The address of a thread."""
     if name.startswith("https://"):
         return name
     repository, _, number = name.partition("#")

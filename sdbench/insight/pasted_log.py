@@ -14,7 +14,9 @@ _BAR = re.compile(r"\r?(?:  \d| \d\d|\d{3})%\|[^|\r\n]{0,400}\|[^\]\r\n]{0,400}\
 
 _TRACEBACK = re.compile(r"^.{0,200}Traceback \(most recent call last\)", re.MULTILINE)
 _DIRECT = "The above exception was the direct cause of the following exception"
-_FRAME = re.compile(r'^(?P<lead>.{0,60}?) {0,8}File "[^"\n]{0,600}", line \d{1,9}(?:, in .{0,200})?$')
+_FRAME = re.compile(
+    r'^(?P<lead>.{0,60}?) {0,8}File "[^"\n]{0,600}", line \d{1,9}(?:, in .{0,200})?$'
+)
 _EXCEPTION = re.compile(
     r"^(?:\S{0,60}: |[|!>\s]{0,8}|E {1,8})?"
     r"(?P<type>(?:[A-Za-z_][\w]{0,60}\.){0,8}[A-Z]\w{0,80}"

@@ -10,7 +10,9 @@ import re
 
 from sdbench.insight.version_ranges import Versions
 
-_NUMBER = r"(?P<version>\d{1,3}(?:\.\d{1,3}){1,3}(?:\.?(?:dev|a|b|rc|post)\d{0,9})?(?:\+[\w.]{1,40})?)"
+_NUMBER = (
+    r"(?P<version>\d{1,3}(?:\.\d{1,3}){1,3}(?:\.?(?:dev|a|b|rc|post)\d{0,9})?(?:\+[\w.]{1,40})?)"
+)
 _MAC = r"(?:macOS|MacOS|Mac ?OS ?X?|Darwin macOS)"
 
 # The most explicit first; of each the first match counts.
