@@ -1,5 +1,7 @@
 """``sdbench explain``."""
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +26,8 @@ _SURE = {
 }
 _VERSIONS_OF = {
     "text": "stated in it",
-    "machine": "of this machine; the text states none",
+    "machine": "of this machine, as the text states none",
+    "recording": "SIMULATED: of a recorded machine, as the text states none",
     "none": "none are known",
 }
 _PACKAGES = (
@@ -108,7 +111,8 @@ def machine_versions() -> "Versions":
     from sdbench.machine import RecordedSystem, open_system, or_none, probe_machine
 
     system = open_system()
-    identity = probe_machine(system, Path.cwd()).identity
+    facts = probe_machine(system, Path.cwd())
+    identity = facts.identity
     if isinstance(system, RecordedSystem):
         listed = system.facts.packages or {}
         packages = {name: version for name, version in listed.items() if version}
@@ -130,8 +134,15 @@ def machine_versions() -> "Versions":
     )
 
 
+def _recorded() -> bool:
+    """Whether a recording stands in for this machine."""
+    from sdbench.machine.recording import VARIABLE
+
+    return bool(os.environ.get(VARIABLE))
+
+
 def _from_stdin() -> bytes:
-    stream = click.get_binary_stream("stdin")
+    stream = sys.stdin.buffer
     if stream.isatty():
         click.echo("Paste the text, then press Ctrl-D.", err=True)
     return _bounded("standard input", stream.read(_LARGEST_BYTES + 1))
@@ -172,6 +183,7 @@ def _document(found: "Explained") -> dict[str, Any]:
     return {
         "explanations": msgspec.to_builtins(found.explanations),
         "versions": {"from": found.versions_of, **versions},
+        "simulated": _recorded(),
         "unexplained": None if found.unexplained is None else redact(found.unexplained),
     }
 
@@ -195,8 +207,9 @@ def _show_heading(line: str, found: "Explained") -> None:
     named |= versions.packages
     known = [f"{name} {version}" for name, version in named.items() if version]
     words = ", ".join([*known, *([versions.chip] if versions.chip else [])]) or "unknown"
+    origin = "recording" if found.versions_of == "machine" and _recorded() else found.versions_of
     out.print(
-        f"Versions ({_VERSIONS_OF[found.versions_of]}): {printable(words)}",
+        f"Versions ({_VERSIONS_OF[origin]}): {printable(words)}",
         markup=False,
         soft_wrap=True,
     )

@@ -43,11 +43,22 @@ def read_crash_report(text: str) -> CrashReport | None:
     )
 
 
+_IPS = re.compile(r'^\s{0,8}\{[^\n]{0,2000}"(?:bug_type|app_name|procName|exception)"', re.M)
+_THREAD = re.compile(
+    r"^Thread \d{1,4} Crashed:?:?"
+    r"(?: {1,4}Dispatch queue: (?P<queue>[^\n]{1,200})|[^\n]{0,200})\n"
+    r"(?P<frames>(?:\d{1,4} .{0,400}\n?){1,400})",
+    re.M,
+)
+_SAID = re.compile(r"^Application Specific Information:\n(?P<said>(?:.{1,600}\n?){1,8})", re.M)
+_FRAME = re.compile(
+    r"\d{1,4}\s{1,8}(.{1,80}?)\s{1,40}0x[0-9a-f]{1,16}\s?(.{0,300}?)(?: \+ \d+.*)?$"
+)
+
+
 def find_crash_report(text: str) -> CrashReport | None:
     """The first crash report in a pasted text, of either form, whatever stands around it."""
-    start = re.search(
-        r'^\s{0,8}\{[^\n]{0,2000}"(?:bug_type|app_name|procName|exception)"', text, re.M
-    )
+    start = _IPS.search(text)
     if start is not None:
         found = read_crash_report(text[start.start() :].lstrip())
         if found is not None:
@@ -60,15 +71,7 @@ def read_text_report(text: str) -> CrashReport | None:
     kind = re.search(r"^Exception Type: {1,20}(\S{1,60})(?: \((SIG\w{1,10})\))?", text, re.M)
     if kind is None or re.search(r"^(?:Process|Thread \d{1,4} Crashed)\b", text, re.M) is None:
         return None
-    thread = re.search(
-        r"^Thread \d{1,4} Crashed:?:?(?: {1,4}Dispatch queue: (?P<queue>[^\n]{1,200})|[^\n]{0,200})\n"
-        r"(?P<frames>(?:\d{1,4} .{0,400}\n?){1,400})",
-        text,
-        re.M,
-    )
-    said = re.search(
-        r"^Application Specific Information:\n(?P<said>(?:.{1,600}\n?){1,8})", text, re.M
-    )
+    thread, said = _THREAD.search(text), _SAID.search(text)
     return CrashReport(
         process=_text(_line("Process", text)),
         os_version=_text(_line("OS Version", text)),
@@ -95,9 +98,7 @@ def _text_frames(lines: str) -> list[Frame]:
     """``3   libtorch_cpu.dylib    0x0000000106b1c4a4 at::mps::run() + 120`` as its two names."""
     found = []
     for line in lines.splitlines()[:_MOST_FRAMES]:
-        match = re.match(
-            r"\d{1,4}\s{1,8}(.{1,80}?)\s{1,40}0x[0-9a-f]{1,16}\s?(.{0,300}?)(?: \+ \d+.*)?$", line
-        )
+        match = _FRAME.match(line)
         if match is not None:
             symbol = None if match[2].startswith("0x") else _text(match[2])
             found.append(Frame(image=_text(match[1]), symbol=symbol))

@@ -6,6 +6,7 @@ what native code wrote before it ended the process, else the root of the excepti
 is known of the way the process ended. The failure written last comes first.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -68,7 +69,7 @@ def explain_text(text: str, machine: Versions) -> Explained:
     stated = versions_in(text[:_LONGEST_START] + "\n" + text[-_LONGEST_END:])
     versions, versions_of = _chosen(stated, machine)
     report = find_crash_report(text)
-    log = text[-_LONGEST_END:] if report is None else _as_log(report)
+    log = text[-_LONGEST_END:] if report is None else _as_log(report, text)
     if report is not None and report.os_version is not None and versions.macos is None:
         versions = msgspec.structs.replace(versions, macos=_macos(report.os_version))
     causes = read_log(log, versions)
@@ -84,7 +85,7 @@ def explain_text(text: str, machine: Versions) -> Explained:
 
 
 def read_log(text: str, versions: Versions) -> list[FailureCause]:
-    """The cause of each failure in a text, the last failure first; remarks only if there is none."""
+    """The cause of each failure in a text, the last first; remarks only if there is none."""
     clean = without_code(without_progress(text))
     found = [
         (tier, cause)
@@ -185,11 +186,17 @@ def _name(link: str) -> str:
     return f"{parts[0]}/{parts[1]}#{parts[3]}" if len(parts) == 4 else link
 
 
-def _as_log(report: CrashReport) -> str:
+def _as_log(report: CrashReport, text: str) -> str:
     """The words of a crash report, one line each, as rules read them."""
     frames = [f"{frame.image or 'unknown'} {frame.symbol or ''}" for frame in report.frames]
     signal = f" ({report.signal})" if report.signal else ""
-    head = [f"Exception Type: {report.exception_type}{signal}", report.termination, report.message]
+    translated = re.search(r'X86-64 \(Translated\)|"translated" ?: ?true', text) is not None
+    head = [
+        "Code Type: X86-64 (Translated)" if translated else None,
+        f"Exception Type: {report.exception_type}{signal}",
+        report.termination,
+        report.message,
+    ]
     return "\n".join(line for line in [*head, *frames] if line)
 
 

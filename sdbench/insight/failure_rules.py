@@ -10,13 +10,14 @@ import functools
 import re
 import string
 import sys
+from collections import deque
 from importlib import resources
 from typing import Literal, TypeVar
 
 import msgspec
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from sdbench.insight.version_ranges import Versions, is_prerelease, release, within
+from sdbench.insight.version_ranges import UNKNOWN, Versions, is_prerelease, release, within
 from sdbench.schema import Confidence, FailureCause
 
 if sys.version_info >= (3, 11):
@@ -47,7 +48,7 @@ _PARTS = {
 
 
 def words(pattern: str, flags: int = 0) -> re.Pattern[str]:
-    """Compile a pattern in which a blank is any white space (`` ?``: or none), and ``%NAME%`` for a part."""
+    """Compile a pattern; a blank is any white space (`` ?``: or none), ``%NAME%`` a part."""
     for name, part in _PARTS.items():
         pattern = pattern.replace(f"%{name}%", part)
     return re.compile(pattern.replace(" ?", r"\s{0,200}").replace(" ", r"\s{1,200}"), flags)
@@ -124,12 +125,10 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def last_match(self, text: str) -> re.Match[str] | None:
         """Where the words are in the text; of several mentions the last counts."""
-        match = None
-        for match in _compiled(self.pattern).finditer(text):
-            pass
-        return match
+        matches = deque(_compiled(self.pattern).finditer(text), maxlen=1)
+        return matches[0] if matches else None
 
-    def read(self, text: str, versions: Versions = Versions()) -> FailureCause | None:
+    def read(self, text: str, versions: Versions = UNKNOWN) -> FailureCause | None:
         """The cause if the words are in the text, as it is on these versions."""
         match = self.last_match(text)
         if match is None:
@@ -147,7 +146,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         found: dict[str, str],
         quote: str | None,
         text: str = "",
-        versions: Versions = Versions(),
+        versions: Versions = UNKNOWN,
     ) -> FailureCause:
         """Fill in the sentences."""
         sizes = {

@@ -10,11 +10,10 @@ from collections.abc import Iterable
 
 from sdbench.insight.failure_rules import Rule, rule_of_signal, rules_of, words
 from sdbench.insight.pasted_log import incidents, without_code, without_progress
-from sdbench.insight.version_ranges import Versions
+from sdbench.insight.version_ranges import UNKNOWN, Versions
 from sdbench.schema import FailureCause
 
 _LONGEST_TAIL = 65_536
-_UNKNOWN = Versions()
 
 
 def read_failure(
@@ -22,7 +21,7 @@ def read_failure(
     exception_type: str | None,
     exception_message: str | None,
     signal: str | None,
-    versions: Versions = _UNKNOWN,
+    versions: Versions = UNKNOWN,
 ) -> FailureCause | None:
     """The cause of a failure, or None if no known words are there.
 
@@ -79,7 +78,7 @@ def gpu_work_failure(stderr_tail: str) -> FailureCause | None:
     Before torch 2.15 such an error is only written to stderr: the pipeline goes on, and what that
     work should have computed is missing or wrong.
     """
-    return first_cause(rules_of("gpu-work"), _clean(stderr_tail), _UNKNOWN)
+    return first_cause(rules_of("gpu-work"), _clean(stderr_tail), UNKNOWN)
 
 
 def fallback_operators(stderr_tail: str) -> list[str]:
@@ -100,12 +99,12 @@ def _clean(text: str) -> str:
     return without_code(without_progress(text[-_LONGEST_TAIL:]))
 
 
-def _telling(rules: Iterable[Rule]) -> list[Rule]:
-    return [rule for rule in rules if not rule.wrapper]
+def _telling(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    return tuple(rule for rule in rules if not rule.wrapper)
 
 
-def _wrappers(rules: Iterable[Rule]) -> list[Rule]:
-    return [rule for rule in rules if rule.wrapper]
+def _wrappers(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    return tuple(rule for rule in rules if rule.wrapper)
 
 
 _FALLBACK = words(

@@ -117,7 +117,7 @@ class KnownIssue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     when: tuple[When, ...] = ()
 
     def shows_as(self, code: str, failure: str | None) -> bool:
-        """Whether it may be behind a finding; ``failure`` is the kind of a crash, None if unknown."""
+        """Whether it may be behind a finding; ``failure`` is the kind of a crash, if known."""
         if code not in self.symptoms:
             return False
         is_crash = code in ("worker-crash", "batch-crash", "oom")

@@ -6,6 +6,7 @@ handling of the above exception, another exception occurred" (two errors, the se
 that handled the first). Lines of source code in a traceback are no messages and are left out. Pure.
 """
 
+import itertools
 import re
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]")
@@ -14,9 +15,8 @@ _BAR = re.compile(r"\r?(?:  \d| \d\d|\d{3})%\|[^|\r\n]{0,400}\|[^\]\r\n]{0,400}\
 
 _TRACEBACK = re.compile(r"^.{0,200}Traceback \(most recent call last\)", re.MULTILINE)
 _DIRECT = "The above exception was the direct cause of the following exception"
-_FRAME = re.compile(
-    r'^(?P<lead>.{0,60}?) {0,8}File "[^"\n]{0,600}", line \d{1,9}(?:, in .{0,200})?$'
-)
+# Not that of a SyntaxError, which names no function and whose source line is the message.
+_FRAME = re.compile(r'^.{0,60}? {0,8}File "[^"\n]{0,600}", line \d{1,9}, in .{0,200}$')
 _EXCEPTION = re.compile(
     r"^(?:\S{0,60}: |[|!>\s]{0,8}|E {1,8})?"
     r"(?P<type>(?:[A-Za-z_][\w]{0,60}\.){0,8}[A-Z]\w{0,80}"
@@ -52,7 +52,7 @@ def incidents(text: str) -> list[list[str]]:
     if not starts:
         return [[text]]
     edges = [0, *starts, len(text)]
-    parts = [text[begin:end] for begin, end in zip(edges, edges[1:], strict=False)]
+    parts = [text[begin:end] for begin, end in itertools.pairwise(edges)]
     found: list[list[str]] = []
     for part in parts:
         if found and _DIRECT in found[-1][-1][-300:]:

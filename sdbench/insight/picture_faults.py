@@ -35,8 +35,8 @@ _REMEDIES = {
     "attention slicing off on torch before 2.14. If the rest is right, a safety checker made it "
     "black: diffusers' paints over what it takes for unsafe.",
     "flat": "Compute in float32, first the VAE alone; check that the VAE belongs to the model.",
-    "noise": "Make one picture at a time, check that the VAE, the scheduler and the number of steps "
-    "belong to the model (distilled models need their own), and try float32.",
+    "noise": "Make one picture at a time, check that VAE, scheduler and number of steps belong to "
+    "the model (distilled models need their own), and try float32.",
     "tiles": "Decode without VAE tiling, or with a larger overlap of tiles.",
 }
 _USUAL_REMEDY = (

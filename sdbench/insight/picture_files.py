@@ -147,6 +147,12 @@ def _bounded(values: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+_PAIR = re.compile(r'([A-Z][\w &./-]{0,60}): ("(?:[^"\\]|\\.){0,2000}"|[^,]{0,400})(?:, |$)')
+_XMP_COMMENT = re.compile(
+    r"<exif:UserComment>.{0,400}?<rdf:li[^>]{0,100}>(.*?)</rdf:li>", re.DOTALL
+)
+
+
 def _webui(text: str) -> dict[str, str]:
     """``prompt``, ``Negative prompt: …`` and a last line ``Steps: 20, Sampler: Euler a, …``."""
     start = re.search(r"^Steps: \d{1,6}, ", text, re.MULTILINE)
@@ -154,9 +160,7 @@ def _webui(text: str) -> dict[str, str]:
         return {}
     prompt, _, negative = text[: start.start()].partition("Negative prompt:")
     line = text[start.start() :].split("\n", 1)[0]
-    pairs = re.findall(
-        r'([A-Z][\w &./-]{0,60}): ("(?:[^"\\]|\\.){0,2000}"|[^,]{0,400})(?:, |$)', line
-    )
+    pairs = _PAIR.findall(line)
     values = {name: value.strip('" ') for name, value in pairs}
     return {"prompt": prompt.strip(), "negative prompt": negative.strip(), **values}
 
@@ -197,9 +201,7 @@ def _flat(text: str) -> dict[str, str]:
 
 def _xmp(text: str) -> dict[str, str]:
     """Draw Things: a JSON document in the packet's exif:UserComment."""
-    comment = re.search(
-        r"<exif:UserComment>.{0,400}?<rdf:li[^>]{0,100}>(.*?)</rdf:li>", text, re.DOTALL
-    )
+    comment = _XMP_COMMENT.search(text)
     return {} if comment is None else _flat(html.unescape(comment[1]))
 
 

@@ -23,6 +23,9 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
     packages: dict[str, str] = {}
 
 
+UNKNOWN = Versions()
+
+
 def release(version: Any) -> Version | None:
     """``2.13.0+cpu`` and ``2.14.0.dev20260901`` as 2.13.0 and 2.14.0; None for what is none."""
     try:

@@ -1,9 +1,9 @@
 """Versions that a pasted log, traceback or crash report states about itself. Pure text reading.
 
-Read are the lines of ``torch.utils.collect_env`` and ``diffusers-cli env``, pip's and conda's lists,
-what ComfyUI and A1111 print when they start, paths of packages and headers of crash reports. A
-version in a sentence ("needs torch 2.1", "starting from macOS 13.2") is no statement about the
-machine, so a bare name counts only where a line begins with it.
+Read are the lines of ``torch.utils.collect_env`` and ``diffusers-cli env``, pip's and conda's
+lists, what ComfyUI and A1111 print when they start, paths of packages and headers of crash
+reports. A version in a sentence ("needs torch 2.1", "starting from macOS 13.2") is no statement
+about the machine, so a bare name counts only where a line begins with it.
 """
 
 import re
@@ -32,8 +32,13 @@ _MACOS = (
     rf"\"os_version\" ?: ?\"{_MAC} (?P<version>\d{{2}}(?:\.\d{{1,3}}){{0,2}})",
     r"\bmacOS-(?P<version>\d{2}(?:\.\d{1,3}){0,2})-",
     r"ProductVersion:\s{1,8}(?P<version>\d{2}(?:\.\d{1,3}){0,2})",
-    rf"(?m)^[\s>*|`-]{{0,8}}(?:(?:OS|System|Operating [Ss]ystem|Platform|Version)\W{{1,6}})?{_MAC}"
-    r"(?: (?:Monterey|Ventura|Sonoma|Sequoia|Tahoe))?[ :v]{1,4}(?P<version>\d{2}(?:\.\d{1,3}){0,2})\b",
+    (
+        rf"(?m)^[\s>*|`-]{{0,8}}(?:(?:OS|System|Operating [Ss]ystem|Platform)\W{{1,6}})?{_MAC}"
+        r"(?: (?:Monterey|Ventura|Sonoma|Sequoia|Tahoe))?[ :v]{1,4}"
+        r"(?P<version>\d{2}(?:\.\d{1,3}){0,2})\b"
+    ),
+    # ComfyUI, when it starts: Mac Version (15, 3, 2)
+    r"Mac Version \((?P<version>\d{2}(?:, \d{1,3}){0,2})\)",
 )
 _PYTHON = (
     r"Python version: {0,4}(?P<version>3\.\d{1,2}(?:\.\d{1,3})?)",
@@ -82,7 +87,7 @@ def _first(patterns: tuple[str, ...], text: str) -> str | None:
     for pattern in patterns:
         match = re.search(pattern, text)
         if match is not None:
-            return match["version"]
+            return match["version"].replace(", ", ".")
     return None
 
 
