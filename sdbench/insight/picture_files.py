@@ -11,6 +11,7 @@ import html
 import io
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -70,16 +71,19 @@ def read_picture(data: bytes, name: str) -> PictureFile:
     kind = picture_format(data)
     if kind is None:
         raise UsageError(f"{name}: expected a PNG, JPEG or WebP picture")
+    too_many = f"expected at most {_MOST_PIXELS} pixels"
     try:
-        with Image.open(io.BytesIO(data), formats=[kind]) as image:
-            width, height = image.size
-            if width * height > _MOST_PIXELS:
-                raise UsageError(
-                    f"{name}: {width}x{height} pixels; expected at most {_MOST_PIXELS} in all"
-                )
-            pixels = np.asarray(_flattened(image))
-            texts = _texts(image)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=[kind]) as image:
+                width, height = image.size
+                if width * height > _MOST_PIXELS:
+                    raise UsageError(f"{name}: it has {width}x{height} pixels; {too_many}")
+                pixels = np.asarray(_flattened(image))
+                texts = _texts(image)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise UsageError(f"{name}: the {kind} picture is enormous; {too_many}") from None
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise UsageError(f"{name}: the {kind} picture cannot be decoded ({error})") from None
     return PictureFile(
         format=kind, width=width, height=height, pixels=pixels, settings=embedded_settings(texts)
