@@ -38,6 +38,8 @@ TIERS: tuple[Tier, ...] = ("abort", "raised", "gpu-work", "general", "ended", "r
 
 _LONGEST_QUOTE = 300
 _LONGEST_NAME = 120
+# As far before a match as a message may begin: long paths stand in messages of the loader.
+_CONTEXT = 600
 
 # Parts that several patterns have.
 _PARTS = {
@@ -102,6 +104,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     each, looked for separately because the message may be cut before or after any of them.
     ``wrapper``: the message passes on another one, which tells more if it is known. ``also`` names
     rules that may rightly match the same words. ``generic``: it says no more than the message.
+    ``not_after``: a pattern that must not stand shortly before the words, as of a warning.
     """
 
     id: str
@@ -116,6 +119,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     generic: bool = False
     wrapper: bool = False
     requires: Conditions = Conditions()
+    not_after: str = ""
     sizes: tuple[tuple[str, str], ...] = ()
     limit_bytes: int | None = None
     also: tuple[str, ...] = ()
@@ -125,8 +129,15 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def last_match(self, text: str) -> re.Match[str] | None:
         """Where the words are in the text; of several mentions the last counts."""
-        matches = deque(_compiled(self.pattern).finditer(text), maxlen=1)
+        found = _compiled(self.pattern).finditer(text)
+        if self.not_after:
+            found = (match for match in found if not self._excused(text, match.start()))
+        matches = deque(found, maxlen=1)
         return matches[0] if matches else None
+
+    def _excused(self, text: str, start: int) -> bool:
+        before = text[max(0, start - _CONTEXT) : start]
+        return _compiled(self.not_after).search(before) is not None
 
     def read(self, text: str, versions: Versions = UNKNOWN) -> FailureCause | None:
         """The cause if the words are in the text, as it is on these versions."""
