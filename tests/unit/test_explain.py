@@ -134,7 +134,7 @@ see its traceback):
 def test_root_of_a_chain() -> None:
     assert ids(CHAIN.format(inner="(told above)")) == ["hub-cached-download"]
     unknown = CHAIN.replace("cached_download", "new_name").format(inner="x")
-    assert ids(unknown) == ["name-moved"]
+    assert ids(unknown) == ["hub-mismatch"]
     assert "new_name" in said(explained(unknown))
 
 
