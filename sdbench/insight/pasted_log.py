@@ -81,6 +81,13 @@ def last_exception(text: str) -> tuple[str, str] | None:
     return None
 
 
+def root_exception(error_output: str) -> str | None:
+    """``Type: message`` of the first error of the last traceback's chain; None without a chain."""
+    last = incidents(without_code(without_progress(error_output)))[-1]
+    root = last_exception(last[0]) if len(last) > 1 else None
+    return None if root is None else ": ".join(part for part in root if part)[:400]
+
+
 _LAST_WORDS = re.compile(
     r"(?:Assertion failed|failed assertion|LLVM ERROR|libc\+\+abi|OMP: Error|objc\[\d+\]:"
     r"|Terminating app|dyld(?:\[\d+\])?:|Fatal Python error|Symbol not found|fatal error)",

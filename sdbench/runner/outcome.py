@@ -14,7 +14,12 @@ from sdbench.insight.failures import (
     read_failure,
     without_advice,
 )
-from sdbench.insight.pasted_log import innermost_message, last_line, last_words
+from sdbench.insight.pasted_log import (
+    innermost_message,
+    last_line,
+    last_words,
+    root_exception,
+)
 from sdbench.insight.version_ranges import Versions
 from sdbench.runner.events import (
     Counted,
@@ -180,8 +185,9 @@ def _ending(report: Report, said: _Said, passes: int, expected: int) -> _Ending:
     if error is not None:
         outcome = _RAISED.get(error.kind, "failed")
         first_line = without_advice(innermost_message(error.message)) or "no message"
-        prefix = "" if outcome == "skipped" else f"{error.type} in {where}: "
-        return _Ending(outcome, f"{prefix}{first_line}")
+        if outcome == "skipped":
+            return _Ending(outcome, first_line)
+        return _Ending(outcome, f"{error.type} in {where}: {first_line}{_root(report, first_line)}")
     if said.last(Done) is None:
         return _Ending("failed", _without_a_word(report, where))
     if passes != expected:
@@ -190,6 +196,13 @@ def _ending(report: Report, said: _Said, passes: int, expected: int) -> _Ending:
     if unraised is not None:
         return _Ending("failed", f"the GPU reported an error: {unraised.assertion}")
     return _Ending("ok")
+
+
+def _root(report: Report, told: str) -> str:
+    """`` (caused by …)`` where the exception was raised from another one that says more."""
+    root = root_exception(report.stderr_tail)
+    message = "" if root is None else root.partition(": ")[2]
+    return f" (caused by {one_line(root)})" if root and message and message not in told else ""
 
 
 def _without_a_word(report: Report, where: str) -> str:
