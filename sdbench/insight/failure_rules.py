@@ -313,6 +313,6 @@ def gib(value: int | None) -> str:
 def one_line(text: str) -> str:
     """One line, without folders: the last part of a path says enough and names nobody."""
     line = " ".join(text.split()).strip("` ")
-    if line.count("'") % 2:
+    if line.count("'") % 2 and "`" not in line:
         line = line.strip("'")
     return re.sub(r"(?:/[^/\s'\"`:]+)+/(?=[^/\s])", "", line)[:_LONGEST_QUOTE]
