@@ -32,6 +32,8 @@ _LONGEST_END = 512 * 1024
 _LONGEST_START = 64 * 1024
 _MOST_EXPLANATIONS = 3
 _MOST_SOURCES = 4
+# A log of days may hold thousands of tracebacks; what is asked about stands near its end.
+_MOST_INCIDENTS = 50
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +91,7 @@ def read_log(text: str, versions: Versions) -> list[FailureCause]:
     clean = without_code(without_progress(text))
     found = [
         (tier, cause)
-        for incident in reversed(incidents(clean))
+        for incident in reversed(incidents(clean)[-_MOST_INCIDENTS:])
         for tier, cause in _of_incident(incident, versions)
     ]
     failures = [entry for entry in found if entry[0] not in ("ended", "remark")]
