@@ -5,7 +5,8 @@ History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old on
 1   first version; later, without a new number because an old reader may leave them out: levels of
     pressure and heat, GPU readings, gate flags, stage times, ``machine_facts``,
     traces of the profiling pass, ``compared``, ``looked`` and ``ceiling`` records,
-    ``flops`` of a replicate, ``footprint_bytes`` of a pass, ``prompt_remarks``
+    ``flops`` of a replicate, ``footprint_bytes`` of a pass, ``prompt_remarks``, ``confidence``,
+    ``generic``, ``since``, ``until`` and ``sources`` of a cause
 
 Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
 None, with a reason beside it. Decoding is strict about types and lenient about unknown fields, so
@@ -29,6 +30,7 @@ Dtype = Literal["float32", "float16", "bfloat16"]
 Attention = Literal["default", "math", "sdpa"]
 Offload = Literal["none", "model", "sequential"]
 DeviceKind = Literal["mps", "cuda", "cpu"]
+Confidence = Literal["high", "medium", "low"]
 StartMethod = Literal["spawn", "fork"]
 PassKind = Literal["prime", "measured", "profile"]
 # A time that JSON can hold and a person can live through: no NaN, no infinity.
@@ -354,6 +356,8 @@ class FailureCause(msgspec.Struct, frozen=True, kw_only=True):
     For ``mps-out-of-memory``: ``allocated_bytes`` is held by torch's allocator (tensors and its
     cache), ``other_bytes`` by Metal for the same process beside it (compiled graphs and their
     buffers), ``limit_bytes`` is the high watermark. ``assertion`` quotes the decisive words.
+    ``generic``: the sentence says no more than the message; ``sources`` are public threads
+    (owner/repository#number), ``since`` and ``until`` the releases between which it was seen.
     """
 
     kind: str
@@ -366,6 +370,11 @@ class FailureCause(msgspec.Struct, frozen=True, kw_only=True):
     pool: str | None = None
     operator: str | None = None
     assertion: str | None = None
+    confidence: Confidence | None = None
+    generic: bool = False
+    since: str | None = None
+    until: str | None = None
+    sources: list[str] = []
 
     @property
     def out_of_memory(self) -> bool:

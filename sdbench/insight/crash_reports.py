@@ -1,4 +1,6 @@
-"""The part of a macOS crash report (``.ips``) that says why a process died. Pure text reading.
+"""The part of a macOS crash report that says why a process died. Pure text reading.
+
+Two forms: the ``.ips`` file, and the text that Console shows (and macOS 11 and before wrote).
 
 An ``.ips`` file is one line of JSON (name, system, kind of report) and then a JSON document. It
 also holds user names in paths, identifiers of the machine and the list of running programs: only
@@ -39,6 +41,68 @@ def read_crash_report(text: str) -> CrashReport | None:
         queue=_text(thread.get("queue")),
         frames=[_frame(frame, images) for frame in frames[:_MOST_FRAMES]],
     )
+
+
+_IPS = re.compile(r'^\s{0,8}\{[^\n]{0,2000}"(?:bug_type|app_name|procName|exception)"', re.M)
+_THREAD = re.compile(
+    r"^Thread \d{1,4} Crashed:?:?"
+    r"(?: {1,4}Dispatch queue: (?P<queue>[^\n]{1,200})|[^\n]{0,200})\n"
+    r"(?P<frames>(?:\d{1,4} .{0,400}\n?){1,400})",
+    re.M,
+)
+_SAID = re.compile(r"^Application Specific Information:\n(?P<said>(?:.{1,600}\n?){1,8})", re.M)
+_FRAME = re.compile(
+    r"\d{1,4}\s{1,8}(.{1,80}?)\s{1,40}0x[0-9a-f]{1,16}\s?(.{0,300}?)(?: \+ \d+.*)?$"
+)
+
+
+def find_crash_report(text: str) -> CrashReport | None:
+    """The first crash report in a pasted text, of either form, whatever stands around it."""
+    start = _IPS.search(text)
+    if start is not None:
+        found = read_crash_report(text[start.start() :].lstrip())
+        if found is not None:
+            return found
+    return read_text_report(text)
+
+
+def read_text_report(text: str) -> CrashReport | None:
+    """What a crash report in text form says; None if the text is none."""
+    kind = re.search(r"^Exception Type: {1,20}(\S{1,60})(?: \((SIG\w{1,10})\))?", text, re.M)
+    if kind is None or re.search(r"^(?:Process|Thread \d{1,4} Crashed)\b", text, re.M) is None:
+        return None
+    thread, said = _THREAD.search(text), _SAID.search(text)
+    return CrashReport(
+        process=_text(_line("Process", text)),
+        os_version=_text(_line("OS Version", text)),
+        exception_type=_text(kind[1]),
+        signal=_text(kind[2]),
+        termination=_text(_line("Termination Reason", text)),
+        message=_text_lines(said["said"] if said else ""),
+        queue=None if thread is None else _text(thread["queue"]),
+        frames=[] if thread is None else _text_frames(thread["frames"]),
+    )
+
+
+def _line(name: str, text: str) -> str | None:
+    match = re.search(rf"^{name}: {{1,40}}([^\n]{{1,400}})", text, re.M)
+    return None if match is None else match[1]
+
+
+def _text_lines(said: str) -> str | None:
+    lines = [line for line in map(_text, said.splitlines()) if line and line != "abort() called"]
+    return " | ".join(lines)[: 4 * _LONGEST] or None
+
+
+def _text_frames(lines: str) -> list[Frame]:
+    """``3   libtorch_cpu.dylib    0x0000000106b1c4a4 at::mps::run() + 120`` as its two names."""
+    found = []
+    for line in lines.splitlines()[:_MOST_FRAMES]:
+        match = _FRAME.match(line)
+        if match is not None:
+            symbol = None if match[2].startswith("0x") else _text(match[2])
+            found.append(Frame(image=_text(match[1]), symbol=symbol))
+    return found
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -1,29 +1,296 @@
-"""The words by which a failure is known, and what to say about each: data, and how a rule reads.
+"""The rules by which a failure is known: how ``failure_rules.toml`` is read and applied. Pure.
 
-Wording of the messages: torch's ``MPSAllocator.mm``, ``MPSFallback.mm``, ``MPSStream.mm`` and
-``CUDACachingAllocator.cpp``; assertions and Metal's errors from public bug reports. A message may
-be cut at either end and broken by other output, so a rule asks for as few words as identify it,
-any white space stands for a blank, and each number is looked for on its own.
+A message may be cut at either end and broken by other output, so a rule asks for as few words as
+identify it, a blank in a pattern stands for any white space, and each number is looked for on its
+own. What a rule says may depend on versions, dtype and other words of the text: its ``case`` tables
+refine it, the first that holds wins, and what needs a version that is unknown does not hold.
 """
 
+import functools
 import re
-from dataclasses import dataclass
+import string
+import sys
+from collections import deque
+from importlib import resources
+from typing import Literal, TypeVar
 
-from sdbench.schema import FailureCause
+import msgspec
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from sdbench.insight.version_ranges import UNKNOWN, Versions, is_prerelease, release, within
+from sdbench.schema import Confidence, FailureCause
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+T = TypeVar("T")
+Tier = Literal["abort", "raised", "gpu-work", "general", "ended", "remark"]
+"""What kind of words these are, most telling first.
+
+``abort``: written by what then ended the process. ``raised``: of an exception. ``gpu-work``: Metal
+on a piece of work that failed, after which the process may have gone on. ``general``: that a check
+failed, hardly why. ``ended``: only that the process ended. ``remark``: no failure, though it looks
+like one.
+"""
+TIERS: tuple[Tier, ...] = ("abort", "raised", "gpu-work", "general", "ended", "remark")
 
 _LONGEST_QUOTE = 300
+_LONGEST_NAME = 120
+# As far before a match as a message may begin: long paths stand in messages of the loader.
+_CONTEXT = 600
+
+# Parts that several patterns have.
+_PARTS = {
+    "SIZE": r"\d{1,15}(?:\.\d{1,6})?\s{0,3}(?:bytes|[KMGT]i?B)",
+    "METHOD": r"(?:\[MPS\w{0,40},?[^\]\n]{0,160}\] Error: )?",
+    "CODE": r"(?: \([^)\n]{0,120}\)?)?",  # of a Metal command buffer's error
+}
 
 
 def words(pattern: str, flags: int = 0) -> re.Pattern[str]:
-    """Compile a pattern in which a blank stands for any white space."""
-    return re.compile(pattern.replace(" ", r"\s+"), flags)
+    """Compile a pattern; a blank is any white space (`` ?``: or none), ``%NAME%`` a part."""
+    for name, part in _PARTS.items():
+        pattern = pattern.replace(f"%{name}%", part)
+    return re.compile(pattern.replace(" ?", r"\s{0,200}").replace(" ", r"\s{1,200}"), flags)
+
+
+class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What must all hold. Versions are PEP 440 specifiers; ``text`` and ``not_text`` are patterns.
+
+    ``other_share`` is met where what Metal held beside torch's tensors is at least that part of all
+    that was held.
+    """
+
+    torch: str = ""
+    macos: str = ""
+    dtype: tuple[str, ...] | None = None
+    prerelease: bool | None = None
+    text: str = ""
+    not_text: str = ""
+    other_share: float | None = None
+
+    def hold(self, versions: Versions, text: str, cause: FailureCause) -> bool:
+        """Whether they hold of a failure that was read from a text."""
+        return (
+            within(self.torch, release(versions.torch))
+            and within(self.macos, release(versions.macos))
+            and (self.dtype is None or versions.dtype in self.dtype)
+            and (self.prerelease is None or is_prerelease(versions.torch) == self.prerelease)
+            and (not self.text or _compiled(self.text).search(text) is not None)
+            and (not self.not_text or _compiled(self.not_text).search(text) is None)
+            and (self.other_share is None or _other_share(cause) >= self.other_share)
+        )
+
+
+class Refinement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a rule says instead where ``when`` holds; None leaves what the rule says."""
+
+    when: Conditions
+    cause: str | None = None
+    remedy: str | None = None
+    confidence: Confidence | None = None
+    since: str | None = None
+    until: str | None = None
+    sources: tuple[str, ...] | None = None
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Words to look for and what they mean.
+
+    ``pattern``'s named groups fill ``cause`` and ``remedy``; ``asked``, ``allocated``, ``other``
+    and ``limit`` are sizes, ``quote`` the decisive words. ``sizes`` are patterns with one group
+    each, looked for separately because the message may be cut before or after any of them.
+    ``wrapper``: the message passes on another one, which tells more if it is known. ``also`` names
+    rules that may rightly match the same words. ``generic``: it says no more than the message.
+    ``not_after``: a pattern that must not stand shortly before the words, as of a warning.
+    """
+
+    id: str
+    tier: Tier
+    pattern: str
+    cause: str
+    remedy: str
+    confidence: Confidence
+    sources: tuple[str, ...] = ()
+    since: str | None = None
+    until: str | None = None
+    generic: bool = False
+    wrapper: bool = False
+    requires: Conditions = Conditions()
+    not_after: str = ""
+    sizes: tuple[tuple[str, str], ...] = ()
+    limit_bytes: int | None = None
+    also: tuple[str, ...] = ()
+    case: tuple[Refinement, ...] = ()
+    examples: tuple[str, ...]
+    near_misses: tuple[str, ...] = ()
+
+    def last_match(self, text: str) -> re.Match[str] | None:
+        """Where the words are in the text; of several mentions the last counts."""
+        found = _compiled(self.pattern).finditer(text)
+        if self.not_after:
+            found = (match for match in found if not self._excused(text, match.start()))
+        matches = deque(found, maxlen=1)
+        return matches[0] if matches else None
+
+    def _excused(self, text: str, start: int) -> bool:
+        before = text[max(0, start - _CONTEXT) : start]
+        return _compiled(self.not_after).search(before) is not None
+
+    def read(self, text: str, versions: Versions = UNKNOWN) -> FailureCause | None:
+        """The cause if the words are in the text, as it is on these versions."""
+        match = self.last_match(text)
+        if match is None:
+            return None
+        found = {name: value for name, value in match.groupdict().items() if value}
+        for name, pattern in self.sizes:
+            values = _compiled(pattern).findall(text)
+            if values:
+                found[name] = values[-1]
+        cause = self.cause_of(found, found.get("quote", match[0]), text, versions)
+        return cause if self.requires.hold(versions, text, cause) else None
+
+    def cause_of(
+        self,
+        found: dict[str, str],
+        quote: str | None,
+        text: str = "",
+        versions: Versions = UNKNOWN,
+    ) -> FailureCause:
+        """Fill in the sentences."""
+        sizes = {
+            name: _bytes(found[name]) if name in found else None
+            for name in ("asked", "allocated", "other", "limit")
+        }
+        sizes["limit"] = sizes["limit"] or self.limit_bytes
+        named = {name: one_line(value)[:_LONGEST_NAME] for name, value in found.items()}
+        filled = {
+            **dict.fromkeys(_compiled(self.pattern).groupindex, "something"),
+            "operator": "an operator",
+            **named,
+            **{name: gib(value) for name, value in sizes.items()},
+            "torch": versions.torch or "this torch",
+            "macos": f"macOS {versions.macos}" if versions.macos else "this macOS",
+        }
+        cause = FailureCause(
+            kind=self.id,
+            sentence="",
+            remedy="",
+            asked_bytes=sizes["asked"],
+            allocated_bytes=sizes["allocated"],
+            other_bytes=sizes["other"],
+            limit_bytes=sizes["limit"],
+            pool=found.get("pool"),
+            operator=found.get("operator"),
+            assertion=None if quote is None else one_line(quote),
+        )
+        holding = (one for one in self.case if one.when.hold(versions, text, cause))
+        chosen = next(holding, None) or Refinement(when=Conditions())
+        return msgspec.structs.replace(
+            cause,
+            sentence=_chosen(chosen.cause, self.cause).format_map(filled),
+            remedy=_chosen(chosen.remedy, self.remedy).format_map(filled),
+            confidence=_chosen(chosen.confidence, self.confidence),
+            generic=self.generic and chosen.cause is None,
+            since=chosen.since or self.since,
+            until=chosen.until or self.until,
+            sources=list(_chosen(chosen.sources, self.sources)),
+        )
+
+
+class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    rule: tuple[Rule, ...]
+
+
+@functools.cache
+def load_rules() -> tuple[Rule, ...]:
+    """The rules that come with sdbench, in the order in which they are tried."""
+    file = resources.files("sdbench.insight") / "failure_rules.toml"
+    return parse_rules(file.read_text(encoding="utf-8"))
+
+
+def parse_rules(text: str) -> tuple[Rule, ...]:
+    """Decode and check a document of rules.
+
+    Raises:
+        ValueError: not TOML, an unknown key, a wrong type, a bad pattern or specifier, an id twice,
+            a sentence with a gap that the pattern does not fill.
+    """
+    rules = msgspec.convert(tomllib.loads(text), _Document).rule
+    seen: set[str] = set()
+    for rule in rules:
+        if rule.id in seen:
+            raise ValueError(f"{rule.id}: the id is there twice")
+        seen.add(rule.id)
+        try:
+            _check(rule)
+        except (InvalidSpecifier, re.error, ValueError) as error:
+            raise ValueError(f"{rule.id}: {error}") from None
+    return rules
+
+
+def rules_of(*tiers: Tier) -> tuple[Rule, ...]:
+    """The rules of some tiers, tier by tier."""
+    return tuple(rule for tier in tiers for rule in load_rules() if rule.tier == tier)
+
+
+# What the name of a signal alone says.
+SIGNALS = {
+    "SIGKILL": "killed",
+    "SIGBUS": "bus-error",
+    "SIGSEGV": "segmentation-fault",
+    "SIGABRT": "aborted",
+    "SIGTRAP": "trapped",
+    "SIGILL": "trapped",
+}
+
+
+def rule_of_signal(name: str | None) -> Rule | None:
+    """The rule for a process that a signal ended and that left no known words."""
+    wanted = SIGNALS.get(name or "")
+    return next((rule for rule in load_rules() if rule.id == wanted), None)
+
+
+def _check(rule: Rule) -> None:
+    pattern = words(rule.pattern)
+    conditions = [rule.requires, *(one.when for one in rule.case)]
+    for one in conditions:
+        SpecifierSet(one.torch)
+        SpecifierSet(one.macos)
+        words(one.text)
+        words(one.not_text)
+    given = {*pattern.groupindex, *(name for name, _ in rule.sizes), "torch", "macos", "operator"}
+    given |= {"limit"} if rule.limit_bytes else set()
+    said = [rule.cause, rule.remedy]
+    said += [words_ for one in rule.case for words_ in (one.cause, one.remedy) if words_]
+    for sentence in said:
+        gaps = {name for _, name, _, _ in string.Formatter().parse(sentence) if name is not None}
+        if gaps - given:
+            raise ValueError(f"nothing fills {', '.join(sorted(gaps - given))}")
+    if not rule.examples:
+        raise ValueError("expected at least one example")
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return words(pattern)
+
+
+def _chosen(refined: T | None, usual: T) -> T:
+    return usual if refined is None else refined
+
+
+def _other_share(cause: FailureCause) -> float:
+    held = (cause.allocated_bytes or 0) + (cause.other_bytes or 0)
+    return (cause.other_bytes or 0) / held if held else 0.0
 
 
 # torch's allocators print sizes with two decimals of powers of 1024. Older MPSAllocator.mm called
 # them KB, MB, GB (its format_size divides by 1073741824 and appends "GB"), newer releases KiB, MiB,
 # GiB; CUDA's was KiB, MiB, GiB always. So both spellings are binary.
 _POWERS = {"b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-_SIZE = r"\d{1,15}(?:\.\d{1,6})?\s{0,3}(?:bytes|[KMGT]i?B)"
 
 
 def _bytes(text: str) -> int:
@@ -34,7 +301,7 @@ def _bytes(text: str) -> int:
     return round(float(number[0]) * 1024.0 ** _POWERS[unit])
 
 
-def _gib(value: int | None) -> str:
+def gib(value: int | None) -> str:
     """As torch writes it, so that the figure is found again in the error; properly named."""
     if value is None:
         return "an unknown amount"
@@ -43,414 +310,9 @@ def _gib(value: int | None) -> str:
     return f"{value / 2**20:.1f} MiB" if value >= 2**20 else f"{value} bytes"
 
 
-def _quote(text: str) -> str:
+def one_line(text: str) -> str:
     """One line, without folders: the last part of a path says enough and names nobody."""
-    one_line = " ".join(text.split()).strip("` ")
-    if one_line.count("'") % 2:
-        one_line = one_line.strip("'")
-    return re.sub(r"(?:/[^/\s'\"`:]+)+/(?=[^/\s])", "", one_line)[:_LONGEST_QUOTE]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Words to look for and what they mean.
-
-    Named groups of ``pattern`` fill the fields of the same name (``asked`` is a size); ``sizes``
-    are looked for separately because the message may be cut before or after any of them.
-    """
-
-    kind: str
-    pattern: re.Pattern[str]
-    sentence: str
-    remedy: str
-    sizes: tuple[tuple[str, re.Pattern[str]], ...] = ()
-    limit_bytes: int | None = None
-
-    def read(self, text: str) -> FailureCause | None:
-        """The cause if the words are in the text; of several mentions the last counts."""
-        matches = list(self.pattern.finditer(text))
-        if not matches:
-            return None
-        match = matches[-1]
-        found = {name: value for name, value in match.groupdict().items() if value}
-        for name, pattern in self.sizes:
-            values = pattern.findall(text)
-            if values:
-                found[name] = values[-1]
-        return self.cause(found, found.get("quote", match[0]))
-
-    def cause(self, found: dict[str, str], quote: str | None) -> FailureCause:
-        """Fill in the sentence."""
-        sizes = {
-            name: _bytes(found[name]) if name in found else None
-            for name in ("asked", "allocated", "other", "limit")
-        }
-        sizes["limit"] = sizes["limit"] or self.limit_bytes
-        amounts = {name: _gib(value) for name, value in sizes.items()}
-        operator = found.get("operator")
-        return FailureCause(
-            kind=self.kind,
-            sentence=self.sentence.format(**amounts, operator=operator or "an operator"),
-            remedy=self.remedy,
-            asked_bytes=sizes["asked"],
-            allocated_bytes=sizes["allocated"],
-            other_bytes=sizes["other"],
-            limit_bytes=sizes["limit"],
-            pool=found.get("pool"),
-            operator=operator,
-            assertion=None if quote is None else _quote(quote),
-        )
-
-
-_LESS_MEMORY = (
-    "Use a smaller resolution, float16, one image at a time (batching = loop), VAE slicing or "
-    "tiling; close other programs."
-)
-# Attention slicing would help too, but gives black pictures on mps before torch 2.14 (known issue
-# baddbmm-nan), and what is broken is not recommended.
-_SMALLER_ATTENTION = (
-    "Use a smaller resolution, fewer images in a batch (batching = loop) or float16."
-)
-_SHORTER_WORK = (
-    "Use a smaller resolution or one image at a time, so that each piece of work is shorter; leave "
-    "the screen and other programs alone while it runs."
-)
-_AT = r"(?:\[MPS\w{0,40},?[^\]\n]{0,160}\] Error: )?"
-_CODE = r"(?: \([^)\n]{0,120}\)?)?"
-
-# What ends the process, most telling first.
-FATAL: tuple[Rule, ...] = (
-    Rule(
-        "ndarray-over-2-32-bytes",
-        words(rf"(?P<quote>{_AT}total bytes of NDArray > 2\*\*32)"),
-        "One array would be larger than 4 GiB, which Metal's array type cannot hold; Metal then "
-        "ends the process. In Stable Diffusion that array is nearly always the attention scores.",
-        _SMALLER_ATTENTION,
-        limit_bytes=2**32,
-    ),
-    Rule(
-        "tensor-dimension-over-2-31",
-        words(
-            rf"(?P<quote>{_AT}product of dimension sizes > 2\*\*31"
-            r"|MPSGraph does not support tensor dims larger than INT_MAX)"
-        ),
-        "One array would have more than 2**31 elements, which Metal cannot address.",
-        _SMALLER_ATTENTION,
-    ),
-    Rule(
-        "buffer-not-large-enough",
-        words(
-            rf"(?P<quote>{_AT}buffer is not large enough\.?"
-            r"(?: Must be (?P<asked>\d{1,18}) bytes)?)"
-        ),
-        "torch handed Metal a buffer smaller than the array it describes ({asked} needed); a fault "
-        "of torch's with tensors that are not contiguous, not a lack of memory.",
-        "Try another torch release: this came with 2.8 and, long before, with 1.12 and 1.13.",
-    ),
-    Rule(
-        "matmul-over-2-32-elements",
-        words(
-            r"(?P<quote>Output size of the matrix multiplication is larger than currently "
-            r"supported by the MPS backend[^\n]{0,80})"
-        ),
-        "One matrix product would have more than 2**32 elements, which torch refuses on mps.",
-        _SMALLER_ATTENTION,
-    ),
-    Rule(
-        "mlir-broadcast",
-        words(
-            r"(?P<quote>(?:input types '[^'\n]{1,100}' and )?'[^'\n]{1,100}' are not broadcast "
-            r"compatible)"
-        ),
-        "Metal's graph compiler was given arrays of different types or shapes and ended the "
-        "process; torch 2.0 does that in LayerNorm at float16.",
-        "Use torch 2.1 or later, or float32.",
-    ),
-    Rule(
-        "mlir-type-inference",
-        words(r"(?P<quote>LLVM ERROR: Failed to infer result type)"),
-        "Metal's graph compiler rejected a graph that torch built and ended the process.",
-        "Try another torch release, or float32.",
-    ),
-    Rule(
-        "ns-exception",
-        words(
-            r"Terminating app due to uncaught exception "
-            r"(?P<quote>'\w{1,80}'(?:, reason: [^\n]{0,260})?)"
-        ),
-        "A system framework below torch raised an exception that nothing catches.",
-        "Try another torch release; `sdbench repro` makes a short script for a bug report.",
-    ),
-    Rule(
-        "metal-watchdog",
-        words(rf"(?P<quote>Impacting Interactivity{_CODE}|kIO\w+ImpactingInteractivity)"),
-        "macOS stopped the GPU's work because it kept the screen from being drawn for too long.",
-        _SHORTER_WORK,
-    ),
-    Rule(
-        "command-buffer-out-of-memory",
-        words(rf"(?P<quote>Insufficient Memory{_CODE}|kIO\w+CallbackErrorOutOfMemory)"),
-        "Metal had not enough memory to run the work it was given.",
-        _LESS_MEMORY,
-    ),
-    Rule(
-        "gpu-timeout",
-        words(rf"(?P<quote>Caused GPU Timeout Error{_CODE}|kIO\w+CallbackErrorTimeout)"),
-        "macOS stopped the GPU's work because one piece of it took too long.",
-        _SHORTER_WORK,
-    ),
-    Rule(
-        "gpu-hang",
-        words(rf"(?P<quote>Caused GPU Hang Error{_CODE}|kIO\w+CallbackErrorHang)"),
-        "The GPU stopped answering and macOS reset it.",
-        _SHORTER_WORK,
-    ),
-    Rule(
-        "gpu-address-fault",
-        words(rf"(?P<quote>Caused GPU Address Fault Error{_CODE}|kIO\w+CallbackErrorPageFault)"),
-        "A GPU kernel read or wrote memory that is not its own: a fault in torch or Metal.",
-        "Try another torch release; `sdbench repro` makes a short script for a bug report.",
-    ),
-    Rule(
-        "gpu-reset-by-another",
-        words(
-            r"(?P<quote>(?:Discarded|Ignored) \((?:victim of|for causing prior/excessive) GPU "
-            rf"errors?(?:/recovery)?\){_CODE}|kIO\w+(?:InnocentVictim|SubmissionsIgnored))"
-        ),
-        "The GPU was reset because of an earlier fault, of this or another program, and this work "
-        "was thrown away with it.",
-        "Close other programs that use the GPU, restart the Mac if it keeps happening, run again.",
-    ),
-    # Code 0000000e reads "Internal Error" on some systems and "Impacting Interactivity" on others.
-    Rule(
-        "command-buffer-failed",
-        words(
-            r"(?P<quote>MPS command buffer execution failed[^\n]{0,200}"
-            r"|\[METAL\] Command buffer execution failed[^\n]{0,200}"
-            r"|Internal Error \([0-9a-f]{8}:[^)\n]{0,80}\)"
-            r"|command buffer exited with error status)"
-        ),
-        "A piece of work on the GPU failed; what it should have computed is missing or wrong.",
-        f"Run again; if it stays: {_SHORTER_WORK[0].lower()}{_SHORTER_WORK[1:]}",
-    ),
-    Rule(
-        "command-buffer-state",
-        words(
-            r"(?:MetalCommandBuffer[^\n]{0,120}failed assertion |_status < )[`']?"
-            r"(?P<quote>[^'\n]{0,200})"
-        ),
-        "torch used a Metal command buffer that was already handed in, so Metal ended the process; "
-        "that follows a failed piece of GPU work, or work from two threads at once.",
-        "Run again; try another torch release if it stays.",
-    ),
-    Rule(
-        "neural-engine-failed",
-        words(r"(?P<quote>ANE evaluation error[^\n]{0,200})", re.IGNORECASE),
-        "Metal gave a part of the work to the Neural Engine, which failed or took too long.",
-        "Use a newer torch (2.1 or later) and the newest macOS of your version.",
-    ),
-)
-
-# What Metal writes about a piece of work that failed. Before torch 2.15 nothing is raised then, and
-# the process goes on.
-GPU_WORK: tuple[Rule, ...] = tuple(
-    rule
-    for rule in FATAL
-    if rule.kind.startswith(("command-buffer-", "gpu-")) or rule.kind == "metal-watchdog"
-)
-
-# What Python can catch.
-RAISED: tuple[Rule, ...] = (
-    Rule(
-        "mps-out-of-memory",
-        words(
-            rf"(?P<quote>MPS backend out of memory|MPS allocated: {_SIZE}"
-            rf"|(?:Tried to allocate )?{_SIZE} on (?:private|shared) pool|max allowed: {_SIZE}\))"
-        ),
-        "Metal's memory limit was reached: {asked} more was asked for while torch held {allocated} "
-        "(tensors and its cache) and Metal {other} beside it, of {limit} allowed.",
-        _LESS_MEMORY + " Do not set PYTORCH_MPS_HIGH_WATERMARK_RATIO=0 as the message suggests: "
-        "without a limit the whole machine can freeze.",
-        sizes=(
-            ("allocated", words(rf"MPS allocated: ({_SIZE})")),
-            ("other", words(rf"other allocations: ({_SIZE})")),
-            ("limit", words(rf"max allowed: ({_SIZE})")),
-            ("asked", words(rf"Tried to allocate ({_SIZE})")),
-            ("asked", words(rf"({_SIZE}) on (?:private|shared) pool")),
-            ("pool", words(r"on (private|shared) pool")),
-        ),
-    ),
-    Rule(
-        "cuda-out-of-memory",
-        words(
-            r"(?P<quote>(?:CUDA|HIP) out of memory|CUDA error: out of memory"
-            r"|CUBLAS_STATUS_ALLOC_FAILED|(?:torch|cuda)\.OutOfMemoryError)"
-        ),
-        "The GPU's memory is used up: {asked} more was asked for while torch held {allocated}, of "
-        "{limit} on the card.",
-        _LESS_MEMORY,
-        sizes=(
-            ("asked", words(rf"Tried to allocate ({_SIZE})")),
-            # torch 2.0 and before; 2.1 and later (2.1 wrote "capacty")
-            ("allocated", words(rf"({_SIZE}) already allocated")),
-            ("allocated", words(rf"({_SIZE}) is allocated by PyTorch")),
-            ("limit", words(rf"({_SIZE}) total capacity")),
-            ("limit", words(rf"capaci?ty of ({_SIZE})")),
-        ),
-    ),
-    Rule(
-        "cpu-out-of-memory",
-        words(
-            rf"(?P<quote>DefaultCPUAllocator: (?:not enough|can't allocate) memory"
-            rf"(?:: you tried to allocate (?P<asked>\d{{1,18}}) bytes)?"
-            rf"|Unable to allocate {_SIZE} for an array|Cannot allocate memory"
-            r"|MemoryError\b|std::bad_alloc)"
-        ),
-        "The system had no memory left for an array on the CPU ({asked} asked for).",
-        _LESS_MEMORY,
-        sizes=(("asked", words(rf"Unable to allocate ({_SIZE}) for an array")),),
-    ),
-    Rule(
-        "invalid-buffer-size",
-        words(rf"(?P<quote>Invalid buffer size: (?P<asked>{_SIZE}))"),
-        "One array of {asked} was asked for, more than Metal allows for a single buffer.",
-        _SMALLER_ATTENTION,
-    ),
-    Rule(
-        "float64-refused",
-        words(
-            r"(?P<quote>Cannot convert an? MPS Tensor to float64"
-            r"|MPS framework doesn't support float64)"
-        ),
-        "Something asked for float64 on mps, which Metal does not have.",
-        "Use another scheduler (ddim works) or a newer diffusers.",
-    ),
-    Rule(
-        "dtype-refused",
-        words(
-            r"(?P<quote>\b\w{1,40} is not supported on MPS"
-            r"|Trying to convert \w+ to the MPS backend but it does not have support"
-            r"|\"\w{1,80}\" not implemented for '\w+')"
-        ),
-        "This torch cannot compute with the chosen dtype on this device.",
-        "Use float32 or, on mps, float16; bfloat16 on mps needs torch 2.3 and macOS 14.",
-    ),
-    Rule(
-        "operator-missing",
-        words(
-            r"(?P<quote>(?:The operator|Could not run) '(?P<operator>\w+::[\w.]+)' (?:is not "
-            r"currently implemented for the MPS|with arguments from the 'MPS' backend))"
-        ),
-        "{operator} does not exist for mps in this torch.",
-        "Use a newer torch, or PYTORCH_ENABLE_MPS_FALLBACK=1 to run it, slowly, on the CPU.",
-    ),
-    Rule(
-        "invalid-watermark",
-        words(r"(?P<quote>invalid (?:low|high) watermark ratio(?: [\d.]{1,20})?)"),
-        "PYTORCH_MPS_HIGH_WATERMARK_RATIO and PYTORCH_MPS_LOW_WATERMARK_RATIO contradict each "
-        "other: LOW, 1.4 if not set, must not be above HIGH, and both lie between 0 and 2.",
-        "Unset both, or set LOW too, to the value of HIGH or less.",
-    ),
-    Rule(
-        "mps-not-available",
-        words(
-            r"(?P<quote>PyTorch is not linked with support for mps devices"
-            r"|Torch not compiled with MPS enabled|The MPS backend is supported on MacOS [\d.]+)"
-        ),
-        "This torch or this system offers no mps.",
-        "On a Mac with Apple silicon: an arm64 Python, torch from PyPI, a macOS it supports.",
-    ),
-    Rule(
-        "tensors-on-different-devices",
-        words(
-            r"(?P<quote>Placeholder storage has not been allocated on MPS device"
-            r"|Expected all tensors to be on the same device)"
-        ),
-        "A part of the model stayed on the CPU while another was on the device.",
-        "Without offload this is a fault of the pipeline; try offload = none or a newer diffusers.",
-    ),
-    Rule(
-        "numpy-not-available",
-        words(r"(?P<quote>Numpy is not available)"),
-        "This torch was built for numpy 1 and found numpy 2.",
-        "Install numpy below 2 beside a torch before 2.3.",
-    ),
-)
-
-_KILLED = Rule(
-    "killed",
-    re.compile(r"(?P<quote>zsh: killed|Killed: 9|^Killed\s*$|exit code -9\b)", re.MULTILINE),
-    "The process was killed from outside without a word; macOS and Linux do that when memory runs "
-    "out.",
-    _LESS_MEMORY,
-)
-_BUS_ERROR = Rule(
-    "bus-error",
-    re.compile(r"(?P<quote>\bbus error\b)", re.IGNORECASE),
-    "The process touched memory that is not there: a fault in torch, Metal or a driver.",
-    "Try another torch release.",
-)
-_SEGMENTATION = Rule(
-    "segmentation-fault",
-    re.compile(r"(?P<quote>\bsegmentation fault\b)", re.IGNORECASE),
-    "The process touched memory that is not its own: a fault in torch, Metal or a driver.",
-    "Try another torch release.",
-)
-_ABORTED = Rule(
-    "aborted",
-    re.compile(r"(?P<quote>zsh: abort|Abort trap: 6|Fatal Python error: Aborted)"),
-    "The process ended itself (abort) without saying why.",
-    "On macOS the crash report says more; try another torch release.",
-)
-_TRAPPED = Rule(
-    "trapped",
-    re.compile(r"(?P<quote>zsh: (?:trace trap|illegal hardware instruction)|Trace/BPT trap)"),
-    "The process met an instruction it must not run: a failed check inside a system library, or a "
-    "library built for another processor.",
-    "Check that Python and torch are built for this processor; try another torch release.",
-)
-
-# Words that say that it ended, hardly why.
-GENERAL: tuple[Rule, ...] = (
-    Rule(
-        "metal-assertion",
-        words(r"failed assertion [`'](?P<quote>[^`']{1,400})"),
-        "A check inside Metal failed, and Metal then ends the process.",
-        "Try another torch release; `sdbench repro` makes a short script for a bug report.",
-    ),
-    Rule(
-        "cpp-exception",
-        words(
-            r"terminating (?:due to|with) uncaught exception(?: of type (?P<quote>[^\n]{1,300}))?"
-        ),
-        "Code below Python raised an exception that nothing caught.",
-        "Try another torch release; `sdbench repro` makes a short script for a bug report.",
-    ),
-    Rule(
-        "kernel-panic",
-        words(r"(?P<quote>prepare count underflow)"),
-        "The system itself failed in its GPU memory management and restarted the Mac.",
-        "Update macOS; use less memory: it happens when the GPU's memory is nearly used up.",
-    ),
-    _KILLED,
-    _BUS_ERROR,
-    _SEGMENTATION,
-    _ABORTED,
-    _TRAPPED,
-    Rule(
-        "neural-engine-refused",
-        words(r"(?P<quote>'anec\.\w+' op [^\n]{0,200})"),
-        "Metal tried to give a part of the work to the Neural Engine, whose compiler refused it; "
-        "some systems end the process afterwards.",
-        "Use a newer torch (2.1 or later) and the newest macOS of your version.",
-    ),
-)
-
-SIGNALS = {
-    "SIGKILL": _KILLED,
-    "SIGBUS": _BUS_ERROR,
-    "SIGSEGV": _SEGMENTATION,
-    "SIGABRT": _ABORTED,
-    "SIGTRAP": _TRAPPED,
-    "SIGILL": _TRAPPED,
-}
+    line = " ".join(text.split()).strip("` ")
+    if line.count("'") % 2 and "`" not in line:
+        line = line.strip("'")
+    return re.sub(r"(?:/[^/\s'\"`:]+)+/(?=[^/\s])", "", line)[:_LONGEST_QUOTE]

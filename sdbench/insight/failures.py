@@ -1,4 +1,4 @@
-"""From a dead worker's last words to a cause a user can act on. Pure text reading.
+"""From a dead worker's error output to a cause a user can act on. Pure text reading.
 
 Metal ends the process on a failed assertion, so the only trace may be the tail of stderr. What such
 a tail is like: a progress bar may stand before the error on the same line, or in the middle of it;
@@ -6,8 +6,11 @@ either end may be cut; the words may come without their ``RuntimeError:``.
 """
 
 import re
+from collections.abc import Iterable
 
-from sdbench.insight.failure_rules import FATAL, GENERAL, GPU_WORK, RAISED, SIGNALS, words
+from sdbench.insight.failure_rules import Rule, rule_of_signal, rules_of, words
+from sdbench.insight.pasted_log import incidents, without_code, without_progress
+from sdbench.insight.version_ranges import UNKNOWN, Versions
 from sdbench.schema import FailureCause
 
 _LONGEST_TAIL = 65_536
@@ -18,26 +21,41 @@ def read_failure(
     exception_type: str | None,
     exception_message: str | None,
     signal: str | None,
+    versions: Versions = UNKNOWN,
 ) -> FailureCause | None:
     """The cause of a failure, or None if no known words are there.
 
-    What raised an exception is told best by the exception; what was ended by a signal, by stderr.
-    ``signal`` is the name (``SIGABRT``), None if the process ended by itself. A process that
-    sdbench itself stopped ends by SIGKILL too: do not ask about those.
+    What raised an exception is described best by the exception, and where that passes on another
+    one, by the root of its chain; what was ended by a signal, by stderr. ``signal`` is the name
+    (``SIGABRT``), None if the process ended by itself. A process that sdbench itself stopped ends
+    by SIGKILL too: do not ask about those. ``versions`` are those of the worker.
     """
-    raised = _without_progress(f"{exception_type or ''}: {exception_message or ''}")
-    tail = _without_progress(stderr_tail)
+    raised = _clean(f"{exception_type or ''}: {exception_message or ''}")
+    tail = _clean(stderr_tail)
+    links = list(reversed(incidents(tail)))
+    chain = [link for incident in links for link in incident]
+    specific, native = rules_of("raised"), rules_of("abort", "gpu-work")
+    telling = _telling(specific)
     if signal is None:
-        order = [(text, FATAL + RAISED + GENERAL) for text in (raised, tail)]
+        order = [(raised, _telling(native + specific))]
+        order += [(link, _telling(native + specific)) for link in chain]
+        order += [(text, _wrappers(specific)) for text in (raised, tail)]
     else:
-        order = [(tail, FATAL), (raised, RAISED), (tail, RAISED), (tail, GENERAL)]
+        order = [(tail, native), (raised, telling), *((link, telling) for link in chain)]
+        order += [(text, _wrappers(specific)) for text in (raised, tail)]
+    order += [(text, rules_of("general", "ended")) for text in (raised, tail)]
     for text, rules in order:
-        for rule in rules:
-            cause = rule.read(text)
-            if cause is not None:
-                return cause
-    ended = SIGNALS.get(signal or "")
-    return None if ended is None else ended.cause({}, None)
+        cause = first_cause(rules, text, versions)
+        if cause is not None:
+            return cause
+    ended = rule_of_signal(signal)
+    return None if ended is None else ended.cause_of({}, None, "", versions)
+
+
+def first_cause(rules: Iterable[Rule], text: str, versions: Versions) -> FailureCause | None:
+    """The cause by the first rule whose words are in a text."""
+    causes = (rule.read(text, versions) for rule in rules)
+    return next((cause for cause in causes if cause is not None), None)
 
 
 def without_advice(message: str) -> str:
@@ -60,9 +78,7 @@ def gpu_work_failure(stderr_tail: str) -> FailureCause | None:
     Before torch 2.15 such an error is only written to stderr: the pipeline goes on, and what that
     work should have computed is missing or wrong.
     """
-    text = _without_progress(stderr_tail)
-    causes = (rule.read(text) for rule in GPU_WORK)
-    return next((cause for cause in causes if cause is not None), None)
+    return first_cause(rules_of("gpu-work"), _clean(stderr_tail), UNKNOWN)
 
 
 def fallback_operators(stderr_tail: str) -> list[str]:
@@ -71,7 +87,7 @@ def fallback_operators(stderr_tail: str) -> list[str]:
     torch warns once for each place. Two wordings: the dispatcher's (``PYTORCH_ENABLE_MPS_FALLBACK``
     or a built-in fallback), the same from 1.12 on, and a kernel's own on an older macOS.
     """
-    text = _without_progress(stderr_tail)
+    text = without_progress(stderr_tail[-_LONGEST_TAIL:])
     named = [
         (match.start(), match["operator"] or f"aten::{match['own']}")
         for match in _FALLBACK.finditer(text)
@@ -79,14 +95,16 @@ def fallback_operators(stderr_tail: str) -> list[str]:
     return list(dict.fromkeys(name for _, name in sorted(named)))
 
 
-_ANSI = re.compile(r"\x1b\[[0-9;?]{0,16}[A-Za-z]")
-# tqdm's bar: a percentage padded to three, the bar, counts and times in brackets.
-_BAR = re.compile(r"\r?(?:  \d| \d\d|\d{3})%\|[^|\r\n]{0,400}\|[^\]\r\n]{0,400}\]")
+def _clean(text: str) -> str:
+    return without_code(without_progress(text[-_LONGEST_TAIL:]))
 
 
-def _without_progress(text: str) -> str:
-    """The end of a text without progress bars and terminal colours, so that words meet again."""
-    return _BAR.sub("", _ANSI.sub("", text[-_LONGEST_TAIL:]))
+def _telling(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    return tuple(rule for rule in rules if not rule.wrapper)
+
+
+def _wrappers(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    return tuple(rule for rule in rules if rule.wrapper)
 
 
 _FALLBACK = words(

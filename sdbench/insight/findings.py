@@ -157,7 +157,7 @@ def _likely_causes(
     found: dict[str, KnownIssue] = {}
     for symptom in group:
         for issue in issues[key_of(symptom.row)]:
-            if symptom.code in issue.symptoms:
+            if issue.shows_as(symptom.code, symptom.numbers.get("cause")):
                 found.setdefault(issue.id, issue)
     rank = ("verified", "reported", "lead")
     return sorted(found.values(), key=lambda issue: rank.index(issue.confidence))

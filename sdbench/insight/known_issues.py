@@ -9,13 +9,14 @@ import functools
 import sys
 from collections.abc import Sequence
 from importlib import resources
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from sdbench.insight.attention_scores import PIXELS_PER_LATENT, Scores, unet_scores
+from sdbench.insight.version_ranges import release, within
 from sdbench.schema import Attention, Batching, Case, DeviceKind, Dtype, Offload
 
 if sys.version_info >= (3, 11):
@@ -97,6 +98,9 @@ class When(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class KnownIssue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One known issue. ``what`` says what happens; ``symptoms`` are the findings it shows as.
 
+    ``failures`` are the kinds of failure (ids in ``failure_rules.toml``) as which a crash shows; an
+    issue that names some is no explanation of a crash of another kind.
+
     ``confidence``: verified (a maintainer confirmed it, or several people with a reproduction),
     reported (somebody's careful report), lead (a report that may have another cause).
     """
@@ -108,8 +112,16 @@ class KnownIssue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     links: tuple[str, ...]
     confidence: Confidence
     symptoms: tuple[FindingCode, ...] = ()
+    failures: tuple[str, ...] = ()
     fixed_in: str | None = None
     when: tuple[When, ...] = ()
+
+    def shows_as(self, code: str, failure: str | None) -> bool:
+        """Whether it may be behind a finding; ``failure`` is the kind of a crash, if known."""
+        if code not in self.symptoms:
+            return False
+        is_crash = code in ("worker-crash", "batch-crash", "oom")
+        return not (is_crash and self.failures) or failure in self.failures
 
 
 class _Catalogue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -164,9 +176,9 @@ def matching_issues(
     """
     situation = _Situation(
         device=device,
-        torch=_release(torch),
-        macos=_release(macos),
-        diffusers=_release(diffusers),
+        torch=release(torch),
+        macos=release(macos),
+        diffusers=release(diffusers),
         case=case,
         batch=images if case.batching == "batch" else 1,
         pipeline="sdxl" if "XL" in pipeline_class else "sd",
@@ -199,9 +211,9 @@ class _Situation(msgspec.Struct, frozen=True, kw_only=True):
             self.device in when.device
             and (when.pipeline is None or self.pipeline in when.pipeline)
             and when.settings.hold(self.case)
-            and _within(when.torch, self.torch)
-            and _within(when.diffusers, self.diffusers)
-            and (_within(when.macos, self.macos) or (when.unknown_macos and self.macos is None))
+            and within(when.torch, self.torch)
+            and within(when.diffusers, self.diffusers)
+            and (within(when.macos, self.macos) or (when.unknown_macos and self.macos is None))
             and (when.max_pixels is None or pixels <= when.max_pixels)
             and _reaches(pixels, when.min_pixels)
             and _reaches(self.batch, when.min_batch)
@@ -216,17 +228,3 @@ class _Situation(msgspec.Struct, frozen=True, kw_only=True):
 
 def _reaches(value: int, lowest: int | None) -> bool:
     return lowest is None or value >= lowest
-
-
-def _within(specifier: str, version: Version | None) -> bool:
-    if not specifier:
-        return True
-    return version is not None and SpecifierSet(specifier).contains(version)
-
-
-def _release(version: Any) -> Version | None:
-    """``2.13.0+cpu`` and ``2.14.0.dev20260901`` as 2.13.0 and 2.14.0; None for what is none."""
-    try:
-        return Version(Version(version).base_version)
-    except (InvalidVersion, TypeError):
-        return None

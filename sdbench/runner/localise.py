@@ -17,6 +17,7 @@ from sdbench.config import Config, parse_config
 from sdbench.errors import MachineError, UsageError
 from sdbench.insight.failures import read_failure
 from sdbench.insight.mps_environment import check_watermarks
+from sdbench.insight.pasted_log import innermost_message
 from sdbench.models.resolve import ModelSource, find_model
 from sdbench.quality.localisation import Demonstration, Localisation
 from sdbench.quality.operator_calls import Comparison, JudgedCall, OperatorCall, Status
@@ -268,7 +269,7 @@ def _why_it_ended(report: Report) -> str:
         return report.stop.reason
     errors = [event for event in report.events if isinstance(event, Failed)]
     if errors:
-        first_line = (errors[-1].message.strip().splitlines() or ["no message"])[0]
+        first_line = innermost_message(errors[-1].message) or "no message"
         return redact(f"{errors[-1].type} in {errors[-1].phase}: {first_line}")
     name = None if (report.exit_code or 0) >= 0 else signal_name(-(report.exit_code or 0))
     words = f"ended by {name}" if name else f"ended with status {report.exit_code}"

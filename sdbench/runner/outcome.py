@@ -7,12 +7,20 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from sdbench.insight.failure_rules import one_line
 from sdbench.insight.failures import (
     fallback_operators,
     gpu_work_failure,
     read_failure,
     without_advice,
 )
+from sdbench.insight.pasted_log import (
+    innermost_message,
+    last_line,
+    last_words,
+    root_exception,
+)
+from sdbench.insight.version_ranges import Versions
 from sdbench.runner.events import (
     Counted,
     DeviceTried,
@@ -80,6 +88,7 @@ def replicate_record(
             None if error is None else error.type,
             None if error is None else error.message,
             ending.signal,
+            _versions(task, stack, device),
         )
     return Replicate(
         replicate_id=slot.replicate_id,
@@ -145,6 +154,18 @@ class _Said:
         return None if phase is None else phase.name
 
 
+def _versions(task: Task, stack: Stack | None, device: DeviceTried | None) -> Versions:
+    """What the worker said of its software and its machine before it ended."""
+    packages = {} if stack is None else stack.versions
+    macos = None if device is None else device.facts.get("macos")
+    return Versions(
+        torch=packages.get("torch"),
+        macos=macos if isinstance(macos, str) else None,
+        dtype=task.job["case"].get("dtype"),
+        packages=packages,
+    )
+
+
 def _device_record(device: DeviceTried) -> dict[str, Any]:
     return {"kind": device.kind, "facts": device.facts, "dtypes": device.dtypes}
 
@@ -163,18 +184,32 @@ def _ending(report: Report, said: _Said, passes: int, expected: int) -> _Ending:
     error = said.last(Failed)
     if error is not None:
         outcome = _RAISED.get(error.kind, "failed")
-        text = error.message.strip().splitlines()
-        first_line = without_advice(text[0]) if text else "no message"
-        prefix = "" if outcome == "skipped" else f"{error.type} in {where}: "
-        return _Ending(outcome, f"{prefix}{first_line}")
+        first_line = without_advice(innermost_message(error.message)) or "no message"
+        if outcome == "skipped":
+            return _Ending(outcome, first_line)
+        return _Ending(outcome, f"{error.type} in {where}: {first_line}{_root(report, first_line)}")
     if said.last(Done) is None:
-        return _Ending("failed", f"ended in {where} with status {report.exit_code}, saying nothing")
+        return _Ending("failed", _without_a_word(report, where))
     if passes != expected:
         return _Ending("failed", f"reported {passes} of {expected} passes")
     unraised = gpu_work_failure(report.stderr_tail)
     if unraised is not None:
         return _Ending("failed", f"the GPU reported an error: {unraised.assertion}")
     return _Ending("ok")
+
+
+def _root(report: Report, told: str) -> str:
+    """`` (caused by …)`` where the exception was raised from another one that says more."""
+    root = root_exception(report.stderr_tail)
+    message = "" if root is None else root.partition(": ")[2]
+    return f" (caused by {one_line(root)})" if root and message and message not in told else ""
+
+
+def _without_a_word(report: Report, where: str) -> str:
+    """Of a worker that ended by itself and reported neither an error nor that it was done."""
+    words = last_words(report.stderr_tail) or last_line(report.stderr_tail)
+    said = f"; its error output ends with: {one_line(words)}" if words else ", saying nothing"
+    return f"ended in {where} with status {report.exit_code}{said}"
 
 
 def _stopped(stop: Stop, report: Report, where: str) -> _Ending:
@@ -189,7 +224,11 @@ def _killed(report: Report, where: str) -> _Ending:
     name = signal_name(-report.exit_code)
     if name == "SIGKILL" and report.killed_by_system:
         return _Ending("oom", f"killed by the system for lack of memory in {where}", name)
-    return _Ending("crashed", f"ended by {name} in {where}", name)
+    words = last_words(report.stderr_tail)
+    if words is None and report.crash_report is not None:
+        words = report.crash_report.message
+    said = f": {one_line(words)}" if words else ""
+    return _Ending("crashed", f"ended by {name} in {where}{said}", name)
 
 
 def signal_name(number: int) -> str:

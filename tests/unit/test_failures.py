@@ -1,13 +1,11 @@
 """Reading a dead worker's last words and macOS crash reports, on real recordings."""
 
 import json
-import string
 from pathlib import Path
 
 import pytest
 
 from sdbench.insight.crash_reports import read_crash_report
-from sdbench.insight.failure_rules import FATAL, GENERAL, RAISED
 from sdbench.insight.failures import fallback_operators, read_failure
 from sdbench.schema import FailureCause
 
@@ -391,16 +389,6 @@ def test_absurd_numbers_do_not_matter() -> None:
     huge = "9" * 5_000
     cause = cause_of(f"MPS backend out of memory (MPS allocated: {huge} GB, max allowed: 1.5.5 GB)")
     assert cause.kind == "mps-out-of-memory"
-
-
-def test_rules_fill_only_what_their_patterns_give() -> None:
-    kinds = [rule.kind for rule in FATAL + RAISED + GENERAL]
-    assert len(kinds) == len(set(kinds))
-    for rule in FATAL + RAISED + GENERAL:
-        given = set(rule.pattern.groupindex) | {name for name, _ in rule.sizes}
-        given |= {"limit"} if rule.limit_bytes else set()
-        asked_for = {name for _, name, _, _ in string.Formatter().parse(rule.sentence) if name}
-        assert asked_for <= given, rule.kind
 
 
 def test_fallback_operators_in_the_wording_of_several_releases() -> None:

@@ -123,8 +123,11 @@ def test_local_and_nightly_versions_count_as_their_release() -> None:
     assert met(sliced, torch="2.14.0.dev20260901") == []
     half = Case(dtype="float16")
     assert met(half, torch="2.0.0a0+gite00d", macos="13.6") == ["fp16-layernorm-abort"]
-    assert met(half, torch="2.0.1") == ["fp16-layernorm-abort", "macos-14-neural-engine"]
-    assert met(half, torch="2.1.2") == []
+    assert met(half, torch="2.0.1", macos="14.1") == [
+        "fp16-layernorm-abort",
+        "macos-14-neural-engine",
+    ]
+    assert met(half, torch="2.1.2", macos="14.1") == []
 
 
 @pytest.mark.parametrize("unknown", [None, "", "unknown", "a.b"])

@@ -151,6 +151,86 @@ def test_exception_without_a_message_has_a_reason_all_the_same() -> None:
     assert record.reason == "KeyError in load: no message"
 
 
+def raised(message: str, stderr_tail: str = "") -> Replicate:
+    error = {"event": "error", "type": "RuntimeError", "message": message, "kind": "exception"}
+    report = make_report([*events_until("import"), error], exit_code=1, stderr_tail=stderr_tail)
+    return record_of(report)
+
+
+def test_reason_of_a_failed_lazy_import_is_its_innermost_message() -> None:
+    record = raised(
+        "Failed to import a.b because of the following error (look up to see its traceback):\n"
+        "cannot import name 'cached_download' from 'huggingface_hub' (/x/__init__.py)"
+    )
+    assert record.reason == (
+        "RuntimeError in import: cannot import name 'cached_download' from 'huggingface_hub' "
+        "(/x/__init__.py)"
+    )
+    assert record.cause is not None and record.cause.kind == "hub-cached-download"
+
+
+def test_reason_names_the_root_of_a_chain() -> None:
+    tail = (
+        "Traceback (most recent call last):\n"
+        '  File "/x/a.py", line 1, in <module>\n    import b\n'
+        "ValueError: numpy.dtype size changed, may indicate binary incompatibility.\n\n"
+        "The above exception was the direct cause of the following exception:\n\n"
+        "Traceback (most recent call last):\n"
+        '  File "/x/c.py", line 2, in load\n    raise RuntimeError("no") from error\n'
+        "RuntimeError: cannot load the pipeline\n"
+    )
+    record = raised("cannot load the pipeline", tail)
+    assert record.reason == (
+        "RuntimeError in import: cannot load the pipeline (caused by ValueError: numpy.dtype size "
+        "changed, may indicate binary incompatibility.)"
+    )
+    assert record.cause is not None and record.cause.kind == "numpy-2"
+    assert raised("cannot load", "").reason == "RuntimeError in import: cannot load"
+
+
+@pytest.mark.parametrize(
+    ("tail", "words"),
+    [
+        (
+            " 10%|█  | 2/20 [00:01<00:09]Assertion failed: (vals.isSplat()), function f\n",
+            "Assertion failed: (vals.isSplat()), function f",
+        ),
+        (
+            "/x/MPSGraphExecutable.mm:3532: failed assertion `Error: MLIR pass manager failed'",
+            "MPSGraphExecutable.mm:3532: failed assertion `Error: MLIR pass manager failed'",
+        ),
+    ],
+)
+def test_reason_of_an_abort_keeps_the_last_words(tail: str, words: str) -> None:
+    record = record_of(
+        make_report(events_until("pass 1"), exit_code=-signal.SIGABRT, stderr_tail=tail)
+    )
+    assert record.reason == f"ended by SIGABRT in pass 1: {words}"
+    assert record.cause is not None and not record.cause.generic
+
+
+def test_end_without_an_event_tells_the_last_line_of_the_error_output() -> None:
+    report = make_report(events_until("import"), exit_code=3, stderr_tail="odd\nlicence expired\n")
+    assert record_of(report).reason == (
+        "ended in import with status 3; its error output ends with: licence expired"
+    )
+
+
+def test_cause_depends_on_the_versions_that_the_worker_told() -> None:
+    tail = (
+        "error: input types 'tensor<1x77x1xf16>' and 'tensor<1xf32>' are not broadcast compatible"
+    )
+    events = events_until("pass 1")  # torch 2.0.0
+    record = record_of(make_report(events, exit_code=-signal.SIGABRT, stderr_tail=tail))
+    assert record.cause is not None and "LayerNorm" in record.cause.sentence
+    for event in events:
+        if event["event"] == "stack":
+            event["versions"] = {"torch": "2.6.0"}
+    record = record_of(make_report(events, exit_code=-signal.SIGABRT, stderr_tail=tail))
+    assert record.cause is not None and "LayerNorm" not in record.cause.sentence
+    assert record.cause.confidence
+
+
 @pytest.mark.parametrize(
     ("kind", "outcome", "reason"),
     [

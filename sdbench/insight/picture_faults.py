@@ -1,0 +1,138 @@
+"""From the kinds of fault that a picture shows to what is known to make such pictures. Pure.
+
+What a picture shows is measured (``quality/picture_kinds.py``); why is a lead: the known issues
+that the versions and the picture's size meet, and what most often makes this kind.
+"""
+
+from collections.abc import Sequence
+
+from sdbench.insight.explain import Explanation, issue_sources, link_of
+from sdbench.insight.known_issues import (
+    FindingCode,
+    KnownIssue,
+    Settings,
+    When,
+    load_known_issues,
+)
+from sdbench.insight.picture_files import PictureFile
+from sdbench.insight.version_ranges import Versions, release, within
+from sdbench.quality.picture_kinds import PictureKind
+
+_MOST_ISSUES = 3
+
+_AS_FINDING: dict[str, tuple[FindingCode, ...]] = {
+    "black": ("black-output", "nan-output"),
+    "not-a-number": ("nan-output", "black-output"),
+    "flat": ("wrong-content", "black-output"),
+    "noise": ("noise-output",),
+}
+_USUAL: tuple[FindingCode, ...] = ("wrong-content",)
+
+# What most often makes each kind, and what to try first.
+_REMEDIES = {
+    "black": "Compute in float32, or only the VAE (A1111: --no-half-vae; SDXL: the VAE "
+    "madebyollin/sdxl-vae-fp16-fix) and attention (ComfyUI: --force-upcast-attention); leave "
+    "attention slicing off on torch before 2.14. If the rest is right, a safety checker made it "
+    "black: diffusers' paints over what it takes for unsafe.",
+    "flat": "Compute in float32, first the VAE alone; check that the VAE belongs to the model.",
+    "noise": "Make one picture at a time, check that VAE, scheduler and number of steps belong to "
+    "the model (distilled models need their own), and try float32.",
+    "tiles": "Decode without VAE tiling, or with a larger overlap of tiles.",
+}
+_USUAL_REMEDY = (
+    "Make the same picture with the same seed on the CPU: if it is right there, the device is at "
+    "fault. sdbench run does that and says which setting is wrong."
+)
+
+
+def explain_picture(
+    kinds: Sequence[PictureKind], picture: PictureFile, versions: Versions
+) -> list[Explanation]:
+    """What each kind of fault is, and the known issues that make such pictures on such versions."""
+    found = [_measured(kind) for kind in kinds]
+    met: dict[str, KnownIssue] = {}
+    for kind in kinds:
+        for issue in load_known_issues():
+            codes = _AS_FINDING.get(kind.kind, _USUAL)
+            if set(codes) & set(issue.symptoms) and _may_meet(issue, picture, versions):
+                met.setdefault(issue.id, issue)
+    rank = ("verified", "reported", "lead")
+    likely = sorted(met.values(), key=lambda issue: rank.index(issue.confidence))
+    return found + [_known(issue, picture, versions) for issue in likely[:_MOST_ISSUES]]
+
+
+def _measured(kind: PictureKind) -> Explanation:
+    return Explanation(
+        id=f"picture-{kind.kind}",
+        cause=kind.sentence,
+        remedy=_REMEDIES.get(kind.kind, _USUAL_REMEDY),
+        confidence=kind.confidence,
+        generic=False,
+        source=None,
+        links=[],
+        since=None,
+        until=None,
+        quote=None,
+    )
+
+
+def _known(issue: KnownIssue, picture: PictureFile, versions: Versions) -> Explanation:
+    """An issue as a possible cause: never sure, as the settings are not in the picture."""
+    names = issue_sources([issue])
+    condition = _condition([when for when in issue.when if _may_hold(when, picture, versions)])
+    return Explanation(
+        id=issue.id,
+        cause=f"These versions are known for pictures like this: {issue.title}{condition}.",
+        remedy=issue.workaround,
+        confidence="medium" if issue.confidence == "verified" and not condition else "low",
+        generic=False,
+        source=", ".join(names) or None,
+        links=[link_of(name) for name in names],
+        since=None,
+        until=issue.fixed_in and f"before {issue.fixed_in}",
+        quote=None,
+    )
+
+
+def _may_meet(issue: KnownIssue, picture: PictureFile, versions: Versions) -> bool:
+    return any(_may_hold(when, picture, versions) for when in issue.when)
+
+
+def _may_hold(when: When, picture: PictureFile, versions: Versions) -> bool:
+    """Whether the versions and the size, which are known, do not speak against it."""
+    pixels = picture.width * picture.height
+    model = "" if picture.settings is None else " ".join(picture.settings.values.values()).lower()
+    return (
+        "mps" in when.device
+        and bool(when.torch or when.macos)
+        and within(when.torch, release(versions.torch))
+        and within(when.macos, release(versions.macos))
+        and (when.min_pixels is None or pixels >= when.min_pixels)
+        and (when.max_pixels is None or pixels <= when.max_pixels)
+        and (when.pipeline is None or when.pipeline != ("sdxl",) or "xl" in model or not model)
+    )
+
+
+def _condition(whens: Sequence[When]) -> str:
+    """``, if attention slicing was on``: what the picture does not tell."""
+    words = {
+        words_ for when in whens for words_ in [_setting_words(when.settings)] if words_ is not None
+    }
+    if any(when.settings == Settings() for when in whens) or not words:
+        return ""
+    return ", if " + " or ".join(sorted(words))
+
+
+def _setting_words(settings: Settings) -> str | None:
+    said = []
+    if settings.attention_slicing == (True,):
+        said.append("attention slicing was on")
+    if settings.dtype is not None:
+        said.append(f"it was computed in {' or '.join(settings.dtype)}")
+    if settings.offload is not None:
+        said.append("model offload was on")
+    if settings.attention == ("math",):
+        said.append("attention was computed without the fused function")
+    if settings.warmup == (False,):
+        said.append("it was the first picture of the process")
+    return " and ".join(said) or None
