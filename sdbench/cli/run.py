@@ -23,8 +23,9 @@ from sdbench.models.resolve import OFFLINE, ModelSource
 from sdbench.report.progress import ScreenWatcher
 from sdbench.report.story import diagnosed
 from sdbench.report.terminal import case_words, render_lines, render_summary
-from sdbench.report.units import duration, size
+from sdbench.report.units import duration, printable, size
 from sdbench.runner.executor import Executor
+from sdbench.runner.imports import ImportFailure
 from sdbench.runner.prepare import (
     DEFAULT_CONFIG,
     Prepared,
@@ -181,14 +182,21 @@ def watcher_for(path: Path) -> Any:
 
 
 def exit_code(sat: Sat) -> int:
-    """130 when interrupted, 1 when the guard ended the run, else what the outcomes say."""
-    codes = {"interrupted": 130, "swapped-out": 1}
+    """130 when interrupted, 1 when the guard ended the run, 3 where the stack cannot be imported;
+    else what the outcomes say."""
+    codes = {"interrupted": 130, "swapped-out": 1, "cannot-import": 3}
     return codes.get(sat.end, sat.summary.exit_code)
 
 
 def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
     """The final table or document, what to do next, and last the page, which takes seconds."""
     remarks = console(err=True)
+    if sat.unimportable is not None:
+        if json_wanted:
+            print_json(as_json(sat.summary))
+        for line in _import_words(sat.unimportable, sat.summary):
+            remarks.print(printable(line), markup=False, soft_wrap=True)
+        return
     if json_wanted:
         print_json(as_json(sat.summary))
     else:
@@ -222,6 +230,17 @@ def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
         (remarks if json_wanted else console()).print(
             f"Report to look at: {page}", markup=False, soft_wrap=True
         )
+
+
+def _import_words(failure: ImportFailure, summary: RunSummary) -> list[str]:
+    """The cause in one line, the remedy, and where what was measured is kept."""
+    measured = sum(row.outcome == "ok" for row in summary.cases)
+    kept = f"{counted(measured, 'case')} measured before" if measured else "the whole error"
+    return [
+        f"sdbench: {failure.sentence}",
+        f"  → {failure.remedy}",
+        f"  Kept ({kept}): {summary.path}",
+    ]
 
 
 def _picture_words(path: Path, run: Run) -> list[str]:

@@ -17,7 +17,7 @@ from sdbench.report.efficiency import efficiency_words
 from sdbench.report.overview import render_overview
 from sdbench.report.story.tell import run_story
 from sdbench.report.telemetry import telemetry_lines
-from sdbench.report.terminal import OUTCOME_WORDS, case_words, render_lines
+from sdbench.report.terminal import OUTCOME_WORDS, case_words, process_name, render_lines
 from sdbench.report.units import duration, printable, seconds, size
 from sdbench.schema import CrashReport, Pass, Replicate, Stage
 from sdbench.store import LoadedRun, find_run, load_run
@@ -129,15 +129,15 @@ def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
         if beside_cpu:
             render_lines(correctness_lines(beside_cpu), out)
     for replicate in attempts:
-        _show_replicate(replicate, out)
+        _show_replicate(replicate, process_name(replicate, loaded.run), out)
     return 0
 
 
-def _show_replicate(replicate: Replicate, out: Console) -> None:
+def _show_replicate(replicate: Replicate, name: str, out: Console) -> None:
     words = OUTCOME_WORDS[replicate.outcome]
     reason = f": {printable(replicate.reason)}" if replicate.reason else ""
     out.print(
-        f"\n{replicate.replicate_id}, attempt {replicate.attempt}: {words}{reason}",
+        f"\n{name}, attempt {replicate.attempt}: {words}{reason}",
         markup=False,
         soft_wrap=True,
     )

@@ -5,6 +5,7 @@ import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from sdbench.comparison.reasons import explain
 from sdbench.comparison.records import CaseComparison, ComparisonSummary, GeometricMean, Verdict
 from sdbench.stats import OPEN
 from sdbench.words import counted
@@ -50,16 +51,26 @@ def _sentence(
     cases: Sequence[CaseComparison], verdicts: Mapping[Verdict, int], mean: GeometricMean
 ) -> str:
     counts = ", ".join(f"{count} {VERDICT_WORDS[verdict]}" for verdict, count in verdicts.items())
-    words = f"{counted(len(cases), 'case')}: {counts}."
+    words = f"{_refused_words(cases)}{counted(len(cases), 'case')}: {counts}."
     ended = sum(case.regression == "ended-worse" for case in cases)
     if ended:
-        words += f" {ended} no longer {'ends' if ended == 1 else 'end'} well."
+        words += f" {ended} no longer {'completes' if ended == 1 else 'complete'}."
     mended = sum(case.mended for case in cases)
     if mended:
-        words += f" {mended} mended."
+        words += f" {mended} fixed."
     if mean.ratio is not None and mean.n > 1:
         words += f" Geometric mean of {mean.n} ratios: {mean.ratio:.3f}."
     return words
+
+
+def _refused_words(cases: Sequence[CaseComparison]) -> str:
+    """That the sides may not be compared, and why; nothing where all may be."""
+    refused = [case for case in cases if case.refused]
+    if not refused:
+        return ""
+    why = explain(dict.fromkeys(code for case in refused for code in case.refused))
+    which = "" if len(refused) == len(cases) else f" ({len(refused)} of {len(cases)} cases)"
+    return f"Not comparable{which}: {why}. "
 
 
 def _by_weight(item: tuple[str, int]) -> int:

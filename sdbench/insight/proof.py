@@ -62,8 +62,9 @@ def _lost(loaded: LoadedRun, evidence: Evidence) -> Iterator[Gap]:
 
 
 def _not_run(loaded: LoadedRun, evidence: Evidence) -> Iterator[Gap]:
-    """Planned processes that were not started; a case that took the machine down is not repeated."""
-    begun = {entry.replicate_id for entry in [*loaded.replicates, *loaded.in_flight]}
+    """Planned processes not started; a case that took the machine down is not repeated."""
+    begun = {entry.replicate_id for entry in loaded.replicates}
+    begun |= {entry.replicate_id for entry in loaded.in_flight}
     dangerous = {
         (entry.case_id, entry.arm) for entry in loaded.replicates if entry.machine_restarted
     }
@@ -179,9 +180,8 @@ def _checked(replicate: Replicate, record: Compared | None) -> bool:
 
 def _disturbed(evidence: Evidence) -> Iterator[Gap]:
     """Every process was held up by other programs: no time here is this machine's own."""
-    done = [
-        (row, entry) for row in evidence.measured for entry in row.replicates if entry.outcome == "ok"
-    ]
+    measured = evidence.measured
+    done = [(row, one) for row in measured for one in row.replicates if one.outcome == "ok"]
     if not done or not all(held_up(entry) for _, entry in done):
         return
     most = max(

@@ -1,10 +1,10 @@
 """The fastest settings whose pictures are right and whose memory fits, of what was measured. Pure.
 
-A setting is left out that did not complete, whose picture is wrong or was not checked, that swapped
-or was throttled, or whose peak comes too close to what the device has. One is recommended only where
-the numbers decide: with at least 3 processes a case, against at least one other case, and with every
-other usable case either slower beyond chance or the same within the threshold (PROTOCOL 10); among
-the latter the plainest is taken.
+A setting is left out that did not complete, whose picture is wrong or was not checked, that
+swapped or was throttled, or whose peak comes too close to what the device has. One is recommended
+only where the numbers decide: with at least 3 processes a case, against at least one other case,
+and with every other usable case either slower beyond chance or the same within the threshold
+(PROTOCOL 10); among the latter the plainest is taken.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,6 @@ from sdbench.insight.records import (
 from sdbench.insight.rules.contrast import value_words
 from sdbench.insight.snippets import diffusers_snippet, elsewhere
 from sdbench.stats import (
-    DEFAULT_THRESHOLD,
     MIN_PROCESSES,
     RatioEstimate,
     judge_family,
@@ -104,9 +103,7 @@ def _goal(
     }
     return Goal(
         resolution=resolution,
-        latency=None
-        if isinstance(latency, str)
-        else _choice(evidence, latency, rows, warned),
+        latency=None if isinstance(latency, str) else _choice(evidence, latency, rows, warned),
         throughput=None
         if isinstance(throughput, str)
         else _choice(evidence, throughput, rows, warned),

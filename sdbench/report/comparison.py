@@ -10,7 +10,7 @@ from rich.table import Table
 from sdbench.comparison.reasons import explain
 from sdbench.comparison.records import CaseComparison, Comparison, SideInfo, Verdict
 from sdbench.comparison.sentence import VERDICT_WORDS as VERDICT_WORDS
-from sdbench.report.terminal import CORRECT_WORDS, case_words, render_lines
+from sdbench.report.terminal import CORRECT_WORDS, case_words, render_lines, run_number
 from sdbench.report.units import printable, seconds, size
 from sdbench.schema import Looked, LookedCase
 from sdbench.summary import per_picture
@@ -22,6 +22,10 @@ _STYLES: dict[Verdict, str] = {
     "inconclusive": "yellow",
     "incorrect": "red",
 }
+
+
+_TIMES_FROM = 2.0
+_TENTHS_BELOW = 0.1
 
 
 def render_comparison(comparison: Comparison, console: Console) -> None:
@@ -123,19 +127,31 @@ def _interval(bounds: tuple[float, float] | None) -> str:
 
 def _first_pass(case: CaseComparison) -> str:
     first = case.first_pass
-    return _with_verdict(_ratio(first.ratio), first.verdict)
+    return _change(first.ratio, first.verdict, "time")
 
 
 def _memory(case: CaseComparison) -> str:
     memory = case.peak_memory
-    words = _with_verdict(_ratio(memory.ratio), memory.verdict)
+    words = _change(memory.ratio, memory.verdict)
     if memory.new_bytes is not None and memory.verdict in ("less", "more"):
         words += f" ({size(memory.base_bytes)} → {size(memory.new_bytes)})"
     return words
 
 
-def _with_verdict(words: str, verdict: str) -> str:
-    return f"{words} {verdict}" if verdict in ("faster", "slower", "less", "more") else words
+def _change(ratio: float | None, verdict: str, of: str = "") -> str:
+    """``26% less time`` where that is decided, else the ratio."""
+    if ratio is None or verdict not in ("faster", "slower", "less", "more"):
+        return _ratio(ratio)
+    return change_words(ratio, of)
+
+
+def change_words(ratio: float, of: str = "") -> str:
+    """``26% less time`` of 0.74, ``80% more time`` of 1.8, ``2.5 times the time`` of 2.5."""
+    unit = f" {of}" if of else ""
+    if ratio >= _TIMES_FROM:
+        return f"{ratio:.3g} times{f' the {of}' if of else ' as much'}"
+    digits = 1 if abs(ratio - 1) < _TENTHS_BELOW else 0
+    return f"{abs(ratio - 1):.{digits}%} {'less' if ratio < 1 else 'more'}{unit}"
 
 
 def _picture(case: CaseComparison) -> str:
@@ -160,11 +176,12 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
             yield f"{name}: {verdict}{words}"
         for outlier in case.outliers:
             yield (
-                f"{name}: {outlier.replicate_id} of the {outlier.side} side stands apart "
-                f"with {seconds(outlier.median_s)} a pass ({outlier.degree}); it counts"
+                f"{name}: run {run_number(outlier.replicate_id)} of the {outlier.side} side stands "
+                f"apart with {_per_picture(outlier.median_s, case)} a picture ({outlier.degree}); "
+                "it counts"
             )
         if case.mended:
-            yield f"{name}: mended – it ends well now"
+            yield f"{name}: fixed: this case now completes"
         if case.regression == "ended-worse":
             where = " on a machine" if case.machines else ""
             yield f"{name}: got worse – {explain([f'{case.outcome.new}-in-new'])}{where}"

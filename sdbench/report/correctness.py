@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sdbench.report.terminal import CONTENT_WORDS, CORRECT_WORDS, OUTCOME_WORDS
+from sdbench.report.terminal import CONTENT_WORDS, CORRECT_WORDS, OUTCOME_WORDS, run_number
 from sdbench.report.units import printable, seconds
 from sdbench.schema import Checked, Compared, ImageCompared, StageDifference
 
@@ -16,7 +16,7 @@ def correctness_lines(compared: Sequence[Compared]) -> list[tuple[str, str]]:
         reason = f": {record.reason}" if record.reason else ""
         lines.append(
             (
-                f"run {record.replicate_id.rpartition('.')[2]}",
+                f"run {run_number(record.replicate_id)}",
                 CORRECT_WORDS[record.verdict] + reason,
             )
         )

@@ -82,7 +82,8 @@ def _remarks(story: RunStory) -> Iterator[str]:
         finding = told.finding
         if finding.severity != "info":
             style = _STYLES[told.tone]
-            words = escape(printable(finding.sentence))
+            what_next = f" {finding.remedy}" if finding.code == "unfinished" else ""
+            words = escape(printable(f"{finding.sentence}{what_next}"))
             yield f"[{style}]{finding.severity} {finding.code}[/]  {words}"
     yield from map(escape, case_remarks(story.summary, story.summary.cases))
     yield from map(escape, not_checked_lines(story.summary))

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from sdbench.report.efficiency import efficiency_sentence
 from sdbench.report.units import printable, seconds, size
-from sdbench.schema import Case, Content, Correctness, Outcome
+from sdbench.schema import Case, Content, Correctness, Outcome, Replicate, Run
 from sdbench.summary import CaseSummary, RunSummary, per_picture
 
 OUTCOME_WORDS: dict[Outcome, str] = {
@@ -40,6 +40,27 @@ _OUTCOME_STYLE: dict[Outcome, str] = {"ok": "green", "skipped": "dim"}
 def case_words(case: Case) -> str:
     """``512x512 sliced batch float16``: a case as a person would say it."""
     return " ".join([case.resolution, *case.words()])
+
+
+def process_words(block: int, planned: int) -> str:
+    """``run 2 of 3``: a process of a case as a person counts, where ids count from 0."""
+    return f"run {block + 1} of {max(planned, block + 1)}"
+
+
+def run_number(replicate_id: str) -> str:
+    """The number of a process as a person counts: ids end with one that begins at 0."""
+    number = replicate_id.rpartition(".")[2]
+    return str(int(number) + 1) if number.isdecimal() else replicate_id
+
+
+def process_name(replicate: Replicate, run: Run) -> str:
+    """``512x512 sliced, run 2 of 3``: a process of a run, with its arm where there are several."""
+    planned = sum(
+        (slot.case_id, slot.arm) == (replicate.case_id, replicate.arm) for slot in run.plan.slots
+    )
+    arm = f" [{replicate.arm}]" if len(run.plan.arms) > 1 else ""
+    case = case_words(run.plan.planned(replicate.case_id).case)
+    return f"{case}{arm}, {process_words(replicate.block, planned)}"
 
 
 def picture_words(row: CaseSummary) -> str:
