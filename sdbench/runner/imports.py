@@ -60,7 +60,7 @@ def import_failure(run: Run, replicate: Replicate, report: Report) -> ImportFail
         arm=replicate.arm,
         interpreter=interpreter,
         cause=cause,
-        remedy=_remedy(cause, interpreter) if known is None else known.remedy,
+        remedy=remedy_of(cause, interpreter) if known is None else known.remedy,
         several_arms=len(run.plan.arms) > 1,
     )
 
@@ -71,7 +71,8 @@ def innermost(error: Failed) -> str:
     return " ".join(text.split())[:_LONGEST]
 
 
-def _remedy(cause: str, interpreter: str) -> str:
+def remedy_of(cause: str, interpreter: str) -> str:
+    """What to do about an import that fails for a cause that nothing more is known of."""
     missing = _NO_MODULE.search(cause)
     if missing is not None and missing["name"] in _PACKAGES:
         return f"Install it there: {interpreter} -m pip install {missing['name']}"
