@@ -97,7 +97,7 @@ def test_without_advice_the_quickest_is_told_and_why(tmp_path: Path) -> None:
     assert run.headline.fastest is None
     assert run.headline.quickest is not None
     assert "not checked" in run.headline.no_advice[0].reason
-    assert run.headline.tone == "unknown"
+    assert run.headline.tone == "warning"
 
 
 @pytest.mark.parametrize(
@@ -307,8 +307,8 @@ def test_a_run_of_which_nothing_is_left_still_has_a_story(tmp_path: Path) -> Non
     loaded = measured(config=one_case(2), skip=lambda slot: True)
     run = story_of(LoadedRun(tmp_path, loaded.run, [], []))
     assert run.headline.fastest is None and run.headline.quickest is None
-    assert run.headline.tone == "unknown"
-    assert run.missing == ["2 of 2 processes have not been run"]
+    assert run.headline.tone == "warning"
+    assert "2 of 2 processes have not been run" in run.headline.sentence
     assert not run.timelines and not run.stages and not run.divergence
 
 
