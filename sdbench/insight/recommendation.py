@@ -31,6 +31,7 @@ from sdbench.insight.records import (
 from sdbench.insight.rules.contrast import value_words
 from sdbench.insight.snippets import diffusers_snippet, elsewhere
 from sdbench.stats import (
+    DEFAULT_THRESHOLD,
     MIN_PROCESSES,
     RatioEstimate,
     judge_family,
@@ -364,12 +365,14 @@ def _efficient(row: Row, rows: list[Row]) -> bool:
 
 
 def _dominates(other: Row, row: Row) -> bool:
-    """Not slower, not larger, better in one, and not wrong."""
+    """Not slower, not larger, better in one, and not wrong; by less than counts is alike."""
     if other.summary.correct == "broken" or other.summary.peak_memory_bytes is None:
         return False
     theirs = _median_s(other), other.summary.peak_memory_bytes
     own = _median_s(row), row.summary.peak_memory_bytes or 0
-    return theirs[0] <= own[0] and theirs[1] <= own[1] and theirs != own
+    limit = 1 + DEFAULT_THRESHOLD
+    no_worse = all(one <= limit * two for one, two in zip(theirs, own, strict=True))
+    return no_worse and any(limit * one < two for one, two in zip(theirs, own, strict=True))
 
 
 def _sentence(evidence: Evidence, goals: Sequence[Goal], few: str | None) -> str:

@@ -10,7 +10,13 @@ from rich.table import Table
 from sdbench.comparison.reasons import explain
 from sdbench.comparison.records import CaseComparison, Comparison, SideInfo, Verdict
 from sdbench.comparison.sentence import VERDICT_WORDS as VERDICT_WORDS
-from sdbench.report.terminal import CORRECT_WORDS, case_words, render_lines, run_number
+from sdbench.report.terminal import (
+    CORRECT_WORDS,
+    case_words,
+    print_table,
+    render_lines,
+    run_number,
+)
 from sdbench.report.units import printable, seconds, size
 from sdbench.schema import Looked, LookedCase
 from sdbench.summary import per_picture
@@ -33,7 +39,7 @@ def render_comparison(comparison: Comparison, console: Console) -> None:
     render_lines([*_side_lines(comparison)], console)
     _print_differences(comparison, console)
     console.print()
-    console.print(_table(comparison))
+    print_table(_table(comparison), console)
     for line in _remarks(comparison):
         console.print(f"  {escape(printable(line))}", soft_wrap=True)
     console.print(f"\n{comparison.summary.sentence}", soft_wrap=True)
@@ -89,11 +95,11 @@ def _table(comparison: Comparison) -> Table:
         table.add_column("new")
     over_machines = any(case.machines for case in comparison.cases)
     if not over_machines:
-        table.add_column("base s/picture", justify="right")
-        table.add_column("new s/picture", justify="right")
-    table.add_column("time new/base", justify="right")
-    table.add_column(f"{comparison.confidence:.0%} interval", justify="right")
-    table.add_column("verdict")
+        table.add_column("base s/picture", justify="right", no_wrap=True)
+        table.add_column("new s/picture", justify="right", no_wrap=True)
+    table.add_column("time new/base", justify="right", no_wrap=True)
+    table.add_column(f"{comparison.confidence:.0%} interval", justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     for name in ("first pass", "peak memory"):
         table.add_column(name, justify="right")
     table.add_column("picture")

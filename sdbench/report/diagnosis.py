@@ -13,7 +13,7 @@ from sdbench.insight.records import (
     Goal,
     Severity,
 )
-from sdbench.report.terminal import CORRECT_WORDS, case_words
+from sdbench.report.terminal import CORRECT_WORDS, case_words, print_table
 from sdbench.report.units import printable, seconds, size
 from sdbench.words import counted
 
@@ -80,7 +80,7 @@ def _print_claim(claim: Claim, console: Console, *, several_stacks: bool) -> Non
 def _print_recommendation(diagnosis: Diagnosis, console: Console) -> None:
     recommendation = diagnosis.recommendation
     if recommendation.tradeoffs:
-        console.print(_tradeoffs(diagnosis))
+        print_table(_tradeoffs(diagnosis), console)
     console.print(escape(printable(recommendation.sentence)), soft_wrap=True)
     shown: set[str] = set()
     for goal in recommendation.goals:
@@ -134,7 +134,7 @@ def _tradeoffs(diagnosis: Diagnosis) -> Table:
     if several_arms:
         table.add_column("arm")
     for name in ("s/picture", "peak memory"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("picture")
     table.add_column("none better in both")
     for entry in diagnosis.recommendation.tradeoffs:

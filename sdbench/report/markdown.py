@@ -74,7 +74,7 @@ def table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 _NUMBERS = {
     *("s/picture", "95% interval", "first pass", "peak memory", "swap", "time new/base"),
-    *("base s/picture", "new s/picture", "time", "share", "of the limit", "GPU cores", "RAM"),
+    *("base s/picture", "new s/picture", "time", "share", "of matrix products", "GPU cores", "RAM"),
 }
 
 
@@ -171,10 +171,10 @@ def _advice(run: RunStory) -> Iterator[str]:
         yield table(names, [*_advice_rows(head.advice)])
     for refused in head.no_advice:
         yield plain(refused.reason)
-    if head.fastest is not None:
-        yield _folded(
-            "Code for the fastest", f"````python\n{_verbatim(head.fastest.choice.snippet)}\n````"
-        )
+    code = head.main or head.fastest
+    if code is not None:
+        title = f"Code for {plain(code.resolution)}, {plain(code.settings)}"
+        yield _folded(title, f"````python\n{_verbatim(code.choice.snippet)}\n````")
 
 
 def _advice_rows(advice: Sequence[Advice]) -> Iterator[list[str]]:
@@ -275,7 +275,7 @@ def _gallery(gallery: Gallery, prefix: str, pictures: _Pictures) -> Iterator[str
 
 
 def _stages(run: RunStory) -> Iterator[str]:
-    """Where the profiled pass spent its time, and how near it came to the device's limit."""
+    """Where the profiled pass spent its time, and its rate beside that of matrix products."""
     rows = [
         [
             plain(row.name),
@@ -289,7 +289,7 @@ def _stages(run: RunStory) -> Iterator[str]:
         for stage in row.stages
     ]
     if rows:
-        yield table(["case", "stage", "time", "share", "peak memory", "of the limit"], rows)
+        yield table(["case", "stage", "time", "share", "peak memory", "of matrix products"], rows)
 
 
 def _claims(run: RunStory) -> Iterator[str]:

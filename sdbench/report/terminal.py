@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 
 from sdbench.report.efficiency import efficiency_sentence
@@ -74,7 +76,7 @@ def picture_words(row: CaseSummary) -> str:
 
 def render_summary(summary: RunSummary, console: Console, *, first_look: bool = False) -> None:
     """The table of a run, what went wrong below it."""
-    console.print(_table(summary, first_look))
+    print_table(_table(summary, first_look), console)
     for line in case_remarks(summary, summary.cases):
         console.print(f"  {escape(line)}")
     for line in [] if first_look else not_checked_lines(summary):
@@ -155,7 +157,7 @@ def case_table(
         table.add_column("arm")
     table.add_column("outcome")
     for name in ("s/picture", "first pass", "95% interval", "peak memory", "swap"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("picture")
     if chosen:
         table.add_column("use")
@@ -187,6 +189,22 @@ def _numbers(row: CaseSummary, images: int) -> list[str]:
 
 def _arm(row: CaseSummary, summary: RunSummary) -> str:
     return f" ({row.arm})" if len({other.arm for other in summary.cases}) > 1 else ""
+
+
+def print_table(table: Table, console: Console) -> None:
+    """The table where it fits; on a narrower screen a block a row, so that no number is cut off."""
+    needed = Measurement.get(console, console.options, table).minimum
+    if needed <= console.width:
+        console.print(table)
+        return
+    if table.title:
+        console.print(table.title)
+    columns = [(str(column.header), [*column.cells]) for column in table.columns]
+    for number in range(table.row_count):
+        name, *told = [(header, str(cells[number])) for header, cells in columns]
+        console.print(f"[bold]{name[1]}[/]")
+        words = [f"{header} {value}" for header, value in told if value not in ("", "–")]
+        console.print(Padding(" · ".join(words), (0, 0, 0, 2)))
 
 
 def render_lines(lines: Sequence[tuple[str, str]], console: Console) -> None:

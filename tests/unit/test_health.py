@@ -35,8 +35,12 @@ def call(capsys: pytest.CaptureFixture[str]) -> Called:
 def kept(root: Path, loaded: LoadedRun) -> Path:
     """The run as a folder, with processes of which only the beginning is known."""
     folder = RunFolder.create(root, loaded.run)
-    for record in [*loaded.started, *loaded.attempts, *loaded.comparisons]:
-        folder.append(record)
+    for started in loaded.started:
+        folder.append(started)
+    for replicate in loaded.attempts:
+        folder.append(replicate)
+    for compared in loaded.comparisons:
+        folder.append(compared)
     folder.close()
     return folder.path
 

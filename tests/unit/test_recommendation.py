@@ -248,7 +248,8 @@ def test_snippet_is_python_and_does_what_was_measured() -> None:
     code = goal.throughput.snippet
     ast.parse(code)
     assert "measured in diffusers 0.42.1, torch 2.99.0 on mps" in code
-    assert "torch_dtype=torch.float16" in code and 'pipe.to("mps")' in code
+    assert "dtype=torch.float16, safety_checker=None" in code and "torch_dtype" not in code
+    assert "7 steps, without the safety checker" in code and 'pipe.to("mps")' in code
     assert "num_inference_steps=7" in code and "width=64, height=128" in code
     assert "* 2" in code and "enable_attention_slicing" not in code
     assert "DDIMScheduler.from_config" in code
