@@ -27,7 +27,7 @@ from sdbench.report.units import (
     size,
     system_words,
 )
-from sdbench.schema import CrashReport, Pass, Replicate, Stage
+from sdbench.schema import CrashReport, Pass, Replicate, Run, Stage
 from sdbench.store import LoadedRun, find_run, load_run
 from sdbench.summary import as_json as summary_json
 from sdbench.summary import device_facts
@@ -67,7 +67,7 @@ def _head(loaded: LoadedRun) -> list[tuple[str, str]]:
     weights = "" if run.model.trained else ", random weights"
     lines = [
         ("run", f"{run.run_id}, begun {run.created_utc}" + (f", {run.label}" if run.label else "")),
-        ("machine", _machine_words(run.machine)),
+        ("machine", _machine_words(run)),
         ("model", f"{run.model.name} on {run.device}{weights}"),
         ("work", _work_words(run.config)),
         ("device", _device_words(device_facts(loaded.replicates))),
@@ -79,10 +79,11 @@ def _head(loaded: LoadedRun) -> list[tuple[str, str]]:
     return lines
 
 
-def _machine_words(machine: Mapping[str, Any]) -> str:
+def _machine_words(run: Run) -> str:
     """``Apple M2 Max, 32 GB, macOS 14.2.1``."""
+    machine = run.machine
     words = [str(machine.get("chip")), memory_words(machine.get("memory_bytes"))]
-    return ", ".join(word for word in [*words, system_words(machine)] if word)
+    return ", ".join(word for word in [*words, system_words(machine, run.machine_facts)] if word)
 
 
 def _work_words(config: Mapping[str, Any]) -> str:

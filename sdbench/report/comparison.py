@@ -140,7 +140,7 @@ def _memory(case: CaseComparison) -> str:
     memory = case.peak_memory
     words = _change(memory.ratio, memory.verdict)
     if memory.new_bytes is not None and memory.verdict in ("less", "more"):
-        words += f" ({size(memory.base_bytes)} → {size(memory.new_bytes)})"
+        words += f" ({size(memory.base_bytes)} → {size(memory.new_bytes)}, medians)"
     return words
 
 
@@ -170,9 +170,10 @@ def _picture(case: CaseComparison) -> str:
 
 def _remarks(comparison: Comparison) -> Iterator[str]:
     """Below the table: why there is no verdict, what to keep in mind, what to do."""
+    refused = all(case.refused for case in comparison.cases)  # the sentence says why, once
     for case in comparison.cases:
         name = case_name(case)
-        words = case.explanation or ""
+        words = "" if refused and len(comparison.cases) > 1 else case.explanation or ""
         if case.more_processes:
             words += f"; about {case.more_processes} more processes a side would tell"
         if case.more_machines:

@@ -35,7 +35,7 @@ def _row(loaded: LoadedRun, story: RunStory) -> list[str]:
         plain(str(chip or run.machine.get("chip") or run.machine.get("architecture") or "–")),
         plain(str(cores or "–")),
         memory_words(run.machine.get("memory_bytes")),
-        plain(system_words(run.machine) or "–"),
+        plain(system_words(run.machine, run.machine_facts) or "–"),
         plain(_torch(run, cell)),
         plain(run.model.name),
         plain(_settings(run, cell)),

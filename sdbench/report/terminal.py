@@ -38,6 +38,8 @@ _PICTURE_WORDS: dict[Correctness, str] = {
 _NAMED_CASES = 3
 _OUTCOME_STYLE: dict[Outcome, str] = {"ok": "green", "skipped": "dim"}
 
+_ANY_WIDTH = 10_000
+
 
 def case_words(case: Case) -> str:
     """``512x512 sliced batch float16``: a case as a person would say it."""
@@ -193,7 +195,8 @@ def _arm(row: CaseSummary, summary: RunSummary) -> str:
 
 def print_table(table: Table, console: Console) -> None:
     """The table where it fits; on a narrower screen a block a row, so that no number is cut off."""
-    needed = Measurement.get(console, console.options, table).minimum
+    unbounded = console.options.update(max_width=_ANY_WIDTH)
+    needed = Measurement.get(console, unbounded, table).minimum
     if needed <= console.width:
         console.print(table)
         return

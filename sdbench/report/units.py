@@ -40,10 +40,17 @@ def memory_words(value: object) -> str:
     return f"{round(value / 2**30)} GB" if isinstance(value, (int, float)) else "–"
 
 
-def system_words(machine: Mapping[str, Any]) -> str:
-    """``macOS 15.1``, ``Linux 6.8.0``: the system by its people's name, as a run records it."""
-    system = machine.get("system")
-    words = ["macOS" if system == "Darwin" else system, machine.get("release")]
+def system_words(machine: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> str:
+    """``macOS 15.1``, ``Linux 6.8.0``, from a run's record of its machine.
+
+    ``facts`` is the longer record, which of a Mac holds the version where the short one of an older
+    sdbench has the kernel's.
+    """
+    system, release = machine.get("system"), machine.get("release")
+    told = ((facts or {}).get("identity") or {}).get("os_version")
+    if system == "Darwin" and isinstance(told, str):
+        release = told
+    words = ["macOS" if system == "Darwin" else system, release]
     return " ".join(str(word) for word in words if word)
 
 

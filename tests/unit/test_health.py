@@ -280,3 +280,20 @@ def test_how_to_make_runs_alike_is_said(call: Called, tmp_path: Path) -> None:
     out = call("compare", "base", "after", "-o", tmp_path)[1]
     assert "measure again with --set steps=2" in out
     assert "--by machine" not in out, "it would not help"
+
+
+def test_a_gate_on_pictures_needs_pictures_that_were_checked(call: Called, tmp_path: Path) -> None:
+    arms: dict[str, Any] = {"arm": [{"name": "old"}, {"name": "new"}]}
+    checked = kept(tmp_path / "1", loaded_run(config=plan(**arms)))
+    assert call("compare", checked, "--fail-on", "wrong")[0] == 0
+    blind = kept(tmp_path / "2", loaded_run(config=plan(**arms), compared=lambda slot, here: None))
+    code, _, err = call("compare", blind, "--fail-on", "wrong")
+    assert code == 1
+    assert "--fail-on wrong: no picture could be judged: none was checked against the CPU" in err
+
+
+def test_a_bisection_cannot_tell_of_what_is_undecided(call: Called, tmp_path: Path) -> None:
+    kept_times(tmp_path, run("base", noise=0.2))
+    kept_times(tmp_path, run("after", noise=0.2))
+    named = ("compare", "base", "after", "-o", tmp_path, "--bisect")
+    assert call(*named)[0] == call(*named, "--fail-on", "undecided")[0] == 125

@@ -177,7 +177,7 @@ def test_timelines_keep_the_peak_and_tell_phases_and_pressure(tmp_path: Path) ->
             write_timeline(loaded.timeline_path(entry), peak=7_654_321_000, samples=5000)
     run = story_of(loaded)
     timeline = run.timelines[0]
-    assert timeline.chosen == "most memory"
+    assert timeline.chosen == "largest process"
     assert "batch" in timeline.name
     assert len(timeline.t_s) < 2000
     assert max(value or 0 for value in timeline.footprint_bytes) == 7_654_321_000

@@ -64,7 +64,7 @@ def _machine_words(run: Run) -> str:
         words.append(f"{facts['cores_physical']} cores")
     if facts.get("memory_bytes"):
         words.append(memory_words(facts["memory_bytes"]))
-    system = system_words(facts)
+    system = system_words(facts, run.machine_facts)
     return ", ".join([*words, system] if system else words)
 
 
