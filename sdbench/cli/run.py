@@ -237,13 +237,13 @@ def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
 
 
 def _import_words(failure: ImportFailure, summary: RunSummary) -> list[str]:
-    """The cause in one line, the remedy, and where what was measured is kept."""
+    """The cause in one line, the remedy, and where the whole error is kept."""
     measured = sum(row.outcome == "ok" for row in summary.cases)
-    kept = f"{counted(measured, 'case')} measured before" if measured else "the whole error"
+    before = f" and {counted(measured, 'case')} measured before" if measured else ""
     return [
         f"sdbench: {failure.sentence}",
         f"  → {failure.remedy}",
-        f"  Kept ({kept}): {summary.path}",
+        f"  The whole error{before}: sdbench show {summary.path}",
     ]
 
 

@@ -7,9 +7,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sdbench.comparison.reasons import explain
+from sdbench.comparison.reasons import UNLIKE, explain
 from sdbench.comparison.records import CaseComparison, Comparison, SideInfo, Verdict
 from sdbench.comparison.sentence import VERDICT_WORDS as VERDICT_WORDS
+from sdbench.comparison.sentence import verdict_words as verdict_words
 from sdbench.report.terminal import (
     CORRECT_WORDS,
     case_words,
@@ -17,7 +18,7 @@ from sdbench.report.terminal import (
     render_lines,
     run_number,
 )
-from sdbench.report.units import printable, seconds, size
+from sdbench.report.units import memory_words, printable, seconds, size
 from sdbench.schema import Looked, LookedCase
 from sdbench.summary import per_picture
 
@@ -75,8 +76,19 @@ def _print_differences(comparison: Comparison, console: Console) -> None:
     console.print("What differs:")
     width = max(len(entry.words) for entry in comparison.differences)
     for entry in comparison.differences:
-        words = f"{entry.words:<{width}}  {entry.base or '–'} → {entry.new or '–'}"
+        sides = [_value_words(entry.what, value) for value in (entry.base, entry.new)]
+        words = f"{entry.words:<{width}}  {' → '.join(sides)}"
         console.print(f"  {escape(printable(words))}", soft_wrap=True)
+
+
+def _value_words(what: str, value: str | None) -> str:
+    """A value as it was recorded; bytes as a person counts them."""
+    if value is None:
+        return "–"
+    in_bytes = what.endswith("_bytes") and value.isdecimal()
+    if in_bytes and what == "machine: memory_bytes":
+        return memory_words(int(value))
+    return size(int(value)) if in_bytes else value
 
 
 def _table(comparison: Comparison) -> Table:
@@ -113,7 +125,7 @@ def _table(comparison: Comparison) -> Table:
             cells += [_per_picture(case.base_s, case), _per_picture(case.new_s, case)]
         cells += [_ratio(case.ratio), _interval(case.ci99 or case.ci95)]
         cells = [escape(printable(cell)) for cell in cells]
-        cells.append(f"[{_STYLES[case.verdict]}]{VERDICT_WORDS[case.verdict]}[/]")
+        cells.append(f"[{_STYLES[case.verdict]}]{verdict_words(case)}[/]")
         cells += [_first_pass(case), _memory(case), _picture(case)]
         table.add_row(*cells)
     return table
@@ -170,10 +182,10 @@ def _picture(case: CaseComparison) -> str:
 
 def _remarks(comparison: Comparison) -> Iterator[str]:
     """Below the table: why there is no verdict, what to keep in mind, what to do."""
-    refused = all(case.refused for case in comparison.cases)  # the sentence says why, once
     for case in comparison.cases:
         name = case_name(case)
-        words = "" if refused and len(comparison.cases) > 1 else case.explanation or ""
+        told = bool(UNLIKE & {*case.refused})  # by the sentence below, once for all
+        words = "" if told and len(comparison.cases) > 1 else case.explanation or ""
         if case.more_processes:
             words += f"; about {case.more_processes} more processes a side would tell"
         if case.more_machines:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from sdbench.comparison import Comparison
 from sdbench.comparison.records import CaseComparison
-from sdbench.report.comparison import VERDICT_WORDS, case_name, side_words
+from sdbench.report.comparison import case_name, side_words, verdict_words
 from sdbench.report.diagnosis import measurable_gains
 from sdbench.report.figures import Figure, FigureKind, run_figures, story_figures
 from sdbench.report.html.embedded import Shown
@@ -344,7 +344,7 @@ def _differences(comparison: Comparison) -> str:
 
 def _comparison_row(case: CaseComparison) -> list[str]:
     bounds = "–" if case.ci95 is None else f"{case.ci95[0]:.3f}–{case.ci95[1]:.3f}"
-    verdict = VERDICT_WORDS[case.verdict]
+    verdict = verdict_words(case)
     why = f" ({plain(case.explanation)})" if case.explanation else ""
     return [
         plain(case_name(case)),

@@ -297,3 +297,14 @@ def test_a_bisection_cannot_tell_of_what_is_undecided(call: Called, tmp_path: Pa
     kept_times(tmp_path, run("after", noise=0.2))
     named = ("compare", "base", "after", "-o", tmp_path, "--bisect")
     assert call(*named)[0] == call(*named, "--fail-on", "undecided")[0] == 125
+
+
+def test_only_unlike_sides_are_called_not_comparable(call: Called, tmp_path: Path) -> None:
+    kept_times(tmp_path, run("base"))
+    kept_times(tmp_path, run("after", steps=20))
+    assert "1 case: 1 not comparable." in call("compare", "base", "after", "-o", tmp_path)[1]
+    arms = one_case(3, arm=[{"name": "old"}, {"name": "new"}])
+    crashed: dict[str, Any] = {"outcome": "crashed", "passes": []}
+    broken = measured(config=arms, fields=lambda slot: crashed if slot.arm == "new" else {})
+    out = call("compare", kept_times(tmp_path, changed(broken, run_id="arms")))[1]
+    assert "not comparable" not in out and "cannot tell – the new side crashed" in out
