@@ -1,10 +1,10 @@
-"""How far from the device's limit a case is: operations a second beside what it does at most. Pure.
+"""Operations a second of a case beside those of large matrix products on its device. Pure.
 
 The operations are those of matrix products, convolutions and attention, a multiply-add counting
-two, as torch.utils.flop_counter counts them from the shapes. The limit is the rate of large square
-matrix products in the case's dtype, measured in the same arm just before the run. No layer can be
-expected to be beyond it, with one exception: convolutions on CUDA multiply float32 in TF32, plain
-products do not, so there a share may exceed 1.
+two, as torch.utils.flop_counter counts them from the shapes. They are compared with the rate of
+large square matrix products in the case's dtype, measured in the same arm just before the run. That
+is no limit: what runs in other kernels may be beyond it (convolutions on CUDA multiply float32 in
+TF32, plain products do not; some CPUs have faster convolutions than products).
 """
 
 import math

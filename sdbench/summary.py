@@ -2,7 +2,7 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -38,6 +38,8 @@ _BUSY_SHARE = 0.10
 # As long as so much of all cores is idle nobody waits for one: beside a GPU's work it may be busy.
 _ROOM_SHARE = 0.25
 _VIRTUAL = "the GPU is a virtual machine's: its times tell nothing of a Mac's and get no verdict"
+_NOT_REACHED = "not reached yet: sdbench resume goes on with it"
+_LOST = "it began and never ended: sdbench resume goes on with it"
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,8 +118,12 @@ def summarise(
     *,
     ceilings: Sequence[Ceiling] = (),
     looks: Sequence[Looked] = (),
+    lost: Collection[tuple[str, str]] = (),
 ) -> RunSummary:
-    """Reduce the last attempts of a run's replicates, and how they compare with the CPU."""
+    """Reduce the last attempts of a run's replicates, and how they compare with the CPU.
+
+    ``lost`` are the cases and arms with a process that began and of which nothing more is known.
+    """
     by_row: dict[tuple[str, str], list[Replicate]] = {}
     by_case: dict[str, list[Replicate]] = {}
     for replicate in replicates:
@@ -140,7 +146,7 @@ def summarise(
                     own,
                     beside_cpu.get(key, []),
                     slots[key],
-                    planned.skip_reason or "not reached yet: sdbench resume goes on with it",
+                    planned.skip_reason or (_LOST if key in lost else _NOT_REACHED),
                     latency,
                     case_efficiency(
                         planned.case,

@@ -16,8 +16,10 @@ from sdbench.comparison import (
     bisect_code,
     compare_axis,
     compare_runs,
+    exit_code,
     failing,
     load_expectations,
+    why_closed,
 )
 from sdbench.comparison.records import as_json as comparison_json
 from sdbench.errors import SdbenchError, UsageError
@@ -45,8 +47,10 @@ from sdbench.store import LoadedRun, find_run, load_run
     "--fail-on",
     "conditions",
     multiple=True,
-    type=click.Choice(["slower", "wrong", "any"]),
-    help="Exit with 1 when a case is slower, or its picture is wrong or it no longer ends well.",
+    type=click.Choice(["slower", "wrong", "undecided", "any"]),
+    help="Exit with 1 when a case is slower; when its picture is wrong or it no longer completes; "
+    "when it has no verdict; any: slower or wrong. With any of these also when nothing could be "
+    "judged.",
 )
 @click.option(
     "--bisect",
@@ -102,7 +106,10 @@ def command(
     _show(comparison, conditions, junit_path, json_wanted=as_json)
     if bisect:
         return bisect_code(comparison, conditions)
-    return 1 if failing(comparison, conditions) else 0
+    closed = why_closed(comparison, conditions)
+    if closed is not None:
+        console(err=True).print(f"sdbench: {closed}", markup=False, soft_wrap=True)
+    return exit_code(comparison, conditions)
 
 
 def _compare(
@@ -142,7 +149,8 @@ def _show(
     if junit_path is not None:
         # Without a condition a report that shows nothing as failed would be of no use.
         failed = failing(comparison, conditions or ["any"])
-        write_text(junit_path, junit_of_comparison(comparison, failed))
+        closed = why_closed(comparison, conditions)
+        write_text(junit_path, junit_of_comparison(comparison, failed, closed))
     if json_wanted:
         print_json(comparison_json(comparison))
     else:

@@ -14,21 +14,24 @@ from sdbench.store import find_run, load_run
 
 @click.command(name="diagnose")
 @click.argument("run")
+@click.option("--all", "everything", is_flag=True, help="Also show the claims about other devices.")
 @results_option
 @json_option
-def command(run: str, root: Path, as_json: bool) -> int:
-    """Say what is wrong, which claims of the documentation hold here, and what to use.
+def command(run: str, everything: bool, root: Path, as_json: bool) -> int:
+    """Say what is wrong, what to use, and which claims of the documentation hold here.
 
     RUN is a run's path, its id, the beginning of its id, or 'latest'. Measures nothing: it reads
-    what the run has kept. Exits with 1 where a finding is an error.
+    what the run has kept. Exits with 1 where a finding is an error, where planned processes did not
+    end, where pictures were not checked, and where other programs disturbed every process.
     """
-    return show(diagnosed(load_run(find_run(root, run))), json_wanted=as_json)
+    diagnosis = diagnosed(load_run(find_run(root, run)))
+    return show(diagnosis, json_wanted=as_json, everything=everything)
 
 
-def show(diagnosis: Diagnosis, *, json_wanted: bool) -> int:
+def show(diagnosis: Diagnosis, *, json_wanted: bool, everything: bool = False) -> int:
     """Print it; returns the exit code."""
     if json_wanted:
         print_json(as_json(diagnosis))
     else:
-        render_diagnosis(diagnosis, console())
+        render_diagnosis(diagnosis, console(), everything=everything)
     return diagnosis.exit_code

@@ -35,7 +35,7 @@ def command(root: Path, as_json: bool) -> int:
         out.print(f"No runs in {root} yet. Make one with: sdbench run", markup=False)
         return 0
     table = Table(show_edge=False, pad_edge=False)
-    for column in ("run", "label", "device", "model", "outcomes", "state"):
+    for column in ("run", "label", "device", "model", "cases", "processes", "state"):
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(escape(printable(cell)) for cell in _cells(row)))
@@ -56,14 +56,16 @@ def _row(path: Path) -> dict[str, Any]:
         "simulated": summary.simulated,
         "model": run.model.name,
         "outcomes": summary.outcomes,
+        "processes": len(loaded.replicates),
         "complete": summary.complete,
     }
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
     if "error" in row:
-        return [row["run_id"], "", "", "", "", f"unreadable: {row['error']}"]
+        return [row["run_id"], "", "", "", "", "", f"unreadable: {row['error']}"]
     outcomes = ", ".join(f"{count} {name}" for name, count in Counter(row["outcomes"]).items())
     device = row["device"] + (" (simulated)" if row["simulated"] else "")
     state = "complete" if row["complete"] else "can be resumed"
-    return [row["run_id"], row["label"] or "", device, row["model"], outcomes, state]
+    processes = str(row["processes"])
+    return [row["run_id"], row["label"] or "", device, row["model"], outcomes, processes, state]

@@ -23,8 +23,9 @@ from sdbench.models.resolve import OFFLINE, ModelSource
 from sdbench.report.progress import ScreenWatcher
 from sdbench.report.story import diagnosed
 from sdbench.report.terminal import case_words, render_lines, render_summary
-from sdbench.report.units import duration, size
+from sdbench.report.units import duration, memory_words, printable, size, system_words
 from sdbench.runner.executor import Executor
+from sdbench.runner.imports import ImportFailure
 from sdbench.runner.prepare import (
     DEFAULT_CONFIG,
     Prepared,
@@ -100,7 +101,8 @@ _PASSES_TO_COMPARE = 4
     "--fail-on",
     multiple=True,
     type=click.Choice(["wrong", "skipped"]),
-    help="Exit with 1 also when a picture is wrong, or a case was skipped.",
+    help="Exit with 1 also when a picture is wrong (or none could be checked), or a case was "
+    "skipped.",
 )
 @json_option
 def command(
@@ -122,10 +124,10 @@ def command(
 ) -> int:
     """Measure the matrix and keep every result.
 
-    CONFIG is the name of a shipped configuration (default, quick, mps-docs, full) or the path of a
-    TOML file. Every case runs in processes of its own, so a crash costs one row and not the run.
-    Results go to a new folder in the results folder; Ctrl-C keeps what is measured, and
-    `sdbench resume` goes on with it.
+    CONFIG is the name of a shipped configuration (default, quick, mps-docs, full, ci,
+    torch-1-vs-2) or the path of a TOML file. Every case runs in processes of its own, so a crash
+    costs one row and not the run. Results go to a new folder in the results folder; Ctrl-C keeps
+    what is measured, and `sdbench resume` goes on with it.
     """
     request = Request(
         config,
@@ -152,7 +154,10 @@ def command(
         summary = _run(prepared, root, executor, as_json)
     finally:
         executor.close()
-    return summary[1] or _fails_on(summary[0], fail_on)
+    closed = _why_closed(summary[0], fail_on)
+    if closed is not None:
+        console(err=True).print(f"sdbench: {closed}", markup=False, soft_wrap=True)
+    return summary[1] or _fails_on(summary[0], fail_on) or int(closed is not None)
 
 
 def _run(
@@ -181,14 +186,21 @@ def watcher_for(path: Path) -> Any:
 
 
 def exit_code(sat: Sat) -> int:
-    """130 when interrupted, 1 when the guard ended the run, else what the outcomes say."""
-    codes = {"interrupted": 130, "swapped-out": 1}
+    """130 when interrupted, 1 when the guard ended the run, 3 where the stack cannot be imported;
+    else what the outcomes say."""
+    codes = {"interrupted": 130, "swapped-out": 1, "cannot-import": 3}
     return codes.get(sat.end, sat.summary.exit_code)
 
 
 def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
     """The final table or document, what to do next, and last the page, which takes seconds."""
     remarks = console(err=True)
+    if sat.unimportable is not None:
+        if json_wanted:
+            print_json(as_json(sat.summary))
+        for line in _import_words(sat.unimportable, sat.summary):
+            remarks.print(printable(line), markup=False, soft_wrap=True)
+        return
     if json_wanted:
         print_json(as_json(sat.summary))
     else:
@@ -204,7 +216,7 @@ def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
             out.print(line, markup=False, soft_wrap=True)
         out.print(_shares_words(sat.shares), soft_wrap=True)
         out.print(f"Results, pictures included: {sat.summary.path}", soft_wrap=True)
-        out.print(f"Look closer: sdbench show {run.run_id} CASE", soft_wrap=True)
+        out.print(f"Look closer: sdbench show {sat.summary.path} CASE", soft_wrap=True)
         if len(run.plan.arms) > 1 or run.config.get("until_decided"):
             out.print(f"Verdicts: sdbench compare {sat.summary.path}", soft_wrap=True)
         out.print(_findings_words(sat), soft_wrap=True)
@@ -222,6 +234,17 @@ def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
         (remarks if json_wanted else console()).print(
             f"Report to look at: {page}", markup=False, soft_wrap=True
         )
+
+
+def _import_words(failure: ImportFailure, summary: RunSummary) -> list[str]:
+    """The cause in one line, the remedy, and where the whole error is kept."""
+    measured = sum(row.outcome == "ok" for row in summary.cases)
+    before = f" and {counted(measured, 'case')} measured before" if measured else ""
+    return [
+        f"sdbench: {failure.sentence}",
+        f"  → {failure.remedy}",
+        f"  The whole error{before}: sdbench show {summary.path}",
+    ]
 
 
 def _picture_words(path: Path, run: Run) -> list[str]:
@@ -242,13 +265,14 @@ def _picture_words(path: Path, run: Run) -> list[str]:
 def _findings_words(sat: Sat) -> str:
     """How much is wrong, and where it is said what."""
     path = Path(sat.summary.path)
-    codes = Counter(entry.code for entry in above(diagnosed(load_run(path)).findings))
-    words = "nothing wrong was found"
+    diagnosis = diagnosed(load_run(path))
+    codes = Counter(entry.code for entry in above(diagnosis.findings))
+    words = diagnosis.headline.rstrip(".")
     if codes:
         listed = ", ".join(
             code if count == 1 else f"{count} {code}" for code, count in codes.items()
         )
-        words = f"{counted(codes.total(), 'finding')}: {listed}"
+        words += f" ({counted(codes.total(), 'finding')}: {listed})"
     return f"Diagnosis: {words}. Causes, claims and what to use: sdbench diagnose {path}"
 
 
@@ -352,8 +376,8 @@ def _machine_words(prepared: Prepared) -> str:
     if facts["cores_physical"]:
         words.append(f"{facts['cores_physical']} cores")
     if facts["memory_bytes"]:
-        words.append(size(facts["memory_bytes"]))
-    system = " ".join(str(facts[key]) for key in ("system", "release") if facts[key])
+        words.append(memory_words(facts["memory_bytes"]))
+    system = system_words(facts)
     return ", ".join([*words, system] if system else words)
 
 
@@ -474,6 +498,15 @@ def _offer_docs(prepared: Prepared, sat: Sat, out: Console) -> None:
         f"To test what the documentation claims about Apple silicon: sdbench run {_DOCS_CONFIG} "
         f"(about {hours:.1f} hours here)."
     )
+
+
+def _why_closed(summary: RunSummary, conditions: tuple[str, ...]) -> str | None:
+    """Why the gate fails where no picture could be judged; None where one was, or none asks."""
+    judged = any(row.correct != "unknown" or row.content is not None for row in summary.cases)
+    if "wrong" not in conditions or judged:
+        return None
+    reasons = dict.fromkeys(row.correct_reason for row in summary.cases if row.correct_reason)
+    return f"--fail-on wrong: no picture could be judged: {'; '.join(reasons) or 'none was made'}"
 
 
 def _fails_on(summary: RunSummary, conditions: tuple[str, ...]) -> int:

@@ -1,5 +1,6 @@
 """``sdbench show``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,21 @@ from sdbench.report.efficiency import efficiency_words
 from sdbench.report.overview import render_overview
 from sdbench.report.story.tell import run_story
 from sdbench.report.telemetry import telemetry_lines
-from sdbench.report.terminal import OUTCOME_WORDS, case_words, render_lines
-from sdbench.report.units import duration, printable, seconds, size
-from sdbench.schema import CrashReport, Pass, Replicate, Stage
+from sdbench.report.terminal import OUTCOME_WORDS, case_words, process_name, render_lines
+from sdbench.report.units import (
+    duration,
+    memory_words,
+    printable,
+    seconds,
+    size,
+    system_words,
+)
+from sdbench.schema import CrashReport, Pass, Replicate, Run, Stage
 from sdbench.store import LoadedRun, find_run, load_run
 from sdbench.summary import as_json as summary_json
 from sdbench.summary import device_facts
 from sdbench.telemetry import WAIT_WORDS
+from sdbench.words import counted
 
 _CALLS_SHOWN = 6
 
@@ -38,7 +47,7 @@ def command(run: str, case: str | None, everything: bool, root: Path, as_json: b
     """Show a run on one screen, or everything known of one CASE.
 
     RUN is a run's path, its id, the beginning of its id, or 'latest'. CASE is what the table calls
-    it ('512x512 sliced'), its id, or the beginning of that.
+    it ('512x512 sliced float16'), its id, or the beginning of that.
     """
     path = find_run(root, run)
     loaded = load_run(path)
@@ -58,8 +67,9 @@ def _head(loaded: LoadedRun) -> list[tuple[str, str]]:
     weights = "" if run.model.trained else ", random weights"
     lines = [
         ("run", f"{run.run_id}, begun {run.created_utc}" + (f", {run.label}" if run.label else "")),
-        ("machine", f"{run.machine.get('chip')}, {size(run.machine.get('memory_bytes'))}"),
+        ("machine", _machine_words(run)),
         ("model", f"{run.model.name} on {run.device}{weights}"),
+        ("work", _work_words(run.config)),
         ("device", _device_words(device_facts(loaded.replicates))),
     ]
     for name, stack in run.stacks.items():
@@ -67,6 +77,23 @@ def _head(loaded: LoadedRun) -> list[tuple[str, str]]:
         lines.append(("stack", f"{name}: Python {stack.python}, {packages}"))
     lines += [("check", check_words(check)) for check in loaded.checks[-1:]]
     return lines
+
+
+def _machine_words(run: Run) -> str:
+    """``Apple M2 Max, 32 GB, macOS 14.2.1``."""
+    machine = run.machine
+    words = [str(machine.get("chip")), memory_words(machine.get("memory_bytes"))]
+    return ", ".join(word for word in [*words, system_words(machine, run.machine_facts)] if word)
+
+
+def _work_words(config: Mapping[str, Any]) -> str:
+    """``8 steps, ddim, 2 pictures a pass, 3 processes a case``: without it no time means much."""
+    words = [f"{config.get('steps')} steps", str(config.get("scheduler"))]
+    words.append(f"{counted(int(config.get('images', 1)), 'picture')} a pass")
+    if config.get("until_decided"):
+        return ", ".join([*words, "processes until decided"])
+    processes = counted(int(config.get("replicates", 1)), "process", "processes")
+    return ", ".join([*words, f"{processes} a case"])
 
 
 def _device_words(facts: dict[str, Any]) -> str:
@@ -124,20 +151,26 @@ def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
     for row in rows:
         if len(rows) > 1:
             out.print(f"\n{row.arm}", markup=False)
-        render_lines([*telemetry_lines(row), ("efficiency", efficiency_words(row.efficiency))], out)
+        render_lines(
+            [
+                *telemetry_lines(row),
+                ("efficiency", efficiency_words(row.efficiency, row.case.dtype)),
+            ],
+            out,
+        )
         beside_cpu = [entry for entry in compared if entry.arm == row.arm]
         if beside_cpu:
             render_lines(correctness_lines(beside_cpu), out)
     for replicate in attempts:
-        _show_replicate(replicate, out)
+        _show_replicate(replicate, process_name(replicate, loaded.run), out)
     return 0
 
 
-def _show_replicate(replicate: Replicate, out: Console) -> None:
+def _show_replicate(replicate: Replicate, name: str, out: Console) -> None:
     words = OUTCOME_WORDS[replicate.outcome]
     reason = f": {printable(replicate.reason)}" if replicate.reason else ""
     out.print(
-        f"\n{replicate.replicate_id}, attempt {replicate.attempt}: {words}{reason}",
+        f"\n{name}, attempt {replicate.attempt}: {words}{reason}",
         markup=False,
         soft_wrap=True,
     )

@@ -7,7 +7,14 @@ runs. Both end in a :class:`Comparison`, which renderers and exit codes read.
 from sdbench.comparison.across import compare_axis, compare_runs
 from sdbench.comparison.expectations import Expectations, load_expectations
 from sdbench.comparison.history import History, HistoryEntry, history_of
-from sdbench.comparison.outcome import CANNOT_TELL, FailOn, bisect_code, failing
+from sdbench.comparison.outcome import (
+    CANNOT_TELL,
+    FailOn,
+    bisect_code,
+    exit_code,
+    failing,
+    why_closed,
+)
 from sdbench.comparison.records import CaseComparison, Comparison
 from sdbench.comparison.until import look_after
 
@@ -22,8 +29,10 @@ __all__ = [
     "bisect_code",
     "compare_axis",
     "compare_runs",
+    "exit_code",
     "failing",
     "history_of",
     "load_expectations",
     "look_after",
+    "why_closed",
 ]

@@ -16,6 +16,11 @@ from sdbench.stats import CONFIDENCE, DEFAULT_THRESHOLD, LOOK_CONFIDENCE
 from sdbench.store import LoadedRun
 from sdbench.summary import machine_warnings
 
+# What --by machine allows to differ.
+_MACHINE_REASONS = {"machines-differ", "os-differs"}
+# Settings of a run that decide its work, each one number or word.
+_WORK_KEYS = ("steps", "seed", "scheduler", "guidance_scale", "images")
+
 
 def compare_runs(
     base: LoadedRun,
@@ -41,8 +46,12 @@ def compare_runs(
     notes = []
     if base.run.run_id == new.run.run_id:
         notes.append("both sides are the same run")
-    if base.run.machine_id != new.run.machine_id and not by_machine:
+    void = {code for entry in examined for code in entry.objections.void}
+    if base.run.machine_id != new.run.machine_id and void <= _MACHINE_REASONS and not by_machine:
         notes.append("the runs are of two machines; to compare the machines add --by machine")
+    changes = _to_make_alike(base, new)
+    if changes:
+        notes.append(f"to compare with {base.run.run_id}, measure again with {changes}")
     return _comparison(
         examined,
         judge_pairs(examined, threshold, confidence),
@@ -128,6 +137,16 @@ def compare_axis(
         machines=infos if len(infos) > 1 else [],
         notes=notes,
     )
+
+
+def _to_make_alike(base: LoadedRun, new: LoadedRun) -> str:
+    """The options of ``run`` with which the new run would do the base's work."""
+    configs = base.run.config, new.run.config
+    differing = [key for key in _WORK_KEYS if configs[0].get(key) != configs[1].get(key)]
+    words = " ".join(f"--set {key}={configs[0].get(key)}" for key in differing)
+    if configs[0].get("prompts") != configs[1].get("prompts"):
+        words += f"{' and ' if words else ''}the same prompts"
+    return words
 
 
 def _comparison(

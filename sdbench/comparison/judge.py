@@ -79,25 +79,29 @@ def rule_family(
     return rulings
 
 
-def first_pass_of(ratio: RatioEstimate, ruling: Ruling, base: Figures, new: Figures) -> FirstPass:
-    """The record of a first pass."""
+def first_pass_of(
+    ratio: RatioEstimate | None, ruling: Ruling, base: Figures, new: Figures
+) -> FirstPass:
+    """The record of a first pass; without a ratio where the two may not be compared."""
     return FirstPass(
         base_s=middle(base),
         new_s=middle(new),
-        ratio=ratio.ratio,
-        ci95=ratio.interval(),
+        ratio=None if ratio is None else ratio.ratio,
+        ci95=None if ratio is None else ratio.interval(),
         verdict=ruling.verdict,
         reason=_first(ruling.reasons),
     )
 
 
-def peak_memory_of(ratio: RatioEstimate, ruling: Ruling, base: Figures, new: Figures) -> PeakMemory:
-    """The record of a peak."""
+def peak_memory_of(
+    ratio: RatioEstimate | None, ruling: Ruling, base: Figures, new: Figures
+) -> PeakMemory:
+    """The record of a peak; without a ratio where the two may not be compared."""
     return PeakMemory(
         base_bytes=middle(base),
         new_bytes=middle(new),
-        ratio=ratio.ratio,
-        ci95=ratio.interval(),
+        ratio=None if ratio is None else ratio.ratio,
+        ci95=None if ratio is None else ratio.interval(),
         verdict=_MEMORY_WORDS.get(ruling.verdict, "inconclusive"),
         reason=_first(ruling.reasons),
     )
@@ -116,6 +120,8 @@ def _case(
     incorrect = objections.incorrect is not None
     reasons = [*steady.reasons, *([objections.remark] if objections.remark else [])]
     judgement = steady.judgement
+    refused = [*objections.void]
+    shown = None if refused else ratio
     return CaseComparison(
         case_id=pair.case.case_id,
         new_case_id=pair.case.case_id if pair.new is None else pair.new.planned.case_id,
@@ -128,11 +134,11 @@ def _case(
         images=pair.rows[0].images,
         n=ratio.n,
         paired=pair.interleaved,
-        ratio=ratio.ratio,
-        ci95=ratio.interval(),
-        ci99=ratio.interval(confidence) if confidence != CONFIDENCE else None,
+        ratio=None if shown is None else shown.ratio,
+        ci95=None if shown is None else shown.interval(),
+        ci99=shown.interval(confidence) if shown and confidence != CONFIDENCE else None,
         bootstrap_ci95=None
-        if ratio.problem
+        if refused or ratio.problem
         else bootstrap_interval(base, new, paired=pair.interleaved),
         p_value=judgement.p_value if judgement else None,
         q_value=judgement.q_value if judgement else None,
@@ -142,11 +148,23 @@ def _case(
         note=None if pair.interleaved else NOT_INTERLEAVED,
         more_processes=judgement.more_processes if judgement else None,
         outliers=[*_outliers("base", pair.base), *_outliers("new", pair.new)],
-        first_pass=first_pass_of(entry.ratios["first_pass"], first, *entry.figures["first_pass"]),
-        peak_memory=peak_memory_of(entry.ratios["memory"], memory, *entry.figures["memory"]),
+        first_pass=first_pass_of(
+            None if refused else entry.ratios["first_pass"], first, *entry.figures["first_pass"]
+        ),
+        peak_memory=peak_memory_of(
+            None if _memory_refused(entry) else entry.ratios["memory"],
+            memory,
+            *entry.figures["memory"],
+        ),
         correct=_said(entry, lambda row: row.summary.correct),
         outcome=_said(entry, lambda row: row.summary.outcome),
+        refused=refused,
     )
+
+
+def _memory_refused(entry: Examined) -> bool:
+    """Whether the two peaks may not be compared; a wrong picture alone leaves them as they are."""
+    return bool({*entry.void("memory")} - {entry.objections.incorrect})
 
 
 def _outliers(side: SideName, row: Row | None) -> list[OutlierProcess]:

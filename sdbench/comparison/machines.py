@@ -155,6 +155,7 @@ def _case(
         correct=_worst([entry.case.correct for entry in group], CORRECTNESS_SEVERITY),
         outcome=_worst([entry.case.outcome for entry in group], OUTCOME_SEVERITY),
         machines=results,
+        refused=[],
     )
 
 

@@ -1,4 +1,4 @@
-"""What a comparison means for an exit code."""
+"""What a comparison means for an exit code. A gate that could judge nothing fails."""
 
 from collections.abc import Collection
 from typing import Literal
@@ -6,21 +6,69 @@ from typing import Literal
 from sdbench.comparison.expectations import WELL, ending
 from sdbench.comparison.records import CaseComparison, Comparison
 
-FailOn = Literal["slower", "wrong", "any"]
+FailOn = Literal["slower", "wrong", "undecided", "any"]
 GOOD, BAD, CANNOT_TELL = 0, 1, 125
-_MEANS = {"slower": {"slower"}, "wrong": {"wrong", "ended-worse"}}
+_MEANS = {"slower": {"slower"}, "wrong": {"wrong", "ended-worse"}, "undecided": set[str]()}
 _MEANS["any"] = _MEANS["slower"] | _MEANS["wrong"]
+_NO_SPEED = ("inconclusive", "incorrect")
 
 
 def failing(comparison: Comparison, conditions: Collection[FailOn]) -> list[CaseComparison]:
     """The cases for which one of the conditions holds."""
     kinds = {kind for condition in conditions for kind in _MEANS[condition]}
-    return [case for case in comparison.cases if case.regression in kinds]
+    return [
+        case
+        for case in comparison.cases
+        if case.regression in kinds or ("undecided" in conditions and _undecided(case))
+    ]
+
+
+def why_closed(comparison: Comparison, conditions: Collection[FailOn]) -> str | None:
+    """Why a gate fails though no condition holds: nothing that it asks for could be judged.
+
+    None without conditions, and where at least one case was judged for each of them.
+    """
+    for condition in conditions:
+        pictures = condition == "wrong"
+        if any(_judged(case, pictures=pictures) for case in comparison.cases):
+            continue
+        what = "no picture" if pictures else "no case"
+        reasons = dict.fromkeys(case.explanation for case in comparison.cases if case.explanation)
+        if pictures:
+            reasons = {"none was checked against the CPU": None}
+        why = f": {'; '.join(reasons)}" if reasons else ""
+        return f"--fail-on {condition}: {what} could be judged{why}"
+    return None
+
+
+def exit_code(comparison: Comparison, conditions: Collection[FailOn]) -> int:
+    """1 where a condition holds, or where nothing that one asks for could be judged."""
+    return int(bool(failing(comparison, conditions) or why_closed(comparison, conditions)))
+
+
+def _judged(case: CaseComparison, *, pictures: bool) -> bool:
+    """Whether its speed, or its pictures, were judged; a bad end that was there before is both."""
+    if pictures:
+        known = case.outcome.new == "ok" and case.correct.new not in (None, "unknown")
+        return known or _ended_badly(case)
+    return case.verdict not in _NO_SPEED or (_ended_badly(case) and case.regression is None)
+
+
+def _undecided(case: CaseComparison) -> bool:
+    return case.verdict == "inconclusive" and not _ended_badly(case)
+
+
+def _ended_badly(case: CaseComparison) -> bool:
+    """Whether the new side ended badly, or with a wrong picture."""
+    return ending(case.outcome.new, case.correct.new) not in WELL
 
 
 def bisect_code(comparison: Comparison, conditions: Collection[FailOn]) -> int:
-    """What ``git bisect run`` wants: 0 good, 1 bad, 125 cannot tell. No condition means any."""
-    conditions = conditions or ["any"]
+    """What ``git bisect run`` wants: 0 good, 1 bad, 125 cannot tell. No condition means any.
+
+    What is undecided cannot be told, whether it was asked for or not.
+    """
+    conditions = [each for each in conditions if each != "undecided"] or ["any"]
     if failing(comparison, conditions):
         return BAD
     speed, pictures = ({name, "any"} & {*conditions} for name in ("slower", "wrong"))
@@ -32,6 +80,3 @@ def bisect_code(comparison: Comparison, conditions: Collection[FailOn]) -> int:
         if speed and case.verdict in _NO_SPEED and not known_bad:
             return CANNOT_TELL
     return GOOD
-
-
-_NO_SPEED = ("inconclusive", "incorrect")

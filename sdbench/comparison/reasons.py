@@ -43,6 +43,14 @@ REASONS: dict[str, str] = {
     "too-few-machines": "a verdict over machines takes at least 3 that count",
 }
 
+# The two sides did other work, or did it elsewhere or otherwise: no figures help.
+UNLIKE: frozenset[str] = frozenset(
+    {
+        *("model-differs", "prompts-differ", "steps-differ", "seed-differs", "settings-differ"),
+        *("device-differs", "machines-differ", "os-differs", "start-differs"),
+    }
+)
+
 _ENDED: dict[Outcome, str] = {
     "failed": "failed",
     "oom": "ran out of memory",

@@ -95,6 +95,8 @@ class MachineResult(msgspec.Struct, frozen=True, kw_only=True):
 class CaseComparison(msgspec.Struct, frozen=True, kw_only=True):
     """One case on both sides. ``reason`` is a fixed code, ``explanation`` the same in words.
 
+    ``refused`` are the codes for which the two sides may not be compared at all: then ratios and
+    intervals are None, however clear the figures of each side.
     ``base_s`` and ``new_s`` are seconds a pass (median over processes of their steady medians),
     ``n`` the processes behind them. ``ci99`` is what decides where a run was allowed to stop early.
     ``more_processes``: about how many more a side an inconclusive case needs. Over many machines
@@ -133,6 +135,7 @@ class CaseComparison(msgspec.Struct, frozen=True, kw_only=True):
     expected: str | None = None
     regression: Literal["slower", "wrong", "ended-worse"] | None = None
     mended: bool = False
+    refused: list[str] = []
 
 
 class MachineInfo(msgspec.Struct, frozen=True, kw_only=True):

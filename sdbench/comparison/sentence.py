@@ -3,8 +3,9 @@
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from sdbench.comparison.reasons import UNLIKE, explain
 from sdbench.comparison.records import CaseComparison, ComparisonSummary, GeometricMean, Verdict
 from sdbench.stats import OPEN
 from sdbench.words import counted
@@ -22,6 +23,12 @@ _JUDGED = ("faster", "slower", "equivalent")
 _RATIO_STANDS = (*OPEN, "too-few-processes", "too-few-machines")
 
 
+def verdict_words(case: CaseComparison) -> str:
+    """The verdict, and of sides that are unlike each other that they are not comparable."""
+    unlike = case.verdict == "inconclusive" and UNLIKE & {*case.refused}
+    return "not comparable" if unlike else VERDICT_WORDS[case.verdict]
+
+
 def summarise_cases(cases: Sequence[CaseComparison], notes: Sequence[str]) -> ComparisonSummary:
     """Count the verdicts and say what matters first."""
     verdicts = dict(sorted(Counter(case.verdict for case in cases).items(), key=_by_weight))
@@ -29,7 +36,7 @@ def summarise_cases(cases: Sequence[CaseComparison], notes: Sequence[str]) -> Co
     return ComparisonSummary(
         verdicts=verdicts,
         geometric_mean=mean,
-        sentence=_sentence(cases, verdicts, mean),
+        sentence=_sentence(cases, mean),
         regressions=[_name(case) for case in cases if case.regression],
         mended=[_name(case) for case in cases if case.mended],
         notes=list(dict.fromkeys(notes)),
@@ -46,20 +53,34 @@ def geometric_mean(cases: Sequence[CaseComparison]) -> GeometricMean:
     return GeometricMean(ratio=math.exp(statistics.fmean(logs)) if logs else None, n=len(logs))
 
 
-def _sentence(
-    cases: Sequence[CaseComparison], verdicts: Mapping[Verdict, int], mean: GeometricMean
-) -> str:
-    counts = ", ".join(f"{count} {VERDICT_WORDS[verdict]}" for verdict, count in verdicts.items())
-    words = f"{counted(len(cases), 'case')}: {counts}."
+def _sentence(cases: Sequence[CaseComparison], mean: GeometricMean) -> str:
+    said = Counter(verdict_words(case) for case in sorted(cases, key=_case_weight))
+    counts = ", ".join(f"{count} {words}" for words, count in said.items())
+    words = f"{_refused_words(cases)}{counted(len(cases), 'case')}: {counts}."
     ended = sum(case.regression == "ended-worse" for case in cases)
     if ended:
-        words += f" {ended} no longer {'ends' if ended == 1 else 'end'} well."
+        words += f" {ended} no longer {'completes' if ended == 1 else 'complete'}."
     mended = sum(case.mended for case in cases)
     if mended:
-        words += f" {mended} mended."
+        words += f" {mended} fixed."
     if mean.ratio is not None and mean.n > 1:
         words += f" Geometric mean of {mean.n} ratios: {mean.ratio:.3f}."
     return words
+
+
+def _refused_words(cases: Sequence[CaseComparison]) -> str:
+    """That the sides may not be compared, and why; nothing where all may be."""
+    refused = [case for case in cases if UNLIKE & {*case.refused}]
+    if not refused:
+        return ""
+    codes = dict.fromkeys(code for case in refused for code in case.refused)
+    why = explain(code for code in codes if code in UNLIKE)
+    which = "" if len(refused) == len(cases) else f" ({len(refused)} of {len(cases)} cases)"
+    return f"Not comparable{which}: {why}. "
+
+
+def _case_weight(case: CaseComparison) -> int:
+    return _ORDER.index(case.verdict)
 
 
 def _by_weight(item: tuple[str, int]) -> int:

@@ -90,6 +90,7 @@ def summary_of(loaded: LoadedRun) -> RunSummary:
         loaded.compared,
         ceilings=loaded.ceilings,
         looks=loaded.looks,
+        lost={(entry.case_id, entry.arm) for entry in loaded.in_flight},
     )
 
 

@@ -44,7 +44,7 @@ def look_after(
                 arm=entry.pair.arm,
                 base=entry.pair.labels[0],
                 new=entry.pair.labels[1],
-                ratio=entry.ratios["steady"].ratio,
+                ratio=None if entry.objections.void else entry.ratios["steady"].ratio,
                 verdict=judgement.verdict if judgement else "inconclusive",
                 reason=judgement.reason if judgement else void[index][0],
                 open=index in open_,

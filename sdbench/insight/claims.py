@@ -9,6 +9,7 @@ Times are ratios of steady passes, processes paired by block, t intervals on log
 block.
 """
 
+import dataclasses
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -279,12 +280,18 @@ def _slicing_and_speed(side: _Side) -> _Answer:
     words = "with slicing a pass takes {ratio:.2f} times as long"
     if side.evidence.run.device != "mps":
         low, high = _ABOUT_20
-        return _judged(
+        answer = _judged(
             pooled,
             evidence,
             lambda least, most: low <= least and most <= high,
             lambda least, most: most < low or least > high,
             f"{words}; the claim for computers without unified memory is about 1.2",
+        )
+        if answer.verdict != "refuted" or answer.ci95 is None:
+            return answer
+        more = "more" if answer.ci95[0] > high else "less"
+        return dataclasses.replace(
+            answer, sentence=f"{answer.sentence} It costs {more} here than claimed."
         )
     memory = side.memory_bytes
     if memory is None:

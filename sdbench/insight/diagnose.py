@@ -6,8 +6,9 @@ from sdbench.comparison.sides import Row
 from sdbench.insight.claims import examine_claims
 from sdbench.insight.evidence import Evidence
 from sdbench.insight.findings import find
+from sdbench.insight.proof import gaps_of
 from sdbench.insight.recommendation import recommend
-from sdbench.insight.records import Diagnosis, Finding
+from sdbench.insight.records import SEVERITIES, Diagnosis, Finding, Recommendation
 from sdbench.quality.equality import Equality
 from sdbench.store import LoadedRun
 from sdbench.words import counted
@@ -21,19 +22,28 @@ def diagnose(
     ``rows`` are ``rows_of(loaded)``, where somebody has them already.
     """
     evidence = Evidence.of(loaded, equalities, rows)
-    findings = find(evidence)
-    above_info = above(findings)
+    gaps = gaps_of(loaded, evidence)
+    faults = find(evidence)
+    findings = sorted(
+        [*(gap.finding for gap in gaps), *faults],
+        key=lambda entry: SEVERITIES.index(entry.severity),
+    )
+    recommendation = recommend(evidence, findings)
+    missing = [gap.headline for gap in gaps]
+    if not _done(evidence):
+        missing = missing or ["Nothing was measured, so there is nothing to say."]
     return Diagnosis(
         run_id=loaded.run.run_id,
         path=str(loaded.path),
         device=loaded.run.device,
         simulated=loaded.run.simulated or any(entry.simulated for entry in loaded.replicates),
-        healthy=not above_info,
-        headline=_headline(evidence, above_info),
+        healthy=not above(findings) and not missing,
+        headline=_headline(evidence, above(faults), missing, recommendation),
         findings=findings,
         claims=examine_claims(evidence),
-        recommendation=recommend(evidence, findings),
+        recommendation=recommendation,
         notes=_notes(loaded, evidence),
+        missing=missing,
     )
 
 
@@ -42,37 +52,61 @@ def above(findings: Sequence[Finding]) -> list[Finding]:
     return [entry for entry in findings if entry.severity != "info"]
 
 
-def _headline(evidence: Evidence, found: Sequence[Finding]) -> str:
-    if not evidence.measured:
-        return "Nothing was measured, so there is nothing to say."
-    if found:
-        errors = sum(entry.severity == "error" for entry in found)
-        counts = [
-            counted(count, name)
-            for count, name in ((errors, "error"), (len(found) - errors, "warning"))
-            if count
-        ]
-        return f"Not healthy: {' and '.join(counts)}."
-    unchecked = [row for row in evidence.measured if row.summary.correct == "unknown"]
-    if len(unchecked) == len(evidence.measured):
-        return "Healthy as far as was measured; the pictures were not checked against the CPU."
-    if unchecked:
-        count = f"{len(unchecked)} of {len(evidence.measured)}"
-        return f"Healthy as far as was measured; the pictures of {count} cases were not checked."
-    return "Healthy: everything ended well, and the pictures are right."
+def _headline(
+    evidence: Evidence,
+    faults: Sequence[Finding],
+    missing: Sequence[str],
+    recommendation: Recommendation,
+) -> str:
+    """Faults first, then what is missing; only where there is neither, that it is healthy."""
+    if not _done(evidence) and not faults:
+        return " ".join(dict.fromkeys(["Nothing was measured.", *missing]))
+    if faults or missing:
+        return " ".join([*([_faults_words(evidence, faults)] if faults else []), *missing])
+    few = recommendation.few_processes
+    return f"Healthy: {_proof_words(evidence)}{f'; {few}' if few else ''}."
+
+
+def _faults_words(evidence: Evidence, faults: Sequence[Finding]) -> str:
+    errors = sum(entry.severity == "error" for entry in faults)
+    counts = [
+        counted(count, name)
+        for count, name in ((errors, "error"), (len(faults) - errors, "warning"))
+        if count
+    ]
+    words = f"Not healthy: {' and '.join(counts)}"
+    ended = [row for row in evidence.measured if row.summary.outcome not in ("ok", "skipped")]
+    if ended:
+        words += f"; {len(ended)} of {counted(len(evidence.measured), 'case')} did not complete"
+    return f"{words}."
+
+
+def _proof_words(evidence: Evidence) -> str:
+    """What was shown: that all completed, and how the pictures compare with the CPU's."""
+    done = _done(evidence)
+    drift = sum(row.summary.correct == "drift" for row in done)
+    words = "every process completed, and every picture matches the CPU's"
+    if drift:
+        words = (
+            "every process completed, and the pictures match the CPU's, slightly different in "
+            f"{drift} of {counted(len(done), 'case')}"
+        )
+    skipped = sum(row.summary.outcome == "skipped" for row in evidence.rows)
+    return words + (f"; {counted(skipped, 'case')} skipped" if skipped else "")
+
+
+def _done(evidence: Evidence) -> list[Row]:
+    """Rows in which a process completed."""
+    return [
+        row for row in evidence.measured if any(entry.outcome == "ok" for entry in row.replicates)
+    ]
 
 
 def _notes(loaded: LoadedRun, evidence: Evidence) -> list[str]:
     notes = [*loaded.warnings]
-    missing = len(loaded.run.plan.slots) - len(loaded.replicates)
-    if missing > 0:
-        total = len(loaded.run.plan.slots)
-        notes.append(
-            f"{missing} of {total} processes have not been run: sdbench resume {loaded.path}"
-        )
     if not loaded.run.model.trained:
         notes.append(
-            f"{loaded.run.model.name} has random weights: overflow that real weights would cause "
-            "does not show"
+            f"{loaded.run.model.name} has random weights: its pictures are noise, compared with "
+            "the CPU's number by number; overflow that real weights would cause does not show"
         )
     return notes

@@ -47,6 +47,8 @@ FindingCode = Literal[
     "slicing-helps",
     "cpu-fallback",
     "known-issue",
+    "noisy-host",
+    "unfinished",
 ]
 Confidence = Literal["verified", "reported", "lead"]
 PipelineKind = Literal["sd", "sdxl"]

@@ -1,14 +1,21 @@
 """The fastest settings whose pictures are right and whose memory fits, of what was measured. Pure.
 
-A setting is left out that did not end well, whose picture is wrong or was not checked, that swapped
-or was throttled, or whose peak comes too close to what the device has. Among those that cannot be
-told apart from the fastest the plainest is taken.
+A setting is left out that did not complete, whose picture is wrong or was not checked, that
+swapped or was throttled, or whose peak comes too close to what the device has. One is recommended
+only where the numbers decide: with at least 3 processes a case, against at least one other case,
+and with every other usable case either slower beyond chance or the same within the threshold
+(PROTOCOL 10); among the latter the plainest is taken.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import msgspec
+
+from sdbench.comparison.examine import examine
+from sdbench.comparison.reasons import explain
 from sdbench.comparison.rules import swapped, throttled
-from sdbench.comparison.sides import Row, spelling
+from sdbench.comparison.sides import Pair, Row, spelling
 from sdbench.insight.evidence import Evidence, RowKey, key_of
 from sdbench.insight.findings import PICTURE_CODES
 from sdbench.insight.known_issues import FindingCode
@@ -23,7 +30,13 @@ from sdbench.insight.records import (
 )
 from sdbench.insight.rules.contrast import value_words
 from sdbench.insight.snippets import diffusers_snippet, elsewhere
-from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES, paired_ratio
+from sdbench.stats import (
+    DEFAULT_THRESHOLD,
+    MIN_PROCESSES,
+    RatioEstimate,
+    judge_family,
+    paired_ratio,
+)
 from sdbench.words import counted
 
 # Room for the system's own work and other programs: what is beyond is where swap begins.
@@ -37,52 +50,85 @@ def recommend(evidence: Evidence, findings: Sequence[Finding]) -> Recommendation
     warned = _warned(evidence, findings)
     rows = [row for row in evidence.measured if not row.arm.hold_bytes]
     resolutions = dict.fromkeys(row.planned.case.resolution for row in rows)
-    goals = [
-        _goal(evidence, resolution, _at(rows, resolution), warned) for resolution in resolutions
-    ]
     timed = [row for row in rows if row.summary.latency_s.median is not None]
-    first_look = not timed or min(row.summary.latency_s.n for row in timed) < MIN_PROCESSES
+    few = _few_processes(timed)
+    goals = [
+        _goal(evidence, resolution, _at(rows, resolution), warned, few)
+        for resolution in resolutions
+    ]
     return Recommendation(
-        sentence=_sentence(goals, first_look=first_look),
-        first_look=first_look,
+        sentence=_sentence(evidence, goals, few),
+        first_look=not timed or few is not None,
         goals=goals,
         tradeoffs=[
             entry
             for resolution in resolutions
             for entry in _tradeoffs(evidence, _at(timed, resolution))
         ],
+        few_processes=few,
     )
+
+
+def _few_processes(timed: Sequence[Row]) -> str | None:
+    """That no case was measured in enough processes for a verdict; None where one was."""
+    most = max((row.summary.latency_s.n for row in timed), default=MIN_PROCESSES)
+    if most >= MIN_PROCESSES:
+        return None
+    return f"no speed verdict or recommendation: {counted(most, 'process', 'processes')} a case"
 
 
 def _at(rows: Sequence[Row], resolution: str) -> list[Row]:
     return [row for row in rows if row.planned.case.resolution == resolution]
 
 
-def _goal(evidence: Evidence, resolution: str, rows: list[Row], warned: Warned) -> Goal:
+def _goal(
+    evidence: Evidence, resolution: str, rows: list[Row], warned: Warned, few: str | None
+) -> Goal:
     refused = {key_of(row): _refusal(evidence, row, warned) for row in rows}
     usable = [row for row in rows if refused[key_of(row)] is None]
-    single = [row for row in usable if not evidence.makes_several_at_once(row)]
-    reason = None
     if not usable:
         counts: dict[str, int] = {}
         for why in refused.values():
             counts[why or ""] = counts.get(why or "", 0) + 1
         reason = ", ".join(f"{counted(count, 'case')} {why}" for why, count in counts.items())
         reason = f"nothing measured at {resolution} can be recommended: {reason}"
-    elif not single:
-        reason = f"for one picture at {resolution} nothing usable was measured outside a batch"
+        return Goal(resolution=resolution, latency=None, throughput=None, reason=reason)
+    if few is not None:
+        return Goal(resolution=resolution, latency=None, throughput=None, reason=few)
+    single = [row for row in usable if not evidence.makes_several_at_once(row)]
+    latency = _decided(evidence, single, [r for r in rows if not evidence.makes_several_at_once(r)])
+    throughput = _decided(evidence, usable, rows)
+    reasons = {
+        "one picture": latency if isinstance(latency, str) else None,
+        "many pictures": throughput if isinstance(throughput, str) else None,
+    }
     return Goal(
         resolution=resolution,
-        latency=_choice(evidence, single, rows, warned) if single else None,
-        throughput=_choice(evidence, usable, rows, warned) if usable else None,
-        reason=reason,
+        latency=None if isinstance(latency, str) else _choice(evidence, latency, rows, warned),
+        throughput=None
+        if isinstance(throughput, str)
+        else _choice(evidence, throughput, rows, warned),
+        reason=_reason(resolution, reasons),
     )
+
+
+def _reason(resolution: str, reasons: dict[str, str | None]) -> str | None:
+    """Why something is not recommended, said once where it is the same for both purposes."""
+    purposes: dict[str, list[str]] = {}
+    for purpose, why in reasons.items():
+        if why is not None:
+            purposes.setdefault(why, []).append(purpose)
+    parts = [
+        f"{resolution}, {' and '.join(names)}: no recommendation: {why}"
+        for why, names in purposes.items()
+    ]
+    return "; ".join(parts) or None
 
 
 def _refusal(evidence: Evidence, row: Row, warned: Warned) -> str | None:
     """Why a row may not be recommended; None where it may."""
     if row.summary.outcome != "ok":
-        return "that did not end well"
+        return "that did not complete"
     if row.summary.correct == "broken":
         return "with a wrong picture"
     if PICTURE_CODES & warned.get(key_of(row), set()):
@@ -121,8 +167,7 @@ def _limit_bytes(evidence: Evidence, row: Row) -> int | None:
     return int(known) if isinstance(known, (int, float)) else None
 
 
-def _choice(evidence: Evidence, usable: list[Row], rows: list[Row], warned: Warned) -> Choice:
-    row = _plainest_of_the_fastest(usable)
+def _choice(evidence: Evidence, row: Row, rows: list[Row], warned: Warned) -> Choice:
     summary, case = row.summary, row.planned.case
     assert summary.latency_s.median is not None
     images = evidence.images
@@ -149,23 +194,117 @@ def _choice(evidence: Evidence, usable: list[Row], rows: list[Row], warned: Warn
     )
 
 
-def _plainest_of_the_fastest(rows: list[Row]) -> Row:
-    """Right pictures before slightly different ones; then time; then fewest changed settings."""
-    exact = [row for row in rows if row.summary.correct == "match"] or rows
-    fastest = min(exact, key=_median_s)
-    alike = [row for row in exact if not _slower(fastest, row)]
+def _decided(evidence: Evidence, usable: list[Row], rows: list[Row]) -> Row | str:
+    """The row to use, or why none may be recommended.
+
+    Right pictures come before slightly different ones. Warm-up leaves a steady pass as it is, so a
+    case is no rival of the one that differs from it in warm-up alone.
+    """
+    if not usable:
+        return "nothing usable was measured outside a batch"
+    completed = [row for row in rows if row.summary.outcome == "ok" and row.steady_s]
+    if len(completed) < 2:
+        only = _name(evidence, usable[0])
+        return f"{only} is the only case of this kind that completed, so nothing was compared"
+    exact = [row for row in usable if row.summary.correct == "match"] or usable
+    rivals = [row for row in exact if not _plain_twin(row, exact)]
+    fastest = min(rivals, key=_median_s)
+    others = [row for row in rivals if row is not fastest]
+    judged = [*zip(others, _judged(fastest, others), strict=True)]
+    open_ = [(row, found) for row, found in judged if not found.decided]
+    if open_:
+        return _open_words(evidence, fastest, open_)
+    alike = [fastest, *(row for row, found in judged if not found.slower)]
     return min(alike, key=lambda row: (len(row.planned.case.words()), _median_s(row)))
 
 
-def _slower(fastest: Row, row: Row) -> bool:
-    """Whether a row is slower than the fastest beyond chance, or beyond the usual threshold."""
-    if row is fastest:
+@dataclass(frozen=True)
+class _Against:
+    """A case against the fastest: whether it is slower, and whether that is decided at all."""
+
+    decided: bool
+    slower: bool
+    ratio: float | None
+    ci95: Interval | None
+    why: str | None = None
+    more_processes: int | None = None
+
+
+def _judged(fastest: Row, others: Sequence[Row]) -> list[_Against]:
+    """Every other case against the fastest, paired by block, as one family of comparisons."""
+    examined = [examine(_against(fastest, row)) for row in others]
+    judgements = judge_family([entry.ratios["steady"] for entry in examined])
+    found = []
+    for entry, judgement in zip(examined, judgements, strict=True):
+        ratio, void = entry.ratios["steady"], entry.void("steady")
+        same = judgement.verdict == "equivalent"
+        slower = judgement.verdict == "slower" or (
+            judgement.reason in ("interval-too-wide", "many-cases") and _beyond_chance(ratio)
+        )
+        found.append(
+            _Against(
+                decided=not void and (same or slower),
+                slower=slower,
+                ratio=ratio.ratio,
+                ci95=ratio.interval(),
+                why=explain([*void, *([judgement.reason] if judgement.reason else [])][:1]) or None,
+                more_processes=None if void else judgement.more_processes,
+            )
+        )
+    return found
+
+
+def _beyond_chance(ratio: RatioEstimate) -> bool:
+    """Slower by less than what counts as a difference, and yet slower: also undisturbed."""
+    return all(
+        bounds is not None and bounds[0] > 1
+        for bounds in (one.interval() for one in (ratio, ratio.undisturbed) if one is not None)
+    )
+
+
+def _against(fastest: Row, row: Row) -> Pair:
+    """Two rows of one interleaved run, whatever they differ in."""
+    return Pair(
+        key=(fastest.planned.case_id, row.planned.case_id, row.arm.name),
+        case=fastest.planned.case,
+        labels=("fastest", "other"),
+        arm=None,
+        base=fastest,
+        new=row,
+        interleaved=True,
+    )
+
+
+def _plain_twin(row: Row, rows: Sequence[Row]) -> bool:
+    """Whether the row is there without its warm-up, too."""
+    if not row.planned.case.warmup:
         return False
-    ratio = paired_ratio(fastest.steady_s, row.steady_s)
-    ci95 = ratio.interval()
-    if ci95 is not None:
-        return ci95[0] > 1
-    return _median_s(row) > (1 + DEFAULT_THRESHOLD) * _median_s(fastest)
+    twin = msgspec.structs.replace(row.planned.case, warmup=False)
+    return any(other.planned.case == twin and other.arm.name == row.arm.name for other in rows)
+
+
+def _open_words(evidence: Evidence, fastest: Row, open_: Sequence[tuple[Row, _Against]]) -> str:
+    """``a (0.2 s a picture) and b (0.21 s) cannot be told apart: …``."""
+    names = [
+        f"{_name(evidence, row)} ({_median_s(row) / evidence.images:.3g} s a picture)"
+        for row in (fastest, *(row for row, _ in open_))
+    ]
+    first = open_[0][1]
+    words = f"{', '.join(names[:-1])} and {names[-1]} cannot be told apart"
+    if len(open_) == 1 and first.ratio is not None and first.ci95 is not None:
+        low, high = first.ci95
+        words += f" (ratio {first.ratio:.2f}, 95% interval {low:.2f}–{high:.2f})"
+    elif first.why:
+        words += f" ({first.why})"
+    more = max((found.more_processes or 0 for _, found in open_), default=0)
+    if more:
+        words += f"; about {counted(more, 'more process', 'more processes')} a case would tell"
+    return words
+
+
+def _name(evidence: Evidence, row: Row) -> str:
+    words = " ".join(row.planned.case.words()) or "no options"
+    return f"{words} [{row.arm.name}]" if evidence.several_arms else words
 
 
 def _median_s(row: Row) -> float:
@@ -226,25 +365,30 @@ def _efficient(row: Row, rows: list[Row]) -> bool:
 
 
 def _dominates(other: Row, row: Row) -> bool:
-    """Not slower, not larger, better in one, and not wrong."""
+    """Not slower, not larger, better in one, and not wrong; by less than counts is alike."""
     if other.summary.correct == "broken" or other.summary.peak_memory_bytes is None:
         return False
     theirs = _median_s(other), other.summary.peak_memory_bytes
     own = _median_s(row), row.summary.peak_memory_bytes or 0
-    return theirs[0] <= own[0] and theirs[1] <= own[1] and theirs != own
+    limit = 1 + DEFAULT_THRESHOLD
+    no_worse = all(one <= limit * two for one, two in zip(theirs, own, strict=True))
+    return no_worse and any(limit * one < two for one, two in zip(theirs, own, strict=True))
 
 
-def _sentence(goals: Sequence[Goal], *, first_look: bool) -> str:
+def _sentence(evidence: Evidence, goals: Sequence[Goal], few: str | None) -> str:
     chosen = [goal for goal in goals if goal.latency or goal.throughput]
+    if few is not None and any(goal.reason == few for goal in goals):
+        return f"{few[0].upper()}{few[1:]}."
     if not chosen:
         return goals[0].reason or "nothing was measured" if goals else "nothing was measured"
     words = []
     for goal in chosen:
         for name, choice in (("one picture", goal.latency), ("many", goal.throughput)):
             if choice is not None:
+                arm = f" [{choice.arm}]" if evidence.several_arms else ""
+                settings = (" ".join(choice.case.words()) or "no options") + arm
                 words.append(
-                    f"{goal.resolution}, {name}: {' '.join(choice.case.words()) or 'no options'} "
+                    f"{goal.resolution}, {name}: {settings} "
                     f"({choice.seconds_per_picture:.3g} s a picture)"
                 )
-    end = " A first look: fewer than 3 processes a case, so no verdict." if first_look else ""
-    return "; ".join(words) + "." + end
+    return "; ".join(words) + "."

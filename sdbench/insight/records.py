@@ -108,16 +108,25 @@ class Tradeoff(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
-    """What to use, of what was measured. ``first_look``: too few processes for a verdict."""
+    """What to use, of what was measured.
+
+    ``first_look``: too few processes for a verdict, which ``few_processes`` says in words; then
+    nothing is recommended.
+    """
 
     sentence: str
     first_look: bool
     goals: list[Goal]
     tradeoffs: list[Tradeoff]
+    few_processes: str | None = None
 
 
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``sdbench diagnose --json`` prints. ``healthy``: no finding above ``info``."""
+    """What ``sdbench diagnose --json`` prints.
+
+    ``healthy``: no finding above ``info``, and nothing ``missing``, which are sentences about what
+    the run has not shown: processes that did not end, pictures that were not checked.
+    """
 
     run_id: str
     path: str
@@ -129,11 +138,13 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     claims: list[Claim]
     recommendation: Recommendation
     notes: list[str]
+    missing: list[str] = []
 
     @property
     def exit_code(self) -> int:
-        """1 where a finding is an error."""
-        return int(any(entry.severity == "error" for entry in self.findings))
+        """1 where a finding is an error, or something is missing that health would need."""
+        errors = any(entry.severity == "error" for entry in self.findings)
+        return int(errors or bool(self.missing))
 
 
 def as_json(diagnosis: Diagnosis) -> dict[str, Any]:

@@ -4,11 +4,14 @@ ComfyUI's options are those of its ``comfy/cli_args.py``, InvokeAI's those of ``
 They do nearly the same, by other code: nothing of them was measured here.
 """
 
+from packaging.version import InvalidVersion, Version
+
 from sdbench.comparison.sides import Row
 from sdbench.schema import Case, ModelInfo, Run
 
 # What to name where the measured weights are random.
 _REAL_MODELS = {
+    "builtin/shapes": "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "synthetic/tiny": "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "synthetic/sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "synthetic/sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
@@ -27,13 +30,18 @@ def diffusers_snippet(run: Run, row: Row, versions: dict[str, str]) -> str:
     measured = ", ".join(
         f"{name} {versions[name]}" for name in ("diffusers", "torch") if name in versions
     )
+    remark = f"# measured in {measured or 'diffusers'} on {run.device}, {run.config['steps']} steps"
+    options = f"{_dtype_option(versions)}=torch.{case.dtype}"
+    if run.model.pipeline_class == "StableDiffusionPipeline":
+        remark += ", without the safety checker"
+        options += ", safety_checker=None"
     lines = [
-        f"# measured in {measured or 'diffusers'} on {run.device}",
+        remark,
         "import torch",
         f"from diffusers import {scheduler}, {run.model.pipeline_class}",
         "",
         f'model = "{_model_name(run.model)}"{_model_remark(run.model)}',
-        f"pipe = {run.model.pipeline_class}.from_pretrained(model, torch_dtype=torch.{case.dtype})",
+        f"pipe = {run.model.pipeline_class}.from_pretrained(model, {options})",
         f"pipe.scheduler = {scheduler}.from_config(pipe.scheduler.config)",
         _placement(case, run.device),
         *_switches(case),
@@ -54,6 +62,16 @@ def diffusers_snippet(run: Run, row: Row, versions: dict[str, str]) -> str:
     else:
         lines.append(f"images = [pipe(prompt, {call}).images[0] for prompt in prompts]")
     return "\n".join(lines) + "\n"
+
+
+def _dtype_option(versions: dict[str, str]) -> str:
+    """What ``from_pretrained`` calls it: ``dtype`` from diffusers 0.42 on, as in the worker."""
+    try:
+        return (
+            "dtype" if Version(versions.get("diffusers", "")) >= Version("0.42") else "torch_dtype"
+        )
+    except InvalidVersion:
+        return "torch_dtype"
 
 
 def elsewhere(case: Case) -> dict[str, list[str]]:
@@ -102,7 +120,8 @@ def _model_name(model: ModelInfo) -> str:
 
 def _model_remark(model: ModelInfo) -> str:
     if model.name in _REAL_MODELS:
-        return f"  # measured: {model.name}, random weights"
+        kind = "a small model of sdbench's own" if model.trained else "random weights"
+        return f"  # measured: {model.name}, {kind}"
     return "" if _model_name(model) == model.name else f"  # measured: {model.name}"
 
 

@@ -7,11 +7,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sdbench.comparison.reasons import explain
+from sdbench.comparison.reasons import UNLIKE, explain
 from sdbench.comparison.records import CaseComparison, Comparison, SideInfo, Verdict
 from sdbench.comparison.sentence import VERDICT_WORDS as VERDICT_WORDS
-from sdbench.report.terminal import CORRECT_WORDS, case_words, render_lines
-from sdbench.report.units import printable, seconds, size
+from sdbench.comparison.sentence import verdict_words as verdict_words
+from sdbench.report.terminal import (
+    CORRECT_WORDS,
+    case_words,
+    print_table,
+    render_lines,
+    run_number,
+)
+from sdbench.report.units import memory_words, printable, seconds, size
 from sdbench.schema import Looked, LookedCase
 from sdbench.summary import per_picture
 
@@ -24,12 +31,16 @@ _STYLES: dict[Verdict, str] = {
 }
 
 
+_TIMES_FROM = 2.0
+_TENTHS_BELOW = 0.1
+
+
 def render_comparison(comparison: Comparison, console: Console) -> None:
     """The sides and what differs, the table, why verdicts are missing, one sentence."""
     render_lines([*_side_lines(comparison)], console)
     _print_differences(comparison, console)
     console.print()
-    console.print(_table(comparison))
+    print_table(_table(comparison), console)
     for line in _remarks(comparison):
         console.print(f"  {escape(printable(line))}", soft_wrap=True)
     console.print(f"\n{comparison.summary.sentence}", soft_wrap=True)
@@ -65,8 +76,19 @@ def _print_differences(comparison: Comparison, console: Console) -> None:
     console.print("What differs:")
     width = max(len(entry.words) for entry in comparison.differences)
     for entry in comparison.differences:
-        words = f"{entry.words:<{width}}  {entry.base or '–'} → {entry.new or '–'}"
+        sides = [_value_words(entry.what, value) for value in (entry.base, entry.new)]
+        words = f"{entry.words:<{width}}  {' → '.join(sides)}"
         console.print(f"  {escape(printable(words))}", soft_wrap=True)
+
+
+def _value_words(what: str, value: str | None) -> str:
+    """A value as it was recorded; bytes as a person counts them."""
+    if value is None:
+        return "–"
+    in_bytes = what.endswith("_bytes") and value.isdecimal()
+    if in_bytes and what == "machine: memory_bytes":
+        return memory_words(int(value))
+    return size(int(value)) if in_bytes else value
 
 
 def _table(comparison: Comparison) -> Table:
@@ -85,11 +107,11 @@ def _table(comparison: Comparison) -> Table:
         table.add_column("new")
     over_machines = any(case.machines for case in comparison.cases)
     if not over_machines:
-        table.add_column("base s/picture", justify="right")
-        table.add_column("new s/picture", justify="right")
-    table.add_column("time new/base", justify="right")
-    table.add_column(f"{comparison.confidence:.0%} interval", justify="right")
-    table.add_column("verdict")
+        table.add_column("base s/picture", justify="right", no_wrap=True)
+        table.add_column("new s/picture", justify="right", no_wrap=True)
+    table.add_column("time new/base", justify="right", no_wrap=True)
+    table.add_column(f"{comparison.confidence:.0%} interval", justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     for name in ("first pass", "peak memory"):
         table.add_column(name, justify="right")
     table.add_column("picture")
@@ -103,7 +125,7 @@ def _table(comparison: Comparison) -> Table:
             cells += [_per_picture(case.base_s, case), _per_picture(case.new_s, case)]
         cells += [_ratio(case.ratio), _interval(case.ci99 or case.ci95)]
         cells = [escape(printable(cell)) for cell in cells]
-        cells.append(f"[{_STYLES[case.verdict]}]{VERDICT_WORDS[case.verdict]}[/]")
+        cells.append(f"[{_STYLES[case.verdict]}]{verdict_words(case)}[/]")
         cells += [_first_pass(case), _memory(case), _picture(case)]
         table.add_row(*cells)
     return table
@@ -123,19 +145,31 @@ def _interval(bounds: tuple[float, float] | None) -> str:
 
 def _first_pass(case: CaseComparison) -> str:
     first = case.first_pass
-    return _with_verdict(_ratio(first.ratio), first.verdict)
+    return _change(first.ratio, first.verdict, "time")
 
 
 def _memory(case: CaseComparison) -> str:
     memory = case.peak_memory
-    words = _with_verdict(_ratio(memory.ratio), memory.verdict)
+    words = _change(memory.ratio, memory.verdict)
     if memory.new_bytes is not None and memory.verdict in ("less", "more"):
-        words += f" ({size(memory.base_bytes)} → {size(memory.new_bytes)})"
+        words += f" ({size(memory.base_bytes)} → {size(memory.new_bytes)}, medians)"
     return words
 
 
-def _with_verdict(words: str, verdict: str) -> str:
-    return f"{words} {verdict}" if verdict in ("faster", "slower", "less", "more") else words
+def _change(ratio: float | None, verdict: str, of: str = "") -> str:
+    """``26% less time`` where that is decided, else the ratio."""
+    if ratio is None or verdict not in ("faster", "slower", "less", "more"):
+        return _ratio(ratio)
+    return change_words(ratio, of)
+
+
+def change_words(ratio: float, of: str = "") -> str:
+    """``26% less time`` of 0.74, ``80% more time`` of 1.8, ``2.5 times the time`` of 2.5."""
+    unit = f" {of}" if of else ""
+    if ratio >= _TIMES_FROM:
+        return f"{ratio:.3g} times{f' the {of}' if of else ' as much'}"
+    digits = 1 if abs(ratio - 1) < _TENTHS_BELOW else 0
+    return f"{abs(ratio - 1):.{digits}%} {'less' if ratio < 1 else 'more'}{unit}"
 
 
 def _picture(case: CaseComparison) -> str:
@@ -150,7 +184,8 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
     """Below the table: why there is no verdict, what to keep in mind, what to do."""
     for case in comparison.cases:
         name = case_name(case)
-        words = case.explanation or ""
+        told = bool(UNLIKE & {*case.refused})  # by the sentence below, once for all
+        words = "" if told and len(comparison.cases) > 1 else case.explanation or ""
         if case.more_processes:
             words += f"; about {case.more_processes} more processes a side would tell"
         if case.more_machines:
@@ -160,11 +195,12 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
             yield f"{name}: {verdict}{words}"
         for outlier in case.outliers:
             yield (
-                f"{name}: {outlier.replicate_id} of the {outlier.side} side stands apart "
-                f"with {seconds(outlier.median_s)} a pass ({outlier.degree}); it counts"
+                f"{name}: run {run_number(outlier.replicate_id)} of the {outlier.side} side stands "
+                f"apart with {_per_picture(outlier.median_s, case)} a picture ({outlier.degree}); "
+                "it counts"
             )
         if case.mended:
-            yield f"{name}: mended – it ends well now"
+            yield f"{name}: fixed: this case now completes"
         if case.regression == "ended-worse":
             where = " on a machine" if case.machines else ""
             yield f"{name}: got worse – {explain([f'{case.outcome.new}-in-new'])}{where}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sdbench.report.terminal import CONTENT_WORDS, CORRECT_WORDS, OUTCOME_WORDS
+from sdbench.report.terminal import CONTENT_WORDS, CORRECT_WORDS, OUTCOME_WORDS, run_number
 from sdbench.report.units import printable, seconds
 from sdbench.schema import Checked, Compared, ImageCompared, StageDifference
 
@@ -16,12 +16,13 @@ def correctness_lines(compared: Sequence[Compared]) -> list[tuple[str, str]]:
         reason = f": {record.reason}" if record.reason else ""
         lines.append(
             (
-                f"run {record.replicate_id.rpartition('.')[2]}",
+                f"run {run_number(record.replicate_id)}",
                 CORRECT_WORDS[record.verdict] + reason,
             )
         )
         for stage in record.stages:
-            lines.append((f"  {_STAGE_WORDS[stage.stage]}", _distance_words(stage)))
+            at_worst = " at its worst step" if stage.stage == "latents" else ""
+            lines.append((f"  {_STAGE_WORDS[stage.stage]}", _distance_words(stage, at_worst)))
         for image in record.images:
             passes = ", ".join(str(number) if number else "profile" for number in image.passes)
             lines.append((f"  image {image.image + 1}", f"pass {passes}: {_image_words(image)}"))
@@ -47,17 +48,27 @@ def _image_words(image: ImageCompared) -> str:
     if image.fault is not None:
         words.append(image.fault.replace("-", " "))
     if image.latents is not None:
-        words.append(f"latents {_distance_words(image.latents)}")
+        words.append(f"final latents {_distance_words(image.latents)}")
     if image.ssim is not None:
         noise = "identical" if image.psnr_db is None else f"PSNR {image.psnr_db:.0f} dB"
         words.append(f"picture {noise}, SSIM {image.ssim:.3f}")
     return "; ".join(words)
 
 
-def _distance_words(stage: StageDifference) -> str:
-    """``1.2e-06 away (1.5e-06 expected of rounding)``, relative L2."""
+def _distance_words(stage: StageDifference, at_worst: str = "") -> str:
+    """``1.2e-06 away, 0.2 of what rounding allows``, relative L2: what the verdict goes by."""
     if stage.rel_l2 is None:
         return "not finite"
-    expected = stage.expected_rel_l2
-    explained = "" if expected is None else f" ({expected:.1e} expected of rounding)"
-    return f"{stage.rel_l2:.1e} away{explained}"
+    allowed = "" if stage.margin is None else f", {margin_words(stage.margin)}{at_worst}"
+    return f"{stage.rel_l2:.1e} away{allowed}"
+
+
+def margin_words(margin: float) -> str:
+    """``0.2 of what rounding allows``, ``14 times what rounding allows``."""
+    if margin <= 1:
+        return f"{margin:.2g} of what rounding allows"
+    return (
+        f"{margin:,.0f} times what rounding allows"
+        if margin >= 10
+        else (f"{margin:.2g} times what rounding allows")
+    )

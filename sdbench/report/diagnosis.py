@@ -1,4 +1,4 @@
-"""A diagnosis as a person reads it: the verdict, what is wrong, the claims, what to use."""
+"""A diagnosis as a person reads it: the verdict, what is wrong, what to use, then the claims."""
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,8 +13,9 @@ from sdbench.insight.records import (
     Goal,
     Severity,
 )
-from sdbench.report.terminal import CORRECT_WORDS, case_words
+from sdbench.report.terminal import CORRECT_WORDS, case_words, print_table
 from sdbench.report.units import printable, seconds, size
+from sdbench.words import counted
 
 _SEVERITY_STYLES: dict[Severity, str] = {"error": "red", "warning": "yellow", "info": "dim"}
 _VERDICT_STYLES: dict[ClaimVerdict, str] = {
@@ -25,8 +26,11 @@ _VERDICT_STYLES: dict[ClaimVerdict, str] = {
 }
 
 
-def render_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
-    """The verdict first, then everything behind it."""
+def render_diagnosis(diagnosis: Diagnosis, console: Console, *, everything: bool = False) -> None:
+    """The verdict first, then what to do about it, then what the documentation claims.
+
+    ``everything`` also prints the claims that speak of other devices, else they are counted.
+    """
     simulated = " – SIMULATED: no real device made these results" if diagnosis.simulated else ""
     console.print(f"{diagnosis.run_id} on {diagnosis.device}{simulated}", soft_wrap=True)
     style = "green" if diagnosis.healthy else "red"
@@ -37,12 +41,21 @@ def render_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
         console.print("\n[bold]Findings[/], worst first")
     for finding in diagnosis.findings:
         _print_finding(finding, console)
+    console.print("\n[bold]What to use[/]")
+    _print_recommendation(diagnosis, console)
     console.print("\n[bold]What the documentation claims[/], tested here")
     several = len({claim.stack for claim in diagnosis.claims}) > 1
     for claim in diagnosis.claims:
-        _print_claim(claim, console, several_stacks=several)
-    console.print("\n[bold]What to use[/]")
-    _print_recommendation(diagnosis, console)
+        if everything or claim.verdict != "not-applicable":
+            _print_claim(claim, console, several_stacks=several)
+    left_out = sum(claim.verdict == "not-applicable" for claim in diagnosis.claims)
+    if left_out and not everything:
+        speak = "speaks" if left_out == 1 else "speak"
+        console.print(
+            f"  {counted(left_out, 'claim')} {speak} of other devices than {diagnosis.device} and "
+            "cannot be tested here: --all shows them",
+            soft_wrap=True,
+        )
 
 
 def _print_finding(finding: Finding, console: Console) -> None:
@@ -67,17 +80,18 @@ def _print_claim(claim: Claim, console: Console, *, several_stacks: bool) -> Non
 def _print_recommendation(diagnosis: Diagnosis, console: Console) -> None:
     recommendation = diagnosis.recommendation
     if recommendation.tradeoffs:
-        console.print(_tradeoffs(diagnosis))
+        print_table(_tradeoffs(diagnosis), console)
     console.print(escape(printable(recommendation.sentence)), soft_wrap=True)
     shown: set[str] = set()
-    several_arms = len({entry.arm for entry in recommendation.tradeoffs}) > 1
     for goal in recommendation.goals:
-        _print_goal(goal, console, shown, several_arms=several_arms)
+        _print_goal(goal, console, shown, recommendation.sentence)
 
 
-def _print_goal(goal: Goal, console: Console, shown: set[str], *, several_arms: bool) -> None:
-    if goal.reason is not None:
-        _say(console, goal.resolution, "yellow", goal.reason)
+def _print_goal(goal: Goal, console: Console, shown: set[str], sentence: str) -> None:
+    if goal.reason is not None and goal.reason not in shown:
+        shown.add(goal.reason)
+        if goal.reason.rstrip(".").lower() != sentence.rstrip(".").lower():
+            console.print(f"  [yellow]{escape(printable(goal.reason))}[/]", soft_wrap=True)
     for name, choice in (("one picture", goal.latency), ("many pictures", goal.throughput)):
         if choice is None:
             continue
@@ -120,7 +134,7 @@ def _tradeoffs(diagnosis: Diagnosis) -> Table:
     if several_arms:
         table.add_column("arm")
     for name in ("s/picture", "peak memory"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("picture")
     table.add_column("none better in both")
     for entry in diagnosis.recommendation.tradeoffs:

@@ -1,6 +1,10 @@
-"""How far from the device's limit a case is, or a run came, in a sentence."""
+"""A case's operations a second beside those of large matrix products of its dtype, in a sentence.
+
+The share is of a rate that was measured, not of a limit: what runs in other kernels may be above.
+"""
 
 from sdbench.efficiency import CaseEfficiency
+from sdbench.schema import Dtype
 from sdbench.summary import RunSummary
 from sdbench.telemetry import StageName
 
@@ -11,8 +15,8 @@ _STAGE_WORDS: dict[StageName, str] = {
 }
 
 
-def efficiency_words(found: CaseEfficiency) -> str:
-    """``27.6 TFLOP a pass, 6.91 TFLOP/s: 35% of the 20 TFLOP/s that large products reach …``."""
+def efficiency_words(found: CaseEfficiency, dtype: Dtype) -> str:
+    """``27.6 TFLOP a pass, 6.91 TFLOP/s: 35% of the rate of large float16 matrix products …``."""
     if found.pass_flops is None:
         return f"not known ({found.unavailable['pass_flops']})"
     words = f"{_flops(found.pass_flops)} a pass"
@@ -21,20 +25,26 @@ def efficiency_words(found: CaseEfficiency) -> str:
     if found.achieved_flops_per_s is not None:
         words += f", {rate_words(found.achieved_flops_per_s)}"
         if found.ceiling_share is not None and found.ceiling_flops_per_s is not None:
-            limit = f"{rate_words(found.ceiling_flops_per_s)} that large products reach here"
-            words += f": {found.ceiling_share:.0%} of the {limit}"
+            words += f": {share_words(found.ceiling_share, dtype)} "
+            words += f"({rate_words(found.ceiling_flops_per_s)} here)"
     stages = [
         f"{_STAGE_WORDS[stage.stage]} {stage.ceiling_share:.0%}"
         for stage in found.stages
         if stage.ceiling_share is not None
     ]
     if stages:
-        words += f"; in the profiling pass {', '.join(stages)}"
+        words += f"; of that rate in the profiling pass: {', '.join(stages)}"
     return words
 
 
+def share_words(share: float, dtype: Dtype) -> str:
+    """``35% of the rate of large float16 matrix products``, with what being above it means."""
+    words = f"{share:.0%} of the rate of large {dtype} matrix products"
+    return f"{words}, so by other, faster kernels" if share > 1 else words
+
+
 def efficiency_sentence(summary: RunSummary) -> str | None:
-    """How near its limit the device came in a run; None where that is not known."""
+    """At what share of the rate of matrix products a run's cases were computed; None: not known."""
     found = [row.efficiency for row in summary.cases]
     shares = [one.ceiling_share for one in found if one.ceiling_share is not None]
     if not shares:
@@ -45,9 +55,10 @@ def efficiency_sentence(summary: RunSummary) -> str | None:
         if row.efficiency.ceiling_flops_per_s is not None:
             limits.setdefault(row.case.dtype, []).append(row.efficiency.ceiling_flops_per_s)
     rates = ", ".join(f"{dtype} {rate_words(max(limits[dtype]))}" for dtype in sorted(limits))
+    above = "; above 100% other, faster kernels ran" if max(shares) > 1 else ""
     return (
         f"Efficiency: {low if low == high else f'{low} to {high}'} of the rate of large matrix "
-        f"products here ({rates})."
+        f"products here ({rates}){above}."
     )
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from sdbench.report.terminal import OUTCOME_WORDS, case_words
-from sdbench.report.units import printable, seconds, size
+from sdbench.report.units import memory_words, printable, seconds, size, system_words
 from sdbench.schema import Arm, PlannedCase, Replicate, Run
 from sdbench.summary import steady_median_s
 
@@ -118,8 +118,8 @@ def _told(entry: Replicate) -> str:
 def _machine(run: Run, arm: Arm, attempts: list[Replicate]) -> str:
     facts = run.machine
     chip = facts.get("chip") or facts.get("architecture")
-    system = f"{facts.get('system')} {facts.get('release')}"
-    lines = [f"- {chip}, {size(facts.get('memory_bytes'))}, {system}"]
+    system = system_words(facts, run.machine_facts) or "system unknown"
+    lines = [f"- {chip}, {memory_words(facts.get('memory_bytes'))}, {system}"]
     device: dict[str, Any] = next(
         (entry.device["facts"] for entry in attempts if entry.device.get("facts")), {}
     )

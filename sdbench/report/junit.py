@@ -10,17 +10,25 @@ from sdbench.report.units import printable
 from sdbench.summary import CaseSummary, RunSummary
 
 
-def junit_of_comparison(comparison: Comparison, failing: Collection[CaseComparison]) -> str:
-    """One test a case: failed as the exit code says, skipped where nobody can tell."""
+def junit_of_comparison(
+    comparison: Comparison, failing: Collection[CaseComparison], closed: str | None = None
+) -> str:
+    """One test a case: failed as the exit code says, skipped where nobody can tell.
+
+    ``closed`` is why the gate fails although no condition holds: a test of its own that fails.
+    """
     suite = ElementTree.Element("testsuite", name="sdbench compare")
     for case in comparison.cases:
         test = _test(suite, f"compare.{case.new_case_id}", case_name(case))
         words = f"{VERDICT_WORDS[case.verdict]}: {case.explanation or _ratio_words(case)}"
         if case in failing:
-            _child(test, "failure", words, case.regression or case.verdict)
+            kind = "undecided" if case.verdict == "inconclusive" else case.verdict
+            _child(test, "failure", words, case.regression or kind)
         elif case.verdict in ("inconclusive", "incorrect"):
             _child(test, "skipped", words)
         _child(test, "system-out", _ratio_words(case))
+    if closed is not None:
+        _child(_test(suite, "compare", "nothing could be judged"), "failure", closed, "undecided")
     return _document(suite)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from sdbench.comparison import Comparison
 from sdbench.comparison.records import CaseComparison
-from sdbench.report.comparison import VERDICT_WORDS, case_name, side_words
+from sdbench.report.comparison import case_name, side_words, verdict_words
 from sdbench.report.diagnosis import measurable_gains
 from sdbench.report.figures import Figure, FigureKind, run_figures, story_figures
 from sdbench.report.html.embedded import Shown
@@ -74,7 +74,7 @@ def table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 _NUMBERS = {
     *("s/picture", "95% interval", "first pass", "peak memory", "swap", "time new/base"),
-    *("base s/picture", "new s/picture", "time", "share", "of the limit", "GPU cores", "RAM"),
+    *("base s/picture", "new s/picture", "time", "share", "of matrix products", "GPU cores", "RAM"),
 }
 
 
@@ -171,10 +171,10 @@ def _advice(run: RunStory) -> Iterator[str]:
         yield table(names, [*_advice_rows(head.advice)])
     for refused in head.no_advice:
         yield plain(refused.reason)
-    if head.fastest is not None:
-        yield _folded(
-            "Code for the fastest", f"````python\n{_verbatim(head.fastest.choice.snippet)}\n````"
-        )
+    code = head.main or head.fastest
+    if code is not None:
+        title = f"Code for {plain(code.resolution)}, {plain(code.settings)}"
+        yield _folded(title, f"````python\n{_verbatim(code.choice.snippet)}\n````")
 
 
 def _advice_rows(advice: Sequence[Advice]) -> Iterator[list[str]]:
@@ -275,7 +275,7 @@ def _gallery(gallery: Gallery, prefix: str, pictures: _Pictures) -> Iterator[str
 
 
 def _stages(run: RunStory) -> Iterator[str]:
-    """Where the profiled pass spent its time, and how near it came to the device's limit."""
+    """Where the profiled pass spent its time, and its rate beside that of matrix products."""
     rows = [
         [
             plain(row.name),
@@ -289,7 +289,7 @@ def _stages(run: RunStory) -> Iterator[str]:
         for stage in row.stages
     ]
     if rows:
-        yield table(["case", "stage", "time", "share", "peak memory", "of the limit"], rows)
+        yield table(["case", "stage", "time", "share", "peak memory", "of matrix products"], rows)
 
 
 def _claims(run: RunStory) -> Iterator[str]:
@@ -344,7 +344,7 @@ def _differences(comparison: Comparison) -> str:
 
 def _comparison_row(case: CaseComparison) -> list[str]:
     bounds = "–" if case.ci95 is None else f"{case.ci95[0]:.3f}–{case.ci95[1]:.3f}"
-    verdict = VERDICT_WORDS[case.verdict]
+    verdict = verdict_words(case)
     why = f" ({plain(case.explanation)})" if case.explanation else ""
     return [
         plain(case_name(case)),

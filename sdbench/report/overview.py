@@ -11,6 +11,7 @@ from sdbench.report.terminal import (
     case_remarks,
     case_table,
     not_checked_lines,
+    print_table,
     swapped_words,
 )
 from sdbench.report.units import printable, seconds, size
@@ -47,7 +48,7 @@ def render_overview(
     left_for_remarks = max(1, room - len(shown) - (len(shown) < len(rows)))
     _print_lines(top, console)
     chosen = {(cell.case_id, cell.arm) for cell in cells if cell.recommended}
-    console.print(case_table(story.summary, shown, chosen=chosen))
+    print_table(case_table(story.summary, shown, chosen=chosen), console)
     if len(shown) < len(rows):
         console.print(f"and {counted(len(rows) - len(shown), 'more case')}: --all shows them")
     for line in _fitting(remarks, left_for_remarks):
@@ -82,7 +83,8 @@ def _remarks(story: RunStory) -> Iterator[str]:
         finding = told.finding
         if finding.severity != "info":
             style = _STYLES[told.tone]
-            words = escape(printable(finding.sentence))
+            what_next = f" {finding.remedy}" if finding.code == "unfinished" else ""
+            words = escape(printable(f"{finding.sentence}{what_next}"))
             yield f"[{style}]{finding.severity} {finding.code}[/]  {words}"
     yield from map(escape, case_remarks(story.summary, story.summary.cases))
     yield from map(escape, not_checked_lines(story.summary))
@@ -109,17 +111,24 @@ def _advice_words(advice: Advice) -> str:
 
 
 def _claims(story: RunStory) -> Iterator[tuple[str, str]]:
-    """How many of the documentation's claims hold here."""
+    """Which of the documentation's claims can be tested here, and what came of it."""
+    told = [claim for claim in story.claims if claim.verdict != "not-applicable"]
+    if not told:
+        return
+    ids = dict.fromkeys(claim.id for claim in story.claims)
+    tested = dict.fromkeys(claim.id for claim in told)
+    can = "can be" if len(ids) > 1 else "could be"
+    words = f"{len(tested)} of {len(ids)} documented claims {can} tested on {story.device}"
     verdicts: dict[str, list[str]] = {}
-    for claim in story.claims:
+    for claim in told:
         verdicts.setdefault(claim.verdict, []).append(claim.id)
-    told = [
-        f"{verdict} {', '.join(dict.fromkeys(ids))}"
-        for verdict, ids in verdicts.items()
-        if verdict != "not-applicable"
-    ]
-    if told:
-        yield "claims", escape("; ".join(told))
+    each = "; ".join(
+        f"{', '.join(dict.fromkeys(of))} {verdict}" for verdict, of in verdicts.items()
+    )
+    words += f": {each}"
+    if len(told) == 1:
+        words += f" – {told[0].sentence}"
+    yield "claims", escape(printable(words))
 
 
 def _state(story: RunStory) -> Iterator[tuple[str, str]]:

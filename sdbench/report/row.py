@@ -5,7 +5,7 @@ from typing import Any
 
 from sdbench.report.markdown import plain, table
 from sdbench.report.story import Cell, RunStory
-from sdbench.report.units import seconds, size
+from sdbench.report.units import memory_words, seconds, size, system_words
 from sdbench.schema import Run
 from sdbench.store import LoadedRun
 from sdbench.summary import device_facts
@@ -14,7 +14,6 @@ _NAMES = (
     *("chip", "GPU cores", "RAM", "OS", "torch", "model", "settings"),
     *("s/picture", "peak memory", "verdict"),
 )
-_SYSTEMS = {"Darwin": "macOS"}
 
 
 def rows_of_runs(runs: Sequence[LoadedRun], stories: Sequence[RunStory]) -> str:
@@ -35,8 +34,8 @@ def _row(loaded: LoadedRun, story: RunStory) -> list[str]:
     return [
         plain(str(chip or run.machine.get("chip") or run.machine.get("architecture") or "–")),
         plain(str(cores or "–")),
-        _ram(run.machine.get("memory_bytes")),
-        plain(_system(run)),
+        memory_words(run.machine.get("memory_bytes")),
+        plain(system_words(run.machine, run.machine_facts) or "–"),
         plain(_torch(run, cell)),
         plain(run.model.name),
         plain(_settings(run, cell)),
@@ -54,19 +53,6 @@ def _chosen(story: RunStory) -> Cell | None:
     if head.quickest is not None:
         return head.quickest
     return next((cell for cell in story.cells if cell.replicates), None)
-
-
-def _ram(size_bytes: object) -> str:
-    """As it is sold: in powers of two, and systems report a little less than there is."""
-    return f"{round(size_bytes / 2**30)} GB" if isinstance(size_bytes, (int, float)) else "–"
-
-
-def _system(run: Run) -> str:
-    """``macOS 15.1``, ``Linux 6.8.0``."""
-    system = str(run.machine.get("system") or "–")
-    version = _identity(run, "os_version") if system == "Darwin" else None
-    words = [_SYSTEMS.get(system, system), version or run.machine.get("release")]
-    return " ".join(str(word) for word in words if word)
 
 
 def _identity(run: Run, name: str) -> Any:

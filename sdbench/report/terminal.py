@@ -5,11 +5,13 @@ from collections.abc import Collection, Iterator, Sequence
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 
 from sdbench.report.efficiency import efficiency_sentence
 from sdbench.report.units import printable, seconds, size
-from sdbench.schema import Case, Content, Correctness, Outcome
+from sdbench.schema import Case, Content, Correctness, Outcome, Replicate, Run
 from sdbench.summary import CaseSummary, RunSummary, per_picture
 
 OUTCOME_WORDS: dict[Outcome, str] = {
@@ -36,10 +38,33 @@ _PICTURE_WORDS: dict[Correctness, str] = {
 _NAMED_CASES = 3
 _OUTCOME_STYLE: dict[Outcome, str] = {"ok": "green", "skipped": "dim"}
 
+_ANY_WIDTH = 10_000
+
 
 def case_words(case: Case) -> str:
     """``512x512 sliced batch float16``: a case as a person would say it."""
     return " ".join([case.resolution, *case.words()])
+
+
+def process_words(block: int, planned: int) -> str:
+    """``run 2 of 3``: a process of a case as a person counts, where ids count from 0."""
+    return f"run {block + 1} of {max(planned, block + 1)}"
+
+
+def run_number(replicate_id: str) -> str:
+    """The number of a process as a person counts: ids end with one that begins at 0."""
+    number = replicate_id.rpartition(".")[2]
+    return str(int(number) + 1) if number.isdecimal() else replicate_id
+
+
+def process_name(replicate: Replicate, run: Run) -> str:
+    """``512x512 sliced, run 2 of 3``: a process of a run, with its arm where there are several."""
+    planned = sum(
+        (slot.case_id, slot.arm) == (replicate.case_id, replicate.arm) for slot in run.plan.slots
+    )
+    arm = f" [{replicate.arm}]" if len(run.plan.arms) > 1 else ""
+    case = case_words(run.plan.planned(replicate.case_id).case)
+    return f"{case}{arm}, {process_words(replicate.block, planned)}"
 
 
 def picture_words(row: CaseSummary) -> str:
@@ -53,7 +78,7 @@ def picture_words(row: CaseSummary) -> str:
 
 def render_summary(summary: RunSummary, console: Console, *, first_look: bool = False) -> None:
     """The table of a run, what went wrong below it."""
-    console.print(_table(summary, first_look))
+    print_table(_table(summary, first_look), console)
     for line in case_remarks(summary, summary.cases):
         console.print(f"  {escape(line)}")
     for line in [] if first_look else not_checked_lines(summary):
@@ -134,7 +159,7 @@ def case_table(
         table.add_column("arm")
     table.add_column("outcome")
     for name in ("s/picture", "first pass", "95% interval", "peak memory", "swap"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("picture")
     if chosen:
         table.add_column("use")
@@ -166,6 +191,23 @@ def _numbers(row: CaseSummary, images: int) -> list[str]:
 
 def _arm(row: CaseSummary, summary: RunSummary) -> str:
     return f" ({row.arm})" if len({other.arm for other in summary.cases}) > 1 else ""
+
+
+def print_table(table: Table, console: Console) -> None:
+    """The table where it fits; on a narrower screen a block a row, so that no number is cut off."""
+    unbounded = console.options.update(max_width=_ANY_WIDTH)
+    needed = Measurement.get(console, unbounded, table).minimum
+    if needed <= console.width:
+        console.print(table)
+        return
+    if table.title:
+        console.print(table.title)
+    columns = [(str(column.header), [*column.cells]) for column in table.columns]
+    for number in range(table.row_count):
+        name, *told = [(header, str(cells[number])) for header, cells in columns]
+        console.print(f"[bold]{name[1]}[/]")
+        words = [f"{header} {value}" for header, value in told if value not in ("", "–")]
+        console.print(Padding(" · ".join(words), (0, 0, 0, 2)))
 
 
 def render_lines(lines: Sequence[tuple[str, str]], console: Console) -> None:

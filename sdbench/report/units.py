@@ -1,5 +1,8 @@
 """Numbers and other people's text, as a person can read them at a glance."""
 
+from collections.abc import Mapping
+from typing import Any
+
 
 def seconds(value: float | None) -> str:
     """``0.812 s``, ``12.3 s``; three significant figures, ``–`` for unknown."""
@@ -30,6 +33,25 @@ def size(value: float | None) -> str:
     if magnitude >= 1e6:
         return f"{value / 1e6:.0f} MB"
     return f"{value / 1e3:.0f} kB" if magnitude >= 1e3 else f"{value:.0f} B"
+
+
+def memory_words(value: object) -> str:
+    """A machine's memory as it is sold: in powers of two, of which systems report a little less."""
+    return f"{round(value / 2**30)} GB" if isinstance(value, (int, float)) else "–"
+
+
+def system_words(machine: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> str:
+    """``macOS 15.1``, ``Linux 6.8.0``, from a run's record of its machine.
+
+    ``facts`` is the longer record, which of a Mac holds the version where the short one of an older
+    sdbench has the kernel's.
+    """
+    system, release = machine.get("system"), machine.get("release")
+    told = ((facts or {}).get("identity") or {}).get("os_version")
+    if system == "Darwin" and isinstance(told, str):
+        release = told
+    words = ["macOS" if system == "Darwin" else system, release]
+    return " ".join(str(word) for word in words if word)
 
 
 def printable(text: str) -> str:

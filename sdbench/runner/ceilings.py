@@ -1,10 +1,11 @@
 """Before a run: how fast the device multiplies large matrices, the limit a case is held against.
 
 One process for each stack and environment that is measured; all its dtypes take a second or two.
-What comes of it is recorded and decides nothing.
+What comes of it is recorded and decides nothing. On the way it shows whether the stack can be
+imported, before anything is measured.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from sdbench.runner.environment import worker_environment
 from sdbench.runner.events import CeilingMeasured, Failed
@@ -15,9 +16,17 @@ _LIMIT_S = 60.0
 
 
 def measure_ceilings(
-    run: Run, known: Sequence[Ceiling], executor: Executor, supervise: Supervisor
+    run: Run,
+    known: Sequence[Ceiling],
+    executor: Executor,
+    supervise: Supervisor,
+    reported: Callable[[Sequence[Arm], Report], None] = lambda arms, report: None,
 ) -> Iterator[Ceiling]:
-    """The limits of every arm that are not known yet, in each dtype that it is to measure."""
+    """The limits of every arm that are not known yet, in each dtype that it is to measure.
+
+    ``reported`` gets the report of each process with the arms that share it: they also import the
+    whole stack.
+    """
     told = {(entry.arm, entry.dtype) for entry in known}
     dtypes = sorted({entry.case.dtype for entry in run.plan.cases if entry.skip_reason is None})
     alike: dict[tuple[str, ...], list[Arm]] = {}
@@ -28,6 +37,7 @@ def measure_ceilings(
         missing = [dtype for dtype in dtypes if any((arm.name, dtype) not in told for arm in arms)]
         if missing:
             report = executor.run(_task(run, arms[0], missing), supervise)
+            reported(arms, report)
             for arm in arms:
                 yield from (_ceiling(run, arm, dtype, report) for dtype in missing)
 

@@ -104,12 +104,16 @@ class Localised(_Timed, frozen=True, kw_only=True, tag="localised"):
 
 
 class Failed(_Timed, frozen=True, kw_only=True, tag="error"):
-    """An exception ended the job; ``kind`` is impossible, unavailable, oom or exception."""
+    """An exception ended the job; ``kind`` is impossible, unavailable, oom or exception.
+
+    ``causes`` are the exception and those it was raised from, the innermost last.
+    """
 
     type: str
     message: str = ""
     kind: str = "exception"
     phase: str | None = None
+    causes: list[str] = []
 
 
 class Done(_Timed, frozen=True, kw_only=True, tag="done"):

@@ -20,6 +20,7 @@ from sdbench.runner.events import Event, PassEnded, Phase
 from sdbench.runner.executor import Executor, Report, Stop, Task
 from sdbench.runner.gates import Gates
 from sdbench.runner.guard import MemoryGuard, WearGuard
+from sdbench.runner.imports import ImportFailure, import_failure
 from sdbench.runner.jobs import picture_job
 from sdbench.runner.outcome import replicate_record
 from sdbench.runner.sampler import Sample
@@ -39,7 +40,7 @@ from sdbench.store import RunFolder, last_attempts
 # How far past its budget a run may go to finish a process that is nearly done.
 _BUDGET_SLACK = 1.1
 
-End = Literal["complete", "interrupted", "budget", "stuck", "swapped-out"]
+End = Literal["complete", "interrupted", "budget", "stuck", "swapped-out", "cannot-import"]
 
 # A worker stopped for these has not told what it would have: it counts as never run.
 _WITHDRAWN: dict[str, End] = {"interrupted": "interrupted", "out-of-time": "budget"}
@@ -96,6 +97,8 @@ class RunLoop:
     replicates: list[Replicate] = field(default_factory=list)
     further: Callable[[], list[Slot]] = list
     """Asked when all is done: what else there is to do."""
+    unimportable: ImportFailure | None = None
+    """Why the run ended, where an arm's stack cannot be imported."""
     wear: WearGuard = field(init=False)
     _began: float = 0.0
     _recorded_here: int = 0
@@ -136,6 +139,9 @@ class RunLoop:
             queue.pop(0)
             done += 1
             self.watcher.slot_ends(replicate, done, total)
+            self.unimportable = self._cannot_import(replicate, report)
+            if self.unimportable is not None:
+                return "cannot-import"
             if not any(other.block == slot.block for other in queue):
                 self.watcher.block_ends(slot.block, last_attempts(self.replicates))
             if self.wear.exceeded:
@@ -143,6 +149,12 @@ class RunLoop:
             if replicate.outcome == "guard" and queue:
                 self.gates.recover(gate)
         return "complete"
+
+    def _cannot_import(self, replicate: Replicate, report: Report) -> ImportFailure | None:
+        """Why its arm's stack cannot be imported, unless another process of the arm could."""
+        if any(entry.arm == replicate.arm and entry.versions for entry in self.replicates):
+            return None
+        return import_failure(self.run, replicate, report)
 
     def _run_slot(
         self, slot: Slot, attempt: int, queue: list[Slot], gate: Gate

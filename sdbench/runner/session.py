@@ -1,7 +1,7 @@
 """One sitting of a run, from the open folder to the summary; ``run`` and ``resume`` share it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -18,15 +18,16 @@ from sdbench.runner.ceilings import measure_ceilings
 from sdbench.runner.correctness import compare_with_cpu, wanted_by
 from sdbench.runner.decide import UntilDecided
 from sdbench.runner.events import Event
-from sdbench.runner.executor import Executor, Stop, Supervisor
+from sdbench.runner.executor import Executor, Report, Stop, Supervisor
 from sdbench.runner.gates import Gates
+from sdbench.runner.imports import ImportFailure, import_error
 from sdbench.runner.leftover import attempts_so_far, remaining_slots, restart_victims
 from sdbench.runner.prepare import cores_of, make_pace, memory_bytes_of, new_sitting
 from sdbench.runner.quick_check import quick_check
 from sdbench.runner.references import ReferenceMaker, ReferenceShelf
 from sdbench.runner.run import End, RunLoop, Watcher
 from sdbench.runner.sampler import Sample
-from sdbench.schema import Ceiling, Run
+from sdbench.schema import Arm, Ceiling, Run
 from sdbench.store import RunFolder, load_run
 from sdbench.summary import RunSummary, TimeShares, time_shares
 
@@ -44,6 +45,7 @@ class Sat:
     summary: RunSummary
     pace: Pace
     shares: TimeShares
+    unimportable: ImportFailure | None = None
 
 
 def sit(
@@ -104,7 +106,9 @@ def sit(
             if slots and run.device != "cpu" and not before.checks:
                 _check_device(run, folder, executor, watcher, loop)
             if slots:
-                _measure_ceilings(run, folder, executor, loop, before.ceilings)
+                suspects = _measure_ceilings(run, folder, executor, loop, before.ceilings)
+                # An arm that cannot be imported is found before anything is measured.
+                slots.sort(key=lambda slot: slot.arm not in suspects)
             end = loop.carry_out(slots, attempts_so_far(before))
             run = loop.run  # until decided, its plan has grown
             measured = time.monotonic()
@@ -128,7 +132,8 @@ def sit(
     summary = summary_of(loaded)
     own = loaded.attempts[len(before.attempts) :]
     now = time.monotonic()
-    return Sat(end, summary, pace, time_shares(own, now - began, now - measured))
+    shares = time_shares(own, now - began, now - measured)
+    return Sat(end, summary, pace, shares, loop.unimportable)
 
 
 def _check_device(
@@ -143,12 +148,22 @@ def _check_device(
 
 def _measure_ceilings(
     run: Run, folder: RunFolder, executor: Executor, loop: RunLoop, known: list[Ceiling]
-) -> None:
-    """What the device does at most, recorded beside what the cases will do."""
-    for ceiling in measure_ceilings(run, known, executor, _supervisor(loop)):
+) -> set[str]:
+    """What the device does at most, recorded beside what the cases will do.
+
+    Returns the names of the arms whose stack could not be imported on the way.
+    """
+    suspects: set[str] = set()
+
+    def note(arms: Sequence[Arm], report: Report) -> None:
+        if import_error(report) is not None:
+            suspects.update(arm.name for arm in arms)
+
+    for ceiling in measure_ceilings(run, known, executor, _supervisor(loop), note):
         if loop.interrupted():
-            return
+            break
         folder.append(ceiling)
+    return suspects
 
 
 def _supervisor(loop: RunLoop) -> Supervisor:

@@ -21,6 +21,7 @@ _OUT_OF_MEMORY_TEXTS = (
     "can't allocate memory",  # torch's CPU allocator
     "not enough memory",
 )
+_MOST_CAUSES = 20
 
 
 def main(arguments: "list[str]") -> None:
@@ -94,6 +95,7 @@ def run_job(job: "dict[str, Any]", channel: Channel, watchdog_pid: int) -> None:
             message=str(error)[:4000],
             kind=_kind_of(error),
             phase=phase.name,
+            causes=_causes_of(error),
         )
         status = 1
     sys.stdout.flush()
@@ -166,7 +168,10 @@ def _make_references(job: "dict[str, Any]", channel: Channel, phase: _Phases) ->
 
 
 def _measure_ceilings(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> None:
-    """Measure how fast the device multiplies large matrices; of the stack only torch is needed."""
+    """Measure how fast the device multiplies large matrices, then import what a case needs.
+
+    For the first torch is enough; the second finds a stack that no case could be run in.
+    """
     phase.begin("import")
     import_preloads(preload_names())
     from .devices import open_device
@@ -177,6 +182,10 @@ def _measure_ceilings(job: "dict[str, Any]", channel: Channel, phase: _Phases) -
     phase.begin("matrix products")
     for dtype, rate in matmul_ceilings(device, job["ceilings"]):
         channel.send("ceiling", dtype=dtype, **rate)
+    phase.begin("import")
+    from .pipelines import import_stack
+
+    import_stack()
 
 
 def _open(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> Any:
@@ -233,6 +242,20 @@ def _is_simulated(preloads: "list[Any]", device: str) -> bool:
     """A preload that says so, or a Metal device where there is no Metal."""
     declared = any(getattr(module, "SDBENCH_SIMULATED", False) for module in preloads)
     return declared or (device == "mps" and sys.platform != "darwin")
+
+
+def _causes_of(error: BaseException) -> "list[str]":
+    """The exception and those it was raised from, outermost first, each as ``Type: message``."""
+    found: "list[str]" = []
+    seen: "set[int]" = set()
+    current: "BaseException | None" = error
+    while current is not None and id(current) not in seen and len(found) < _MOST_CAUSES:
+        seen.add(id(current))
+        found.append(f"{type(current).__name__}: {str(current)[:1000]}")
+        # An import that failed while another one was made up for is itself what is missing.
+        hidden = current.__suppress_context__ or isinstance(current, ImportError)
+        current = current.__cause__ or (None if hidden else current.__context__)
+    return found
 
 
 def _kind_of(error: BaseException) -> str:

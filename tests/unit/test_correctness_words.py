@@ -6,9 +6,16 @@ from sdbench.report.correctness import check_words, correctness_lines
 from sdbench.schema import Checked, Compared, ImageCompared, StageDifference
 
 
-def stage(name: Any, rel_l2: float | None, expected: float | None) -> StageDifference:
+def stage(
+    name: Any, rel_l2: float | None, expected: float | None, margin: float | None = None
+) -> StageDifference:
     return StageDifference(
-        stage=name, rel_l2=rel_l2, max_abs=None, cosine=None, expected_rel_l2=expected
+        stage=name,
+        rel_l2=rel_l2,
+        max_abs=None,
+        cosine=None,
+        expected_rel_l2=expected,
+        margin=margin,
     )
 
 
@@ -32,7 +39,7 @@ def test_a_match_is_told_with_its_distances_and_its_source() -> None:
         pixels_sha256="a",
         latents_sha256="b",
         verdict="match",
-        latents=stage("latents", 1.23e-3, 2e-3),
+        latents=stage("latents", 1.23e-3, 2e-3, 0.15),
         psnr_db=51.2,
         ssim=0.9987,
     )
@@ -40,18 +47,19 @@ def test_a_match_is_told_with_its_distances_and_its_source() -> None:
         reason="0.15 of what float16 rounding allows",
         reference="packaged, made with torch 2.13.0",
         images=[image],
-        stages=[stage("text", 3e-4, None)],
+        stages=[stage("text", 3e-4, None), stage("latents", 1.23e-3, 2e-3, 8771.0)],
     )
-    run, text, picture, *_ = correctness_lines([record, record])
-    assert run == ("run 2", "same as CPU: 0.15 of what float16 rounding allows")
+    run, text, latents, picture, *_ = correctness_lines([record, record])
+    assert latents[1] == "1.2e-03 away, 8,771 times what rounding allows at its worst step"
+    assert run == ("run 3", "same as CPU: 0.15 of what float16 rounding allows")
     assert text == ("  text embeddings", "3.0e-04 away")
     assert picture[0] == "  image 1"
     assert picture[1].split("; ") == [
         "pass 1, 2, profile: same as CPU",
-        "latents 1.2e-03 away (2.0e-03 expected of rounding)",
+        "final latents 1.2e-03 away, 0.15 of what rounding allows",
         "picture PSNR 51 dB, SSIM 0.999",
     ]
-    assert correctness_lines([record, record])[6:] == [
+    assert correctness_lines([record, record])[8:] == [
         ("CPU's picture", "packaged, made with torch 2.13.0")
     ]
 
@@ -67,8 +75,8 @@ def test_what_is_wrong_is_named() -> None:
         latents=stage("latents", None, 2e-3),
     )
     lines = dict(correctness_lines([compared(verdict="broken", images=[image])]))
-    assert lines["run 2"] == "wrong"
-    assert lines["  image 2"] == "pass 1: wrong; another picture; latents not finite"
+    assert lines["run 3"] == "wrong"
+    assert lines["  image 2"] == "pass 1: wrong; another picture; final latents not finite"
 
 
 def test_the_check_before_a_run_is_one_line_that_obeys_nothing() -> None:

@@ -54,9 +54,24 @@ def test_words_come_verdict_first(tmp_path: Path, capsys: pytest.CaptureFixture[
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "Not healthy: 1 error."
     text = "\n".join(lines)
-    places = [text.index(words) for words in ("nan-output", "(a) ", "What to use", "import torch")]
-    assert places == sorted(places)
+    places = [text.index(words) for words in ("nan-output", "What to use", "import torch", "(a) ")]
+    assert places == sorted(places), "the answer comes before the documentation's claims"
     assert "ComfyUI (not measured there)" in text
+
+
+def test_claims_about_other_devices_are_counted_not_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = kept(tmp_path, loaded_run(device="cpu"))
+    assert main(["diagnose", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "not-applicable" not in out
+    assert "5 claims speak of other devices than cpu and cannot be tested here: --all" in out
+    assert main(["diagnose", str(path), "--all"]) == 0
+    assert capsys.readouterr().out.count("not-applicable") == 5
+    assert main(["diagnose", str(path), "--json"]) == 0
+    claims = json.loads(capsys.readouterr().out)["claims"]
+    assert [entry["verdict"] for entry in claims].count("not-applicable") == 5
 
 
 def test_warnings_are_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,7 +85,7 @@ def test_warnings_are_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_a_run_without_a_single_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = loaded_run(config=plan(1))
     path = kept(tmp_path, LoadedRun(whole.path, whole.run, [], []))
-    assert main(["diagnose", str(path)]) == 0
+    assert main(["diagnose", str(path)]) == 1
     out = capsys.readouterr().out
     assert "Nothing was measured" in out and "4 of 4 processes have not been run" in out
 

@@ -123,12 +123,20 @@ def test_words_give_rate_share_and_stages() -> None:
         **{name: scale * getattr(FLOPS, name) for name in FLOPS.__struct_fields__},
     )
     found = efficiency([profiled(flops=big)], ceiling(flops_per_s=20e12))
-    words = efficiency_words(found)
+    words = efficiency_words(found, "float16")
     assert words.startswith("27.6 TFLOP a pass, 6.91 TFLOP/s: ")
-    assert "35% of the 20 TFLOP/s" in words
+    assert "35% of the rate of large float16 matrix products (20 TFLOP/s here)" in words
+    assert "of that rate in the profiling pass: " in words, "a share of a rate, not of time"
     assert "denoising 10%" in words and "VAE decode 2%" in words
-    unknown = efficiency_words(efficiency([make_replicate()]))
+    unknown = efficiency_words(efficiency([make_replicate()]), "float16")
     assert unknown == "not known (not counted)"
+
+
+def test_more_than_the_products_rate_is_no_riddle() -> None:
+    found = efficiency([profiled(flops=FLOPS)], ceiling(flops_per_s=1.0))
+    words = efficiency_words(found, "float32")
+    assert "of the rate of large float32 matrix products, so by other, faster kernels" in words
+    assert "limit" not in words and "ceiling" not in words
 
 
 def test_text_encoder_of_no_time_has_no_rate() -> None:

@@ -86,7 +86,7 @@ def test_another_end_than_the_known_one_is_a_regression() -> None:
 def test_mended_crash_is_noticed() -> None:
     comparison = compared(1.0, 1.0, {CASE: "crashed"})
     assert comparison.summary.mended == [f"{CASE} (new)"]
-    assert "1 mended." in comparison.summary.sentence
+    assert "1 fixed." in comparison.summary.sentence
     assert not fails(comparison, "any")
     assert compared(CRASHED, 1.0).cases[0].mended  # also without a file: the base crashed
     assert not compared(1.0, 1.0).cases[0].mended

@@ -156,8 +156,60 @@ def test_other_findings_stand_beside_the_choice() -> None:
 
 def test_first_look() -> None:
     found = diagnosis(loaded_run(config=plan(2), seconds=taking())).recommendation
-    assert found.first_look and "no verdict" in found.sentence
-    assert both(found.goals[0])[1].gains[0].ci95 is None
+    words = "no speed verdict or recommendation: 2 processes a case"
+    assert found.first_look and found.few_processes == words
+    assert found.sentence.lower() == f"{words}."
+    (goal,) = found.goals
+    assert (goal.latency, goal.throughput, goal.reason) == (None, None, words)
+    assert len(found.tradeoffs) == 4, "the figures are shown all the same"
+
+
+def noisy(share: float) -> Callable[[Slot, Case], float]:
+    """Seconds of cases that are alike and scatter by a share."""
+    return lambda slot, here: 1 + share * ((slot.index * 7919) % 11 - 5) / 5
+
+
+def test_what_is_not_decided_is_not_recommended() -> None:
+    (goal,) = diagnosis(loaded_run(seconds=noisy(0.2))).recommendation.goals
+    assert (goal.latency, goal.throughput) == (None, None)
+    assert "cannot be told apart" in (goal.reason or "")
+    assert "would tell" in (goal.reason or "") or "95% interval" in (goal.reason or "")
+
+
+def test_slower_beyond_chance_is_decided_below_the_threshold_too() -> None:
+    found = diagnosis(loaded_run(seconds=taking(sliced=1.035, batch=1.6))).recommendation
+    assert both(found.goals[0])[0].case == BASE
+
+
+def test_the_only_case_that_completed_is_not_recommended() -> None:
+    def change(slot: Slot, here: Case) -> dict[str, Any]:
+        return {} if here == SLICED else {"outcome": "timeout", "passes": []}
+
+    (goal,) = diagnosis(loaded_run(change)).recommendation.goals
+    assert (goal.latency, goal.throughput) == (None, None)
+    assert "sliced is the only case of this kind that completed" in (goal.reason or "")
+
+
+def test_what_only_others_programs_decide_is_not_recommended() -> None:
+    busy = telemetry(other_cpu_share=0.8, idle_cpu_share=0.0)
+    run = loaded_run(lambda slot, here: {"telemetry": busy}, seconds=taking())
+    (goal,) = diagnosis(run).recommendation.goals
+    assert (goal.latency, goal.throughput) == (None, None)
+    assert "other programs" in (goal.reason or "")
+
+
+def test_arms_that_cannot_be_told_apart_are_not_chosen_between() -> None:
+    config = plan(arm=[{"name": "old"}, {"name": "new"}])
+    (goal,) = diagnosis(loaded_run(config=config, seconds=noisy(0.2))).recommendation.goals
+    assert goal.latency is None and "[old]" in (goal.reason or "")
+    faster = diagnosis(
+        loaded_run(
+            config=config,
+            seconds=lambda slot, here: (0.5 if slot.arm == "new" else 1.0) * taking()(slot, here),
+        )
+    ).recommendation
+    assert both(faster.goals[0])[0].arm == "new"
+    assert "[new]" in faster.sentence
 
 
 def test_memory_held_on_purpose_is_not_recommended() -> None:
@@ -178,16 +230,27 @@ def test_time_against_memory() -> None:
 # --- code ----------------------------------------------------------------------------------------
 
 
+def taking_longer(axis: str, value: object) -> Callable[[Slot, Case], float]:
+    """A second a pass, two where a setting has a value."""
+
+    def time_of(slot: Slot, here: Case) -> float:
+        return (2.0 if getattr(here, axis) == value else 1.0) * taking()(slot, BASE)
+
+    return time_of
+
+
 def test_snippet_is_python_and_does_what_was_measured() -> None:
-    config = plan(steps=7, case=[{"resolution": "64x128", "batching": "batch", "dtype": "float16"}])
-    run = loaded_run(config=config)
+    batch = {"resolution": "64x128", "batching": "batch", "dtype": "float16"}
+    config = plan(steps=7, case=[batch, {**batch, "attention_slicing": True}])
+    run = loaded_run(config=config, seconds=taking_longer("attention_slicing", True))
     (goal,) = diagnosis(run).recommendation.goals
     assert goal.latency is None and "outside a batch" in (goal.reason or "")
     assert goal.throughput is not None
     code = goal.throughput.snippet
     ast.parse(code)
     assert "measured in diffusers 0.42.1, torch 2.99.0 on mps" in code
-    assert "torch_dtype=torch.float16" in code and 'pipe.to("mps")' in code
+    assert "dtype=torch.float16, safety_checker=None" in code and "torch_dtype" not in code
+    assert "7 steps, without the safety checker" in code and 'pipe.to("mps")' in code
     assert "num_inference_steps=7" in code and "width=64, height=128" in code
     assert "* 2" in code and "enable_attention_slicing" not in code
     assert "DDIMScheduler.from_config" in code
@@ -204,8 +267,11 @@ def test_snippet_is_python_and_does_what_was_measured() -> None:
     ],
 )
 def test_every_setting_is_in_the_code(settings: dict[str, Any], expected: str) -> None:
-    config = plan(case=[{"resolution": "64x64", **settings}])
-    latency, _ = both(goal_of(loaded_run(config=config)))
+    config = plan(
+        case=[{"resolution": "64x64", **settings}, {"resolution": "64x64", "dtype": "float16"}]
+    )
+    run = loaded_run(config=config, seconds=taking_longer("dtype", "float16"))
+    latency, _ = both(goal_of(run))
     ast.parse(latency.snippet)
     assert expected in latency.snippet
 

@@ -97,7 +97,7 @@ def test_without_advice_the_quickest_is_told_and_why(tmp_path: Path) -> None:
     assert run.headline.fastest is None
     assert run.headline.quickest is not None
     assert "not checked" in run.headline.no_advice[0].reason
-    assert run.headline.tone == "unknown"
+    assert run.headline.tone == "warning"
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_timelines_keep_the_peak_and_tell_phases_and_pressure(tmp_path: Path) ->
             write_timeline(loaded.timeline_path(entry), peak=7_654_321_000, samples=5000)
     run = story_of(loaded)
     timeline = run.timelines[0]
-    assert timeline.chosen == "most memory"
+    assert timeline.chosen == "largest process"
     assert "batch" in timeline.name
     assert len(timeline.t_s) < 2000
     assert max(value or 0 for value in timeline.footprint_bytes) == 7_654_321_000
@@ -299,7 +299,8 @@ def test_a_half_finished_run_says_what_is_missing(tmp_path: Path) -> None:
     loaded = measured(config=one_case(4), skip=lambda slot: slot.block > 1)
     loaded = LoadedRun(tmp_path, loaded.run, [], loaded.attempts, ["line 3 is unreadable"])
     run = story_of(loaded)
-    assert run.missing[:2] == ["line 3 is unreadable", "2 of 4 processes have not been run"]
+    assert run.missing[:1] == ["line 3 is unreadable"]
+    assert "2 of 4 processes have not been run" in run.headline.sentence
     assert not run.complete
 
 
@@ -307,8 +308,8 @@ def test_a_run_of_which_nothing_is_left_still_has_a_story(tmp_path: Path) -> Non
     loaded = measured(config=one_case(2), skip=lambda slot: True)
     run = story_of(LoadedRun(tmp_path, loaded.run, [], []))
     assert run.headline.fastest is None and run.headline.quickest is None
-    assert run.headline.tone == "unknown"
-    assert run.missing == ["2 of 2 processes have not been run"]
+    assert run.headline.tone == "warning"
+    assert "2 of 2 processes have not been run" in run.headline.sentence
     assert not run.timelines and not run.stages and not run.divergence
 
 

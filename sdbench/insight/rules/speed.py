@@ -31,8 +31,12 @@ def slow_first_pass(evidence: Evidence, row: Row) -> Symptom | None:
         return None
     beyond = first > max(_SLOW_FIRST_S, _SLOW_FIRST_TIMES * steady)
     busy = all("load" in entry.gate.flags for entry in row.replicates)
-    severity: Severity = "warning" if beyond and warm_firsts and not busy else "info"
-    words = f"the first pass takes {first:.3g} s, later ones {steady:.3g} s"
+    several = len(warm_firsts) > 1  # one process alone may have met anything
+    severity: Severity = "warning" if beyond and several and not busy else "info"
+    images = evidence.images
+    words = (
+        f"the first pass takes {first / images:.3g} s a picture, later ones {steady / images:.3g} s"
+    )
     if not warm_firsts:
         words += " (it met cold caches; a second process would tell more)"
     elif busy:

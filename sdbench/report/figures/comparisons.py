@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from sdbench.comparison.records import CaseComparison, Comparison, Verdict
-from sdbench.report.comparison import VERDICT_WORDS, case_name
+from sdbench.report.comparison import VERDICT_WORDS, case_name, change_words
 from sdbench.report.figures.canvas import (
     MOST_ROWS,
     ROW,
@@ -88,7 +88,7 @@ def _draw(cases: list[CaseComparison], threshold: float, theme: Theme) -> "Drawi
             linestyle="none",
         )
         reach += [value for value in (case.ratio, *(bounds or ())) if value]
-        words = f"×{case.ratio:.3f} {VERDICT_WORDS[case.verdict]}"
+        words = _words(case.ratio, case.verdict)
         axes.text(
             1.01,
             row,
@@ -107,6 +107,13 @@ def _draw(cases: list[CaseComparison], threshold: float, theme: Theme) -> "Drawi
     axes.set_xlabel("left: new is faster · right: new is slower")
     legend(axes, theme, columns=5)
     return drawing
+
+
+def _words(ratio: float, verdict: Verdict) -> str:
+    """``faster, 26% less time``; a ratio where nothing is decided."""
+    decided = verdict in ("faster", "slower")
+    size = change_words(ratio, "time") if decided else f"×{ratio:.3f}"
+    return f"{VERDICT_WORDS[verdict]}, {size}"
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -104,7 +104,7 @@ def _draw_stages(rows: list[StageRow], theme: Theme) -> "Drawing":
 def _efficiency(row: StageRow) -> str:
     if row.flops_per_s is None:
         return ""
-    share = "" if row.share_of_ceiling is None else f", {row.share_of_ceiling:.0%} of the ceiling"
+    share = "" if row.share_of_ceiling is None else f", {row.share_of_ceiling:.0%} of products'"
     return f" · {rate_words(row.flops_per_s)}{share}"
 
 

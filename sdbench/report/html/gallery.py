@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sdbench.quality.artifacts import Artifacts
 from sdbench.quality.compare import FAULT_WORDS
+from sdbench.report.correctness import margin_words
 from sdbench.report.html.embedded import Difference, Drawing, Embedder, Shown, difference_of
 from sdbench.report.html.found_pictures import (
     FoundPicture,
@@ -229,5 +230,4 @@ def _measures(one: FoundPicture, identical: bool) -> Iterator[str]:
         yield f"PSNR {noise}"
         yield f"SSIM {worst.ssim:.4f}"
     if worst is not None and worst.margin is not None and not (identical and worst.margin <= 1):
-        times = f"{worst.margin:,.0f}" if worst.margin >= 10 else f"{worst.margin:.2g}"
-        yield f"{times}× what rounding allows"
+        yield f"at the end {margin_words(worst.margin)}"

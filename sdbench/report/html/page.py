@@ -17,7 +17,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from sdbench import __version__
-from sdbench.report.comparison import VERDICT_WORDS, case_name
+from sdbench.report.comparison import VERDICT_WORDS, case_name, verdict_words
 from sdbench.report.efficiency import rate_words
 from sdbench.report.figures import Figure, css_variables, run_figures, story_figures
 from sdbench.report.html.gallery import PICTURES_BYTES, gallery_of
@@ -137,6 +137,7 @@ def _environment() -> "Environment":
         interval=_interval,
         case_words=case_words,
         case_name=case_name,
+        verdict=verdict_words,
         code=_code,
         picture=_picture,
     )

@@ -8,7 +8,7 @@ import msgspec
 from sdbench.comparison.rules import swapped, throttled
 from sdbench.comparison.sides import Row
 from sdbench.report.story.records import Cell, ProcessTimes, Tone
-from sdbench.report.terminal import OUTCOME_WORDS, case_words, picture_words
+from sdbench.report.terminal import OUTCOME_WORDS, case_words, picture_words, process_words
 from sdbench.schema import Case, Replicate
 from sdbench.stats import tukey_outliers
 from sdbench.summary import CaseSummary, per_picture, steady_median_s
@@ -113,7 +113,7 @@ def _process(entry: Replicate, row: Row, outlier: str | None) -> ProcessTimes:
     first = next((one.duration_s for one in measured if one.index == 1), None)
     return ProcessTimes(
         replicate_id=entry.replicate_id,
-        label=f"run {entry.block + 1} of {row.summary.planned}",
+        label=process_words(entry.block, row.summary.planned),
         block=entry.block,
         outcome=entry.outcome,
         steady_s=per_picture(steady_median_s(entry), row.images),

@@ -6,9 +6,12 @@ from sdbench.insight.records import Diagnosis, Gain, Goal
 from sdbench.report.story.cells import settings_words
 from sdbench.report.story.records import Advice, Cell, Headline, NoAdvice, Tone
 from sdbench.report.story.surroundings import machine_lines, setup_of, setup_sentence
+from sdbench.schema import Case
 from sdbench.stats import DEFAULT_THRESHOLD
 from sdbench.store import LoadedRun
 from sdbench.summary import RunSummary
+
+_USUAL_SIZE = "512x512"
 
 
 def headline_of(
@@ -40,7 +43,22 @@ def headline_of(
         ],
         advice_sentence=recommendation.sentence,
         first_look=recommendation.first_look,
+        main=max(
+            (entry for entry in advice if entry.purpose == "one picture"),
+            key=lambda entry: _size_rank(entry.choice.case),
+            default=None,
+        ),
+        main_cell=max(
+            (cell for cell in timed if cell.case.batching == "loop"),
+            key=lambda cell: (_size_rank(cell.case), -len(cell.case.words())),
+            default=None,
+        ),
     )
+
+
+def _size_rank(case: Case) -> tuple[bool, int]:
+    """The usual size before all others, then the largest."""
+    return case.resolution == _USUAL_SIZE, case.width * case.height
 
 
 def _tone(diagnosis: Diagnosis, cells: Sequence[Cell]) -> Tone:

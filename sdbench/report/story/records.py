@@ -66,6 +66,8 @@ class NoAdvice(msgspec.Struct, frozen=True, kw_only=True):
 class Headline(msgspec.Struct, frozen=True, kw_only=True):
     """The first screen: right or wrong, how fast, what to use, what to mend.
 
+    ``main`` is the choice for one picture at 512x512, else at the largest size, ``main_cell`` the
+    plainest case measured there where nothing may be recommended: what a person waits for.
     ``fastest`` is the recommended cell with the least seconds a picture, None where nothing may be
     recommended; then ``quickest`` still says what was measured, right or not.
     """
@@ -82,6 +84,8 @@ class Headline(msgspec.Struct, frozen=True, kw_only=True):
     no_advice: list[NoAdvice]
     advice_sentence: str
     first_look: bool
+    main: Advice | None = None
+    main_cell: "Cell | None" = None
 
 
 class ProcessTimes(msgspec.Struct, frozen=True, kw_only=True):

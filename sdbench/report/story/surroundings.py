@@ -7,7 +7,7 @@ from typing import Any
 from sdbench.insight.mps_environment import check_watermarks, removes_memory_limit
 from sdbench.report.correctness import check_words
 from sdbench.report.story.records import Line, Mark, SetupCheck, Tone
-from sdbench.report.units import size
+from sdbench.report.units import memory_words, size, system_words
 from sdbench.schema import Run
 from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES
 from sdbench.store import LoadedRun
@@ -47,7 +47,7 @@ def machine_lines(loaded: LoadedRun) -> list[Line]:
     """Machine, device, stacks and model: four lines for the first screen."""
     run = loaded.run
     stacks = "; ".join(_stack_words(name, run) for name in run.stacks)
-    weights = "trained" if run.model.trained else "random weights, so its pictures are noise"
+    weights = "trained" if run.model.trained else "random weights: its pictures are noise"
     return [
         Line(what="machine", about=_machine_words(run)),
         Line(what="device", about=_device_words(loaded)),
@@ -63,8 +63,8 @@ def _machine_words(run: Run) -> str:
     if facts.get("cores_physical"):
         words.append(f"{facts['cores_physical']} cores")
     if facts.get("memory_bytes"):
-        words.append(size(facts["memory_bytes"]))
-    system = " ".join(str(facts[key]) for key in ("system", "release") if facts.get(key))
+        words.append(memory_words(facts["memory_bytes"]))
+    system = system_words(facts, run.machine_facts)
     return ", ".join([*words, system] if system else words)
 
 
@@ -110,7 +110,7 @@ def setup_sentence(checks: Sequence[SetupCheck]) -> tuple[Tone, str]:
         )
     if not counts["good"]:
         return "unknown", "The run recorded too little to tell"
-    return "good", "Set up right, as far as the run recorded it"
+    return "good", "The machine is set up right, as far as the run recorded it"
 
 
 def _device_check(loaded: LoadedRun) -> Iterator[SetupCheck]:

@@ -23,10 +23,10 @@ from sdbench.report.story.profile import divergence_of, stages_of
 from sdbench.report.story.records import Comparisons, RunStory, Story
 from sdbench.report.story.surroundings import environment_lines, marks_of, method_lines
 from sdbench.report.story.timelines import timelines_of
+from sdbench.report.terminal import process_name
 from sdbench.schema import Compared
 from sdbench.store import LoadedRun
 from sdbench.summary import device_facts
-from sdbench.words import counted
 
 # A line through fewer would be an opinion.
 _MIN_HISTORY = 3
@@ -124,16 +124,13 @@ def _memory_limit(loaded: LoadedRun) -> int | None:
 
 
 def _missing(loaded: LoadedRun) -> list[str]:
-    """Unreadable lines, processes not run, pictures not kept, timelines not written."""
+    """Unreadable lines and timelines not written; what else is missing the verdict says."""
     found = [*loaded.warnings]
-    done, planned = len(loaded.replicates), len(loaded.run.plan.slots)
-    if done < planned:
-        found.append(f"{planned - done} of {planned} processes have not been run")
-    if lost := len(loaded.in_flight):
-        found.append(f"{counted(lost, 'process', 'processes')} began and never came to an end")
     for entry in loaded.replicates:
         if entry.telemetry_missing:
-            found.append(f"{entry.replicate_id}: no timeline, {entry.telemetry_missing}")
+            found.append(
+                f"{process_name(entry, loaded.run)}: no timeline, {entry.telemetry_missing}"
+            )
     return found
 
 

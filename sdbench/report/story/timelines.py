@@ -77,9 +77,9 @@ def _chosen(sampled: Sequence[Sampled]) -> list[tuple[str, Row, Replicate]]:
     """Each process once, for the first reason that picks it."""
     reasons: list[tuple[str, Callable[[Sampled], float | None]]] = [
         ("ended badly", lambda pair: _if(pair[1].outcome != "ok", _peak(pair))),
-        ("most memory", _peak),
+        ("largest process", _peak),
         ("most swap", _swap),
-        ("least memory", lambda pair: None if (peak := _peak(pair)) is None else -peak),
+        ("smallest process", lambda pair: None if (peak := _peak(pair)) is None else -peak),
     ]
     found: dict[str, tuple[str, Row, Replicate]] = {}
     for why, weight in reasons:

@@ -1,0 +1,249 @@
+"""What a run has not shown, and would have to before it may be called healthy. Pure.
+
+Health needs proof: every planned process ended, every picture was compared with the CPU's, and the
+machine did this run's work and not mostly that of others. Each gap is a finding with its remedy.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sdbench.comparison.sides import Row
+from sdbench.insight.evidence import Evidence, key_of
+from sdbench.insight.known_issues import FindingCode
+from sdbench.insight.records import Finding, Severity
+from sdbench.schema import Compared, Replicate
+from sdbench.stats import MIN_PROCESSES
+from sdbench.store import LoadedRun
+from sdbench.summary import held_up
+from sdbench.words import counted
+
+_NAMED_CASES = 3
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Something that is not shown: ``headline`` for the verdict, and the finding about it."""
+
+    headline: str
+    finding: Finding
+
+
+def gaps_of(loaded: LoadedRun, evidence: Evidence) -> list[Gap]:
+    """Everything that is missing, what matters most first; empty where health can be judged."""
+    return [
+        *_lost(loaded, evidence),
+        *_not_run(loaded, evidence),
+        *_not_decided(loaded),
+        *_over_budget(evidence),
+        *_not_checked(evidence),
+        *_disturbed(evidence),
+    ]
+
+
+def _lost(loaded: LoadedRun, evidence: Evidence) -> Iterator[Gap]:
+    """Processes that began and of which nothing was heard again."""
+    lost = loaded.in_flight
+    if not lost:
+        return
+    words = f"{_processes(len(lost), loaded)} began and never ended"
+    rows = _rows_of(evidence, [(entry.case_id, entry.arm) for entry in lost])
+    yield _gap(
+        "unfinished",
+        "error",
+        f"Not finished: {words} (did the computer freeze or restart?).",
+        f"{words}: {_names(evidence, rows)}. The computer froze or restarted, sdbench was killed, "
+        "or the run is still going on.",
+        rows,
+        f"Continue with: sdbench resume {loaded.path}",
+        kind="lost",
+        processes=[entry.replicate_id for entry in lost],
+    )
+
+
+def _not_run(loaded: LoadedRun, evidence: Evidence) -> Iterator[Gap]:
+    """Planned processes not started; a case that took the machine down is not repeated."""
+    begun = {entry.replicate_id for entry in loaded.replicates}
+    begun |= {entry.replicate_id for entry in loaded.in_flight}
+    dangerous = {
+        (entry.case_id, entry.arm) for entry in loaded.replicates if entry.machine_restarted
+    }
+    slots = [
+        slot
+        for slot in loaded.run.plan.slots
+        if slot.replicate_id not in begun and (slot.case_id, slot.arm) not in dangerous
+    ]
+    if not slots:
+        return
+    words = f"{_processes(len(slots), loaded)} {'has' if len(slots) == 1 else 'have'} not been run"
+    rows = _rows_of(evidence, [(slot.case_id, slot.arm) for slot in slots])
+    yield _gap(
+        "unfinished",
+        "warning",
+        f"Not finished: {words}.",
+        f"{words}: {_names(evidence, rows)}.",
+        rows,
+        f"Continue with: sdbench resume {loaded.path}",
+        kind="not-run",
+        processes=[slot.replicate_id for slot in slots],
+    )
+
+
+def _not_decided(loaded: LoadedRun) -> Iterator[Gap]:
+    """A run that was to go on until decided and was stopped before its last look."""
+    if not loaded.run.config.get("until_decided") or not loaded.replicates:
+        return
+    if loaded.looks and loaded.looks[-1].next_look is None:
+        return
+    yield _gap(
+        "unfinished",
+        "warning",
+        "Not finished: the run was to measure until decided, and was stopped before.",
+        "The run was to measure until every comparison is decided, and was stopped before.",
+        [],
+        f"Continue with: sdbench resume {loaded.path}",
+        kind="not-decided",
+    )
+
+
+def _over_budget(evidence: Evidence) -> Iterator[Gap]:
+    """Cases that were left out because they would take longer than the run may."""
+    rows = [
+        row
+        for row in evidence.measured
+        if any(
+            entry.outcome == "skipped" and entry.projected_s is not None for entry in row.replicates
+        )
+    ]
+    if not rows:
+        return
+    words = f"{len(rows)} of {len(evidence.rows)} cases would take longer than max_minutes allows"
+    yield _gap(
+        "unfinished",
+        "warning",
+        f"Not finished: {words}.",
+        f"{words}, and were not measured: {_names(evidence, rows)}.",
+        rows,
+        "Allow more time: --set max_minutes=0; or measure a smaller resolution.",
+        kind="not-judged",
+    )
+
+
+def _not_checked(evidence: Evidence) -> Iterator[Gap]:
+    """Cases with a picture that nothing was compared with, in any of their processes."""
+    rows = [row for row in evidence.measured if _has_unchecked(evidence, row)]
+    if not rows:
+        return
+    seen = sum(any(entry.outcome == "ok" for entry in row.replicates) for row in evidence.measured)
+    reasons = dict.fromkeys(
+        row.summary.correct_reason
+        for row in rows
+        if row.summary.correct == "unknown" and row.summary.correct_reason
+    )
+    reference = evidence.run.config.get("reference")
+    none_wanted = isinstance(reference, dict) and not reference.get("budget_s")
+    why = f": {next(iter(reasons))}" if reasons else ""
+    words = f"the pictures of {len(rows)} of {counted(seen, 'case')} were not compared with the CPU"
+    yield _gap(
+        "unfinished",
+        "warning",
+        f"Not checked: {words}.",
+        f"Not checked: {words}: {_names(evidence, rows)}{why}.",
+        rows,
+        "Measure again and let the CPU make the pictures to compare with: "
+        "--set reference.budget_s=600."
+        if none_wanted
+        else "Allow the CPU more time (--set reference.budget_s=…), or measure a smaller "
+        "resolution.",
+        kind="not-checked",
+    )
+
+
+def _has_unchecked(evidence: Evidence, row: Row) -> bool:
+    if row.summary.correct == "broken":
+        return False  # that is said already, as an error
+    records = {entry.replicate_id: entry for entry in evidence.compared.get(key_of(row), [])}
+    return any(
+        entry.outcome == "ok" and not _checked(entry, records.get(entry.replicate_id))
+        for entry in row.replicates
+    )
+
+
+def _checked(replicate: Replicate, record: Compared | None) -> bool:
+    """Whether every picture of a process's measured passes was compared, and could be."""
+    if not any(entry.images for entry in replicate.of_kind("measured")):
+        return True
+    if record is None or record.verdict == "unknown":
+        return False
+    return all(image.verdict != "unknown" for image in record.images)
+
+
+def _disturbed(evidence: Evidence) -> Iterator[Gap]:
+    """Every process was held up by other programs: no time here is this machine's own."""
+    measured = evidence.measured
+    done = [(row, one) for row in measured for one in row.replicates if one.outcome == "ok"]
+    if not done or not all(held_up(entry) for _, entry in done):
+        return
+    most = max(
+        entry.telemetry.other_cpu_share or 0.0 for _, entry in done if entry.telemetry is not None
+    )
+    words = (
+        f"other programs took up to {most:.0%} of all cores' time in all of "
+        f"{counted(len(done), 'process', 'processes')}, so the times say little"
+    )
+    rows = [*{key_of(row): row for row, _ in done}.values()]
+    judged = any(row.summary.latency_s.n >= MIN_PROCESSES for row in rows)
+    yield _gap(
+        "noisy-host",
+        # With fewer processes no verdict is given on times anyhow.
+        "warning" if judged else "info",
+        f"Disturbed: {words}.",
+        f"{words[0].upper()}{words[1:]}.",
+        rows,
+        "Close other programs and measure again.",
+        kind="disturbed",
+        other_cpu_share=most,
+    )
+
+
+def _gap(
+    code: FindingCode,
+    severity: Severity,
+    headline: str,
+    sentence: str,
+    rows: Sequence[Row],
+    remedy: str,
+    **evidence: Any,
+) -> Gap:
+    return Gap(
+        headline,
+        Finding(
+            code=code,
+            severity=severity,
+            case_ids=[*dict.fromkeys(row.planned.case_id for row in rows)],
+            sentence=sentence,
+            evidence=evidence,
+            remedy=remedy,
+        ),
+    )
+
+
+def _rows_of(evidence: Evidence, keys: Sequence[tuple[str, str]]) -> list[Row]:
+    wanted = {*keys}
+    return [row for row in evidence.rows if key_of(row) in wanted]
+
+
+def _processes(count: int, loaded: LoadedRun) -> str:
+    return f"{count} of {counted(len(loaded.run.plan.slots), 'process', 'processes')}"
+
+
+def _names(evidence: Evidence, rows: Sequence[Row]) -> str:
+    """``192x192 batch, 192x192 sliced and 4 more cases``."""
+    names = [
+        " ".join([row.planned.case.resolution, *row.planned.case.words()])
+        + (f" [{row.arm.name}]" if evidence.several_arms else "")
+        for row in rows
+    ]
+    shown = ", ".join(names[:_NAMED_CASES])
+    more = len(names) - _NAMED_CASES
+    return f"{shown} and {counted(more, 'more case')}" if more > 0 else shown
