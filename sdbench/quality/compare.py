@@ -259,7 +259,11 @@ def _verdict(
         return told | {"verdict": "drift"}
     picture = found.get("picture")
     if picture is not None and picture.rel_l2 == 0:
-        return {"margin": 0.0, "reason": None, "verdict": "match"}  # what is identical needs no floor
+        return {
+            "margin": 0.0,
+            "reason": None,
+            "verdict": "match",
+        }  # what is identical needs no floor
     if yardstick.floor is None:
         return told | {"verdict": "unknown", "reason": yardstick.absent}
     if picture is None:

@@ -319,7 +319,7 @@ def periodic_share(left: "Array") -> float:
     low = max(2, min(field.shape) // 32)  # slow changes are no pattern
     power[:low, :low] = power[-low:, :low] = 0
     row, column = np.unravel_index(power.argmax(), power.shape)
-    mirrored = 0 < column < power.shape[1] - 1 or field.shape[1] % 2 and column > 0
+    mirrored = 0 < column < power.shape[1] - 1 or (field.shape[1] % 2 and column > 0)
     return float(power[row, column] * (2 if mirrored else 1) / total)
 
 
@@ -417,7 +417,7 @@ def rearrangements(expected: "Pixels") -> "Iterator[tuple[str, str, Array]]":
 
 
 def exchanged_parts(got: "Pixels", expected: "Pixels", parts: int) -> tuple[int, float] | None:
-    """How many of ``parts`` x ``parts`` equal parts show what belongs elsewhere, and the error left.
+    """How many of ``parts`` x ``parts`` parts show what belongs elsewhere, and the error left.
 
     None where the picture cannot be divided so. The error is in levels, with every part compared
     with the one that it is most like.

@@ -58,9 +58,7 @@ def place_of(wrong: Mapping[Spot, bool]) -> Place:
     return Place(pattern, images, right_images, passes, words)
 
 
-def _over_passes(
-    numbers: list[int], passes: list[int], mixed: set[int]
-) -> tuple[Pattern, str]:
+def _over_passes(numbers: list[int], passes: list[int], mixed: set[int]) -> tuple[Pattern, str]:
     if passes == numbers:
         if mixed:
             return "at-times", "now and then"
