@@ -387,7 +387,7 @@ def fraction_moved(got: "Pixels", expected: "Pixels") -> tuple[Moved, float]:
     difference = (other - one)[1:-1, 1:-1].ravel()
     slopes = np.stack([down[1:-1, 1:-1].ravel(), right[1:-1, 1:-1].ravel()])
     power = float((difference**2).mean())
-    found, *_ = np.linalg.lstsq(slopes @ slopes.T, slopes @ difference, rcond=1e-9)
+    found: Array = np.linalg.lstsq(slopes @ slopes.T, slopes @ difference, rcond=1e-9)[0]
     left = difference - found @ slopes
     share = 0.0 if power == 0 else 1 - float((left**2).mean()) / power
     return Moved(float(found[1]), float(found[0]), root_mean_square(left)), share

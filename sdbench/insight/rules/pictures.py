@@ -405,7 +405,7 @@ def _unlike_loop(evidence: Evidence, row: Row) -> Symptom | None:
 
 
 def _of_fault(
-    evidence: Evidence, row: Row, code: FindingCode, faults: Iterable[PictureFault]
+    evidence: Evidence, row: Row, code: FindingCode, faults: tuple[PictureFault, ...]
 ) -> Symptom | None:
     def holds(entry: ImageCompared) -> bool:
         return entry.fault in faults
