@@ -187,7 +187,7 @@ class Comparison:
                 tiled=case.vae_tiling,
             )
             found["differences"] = differences
-            found["fault"] = _fault_of(differences)
+            found["fault"] = _fault_of(differences, found["correlation"])
         elif pixels is not None:
             found["fault"] = "another-picture"  # of another size
         elif "latents" in found and pictures.other_latents(found["latents"].cosine):
@@ -226,14 +226,21 @@ def _is_models_own(fault: PictureFault | None, expected: "Array") -> bool:
     return fault == "flat" and picture_measures.is_of_one_colour(expected)
 
 
-def _fault_of(differences: list[PictureDifference]) -> PictureFault | None:
-    """The fault that makes a picture another one, if there is one among the differences."""
-    named: dict[str, PictureFault] = {
-        "flat": "flat",
-        "noise": "noise",
-        "another-picture": "another-picture",
-    }
-    return next((named[entry.kind] for entry in differences if entry.kind in named), None)
+def _fault_of(
+    differences: list[PictureDifference], correlation: float | None
+) -> PictureFault | None:
+    """The fault that makes a picture another one, if one of the differences does."""
+    kinds = {entry.kind for entry in differences}
+    if "flat" in kinds:
+        return "flat"
+    if "noise" in kinds:
+        return "noise"
+    alike = correlation is None or correlation >= thresholds.SAME_PICTURE_CORRELATION
+    other = "another-picture" in kinds or (not alike and kinds & _OF_ANOTHER_PLACE)
+    return "another-picture" if other else None
+
+
+_OF_ANOTHER_PLACE = frozenset({"shift", "mirrored", "exchanged-parts"})
 
 
 def rounding_levels(error: float | None, expected: "Array", case: Case) -> float:
@@ -451,7 +458,7 @@ def what_words(wrong: list[ImageCompared]) -> str:
     kinds: dict[str, list[str]] = {}
     for entry in wrong:
         found = [(difference.kind, difference.words) for difference in entry.differences[:2]]
-        if entry.fault is not None:
+        if entry.fault is not None and (entry.fault != "another-picture" or not found):
             found = [(entry.fault, f"it is {FAULT_WORDS[entry.fault]}")]
         for kind, words in found:
             kinds.setdefault(kind, []).append(words)

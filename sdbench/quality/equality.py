@@ -267,7 +267,7 @@ class _Judge:
         allowed = _allowed(explained.latents, cases)
         if not latents_are_one and allowed is not None and rel_l2 is not None and rel_l2 > allowed:
             return msgspec.structs.replace(found, verdict="different", reason=None)
-        if found.verdict in ("unknown", "identical"):
+        if found.verdict == "unknown" or found.pixels_rel_l2 == 0:
             return found
         if rel_l2 is None:
             return msgspec.structs.replace(found, verdict="unknown", reason=_NO_FILES)

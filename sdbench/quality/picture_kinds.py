@@ -1,4 +1,4 @@
-"""What is wrong with a picture as far as it can be told from the picture alone, without a reference.
+"""What is wrong with a picture, as far as the picture alone tells, without a reference.
 
 For somebody who holds a bad picture and nothing else. A kind is named only where ordinary
 photographs and drawings do not have it; how sure that is, is said. Black, flat and white noise
@@ -76,7 +76,7 @@ def _whole(pixels: "Pixels") -> Iterator[PictureKind]:
         return
     low, high = np.percentile(pixels, [0.5, 99.5], axis=(0, 1))
     if float((high - low).max()) <= _FLAT_LEVELS:
-        colour = ", ".join(str(int(round(value))) for value in pixels.mean(axis=(0, 1)))
+        colour = ", ".join(f"{value:.0f}" for value in pixels.mean(axis=(0, 1)))
         yield PictureKind("flat", f"The picture is flat, of one colour (RGB {colour}).", "high")
         return
     yield from _noise(pixels)

@@ -318,7 +318,7 @@ def periodic_share(left: "Array") -> float:
         return 0.0
     low = max(2, min(field.shape) // 32)  # slow changes are no pattern
     power[:low, :low] = power[-low:, :low] = 0
-    row, column = np.unravel_index(power.argmax(), power.shape)
+    row, column = divmod(int(power.argmax()), power.shape[1])
     mirrored = 0 < column < power.shape[1] - 1 or (field.shape[1] % 2 and column > 0)
     return float(power[row, column] * (2 if mirrored else 1) / total)
 

@@ -84,9 +84,9 @@ class Visible:
 
 # Ground: 44 healthy pictures in bfloat16 and float16 (the tiny model with random weights and the
 # trained one; plain, sliced and in a batch). In units of what rounding explains they reached at
-# most: brightness 0.09, cast 0.25, tones 0.4, bands 0.6, tiles 1.2 in one direction, part 5.6, grain
-# 0.75; contrast and saturation 0.3% a level, shift 0.06 pixels a level. The levels are what is seen
-# beside the right picture: 3 of 255 is about one just noticeable difference in mid grey.
+# most: brightness 0.09, cast 0.25, tones 0.4, bands 0.6, tiles 1.2 in one direction, part 5.6,
+# grain 0.75; contrast and saturation 0.3% a level, shift 0.06 pixels a level. The levels are what
+# is seen beside the right picture: 3 of 255 is about one just noticeable difference in mid grey.
 VISIBLE: dict[str, Visible] = {
     "brightness": Visible(3.0, 8.0, 0.5),
     "contrast": Visible(0.03, 0.10, 0.01),
