@@ -44,7 +44,8 @@ class Equality(msgspec.Struct, frozen=True, kw_only=True):
     ``pixels_rel_l2`` and ``allowed_pixels_rel_l2``. ``images`` are those that differ in any bit, by
     number; ``same_picture`` says whether they all still show the same. ``differences`` are what a
     person would see of the worst pair. ``decode_only``: the latents of all that differ are
-    identical, so it is the decode or what comes after it.
+    identical, so it is the decode or what comes after it. ``different_images`` differ by more than
+    is allowed.
     """
 
     kind: EqualityKind
@@ -62,6 +63,7 @@ class Equality(msgspec.Struct, frozen=True, kw_only=True):
     allowed_pixels_rel_l2: float | None = None
     differences: list[PictureDifference] = []
     decode_only: bool = False
+    different_images: list[int] = []
 
     @property
     def is_plain(self) -> bool:
@@ -221,6 +223,13 @@ class _Judge:
             pixels_rel_l2=_largest(one.pixels_rel_l2 for one in found),
             allowed_pixels_rel_l2=worst.allowed_pixels_rel_l2,
             differences=worst.differences,
+            different_images=sorted(
+                {
+                    pair.image
+                    for pair, one in zip(differing, found, strict=True)
+                    if one.verdict == "different"
+                }
+            ),
             decode_only=all(
                 pair.one.latents_sha256 == pair.other.latents_sha256 for pair in differing
             ),
@@ -306,7 +315,7 @@ class _Judge:
             "same",
             pixels_rel_l2=measures.relative_l2(other, one),
             same_picture=pictures.same_picture(one, other),
-            differences=picture_differences(other, one, relative * size + level, tiled=tiled),
+            differences=picture_differences(one, other, relative * size + level, tiled=tiled),
         )
         if found.differences or found.same_picture is False:
             return msgspec.structs.replace(found, verdict="different")

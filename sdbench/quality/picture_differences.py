@@ -5,6 +5,7 @@ Each kind has a measure (:mod:`.picture_measures`) and a limit (:data:`.threshol
 multiple of what rounding explains is always allowed.
 """
 
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,8 @@ _OPPOSITES = ("cyan", "magenta", "yellow")
 # A change explains a difference when what is left of it is at most so much.
 _EXPLAINED = 0.5
 _WELL = 0.3
+# Every limit is above these: root mean square, and largest difference, in levels.
+_INVISIBLE_ERROR, _INVISIBLE_LEVELS = 0.7, 5
 _MOSTLY = 0.7
 _FEWEST_SPECKS = 2
 _WIDEST_BANDS = 0.25
@@ -54,6 +57,8 @@ def picture_differences(
     if got.shape != expected.shape:
         return [_difference("unlike", 255.0, "it has another size")]
     judge = _Judge(got, expected, rounding)
+    if judge.hardly_differs:
+        return []
     found = [*judge.whole()]
     if not found:
         found = [entry for entry in judge.parts() if not (tiled and _is_of_tiling(entry))]
@@ -82,7 +87,19 @@ class _Judge:
         self._got, self._expected, self._rounding = got, expected, rounding
         self._raw = np.asarray(got, np.float64) - np.asarray(expected, np.float64)
         self._error = picture_measures.root_mean_square(self._raw)
-        self._tones = picture_measures.tones(got, expected)
+
+    @functools.cached_property
+    def _tones(self) -> picture_measures.Tones:
+        return picture_measures.tones(self._got, self._expected)
+
+    @property
+    def hardly_differs(self) -> bool:
+        """Whether no measure can reach its limit, which saves the time to ask them."""
+        import numpy as np
+
+        return (
+            self._error < _INVISIBLE_ERROR and float(np.abs(self._raw).max()) <= _INVISIBLE_LEVELS
+        )
 
     def whole(self) -> "Iterator[PictureDifference]":
         """The one change that the whole picture has gone through, if one explains it."""
@@ -96,10 +113,11 @@ class _Judge:
             return
         if self._error <= self._limit("shift-error"):
             return
-        used, usual = (picture_measures.levels_used(one) for one in (self._got, self._expected))
-        if used <= VISIBLE["posterised"].least_levels and 2 * used < usual:
-            words = f"only {used} levels of each colour are left of {usual}"
-            yield _difference("posterised", usual / used, words)
+        gap, usual = (picture_measures.level_gap(one) for one in (self._got, self._expected))
+        if gap >= max(VISIBLE["posterised"].least_levels, 2 * usual):
+            used = picture_measures.levels_used(self._got)
+            words = f"only {used} levels of each colour are left, {gap:.0f} apart"
+            yield _difference("posterised", gap, words)
             return
         for kind, words, picture in picture_measures.rearrangements(self._expected):
             if self._explains(picture_measures.root_mean_square(self._got - picture * 1.0), _WELL):
@@ -244,7 +262,7 @@ class _Judge:
         if share > _SHARE_EXPLAINED and far < 2:
             return self._over("shift", far, f"it is moved by {_way(slight)}")
         moved = picture_measures.moved(self._got, self._expected)
-        if moved is None or not self._explains(moved.left_over, _EXPLAINED):
+        if not self._explains(moved.left_over, _EXPLAINED):
             return None
         far = (moved.right**2 + moved.down**2) ** 0.5
         return self._over("shift", far, f"it is moved by {_way(moved)}")

@@ -23,6 +23,7 @@ CELL = 8
 _TRIMMED = 3.0  # robust deviations beyond which a pixel does not take part in a fit
 _TONES = 16
 _SQUARE = 4
+_SAMPLED = 256  # a larger picture is sampled to find a shift
 
 
 def root_mean_square(array: "Array") -> float:
@@ -307,6 +308,18 @@ def levels_used(pixels: "Pixels") -> int:
     return max(len(np.unique(pixels[..., channel])) for channel in range(3))
 
 
+def level_gap(pixels: "Pixels") -> float:
+    """How far neighbouring levels that are used are apart on the mean, in the densest channel."""
+    import numpy as np
+
+    gaps = []
+    for channel in range(3):
+        used = np.unique(pixels[..., channel]).astype(int)
+        if len(used) > 1:
+            gaps.append(float(used[-1] - used[0]) / (len(used) - 1))
+    return min(gaps, default=0.0)
+
+
 def periodic_share(left: "Array") -> float:
     """How much of a difference's power one wave across the picture has, from 0 to 1."""
     import numpy as np
@@ -335,35 +348,44 @@ class Moved:
     left_over: float
 
 
-def moved(got: "Pixels", expected: "Pixels") -> Moved | None:
-    """The whole shift (rolled around or not) that brings the two together best; None for none.
+def moved(got: "Pixels", expected: "Pixels") -> Moved:
+    """The whole shift, rolled around or not, that brings the two together best.
 
     Candidates are the highest peaks of their phase correlation (Kuglin and Hines 1975) and small
     shifts.
     """
     import numpy as np
 
-    one, other = np.asarray(got, np.float64), np.asarray(expected, np.float64)
-    height, width = one.shape[:2]
+    one, other = (np.asarray(pixels, np.float32).mean(axis=2) for pixels in (got, expected))
+    height, width = one.shape
     candidates = {(y, x) for y in range(-2, 3) for x in range(-2, 3)}
-    light, expected_light = (array.mean(axis=2) - array.mean() for array in (one, other))
-    spectrum = np.fft.rfft2(light) * np.conj(np.fft.rfft2(expected_light))
+    spectrum = np.fft.rfft2(one - one.mean()) * np.conj(np.fft.rfft2(other - other.mean()))
     for weighted in (spectrum, spectrum / (np.abs(spectrum) + 1e-9)):
         peaks = np.fft.irfft2(weighted, s=(height, width)).ravel()
         for place in np.argpartition(peaks, -3)[-3:]:
             y, x = divmod(int(place), width)
             candidates |= {(y - height * (2 * y > height), x - width * (2 * x > width))}
-    found: list[tuple[float, int, int]] = []
-    for down, right in candidates - {(0, 0)}:
-        found.append((_overlap_error(one, other, down, right), down, right))
-        rolled = np.roll(other, (down, right), axis=(0, 1))
-        found.append((root_mean_square(one - rolled), down, right))
-    error, down, right = min(found)
+    step = max(1, min(height, width) // _SAMPLED)
+    tried = [
+        (_moved_error(one, other, down, right, around=around, step=step), down, right, around)
+        for down, right in sorted(candidates - {(0, 0)})
+        for around in (False, True)
+    ]
+    _, down, right, around = min(tried)
+    whole, whole_expected = np.asarray(got, np.float64), np.asarray(expected, np.float64)
+    error = _moved_error(whole, whole_expected, down, right, around=around, step=1)
     return Moved(float(right), float(down), error)
 
 
-def _overlap_error(one: "Array", other: "Array", down: int, right: int) -> float:
-    """Of what both show, if that is most of the picture; else infinite."""
+def _moved_error(
+    one: "Array", other: "Array", down: int, right: int, *, around: bool, step: int
+) -> float:
+    """What is left with the other one moved: rolled around, or of what both show."""
+    import numpy as np
+
+    if around:
+        rolled = np.roll(other, (down, right), axis=(0, 1))
+        return root_mean_square((one - rolled)[::step, ::step])
     height, width = one.shape[:2]
     if abs(down) > height // 3 or abs(right) > width // 3:
         return float("inf")
@@ -372,7 +394,8 @@ def _overlap_error(one: "Array", other: "Array", down: int, right: int) -> float
         slice(max(0, right), width + min(0, right)),
         slice(max(0, -right), width - max(0, right)),
     )
-    return root_mean_square(one[rows[0], columns[0]] - other[rows[1], columns[1]])
+    difference = one[rows[0], columns[0]] - other[rows[1], columns[1]]
+    return root_mean_square(difference[::step, ::step])
 
 
 def fraction_moved(got: "Pixels", expected: "Pixels") -> tuple[Moved, float]:

@@ -103,6 +103,6 @@ VISIBLE: dict[str, Visible] = {
     "grain": Visible(2.5, 6.0, 1.5),
     "blurred": Visible(0.15, 0.3, 0.02),
     "sharpened": Visible(0.2, 0.5, 0.05),
-    "posterised": Visible(2.0, 2.0, 0.0, least_levels=64),
+    "posterised": Visible(4.0, 4.0, 0.0, least_levels=4),
     "unlike": Visible(4.0, 8.0, 4.0),
 }

@@ -1,4 +1,4 @@
-"""Runs whose pictures have a fault of a kind, in a stage, in some passes and images, of a strength."""
+"""Runs whose pictures have a fault: of a kind, in a stage, in some passes and images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Every kind of wrong picture, at the weakest that a person sees: what is found, and what is said."""
+"""Every kind of wrong picture, at the weakest that a person sees: what is found and said."""
 
 import re
 from collections import Counter
@@ -393,7 +393,7 @@ def test_fault_is_found_and_named(tmp_path: Path, fault: Fault) -> None:
     assert not found.healthy
     assert [words for words in fault.says if not re.search(words, said)] == [], said
     never = ("slightly different", *fault.never)
-    if not (fault.name == "latents alone"):
+    if fault.name != "latents alone":
         assert [words for words in never if re.search(words, said)] == [], said
     wrong = {case_id for entry in above_info for case_id in entry.case_ids}
     for goal in found.recommendation.goals:

@@ -397,7 +397,7 @@ def _unlike_loop(evidence: Evidence, row: Row) -> Symptom | None:
         "batch-mismatch",
         _severity(found),
         row,
-        f"image {listed(image + 1 for image in found.images)} of a batch is not what a loop makes "
+        f"image {listed(_different_images(found))} of a batch is not what a loop makes "
         f"from the same seed{_apart(found)}",
         f'Make the pictures in a loop (batching = "loop"). {_LOCALISE}',
         _equality_numbers(found),
@@ -513,10 +513,15 @@ def _apart(found: Equality) -> str:
         allowed = _allowed_words(found.allowed_pixels_rel_l2)
         parts.append(f"pixels {found.pixels_rel_l2:.2g} apart{allowed}")
     if found.differences:
-        parts.append(f"one beside the other: {found.differences[0].words}")
+        parts.append(f"beside the other {found.differences[0].words}")
     elif found.same_picture is not None:
         parts.append("it shows something else" if not found.same_picture else "no one would see it")
     return f" ({'; '.join(parts)})"
+
+
+def _different_images(found: Equality) -> list[int]:
+    """By number from 1; those that differ in any bit where nothing more is known."""
+    return [image + 1 for image in found.different_images or found.images]
 
 
 def _allowed_words(allowed: float | None) -> str:
@@ -527,7 +532,7 @@ def _equality_numbers(found: Equality) -> dict[str, object]:
     return {
         "compared_with": found.case_ids[-1],
         "pictures": found.pictures,
-        "images": [image + 1 for image in found.images],
+        "images": _different_images(found),
         "rel_l2": found.rel_l2,
         "allowed_rel_l2": found.allowed_rel_l2,
         "pixels_rel_l2": found.pixels_rel_l2,
