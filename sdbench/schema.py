@@ -6,7 +6,8 @@ History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old on
     pressure and heat, GPU readings, gate flags, stage times, ``machine_facts``,
     traces of the profiling pass, ``compared``, ``looked`` and ``ceiling`` records,
     ``flops`` of a replicate, ``footprint_bytes`` of a pass, ``prompt_remarks``, ``confidence``,
-    ``generic``, ``since``, ``until`` and ``sources`` of a cause
+    ``generic``, ``since``, ``until`` and ``sources`` of a cause, ``differences``,
+    ``decode_expected_rel_l2`` and ``reason`` of a compared image
 
 Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
 None, with a reason beside it. Decoding is strict about types and lenient about unknown fields, so
@@ -529,11 +530,32 @@ class Divergence(msgspec.Struct, frozen=True, kw_only=True):
     allowed_rel_l2: list[float | None]
 
 
+class PictureDifference(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing a person would see between two pictures that should be the same.
+
+    ``strength`` is in the kind's own unit; a careful eye sees it from ``noticed`` on, anybody from
+    ``plain`` on. ``words`` say what it is, with "it" for the picture.
+    """
+
+    kind: str
+    strength: float
+    noticed: float
+    plain: float
+    words: str
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether anybody sees it."""
+        return self.strength >= self.plain
+
+
 class ImageCompared(msgspec.Struct, frozen=True, kw_only=True):
     """One image of one or more passes that made it alike; pass 0 is the profiling pass.
 
     PSNR in dB (None: identical), SSIM and correlation are over 8-bit pictures;
-    ``reference_pixels_sha256`` names the CPU's picture in the run's folder.
+    ``reference_pixels_sha256`` names the CPU's picture in the run's folder. ``differences`` are
+    what a person would see between the two. ``decode_expected_rel_l2`` is what rounding explains
+    of the picture where the latents are the same; ``reason`` says why nothing could be said.
     """
 
     image: int
@@ -549,6 +571,16 @@ class ImageCompared(msgspec.Struct, frozen=True, kw_only=True):
     ssim: float | None = None
     correlation: float | None = None
     reference_pixels_sha256: str | None = None
+    differences: list[PictureDifference] = []
+    decode_expected_rel_l2: float | None = None
+    reason: str | None = None
+
+    @property
+    def latents_are_right(self) -> bool | None:
+        """Whether the final latents are the CPU's but for rounding; None where nobody can tell."""
+        if self.latents is None or self.latents.margin is None:
+            return None
+        return self.latents.margin <= 1
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True, tag="compared", tag_field="type"):

@@ -2,7 +2,7 @@
 one setting. Pure over records."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from sdbench.comparison.examine import Examined, examine
 from sdbench.comparison.sides import Pair, Row, rows_of, spelling
 from sdbench.config import AXES
 from sdbench.quality.equality import Equality, EqualityKind
+from sdbench.quality.places import Place, Spot, place_of
 from sdbench.schema import Compared, ImageCompared, Picture, Replicate, Run
 from sdbench.store import LoadedRun
 
@@ -109,6 +110,18 @@ class Evidence:
     def images_of(self, row: Row) -> list[ImageCompared]:
         """A row's images beside the CPU's, of all its processes."""
         return [image for record in self.compared.get(key_of(row), []) for image in record.images]
+
+    def place(self, row: Row, is_wrong: Callable[[ImageCompared], bool]) -> Place:
+        """Where a row's images are wrong in comparison with the CPU's, over all its processes."""
+        return place_of(
+            {
+                Spot(process, number, entry.image): is_wrong(entry)
+                for process, record in enumerate(self.compared.get(key_of(row), []))
+                for entry in record.images
+                if entry.verdict != "unknown"
+                for number in entry.passes
+            }
+        )
 
     def pictures(self, row: Row) -> Iterator[tuple[Replicate, int, int, Picture]]:
         """Process, pass, image and picture of everything a row made in measured passes."""

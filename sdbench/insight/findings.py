@@ -87,16 +87,19 @@ def _symptoms(evidence: Evidence, row: Row) -> list[Symptom]:
     elif ended is None:
         varying = _first(_VARYING, evidence, row)
         found += [] if varying is None else [varying]
-        rules: tuple[Rule, ...] = _WRONG
-        if varying is not None and varying.severity != "info" and not _always_wrong(evidence, row):
-            rules = ()  # what is wrong only at times is what varies
-        wrong = _first(rules, evidence, row)
-        found += [] if wrong is None else [wrong]
+        wrong = _first(_WRONG, evidence, row)
+        if wrong is not None and not (_is_above_info(varying) and _is_told(evidence, row)):
+            found.append(wrong)
     return found + [symptom for rule in _ALONE if (symptom := rule(evidence, row)) is not None]
 
 
-def _always_wrong(evidence: Evidence, row: Row) -> bool:
-    return bool(pictures.wrong_everywhere(evidence, row))
+def _is_above_info(symptom: Symptom | None) -> bool:
+    return symptom is not None and symptom.severity != "info"
+
+
+def _is_told(evidence: Evidence, row: Row) -> bool:
+    """Whether what varies says all: nothing is wrong beyond it but, at most, the first pass."""
+    return pictures.wrong_place(evidence, row).pattern in ("nowhere", "first-pass")
 
 
 def _first(rules: Iterable[Rule], evidence: Evidence, row: Row) -> Symptom | None:

@@ -1,9 +1,10 @@
 """A replicate's pictures beside the CPU's: how far apart, and whether that is more than rounding.
 
 `match`: no stage is further from the reference than :data:`~.thresholds.MATCH_MULTIPLE` times what
-the noise floor explains. `drift`: further, but the picture still shows the same. `broken`: NaN,
-black, flat, noise or another picture. `unknown`: there was nothing to compare with. The margin is
-the distance over what is allowed, so up to 1 it matches.
+the noise floor explains, and nothing is to be seen. `drift`: further, or what only a careful eye
+sees. `broken`: NaN, black, flat, noise, another picture, or a difference that anybody sees.
+`unknown`: there was nothing to compare with, or the floor is too high to tell. The margin is the
+distance over what is allowed, so up to 1 it matches. Identical pictures need no floor.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sdbench.quality import measures, pictures, thresholds
+from sdbench.quality import measures, picture_measures, pictures, thresholds
 from sdbench.quality.artifacts import Artifacts, Tensors
 from sdbench.quality.floors import Floor
+from sdbench.quality.picture_differences import picture_differences
+from sdbench.quality.places import Place, Spot, place_of
 from sdbench.quality.references import Reference
 from sdbench.schema import (
     CORRECTNESS_SEVERITY,
@@ -24,6 +27,8 @@ from sdbench.schema import (
     Divergence,
     ImageCompared,
     Picture,
+    PictureDifference,
+    PictureFault,
     Replicate,
     StageDifference,
     TracedStage,
@@ -34,7 +39,9 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-TILED = "tiles are blended by design, so the picture is only held against another's content"
+TILED = "tiles change tones by design, so only the content of the picture was compared"
+_NOT_KEPT = "the picture was not kept, so its decode was not checked"
+_NO_PICTURE_FLOOR = "how much rounding explains of the picture was not measured"
 _STAGE_WORDS: dict[TracedStage, str] = {
     "text": "text embeddings",
     "latents": "latents",
@@ -59,6 +66,11 @@ class Yardstick:
     floor: Floor | None = None
     absent: str | None = None
 
+    def trusted(self) -> "Yardstick":
+        """The same without a floor that is higher than rounding can be."""
+        excess = None if self.floor is None else self.floor.excess
+        return self if excess is None else Yardstick(self.references, None, excess)
+
 
 class Comparison:
     """Compares the replicates of one run; a picture made many times is looked at once."""
@@ -70,6 +82,7 @@ class Comparison:
 
     def compare(self, replicate: Replicate, case: Case, yardstick: Yardstick) -> Compared:
         """The record for a replicate, whatever became of it."""
+        yardstick = yardstick.trusted()
         images = [
             self._image(case, yardstick, image, passes, picture)
             for (image, *_), (passes, picture) in _distinct_pictures(replicate).items()
@@ -106,48 +119,53 @@ class Comparison:
             *(None if reference is None else reference.folder, yardstick.floor is None),
         )
         if key not in self._seen:
-            self._seen[key] = self._judge_image(case, yardstick.floor, image, picture, reference)
+            self._seen[key] = self._judge_image(case, yardstick, image, picture, reference)
         return msgspec.structs.replace(self._seen[key], passes=passes)
 
     def _judge_image(
         self,
         case: Case,
-        floor: Floor | None,
+        yardstick: Yardstick,
         image: int,
         picture: Picture,
         reference: Reference | None,
     ) -> ImageCompared:
         pixels = self._artifacts.pixels(picture.pixels_sha256)
+        expected = None if reference is None else measures.to_pixels(reference.picture)
         fault = pictures.certain_fault(picture, pixels)
-        if fault is None and self._trained:
+        if expected is not None and pixels is not None and _is_models_own(fault, expected):
+            fault = None
+        if fault is None and expected is None and self._trained:
             fault = pictures.likely_fault(picture, pixels)
-        found: dict[str, Any] = {"verdict": "unknown" if fault is None else "broken"}
-        if reference is not None:
-            found |= self._beside(case, floor, picture, pixels, reference)
-            fault = fault or found["fault"]
-        if fault is not None:
-            found |= {"verdict": "broken", "margin": None}
+        found: dict[str, Any] = {"verdict": "unknown", "reason": yardstick.absent, "fault": fault}
+        if reference is not None and expected is not None:
+            found |= self._beside(case, yardstick, picture, pixels, reference, expected)
+            found["fault"] = fault or found["fault"]
+        if found["fault"] is not None:
+            found |= {"verdict": "broken", "margin": None, "reason": None}
         return ImageCompared(
             image=image,
             passes=[],
             pixels_sha256=picture.pixels_sha256,
             latents_sha256=picture.latents_sha256,
-            **(found | {"fault": fault}),
+            **found,
         )
 
     def _beside(
         self,
         case: Case,
-        floor: Floor | None,
+        yardstick: Yardstick,
         picture: Picture,
         pixels: "Array | None",
         reference: Reference,
+        expected: "Array",
     ) -> dict[str, Any]:
         """Everything told about an image by its reference."""
-        expected = measures.to_pixels(reference.picture)
+        floor = yardstick.floor
         found: dict[str, Any] = {
             "fault": None,
             "reference_pixels_sha256": self._artifacts.keep_pixels(expected),
+            "decode_expected_rel_l2": None if floor is None else floor.picture,
         }
         divergence = None if floor is None else floor.expected_divergence()
         latents = self._artifacts.latents(picture.latents_sha256)
@@ -155,24 +173,26 @@ class Comparison:
         if latents is not None and latents.shape == steps[max(steps)].shape:
             final = None if divergence is None else float(divergence[-1])
             found["latents"] = _stage("latents", latents, steps[max(steps)], final, case)
+        differences: list[PictureDifference] = []
         if pixels is not None and pixels.shape == expected.shape:
             error = None if floor is None else floor.expected_picture(reference.picture_gain)
             found["picture"] = _picture_stage(pixels, expected, error, case)
             found["psnr_db"] = measures.peak_signal_to_noise_db(pixels, expected)
             found["ssim"] = measures.structural_similarity(pixels, expected)
             found["correlation"] = measures.correlation(pixels, expected)
-            found["fault"] = pictures.difference_of_content(picture, pixels, expected)
+            differences = picture_differences(
+                pixels,
+                expected,
+                rounding_levels(error, expected, case),
+                tiled=case.vae_tiling,
+            )
+            found["differences"] = differences
+            found["fault"] = _fault_of(differences, found["correlation"])
+        elif pixels is not None:
+            found["fault"] = "another-picture"  # of another size
         elif "latents" in found and pictures.other_latents(found["latents"].cosine):
             found["fault"] = "another-picture"  # the picture itself was not kept
-        margins = [
-            found[name].margin
-            for name in ("latents", "picture")
-            if name in found and found[name].margin is not None
-        ]
-        if margins:
-            found["margin"] = max(margins)
-            found["verdict"] = "match" if found["margin"] <= 1 else "drift"
-        return found
+        return found | _verdict(found, differences, case, yardstick)
 
     def _traced(
         self, replicate: Replicate, case: Case, yardstick: Yardstick
@@ -197,6 +217,70 @@ class Comparison:
                 divergences.append(divergence)
             stages += _traced_stages(image, trace, reference, yardstick.floor, case, divergence)
         return _worst_stages(stages), divergences
+
+
+def _is_models_own(fault: PictureFault | None, expected: "Array") -> bool:
+    """Whether the CPU's picture is of that kind too, so that the two are to be compared."""
+    if fault == "saturated":
+        return pictures.is_saturated(expected)
+    return fault == "flat" and picture_measures.is_of_one_colour(expected)
+
+
+def _fault_of(
+    differences: list[PictureDifference], correlation: float | None
+) -> PictureFault | None:
+    """The fault that makes a picture another one, if one of the differences does."""
+    kinds = {entry.kind for entry in differences}
+    if "flat" in kinds:
+        return "flat"
+    if "noise" in kinds:
+        return "noise"
+    alike = correlation is None or correlation >= thresholds.SAME_PICTURE_CORRELATION
+    other = "another-picture" in kinds or (not alike and kinds & _OF_ANOTHER_PLACE)
+    return "another-picture" if other else None
+
+
+_OF_ANOTHER_PLACE = frozenset({"shift", "mirrored", "exchanged-parts"})
+
+
+def rounding_levels(error: float | None, expected: "Array", case: Case) -> float:
+    """What rounding explains of an 8-bit picture: root mean square in levels."""
+    relative = thresholds.SOME_ROUNDING[case.dtype] if error is None else error
+    eight_bits = 0.29  # a level's uniform distribution has a deviation of 1 / sqrt(12)
+    return relative * picture_measures.root_mean_square(expected) + eight_bits
+
+
+def _verdict(
+    found: dict[str, Any],
+    differences: list[PictureDifference],
+    case: Case,
+    yardstick: Yardstick,
+) -> dict[str, Any]:
+    """Verdict, margin and reason of an image that has a reference and no fault of its own."""
+    stages = [found[name] for name in ("latents", "picture") if name in found]
+    margins = [stage.margin for stage in stages if stage.margin is not None]
+    told: dict[str, Any] = {"margin": max(margins, default=None), "reason": None}
+    if any(entry.is_plain for entry in differences):
+        return told | {"verdict": "broken"}
+    if differences or (margins and max(margins) > 1):
+        return told | {"verdict": "drift"}
+    picture = found.get("picture")
+    if picture is not None and picture.rel_l2 == 0:
+        return {
+            "margin": 0.0,
+            "reason": None,
+            "verdict": "match",
+        }  # what is identical needs no floor
+    if yardstick.floor is None:
+        return told | {"verdict": "unknown", "reason": yardstick.absent}
+    if picture is None:
+        return told | {"verdict": "unknown", "reason": _NOT_KEPT}
+    if picture.margin is None and not case.vae_tiling:
+        return told | {"verdict": "unknown", "reason": _NO_PICTURE_FLOOR}
+    if not margins:
+        return told | {"verdict": "unknown", "reason": yardstick.absent}
+    seen = picture.rel_l2 is not None and picture.rel_l2 > thresholds.VISIBLE_ERROR
+    return told | {"verdict": "drift" if seen and not case.vae_tiling else "match"}
 
 
 def _traced_stages(
@@ -271,8 +355,8 @@ def _stage(
 ) -> StageDifference:
     """One result beside the reference's; ``always`` is allowed beyond what rounding explains."""
     rel_l2 = measures.relative_l2(got, reference)
-    margin = None
-    if rel_l2 is not None and expected is not None:
+    margin = 0.0 if rel_l2 == 0 else None
+    if rel_l2 and expected is not None:
         margin = rel_l2 / (_allowed(expected, case) + always)
     return StageDifference(
         stage=stage,
@@ -295,7 +379,8 @@ def _picture_stage(
         got, reference = (array.astype(np.float64) / 255 for array in (got, reference))
         level = thresholds.EIGHT_BIT_STEP / 2
         always = level / max(float(np.sqrt((reference**2).mean())), level)
-    return _stage("picture", got, reference, None if case.vae_tiling else expected, case, always)
+    stage = _stage("picture", got, reference, expected, case, always)
+    return msgspec.structs.replace(stage, margin=None) if case.vae_tiling else stage
 
 
 def _allowed(expected: float, case: Case) -> float:
@@ -322,32 +407,71 @@ def _reason(
     stages: list[StageDifference],
     yardstick: Yardstick,
 ) -> str | None:
+    unknown = [entry for entry in images if entry.verdict == "unknown"]
     if verdict == "unknown":
-        return yardstick.absent if images else "no picture was made"
+        return (unknown[0].reason or yardstick.absent) if unknown else "no picture was made"
     if verdict == "broken":
-        return _broken_words(images)
+        return wrong_words(images, "broken")
     words = f"{margin:.2g} of what {case.dtype} rounding allows" if margin else "identical"
     if verdict == "drift":
-        place = _STAGE_WORDS[_worst_place(images, stages)]
-        times = f"{margin:,.0f}" if margin is not None and margin >= 10 else f"{margin:.2g}"
-        words = f"{place} {times} times further from the CPU's than {case.dtype} rounding allows; "
-        words += "the picture shows the same"
-    missing = sorted({entry.image + 1 for entry in images if entry.verdict == "unknown"})
-    if missing:
-        numbers = ", ".join(map(str, missing))
-        words += f"; image {numbers} not compared: {yardstick.absent}"
+        words = _drift_words(margin, case, images, stages)
+    if unknown:
+        numbers = ", ".join(map(str, sorted({entry.image + 1 for entry in unknown})))
+        words += f"; image {numbers} not compared: {unknown[0].reason or yardstick.absent}"
     return f"{words}; {TILED}" if case.vae_tiling else words
 
 
-def _broken_words(images: list[ImageCompared]) -> str:
-    broken = [entry for entry in images if entry.verdict == "broken"]
-    first = broken[0]
-    passes = ", ".join(str(number) if number else "profile" for number in first.passes)
-    assert first.fault is not None
-    words = f"image {first.image + 1} of pass {passes} is {FAULT_WORDS[first.fault]}"
-    if first.correlation is not None:
-        words += f" (correlation {first.correlation:.2f})"
-    return words if len(broken) == 1 else f"{words}; {len(broken)} different pictures are wrong"
+def _drift_words(
+    margin: float | None, case: Case, images: list[ImageCompared], stages: list[StageDifference]
+) -> str:
+    if any(entry.differences for entry in images):
+        return wrong_words(images, "drift")
+    if margin is None or margin <= 1:
+        return f"the difference can be seen, though {case.dtype} rounding explains as much"
+    times = f"{margin:,.0f}" if margin >= 10 else f"{margin:.2g}"
+    place = _STAGE_WORDS[_worst_place(images, stages)]
+    return f"{place} {times} times further from the CPU's than {case.dtype} rounding allows"
+
+
+def wrong_words(images: list[ImageCompared], verdict: Correctness) -> str:
+    """``image 1 in pass 2 and later is noise; the latents are right, so …``."""
+    wrong = [entry for entry in images if entry.verdict == verdict]
+    place = place_in(images, {verdict})
+    words = " ".join([f"image {', '.join(map(str, place.images))}", place.words, what_words(wrong)])
+    return f"{words}; {stage_words(wrong)}" if stage_words(wrong) else words
+
+
+def place_in(images: Iterable[ImageCompared], verdicts: "set[Correctness]") -> Place:
+    """Where those with one of these verdicts are, of the passes of one process."""
+    return place_of(
+        {
+            Spot(0, number, entry.image): entry.verdict in verdicts
+            for entry in images
+            if entry.verdict != "unknown"
+            for number in entry.passes
+        }
+    )
+
+
+def what_words(wrong: list[ImageCompared]) -> str:
+    """``is noise``, or what else is wrong with these images, the most frequent first."""
+    kinds: dict[str, list[str]] = {}
+    for entry in wrong:
+        found = [(difference.kind, difference.words) for difference in entry.differences[:2]]
+        if entry.fault is not None and (entry.fault != "another-picture" or not found):
+            found = [(entry.fault, f"it is {FAULT_WORDS[entry.fault]}")]
+        for kind, words in found:
+            kinds.setdefault(kind, []).append(words)
+    told = sorted(kinds.values(), key=len, reverse=True)[:3]
+    return "; ".join(words[0] for words in told).removeprefix("it ") or "differs"
+
+
+def stage_words(wrong: list[ImageCompared]) -> str:
+    """In which stage these images went wrong, where the latents tell."""
+    right = {entry.latents_are_right for entry in wrong}
+    if right == {True}:
+        return "the latents are right, so it went wrong in the decode or after it"
+    return "the latents are wrong already" if right == {False} else ""
 
 
 def _worst_place(images: list[ImageCompared], stages: list[StageDifference]) -> TracedStage:

@@ -1,25 +1,36 @@
 """Does one device agree with itself? Pass against pass, cell against cell, process against process.
 
-Pure over records and the latents a run kept. Bits are looked at first: equal digests are equal
-pictures. Where they differ, the distance of the final latents is held against what rounding alone
-explains for the dtype, as the comparison with the CPU recorded it.
+Pure over records and the files a run kept. Bits are looked at first: equal digests are equal
+pictures. Where they differ, the distance of the final latents and that of the pixels are each held
+against what rounding alone explains for the dtype, as the comparison with the CPU recorded it; and
+what a person would see between the two is named. Latents alone do not tell: a fault in the decode
+leaves them identical.
 """
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import msgspec
 
-from sdbench.quality import measures, pictures, thresholds
+from sdbench.quality import measures, picture_measures, pictures, thresholds
 from sdbench.quality.artifacts import Artifacts
-from sdbench.schema import Case, Compared, Dtype, Pass, Picture, Replicate, Run
+from sdbench.quality.picture_differences import picture_differences
+from sdbench.schema import (
+    Case,
+    Compared,
+    Dtype,
+    Pass,
+    Picture,
+    PictureDifference,
+    Replicate,
+    Run,
+)
 
 EqualityKind = Literal["first-pass", "replicates", "warmup", "batching", "attention_slicing"]
 EqualityVerdict = Literal["identical", "same", "different", "unknown"]
 
 _NO_FLOOR = "differs, but how much rounding explains was not measured"
-_NO_FILES = "differs, but its latents were not kept"
+_NO_FILES = "differs, but its latents or its picture were not kept"
 
 
 class Equality(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,8 +40,12 @@ class Equality(msgspec.Struct, frozen=True, kw_only=True):
     pass in different processes; the other kinds are axes, and ``case_ids`` the case that has it on
     and the one that is alike but for that. ``identical`` is bit for bit, ``same`` within what is
     allowed. ``rel_l2`` is the largest distance of final latents over their norm,
-    ``allowed_rel_l2`` what rounding explains times the usual multiple. ``images`` are those that
-    differ in any bit, by number; ``same_picture`` says whether they all still show the same.
+    ``allowed_rel_l2`` what rounding explains times the usual multiple; the same of pixels under
+    ``pixels_rel_l2`` and ``allowed_pixels_rel_l2``. ``images`` are those that differ in any bit, by
+    number; ``same_picture`` says whether they all still show the same. ``differences`` are what a
+    person would see of the worst pair. ``decode_only``: the latents of all that differ are
+    identical, so it is the decode or what comes after it. ``different_images`` differ by more than
+    is allowed.
     """
 
     kind: EqualityKind
@@ -44,6 +59,16 @@ class Equality(msgspec.Struct, frozen=True, kw_only=True):
     allowed_rel_l2: float | None = None
     same_picture: bool | None = None
     reason: str | None = None
+    pixels_rel_l2: float | None = None
+    allowed_pixels_rel_l2: float | None = None
+    differences: list[PictureDifference] = []
+    decode_only: bool = False
+    different_images: list[int] = []
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether anybody would see the difference."""
+        return self.same_picture is False or any(entry.is_plain for entry in self.differences)
 
 
 def check_equality(
@@ -129,26 +154,51 @@ def _plainer(case: Case) -> Iterator[tuple[EqualityKind, Case]]:
         yield "attention_slicing", msgspec.structs.replace(case, attention_slicing=False)
 
 
+class _Found(msgspec.Struct, frozen=True):
+    """How two pictures of a pair compare; infinite where one of them is not a number."""
+
+    verdict: EqualityVerdict
+    reason: str | None = None
+    rel_l2: float | None = None
+    pixels_rel_l2: float | None = None
+    allowed_pixels_rel_l2: float | None = None
+    same_picture: bool | None = None
+    differences: list[PictureDifference] = []
+
+
+class _Explained(msgspec.Struct):
+    """What rounding explains in a case: relative L2 of latents, picture, and decode alone."""
+
+    latents: float | None = None
+    picture: float | None = None
+    decode: float | None = None
+
+
+_WORST: tuple[EqualityVerdict, ...] = ("different", "unknown", "same", "identical")
+
+
 class _Judge:
     """Answers questions; two pictures are held against each other once."""
 
     def __init__(self, artifacts: Artifacts, compared: Sequence[Compared]) -> None:
         self._artifacts = artifacts
-        self._explained: dict[str, float] = {}
+        self._explained: dict[str, _Explained] = {}
         for record in compared:
+            known = self._explained.setdefault(record.case_id, _Explained())
             for image in record.images:
-                expected = None if image.latents is None else image.latents.expected_rel_l2
-                if expected is not None:
-                    known = self._explained.get(record.case_id, 0.0)
-                    self._explained[record.case_id] = max(known, expected)
-        self._distances: dict[tuple[str, str], float | None] = {}
+                if image.latents is not None:
+                    known.latents = _larger(known.latents, image.latents.expected_rel_l2)
+                if image.picture is not None:
+                    known.picture = _larger(known.picture, image.picture.expected_rel_l2)
+                known.decode = _larger(known.decode, image.decode_expected_rel_l2)
+        self._pairs: dict[tuple[object, ...], _Found] = {}
 
     def answer(
         self, kind: EqualityKind, cases: list[Case], arm: str, pairs: list[_Pair]
     ) -> Equality:
         """The worst of the pairs."""
         differing = [pair for pair in pairs if not _identical(pair)]
-        found = Equality(
+        answer = Equality(
             kind=kind,
             case_ids=[case.case_id for case in cases],
             arm=arm,
@@ -158,48 +208,125 @@ class _Judge:
             images=sorted({pair.image for pair in differing}),
         )
         if not differing:
-            return found
-        distances = [self._distance(pair) for pair in differing]
-        known = [away for away in distances if away is not None and away != math.inf]
-        allowed = self._allowed(cases)
-        same = self._same_picture(differing)
-        verdict, reason = _verdict(distances, allowed, same)
+            return answer
+        explained = self._explains(cases)
+        found = [self._compare(pair, cases, explained) for pair in differing]
+        worst = min(found, key=lambda one: (_WORST.index(one.verdict), -_apart(one)))
+        seen = [one.same_picture for one in found]
         return msgspec.structs.replace(
-            found,
-            verdict=verdict,
-            reason=reason,
-            rel_l2=max(known, default=None),
-            allowed_rel_l2=allowed,
-            same_picture=same,
+            answer,
+            verdict=worst.verdict,
+            reason=worst.reason,
+            rel_l2=_largest(one.rel_l2 for one in found),
+            allowed_rel_l2=_allowed(explained.latents, cases),
+            same_picture=False if False in seen else None if None in seen else True,
+            pixels_rel_l2=_largest(one.pixels_rel_l2 for one in found),
+            allowed_pixels_rel_l2=worst.allowed_pixels_rel_l2,
+            differences=worst.differences,
+            different_images=sorted(
+                {
+                    pair.image
+                    for pair, one in zip(differing, found, strict=True)
+                    if one.verdict == "different"
+                }
+            ),
+            decode_only=all(
+                pair.one.latents_sha256 == pair.other.latents_sha256 for pair in differing
+            ),
         )
 
-    def _allowed(self, cases: list[Case]) -> float | None:
-        known = [self._explained[c.case_id] for c in cases if c.case_id in self._explained]
-        return thresholds.MATCH_MULTIPLE * max(known) if known else None
+    def _explains(self, cases: list[Case]) -> _Explained:
+        """The larger of the two cases'; nothing where a floor cannot be trusted."""
+        found = _Explained()
+        for case in cases:
+            known = self._explained.get(case.case_id, _Explained())
+            found.latents = _larger(found.latents, known.latents)
+            found.picture = _larger(found.picture, known.picture)
+            found.decode = _larger(found.decode, known.decode)
+        bound = thresholds.HIGHEST_FLOOR[cases[0].dtype]
+        too_high = [x for x in (found.latents, found.picture) if x is not None and not x <= bound]
+        return _Explained() if too_high else found
 
-    def _distance(self, pair: _Pair) -> float | None:
-        """Infinite where exactly one of the two is not a number; None where files are missing."""
+    def _compare(self, pair: _Pair, cases: list[Case], explained: _Explained) -> _Found:
         one, other = pair.one, pair.other
-        if bool(one.latents_nonfinite_count) != bool(other.latents_nonfinite_count):
-            return math.inf
-        key = one.latents_sha256, other.latents_sha256
-        if key not in self._distances:
-            first, second = (self._artifacts.latents(digest) for digest in key)
-            if first is None or second is None or first.shape != second.shape:
-                self._distances[key] = None
-            else:
-                self._distances[key] = measures.relative_l2(second, first)
-        return self._distances[key]
+        key = (
+            *(one.latents_sha256, one.pixels_sha256, other.latents_sha256, other.pixels_sha256),
+            *(case.case_id for case in cases),
+        )
+        if key not in self._pairs:
+            self._pairs[key] = self._look(pair, cases, explained)
+        return self._pairs[key]
 
-    def _same_picture(self, pairs: list[_Pair]) -> bool | None:
-        answers = []
-        for pair in pairs:
-            one = self._artifacts.pixels(pair.one.pixels_sha256)
-            other = self._artifacts.pixels(pair.other.pixels_sha256)
-            if one is None or other is None:
-                return None
-            answers.append(pictures.same_picture(one, other))
-        return all(answers)
+    def _look(self, pair: _Pair, cases: list[Case], explained: _Explained) -> _Found:
+        one, other = pair.one, pair.other
+        lost = [
+            bool(picture.latents_nonfinite_count or picture.nan_count or picture.inf_count)
+            for picture in (one, other)
+        ]
+        seen = self._pixels(pair, cases, explained)
+        latents_are_one = one.latents_sha256 == other.latents_sha256
+        rel_l2 = 0.0 if latents_are_one else self._latents_apart(pair)
+        found = msgspec.structs.replace(seen, rel_l2=rel_l2)
+        if lost[0] != lost[1]:
+            return msgspec.structs.replace(
+                found, verdict="different", rel_l2=None, reason="one of the two is not a number"
+            )
+        if found.verdict == "different":
+            return found
+        allowed = _allowed(explained.latents, cases)
+        if not latents_are_one and allowed is not None and rel_l2 is not None and rel_l2 > allowed:
+            return msgspec.structs.replace(found, verdict="different", reason=None)
+        if found.verdict == "unknown" or found.pixels_rel_l2 == 0:
+            return found
+        if rel_l2 is None:
+            return msgspec.structs.replace(found, verdict="unknown", reason=_NO_FILES)
+        if allowed is None and not latents_are_one:
+            return msgspec.structs.replace(found, verdict="unknown", reason=_NO_FLOOR)
+        return found
+
+    def _latents_apart(self, pair: _Pair) -> float | None:
+        """Relative L2 distance; None where files are missing or numbers are not finite."""
+        one, other = (
+            self._artifacts.latents(picture.latents_sha256) for picture in (pair.one, pair.other)
+        )
+        if one is None or other is None or one.shape != other.shape:
+            return None
+        return measures.relative_l2(other, one)
+
+    def _pixels(self, pair: _Pair, cases: list[Case], explained: _Explained) -> _Found:
+        """By the pixels alone. Pictures that are identical in all 8 bits are the same."""
+        if pair.one.pixels_sha256 == pair.other.pixels_sha256:
+            return _Found("same", pixels_rel_l2=0.0, same_picture=True)
+        one, other = (
+            self._artifacts.pixels(picture.pixels_sha256) for picture in (pair.one, pair.other)
+        )
+        if one is None or other is None:
+            return _Found("unknown", _NO_FILES)
+        if one.shape != other.shape:
+            return _Found("different", "the two are of different sizes", same_picture=False)
+        error = explained.picture
+        if pair.one.latents_sha256 == pair.other.latents_sha256 and explained.decode is not None:
+            error = explained.decode
+        size = picture_measures.root_mean_square(one)
+        relative = thresholds.SOME_ROUNDING[cases[0].dtype] if error is None else error
+        level = 255 * thresholds.EIGHT_BIT_STEP / 2
+        tiled = any(case.vae_tiling for case in cases) and len({c.vae_tiling for c in cases}) > 1
+        found = _Found(
+            "same",
+            pixels_rel_l2=measures.relative_l2(other, one),
+            same_picture=pictures.same_picture(one, other),
+            differences=picture_differences(one, other, relative * size + level, tiled=tiled),
+        )
+        if found.differences or found.same_picture is False:
+            return msgspec.structs.replace(found, verdict="different")
+        allowed = _allowed(error, cases)
+        if allowed is None:
+            return msgspec.structs.replace(found, verdict="unknown", reason=_NO_FLOOR)
+        allowed += level / max(size, level)
+        found = msgspec.structs.replace(found, allowed_pixels_rel_l2=allowed)
+        apart = found.pixels_rel_l2
+        beyond = apart is None or apart > allowed
+        return msgspec.structs.replace(found, verdict="different") if beyond else found
 
 
 def _identical(pair: _Pair) -> bool:
@@ -207,16 +334,22 @@ def _identical(pair: _Pair) -> bool:
     return (one.latents_sha256, one.pixels_sha256) == (other.latents_sha256, other.pixels_sha256)
 
 
-def _verdict(
-    distances: list[float | None], allowed: float | None, same: bool | None
-) -> tuple[EqualityVerdict, str | None]:
-    if same is False:
-        return "different", None
-    if None in distances:
-        return "unknown", _NO_FILES
-    largest = max(distance for distance in distances if distance is not None)
-    if largest == math.inf:
-        return "different", "one of the two is not a number"
-    if allowed is None:
-        return "unknown", _NO_FLOOR
-    return ("same" if largest <= allowed else "different"), None
+def _larger(one: float | None, other: float | None) -> float | None:
+    return max((x for x in (one, other) if x is not None), default=None)
+
+
+def _largest(values: Iterable[float | None]) -> float | None:
+    return max((x for x in values if x is not None), default=None)
+
+
+def _allowed(expected: float | None, cases: list[Case]) -> float | None:
+    """The largest relative distance that still counts as the same; never below the type's own."""
+    if expected is None:
+        return None
+    return thresholds.MATCH_MULTIPLE * max(expected, thresholds.UNIT_ROUNDOFF[cases[0].dtype])
+
+
+def _apart(found: _Found) -> float:
+    """How strong the difference is, to find the worst pair."""
+    strongest = max((entry.strength / entry.noticed for entry in found.differences), default=0.0)
+    return strongest + (found.pixels_rel_l2 or 0.0) + (found.rel_l2 or 0.0)

@@ -15,6 +15,7 @@ import msgspec
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+from sdbench.quality.thresholds import HIGHEST_FLOOR
 from sdbench.schema import Dtype
 
 
@@ -32,6 +33,20 @@ class Floor(msgspec.Struct, frozen=True, kw_only=True):
     latents: dict[int, float | None]
     picture: float | None
     picture_max_abs: float | None
+
+    @property
+    def excess(self) -> str | None:
+        """Why nothing can be judged by this floor: it is higher than rounding can be."""
+        divergence = self.expected_divergence()
+        final = None if divergence is None else float(divergence[-1])
+        bound = HIGHEST_FLOOR[self.dtype]
+        for name, error in (("text", self.text), ("latents", final), ("picture", self.picture)):
+            if error is not None and not error <= bound:
+                return (
+                    f"cannot be checked: the noise floor of {self.dtype} came out as {error:.2g} "
+                    f"({name}), and rounding alone stays below {bound:g}"
+                )
+        return None
 
     def expected_divergence(self) -> "NDArray[Any] | None":
         """Of the latents of a free run: index 0 is the noise, index k after step k.

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from sdbench.quality import measures, thresholds
+from sdbench.quality import measures, picture_measures, thresholds
 from sdbench.schema import Picture, PictureFault
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ def certain_fault(picture: Picture, pixels: "Pixels | None") -> PictureFault | N
         return "not-a-number"
     if picture.black:
         return "black"
+    if pixels is not None and picture_measures.is_of_one_colour(pixels):
+        return "flat"
     if pixels is not None and is_saturated(pixels):
         return "saturated"
     return None
@@ -26,7 +28,11 @@ def likely_fault(picture: Picture, pixels: "Pixels | None") -> PictureFault | No
     """What a trained model's picture should never be; random weights make such by design."""
     if picture.flat:
         return "flat"
-    return "noise" if pixels is not None and is_noise(pixels) else None
+    if pixels is None:
+        return None
+    if picture_measures.channel_deviation(pixels) < 255 * thresholds.FLAT_DEVIATION:
+        return "flat"
+    return "noise" if is_noise(pixels) else None
 
 
 def is_saturated(pixels: "Pixels") -> bool:
@@ -36,20 +42,12 @@ def is_saturated(pixels: "Pixels") -> bool:
 
 
 def is_noise(pixels: "Pixels") -> bool:
-    """Whether the picture looks like decoded noise: its cells do not follow each other."""
+    """Whether the picture looks like noise: neither its pixels nor its cells follow each other."""
+    pixel = picture_measures.pixel_correlation(pixels)
+    if pixel is not None and pixel < thresholds.NEIGHBOURS_OF_NOISE:
+        return True
     alike = measures.neighbour_correlation(pixels)
     return alike is not None and alike < thresholds.NOISE_CORRELATION
-
-
-def difference_of_content(
-    picture: Picture, pixels: "Pixels", reference: "Pixels"
-) -> PictureFault | None:
-    """What the picture is, if it is not the reference's with some error; None if it is."""
-    if same_picture(pixels, reference):
-        return None
-    if picture.flat:
-        return "flat"
-    return "noise" if is_noise(pixels) and not is_noise(reference) else "another-picture"
 
 
 def same_picture(pixels: "Pixels", reference: "Pixels") -> bool:

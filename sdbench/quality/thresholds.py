@@ -4,6 +4,8 @@ Seen = tried on a 2-core Linux machine with torch 2.13; D = the divergence expec
 floor (:mod:`.floors`).
 """
 
+from dataclasses import dataclass
+
 from sdbench.schema import Dtype
 
 MATCH_MULTIPLE = 4.0
@@ -28,6 +30,22 @@ most), so that much is always allowed where pictures are compared as 8-bit files
 SAME_PICTURE_CORRELATION = 0.8
 """Two pictures that correlate less than this (per channel, mean removed) show different things."""
 
+SOME_ROUNDING: dict[Dtype, float] = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-2}
+"""Relative error of a picture from rounding, taken where the noise floor is not known: seen on
+random and trained weights, 2 to 20 steps, and used only to tell what a person would see."""
+
+HIGHEST_FLOOR: dict[Dtype, float] = {"float32": 1e-3, "float16": 0.03, "bfloat16": 0.12}
+"""A noise floor above this explains too much: it would acquit what a person sees. Seen: 2.5e-6,
+2.5e-3 and 2.5e-2 at most; 1.4 where a floor's own passes drew noise without a seed."""
+
+TILED_MULTIPLE = 4.0
+"""How much stronger than plain a change of tones or a seam must be where the VAE decodes in tiles:
+its norms are taken over each tile alone, which changes tones by design."""
+
+VISIBLE_ERROR = 0.04
+"""Relative error of a picture that is seen although rounding explains it (bfloat16 in many steps):
+such a picture is not called the same."""
+
 FLAT_DEVIATION = 2 * EIGHT_BIT_STEP
 """With less contrast a correlation says nothing; then pictures are told apart by their distance."""
 
@@ -40,3 +58,51 @@ point of the latents, and the latents of a picture are smooth."""
 
 SATURATED_SHARE = 0.99
 """Share of numbers at 0 or 1 from which a picture is saturated: overflow, not content."""
+
+
+NEIGHBOURS_OF_NOISE = 0.3
+"""Pixels that correlate less than this with their neighbours are white noise."""
+
+NEIGHBOURS_OF_A_PICTURE = 0.5
+"""Above this the picture that should have come out is none."""
+
+
+@dataclass(frozen=True)
+class Visible:
+    """From where a difference is ``noticed`` by a careful eye, and from where it is ``plain``.
+
+    ``of_rounding`` times what rounding explains (root mean square in levels) is always allowed.
+    The other two are conditions of some measures.
+    """
+
+    noticed: float
+    plain: float
+    of_rounding: float
+    least_share: float = 0.0
+    least_levels: int = 0
+
+
+# Ground: 44 healthy pictures in bfloat16 and float16 (the tiny model with random weights and the
+# trained one; plain, sliced and in a batch). In units of what rounding explains they reached at
+# most: brightness 0.09, cast 0.25, tones 0.4, bands 0.6, tiles 1.2 in one direction, part 5.6,
+# grain 0.75; contrast and saturation 0.3% a level, shift 0.06 pixels a level. The levels are what
+# is seen beside the right picture: 3 of 255 is about one just noticeable difference in mid grey.
+VISIBLE: dict[str, Visible] = {
+    "brightness": Visible(3.0, 8.0, 0.5),
+    "contrast": Visible(0.03, 0.10, 0.01),
+    "saturation": Visible(0.08, 0.25, 0.01),
+    "colour-cast": Visible(3.0, 8.0, 0.8),
+    "tones": Visible(4.0, 10.0, 1.2),
+    "shift": Visible(0.25, 0.9, 0.1),
+    "shift-error": Visible(1.5, 1.5, 1.5),
+    "specks": Visible(1e-6, 5e-3, 0.0, least_levels=40),
+    "bands": Visible(1.5, 4.0, 1.3, least_share=0.5),
+    "tiles": Visible(2.0, 4.0, 2.5),
+    "part": Visible(6.0, 12.0, 12.0),
+    "pattern": Visible(1.5, 4.0, 1.0, least_share=0.3),
+    "grain": Visible(2.5, 6.0, 1.5),
+    "blurred": Visible(0.15, 0.3, 0.02),
+    "sharpened": Visible(0.2, 0.5, 0.05),
+    "posterised": Visible(4.0, 4.0, 0.0, least_levels=4),
+    "unlike": Visible(4.0, 8.0, 4.0),
+}

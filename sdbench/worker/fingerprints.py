@@ -42,8 +42,14 @@ def picture_record(picture: Any, folder: Optional[str]) -> "dict[str, Any]":
         "mean": finite_or_none(float(known.mean())) if known.size else None,
         "deviation": finite_or_none(deviation),
         "black": bool(known.size == 0 or known.max() < _ONE_LEVEL),
-        "flat": bool(deviation < _ONE_LEVEL),
+        "flat": bool(_deviation_of_channels(values, finite) < _ONE_LEVEL),
     }
+
+
+def _deviation_of_channels(values: Any, finite: Any) -> float:
+    """The largest deviation of a channel: one colour is flat, whichever colour it is."""
+    channels = [values[..., index][finite[..., index]] for index in range(values.shape[-1])]
+    return max((float(channel.std()) for channel in channels if channel.size), default=0.0)
 
 
 def latents_record(latents: Any, folder: Optional[str]) -> "dict[str, Any]":

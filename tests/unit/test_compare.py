@@ -78,6 +78,13 @@ def test_beyond_it_the_same_picture_drifts(tmp_path: Path) -> None:
     found = compare(tmp_path, replicate_of([kept(tmp_path, error=10 * EXPECTED)]))
     assert found.verdict == "drift"
     assert found.margin == pytest.approx(2.5, rel=0.01)
+    assert found.reason is not None and "fine noise lies over it" in found.reason
+
+
+def test_beyond_rounding_and_nothing_to_be_seen_drifts_too(tmp_path: Path) -> None:
+    picture = keep(tmp_path, smooth_picture(), nudged(latents_of()[-1], 10 * EXPECTED))
+    found = compare(tmp_path, replicate_of([picture]))
+    assert (found.verdict, found.images[0].differences) == ("drift", [])
     assert found.reason is not None and "latents 2.5 times" in found.reason
 
 
@@ -90,8 +97,9 @@ def test_the_margin_of_one_is_where_it_parts(tmp_path: Path, times: float, verdi
 def test_a_small_margin_in_the_latents_does_not_hide_a_wrong_decode(tmp_path: Path) -> None:
     picture = keep(tmp_path, nudged(smooth_picture(), 0.1), latents_of()[-1])
     found = compare(tmp_path, replicate_of([picture]))
-    assert found.verdict == "drift"
-    assert found.reason is not None and found.reason.startswith("picture")
+    assert found.verdict == "broken"
+    assert found.reason is not None and "fine noise lies over it" in found.reason
+    assert "the latents are right, so it went wrong in the decode" in found.reason
 
 
 def test_rounding_to_eight_bits_is_always_allowed(tmp_path: Path) -> None:
@@ -119,7 +127,7 @@ def test_another_picture_is_broken_and_says_how(tmp_path: Path, picture: Any, fa
     assert found.verdict == "broken"
     assert [image.verdict for image in found.images] == ["match", "broken"]
     assert found.images[1].fault == fault
-    assert found.reason is not None and "image 1 of pass 2 is" in found.reason
+    assert found.reason is not None and "image 1 of pass 2 and later" in found.reason
 
 
 def test_not_a_number_in_the_latents_is_broken_whatever_the_picture(tmp_path: Path) -> None:
@@ -288,8 +296,54 @@ def test_another_number_of_steps_gives_no_curve(tmp_path: Path) -> None:
 
 def test_tiles_change_the_picture_by_design(tmp_path: Path) -> None:
     tiled = Case(resolution="64x64", dtype="float16", vae_tiling=True)
-    picture = keep(tmp_path, nudged(smooth_picture(), 0.1), latents_of()[-1])
-    found = compare(tmp_path, replicate_of([picture]), case=tiled)
+    toned = (smooth_picture() * 0.9 + 0.02).astype(np.float32)
+    toned[:, :32] += 0.02
+    found = compare(tmp_path, replicate_of([keep(tmp_path, toned, latents_of()[-1])]), case=tiled)
     assert found.verdict == "match" and found.reason is not None and TILED in found.reason
     wrong = keep(tmp_path, noise_picture(), latents_of()[-1])
     assert compare(tmp_path, replicate_of([wrong]), case=tiled).verdict == "broken"
+
+
+# --- the floor -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "floor",
+    [
+        make_floor(latents={1: 0.3, STEPS: 0.3}),
+        make_floor(picture=0.5),
+        make_floor(text=0.5),
+        make_floor(dtype="float32", latents={1: 2e-3, STEPS: 2e-3}),
+    ],
+    ids=["latents", "picture", "text", "float32"],
+)
+def test_a_floor_that_is_too_high_acquits_nothing(tmp_path: Path, floor: Any) -> None:
+    case = Case(resolution="64x64", dtype=floor.dtype)
+    near = replicate_of([kept(tmp_path, error=2e-3)])
+    found = compare(tmp_path, near, Yardstick(REFERENCES, floor), case)
+    assert found.verdict == "unknown"
+    assert found.reason is not None and "cannot be checked: the noise floor" in found.reason
+    pale = keep(tmp_path, (0.62 + smooth_picture() * 0.33).astype(np.float32), latents_of()[-1])
+    seen = compare(tmp_path, replicate_of([pale]), Yardstick(REFERENCES, floor), case)
+    assert seen.verdict == "broken", "what anybody sees needs no floor"
+
+
+@pytest.mark.parametrize(
+    "floor",
+    [None, make_floor(latents={1: None, STEPS: 1e-3}, noise=None), make_floor(picture=None)],
+    ids=["none", "nulls", "no picture"],
+)
+def test_identical_pictures_need_no_floor(tmp_path: Path, floor: Any) -> None:
+    """Seen with torch 1.13.1 and the tiny model in 2, 3 and 8 steps."""
+    yardstick = Yardstick(REFERENCES, floor, "no floor")
+    found = compare(tmp_path, replicate_of([kept(tmp_path)]), yardstick)
+    assert (found.verdict, found.margin, found.reason) == ("match", 0.0, "identical")
+    near = compare(tmp_path, replicate_of([kept(tmp_path, error=2e-3)]), yardstick)
+    assert near.verdict == "unknown", "what is not identical does"
+
+
+def test_a_picture_that_was_not_kept_is_not_called_the_same(tmp_path: Path) -> None:
+    made = kept(tmp_path, error=1e-3)
+    (tmp_path / "images" / f"{made.pixels_sha256}.png").unlink()
+    found = compare(tmp_path, replicate_of([made]))
+    assert found.verdict == "unknown" and "not kept" in (found.reason or "")

@@ -49,7 +49,14 @@ def explained(case: Case, expected: float = EXPECTED) -> Compared:
         stage="latents", rel_l2=0.0, max_abs=0.0, cosine=1.0, expected_rel_l2=expected
     )
     image = ImageCompared(
-        image=0, passes=[1], pixels_sha256="", latents_sha256="", verdict="match", latents=latents
+        image=0,
+        passes=[1],
+        pixels_sha256="",
+        latents_sha256="",
+        verdict="match",
+        latents=latents,
+        picture=msgspec.structs.replace(latents, stage="picture"),
+        decode_expected_rel_l2=expected / 10,
     )
     return Compared(
         replicate_id="x",
@@ -171,3 +178,49 @@ def test_processes_of_different_blocks_are_not_paired(tmp_path: Path) -> None:
         replicate_of(run, primed, [[picture(tmp_path, 0.5)]], block=1),
     ]
     assert check(tmp_path, run, replicates, PLAIN) == []
+
+
+# --- what a person sees --------------------------------------------------------------------------
+
+
+def toned(folder: Path, brighter: float, image: int = 0) -> Picture:
+    """The same latents, decoded to a lighter picture."""
+    return keep(folder, np.clip(smooth_picture(image) + brighter, 0, 1), latents_of(image)[-1])
+
+
+@pytest.mark.parametrize("floor", [True, False], ids=["with a floor", "without"])
+def test_a_fault_in_the_decode_is_seen_though_the_latents_are_identical(
+    tmp_path: Path, floor: bool
+) -> None:
+    run = run_of()
+    passes = [[toned(tmp_path, 0.08)], [picture(tmp_path)], [picture(tmp_path)]]
+    (found,) = check(tmp_path, run, [replicate_of(run, PLAIN, passes)], *[PLAIN] * floor)
+    assert (found.kind, found.verdict, found.rel_l2) == ("first-pass", "different", 0.0)
+    assert found.decode_only and found.is_plain
+    assert [entry.kind for entry in found.differences] == ["brightness"]
+    assert found.pixels_rel_l2 is not None and found.pixels_rel_l2 > 0.05
+
+
+def test_identical_pixels_of_other_latents_are_the_same_without_a_floor(tmp_path: Path) -> None:
+    run = run_of()
+    near = keep(tmp_path, smooth_picture(), nudged(latents_of()[-1], 1e-6))
+    (found,) = check(tmp_path, run, [replicate_of(run, PLAIN, [[near], [picture(tmp_path)]])])
+    assert (found.verdict, found.pixels_rel_l2) == ("same", 0.0)
+
+
+def test_other_pixels_without_their_files_are_unknown(tmp_path: Path) -> None:
+    run = run_of()
+    lighter = toned(tmp_path, 0.08)
+    (tmp_path / "images" / f"{lighter.pixels_sha256}.png").unlink()
+    passes = [[lighter], [picture(tmp_path)]]
+    (found,) = check(tmp_path, run, [replicate_of(run, PLAIN, passes)], PLAIN)
+    assert found.verdict == "unknown" and "not kept" in (found.reason or "")
+
+
+def test_a_floor_that_is_too_high_does_not_make_them_the_same(tmp_path: Path) -> None:
+    run = run_of()
+    passes = [[picture(tmp_path, 1e-3)], [picture(tmp_path)]]
+    records = [explained(PLAIN, expected=0.5)]
+    replicates = [replicate_of(run, PLAIN, passes)]
+    (found,) = check_equality(run, replicates, records, Artifacts(tmp_path))
+    assert found.verdict == "unknown"

@@ -1,5 +1,6 @@
 """Pictures that came out wrong, the most specific reason first."""
 
+import itertools
 import re
 from collections.abc import Callable, Iterable
 
@@ -9,13 +10,17 @@ from sdbench.insight.known_issues import FindingCode
 from sdbench.insight.records import Severity
 from sdbench.insight.rules.contrast import contrast_words, healthy_neighbours, use_words
 from sdbench.insight.rules.symptom import Symptom
+from sdbench.quality.compare import stage_words, what_words
 from sdbench.quality.equality import Equality, EqualityKind
+from sdbench.quality.places import Place, Spot, listed, place_of
 from sdbench.quality.thresholds import UNIT_ROUNDOFF
 from sdbench.schema import ImageCompared, Picture, PictureFault
 
 # `drift` begins at 4 times what rounding explains; healthy bfloat16 may be a little beyond that.
 # Up to so many times the allowed distance it is told, and no more than told.
 _SLIGHT_DRIFT = 3.0
+# A difference that grows from pass to pass has grown by half over three passes at least.
+_GROWN = 1.5
 # NVIDIA GPUs from compute capability 8.0 on multiply float32 in TF32 where torch lets them: by
 # default in convolutions. TF32 has float16's 11 bits of significand.
 _TF32_SINCE = (8, 0)
@@ -48,19 +53,25 @@ def batch_mismatch(evidence: Evidence, row: Row) -> Symptom | None:
 
 
 def nondeterministic(evidence: Evidence, row: Row) -> Symptom | None:
-    """The same work gives another picture each time."""
+    """The same work gives another picture each time, or at some time."""
     found = evidence.equality(row, "replicates")
     if found is None or found.verdict != "different" or not _later_vary_between(evidence, row):
         found = evidence.equality(row, "first-pass")
-        if found is None or found.verdict != "different" or not _later_vary_within(row):
+        if found is None or found.verdict != "different":
             return None
+        if not _later_vary_within(row) and not _first_is_right_and_later_wrong(evidence, row):
+            return None
+    words = f"the same settings and seed give different pictures{_apart(found)}"
+    place = wrong_place(evidence, row)
+    if place.pattern in ("later-passes", "at-times", "first-pass"):
+        words += f"; image {listed(place.images)} {place.words} is not the CPU's"
     return Symptom(
         "nondeterministic",
         _severity(found),
         row,
-        f"the same settings and seed give different pictures each time{_apart(found)}",
-        f"Compare single pictures with care. {_LOCALISE}",
-        _equality_numbers(found),
+        words,
+        f"Do not rely on single pictures of this setting. {_LOCALISE}",
+        _equality_numbers(found) | _place_numbers(place),
     )
 
 
@@ -86,70 +97,89 @@ def last_digits_vary(evidence: Evidence, row: Row) -> Symptom | None:
 
 
 def first_pass_drift(evidence: Evidence, row: Row) -> Symptom | None:
-    """A process's first pass differs from its later ones."""
+    """A process's first pass differs from its later ones, and is the one that is wrong."""
     found = evidence.equality(row, "first-pass")
     if found is None or found.verdict not in ("different", "unknown"):
         return None
+    place = wrong_place(evidence, row)
+    if place.pattern in ("later-passes", "at-times"):
+        return None  # it is not the first one that is wrong
     primed = evidence.neighbour(row, "warmup", True)
     mended = primed is not None and _first_is_right(evidence, primed)
     words = f"the first pass of a process gives another picture than later passes{_apart(found)}"
     if found.verdict == "unknown":
         words = f"the first pass of a process {found.reason or 'differs from later ones'}"
+    if place.pattern == "first-pass":
+        words += f"; {_wrong_words(evidence, row)}"
+    elif row.summary.correct == "unknown":
+        words += "; which of them is right was not checked"
     if mended:
         words += "; after a warm-up pass it does not"
-    remedy = "Make one pass of a single step first and throw it away (warmup = true)"
-    remedy += " – measured here to help." if mended else ", or use torch 2.0 or later."
     severity: Severity = "info" if found.verdict == "unknown" else _severity(found)
-    numbers = _equality_numbers(found) | {"mended_by_warmup": mended if primed else None}
+    numbers = (
+        _equality_numbers(found)
+        | _place_numbers(place)
+        | {"mended_by_warmup": mended if primed else None}
+    )
+    remedy = _first_pass_remedy(evidence, row, mended=mended)
     return Symptom("first-pass-drift", severity, row, words, remedy, numbers)
+
+
+def _first_pass_remedy(evidence: Evidence, row: Row, *, mended: bool) -> str:
+    """What fits: no warm-up where it is on and does not help, no release that is in use."""
+    if mended:
+        return (
+            "Make one pass of a single step first and throw it away (warmup = true) – measured "
+            "here to help."
+        )
+    if row.planned.case.warmup:
+        return f"A warm-up pass of one step does not help: throw one whole pass away. {_LOCALISE}"
+    if evidence.neighbour(row, "warmup", True) is not None:
+        return f"A warm-up pass was measured and does not help. {_LOCALISE}"
+    remedy = "Make one pass of a single step first and throw it away (warmup = true)"
+    release = re.match(r"(\d+)\.", evidence.versions(row).get("torch", ""))
+    if release is not None and int(release[1]) < 2:
+        return f"{remedy}, or use torch 2.0 or later."
+    return f"{remedy}, and measure whether it helps."
 
 
 def noise_output(evidence: Evidence, row: Row) -> Symptom | None:
     """Noise where the CPU makes a picture."""
-    return _of_fault(evidence, row, "noise-output", {"noise": "noise"})
+    return _of_fault(evidence, row, "noise-output", ("noise",))
 
 
 def wrong_content(evidence: Evidence, row: Row) -> Symptom | None:
     """A picture that does not show what it should."""
-    words: dict[PictureFault, str] = {
-        "flat": "flat, of one colour",
-        "saturated": "saturated, all light or dark",
-    }
     return (
-        _of_fault(evidence, row, "wrong-content", words)
+        _of_fault(evidence, row, "wrong-content", ("flat", "saturated"))
         or _misread(evidence, row)
-        or _sliced_shows_another(evidence, row)
+        or _setting_shows_another(evidence, row)
     )
 
 
 def cpu_mismatch(evidence: Evidence, row: Row) -> Symptom | None:
-    """Another picture than the CPU's, in every pass; or slightly another."""
-    wrong = wrong_everywhere(evidence, row)
+    """Another picture than the CPU's; or one that differs from it more than rounding explains."""
     if row.summary.correct not in ("broken", "drift"):
         return None
-    broken = any(entry.verdict == "broken" for entry in wrong) or (
-        row.summary.correct == "broken" and not wrong
-    )
+    broken = row.summary.correct == "broken"
+    seen = broken or any(entry.differences for entry in evidence.images_of(row))
     margin = row.summary.correct_margin
     severity: Severity = "error" if broken else "warning"
-    if not broken and margin is not None and margin <= _SLIGHT_DRIFT:
+    if not seen and margin is not None and margin <= _SLIGHT_DRIFT:
         severity = "info"
-    fine = healthy_neighbours(evidence, row, lambda other: other.summary.correct == "match")
-    words = f"the pictures are not the CPU's: {row.summary.correct_reason or row.summary.correct}"
-    if not broken:
-        words = f"slightly different from the CPU: {row.summary.correct_reason}"
+    fine = healthy_neighbours(evidence, row, lambda other: _is_fine(evidence, other))
+    words = f"slightly different from the CPU: {row.summary.correct_reason}"
+    if seen:
+        what = _wrong_words(evidence, row) or row.summary.correct_reason or row.summary.correct
+        words = f"the pictures are not the CPU's: {what}"
     if contrast_words(fine):
         words += f"{contrast_words(fine)}they match"
     remedy = " ".join(part for part in (use_words(fine), _LOCALISE) if part)
-    if (
-        not broken
-        and margin is not None
-        and margin <= _TF32_MARGIN
-        and _may_use_tf32(evidence, row)
-    ):
+    if not seen and margin is not None and margin <= _TF32_MARGIN and _may_use_tf32(evidence, row):
         severity = "info"
         words += "; TF32, in which this GPU may multiply float32, explains as much"
         remedy = f"To see whether it is TF32, measure with {_NO_TF32}=0 in the environment."
+    wrong = [entry for entry in evidence.images_of(row) if entry.verdict in ("broken", "drift")]
     numbers = {
         "verdict": row.summary.correct,
         "margin": margin,
@@ -160,8 +190,108 @@ def cpu_mismatch(evidence: Evidence, row: Row) -> Symptom | None:
         "psnr_db": min(
             (entry.psnr_db for entry in wrong if entry.psnr_db is not None), default=None
         ),
+        "kinds": _kinds(wrong),
+        **_place_numbers(wrong_place(evidence, row)),
     }
     return Symptom("cpu-mismatch", severity, row, words, remedy, numbers)
+
+
+# --- what is wrong, and where --------------------------------------------------------------------
+
+
+def is_beyond(entry: ImageCompared) -> bool:
+    """Whether an image is wrong by more than a slight drift."""
+    if entry.verdict == "drift":
+        return bool(entry.differences) or (entry.margin or 0.0) > _SLIGHT_DRIFT
+    return entry.verdict == "broken"
+
+
+def wrong_place(evidence: Evidence, row: Row) -> Place:
+    """Where a row's pictures are wrong in comparison with the CPU's."""
+    return evidence.place(row, is_beyond)
+
+
+def _wrong_words(
+    evidence: Evidence, row: Row, holds: Callable[[ImageCompared], bool] = is_beyond
+) -> str:
+    """``image 3 in every pass is black; the latents are right, so …``; empty if nothing is."""
+    wrong = [entry for entry in evidence.images_of(row) if holds(entry)]
+    place = evidence.place(row, holds)
+    if not wrong or not place.images:
+        return ""
+    words = f"image {listed(place.images)} {place.words} {_verb(what_words(wrong))}"
+    if place.right_images:
+        words += f" (image {listed(place.right_images)} is right)"
+    more = (
+        stage_words(wrong),
+        "it grows from pass to pass" if _grows(wrong) else "",
+        _profiled_words(evidence, row, place),
+    )
+    return "; ".join([words, *(part for part in more if part)])
+
+
+def _verb(what: str) -> str:
+    return what if what.startswith(("is ", "has ", "its ", "shows ", "differs")) else f"has: {what}"
+
+
+def _grows(wrong: list[ImageCompared]) -> bool:
+    """Whether the distance from the CPU's picture grows with every pass, over three at least."""
+    by_pass: dict[int, float] = {}
+    for entry in wrong:
+        distance = None if entry.picture is None else entry.picture.rel_l2
+        for number in entry.passes:
+            if number and distance is not None:
+                by_pass[number] = max(distance, by_pass.get(number, 0.0))
+    distances = [by_pass[number] for number in sorted(by_pass)]
+    rising = all(later > earlier for earlier, later in itertools.pairwise(distances))
+    return len(distances) >= 3 and rising and distances[-1] > _GROWN * distances[0]
+
+
+def _profiled_words(evidence: Evidence, row: Row, place: Place) -> str:
+    """Whether the pass that waits for the device after every step is right where others are not."""
+    if place.pattern == "profile" or 1 not in place.images:
+        return ""
+    profiled = [e for e in evidence.images_of(row) if 0 in e.passes and e.image == 0]
+    if not profiled or place.pattern != "everywhere" or any(is_beyond(e) for e in profiled):
+        return ""
+    if any(entry.verdict == "unknown" for entry in profiled):
+        return ""
+    return "the profiling pass, which waits for the device after every step, is right"
+
+
+def _kinds(wrong: Iterable[ImageCompared]) -> list[str]:
+    """What is wrong, by name."""
+    kinds: dict[str, None] = {}
+    for entry in wrong:
+        kinds |= dict.fromkeys([entry.fault] if entry.fault else [])
+        kinds |= dict.fromkeys(difference.kind for difference in entry.differences)
+    return [*kinds]
+
+
+def _place_numbers(place: Place) -> dict[str, object]:
+    return {
+        "pattern": place.pattern,
+        "wrong_passes": place.passes,
+        "wrong_images": place.images,
+        "right_images": place.right_images,
+    }
+
+
+def _is_fine(evidence: Evidence, row: Row) -> bool:
+    """Whether a row was compared with the CPU and nothing is beyond a slight drift."""
+    if row.summary.correct not in ("match", "drift"):
+        return False
+    return not any(is_beyond(entry) for entry in evidence.images_of(row))
+
+
+def _first_is_right_and_later_wrong(evidence: Evidence, row: Row) -> bool:
+    return wrong_place(evidence, row).pattern in ("later-passes", "at-times")
+
+
+def _dtype_words(row: Row) -> str:
+    """A larger type, if there is one."""
+    larger = {"float16": "float32 or bfloat16", "bfloat16": "float32"}.get(row.planned.case.dtype)
+    return f"Use {larger}, or another torch release." if larger else "Try another torch release."
 
 
 def _may_use_tf32(evidence: Evidence, row: Row) -> bool:
@@ -185,48 +315,68 @@ def _counted(
     fine = healthy_neighbours(
         evidence, row, lambda other: not any(holds(p) for *_, p in evidence.pictures(other))
     )
-    passes = sorted({number for _, number, _, _ in wrong})
-    images = sorted({image + 1 for _, _, image, _ in wrong})
-    where = f"pass {_listed(passes)}, image {_listed(images)}"
+    processes = {replicate.replicate_id: i for i, replicate in enumerate(row.replicates)}
+    place = place_of(
+        {
+            Spot(processes[replicate.replicate_id], number, image): holds(picture)
+            for replicate, number, image, picture in made
+        }
+    )
     addition = contrast_words(fine) and f"{contrast_words(fine)}none does"
-    use = use_words(fine) or "Use a larger dtype (float32 or bfloat16), or another torch release."
+    more = stage_words([e for e in evidence.images_of(row) if e.fault in ("black", "not-a-number")])
+    where = f"image {listed(place.images)} {place.words}"
+    use = use_words(fine) or _dtype_words(row)
+    if place.pattern == "first-pass" and not use_words(fine):
+        use = _first_pass_remedy(evidence, row, mended=False)
+    elif place.right_images and not use_words(fine):
+        use = ""  # a type too small would not spare some images in every pass
     return Symptom(
         code,
         "error",
         row,
-        f"{len(wrong)} of {len(made)} pictures {words} ({where}){addition}",
-        f"{use} {_LOCALISE}",
-        {"wrong": len(wrong), "pictures": len(made), "passes": passes, "images": images},
+        f"{len(wrong)} of {len(made)} pictures {words}: {where}{addition}"
+        + (f"; {more}" if more else ""),
+        " ".join(part for part in (use, _LOCALISE) if part),
+        {
+            "wrong": len(wrong),
+            "pictures": len(made),
+            "passes": place.passes,
+            "images": place.images,
+            **_place_numbers(place),
+        },
     )
 
 
 def _wrong_items(evidence: Evidence, row: Row) -> Symptom | None:
-    """By the CPU's pictures: the first of the batch is right, others are not."""
-    wrong = {entry.image for entry in wrong_everywhere(evidence, row)}
-    right = {
-        entry.image
-        for entry in evidence.images_of(row)
-        if entry.verdict == "match" and entry.image not in wrong
-    }
-    if not wrong or not right or 0 in wrong:
+    """By the CPU's pictures: some of the batch are right, others are not; or a loop's are."""
+    place = wrong_place(evidence, row)
+    wrong = [entry for entry in evidence.images_of(row) if is_beyond(entry)]
+    if not place.images or place.pattern == "first-pass":
         return None
-    faults = {
-        entry.fault
-        for entry in evidence.images_of(row)
-        if entry.image in wrong and entry.fault is not None
-    }
-    broken = bool(faults)
+    loop = evidence.neighbour(row, "batching", "loop")
+    if loop is None or loop.summary.correct == "unknown":
+        if not place.right_images or 1 in place.images:
+            return None  # nothing says that it is the batch
+        beside = f"image {listed(place.right_images)} is the CPU's, a loop was not checked"
+    elif set(wrong_place(evidence, loop).images) & set(place.images):
+        return None  # a loop makes the same mistake
+    else:
+        beside = "a loop makes it as the CPU does"
+        if place.right_images:
+            beside = f"image {listed(place.right_images)} is the CPU's, and {beside}"
     return Symptom(
         "batch-mismatch",
-        "error" if broken else "warning",
+        "error" if any(entry.verdict == "broken" for entry in wrong) else "warning",
         row,
-        f"of a batch image {_listed(image + 1 for image in sorted(right))} is the CPU's, image "
-        f"{_listed(image + 1 for image in sorted(wrong))} is not",
+        f"in a batch {_wrong_words(evidence, row)}; {beside}",
         f'Make the pictures in a loop (batching = "loop"). {_LOCALISE}',
         {
-            "right_images": sorted(image + 1 for image in right),
-            "wrong_images": sorted(image + 1 for image in wrong),
-            "faults": sorted(faults),
+            "right_images": place.right_images,
+            "wrong_images": place.images,
+            "faults": sorted({entry.fault for entry in wrong if entry.fault is not None}),
+            "kinds": _kinds(wrong),
+            "pattern": place.pattern,
+            "wrong_passes": place.passes,
         },
     )
 
@@ -239,13 +389,15 @@ def _unlike_loop(evidence: Evidence, row: Row) -> Symptom | None:
         return None
     if any(picture.broken for *_, picture in evidence.pictures(loop)):
         return None
-    if wrong_everywhere(evidence, loop) or nondeterministic(evidence, loop):
+    if wrong_place(evidence, loop).images or nondeterministic(evidence, loop):
+        return None
+    if nondeterministic(evidence, row):
         return None
     return Symptom(
         "batch-mismatch",
         _severity(found),
         row,
-        f"image {_listed(image + 1 for image in found.images)} of a batch is not what a loop makes "
+        f"image {listed(_different_images(found))} of a batch is not what a loop makes "
         f"from the same seed{_apart(found)}",
         f'Make the pictures in a loop (batching = "loop"). {_LOCALISE}',
         _equality_numbers(found),
@@ -253,22 +405,28 @@ def _unlike_loop(evidence: Evidence, row: Row) -> Symptom | None:
 
 
 def _of_fault(
-    evidence: Evidence, row: Row, code: FindingCode, faults: dict[PictureFault, str]
+    evidence: Evidence, row: Row, code: FindingCode, faults: tuple[PictureFault, ...]
 ) -> Symptom | None:
-    wrong = [entry for entry in evidence.images_of(row) if entry.fault in faults]
+    def holds(entry: ImageCompared) -> bool:
+        return entry.fault in faults
+
+    wrong = [entry for entry in evidence.images_of(row) if holds(entry)]
     if not wrong:
         return None
-    images = sorted({entry.image + 1 for entry in wrong})
-    kinds = sorted({words for fault, words in faults.items() if fault in {w.fault for w in wrong}})
-    fine = healthy_neighbours(evidence, row, lambda other: other.summary.correct == "match")
+    place = evidence.place(row, holds)
+    fine = healthy_neighbours(evidence, row, lambda other: _is_fine(evidence, other))
     addition = contrast_words(fine) and f"{contrast_words(fine)}it is right"
     return Symptom(
         code,
         "error",
         row,
-        f"image {_listed(images)} is {' or '.join(kinds)}{addition}",
+        f"{_wrong_words(evidence, row, holds)}{addition}",
         " ".join(part for part in (use_words(fine), _LOCALISE) if part),
-        {"images": images, "faults": sorted({entry.fault or "" for entry in wrong})},
+        {
+            "images": place.images,
+            "faults": sorted({entry.fault or "" for entry in wrong}),
+            **_place_numbers(place),
+        },
     )
 
 
@@ -291,43 +449,28 @@ def _misread(evidence: Evidence, row: Row) -> Symptom | None:
     )
 
 
-def _sliced_shows_another(evidence: Evidence, row: Row) -> Symptom | None:
+def _setting_shows_another(evidence: Evidence, row: Row) -> Symptom | None:
     """Slicing on and off show different things, and no reference says which is right."""
     found = evidence.equality(row, "attention_slicing")
-    if row.summary.correct != "unknown" or found is None or found.same_picture is not False:
-        return None
-    if found.verdict != "different":
+    if row.summary.correct != "unknown" or found is None or found.verdict != "different":
         return None
     return Symptom(
         "wrong-content",
-        "error",
+        _severity(found),
         row,
-        "with attention slicing the picture shows something else than without; which of the two "
-        "is right was not checked",
+        "with attention slicing the picture is another than without"
+        f"{_apart(found)}; which of the two is right was not checked",
         "Leave attention slicing off until the pictures are compared with the CPU's "
         "(--set reference.budget_s=…).",
         _equality_numbers(found),
     )
 
 
-def wrong_everywhere(evidence: Evidence, row: Row) -> list[ImageCompared]:
-    """Images that no measured pass of any process made as the CPU does, each worst first."""
-    by_image: dict[int, list[ImageCompared]] = {}
-    for entry in evidence.images_of(row):
-        if any(entry.passes):  # pass 0 alone is the profiling pass
-            by_image.setdefault(entry.image, []).append(entry)
-    return [
-        min(entries, key=lambda entry: entry.verdict != "broken")
-        for entries in by_image.values()
-        if all(entry.verdict in ("drift", "broken") for entry in entries)
-    ]
-
-
 def _later_vary_between(evidence: Evidence, row: Row) -> bool:
     """Whether processes differ in passes after the first, or made no such pass."""
-    made: dict[tuple[int, int], set[str]] = {}
+    made: dict[tuple[int, int], set[tuple[str, str]]] = {}
     for _, number, image, picture in evidence.pictures(row):
-        made.setdefault((number, image), set()).add(picture.latents_sha256)
+        made.setdefault((number, image), set()).add(_digests(picture))
     later = [digests for (number, _), digests in made.items() if number > 1]
     return not later or any(len(digests) > 1 for digests in later)
 
@@ -336,10 +479,15 @@ def _later_vary_within(row: Row) -> bool:
     """Whether the later passes of one process differ from each other."""
     for replicate in row.replicates:
         later = [entry for entry in replicate.of_kind("measured") if entry.index > 1]
-        made = {tuple(picture.latents_sha256 for picture in entry.images) for entry in later}
+        made = {tuple(_digests(picture) for picture in entry.images) for entry in later}
         if len(made) > 1:
             return True
     return False
+
+
+def _digests(picture: Picture) -> tuple[str, str]:
+    """What names it: the latents alone do not tell of a fault in the decode."""
+    return picture.latents_sha256, picture.pixels_sha256
 
 
 def _first_is_right(evidence: Evidence, row: Row) -> bool:
@@ -348,30 +496,48 @@ def _first_is_right(evidence: Evidence, row: Row) -> bool:
 
 
 def _severity(found: Equality) -> Severity:
-    """Slightly another picture is a warning, quite another an error."""
-    return "error" if found.same_picture is False else "warning"
+    """What anybody sees is an error, anything else a warning."""
+    return "error" if found.is_plain else "warning"
 
 
 def _apart(found: Equality) -> str:
-    if found.rel_l2 is None:
+    """How far two pictures are apart, where, and what is to be seen of it."""
+    if found.rel_l2 is None and found.pixels_rel_l2 is None:
         return f" ({found.reason})" if found.reason else ""
-    words = f" (latents {found.rel_l2:.2g} apart"
-    if found.allowed_rel_l2:
-        words += f", rounding allows {found.allowed_rel_l2:.2g}"
-    shows = {True: "; it still shows the same", False: "; it shows something else", None: ""}
-    return f"{words}{shows[found.same_picture]})"
+    parts = []
+    if found.decode_only:
+        parts.append("the latents are identical, so it is the decode or what comes after it")
+    elif found.rel_l2 is not None:
+        parts.append(f"latents {found.rel_l2:.2g} apart{_allowed_words(found.allowed_rel_l2)}")
+    if found.pixels_rel_l2:
+        allowed = _allowed_words(found.allowed_pixels_rel_l2)
+        parts.append(f"pixels {found.pixels_rel_l2:.2g} apart{allowed}")
+    if found.differences:
+        parts.append(f"beside the other {found.differences[0].words}")
+    elif found.same_picture is not None:
+        parts.append("it shows something else" if not found.same_picture else "no one would see it")
+    return f" ({'; '.join(parts)})"
+
+
+def _different_images(found: Equality) -> list[int]:
+    """By number from 1; those that differ in any bit where nothing more is known."""
+    return [image + 1 for image in found.different_images or found.images]
+
+
+def _allowed_words(allowed: float | None) -> str:
+    return f", rounding allows {allowed:.2g}" if allowed else ""
 
 
 def _equality_numbers(found: Equality) -> dict[str, object]:
     return {
         "compared_with": found.case_ids[-1],
         "pictures": found.pictures,
-        "images": [image + 1 for image in found.images],
+        "images": _different_images(found),
         "rel_l2": found.rel_l2,
         "allowed_rel_l2": found.allowed_rel_l2,
+        "pixels_rel_l2": found.pixels_rel_l2,
+        "allowed_pixels_rel_l2": found.allowed_pixels_rel_l2,
         "same_picture": found.same_picture,
+        "kinds": [entry.kind for entry in found.differences],
+        "decode_only": found.decode_only,
     }
-
-
-def _listed(numbers: Iterable[int]) -> str:
-    return ", ".join(map(str, numbers))
