@@ -27,7 +27,7 @@ COMPILE = $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 
 PYTEST = $(BIN)/python -m pytest
 # As many as there are cores; each process that a test starts has one thread (tests/integration/conftest.py).
-TOGETHER = -n logical --dist worksteal -m "not alone" tests/unit tests/integration tests/browser
+TOGETHER = -n logical --dist worksteal -m "not alone" tests/integration tests/browser tests/unit
 COVERAGE = SDBENCH_TEST_COVERAGE=$(CURDIR)
 COUNTED = --cov --cov-config=tests/coverage.rc --cov-context=test --cov-report=
 
