@@ -82,10 +82,8 @@ class _Judge:
     """Holds two pictures and asks the measures."""
 
     def __init__(self, got: "Pixels", expected: "Pixels", rounding: float) -> None:
-        import numpy as np
-
         self._got, self._expected, self._rounding = got, expected, rounding
-        self._raw = np.asarray(got, np.float64) - np.asarray(expected, np.float64)
+        self._raw = got.astype(float) - expected.astype(float)
         self._error = picture_measures.root_mean_square(self._raw)
 
     @functools.cached_property
@@ -95,11 +93,7 @@ class _Judge:
     @property
     def hardly_differs(self) -> bool:
         """Whether no measure can reach its limit, which saves the time to ask them."""
-        import numpy as np
-
-        return (
-            self._error < _INVISIBLE_ERROR and float(np.abs(self._raw).max()) <= _INVISIBLE_LEVELS
-        )
+        return self._error < _INVISIBLE_ERROR and float(abs(self._raw).max()) <= _INVISIBLE_LEVELS
 
     def whole(self) -> "Iterator[PictureDifference]":
         """The one change that the whole picture has gone through, if one explains it."""
@@ -212,13 +206,11 @@ class _Judge:
 
     def _specks(self, left: "Array") -> PictureDifference | None:
         """Single pixels are off, and they explain what is to be seen."""
-        import numpy as np
-
         found = picture_measures.specks(left, self._expected, VISIBLE["specks"].least_levels)
         number = int(found.sum())
         if number < _FEWEST_SPECKS:
             return None
-        rest = picture_measures.root_mean_square(np.where(found[..., None], 0.0, left))
+        rest = picture_measures.root_mean_square(left * ~found[..., None])
         error = picture_measures.root_mean_square(left)
         if rest > max(self._limit("shift-error"), _MOSTLY * error):
             return None
@@ -241,14 +233,9 @@ class _Judge:
 
     def _part(self, left: "Array") -> PictureDifference | None:
         """Some blocks are wrong while others are right."""
-        import numpy as np
-
         errors = picture_measures.block_errors(left)
-        least = self._limit("part")
-        wrong = errors > max(least, float(errors.max()) / 4)
-        if not wrong.any() or wrong.mean() > _MOST_OF_A_PART:
-            return None
-        if float(np.quantile(errors[~wrong], 0.75)) > max(least / 4, float(errors.max()) / 16):
+        wrong = _wrong_blocks(errors, self._limit("part"))
+        if wrong is None:
             return None
         if self._specks(left) is not None or self._bands(left, _WIDEST_BANDS) is not None:
             return None
@@ -318,6 +305,18 @@ def _way(moved: picture_measures.Moved) -> str:
     )
     words = [f"{abs(far):.2g} pixels {way}" for far, way in ways if abs(far) >= 0.1]
     return " and ".join(words) or "part of a pixel"
+
+
+def _wrong_blocks(errors: "Array", least: float) -> "Array | None":
+    """Which blocks are wrong, where most of the others are clearly right; else None."""
+    import numpy as np
+
+    worst = float(errors.max())
+    wrong: Array = errors > max(least, worst / 4)
+    if not wrong.any() or wrong.mean() > _MOST_OF_A_PART:
+        return None
+    right = float(np.quantile(errors[~wrong], 0.75))
+    return wrong if right <= max(least / 4, worst / 16) else None
 
 
 def _place(wrong: "Array") -> str:
