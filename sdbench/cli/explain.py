@@ -144,7 +144,7 @@ def _recorded() -> bool:
 def _from_stdin() -> bytes:
     stream = sys.stdin.buffer
     if stream.isatty():
-        click.echo("Paste the text, then press Ctrl-D.", err=True)
+        console(err=True).print("Paste the text, then press Ctrl-D.")
     return _bounded("standard input", stream.read(_LARGEST_BYTES + 1))
 
 

@@ -7,7 +7,7 @@ are certain; seams, bands and specks are likely; paleness may be the picture's o
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sdbench.quality import measures, picture_measures
 from sdbench.quality.thresholds import NEIGHBOURS_OF_NOISE
@@ -31,6 +31,7 @@ _SEAM_SHARE = 0.5
 _SEAM_REACH = 8
 _BAND_LEVELS = 1.5
 _BAND_ALIKE = 0.8
+_FEWEST_BAND_EDGES = 6
 _SPECK_LEVELS = 60
 _CALM_LEVELS = 30
 _FEWEST_SPECKS = 3
@@ -42,13 +43,16 @@ _PALE_LIGHTEST = 235
 _SMALLEST = 32
 
 
+Confidence = Literal["high", "medium", "low"]
+
+
 @dataclass(frozen=True)
 class PictureKind:
-    """One kind of fault. ``confidence`` is ``high``, ``medium`` or ``low``."""
+    """One kind of fault, in a sentence, and how sure it is."""
 
     kind: str
     sentence: str
-    confidence: str
+    confidence: Confidence
 
 
 def kinds_of(pixels: "Pixels") -> list[PictureKind]:
@@ -61,7 +65,7 @@ def kinds_of(pixels: "Pixels") -> list[PictureKind]:
         return [whole]
     if min(pixels.shape[:2]) < _SMALLEST:
         return []
-    order = ("high", "medium", "low")
+    order: tuple[Confidence, ...] = ("high", "medium", "low")
     return sorted(_in_places(pixels), key=lambda found: order.index(found.confidence))
 
 
@@ -89,7 +93,7 @@ def _noise(pixels: "Pixels") -> Iterator[PictureKind]:
         return
     deviation = picture_measures.channel_deviation(pixels)
     if alike < NEIGHBOURS_OF_NOISE and deviation >= _NOISE_DEVIATION and _is_even(pixels):
-        sure = "high" if abs(alike) < NEIGHBOURS_OF_NOISE / 2 else "medium"
+        sure: Confidence = "high" if abs(alike) < NEIGHBOURS_OF_NOISE / 2 else "medium"
         yield PictureKind("noise", "The picture is noise: no pixel follows from the next.", sure)
         return
     light, colour = _light_and_colour(pixels)
@@ -221,13 +225,16 @@ def _has_bands(pixels: "Pixels", axis: int) -> bool:
     """Whether whole lines are lighter or darker together, in every quarter of their length."""
     import numpy as np
 
-    light = pixels.mean(axis=2)
-    quarters = [
-        _high_passed(part.mean(axis=1 - axis)) for part in np.array_split(light, 4, axis=1 - axis)
-    ]
+    quick = _high_passed(pixels.mean(axis=2), axis)
+    # The median: an edge of the scene crosses a line somewhere, a band lies along all of it.
+    quarters = [np.median(part, axis=1 - axis) for part in np.array_split(quick, 4, axis=1 - axis)]
     strengths = [picture_measures.root_mean_square(part) for part in quarters]
     if min(strengths) < _BAND_LEVELS:
         return False
+    whole = np.mean(quarters, axis=0)
+    strong = whole[np.abs(whole) > picture_measures.root_mean_square(whole) / 2]
+    if np.count_nonzero(np.diff(np.sign(strong))) < _FEWEST_BAND_EDGES:
+        return False  # one step, as the horizon is
     alike = [
         measures.cosine(one, other)
         for index, one in enumerate(quarters)
@@ -236,13 +243,13 @@ def _has_bands(pixels: "Pixels", axis: int) -> bool:
     return min(value or 0.0 for value in alike) >= _BAND_ALIKE
 
 
-def _high_passed(profile: "Array") -> "Array":
-    """Without slow changes; the ends, where frames and borders are, are left out."""
+def _high_passed(light: "Array", axis: int) -> "Array":
+    """Without slow changes along the axis; the ends, where frames and borders are, are left out."""
     import numpy as np
 
-    around = np.convolve(profile, np.ones(9) / 9, mode="same")
-    rest: Array = (profile - around)[8:-8]
-    return rest
+    around = np.apply_along_axis(np.convolve, axis, light, np.ones(9) / 9, "same")
+    rest: Array = np.moveaxis(light - around, axis, 0)[8:-8]
+    return np.moveaxis(rest, 0, axis)
 
 
 def _specks(pixels: "Pixels") -> int:

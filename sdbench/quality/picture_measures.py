@@ -406,11 +406,11 @@ def fraction_moved(got: "Pixels", expected: "Pixels") -> tuple[Moved, float]:
     import numpy as np
 
     one, other = np.asarray(got, np.float64), np.asarray(expected, np.float64)
-    down, right = np.gradient(other, axis=(0, 1))
+    down, right = np.gradient(other, axis=0), np.gradient(other, axis=1)
     difference = (other - one)[1:-1, 1:-1].ravel()
     slopes = np.stack([down[1:-1, 1:-1].ravel(), right[1:-1, 1:-1].ravel()])
     power = float((difference**2).mean())
-    found: Array = np.linalg.lstsq(slopes @ slopes.T, slopes @ difference, rcond=1e-9)[0]
+    found = np.linalg.lstsq(slopes @ slopes.T, slopes @ difference, rcond=1e-9)[0]
     left = difference - found @ slopes
     share = 0.0 if power == 0 else 1 - float((left**2).mean()) / power
     return Moved(float(found[1]), float(found[0]), root_mean_square(left)), share

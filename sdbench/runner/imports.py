@@ -60,7 +60,7 @@ def import_failure(run: Run, replicate: Replicate, report: Report) -> ImportFail
         arm=replicate.arm,
         interpreter=interpreter,
         cause=cause,
-        remedy=remedy_of(cause, interpreter) if known is None else known.remedy,
+        remedy=remedy_of(cause, interpreter, None if known is None else known.remedy),
         several_arms=len(run.plan.arms) > 1,
     )
 
@@ -71,11 +71,13 @@ def innermost(error: Failed) -> str:
     return " ".join(text.split())[:_LONGEST]
 
 
-def remedy_of(cause: str, interpreter: str) -> str:
-    """What to do about an import that fails for a cause that nothing more is known of."""
+def remedy_of(cause: str, interpreter: str, known: str | None) -> str:
+    """What to do about an import that fails; ``known`` is what the rules advise for its cause."""
     missing = _NO_MODULE.search(cause)
     if missing is not None and missing["name"] in _PACKAGES:
         return f"Install it there: {interpreter} -m pip install {missing['name']}"
+    if known is not None:
+        return f"{known.rstrip('.')}. What does not fit: sdbench doctor --python {interpreter}"
     return (
         f"Find the packages that do not fit together: sdbench doctor --python {interpreter}; or "
         "measure in a tested set of versions: sdbench stacks list"

@@ -95,7 +95,7 @@ def faulty_run(folder: Path, fault: Fault | None, **document: Any) -> LoadedRun:
             )
             for number in range(1, PASSES + 1)
         ]
-        fields = {} if fault is None else {"versions": fault.versions}
+        fields: dict[str, Any] = {} if fault is None else {"versions": fault.versions}
         attempts.append(make_replicate(slot, passes=passes, **fields))
         if fault is None or fault.checked:
             yardstick = Yardstick(references, floor)

@@ -61,6 +61,9 @@ def make_floor(**fields: Any) -> Floor:
         "picture": 1e-3,
         "picture_max_abs": 1e-2,
     }
+    if fields.get("dtype") == "float32":  # whose rounding is some thousand times smaller
+        small = {"text": 1e-6, "latents": {1: 1e-6, STEPS: 1e-6}, "picture": 1e-6}
+        defaults |= small | {"picture_max_abs": 1e-5}
     return Floor(**{**defaults, **fields})
 
 

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,7 +59,8 @@ def quarters(picture: Array) -> Array:
 def bands(by: float, axis: int = 1) -> Paint:
     def paint(picture: Array) -> Array:
         wave = by * np.sign(np.sin(np.arange(picture.shape[axis]) * 0.9))
-        return picture + np.expand_dims(wave, (0, 3 - axis))
+        striped: Array = picture + np.expand_dims(wave, (0, 3 - axis))
+        return striped
 
     return paint
 
@@ -174,10 +176,9 @@ def sliced(at: At) -> bool:
     return at.case.attention_slicing
 
 
-PLAIN_AND_SLICED = ({}, {"attention_slicing": True})
-PLAIN_AND_PRIMED = ({}, {"warmup": True})
+PLAIN_AND_SLICED: tuple[dict[str, Any], ...] = ({}, {"attention_slicing": True})
+PLAIN_AND_PRIMED: tuple[dict[str, Any], ...] = ({}, {"warmup": True})
 PRIMED = ({"warmup": True},)
-HALF = {"dtype": "float16"}
 DECODE = "the latents are right, so it went wrong in the decode"
 LATENTS = "latents are wrong already"
 NO_FLOAT32 = "float32"
@@ -221,7 +222,7 @@ FAULTS = [
     Fault("posterised", levels(12), says=("levels of each colour",)),
     Fault("checkered", checkered, says=("regular pattern",)),
     # in half precision, where rounding explains more
-    Fault("washed out in float16", contrast(0.85), says=("contrast",), **HALF),
+    Fault("washed out in float16", contrast(0.85), says=("contrast",), dtype="float16"),
     Fault("red cast in bfloat16", cast(0.08, 0, 0), says=("red cast",), dtype="bfloat16"),
     Fault("tiles in bfloat16", tile_steps(4, 0.04), says=("tiles",), dtype="bfloat16"),
     # stages
@@ -315,9 +316,15 @@ FAULTS = [
         code="black-output",
         says=("image 3",),
         never=("first pass", "in a loop"),
-        **HALF,
+        dtype="float16",
     ),
-    Fault("all black in float16", colour(0, 0, 0), code="black-output", says=(NO_FLOAT32,), **HALF),
+    Fault(
+        "all black in float16",
+        colour(0, 0, 0),
+        code="black-output",
+        says=(NO_FLOAT32,),
+        dtype="float16",
+    ),
     Fault("all black", colour(0, 0, 0), code="black-output", never=(NO_FLOAT32,)),
     Fault(
         "third picture pale", contrast(0.6), third_image, says=("image 3", "image 1, 2 is right")

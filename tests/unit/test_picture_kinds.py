@@ -28,7 +28,8 @@ def landscape(side: int = SIDE) -> Pixels:
 
 
 def to_pixels(values: NDArray[np.floating]) -> Pixels:
-    return np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
+    made: Pixels = np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
+    return made
 
 
 def drawing() -> Pixels:
@@ -68,13 +69,10 @@ def tiles(parts: int, by: int) -> Pixels:
     return np.clip(landscape() + stepped[..., None], 0, 255).astype(np.uint8)
 
 
-def quarters() -> Pixels:
-    return np.roll(landscape(), (SIDE // 2, SIDE // 2), axis=(0, 1))
-
-
 def bands() -> Pixels:
     wave = 12 * np.sin(np.arange(SIDE) * 0.9)
-    return np.clip(landscape() + wave[:, None, None], 0, 255).astype(np.uint8)
+    made: Pixels = np.clip(landscape() + wave[:, None, None], 0, 255).astype(np.uint8)
+    return made
 
 
 def specks(number: int) -> Pixels:
@@ -88,7 +86,8 @@ def colour_noise() -> Pixels:
     noise = RNG(4).normal(0, 40, (SIDE, SIDE, 3))
     noise -= noise.mean(axis=2, keepdims=True)
     grey = landscape().mean(axis=2, keepdims=True)
-    return np.clip(grey + noise, 0, 255).astype(np.uint8)
+    made: Pixels = np.clip(grey + noise, 0, 255).astype(np.uint8)
+    return made
 
 
 def blobs() -> Pixels:
@@ -110,7 +109,6 @@ def blobs() -> Pixels:
         (colour_noise(), "colour-noise", "high"),
         (tiles(4, 20), "tiles", "medium"),
         (tiles(8, 24), "tiles", "medium"),
-        (quarters(), "tiles", "medium"),
         (bands(), "bands", "medium"),
         (bands().transpose(1, 0, 2), "bands", "medium"),
         (specks(40), "specks", "medium"),
