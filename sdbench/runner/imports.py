@@ -71,7 +71,7 @@ def innermost(error: Failed) -> str:
     return " ".join(text.split())[:_LONGEST]
 
 
-def remedy_of(cause: str, interpreter: str, known: str | None) -> str:
+def remedy_of(cause: str, interpreter: str, known: str | None = None) -> str:
     """What to do about an import that fails; ``known`` is what the rules advise for its cause."""
     missing = _NO_MODULE.search(cause)
     if missing is not None and missing["name"] in _PACKAGES:
