@@ -32,7 +32,7 @@ COVERAGE = SDBENCH_TEST_COVERAGE=$(CURDIR)
 COUNTED = --cov --cov-config=tests/coverage.rc --cov-context=test --cov-report=
 
 .PHONY: run test check lint types affected tests-unit tests-together tests-alone tests-standin \
-	test-stacks test-long test-loaded test-times coverage mutants bench reports clean
+	test-stacks test-environments test-long test-loaded test-times coverage mutants bench reports clean
 
 run: $(VENV)/.run
 	$(BIN)/sdbench run $(ARGS)
@@ -73,7 +73,11 @@ tests-standin: $(VENV)/.test
 
 # What is downloaded stays in uv's own cache; everything else is made from nothing and removed.
 test-stacks: $(VENV)/.test
-	$(PYTEST) tests/stacks
+	$(PYTEST) tests/stacks/test_torch_stacks.py
+
+# Three environments that are broken on purpose, found by doctor, run and explain.
+test-environments: $(VENV)/.test
+	$(PYTEST) tests/stacks/test_broken_environments.py
 
 test-long: test-stacks
 

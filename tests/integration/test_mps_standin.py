@@ -68,7 +68,6 @@ def _by_arm(sdbench: Sdbench, document: dict[str, Any]) -> dict[str, Replicate]:
     return {entry.arm: entry for entry in loaded.replicates}
 
 
-@pytest.mark.cold
 def test_matrix_is_ok_simulated_and_identical_to_the_cpu(sdbench: Sdbench) -> None:
     text = """
 [matrix]
