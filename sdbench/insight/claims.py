@@ -485,8 +485,9 @@ def _pair_evidence(pairs: Sequence[Examined], measure: Measure) -> dict[str, Any
     return {
         "pairs": [
             {
-                "base": entry.pair.key[0],
-                "new": entry.pair.key[1],
+                "case_id": entry.pair.case.case_id,
+                "base": entry.pair.labels[0],
+                "new": entry.pair.labels[1],
                 "ratio": entry.ratios[measure].ratio,
                 "ci95": entry.ratios[measure].interval(),
                 "n": entry.ratios[measure].n,

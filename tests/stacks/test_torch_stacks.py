@@ -34,7 +34,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def call(folder: Path) -> Sdbench:
     """The command line with a cache of its own."""
-    return Sdbench(folder, {"SDBENCH_CACHE": str(folder / "cache"), MARK: uuid.uuid4().hex})
+    environment = {"SDBENCH_CACHE": str(folder / "cache"), MARK: uuid.uuid4().hex}
+    return Sdbench(folder, environment, cold=True)
 
 
 def states(call: Sdbench) -> dict[str, str]:

@@ -136,6 +136,8 @@ def test_swapping_beside_not_swapping(factor: float, verdict: str) -> None:
     assert found.effect == pytest.approx(factor, rel=0.01)
     assert found.ci95 is not None and found.ci95[0] < factor * 1.01 < found.ci95[1] * 1.02
     assert len(found.evidence["pairs"]) == 4
+    for pair in found.evidence["pairs"]:
+        assert (pair["base"], pair["new"]) == ("current", "current+hold-1GB")
 
 
 def test_nothing_swapped_is_no_answer() -> None:
