@@ -20,13 +20,18 @@ _SOURCES = Path(__file__).with_name("csrc")
 _FLAGS = ("-O1", "-std=c++20", "-shared", "-fPIC", "-fvisibility=hidden")
 
 
-def prepare() -> None:
-    """Loads the device into torch, building it first if this torch and this source have not met before.
-
-    Makes it the accelerator: torch asks once and remembers the answer. (backends.mps.is_available() would have
-    the side effect that torch.manual_seed passes the device by in forked children.)
-    """
+def load() -> None:
+    """Loads the device into torch, building it first if this torch and this source have not met before."""
     torch.ops.load_library(str(_built_library()))  # type: ignore[no-untyped-call]
+
+
+def prepare() -> None:
+    """Loads the device and makes it the accelerator, before diffusers is imported.
+
+    torch asks once and remembers the answer. (backends.mps.is_available() would have the side effect that
+    torch.manual_seed passes the device by in forked children.)
+    """
+    load()
     if torch._C._accelerator_getAccelerator() != torch.device("mps"):
         raise RuntimeError(
             "sdbench_standin: import it first, before anything asks torch for its accelerator"
