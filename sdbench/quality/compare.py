@@ -174,6 +174,7 @@ class Comparison:
             final = None if divergence is None else float(divergence[-1])
             found["latents"] = _stage("latents", latents, steps[max(steps)], final, case)
         differences: list[PictureDifference] = []
+        amplified = False
         if pixels is not None and pixels.shape == expected.shape:
             error = None if floor is None else floor.expected_picture(reference.picture_gain)
             found["picture"] = _picture_stage(pixels, expected, error, case)
@@ -187,14 +188,18 @@ class Comparison:
                 tiled=case.vae_tiling,
             )
             if case.dtype != "float32" and found["ssim"] >= thresholds.AMPLIFIED_SSIM:
-                differences = [d for d in differences if d.kind not in thresholds.AMPLIFIED_KINDS]
+                kept = [d for d in differences if d.kind not in thresholds.AMPLIFIED_KINDS]
+                amplified, differences = len(kept) < len(differences), kept
             found["differences"] = differences
             found["fault"] = _fault_of(differences, found["correlation"])
         elif pixels is not None:
             found["fault"] = "another-picture"  # of another size
         elif "latents" in found and pictures.other_latents(found["latents"].cosine):
             found["fault"] = "another-picture"  # the picture itself was not kept
-        return found | _verdict(found, differences, case, yardstick)
+        verdict = _verdict(found, differences, case, yardstick)
+        if amplified and verdict["verdict"] == "match":
+            verdict["verdict"] = "drift"  # a difference that can be seen is never "the same"
+        return found | verdict
 
     def _traced(
         self, replicate: Replicate, case: Case, yardstick: Yardstick

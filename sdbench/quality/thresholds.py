@@ -46,8 +46,9 @@ AMPLIFIED_SSIM = 0.97
 AMPLIFIED_KINDS = ("part", "unlike")
 """In half precision the steps of a sampler amplify rounding where a picture was undecided: one
 corner of a shape comes out otherwise, and the rest is the same. No fault: seen on a healthy H100 in
-5 of 72 runs of the trained model in float16 and bfloat16 (2% to 11% of the picture, SSIM 0.978 to
-0.997), in images of which others in the same batch matched. Such a picture still drifts."""
+4 of 70 runs, all of the trained model in float16 or bfloat16 (2% to 11% of the picture,
+SSIM 0.978 to 0.997), in images of which others in the same batch matched.
+Such a picture still drifts."""
 
 VISIBLE_ERROR = 0.04
 """Relative error of a picture that is seen although rounding explains it (bfloat16 in many steps):

@@ -1,6 +1,7 @@
 """Verdicts on a replicate's pictures, from files as workers leave them."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,16 @@ def test_beyond_rounding_and_nothing_to_be_seen_drifts_too(tmp_path: Path) -> No
     found = compare(tmp_path, replicate_of([picture]))
     assert (found.verdict, found.images[0].differences) == ("drift", [])
     assert found.reason is not None and "latents 2.5 times" in found.reason
+
+
+def test_a_part_that_rounding_drew_otherwise_is_never_called_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = SimpleNamespace(kind="part", is_plain=False)
+    monkeypatch.setattr("sdbench.quality.compare.picture_differences", lambda *_, **__: [part])
+    found = compare(tmp_path, replicate_of([kept(tmp_path, error=EXPECTED)]))
+    assert (found.verdict, found.images[0].differences) == ("drift", [])
+    assert found.margin is not None and found.margin < 1
 
 
 @pytest.mark.parametrize(("times", "verdict"), [(3.8, "match"), (4.2, "drift")])
