@@ -45,7 +45,8 @@ class Equality(msgspec.Struct, frozen=True, kw_only=True):
     number; ``same_picture`` says whether they all still show the same. ``differences`` are what a
     person would see of the worst pair. ``decode_only``: the latents of all that differ are
     identical, so it is the decode or what comes after it. ``different_images`` differ by more than
-    is allowed.
+    is allowed. ``later``, of ``first-pass`` alone: how passes 2, 3 … of one process compare with
+    each other; None where there are fewer than two.
     """
 
     kind: EqualityKind
@@ -64,6 +65,7 @@ class Equality(msgspec.Struct, frozen=True, kw_only=True):
     differences: list[PictureDifference] = []
     decode_only: bool = False
     different_images: list[int] = []
+    later: EqualityVerdict | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -96,8 +98,14 @@ def check_equality(
                 questions.append((kind, [case, plain], _across_cases(kind, own, others)))
             for kind, cases, pairs in questions:
                 known = list(pairs)
-                if known:
-                    found.append(judge.answer(kind, cases, arm.name, known))
+                if not known:
+                    continue
+                answer = judge.answer(kind, cases, arm.name, known)
+                later = [*_among_later(own)] if kind == "first-pass" else []
+                if later:
+                    verdict = judge.answer(kind, cases, arm.name, later).verdict
+                    answer = msgspec.structs.replace(answer, later=verdict)
+                found.append(answer)
     return found
 
 
@@ -115,6 +123,14 @@ def _first_and_later(replicates: list[Replicate]) -> Iterator[_Pair]:
         for later in measured[1:]:
             if measured[0].index == 1:
                 yield from _pairs(measured[0], later)
+
+
+def _among_later(replicates: list[Replicate]) -> Iterator[_Pair]:
+    """Pass 2 against each pass after it, in each process."""
+    for replicate in replicates:
+        measured = replicate.of_kind("measured")
+        for later in measured[2:]:
+            yield from _pairs(measured[1], later)
 
 
 def _across_processes(replicates: list[Replicate]) -> Iterator[_Pair]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from diagnosed_runs import (
     beside_cpu,
@@ -89,6 +90,43 @@ def test_first_pass_on_an_old_torch_without_priming_is_open() -> None:
     found = claim(loaded_run(versions=OLD), "a", equality("first-pass", BASE))
     assert (found.verdict, found.effect) == ("inconclusive", 0.5)
     assert "priming was not measured" in found.sentence
+
+
+def test_passes_that_all_differ_say_nothing_of_the_first() -> None:
+    vary = equality("first-pass", BASE, later="different")
+    found = claim(loaded_run(), "a", vary, equality("first-pass", PRIMED, "identical"))
+    assert (found.verdict, found.effect) == ("inconclusive", None)
+    assert "later passes differ as well" in found.sentence
+
+
+@pytest.mark.parametrize("versions", [OLD, None])
+def test_wrong_later_passes_are_no_first_pass_that_differs(versions: dict[str, str] | None) -> None:
+    def worse_later(slot: Slot, here: Case) -> Compared:
+        right, wrong = image_of(0, "match"), image_of(0, "broken", fault="noise")
+        return beside_cpu(
+            slot,
+            here,
+            [
+                msgspec.structs.replace(right, passes=[1]),
+                msgspec.structs.replace(wrong, passes=[2, 3]),
+            ],
+        )
+
+    run = loaded_run(versions=versions, compared=worse_later)
+    found = claim(run, "a", equality("first-pass", BASE, later="identical"))
+    assert (found.verdict, found.effect) == ("inconclusive", None)
+
+
+def test_a_fault_of_the_decode_alone_has_an_effect() -> None:
+    differs = equality("first-pass", BASE, rel_l2=0.0, pixels_rel_l2=0.3, decode_only=True)
+    found = claim(loaded_run(), "a", differs)
+    assert (found.verdict, found.effect) == ("refuted", 0.3)
+
+
+def test_one_case_that_cannot_be_told_leaves_the_claim_open() -> None:
+    answers = equality("first-pass", BASE, "same"), equality("first-pass", SLICED, "unknown")
+    found = claim(loaded_run(), "a", *answers)
+    assert found.verdict == "inconclusive" and "1 more could not be decided" in found.sentence
 
 
 # --- (b) -----------------------------------------------------------------------------------------

@@ -121,6 +121,19 @@ def test_one_of_two_that_is_not_a_number_differs(tmp_path: Path) -> None:
     msgspec.json.encode(found)  # no infinity in it
 
 
+def test_later_passes_are_compared_with_each_other(tmp_path: Path) -> None:
+    run = run_of()
+    good, other, third = (picture(tmp_path, error) for error in (0.0, 1e-2, 2e-2))
+    for passes, later in (
+        ([[other], [good]], None),
+        ([[other], [good], [good]], "identical"),
+        ([[good], [good], [other]], "different"),
+        ([[third], [good], [good], [other]], "different"),
+    ):
+        (found,) = check(tmp_path, run, [replicate_of(run, PLAIN, passes)], PLAIN)
+        assert (found.verdict, found.later) == ("different", later)
+
+
 def test_processes_are_compared_pass_by_pass(tmp_path: Path) -> None:
     run = run_of()
     first, later = picture(tmp_path, 1e-2), picture(tmp_path)

@@ -59,7 +59,7 @@ def nondeterministic(evidence: Evidence, row: Row) -> Symptom | None:
         found = evidence.equality(row, "first-pass")
         if found is None or found.verdict != "different":
             return None
-        if not _later_vary_within(row) and not _first_is_right_and_later_wrong(evidence, row):
+        if first_is_odd_one_out(evidence, row, found):
             return None
     words = f"the same settings and seed give different pictures{_apart(found)}"
     place = wrong_place(evidence, row)
@@ -284,8 +284,15 @@ def _is_fine(evidence: Evidence, row: Row) -> bool:
     return not any(is_beyond(entry) for entry in evidence.images_of(row))
 
 
-def _first_is_right_and_later_wrong(evidence: Evidence, row: Row) -> bool:
-    return wrong_place(evidence, row).pattern in ("later-passes", "at-times")
+def first_is_odd_one_out(evidence: Evidence, row: Row, found: Equality) -> bool:
+    """Of passes that differ, whether the first alone is unlike the others.
+
+    It is not where later passes differ from each other too, or where by the CPU's pictures a later
+    one is wrong and the first is right.
+    """
+    if found.later == "different":
+        return False
+    return wrong_place(evidence, row).pattern not in ("later-passes", "at-times")
 
 
 def _dtype_words(row: Row) -> str:
