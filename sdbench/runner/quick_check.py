@@ -43,7 +43,12 @@ def quick_check(run: Run, folder: RunFolder, executor: Executor, supervise: Supe
         interpreter=run.stacks[arm.stack].interpreter,
         environment=worker_environment(arm.env),
         job=picture_job(config, model, run.device, case, allow_pickle=False)
-        | {"passes": 1, "profile": False, "artifacts": str(folder.path.absolute())},
+        | {
+            "passes": 1,
+            "profile": False,
+            "count_flops": False,
+            "artifacts": str(folder.path.absolute()),
+        },
         start=run.plan.start,
         timeout_s=_LIMIT_S,
         telemetry=False,

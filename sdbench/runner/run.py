@@ -25,7 +25,9 @@ from sdbench.runner.jobs import picture_job
 from sdbench.runner.outcome import replicate_record
 from sdbench.runner.sampler import Sample
 from sdbench.schema import (
+    Case,
     Checked,
+    CountedFlops,
     Gate,
     Looked,
     Replicate,
@@ -227,10 +229,30 @@ class RunLoop:
         replicate = with_content(
             replicate, self.run.model.name, self.config.prompts, self.folder.path
         )
+        if replicate.flops is None and replicate.of_kind("profile"):
+            known = self._known_flops(replicate.case_id, replicate.arm)
+            replicate = msgspec.structs.replace(replicate, flops=known)
         self.folder.append(replicate)
         self.replicates.append(replicate)
         self._recorded_here += 1
         self.pace.note(replicate)
+
+    def _known_flops(self, case_id: str, arm: str) -> CountedFlops | None:
+        """What a process of the same stack has counted, if it called its networks alike.
+
+        Operations follow from shapes and settings: a warm-up or another dtype leaves them as they
+        are, and counting takes longer than a pass of a small model.
+        """
+        wanted = self._calls_of(case_id, arm)
+        for entry in self.replicates:
+            if entry.flops is not None and self._calls_of(entry.case_id, entry.arm) == wanted:
+                return entry.flops
+        return None
+
+    def _calls_of(self, case_id: str, arm: str) -> tuple[str, Case]:
+        case = self.run.plan.planned(case_id).case
+        alike = msgspec.structs.replace(case, warmup=False, dtype="float32", offload="none")
+        return self.run.plan.arm(arm).stack, alike
 
     def _task(self, slot: Slot) -> Task:
         arm = self.run.plan.arm(slot.arm)
@@ -242,6 +264,7 @@ class RunLoop:
         job |= {
             "passes": config.passes,
             "profile": slot.block == 0,  # once a case and arm
+            "count_flops": slot.block == 0 and self._known_flops(slot.case_id, slot.arm) is None,
             "artifacts": str(self.folder.path.absolute()),
         }
         return Task(

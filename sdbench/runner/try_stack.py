@@ -38,7 +38,7 @@ def picture_maker(executor: Executor) -> Callable[[Path], str]:
                 interpreter=str(interpreter),
                 environment=worker_environment({}),
                 job=picture_job(config, model, "cpu", case, allow_pickle=False)
-                | {"passes": 1, "profile": False, "artifacts": artifacts},
+                | {"passes": 1, "profile": False, "count_flops": False, "artifacts": artifacts},
                 start="spawn",
                 timeout_s=_LIMIT_S,
                 telemetry=False,

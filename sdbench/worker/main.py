@@ -140,7 +140,7 @@ def _run_phases(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> "dic
         channel.send("pass", **passes.profile())
     phase.begin("end")
     memory = own_memory()
-    if job["profile"]:
+    if job["count_flops"]:
         channel.send("counted", **passes.count_flops())
     return memory
 

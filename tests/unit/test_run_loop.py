@@ -98,6 +98,28 @@ def test_every_slot_is_run_once_in_order_and_recorded(tmp_path: Path) -> None:
     assert loaded.warnings == []
 
 
+def test_operations_are_counted_once_for_calls_of_the_same_shapes(tmp_path: Path) -> None:
+    matrix = {"resolution": ["64x64"], "warmup": [False, True], "batching": ["loop", "batch"]}
+    loop = make_loop(tmp_path, config=make_config(matrix=matrix, replicates=2, images=2))
+    carry_out(loop)
+    counting = [task.job["case"] for task in tasks_of(loop) if task.job["count_flops"]]
+    assert sorted(case["batching"] for case in counting) == ["batch", "loop"]
+    for entry in load_run(loop.folder.path).replicates:
+        assert (entry.flops is not None) == (entry.block == 0), "where it was profiled"
+
+
+def test_count_that_failed_is_tried_by_the_next_process(tmp_path: Path) -> None:
+    def script(task: Task, supervise: Supervisor) -> Report:
+        events = [event for event in worker_events(task) if event["event"] != "counted"]
+        return play(task, supervise, events=events)
+
+    config = make_config(matrix={"resolution": ["64x64"], "warmup": [False, True]})
+    loop = make_loop(tmp_path, script, config=config)
+    carry_out(loop)
+    assert [task.job["count_flops"] for task in tasks_of(loop)[:2]] == [True, True]
+    assert all(entry.flops is None for entry in load_run(loop.folder.path).replicates)
+
+
 def test_started_line_is_on_disk_before_the_worker_runs(tmp_path: Path) -> None:
     seen: list[bool] = []
 
