@@ -30,9 +30,9 @@ HALF = "fp16"
 _MOST_JSON_BYTES = 64 << 20
 _MOST_ENTRIES = 5000
 _CODE_OF_OTHERS = "take a model without code of its own: sdbench never runs a model's code"
-_DOWNLOAD = "download the model again"
+DOWNLOAD = "download the model again"
 # A tensor that every network of a class has.
-_LANDMARKS = {
+LANDMARKS = {
     "UNet2DConditionModel": "conv_in.weight",
     "AutoencoderKL": "decoder.conv_in.weight",
     "CLIPTextModel": "embeddings.token_embedding.weight",
@@ -46,7 +46,7 @@ _PURPOSES = {
 }
 # Given to the pipeline as None, so never loaded (worker/pipelines.py).
 _NOT_LOADED = {"StableDiffusionPipeline": ("safety_checker", "feature_extractor")}
-_OTHER_LIBRARIES = {
+OTHER_LIBRARIES = {
     ".msgpack": "Flax",
     ".onnx": "ONNX",
     ".h5": "TensorFlow",
@@ -86,13 +86,13 @@ class Contents:
 def read_folder(folder: Path, *, allow_pickle: bool) -> Contents:
     """Read everything that a pipeline would be loaded from, the tensors aside."""
     if not (folder / INDEX).is_file():
-        return Contents("", (), (_no_pipeline(folder),))
+        return Contents("", (), (no_pipeline(folder),))
     try:
-        index = _read_json(folder / INDEX)
+        index = read_json(folder / INDEX)
         pipeline_class = index["_class_name"]
     except (WeightsError, KeyError) as error:
         reason = "it names no _class_name" if isinstance(error, KeyError) else str(error)
-        return Contents("", (), (Fault(f"{INDEX} cannot be read: {reason}", _DOWNLOAD),))
+        return Contents("", (), (Fault(f"{INDEX} cannot be read: {reason}", DOWNLOAD),))
     if pipeline_class not in PIPELINES:
         return Contents("", (), (_other_class(pipeline_class, index),))
     reader = _Reader(folder, index, pipeline_class, allow_pickle)
@@ -151,8 +151,8 @@ class _Reader:
         self._class = pipeline_class
         self._allow_pickle = allow_pickle
         self._variant = loaded_variant(folder)
-        self._tensors: dict[str, dict[str, Tensor]] = {}
-        self._configs: dict[str, dict[str, Any]] = {}
+        kinds = {name: kind for name in index if (kind := self._class_of(name)) is not None}
+        self._read = Read(kinds, {}, {})
         self._elsewhere: list[str] = []
         self.weights: list[Path] = []
 
@@ -176,7 +176,7 @@ class _Reader:
         if "scheduler" not in absent:
             yield from self._config("scheduler", "scheduler_config.json")
         yield from self._others({*networks, *tokenizers, "scheduler"})
-        yield from self._fit()
+        yield from misfits(networks, self._read)
         yield from self._names_without_dots()
 
     def _named(self, component: str) -> bool:
@@ -200,7 +200,7 @@ class _Reader:
             )
             return
         if not folder.is_dir():
-            yield Fault(f"the folder {component} is missing", _DOWNLOAD)
+            yield Fault(f"the folder {component} is missing", DOWNLOAD)
             return
         yield from self._config(component, "config.json")
         files, fault = self._files(component, library)
@@ -220,7 +220,7 @@ class _Reader:
                 continue
             self.weights.append(path)
         if tensors and all(path in self.weights for path in files):
-            self._tensors[component] = tensors
+            self._read.tensors[component] = tensors
             yield from self._landmark(component, tensors)
 
     def _files(self, component: str, library: str) -> tuple[list[Path], Fault | None]:
@@ -233,15 +233,15 @@ class _Reader:
         if self._allow_pickle:
             kinds.append((stem if library == "diffusers" else "pytorch_model", ".bin"))
         for kind in kinds:
-            single, index = _chosen(names, *kind, variant)
+            single, index = chosen_files(names, *kind, variant)
             if index is not None and (library == "diffusers" or single is None):
                 return self._shards(component, index)
             if single is not None:
                 return [folder / single], None
-        if variant is None and any(_chosen(names, *kinds[0], HALF)):
+        if variant is None and any(chosen_files(names, *kinds[0], HALF)):
             self._elsewhere.append(component)
             return [], None
-        return [], _no_weights(component, names, f"{stem}.safetensors", variant)
+        return [], no_weights(component, names, f"{stem}.safetensors", variant)
 
     def _variant_of(self, names: Sequence[str]) -> str | None:
         """As diffusers decides it for each component: a variant only where one file has it."""
@@ -265,15 +265,15 @@ class _Reader:
         """The files that an index names."""
         place = f"{component}/{shown(index)}"
         try:
-            named = _read_json(self._folder / component / index)["weight_map"].values()
+            named = read_json(self._folder / component / index)["weight_map"].values()
             names = sorted({str(name) for name in named})
         except (WeightsError, KeyError, AttributeError) as error:
-            return [], Fault(f"{place} cannot be read: {error}", _DOWNLOAD)
+            return [], Fault(f"{place} cannot be read: {error}", DOWNLOAD)
         outside = [name for name in names if name != os.path.basename(name)]
         if outside or not names:
             return [], Fault(
                 f"{place} names {shown(outside[0]) if outside else 'no file'}, not files beside it",
-                _DOWNLOAD,
+                DOWNLOAD,
             )
         paths = [self._folder / component / name for name in names]
         missing = [path.name for path in paths if not os.path.lexists(path)]
@@ -287,8 +287,8 @@ class _Reader:
 
     def _landmark(self, component: str, tensors: dict[str, Tensor]) -> Iterator[Fault]:
         kind = self._class_of(component) or ""
-        landmark = _LANDMARKS.get(kind)
-        if landmark is None or any(_is(name, landmark) for name in tensors):
+        landmark = LANDMARKS.get(kind)
+        if landmark is None or any(is_landmark(name, landmark) for name in tensors):
             return
         what = describe_tensors(tensors)
         yield Fault(
@@ -301,12 +301,12 @@ class _Reader:
     def _config(self, component: str, name: str) -> Iterator[Fault]:
         path = self._folder / component / name
         if not os.path.lexists(path):
-            yield Fault(f"{component}/{name} is missing", _DOWNLOAD)
+            yield Fault(f"{component}/{name} is missing", DOWNLOAD)
             return
         try:
-            self._configs[component] = _read_json(path)
+            self._read.configs[component] = read_json(path)
         except WeightsError as error:
-            yield Fault(f"{component}/{name} cannot be read: {error}", _DOWNLOAD)
+            yield Fault(f"{component}/{name} cannot be read: {error}", DOWNLOAD)
 
     def _tokenizer(self, component: str) -> Iterator[Fault]:
         names = entries(self._folder / component)
@@ -321,12 +321,12 @@ class _Reader:
         for name in ("vocab.json", "tokenizer.json", "tokenizer_config.json"):
             if name in names:
                 try:
-                    content = _read_json(self._folder / component / name)
+                    content = read_json(self._folder / component / name)
                 except WeightsError as error:
                     yield Fault(f"{component}/{name} cannot be read: {error}", again)
                     continue
                 if name == "vocab.json":
-                    self._configs[component] = content
+                    self._read.configs[component] = content
         if wanted:
             yield Fault(
                 f"{component} has tokenizer.json alone, which transformers before 5 does not read "
@@ -342,57 +342,8 @@ class _Reader:
             if loaded and self._named(name) and not (self._folder / name).is_dir():
                 yield Fault(
                     f"the folder {shown(name)} is missing, and {INDEX} names it",
-                    f"{_DOWNLOAD}, or write [null, null] for it in {INDEX}",
+                    f"{DOWNLOAD}, or write [null, null] for it in {INDEX}",
                 )
-
-    def _fit(self) -> Iterator[Fault]:
-        """Whether the components belong together, by their configurations and shapes."""
-        unet, vae = self._configs.get("unet", {}), self._configs.get("vae", {})
-        inputs, latents = unet.get("in_channels"), vae.get("latent_channels", 4)
-        if isinstance(inputs, int) and inputs != latents:
-            purpose = _PURPOSES.get(inputs)
-            made_for = f": it is made for {purpose}" if purpose else ""
-            yield Fault(
-                f"the UNet takes {inputs} channels and the VAE gives {latents}{made_for}",
-                "take the text-to-image model of the same family",
-            )
-        texts = [name for name in PIPELINES[self._class] if name.startswith("text_encoder")]
-        widths = [self._configs.get(name, {}).get("hidden_size") for name in texts]
-        asked = unet.get("cross_attention_dim")
-        known = [width for width in widths if isinstance(width, int)]
-        told = isinstance(asked, int) and not unet.get("encoder_hid_dim_type")
-        if told and len(known) == len(texts) and sum(known) != asked:
-            yield Fault(
-                f"the UNet expects text of width {asked} and {' and '.join(texts)} give "
-                f"{' + '.join(map(str, known))}: they are of different models",
-                "take all components from one model",
-            )
-        for component, key, axis in (
-            ("unet", "in_channels", 1),
-            ("vae", "latent_channels", 1),
-            *((name, "hidden_size", 1) for name in texts),
-        ):
-            yield from self._shape(component, key, axis)
-
-    def _shape(self, component: str, key: str, axis: int) -> Iterator[Fault]:
-        landmark = _LANDMARKS.get(self._class_of(component) or "", "?")
-        said = self._configs.get(component, {}).get(key)
-        for name, tensor in self._tensors.get(component, {}).items():
-            if _is(name, landmark) and isinstance(said, int) and len(tensor.shape) > axis:
-                if tensor.shape[axis] != said:
-                    yield Fault(
-                        f"{component}/config.json says {key} {said}, and {shown(name)} has "
-                        f"{tensor.shape[axis]}: weights and configuration are of different models",
-                        f"download the folder {component} again",
-                    )
-                vocabulary = self._configs.get(component.replace("text_encoder", "tokenizer"), {})
-                if key == "hidden_size" and len(vocabulary) > tensor.shape[0]:
-                    yield Fault(
-                        f"the tokenizer of {component} has {len(vocabulary)} tokens and its "
-                        f"weights {tensor.shape[0]}: they are of different models",
-                        "download tokenizer and text encoder again, from one model",
-                    )
-                return
 
     def _names_without_dots(self) -> Iterator[Fault]:
         """``p.split(".")[1]`` in diffusers: with a variant it fails at a name without a dot."""
@@ -409,7 +360,66 @@ class _Reader:
                     )
 
 
-def _chosen(
+class Read(NamedTuple):
+    """What was read of each component: its class in the index, its configuration, its tensors."""
+
+    kinds: dict[str, str]
+    configs: dict[str, dict[str, Any]]
+    tensors: dict[str, dict[str, Tensor]]
+
+
+def misfits(networks: Sequence[str], read: Read) -> Iterator[Fault]:
+    """Whether the components belong together, by their configurations and shapes."""
+    unet, vae = read.configs.get("unet", {}), read.configs.get("vae", {})
+    inputs, latents = unet.get("in_channels"), vae.get("latent_channels", 4)
+    if isinstance(inputs, int) and inputs != latents:
+        purpose = _PURPOSES.get(inputs)
+        made_for = f": it is made for {purpose}" if purpose else ""
+        yield Fault(
+            f"the UNet takes {inputs} channels and the VAE gives {latents}{made_for}",
+            "take the text-to-image model of the same family",
+        )
+    texts = [name for name in networks if name.startswith("text_encoder")]
+    widths = [read.configs.get(name, {}).get("hidden_size") for name in texts]
+    asked = unet.get("cross_attention_dim")
+    known = [width for width in widths if isinstance(width, int)]
+    told = isinstance(asked, int) and not unet.get("encoder_hid_dim_type")
+    if told and len(known) == len(texts) and sum(known) != asked:
+        yield Fault(
+            f"the UNet expects text of width {asked} and {' and '.join(texts)} give "
+            f"{' + '.join(map(str, known))}: they are of different models",
+            "take all components from one model",
+        )
+    for component, key, axis in (
+        ("unet", "in_channels", 1),
+        ("vae", "latent_channels", 1),
+        *((name, "hidden_size", 1) for name in texts),
+    ):
+        yield from _shape(read, component, key, axis)
+
+
+def _shape(read: Read, component: str, key: str, axis: int) -> Iterator[Fault]:
+    landmark = LANDMARKS.get(read.kinds.get(component, ""), "?")
+    said = read.configs.get(component, {}).get(key)
+    for name, tensor in read.tensors.get(component, {}).items():
+        if is_landmark(name, landmark) and isinstance(said, int) and len(tensor.shape) > axis:
+            if tensor.shape[axis] != said:
+                yield Fault(
+                    f"{component}/config.json says {key} {said}, and {shown(name)} has "
+                    f"{tensor.shape[axis]}: weights and configuration are of different models",
+                    f"download the folder {component} again",
+                )
+            vocabulary = read.configs.get(component.replace("text_encoder", "tokenizer"), {})
+            if key == "hidden_size" and len(vocabulary) > tensor.shape[0]:
+                yield Fault(
+                    f"the tokenizer of {component} has {len(vocabulary)} tokens and its "
+                    f"weights {tensor.shape[0]}: they are of different models",
+                    "download tokenizer and text encoder again, from one model",
+                )
+            return
+
+
+def chosen_files(
     names: Sequence[str], stem: str, suffix: str, variant: str | None
 ) -> tuple[str | None, str | None]:
     """Of the names the one file that holds the weights, and the index of several."""
@@ -430,7 +440,7 @@ def _with_variant(name: str, variant: str | None) -> str:
     return f"{stem}.{variant}.{suffix}"
 
 
-def _no_weights(component: str, names: list[str], wanted: str, variant: str | None) -> Fault:
+def no_weights(component: str, names: list[str], wanted: str, variant: str | None) -> Fault:
     """Why a component has nothing to load, from what lies there instead."""
     wanted = _with_variant(wanted, variant)
     safe = [name for name in names if name.endswith(".safetensors")]
@@ -452,7 +462,7 @@ def _no_weights(component: str, names: list[str], wanted: str, variant: str | No
             f"{component}: the download of {shown(unfinished[0])} is not finished",
             "finish the download",
         )
-    for suffix, library in _OTHER_LIBRARIES.items():
+    for suffix, library in OTHER_LIBRARIES.items():
         if any(name.endswith(suffix) for name in names):
             return Fault(
                 f"{component} has no safetensors file: its weights are for {library} only "
@@ -467,10 +477,10 @@ def _no_weights(component: str, names: list[str], wanted: str, variant: str | No
             "download the safetensors weights; or, where you trust the source: sdbench run "
             "--allow-pickle",
         )
-    return Fault(f"{component} has no safetensors file and no other weights", _DOWNLOAD)
+    return Fault(f"{component} has no safetensors file and no other weights", DOWNLOAD)
 
 
-def _is(name: str, landmark: str) -> bool:
+def is_landmark(name: str, landmark: str) -> bool:
     """Whether a tensor is a landmark; text encoders name theirs with a prefix or without."""
     return name.removeprefix("text_model.") == landmark
 
@@ -495,8 +505,8 @@ def describe_tensors(tensors: dict[str, Tensor]) -> str:
         return "a transformer of another family (Flux, SD 3)"
     if len(names) <= 2 and any("emb_params" in name or "clip_" in name for name in names):
         return "a textual inversion: a word, not a model"
-    for kind, landmark in _LANDMARKS.items():
-        if any(_is(name, landmark) for name in names):
+    for kind, landmark in LANDMARKS.items():
+        if any(is_landmark(name, landmark) for name in names):
             return {"UNet2DConditionModel": "a UNet", "AutoencoderKL": "a VAE"}.get(
                 kind, "a text encoder"
             )
@@ -540,7 +550,7 @@ def single_file(path: Path) -> Fault:
             f"a single file, not a pipeline folder: {name} is a checkpoint as a pickle file",
             f"take its safetensors version if there is one; else {convert}; {trusted}",
         )
-    library = _OTHER_LIBRARIES.get(suffix)
+    library = OTHER_LIBRARIES.get(suffix)
     if library is not None:
         return Fault(
             f"a single file for {library}: {name}",
@@ -559,7 +569,7 @@ def single_file(path: Path) -> Fault:
 # --- folders that are none of a pipeline ----------------------------------------------------------
 
 
-def _no_pipeline(folder: Path) -> Fault:
+def no_pipeline(folder: Path) -> Fault:
     """What a folder without an index is instead, and where the pipeline is."""
     if os.path.lexists(folder / INDEX):
         return Fault(
@@ -592,14 +602,14 @@ def _no_pipeline(folder: Path) -> Fault:
     if files:
         fault = single_file(folder / files[0])
         return Fault(f"no {INDEX}; in it is {fault.what}", fault.remedy)
-    for suffix, library in _OTHER_LIBRARIES.items():
+    for suffix, library in OTHER_LIBRARIES.items():
         if any(name.endswith(suffix) for name in names):
             return Fault(
                 f"no {INDEX}: this folder is for {library} (*{suffix})",
                 "take the model's folder for diffusers, with safetensors files",
             )
     if not names:
-        return Fault(f"no {INDEX}: the folder is empty", _DOWNLOAD)
+        return Fault(f"no {INDEX}: the folder is empty", DOWNLOAD)
     return Fault(
         f"no {INDEX}, so not a pipeline folder of diffusers",
         "give a folder that was written by save_pretrained() or downloaded from the Hub",
@@ -639,7 +649,7 @@ def _cached_repository(root: Path) -> Fault:
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """A JSON object of a file.
 
     Raises:
@@ -647,15 +657,15 @@ def _read_json(path: Path) -> dict[str, Any]:
     """
     try:
         if path.stat().st_size > _MOST_JSON_BYTES:
-            raise WeightsError("too large", _DOWNLOAD)
+            raise WeightsError("too large", DOWNLOAD)
         text = path.read_text(encoding="utf-8")
         if text.startswith("version https://git-lfs"):
             raise WeightsError("a Git LFS pointer", "git lfs install && git lfs pull")
         document = json.loads(text)
     except OSError as error:
-        raise WeightsError(error.strerror or "unreadable", _DOWNLOAD) from None
+        raise WeightsError(error.strerror or "unreadable", DOWNLOAD) from None
     except (ValueError, RecursionError):
-        raise WeightsError("not JSON", _DOWNLOAD) from None
+        raise WeightsError("not JSON", DOWNLOAD) from None
     if not isinstance(document, dict):
-        raise WeightsError("not a JSON object", _DOWNLOAD)
+        raise WeightsError("not a JSON object", DOWNLOAD)
     return document
