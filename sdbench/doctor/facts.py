@@ -10,7 +10,7 @@ import msgspec
 
 from sdbench.doctor.events import ImportTried
 from sdbench.machine.facts import MachineFacts, Unavailable, known, or_none
-from sdbench.models.folder import Fault
+from sdbench.models.folder_files import Fault
 from sdbench.schema import DeviceKind, ModelInfo
 
 Status = Literal["pass", "warn", "fail", "unknown"]
