@@ -69,9 +69,12 @@ def raising(*events: dict[str, Any], **report: Any) -> Callable[[Task, Superviso
 def test_the_first_worker_that_cannot_import_ends_the_run(call: Called, results: Path) -> None:
     code, out, err = call(*small_run(results, "--set", "replicates=4"), script=raising(failed()))
     assert code == 3
-    line, remedy = err[err.index("sdbench: ") :].splitlines()[:2]
+    line, cause, remedy = err[err.index("sdbench: ") :].splitlines()[:3]
     assert line == f"sdbench: this environment cannot import what a run needs: {INNERMOST}"
-    assert remedy.startswith("  → ") and "sdbench doctor --python" in remedy
+    assert cause.startswith("  An old diffusers (before 0.26)")
+    assert (
+        remedy.startswith("  → Install a newer diffusers") and "sdbench doctor --python" in remedy
+    )
     assert "Traceback" not in err and out == ""
     (path,) = list_runs(results)
     (kept,) = load_run(path).replicates
