@@ -81,10 +81,10 @@ def two_arms(replicates: int = 8, **document: Any) -> Config:
 
 
 def kept(root: Path, loaded: LoadedRun) -> Path:
-    """The run as a folder; returns its path."""
+    """The run as a folder with its records; returns its path."""
     folder = RunFolder.create(root, loaded.run)
-    for replicate in loaded.attempts:
-        folder.append(replicate)
+    for record in (*loaded.started, *loaded.attempts, *loaded.comparisons):
+        folder.append(record)
     folder.close()
     return folder.path
 

@@ -5,34 +5,20 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from factories import make_pass, make_picture
+from factories import Called, make_pass, make_picture
 from measured_runs import by_arm, changed, kept, measured, one_case, steady, two_arms
 
-from sdbench.cli import main
 from sdbench.comparison import compare_axis, failing
 from sdbench.report.junit import junit_of_comparison, junit_of_runs
 from sdbench.report.pytest_benchmark import pytest_benchmark_document
 from sdbench.report.tidy_csv import csv_of_runs
 from sdbench.store import LoadedRun
 from sdbench.summary import RunSummary, summarise
-
-Called = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Called:
-    def called(*arguments: str | Path) -> tuple[int, str, str]:
-        code = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return called
 
 
 def summary_of(loaded: LoadedRun) -> RunSummary:

@@ -7,39 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import make_report, play
-from test_cli import Called, small_run, tiny
+from factories import Called, make_report, play, small_run
 
-from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
+from sdbench.runner.executor import Report, Supervisor, Task
 from sdbench.runner.imports import import_error, innermost
 from sdbench.store import list_runs, load_run
-
-__all__ = ["tiny"]
 
 CHAIN = [
     "RuntimeError: Failed to import diffusers.pipelines because of the following error",
     "ImportError: cannot import name 'cached_download'\nfrom 'huggingface_hub'",
 ]
 INNERMOST = "ImportError: cannot import name 'cached_download' from 'huggingface_hub'"
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Called:
-    def called(*arguments: str, script: Any = None) -> tuple[int, str, str]:
-        for verb in ("run", "resume"):
-            monkeypatch.setattr(f"sdbench.cli.{verb}.ProcessExecutor", lambda: FakeExecutor(script))
-        from sdbench.cli import main
-
-        code = main(arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return called
-
-
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    return tmp_path / "results"
 
 
 def failed(phase: str = "import", causes: list[str] | None = None, **fields: Any) -> dict[str, Any]:
