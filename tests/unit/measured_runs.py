@@ -60,6 +60,11 @@ def measured(
     return LoadedRun(path, run, [], attempts)
 
 
+def ended_as(outcome: str, **fields: Any) -> Fields:
+    """Fields of a process that ended so and measured no pass."""
+    return {"outcome": outcome, "passes": [], **fields}
+
+
 MATRIX_OF_200 = {
     "resolution": [f"{64 * i}x64" for i in range(1, 26)],
     "attention_slicing": [False, True],

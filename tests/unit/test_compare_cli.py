@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 from factories import Called, make_stack
-from measured_runs import by_arm, changed, kept, measured, one_case, steady, two_arms
+from measured_runs import by_arm, changed, ended_as, kept, measured, one_case, steady, two_arms
 
 from sdbench import machine
 from sdbench.store import LoadedRun
@@ -100,7 +100,7 @@ def test_junit_is_written_beside(call: Called, root: Path, tmp_path: Path) -> No
 
 
 def test_expectations_are_read(call: Called, root: Path, tmp_path: Path) -> None:
-    crash = {"outcome": "crashed", "passes": []}
+    crash = ended_as("crashed")
     crashing = measured(config=two_arms(), fields=lambda slot: crash if slot.arm == "new" else {})
     path = kept(root, crashing)
     known = tmp_path / "known.toml"

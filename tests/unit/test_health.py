@@ -9,14 +9,14 @@ import msgspec
 import pytest
 from diagnosed_runs import case, diagnosis, loaded_run, plan, telemetry
 from factories import Called, make_started
-from measured_runs import changed, kept, measured, one_case, steady
+from measured_runs import changed, ended_as, kept, measured, one_case, steady
 
 from sdbench.schema import Case, Slot
 from sdbench.store import LoadedRun
 
 SLICED = case(attention_slicing=True)
 BUSY = telemetry(other_cpu_share=0.83, idle_cpu_share=0.0)
-TIMEOUT: dict[str, Any] = {"outcome": "timeout", "reason": "no end", "passes": []}
+TIMEOUT = ended_as("timeout", reason="no end")
 
 
 def without(loaded: LoadedRun, wanted: Callable[[Slot], bool], *, begun: bool) -> LoadedRun:
@@ -163,17 +163,17 @@ def test_a_quiet_process_among_disturbed_ones_is_enough() -> None:
 
 
 def test_a_case_that_would_take_too_long_was_not_judged() -> None:
-    left_out: dict[str, Any] = {"outcome": "skipped", "projected_s": 900.0, "passes": []}
+    left_out = ended_as("skipped", projected_s=900.0)
     found = diagnosis(loaded_run(lambda slot, here: left_out if here == SLICED else {}))
     assert found.exit_code == 1 and "max_minutes" in found.headline
-    impossible: dict[str, Any] = {"outcome": "skipped", "reason": "no sdpa", "passes": []}
+    impossible = ended_as("skipped", reason="no sdpa")
     found = diagnosis(loaded_run(lambda slot, here: impossible if here == SLICED else {}))
     assert found.exit_code == 0 and "1 case skipped" in found.headline
 
 
 def test_a_case_under_which_the_machine_restarted_is_not_asked_for_again() -> None:
     def restarted(slot: Slot, here: Case) -> dict[str, Any]:
-        return {"outcome": "crashed", "machine_restarted": True, "passes": []}
+        return ended_as("crashed", machine_restarted=True)
 
     whole = loaded_run(lambda slot, here: restarted(slot, here) if here == SLICED else {})
     stopped = without(
@@ -278,7 +278,7 @@ def test_only_unlike_sides_are_called_not_comparable(call: Called, tmp_path: Pat
     kept(tmp_path, run("after", steps=20))
     assert "1 case: 1 not comparable." in call("compare", "base", "after", "-o", tmp_path)[1]
     arms = one_case(3, arm=[{"name": "old"}, {"name": "new"}])
-    crashed: dict[str, Any] = {"outcome": "crashed", "passes": []}
+    crashed = ended_as("crashed")
     broken = measured(config=arms, fields=lambda slot: crashed if slot.arm == "new" else {})
     out = call("compare", kept(tmp_path, changed(broken, run_id="arms")))[1]
     assert "not comparable" not in out and "cannot tell – the new side crashed" in out
