@@ -9,7 +9,7 @@ import msgspec
 from factories import make_config, make_replicate, make_run
 
 from sdbench.config import Config
-from sdbench.schema import Replicate, Run, Slot
+from sdbench.schema import Record, Replicate, Run, Slot
 from sdbench.store import LoadedRun, RunFolder
 
 Fields = dict[str, Any]
@@ -88,7 +88,8 @@ def two_arms(replicates: int = 8, **document: Any) -> Config:
 def kept(root: Path, loaded: LoadedRun) -> Path:
     """The run as a folder with its records; returns its path."""
     folder = RunFolder.create(root, loaded.run)
-    for record in (*loaded.started, *loaded.attempts, *loaded.comparisons):
+    records: list[Record] = [*loaded.started, *loaded.attempts, *loaded.comparisons]
+    for record in records:
         folder.append(record)
     folder.close()
     return folder.path

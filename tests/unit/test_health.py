@@ -100,9 +100,9 @@ HOSTILE: dict[str, tuple[Callable[[], LoadedRun], int, str | None, str]] = {
 def test_what_was_not_shown_is_said_and_fails(name: str, call: Called, tmp_path: Path) -> None:
     made, code, finding, words = HOSTILE[name]
     path = kept(tmp_path, made())
-    told = call("diagnose", path, "--json")
-    document = json.loads(told[1])
-    assert told[0] == code
+    found, out, _ = call("diagnose", path, "--json")
+    document = json.loads(out)
+    assert found == code
     above = [entry["code"] for entry in document["findings"] if entry["severity"] != "info"]
     assert above[:1] == ([] if finding is None else [finding])
     assert document["healthy"] is (code == 0)
@@ -116,7 +116,7 @@ def test_what_was_not_shown_is_said_and_fails(name: str, call: Called, tmp_path:
 @pytest.mark.parametrize("name", [name for name in HOSTILE if "unfinished" not in name])
 def test_nothing_hostile_ends_in_a_recommendation(name: str) -> None:
     if name == "lost process":
-        pytest.skip("eleven of twelve processes tell enough")
+        pytest.skip("eleven of twelve processes are enough")
     found = diagnosis(HOSTILE[name][0]()).recommendation
     assert [(goal.latency, goal.throughput) for goal in found.goals] == [(None, None)] * len(
         found.goals

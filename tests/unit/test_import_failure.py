@@ -21,14 +21,14 @@ INNERMOST = "ImportError: cannot import name 'cached_download' from 'huggingface
 
 
 def failed(phase: str = "import", causes: list[str] | None = None, **fields: Any) -> dict[str, Any]:
-    told = CHAIN if causes is None else causes
-    kind, _, message = (told or ["RuntimeError: no reason"])[0].partition(": ")
+    chain = CHAIN if causes is None else causes
+    kind, _, message = (chain or ["RuntimeError: no reason"])[0].partition(": ")
     return {
         "event": "error",
         "type": kind,
         "message": message,
         "phase": phase,
-        "causes": told,
+        "causes": chain,
         **fields,
     }
 
@@ -37,8 +37,8 @@ def raising(*events: dict[str, Any], **report: Any) -> Callable[[Task, Superviso
     """Every worker begins to import and then says this."""
 
     def script(task: Task, supervise: Supervisor) -> Report:
-        told = [{"event": "phase", "name": "import", "t": 1.0}, *events]
-        return make_report(told, **{"exit_code": 1, **report})
+        heard = [{"event": "phase", "name": "import", "t": 1.0}, *events]
+        return make_report(heard, **{"exit_code": 1, **report})
 
     return script
 
