@@ -1,4 +1,4 @@
-"""The model a run would take, as far as it can be told without the network."""
+"""The model a run would take, as far as it is known without the network."""
 
 import os
 from collections.abc import Mapping
