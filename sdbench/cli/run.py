@@ -237,11 +237,12 @@ def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
 
 
 def _import_words(failure: ImportFailure, summary: RunSummary) -> list[str]:
-    """The cause in one line, the remedy, and where the whole error is kept."""
+    """The error in one line, its cause, the remedy, and where the whole error is kept."""
     measured = sum(row.outcome == "ok" for row in summary.cases)
     before = f" and {counted(measured, 'case')} measured before" if measured else ""
     return [
         f"sdbench: {failure.sentence}",
+        *([] if failure.cause is None else [f"  {failure.cause}"]),
         f"  → {failure.remedy}",
         f"  The whole error{before}: sdbench show {summary.path}",
     ]

@@ -64,9 +64,9 @@ def _ended_badly(case: CaseComparison) -> bool:
 
 
 def bisect_code(comparison: Comparison, conditions: Collection[FailOn]) -> int:
-    """What ``git bisect run`` wants: 0 good, 1 bad, 125 cannot tell. No condition means any.
+    """What ``git bisect run`` wants: 0 good, 1 bad, 125 undecided. No condition means any.
 
-    What is undecided cannot be told, whether it was asked for or not.
+    An undecided case gives 125, whether or not ``undecided`` is a condition.
     """
     conditions = [each for each in conditions if each != "undecided"] or ["any"]
     if failing(comparison, conditions):

@@ -41,7 +41,7 @@ class Rule(NamedTuple):
     other: str
     needs: str
     because: str
-    mend: str | None = None
+    fix: str | None = None
     """What to install instead; None: a whole set of versions that was run together."""
 
 

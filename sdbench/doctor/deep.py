@@ -55,7 +55,7 @@ def examine_device(
 ) -> DeepResult:
     """Run the operators on the best device, in children, until each has an answer.
 
-    ``notice`` is told what is tried now.
+    ``notice`` is called with the name of what is tried now.
     """
     device = _best_device(facts)
     assert device is not None

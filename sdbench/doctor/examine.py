@@ -135,7 +135,7 @@ class Examination:
         return os.environ.get(PRELOAD, "")
 
     def before_torch(self) -> DoctorFacts:
-        """Everything that can be told without torch."""
+        """Everything that is known without torch."""
         machine = probe_machine(self._system, cache_folder())
         recording = self._system.facts if isinstance(self._system, RecordedSystem) else None
         interpreter = self._interpreter_facts(recording)
@@ -333,7 +333,7 @@ def _free_here() -> int | Unavailable:
     try:
         return shutil.disk_usage(".").free
     except OSError as error:
-        return Unavailable(f"the file system does not tell ({error.strerror})")
+        return Unavailable(f"the file system does not report its free space ({error.strerror})")
 
 
 def _limits(system: System) -> Limits:

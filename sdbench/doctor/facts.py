@@ -10,14 +10,14 @@ import msgspec
 
 from sdbench.doctor.events import ImportTried
 from sdbench.machine.facts import MachineFacts, Unavailable, known, or_none
-from sdbench.models.folder import Fault
+from sdbench.models.folder_files import Fault
 from sdbench.schema import DeviceKind, ModelInfo
 
 Status = Literal["pass", "warn", "fail", "unknown"]
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One verdict: what was found, what was expected, why it matters, what mends it."""
+    """One verdict: what was found, what was expected, why it matters, what fixes it."""
 
     id: str
     status: Status
@@ -25,7 +25,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     expected: str
     why: str
     remedy: str | None = None
-    """A command wherever one mends it; None where there is nothing to mend."""
+    """A command wherever one fixes it; None where there is nothing to fix."""
 
 
 class InterpreterFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,7 +83,7 @@ class TorchFailed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The model a run would take, as far as it can be told without the network."""
+    """The model a run would take, as far as it is known without the network."""
 
     outline: ModelInfo
     offline: bool | Unavailable
@@ -112,7 +112,7 @@ class DoctorFacts(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
     limits: Limits = Limits()
     nvidia_driver: bool = False
-    """Whether NVIDIA's driver is loaded, be the GPU told of or not."""
+    """Whether NVIDIA's driver is loaded, whether or not the system reports the GPU."""
     results_free_bytes: int | Unavailable
     """Of the file system that takes the results."""
     torch: TorchFacts | TorchFailed | Unavailable
@@ -139,7 +139,7 @@ class DoctorFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def apple_silicon(self) -> bool | Unavailable:
-        """Whether the hardware is Apple's own, told from what an x86_64 process is shown too."""
+        """Whether the hardware is Apple's own, judged by what an x86_64 process is shown too."""
         identity = self.machine.identity
         if known(identity.architecture) and identity.architecture == "arm64":
             return True
@@ -148,7 +148,7 @@ class DoctorFacts(msgspec.Struct, frozen=True, kw_only=True):
             return "Apple" in identity.chip
         if known(identity.architecture):
             return False
-        return Unavailable("the system does not tell what processor it has")
+        return Unavailable("the system does not report which processor it has")
 
     @property
     def translated_python(self) -> bool:
@@ -161,8 +161,8 @@ class DoctorFacts(msgspec.Struct, frozen=True, kw_only=True):
     def nvidia(self) -> bool:
         """Whether an NVIDIA GPU is there that torch could use."""
         gpus = self.machine.identity.gpus
-        told = known(gpus) and any("nvidia" in name.lower() for name in gpus)
-        return not self.is_mac and (told or self.nvidia_driver)
+        reported = known(gpus) and any("nvidia" in name.lower() for name in gpus)
+        return not self.is_mac and (reported or self.nvidia_driver)
 
     def installed(self, package: str) -> str | None:
         """A package's version; None if it is not installed, or not known to be."""
@@ -185,7 +185,7 @@ class DoctorFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def worst(checks: Iterable[Check]) -> Literal["pass", "warn", "fail"]:
-    """The overall status; what could not be told makes nothing worse."""
+    """The overall status; a check without an answer makes nothing worse."""
     seen = {check.status for check in checks}
     if "fail" in seen:
         return "fail"

@@ -1,4 +1,4 @@
-"""The model a run would take, as far as it can be told without the network."""
+"""The model a run would take, as far as it is known without the network."""
 
 import os
 from collections.abc import Mapping
@@ -8,7 +8,9 @@ import msgspec
 
 from sdbench.doctor.facts import ModelFacts
 from sdbench.machine.facts import Unavailable
-from sdbench.models.folder import Fault, read_folder, single_file
+from sdbench.models.folder import read_folder
+from sdbench.models.folder_files import Fault
+from sdbench.models.not_a_pipeline import single_file
 from sdbench.models.resolve import find_model, place_of
 from sdbench.schema import ModelInfo
 from sdbench.words import counted

@@ -18,7 +18,7 @@ _LONGEST = 400
 
 
 def read_crash_report(text: str) -> CrashReport | None:
-    """The relevant part of an ``.ips`` file; None if nothing in it tells of a crash.
+    """The relevant part of an ``.ips`` file; None if nothing in it reports a crash.
 
     Never raises: a report may be cut while macOS still writes it, and any value may be of any type.
     """

@@ -1,5 +1,5 @@
-"""A run laid out for rules to ask: its rows, their pictures beside the CPU's, pairs that differ in
-one setting. Pure over records."""
+"""A run laid out for rules to ask: its rows, their pictures compared with the CPU's, pairs that
+differ in one setting. Pure over records."""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +27,7 @@ def key_of(row: Row) -> RowKey:
 
 
 def content_of(picture: Picture) -> Content | None:
-    """Whether the picture shows what its prompt asked for; None where nobody can tell."""
+    """Whether the picture shows what its prompt asked for; None where that is not known."""
     return getattr(picture, "content", None)
 
 
@@ -108,7 +108,7 @@ class Evidence:
         return None
 
     def images_of(self, row: Row) -> list[ImageCompared]:
-        """A row's images beside the CPU's, of all its processes."""
+        """A row's images compared with the CPU's, of all its processes."""
         return [image for record in self.compared.get(key_of(row), []) for image in record.images]
 
     def place(self, row: Row, is_wrong: Callable[[ImageCompared], bool]) -> Place:
@@ -140,14 +140,14 @@ class Evidence:
         return len(self.run.plan.arms) > 1
 
     def versions(self, row: Row) -> dict[str, str]:
-        """Versions of the row's stack, as its workers told them, else as the run planned."""
+        """Versions of the row's stack, as its workers reported them, else as the run planned."""
         for replicate in row.replicates:
             if replicate.versions:
                 return replicate.versions
         return self.run.stacks[row.arm.stack].packages
 
     def fact(self, row: Row, name: str) -> Any:
-        """A fact that a worker told of the device; None if none did."""
+        """A fact that a worker reported about the device; None if none did."""
         for replicate in row.replicates:
             value = replicate.device.get("facts", {}).get(name)
             if value is not None:

@@ -101,7 +101,7 @@ def read_log(text: str, versions: Versions) -> list[FailureCause]:
 
 
 def explanation(cause: FailureCause, versions: Versions) -> Explanation:
-    """A cause as it is told, with the threads of known issues that show so on these versions."""
+    """A cause as it is shown, with the threads of known issues that show so on these versions."""
     sources = [*cause.sources, *issue_sources(_issues_of(cause.kind, versions))]
     named = [*dict.fromkeys(sources)][:_MOST_SOURCES]
     return Explanation(
@@ -132,12 +132,12 @@ def _chosen(stated: Versions, machine: Versions) -> tuple[Versions, str]:
 def _of_incident(links: list[str], versions: Versions) -> list[tuple[Tier, FailureCause]]:
     """What one failure comes to: at most one cause."""
     whole = "".join(links)
-    telling = [rule for rule in rules_of("abort", "raised") if not rule.wrapper]
+    native_or_raised = [rule for rule in rules_of("abort", "raised") if not rule.wrapper]
     raised = [rule for rule in rules_of("raised") if not rule.wrapper]
     tries: list[tuple[Tier, str, Iterable[Rule]]] = []
     ending = from_last_exception(whole) if len(links) == 1 else None
     if ending is not None and last_words(ending) is None:
-        tries.append(("raised", ending, telling))
+        tries.append(("raised", ending, native_or_raised))
     tries.append(("abort", whole, rules_of("abort")))
     tries += [("raised", link, raised) for link in links]
     tries.append(("raised", whole, [rule for rule in rules_of("raised") if rule.wrapper]))

@@ -27,7 +27,7 @@ else:
 
 T = TypeVar("T")
 Tier = Literal["abort", "raised", "gpu-work", "general", "ended", "remark"]
-"""What kind of words these are, most telling first.
+"""What kind of words these are, most specific first.
 
 ``abort``: written by what then ended the process. ``raised``: of an exception. ``gpu-work``: Metal
 on a piece of work that failed, after which the process may have gone on. ``general``: that a check
@@ -59,8 +59,8 @@ def words(pattern: str, flags: int = 0) -> re.Pattern[str]:
 class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What must all hold. Versions are PEP 440 specifiers; ``text`` and ``not_text`` are patterns.
 
-    ``other_share`` is met where what Metal held beside torch's tensors is at least that part of all
-    that was held.
+    ``other_share`` is met where what Metal held in addition to torch's tensors is at least
+    that part of all that was held.
     """
 
     torch: str = ""
@@ -102,7 +102,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ``pattern``'s named groups fill ``cause`` and ``remedy``; ``asked``, ``allocated``, ``other``
     and ``limit`` are sizes, ``quote`` the decisive words. ``sizes`` are patterns with one group
     each, looked for separately because the message may be cut before or after any of them.
-    ``wrapper``: the message passes on another one, which tells more if it is known. ``also`` names
+    ``wrapper``: the message passes on another one, which says more if it is known. ``also`` names
     rules that may rightly match the same words. ``generic``: it says no more than the message.
     ``not_after``: a pattern that must not stand shortly before the words, as of a warning.
     """

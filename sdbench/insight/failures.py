@@ -35,13 +35,13 @@ def read_failure(
     links = list(reversed(incidents(tail)))
     chain = [link for incident in links for link in incident]
     specific, native = rules_of("raised"), rules_of("abort", "gpu-work")
-    telling = _telling(specific)
+    own = _without_wrappers(specific)
     if signal is None:
-        order = [(raised, _telling(native + specific))]
-        order += [(link, _telling(native + specific)) for link in chain]
+        order = [(raised, _without_wrappers(native + specific))]
+        order += [(link, _without_wrappers(native + specific)) for link in chain]
         order += [(text, _wrappers(specific)) for text in (raised, tail)]
     else:
-        order = [(tail, native), (raised, telling), *((link, telling) for link in chain)]
+        order = [(tail, native), (raised, own), *((link, own) for link in chain)]
         order += [(text, _wrappers(specific)) for text in (raised, tail)]
     order += [(text, rules_of("general", "ended")) for text in (raised, tail)]
     for text, rules in order:
@@ -99,7 +99,7 @@ def _clean(text: str) -> str:
     return without_code(without_progress(text[-_LONGEST_TAIL:]))
 
 
-def _telling(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+def _without_wrappers(rules: Iterable[Rule]) -> tuple[Rule, ...]:
     return tuple(rule for rule in rules if not rule.wrapper)
 
 

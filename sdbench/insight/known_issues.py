@@ -1,8 +1,9 @@
 """The catalogue of known issues (``known_issues.toml``) and which of them a case meets. Pure.
 
 An issue says in ``when`` under which versions and settings it is met; one table that holds in all
-its parts is enough. No table at all: no case can be told to meet it by its settings (another way of
-using torch, another model), and it is there for ``localise``, for reports and for reading.
+its parts is enough. No table at all: the settings of a case do not show whether it
+meets the issue (another way of using torch, another model), which is there for ``localise``, for
+reports and for reading.
 """
 
 import functools
@@ -173,8 +174,8 @@ def matching_issues(
 ) -> list[KnownIssue]:
     """The issues a case meets on a stack, in the catalogue's order.
 
-    Versions are those of the interpreter measured, as it tells them; None is unknown. ``images`` is
-    pictures in a pass, ``pipeline_class`` diffusers' class name.
+    Versions are those of the interpreter measured, as it reports them; None is unknown. ``images``
+    is pictures in a pass, ``pipeline_class`` diffusers' class name.
     """
     situation = _Situation(
         device=device,

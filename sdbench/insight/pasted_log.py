@@ -73,7 +73,7 @@ def from_last_exception(text: str) -> str | None:
 
 
 def last_exception(text: str) -> tuple[str, str] | None:
-    """Type and first line of the last exception that a text tells of; None if there is none."""
+    """Type and first line of the last exception that a text reports; None if there is none."""
     for line in reversed(text.split("\n")):
         match = _EXCEPTION.match(line.rstrip())
         if match is not None and not match["type"].endswith("Warning"):

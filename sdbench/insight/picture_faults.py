@@ -114,7 +114,7 @@ def _may_hold(when: When, picture: PictureFile, versions: Versions) -> bool:
 
 
 def _condition(whens: Sequence[When]) -> str:
-    """``, if attention slicing was on``: what the picture does not tell."""
+    """``, if attention slicing was on``: what the picture does not show."""
     words = {
         words_ for when in whens for words_ in [_setting_words(when.settings)] if words_ is not None
     }

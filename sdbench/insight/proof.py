@@ -12,7 +12,7 @@ from sdbench.comparison.sides import Row
 from sdbench.insight.evidence import Evidence, key_of
 from sdbench.insight.known_issues import FindingCode
 from sdbench.insight.records import Finding, Severity
-from sdbench.schema import Compared, Replicate
+from sdbench.schema import Compared, Replicate, Slot, Started
 from sdbench.stats import MIN_PROCESSES
 from sdbench.store import LoadedRun
 from sdbench.summary import held_up
@@ -43,21 +43,16 @@ def gaps_of(loaded: LoadedRun, evidence: Evidence) -> list[Gap]:
 
 def _lost(loaded: LoadedRun, evidence: Evidence) -> Iterator[Gap]:
     """Processes that began and of which nothing was heard again."""
-    lost = loaded.in_flight
-    if not lost:
-        return
-    words = f"{_processes(len(lost), loaded)} began and never ended"
-    rows = _rows_of(evidence, [(entry.case_id, entry.arm) for entry in lost])
-    yield _gap(
-        "unfinished",
-        "error",
-        f"Not finished: {words} (did the computer freeze or restart?).",
-        f"{words}: {_names(evidence, rows)}. The computer froze or restarted, sdbench was killed, "
-        "or the run is still going on.",
-        rows,
-        f"Continue with: sdbench resume {loaded.path}",
+    yield from _unfinished(
+        loaded,
+        evidence,
+        loaded.in_flight,
+        "began and never ended",
         kind="lost",
-        processes=[entry.replicate_id for entry in lost],
+        severity="error",
+        question=" (did the computer freeze or restart?)",
+        reasons=" The computer froze or restarted, sdbench was killed, or the run is still going "
+        "on.",
     )
 
 
@@ -73,19 +68,35 @@ def _not_run(loaded: LoadedRun, evidence: Evidence) -> Iterator[Gap]:
         for slot in loaded.run.plan.slots
         if slot.replicate_id not in begun and (slot.case_id, slot.arm) not in dangerous
     ]
-    if not slots:
+    what = f"{'has' if len(slots) == 1 else 'have'} not been run"
+    yield from _unfinished(loaded, evidence, slots, what, kind="not-run", severity="warning")
+
+
+def _unfinished(
+    loaded: LoadedRun,
+    evidence: Evidence,
+    processes: Sequence[Slot | Started],
+    what: str,
+    *,
+    kind: str,
+    severity: Severity,
+    question: str = "",
+    reasons: str = "",
+) -> Iterator[Gap]:
+    """The gap that processes without a result leave; ``what`` is what became of them."""
+    if not processes:
         return
-    words = f"{_processes(len(slots), loaded)} {'has' if len(slots) == 1 else 'have'} not been run"
-    rows = _rows_of(evidence, [(slot.case_id, slot.arm) for slot in slots])
+    words = f"{_processes(len(processes), loaded)} {what}"
+    rows = _rows_of(evidence, [(entry.case_id, entry.arm) for entry in processes])
     yield _gap(
         "unfinished",
-        "warning",
-        f"Not finished: {words}.",
-        f"{words}: {_names(evidence, rows)}.",
+        severity,
+        f"Not finished: {words}{question}.",
+        f"{words}: {_names(evidence, rows)}.{reasons}",
         rows,
         f"Continue with: sdbench resume {loaded.path}",
-        kind="not-run",
-        processes=[slot.replicate_id for slot in slots],
+        kind=kind,
+        processes=[entry.replicate_id for entry in processes],
     )
 
 

@@ -162,8 +162,8 @@ def _warned(evidence: Evidence, findings: Sequence[Finding]) -> Warned:
 
 def _limit_bytes(evidence: Evidence, row: Row) -> int | None:
     """What the device says it should hold at most, else the machine's memory."""
-    told = evidence.fact(row, "recommended_max_bytes")
-    known = told if told is not None else evidence.run.machine.get("memory_bytes")
+    recommended = evidence.fact(row, "recommended_max_bytes")
+    known = recommended if recommended is not None else evidence.run.machine.get("memory_bytes")
     return int(known) if isinstance(known, (int, float)) else None
 
 
@@ -284,13 +284,13 @@ def _plain_twin(row: Row, rows: Sequence[Row]) -> bool:
 
 
 def _open_words(evidence: Evidence, fastest: Row, open_: Sequence[tuple[Row, _Against]]) -> str:
-    """``a (0.2 s a picture) and b (0.21 s) cannot be told apart: …``."""
+    """``a (0.2 s a picture) and b (0.21 s) cannot be distinguished: …``."""
     names = [
         f"{_name(evidence, row)} ({_median_s(row) / evidence.images:.3g} s a picture)"
         for row in (fastest, *(row for row, _ in open_))
     ]
     first = open_[0][1]
-    words = f"{', '.join(names[:-1])} and {names[-1]} cannot be told apart"
+    words = f"{', '.join(names[:-1])} and {names[-1]} cannot be distinguished"
     if len(open_) == 1 and first.ratio is not None and first.ci95 is not None:
         low, high = first.ci95
         words += f" (ratio {first.ratio:.2f}, 95% interval {low:.2f}–{high:.2f})"
@@ -298,7 +298,7 @@ def _open_words(evidence: Evidence, fastest: Row, open_: Sequence[tuple[Row, _Ag
         words += f" ({first.why})"
     more = max((found.more_processes or 0 for _, found in open_), default=0)
     if more:
-        words += f"; about {counted(more, 'more process', 'more processes')} a case would tell"
+        words += f"; about {counted(more, 'more process', 'more processes')} a case would decide"
     return words
 
 

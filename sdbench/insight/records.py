@@ -19,7 +19,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that is worth saying about a run, with its evidence and what mends it.
+    """One thing that is worth saying about a run, with its evidence and what fixes it.
 
     ``evidence`` names the arm where a run has several, and holds the numbers behind the sentence.
     """

@@ -2,19 +2,20 @@
 
 File names say little: a file may be a Git LFS pointer, half a download, of another variant or for
 another library. So the headers of the weights are read, and every JSON file; no tensor is, so a
-folder of gigabytes takes milliseconds. Which files are asked for follows diffusers' own loading
-(``ModelMixin.from_pretrained``, ``_identify_model_variants``) with the worker's options.
+folder of gigabytes takes milliseconds.
 """
 
-import itertools
-import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from sdbench.models.folder_files import DOWNLOAD, INDEX, Fault, entries, read_json, shown
+from sdbench.models.folder_fit import Read, misfits
+from sdbench.models.folder_weights import HALF, chosen_files, loaded_variant, no_weights
+from sdbench.models.not_a_pipeline import no_pipeline
+from sdbench.models.tensor_names import LANDMARKS, describe_tensors, is_landmark
 from sdbench.models.weights import Tensor, WeightsError, look_at_pickle, read_header
 
 PIPELINES: dict[str, tuple[str, ...]] = {
@@ -22,50 +23,9 @@ PIPELINES: dict[str, tuple[str, ...]] = {
     "StableDiffusionXLPipeline": ("unet", "vae", "text_encoder", "text_encoder_2"),
 }
 """Pipeline classes that can be measured, and their components with weights."""
-
-INDEX = "model_index.json"
-HALF = "fp16"
-"""The variant that the worker loads where the UNet has no other."""
-
-_MOST_JSON_BYTES = 64 << 20
-_MOST_ENTRIES = 5000
 _CODE_OF_OTHERS = "take a model without code of its own: sdbench never runs a model's code"
-_DOWNLOAD = "download the model again"
-# A tensor that every network of a class has.
-_LANDMARKS = {
-    "UNet2DConditionModel": "conv_in.weight",
-    "AutoencoderKL": "decoder.conv_in.weight",
-    "CLIPTextModel": "embeddings.token_embedding.weight",
-    "CLIPTextModelWithProjection": "embeddings.token_embedding.weight",
-}
-_PURPOSES = {
-    9: "inpainting",
-    8: "editing pictures (InstructPix2Pix)",
-    5: "depth maps",
-    7: "upscaling",
-}
 # Given to the pipeline as None, so never loaded (worker/pipelines.py).
 _NOT_LOADED = {"StableDiffusionPipeline": ("safety_checker", "feature_extractor")}
-_OTHER_LIBRARIES = {
-    ".msgpack": "Flax",
-    ".onnx": "ONNX",
-    ".h5": "TensorFlow",
-    ".gguf": "GGUF programs",
-    ".mlmodelc": "Core ML",
-    ".mlpackage": "Core ML",
-    ".xml": "OpenVINO",
-}
-_UNFINISHED = (".incomplete", ".part", ".crdownload", ".aria2", ".download", ".tmp")
-_PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
-
-
-class Fault(NamedTuple):
-    """What is wrong with a model, and the way out."""
-
-    what: str
-    remedy: str
-    blocks: bool = True
-    """Whether the pipeline cannot be loaded; else it may be."""
 
 
 @dataclass(frozen=True)
@@ -86,43 +46,18 @@ class Contents:
 def read_folder(folder: Path, *, allow_pickle: bool) -> Contents:
     """Read everything that a pipeline would be loaded from, the tensors aside."""
     if not (folder / INDEX).is_file():
-        return Contents("", (), (_no_pipeline(folder),))
+        return Contents("", (), (no_pipeline(folder),))
     try:
-        index = _read_json(folder / INDEX)
+        index = read_json(folder / INDEX)
         pipeline_class = index["_class_name"]
     except (WeightsError, KeyError) as error:
         reason = "it names no _class_name" if isinstance(error, KeyError) else str(error)
-        return Contents("", (), (Fault(f"{INDEX} cannot be read: {reason}", _DOWNLOAD),))
+        return Contents("", (), (Fault(f"{INDEX} cannot be read: {reason}", DOWNLOAD),))
     if pipeline_class not in PIPELINES:
         return Contents("", (), (_other_class(pipeline_class, index),))
     reader = _Reader(folder, index, pipeline_class, allow_pickle)
     faults = tuple(reader.faults())
     return Contents(pipeline_class, tuple(reader.weights), faults)
-
-
-def shown(text: object) -> str:
-    """A name that somebody else gave, fit to be printed: one line, no control characters."""
-    whole = str(text)
-    cleaned = "".join(letter if letter.isprintable() else "?" for letter in whole[:160])
-    return cleaned + ("…" if len(whole) > 160 else "")
-
-
-def entries(folder: Path) -> list[str]:
-    """Names in a folder without hidden ones (``._x`` of macOS, ``.DS_Store``), sorted."""
-    try:
-        with os.scandir(folder) as found:
-            names = [entry.name for entry in itertools.islice(found, _MOST_ENTRIES)]
-    except OSError:
-        return []
-    return sorted(name for name in names if not name.startswith("."))
-
-
-def loaded_variant(folder: Path) -> str | None:
-    """The variant that the worker asks for: half precision where the UNet has nothing else."""
-    names = entries(folder / "unet")
-    plain = any(name.startswith("diffusion_pytorch_model.safetensors") for name in names)
-    half = any(f".{HALF}." in name for name in names)
-    return HALF if half and not plain else None
 
 
 def _other_class(pipeline_class: Any, index: dict[str, Any]) -> Fault:
@@ -151,8 +86,8 @@ class _Reader:
         self._class = pipeline_class
         self._allow_pickle = allow_pickle
         self._variant = loaded_variant(folder)
-        self._tensors: dict[str, dict[str, Tensor]] = {}
-        self._configs: dict[str, dict[str, Any]] = {}
+        kinds = {name: kind for name in index if (kind := self._class_of(name)) is not None}
+        self._read = Read(kinds, {}, {})
         self._elsewhere: list[str] = []
         self.weights: list[Path] = []
 
@@ -176,7 +111,7 @@ class _Reader:
         if "scheduler" not in absent:
             yield from self._config("scheduler", "scheduler_config.json")
         yield from self._others({*networks, *tokenizers, "scheduler"})
-        yield from self._fit()
+        yield from misfits(networks, self._read)
         yield from self._names_without_dots()
 
     def _named(self, component: str) -> bool:
@@ -200,7 +135,7 @@ class _Reader:
             )
             return
         if not folder.is_dir():
-            yield Fault(f"the folder {component} is missing", _DOWNLOAD)
+            yield Fault(f"the folder {component} is missing", DOWNLOAD)
             return
         yield from self._config(component, "config.json")
         files, fault = self._files(component, library)
@@ -220,7 +155,7 @@ class _Reader:
                 continue
             self.weights.append(path)
         if tensors and all(path in self.weights for path in files):
-            self._tensors[component] = tensors
+            self._read.tensors[component] = tensors
             yield from self._landmark(component, tensors)
 
     def _files(self, component: str, library: str) -> tuple[list[Path], Fault | None]:
@@ -233,15 +168,15 @@ class _Reader:
         if self._allow_pickle:
             kinds.append((stem if library == "diffusers" else "pytorch_model", ".bin"))
         for kind in kinds:
-            single, index = _chosen(names, *kind, variant)
+            single, index = chosen_files(names, *kind, variant)
             if index is not None and (library == "diffusers" or single is None):
                 return self._shards(component, index)
             if single is not None:
                 return [folder / single], None
-        if variant is None and any(_chosen(names, *kinds[0], HALF)):
+        if variant is None and any(chosen_files(names, *kinds[0], HALF)):
             self._elsewhere.append(component)
             return [], None
-        return [], _no_weights(component, names, f"{stem}.safetensors", variant)
+        return [], no_weights(component, names, f"{stem}.safetensors", variant)
 
     def _variant_of(self, names: Sequence[str]) -> str | None:
         """As diffusers decides it for each component: a variant only where one file has it."""
@@ -265,15 +200,15 @@ class _Reader:
         """The files that an index names."""
         place = f"{component}/{shown(index)}"
         try:
-            named = _read_json(self._folder / component / index)["weight_map"].values()
+            named = read_json(self._folder / component / index)["weight_map"].values()
             names = sorted({str(name) for name in named})
         except (WeightsError, KeyError, AttributeError) as error:
-            return [], Fault(f"{place} cannot be read: {error}", _DOWNLOAD)
+            return [], Fault(f"{place} cannot be read: {error}", DOWNLOAD)
         outside = [name for name in names if name != os.path.basename(name)]
         if outside or not names:
             return [], Fault(
                 f"{place} names {shown(outside[0]) if outside else 'no file'}, not files beside it",
-                _DOWNLOAD,
+                DOWNLOAD,
             )
         paths = [self._folder / component / name for name in names]
         missing = [path.name for path in paths if not os.path.lexists(path)]
@@ -287,8 +222,8 @@ class _Reader:
 
     def _landmark(self, component: str, tensors: dict[str, Tensor]) -> Iterator[Fault]:
         kind = self._class_of(component) or ""
-        landmark = _LANDMARKS.get(kind)
-        if landmark is None or any(_is(name, landmark) for name in tensors):
+        landmark = LANDMARKS.get(kind)
+        if landmark is None or any(is_landmark(name, landmark) for name in tensors):
             return
         what = describe_tensors(tensors)
         yield Fault(
@@ -301,12 +236,12 @@ class _Reader:
     def _config(self, component: str, name: str) -> Iterator[Fault]:
         path = self._folder / component / name
         if not os.path.lexists(path):
-            yield Fault(f"{component}/{name} is missing", _DOWNLOAD)
+            yield Fault(f"{component}/{name} is missing", DOWNLOAD)
             return
         try:
-            self._configs[component] = _read_json(path)
+            self._read.configs[component] = read_json(path)
         except WeightsError as error:
-            yield Fault(f"{component}/{name} cannot be read: {error}", _DOWNLOAD)
+            yield Fault(f"{component}/{name} cannot be read: {error}", DOWNLOAD)
 
     def _tokenizer(self, component: str) -> Iterator[Fault]:
         names = entries(self._folder / component)
@@ -321,12 +256,12 @@ class _Reader:
         for name in ("vocab.json", "tokenizer.json", "tokenizer_config.json"):
             if name in names:
                 try:
-                    content = _read_json(self._folder / component / name)
+                    content = read_json(self._folder / component / name)
                 except WeightsError as error:
                     yield Fault(f"{component}/{name} cannot be read: {error}", again)
                     continue
                 if name == "vocab.json":
-                    self._configs[component] = content
+                    self._read.configs[component] = content
         if wanted:
             yield Fault(
                 f"{component} has tokenizer.json alone, which transformers before 5 does not read "
@@ -342,57 +277,8 @@ class _Reader:
             if loaded and self._named(name) and not (self._folder / name).is_dir():
                 yield Fault(
                     f"the folder {shown(name)} is missing, and {INDEX} names it",
-                    f"{_DOWNLOAD}, or write [null, null] for it in {INDEX}",
+                    f"{DOWNLOAD}, or write [null, null] for it in {INDEX}",
                 )
-
-    def _fit(self) -> Iterator[Fault]:
-        """Whether the components belong together, by their configurations and shapes."""
-        unet, vae = self._configs.get("unet", {}), self._configs.get("vae", {})
-        inputs, latents = unet.get("in_channels"), vae.get("latent_channels", 4)
-        if isinstance(inputs, int) and inputs != latents:
-            purpose = _PURPOSES.get(inputs)
-            made_for = f": it is made for {purpose}" if purpose else ""
-            yield Fault(
-                f"the UNet takes {inputs} channels and the VAE gives {latents}{made_for}",
-                "take the text-to-image model of the same family",
-            )
-        texts = [name for name in PIPELINES[self._class] if name.startswith("text_encoder")]
-        widths = [self._configs.get(name, {}).get("hidden_size") for name in texts]
-        asked = unet.get("cross_attention_dim")
-        known = [width for width in widths if isinstance(width, int)]
-        told = isinstance(asked, int) and not unet.get("encoder_hid_dim_type")
-        if told and len(known) == len(texts) and sum(known) != asked:
-            yield Fault(
-                f"the UNet expects text of width {asked} and {' and '.join(texts)} give "
-                f"{' + '.join(map(str, known))}: they are of different models",
-                "take all components from one model",
-            )
-        for component, key, axis in (
-            ("unet", "in_channels", 1),
-            ("vae", "latent_channels", 1),
-            *((name, "hidden_size", 1) for name in texts),
-        ):
-            yield from self._shape(component, key, axis)
-
-    def _shape(self, component: str, key: str, axis: int) -> Iterator[Fault]:
-        landmark = _LANDMARKS.get(self._class_of(component) or "", "?")
-        said = self._configs.get(component, {}).get(key)
-        for name, tensor in self._tensors.get(component, {}).items():
-            if _is(name, landmark) and isinstance(said, int) and len(tensor.shape) > axis:
-                if tensor.shape[axis] != said:
-                    yield Fault(
-                        f"{component}/config.json says {key} {said}, and {shown(name)} has "
-                        f"{tensor.shape[axis]}: weights and configuration are of different models",
-                        f"download the folder {component} again",
-                    )
-                vocabulary = self._configs.get(component.replace("text_encoder", "tokenizer"), {})
-                if key == "hidden_size" and len(vocabulary) > tensor.shape[0]:
-                    yield Fault(
-                        f"the tokenizer of {component} has {len(vocabulary)} tokens and its "
-                        f"weights {tensor.shape[0]}: they are of different models",
-                        "download tokenizer and text encoder again, from one model",
-                    )
-                return
 
     def _names_without_dots(self) -> Iterator[Fault]:
         """``p.split(".")[1]`` in diffusers: with a variant it fails at a name without a dot."""
@@ -407,255 +293,3 @@ class _Reader:
                         "move it out of the folder",
                         blocks=False,
                     )
-
-
-def _chosen(
-    names: Sequence[str], stem: str, suffix: str, variant: str | None
-) -> tuple[str | None, str | None]:
-    """Of the names the one file that holds the weights, and the index of several."""
-    indexes = (
-        _with_variant(f"{stem}{suffix}.index.json", variant),
-        f"{stem}.{variant}{suffix}.index.json",  # as older diffusers wrote it
-    )
-    single = _with_variant(f"{stem}{suffix}", variant)
-    index = next((name for name in indexes if name in names), None)
-    return (single if single in names else None), index
-
-
-def _with_variant(name: str, variant: str | None) -> str:
-    """As diffusers and transformers name it: before the last suffix."""
-    if variant is None:
-        return name
-    stem, _, suffix = name.rpartition(".")
-    return f"{stem}.{variant}.{suffix}"
-
-
-def _no_weights(component: str, names: list[str], wanted: str, variant: str | None) -> Fault:
-    """Why a component has nothing to load, from what lies there instead."""
-    wanted = _with_variant(wanted, variant)
-    safe = [name for name in names if name.endswith(".safetensors")]
-    if safe:
-        if any("-of-" in name for name in safe):
-            return Fault(
-                f"{component} has its weights in {len(safe)} parts and no index of them "
-                f"({wanted}.index.json)",
-                "download the index too, or the model again",
-            )
-        return Fault(
-            f"{component} has {shown(', '.join(safe))}, and {wanted} is asked for",
-            f"rename it to {wanted} if it holds the weights of the {component}, or download that "
-            "file",
-        )
-    unfinished = [name for name in names if name.endswith(_UNFINISHED)]
-    if unfinished:
-        return Fault(
-            f"{component}: the download of {shown(unfinished[0])} is not finished",
-            "finish the download",
-        )
-    for suffix, library in _OTHER_LIBRARIES.items():
-        if any(name.endswith(suffix) for name in names):
-            return Fault(
-                f"{component} has no safetensors file: its weights are for {library} only "
-                f"(*{suffix})",
-                "download the model's safetensors weights (another revision or repository may "
-                "have them), or convert these with the library they are for",
-            )
-    if any(name.endswith(_PICKLES) for name in names):
-        return Fault(
-            f"{component} has no safetensors file; pickle files can run code and are only read "
-            "with --allow-pickle",
-            "download the safetensors weights; or, where you trust the source: sdbench run "
-            "--allow-pickle",
-        )
-    return Fault(f"{component} has no safetensors file and no other weights", _DOWNLOAD)
-
-
-def _is(name: str, landmark: str) -> bool:
-    """Whether a tensor is a landmark; text encoders name theirs with a prefix or without."""
-    return name.removeprefix("text_model.") == landmark
-
-
-def describe_tensors(tensors: dict[str, Tensor]) -> str:
-    """What the tensors of a file are, from their names."""
-    names = list(tensors)
-    whole = {
-        part
-        for part, beginnings in _CHECKPOINT_PARTS.items()
-        if any(name.startswith(beginnings) for name in names)
-    }
-    if len(whole) > 1:
-        missing = [part for part in _CHECKPOINT_PARTS if part not in whole]
-        without = f", without its {' and '.join(missing)}" if missing else ""
-        return f"a whole checkpoint in the original layout{without}"
-    if any(re.search(r"lora[_.]|\.alpha$", name) for name in names):
-        return "a LoRA: a change of a model, not a model"
-    if any("control_model" in name or "controlnet" in name for name in names):
-        return "a ControlNet"
-    if any("double_blocks" in name or "joint_blocks" in name for name in names):
-        return "a transformer of another family (Flux, SD 3)"
-    if len(names) <= 2 and any("emb_params" in name or "clip_" in name for name in names):
-        return "a textual inversion: a word, not a model"
-    for kind, landmark in _LANDMARKS.items():
-        if any(_is(name, landmark) for name in names):
-            return {"UNet2DConditionModel": "a UNet", "AutoencoderKL": "a VAE"}.get(
-                kind, "a text encoder"
-            )
-    return f"a {next(iter(whole))}" if whole else f"unknown ({len(names)} tensors)"
-
-
-_CHECKPOINT_PARTS: dict[str, tuple[str, ...]] = {
-    "UNet": ("model.diffusion_model.",),
-    "VAE": ("first_stage_model.",),
-    "text encoder": ("cond_stage_model.", "conditioner.", "text_encoders."),
-}
-
-
-def single_file(path: Path) -> Fault:
-    """What can be done with a model in one file, which is not measured as it is."""
-    name, suffix = shown(path.name), path.suffix.lower()
-    convert = (
-        "convert it to a folder with diffusers: StableDiffusionPipeline (SDXL: "
-        "StableDiffusionXLPipeline).from_single_file(FILE).save_pretrained(FOLDER), then give the "
-        "folder"
-    )
-    trusted = "a pickle file can run code when it is read, so only where you trust its source"
-    if suffix in (".safetensors", ".sft"):
-        try:
-            what = describe_tensors(read_header(path))
-        except WeightsError as error:
-            return Fault(f"a single file, {name}, and it is {error}", error.remedy)
-        if what.startswith("a whole checkpoint"):
-            return Fault(f"a single file, not a pipeline folder: {name} is {what}", convert)
-        return Fault(
-            f"a single file, not a pipeline folder: {name} holds {what}",
-            "from_single_file needs a whole checkpoint (UNet, VAE and text encoder in one file): "
-            "give the folder or the checkpoint that this file belongs to",
-        )
-    if suffix in (".ckpt", ".pt", ".pth", ".bin"):
-        try:
-            look_at_pickle(path)
-        except WeightsError as error:
-            return Fault(f"a single file, {name}, and it is {error}", error.remedy)
-        return Fault(
-            f"a single file, not a pipeline folder: {name} is a checkpoint as a pickle file",
-            f"take its safetensors version if there is one; else {convert}; {trusted}",
-        )
-    library = _OTHER_LIBRARIES.get(suffix)
-    if library is not None:
-        return Fault(
-            f"a single file for {library}: {name}",
-            "take the model's safetensors weights: a folder, or a checkpoint to convert with "
-            "diffusers' from_single_file",
-        )
-    if suffix in (".zip", ".gz", ".tar", ".7z", ".rar"):
-        return Fault(f"an archive: {name}", "unpack it and give the folder in it")
-    return Fault(
-        f"a single file that is no model: {name}",
-        "give a pipeline folder (with a model_index.json), or convert a checkpoint with diffusers' "
-        "from_single_file",
-    )
-
-
-# --- folders that are none of a pipeline ----------------------------------------------------------
-
-
-def _no_pipeline(folder: Path) -> Fault:
-    """What a folder without an index is instead, and where the pipeline is."""
-    if os.path.lexists(folder / INDEX):
-        return Fault(
-            f"{INDEX} is a link to a file that is not there",
-            "copy the folder with the files that its links name (cp -RL), or download it again",
-        )
-    cached = next((part for part in (folder, folder.parent) if _is_repository(part)), None)
-    if cached is not None:
-        return _cached_repository(cached)
-    names = entries(folder)
-    repositories = [name for name in names if name.startswith("models--")]
-    if repositories:
-        ids = ", ".join(map(_hub_id, repositories[:5]))
-        return Fault(
-            f"no {INDEX}: this is the Hub's cache itself, with {len(repositories)} repositories",
-            f"give a model in it by its id: {shown(ids)}",
-        )
-    inside = [name for name in names if (folder / name / INDEX).is_file()]
-    if inside:
-        return Fault(
-            f"no {INDEX}: the pipeline is in the folder below",
-            f"give that one: {shown(folder / inside[0])}",
-        )
-    if (folder.parent / INDEX).is_file():
-        return Fault(
-            f"no {INDEX}: this is one component, {shown(folder.name)}, not the whole pipeline",
-            f"give the folder above: {shown(folder.parent)}",
-        )
-    files = [name for name in names if name.endswith((".safetensors", ".ckpt"))]
-    if files:
-        fault = single_file(folder / files[0])
-        return Fault(f"no {INDEX}; in it is {fault.what}", fault.remedy)
-    for suffix, library in _OTHER_LIBRARIES.items():
-        if any(name.endswith(suffix) for name in names):
-            return Fault(
-                f"no {INDEX}: this folder is for {library} (*{suffix})",
-                "take the model's folder for diffusers, with safetensors files",
-            )
-    if not names:
-        return Fault(f"no {INDEX}: the folder is empty", _DOWNLOAD)
-    return Fault(
-        f"no {INDEX}, so not a pipeline folder of diffusers",
-        "give a folder that was written by save_pretrained() or downloaded from the Hub",
-    )
-
-
-def _is_repository(folder: Path) -> bool:
-    """Whether this is how huggingface_hub keeps a repository: blobs, refs and snapshots."""
-    return folder.name.startswith("models--") and (folder / "snapshots").is_dir()
-
-
-def _hub_id(folder_name: str) -> str:
-    return folder_name.removeprefix("models--").replace("--", "/")
-
-
-def _cached_repository(root: Path) -> Fault:
-    names = [
-        name
-        for name in entries(root / "snapshots")
-        if (root / "snapshots" / name / INDEX).is_file()
-    ]
-    found = f"no {INDEX}: this is a repository's folder in the Hub's cache"
-    if not names:
-        return Fault(
-            f"{found}, and no snapshot in it has one",
-            f"download the model again: {shown(_hub_id(root.name))}",
-        )
-    try:
-        main = (root / "refs" / "main").read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
-        main = ""
-    chosen = main if main in names else names[-1]
-    return Fault(
-        f"{found}, and the pipeline is a snapshot in it",
-        f"give the snapshot: {shown(root / 'snapshots' / chosen)}, or its id: "
-        f"{shown(_hub_id(root.name))}",
-    )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a file.
-
-    Raises:
-        WeightsError: there is none, and why.
-    """
-    try:
-        if path.stat().st_size > _MOST_JSON_BYTES:
-            raise WeightsError("too large", _DOWNLOAD)
-        text = path.read_text(encoding="utf-8")
-        if text.startswith("version https://git-lfs"):
-            raise WeightsError("a Git LFS pointer", "git lfs install && git lfs pull")
-        document = json.loads(text)
-    except OSError as error:
-        raise WeightsError(error.strerror or "unreadable", _DOWNLOAD) from None
-    except (ValueError, RecursionError):
-        raise WeightsError("not JSON", _DOWNLOAD) from None
-    if not isinstance(document, dict):
-        raise WeightsError("not a JSON object", _DOWNLOAD)
-    return document

@@ -14,7 +14,8 @@ from sdbench.errors import ModelError, UsageError
 from sdbench.models import synthetic
 from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
-from sdbench.models.folder import PIPELINES, read_folder, single_file
+from sdbench.models.folder import PIPELINES, read_folder
+from sdbench.models.not_a_pipeline import single_file
 from sdbench.models.synthetic import Progress
 from sdbench.schema import ModelInfo
 

@@ -4,37 +4,35 @@ A death while importing (a signal) is another matter: it is a row like any other
 one process only.
 """
 
-import re
 from dataclasses import dataclass
 
+from sdbench.insight.import_errors import read_import_error
 from sdbench.runner.events import Failed
 from sdbench.runner.executor import Report
-from sdbench.schema import Replicate, Run
+from sdbench.schema import Run
 
-# What a run imports and `pip install` brings under the same name.
-_PACKAGES = {
-    *("torch", "diffusers", "transformers", "accelerate", "safetensors", "tokenizers", "numpy"),
-    *("huggingface_hub", "regex", "requests", "filelock", "tqdm", "packaging", "torchvision"),
-}
-_NO_MODULE = re.compile(r"No module named '(?P<name>\w+)'")
 _LONGEST = 600
 
 
 @dataclass(frozen=True)
 class ImportFailure:
-    """What an arm's environment cannot import: ``cause`` is the innermost exception, one line."""
+    """What an environment cannot import.
 
-    arm: str
-    interpreter: str
-    cause: str
+    ``error`` is the innermost exception, one line; ``cause`` and ``remedy`` are what the rules say
+    of it, the remedy with the commands for this interpreter.
+    """
+
+    error: str
+    cause: str | None
     remedy: str
-    several_arms: bool
+    arm: str | None = None
+    """Whose environment it is, where a run has several."""
 
     @property
     def sentence(self) -> str:
-        """One line: whose environment, and why."""
-        whose = f"the environment of arm {self.arm}" if self.several_arms else "this environment"
-        return f"{whose} cannot import what a run needs: {self.cause}"
+        """One line: whose environment, and which exception."""
+        whose = "this environment" if self.arm is None else f"the environment of arm {self.arm}"
+        return f"{whose} cannot import what a run needs: {self.error}"
 
 
 def import_error(report: Report) -> Failed | None:
@@ -48,37 +46,32 @@ def import_error(report: Report) -> Failed | None:
     return None
 
 
-def import_failure(run: Run, replicate: Replicate, report: Report) -> ImportFailure | None:
-    """Why no process of a replicate's arm can begin; None where this one began."""
+def import_failure(run: Run, arm: str, report: Report) -> ImportFailure | None:
+    """Why no process of an arm can begin; None where this one began."""
     error = import_error(report)
     if error is None:
         return None
-    interpreter = run.stacks[run.plan.arm(replicate.arm).stack].interpreter
-    cause = innermost(error)
-    known = replicate.cause
-    return ImportFailure(
-        arm=replicate.arm,
-        interpreter=interpreter,
-        cause=cause,
-        remedy=remedy_of(cause, interpreter, None if known is None else known.remedy),
-        several_arms=len(run.plan.arms) > 1,
-    )
+    interpreter = run.stacks[run.plan.arm(arm).stack].interpreter
+    return explained(error, interpreter, arm if len(run.plan.arms) > 1 else None)
+
+
+def explained(error: Failed, interpreter: str, arm: str | None = None) -> ImportFailure:
+    """An exception of the import with the cause and the remedy that the rules know."""
+    line = innermost(error)
+    known = read_import_error(line)
+    doctor = f"sdbench doctor --python {interpreter}"
+    if known is None:
+        remedy = (
+            f"Find the packages that do not fit together: {doctor}; or measure in a tested set of "
+            "versions: sdbench stacks list"
+        )
+    else:
+        advice = known.remedy.replace("python -m pip", f"{interpreter} -m pip")
+        remedy = f"{advice} What does not fit in this environment: {doctor}"
+    return ImportFailure(line, None if known is None else known.sentence, remedy, arm)
 
 
 def innermost(error: Failed) -> str:
     """The exception at the bottom of a chain, as ``Type: message`` on one line."""
     text = error.causes[-1] if error.causes else f"{error.type}: {error.message}"
     return " ".join(text.split())[:_LONGEST]
-
-
-def remedy_of(cause: str, interpreter: str, known: str | None = None) -> str:
-    """What to do about an import that fails; ``known`` is what the rules advise for its cause."""
-    missing = _NO_MODULE.search(cause)
-    if missing is not None and missing["name"] in _PACKAGES:
-        return f"Install it there: {interpreter} -m pip install {missing['name']}"
-    if known is not None:
-        return f"{known.rstrip('.')}. What does not fit: sdbench doctor --python {interpreter}"
-    return (
-        f"Find the packages that do not fit together: sdbench doctor --python {interpreter}; or "
-        "measure in a tested set of versions: sdbench stacks list"
-    )

@@ -10,7 +10,7 @@ from sdbench.errors import MachineError
 from sdbench.runner.environment import preload_modules
 from sdbench.runner.events import DeviceTried, Failed
 from sdbench.runner.executor import Executor, Task
-from sdbench.runner.imports import innermost, remedy_of
+from sdbench.runner.imports import explained
 from sdbench.schema import DeviceKind
 
 _PROBE_TIMEOUT_S = 300.0
@@ -69,11 +69,9 @@ def find_device(
             reasons.append(str(event.reason))
         elif isinstance(event, Failed):
             if event.phase == "import":
-                cause = innermost(event)
-                raise MachineError(
-                    f"this environment cannot import what a run needs: {cause}. "
-                    f"{remedy_of(cause, interpreter)}"
-                )
+                failure = explained(event, interpreter)
+                parts = (f"{failure.sentence}.", failure.cause, failure.remedy)
+                raise MachineError(" ".join(part for part in parts if part))
             reasons.append(event.message)
     if not reasons:
         tail = report.stderr_tail.strip().splitlines()

@@ -156,7 +156,7 @@ class RunLoop:
         """Why its arm's stack cannot be imported, unless another process of the arm could."""
         if any(entry.arm == replicate.arm and entry.versions for entry in self.replicates):
             return None
-        return import_failure(self.run, replicate, report)
+        return import_failure(self.run, replicate.arm, report)
 
     def _run_slot(
         self, slot: Slot, attempt: int, queue: list[Slot], gate: Gate

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from factories import Called, Script
 
 from sdbench.models import synthetic
 from sdbench.models.catalogue import SYNTHETIC
+from sdbench.runner.executor import FakeExecutor
 from sdbench.store.privacy import recorded_environment
 
 
@@ -36,3 +38,33 @@ def tiny_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = tmp_path_factory.mktemp("tiny-cache")
     synthetic.ensure(SYNTHETIC["synthetic/tiny"], cache)
     return cache
+
+
+@pytest.fixture
+def tiny(tiny_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``synthetic/tiny`` is there already."""
+    monkeypatch.setenv("SDBENCH_CACHE", str(tiny_cache))
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Where runs are to be written."""
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Called:
+    """Runs the command line; with ``script`` that is what its workers do."""
+    from sdbench.cli import main
+
+    def called(*arguments: str | Path, script: Script | None = None) -> tuple[int, str, str]:
+        if script is not None:
+            for verb in ("run", "resume"):
+                monkeypatch.setattr(
+                    f"sdbench.cli.{verb}.ProcessExecutor", lambda: FakeExecutor(script)
+                )
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return called

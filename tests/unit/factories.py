@@ -46,6 +46,10 @@ from sdbench.store import RunFolder
 
 UTC = "2026-01-02T03:04:05.000+00:00"
 BOOT = "boot-of-the-tests"
+Script = Callable[[Task, Supervisor], Report]
+"""What a stand-in for a worker does."""
+Called = Callable[..., tuple[int, str, str]]
+"""A call of the command line: exit code, standard output, standard error."""
 
 
 class FakeClock:
@@ -501,6 +505,24 @@ def make_loop(
 
 def make_case(**settings: Any) -> Case:
     return Case(**settings)
+
+
+def small_run(results: Path, *more: str) -> list[str]:
+    """Arguments of ``sdbench`` for one case, once."""
+    axes = ("resolution=128x128", "attention_slicing=false", "warmup=false", "batching=loop")
+    only = [word for axis in axes for word in ("--only", axis)]
+    return [
+        "run",
+        "quick",
+        "--model",
+        "synthetic/tiny",
+        "-o",
+        str(results),
+        *only,
+        "--set",
+        "guard.min_free_disk_bytes=0",
+        *more,
+    ]
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import msgspec
 from factories import make_config, make_replicate, make_run
 
 from sdbench.config import Config
-from sdbench.schema import Replicate, Run, Slot
+from sdbench.schema import Record, Replicate, Run, Slot
 from sdbench.store import LoadedRun, RunFolder
 
 Fields = dict[str, Any]
@@ -60,6 +60,11 @@ def measured(
     return LoadedRun(path, run, [], attempts)
 
 
+def ended_as(outcome: str, **fields: Any) -> Fields:
+    """Fields of a process that ended so and measured no pass."""
+    return {"outcome": outcome, "passes": [], **fields}
+
+
 MATRIX_OF_200 = {
     "resolution": [f"{64 * i}x64" for i in range(1, 26)],
     "attention_slicing": [False, True],
@@ -81,10 +86,11 @@ def two_arms(replicates: int = 8, **document: Any) -> Config:
 
 
 def kept(root: Path, loaded: LoadedRun) -> Path:
-    """The run as a folder; returns its path."""
+    """The run as a folder with its records; returns its path."""
     folder = RunFolder.create(root, loaded.run)
-    for replicate in loaded.attempts:
-        folder.append(replicate)
+    records: list[Record] = [*loaded.started, *loaded.attempts, *loaded.comparisons]
+    for record in records:
+        folder.append(record)
     folder.close()
     return folder.path
 

@@ -6,19 +6,18 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 import pytest
-from factories import make_config, make_picture, make_run, play, worker_events
+from factories import Called, make_config, make_picture, make_run, play, small_run, worker_events
 
-from sdbench.cli import VERBS, cli, main
+from sdbench.cli import VERBS, cli
 from sdbench.config import Config
 from sdbench.insight.crash_reports import read_crash_report
-from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
+from sdbench.runner.executor import Report, Supervisor, Task
 from sdbench.runner.prepare import resolve
 from sdbench.schema import Run, StackInfo
 from sdbench.store import RunFolder, list_runs, load_run
@@ -26,36 +25,6 @@ from sdbench.store.privacy import hidden_run
 
 TOKEN = "hf_abcdefghijklmnopqrstuvwxyz012345"
 HEAVY = ("torch", "numpy", "pandas", "scipy", "matplotlib")
-Script = Callable[[Task, Supervisor], Report]
-Called = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Called:
-    """Run the command line; exit code, standard output and standard error."""
-
-    def called(*arguments: str, script: Script | None = None) -> tuple[int, str, str]:
-        if script is not None:
-            for verb in ("run", "resume"):
-                monkeypatch.setattr(
-                    f"sdbench.cli.{verb}.ProcessExecutor", lambda: FakeExecutor(script)
-                )
-        code = main(arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return called
-
-
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    return tmp_path / "results"
-
-
-@pytest.fixture
-def tiny(tiny_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tiny model is there already."""
-    monkeypatch.setenv("SDBENCH_CACHE", str(tiny_cache))
 
 
 def keep(root: Path, run: Run | None = None) -> Path:
@@ -68,24 +37,6 @@ def keep(root: Path, run: Run | None = None) -> Path:
 def own_run(config: Config | None = None, **fields: Any) -> Run:
     """A run that this machine and this stack could go on with."""
     return make_run(config, **{"stacks": {"current": resolve("current")}, **fields})
-
-
-def small_run(results: Path, *more: str) -> list[str]:
-    """Arguments for one case, once."""
-    axes = ("resolution=128x128", "attention_slicing=false", "warmup=false", "batching=loop")
-    only = [word for axis in axes for word in ("--only", axis)]
-    return [
-        "run",
-        "quick",
-        "--model",
-        "synthetic/tiny",
-        "-o",
-        str(results),
-        *only,
-        "--set",
-        "guard.min_free_disk_bytes=0",
-        *more,
-    ]
 
 
 def black(task: Task, supervise: Supervisor) -> Report:

@@ -1,30 +1,16 @@
 """``sdbench compare`` and ``sdbench history``: arguments, exit codes, screens, documents."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from factories import make_stack
-from measured_runs import by_arm, changed, kept, measured, one_case, steady, two_arms
+from factories import Called, make_stack
+from measured_runs import by_arm, changed, ended_as, kept, measured, one_case, steady, two_arms
 
 from sdbench import machine
-from sdbench.cli import main
 from sdbench.store import LoadedRun
-
-Called = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Called:
-    def called(*arguments: str | Path) -> tuple[int, str, str]:
-        code = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return called
 
 
 @pytest.fixture
@@ -114,7 +100,7 @@ def test_junit_is_written_beside(call: Called, root: Path, tmp_path: Path) -> No
 
 
 def test_expectations_are_read(call: Called, root: Path, tmp_path: Path) -> None:
-    crash = {"outcome": "crashed", "passes": []}
+    crash = ended_as("crashed")
     crashing = measured(config=two_arms(), fields=lambda slot: crash if slot.arm == "new" else {})
     path = kept(root, crashing)
     known = tmp_path / "known.toml"

@@ -113,7 +113,7 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
     # chip
     (mac(architecture="x86_64", chip="Intel Core i7"), "chip", "fail", "Intel Mac", "device cpu"),
     (mac(architecture="x86_64", chip="VirtualApple @ 2.50GHz"), "chip", "pass", "Virtual", ""),
-    (mac(architecture=UNTOLD, chip=UNTOLD), "chip", "unknown", "does not tell", ""),
+    (mac(architecture=UNTOLD, chip=UNTOLD), "chip", "unknown", "does not report", ""),
     (
         mac(**INTEL, packages={**OLD_PACKAGES, "torch": "2.2.2"}),
         *("chip", "fail", "Intel Mac", "sdbench run quick --device cpu"),
@@ -172,7 +172,7 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
     ),
     (
         mac(architecture=UNTOLD, chip=UNTOLD, interpreter_architecture="x86_64"),
-        *("python-arch", "unknown", "x86_64; the system does not tell", ""),
+        *("python-arch", "unknown", "x86_64; the system does not report", ""),
     ),
     (
         mac(**INTEL, packages={}, python="3.13.1"),

@@ -19,7 +19,11 @@ from sdbench.doctor.checks.stack import stack_compatible
 from sdbench.doctor.events import ImportFailure, ImportTried
 from sdbench.doctor.examine import Examination, Request
 from sdbench.doctor.facts import Check, DoctorFacts
+from sdbench.insight.explain import read_log
+from sdbench.insight.version_ranges import UNKNOWN
 from sdbench.machine.facts import Unavailable
+from sdbench.runner.events import Failed
+from sdbench.runner.imports import explained
 from sdbench.worker.imports import describe, innermost
 
 TORCH = """
@@ -166,7 +170,7 @@ def test_two_openmp_runtimes_that_end_the_process(examined: Made) -> None:
     assert check.status == "fail"
     assert "importing diffusers 0.37.0 ended the process" in check.found
     assert "OMP: Error #15" in check.found
-    assert "keep one OpenMP runtime" in (check.remedy or "")
+    assert "all packages from one installer" in (check.remedy or "")
 
 
 def test_class_that_is_only_a_placeholder(examined: Made) -> None:
@@ -204,14 +208,14 @@ def test_module_that_nobody_knows_is_not_told_to_be_installed(examined: Made) ->
             "ImportError",
             "(mach-o file, but is an incompatible architecture (have 'x86_64', need 'arm64'))",
             "numpy",
-            "arm64 Python: uv python install cpython-3.12-macos-aarch64-none",
+            "Command: uv python install cpython-3.12-macos-aarch64-none",
         ),
         (
             "transformers",
             "ImportError",
             "cannot import name 'AutoModel' from 'transformers' (/Users/me/work/transformers.py)",
             "diffusers",
-            "rename /Users/me/work/transformers.py",
+            "Rename transformers.py",
         ),
         (
             "diffusers",
@@ -221,7 +225,7 @@ def test_module_that_nobody_knows_is_not_told_to_be_installed(examined: Made) ->
             "diffusers==0.42.1",
         ),
         ("transformers", "ModuleNotFoundError", "No module named 'PIL'", None, "install --python"),
-        ("numpy", "ModuleNotFoundError", "No module named '_ctypes'", "ctypes", "without _ctypes"),
+        ("numpy", "ModuleNotFoundError", "No module named '_ctypes'", "ctypes", "Command: uv venv"),
         (
             "accelerate",
             "ImportError",
@@ -243,6 +247,28 @@ def test_what_to_do_about_a_cause(
 ) -> None:
     failure = ImportFailure(type=type_name, message=message, asked_by=asked_by)
     assert remedy in remedy_for(name, failure, mac())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "ModuleNotFoundError: No module named 'diffusers'",
+        "ModuleNotFoundError: No module named 'PIL'",
+        "ImportError: cannot import name 'HybridCache' from 'transformers' (/v/transformers.py)",
+        "ImportError: cannot import name 'AutoModel' from 'transformers' (/me/transformers.py)",
+        "RuntimeError: operator torchvision::nms does not exist",
+    ],
+)
+def test_doctor_run_and_explain_give_one_cause_and_remedy(error: str) -> None:
+    (cause,) = read_log(error, UNKNOWN)
+    kind, _, message = error.partition(": ")
+    failed = Failed(type=kind, message=message, phase="import", causes=[error])
+    said = explained(failed, "python")
+    assert said.cause == cause.sentence and said.remedy.startswith(cause.remedy)
+    tried = ImportTried(name="diffusers", failure=ImportFailure(type=kind, message=message))
+    check = stack_imports(changed(mac(), imports=[tried]))
+    assert check is not None and check.found.endswith(cause.sentence)
+    assert (check.remedy or "").startswith(cause.remedy)
 
 
 def test_numpy_2_under_an_old_torch_is_put_back() -> None:

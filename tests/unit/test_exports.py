@@ -5,34 +5,20 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from factories import make_pass, make_picture
-from measured_runs import by_arm, changed, kept, measured, one_case, steady, two_arms
+from factories import Called, make_pass, make_picture
+from measured_runs import by_arm, changed, ended_as, kept, measured, one_case, steady, two_arms
 
-from sdbench.cli import main
 from sdbench.comparison import compare_axis, failing
 from sdbench.report.junit import junit_of_comparison, junit_of_runs
 from sdbench.report.pytest_benchmark import pytest_benchmark_document
 from sdbench.report.tidy_csv import csv_of_runs
 from sdbench.store import LoadedRun
 from sdbench.summary import RunSummary, summarise
-
-Called = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Called:
-    def called(*arguments: str | Path) -> tuple[int, str, str]:
-        code = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return called
 
 
 def summary_of(loaded: LoadedRun) -> RunSummary:
@@ -49,7 +35,7 @@ def mixed() -> LoadedRun:
 
     def fields(slot: Any) -> dict[str, Any]:
         if slot.arm == "new" and slot.case_id.startswith("256"):
-            return {"outcome": "crashed", "reason": "ended by <SIGABRT> \x1b[31m", "passes": []}
+            return ended_as("crashed", reason="ended by <SIGABRT> \x1b[31m")
         return {}
 
     return measured(
@@ -86,7 +72,7 @@ def test_junit_of_a_run_fails_what_did_not_end_well() -> None:
         if slot.case_id.startswith("128"):
             return {"passes": [make_pass(1.0, 1, images=[make_picture(black=True)])]}
         if slot.case_id.startswith("256"):
-            return {"outcome": "crashed", "reason": "ended by <SIGABRT> \x1b[31m", "passes": []}
+            return ended_as("crashed", reason="ended by <SIGABRT> \x1b[31m")
         return {}
 
     loaded = measured(config=one_case(3, matrix=MATRIX), fields=fields)
@@ -133,7 +119,7 @@ def test_statistics_are_pytest_benchmarks_own() -> None:
 
 
 def test_case_without_a_time_is_left_out() -> None:
-    loaded = measured(fields=lambda slot: {"outcome": "crashed", "passes": []})
+    loaded = measured(fields=lambda slot: ended_as("crashed"))
     document = pytest_benchmark_document(loaded.run, loaded.replicates, summary_of(loaded))
     assert document["benchmarks"] == []
 

@@ -8,41 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 from diagnosed_runs import case, diagnosis, loaded_run, plan, telemetry
-from factories import make_started
-from measured_runs import changed, measured, one_case, steady
-from measured_runs import kept as kept_times
+from factories import Called, make_started
+from measured_runs import changed, ended_as, kept, measured, one_case, steady
 
-from sdbench.cli import main
 from sdbench.schema import Case, Slot
-from sdbench.store import LoadedRun, RunFolder
+from sdbench.store import LoadedRun
 
 SLICED = case(attention_slicing=True)
 BUSY = telemetry(other_cpu_share=0.83, idle_cpu_share=0.0)
-TIMEOUT: dict[str, Any] = {"outcome": "timeout", "reason": "no end", "passes": []}
-Called = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Called:
-    def called(*arguments: str | Path) -> tuple[int, str, str]:
-        code = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return called
-
-
-def kept(root: Path, loaded: LoadedRun) -> Path:
-    """The run as a folder, with processes of which only the beginning is known."""
-    folder = RunFolder.create(root, loaded.run)
-    for started in loaded.started:
-        folder.append(started)
-    for replicate in loaded.attempts:
-        folder.append(replicate)
-    for compared in loaded.comparisons:
-        folder.append(compared)
-    folder.close()
-    return folder.path
+TIMEOUT = ended_as("timeout", reason="no end")
 
 
 def without(loaded: LoadedRun, wanted: Callable[[Slot], bool], *, begun: bool) -> LoadedRun:
@@ -126,9 +100,9 @@ HOSTILE: dict[str, tuple[Callable[[], LoadedRun], int, str | None, str]] = {
 def test_what_was_not_shown_is_said_and_fails(name: str, call: Called, tmp_path: Path) -> None:
     made, code, finding, words = HOSTILE[name]
     path = kept(tmp_path, made())
-    told = call("diagnose", path, "--json")
-    document = json.loads(told[1])
-    assert told[0] == code
+    found, out, _ = call("diagnose", path, "--json")
+    document = json.loads(out)
+    assert found == code
     above = [entry["code"] for entry in document["findings"] if entry["severity"] != "info"]
     assert above[:1] == ([] if finding is None else [finding])
     assert document["healthy"] is (code == 0)
@@ -142,7 +116,7 @@ def test_what_was_not_shown_is_said_and_fails(name: str, call: Called, tmp_path:
 @pytest.mark.parametrize("name", [name for name in HOSTILE if "unfinished" not in name])
 def test_nothing_hostile_ends_in_a_recommendation(name: str) -> None:
     if name == "lost process":
-        pytest.skip("eleven of twelve processes tell enough")
+        pytest.skip("eleven of twelve processes are enough")
     found = diagnosis(HOSTILE[name][0]()).recommendation
     assert [(goal.latency, goal.throughput) for goal in found.goals] == [(None, None)] * len(
         found.goals
@@ -189,17 +163,17 @@ def test_a_quiet_process_among_disturbed_ones_is_enough() -> None:
 
 
 def test_a_case_that_would_take_too_long_was_not_judged() -> None:
-    left_out: dict[str, Any] = {"outcome": "skipped", "projected_s": 900.0, "passes": []}
+    left_out = ended_as("skipped", projected_s=900.0)
     found = diagnosis(loaded_run(lambda slot, here: left_out if here == SLICED else {}))
     assert found.exit_code == 1 and "max_minutes" in found.headline
-    impossible: dict[str, Any] = {"outcome": "skipped", "reason": "no sdpa", "passes": []}
+    impossible = ended_as("skipped", reason="no sdpa")
     found = diagnosis(loaded_run(lambda slot, here: impossible if here == SLICED else {}))
     assert found.exit_code == 0 and "1 case skipped" in found.headline
 
 
 def test_a_case_under_which_the_machine_restarted_is_not_asked_for_again() -> None:
     def restarted(slot: Slot, here: Case) -> dict[str, Any]:
-        return {"outcome": "crashed", "machine_restarted": True, "passes": []}
+        return ended_as("crashed", machine_restarted=True)
 
     whole = loaded_run(lambda slot, here: restarted(slot, here) if here == SLICED else {})
     stopped = without(
@@ -231,8 +205,8 @@ def run(name: str, seconds: float = 1.0, *, steps: int = 2, noise: float = 0.005
 
 @pytest.mark.parametrize("condition", ["slower", "any", "wrong", "undecided"])
 def test_a_gate_that_can_judge_nothing_fails(condition: str, call: Called, tmp_path: Path) -> None:
-    kept_times(tmp_path, run("base"))
-    kept_times(tmp_path, run("after", 2.6, steps=20))
+    kept(tmp_path, run("base"))
+    kept(tmp_path, run("after", 2.6, steps=20))
     code, out, err = call("compare", "base", "after", "-o", tmp_path, "--fail-on", condition)
     assert code == 1
     assert condition == "undecided" or "could be judged" in err
@@ -242,8 +216,8 @@ def test_a_gate_that_can_judge_nothing_fails(condition: str, call: Called, tmp_p
 
 
 def test_undecided_fails_only_where_it_is_asked_for(call: Called, tmp_path: Path) -> None:
-    kept_times(tmp_path, run("base", noise=0.2))
-    kept_times(tmp_path, run("after", noise=0.2))
+    kept(tmp_path, run("base", noise=0.2))
+    kept(tmp_path, run("after", noise=0.2))
     named = ("compare", "base", "after", "-o", tmp_path)
     document = json.loads(call(*named, "--json")[1])
     assert document["cases"][0]["verdict"] == "inconclusive"
@@ -255,8 +229,8 @@ def test_undecided_fails_only_where_it_is_asked_for(call: Called, tmp_path: Path
 
 
 def test_refused_comparison_keeps_its_keys_and_has_no_numbers(call: Called, tmp_path: Path) -> None:
-    base = kept_times(tmp_path, run("base"))
-    after = kept_times(tmp_path, run("after", 2.6, steps=20))
+    base = kept(tmp_path, run("base"))
+    after = kept(tmp_path, run("after", 2.6, steps=20))
     junit, page, text = (tmp_path / name for name in ("junit.xml", "page.html", "page.md"))
     code, out, _ = call("compare", base, after, "--json", "--fail-on", "any", "--junit", junit)
     (found,) = json.loads(out)["cases"]
@@ -275,8 +249,8 @@ def test_refused_comparison_keeps_its_keys_and_has_no_numbers(call: Called, tmp_
 
 
 def test_how_to_make_runs_alike_is_said(call: Called, tmp_path: Path) -> None:
-    kept_times(tmp_path, run("base"))
-    kept_times(tmp_path, changed(run("after", steps=20), machine_id="another"))
+    kept(tmp_path, run("base"))
+    kept(tmp_path, changed(run("after", steps=20), machine_id="another"))
     out = call("compare", "base", "after", "-o", tmp_path)[1]
     assert "measure again with --set steps=2" in out
     assert "--by machine" not in out, "it would not help"
@@ -293,18 +267,18 @@ def test_a_gate_on_pictures_needs_pictures_that_were_checked(call: Called, tmp_p
 
 
 def test_a_bisection_cannot_tell_of_what_is_undecided(call: Called, tmp_path: Path) -> None:
-    kept_times(tmp_path, run("base", noise=0.2))
-    kept_times(tmp_path, run("after", noise=0.2))
+    kept(tmp_path, run("base", noise=0.2))
+    kept(tmp_path, run("after", noise=0.2))
     named = ("compare", "base", "after", "-o", tmp_path, "--bisect")
     assert call(*named)[0] == call(*named, "--fail-on", "undecided")[0] == 125
 
 
 def test_only_unlike_sides_are_called_not_comparable(call: Called, tmp_path: Path) -> None:
-    kept_times(tmp_path, run("base"))
-    kept_times(tmp_path, run("after", steps=20))
+    kept(tmp_path, run("base"))
+    kept(tmp_path, run("after", steps=20))
     assert "1 case: 1 not comparable." in call("compare", "base", "after", "-o", tmp_path)[1]
     arms = one_case(3, arm=[{"name": "old"}, {"name": "new"}])
-    crashed: dict[str, Any] = {"outcome": "crashed", "passes": []}
+    crashed = ended_as("crashed")
     broken = measured(config=arms, fields=lambda slot: crashed if slot.arm == "new" else {})
-    out = call("compare", kept_times(tmp_path, changed(broken, run_id="arms")))[1]
+    out = call("compare", kept(tmp_path, changed(broken, run_id="arms")))[1]
     assert "not comparable" not in out and "cannot tell – the new side crashed" in out

@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import make_report, play
-from test_cli import Called, small_run, tiny
+from factories import Called, make_report, play, small_run
 
-from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
+from sdbench.runner.executor import Report, Supervisor, Task
 from sdbench.runner.imports import import_error, innermost
 from sdbench.store import list_runs, load_run
-
-__all__ = ["tiny"]
 
 CHAIN = [
     "RuntimeError: Failed to import diffusers.pipelines because of the following error",
@@ -23,34 +20,15 @@ CHAIN = [
 INNERMOST = "ImportError: cannot import name 'cached_download' from 'huggingface_hub'"
 
 
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Called:
-    def called(*arguments: str, script: Any = None) -> tuple[int, str, str]:
-        for verb in ("run", "resume"):
-            monkeypatch.setattr(f"sdbench.cli.{verb}.ProcessExecutor", lambda: FakeExecutor(script))
-        from sdbench.cli import main
-
-        code = main(arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return called
-
-
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    return tmp_path / "results"
-
-
 def failed(phase: str = "import", causes: list[str] | None = None, **fields: Any) -> dict[str, Any]:
-    told = CHAIN if causes is None else causes
-    kind, _, message = (told or ["RuntimeError: no reason"])[0].partition(": ")
+    chain = CHAIN if causes is None else causes
+    kind, _, message = (chain or ["RuntimeError: no reason"])[0].partition(": ")
     return {
         "event": "error",
         "type": kind,
         "message": message,
         "phase": phase,
-        "causes": told,
+        "causes": chain,
         **fields,
     }
 
@@ -59,8 +37,8 @@ def raising(*events: dict[str, Any], **report: Any) -> Callable[[Task, Superviso
     """Every worker begins to import and then says this."""
 
     def script(task: Task, supervise: Supervisor) -> Report:
-        told = [{"event": "phase", "name": "import", "t": 1.0}, *events]
-        return make_report(told, **{"exit_code": 1, **report})
+        heard = [{"event": "phase", "name": "import", "t": 1.0}, *events]
+        return make_report(heard, **{"exit_code": 1, **report})
 
     return script
 
@@ -69,9 +47,12 @@ def raising(*events: dict[str, Any], **report: Any) -> Callable[[Task, Superviso
 def test_the_first_worker_that_cannot_import_ends_the_run(call: Called, results: Path) -> None:
     code, out, err = call(*small_run(results, "--set", "replicates=4"), script=raising(failed()))
     assert code == 3
-    line, remedy = err[err.index("sdbench: ") :].splitlines()[:2]
+    line, cause, remedy = err[err.index("sdbench: ") :].splitlines()[:3]
     assert line == f"sdbench: this environment cannot import what a run needs: {INNERMOST}"
-    assert remedy.startswith("  → ") and "sdbench doctor --python" in remedy
+    assert cause.startswith("  An old diffusers (before 0.26)")
+    assert (
+        remedy.startswith("  → Install a newer diffusers") and "sdbench doctor --python" in remedy
+    )
     assert "Traceback" not in err and out == ""
     (path,) = list_runs(results)
     (kept,) = load_run(path).replicates

@@ -16,7 +16,8 @@ import pytest
 from sdbench.doctor.model import find_offline
 from sdbench.errors import ModelError
 from sdbench.models import synthetic
-from sdbench.models.folder import read_folder, single_file
+from sdbench.models.folder import read_folder
+from sdbench.models.not_a_pipeline import single_file
 from sdbench.models.resolve import find_model
 from sdbench.models.weights import WeightsError, read_header
 

@@ -172,8 +172,8 @@ def noisy(share: float) -> Callable[[Slot, Case], float]:
 def test_what_is_not_decided_is_not_recommended() -> None:
     (goal,) = diagnosis(loaded_run(seconds=noisy(0.2))).recommendation.goals
     assert (goal.latency, goal.throughput) == (None, None)
-    assert "cannot be told apart" in (goal.reason or "")
-    assert "would tell" in (goal.reason or "") or "95% interval" in (goal.reason or "")
+    assert "cannot be distinguished" in (goal.reason or "")
+    assert "would decide" in (goal.reason or "") or "95% interval" in (goal.reason or "")
 
 
 def test_slower_beyond_chance_is_decided_below_the_threshold_too() -> None:

@@ -43,7 +43,7 @@ BEFORE_TORCH: tuple[CheckFunction, ...] = (
     model.model_files,
     model.model_offline,
 )
-"""What can be told while torch is still being imported."""
+"""What can be judged while torch is still being imported."""
 
 WITH_TORCH: tuple[CheckFunction, ...] = (
     devices.torch_imports,

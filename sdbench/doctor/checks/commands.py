@@ -1,4 +1,4 @@
-"""Commands that mend things, and figures, as the checks word them."""
+"""Commands that fix what a check found, and figures, as the checks word them."""
 
 import shlex
 

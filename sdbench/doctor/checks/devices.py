@@ -6,10 +6,11 @@ from sdbench.doctor.checks.commands import (
     install_stack,
     reinstall_torch,
 )
-from sdbench.doctor.checks.import_causes import remedy_for_text
+from sdbench.doctor.checks.import_causes import cause_of, remedy_for
 from sdbench.doctor.checks.platform import update_macos
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.compatibility import torch_needs, within
+from sdbench.doctor.events import ImportFailure
 from sdbench.doctor.facts import Check, DeviceFacts, DoctorFacts, TorchFacts, TorchFailed
 from sdbench.machine.facts import Unavailable, known, or_none
 from sdbench.schema import DeviceKind
@@ -27,8 +28,11 @@ def torch_imports(facts: DoctorFacts) -> Check | None:
         "a torch that dies while it is imported is broken, or made for another system",
     )
     if isinstance(facts.torch, TorchFailed):
-        remedy = remedy_for_text(facts.torch.reason, facts) or reinstall_torch(facts)
-        return question.fails(facts.torch.reason, remedy)
+        kind, _, message = facts.torch.reason.partition(": ")
+        failure = ImportFailure(type=kind, message=message)
+        cause = cause_of(failure)
+        found = facts.torch.reason + ("" if cause is None else f". {cause.sentence}")
+        return question.fails(found, remedy_for("torch", failure, facts))
     if isinstance(facts.torch.import_s, Unavailable):
         return question.unknown(facts.torch.import_s)
     return question.passes(f"in {facts.torch.import_s:.1f} s")

@@ -3,7 +3,12 @@
 import re
 from pathlib import PurePath
 
-from sdbench.doctor.checks.import_causes import mend_architecture, mend_openmp, remedy_for
+from sdbench.doctor.checks.import_causes import (
+    cause_of,
+    remedy_for,
+    remedy_of_architecture,
+    remedy_of_openmp,
+)
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.compatibility import EXTRAS
 from sdbench.doctor.events import ImportFailure, ImportTried
@@ -46,16 +51,20 @@ def _failed(
             causes.append([one])
         else:
             same.append(one)
-    found, remedies = [], []
+    found, reasons, remedies = [], [], []
     for first, *others in causes:
         assert first.failure is not None
         found.append(_words(first, first.failure, [one.name for one in others], facts))
+        cause = cause_of(first.failure)
+        reasons += [] if cause is None else [cause.sentence]
         remedies.append(remedy_for(first.name, first.failure, facts))
     # An extra that fails alone is not what a run needs.
     harmless = {one.name for one in failed} <= set(EXTRAS) and "diffusers" in fine
+    if harmless:
+        found.append("diffusers imports without it")
     return question.answered(
         "warn" if harmless else "fail",
-        "; ".join(found) + ("; diffusers imports without it" if harmless else ""),
+        ". ".join(["; ".join(found), *dict.fromkeys(reasons)]),
         "\n".join(dict.fromkeys(remedies)),
     )
 
@@ -104,7 +113,7 @@ def openmp_runtimes(facts: DoctorFacts) -> Check | None:
         "one OpenMP runtime",
         "two of them in one process abort it (OMP: Error #15), hang it, or compute wrongly",
     )
-    return question.warns(f"two are loaded: {' and '.join(fighting)}", mend_openmp(facts))
+    return question.warns(f"two are loaded: {' and '.join(fighting)}", remedy_of_openmp(facts))
 
 
 def wheel_architecture(facts: DoctorFacts) -> Check | None:
@@ -128,7 +137,7 @@ def wheel_architecture(facts: DoctorFacts) -> Check | None:
     if not wrong:
         return question.passes(str(native))
     words = ", ".join(f"{_with_version(name, facts)} ({platforms[name][0]})" for name in wrong)
-    return question.fails(f"made for another processor: {words}", mend_architecture(facts))
+    return question.fails(f"made for another processor: {words}", remedy_of_architecture(facts))
 
 
 def _fits(tags: list[str], native: str) -> bool:

@@ -25,7 +25,9 @@ def chip(facts: DoctorFacts) -> Check | None:
             "any 64-bit processor",
             "without a GPU the processor's cores decide how long a picture takes",
         )
-        return question.passes(words) if words else question.unknown("the system does not tell")
+        if not words:
+            return question.unknown("the system does not report it")
+        return question.passes(words)
     question = Question(
         "chip",
         "Apple silicon (M1 or later)",
@@ -61,7 +63,7 @@ def update_macos(facts: DoctorFacts) -> str:
 
 
 def _chip_words(facts: DoctorFacts) -> str | None:
-    """Name, cores, memory and model, as far as they are told; None without a name."""
+    """Name, cores, memory and model, as far as they are reported; None without a name."""
     identity = facts.machine.identity
     if not known(identity.chip):
         return None

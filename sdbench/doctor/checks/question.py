@@ -26,7 +26,7 @@ class Question(NamedTuple):
         return self.answered("fail", found, remedy, why)
 
     def unknown(self, reason: Unavailable | str) -> Check:
-        """It cannot be told, and why."""
+        """It is not known, and why."""
         text = reason.unavailable if isinstance(reason, Unavailable) else reason
         return self.answered("unknown", text)
 

@@ -22,7 +22,7 @@ _MUCH_SWAP_BYTES = 1_000_000_000
 # Beyond that share of the cores, other programs show in the times of a run on the CPU.
 _MUCH_LOAD_PER_CORE = 0.5
 _BUSY_GPU_SHARE = 0.1
-# What a run can be told to leave free; with less, macOS has nowhere to swap to.
+# The least that a run can be asked to leave free; with less, macOS has nowhere to swap to.
 _LEAST_RESERVE_BYTES = 2_000_000_000
 # "If your computer has less than 64 GB of system RAM", the documentation says.
 _DOCUMENTED_SLICING_BYTES = 64 << 30
@@ -169,13 +169,13 @@ def disk(facts: DoctorFacts) -> Check | None:
     swaps = ", and macOS needs free disk to swap" if facts.is_mac else ""
     question = Question("disk", expected, f"sdbench run stops when the disk fills up{swaps}")
     models, results = facts.machine.free_disk_bytes, facts.results_free_bytes
-    told = [size for size in (models, results) if known(size)]
-    if isinstance(models, Unavailable) and not told:
+    sizes = [size for size in (models, results) if known(size)]
+    if isinstance(models, Unavailable) and not sizes:
         return question.unknown(models)
-    least = min(told)
+    least = min(sizes)
     found = f"{gigabytes(least)} free"
-    if max(told) - least > reserve / 100:
-        found = f"{gigabytes(told[0])} free for models, {gigabytes(told[1])} for results"
+    if max(sizes) - least > reserve / 100:
+        found = f"{gigabytes(sizes[0])} free for models, {gigabytes(sizes[1])} for results"
     if least < reserve:
         remedy = "free some disk"
         if least >= _LEAST_RESERVE_BYTES + to_make:
@@ -193,20 +193,20 @@ def power(facts: DoctorFacts) -> Check | None:
         "mains, and no low power mode",
         "on battery and in low power mode the system slows down, so times do not compare",
     )
-    told = facts.machine.power
-    if not known(told.source) and not known(told.low_power_mode):
-        # Elsewhere servers and desktops have no battery to tell of; a Mac always tells.
-        return question.unknown(told.source) if facts.is_mac else None
+    state = facts.machine.power
+    if not known(state.source) and not known(state.low_power_mode):
+        # Elsewhere servers and desktops have no battery to report; a Mac always has a power source.
+        return question.unknown(state.source) if facts.is_mac else None
     words, remedies = [], []
-    if known(told.source):
-        words.append({"ac": "mains", "battery": "battery", "ups": "a UPS"}[told.source])
-        if told.source == "battery":
+    if known(state.source):
+        words.append({"ac": "mains", "battery": "battery", "ups": "a UPS"}[state.source])
+        if state.source == "battery":
             remedies.append("plug in the power adapter")
-            if known(told.battery_percent):
-                words.append(f"{told.battery_percent}% left")
-    if known(told.low_power_mode):
-        words.append(f"low power mode {'on' if told.low_power_mode else 'off'}")
-        if told.low_power_mode:
+            if known(state.battery_percent):
+                words.append(f"{state.battery_percent}% left")
+    if known(state.low_power_mode):
+        words.append(f"low power mode {'on' if state.low_power_mode else 'off'}")
+        if state.low_power_mode:
             switch = "sudo pmset -a lowpowermode 0" if facts.is_mac else "switch power saving off"
             remedies.append(switch)
     found = ", ".join(words)
@@ -252,9 +252,9 @@ def load(facts: DoctorFacts) -> Check | None:
 
 def scheduling(facts: DoctorFacts) -> Check | None:
     """Left out where nothing holds this process back, which is nearly always."""
-    told = facts.machine.scheduling
-    background = known(told.background) and told.background
-    niceness = told.nice if known(told.nice) else 0
+    reported = facts.machine.scheduling
+    background = known(reported.background) and reported.background
+    niceness = reported.nice if known(reported.nice) else 0
     if not background and niceness <= 0:
         return None
     question = Question(

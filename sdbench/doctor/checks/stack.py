@@ -58,7 +58,7 @@ def torch_version(facts: DoctorFacts) -> Check | None:
             found,
             newer,
             why="with torch 1.13 the first pass on mps gives another picture than later ones: the "
-            "pipeline must be primed with a pass of one step; torch 2 mends that and more",
+            "pipeline must be primed with a pass of one step; torch 2 fixes that and more",
         )
     return question.passes(found)
 
@@ -94,7 +94,7 @@ class Problem(NamedTuple):
 
     words: str
     severe: bool
-    mend: tuple[str, ...] = ()
+    fix: tuple[str, ...] = ()
     """What to install; nothing where a whole set of versions has to be."""
     missing: bool = False
 
@@ -137,7 +137,7 @@ def _broken_rules(packages: dict[str, str]) -> dict[tuple[str, str], Rule]:
         for rule in RULES
         if within(packages.get(rule.package), rule.version)
         and within(packages.get(rule.other), rule.needs) is False
-        # Whether a nightly still has what was removed later is not known; its import tells.
+        # A nightly may still have what was removed later; trying the import shows it.
         and development(packages.get(rule.package)) is None
         and development(packages.get(rule.other)) is None
     }
@@ -150,7 +150,7 @@ def _clashes(packages: dict[str, str]) -> Iterator[Problem]:
             f"{rule.package} {packages[rule.package]} needs {rule.other}{rule.needs}, and "
             f"{packages[rule.other]} is there ({rule.because})",
             severe=True,
-            mend=() if rule.mend is None else (rule.mend,),
+            fix=() if rule.fix is None else (rule.fix,),
         )
     made_for = torchvision_for(packages.get("torch"))
     there = release(packages.get("torchvision"))
@@ -163,7 +163,7 @@ def _clashes(packages: dict[str, str]) -> Iterator[Problem]:
             f"torchvision {packages['torchvision']} is not made for torch {packages['torch']}, "
             f"which needs torchvision {made_for} (transformers imports it, and fails)",
             severe=True,
-            mend=(f"torchvision=={made_for}.*",),
+            fix=(f"torchvision=={made_for}.*",),
         )
 
 
@@ -171,23 +171,23 @@ def _declared_clashes(facts: DoctorFacts, packages: dict[str, str]) -> Iterator[
     """What the packages themselves declare.
 
     torch is an extra to all of them. What diffusers and transformers ask of it is meant; others'
-    (safetensors 0.8 asks for 2.4 and works with 1.13) is not held against anybody.
+    (safetensors 0.8 asks for 2.4 and works with 1.13) is ignored.
     """
-    told = {*_broken_rules(packages), ("torchvision", "torch")}
+    reported = {*_broken_rules(packages), ("torchvision", "torch")}
     for name, lines in facts.interpreter.requires.items():
         for requirement in filter(None, map(_parsed, lines)):
             other = canonicalize_name(requirement.name)
             extra = _extra_of(requirement, facts)
             meant = extra == "" or (extra == "torch" and name in _EXTRA_IS_MEANT)
             fits = within(packages.get(other), str(requirement.specifier))
-            if not meant or fits is not False or (name, other) in told:
+            if not meant or fits is not False or (name, other) in reported:
                 continue
-            told.add((name, other))
+            reported.add((name, other))
             yield Problem(
                 f"{name} {packages.get(name)} asks for {other}{requirement.specifier}, and "
                 f"{packages[other]} is there",
                 severe=not extra and name not in EXTRAS,
-                mend=(name,) if name in EXTRAS else (),
+                fix=(name,) if name in EXTRAS else (),
             )
 
 
@@ -224,11 +224,11 @@ def _remedy(facts: DoctorFacts, packages: dict[str, str], problems: list[Problem
     torch = packages.get("torch")
     if torch is None or facts.translated_python or not python_fits(facts):
         return install_stack(facts)
-    mends = [name for problem in problems for name in problem.mend]
+    fixes = [name for problem in problems for name in problem.fix]
     # The newest of what is missing wants the newest torch.
     newest = within(torch, NEWEST_NEEDS_TORCH) or not any(problem.missing for problem in problems)
-    if all(problem.mend for problem in problems) and newest:
+    if all(problem.fix for problem in problems) and newest:
         upgrade = "" if all(problem.missing for problem in problems) else "--upgrade"
-        return install(facts, *dict.fromkeys(mends), options=upgrade)
-    fixed = [mend for mend in dict.fromkeys(mends) if mend.partition(">")[0] not in STACK]
-    return install_proven(facts, *fixed)
+        return install(facts, *dict.fromkeys(fixes), options=upgrade)
+    more = [fix for fix in dict.fromkeys(fixes) if fix.partition(">")[0] not in STACK]
+    return install_proven(facts, *more)

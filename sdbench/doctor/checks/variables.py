@@ -73,16 +73,16 @@ def environment_variables(facts: DoctorFacts) -> Check | None:
         "from everybody else's",
     )
     problem = check_watermarks(variables) if facts.is_mac else None
-    told = [problem] if problem is not None else []
-    names = [name for name in (HIGH, LOW) if told and name in variables]
+    problems = [problem] if problem is not None else []
+    names = [name for name in (HIGH, LOW) if problems and name in variables]
     for name, effect in remarks.items():
         if name not in names:
             names.append(name)
-            told.append(f"{name}={variables[name]}: {effect}")
-    if not told:
+            problems.append(f"{name}={variables[name]}: {effect}")
+    if not problems:
         return question.passes("none set that matters")
     status: Status = "warn" if problem is None else "fail"
-    return question.answered(status, "; ".join(told), f"unset {' '.join(names)}")
+    return question.answered(status, "; ".join(problems), f"unset {' '.join(names)}")
 
 
 def _remarks(facts: DoctorFacts, variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:

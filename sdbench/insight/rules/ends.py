@@ -24,13 +24,13 @@ def batch_crash(evidence: Evidence, row: Row) -> Symptom | None:
     loop = evidence.neighbour(row, "batching", "loop")
     if loop is not None and loop.summary.outcome != "ok":
         return None  # whatever it is, it is not the batch
-    beside = "a loop was not measured" if loop is None else "the same pictures in a loop are fine"
+    looped = "a loop was not measured" if loop is None else "the same pictures in a loop are fine"
     return _ended(
         evidence,
         row,
         "batch-crash",
         ("crashed",) if loop is None else ("crashed", "failed"),
-        f"; {beside}",
+        f"; {looped}",
         'Make the pictures in a loop (batching = "loop").',
     )
 

@@ -136,8 +136,8 @@ def _written_bytes(replicate: Replicate) -> int:
 
 def _growth(replicate: Replicate, name: str, fewest: int) -> int | None:
     """The least that one pass left behind beyond the one before, bytes."""
-    told: list[int | None] = [getattr(entry, name) for entry in replicate.of_kind("measured")]
-    held = [size for size in told if size is not None]
-    if len(held) < max(fewest, len(told)):
+    reported: list[int | None] = [getattr(entry, name) for entry in replicate.of_kind("measured")]
+    held = [size for size in reported if size is not None]
+    if len(held) < max(fewest, len(reported)):
         return None
     return min(later - earlier for earlier, later in itertools.pairwise(held))

@@ -38,7 +38,7 @@ def slow_first_pass(evidence: Evidence, row: Row) -> Symptom | None:
         f"the first pass takes {first / images:.3g} s a picture, later ones {steady / images:.3g} s"
     )
     if not warm_firsts:
-        words += " (it met cold caches; a second process would tell more)"
+        words += " (it met cold caches; a second process would say more)"
     elif busy:
         words += " (other programs kept the machine busy)"
     return Symptom(

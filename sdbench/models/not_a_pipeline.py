@@ -1,0 +1,134 @@
+"""What a path is that is no pipeline folder, and where the pipeline is."""
+
+import os
+from pathlib import Path
+
+from sdbench.models.folder_files import DOWNLOAD, INDEX, OTHER_LIBRARIES, Fault, entries, shown
+from sdbench.models.tensor_names import describe_tensors
+from sdbench.models.weights import WeightsError, look_at_pickle, read_header
+
+
+def single_file(path: Path) -> Fault:
+    """What can be done with a model in one file, which is not measured as it is."""
+    name, suffix = shown(path.name), path.suffix.lower()
+    convert = (
+        "convert it to a folder with diffusers: StableDiffusionPipeline (SDXL: "
+        "StableDiffusionXLPipeline).from_single_file(FILE).save_pretrained(FOLDER), then give the "
+        "folder"
+    )
+    trusted = "a pickle file can run code when it is read, so only where you trust its source"
+    if suffix in (".safetensors", ".sft"):
+        try:
+            what = describe_tensors(read_header(path))
+        except WeightsError as error:
+            return Fault(f"a single file, {name}, and it is {error}", error.remedy)
+        if what.startswith("a whole checkpoint"):
+            return Fault(f"a single file, not a pipeline folder: {name} is {what}", convert)
+        return Fault(
+            f"a single file, not a pipeline folder: {name} holds {what}",
+            "from_single_file needs a whole checkpoint (UNet, VAE and text encoder in one file): "
+            "give the folder or the checkpoint that this file belongs to",
+        )
+    if suffix in (".ckpt", ".pt", ".pth", ".bin"):
+        try:
+            look_at_pickle(path)
+        except WeightsError as error:
+            return Fault(f"a single file, {name}, and it is {error}", error.remedy)
+        return Fault(
+            f"a single file, not a pipeline folder: {name} is a checkpoint as a pickle file",
+            f"take its safetensors version if there is one; else {convert}; {trusted}",
+        )
+    library = OTHER_LIBRARIES.get(suffix)
+    if library is not None:
+        return Fault(
+            f"a single file for {library}: {name}",
+            "take the model's safetensors weights: a folder, or a checkpoint to convert with "
+            "diffusers' from_single_file",
+        )
+    if suffix in (".zip", ".gz", ".tar", ".7z", ".rar"):
+        return Fault(f"an archive: {name}", "unpack it and give the folder in it")
+    return Fault(
+        f"a single file that is no model: {name}",
+        "give a pipeline folder (with a model_index.json), or convert a checkpoint with diffusers' "
+        "from_single_file",
+    )
+
+
+def no_pipeline(folder: Path) -> Fault:
+    """What a folder without an index is instead, and where the pipeline is."""
+    if os.path.lexists(folder / INDEX):
+        return Fault(
+            f"{INDEX} is a link to a file that is not there",
+            "copy the folder with the files that its links name (cp -RL), or download it again",
+        )
+    cached = next((part for part in (folder, folder.parent) if _is_repository(part)), None)
+    if cached is not None:
+        return _cached_repository(cached)
+    names = entries(folder)
+    repositories = [name for name in names if name.startswith("models--")]
+    if repositories:
+        ids = ", ".join(map(_hub_id, repositories[:5]))
+        return Fault(
+            f"no {INDEX}: this is the Hub's cache itself, with {len(repositories)} repositories",
+            f"give a model in it by its id: {shown(ids)}",
+        )
+    inside = [name for name in names if (folder / name / INDEX).is_file()]
+    if inside:
+        return Fault(
+            f"no {INDEX}: the pipeline is in the folder below",
+            f"give that one: {shown(folder / inside[0])}",
+        )
+    if (folder.parent / INDEX).is_file():
+        return Fault(
+            f"no {INDEX}: this is one component, {shown(folder.name)}, not the whole pipeline",
+            f"give the folder above: {shown(folder.parent)}",
+        )
+    files = [name for name in names if name.endswith((".safetensors", ".ckpt"))]
+    if files:
+        fault = single_file(folder / files[0])
+        return Fault(f"no {INDEX}; in it is {fault.what}", fault.remedy)
+    for suffix, library in OTHER_LIBRARIES.items():
+        if any(name.endswith(suffix) for name in names):
+            return Fault(
+                f"no {INDEX}: this folder is for {library} (*{suffix})",
+                "take the model's folder for diffusers, with safetensors files",
+            )
+    if not names:
+        return Fault(f"no {INDEX}: the folder is empty", DOWNLOAD)
+    return Fault(
+        f"no {INDEX}, so not a pipeline folder of diffusers",
+        "give a folder that was written by save_pretrained() or downloaded from the Hub",
+    )
+
+
+def _is_repository(folder: Path) -> bool:
+    """Whether this is how huggingface_hub keeps a repository: blobs, refs and snapshots."""
+    return folder.name.startswith("models--") and (folder / "snapshots").is_dir()
+
+
+def _hub_id(folder_name: str) -> str:
+    return folder_name.removeprefix("models--").replace("--", "/")
+
+
+def _cached_repository(root: Path) -> Fault:
+    names = [
+        name
+        for name in entries(root / "snapshots")
+        if (root / "snapshots" / name / INDEX).is_file()
+    ]
+    found = f"no {INDEX}: this is a repository's folder in the Hub's cache"
+    if not names:
+        return Fault(
+            f"{found}, and no snapshot in it has one",
+            f"download the model again: {shown(_hub_id(root.name))}",
+        )
+    try:
+        main = (root / "refs" / "main").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        main = ""
+    chosen = main if main in names else names[-1]
+    return Fault(
+        f"{found}, and the pipeline is a snapshot in it",
+        f"give the snapshot: {shown(root / 'snapshots' / chosen)}, or its id: "
+        f"{shown(_hub_id(root.name))}",
+    )
