@@ -38,8 +38,8 @@ run: $(VENV)/.run
 	$(BIN)/sdbench run $(ARGS)
 
 test: $(VENV)/.test lint
-	+$(MAKE) --no-print-directory -j2 types tests-together
-	+$(MAKE) --no-print-directory tests-alone tests-standin
+	+$(MAKE) --no-print-directory -j3 types tests-standin tests-together
+	+$(MAKE) --no-print-directory tests-alone
 
 check: $(VENV)/.test lint
 	+$(MAKE) --no-print-directory -j2 types tests-unit

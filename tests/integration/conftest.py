@@ -1,12 +1,13 @@
 """Real workers on the real pipeline with ``synthetic/tiny``."""
 
+import itertools
 import json
 import os
 import resource
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from typing import Any
 import psutil
 import pytest
 import warm_servers
+from filelock import FileLock
+
+from sdbench.store import LoadedRun, load_run
 
 FAULTS = Path(__file__).parent.parent / "faults"
 MARK = "SDBENCH_TEST_MARK"
@@ -113,22 +117,88 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sdbench(tmp_path: Path, cache: Path, request: pytest.FixtureRequest) -> Iterator[Sdbench]:
-    """The command line in a folder of its own; afterwards nothing may be left running.
+    """The command line in a folder of its own; afterwards nothing may be left running."""
+    runner = _in_folder(tmp_path, cache)
+    runner.cold = request.node.get_closest_marker("cold") is not None
+    yield runner
+    _assert_nothing_runs(runner)
 
-    One thread: the tests run side by side, and torch's kernels are many times slower when they
+
+def _in_folder(folder: Path, cache: Path) -> Sdbench:
+    """One thread: the tests run side by side, and torch's kernels are many times slower when they
     have more threads than cores.
     """
-    runner = Sdbench(
-        tmp_path,
+    return Sdbench(
+        folder,
         {
             "SDBENCH_CACHE": str(cache),
             MARK: uuid.uuid4().hex,
             "PYTHONPATH": str(FAULTS),
             "OMP_NUM_THREADS": "1",
         },
-        cold=request.node.get_closest_marker("cold") is not None,
     )
-    yield runner
-    left = runner.processes()
-    _, alive = psutil.wait_procs(left, timeout=10)
+
+
+def _assert_nothing_runs(runner: Sdbench) -> None:
+    _, alive = psutil.wait_procs(runner.processes(), timeout=10)
     assert not alive, f"left behind: {[process.cmdline() for process in alive]}"
+
+
+def _cases(resolution: str, dtype: str, settings: Iterable[tuple[bool, bool, str]]) -> str:
+    return "".join(
+        f"""
+[[case]]
+resolution = "{resolution}"
+dtype = "{dtype}"
+attention_slicing = {str(sliced).lower()}
+warmup = {str(primed).lower()}
+batching = "{batching}"
+"""
+        for sliced, primed, batching in settings
+    )
+
+
+# Every setting in float32; another shape and another dtype with each pair of settings once.
+EACH_PAIR = [
+    (False, False, "loop"),
+    (True, True, "loop"),
+    (False, True, "batch"),
+    (True, False, "batch"),
+]
+MATRIX = (
+    _cases("64x64", "float32", itertools.product((False, True), (False, True), ("loop", "batch")))
+    + _cases("96x64", "float32", EACH_PAIR)
+    + _cases("64x64", "bfloat16", EACH_PAIR)
+)
+
+
+@dataclass(frozen=True)
+class SharedRun:
+    """A run that several tests look at and none may change; ``document`` is what it printed."""
+
+    sdbench: Sdbench
+    exit_code: int
+    document: dict[str, Any]
+
+    def loaded(self) -> LoadedRun:
+        """Its records."""
+        return load_run(self.sdbench.folder / self.document["path"])
+
+
+@pytest.fixture(scope="session")
+def matrix_run(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> SharedRun:
+    """:data:`MATRIX` on the CPU, compared with references; once, whoever of the tests' processes
+    comes first.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "matrix-run"
+    runner = _in_folder(folder, cache)
+    kept = folder / "printed.json"
+    with FileLock(f"{folder}.lock"):
+        if not kept.exists():
+            folder.mkdir()
+            config = runner.config(MATRIX, references=True)
+            done = runner.json("run", config, "--label", "first", "--fail-on", "wrong")
+            _assert_nothing_runs(runner)
+            kept.write_text(json.dumps(done))
+    return SharedRun(runner, *json.loads(kept.read_text()))

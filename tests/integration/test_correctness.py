@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Sdbench
+from conftest import Sdbench, SharedRun
 
 from sdbench.schema import Compared
 from sdbench.store import LoadedRun, load_run
@@ -30,20 +30,11 @@ def files_of(shelf: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in shelf.rglob("*") if path.is_file()}
 
 
-def test_cpu_is_the_same_as_the_cpu_in_every_setting(sdbench: Sdbench, cache: Path) -> None:
-    text = """
-[matrix]
-resolution = ["64x64"]
-attention_slicing = [false, true]
-warmup = [false, true]
-batching = ["loop", "batch"]
-dtype = ["float32", "bfloat16"]
-"""
-    code, document = sdbench.json(
-        "run", sdbench.config(text, references=True), "--fail-on", "wrong"
-    )
-    assert code == 0
-    loaded = loaded_run(sdbench, document)
+def test_cpu_is_the_same_as_the_cpu_in_every_setting(
+    matrix_run: SharedRun, sdbench: Sdbench, cache: Path
+) -> None:
+    assert matrix_run.exit_code == 0
+    loaded = matrix_run.loaded()
     assert len(loaded.compared) == 16
     for record in loaded.compared:
         case = loaded.run.plan.planned(record.case_id).case
@@ -56,7 +47,7 @@ dtype = ["float32", "bfloat16"]
         assert record.divergence[0].step == [0, 1, 2]
         assert record.divergence[0].rel_l2[0] is not None
         assert {image.image for image in record.images} == {0, 1}
-    for row in document["cases"]:
+    for row in matrix_run.document["cases"]:
         assert row["correct"] in ("match", "drift") and row["correct_margin"] is not None
 
     floors = [json.loads(path.read_text()) for path in cache.rglob("floor-float32.json")]
@@ -67,7 +58,7 @@ dtype = ["float32", "bfloat16"]
         assert 0 < floor["picture_max_abs"] < 4e-6
 
     before = files_of(cache / "references")
-    code, document = sdbench.json("run", sdbench.config(ONE_CASE, references=True))
+    _, document = sdbench.json("run", sdbench.config(ONE_CASE, references=True))
     assert document["cases"][0]["correct"] == "match"
     assert files_of(cache / "references") == before, "computed once, then found"
 

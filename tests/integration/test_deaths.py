@@ -45,7 +45,6 @@ def _with_faults(**faults: str) -> dict[str, str]:
         ("fork", list(DEATHS)),
         # Deaths that are noticed in another way where the worker is the parent's own child.
         ("spawn", ["72", "104", "128"]),
-        pytest.param("spawn", ["72"], marks=pytest.mark.cold, id="spawn-cold"),
     ],
 )
 def test_every_death_is_a_row_and_the_run_goes_on(
@@ -54,7 +53,7 @@ def test_every_death_is_a_row_and_the_run_goes_on(
     environment = _with_faults(**{width: DEATHS[width][0] for width in widths})
     code, document = sdbench.json(
         *("run", sdbench.config(_cases("64", *widths))),
-        *("--set", f"start={start}", "--set", f"timeout_s={300 if sdbench.cold else 20}"),
+        *("--set", f"start={start}", "--set", "timeout_s=20"),
         **environment,
     )
     assert code == 1
@@ -80,6 +79,29 @@ def test_every_death_is_a_row_and_the_run_goes_on(
         case = sdbench("show", "latest", by_width["96"].case_id)
         assert "\x1b[31m" not in case.stdout
     assert loaded.run.preload == ["sdbench_test_faults"]
+
+
+@pytest.mark.cold
+def test_spawned_and_forked_workers_make_the_same_pictures_and_die_alike(sdbench: Sdbench) -> None:
+    environment = _with_faults(**{"72": "abort"})
+    hashes = []
+    for start in ("fork", "spawn"):
+        options = ("--set", f"start={start}", "--set", "timeout_s=300")
+        code, document = sdbench.json(
+            "run", sdbench.config(_cases("64", "72")), *options, **environment
+        )
+        assert code == 1 and document["outcomes"] == {"ok": 1, "crashed": 1}
+        by_width = {
+            entry.case_id.split("x")[0]: entry
+            for entry in load_run(Path(sdbench.folder / document["path"])).replicates
+        }
+        assert by_width["72"].signal == "SIGABRT"
+        assert "failed assertion" in by_width["72"].stderr_tail
+        replicate = by_width["64"]
+        assert replicate.start == start
+        assert (replicate.import_s is None) == (start == "fork")
+        hashes.append([p.pixels_sha256 for e in replicate.passes for p in e.images])
+    assert hashes[0] == hashes[1]
 
 
 def test_a_stack_that_dies_while_importing_is_recorded(sdbench: Sdbench) -> None:

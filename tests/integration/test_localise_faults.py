@@ -60,7 +60,6 @@ def test_half_precision_stays_near_its_floor(sdbench: Sdbench) -> None:
 
 
 @needs_standin
-@pytest.mark.cold
 def test_healthy_device_is_said_to_be_so(sdbench: Sdbench) -> None:
     done = sdbench(*SMALL, "--device", "mps", **standin())
     assert done.returncode == 0

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Sdbench
+from conftest import Sdbench, SharedRun
 from PIL import Image
 
 from sdbench.schema import Replicate
@@ -68,7 +68,9 @@ def _by_arm(sdbench: Sdbench, document: dict[str, Any]) -> dict[str, Replicate]:
     return {entry.arm: entry for entry in loaded.replicates}
 
 
-def test_matrix_is_ok_simulated_and_identical_to_the_cpu(sdbench: Sdbench) -> None:
+def test_matrix_is_ok_simulated_and_identical_to_the_cpu(
+    sdbench: Sdbench, matrix_run: SharedRun
+) -> None:
     text = """
 [matrix]
 resolution = ["64x64"]
@@ -83,13 +85,11 @@ dtype = ["float32"]
     assert on_mps["device"] == "mps" and on_mps["simulated"] is True
     assert on_mps["outcomes"] == {"ok": 8}
     assert {row["peak_memory_source"] for row in on_mps["cases"]} == {"mps-allocated"}
-    code, on_cpu = sdbench.json("run", config, "--device", "cpu")
-    assert code == 0 and on_cpu["simulated"] is False
-    pictures = []
-    for document in (on_mps, on_cpu):
-        loaded = load_run(sdbench.folder / document["path"])
-        pictures.append({entry.case_id: _pixels(entry) for entry in loaded.replicates})
-    assert pictures[0] == pictures[1]
+    on_cpu = {entry.case_id: _pixels(entry) for entry in matrix_run.loaded().replicates}
+    replicates = load_run(sdbench.folder / on_mps["path"]).replicates
+    assert len(replicates) == 8
+    for entry in replicates:
+        assert _pixels(entry) == on_cpu[entry.case_id]
     shown = sdbench("show", on_mps["run_id"])
     assert "SIMULATED" in shown.stdout
 

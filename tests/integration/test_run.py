@@ -7,22 +7,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from conftest import Sdbench
+from conftest import Sdbench, SharedRun
 
 from sdbench.store import load_run
 
-MATRIX = """
-[matrix]
-resolution = ["64x64", "96x64"]
-attention_slicing = [false, true]
-warmup = [false, true]
-batching = ["loop", "batch"]
-"""
 
-
-def test_matrix_completes_and_pictures_agree(sdbench: Sdbench) -> None:
-    code, document = sdbench.json("run", sdbench.config(MATRIX), "--label", "first")
-    assert code == 0
+def test_matrix_completes_and_pictures_agree(matrix_run: SharedRun) -> None:
+    document, loaded = matrix_run.document, matrix_run.loaded()
+    assert matrix_run.exit_code == 0
     assert document["outcomes"] == {"ok": 16}
     assert document["device"] == "cpu" and document["simulated"] is False
     for row in document["cases"]:
@@ -32,8 +24,7 @@ def test_matrix_completes_and_pictures_agree(sdbench: Sdbench) -> None:
         assert row["first_pass_s"] > 0 and row["load_s"] > 0
         assert row["peak_memory_bytes"] > 50e6 and row["peak_memory_source"] == "rss"
 
-    path = Path(sdbench.folder / document["path"])
-    loaded = load_run(path)
+    path = loaded.path
     assert loaded.run.label == "first" and not loaded.warnings
     assert {entry.start for entry in loaded.replicates} == {"fork"}
     for replicate in loaded.replicates:
@@ -56,7 +47,13 @@ def test_matrix_completes_and_pictures_agree(sdbench: Sdbench) -> None:
 
     def pictures(**settings: object) -> tuple[str, ...]:
         for planned in loaded.run.plan.cases:
-            wanted = {"resolution": "64x64", "warmup": False, "batching": "loop", **settings}
+            wanted = {
+                "resolution": "64x64",
+                "dtype": "float32",
+                "warmup": False,
+                "batching": "loop",
+                **settings,
+            }
             if all(getattr(planned.case, axis) == value for axis, value in wanted.items()):
                 for replicate in loaded.replicates:
                     if replicate.case_id == planned.case_id:
@@ -70,26 +67,13 @@ def test_matrix_completes_and_pictures_agree(sdbench: Sdbench) -> None:
     for digest in plain:
         assert (path / "images" / f"{digest}.png").is_file()
 
+    sdbench = matrix_run.sdbench
     shown = sdbench("show", "latest")
     assert shown.returncode == 0 and "16" in str(len(document["cases"]))
     case = sdbench("show", "latest", document["cases"][0]["case_id"])
     assert "denoising_step" in case.stdout
     listed = sdbench.json("list")[1]["runs"]
     assert [run["label"] for run in listed] == ["first"]
-
-
-@pytest.mark.cold
-def test_spawned_and_forked_workers_make_the_same_pictures(sdbench: Sdbench) -> None:
-    text = '[matrix]\nresolution = ["64x64"]\n'
-    hashes = []
-    for start in ("fork", "spawn"):
-        code, document = sdbench.json("run", sdbench.config(text), "--set", f"start={start}")
-        assert code == 0
-        (replicate,) = load_run(Path(sdbench.folder / document["path"])).replicates
-        assert replicate.start == start
-        assert (replicate.import_s is None) == (start == "fork")
-        hashes.append([p.pixels_sha256 for e in replicate.passes for p in e.images])
-    assert hashes[0] == hashes[1]
 
 
 def test_arms_run_interleaved_and_telemetry_can_be_off(sdbench: Sdbench) -> None:
@@ -159,7 +143,6 @@ def test_a_local_folder_is_measured_like_any_model(sdbench: Sdbench, cache: Path
     assert run.model.trained and run.model.sha256
 
 
-@pytest.mark.cold
 def test_run_works_from_another_folder_with_shipped_configs(sdbench: Sdbench) -> None:
     code, document = sdbench.json(
         *("run", "quick", "--only", "resolution=128x128", "--only", "batching=batch"),

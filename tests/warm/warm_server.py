@@ -10,8 +10,9 @@ a process like any other: it dies, hangs, is killed and computes as a fresh one 
 ``cold`` start everything anew.
 
 Kinds: ``stack`` (torch and the pipeline), ``standin`` (the stand-in device loaded before them, its
-settings read in the fork), ``command-line`` (the libraries of the command line, no torch). No
-module of sdbench is kept, so that its lines run, and are counted, in every process.
+settings read in the fork), ``command-line`` (the verbs and their libraries, no torch). No module of
+a worker is kept, and of the command line none where lines are counted, so that all of them run, and
+are counted, in every process.
 """
 
 import array
@@ -61,7 +62,7 @@ def import_command_line() -> None:
     """Import the libraries that verbs need; no torch."""
     import click  # noqa: F401
     import jinja2  # noqa: F401
-    import matplotlib.figure  # noqa: F401
+    import matplotlib.figure
     import msgspec  # noqa: F401
     import numpy  # noqa: F401
     import pandas  # noqa: F401
@@ -70,6 +71,15 @@ def import_command_line() -> None:
     import rich.progress  # noqa: F401
     import scipy.stats  # noqa: F401
     import skimage.metrics  # noqa: F401
+
+    if "SDBENCH_TEST_COVERAGE" in os.environ:
+        return
+    from sdbench.cli import VERBS
+
+    for module, _ in VERBS.values():
+        importlib.import_module(module)
+    # Drawing loads fonts once in a process.
+    matplotlib.figure.Figure().text(0, 0, "x").figure.savefig(os.devnull, format="svg")
 
 
 KINDS = {"stack": import_stack, "standin": import_standin, "command-line": import_command_line}
