@@ -13,6 +13,7 @@ from sdbench.cli.options import DEFAULT_ROOT, json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.comparison.sides import summary_of
 from sdbench.errors import UsageError
+from sdbench.insight.explain import link_of
 from sdbench.report.correctness import check_words, correctness_lines
 from sdbench.report.efficiency import efficiency_words
 from sdbench.report.overview import render_overview
@@ -27,7 +28,7 @@ from sdbench.report.units import (
     size,
     system_words,
 )
-from sdbench.schema import CrashReport, Pass, Replicate, Run, Stage
+from sdbench.schema import CrashReport, FailureCause, Pass, Replicate, Run, Stage
 from sdbench.store import LoadedRun, find_run, load_run
 from sdbench.summary import as_json as summary_json
 from sdbench.summary import device_facts
@@ -35,6 +36,7 @@ from sdbench.telemetry import WAIT_WORDS
 from sdbench.words import counted
 
 _CALLS_SHOWN = 6
+_SOURCES_SHOWN = 2
 
 
 @click.command(name="show")
@@ -190,6 +192,9 @@ def _show_replicate(replicate: Replicate, name: str, out: Console) -> None:
     if replicate.cause is not None:
         out.print(f"  cause: {printable(replicate.cause.sentence)}", markup=False, soft_wrap=True)
         out.print(f"  remedy: {replicate.cause.remedy}", markup=False, soft_wrap=True)
+        ground = _ground(replicate.cause)
+        if ground:
+            out.print(f"  {ground}", markup=False, soft_wrap=True)
     if replicate.crash_report is not None:
         for line in _crash_lines(replicate.crash_report):
             out.print(f"  {printable(line)}", markup=False, soft_wrap=True)
@@ -202,6 +207,13 @@ def _show_replicate(replicate: Replicate, name: str, out: Console) -> None:
         out.print("  last words on standard error:")
         for line in replicate.stderr_tail.strip().splitlines()[-12:]:
             out.print(f"    {printable(line)}", markup=False, soft_wrap=True)
+
+
+def _ground(cause: FailureCause) -> str:
+    """``confidence: high; source: https://…``: how sure the cause is, and who reported it."""
+    words = [f"confidence: {cause.confidence}"] if cause.confidence else []
+    links = ", ".join(link_of(name) for name in cause.sources[:_SOURCES_SHOWN])
+    return "; ".join([*words, *([f"source: {links}"] if links else [])])
 
 
 def _crash_lines(report: CrashReport) -> list[str]:

@@ -624,6 +624,28 @@ def test_show_tells_what_macos_reported_of_a_death(call: Called, results: Path) 
     assert "Metal: MTLReportFailure\n" in out and "libsystem" not in out
 
 
+def test_show_says_how_sure_a_cause_is_and_where_it_was_reported(
+    call: Called, results: Path
+) -> None:
+    tail = (
+        "MPSNDArray.mm:7: failed assertion `[MPSNDArray x] Error: total bytes of NDArray > 2**32'"
+    )
+
+    def aborting(task: Task, supervise: Supervisor) -> Report:
+        return play(task, supervise, exit_code=-signal.SIGABRT, stderr_tail=tail)
+
+    path = keep(results)
+    call("resume", str(path), script=aborting)
+    _, out, _ = call("show", str(path), "64x64")
+    assert (
+        "  remedy: Use a smaller resolution or float16.\n  confidence: high; source: https://github"
+        in out
+    )
+    assert (
+        "pytorch/pytorch/issues/143859, https://github.com/invoke-ai/InvokeAI/issues/2624\n" in out
+    )
+
+
 def test_show_of_a_case_that_is_not_there_lists_those_that_are(call: Called, results: Path) -> None:
     path = keep(results)
     code, _, err = call("show", str(path), "999x999")
