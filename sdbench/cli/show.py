@@ -28,7 +28,7 @@ from sdbench.report.units import (
     size,
     system_words,
 )
-from sdbench.schema import CrashReport, FailureCause, Pass, Replicate, Run, Stage
+from sdbench.schema import CrashReport, DeviceKind, FailureCause, Pass, Replicate, Run, Stage
 from sdbench.store import LoadedRun, find_run, load_run
 from sdbench.summary import as_json as summary_json
 from sdbench.summary import device_facts
@@ -72,7 +72,7 @@ def _head(loaded: LoadedRun) -> list[tuple[str, str]]:
         ("machine", _machine_words(run)),
         ("model", f"{run.model.name} on {run.device}{weights}"),
         ("work", _work_words(run.config)),
-        ("device", _device_words(device_facts(loaded.replicates))),
+        ("device", _device_words(device_facts(loaded.replicates), run.device)),
     ]
     for name, stack in run.stacks.items():
         packages = ", ".join(f"{key} {value}" for key, value in stack.packages.items())
@@ -98,11 +98,16 @@ def _work_words(config: Mapping[str, Any]) -> str:
     return ", ".join([*words, f"{processes} a case"])
 
 
-def _device_words(facts: dict[str, Any]) -> str:
-    """``Apple M1, gpu cores 8, recommended max 11.5 GB``."""
+def _device_words(facts: dict[str, Any], device: DeviceKind) -> str:
+    """``Apple M1, gpu cores 8, recommended max 11.5 GB``; a GPU of its own has a memory of its own.
+
+    The recommendation is Metal's; CUDA's figure of that name is all that the GPU has.
+    """
     words = [str(facts["name"])] if "name" in facts else []
     for name, fact in facts.items():
         label = name.removesuffix("_bytes").replace("_", " ")
+        if name == "recommended_max_bytes" and device == "cuda":
+            label, fact = "memory", memory_words(fact)
         if name == "name" or fact is False:
             continue
         if fact is True:
@@ -140,7 +145,11 @@ def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
         print_json(
             {
                 "case_id": case_id,
-                "summary": msgspec.to_builtins(rows),
+                "summary": [
+                    row
+                    for row in summary_json(summary_of(loaded))["cases"]
+                    if row["case_id"] == case_id
+                ],
                 "replicates": replicates,
                 "compared": msgspec.to_builtins(compared),
             }

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from factories import make_config, make_picture, make_run, play, worker_events
 
-from sdbench.cli import VERBS, cli, main
+from sdbench.cli import VERBS, cli, main, show
 from sdbench.config import Config
 from sdbench.insight.crash_reports import read_crash_report
 from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
@@ -622,6 +622,13 @@ def test_show_tells_what_macos_reported_of_a_death(call: Called, results: Path) 
     assert "cause: A check inside Metal failed" in out
     assert "crash report: EXC_CRASH, SIGNAL 6: Abort trap: 6, MPSGraphConvolutionOps.mm" in out
     assert "Metal: MTLReportFailure\n" in out and "libsystem" not in out
+
+
+def test_show_calls_the_memory_of_a_gpu_its_own_and_metals_a_recommendation() -> None:
+    facts = {"name": "NVIDIA H200", "recommended_max_bytes": 150_110_011_392}
+    assert show._device_words(facts, "cuda") == "NVIDIA H200, memory 140 GB"
+    facts = {"name": "Apple M1", "recommended_max_bytes": 11_453_251_584}
+    assert show._device_words(facts, "mps") == "Apple M1, recommended max 11.5 GB"
 
 
 def test_show_says_how_sure_a_cause_is_and_where_it_was_reported(
