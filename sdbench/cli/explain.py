@@ -180,6 +180,7 @@ def _document(found: "Explained") -> dict[str, Any]:
     from sdbench.store.privacy import redact
 
     versions = msgspec.to_builtins(found.versions)
+    del versions["in_force"]  # no part of the document
     return {
         "explanations": msgspec.to_builtins(found.explanations),
         "versions": {"from": found.versions_of, **versions},

@@ -25,6 +25,8 @@ from sdbench.schema import Dtype
 
 _REPAINT_EVERY_S = 1.0
 _LINE_EVERY_S = 20.0  # where nothing can be repainted
+# With less done, the time left is a guess of anything.
+_LEAST_SHARE = 0.02
 
 
 @click.command(name="localise")
@@ -134,6 +136,16 @@ def _demonstrate(
     return demonstrate(worst, search, origin, folder, executor)
 
 
+def left_seconds(first: tuple[float, float], now: tuple[float, float]) -> float | None:
+    """Seconds left, from the first (time, share done) and the present one; None while that is too
+    little to go by.
+
+    What comes before the first share, imports and the model, is no measure of the rest.
+    """
+    done = now[1] - first[1]
+    return None if done < _LEAST_SHARE else (now[0] - first[0]) * (1 - now[1]) / done
+
+
 class _Screen:
     """A bar with time left on a terminal, now and then a line elsewhere."""
 
@@ -148,8 +160,9 @@ class _Screen:
             disable=not remarks.is_terminal,
         )
         self._task = self._bar.add_task("starting", total=1.0)
-        self._began = self._shown_at = time.monotonic()
+        self._shown_at = time.monotonic()
         self._share = 0.0
+        self._first: tuple[float, float] | None = None
 
     def __enter__(self) -> "_Screen":
         self._bar.start()
@@ -165,12 +178,15 @@ class _Screen:
         """
         now = time.monotonic()
         self._share = max(self._share, share)
+        if self._share and self._first is None:
+            self._first = now, self._share
         every_s = _REPAINT_EVERY_S if self._remarks.is_terminal else _LINE_EVERY_S
-        if not self._share or now - self._shown_at < every_s:
+        if self._first is None or now - self._shown_at < every_s:
             return
         self._shown_at = now
-        left_s = (now - self._began) * (1 - self._share) / self._share
-        words = f"{self._share:.0%} done, about {duration(left_s)} left"
+        left_s = left_seconds(self._first, (now, self._share))
+        words = f"{self._share:.0%} done"
+        words += f", about {duration(left_s)} left" if left_s is not None else ""
         self._bar.update(self._task, completed=self._share, description=words)
         self._bar.refresh()
         if not self._remarks.is_terminal:

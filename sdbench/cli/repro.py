@@ -16,6 +16,7 @@ from sdbench.store import LoadedRun, find_run, load_run
 from sdbench.store.privacy import hide_host, redact, show_path
 
 _SCRIPT, _ISSUE, _ENVIRONMENT = "repro.py", "issue.md", "environment.txt"
+_NO_ENVIRONMENT = "unavailable: torch.utils.collect_env did not run in the stack's interpreter\n"
 
 
 @click.command(name="repro")
@@ -57,10 +58,18 @@ def command(
     simulated = loaded.run.simulated or any(entry.simulated for entry in attempts)
     console(err=True).print("Asking torch about its environment …")
     half = _half_weights_only(loaded.run)
+    environment = _environment(loaded.run, chosen)
     files = {
         _SCRIPT: case_script(loaded.run, planned.case, chosen, half_weights_only=half),
-        _ISSUE: issue_text(loaded.run, planned, chosen, attempts, simulated=simulated),
-        _ENVIRONMENT: _environment(loaded.run, chosen),
+        _ISSUE: issue_text(
+            loaded.run,
+            planned,
+            chosen,
+            attempts,
+            simulated=simulated,
+            has_environment=environment is not None,
+        ),
+        _ENVIRONMENT: environment or _NO_ENVIRONMENT,
     }
     folder = output or Path(f"sdbench-repro-{planned.case_id}")
     _write(folder, files)
@@ -112,11 +121,11 @@ def _half_weights_only(run: Run) -> bool:
     return bool(weights) and all(".fp16." in path.name for path in weights)
 
 
-def _environment(run: Run, arm: Arm) -> str:
+def _environment(run: Run, arm: Arm) -> str | None:
     stack = run.stacks[arm.stack]
     told = collect_env(show_path(stack.interpreter))
     if told is None:
-        return "unavailable: torch.utils.collect_env did not run in the stack's interpreter\n"
+        return None
     return hide_host(redact(told))
 
 

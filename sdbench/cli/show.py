@@ -13,6 +13,7 @@ from sdbench.cli.options import DEFAULT_ROOT, json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.comparison.sides import summary_of
 from sdbench.errors import UsageError
+from sdbench.insight.explain import link_of
 from sdbench.report.correctness import check_words, correctness_lines
 from sdbench.report.efficiency import efficiency_words
 from sdbench.report.overview import render_overview
@@ -27,7 +28,7 @@ from sdbench.report.units import (
     size,
     system_words,
 )
-from sdbench.schema import CrashReport, Pass, Replicate, Run, Stage
+from sdbench.schema import CrashReport, DeviceKind, FailureCause, Pass, Replicate, Run, Stage
 from sdbench.store import LoadedRun, find_run, load_run
 from sdbench.summary import as_json as summary_json
 from sdbench.summary import device_facts
@@ -35,6 +36,7 @@ from sdbench.telemetry import WAIT_WORDS
 from sdbench.words import counted
 
 _CALLS_SHOWN = 6
+_SOURCES_SHOWN = 2
 
 
 @click.command(name="show")
@@ -70,7 +72,7 @@ def _head(loaded: LoadedRun) -> list[tuple[str, str]]:
         ("machine", _machine_words(run)),
         ("model", f"{run.model.name} on {run.device}{weights}"),
         ("work", _work_words(run.config)),
-        ("device", _device_words(device_facts(loaded.replicates))),
+        ("device", _device_words(device_facts(loaded.replicates), run.device)),
     ]
     for name, stack in run.stacks.items():
         packages = ", ".join(f"{key} {value}" for key, value in stack.packages.items())
@@ -96,11 +98,16 @@ def _work_words(config: Mapping[str, Any]) -> str:
     return ", ".join([*words, f"{processes} a case"])
 
 
-def _device_words(facts: dict[str, Any]) -> str:
-    """``Apple M1, gpu cores 8, recommended max 11.5 GB``."""
+def _device_words(facts: dict[str, Any], device: DeviceKind) -> str:
+    """``Apple M1, gpu cores 8, recommended max 11.5 GB``; a GPU of its own has a memory of its own.
+
+    The recommendation is Metal's; CUDA's figure of that name is all that the GPU has.
+    """
     words = [str(facts["name"])] if "name" in facts else []
     for name, fact in facts.items():
         label = name.removesuffix("_bytes").replace("_", " ")
+        if name == "recommended_max_bytes" and device == "cuda":
+            label, fact = "memory", memory_words(fact)
         if name == "name" or fact is False:
             continue
         if fact is True:
@@ -138,7 +145,11 @@ def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
         print_json(
             {
                 "case_id": case_id,
-                "summary": msgspec.to_builtins(rows),
+                "summary": [
+                    row
+                    for row in summary_json(summary_of(loaded))["cases"]
+                    if row["case_id"] == case_id
+                ],
                 "replicates": replicates,
                 "compared": msgspec.to_builtins(compared),
             }
@@ -190,6 +201,9 @@ def _show_replicate(replicate: Replicate, name: str, out: Console) -> None:
     if replicate.cause is not None:
         out.print(f"  cause: {printable(replicate.cause.sentence)}", markup=False, soft_wrap=True)
         out.print(f"  remedy: {replicate.cause.remedy}", markup=False, soft_wrap=True)
+        ground = _ground(replicate.cause)
+        if ground:
+            out.print(f"  {ground}", markup=False, soft_wrap=True)
     if replicate.crash_report is not None:
         for line in _crash_lines(replicate.crash_report):
             out.print(f"  {printable(line)}", markup=False, soft_wrap=True)
@@ -202,6 +216,13 @@ def _show_replicate(replicate: Replicate, name: str, out: Console) -> None:
         out.print("  last words on standard error:")
         for line in replicate.stderr_tail.strip().splitlines()[-12:]:
             out.print(f"    {printable(line)}", markup=False, soft_wrap=True)
+
+
+def _ground(cause: FailureCause) -> str:
+    """``confidence: high; source: https://…``: how sure the cause is, and who reported it."""
+    words = [f"confidence: {cause.confidence}"] if cause.confidence else []
+    links = ", ".join(link_of(name) for name in cause.sources[:_SOURCES_SHOWN])
+    return "; ".join([*words, *([f"source: {links}"] if links else [])])
 
 
 def _crash_lines(report: CrashReport) -> list[str]:

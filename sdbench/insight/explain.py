@@ -14,6 +14,7 @@ import msgspec
 from sdbench.insight.crash_reports import find_crash_report
 from sdbench.insight.failure_rules import Rule, Tier, rule_of_signal, rules_of
 from sdbench.insight.failures import first_cause
+from sdbench.insight.in_force import dtype_in_text, of_text
 from sdbench.insight.known_issues import KnownIssue, load_known_issues
 from sdbench.insight.pasted_log import (
     from_last_exception,
@@ -68,8 +69,9 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
 
 def explain_text(text: str, machine: Versions) -> Explained:
     """Explain a log; ``machine`` is what this machine has, used where the text states nothing."""
-    stated = versions_in(text[:_LONGEST_START] + "\n" + text[-_LONGEST_END:])
-    versions, versions_of = _chosen(stated, machine)
+    read = text[:_LONGEST_START] + "\n" + text[-_LONGEST_END:]
+    versions, versions_of = _chosen(versions_in(read), machine)
+    versions = msgspec.structs.replace(versions, dtype=dtype_in_text(read), in_force=of_text(read))
     report = find_crash_report(text)
     log = text[-_LONGEST_END:] if report is None else _as_log(report, text)
     if report is not None and report.os_version is not None and versions.macos is None:

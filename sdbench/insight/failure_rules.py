@@ -4,6 +4,8 @@ A message may be cut at either end and broken by other output, so a rule asks fo
 identify it, a blank in a pattern stands for any white space, and each number is looked for on its
 own. What a rule says may depend on versions, dtype and other words of the text: its ``case`` tables
 refine it, the first that holds wins, and what needs a version that is unknown does not hold.
+A remedy has parts in brackets that are left out where the failed run already had what they advise
+(``fitted``).
 """
 
 import functools
@@ -17,6 +19,7 @@ from typing import Literal, TypeVar
 import msgspec
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from sdbench.insight.in_force import check_condition, holds
 from sdbench.insight.version_ranges import UNKNOWN, Versions, is_prerelease, release, within
 from sdbench.schema import Confidence, FailureCause
 
@@ -38,6 +41,7 @@ TIERS: tuple[Tier, ...] = ("abort", "raised", "gpu-work", "general", "ended", "r
 
 _LONGEST_QUOTE = 300
 _LONGEST_NAME = 120
+_GROUP = re.compile(r"\[([^\[\]]*)\]")
 # As far before a match as a message may begin: long paths stand in messages of the loader.
 _CONTEXT = 600
 
@@ -104,7 +108,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     each, looked for separately because the message may be cut before or after any of them.
     ``wrapper``: the message passes on another one, which says more if it is known. ``also`` names
     rules that may rightly match the same words. ``generic``: it says no more than the message.
-    ``not_after``: a pattern that must not stand shortly before the words, as of a warning.
+    ``not_after``: a pattern that must not stand shortly before the words, as of a warning. In
+    ``remedy``, ``[unless SETTING: ...]`` is advice that is left out where the run had it already.
     """
 
     id: str
@@ -191,13 +196,44 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return msgspec.structs.replace(
             cause,
             sentence=_chosen(chosen.cause, self.cause).format_map(filled),
-            remedy=_chosen(chosen.remedy, self.remedy).format_map(filled),
+            remedy=fitted(_chosen(chosen.remedy, self.remedy), versions).format_map(filled),
             confidence=_chosen(chosen.confidence, self.confidence),
             generic=self.generic and chosen.cause is None,
             since=chosen.since or self.since,
             until=chosen.until or self.until,
             sources=list(_chosen(chosen.sources, self.sources)),
         )
+
+
+def fitted(remedy: str, versions: Versions) -> str:
+    """A remedy without the parts that advise what was already so in the failed run.
+
+    ``[unless half: float16]`` stands only where the run was not in half precision; of
+    ``[a smaller resolution | unless half: float16 | unless cpu: ...]`` those that are left are
+    joined as a list. Several conditions, separated by blanks: one that holds is enough to leave the
+    part out.
+    """
+
+    def left(group: re.Match[str]) -> str:
+        parts = [_part(text) for text in group[1].split("|")]
+        return _listed(
+            [text for unless, text in parts if not any(holds(one, versions) for one in unless)]
+        )
+
+    text = re.sub(r"\s{2,}", " ", _GROUP.sub(left, remedy))
+    text = re.sub(r"\s+(?=[.,;:](?:\s|$))", "", text).strip()
+    return text[:1].upper() + text[1:]
+
+
+def _part(text: str) -> tuple[list[str], str]:
+    """A part of a remedy: the conditions under which it is left out, and its words."""
+    match = re.match(r"\s*unless ([^:]+):", text)
+    return ([], text.strip()) if match is None else (match[1].split(), text[match.end() :].strip())
+
+
+def _listed(parts: list[str]) -> str:
+    """``a, b or c``."""
+    return " or ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -263,6 +299,13 @@ def _check(rule: Rule) -> None:
         words(one.not_text)
     given = {*pattern.groupindex, *(name for name, _ in rule.sizes), "torch", "macos", "operator"}
     given |= {"limit"} if rule.limit_bytes else set()
+    remedies = [rule.remedy, *(one.remedy for one in rule.case if one.remedy)]
+    for group in (group for remedy in remedies for group in _GROUP.finditer(remedy)):
+        for unless, _ in map(_part, group[1].split("|")):
+            for condition in unless:
+                check_condition(condition)
+    if any(set("[]") & set(_GROUP.sub("", remedy)) for remedy in remedies):
+        raise ValueError("a bracket of a remedy has no partner")
     said = [rule.cause, rule.remedy]
     said += [words_ for one in rule.case for words_ in (one.cause, one.remedy) if words_]
     for sentence in said:

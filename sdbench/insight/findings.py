@@ -122,7 +122,7 @@ def _finding(
     causes = _likely_causes(group, issues)
     remedy = first.remedy
     if causes:
-        remedy = f"{causes[0].workaround} {remedy}"
+        remedy = f"{causes[0].advice(evidence.fact(first.row, 'macos'))} {remedy}"
     return Finding(
         code=first.code,
         severity=first.severity,
@@ -173,6 +173,8 @@ def _unseen_issues(
     seen = {(key_of(entry.row), entry.code) for entry in symptoms if entry.severity != "info"}
     met: dict[str, tuple[KnownIssue, list[RowKey]]] = {}
     shown: set[str] = set()
+    told = (evidence.fact(row, "macos") for row in evidence.rows)
+    macos = next((value for value in told if value is not None), None)
     for key, entries in issues.items():
         for issue in entries:
             met.setdefault(issue.id, (issue, []))[1].append(key)
@@ -186,7 +188,7 @@ def _unseen_issues(
             sentence=f"These versions and settings are known for: {issue.title}. It did not show "
             "here.",
             evidence={"known_issues": [_issue_numbers(issue)]},
-            remedy=f"Should it show: {issue.workaround}",
+            remedy=f"Should it show: {issue.advice(macos)}",
         )
         for issue, keys in met.values()
         if issue.id not in shown

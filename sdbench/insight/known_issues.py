@@ -98,6 +98,13 @@ class When(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     min_score_bytes: int | None = None
 
 
+class Otherwise(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to do on releases of macOS for which the torch that repairs an issue is not made."""
+
+    macos: str
+    workaround: str
+
+
 class KnownIssue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One known issue. ``what`` says what happens; ``symptoms`` are the findings it shows as.
 
@@ -118,6 +125,13 @@ class KnownIssue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     failures: tuple[str, ...] = ()
     fixed_in: str | None = None
     when: tuple[When, ...] = ()
+    otherwise: tuple[Otherwise, ...] = ()
+
+    def advice(self, macos: str | None) -> str:
+        """What to do on this macOS; None is unknown or no Mac."""
+        here = release(macos)
+        fitting = (one.workaround for one in self.otherwise if within(one.macos, here))
+        return next(fitting, self.workaround)
 
     def shows_as(self, code: str, failure: str | None) -> bool:
         """Whether it may be behind a finding; ``failure`` is the kind of a crash, if known."""
@@ -152,12 +166,14 @@ def parse_known_issues(text: str) -> tuple[KnownIssue, ...]:
         seen.add(issue.id)
         if not issue.links or not all(link.startswith("https://") for link in issue.links):
             raise ValueError(f"{issue.id}: expected at least one link, each starting https://")
+        specifiers = [one.macos for one in issue.otherwise]
         for when in issue.when:
-            for specifier in (when.torch, when.macos, when.diffusers):
-                try:
-                    SpecifierSet(specifier)
-                except InvalidSpecifier as error:
-                    raise ValueError(f"{issue.id}: {error}") from None
+            specifiers += [when.torch, when.macos, when.diffusers]
+        for specifier in specifiers:
+            try:
+                SpecifierSet(specifier)
+            except InvalidSpecifier as error:
+                raise ValueError(f"{issue.id}: {error}") from None
     return issues
 
 

@@ -83,7 +83,7 @@ def _known(issue: KnownIssue, picture: PictureFile, versions: Versions) -> Expla
     return Explanation(
         id=issue.id,
         cause=f"These versions are known for pictures like this: {issue.title}{condition}.",
-        remedy=issue.workaround,
+        remedy=issue.advice(versions.macos),
         confidence="medium" if issue.confidence == "verified" and not condition else "low",
         generic=False,
         source=", ".join(names) or None,

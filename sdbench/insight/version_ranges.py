@@ -11,7 +11,8 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of the software and the machine that a failure happened on; None is unknown.
 
     ``architecture`` is the process's (``arm64``, ``x86_64``), ``packages`` the other Python
-    packages by their normalised names.
+    packages by their normalised names. ``in_force`` are settings that were already so (names of
+    ``in_force.py``), whose advice would be of no use.
     """
 
     torch: str | None = None
@@ -21,6 +22,7 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
     architecture: str | None = None
     dtype: str | None = None
     packages: dict[str, str] = {}
+    in_force: frozenset[str] = frozenset()
 
 
 UNKNOWN = Versions()

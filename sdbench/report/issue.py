@@ -11,9 +11,18 @@ _TAIL_LINES = 40
 
 
 def issue_text(
-    run: Run, planned: PlannedCase, arm: Arm, attempts: list[Replicate], *, simulated: bool
+    run: Run,
+    planned: PlannedCase,
+    arm: Arm,
+    attempts: list[Replicate],
+    *,
+    simulated: bool,
+    has_environment: bool = True,
 ) -> str:
-    """What was run, what happened, on which machine, with which versions; then how to repeat it."""
+    """What was run, what happened, on which machine, with which versions; then how to repeat it.
+
+    ``has_environment``: whether ``collect_env`` could be run for the file beside it.
+    """
     sections = [
         _title(run, planned, attempts),
         _SIMULATED if simulated else "",
@@ -21,7 +30,7 @@ def issue_text(
         _what_happened(attempts, planned),
         _machine(run, arm, attempts),
         _known_issues(planned),
-        _HOW_TO_REPEAT,
+        f"{_HOW_TO_REPEAT} {_ENVIRONMENT if has_environment else _NO_ENVIRONMENT}",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -33,7 +42,12 @@ _HOW_TO_REPEAT = """## To repeat it
 
 `python repro.py [MODEL]` runs the same case without sdbench: seconds of each pass, memory, and the
 error of its pictures against the CPU's beside a floor. MODEL is any folder or Hub id of the same
-kind of model. `environment.txt` is the output of `python -m torch.utils.collect_env`."""
+kind of model."""
+_ENVIRONMENT = "`environment.txt` is the output of `python -m torch.utils.collect_env`."
+_NO_ENVIRONMENT = (
+    "Add the output of `python -m torch.utils.collect_env`, which could not be had from the "
+    "stack's interpreter."
+)
 
 
 def _title(run: Run, planned: PlannedCase, attempts: list[Replicate]) -> str:

@@ -47,7 +47,7 @@ def _memory_words(row: CaseSummary) -> str:
 def _allocator_words(told: CaseTelemetry) -> str:
     return (
         f"{size(told.allocated_bytes)} in use after a pass, {size(told.driver_bytes)} held by the "
-        f"driver, at most {size(told.recommended_max_bytes)} recommended"
+        f"driver, {size(told.recommended_max_bytes)} at most"
     )
 
 

@@ -14,6 +14,7 @@ from sdbench.insight.failures import (
     read_failure,
     without_advice,
 )
+from sdbench.insight.in_force import of_job
 from sdbench.insight.pasted_log import (
     innermost_message,
     last_line,
@@ -155,7 +156,7 @@ class _Said:
 
 
 def _versions(task: Task, stack: Stack | None, device: DeviceTried | None) -> Versions:
-    """What the worker said of its software and its machine before it ended."""
+    """What the worker said of its software and its machine before it ended, and its settings."""
     packages = {} if stack is None else stack.versions
     macos = None if device is None else device.facts.get("macos")
     return Versions(
@@ -163,6 +164,7 @@ def _versions(task: Task, stack: Stack | None, device: DeviceTried | None) -> Ve
         macos=macos if isinstance(macos, str) else None,
         dtype=task.job["case"].get("dtype"),
         packages=packages,
+        in_force=of_job(task.job, task.environment),
     )
 
 

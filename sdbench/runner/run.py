@@ -346,13 +346,22 @@ class _Supervisor:
             self._phase = event.name
         if event is None:
             spent = self._loop.clock() - self._began
-            self._loop.watcher.tick(self._phase, max(0.0, self._own_s - spent) + self._later_s)
+            self._loop.watcher.tick(self._phase, self._remaining_s(spent))
         if self._loop.interrupted():
             return Stop("interrupted", "stopped by the user")
         protect = self._guard.judge(sample) or self._loop.wear.judge(sample)
         if protect is not None and self._ballast is not None:
             self._ballast.release()  # at once: the worker may take seconds to end
         return protect or self._judge_budget(event)
+
+    def _remaining_s(self, spent_s: float) -> float:
+        """Seconds left of the sitting.
+
+        A process that takes longer than was thought says that the others will: without that the
+        time left would stand still, in the first process most of all, of which little is known.
+        """
+        longer = max(1.0, spent_s / self._own_s) if self._own_s > 0 else 1.0
+        return max(0.0, self._own_s - spent_s) + self._later_s * longer
 
     def _judge_budget(self, event: Event | None) -> Stop | None:
         """Stop what cannot end in time: by projection after the first pass, at the latest then.

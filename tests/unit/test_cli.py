@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from factories import Called, make_config, make_picture, make_run, play, small_run, worker_events
 
-from sdbench.cli import VERBS, cli
+from sdbench.cli import VERBS, cli, main, show
 from sdbench.config import Config
 from sdbench.insight.crash_reports import read_crash_report
 from sdbench.runner.executor import Report, Supervisor, Task
@@ -573,6 +573,35 @@ def test_show_tells_what_macos_reported_of_a_death(call: Called, results: Path) 
     assert "cause: A check inside Metal failed" in out
     assert "crash report: EXC_CRASH, SIGNAL 6: Abort trap: 6, MPSGraphConvolutionOps.mm" in out
     assert "Metal: MTLReportFailure\n" in out and "libsystem" not in out
+
+
+def test_show_calls_the_memory_of_a_gpu_its_own_and_metals_a_recommendation() -> None:
+    facts = {"name": "NVIDIA H200", "recommended_max_bytes": 150_110_011_392}
+    assert show._device_words(facts, "cuda") == "NVIDIA H200, memory 140 GB"
+    facts = {"name": "Apple M1", "recommended_max_bytes": 11_453_251_584}
+    assert show._device_words(facts, "mps") == "Apple M1, recommended max 11.5 GB"
+
+
+def test_show_says_how_sure_a_cause_is_and_where_it_was_reported(
+    call: Called, results: Path
+) -> None:
+    tail = (
+        "MPSNDArray.mm:7: failed assertion `[MPSNDArray x] Error: total bytes of NDArray > 2**32'"
+    )
+
+    def aborting(task: Task, supervise: Supervisor) -> Report:
+        return play(task, supervise, exit_code=-signal.SIGABRT, stderr_tail=tail)
+
+    path = keep(results)
+    call("resume", str(path), script=aborting)
+    _, out, _ = call("show", str(path), "64x64")
+    assert (
+        "  remedy: Use a smaller resolution or float16.\n  confidence: high; source: https://github"
+        in out
+    )
+    assert (
+        "pytorch/pytorch/issues/143859, https://github.com/invoke-ai/InvokeAI/issues/2624\n" in out
+    )
 
 
 def test_show_of_a_case_that_is_not_there_lists_those_that_are(call: Called, results: Path) -> None:

@@ -1,18 +1,53 @@
 """The rules for failures are data: each knows its examples and nothing else, in bounded time."""
 
+import itertools
+import re
 import time
 
 import pytest
 
 from sdbench.insight.explain import read_log
-from sdbench.insight.failure_rules import TIERS, Rule, load_rules, parse_rules, rules_of
+from sdbench.insight.failure_rules import TIERS, Rule, fitted, load_rules, parse_rules, rules_of
+from sdbench.insight.in_force import DTYPES, NAMES
 from sdbench.insight.known_issues import load_known_issues
-from sdbench.insight.version_ranges import UNKNOWN
+from sdbench.insight.version_ranges import UNKNOWN, Versions
 
 RULES = load_rules()
 EXAMPLES = [(rule, text) for rule in RULES for text in rule.examples]
 NEAR_MISSES = [(rule, text) for rule in RULES for text in rule.near_misses]
 UNSPECIFIC = ("general", "ended", "remark")
+# owner/repository#number, or the address of a line of source.
+SOURCE = re.compile(
+    r"[\w.-]+/[\w.-]+#\d+|https://github\.com/[\w.-]+/[\w.-]+/blob/[0-9a-f]{40}/\S+"
+)
+REMEDIES = [
+    (f"{rule.id}-{index}", remedy)
+    for rule in RULES
+    for index, remedy in enumerate([rule.remedy, *(one.remedy for one in rule.case if one.remedy)])
+]
+# What advises a setting that is already so, by the setting.
+ADVICE = {
+    "float32": r"float32|fp32|--no-half",
+    "float16": r"(?<!b)float16|fp16",
+    "bfloat16": r"bfloat16",
+    "one-at-a-time": r"one at a time|one image|batching = loop|fewer (?:images|frames)",
+    "slicing": r"attention slicing on",
+    "no-slicing": r"slicing off",
+    "vae-slicing": r"VAE slicing",
+    "vae-tiling": r"VAE tiling",
+    "no-offload": r"without offload|with offload|leave the offload out",
+    "fallback": r"PYTORCH_ENABLE_MPS_FALLBACK=1",
+    "ddim": r"\bddim\b",
+    "mps": r"pipeline\.to\(\"mps\"\)",
+}
+# The same words where they advise no setting: of one tensor, of files, of what is.
+NO_ADVICE = re.compile(
+    r"tensor\.to\(torch\.float32\)|\.astype\(\"float32\"\)|instead of bfloat16"
+    r"|bfloat16 on mps needs|float16 files|files are float16 or bfloat16|no fp8 file"
+    r"|overflows in float16[^)]*|LayerNorm at float16 is not|more in float16 on the CPU"
+    r"|together with --upcast-sampling --no-half-vae|variant=\"fp16\""
+    r"|Without offload it is a fault|FALLBACK does not help"
+)
 
 
 def named(pairs: list[tuple[Rule, str]]) -> list[str]:
@@ -45,12 +80,62 @@ def test_rules_are_written_for_people() -> None:
         said = [(rule.cause, rule.remedy)]
         said += [(one.cause or rule.cause, one.remedy or rule.remedy) for one in rule.case]
         for cause, remedy in said:
-            assert cause.endswith((".", "{inner}")) and remedy.endswith("."), rule.id
+            assert cause.endswith((".", "{inner}")) and remedy.endswith((".", ".]")), rule.id
         assert set(rule.also) <= ids, rule.id
-        assert all(name.count("#") == 1 and "/" in name for name in rule.sources), rule.id
+        assert all(map(SOURCE.fullmatch, rule.sources)), rule.id
         assert rule.near_misses, rule.id
         if rule.generic and rule.tier != "gpu-work":
             assert rule.confidence != "high", rule.id
+
+
+# What is left of a sentence from which too much was taken.
+BROKEN = re.compile(
+    r"[\[\]|]| {2}| [,;]| \.(?:\s|$)|[,;.][,;]|\bor [.;](?:\s|$)|^\W|Use (?:instead|[,;.](?:\s|$))"
+)
+
+
+def settings_of(remedy: str) -> list[Versions]:
+    """Every combination of what a remedy asks about, and each setting by itself."""
+    asked = sorted(set(re.findall(r"(?<=[\s])[\w-]+(?=[\w\s>=.-]*:)", remedy)) & NAMES)
+    asked = [name for name in asked if name not in (*DTYPES, "half")]
+    some = [
+        frozenset(chosen)
+        for size in range(len(asked) + 1)
+        for chosen in itertools.combinations(asked, size)
+    ]
+    each = [frozenset({name}) for name in NAMES - {*DTYPES, "half"}]
+    return [
+        Versions(torch=torch, macos=macos, dtype=dtype, in_force=in_force)
+        for in_force in {*some, *each, NAMES - {*DTYPES, "half"}}
+        for dtype in (None, *DTYPES)
+        for torch, macos in ((None, None), ("2.0.1", "13.2"), ("2.15.0", "26.1"))
+    ]
+
+
+@pytest.mark.parametrize(("name", "remedy"), REMEDIES, ids=[name for name, _ in REMEDIES])
+def test_no_remedy_advises_what_is_already_so(name: str, remedy: str) -> None:
+    for versions in settings_of(remedy):
+        text = fitted(remedy, versions)
+        advice = NO_ADVICE.sub("", text)
+        for setting in {*versions.in_force, *([versions.dtype] if versions.dtype else [])}:
+            assert not re.search(ADVICE.get(setting, r"(?!)"), advice), (setting, text)
+        # It still reads as sentences.
+        assert len(text) > 15 and text.endswith("."), (name, versions, text)
+        assert BROKEN.search(text) is None, (versions, text)
+
+
+def test_a_remedy_is_fitted_to_the_run() -> None:
+    remedy = "Use [a smaller size | unless half: float16 | unless one-at-a-time: one at a time]."
+    assert fitted(remedy, UNKNOWN) == "Use a smaller size, float16 or one at a time."
+    half = Versions(dtype="bfloat16")
+    assert fitted(remedy, half) == "Use a smaller size or one at a time."
+    alone = Versions(dtype="float16", in_force=frozenset({"one-at-a-time"}))
+    assert fitted(remedy, alone) == "Use a smaller size."
+    remedy = "Use a newer torch [unless torch>=2.1: (2.1 or later)][unless fallback cpu: , or X=1]."
+    assert fitted(remedy, UNKNOWN) == "Use a newer torch (2.1 or later), or X=1."
+    assert fitted(remedy, Versions(torch="2.1.0+cpu")) == "Use a newer torch, or X=1."
+    on_cpu = Versions(torch="2.0", in_force=frozenset({"cpu"}))
+    assert fitted(remedy, on_cpu) == "Use a newer torch (2.1 or later)."
 
 
 def test_every_rule_has_a_tier_and_known_issues_name_rules_that_there_are() -> None:
@@ -112,6 +197,9 @@ def test_a_rule_fills_its_sentence() -> None:
         (RULE.replace('["out of luck"]', "[]"), "one: expected at least one example"),
         (RULE + '[[rule.case]]\nwhen = { torch = "new" }', "one: Invalid specifier"),
         (RULE + "[[rule.case]]\nwhen = { text = '(' }", "one: missing"),
+        (RULE.replace("Buy some", "[unless rich: Buy some]"), "one: rich: no setting"),
+        (RULE.replace("Buy some", "[unless torch>=new: Buy some]"), "one: Invalid specifier"),
+        (RULE.replace("Buy some", "[Buy some"), "one: a bracket of a remedy has no partner"),
         (RULE.replace("[[rule]]", "[[rule"), "line 2"),
     ],
 )

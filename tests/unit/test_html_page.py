@@ -15,6 +15,7 @@ from factories import make_model
 from measured_runs import changed, kept, measured, one_case, two_arms
 from told_runs import HOSTILE, moved, told_run
 
+import sdbench
 from sdbench.cli import main, report
 from sdbench.report.html import html_report
 from sdbench.report.html.page import SECTIONS
@@ -279,3 +280,15 @@ def test_a_page_that_cannot_be_written_is_one_line(
     told = capsys.readouterr()
     assert told.out == ""
     assert len(told.err.splitlines()) == 1 and "no fonts" in told.err
+
+
+def test_theme_button_says_what_a_click_does() -> None:
+    """ "Dark mode", pressed, said nothing to who sees it."""
+    templates = Path(sdbench.__file__).parent / "report/html/templates"
+    button = next(
+        line
+        for line in (templates / "base.html").read_text().splitlines()
+        if 'class="theme"' in line
+    )
+    assert "aria-pressed" not in button
+    assert '"Light mode" : "Dark mode"' in (templates / "report.js").read_text()

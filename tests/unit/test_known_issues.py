@@ -275,3 +275,11 @@ def test_predicted_overflow_slicing_and_tiling_divide() -> None:
 @pytest.mark.parametrize("version", ["not a version", "", "2"])
 def test_predicted_overflow_takes_any_version_text(version: str) -> None:
     assert len(predicted_overflow(Case(resolution="768x768"), 1, True, 8, version)) == 1
+
+
+def test_advice_names_no_torch_that_is_not_made_for_this_macos() -> None:
+    issue = next(entry for entry in load_known_issues() if entry.id == "baddbmm-nan")
+    assert "2.14 or later" in issue.advice("15.1") == issue.advice(None)
+    assert issue.advice("13.6.1") == (
+        "Leave attention slicing off: torch 2.14, which repairs it, needs macOS 14."
+    )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from factories import as_event, call_events, make_call, make_config, make_model, make_report
 
+from sdbench.cli.localise import left_seconds
 from sdbench.errors import MachineError
 from sdbench.quality.operator_calls import OperatorCall
 from sdbench.runner import localise
@@ -180,3 +181,11 @@ def test_progress_is_the_share_of_the_pass(search: Search) -> None:
 
     locate(search, FakeExecutor(script), shares.append, lambda: False)
     assert shares == [0.0, 0.25]
+
+
+def test_time_left_does_not_count_what_came_before_the_first_share() -> None:
+    # 100 s of imports, then a percent a second.
+    first = (100.0, 0.01)
+    assert left_seconds(first, (101.0, 0.02)) is None
+    assert left_seconds(first, (109.0, 0.10)) == pytest.approx(90.0)
+    assert left_seconds(first, (199.0, 1.0)) == 0

@@ -216,6 +216,26 @@ def test_end_without_an_event_tells_the_last_line_of_the_error_output() -> None:
     )
 
 
+def test_remedy_does_not_advise_what_the_case_had_already() -> None:
+    message = "MPS backend out of memory (MPS allocated: 5.05 GB, other allocations: 2.29 GB)"
+    error = {"event": "error", "kind": "oom", "type": "RuntimeError", "message": message}
+
+    def remedy(**case: Any) -> str:
+        task = make_task()
+        task.job["images"] = 2
+        task.job["case"] |= case
+        report = make_report([*events_until("pass 2"), error], exit_code=1)
+        cause = record_of(report, task).cause
+        assert cause is not None
+        return cause.remedy
+
+    wanted = remedy(dtype="float32", batching="batch")
+    assert "float16" not in wanted  # on the CPU it is slow, and no way out
+    assert "batching = loop" in wanted and "VAE tiling" in wanted
+    had = remedy(dtype="float32", vae_tiling=True)
+    assert "Use a smaller resolution; close other programs." in had
+
+
 def test_cause_depends_on_the_versions_that_the_worker_told() -> None:
     tail = (
         "error: input types 'tensor<1x77x1xf16>' and 'tensor<1xf32>' are not broadcast compatible"

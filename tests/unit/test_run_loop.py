@@ -288,6 +288,22 @@ def test_watcher_hears_the_phase_and_the_time_left(tmp_path: Path) -> None:
     assert watcher.ticks[0] == ("load", 36.0)
 
 
+def test_time_left_grows_where_the_first_process_takes_longer_than_was_thought(
+    tmp_path: Path,
+) -> None:
+    watcher, clock = RecordingWatcher(), FakeClock()
+
+    def script(task: Task, supervise: Supervisor) -> Report:
+        for _ in range(3):
+            clock.advance(10.0)
+            supervise(None, None)
+        return play(task, supervise, wall_s=30.0)
+
+    carry_out(make_loop(tmp_path, script, watcher=watcher, clock=clock, estimate_s=10.0))
+    # Three more processes, first thought to take 10 s each.
+    assert [left for _, left in watcher.ticks[:3]] == [30.0, 60.0, 90.0]
+
+
 # --- sleep, guard, budget, interruption ----------------------------------------------------------
 
 

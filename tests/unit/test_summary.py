@@ -258,3 +258,12 @@ def test_a_row_is_as_correct_as_its_worst_process(run: Run) -> None:
     assert row.correct_reason == "latents 3 times (in 1 of 3 processes)"
     (row,) = summarise(run, replicates, "results/x", compared=records[2:]).cases
     assert (row.correct, row.correct_margin, row.correct_reason) == ("unknown", None, "no time")
+
+
+def test_document_has_the_seconds_that_screens_show() -> None:
+    run = make_run(make_config(matrix={"resolution": ["64x64"]}, replicates=1, images=2))
+    document = as_json(summarise(run, replicates_of(run, {"times": (9.0, 1.0)}), "results/x"))
+    (case,) = document["cases"]
+    assert (case["latency_s"]["median"], case["seconds_per_picture"]) == (1.0, 0.5)
+    nothing = as_json(summarise(run, [], "results/x"))
+    assert nothing["cases"][0]["seconds_per_picture"] is None

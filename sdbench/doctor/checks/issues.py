@@ -39,17 +39,21 @@ def known_issues(facts: DoctorFacts) -> Check | None:
         return question.passes(found)
     return question.warns(
         found,
-        "\n".join(f"{issue.title}: {issue.workaround}" for issue in met),
+        "\n".join(f"{issue.title}: {issue.advice(_macos(facts))}" for issue in met),
         why="\n".join(f"{issue.what} {issue.links[0]}" for issue in met),
     )
 
 
-def _met_by(facts: DoctorFacts) -> list[KnownIssue]:
+def _macos(facts: DoctorFacts) -> str | None:
     macos = facts.machine.identity.os_version
+    return macos if known(macos) and facts.is_mac else None
+
+
+def _met_by(facts: DoctorFacts) -> list[KnownIssue]:
     return met_issues(
         device=facts.expected_device(),
         torch=facts.installed("torch"),
-        macos=macos if known(macos) and facts.is_mac else None,
+        macos=_macos(facts),
         diffusers=facts.installed("diffusers"),
         pipeline_class=facts.model.outline.pipeline_class,
     )

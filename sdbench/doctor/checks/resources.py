@@ -9,6 +9,7 @@ from sdbench.doctor.checks.commands import gigabytes, memory_size
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.estimate import estimate_memory
+from sdbench.insight.version_ranges import release, within
 from sdbench.machine.facts import Thermal, Unavailable, known, or_none
 from sdbench.models.resolve import find_model
 from sdbench.plan import make_plan
@@ -65,9 +66,10 @@ def memory(facts: DoctorFacts) -> Check | None:
     why = "when memory runs out the system swaps, and a picture takes many times as long"
     have, limit = facts.machine.identity.memory_bytes, facts.limits.memory_bytes
     if facts.is_mac and known(have) and have < _DOCUMENTED_SLICING_BYTES:
-        why += (
-            ". Below 64 GB the documentation recommends attention slicing: sdbench run measures "
-            "whether it pays here"
+        why += ". Below 64 GB the documentation recommends attention slicing" + (
+            ", which can give black pictures on mps before torch 2.14"
+            if _slicing_spoils(facts)
+            else ": sdbench run measures whether it pays here"
         )
     question = Question(
         "memory",
@@ -98,12 +100,24 @@ def memory(facts: DoctorFacts) -> Check | None:
     if needs.most > total * _USUAL_SHARE:
         return question.warns(
             f"{found}: tight for {name}",
-            "close other programs, and make one picture at a time with attention slicing: "
+            "close other programs, and make one picture at a time: sdbench run --only batching=loop"
+            if _slicing_spoils(facts)
+            else "close other programs, and make one picture at a time with attention slicing: "
             "sdbench run --only attention_slicing=true --only batching=loop",
         )
     if known(available) and needs.most > available:
         return question.warns(f"{found}: too little for {name} now", "close other programs")
     return question.passes(found)
+
+
+def _slicing_spoils(facts: DoctorFacts) -> bool:
+    """Whether the installed torch is known for black pictures with attention slicing.
+
+    The known issue says to leave it off, and another check of the same screen must not say the
+    opposite.
+    """
+    torch = facts.installed("torch")
+    return facts.expected_device() == "mps" and within("<2.14", release(torch))
 
 
 def _smaller_model(facts: DoctorFacts, size_bytes: int) -> str:

@@ -15,7 +15,8 @@
     const button = document.querySelector(".theme");
     const system = matchMedia("(prefers-color-scheme: dark)");
     const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
-    const show = () => button.setAttribute("aria-pressed", String(isDark()));
+    // What a click does: a label that changes, and so no pressed state.
+    const show = () => { button.textContent = isDark() ? "Light mode" : "Dark mode"; };
     button.addEventListener("click", () => {
       root.dataset.theme = isDark() ? "light" : "dark";
       show();
