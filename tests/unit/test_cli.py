@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from factories import Called, make_config, make_picture, make_run, play, small_run, worker_events
 
-from sdbench.cli import VERBS, cli, main, show
+from sdbench.cli import VERBS, cli, show
 from sdbench.config import Config
 from sdbench.insight.crash_reports import read_crash_report
 from sdbench.runner.executor import Report, Supervisor, Task
