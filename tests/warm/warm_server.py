@@ -78,8 +78,9 @@ def import_command_line() -> None:
 
     for module, _ in VERBS.values():
         importlib.import_module(module)
-    # Drawing loads fonts once in a process.
-    matplotlib.figure.Figure().text(0, 0, "x").figure.savefig(os.devnull, format="svg")
+    figure = matplotlib.figure.Figure()
+    figure.text(0, 0, "drawing loads fonts once in a process")
+    figure.savefig(os.devnull, format="svg")
 
 
 KINDS = {"stack": import_stack, "standin": import_standin, "command-line": import_command_line}
