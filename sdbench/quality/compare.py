@@ -187,7 +187,12 @@ class Comparison:
                 rounding_levels(error, expected, case),
                 tiled=case.vae_tiling,
             )
-            if case.dtype != "float32" and found["ssim"] >= thresholds.AMPLIFIED_SSIM:
+            if (
+                case.dtype != "float32"
+                and found["ssim"] >= thresholds.AMPLIFIED_SSIM
+                and latents is not None
+                and _latents_differ_there(pixels, expected, latents, steps[max(steps)])
+            ):
                 kept = [d for d in differences if d.kind not in thresholds.AMPLIFIED_KINDS]
                 amplified, differences = len(kept) < len(differences), kept
             found["differences"] = differences
@@ -224,6 +229,26 @@ class Comparison:
                 divergences.append(divergence)
             stages += _traced_stages(image, trace, reference, yardstick.floor, case, divergence)
         return _worst_stages(stages), divergences
+
+
+def _latents_differ_there(
+    pixels: "Array", expected: "Array", latents: "Array", expected_latents: "Array"
+) -> bool:
+    """Whether the latents differ most where the picture does (AMPLIFIED_LATENTS)."""
+    import numpy as np
+
+    height, width = latents.shape[-2:]
+    if latents.shape != expected_latents.shape or not np.isfinite(latents).all():
+        return False
+    if pixels.shape[0] % height or pixels.shape[1] % width:
+        return False
+    apart = latents.astype(np.float64) - expected_latents.astype(np.float64)
+    of_latents = np.sqrt((apart.reshape(-1, height, width) ** 2).mean(axis=0))
+    squares = (pixels.astype(np.float64) - expected.astype(np.float64)) ** 2
+    blocks = squares.reshape(height, pixels.shape[0] // height, width, -1)
+    of_pixels = np.sqrt(blocks.mean(axis=(1, 3)))
+    alike = measures.correlation(of_latents[..., None], of_pixels[..., None])
+    return alike is not None and alike >= thresholds.AMPLIFIED_LATENTS
 
 
 def _is_models_own(fault: PictureFault | None, expected: "Array") -> bool:

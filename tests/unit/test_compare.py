@@ -1,7 +1,6 @@
 """Verdicts on a replicate's pictures, from files as workers leave them."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from quality_factories import (
 from sdbench.quality.artifacts import Artifacts
 from sdbench.quality.compare import TILED, Comparison, Yardstick
 from sdbench.quality.measures import to_pixels
+from sdbench.quality.thresholds import AMPLIFIED_SSIM
 from sdbench.schema import Case, Compared, Picture, Replicate
 
 CASE = Case(resolution="64x64", dtype="float16")
@@ -89,14 +89,31 @@ def test_beyond_rounding_and_nothing_to_be_seen_drifts_too(tmp_path: Path) -> No
     assert found.reason is not None and "latents 2.5 times" in found.reason
 
 
-def test_a_part_that_rounding_drew_otherwise_is_never_called_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    part = SimpleNamespace(kind="part", is_plain=False)
-    monkeypatch.setattr("sdbench.quality.compare.picture_differences", lambda *_, **__: [part])
-    found = compare(tmp_path, replicate_of([kept(tmp_path, error=EXPECTED)]))
-    assert (found.verdict, found.images[0].differences) == ("drift", [])
-    assert found.margin is not None and found.margin < 1
+@pytest.mark.parametrize("where", ["in the latents too", "in the decode alone"])
+def test_a_part_is_excused_only_where_the_latents_differ_too(tmp_path: Path, where: str) -> None:
+    """Neither is ever called the same."""
+    picture, latents = smooth_picture().copy(), latents_of()[-1].copy()
+    picture[:, 48:56, 48:56] += 0.1
+    if where == "in the latents too":
+        latents[..., 6, 6] += EXPECTED * np.linalg.norm(latents) / latents.shape[-3] ** 0.5
+    found = compare(tmp_path, replicate_of([keep(tmp_path, picture, latents)]))
+    (image,) = found.images
+    assert image.ssim is not None and image.ssim >= AMPLIFIED_SSIM
+    assert found.margin is not None
+    if where == "in the latents too":
+        assert (found.verdict, image.differences) == ("drift", [])
+    else:
+        assert [entry.kind for entry in image.differences] == ["part"]
+        assert found.verdict == "broken"
+
+
+def test_a_part_in_float32_is_never_excused(tmp_path: Path) -> None:
+    picture, latents = smooth_picture().copy(), latents_of()[-1].copy()
+    picture[:, 48:56, 48:56] += 0.1
+    latents[..., 6, 6] += 1e-6
+    case = Case(resolution="64x64", dtype="float32")
+    (image,) = compare(tmp_path, replicate_of([keep(tmp_path, picture, latents)]), case=case).images
+    assert [entry.kind for entry in image.differences] == ["part"]
 
 
 @pytest.mark.parametrize(("times", "verdict"), [(3.8, "match"), (4.2, "drift")])
