@@ -382,7 +382,7 @@ def brightness(stack: Locator) -> Any:
 def test_dark_and_light(browser: Browser, real: Path) -> None:
     for dark in (False, True):
         with opened(browser, real, dark=dark) as watched:
-            page, button = watched.page, watched.page.get_by_role("button", name="Dark mode")
+            page, button = watched.page, watched.page.locator("button.theme")
             expect(button).to_have_text("Light mode" if dark else "Dark mode")
             before = colours(page)
             assert (before["ground"] < 60) == dark
