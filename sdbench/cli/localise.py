@@ -25,7 +25,7 @@ from sdbench.schema import Dtype
 
 _REPAINT_EVERY_S = 1.0
 _LINE_EVERY_S = 20.0  # where nothing can be repainted
-# With less done, the time left is a guess of anything.
+# With a smaller share done, the time left cannot be estimated.
 _LEAST_SHARE = 0.02
 
 
@@ -137,10 +137,10 @@ def _demonstrate(
 
 
 def left_seconds(first: tuple[float, float], now: tuple[float, float]) -> float | None:
-    """Seconds left, from the first (time, share done) and the present one; None while that is too
-    little to go by.
+    """Seconds left, from the first (time, share done) and the present one; None while too little
+    is done to estimate it.
 
-    What comes before the first share, imports and the model, is no measure of the rest.
+    Imports and loading come before the first share and do not count.
     """
     done = now[1] - first[1]
     return None if done < _LEAST_SHARE else (now[0] - first[0]) * (1 - now[1]) / done

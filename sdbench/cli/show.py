@@ -99,9 +99,9 @@ def _work_words(config: Mapping[str, Any]) -> str:
 
 
 def _device_words(facts: dict[str, Any], device: DeviceKind) -> str:
-    """``Apple M1, gpu cores 8, recommended max 11.5 GB``; a GPU of its own has a memory of its own.
+    """``Apple M1, gpu cores 8, recommended max 11.5 GB``.
 
-    The recommendation is Metal's; CUDA's figure of that name is all that the GPU has.
+    Metal recommends a maximum; on CUDA the same fact is the memory of the GPU.
     """
     words = [str(facts["name"])] if "name" in facts else []
     for name, fact in facts.items():
@@ -138,7 +138,8 @@ def find_case(loaded: LoadedRun, case: str) -> str:
 def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
     case_id = find_case(loaded, case)
     attempts = [entry for entry in loaded.attempts if entry.case_id == case_id]
-    rows = [row for row in summary_of(loaded).cases if row.case_id == case_id]
+    summary = summary_of(loaded)
+    rows = [row for row in summary.cases if row.case_id == case_id]
     compared = [entry for entry in loaded.compared if entry.case_id == case_id]
     if json_wanted:
         replicates = msgspec.to_builtins(attempts)
@@ -146,9 +147,7 @@ def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
             {
                 "case_id": case_id,
                 "summary": [
-                    row
-                    for row in summary_json(summary_of(loaded))["cases"]
-                    if row["case_id"] == case_id
+                    row for row in summary_json(summary)["cases"] if row["case_id"] == case_id
                 ],
                 "replicates": replicates,
                 "compared": msgspec.to_builtins(compared),

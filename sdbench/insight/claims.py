@@ -182,7 +182,7 @@ def _first_pass_differs(side: _Side) -> _Answer:
 
 @dataclass(frozen=True)
 class _FirstPass:
-    """Whether a row's first pass is unlike its later ones; None where that cannot be told."""
+    """Whether a row's first pass is unlike its later ones; None where it is not known."""
 
     differs: bool | None
     why_unknown: str
@@ -199,7 +199,10 @@ def _first_passes(side: _Side, *, warmup: bool) -> list[_FirstPass]:
         differs = None if entry.verdict == "unknown" else entry.verdict == "different"
         why_unknown = entry.reason or "whether it differs was not measured"
         if differs and not pictures.first_is_odd_one_out(side.evidence, row, entry):
-            differs, why_unknown = None, "later passes differ as well, or are the wrong ones"
+            differs = None
+            why_unknown = (
+                "later passes differ as well, could not be compared, or are the wrong ones"
+            )
         distance = max(entry.rel_l2 or 0.0, entry.pixels_rel_l2 or 0.0)
         found.append(_FirstPass(differs, why_unknown, distance, _equality_words(entry)))
     return found

@@ -173,8 +173,8 @@ def _unseen_issues(
     seen = {(key_of(entry.row), entry.code) for entry in symptoms if entry.severity != "info"}
     met: dict[str, tuple[KnownIssue, list[RowKey]]] = {}
     shown: set[str] = set()
-    told = (evidence.fact(row, "macos") for row in evidence.rows)
-    macos = next((value for value in told if value is not None), None)
+    reported = (evidence.fact(row, "macos") for row in evidence.rows)
+    macos = next((value for value in reported if value is not None), None)
     for key, entries in issues.items():
         for issue in entries:
             met.setdefault(issue.id, (issue, []))[1].append(key)

@@ -1,4 +1,4 @@
-"""What was already so in the run that failed, so that no remedy advises it. Pure.
+"""Settings that the failed run already had, so that no remedy advises them. Pure.
 
 Each name below may stand in a remedy of ``failure_rules.toml`` as ``[unless NAME: ...]``. Of a
 worker everything is known; a pasted log seldom states any of it, and what is unknown is not in

@@ -234,20 +234,8 @@ class Comparison:
 def _latents_differ_there(
     pixels: "Array", expected: "Array", latents: "Array", expected_latents: "Array"
 ) -> bool:
-    """Whether the latents differ most where the picture does (AMPLIFIED_LATENTS)."""
-    import numpy as np
-
-    height, width = latents.shape[-2:]
-    if latents.shape != expected_latents.shape or not np.isfinite(latents).all():
-        return False
-    if pixels.shape[0] % height or pixels.shape[1] % width:
-        return False
-    apart = latents.astype(np.float64) - expected_latents.astype(np.float64)
-    of_latents = np.sqrt((apart.reshape(-1, height, width) ** 2).mean(axis=0))
-    squares = (pixels.astype(np.float64) - expected.astype(np.float64)) ** 2
-    blocks = squares.reshape(height, pixels.shape[0] // height, width, -1)
-    of_pixels = np.sqrt(blocks.mean(axis=(1, 3)))
-    alike = measures.correlation(of_latents[..., None], of_pixels[..., None])
+    """Whether the latents differ where the picture does (AMPLIFIED_LATENTS)."""
+    alike = measures.correlation_of_errors(pixels, expected, latents, expected_latents)
     return alike is not None and alike >= thresholds.AMPLIFIED_LATENTS
 
 

@@ -51,6 +51,30 @@ def correlation(got: "Pixels", expected: "Pixels") -> float | None:
     return cosine(one - one.mean(axis=(0, 1)), other - other.mean(axis=(0, 1)))
 
 
+def correlation_of_errors(
+    got: "Pixels", expected: "Pixels", latents: "Array", expected_latents: "Array"
+) -> float | None:
+    """How far a picture and its latents differ in the same places, from -1 to 1.
+
+    Pictures are (height, width, 3), latents (..., rows, columns). The error of each point of the
+    latents is compared with that of the pixels which it becomes. None where the shapes do not
+    fit, a number is not finite or one of the two differs nowhere.
+    """
+    import numpy as np
+
+    rows, columns = latents.shape[-2:]
+    if latents.shape != expected_latents.shape or not np.isfinite(latents).all():
+        return None
+    if got.shape[0] % rows or got.shape[1] % columns:
+        return None
+    apart = latents.astype(np.float64) - expected_latents.astype(np.float64)
+    of_latents = np.sqrt((apart.reshape(-1, rows, columns) ** 2).mean(axis=0))
+    squares = (got.astype(np.float64) - expected.astype(np.float64)) ** 2
+    blocks = squares.reshape(rows, got.shape[0] // rows, columns, -1)
+    of_pixels = np.sqrt(blocks.mean(axis=(1, 3)))
+    return correlation(of_latents[..., None], of_pixels[..., None])
+
+
 def peak_signal_to_noise_db(got: "Pixels", expected: "Pixels") -> float | None:
     """PSNR of 8-bit pictures; None (infinite) when they are identical."""
     import numpy as np

@@ -45,8 +45,8 @@ error of its pictures against the CPU's beside a floor. MODEL is any folder or H
 kind of model."""
 _ENVIRONMENT = "`environment.txt` is the output of `python -m torch.utils.collect_env`."
 _NO_ENVIRONMENT = (
-    "Add the output of `python -m torch.utils.collect_env`, which could not be had from the "
-    "stack's interpreter."
+    "Add the output of `python -m torch.utils.collect_env`: it did not run in the stack's "
+    "interpreter here."
 )
 
 

@@ -44,10 +44,11 @@ def _memory_words(row: CaseSummary) -> str:
     return words
 
 
-def _allocator_words(told: CaseTelemetry) -> str:
+def _allocator_words(telemetry: CaseTelemetry) -> str:
     return (
-        f"{size(told.allocated_bytes)} in use after a pass, {size(told.driver_bytes)} held by the "
-        f"driver, {size(told.recommended_max_bytes)} at most"
+        f"{size(telemetry.allocated_bytes)} in use after a pass, "
+        f"{size(telemetry.driver_bytes)} held by the driver, "
+        f"maximum {size(telemetry.recommended_max_bytes)}"
     )
 
 

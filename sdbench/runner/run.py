@@ -357,8 +357,8 @@ class _Supervisor:
     def _remaining_s(self, spent_s: float) -> float:
         """Seconds left of the sitting.
 
-        A process that takes longer than was thought says that the others will: without that the
-        time left would stand still, in the first process most of all, of which little is known.
+        Where a process takes longer than estimated, the later ones are expected to take longer by
+        the same factor. Otherwise the time left would not change until the process ends.
         """
         longer = max(1.0, spent_s / self._own_s) if self._own_s > 0 else 1.0
         return max(0.0, self._own_s - spent_s) + self._later_s * longer

@@ -125,8 +125,8 @@ def sdbench(tmp_path: Path, cache: Path, request: pytest.FixtureRequest) -> Iter
 
 
 def _in_folder(folder: Path, cache: Path) -> Sdbench:
-    """One thread: the tests run side by side, and torch's kernels are many times slower when they
-    have more threads than cores.
+    """With one thread: tests run side by side, and torch's kernels are many times slower with more
+    threads than cores.
     """
     return Sdbench(
         folder,
@@ -174,11 +174,16 @@ MATRIX = (
 
 @dataclass(frozen=True)
 class SharedRun:
-    """A run that several tests look at and none may change; ``document`` is what it printed."""
+    """A run that several tests read and none may change; ``document`` is what it printed."""
 
     sdbench: Sdbench
     exit_code: int
     document: dict[str, Any]
+
+    @property
+    def cache(self) -> Path:
+        """Where its model and its references are."""
+        return Path(self.sdbench.environment["SDBENCH_CACHE"])
 
     def loaded(self) -> LoadedRun:
         """Its records."""
@@ -186,13 +191,15 @@ class SharedRun:
 
 
 @pytest.fixture(scope="session")
-def matrix_run(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> SharedRun:
-    """:data:`MATRIX` on the CPU, compared with references; once, whoever of the tests' processes
-    comes first.
+def matrix_run(tmp_path_factory: pytest.TempPathFactory) -> SharedRun:
+    """:data:`MATRIX` on the CPU, compared with references.
+
+    It is made once, by the first of pytest's processes that needs it. Its cache is its own,
+    because each of those processes has another one.
     """
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "matrix-run"
-    runner = _in_folder(folder, cache)
+    runner = _in_folder(folder, folder / "cache")
     kept = folder / "printed.json"
     with FileLock(f"{folder}.lock"):
         if not kept.exists():

@@ -31,7 +31,7 @@ def files_of(shelf: Path) -> dict[str, int]:
 
 
 def test_cpu_is_the_same_as_the_cpu_in_every_setting(
-    matrix_run: SharedRun, sdbench: Sdbench, cache: Path
+    matrix_run: SharedRun, sdbench: Sdbench
 ) -> None:
     assert matrix_run.exit_code == 0
     loaded = matrix_run.loaded()
@@ -50,6 +50,7 @@ def test_cpu_is_the_same_as_the_cpu_in_every_setting(
     for row in matrix_run.document["cases"]:
         assert row["correct"] in ("match", "drift") and row["correct_margin"] is not None
 
+    cache = matrix_run.cache
     floors = [json.loads(path.read_text()) for path in cache.rglob("floor-float32.json")]
     assert floors
     for floor in floors:
@@ -58,7 +59,8 @@ def test_cpu_is_the_same_as_the_cpu_in_every_setting(
         assert 0 < floor["picture_max_abs"] < 4e-6
 
     before = files_of(cache / "references")
-    _, document = sdbench.json("run", sdbench.config(ONE_CASE, references=True))
+    config = sdbench.config(ONE_CASE, references=True)
+    _, document = sdbench.json("run", config, SDBENCH_CACHE=str(cache))
     assert document["cases"][0]["correct"] == "match"
     assert files_of(cache / "references") == before, "computed once, then found"
 

@@ -92,8 +92,9 @@ def test_first_pass_on_an_old_torch_without_priming_is_open() -> None:
     assert "priming was not measured" in found.sentence
 
 
-def test_passes_that_all_differ_say_nothing_of_the_first() -> None:
-    vary = equality("first-pass", BASE, later="different")
+@pytest.mark.parametrize("later", ["different", "unknown"])
+def test_passes_that_all_differ_say_nothing_of_the_first(later: str) -> None:
+    vary = equality("first-pass", BASE, later=later)
     found = claim(loaded_run(), "a", vary, equality("first-pass", PRIMED, "identical"))
     assert (found.verdict, found.effect) == ("inconclusive", None)
     assert "later passes differ as well" in found.sentence

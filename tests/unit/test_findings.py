@@ -315,6 +315,13 @@ def test_last_digits_that_vary_are_told_and_no_more() -> None:
     assert findings(steady, within) == [], "the first pass alone has other digits"
 
 
+def test_first_pass_is_not_blamed_where_later_passes_could_not_be_compared() -> None:
+    for later in ("different", "unknown"):
+        differs = equality("first-pass", BASE, later=later)
+        found = above_info(loaded_run(), differs)
+        assert [entry.code for entry in found] == ["nondeterministic"]
+
+
 def test_processes_that_differ_in_the_first_pass_only() -> None:
     def varying(slot: Slot, here: Case) -> dict[str, Any]:
         made = passes((1.0, 1.0, 1.0))

@@ -19,9 +19,11 @@ def text(*attempts: Replicate, simulated: bool = False, run: Run = RUN, **planne
 def test_environment_is_no_output_where_it_could_not_be_had() -> None:
     assert "`environment.txt` is the output of" in text(make_replicate())
     case = RUN.plan.cases[0]
-    told = issue_text(RUN, case, Arm(), [make_replicate()], simulated=False, has_environment=False)
-    assert "environment.txt" not in told
-    assert "Add the output of `python -m torch.utils.collect_env`" in told
+    written = issue_text(
+        RUN, case, Arm(), [make_replicate()], simulated=False, has_environment=False
+    )
+    assert "environment.txt" not in written
+    assert "Add the output of `python -m torch.utils.collect_env`" in written
 
 
 def test_healthy_case_has_its_figures() -> None:

@@ -59,7 +59,7 @@ def import_standin() -> None:
 
 
 def import_command_line() -> None:
-    """Import the libraries that verbs need; no torch."""
+    """Import the verbs and the libraries that they need; no torch."""
     import click  # noqa: F401
     import jinja2  # noqa: F401
     import matplotlib.figure

@@ -25,7 +25,7 @@ def known_issues(facts: DoctorFacts) -> Check | None:
     device = facts.expected_device()
     if device == "mps" and release(facts.installed("torch")) is None:
         return question.unknown("it depends on torch's version, which is not known")
-    met = _met_by(facts)
+    met = issues_met(facts)
     kind = development(facts.installed("torch"))
     if device == "mps" and not met and kind is not None:
         return question.unknown(f"the catalogue is about releases of torch, and this is {kind}")
@@ -49,7 +49,8 @@ def _macos(facts: DoctorFacts) -> str | None:
     return macos if known(macos) and facts.is_mac else None
 
 
-def _met_by(facts: DoctorFacts) -> list[KnownIssue]:
+def issues_met(facts: DoctorFacts) -> list[KnownIssue]:
+    """The known issues that a usual plan meets with what is installed here."""
     return met_issues(
         device=facts.expected_device(),
         torch=facts.installed("torch"),

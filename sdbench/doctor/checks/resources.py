@@ -6,10 +6,11 @@ import msgspec
 
 from sdbench.config import load_config
 from sdbench.doctor.checks.commands import gigabytes, memory_size
+from sdbench.doctor.checks.issues import issues_met
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.estimate import estimate_memory
-from sdbench.insight.version_ranges import release, within
+from sdbench.insight.known_issues import KnownIssue
 from sdbench.machine.facts import Thermal, Unavailable, known, or_none
 from sdbench.models.resolve import find_model
 from sdbench.plan import make_plan
@@ -63,13 +64,14 @@ def memory(facts: DoctorFacts) -> Check | None:
     """Memory of the machine, or of the container, against the model."""
     name, needs = facts.model.outline.name, memory_needs(facts)
     device = facts.expected_device()
+    black = _black_when_sliced(facts)
     why = "when memory runs out the system swaps, and a picture takes many times as long"
     have, limit = facts.machine.identity.memory_bytes, facts.limits.memory_bytes
     if facts.is_mac and known(have) and have < _DOCUMENTED_SLICING_BYTES:
         why += ". Below 64 GB the documentation recommends attention slicing" + (
-            ", which can give black pictures on mps before torch 2.14"
-            if _slicing_spoils(facts)
-            else ": sdbench run measures whether it pays here"
+            ": sdbench run measures whether it pays here"
+            if black is None
+            else f", which can give black pictures on mps before {black.fixed_in}"
         )
     question = Question(
         "memory",
@@ -100,24 +102,27 @@ def memory(facts: DoctorFacts) -> Check | None:
     if needs.most > total * _USUAL_SHARE:
         return question.warns(
             f"{found}: tight for {name}",
-            "close other programs, and make one picture at a time: sdbench run --only batching=loop"
-            if _slicing_spoils(facts)
-            else "close other programs, and make one picture at a time with attention slicing: "
-            "sdbench run --only attention_slicing=true --only batching=loop",
+            "close other programs, and make one picture at a time with attention slicing: "
+            "sdbench run --only attention_slicing=true --only batching=loop"
+            if black is None
+            else "close other programs, and make one picture at a time: "
+            "sdbench run --only batching=loop",
         )
     if known(available) and needs.most > available:
         return question.warns(f"{found}: too little for {name} now", "close other programs")
     return question.passes(found)
 
 
-def _slicing_spoils(facts: DoctorFacts) -> bool:
-    """Whether the installed torch is known for black pictures with attention slicing.
+def _black_when_sliced(facts: DoctorFacts) -> KnownIssue | None:
+    """A known issue of black pictures with attention slicing, if it is met here.
 
-    The known issue says to leave it off, and another check of the same screen must not say the
-    opposite.
+    Its row says to leave slicing off, so the row about memory must not recommend it.
     """
-    torch = facts.installed("torch")
-    return facts.expected_device() == "mps" and within("<2.14", release(torch))
+    for issue in issues_met(facts):
+        sliced = all(when.settings.attention_slicing == (True,) for when in issue.when)
+        if sliced and "black-output" in issue.symptoms:
+            return issue
+    return None
 
 
 def _smaller_model(facts: DoctorFacts, size_bytes: int) -> str:

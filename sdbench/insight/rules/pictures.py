@@ -287,10 +287,10 @@ def _is_fine(evidence: Evidence, row: Row) -> bool:
 def first_is_odd_one_out(evidence: Evidence, row: Row, found: Equality) -> bool:
     """Of passes that differ, whether the first alone is unlike the others.
 
-    It is not where later passes differ from each other too, or where by the CPU's pictures a later
-    one is wrong and the first is right.
+    It is not where later passes differ from each other too, or may do so, and not where the first
+    matches the CPU's picture and a later one does not.
     """
-    if found.later == "different":
+    if found.later in ("different", "unknown"):
         return False
     return wrong_place(evidence, row).pattern not in ("later-passes", "at-times")
 
