@@ -25,6 +25,9 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 	--constraint $(CONSTRAINTS)
 COMPILE = $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 
+# Without compiled modules every process of a test compiles all of sdbench, and pytest its tests.
+export PYTHONDONTWRITEBYTECODE =
+
 PYTEST = $(BIN)/python -m pytest
 # As many as there are cores; each process that a test starts has one thread (tests/integration/conftest.py).
 TOGETHER = -n logical --dist worksteal -m "not alone" tests/integration tests/browser tests/unit

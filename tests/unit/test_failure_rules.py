@@ -7,12 +7,19 @@ import time
 import pytest
 
 from sdbench.insight.explain import read_log
-from sdbench.insight.failure_rules import TIERS, Rule, fitted, load_rules, parse_rules, rules_of
+from sdbench.insight.failure_rules import (
+    TIERS,
+    Rule,
+    fitted,
+    parse_rules,
+    rules_of,
+    shipped_rules,
+)
 from sdbench.insight.in_force import DTYPES, NAMES
 from sdbench.insight.known_issues import load_known_issues
 from sdbench.insight.version_ranges import UNKNOWN, Versions
 
-RULES = load_rules()
+RULES = parse_rules(shipped_rules())
 EXAMPLES = [(rule, text) for rule in RULES for text in rule.examples]
 NEAR_MISSES = [(rule, text) for rule in RULES for text in rule.near_misses]
 UNSPECIFIC = ("general", "ended", "remark")
