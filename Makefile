@@ -29,8 +29,9 @@ COMPILE = $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 export PYTHONDONTWRITEBYTECODE =
 
 PYTEST = $(BIN)/python -m pytest
-# As many as there are cores; each process that a test starts has one thread (tests/integration/conftest.py).
-TOGETHER = -n logical --dist worksteal -m "not alone" tests/integration tests/browser tests/unit
+# One process more than there are cores, because tests also wait: for a timeout, for a hung worker.
+# Each process that a test starts has one thread (tests/integration/conftest.py).
+TOGETHER = -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)') --dist worksteal -m "not alone" tests/integration tests/browser tests/unit
 COVERAGE = SDBENCH_TEST_COVERAGE=$(CURDIR)
 COUNTED = --cov --cov-config=tests/coverage.rc --cov-context=test --cov-report=
 

@@ -3,6 +3,7 @@
 import subprocess
 from pathlib import Path
 
+import sdbench.worker
 from sdbench.errors import StoreError
 from sdbench.quality.localisation import Demonstration, Shown
 from sdbench.quality.operator_calls import JudgedCall, OperatorCall
@@ -19,6 +20,7 @@ from sdbench.runner.executor import Executor
 from sdbench.runner.localise import Search
 
 _SCRIPT_LIMIT_S = 300.0
+_SCRIPT_RUNNER = str(Path(sdbench.worker.__file__).parent / "run_script.py")
 
 
 def demonstrate(
@@ -65,8 +67,7 @@ def _try_script(path: Path, entry: JudgedCall, search: Search) -> Shown:
         done = subprocess.run(
             [
                 search.interpreter,
-                "-c",
-                _RUN_SCRIPT,
+                _SCRIPT_RUNNER,
                 preloads,
                 str(path.absolute()),
                 search.device.kind,
@@ -89,15 +90,3 @@ def _try_script(path: Path, entry: JudgedCall, search: Search) -> Shown:
     if last_words.startswith("FAIL") and done.returncode == 1:
         return "shown"
     return "not-shown" if last_words.startswith("PASS") else "not-run"
-
-
-# A stand-in device is not for the script to know; a death must not leave gigabytes of core file.
-_RUN_SCRIPT = """
-import importlib, resource, runpy, sys
-resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-preloads, path = sys.argv[1:3]
-del sys.argv[:2]
-for name in filter(None, preloads.split(",")):
-    importlib.import_module(name)
-runpy.run_path(path, run_name="__main__")
-"""

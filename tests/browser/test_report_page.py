@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from chromium import opened, running
-from conftest import Sdbench
+from conftest import Sdbench, shared_run
 from factories import make_model
 from pictured_runs import four_settings, pictured
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -37,7 +37,7 @@ PLAN = """
 model = "builtin/shapes"
 device = "cpu"
 steps = 3
-images = 1
+images = 2
 passes = 2
 replicates = 1
 prompts = ["a red circle to the left of a blue star on a white background"]
@@ -47,7 +47,7 @@ min_free_disk_bytes = 0
 max_wait_s = 0
 [matrix]
 resolution = ["128x128"]
-attention_slicing = [false, true]
+batching = ["loop", "batch"]
 """
 
 
@@ -59,19 +59,13 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def real_run(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two settings on the CPU, compared with the CPU's pictures, as a user would make them.
+    """Two settings on the CPU, compared with the CPU's pictures: one like them, one nearly so.
 
     (``browser`` first: without one nothing is measured in vain.)
     """
-    folder = tmp_path_factory.mktemp("real")
-    (folder / "plan.toml").write_text(PLAN)
-    cache = tmp_path_factory.mktemp("cache")
-    # Cold, with as many threads as there are: so the pictures differ a little from the CPU's.
-    user = Sdbench(folder, {"SDBENCH_CACHE": str(cache)}, cold=True)
-    done = user("run", "plan.toml", "--yes")
-    assert done.returncode == 0, done.stderr
-    (run,) = (folder / "results").glob("*/run.json")
-    return run.parent
+    run = shared_run(tmp_path_factory, "browser-run", PLAN, "--yes")
+    assert run.exit_code == 0
+    return run.loaded().path
 
 
 @pytest.fixture(scope="session")

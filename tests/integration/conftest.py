@@ -1,5 +1,6 @@
 """Real workers on the real pipeline with ``synthetic/tiny``."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -16,6 +17,7 @@ import psutil
 import pytest
 import warm_servers
 from filelock import FileLock
+from warm_client import COLD_PARENT
 
 from sdbench.store import LoadedRun, load_run
 
@@ -87,13 +89,11 @@ class Sdbench:
 
     def processes(self) -> list[psutil.Process]:
         """Everything this test started that still runs."""
-        found = warm_servers.SESSION.processes()
+        found = set(warm_servers.SESSION.processes())
         for process in psutil.process_iter():
-            try:
+            with contextlib.suppress(psutil.Error):
                 if process.environ().get(MARK) == self.environment[MARK]:
-                    found.append(process)
-            except psutil.Error:
-                continue
+                    found.add(process)
         return [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
@@ -120,6 +120,8 @@ def sdbench(tmp_path: Path, cache: Path, request: pytest.FixtureRequest) -> Iter
     """The command line in a folder of its own; afterwards nothing may be left running."""
     runner = _in_folder(tmp_path, cache)
     runner.cold = request.node.get_closest_marker("cold") is not None
+    if request.node.get_closest_marker("cold_parent") is not None:
+        runner.environment[COLD_PARENT] = "1"
     yield runner
     _assert_nothing_runs(runner)
 
@@ -197,15 +199,27 @@ def matrix_run(tmp_path_factory: pytest.TempPathFactory) -> SharedRun:
     It is made once, by the first of pytest's processes that needs it. Its cache is its own,
     because each of those processes has another one.
     """
+    return shared_run(
+        tmp_path_factory,
+        "matrix-run",
+        SMALL + MATRIX,
+        *("--label", "first", "--fail-on", "wrong"),
+    )
+
+
+def shared_run(
+    tmp_path_factory: pytest.TempPathFactory, name: str, config: str, *options: str
+) -> SharedRun:
+    """A run of a configuration, made once for all of pytest's processes."""
     base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "matrix-run"
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     runner = _in_folder(folder, folder / "cache")
     kept = folder / "printed.json"
     with FileLock(f"{folder}.lock"):
         if not kept.exists():
             folder.mkdir()
-            config = runner.config(MATRIX, references=True)
-            done = runner.json("run", config, "--label", "first", "--fail-on", "wrong")
+            (folder / "plan.toml").write_text(config)
+            done = runner.json("run", "plan.toml", *options)
             _assert_nothing_runs(runner)
             kept.write_text(json.dumps(done))
     return SharedRun(runner, *json.loads(kept.read_text()))

@@ -116,7 +116,7 @@ def test_a_stack_that_dies_while_importing_is_recorded(sdbench: Sdbench) -> None
     assert "SIGABRT in import" in row["reason"]
 
 
-@pytest.mark.cold
+@pytest.mark.cold_parent
 def test_killed_parent_takes_its_workers_along_and_resume_goes_on(sdbench: Sdbench) -> None:
     environment = _with_faults(**{"104": "hang-with-lock"})
     config = sdbench.config(_cases("64", "72", "104"))
@@ -145,7 +145,7 @@ def test_killed_parent_takes_its_workers_along_and_resume_goes_on(sdbench: Sdben
     assert len(after.run.sittings) == 2
 
 
-@pytest.mark.cold
+@pytest.mark.cold_parent
 def test_ctrl_c_keeps_results_and_exits_130(sdbench: Sdbench) -> None:
     environment = _with_faults(**{"104": "hang-with-lock"})
     parent = sdbench.start(

@@ -104,6 +104,7 @@ def test_stand_in_computes_and_is_called_simulated(sdbench: Sdbench) -> None:
     assert rows["mps-built"] == rows["mps-available"] == rows["mps-computes"] == "pass"
     assert document["simulated"] is True
     assert "macos-version" not in rows
+    sdbench.cold = False
     done = sdbench("doctor", "--model", "synthetic/tiny", **standin())
     assert done.stdout.splitlines()[1].startswith("SIMULATED where sdbench_standin")
 
@@ -191,7 +192,6 @@ def test_deep_finds_the_stand_ins_wrong_operator(sdbench: Sdbench) -> None:
     assert "matmul" not in found(document, "deep-mps-float32")
 
 
-@pytest.mark.cold
 def test_run_measures_in_another_python(sdbench: Sdbench) -> None:
     config = sdbench.config('[[case]]\nresolution = "64x64"\n')
     code, document = sdbench.json("run", config, "--python", sys.executable)

@@ -118,7 +118,6 @@ def test_ballast_with_a_large_batch_on_top_is_stopped_and_let_go_of(
     assert _available_bytes() > limits.floor, "both have let go of their memory"
 
 
-@pytest.mark.cold
 def test_memory_is_held_while_a_worker_runs_and_no_longer(sdbench: Sdbench) -> None:
     hold = 500_000_000
     config = sdbench.config('[[case]]\nresolution = "64x64"\n')
@@ -136,7 +135,7 @@ def test_memory_is_held_while_a_worker_runs_and_no_longer(sdbench: Sdbench) -> N
     assert not sdbench.processes()
 
 
-@pytest.mark.cold
+@pytest.mark.cold_parent
 def test_held_memory_goes_when_the_run_is_killed(sdbench: Sdbench) -> None:
     parent = sdbench.start(
         *("run", sdbench.config('[[case]]\nresolution = "64x64"\n'), "--yes"),

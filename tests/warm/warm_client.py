@@ -15,7 +15,18 @@ import sys
 
 LIMITS = [name for name in dir(resource) if name.startswith("RLIMIT_")]
 # Preloads that may come after the stack: they change torch and diffusers where these are looked up.
-_LATE_PRELOADS = {"", "sdbench_test_faults", "sdbench_test_slowdown"}
+_LATE_PRELOADS = {
+    "",
+    "sdbench_test_faults",
+    "sdbench_test_slowdown",
+    "dies_at_import",
+    "faulty_operators",
+    "wrong_norm",
+}
+_STARTED_WITH_THE_STACK = tuple(
+    f"/sdbench/worker{script}" for script in ("", "/examine.py", "/run_script.py")
+)
+COLD_PARENT = "SDBENCH_TEST_COLD_PARENT"
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -51,10 +62,8 @@ def hand_over() -> None:
 
 def _kind(arguments: "list[str]", environment: "os._Environ[str]") -> "str | None":
     if arguments[:2] == ["-m", "sdbench"]:
-        return "command-line"
-    if not arguments or not arguments[0].endswith(
-        ("/sdbench/worker", "/sdbench/worker/examine.py")
-    ):
+        return None if COLD_PARENT in environment else "command-line"
+    if not arguments or not arguments[0].endswith(_STARTED_WITH_THE_STACK):
         return None
     preload = environment.get("SDBENCH_WORKER_PRELOAD", "")
     if preload in _LATE_PRELOADS:
