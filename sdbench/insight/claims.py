@@ -153,7 +153,7 @@ def _first_pass_differs(side: _Side) -> _Answer:
     }
     known = [entry for entry in cold if entry.differs is not None]
     if not known:
-        why = cold[0].why_unknown if cold else "no case without warm-up made two passes"
+        why = cold[0].why_unknown if cold else "no case without warm-up was measured"
         return _Answer("inconclusive", f"not decided: {why}.", evidence=evidence)
     differing = [entry for entry in known if entry.differs]
     effect = max(entry.distance for entry in known)
@@ -163,9 +163,10 @@ def _first_pass_differs(side: _Side) -> _Answer:
             "inconclusive", f"{words}; the torch release is unknown.", effect, None, evidence
         )
     words += f" on torch {torch}"
-    if not differing and len(known) < len(cold):
-        unknown = [entry for entry in cold if entry.differs is None]
+    unknown = [entry for entry in cold if entry.differs is None]
+    if unknown:
         words += f"; {len(unknown)} more could not be decided: {unknown[0].why_unknown}"
+    if unknown and not differing:
         return _Answer("inconclusive", f"{words}.", effect, None, evidence)
     if torch.release >= (2,):
         verdict: ClaimVerdict = "refuted" if differing else "confirmed"
@@ -193,8 +194,12 @@ class _FirstPass:
 def _first_passes(side: _Side, *, warmup: bool) -> list[_FirstPass]:
     found = []
     for row in side.rows:
+        if row.planned.case.warmup != warmup:
+            continue
         entry = side.evidence.equality(row, "first-pass")
-        if entry is None or row.planned.case.warmup != warmup:
+        if entry is None:
+            case = {"case_ids": [row.planned.case_id], "verdict": "unknown"}
+            found.append(_FirstPass(None, "no process of it made two passes", 0.0, case))
             continue
         differs = None if entry.verdict == "unknown" else entry.verdict == "different"
         why_unknown = entry.reason or "whether it differs was not measured"

@@ -18,7 +18,9 @@ from diagnosed_runs import (
     telemetry,
 )
 
+from sdbench.quality.equality import Equality
 from sdbench.schema import Case, Compared, Slot
+from sdbench.store import LoadedRun
 
 BASE, SLICED, PRIMED, BATCH = (
     case(),
@@ -82,14 +84,26 @@ def test_mac_claims_do_not_apply_elsewhere_but_say_what_was_measured() -> None:
     ],
 )
 def test_first_pass(versions: dict[str, str] | None, cold: str, primed: str, verdict: str) -> None:
-    answers = equality("first-pass", BASE, cold), equality("first-pass", PRIMED, primed)
-    assert claim(loaded_run(versions=versions), "a", *answers).verdict == verdict
+    run = loaded_run(versions=versions)
+    assert claim(run, "a", *first_passes(run, cold, primed)).verdict == verdict
+
+
+def first_passes(run: LoadedRun, cold: str, primed: str) -> list[Equality]:
+    """The same answers for every case of a run that has warm-up, and for every one that has not."""
+    cases = [planned.case for planned in run.run.plan.cases]
+    return [equality("first-pass", one, primed if one.warmup else cold) for one in cases]
 
 
 def test_first_pass_on_an_old_torch_without_priming_is_open() -> None:
-    found = claim(loaded_run(versions=OLD), "a", equality("first-pass", BASE))
+    run = loaded_run(versions=OLD, config=plan(case=[{"resolution": "64x64"}]))
+    found = claim(run, "a", equality("first-pass", BASE))
     assert (found.verdict, found.effect) == ("inconclusive", 0.5)
     assert "priming was not measured" in found.sentence
+
+
+def test_cases_that_made_one_pass_leave_the_claim_open() -> None:
+    found = claim(loaded_run(), "a", equality("first-pass", BASE, "same"))
+    assert found.verdict == "inconclusive" and "no process of it made two passes" in found.sentence
 
 
 @pytest.mark.parametrize("later", ["different", "unknown"])
@@ -125,8 +139,9 @@ def test_a_fault_of_the_decode_alone_has_an_effect() -> None:
 
 
 def test_one_case_that_cannot_be_told_leaves_the_claim_open() -> None:
-    answers = equality("first-pass", BASE, "same"), equality("first-pass", SLICED, "unknown")
-    found = claim(loaded_run(), "a", *answers)
+    run = loaded_run()
+    others = [one for one in first_passes(run, "same", "same") if one.case_ids != [SLICED.case_id]]
+    found = claim(run, "a", *others, equality("first-pass", SLICED, "unknown"))
     assert found.verdict == "inconclusive" and "1 more could not be decided" in found.sentence
 
 
