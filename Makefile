@@ -2,8 +2,9 @@
 # make test         set up and run all checks and tests but the stacks
 # make check        ruff, mypy and the unit tests: for every save
 # make affected     the unit tests that a change since the last call can affect, and a few real runs
-# make test-long    what takes longer: stacks with old and new torch (gigabytes on Linux), compared
-# make test-stacks  only that part of it
+# make test-long    what takes longer: stacks with old and new torch (gigabytes on Linux), compared,
+#                   and environments that are broken on purpose
+# make test-stacks  only the first part of it
 # make test-times   where the time of `make test` goes
 # make test-loaded  the tests while other processes keep every core busy: none may depend on time
 # make coverage     which lines and branches the tests run, in every process they start
@@ -83,7 +84,7 @@ test-stacks: $(VENV)/.test
 test-environments: $(VENV)/.test
 	$(PYTEST) tests/stacks/test_broken_environments.py
 
-test-long: test-stacks
+test-long: test-stacks test-environments
 
 test-loaded: $(VENV)/.test
 	$(BIN)/python tools/under_load.py --times 2 $(MAKE) tests-together tests-alone tests-standin
