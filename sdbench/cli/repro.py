@@ -10,8 +10,8 @@ from sdbench.cli.show import find_case
 from sdbench.errors import StoreError, UsageError
 from sdbench.quality.case_script import case_script
 from sdbench.report.issue import issue_text
+from sdbench.runner.collect_env import collect_env
 from sdbench.schema import OUTCOME_SEVERITY, Arm, Run
-from sdbench.stacks.collect_env import collect_env
 from sdbench.store import LoadedRun, find_run, load_run
 from sdbench.store.privacy import hide_host, redact, show_path
 
