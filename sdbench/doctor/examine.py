@@ -42,6 +42,7 @@ from sdbench.machine.facts import Unavailable, known
 from sdbench.machine.linux_cgroup import limited_cgroups
 from sdbench.models.resolve import cache_folder
 from sdbench.schema import DeviceKind
+from sdbench.stacks.environment import child_environment
 
 RECORDED = "(recorded)"
 # Listing packages takes a tenth of a second, importing torch from a cold disk a minute.
@@ -108,7 +109,9 @@ class Examination:
 
     def _child(self, what: str, *arguments: str, silence_s: float, limit_s: float) -> Child:
         return Child(
-            self.interpreter, what, arguments, os.environ, silence_s=silence_s, limit_s=limit_s
+            *(self.interpreter, what, arguments, child_environment()),
+            silence_s=silence_s,
+            limit_s=limit_s,
         )
 
     def __enter__(self) -> "Examination":

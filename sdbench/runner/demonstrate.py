@@ -14,6 +14,7 @@ from sdbench.quality.operator_script import (
     operands_bytes,
     operator_script,
 )
+from sdbench.runner.collect_env import RUN_PROGRAM
 from sdbench.runner.environment import preload_modules
 from sdbench.runner.executor import Executor
 from sdbench.runner.localise import Search
@@ -59,17 +60,16 @@ def _capture(search: Search, call: OperatorCall, path: Path, executor: Executor)
 
 
 def _try_script(path: Path, entry: JudgedCall, search: Search) -> Shown:
-    """Run a script in the interpreter it is about; whether it shows what the search has seen."""
+    """Run a script in the interpreter it is about; whether it shows what the search has seen.
+
+    A stand-in device is not for the script to know, so it is preloaded from outside.
+    """
     preloads = ",".join(preload_modules(search.environment))
     try:
         done = subprocess.run(
             [
-                search.interpreter,
-                "-c",
-                _RUN_SCRIPT,
-                preloads,
-                str(path.absolute()),
-                search.device.kind,
+                *(search.interpreter, RUN_PROGRAM, preloads),
+                *("script", str(path.absolute()), search.device.kind),
             ],
             env=search.environment,
             stdin=subprocess.DEVNULL,
@@ -89,15 +89,3 @@ def _try_script(path: Path, entry: JudgedCall, search: Search) -> Shown:
     if last_words.startswith("FAIL") and done.returncode == 1:
         return "shown"
     return "not-shown" if last_words.startswith("PASS") else "not-run"
-
-
-# A stand-in device is not for the script to know; a death must not leave gigabytes of core file.
-_RUN_SCRIPT = """
-import importlib, resource, runpy, sys
-resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-preloads, path = sys.argv[1:3]
-del sys.argv[:2]
-for name in filter(None, preloads.split(",")):
-    importlib.import_module(name)
-runpy.run_path(path, run_name="__main__")
-"""
