@@ -166,6 +166,7 @@ def _run(
     model = prepare_model(prepared.model, console(err=True))
     run = make_run(prepared, model)
     folder = RunFolder.create(root, hidden_run(run))
+    say_if_not_noted(folder)
     try:
         sat = sit(folder, run, executor, watcher_for(folder.path))
     finally:
@@ -174,6 +175,16 @@ def _run(
     if not json_wanted and sat.end == "complete":
         _offer_docs(prepared, sat, console())
     return sat.summary, exit_code(sat)
+
+
+def say_if_not_noted(folder: RunFolder) -> None:
+    """A run that cannot be recognised as one's own later costs a question, and no measuring."""
+    if folder.not_noted is not None:
+        console(err=True).print(
+            f"note: {folder.not_noted}; so resume will ask whether to trust this run",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def watcher_for(path: Path) -> Any:

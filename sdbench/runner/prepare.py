@@ -308,17 +308,29 @@ def new_sitting() -> Sitting:
     )
 
 
-def check_resumable(run: Run) -> None:
-    """Refuse to mix two machines or two stacks in one run (its paths shown again).
+def check_same_machine(run: Run) -> None:
+    """Refuse to mix two machines in one run.
 
     Raises:
-        MachineError: the machine, an interpreter's versions, the preload or a variable changed.
+        MachineError: the run was begun on another one.
     """
     if machine.machine_id() != run.machine_id:
         raise MachineError(
             f"{run.run_id} was begun on another machine ({run.machine.get('chip')}); "
             "start a new run here and compare the two"
         )
+
+
+def check_resumable(run: Run) -> None:
+    """Refuse to mix two machines or two stacks in one run (its paths shown again).
+
+    The interpreters that the run names are started: it must be this installation's own, or
+    :func:`sdbench.runner.foreign.adopted`.
+
+    Raises:
+        MachineError: the machine, an interpreter's versions, the preload or a variable changed.
+    """
+    check_same_machine(run)
     if preload_modules(os.environ) != run.preload:
         before = ",".join(run.preload) or "(unset)"
         raise MachineError(f"{run.run_id} was begun with {PRELOAD}={before}")
@@ -349,13 +361,18 @@ def _deciding(environment: dict[str, str]) -> dict[str, str]:
     }
 
 
-def same_model(run: Run) -> Run:
+def same_model(run: Run, *, may_download: bool) -> Run:
     """The run with its model ready again, wherever it lies now.
 
     Raises:
-        MachineError: the model is not the one the run began with.
+        MachineError: the model is not the one the run began with, or not here.
     """
-    source = find_model(run.model.name, allow_pickle=bool(run.config.get("allow_pickle")))
+    source = find_model(run.model.name, allow_pickle=run.config.get("allow_pickle") is True)
+    if source.download is not None and not may_download:
+        raise MachineError(
+            f"{run.model.name} is not on this machine, and {run.run_id} was not made by this "
+            "installation of sdbench: a new run asks before it downloads a model"
+        )
     model = source.prepare()
     if model.sha256 != run.model.sha256:
         raise MachineError(
