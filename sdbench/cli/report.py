@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from sdbench.cli.options import json_option
+from sdbench.cli.options import force_option, json_option
 from sdbench.cli.output import console, write_files, write_text
+from sdbench.cli.own_files import WRITTEN_BY, spare_others
 from sdbench.comparison.sides import summary_of
 from sdbench.errors import UsageError
 from sdbench.report.html import html_report
@@ -112,6 +113,7 @@ _BY_SUFFIX = {".md": "md", ".csv": "csv", ".json": "json", ".xml": "junit"}
     show_default=True,
     help="Folder that holds the run folders.",
 )
+@force_option
 @json_option
 def command(
     runs: tuple[str, ...],
@@ -119,6 +121,7 @@ def command(
     output: Path | None,
     share: bool,
     root: Path,
+    force: bool,
     as_json: bool,
 ) -> int:
     """Write a report to look at, or runs in a format that other programs read.
@@ -129,10 +132,12 @@ def command(
     named = _BY_SUFFIX.get(output.suffix) if output else None
     kind = "json" if as_json else kind or named or "html"
     form = _FORMATS[kind]
+    target = output or (Path(form.file) if form.file else _STANDARD_OUTPUT)
+    if target != _STANDARD_OUTPUT:
+        spare_others(target, force=force)
     loaded = [load_run(find_run(root, name)) for name in runs]
     if share:
         loaded = shared(loaded)
-    target = output or (Path(form.file) if form.file else _STANDARD_OUTPUT)
     if target == _STANDARD_OUTPUT:
         click.echo(form.text_of(loaded), nl=False)
         return 0
@@ -156,7 +161,7 @@ def _write_markdown(runs: Sequence[LoadedRun], target: Path) -> None:
     report = markdown_report(story, folder.name, galleries)
     if report.files:
         write_files(folder, report.files)
-    write_text(target, report.text)
+    write_text(target, f"{report.text}\n<!-- {WRITTEN_BY} -->\n")
 
 
 def write_page(folder: Path) -> Path | None:

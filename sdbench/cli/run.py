@@ -82,7 +82,7 @@ _PASSES_TO_COMPARE = 4
     metavar="AXIS=V[,V]",
     help="Keep only these cases, e.g. --only resolution=512x512 --only warmup=true.",
 )
-@click.option("--label", help="A word of yours to find the run by.")
+@click.option("--label", help="A word of yours to find the run by, at most 200 characters.")
 @click.option("--allow-pickle", is_flag=True, help="Also read weights that are pickle files.")
 @click.option(
     "--unsafe-memory",

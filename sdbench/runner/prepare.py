@@ -42,6 +42,7 @@ DEFAULT_CONFIG = "default"
 CPU_DEFAULT_CONFIG = "quick"
 # A longer run is asked about first.
 ASK_BEYOND_S = 20 * 60
+_LONGEST_LABEL = 200
 _LONGEST_ARM_NAME = 56  # leaves room for a number within the 64 a name may have
 
 
@@ -126,6 +127,10 @@ def prepare(request: Request, executor: Executor) -> Prepared:
         UsageError, ConfigError: the request cannot be understood.
         MachineError, ModelError: it cannot be carried out here.
     """
+    if len(request.label or "") > _LONGEST_LABEL:
+        raise UsageError(
+            f"--label: expected at most {_LONGEST_LABEL} characters, got {len(request.label or '')}"
+        )
     config = _configure(request, request.config or DEFAULT_CONFIG)
     stacks = {arm.stack: resolve(arm.stack) for arm in config.arm}
     if config.device == "mps" or (config.device == "auto" and accelerator_possible("mps")):
@@ -422,7 +427,7 @@ def _arms_for(stacks: Sequence[str]) -> tuple[Arm, ...]:
     for stack in stacks:
         stem, number = _arm_name(stack), 1
         name = stem
-        while name in arms:
+        while name.casefold() in {taken.casefold() for taken in arms}:
             number += 1
             name = f"{stem}-{number}"
         arms[name] = Arm(name=name, stack=stack)

@@ -26,6 +26,7 @@ from sdbench.schema import (
     Withdrawn,
 )
 from sdbench.store.ownership import digest, is_own, note_own
+from sdbench.words import shortened
 
 RUN_FILE, RECORDS_FILE, LOCK_FILE = "run.json", "records.jsonl", ".lock"
 _ENCODER = msgspec.json.Encoder()
@@ -258,8 +259,9 @@ def find_run(root: Path, name: str) -> Path:
     Raises:
         UsageError: none or several match.
     """
-    if (Path(name) / RUN_FILE).is_file():
-        return Path(name)
+    with contextlib.suppress(OSError, ValueError):  # too long for a path, or with a NUL
+        if (Path(name) / RUN_FILE).is_file():
+            return Path(name)
     runs = list_runs(root)
     if name == "latest" and runs:
         return runs[-1]
@@ -269,7 +271,7 @@ def find_run(root: Path, name: str) -> Path:
     if len(matches) == 1:
         return matches[0]
     found = "no run" if not matches else f"{len(matches)} runs"
-    raise UsageError(f"{found} called {name!r} in {root}; see sdbench list")
+    raise UsageError(f"{found} called {shortened(name)!r} in {root}; see sdbench list")
 
 
 def list_runs(root: Path) -> list[Path]:
