@@ -15,6 +15,7 @@ import platformdirs
 
 VARIABLE = "SDBENCH_STATE"
 _NOTES = "own-runs"
+_DIGITS = 64
 
 
 def state_folder() -> Path:
@@ -54,11 +55,11 @@ def note_own(run_sha256: str, run_id: str) -> str | None:
 
 def is_own(run_sha256: str | None) -> bool:
     """Whether this installation wrote the ``run.json`` that has this SHA-256."""
-    if run_sha256 is None:
+    if run_sha256 is None or len(run_sha256) != _DIGITS:
         return False
     try:
         with open(_notes(), encoding="ascii", errors="replace") as notes:
-            return any(line.partition(" ")[0] == run_sha256 for line in notes)
+            return any(line.startswith(f"{run_sha256} ") for line in notes)
     except OSError:
         return False
 
