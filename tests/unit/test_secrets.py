@@ -122,7 +122,7 @@ def test_variable_in_small_letters_is_not_shared() -> None:
 
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS.keys())
 def test_bug_report_holds_no_secret_whoever_wrote_the_run(
-    call: Called, results: Path, tmp_path: Path, secret: str
+    call: Called, results: Path, tmp_path: Path, secret: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F11 of the review: the password stood in run.json, in the page and in the issue."""
     config = make_config(
@@ -139,7 +139,8 @@ def test_bug_report_holds_no_secret_whoever_wrote_the_run(
     slot = run.plan.slots[0]
     folder.append(make_replicate(slot, outcome="failed", reason=secret, stderr_tail=secret))
     folder.close()
-    code, _, err = call("repro", folder.path, "64x64", "-o", tmp_path / "out", "--stack", "current")
+    monkeypatch.setattr("sdbench.cli.repro.collect_env", lambda python: secret)
+    code, _, err = call("repro", folder.path, "64x64", "-o", tmp_path / "out")
     assert code == 0, err
-    for file in ("repro.py", "issue.md"):
+    for file in ("repro.py", "issue.md", "environment.txt"):
         assert core(secret) not in (tmp_path / "out" / file).read_text(), file
