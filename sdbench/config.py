@@ -231,10 +231,12 @@ def _read(path: Path, source: str) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(source, "", "no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(source, "", f"cannot be read: {error}") from None
+    except OSError as error:
+        raise ConfigError(source, "", f"cannot be read: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(source, "", f"not valid TOML: {error}") from None
+    except ValueError as error:  # not UTF-8, or a NUL in the name
+        raise ConfigError(source, "", f"cannot be read: {error}") from None
 
 
 def _apply_override(document: dict[str, Any], override: str) -> None:

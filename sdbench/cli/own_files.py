@@ -15,7 +15,7 @@ _MARKS = re.compile(
     WRITTEN_BY.encode()
     + rb'|<meta name="generator" content="sdbench '  # report -f html
     + rb"|\Arun_id,machine_id,device,model,torch,images,"  # csv
-    + rb'|\A\{\s*"run_id": "[^"]*",\s*"path": |\A\{\s*"runs": \[\s*\{\s*"run_id": '  # json
+    + rb'|\A\{\s*(?:"runs": \[\s*\{\s*)?"schema": \d+,\s*"run_id": '  # json
     + rb'|<testsuite name="sdbench '  # junit
     + rb'|"fullname": "sdbench::'  # pytest-benchmark
     + rb"|\A\| chip \| GPU cores \| RAM \|"  # row

@@ -57,10 +57,15 @@ def test_report_spares_a_file_of_the_users_and_writes_over_its_own(
     code, out, err = call("report", run, "-f", kind, "-o", mine)
     assert (code, out) == (2, "") and "--force" in err
     assert mine.read_text() == USERS
-    for _ in range(2):
-        code, _, err = call("report", run, "-f", kind, "-o", ours)
-        assert code == 0, err
-    assert call("report", run, "-f", kind, "-o", mine, "--force")[0] == 0
+    code, _, err = call("report", run, "-f", kind, "-o", ours)
+    assert code == 0, err
+    assert is_writable_without_asking(ours)
+
+
+def test_report_writes_over_anything_where_it_is_told_to(call: Called, run: Path) -> None:
+    Path("mine").write_text(USERS)
+    assert call("report", run, "-f", "csv", "-o", "mine", "--force")[0] == 0
+    assert call("report", run, "-f", "csv", "-o", "mine")[0] == 0
 
 
 def test_report_spares_the_users_report_html(call: Called, run: Path) -> None:
