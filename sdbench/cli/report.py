@@ -25,6 +25,7 @@ from sdbench.report.story.tell import run_story
 from sdbench.report.tidy_csv import csv_of_runs
 from sdbench.store import LoadedRun, find_run, load_run
 from sdbench.summary import as_json as summary_json
+from sdbench.words import shell
 
 REPORT_FILE = "report.html"
 _STANDARD_OUTPUT = Path("-")
@@ -175,7 +176,8 @@ def write_page(folder: Path) -> Path | None:
     except (Exception, KeyboardInterrupt) as error:
         words = str(error) or type(error).__name__
         console(err=True).print(
-            f"the page of this run could not be written ({words}); try: sdbench report {folder}",
+            f"the page of this run could not be written ({words}); "
+            f"try: sdbench report {shell(folder)}",
             markup=False,
             soft_wrap=True,
         )

@@ -18,7 +18,7 @@ from sdbench.models.folder import PIPELINES, read_folder
 from sdbench.models.not_a_pipeline import single_file
 from sdbench.models.synthetic import Progress
 from sdbench.schema import ModelInfo
-from sdbench.words import shortened
+from sdbench.words import shell, shortened
 
 OFFLINE = (*BUILTIN, *SYNTHETIC)
 """Names of the models that need no download and no folder."""
@@ -164,7 +164,9 @@ def _local(folder: Path, name: str, allow_pickle: bool) -> ModelSource:
     contents = read_folder(folder, allow_pickle=allow_pickle)
     faults = [fault for fault in contents.faults if fault.blocks]
     if faults:
-        others = f" ({len(faults) - 1} more: sdbench doctor --model {name})" if faults[1:] else ""
+        others = (
+            f" ({len(faults) - 1} more: sdbench doctor --model {shell(name)})" if faults[1:] else ""
+        )
         raise ModelError(f"{name}: {faults[0].what}{others}; {faults[0].remedy}")
     return ModelSource(name, contents.pipeline_class, contents.bytes_on_disk, folder)
 
