@@ -13,6 +13,7 @@ import msgspec
 
 from sdbench.errors import ConfigError
 from sdbench.schema import Arm, Attention, Batching, Case, Dtype, Offload
+from sdbench.words import shortened
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -190,12 +191,10 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
     if name_or_path in shipped and not looks_like_path:
         path, source = shipped[name_or_path], name_or_path
     else:
-        path, source = Path(name_or_path), name_or_path
-        if not looks_like_path and not path.is_file():
+        path, source = Path(name_or_path), shortened(name_or_path)
+        if not looks_like_path and not _is_file(path):
             raise ConfigError(
-                name_or_path,
-                "",
-                f"no such configuration; there are {', '.join(shipped)}, or a path",
+                source, "", f"no such configuration; there are {', '.join(shipped)}, or a path"
             )
     document = _read(path, source)
     if "name" not in document:
@@ -203,6 +202,13 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         _apply_override(document, override)
     return parse_config(document, source)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long for any file system, or with a NUL
+        return False
 
 
 def parse_config(document: dict[str, Any], source: str) -> Config:
@@ -225,10 +231,12 @@ def _read(path: Path, source: str) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(source, "", "no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(source, "", f"cannot be read: {error}") from None
+    except OSError as error:
+        raise ConfigError(source, "", f"cannot be read: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(source, "", f"not valid TOML: {error}") from None
+    except ValueError as error:  # not UTF-8, or a NUL in the name
+        raise ConfigError(source, "", f"cannot be read: {error}") from None
 
 
 def _apply_override(document: dict[str, Any], override: str) -> None:
@@ -419,6 +427,8 @@ def _check_arms(arms: tuple[Arm, ...], source: str) -> None:
     if not arms:
         raise ConfigError(source, "arm", "expected at least one [[arm]]")
     names = [arm.name for arm in arms]
+    # They are in names of files, and a Mac's disk does not tell a from A.
+    folded = [name.casefold() for name in names]
     for index, name in enumerate(names):
         if not _NAME.fullmatch(name):
             raise ConfigError(
@@ -426,12 +436,35 @@ def _check_arms(arms: tuple[Arm, ...], source: str) -> None:
             )
         if name in names[:index]:
             raise ConfigError(source, f"arm[{index}].name", f"expected each once, {name!r} repeats")
+        if folded[index] in folded[:index]:
+            before = names[folded.index(folded[index])]
+            raise ConfigError(
+                source,
+                f"arm[{index}].name",
+                f"expected names that differ in more than upper and lower case, got {before!r} "
+                f"and {name!r}",
+            )
+        _check_variables(arms[index].env, source, f"arm[{index}].env")
         if arms[index].hold_bytes:
             raise ConfigError(
                 source,
                 f"arm[{index}].hold_bytes",
                 "expected in [pressure], for all arms alike",
             )
+
+
+def _check_variables(variables: dict[str, str], source: str, key: str) -> None:
+    """What no process can be started with."""
+    for name, value in variables.items():
+        if not name or "=" in name or "\0" in name:
+            raise ConfigError(
+                source,
+                key,
+                "expected names of variables that are not empty and hold no '=' and no NUL, got "
+                f"{shortened(name)!r}",
+            )
+        if "\0" in value:
+            raise ConfigError(source, f"{key}.{shortened(name)}", "expected a text without NUL")
 
 
 def _check_hold(pressure: Pressure, source: str) -> None:

@@ -1,8 +1,11 @@
 """What holds for every test: signals as a terminal leaves them, coverage of children, times."""
 
+import atexit
 import json
 import os
+import shutil
 import signal
+import tempfile
 from collections import defaultdict
 from pathlib import Path
 
@@ -12,6 +15,11 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for _number in (signal.SIGTERM, signal.SIGHUP):
     signal.signal(_number, signal.SIG_DFL)
+
+# The tests' runs are not the user's own. One folder for all of pytest's processes.
+if "SDBENCH_STATE" not in os.environ:
+    os.environ["SDBENCH_STATE"] = tempfile.mkdtemp(prefix="sdbench-test-state-")
+    atexit.register(shutil.rmtree, os.environ["SDBENCH_STATE"], ignore_errors=True)
 
 TIMES = "SDBENCH_TEST_TIMES"
 """Names a file that gets the seconds of each test's set-up, call and teardown."""

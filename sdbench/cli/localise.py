@@ -1,5 +1,6 @@
 """``sdbench localise``."""
 
+import itertools
 import time
 from pathlib import Path
 
@@ -8,13 +9,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from sdbench import __version__
-from sdbench.cli.options import json_option
+from sdbench.cli.options import force_option, json_option
 from sdbench.cli.output import console, print_json
+from sdbench.cli.own_files import spare_others
 from sdbench.cli.run import prepare_model
+from sdbench.errors import UsageError
 from sdbench.interrupt import InterruptFlag
 from sdbench.quality.localisation import Demonstration, Localisation
 from sdbench.quality.operator_calls import JudgedCall, ranked
-from sdbench.quality.operator_script import Origin
+from sdbench.quality.operator_script import OPERANDS_FILE, SCRIPT_FILE, Origin
 from sdbench.report.operators import localisation_json, render_localisation
 from sdbench.report.units import duration
 from sdbench.runner.demonstrate import demonstrate
@@ -61,6 +64,7 @@ _LEAST_SHARE = 0.02
     help="Folder for the script of the worst operator. [default: ./sdbench-localise-OPERATOR]",
 )
 @click.option("--allow-pickle", is_flag=True, help="Also read weights that are pickle files.")
+@force_option
 @json_option
 def command(
     model: str,
@@ -75,6 +79,7 @@ def command(
     top: int,
     output: Path | None,
     allow_pickle: bool,
+    force: bool,
     as_json: bool,
 ) -> int:
     """Find the operators in which a device and the CPU part.
@@ -87,6 +92,8 @@ def command(
     request = LocaliseRequest(
         *(model, device, stack, resolution, dtype, slicing, vae_tiling, batch, steps, allow_pickle)
     )
+    if output is not None and not force:
+        _spare_others(output)
     executor = ProcessExecutor()
     try:
         result = _localise(request, executor, output)
@@ -124,7 +131,7 @@ def _demonstrate(
 ) -> Demonstration:
     op = worst.call.op
     # aten::add_.Tensor as part of a folder's name
-    folder = output or Path(f"sdbench-localise-{op.rpartition('::')[2].replace('.', '-')}")
+    folder = output or _free_folder(f"sdbench-localise-{op.rpartition('::')[2].replace('.', '-')}")
     remarks.print(f"{op} is wrong. Writing a script that shows it, and trying it …", markup=False)
     origin = Origin(
         search.model.name,
@@ -134,6 +141,36 @@ def _demonstrate(
         __version__,
     )
     return demonstrate(worst, search, origin, folder, executor)
+
+
+def _spare_others(folder: Path) -> None:
+    """The operands are known by the script beside them: their own format has no room for a mark.
+
+    Raises:
+        UsageError: the folder holds a file of such a name that sdbench did not write.
+    """
+    script, operands = folder / SCRIPT_FILE, folder / OPERANDS_FILE
+    spare_others(script, force=False)
+    if operands.exists() and not script.exists():
+        raise UsageError(
+            f"{operands} exists and was not written by sdbench: name another place with -o, or "
+            "overwrite it with --force"
+        )
+
+
+def _free_folder(name: str) -> Path:
+    """The folder of that name, or with a number where somebody else's files are in it.
+
+    Minutes of search are not lost to a file that lies there.
+    """
+    for number in itertools.count(1):
+        folder = Path(name if number == 1 else f"{name}-{number}")
+        try:
+            _spare_others(folder)
+        except UsageError:
+            continue
+        return folder
+    raise AssertionError("numbers do not end")
 
 
 def left_seconds(first: tuple[float, float], now: tuple[float, float]) -> float | None:

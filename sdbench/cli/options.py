@@ -28,3 +28,12 @@ def json_option(function: _F) -> _F:
     return click.option(
         "--json", "as_json", is_flag=True, help="Print one JSON document on standard output."
     )(function)
+
+
+def force_option(function: _F) -> _F:
+    """``--force``: write over files of others too."""
+    return click.option(
+        "--force",
+        is_flag=True,
+        help="Overwrite files that sdbench did not write. [default: refuse]",
+    )(function)

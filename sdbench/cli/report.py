@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from sdbench.cli.options import json_option
+from sdbench.cli.options import force_option, json_option
 from sdbench.cli.output import console, write_files, write_text
+from sdbench.cli.own_files import WRITTEN_BY, spare_others
 from sdbench.comparison.sides import summary_of
 from sdbench.errors import UsageError
 from sdbench.report.html import html_report
@@ -24,6 +25,7 @@ from sdbench.report.story.tell import run_story
 from sdbench.report.tidy_csv import csv_of_runs
 from sdbench.store import LoadedRun, find_run, load_run
 from sdbench.summary import as_json as summary_json
+from sdbench.words import shell
 
 REPORT_FILE = "report.html"
 _STANDARD_OUTPUT = Path("-")
@@ -112,6 +114,7 @@ _BY_SUFFIX = {".md": "md", ".csv": "csv", ".json": "json", ".xml": "junit"}
     show_default=True,
     help="Folder that holds the run folders.",
 )
+@force_option
 @json_option
 def command(
     runs: tuple[str, ...],
@@ -119,6 +122,7 @@ def command(
     output: Path | None,
     share: bool,
     root: Path,
+    force: bool,
     as_json: bool,
 ) -> int:
     """Write a report to look at, or runs in a format that other programs read.
@@ -129,10 +133,12 @@ def command(
     named = _BY_SUFFIX.get(output.suffix) if output else None
     kind = "json" if as_json else kind or named or "html"
     form = _FORMATS[kind]
+    target = output or (Path(form.file) if form.file else _STANDARD_OUTPUT)
+    if target != _STANDARD_OUTPUT:
+        spare_others(target, force=force)
     loaded = [load_run(find_run(root, name)) for name in runs]
     if share:
         loaded = shared(loaded)
-    target = output or (Path(form.file) if form.file else _STANDARD_OUTPUT)
     if target == _STANDARD_OUTPUT:
         click.echo(form.text_of(loaded), nl=False)
         return 0
@@ -156,7 +162,7 @@ def _write_markdown(runs: Sequence[LoadedRun], target: Path) -> None:
     report = markdown_report(story, folder.name, galleries)
     if report.files:
         write_files(folder, report.files)
-    write_text(target, report.text)
+    write_text(target, f"{report.text}\n<!-- {WRITTEN_BY} -->\n")
 
 
 def write_page(folder: Path) -> Path | None:
@@ -170,7 +176,8 @@ def write_page(folder: Path) -> Path | None:
     except (Exception, KeyboardInterrupt) as error:
         words = str(error) or type(error).__name__
         console(err=True).print(
-            f"the page of this run could not be written ({words}); try: sdbench report {folder}",
+            f"the page of this run could not be written ({words}); "
+            f"try: sdbench report {shell(folder)}",
             markup=False,
             soft_wrap=True,
         )

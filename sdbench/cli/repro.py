@@ -3,20 +3,27 @@
 from pathlib import Path
 
 import click
+import msgspec
 
-from sdbench.cli.options import json_option
+from sdbench.cli.options import force_option, json_option
 from sdbench.cli.output import console, print_json
+from sdbench.cli.own_files import WRITTEN_BY, spare_others
 from sdbench.cli.show import find_case
 from sdbench.errors import StoreError, UsageError
 from sdbench.quality.case_script import case_script
 from sdbench.report.issue import issue_text
+from sdbench.runner.collect_env import collect_env
+from sdbench.runner.prepare import resolve
 from sdbench.schema import OUTCOME_SEVERITY, Arm, Run
-from sdbench.stacks.collect_env import collect_env
 from sdbench.store import LoadedRun, find_run, load_run
-from sdbench.store.privacy import hide_host, redact, show_path
+from sdbench.store.privacy import redacted, redacted_text, show_path
 
 _SCRIPT, _ISSUE, _ENVIRONMENT = "repro.py", "issue.md", "environment.txt"
 _NO_ENVIRONMENT = "unavailable: torch.utils.collect_env did not run in the stack's interpreter\n"
+_NOT_OURS = (
+    "unavailable: this run was not made by this installation of sdbench, so the interpreter that "
+    "it names was not started. Run python -m torch.utils.collect_env where the run was made.\n"
+)
 
 
 @click.command(name="repro")
@@ -37,15 +44,37 @@ _NO_ENVIRONMENT = "unavailable: torch.utils.collect_env did not run in the stack
     show_default=True,
     help="Folder that holds the run folders.",
 )
+@click.option(
+    "--stack",
+    metavar="S",
+    help="Describe this environment in environment.txt: 'current', or a stack as for run. "
+    "[default: the one that the run was made in, if the run is your own]",
+)
+@click.option(
+    "--allow-pickle",
+    is_flag=True,
+    help="The script also reads weights that are pickle files. [default: as in the run, if it is "
+    "your own]",
+)
+@force_option
 @json_option
 def command(
-    run: str, case: str, arm: str | None, output: Path | None, root: Path, as_json: bool
+    run: str,
+    case: str,
+    arm: str | None,
+    output: Path | None,
+    root: Path,
+    stack: str | None,
+    allow_pickle: bool,
+    force: bool,
+    as_json: bool,
 ) -> int:
     """Write what a bug report about one CASE of a RUN needs.
 
     A script of at most 60 lines that runs the case without sdbench and says its speed, its memory
     and its error against the CPU; the text of the issue; and what torch.utils.collect_env says.
-    RUN and CASE are given as for show. Nothing is sent anywhere.
+    RUN and CASE are given as for show. Nothing is sent anywhere. The interpreter that a run names
+    is started only if this installation made the run.
     """
     loaded = load_run(find_run(root, run))
     planned = loaded.run.plan.planned(find_case(loaded, case))
@@ -56,23 +85,36 @@ def command(
         if entry.case_id == planned.case_id and entry.arm == chosen.name
     ]
     simulated = loaded.run.simulated or any(entry.simulated for entry in attempts)
-    console(err=True).print("Asking torch about its environment …")
-    half = _half_weights_only(loaded.run)
-    environment = _environment(loaded.run, chosen)
-    files = {
-        _SCRIPT: case_script(loaded.run, planned.case, chosen, half_weights_only=half),
-        _ISSUE: issue_text(
-            loaded.run,
-            planned,
-            chosen,
-            attempts,
-            simulated=simulated,
-            has_environment=environment is not None,
-        ),
-        _ENVIRONMENT: environment or _NO_ENVIRONMENT,
-    }
     folder = output or Path(f"sdbench-repro-{planned.case_id}")
-    _write(folder, files)
+    for name in (_SCRIPT, _ISSUE, _ENVIRONMENT):
+        spare_others(folder / name, force=force)
+    shown = _without_private_words(loaded.run)
+    shown_arm = shown.plan.arms[loaded.run.plan.arms.index(chosen)]
+    script = case_script(
+        shown,
+        planned.case,
+        shown_arm,
+        half_weights_only=loaded.own and _half_weights_only(loaded.run),
+        allow_pickle=allow_pickle or (loaded.own and loaded.run.config.get("allow_pickle") is True),
+    )
+    environment = _environment(loaded, chosen, stack)
+    issue = issue_text(
+        shown,
+        redacted(planned),
+        shown_arm,
+        [redacted(entry) for entry in attempts],
+        simulated=simulated,
+        has_environment=environment is not None,
+    )
+    unavailable = _NO_ENVIRONMENT if loaded.own or stack else _NOT_OURS
+    _write(
+        folder,
+        {
+            _SCRIPT: script,
+            _ISSUE: f"{issue}\n<!-- {WRITTEN_BY} -->\n",
+            _ENVIRONMENT: f"# {WRITTEN_BY} repro\n{environment or unavailable}",
+        },
+    )
     if as_json:
         print_json(
             {
@@ -87,6 +129,12 @@ def command(
         )
         return 0
     out = console()
+    if not loaded.own and stack is None:
+        out.print(
+            "This run was not made by this installation of sdbench, so no interpreter that it "
+            "names was started. With --stack current the environment here is described instead.",
+            soft_wrap=True,
+        )
     if simulated:
         out.print("SIMULATED: no real device made these results; they are no bug to report.")
     out.print(f"Script:      {folder / _SCRIPT}", soft_wrap=True, markup=False)
@@ -115,18 +163,33 @@ def _arm(loaded: LoadedRun, case_id: str, name: str | None) -> Arm:
     return min(arms, key=lambda arm: ended.get(arm.name, len(OUTCOME_SEVERITY)))
 
 
+def _without_private_words(run: Run) -> Run:
+    """The run as it may be published; of its settings the prompts are the only free text."""
+    prompts = run.config.get("prompts")
+    own = [redacted_text(one) if isinstance(one, str) else one for one in prompts or []]
+    return msgspec.structs.replace(redacted(run), config={**run.config, "prompts": own})
+
+
 def _half_weights_only(run: Run) -> bool:
     """Whether the model's folder, where it is still there, holds only half-precision files."""
     weights = list((Path(show_path(run.model.path)) / "unet").glob("*.safetensors"))
     return bool(weights) and all(".fp16." in path.name for path in weights)
 
 
-def _environment(run: Run, arm: Arm) -> str | None:
-    stack = run.stacks[arm.stack]
-    told = collect_env(show_path(stack.interpreter))
+def _environment(loaded: LoadedRun, arm: Arm, stack: str | None) -> str | None:
+    """What torch says of its environment: the run's own, or one that the user names."""
+    if stack is not None:
+        interpreter = resolve(stack).interpreter
+    elif loaded.own and arm.stack in loaded.run.stacks:
+        interpreter = show_path(loaded.run.stacks[arm.stack].interpreter)
+    else:
+        return None
+    console(err=True).print("Asking torch about its environment …")
+    told = collect_env(interpreter)
     if told is None:
         return None
-    return hide_host(redact(told))
+    where = f"collected in stack {stack}, which may not be the run's\n" if stack else ""
+    return where + redacted_text(told)
 
 
 def _write(folder: Path, files: dict[str, str]) -> None:

@@ -1,17 +1,28 @@
 """``sdbench resume``."""
 
+import sys
 from pathlib import Path
 
 import click
+import msgspec
 
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console
-from sdbench.cli.run import exit_code, finish, watcher_for
+from sdbench.cli.run import exit_code, finish, say_if_not_noted, watcher_for
+from sdbench.errors import UsageError
+from sdbench.report.units import printable
+from sdbench.runner.foreign import adopted, what_it_decides
 from sdbench.runner.leftover import remaining_slots, undecided
-from sdbench.runner.prepare import check_resumable, require_room, same_model
+from sdbench.runner.prepare import (
+    check_resumable,
+    check_same_machine,
+    require_room,
+    same_model,
+)
 from sdbench.runner.process import ProcessExecutor
 from sdbench.runner.session import config_of, sit, with_new_sitting
-from sdbench.store import RunFolder, find_run, load_run
+from sdbench.schema import Run
+from sdbench.store import LoadedRun, RunFolder, find_run, load_run
 from sdbench.store.privacy import hidden_run, shown_run
 
 
@@ -19,20 +30,37 @@ from sdbench.store.privacy import hidden_run, shown_run
 @click.argument("run")
 @results_option
 @click.option("--retry", is_flag=True, help="Also run again what ended badly (crashed, failed, …).")
+@click.option(
+    "--trust",
+    is_flag=True,
+    help="Go on, without a question, with a run that this installation did not make. [default: "
+    "ask]",
+)
+@click.option(
+    "--allow-pickle",
+    is_flag=True,
+    help="Also read weights that are pickle files. [default: as the run began, if it is your own]",
+)
 @json_option
-def command(run: str, root: Path, retry: bool, as_json: bool) -> int:
+def command(
+    run: str, root: Path, retry: bool, trust: bool, allow_pickle: bool, as_json: bool
+) -> int:
     """Go on with a run that was interrupted, killed, or out of time.
 
     RUN is a run's path, its id, the beginning of its id, or 'latest'. Finished processes are not
     run again, crashed ones included, unless --retry is given. The machine and the installed
     versions must be the ones the run began with.
+
+    A run that another installation of sdbench made, or whose run.json was changed, does not decide
+    which programs are started: its stacks must be 'current' or named ones, its variables may only
+    tune the computation, and --allow-pickle must be given again.
     """
     path = find_run(root, run)
     folder = RunFolder.open(path)
     executor = ProcessExecutor()
     try:
         loaded = load_run(path)
-        resumed = shown_run(loaded.run)
+        resumed = _agreed(loaded, trust=trust, allow_pickle=allow_pickle)
         check_resumable(resumed)
         left = len(remaining_slots(loaded, retry=retry))
         further = ", then until decided" if undecided(loaded) else ""
@@ -43,12 +71,39 @@ def command(run: str, root: Path, retry: bool, as_json: bool) -> int:
         )
         if left or further:
             require_room(path, config_of(resumed))
-            resumed = same_model(resumed)
+            resumed = same_model(resumed, may_download=loaded.own)
             resumed = with_new_sitting(resumed)
             folder.write_run(hidden_run(resumed))
+            say_if_not_noted(folder)
         sat = sit(folder, resumed, executor, watcher_for(path), retry=retry)
     finally:
         folder.close()
         executor.close()
     finish(sat, resumed, as_json)
     return exit_code(sat)
+
+
+def _agreed(loaded: LoadedRun, *, trust: bool, allow_pickle: bool) -> Run:
+    """The run as it may be gone on with; what it decides is asked about where it is not our own.
+
+    Raises:
+        UsageError: the user does not agree, or there is nobody to ask.
+        MachineError: it was begun on another machine, or a secret variable is missing.
+    """
+    run = shown_run(loaded.run)
+    if loaded.own:
+        consent = allow_pickle or run.config.get("allow_pickle") is True
+        return msgspec.structs.replace(run, config={**run.config, "allow_pickle": consent})
+    check_same_machine(run)
+    run = adopted(run, allow_pickle=allow_pickle)
+    if trust:
+        return run
+    words = (
+        f"{run.run_id} was not made by this installation of sdbench, or its run.json was changed "
+        f"since. To go on with it means: {what_it_decides(run)}"
+    )
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError(f"{words}. There is nobody to ask here: read its run.json and add --trust")
+    if not click.confirm(f"{printable(words)}. Go on?", err=True):
+        raise UsageError("not started")
+    return run

@@ -42,7 +42,7 @@ from sdbench.stats import LOOKS, MIN_PROCESSES
 from sdbench.store import RunFolder, load_run
 from sdbench.store.privacy import hidden_run
 from sdbench.summary import RunSummary, TimeShares, as_json
-from sdbench.words import counted
+from sdbench.words import counted, shell
 
 _DOCS_CONFIG = "mps-docs"
 _SHOWN_PICTURES = 4
@@ -82,7 +82,7 @@ _PASSES_TO_COMPARE = 4
     metavar="AXIS=V[,V]",
     help="Keep only these cases, e.g. --only resolution=512x512 --only warmup=true.",
 )
-@click.option("--label", help="A word of yours to find the run by.")
+@click.option("--label", help="A word of yours to find the run by, at most 200 characters.")
 @click.option("--allow-pickle", is_flag=True, help="Also read weights that are pickle files.")
 @click.option(
     "--unsafe-memory",
@@ -166,6 +166,7 @@ def _run(
     model = prepare_model(prepared.model, console(err=True))
     run = make_run(prepared, model)
     folder = RunFolder.create(root, hidden_run(run))
+    say_if_not_noted(folder)
     try:
         sat = sit(folder, run, executor, watcher_for(folder.path))
     finally:
@@ -174,6 +175,16 @@ def _run(
     if not json_wanted and sat.end == "complete":
         _offer_docs(prepared, sat, console())
     return sat.summary, exit_code(sat)
+
+
+def say_if_not_noted(folder: RunFolder) -> None:
+    """A run that cannot be recognised as one's own later costs a question, and no measuring."""
+    if folder.not_noted is not None:
+        console(err=True).print(
+            f"note: {folder.not_noted}; so resume will ask whether to trust this run",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def watcher_for(path: Path) -> Any:
@@ -215,10 +226,16 @@ def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
         for line in _picture_words(Path(sat.summary.path), run):
             out.print(line, markup=False, soft_wrap=True)
         out.print(_shares_words(sat.shares), soft_wrap=True)
-        out.print(f"Results, pictures included: {sat.summary.path}", soft_wrap=True)
-        out.print(f"Look closer: sdbench show {sat.summary.path} CASE", soft_wrap=True)
+        out.print(f"Results, pictures included: {sat.summary.path}", markup=False, soft_wrap=True)
+        out.print(
+            f"Look closer: sdbench show {shell(sat.summary.path)} CASE",
+            markup=False,
+            soft_wrap=True,
+        )
         if len(run.plan.arms) > 1 or run.config.get("until_decided"):
-            out.print(f"Verdicts: sdbench compare {sat.summary.path}", soft_wrap=True)
+            out.print(
+                f"Verdicts: sdbench compare {shell(sat.summary.path)}", markup=False, soft_wrap=True
+            )
         out.print(_findings_words(sat), soft_wrap=True)
     words = {
         "interrupted": "stopped; everything measured is kept",
@@ -228,7 +245,9 @@ def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
         "stuck": "a worker could not be ended even by SIGKILL: restart the machine",
     }
     if sat.end in words:
-        remarks.print(f"{words[sat.end]}. Go on with: sdbench resume {sat.summary.path}")
+        remarks.print(
+            f"{words[sat.end]}. Go on with: sdbench resume {shell(sat.summary.path)}", markup=False
+        )
     page = write_page(Path(sat.summary.path))
     if page is not None:
         (remarks if json_wanted else console()).print(
@@ -244,7 +263,7 @@ def _import_words(failure: ImportFailure, summary: RunSummary) -> list[str]:
         f"sdbench: {failure.sentence}",
         *([] if failure.cause is None else [f"  {failure.cause}"]),
         f"  → {failure.remedy}",
-        f"  The whole error{before}: sdbench show {summary.path}",
+        f"  The whole error{before}: sdbench show {shell(summary.path)}",
     ]
 
 
@@ -274,7 +293,7 @@ def _findings_words(sat: Sat) -> str:
             code if count == 1 else f"{count} {code}" for code, count in codes.items()
         )
         words += f" ({counted(codes.total(), 'finding')}: {listed})"
-    return f"Diagnosis: {words}. Causes, claims and what to use: sdbench diagnose {path}"
+    return f"Diagnosis: {words}. Causes, claims and what to use: sdbench diagnose {shell(path)}"
 
 
 def _shares_words(shares: TimeShares) -> str:

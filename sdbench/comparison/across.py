@@ -15,6 +15,7 @@ from sdbench.errors import UsageError
 from sdbench.stats import CONFIDENCE, DEFAULT_THRESHOLD, LOOK_CONFIDENCE
 from sdbench.store import LoadedRun
 from sdbench.summary import machine_warnings
+from sdbench.words import shell
 
 # What --by machine allows to differ.
 _MACHINE_REASONS = {"machines-differ", "os-differs"}
@@ -217,7 +218,7 @@ def _unfinished(loaded: LoadedRun) -> str | None:
         return None
     return (
         f"{loaded.run.run_id}: {done} of {planned} processes are done; "
-        f"go on with: sdbench resume {loaded.path}"
+        f"go on with: sdbench resume {shell(loaded.path)}"
     )
 
 

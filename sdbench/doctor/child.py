@@ -12,7 +12,7 @@ from pathlib import Path
 import sdbench.worker
 from sdbench.doctor.events import Done, Event, Failed, decode_event
 
-_SCRIPT = str(Path(sdbench.worker.__file__).parent / "examine.py")
+_SCRIPT = str(Path(sdbench.worker.__file__).absolute().with_name("examine.py"))
 _READ_BYTES = 1 << 16
 _TAIL_BYTES = 8192
 # The longest honest line holds the declared needs of eight packages: about 20 kB.

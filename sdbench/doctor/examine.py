@@ -40,8 +40,9 @@ from sdbench.errors import UsageError
 from sdbench.machine import RecordedFacts, RecordedSystem, System, open_system, probe_machine
 from sdbench.machine.facts import Unavailable, known
 from sdbench.machine.linux_cgroup import limited_cgroups
-from sdbench.models.resolve import cache_folder
+from sdbench.models.resolve import cache_folder, place_of
 from sdbench.schema import DeviceKind
+from sdbench.stacks.environment import child_environment
 
 RECORDED = "(recorded)"
 # Listing packages takes a tenth of a second, importing torch from a cold disk a minute.
@@ -83,7 +84,8 @@ class Examination:
 
     def __init__(self, request: Request) -> None:
         self._system = open_system()
-        self._model = request.model or load_config("default").model
+        self._model = load_config("default").model if request.model is None else request.model
+        place_of(self._model)  # refuses what can be the name of no model
         self._packages: Child | None = None
         self._torch: Child | None = None
         self._broken: str | None = None
@@ -108,7 +110,9 @@ class Examination:
 
     def _child(self, what: str, *arguments: str, silence_s: float, limit_s: float) -> Child:
         return Child(
-            self.interpreter, what, arguments, os.environ, silence_s=silence_s, limit_s=limit_s
+            *(self.interpreter, what, arguments, child_environment()),
+            silence_s=silence_s,
+            limit_s=limit_s,
         )
 
     def __enter__(self) -> "Examination":

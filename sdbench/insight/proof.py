@@ -16,7 +16,7 @@ from sdbench.schema import Compared, Replicate, Slot, Started
 from sdbench.stats import MIN_PROCESSES
 from sdbench.store import LoadedRun
 from sdbench.summary import held_up
-from sdbench.words import counted
+from sdbench.words import counted, shell
 
 _NAMED_CASES = 3
 
@@ -94,7 +94,7 @@ def _unfinished(
         f"Not finished: {words}{question}.",
         f"{words}: {_names(evidence, rows)}.{reasons}",
         rows,
-        f"Continue with: sdbench resume {loaded.path}",
+        f"Continue with: sdbench resume {shell(loaded.path)}",
         kind=kind,
         processes=[entry.replicate_id for entry in processes],
     )
@@ -112,7 +112,7 @@ def _not_decided(loaded: LoadedRun) -> Iterator[Gap]:
         "Not finished: the run was to measure until decided, and was stopped before.",
         "The run was to measure until every comparison is decided, and was stopped before.",
         [],
-        f"Continue with: sdbench resume {loaded.path}",
+        f"Continue with: sdbench resume {shell(loaded.path)}",
         kind="not-decided",
     )
 

@@ -4,9 +4,14 @@ ComfyUI's options are those of its ``comfy/cli_args.py``, InvokeAI's those of ``
 They do nearly the same, by other code: nothing of them was measured here.
 """
 
-from packaging.version import InvalidVersion, Version
-
 from sdbench.comparison.sides import Row
+from sdbench.python_source import comment, literal, name, number, whole
+from sdbench.quality.diffusers_names import (
+    PROCESSORS,
+    dtype_option,
+    pipeline_class,
+    scheduler_class,
+)
 from sdbench.schema import Case, ModelInfo, Run
 
 # What to name where the measured weights are random.
@@ -16,45 +21,46 @@ _REAL_MODELS = {
     "synthetic/sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "synthetic/sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
 }
-_SCHEDULERS = {
-    "ddim": "DDIMScheduler",
-    "pndm": "PNDMScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "dpmsolver": "DPMSolverMultistepScheduler",
-}
+_NAMED = ("diffusers", "torch")
 
 
 def diffusers_snippet(run: Run, row: Row, versions: dict[str, str]) -> str:
-    """Code that makes pictures with the settings of a row, ready to paste."""
-    case, scheduler = row.planned.case, _SCHEDULERS[str(run.config["scheduler"])]
+    """Code that makes pictures with the settings of a row, ready to paste.
+
+    Raises:
+        StoreError: a value of the run is not what code can hold; says which.
+    """
+    case, config = row.planned.case, run.config
+    scheduler, pipeline = scheduler_class(config), pipeline_class(run.model)
+    steps, guidance = whole(config.get("steps")), number(config.get("guidance_scale"))
+    size = f"width={whole(case.width)}, height={whole(case.height)}"
     measured = ", ".join(
-        f"{name} {versions[name]}" for name in ("diffusers", "torch") if name in versions
+        f"{package} {versions[package]}"
+        for package in ("diffusers", "torch")
+        if package in versions
     )
-    remark = f"# measured in {measured or 'diffusers'} on {run.device}, {run.config['steps']} steps"
-    options = f"{_dtype_option(versions)}=torch.{case.dtype}"
-    if run.model.pipeline_class == "StableDiffusionPipeline":
+    remark = f"measured in {measured or 'diffusers'} on {run.device}, {steps} steps"
+    options = f"{dtype_option(versions)}=torch.{name(case.dtype)}, use_safetensors=True"
+    if pipeline == "StableDiffusionPipeline":
         remark += ", without the safety checker"
         options += ", safety_checker=None"
     lines = [
-        remark,
+        f"# {comment(remark)}",
         "import torch",
-        f"from diffusers import {scheduler}, {run.model.pipeline_class}",
+        f"from diffusers import {scheduler}, {pipeline}",
         "",
-        f'model = "{_model_name(run.model)}"{_model_remark(run.model)}',
-        f"pipe = {run.model.pipeline_class}.from_pretrained(model, {options})",
+        f"model = {literal(_model_name(run.model))}{_model_remark(run.model)}",
+        f"pipe = {pipeline}.from_pretrained(model, {options})",
         f"pipe.scheduler = {scheduler}.from_config(pipe.scheduler.config)",
         _placement(case, run.device),
         *_switches(case),
     ]
-    call = (
-        f"num_inference_steps={run.config['steps']}, guidance_scale="
-        f"{run.config['guidance_scale']}, width={case.width}, height={case.height}"
-    )
-    batch = case.batching == "batch" and int(run.config["images"]) > 1
-    times = f" * {run.config['images']}" if batch else ""
-    lines.append(f'prompts = ["a photo of an astronaut riding a horse on mars"]{times}')
+    call = f"num_inference_steps={steps}, guidance_scale={guidance}, {size}"
+    images = whole(config.get("images"))
+    batch = case.batching == "batch" and int(images) > 1
+    times = f" * {images}" if batch else ""
+    lines.append(f"prompts = ['a photo of an astronaut riding a horse on mars']{times}")
     if case.warmup:
-        size = f"width={case.width}, height={case.height}"
         first = "prompts" if batch else "prompts[0]"
         lines.append(f"pipe({first}, num_inference_steps=1, {size})  # warm-up: thrown away")
     if batch:
@@ -62,16 +68,6 @@ def diffusers_snippet(run: Run, row: Row, versions: dict[str, str]) -> str:
     else:
         lines.append(f"images = [pipe(prompt, {call}).images[0] for prompt in prompts]")
     return "\n".join(lines) + "\n"
-
-
-def _dtype_option(versions: dict[str, str]) -> str:
-    """What ``from_pretrained`` calls it: ``dtype`` from diffusers 0.42 on, as in the worker."""
-    try:
-        return (
-            "dtype" if Version(versions.get("diffusers", "")) >= Version("0.42") else "torch_dtype"
-        )
-    except InvalidVersion:
-        return "torch_dtype"
 
 
 def elsewhere(case: Case) -> dict[str, list[str]]:
@@ -122,24 +118,23 @@ def _model_remark(model: ModelInfo) -> str:
     if model.name in _REAL_MODELS:
         kind = "a small model of sdbench's own" if model.trained else "random weights"
         return f"  # measured: {model.name}, {kind}"
-    return "" if _model_name(model) == model.name else f"  # measured: {model.name}"
+    return "" if _model_name(model) == model.name else f"  # measured: {comment(model.name)}"
 
 
 def _placement(case: Case, device: str) -> str:
     if case.offload == "none":
-        return f'pipe = pipe.to("{device}")'
+        return f"pipe = pipe.to({literal(device)})"
     kind = "model" if case.offload == "model" else "sequential"
-    return f'pipe.enable_{kind}_cpu_offload(device="{device}")'
+    return f"pipe.enable_{kind}_cpu_offload(device={literal(device)})"
 
 
 def _switches(case: Case) -> list[str]:
-    processors = {"math": "AttnProcessor", "sdpa": "AttnProcessor2_0"}
     lines = []
-    if case.attention in processors:
-        name = processors[case.attention]
+    if case.attention in PROCESSORS:
+        processor = PROCESSORS[case.attention]
         lines += [
-            f"from diffusers.models.attention_processor import {name}",
-            f"pipe.unet.set_attn_processor({name}())",
+            f"from diffusers.models.attention_processor import {processor}",
+            f"pipe.unet.set_attn_processor({processor}())",
         ]
     if case.attention_slicing:
         lines.append("pipe.enable_attention_slicing()")

@@ -18,6 +18,7 @@ from sdbench.models.folder import PIPELINES, read_folder
 from sdbench.models.not_a_pipeline import single_file
 from sdbench.models.synthetic import Progress
 from sdbench.schema import ModelInfo
+from sdbench.words import shell, shortened
 
 OFFLINE = (*BUILTIN, *SYNTHETIC)
 """Names of the models that need no download and no folder."""
@@ -119,7 +120,7 @@ def find_model(name: str, *, allow_pickle: bool = False) -> ModelSource:
         raise ModelError(f"{name}: {fault.what}; {fault.remedy}")
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise UsageError(
-            f"no model {name!r}: expected a folder, a Hub id (owner/name) or one of "
+            f"no model {shortened(name)!r}: expected a folder, a Hub id (owner/name) or one of "
             f"{', '.join(OFFLINE)}"
         )
     return _on_hub(name, allow_pickle)
@@ -131,11 +132,14 @@ def place_of(name: str) -> Path:
     Raises:
         UsageError: no path can be so.
     """
+    expected = f"expected a folder, a Hub id (owner/name) or one of {', '.join(OFFLINE)}"
+    if not name.strip():  # an empty one would be the current folder
+        raise UsageError(f"no model {name!r}: {expected}")
     path = Path(os.path.expanduser(name))
     try:
         path.is_dir()
-    except OSError as error:
-        raise UsageError(f"no model {name[:60]!r}: {error.strerror}") from None
+    except (OSError, ValueError):  # too long for any file system, or with a NUL
+        raise UsageError(f"no model {shortened(name)!r}: {expected}") from None
     return path
 
 
@@ -160,7 +164,9 @@ def _local(folder: Path, name: str, allow_pickle: bool) -> ModelSource:
     contents = read_folder(folder, allow_pickle=allow_pickle)
     faults = [fault for fault in contents.faults if fault.blocks]
     if faults:
-        others = f" ({len(faults) - 1} more: sdbench doctor --model {name})" if faults[1:] else ""
+        others = (
+            f" ({len(faults) - 1} more: sdbench doctor --model {shell(name)})" if faults[1:] else ""
+        )
         raise ModelError(f"{name}: {faults[0].what}{others}; {faults[0].remedy}")
     return ModelSource(name, contents.pipeline_class, contents.bytes_on_disk, folder)
 

@@ -6,21 +6,29 @@ the floor is what rounding alone does: float64 for float32, and for half precisi
 weights and every module's output rounded to that type.
 """
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from sdbench.errors import StoreError
+from sdbench.python_source import literal, name, number, whole, words
+from sdbench.quality.diffusers_names import (
+    PROCESSORS,
+    dtype_option,
+    pipeline_class,
+    scheduler_class,
+)
 from sdbench.schema import Arm, Case, DeviceKind, Run
+from sdbench.variables import is_tuning
 
 # How far beyond the floor a picture counts as wrong. Both are ends of whole passes, which amplify
 # any difference alike: half precision on a CPU came to 1.1 floors (synthetic/tiny, 64x64), and
 # another picture is hundreds of floors away.
 LIMIT = 10
 
-_SCHEDULERS = {
-    "ddim": "DDIMScheduler",
-    "pndm": "PNDMScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "dpmsolver": "DPMSolverMultistepScheduler",
-}
-_PROCESSORS = {"math": "AttnProcessor", "sdpa": "AttnProcessor2_0"}
-_VARIABLES = ("PYTORCH_", "CUDA_", "NVIDIA_", "OMP_", "MKL_")
+_MOST_IMAGES = 64  # what a configuration may ask for
+_RESOLUTION = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
+_READ_BY_TORCH = ("PYTORCH_", "CUDA_", "NVIDIA_", "OMP_", "MKL_")
 _RESIDENT = (
     'resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)'
 )
@@ -34,46 +42,86 @@ _MEMORY: dict[DeviceKind, tuple[str, str]] = {
 }
 
 
-def case_script(run: Run, case: Case, arm: Arm, *, half_weights_only: bool = False) -> str:
+def case_script(
+    run: Run,
+    case: Case,
+    arm: Arm,
+    *,
+    half_weights_only: bool = False,
+    allow_pickle: bool = False,
+) -> str:
     """The script for one case in one arm.
 
     Its model is a folder or Hub id given on the command line, by default the run's own, written
     with ``~`` for the home folder. ``half_weights_only``: it has only files named ``.fp16.``.
+    ``allow_pickle``: pickle files are read too, which no record of a run can ask for.
+
+    Raises:
+        StoreError: a value of the run is not what a script can hold; says which.
     """
     config = run.config
-    images, prompts = int(config["images"]), list(config["prompts"])
+    images, prompts = _images(config), _prompts(config)
+    width, height = _sides(case)
     batch = case.batching == "batch"
     memory, memory_words = _MEMORY[run.device]
-    xl = "XL" in run.model.pipeline_class
-    encoders = ["text_encoder", "text_encoder_2"] if xl else ["text_encoder"]
-    modules = ", ".join(f"*pipe.{name}.modules()" for name in [*encoders, "unet", "vae"])
+    pipeline = pipeline_class(run.model)
+    encoders = ["text_encoder", "text_encoder_2"] if "XL" in pipeline else ["text_encoder"]
+    modules = ", ".join(f"*pipe.{one}.modules()" for one in [*encoders, "unet", "vae"])
     return _SCRIPT.format(
-        case_id=case.case_id,
-        run_id=run.run_id,
+        case_id=words(case.case_id),
+        run_id=words(run.run_id),
         environment=_environment(run, arm),
-        scheduler=_SCHEDULERS[config["scheduler"]],
-        pipeline_class=run.model.pipeline_class,
-        model=_model(run),
-        device=run.device,
-        dtype=case.dtype,
-        width=case.width,
-        height=case.height,
-        steps=config["steps"],
-        guidance=config["guidance_scale"],
-        seed=config["seed"],
-        prompts=[prompts[index % len(prompts)] for index in range(images)],
+        scheduler=scheduler_class(config),
+        pipeline_class=pipeline,
+        model=literal(_model(run)),
+        device=name(run.device),
+        dtype=name(case.dtype),
+        width=width,
+        height=height,
+        steps=whole(config.get("steps")),
+        guidance=number(config.get("guidance_scale")),
+        seed=whole(config.get("seed")),
+        prompts=literal([prompts[index % len(prompts)] for index in range(images)]),
         batches=[[*range(images)]] if batch else [[index] for index in range(images)],
         # Faults of batches spare the first picture.
         checked=sorted({0, images - 1}) if batch else [0],
         limit=LIMIT,
-        options=_options(run, arm, half_weights_only),
+        options=_options(run, arm, half_weights_only, allow_pickle),
         settings="\n".join(_settings(case)),
-        passes=config["passes"],
+        passes=whole(config.get("passes")),
         memory=memory,
         memory_words=memory_words,
         exact="float64" if case.dtype == "float32" else "float32",
         rounding="" if case.dtype == "float32" else _ROUNDING.format(modules=modules),
     )
+
+
+def _images(config: Mapping[str, Any]) -> int:
+    images = config.get("images")
+    if type(images) is not int or not 1 <= images <= _MOST_IMAGES:
+        raise StoreError(
+            f"run.json: config.images: expected a whole number from 1 to {_MOST_IMAGES}, "
+            f"got {images!r:.60}"
+        )
+    return images
+
+
+def _prompts(config: Mapping[str, Any]) -> list[str]:
+    prompts = config.get("prompts")
+    if not isinstance(prompts, (list, tuple)) or not prompts:
+        raise StoreError("run.json: config.prompts: expected a list of at least one text")
+    if not all(isinstance(prompt, str) for prompt in prompts):
+        raise StoreError("run.json: config.prompts: expected texts only")
+    return [*prompts]
+
+
+def _sides(case: Case) -> tuple[str, str]:
+    match = _RESOLUTION.fullmatch(case.resolution)
+    if match is None:
+        raise StoreError(
+            f"run.json: resolution: expected WIDTHxHEIGHT, got {case.resolution!r:.60}"
+        )
+    return match[1], match[2]
 
 
 def _model(run: Run) -> str:
@@ -88,18 +136,16 @@ def _environment(run: Run, arm: Arm) -> str:
     wanted = {
         name: value
         for name, value in sorted(run.variables(arm).items())
-        if name.startswith(_VARIABLES) and value != "<secret>"
+        if is_tuning(name, value) and name.startswith(_READ_BY_TORCH)
     }
-    return f"os.environ.update({wanted!r})\n" if wanted else ""
+    return f"os.environ.update({literal(wanted)})\n" if wanted else ""
 
 
-def _options(run: Run, arm: Arm, half_weights_only: bool) -> str:
+def _options(run: Run, arm: Arm, half_weights_only: bool, allow_pickle: bool) -> str:
     """How from_pretrained is called by the worker; ``dtype`` has another name in older releases."""
     stack = run.stacks.get(arm.stack)
-    version = "0.31" if stack is None else stack.packages.get("diffusers", "0.31")
-    newer = tuple(int(part) for part in version.split(".")[:2]) >= (0, 42)
-    options = {"dtype" if newer else "torch_dtype": "dtype"}
-    if not run.config.get("allow_pickle"):
+    options = {dtype_option({} if stack is None else stack.packages): "dtype"}
+    if not allow_pickle:
         options["use_safetensors"] = "True"
     if half_weights_only:
         options["variant"] = '"fp16"'
@@ -114,10 +160,10 @@ def _settings(case: Case) -> list[str]:
         lines.append("pipe = load(DTYPE).to(DEVICE)")
     else:
         lines.append("pipe = load(DTYPE)")
-        lines.append(f"pipe.enable_{case.offload}_cpu_offload(device=DEVICE)")
+        lines.append(f"pipe.enable_{name(case.offload)}_cpu_offload(device=DEVICE)")
     if case.attention != "default":
         module = "diffusers.models.attention_processor"
-        lines.append(f"pipe.unet.set_attn_processor({module}.{_PROCESSORS[case.attention]}())")
+        lines.append(f"pipe.unet.set_attn_processor({module}.{PROCESSORS[case.attention]}())")
     if case.attention_slicing:
         lines.append("pipe.enable_attention_slicing()")
     if case.vae_slicing:
@@ -140,9 +186,9 @@ python repro.py [MODEL]: a diffusers folder or a Hub id. The exit code is 0 for 
 import os, platform, resource, sys, time
 {environment}import diffusers, torch
 
-MODEL = os.path.expanduser(sys.argv[1] if len(sys.argv) > 1 else {model!r})
+MODEL = os.path.expanduser(sys.argv[1] if len(sys.argv) > 1 else {model})
 DEVICE, DTYPE, WIDTH, HEIGHT, STEPS = "{device}", torch.{dtype}, {width}, {height}, {steps}
-PROMPTS = {prompts!r}
+PROMPTS = {prompts}
 BATCHES, CHECKED = {batches!r}, {checked!r}  # of each call; held against the CPU's
 LIMIT = {limit}  # times the floor
 diffusers.utils.logging.disable_progress_bar()

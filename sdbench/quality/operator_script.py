@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from sdbench.errors import StoreError
+from sdbench.python_source import comment, literal, name, number, whole, words
 from sdbench.quality.operator_calls import BEYOND, JudgedCall, OperatorCall, Storage
 
 SCRIPT_FILE = "reproduce.py"
@@ -42,7 +44,7 @@ def operands_bytes(call: OperatorCall) -> int:
 
 def operator_script(entry: JudgedCall, origin: Origin, *, carried: bool) -> str:
     """The script; ``carried`` reads the operands from ``operands.safetensors`` beside it."""
-    call = entry.call
+    call, function = entry.call, _function(entry.call.op)
     names = _operand_names(call)
     place = f"{call.module} ({call.module_class})" if call.module else "the pipeline itself"
     loader = "\nfrom safetensors.torch import load_file" if carried else ""
@@ -50,16 +52,20 @@ def operator_script(entry: JudgedCall, origin: Origin, *, carried: bool) -> str:
         f"    {_storage(index, storage, carried)}," for index, storage in enumerate(call.storages)
     )
     views = "\n".join(
-        f"    {name} = memory[{operand.storage}].as_strided("
-        f"{tuple(operand.shape)}, {tuple(operand.stride)}, {operand.offset})"
-        for name, operand in zip(names, call.operands, strict=True)
+        f"    {variable} = memory[{whole(operand.storage)}].as_strided("
+        f"{tuple(operand.shape)}, {tuple(operand.stride)}, {whole(operand.offset)})"
+        for variable, operand in zip(names, call.operands, strict=True)
     )
     return _SCRIPT.format(
         op=call.op,
-        does=_DOES[entry.status].format(origin.device),
-        place=place,
-        index=call.index,
-        origin=origin,
+        does=_DOES[entry.status].format(name(origin.device)),
+        place=words(place),
+        index=whole(call.index),
+        sdbench=words(origin.sdbench),
+        model=words(origin.model),
+        resolution=words(origin.resolution),
+        dtype=name(origin.dtype),
+        device=literal(origin.device),
         needs="torch and safetensors" if carried else "torch alone",
         imports="import pathlib\nimport platform\nimport sys\n" if carried else _IMPORTS,
         loader=loader,
@@ -67,10 +73,10 @@ def operator_script(entry: JudgedCall, origin: Origin, *, carried: bool) -> str:
         memory_words=_CARRIED if carried else _SEEDED,
         memory=memory,
         views=f"\n{views}" if views else "",
-        schema=call.schema,
-        function=_function(call.op),
+        schema=comment(call.schema),
+        function=function,
         arguments=_arguments(call, names),
-        output=entry.comparison.output,
+        output=whole(entry.comparison.output),
     )
 
 
@@ -99,21 +105,24 @@ CARRIED = load_file(str(pathlib.Path(__file__).with_name("{OPERANDS_FILE}")))"""
 
 def _storage(index: int, storage: Storage, carried: bool) -> str:
     """An expression for the memory behind an operand, on the CPU."""
-    count, dtype = storage.elements, f"torch.{_word(storage.dtype)}"
+    count, dtype = whole(storage.elements), f"torch.{name(storage.dtype)}"
     if storage.unread:
         return f'torch.full(({count},), float("nan"), dtype={dtype})'
     if carried:
         return f'CARRIED["{index}"]'
     if storage.low is not None:
-        return f"integers({index}, {count}, {storage.low}, {storage.high}).to({dtype})"
+        limits = f"{whole(storage.low)}, {whole(storage.high)}"
+        return f"integers({index}, {count}, {limits}).to({dtype})"
     mean, deviation = storage.mean or 0.0, storage.deviation or 0.0
+    number(mean)
+    number(deviation)
     return f"normal({index}, {count}, {mean:.6g}, {deviation:.6g}).to({dtype})"
 
 
 def _operand_names(call: OperatorCall) -> list[str]:
     """The schema's names, made fit to be variables of the script."""
     return [
-        f"{_word(operand.name)}_" if keyword.iskeyword(operand.name) else _word(operand.name)
+        name(f"{operand.name}_" if keyword.iskeyword(operand.name) else operand.name)
         for operand in call.operands
     ]
 
@@ -121,13 +130,13 @@ def _operand_names(call: OperatorCall) -> list[str]:
 def _function(op: str) -> str:
     match = _NAME.fullmatch(op)
     if match is None:
-        raise ValueError(f"{op!r} is no operator of aten")
+        raise StoreError(f"{op!r:.60} is no operator of aten")
     return f"torch.ops.aten.{match[1]}.{match[2] or 'default'}"
 
 
 def _arguments(call: OperatorCall, names: list[str]) -> str:
     return ", ".join(
-        f"{_word(argument.name)}={_value(argument.value, names)}"
+        f"{name(argument.name)}={_value(argument.value, names)}"
         if argument.by_name
         else _value(argument.value, names)
         for argument in call.arguments
@@ -139,33 +148,27 @@ def _value(value: Any, names: list[str]) -> str:
     if isinstance(value, list):
         return f"[{', '.join(_value(part, names) for part in value)}]"
     if not isinstance(value, dict):
-        return repr(value)
+        return literal(value)
     ((kind, what),) = value.items()
     if kind == "operand":
         return names[what]
     if kind == "torch":
-        return f"torch.{_word(what)}"
+        return f"torch.{name(what)}"
     return "device" if kind == "device" else f'float("{float(what)}")'
-
-
-def _word(text: str) -> str:
-    if not text.isidentifier():
-        raise ValueError(f"{text!r} is no name")
-    return text
 
 
 _SCRIPT = '''"""{op} {does}. Needs {needs}.
 
-Met by sdbench {origin.sdbench} in {place},
-call {index} of a Stable Diffusion pass: {origin.model}, {origin.resolution}, {origin.dtype}.
+Met by sdbench {sdbench} in {place},
+call {index} of a Stable Diffusion pass: {model}, {resolution}, {dtype}.
 Usage: python reproduce.py [device]. The exit code is 0 for PASS and 1 for FAIL.
 """
 
 {imports}
 import torch{loader}
 
-DEVICE = sys.argv[1] if len(sys.argv) > 1 else "{origin.device}"
-DTYPE = torch.{origin.dtype}
+DEVICE = sys.argv[1] if len(sys.argv) > 1 else {device}
+DTYPE = torch.{dtype}
 LIMIT = {limit}  # a right result is within a few times the floor
 torch.set_grad_enabled(False)
 

@@ -1,13 +1,19 @@
 """The text of a bug report about one case of a run, in Markdown, from its records alone."""
 
+import re
 from typing import Any
 
+from sdbench.report.markdown_text import code_block, code_span, plain, table
 from sdbench.report.terminal import OUTCOME_WORDS, case_words
-from sdbench.report.units import memory_words, printable, seconds, size, system_words
+from sdbench.report.units import memory_words, seconds, size, system_words
 from sdbench.schema import Arm, PlannedCase, Replicate, Run
 from sdbench.summary import steady_median_s
 
 _TAIL_LINES = 40
+# As flags are written: what is known, and where it is discussed.
+_KNOWN_ISSUE = re.compile(
+    r"(?P<title>[^\n]*) \((?P<url>https://(?:github\.com|huggingface\.co)/[\w./#?=-]+)\)"
+)
 
 
 def issue_text(
@@ -53,25 +59,25 @@ _NO_ENVIRONMENT = (
 def _title(run: Run, planned: PlannedCase, attempts: list[Replicate]) -> str:
     outcomes = {OUTCOME_WORDS[entry.outcome] for entry in attempts}
     words = ", ".join(sorted(outcomes)) or "not run"
-    return f"# {run.device}: Stable Diffusion, {case_words(planned.case)}: {words}"
+    return f"# {run.device}: Stable Diffusion, {plain(case_words(planned.case))}: {words}"
 
 
 def _what_was_run(run: Run, planned: PlannedCase, arm: Arm) -> str:
-    config, model = run.config, run.model
+    config, model, case = run.config, run.model, code_span(planned.case_id)
     weights = "" if model.trained else ", random weights"
     settings = {
-        "pictures a pass": config["images"],
-        "passes": config["passes"],
-        "steps": config["steps"],
-        "scheduler": config["scheduler"],
-        "guidance": config["guidance_scale"],
-        "seed": config["seed"],
+        "pictures a pass": config.get("images"),
+        "passes": config.get("passes"),
+        "steps": config.get("steps"),
+        "scheduler": config.get("scheduler"),
+        "guidance": config.get("guidance_scale"),
+        "seed": config.get("seed"),
     }
     lines = [
-        f"- model: `{model.name}` ({model.pipeline_class}{weights})",
-        f"- case: {case_words(planned.case)} (`{planned.case_id}`) on `{run.device}`",
-        f"- {', '.join(f'{name} {value}' for name, value in settings.items())}",
-        f"- by sdbench {run.sdbench}, run `{run.run_id}`, {run.created_utc}",
+        f"- model: {code_span(model.name)} ({plain(model.pipeline_class)}{weights})",
+        f"- case: {plain(case_words(planned.case))} ({case}) on {code_span(run.device)}",
+        f"- {', '.join(f'{name} {plain(str(value))}' for name, value in settings.items())}",
+        f"- by sdbench {plain(run.sdbench)}, run {code_span(run.run_id)}, {plain(run.created_utc)}",
     ]
     variables = {
         name: value
@@ -79,7 +85,7 @@ def _what_was_run(run: Run, planned: PlannedCase, arm: Arm) -> str:
         if not name.startswith(("SDBENCH_", "HF_HUB_"))
     }
     if variables:
-        words = ", ".join(f"`{name}={value}`" for name, value in sorted(variables.items()))
+        words = ", ".join(code_span(f"{name}={value}") for name, value in sorted(variables.items()))
         lines.append(f"- environment: {words}")
     return "## What was run\n\n" + "\n".join(lines)
 
@@ -87,24 +93,21 @@ def _what_was_run(run: Run, planned: PlannedCase, arm: Arm) -> str:
 def _what_happened(attempts: list[Replicate], planned: PlannedCase) -> str:
     if not attempts:
         reason = planned.skip_reason or "this case has not been run in this run"
-        return f"## What happened\n\nNothing: {reason}."
-    rows = [
-        "| process | outcome | first pass | steady pass | peak memory | pictures |",
-        "|---|---|---|---|---|---|",
-        *(_row(entry) for entry in attempts),
-    ]
+        return f"## What happened\n\nNothing: {plain(reason)}."
+    names = ["process", "outcome", "first pass", "steady pass", "peak memory", "pictures"]
+    rows = table(names, [_row(entry) for entry in attempts])
     told = [_told(entry) for entry in attempts if entry.outcome != "ok"]
-    return "\n\n".join(["## What happened", "\n".join(rows), *told])
+    return "\n\n".join(["## What happened", rows, *told])
 
 
-def _row(entry: Replicate) -> str:
+def _row(entry: Replicate) -> list[str]:
     measured = entry.of_kind("measured")
     first = measured[0].duration_s if measured else None
     broken = sorted({picture.broken for p in measured for picture in p.images if picture.broken})
     peak = size(entry.peak_memory_bytes)
     if entry.peak_memory_source:
-        peak += f" ({entry.peak_memory_source})"
-    cells = [
+        peak += f" ({plain(entry.peak_memory_source)})"
+    return [
         str(entry.block + 1),
         OUTCOME_WORDS[entry.outcome],
         seconds(first),
@@ -112,20 +115,18 @@ def _row(entry: Replicate) -> str:
         peak,
         ", ".join(broken) or ("–" if not measured else "finite, not black"),
     ]
-    return f"| {' | '.join(cells)} |"
 
 
 def _told(entry: Replicate) -> str:
     """The reason, the cause and the last words of a process that did not end well."""
-    lines = [f"Process {entry.block + 1}: {printable(entry.reason or 'no reason known')}."]
+    lines = [f"Process {entry.block + 1}: {plain(entry.reason or 'no reason known')}."]
     if entry.cause is not None:
-        lines.append(printable(entry.cause.sentence))
+        lines.append(plain(entry.cause.sentence))
     if entry.crash_report is not None and entry.crash_report.message:
-        lines.append(f"The system's crash report says: {printable(entry.crash_report.message)}")
-    tail = [printable(line) for line in entry.stderr_tail.strip().splitlines()[-_TAIL_LINES:]]
+        lines.append(f"The system's crash report says: {plain(entry.crash_report.message)}")
+    tail = entry.stderr_tail.strip().splitlines()[-_TAIL_LINES:]
     if tail:
-        # Four backticks: the words may hold three.
-        lines.append("Last words on standard error:\n\n````text\n" + "\n".join(tail) + "\n````")
+        lines.append(f"Last words on standard error:\n\n{code_block(tail, 'text')}")
     return "\n\n".join(lines)
 
 
@@ -133,23 +134,27 @@ def _machine(run: Run, arm: Arm, attempts: list[Replicate]) -> str:
     facts = run.machine
     chip = facts.get("chip") or facts.get("architecture")
     system = system_words(facts, run.machine_facts) or "system unknown"
-    lines = [f"- {chip}, {memory_words(facts.get('memory_bytes'))}, {system}"]
+    lines = [f"- {plain(str(chip))}, {memory_words(facts.get('memory_bytes'))}, {plain(system)}"]
     device: dict[str, Any] = next(
-        (entry.device["facts"] for entry in attempts if entry.device.get("facts")), {}
+        (found for entry in attempts if isinstance(found := entry.device.get("facts"), dict)), {}
     )
-    told = ", ".join(f"{name} {value}" for name, value in device.items() if value is not None)
+    told = plain(", ".join(f"{key} {value}" for key, value in device.items() if value is not None))
     if told:
         lines.append(f"- device: {told}")
     stack = run.stacks.get(arm.stack)
     if stack is not None:
         packages = ", ".join(f"{name} {version}" for name, version in stack.packages.items())
-        lines.append(f"- Python {stack.python}, {packages}")
+        lines.append(f"- Python {plain(stack.python)}, {plain(packages)}")
     return "## Machine and versions\n\n" + "\n".join(lines)
 
 
 def _known_issues(planned: PlannedCase) -> str:
     if not planned.flags:
         return ""
-    return "## Known issues these settings meet\n\n" + "\n".join(
-        f"- {flag}" for flag in planned.flags
-    )
+    return "## Known issues these settings meet\n\n" + "\n".join(map(_flag, planned.flags))
+
+
+def _flag(flag: str) -> str:
+    """A known issue keeps its link where it is one of the catalogue's kind."""
+    match = _KNOWN_ISSUE.fullmatch(flag)
+    return f"- {plain(flag)}" if match is None else f"- {plain(match['title'])} ({match['url']})"

@@ -16,6 +16,7 @@ from sdbench.report.diagnosis import measurable_gains
 from sdbench.report.figures import Figure, FigureKind, run_figures, story_figures
 from sdbench.report.html.embedded import Shown
 from sdbench.report.html.gallery import Gallery
+from sdbench.report.markdown_text import code_block, plain, table
 from sdbench.report.overview import notes_of
 from sdbench.report.story import Advice, Cell, FindingStory, Line, RunStory, Story, Tone
 from sdbench.report.terminal import CORRECT_WORDS, OUTCOME_WORDS, case_remarks
@@ -25,9 +26,6 @@ from sdbench.summary import per_picture
 # Beyond so many, the rest is folded away.
 _OPEN_ROWS = 40
 _SIGNS: dict[Tone, str] = {"good": "✅", "warning": "⚠️", "bad": "❌", "unknown": "❔"}
-_MARKUP = re.compile(r"([\\`*{}\[\]<>|~$&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
-_LEAD = re.compile(r"^(\s*)(\d{1,9}(?=[.)](?:\s|$))|(?=[#+=-]))")
-_LINK = re.compile(r"([@#](?=\w)|:(?=//)|www(?=\.))", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -54,28 +52,6 @@ def markdown_report(
         parts += _run(run, number, gallery, pictures, several=len(story.runs) > 1)
     text = "\n\n".join(part for part in parts if part)
     return Markdown(f"{text}\n", pictures.files)
-
-
-def plain(text: str) -> str:
-    """Others' text in a line or a cell: shown as it is, and nothing else.
-
-    A comment between keeps GitHub from linking addresses and from calling people and issues, which
-    escaping does not.
-    """
-    escaped = _LEAD.sub(r"\1\2\\", _MARKUP.sub(r"\\\1", printable(text)))
-    return _LINK.sub(r"\1<!-- -->", escaped)
-
-
-def table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; cells are Markdown already. Columns whose names say so are set to the right."""
-    rules = ["---:" if name in _NUMBERS else "---" for name in names]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (names, rules, *rows))
-
-
-_NUMBERS = {
-    *("s/picture", "95% interval", "first pass", "peak memory", "swap", "time new/base"),
-    *("base s/picture", "new s/picture", "time", "share", "of matrix products", "GPU cores", "RAM"),
-}
 
 
 @dataclass
@@ -174,7 +150,7 @@ def _advice(run: RunStory) -> Iterator[str]:
     code = head.main or head.fastest
     if code is not None:
         title = f"Code for {plain(code.resolution)}, {plain(code.settings)}"
-        yield _folded(title, f"````python\n{_verbatim(code.choice.snippet)}\n````")
+        yield _folded(title, code_block(code.choice.snippet.splitlines(), "python"))
 
 
 def _advice_rows(advice: Sequence[Advice]) -> Iterator[list[str]]:
@@ -185,17 +161,13 @@ def _advice_rows(advice: Sequence[Advice]) -> Iterator[list[str]]:
     for entries in purposes.values():
         choice = entries[0].choice
         yield [
-            choice.case.resolution,
+            plain(choice.case.resolution),
             " and ".join(entry.purpose for entry in entries),
             plain(entries[0].settings),
             seconds(choice.seconds_per_picture),
             size(choice.peak_memory_bytes),
             plain("; ".join(measurable_gains(choice)) or "none that could be measured"),
         ]
-
-
-def _verbatim(text: str) -> str:
-    return "\n".join(printable(line) for line in text.replace("````", "'''").splitlines())
 
 
 def _cells(run: RunStory) -> Iterator[str]:

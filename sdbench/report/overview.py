@@ -16,7 +16,7 @@ from sdbench.report.terminal import (
 )
 from sdbench.report.units import printable, seconds, size
 from sdbench.summary import CaseSummary
-from sdbench.words import counted
+from sdbench.words import counted, shell
 
 MAX_LINES = 40
 _TABLE_HEAD = 2  # names and a rule
@@ -150,7 +150,7 @@ def notes_of(story: RunStory) -> list[str]:
 
 
 def _more(path: str) -> str:
-    where = escape(printable(path))
+    where = escape(printable(shell(path)))
     return f"sdbench show {where} CASE · sdbench diagnose {where} · sdbench report {where}"
 
 

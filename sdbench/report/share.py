@@ -37,12 +37,14 @@ from sdbench.schema import (
     Run,
 )
 from sdbench.store import LoadedRun
+from sdbench.store.free_text import map_texts
+from sdbench.store.secrets import PATTERNS
 
 LEFT_OUT = "left out for sharing"
 LOCAL_MODEL = "local model"
 _SHORTEST_NAME = 3  # a shorter name would blank out ordinary words
 _NOBODY = {"root", "shared", "user", "users", "<user>"}
-_S = TypeVar("_S", bound=msgspec.Struct)
+_T = TypeVar("_T")
 _Step = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
 
 
@@ -99,7 +101,7 @@ class _Records:
 
     def replicate(self, entry: Replicate) -> Replicate:
         return msgspec.structs.replace(
-            self.words.record(entry),
+            self.words.anything(entry),
             passes=[self._pass(one) for one in entry.passes],
             stdout_tail=LEFT_OUT if entry.stdout_tail else "",
             stderr_tail=LEFT_OUT if entry.stderr_tail else "",
@@ -107,20 +109,20 @@ class _Records:
 
     def compared(self, entry: Compared) -> Compared:
         images = [self._beside_cpu(image) for image in entry.images]
-        return msgspec.structs.replace(self.words.record(entry), images=images)
+        return msgspec.structs.replace(self.words.anything(entry), images=images)
 
     def _is_own(self, image: int) -> bool:
         return bool(self.own) and self.own[image % len(self.own)]
 
     def _pass(self, entry: Pass) -> Pass:
         images = [self._picture(number, picture) for number, picture in enumerate(entry.images)]
-        entry = msgspec.structs.replace(self.words.record(entry), images=images)
+        entry = msgspec.structs.replace(self.words.anything(entry), images=images)
         if entry.trace_sha256 is None or not any(self.own):
             return entry
         return msgspec.structs.replace(entry, trace_sha256=None, trace_missing=LEFT_OUT)
 
     def _picture(self, image: int, picture: Picture) -> Picture:
-        entry = self.words.record(picture)
+        entry = self.words.anything(picture)
         if not self._is_own(image):
             return entry
         return msgspec.structs.replace(
@@ -131,7 +133,7 @@ class _Records:
         )
 
     def _beside_cpu(self, image: ImageCompared) -> ImageCompared:
-        entry = self.words.record(image)
+        entry = self.words.anything(image)
         if not self._is_own(image.image):
             return entry
         reference = image.reference_pixels_sha256
@@ -173,7 +175,8 @@ class _Words:
                 for prompt, name in words.prompts.items()
                 if len(prompt.strip()) > _SHORTEST_NAME and prompt.lower() not in _vocabulary()
             ),
-            *_SECRETS,
+            *PATTERNS,
+            _EMAIL,
             *_PATHS,
             *((_name(host), "<host>") for host in _worth_hiding(private.hosts)),
             (_LOCAL_HOST, "<host>"),
@@ -207,26 +210,9 @@ class _Words:
             text = pattern.sub(replacement, text)
         return text
 
-    def anything(self, value: Any) -> Any:
+    def anything(self, value: _T) -> _T:
         """The same with every text in it scrubbed that is not one of a fixed set."""
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, dict):
-            return {
-                self._key(key): _SECRET_VALUE
-                if isinstance(one, str) and _SECRET_VARIABLE.fullmatch(key)
-                else self.anything(one)
-                for key, one in value.items()
-            }
-        if isinstance(value, (list, tuple)):
-            return [self.anything(one) for one in value]
-        return self.record(value) if isinstance(value, msgspec.Struct) else value
-
-    def record(self, record: _S) -> _S:
-        """A record whose free texts are scrubbed."""
-        texts = {name: getattr(record, name) for name in _free_fields(type(record))}
-        scrubbed = {name: self.anything(value) for name, value in texts.items()}
-        return msgspec.structs.replace(record, **scrubbed)
+        return map_texts(value, self.text, self._key)
 
     def _key(self, key: str) -> str:
         """Names of facts are our own and hold names of people only as a whole word."""
@@ -237,7 +223,7 @@ class _Words:
     def run(self, run: Run) -> Run:
         """``run.json``: arms, stacks, model and prompts go by names that stand for them."""
         model = self._model(run.model)
-        plan = self.record(run.plan)
+        plan = self.anything(run.plan)
         config = {
             **self.anything(run.config),
             "model": model.name,
@@ -245,16 +231,16 @@ class _Words:
             "arm": msgspec.to_builtins(plan.arms),
         }
         return msgspec.structs.replace(
-            self.record(run),
+            self.anything(run),
             plan=plan,
             model=model,
-            stacks={self.text(name): self.record(one) for name, one in run.stacks.items()},
+            stacks={self.text(name): self.anything(one) for name, one in run.stacks.items()},
             config=config,
         )
 
     def _model(self, model: ModelInfo) -> ModelInfo:
         name = LOCAL_MODEL if _is_folder(model) else self.text(model.name)
-        return msgspec.structs.replace(self.record(model), name=name, path="")
+        return msgspec.structs.replace(self.anything(model), name=name, path="")
 
 
 def _is_folder(model: ModelInfo) -> bool:
@@ -270,43 +256,9 @@ def _is_folder(model: ModelInfo) -> bool:
 
 # --- what is private ------------------------------------------------------------------------------
 
-_SECRET_VALUE = "<secret>"
-_SECRET_VARIABLE = re.compile(r"[A-Z0-9_]*(?:TOKEN|SECRET|PASSW|KEY|CREDENTIAL)[A-Z0-9_]*")
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
 _OWN_PROMPT = re.compile(r"own prompt \d+")
-_SECRETS: list[_Step] = [
-    (re.compile(r"(?<=://)[^\s/@'\"]+@"), f"{_SECRET_VALUE}@"),
-    (
-        re.compile(
-            r"\b((?:hf|api_org|sk|pk|ghp|gho|ghu|ghs|ghr|github_pat|glpat|xox[abeprs])[_-])"
-            r"[A-Za-z0-9_-]{12,}"
-        ),
-        "<token>",
-    ),
-    (re.compile(r"\b(?:AKIA|ASIA|AGPA|AROA)[A-Z0-9]{12,}\b"), "<token>"),
-    (re.compile(r"\bAIza[A-Za-z0-9_-]{30,}"), "<token>"),
-    (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?"), "<token>"),
-    # AWS's secret half: 40 characters of base64 that are not a digest.
-    (
-        re.compile(
-            r"(?<![A-Za-z0-9/+=])(?=[A-Za-z0-9/+=]*[A-Z])(?=[A-Za-z0-9/+=]*[a-z])"
-            r"(?=[A-Za-z0-9/+=]*[0-9])[A-Za-z0-9/+=]{40}(?![A-Za-z0-9/+=])"
-        ),
-        "<token>",
-    ),
-    (
-        re.compile(r"(?i)\b(bearer|authorization:\s*basic)\s+[A-Za-z0-9._~+/=-]{8,}"),
-        rf"\1 {_SECRET_VALUE}",
-    ),
-    (
-        re.compile(
-            r"(?i)((?:token|secret|passw(?:or)?d|api[_-]?key|access[_-]?key|private[_-]?key"
-            r"|credentials?)[\"']?\s*[:=]\s*[\"']?)(?!<)[^\s\"'&,;]{4,}"
-        ),
-        rf"\1{_SECRET_VALUE}",
-    ),
-    (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "<email>"),
-]
+_EMAIL: _Step = (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "<email>")
 
 
 def _place(found: re.Match[str]) -> str:
@@ -385,29 +337,6 @@ def _shipped_prompts() -> frozenset[str]:
     """Prompts that are everybody's."""
     shipped = [load_config(name).prompts for name in shipped_configs()]
     return frozenset(prompt for prompts in (Config().prompts, *shipped) for prompt in prompts)
-
-
-# --- which fields hold text that anybody may have written -----------------------------------------
-
-
-@functools.cache
-def _free_fields(record: type[msgspec.Struct]) -> tuple[str, ...]:
-    told = inspect.type_info(record)
-    assert isinstance(told, inspect.StructType)
-    return tuple(entry.name for entry in told.fields if _is_free(entry.type))
-
-
-def _is_free(told: inspect.Type) -> bool:
-    """Whether a value of that type may hold a text that is not one of a fixed set."""
-    if isinstance(told, inspect.StrType):
-        return told.pattern is None
-    if isinstance(told, (inspect.AnyType, inspect.DictType, inspect.StructType)):
-        return True
-    if isinstance(told, inspect.UnionType):
-        return any(_is_free(one) for one in told.types)
-    if isinstance(told, inspect.CollectionType):
-        return _is_free(told.item_type)
-    return isinstance(told, inspect.TupleType) and any(_is_free(one) for one in told.item_types)
 
 
 @functools.cache

@@ -19,7 +19,7 @@ from sdbench.runner import ballast_process
 from sdbench.runner.executor import Stop, Supervisor
 from sdbench.runner.sampler import MachineSampler
 
-_PROGRAM = str(Path(ballast_process.__file__))
+_PROGRAM = str(Path(ballast_process.__file__).absolute())
 _LOOK_EVERY_S = 0.05
 # Seen: 0.4 GB a second on a small virtual machine.
 _SLOWEST_BYTES_PER_S = 50e6

@@ -3,7 +3,6 @@
 import subprocess
 from pathlib import Path
 
-import sdbench.worker
 from sdbench.errors import StoreError
 from sdbench.quality.localisation import Demonstration, Shown
 from sdbench.quality.operator_calls import JudgedCall, OperatorCall
@@ -15,12 +14,12 @@ from sdbench.quality.operator_script import (
     operands_bytes,
     operator_script,
 )
+from sdbench.runner.collect_env import RUN_PROGRAM
 from sdbench.runner.environment import preload_modules
 from sdbench.runner.executor import Executor
 from sdbench.runner.localise import Search
 
 _SCRIPT_LIMIT_S = 300.0
-_SCRIPT_RUNNER = str(Path(sdbench.worker.__file__).parent / "run_script.py")
 
 
 def demonstrate(
@@ -61,16 +60,16 @@ def _capture(search: Search, call: OperatorCall, path: Path, executor: Executor)
 
 
 def _try_script(path: Path, entry: JudgedCall, search: Search) -> Shown:
-    """Run a script in the interpreter it is about; whether it shows what the search has seen."""
+    """Run a script in the interpreter it is about; whether it shows what the search has seen.
+
+    A stand-in device is not for the script to know, so it is preloaded from outside.
+    """
     preloads = ",".join(preload_modules(search.environment))
     try:
         done = subprocess.run(
             [
-                search.interpreter,
-                _SCRIPT_RUNNER,
-                preloads,
-                str(path.absolute()),
-                search.device.kind,
+                *(search.interpreter, RUN_PROGRAM, preloads),
+                *("script", str(path.absolute()), search.device.kind),
             ],
             env=search.environment,
             stdin=subprocess.DEVNULL,

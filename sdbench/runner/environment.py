@@ -3,6 +3,8 @@
 import os
 from collections.abc import Mapping
 
+from sdbench.stacks.environment import child_environment
+
 PRELOAD = "SDBENCH_WORKER_PRELOAD"
 
 # Set only where the user has not: the model is on disk before a worker starts, so a worker has no
@@ -17,8 +19,8 @@ _DEFAULTS = {
 def worker_environment(
     arm: Mapping[str, str], base: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """Environment variables of a worker in an arm."""
-    return {**_DEFAULTS, **base, **arm}
+    """Environment variables of a worker in an arm; PYTHONPATH names absolute folders only."""
+    return child_environment({**_DEFAULTS, **base, **arm})
 
 
 def preload_modules(environment: Mapping[str, str]) -> list[str]:

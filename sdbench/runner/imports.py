@@ -10,6 +10,7 @@ from sdbench.insight.import_errors import read_import_error
 from sdbench.runner.events import Failed
 from sdbench.runner.executor import Report
 from sdbench.schema import Run
+from sdbench.words import shell
 
 _LONGEST = 600
 
@@ -59,14 +60,14 @@ def explained(error: Failed, interpreter: str, arm: str | None = None) -> Import
     """An exception of the import with the cause and the remedy that the rules know."""
     line = innermost(error)
     known = read_import_error(line)
-    doctor = f"sdbench doctor --python {interpreter}"
+    doctor = f"sdbench doctor --python {shell(interpreter)}"
     if known is None:
         remedy = (
             f"Find the packages that do not fit together: {doctor}; or measure in a tested set of "
             "versions: sdbench stacks list"
         )
     else:
-        advice = known.remedy.replace("python -m pip", f"{interpreter} -m pip")
+        advice = known.remedy.replace("python -m pip", f"{shell(interpreter)} -m pip")
         remedy = f"{advice} What does not fit in this environment: {doctor}"
     return ImportFailure(line, None if known is None else known.sentence, remedy, arm)
 

@@ -42,6 +42,7 @@ DEFAULT_CONFIG = "default"
 CPU_DEFAULT_CONFIG = "quick"
 # A longer run is asked about first.
 ASK_BEYOND_S = 20 * 60
+_LONGEST_LABEL = 200
 _LONGEST_ARM_NAME = 56  # leaves room for a number within the 64 a name may have
 
 
@@ -126,6 +127,10 @@ def prepare(request: Request, executor: Executor) -> Prepared:
         UsageError, ConfigError: the request cannot be understood.
         MachineError, ModelError: it cannot be carried out here.
     """
+    if len(request.label or "") > _LONGEST_LABEL:
+        raise UsageError(
+            f"--label: expected at most {_LONGEST_LABEL} characters, got {len(request.label or '')}"
+        )
     config = _configure(request, request.config or DEFAULT_CONFIG)
     stacks = {arm.stack: resolve(arm.stack) for arm in config.arm}
     if config.device == "mps" or (config.device == "auto" and accelerator_possible("mps")):
@@ -308,17 +313,29 @@ def new_sitting() -> Sitting:
     )
 
 
-def check_resumable(run: Run) -> None:
-    """Refuse to mix two machines or two stacks in one run (its paths shown again).
+def check_same_machine(run: Run) -> None:
+    """Refuse to mix two machines in one run.
 
     Raises:
-        MachineError: the machine, an interpreter's versions, the preload or a variable changed.
+        MachineError: the run was begun on another one.
     """
     if machine.machine_id() != run.machine_id:
         raise MachineError(
             f"{run.run_id} was begun on another machine ({run.machine.get('chip')}); "
             "start a new run here and compare the two"
         )
+
+
+def check_resumable(run: Run) -> None:
+    """Refuse to mix two machines or two stacks in one run (its paths shown again).
+
+    The interpreters that the run names are started: it must be this installation's own, or
+    :func:`sdbench.runner.foreign.adopted`.
+
+    Raises:
+        MachineError: the machine, an interpreter's versions, the preload or a variable changed.
+    """
+    check_same_machine(run)
     if preload_modules(os.environ) != run.preload:
         before = ",".join(run.preload) or "(unset)"
         raise MachineError(f"{run.run_id} was begun with {PRELOAD}={before}")
@@ -349,13 +366,18 @@ def _deciding(environment: dict[str, str]) -> dict[str, str]:
     }
 
 
-def same_model(run: Run) -> Run:
+def same_model(run: Run, *, may_download: bool) -> Run:
     """The run with its model ready again, wherever it lies now.
 
     Raises:
-        MachineError: the model is not the one the run began with.
+        MachineError: the model is not the one the run began with, or not here.
     """
-    source = find_model(run.model.name, allow_pickle=bool(run.config.get("allow_pickle")))
+    source = find_model(run.model.name, allow_pickle=run.config.get("allow_pickle") is True)
+    if source.download is not None and not may_download:
+        raise MachineError(
+            f"{run.model.name} is not on this machine, and {run.run_id} was not made by this "
+            "installation of sdbench: a new run asks before it downloads a model"
+        )
     model = source.prepare()
     if model.sha256 != run.model.sha256:
         raise MachineError(
@@ -405,7 +427,7 @@ def _arms_for(stacks: Sequence[str]) -> tuple[Arm, ...]:
     for stack in stacks:
         stem, number = _arm_name(stack), 1
         name = stem
-        while name in arms:
+        while name.casefold() in {taken.casefold() for taken in arms}:
             number += 1
             name = f"{stem}-{number}"
         arms[name] = Arm(name=name, stack=stack)

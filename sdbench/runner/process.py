@@ -25,7 +25,7 @@ from sdbench.runner.sampler import MachineSampler, Sampler
 from sdbench.runner.streams import Streams
 from sdbench.schema import CrashReport
 
-WORKER_FOLDER = str(Path(sdbench.worker.__file__).parent)
+WORKER_FOLDER = str(Path(sdbench.worker.__file__).absolute().parent)
 _TICK_S = 1.0
 _POLITE_S = 3.0  # from SIGTERM to SIGKILL
 _REAP_S = 30.0  # after SIGKILL: a process inside a driver call may take its time

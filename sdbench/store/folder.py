@@ -25,6 +25,8 @@ from sdbench.schema import (
     Started,
     Withdrawn,
 )
+from sdbench.store.ownership import digest, is_own, note_own
+from sdbench.words import shortened
 
 RUN_FILE, RECORDS_FILE, LOCK_FILE = "run.json", "records.jsonl", ".lock"
 _ENCODER = msgspec.json.Encoder()
@@ -55,6 +57,13 @@ class LoadedRun:
     """Where its files are, where ``path`` is only what may be shown (``report --share``)."""
     recorded_ids: dict[str, str] = field(default_factory=dict)
     """Replicate ids as they were recorded, where a shared run calls them otherwise."""
+    run_sha256: str | None = None
+    """Of the ``run.json`` that ``run`` was read from; None where it was not read from one."""
+
+    @property
+    def own(self) -> bool:
+        """Whether this installation made it: only then may it decide what is executed."""
+        return is_own(self.run_sha256)
 
     @property
     def files(self) -> Path:
@@ -109,6 +118,8 @@ class RunFolder:
         self.path = path
         self._lock = lock
         self._records: Any = None
+        self.not_noted: str | None = None
+        """Why the run could not be noted as this installation's own."""
 
     @classmethod
     def create(cls, root: Path, run: Run) -> "RunFolder":
@@ -141,8 +152,9 @@ class RunFolder:
         return folder
 
     def write_run(self, run: Run) -> None:
-        """Write ``run.json`` as a whole or not at all."""
+        """Write ``run.json`` as a whole or not at all, and note that it is this installation's."""
         text = msgspec.json.format(_ENCODER.encode(run), indent=1) + b"\n"
+        self.not_noted = note_own(digest(text), run.run_id)
         with _explained(self.path / RUN_FILE):
             _write_atomically(self.path / RUN_FILE, text)
 
@@ -209,14 +221,15 @@ def load_run(path: Path) -> LoadedRun:
     """
     file = path / RUN_FILE
     try:
-        run = msgspec.json.decode(file.read_bytes(), type=Run)
+        text = file.read_bytes()
+        run = msgspec.json.decode(text, type=Run)
     except FileNotFoundError:
         raise UsageError(f"{path}: no run there (no {RUN_FILE})") from None
     except OSError as error:
         raise StoreError(f"{file}: {error.strerror}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StoreError(f"{file}: not a run of this or an older sdbench: {error}") from error
-    loaded = LoadedRun(path, run, [], [])
+    loaded = LoadedRun(path, run, [], [], run_sha256=digest(text))
     for number, line in enumerate(_lines(path / RECORDS_FILE), start=1):
         try:
             record = _DECODER.decode(line)
@@ -246,8 +259,9 @@ def find_run(root: Path, name: str) -> Path:
     Raises:
         UsageError: none or several match.
     """
-    if (Path(name) / RUN_FILE).is_file():
-        return Path(name)
+    with contextlib.suppress(OSError, ValueError):  # too long for a path, or with a NUL
+        if (Path(name) / RUN_FILE).is_file():
+            return Path(name)
     runs = list_runs(root)
     if name == "latest" and runs:
         return runs[-1]
@@ -257,7 +271,7 @@ def find_run(root: Path, name: str) -> Path:
     if len(matches) == 1:
         return matches[0]
     found = "no run" if not matches else f"{len(matches)} runs"
-    raise UsageError(f"{found} called {name!r} in {root}; see sdbench list")
+    raise UsageError(f"{found} called {shortened(name)!r} in {root}; see sdbench list")
 
 
 def list_runs(root: Path) -> list[Path]:

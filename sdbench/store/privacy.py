@@ -13,27 +13,39 @@ import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from sdbench.errors import MachineError
 from sdbench.schema import Run
+from sdbench.store.free_text import map_texts
+from sdbench.store.secrets import SECRET, holds_secret, is_secret_name, without_secrets
 
-_TOKEN = re.compile(r"\b(?:hf|api_org|sk|ghp|gho|github_pat)[_-][A-Za-z0-9_-]{16,}\b")
 _RECORDED = re.compile(
     r"(?:PYTORCH|SDBENCH|HF_HUB|CUDA|OMP|MKL|OPENBLAS|VECLIB|TRANSFORMERS|DIFFUSERS|ACCELERATE)_\w+"
     r"|NVIDIA_TF32_OVERRIDE"
 )
-_SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|KEY|CREDENTIAL", re.IGNORECASE)
 _SHORTEST_NAME = 3  # a shorter user name would blank out parts of ordinary words
-_HOME, _USER, _HIDDEN = "<home>", "<user>", "<secret>"
+_HOME, _USER = "<home>", "<user>"
+_S = TypeVar("_S", bound=msgspec.Struct)
 
 
 def redact(text: str) -> str:
-    """Free text without tokens, anybody's home folder and the user's name; always valid UTF-8."""
+    """Free text without secrets, anybody's home folder and the user's name; always valid UTF-8."""
     text = text.encode("utf-8", "replace").decode()
-    text = hide_path(_TOKEN.sub("<token>", text)).replace(_HOME, "~")
+    text = hide_path(without_secrets(text)).replace(_HOME, "~")
     return re.sub(r"/(Users|home)/[^/\s:'\"]+", rf"/\1/{_USER}", text)
+
+
+def redacted(record: _S) -> _S:
+    """A record for a text that is published, each free text in it as :func:`redacted_text`."""
+    return map_texts(record, redacted_text)
+
+
+def redacted_text(text: str) -> str:
+    """Free text for what is published: redacted, and without this computer's name."""
+    return hide_host(redact(text))
 
 
 def hide_path(text: str) -> str:
@@ -72,7 +84,7 @@ def recorded_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: redact(value)
         for name, value in sorted(environment.items())
-        if _RECORDED.fullmatch(name) and not _SECRET.search(name)
+        if _RECORDED.fullmatch(name) and not is_secret_name(name)
     }
 
 
@@ -113,7 +125,7 @@ def _translated(run: Run, path: Callable[[str], str], variables: Sequence[dict[s
 
 def _hidden_variables(variables: Mapping[str, str]) -> dict[str, str]:
     return {
-        name: _HIDDEN if _SECRET.search(name) or _TOKEN.search(value) else hide_path(value)
+        name: SECRET if is_secret_name(name) or holds_secret(value) else hide_path(value)
         for name, value in variables.items()
     }
 
@@ -121,12 +133,12 @@ def _hidden_variables(variables: Mapping[str, str]) -> dict[str, str]:
 def _shown_variables(arm: str, variables: Mapping[str, str]) -> dict[str, str]:
     shown = {}
     for name, value in variables.items():
-        if value == _HIDDEN and name not in os.environ:
+        if value == SECRET and name not in os.environ:
             raise MachineError(
                 f"arm {arm} was given {name}, which is not written down because it is a secret: "
                 "set it in the environment to go on"
             )
-        shown[name] = os.environ[name] if value == _HIDDEN else show_path(value)
+        shown[name] = os.environ[name] if value == SECRET else show_path(value)
     return shown
 
 

@@ -21,6 +21,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in recorded_environment(os.environ):  # all that changes what a run does
         monkeypatch.delenv(name)
     monkeypatch.setenv("SDBENCH_CACHE", str(cache))
+    monkeypatch.setenv("SDBENCH_STATE", str(tmp_path / "state"))
     return cache
 
 

@@ -15,7 +15,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the bottom up: a part imports from layers below its own, never from its own or above.
 LAYERS: list[set[str]] = [
-    {"errors", "interrupt", "schema", "words"},
+    {"errors", "interrupt", "schema", "variables", "words"},
+    {"python_source"},
     {"config", "machine", "models", "quality", "stats", "store"},
     {"stacks", "telemetry"},
     {"efficiency"},

@@ -631,3 +631,40 @@ def test_show_never_obeys_what_a_worker_printed(call: Called, results: Path) -> 
     assert "\x1b" not in out
     assert "[bold]not markup[/nothing]" in out
     assert "[red]mine[/red]" in call("show", str(path))[1]
+
+
+# --- names that nothing can have -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["run", "--model", ""], "no model ''"),
+        (["run", "--model", "  "], "no model"),
+        (["run", "--model", "x" * 5000], "(5000 characters)"),
+        (["localise", "--model", ""], "no model ''"),
+        (["doctor", "--model", ""], "no model ''"),
+        (["run", "x" * 5000], "(5000 characters)"),
+        (["show", "x" * 5000], "(5000 characters)"),
+        (["run", "--label", "x" * 201], "--label: expected at most 200 characters, got 201"),
+    ],
+)
+def test_impossible_name_is_one_short_line(
+    call: Called, arguments: list[str], expected: str
+) -> None:
+    code, out, err = call(*arguments, script=play)
+    assert (code, out) == (2, "")
+    assert_one_line(err)
+    assert expected in err and len(err) < 500
+
+
+def test_variable_no_process_can_have_is_refused_before_a_folder_is_made(
+    call: Called, results: Path, tmp_path: Path
+) -> None:
+    """F5 of the review: the folder was made, then a traceback."""
+    plan = tmp_path / "plan.toml"
+    plan.write_text('[[arm]]\nenv = {"A=B" = "x"}\n')
+    code, _, err = call("run", plan, "-o", results, "--yes", script=play)
+    assert code == 2
+    assert_one_line(err)
+    assert not results.exists()

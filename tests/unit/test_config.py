@@ -291,6 +291,34 @@ def test_arms_need_distinct_names_that_can_be_file_names() -> None:
     assert complaint({"arm": [{"name": "../a"}]}).startswith("mine.toml: arm[0].name: expected")
 
 
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({"": "x"}, "arm[0].env: expected names of variables that are not empty"),
+        ({"A=B": "x"}, "arm[0].env: expected names of variables that are not empty"),
+        ({"A\0": "x"}, "arm[0].env: expected names of variables that are not empty"),
+        ({"=": ""}, "arm[0].env: expected names of variables that are not empty"),
+        ({"A": "x\0y"}, "arm[0].env.A: expected a text without NUL"),
+    ],
+)
+def test_environment_no_process_can_have_is_refused(env: dict[str, str], expected: str) -> None:
+    assert complaint({"arm": [{"env": env}]}).startswith(f"mine.toml: {expected}")
+
+
+@pytest.mark.parametrize("names", [["a", "A"], ["Old", "x", "oLD"], ["stra", "STRA"]])
+def test_arms_that_one_file_name_would_serve_are_refused(names: list[str]) -> None:
+    told = complaint({"arm": [{"name": name} for name in names]})
+    assert "expected names that differ in more than upper and lower case" in told
+    assert repr(names[0]) in told and repr(names[-1]) in told
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "x" * 300, "a\0b", "x/" * 3000 + "a.toml"])
+def test_name_no_file_can_have_is_one_short_line(name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(name)
+    assert len(str(caught.value)) < 400 and "\n" not in str(caught.value)
+
+
 def test_name_must_be_fit_for_a_folder() -> None:
     assert complaint({"name": "a/b"}).startswith("mine.toml: name: expected letters")
     assert complaint({"name": ""}).startswith("mine.toml: name: expected letters")

@@ -19,7 +19,8 @@ from quality_factories import smooth_picture
 
 from sdbench.cli import main
 from sdbench.report.html.gallery import gallery_of
-from sdbench.report.markdown import Markdown, markdown_report, plain
+from sdbench.report.markdown import Markdown, markdown_report
+from sdbench.report.markdown_text import plain
 from sdbench.report.row import rows_of_runs
 from sdbench.report.story import tell
 from sdbench.schema import SCHEMA_VERSION

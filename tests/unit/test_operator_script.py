@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from factories import make_call, make_judged
 
+from sdbench.errors import StoreError
 from sdbench.quality.operator_calls import JudgedCall, OperatorCall
 from sdbench.quality.operator_script import Origin, operands_bytes, operator_script
 
@@ -112,12 +113,12 @@ def test_name_that_python_keeps_for_itself_is_changed() -> None:
 
 @pytest.mark.parametrize("op", ["aten::add;import os", "os.system", "aten::"])
 def test_only_operators_get_into_a_script(op: str) -> None:
-    with pytest.raises(ValueError, match="no operator"):
+    with pytest.raises(StoreError, match="no operator"):
         operator_script(make_judged(make_call(op=op), 1e6), ORIGIN, carried=False)
 
 
 def test_only_names_get_into_a_script() -> None:
-    with pytest.raises(ValueError, match="no name"):
+    with pytest.raises(StoreError, match="expected a name"):
         script(make_judged(with_value({"torch": "float16); import os"}), 1e6))
 
 

@@ -249,8 +249,11 @@ def test_snippet_is_python_and_does_what_was_measured() -> None:
     code = goal.throughput.snippet
     ast.parse(code)
     assert "measured in diffusers 0.42.1, torch 2.99.0 on mps" in code
-    assert "dtype=torch.float16, safety_checker=None" in code and "torch_dtype" not in code
-    assert "7 steps, without the safety checker" in code and 'pipe.to("mps")' in code
+    assert (
+        "dtype=torch.float16, use_safetensors=True, safety_checker=None" in code
+        and "torch_dtype" not in code
+    )
+    assert "7 steps, without the safety checker" in code and "pipe.to('mps')" in code
     assert "num_inference_steps=7" in code and "width=64, height=128" in code
     assert "* 2" in code and "enable_attention_slicing" not in code
     assert "DDIMScheduler.from_config" in code
@@ -279,7 +282,7 @@ def test_every_setting_is_in_the_code(settings: dict[str, Any], expected: str) -
 def test_no_folder_of_the_users_gets_into_the_code() -> None:
     model = make_model("~/secret/model", trained=True)
     latency, _ = both(goal_of(loaded_run(model=model)))
-    assert 'model = "path/to/your/model"' in latency.snippet
+    assert "model = 'path/to/your/model'" in latency.snippet
 
 
 def test_other_programs_have_their_nearest_options() -> None:

@@ -19,6 +19,7 @@ from sdbench.report.story.tell import run_story
 from sdbench.report.terminal import print_table, process_words, run_number
 from sdbench.report.units import memory_words, system_words
 from sdbench.schema import Case, Slot
+from sdbench.words import shell
 
 SIZES = ({"resolution": "128x128"}, {"resolution": "512x512"}, {"resolution": "768x768"})
 
@@ -134,3 +135,18 @@ def test_list_counts_cases_and_processes(
     assert main(["list", "-o", str(tmp_path), "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["runs"]
     assert (row["outcomes"], row["processes"]) == ({"ok": 1}, 4)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("results/20260102-030405-test-abcd", "results/20260102-030405-test-abcd"),
+        ("my runs/x", "'my runs/x'"),
+        ("x; rm -rf ~", "'x; rm -rf ~'"),
+        ("$(id)", "'$(id)'"),
+        ("a'b", "'a'\"'\"'b'"),
+        ("-o", "-o"),
+    ],
+)
+def test_command_to_paste_quotes_the_name_of_a_folder(path: str, expected: str) -> None:
+    assert shell(path) == expected

@@ -24,7 +24,7 @@ _LATE_PRELOADS = {
     "wrong_norm",
 }
 _STARTED_WITH_THE_STACK = tuple(
-    f"/sdbench/worker{script}" for script in ("", "/examine.py", "/run_script.py")
+    f"/sdbench/worker{script}" for script in ("", "/examine.py", "/run_program.py")
 )
 COLD_PARENT = "SDBENCH_TEST_COLD_PARENT"
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

@@ -1,0 +1,23 @@
+"""Environment variables that only tune how a device computes, and load no code. Pure."""
+
+import re
+
+_TUNING = re.compile(
+    r"(?:PYTORCH|CUDA|CUBLAS|CUDNN|NVIDIA|OMP|MKL|OPENBLAS|VECLIB|ACCELERATE)_[A-Z0-9_]+"
+)
+# CUDA_INJECTION64_PATH, OMP_TOOL_LIBRARIES, PYTORCH_KERNEL_CACHE_PATH and their like name files
+# that are loaded and executed.
+_NAMES_FILES = re.compile(r"PATH|LIB|FILE|DIR|INJECT|TOOL|PLUGIN|HOME|CACHE|MODULE|PRELOAD|CONFIG_")
+_VALUE = re.compile(r"[A-Za-z0-9_.,:=+ -]{0,200}")
+
+
+def is_tuning(name: str, value: str) -> bool:
+    """Whether a variable can do no more than change times, memory or pictures.
+
+    By its name, and by its value: one that could be a path is not.
+    """
+    return (
+        _TUNING.fullmatch(name) is not None
+        and _NAMES_FILES.search(name) is None
+        and _VALUE.fullmatch(value) is not None
+    )
