@@ -218,6 +218,8 @@ def test_resume_refuses_a_changed_stack(sdbench: Sdbench) -> None:
     run["stacks"]["current"]["packages"]["torch"] = "1.0.0"
     file.write_text(json.dumps(run))
     done = sdbench("resume", document["path"])
+    assert done.returncode == 2 and "--trust" in done.stderr, "its run.json was changed"
+    done = sdbench("resume", document["path"], "--trust")
     assert done.returncode == 3
     assert "torch was 1.0.0" in done.stderr
     run["machine_id"] = "0" * 16

@@ -105,7 +105,7 @@ def test_nothing_of_it_is_in_the_run(results: Path) -> None:
     path = keep(results, own_run())
     assert state_folder() not in path.parents
     text = (path / "run.json").read_text()
-    assert load_run(path).run_sha256 not in text
+    assert str(load_run(path).run_sha256) not in text
 
 
 def test_state_folder_is_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,9 +329,12 @@ def test_repro_describes_an_environment_that_the_user_names(
     call: Called, results: Path, tmp_path: Path, evil: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(
-        "sdbench.cli.repro.collect_env", lambda python: asked.append(python) or "torch 9"
-    )
+
+    def collect_env(interpreter: str) -> str:
+        asked.append(interpreter)
+        return "torch 9"
+
+    monkeypatch.setattr("sdbench.cli.repro.collect_env", collect_env)
     path = strangers(results, stacks=stack_of(evil))
     code, _, err = call("repro", path, "64x64", "-o", tmp_path / "out", "--stack", "current")
     assert code == 0, err
