@@ -43,6 +43,15 @@ Flops = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 FlopsPerSecond = Annotated[float, msgspec.Meta(gt=0, le=1e18)]
 # The system-wide monotonic clock in seconds, shared by parent and workers.
 Clock = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+# Bytes gained or lost.
+ByteChange = Annotated[int, msgspec.Meta(ge=-(1 << 60), le=1 << 60)]
+# As configurations allow them (``config.py``).
+Block = Annotated[int, msgspec.Meta(ge=0, lt=10_000)]
+Resolution = Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}\Z")]
+Pressure = Literal["normal", "warn", "critical"]
+"""macOS: the kernel's own level. Linux: of stalls and what is left (``machine/linux_pressure``)."""
+Thermal = Literal["nominal", "moderate", "heavy", "trapping", "sleeping"]
+"""macOS's thermal pressure, best first; other systems' states are put on the same scale."""
 # The name of a file kept by its content.
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
@@ -68,7 +77,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     they never change, and an axis added later leaves old ids as they are.
     """
 
-    resolution: str = "512x512"
+    resolution: Resolution = "512x512"
     attention_slicing: bool = False
     warmup: bool = False
     batching: Batching = "loop"
@@ -160,8 +169,8 @@ class PlannedCase(msgspec.Struct, frozen=True, kw_only=True):
 class Slot(msgspec.Struct, frozen=True, kw_only=True):
     """One process to run: a case in an arm in a block, at its place in the order."""
 
-    index: int
-    block: int
+    index: Count
+    block: Block
     case_id: str
     arm: str
 
@@ -290,26 +299,26 @@ class TelemetrySummary(msgspec.Struct, frozen=True, kw_only=True):
     CPU shares are of all cores over the measured passes: other programs', and nobody's.
     """
 
-    samples: int
-    period_s: float
+    samples: Count
+    period_s: Seconds
     cost_share: float
-    peak_footprint_bytes: int | None = None
-    pass_peak_footprint_bytes: int | None = None
+    peak_footprint_bytes: Bytes | None = None
+    pass_peak_footprint_bytes: Bytes | None = None
     footprint_source: str | None = None
-    swap_start_bytes: int | None = None
-    swap_delta_bytes: int | None = None
-    swap_in_bytes: int | None = None
-    swap_out_bytes: int | None = None
-    min_available_bytes: int | None = None
-    slow_period_s: float | None = None
-    pressure_peak: str | None = None
-    thermal_peak: str | None = None
-    compressor_peak_bytes: int | None = None
+    swap_start_bytes: Bytes | None = None
+    swap_delta_bytes: ByteChange | None = None
+    swap_in_bytes: ByteChange | None = None
+    swap_out_bytes: ByteChange | None = None
+    min_available_bytes: Bytes | None = None
+    slow_period_s: Seconds | None = None
+    pressure_peak: Pressure | None = None
+    thermal_peak: Thermal | None = None
+    compressor_peak_bytes: Bytes | None = None
     least_free_percent: int | None = None
     gpu_power_mean_w: float | None = None
     gpu_power_peak_w: float | None = None
     gpu_temperature_peak_c: float | None = None
-    gpu_memory_peak_bytes: int | None = None
+    gpu_memory_peak_bytes: Bytes | None = None
     gpu_throttled: list[str] = []
     other_cpu_share: float | None = None
     idle_cpu_share: float | None = None
@@ -346,7 +355,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     power_source: str | None = None
     battery_percent: int | None = None
     low_power_mode: bool | None = None
-    waited_s: float = 0.0
+    waited_s: Seconds = 0.0
     flags: list[GateFlag] = []
     unavailable: dict[str, str] = {}
 
@@ -425,9 +434,9 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started", tag_fiel
     replicate_id: str
     case_id: str
     arm: str
-    block: int
-    slot: int
-    attempt: int
+    block: Block
+    slot: Count
+    attempt: Count
     started_utc: str
     boot_id: str | None
 
@@ -445,9 +454,9 @@ class Replicate(msgspec.Struct, frozen=True, kw_only=True, tag="replicate", tag_
     replicate_id: str
     case_id: str
     arm: str
-    block: int
-    slot: int
-    attempt: int
+    block: Block
+    slot: Count
+    attempt: Count
     outcome: Outcome
     reason: str | None = None
     simulated: bool
@@ -457,7 +466,7 @@ class Replicate(msgspec.Struct, frozen=True, kw_only=True, tag="replicate", tag_
     machine_restarted: bool = False
     started_utc: str
     ended_utc: str
-    wall_s: float
+    wall_s: Seconds
     last_phase: str | None = None
     signal: str | None = None
     exit_code: int | None = None
@@ -466,19 +475,19 @@ class Replicate(msgspec.Struct, frozen=True, kw_only=True, tag="replicate", tag_
     cause: FailureCause | None = None
     crash_report: CrashReport | None = None
     fallback_operators: list[str] = []
-    projected_s: float | None = None
-    unreadable_lines: int = 0
-    import_s: float | None = None
-    load_s: float | None = None
+    projected_s: Seconds | None = None
+    unreadable_lines: Count = 0
+    import_s: Seconds | None = None
+    load_s: Seconds | None = None
     passes: list[Pass] = []
     flops: CountedFlops | None = None
     flops_missing: str | None = None
-    peak_memory_bytes: int | None = None
+    peak_memory_bytes: Bytes | None = None
     peak_memory_source: str | None = None
     peak_memory_reason: str | None = None
-    pss_bytes: int | None = None
-    uss_bytes: int | None = None
-    swapped_out_bytes: int | None = None
+    pss_bytes: Bytes | None = None
+    uss_bytes: Bytes | None = None
+    swapped_out_bytes: ByteChange | None = None
     versions: dict[str, str] = {}
     python: str | None = None
     device: dict[str, Any] = {}
@@ -498,7 +507,7 @@ class Withdrawn(msgspec.Struct, frozen=True, kw_only=True, tag="withdrawn", tag_
 
     schema: int = SCHEMA_VERSION
     replicate_id: str
-    attempt: int
+    attempt: Count
     ended_utc: str
 
 
@@ -592,7 +601,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True, tag="compared", tag_fi
 
     schema: int = SCHEMA_VERSION
     replicate_id: str
-    attempt: int
+    attempt: Count
     case_id: str
     arm: str
     dtype: Dtype
@@ -669,11 +678,11 @@ class Looked(msgspec.Struct, frozen=True, kw_only=True, tag="looked", tag_field=
     """
 
     schema: int = SCHEMA_VERSION
-    blocks: int
+    blocks: Count
     by: str
     threshold: float
     cases: list[LookedCase]
-    next_look: int | None
+    next_look: Count | None
 
 
 Record = Started | Withdrawn | Replicate | Compared | Checked | Ceiling | Looked
@@ -702,7 +711,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     sha256: str | None
     pipeline_class: str
-    bytes_on_disk: int
+    bytes_on_disk: Bytes
     trained: bool
 
 

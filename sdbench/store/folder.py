@@ -1,10 +1,10 @@
 """One run, one folder; one line a record, on disk before the next process starts."""
 
 import contextlib
-import fcntl
+import errno
+import itertools
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,22 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from sdbench.errors import StoreError, UsageError
+from sdbench.files import MIB, flush_to_disk, open_to_append, write_all, write_inside
 from sdbench.schema import Record, Run
-from sdbench.store.reading import RECORDS_FILE, RUN_FILE
+from sdbench.store.reading import (
+    RECORDS_FILE,
+    RUN_FILE,
+    load_run,
+    read_run_file,
+    refuse_newer,
+)
 
 LOCK_FILE = ".lock"
+# Workers, the parent and reports write files into these, by path.
+_WRITTEN_FOLDERS = ("images", "latents", "traces", "telemetry")
 _ENCODER = msgspec.json.Encoder()
+# No line is longer (``reading.py``).
+_MOST_TORN_BYTES = 64 * MIB
 
 
 class RunFolder:
@@ -51,18 +62,31 @@ class RunFolder:
         """Open an existing run to go on with it; puts a torn last line aside.
 
         Raises:
-            UsageError: another process has it open.
-            StoreError: it cannot be written.
+            UsageError: another process has it open, or there is no run.
+            StoreError: it cannot be read or written, a newer sdbench wrote it, or a folder that
+                workers write into is a link.
         """
+        _refuse_links(path)
         folder = cls(path, _lock(path))
-        folder._put_torn_tail_aside()
+        try:
+            refuse_newer(load_run(path))
+            folder._put_torn_tail_aside()
+        except BaseException:
+            folder.close()
+            raise
         return folder
 
     def write_run(self, run: Run) -> None:
-        """Write ``run.json`` as a whole or not at all."""
-        text = msgspec.json.format(_ENCODER.encode(run), indent=1) + b"\n"
+        """Write ``run.json`` as a whole or not at all; fields that we do not know stay in it."""
         with _explained(self.path / RUN_FILE):
-            _write_atomically(self.path / RUN_FILE, text)
+            try:
+                before = json.loads(read_run_file(self.path)[1])
+            except UsageError:
+                document = msgspec.Raw(_ENCODER.encode(run))
+            else:
+                document = _with_unknown(json.loads(_ENCODER.encode(run)), before)
+            text = msgspec.json.format(_ENCODER.encode(document), indent=1) + b"\n"
+            write_inside(self.path, RUN_FILE, data=text)
 
     def append(self, record: Record) -> None:
         """Append one record and return once it is on the disk itself.
@@ -70,31 +94,29 @@ class RunFolder:
         A write that fails half-way (a full disk) is taken back, so the file stays whole.
 
         Raises:
-            StoreError: the disk is full or the folder cannot be written.
+            StoreError: the disk is full, or the folder is gone or cannot be written.
         """
         line = _ENCODER.encode(record) + b"\n"
         with _explained(self.path / RECORDS_FILE):
             if self._records is None:
-                self._records = (self.path / RECORDS_FILE).open("ab", buffering=0)
+                self._records = open_to_append(self.path, RECORDS_FILE)
                 _flush_folder(self.path)
-            size = os.fstat(self._records.fileno()).st_size
+            fd = self._records.fileno()
+            _require_in_place(fd, self.path / RECORDS_FILE)
+            size = os.fstat(fd).st_size
             try:
-                _write_all(self._records.fileno(), line)
-                _flush_to_disk(self._records.fileno())
+                write_all(fd, line)
+                flush_to_disk(fd)
             except OSError:
                 with contextlib.suppress(OSError):
-                    os.ftruncate(self._records.fileno(), size)
+                    os.ftruncate(fd, size)
                 raise
 
     def write_telemetry(self, name: str, lines: list[bytes]) -> str | None:
         """Write a replicate's timeline; returns why not, since the record itself must survive."""
-        path = self.path / "telemetry" / f"{name}.jsonl"
         try:
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(b"".join(lines))
+            write_inside(self.path, "telemetry", f"{name}.jsonl", data=b"".join(lines))
         except OSError as error:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
             return error.strerror or str(error)
         return None
 
@@ -105,17 +127,62 @@ class RunFolder:
         self._lock.release()
 
     def _put_torn_tail_aside(self) -> None:
-        path = self.path / RECORDS_FILE
-        with _explained(path):
-            data = path.read_bytes() if path.exists() else b""
-            good = _whole_lines(data)
-            if good == len(data):
+        with _explained(self.path / RECORDS_FILE):
+            if not os.path.lexists(self.path / RECORDS_FILE):
                 return
-            number = sum(1 for _ in self.path.glob(f"{RECORDS_FILE}.torn-*"))
-            _write_atomically(self.path / f"{RECORDS_FILE}.torn-{number}", data[good:])
-            with open(path, "r+b") as file:
+            with open_to_append(self.path, RECORDS_FILE) as file:
+                size = os.fstat(file.fileno()).st_size
+                good = _whole_lines(file.fileno(), size)
+                if good == size:
+                    return
+                number = sum(1 for _ in self.path.glob(f"{RECORDS_FILE}.torn-*"))
+                torn = os.pread(file.fileno(), size - good, good)
+                write_inside(self.path, f"{RECORDS_FILE}.torn-{number}", data=torn)
                 file.truncate(good)
-                _flush_to_disk(file.fileno())
+                flush_to_disk(file.fileno())
+
+
+def _with_unknown(new: Any, before: Any) -> Any:
+    """What is to be written, with what was there and has no name here: a newer sdbench's fields.
+
+    Nothing is ever taken out of ``run.json``, and its lists only grow.
+    """
+    if isinstance(new, dict) and isinstance(before, dict):
+        kept = {key: _with_unknown(value, before.get(key)) for key, value in new.items()}
+        return kept | {key: value for key, value in before.items() if key not in new}
+    if isinstance(new, list) and isinstance(before, list):
+        return [_with_unknown(value, there) for value, there in itertools.zip_longest(new, before)][
+            : len(new)
+        ]
+    return new
+
+
+def _refuse_links(path: Path) -> None:
+    """Workers write by path into these, so they must be folders of the run.
+
+    Raises:
+        StoreError: one is a link.
+    """
+    for name in _WRITTEN_FOLDERS:
+        if (path / name).is_symlink():
+            raise StoreError(
+                f"{path / name}: is a link, and what is measured is not written through links: "
+                "put the folder itself there"
+            )
+
+
+def _require_in_place(fd: int, path: Path) -> None:
+    """Whether what is written into is still where everybody looks for it.
+
+    Raises:
+        OSError: it was deleted or moved away.
+    """
+    try:
+        there = os.stat(path, follow_symlinks=False)
+    except OSError:
+        there = None
+    if there is None or not os.path.samestat(there, os.fstat(fd)):
+        raise OSError(errno.ENOENT, "it was deleted or moved away while the run went on")
 
 
 def _lock(path: Path) -> FileLock:
@@ -139,49 +206,20 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _whole_lines(data: bytes) -> int:
+def _whole_lines(fd: int, size: int) -> int:
     """Length of the part of the file that ends with its last whole, readable line."""
+    begin = max(0, size - _MOST_TORN_BYTES)
+    data = os.pread(fd, size - begin, begin)
     end = data.rfind(b"\n") + 1
+    if begin and not end:
+        raise OSError(errno.EFBIG, f"its last line is longer than {_MOST_TORN_BYTES:,} bytes")
     start = data.rfind(b"\n", 0, max(0, end - 1)) + 1
     try:
         if end:
             json.loads(data[start:end])
-    except ValueError:
-        return start
-    return end
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    fd, scratch = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        os.fchmod(fd, 0o644)
-        _write_all(fd, data)
-        _flush_to_disk(fd)
-        os.replace(scratch, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(scratch)
-        raise
-    finally:
-        os.close(fd)
-    _flush_folder(path.parent)
-
-
-def _flush_to_disk(fd: int) -> None:
-    """fsync; on macOS that stops at the drive's cache, so F_FULLFSYNC is asked for there."""
-    full = getattr(fcntl, "F_FULLFSYNC", None)
-    if full is not None:
-        try:
-            fcntl.fcntl(fd, full)
-            return
-        except OSError:  # a network or FAT volume does not know it
-            pass
-    os.fsync(fd)
+    except (ValueError, RecursionError):
+        return begin + start
+    return begin + end
 
 
 def _flush_folder(folder: Path) -> None:

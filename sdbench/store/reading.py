@@ -1,13 +1,21 @@
 """Reads run folders, whatever state they were left in and whoever made them."""
 
-from collections.abc import Iterable
+import contextlib
+import dataclasses
+import gc
+import itertools
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
+from sdbench import __version__
 from sdbench.errors import StoreError, UsageError
+from sdbench.files import MIB, TOO_DEEP, lines_of, open_inside, read_inside
 from sdbench.schema import (
+    SCHEMA_VERSION,
     Ceiling,
     Checked,
     Compared,
@@ -18,9 +26,19 @@ from sdbench.schema import (
     Started,
     Withdrawn,
 )
+from sdbench.store.belonging import Belonging
+from sdbench.store.checks import check_run, device_fault
+from sdbench.words import counted, shortened
 
 RUN_FILE, RECORDS_FILE = "run.json", "records.jsonl"
 _DECODER = msgspec.json.Decoder(Record)
+_RUN_DECODER = msgspec.json.Decoder(Run)
+# A plan of a million processes is 150 MB; a process with 10,000 passes of 4 pictures 25 MB.
+_MOST_RUN_BYTES = 256 * MIB
+_MOST_LINE_BYTES = 64 * MIB
+# Ten times what a matrix of 20,000 cases writes in a night.
+_MOST_RECORDS = 1_000_000
+_NAMED_LINES = 5
 
 
 @dataclass(frozen=True)
@@ -47,6 +65,10 @@ class LoadedRun:
     """Where its files are, where ``path`` is only what may be shown (``report --share``)."""
     recorded_ids: dict[str, str] = field(default_factory=dict)
     """Replicate ids as they were recorded, where a shared run calls them otherwise."""
+    left_out: int = 0
+    """Records that are not of this run, and so in none of the lists."""
+    schema: int = SCHEMA_VERSION
+    """The newest schema of ``run.json`` and the records."""
 
     @property
     def files(self) -> Path:
@@ -97,41 +119,159 @@ def last_attempts(attempts: Iterable[Replicate]) -> list[Replicate]:
 def load_run(path: Path) -> LoadedRun:
     """Read a run folder, whatever state it was left in.
 
+    What is no record of this run (another plan's, another device's) is counted and left out.
+
     Raises:
         UsageError: there is no run there.
-        StoreError: ``run.json`` cannot be read.
+        StoreError: ``run.json`` or the records cannot be read, or ``run.json`` says what no
+            sdbench writes.
+    """
+    run = read_run_file(path)[0]
+    loaded = LoadedRun(path, run, [], [], warnings=check_run(run, str(path / RUN_FILE)))
+    if run.schema > SCHEMA_VERSION:
+        loaded.warnings.append(_newer_words(f"{RUN_FILE} has", run.schema, run.sdbench))
+    with without_collecting():
+        return _with_records(loaded)
+
+
+def read_run_file(path: Path) -> tuple[Run, bytes]:
+    """``run.json`` decoded, and as it is.
+
+    Raises:
+        UsageError, StoreError: as :func:`load_run`, but for what :func:`check_run` finds.
     """
     file = path / RUN_FILE
     try:
-        run = msgspec.json.decode(file.read_bytes(), type=Run)
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no run there (no {RUN_FILE})") from None
+        data = read_inside(path, RUN_FILE, most_bytes=_MOST_RUN_BYTES)
+        return _RUN_DECODER.decode(data), data
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{shortened(str(path))}: no run there (no {RUN_FILE})") from None
     except OSError as error:
-        raise StoreError(f"{file}: {error.strerror}") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise StoreError(f"{file}: cannot be read: {error.strerror}") from error
+    except RecursionError:
+        raise StoreError(f"{file}: {TOO_DEEP}") from None
+    except (msgspec.MsgspecError, ValueError) as error:
         raise StoreError(f"{file}: not a run of this or an older sdbench: {error}") from error
-    loaded = LoadedRun(path, run, [], [])
-    for number, line in enumerate(_lines(path / RECORDS_FILE), start=1):
-        try:
-            record = _DECODER.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            loaded.warnings.append(f"{RECORDS_FILE} line {number} is unreadable: {error}")
+
+
+def _with_records(loaded: LoadedRun) -> LoadedRun:
+    """The run with the lines of its records file; what is wrong with them is a warning."""
+    own = Belonging(loaded.run)
+    unreadable: list[tuple[int, str]] = []
+    foreign: list[int] = []
+    newest = SCHEMA_VERSION
+    number = 0
+    for number, line in enumerate(_record_lines(loaded.path), start=1):
+        if line is not None and not line.strip():
             continue
-        if isinstance(record, Started):
-            loaded.started.append(record)
-        elif isinstance(record, Withdrawn):
-            loaded.withdrawn.append(record)
-        elif isinstance(record, Compared):
-            loaded.comparisons.append(record)
-        elif isinstance(record, Checked):
-            loaded.checks.append(record)
-        elif isinstance(record, Ceiling):
-            loaded.ceilings.append(record)
-        elif isinstance(record, Looked):
-            loaded.looks.append(record)
+        try:
+            if line is None:
+                raise ValueError(f"longer than the {_MOST_LINE_BYTES:,} bytes that are read")
+            record = _DECODER.decode(line)
+            fault = device_fault(record.device) if isinstance(record, Replicate) else None
+            if fault is not None:
+                raise ValueError(fault)
+        except RecursionError:
+            unreadable.append((number, TOO_DEEP))
+            continue
+        except (msgspec.MsgspecError, ValueError) as error:
+            unreadable.append((number, str(error)))
+            continue
+        newest = max(newest, record.schema)
+        if own.has(record):
+            _add(loaded, record)
         else:
-            loaded.attempts.append(record)
-    return loaded
+            foreign.append(number)
+    if number >= _MOST_RECORDS:
+        loaded.warnings.append(
+            f"{RECORDS_FILE}: only its first {_MOST_RECORDS:,} lines are read, more are left out"
+        )
+    for number, why in unreadable[:_NAMED_LINES]:
+        loaded.warnings.append(f"{RECORDS_FILE} line {number} is unreadable: {why}")
+    if unreadable[_NAMED_LINES:]:
+        more = len(unreadable) - _NAMED_LINES
+        loaded.warnings.append(f"{RECORDS_FILE}: {more} more lines are unreadable")
+    if foreign:
+        loaded.warnings.append(_foreign_words(foreign))
+    if newest > max(loaded.run.schema, SCHEMA_VERSION):
+        loaded.warnings.append(_newer_words("records have", newest, loaded.run.sdbench))
+    return dataclasses.replace(loaded, left_out=len(foreign), schema=max(newest, loaded.run.schema))
+
+
+def _add(loaded: LoadedRun, record: Record) -> None:
+    if isinstance(record, Started):
+        loaded.started.append(record)
+    elif isinstance(record, Withdrawn):
+        loaded.withdrawn.append(record)
+    elif isinstance(record, Compared):
+        loaded.comparisons.append(record)
+    elif isinstance(record, Checked):
+        loaded.checks.append(record)
+    elif isinstance(record, Ceiling):
+        loaded.ceilings.append(record)
+    elif isinstance(record, Looked):
+        loaded.looks.append(record)
+    else:
+        loaded.attempts.append(record)
+
+
+def _foreign_words(lines: list[int]) -> str:
+    """``2 records (lines 4, 7) are not of this run …``."""
+    named = ", ".join(map(str, lines[:_NAMED_LINES]))
+    more = f" and {len(lines) - _NAMED_LINES} more" if lines[_NAMED_LINES:] else ""
+    one = len(lines) == 1
+    return (
+        f"{counted(len(lines), 'record')} ({'line' if one else 'lines'} {named}{more} of "
+        f"{RECORDS_FILE}) {'is' if one else 'are'} not of this run (no such process in its plan, "
+        f"or another device) and {'is' if one else 'are'} left out"
+    )
+
+
+def _newer_words(what: str, schema: int, version: str) -> str:
+    return (
+        f"{what} schema {schema}, and this sdbench ({__version__}) knows {SCHEMA_VERSION}: a newer "
+        f"sdbench wrote it. What is new in it is not shown, and it is only read; to go on with it "
+        f"install sdbench {version} or newer"
+    )
+
+
+def refuse_newer(loaded: LoadedRun) -> None:
+    """Refuse to write into a run that a newer sdbench wrote.
+
+    Raises:
+        StoreError: it did.
+    """
+    if loaded.schema > SCHEMA_VERSION:
+        words = _newer_words("it has", loaded.schema, loaded.run.sdbench)
+        raise StoreError(f"{loaded.path}: {words}")
+
+
+def _record_lines(path: Path) -> Iterator[bytes | None]:
+    """The lines of the records file; none where there is no file.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    try:
+        with open_inside(path, RECORDS_FILE) as file:
+            yield from itertools.islice(lines_of(file, _MOST_LINE_BYTES), _MOST_RECORDS)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreError(f"{path / RECORDS_FILE}: cannot be read: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def without_collecting() -> Iterator[None]:
+    """Without looking for reference cycles meanwhile: records have none, and looking at a million
+    of them again and again takes longer than reading them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def find_run(root: Path, name: str) -> Path:
@@ -140,7 +280,7 @@ def find_run(root: Path, name: str) -> Path:
     Raises:
         UsageError: none or several match.
     """
-    if (Path(name) / RUN_FILE).is_file():
+    if os.path.lexists(Path(name) / RUN_FILE):
         return Path(name)
     runs = list_runs(root)
     if name == "latest" and runs:
@@ -151,18 +291,13 @@ def find_run(root: Path, name: str) -> Path:
     if len(matches) == 1:
         return matches[0]
     found = "no run" if not matches else f"{len(matches)} runs"
-    raise UsageError(f"{found} called {name!r} in {root}; see sdbench list")
+    raise UsageError(f"{found} called {shortened(name)!r} in {root}; see sdbench list")
 
 
 def list_runs(root: Path) -> list[Path]:
     """The run folders in a folder, oldest first (their names begin with the time)."""
-    return sorted(path.parent for path in root.glob(f"*/{RUN_FILE}"))
-
-
-def _lines(path: Path) -> list[bytes]:
     try:
-        return [line for line in path.read_bytes().split(b"\n") if line.strip()]
-    except FileNotFoundError:
+        entries = sorted(root.iterdir())
+    except OSError:
         return []
-    except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}") from error
+    return [path for path in entries if os.path.lexists(path / RUN_FILE)]

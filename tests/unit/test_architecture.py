@@ -15,9 +15,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the bottom up: a part imports from layers below its own, never from its own or above.
 LAYERS: list[set[str]] = [
-    {"errors", "interrupt", "schema", "words"},
-    {"config", "machine", "models", "quality", "stats", "store"},
-    {"stacks", "telemetry"},
+    {"errors", "files", "interrupt", "schema", "words"},
+    {"config", "machine", "models", "quality", "stats"},
+    {"stacks", "store", "telemetry"},
     {"efficiency"},
     {"plan", "estimate", "summary"},
     {"comparison"},

@@ -7,12 +7,11 @@ from typing import Annotated, Any
 import msgspec
 
 from sdbench.comparison.sides import Row
-from sdbench.machine.facts import Pressure
 from sdbench.report.story.cells import name_of
 from sdbench.report.story.records import Span, Timeline
 from sdbench.report.terminal import OUTCOME_WORDS
 from sdbench.report.units import size
-from sdbench.schema import Replicate
+from sdbench.schema import Pressure, Replicate
 
 # Enough to see the worst, the swap, a death and a calm one; a page of timelines is read by nobody.
 MAX_TIMELINES = 4
