@@ -17,6 +17,7 @@ that a newer record still loads in an older sdbench as far as that one knows it.
 import functools
 import hashlib
 import json
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -123,7 +124,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 _CASE_DEFAULTS: dict[str, Any] = msgspec.structs.asdict(Case())
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=1 << 17)
 def _case_id(case: Case) -> str:
     """Rows are looked up by it many times."""
     changed = {
@@ -180,7 +181,7 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.case_id}.{self.arm}.{self.block}"
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """What a run does, in order."""
 
     cases: list[PlannedCase]
@@ -194,10 +195,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             KeyError: the plan has no such case.
         """
-        for planned in self.cases:
-            if planned.case_id == case_id:
-                return planned
-        raise KeyError(case_id)
+        return self._by_id[case_id]
+
+    def processes(self, case_id: str, arm: str) -> int:
+        """How many processes of a case in an arm are planned."""
+        return self._processes[case_id, arm]
 
     def arm(self, name: str) -> Arm:
         """The arm of that name.
@@ -205,10 +207,21 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             KeyError: the plan has no such arm.
         """
-        for arm in self.arms:
-            if arm.name == name:
-                return arm
-        raise KeyError(name)
+        return self._arms_by_name[name]
+
+    # A plan may have 100,000 processes, and all of them are looked up.
+
+    @functools.cached_property
+    def _by_id(self) -> dict[str, PlannedCase]:
+        return {planned.case_id: planned for planned in reversed(self.cases)}
+
+    @functools.cached_property
+    def _arms_by_name(self) -> dict[str, Arm]:
+        return {arm.name: arm for arm in reversed(self.arms)}
+
+    @functools.cached_property
+    def _processes(self) -> Counter[tuple[str, str]]:
+        return Counter((slot.case_id, slot.arm) for slot in self.slots)
 
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ from sdbench.words import counted
 
 _DOCS_CONFIG = "mps-docs"
 _SHOWN_PICTURES = 4
+# Nobody reads more, and painting a line takes half a millisecond.
+_SHOWN_PROCESSES = 1000
 # Three steady passes outvote a disturbed one: 8 processes find a change of 10% in 98 of 100
 # simulated runs, with one steady pass less in 77.
 _PASSES_TO_COMPARE = 4
@@ -462,22 +465,31 @@ def _show_plan(prepared: Prepared, json_wanted: bool) -> None:
     _introduce(prepared, out)
     out.print(f"\nWorkers are started by {plan.start}. In order:")
     cases = {planned.case_id: planned for planned in plan.cases}
-    for slot in plan.slots:
+    for slot in plan.slots[:_SHOWN_PROCESSES]:
         arm = f" [{slot.arm}]" if len(plan.arms) > 1 else ""
         words = case_words(cases[slot.case_id].case)
         out.print(f"  {slot.index + 1:>4}  block {slot.block + 1}  {words}{arm}", markup=False)
+    if plan.slots[_SHOWN_PROCESSES:]:
+        more = len(plan.slots) - _SHOWN_PROCESSES
+        out.print(f"  and {more:,} more processes (all of them: --json)")
     until = prepared.config.until_decided
     if until is not None and until.max_processes > prepared.config.fewest_processes:
         out.print(
             f"  and on in the same way, to at most block {until.max_processes}, until decided"
         )
+    remarks = [*_plan_remarks(plan)]
+    for line in remarks[:_SHOWN_PROCESSES]:
+        out.print(f"  {line}", markup=False)
+    if remarks[_SHOWN_PROCESSES:]:
+        out.print(f"  and {len(remarks) - _SHOWN_PROCESSES:,} more skipped or merged (--json)")
+
+
+def _plan_remarks(plan: Plan) -> Iterator[str]:
     for planned in plan.cases:
         if planned.skip_reason is not None:
-            out.print(
-                f"  skipped: {case_words(planned.case)} – {planned.skip_reason}", markup=False
-            )
+            yield f"skipped: {case_words(planned.case)} – {planned.skip_reason}"
         for merged in planned.merged:
-            out.print(f"  merged: {merged} → {planned.case_id}", markup=False)
+            yield f"merged: {merged} → {planned.case_id}"
 
 
 def _offer_docs(prepared: Prepared, sat: Sat, out: Console) -> None:

@@ -16,6 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # From the bottom up: a part imports from layers below its own, never from its own or above.
 LAYERS: list[set[str]] = [
     {"errors", "files", "interrupt", "schema", "words"},
+    {"toml_files"},
     {"config", "machine", "models", "quality", "stats"},
     {"stacks", "store", "telemetry"},
     {"efficiency"},
