@@ -40,8 +40,17 @@ def read_file(path: Path, most_bytes: int) -> bytes:
     Raises:
         OSError: it cannot be opened, is no regular file, or is larger.
     """
-    with _opened(os.open(path, os.O_RDONLY | _CAREFUL)) as file:
+    with open_file(path) as file:
         return _whole(file, most_bytes)
+
+
+def open_file(path: Path) -> BinaryIO:
+    """A file that the user named, to read; links are followed.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+    """
+    return _opened(os.open(path, os.O_RDONLY | _CAREFUL))
 
 
 def open_inside(folder: Path, *names: str) -> BinaryIO:

@@ -175,7 +175,7 @@ def _run(
         folder.close()
     finish(sat, run, json_wanted)
     if not json_wanted and sat.end == "complete":
-        _offer_docs(prepared, sat, console())
+        _offer_docs(prepared, sat, console(lossy=True))
     return sat.summary, exit_code(sat)
 
 
@@ -196,33 +196,30 @@ def exit_code(sat: Sat) -> int:
 
 
 def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
-    """The final table or document, what to do next, and last the page, which takes seconds."""
+    """The final table or document, what to do next, and last the page, which takes seconds.
+
+    The page is written whatever becomes of the table: a run outlives its terminal.
+    """
+    try:
+        _show_results(sat, run, json_wanted)
+    finally:
+        page = None if sat.unimportable is not None else write_page(Path(sat.summary.path))
+    if page is not None:
+        (console(err=True) if json_wanted else console(lossy=True)).print(
+            f"Report to look at: {page}", markup=False, soft_wrap=True
+        )
+
+
+def _show_results(sat: Sat, run: Run, json_wanted: bool) -> None:
     remarks = console(err=True)
+    if json_wanted:
+        print_json(as_json(sat.summary), lossy=True)
     if sat.unimportable is not None:
-        if json_wanted:
-            print_json(as_json(sat.summary))
         for line in _import_words(sat.unimportable, sat.summary):
             remarks.print(printable(line), markup=False, soft_wrap=True)
         return
-    if json_wanted:
-        print_json(as_json(sat.summary))
-    else:
-        out = console()
-        render_summary(sat.summary, out)
-        if not run.model.trained:
-            out.print(
-                f"Pictures are noise by design: {run.model.name} has random weights "
-                "(time and memory are the real architecture's). So “same as CPU” says nothing "
-                "about numbers too large for float16, which real weights may bring."
-            )
-        for line in _picture_words(Path(sat.summary.path), run):
-            out.print(line, markup=False, soft_wrap=True)
-        out.print(_shares_words(sat.shares), soft_wrap=True)
-        out.print(f"Results, pictures included: {sat.summary.path}", soft_wrap=True)
-        out.print(f"Look closer: sdbench show {sat.summary.path} CASE", soft_wrap=True)
-        if len(run.plan.arms) > 1 or run.config.get("until_decided"):
-            out.print(f"Verdicts: sdbench compare {sat.summary.path}", soft_wrap=True)
-        out.print(_findings_words(sat), soft_wrap=True)
+    if not json_wanted:
+        _show_table(sat, run, console(lossy=True))
     words = {
         "interrupted": "stopped; everything measured is kept",
         "budget": "the time budget (max_minutes) is used up; the rest was not run",
@@ -232,11 +229,24 @@ def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
     }
     if sat.end in words:
         remarks.print(f"{words[sat.end]}. Go on with: sdbench resume {sat.summary.path}")
-    page = write_page(Path(sat.summary.path))
-    if page is not None:
-        (remarks if json_wanted else console()).print(
-            f"Report to look at: {page}", markup=False, soft_wrap=True
+
+
+def _show_table(sat: Sat, run: Run, out: Console) -> None:
+    render_summary(sat.summary, out)
+    if not run.model.trained:
+        out.print(
+            f"Pictures are noise by design: {run.model.name} has random weights "
+            "(time and memory are the real architecture's). So “same as CPU” says nothing "
+            "about numbers too large for float16, which real weights may bring."
         )
+    for line in _picture_words(Path(sat.summary.path), run):
+        out.print(line, markup=False, soft_wrap=True)
+    out.print(_shares_words(sat.shares), soft_wrap=True)
+    out.print(f"Results, pictures included: {sat.summary.path}", soft_wrap=True)
+    out.print(f"Look closer: sdbench show {sat.summary.path} CASE", soft_wrap=True)
+    if len(run.plan.arms) > 1 or run.config.get("until_decided"):
+        out.print(f"Verdicts: sdbench compare {sat.summary.path}", soft_wrap=True)
+    out.print(_findings_words(sat), soft_wrap=True)
 
 
 def _import_words(failure: ImportFailure, summary: RunSummary) -> list[str]:

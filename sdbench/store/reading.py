@@ -77,8 +77,12 @@ class LoadedRun:
 
     def timeline_path(self, replicate: Replicate) -> Path:
         """The file of a process's memory timeline, whether there is one or not."""
+        return self.files / "telemetry" / self.timeline_name(replicate)
+
+    def timeline_name(self, replicate: Replicate) -> str:
+        """The file in ``telemetry`` of a process's timeline, whether there is one or not."""
         recorded = self.recorded_ids.get(replicate.replicate_id, replicate.replicate_id)
-        return self.files / "telemetry" / f"{recorded}.{replicate.attempt}.jsonl"
+        return f"{recorded}.{replicate.attempt}.jsonl"
 
     @property
     def replicates(self) -> list[Replicate]:
