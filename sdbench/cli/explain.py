@@ -155,7 +155,8 @@ def _from_file(file: str) -> bytes:
             return _bounded(file, stream.read(_LARGEST_BYTES + 1))
     except OSError as error:
         raise UsageError(
-            f"{file}: {error.strerror}; expected a log, a traceback or a picture (- is standard input)"
+            f"{file}: {error.strerror}; expected a log, a traceback or a picture, or - for "
+            "standard input"
         ) from None
 
 

@@ -133,7 +133,7 @@ def _latents_digests(array: "Array") -> set[str]:
 
     single = np.ascontiguousarray(array, np.float32)
     with np.errstate(over="ignore"):
-        bits = {
+        bits: dict[str, Array] = {
             "float32": single,
             "float16": single.astype(np.float16),
             "bfloat16": (single.view(np.uint32) >> 16).astype(np.uint16),

@@ -61,7 +61,12 @@ def test_not_finite_is_wrong_whatever_the_stored_picture_shows(folder: Path) -> 
 
 
 def test_only_measured_passes_are_judged(folder: Path) -> None:
-    passes = [make_pass(kind="prime", index=0), make_pass(), make_pass(kind="profile", index=0)]
+    images = [make_picture(pixels_sha256=STORED)]
+    passes = [
+        make_pass(kind="prime", index=0, images=images),
+        make_pass(images=images),
+        make_pass(kind="profile", index=0, images=images),
+    ]
     replicate = with_content(make_replicate(passes=passes), "builtin/shapes", PROMPTS, folder)
     found = [entry.images[0].content for entry in replicate.passes]
     assert found == [None, "right", None]
