@@ -12,6 +12,9 @@ History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old on
 Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
 None, with a reason beside it. Decoding is strict about types and lenient about unknown fields, so
 that a newer record still loads in an older sdbench as far as that one knows it.
+
+Records hold no reference cycles, so the collector leaves them alone (``gc=False``): there may be
+millions.
 """
 
 import functools
@@ -71,7 +74,7 @@ OUTCOME_SEVERITY: tuple[Outcome, ...] = (
 CORRECTNESS_SEVERITY: tuple[Correctness, ...] = ("broken", "drift", "match", "unknown")
 
 
-class Case(msgspec.Struct, frozen=True, kw_only=True):
+class Case(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One cell of the matrix: the settings that may differ within a run.
 
     The defaults here are part of the identity of a case (only what differs from them is hashed), so
@@ -150,7 +153,7 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     hold_bytes: Bytes = 0
 
 
-class PlannedCase(msgspec.Struct, frozen=True, kw_only=True):
+class PlannedCase(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A case of a plan; ``skip_reason`` says why it cannot run, ``merged`` what it stands for.
 
     ``flags`` are known issues and predicted overflows it meets on this stack, one sentence each.
@@ -167,7 +170,7 @@ class PlannedCase(msgspec.Struct, frozen=True, kw_only=True):
         return self.case.case_id
 
 
-class Slot(msgspec.Struct, frozen=True, kw_only=True):
+class Slot(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One process to run: a case in an arm in a block, at its place in the order."""
 
     index: Count
@@ -224,7 +227,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return Counter((slot.case_id, slot.arm) for slot in self.slots)
 
 
-class Picture(msgspec.Struct, frozen=True, kw_only=True):
+class Picture(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One generated picture, reduced to hashes and statistics over its finite values.
 
     ``content`` says whether it shows what its prompt asked for: None where that cannot be checked.
@@ -253,7 +256,7 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
         return "black" if self.black else None
 
 
-class Stage(msgspec.Struct, frozen=True, kw_only=True):
+class Stage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A stage of the profiling pass, the device synchronised at both ends.
 
     ``begin_t`` is the system-wide monotonic clock, which the timeline shares;
@@ -269,7 +272,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     footprint_peak_bytes: Bytes | None = None
 
 
-class Pass(msgspec.Struct, frozen=True, kw_only=True):
+class Pass(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One pass: prompt to pixels on the host for all images (prime: one step at the same shape).
 
     ``trace_sha256`` names the file of what the profiling pass made on its way. ``footprint_bytes``
@@ -291,7 +294,7 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True):
     footprint_bytes: Bytes | None = None
 
 
-class CountedFlops(msgspec.Struct, frozen=True, kw_only=True):
+class CountedFlops(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Floating-point operations of products, convolutions and attention; a multiply-add counts two.
 
     The stages are of the call that the profiling pass makes (one picture in a loop, all of them in
@@ -305,7 +308,7 @@ class CountedFlops(msgspec.Struct, frozen=True, kw_only=True):
     measured_pass: Flops
 
 
-class TelemetrySummary(msgspec.Struct, frozen=True, kw_only=True):
+class TelemetrySummary(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The timeline of a replicate in a few numbers; ``unavailable`` says why one is None.
 
     Peaks of levels are the worst level seen. Readings of the GPU count while pictures are made.
@@ -352,7 +355,7 @@ WaitReason = GateFlag | Literal["recovery"]
 """Why no process is started just now: a gate, or memory after the guard has acted."""
 
 
-class Gate(msgspec.Struct, frozen=True, kw_only=True):
+class Gate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the machine looked like just before a process started (PROTOCOL 16).
 
     ``flags`` is what was not as it should be even after ``waited_s``; ``unavailable`` says why a
@@ -373,7 +376,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     unavailable: dict[str, str] = {}
 
 
-class FailureCause(msgspec.Struct, frozen=True, kw_only=True):
+class FailureCause(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Why a worker failed. ``kind`` is stable; numbers are None where the text does not give them.
 
     For ``mps-out-of-memory``: ``allocated_bytes`` is held by torch's allocator (tensors and its
@@ -416,14 +419,14 @@ MEMORY_KINDS = frozenset(
 )
 
 
-class Frame(msgspec.Struct, frozen=True, kw_only=True):
+class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One call on the stack: the library's name and the function, None where not given."""
 
     image: str | None
     symbol: str | None
 
 
-class CrashReport(msgspec.Struct, frozen=True, kw_only=True):
+class CrashReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Why a process died, as macOS saw it; innermost call first.
 
     ``message`` holds what the dying libraries left: a failed assertion's text, an exception's name
@@ -440,7 +443,7 @@ class CrashReport(msgspec.Struct, frozen=True, kw_only=True):
     frames: list[Frame] = []
 
 
-class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started", tag_field="type"):
+class Started(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="started", tag_field="type"):
     """Written, durably, before a process starts: after a power cut it says what was running."""
 
     schema: int = SCHEMA_VERSION
@@ -454,7 +457,9 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started", tag_fiel
     boot_id: str | None
 
 
-class Replicate(msgspec.Struct, frozen=True, kw_only=True, tag="replicate", tag_field="type"):
+class Replicate(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="replicate", tag_field="type"
+):
     """One process and all it told, whatever became of it.
 
     ``flops`` are counted by the process that makes the profiling pass.
@@ -515,7 +520,9 @@ class Replicate(msgspec.Struct, frozen=True, kw_only=True, tag="replicate", tag_
         return [entry for entry in self.passes if entry.kind == kind]
 
 
-class Withdrawn(msgspec.Struct, frozen=True, kw_only=True, tag="withdrawn", tag_field="type"):
+class Withdrawn(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="withdrawn", tag_field="type"
+):
     """A process that the user's own stop ended: neither lost nor a result."""
 
     schema: int = SCHEMA_VERSION
@@ -528,7 +535,7 @@ PictureFault = Literal["not-a-number", "black", "saturated", "flat", "noise", "a
 TracedStage = Literal["text", "latents", "picture"]
 
 
-class StageDifference(msgspec.Struct, frozen=True, kw_only=True):
+class StageDifference(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How far a stage's result is from the CPU's; None where numbers are not finite or not there.
 
     ``rel_l2`` is the distance over the reference's norm, ``expected_rel_l2`` what rounding alone
@@ -543,7 +550,7 @@ class StageDifference(msgspec.Struct, frozen=True, kw_only=True):
     margin: float | None = None
 
 
-class Divergence(msgspec.Struct, frozen=True, kw_only=True):
+class Divergence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Distance of the latents from the CPU's after each of some denoising steps (0: the noise)."""
 
     image: int
@@ -552,7 +559,7 @@ class Divergence(msgspec.Struct, frozen=True, kw_only=True):
     allowed_rel_l2: list[float | None]
 
 
-class PictureDifference(msgspec.Struct, frozen=True, kw_only=True):
+class PictureDifference(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One thing a person would see between two pictures that should be the same.
 
     ``strength`` is in the kind's own unit; a careful eye sees it from ``noticed`` on, anybody from
@@ -571,7 +578,7 @@ class PictureDifference(msgspec.Struct, frozen=True, kw_only=True):
         return self.strength >= self.plain
 
 
-class ImageCompared(msgspec.Struct, frozen=True, kw_only=True):
+class ImageCompared(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One image of one or more passes that made it alike; pass 0 is the profiling pass.
 
     PSNR in dB (None: identical), SSIM and correlation are over 8-bit pictures;
@@ -605,7 +612,9 @@ class ImageCompared(msgspec.Struct, frozen=True, kw_only=True):
         return self.latents.margin <= 1
 
 
-class Compared(msgspec.Struct, frozen=True, kw_only=True, tag="compared", tag_field="type"):
+class Compared(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="compared", tag_field="type"
+):
     """A replicate's pictures beside the CPU's in float32; a later record replaces an earlier one.
 
     ``margin`` is the worst of its images and stages. ``stages`` and ``divergence`` come from the
@@ -628,7 +637,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True, tag="compared", tag_fi
     divergence: list[Divergence] = []
 
 
-class Checked(msgspec.Struct, frozen=True, kw_only=True, tag="checked", tag_field="type"):
+class Checked(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="checked", tag_field="type"):
     """One small picture of the trained built-in model, made on the device before a run.
 
     ``content`` says whether it shows what its prompt asked for, as far as it can be read.
@@ -656,7 +665,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True, tag="checked", tag_fiel
         return failed or self.verdict == "broken" or self.content == "wrong"
 
 
-class Ceiling(msgspec.Struct, frozen=True, kw_only=True, tag="ceiling", tag_field="type"):
+class Ceiling(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="ceiling", tag_field="type"):
     """The rate of large square matrix products on the device, measured before an arm's first case.
 
     None with the reason where it was not measured.
@@ -671,7 +680,7 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True, tag="ceiling", tag_fiel
     reason: str | None = None
 
 
-class LookedCase(msgspec.Struct, frozen=True, kw_only=True):
+class LookedCase(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One comparison at a look. ``open``: more processes could decide it."""
 
     case_id: str
@@ -684,7 +693,7 @@ class LookedCase(msgspec.Struct, frozen=True, kw_only=True):
     open: bool
 
 
-class Looked(msgspec.Struct, frozen=True, kw_only=True, tag="looked", tag_field="type"):
+class Looked(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="looked", tag_field="type"):
     """A look at a run that goes on until it is decided, after so many blocks (PROTOCOL 12).
 
     ``next_look`` is after how many blocks there is another; None: it was the last.
@@ -701,7 +710,7 @@ class Looked(msgspec.Struct, frozen=True, kw_only=True, tag="looked", tag_field=
 Record = Started | Withdrawn | Replicate | Compared | Checked | Ceiling | Looked
 
 
-class StackInfo(msgspec.Struct, frozen=True, kw_only=True):
+class StackInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An interpreter and the versions installed there; what a resume must find unchanged."""
 
     interpreter: str
@@ -709,7 +718,7 @@ class StackInfo(msgspec.Struct, frozen=True, kw_only=True):
     packages: dict[str, str]
 
 
-class Sitting(msgspec.Struct, frozen=True, kw_only=True):
+class Sitting(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One time somebody ran or resumed the run: the three clocks that tell sleep and restarts."""
 
     started_utc: str
@@ -717,7 +726,7 @@ class Sitting(msgspec.Struct, frozen=True, kw_only=True):
     boot_id: str | None
 
 
-class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The model of a run; ``sha256`` covers its folder; ``trained``: pictures mean something."""
 
     name: str

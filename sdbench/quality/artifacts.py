@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # A worker writes at most 64 MiB a trace; one image of one step above that can be a little more.
 _LARGEST_FILE_BYTES = 256 * MIB
+_MOST_AT_HAND_BYTES = 32 * MIB
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 MOST_PIXELS = 8192 * 8192
 """Of the largest size that a configuration can ask for (``config.py``)."""
@@ -65,18 +66,16 @@ class Artifacts:
         self._folder = folder
         self._most_pixels = most_pixels
         self._not_their_name: set[str] = set()
+        self._at_hand: dict[tuple[str, str], Array] = {}
+        self._at_hand_bytes = 0
 
     def latents(self, digest: str) -> "Array | None":
         """Final latents of one image in float32 (channels, height/8, width/8)."""
-        data = self._read("latents", digest, ".npy")
-        array = None if data is None else _array_of(data)
-        return array if array is None or self._holds(digest, _latents_digests(array)) else None
+        return self._kept("latents", digest)
 
     def pixels(self, digest: str) -> "Array | None":
         """A picture, 8 bits (height, width, 3)."""
-        data = self._read("images", digest, ".png")
-        pixels = None if data is None else _pixels_of(data, self._most_pixels)
-        return pixels if pixels is None or self._holds(digest, {pixels_digest(pixels)}) else None
+        return self._kept("pixels", digest)
 
     def trace(self, digest: str) -> Tensors | None:
         """What a profiling pass made on its way."""
@@ -88,6 +87,32 @@ class Artifacts:
     def why_not(self, digest: str) -> str | None:
         """Why something that was asked for was refused, where its file is there and readable."""
         return NOT_ITS_NAME if digest in self._not_their_name else None
+
+    def _kept(self, kind: str, digest: str) -> "Array | None":
+        """What was loaded not long ago, or loaded now: the same few are held against many."""
+        found = self._at_hand.get((kind, digest))
+        if found is None:
+            load = self._load_latents if kind == "latents" else self._load_pixels
+            found = load(digest)
+            if found is None:
+                return None
+            if self._at_hand_bytes > _MOST_AT_HAND_BYTES:
+                self._at_hand.clear()
+                self._at_hand_bytes = 0
+            found.flags.writeable = False
+            self._at_hand[kind, digest] = found
+            self._at_hand_bytes += found.nbytes
+        return found
+
+    def _load_latents(self, digest: str) -> "Array | None":
+        data = self._read("latents", digest, ".npy")
+        array = None if data is None else _array_of(data)
+        return array if array is None or self._holds(digest, _latents_digests(array)) else None
+
+    def _load_pixels(self, digest: str) -> "Array | None":
+        data = self._read("images", digest, ".png")
+        pixels = None if data is None else _pixels_of(data, self._most_pixels)
+        return pixels if pixels is None or self._holds(digest, {pixels_digest(pixels)}) else None
 
     def _holds(self, digest: str, held: set[str]) -> bool:
         if digest not in held:

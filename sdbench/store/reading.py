@@ -28,6 +28,7 @@ from sdbench.schema import (
 )
 from sdbench.store.belonging import Belonging
 from sdbench.store.checks import check_run, device_fault
+from sdbench.store.sharing import Sharing
 from sdbench.words import counted, shortened
 
 RUN_FILE, RECORDS_FILE = "run.json", "records.jsonl"
@@ -160,7 +161,7 @@ def read_run_file(path: Path) -> tuple[Run, bytes]:
 
 def _with_records(loaded: LoadedRun) -> LoadedRun:
     """The run with the lines of its records file; what is wrong with them is a warning."""
-    own = Belonging(loaded.run)
+    own, sharing = Belonging(loaded.run), Sharing()
     unreadable: list[tuple[int, str]] = []
     foreign: list[int] = []
     newest = SCHEMA_VERSION
@@ -183,7 +184,7 @@ def _with_records(loaded: LoadedRun) -> LoadedRun:
             continue
         newest = max(newest, record.schema)
         if own.has(record):
-            _add(loaded, record)
+            _add(loaded, sharing.shared(record))
         else:
             foreign.append(number)
     if number >= _MOST_RECORDS:
