@@ -94,7 +94,7 @@ def test_help_lists_every_verb_and_the_exit_codes(call: Called) -> None:
     assert code == 0
     for verb, (_, line) in VERBS.items():
         assert re.search(rf"^  {verb} +{re.escape(line)}$", out, re.MULTILINE)
-    for number in ("0", "1", "2", "3", "130"):
+    for number in ("0", "1", "2", "3", "70", "130"):
         assert number in out[out.index("Exit codes:") :]
 
 
