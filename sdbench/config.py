@@ -1,8 +1,8 @@
 """TOML to Config. Whatever is wrong is said in one line: which file, key, what was expected."""
 
 import difflib
+import os
 import re
-import sys
 import typing
 from collections.abc import Sequence
 from importlib import resources
@@ -13,12 +13,8 @@ import msgspec
 
 from sdbench.errors import ConfigError
 from sdbench.schema import Arm, Attention, Batching, Case, Dtype, Offload
+from sdbench.toml_files import TomlError, parse_toml, read_toml
 from sdbench.words import shortened
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 Scheduler = Literal["ddim", "pndm", "euler", "dpmsolver"]
 Auto = Literal["auto"]
@@ -29,6 +25,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RESOLUTION = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 # The VAE halves a side three times; what is beyond the limits makes no picture or fits no memory.
 _MULTIPLE, _LEAST, _MOST = 8, 64, 8192
+_LONGEST_SHOWN = 200
 _SHARE = re.compile(r"([0-9]{1,2})%")
 # More leaves the system itself nothing; the guard would end every case.
 _LARGEST_SHARE = 90
@@ -128,6 +125,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     until_decided: UntilDecided | None = None
     timeout_s: float | Auto = "auto"
     max_minutes: float = 0
+    max_cases: int = 20_000
+    max_processes: int = 100_000
     start: Literal["auto", "spawn", "fork"] = "auto"
     prompts: tuple[str, ...] = ("a photo of an astronaut riding a horse on mars",)
     matrix: Matrix | None = None
@@ -160,6 +159,8 @@ _RANGES: dict[str, tuple[float, float | None]] = {
     "replicates": (1, 10_000),
     "timeout_s": (1, None),
     "max_minutes": (0, None),
+    "max_cases": (1, 100_000),
+    "max_processes": (1, 1_000_000),
     "gate.max_wait_s": (0, None),
     "guard.max_swap_growth_bytes": (0, None),
     "guard.max_swapped_out_bytes": (0, None),
@@ -191,10 +192,12 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
     if name_or_path in shipped and not looks_like_path:
         path, source = shipped[name_or_path], name_or_path
     else:
-        path, source = Path(name_or_path), shortened(name_or_path)
-        if not looks_like_path and not _is_file(path):
+        path, source = Path(name_or_path), shortened(name_or_path, _LONGEST_SHOWN)
+        if not looks_like_path and not _is_there(path):
             raise ConfigError(
-                source, "", f"no such configuration; there are {', '.join(shipped)}, or a path"
+                source,
+                "",
+                f"no such configuration; there are {', '.join(shipped)}, or a path",
             )
     document = _read(path, source)
     if "name" not in document:
@@ -204,9 +207,9 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
     return parse_config(document, source)
 
 
-def _is_file(path: Path) -> bool:
+def _is_there(path: Path) -> bool:
     try:
-        return path.is_file()
+        return os.path.lexists(path)
     except (OSError, ValueError):  # a name too long for any file system, or with a NUL
         return False
 
@@ -228,15 +231,11 @@ def parse_config(document: dict[str, Any], source: str) -> Config:
 
 def _read(path: Path, source: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return read_toml(path)
     except FileNotFoundError:
         raise ConfigError(source, "", "no such file") from None
-    except OSError as error:
-        raise ConfigError(source, "", f"cannot be read: {error.strerror}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(source, "", f"not valid TOML: {error}") from None
-    except ValueError as error:  # not UTF-8, or a NUL in the name
-        raise ConfigError(source, "", f"cannot be read: {error}") from None
+    except TomlError as error:
+        raise ConfigError(source, "", str(error)) from None
 
 
 def _apply_override(document: dict[str, Any], override: str) -> None:
@@ -245,8 +244,8 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
     if not separator or not key.strip():
         raise ConfigError("--set", override, "expected key=value")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = parse_toml(f"value = {text}")["value"]
+    except TomlError:
         value = text
     *tables, leaf = key.strip().split(".")
     target = document
@@ -390,11 +389,21 @@ def _check_matrix(matrix: Matrix, source: str) -> None:
             continue
         if not values:
             raise ConfigError(source, key, "expected at least one value, got an empty list")
-        repeated = [value for index, value in enumerate(values) if value in values[:index]]
-        if repeated:
-            raise ConfigError(source, key, f"expected each value once, {repeated[0]!r} is repeated")
+        repeated = _first_repeated(values)
+        if repeated is not None:
+            raise ConfigError(source, key, f"expected each value once, {repeated!r} is repeated")
     for index, resolution in enumerate(matrix.resolution):
         _check_resolution(resolution, source, f"matrix.resolution[{index}]")
+
+
+def _first_repeated(values: Sequence[Any]) -> Any:
+    """The first value that is there a second time; None where each is there once."""
+    seen = set()
+    for value in values:
+        if value in seen:
+            return value
+        seen.add(value)
+    return None
 
 
 def _check_resolution(text: str, source: str, key: str) -> None:
@@ -426,24 +435,23 @@ def _nearest(text: str) -> str:
 def _check_arms(arms: tuple[Arm, ...], source: str) -> None:
     if not arms:
         raise ConfigError(source, "arm", "expected at least one [[arm]]")
-    names = [arm.name for arm in arms]
     # They are in names of files, and a Mac's disk does not tell a from A.
-    folded = [name.casefold() for name in names]
-    for index, name in enumerate(names):
+    seen: dict[str, str] = {}
+    for index, name in enumerate(arm.name for arm in arms):
         if not _NAME.fullmatch(name):
             raise ConfigError(
                 source, f"arm[{index}].name", "expected letters, digits, '.', '_' or '-'"
             )
-        if name in names[:index]:
+        if seen.get(name.casefold()) == name:
             raise ConfigError(source, f"arm[{index}].name", f"expected each once, {name!r} repeats")
-        if folded[index] in folded[:index]:
-            before = names[folded.index(folded[index])]
+        if name.casefold() in seen:
             raise ConfigError(
                 source,
                 f"arm[{index}].name",
-                f"expected names that differ in more than upper and lower case, got {before!r} "
-                f"and {name!r}",
+                f"expected names that differ in more than upper and lower case, got "
+                f"{seen[name.casefold()]!r} and {name!r}",
             )
+        seen[name.casefold()] = name
         _check_variables(arms[index].env, source, f"arm[{index}].env")
         if arms[index].hold_bytes:
             raise ConfigError(

@@ -14,6 +14,7 @@ import msgspec
 
 from sdbench.comparison.sides import summary_of
 from sdbench.errors import UsageError
+from sdbench.files import MIB, read_inside
 from sdbench.schema import CORRECTNESS_SEVERITY, OUTCOME_SEVERITY, Case, Replicate
 from sdbench.store import LoadedRun, find_run, load_run
 from sdbench.summary import CaseSummary, RunSummary, per_picture, steady_median_s
@@ -43,6 +44,8 @@ class Sample(msgspec.Struct, kw_only=True):
     gpu_memory_used_bytes: int | None = None
 
 
+# An hour at 20 Hz is 12 MB; a night is less than this.
+_LARGEST_FILE_BYTES = 256 * MIB
 _SAMPLED = Sample.__struct_fields__[1:]
 
 _SETTINGS = Case.__struct_fields__
@@ -273,20 +276,20 @@ def pass_rows(loaded: LoadedRun) -> Iterator[Row]:
             }
 
 
-def timeline_of(path: Path) -> list[Sample]:
+def timeline_of(folder: Path, name: str) -> list[Sample]:
     """A process's samples, each in its phase; empty where there is no file (the record says why).
 
     A line that cannot be read is left out.
     """
     try:
-        lines = path.read_bytes().splitlines()
+        data = read_inside(folder, "telemetry", name, most_bytes=_LARGEST_FILE_BYTES)
     except OSError:
         return []
     decoder, samples, phase = msgspec.json.Decoder(Sample), [], None
-    for line in lines:
+    for line in data.splitlines():
         try:
             told = decoder.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             continue
         if told.phase is not None:
             phase = told.phase
@@ -332,7 +335,7 @@ def _telemetry_frame(loaded: LoadedRun) -> "DataFrame":
     parts = {name: [_column(name)([])] for name in ("sample", "t_s", *_SAMPLED)}
     processes, counts = [], []
     for entry in loaded.attempts:
-        samples = timeline_of(loaded.timeline_path(entry))
+        samples = timeline_of(loaded.files, loaded.timeline_name(entry))
         processes.append(_names(loaded, entry))
         counts.append(len(samples))
         parts["sample"].append(_column("sample")(range(len(samples))))
@@ -355,6 +358,8 @@ def _column(name: str) -> Callable[[Any], Any]:
     if name in _LEVELS:
         return lambda values: pd.Categorical(values, categories=_LEVELS[name], ordered=True)
     if name.endswith("_utc"):
-        return lambda values: pd.to_datetime(pd.Series(values, dtype="string"), utc=True)
+        return lambda values: pd.to_datetime(
+            pd.Series(values, dtype="string"), utc=True, format="ISO8601", errors="coerce"
+        )
     unit = next((dtype for end, dtype in _BY_UNIT.items() if name.endswith(end)), "string")
     return lambda values: pd.Series(values, dtype=_DTYPES.get(name, unit))

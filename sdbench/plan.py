@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from sdbench.errors import ConfigError, UsageError
 from sdbench.schema import Arm, Case, DeviceKind, Dtype, Plan, PlannedCase, Slot, StartMethod
 from sdbench.stats import MIN_PROCESSES
 
+_MOST_ARMS = 1000
 DEFAULT_DTYPE: dict[DeviceKind, Dtype] = {"mps": "float16", "cuda": "float16", "cpu": "float32"}
 
 
@@ -25,15 +27,43 @@ def make_plan(
         ConfigError: no case is left to run, or the memory to hold is not there.
         UsageError: an ``only`` names an axis or value that is not there.
     """
+    _check_number(config, "max_cases", _cells(config), "cases", config.max_cases)
     cases = _filter_only(_expand(config, device), only)
     if not cases:
         raise ConfigError(config.name, "exclude", "expected at least one case to be left")
     arms = arms_with_levels(config, memory_bytes)
-    slots = order_slots(
-        runnable_cases(cases), [arm.name for arm in arms], config.fewest_processes, config.seed
-    )
+    runnable, names = runnable_cases(cases), [arm.name for arm in arms]
+    blocks = config.fewest_processes
+    if config.until_decided is not None:
+        blocks = config.until_decided.max_processes
+    processes = len(runnable) * len(names) * blocks
+    _check_number(config, "max_processes", processes, "processes", config.max_processes)
+    slots = order_slots(runnable, names, config.fewest_processes, config.seed)
     start = resolve_start(config, device)
     return Plan(cases=cases, arms=arms, slots=slots, start=start)
+
+
+def _cells(config: Config) -> int:
+    """How many cells a configuration has, without making them."""
+    if config.case is not None:
+        return len(config.case)
+    axes = msgspec.structs.asdict(config.matrix or Matrix())
+    return math.prod(len(values) for values in axes.values() if values is not None)
+
+
+def _check_number(config: Config, key: str, count: int, what: str, most: int) -> None:
+    """Refuse before anything is made of a size that nobody meant.
+
+    Raises:
+        ConfigError: there are more than the configuration allows.
+    """
+    if count > most:
+        raise ConfigError(
+            config.name,
+            key,
+            f"the plan has {count:,} {what} and {key} is {most:,}; if that is meant, set {key} "
+            f"higher (--set {key}={count}), else take fewer values",
+        )
 
 
 def with_blocks(plan: Plan, blocks: int, seed: int) -> Plan:
@@ -93,7 +123,9 @@ def arms_with_levels(config: Config, memory_bytes: int) -> list[Arm]:
         ConfigError: a level is as large as the memory, or a level is there twice.
     """
     levels = [held_bytes(level, memory_bytes) for level in config.pressure.hold_bytes] or [0]
-    arms: list[Arm] = []
+    if len(config.arm) * len(levels) > _MOST_ARMS:
+        raise ConfigError(config.name, "arm", f"expected at most {_MOST_ARMS:,} arms and levels")
+    arms: dict[str, Arm] = {}
     for arm, (index, level) in itertools.product(config.arm, enumerate(levels)):
         key = f"pressure.hold_bytes[{index}]"
         if level and level >= memory_bytes:
@@ -101,10 +133,10 @@ def arms_with_levels(config: Config, memory_bytes: int) -> list[Arm]:
                 config.name, key, f"expected less than the memory there is, {memory_bytes:.3g}"
             )
         name = f"{arm.name}+hold-{level / 1e9:.3g}GB" if level else arm.name
-        if any(name == other.name for other in arms):
+        if name in arms:
             raise ConfigError(config.name, key, "expected each level once")
-        arms.append(msgspec.structs.replace(arm, name=name, hold_bytes=level))
-    return arms
+        arms[name] = msgspec.structs.replace(arm, name=name, hold_bytes=level)
+    return [*arms.values()]
 
 
 def resolve_start(config: Config, device: DeviceKind, platform: str = sys.platform) -> StartMethod:

@@ -12,11 +12,15 @@ History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old on
 Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
 None, with a reason beside it. Decoding is strict about types and lenient about unknown fields, so
 that a newer record still loads in an older sdbench as far as that one knows it.
+
+Records hold no reference cycles, so the collector leaves them alone (``gc=False``): there may be
+millions.
 """
 
 import functools
 import hashlib
 import json
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -43,6 +47,15 @@ Flops = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 FlopsPerSecond = Annotated[float, msgspec.Meta(gt=0, le=1e18)]
 # The system-wide monotonic clock in seconds, shared by parent and workers.
 Clock = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+# Bytes gained or lost.
+ByteChange = Annotated[int, msgspec.Meta(ge=-(1 << 60), le=1 << 60)]
+# As configurations allow them (``config.py``).
+Block = Annotated[int, msgspec.Meta(ge=0, lt=10_000)]
+Resolution = Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}\Z")]
+Pressure = Literal["normal", "warn", "critical"]
+"""macOS: the kernel's own level. Linux: of stalls and what is left (``machine/linux_pressure``)."""
+Thermal = Literal["nominal", "moderate", "heavy", "trapping", "sleeping"]
+"""macOS's thermal pressure, best first; other systems' states are put on the same scale."""
 # The name of a file kept by its content.
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
@@ -61,14 +74,14 @@ OUTCOME_SEVERITY: tuple[Outcome, ...] = (
 CORRECTNESS_SEVERITY: tuple[Correctness, ...] = ("broken", "drift", "match", "unknown")
 
 
-class Case(msgspec.Struct, frozen=True, kw_only=True):
+class Case(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One cell of the matrix: the settings that may differ within a run.
 
     The defaults here are part of the identity of a case (only what differs from them is hashed), so
     they never change, and an axis added later leaves old ids as they are.
     """
 
-    resolution: str = "512x512"
+    resolution: Resolution = "512x512"
     attention_slicing: bool = False
     warmup: bool = False
     batching: Batching = "loop"
@@ -114,7 +127,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
 _CASE_DEFAULTS: dict[str, Any] = msgspec.structs.asdict(Case())
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=1 << 17)
 def _case_id(case: Case) -> str:
     """Rows are looked up by it many times."""
     changed = {
@@ -140,7 +153,7 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     hold_bytes: Bytes = 0
 
 
-class PlannedCase(msgspec.Struct, frozen=True, kw_only=True):
+class PlannedCase(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A case of a plan; ``skip_reason`` says why it cannot run, ``merged`` what it stands for.
 
     ``flags`` are known issues and predicted overflows it meets on this stack, one sentence each.
@@ -157,11 +170,11 @@ class PlannedCase(msgspec.Struct, frozen=True, kw_only=True):
         return self.case.case_id
 
 
-class Slot(msgspec.Struct, frozen=True, kw_only=True):
+class Slot(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One process to run: a case in an arm in a block, at its place in the order."""
 
-    index: int
-    block: int
+    index: Count
+    block: Block
     case_id: str
     arm: str
 
@@ -171,7 +184,7 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.case_id}.{self.arm}.{self.block}"
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """What a run does, in order."""
 
     cases: list[PlannedCase]
@@ -185,10 +198,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             KeyError: the plan has no such case.
         """
-        for planned in self.cases:
-            if planned.case_id == case_id:
-                return planned
-        raise KeyError(case_id)
+        return self._by_id[case_id]
+
+    def processes(self, case_id: str, arm: str) -> int:
+        """How many processes of a case in an arm are planned."""
+        return self._processes[case_id, arm]
 
     def arm(self, name: str) -> Arm:
         """The arm of that name.
@@ -196,13 +210,24 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             KeyError: the plan has no such arm.
         """
-        for arm in self.arms:
-            if arm.name == name:
-                return arm
-        raise KeyError(name)
+        return self._arms_by_name[name]
+
+    # A plan may have 100,000 processes, and all of them are looked up.
+
+    @functools.cached_property
+    def _by_id(self) -> dict[str, PlannedCase]:
+        return {planned.case_id: planned for planned in reversed(self.cases)}
+
+    @functools.cached_property
+    def _arms_by_name(self) -> dict[str, Arm]:
+        return {arm.name: arm for arm in reversed(self.arms)}
+
+    @functools.cached_property
+    def _processes(self) -> Counter[tuple[str, str]]:
+        return Counter((slot.case_id, slot.arm) for slot in self.slots)
 
 
-class Picture(msgspec.Struct, frozen=True, kw_only=True):
+class Picture(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One generated picture, reduced to hashes and statistics over its finite values.
 
     ``content`` says whether it shows what its prompt asked for: None where that cannot be checked.
@@ -231,7 +256,7 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
         return "black" if self.black else None
 
 
-class Stage(msgspec.Struct, frozen=True, kw_only=True):
+class Stage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A stage of the profiling pass, the device synchronised at both ends.
 
     ``begin_t`` is the system-wide monotonic clock, which the timeline shares;
@@ -247,7 +272,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     footprint_peak_bytes: Bytes | None = None
 
 
-class Pass(msgspec.Struct, frozen=True, kw_only=True):
+class Pass(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One pass: prompt to pixels on the host for all images (prime: one step at the same shape).
 
     ``trace_sha256`` names the file of what the profiling pass made on its way. ``footprint_bytes``
@@ -269,7 +294,7 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True):
     footprint_bytes: Bytes | None = None
 
 
-class CountedFlops(msgspec.Struct, frozen=True, kw_only=True):
+class CountedFlops(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Floating-point operations of products, convolutions and attention; a multiply-add counts two.
 
     The stages are of the call that the profiling pass makes (one picture in a loop, all of them in
@@ -283,33 +308,33 @@ class CountedFlops(msgspec.Struct, frozen=True, kw_only=True):
     measured_pass: Flops
 
 
-class TelemetrySummary(msgspec.Struct, frozen=True, kw_only=True):
+class TelemetrySummary(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The timeline of a replicate in a few numbers; ``unavailable`` says why one is None.
 
     Peaks of levels are the worst level seen. Readings of the GPU count while pictures are made.
     CPU shares are of all cores over the measured passes: other programs', and nobody's.
     """
 
-    samples: int
-    period_s: float
+    samples: Count
+    period_s: Seconds
     cost_share: float
-    peak_footprint_bytes: int | None = None
-    pass_peak_footprint_bytes: int | None = None
+    peak_footprint_bytes: Bytes | None = None
+    pass_peak_footprint_bytes: Bytes | None = None
     footprint_source: str | None = None
-    swap_start_bytes: int | None = None
-    swap_delta_bytes: int | None = None
-    swap_in_bytes: int | None = None
-    swap_out_bytes: int | None = None
-    min_available_bytes: int | None = None
-    slow_period_s: float | None = None
-    pressure_peak: str | None = None
-    thermal_peak: str | None = None
-    compressor_peak_bytes: int | None = None
+    swap_start_bytes: Bytes | None = None
+    swap_delta_bytes: ByteChange | None = None
+    swap_in_bytes: ByteChange | None = None
+    swap_out_bytes: ByteChange | None = None
+    min_available_bytes: Bytes | None = None
+    slow_period_s: Seconds | None = None
+    pressure_peak: Pressure | None = None
+    thermal_peak: Thermal | None = None
+    compressor_peak_bytes: Bytes | None = None
     least_free_percent: int | None = None
     gpu_power_mean_w: float | None = None
     gpu_power_peak_w: float | None = None
     gpu_temperature_peak_c: float | None = None
-    gpu_memory_peak_bytes: int | None = None
+    gpu_memory_peak_bytes: Bytes | None = None
     gpu_throttled: list[str] = []
     other_cpu_share: float | None = None
     idle_cpu_share: float | None = None
@@ -330,7 +355,7 @@ WaitReason = GateFlag | Literal["recovery"]
 """Why no process is started just now: a gate, or memory after the guard has acted."""
 
 
-class Gate(msgspec.Struct, frozen=True, kw_only=True):
+class Gate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the machine looked like just before a process started (PROTOCOL 16).
 
     ``flags`` is what was not as it should be even after ``waited_s``; ``unavailable`` says why a
@@ -346,12 +371,12 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     power_source: str | None = None
     battery_percent: int | None = None
     low_power_mode: bool | None = None
-    waited_s: float = 0.0
+    waited_s: Seconds = 0.0
     flags: list[GateFlag] = []
     unavailable: dict[str, str] = {}
 
 
-class FailureCause(msgspec.Struct, frozen=True, kw_only=True):
+class FailureCause(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Why a worker failed. ``kind`` is stable; numbers are None where the text does not give them.
 
     For ``mps-out-of-memory``: ``allocated_bytes`` is held by torch's allocator (tensors and its
@@ -394,14 +419,14 @@ MEMORY_KINDS = frozenset(
 )
 
 
-class Frame(msgspec.Struct, frozen=True, kw_only=True):
+class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One call on the stack: the library's name and the function, None where not given."""
 
     image: str | None
     symbol: str | None
 
 
-class CrashReport(msgspec.Struct, frozen=True, kw_only=True):
+class CrashReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Why a process died, as macOS saw it; innermost call first.
 
     ``message`` holds what the dying libraries left: a failed assertion's text, an exception's name
@@ -418,21 +443,23 @@ class CrashReport(msgspec.Struct, frozen=True, kw_only=True):
     frames: list[Frame] = []
 
 
-class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started", tag_field="type"):
+class Started(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="started", tag_field="type"):
     """Written, durably, before a process starts: after a power cut it says what was running."""
 
     schema: int = SCHEMA_VERSION
     replicate_id: str
     case_id: str
     arm: str
-    block: int
-    slot: int
-    attempt: int
+    block: Block
+    slot: Count
+    attempt: Count
     started_utc: str
     boot_id: str | None
 
 
-class Replicate(msgspec.Struct, frozen=True, kw_only=True, tag="replicate", tag_field="type"):
+class Replicate(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="replicate", tag_field="type"
+):
     """One process and all it told, whatever became of it.
 
     ``flops`` are counted by the process that makes the profiling pass.
@@ -445,9 +472,9 @@ class Replicate(msgspec.Struct, frozen=True, kw_only=True, tag="replicate", tag_
     replicate_id: str
     case_id: str
     arm: str
-    block: int
-    slot: int
-    attempt: int
+    block: Block
+    slot: Count
+    attempt: Count
     outcome: Outcome
     reason: str | None = None
     simulated: bool
@@ -457,7 +484,7 @@ class Replicate(msgspec.Struct, frozen=True, kw_only=True, tag="replicate", tag_
     machine_restarted: bool = False
     started_utc: str
     ended_utc: str
-    wall_s: float
+    wall_s: Seconds
     last_phase: str | None = None
     signal: str | None = None
     exit_code: int | None = None
@@ -466,19 +493,19 @@ class Replicate(msgspec.Struct, frozen=True, kw_only=True, tag="replicate", tag_
     cause: FailureCause | None = None
     crash_report: CrashReport | None = None
     fallback_operators: list[str] = []
-    projected_s: float | None = None
-    unreadable_lines: int = 0
-    import_s: float | None = None
-    load_s: float | None = None
+    projected_s: Seconds | None = None
+    unreadable_lines: Count = 0
+    import_s: Seconds | None = None
+    load_s: Seconds | None = None
     passes: list[Pass] = []
     flops: CountedFlops | None = None
     flops_missing: str | None = None
-    peak_memory_bytes: int | None = None
+    peak_memory_bytes: Bytes | None = None
     peak_memory_source: str | None = None
     peak_memory_reason: str | None = None
-    pss_bytes: int | None = None
-    uss_bytes: int | None = None
-    swapped_out_bytes: int | None = None
+    pss_bytes: Bytes | None = None
+    uss_bytes: Bytes | None = None
+    swapped_out_bytes: ByteChange | None = None
     versions: dict[str, str] = {}
     python: str | None = None
     device: dict[str, Any] = {}
@@ -493,12 +520,14 @@ class Replicate(msgspec.Struct, frozen=True, kw_only=True, tag="replicate", tag_
         return [entry for entry in self.passes if entry.kind == kind]
 
 
-class Withdrawn(msgspec.Struct, frozen=True, kw_only=True, tag="withdrawn", tag_field="type"):
+class Withdrawn(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="withdrawn", tag_field="type"
+):
     """A process that the user's own stop ended: neither lost nor a result."""
 
     schema: int = SCHEMA_VERSION
     replicate_id: str
-    attempt: int
+    attempt: Count
     ended_utc: str
 
 
@@ -506,7 +535,7 @@ PictureFault = Literal["not-a-number", "black", "saturated", "flat", "noise", "a
 TracedStage = Literal["text", "latents", "picture"]
 
 
-class StageDifference(msgspec.Struct, frozen=True, kw_only=True):
+class StageDifference(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How far a stage's result is from the CPU's; None where numbers are not finite or not there.
 
     ``rel_l2`` is the distance over the reference's norm, ``expected_rel_l2`` what rounding alone
@@ -521,7 +550,7 @@ class StageDifference(msgspec.Struct, frozen=True, kw_only=True):
     margin: float | None = None
 
 
-class Divergence(msgspec.Struct, frozen=True, kw_only=True):
+class Divergence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Distance of the latents from the CPU's after each of some denoising steps (0: the noise)."""
 
     image: int
@@ -530,7 +559,7 @@ class Divergence(msgspec.Struct, frozen=True, kw_only=True):
     allowed_rel_l2: list[float | None]
 
 
-class PictureDifference(msgspec.Struct, frozen=True, kw_only=True):
+class PictureDifference(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One thing a person would see between two pictures that should be the same.
 
     ``strength`` is in the kind's own unit; a careful eye sees it from ``noticed`` on, anybody from
@@ -549,7 +578,7 @@ class PictureDifference(msgspec.Struct, frozen=True, kw_only=True):
         return self.strength >= self.plain
 
 
-class ImageCompared(msgspec.Struct, frozen=True, kw_only=True):
+class ImageCompared(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One image of one or more passes that made it alike; pass 0 is the profiling pass.
 
     PSNR in dB (None: identical), SSIM and correlation are over 8-bit pictures;
@@ -583,7 +612,9 @@ class ImageCompared(msgspec.Struct, frozen=True, kw_only=True):
         return self.latents.margin <= 1
 
 
-class Compared(msgspec.Struct, frozen=True, kw_only=True, tag="compared", tag_field="type"):
+class Compared(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="compared", tag_field="type"
+):
     """A replicate's pictures beside the CPU's in float32; a later record replaces an earlier one.
 
     ``margin`` is the worst of its images and stages. ``stages`` and ``divergence`` come from the
@@ -592,7 +623,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True, tag="compared", tag_fi
 
     schema: int = SCHEMA_VERSION
     replicate_id: str
-    attempt: int
+    attempt: Count
     case_id: str
     arm: str
     dtype: Dtype
@@ -606,7 +637,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True, tag="compared", tag_fi
     divergence: list[Divergence] = []
 
 
-class Checked(msgspec.Struct, frozen=True, kw_only=True, tag="checked", tag_field="type"):
+class Checked(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="checked", tag_field="type"):
     """One small picture of the trained built-in model, made on the device before a run.
 
     ``content`` says whether it shows what its prompt asked for, as far as it can be read.
@@ -634,7 +665,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True, tag="checked", tag_fiel
         return failed or self.verdict == "broken" or self.content == "wrong"
 
 
-class Ceiling(msgspec.Struct, frozen=True, kw_only=True, tag="ceiling", tag_field="type"):
+class Ceiling(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="ceiling", tag_field="type"):
     """The rate of large square matrix products on the device, measured before an arm's first case.
 
     None with the reason where it was not measured.
@@ -649,7 +680,7 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True, tag="ceiling", tag_fiel
     reason: str | None = None
 
 
-class LookedCase(msgspec.Struct, frozen=True, kw_only=True):
+class LookedCase(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One comparison at a look. ``open``: more processes could decide it."""
 
     case_id: str
@@ -662,24 +693,24 @@ class LookedCase(msgspec.Struct, frozen=True, kw_only=True):
     open: bool
 
 
-class Looked(msgspec.Struct, frozen=True, kw_only=True, tag="looked", tag_field="type"):
+class Looked(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="looked", tag_field="type"):
     """A look at a run that goes on until it is decided, after so many blocks (PROTOCOL 12).
 
     ``next_look`` is after how many blocks there is another; None: it was the last.
     """
 
     schema: int = SCHEMA_VERSION
-    blocks: int
+    blocks: Count
     by: str
     threshold: float
     cases: list[LookedCase]
-    next_look: int | None
+    next_look: Count | None
 
 
 Record = Started | Withdrawn | Replicate | Compared | Checked | Ceiling | Looked
 
 
-class StackInfo(msgspec.Struct, frozen=True, kw_only=True):
+class StackInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An interpreter and the versions installed there; what a resume must find unchanged."""
 
     interpreter: str
@@ -687,7 +718,7 @@ class StackInfo(msgspec.Struct, frozen=True, kw_only=True):
     packages: dict[str, str]
 
 
-class Sitting(msgspec.Struct, frozen=True, kw_only=True):
+class Sitting(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One time somebody ran or resumed the run: the three clocks that tell sleep and restarts."""
 
     started_utc: str
@@ -695,14 +726,14 @@ class Sitting(msgspec.Struct, frozen=True, kw_only=True):
     boot_id: str | None
 
 
-class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The model of a run; ``sha256`` covers its folder; ``trained``: pictures mean something."""
 
     name: str
     path: str
     sha256: str | None
     pipeline_class: str
-    bytes_on_disk: int
+    bytes_on_disk: Bytes
     trained: bool
 
 

@@ -102,6 +102,8 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     warnings: list[str] = []
     looks: list[Looked] = []
     """Where the run goes on until it is decided."""
+    records_left_out: int = 0
+    """Records in the run's folder that are not of this run, and count for nothing."""
 
     @property
     def exit_code(self) -> int:
@@ -119,6 +121,7 @@ def summarise(
     ceilings: Sequence[Ceiling] = (),
     looks: Sequence[Looked] = (),
     lost: Collection[tuple[str, str]] = (),
+    left_out: int = 0,
 ) -> RunSummary:
     """Reduce the last attempts of a run's replicates, and how they compare with the CPU.
 
@@ -174,6 +177,7 @@ def summarise(
         swapped_out_bytes=_swapped_out(replicates),
         warnings=[*warnings, *machine_warnings(replicates)],
         looks=list(looks),
+        records_left_out=left_out,
     )
 
 

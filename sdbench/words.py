@@ -10,7 +10,7 @@ def counted(count: int, one: str, many: str = "") -> str:
 
 def shortened(text: str, most: int = 80) -> str:
     """A text of others for a message of one line; what is too long is cut, its length said."""
-    return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
+    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
 
 
 def shell(*words: object) -> str:

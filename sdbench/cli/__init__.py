@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import click
 
 from sdbench import __version__
+from sdbench.cli.streams import Lossy, let_go, reserve_descriptors, tell
 from sdbench.errors import SdbenchError
+from sdbench.words import shortened
 
 # verb: (module that defines a click command of the same name, its line in the overview)
 VERBS = {
@@ -38,7 +40,8 @@ Typical use:
 
 \b
 Exit codes: 0 all well, 1 a case did not end well, 2 wrong usage or configuration,
-3 this machine or stack cannot run it, 130 interrupted (results are kept)."""
+3 this machine or stack cannot run it (or a run cannot be read), 70 a fault of sdbench
+itself, 130 interrupted (results are kept)."""
 
 
 class LazyGroup(click.Group):
@@ -81,6 +84,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. All errors are told here, in one line each."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
         code = cli.main(
             args=None if arguments is None else [*arguments],
@@ -88,32 +92,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
             standalone_mode=False,
         )
         return int(code or 0)
-    except click.exceptions.Abort:
-        click.echo("sdbench: interrupted", err=True)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        tell("sdbench: interrupted")
         return 130
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
+        Lossy(sys.stdout).write(f"{error.format_message()}\n")
         return 2
     except click.ClickException as error:
-        verb = _verb_in(sys.argv[1:] if arguments is None else arguments)
-        click.echo(
-            f"sdbench: {_one_line(error.format_message())} (see sdbench {verb}--help)", err=True
-        )
+        verb = _verb_in(given)
+        tell(f"sdbench: {_one_line(error.format_message())} (see sdbench {verb}--help)")
         return 2
     except SdbenchError as error:
-        click.echo(f"sdbench: {_one_line(str(error))}", err=True)
+        tell(f"sdbench: {_one_line(str(error))}")
         return error.exit_code
     except BrokenPipeError:  # `sdbench list | head`
-        sys.stderr.close()
         return 1
     except OSError as error:  # the system itself: no process, no descriptor, a folder gone
-        click.echo(f"sdbench: {_one_line(str(error))}", err=True)
+        tell(f"sdbench: {_one_line(_system_words(error))}")
         return 3
+    except Exception as error:
+        return _last_resort(error, given)
 
 
 def entry() -> None:
     """The console script."""
-    sys.exit(main())
+    reserve_descriptors()
+    code = main()
+    let_go()
+    sys.exit(code)
+
+
+def _last_resort(error: Exception, given: Sequence[str]) -> int:
+    from sdbench.cli.last_resort import told
+
+    words, code = told(error, given)
+    tell(f"sdbench: {_one_line(words)}")
+    # git bisect takes every code up to 124 for a bad commit (``compare.CANNOT_TELL``).
+    return 125 if "--bisect" in given else code
+
+
+def _system_words(error: OSError) -> str:
+    """``results/x: No such file or directory``: what it is about before what is wrong."""
+    names = [shortened(str(name)) for name in (error.filename, error.filename2) if name]
+    return f"{' and '.join(names)}: {error.strerror}" if names and error.strerror else str(error)
 
 
 def _verb_in(arguments: Sequence[str]) -> str:

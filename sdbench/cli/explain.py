@@ -11,6 +11,7 @@ import msgspec
 from sdbench.cli.options import json_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import UsageError
+from sdbench.files import open_file
 from sdbench.report.units import printable
 
 if TYPE_CHECKING:
@@ -150,11 +151,12 @@ def _from_stdin() -> bytes:
 
 def _from_file(file: str) -> bytes:
     try:
-        with Path(file).open("rb") as stream:
+        with open_file(Path(file)) as stream:
             return _bounded(file, stream.read(_LARGEST_BYTES + 1))
     except OSError as error:
         raise UsageError(
-            f"{file}: {error.strerror}; expected a log, a traceback or a picture"
+            f"{file}: {error.strerror}; expected a log, a traceback or a picture, or - for "
+            "standard input"
         ) from None
 
 

@@ -7,12 +7,10 @@ import msgspec
 
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
-from sdbench.comparison import history_of
-from sdbench.errors import StoreError
+from sdbench.comparison import Past, history_of_pasts, pasts_in
 from sdbench.machine import machine_id
 from sdbench.report.history import render_history
 from sdbench.report.units import printable
-from sdbench.store import LoadedRun, list_runs, load_run
 
 
 @click.command(name="history")
@@ -25,15 +23,18 @@ def command(case: str | None, root: Path, as_json: bool) -> int:
     CASE is a case id or the beginning of one; without it, the case that most runs have. The plot
     shows each run's time as a dot and its 95% interval as a bar.
     """
-    runs: list[LoadedRun] = []
-    for path in list_runs(root):
-        try:
-            runs.append(load_run(path))
-        except StoreError as error:
-            console(err=True).print(f"left out: {printable(str(error))}", markup=False)
-    history = history_of(runs, machine_id(), case)
+    runs: list[Past] = []
+    left_out: list[dict[str, str]] = []
+    for path, past in pasts_in(root):
+        if isinstance(past, Past):
+            runs.append(past)
+            continue
+        left_out.append({"path": str(path), "error": past.reason})
+        words = printable(f"left out: {past.reason}")
+        console(err=True).print(words, markup=False, soft_wrap=True)
+    history = history_of_pasts(runs, machine_id(), case)
     if as_json:
-        print_json(msgspec.to_builtins(history))
+        print_json(msgspec.to_builtins(history) | {"left_out": left_out})
         return 0
     render_history(history, console())
     return 0

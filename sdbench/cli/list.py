@@ -1,6 +1,5 @@
 """``sdbench list``."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,8 @@ from rich.table import Table
 
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
-from sdbench.comparison.sides import summary_of
-from sdbench.errors import SdbenchError
+from sdbench.comparison import LeftOut, Past, pasts_in
 from sdbench.report.units import printable
-from sdbench.store import list_runs, load_run
 
 
 @click.command(name="list")
@@ -21,12 +18,7 @@ from sdbench.store import list_runs, load_run
 @json_option
 def command(root: Path, as_json: bool) -> int:
     """List the runs in the results folder, oldest first."""
-    rows: list[dict[str, Any]] = []
-    for path in list_runs(root):
-        try:
-            rows.append(_row(path))
-        except SdbenchError as error:
-            rows.append({"run_id": path.name, "path": str(path), "error": str(error)})
+    rows = [_row(path, past) for path, past in pasts_in(root)]
     if as_json:
         print_json({"runs": rows})
         return 0
@@ -43,28 +35,20 @@ def command(root: Path, as_json: bool) -> int:
     return 0
 
 
-def _row(path: Path) -> dict[str, Any]:
-    loaded = load_run(path)
-    run = loaded.run
-    summary = summary_of(loaded)
+def _row(path: Path, past: Past | LeftOut) -> dict[str, Any]:
+    if isinstance(past, LeftOut):
+        return {"run_id": path.name, "path": str(path), "error": past.reason}
+    told = ("run_id", "created_utc", "label", "device", "simulated", "model", "outcomes")
     return {
-        "run_id": run.run_id,
         "path": str(path),
-        "created_utc": run.created_utc,
-        "label": run.label,
-        "device": run.device,
-        "simulated": summary.simulated,
-        "model": run.model.name,
-        "outcomes": summary.outcomes,
-        "processes": len(loaded.replicates),
-        "complete": summary.complete,
+        **{name: getattr(past, name) for name in (*told, "processes", "complete")},
     }
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
     if "error" in row:
         return [row["run_id"], "", "", "", "", "", f"unreadable: {row['error']}"]
-    outcomes = ", ".join(f"{count} {name}" for name, count in Counter(row["outcomes"]).items())
+    outcomes = ", ".join(f"{count} {name}" for name, count in row["outcomes"].items())
     device = row["device"] + (" (simulated)" if row["simulated"] else "")
     state = "complete" if row["complete"] else "can be resumed"
     processes = str(row["processes"])

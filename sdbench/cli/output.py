@@ -4,25 +4,48 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook
 from rich.segment import Segment
 
-from sdbench.errors import UsageError
+from sdbench.cli.streams import Lossy
+from sdbench.errors import MachineError, UsageError
 from sdbench.report.units import printable
 
 # A pipe has no width of its own; a table that wraps at 80 there would be hard to read and to grep.
 _PIPED_WIDTH = 160
 
 
-def console(*, err: bool = False) -> Console:
-    """A console that does not guess colours into numbers and words, and obeys nobody's text."""
-    stream = sys.stderr if err else sys.stdout
+def console(*, err: bool = False, lossy: bool = False) -> Console:
+    """A console that does not guess colours into numbers and words, and obeys nobody's text.
+
+    On standard error what cannot be written is dropped. On standard output it is an error, unless
+    ``lossy``: for verbs that measure, whose results are in their records.
+
+    Raises:
+        MachineError: standard output is closed.
+    """
+    stream: TextIO | Lossy | None = sys.stderr if err else sys.stdout
+    if err or lossy:
+        stream = Lossy(sys.stderr if err else sys.stdout)
+    if stream is None:
+        raise MachineError("standard output is closed, so nothing can be shown")
     width = None if stream.isatty() else _PIPED_WIDTH
-    made = Console(stderr=err, highlight=False, emoji=False, width=width)
+    made = _Console(
+        file=cast(TextIO, stream) if err or lossy else None,
+        highlight=False,
+        emoji=False,
+        width=width,
+    )
     made.push_render_hook(_Shown())
     return made
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the entry of the command line, which ends with 1; rich would exit here."""
+        raise BrokenPipeError
 
 
 class _Shown(RenderHook):
@@ -50,11 +73,26 @@ class _Harmless:
                 yield Segment("\n".join(lines), segment.style)
 
 
-def print_json(document: dict[str, Any]) -> None:
-    """One document, and nothing else, on standard output."""
-    json.dump(document, sys.stdout, indent=2, allow_nan=False)
-    sys.stdout.write("\n")
-    sys.stdout.flush()
+def print_json(document: dict[str, Any], *, lossy: bool = False) -> None:
+    """One document, and nothing else, on standard output; ``lossy`` as of :func:`console`.
+
+    Raises:
+        MachineError: standard output is closed.
+    """
+    print_text(json.dumps(document, indent=2, allow_nan=False) + "\n", lossy=lossy)
+
+
+def print_text(text: str, *, lossy: bool = False) -> None:
+    """Text as it is on standard output; ``lossy`` as of :func:`console`.
+
+    Raises:
+        MachineError: standard output is closed.
+    """
+    stream = Lossy(sys.stdout) if lossy else sys.stdout
+    if stream is None:
+        raise MachineError("standard output is closed, so nothing can be shown")
+    stream.write(text)
+    stream.flush()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from sdbench.cli.options import force_option, json_option
-from sdbench.cli.output import console, write_files, write_text
+from sdbench.cli.output import console, print_text, write_files, write_text
 from sdbench.cli.own_files import WRITTEN_BY, spare_others
 from sdbench.comparison.sides import summary_of
 from sdbench.errors import UsageError
+from sdbench.files import write_inside
 from sdbench.report.html import html_report
 from sdbench.report.html.gallery import gallery_of
 from sdbench.report.junit import junit_of_runs
@@ -140,7 +141,7 @@ def command(
     if share:
         loaded = shared(loaded)
     if target == _STANDARD_OUTPUT:
-        click.echo(form.text_of(loaded), nl=False)
+        print_text(form.text_of(loaded))
         return 0
     if kind == "md":
         _write_markdown(loaded, target)
@@ -172,7 +173,8 @@ def write_page(folder: Path) -> Path | None:
     """
     target = folder / REPORT_FILE
     try:
-        write_text(target, html_report([load_run(folder)]))
+        page = html_report([load_run(folder)])
+        write_inside(folder, REPORT_FILE, data=page.encode("utf-8"))
     except (Exception, KeyboardInterrupt) as error:
         words = str(error) or type(error).__name__
         console(err=True).print(

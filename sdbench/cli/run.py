@@ -2,6 +2,7 @@
 
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ from sdbench.words import counted, shell
 
 _DOCS_CONFIG = "mps-docs"
 _SHOWN_PICTURES = 4
+# Nobody reads more, and painting a line takes half a millisecond.
+_SHOWN_PROCESSES = 1000
 # Three steady passes outvote a disturbed one: 8 processes find a change of 10% in 98 of 100
 # simulated runs, with one steady pass less in 77.
 _PASSES_TO_COMPARE = 4
@@ -173,7 +176,7 @@ def _run(
         folder.close()
     finish(sat, run, json_wanted)
     if not json_wanted and sat.end == "complete":
-        _offer_docs(prepared, sat, console())
+        _offer_docs(prepared, sat, console(lossy=True))
     return sat.summary, exit_code(sat)
 
 
@@ -204,39 +207,30 @@ def exit_code(sat: Sat) -> int:
 
 
 def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
-    """The final table or document, what to do next, and last the page, which takes seconds."""
+    """The final table or document, what to do next, and last the page, which takes seconds.
+
+    The page is written whatever becomes of the table: a run outlives its terminal.
+    """
+    try:
+        _show_results(sat, run, json_wanted)
+    finally:
+        page = None if sat.unimportable is not None else write_page(Path(sat.summary.path))
+    if page is not None:
+        (console(err=True) if json_wanted else console(lossy=True)).print(
+            f"Report to look at: {page}", markup=False, soft_wrap=True
+        )
+
+
+def _show_results(sat: Sat, run: Run, json_wanted: bool) -> None:
     remarks = console(err=True)
+    if json_wanted:
+        print_json(as_json(sat.summary), lossy=True)
     if sat.unimportable is not None:
-        if json_wanted:
-            print_json(as_json(sat.summary))
         for line in _import_words(sat.unimportable, sat.summary):
             remarks.print(printable(line), markup=False, soft_wrap=True)
         return
-    if json_wanted:
-        print_json(as_json(sat.summary))
-    else:
-        out = console()
-        render_summary(sat.summary, out)
-        if not run.model.trained:
-            out.print(
-                f"Pictures are noise by design: {run.model.name} has random weights "
-                "(time and memory are the real architecture's). So “same as CPU” says nothing "
-                "about numbers too large for float16, which real weights may bring."
-            )
-        for line in _picture_words(Path(sat.summary.path), run):
-            out.print(line, markup=False, soft_wrap=True)
-        out.print(_shares_words(sat.shares), soft_wrap=True)
-        out.print(f"Results, pictures included: {sat.summary.path}", markup=False, soft_wrap=True)
-        out.print(
-            f"Look closer: sdbench show {shell(sat.summary.path)} CASE",
-            markup=False,
-            soft_wrap=True,
-        )
-        if len(run.plan.arms) > 1 or run.config.get("until_decided"):
-            out.print(
-                f"Verdicts: sdbench compare {shell(sat.summary.path)}", markup=False, soft_wrap=True
-            )
-        out.print(_findings_words(sat), soft_wrap=True)
+    if not json_wanted:
+        _show_table(sat, run, console(lossy=True))
     words = {
         "interrupted": "stopped; everything measured is kept",
         "budget": "the time budget (max_minutes) is used up; the rest was not run",
@@ -248,11 +242,24 @@ def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
         remarks.print(
             f"{words[sat.end]}. Go on with: sdbench resume {shell(sat.summary.path)}", markup=False
         )
-    page = write_page(Path(sat.summary.path))
-    if page is not None:
-        (remarks if json_wanted else console()).print(
-            f"Report to look at: {page}", markup=False, soft_wrap=True
+
+
+def _show_table(sat: Sat, run: Run, out: Console) -> None:
+    render_summary(sat.summary, out)
+    if not run.model.trained:
+        out.print(
+            f"Pictures are noise by design: {run.model.name} has random weights "
+            "(time and memory are the real architecture's). So “same as CPU” says nothing "
+            "about numbers too large for float16, which real weights may bring."
         )
+    for line in _picture_words(Path(sat.summary.path), run):
+        out.print(line, markup=False, soft_wrap=True)
+    out.print(_shares_words(sat.shares), soft_wrap=True)
+    out.print(f"Results, pictures included: {sat.summary.path}", soft_wrap=True)
+    out.print(f"Look closer: sdbench show {sat.summary.path} CASE", soft_wrap=True)
+    if len(run.plan.arms) > 1 or run.config.get("until_decided"):
+        out.print(f"Verdicts: sdbench compare {sat.summary.path}", soft_wrap=True)
+    out.print(_findings_words(sat), soft_wrap=True)
 
 
 def _import_words(failure: ImportFailure, summary: RunSummary) -> list[str]:
@@ -481,22 +488,31 @@ def _show_plan(prepared: Prepared, json_wanted: bool) -> None:
     _introduce(prepared, out)
     out.print(f"\nWorkers are started by {plan.start}. In order:")
     cases = {planned.case_id: planned for planned in plan.cases}
-    for slot in plan.slots:
+    for slot in plan.slots[:_SHOWN_PROCESSES]:
         arm = f" [{slot.arm}]" if len(plan.arms) > 1 else ""
         words = case_words(cases[slot.case_id].case)
         out.print(f"  {slot.index + 1:>4}  block {slot.block + 1}  {words}{arm}", markup=False)
+    if plan.slots[_SHOWN_PROCESSES:]:
+        more = len(plan.slots) - _SHOWN_PROCESSES
+        out.print(f"  and {more:,} more processes (all of them: --json)")
     until = prepared.config.until_decided
     if until is not None and until.max_processes > prepared.config.fewest_processes:
         out.print(
             f"  and on in the same way, to at most block {until.max_processes}, until decided"
         )
+    remarks = [*_plan_remarks(plan)]
+    for line in remarks[:_SHOWN_PROCESSES]:
+        out.print(f"  {line}", markup=False)
+    if remarks[_SHOWN_PROCESSES:]:
+        out.print(f"  and {len(remarks) - _SHOWN_PROCESSES:,} more skipped or merged (--json)")
+
+
+def _plan_remarks(plan: Plan) -> Iterator[str]:
     for planned in plan.cases:
         if planned.skip_reason is not None:
-            out.print(
-                f"  skipped: {case_words(planned.case)} – {planned.skip_reason}", markup=False
-            )
+            yield f"skipped: {case_words(planned.case)} – {planned.skip_reason}"
         for merged in planned.merged:
-            out.print(f"  merged: {merged} → {planned.case_id}", markup=False)
+            yield f"merged: {merged} → {planned.case_id}"
 
 
 def _offer_docs(prepared: Prepared, sat: Sat, out: Console) -> None:

@@ -6,7 +6,7 @@ runs. Both end in a :class:`Comparison`, which renderers and exit codes read.
 
 from sdbench.comparison.across import compare_axis, compare_runs
 from sdbench.comparison.expectations import Expectations, load_expectations
-from sdbench.comparison.history import History, HistoryEntry, history_of
+from sdbench.comparison.history import History, HistoryEntry, Past, history_of, history_of_pasts
 from sdbench.comparison.outcome import (
     CANNOT_TELL,
     FailOn,
@@ -15,6 +15,7 @@ from sdbench.comparison.outcome import (
     failing,
     why_closed,
 )
+from sdbench.comparison.pasts import LeftOut, pasts_in
 from sdbench.comparison.records import CaseComparison, Comparison
 from sdbench.comparison.until import look_after
 
@@ -26,13 +27,17 @@ __all__ = [
     "FailOn",
     "History",
     "HistoryEntry",
+    "LeftOut",
+    "Past",
     "bisect_code",
     "compare_axis",
     "compare_runs",
     "exit_code",
     "failing",
     "history_of",
+    "history_of_pasts",
     "load_expectations",
     "look_after",
+    "pasts_in",
     "why_closed",
 ]

@@ -1,20 +1,17 @@
 """What is known to go wrong is no regression, and what no longer does is noticed."""
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from sdbench.comparison.records import CaseComparison
 from sdbench.errors import ConfigError
+from sdbench.files import TOO_DEEP, read_file
 from sdbench.schema import Outcome
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from sdbench.toml_files import MOST_BYTES, TomlError, read_toml
+from sdbench.words import shortened
 
 Expected = Outcome | Literal["incorrect"]
 """How a case ends; ``incorrect`` is an ``ok`` with a wrong picture."""
@@ -31,23 +28,26 @@ def load_expectations(path: Path) -> Expectations:
     """
     source = str(path)
     try:
-        data = path.read_bytes()
-        document = (
-            msgspec.json.decode(data)
-            if path.suffix == ".json"
-            else tomllib.loads(data.decode("utf-8"))
-        )
+        document = _read_json(path) if path.suffix == ".json" else read_toml(path)
     except OSError as error:
         raise ConfigError(source, "", f"cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        kind = "JSON" if path.suffix == ".json" else "TOML"
-        raise ConfigError(source, "", f"not valid {kind}: {error}") from None
+    except TomlError as error:
+        raise ConfigError(source, "", str(error)) from None
     if not isinstance(document, dict):
         raise ConfigError(source, "", "expected case ids with their outcomes")
     for case_id, outcome in document.items():
-        if outcome not in _WORDS:
-            raise ConfigError(source, case_id, f"expected one of {', '.join(_WORDS)}")
+        if not isinstance(outcome, str) or outcome not in _WORDS:
+            raise ConfigError(source, shortened(case_id), f"expected one of {', '.join(_WORDS)}")
     return document
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return msgspec.json.decode(read_file(path, MOST_BYTES))
+    except RecursionError:
+        raise TomlError(TOO_DEEP) from None
+    except (msgspec.DecodeError, ValueError) as error:
+        raise TomlError(f"not valid JSON: {error}") from None
 
 
 def ending(outcome: str | None, correct: str | None) -> str | None:

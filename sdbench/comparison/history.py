@@ -5,11 +5,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from sdbench.comparison.sides import Row, rows_of
+from sdbench.comparison.sides import Row, rows_of, summary_of
 from sdbench.errors import UsageError
 from sdbench.schema import Case, Outcome
 from sdbench.store import LoadedRun
 from sdbench.summary import Latency
+from sdbench.words import shortened
+
+_NAMED_CASES = 50
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +41,47 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     runs: list[HistoryEntry]
 
 
+class Past(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``list`` and ``history`` tell of a run: small, and derived from its records alone."""
+
+    run_id: str
+    created_utc: str
+    label: str | None
+    device: str
+    simulated: bool
+    model: str
+    machine_id: str
+    outcomes: dict[Outcome, int]
+    processes: int
+    complete: bool
+    entries: list[tuple[Case, HistoryEntry]]
+    """Of every case in every arm."""
+
+
+def past_of(loaded: LoadedRun) -> Past:
+    """Reduce a run to what is told of it among others."""
+    run, summary = loaded.run, summary_of(loaded)
+    return Past(
+        run_id=run.run_id,
+        created_utc=run.created_utc,
+        label=run.label,
+        device=run.device,
+        simulated=summary.simulated,
+        model=run.model.name,
+        machine_id=run.machine_id,
+        outcomes=summary.outcomes,
+        processes=len(loaded.replicates),
+        complete=summary.complete,
+        entries=[(row.planned.case, _entry(loaded, row)) for row in rows_of(loaded, summary)],
+    )
+
+
 def history_of(runs: Sequence[LoadedRun], machine_id: str, case: str | None = None) -> History:
+    """As :func:`history_of_pasts`, of runs as read."""
+    return history_of_pasts([past_of(loaded) for loaded in runs], machine_id, case)
+
+
+def history_of_pasts(runs: Sequence[Past], machine_id: str, case: str | None = None) -> History:
     """What the runs of a machine say of one case; without one, of that in most runs.
 
     Args:
@@ -48,31 +91,33 @@ def history_of(runs: Sequence[LoadedRun], machine_id: str, case: str | None = No
         UsageError: there is no such case, or several, or no run of this machine at all.
     """
     own = sorted(
-        (run for run in runs if run.run.machine_id == machine_id),
-        key=lambda run: run.run.created_utc,
+        (run for run in runs if run.machine_id == machine_id),
+        key=lambda run: run.created_utc,
     )
     if not own:
         raise UsageError("no runs of this machine here yet; make one with: sdbench run")
     case_id = _find_case(own, case)
-    rows = [
-        (loaded, row) for loaded in own for row in rows_of(loaded) if row.planned.case_id == case_id
-    ]
+    found = [(one, entry) for run in own for one, entry in run.entries if one.case_id == case_id]
     return History(
         case_id=case_id,
-        case=rows[0][1].planned.case,
+        case=found[0][0],
         machine_id=machine_id,
-        runs=[_entry(loaded, row) for loaded, row in rows],
+        runs=[entry for _, entry in found],
     )
 
 
-def _find_case(runs: Sequence[LoadedRun], wanted: str | None) -> str:
-    counts = Counter(planned.case_id for loaded in runs for planned in loaded.run.plan.cases)
+def _find_case(runs: Sequence[Past], wanted: str | None) -> str:
+    counts: Counter[str] = Counter()
+    for run in runs:
+        counts.update(dict.fromkeys((case.case_id for case, _ in run.entries), 1))
     if wanted is None:
         return counts.most_common(1)[0][0]
     matches = [wanted] if wanted in counts else [name for name in counts if name.startswith(wanted)]
     if len(matches) != 1:
         found = "no case" if not matches else f"{len(matches)} cases"
-        raise UsageError(f"{found} called {wanted!r}; there are {', '.join(sorted(counts))}")
+        known = ", ".join(sorted(counts)[:_NAMED_CASES])
+        more = f" and {len(counts) - _NAMED_CASES:,} more" if len(counts) > _NAMED_CASES else ""
+        raise UsageError(f"{found} called {shortened(wanted)!r}; there are {known}{more}")
     return matches[0]
 
 

@@ -91,6 +91,7 @@ def summary_of(loaded: LoadedRun) -> RunSummary:
         ceilings=loaded.ceilings,
         looks=loaded.looks,
         lost={(entry.case_id, entry.arm) for entry in loaded.in_flight},
+        left_out=loaded.left_out,
     )
 
 

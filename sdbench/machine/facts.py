@@ -9,6 +9,9 @@ from typing import Literal, TypeGuard, TypeVar
 
 import msgspec
 
+from sdbench.schema import Pressure as Pressure
+from sdbench.schema import Thermal as Thermal
+
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -18,12 +21,6 @@ class Unavailable(msgspec.Struct, frozen=True):
 
     unavailable: str
 
-
-Pressure = Literal["normal", "warn", "critical"]
-"""macOS: the kernel's own level. Linux: of stalls and what is left (``linux_pressure.py``)."""
-
-Thermal = Literal["nominal", "moderate", "heavy", "trapping", "sleeping"]
-"""macOS's thermal pressure, best first; other systems' states are put on the same scale."""
 
 THERMAL_LEVELS: tuple[Thermal, ...] = ("nominal", "moderate", "heavy", "trapping", "sleeping")
 PRESSURE_LEVELS: tuple[Pressure, ...] = ("normal", "warn", "critical")

@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sdbench.files import MIB, read_file
 from sdbench.models.weights import WeightsError
 
 INDEX = "model_index.json"
-_MOST_JSON_BYTES = 64 << 20
+_MOST_JSON_BYTES = 64 * MIB
 _MOST_ENTRIES = 5000
 DOWNLOAD = "download the model again"
 OTHER_LIBRARIES = {
@@ -56,9 +57,7 @@ def read_json(path: Path) -> dict[str, Any]:
         WeightsError: there is none, and why.
     """
     try:
-        if path.stat().st_size > _MOST_JSON_BYTES:
-            raise WeightsError("too large", DOWNLOAD)
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path, _MOST_JSON_BYTES).decode("utf-8")
         if text.startswith("version https://git-lfs"):
             raise WeightsError("a Git LFS pointer", "git lfs install && git lfs pull")
         document = json.loads(text)

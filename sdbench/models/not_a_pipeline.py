@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from sdbench.files import read_file
 from sdbench.models.folder_files import DOWNLOAD, INDEX, OTHER_LIBRARIES, Fault, entries, shown
 from sdbench.models.tensor_names import describe_tensors
 from sdbench.models.weights import WeightsError, look_at_pickle, read_header
@@ -123,7 +124,7 @@ def _cached_repository(root: Path) -> Fault:
             f"download the model again: {shown(_hub_id(root.name))}",
         )
     try:
-        main = (root / "refs" / "main").read_text(encoding="utf-8").strip()
+        main = read_file(root / "refs" / "main", 4096).decode("utf-8").strip()
     except (OSError, ValueError):
         main = ""
     chosen = main if main in names else names[-1]

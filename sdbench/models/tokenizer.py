@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sdbench.files import MIB, read_file
+
 CLIP_LIMIT = 77
 """Tokens that CLIP reads, begin and end included."""
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
@@ -67,7 +69,7 @@ _WORDS = re.compile(
 )
 # Merging takes a time quadratic in a word's length; no real word is longer.
 _LONGEST_WORD_BYTES = 256
-_MOST_MERGES_BYTES = 16 << 20
+_MOST_MERGES_BYTES = 16 * MIB
 _MOST_CHARACTERS = 50_000
 _SHOWN_CHARACTERS = 60
 
@@ -163,8 +165,8 @@ def read_tokenizer(folder: Path) -> Tokenizer | None:
     """
     try:
         path = folder / "tokenizer" / "merges.txt"
-        if path.is_file() and path.stat().st_size <= _MOST_MERGES_BYTES:
-            lines = path.read_text(encoding="utf-8").splitlines()
+        if path.exists():
+            lines = read_file(path, _MOST_MERGES_BYTES).decode("utf-8").splitlines()
             pairs = [line.split() for line in lines if not line.startswith("#version")]
         else:
             document = _json(folder / "tokenizer" / "tokenizer.json")
@@ -172,7 +174,7 @@ def read_tokenizer(folder: Path) -> Tokenizer | None:
                 pair.split() if isinstance(pair, str) else pair
                 for pair in document["model"]["merges"]
             ]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     merges = {(pair[0], pair[1]): rank for rank, pair in enumerate(pairs) if len(pair) == 2}
     limits = [_limit(folder / name) for name in ("tokenizer", "tokenizer_2")]
@@ -182,13 +184,11 @@ def read_tokenizer(folder: Path) -> Tokenizer | None:
 def _limit(folder: Path) -> int:
     try:
         limit = _json(folder / "tokenizer_config.json")["model_max_length"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return CLIP_LIMIT
     # Absent limits are written as a number of thirty digits.
     return limit if isinstance(limit, int) and 2 < limit <= CLIP_LIMIT else CLIP_LIMIT
 
 
 def _json(path: Path) -> Any:
-    if path.stat().st_size > _MOST_MERGES_BYTES:
-        raise ValueError(path)
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(read_file(path, _MOST_MERGES_BYTES))

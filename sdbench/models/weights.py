@@ -12,6 +12,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from sdbench.files import open_file
+
 # The library's own limit (safetensors, MAX_HEADER_SIZE).
 _MOST_HEADER_BYTES = 100_000_000
 _PEEK_BYTES = 512
@@ -52,7 +54,7 @@ def look_at(path: Path) -> bytes:
                 f"a link to {os.readlink(path)}, which is not there",
                 "copy the folder with the files that its links name (cp -RL), or download it again",
             )
-        with path.open("rb") as file:
+        with open_file(path) as file:
             beginning = file.read(_PEEK_BYTES)
     except OSError as error:
         raise WeightsError(
@@ -100,7 +102,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"truncated: {size:,} bytes, and the header alone has {8 + length:,}", DOWNLOAD_AGAIN
         )
-    with path.open("rb") as file:
+    with open_file(path) as file:
         file.seek(8)
         text = file.read(length)
     try:

@@ -1,11 +1,12 @@
 """The files of a run that hold what was made, read with care: a worker wrote them, or a stranger.
 
-Names are digests and nothing else, sizes are bounded, nothing is unpickled. What is missing,
-too large or torn reads as None.
+Names are digests and nothing else, sizes are bounded, no link is followed, nothing is unpickled.
+What is missing, too large, torn, or not what its name is the digest of reads as None.
 """
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import re
@@ -13,14 +14,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdbench.files import MIB, read_file, read_inside
+from sdbench.schema import Plan
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
 
 # A worker writes at most 64 MiB a trace; one image of one step above that can be a little more.
-_LARGEST_FILE_BYTES = 256 << 20
+_LARGEST_FILE_BYTES = 256 * MIB
+_MOST_AT_HAND_BYTES = 32 * MIB
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+MOST_PIXELS = 8192 * 8192
+"""Of the largest size that a configuration can ask for (``config.py``)."""
+# What ``builtin/shapes`` draws before a run, whatever the plan's sizes are.
+_LEAST_LIMIT_PIXELS = 512 * 512
+NOT_ITS_NAME = (
+    "not shown: its file holds something else than its name says (the name is a digest of the "
+    "content), so it is damaged or was put there"
+)
+
+
+def most_pixels(plan: Plan) -> int:
+    """Pixels of the largest picture that a run can have made."""
+    planned = (entry.case.width * entry.case.height for entry in plan.cases)
+    return min(MOST_PIXELS, max(_LEAST_LIMIT_PIXELS, *planned))
 
 
 @dataclass(frozen=True)
@@ -38,29 +57,71 @@ class Tensors:
 
 
 class Artifacts:
-    """The pictures, latents and traces in a run's folder."""
+    """The pictures, latents and traces in a run's folder.
 
-    def __init__(self, folder: Path) -> None:
+    Pictures of more than ``most_pixels`` are not decoded: a small file can hold an enormous one.
+    """
+
+    def __init__(self, folder: Path, most_pixels: int = MOST_PIXELS) -> None:
         self._folder = folder
+        self._most_pixels = most_pixels
+        self._not_their_name: set[str] = set()
+        self._at_hand: dict[tuple[str, str], Array] = {}
+        self._at_hand_bytes = 0
 
     def latents(self, digest: str) -> "Array | None":
         """Final latents of one image in float32 (channels, height/8, width/8)."""
-        path = self._file("latents", digest, ".npy")
-        return None if path is None else _load_array(path)
+        return self._kept("latents", digest)
 
     def pixels(self, digest: str) -> "Array | None":
         """A picture, 8 bits (height, width, 3)."""
-        path = self._file("images", digest, ".png")
-        return None if path is None else _load_picture(path)
+        return self._kept("pixels", digest)
 
     def trace(self, digest: str) -> Tensors | None:
         """What a profiling pass made on its way."""
-        path = self._file("traces", digest, ".safetensors")
-        return None if path is None else load_tensors(path)
+        data = self._read("traces", digest, ".safetensors")
+        if data is None or not self._holds(digest, {hashlib.sha256(data).hexdigest()}):
+            return None
+        return _tensors_of(data)
+
+    def why_not(self, digest: str) -> str | None:
+        """Why something that was asked for was refused, where its file is there and readable."""
+        return NOT_ITS_NAME if digest in self._not_their_name else None
+
+    def _kept(self, kind: str, digest: str) -> "Array | None":
+        """What was loaded not long ago, or loaded now: the same few are held against many."""
+        found = self._at_hand.get((kind, digest))
+        if found is None:
+            load = self._load_latents if kind == "latents" else self._load_pixels
+            found = load(digest)
+            if found is None:
+                return None
+            if self._at_hand_bytes > _MOST_AT_HAND_BYTES:
+                self._at_hand.clear()
+                self._at_hand_bytes = 0
+            found.flags.writeable = False
+            self._at_hand[kind, digest] = found
+            self._at_hand_bytes += found.nbytes
+        return found
+
+    def _load_latents(self, digest: str) -> "Array | None":
+        data = self._read("latents", digest, ".npy")
+        array = None if data is None else _array_of(data)
+        return array if array is None or self._holds(digest, _latents_digests(array)) else None
+
+    def _load_pixels(self, digest: str) -> "Array | None":
+        data = self._read("images", digest, ".png")
+        pixels = None if data is None else _pixels_of(data, self._most_pixels)
+        return pixels if pixels is None or self._holds(digest, {pixels_digest(pixels)}) else None
+
+    def _holds(self, digest: str, held: set[str]) -> bool:
+        if digest not in held:
+            self._not_their_name.add(digest)
+        return digest in held
 
     def keep_pixels(self, pixels: "Array") -> str | None:
         """Write a picture by its content as a worker does; its digest, None if it cannot be."""
-        digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+        digest = pixels_digest(pixels)
         path = self._folder / "images" / f"{digest}.png"
         scratch = path.with_name(f".{os.getpid()}.{path.name}")
         try:
@@ -74,31 +135,72 @@ class Artifacts:
             return None
         return digest
 
-    def _file(self, folder: str, digest: str, suffix: str) -> Path | None:
+    def _read(self, folder: str, digest: str, suffix: str) -> bytes | None:
         if not _DIGEST.fullmatch(digest):
             return None
-        path = self._folder / folder / f"{digest}{suffix}"
-        return path if is_of_bearable_size(path) else None
+        try:
+            return read_inside(
+                self._folder, folder, f"{digest}{suffix}", most_bytes=_LARGEST_FILE_BYTES
+            )
+        except OSError:
+            return None
 
 
-def _load_array(path: Path) -> "Array | None":
+def pixels_digest(pixels: "Array") -> str:
+    """The name of a picture's file (``worker/fingerprints.py``)."""
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+
+
+def _latents_digests(array: "Array") -> set[str]:
+    """What a worker may have called these latents: it hashes them in the dtype they were made in,
+    and keeps them in float32, which holds the half-precision ones exactly."""
     import numpy as np
 
+    single = np.ascontiguousarray(array, np.float32)
+    with np.errstate(over="ignore"):
+        bits: dict[str, Array] = {
+            "float32": single,
+            "float16": single.astype(np.float16),
+            "bfloat16": (single.view(np.uint32) >> 16).astype(np.uint16),
+        }
+    return {
+        hashlib.sha256(f"torch.{dtype}{single.shape}".encode() + held.tobytes()).hexdigest()
+        for dtype, held in bits.items()
+    }
+
+
+def _array_of(data: bytes) -> "Array | None":
+    """The array of an npy file, if its header and its size agree."""
+    import numpy as np
+    from numpy.lib import format as npy
+
+    file = io.BytesIO(data)
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        version = npy.read_magic(file)
+        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = read_header(file)
+        count = 1
+        for extent in shape:
+            count *= extent
+        if dtype.kind != "f" or count * dtype.itemsize != len(data) - file.tell():
+            return None
+        file.seek(0)
+        array = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError, RecursionError, MemoryError):
         return None
-    return array if isinstance(array, np.ndarray) and array.dtype.kind == "f" else None
+    return array if isinstance(array, np.ndarray) else None
 
 
-def _load_picture(path: Path) -> "Array | None":
+def _pixels_of(data: bytes, most_pixels: int) -> "Array | None":
     import numpy as np
     from PIL import Image
 
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            if image.width * image.height > most_pixels:
+                return None
             return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError):
         return None
 
 
@@ -110,15 +212,25 @@ def _save_picture(pixels: "Array", path: Path) -> None:
 
 def load_tensors(path: Path) -> Tensors | None:
     """A safetensors file with our metadata; None where it is not one."""
-    from safetensors import SafetensorError, safe_open
-
-    if not is_of_bearable_size(path):
-        return None
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = {name: json.loads(text) for name, text in (file.metadata() or {}).items()}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, ValueError, SafetensorError):
+        return _tensors_of(read_file(path, _LARGEST_FILE_BYTES))
+    except OSError:
+        return None
+
+
+def _tensors_of(data: bytes) -> Tensors | None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        # The library checks header and sizes; the metadata it does not hand out from memory.
+        arrays = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        texts = header.get("__metadata__") or {}
+        metadata = {name: json.loads(text) for name, text in texts.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError):
+        return None
+    except (RecursionError, MemoryError):
         return None
     kept = metadata.get("kept")
     latents, pictures = arrays.get("latents"), arrays.get("pictures")
@@ -129,11 +241,3 @@ def load_tensors(path: Path) -> Tensors | None:
     if pictures is None or pictures.ndim != 4:
         return None
     return Tensors(arrays, kept, metadata)
-
-
-def is_of_bearable_size(path: Path) -> bool:
-    """Whether there is a file of a size worth reading."""
-    try:
-        return path.is_file() and path.stat().st_size <= _LARGEST_FILE_BYTES
-    except OSError:
-        return False

@@ -7,7 +7,6 @@ the six outlines. The verdict depends on the pixels and the prompt alone.
 
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdbench.quality.scene import (
@@ -71,20 +70,6 @@ class _Found:
     @property
     def y(self) -> float:
         return (self.top + self.bottom) / 2
-
-
-def judge_file(path: Path, prompt: str) -> Verdict:
-    """Judge a stored picture.
-
-    Raises:
-        OSError: it is not there or is no picture.
-    """
-    import numpy as np
-    from PIL import Image
-
-    with Image.open(path) as image:
-        pixels = np.asarray(image.convert("RGB"))
-    return judge(pixels, prompt)
 
 
 def judge(pixels: "Pixels", prompt: str) -> Verdict:

@@ -15,6 +15,7 @@ import msgspec
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+from sdbench.files import MIB, read_file
 from sdbench.quality.thresholds import HIGHEST_FLOOR
 from sdbench.schema import Dtype
 
@@ -80,6 +81,6 @@ def _added_up(noise: float, errors: dict[int, float], steps: int) -> "NDArray[An
 def load_floor(path: Path) -> Floor | None:
     """The floor in a file; None if it is not there or not whole."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Floor)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return msgspec.json.decode(read_file(path, MIB), type=Floor)
+    except (OSError, msgspec.MsgspecError, ValueError, RecursionError):
         return None

@@ -59,9 +59,7 @@ def run_number(replicate_id: str) -> str:
 
 def process_name(replicate: Replicate, run: Run) -> str:
     """``512x512 sliced, run 2 of 3``: a process of a run, with its arm where there are several."""
-    planned = sum(
-        (slot.case_id, slot.arm) == (replicate.case_id, replicate.arm) for slot in run.plan.slots
-    )
+    planned = run.plan.processes(replicate.case_id, replicate.arm)
     arm = f" [{replicate.arm}]" if len(run.plan.arms) > 1 else ""
     case = case_words(run.plan.planned(replicate.case_id).case)
     return f"{case}{arm}, {process_words(replicate.block, planned)}"
@@ -94,10 +92,12 @@ def render_summary(summary: RunSummary, console: Console, *, first_look: bool = 
 
 def case_remarks(summary: RunSummary, rows: Sequence[CaseSummary]) -> Iterator[str]:
     """Why cases did not end well, and what is wrong with their pictures; said once for many."""
+    several_arms = len({row.arm for row in summary.cases}) > 1
     alike: dict[str, list[str]] = {}
     for row in rows:
         for words in _remarks(row):
-            alike.setdefault(words, []).append(f"{case_words(row.case)}{_arm(row, summary)}")
+            arm = f" ({row.arm})" if several_arms else ""
+            alike.setdefault(words, []).append(f"{case_words(row.case)}{arm}")
     for words, names in alike.items():
         if len(names) <= _NAMED_CASES:
             yield from (printable(f"{name}: {words}") for name in names)
@@ -187,10 +187,6 @@ def _numbers(row: CaseSummary, images: int) -> list[str]:
         size(row.peak_memory_bytes),
         size(row.swap_delta_bytes),
     ]
-
-
-def _arm(row: CaseSummary, summary: RunSummary) -> str:
-    return f" ({row.arm})" if len({other.arm for other in summary.cases}) > 1 else ""
 
 
 def print_table(table: Table, console: Console) -> None:

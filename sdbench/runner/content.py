@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 
 from sdbench.models.builtin import BUILTIN
-from sdbench.quality.content import Verdict, judge_file
+from sdbench.quality.artifacts import Artifacts
+from sdbench.quality.content import Verdict, judge
 from sdbench.schema import Picture, Replicate
 
 
@@ -19,6 +20,7 @@ def with_content(
     """
     if model not in BUILTIN:
         return replicate
+    artifacts = Artifacts(folder)
     verdicts: dict[tuple[str, str], Verdict] = {}  # passes repeat their pictures
     passes = []
     for entry in replicate.passes:
@@ -28,7 +30,7 @@ def with_content(
                 prompt = prompts[index % len(prompts)]
                 key = picture.pixels_sha256, prompt
                 if key not in verdicts:
-                    verdicts[key] = _judge(picture, prompt, folder)
+                    verdicts[key] = _judge(picture, prompt, artifacts)
                 verdict = verdicts[key]
                 images.append(
                     msgspec.structs.replace(
@@ -40,10 +42,10 @@ def with_content(
     return msgspec.structs.replace(replicate, passes=passes)
 
 
-def _judge(picture: Picture, prompt: str, folder: Path) -> Verdict:
+def _judge(picture: Picture, prompt: str, artifacts: Artifacts) -> Verdict:
     if picture.nan_count or picture.inf_count:  # in the stored picture they are black
         return Verdict("wrong", "not all of it is finite")
-    try:
-        return judge_file(folder / "images" / f"{picture.pixels_sha256}.png", prompt)
-    except OSError as error:
-        return Verdict(None, f"the picture could not be read: {type(error).__name__}")
+    pixels = artifacts.pixels(picture.pixels_sha256)
+    if pixels is None:
+        return Verdict(None, "the picture could not be read")
+    return judge(pixels, prompt)

@@ -29,6 +29,7 @@ from sdbench.runner.run import End, RunLoop, Watcher
 from sdbench.runner.sampler import Sample
 from sdbench.schema import Arm, Ceiling, Run
 from sdbench.store import RunFolder, load_run
+from sdbench.store.checks import without_none
 from sdbench.summary import RunSummary, TimeShares, time_shares
 
 # Ends after which the machine is fit and the user willing to go on with the CPU's pictures.
@@ -195,19 +196,4 @@ def with_new_sitting(run: Run) -> Run:
 def config_of(run: Run) -> Config:
     """The configuration a run was begun with."""
     document = {key: value for key, value in run.config.items() if key != "allow_pickle"}
-    return parse_config(_without_none(document), f"{run.run_id}/run.json")
-
-
-def _without_none(document: dict[str, object]) -> dict[str, object]:
-    """TOML has no null; what was not given is left out again."""
-    cleaned: dict[str, object] = {}
-    for key, value in document.items():
-        if isinstance(value, dict):
-            cleaned[key] = _without_none(value)
-        elif isinstance(value, list):
-            cleaned[key] = [
-                _without_none(entry) if isinstance(entry, dict) else entry for entry in value
-            ]
-        elif value is not None:
-            cleaned[key] = value
-    return cleaned
+    return parse_config(without_none(document), f"{run.run_id}/run.json")

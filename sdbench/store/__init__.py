@@ -1,8 +1,8 @@
 """Run folders: durable, resumable, readable by anything that reads JSON lines."""
 
-from sdbench.store.folder import (
+from sdbench.store.folder import RunFolder
+from sdbench.store.reading import (
     LoadedRun,
-    RunFolder,
     find_run,
     last_attempts,
     list_runs,

@@ -1,12 +1,11 @@
 """One run, one folder; one line a record, on disk before the next process starts."""
 
 import contextlib
-import fcntl
+import errno
+import itertools
 import json
 import os
-import tempfile
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,101 +13,23 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from sdbench.errors import StoreError, UsageError
-from sdbench.schema import (
-    Ceiling,
-    Checked,
-    Compared,
-    Looked,
-    Record,
-    Replicate,
-    Run,
-    Started,
-    Withdrawn,
+from sdbench.files import MIB, flush_to_disk, open_to_append, write_all, write_inside
+from sdbench.schema import Record, Run
+from sdbench.store.ownership import digest, note_own
+from sdbench.store.reading import (
+    RECORDS_FILE,
+    RUN_FILE,
+    load_run,
+    read_run_file,
+    refuse_newer,
 )
-from sdbench.store.ownership import digest, is_own, note_own
-from sdbench.words import shortened
 
-RUN_FILE, RECORDS_FILE, LOCK_FILE = "run.json", "records.jsonl", ".lock"
+LOCK_FILE = ".lock"
+# Workers, the parent and reports write files into these, by path.
+_WRITTEN_FOLDERS = ("images", "latents", "traces", "telemetry")
 _ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder(Record)
-
-
-@dataclass(frozen=True)
-class LoadedRun:
-    """A run as read: what could not be read is said in ``warnings``, never silently left out."""
-
-    path: Path
-    run: Run
-    started: list[Started]
-    attempts: list[Replicate]
-    """Every replicate line, repeated attempts included, in order."""
-    warnings: list[str] = field(default_factory=list)
-
-    withdrawn: list[Withdrawn] = field(default_factory=list)
-    comparisons: list[Compared] = field(default_factory=list)
-    """Every comparison with the CPU, replaced ones included, in order."""
-    checks: list[Checked] = field(default_factory=list)
-    """The small pictures made before sittings."""
-    ceilings: list[Ceiling] = field(default_factory=list)
-    """What the device does at most, by arm and dtype."""
-    looks: list[Looked] = field(default_factory=list)
-    """Where the run goes on until it is decided."""
-    folder: Path | None = None
-    """Where its files are, where ``path`` is only what may be shown (``report --share``)."""
-    recorded_ids: dict[str, str] = field(default_factory=dict)
-    """Replicate ids as they were recorded, where a shared run calls them otherwise."""
-    run_sha256: str | None = None
-    """Of the ``run.json`` that ``run`` was read from; None where it was not read from one."""
-
-    @property
-    def own(self) -> bool:
-        """Whether this installation made it: only then may it decide what is executed."""
-        return is_own(self.run_sha256)
-
-    @property
-    def files(self) -> Path:
-        """The folder to read pictures, latents and timelines from; nothing shows it."""
-        return self.folder or self.path
-
-    def timeline_path(self, replicate: Replicate) -> Path:
-        """The file of a process's memory timeline, whether there is one or not."""
-        recorded = self.recorded_ids.get(replicate.replicate_id, replicate.replicate_id)
-        return self.files / "telemetry" / f"{recorded}.{replicate.attempt}.jsonl"
-
-    @property
-    def replicates(self) -> list[Replicate]:
-        """The last attempt at each replicate, in the order first run."""
-        return last_attempts(self.attempts)
-
-    @property
-    def compared(self) -> list[Compared]:
-        """The last comparison of each replicate's last attempt."""
-        last = {entry.replicate_id: entry.attempt for entry in self.replicates}
-        return list(
-            {
-                entry.replicate_id: entry
-                for entry in self.comparisons
-                if last.get(entry.replicate_id) == entry.attempt
-            }.values()
-        )
-
-    @property
-    def in_flight(self) -> list[Started]:
-        """Processes under which the run was killed: started last, and nothing said of them since.
-
-        An earlier lost attempt that has been made good by a later one is history.
-        """
-        latest = {entry.replicate_id: entry for entry in self.started}
-        ended = {(entry.replicate_id, entry.attempt) for entry in self.attempts}
-        ended |= {(entry.replicate_id, entry.attempt) for entry in self.withdrawn}
-        return [
-            entry for entry in latest.values() if (entry.replicate_id, entry.attempt) not in ended
-        ]
-
-
-def last_attempts(attempts: Iterable[Replicate]) -> list[Replicate]:
-    """Of each replicate the last attempt recorded, in the order first run."""
-    return list({replicate.replicate_id: replicate for replicate in attempts}.values())
+# No line is longer (``reading.py``).
+_MOST_TORN_BYTES = 64 * MIB
 
 
 class RunFolder:
@@ -144,19 +65,35 @@ class RunFolder:
         """Open an existing run to go on with it; puts a torn last line aside.
 
         Raises:
-            UsageError: another process has it open.
-            StoreError: it cannot be written.
+            UsageError: another process has it open, or there is no run.
+            StoreError: it cannot be read or written, a newer sdbench wrote it, or a folder that
+                workers write into is a link.
         """
+        _refuse_links(path)
         folder = cls(path, _lock(path))
-        folder._put_torn_tail_aside()
+        try:
+            refuse_newer(load_run(path))
+            folder._put_torn_tail_aside()
+        except BaseException:
+            folder.close()
+            raise
         return folder
 
     def write_run(self, run: Run) -> None:
-        """Write ``run.json`` as a whole or not at all, and note that it is this installation's."""
-        text = msgspec.json.format(_ENCODER.encode(run), indent=1) + b"\n"
-        self.not_noted = note_own(digest(text), run.run_id)
+        """Write ``run.json`` as a whole or not at all, and note that it is this installation's.
+
+        Fields that we do not know stay in it.
+        """
         with _explained(self.path / RUN_FILE):
-            _write_atomically(self.path / RUN_FILE, text)
+            try:
+                before = json.loads(read_run_file(self.path)[1])
+            except UsageError:
+                document = msgspec.Raw(_ENCODER.encode(run))
+            else:
+                document = _with_unknown(json.loads(_ENCODER.encode(run)), before)
+            text = msgspec.json.format(_ENCODER.encode(document), indent=1) + b"\n"
+            self.not_noted = note_own(digest(text), run.run_id)
+            write_inside(self.path, RUN_FILE, data=text)
 
     def append(self, record: Record) -> None:
         """Append one record and return once it is on the disk itself.
@@ -164,31 +101,29 @@ class RunFolder:
         A write that fails half-way (a full disk) is taken back, so the file stays whole.
 
         Raises:
-            StoreError: the disk is full or the folder cannot be written.
+            StoreError: the disk is full, or the folder is gone or cannot be written.
         """
         line = _ENCODER.encode(record) + b"\n"
         with _explained(self.path / RECORDS_FILE):
             if self._records is None:
-                self._records = (self.path / RECORDS_FILE).open("ab", buffering=0)
+                self._records = open_to_append(self.path, RECORDS_FILE)
                 _flush_folder(self.path)
-            size = os.fstat(self._records.fileno()).st_size
+            fd = self._records.fileno()
+            _require_in_place(fd, self.path / RECORDS_FILE)
+            size = os.fstat(fd).st_size
             try:
-                _write_all(self._records.fileno(), line)
-                _flush_to_disk(self._records.fileno())
+                write_all(fd, line)
+                flush_to_disk(fd)
             except OSError:
                 with contextlib.suppress(OSError):
-                    os.ftruncate(self._records.fileno(), size)
+                    os.ftruncate(fd, size)
                 raise
 
     def write_telemetry(self, name: str, lines: list[bytes]) -> str | None:
         """Write a replicate's timeline; returns why not, since the record itself must survive."""
-        path = self.path / "telemetry" / f"{name}.jsonl"
         try:
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(b"".join(lines))
+            write_inside(self.path, "telemetry", f"{name}.jsonl", data=b"".join(lines))
         except OSError as error:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
             return error.strerror or str(error)
         return None
 
@@ -199,84 +134,69 @@ class RunFolder:
         self._lock.release()
 
     def _put_torn_tail_aside(self) -> None:
-        path = self.path / RECORDS_FILE
-        with _explained(path):
-            data = path.read_bytes() if path.exists() else b""
-            good = _whole_lines(data)
-            if good == len(data):
+        with _explained(self.path / RECORDS_FILE):
+            if not os.path.lexists(self.path / RECORDS_FILE):
                 return
-            number = sum(1 for _ in self.path.glob(f"{RECORDS_FILE}.torn-*"))
-            _write_atomically(self.path / f"{RECORDS_FILE}.torn-{number}", data[good:])
-            with open(path, "r+b") as file:
+            with open_to_append(self.path, RECORDS_FILE) as file:
+                size = os.fstat(file.fileno()).st_size
+                good = _whole_lines(file.fileno(), size)
+                if good == size:
+                    return
+                number = sum(1 for _ in self.path.glob(f"{RECORDS_FILE}.torn-*"))
+                torn = os.pread(file.fileno(), size - good, good)
+                write_inside(self.path, f"{RECORDS_FILE}.torn-{number}", data=torn)
                 file.truncate(good)
-                _flush_to_disk(file.fileno())
+                flush_to_disk(file.fileno())
 
 
-def load_run(path: Path) -> LoadedRun:
-    """Read a run folder, whatever state it was left in.
+# Their keys are no fields but data, of which some decides what is executed.
+_MAPS = ("stacks", "env", "environment", "config")
+
+
+def _with_unknown(new: Any, before: Any) -> Any:
+    """What is to be written, with what was there and has no name here: a newer sdbench's fields.
+
+    Nothing is ever taken out of ``run.json``, and its lists only grow.
+    """
+    if isinstance(new, dict) and isinstance(before, dict):
+        kept = {
+            key: value if key in _MAPS else _with_unknown(value, before.get(key))
+            for key, value in new.items()
+        }
+        return kept | {key: value for key, value in before.items() if key not in new}
+    if isinstance(new, list) and isinstance(before, list):
+        return [_with_unknown(value, there) for value, there in itertools.zip_longest(new, before)][
+            : len(new)
+        ]
+    return new
+
+
+def _refuse_links(path: Path) -> None:
+    """Workers write by path into these, so they must be folders of the run.
 
     Raises:
-        UsageError: there is no run there.
-        StoreError: ``run.json`` cannot be read.
+        StoreError: one is a link.
     """
-    file = path / RUN_FILE
+    for name in _WRITTEN_FOLDERS:
+        if (path / name).is_symlink():
+            raise StoreError(
+                f"{path / name}: is a link, and what is measured is not written through links: "
+                "put the folder itself there"
+            )
+
+
+def _require_in_place(fd: int, path: Path) -> None:
+    """Whether what is written into is still where everybody looks for it.
+
+    Raises:
+        OSError: it was deleted or moved away.
+    """
     try:
-        text = file.read_bytes()
-        run = msgspec.json.decode(text, type=Run)
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no run there (no {RUN_FILE})") from None
-    except OSError as error:
-        raise StoreError(f"{file}: {error.strerror}") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise StoreError(f"{file}: not a run of this or an older sdbench: {error}") from error
-    loaded = LoadedRun(path, run, [], [], run_sha256=digest(text))
-    for number, line in enumerate(_lines(path / RECORDS_FILE), start=1):
-        try:
-            record = _DECODER.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            loaded.warnings.append(f"{RECORDS_FILE} line {number} is unreadable: {error}")
-            continue
-        if isinstance(record, Started):
-            loaded.started.append(record)
-        elif isinstance(record, Withdrawn):
-            loaded.withdrawn.append(record)
-        elif isinstance(record, Compared):
-            loaded.comparisons.append(record)
-        elif isinstance(record, Checked):
-            loaded.checks.append(record)
-        elif isinstance(record, Ceiling):
-            loaded.ceilings.append(record)
-        elif isinstance(record, Looked):
-            loaded.looks.append(record)
-        else:
-            loaded.attempts.append(record)
-    return loaded
-
-
-def find_run(root: Path, name: str) -> Path:
-    """The folder of a run given by path, by id, by the start of an id, or as ``latest``.
-
-    Raises:
-        UsageError: none or several match.
-    """
-    with contextlib.suppress(OSError, ValueError):  # too long for a path, or with a NUL
-        if (Path(name) / RUN_FILE).is_file():
-            return Path(name)
-    runs = list_runs(root)
-    if name == "latest" and runs:
-        return runs[-1]
-    matches = [path for path in runs if path.name == name] or [
-        path for path in runs if path.name.startswith(name)
-    ]
-    if len(matches) == 1:
-        return matches[0]
-    found = "no run" if not matches else f"{len(matches)} runs"
-    raise UsageError(f"{found} called {shortened(name)!r} in {root}; see sdbench list")
-
-
-def list_runs(root: Path) -> list[Path]:
-    """The run folders in a folder, oldest first (their names begin with the time)."""
-    return sorted(path.parent for path in root.glob(f"*/{RUN_FILE}"))
+        there = os.stat(path, follow_symlinks=False)
+    except OSError:
+        there = None
+    if there is None or not os.path.samestat(there, os.fstat(fd)):
+        raise OSError(errno.ENOENT, "it was deleted or moved away while the run went on")
 
 
 def _lock(path: Path) -> FileLock:
@@ -300,58 +220,20 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _whole_lines(data: bytes) -> int:
+def _whole_lines(fd: int, size: int) -> int:
     """Length of the part of the file that ends with its last whole, readable line."""
+    begin = max(0, size - _MOST_TORN_BYTES)
+    data = os.pread(fd, size - begin, begin)
     end = data.rfind(b"\n") + 1
+    if begin and not end:
+        raise OSError(errno.EFBIG, f"its last line is longer than {_MOST_TORN_BYTES:,} bytes")
     start = data.rfind(b"\n", 0, max(0, end - 1)) + 1
     try:
         if end:
             json.loads(data[start:end])
-    except ValueError:
-        return start
-    return end
-
-
-def _lines(path: Path) -> list[bytes]:
-    try:
-        return [line for line in path.read_bytes().split(b"\n") if line.strip()]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}") from error
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    fd, scratch = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        os.fchmod(fd, 0o644)
-        _write_all(fd, data)
-        _flush_to_disk(fd)
-        os.replace(scratch, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(scratch)
-        raise
-    finally:
-        os.close(fd)
-    _flush_folder(path.parent)
-
-
-def _flush_to_disk(fd: int) -> None:
-    """fsync; on macOS that stops at the drive's cache, so F_FULLFSYNC is asked for there."""
-    full = getattr(fcntl, "F_FULLFSYNC", None)
-    if full is not None:
-        try:
-            fcntl.fcntl(fd, full)
-            return
-        except OSError:  # a network or FAT volume does not know it
-            pass
-    os.fsync(fd)
+    except (ValueError, RecursionError):
+        return begin + start
+    return begin + end
 
 
 def _flush_folder(folder: Path) -> None:

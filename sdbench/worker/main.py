@@ -1,6 +1,7 @@
 """A worker's life: watchdog, import, device, load, passes; every step reported as it happens."""
 
 import argparse
+import contextlib
 import faulthandler
 import importlib
 import json
@@ -88,19 +89,42 @@ def run_job(job: "dict[str, Any]", channel: Channel, watchdog_pid: int) -> None:
     except BrokenPipeError:
         status = 1  # the parent is gone: nobody is left to tell
     except BaseException as error:
-        traceback.print_exc()
-        channel.send(
-            "error",
-            type=type(error).__name__,
-            message=str(error)[:4000],
-            kind=_kind_of(error),
-            phase=phase.name,
-            causes=_causes_of(error),
-        )
         status = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
+        _tell_error(channel, error, phase.name)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
     os._exit(status)
+
+
+def _tell_error(channel: Channel, error: BaseException, phase: str) -> None:
+    """Send the error, then print it; where memory ran out even that may need more than there is.
+
+    What the frames of the error hold (the pipeline, its tensors) is let go of first where it must.
+    """
+    try:
+        _send_error(channel, error, phase)
+    except MemoryError:
+        traceback.clear_frames(error.__traceback__)
+        with contextlib.suppress(Exception):
+            channel.send(
+                "error", type="MemoryError", message="", kind="oom", phase=phase, causes=[]
+            )
+    except BrokenPipeError:
+        return  # the parent is gone: nobody is left to tell
+    with contextlib.suppress(Exception):
+        traceback.print_exception(type(error), error, error.__traceback__)
+
+
+def _send_error(channel: Channel, error: BaseException, phase: str) -> None:
+    channel.send(
+        "error",
+        type=type(error).__name__,
+        message=str(error)[:4000],
+        kind=_kind_of(error),
+        phase=phase,
+        causes=_causes_of(error),
+    )
 
 
 class _Phases:

@@ -297,7 +297,11 @@ def make_run(config: Config | None = None, **fields: Any) -> Run:
     return Run(**{**defaults, **fields})
 
 
-def make_slot(case_id: str = "64x64-aaaaaa", **fields: Any) -> Slot:
+SMALL_CASE = Case(resolution="64x64").case_id
+"""A case that :func:`make_config` plans."""
+
+
+def make_slot(case_id: str = SMALL_CASE, **fields: Any) -> Slot:
     defaults: dict[str, Any] = {"index": 0, "block": 0, "arm": "current"}
     return Slot(case_id=case_id, **{**defaults, **fields})
 
@@ -368,7 +372,7 @@ def make_started(slot: Slot | None = None, attempt: int = 1, boot_id: str | None
 
 def make_task(passes: int = 2, profile: bool = False, warmup: bool = False) -> Task:
     return Task(
-        replicate_id="64x64-aaaaaa.current.0",
+        replicate_id=f"{SMALL_CASE}.current.0",
         interpreter=sys.executable,
         environment={},
         job={"passes": passes, "profile": profile, "case": {"warmup": warmup}, "device": "cpu"},

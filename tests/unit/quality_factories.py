@@ -104,7 +104,8 @@ def keep(folder: Path, picture: Array, latents: Array, **fields: Any) -> Picture
     finite = np.nan_to_num(picture, nan=0.0)
     pixels = np.clip(np.rint(finite.transpose(1, 2, 0) * 255), 0, 255).astype(np.uint8)
     pixels_sha256 = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
-    latents_sha256 = hashlib.sha256(latents.tobytes()).hexdigest()
+    head = f"torch.{latents.dtype}{latents.shape}".encode()
+    latents_sha256 = hashlib.sha256(head + latents.tobytes()).hexdigest()
     Image.fromarray(pixels).save(folder / "images" / f"{pixels_sha256}.png")
     np.save(folder / "latents" / f"{latents_sha256}.npy", latents)
     found = {

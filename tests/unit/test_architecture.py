@@ -15,10 +15,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the bottom up: a part imports from layers below its own, never from its own or above.
 LAYERS: list[set[str]] = [
-    {"errors", "interrupt", "schema", "variables", "words"},
-    {"python_source"},
-    {"config", "machine", "models", "quality", "stats", "store"},
-    {"stacks", "telemetry"},
+    {"errors", "files", "interrupt", "schema", "variables", "words"},
+    {"python_source", "toml_files"},
+    {"config", "machine", "models", "quality", "stats"},
+    {"stacks", "store", "telemetry"},
     {"efficiency"},
     {"plan", "estimate", "summary"},
     {"comparison"},

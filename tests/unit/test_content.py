@@ -1,13 +1,10 @@
 """The reader of pictures, on pictures drawn here: right ones, and wrong ones of every kind."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from drawn_scenes import Box, draw_scene, with_noise
-from PIL import Image
 
-from sdbench.quality.content import judge, judge_file
+from sdbench.quality.content import judge
 from sdbench.quality.scene import PALETTE, SHAPES, Item, Scene, Shape
 
 LEFT: Box = (0.27, 0.5, 0.18)
@@ -116,10 +113,3 @@ def test_other_prompts_get_no_verdict_but_the_reason() -> None:
     verdict = judge(draw_scene(SCENE, [LEFT, RIGHT], 64), "a photo of a cat")
     assert verdict.content is None
     assert verdict.reason is not None and "not of the form" in verdict.reason
-
-
-def test_stored_picture_is_read_like_the_array(tmp_path: Path) -> None:
-    Image.fromarray(draw_scene(SCENE, [LEFT, RIGHT], 128)).save(tmp_path / "picture.png")
-    assert judge_file(tmp_path / "picture.png", PROMPT).content == "right"
-    with pytest.raises(OSError):
-        judge_file(tmp_path / "absent.png", PROMPT)

@@ -17,7 +17,7 @@ from sdbench.runner.quick_check import check_config, quick_check
 from sdbench.runner.references import Group, ReferenceShelf
 from sdbench.schema import Checked, Run
 from sdbench.store import RunFolder
-from sdbench.store.folder import load_run
+from sdbench.store.reading import load_run
 
 
 def packaged() -> Reference:

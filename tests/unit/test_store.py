@@ -15,7 +15,7 @@ from factories import largest_file, make_config, make_replicate, make_run, make_
 from sdbench.errors import StoreError, UsageError
 from sdbench.schema import SCHEMA_VERSION, Replicate, Run
 from sdbench.store import RunFolder, find_run, list_runs, load_run
-from sdbench.store.folder import RECORDS_FILE, RUN_FILE
+from sdbench.store.reading import RECORDS_FILE, RUN_FILE
 
 needs_plain_user = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 

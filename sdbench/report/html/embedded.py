@@ -123,6 +123,10 @@ class Embedder:
         self._at_hand[digest] = pixels
         return pixels
 
+    def why_not(self, digest: str) -> str | None:
+        """Why a picture whose file is there is not shown."""
+        return self._artifacts.why_not(digest)
+
     def embed(self, drawings: Sequence[Drawing]) -> list[Shown] | None:
         """The set as large as its share allows, None where it does not fit at all."""
         share = self._left_bytes // max(1, self._left_sets)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdbench.quality.artifacts import Artifacts
+from sdbench.quality.artifacts import Artifacts, most_pixels
 from sdbench.quality.compare import FAULT_WORDS
 from sdbench.report.correctness import margin_words
 from sdbench.report.html.embedded import Difference, Drawing, Embedder, Shown, difference_of
@@ -97,7 +97,9 @@ def gallery_of(
     """The different pictures of a run, encoded to fit ``budget_bytes`` of the page."""
     found, made = different_pictures(loaded)
     chosen, left_out = choose(matches_as_one(found), most_shown)
-    embedder = Embedder(Artifacts(loaded.files), budget_bytes, len(chosen))
+    embedder = Embedder(
+        Artifacts(loaded.files, most_pixels(loaded.run.plan)), budget_bytes, len(chosen)
+    )
     writer = _Writer(loaded, run, made, embedder)
     groups = [
         Group(writer.title(group), writer.prompt(group), [writer.entry(one) for one in entries])
@@ -209,7 +211,11 @@ class _Writer:
         if pixels is not None:
             return "not shown: it did not fit into the page"
         kept = next((picture.not_kept for picture in one.pictures if picture.not_kept), None)
-        return kept or "its file is missing or cannot be read"
+        return (
+            kept
+            or self.embedder.why_not(one.pixels_sha256)
+            or "its file is missing or cannot be read"
+        )
 
 
 def _faults(one: FoundPicture) -> Iterator[str]:

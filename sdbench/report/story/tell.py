@@ -13,7 +13,7 @@ from sdbench.comparison.sides import Row, rows_of, summary_of
 from sdbench.errors import SdbenchError
 from sdbench.insight.diagnose import diagnose
 from sdbench.insight.records import Diagnosis
-from sdbench.quality.artifacts import Artifacts
+from sdbench.quality.artifacts import Artifacts, most_pixels
 from sdbench.quality.equality import check_equality
 from sdbench.report.efficiency import efficiency_sentence
 from sdbench.report.story.cells import cells_of, name_of
@@ -54,7 +54,10 @@ def tell(runs: Sequence[LoadedRun]) -> Story:
 def diagnosed(loaded: LoadedRun, rows: Sequence[Row] | None = None) -> Diagnosis:
     """The diagnosis of a run in its folder; ``rows`` are ``rows_of(loaded)`` if there already."""
     equalities = check_equality(
-        loaded.run, loaded.replicates, loaded.compared, Artifacts(loaded.files)
+        loaded.run,
+        loaded.replicates,
+        loaded.compared,
+        Artifacts(loaded.files, most_pixels(loaded.run.plan)),
     )
     return diagnose(loaded, equalities, rows)
 
@@ -76,7 +79,7 @@ def run_story(loaded: LoadedRun) -> RunStory:
     for record in loaded.compared:
         compared.setdefault((record.case_id, record.arm), []).append(record)
     timelines, timelines_left_out = timelines_of(
-        loaded.timeline_path, rows, _memory_limit(loaded), several_arms=several_arms
+        loaded.files, loaded.timeline_name, rows, _memory_limit(loaded), several_arms=several_arms
     )
     stages, stages_left_out = stages_of(rows, several_arms=several_arms)
     divergence, divergence_left_out = divergence_of(rows, compared, several_arms=several_arms)

@@ -7,19 +7,19 @@ from typing import Annotated, Any
 import msgspec
 
 from sdbench.comparison.sides import Row
-from sdbench.machine.facts import Pressure
+from sdbench.files import MIB, read_inside
 from sdbench.report.story.cells import name_of
 from sdbench.report.story.records import Span, Timeline
 from sdbench.report.terminal import OUTCOME_WORDS
 from sdbench.report.units import size
-from sdbench.schema import Replicate
+from sdbench.schema import Pressure, Replicate
 
 # Enough to see the worst, the swap, a death and a calm one; a page of timelines is read by nobody.
 MAX_TIMELINES = 4
 # Twice as many points, a lowest and a highest each: about what 700 pixels can show.
 _BUCKETS = 240
 # An hour at 20 Hz is 12 MB.
-_LARGEST_FILE_BYTES = 64 << 20
+_LARGEST_FILE_BYTES = 64 * MIB
 _SERIES = ("footprint_bytes", "available_bytes", "swap_used_bytes")
 
 
@@ -42,19 +42,20 @@ class _Reading(msgspec.Struct):
 
 
 def timelines_of(
-    path_of: Callable[[Replicate], Path],
+    folder: Path,
+    name_of_file: Callable[[Replicate], str],
     rows: Sequence[Row],
     limit_bytes: int | None,
     *,
     several_arms: bool,
 ) -> tuple[list[Timeline], str | None]:
-    """The chosen few, and a sentence on those left out; ``path_of`` is a process's file."""
+    """The chosen few, and a sentence on those left out; the files are in the run's ``folder``."""
     sampled = [
         (row, entry) for row in rows for entry in row.replicates if entry.telemetry is not None
     ]
     found = []
     for chosen, row, entry in _chosen(sampled):
-        readings = _read(path_of(entry))
+        readings = _read(folder, name_of_file(entry))
         name = name_of(row.planned.case, row.arm.name, several_arms=several_arms)
         if sum(one.footprint_bytes is not None for one in readings) > 1:
             found.append(_timeline(f"{name}, run {entry.block + 1}", chosen, entry, readings))
@@ -109,20 +110,18 @@ def _swap(pair: Sampled) -> float | None:
     return grown if grown is not None and grown > 0 else None
 
 
-def _read(path: Path) -> list[_Reading]:
+def _read(folder: Path, name: str) -> list[_Reading]:
     """What can be read; a torn or foreign line is left out."""
     decoder = msgspec.json.Decoder(_Reading)
     readings = []
     try:
-        if path.stat().st_size > _LARGEST_FILE_BYTES:
-            return []
-        lines = path.read_bytes().splitlines()
+        data = read_inside(folder, "telemetry", name, most_bytes=_LARGEST_FILE_BYTES)
     except OSError:
         return []
-    for line in lines:
+    for line in data.splitlines():
         try:
             readings.append(decoder.decode(line))
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             continue
     return sorted(readings, key=lambda reading: reading.t)
 

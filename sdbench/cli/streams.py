@@ -1,0 +1,92 @@
+"""Standard streams that may go away: closed, full, a killed reader, a terminal that was closed.
+
+Measuring outlives them all. What cannot be shown then is dropped; it is in the records.
+"""
+
+import contextlib
+import io
+import os
+import sys
+from typing import TextIO
+
+
+class Lossy(io.TextIOBase):
+    """A stream that drops what it cannot write and never raises for it."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        # While rich paints a bar, the stream in ``sys`` is one that prints through the console.
+        self._stream: TextIO | None = getattr(stream, "rich_proxied_file", stream)
+        self.lost: str | None = "closed" if stream is None else None
+        """Why something was dropped; None while all could be shown."""
+
+    def write(self, text: str, /) -> int:
+        """Write it, or drop it."""
+        if self._stream is not None:
+            try:
+                self._stream.write(text)
+                self._stream.flush()
+            except UnicodeEncodeError:  # a terminal that knows ASCII only
+                return self.write(text.encode("ascii", "backslashreplace").decode())
+            except OSError as error:
+                self.lost = error.strerror or str(error)
+            except ValueError:  # it was closed by somebody in this process
+                self.lost = "closed"
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing: :meth:`write` has done it."""
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def isatty(self) -> bool:
+        """Whether it is (still) a terminal."""
+        try:
+            return self._stream is not None and self._stream.isatty()
+        except ValueError:
+            return False
+
+    def fileno(self) -> int:
+        """Of the stream beneath."""
+        if self._stream is None:
+            raise io.UnsupportedOperation("fileno")
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """Of the stream beneath: rich asks whether it can draw lines."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+
+def tell(text: str) -> None:
+    """One line on standard error, if there is one."""
+    Lossy(sys.stderr).write(f"{text}\n")
+
+
+def reserve_descriptors() -> None:
+    """Open /dev/null where a standard descriptor is closed.
+
+    Else the next file opened would get its number, and whoever writes to "standard error" (a
+    library in C, a child) would write into the records.
+    """
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
+
+
+def let_go() -> None:
+    """Before the interpreter ends: what is left in a buffer and cannot be written is dropped.
+
+    The interpreter itself would say so in two lines and exit with 120.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None:
+            continue
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,0 +1,98 @@
+"""The pasts of all runs of a results folder, kept beside the models so that they are read once.
+
+An entry is derived and never trusted over its run: it counts only while ``run.json`` and the
+records are the very files that it was made from (size, times, inode), and only for this version of
+sdbench. One that cannot be read is made anew.
+"""
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from sdbench import __version__
+from sdbench.comparison.history import Past, past_of
+from sdbench.errors import SdbenchError
+from sdbench.files import MIB, read_inside, write_inside
+from sdbench.models.resolve import cache_folder
+from sdbench.store import list_runs, load_run
+from sdbench.store.reading import RECORDS_FILE, RUN_FILE
+
+_FORMAT = 1
+_MOST_BYTES = 256 * MIB
+# A file that was changed so lately may be changed again within one tick of its clock.
+_SETTLED_S = 2.0
+
+Stamp = list[tuple[int, int, int, int] | None]
+"""Size, inode and the times of content and of inode in ns, of both files; None: not there."""
+
+
+class _Kept(msgspec.Struct, frozen=True, kw_only=True):
+    format: int
+    sdbench: str
+    path: str
+    stamp: Stamp
+    past: Past
+
+
+class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that could not be read, and why."""
+
+    reason: str
+
+
+def pasts_in(root: Path) -> Iterator[tuple[Path, Past | LeftOut]]:
+    """Every run of a results folder, oldest first; a damaged one hides no other."""
+    for path in list_runs(root):
+        try:
+            yield path, _past(path)
+        except SdbenchError as error:
+            yield path, LeftOut(reason=str(error))
+        except Exception as error:  # whatever a damaged run does, the others are told
+            yield path, LeftOut(reason=f"{path}: {type(error).__name__}: {error}"[:400])
+
+
+def _past(path: Path) -> Past:
+    stamp = _stamp(path)
+    name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:32] + ".json"
+    folder = cache_folder()
+    with suppress(OSError, msgspec.MsgspecError, ValueError, RecursionError):
+        data = read_inside(folder, "runs", name, most_bytes=_MOST_BYTES)
+        kept = msgspec.json.decode(data, type=_Kept)
+        wanted = (_FORMAT, __version__, str(path.absolute()), stamp)
+        if (kept.format, kept.sdbench, kept.path, kept.stamp) == wanted:
+            return kept.past
+    past = past_of(load_run(path))
+    if stamp == _stamp(path) and _is_settled(stamp):
+        entry = _Kept(
+            format=_FORMAT,
+            sdbench=__version__,
+            path=str(path.absolute()),
+            stamp=stamp,
+            past=past,
+        )
+        with suppress(OSError):  # a cache that cannot be written costs time and nothing else
+            folder.mkdir(parents=True, exist_ok=True)
+            write_inside(folder, "runs", name, data=msgspec.json.encode(entry))
+    return past
+
+
+def _stamp(path: Path) -> Stamp:
+    return [_stamp_of(path / name) for name in (RUN_FILE, RECORDS_FILE)]
+
+
+def _stamp_of(path: Path) -> tuple[int, int, int, int] | None:
+    try:
+        told = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return None
+    return told.st_size, told.st_ino, told.st_mtime_ns, told.st_ctime_ns
+
+
+def _is_settled(stamp: Stamp) -> bool:
+    latest = max((max(one[2], one[3]) for one in stamp if one is not None), default=0)
+    return time.time_ns() - latest > _SETTLED_S * 1e9

@@ -1,0 +1,224 @@
+"""Opens files that somebody else may have made: a run folder, a configuration, a model, a log.
+
+What is read is a regular file of a bearable size, whatever its name is: a FIFO would be waited for
+for ever, ``/dev/zero`` has no end. Inside a run folder no link is followed, neither for reading
+(another file would be shown as the run's) nor for writing (another file would be changed); the
+folder itself may be reached through links, since the user named it.
+
+Everything raises OSError with a sentence as ``strerror``, as the system does.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+MIB = 1 << 20
+TOO_DEEP = "nested hundreds of levels deep, which nothing of sdbench is"
+"""What is said where a parser gave up (RecursionError)."""
+
+# A FIFO is opened at once and then refused; a terminal does not become ours.
+_CAREFUL = os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFLNK: "a link",
+}
+
+
+def read_file(path: Path, most_bytes: int) -> bytes:
+    """A whole file that the user named; links are followed.
+
+    Raises:
+        OSError: it cannot be opened, is no regular file, or is larger.
+    """
+    with open_file(path) as file:
+        return _whole(file, most_bytes)
+
+
+def open_file(path: Path) -> BinaryIO:
+    """A file that the user named, to read; links are followed.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+    """
+    return _opened(os.open(path, os.O_RDONLY | _CAREFUL))
+
+
+def open_inside(folder: Path, *names: str) -> BinaryIO:
+    """A file in a folder of others, to read; no part of the way below the folder may be a link.
+
+    Raises:
+        OSError: it is not there, is reached through a link, or is no regular file.
+    """
+    with _parent(folder, names) as parent:
+        return _opened(_open_at(parent, names[-1], os.O_RDONLY))
+
+
+def read_inside(folder: Path, *names: str, most_bytes: int) -> bytes:
+    """A whole file in a folder of others.
+
+    Raises:
+        OSError: as :func:`open_inside`, or it is larger.
+    """
+    with open_inside(folder, *names) as file:
+        return _whole(file, most_bytes)
+
+
+def open_to_append(folder: Path, name: str) -> BinaryIO:
+    """A file in a folder, made if it is not there, to write at its end; unbuffered.
+
+    Raises:
+        OSError: it is a link or no regular file, or cannot be made.
+    """
+    with _parent(folder, (name,)) as parent:
+        fd = _open_at(parent, name, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+        return _opened(fd, "ab")
+
+
+def write_inside(folder: Path, *names: str, data: bytes) -> None:
+    """Write a file in a folder whole or not at all, and durably; a link of its name is replaced.
+
+    A missing folder on the way is made.
+
+    Raises:
+        OSError: it cannot be written, or a folder on the way is a link.
+    """
+    with _parent(folder, names, make=True) as parent:
+        scratch = f".{names[-1]}-{secrets.token_hex(4)}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(scratch, flags, 0o644, dir_fd=parent)
+        try:
+            with open(fd, "wb", buffering=0) as file:
+                write_all(file.fileno(), data)
+                flush_to_disk(file.fileno())
+            os.replace(scratch, names[-1], src_dir_fd=parent, dst_dir_fd=parent)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(scratch, dir_fd=parent)
+            raise
+        with contextlib.suppress(OSError):  # a file system that knows no fsync of folders
+            os.fsync(parent)
+
+
+def is_inside(folder: Path, *names: str) -> bool:
+    """Whether :func:`open_inside` would open it."""
+    try:
+        open_inside(folder, *names).close()
+    except OSError:
+        return False
+    return True
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of it, however often the system takes a part only."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def flush_to_disk(fd: int) -> None:
+    """fsync; on macOS that stops at the drive's cache, so F_FULLFSYNC is asked for there."""
+    full = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is not None:
+        try:
+            fcntl.fcntl(fd, full)
+            return
+        except OSError:  # a network or FAT volume does not know it
+            pass
+    os.fsync(fd)
+
+
+def lines_of(file: BinaryIO, most_bytes: int) -> Iterator[bytes | None]:
+    """The lines of a file one at a time, without their ends; None for one that is longer."""
+    while line := file.readline(most_bytes + 1):
+        if len(line) <= most_bytes or line.endswith(b"\n"):
+            yield line.rstrip(b"\r\n")
+            continue
+        yield None
+        while line and not line.endswith(b"\n"):
+            line = file.readline(MIB)
+
+
+@contextlib.contextmanager
+def _parent(folder: Path, names: tuple[str, ...], *, make: bool = False) -> Iterator[int]:
+    """A descriptor of the folder that holds the last of the names."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    fd = os.open(folder, flags)
+    try:
+        for name in names[:-1]:
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, dir_fd=fd)
+            below = _open_at(fd, name, flags)
+            os.close(fd)
+            fd = below
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _open_at(parent: int, name: str, flags: int) -> int:
+    """Open what a folder has of that name, if it is not a link.
+
+    Raises:
+        OSError: it cannot be opened, or is a link.
+    """
+    if "/" in name or name in ("", ".", ".."):
+        raise OSError(errno.EINVAL, "not the name of a file", name)
+    try:
+        return os.open(name, flags | os.O_NOFOLLOW | _CAREFUL, 0o644, dir_fd=parent)
+    except OSError as error:
+        # Of a link Linux says ELOOP or ENOTDIR and BSD EMLINK, of a FIFO to write into ENXIO.
+        kind = _kind_of(parent, name)
+        wanted = stat.S_IFDIR if flags & os.O_DIRECTORY else stat.S_IFREG
+        if kind in _KINDS and kind != wanted:
+            raise _unfit(kind, name) from None
+        raise error from None
+
+
+def _kind_of(parent: int, name: str) -> int | None:
+    try:
+        return stat.S_IFMT(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+    except OSError:
+        return None
+
+
+def _unfit(kind: int, name: str) -> OSError:
+    what = _KINDS.get(kind, "something else")
+    if kind == stat.S_IFLNK:
+        what += ", which is not followed"
+    return OSError(errno.EINVAL, f"not a regular file but {what}", name)
+
+
+def _opened(fd: int, mode: str = "rb") -> BinaryIO:
+    """A file object of a descriptor, if it is a regular file; the descriptor is closed otherwise.
+
+    Raises:
+        OSError: it is none.
+    """
+    try:
+        kind = stat.S_IFMT(os.fstat(fd).st_mode)
+        if kind != stat.S_IFREG:
+            raise _unfit(kind, "")
+        os.set_blocking(fd, True)
+        return cast(BinaryIO, open(fd, mode, buffering=0 if mode == "ab" else -1))
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _whole(file: BinaryIO, most_bytes: int) -> bytes:
+    size = os.fstat(file.fileno()).st_size
+    data = b"" if size > most_bytes else file.read(most_bytes + 1)
+    if max(size, len(data)) > most_bytes:
+        raise OSError(errno.EFBIG, f"it has {size:,} bytes, and at most {most_bytes:,} are read")
+    return data

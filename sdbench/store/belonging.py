@@ -1,0 +1,37 @@
+"""Which records are of a run: those of its own plan, made on its own device."""
+
+from sdbench.schema import Ceiling, Checked, Looked, Record, Replicate, Run, Started, Withdrawn
+
+
+class Belonging:
+    """Asked of every record that is read; files of several runs get mixed by hand."""
+
+    def __init__(self, run: Run) -> None:
+        plan = run.plan
+        self._device = run.device
+        self._processes = {slot.replicate_id: (slot.case_id, slot.arm) for slot in plan.slots}
+        self._arms = {arm.name for arm in plan.arms}
+        self._cases = {planned.case_id for planned in plan.cases}
+
+    def has(self, record: Record) -> bool:
+        """Whether the run's plan has what the record is about, and its device made it."""
+        if isinstance(record, Withdrawn):
+            return record.replicate_id in self._processes
+        if isinstance(record, Checked):
+            return record.device == self._device
+        if isinstance(record, Ceiling):
+            return record.device == self._device and record.arm in self._arms
+        if isinstance(record, Looked):
+            return all(case.case_id in self._cases for case in record.cases)
+        if self._processes.get(record.replicate_id) != (record.case_id, record.arm):
+            return False
+        if isinstance(record, Started | Replicate) and not record.replicate_id.endswith(
+            f".{record.block}"
+        ):
+            return False
+        return not isinstance(record, Replicate) or self._made_here(record)
+
+    def _made_here(self, record: Replicate) -> bool:
+        """Whether the device that the worker told is the run's; one that died early told none."""
+        told: object = record.device.get("kind", self._device)
+        return told == self._device

@@ -1,0 +1,317 @@
+"""Reads run folders, whatever state they were left in and whoever made them."""
+
+import contextlib
+import dataclasses
+import gc
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from sdbench import __version__
+from sdbench.errors import StoreError, UsageError
+from sdbench.files import MIB, TOO_DEEP, lines_of, open_inside, read_inside
+from sdbench.schema import (
+    SCHEMA_VERSION,
+    Ceiling,
+    Checked,
+    Compared,
+    Looked,
+    Record,
+    Replicate,
+    Run,
+    Started,
+    Withdrawn,
+)
+from sdbench.store.belonging import Belonging
+from sdbench.store.checks import check_run, device_fault
+from sdbench.store.ownership import digest, is_own
+from sdbench.store.sharing import Sharing
+from sdbench.words import counted, shortened
+
+RUN_FILE, RECORDS_FILE = "run.json", "records.jsonl"
+_DECODER = msgspec.json.Decoder(Record)
+_RUN_DECODER = msgspec.json.Decoder(Run)
+# A plan of a million processes is 150 MB; a process with 10,000 passes of 4 pictures 25 MB.
+_MOST_RUN_BYTES = 256 * MIB
+_MOST_LINE_BYTES = 64 * MIB
+# Ten times what a matrix of 20,000 cases writes in a night.
+_MOST_RECORDS = 1_000_000
+_NAMED_LINES = 5
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run as read: what could not be read is said in ``warnings``, never silently left out."""
+
+    path: Path
+    run: Run
+    started: list[Started]
+    attempts: list[Replicate]
+    """Every replicate line, repeated attempts included, in order."""
+    warnings: list[str] = field(default_factory=list)
+
+    withdrawn: list[Withdrawn] = field(default_factory=list)
+    comparisons: list[Compared] = field(default_factory=list)
+    """Every comparison with the CPU, replaced ones included, in order."""
+    checks: list[Checked] = field(default_factory=list)
+    """The small pictures made before sittings."""
+    ceilings: list[Ceiling] = field(default_factory=list)
+    """What the device does at most, by arm and dtype."""
+    looks: list[Looked] = field(default_factory=list)
+    """Where the run goes on until it is decided."""
+    folder: Path | None = None
+    """Where its files are, where ``path`` is only what may be shown (``report --share``)."""
+    recorded_ids: dict[str, str] = field(default_factory=dict)
+    """Replicate ids as they were recorded, where a shared run calls them otherwise."""
+    run_sha256: str | None = None
+    """Of the ``run.json`` that ``run`` was read from; None where it was not read from one."""
+    left_out: int = 0
+    """Records that are not of this run, and so in none of the lists."""
+    schema: int = SCHEMA_VERSION
+    """The newest schema of ``run.json`` and the records."""
+
+    @property
+    def own(self) -> bool:
+        """Whether this installation made it: only then may it decide what is executed."""
+        return is_own(self.run_sha256)
+
+    @property
+    def files(self) -> Path:
+        """The folder to read pictures, latents and timelines from; nothing shows it."""
+        return self.folder or self.path
+
+    def timeline_path(self, replicate: Replicate) -> Path:
+        """The file of a process's memory timeline, whether there is one or not."""
+        return self.files / "telemetry" / self.timeline_name(replicate)
+
+    def timeline_name(self, replicate: Replicate) -> str:
+        """The file in ``telemetry`` of a process's timeline, whether there is one or not."""
+        recorded = self.recorded_ids.get(replicate.replicate_id, replicate.replicate_id)
+        return f"{recorded}.{replicate.attempt}.jsonl"
+
+    @property
+    def replicates(self) -> list[Replicate]:
+        """The last attempt at each replicate, in the order first run."""
+        return last_attempts(self.attempts)
+
+    @property
+    def compared(self) -> list[Compared]:
+        """The last comparison of each replicate's last attempt."""
+        last = {entry.replicate_id: entry.attempt for entry in self.replicates}
+        return list(
+            {
+                entry.replicate_id: entry
+                for entry in self.comparisons
+                if last.get(entry.replicate_id) == entry.attempt
+            }.values()
+        )
+
+    @property
+    def in_flight(self) -> list[Started]:
+        """Processes under which the run was killed: started last, and nothing said of them since.
+
+        An earlier lost attempt that has been made good by a later one is history.
+        """
+        latest = {entry.replicate_id: entry for entry in self.started}
+        ended = {(entry.replicate_id, entry.attempt) for entry in self.attempts}
+        ended |= {(entry.replicate_id, entry.attempt) for entry in self.withdrawn}
+        return [
+            entry for entry in latest.values() if (entry.replicate_id, entry.attempt) not in ended
+        ]
+
+
+def last_attempts(attempts: Iterable[Replicate]) -> list[Replicate]:
+    """Of each replicate the last attempt recorded, in the order first run."""
+    return list({replicate.replicate_id: replicate for replicate in attempts}.values())
+
+
+def load_run(path: Path) -> LoadedRun:
+    """Read a run folder, whatever state it was left in.
+
+    What is no record of this run (another plan's, another device's) is counted and left out.
+
+    Raises:
+        UsageError: there is no run there.
+        StoreError: ``run.json`` or the records cannot be read, or ``run.json`` says what no
+            sdbench writes.
+    """
+    run, data = read_run_file(path)
+    found = check_run(run, str(path / RUN_FILE))
+    loaded = LoadedRun(path, run, [], [], warnings=found, run_sha256=digest(data))
+    if run.schema > SCHEMA_VERSION:
+        loaded.warnings.append(_newer_words(f"{RUN_FILE} has", run.schema, run.sdbench))
+    with without_collecting():
+        return _with_records(loaded)
+
+
+def read_run_file(path: Path) -> tuple[Run, bytes]:
+    """``run.json`` decoded, and as it is.
+
+    Raises:
+        UsageError, StoreError: as :func:`load_run`, but for what :func:`check_run` finds.
+    """
+    file = path / RUN_FILE
+    try:
+        data = read_inside(path, RUN_FILE, most_bytes=_MOST_RUN_BYTES)
+        return _RUN_DECODER.decode(data), data
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{shortened(str(path))}: no run there (no {RUN_FILE})") from None
+    except OSError as error:
+        raise StoreError(f"{file}: cannot be read: {error.strerror}") from error
+    except RecursionError:
+        raise StoreError(f"{file}: {TOO_DEEP}") from None
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise StoreError(f"{file}: not a run of this or an older sdbench: {error}") from error
+
+
+def _with_records(loaded: LoadedRun) -> LoadedRun:
+    """The run with the lines of its records file; what is wrong with them is a warning."""
+    own, sharing = Belonging(loaded.run), Sharing()
+    unreadable: list[tuple[int, str]] = []
+    foreign: list[int] = []
+    newest = SCHEMA_VERSION
+    number = 0
+    for number, line in enumerate(_record_lines(loaded.path), start=1):
+        if line is not None and not line.strip():
+            continue
+        try:
+            if line is None:
+                raise ValueError(f"longer than the {_MOST_LINE_BYTES:,} bytes that are read")
+            record = _DECODER.decode(line)
+            fault = device_fault(record.device) if isinstance(record, Replicate) else None
+            if fault is not None:
+                raise ValueError(fault)
+        except RecursionError:
+            unreadable.append((number, TOO_DEEP))
+            continue
+        except (msgspec.MsgspecError, ValueError) as error:
+            unreadable.append((number, str(error)))
+            continue
+        newest = max(newest, record.schema)
+        if own.has(record):
+            _add(loaded, sharing.shared(record))
+        else:
+            foreign.append(number)
+    if number >= _MOST_RECORDS:
+        loaded.warnings.append(
+            f"{RECORDS_FILE}: only its first {_MOST_RECORDS:,} lines are read, more are left out"
+        )
+    for number, why in unreadable[:_NAMED_LINES]:
+        loaded.warnings.append(f"{RECORDS_FILE} line {number} is unreadable: {why}")
+    if unreadable[_NAMED_LINES:]:
+        more = len(unreadable) - _NAMED_LINES
+        loaded.warnings.append(f"{RECORDS_FILE}: {more} more lines are unreadable")
+    if foreign:
+        loaded.warnings.append(_foreign_words(foreign))
+    if newest > max(loaded.run.schema, SCHEMA_VERSION):
+        loaded.warnings.append(_newer_words("records have", newest, loaded.run.sdbench))
+    return dataclasses.replace(loaded, left_out=len(foreign), schema=max(newest, loaded.run.schema))
+
+
+def _add(loaded: LoadedRun, record: Record) -> None:
+    if isinstance(record, Started):
+        loaded.started.append(record)
+    elif isinstance(record, Withdrawn):
+        loaded.withdrawn.append(record)
+    elif isinstance(record, Compared):
+        loaded.comparisons.append(record)
+    elif isinstance(record, Checked):
+        loaded.checks.append(record)
+    elif isinstance(record, Ceiling):
+        loaded.ceilings.append(record)
+    elif isinstance(record, Looked):
+        loaded.looks.append(record)
+    else:
+        loaded.attempts.append(record)
+
+
+def _foreign_words(lines: list[int]) -> str:
+    """``2 records (lines 4, 7) are not of this run …``."""
+    named = ", ".join(map(str, lines[:_NAMED_LINES]))
+    more = f" and {len(lines) - _NAMED_LINES} more" if lines[_NAMED_LINES:] else ""
+    one = len(lines) == 1
+    return (
+        f"{counted(len(lines), 'record')} ({'line' if one else 'lines'} {named}{more} of "
+        f"{RECORDS_FILE}) {'is' if one else 'are'} not of this run (no such process in its plan, "
+        f"or another device) and {'is' if one else 'are'} left out"
+    )
+
+
+def _newer_words(what: str, schema: int, version: str) -> str:
+    return (
+        f"{what} schema {schema}, and this sdbench ({__version__}) knows {SCHEMA_VERSION}: a newer "
+        f"sdbench wrote it. What is new in it is not shown, and it is only read; to go on with it "
+        f"install sdbench {version} or newer"
+    )
+
+
+def refuse_newer(loaded: LoadedRun) -> None:
+    """Refuse to write into a run that a newer sdbench wrote.
+
+    Raises:
+        StoreError: it did.
+    """
+    if loaded.schema > SCHEMA_VERSION:
+        words = _newer_words("it has", loaded.schema, loaded.run.sdbench)
+        raise StoreError(f"{loaded.path}: {words}")
+
+
+def _record_lines(path: Path) -> Iterator[bytes | None]:
+    """The lines of the records file; none where there is no file.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    try:
+        with open_inside(path, RECORDS_FILE) as file:
+            yield from itertools.islice(lines_of(file, _MOST_LINE_BYTES), _MOST_RECORDS)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreError(f"{path / RECORDS_FILE}: cannot be read: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def without_collecting() -> Iterator[None]:
+    """Without looking for reference cycles meanwhile: records have none, and looking at a million
+    of them again and again takes longer than reading them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def find_run(root: Path, name: str) -> Path:
+    """The folder of a run given by path, by id, by the start of an id, or as ``latest``.
+
+    Raises:
+        UsageError: none or several match.
+    """
+    if os.path.lexists(Path(name) / RUN_FILE):
+        return Path(name)
+    runs = list_runs(root)
+    if name == "latest" and runs:
+        return runs[-1]
+    matches = [path for path in runs if path.name == name] or [
+        path for path in runs if path.name.startswith(name)
+    ]
+    if len(matches) == 1:
+        return matches[0]
+    found = "no run" if not matches else f"{len(matches)} runs"
+    raise UsageError(f"{found} called {shortened(name)!r} in {root}; see sdbench list")
+
+
+def list_runs(root: Path) -> list[Path]:
+    """The run folders in a folder, oldest first (their names begin with the time)."""
+    try:
+        entries = sorted(root.iterdir())
+    except OSError:
+        return []
+    return [path for path in entries if os.path.lexists(path / RUN_FILE)]
