@@ -32,7 +32,8 @@ def render_diagnosis(diagnosis: Diagnosis, console: Console, *, everything: bool
     ``everything`` also prints the claims that speak of other devices, else they are counted.
     """
     simulated = " – SIMULATED: no real device made these results" if diagnosis.simulated else ""
-    console.print(f"{diagnosis.run_id} on {diagnosis.device}{simulated}", soft_wrap=True)
+    title = escape(printable(diagnosis.run_id))
+    console.print(f"{title} on {diagnosis.device}{simulated}", soft_wrap=True)
     style = "green" if diagnosis.healthy else "red"
     console.print(f"[bold {style}]{escape(diagnosis.headline)}[/]", soft_wrap=True)
     for note in diagnosis.notes:

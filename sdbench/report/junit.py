@@ -38,7 +38,7 @@ def junit_of_runs(summaries: Sequence[RunSummary]) -> str:
 
 
 def _run_suite(summary: RunSummary) -> ElementTree.Element:
-    suite = ElementTree.Element("testsuite", name=f"sdbench {summary.run_id}")
+    suite = ElementTree.Element("testsuite", name=f"sdbench {printable(summary.run_id)}")
     several_arms = len({row.arm for row in summary.cases}) > 1
     for row in summary.cases:
         name = case_words(row.case) + (f" [{row.arm}]" if several_arms else "")

@@ -366,7 +366,8 @@ def test_junit_stays_well_formed() -> None:
 
     for hostile in TEXTS:
         record = msgspec.structs.replace(REPLICATE, reason=hostile)
-        summary = summary_of(LoadedRun(RUN_PATH, RUN, [], [record]))
+        run = msgspec.structs.replace(RUN, run_id=hostile)
+        summary = summary_of(LoadedRun(RUN_PATH, run, [], [record]))
         root = ElementTree.fromstring(junit_of_runs([summary]))
         assert {element.tag for element in root.iter()} <= {
             *("testsuites", "testsuite", "testcase", "failure", "skipped", "system-out")
