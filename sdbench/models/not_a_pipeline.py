@@ -57,6 +57,8 @@ def single_file(path: Path) -> Fault:
 
 def no_pipeline(folder: Path) -> Fault:
     """What a folder without an index is instead, and where the pipeline is."""
+    if (folder / INDEX).exists():
+        return Fault(f"{INDEX} is not a regular file", DOWNLOAD)
     if os.path.lexists(folder / INDEX):
         return Fault(
             f"{INDEX} is a link to a file that is not there",
