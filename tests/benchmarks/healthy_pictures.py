@@ -141,8 +141,9 @@ def _line_of(image: ImageCompared) -> str:
     words = (
         f"image {image.image + 1} pass {','.join(map(str, image.passes))} {image.verdict} "
         f"{image.fault or ''} margin {_shown(image.margin)}; "
-        f"latents {_shown(latents and latents.rel_l2)} (margin {_shown(latents and latents.margin)})"
-        f", picture {_shown(picture and picture.rel_l2)}, SSIM {_shown(image.ssim)}; "
+        f"latents {_shown(latents and latents.rel_l2)} "
+        f"(margin {_shown(latents and latents.margin)}), "
+        f"picture {_shown(picture and picture.rel_l2)}, SSIM {_shown(image.ssim)}; "
         f"seen: {seen or 'nothing'}; CPU's read as {image.reference_content}"
     )
     if own is None:
