@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from sdbench.insight.findings import PICTURE_CODES
-from sdbench.schema import ImageCompared
+from sdbench.schema import ImageCompared, StageDifference
 from sdbench.store import load_run
 
 _TRAINED_PROMPTS = [
@@ -137,13 +137,12 @@ def _line_of(image: ImageCompared) -> str:
     seen = ", ".join(
         f"{entry.kind} {entry.strength / entry.noticed:.1f}x" for entry in image.differences
     )
-    latents, picture, own = image.latents, image.picture, image.own_rounding
+    own = image.own_rounding
     words = (
         f"image {image.image + 1} pass {','.join(map(str, image.passes))} {image.verdict} "
         f"{image.fault or ''} margin {_shown(image.margin)}; "
-        f"latents {_shown(latents and latents.rel_l2)} "
-        f"(margin {_shown(latents and latents.margin)}), "
-        f"picture {_shown(picture and picture.rel_l2)}, SSIM {_shown(image.ssim)}; "
+        f"latents {_apart(image.latents)}, picture {_apart(image.picture)}, "
+        f"SSIM {_shown(image.ssim)}; "
         f"seen: {seen or 'nothing'}; CPU's read as {image.reference_content}"
     )
     if own is None:
@@ -154,6 +153,12 @@ def _line_of(image: ImageCompared) -> str:
         f"levels, moves {own.moved_share:.0%}, read as {own.content}, "
         f"beyond it: {', '.join(own.beyond) or 'nothing'}"
     )
+
+
+def _apart(stage: StageDifference | None) -> str:
+    if stage is None:
+        return "not kept"
+    return f"{_shown(stage.rel_l2)} apart (margin {_shown(stage.margin)})"
 
 
 def _shown(value: float | None) -> str:
