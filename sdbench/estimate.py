@@ -140,8 +140,12 @@ def estimate_reference(
     *,
     images: int,
     dtypes: Sequence[Dtype],
+    rounded: int = 0,
 ) -> Estimate:
-    """Of computing the CPU's pictures of a resolution, and the noise floors of some dtypes."""
+    """Of computing the CPU's pictures of a resolution, and the noise floors of some dtypes.
+
+    ``rounded`` images are made as half precision rounds, twice each.
+    """
     step_s, decode_s = _call_times(_cost(model), case, 1, "cpu", cores, config.guidance_scale)
     load_s = 2 * model.bytes_on_disk / _LOAD_BYTES_PER_S  # stored in half precision, made float32
     # Each picture is decoded once more, slightly changed, to see how much of that it shows.
@@ -152,6 +156,8 @@ def estimate_reference(
         duration_s += load_s + floor_s * (_FLOAT64_SLOWDOWN if dtype == "float32" else 1)
     if images:
         duration_s += load_s
+    if rounded:
+        duration_s += load_s + 2 * rounded * (config.steps * step_s + decode_s)
     if "float32" in dtypes:
         peak_bytes = 2 * peak_bytes - int(_PROCESS_BYTES)
     return Estimate(duration_s, peak_bytes, 0)

@@ -7,7 +7,8 @@ History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old on
     traces of the profiling pass, ``compared``, ``looked`` and ``ceiling`` records,
     ``flops`` of a replicate, ``footprint_bytes`` of a pass, ``prompt_remarks``, ``confidence``,
     ``generic``, ``since``, ``until`` and ``sources`` of a cause, ``differences``,
-    ``decode_expected_rel_l2`` and ``reason`` of a compared image
+    ``decode_expected_rel_l2``, ``reason``, ``reference_content``, ``own_rounding`` and
+    ``own_rounding_missing`` of a compared image
 
 Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
 None, with a reason beside it. Decoding is strict about types and lenient about unknown fields, so
@@ -578,6 +579,26 @@ class PictureDifference(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.strength >= self.plain
 
 
+class OwnRounding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """How far rounding alone takes an image from float32 on the CPU, running freely as a device.
+
+    It was made more than once; each number is the largest of them (``ssim`` the lowest).
+    ``part_levels`` is the root mean square, in levels of 255, of the cell of 8x8 pixels that
+    changed most, ``moved_share`` the share of the picture in which cells changed; ``content`` is
+    what was read in each, ``pixels_sha256`` names them in the run's folder. ``beyond`` says in
+    which measures the device's image is further off than this explains; none: it explains it.
+    """
+
+    latents_rel_l2: float | None
+    picture_rel_l2: float | None
+    ssim: float
+    part_levels: float
+    moved_share: float
+    content: list[Content | None]
+    pixels_sha256: list[str]
+    beyond: list[str] = []
+
+
 class ImageCompared(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One image of one or more passes that made it alike; pass 0 is the profiling pass.
 
@@ -585,6 +606,9 @@ class ImageCompared(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``reference_pixels_sha256`` names the CPU's picture in the run's folder. ``differences`` are
     what a person would see between the two. ``decode_expected_rel_l2`` is what rounding explains
     of the picture where the latents are the same; ``reason`` says why nothing could be said.
+    ``reference_content`` is whether the CPU's picture shows what was asked for. ``own_rounding`` is
+    there where a half-precision image was beyond its floor, else ``own_rounding_missing`` says why
+    not.
     """
 
     image: int
@@ -603,6 +627,15 @@ class ImageCompared(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     differences: list[PictureDifference] = []
     decode_expected_rel_l2: float | None = None
     reason: str | None = None
+    reference_content: Content | None = None
+    own_rounding: OwnRounding | None = None
+    own_rounding_missing: str | None = None
+
+    @property
+    def is_of_rounding(self) -> bool:
+        """Whether it is beyond the noise floor, and rounding alone changes this image as much."""
+        rounding = self.own_rounding
+        return self.verdict == "drift" and rounding is not None and not rounding.beyond
 
     @property
     def latents_are_right(self) -> bool | None:

@@ -7,8 +7,8 @@ sees. `broken`: NaN, black, flat, noise, another picture, or a difference that a
 distance over what is allowed, so up to 1 it matches. Identical pictures need no floor.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,16 +16,19 @@ import msgspec
 from sdbench.quality import measures, picture_measures, pictures, thresholds
 from sdbench.quality.artifacts import Artifacts, Tensors
 from sdbench.quality.floors import Floor
+from sdbench.quality.own_rounding import cell_errors, moved_cells, unexplained
 from sdbench.quality.picture_differences import picture_differences
 from sdbench.quality.places import Place, Spot, place_of
-from sdbench.quality.references import Reference
+from sdbench.quality.references import Reference, Rounded
 from sdbench.schema import (
     CORRECTNESS_SEVERITY,
     Case,
     Compared,
+    Content,
     Correctness,
     Divergence,
     ImageCompared,
+    OwnRounding,
     Picture,
     PictureDifference,
     PictureFault,
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 
 TILED = "tiles change tones by design, so only the content of the picture was compared"
 _NOT_KEPT = "the picture was not kept, so its decode was not checked"
+_NOT_ROUNDED = "how much rounding alone changes this image was not measured"
 _NO_PICTURE_FLOOR = "how much rounding explains of the picture was not measured"
 _STAGE_WORDS: dict[TracedStage, str] = {
     "text": "text embeddings",
@@ -65,19 +69,32 @@ class Yardstick:
     """By image, those there are."""
     floor: Floor | None = None
     absent: str | None = None
+    rounded: Mapping[int, Rounded] = field(default_factory=dict)
+    """By image, those made as rounding alone makes them: images that were beyond the floor."""
+    not_rounded: str | None = None
+    """Why one was not made."""
 
     def trusted(self) -> "Yardstick":
         """The same without a floor that is higher than rounding can be."""
         excess = None if self.floor is None else self.floor.excess
-        return self if excess is None else Yardstick(self.references, None, excess)
+        return self if excess is None else replace(self, floor=None, absent=excess)
+
+
+ReadContent = Callable[[int, "Array"], Content | None]
+"""Whether the picture of an image shows what its prompt asks for; None: that cannot be read."""
+
+
+def _unread(image: int, pixels: "Array") -> Content | None:
+    return None
 
 
 class Comparison:
     """Compares the replicates of one run; a picture made many times is looked at once."""
 
-    def __init__(self, artifacts: Artifacts, *, trained: bool) -> None:
+    def __init__(self, artifacts: Artifacts, *, trained: bool, read: ReadContent = _unread) -> None:
         self._artifacts = artifacts
         self._trained = trained
+        self._read = read
         self._seen: dict[tuple[object, ...], ImageCompared] = {}
 
     def compare(self, replicate: Replicate, case: Case, yardstick: Yardstick) -> Compared:
@@ -117,6 +134,7 @@ class Comparison:
         key = (
             *(case.dtype, case.vae_tiling, image, picture.pixels_sha256, picture.latents_sha256),
             *(None if reference is None else reference.folder, yardstick.floor is None),
+            yardstick.not_rounded,
         )
         if key not in self._seen:
             self._seen[key] = self._judge_image(case, yardstick, image, picture, reference)
@@ -139,10 +157,12 @@ class Comparison:
             fault = pictures.likely_fault(picture, pixels)
         found: dict[str, Any] = {"verdict": "unknown", "reason": yardstick.absent, "fault": fault}
         if reference is not None and expected is not None:
-            found |= self._beside(case, yardstick, picture, pixels, reference, expected)
+            found |= self._beside(case, yardstick, image, picture, pixels, reference, expected)
             found["fault"] = fault or found["fault"]
         if found["fault"] is not None:
             found |= {"verdict": "broken", "margin": None, "reason": None}
+            if found["fault"] != "another-picture":  # no rounding makes such a one
+                found |= {"own_rounding": None, "own_rounding_missing": None}
         return ImageCompared(
             image=image,
             passes=[],
@@ -155,6 +175,7 @@ class Comparison:
         self,
         case: Case,
         yardstick: Yardstick,
+        image: int,
         picture: Picture,
         pixels: "Array | None",
         reference: Reference,
@@ -166,6 +187,7 @@ class Comparison:
             "fault": None,
             "reference_pixels_sha256": self._artifacts.keep_pixels(expected),
             "decode_expected_rel_l2": None if floor is None else floor.picture,
+            "reference_content": self._read(image, expected),
         }
         divergence = None if floor is None else floor.expected_divergence()
         latents = self._artifacts.latents(picture.latents_sha256)
@@ -174,37 +196,82 @@ class Comparison:
             final = None if divergence is None else float(divergence[-1])
             found["latents"] = _stage("latents", latents, steps[max(steps)], final, case)
         differences: list[PictureDifference] = []
-        amplified = False
-        if pixels is not None and pixels.shape == expected.shape:
+        alike = pixels is not None and pixels.shape == expected.shape
+        if pixels is not None and alike:
             error = None if floor is None else floor.expected_picture(reference.picture_gain)
             found["picture"] = _picture_stage(pixels, expected, error, case)
             found["psnr_db"] = measures.peak_signal_to_noise_db(pixels, expected)
             found["ssim"] = measures.structural_similarity(pixels, expected)
             found["correlation"] = measures.correlation(pixels, expected)
-            differences = picture_differences(
-                pixels,
-                expected,
-                rounding_levels(error, expected, case),
-                tiled=case.vae_tiling,
-            )
-            if (
-                case.dtype != "float32"
-                and found["ssim"] >= thresholds.AMPLIFIED_SSIM
-                and latents is not None
-                and _latents_differ_there(pixels, expected, latents, steps[max(steps)])
-            ):
-                kept = [d for d in differences if d.kind not in thresholds.AMPLIFIED_KINDS]
-                amplified, differences = len(kept) < len(differences), kept
-            found["differences"] = differences
-            found["fault"] = _fault_of(differences, found["correlation"])
+            levels = rounding_levels(error, expected, case)
+            differences = picture_differences(pixels, expected, levels, tiled=case.vae_tiling)
         elif pixels is not None:
             found["fault"] = "another-picture"  # of another size
         elif "latents" in found and pictures.other_latents(found["latents"].cosine):
             found["fault"] = "another-picture"  # the picture itself was not kept
-        verdict = _verdict(found, differences, case, yardstick)
-        if amplified and verdict["verdict"] == "match":
-            verdict["verdict"] = "drift"  # a difference that can be seen is never "the same"
-        return found | verdict
+        found |= _judged(found, differences, case, yardstick)
+        if pixels is None or not alike or case.dtype == "float32":
+            return found
+        misread = found["reference_content"] == "right" and self._read(image, pixels) == "wrong"
+        if differences or (found["margin"] or 0) > 1 or misread:
+            pair = _Pair(image, pixels, expected, latents, steps[max(steps)], levels)
+            found |= self._half_precision(case, yardstick, pair, found)
+        return found
+
+    def _half_precision(
+        self, case: Case, yardstick: Yardstick, pair: "_Pair", found: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The judgement of an image beyond its floor, by what rounding alone makes of this image.
+
+        Where that was not measured, a part of it that came out otherwise is excused by how little
+        it is (AMPLIFIED_SSIM).
+        """
+        differences: list[PictureDifference] = found["differences"]
+        shapes = [d for d in differences if d.kind in thresholds.AMPLIFIED_KINDS]
+        of_latents = bool(pair.latents_differ_there)
+        rounded = yardstick.rounded.get(pair.image)
+        if rounded is None or not pair.fits(rounded):
+            told: dict[str, Any] = {"own_rounding_missing": yardstick.not_rounded or _NOT_ROUNDED}
+            if shapes and of_latents and found["ssim"] >= thresholds.AMPLIFIED_SSIM:
+                left = [entry for entry in differences if entry not in shapes]
+                told |= _judged(found, left, case, yardstick)
+                if told["verdict"] == "match":
+                    told["verdict"] = "drift"  # what can be seen is never "the same"
+            return told
+        own = [measures.to_pixels(picture) for picture in rounded.pictures]
+        read = [self._read(pair.image, picture) for picture in own]
+        record = OwnRounding(
+            latents_rel_l2=_furthest(rounded.latents, pair.expected_latents),
+            picture_rel_l2=_furthest(own, pair.expected),
+            ssim=min(measures.structural_similarity(one, pair.expected) for one in own),
+            part_levels=max(float(cell_errors(one, pair.expected).max()) for one in own),
+            moved_share=float(moved_cells(pair.expected, own, pair.levels).mean()),
+            content=read,
+            pixels_sha256=[name for one in own if (name := self._artifacts.keep_pixels(one))],
+        )
+        left = unexplained(
+            pair.pixels,
+            pair.expected,
+            own,
+            differences,
+            pair.levels,
+            tiled=case.vae_tiling,
+        )
+        margins = _own_margins(found, record)
+        beyond = [name for name, margin in margins.items() if margin > 1]
+        beyond += [entry.kind for entry in left]
+        if differences and not left and not of_latents:
+            beyond.append("decode")
+        told = {}
+        if beyond:
+            told = _judged(found, left or differences, case, yardstick)
+        else:
+            told = _judged(found, [], case, yardstick)
+            told |= {"verdict": "drift", "margin": max(margins.values(), default=None)}
+        misread = found["reference_content"] == "right" and "wrong" not in read
+        if misread and self._read(pair.image, pair.pixels) == "wrong":
+            beyond.append("content")
+        return told | {"own_rounding": msgspec.structs.replace(record, beyond=beyond)}
 
     def _traced(
         self, replicate: Replicate, case: Case, yardstick: Yardstick
@@ -224,19 +291,67 @@ class Comparison:
         stages: list[StageDifference] = []
         divergences: list[Divergence] = []
         for image, reference in references.items():
-            divergence = _divergence(image, trace, reference, yardstick.floor, case)
+            own = _own_distances(yardstick.rounded.get(image), reference)
+            divergence = _divergence(image, trace, reference, yardstick.floor, case, own)
             if divergence is not None:
                 divergences.append(divergence)
-            stages += _traced_stages(image, trace, reference, yardstick.floor, case, divergence)
+            stages += _traced_stages(
+                image, trace, reference, yardstick.floor, case, divergence, own
+            )
         return _worst_stages(stages), divergences
 
 
-def _latents_differ_there(
-    pixels: "Array", expected: "Array", latents: "Array", expected_latents: "Array"
-) -> bool:
-    """Whether the latents differ where the picture does (AMPLIFIED_LATENTS)."""
-    alike = measures.correlation_of_errors(pixels, expected, latents, expected_latents)
-    return alike is not None and alike >= thresholds.AMPLIFIED_LATENTS
+@dataclass(frozen=True)
+class _Pair:
+    """A half-precision image and the CPU's in float32; ``levels`` is what the floor explains."""
+
+    image: int
+    pixels: "Array"
+    expected: "Array"
+    latents: "Array | None"
+    expected_latents: "Array"
+    levels: float
+
+    @property
+    def latents_differ_there(self) -> bool:
+        """Whether the latents differ where the picture does (AMPLIFIED_LATENTS)."""
+        if self.latents is None:
+            return False
+        alike = measures.correlation_of_errors(
+            self.pixels, self.expected, self.latents, self.expected_latents
+        )
+        return alike is not None and alike >= thresholds.AMPLIFIED_LATENTS
+
+    def fits(self, rounded: Rounded) -> bool:
+        """Whether these are of the same image, by their sizes."""
+        height, width = self.expected.shape[:2]
+        return all(one.shape[-2:] == (height, width) for one in rounded.pictures) and all(
+            one.shape == self.expected_latents.shape for one in rounded.latents
+        )
+
+
+def _furthest(own: "Iterable[Array]", expected: "Array") -> float | None:
+    """The largest relative distance of some results from the CPU's in float32."""
+    distances = [measures.relative_l2(one, expected) for one in own]
+    return max((one for one in distances if one is not None), default=None)
+
+
+def _own_margins(found: dict[str, Any], own: OwnRounding) -> dict[str, float]:
+    """The distance of latents and picture over what the floor or the image's own rounding allows.
+
+    A stage whose floor is not known is not judged by it: where the VAE decodes in tiles, that is
+    the picture.
+    """
+    margins = {}
+    for name, distance in (("latents", own.latents_rel_l2), ("picture", own.picture_rel_l2)):
+        stage: StageDifference | None = found.get(name)
+        if stage is None or stage.margin is None or stage.rel_l2 is None:
+            continue
+        margins[name] = stage.margin
+        if distance:
+            by_own = stage.rel_l2 / _of_own(distance)
+            margins[name] = min(stage.margin, by_own)
+    return margins
 
 
 def _is_models_own(fault: PictureFault | None, expected: "Array") -> bool:
@@ -268,6 +383,17 @@ def rounding_levels(error: float | None, expected: "Array", case: Case) -> float
     relative = thresholds.SOME_ROUNDING[case.dtype] if error is None else error
     eight_bits = 0.29  # a level's uniform distribution has a deviation of 1 / sqrt(12)
     return relative * picture_measures.root_mean_square(expected) + eight_bits
+
+
+def _judged(
+    found: dict[str, Any], differences: list[PictureDifference], case: Case, yardstick: Yardstick
+) -> dict[str, Any]:
+    """Fault, verdict, margin and reason of an image with these differences from the CPU's."""
+    fault = found["fault"]
+    if "correlation" in found:
+        fault = _fault_of(differences, found["correlation"])
+    told = _verdict(found, differences, case, yardstick)
+    return told | {"differences": differences, "fault": fault}
 
 
 def _verdict(
@@ -310,6 +436,7 @@ def _traced_stages(
     floor: Floor | None,
     case: Case,
     divergence: Divergence | None,
+    own: "_OwnDistances",
 ) -> list[StageDifference]:
     """Text, final latents and picture of one image of a trace; latents with their worst margin."""
     stages = []
@@ -337,12 +464,44 @@ def _traced_stages(
         beside = picture, reference.picture
         if reference.is_packed:
             beside = measures.to_pixels(picture), measures.to_pixels(reference.picture)
-        stages.append(_picture_stage(*beside, error, case))
+        stages.append(_picture_stage(*beside, error, case, own.picture))
     return stages
 
 
+@dataclass(frozen=True)
+class _OwnDistances:
+    """How far rounding alone takes an image from float32: latents by step, and the picture."""
+
+    latents: Mapping[int, float] = field(default_factory=dict)
+    picture: float | None = None
+
+
+def _own_distances(rounded: Rounded | None, reference: Reference) -> _OwnDistances:
+    """Nothing where that was not measured."""
+    if rounded is None:
+        return _OwnDistances()
+    kept, known = rounded.tensors.kept, reference.latents
+    path = rounded.tensors.arrays["latents"]
+    latents = {
+        step: _furthest(path[:, kept.index(step)], known[step])
+        for step in known
+        if step in kept and path.shape[2:] == known[step].shape
+    }
+    own = [measures.to_pixels(picture) for picture in rounded.pictures]
+    expected = measures.to_pixels(reference.picture)
+    picture = _furthest(own, expected) if own[0].shape == expected.shape else None
+    return _OwnDistances(
+        {step: distance for step, distance in latents.items() if distance is not None}, picture
+    )
+
+
 def _divergence(
-    image: int, trace: Tensors, reference: Reference, floor: Floor | None, case: Case
+    image: int,
+    trace: Tensors,
+    reference: Reference,
+    floor: Floor | None,
+    case: Case,
+    own: _OwnDistances,
 ) -> Divergence | None:
     """The curve over the steps that both have; None where they did not take the same steps."""
     latents = trace.arrays["latents"][image]
@@ -360,7 +519,10 @@ def _divergence(
             measures.relative_l2(latents[trace.kept.index(step)], known[step]) for step in steps
         ],
         allowed_rel_l2=[
-            None if expected is None else _allowed(float(expected[step]), case) for step in steps
+            None
+            if expected is None
+            else max(_allowed(float(expected[step]), case), _of_own(own.latents.get(step)))
+            for step in steps
         ],
     )
 
@@ -372,12 +534,16 @@ def _stage(
     expected: float | None,
     case: Case,
     always: float = 0.0,
+    own: float | None = None,
 ) -> StageDifference:
-    """One result beside the reference's; ``always`` is allowed beyond what rounding explains."""
+    """One result beside the reference's; ``always`` is allowed beyond what rounding explains.
+
+    ``own`` is how far rounding alone takes this very image.
+    """
     rel_l2 = measures.relative_l2(got, reference)
     margin = 0.0 if rel_l2 == 0 else None
     if rel_l2 and expected is not None:
-        margin = rel_l2 / (_allowed(expected, case) + always)
+        margin = rel_l2 / max(_allowed(expected, case) + always, _of_own(own))
     return StageDifference(
         stage=stage,
         rel_l2=rel_l2,
@@ -389,7 +555,11 @@ def _stage(
 
 
 def _picture_stage(
-    got: "Array", reference: "Array", expected: float | None, case: Case
+    got: "Array",
+    reference: "Array",
+    expected: float | None,
+    case: Case,
+    own: float | None = None,
 ) -> StageDifference:
     """As :func:`_stage`, on a scale from 0 to 1; two 8-bit pictures may round differently."""
     import numpy as np
@@ -399,13 +569,18 @@ def _picture_stage(
         got, reference = (array.astype(np.float64) / 255 for array in (got, reference))
         level = thresholds.EIGHT_BIT_STEP / 2
         always = level / max(float(np.sqrt((reference**2).mean())), level)
-    stage = _stage("picture", got, reference, expected, case, always)
+    stage = _stage("picture", got, reference, expected, case, always, own)
     return msgspec.structs.replace(stage, margin=None) if case.vae_tiling else stage
 
 
 def _allowed(expected: float, case: Case) -> float:
     """The largest relative distance that still counts as the same; never below the type's own."""
     return thresholds.MATCH_MULTIPLE * max(expected, thresholds.UNIT_ROUNDOFF[case.dtype])
+
+
+def _of_own(distance: float | None) -> float:
+    """What is allowed of an image that rounding alone takes so far."""
+    return thresholds.OWN_ROUNDING_MULTIPLE * (distance or 0.0)
 
 
 def _worst_stages(stages: list[StageDifference]) -> list[StageDifference]:
@@ -446,6 +621,12 @@ def _drift_words(
 ) -> str:
     if any(entry.differences for entry in images):
         return wrong_words(images, "drift")
+    own = sorted({entry.image + 1 for entry in images if entry.is_of_rounding})
+    if own and (margin is None or margin <= 1):
+        numbers = ", ".join(map(str, own))
+        return (
+            f"image {numbers} differs, and the CPU's own {case.dtype} rounding changes it as much"
+        )
     if margin is None or margin <= 1:
         return f"the difference can be seen, though {case.dtype} rounding explains as much"
     times = f"{margin:,.0f}" if margin >= 10 else f"{margin:.2g}"
@@ -455,7 +636,7 @@ def _drift_words(
 
 def wrong_words(images: list[ImageCompared], verdict: Correctness) -> str:
     """``image 1 in pass 2 and later is noise; the latents are right, so …``."""
-    wrong = [entry for entry in images if entry.verdict == verdict]
+    wrong = [entry for entry in images if entry.verdict == verdict and not entry.is_of_rounding]
     place = place_in(images, {verdict})
     words = " ".join([f"image {', '.join(map(str, place.images))}", place.words, what_words(wrong)])
     return f"{words}; {stage_words(wrong)}" if stage_words(wrong) else words
@@ -465,7 +646,7 @@ def place_in(images: Iterable[ImageCompared], verdicts: "set[Correctness]") -> P
     """Where those with one of these verdicts are, of the passes of one process."""
     return place_of(
         {
-            Spot(0, number, entry.image): entry.verdict in verdicts
+            Spot(0, number, entry.image): entry.verdict in verdicts and not entry.is_of_rounding
             for entry in images
             if entry.verdict != "unknown"
             for number in entry.passes

@@ -19,6 +19,7 @@ from sdbench.schema import (
     Case,
     Compared,
     Dtype,
+    ImageCompared,
     Pass,
     Picture,
     PictureDifference,
@@ -30,6 +31,7 @@ EqualityKind = Literal["first-pass", "replicates", "warmup", "batching", "attent
 EqualityVerdict = Literal["identical", "same", "different", "unknown"]
 
 _NO_FLOOR = "differs, but how much rounding explains was not measured"
+_OF_ROUNDING = "the CPU's own rounding in this data type changes this image as much"
 _NO_FILES = "differs, but its latents or its picture were not kept"
 
 
@@ -199,9 +201,12 @@ class _Judge:
     def __init__(self, artifacts: Artifacts, compared: Sequence[Compared]) -> None:
         self._artifacts = artifacts
         self._explained: dict[str, _Explained] = {}
+        self._beside_cpu: dict[tuple[int, str, str], list[ImageCompared]] = {}
         for record in compared:
             known = self._explained.setdefault(record.case_id, _Explained())
             for image in record.images:
+                key = image.image, image.pixels_sha256, image.latents_sha256
+                self._beside_cpu.setdefault(key, []).append(image)
                 if image.latents is not None:
                     known.latents = _larger(known.latents, image.latents.expected_rel_l2)
                 if image.picture is not None:
@@ -287,6 +292,8 @@ class _Judge:
             return msgspec.structs.replace(
                 found, verdict="different", rel_l2=None, reason="one of the two is not a number"
             )
+        if not latents_are_one and self._is_of_rounding(pair):
+            return msgspec.structs.replace(found, verdict="same", reason=_OF_ROUNDING)
         if found.verdict == "different":
             return found
         allowed = _allowed(explained.latents, cases)
@@ -299,6 +306,19 @@ class _Judge:
         if allowed is None and not latents_are_one:
             return msgspec.structs.replace(found, verdict="unknown", reason=_NO_FLOOR)
         return found
+
+    def _is_of_rounding(self, pair: _Pair) -> bool:
+        """Whether both are no further from the CPU's than rounding alone takes this very image."""
+        known = [
+            self._beside_cpu.get((pair.image, one.pixels_sha256, one.latents_sha256), [])
+            for one in (pair.one, pair.other)
+        ]
+        entries = [entry for found in known for entry in found]
+        return (
+            all(known)
+            and all(entry.verdict == "match" or entry.is_of_rounding for entry in entries)
+            and any(entry.is_of_rounding for entry in entries)
+        )
 
     def _latents_apart(self, pair: _Pair) -> float | None:
         """Relative L2 distance; None where files are missing or numbers are not finite."""

@@ -145,7 +145,7 @@ def _in_places(pixels: "Pixels") -> Iterator[PictureKind]:
         for axis, name in ((0, "Horizontal"), (1, "Vertical")):
             if _has_bands(pixels, axis):
                 yield PictureKind("bands", f"{name} bands lie over the picture.", "medium")
-    specks = _specks(pixels)
+    specks = lone_specks(pixels)
     if specks:
         yield PictureKind("specks", f"{specks} single pixels stand out (specks).", "medium")
     step = _step_of_levels(pixels)
@@ -252,7 +252,7 @@ def _high_passed(light: "Array", axis: int) -> "Array":
     return np.moveaxis(rest, 0, axis)
 
 
-def _specks(pixels: "Pixels") -> int:
+def lone_specks(pixels: "Pixels") -> int:
     """Pixels far from all of their eight neighbours, which are like each other."""
     import numpy as np
 

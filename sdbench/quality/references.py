@@ -1,7 +1,8 @@
 """Where the CPU's pictures are kept, and by which key they are found.
 
 A folder for each reference: ``image.safetensors`` (a trace, see ``worker/trace.py``) and, for the
-image whose settings they were measured at, ``floor-<dtype>.json``. Two shelves:
+image whose settings they were measured at, ``floor-<dtype>.json``; for images that were beyond
+their floor, ``rounded-<dtype>.safetensors`` (:class:`Rounded`). Two shelves:
 
 *computed* here, keyed by everything that decides the numbers, the versions of torch, diffusers and
 transformers included;
@@ -86,9 +87,35 @@ class Reference:
         return float(gain) if isinstance(gain, (int, float)) else None
 
 
+@dataclass(frozen=True)
+class Rounded:
+    """One image as rounding alone changes it: made on the CPU in half precision's arithmetic.
+
+    It ran freely, as a device does, and was made more than once, from noise that is one rounding
+    unit apart: see ``worker/reference.py``.
+    """
+
+    tensors: Tensors
+
+    @property
+    def latents(self) -> "list[NDArray[Any]]":
+        """The final latents (channels, height/8, width/8) of each time it was made."""
+        return list(self.tensors.arrays["latents"][:, -1])
+
+    @property
+    def pictures(self) -> "list[NDArray[Any]]":
+        """The pictures (3, height, width), values in [0, 1], of each time it was made."""
+        return list(self.tensors.arrays["pictures"])
+
+
 def floor_file(folder: Path, dtype: Dtype) -> Path:
     """Where a reference's floor of a dtype is."""
     return folder / f"floor-{dtype}.json"
+
+
+def rounded_file(folder: Path, dtype: Dtype) -> Path:
+    """Where an image is as a dtype's rounding makes it, in the folder of its reference."""
+    return folder / f"rounded-{dtype}.safetensors"
 
 
 def find_reference(
@@ -111,6 +138,17 @@ def find_floor(
         floor = load_floor(floor_file(folder, dtype))
         if floor is not None:
             return floor
+    return None
+
+
+def find_rounded(
+    settings: ReferenceSettings, versions: Mapping[str, str], computed: Path, dtype: Dtype
+) -> Rounded | None:
+    """The image as a dtype's rounding makes it, found as the reference is."""
+    for folder, _ in _shelves(settings, versions, computed):
+        tensors = load_tensors(rounded_file(folder, dtype))
+        if tensors is not None:
+            return Rounded(tensors)
     return None
 
 

@@ -136,11 +136,15 @@ class _Records:
         entry = self.words.anything(image)
         if not self._is_own(image.image):
             return entry
-        reference = image.reference_pixels_sha256
+        reference, rounding = image.reference_pixels_sha256, image.own_rounding
         return msgspec.structs.replace(
             entry,
             pixels_sha256=_nameless(image.pixels_sha256),
             reference_pixels_sha256=reference and _nameless(reference),
+            own_rounding=rounding
+            and msgspec.structs.replace(
+                rounding, pixels_sha256=[_nameless(digest) for digest in rounding.pixels_sha256]
+            ),
         )
 
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 
+from sdbench.models.builtin import BUILTIN
 from sdbench.quality.artifacts import Artifacts
-from sdbench.quality.compare import Comparison, Yardstick
-from sdbench.runner.references import Group, ReferenceShelf
+from sdbench.quality.compare import Comparison, ReadContent, Yardstick
+from sdbench.quality.content import judge
+from sdbench.runner.references import Group, ImageAsRounded, ReferenceShelf
 from sdbench.schema import Dtype, Replicate, Run
 from sdbench.store import RunFolder, load_run
 
@@ -19,15 +21,22 @@ def wanted_by(run: Run, replicates: Iterable[Replicate]) -> dict[Group, set[Dtyp
     return wanted
 
 
-def compare_with_cpu(folder: RunFolder, run: Run, shelf: ReferenceShelf) -> None:
+def compare_with_cpu(
+    folder: RunFolder, run: Run, shelf: ReferenceShelf
+) -> dict[Group, set[ImageAsRounded]]:
     """Append a comparison for each replicate, unless the last one says the same already.
+
+    Returns the half-precision images that are beyond their noise floor and have not been made as
+    rounding alone makes them: with these, it is to be called again.
 
     Raises:
         StoreError: a record could not be written.
     """
     loaded = load_run(folder.path)
     known = {entry.replicate_id: entry for entry in loaded.compared}
-    comparison = Comparison(Artifacts(folder.path), trained=run.model.trained)
+    artifacts, read = Artifacts(folder.path), _reader(run, shelf)
+    comparison = Comparison(artifacts, trained=run.model.trained, read=read)
+    wanted: dict[Group, set[ImageAsRounded]] = {}
     yardsticks: dict[tuple[Group, Dtype], Yardstick] = {}
     for replicate in loaded.replicates:
         if not replicate.passes:
@@ -39,6 +48,18 @@ def compare_with_cpu(folder: RunFolder, run: Run, shelf: ReferenceShelf) -> None
         record = comparison.compare(replicate, case, yardsticks[key])
         if record != known.get(replicate.replicate_id):
             folder.append(record)
+        for image in record.images:
+            if image.own_rounding_missing is not None:
+                wanted.setdefault(key[0], set()).add((case.dtype, image.image))
+    return wanted
+
+
+def _reader(run: Run, shelf: ReferenceShelf) -> ReadContent:
+    """How pictures are read; only those of the built-in model can be."""
+    prompts = shelf.config.prompts
+    if run.model.name not in BUILTIN:
+        return lambda image, pixels: None
+    return lambda image, pixels: judge(pixels, prompts[image % len(prompts)]).content
 
 
 def _group_of(run: Run, replicate: Replicate) -> Group:

@@ -15,9 +15,12 @@ from sdbench.quality.references import (
     IMAGE_FILE,
     Reference,
     ReferenceSettings,
+    Rounded,
     find_floor,
     find_reference,
+    find_rounded,
     floor_file,
+    rounded_file,
 )
 from sdbench.runner.environment import PRELOAD, worker_environment
 from sdbench.runner.events import Event, Failed, Phase
@@ -30,6 +33,8 @@ from sdbench.schema import Case, Dtype, ModelInfo, StackInfo, StartMethod
 # A run must not bring the machine to its knees at the very end (PROTOCOL 18).
 _MEMORY_MARGIN = 1.5
 
+ImageAsRounded = tuple[Dtype, int]
+"""An image, by its number from 0, in the arithmetic of a half-precision type."""
 Showing = Callable[[str, float], None]
 """Told what is being computed and for how many more seconds, about once a second."""
 
@@ -51,6 +56,8 @@ class ReferenceShelf:
     stacks: Mapping[str, StackInfo]
     folder: Path = field(default_factory=lambda: cache_folder() / "references")
     absent: dict[Group, str] = field(default_factory=dict)
+    not_rounded: dict[Group, str] = field(default_factory=dict)
+    """Why an image of the group could not be made as rounding makes it."""
 
     def settings(self, group: Group, image: int) -> ReferenceSettings:
         """What decides the picture of an image."""
@@ -73,6 +80,10 @@ class ReferenceShelf:
         """The noise floor for a dtype, measured on image 0."""
         return find_floor(self.settings(group, 0), self._versions(group), self.folder, dtype)
 
+    def rounded(self, group: Group, dtype: Dtype, image: int) -> Rounded | None:
+        """An image as a dtype's rounding alone makes it, where that was needed."""
+        return find_rounded(self.settings(group, image), self._versions(group), self.folder, dtype)
+
     def yardstick(self, group: Group, dtype: Dtype) -> Yardstick:
         """What the group's cases of a dtype are held against."""
         references = {
@@ -84,7 +95,18 @@ class ReferenceShelf:
         absent = self.absent.get(group)
         if floor is None and references:
             absent = absent or f"how much {dtype} rounding explains was not measured"
-        return Yardstick(references, floor, absent or "not compared with the CPU")
+        rounded = {
+            image: found
+            for image in references
+            if dtype != "float32" and (found := self.rounded(group, dtype, image)) is not None
+        }
+        return Yardstick(
+            references,
+            floor,
+            absent or "not compared with the CPU",
+            rounded,
+            self.not_rounded.get(group),
+        )
 
     def own_folder(self, group: Group, image: int) -> Path:
         """Where the reference of an image computed with these versions goes."""
@@ -96,11 +118,18 @@ class ReferenceShelf:
 
 @dataclass(frozen=True)
 class _Order:
-    """References and floors of a group that one worker is to compute."""
+    """What one worker is to compute for a group: references, floors, and images as rounded."""
 
     group: Group
-    images: tuple[int, ...]
-    dtypes: tuple[Dtype, ...]
+    images: tuple[int, ...] = ()
+    dtypes: tuple[Dtype, ...] = ()
+    rounded: tuple[ImageAsRounded, ...] = ()
+
+    def shorter(self) -> "_Order":
+        """Without its last image; one is always left."""
+        if len(self.rounded) > 1:
+            return replace(self, rounded=self.rounded[:-1])
+        return replace(self, images=self.images[:-1]) if len(self.images) > 1 else self
 
 
 @dataclass
@@ -117,20 +146,44 @@ class ReferenceMaker:
     start: StartMethod
     allow_pickle: bool = False
     clock: Callable[[], float] = time.monotonic
+    _deadline: float | None = None
 
     def make(self, wanted: Mapping[Group, Collection[Dtype]]) -> None:
         """Compute what these groups need, the cheapest first, within the budget.
 
         Why one was not computed is noted on the shelf.
         """
-        deadline = self.clock() + self.shelf.config.reference.budget_s
-        orders = self._in_rounds(self._orders(wanted))
+        self._carry_out(self._in_rounds(self._orders(wanted)), self.shelf.absent)
+
+    def make_rounded(self, wanted: Mapping[Group, Collection[ImageAsRounded]]) -> None:
+        """Make these images as rounding alone makes them, within what is left of the budget.
+
+        Why one was not made is noted on the shelf.
+        """
+        orders = [
+            _Order(group, rounded=missing)
+            for group, images in wanted.items()
+            if (
+                missing := tuple(
+                    (dtype, image)
+                    for dtype, image in sorted(images)
+                    if self.shelf.rounded(group, dtype, image) is None
+                )
+            )
+        ]
+        orders.sort(key=lambda order: self._cost(order).duration_s)
+        self._carry_out(orders, self.shelf.not_rounded)
+
+    def _carry_out(self, orders: list[_Order], problems: dict[Group, str]) -> None:
+        if self._deadline is None:  # one budget for all that is made of a run
+            self._deadline = self.clock() + self.shelf.config.reference.budget_s
+        deadline = self._deadline
         while orders:
-            order = self._affordable(orders.pop(0), deadline)
+            order = self._affordable(orders.pop(0), deadline, problems)
             later_s = sum(self._cost(other).duration_s for other in orders)
             problem = self._why_not(order, deadline) or self._compute(order, deadline, later_s)
             if problem is not None:
-                self.shelf.absent.setdefault(order.group, problem)
+                problems.setdefault(order.group, problem)
 
     def _orders(self, wanted: Mapping[Group, Collection[Dtype]]) -> list[_Order]:
         """What is missing, by group."""
@@ -176,22 +229,23 @@ class ReferenceMaker:
             self.cores,
             images=len(order.images),
             dtypes=order.dtypes,
+            rounded=len(order.rounded),
         )
 
-    def _affordable(self, order: _Order, deadline: float) -> _Order:
+    def _affordable(self, order: _Order, deadline: float, problems: dict[Group, str]) -> _Order:
         """Fewer images where time is short; no float32 floor, which doubles the memory, where only
         that is too much. What is left out is noted.
         """
         lighter = replace(order, dtypes=tuple(name for name in order.dtypes if name != "float32"))
         problem = self._memory_problem(order)
         if problem and (lighter.images or lighter.dtypes) and not self._memory_problem(lighter):
-            self.shelf.absent.setdefault(order.group, f"for float32: {problem}")
+            problems.setdefault(order.group, f"for float32: {problem}")
             order = lighter
         problem = self._time_problem(order, deadline)
-        while len(order.images) > 1 and self._time_problem(order, deadline):
-            order = replace(order, images=order.images[:-1])
+        while self._time_problem(order, deadline) and order != (fewer := order.shorter()):
+            order = fewer
         if problem:
-            self.shelf.absent.setdefault(order.group, problem)
+            problems.setdefault(order.group, problem)
         return order
 
     def _time_problem(self, order: _Order, deadline: float) -> str | None:
@@ -259,6 +313,16 @@ class ReferenceMaker:
                     "reference": str((own / IMAGE_FILE).absolute()),
                 }
                 for dtype in order.dtypes
+            ],
+            "rounded": [
+                {
+                    "image": image,
+                    "dtype": dtype,
+                    "path": str(
+                        rounded_file(shelf.own_folder(order.group, image), dtype).absolute()
+                    ),
+                }
+                for dtype, image in order.rounded
             ],
         }
         # A preload brings a stand-in device or a deliberate fault; neither may get into what a

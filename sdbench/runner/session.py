@@ -114,19 +114,23 @@ def sit(
             run = loop.run  # until decided, its plan has grown
             measured = time.monotonic()
             shelf = ReferenceShelf(config, run.model, run.stacks)
+            maker = ReferenceMaker(
+                shelf=shelf,
+                executor=executor,
+                probe=probe,
+                guard=loop.new_guard(),
+                showing=watcher.compares,
+                interrupted=lambda: flag.requested,
+                cores=cores_of(run.machine),
+                start=run.plan.start,
+                allow_pickle=loop.allow_pickle,
+            )
             if end in _CALM_ENDS:
-                ReferenceMaker(
-                    shelf=shelf,
-                    executor=executor,
-                    probe=probe,
-                    guard=loop.new_guard(),
-                    showing=watcher.compares,
-                    interrupted=lambda: flag.requested,
-                    cores=cores_of(run.machine),
-                    start=run.plan.start,
-                    allow_pickle=loop.allow_pickle,
-                ).make(wanted_by(run, loop.replicates))
-            compare_with_cpu(folder, run, shelf)
+                maker.make(wanted_by(run, loop.replicates))
+            undecided = compare_with_cpu(folder, run, shelf)
+            if undecided and end in _CALM_ENDS:
+                maker.make_rounded(undecided)
+                compare_with_cpu(folder, run, shelf)
     finally:
         probe.close()
     loaded = load_run(folder.path)

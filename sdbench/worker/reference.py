@@ -9,6 +9,12 @@ float16 and bfloat16 it is float32 with the weights and the output of every leaf
 that type, because the CPU's own half kernels are absent on torch 1.13 and 40 times slower than
 float32 on 2.13. Only a few steps are computed; on the others the UNet's output is the reference's,
 which keeps schedulers with a memory (PNDM, DPM-Solver) on the reference's path too.
+
+*Rounded*: an image as the CPU makes it in the arithmetic of that floor, but running freely, as a
+device does, with the latents rounded after every step. Made only where a picture is beyond its
+floor: a trained model can be undecided about an image, and then rounding alone changes it more than
+forced steps can show. It is made twice, the second time from latents that are one rounding unit
+away, because one such picture is only one of those that rounding may lead to.
 """
 
 import contextlib
@@ -33,8 +39,9 @@ def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str
     """Compute what the job asks for; each file is there as a whole as soon as it is computed.
 
     ``job`` has, beyond what a pass needs: ``items``, each ``{"image", "path"}``, the references to
-    make; and ``floors``, each ``{"dtype", "path", "reference"}``, noise floors of image 0, whose
-    reference is there by then.
+    make; ``floors``, each ``{"dtype", "path", "reference"}``, noise floors of image 0, whose
+    reference is there by then; and ``rounded``, each ``{"image", "dtype", "path"}``, the images to
+    make in the arithmetic of a half-precision floor.
     """
     versions = import_stack()
     _silence()  # half precision on the CPU is never run, only loaded
@@ -52,6 +59,23 @@ def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str
         begin(f"noise floor of {item['dtype']}")
         floor = _noise_floor(job, device, item["dtype"], item["reference"])
         _write(item["path"], json.dumps(floor, allow_nan=False).encode())
+    for dtype in sorted({item["dtype"] for item in job.get("rounded", [])}):
+        gc.collect()
+        begin(f"load for {dtype}")
+        with _Rounding(load(_of_dtype(job, dtype), device), torch_dtype(dtype)) as rounding:
+            calls = pipeline_calls(rounding.pipeline, job)
+            for item in job["rounded"]:
+                if item["dtype"] == dtype:
+                    begin(f"image {item['image'] + 1} as {dtype} rounds it")
+                    tensors = _rounded(rounding, calls[item["image"]], job["steps"])
+                    kept = list(range(tensors["latents"].shape[1]))
+                    metadata = {"kept": kept, "dtype": dtype, "versions": versions}
+                    _write(item["path"], serialised(tensors, metadata))
+
+
+def _of_dtype(job: "dict[str, Any]", dtype: str) -> "dict[str, Any]":
+    """The job with its case in another type: what the weights are rounded to as they are loaded."""
+    return dict(job, case=dict(job["case"], dtype=dtype))
 
 
 def _silence() -> None:
@@ -105,19 +129,17 @@ def _noise_floor(
     from safetensors.torch import load_file
 
     reference = load_file(reference_path)
-    pipeline = load(dict(job, case=dict(job["case"], dtype=dtype)), device)
+    pipeline = load(_of_dtype(job, dtype), device)
     (call, *_) = pipeline_calls(pipeline, job)  # in float32, as the job's case is
-    rounding, hooks = torch_dtype(dtype), []
-    if dtype == "float32":
+    rounding = None if dtype == "float32" else _Rounding(pipeline, torch_dtype(dtype))
+    if rounding is None:
         pipeline.to(torch.float64)
         call = dict(call, latents=call["latents"].double())
     else:
-        pipeline.to(torch.float32)
-        hooks = _round_outputs(pipeline, rounding)
-        call = dict(call, latents=call["latents"].to(rounding).float())
+        call = dict(call, latents=rounding.rounded(call["latents"]))
 
     def rounded(tensor: Any) -> Any:
-        return tensor if dtype == "float32" else tensor.to(rounding).float()
+        return tensor if rounding is None else rounding.rounded(tensor)
 
     steps = reference["unet"].shape[0]
     computed = set(spread(steps, _FLOOR_STEPS))
@@ -132,12 +154,14 @@ def _noise_floor(
     # Old transformers fill their mask with the least number of the weights' type, in the default.
     torch.set_default_dtype(call["latents"].dtype)
     try:
-        with trace, _Forced(pipeline, reference, computed, told=after) as forced:
+        with (
+            trace,
+            rounding or contextlib.nullcontext(),
+            _Forced(pipeline, reference, computed, told=after) as forced,
+        ):
             pictures = rounded(_run(pipeline, call, job["steps"], forced.step))
     finally:
         torch.set_default_dtype(default)
-        for hook in hooks:
-            hook.remove()
     tensors, _ = trace.tensors(pictures)
     text = [name for name in tensors if name.startswith("text.")]
     return {
@@ -211,11 +235,65 @@ def _run(pipeline: Any, call: "dict[str, Any]", steps: int, step: "Callable[[Any
     return output.images
 
 
-def _round_outputs(pipeline: Any, dtype: Any) -> "list[Any]":
-    """Round what every leaf module gives; the weights are rounded already, by how they were loaded.
+class _Rounding:
+    """A pipeline that computes in float32 and rounds as a half-precision type does.
 
-    A VAE that decodes in float32 although all else is float16 is left alone. The hooks must be
-    removed again: in older diffusers all models share one instance of each activation.
+    The weights are rounded by how it was loaded; inside the context the output of every leaf module
+    is rounded too. The hooks must be removed again: in older diffusers all models share one
+    instance of each activation.
+    """
+
+    def __init__(self, pipeline: Any, dtype: Any) -> None:
+        import torch
+
+        self.pipeline = pipeline.to(torch.float32)
+        self._dtype = dtype
+        self._hooks: "list[Any]" = []
+
+    def __enter__(self) -> "_Rounding":
+        self._hooks = _round_outputs(self.pipeline, self._dtype)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def rounded(self, tensor: Any) -> Any:
+        """The tensor with every number rounded to the type, in float32."""
+        return tensor.to(self._dtype).float()
+
+    def one_unit_away(self, tensor: Any) -> Any:
+        """Every number moved up or down by about one rounding unit, always the same way."""
+        import torch
+
+        generator = torch.Generator("cpu").manual_seed(0)
+        signs = torch.randint(0, 2, tensor.shape, generator=generator) * 2 - 1
+        return self.rounded(tensor * (1 + signs * torch.finfo(self._dtype).eps / 2))
+
+
+def _rounded(rounding: _Rounding, call: "dict[str, Any]", steps: int) -> "dict[str, Any]":
+    """An image made freely in this arithmetic, twice: latents (2, steps + 1, …) and pictures."""
+    import torch
+
+    noise = rounding.rounded(call["latents"])
+    latents, pictures = [], []
+    for start in (noise, rounding.one_unit_away(noise)):
+        path = [start]
+
+        def step(made: Any, path: "list[Any]" = path) -> Any:
+            path.append(rounding.rounded(made))
+            return path[-1]
+
+        made = _run(rounding.pipeline, dict(call, latents=start), steps, step)
+        pictures.append(on_host(rounding.rounded(made)))
+        latents.append(torch.stack(path, dim=1))
+    return {"latents": torch.cat(latents), "pictures": torch.cat(pictures)}
+
+
+def _round_outputs(pipeline: Any, dtype: Any) -> "list[Any]":
+    """Round what every leaf module gives, by hooks.
+
+    A VAE that decodes in float32 although all else is float16 is left alone.
     """
     import torch
 

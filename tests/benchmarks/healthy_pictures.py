@@ -5,7 +5,8 @@
 Each run is a real one of a random setting: model, size, steps, scheduler, dtype, sliced or not, in
 a batch or a loop, VAE in tiles or slices, primed or not, three pictures and three passes. The
 models are small, because the CPU makes every reference. Prints a line a run and every finding above
-``info`` about a picture; exits 1 where there is one, or where a picture was not checked. Times are
+``info`` about a picture, with the measures of each image beyond its noise floor and what rounding
+alone made of it; exits 1 where there is one, or where a picture was not checked. Times are
 not looked at, so several runs may share a machine (``--jobs``).
 """
 
@@ -20,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from sdbench.insight.findings import PICTURE_CODES
+from sdbench.schema import ImageCompared, StageDifference
+from sdbench.store import load_run
 
 _TRAINED_PROMPTS = [
     "a red circle to the left of a blue star on a white background",
@@ -75,8 +78,10 @@ def settings_of(seed: int, device: str) -> dict[str, Any]:
     }
 
 
-def findings_of(settings: dict[str, Any], folder: Path) -> tuple[list[dict[str, Any]], str]:
-    """The findings of a real run above information about its pictures, and its verdict."""
+def findings_of(
+    settings: dict[str, Any], folder: Path
+) -> tuple[list[dict[str, Any]], str, list[str]]:
+    """A real run's findings above information about its pictures, its verdict, and its measures."""
     config = folder / f"healthy-{settings['seed']}.toml"
     config.write_text(_CONFIG.format(**{name: json.dumps(v) for name, v in settings.items()}))
     sdbench = [sys.executable, "-m", "sdbench"]
@@ -88,7 +93,11 @@ def findings_of(settings: dict[str, Any], folder: Path) -> tuple[list[dict[str, 
         check=False,
     )
     if run.returncode not in (0, 1):
-        return [{"code": "no run", "severity": "error", "sentence": run.stderr[-300:]}], "unknown"
+        return (
+            [{"code": "no run", "severity": "error", "sentence": run.stderr[-300:]}],
+            "unknown",
+            [],
+        )
     document = json.loads(run.stdout)
     diagnosed = subprocess.run(
         [*sdbench, "diagnose", document["path"], "--json"],
@@ -100,7 +109,60 @@ def findings_of(settings: dict[str, Any], folder: Path) -> tuple[list[dict[str, 
     told = [
         entry for entry in found if entry["severity"] != "info" and entry["code"] in PICTURE_CODES
     ]
-    return told, document["cases"][0]["correct"]
+    return told, document["cases"][0]["correct"], measures_of(Path(document["path"]))
+
+
+def measures_of(run: Path) -> list[str]:
+    """A line for each different image that is beyond its noise floor, or not what was asked for."""
+    lines = []
+    loaded = load_run(run)
+    read = {
+        picture.pixels_sha256: picture.content
+        for replicate in loaded.replicates
+        for entry in replicate.passes
+        for picture in entry.images
+        if picture.content is not None
+    }
+    for record in loaded.compared:
+        for image in record.images:
+            content = read.get(image.pixels_sha256)
+            misread = content == "wrong" and image.reference_content == "right"
+            if image.verdict != "match" or misread:
+                lines.append(f"{_line_of(image)}; read as {content}")
+    return lines
+
+
+def _line_of(image: ImageCompared) -> str:
+    """Image, passes, verdict, margins, what is to be seen, and what rounding alone does."""
+    seen = ", ".join(
+        f"{entry.kind} {entry.strength / entry.noticed:.1f}x" for entry in image.differences
+    )
+    own = image.own_rounding
+    words = (
+        f"image {image.image + 1} pass {','.join(map(str, image.passes))} {image.verdict} "
+        f"{image.fault or ''} margin {_shown(image.margin)}; "
+        f"latents {_apart(image.latents)}, picture {_apart(image.picture)}, "
+        f"SSIM {_shown(image.ssim)}; "
+        f"seen: {seen or 'nothing'}; CPU's read as {image.reference_content}"
+    )
+    if own is None:
+        return f"{words}; rounding: {image.own_rounding_missing or 'not needed'}"
+    return (
+        f"{words}; rounding alone: latents {_shown(own.latents_rel_l2)}, picture "
+        f"{_shown(own.picture_rel_l2)}, SSIM {own.ssim:.3f}, worst cell {own.part_levels:.0f} "
+        f"levels, moves {own.moved_share:.0%}, read as {own.content}, "
+        f"beyond it: {', '.join(own.beyond) or 'nothing'}"
+    )
+
+
+def _apart(stage: StageDifference | None) -> str:
+    if stage is None:
+        return "not kept"
+    return f"{_shown(stage.rel_l2)} apart (margin {_shown(stage.margin)})"
+
+
+def _shown(value: float | None) -> str:
+    return "?" if value is None else f"{value:.3g}"
 
 
 def main() -> int:
@@ -116,7 +178,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(options.jobs) as pool:
         every = [settings_of(seed, options.device) for seed in seeds]
         results = pool.map(lambda settings: findings_of(settings, Path(scratch)), every)
-        for settings, (found, correct) in zip(every, results, strict=True):
+        for settings, (found, correct, measures) in zip(every, results, strict=True):
             found_above += bool(found)
             unchecked += correct == "unknown"
             on = [name for name, value in settings.items() if value is True]
@@ -124,6 +186,8 @@ def main() -> int:
             print(*(settings[name] for name in shown), *on, correct, sep="  ", flush=True)
             for entry in found:
                 print(f"    {entry['severity']} {entry['code']}: {entry['sentence']}", flush=True)
+            for line in measures:
+                print(f"      {line}", flush=True)
     print(f"{len(seeds)} runs: {found_above} with a finding above info, {unchecked} not checked")
     return int(bool(found_above or unchecked))
 

@@ -7,7 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 from factories import FakeClock, FakeProbe, make_config, make_model, make_stack, make_system, play
-from quality_factories import VERSIONS, make_floor, make_reference, write_reference
+from quality_factories import (
+    VERSIONS,
+    make_floor,
+    make_reference,
+    write_reference,
+    write_tensors,
+)
 
 from sdbench.config import load_config
 from sdbench.models.builtin import BUILTIN
@@ -134,10 +140,18 @@ class Maker:
             self.clock.advance(self.seconds)
             folder = Path(item["reference"]).parent
             write_reference(folder, make_reference(), [make_floor(dtype=item["dtype"])])
+        for item in task.job["rounded"]:
+            self.clock.advance(self.seconds)
+            folder = Path(item["path"]).parent
+            folder.mkdir(parents=True, exist_ok=True)
+            write_tensors(Path(item["path"]), make_reference(item["image"]).tensors)
         return play(task, supervise, self.clock)
 
     def make(self, *dtypes: Dtype, resolutions: tuple[str, ...] = ("64x64",)) -> None:
-        ReferenceMaker(
+        self.maker().make({Group("current", name): set(dtypes) for name in resolutions})
+
+    def maker(self) -> ReferenceMaker:
+        return ReferenceMaker(
             shelf=self.shelf,
             executor=self.executor,
             probe=FakeProbe(systems=[make_system(self.available)]),
@@ -147,7 +161,7 @@ class Maker:
             cores=2,
             start="spawn",
             clock=self.clock,
-        ).make({Group("current", resolution): set(dtypes) for resolution in resolutions})
+        )
 
     def asked(self) -> list[tuple[str, list[int], list[str]]]:
         """Resolution, images and floors of each task."""
@@ -255,3 +269,44 @@ def test_it_is_stopped_when_the_budget_is_used_up(tmp_path: Path) -> None:
     maker.make("float32")
     assert "used up" in str(maker.absent())
     assert maker.shelf.reference(Group("current", "64x64"), 0) is not None, "what is whole stays"
+
+
+# --- as rounding alone makes them ----------------------------------------------------------------
+
+GROUP = Group("current", "64x64")
+
+
+def test_an_image_is_made_as_rounding_makes_it_where_asked_and_once(tmp_path: Path) -> None:
+    maker = Maker(tmp_path)
+    maker.make("float16", "bfloat16")
+    assert maker.shelf.yardstick(GROUP, "float16").rounded == {}
+    for _ in range(2):
+        maker.maker().make_rounded({GROUP: {("float16", 1), ("bfloat16", 0)}})
+    (task,) = maker.executor.tasks[1:]
+    asked = [(item["dtype"], item["image"]) for item in task.job["rounded"]]
+    assert asked == [("bfloat16", 0), ("float16", 1)]
+    assert (task.job["items"], task.job["floors"], task.job["device"]) == ([], [], "cpu")
+    assert task.job["case"]["dtype"] == "float32" and PRELOAD not in task.environment
+    assert set(maker.shelf.yardstick(GROUP, "float16").rounded) == {1}
+    assert set(maker.shelf.yardstick(GROUP, "bfloat16").rounded) == {0}
+    assert maker.shelf.yardstick(GROUP, "float32").rounded == {}
+
+
+def test_all_that_is_made_of_a_run_shares_one_budget(tmp_path: Path) -> None:
+    maker = Maker(tmp_path, seconds=199.0)
+    one = maker.maker()
+    one.make({GROUP: {"float16"}})  # two images and a floor: 597 of 600 s
+    one.make_rounded({GROUP: {("float16", 1)}})
+    assert len(maker.executor.tasks) == 1 and maker.absent() is None
+    yardstick = maker.shelf.yardstick(GROUP, "float16")
+    assert yardstick.rounded == {} and "reference.budget_s" in str(yardstick.not_rounded)
+    assert yardstick.floor is not None and set(yardstick.references) == {0, 1}
+
+
+def test_where_there_is_time_for_some_images_they_are_made(tmp_path: Path) -> None:
+    maker = Maker(tmp_path, images=60, seconds=0.01, budget_s=12.0)
+    maker.maker().make_rounded({GROUP: {("float16", image) for image in range(60)}})
+    made = maker.shelf.yardstick(GROUP, "float16")
+    (task,) = maker.executor.tasks
+    assert 0 < len(task.job["rounded"]) < 60
+    assert "would take" in str(made.not_rounded)

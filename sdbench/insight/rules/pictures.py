@@ -84,12 +84,12 @@ def last_digits_vary(evidence: Evidence, row: Row) -> Symptom | None:
     for kind, vary in varying.items():
         found = evidence.equality(row, kind)
         if found is not None and found.verdict == "same" and vary:
+            how = f"each time; {found.reason}" if found.reason else "in their last digits each time"
             return Symptom(
                 "nondeterministic",
                 "info",
                 row,
-                f"the same settings and seed give pictures that differ in their last digits each "
-                f"time{_apart(found)}",
+                f"the same settings and seed give pictures that differ {how}{_apart(found)}",
                 "Nothing needs doing; only do not expect the same bits twice.",
                 _equality_numbers(found),
             )
@@ -443,17 +443,39 @@ def _misread(evidence: Evidence, row: Row) -> Symptom | None:
     wrong = [entry for entry in made if content_of(entry[3]) == "wrong"]
     if not wrong:
         return None
-    alike = {e.pixels_sha256 for e in evidence.images_of(row) if e.verdict in ("match", "drift")}
-    models_own = all(picture.pixels_sha256 in alike for *_, picture in wrong)
+    compared: dict[str, list[ImageCompared]] = {}
+    for entry in evidence.images_of(row):
+        compared.setdefault(entry.pixels_sha256, []).append(entry)
+    causes = {_why_misread(compared.get(picture.pixels_sha256, [])) for *_, picture in wrong}
+    severity, cause = max(causes, key=lambda one: _MISREAD_SEVERITIES.index(one[0]))
     words = f"{len(wrong)} of {len(made)} pictures do not show what the prompt asks for"
     return Symptom(
         "wrong-content",
-        "info" if models_own else "error",
+        severity,
         row,
-        f"{words}; the CPU's pictures are the same, so it is the model" if models_own else words,
-        "Nothing is wrong with the device." if models_own else _LOCALISE,
+        f"{words}; {cause}" if cause else words,
+        "Nothing is wrong with the device." if severity == "info" else _LOCALISE,
         {"wrong": len(wrong), "read": len(made)},
     )
+
+
+_MISREAD_SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
+
+
+def _why_misread(compared: list[ImageCompared]) -> tuple[Severity, str]:
+    """How bad a picture is that does not show what was asked for, and why it came out so."""
+    if not compared or any(entry.verdict not in ("match", "drift") for entry in compared):
+        return "error", ""
+    if all(entry.reference_content != "right" for entry in compared):
+        return "info", "the CPU's pictures are the same, so it is the model"
+    if all(entry.verdict == "match" for entry in compared):
+        return "info", "nobody would see a difference from the CPU's pictures, which do"
+    rounding = [entry.own_rounding for entry in compared]
+    if all(own is not None and "content" not in own.beyond for own in rounding):
+        return "info", "the CPU's own rounding in this data type changes them as much"
+    if any(own is not None for own in rounding):
+        return "error", "the CPU's do, with its own rounding in this data type too"
+    return "warning", "the CPU's do; how much rounding alone changes them was not measured"
 
 
 def _setting_shows_another(evidence: Evidence, row: Row) -> Symptom | None:

@@ -1,0 +1,127 @@
+"""Does rounding alone explain how far a half-precision image is from the CPU's in float32?
+
+A noise floor is measured one step at a time, so it knows nothing of an image about which a trained
+model is undecided: there the steps amplify rounding, and a shape comes out otherwise. Whether this
+is such an image is seen by making it on the CPU in the same arithmetic, freely and more than once
+(``worker/reference.py``). Rounding moves the same place each time, by amounts that differ
+(:data:`~.thresholds.OWN_ROUNDING_MULTIPLE`). So it explains a difference that lies in this place
+and is not much larger; what remains without this place (a wash-out, a cast, bands, another part)
+is judged as in every picture.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sdbench.quality import picture_measures
+from sdbench.quality.picture_differences import picture_differences
+from sdbench.quality.picture_kinds import lone_specks
+from sdbench.quality.thresholds import (
+    OWN_ROUNDING_LEVELS,
+    OWN_ROUNDING_MULTIPLE,
+    OWN_ROUNDING_OF_FLOOR,
+    VISIBLE,
+)
+from sdbench.schema import PictureDifference
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+    Pixels = NDArray[Any]
+
+_OF_A_SHAPE = frozenset({"part", "unlike", "another-picture"})
+"""What a shape that came out otherwise is seen as; no fault of the whole picture is among them."""
+
+
+def unexplained(
+    got: "Pixels",
+    expected: "Pixels",
+    own: "Sequence[Pixels]",
+    differences: Sequence[PictureDifference],
+    rounding: float,
+    *,
+    tiled: bool = False,
+) -> list[PictureDifference]:
+    """What is to be seen and is not of rounding, strongest first.
+
+    ``own`` are the CPU's pictures in this arithmetic, ``differences`` what is to be seen between
+    ``got`` and ``expected``, ``rounding`` is what the noise floor explains (root mean square in
+    levels); ``tiled`` is as in :func:`~.picture_differences.picture_differences`.
+    """
+    import numpy as np
+
+    seen_of_own = [
+        entry for picture in own for entry in picture_differences(picture, expected, rounding)
+    ]
+    left = [
+        entry
+        for entry in differences
+        if entry.kind not in _OF_A_SHAPE and not _as_strong(entry, seen_of_own)
+    ]
+    errors = np.array([cell_errors(picture, expected) for picture in own])
+    moves = _around(errors.max(axis=0))
+    excused = moved_cells(expected, own, rounding)
+    limit = max(VISIBLE["part"].noticed, VISIBLE["part"].of_rounding * rounding)
+    excused &= cell_errors(got, expected) <= np.maximum(limit, OWN_ROUNDING_MULTIPLE * moves)
+    there = excused.repeat(picture_measures.CELL, axis=0).repeat(picture_measures.CELL, axis=1)
+    rest = np.where(there[..., None], expected, got)
+    left += picture_differences(rest, expected, rounding, tiled=tiled)
+    if not any(lone_specks(picture) for picture in (expected, *own)):
+        left += _specks(got)
+    by_kind = {entry.kind: entry for entry in reversed(left)}
+    return sorted(by_kind.values(), key=lambda entry: -entry.strength / entry.noticed)
+
+
+def moved_cells(expected: "Pixels", own: "Sequence[Pixels]", rounding: float) -> "Array":
+    """In which cells of 8x8 pixels, or next to which, rounding alone changes the picture."""
+    import numpy as np
+
+    errors = np.max([cell_errors(picture, expected) for picture in own], axis=0)
+    moved: Array = _around(errors) > max(OWN_ROUNDING_LEVELS, OWN_ROUNDING_OF_FLOOR * rounding)
+    return moved
+
+
+def cell_errors(got: "Pixels", expected: "Pixels") -> "Array":
+    """Root mean square difference in levels of every cell of 8x8 pixels: (rows, columns)."""
+    import numpy as np
+
+    side = picture_measures.CELL
+    rows, columns = (size // side for size in expected.shape[:2])
+    squares = (got.astype(np.float64) - expected.astype(np.float64)) ** 2
+    errors: Array = np.sqrt(squares.reshape(rows, side, columns, side, -1).mean(axis=(1, 3, 4)))
+    return errors
+
+
+def _around(errors: "Array") -> "Array":
+    """The largest of each cell and the eight next to it."""
+    import numpy as np
+
+    rows, columns = errors.shape
+    padded = np.pad(errors, 1, mode="edge")
+    near = [padded[y : y + rows, x : x + columns] for y in range(3) for x in range(3)]
+    largest: Array = np.max(near, axis=0)
+    return largest
+
+
+def _as_strong(entry: PictureDifference, own: Sequence[PictureDifference]) -> bool:
+    """Whether rounding alone makes a difference of this kind, not much weaker."""
+    return any(
+        entry.kind == other.kind and entry.strength <= OWN_ROUNDING_MULTIPLE * other.strength
+        for other in own
+    )
+
+
+def _specks(got: "Pixels") -> list[PictureDifference]:
+    """Single pixels that stand out by themselves: a shape that moves brings none."""
+    number, limit = lone_specks(got), VISIBLE["specks"]
+    if not number:
+        return []
+    return [
+        PictureDifference(
+            kind="specks",
+            strength=number / (got.shape[0] * got.shape[1]),
+            noticed=limit.noticed,
+            plain=limit.plain,
+            words=f"{number} single pixels are wrong (specks)",
+        )
+    ]

@@ -1,0 +1,222 @@
+"""Half-precision images about which a model is undecided: rounding is excused, faults are not."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import test_picture_faults as kinds
+from factories import make_config, make_model, make_pass, make_replicate, make_run
+from faulty_pictures import SIDE, Paint, scene
+from quality_factories import STEPS, Array, keep, latents_of, make_floor, make_reference, nudged
+
+from sdbench.insight.diagnose import diagnose
+from sdbench.quality.artifacts import Artifacts, Tensors
+from sdbench.quality.compare import Comparison, ReadContent, Yardstick
+from sdbench.quality.equality import check_equality
+from sdbench.quality.references import Rounded
+from sdbench.schema import Compared, Picture
+from sdbench.store import LoadedRun
+
+UNITS = {"float16": 1e-3, "bfloat16": 8e-3}
+HALF = pytest.mark.parametrize("dtype", UNITS)
+UNDECIDED = np.s_[40:56, 24:40]  # where the shape comes out otherwise
+CALM = np.s_[0:16, 40:56]
+KINDS: dict[str, Paint] = {
+    "lighter": kinds.lighter(0.05),
+    "washed out": kinds.contrast(0.85),
+    "red cast": kinds.cast(0.08, 0, 0),
+    "channels exchanged": lambda p: p[::-1],
+    "negative": lambda p: 1 - p,
+    "mirrored": lambda p: p[:, :, ::-1],
+    "tiles": kinds.tile_steps(4, 0.05),
+    "bands": kinds.bands(0.04),
+    "many specks": kinds.specks(60),
+    "grain": kinds.grain(0.05),
+    "moved": kinds.moved(5, 0),
+    "gamma": kinds.gamma(1.5),
+    "pale colours": kinds.saturation(0.6),
+    "posterised": kinds.levels(8),
+    "lower part noise": kinds.lower_part(kinds.noise),
+    "flat": kinds.colour(118, 92, 66),
+    "black": kinds.colour(0, 0, 0),
+    "noise": kinds.noise,
+}
+
+
+def made(amount: float, at: Any = UNDECIDED, seed: int = 0) -> tuple[Array, Array]:
+    """Picture and final latents of image 0 with a place that came out otherwise by so much."""
+    rows, columns = (slice(part.start // 8, part.stop // 8) for part in at)
+    picture, latents = scene().copy(), nudged(latents_of()[-1], 1e-4, seed + 1)
+    picture[(slice(None), *at)] += 0.2 * amount * np.array([1, -0.5, 0.5])[:, None, None]
+    latents[:, rows, columns] += 0.5 * amount
+    return np.clip(picture, 0, 1), latents.astype(np.float32)
+
+
+def rounded(*amounts: float) -> Rounded:
+    """The image as rounding alone makes it, changed by each of these amounts."""
+    own = [made(amount, seed=seed) for seed, amount in enumerate(amounts, 10)]
+    path = np.stack([np.stack([*latents_of()[:-1], latents]) for _, latents in own])
+    arrays = {"latents": path, "pictures": np.stack([picture for picture, _ in own])}
+    return Rounded(Tensors(arrays, list(range(STEPS + 1))))
+
+
+def compared(
+    folder: Path,
+    dtype: str,
+    own: Rounded | None,
+    *pictures: Picture,
+    read: ReadContent = lambda image, pixels: None,
+    **yardstick: Any,
+) -> LoadedRun:
+    """A run of one case and as many passes as pictures, compared with the CPU's."""
+    config = make_config(
+        case=[{"resolution": f"{SIDE}x{SIDE}", "dtype": dtype}],
+        images=1,
+        passes=len(pictures),
+        replicates=1,
+    )
+    run = make_run(config, device="mps", model=make_model(trained=True))
+    unit = UNITS[dtype]
+    floor = make_floor(
+        dtype=dtype, text=unit, latents={1: unit, STEPS: unit}, picture=unit / 2, noise=0.0
+    )
+    reference = make_reference(pictures=scene()[None])
+    held = Yardstick({0: reference}, floor, None, {} if own is None else {0: own}, **yardstick)
+    passes = [make_pass(1.0, n, images=[one]) for n, one in enumerate(pictures, 1)]
+    (slot,) = run.plan.slots
+    replicate = make_replicate(slot, passes=passes, versions={"torch": "2.99.0"})
+    comparison = Comparison(Artifacts(folder), trained=True, read=read)
+    case = run.plan.planned(slot.case_id).case
+    record = comparison.compare(replicate, case, held)
+    return LoadedRun(folder, run, [], [replicate], comparisons=[record])
+
+
+def record_of(loaded: LoadedRun) -> Compared:
+    (record,) = loaded.compared
+    return record
+
+
+def findings_of(loaded: LoadedRun) -> dict[str, list[str]]:
+    """Sentences by severity."""
+    equal = check_equality(loaded.run, loaded.replicates, loaded.compared, Artifacts(loaded.files))
+    found: dict[str, list[str]] = {}
+    for entry in diagnose(loaded, equal).findings:
+        found.setdefault(entry.severity, []).append(f"{entry.code}: {entry.sentence}")
+    return found
+
+
+@HALF
+@pytest.mark.parametrize("amount", [0.8, 1.0, 2.0])
+def test_what_rounding_alone_does_to_an_image_is_no_fault(
+    tmp_path: Path, dtype: str, amount: float
+) -> None:
+    loaded = compared(tmp_path, dtype, rounded(0.5, 1.0), keep(tmp_path, *made(amount)))
+    record = record_of(loaded)
+    (image,) = record.images
+    assert (image.verdict, image.differences, image.is_of_rounding) == ("drift", [], True)
+    assert image.margin is not None and image.margin <= 1
+    assert f"image 1 differs, and the CPU's own {dtype} rounding" in str(record.reason)
+    assert set(findings_of(loaded)) <= {"info"}
+    own = image.own_rounding
+    assert own is not None and own.part_levels > 10 and 0 < own.moved_share < 0.5
+    for digest in own.pixels_sha256:
+        assert (tmp_path / "images" / f"{digest}.png").is_file(), "kept with the run"
+
+
+@HALF
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fault_of_the_whole_picture_is_found_though_rounding_moved_a_shape(
+    tmp_path: Path, dtype: str, kind: str
+) -> None:
+    picture, latents = made(1.0)
+    wrong = np.clip(KINDS[kind](picture), 0, 1).astype(np.float32)
+    loaded = compared(tmp_path, dtype, rounded(0.5, 1.0), keep(tmp_path, wrong, latents))
+    (image,) = record_of(loaded).images
+    assert not image.is_of_rounding and image.verdict in ("broken", "drift")
+    assert image.fault or image.differences
+    assert set(findings_of(loaded)) & {"error", "warning"}
+
+
+@HALF
+@pytest.mark.parametrize(
+    ("case", "own", "wrong"),
+    [
+        ("another place", (0.5, 1.0), made(1.0, CALM)),
+        ("much stronger", (0.2, 0.25), made(3.0)),
+        ("rounding leaves it as it is", (0.0, 0.0), made(1.0)),
+        ("in the decode alone", (0.5, 1.0), (made(1.0)[0], made(0.0)[1])),
+    ],
+)
+def test_a_wrong_part_is_found_where_rounding_does_not_make_it(
+    tmp_path: Path, dtype: str, case: str, own: tuple[float, ...], wrong: tuple[Array, Array]
+) -> None:
+    loaded = compared(tmp_path, dtype, rounded(*own), keep(tmp_path, *wrong))
+    (image,) = record_of(loaded).images
+    assert image.own_rounding is not None and image.own_rounding.beyond
+    assert image.differences and not image.is_of_rounding
+    assert set(findings_of(loaded)) & {"error", "warning"}
+
+
+@HALF
+def test_a_little_part_is_no_longer_excused_once_rounding_was_measured(
+    tmp_path: Path, dtype: str
+) -> None:
+    """What the share of the picture alone excused (AMPLIFIED_SSIM)."""
+    picture = keep(tmp_path, *made(1.2, np.s_[40:48, 24:32]))
+    before = record_of(compared(tmp_path, dtype, None, picture))
+    assert (before.verdict, before.images[0].differences) == ("drift", [])
+    after = record_of(compared(tmp_path, dtype, rounded(0.0, 0.0), picture))
+    assert after.images[0].differences and not after.images[0].is_of_rounding
+    assert after.verdict == ("broken" if dtype == "float16" else "drift"), "as it is seen"
+
+
+def test_where_rounding_was_not_measured_it_says_so(tmp_path: Path) -> None:
+    picture = keep(tmp_path, *made(2.0))
+    for reason in (None, "no time left"):
+        record = record_of(compared(tmp_path, "float16", None, picture, not_rounded=reason))
+        (image,) = record.images
+        assert image.own_rounding is None and not image.is_of_rounding
+        assert (reason or "was not measured") in str(image.own_rounding_missing)
+        assert record.verdict == "broken"
+    fine = record_of(compared(tmp_path, "float16", None, keep(tmp_path, *made(0.0)))).images[0]
+    assert (fine.verdict, fine.own_rounding_missing) == ("match", None), "none is needed"
+    black = keep(tmp_path, np.zeros((3, SIDE, SIDE), np.float32), latents_of()[-1])
+    (image,) = record_of(compared(tmp_path, "float16", None, black)).images
+    assert image.own_rounding_missing is None, "nothing would excuse it"
+
+
+@pytest.mark.parametrize(
+    ("own_amount", "severity"), [(1.6, "info"), (0.7, "error"), (None, "error")]
+)
+def test_a_misread_picture_is_excused_only_where_rounding_makes_one(
+    tmp_path: Path, own_amount: float | None, severity: str
+) -> None:
+    """A reader that calls wrong what changed by more than an amount of 1.2."""
+
+    def read(image: int, pixels: Array) -> Any:
+        changed = pixels[UNDECIDED].astype(float).mean() - 255 * scene()[:, 40:56, 24:40].mean()
+        return "wrong" if changed > 255 * 0.2 * 0.33 * 1.2 else "right"
+
+    own = None if own_amount is None else rounded(own_amount, 0.6)
+    picture = keep(tmp_path, *made(1.6), content="wrong")
+    loaded = compared(tmp_path, "float16", own, picture, read=read)
+    (image,) = record_of(loaded).images
+    assert image.reference_content == "right"
+    said = findings_of(loaded)
+    assert any("wrong-content" in words for words in said[severity])
+    assert severity != "info" or set(said) == {"info"}
+
+
+def test_passes_that_rounding_explains_are_the_same(tmp_path: Path) -> None:
+    first, later = keep(tmp_path, *made(1.0)), keep(tmp_path, *made(0.0))
+    loaded = compared(tmp_path, "float16", rounded(0.5, 1.0), first, later, later)
+    (found,) = check_equality(loaded.run, loaded.replicates, loaded.compared, Artifacts(tmp_path))
+    assert found.verdict == "same" and "rounding" in str(found.reason)
+    assert set(findings_of(loaded)) <= {"info"}
+    for own in (rounded(0.0, 0.0), None):
+        loaded = compared(tmp_path, "float16", own, first, later, later)
+        (found,) = check_equality(
+            loaded.run, loaded.replicates, loaded.compared, Artifacts(tmp_path)
+        )
+        assert found.verdict == "different"
