@@ -136,7 +136,7 @@ class _Records:
         entry = self.words.anything(image)
         if not self._is_own(image.image):
             return entry
-        reference, rounding = image.reference_pixels_sha256, image.own_rounding
+        reference, rounding = image.reference_pixels_sha256, entry.own_rounding
         return msgspec.structs.replace(
             entry,
             pixels_sha256=_nameless(image.pixels_sha256),
