@@ -2,6 +2,7 @@
 differ in one setting. Pure over records."""
 
 import functools
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -66,7 +67,7 @@ class Evidence:
         """Pictures a pass."""
         return int(self.run.config["images"])
 
-    @property
+    @functools.cached_property
     def measured(self) -> list[Row]:
         """Rows with at least one process."""
         return [row for row in self.rows if row.replicates]
@@ -79,14 +80,24 @@ class Evidence:
 
     def neighbours(self, row: Row) -> Iterator[tuple[str, Row]]:
         """Every measured row in the same arm that differs in exactly one setting, with its name."""
-        own = msgspec.structs.asdict(row.planned.case)
-        for other in self.measured:
-            if other.arm.name != row.arm.name:
-                continue
-            theirs = msgspec.structs.asdict(other.planned.case)
-            differing = [axis for axis in AXES if own[axis] != theirs[axis]]
-            if len(differing) == 1:
-                yield differing[0], other
+        found = [
+            (place, axis, other)
+            for axis in AXES
+            for place, other in self._alike_but_for[axis, row.arm.name, _rest(row, axis)]
+            if other.planned.case_id != row.planned.case_id
+        ]
+        yield from ((axis, other) for _, axis, other in sorted(found, key=lambda one: one[0]))
+
+    @functools.cached_property
+    def _alike_but_for(
+        self,
+    ) -> "defaultdict[tuple[str, str, tuple[object, ...]], list[tuple[int, Row]]]":
+        """Measured rows, with their places, by an axis, the arm, and all settings but that."""
+        groups = defaultdict(list)
+        for place, row in enumerate(self.measured):
+            for axis in AXES:
+                groups[axis, row.arm.name, _rest(row, axis)].append((place, row))
+        return groups
 
     def pairs(self, axis: str, base: object, new: object, arm: str | None = None) -> list[Examined]:
         """Every row that has ``new`` on an axis against the one alike that has ``base``."""
@@ -101,11 +112,14 @@ class Evidence:
 
     def equality(self, row: Row, kind: EqualityKind) -> Equality | None:
         """The answer about a row; of an axis the row that has it on."""
-        case_id, arm = key_of(row)
-        for entry in self.equalities:
-            if (entry.kind, entry.case_ids[0], entry.arm) == (kind, case_id, arm):
-                return entry
-        return None
+        return self._equalities_by_row.get((kind, *key_of(row)))
+
+    @functools.cached_property
+    def _equalities_by_row(self) -> dict[tuple[EqualityKind, str, str], Equality]:
+        """The first answer of each kind about a row."""
+        return {
+            (entry.kind, entry.case_ids[0], entry.arm): entry for entry in reversed(self.equalities)
+        }
 
     def images_of(self, row: Row) -> list[ImageCompared]:
         """A row's images compared with the CPU's, of all its processes."""
@@ -153,6 +167,10 @@ class Evidence:
             if value is not None:
                 return value
         return None
+
+
+def _rest(row: Row, axis: str) -> tuple[object, ...]:
+    return tuple(getattr(row.planned.case, other) for other in AXES if other != axis)
 
 
 def paired(base: Row, new: Row, axis: str) -> Pair:

@@ -49,12 +49,11 @@ def recommend(evidence: Evidence, findings: Sequence[Finding]) -> Recommendation
     """What to use at each resolution, for one picture and for many."""
     warned = _warned(evidence, findings)
     rows = [row for row in evidence.measured if not row.arm.hold_bytes]
-    resolutions = dict.fromkeys(row.planned.case.resolution for row in rows)
     timed = [row for row in rows if row.summary.latency_s.median is not None]
     few = _few_processes(timed)
     goals = [
-        _goal(evidence, resolution, _at(rows, resolution), warned, few)
-        for resolution in resolutions
+        _goal(evidence, resolution, there, warned, few)
+        for resolution, there in _by_resolution(rows).items()
     ]
     return Recommendation(
         sentence=_sentence(evidence, goals, few),
@@ -62,8 +61,8 @@ def recommend(evidence: Evidence, findings: Sequence[Finding]) -> Recommendation
         goals=goals,
         tradeoffs=[
             entry
-            for resolution in resolutions
-            for entry in _tradeoffs(evidence, _at(timed, resolution))
+            for there in _by_resolution(timed).values()
+            for entry in _tradeoffs(evidence, there)
         ],
         few_processes=few,
     )
@@ -77,8 +76,11 @@ def _few_processes(timed: Sequence[Row]) -> str | None:
     return f"no speed verdict or recommendation: {counted(most, 'process', 'processes')} a case"
 
 
-def _at(rows: Sequence[Row], resolution: str) -> list[Row]:
-    return [row for row in rows if row.planned.case.resolution == resolution]
+def _by_resolution(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.planned.case.resolution, []).append(row)
+    return found
 
 
 def _goal(

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -196,7 +197,11 @@ def _pixels_of(data: bytes, most_pixels: int) -> "Array | None":
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+        # What is enormous is refused by its size, in a sentence: Pillow would warn on the way.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            opened = Image.open(io.BytesIO(data), formats=["PNG"])
+        with opened as image:
             if image.width * image.height > most_pixels:
                 return None
             return np.asarray(image.convert("RGB"))
