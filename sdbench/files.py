@@ -1,9 +1,9 @@
 """Opens files that somebody else may have made: a run folder, a configuration, a model, a log.
 
-What is read is a regular file of a bearable size, whatever its name is: a FIFO would be waited for
-for ever, ``/dev/zero`` has no end. Inside a run folder no link is followed, neither for reading
-(another file would be shown as the run's) nor for writing (another file would be changed); the
-folder itself may be reached through links, since the user named it.
+Only a regular file below a size limit is read: a FIFO may never deliver anything, and ``/dev/zero``
+has no end. Inside a run folder no link is followed, neither for reading (another file would be
+shown as the run's) nor for writing (another file would be changed). The folder itself may be
+reached through links, because the user named it.
 
 Everything raises OSError with a sentence as ``strerror``, as the system does.
 """
@@ -107,15 +107,6 @@ def write_inside(folder: Path, *names: str, data: bytes) -> None:
             raise
         with contextlib.suppress(OSError):  # a file system that knows no fsync of folders
             os.fsync(parent)
-
-
-def is_inside(folder: Path, *names: str) -> bool:
-    """Whether :func:`open_inside` would open it."""
-    try:
-        open_inside(folder, *names).close()
-    except OSError:
-        return False
-    return True
 
 
 def write_all(fd: int, data: bytes) -> None:

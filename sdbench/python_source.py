@@ -42,7 +42,7 @@ def number(value: Any) -> str:
         StoreError: it is something else.
     """
     if type(value) not in (int, float) or not math.isfinite(value):
-        raise StoreError(f"expected a finite number to write into a script, got {_told(value)}")
+        raise StoreError(f"expected a finite number to write into a script, got {_quoted(value)}")
     return repr(value)
 
 
@@ -53,7 +53,7 @@ def whole(value: Any) -> str:
         StoreError: it is something else.
     """
     if type(value) is not int:
-        raise StoreError(f"expected a whole number to write into a script, got {_told(value)}")
+        raise StoreError(f"expected a whole number to write into a script, got {_quoted(value)}")
     return repr(value)
 
 
@@ -64,7 +64,7 @@ def name(text: Any) -> str:
         StoreError: it is something else.
     """
     if not isinstance(text, str) or not _NAME.fullmatch(text) or keyword.iskeyword(text):
-        raise StoreError(f"expected a name to write into a script, got {_told(text)}")
+        raise StoreError(f"expected a name to write into a script, got {_quoted(text)}")
     return text
 
 
@@ -79,5 +79,5 @@ def words(text: Any) -> str:
     return _OUT_OF_WORDS.sub("?", comment(text))
 
 
-def _told(value: Any) -> str:
+def _quoted(value: Any) -> str:
     return repr(value)[:60]

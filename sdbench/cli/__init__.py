@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import click
 
 from sdbench import __version__
-from sdbench.cli.streams import Lossy, let_go, reserve_descriptors, tell
+from sdbench.cli.streams import Lossy, let_go, print_error, reserve_descriptors
 from sdbench.errors import SdbenchError
 from sdbench.words import shortened
 
@@ -83,7 +83,7 @@ def cli() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code. All errors are told here, in one line each."""
+    """Run the command line; returns the exit code. Prints each error here, in one line."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
         code = cli.main(
@@ -93,22 +93,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return int(code or 0)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        tell("sdbench: interrupted")
+        print_error("sdbench: interrupted")
         return 130
     except click.exceptions.NoArgsIsHelpError as error:
         Lossy(sys.stdout).write(f"{error.format_message()}\n")
         return 2
     except click.ClickException as error:
         verb = _verb_in(given)
-        tell(f"sdbench: {_one_line(error.format_message())} (see sdbench {verb}--help)")
+        print_error(f"sdbench: {_one_line(error.format_message())} (see sdbench {verb}--help)")
         return 2
     except SdbenchError as error:
-        tell(f"sdbench: {_one_line(str(error))}")
+        print_error(f"sdbench: {_one_line(str(error))}")
         return error.exit_code
     except BrokenPipeError:  # `sdbench list | head`
         return 1
     except OSError as error:  # the system itself: no process, no descriptor, a folder gone
-        tell(f"sdbench: {_one_line(_system_words(error))}")
+        print_error(f"sdbench: {_one_line(_system_words(error))}")
         return 3
     except Exception as error:
         return _last_resort(error, given)
@@ -123,10 +123,10 @@ def entry() -> None:
 
 
 def _last_resort(error: Exception, given: Sequence[str]) -> int:
-    from sdbench.cli.last_resort import told
+    from sdbench.cli.last_resort import describe
 
-    words, code = told(error, given)
-    tell(f"sdbench: {_one_line(words)}")
+    words, code = describe(error, given)
+    print_error(f"sdbench: {_one_line(words)}")
     # git bisect takes every code up to 124 for a bad commit (``compare.CANNOT_TELL``).
     return 125 if "--bisect" in given else code
 

@@ -1,4 +1,4 @@
-"""What is done with an error that nobody foresaw: one line, an exit code, a file to attach."""
+"""Reports an unexpected error: one line, an exit code, and a file with the traceback to attach."""
 
 import os
 import platform
@@ -17,15 +17,15 @@ NO_MEMORY = 3
 _MOST_CHARACTERS = 200_000
 
 
-def told(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]:
-    """The line about an unforeseen error, whose traceback is saved, and the exit code."""
+def describe(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]:
+    """Save the traceback of an unexpected error; returns the line to print and the exit code."""
     no_memory = isinstance(error, MemoryError)
     what = "memory ran out" if no_memory else "a fault of sdbench itself"
     words = f"{type(error).__name__}: {str(error)[:300]}".rstrip(": ")
     try:
         path = _save(error, arguments)
         where = f"the traceback is in {path}"
-    except Exception as problem:  # a full disk, no memory: the line is still told
+    except Exception as problem:  # a full disk, no memory: the line is printed anyway
         where = f"its traceback could not be saved ({type(problem).__name__})"
     report = "" if no_memory else "; please report it with that file attached"
     return f"{what} ({words}); {where}{report}", NO_MEMORY if no_memory else FAULT
@@ -34,7 +34,7 @@ def told(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]:
 def _save(error: BaseException, arguments: Sequence[str]) -> Path:
     """Write the traceback, without secrets and names, where only the user reads it."""
     from sdbench.models.resolve import cache_folder
-    from sdbench.store.privacy import hide_host, redact
+    from sdbench.store.privacy import redacted_text
 
     lines = [
         f"sdbench {__version__}, Python {platform.python_version()}, {platform.platform()}",
@@ -48,5 +48,5 @@ def _save(error: BaseException, arguments: Sequence[str]) -> Path:
     path = folder / f"{now:%Y%m%d-%H%M%S}-{os.getpid()}.txt"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(path, flags, 0o600), "w", encoding="utf-8", errors="replace") as file:
-        file.write(hide_host(redact("\n".join(lines))))
+        file.write(redacted_text("\n".join(lines)))
     return path

@@ -38,10 +38,10 @@ def command(root: Path, as_json: bool) -> int:
 def _row(path: Path, past: Past | LeftOut) -> dict[str, Any]:
     if isinstance(past, LeftOut):
         return {"run_id": path.name, "path": str(path), "error": past.reason}
-    told = ("run_id", "created_utc", "label", "device", "simulated", "model", "outcomes")
+    fields = ("run_id", "created_utc", "label", "device", "simulated", "model", "outcomes")
     return {
         "path": str(path),
-        **{name: getattr(past, name) for name in (*told, "processes", "complete")},
+        **{name: getattr(past, name) for name in (*fields, "processes", "complete")},
     }
 
 

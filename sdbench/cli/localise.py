@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from sdbench import __version__
 from sdbench.cli.options import force_option, json_option
 from sdbench.cli.output import console, print_json
-from sdbench.cli.own_files import spare_others
+from sdbench.cli.own_files import not_ours, spare_others
 from sdbench.cli.run import prepare_model
 from sdbench.errors import UsageError
 from sdbench.interrupt import InterruptFlag
@@ -144,7 +144,9 @@ def _demonstrate(
 
 
 def _spare_others(folder: Path) -> None:
-    """The operands are known by the script beside them: their own format has no room for a mark.
+    """Refuse to overwrite the user's files in a folder.
+
+    The operands' format has no room for a mark, so they are recognised by the script next to them.
 
     Raises:
         UsageError: the folder holds a file of such a name that sdbench did not write.
@@ -152,16 +154,13 @@ def _spare_others(folder: Path) -> None:
     script, operands = folder / SCRIPT_FILE, folder / OPERANDS_FILE
     spare_others(script, force=False)
     if operands.exists() and not script.exists():
-        raise UsageError(
-            f"{operands} exists and was not written by sdbench: name another place with -o, or "
-            "overwrite it with --force"
-        )
+        raise not_ours(operands)
 
 
 def _free_folder(name: str) -> Path:
-    """The folder of that name, or with a number where somebody else's files are in it.
+    """The folder of that name, or with a number added where the user's own files are in it.
 
-    Minutes of search are not lost to a file that lies there.
+    To refuse here would lose the result of a search that took minutes.
     """
     for number in itertools.count(1):
         folder = Path(name if number == 1 else f"{name}-{number}")

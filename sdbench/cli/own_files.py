@@ -1,6 +1,6 @@
-"""Files that a verb is about to write: what sdbench wrote before may go, what others wrote may not.
+"""Which existing files a verb may overwrite: those that sdbench wrote, and no others.
 
-A file is known by what stands in it, not by its name.
+A file is recognised by its content, not by its name.
 """
 
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 from sdbench.errors import UsageError
 
 WRITTEN_BY = "Written by sdbench"
-"""Stands in files whose format has room for a remark."""
+"""A remark in the files whose format allows one."""
 
 _MARKS = re.compile(
     WRITTEN_BY.encode()
@@ -26,7 +26,7 @@ _LOOKED_AT_BYTES = 1 << 14
 
 
 def is_writable_without_asking(path: Path) -> bool:
-    """Whether nothing of anybody else's is lost: no file, an empty one, or one of sdbench's."""
+    """Whether the path has no file, an empty one, or one that sdbench wrote."""
     try:
         # What is no plain file (a terminal, /dev/null, a pipe) holds nothing to lose.
         if not path.is_file() or path.stat().st_size == 0:
@@ -47,7 +47,12 @@ def spare_others(path: Path, *, force: bool) -> None:
         UsageError: there is such a file, and ``force`` is not given.
     """
     if not force and not is_writable_without_asking(path):
-        raise UsageError(
-            f"{path} exists and was not written by sdbench: name another place with -o, or "
-            "overwrite it with --force"
-        )
+        raise not_ours(path)
+
+
+def not_ours(path: Path) -> UsageError:
+    """The refusal to overwrite a file."""
+    return UsageError(
+        f"{path} exists and was not written by sdbench: name another place with -o, or "
+        "overwrite it with --force"
+    )

@@ -33,8 +33,7 @@ from sdbench.store.privacy import hidden_run, shown_run
 @click.option(
     "--trust",
     is_flag=True,
-    help="Go on, without a question, with a run that this installation did not make. [default: "
-    "ask]",
+    help="Resume a run that this installation did not make without asking. [default: ask]",
 )
 @click.option(
     "--allow-pickle",
@@ -84,7 +83,7 @@ def command(
 
 
 def _agreed(loaded: LoadedRun, *, trust: bool, allow_pickle: bool) -> Run:
-    """The run as it may be gone on with; what it decides is asked about where it is not our own.
+    """The run as it may be resumed; where it is not our own, the user is asked first.
 
     Raises:
         UsageError: the user does not agree, or there is nobody to ask.

@@ -209,7 +209,7 @@ def exit_code(sat: Sat) -> int:
 def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
     """The final table or document, what to do next, and last the page, which takes seconds.
 
-    The page is written whatever becomes of the table: a run outlives its terminal.
+    The page is written even where the table cannot be shown.
     """
     try:
         _show_results(sat, run, json_wanted)
@@ -255,10 +255,11 @@ def _show_table(sat: Sat, run: Run, out: Console) -> None:
     for line in _picture_words(Path(sat.summary.path), run):
         out.print(line, markup=False, soft_wrap=True)
     out.print(_shares_words(sat.shares), soft_wrap=True)
-    out.print(f"Results, pictures included: {sat.summary.path}", soft_wrap=True)
-    out.print(f"Look closer: sdbench show {sat.summary.path} CASE", soft_wrap=True)
+    path = shell(sat.summary.path)
+    out.print(f"Results, pictures included: {sat.summary.path}", markup=False, soft_wrap=True)
+    out.print(f"Look closer: sdbench show {path} CASE", markup=False, soft_wrap=True)
     if len(run.plan.arms) > 1 or run.config.get("until_decided"):
-        out.print(f"Verdicts: sdbench compare {sat.summary.path}", soft_wrap=True)
+        out.print(f"Verdicts: sdbench compare {path}", markup=False, soft_wrap=True)
     out.print(_findings_words(sat), soft_wrap=True)
 
 

@@ -1,6 +1,6 @@
-"""Standard streams that may go away: closed, full, a killed reader, a terminal that was closed.
+"""Standard streams that may become unusable: closed, full, without a reader or a terminal.
 
-Measuring outlives them all. What cannot be shown then is dropped; it is in the records.
+A measurement goes on without them. What cannot be shown is dropped; the records have it.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ class Lossy(io.TextIOBase):
         # While rich paints a bar, the stream in ``sys`` is one that prints through the console.
         self._stream: TextIO | None = getattr(stream, "rich_proxied_file", stream)
         self.lost: str | None = "closed" if stream is None else None
-        """Why something was dropped; None while all could be shown."""
+        """Why output was dropped; None while all of it was written."""
 
     def write(self, text: str, /) -> int:
         """Write it, or drop it."""
@@ -59,8 +59,8 @@ class Lossy(io.TextIOBase):
         return getattr(self._stream, "encoding", None) or "utf-8"
 
 
-def tell(text: str) -> None:
-    """One line on standard error, if there is one."""
+def print_error(text: str) -> None:
+    """Print one line on standard error, if there is one."""
     Lossy(sys.stderr).write(f"{text}\n")
 
 
@@ -78,9 +78,9 @@ def reserve_descriptors() -> None:
 
 
 def let_go() -> None:
-    """Before the interpreter ends: what is left in a buffer and cannot be written is dropped.
+    """Drop what is left in a buffer and cannot be written, before the interpreter ends.
 
-    The interpreter itself would say so in two lines and exit with 120.
+    Otherwise the interpreter prints two lines about it and exits with 120.
     """
     for stream in (sys.stdout, sys.stderr):
         if stream is None:

@@ -1,4 +1,4 @@
-"""The pasts of all runs of a results folder, kept beside the models so that they are read once.
+"""An index of the runs in a results folder, kept in the cache folder, for ``list`` and ``history``.
 
 An entry is derived and never trusted over its run: it counts only while ``run.json`` and the
 records are the very files that it was made from (size, times, inode), and only for this version of
@@ -52,7 +52,7 @@ def pasts_in(root: Path) -> Iterator[tuple[Path, Past | LeftOut]]:
             yield path, _past(path)
         except SdbenchError as error:
             yield path, LeftOut(reason=str(error))
-        except Exception as error:  # whatever a damaged run does, the others are told
+        except Exception as error:  # whatever a damaged run does, the others are listed
             yield path, LeftOut(reason=f"{path}: {type(error).__name__}: {error}"[:400])
 
 
@@ -87,10 +87,10 @@ def _stamp(path: Path) -> Stamp:
 
 def _stamp_of(path: Path) -> tuple[int, int, int, int] | None:
     try:
-        told = os.stat(path, follow_symlinks=False)
+        found = os.stat(path, follow_symlinks=False)
     except OSError:
         return None
-    return told.st_size, told.st_ino, told.st_mtime_ns, told.st_ctime_ns
+    return found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _is_settled(stamp: Stamp) -> bool:

@@ -198,7 +198,7 @@ def _first_passes(side: _Side, *, warmup: bool) -> list[_FirstPass]:
             continue
         entry = side.evidence.equality(row, "first-pass")
         if entry is None:
-            case = {"case_ids": [row.planned.case_id], "verdict": "unknown"}
+            case = {"case_id": row.planned.case_id, "verdict": "unknown"}
             found.append(_FirstPass(None, "no process of it made two passes", 0.0, case))
             continue
         differs = None if entry.verdict == "unknown" else entry.verdict == "different"

@@ -35,9 +35,7 @@ def diffusers_snippet(run: Run, row: Row, versions: dict[str, str]) -> str:
     steps, guidance = whole(config.get("steps")), number(config.get("guidance_scale"))
     size = f"width={whole(case.width)}, height={whole(case.height)}"
     measured = ", ".join(
-        f"{package} {versions[package]}"
-        for package in ("diffusers", "torch")
-        if package in versions
+        f"{package} {versions[package]}" for package in _NAMED if package in versions
     )
     remark = f"measured in {measured or 'diffusers'} on {run.device}, {steps} steps"
     options = f"{dtype_option(versions)}=torch.{name(case.dtype)}, use_safetensors=True"

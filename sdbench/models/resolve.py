@@ -22,6 +22,7 @@ from sdbench.words import shell, shortened
 
 OFFLINE = (*BUILTIN, *SYNTHETIC)
 """Names of the models that need no download and no folder."""
+_EXPECTED = f"expected a folder, a Hub id (owner/name) or one of {', '.join(OFFLINE)}"
 PIPELINE_CLASSES = tuple(PIPELINES)
 
 
@@ -119,10 +120,7 @@ def find_model(name: str, *, allow_pickle: bool = False) -> ModelSource:
         fault = single_file(path)
         raise ModelError(f"{name}: {fault.what}; {fault.remedy}")
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise UsageError(
-            f"no model {shortened(name)!r}: expected a folder, a Hub id (owner/name) or one of "
-            f"{', '.join(OFFLINE)}"
-        )
+        raise UsageError(f"no model {shortened(name)!r}: {_EXPECTED}")
     return _on_hub(name, allow_pickle)
 
 
@@ -132,14 +130,13 @@ def place_of(name: str) -> Path:
     Raises:
         UsageError: no path can be so.
     """
-    expected = f"expected a folder, a Hub id (owner/name) or one of {', '.join(OFFLINE)}"
     if not name.strip():  # an empty one would be the current folder
-        raise UsageError(f"no model {name!r}: {expected}")
+        raise UsageError(f"no model {name!r}: {_EXPECTED}")
     path = Path(os.path.expanduser(name))
     try:
         path.is_dir()
     except (OSError, ValueError):  # too long for any file system, or with a NUL
-        raise UsageError(f"no model {shortened(name)!r}: {expected}") from None
+        raise UsageError(f"no model {shortened(name)!r}: {_EXPECTED}") from None
     return path
 
 

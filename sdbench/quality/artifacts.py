@@ -90,7 +90,7 @@ class Artifacts:
         return NOT_ITS_NAME if digest in self._not_their_name else None
 
     def _kept(self, kind: str, digest: str) -> "Array | None":
-        """What was loaded not long ago, or loaded now: the same few are held against many."""
+        """Loaded now or kept from before: a reference is compared with many results."""
         found = self._at_hand.get((kind, digest))
         if found is None:
             load = self._load_latents if kind == "latents" else self._load_pixels

@@ -75,9 +75,15 @@ class Yardstick:
     """Why one was not made."""
 
     def trusted(self) -> "Yardstick":
-        """The same without a floor that is higher than rounding can be."""
+        """The same without what would explain any fault of a device.
+
+        That is a floor higher than rounding can be, and an image whose arithmetic overflowed on
+        the CPU.
+        """
+        finite = {image: one for image, one in self.rounded.items() if one.is_finite}
         excess = None if self.floor is None else self.floor.excess
-        return self if excess is None else replace(self, floor=None, absent=excess)
+        known = replace(self, rounded=finite)
+        return known if excess is None else replace(known, floor=None, absent=excess)
 
 
 ReadContent = Callable[[int, "Array"], Content | None]
@@ -267,7 +273,8 @@ class Comparison:
             told = _judged(found, left or differences, case, yardstick)
         else:
             told = _judged(found, [], case, yardstick)
-            told |= {"verdict": "drift", "margin": max(margins.values(), default=None)}
+            if told["verdict"] != "unknown":  # without a floor to trust it stays so
+                told |= {"verdict": "drift", "margin": max(margins.values(), default=None)}
         misread = found["reference_content"] == "right" and "wrong" not in read
         if misread and self._read(pair.image, pair.pixels) == "wrong":
             beyond.append("content")

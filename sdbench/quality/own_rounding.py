@@ -58,9 +58,8 @@ def unexplained(
         for entry in differences
         if entry.kind not in _OF_A_SHAPE and not _as_strong(entry, seen_of_own)
     ]
-    errors = np.array([cell_errors(picture, expected) for picture in own])
-    moves = _around(errors.max(axis=0))
-    excused = moved_cells(expected, own, rounding)
+    moves = _moves(expected, own)
+    excused = moves > _moved_from(rounding)
     limit = max(VISIBLE["part"].noticed, VISIBLE["part"].of_rounding * rounding)
     excused &= cell_errors(got, expected) <= np.maximum(limit, OWN_ROUNDING_MULTIPLE * moves)
     there = excused.repeat(picture_measures.CELL, axis=0).repeat(picture_measures.CELL, axis=1)
@@ -74,11 +73,20 @@ def unexplained(
 
 def moved_cells(expected: "Pixels", own: "Sequence[Pixels]", rounding: float) -> "Array":
     """In which cells of 8x8 pixels, or next to which, rounding alone changes the picture."""
+    moved: Array = _moves(expected, own) > _moved_from(rounding)
+    return moved
+
+
+def _moves(expected: "Pixels", own: "Sequence[Pixels]") -> "Array":
+    """By how many levels rounding alone changes each cell, or one next to it, at most."""
     import numpy as np
 
-    errors = np.max([cell_errors(picture, expected) for picture in own], axis=0)
-    moved: Array = _around(errors) > max(OWN_ROUNDING_LEVELS, OWN_ROUNDING_OF_FLOOR * rounding)
-    return moved
+    return _around(np.max([cell_errors(picture, expected) for picture in own], axis=0))
+
+
+def _moved_from(rounding: float) -> float:
+    """From how many levels on a cell counts as changed."""
+    return max(OWN_ROUNDING_LEVELS, OWN_ROUNDING_OF_FLOOR * rounding)
 
 
 def cell_errors(got: "Pixels", expected: "Pixels") -> "Array":

@@ -1,4 +1,4 @@
-"""Going on with a run that this installation did not make (see :mod:`sdbench.store.ownership`).
+"""Resuming a run that this installation did not make (see :mod:`sdbench.store.ownership`).
 
 What its ``run.json`` says is text of somebody else, so it may not decide what is executed:
 interpreters are taken from this user's stacks by name, variables may only tune, and pickle is
@@ -21,7 +21,7 @@ def adopted(run: Run, *, allow_pickle: bool) -> Run:
     The recorded versions stay, so that a stack of other versions is refused as ever.
 
     Raises:
-        UsageError: it cannot be gone on with on those terms; says why.
+        UsageError: it cannot be resumed under these conditions; the message says why.
         StoreError: its arms and stacks do not fit together.
         MachineError: a stack lacks what a worker needs.
     """

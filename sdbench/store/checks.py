@@ -1,7 +1,7 @@
 """What types cannot say of ``run.json``: that its parts fit together, and every value is possible.
 
-A run folder may come from anybody. Every verb that reads one relies on what is checked here, so
-that a value nobody can have measured is named at once, with its place, and met nowhere later.
+A run folder may come from anybody. An impossible value is reported here with its place, so that
+the verbs which read a run need no checks of their own.
 """
 
 import re
@@ -30,7 +30,7 @@ _LARGEST_FACT = 1 << 62
 
 
 def check_run(run: Run, source: str) -> list[str]:
-    """What to be wary of in a run as decoded.
+    """Check a decoded run; returns warnings.
 
     Raises:
         StoreError: it says what no sdbench writes; the message names the place.
@@ -63,7 +63,7 @@ def _check_config(config: Mapping[str, Any], source: str) -> list[str]:
         return []
     names = shortened(", ".join(unknown))
     words = f"run.json has settings that this sdbench does not know ({names})"
-    return [f"{words}: what they did is not told"]
+    return [f"{words}: what they changed is not shown"]
 
 
 def without_none(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def without_none(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _faults(run: Run) -> Iterator[str]:
-    """The first of these is what is told."""
+    """What is wrong; only the first is reported."""
     if run.schema < 1:
         yield f"schema: expected 1 or more, got {run.schema}"
     if not _NAME.fullmatch(run.run_id):

@@ -1,4 +1,4 @@
-"""Equal parts of many records, held once: a night's processes tell the same of one device."""
+"""Holds equal parts of many records once: all processes of a run report the same device."""
 
 from typing import Any, TypeVar
 

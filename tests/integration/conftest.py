@@ -45,21 +45,25 @@ class Sdbench:
 
     def start(self, *arguments: str | Path, **environment: str) -> "subprocess.Popen[str]":
         """Start it without waiting."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "sdbench", *map(str, arguments)],
+            cwd=self.folder,
+            env=self.variables(**environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def variables(self, **environment: str) -> dict[str, str]:
+        """The environment of a process, which is forked by a warm server unless ``cold``."""
         variables = {**os.environ, **self.environment, **environment}
         variables["PYTHONPATH"] = os.pathsep.join(
             filter(None, [str(warm_servers.FOLDER), variables.get("PYTHONPATH", "")])
         )
         if warm_servers.POSSIBLE and not self.cold:
             variables |= warm_servers.SESSION.variables(variables)
-        return subprocess.Popen(
-            [sys.executable, "-m", "sdbench", *map(str, arguments)],
-            cwd=self.folder,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return variables
 
     def limited(
         self, largest_file_bytes: int, *arguments: str | Path

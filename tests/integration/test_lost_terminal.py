@@ -32,6 +32,7 @@ def measured(folder: Path) -> None:
     assert "</html>" in (run / "report.html").read_text()
 
 
+@pytest.mark.cold_parent
 @pytest.mark.parametrize(
     "streams", [">&- 2>&-", ">/dev/full 2>/dev/full", "2>&1 | true"], ids=["closed", "full", "pipe"]
 )
@@ -41,7 +42,7 @@ def test_a_run_without_streams_is_a_run(sdbench: Sdbench, streams: str) -> None:
     done = subprocess.run(
         ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"],
         cwd=sdbench.folder,
-        env={**os.environ, **sdbench.environment},
+        env=sdbench.variables(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -52,13 +53,14 @@ def test_a_run_without_streams_is_a_run(sdbench: Sdbench, streams: str) -> None:
     measured(sdbench.folder)
 
 
+@pytest.mark.cold_parent
 def test_a_terminal_that_is_closed_ends_nothing_where_hangups_are_ignored(sdbench: Sdbench) -> None:
     config = sdbench.config(SHAPE)
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "sdbench", "run", str(config)],
         cwd=sdbench.folder,
-        env={**os.environ, **sdbench.environment},
+        env=sdbench.variables(),
         stdin=subprocess.DEVNULL,
         stdout=theirs,
         stderr=theirs,

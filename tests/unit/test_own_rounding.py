@@ -67,9 +67,13 @@ def compared(
     own: Rounded | None,
     *pictures: Picture,
     read: ReadContent = lambda image, pixels: None,
+    absent: str | None = None,
     **yardstick: Any,
 ) -> LoadedRun:
-    """A run of one case and as many passes as pictures, compared with the CPU's."""
+    """A run of one case and as many passes as pictures, compared with the CPU's.
+
+    ``absent`` says why there is no noise floor.
+    """
     config = make_config(
         case=[{"resolution": f"{SIDE}x{SIDE}", "dtype": dtype}],
         images=1,
@@ -82,7 +86,13 @@ def compared(
         dtype=dtype, text=unit, latents={1: unit, STEPS: unit}, picture=unit / 2, noise=0.0
     )
     reference = make_reference(pictures=scene()[None])
-    held = Yardstick({0: reference}, floor, None, {} if own is None else {0: own}, **yardstick)
+    held = Yardstick(
+        {0: reference},
+        None if absent else floor,
+        absent,
+        {} if own is None else {0: own},
+        **yardstick,
+    )
     passes = [make_pass(1.0, n, images=[one]) for n, one in enumerate(pictures, 1)]
     (slot,) = run.plan.slots
     replicate = make_replicate(slot, passes=passes, versions={"torch": "2.99.0"})
@@ -186,6 +196,23 @@ def test_where_rounding_was_not_measured_it_says_so(tmp_path: Path) -> None:
     assert image.own_rounding_missing is None, "nothing would excuse it"
 
 
+def test_without_a_floor_to_trust_rounding_excuses_nothing(tmp_path: Path) -> None:
+    picture = keep(tmp_path, *made(1.0))
+    own = rounded(0.5, 1.0)
+    record = record_of(compared(tmp_path, "float16", own, picture, absent="the floor is too high"))
+    assert (record.verdict, record.images[0].reason) == ("unknown", "the floor is too high")
+    assert not record.images[0].is_of_rounding
+
+
+@pytest.mark.parametrize("where", ["pictures", "latents"])
+def test_rounding_that_overflows_on_the_cpu_explains_nothing(tmp_path: Path, where: str) -> None:
+    own = rounded(0.5, 1.0)
+    own.tensors.arrays[where][..., -1, -1] = np.nan
+    (image,) = record_of(compared(tmp_path, "float16", own, keep(tmp_path, *made(2.0)))).images
+    assert image.own_rounding is None and image.own_rounding_missing is not None
+    assert image.verdict == "broken"
+
+
 @pytest.mark.parametrize(
     ("own_amount", "severity"), [(1.6, "info"), (0.7, "error"), (None, "error")]
 )
@@ -206,6 +233,14 @@ def test_a_misread_picture_is_excused_only_where_rounding_makes_one(
     said = findings_of(loaded)
     assert any("wrong-content" in words for words in said[severity])
     assert severity != "info" or set(said) == {"info"}
+
+
+def test_a_misread_picture_is_not_the_models_where_the_cpus_was_not_read(tmp_path: Path) -> None:
+    for amount, severity in ((1.0, "warning"), (0.0, "info")):
+        picture = keep(tmp_path, *made(amount), content="wrong")
+        loaded = compared(tmp_path, "float16", rounded(0.5, 1.0), picture)
+        assert record_of(loaded).images[0].reference_content is None
+        assert any("wrong-content" in words for words in findings_of(loaded)[severity])
 
 
 def test_passes_that_rounding_explains_are_the_same(tmp_path: Path) -> None:

@@ -446,7 +446,7 @@ def _misread(evidence: Evidence, row: Row) -> Symptom | None:
     compared: dict[str, list[ImageCompared]] = {}
     for entry in evidence.images_of(row):
         compared.setdefault(entry.pixels_sha256, []).append(entry)
-    causes = {_why_misread(compared.get(picture.pixels_sha256, [])) for *_, picture in wrong}
+    causes = [_why_misread(compared.get(picture.pixels_sha256, [])) for *_, picture in wrong]
     severity, cause = max(causes, key=lambda one: _MISREAD_SEVERITIES.index(one[0]))
     words = f"{len(wrong)} of {len(made)} pictures do not show what the prompt asks for"
     return Symptom(
@@ -466,10 +466,16 @@ def _why_misread(compared: list[ImageCompared]) -> tuple[Severity, str]:
     """How bad a picture is that does not show what was asked for, and why it came out so."""
     if not compared or any(entry.verdict not in ("match", "drift") for entry in compared):
         return "error", ""
-    if all(entry.reference_content != "right" for entry in compared):
+    if all(
+        entry.reference_content == "wrong"
+        or (entry.reference_content is None and entry.verdict == "match")
+        for entry in compared
+    ):
         return "info", "the CPU's pictures are the same, so it is the model"
     if all(entry.verdict == "match" for entry in compared):
         return "info", "nobody would see a difference from the CPU's pictures, which do"
+    if any(entry.reference_content is None for entry in compared):
+        return "warning", "whether the CPU's pictures do was not read"
     rounding = [entry.own_rounding for entry in compared]
     if all(own is not None and "content" not in own.beyond for own in rounding):
         return "info", "the CPU's own rounding in this data type changes them as much"
