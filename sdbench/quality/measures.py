@@ -40,7 +40,7 @@ def cosine(got: "Array", expected: "Array") -> float | None:
     norms = float(np.linalg.norm(one) * np.linalg.norm(other))
     if not np.isfinite(norms) or norms == 0.0:
         return None
-    return float(one @ other) / norms
+    return min(1.0, max(-1.0, float(one @ other) / norms))
 
 
 def correlation(got: "Pixels", expected: "Pixels") -> float | None:

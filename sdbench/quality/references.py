@@ -98,13 +98,6 @@ class Rounded:
     tensors: Tensors
 
     @property
-    def is_finite(self) -> bool:
-        """Whether no number of it is infinite or not a number."""
-        import numpy as np
-
-        return all(bool(np.isfinite(one).all()) for one in self.tensors.arrays.values())
-
-    @property
     def latents(self) -> "list[NDArray[Any]]":
         """The final latents (channels, height/8, width/8) of each time it was made."""
         return list(self.tensors.arrays["latents"][:, -1])
