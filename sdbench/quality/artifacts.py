@@ -215,6 +215,13 @@ def _save_picture(pixels: "Array", path: Path) -> None:
     Image.fromarray(pixels).save(path, format="PNG")  # an array carries no metadata
 
 
+def is_finite(tensors: Tensors) -> bool:
+    """Whether no number of it is infinite or not a number."""
+    import numpy as np
+
+    return all(bool(np.isfinite(array).all()) for array in tensors.arrays.values())
+
+
 def load_tensors(path: Path) -> Tensors | None:
     """A safetensors file with our metadata; None where it is not one."""
     try:

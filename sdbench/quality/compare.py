@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sdbench.quality import measures, picture_measures, pictures, thresholds
-from sdbench.quality.artifacts import Artifacts, Tensors
+from sdbench.quality.artifacts import Artifacts, Tensors, is_finite
 from sdbench.quality.floors import Floor
 from sdbench.quality.own_rounding import cell_errors, moved_cells, unexplained
 from sdbench.quality.picture_differences import picture_differences
@@ -80,7 +80,7 @@ class Yardstick:
         That is a floor higher than rounding can be, and an image whose arithmetic overflowed on
         the CPU.
         """
-        finite = {image: one for image, one in self.rounded.items() if _is_finite(one)}
+        finite = {image: one for image, one in self.rounded.items() if is_finite(one.tensors)}
         excess = None if self.floor is None else self.floor.excess
         known = replace(self, rounded=finite)
         return known if excess is None else replace(known, floor=None, absent=excess)
@@ -88,13 +88,6 @@ class Yardstick:
 
 ReadContent = Callable[[int, "Array"], Content | None]
 """Whether the picture of an image shows what its prompt asks for; None: that cannot be read."""
-
-
-def _is_finite(rounded: Rounded) -> bool:
-    """Whether no number of it is infinite or not a number."""
-    import numpy as np
-
-    return all(bool(np.isfinite(one).all()) for one in rounded.tensors.arrays.values())
 
 
 def _unread(image: int, pixels: "Array") -> Content | None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sdbench.quality.artifacts import Tensors, load_tensors
+from sdbench.quality.artifacts import Tensors, is_finite, load_tensors
 from sdbench.quality.floors import Floor, load_floor
 from sdbench.schema import Dtype
 
@@ -121,10 +121,13 @@ def rounded_file(folder: Path, dtype: Dtype) -> Path:
 def find_reference(
     settings: ReferenceSettings, versions: Mapping[str, str], computed: Path
 ) -> Reference | None:
-    """The reference computed with these versions, else the packaged one, else None."""
+    """The reference computed with these versions, else the packaged one, else None.
+
+    One that is not all numbers is none: nothing can be held against it.
+    """
     for folder, source in _shelves(settings, versions, computed):
         tensors = load_tensors(folder / IMAGE_FILE)
-        if tensors is not None:
+        if tensors is not None and is_finite(tensors):
             made_with = tensors.metadata.get("versions")
             return Reference(tensors, f"{source}, made with {_words(made_with)}", folder)
     return None

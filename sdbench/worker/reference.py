@@ -33,6 +33,9 @@ _FLOOR_STEPS = 4
 # How much a change of the final latents changes the picture is read off a change this large, in
 # units of their norm: well above float32's rounding, well below what another picture would be.
 _NUDGE = 1e-2
+# A CPU can give NaN now and then, too: torch 1.13's smallest baddbmm reads uninitialised memory
+# (pytorch#96037). What comes out three times in a row is the model's own.
+_ATTEMPTS = 3
 
 
 def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str], None]") -> None:
@@ -42,19 +45,30 @@ def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str
     make; ``floors``, each ``{"dtype", "path", "reference"}``, noise floors of image 0, whose
     reference is there by then; and ``rounded``, each ``{"image", "dtype", "path"}``, the images to
     make in the arithmetic of a half-precision floor.
+
+    Raises:
+        ArithmeticError: a reference came out as NaN or infinite each time; all else was made.
     """
     versions = import_stack()
     _silence()  # half precision on the CPU is never run, only loaded
+    not_numbers: "list[int]" = []
     if job["items"]:
         begin("load")
         pipeline = load(job, device)
         calls = pipeline_calls(pipeline, job)
         for item in job["items"]:
             begin(f"image {item['image'] + 1}")
-            tensors, metadata = _reference(pipeline, calls[item["image"]], job["steps"])
-            _write(item["path"], serialised(tensors, dict(metadata, versions=versions)))
+            for _ in range(_ATTEMPTS):
+                tensors, metadata = _reference(pipeline, calls[item["image"]], job["steps"])
+                if _is_finite(tensors):
+                    _write(item["path"], serialised(tensors, dict(metadata, versions=versions)))
+                    break
+            else:
+                not_numbers.append(item["image"])
         del pipeline
     for item in job["floors"]:
+        if not os.path.exists(item["reference"]):
+            continue  # it came out as no number
         gc.collect()  # the last pipeline, before the next one is loaded
         begin(f"noise floor of {item['dtype']}")
         floor = _noise_floor(job, device, item["dtype"], item["reference"])
@@ -71,6 +85,11 @@ def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str
                     kept = list(range(tensors["latents"].shape[1]))
                     metadata = {"kept": kept, "dtype": dtype, "versions": versions}
                     _write(item["path"], serialised(tensors, metadata))
+    if not_numbers:
+        images = ", ".join(str(image + 1) for image in not_numbers)
+        raise ArithmeticError(
+            f"image {images} came out as not a number (NaN) on the CPU, {_ATTEMPTS} times in a row"
+        )
 
 
 def _of_dtype(job: "dict[str, Any]", dtype: str) -> "dict[str, Any]":
@@ -104,6 +123,12 @@ def _reference(
     tensors["unet"] = torch.stack(outputs)
     gain = _picture_gain(pipeline, call, steps, tensors)
     return tensors, {"kept": list(range(len(outputs) + 1)), "picture_gain": finite_or_none(gain)}
+
+
+def _is_finite(tensors: "dict[str, Any]") -> bool:
+    import torch
+
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
 
 
 def _picture_gain(

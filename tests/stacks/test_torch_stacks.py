@@ -17,9 +17,10 @@ from conftest import MARK, Sdbench
 
 OLD, NEW = "torch-1.13", "torch-2.5"
 DOWNLOAD_LIMIT_S = 1800
+# Not 64x64: there torch 1.13's CPU gives NaN now and then (known issue baddbmm-nan-cpu).
 PLAN = """
 [[case]]
-resolution = "64x64"
+resolution = "128x128"
 """
 
 

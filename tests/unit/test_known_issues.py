@@ -116,6 +116,15 @@ def test_sliced_attention_before_torch_2_14() -> None:
     assert met(Case(dtype="float16")) == []
 
 
+def test_the_smallest_attention_on_the_cpu_before_torch_2_1() -> None:
+    small, sliced = Case(resolution="64x64"), Case(resolution="64x64", attention_slicing=True)
+    assert met(small, device="cpu", torch="1.13.1") == ["baddbmm-nan-cpu"]
+    assert met(small, device="cpu", torch="2.0.1") == [], "attention of its own, if not sliced"
+    assert met(sliced, device="cpu", torch="2.0.1") == ["baddbmm-nan-cpu"]
+    assert met(sliced, device="cpu", torch="2.1.0") == []
+    assert met(Case(resolution="128x128"), device="cpu", torch="1.13.1") == []
+
+
 def test_local_and_nightly_versions_count_as_their_release() -> None:
     sliced = Case(attention_slicing=True, dtype="float16")
     assert met(sliced, torch="2.13.0+cpu") == ["baddbmm-nan"]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from factories import FakeClock, FakeProbe, make_config, make_model, make_stack, make_system, play
 from quality_factories import (
@@ -85,6 +86,15 @@ def test_a_torn_reference_is_none(tmp_path: Path) -> None:
     write_reference(folder, make_reference())
     file = folder / IMAGE_FILE
     file.write_bytes(file.read_bytes()[:-100])
+    assert find_reference(SETTINGS, VERSIONS, tmp_path) is None
+
+
+@pytest.mark.parametrize("name", ["latents", "pictures", "unet"])
+def test_a_reference_that_is_no_number_is_none(tmp_path: Path, name: str) -> None:
+    """Nothing can be held against it: every picture would be "another" (seen on torch 1.13)."""
+    reference = make_reference()
+    reference.tensors.arrays[name] = np.full((1, 4, 8, 8), np.nan, np.float32)
+    write_reference(tmp_path / SETTINGS.key(VERSIONS), reference)
     assert find_reference(SETTINGS, VERSIONS, tmp_path) is None
 
 
