@@ -7,11 +7,13 @@ from the same noise. Its trace (:mod:`.trace`) also holds the UNet's outputs.
 after every step, so that each step's error is its own. For float32 the arithmetic is float64. For
 float16 and bfloat16 it is float32 with the weights and the output of every leaf module rounded to
 that type, because the CPU's own half kernels are absent on torch 1.13 and 40 times slower than
-float32 on 2.13. Only a few steps are computed; on the others the UNet's output is the reference's,
-which keeps schedulers with a memory (PNDM, DPM-Solver) on the reference's path too.
+float32 on 2.13; between two calls of the UNet, where guidance and the scheduler compute, the type
+itself is used, as on a device (PNDM's sum of four outputs makes rounding seven times larger). Only
+a few steps are computed; on the others the UNet's output is the reference's, which keeps schedulers
+with a memory (PNDM, DPM-Solver) on the reference's path too.
 
 *Rounded*: an image as the CPU makes it in the arithmetic of that floor, but running freely, as a
-device does, with the latents rounded after every step. Made only where a picture is beyond its
+device does. Made only where a picture is beyond its
 floor: a trained model can be undecided about an image, and then rounding alone changes it more than
 forced steps can show. It is made twice, the second time from latents that are one rounding unit
 away, because one such picture is only one of those that rounding may lead to.
@@ -159,9 +161,8 @@ def _noise_floor(
     rounding = None if dtype == "float32" else _Rounding(pipeline, torch_dtype(dtype))
     if rounding is None:
         pipeline.to(torch.float64)
-        call = dict(call, latents=call["latents"].double())
-    else:
-        call = dict(call, latents=rounding.rounded(call["latents"]))
+    latents = call["latents"].to(torch.float64 if rounding is None else torch_dtype(dtype))
+    call = dict(call, latents=latents)
 
     def rounded(tensor: Any) -> Any:
         return tensor if rounding is None else rounding.rounded(tensor)
@@ -173,11 +174,11 @@ def _noise_floor(
 
     def after(number: int, latents: Any) -> None:
         if number - 1 in computed:
-            errors[number] = _relative(rounded(latents), reference["latents"][:, number])
+            errors[number] = _relative(latents, reference["latents"][:, number])
 
     default = torch.get_default_dtype()
     # Old transformers fill their mask with the least number of the weights' type, in the default.
-    torch.set_default_dtype(call["latents"].dtype)
+    torch.set_default_dtype(torch.float64 if rounding is None else torch.float32)
     try:
         with (
             trace,
@@ -261,11 +262,11 @@ def _run(pipeline: Any, call: "dict[str, Any]", steps: int, step: "Callable[[Any
 
 
 class _Rounding:
-    """A pipeline that computes in float32 and rounds as a half-precision type does.
+    """A pipeline whose models compute in float32 and round as a half-precision type does.
 
     The weights are rounded by how it was loaded; inside the context the output of every leaf module
-    is rounded too. The hooks must be removed again: in older diffusers all models share one
-    instance of each activation.
+    is rounded too, and latents are of the type itself outside the models. The hooks must be removed
+    again: in older diffusers all models share one instance of each activation.
     """
 
     def __init__(self, pipeline: Any, dtype: Any) -> None:
@@ -277,11 +278,19 @@ class _Rounding:
 
     def __enter__(self) -> "_Rounding":
         self._hooks = _round_outputs(self.pipeline, self._dtype)
+        vae = self.pipeline.vae
+        for module in (self.pipeline.unet, vae.post_quant_conv, vae.decoder):
+            if module is not None:
+                self._hooks.append(module.register_forward_pre_hook(_in_float32))
+        self._hooks.append(self.pipeline.unet.register_forward_hook(self._in_its_type))
         return self
 
     def __exit__(self, *_: Any) -> None:
         for hook in self._hooks:
             hook.remove()
+
+    def _in_its_type(self, _module: Any, _inputs: Any, output: Any) -> Any:
+        return (output[0].to(self._dtype), *output[1:])
 
     def rounded(self, tensor: Any) -> Any:
         """The tensor with every number rounded to the type, in float32."""
@@ -295,23 +304,33 @@ class _Rounding:
         signs = torch.randint(0, 2, tensor.shape, generator=generator) * 2 - 1
         return self.rounded(tensor * (1 + signs * torch.finfo(self._dtype).eps / 2))
 
+    def run(self, call: "dict[str, Any]", steps: int, noise: Any) -> "tuple[Any, Any]":
+        """Latents (1, steps + 1, …) and picture (1, …) from this noise, in float32."""
+        import torch
+
+        path = [noise]
+
+        def step(made: Any) -> None:
+            path.append(on_host(made))
+
+        made = _run(self.pipeline, dict(call, latents=noise.to(self._dtype)), steps, step)
+        return torch.stack(path, dim=1), on_host(self.rounded(made))
+
+
+def _in_float32(_module: Any, inputs: Any) -> Any:
+    """Latents come in the type of the arithmetic between the models."""
+    return (inputs[0].float(), *inputs[1:])
+
 
 def _rounded(rounding: _Rounding, call: "dict[str, Any]", steps: int) -> "dict[str, Any]":
     """An image made freely in this arithmetic, twice: latents (2, steps + 1, …) and pictures."""
     import torch
 
     noise = rounding.rounded(call["latents"])
-    latents, pictures = [], []
-    for start in (noise, rounding.one_unit_away(noise)):
-        path = [start]
-
-        def step(made: Any, path: "list[Any]" = path) -> Any:
-            path.append(rounding.rounded(made))
-            return path[-1]
-
-        made = _run(rounding.pipeline, dict(call, latents=start), steps, step)
-        pictures.append(on_host(rounding.rounded(made)))
-        latents.append(torch.stack(path, dim=1))
+    latents, pictures = zip(
+        *(rounding.run(call, steps, start) for start in (noise, rounding.one_unit_away(noise))),
+        strict=True,
+    )
     return {"latents": torch.cat(latents), "pictures": torch.cat(pictures)}
 
 

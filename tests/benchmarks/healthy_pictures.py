@@ -1,6 +1,7 @@
 """Healthy runs, and how many findings above information they have: there should be none.
 
     python tests/benchmarks/healthy_pictures.py [--device cpu|cuda|mps] [--runs 200] [--jobs 1]
+        [--seeds SEED ...] [--keep FOLDER]
 
 Each run is a real one of a random setting: model, size, steps, scheduler, dtype, sliced or not, in
 a batch or a loop, VAE in tiles or slices, primed or not, three pictures and three passes. The
@@ -171,13 +172,17 @@ def main() -> int:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda", "mps"])
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", help="these only")
+    parser.add_argument("--keep", type=Path, help="a folder for the runs; else they are removed")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
-    seeds = range(options.first_seed, options.first_seed + options.runs)
+    seeds = options.seeds or range(options.first_seed, options.first_seed + options.runs)
     found_above, unchecked = 0, 0
-    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(options.jobs) as pool:
+    with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(options.jobs) as pool:
+        folder = options.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
         every = [settings_of(seed, options.device) for seed in seeds]
-        results = pool.map(lambda settings: findings_of(settings, Path(scratch)), every)
+        results = pool.map(lambda settings: findings_of(settings, folder), every)
         for settings, (found, correct, measures) in zip(every, results, strict=True):
             found_above += bool(found)
             unchecked += correct == "unknown"

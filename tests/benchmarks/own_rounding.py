@@ -58,13 +58,12 @@ def free_runs(settings: dict[str, Any], runs: int) -> Iterator[tuple[Any, list[A
             made: list[Any] = []
             start = rounding.rounded(call["latents"])
             while len(made) < runs:
-                made += reference._rounded(rounding, dict(call, latents=start), job["steps"])[
-                    "pictures"
-                ]
-                start = rounding.one_unit_away(rounding.one_unit_away(start))
+                _, picture = rounding.run(call, job["steps"], start)
+                made.append(picture[0])
+                start = rounding.one_unit_away(start)
             yield (
                 measures.to_pixels(right[0].numpy()),
-                [measures.to_pixels(one.numpy()) for one in made[:runs]],
+                [measures.to_pixels(one.numpy()) for one in made],
             )
 
 
