@@ -16,7 +16,7 @@ import msgspec
 from sdbench.quality import measures, picture_measures, pictures, thresholds
 from sdbench.quality.artifacts import Artifacts, Tensors, is_finite
 from sdbench.quality.floors import Floor
-from sdbench.quality.own_rounding import cell_errors, moved_cells, unexplained
+from sdbench.quality.own_rounding import OF_A_SHAPE, cell_errors, moved_cells, unexplained
 from sdbench.quality.picture_differences import picture_differences
 from sdbench.quality.places import Place, Spot, place_of
 from sdbench.quality.references import Reference, Rounded
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-TILED = "tiles change tones by design, so only the content of the picture was compared"
 _NOT_KEPT = "the picture was not kept, so its decode was not checked"
 _NOT_ROUNDED = "how much rounding alone changes this image was not measured"
 _NO_PICTURE_FLOOR = "how much rounding explains of the picture was not measured"
@@ -138,7 +137,7 @@ class Comparison:
     ) -> ImageCompared:
         reference = yardstick.references.get(image)
         key = (
-            *(case.dtype, case.vae_tiling, image, picture.pixels_sha256, picture.latents_sha256),
+            *(case.dtype, image, picture.pixels_sha256, picture.latents_sha256),
             *(None if reference is None else reference.folder, yardstick.floor is None),
             yardstick.not_rounded,
         )
@@ -210,7 +209,7 @@ class Comparison:
             found["ssim"] = measures.structural_similarity(pixels, expected)
             found["correlation"] = measures.correlation(pixels, expected)
             levels = rounding_levels(error, expected, case)
-            differences = picture_differences(pixels, expected, levels, tiled=case.vae_tiling)
+            differences = picture_differences(pixels, expected, levels)
         elif pixels is not None:
             found["fault"] = "another-picture"  # of another size
         elif "latents" in found and pictures.other_latents(found["latents"].cosine):
@@ -261,12 +260,12 @@ class Comparison:
             own,
             differences,
             pair.levels,
-            tiled=case.vae_tiling,
         )
         margins = _own_margins(found, record)
         beyond = [name for name, margin in margins.items() if margin > 1]
         beyond += [entry.kind for entry in left]
-        if differences and not left and not of_latents:
+        of_a_shape = any(entry.kind in OF_A_SHAPE for entry in differences)
+        if of_a_shape and not left and not of_latents:  # (tones have no place to be compared in)
             beyond.append("decode")
         told = {}
         if beyond:
@@ -428,12 +427,12 @@ def _verdict(
         return told | {"verdict": "unknown", "reason": yardstick.absent}
     if picture is None:
         return told | {"verdict": "unknown", "reason": _NOT_KEPT}
-    if picture.margin is None and not case.vae_tiling:
+    if picture.margin is None:
         return told | {"verdict": "unknown", "reason": _NO_PICTURE_FLOOR}
     if not margins:
         return told | {"verdict": "unknown", "reason": yardstick.absent}
     seen = picture.rel_l2 is not None and picture.rel_l2 > thresholds.VISIBLE_ERROR
-    return told | {"verdict": "drift" if seen and not case.vae_tiling else "match"}
+    return told | {"verdict": "drift" if seen else "match"}
 
 
 def _traced_stages(
@@ -576,8 +575,7 @@ def _picture_stage(
         got, reference = (array.astype(np.float64) / 255 for array in (got, reference))
         level = thresholds.EIGHT_BIT_STEP / 2
         always = level / max(float(np.sqrt((reference**2).mean())), level)
-    stage = _stage("picture", got, reference, expected, case, always, own)
-    return msgspec.structs.replace(stage, margin=None) if case.vae_tiling else stage
+    return _stage("picture", got, reference, expected, case, always, own)
 
 
 def _allowed(expected: float, case: Case) -> float:
@@ -620,7 +618,7 @@ def _reason(
     if unknown:
         numbers = ", ".join(map(str, sorted({entry.image + 1 for entry in unknown})))
         words += f"; image {numbers} not compared: {unknown[0].reason or yardstick.absent}"
-    return f"{words}; {TILED}" if case.vae_tiling else words
+    return words
 
 
 def _drift_words(

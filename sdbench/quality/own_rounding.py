@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
     Pixels = NDArray[Any]
 
-_OF_A_SHAPE = frozenset({"part", "unlike", "another-picture"})
+OF_A_SHAPE = frozenset({"part", "unlike", "another-picture"})
 """What a shape that came out otherwise is seen as; no fault of the whole picture is among them."""
 
 
@@ -39,14 +39,12 @@ def unexplained(
     own: "Sequence[Pixels]",
     differences: Sequence[PictureDifference],
     rounding: float,
-    *,
-    tiled: bool = False,
 ) -> list[PictureDifference]:
     """What is to be seen and is not of rounding, strongest first.
 
     ``own`` are the CPU's pictures in this arithmetic, ``differences`` what is to be seen between
     ``got`` and ``expected``, ``rounding`` is what the noise floor explains (root mean square in
-    levels); ``tiled`` is as in :func:`~.picture_differences.picture_differences`.
+    levels).
     """
     import numpy as np
 
@@ -56,7 +54,7 @@ def unexplained(
     left = [
         entry
         for entry in differences
-        if entry.kind not in _OF_A_SHAPE and not _as_strong(entry, seen_of_own)
+        if entry.kind not in OF_A_SHAPE and not _as_strong(entry, seen_of_own)
     ]
     moves = _moves(expected, own)
     excused = moves > _moved_from(rounding)
@@ -64,7 +62,7 @@ def unexplained(
     excused &= cell_errors(got, expected) <= np.maximum(limit, OWN_ROUNDING_MULTIPLE * moves)
     there = excused.repeat(picture_measures.CELL, axis=0).repeat(picture_measures.CELL, axis=1)
     rest = np.where(there[..., None], expected, got)
-    left += picture_differences(rest, expected, rounding, tiled=tiled)
+    left += picture_differences(rest, expected, rounding)
     if not any(lone_specks(picture) for picture in (expected, *own)):
         left += _specks(got)
     by_kind = {entry.kind: entry for entry in reversed(left)}

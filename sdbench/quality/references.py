@@ -43,14 +43,18 @@ class ReferenceSettings(msgspec.Struct, frozen=True, kw_only=True):
     steps: int
     guidance_scale: float
     scheduler: str
+    vae_tiling: bool = False
 
     def key(self, versions: Mapping[str, str] | None = None) -> str:
         """The name of its folder: on the computed shelf with the versions, packaged without."""
         deciding = {name: (versions or {}).get(name) for name in DECIDING_VERSIONS}
+        settings = msgspec.structs.asdict(self)
+        if not self.vae_tiling:
+            del settings["vae_tiling"]  # as it was before references knew of it
         content = {
             "schema": REFERENCE_SCHEMA,
             "versions": None if versions is None else deciding,
-            **msgspec.structs.asdict(self),
+            **settings,
         }
         return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:32]
 

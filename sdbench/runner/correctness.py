@@ -84,4 +84,4 @@ def _reader(run: Run, shelf: ReferenceShelf) -> ReadContent:
 
 def _group_of(run: Run, replicate: Replicate) -> Group:
     case = run.plan.planned(replicate.case_id).case
-    return Group(run.plan.arm(replicate.arm).stack, case.resolution)
+    return Group(run.plan.arm(replicate.arm).stack, case.resolution, case.vae_tiling)

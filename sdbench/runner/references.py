@@ -41,10 +41,20 @@ Showing = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Group:
-    """What is held against the same references: the cases of one stack at one resolution."""
+    """What is held against the same references: cases of one stack, resolution and VAE tiling.
+
+    Tiles change a picture by design (the VAE's norms are taken over each alone), so one that was
+    decoded in tiles is held against the CPU's in tiles.
+    """
 
     stack: str
     resolution: str
+    vae_tiling: bool = False
+
+    @property
+    def case(self) -> Case:
+        """What the CPU runs."""
+        return Case(resolution=self.resolution, vae_tiling=self.vae_tiling)
 
 
 @dataclass
@@ -70,6 +80,7 @@ class ReferenceShelf:
             steps=config.steps,
             guidance_scale=config.guidance_scale,
             scheduler=config.scheduler,
+            vae_tiling=group.vae_tiling,
         )
 
     def reference(self, group: Group, image: int) -> Reference | None:
@@ -111,6 +122,13 @@ class ReferenceShelf:
     def own_folder(self, group: Group, image: int) -> Path:
         """Where the reference of an image computed with these versions goes."""
         return self.folder / self.settings(group, image).key(self._versions(group))
+
+    def undecoded_file(self, group: Group, image: int) -> Path | None:
+        """The same image's own reference without tiles, if this one only has to decode it again."""
+        if not group.vae_tiling:
+            return None
+        file = self.own_folder(replace(group, vae_tiling=False), image) / IMAGE_FILE
+        return file if file.is_file() else None
 
     def _versions(self, group: Group) -> dict[str, str]:
         return self.stacks[group.stack].packages
@@ -200,7 +218,9 @@ class ReferenceMaker:
             )
             if images or floors:
                 orders.append(_Order(group, images, floors))
-        return sorted(orders, key=lambda order: self._cost(order).duration_s)
+        return sorted(
+            orders, key=lambda order: (order.group.vae_tiling, self._cost(order).duration_s)
+        )
 
     def _in_rounds(self, orders: list[_Order]) -> list[_Order]:
         """All at once if that fits the budget; else first an image of every group."""
@@ -224,10 +244,10 @@ class ReferenceMaker:
     def _cost(self, order: _Order) -> Estimate:
         return estimate_reference(
             self.shelf.config,
-            Case(resolution=order.group.resolution),
+            order.group.case,
             self.shelf.model,
             self.cores,
-            images=len(order.images),
+            images=sum(not self.shelf.undecoded_file(order.group, one) for one in order.images),
             dtypes=order.dtypes,
             rounded=len(order.rounded),
         )
@@ -294,15 +314,19 @@ class ReferenceMaker:
 
     def _task(self, order: _Order, deadline: float) -> Task:
         shelf, config = self.shelf, self.shelf.config
-        case = Case(resolution=order.group.resolution)
         own = shelf.own_folder(order.group, 0)
-        job = picture_job(config, shelf.model, "cpu", case, allow_pickle=self.allow_pickle)
+        job = picture_job(
+            config, shelf.model, "cpu", order.group.case, allow_pickle=self.allow_pickle
+        )
         job |= {
             "reference": True,
             "items": [
                 {
                     "image": image,
                     "path": str((shelf.own_folder(order.group, image) / IMAGE_FILE).absolute()),
+                    "undecoded": str(file.absolute())
+                    if (file := shelf.undecoded_file(order.group, image))
+                    else None,
                 }
                 for image in order.images
             ],

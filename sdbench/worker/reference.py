@@ -13,10 +13,10 @@ a few steps are computed; on the others the UNet's output is the reference's, wh
 with a memory (PNDM, DPM-Solver) on the reference's path too.
 
 *Rounded*: an image as the CPU makes it in the arithmetic of that floor, but running freely, as a
-device does. Made only where a picture is beyond its
-floor: a trained model can be undecided about an image, and then rounding alone changes it more than
-forced steps can show. It is made twice, the second time from latents that are one rounding unit
-away, because one such picture is only one of those that rounding may lead to.
+device does. Made only where a picture is beyond its floor: a trained model can be undecided about
+an image, and then rounding alone changes it more than forced steps can show. It is made twice, the
+second time from latents that are one rounding unit away, because one such picture is only one of
+those that rounding may lead to.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from typing import Any, Callable, Iterator, Optional
 from .channel import finite_or_none
 from .devices import Device
 from .passes import pipeline_calls
-from .pipelines import import_stack, load, torch_dtype
+from .pipelines import apply_settings, import_stack, load, torch_dtype
 from .trace import Trace, on_host, serialised, spread, write_bytes
 
 _FLOOR_STEPS = 4
@@ -43,10 +43,11 @@ _ATTEMPTS = 3
 def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str], None]") -> None:
     """Compute what the job asks for; each file is there as a whole as soon as it is computed.
 
-    ``job`` has, beyond what a pass needs: ``items``, each ``{"image", "path"}``, the references to
-    make; ``floors``, each ``{"dtype", "path", "reference"}``, noise floors of image 0, whose
-    reference is there by then; and ``rounded``, each ``{"image", "dtype", "path"}``, the images to
-    make in the arithmetic of a half-precision floor.
+    ``job`` has, beyond what a pass needs: ``items``, each ``{"image", "path", "undecoded"}``, the
+    references to make (``undecoded``: the file of one that has only to be decoded as this case's
+    VAE does, or None); ``floors``, each ``{"dtype", "path", "reference"}``, noise floors of image
+    0, whose reference is there by then; and ``rounded``, each ``{"image", "dtype", "path"}``, the
+    images to make in the arithmetic of a half-precision floor.
 
     Raises:
         ArithmeticError: a reference came out as NaN or infinite each time; all else was made.
@@ -56,12 +57,14 @@ def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str
     not_numbers: "list[int]" = []
     if job["items"]:
         begin("load")
-        pipeline = load(job, device)
+        pipeline = _loaded(job, device)
         calls = pipeline_calls(pipeline, job)
         for item in job["items"]:
             begin(f"image {item['image'] + 1}")
             for _ in range(_ATTEMPTS):
-                tensors, metadata = _reference(pipeline, calls[item["image"]], job["steps"])
+                tensors, metadata = _reference(
+                    pipeline, calls[item["image"]], job["steps"], item["undecoded"]
+                )
                 if _is_finite(tensors):
                     _write(item["path"], serialised(tensors, dict(metadata, versions=versions)))
                     break
@@ -78,7 +81,7 @@ def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str
     for dtype in sorted({item["dtype"] for item in job.get("rounded", [])}):
         gc.collect()
         begin(f"load for {dtype}")
-        with _Rounding(load(_of_dtype(job, dtype), device), torch_dtype(dtype)) as rounding:
+        with _Rounding(_loaded(_of_dtype(job, dtype), device), torch_dtype(dtype)) as rounding:
             calls = pipeline_calls(rounding.pipeline, job)
             for item in job["rounded"]:
                 if item["dtype"] == dtype:
@@ -99,6 +102,12 @@ def _of_dtype(job: "dict[str, Any]", dtype: str) -> "dict[str, Any]":
     return dict(job, case=dict(job["case"], dtype=dtype))
 
 
+def _loaded(job: "dict[str, Any]", device: Device) -> Any:
+    pipeline = load(job, device)
+    apply_settings(pipeline, job["case"])
+    return pipeline
+
+
 def _silence() -> None:
     import diffusers
 
@@ -106,8 +115,18 @@ def _silence() -> None:
 
 
 def _reference(
-    pipeline: Any, call: "dict[str, Any]", steps: int
+    pipeline: Any, call: "dict[str, Any]", steps: int, undecoded: "Optional[str]"
 ) -> "tuple[dict[str, Any], dict[str, Any]]":
+    if undecoded is None:
+        tensors = _sampled(pipeline, call, steps)
+    else:
+        tensors = _decoded(pipeline, call, steps, undecoded)
+    gain = _picture_gain(pipeline, call, steps, tensors)
+    kept = list(range(len(tensors["unet"]) + 1))
+    return tensors, {"kept": kept, "picture_gain": finite_or_none(gain)}
+
+
+def _sampled(pipeline: Any, call: "dict[str, Any]", steps: int) -> "dict[str, Any]":
     import torch
 
     outputs: "list[Any]" = []
@@ -123,8 +142,16 @@ def _reference(
     tensors, _ = trace.tensors(pictures)
     tensors["latents"] = torch.stack(trace.latents, dim=1)  # all, however many
     tensors["unet"] = torch.stack(outputs)
-    gain = _picture_gain(pipeline, call, steps, tensors)
-    return tensors, {"kept": list(range(len(outputs) + 1)), "picture_gain": finite_or_none(gain)}
+    return tensors
+
+
+def _decoded(pipeline: Any, call: "dict[str, Any]", steps: int, undecoded: str) -> "dict[str, Any]":
+    from safetensors.torch import load_file
+
+    reference = load_file(undecoded)
+    with _Forced(pipeline, reference, computed=set()) as forced:
+        pictures = _run(pipeline, call, steps, forced.step)
+    return dict(reference, pictures=on_host(pictures))
 
 
 def _is_finite(tensors: "dict[str, Any]") -> bool:
@@ -156,7 +183,7 @@ def _noise_floor(
     from safetensors.torch import load_file
 
     reference = load_file(reference_path)
-    pipeline = load(_of_dtype(job, dtype), device)
+    pipeline = _loaded(_of_dtype(job, dtype), device)
     (call, *_) = pipeline_calls(pipeline, job)  # in float32, as the job's case is
     rounding = None if dtype == "float32" else _Rounding(pipeline, torch_dtype(dtype))
     if rounding is None:

@@ -19,7 +19,7 @@ from quality_factories import (
 )
 
 from sdbench.quality.artifacts import Artifacts
-from sdbench.quality.compare import TILED, Comparison, Yardstick
+from sdbench.quality.compare import Comparison, Yardstick
 from sdbench.quality.measures import to_pixels
 from sdbench.quality.thresholds import AMPLIFIED_SSIM
 from sdbench.schema import Case, Compared, Picture, Replicate
@@ -322,14 +322,14 @@ def test_another_number_of_steps_gives_no_curve(tmp_path: Path) -> None:
     assert [stage.stage for stage in found.stages] == ["text", "picture"]
 
 
-def test_tiles_change_the_picture_by_design(tmp_path: Path) -> None:
+def test_a_picture_in_tiles_is_judged_as_any_other(tmp_path: Path) -> None:
+    """The CPU's was decoded in tiles too, so a change of tones is the device's."""
     tiled = Case(resolution="64x64", dtype="float16", vae_tiling=True)
     toned = (smooth_picture() * 0.9 + 0.02).astype(np.float32)
     toned[:, :32] += 0.02
     found = compare(tmp_path, replicate_of([keep(tmp_path, toned, latents_of()[-1])]), case=tiled)
-    assert found.verdict == "match" and found.reason is not None and TILED in found.reason
-    wrong = keep(tmp_path, noise_picture(), latents_of()[-1])
-    assert compare(tmp_path, replicate_of([wrong]), case=tiled).verdict == "broken"
+    assert found.verdict in ("drift", "broken")
+    assert found.images[0].differences
 
 
 # --- the floor -----------------------------------------------------------------------------------

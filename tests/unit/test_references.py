@@ -49,6 +49,7 @@ def test_everything_that_decides_a_picture_is_in_its_key() -> None:
         "steps": 5,
         "guidance_scale": 7.0,
         "scheduler": "euler",
+        "vae_tiling": True,
     }
     assert set(changes) == set(SETTINGS.__struct_fields__)
     keys = {SETTINGS.key(VERSIONS)}
@@ -282,6 +283,24 @@ def test_it_is_stopped_when_the_budget_is_used_up(tmp_path: Path) -> None:
 
 
 # --- as rounding alone makes them ----------------------------------------------------------------
+
+
+def test_a_tiled_reference_is_only_decoded_where_the_untiled_one_is_there(tmp_path: Path) -> None:
+    maker = Maker(tmp_path)
+    plain, tiled = Group("current", "64x64"), Group("current", "64x64", vae_tiling=True)
+    maker.maker().make({tiled: {"float32"}, plain: {"float32"}})
+    first, second = (task.job for task in maker.executor.tasks)
+    assert (first["case"]["vae_tiling"], second["case"]["vae_tiling"]) == (False, True)
+    assert [item["undecoded"] for item in first["items"]] == [None, None]
+    assert [item["undecoded"] for item in second["items"]] == [
+        item["path"] for item in first["items"]
+    ]
+    assert maker.shelf.reference(tiled, 0) is not None
+    alone = Maker(tmp_path / "alone")
+    alone.maker().make({tiled: {"float32"}})
+    (task,) = alone.executor.tasks
+    assert [item["undecoded"] for item in task.job["items"]] == [None, None]
+
 
 GROUP = Group("current", "64x64")
 
