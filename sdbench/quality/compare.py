@@ -265,7 +265,8 @@ class Comparison:
         beyond = [name for name, margin in margins.items() if margin > 1]
         beyond += [entry.kind for entry in left]
         of_a_shape = any(entry.kind in OF_A_SHAPE for entry in differences)
-        if of_a_shape and not left and not of_latents:  # (tones have no place to be compared in)
+        followed = of_latents or _as_far_as_rounding(found.get("latents"), record)
+        if of_a_shape and not left and not followed:  # (tones have no place to be compared in)
             beyond.append("decode")
         told = {}
         if beyond:
@@ -379,6 +380,13 @@ def _fault_of(
     alike = correlation is None or correlation >= thresholds.SAME_PICTURE_CORRELATION
     other = "another-picture" in kinds or (not alike and kinds & _OF_ANOTHER_PLACE)
     return "another-picture" if other else None
+
+
+def _as_far_as_rounding(latents: StageDifference | None, own: OwnRounding) -> bool:
+    """Whether the final latents are about as far off as rounding alone takes them."""
+    if latents is None or latents.rel_l2 is None or own.latents_rel_l2 is None:
+        return False
+    return latents.rel_l2 >= thresholds.OWN_LATENTS_SHARE * own.latents_rel_l2 > 0
 
 
 _OF_ANOTHER_PLACE = frozenset({"shift", "mirrored", "exchanged-parts"})

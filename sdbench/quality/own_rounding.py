@@ -19,6 +19,7 @@ from sdbench.quality.thresholds import (
     OWN_ROUNDING_LEVELS,
     OWN_ROUNDING_MULTIPLE,
     OWN_ROUNDING_OF_FLOOR,
+    OWN_TONES_MULTIPLE,
     VISIBLE,
 )
 from sdbench.schema import PictureDifference
@@ -112,7 +113,7 @@ def _around(errors: "Array") -> "Array":
 def _as_strong(entry: PictureDifference, own: Sequence[PictureDifference]) -> bool:
     """Whether rounding alone makes a difference of this kind, not much weaker."""
     return any(
-        entry.kind == other.kind and entry.strength <= OWN_ROUNDING_MULTIPLE * other.strength
+        entry.kind == other.kind and entry.strength <= OWN_TONES_MULTIPLE * other.strength
         for other in own
     )
 

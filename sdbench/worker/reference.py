@@ -14,8 +14,8 @@ with a memory (PNDM, DPM-Solver) on the reference's path too.
 
 *Rounded*: an image as the CPU makes it in the arithmetic of that floor, but running freely, as a
 device does. Made only where a picture is beyond its floor: a trained model can be undecided about
-an image, and then rounding alone changes it more than forced steps can show. It is made twice, the
-second time from latents that are one rounding unit away, because one such picture is only one of
+an image, and then rounding alone changes it more than forced steps can show. It is made three
+times, twice from latents that are one rounding unit away, because one such picture is only one of
 those that rounding may lead to.
 """
 
@@ -38,6 +38,7 @@ _NUDGE = 1e-2
 # A CPU can give NaN now and then, too: torch 1.13's smallest baddbmm reads uninitialised memory
 # (pytorch#96037). What comes out three times in a row is the model's own.
 _ATTEMPTS = 3
+_NOISES_ONE_UNIT_AWAY = 2
 
 
 def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str], None]") -> None:
@@ -323,11 +324,11 @@ class _Rounding:
         """The tensor with every number rounded to the type, in float32."""
         return tensor.to(self._dtype).float()
 
-    def one_unit_away(self, tensor: Any) -> Any:
-        """Every number moved up or down by about one rounding unit, always the same way."""
+    def one_unit_away(self, tensor: Any, seed: int) -> Any:
+        """Every number moved up or down by about one rounding unit, as ``seed`` says."""
         import torch
 
-        generator = torch.Generator("cpu").manual_seed(0)
+        generator = torch.Generator("cpu").manual_seed(seed)
         signs = torch.randint(0, 2, tensor.shape, generator=generator) * 2 - 1
         return self.rounded(tensor * (1 + signs * torch.finfo(self._dtype).eps / 2))
 
@@ -350,14 +351,13 @@ def _in_float32(_module: Any, inputs: Any) -> Any:
 
 
 def _rounded(rounding: _Rounding, call: "dict[str, Any]", steps: int) -> "dict[str, Any]":
-    """An image made freely in this arithmetic, twice: latents (2, steps + 1, …) and pictures."""
+    """An image made freely in this arithmetic: latents (times, steps + 1, …) and pictures."""
     import torch
 
     noise = rounding.rounded(call["latents"])
-    latents, pictures = zip(
-        *(rounding.run(call, steps, start) for start in (noise, rounding.one_unit_away(noise))),
-        strict=True,
-    )
+    starts = [noise]
+    starts += [rounding.one_unit_away(noise, seed) for seed in range(_NOISES_ONE_UNIT_AWAY)]
+    latents, pictures = zip(*(rounding.run(call, steps, start) for start in starts), strict=True)
     return {"latents": torch.cat(latents), "pictures": torch.cat(pictures)}
 
 

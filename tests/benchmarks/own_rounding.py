@@ -60,7 +60,7 @@ def free_runs(settings: dict[str, Any], runs: int) -> Iterator[tuple[Any, list[A
             while len(made) < runs:
                 _, picture = rounding.run(call, job["steps"], start)
                 made.append(picture[0])
-                start = rounding.one_unit_away(start)
+                start = rounding.one_unit_away(start, 0)
             yield (
                 measures.to_pixels(right[0].numpy()),
                 [measures.to_pixels(one.numpy()) for one in made],

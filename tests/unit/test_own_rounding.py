@@ -104,8 +104,9 @@ def compared(
 
 def washed(picture: Array, contrast: float) -> Array:
     """With less contrast around its mean."""
-    mean = picture.mean()
-    return ((picture - mean) * contrast + mean).astype(np.float32)
+    mean = float(picture.mean())
+    grey: Array = ((picture - mean) * contrast + mean).astype(np.float32)
+    return grey
 
 
 def record_of(loaded: LoadedRun) -> Compared:

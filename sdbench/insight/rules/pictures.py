@@ -465,7 +465,8 @@ _MISREAD_SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
 def _why_misread(compared: list[ImageCompared]) -> tuple[Severity, str]:
     """How bad a picture is that does not show what was asked for, and why it came out so."""
     if not compared or any(entry.verdict not in ("match", "drift") for entry in compared):
-        return "error", ""
+        models_own = compared and all(entry.reference_content == "wrong" for entry in compared)
+        return "error", "the CPU's do not either, and look different" if models_own else ""
     if all(
         entry.reference_content == "wrong"
         or (entry.reference_content is None and entry.verdict == "match")
