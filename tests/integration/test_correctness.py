@@ -90,6 +90,20 @@ def test_a_fault_in_the_workers_is_found_and_does_not_reach_the_reference(
     assert verdicts.count("bfloat16") == 2, "compared before and after, both kept"
 
 
+def test_what_was_decoded_in_tiles_is_held_against_the_cpu_s_in_tiles(sdbench: Sdbench) -> None:
+    matrix = '[matrix]\nresolution = ["136x64"]\nvae_tiling = [false, true]\n'
+    config = sdbench.config(matrix, references=True)
+    _, document = sdbench.json("run", config, "--set", "images=1")
+    loaded = loaded_run(sdbench, document)
+    images = {
+        loaded.run.plan.planned(record.case_id).case.vae_tiling: record.images[0]
+        for record in loaded.compared
+    }
+    assert [images[tiled].margin for tiled in (False, True)] == [0.0, 0.0]
+    right = {tiled: one.reference_pixels_sha256 for tiled, one in images.items()}
+    assert right[True] != right[False], "136 pixels are more than a tile of this VAE"
+
+
 def test_what_could_not_be_compared_is_compared_once_it_can_be(sdbench: Sdbench) -> None:
     run = ("run", sdbench.config(ONE_CASE, references=True), "--set", "seed=7")
     code, document = sdbench.json(*run, "--set", "reference.budget_s=0")
