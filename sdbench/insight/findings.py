@@ -19,7 +19,8 @@ from sdbench.insight.records import SEVERITIES, Finding, Severity
 from sdbench.insight.rules import ends, machine, pictures, speed
 from sdbench.insight.rules.symptom import Rule, Symptom
 
-# Of each group a row gets the first symptom that holds.
+# Of each group a row gets the first symptom that holds; of what is wrong with its pictures the
+# first of the gravest, for what is only told must not hide a fault.
 _ENDS: tuple[Rule, ...] = (
     ends.oom,
     ends.memory_guard,
@@ -87,7 +88,7 @@ def _symptoms(evidence: Evidence, row: Row) -> list[Symptom]:
     elif ended is None:
         varying = _first(_VARYING, evidence, row)
         found += [] if varying is None else [varying]
-        wrong = _first(_WRONG, evidence, row)
+        wrong = _gravest(_WRONG, evidence, row)
         if wrong is not None and not (_is_above_info(varying) and _is_told(evidence, row)):
             found.append(wrong)
     return found + [symptom for rule in _ALONE if (symptom := rule(evidence, row)) is not None]
@@ -104,6 +105,11 @@ def _is_told(evidence: Evidence, row: Row) -> bool:
 
 def _first(rules: Iterable[Rule], evidence: Evidence, row: Row) -> Symptom | None:
     return next((symptom for rule in rules if (symptom := rule(evidence, row)) is not None), None)
+
+
+def _gravest(rules: Iterable[Rule], evidence: Evidence, row: Row) -> Symptom | None:
+    symptoms = [symptom for rule in rules if (symptom := rule(evidence, row)) is not None]
+    return min(symptoms, key=lambda entry: SEVERITIES.index(entry.severity), default=None)
 
 
 def _grouped(symptoms: Iterable[Symptom]) -> list[list[Symptom]]:

@@ -49,14 +49,14 @@ def unexplained(
     """
     import numpy as np
 
+    # What rounding does may be too little to be noticed, and a few times as much not.
+    share = 1 / OWN_TONES_MULTIPLE
     seen_of_own = [
-        entry for picture in own for entry in picture_differences(picture, expected, rounding)
-    ]
-    left = [
         entry
-        for entry in differences
-        if entry.kind not in OF_A_SHAPE and not _as_strong(entry, seen_of_own)
+        for picture in own
+        for entry in picture_differences(picture, expected, rounding, share=share)
     ]
+    left = [entry for entry in differences if entry.kind not in OF_A_SHAPE]
     moves = _moves(expected, own)
     excused = moves > _moved_from(rounding)
     limit = max(VISIBLE["part"].noticed, VISIBLE["part"].of_rounding * rounding)
@@ -64,6 +64,9 @@ def unexplained(
     there = excused.repeat(picture_measures.CELL, axis=0).repeat(picture_measures.CELL, axis=1)
     rest = np.where(there[..., None], expected, got)
     left += picture_differences(rest, expected, rounding)
+    left = [
+        entry for entry in left if entry.kind in OF_A_SHAPE or not _as_strong(entry, seen_of_own)
+    ]
     if not any(lone_specks(picture) for picture in (expected, *own)):
         left += _specks(got)
     by_kind = {entry.kind: entry for entry in reversed(left)}

@@ -43,12 +43,18 @@ _SURELY_ALIKE = 0.95
 
 
 def picture_differences(
-    got: "Pixels", expected: "Pixels", rounding: float, *, tiled: bool = False
+    got: "Pixels",
+    expected: "Pixels",
+    rounding: float,
+    *,
+    tiled: bool = False,
+    share: float = 1.0,
 ) -> list[PictureDifference]:
     """All that is to be seen, strongest first; empty where the two look the same.
 
     ``rounding`` is the root mean square in levels that rounding explains. ``tiled``: the VAE
     decoded in tiles, which changes tones and leaves seams by design, so these have to be gross.
+    ``share`` of what is noticed is told of already.
     """
     import numpy as np
 
@@ -56,7 +62,7 @@ def picture_differences(
         return []
     if got.shape != expected.shape:
         return [_difference("unlike", 255.0, "it has another size")]
-    judge = _Judge(got, expected, rounding)
+    judge = _Judge(got, expected, rounding, share)
     if judge.hardly_differs:
         return []
     found = [*judge.whole()]
@@ -81,8 +87,11 @@ _OF_TILING = frozenset(
 class _Judge:
     """Holds two pictures and asks the measures."""
 
-    def __init__(self, got: "Pixels", expected: "Pixels", rounding: float) -> None:
+    def __init__(
+        self, got: "Pixels", expected: "Pixels", rounding: float, share: float = 1.0
+    ) -> None:
         self._got, self._expected, self._rounding = got, expected, rounding
+        self._share = share
         self._raw = got.astype(float) - expected.astype(float)
         self._error = picture_measures.root_mean_square(self._raw)
 
@@ -93,7 +102,10 @@ class _Judge:
     @property
     def hardly_differs(self) -> bool:
         """Whether no measure can reach its limit, which saves the time to ask them."""
-        return self._error < _INVISIBLE_ERROR and float(abs(self._raw).max()) <= _INVISIBLE_LEVELS
+        most = float(abs(self._raw).max())
+        return (
+            self._error < self._share * _INVISIBLE_ERROR and most <= self._share * _INVISIBLE_LEVELS
+        )
 
     def whole(self) -> "Iterator[PictureDifference]":
         """The one change that the whole picture has gone through, if one explains it."""
@@ -260,7 +272,7 @@ class _Judge:
     def _limit(self, kind: str) -> float:
         """From where a kind is noticed, rounding allowed for."""
         limit = VISIBLE[kind]
-        return max(limit.noticed, limit.of_rounding * self._rounding)
+        return self._share * max(limit.noticed, limit.of_rounding * self._rounding)
 
     def _over(self, kind: str, strength: float, words: str) -> PictureDifference | None:
         noticed = self._limit(kind)

@@ -265,6 +265,26 @@ def test_a_misread_picture_is_not_the_models_where_the_cpus_was_not_read(tmp_pat
         assert any("wrong-content" in words for words in findings_of(loaded)[severity])
 
 
+def test_what_the_model_misdraws_hides_no_fault(tmp_path: Path) -> None:
+    """The CPU's picture shows something else too, and the device's is washed out besides."""
+    picture, latents = made(0.0)
+    dull = keep(tmp_path, washed(picture, 0.93), latents, content="wrong")
+    loaded = compared(tmp_path, "float16", rounded(0.0), dull, read=lambda image, pixels: "wrong")
+    assert record_of(loaded).verdict == "drift"
+    (words,) = findings_of(loaded)["warning"]
+    assert words.startswith("cpu-mismatch") and "washed out" in words
+
+
+@pytest.mark.parametrize(("contrast", "explained"), [(0.96, True), (0.90, False)])
+def test_tones_that_rounding_changes_too_little_to_be_noticed_explain_a_few_times_as_much(
+    tmp_path: Path, contrast: float, explained: bool
+) -> None:
+    own, (right, latents) = rounded(0.0, 0.0), made(0.0)
+    own.tensors.arrays["pictures"][:] = washed(right, 0.98)
+    loaded = compared(tmp_path, "float16", own, keep(tmp_path, washed(right, contrast), latents))
+    assert record_of(loaded).images[0].is_of_rounding is explained
+
+
 def test_passes_that_rounding_explains_are_the_same(tmp_path: Path) -> None:
     first, later = keep(tmp_path, *made(1.0)), keep(tmp_path, *made(0.0))
     loaded = compared(tmp_path, "float16", rounded(0.5, 1.0), first, later, later)

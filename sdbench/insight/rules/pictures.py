@@ -175,9 +175,11 @@ def cpu_mismatch(evidence: Evidence, row: Row) -> Symptom | None:
     if contrast_words(fine):
         words += f"{contrast_words(fine)}they match"
     remedy = " ".join(part for part in (use_words(fine), _LOCALISE) if part)
-    if not seen and margin is not None and margin <= _TF32_MARGIN and _may_use_tf32(evidence, row):
+    tf32 = margin is not None and margin <= _TF32_MARGIN and _may_use_tf32(evidence, row)
+    if tf32 and not seen:
         severity = "info"
         words += "; TF32, in which this GPU may multiply float32, explains as much"
+    if tf32 and not broken:
         remedy = f"To see whether it is TF32, measure with {_NO_TF32}=0 in the environment."
     wrong = [entry for entry in evidence.images_of(row) if entry.verdict in ("broken", "drift")]
     numbers = {
