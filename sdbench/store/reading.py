@@ -275,8 +275,8 @@ def _record_lines(path: Path) -> Iterator[bytes | None]:
 
 @contextlib.contextmanager
 def without_collecting() -> Iterator[None]:
-    """Without looking for reference cycles meanwhile: records have none, and looking at a million
-    of them again and again takes longer than reading them."""
+    """Without looking for reference cycles meanwhile: records and what is worked out from them have
+    none, and looking at a million of them again and again takes longer than reading them."""
     was_on = gc.isenabled()
     gc.disable()
     try:
