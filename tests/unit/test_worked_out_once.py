@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from measured_runs import measured, one_case, steady
 
+from sdbench.comparison.examine import Examined, examine
 from sdbench.comparison.sides import Pair
 from sdbench.insight import evidence as evidence_module
 from sdbench.insight.claims import examine_claims
@@ -17,9 +18,8 @@ def test_rules_and_claims_share_the_pairs(monkeypatch: pytest.MonkeyPatch) -> No
     matrix = {"attention_slicing": [False, True], "warmup": [False, True]}
     loaded = measured(steady(noise=0.02), config=one_case(4, matrix=matrix))
     asked: Counter[tuple[str, ...]] = Counter()
-    examine = evidence_module.examine
 
-    def noted(pair: Pair) -> object:
+    def noted(pair: Pair) -> Examined:
         asked[pair.key] += 1
         return examine(pair)
 
