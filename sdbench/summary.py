@@ -19,6 +19,7 @@ from sdbench.schema import (
     Correctness,
     Looked,
     Outcome,
+    Picture,
     Replicate,
     Run,
 )
@@ -221,8 +222,14 @@ def _summarise_row(
 ) -> CaseSummary:
     worst = min(replicates, key=lambda entry: OUTCOME_SEVERITY.index(entry.outcome), default=None)
     peak = max(replicates, key=lambda entry: entry.peak_memory_bytes or -1, default=None)
-    correct, correct_reason = _correctness(replicates, compared)
-    content, content_reason = _content(replicates)
+    pictures = [
+        picture
+        for replicate in replicates
+        for entry in replicate.of_kind("measured")
+        for picture in entry.images
+    ]
+    correct, correct_reason = _correctness(pictures, compared)
+    content, content_reason = _content(pictures)
     telemetry, stage = case_telemetry(replicates), peak_stage(replicates)
     return CaseSummary(
         case_id=case.case_id,
@@ -329,7 +336,7 @@ def machine_warnings(replicates: Sequence[Replicate]) -> list[str]:
 
 
 def _correctness(
-    replicates: list[Replicate], compared: list[Compared]
+    pictures: list[Picture], compared: list[Compared]
 ) -> tuple[Correctness, str | None]:
     """The worst of the processes; before the comparison only NaN and black pictures are told."""
     if compared:
@@ -337,12 +344,6 @@ def _correctness(
         alike = sum(record.verdict == worst.verdict for record in compared)
         where = "" if alike == len(compared) else f" (in {alike} of {len(compared)} processes)"
         return worst.verdict, None if worst.reason is None else f"{worst.reason}{where}"
-    pictures = [
-        picture
-        for replicate in replicates
-        for entry in replicate.of_kind("measured")
-        for picture in entry.images
-    ]
     faults = Counter(fault for picture in pictures if (fault := picture.broken) is not None)
     if faults:
         words = ", ".join(f"{count} {fault}" for fault, count in sorted(faults.items()))
@@ -352,14 +353,8 @@ def _correctness(
     return "unknown", "not compared with the CPU"
 
 
-def _content(replicates: list[Replicate]) -> tuple[Content | None, str | None]:
+def _content(pictures: list[Picture]) -> tuple[Content | None, str | None]:
     """Whether the pictures show what was asked for; one wrong picture makes the case wrong."""
-    pictures = [
-        picture
-        for replicate in replicates
-        for entry in replicate.of_kind("measured")
-        for picture in entry.images
-    ]
     wrong = [picture.content_reason for picture in pictures if picture.content == "wrong"]
     if wrong:
         return "wrong", f"{len(wrong)} of {len(pictures)} pictures, the first: {wrong[0]}"

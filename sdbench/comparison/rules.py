@@ -17,6 +17,7 @@ SWAPPED_BYTES = 64e6
 # Of the reasons that NVML gives for held-down clocks, those that are not the card's normal work
 # (a power limit is reached by every card that is kept busy).
 _GPU_SLOWED = {"hardware slowdown", "heat (software)", "heat (hardware)", "power brake"}
+_NOT_HOT = (None, "nominal")
 _SYSTEM_FACTS = ("system", "release", "build")
 _WORK_SETTINGS = ("scheduler", "guidance_scale", "images")
 
@@ -74,24 +75,26 @@ def objections_to(pair: Pair, *, by_machine: bool = False) -> Objections:
 def throttled(replicate: Replicate) -> bool:
     """Whether heat or power saving held this process back; what is not known does not count."""
     gate, telemetry = replicate.gate, replicate.telemetry
-    levels = [gate.thermal, telemetry.thermal_peak if telemetry else None]
-    gpu = telemetry.gpu_throttled if telemetry else []
-    return (
-        any(level not in (None, "nominal") for level in levels)
-        or bool(_GPU_SLOWED & set(gpu))
-        or gate.low_power_mode is True
+    if gate.low_power_mode is True or gate.thermal not in _NOT_HOT:
+        return True
+    if telemetry is None:
+        return False
+    return telemetry.thermal_peak not in _NOT_HOT or not _GPU_SLOWED.isdisjoint(
+        telemetry.gpu_throttled
     )
 
 
 def swapped(replicate: Replicate) -> bool:
     """Whether the machine wrote memory to swap while this process ran."""
     telemetry = replicate.telemetry
-    written = [
-        replicate.swapped_out_bytes,
-        telemetry.swap_out_bytes if telemetry else None,
-        telemetry.swap_delta_bytes if telemetry else None,
-    ]
-    return any(count is not None and count > SWAPPED_BYTES for count in written)
+    return _is_much(replicate.swapped_out_bytes) or (
+        telemetry is not None
+        and (_is_much(telemetry.swap_out_bytes) or _is_much(telemetry.swap_delta_bytes))
+    )
+
+
+def _is_much(written_bytes: int | None) -> bool:
+    return written_bytes is not None and written_bytes > SWAPPED_BYTES
 
 
 def system_of(run: Run) -> tuple[object, ...]:

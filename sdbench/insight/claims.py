@@ -21,7 +21,7 @@ from packaging.version import InvalidVersion, Version
 from sdbench.comparison.examine import Examined, Measure, examine
 from sdbench.comparison.rules import swapped
 from sdbench.comparison.sides import Figures, Pair, Row
-from sdbench.insight.evidence import Evidence, key_of
+from sdbench.insight.evidence import Evidence
 from sdbench.insight.records import Claim, ClaimVerdict, Interval
 from sdbench.insight.rules import ends, pictures
 from sdbench.insight.rules.symptom import Rule
@@ -246,14 +246,7 @@ def _slower_when_swapping(side: _Side) -> _Answer:
     pairs = []
     for row in side.rows:
         for arm in side.held:
-            other = next(
-                (
-                    found
-                    for found in side.evidence.measured
-                    if key_of(found) == (row.planned.case_id, arm.name)
-                ),
-                None,
-            )
+            other = side.evidence.measured_in(arm, row.planned.case_id)
             if other is not None and _swaps(other) and not _swaps(row):
                 pairs.append(examine(_beside(row, other)))
     if not pairs:

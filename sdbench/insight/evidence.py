@@ -14,7 +14,7 @@ from sdbench.comparison.sides import Pair, Row, rows_of, spelling
 from sdbench.config import AXES
 from sdbench.quality.equality import Equality, EqualityKind
 from sdbench.quality.places import Place, Spot, place_of
-from sdbench.schema import Compared, ImageCompared, Picture, Replicate, Run
+from sdbench.schema import Arm, Compared, ImageCompared, Picture, Replicate, Run
 from sdbench.store import LoadedRun
 
 RowKey = tuple[str, str]
@@ -24,7 +24,7 @@ Content = Literal["right", "wrong"]
 
 def key_of(row: Row) -> RowKey:
     """What names a row."""
-    return row.planned.case_id, row.arm.name
+    return row.summary.case_id, row.arm.name
 
 
 def content_of(picture: Picture) -> Content | None:
@@ -75,7 +75,11 @@ class Evidence:
     def neighbour(self, row: Row, axis: str, value: object) -> Row | None:
         """The row that has another value on one axis and is alike otherwise, if it was measured."""
         case = msgspec.structs.replace(row.planned.case, **{axis: value})
-        found = self._by_key.get((case.case_id, row.arm.name))
+        return self.measured_in(row.arm, case.case_id)
+
+    def measured_in(self, arm: Arm, case_id: str) -> Row | None:
+        """The row of a case in an arm, if it was measured."""
+        found = self._by_key.get((case_id, arm.name))
         return found if found is not None and found.replicates else None
 
     def neighbours(self, row: Row) -> Iterator[tuple[str, Row]]:
@@ -107,8 +111,19 @@ class Evidence:
                 continue
             other = self.neighbour(row, axis, base)
             if other is not None:
-                found.append(examine(paired(other, row, axis)))
+                found.append(self.examined(other, row, axis))
         return found
+
+    def examined(self, base: Row, new: Row, axis: str) -> Examined:
+        """Two rows of the run that differ in one setting. Rules and claims ask for the same."""
+        key = key_of(base), key_of(new)
+        if key not in self._examined:
+            self._examined[key] = examine(paired(base, new, axis))
+        return self._examined[key]
+
+    @functools.cached_property
+    def _examined(self) -> dict[tuple[RowKey, RowKey], Examined]:
+        return {}
 
     def equality(self, row: Row, kind: EqualityKind) -> Equality | None:
         """The answer about a row; of an axis the row that has it on."""
@@ -143,6 +158,18 @@ class Evidence:
             for entry in replicate.of_kind("measured"):
                 for image, picture in enumerate(entry.images):
                     yield replicate, entry.index, image, picture
+
+    def distinct_pictures(self, row: Row) -> list[Picture]:
+        """The same without those that are told alike, which most are: each process makes them."""
+        key = key_of(row)
+        if key not in self._distinct_pictures:
+            made = {id(picture): picture for *_, picture in self.pictures(row)}
+            self._distinct_pictures[key] = [*made.values()]
+        return self._distinct_pictures[key]
+
+    @functools.cached_property
+    def _distinct_pictures(self) -> dict[RowKey, list[Picture]]:
+        return {}
 
     def makes_several_at_once(self, row: Row) -> bool:
         """Whether the row puts more than one picture into a UNet call."""

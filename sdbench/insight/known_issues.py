@@ -224,8 +224,6 @@ class _Situation(msgspec.Struct, frozen=True, kw_only=True):
     pipeline: PipelineKind
 
     def meets(self, when: When) -> bool:
-        pixels = self.case.width * self.case.height
-        scores = self._scores()
         return (
             self.device in when.device
             and (when.pipeline is None or self.pipeline in when.pipeline)
@@ -233,7 +231,13 @@ class _Situation(msgspec.Struct, frozen=True, kw_only=True):
             and within(when.torch, self.torch)
             and within(when.diffusers, self.diffusers)
             and (within(when.macos, self.macos) or (when.unknown_macos and self.macos is None))
-            and (when.max_pixels is None or pixels <= when.max_pixels)
+            and self._is_of_the_size(when)
+        )
+
+    def _is_of_the_size(self, when: When) -> bool:
+        pixels, scores = self.case.width * self.case.height, self._scores()
+        return (
+            (when.max_pixels is None or pixels <= when.max_pixels)
             and _reaches(pixels, when.min_pixels)
             and _reaches(self.batch, when.min_batch)
             and _reaches(scores.elements, when.min_score_elements)

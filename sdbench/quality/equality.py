@@ -7,6 +7,7 @@ what a person would see between the two is named. Latents alone do not tell: a f
 leaves them identical.
 """
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
@@ -91,20 +92,20 @@ def check_equality(
         for arm in run.plan.arms:
             own = rows.get((planned.case_id, arm.name), [])
             case = planned.case
-            questions: list[tuple[EqualityKind, list[Case], Iterator[_Pair]]] = [
+            questions: list[tuple[EqualityKind, list[Case], Iterator[_Passes]]] = [
                 ("first-pass", [case], _first_and_later(own)),
                 ("replicates", [case], _across_processes(own)),
             ]
             for kind, plain in _plainer(case):
                 others = rows.get((plain.case_id, arm.name), [])
                 questions.append((kind, [case, plain], _across_cases(kind, own, others)))
-            for kind, cases, pairs in questions:
-                known = list(pairs)
-                if not known:
+            for kind, cases, passes in questions:
+                known = list(passes)
+                if not _pictures_of(known):
                     continue
                 answer = judge.answer(kind, cases, arm.name, known)
                 later = [*_among_later(own)] if kind == "first-pass" else []
-                if later:
+                if _pictures_of(later):
                     verdict = judge.answer(kind, cases, arm.name, later).verdict
                     answer = msgspec.structs.replace(answer, later=verdict)
                 found.append(answer)
@@ -119,47 +120,51 @@ class _Pair(msgspec.Struct, frozen=True):
     other: Picture
 
 
-def _first_and_later(replicates: list[Replicate]) -> Iterator[_Pair]:
+_Passes = tuple[Pass, Pass]
+"""Two passes that make the same images."""
+
+
+def _first_and_later(replicates: list[Replicate]) -> Iterator[_Passes]:
     for replicate in replicates:
         measured = replicate.of_kind("measured")
         for later in measured[1:]:
             if measured[0].index == 1:
-                yield from _pairs(measured[0], later)
+                yield measured[0], later
 
 
-def _among_later(replicates: list[Replicate]) -> Iterator[_Pair]:
+def _among_later(replicates: list[Replicate]) -> Iterator[_Passes]:
     """Pass 2 against each pass after it, in each process."""
     for replicate in replicates:
         measured = replicate.of_kind("measured")
         for later in measured[2:]:
-            yield from _pairs(measured[1], later)
+            yield measured[1], later
 
 
-def _across_processes(replicates: list[Replicate]) -> Iterator[_Pair]:
+def _across_processes(replicates: list[Replicate]) -> Iterator[_Passes]:
     first: dict[int, Pass] = {}
     for replicate in replicates:
         for entry in replicate.of_kind("measured"):
             if entry.index in first:
-                yield from _pairs(first[entry.index], entry)
+                yield first[entry.index], entry
             else:
                 first[entry.index] = entry
 
 
 def _across_cases(
     kind: EqualityKind, replicates: list[Replicate], others: list[Replicate]
-) -> Iterator[_Pair]:
+) -> Iterator[_Passes]:
     """Processes of the same block; warm-up is about the first pass, all else about the last."""
     which = 0 if kind == "warmup" else -1
     by_block = {other.block: other.of_kind("measured") for other in others}
     for replicate in replicates:
         measured, theirs = replicate.of_kind("measured"), by_block.get(replicate.block)
         if measured and theirs:
-            yield from _pairs(measured[which], theirs[which])
+            yield measured[which], theirs[which]
 
 
-def _pairs(one: Pass, other: Pass) -> Iterator[_Pair]:
-    for image, (first, second) in enumerate(zip(one.images, other.images, strict=False)):
-        yield _Pair(image, first, second)
+def _pictures_of(passes: Iterable[_Passes]) -> int:
+    """How many pictures there are to compare."""
+    return sum(min(len(one.images), len(other.images)) for one, other in passes)
 
 
 def _plainer(case: Case) -> Iterator[tuple[EqualityKind, Case]]:
@@ -213,19 +218,22 @@ class _Judge:
                     known.picture = _larger(known.picture, image.picture.expected_rel_l2)
                 known.decode = _larger(known.decode, image.decode_expected_rel_l2)
         self._pairs: dict[tuple[object, ...], _Found] = {}
+        # Cases share their pictures, too: two files are opened and measured once.
+        self._latents_apart = functools.cache(self._latents_apart_of)
+        self._pixels_apart = functools.cache(self._pixels_apart_of)
 
     def answer(
-        self, kind: EqualityKind, cases: list[Case], arm: str, pairs: list[_Pair]
+        self, kind: EqualityKind, cases: list[Case], arm: str, passes: list[_Passes]
     ) -> Equality:
-        """The worst of the pairs."""
-        differing = [pair for pair in pairs if not _identical(pair)]
+        """The worst of all pictures that were made twice."""
+        differing = _unlike(passes)
         answer = Equality(
             kind=kind,
             case_ids=[case.case_id for case in cases],
             arm=arm,
             dtype=cases[0].dtype,
             verdict="identical",
-            pictures=len(pairs),
+            pictures=_pictures_of(passes),
             images=sorted({pair.image for pair in differing}),
         )
         if not differing:
@@ -239,7 +247,7 @@ class _Judge:
             verdict=worst.verdict,
             reason=worst.reason,
             rel_l2=_largest(one.rel_l2 for one in found),
-            allowed_rel_l2=_allowed(explained.latents, cases),
+            allowed_rel_l2=_allowed(explained.latents, cases[0].dtype),
             same_picture=False if False in seen else None if None in seen else True,
             pixels_rel_l2=_largest(one.pixels_rel_l2 for one in found),
             allowed_pixels_rel_l2=worst.allowed_pixels_rel_l2,
@@ -286,7 +294,11 @@ class _Judge:
         ]
         seen = self._pixels(pair, cases, explained)
         latents_are_one = one.latents_sha256 == other.latents_sha256
-        rel_l2 = 0.0 if latents_are_one else self._latents_apart(pair)
+        rel_l2 = (
+            0.0
+            if latents_are_one
+            else self._latents_apart(one.latents_sha256, other.latents_sha256)
+        )
         found = msgspec.structs.replace(seen, rel_l2=rel_l2)
         if lost[0] != lost[1]:
             return msgspec.structs.replace(
@@ -296,7 +308,7 @@ class _Judge:
             return msgspec.structs.replace(found, verdict="same", reason=_OF_ROUNDING)
         if found.verdict == "different":
             return found
-        allowed = _allowed(explained.latents, cases)
+        allowed = _allowed(explained.latents, cases[0].dtype)
         if not latents_are_one and allowed is not None and rel_l2 is not None and rel_l2 > allowed:
             return msgspec.structs.replace(found, verdict="different", reason=None)
         if found.verdict == "unknown" or found.pixels_rel_l2 == 0:
@@ -320,42 +332,46 @@ class _Judge:
             and any(entry.is_of_rounding for entry in entries)
         )
 
-    def _latents_apart(self, pair: _Pair) -> float | None:
+    def _latents_apart_of(self, one: str, other: str) -> float | None:
         """Relative L2 distance; None where files are missing or numbers are not finite."""
-        one, other = (
-            self._artifacts.latents(picture.latents_sha256) for picture in (pair.one, pair.other)
-        )
-        if one is None or other is None or one.shape != other.shape:
+        first, second = self._artifacts.latents(one), self._artifacts.latents(other)
+        if first is None or second is None or first.shape != second.shape:
             return None
-        return measures.relative_l2(other, one)
+        return measures.relative_l2(second, first)
 
     def _pixels(self, pair: _Pair, cases: list[Case], explained: _Explained) -> _Found:
         """By the pixels alone. Pictures that are identical in all 8 bits are the same."""
         if pair.one.pixels_sha256 == pair.other.pixels_sha256:
             return _Found("same", pixels_rel_l2=0.0, same_picture=True)
-        one, other = (
-            self._artifacts.pixels(picture.pixels_sha256) for picture in (pair.one, pair.other)
-        )
-        if one is None or other is None:
-            return _Found("unknown", _NO_FILES)
-        if one.shape != other.shape:
-            return _Found("different", "the two are of different sizes", same_picture=False)
         error = explained.picture
         if pair.one.latents_sha256 == pair.other.latents_sha256 and explained.decode is not None:
             error = explained.decode
-        size = picture_measures.root_mean_square(one)
-        relative = thresholds.SOME_ROUNDING[cases[0].dtype] if error is None else error
-        level = 255 * thresholds.EIGHT_BIT_STEP / 2
         tiled = any(case.vae_tiling for case in cases) and len({c.vae_tiling for c in cases}) > 1
+        return self._pixels_apart(
+            pair.one.pixels_sha256, pair.other.pixels_sha256, error, cases[0].dtype, tiled
+        )
+
+    def _pixels_apart_of(
+        self, one: str, other: str, error: float | None, dtype: Dtype, tiled: bool
+    ) -> _Found:
+        """``error`` is what rounding explains; ``tiled``: one of the two was decoded in tiles."""
+        first, second = self._artifacts.pixels(one), self._artifacts.pixels(other)
+        if first is None or second is None:
+            return _Found("unknown", _NO_FILES)
+        if first.shape != second.shape:
+            return _Found("different", "the two are of different sizes", same_picture=False)
+        size = picture_measures.root_mean_square(first)
+        relative = thresholds.SOME_ROUNDING[dtype] if error is None else error
+        level = 255 * thresholds.EIGHT_BIT_STEP / 2
         found = _Found(
             "same",
-            pixels_rel_l2=measures.relative_l2(other, one),
-            same_picture=pictures.same_picture(one, other),
-            differences=picture_differences(one, other, relative * size + level, tiled=tiled),
+            pixels_rel_l2=measures.relative_l2(second, first),
+            same_picture=pictures.same_picture(first, second),
+            differences=picture_differences(first, second, relative * size + level, tiled=tiled),
         )
         if found.differences or found.same_picture is False:
             return msgspec.structs.replace(found, verdict="different")
-        allowed = _allowed(error, cases)
+        allowed = _allowed(error, dtype)
         if allowed is None:
             return msgspec.structs.replace(found, verdict="unknown", reason=_NO_FLOOR)
         allowed += level / max(size, level)
@@ -365,9 +381,22 @@ class _Judge:
         return msgspec.structs.replace(found, verdict="different") if beyond else found
 
 
-def _identical(pair: _Pair) -> bool:
-    one, other = pair.one, pair.other
-    return (one.latents_sha256, one.pixels_sha256) == (other.latents_sha256, other.pixels_sha256)
+def _unlike(passes: Iterable[_Passes]) -> list[_Pair]:
+    """Pictures that differ in any bit. What processes repeat is there once: a run has many."""
+    found: dict[tuple[object, ...], _Pair] = {}
+    for one, other in passes:
+        for image, (first, second) in enumerate(zip(one.images, other.images, strict=False)):
+            if first is second:  # equal pictures of a run are held once (``store/sharing.py``)
+                continue
+            names = _names(first), _names(second)
+            if names[0] != names[1]:
+                found.setdefault((image, *names), _Pair(image, first, second))
+    return [*found.values()]
+
+
+def _names(picture: Picture) -> tuple[str, str]:
+    """What tells the bits of a picture and its latents."""
+    return picture.latents_sha256, picture.pixels_sha256
 
 
 def _larger(one: float | None, other: float | None) -> float | None:
@@ -378,11 +407,11 @@ def _largest(values: Iterable[float | None]) -> float | None:
     return max((x for x in values if x is not None), default=None)
 
 
-def _allowed(expected: float | None, cases: list[Case]) -> float | None:
+def _allowed(expected: float | None, dtype: Dtype) -> float | None:
     """The largest relative distance that still counts as the same; never below the type's own."""
     if expected is None:
         return None
-    return thresholds.MATCH_MULTIPLE * max(expected, thresholds.UNIT_ROUNDOFF[cases[0].dtype])
+    return thresholds.MATCH_MULTIPLE * max(expected, thresholds.UNIT_ROUNDOFF[dtype])
 
 
 def _apart(found: _Found) -> float:

@@ -1,5 +1,6 @@
 """One sitting of a run, from the open folder to the summary; ``run`` and ``resume`` share it."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -70,7 +71,7 @@ def sit(
     victims = restart_victims(before, boot_id)
     for victim in victims:
         folder.append(victim)
-    before.attempts.extend(victims)
+    before = dataclasses.replace(before, attempts=[*before.attempts, *victims])
     slots = remaining_slots(before, retry=retry)
     pace = make_pace(config, run.plan, run.model, run.device, cores_of(run.machine))
     for replicate in before.replicates:

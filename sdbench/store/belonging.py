@@ -1,6 +1,6 @@
 """Which records are of a run: those of its own plan, made on its own device."""
 
-from sdbench.schema import Ceiling, Checked, Looked, Record, Replicate, Run, Started, Withdrawn
+from sdbench.schema import Ceiling, Checked, Compared, Record, Replicate, Run, Started, Withdrawn
 
 
 class Belonging:
@@ -15,21 +15,24 @@ class Belonging:
 
     def has(self, record: Record) -> bool:
         """Whether the run's plan has what the record is about, and its device made it."""
+        if isinstance(record, (Started, Replicate, Compared)):
+            return self._has_process(record)
         if isinstance(record, Withdrawn):
             return record.replicate_id in self._processes
         if isinstance(record, Checked):
             return record.device == self._device
         if isinstance(record, Ceiling):
             return record.device == self._device and record.arm in self._arms
-        if isinstance(record, Looked):
-            return all(case.case_id in self._cases for case in record.cases)
+        return all(case.case_id in self._cases for case in record.cases)
+
+    def _has_process(self, record: Started | Replicate | Compared) -> bool:
         if self._processes.get(record.replicate_id) != (record.case_id, record.arm):
             return False
-        if isinstance(record, Started | Replicate) and not record.replicate_id.endswith(
-            f".{record.block}"
-        ):
+        if isinstance(record, Compared):
+            return True
+        if not record.replicate_id.endswith(f".{record.block}"):
             return False
-        return not isinstance(record, Replicate) or self._made_here(record)
+        return isinstance(record, Started) or self._made_here(record)
 
     def _made_here(self, record: Replicate) -> bool:
         """Whether the device that the worker told is the run's; one that died early told none."""

@@ -2,12 +2,14 @@
 
 import contextlib
 import dataclasses
+import functools
 import gc
 import itertools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -45,7 +47,10 @@ _NAMED_LINES = 5
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run as read: what could not be read is said in ``warnings``, never silently left out."""
+    """A run as read: what could not be read is said in ``warnings``, never silently left out.
+
+    Once read its lists stay as they are: what is worked out from them is worked out once.
+    """
 
     path: Path
     run: Run
@@ -93,12 +98,12 @@ class LoadedRun:
         recorded = self.recorded_ids.get(replicate.replicate_id, replicate.replicate_id)
         return f"{recorded}.{replicate.attempt}.jsonl"
 
-    @property
+    @functools.cached_property
     def replicates(self) -> list[Replicate]:
         """The last attempt at each replicate, in the order first run."""
         return last_attempts(self.attempts)
 
-    @property
+    @functools.cached_property
     def compared(self) -> list[Compared]:
         """The last comparison of each replicate's last attempt."""
         last = {entry.replicate_id: entry.attempt for entry in self.replicates}
@@ -110,7 +115,7 @@ class LoadedRun:
             }.values()
         )
 
-    @property
+    @functools.cached_property
     def in_flight(self) -> list[Started]:
         """Processes under which the run was killed: started last, and nothing said of them since.
 
@@ -170,7 +175,7 @@ def read_run_file(path: Path) -> tuple[Run, bytes]:
 
 def _with_records(loaded: LoadedRun) -> LoadedRun:
     """The run with the lines of its records file; what is wrong with them is a warning."""
-    own, sharing = Belonging(loaded.run), Sharing()
+    own, sharing, lists = Belonging(loaded.run), Sharing(device_fault), _lists_of(loaded)
     unreadable: list[tuple[int, str]] = []
     foreign: list[int] = []
     newest = SCHEMA_VERSION
@@ -181,10 +186,7 @@ def _with_records(loaded: LoadedRun) -> LoadedRun:
         try:
             if line is None:
                 raise ValueError(f"longer than the {_MOST_LINE_BYTES:,} bytes that are read")
-            record = _DECODER.decode(line)
-            fault = device_fault(record.device) if isinstance(record, Replicate) else None
-            if fault is not None:
-                raise ValueError(fault)
+            record = sharing.shared(_DECODER.decode(line))
         except RecursionError:
             unreadable.append((number, TOO_DEEP))
             continue
@@ -193,7 +195,7 @@ def _with_records(loaded: LoadedRun) -> LoadedRun:
             continue
         newest = max(newest, record.schema)
         if own.has(record):
-            _add(loaded, sharing.shared(record))
+            lists[type(record)].append(record)
         else:
             foreign.append(number)
     if number >= _MOST_RECORDS:
@@ -212,21 +214,17 @@ def _with_records(loaded: LoadedRun) -> LoadedRun:
     return dataclasses.replace(loaded, left_out=len(foreign), schema=max(newest, loaded.run.schema))
 
 
-def _add(loaded: LoadedRun, record: Record) -> None:
-    if isinstance(record, Started):
-        loaded.started.append(record)
-    elif isinstance(record, Withdrawn):
-        loaded.withdrawn.append(record)
-    elif isinstance(record, Compared):
-        loaded.comparisons.append(record)
-    elif isinstance(record, Checked):
-        loaded.checks.append(record)
-    elif isinstance(record, Ceiling):
-        loaded.ceilings.append(record)
-    elif isinstance(record, Looked):
-        loaded.looks.append(record)
-    else:
-        loaded.attempts.append(record)
+def _lists_of(loaded: LoadedRun) -> dict[type[Record], list[Any]]:
+    """Where records of each type go."""
+    return {
+        Started: loaded.started,
+        Withdrawn: loaded.withdrawn,
+        Replicate: loaded.attempts,
+        Compared: loaded.comparisons,
+        Checked: loaded.checks,
+        Ceiling: loaded.ceilings,
+        Looked: loaded.looks,
+    }
 
 
 def _foreign_words(lines: list[int]) -> str:
@@ -277,8 +275,8 @@ def _record_lines(path: Path) -> Iterator[bytes | None]:
 
 @contextlib.contextmanager
 def without_collecting() -> Iterator[None]:
-    """Without looking for reference cycles meanwhile: records have none, and looking at a million
-    of them again and again takes longer than reading them."""
+    """Without looking for reference cycles meanwhile: records and what is worked out from them have
+    none, and looking at a million of them again and again takes longer than reading them."""
     was_on = gc.isenabled()
     gc.disable()
     try:

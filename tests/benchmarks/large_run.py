@@ -1,10 +1,13 @@
 """Makes a run folder as large as wanted from a real one, and times the verbs that read it.
 
     python tests/benchmarks/large_run.py REAL_RUN OUT --records 100000 [--cases 20000] [--time]
+    python tests/benchmarks/large_run.py REAL_RUN OUT --records 100000 [--cases 20000] --scaling
 
 The records are the real run's own, for the cases and processes of a larger plan: ``--records``
 counts lines, a "started" and a "replicate" for each process. ``--time`` then runs ``show``,
-``list``, ``history`` and ``report`` in processes of their own and prints seconds and peak memory.
+``list``, ``history``, ``report``, ``diagnose`` and ``compare`` in processes of their own and prints
+seconds and peak memory. ``--scaling`` does so for a run of a quarter of the size, too, and prints
+how many times as long each verb takes for four times as much: well above 4 is a quadratic step.
 """
 
 import argparse
@@ -27,6 +30,7 @@ from sdbench.store import load_run
 from sdbench.store.reading import RECORDS_FILE, RUN_FILE
 
 _SIDES = range(64, 8193, 8)
+_QUARTER = 4
 
 
 def main() -> None:
@@ -38,12 +42,20 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=200)
     parser.add_argument("--bytes", type=int, default=3000, help="of a replicate's line, at least")
     parser.add_argument("--time", action="store_true")
+    parser.add_argument("--scaling", action="store_true")
     options = parser.parse_args()
-    folder = make(options.real, options.out, options.records, options.cases, options.bytes)
-    size = (folder / RECORDS_FILE).stat().st_size
-    print(f"{folder}: {options.records:,} records, {options.cases:,} cases, {size / 1e6:.0f} MB")
-    if options.time:
-        time_verbs(folder)
+    user_s: list[dict[str, float]] = []
+    for divisor in (_QUARTER, 1) if options.scaling else (1,):
+        records, cases = options.records // divisor, options.cases // divisor
+        folder = make(options.real, options.out / f"1-{divisor}", records, cases, options.bytes)
+        size = (folder / RECORDS_FILE).stat().st_size
+        print(f"{folder}: {records:,} records, {cases:,} cases, {size / 1e6:.0f} MB")
+        if options.time or options.scaling:
+            user_s.append(time_verbs(folder))
+    if options.scaling:
+        small, large = user_s
+        times = {verb: round(large[verb] / small[verb], 1) for verb in large}
+        print(json.dumps({f"times_for_{_QUARTER}_times_as_much": times}))
 
 
 def make(real: Path, out: Path, records: int, cases: int, line_bytes: int) -> Path:
@@ -93,8 +105,9 @@ def _records(real: list[Replicate], slots: list[Slot], line_bytes: int) -> Itera
         yield msgspec.structs.replace(record, stderr_tail=tail)
 
 
-def time_verbs(folder: Path) -> None:
-    """Seconds and peak memory of each verb, in a process of its own."""
+def time_verbs(folder: Path) -> dict[str, float]:
+    """Seconds and peak memory of each verb, in a process of its own; returns the user seconds."""
+    user_s: dict[str, float] = {}
     results = str(folder.parent)
     page = folder.parent / "page.html"
     for words in (
@@ -104,6 +117,7 @@ def time_verbs(folder: Path) -> None:
         ["history", "-o", results],
         ["report", str(folder), "-o", str(page)],
         ["diagnose", str(folder)],
+        ["compare", str(folder), "--by", "attention_slicing"],
     ):
         began = time.monotonic()
         process = subprocess.Popen(
@@ -117,13 +131,16 @@ def time_verbs(folder: Path) -> None:
             "verb": words[0],
             "exit": os.waitstatus_to_exitcode(status),
             "wall_s": round(took, 1),
+            "user_s": round(usage.ru_utime, 1),
             "cpu_s": round(usage.ru_utime + usage.ru_stime, 1),
             "peak_mb": round(peak / 1e6),
             "printed": len(output),
         }
         print(json.dumps(told), flush=True)
+        user_s[words[0]] = usage.ru_utime
     if page.exists():
         print(json.dumps({"page_mb": round(page.stat().st_size / 1e6, 1)}))
+    return user_s
 
 
 if __name__ == "__main__":

@@ -237,3 +237,29 @@ def test_a_floor_that_is_too_high_does_not_make_them_the_same(tmp_path: Path) ->
     replicates = [replicate_of(run, PLAIN, passes)]
     (found,) = check_equality(run, replicates, records, Artifacts(tmp_path))
     assert found.verdict == "unknown"
+
+
+def test_pictures_that_cases_share_are_opened_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(attention_slicing=[False, True], vae_tiling=[False, True])
+    one, other = picture(tmp_path), picture(tmp_path, 1e-4)
+    replicates = [
+        replicate_of(run, planned.case, [[one], [other]], block=block)
+        for planned in run.plan.cases
+        for block in range(3)
+    ]
+    opened: list[str] = []
+    load = Artifacts.pixels
+
+    def noted(self: Artifacts, digest: str) -> Any:
+        opened.append(digest)
+        return load(self, digest)
+
+    monkeypatch.setattr(Artifacts, "pixels", noted)
+    found = check_equality(run, replicates, [], Artifacts(tmp_path))
+    first = [entry for entry in found if entry.kind == "first-pass"]
+    assert len(first) == len(run.plan.cases) == 4
+    assert {entry.pictures for entry in first} == {3}  # all count, whatever they share
+    assert all(entry.images == [0] and entry.pixels_rel_l2 for entry in first)
+    assert sorted(opened) == sorted([one.pixels_sha256, other.pixels_sha256])

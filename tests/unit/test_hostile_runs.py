@@ -420,3 +420,14 @@ def test_equal_parts_are_held_once(run: Path) -> None:
     assert one.passes[0].images[0] is other.passes[1].images[0]
     assert one.passes[0].images[0] == make_picture()
     assert one.case_id == SMALL_CASE
+
+
+def test_every_record_of_a_device_that_is_none_is_left_out(run: Path) -> None:
+    """A table is checked once, where it is sound; what is not is refused each time it comes."""
+    sound = make_replicate(make_slot(), device={"kind": "cpu", "facts": {"name": "a"}})
+    faulty = msgspec.structs.replace(sound, device={"kind": "cpu", "facts": {"name": {"deep": 1}}})
+    before = len(load_run(run).attempts)
+    add(run, faulty, sound, faulty, sound)
+    loaded = load_run(run)
+    assert len(loaded.attempts) == before + 2
+    assert sum("device.facts.name" in words for words in loaded.warnings) == 2

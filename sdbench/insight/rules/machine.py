@@ -1,13 +1,14 @@
 """What memory, heat and missing operators did to a row."""
 
 import itertools
+from collections.abc import Sequence
 
 from sdbench.comparison.rules import SWAPPED_BYTES, swapped, throttled
 from sdbench.comparison.sides import Row
 from sdbench.insight.evidence import Evidence
 from sdbench.insight.records import Severity
 from sdbench.insight.rules.symptom import Symptom
-from sdbench.schema import Replicate
+from sdbench.schema import Pass, Replicate
 
 _HOLDERS = {
     "allocated_bytes": "tensors",
@@ -63,24 +64,24 @@ def swap_bound(evidence: Evidence, row: Row) -> Symptom | None:
 
 def memory_growth(evidence: Evidence, row: Row) -> Symptom | None:
     """More memory is held after every pass, in every process."""
+    processes = [entry.of_kind("measured") for entry in row.replicates if entry.passes]
     for name, least, fewest in (
         ("allocated_bytes", _TENSORS_KEPT_BYTES, 2),
         ("driver_bytes", _DRIVER_KEPT_BYTES, _FEWEST_PASSES_OF_DRIVER),
         ("footprint_bytes", _FOOTPRINT_KEPT_BYTES, _FEWEST_PASSES_OF_FOOTPRINT),
     ):
-        growths = [_growth(entry, name, fewest) for entry in row.replicates if entry.passes]
-        known = [growth for growth in growths if growth is not None]
-        if known and len(known) == len(growths) and min(known) >= least:
+        growth = _growth_of_all(processes, name, least, fewest)
+        if growth is not None:
             return Symptom(
                 "memory-growth",
                 "warning",
                 row,
-                f"at least {min(known) / 1e6:.0f} MB more memory is held after every pass "
+                f"at least {growth / 1e6:.0f} MB more memory is held after every pass "
                 f"({_HOLDERS[name]}), in all of "
-                f"{len(known)} processes",
+                f"{len(processes)} processes",
                 "Make many pictures in several processes, or call torch.mps.empty_cache() (CUDA: "
                 "torch.cuda.empty_cache()) between passes and measure again.",
-                {"counter": name, "least_growth_bytes_per_pass": min(known)},
+                {"counter": name, "least_growth_bytes_per_pass": growth},
             )
     return None
 
@@ -134,9 +135,23 @@ def _written_bytes(replicate: Replicate) -> int:
     return max(count for count in counts if count is not None)
 
 
-def _growth(replicate: Replicate, name: str, fewest: int) -> int | None:
+def _growth_of_all(
+    processes: Sequence[Sequence[Pass]], name: str, least: float, fewest: int
+) -> int | None:
+    """The least that a pass left behind in any process, bytes; None where one kept less than
+    ``least``, which most do in their first pass."""
+    growths = []
+    for passes in processes:
+        growth = _growth(passes, name, fewest)
+        if growth is None or growth < least:
+            return None
+        growths.append(growth)
+    return min(growths, default=None)
+
+
+def _growth(passes: Sequence[Pass], name: str, fewest: int) -> int | None:
     """The least that one pass left behind beyond the one before, bytes."""
-    reported: list[int | None] = [getattr(entry, name) for entry in replicate.of_kind("measured")]
+    reported: list[int | None] = [getattr(entry, name) for entry in passes]
     held = [size for size in reported if size is not None]
     if len(held) < max(fewest, len(reported)):
         return None

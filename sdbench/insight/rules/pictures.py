@@ -77,13 +77,13 @@ def nondeterministic(evidence: Evidence, row: Row) -> Symptom | None:
 
 def last_digits_vary(evidence: Evidence, row: Row) -> Symptom | None:
     """The same work gives other bits each time, no further apart than rounding explains."""
-    varying: dict[EqualityKind, bool] = {
-        "replicates": _later_vary_between(evidence, row),
-        "first-pass": _later_vary_within(row),
+    varying: dict[EqualityKind, Callable[[], bool]] = {
+        "replicates": lambda: _later_vary_between(evidence, row),
+        "first-pass": lambda: _later_vary_within(row),
     }
     for kind, vary in varying.items():
         found = evidence.equality(row, kind)
-        if found is not None and found.verdict == "same" and vary:
+        if found is not None and found.verdict == "same" and vary():
             how = f"each time; {found.reason}" if found.reason else "in their last digits each time"
             return Symptom(
                 "nondeterministic",
@@ -317,12 +317,12 @@ def _may_use_tf32(evidence: Evidence, row: Row) -> bool:
 def _counted(
     evidence: Evidence, row: Row, code: FindingCode, holds: Callable[[Picture], bool], words: str
 ) -> Symptom | None:
+    if not any(map(holds, evidence.distinct_pictures(row))):
+        return None
     made = [*evidence.pictures(row)]
     wrong = [entry for entry in made if holds(entry[3])]
-    if not wrong:
-        return None
     fine = healthy_neighbours(
-        evidence, row, lambda other: not any(holds(p) for *_, p in evidence.pictures(other))
+        evidence, row, lambda other: not any(map(holds, evidence.distinct_pictures(other)))
     )
     processes = {replicate.replicate_id: i for i, replicate in enumerate(row.replicates)}
     place = place_of(
@@ -396,7 +396,7 @@ def _unlike_loop(evidence: Evidence, row: Row) -> Symptom | None:
     loop = evidence.neighbour(row, "batching", "loop")
     if found is None or found.verdict != "different" or loop is None:
         return None
-    if any(picture.broken for *_, picture in evidence.pictures(loop)):
+    if any(picture.broken for picture in evidence.distinct_pictures(loop)):
         return None
     if wrong_place(evidence, loop).images or nondeterministic(evidence, loop):
         return None
@@ -441,10 +441,10 @@ def _of_fault(
 
 def _misread(evidence: Evidence, row: Row) -> Symptom | None:
     """Content that was read and is not what the prompt asks for."""
+    if not any(content_of(picture) == "wrong" for picture in evidence.distinct_pictures(row)):
+        return None
     made = [entry for entry in evidence.pictures(row) if content_of(entry[3]) is not None]
     wrong = [entry for entry in made if content_of(entry[3]) == "wrong"]
-    if not wrong:
-        return None
     compared: dict[str, list[ImageCompared]] = {}
     for entry in evidence.images_of(row):
         compared.setdefault(entry.pixels_sha256, []).append(entry)

@@ -2,9 +2,8 @@
 
 import statistics
 
-from sdbench.comparison.examine import examine
 from sdbench.comparison.sides import Row
-from sdbench.insight.evidence import Evidence, paired
+from sdbench.insight.evidence import Evidence
 from sdbench.insight.known_issues import FindingCode
 from sdbench.insight.records import Severity
 from sdbench.insight.rules.machine import memory_growth, throttling
@@ -54,8 +53,6 @@ def slow_first_pass(evidence: Evidence, row: Row) -> Symptom | None:
 
 def not_steady(evidence: Evidence, row: Row) -> Symptom | None:
     """Passes get slower or faster as a process goes on, and nothing else explains it."""
-    if throttling(evidence, row) or memory_growth(evidence, row):
-        return None
     processes = [
         [entry.duration_s for entry in replicate.of_kind("measured")]
         for replicate in row.replicates
@@ -63,6 +60,8 @@ def not_steady(evidence: Evidence, row: Row) -> Symptom | None:
     ]
     found = judge_steadiness(processes)
     if found.state not in ("slowing", "quickening") or found.change is None:
+        return None
+    if throttling(evidence, row) or memory_growth(evidence, row):
         return None
     return Symptom(
         "not-steady",
@@ -89,7 +88,7 @@ def _slicing(evidence: Evidence, row: Row, code: FindingCode, way: str) -> Sympt
     plain = evidence.neighbour(row, "attention_slicing", False)
     if not row.planned.case.attention_slicing or plain is None:
         return None
-    found = examine(paired(plain, row, "attention_slicing"))
+    found = evidence.examined(plain, row, "attention_slicing")
     time, memory = found.ratios["steady"], found.ratios["memory"]
     ci95 = time.interval()
     if not found.objections.judged or ci95 is None or time.ratio is None:

@@ -26,6 +26,7 @@ from sdbench.report.story.timelines import timelines_of
 from sdbench.report.terminal import process_name
 from sdbench.schema import Compared
 from sdbench.store import LoadedRun
+from sdbench.store.reading import without_collecting
 from sdbench.summary import device_facts
 
 # A line through fewer would be an opinion.
@@ -51,6 +52,7 @@ def tell(runs: Sequence[LoadedRun]) -> Story:
     )
 
 
+@without_collecting()
 def diagnosed(loaded: LoadedRun, rows: Sequence[Row] | None = None) -> Diagnosis:
     """The diagnosis of a run in its folder; ``rows`` are ``rows_of(loaded)`` if there already."""
     equalities = check_equality(
@@ -62,6 +64,7 @@ def diagnosed(loaded: LoadedRun, rows: Sequence[Row] | None = None) -> Diagnosis
     return diagnose(loaded, equalities, rows)
 
 
+@without_collecting()
 def run_story(loaded: LoadedRun) -> RunStory:
     """Everything one run has to say."""
     run, summary = loaded.run, summary_of(loaded)
