@@ -6,14 +6,20 @@ shown as the run's) nor for writing (another file would be changed). The folder 
 reached through links, because the user named it.
 
 Everything raises OSError with a sentence as ``strerror``, as the system does.
+
+It is also the only place that writes what must not be lost. A file gets its name once all of it is
+on the disk, and what was written is on the disk when the call returns: the content first, then the
+folder that has its name. ``tests/unit/every_write.py`` stops it at every call.
 """
 
 import contextlib
 import errno
 import fcntl
 import os
+import re
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -22,6 +28,13 @@ MIB = 1 << 20
 TOO_DEEP = "nested hundreds of levels deep, which nothing of sdbench is"
 """What is said where a parser gave up (RecursionError)."""
 
+# What a file is called until it is whole (``worker/kept.py`` too); a killed process leaves it.
+_SCRATCH = re.compile(r"\.sdbench-[0-9a-f]+\.tmp")
+# What a file system says that knows no fsync of folders, or allows none.
+_NO_FSYNC = {
+    *(errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+}
 # A FIFO is opened at once and then refused; a terminal does not become ours.
 _CAREFUL = os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _KINDS = {
@@ -93,20 +106,56 @@ def write_inside(folder: Path, *names: str, data: bytes) -> None:
         OSError: it cannot be written, or a folder on the way is a link.
     """
     with _parent(folder, names, make=True) as parent:
-        scratch = f".{names[-1]}-{secrets.token_hex(4)}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(scratch, flags, 0o644, dir_fd=parent)
+        _write_at(parent, names[-1], data)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file that the user named, whole or not at all; links are followed.
+
+    What is no regular file (a terminal, a pipe), and what may be written but not replaced, is
+    written into.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    mode = target.stat().st_mode if target.exists() else None
+    if mode is None or stat.S_ISREG(mode):
+        with contextlib.suppress(PermissionError), _parent(target.parent, (target.name,)) as parent:
+            return _write_at(parent, target.name, data, like=mode)
+    fd = os.open(target, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        write_all(fd, data)
+    finally:
+        os.close(fd)
+
+
+def make_folder(path: Path, mode: int = 0o777) -> None:
+    """Make a folder and those on the way to it, durably; it may be there already.
+
+    The one above is flushed even then: who made it may have been killed before he could do so.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if not path.is_dir():
+        if path.parent != path:
+            make_folder(path.parent)
         try:
-            with open(fd, "wb", buffering=0) as file:
-                write_all(file.fileno(), data)
-                flush_to_disk(file.fileno())
-            os.replace(scratch, names[-1], src_dir_fd=parent, dst_dir_fd=parent)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(scratch, dir_fd=parent)
-            raise
-        with contextlib.suppress(OSError):  # a file system that knows no fsync of folders
-            os.fsync(parent)
+            os.mkdir(path, mode)
+        except FileExistsError:
+            if not path.is_dir():
+                raise
+    flush_folder(path.parent)
+
+
+def remove_scratch(folder: Path, *names: str, older_than_s: float = 0.0) -> None:
+    """Remove what writers that were killed have left in a folder; it may be missing."""
+    with contextlib.suppress(OSError), _parent(folder, (*names, "")) as parent:
+        for name in filter(_SCRATCH.fullmatch, os.listdir(parent)):
+            written = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mtime
+            if time.time() - written >= older_than_s:
+                os.unlink(name, dir_fd=parent)
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -128,6 +177,22 @@ def flush_to_disk(fd: int) -> None:
     os.fsync(fd)
 
 
+def flush_folder(folder: Path) -> None:
+    """Make the names in a folder durable, where its file system can and it may be read.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        _flush_names(fd)
+    finally:
+        os.close(fd)
+
+
 def lines_of(file: BinaryIO, most_bytes: int) -> Iterator[bytes | None]:
     """The lines of a file one at a time, without their ends; None for one that is longer."""
     while line := file.readline(most_bytes + 1):
@@ -137,6 +202,35 @@ def lines_of(file: BinaryIO, most_bytes: int) -> Iterator[bytes | None]:
         yield None
         while line and not line.endswith(b"\n"):
             line = file.readline(MIB)
+
+
+def _flush_names(folder: int) -> None:
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in _NO_FSYNC:
+            raise
+
+
+def _write_at(parent: int, name: str, data: bytes, like: int | None = None) -> None:
+    """Write a file under another name, then rename it; ``like`` is the mode of the one before."""
+    scratch = f".sdbench-{secrets.token_hex(8)}.tmp"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(scratch, flags, 0o644, dir_fd=parent)
+    try:
+        try:
+            if like is not None:
+                os.fchmod(fd, stat.S_IMODE(like))
+            write_all(fd, data)
+            flush_to_disk(fd)
+        finally:
+            os.close(fd)
+        os.replace(scratch, name, src_dir_fd=parent, dst_dir_fd=parent)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(scratch, dir_fd=parent)
+        raise
+    _flush_names(parent)
 
 
 @contextlib.contextmanager
@@ -149,6 +243,7 @@ def _parent(folder: Path, names: tuple[str, ...], *, make: bool = False) -> Iter
             if make:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, dir_fd=fd)
+                    _flush_names(fd)
             below = _open_at(fd, name, flags)
             os.close(fd)
             fd = below

@@ -232,6 +232,7 @@ class RunLoop:
         if replicate.flops is None and replicate.of_kind("profile"):
             known = self._known_flops(replicate.case_id, replicate.arm)
             replicate = msgspec.structs.replace(replicate, flops=known)
+        self.folder.keep_files()
         self.folder.append(replicate)
         self.replicates.append(replicate)
         self._recorded_here += 1

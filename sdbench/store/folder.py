@@ -12,8 +12,17 @@ from typing import Any
 import msgspec
 from filelock import FileLock, Timeout
 
-from sdbench.errors import StoreError, UsageError
-from sdbench.files import MIB, flush_to_disk, open_to_append, write_all, write_inside
+from sdbench.errors import StoreError, UsageError, not_writable
+from sdbench.files import (
+    MIB,
+    flush_folder,
+    flush_to_disk,
+    make_folder,
+    open_to_append,
+    remove_scratch,
+    write_all,
+    write_inside,
+)
 from sdbench.schema import Record, Run
 from sdbench.store.ownership import digest, note_own
 from sdbench.store.reading import (
@@ -52,17 +61,27 @@ class RunFolder:
         """
         path = root / run.run_id
         try:
-            path.mkdir(parents=True)
+            make_folder(root)
+            os.mkdir(path)
         except OSError as error:
-            raise UsageError(f"cannot make {path}: {error.strerror}") from error
-        folder = cls(path, _lock(path))
-        folder.write_run(run)
-        _flush_folder(root)
+            raise not_writable(f"cannot make {path}", error) from error
+        folder = None
+        try:
+            # Before there is a run.json: where that is, the way to it is durable.
+            flush_folder(root)
+            folder = cls(path, _lock(path))
+            folder.write_run(run)
+        except (OSError, StoreError) as error:
+            _take_back(path, folder)
+            raise StoreError(f"cannot begin a run in {path}: {_reason(error)}") from error
         return folder
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
         """Open an existing run to go on with it; puts a torn last line aside.
+
+        What a process that was killed has written counts from now on, so it is flushed; files that
+        it has not finished are removed.
 
         Raises:
             UsageError: another process has it open, or there is no run.
@@ -74,6 +93,7 @@ class RunFolder:
         try:
             refuse_newer(load_run(path))
             folder._put_torn_tail_aside()
+            folder._tidy()
         except BaseException:
             folder.close()
             raise
@@ -107,7 +127,7 @@ class RunFolder:
         with _explained(self.path / RECORDS_FILE):
             if self._records is None:
                 self._records = open_to_append(self.path, RECORDS_FILE)
-                _flush_folder(self.path)
+                flush_folder(self.path)
             fd = self._records.fileno()
             _require_in_place(fd, self.path / RECORDS_FILE)
             size = os.fstat(fd).st_size
@@ -118,6 +138,17 @@ class RunFolder:
                 with contextlib.suppress(OSError):
                     os.ftruncate(fd, size)
                 raise
+
+    def keep_files(self) -> None:
+        """Make the names of what workers have written durable, before a record tells of them.
+
+        Raises:
+            StoreError: the disk fails.
+        """
+        with _explained(self.path):
+            for name in _WRITTEN_FOLDERS:
+                flush_folder(self.path / name)
+            flush_folder(self.path)
 
     def write_telemetry(self, name: str, lines: list[bytes]) -> str | None:
         """Write a replicate's timeline; returns why not, since the record itself must survive."""
@@ -133,6 +164,12 @@ class RunFolder:
             self._records.close()
         self._lock.release()
 
+    def _tidy(self) -> None:
+        remove_scratch(self.path)
+        for name in _WRITTEN_FOLDERS:
+            remove_scratch(self.path, name)
+        self.keep_files()
+
     def _put_torn_tail_aside(self) -> None:
         with _explained(self.path / RECORDS_FILE):
             if not os.path.lexists(self.path / RECORDS_FILE):
@@ -141,11 +178,12 @@ class RunFolder:
                 size = os.fstat(file.fileno()).st_size
                 good = _whole_lines(file.fileno(), size)
                 if good == size:
+                    flush_to_disk(file.fileno())
                     return
                 number = sum(1 for _ in self.path.glob(f"{RECORDS_FILE}.torn-*"))
                 torn = os.pread(file.fileno(), size - good, good)
                 write_inside(self.path, f"{RECORDS_FILE}.torn-{number}", data=torn)
-                file.truncate(good)
+                os.ftruncate(file.fileno(), good)
                 flush_to_disk(file.fileno())
 
 
@@ -220,6 +258,22 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _take_back(path: Path, folder: RunFolder | None) -> None:
+    """Remove the folder of a run that could not be begun, as far as possible."""
+    if folder is not None:
+        folder.close()
+    with contextlib.suppress(OSError):
+        for name in (LOCK_FILE, RUN_FILE):
+            (path / name).unlink(missing_ok=True)
+        path.rmdir()
+
+
+def _reason(error: OSError | StoreError) -> str:
+    """What the system said."""
+    cause = error.__cause__ if isinstance(error, StoreError) else error
+    return (isinstance(cause, OSError) and cause.strerror) or str(error)
+
+
 def _whole_lines(fd: int, size: int) -> int:
     """Length of the part of the file that ends with its last whole, readable line."""
     begin = max(0, size - _MOST_TORN_BYTES)
@@ -234,13 +288,3 @@ def _whole_lines(fd: int, size: int) -> int:
     except (ValueError, RecursionError):
         return begin + start
     return begin + end
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename durable."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -1,4 +1,9 @@
-"""Writes files whole or not at all."""
+"""Writes files whole or not at all.
+
+A name is the content's, and a file that is there is not written again: so the content is on the
+disk before the name is. That the names are, too, is the parent's to see to before it records them
+(``RunFolder.keep_files``), so that a worker waits for the disk once a file.
+"""
 
 import contextlib
 import os
@@ -26,15 +31,16 @@ def write_whole(path: str, data: bytes) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    folder, name = os.path.split(path)
+    folder = os.path.dirname(path)
     os.makedirs(folder, exist_ok=True)
-    scratch = os.path.join(folder, f".{os.getpid()}.{name}")
+    scratch = os.path.join(folder, f".sdbench-{os.urandom(8).hex()}.tmp")  # as of sdbench/files.py
     try:
-        fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             view = memoryview(data)
             while view:
                 view = view[os.write(fd, view) :]
+            os.fsync(fd)
         finally:
             os.close(fd)
         os.replace(scratch, path)

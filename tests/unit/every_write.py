@@ -8,6 +8,7 @@ import contextlib
 import functools
 import hashlib
 import io
+import itertools
 import os
 import re
 from collections import Counter
@@ -16,15 +17,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
-from factories import as_event, make_report, pass_event, worker_events
-from faulty_disk import POWER_CUTS, Fault, FaultKind, FaultyDisk, Killed, PowerCut, restore
+from factories import as_event, make_picture, make_report, worker_events
+from faulty_disk import POWER_CUTS, Fault, FaultKind, FaultyDisk, Killed, PowerCut, Tree, restore
+from quality_factories import latents_of, make_floor, make_reference, nudged, smooth_picture
 
 from sdbench.cli import main
 from sdbench.quality.artifacts import Artifacts, pixels_digest
+from sdbench.runner import prepare
 from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
-from sdbench.schema import Record, Replicate
+from sdbench.schema import Looked, Record, Replicate
 from sdbench.store import LoadedRun, RunFolder, list_runs, load_run
 from sdbench.worker.fingerprints import _npy, _png
 from sdbench.worker.kept import keep_file
@@ -64,6 +68,15 @@ class Desk:
     """What the store has taken: it has said to the run that these are kept."""
     ran: list[str] = field(default_factory=list)
     """The replicates that workers were started for."""
+    stop_at: type[Record] | None = None
+    """What the process is killed before it records."""
+    paces: Iterator[float] = field(default_factory=lambda: itertools.cycle((1.0, 1.5, 0.7)))
+
+    def begin(self, start: Tree) -> None:
+        """Have this on the disk, and nothing heard of yet."""
+        restore(self.folder, start)
+        self.recorded.clear()
+        self.ran.clear()
 
     @property
     def results(self) -> Path:
@@ -81,13 +94,13 @@ class Desk:
 
     def work(self, task: Task, supervise: Supervisor) -> Report:
         """Do as a worker does: make the picture that everybody makes, keep it, tell of it."""
+        events = worker_events(task, pass_s=next(self.paces))
         if "artifacts" in task.job:
             self.ran.append(task.replicate_id)
-            _keep_picture(task.job["artifacts"])
-        events = [
-            event | {"images": [_picture()]} if event["event"] == "pass" else event
-            for event in worker_events(task)
-        ]
+            events = [
+                _pass(event, task.job["artifacts"]) if event["event"] == "pass" else event
+                for event in events
+            ]
         for event in events:
             heard = as_event(event)
             if heard is not None:
@@ -95,31 +108,24 @@ class Desk:
         return make_report(events, wall_s=1.0, timeline=list(_TIMELINE))
 
 
-@functools.cache
-def _pixels() -> Any:
-    return np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)
+# What every worker makes: the CPU's picture, but for what rounding leaves of it.
+_PIXELS = np.rint(smooth_picture().transpose(1, 2, 0) * 255).astype(np.uint8)
+_LATENTS = nudged(latents_of()[-1], 1e-4)
+_PICTURE = make_picture(
+    pixels_sha256=pixels_digest(_PIXELS),
+    latents_sha256=hashlib.sha256(
+        f"torch.float32{_LATENTS.shape}".encode() + _LATENTS.tobytes()
+    ).hexdigest(),
+)
 
 
-@functools.cache
-def _latents() -> Any:
-    return np.linspace(-1, 1, 4 * 8 * 8, dtype=np.float32).reshape(4, 8, 8)
-
-
-@functools.cache
-def _picture() -> dict[str, Any]:
-    (picture,) = pass_event()["images"]
-    head = f"torch.float32{_latents().shape}".encode()
-    return picture | {  # type: ignore[no-any-return]
-        "pixels_sha256": pixels_digest(_pixels()),
-        "latents_sha256": hashlib.sha256(head + _latents().tobytes()).hexdigest(),
-    }
-
-
-def _keep_picture(folder: str) -> None:
-    picture = _picture()
+def _pass(event: dict[str, Any], folder: str) -> dict[str, Any]:
+    """A pass whose picture is kept as a worker keeps it."""
     images, latents = os.path.join(folder, "images"), os.path.join(folder, "latents")
-    keep_file(images, f"{picture['pixels_sha256']}.png", lambda: _png(_pixels()))
-    keep_file(latents, f"{picture['latents_sha256']}.npy", lambda: _npy(np, _latents()))
+    not_kept = keep_file(images, f"{_PICTURE.pixels_sha256}.png", lambda: _png(_PIXELS))
+    keep_file(latents, f"{_PICTURE.latents_sha256}.npy", lambda: _npy(np, _LATENTS))
+    picture = msgspec.structs.replace(_PICTURE, not_kept=not_kept)
+    return event | {"images": [msgspec.to_builtins(picture)]}
 
 
 @contextlib.contextmanager
@@ -132,6 +138,8 @@ def desk(folder: Path, models: Path) -> Iterator[Desk]:
     append = RunFolder.append
 
     def noting(self: RunFolder, record: Record) -> None:
+        if isinstance(record, made.stop_at or ()):
+            raise Killed
         append(self, record)
         made.recorded.append(record)
 
@@ -141,10 +149,15 @@ def desk(folder: Path, models: Path) -> Iterator[Desk]:
         patch.setattr(RunFolder, "append", noting)
         for verb in ("run", "resume"):
             patch.setattr(f"sdbench.cli.{verb}.ProcessExecutor", lambda: FakeExecutor(made.work))
-        # Drawing takes most of the time and writes nothing.
+        patch.setattr("sdbench.runner.references.find_reference", lambda *_: make_reference())
+        patch.setattr("sdbench.runner.references.find_floor", lambda *_: make_floor())
+        # These take most of the time and write nothing.
+        patch.setattr("sdbench.runner.prepare.resolve", functools.cache(prepare.resolve))
         patch.setattr("sdbench.cli.report.html_report", _page)
-        # What was just written is not settled yet, so no index would be kept of it.
+        # What was just written is not settled yet, so no index would be kept of it; and what was
+        # just left is not abandoned yet.
         patch.setattr("sdbench.comparison.pasts._SETTLED_S", -1.0)
+        patch.setattr("sdbench.comparison.pasts._ABANDONED_S", -1.0)
         yield made
 
 
@@ -163,7 +176,13 @@ class Scene:
 
     name: str
     act: Callable[[Desk], Said]
-    before: Callable[[Desk], None] = lambda _: None
+    before: Callable[[Desk], object] = lambda _: None
+
+    def prepare(self, desk: Desk) -> Tree:
+        """What is on the disk when the scene begins."""
+        with FaultyDisk(desk.folder).below():
+            self.before(desk)
+        return FaultyDisk(desk.folder).tree()
 
 
 def _run(desk: Desk, *more: str) -> Said:
@@ -185,24 +204,24 @@ def _killed_in_a_record(desk: Desk) -> None:
     of_replicates = [n for n, line in enumerate(lines) if b'"type":"replicate"' in line]
     cut = of_replicates[1]
     records.write_bytes(b"".join(lines[:cut]) + lines[cut][: len(lines[cut]) // 2])
-    (run / ".run.json-0a1b2c3d").write_bytes(b"{")
+    (run / ".sdbench-0a1b2c3d.tmp").write_bytes(b"{")
     (run / "report.html").unlink()
-    desk.recorded.clear()
-    desk.ran.clear()
 
 
-def _complete(desk: Desk) -> None:
-    _run(desk)
-    desk.recorded.clear()
-    desk.ran.clear()
+def _killed_before_a_look(desk: Desk) -> None:
+    desk.stop_at = Looked
+    arms = ["--set", "arm=[{name='a'},{name='b'}]", "--set", "until_decided.max_processes=5"]
+    said = _run(desk, "--until-decided", *arms)
+    assert said.code is None, said.err
+    desk.stop_at = None
 
 
 SCENES = [
     Scene("run", _run),
-    Scene("until decided", lambda desk: _run(desk, "--until-decided")),
-    Scene("resume", resume, _killed_in_a_record),
-    Scene("resume of what is complete", resume, _complete),
-    Scene("list", lambda desk: desk.call("list", "-o", str(desk.results)), _complete),
+    Scene("resume of a torn run", resume, _killed_in_a_record),
+    Scene("resume until decided", resume, _killed_before_a_look),
+    Scene("resume of a complete run", resume, _run),
+    Scene("list", lambda desk: desk.call("list", "-o", str(desk.results)), _run),
 ]
 
 
@@ -222,121 +241,111 @@ class Point:
 
 
 def points_of(calls: list[str]) -> list[Point]:
-    """Every point of a scene that made these calls.
+    """Every point of a scene that made these calls, and after them nothing any more.
 
-    Killed after a call is killed before the next one, so the last point is behind all calls.
+    Killed after a call is killed before the next one.
     """
-    points = [Point(at, "killed") for at in range(len(calls) + 1)]
-    points += [Point(at, "killed", cut) for at in range(len(calls) + 1) for cut in POWER_CUTS]
-    for at, call in enumerate(calls):
+    points = [Point(at, "killed") for at in range(len(calls))]
+    points += [Point(at, "killed", cut) for at in range(len(calls)) for cut in POWER_CUTS]
+    for at, call in enumerate(calls[:-1]):
         points += [Point(at, "full"), Point(at, "EIO")]
         if call.startswith("write "):
             points += [Point(at, "torn"), Point(at, "short")]
     return sorted(points, key=lambda point: point.at)
 
 
-def calls_of(scene: Scene, folder: Path, models: Path) -> list[str]:
+def calls_of(scene: Scene, desk: Desk, start: Tree) -> list[str]:
     """What a scene does to the disk where nothing goes wrong."""
-    with desk(folder / "desk", models) as at:
-        scene.before(at)
-        disk = FaultyDisk(at.folder)
-        with disk.below():
-            scene.act(at)
-        different = disk.differences()
-        assert not different, f"{scene.name}: written by another way than os: {different}"
+    desk.begin(start)
+    disk = FaultyDisk(desk.folder)
+    with disk.below():
+        scene.act(desk)
+    different = disk.differences()
+    assert not different, f"{scene.name}: written by another way than os: {different}"
     return disk.calls
 
 
-def broken_promises(scene: Scene, point: Point, folder: Path, models: Path) -> list[str]:
+def broken_promises(scene: Scene, point: Point, desk: Desk, start: Tree) -> list[str]:
     """Let a scene go wrong at a point and resume; what does not hold then, in words."""
-    with desk(folder / "desk", models) as at:
-        scene.before(at)
-        disk = FaultyDisk(at.folder, Fault(point.at, point.kind))
-        with disk.below():
-            said = scene.act(at)
-        broken = [f"a call that went around: {name}" for name in disk.differences()]
-        broken += list(_unclear(said, f"with {point}"))
-        if point.cut is not None:
-            restore(at.folder, disk.tree(point.cut))
-        broken += list(_after(at, list_runs(at.results)))
-    return broken
+    desk.begin(start)
+    disk = FaultyDisk(desk.folder, Fault(point.at, point.kind))
+    with disk.below():
+        said = scene.act(desk)
+    broken = [f"written by another way than os: {name}" for name in disk.differences()]
+    broken += _unclear(said)
+    if point.cut is not None:
+        restore(desk.folder, disk.tree(point.cut))
+    disk = FaultyDisk(desk.folder)
+    with disk.below():
+        broken += _after(desk)
+    broken += [f"written by another way than os: {name}" for name in disk.differences()]
+    restore(desk.folder, disk.tree("bare"))
+    return broken + [f"{words}, after a power cut after the end" for words in _lasting(desk)]
 
 
-def _after(at: Desk, runs: list[Path]) -> Iterator[str]:
-    kept, had_run = list(at.recorded), list(at.ran)
-    looks = [
-        at.call("list", "-o", str(at.results)),
-        at.call("list", "-o", str(at.results), "--json"),
-    ]
-    if runs:
-        looks += [at.call("show", str(runs[0])), at.call("show", str(runs[0]), "--json")]
-    for look in looks:
-        if look.code not in (0, 1):
-            yield f"a reading verb ended with {look.code}: {look.err}"
+def _after(desk: Desk) -> Iterator[str]:
+    """Look at what is there, then go on with it."""
+    kept, runs = list(desk.recorded), list_runs(desk.results)
+    yield from _unreadable(desk, runs)
     if not runs:
         if kept:
             yield f"the run is gone, with {len(kept)} records"
         return
     before = load_run(runs[0])
     yield from _lost(kept, before)
-    at.ran.clear()
-    disk = FaultyDisk(at.folder)
-    with disk.below():
-        said = resume(at)
-    if said.code != 0 or "nobody to ask" in said.err:
+    desk.ran.clear()
+    said = resume(desk)
+    if said.code != 0:
         yield f"resume ended with {said.code}: {said.err}"
         return
     loaded = load_run(runs[0])
+    if again := {entry.replicate_id for entry in before.replicates} & set(desk.ran):
+        yield f"measured again: {again}"
     yield from _lost(kept, loaded)
     yield from _doubled(loaded)
-    finished = {entry.replicate_id for entry in before.replicates}
-    if again := finished & set(at.ran):
-        yield f"measured again: {again}"
     yield from _incomplete(loaded)
-    yield from _left_behind(at.folder)
-    yield from (f"a call of resume that went around: {name}" for name in disk.differences())
-    restore(at.folder, disk.tree("bare"))
-    survivor = load_run(runs[0]) if list_runs(at.results) else None
-    if survivor is None or not survivor.own:
-        yield "a power cut after the end takes the run, or makes it a stranger's"
-    else:
-        yield from (f"{words}, after a power cut after the end" for words in _incomplete(survivor))
+    yield from _left_behind(desk.folder)
+    yield from _unreadable(desk, runs)
 
 
-def _unclear(said: Said, what: str) -> Iterator[str]:
-    """An error is one line and an exit code that says whose fault it is."""
+def _lasting(desk: Desk) -> Iterator[str]:
+    for run in list_runs(desk.results):
+        loaded = load_run(run)
+        if not loaded.own:
+            yield "the run is a stranger's"
+        yield from _incomplete(loaded)
+
+
+def _unreadable(desk: Desk, runs: list[Path]) -> Iterator[str]:
+    """What reading verbs find: nothing, or a run; never a fault of theirs."""
+    calls = [("list", "-o", str(desk.results)), *(("show", str(run)) for run in runs)]
+    for words in calls:
+        said = desk.call(*words)
+        if said.code not in (0, 1) or "Traceback" in said.out + said.err:
+            yield f"{words[0]} ended with {said.code}: {said.err}"
+
+
+def _unclear(said: Said) -> Iterator[str]:
+    """An error is one line and an exit code that says that the disk is at fault."""
     if said.code is None:
         return
-    text = said.out + said.err
     errors = [line for line in said.err.splitlines() if line.startswith("sdbench: ")]
-    if "Traceback" in text or "a fault of sdbench" in text or said.code not in (0, 2, 3):
-        yield f"{what}: exit code {said.code}: {said.err}"
-    elif said.code and (len(errors) != 1 or not re.search("space|error", errors[0])):
-        yield f"{what}: no clear line: {errors}"
+    if "Traceback" in said.out + said.err or said.code not in (0, 3):
+        yield f"exit code {said.code}: {said.err}"
+    elif said.code and (len(errors) != 1 or not re.search("No space|I/O|nput/output", errors[0])):
+        yield f"no clear line: {errors}"
 
 
 def _lost(kept: list[Record], loaded: LoadedRun) -> Iterator[str]:
-    there = (
-        {
-            *loaded.started,
-            *loaded.attempts,
-            *loaded.withdrawn,
-            *loaded.comparisons,
-            *loaded.checks,
-            *loaded.ceilings,
-            *loaded.looks,
-        }
-        if False
-        else [
-            *loaded.started,
-            *loaded.attempts,
-            *loaded.withdrawn,
-            *loaded.comparisons,
-            *loaded.checks,
-            *loaded.ceilings,
-            *loaded.looks,
-        ]
-    )
+    there = [
+        *loaded.started,
+        *loaded.attempts,
+        *loaded.withdrawn,
+        *loaded.comparisons,
+        *loaded.checks,
+        *loaded.ceilings,
+        *loaded.looks,
+    ]
     for record in kept:
         if record not in there:
             yield f"lost: {type(record).__name__} {getattr(record, 'replicate_id', '')}"
