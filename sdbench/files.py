@@ -118,12 +118,19 @@ def write_file(path: Path, data: bytes) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    target = Path(os.path.realpath(path))
-    mode = target.stat().st_mode if target.exists() else None
-    if mode is None or stat.S_ISREG(mode):
-        with contextlib.suppress(PermissionError), _parent(target.parent, (target.name,)) as parent:
-            return _write_at(parent, target.name, data, like=mode)
-    fd = os.open(target, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        mode = None
+    if mode is None or (stat.S_ISREG(mode) and not str(path).startswith("/dev/")):
+        target = Path(os.path.realpath(path))
+        try:
+            with _parent(target.parent, (target.name,)) as parent:
+                return _write_at(parent, target.name, data, like=mode)
+        except PermissionError:
+            if mode is None:
+                raise
+    fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOCTTY)
     try:
         write_all(fd, data)
     finally:

@@ -190,9 +190,9 @@ def _run(desk: Desk, *more: str) -> Said:
     return desk.call("run", str(config), "-o", str(desk.results), "--yes", *more)
 
 
-def resume(desk: Desk) -> Said:
+def resume(desk: Desk, *more: str) -> Said:
     """Go on with the only run there is."""
-    return desk.call("resume", "latest", "-o", str(desk.results))
+    return desk.call("resume", "latest", "-o", str(desk.results), *more)
 
 
 def _killed_in_a_record(desk: Desk) -> None:
@@ -271,20 +271,23 @@ def broken_promises(scene: Scene, point: Point, desk: Desk, start: Tree) -> list
     disk = FaultyDisk(desk.folder, Fault(point.at, point.kind))
     with disk.below():
         said = scene.act(desk)
+    announced = "resume will ask whether to trust this run" in said.err
     broken = [f"written by another way than os: {name}" for name in disk.differences()]
     broken += _unclear(said)
     if point.cut is not None:
         restore(desk.folder, disk.tree(point.cut))
     disk = FaultyDisk(desk.folder)
     with disk.below():
-        broken += _after(desk)
+        broken += _after(desk, announced)
     broken += [f"written by another way than os: {name}" for name in disk.differences()]
     restore(desk.folder, disk.tree("bare"))
-    return broken + [f"{words}, after a power cut after the end" for words in _lasting(desk)]
+    return broken + [
+        f"{words}, after a power cut after the end" for words in _lasting(desk, announced)
+    ]
 
 
-def _after(desk: Desk) -> Iterator[str]:
-    """Look at what is there, then go on with it."""
+def _after(desk: Desk, announced: bool) -> Iterator[str]:
+    """Look at what is there, then go on with it; as a stranger's where that was announced."""
     kept, runs = list(desk.recorded), list_runs(desk.results)
     yield from _unreadable(desk, runs)
     if not runs:
@@ -294,7 +297,7 @@ def _after(desk: Desk) -> Iterator[str]:
     before = load_run(runs[0])
     yield from _lost(kept, before)
     desk.ran.clear()
-    said = resume(desk)
+    said = resume(desk, *(["--trust"] if announced else []))
     if said.code != 0:
         yield f"resume ended with {said.code}: {said.err}"
         return
@@ -308,10 +311,10 @@ def _after(desk: Desk) -> Iterator[str]:
     yield from _unreadable(desk, runs)
 
 
-def _lasting(desk: Desk) -> Iterator[str]:
+def _lasting(desk: Desk, announced: bool) -> Iterator[str]:
     for run in list_runs(desk.results):
         loaded = load_run(run)
-        if not loaded.own:
+        if not loaded.own and not announced:
             yield "the run is a stranger's"
         yield from _incomplete(loaded)
 
