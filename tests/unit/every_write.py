@@ -274,9 +274,11 @@ def broken_promises(scene: Scene, point: Point, desk: Desk, start: Tree) -> list
     announced = "resume will ask whether to trust this run" in said.err
     broken = [f"written by another way than os: {name}" for name in disk.differences()]
     broken += _unclear(said)
-    if point.cut is not None:
+    if point.cut is None:
+        disk.next_process()
+    else:
         restore(desk.folder, disk.tree(point.cut))
-    disk = FaultyDisk(desk.folder)
+        disk = FaultyDisk(desk.folder)
     with disk.below():
         broken += _after(desk, announced)
     broken += [f"written by another way than os: {name}" for name in disk.differences()]

@@ -99,6 +99,12 @@ class FaultyDisk:
                 patch.setattr(os, name, getattr(self, own))
             yield
 
+    def next_process(self) -> None:
+        """What was not flushed still is not; nothing fails any more."""
+        self.fault, self._killed, self._full = None, False, False
+        self.calls.clear()
+        self._open.clear()
+
     def tree(self, cut: PowerCut | None = None) -> Tree:
         """All that is in the folder, or would be after a power cut."""
         (root,) = self._top.names.values()
