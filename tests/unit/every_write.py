@@ -20,11 +20,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from factories import as_event, make_picture, make_report, worker_events
+from factories import BOOT, as_event, make_picture, make_report, worker_events
 from faulty_disk import POWER_CUTS, Fault, FaultKind, FaultyDisk, Killed, PowerCut, Tree, restore
 from quality_factories import latents_of, make_floor, make_reference, nudged, smooth_picture
 
 from sdbench.cli import main
+from sdbench.errors import SdbenchError
 from sdbench.quality.artifacts import Artifacts, pixels_digest
 from sdbench.runner import prepare
 from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
@@ -68,6 +69,7 @@ class Desk:
     """What the store has taken: it has said to the run that these are kept."""
     ran: list[str] = field(default_factory=list)
     """The replicates that workers were started for."""
+    boot_id: str = BOOT
     stop_at: type[Record] | None = None
     """What the process is killed before it records."""
     paces: Iterator[float] = field(default_factory=lambda: itertools.cycle((1.0, 1.5, 0.7)))
@@ -75,6 +77,7 @@ class Desk:
     def begin(self, start: Tree) -> None:
         """Have this on the disk, and nothing heard of yet."""
         restore(self.folder, start)
+        self.boot_id = BOOT
         self.recorded.clear()
         self.ran.clear()
 
@@ -147,6 +150,7 @@ def desk(folder: Path, models: Path) -> Iterator[Desk]:
         patch.setenv("SDBENCH_CACHE", str(folder / "cache"))
         patch.setenv("SDBENCH_STATE", str(folder / "state"))
         patch.setattr(RunFolder, "append", noting)
+        patch.setattr("sdbench.machine.boot_id", lambda: made.boot_id)
         for verb in ("run", "resume"):
             patch.setattr(f"sdbench.cli.{verb}.ProcessExecutor", lambda: FakeExecutor(made.work))
         patch.setattr("sdbench.runner.references.find_reference", lambda *_: make_reference())
@@ -278,7 +282,7 @@ def broken_promises(scene: Scene, point: Point, desk: Desk, start: Tree) -> list
         disk.next_process()
     else:
         restore(desk.folder, disk.tree(point.cut))
-        disk = FaultyDisk(desk.folder)
+        disk, desk.boot_id = FaultyDisk(desk.folder), "after the power cut"
     with disk.below():
         broken += _after(desk, announced)
     broken += [f"written by another way than os: {name}" for name in disk.differences()]
@@ -295,16 +299,25 @@ def _after(desk: Desk, announced: bool) -> Iterator[str]:
     if not runs:
         if kept:
             yield f"the run is gone, with {len(kept)} records"
+        if (said := _run(desk)).code != 0:
+            yield f"a new run ended with {said.code}: {said.err}"
         return
-    before = load_run(runs[0])
+    try:
+        before = load_run(runs[0])
+    except SdbenchError as error:
+        yield f"cannot be read: {error}"
+        return
     yield from _lost(kept, before)
     desk.ran.clear()
     said = resume(desk, *(["--trust"] if announced else []))
+    if said.code == 1 and desk.boot_id != BOOT:
+        # The process that was measured is taken for what took the machine down.
+        said = resume(desk, "--retry")
     if said.code != 0:
         yield f"resume ended with {said.code}: {said.err}"
         return
     loaded = load_run(runs[0])
-    if again := {entry.replicate_id for entry in before.replicates} & set(desk.ran):
+    if again := {entry.replicate_id for entry in before.replicates} & {*desk.ran}:
         yield f"measured again: {again}"
     yield from _lost(kept, loaded)
     yield from _doubled(loaded)
@@ -315,7 +328,11 @@ def _after(desk: Desk, announced: bool) -> Iterator[str]:
 
 def _lasting(desk: Desk, announced: bool) -> Iterator[str]:
     for run in list_runs(desk.results):
-        loaded = load_run(run)
+        try:
+            loaded = load_run(run)
+        except SdbenchError as error:
+            yield f"cannot be read: {error}"
+            continue
         if not loaded.own and not announced:
             yield "the run is a stranger's"
         yield from _incomplete(loaded)
@@ -359,10 +376,10 @@ def _lost(kept: list[Record], loaded: LoadedRun) -> Iterator[str]:
 def _doubled(loaded: LoadedRun) -> Iterator[str]:
     groups: dict[str, list[Any]] = {
         "attempt": [(entry.replicate_id, entry.attempt) for entry in loaded.attempts],
-        "replicate": [entry.replicate_id for entry in loaded.attempts],
+        "replicate": [e.replicate_id for e in loaded.attempts if not e.machine_restarted],
         "comparison": [entry.replicate_id for entry in loaded.comparisons],
         "ceiling": [(entry.arm, entry.dtype) for entry in loaded.ceilings],
-        "look": [entry.blocks for entry in loaded.looks],
+        "look": [str(entry) for entry in loaded.looks],
     }
     for what, entries in groups.items():
         for entry, count in Counter(entries).items():
