@@ -8,8 +8,6 @@ SdbenchError            1  something failed after the work began
     └── StoreError      3  the results cannot be written or read
 """
 
-import errno
-
 __all__ = [
     "ConfigError",
     "MachineError",
@@ -17,11 +15,7 @@ __all__ = [
     "SdbenchError",
     "StoreError",
     "UsageError",
-    "not_writable",
 ]
-
-# The disk is at fault, and neither what the user named nor a permission.
-_DISK_FAULTS = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT})
 
 
 class SdbenchError(Exception):
@@ -56,9 +50,3 @@ class ModelError(MachineError):
 
 class StoreError(MachineError):
     """A run folder cannot be written or read."""
-
-
-def not_writable(what: str, error: OSError) -> SdbenchError:
-    """The error for a place that the user named and that cannot be written."""
-    kind = StoreError if error.errno in _DISK_FAULTS else UsageError
-    return kind(f"{what}: {error.strerror}")

@@ -25,16 +25,13 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 MIB = 1 << 20
+DISK_FAULTS = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT})
+"""Errors of the disk itself; neither the path nor a permission is wrong."""
 TOO_DEEP = "nested hundreds of levels deep, which nothing of sdbench is"
 """What is said where a parser gave up (RecursionError)."""
 
 # What a file is called until it is whole (``worker/kept.py`` too); a killed process leaves it.
 _SCRATCH = re.compile(r"\.sdbench-[0-9a-f]+\.tmp")
-# What a file system says that knows no fsync of folders, or allows none.
-_NO_FSYNC = {
-    *(errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF),
-    *(errno.EACCES, errno.EPERM, errno.EROFS),
-}
 # A FIFO is opened at once and then refused; a terminal does not become ours.
 _CAREFUL = os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _KINDS = {
@@ -179,8 +176,9 @@ def flush_to_disk(fd: int) -> None:
         try:
             fcntl.fcntl(fd, full)
             return
-        except OSError:  # a network or FAT volume does not know it
-            pass
+        except OSError as error:  # network and FAT volumes do not support it
+            if error.errno in DISK_FAULTS:
+                raise
     os.fsync(fd)
 
 
@@ -214,8 +212,8 @@ def lines_of(file: BinaryIO, most_bytes: int) -> Iterator[bytes | None]:
 def _flush_names(folder: int) -> None:
     try:
         os.fsync(folder)
-    except OSError as error:
-        if error.errno not in _NO_FSYNC:
+    except OSError as error:  # some file systems cannot flush a folder
+        if error.errno in DISK_FAULTS:
             raise
 
 

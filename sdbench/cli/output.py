@@ -10,9 +10,10 @@ from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableT
 from rich.segment import Segment
 
 from sdbench.cli.streams import Lossy
-from sdbench.errors import MachineError, not_writable
+from sdbench.errors import MachineError
 from sdbench.files import make_folder, write_file
 from sdbench.report.units import printable
+from sdbench.store import not_writable
 
 # A pipe has no width of its own; a table that wraps at 80 there would be hard to read and to grep.
 _PIPED_WIDTH = 160

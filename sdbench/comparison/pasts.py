@@ -17,7 +17,7 @@ import msgspec
 from sdbench import __version__
 from sdbench.comparison.history import Past, past_of
 from sdbench.errors import SdbenchError
-from sdbench.files import MIB, make_folder, read_inside, remove_scratch, write_inside
+from sdbench.files import MIB, read_inside, remove_scratch, write_inside
 from sdbench.models.resolve import cache_folder
 from sdbench.store import list_runs, load_run
 from sdbench.store.reading import RECORDS_FILE, RUN_FILE
@@ -26,7 +26,7 @@ _FORMAT = 1
 _MOST_BYTES = 256 * MIB
 # A file that was changed so lately may be changed again within one tick of its clock.
 _SETTLED_S = 2.0
-# Nobody takes so long to write one: who began it was killed.
+# No entry takes so long to write: the process that began it was killed.
 _ABANDONED_S = 600.0
 
 Stamp = list[tuple[int, int, int, int] | None]
@@ -79,7 +79,7 @@ def _past(path: Path) -> Past:
             past=past,
         )
         with suppress(OSError):  # a cache that cannot be written costs time and nothing else
-            make_folder(folder)
+            folder.mkdir(parents=True, exist_ok=True)
             write_inside(folder, "runs", name, data=msgspec.json.encode(entry))
     return past
 

@@ -19,7 +19,7 @@ import msgspec
 
 from sdbench import __version__, machine
 from sdbench.config import Config, UntilDecided, load_config
-from sdbench.errors import MachineError, UsageError, not_writable
+from sdbench.errors import MachineError, UsageError
 from sdbench.estimate import Estimate, Pace, estimate_run, estimate_slot
 from sdbench.files import make_folder
 from sdbench.insight.attention_scores import predicted_overflow
@@ -37,6 +37,7 @@ from sdbench.runner.probe import FoundDevice, accelerator_possible, find_device
 from sdbench.runner.run import new_run_id
 from sdbench.schema import Arm, DeviceKind, ModelInfo, Plan, Run, Sitting, StackInfo
 from sdbench.stacks.created import changes
+from sdbench.store import not_writable
 from sdbench.store.privacy import hide_path, recorded_environment
 
 DEFAULT_CONFIG = "default"

@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 from filelock import FileLock, Timeout
 
-from sdbench.errors import StoreError, UsageError, not_writable
+from sdbench.errors import SdbenchError, StoreError, UsageError
 from sdbench.files import (
+    DISK_FAULTS,
     MIB,
     flush_folder,
     flush_to_disk,
@@ -57,7 +58,7 @@ class RunFolder:
 
         Raises:
             UsageError: the folder cannot be made there.
-            StoreError: it was made but cannot be written.
+            StoreError: the disk is at fault; no folder is left.
         """
         path = root / run.run_id
         try:
@@ -67,7 +68,7 @@ class RunFolder:
             raise not_writable(f"cannot make {path}", error) from error
         folder = None
         try:
-            # Before there is a run.json: where that is, the way to it is durable.
+            # Before run.json exists: a run that is found is in a folder that outlasts a power cut.
             flush_folder(root)
             folder = cls(path, _lock(path))
             folder.write_run(run)
@@ -80,8 +81,8 @@ class RunFolder:
     def open(cls, path: Path) -> "RunFolder":
         """Open an existing run to go on with it; puts a torn last line aside.
 
-        What a process that was killed has written counts from now on, so it is flushed; files that
-        it has not finished are removed.
+        Records and files of a killed process are flushed, because they count from now on. Files
+        that it did not finish are removed.
 
         Raises:
             UsageError: another process has it open, or there is no run.
@@ -139,16 +140,18 @@ class RunFolder:
                     os.ftruncate(fd, size)
                 raise
 
-    def keep_files(self) -> None:
-        """Make the names of what workers have written durable, before a record tells of them.
+    def keep_files(self) -> str | None:
+        """Make the names of files that workers wrote durable, before a record refers to them.
 
-        Raises:
-            StoreError: the disk fails.
+        Returns why that failed, since the record itself must survive.
         """
-        with _explained(self.path):
+        try:
             for name in _WRITTEN_FOLDERS:
                 flush_folder(self.path / name)
             flush_folder(self.path)
+        except OSError as error:
+            return error.strerror or str(error)
+        return None
 
     def write_telemetry(self, name: str, lines: list[bytes]) -> str | None:
         """Write a replicate's timeline; returns why not, since the record itself must survive."""
@@ -256,6 +259,12 @@ def _explained(path: Path) -> Iterator[None]:
         raise StoreError(
             f"cannot write {path}: {error.strerror}; what was measured before is kept"
         ) from error
+
+
+def not_writable(what: str, error: OSError) -> SdbenchError:
+    """The error for a path that the user gave: its exit code is 3 where the disk is at fault."""
+    kind = StoreError if error.errno in DISK_FAULTS else UsageError
+    return kind(f"{what}: {error.strerror}")
 
 
 def _take_back(path: Path, folder: RunFolder | None) -> None:

@@ -63,12 +63,14 @@ def latents_record(latents: Any, folder: Optional[str]) -> "dict[str, Any]":
     array = raw.numpy()
     head = f"{host.dtype}{tuple(host.shape)}".encode()
     digest = hashlib.sha256(head + array.tobytes()).hexdigest()
+    not_kept = None
     if folder is not None:
         single = host.float().numpy()
         latents_folder = os.path.join(folder, "latents")
-        keep_file(latents_folder, f"{digest}.npy", lambda: _npy(np, single))
+        not_kept = keep_file(latents_folder, f"{digest}.npy", lambda: _npy(np, single))
     return {
         "latents_sha256": digest,
+        "not_kept": not_kept,
         "latents_nonfinite_count": int((~torch.isfinite(host)).sum()),
     }
 

@@ -126,8 +126,8 @@ def _pass(event: dict[str, Any], folder: str) -> dict[str, Any]:
     """A pass whose picture is kept as a worker keeps it."""
     images, latents = os.path.join(folder, "images"), os.path.join(folder, "latents")
     not_kept = keep_file(images, f"{_PICTURE.pixels_sha256}.png", lambda: _png(_PIXELS))
-    keep_file(latents, f"{_PICTURE.latents_sha256}.npy", lambda: _npy(np, _LATENTS))
-    picture = msgspec.structs.replace(_PICTURE, not_kept=not_kept)
+    neither = keep_file(latents, f"{_PICTURE.latents_sha256}.npy", lambda: _npy(np, _LATENTS))
+    picture = msgspec.structs.replace(_PICTURE, not_kept=not_kept or neither)
     return event | {"images": [msgspec.to_builtins(picture)]}
 
 
