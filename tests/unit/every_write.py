@@ -69,15 +69,17 @@ class Desk:
     """What the store has taken: it has said to the run that these are kept."""
     ran: list[str] = field(default_factory=list)
     """The replicates that workers were started for."""
+    struck: bool = False
+    """Whether the last fault that was to strike did."""
     boot_id: str = BOOT
     stop_at: type[Record] | None = None
     """What the process is killed before it records."""
-    paces: Iterator[float] = field(default_factory=lambda: itertools.cycle((1.0, 1.5, 0.7)))
+    paces: Iterator[float] = field(default_factory=lambda: _paces())
 
     def begin(self, start: Tree) -> None:
         """Have this on the disk, and nothing heard of yet."""
         restore(self.folder, start)
-        self.boot_id = BOOT
+        self.boot_id, self.paces = BOOT, _paces()
         self.recorded.clear()
         self.ran.clear()
 
@@ -109,6 +111,11 @@ class Desk:
             if heard is not None:
                 supervise(heard, None)
         return make_report(events, wall_s=1.0, timeline=list(_TIMELINE))
+
+
+def _paces() -> Iterator[float]:
+    """Seconds a pass, so unlike that nothing is decided by them."""
+    return itertools.cycle((1.0, 1.5, 0.7))
 
 
 # What every worker makes: the CPU's picture, but for what rounding leaves of it.
@@ -278,6 +285,7 @@ def broken_promises(scene: Scene, point: Point, desk: Desk, start: Tree) -> list
     announced = "resume will ask whether to trust this run" in said.err
     broken = [f"written by another way than os: {name}" for name in disk.differences()]
     broken += _unclear(said)
+    desk.struck = disk.struck
     if point.cut is None:
         disk.next_process()
     else:

@@ -86,6 +86,8 @@ class FaultyDisk:
         self.calls: list[str] = []
         """What changed something, in order, as ``write records.jsonl``."""
         self.fault = fault
+        self.struck = False
+        """Whether the call at which it fails was made."""
         self._killed = self._full = False
         self._top = Folder({self.root.name: _node_of(self.root)})
         self._open: dict[int, tuple[tuple[int, int], Node, bool]] = {}
@@ -246,6 +248,7 @@ class FaultyDisk:
             if self._full and needs_space:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
             return act()
+        self.struck = True
         kind = self.fault.kind
         if kind in ("killed", "torn"):
             if kind == "torn" and half is not None:

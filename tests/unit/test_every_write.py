@@ -35,6 +35,7 @@ def test_nothing_is_lost_or_doubled_wherever_a_write_fails(
         tried = points[share * EVERY :: SHARES * EVERY]
         for point in tried:
             found = broken_promises(scene, point, at, start)
+            assert at.struck == (calls[point.at] != "the end"), f"{point}: other calls than before"
             if found:
                 broken[f"{point} ({calls[point.at]})"] = found
     record_property("writes", [scene.name, len(points), len(tried)])
