@@ -7,9 +7,8 @@ reached through links, because the user named it.
 
 Everything raises OSError with a sentence as ``strerror``, as the system does.
 
-It is also the only place that writes what must not be lost. A file gets its name once all of it is
-on the disk, and what was written is on the disk when the call returns: the content first, then the
-folder that has its name. ``tests/unit/every_write.py`` stops it at every call.
+It also writes all files that must not be lost (CONTRIBUTING, "What a crash may cost"): a file gets
+its name after its content is on the disk, and the name is on the disk when the call returns.
 """
 
 import contextlib
@@ -109,8 +108,7 @@ def write_inside(folder: Path, *names: str, data: bytes) -> None:
 def write_file(path: Path, data: bytes) -> None:
     """Write a file that the user named, whole or not at all; links are followed.
 
-    What is no regular file (a terminal, a pipe), and what may be written but not replaced, is
-    written into.
+    A terminal, a pipe, and a file in a folder that may not be changed are written in place.
 
     Raises:
         OSError: it cannot be written.
@@ -137,7 +135,8 @@ def write_file(path: Path, data: bytes) -> None:
 def make_folder(path: Path, mode: int = 0o777) -> None:
     """Make a folder and those on the way to it, durably; it may be there already.
 
-    The one above is flushed even then: who made it may have been killed before he could do so.
+    The folder above is always flushed, because the process that made this one may have been killed
+    before it could do so.
 
     Raises:
         OSError: it cannot be made.
@@ -154,7 +153,7 @@ def make_folder(path: Path, mode: int = 0o777) -> None:
 
 
 def remove_scratch(folder: Path, *names: str, older_than_s: float = 0.0) -> None:
-    """Remove what writers that were killed have left in a folder; it may be missing."""
+    """Remove the unfinished files of killed processes from a folder, which may be missing."""
     with contextlib.suppress(OSError), _parent(folder, (*names, "")) as parent:
         for name in filter(_SCRATCH.fullmatch, os.listdir(parent)):
             written = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mtime
@@ -183,7 +182,7 @@ def flush_to_disk(fd: int) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Make the names in a folder durable, where its file system can and it may be read.
+    """Make the names in a folder durable; a folder that cannot be opened is left as it is.
 
     Raises:
         OSError: the disk fails.

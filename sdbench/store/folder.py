@@ -74,7 +74,7 @@ class RunFolder:
             folder.write_run(run)
         except (OSError, StoreError) as error:
             _take_back(path, folder)
-            raise StoreError(f"cannot begin a run in {path}: {_reason(error)}") from error
+            raise StoreError(f"cannot start a run in {path}: {_reason(error)}") from error
         return folder
 
     @classmethod
@@ -268,7 +268,7 @@ def not_writable(what: str, error: OSError) -> SdbenchError:
 
 
 def _take_back(path: Path, folder: RunFolder | None) -> None:
-    """Remove the folder of a run that could not be begun, as far as possible."""
+    """Remove the folder of a run that could not be started, as far as possible."""
     if folder is not None:
         folder.close()
     with contextlib.suppress(OSError):

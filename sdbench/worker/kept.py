@@ -1,8 +1,8 @@
 """Writes files whole or not at all.
 
-A name is the content's, and a file that is there is not written again: so the content is on the
-disk before the name is. That the names are, too, is the parent's to see to before it records them
-(``RunFolder.keep_files``), so that a worker waits for the disk once a file.
+A file is named after its content and is written once, so its content is flushed before it gets the
+name. The parent flushes the names (``RunFolder.keep_files``) before it records them; so a worker
+waits for the disk once for each file.
 """
 
 import contextlib
