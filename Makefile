@@ -3,8 +3,9 @@
 # make check        ruff, mypy and the unit tests: for every save
 # make affected     the unit tests that a change since the last call can affect, and a few real runs
 # make test-long    what takes longer: stacks with old and new torch (gigabytes on Linux), compared,
-#                   and environments that are broken on purpose
+#                   environments that are broken on purpose, and every write that fails once
 # make test-stacks  only the first part of it
+# make test-writes  only the last part of it
 # make test-times   where the time of `make test` goes
 # make test-loaded  the tests while other processes keep every core busy: none may depend on time
 # make coverage     which lines and branches the tests run, in every process they start
@@ -37,7 +38,7 @@ COVERAGE = SDBENCH_TEST_COVERAGE=$(CURDIR)
 COUNTED = --cov --cov-config=tests/coverage.rc --cov-context=test --cov-report=
 
 .PHONY: run test check lint types affected tests-unit tests-together tests-alone tests-standin \
-	test-stacks test-environments test-long test-loaded test-times coverage mutants bench reports clean
+	test-stacks test-environments test-writes test-long test-loaded test-times coverage mutants bench reports clean
 
 run: $(VENV)/.run
 	$(BIN)/sdbench run $(ARGS)
@@ -84,7 +85,11 @@ test-stacks: $(VENV)/.test
 test-environments: $(VENV)/.test
 	$(PYTEST) tests/stacks/test_broken_environments.py
 
-test-long: test-stacks test-environments
+# A run is stopped at every call that changes the disk, or the call fails; then it is resumed.
+test-writes: $(VENV)/.test
+	SDBENCH_TEST_WRITES=all $(PYTEST) -n logical --dist worksteal tests/unit/test_every_write.py
+
+test-long: test-stacks test-environments test-writes
 
 test-loaded: $(VENV)/.test
 	$(BIN)/python tools/under_load.py --times 2 $(MAKE) tests-together tests-alone tests-standin

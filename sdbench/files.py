@@ -6,22 +6,31 @@ shown as the run's) nor for writing (another file would be changed). The folder 
 reached through links, because the user named it.
 
 Everything raises OSError with a sentence as ``strerror``, as the system does.
+
+It also writes all files that must not be lost (CONTRIBUTING, "What a crash may cost"): a file gets
+its name after its content is on the disk, and the name is on the disk when the call returns.
 """
 
 import contextlib
 import errno
 import fcntl
 import os
+import re
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
 MIB = 1 << 20
+DISK_FAULTS = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT})
+"""Errors of the disk itself; neither the path nor a permission is wrong."""
 TOO_DEEP = "nested hundreds of levels deep, which nothing of sdbench is"
 """What is said where a parser gave up (RecursionError)."""
 
+# What a file is called until it is whole (``worker/kept.py`` too); a killed process leaves it.
+_SCRATCH = re.compile(r"\.sdbench-[0-9a-f]+\.tmp")
 # A FIFO is opened at once and then refused; a terminal does not become ours.
 _CAREFUL = os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _KINDS = {
@@ -93,20 +102,63 @@ def write_inside(folder: Path, *names: str, data: bytes) -> None:
         OSError: it cannot be written, or a folder on the way is a link.
     """
     with _parent(folder, names, make=True) as parent:
-        scratch = f".{names[-1]}-{secrets.token_hex(4)}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(scratch, flags, 0o644, dir_fd=parent)
+        _write_at(parent, names[-1], data)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file that the user named, whole or not at all; links are followed.
+
+    A terminal, a pipe, and a file in a folder that may not be changed are written in place.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        mode = None
+    if mode is None or (stat.S_ISREG(mode) and not str(path).startswith("/dev/")):
+        target = Path(os.path.realpath(path))
         try:
-            with open(fd, "wb", buffering=0) as file:
-                write_all(file.fileno(), data)
-                flush_to_disk(file.fileno())
-            os.replace(scratch, names[-1], src_dir_fd=parent, dst_dir_fd=parent)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(scratch, dir_fd=parent)
-            raise
-        with contextlib.suppress(OSError):  # a file system that knows no fsync of folders
-            os.fsync(parent)
+            with _parent(target.parent, (target.name,)) as parent:
+                return _write_at(parent, target.name, data, like=mode)
+        except PermissionError:
+            if mode is None:
+                raise
+    fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        write_all(fd, data)
+    finally:
+        os.close(fd)
+
+
+def make_folder(path: Path, mode: int = 0o777) -> None:
+    """Make a folder and those on the way to it, durably; it may be there already.
+
+    The folder above is always flushed, because the process that made this one may have been killed
+    before it could do so.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if not path.is_dir():
+        if path.parent != path:
+            make_folder(path.parent)
+        try:
+            os.mkdir(path, mode)
+        except FileExistsError:
+            if not path.is_dir():
+                raise
+    flush_folder(path.parent)
+
+
+def remove_scratch(folder: Path, *names: str, older_than_s: float = 0.0) -> None:
+    """Remove the unfinished files of killed processes from a folder, which may be missing."""
+    with contextlib.suppress(OSError), _parent(folder, (*names, "")) as parent:
+        for name in filter(_SCRATCH.fullmatch, os.listdir(parent)):
+            written = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mtime
+            if time.time() - written >= older_than_s:
+                os.unlink(name, dir_fd=parent)
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -123,9 +175,26 @@ def flush_to_disk(fd: int) -> None:
         try:
             fcntl.fcntl(fd, full)
             return
-        except OSError:  # a network or FAT volume does not know it
-            pass
+        except OSError as error:  # network and FAT volumes do not support it
+            if error.errno in DISK_FAULTS:
+                raise
     os.fsync(fd)
+
+
+def flush_folder(folder: Path) -> None:
+    """Make the names in a folder durable; a folder that cannot be opened is left as it is.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        _flush_names(fd)
+    finally:
+        os.close(fd)
 
 
 def lines_of(file: BinaryIO, most_bytes: int) -> Iterator[bytes | None]:
@@ -139,6 +208,35 @@ def lines_of(file: BinaryIO, most_bytes: int) -> Iterator[bytes | None]:
             line = file.readline(MIB)
 
 
+def _flush_names(folder: int) -> None:
+    try:
+        os.fsync(folder)
+    except OSError as error:  # some file systems cannot flush a folder
+        if error.errno in DISK_FAULTS:
+            raise
+
+
+def _write_at(parent: int, name: str, data: bytes, like: int | None = None) -> None:
+    """Write a file under another name, then rename it; ``like`` is the mode of the one before."""
+    scratch = f".sdbench-{secrets.token_hex(8)}.tmp"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(scratch, flags, 0o644, dir_fd=parent)
+    try:
+        try:
+            if like is not None:
+                os.fchmod(fd, stat.S_IMODE(like))
+            write_all(fd, data)
+            flush_to_disk(fd)
+        finally:
+            os.close(fd)
+        os.replace(scratch, name, src_dir_fd=parent, dst_dir_fd=parent)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(scratch, dir_fd=parent)
+        raise
+    _flush_names(parent)
+
+
 @contextlib.contextmanager
 def _parent(folder: Path, names: tuple[str, ...], *, make: bool = False) -> Iterator[int]:
     """A descriptor of the folder that holds the last of the names."""
@@ -149,6 +247,7 @@ def _parent(folder: Path, names: tuple[str, ...], *, make: bool = False) -> Iter
             if make:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, dir_fd=fd)
+                    _flush_names(fd)
             below = _open_at(fd, name, flags)
             os.close(fd)
             fd = below

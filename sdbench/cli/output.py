@@ -10,8 +10,10 @@ from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableT
 from rich.segment import Segment
 
 from sdbench.cli.streams import Lossy
-from sdbench.errors import MachineError, UsageError
+from sdbench.errors import MachineError
+from sdbench.files import make_folder, write_file
 from sdbench.report.units import printable
+from sdbench.store import not_writable
 
 # A pipe has no width of its own; a table that wraps at 80 there would be hard to read and to grep.
 _PIPED_WIDTH = 160
@@ -100,11 +102,12 @@ def write_text(path: Path, text: str) -> None:
 
     Raises:
         UsageError: it cannot be written there.
+        StoreError: the disk is at fault.
     """
     try:
-        path.write_text(text, encoding="utf-8")
+        write_file(path, text.encode("utf-8"))
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+        raise not_writable(f"cannot write {path}", error) from error
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -112,10 +115,11 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
     Raises:
         UsageError: they cannot be written there.
+        StoreError: the disk is at fault.
     """
     try:
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         for name, data in files.items():
-            (folder / name).write_bytes(data)
+            write_file(folder / name, data)
     except OSError as error:
-        raise UsageError(f"cannot write {folder}: {error.strerror}") from error
+        raise not_writable(f"cannot write {folder}", error) from error

@@ -10,6 +10,7 @@ from sdbench.cli.output import console, print_json
 from sdbench.cli.own_files import WRITTEN_BY, spare_others
 from sdbench.cli.show import find_case
 from sdbench.errors import StoreError, UsageError
+from sdbench.files import make_folder, write_file
 from sdbench.quality.case_script import case_script
 from sdbench.report.issue import issue_text
 from sdbench.runner.collect_env import collect_env
@@ -194,8 +195,8 @@ def _environment(loaded: LoadedRun, arm: Arm, stack: str | None) -> str | None:
 
 def _write(folder: Path, files: dict[str, str]) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            write_file(folder / name, text.encode("utf-8"))
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written: {error.strerror}") from error

@@ -78,6 +78,7 @@ def command(
     finally:
         folder.close()
         executor.close()
+    say_if_not_noted(folder)
     finish(sat, resumed, as_json)
     return exit_code(sat)
 

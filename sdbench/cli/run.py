@@ -174,6 +174,7 @@ def _run(
         sat = sit(folder, run, executor, watcher_for(folder.path))
     finally:
         folder.close()
+    say_if_not_noted(folder)  # run.json may have been written again, with a longer plan
     finish(sat, run, json_wanted)
     if not json_wanted and sat.end == "complete":
         _offer_docs(prepared, sat, console(lossy=True))

@@ -17,7 +17,7 @@ import msgspec
 from sdbench import __version__
 from sdbench.comparison.history import Past, past_of
 from sdbench.errors import SdbenchError
-from sdbench.files import MIB, read_inside, write_inside
+from sdbench.files import MIB, read_inside, remove_scratch, write_inside
 from sdbench.models.resolve import cache_folder
 from sdbench.store import list_runs, load_run
 from sdbench.store.reading import RECORDS_FILE, RUN_FILE
@@ -26,6 +26,8 @@ _FORMAT = 1
 _MOST_BYTES = 256 * MIB
 # A file that was changed so lately may be changed again within one tick of its clock.
 _SETTLED_S = 2.0
+# No entry takes so long to write: the process that began it was killed.
+_ABANDONED_S = 600.0
 
 Stamp = list[tuple[int, int, int, int] | None]
 """Size, inode and the times of content and of inode in ns, of both files; None: not there."""
@@ -47,6 +49,7 @@ class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
 
 def pasts_in(root: Path) -> Iterator[tuple[Path, Past | LeftOut]]:
     """Every run of a results folder, oldest first; a damaged one hides no other."""
+    remove_scratch(cache_folder(), "runs", older_than_s=_ABANDONED_S)
     for path in list_runs(root):
         try:
             yield path, _past(path)

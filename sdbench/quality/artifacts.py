@@ -4,18 +4,16 @@ Names are digests and nothing else, sizes are bounded, no link is followed, noth
 What is missing, too large, torn, or not what its name is the digest of reads as None.
 """
 
-import contextlib
 import hashlib
 import io
 import json
-import os
 import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdbench.files import MIB, read_file, read_inside
+from sdbench.files import MIB, read_file, read_inside, write_inside
 from sdbench.schema import Plan
 
 if TYPE_CHECKING:
@@ -123,16 +121,11 @@ class Artifacts:
     def keep_pixels(self, pixels: "Array") -> str | None:
         """Write a picture by its content as a worker does; its digest, None if it cannot be."""
         digest = pixels_digest(pixels)
-        path = self._folder / "images" / f"{digest}.png"
-        scratch = path.with_name(f".{os.getpid()}.{path.name}")
+        name = f"{digest}.png"
         try:
-            if not path.exists():
-                path.parent.mkdir(exist_ok=True)
-                _save_picture(pixels, scratch)
-                os.replace(scratch, path)
+            if not (self._folder / "images" / name).exists():
+                write_inside(self._folder, "images", name, data=_png(pixels))
         except OSError:
-            with contextlib.suppress(OSError):
-                scratch.unlink()
             return None
         return digest
 
@@ -209,10 +202,12 @@ def _pixels_of(data: bytes, most_pixels: int) -> "Array | None":
         return None
 
 
-def _save_picture(pixels: "Array", path: Path) -> None:
+def _png(pixels: "Array") -> bytes:
     from PIL import Image
 
-    Image.fromarray(pixels).save(path, format="PNG")  # an array carries no metadata
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG")  # an array carries no metadata
+    return file.getvalue()
 
 
 def is_finite(tensors: Tensors) -> bool:

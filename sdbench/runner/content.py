@@ -42,6 +42,19 @@ def with_content(
     return msgspec.structs.replace(replicate, passes=passes)
 
 
+def not_kept(replicate: Replicate, reason: str) -> Replicate:
+    """The replicate where none of its pictures is known to be on the disk."""
+
+    def noted(picture: Picture) -> Picture:
+        return msgspec.structs.replace(picture, not_kept=picture.not_kept or reason)
+
+    passes = [
+        msgspec.structs.replace(entry, images=[noted(picture) for picture in entry.images])
+        for entry in replicate.passes
+    ]
+    return msgspec.structs.replace(replicate, passes=passes)
+
+
 def _judge(picture: Picture, prompt: str, artifacts: Artifacts) -> Verdict:
     if picture.nan_count or picture.inf_count:  # in the stored picture they are black
         return Verdict("wrong", "not all of it is finite")

@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 from sdbench.errors import StoreError
+from sdbench.files import make_folder, write_file
 from sdbench.quality.localisation import Demonstration, Shown
 from sdbench.quality.operator_calls import JudgedCall, OperatorCall
 from sdbench.quality.operator_script import (
@@ -45,8 +46,8 @@ def _written(
 ) -> Demonstration:
     path = folder / SCRIPT_FILE
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(operator_script(entry, origin, carried=carried), encoding="utf-8")
+        make_folder(folder)
+        write_file(path, operator_script(entry, origin, carried=carried).encode("utf-8"))
     except OSError as error:
         raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
     return Demonstration(path, carried, _try_script(path, entry, search))

@@ -21,6 +21,7 @@ from sdbench import __version__, machine
 from sdbench.config import Config, UntilDecided, load_config
 from sdbench.errors import MachineError, UsageError
 from sdbench.estimate import Estimate, Pace, estimate_run, estimate_slot
+from sdbench.files import make_folder
 from sdbench.insight.attention_scores import predicted_overflow
 from sdbench.insight.known_issues import load_known_issues, matching_issues
 from sdbench.insight.mps_environment import HIGH, check_watermarks, removes_memory_limit
@@ -36,6 +37,7 @@ from sdbench.runner.probe import FoundDevice, accelerator_possible, find_device
 from sdbench.runner.run import new_run_id
 from sdbench.schema import Arm, DeviceKind, ModelInfo, Plan, Run, Sitting, StackInfo
 from sdbench.stacks.created import changes
+from sdbench.store import not_writable
 from sdbench.store.privacy import hide_path, recorded_environment
 
 DEFAULT_CONFIG = "default"
@@ -458,12 +460,13 @@ def require_room(root: Path, config: Config) -> None:
 
     Raises:
         UsageError: the folder cannot be made or written.
+        StoreError: the disk is at fault.
         MachineError: less disk is free than the guard asks for, so it would stop every worker.
     """
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
     except OSError as error:
-        raise UsageError(f"-o {root}: cannot be made: {error.strerror}") from error
+        raise not_writable(f"-o {root}: cannot be made", error) from error
     if not os.access(root, os.W_OK | os.X_OK):
         raise UsageError(f"-o {root}: cannot be written")
     free, needed = shutil.disk_usage(root).free, config.guard.min_free_disk_bytes

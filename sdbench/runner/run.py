@@ -14,7 +14,7 @@ from sdbench.estimate import Pace, timeout_for
 from sdbench.machine import MemoryProbe
 from sdbench.models.resolve import cache_folder
 from sdbench.runner.ballast import Ballast
-from sdbench.runner.content import with_content
+from sdbench.runner.content import not_kept, with_content
 from sdbench.runner.environment import worker_environment
 from sdbench.runner.events import Event, PassEnded, Phase
 from sdbench.runner.executor import Executor, Report, Stop, Task
@@ -232,6 +232,9 @@ class RunLoop:
         if replicate.flops is None and replicate.of_kind("profile"):
             known = self._known_flops(replicate.case_id, replicate.arm)
             replicate = msgspec.structs.replace(replicate, flops=known)
+        why_not = self.folder.keep_files()
+        if why_not is not None:
+            replicate = not_kept(replicate, why_not)
         self.folder.append(replicate)
         self.replicates.append(replicate)
         self._recorded_here += 1

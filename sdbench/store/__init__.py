@@ -1,6 +1,6 @@
 """Run folders: durable, resumable, readable by anything that reads JSON lines."""
 
-from sdbench.store.folder import RunFolder
+from sdbench.store.folder import RunFolder, not_writable
 from sdbench.store.reading import (
     LoadedRun,
     find_run,
@@ -9,4 +9,12 @@ from sdbench.store.reading import (
     load_run,
 )
 
-__all__ = ["LoadedRun", "RunFolder", "find_run", "last_attempts", "list_runs", "load_run"]
+__all__ = [
+    "LoadedRun",
+    "RunFolder",
+    "find_run",
+    "last_attempts",
+    "list_runs",
+    "load_run",
+    "not_writable",
+]

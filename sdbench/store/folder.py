@@ -12,8 +12,18 @@ from typing import Any
 import msgspec
 from filelock import FileLock, Timeout
 
-from sdbench.errors import StoreError, UsageError
-from sdbench.files import MIB, flush_to_disk, open_to_append, write_all, write_inside
+from sdbench.errors import SdbenchError, StoreError, UsageError
+from sdbench.files import (
+    DISK_FAULTS,
+    MIB,
+    flush_folder,
+    flush_to_disk,
+    make_folder,
+    open_to_append,
+    remove_scratch,
+    write_all,
+    write_inside,
+)
 from sdbench.schema import Record, Run
 from sdbench.store.ownership import digest, note_own
 from sdbench.store.reading import (
@@ -48,21 +58,31 @@ class RunFolder:
 
         Raises:
             UsageError: the folder cannot be made there.
-            StoreError: it was made but cannot be written.
+            StoreError: the disk is at fault; no folder is left.
         """
         path = root / run.run_id
         try:
-            path.mkdir(parents=True)
+            make_folder(root)
+            os.mkdir(path)
         except OSError as error:
-            raise UsageError(f"cannot make {path}: {error.strerror}") from error
-        folder = cls(path, _lock(path))
-        folder.write_run(run)
-        _flush_folder(root)
+            raise not_writable(f"cannot make {path}", error) from error
+        folder = None
+        try:
+            # Before run.json exists: a run that is found is in a folder that outlasts a power cut.
+            flush_folder(root)
+            folder = cls(path, _lock(path))
+            folder.write_run(run)
+        except (OSError, StoreError) as error:
+            _take_back(path, folder)
+            raise StoreError(f"cannot start a run in {path}: {_reason(error)}") from error
         return folder
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
         """Open an existing run to go on with it; puts a torn last line aside.
+
+        Records and files of a killed process are flushed, because they count from now on. Files
+        that it did not finish are removed.
 
         Raises:
             UsageError: another process has it open, or there is no run.
@@ -74,6 +94,7 @@ class RunFolder:
         try:
             refuse_newer(load_run(path))
             folder._put_torn_tail_aside()
+            folder._tidy()
         except BaseException:
             folder.close()
             raise
@@ -107,7 +128,7 @@ class RunFolder:
         with _explained(self.path / RECORDS_FILE):
             if self._records is None:
                 self._records = open_to_append(self.path, RECORDS_FILE)
-                _flush_folder(self.path)
+                flush_folder(self.path)
             fd = self._records.fileno()
             _require_in_place(fd, self.path / RECORDS_FILE)
             size = os.fstat(fd).st_size
@@ -118,6 +139,19 @@ class RunFolder:
                 with contextlib.suppress(OSError):
                     os.ftruncate(fd, size)
                 raise
+
+    def keep_files(self) -> str | None:
+        """Make the names of files that workers wrote durable, before a record refers to them.
+
+        Returns why that failed, since the record itself must survive.
+        """
+        try:
+            for name in _WRITTEN_FOLDERS:
+                flush_folder(self.path / name)
+            flush_folder(self.path)
+        except OSError as error:
+            return error.strerror or str(error)
+        return None
 
     def write_telemetry(self, name: str, lines: list[bytes]) -> str | None:
         """Write a replicate's timeline; returns why not, since the record itself must survive."""
@@ -133,6 +167,12 @@ class RunFolder:
             self._records.close()
         self._lock.release()
 
+    def _tidy(self) -> None:
+        remove_scratch(self.path)
+        for name in _WRITTEN_FOLDERS:
+            remove_scratch(self.path, name)
+        self.keep_files()
+
     def _put_torn_tail_aside(self) -> None:
         with _explained(self.path / RECORDS_FILE):
             if not os.path.lexists(self.path / RECORDS_FILE):
@@ -141,11 +181,12 @@ class RunFolder:
                 size = os.fstat(file.fileno()).st_size
                 good = _whole_lines(file.fileno(), size)
                 if good == size:
+                    flush_to_disk(file.fileno())
                     return
                 number = sum(1 for _ in self.path.glob(f"{RECORDS_FILE}.torn-*"))
                 torn = os.pread(file.fileno(), size - good, good)
                 write_inside(self.path, f"{RECORDS_FILE}.torn-{number}", data=torn)
-                file.truncate(good)
+                os.ftruncate(file.fileno(), good)
                 flush_to_disk(file.fileno())
 
 
@@ -220,6 +261,28 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
+def not_writable(what: str, error: OSError) -> SdbenchError:
+    """The error for a path that the user gave: its exit code is 3 where the disk is at fault."""
+    kind = StoreError if error.errno in DISK_FAULTS else UsageError
+    return kind(f"{what}: {error.strerror}")
+
+
+def _take_back(path: Path, folder: RunFolder | None) -> None:
+    """Remove the folder of a run that could not be started, as far as possible."""
+    if folder is not None:
+        folder.close()
+    with contextlib.suppress(OSError):
+        for name in (LOCK_FILE, RUN_FILE):
+            (path / name).unlink(missing_ok=True)
+        path.rmdir()
+
+
+def _reason(error: OSError | StoreError) -> str:
+    """What the system said."""
+    cause = error.__cause__ if isinstance(error, StoreError) else error
+    return (isinstance(cause, OSError) and cause.strerror) or str(error)
+
+
 def _whole_lines(fd: int, size: int) -> int:
     """Length of the part of the file that ends with its last whole, readable line."""
     begin = max(0, size - _MOST_TORN_BYTES)
@@ -234,13 +297,3 @@ def _whole_lines(fd: int, size: int) -> int:
     except (ValueError, RecursionError):
         return begin + start
     return begin + end
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename durable."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            os.fsync(fd)
-    finally:
-        os.close(fd)

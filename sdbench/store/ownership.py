@@ -13,6 +13,8 @@ from pathlib import Path
 
 import platformdirs
 
+from sdbench.files import flush_folder, flush_to_disk, make_folder, write_all
+
 VARIABLE = "SDBENCH_STATE"
 _NOTES = "own-runs"
 _DIGITS = 64
@@ -41,13 +43,16 @@ def note_own(run_sha256: str, run_id: str) -> str | None:
     # The first line break ends a line that a crash has torn.
     line = f"\n{run_sha256} {run_id}\n".encode()
     try:
-        state_folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(state_folder(), 0o700)
         fd = os.open(_notes(), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, line)  # one call: two runs that begin at once do not mix their lines
-            os.fsync(fd)
+            # Most often one call: two runs that begin at once do not mix their lines.
+            if os.write(fd, line) < len(line):
+                write_all(fd, line)  # anew: half a line is nobody's
+            flush_to_disk(fd)
         finally:
             os.close(fd)
+        flush_folder(state_folder())
     except OSError as error:
         return f"{_notes()}: {error.strerror}"
     return None

@@ -4,12 +4,13 @@ Two passes made the same picture exactly when their pixel hashes agree. Final la
 bit for bit in the dtype they were computed in, so they also tell differences that eight bits hide.
 """
 
-import contextlib
 import hashlib
+import io
 import os
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 from .channel import finite_or_none
+from .kept import keep_file
 
 _ONE_LEVEL = 1 / 255  # less contrast than this rounds to a single 8-bit level
 
@@ -31,7 +32,7 @@ def picture_record(picture: Any, folder: Optional[str]) -> "dict[str, Any]":
     not_kept = None
     if folder is not None:
         images = os.path.join(folder, "images")
-        not_kept = keep_file(images, f"{digest}.png", lambda path: _png(pixels, path))
+        not_kept = keep_file(images, f"{digest}.png", lambda: _png(pixels))
     return {
         "pixels_sha256": digest,
         "not_kept": not_kept,
@@ -62,42 +63,27 @@ def latents_record(latents: Any, folder: Optional[str]) -> "dict[str, Any]":
     array = raw.numpy()
     head = f"{host.dtype}{tuple(host.shape)}".encode()
     digest = hashlib.sha256(head + array.tobytes()).hexdigest()
+    not_kept = None
     if folder is not None:
         single = host.float().numpy()
         latents_folder = os.path.join(folder, "latents")
-        keep_file(latents_folder, f"{digest}.npy", lambda path: _npy(np, single, path))
+        not_kept = keep_file(latents_folder, f"{digest}.npy", lambda: _npy(np, single))
     return {
         "latents_sha256": digest,
+        "not_kept": not_kept,
         "latents_nonfinite_count": int((~torch.isfinite(host)).sum()),
     }
 
 
-def _png(pixels: Any, path: str) -> None:
+def _png(pixels: Any) -> bytes:
     from PIL import Image
 
-    Image.fromarray(pixels).save(path, format="PNG")  # an array carries no metadata
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG")  # an array carries no metadata
+    return file.getvalue()
 
 
-def _npy(np: Any, array: Any, path: str) -> None:
-    with open(path, "wb") as file:
-        np.save(file, array, allow_pickle=False)
-
-
-def keep_file(folder: str, name: str, write: "Callable[[str], None]") -> Optional[str]:
-    """Write a file under its content's name once; a torn write never takes the final name.
-
-    Returns why it could not be kept (a full disk, say): a measurement is worth more than its
-    picture, so that is noted and not raised.
-    """
-    path = os.path.join(folder, name)
-    scratch = os.path.join(folder, f".{os.getpid()}.{name}")
-    try:
-        if not os.path.exists(path):
-            os.makedirs(folder, exist_ok=True)
-            write(scratch)
-            os.replace(scratch, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(scratch)
-        return f"{type(error).__name__}: {error.strerror}"
-    return None
+def _npy(np: Any, array: Any) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()

@@ -116,7 +116,8 @@ class Passes:
         records = []
         for picture, latent in zip(_each(pictures), _each(latents)):
             record = picture_record(picture, folder)
-            record.update(latents_record(latent, folder))
+            of_latents = latents_record(latent, folder)
+            record.update(of_latents, not_kept=record["not_kept"] or of_latents["not_kept"])
             records.append(record)
         return records
 

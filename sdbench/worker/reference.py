@@ -27,9 +27,10 @@ from typing import Any, Callable, Iterator, Optional
 
 from .channel import finite_or_none
 from .devices import Device
+from .kept import write_whole
 from .passes import pipeline_calls
 from .pipelines import apply_settings, import_stack, load, torch_dtype
-from .trace import Trace, on_host, serialised, spread, write_bytes
+from .trace import Trace, on_host, serialised, spread
 
 _FLOOR_STEPS = 4
 # How much a change of the final latents changes the picture is read off a change this large, in
@@ -67,7 +68,9 @@ def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str
                     pipeline, calls[item["image"]], job["steps"], item["undecoded"]
                 )
                 if _is_finite(tensors):
-                    _write(item["path"], serialised(tensors, dict(metadata, versions=versions)))
+                    write_whole(
+                        item["path"], serialised(tensors, dict(metadata, versions=versions))
+                    )
                     break
             else:
                 not_numbers.append(item["image"])
@@ -78,7 +81,7 @@ def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str
         gc.collect()  # the last pipeline, before the next one is loaded
         begin(f"noise floor of {item['dtype']}")
         floor = _noise_floor(job, device, item["dtype"], item["reference"])
-        _write(item["path"], json.dumps(floor, allow_nan=False).encode())
+        write_whole(item["path"], json.dumps(floor, allow_nan=False).encode())
     for dtype in sorted({item["dtype"] for item in job.get("rounded", [])}):
         gc.collect()
         begin(f"load for {dtype}")
@@ -90,7 +93,7 @@ def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str
                     tensors = _rounded(rounding, calls[item["image"]], job["steps"])
                     kept = list(range(tensors["latents"].shape[1]))
                     metadata = {"kept": kept, "dtype": dtype, "versions": versions}
-                    _write(item["path"], serialised(tensors, metadata))
+                    write_whole(item["path"], serialised(tensors, metadata))
     if not_numbers:
         images = ", ".join(str(image + 1) for image in not_numbers)
         raise ArithmeticError(
@@ -393,20 +396,3 @@ def _decodes_in_float32(pipeline: Any) -> bool:
 def _relative(got: Any, expected: Any) -> float:
     """Relative L2 distance."""
     return float((got.double() - expected.double()).norm() / expected.double().norm())
-
-
-def _write(path: str, data: bytes) -> None:
-    """Write a file as a whole or not at all.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    scratch = f"{path}.{os.getpid()}"
-    try:
-        write_bytes(scratch, data)
-        os.replace(scratch, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(scratch)
-        raise

@@ -16,7 +16,7 @@ import json
 import os
 from typing import Any
 
-from .fingerprints import keep_file
+from .kept import keep_file
 
 # A trace is a means, not a result: on long or large passes fewer images and steps are kept. Four
 # pictures of 512x512 in 20 steps take 20 MB.
@@ -95,9 +95,7 @@ def save_trace(folder: str, tensors: "dict[str, Any]", kept: "list[int]") -> "di
     """Write a trace under its content's name into ``folder/traces``; a full disk is only noted."""
     data = serialised(tensors, {"kept": kept})
     name = hashlib.sha256(data).hexdigest()
-    problem = keep_file(
-        os.path.join(folder, "traces"), f"{name}.safetensors", lambda path: write_bytes(path, data)
-    )
+    problem = keep_file(os.path.join(folder, "traces"), f"{name}.safetensors", lambda: data)
     return {"trace_sha256": None if problem else name, "trace_missing": problem}
 
 
@@ -107,13 +105,3 @@ def serialised(tensors: "dict[str, Any]", metadata: "dict[str, Any]") -> bytes:
 
     data: bytes = save(tensors, {name: json.dumps(value) for name, value in metadata.items()})
     return data
-
-
-def write_bytes(path: str, data: bytes) -> None:
-    """Write a file.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    with open(path, "wb") as file:
-        file.write(data)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,3 +70,19 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
         return code, captured.out, captured.err
 
     return called
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many points there are at which a write may fail, and how many were tried."""
+    there: dict[str, int] = {}
+    tried: Counter[str] = Counter()
+    for report in terminalreporter.getreports(""):
+        for name, value in getattr(report, "user_properties", []):
+            if name == "writes" and report.when == "call":
+                scene, points, here = value
+                there[scene] = points
+                tried[scene] += here
+    if there:
+        words = ", ".join(f"{scene} {tried[scene]} of {there[scene]}" for scene in there)
+        all_of_them = f"{tried.total()} of {sum(there.values())}"
+        terminalreporter.write_line(f"writes that fail: {all_of_them} points tried ({words})")

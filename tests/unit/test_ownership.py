@@ -2,13 +2,16 @@
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from every_write import points_of
 from factories import Called, make_config, make_model, make_run, play
+from faulty_disk import Fault, FaultyDisk
 
 from sdbench import machine
 from sdbench.errors import StoreError, UsageError
@@ -124,6 +127,21 @@ def test_torn_line_costs_no_other_run() -> None:
         notes.write("\n" + "b" * 30)
     note_own("c" * 64, "third")
     assert is_own("a" * 64) and is_own("c" * 64) and not is_own("b" * 30 + "c")
+
+
+@pytest.mark.parametrize("kind", ["short", "full", "EIO"])
+def test_note_is_whole_and_durable_or_the_reason_is_given(tmp_path: Path, kind: str) -> None:
+    whole = FaultyDisk(tmp_path)
+    with whole.below():
+        note_own("a" * 64, "first")
+    for point in points_of([*whole.calls, "the end"]):
+        if point.kind == kind:
+            shutil.rmtree(state_folder(), ignore_errors=True)
+            disk = FaultyDisk(tmp_path, Fault(point.at, point.kind))
+            with disk.below():
+                why_not = note_own("a" * 64, "first")
+            assert why_not is not None or (is_own("a" * 64) and disk.tree("bare") == disk.tree())
+            assert note_own("b" * 64, "second") is None and is_own("b" * 64)
 
 
 @pytest.mark.parametrize("asked", ["", " ", "a", "a" * 63, "\n", "first"])

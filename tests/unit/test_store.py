@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from every_write import points_of
 from factories import largest_file, make_config, make_replicate, make_run, make_slot, make_started
+from faulty_disk import Fault, FaultyDisk
 
 from sdbench.errors import StoreError, UsageError
 from sdbench.schema import SCHEMA_VERSION, Replicate, Run
@@ -280,3 +283,57 @@ def test_runs_are_listed_oldest_first(tmp_path: Path) -> None:
 def test_run_holds_the_whole_plan(folder: RunFolder) -> None:
     decoded = msgspec.json.decode((folder.path / RUN_FILE).read_bytes(), type=Run)
     assert decoded.plan == make_run(make_config()).plan
+
+
+# --- the disk fails (tests/unit/test_every_write.py stops whole runs at every call) --------------
+
+
+@pytest.mark.parametrize("kind", ["full", "EIO"])
+def test_run_that_cannot_be_begun_leaves_no_folder(tmp_path: Path, kind: str) -> None:
+    whole = FaultyDisk(tmp_path)
+    with whole.below():
+        RunFolder.create(tmp_path / "whole", make_run()).close()
+    failed = 0
+    for point in points_of([*whole.calls, "the end"]):
+        if point.kind != kind:
+            continue
+        root = tmp_path / str(point.at)
+        shutil.rmtree(tmp_path / "state", ignore_errors=True)
+        with FaultyDisk(tmp_path, Fault(point.at, point.kind)).below():
+            try:
+                RunFolder.create(root, make_run()).close()
+            except StoreError as error:
+                failed += 1
+                assert "No space left" in str(error) or "nput/output" in str(error)
+                assert "what was measured before" not in str(error), "nothing was"
+                assert not [*root.glob("*")], str(point)
+            else:
+                assert list_runs(root), str(point)
+    assert failed > 5
+
+
+def test_unfinished_files_of_a_killed_process_are_removed_on_resume(folder: RunFolder) -> None:
+    places = [folder.path, *(folder.path / name for name in ("images", "latents", "telemetry"))]
+    for place in places:
+        place.mkdir(exist_ok=True)
+        (place / ".sdbench-0123abcd.tmp").write_text("half")
+        (place / "kept").write_text("whole")
+    folder.close()
+    RunFolder.open(folder.path).close()
+    for place in places:
+        assert not [*place.glob(".sdbench-*")]
+        assert (place / "kept").is_file()
+
+
+def test_what_a_killed_process_wrote_is_flushed_on_resume(tmp_path: Path) -> None:
+    disk = FaultyDisk(tmp_path)
+    with disk.below():
+        folder = RunFolder.create(tmp_path, make_run())
+        fd = os.open(folder.path / RECORDS_FILE, os.O_WRONLY | os.O_CREAT)
+        os.write(fd, msgspec.json.encode(make_replicate()) + b"\n")
+        os.close(fd)
+        folder.close()
+        name = f"{folder.path.name}/{RECORDS_FILE}"
+        assert not disk.tree("bare").get(name)
+        RunFolder.open(folder.path).close()
+    assert disk.tree("bare")[name] == (folder.path / RECORDS_FILE).read_bytes()
