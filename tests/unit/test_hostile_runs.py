@@ -207,6 +207,17 @@ def test_records_that_are_no_file_are_refused_at_once(run: Path, make: Any, call
         assert code == 3 and err.count("\n") == 1, err
 
 
+def test_records_with_a_hole_of_terabytes_are_read_to_a_limit_that_is_said(run: Path) -> None:
+    before = load_run(run).attempts
+    with (run / RECORDS_FILE).open("r+b") as file:
+        file.truncate(1 << 42)
+    loaded = load_run(run)
+    assert loaded.attempts == before
+    left_out, unreadable = loaded.warnings
+    assert "only its first 3 lines are read, more are left out" in left_out
+    assert "longer than the 67,108,864 bytes" in unreadable
+
+
 # --- a newer sdbench ------------------------------------------------------------------------------
 
 
