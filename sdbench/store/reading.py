@@ -27,7 +27,7 @@ from sdbench.schema import (
     Withdrawn,
 )
 from sdbench.store.belonging import Belonging
-from sdbench.store.checks import check_run, device_fault
+from sdbench.store.checks import check_run, record_fault
 from sdbench.store.ownership import digest, is_own
 from sdbench.store.sharing import Sharing
 from sdbench.words import counted, shortened
@@ -183,7 +183,7 @@ def _with_records(loaded: LoadedRun) -> LoadedRun:
             if line is None:
                 raise ValueError(f"longer than the {_MOST_LINE_BYTES:,} bytes that are read")
             record = _DECODER.decode(line)
-            fault = device_fault(record.device) if isinstance(record, Replicate) else None
+            fault = record_fault(record)
             if fault is not None:
                 raise ValueError(fault)
         except RecursionError:
@@ -265,18 +265,18 @@ def _record_lines(loaded: LoadedRun) -> Iterator[bytes | None]:
     Raises:
         StoreError: it cannot be read.
     """
-    number = 0
+    count = 0
     try:
         with open_inside(loaded.path, RECORDS_FILE) as file:
             lines = itertools.islice(lines_of(file, _MOST_LINE_BYTES), _MOST_RECORDS)
-            for number, line in enumerate(lines, start=1):
+            for line in lines:
                 yield line
+                count += 1
                 if file.tell() > _MOST_RECORDS_BYTES:
                     break
             if file.read(1):
                 loaded.warnings.append(
-                    f"{RECORDS_FILE}: only its first {number:,} lines are read, more are "
-                    "left out"
+                    f"{RECORDS_FILE}: only its first {count:,} lines are read, more are left out"
                 )
     except FileNotFoundError:
         return

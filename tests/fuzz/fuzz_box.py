@@ -27,8 +27,8 @@ _STARTS = (
     *("os.forkpty", "pty.spawn", "pickle.find_class", "socket.connect", "ctypes.dlopen"),
 )
 _CHANGES = {
-    **{"os.mkdir": 1, "os.remove": 1, "os.rmdir": 1, "os.truncate": 1, "os.chmod": 1},
-    **{"os.rename": 2, "os.link": 2, "os.symlink": 2, "shutil.rmtree": 1},
+    **dict.fromkeys(("os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.chmod"), 1),
+    **dict.fromkeys(("os.rename", "os.link", "os.symlink"), 2),
 }
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -80,7 +80,9 @@ class Box:
 
     def _state(self) -> dict[str, Any]:
         found = {
-            str(path): _looks(path) for place in (self.outside, self.given) for path in _below(place)
+            str(path): _looks(path)
+            for place in (self.outside, self.given)
+            for path in _below(place)
         }
         for folder in (self.root, self.inside):
             found[str(folder)] = sorted(entry.name for entry in os.scandir(folder))
@@ -207,7 +209,10 @@ def _limited_time() -> Iterator[None]:
     def ends(number: int, frame: Any) -> None:
         raise TakesTooLong
 
-    timers = ((signal.ITIMER_PROF, signal.SIGPROF, BUSY_S), (signal.ITIMER_REAL, signal.SIGALRM, WAITING_S))
+    timers = (
+        (signal.ITIMER_PROF, signal.SIGPROF, BUSY_S),
+        (signal.ITIMER_REAL, signal.SIGALRM, WAITING_S),
+    )
     before = [(number, signal.signal(number, ends)) for _, number, _ in timers]
     for timer, _, limit_s in timers:
         # Again and again: what catches everything must not go on for ever.

@@ -12,13 +12,13 @@ import msgspec
 from sdbench.config import Config
 from sdbench.machine import MachineFacts
 from sdbench.machine.recording import RecordedCommand, RecordedFacts
-from sdbench.report.story.timelines import _Reading
+from sdbench.report.story.timelines import _Reading as Reading
 from sdbench.schema import Record, Run
 
 Place = tuple[Any, Any, Any]
 """A table or list, the key in it, and the type of what stands there (Any: not known)."""
 
-_RECORDS = {kind.__struct_config__.tag: kind for kind in typing.get_args(Record)}
+RECORDS = {kind.__struct_config__.tag: kind for kind in typing.get_args(Record)}
 # What the types leave open, and code behind them relies on.
 _INSIDE = {"config": Config, "machine_facts": MachineFacts}
 _MOST_PLACES = 4000
@@ -45,9 +45,9 @@ def kind_of(file: str, document: Any) -> Any:
     if file.endswith("run.json"):
         return Run
     if file.endswith("records.jsonl"):
-        return _RECORDS.get(document.get("type") if isinstance(document, dict) else None, Any)
+        return RECORDS.get(document.get("type") if isinstance(document, dict) else None, Any)
     if "telemetry/" in file:
-        return _Reading
+        return Reading
     if file.endswith("facts.json"):
         return RecordedFacts
     if file.endswith("commands.json"):
@@ -74,7 +74,7 @@ def _places(document: Any, kind: Any) -> Iterator[Place]:
         values = typing.get_args(kind)[1] if typing.get_origin(kind) is dict else Any
         for key, value in document.items():
             part = fields.get(key, values)
-            if part in (dict[str, Any], Any):
+            if part == dict[str, Any]:
                 part = _INSIDE.get(key, part)
             yield document, key, part
             yield from _places(value, part)

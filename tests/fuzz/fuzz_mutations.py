@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import fuzz_pictures
-from fuzz_documents import deep, encoded, kind_of, places, toml_of, words_of
+from fuzz_documents import RECORDS, deep, encoded, kind_of, places, toml_of, words_of
 from fuzz_trees import Odd, Tree
 from fuzz_values import DEEP, TEXTS, Typed, any_value
 
@@ -17,7 +17,7 @@ Files = dict[str, bytes | Odd]
 _LONGEST_LOG = 400_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Subject:
     """Something sound that somebody may give us, and what its mutations may put there instead.
 
@@ -29,6 +29,9 @@ class Subject:
     tree: Tree
     others: Mapping[str, bytes] = field(default_factory=dict)
     digests: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name}>"
 
 
 @dataclass(frozen=True)
@@ -171,16 +174,16 @@ def _entry_more(files: Files, random: Random, subject: Subject) -> None:
     if found is None:
         return
     name, line, document = found
-    tables = [document, *(table[key] for table, key, _ in places(document, Any) if key in table)] \
-        if isinstance(document, dict) else [document]
-    tables = [one for one in tables if isinstance(one, dict | list)]
+    inner = [table[key] for table, key, _ in places(document, Any)]
+    tables = [one for one in (document, *inner) if isinstance(one, dict | list)]
     if not tables:
         return
     chosen = random.choice(tables)
     if isinstance(chosen, dict):
         chosen[random.choice(TEXTS)] = any_value(random)
     else:
-        chosen.append(random.choice(chosen) if chosen and random.random() < 0.6 else any_value(random))
+        again = bool(chosen) and random.random() < 0.6
+        chosen.append(random.choice(chosen) if again else any_value(random))
     _put(files, name, line, document)
 
 
@@ -230,10 +233,8 @@ def _new_records(files: Files, random: Random, subject: Subject) -> None:
         return
     lines = _lines(files)
     made = Typed(random, words_of(run), list(subject.digests))
-    from fuzz_documents import _RECORDS
-
     for _ in range(random.choice((1, 2, 6))):
-        record = made.struct(random.choice([*_RECORDS.values()]))
+        record = made.struct(random.choice([*RECORDS.values()]))
         slot = random.choice(slots)
         if isinstance(slot, dict):
             own = {**slot, "device": run.get("device"), "slot": slot.get("index")}
@@ -457,7 +458,8 @@ def _lines_mixed(files: Files, random: Random, subject: Subject) -> None:
         begin = random.randrange(len(strange))
         at = random.randrange(len(lines) + 1)
         lines[at:at] = strange[begin : begin + random.randrange(1, 12)]
-    random.shuffle(lines) if random.random() < 0.2 else None
+    if random.random() < 0.2:
+        random.shuffle(lines)
     files[name] = b"\n".join(lines)[:_LONGEST_LOG]
 
 
@@ -471,7 +473,7 @@ def _long_log(files: Files, random: Random, subject: Subject) -> None:
     unit = random.choice(
         (
             *(b" ", b"a", b"(", b"\\", b"0", b'"', b"=", b".a", b"a.", b"/a", b"\t \n", b"|", b"-"),
-            *(b"Error: ", b"Traceback (most recent call last)\n", b"\x1b[31m", b"  0%|", b": ", b"{"),
+            *(b"Error: ", b"Traceback (most recent call last)\n", b"\x1b[31m", b"  0%|", b": "),
             *(b"Thread 0 Crashed:\n0 a 0x1 b\n", b"RuntimeError: x\n\n", b"torch 2.0 ", b"'x' "),
         )
     )

@@ -20,6 +20,7 @@ from fuzz_values import CANARY, SECRET
 from fuzz_verbs import FRAMES, SOUND
 
 _CODES = {0, 1, 2, 3}
+_DIRECTIONS = {"RLE", "LRE", "RLO", "LRO", "RLI", "LRI", "FSI", "PDF", "PDI"}
 _PLAIN = {"\n", "\t", "\r"}
 _EMBEDDED = re.compile(r"data:image/[a-z]+;base64,([A-Za-z0-9+/=]+)")
 _CODE_IN_MARKDOWN = re.compile(r"^(`{3,})python\n(.*?)^\1", re.MULTILINE | re.DOTALL)
@@ -103,7 +104,7 @@ def _is_plain(letter: str) -> bool:
         return True
     if unicodedata.category(letter) in ("Cc", "Cs", "Co", "Zl", "Zp"):
         return False
-    return unicodedata.bidirectional(letter) not in ("RLE", "LRE", "RLO", "LRO", "RLI", "LRI", "FSI")
+    return unicodedata.bidirectional(letter) not in _DIRECTIONS
 
 
 def _letters(where: str, text: str) -> Iterator[str]:

@@ -228,7 +228,8 @@ def _configs() -> list[Subject]:
     }
     shipped = {path.stem: path.read_bytes() for path in sorted(_CONFIGS.glob("*.toml"))}
     return [
-        Subject("config", name, {"mine.toml": data}, others=own) for name, data in (own | shipped).items()
+        Subject("config", name, {"mine.toml": data}, others=own)
+        for name, data in (own | shipped).items()
     ]
 
 
@@ -252,7 +253,8 @@ def _pictures() -> list[Subject]:
 
 
 def _recordings() -> list[Subject]:
-    trees = {path.name: read_tree(path) for path in sorted((_DATA / "machines").iterdir()) if path.is_dir()}
+    folders = [path for path in sorted((_DATA / "machines").iterdir()) if path.is_dir()]
+    trees = {path.name: read_tree(path) for path in folders}
     others = {f"{name}/{file}": data for name, tree in trees.items() for file, data in tree.items()}
     return [Subject("recording", name, tree, others=others) for name, tree in trees.items()]
 

@@ -46,8 +46,8 @@ def _make(odd: Odd, path: Path, outside: Path) -> None:
     elif odd.kind == "fifo":
         os.mkfifo(path)
     elif odd.kind == "link":
-        target = odd.target
-        path.symlink_to(outside / target.removeprefix("outside/") if "outside/" in target else target)
+        away = odd.target.startswith("outside/")
+        path.symlink_to(outside / odd.target.removeprefix("outside/") if away else odd.target)
     elif odd.kind == "socket":
         with socket.socket(socket.AF_UNIX) as made:
             made.bind(str(path))

@@ -63,6 +63,8 @@ class Bench:
     sound: Subject
     drawing_share: float = 0.05
     """Of the trials those that draw their figures, which takes ten times as long."""
+    verbs: int = 6
+    """How many each input is put through at most."""
     calls: dict[str, int] = field(default_factory=dict)
     codes: dict[tuple[str, int], int] = field(default_factory=dict)
 
@@ -78,7 +80,7 @@ class Bench:
     def findings(self, trial: Trial) -> list[Finding]:
         """Put an input through the verbs that its seed chooses."""
         random = Random(trial.seed)
-        lines = lines_for(trial.subject.kind, random)
+        lines = lines_for(trial.subject.kind, random, self.verbs)
         self._draws = random.random() < self.drawing_share
         return self.of_files(trial.subject, trial.files, lines)
 
@@ -139,7 +141,7 @@ class Bench:
         self.box.noted.clear()
         self.box.remember()
         out, err = _stream(), _stream()
-        streams = {"stdout": out, "stderr": err, "stdin": _input(words, given)}
+        streams: dict[str, Any] = {"stdout": out, "stderr": err, "stdin": _input(words, given)}
         environment = self._environment(subject, folder)
         with (
             mock.patch.dict(os.environ, environment),

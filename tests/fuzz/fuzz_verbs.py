@@ -7,7 +7,8 @@ SOUND = "0-sound"
 FRAMES = "frames"
 """Not a verb: ``sdbench.load``, which notebooks call."""
 
-RUN, OTHER, RESULTS, FILE, FOLDER, CASE = "{run}", "{other}", "{results}", "{file}", "{folder}", "{case}"
+RUN, OTHER, RESULTS, CASE = "{run}", "{other}", "{results}", "{case}"
+FILE, FOLDER = "{file}", "{folder}"
 
 _REPORTS = ("md", "row", "json", "csv", "junit", "pytest-benchmark")
 _AXES = ("arm", "stack", "machine", "batching", "warmup", "dtype", "resolution")
@@ -73,11 +74,12 @@ _LINES: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 
 
-def lines_for(kind: str, random: Random) -> list[tuple[str, ...]]:
-    """Some command lines for a subject of that kind."""
+def lines_for(kind: str, random: Random, most: int) -> list[tuple[str, ...]]:
+    """Some command lines for a subject of that kind; one in four of a run's is a page."""
     if kind != "run":
-        return random.sample(_LINES[kind], min(2, len(_LINES[kind])))
-    return [*random.sample(_RUN_LINES, 7), random.choice(_PAGES)]
+        return random.sample(_LINES[kind], min(2, most, len(_LINES[kind])))
+    chosen = random.sample(_RUN_LINES, most)
+    return [random.choice(_PAGES) if random.random() < 0.15 else line for line in chosen]
 
 
 def all_lines(kind: str) -> list[tuple[str, ...]]:
