@@ -1,14 +1,16 @@
 """Puts changed inputs through every reading verb for as long as one likes (``make fuzz``).
 
-    python tests/fuzz/fuzz.py [--minutes 60] [--seed N] [--found FOLDER] [--only KIND]
+    python tests/fuzz/fuzz.py [--minutes 60 | --inputs N] [--seed N] [--found FOLDER] [--only KIND]
 
 Prints how many inputs were tried, how many calls of each verb there were and how they ended. Of
 each fault the smallest input found is kept in ``FOLDER/NUMBER`` with a text that says what broke.
-Exits with 1 if there is one. The same seed gives the same inputs in the same order.
+Exits with 1 if there is one. The same seed gives the same inputs in the same order. ``--coverage``
+measures which branches of the code that reads (``fuzz_readers.py``) were taken, and is slower.
 """
 
 import argparse
 import faulthandler
+import itertools
 import os
 import shutil
 import sys
@@ -24,6 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "unit"), str(ROOT / "tests" / "f
 
 from fuzz_box import WAITING_S, Box  # noqa: E402
 from fuzz_mutations import Mutation, Subject, ways_for  # noqa: E402
+from fuzz_readers import Reached  # noqa: E402  (before what it counts)
 from fuzz_subjects import all_subjects  # noqa: E402
 from fuzz_trees import Tree, write_tree  # noqa: E402
 from fuzz_trials import Bench, Finding, Trial, minimal  # noqa: E402
@@ -61,7 +64,10 @@ def trials(subjects: list[Subject], options: argparse.Namespace) -> Iterator[Tri
     random = Random(options.seed)
     kinds = (options.only,) if options.only else KINDS
     end = time.monotonic() + options.minutes * 60
-    while time.monotonic() < end:
+    for number in itertools.count():
+        over = time.monotonic() > end if options.inputs is None else number >= options.inputs
+        if over:
+            return
         yield drawn(subjects, random, kinds)
 
 
@@ -83,11 +89,14 @@ def main() -> int:
     """Try, count, keep what broke; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--inputs", type=int, help="so many, however long it takes")
+    parser.add_argument("--coverage", action="store_true", help="count branches of the readers")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--found", type=Path, default=ROOT / "fuzz-found")
     parser.add_argument("--only", choices=sorted(set(KINDS)))
     parser.add_argument("--stop-at-first", action="store_true", help="end with the first fault")
     options = parser.parse_args()
+    reached = Reached() if options.coverage else None
     os.environ["SDBENCH_STATE"] = tempfile.mkdtemp(prefix="sdbench-fuzz-state-")
     inputs: Counter[str] = Counter()
     faults: dict[str, int] = {}
@@ -119,6 +128,8 @@ def main() -> int:
     for key, count in faults.items():
         print(f"fault, {count} times: {key}")
     print(f"{len(faults)} faults{f', kept in {options.found}' if faults else ''}")
+    if reached is not None:
+        print(*reached.lines(), sep="\n")
     return 1 if faults else 0
 
 

@@ -73,10 +73,11 @@ class Box:
         self._before = self._state()
 
     def changed(self) -> list[str]:
-        """What was changed nevertheless."""
-        after = self._state()
-        names = self._before.keys() | after.keys()
-        return sorted(name for name in names if self._before.get(name) != after.get(name))
+        """What was changed nevertheless, since this was last asked."""
+        before, after = self._before, self._state()
+        self._before = after
+        names = before.keys() | after.keys()
+        return sorted(name for name in names if before.get(name) != after.get(name))
 
     def _state(self) -> dict[str, Any]:
         found = {

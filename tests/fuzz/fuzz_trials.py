@@ -96,6 +96,7 @@ class Bench:
             for name, data in files.items()
             if "/" in name or isinstance(data, Odd)
         )
+        self.box.remember()
         for line in lines:
             call = self._call(self._filled(line, subject, files, folder), subject, folder, line)
             key = (call.verb, call.code)
@@ -139,7 +140,6 @@ class Bench:
             if path.name != "torch.py":
                 _remove(path)
         self.box.noted.clear()
-        self.box.remember()
         out, err = _stream(), _stream()
         streams: dict[str, Any] = {"stdout": out, "stderr": err, "stdin": _input(words, given)}
         environment = self._environment(subject, folder)

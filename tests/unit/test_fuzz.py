@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 # Each about two seconds of a core; the kinds with more code behind them get more.
 EXAMPLES = {
-    "run": 45,
-    "config": 40,
-    "log": 25,
-    "picture": 25,
-    "recording": 25,
-    "model": 15,
-    "expectations": 20,
+    "run": 15,
+    "config": 30,
+    "log": 20,
+    "picture": 20,
+    "recording": 20,
+    "model": 10,
+    "expectations": 10,
 }
 RUN_SEEDS = range(4)
 """Inputs of run folders come in so many parts, which may run beside each other."""
@@ -33,7 +33,7 @@ def subjects() -> Sequence[Subject]:
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return open_bench(tmp_path_factory.mktemp("box"), [*subjects()], drawing_share=0.02, verbs=4)
+    return open_bench(tmp_path_factory.mktemp("box"), [*subjects()], drawing_share=0.02, verbs=3)
 
 
 Drawn = tuple[str, tuple[Mutation, ...], int]
