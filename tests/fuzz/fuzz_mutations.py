@@ -361,8 +361,23 @@ def _whole_file(files: Files, random: Random, subject: Subject) -> None:
 
 _ODDITIES = (
     *(Odd("folder"), Odd("fifo"), Odd("socket"), Odd("sparse", size=1 << 33)),
+    *(
+        Odd("sparse", size=1 << 33, head=b"{\n"),
+        Odd("sparse", size=1 << 42, head=b"\x89PNG\r\n\x1a\n"),
+    ),
     *(Odd("link", "/dev/zero"), Odd("link", "/nowhere/at/all"), Odd("link", ".")),
 )
+
+
+@_way("model", times=3)
+def _odd_weights(files: Files, random: Random, subject: Subject) -> None:
+    """Weights whose header is a lie, or as long as the file has a hole."""
+    names = [name for name in files if name.endswith(".safetensors")]
+    if not names:
+        return
+    length = random.choice((1 << 32, 1 << 40, 90_000_000, 3)).to_bytes(8, "little")
+    hole = Odd("sparse", size=1 << 33, head=length + b'{"a": ')
+    files[random.choice(names)] = random.choice((hole, fuzz_pictures.odd_safetensors(random)))
 
 
 @_way(times=2)

@@ -140,6 +140,19 @@ def _json(text: str) -> Iterator[str]:
         return
     for snippet in _snippets(document):
         yield from _python(snippet, "a snippet")
+    if isinstance(document, dict) and isinstance(document.get("config"), dict):
+        yield from _configuration(document["config"])
+
+
+def _configuration(config: dict[str, Any]) -> Iterator[str]:
+    """Of a configuration that was accepted: no process fails only when it is started."""
+    for arm in config.get("arm", ()):
+        for name, value in arm["env"].items():
+            if not name or "=" in name or "\0" in name + value:
+                yield f"a variable with which nothing can be started: {name!r}"
+    names = [arm["name"].casefold() for arm in config.get("arm", ())]
+    if len(set(names)) < len(names) or not names:
+        yield f"arms that cannot be told apart: {names!r}"
 
 
 def _snippets(value: Any) -> Iterator[str]:

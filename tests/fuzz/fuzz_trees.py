@@ -15,12 +15,13 @@ Kind = Literal["folder", "fifo", "link", "sparse", "socket"]
 class Odd:
     """What is no ordinary file. ``target`` is of a link; ``outside/`` names what is not the run's.
 
-    ``size`` is of a file that has a hole and no data.
+    ``size`` is of a file that has a hole after its ``head``.
     """
 
     kind: Kind
     target: str = ""
     size: int = 0
+    head: bytes = b""
 
 
 Tree = Mapping[str, bytes | Odd]
@@ -53,6 +54,7 @@ def _make(odd: Odd, path: Path, outside: Path) -> None:
             made.bind(str(path))
     else:
         with path.open("wb") as file:
+            file.write(odd.head)
             file.truncate(odd.size)
 
 
