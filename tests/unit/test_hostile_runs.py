@@ -20,7 +20,16 @@ from factories import (
 )
 
 from sdbench.errors import StoreError
-from sdbench.schema import Ceiling, Checked, Looked, LookedCase, Record, Withdrawn
+from sdbench.schema import (
+    Ceiling,
+    Checked,
+    Compared,
+    Divergence,
+    Looked,
+    LookedCase,
+    Record,
+    Withdrawn,
+)
 from sdbench.store import LoadedRun, RunFolder, load_run
 from sdbench.store.reading import RECORDS_FILE, RUN_FILE
 
@@ -195,6 +204,26 @@ def test_values_nobody_can_have_measured_cost_their_record_only(run: Path) -> No
         f"records.jsonl line {number} is unreadable"[:30] for number in range(3, 8)
     ]
     assert rest == "records.jsonl: 3 more lines are unreadable"
+
+
+def test_curves_of_unequal_length_cost_their_record_only(run: Path, call: Called) -> None:
+    slot = make_slot()
+    record = Compared(
+        replicate_id=slot.replicate_id,
+        attempt=1,
+        case_id=slot.case_id,
+        arm=slot.arm,
+        dtype="float32",
+        simulated=False,
+        verdict="drift",
+        divergence=[Divergence(image=0, step=[0, 1], rel_l2=[0.5], allowed_rel_l2=[])],
+    )
+    add(run, record)
+    loaded = load_run(run)
+    assert loaded.comparisons == []
+    (warning,) = loaded.warnings
+    assert "line 3 is unreadable: divergence[0]: expected lists of the same length" in warning
+    assert call("report", run, "-f", "md", "-o", "-")[0] == 0
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
