@@ -1,6 +1,7 @@
 """One change to what somebody gives us, drawn by a number; several make an input."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -152,6 +153,49 @@ def _typed_value(files: Files, random: Random, subject: Subject) -> None:
 @_way("run", "config", "recording", "model", "expectations", "log", times=5)
 def _any_value(files: Files, random: Random, subject: Subject) -> None:
     _change_value(files, random, subject, typed=False)
+
+
+@_way("recording", times=6)
+@_way("run", "config", "log", times=2)
+def _text_changed(files: Files, random: Random, subject: Subject) -> None:
+    """Within a text of a document: a line gone, doubled or changed, a number another."""
+    found = _document(files, random)
+    if found is None:
+        return
+    name, line, document = found
+    there = [
+        (table, key)
+        for table, key, _ in places(document, Any)
+        if isinstance(table[key], str) and table[key]
+    ]
+    if not there:
+        return
+    table, key = random.choice(there)
+    for _ in range(random.choice((1, 2, 5))):
+        table[key] = _changed_text(table[key], random)
+    _put(files, name, line, document)
+
+
+def _changed_text(text: str, random: Random) -> str:
+    lines = text.split("\n")
+    at = random.randrange(len(lines))
+    kind = random.randrange(6)
+    if kind == 0:
+        del lines[at]
+    elif kind == 1:
+        lines.insert(at, random.choice(lines))
+    elif kind == 2:
+        lines[at] = lines[at][: random.randrange(len(lines[at]) + 1)]
+    elif kind == 3:
+        lines[at] = random.choice(TEXTS)
+    else:
+        numbers = ("0", "-1", "9" * 30, "nan", "", "x", "1.5", "18446744073709551616", "%")
+        lines[at] = re.sub(
+            r"[0-9]+(\.[0-9]+)?",
+            lambda found: random.choice(numbers) if random.random() < 0.5 else found[0],
+            lines[at],
+        )
+    return "\n".join(lines)
 
 
 @_way("run", "config", "recording", "model", "expectations", "log", times=2)

@@ -15,6 +15,7 @@ from fuzz_trees import Tree, read_tree
 from measured_runs import ended_as, kept, measured, one_case
 from pictured_runs import pictured
 from quality_factories import keep_trace, latents_of, smooth_picture
+from recordings import RECORDINGS, folder_system
 from told_runs import stages, told_run
 
 from sdbench.schema import (
@@ -37,6 +38,20 @@ _DATA = Path(__file__).parents[1] / "data"
 _CONFIGS = Path(__file__).parents[2] / "configs"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SHORT = 6000
+_CONSOLE = b"""Process:               python3.11 [4711]
+Code Type:             X86-64 (Translated)
+OS Version:            macOS 14.1 (23B74)
+Exception Type:        EXC_CRASH (SIGABRT)
+Termination Reason:    Namespace SIGNAL, Code 6 Abort trap: 6
+Application Specific Information:
+abort() called
+failed assertion `x'
+
+Thread 0 Crashed:: Dispatch queue: com.apple.main-thread
+0   libsystem_kernel.dylib        \t0x18f0d8724 __pthread_kill + 8
+1   libtorch_cpu.dylib            \t0x106b1c4a4 at::mps::run() + 120
+2   ???                           \t0x1 0x0 + 1
+"""
 
 
 def all_subjects() -> list[Subject]:
@@ -245,7 +260,9 @@ def _logs() -> list[Subject]:
     logs = [Subject("log", name, {"a.log": data}, others=few) for name, data in texts.items()]
     (report,) = (_DATA / "crash-reports").glob("*.ips")
     data = report.read_bytes()
-    return [*logs, *[Subject("log", "report", {"a.ips": data}, others=few)] * 8]
+    crashes = {"report": {"a.ips": data}, "console": {"a.log": _CONSOLE}}
+    often = [Subject("log", name, tree, others=few) for name, tree in crashes.items()]
+    return [*logs, *often * (len(logs) // 5)]
 
 
 def _pictures() -> list[Subject]:
@@ -256,6 +273,10 @@ def _recordings() -> list[Subject]:
     folders = [path for path in sorted((_DATA / "machines").iterdir()) if path.is_dir()]
     trees = {path.name: read_tree(path) for path in folders}
     others = {f"{name}/{file}": data for name, tree in trees.items() for file, data in tree.items()}
+    for folder in sorted(RECORDINGS.iterdir())[::2]:
+        if folder.is_dir():
+            said = msgspec.json.encode(folder_system(folder.name)._commands)
+            trees[folder.name] = {"commands.json": said, "facts.json": b'{"system": "Darwin"}'}
     return [Subject("recording", name, tree, others=others) for name, tree in trees.items()]
 
 

@@ -237,6 +237,7 @@ def _noting(call: Call) -> Iterator[None]:
     with (
         mock.patch("sdbench.cli._last_resort", last_resort),
         mock.patch.object(pasts, "_past", noted_past),
+        mock.patch.object(pasts, "_SETTLED_S", 0.0),  # the index is used by the next call
         mock.patch.object(run, "ProcessExecutor", _executor),
         mock.patch.object(resume, "ProcessExecutor", _executor),
         mock.patch("sdbench.runner.probe.accelerator_possible", lambda kind: False),

@@ -16,6 +16,7 @@ DEEP = "[" * 100_000
 
 TEXTS = (
     *("", " ", "x", "current", "other", "0", "2.0.0", "64x64", "float16", "latest", "a" * 5000),
+    *("100x100", "512", "64x64x64", "512X768", "9999x64", "120%", "10%", "auto", "1e400"),
     f"2; __import__('os').system('{CANARY}'); {CANARY}()",
     f'x"; import os; {CANARY}() #/y',
     f"evil/model\nimport {CANARY}; {CANARY}()\n#",

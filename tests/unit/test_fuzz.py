@@ -45,7 +45,7 @@ def trials(kind: str) -> st.SearchStrategy[Drawn]:
         Mutation, st.sampled_from(sorted(set(ways_for(kind)))), st.integers(0, 2**32 - 1)
     )
     return st.tuples(
-        st.sampled_from(sorted({one.name for one in subjects() if one.kind == kind})),
+        st.sampled_from([one.name for one in subjects() if one.kind == kind]),
         st.lists(mutations, min_size=1, max_size=3).map(tuple),
         st.integers(0, 2**32 - 1),
     )
