@@ -9,7 +9,7 @@ is. Places are drawn by the seed, the kinds in turn; none is chosen by hand, so 
 difference to anybody (an ``except`` of what is never raised, a second check behind the first).
 
 Each is planted in a copy of the checkout. First the fuzz test of the suite runs on it, then the
-fuzzer for a fixed number of inputs. Without a hole neither may find anything, which is tried first.
+fuzzer for a fixed number of inputs. Without a hole neither may find anything, which is tried too.
 """
 
 import argparse
@@ -140,7 +140,7 @@ def _walk(tree: ast.AST, left_out: tuple[str, ...]) -> Iterator[ast.AST]:
 class Result:
     """Who found a hole, and by what."""
 
-    hole: Hole
+    hole: Hole | None
     suite: str | None
     fuzzer: str | None
 
@@ -195,26 +195,22 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
         copies = Copies(Path(folder), options.jobs)
-        sound = try_hole(None, copies, options.inputs, options.seed)
-        print(f"without a hole: {sound[1] or 'nothing is found'}", flush=True)
-        if sound[1] is not None:
-            return 1
 
-        def tried(hole: Hole) -> Result:
+        def tried(hole: Hole | None) -> Result:
             result = Result(hole, *try_hole(hole, copies, options.inputs, options.seed))
             by = "the suite's test" if result.suite else "the fuzzer"
             words = f"found by {by}: {result.fuzzer}" if result.fuzzer else "NOT FOUND"
-            print(f"{hole}: {words}", flush=True)
+            print(f"{hole or 'without a hole'}: {words}", flush=True)
             return result
 
-        results = [*pool.map(tried, holes)]
+        sound, *results = pool.map(tried, [None, *holes])
     if options.output:
         document = [asdict(result) for result in results]
         options.output.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     suite = sum(result.suite is not None for result in results)
     found = sum(result.fuzzer is not None for result in results)
     print(f"{found} of {len(results)} found, {suite} of them by the suite's test alone")
-    return 0
+    return 1 if sound.fuzzer else 0
 
 
 if __name__ == "__main__":

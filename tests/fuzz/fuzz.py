@@ -32,10 +32,10 @@ from fuzz_trees import Tree, write_tree  # noqa: E402
 from fuzz_trials import Bench, Finding, Trial, minimal  # noqa: E402
 
 KINDS = (
-    *(["run"] * 8 + ["config"] * 3 + ["log"] * 2 + ["picture"] * 2),
-    *("recording", "recording", "model", "expectations"),
+    *(["run"] * 6 + ["config"] * 6 + ["log"] * 3 + ["picture"] * 3 + ["recording"] * 4),
+    *(["model"] * 3 + ["expectations"] * 2),
 )
-"""Kinds of subject; the more often one is there, the likelier."""
+"""Kinds of subject; the more often one is there, the likelier. A run takes five times as long."""
 _MOST_KEPT = 50
 
 

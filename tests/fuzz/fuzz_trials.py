@@ -63,7 +63,7 @@ class Bench:
     sound: Subject
     drawing_share: float = 0.05
     """Of the trials those that draw their figures, which takes ten times as long."""
-    verbs: int = 6
+    verbs: int = 4
     """How many each input is put through at most."""
     calls: dict[str, int] = field(default_factory=dict)
     codes: dict[tuple[str, int], int] = field(default_factory=dict)

@@ -189,6 +189,7 @@ def test_values_nobody_can_have_measured_cost_their_record_only(run: Path) -> No
         sound | {"wall_s": -1.0},
         sound | {"peak_memory_bytes": 10**30},
         sound | {"block": 10**9},
+        sound | {"passes": [{**sound["passes"][0], "duration_s": 0.0}]},
         sound | {"device": {"facts": []}},
         sound | {"device": {"facts": {"recommended_max_bytes": "all"}}},
         sound | {"device": {"facts": {"name": {"deep": 1}}}},
@@ -203,7 +204,7 @@ def test_values_nobody_can_have_measured_cost_their_record_only(run: Path) -> No
     assert [words[:30] for words in named] == [
         f"records.jsonl line {number} is unreadable"[:30] for number in range(3, 8)
     ]
-    assert rest == "records.jsonl: 3 more lines are unreadable"
+    assert rest == "records.jsonl: 4 more lines are unreadable"
 
 
 def test_curves_of_unequal_length_cost_their_record_only(run: Path, call: Called) -> None:
