@@ -385,6 +385,7 @@ def _text_put_in(files: Files, random: Random, subject: Subject) -> None:
         files[name] = data[:at] + random.choice(TEXTS).encode() + data[at:]
 
 
+@_way("config", "expectations", times=2)
 @_way()
 def _whole_file(files: Files, random: Random, subject: Subject) -> None:
     """Something else in a file: nothing, noise, another encoding, depth, another subject's."""
@@ -461,7 +462,7 @@ def _file_gone(files: Files, random: Random, subject: Subject) -> None:
         del files[name]
 
 
-@_way("run", times=2)
+@_way("run", times=3)
 def _odd_artifact(files: Files, random: Random, subject: Subject) -> None:
     """A picture, latents, a trace or a timeline that is another than its name says, or none."""
     found = [name for name in files if "/" in name]
@@ -491,6 +492,56 @@ def _odd_artifact(files: Files, random: Random, subject: Subject) -> None:
             + b"\n"
             for _ in range(random.choice((2, 40, 3000)))
         )
+
+
+@_way("run", times=2)
+def _true_artifact(files: Files, random: Random, subject: Subject) -> None:
+    """An unusual picture, latents or trace under its right name, and named so in the records."""
+    found = [name for name in files if name.endswith((".png", ".npy", ".safetensors"))]
+    if not found:
+        return
+    name = random.choice(found)
+    folder, _, file = name.rpartition("/")
+    before, dot, ending = file.rpartition(".")
+    digest, data = fuzz_pictures.true_artifact(random, dot + ending)
+    del files[name]
+    files[f"{folder}/{digest}.{ending}"] = data
+    records = files.get("records.jsonl")
+    if isinstance(records, bytes):
+        files["records.jsonl"] = records.replace(before.encode(), digest.encode())
+
+
+_PLANS: tuple[Callable[[dict[str, Any], Any], Any], ...] = (
+    lambda run, value: run.update(schema=0),
+    lambda run, value: run.update(schema=99, sdbench=value),
+    lambda run, value: run.update(run_id=value),
+    lambda run, value: run.update(stacks={}),
+    lambda run, value: run.update(machine_facts={"identity": value}),
+    lambda run, value: run["machine"].update({"memory_bytes": value, "chip": value}),
+    lambda run, value: run["machine"].update({str(value): [value]}),
+    lambda run, value: run["config"].pop(("name", "images", "prompts")[len(value) % 3]),
+    lambda run, value: run["config"].update({str(value): 1}),
+    lambda run, value: run["config"].update(allow_pickle=value),
+    lambda run, value: run["plan"].update(cases=run["plan"]["cases"] * 2),
+    lambda run, value: run["plan"].update(arms=run["plan"]["arms"] * 2),
+    lambda run, value: run["plan"].update(cases=[]),
+    lambda run, value: run["plan"].update(slots=[]),
+    lambda run, value: run["plan"]["arms"][0].update(name=value),
+    lambda run, value: run["plan"]["arms"][0].update(stack=value),
+    lambda run, value: run["plan"]["slots"][0].update(arm=value),
+    lambda run, value: run["plan"]["cases"][0].update(skip_reason=value, flags=[value]),
+)
+
+
+@_way("run", times=2)
+def _plan_changed(files: Files, random: Random, subject: Subject) -> None:
+    """Parts of ``run.json`` that do not fit together any more."""
+    try:
+        run = json.loads(files["run.json"])  # type: ignore[arg-type]
+        random.choice(_PLANS)(run, random.choice(TEXTS))
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError):
+        return
+    files["run.json"] = encoded(run)
 
 
 # --- pictures and logs ----------------------------------------------------------------------------

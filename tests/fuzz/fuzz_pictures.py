@@ -1,5 +1,6 @@
 """Pictures, latents and traces that others may have made: unusual, enormous, torn, with texts."""
 
+import hashlib
 import io
 import json
 import pickle
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from fuzz_values import CANARY, DEEP, TEXTS
 from PIL import Image, PngImagePlugin
+from safetensors.numpy import save
 
 STRANGER_LEVELS = (250, 4, 251)
 """The colour of a picture that no run has made, so that it is recognised wherever it is shown."""
@@ -100,14 +102,18 @@ def _content(random: Random, mode: str, size: tuple[int, int]) -> Image.Image:
 def _embedded(random: Random, kind: str) -> dict[str, Any]:
     if random.random() < 0.3:
         return {}
-    texts = (_PARAMETERS, _GRAPH, _INVOKE, _XMP, DEEP[:3000], *TEXTS)
-    text = random.choice(texts)
+    known = (_PARAMETERS, _GRAPH, _INVOKE, _XMP, DEEP[:3000])
+    text = random.choice(known if random.random() < 0.7 else TEXTS)
     if random.random() < 0.4:
         text = _spliced(random, text)
     if kind == "PNG" and random.random() < 0.8:
         info = PngImagePlugin.PngInfo()
+        natural = {_PARAMETERS: "parameters", _GRAPH: "prompt", _INVOKE: "invokeai_metadata"}
+        natural[_XMP] = "XML:com.adobe.xmp"
         for _ in range(random.randrange(1, 3)):
             key = random.choice(_KEYS)
+            if random.random() < 0.6:
+                key = next((name for one, name in natural.items() if one[:9] == text[:9]), key)
             plain = text.encode("latin-1", "replace").decode("latin-1")
             if random.random() < 0.5:
                 info.add_itxt(key, text.replace("\0", ""), zip=random.random() < 0.5)
@@ -208,3 +214,49 @@ def odd_safetensors(random: Random) -> bytes:
     text = json.dumps(header).encode()
     length = random.choice((len(text), 1 << 40, 0))
     return struct.pack("<Q", length) + text + b"\0" * 16
+
+
+def true_artifact(random: Random, kind: str) -> tuple[str, bytes]:
+    """An unusual picture, latents or trace, and the digest that is its right name.
+
+    Anybody can compute a digest: a right name makes nothing harmless.
+    """
+    if kind == ".safetensors":
+        data = _unusual_trace(random)
+        return hashlib.sha256(data).hexdigest(), data
+    if kind == ".npy":
+        array = _unusual_array(random)
+        stream = io.BytesIO()
+        np.save(stream, array)
+        head = f"torch.float32{array.shape}".encode()
+        return hashlib.sha256(head + array.tobytes()).hexdigest(), stream.getvalue()
+    data = picture(random)
+    while not data.startswith(b"\x89PNG"):
+        data = picture(random)
+    with Image.open(io.BytesIO(data)) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest(), data
+
+
+def _unusual_array(random: Random) -> Any:
+    shape = random.choice(((4, 8, 8), (4, 8, 8), (0,), (), (4, 0, 8), (1, 2, 3, 4, 5, 6), (64,)))
+    value = random.choice((0.0, 1.0, float("nan"), float("inf"), 3e38))
+    array = np.full(shape, value, np.float32)
+    if array.size > 1 and random.random() < 0.5:
+        array.flat[0] = random.choice((1.0, float("nan"), -1e30))
+    return array
+
+
+def _unusual_trace(random: Random) -> bytes:
+    kept = random.choice(([0, 1, 2, 3, 4], [0], [], ["a"], None, [4, 3, 2, 1, 0], [-1] * 5, 3))
+    arrays: dict[str, Any] = {
+        "latents": np.zeros(random.choice(((1, 5, 4, 8, 8), (1, 1, 4, 8, 8), (5,))), np.float32),
+        "pictures": np.zeros(random.choice(((1, 3, 64, 64), (0, 3, 64, 64), (3,))), np.float32),
+        "text.prompt_embeds": _unusual_array(random),
+    }
+    if random.random() < 0.2:
+        del arrays[random.choice([*arrays])]
+    metadata = {"kept": json.dumps(kept)}
+    if random.random() < 0.3:
+        metadata[random.choice(("kept", "x"))] = random.choice(("{", DEEP, "1e999", "[[]]"))
+    return bytes(save(arrays, metadata))

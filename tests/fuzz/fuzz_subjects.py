@@ -273,7 +273,7 @@ def _recordings() -> list[Subject]:
     folders = [path for path in sorted((_DATA / "machines").iterdir()) if path.is_dir()]
     trees = {path.name: read_tree(path) for path in folders}
     others = {f"{name}/{file}": data for name, tree in trees.items() for file, data in tree.items()}
-    for folder in sorted(RECORDINGS.iterdir())[::2]:
+    for folder in sorted(RECORDINGS.iterdir()):
         if folder.is_dir():
             said = msgspec.json.encode(folder_system(folder.name)._commands)
             trees[folder.name] = {"commands.json": said, "facts.json": b'{"system": "Darwin"}'}

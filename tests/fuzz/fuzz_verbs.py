@@ -42,6 +42,9 @@ _RUN_LINES: tuple[tuple[str, ...], ...] = (
     ("explain", f"{RUN}/records.jsonl"),
     ("explain", f"{RUN}/run.json", "--json"),
     (FRAMES, RUN),
+    ("show", "latest", "-o", RESULTS),
+    ("show", "1-giv", "-o", RESULTS),
+    ("show", "0", "-o", f"{RESULTS}/none"),
 )
 _PAGES: tuple[tuple[str, ...], ...] = (
     ("report", RUN),
@@ -53,6 +56,17 @@ _LINES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("run", FILE, "--dry-run"),
         ("run", FILE, "--dry-run", "--json"),
         ("run", FILE, "--dry-run", "--until-decided", "--only", "warmup=true"),
+        (
+            "run",
+            FILE,
+            "--dry-run",
+            "--set",
+            "gate.limit_s=3",
+            "--set",
+            "steps=x",
+            "--set",
+            "arm.x=1",
+        ),
     ),
     "log": (("explain", FILE), ("explain", FILE, "--json"), ("explain", "-")),
     "picture": (("explain", FILE), ("explain", FILE, "--json"), ("explain", "-")),
