@@ -2,78 +2,22 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
 import fuzz_pictures
-from fuzz_documents import RECORDS, deep, encoded, kind_of, places, toml_of, words_of
-from fuzz_trees import Odd, Tree
+import fuzz_run_ways  # noqa: F401  (registers its ways)
+from fuzz_documents import deep, encoded, kind_of, places, toml_of, words_of
+from fuzz_trees import Odd
 from fuzz_values import DEEP, TEXTS, Typed, any_value
+from fuzz_ways import Files, Mutation, Subject, mutated, way, ways_for
 
 from sdbench.toml_files import TomlError, parse_toml
 
-Files = dict[str, bytes | Odd]
+__all__ = ["Files", "Mutation", "Subject", "mutated", "ways_for"]
+
 _LONGEST_LOG = 400_000
-
-
-@dataclass(frozen=True, repr=False)
-class Subject:
-    """Something sound that somebody may give us, and what its mutations may put there instead.
-
-    ``others`` are files of other sound subjects by name, to be put in place of its own.
-    """
-
-    kind: str
-    name: str
-    tree: Tree
-    others: Mapping[str, bytes] = field(default_factory=dict)
-    digests: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"<{self.kind} {self.name}>"
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """A way to change a subject, and the number that says where and into what."""
-
-    way: str
-    seed: int
-
-
-def mutated(subject: Subject, mutations: list[Mutation]) -> Files:
-    """The subject's files after these changes. Pure: the same numbers give the same files."""
-    files = dict(subject.tree)
-    for mutation in mutations:
-        if files:
-            _WAYS[mutation.way](files, Random(f"{mutation.way}/{mutation.seed}"), subject)
-    return files
-
-
-_WAYS: dict[str, Callable[[Files, Random, Subject], None]] = {}
-_FOR: dict[str, list[str]] = {}
-"""Ways by the kind of subject that they change; the more often one is there, the likelier."""
-
-
-def ways_for(kind: str) -> list[str]:
-    """The ways to change a subject of that kind."""
-    return _FOR[kind]
-
-
-_ALL = ("run", "config", "log", "picture", "recording", "model", "expectations")
-
-
-def _way(*kinds: str, times: int = 1) -> Callable[[Any], Any]:
-    def register(function: Callable[[Files, Random, Subject], None]) -> Any:
-        name = function.__name__.strip("_")
-        _WAYS[name] = function
-        for kind in kinds or _ALL:
-            _FOR.setdefault(kind, []).extend([name] * times)
-        return function
-
-    return register
 
 
 # --- values in documents --------------------------------------------------------------------------
@@ -144,19 +88,19 @@ def _change_value(files: Files, random: Random, subject: Subject, *, typed: bool
     _put(files, name, line, document)
 
 
-@_way("run", "config", "recording", times=8)
+@way("run", "config", "recording", times=8)
 def _typed_value(files: Files, random: Random, subject: Subject) -> None:
     """What sdbench itself could have written there, or nearly."""
     _change_value(files, random, subject, typed=True)
 
 
-@_way("run", "config", "recording", "model", "expectations", "log", times=5)
+@way("run", "config", "recording", "model", "expectations", "log", times=5)
 def _any_value(files: Files, random: Random, subject: Subject) -> None:
     _change_value(files, random, subject, typed=False)
 
 
-@_way("recording", times=6)
-@_way("run", "config", "log", times=2)
+@way("recording", times=6)
+@way("run", "config", "log", times=2)
 def _text_changed(files: Files, random: Random, subject: Subject) -> None:
     """Within a text of a document: a line gone, doubled or changed, a number another."""
     found = _document(files, random)
@@ -198,7 +142,7 @@ def _changed_text(text: str, random: Random) -> str:
     return "\n".join(lines)
 
 
-@_way("run", "config", "recording", "model", "expectations", "log", times=2)
+@way("run", "config", "recording", "model", "expectations", "log", times=2)
 def _entry_gone(files: Files, random: Random, subject: Subject) -> None:
     found = _document(files, random)
     if found is None:
@@ -211,7 +155,7 @@ def _entry_gone(files: Files, random: Random, subject: Subject) -> None:
         _put(files, name, line, document)
 
 
-@_way("run", "config", "recording", "model", "expectations", times=2)
+@way("run", "config", "recording", "model", "expectations", times=2)
 def _entry_more(files: Files, random: Random, subject: Subject) -> None:
     """An unknown key, one with a hostile name, or an entry of a list twice."""
     found = _document(files, random)
@@ -231,7 +175,7 @@ def _entry_more(files: Files, random: Random, subject: Subject) -> None:
     _put(files, name, line, document)
 
 
-@_way("run", "config", "recording", "model", "expectations")
+@way("run", "config", "recording", "model", "expectations")
 def _deep_value(files: Files, random: Random, subject: Subject) -> None:
     found = _document(files, random)
     if found is None or not isinstance(found[2], dict):
@@ -243,7 +187,7 @@ def _deep_value(files: Files, random: Random, subject: Subject) -> None:
     _put(files, name, line, document)
 
 
-@_way("run", "config", "recording", "model", "expectations")
+@way("run", "config", "recording", "model", "expectations")
 def _long_number(files: Files, random: Random, subject: Subject) -> None:
     """In place of a number that is there, as text: more digits than Python reads, or no number."""
     name = random.choice([*files])
@@ -257,97 +201,50 @@ def _long_number(files: Files, random: Random, subject: Subject) -> None:
         files[name] = data[:at] + number + data[at + 1 :]
 
 
-# --- records --------------------------------------------------------------------------------------
+_CONFIGS: tuple[Callable[[str], dict[str, Any]], ...] = (
+    lambda text: {"arm": [{"name": "a", "env": {text: "1", "X": text}}]},
+    lambda text: {"arm": [{"name": "a", "env": {"": "1"}}, {"name": "b", "env": {"A=B": "\0"}}]},
+    lambda text: {"arm": [{"name": "a"}, {"name": "A"}]},
+    lambda text: {"arm": [{"name": "a"}, {"name": "a"}]},
+    lambda text: {"arm": [{"name": text}, {"hold_bytes": 5}]},
+    lambda text: {"arm": []},
+    lambda text: {"case": []},
+    lambda text: {"case": [{"resolution": text}, {}], "matrix": None},
+    lambda text: {"exclude": [{}]},
+    lambda text: {"exclude": [{"resolution": text}]},
+    lambda text: {"matrix": {"resolution": ["64x64", "64x64"]}, "case": None},
+    lambda text: {"matrix": {"resolution": ["64x64"], "dtype": []}, "case": None},
+    lambda text: {"matrix": {"resolution": [text]}, "case": None},
+    lambda text: {"matrix": {"resolution": ["64x64"], "offload": ["none", "model"]}, "case": None},
+    lambda text: {"matrix": {"resolution": ["64x64"]}, "case": [{"resolution": "64x64"}]},
+    lambda text: {"prompts": []},
+    lambda text: {"prompts": [text, text], "name": text},
+    lambda text: {"pressure": {"hold_bytes": [text, "95%", 1.5]}},
+    lambda text: {"pressure": {"hold_bytes": [float("nan"), -1]}},
+    lambda text: {"until_decided": {"threshold": 0, "by": text}},
+    lambda text: {"until_decided": {"by": text}, "replicates": 10_000, "passes": 10_000},
+    lambda text: {"timeout_s": text, "steps": float("inf")},
+    lambda text: {"timeout_s": float("nan")},
+    lambda text: {"max_cases": 1, "max_processes": 1},
+    lambda text: {"scheduler": text, "device": text},
+    lambda text: {"model": text, "name": None},
+    lambda text: {"gate": {text: 1}, "guard": []},
+)
 
 
-def _lines(files: Files) -> list[bytes]:
-    data = files.get("records.jsonl", b"")
-    return data.splitlines() if isinstance(data, bytes) else []
-
-
-@_way("run", times=4)
-def _new_records(files: Files, random: Random, subject: Subject) -> None:
-    """Whole records of any type, with the ids of a process that the plan has, or nearly."""
-    try:
-        run = json.loads(files["run.json"])  # type: ignore[arg-type]
-        slots = run["plan"]["slots"]
-    except (KeyError, TypeError, ValueError, RecursionError):
-        return
-    if not isinstance(slots, list) or not slots:
-        return
-    lines = _lines(files)
-    made = Typed(random, words_of(run), list(subject.digests))
-    for _ in range(random.choice((1, 2, 6))):
-        record = made.struct(random.choice([*RECORDS.values()]))
-        slot = random.choice(slots)
-        if isinstance(slot, dict):
-            own = {**slot, "device": run.get("device"), "slot": slot.get("index")}
-            own["replicate_id"] = "{case_id}.{arm}.{block}".format_map(
-                {"case_id": "", "arm": "", "block": ""} | slot
-            )
-            own["attempt"] = random.choice((1, 1, 2))
-            record |= {k: v for k, v in own.items() if k in record and random.random() < 0.97}
-        if isinstance(record.get("device"), dict):
-            facts = {random.choice(("name", "recommended_max_bytes", "cuda", "x")): made.text()}
-            record["device"] = {"kind": run.get("device"), "facts": facts}
-        record["schema"] = random.choice((1, 1, 1, 2, 99, 0))
-        lines.insert(random.randrange(len(lines) + 1), encoded(record))
-    files["records.jsonl"] = b"\n".join(lines) + b"\n"
-
-
-@_way("run")
-def _records_moved(files: Files, random: Random, subject: Subject) -> None:
-    """Doubled, shuffled, left out."""
-    lines = _lines(files)
-    kind = random.randrange(4)
-    if kind == 0:
-        lines = lines * random.choice((2, 3))
-    elif kind == 1:
-        random.shuffle(lines)
-    elif kind == 2:
-        lines = [line for line in lines if random.random() < 0.5]
-    else:
-        lines = []
-    files["records.jsonl"] = b"\n".join(lines) + b"\n"
-
-
-@_way("run")
-def _foreign_records(files: Files, random: Random, subject: Subject) -> None:
-    """Another run's records after its own."""
-    others = [data for name, data in subject.others.items() if name.endswith("records.jsonl")]
-    if others:
-        files["records.jsonl"] = b"\n".join(_lines(files)) + b"\n" + random.choice(others)
-
-
-@_way("run")
-def _odd_lines(files: Files, random: Random, subject: Subject) -> None:
-    lines = _lines(files)
-    odd = (b"", b"{}", b"null", b"[]", b"\0" * 99, b"\xff\xfe", DEEP.encode(), b'{"type": "x"}')
-    for _ in range(random.randrange(1, 9)):
-        lines.insert(random.randrange(len(lines) + 1), random.choice(odd))
-    ending = random.choice((b"\n", b"", b"\r\n", b'\n{"type": "repl'))
-    files["records.jsonl"] = b"\n".join(lines) + ending
-
-
-@_way("run", times=2)
-def _pictures_named(files: Files, random: Random, subject: Subject) -> None:
-    """Records that name files which are there, whatever is in them."""
-    digests = [*subject.digests]
-    lines = _lines(files)
-    if not digests or not lines:
-        return
-    for at, line in enumerate(lines):
-        for known in digests:
-            if known.encode() in line and random.random() < 0.3:
-                line = line.replace(known.encode(), random.choice(digests).encode())
-        lines[at] = line
-    files["records.jsonl"] = b"\n".join(lines) + b"\n"
+@way("config", times=6)
+def _config_changed(files: Files, random: Random, subject: Subject) -> None:
+    """Values that are of the right type and cannot be."""
+    found = _document(files, random)
+    if found is not None and isinstance(found[2], dict):
+        changed = random.choice(_CONFIGS)(random.choice(TEXTS))
+        _put(files, found[0], None, {**found[2], **changed})
 
 
 # --- bytes ----------------------------------------------------------------------------------------
 
 
-@_way(times=2)
+@way(times=2)
 def _torn(files: Files, random: Random, subject: Subject) -> None:
     name = random.choice([*files])
     data = files[name]
@@ -355,7 +252,7 @@ def _torn(files: Files, random: Random, subject: Subject) -> None:
         files[name] = data[: random.randrange(len(data) + 1)]
 
 
-@_way(times=2)
+@way(times=2)
 def _bytes_changed(files: Files, random: Random, subject: Subject) -> None:
     name = random.choice([*files])
     data = files[name]
@@ -376,7 +273,7 @@ def _bytes_changed(files: Files, random: Random, subject: Subject) -> None:
     files[name] = bytes(changed)
 
 
-@_way()
+@way()
 def _text_put_in(files: Files, random: Random, subject: Subject) -> None:
     name = random.choice([*files])
     data = files[name]
@@ -385,8 +282,8 @@ def _text_put_in(files: Files, random: Random, subject: Subject) -> None:
         files[name] = data[:at] + random.choice(TEXTS).encode() + data[at:]
 
 
-@_way("config", "expectations", times=2)
-@_way()
+@way("config", "expectations", times=2)
+@way()
 def _whole_file(files: Files, random: Random, subject: Subject) -> None:
     """Something else in a file: nothing, noise, another encoding, depth, another subject's."""
     name = random.choice([*files])
@@ -414,7 +311,7 @@ _ODDITIES = (
 )
 
 
-@_way("model", times=3)
+@way("model", times=3)
 def _odd_weights(files: Files, random: Random, subject: Subject) -> None:
     """Weights whose header is a lie, or as long as the file has a hole."""
     names = [name for name in files if name.endswith(".safetensors")]
@@ -425,14 +322,14 @@ def _odd_weights(files: Files, random: Random, subject: Subject) -> None:
     files[random.choice(names)] = random.choice((hole, fuzz_pictures.odd_safetensors(random)))
 
 
-@_way(times=2)
+@way(times=2)
 def _odd_file(files: Files, random: Random, subject: Subject) -> None:
     """In place of a file: a FIFO, a folder, a link to itself, a device, eight gigabytes of hole."""
     name = random.choice(_named(files, random))
     files[name] = random.choice((*_ODDITIES, Odd("link", name.rpartition("/")[2])))
 
 
-@_way("run", times=2)
+@way("run", times=2)
 def _link_out(files: Files, random: Random, subject: Subject) -> None:
     """In place of a file or a folder: a link to what is not the run's, and could be shown as it."""
     name = random.choice(_named(files, random))
@@ -451,7 +348,7 @@ def _named(files: Files, random: Random) -> list[str]:
     return first if first and random.random() < 0.5 else [*files]
 
 
-@_way("run", "model", "recording")
+@way("run", "model", "recording")
 def _file_gone(files: Files, random: Random, subject: Subject) -> None:
     name = random.choice([*files])
     folder = name.rpartition("/")[0]
@@ -462,99 +359,17 @@ def _file_gone(files: Files, random: Random, subject: Subject) -> None:
         del files[name]
 
 
-@_way("run", times=3)
-def _odd_artifact(files: Files, random: Random, subject: Subject) -> None:
-    """A picture, latents, a trace or a timeline that is another than its name says, or none."""
-    found = [name for name in files if "/" in name]
-    if not found:
-        return
-    name = random.choice(found)
-    if name.endswith(".png"):
-        makers: list[Callable[[], bytes]] = [
-            *(fuzz_pictures.stranger, fuzz_pictures.stranger),
-            *(lambda: fuzz_pictures.odd_png(random), lambda: fuzz_pictures.picture(random)),
-        ]
-        files[name] = random.choice(makers)()
-    elif name.endswith(".npy"):
-        files[name] = fuzz_pictures.odd_npy(random)
-    elif name.endswith(".safetensors"):
-        files[name] = fuzz_pictures.odd_safetensors(random)
-    else:
-        files[name] = b"".join(
-            encoded(
-                {
-                    "t": random.choice((0, 1e12, -5, 1e308, random.random() * 100)),
-                    "phase": random.choice((None, "load", *TEXTS)),
-                    "footprint_bytes": random.choice((None, 0, 1 << 62, 10**9, -3)),
-                    "pressure": random.choice((None, "warn", "extreme")),
-                }
-            )
-            + b"\n"
-            for _ in range(random.choice((2, 40, 3000)))
-        )
-
-
-@_way("run", times=2)
-def _true_artifact(files: Files, random: Random, subject: Subject) -> None:
-    """An unusual picture, latents or trace under its right name, and named so in the records."""
-    found = [name for name in files if name.endswith((".png", ".npy", ".safetensors"))]
-    if not found:
-        return
-    name = random.choice(found)
-    folder, _, file = name.rpartition("/")
-    before, dot, ending = file.rpartition(".")
-    digest, data = fuzz_pictures.true_artifact(random, dot + ending)
-    del files[name]
-    files[f"{folder}/{digest}.{ending}"] = data
-    records = files.get("records.jsonl")
-    if isinstance(records, bytes):
-        files["records.jsonl"] = records.replace(before.encode(), digest.encode())
-
-
-_PLANS: tuple[Callable[[dict[str, Any], Any], Any], ...] = (
-    lambda run, value: run.update(schema=0),
-    lambda run, value: run.update(schema=99, sdbench=value),
-    lambda run, value: run.update(run_id=value),
-    lambda run, value: run.update(stacks={}),
-    lambda run, value: run.update(machine_facts={"identity": value}),
-    lambda run, value: run["machine"].update({"memory_bytes": value, "chip": value}),
-    lambda run, value: run["machine"].update({str(value): [value]}),
-    lambda run, value: run["config"].pop(("name", "images", "prompts")[len(value) % 3]),
-    lambda run, value: run["config"].update({str(value): 1}),
-    lambda run, value: run["config"].update(allow_pickle=value),
-    lambda run, value: run["plan"].update(cases=run["plan"]["cases"] * 2),
-    lambda run, value: run["plan"].update(arms=run["plan"]["arms"] * 2),
-    lambda run, value: run["plan"].update(cases=[]),
-    lambda run, value: run["plan"].update(slots=[]),
-    lambda run, value: run["plan"]["arms"][0].update(name=value),
-    lambda run, value: run["plan"]["arms"][0].update(stack=value),
-    lambda run, value: run["plan"]["slots"][0].update(arm=value),
-    lambda run, value: run["plan"]["cases"][0].update(skip_reason=value, flags=[value]),
-)
-
-
-@_way("run", times=2)
-def _plan_changed(files: Files, random: Random, subject: Subject) -> None:
-    """Parts of ``run.json`` that do not fit together any more."""
-    try:
-        run = json.loads(files["run.json"])  # type: ignore[arg-type]
-        random.choice(_PLANS)(run, random.choice(TEXTS))
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError):
-        return
-    files["run.json"] = encoded(run)
-
-
 # --- pictures and logs ----------------------------------------------------------------------------
 
 
-@_way("picture", times=6)
+@way("picture", times=6)
 def _other_picture(files: Files, random: Random, subject: Subject) -> None:
     (name,) = [*files][:1]
     odd = random.random() < 0.2
     files[name] = fuzz_pictures.odd_png(random) if odd else fuzz_pictures.picture(random)
 
 
-@_way("log", times=3)
+@way("log", times=3)
 def _lines_mixed(files: Files, random: Random, subject: Subject) -> None:
     """Lines of other logs among its own, some twice."""
     (name,) = [*files][:1]
@@ -573,7 +388,7 @@ def _lines_mixed(files: Files, random: Random, subject: Subject) -> None:
     files[name] = b"\n".join(lines)[:_LONGEST_LOG]
 
 
-@_way("log", times=2)
+@way("log", times=2)
 def _long_log(files: Files, random: Random, subject: Subject) -> None:
     """What a slow pattern would take for ever over."""
     (name,) = [*files][:1]
@@ -592,7 +407,7 @@ def _long_log(files: Files, random: Random, subject: Subject) -> None:
     files[name] = (data[:at] + unit * times + data[at:])[:_LONGEST_LOG]
 
 
-@_way("log")
+@way("log")
 def _tokens_swapped(files: Files, random: Random, subject: Subject) -> None:
     """Numbers and words of a log replaced, the message kept."""
     (name,) = [*files][:1]
