@@ -10,6 +10,9 @@
 # make test-loaded  the tests while other processes keep every core busy: none may depend on time
 # make coverage     which lines and branches the tests run, in every process they start
 # make mutants      plant 80 seeded faults and count those that the tests catch (after make coverage)
+# make fuzz         changed run folders, configurations, logs and pictures through every reading verb,
+#                   for an hour (ARGS="--minutes 600 --seed 7"); what breaks is kept in fuzz-found
+# make fuzz-holes   plant ten seeded holes in the code that reads and count those the fuzzer finds
 # make bench        set up and run the project's own micro-benchmarks
 # make reports      write the reports of all runs in results/ again
 
@@ -38,7 +41,8 @@ COVERAGE = SDBENCH_TEST_COVERAGE=$(CURDIR)
 COUNTED = --cov --cov-config=tests/coverage.rc --cov-context=test --cov-report=
 
 .PHONY: run test check lint types affected tests-unit tests-together tests-alone tests-standin \
-	test-stacks test-environments test-writes test-long test-loaded test-times coverage mutants bench reports clean
+	test-stacks test-environments test-writes test-long test-loaded test-times coverage mutants \
+	fuzz fuzz-holes bench reports clean
 
 run: $(VENV)/.run
 	$(BIN)/sdbench run $(ARGS)
@@ -108,6 +112,12 @@ coverage: $(VENV)/.test
 
 mutants: $(VENV)/.test
 	$(BIN)/python tools/mutants.py --coverage .coverage-data/data $(ARGS)
+
+fuzz: $(VENV)/.test
+	$(BIN)/python tests/fuzz/fuzz.py $(ARGS)
+
+fuzz-holes: $(VENV)/.test
+	$(BIN)/python tools/fuzz_holes.py $(ARGS)
 
 bench: $(VENV)/.test
 	$(BIN)/python -m pytest tests/benchmarks

@@ -41,6 +41,8 @@ StartMethod = Literal["spawn", "fork"]
 PassKind = Literal["prime", "measured", "profile"]
 # A time that JSON can hold and a person can live through: no NaN, no infinity.
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+# A pass makes pictures, so it takes a microsecond at least; ratios and logarithms rely on it.
+PassSeconds = Annotated[float, msgspec.Meta(ge=1e-6, le=1e9)]
 Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 60)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 # Floating-point operations, a multiply-add counting two.
@@ -282,7 +284,7 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     kind: PassKind
     index: Count
-    duration_s: Seconds
+    duration_s: PassSeconds
     images: list[Picture]
     peak_bytes: Bytes | None = None
     peak_source: str | None = None

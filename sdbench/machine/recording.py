@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from sdbench.errors import UsageError
+from sdbench.files import MIB, read_file
 from sdbench.machine.facts import (
     NOT_RECORDED,
     Scheduling,
@@ -24,6 +25,8 @@ from sdbench.machine.macos_text import parse_df, parse_sysctl, sysctl_refusal
 from sdbench.machine.system import COMMAND_LIMIT_S, Output, timed_out
 
 VARIABLE = "SDBENCH_MACHINE_RECORDING"
+# Of a whole machine they are some kilobytes.
+_MOST_BYTES = 16 * MIB
 T = TypeVar("T")
 
 
@@ -255,7 +258,7 @@ def _decoded(file: Path, kind: type[T], missing: T) -> T:
         UsageError: one line with the file, the key and what was expected.
     """
     try:
-        return msgspec.json.decode(file.read_bytes(), type=kind)
+        return msgspec.json.decode(read_file(file, _MOST_BYTES), type=kind)
     except FileNotFoundError:
         return missing
     except OSError as error:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 # Fewer processes than this give figures, but no interval and no verdict (PROTOCOL 2): from two
 # numbers an interval is 12.7 standard errors wide.
 MIN_PROCESSES = 3
+# What a float holds ends at e**709.
+_LARGEST_LOG = 700.0
 
 
 def log_t_interval(times: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
@@ -24,4 +26,9 @@ def log_t_interval(times: Sequence[float], confidence: float = 0.95) -> tuple[fl
     center = statistics.fmean(logs)
     error = statistics.stdev(logs) / math.sqrt(len(logs))
     half = float(stdtrit(len(logs) - 1, (1 + confidence) / 2)) * error
-    return math.exp(center - half), math.exp(center + half)
+    return bounds_of_logs(center - half, center + half)
+
+
+def bounds_of_logs(low: float, high: float) -> tuple[float, float]:
+    """Bounds of an interval back from logarithms; where nothing is known they are enormous."""
+    return math.exp(max(low, -_LARGEST_LOG)), math.exp(min(high, _LARGEST_LOG))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sdbench.stats.interval import MIN_PROCESSES
+from sdbench.stats.interval import MIN_PROCESSES, bounds_of_logs
 
 Problem = Literal[
     "no-figures", "not-a-number", "too-few-processes", "unequal-blocks", "zero-variance"
@@ -47,7 +47,7 @@ class RatioEstimate:
         if self.log is None or self.error is None or self.freedom is None:
             return None
         half = self.error * t_quantile((1 + confidence) / 2, self.freedom)
-        return math.exp(self.log - half), math.exp(self.log + half)
+        return bounds_of_logs(self.log - half, self.log + half)
 
 
 def paired_ratio(

@@ -12,7 +12,7 @@ import msgspec
 
 from sdbench.config import Config, parse_config
 from sdbench.errors import ConfigError, StoreError
-from sdbench.schema import Run
+from sdbench.schema import Compared, Record, Run
 from sdbench.words import shortened
 
 MOST_CASES, MOST_ARMS, MOST_SLOTS = 100_000, 1000, 1_000_000
@@ -130,6 +130,15 @@ def _fact_faults(run: Run) -> Iterator[str]:
     for key, value in run.machine_facts.items():
         if not isinstance(value, dict) and (key in _GROUPS or isinstance(value, list)):
             yield f"machine_facts.{shortened(key)}: expected a table"
+
+
+def record_fault(record: Record) -> str | None:
+    """What is wrong with a record that its types do not say, its device aside; None if nothing."""
+    if isinstance(record, Compared):
+        for index, curve in enumerate(record.divergence):
+            if not len(curve.step) == len(curve.rel_l2) == len(curve.allowed_rel_l2):
+                return f"divergence[{index}]: expected lists of the same length"
+    return None
 
 
 def device_fault(device: Mapping[str, Any]) -> str | None:

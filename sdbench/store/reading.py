@@ -29,7 +29,7 @@ from sdbench.schema import (
     Withdrawn,
 )
 from sdbench.store.belonging import Belonging
-from sdbench.store.checks import check_run, device_fault
+from sdbench.store.checks import check_run, device_fault, record_fault
 from sdbench.store.ownership import digest, is_own
 from sdbench.store.sharing import Sharing
 from sdbench.words import counted, shortened
@@ -42,6 +42,7 @@ _MOST_RUN_BYTES = 256 * MIB
 _MOST_LINE_BYTES = 64 * MIB
 # Ten times what a matrix of 20,000 cases writes in a night.
 _MOST_RECORDS = 1_000_000
+_MOST_RECORDS_BYTES = 16 << 30
 _NAMED_LINES = 5
 
 
@@ -180,13 +181,17 @@ def _with_records(loaded: LoadedRun) -> LoadedRun:
     foreign: list[int] = []
     newest = SCHEMA_VERSION
     number = 0
-    for number, line in enumerate(_record_lines(loaded.path), start=1):
+    for number, line in enumerate(_record_lines(loaded), start=1):
         if line is not None and not line.strip():
             continue
         try:
             if line is None:
                 raise ValueError(f"longer than the {_MOST_LINE_BYTES:,} bytes that are read")
-            record = sharing.shared(_DECODER.decode(line))
+            record = _DECODER.decode(line)
+            fault = record_fault(record)
+            if fault is not None:
+                raise ValueError(fault)
+            record = sharing.shared(record)
         except RecursionError:
             unreadable.append((number, TOO_DEEP))
             continue
@@ -198,10 +203,6 @@ def _with_records(loaded: LoadedRun) -> LoadedRun:
             lists[type(record)].append(record)
         else:
             foreign.append(number)
-    if number >= _MOST_RECORDS:
-        loaded.warnings.append(
-            f"{RECORDS_FILE}: only its first {_MOST_RECORDS:,} lines are read, more are left out"
-        )
     for number, why in unreadable[:_NAMED_LINES]:
         loaded.warnings.append(f"{RECORDS_FILE} line {number} is unreadable: {why}")
     if unreadable[_NAMED_LINES:]:
@@ -258,19 +259,32 @@ def refuse_newer(loaded: LoadedRun) -> None:
         raise StoreError(f"{loaded.path}: {words}")
 
 
-def _record_lines(path: Path) -> Iterator[bytes | None]:
+def _record_lines(loaded: LoadedRun) -> Iterator[bytes | None]:
     """The lines of the records file; none where there is no file.
+
+    What is beyond the limits is not read, and a warning says so.
 
     Raises:
         StoreError: it cannot be read.
     """
+    count = 0
     try:
-        with open_inside(path, RECORDS_FILE) as file:
-            yield from itertools.islice(lines_of(file, _MOST_LINE_BYTES), _MOST_RECORDS)
+        with open_inside(loaded.path, RECORDS_FILE) as file:
+            lines = itertools.islice(lines_of(file, _MOST_LINE_BYTES), _MOST_RECORDS)
+            for line in lines:
+                yield line
+                count += 1
+                if file.tell() > _MOST_RECORDS_BYTES:
+                    break
+            if file.read(1):
+                loaded.warnings.append(
+                    f"{RECORDS_FILE}: only its first {count:,} lines are read, more are left out"
+                )
     except FileNotFoundError:
         return
     except OSError as error:
-        raise StoreError(f"{path / RECORDS_FILE}: cannot be read: {error.strerror}") from error
+        path = loaded.path / RECORDS_FILE
+        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 @contextlib.contextmanager

@@ -109,6 +109,16 @@ def test_lines_are_read_one_at_a_time_and_the_longest_are_left_out(tmp_path: Pat
         assert [*files.lines_of(file, 10)] == [b"one", b"", None, b"y" * 10, b"last"]
 
 
+def test_a_line_of_terabytes_ends_the_reading(tmp_path: Path) -> None:
+    path = tmp_path / "hole"
+    path.write_bytes(b"first\n")
+    with path.open("r+b") as file:
+        file.truncate(1 << 42)
+    with files.open_file(path) as file:
+        assert [*files.lines_of(file, 1 << 16)] == [b"first", None]
+        assert file.tell() < 1 << 22
+
+
 # --- writing -------------------------------------------------------------------------------------
 
 OLD, NEW = b"the old content", b"what is there afterwards, and longer"

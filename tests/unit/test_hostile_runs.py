@@ -20,7 +20,16 @@ from factories import (
 )
 
 from sdbench.errors import StoreError
-from sdbench.schema import Ceiling, Checked, Looked, LookedCase, Record, Withdrawn
+from sdbench.schema import (
+    Ceiling,
+    Checked,
+    Compared,
+    Divergence,
+    Looked,
+    LookedCase,
+    Record,
+    Withdrawn,
+)
 from sdbench.store import LoadedRun, RunFolder, load_run
 from sdbench.store.reading import RECORDS_FILE, RUN_FILE
 
@@ -180,6 +189,7 @@ def test_values_nobody_can_have_measured_cost_their_record_only(run: Path) -> No
         sound | {"wall_s": -1.0},
         sound | {"peak_memory_bytes": 10**30},
         sound | {"block": 10**9},
+        sound | {"passes": [{**sound["passes"][0], "duration_s": 0.0}]},
         sound | {"device": {"facts": []}},
         sound | {"device": {"facts": {"recommended_max_bytes": "all"}}},
         sound | {"device": {"facts": {"name": {"deep": 1}}}},
@@ -194,7 +204,27 @@ def test_values_nobody_can_have_measured_cost_their_record_only(run: Path) -> No
     assert [words[:30] for words in named] == [
         f"records.jsonl line {number} is unreadable"[:30] for number in range(3, 8)
     ]
-    assert rest == "records.jsonl: 3 more lines are unreadable"
+    assert rest == "records.jsonl: 4 more lines are unreadable"
+
+
+def test_curves_of_unequal_length_cost_their_record_only(run: Path, call: Called) -> None:
+    slot = make_slot()
+    record = Compared(
+        replicate_id=slot.replicate_id,
+        attempt=1,
+        case_id=slot.case_id,
+        arm=slot.arm,
+        dtype="float32",
+        simulated=False,
+        verdict="drift",
+        divergence=[Divergence(image=0, step=[0, 1], rel_l2=[0.5], allowed_rel_l2=[])],
+    )
+    add(run, record)
+    loaded = load_run(run)
+    assert loaded.comparisons == []
+    (warning,) = loaded.warnings
+    assert "line 3 is unreadable: divergence[0]: expected lists of the same length" in warning
+    assert call("report", run, "-f", "md", "-o", "-")[0] == 0
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
@@ -205,6 +235,17 @@ def test_records_that_are_no_file_are_refused_at_once(run: Path, make: Any, call
     for verb in ("show", "report", "diagnose", "resume"):
         code, _, err = call(verb, run)
         assert code == 3 and err.count("\n") == 1, err
+
+
+def test_records_with_a_hole_of_terabytes_are_read_to_a_limit_that_is_said(run: Path) -> None:
+    before = load_run(run).attempts
+    with (run / RECORDS_FILE).open("r+b") as file:
+        file.truncate(1 << 42)
+    loaded = load_run(run)
+    assert loaded.attempts == before
+    left_out, unreadable = loaded.warnings
+    assert "only its first 3 lines are read, more are left out" in left_out
+    assert "longer than the 67,108,864 bytes" in unreadable
 
 
 # --- a newer sdbench ------------------------------------------------------------------------------

@@ -700,3 +700,16 @@ def test_sampler_sees_the_recorded_memory_and_real_processes() -> None:
     assert system.swapped_out_bytes == 73343490 * 16384
     assert (probe.footprint_bytes(os.getpid()) or 0) > 5_000_000
     probe.close()
+
+
+def test_a_recording_is_read_from_regular_files_of_bearable_size(tmp_path: Path) -> None:
+    facts, commands = tmp_path / "facts.json", tmp_path / "commands.json"
+    facts.write_text("{}")
+    os.mkfifo(commands)
+    with pytest.raises(UsageError, match=r"commands\.json: cannot be read .*a FIFO"):
+        RecordedSystem.load(tmp_path)
+    commands.unlink()
+    with commands.open("wb") as file:
+        file.truncate(1 << 33)
+    with pytest.raises(UsageError, match="at most 16,777,216 are read"):
+        RecordedSystem.load(tmp_path)

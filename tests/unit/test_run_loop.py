@@ -675,7 +675,7 @@ def test_worker_that_came_too_late_is_left_for_the_next_sitting(tmp_path: Path) 
             stop = supervise(None, None)
             if stop is not None:
                 return make_report([], stop=stop, exit_code=-15)
-        return play(task, supervise, pass_s=0.0)
+        return play(task, supervise, pass_s=1e-6)
 
     config = make_config(matrix=ONE_CASE, replicates=2, max_minutes=1)
     loop = make_loop(tmp_path, script, config=config, clock=clock)

@@ -43,5 +43,10 @@ def test_interval_holds_the_geometric_mean_in_its_middle() -> None:
     assert math.sqrt(interval[0] * interval[1]) == pytest.approx(8.0**0.5)
 
 
+def test_times_of_enormous_scatter_give_an_enormous_interval() -> None:
+    low, high = log_t_interval([1e-6, 1.0, 1e9], 0.999999) or (1.0, 1.0)
+    assert 0 < low < 1e-300 and 1e300 < high < math.inf
+
+
 def test_equal_times_give_a_point() -> None:
     assert log_t_interval([2.0, 2.0, 2.0]) == pytest.approx((2.0, 2.0))

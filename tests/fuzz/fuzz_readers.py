@@ -1,0 +1,103 @@
+"""The code that reads what others give us: to be reached by the fuzzer, and to have holes."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).resolve().parents[2] / "sdbench"
+
+READERS: tuple[str, ...] = (
+    "config.py",
+    "files.py",
+    "frames.py",
+    "schema.py",
+    "toml_files.py",
+    "comparison/expectations.py",
+    "comparison/pasts.py",
+    "insight/crash_reports.py",
+    "insight/explain.py",
+    "insight/pasted_log.py",
+    "insight/picture_files.py",
+    "insight/versions_in_text.py",
+    "machine/macos_text.py",
+    "machine/recording.py",
+    "models/folder_files.py",
+    "models/weights.py",
+    "quality/artifacts.py",
+    "report/story/timelines.py",
+    "store/belonging.py",
+    "store/checks.py",
+    "store/reading.py",
+    "store/sharing.py",
+)
+"""Files of the package, all of whose code reads, but for :data:`WRITING`."""
+
+WRITING: dict[str, tuple[str, ...]] = {
+    "files.py": ("open_to_append", "write_inside", "write_all", "flush_to_disk"),
+    "quality/artifacts.py": ("keep_pixels", "_save_picture", "is_finite", "load_tensors"),
+    "config.py": ("held_bytes",),
+}
+"""Functions in them that write, or that only what measures calls: no reading verb reaches them."""
+
+WRITERS: tuple[str, ...] = (
+    "python_source.py",
+    "cli/__init__.py",
+    "cli/output.py",
+    "report/junit.py",
+    "report/markdown_text.py",
+    "report/tidy_csv.py",
+    "report/units.py",
+    "report/html/page.py",
+)
+"""What puts others' text into a language; escapes are left out there when holes are planted."""
+
+
+class Reached:
+    """Counts the branches of the readers that are taken from now on.
+
+    ``sdbench`` must not be loaded yet: what runs while it is imported is not counted otherwise.
+    """
+
+    def __init__(self) -> None:
+        import coverage
+
+        included = [str(PACKAGE / name) for name in READERS]
+        self._coverage = coverage.Coverage(branch=True, include=included, data_file=None)
+        self._coverage.start()
+
+    def lines(self) -> Iterator[str]:
+        """A line for each file, and one for all."""
+        self._coverage.stop()
+        taken, there = 0, 0
+        for name in READERS:
+            own_taken, own, missing = self._of(name)
+            taken, there = taken + own_taken, there + own
+            words = ", ".join(missing[:12]) + (" …" if missing[12:] else "")
+            yield f"  {name:32} {own_taken:4} of {own:4} branches; not taken: {words}"
+        yield f"{taken} of {there} branches of the readers taken: {100 * taken / there:.1f}%"
+
+    def _of(self, name: str) -> tuple[int, int, list[str]]:
+        """Branches taken, branches there, and those not taken, but for what writes."""
+        analysis = self._coverage._analyze(str(PACKAGE / name))
+        left_out = _lines_of((PACKAGE / name).read_text(), WRITING.get(name, ()))
+        there: dict[int, Any] = {
+            line: counts for line, counts in analysis.branch_stats().items() if line not in left_out
+        }
+        missing = [
+            f"{line}→{to}"
+            for line, targets in sorted(analysis.missing_branch_arcs().items())
+            for to in targets
+            if line in there
+        ]
+        total = sum(total for total, _ in there.values())
+        return total - len(missing), total, missing
+
+
+def _lines_of(source: str, functions: tuple[str, ...]) -> set[int]:
+    return {
+        line
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef) and node.name in functions
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    }

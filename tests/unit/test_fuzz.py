@@ -1,0 +1,86 @@
+"""Whatever others give us, each reading verb ends as it should (``tests/fuzz``; ``make fuzz``)."""
+
+import functools
+from collections.abc import Sequence
+
+import pytest
+from fuzz import KINDS, open_bench
+from fuzz_mutations import Mutation, Subject, ways_for
+from fuzz_subjects import all_subjects
+from fuzz_trials import Bench, Trial
+from fuzz_verbs import all_lines
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+# Each about two seconds of a core; the kinds with more code behind them get more.
+EXAMPLES = {
+    "run": 15,
+    "config": 30,
+    "log": 20,
+    "picture": 20,
+    "recording": 20,
+    "model": 10,
+    "expectations": 10,
+}
+RUN_SEEDS = range(4)
+"""Inputs of run folders come in so many parts, which may run beside each other."""
+
+
+@functools.cache
+def subjects() -> Sequence[Subject]:
+    return all_subjects()
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return open_bench(tmp_path_factory.mktemp("box"), [*subjects()], drawing_share=0.02, verbs=3)
+
+
+Drawn = tuple[str, tuple[Mutation, ...], int]
+"""A subject's name, its changes, and what chooses the verbs."""
+
+
+def trials(kind: str) -> st.SearchStrategy[Drawn]:
+    mutations = st.builds(
+        Mutation, st.sampled_from(sorted(set(ways_for(kind)))), st.integers(0, 2**32 - 1)
+    )
+    return st.tuples(
+        st.sampled_from([one.name for one in subjects() if one.kind == kind]),
+        st.lists(mutations, min_size=1, max_size=3).map(tuple),
+        st.integers(0, 2**32 - 1),
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [("run", n) for n in RUN_SEEDS] + [(kind, 0) for kind in EXAMPLES if kind != "run"],
+)
+def test_every_promise_holds_whatever_is_read(kind: str, number: int, bench: Bench) -> None:
+    @seed(number)
+    @settings(
+        max_examples=EXAMPLES[kind],
+        database=None,
+        deadline=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=[*HealthCheck],
+        print_blob=False,
+    )
+    @given(trials(kind))
+    def holds(drawn: Drawn) -> None:
+        name, mutations, number = drawn
+        subject = next(one for one in subjects() if (one.kind, one.name) == (kind, name))
+        assert bench.findings(Trial(subject, mutations, number)) == []
+
+    holds()
+
+
+def test_what_is_sound_is_read_by_every_verb(bench: Bench) -> None:
+    """Else the fuzzer would try verbs that refuse everything."""
+    small = {one.kind: one for one in reversed(subjects())} | {
+        one.kind: one for one in subjects() if one.name == "small"
+    }
+    assert set(small) == set(KINDS)
+    for kind, subject in small.items():
+        for line in all_lines(kind):
+            assert bench.of_files(subject, dict(subject.tree), [line]) == []
+    assert bench.codes[("show", 0)] and bench.codes[("repro", 0)] and bench.codes[("run", 0)]

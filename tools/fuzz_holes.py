@@ -1,0 +1,217 @@
+"""Plants ten holes in the code that reads, by a seed, and counts those that the fuzzer finds.
+
+    python tools/fuzz_holes.py [--seed 1] [--number 10] [--inputs 400] [--jobs 2] [-o FILE]
+
+A hole is one defence left out in one place of :data:`fuzz_readers.READERS` or ``WRITERS``: an
+``except`` that no longer catches, a check that is never made, a limit that is none, a link that is
+followed, a digest that is not compared, a range that holds for nothing, others' text written as it
+is. Places are drawn by the seed, the kinds in turn; none is chosen by hand, so some make no
+difference to anybody (an ``except`` of what is never raised, a second check behind the first).
+
+Each is planted in a copy of the checkout. First the fuzz test of the suite runs on it, then the
+fuzzer for a fixed number of inputs. Without a hole neither may find anything, which is tried too.
+"""
+
+import argparse
+import ast
+import json
+import random
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tests" / "fuzz"), str(ROOT / "tools")]
+
+from fuzz_readers import PACKAGE, READERS, WRITERS, WRITING  # noqa: E402
+from mutants import Copies  # noqa: E402
+
+KINDS = ("except", "check", "limit", "link", "digest", "range", "escape")
+_LIMIT = re.compile(r"_?(MOST|LARGEST)_(\w+_)?(BYTES|PIXELS|RECORDS)")
+_ESCAPES = {"printable", "plain", "code_span", "escape", "literal", "comment", "words", "name"}
+_LIMIT_S = 1200.0
+
+
+@dataclass(frozen=True)
+class Hole:
+    """Bytes of a file replaced by others."""
+
+    kind: str
+    path: str
+    line: int
+    begin: int
+    end: int
+    original: str
+    replacement: str
+
+    def __str__(self) -> str:
+        original = " ".join(self.original.split())
+        return f"{self.path}:{self.line} {self.kind}: {original} → {self.replacement}"
+
+
+def draw(number: int, seed: int) -> list[Hole]:
+    """Holes by seed, the kinds in turn."""
+    generator = random.Random(seed)
+    pools: dict[str, list[Hole]] = {kind: [] for kind in KINDS}
+    for name in sorted({*READERS, *WRITERS}):
+        for hole in sites(name):
+            pools[hole.kind].append(hole)
+    for pool in pools.values():
+        generator.shuffle(pool)
+    drawn: list[Hole] = []
+    turn = 0
+    while len(drawn) < number and any(pools.values()):
+        kind = KINDS[turn % len(KINDS)]
+        if pools[kind]:
+            drawn.append(pools[kind].pop())
+        turn += 1
+    return drawn
+
+
+def sites(name: str) -> Iterator[Hole]:
+    """Every place of a file where a hole can be."""
+    source = (PACKAGE / name).read_bytes()
+    starts = [0]
+    for line in source.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+
+    def hole(kind: str, node: ast.AST, new: str) -> Hole:
+        begin = starts[node.lineno - 1] + node.col_offset  # type: ignore[attr-defined]
+        end = starts[node.end_lineno - 1] + node.end_col_offset  # type: ignore[attr-defined]
+        text = source[begin:end].decode()
+        return Hole(kind, f"sdbench/{name}", node.lineno, begin, end, text, new)  # type: ignore[attr-defined]
+
+    def text(node: ast.AST) -> str:
+        return ast.get_source_segment(source.decode(), node) or ""
+
+    for node in _walk(ast.parse(source), WRITING.get(name, ())):
+        if name in READERS:
+            yield from _in_a_reader(node, hole, text)
+        if name in WRITERS and isinstance(node, ast.Call) and len(node.args) == 1:
+            called = getattr(node.func, "id", getattr(node.func, "attr", None))
+            if called in _ESCAPES:
+                yield hole("escape", node, f"({text(node.args[0])})")
+
+
+def _in_a_reader(node: ast.AST, hole: "type[Hole]", text: "type[str]") -> Iterator[Hole]:
+    if isinstance(node, ast.ExceptHandler) and node.type is not None:
+        kinds = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+        for left_out in kinds:
+            rest = [text(kind) for kind in kinds if kind is not left_out]
+            yield hole("except", node.type, f"({', '.join(rest)}{',' if rest else ''})")
+    elif isinstance(node, ast.If):
+        if _refuses(node.body[-1]):
+            yield hole("check", node.test, "False")
+    elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+        if _LIMIT.match(node.targets[0].id):
+            yield hole("limit", node.value, "(1 << 62)")
+    elif isinstance(node, ast.Attribute) and node.attr == "O_NOFOLLOW":
+        yield hole("link", node, "0")
+    elif isinstance(node, ast.Call):
+        called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        if called == "_holds":
+            yield hole("digest", node, "True")
+        elif called == "Meta":
+            yield hole("range", node, "msgspec.Meta()")
+
+
+def _refuses(last: ast.stmt) -> bool:
+    """Whether a branch ends in an error, a fault that is reported, or nothing."""
+    if isinstance(last, ast.Return):
+        return isinstance(last.value, ast.Constant) and last.value.value is None
+    yields = isinstance(last, ast.Expr) and isinstance(last.value, ast.Yield)
+    return isinstance(last, ast.Raise) or yields
+
+
+def _walk(tree: ast.AST, left_out: tuple[str, ...]) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.JoinedStr) or getattr(child, "name", None) in left_out:
+            continue  # positions in f-strings are wrong up to Python 3.11
+        yield child
+        yield from _walk(child, left_out)
+
+
+@dataclass
+class Result:
+    """Who found a hole, and by what."""
+
+    hole: Hole | None
+    suite: str | None
+    fuzzer: str | None
+
+
+def try_hole(hole: Hole | None, copies: Copies, inputs: int, seed: int) -> tuple[str | None, ...]:
+    """Plant it in a copy; what the suite's test says, and what the fuzzer says."""
+    copy = copies.take()
+    file = copy / (hole.path if hole else "pyproject.toml")
+    source = file.read_bytes()
+    if hole is not None:
+        assert source[hole.begin : hole.end].decode() == hole.original
+        file.write_bytes(source[: hole.begin] + hole.replacement.encode() + source[hole.end :])
+    try:
+        suite = _ran(copy, "-m", "pytest", "-x", "-q", "--tb=short", "tests/unit/test_fuzz.py")
+        words = ("--inputs", str(inputs), "--seed", str(seed), "--stop-at-first")
+        fuzzer = suite or _ran(copy, "tests/fuzz/fuzz.py", *words)
+    finally:
+        file.write_bytes(source)
+        copies.give(copy)
+    return suite, fuzzer
+
+
+def _ran(copy: Path, *words: str) -> str | None:
+    """What was found; None if nothing was."""
+    try:
+        done = subprocess.run(
+            [str(copy / ".venv" / "bin" / "python"), *words],
+            cwd=copy, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=_LIMIT_S, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return "no end"
+    if done.returncode == 0:
+        return None
+    said = re.search(r"^(?:FOUND 1: |E .*Finding\(line=.*what=)(.*)$", done.stdout, re.MULTILINE)
+    return said.group(1)[:300] if said else (done.stdout + done.stderr)[-300:]
+
+
+def main() -> int:
+    """Draw, try, print; returns 1 if the sound checkout is found faulty."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--number", type=int, default=10)
+    parser.add_argument("--inputs", type=int, default=400, help="of the fuzzer, for each hole")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("-o", "--output", type=Path, help="results as JSON")
+    parser.add_argument("--list", action="store_true", help="print the holes only")
+    options = parser.parse_args()
+    holes = draw(options.number, options.seed)
+    if options.list:
+        print(*holes, sep="\n")
+        return 0
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
+        copies = Copies(Path(folder), options.jobs)
+
+        def tried(hole: Hole | None) -> Result:
+            result = Result(hole, *try_hole(hole, copies, options.inputs, options.seed))
+            by = "the suite's test" if result.suite else "the fuzzer"
+            words = f"found by {by}: {result.fuzzer}" if result.fuzzer else "NOT FOUND"
+            print(f"{hole or 'without a hole'}: {words}", flush=True)
+            return result
+
+        sound, *results = pool.map(tried, [None, *holes])
+    if options.output:
+        document = [asdict(result) for result in results]
+        options.output.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    suite = sum(result.suite is not None for result in results)
+    found = sum(result.fuzzer is not None for result in results)
+    print(f"{found} of {len(results)} found, {suite} of them by the suite's test alone")
+    return 1 if sound.fuzzer else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
