@@ -1,5 +1,6 @@
 """What holds for every unit test: a cache of its own, and no torch."""
 
+import itertools
 import os
 import sys
 from collections import Counter
@@ -76,7 +77,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """How many points there are at which a write may fail, and how many were tried."""
     there: dict[str, int] = {}
     tried: Counter[str] = Counter()
-    for report in terminalreporter.getreports(""):
+    for report in itertools.chain(*terminalreporter.stats.values()):
         for name, value in getattr(report, "user_properties", []):
             if name == "writes" and report.when == "call":
                 scene, points, here = value
