@@ -4,8 +4,9 @@
 
 Prints how many inputs were tried, how many calls of each verb there were and how they ended. Of
 each fault the smallest input found is kept in ``FOLDER/NUMBER`` with a text that says what broke.
-Exits with 1 if there is one. The same seed gives the same inputs in the same order. ``--coverage``
-measures which branches of the code that reads (``fuzz_readers.py``) were taken, and is slower.
+Exits with 1 if there is one. The same seed gives the same inputs in the same order.
+``--coverage FILE`` measures which branches of the code that reads (``fuzz_readers.py``) were taken,
+in this and in earlier calls with that file, and is slower.
 """
 
 import argparse
@@ -62,7 +63,7 @@ def open_bench(folder: Path, subjects: list[Subject], **settings: float) -> Benc
 def trials(subjects: list[Subject], options: argparse.Namespace) -> Iterator[Trial]:
     """Inputs until the time is up."""
     random = Random(options.seed)
-    kinds = (options.only,) if options.only else KINDS
+    kinds = tuple(kind for kind in KINDS if kind in options.only) or KINDS
     end = time.monotonic() + options.minutes * 60
     for number in itertools.count():
         over = time.monotonic() > end if options.inputs is None else number >= options.inputs
@@ -90,13 +91,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--inputs", type=int, help="so many, however long it takes")
-    parser.add_argument("--coverage", action="store_true", help="count branches of the readers")
+    parser.add_argument(
+        "--coverage", metavar="FILE", help="count branches of the readers, those in FILE included"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--found", type=Path, default=ROOT / "fuzz-found")
-    parser.add_argument("--only", choices=sorted(set(KINDS)))
+    parser.add_argument("--only", choices=sorted(set(KINDS)), action="append", default=[])
     parser.add_argument("--stop-at-first", action="store_true", help="end with the first fault")
     options = parser.parse_args()
-    reached = Reached() if options.coverage else None
+    reached = Reached(options.coverage) if options.coverage else None
     os.environ["SDBENCH_STATE"] = tempfile.mkdtemp(prefix="sdbench-fuzz-state-")
     inputs: Counter[str] = Counter()
     faults: dict[str, int] = {}

@@ -59,16 +59,19 @@ class Reached:
     ``sdbench`` must not be loaded yet: what runs while it is imported is not counted otherwise.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, file: str) -> None:
         import coverage
 
         included = [str(PACKAGE / name) for name in READERS]
-        self._coverage = coverage.Coverage(branch=True, include=included, data_file=None)
+        self._coverage = coverage.Coverage(branch=True, include=included, data_file=file)
+        if Path(file).exists():
+            self._coverage.load()
         self._coverage.start()
 
     def lines(self) -> Iterator[str]:
         """A line for each file, and one for all."""
         self._coverage.stop()
+        self._coverage.save()
         taken, there = 0, 0
         for name in READERS:
             own_taken, own, missing = self._of(name)

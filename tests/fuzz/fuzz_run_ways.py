@@ -130,6 +130,10 @@ def _odd_artifact(files: Files, random: Random, subject: Subject) -> None:
             + b"\n"
             for _ in range(random.choice((2, 40, 3000)))
         )
+        if random.random() < 0.3:
+            lines = files[name]
+            assert isinstance(lines, bytes)
+            files[name] = lines.replace(b'"load"', b'"lo\xffad"') + b'{"t": 1, "phase": "\xff"}\n'
 
 
 @way("run", times=2)
