@@ -52,8 +52,8 @@ _LOAD_BYTES_PER_S = 0.5e9
 _PROCESS_BYTES = 450e6  # resident after the imports
 # Working memory of the VAE's decode for each pixel of the picture: the last level's activations.
 _DECODE_BYTES_PER_PIXEL = {"float32": 4_600, "float16": 2_300, "bfloat16": 2_300}
+_TIMES_ROUNDED = 3  # how often worker/reference.py makes an image with a data type's rounding
 # A noise floor: how many steps are computed; float64 against float32 (PROTOCOL 18: 34 s and 17 s).
-_TIMES_ROUNDED = 3  # as worker/reference.py makes them
 _FLOOR_STEPS = 4
 _FLOAT64_SLOWDOWN = 2
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}

@@ -160,7 +160,7 @@ class Evidence:
                     yield replicate, entry.index, image, picture
 
     def distinct_pictures(self, row: Row) -> list[Picture]:
-        """The same without those that are told alike, which most are: each process makes them."""
+        """The row's pictures without repetitions: processes usually make identical ones."""
         key = key_of(row)
         if key not in self._distinct_pictures:
             made = {id(picture): picture for *_, picture in self.pictures(row)}

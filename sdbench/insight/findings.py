@@ -19,8 +19,8 @@ from sdbench.insight.records import SEVERITIES, Finding, Severity
 from sdbench.insight.rules import ends, machine, pictures, speed
 from sdbench.insight.rules.symptom import Rule, Symptom
 
-# Of each group a row gets the first symptom that holds; of what is wrong with its pictures the
-# first of the gravest, for what is only told must not hide a fault.
+# A row gets the first symptom that holds of each group. Of _WRONG it gets the most severe one
+# (the first of these), because a symptom of severity "info" must not hide a fault.
 _ENDS: tuple[Rule, ...] = (
     ends.oom,
     ends.memory_guard,

@@ -346,8 +346,7 @@ def _furthest(own: "Iterable[Array]", expected: "Array") -> float | None:
 def _own_margins(found: dict[str, Any], own: OwnRounding) -> dict[str, float]:
     """The distance of latents and picture over what the floor or the image's own rounding allows.
 
-    A stage whose floor is not known is not judged by it: where the VAE decodes in tiles, that is
-    the picture.
+    A stage whose floor is not known is left out; without the picture's the verdict is ``unknown``.
     """
     margins = {}
     for name, distance in (("latents", own.latents_rel_l2), ("picture", own.picture_rel_l2)):

@@ -395,7 +395,7 @@ def _unlike(passes: Iterable[_Passes]) -> list[_Pair]:
 
 
 def _names(picture: Picture) -> tuple[str, str]:
-    """What tells the bits of a picture and its latents."""
+    """The hashes of a picture's latents and pixels: equal for identical pictures only."""
     return picture.latents_sha256, picture.pixels_sha256
 
 

@@ -49,7 +49,7 @@ def unexplained(
     """
     import numpy as np
 
-    # What rounding does may be too little to be noticed, and a few times as much not.
+    # Rounding's own change may be too small to be noticed, while a few times as much is noticed.
     share = 1 / OWN_TONES_MULTIPLE
     seen_of_own = [
         entry

@@ -127,7 +127,7 @@ def find_reference(
 ) -> Reference | None:
     """The reference computed with these versions, else the packaged one, else None.
 
-    One that is not all numbers is none: nothing can be held against it.
+    A reference that contains NaN or infinity counts as missing: it cannot be compared with.
     """
     for folder, source in _shelves(settings, versions, computed):
         tensors = load_tensors(folder / IMAGE_FILE)

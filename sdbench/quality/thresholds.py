@@ -39,8 +39,9 @@ HIGHEST_FLOOR: dict[Dtype, float] = {"float32": 1e-3, "float16": 0.03, "bfloat16
 2.5e-3 and 2.5e-2 at most; 1.4 where a floor's own passes drew noise without a seed."""
 
 TILED_MULTIPLE = 4.0
-"""How much stronger than plain a change of tones or a seam must be where the VAE decodes in tiles:
-its norms are taken over each tile alone, which changes tones by design."""
+"""How much stronger than plain a change of tones or a seam must be between two pictures of which
+one was decoded in tiles: the VAE's norms are taken over each tile alone, which changes tones by
+design. It is not used against the CPU, whose reference is decoded in tiles then."""
 
 AMPLIFIED_SSIM = 0.97
 AMPLIFIED_KINDS = ("part", "unlike")
@@ -51,7 +52,8 @@ runs, all of the trained model in float16 or bfloat16 (2% to 11% of the picture,
 0.997), in images of which others in the same batch matched. It arises in the latents: so the
 latents have to differ where the picture does, with at least this correlation over their points
 (0.56 to 0.86 in the pictures of OWN_ROUNDING_MULTIPLE). A part that is wrong in the decode alone
-is never excused. Such a picture still drifts. The SSIM decides only where the image was not made
+is not excused (OWN_LATENTS_SHARE: how that is recognised where the image's rounding was measured).
+Such a picture still drifts. The SSIM decides only where the image was not made
 as rounding alone makes it (OWN_ROUNDING_MULTIPLE)."""
 
 OWN_ROUNDING_MULTIPLE = 4.0
@@ -80,8 +82,8 @@ OWN_TONES_MULTIPLE = 3.0
 """The same of what is measured over the whole picture: brightness, contrast, casts."""
 
 OWN_LATENTS_SHARE = 0.5
-"""With less of the distance that rounding brings to the latents, a part that is wrong in the
-picture did not come from them: it went wrong in the decode. (A healthy picture of an H200 whose
+"""Latents that are less than this share of rounding's own distance away cannot have caused a wrong
+part of the picture: it went wrong in the decode. (A healthy picture of an H200 whose
 latents were 2.6 times as far off differed in other places than they did by AMPLIFIED_LATENTS.)"""
 
 VISIBLE_ERROR = 0.04

@@ -41,10 +41,10 @@ Showing = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Group:
-    """What is held against the same references: cases of one stack, resolution and VAE tiling.
+    """Cases that are compared with the same references: one stack, resolution and VAE tiling.
 
-    Tiles change a picture by design (the VAE's norms are taken over each alone), so one that was
-    decoded in tiles is held against the CPU's in tiles.
+    VAE tiling changes a picture by design (the norms are computed in each tile alone). So for a
+    case with VAE tiling the CPU decodes its reference in tiles, too.
     """
 
     stack: str
@@ -123,12 +123,16 @@ class ReferenceShelf:
         """Where the reference of an image computed with these versions goes."""
         return self.folder / self.settings(group, image).key(self._versions(group))
 
-    def undecoded_file(self, group: Group, image: int) -> Path | None:
-        """The same image's own reference without tiles, if this one only has to decode it again."""
+    def untiled_file(self, group: Group, image: int) -> Path | None:
+        """The reference of the same image without VAE tiling, if it was computed here.
+
+        Only its decode has to be repeated then. A damaged one, or one with NaN, is not used.
+        """
         if not group.vae_tiling:
             return None
-        file = self.own_folder(replace(group, vae_tiling=False), image) / IMAGE_FILE
-        return file if file.is_file() else None
+        plain = replace(group, vae_tiling=False)
+        found, own = self.reference(plain, image), self.own_folder(plain, image)
+        return own / IMAGE_FILE if found is not None and found.folder == own else None
 
     def _versions(self, group: Group) -> dict[str, str]:
         return self.stacks[group.stack].packages
@@ -247,7 +251,7 @@ class ReferenceMaker:
             order.group.case,
             self.shelf.model,
             self.cores,
-            images=sum(not self.shelf.undecoded_file(order.group, one) for one in order.images),
+            images=sum(not self.shelf.untiled_file(order.group, one) for one in order.images),
             dtypes=order.dtypes,
             rounded=len(order.rounded),
         )
@@ -324,8 +328,8 @@ class ReferenceMaker:
                 {
                     "image": image,
                     "path": str((shelf.own_folder(order.group, image) / IMAGE_FILE).absolute()),
-                    "undecoded": str(file.absolute())
-                    if (file := shelf.undecoded_file(order.group, image))
+                    "untiled": str(file.absolute())
+                    if (file := shelf.untiled_file(order.group, image))
                     else None,
                 }
                 for image in order.images

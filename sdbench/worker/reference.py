@@ -45,8 +45,8 @@ _NOISES_ONE_UNIT_AWAY = 2
 def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str], None]") -> None:
     """Compute what the job asks for; each file is there as a whole as soon as it is computed.
 
-    ``job`` has, beyond what a pass needs: ``items``, each ``{"image", "path", "undecoded"}``, the
-    references to make (``undecoded``: the file of one that has only to be decoded as this case's
+    ``job`` has, beyond what a pass needs: ``items``, each ``{"image", "path", "untiled"}``, the
+    references to make (``untiled``: the file of one that has only to be decoded as this case's
     VAE does, or None); ``floors``, each ``{"dtype", "path", "reference"}``, noise floors of image
     0, whose reference is there by then; and ``rounded``, each ``{"image", "dtype", "path"}``, the
     images to make in the arithmetic of a half-precision floor.
@@ -65,7 +65,7 @@ def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str
             begin(f"image {item['image'] + 1}")
             for _ in range(_ATTEMPTS):
                 tensors, metadata = _reference(
-                    pipeline, calls[item["image"]], job["steps"], item["undecoded"]
+                    pipeline, calls[item["image"]], job["steps"], item["untiled"]
                 )
                 if _is_finite(tensors):
                     write_whole(
@@ -77,7 +77,7 @@ def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str
         del pipeline
     for item in job["floors"]:
         if not os.path.exists(item["reference"]):
-            continue  # it came out as no number
+            continue  # it came out as NaN
         gc.collect()  # the last pipeline, before the next one is loaded
         begin(f"noise floor of {item['dtype']}")
         floor = _noise_floor(job, device, item["dtype"], item["reference"])
@@ -119,12 +119,12 @@ def _silence() -> None:
 
 
 def _reference(
-    pipeline: Any, call: "dict[str, Any]", steps: int, undecoded: "Optional[str]"
+    pipeline: Any, call: "dict[str, Any]", steps: int, untiled: "Optional[str]"
 ) -> "tuple[dict[str, Any], dict[str, Any]]":
-    if undecoded is None:
+    if untiled is None:
         tensors = _sampled(pipeline, call, steps)
     else:
-        tensors = _decoded(pipeline, call, steps, undecoded)
+        tensors = _decoded(pipeline, call, steps, untiled)
     gain = _picture_gain(pipeline, call, steps, tensors)
     kept = list(range(len(tensors["unet"]) + 1))
     return tensors, {"kept": kept, "picture_gain": finite_or_none(gain)}
@@ -149,10 +149,10 @@ def _sampled(pipeline: Any, call: "dict[str, Any]", steps: int) -> "dict[str, An
     return tensors
 
 
-def _decoded(pipeline: Any, call: "dict[str, Any]", steps: int, undecoded: str) -> "dict[str, Any]":
+def _decoded(pipeline: Any, call: "dict[str, Any]", steps: int, untiled: str) -> "dict[str, Any]":
     from safetensors.torch import load_file
 
-    reference = load_file(undecoded)
+    reference = load_file(untiled)
     with _Forced(pipeline, reference, computed=set()) as forced:
         pictures = _run(pipeline, call, steps, forced.step)
     return dict(reference, pictures=on_host(pictures))
@@ -349,7 +349,7 @@ class _Rounding:
 
 
 def _in_float32(_module: Any, inputs: Any) -> Any:
-    """Latents come in the type of the arithmetic between the models."""
+    """Latents arrive in half precision; the model computes in float32."""
     return (inputs[0].float(), *inputs[1:])
 
 

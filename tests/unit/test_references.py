@@ -291,15 +291,20 @@ def test_a_tiled_reference_is_only_decoded_where_the_untiled_one_is_there(tmp_pa
     maker.maker().make({tiled: {"float32"}, plain: {"float32"}})
     first, second = (task.job for task in maker.executor.tasks)
     assert (first["case"]["vae_tiling"], second["case"]["vae_tiling"]) == (False, True)
-    assert [item["undecoded"] for item in first["items"]] == [None, None]
-    assert [item["undecoded"] for item in second["items"]] == [
+    assert [item["untiled"] for item in first["items"]] == [None, None]
+    assert [item["untiled"] for item in second["items"]] == [
         item["path"] for item in first["items"]
     ]
     assert maker.shelf.reference(tiled, 0) is not None
+    spoilt = Maker(tmp_path / "spoilt")
+    reference = make_reference()
+    reference.tensors.arrays["unet"] = np.full((1, 4, 8, 8), np.nan, np.float32)
+    write_reference(spoilt.shelf.own_folder(plain, 0), reference)
+    assert spoilt.shelf.untiled_file(tiled, 0) is None, "it has NaN"
     alone = Maker(tmp_path / "alone")
     alone.maker().make({tiled: {"float32"}})
     (task,) = alone.executor.tasks
-    assert [item["undecoded"] for item in task.job["items"]] == [None, None]
+    assert [item["untiled"] for item in task.job["items"]] == [None, None]
 
 
 GROUP = Group("current", "64x64")
