@@ -39,6 +39,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "statistics": ("stats/*.py",),
     "correctness": (
         "quality/compare.py",
+        "quality/stage_differences.py",
+        "quality/verdict_words.py",
         "quality/content.py",
         "quality/equality.py",
         "quality/floors.py",

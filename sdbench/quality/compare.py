@@ -14,12 +14,22 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sdbench.quality import measures, picture_measures, pictures, thresholds
-from sdbench.quality.artifacts import Artifacts, Tensors, is_finite
+from sdbench.quality.artifacts import Artifacts, is_finite
 from sdbench.quality.floors import Floor
 from sdbench.quality.own_rounding import OF_A_SHAPE, cell_errors, moved_cells, unexplained
 from sdbench.quality.picture_differences import picture_differences
-from sdbench.quality.places import Place, Spot, place_of
 from sdbench.quality.references import Reference, Rounded
+from sdbench.quality.stage_differences import (
+    allowed_by_own,
+    divergence_of,
+    furthest,
+    own_distances,
+    picture_stage,
+    stage_difference,
+    traced_stages,
+    worst_stages,
+)
+from sdbench.quality.verdict_words import reason_of
 from sdbench.schema import (
     CORRECTNESS_SEVERITY,
     Case,
@@ -34,7 +44,6 @@ from sdbench.schema import (
     PictureFault,
     Replicate,
     StageDifference,
-    TracedStage,
 )
 
 if TYPE_CHECKING:
@@ -45,19 +54,6 @@ if TYPE_CHECKING:
 _NOT_KEPT = "the picture was not kept, so its decode was not checked"
 _NOT_ROUNDED = "how much rounding alone changes this image was not measured"
 _NO_PICTURE_FLOOR = "how much rounding explains of the picture was not measured"
-_STAGE_WORDS: dict[TracedStage, str] = {
-    "text": "text embeddings",
-    "latents": "latents",
-    "picture": "picture",
-}
-FAULT_WORDS = {
-    "not-a-number": "not a number (NaN)",
-    "black": "black",
-    "saturated": "saturated: all light or dark, nothing between",
-    "flat": "flat, of one colour",
-    "noise": "noise",
-    "another-picture": "another picture than the CPU's",
-}
 
 
 @dataclass(frozen=True)
@@ -124,7 +120,7 @@ class Comparison:
             dtype=case.dtype,
             simulated=replicate.simulated,
             verdict=verdict,
-            reason=_reason(verdict, margin, case, images, stages, yardstick),
+            reason=reason_of(verdict, margin, case, images, stages, yardstick.absent),
             margin=margin,
             reference="; ".join(sources) or None,
             images=images,
@@ -199,12 +195,12 @@ class Comparison:
         steps = reference.latents
         if latents is not None and latents.shape == steps[max(steps)].shape:
             final = None if divergence is None else float(divergence[-1])
-            found["latents"] = _stage("latents", latents, steps[max(steps)], final, case)
+            found["latents"] = stage_difference("latents", latents, steps[max(steps)], final, case)
         differences: list[PictureDifference] = []
         alike = pixels is not None and pixels.shape == expected.shape
         if pixels is not None and alike:
             error = None if floor is None else floor.expected_picture(reference.picture_gain)
-            found["picture"] = _picture_stage(pixels, expected, error, case)
+            found["picture"] = picture_stage(pixels, expected, error, case)
             found["psnr_db"] = measures.peak_signal_to_noise_db(pixels, expected)
             found["ssim"] = measures.structural_similarity(pixels, expected)
             found["correlation"] = measures.correlation(pixels, expected)
@@ -246,8 +242,8 @@ class Comparison:
         own = [measures.to_pixels(picture) for picture in rounded.pictures]
         read = [self._read(pair.image, picture) for picture in own]
         record = OwnRounding(
-            latents_rel_l2=_furthest(rounded.latents, pair.expected_latents),
-            picture_rel_l2=_furthest(own, pair.expected),
+            latents_rel_l2=furthest(rounded.latents, pair.expected_latents),
+            picture_rel_l2=furthest(own, pair.expected),
             ssim=min(measures.structural_similarity(one, pair.expected) for one in own),
             part_levels=max(float(cell_errors(one, pair.expected).max()) for one in own),
             moved_share=float(moved_cells(pair.expected, own, pair.levels).mean()),
@@ -298,14 +294,12 @@ class Comparison:
         stages: list[StageDifference] = []
         divergences: list[Divergence] = []
         for image, reference in references.items():
-            own = _own_distances(yardstick.rounded.get(image), reference)
-            divergence = _divergence(image, trace, reference, yardstick.floor, case, own)
+            own = own_distances(yardstick.rounded.get(image), reference)
+            divergence = divergence_of(image, trace, reference, yardstick.floor, case, own)
             if divergence is not None:
                 divergences.append(divergence)
-            stages += _traced_stages(
-                image, trace, reference, yardstick.floor, case, divergence, own
-            )
-        return _worst_stages(stages), divergences
+            stages += traced_stages(image, trace, reference, yardstick.floor, case, divergence, own)
+        return worst_stages(stages), divergences
 
 
 @dataclass(frozen=True)
@@ -337,12 +331,6 @@ class _Pair:
         )
 
 
-def _furthest(own: "Iterable[Array]", expected: "Array") -> float | None:
-    """The largest relative distance of some results from the CPU's in float32."""
-    distances = [measures.relative_l2(one, expected) for one in own]
-    return max((one for one in distances if one is not None), default=None)
-
-
 def _own_margins(found: dict[str, Any], own: OwnRounding) -> dict[str, float]:
     """The distance of latents and picture over what the floor or the image's own rounding allows.
 
@@ -355,7 +343,7 @@ def _own_margins(found: dict[str, Any], own: OwnRounding) -> dict[str, float]:
             continue
         margins[name] = stage.margin
         if distance:
-            by_own = stage.rel_l2 / _of_own(distance)
+            by_own = stage.rel_l2 / allowed_by_own(distance)
             margins[name] = min(stage.margin, by_own)
     return margins
 
@@ -440,259 +428,6 @@ def _verdict(
         return told | {"verdict": "unknown", "reason": yardstick.absent}
     seen = picture.rel_l2 is not None and picture.rel_l2 > thresholds.VISIBLE_ERROR
     return told | {"verdict": "drift" if seen else "match"}
-
-
-def _traced_stages(
-    image: int,
-    trace: Tensors,
-    reference: Reference,
-    floor: Floor | None,
-    case: Case,
-    divergence: Divergence | None,
-    own: "_OwnDistances",
-) -> list[StageDifference]:
-    """Text, final latents and picture of one image of a trace; latents with their worst margin."""
-    stages = []
-    for name, array in reference.tensors.text.items():
-        got = trace.arrays.get(name)
-        if got is not None and got[image].shape == array[0].shape:
-            error = None if floor is None else floor.text
-            stages.append(_stage("text", got[image], array[0], error, case))
-    if divergence is not None:
-        final, curve = divergence.step[-1], None
-        if floor is not None and (expected := floor.expected_divergence()) is not None:
-            curve = float(expected[-1])
-        stage = _stage(
-            "latents", trace.arrays["latents"][image, -1], reference.latents[final], curve, case
-        )
-        margins = [
-            rel / allowed
-            for rel, allowed in zip(divergence.rel_l2, divergence.allowed_rel_l2, strict=True)
-            if rel is not None and allowed
-        ]
-        stages.append(msgspec.structs.replace(stage, margin=max(margins, default=None)))
-    picture = trace.arrays["pictures"][image]
-    if picture.shape == reference.picture.shape:
-        error = None if floor is None else floor.expected_picture(reference.picture_gain)
-        beside = picture, reference.picture
-        if reference.is_packed:
-            beside = measures.to_pixels(picture), measures.to_pixels(reference.picture)
-        stages.append(_picture_stage(*beside, error, case, own.picture))
-    return stages
-
-
-@dataclass(frozen=True)
-class _OwnDistances:
-    """How far rounding alone takes an image from float32: latents by step, and the picture."""
-
-    latents: Mapping[int, float] = field(default_factory=dict)
-    picture: float | None = None
-
-
-def _own_distances(rounded: Rounded | None, reference: Reference) -> _OwnDistances:
-    """Nothing where that was not measured."""
-    if rounded is None:
-        return _OwnDistances()
-    kept, known = rounded.tensors.kept, reference.latents
-    path = rounded.tensors.arrays["latents"]
-    latents = {
-        step: _furthest(path[:, kept.index(step)], known[step])
-        for step in known
-        if step in kept and path.shape[2:] == known[step].shape
-    }
-    own = [measures.to_pixels(picture) for picture in rounded.pictures]
-    expected = measures.to_pixels(reference.picture)
-    picture = _furthest(own, expected) if own[0].shape == expected.shape else None
-    return _OwnDistances(
-        {step: distance for step, distance in latents.items() if distance is not None}, picture
-    )
-
-
-def _divergence(
-    image: int,
-    trace: Tensors,
-    reference: Reference,
-    floor: Floor | None,
-    case: Case,
-    own: _OwnDistances,
-) -> Divergence | None:
-    """The curve over the steps that both have; None where they did not take the same steps."""
-    latents = trace.arrays["latents"][image]
-    known = reference.latents
-    steps = [step for step in trace.kept if step in known]
-    if max(trace.kept) != max(known) or latents.shape[1:] != known[max(known)].shape:
-        return None
-    expected = None if floor is None else floor.expected_divergence()
-    if expected is not None and len(expected) <= max(steps):
-        expected = None
-    return Divergence(
-        image=image,
-        step=steps,
-        rel_l2=[
-            measures.relative_l2(latents[trace.kept.index(step)], known[step]) for step in steps
-        ],
-        allowed_rel_l2=[
-            None
-            if expected is None
-            else max(_allowed(float(expected[step]), case), _of_own(own.latents.get(step)))
-            for step in steps
-        ],
-    )
-
-
-def _stage(
-    stage: TracedStage,
-    got: "Array",
-    reference: "Array",
-    expected: float | None,
-    case: Case,
-    always: float = 0.0,
-    own: float | None = None,
-) -> StageDifference:
-    """One result beside the reference's; ``always`` is allowed beyond what rounding explains.
-
-    ``own`` is how far rounding alone takes this very image.
-    """
-    rel_l2 = measures.relative_l2(got, reference)
-    margin = 0.0 if rel_l2 == 0 else None
-    if rel_l2 and expected is not None:
-        margin = rel_l2 / max(_allowed(expected, case) + always, _of_own(own))
-    return StageDifference(
-        stage=stage,
-        rel_l2=rel_l2,
-        max_abs=measures.max_abs(got, reference),
-        cosine=measures.cosine(got, reference),
-        expected_rel_l2=expected,
-        margin=margin,
-    )
-
-
-def _picture_stage(
-    got: "Array",
-    reference: "Array",
-    expected: float | None,
-    case: Case,
-    own: float | None = None,
-) -> StageDifference:
-    """As :func:`_stage`, on a scale from 0 to 1; two 8-bit pictures may round differently."""
-    import numpy as np
-
-    always = 0.0
-    if reference.dtype == np.uint8:
-        got, reference = (array.astype(np.float64) / 255 for array in (got, reference))
-        level = thresholds.EIGHT_BIT_STEP / 2
-        always = level / max(float(np.sqrt((reference**2).mean())), level)
-    return _stage("picture", got, reference, expected, case, always, own)
-
-
-def _allowed(expected: float, case: Case) -> float:
-    """The largest relative distance that still counts as the same; never below the type's own."""
-    return thresholds.MATCH_MULTIPLE * max(expected, thresholds.UNIT_ROUNDOFF[case.dtype])
-
-
-def _of_own(distance: float | None) -> float:
-    """What is allowed of an image that rounding alone takes so far."""
-    return thresholds.OWN_ROUNDING_MULTIPLE * (distance or 0.0)
-
-
-def _worst_stages(stages: list[StageDifference]) -> list[StageDifference]:
-    """Of each kind of stage the one furthest off, in the order of a pass."""
-    order: tuple[TracedStage, ...] = ("text", "latents", "picture")
-    found = []
-    for kind in order:
-        alike = [stage for stage in stages if stage.stage == kind]
-        if alike:
-            found.append(max(alike, key=lambda stage: (stage.margin or 0, stage.rel_l2 or 0)))
-    return found
-
-
-def _reason(
-    verdict: Correctness,
-    margin: float | None,
-    case: Case,
-    images: list[ImageCompared],
-    stages: list[StageDifference],
-    yardstick: Yardstick,
-) -> str | None:
-    unknown = [entry for entry in images if entry.verdict == "unknown"]
-    if verdict == "unknown":
-        return (unknown[0].reason or yardstick.absent) if unknown else "no picture was made"
-    if verdict == "broken":
-        return wrong_words(images, "broken")
-    words = f"{margin:.2g} of what {case.dtype} rounding allows" if margin else "identical"
-    if verdict == "drift":
-        words = _drift_words(margin, case, images, stages)
-    if unknown:
-        numbers = ", ".join(map(str, sorted({entry.image + 1 for entry in unknown})))
-        words += f"; image {numbers} not compared: {unknown[0].reason or yardstick.absent}"
-    return words
-
-
-def _drift_words(
-    margin: float | None, case: Case, images: list[ImageCompared], stages: list[StageDifference]
-) -> str:
-    if any(entry.differences for entry in images):
-        return wrong_words(images, "drift")
-    own = sorted({entry.image + 1 for entry in images if entry.is_of_rounding})
-    if own and (margin is None or margin <= 1):
-        numbers = ", ".join(map(str, own))
-        return (
-            f"image {numbers} differs, and the CPU's own {case.dtype} rounding changes it as much"
-        )
-    if margin is None or margin <= 1:
-        return f"the difference can be seen, though {case.dtype} rounding explains as much"
-    times = f"{margin:,.0f}" if margin >= 10 else f"{margin:.2g}"
-    place = _STAGE_WORDS[_worst_place(images, stages)]
-    return f"{place} {times} times further from the CPU's than {case.dtype} rounding allows"
-
-
-def wrong_words(images: list[ImageCompared], verdict: Correctness) -> str:
-    """``image 1 in pass 2 and later is noise; the latents are right, so …``."""
-    wrong = [entry for entry in images if entry.verdict == verdict and not entry.is_of_rounding]
-    place = place_in(images, {verdict})
-    words = " ".join([f"image {', '.join(map(str, place.images))}", place.words, what_words(wrong)])
-    return f"{words}; {stage_words(wrong)}" if stage_words(wrong) else words
-
-
-def place_in(images: Iterable[ImageCompared], verdicts: "set[Correctness]") -> Place:
-    """Where those with one of these verdicts are, of the passes of one process."""
-    return place_of(
-        {
-            Spot(0, number, entry.image): entry.verdict in verdicts and not entry.is_of_rounding
-            for entry in images
-            if entry.verdict != "unknown"
-            for number in entry.passes
-        }
-    )
-
-
-def what_words(wrong: list[ImageCompared]) -> str:
-    """``is noise``, or what else is wrong with these images, the most frequent first."""
-    kinds: dict[str, list[str]] = {}
-    for entry in wrong:
-        found = [(difference.kind, difference.words) for difference in entry.differences[:2]]
-        if entry.fault is not None and (entry.fault != "another-picture" or not found):
-            found = [(entry.fault, f"it is {FAULT_WORDS[entry.fault]}")]
-        for kind, words in found:
-            kinds.setdefault(kind, []).append(words)
-    told = sorted(kinds.values(), key=len, reverse=True)[:3]
-    return "; ".join(words[0] for words in told).removeprefix("it ") or "differs"
-
-
-def stage_words(wrong: list[ImageCompared]) -> str:
-    """In which stage these images went wrong, where the latents tell."""
-    right = {entry.latents_are_right for entry in wrong}
-    if right == {True}:
-        return "the latents are right, so it went wrong in the decode or after it"
-    return "the latents are wrong already" if right == {False} else ""
-
-
-def _worst_place(images: list[ImageCompared], stages: list[StageDifference]) -> TracedStage:
-    """Which stage is furthest beyond what is allowed."""
-    found = [*stages]
-    for entry in images:
-        found += [stage for stage in (entry.latents, entry.picture) if stage is not None]
-    return max(found, key=lambda stage: stage.margin or 0).stage
 
 
 def worst(verdicts: Iterable[Correctness]) -> Correctness:

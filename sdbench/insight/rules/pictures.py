@@ -10,10 +10,10 @@ from sdbench.insight.known_issues import FindingCode
 from sdbench.insight.records import Severity
 from sdbench.insight.rules.contrast import contrast_words, healthy_neighbours, use_words
 from sdbench.insight.rules.symptom import Symptom
-from sdbench.quality.compare import stage_words, what_words
 from sdbench.quality.equality import Equality, EqualityKind
 from sdbench.quality.places import Place, Spot, listed, place_of
 from sdbench.quality.thresholds import UNIT_ROUNDOFF
+from sdbench.quality.verdict_words import stage_words, what_words
 from sdbench.schema import ImageCompared, Picture, PictureFault
 
 # `drift` begins at 4 times what rounding explains; healthy bfloat16 may be a little beyond that.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdbench.quality.artifacts import Artifacts, most_pixels
-from sdbench.quality.compare import FAULT_WORDS
+from sdbench.quality.verdict_words import FAULT_WORDS
 from sdbench.report.correctness import margin_words
 from sdbench.report.html.embedded import Difference, Drawing, Embedder, Shown, difference_of
 from sdbench.report.html.found_pictures import (

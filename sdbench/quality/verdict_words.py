@@ -1,0 +1,117 @@
+"""The words for a comparison with the CPU's images: which image, which pass, what is wrong."""
+
+from collections.abc import Iterable
+
+from sdbench.quality.places import Place, Spot, place_of
+from sdbench.schema import (
+    Case,
+    Correctness,
+    ImageCompared,
+    StageDifference,
+    TracedStage,
+)
+
+_STAGE_WORDS: dict[TracedStage, str] = {
+    "text": "text embeddings",
+    "latents": "latents",
+    "picture": "picture",
+}
+
+
+FAULT_WORDS = {
+    "not-a-number": "not a number (NaN)",
+    "black": "black",
+    "saturated": "saturated: all light or dark, nothing between",
+    "flat": "flat, of one colour",
+    "noise": "noise",
+    "another-picture": "another picture than the CPU's",
+}
+
+
+def reason_of(
+    verdict: Correctness,
+    margin: float | None,
+    case: Case,
+    images: list[ImageCompared],
+    stages: list[StageDifference],
+    absent: str | None,
+) -> str | None:
+    unknown = [entry for entry in images if entry.verdict == "unknown"]
+    if verdict == "unknown":
+        return (unknown[0].reason or absent) if unknown else "no picture was made"
+    if verdict == "broken":
+        return wrong_words(images, "broken")
+    words = f"{margin:.2g} of what {case.dtype} rounding allows" if margin else "identical"
+    if verdict == "drift":
+        words = _drift_words(margin, case, images, stages)
+    if unknown:
+        numbers = ", ".join(map(str, sorted({entry.image + 1 for entry in unknown})))
+        words += f"; image {numbers} not compared: {unknown[0].reason or absent}"
+    return words
+
+
+def _drift_words(
+    margin: float | None, case: Case, images: list[ImageCompared], stages: list[StageDifference]
+) -> str:
+    if any(entry.differences for entry in images):
+        return wrong_words(images, "drift")
+    own = sorted({entry.image + 1 for entry in images if entry.is_of_rounding})
+    if own and (margin is None or margin <= 1):
+        numbers = ", ".join(map(str, own))
+        return (
+            f"image {numbers} differs, and the CPU's own {case.dtype} rounding changes it as much"
+        )
+    if margin is None or margin <= 1:
+        return f"the difference can be seen, though {case.dtype} rounding explains as much"
+    times = f"{margin:,.0f}" if margin >= 10 else f"{margin:.2g}"
+    place = _STAGE_WORDS[_worst_place(images, stages)]
+    return f"{place} {times} times further from the CPU's than {case.dtype} rounding allows"
+
+
+def wrong_words(images: list[ImageCompared], verdict: Correctness) -> str:
+    """``image 1 in pass 2 and later is noise; the latents are right, so …``."""
+    wrong = [entry for entry in images if entry.verdict == verdict and not entry.is_of_rounding]
+    place = place_in(images, {verdict})
+    words = " ".join([f"image {', '.join(map(str, place.images))}", place.words, what_words(wrong)])
+    return f"{words}; {stage_words(wrong)}" if stage_words(wrong) else words
+
+
+def place_in(images: Iterable[ImageCompared], verdicts: "set[Correctness]") -> Place:
+    """Where those with one of these verdicts are, of the passes of one process."""
+    return place_of(
+        {
+            Spot(0, number, entry.image): entry.verdict in verdicts and not entry.is_of_rounding
+            for entry in images
+            if entry.verdict != "unknown"
+            for number in entry.passes
+        }
+    )
+
+
+def what_words(wrong: list[ImageCompared]) -> str:
+    """``is noise``, or what else is wrong with these images, the most frequent first."""
+    kinds: dict[str, list[str]] = {}
+    for entry in wrong:
+        found = [(difference.kind, difference.words) for difference in entry.differences[:2]]
+        if entry.fault is not None and (entry.fault != "another-picture" or not found):
+            found = [(entry.fault, f"it is {FAULT_WORDS[entry.fault]}")]
+        for kind, words in found:
+            kinds.setdefault(kind, []).append(words)
+    told = sorted(kinds.values(), key=len, reverse=True)[:3]
+    return "; ".join(words[0] for words in told).removeprefix("it ") or "differs"
+
+
+def stage_words(wrong: list[ImageCompared]) -> str:
+    """In which stage these images went wrong, where the latents tell."""
+    right = {entry.latents_are_right for entry in wrong}
+    if right == {True}:
+        return "the latents are right, so it went wrong in the decode or after it"
+    return "the latents are wrong already" if right == {False} else ""
+
+
+def _worst_place(images: list[ImageCompared], stages: list[StageDifference]) -> TracedStage:
+    """Which stage is furthest beyond what is allowed."""
+    found = [*stages]
+    for entry in images:
+        found += [stage for stage in (entry.latents, entry.picture) if stage is not None]
+    return max(found, key=lambda stage: stage.margin or 0).stage
