@@ -224,8 +224,8 @@ class Comparison:
     ) -> dict[str, Any]:
         """The judgement of an image beyond its floor, by what rounding alone makes of this image.
 
-        Where that was not measured, a part of it that came out otherwise is excused by how little
-        it is (AMPLIFIED_SSIM).
+        Where that was not measured, a small part that rounding may have made (AMPLIFIED_SSIM)
+        leaves the verdict unknown.
         """
         differences: list[PictureDifference] = found["differences"]
         shapes = [d for d in differences if d.kind in thresholds.AMPLIFIED_KINDS]
@@ -236,8 +236,8 @@ class Comparison:
             if shapes and of_latents and found["ssim"] >= thresholds.AMPLIFIED_SSIM:
                 left = [entry for entry in differences if entry not in shapes]
                 told |= _judged(found, left, case, yardstick)
-                if told["verdict"] == "match":
-                    told["verdict"] = "drift"  # what can be seen is never "the same"
+                if told["verdict"] in ("match", "drift"):
+                    told |= {"verdict": "unknown", "reason": told["own_rounding_missing"]}
             return told
         own = [measures.to_pixels(picture) for picture in rounded.pictures]
         read = [self._read(pair.image, picture) for picture in own]

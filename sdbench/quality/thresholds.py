@@ -53,8 +53,8 @@ runs, all of the trained model in float16 or bfloat16 (2% to 11% of the picture,
 latents have to differ where the picture does, with at least this correlation over their points
 (0.56 to 0.86 in the pictures of OWN_ROUNDING_MULTIPLE). A part that is wrong in the decode alone
 is not excused (OWN_LATENTS_SHARE: how that is recognised where the image's rounding was measured).
-Such a picture still drifts. The SSIM decides only where the image was not made
-as rounding alone makes it (OWN_ROUNDING_MULTIPLE)."""
+Such a picture still drifts. The SSIM matters only where the image was not made
+as rounding alone makes it (OWN_ROUNDING_MULTIPLE): from it on the verdict is unknown."""
 
 OWN_ROUNDING_MULTIPLE = 4.0
 OWN_ROUNDING_LEVELS = 3.0

@@ -90,8 +90,10 @@ def test_beyond_rounding_and_nothing_to_be_seen_drifts_too(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("where", ["in the latents too", "in the decode alone"])
-def test_a_part_is_excused_only_where_the_latents_differ_too(tmp_path: Path, where: str) -> None:
-    """Neither is ever called the same."""
+def test_a_part_may_be_rounding_only_where_the_latents_differ_too(
+    tmp_path: Path, where: str
+) -> None:
+    """As long as the image was not made as rounding makes it, nobody knows."""
     picture, latents = smooth_picture().copy(), latents_of()[-1].copy()
     picture[:, 48:56, 48:56] += 0.1
     if where == "in the latents too":
@@ -101,7 +103,8 @@ def test_a_part_is_excused_only_where_the_latents_differ_too(tmp_path: Path, whe
     assert image.ssim is not None and image.ssim >= AMPLIFIED_SSIM
     assert found.margin is not None
     if where == "in the latents too":
-        assert (found.verdict, image.differences) == ("drift", [])
+        assert (found.verdict, image.differences) == ("unknown", [])
+        assert found.reason is not None and "was not measured" in found.reason
     else:
         assert [entry.kind for entry in image.differences] == ["part"]
         assert found.verdict == "broken"
