@@ -474,8 +474,10 @@ def as_ada(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("as_ada")
-@pytest.mark.parametrize("kind", [*_FORMATS])
-@pytest.mark.parametrize("prompts", [[PROMPT], [make_config().prompts[0], PROMPT]])
+@pytest.mark.parametrize(
+    ("kind", "prompts"),
+    [*((kind, [make_config().prompts[0], PROMPT]) for kind in _FORMATS), ("md", [PROMPT])],
+)
 def test_nothing_private_is_in_any_format(kind: str, prompts: list[str], tmp_path: Path) -> None:
     path = planted_folder(tmp_path)
     document = json.loads((path / "run.json").read_text())
