@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+from sdbench.quality.case_script import LIMIT
+from sdbench.quality.thresholds import MATCH_MULTIPLE
 from sdbench.report.markdown_text import code_block, code_span, plain, table
 from sdbench.report.terminal import OUTCOME_WORDS, case_words
 from sdbench.report.units import memory_words, seconds, size, system_words
@@ -44,11 +46,12 @@ def issue_text(
 _SIMULATED = (
     "> **SIMULATED**: no real device made this. It is here to try sdbench; do not report it."
 )
-_HOW_TO_REPEAT = """## To repeat it
+_HOW_TO_REPEAT = f"""## To repeat it
 
 `python repro.py [MODEL]` runs the same case without sdbench: seconds of each pass, memory, and the
-error of its pictures against the CPU's beside a floor. MODEL is any folder or Hub id of the same
-kind of model."""
+error of its pictures compared with the CPU's. PASS means at most {LIMIT} times what rounding does
+to a whole pass; a run's own verdict measures rounding step by step and allows {MATCH_MULTIPLE:.0f}
+times that. MODEL is any folder or Hub id of the same kind of model."""
 _ENVIRONMENT = "`environment.txt` is the output of `python -m torch.utils.collect_env`."
 _NO_ENVIRONMENT = (
     "Add the output of `python -m torch.utils.collect_env`: it did not run in the stack's "
