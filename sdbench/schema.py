@@ -461,7 +461,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="started"
 
 
 class Replicate(
-    msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="replicate", tag_field="type"
+    msgspec.Struct, frozen=True, kw_only=True, dict=True, tag="replicate", tag_field="type"
 ):
     """One process and all it told, whatever became of it.
 
@@ -520,7 +520,14 @@ class Replicate(
 
     def of_kind(self, kind: PassKind) -> list[Pass]:
         """The passes of one kind, in order."""
-        return [entry for entry in self.passes if entry.kind == kind]
+        return self._by_kind.get(kind, [])
+
+    @functools.cached_property
+    def _by_kind(self) -> dict[PassKind, list[Pass]]:
+        found: dict[PassKind, list[Pass]] = {}
+        for entry in self.passes:
+            found.setdefault(entry.kind, []).append(entry)
+        return found
 
 
 class Withdrawn(

@@ -60,7 +60,8 @@ def command(run: str, case: str | None, everything: bool, root: Path, as_json: b
         return 0
     # As it was typed, where that finds it again without a folder.
     name = run if root == DEFAULT_ROOT else str(path)
-    render_overview(run_story(loaded), _head(loaded), console(), path=name, everything=everything)
+    story = run_story(loaded, details=False)
+    render_overview(story, _head(loaded), console(), path=name, everything=everything)
     return 0
 
 

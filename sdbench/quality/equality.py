@@ -385,8 +385,10 @@ def _unlike(passes: Iterable[_Passes]) -> list[_Pair]:
     """Pictures that differ in any bit. What processes repeat is there once: a run has many."""
     found: dict[tuple[object, ...], _Pair] = {}
     for one, other in passes:
+        if one.images == other.images:  # at once: equal ones are held once (``store/sharing.py``)
+            continue
         for image, (first, second) in enumerate(zip(one.images, other.images, strict=False)):
-            if first is second:  # equal pictures of a run are held once (``store/sharing.py``)
+            if first is second:
                 continue
             names = _names(first), _names(second)
             if names[0] != names[1]:

@@ -289,14 +289,18 @@ def _record_lines(loaded: LoadedRun) -> Iterator[bytes | None]:
 
 @contextlib.contextmanager
 def without_collecting() -> Iterator[None]:
-    """Without looking for reference cycles meanwhile: records and what is worked out from them have
-    none, and looking at a million of them again and again takes longer than reading them."""
+    """Without looking for reference cycles, here and later in what was made here.
+
+    Records and what is worked out from them have none, and looking at a million of them again and
+    again takes longer than reading them.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if was_on:
+            gc.freeze()
             gc.enable()
 
 

@@ -130,6 +130,20 @@ def test_of_many_rows_the_quickest_and_slowest_are_shown() -> None:
     assert len([text for text in texts(latency.inline_svg()) if "x64" in text]) == MOST_ROWS
 
 
+def test_of_many_processes_some_are_drawn_the_fastest_and_slowest_among_them() -> None:
+    def drawn(processes: int) -> tuple[Figure, int]:
+        loaded = measured(
+            config=one_case(processes), fields=lambda slot: {"times": (9.0, 2.0 + slot.block / 100)}
+        )
+        (run,) = tell([loaded]).runs
+        figure = next(figure for figure in run_figures(run) if figure.kind == "latency")
+        return figure, figure.inline_svg().count("<use ")
+
+    few, many, more = drawn(40), drawn(60), drawn(90)
+    assert "as many are drawn" not in few[0].caption and "as many are drawn" in many[0].caption
+    assert many[1] == more[1] > few[1]
+
+
 def test_a_run_without_a_time_has_no_figure_of_time() -> None:
     loaded = measured(config=one_case(2), fields=lambda slot: {"outcome": "crashed", "times": ()})
     assert run_figures(tell([loaded]).runs[0]) == []

@@ -1,5 +1,6 @@
 """Every process's time: steady passes as dots, the first pass apart, the interval behind."""
 
+import math
 from typing import TYPE_CHECKING
 
 from sdbench.report.figures.canvas import (
@@ -13,15 +14,16 @@ from sdbench.report.figures.canvas import (
     time_axis,
 )
 from sdbench.report.figures.figure import Figure
-from sdbench.report.story.records import Cell, RunStory
+from sdbench.report.story.records import Cell, ProcessTimes, RunStory
 from sdbench.report.units import seconds
 from sdbench.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
-# Dots of one row are spread over that much of it.
+# Dots of one row are spread over that much of it, and so many can be told apart.
 _SPREAD = 0.5
+_MOST_PROCESSES = 50
 
 
 def latency_figure(run: RunStory, prefix: str) -> Figure | None:
@@ -44,7 +46,7 @@ def latency_figure(run: RunStory, prefix: str) -> Figure | None:
         kind="latency",
         id=f"{prefix}-latency",
         title="Seconds a picture, every process",
-        caption=f"The bar is the median over processes.{left_out}",
+        caption=f"The bar is the median over processes.{left_out}{_thinned_words(shown)}",
         description=f"{words}{' …' if len(shown) > 8 else '.'}{left_out}",
         draw=lambda theme: _draw(shown, theme),
     )
@@ -53,6 +55,25 @@ def latency_figure(run: RunStory, prefix: str) -> Figure | None:
 def _times(cell: Cell) -> list[float]:
     found = [one.steady_s for one in cell.processes] + [one.first_s for one in cell.processes]
     return [time for time in found if time is not None]
+
+
+def _thinned(processes: list[ProcessTimes]) -> list[ProcessTimes]:
+    """All, or so many that they can be told apart: the fastest, the slowest, and evenly between."""
+    if len(processes) <= _MOST_PROCESSES:
+        return processes
+    ranked = sorted(processes, key=lambda one: math.inf if one.steady_s is None else one.steady_s)
+    last = len(ranked) - 1
+    chosen = [ranked[round(i * last / (_MOST_PROCESSES - 1))] for i in range(_MOST_PROCESSES)]
+    return in_their_order(chosen, processes)
+
+
+def _thinned_words(cells: list[Cell]) -> str:
+    if all(len(cell.processes) <= _MOST_PROCESSES for cell in cells):
+        return ""
+    return (
+        f" Of more than {_MOST_PROCESSES} processes of a cell as many are drawn, the fastest and "
+        "the slowest among them."
+    )
 
 
 def _draw(cells: list[Cell], theme: Theme) -> "Drawing":
@@ -81,8 +102,9 @@ def _draw(cells: list[Cell], theme: Theme) -> "Drawing":
                 linewidth=1.6,
                 zorder=3,
             )
-        count = len(cell.processes)
-        for index, process in enumerate(cell.processes):
+        processes = _thinned(cell.processes)
+        count = len(processes)
+        for index, process in enumerate(processes):
             place = row + (_SPREAD * (index / (count - 1) - 0.5) if count > 1 else 0.0)
             if process.first_s is not None:
                 first.append((process.first_s, place))

@@ -33,8 +33,14 @@ class FoundPicture:
     made_by: dict[RowKey, int] = field(default_factory=dict)
     passes: set[int] = field(default_factory=set)
     compared: list[ImageCompared] = field(default_factory=list)
-    pictures: list[Picture] = field(default_factory=list)
+    by_identity: dict[int, Picture] = field(default_factory=dict)
+    """Equal pictures of a run are held once (``store/sharing.py``)."""
     alike: int = 0
+
+    @property
+    def pictures(self) -> Iterable[Picture]:
+        """The different records of this picture."""
+        return self.by_identity.values()
 
     @property
     def likeness(self) -> tuple[float, float]:
@@ -102,7 +108,7 @@ def different_pictures(
             one = found.setdefault(key, FoundPicture(group, picture.pixels_sha256, reference))
             one.made_by[row] = one.made_by.get(row, 0) + 1
             one.passes.add(index)
-            one.pictures.append(picture)
+            one.by_identity[id(picture)] = picture
             if record is not None:
                 one.compared.append(record)
     return list(found.values()), made

@@ -31,11 +31,21 @@ def settings_words(case: Case) -> str:
 
 
 def cells_of(
-    rows: Sequence[Row], recommended: Collection[RowKey], *, several_arms: bool
+    rows: Sequence[Row],
+    recommended: Collection[RowKey],
+    *,
+    several_arms: bool,
+    processes: bool = True,
 ) -> list[Cell]:
-    """One cell a row, in the order of the plan."""
+    """One cell a row, in the order of the plan, with the times of its processes if asked."""
     cells = [
-        _cell(row, (row.planned.case_id, row.arm.name) in recommended, several_arms) for row in rows
+        _cell(
+            row,
+            _processes(row) if processes else [],
+            recommended=(row.planned.case_id, row.arm.name) in recommended,
+            several_arms=several_arms,
+        )
+        for row in rows
     ]
     levels = _heat_levels([cell.seconds_per_picture for cell in cells])
     return [
@@ -53,7 +63,9 @@ def _heat_levels(times: Sequence[float | None]) -> list[int | None]:
     return [None if log is None else round(_MOST_HEAT * (log - low) / span) for log in logs]
 
 
-def _cell(row: Row, recommended: bool, several_arms: bool) -> Cell:
+def _cell(
+    row: Row, processes: list[ProcessTimes], *, recommended: bool, several_arms: bool
+) -> Cell:
     summary, case, images = row.summary, row.planned.case, row.images
     latency = summary.latency_s
     settings = settings_words(case) + (f" [{row.arm.name}]" if several_arms else "")
@@ -87,7 +99,7 @@ def _cell(row: Row, recommended: bool, several_arms: bool) -> Cell:
         recommended=recommended,
         replicates=summary.replicates,
         planned=summary.planned,
-        processes=_processes(row),
+        processes=processes,
     )
 
 

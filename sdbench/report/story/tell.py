@@ -65,8 +65,11 @@ def diagnosed(loaded: LoadedRun, rows: Sequence[Row] | None = None) -> Diagnosis
 
 
 @without_collecting()
-def run_story(loaded: LoadedRun) -> RunStory:
-    """Everything one run has to say."""
+def run_story(loaded: LoadedRun, *, details: bool = True) -> RunStory:
+    """Everything one run has to say; without ``details`` no more than fits on one screen.
+
+    (Left out are the times of each process, timelines, stages and divergence.)
+    """
     run, summary = loaded.run, summary_of(loaded)
     rows = rows_of(loaded, summary)
     several_arms = len(run.plan.arms) > 1
@@ -77,15 +80,20 @@ def run_story(loaded: LoadedRun) -> RunStory:
         for choice in (goal.latency, goal.throughput)
         if choice is not None
     }
-    cells = cells_of(rows, recommended, several_arms=several_arms)
+    cells = cells_of(rows, recommended, several_arms=several_arms, processes=details)
+    detailed = rows if details else []
     compared: dict[tuple[str, str], list[Compared]] = {}
     for record in loaded.compared:
         compared.setdefault((record.case_id, record.arm), []).append(record)
     timelines, timelines_left_out = timelines_of(
-        loaded.files, loaded.timeline_name, rows, _memory_limit(loaded), several_arms=several_arms
+        loaded.files,
+        loaded.timeline_name,
+        detailed,
+        _memory_limit(loaded),
+        several_arms=several_arms,
     )
-    stages, stages_left_out = stages_of(rows, several_arms=several_arms)
-    divergence, divergence_left_out = divergence_of(rows, compared, several_arms=several_arms)
+    stages, stages_left_out = stages_of(detailed, several_arms=several_arms)
+    divergence, divergence_left_out = divergence_of(detailed, compared, several_arms=several_arms)
     names = {
         planned.case_id: name_of(planned.case, "", several_arms=False) for planned in run.plan.cases
     }
