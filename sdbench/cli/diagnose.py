@@ -14,7 +14,12 @@ from sdbench.store import find_run, load_run
 
 @click.command(name="diagnose")
 @click.argument("run")
-@click.option("--all", "everything", is_flag=True, help="Also show the claims about other devices.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Also show claims about other devices, and every case.",
+)
 @results_option
 @json_option
 def command(run: str, everything: bool, root: Path, as_json: bool) -> int:

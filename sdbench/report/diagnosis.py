@@ -1,5 +1,7 @@
 """A diagnosis as a person reads it: the verdict, what is wrong, what to use, then the claims."""
 
+from collections.abc import Sequence
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -12,11 +14,13 @@ from sdbench.insight.records import (
     Finding,
     Goal,
     Severity,
+    Tradeoff,
 )
 from sdbench.report.terminal import CORRECT_WORDS, case_words, print_table
 from sdbench.report.units import printable, seconds, size
 from sdbench.words import counted
 
+_MOST_ROWS = 100
 _SEVERITY_STYLES: dict[Severity, str] = {"error": "red", "warning": "yellow", "info": "dim"}
 _VERDICT_STYLES: dict[ClaimVerdict, str] = {
     "confirmed": "green",
@@ -29,7 +33,8 @@ _VERDICT_STYLES: dict[ClaimVerdict, str] = {
 def render_diagnosis(diagnosis: Diagnosis, console: Console, *, everything: bool = False) -> None:
     """The verdict first, then what to do about it, then what the documentation claims.
 
-    ``everything`` also prints the claims that speak of other devices, else they are counted.
+    ``everything`` also prints the claims that speak of other devices, and the cases and sizes
+    beyond a hundred of each, else they are counted.
     """
     simulated = " – SIMULATED: no real device made these results" if diagnosis.simulated else ""
     title = escape(printable(diagnosis.run_id))
@@ -43,7 +48,7 @@ def render_diagnosis(diagnosis: Diagnosis, console: Console, *, everything: bool
     for finding in diagnosis.findings:
         _print_finding(finding, console)
     console.print("\n[bold]What to use[/]")
-    _print_recommendation(diagnosis, console)
+    _print_recommendation(diagnosis, console, most=None if everything else _MOST_ROWS)
     console.print("\n[bold]What the documentation claims[/], tested here")
     several = len({claim.stack for claim in diagnosis.claims}) > 1
     for claim in diagnosis.claims:
@@ -78,14 +83,21 @@ def _print_claim(claim: Claim, console: Console, *, several_stacks: bool) -> Non
     console.print(f"    {escape(claim.speaks_of)}", style="dim", soft_wrap=True)
 
 
-def _print_recommendation(diagnosis: Diagnosis, console: Console) -> None:
+def _print_recommendation(diagnosis: Diagnosis, console: Console, most: int | None) -> None:
     recommendation = diagnosis.recommendation
     if recommendation.tradeoffs:
-        print_table(_tradeoffs(diagnosis), console)
+        print_table(_tradeoffs(recommendation.tradeoffs[:most]), console)
+        _print_left_out(len(recommendation.tradeoffs), most, "case", console)
     console.print(escape(printable(recommendation.sentence)), soft_wrap=True)
     shown: set[str] = set()
-    for goal in recommendation.goals:
+    for goal in recommendation.goals[:most]:
         _print_goal(goal, console, shown, recommendation.sentence)
+    _print_left_out(len(recommendation.goals), most, "size", console)
+
+
+def _print_left_out(number: int, most: int | None, what: str, console: Console) -> None:
+    if most is not None and number > most:
+        console.print(f"  {counted(number - most, f'more {what}')}: --all shows them", style="dim")
 
 
 def _print_goal(goal: Goal, console: Console, shown: set[str], sentence: str) -> None:
@@ -128,9 +140,9 @@ def _printable_lines(text: str) -> str:
     return "\n".join(printable(line) for line in text.splitlines())
 
 
-def _tradeoffs(diagnosis: Diagnosis) -> Table:
+def _tradeoffs(tradeoffs: Sequence[Tradeoff]) -> Table:
     table = Table(show_edge=False, pad_edge=False)
-    several_arms = len({entry.arm for entry in diagnosis.recommendation.tradeoffs}) > 1
+    several_arms = len({entry.arm for entry in tradeoffs}) > 1
     table.add_column("time against memory", overflow="fold")
     if several_arms:
         table.add_column("arm")
@@ -138,7 +150,7 @@ def _tradeoffs(diagnosis: Diagnosis) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("picture")
     table.add_column("none better in both")
-    for entry in diagnosis.recommendation.tradeoffs:
+    for entry in tradeoffs:
         cells = [escape(case_words(entry.case))]
         if several_arms:
             cells.append(escape(printable(entry.arm)))

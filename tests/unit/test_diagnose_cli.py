@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 from diagnosed_runs import case, loaded_run, only, plan
 from factories import Called, make_pass, make_picture
-from measured_runs import kept
+from measured_runs import kept, measured, one_case
 
 from sdbench.insight.records import Finding
 from sdbench.store import LoadedRun
@@ -84,3 +84,13 @@ def test_a_run_without_a_single_process(call: Called, tmp_path: Path) -> None:
 def test_no_such_run(call: Called, tmp_path: Path) -> None:
     code, _, err = call("diagnose", "nothing", "-o", tmp_path)
     assert code == 2 and "no run called 'nothing'" in err
+
+
+def test_beyond_a_hundred_cases_are_counted_not_told(call: Called, tmp_path: Path) -> None:
+    sizes = [f"{64 * number}x64" for number in range(1, 106)]
+    path = kept(tmp_path, measured(config=one_case(1, matrix={"resolution": sizes})))
+    out = call("diagnose", path)[1]
+    assert "5 more cases: --all shows them" in out and "5 more sizes: --all shows them" in out
+    assert f"{sizes[-1]}, one picture" not in out
+    everything = call("diagnose", path, "--all")[1]
+    assert "more cases: --all" not in everything and f"{sizes[-1]}, one picture" in everything
