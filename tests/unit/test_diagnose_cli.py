@@ -91,6 +91,5 @@ def test_beyond_a_hundred_cases_are_counted_not_told(call: Called, tmp_path: Pat
     path = kept(tmp_path, measured(config=one_case(1, matrix={"resolution": sizes})))
     out = call("diagnose", path)[1]
     assert "5 more cases: --all shows them" in out and "5 more sizes: --all shows them" in out
-    assert f"{sizes[-1]}, one picture" not in out
     everything = call("diagnose", path, "--all")[1]
-    assert "more cases: --all" not in everything and f"{sizes[-1]}, one picture" in everything
+    assert "more cases: --all" not in everything and everything.count("x64") == out.count("x64") + 5
