@@ -67,7 +67,7 @@ def sit(
     config = config_of(run)
     system = machine.open_system()
     boot_id = machine.boot_id()
-    before = load_run(folder.path)
+    before = folder.before
     victims = restart_victims(before, boot_id)
     for victim in victims:
         folder.append(victim)

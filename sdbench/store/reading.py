@@ -200,6 +200,7 @@ def _with_records(loaded: LoadedRun) -> LoadedRun:
             continue
         newest = max(newest, record.schema)
         if own.has(record):
+            msgspec.structs.force_setattr(record, "run_id", msgspec.UNSET)  # the run has it
             lists[type(record)].append(record)
         else:
             foreign.append(number)
@@ -235,8 +236,8 @@ def _foreign_words(lines: list[int]) -> str:
     one = len(lines) == 1
     return (
         f"{counted(len(lines), 'record')} ({'line' if one else 'lines'} {named}{more} of "
-        f"{RECORDS_FILE}) {'is' if one else 'are'} not of this run (no such process in its plan, "
-        f"or another device) and {'is' if one else 'are'} left out"
+        f"{RECORDS_FILE}) {'is' if one else 'are'} not of this run (another run's id, no such "
+        f"process in its plan, or another device) and {'is' if one else 'are'} left out"
     )
 
 
