@@ -2,8 +2,8 @@
 
 Only a regular file below a size limit is read: a FIFO may never deliver anything, and ``/dev/zero``
 has no end. Inside a run folder no link is followed, neither for reading (another file would be
-shown as the run's) nor for writing (another file would be changed; by a hard link, too). The folder itself may be
-reached through links, because the user named it.
+shown as the run's) nor for writing (another file would be changed, by a hard link as well). The
+folder itself may be reached through links, because the user named it.
 
 Everything raises OSError with a sentence as ``strerror``, as the system does.
 

@@ -17,7 +17,7 @@ class Belonging:
         self._cases = {planned.case_id for planned in plan.cases}
 
     def has(self, record: Record) -> bool:
-        """Whether it names this run, the plan has what it is about, and the run's device made it."""
+        """Whether it names the run, the plan has what it is about, and its device made it."""
         if record.run_id not in self._names:
             return False
         if isinstance(record, (Started, Replicate, Compared)):

@@ -242,10 +242,11 @@ def _foreign_words(lines: list[int]) -> str:
 
 
 def _newer_words(what: str, schema: int, version: str) -> str:
+    newer = "a newer sdbench" if version == __version__ else f"sdbench {version} or newer"
     return (
         f"{what} schema {schema}, and this sdbench ({__version__}) knows {SCHEMA_VERSION}: a newer "
         f"sdbench wrote it. What is new in it is not shown, and it is only read; to go on with it "
-        f"install sdbench {version} or newer"
+        f"install {newer}"
     )
 
 
