@@ -77,6 +77,15 @@ def reserve_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
 
 
+def escape_unknown_characters() -> None:
+    r"""Let standard output show a character that its encoding does not have as ``\u2013``.
+
+    Python does so for standard error; for standard output it raises UnicodeEncodeError.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def let_go() -> None:
     """Drop what is left in a buffer and cannot be written, before the interpreter ends.
 
