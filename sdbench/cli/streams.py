@@ -10,6 +10,9 @@ import sys
 from typing import TextIO
 
 
+_RAISING = ("strict", "surrogateescape")
+
+
 class Lossy(io.TextIOBase):
     """A stream that drops what it cannot write and never raises for it."""
 
@@ -82,7 +85,8 @@ def escape_unknown_characters() -> None:
 
     Python does so for standard error; for standard output it raises UnicodeEncodeError.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+    # "surrogateescape" is Python's choice in the locale C; it raises as "strict" does.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in _RAISING:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 

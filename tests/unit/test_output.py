@@ -64,12 +64,13 @@ def test_no_verb_prints_past_this_console() -> None:
     assert echoing <= {"cli/__init__.py", "cli/report.py"}
 
 
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_characters_that_standard_output_does_not_have_are_escaped(
-    encoding: str, monkeypatch: pytest.MonkeyPatch
+    encoding: str, errors: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = io.BytesIO()
-    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding))
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding, errors))
     escape_unknown_characters()
     console().print("a – b")
     sys.stdout.flush()
