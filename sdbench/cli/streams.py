@@ -9,7 +9,6 @@ import os
 import sys
 from typing import TextIO
 
-
 _RAISING = ("strict", "surrogateescape")
 
 
