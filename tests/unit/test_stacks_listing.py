@@ -21,7 +21,7 @@ def test_packages_of_this_interpreter_are_listed() -> None:
         ("yes", "it prints more than 4,194,304 bytes"),
         ("echo '[]'; exit 3", "it ended with status 3"),
         ("sleep 600 & echo $! > {pid}; echo '[]'", "it did not end within 1 s"),
-        ("echo '[1'", "JSON is malformed"),
+        ("echo '[1'", "Expected `object`"),
     ],
 )
 def test_what_is_no_python_is_ended_with_all_it_started(
