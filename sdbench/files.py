@@ -2,8 +2,8 @@
 
 Only a regular file below a size limit is read: a FIFO may never deliver anything, and ``/dev/zero``
 has no end. Inside a run folder no link is followed, neither for reading (another file would be
-shown as the run's) nor for writing (another file would be changed). The folder itself may be
-reached through links, because the user named it.
+shown as the run's) nor for writing (another file would be changed, by a hard link as well). The
+folder itself may be reached through links, because the user named it.
 
 Everything raises OSError with a sentence as ``strerror``, as the system does.
 
@@ -86,11 +86,15 @@ def open_to_append(folder: Path, name: str) -> BinaryIO:
     """A file in a folder, made if it is not there, to write at its end; unbuffered.
 
     Raises:
-        OSError: it is a link or no regular file, or cannot be made.
+        OSError: it is a link or no regular file, has a second name, or cannot be made.
     """
     with _parent(folder, (name,)) as parent:
         fd = _open_at(parent, name, os.O_RDWR | os.O_APPEND | os.O_CREAT)
-        return _opened(fd, "ab")
+        file = _opened(fd, "ab")
+    if os.fstat(fd).st_nlink > 1:
+        file.close()
+        raise OSError(errno.EMLINK, "it is also another file (a hard link); put a copy here", name)
+    return file
 
 
 def write_inside(folder: Path, *names: str, data: bytes) -> None:

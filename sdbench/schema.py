@@ -446,10 +446,20 @@ class CrashReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     frames: list[Frame] = []
 
 
-class Started(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="started", tag_field="type"):
-    """Written, durably, before a process starts: after a power cut it says what was running."""
+class Recorded(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
+    """What every line of ``records.jsonl`` has.
+
+    ``run_id`` is in the file only: :meth:`~sdbench.store.RunFolder.append` writes it, and whoever
+    reads it takes only records that name the run they lie with, or, of an older sdbench, none.
+    """
 
     schema: int = SCHEMA_VERSION
+    run_id: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class Started(Recorded, frozen=True, kw_only=True, gc=False, tag="started"):
+    """Written, durably, before a process starts: after a power cut it says what was running."""
+
     replicate_id: str
     case_id: str
     arm: str
@@ -460,9 +470,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="started"
     boot_id: str | None
 
 
-class Replicate(
-    msgspec.Struct, frozen=True, kw_only=True, dict=True, tag="replicate", tag_field="type"
-):
+class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="replicate"):
     """One process and all it told, whatever became of it.
 
     ``flops`` are counted by the process that makes the profiling pass.
@@ -471,7 +479,6 @@ class Replicate(
     before its start, ballast included, to its end.
     """
 
-    schema: int = SCHEMA_VERSION
     replicate_id: str
     case_id: str
     arm: str
@@ -530,12 +537,9 @@ class Replicate(
         return found
 
 
-class Withdrawn(
-    msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="withdrawn", tag_field="type"
-):
+class Withdrawn(Recorded, frozen=True, kw_only=True, gc=False, tag="withdrawn"):
     """A process that the user's own stop ended: neither lost nor a result."""
 
-    schema: int = SCHEMA_VERSION
     replicate_id: str
     attempt: Count
     ended_utc: str
@@ -654,16 +658,13 @@ class ImageCompared(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.latents.margin <= 1
 
 
-class Compared(
-    msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="compared", tag_field="type"
-):
+class Compared(Recorded, frozen=True, kw_only=True, gc=False, tag="compared"):
     """A replicate's pictures beside the CPU's in float32; a later record replaces an earlier one.
 
     ``margin`` is the worst of its images and stages. ``stages`` and ``divergence`` come from the
     profiling pass, where the replicate made one. ``reference`` says where the reference is from.
     """
 
-    schema: int = SCHEMA_VERSION
     replicate_id: str
     attempt: Count
     case_id: str
@@ -679,13 +680,12 @@ class Compared(
     divergence: list[Divergence] = []
 
 
-class Checked(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="checked", tag_field="type"):
+class Checked(Recorded, frozen=True, kw_only=True, gc=False, tag="checked"):
     """One small picture of the trained built-in model, made on the device before a run.
 
     ``content`` says whether it shows what its prompt asked for, as far as it can be read.
     """
 
-    schema: int = SCHEMA_VERSION
     device: DeviceKind
     dtype: Dtype
     simulated: bool
@@ -707,13 +707,12 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="checked"
         return failed or self.verdict == "broken" or self.content == "wrong"
 
 
-class Ceiling(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="ceiling", tag_field="type"):
+class Ceiling(Recorded, frozen=True, kw_only=True, gc=False, tag="ceiling"):
     """The rate of large square matrix products on the device, measured before an arm's first case.
 
     None with the reason where it was not measured.
     """
 
-    schema: int = SCHEMA_VERSION
     arm: str
     dtype: Dtype
     device: DeviceKind
@@ -735,13 +734,12 @@ class LookedCase(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     open: bool
 
 
-class Looked(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="looked", tag_field="type"):
+class Looked(Recorded, frozen=True, kw_only=True, gc=False, tag="looked"):
     """A look at a run that goes on until it is decided, after so many blocks (PROTOCOL 12).
 
     ``next_look`` is after how many blocks there is another; None: it was the last.
     """
 
-    schema: int = SCHEMA_VERSION
     blocks: Count
     by: str
     threshold: float

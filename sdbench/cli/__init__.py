@@ -6,7 +6,13 @@ from collections.abc import Sequence
 import click
 
 from sdbench import __version__
-from sdbench.cli.streams import Lossy, let_go, print_error, reserve_descriptors
+from sdbench.cli.streams import (
+    Lossy,
+    escape_unknown_characters,
+    let_go,
+    print_error,
+    reserve_descriptors,
+)
 from sdbench.errors import SdbenchError
 from sdbench.words import shortened
 
@@ -117,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def entry() -> None:
     """The console script."""
     reserve_descriptors()
+    escape_unknown_characters()
     code = main()
     let_go()
     sys.exit(code)

@@ -21,6 +21,7 @@ from sdbench.doctor import (
     worst,
 )
 from sdbench.report.units import printable
+from sdbench.words import shell
 
 if TYPE_CHECKING:
     from sdbench.doctor.deep import DeepResult
@@ -186,7 +187,7 @@ def _next_step(checks: list[Check], facts: DoctorFacts) -> str:
     if failed is not None and failed.remedy is not None:
         return f"Next, for {failed.id}: {failed.remedy.splitlines()[0]}"
     model = facts.model.outline.name
-    return "Next: sdbench run" + ("" if model == _usual_model() else f" --model {model}")
+    return "Next: sdbench run" + ("" if model == _usual_model() else f" --model {shell(model)}")
 
 
 def _usual_model() -> str:

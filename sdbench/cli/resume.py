@@ -22,7 +22,7 @@ from sdbench.runner.prepare import (
 from sdbench.runner.process import ProcessExecutor
 from sdbench.runner.session import config_of, sit, with_new_sitting
 from sdbench.schema import Run
-from sdbench.store import LoadedRun, RunFolder, find_run, load_run
+from sdbench.store import LoadedRun, RunFolder, find_run
 from sdbench.store.privacy import hidden_run, shown_run
 
 
@@ -58,7 +58,7 @@ def command(
     folder = RunFolder.open(path)
     executor = ProcessExecutor()
     try:
-        loaded = load_run(path)
+        loaded = folder.before
         resumed = _agreed(loaded, trust=trust, allow_pickle=allow_pickle)
         check_resumable(resumed)
         left = len(remaining_slots(loaded, retry=retry))

@@ -9,6 +9,8 @@ import os
 import sys
 from typing import TextIO
 
+_RAISING = ("strict", "surrogateescape")
+
 
 class Lossy(io.TextIOBase):
     """A stream that drops what it cannot write and never raises for it."""
@@ -75,6 +77,16 @@ def reserve_descriptors() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
+
+
+def escape_unknown_characters() -> None:
+    r"""Let standard output show a character that its encoding does not have as ``\u2013``.
+
+    Python does so for standard error; for standard output it raises UnicodeEncodeError.
+    """
+    # "surrogateescape" is Python's choice in the locale C; it raises as "strict" does.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in _RAISING:
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def let_go() -> None:

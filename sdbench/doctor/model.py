@@ -11,7 +11,7 @@ from sdbench.machine.facts import Unavailable
 from sdbench.models.folder import read_folder
 from sdbench.models.folder_files import Fault
 from sdbench.models.not_a_pipeline import single_file
-from sdbench.models.resolve import find_model, place_of
+from sdbench.models.resolve import find_model, place_of, require_hub_id
 from sdbench.schema import ModelInfo
 from sdbench.words import counted
 
@@ -24,7 +24,7 @@ def find_offline(name: str, *, recorded: bool) -> ModelFacts:
     ``recorded``: another machine is judged, so what lies on this one's disk does not count.
 
     Raises:
-        UsageError: there is no such model of ours.
+        UsageError: there is no such model of ours, or it is neither a path nor a Hub id.
     """
     if name.startswith(_OURS):
         outline = find_model(name).outline()
@@ -43,6 +43,7 @@ def find_offline(name: str, *, recorded: bool) -> ModelFacts:
         return _faulty(name, [single_file(path)])
     folder = path if path.is_dir() else _cached(name, os.environ)
     if folder is None:
+        require_hub_id(name)
         return ModelFacts(
             outline=_guess(name), offline=False, note="neither a folder nor in the Hub's cache"
         )

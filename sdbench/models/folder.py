@@ -53,7 +53,7 @@ def read_folder(folder: Path, *, allow_pickle: bool) -> Contents:
     except (WeightsError, KeyError) as error:
         reason = "it names no _class_name" if isinstance(error, KeyError) else str(error)
         return Contents("", (), (Fault(f"{INDEX} cannot be read: {reason}", DOWNLOAD),))
-    if pipeline_class not in PIPELINES:
+    if not isinstance(pipeline_class, str) or pipeline_class not in PIPELINES:
         return Contents("", (), (_other_class(pipeline_class, index),))
     reader = _Reader(folder, index, pipeline_class, allow_pickle)
     faults = tuple(reader.faults())

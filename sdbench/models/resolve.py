@@ -119,9 +119,18 @@ def find_model(name: str, *, allow_pickle: bool = False) -> ModelSource:
     if path.is_file():
         fault = single_file(path)
         raise ModelError(f"{name}: {fault.what}; {fault.remedy}")
+    require_hub_id(name)
+    return _on_hub(name, allow_pickle)
+
+
+def require_hub_id(name: str) -> None:
+    """Refuse what is no folder and could be nothing on the Hub either.
+
+    Raises:
+        UsageError: it has not the form of a Hub id.
+    """
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise UsageError(f"no model {shortened(name)!r}: {_EXPECTED}")
-    return _on_hub(name, allow_pickle)
 
 
 def place_of(name: str) -> Path:

@@ -107,7 +107,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
         text = file.read(length)
     try:
         tensors, end = _tensors(json.loads(text))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ArithmeticError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise no_header from None
     expected = 8 + length + end
     if size != expected:
@@ -120,7 +120,8 @@ def _tensors(header: dict[str, dict[str, list[int] | str]]) -> tuple[dict[str, T
     """Tensors by name, and bytes of data; they must lie one after the other without gaps.
 
     Raises:
-        ValueError, TypeError, KeyError, AttributeError: the header is not as the format says.
+        ArithmeticError, ValueError, TypeError, KeyError, AttributeError: the header is not as the
+            format says.
     """
     tensors: dict[str, Tensor] = {}
     spans = []

@@ -151,10 +151,14 @@ def find_floor(
 def find_rounded(
     settings: ReferenceSettings, versions: Mapping[str, str], computed: Path, dtype: Dtype
 ) -> Rounded | None:
-    """The image as a dtype's rounding makes it, found as the reference is."""
+    """The image as a dtype's rounding makes it, found as the reference is.
+
+    One that contains NaN or infinity counts as missing unless it came out so several times: then
+    the arithmetic overflows, and making it again would give the same.
+    """
     for folder, _ in _shelves(settings, versions, computed):
         tensors = load_tensors(rounded_file(folder, dtype))
-        if tensors is not None:
+        if tensors is not None and (tensors.metadata.get("overflows") or is_finite(tensors)):
             return Rounded(tensors)
     return None
 

@@ -31,6 +31,7 @@ from sdbench.runner.probe import FoundDevice, find_device
 from sdbench.runner.sampler import Sample
 from sdbench.schema import Case, Dtype, ModelInfo
 from sdbench.store.privacy import redact
+from sdbench.words import shell
 
 # A single operator takes seconds at most, with the compilation of its shader.
 CALL_LIMIT_S = 120.0
@@ -128,7 +129,7 @@ def prepare_search(
     if source.download is not None:
         raise UsageError(
             f"{request.model} is not on this machine; fetch it first, for example with: "
-            f"sdbench run quick --model {request.model}"
+            f"sdbench run quick --model {shell(request.model)}"
         )
     device = find_device(request.device, interpreter, environment, executor)
     return Search(

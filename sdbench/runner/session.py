@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -67,7 +68,7 @@ def sit(
     config = config_of(run)
     system = machine.open_system()
     boot_id = machine.boot_id()
-    before = load_run(folder.path)
+    before = folder.before
     victims = restart_victims(before, boot_id)
     for victim in victims:
         folder.append(victim)
@@ -201,4 +202,14 @@ def with_new_sitting(run: Run) -> Run:
 def config_of(run: Run) -> Config:
     """The configuration a run was begun with."""
     document = {key: value for key, value in run.config.items() if key != "allow_pickle"}
+    document["arm"] = _as_configured(run.plan.arms)
     return parse_config(without_none(document), f"{run.run_id}/run.json")
+
+
+def _as_configured(arms: Sequence[Arm]) -> list[dict[str, Any]]:
+    """Arms without their level of ``[pressure]``, which follows a ``+`` in the name."""
+    configured = {}
+    for arm in arms:
+        name = arm.name.partition("+")[0]
+        configured[name] = msgspec.structs.replace(arm, name=name, hold_bytes=0)
+    return [msgspec.to_builtins(arm) for arm in configured.values()]

@@ -1,6 +1,10 @@
 """What is installed in an interpreter, asked of that interpreter."""
 
+import contextlib
+import os
+import signal
 import subprocess
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +25,8 @@ for entry in metadata.distributions():
 print(json.dumps({"python": platform.python_version(), "packages": found}))
 """
 _LIMIT_S = 60.0
+# A thousand packages are 30 kB.
+_MOST_BYTES = 1 << 22
 
 
 class _Listed(msgspec.Struct):
@@ -45,15 +51,10 @@ def list_installed(interpreter: Path) -> Installed:
         MachineError: it does not run as a Python.
     """
     try:
-        done = subprocess.run(
-            [str(interpreter), "-I", "-c", _PROGRAM],
-            capture_output=True,
-            text=True,
-            timeout=_LIMIT_S,
-            check=True,
+        listed = msgspec.json.decode(
+            _answer([str(interpreter), "-I", "-c", _PROGRAM]), type=_Listed
         )
-        listed = msgspec.json.decode(done.stdout, type=_Listed)
-    except (OSError, msgspec.MsgspecError, subprocess.SubprocessError) as error:
+    except (OSError, msgspec.MsgspecError) as error:
         raise MachineError(f"{interpreter} does not run as a Python: {error}") from error
     packages: dict[str, str] = {
         canonicalize_name(name): version
@@ -61,3 +62,47 @@ def list_installed(interpreter: Path) -> Installed:
         if version is not None
     }
     return Installed(listed.python, packages)
+
+
+def _answer(command: list[str]) -> bytes:
+    """What a program prints before it ends; what it started, and left running, is ended with it.
+
+    Raises:
+        OSError: it cannot be started, fails, takes too long or prints too much.
+    """
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    ended_late = threading.Event()
+
+    def end_late() -> None:
+        ended_late.set()
+        _end(process)
+
+    timer = threading.Timer(_LIMIT_S, end_late)
+    timer.start()
+    try:
+        with process.stdout as output:
+            answer = output.read(_MOST_BYTES + 1)
+        if len(answer) > _MOST_BYTES:
+            raise OSError(f"it prints more than {_MOST_BYTES:,} bytes")
+        status = process.wait()
+    finally:
+        timer.cancel()
+        _end(process)
+    if ended_late.is_set():
+        raise OSError(f"it did not end within {_LIMIT_S:.0f} s")
+    if status:
+        raise OSError(f"it ended with status {status}")
+    return answer
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

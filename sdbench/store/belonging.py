@@ -1,4 +1,6 @@
-"""Which records are of a run: those of its own plan, made on its own device."""
+"""Which records are of a run: those that name it, are of its plan, and were made on its device."""
+
+import msgspec
 
 from sdbench.schema import Ceiling, Checked, Compared, Record, Replicate, Run, Started, Withdrawn
 
@@ -8,13 +10,16 @@ class Belonging:
 
     def __init__(self, run: Run) -> None:
         plan = run.plan
+        self._names = (run.run_id, msgspec.UNSET)  # an older sdbench wrote no name
         self._device = run.device
         self._processes = {slot.replicate_id: (slot.case_id, slot.arm) for slot in plan.slots}
         self._arms = {arm.name for arm in plan.arms}
         self._cases = {planned.case_id for planned in plan.cases}
 
     def has(self, record: Record) -> bool:
-        """Whether the run's plan has what the record is about, and its device made it."""
+        """Whether it names the run, the plan has what it is about, and its device made it."""
+        if record.run_id not in self._names:
+            return False
         if isinstance(record, (Started, Replicate, Compared)):
             return self._has_process(record)
         if isinstance(record, Withdrawn):

@@ -29,6 +29,7 @@ from sdbench.store.ownership import digest, note_own
 from sdbench.store.reading import (
     RECORDS_FILE,
     RUN_FILE,
+    LoadedRun,
     load_run,
     read_run_file,
     refuse_newer,
@@ -45,8 +46,10 @@ _MOST_TORN_BYTES = 64 * MIB
 class RunFolder:
     """A run folder opened for writing; only one process at a time holds it."""
 
-    def __init__(self, path: Path, lock: FileLock) -> None:
-        self.path = path
+    def __init__(self, before: LoadedRun, lock: FileLock) -> None:
+        self.path = before.path
+        self.before = before
+        """The run as it was when the folder was opened."""
         self._lock = lock
         self._records: Any = None
         self.not_noted: str | None = None
@@ -70,7 +73,7 @@ class RunFolder:
         try:
             # Before run.json exists: a run that is found is in a folder that outlasts a power cut.
             flush_folder(root)
-            folder = cls(path, _lock(path))
+            folder = cls(LoadedRun(path, run, [], []), _lock(path))
             folder.write_run(run)
         except (OSError, StoreError) as error:
             _take_back(path, folder)
@@ -90,13 +93,15 @@ class RunFolder:
                 workers write into is a link.
         """
         _refuse_links(path)
-        folder = cls(path, _lock(path))
+        lock = _lock(path)
         try:
-            refuse_newer(load_run(path))
+            before = load_run(path)
+            refuse_newer(before)
+            folder = cls(before, lock)
             folder._put_torn_tail_aside()
             folder._tidy()
         except BaseException:
-            folder.close()
+            lock.release()
             raise
         return folder
 
@@ -117,14 +122,15 @@ class RunFolder:
             write_inside(self.path, RUN_FILE, data=text)
 
     def append(self, record: Record) -> None:
-        """Append one record and return once it is on the disk itself.
+        """Append one record, under this run's id, and return once it is on the disk itself.
 
         A write that fails half-way (a full disk) is taken back, so the file stays whole.
 
         Raises:
             StoreError: the disk is full, or the folder is gone or cannot be written.
         """
-        line = _ENCODER.encode(record) + b"\n"
+        named = msgspec.structs.replace(record, run_id=self.before.run.run_id)
+        line = _ENCODER.encode(named) + b"\n"
         with _explained(self.path / RECORDS_FILE):
             if self._records is None:
                 self._records = open_to_append(self.path, RECORDS_FILE)
@@ -244,6 +250,7 @@ def _lock(path: Path) -> FileLock:
     """Take the folder; the kernel lets go of it however this process ends."""
     lock = FileLock(str(path / LOCK_FILE))
     with _explained(path / LOCK_FILE):
+        open_to_append(path, LOCK_FILE).close()  # old releases of filelock empty what they open
         try:
             lock.acquire(timeout=0)
         except Timeout:  # an OSError too, so it must be caught first

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import platformdirs
 
-from sdbench.files import flush_folder, flush_to_disk, make_folder, write_all
+from sdbench.files import flush_folder, flush_to_disk, make_folder, open_file, write_all
 
 VARIABLE = "SDBENCH_STATE"
 _NOTES = "own-runs"
@@ -44,7 +44,9 @@ def note_own(run_sha256: str, run_id: str) -> str | None:
     line = f"\n{run_sha256} {run_id}\n".encode()
     try:
         make_folder(state_folder(), 0o700)
-        fd = os.open(_notes(), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # A FIFO in its place is refused: to open one otherwise waits for a reader.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        fd = os.open(_notes(), flags, 0o600)
         try:
             # Most often one call: two runs that begin at once do not mix their lines.
             if os.write(fd, line) < len(line):
@@ -63,8 +65,8 @@ def is_own(run_sha256: str | None) -> bool:
     if run_sha256 is None or len(run_sha256) != _DIGITS:
         return False
     try:
-        with open(_notes(), encoding="ascii", errors="replace") as notes:
-            return any(line.startswith(f"{run_sha256} ") for line in notes)
+        with open_file(_notes()) as notes:
+            return any(line.startswith(f"{run_sha256} ".encode()) for line in notes)
     except OSError:
         return False
 

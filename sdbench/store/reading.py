@@ -200,6 +200,7 @@ def _with_records(loaded: LoadedRun) -> LoadedRun:
             continue
         newest = max(newest, record.schema)
         if own.has(record):
+            msgspec.structs.force_setattr(record, "run_id", msgspec.UNSET)  # the run has it
             lists[type(record)].append(record)
         else:
             foreign.append(number)
@@ -235,16 +236,17 @@ def _foreign_words(lines: list[int]) -> str:
     one = len(lines) == 1
     return (
         f"{counted(len(lines), 'record')} ({'line' if one else 'lines'} {named}{more} of "
-        f"{RECORDS_FILE}) {'is' if one else 'are'} not of this run (no such process in its plan, "
-        f"or another device) and {'is' if one else 'are'} left out"
+        f"{RECORDS_FILE}) {'is' if one else 'are'} not of this run (another run's id, no such "
+        f"process in its plan, or another device) and {'is' if one else 'are'} left out"
     )
 
 
 def _newer_words(what: str, schema: int, version: str) -> str:
+    newer = "a newer sdbench" if version == __version__ else f"sdbench {version} or newer"
     return (
         f"{what} schema {schema}, and this sdbench ({__version__}) knows {SCHEMA_VERSION}: a newer "
         f"sdbench wrote it. What is new in it is not shown, and it is only read; to go on with it "
-        f"install sdbench {version} or newer"
+        f"install {newer}"
     )
 
 

@@ -90,9 +90,18 @@ def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str
             for item in job["rounded"]:
                 if item["dtype"] == dtype:
                     begin(f"image {item['image'] + 1} as {dtype} rounds it")
-                    tensors = _rounded(rounding, calls[item["image"]], job["steps"])
+                    for _ in range(_ATTEMPTS):
+                        tensors = _rounded(rounding, calls[item["image"]], job["steps"])
+                        overflows = not _is_finite(tensors)
+                        if not overflows:
+                            break
                     kept = list(range(tensors["latents"].shape[1]))
-                    metadata = {"kept": kept, "dtype": dtype, "versions": versions}
+                    metadata = {
+                        "kept": kept,
+                        "dtype": dtype,
+                        "versions": versions,
+                        "overflows": overflows,
+                    }
                     write_whole(item["path"], serialised(tensors, metadata))
     if not_numbers:
         images = ", ".join(str(image + 1) for image in not_numbers)

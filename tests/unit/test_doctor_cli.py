@@ -195,6 +195,13 @@ def test_next_step_keeps_the_model_asked_for(text: Callable[..., list[str]]) -> 
     assert lines[-1] == "Next: sdbench run --model synthetic/tiny"
 
 
+def test_commands_quote_the_model_asked_for(text: Callable[..., list[str]]) -> None:
+    lines = text(MACHINES / "m4-macos15", "--model", "o/$(id)")
+    commands = [line for line in lines if "sdbench run --model" in line]
+    assert commands
+    assert all("sdbench run --model 'o/$(id)'" in line for line in commands)
+
+
 def test_terminal_escapes_of_a_recording_are_shown_not_obeyed(
     text: Callable[..., list[str]], recording: Callable[..., Path]
 ) -> None:

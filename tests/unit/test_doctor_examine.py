@@ -327,6 +327,9 @@ def test_synthetic_model_in_the_cache_needs_no_more_disk(
 def test_no_such_synthetic_model() -> None:
     with pytest.raises(UsageError, match="no model 'synthetic/huge'"):
         find_offline("synthetic/huge", recorded=False)
+    for name in ("../../nothing", "a/../b", "nothing"):
+        with pytest.raises(UsageError, match="expected a folder, a Hub id"):
+            find_offline(name, recorded=False)
 
 
 @pytest.mark.parametrize("variable", ["HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"])

@@ -31,6 +31,7 @@ from sdbench.schema import (
     Withdrawn,
 )
 from sdbench.store import LoadedRun, RunFolder, load_run
+from sdbench.store.folder import LOCK_FILE
 from sdbench.store.reading import RECORDS_FILE, RUN_FILE
 
 DEEP = "[" * 100_000
@@ -181,6 +182,38 @@ def test_records_of_another_plan_are_counted_and_left_out_aloud(run: Path, call:
     assert "cuda" not in call("show", run)[1].replace(warning, "")
 
 
+def test_records_that_name_another_run_of_the_same_plan_are_left_out_aloud(run: Path) -> None:
+    lines = (run / RECORDS_FILE).read_text().splitlines()
+    assert [json.loads(line)["run_id"] for line in lines] == [make_run().run_id] * 2
+    loaded = load_run(run)
+    assert (loaded.attempts, loaded.left_out) == ([make_replicate()], 0)
+
+    changed(run, lambda document: document.update(run_id="another"))
+    add(run, make_started(), make_replicate(attempt=2))  # as an older sdbench wrote them
+    loaded = load_run(run)
+    assert loaded.attempts == [make_replicate(attempt=2)]
+    assert loaded.left_out == 2
+    (warning,) = loaded.warnings
+    assert warning.startswith(
+        "2 records (lines 1, 2 of records.jsonl) are not of this run (another"
+    )
+
+
+def test_a_run_is_read_once_to_go_on_with_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def counted(path: Path) -> LoadedRun:
+        read.append(path)
+        return load_run(path)
+
+    monkeypatch.setattr("sdbench.store.folder.load_run", counted)
+    folder = RunFolder.open(run)
+    folder.append(make_replicate(attempt=2))
+    folder.close()
+    assert read == [run]
+    assert folder.before.attempts == [make_replicate()]
+
+
 def test_values_nobody_can_have_measured_cost_their_record_only(run: Path) -> None:
     sound = msgspec.to_builtins(make_replicate(make_slot(block=1, index=1)))
     telemetry = {"samples": 1, "period_s": 0.1, "cost_share": 0.0}
@@ -262,7 +295,8 @@ def test_a_newer_schema_is_read_and_never_written(run: Path, where: str, call: C
     assert "schema 99" in warning and "a newer sdbench wrote it" in warning
     assert call("show", run)[0] == 0
     code, _, err = call("resume", run)
-    assert code == 3 and "install sdbench" in err and err.count("\n") == 1
+    newer = "sdbench 9.1 or newer" if where == "run.json" else "a newer sdbench"
+    assert code == 3 and f"install {newer}\n" in err and err.count("\n") == 1
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
@@ -285,6 +319,19 @@ def test_fields_of_a_newer_sdbench_stay_when_run_json_is_written_again(run: Path
 
 
 # --- nothing is written outside -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [RECORDS_FILE, LOCK_FILE])
+def test_nothing_is_written_through_a_hard_link(run: Path, tmp_path: Path, name: str) -> None:
+    notes = tmp_path / "notes"
+    notes.write_text('{"mine": 1}\nmy notes\n')
+    (run / name).unlink(missing_ok=True)
+    (run / name).hardlink_to(notes)
+    with pytest.raises(StoreError, match="hard link"):
+        RunFolder.open(run)
+    assert notes.read_text() == '{"mine": 1}\nmy notes\n'
+    (run / name).unlink()
+    RunFolder.open(run).close()  # nothing of the refusal stays
 
 
 @pytest.mark.parametrize("name", [RECORDS_FILE, "images", "latents", "traces", "telemetry"])

@@ -260,6 +260,14 @@ FAULTY: list[tuple[Change, str, str]] = [
         "a StableDiffusionInpaint; expected StableDiffusionPipeline",
         "text-to-image",
     ),
+    *(
+        (
+            lambda folder, wrong=wrong: edit(folder / "model_index.json", _class_name=wrong),
+            f"a {wrong}; expected StableDiffusionPipeline",
+            "take a Stable Diffusion",
+        )
+        for wrong in (["StableDiffusionPipeline"], {"a": 1}, None)
+    ),
     (
         lambda folder: edit(folder / "model_index.json", _class_name="FlaxStableDiffusionPipeline"),
         "it is for Flax",
@@ -461,6 +469,8 @@ def test_other_single_files(tmp_path: Path, name: str, content: bytes, what: str
         b'{"a": {"dtype": "F16", "shape": [2], "data_offsets": [4, 8]}}',
         b'{"a": {"dtype": "F16", "shape": [-2], "data_offsets": [0, -4]}}',
         b'{"a": {"dtype": "F16", "shape": "x", "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F16", "shape": [1e999], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F16", "shape": [2], "data_offsets": [0, Infinity]}}',
         b"[" * 5000,
     ],
 )

@@ -2,6 +2,7 @@
 
 import io
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from rich.table import Table
 
 import sdbench
 from sdbench.cli.output import console
+from sdbench.cli.streams import escape_unknown_characters
 
 HOSTILE = "a\x1b]0;title\x07b\x1b[2Jc\u202ed\x9be\r"
 
@@ -60,3 +62,17 @@ def test_no_verb_prints_past_this_console() -> None:
     echoing = {name for name, text in sources.items() if "click.echo(" in text}
     # Help and errors, one of them through ``printable``; documents that are harmless themselves.
     assert echoing <= {"cli/__init__.py", "cli/report.py"}
+
+
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_characters_that_standard_output_does_not_have_are_escaped(
+    encoding: str, errors: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding, errors))
+    escape_unknown_characters()
+    console().print("a – b")
+    sys.stdout.flush()
+    dash = "–" if encoding == "utf-8" else r"\u2013"
+    assert written.getvalue() == f"a {dash} b\n".encode()

@@ -166,6 +166,18 @@ def test_state_that_cannot_be_written_costs_a_remark_and_no_run(
     assert "resume will ask whether to trust this run" in err
 
 
+def test_notes_that_are_no_file_are_neither_waited_for_nor_read_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    os.mkfifo(tmp_path / "own-runs")
+    assert not is_own("0" * 64)
+    assert "own-runs" in str(note_own("0" * 64, "run"))
+    (tmp_path / "own-runs").unlink()
+    (tmp_path / "own-runs").symlink_to("/dev/zero")
+    assert not is_own("0" * 64)
+
+
 def test_digest_is_of_the_bytes() -> None:
     assert digest(b"") != digest(b" ")
 

@@ -326,6 +326,24 @@ def test_an_image_is_made_as_rounding_makes_it_where_asked_and_once(tmp_path: Pa
     assert maker.shelf.yardstick(GROUP, "float32").rounded == {}
 
 
+def test_an_image_that_rounding_made_nan_is_made_again_unless_it_always_overflows(
+    tmp_path: Path,
+) -> None:
+    maker = Maker(tmp_path)
+    maker.make("float16")
+    maker.maker().make_rounded({GROUP: {("float16", 0)}})
+    file = references.rounded_file(maker.shelf.own_folder(GROUP, 0), "float16")
+    tensors = make_reference().tensors
+    tensors.arrays["pictures"] = np.full_like(tensors.arrays["pictures"], np.nan)
+    for overflows, there in ((False, False), (True, True)):
+        tensors.metadata["overflows"] = overflows
+        write_tensors(file, tensors)
+        found = maker.shelf.rounded(GROUP, "float16", 0)
+        assert (found is not None) == there
+    maker.maker().make_rounded({GROUP: {("float16", 0)}})
+    assert len(maker.executor.tasks) == 2
+
+
 def test_all_that_is_made_of_a_run_shares_one_budget(tmp_path: Path) -> None:
     maker = Maker(tmp_path, seconds=199.0)
     one = maker.maker()

@@ -43,6 +43,7 @@ from sdbench.runner.run import RunLoop, new_run_id
 from sdbench.runner.session import Sat, config_of, sit, with_new_sitting
 from sdbench.schema import Run, Sitting, Started
 from sdbench.store import LoadedRun, RunFolder, load_run
+from sdbench.store.privacy import hidden_run, shown_run
 
 ONE_CASE = {"resolution": ["64x64"]}
 POINT = b'{"t":1.5}\n'
@@ -930,6 +931,16 @@ def test_configuration_with_everything_in_it_comes_back_too() -> None:
     )
     decoded = msgspec.json.decode(msgspec.json.encode(make_run(config)), type=Run)
     assert config_of(decoded) == config
+
+
+def test_configuration_with_pressure_comes_back_from_what_was_written_down() -> None:
+    config = make_config(
+        arm=[{"name": "a", "env": {"X": "1"}}, {"name": "b"}], pressure={"hold_bytes": [0, 5e7]}
+    )
+    run = make_run(config)
+    assert [arm.name for arm in run.plan.arms][1] == "a+hold-0.05GB"
+    for written in (run, hidden_run(run)):  # as it begins, and as resume finds it
+        assert config_of(shown_run(written)) == config
 
 
 def test_run_ids_sort_by_time_and_do_not_collide() -> None:

@@ -3,6 +3,7 @@
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.machine.facts import Unavailable
+from sdbench.words import shell
 
 # More are of the same kind, as a rule; the run names the first of them only.
 _MOST_FAULTS = 6
@@ -46,6 +47,6 @@ def model_offline(facts: DoctorFacts) -> Check | None:
         return question.passes(found)
     return question.warns(
         found,
-        f"sdbench run --model {model.outline.name} asks and then downloads it; without network: "
-        "sdbench run --model synthetic/sd15",
+        f"sdbench run --model {shell(model.outline.name)} asks and then downloads it; without "
+        "network: sdbench run --model synthetic/sd15",
     )
