@@ -15,7 +15,9 @@ from typing import Any
 from unittest import mock
 
 from factories import make_report
+from fuzz_batches import Batch
 from fuzz_box import Box, Forbidden, TakesTooLong
+from fuzz_direct import Read, read_each
 from fuzz_mutations import Files, Mutation, Subject, mutated
 from fuzz_pictures import is_stranger
 from fuzz_promises import Call, broken_promises
@@ -83,6 +85,32 @@ class Bench:
         lines = lines_for(trial.subject.kind, random, self.verbs)
         self._draws = random.random() < self.drawing_share
         return self.of_files(trial.subject, trial.files, lines)
+
+    def of_batch(self, batch: Batch) -> list[Finding]:
+        """Give each input of a batch to its reader."""
+        self.box.empty()
+        folder = self.box.given / "batch"
+        write_tree(batch.tree, folder, self.box.outside)
+        self.box.remember()
+        call = Call(("read", batch.kind))
+        read = Read()
+        with mock.patch.dict(os.environ, self._environment(None, folder)):
+            try:
+                with self.box.watched():
+                    read_each(batch.kind, folder, batch.names, _place, read)
+            except TakesTooLong as error:
+                call.endless = _place(error)
+            except Forbidden:
+                pass
+        call.noted, call.changed = [*self.box.noted], self.box.changed()
+        self.calls[call.verb] = self.calls.get(call.verb, 0) + 1
+        told = [
+            *broken_promises(call, strangers=False),
+            *read.broken,
+            *(f"{name}: what cannot be is accepted" for name in read.accepted_of(batch.impossible)),
+            *(f"{name}: what is sound is refused" for name in read.refused_of(batch.sound)),
+        ]
+        return [Finding(call.line, what, f"{batch}: {what[:60]}") for what in told]
 
     def of_files(
         self, subject: Subject, files: Files, lines: list[tuple[str, ...]]
@@ -168,11 +196,13 @@ class Bench:
         call.files = self.box.written()
         return call
 
-    def _environment(self, subject: Subject, folder: Path) -> dict[str, str]:
+    def _environment(self, subject: Subject | None, folder: Path) -> dict[str, str]:
         environment = {
             "SDBENCH_CACHE": str(self.box.inside / "cache"),
             "SDBENCH_STATE": str(self.box.inside / "state"),
         }
+        if subject is None:
+            return environment
         if subject.kind == "recording":
             environment[_MACHINE] = str(folder)
         elif subject.kind == "model":
