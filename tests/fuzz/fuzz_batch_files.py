@@ -317,7 +317,7 @@ def _true_arrays() -> Iterator[Item]:
     for at, data in enumerate(fuzz_pictures.odd_npys()):
         yield _below(f"a{at}", f"latents/{'0' * 64}.npy", data, expected=False)
     for at, array in enumerate(
-        (np.full((4, 8, 8), value, np.float32) for value in (0, np.nan, np.inf, 3e38))
+        np.full((4, 8, 8), value, np.float32) for value in (0, np.nan, np.inf, 3e38)
     ):
         digest = hashlib.sha256(f"torch.float32{array.shape}".encode() + array.tobytes())
         name = f"latents/{digest.hexdigest()}.npy"

@@ -96,12 +96,12 @@ def all_batches(subjects: Iterable[Subject], every: int = 1) -> Iterator[Batch]:
 
 # --- single changes -------------------------------------------------------------------------------
 
-_OTHERS = (_GONE, None, {"zz": [1]}, [{"zz": None}], "zz\x1b", 2.5, -1, 1 << 70, 1e300, True)
+_OTHERS = (_GONE, None, {"zz": [1]}, [{"zz": 1}], "zz\x1b", 2.5, -1, 1 << 70, 1e300, True)
 
 
 def changes(document: Any, kind: Any, offset: int = 0) -> Iterator[tuple[str, Any, bool]]:
     """Each place once in each way: a name, the document, and whether types alone forbid it."""
-    for path, part, needed in _paths(document, kind):
+    for path, part, needed in typed_places(document, kind, of_lists=1):
         for number, value in enumerate(_OTHERS):
             name = ".".join(map(str, path)) + f"-{number}"
             if value is _GONE:
@@ -113,8 +113,13 @@ def changes(document: Any, kind: Any, offset: int = 0) -> Iterator[tuple[str, An
             yield f"more-{text[:3].encode().hex()}", {**document, text: 1}, False
 
 
-def _paths(document: Any, kind: Any, before: Path = ()) -> Iterator[tuple[Path, Any, bool]]:
-    """Every place with its type, and whether something must stand there; of a list the first."""
+def typed_places(
+    document: Any, kind: Any, before: Path = (), *, of_lists: int | None = None
+) -> Iterator[tuple[Path, Any, bool]]:
+    """Every place with its type, and whether something must stand there.
+
+    ``of_lists``: only so many entries of each list.
+    """
     plain = _plain(kind)
     if isinstance(document, dict):
         fields = {}
@@ -126,11 +131,12 @@ def _paths(document: Any, kind: Any, before: Path = ()) -> Iterator[tuple[Path, 
             if part == dict[str, Any]:
                 part = INSIDE.get(key, part)
             yield (*before, key), part, key in fields and fields[key].required
-            yield from _paths(value, part, (*before, key))
+            yield from typed_places(value, part, (*before, key), of_lists=of_lists)
     elif isinstance(document, list) and document:
         part = typing.get_args(plain)[0] if typing.get_origin(plain) in (list, tuple) else Any
-        yield (*before, 0), part, False
-        yield from _paths(document[0], part, (*before, 0))
+        for at, value in enumerate(document[:of_lists]):
+            yield (*before, at), part, False
+            yield from typed_places(value, part, (*before, at), of_lists=of_lists)
 
 
 def _plain(kind: Any) -> Any:
@@ -152,14 +158,15 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def _changed(document: Any, path: Path, value: Any) -> Any:
-    made = copy.deepcopy(document)
-    table = made
-    for key in path[:-1]:
-        table = table[key]
-    if value is _GONE:
-        del table[path[-1]]
+    """A copy with another value there; what is on no way to it is shared."""
+    key, *rest = path
+    made = copy.copy(document)
+    if rest:
+        made[key] = _changed(document[key], tuple(rest), value)
+    elif value is _GONE:
+        del made[key]
     else:
-        table[path[-1]] = value
+        made[key] = value
     return made
 
 
@@ -205,7 +212,7 @@ _CHANGES = {"swap_delta_bytes", "swap_in_bytes", "swap_out_bytes"}
 
 def _out_of_range(document: Any, kind: Any) -> Iterator[tuple[str, Any]]:
     """What the unit in a name forbids, whatever its type lets pass."""
-    for path, part, _ in _paths(document, kind):
+    for path, part, _ in typed_places(document, kind, of_lists=1):
         name, before = path[-1], _at(document, path)
         if isinstance(before, bool) or not isinstance(before, int | float | str):
             continue
@@ -229,46 +236,49 @@ def _at(document: Any, path: Path) -> Any:
     return document
 
 
+_LINES = 20
+
+
 def _records(run: Tree, every: int) -> Batch:
-    """One record in a run, with one change: its line is read or said to be unreadable."""
+    """Records with one change: each line is read, or said to be unreadable."""
     batch = _Batches("run", "records")
     number = itertools.count()
 
-    def add(record: Any, expected: bool | None) -> None:
-        name = f"r{next(number)}"
-        files = {"run.json": run["run.json"], "records.jsonl": encoded(record) + b"\n"}
-        batch.add(name, {f"{name}/{file}": data for file, data in files.items()}, expected)
+    def add(lines: Sequence[bytes], expected: bool | None) -> None:
+        """Some lines in each run, all of which are sound or none."""
+        for at in range(0, len(lines), _LINES):
+            some = lines[at : at + _LINES]
+            name = f"r{next(number)}-{len(some)}"
+            files = {"run.json": run["run.json"], "records.jsonl": b"\n".join(some) + b"\n"}
+            batch.add(name, {f"{name}/{file}": data for file, data in files.items()}, expected)
 
     for kind in RECORDS.values():
         record = whole(kind)
-        add(record, True)
-        singles = [(made, False) for _, made in _out_of_range(record, kind)]
-        singles += [(m, None if fits else False) for m, fits in _singles(record, kind, every)]
-        for made, expected in singles:
-            add(made, expected)
+        add([encoded(record)], True)
+        add([encoded(made) for _, made in _out_of_range(record, kind)], False)
+        singles = [*_singles(record, kind, every)]
+        add([encoded(made) for made, fits in singles if not fits], False)
+        add([encoded(made) for made, fits in singles if fits], None)
     replicate, compared = whole(RECORDS["replicate"]), whole(RECORDS["compared"])
-    for facts in ({"x_bytes": -1}, {"x_bytes": 1 << 62}, {"x_bytes": True}, {"x": [1]}, {"x": {}}):
-        add(_changed(replicate, ("device",), {"facts": facts}), False)
-    add(_changed(replicate, ("device",), {"facts": [1]}), False)
-    add(_changed(replicate, ("device",), {"facts": {"x_bytes": 5, "y": None}}), True)
-    for key in ("step", "rel_l2", "allowed_rel_l2"):
-        add(_changed(compared, ("divergence", 0, key), []), False)
-    odd = (b"{}", b"null", b"[1]", b"\xff", b'{"type": "x"}', DEEP.encode(), b'{"a": ' * 2000)
-    for line in odd:
-        name = f"odd{next(number)}"
-        files = {"run.json": run["run.json"], "records.jsonl": line + b"\n"}
-        batch.add(name, {f"{name}/{file}": data for file, data in files.items()}, False)
-    lines = {"records.jsonl": b"\n" * 1_000_002, "run.json": run["run.json"]}
-    batch.add("lines", {f"lines/{file}": data for file, data in lines.items()}, True)
-    long = {"records.jsonl": Odd("sparse", size=5 << 30), "run.json": run["run.json"]}
-    batch.add("long", {f"long/{file}": data for file, data in long.items()}, False)
+    facts = ({"x_bytes": -1}, {"x_bytes": 1 << 62}, {"x_bytes": True}, {"x": [1]}, {"x": {}}, [1])
+    add([encoded({**replicate, "device": {"facts": one}}) for one in facts], False)
+    add([encoded({**replicate, "device": {"facts": {"x_bytes": 5, "y": None}}})], True)
+    keys = ("step", "rel_l2", "allowed_rel_l2")
+    add([encoded(_changed(compared, ("divergence", 0, key), [])) for key in keys], False)
+    add([b"{}", b"null", b"[1]", b"\xff", b'{"type": "x"}', DEEP.encode(), b'{"a": ' * 2000], False)
+    for name, data in {
+        "lines": b"\n" * 1_000_002,
+        "long-1": Odd("sparse", size=5 << 30),
+    }.items():
+        files = {f"{name}/run.json": run["run.json"], f"{name}/records.jsonl": data}
+        batch.add(name, files, name == "lines")
     return batch.done()
 
 
 def _singles(document: Any, kind: Any, every: int) -> Iterator[tuple[Any, bool]]:
     """Documents with one change, and whether their types let it pass."""
     for number, (_, made, forbidden) in enumerate(changes(document, kind)):
-        # Fields have as many changes each: a step that has no part in common with it meets all.
+        # Each place has ten changes: where ``every`` has no part in common with it, all are met.
         if number % every == 0:
             yield made, not forbidden
 
@@ -353,10 +363,24 @@ def _impossible_plans(run: dict[str, Any]) -> Iterator[dict[str, Any]]:
 # --- configurations, expectations, recordings -----------------------------------------------------
 
 _CONFIG: dict[str, Any] = {
-    **{"name": "t", "description": "d", "model": "synthetic/tiny", "device": "cpu", "steps": 3},
-    **{"guidance_scale": 1.5, "scheduler": "ddim", "seed": 1, "images": 1, "passes": 1},
-    **{"replicates": 2, "timeout_s": 9.5, "max_minutes": 5, "max_cases": 9, "max_processes": 9},
-    **{"start": "spawn", "prompts": ["a"], "exclude": [{"dtype": "float16"}]},
+    "name": "t",
+    "description": "d",
+    "model": "synthetic/tiny",
+    "device": "cpu",
+    "steps": 3,
+    "guidance_scale": 1.5,
+    "scheduler": "ddim",
+    "seed": 1,
+    "images": 1,
+    "passes": 1,
+    "replicates": 2,
+    "timeout_s": 9.5,
+    "max_minutes": 5,
+    "max_cases": 9,
+    "max_processes": 9,
+    "start": "spawn",
+    "prompts": ["a"],
+    "exclude": [{"dtype": "float16"}],
     "until_decided": {"by": "arm", "threshold": 0.05, "max_processes": 21},
     "matrix": {"resolution": ["64x64"], "warmup": [True], "dtype": ["float32", "float16"]},
     "arm": [{"name": "a", "stack": "current", "env": {"X": "1"}}],

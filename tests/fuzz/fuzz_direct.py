@@ -5,6 +5,7 @@ given to its reader here, and the verbs get what may go wrong behind it.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +48,7 @@ class Read:
 
     accepted: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
+    broken: list[tuple[str, str]] = field(default_factory=list)
     """What no reader may do, each with the name of the file."""
 
     def accepted_of(self, names: Container[str]) -> list[str]:
@@ -69,10 +70,10 @@ def read_each(
         except (SdbenchError, WeightsError, RefusedError):
             read.refused.append(name)
         except Exception as error:
-            read.broken.append(f"{name}: a fault nobody foresaw: {place(error)}")
+            read.broken.append((name, f"a fault nobody foresaw: {place(error)}"))
         else:
             read.accepted.append(name)
-            read.broken += [f"{name}: {fault}" for fault in faults]
+            read.broken += [(name, fault) for fault in faults]
 
 
 def _config(folder: Path, name: str) -> Iterator[str]:
@@ -84,11 +85,14 @@ def _config(folder: Path, name: str) -> Iterator[str]:
 
 
 def _run(folder: Path, name: str) -> Iterator[str]:
-    """A run with an unreadable line is refused here: the line is left out, and that is said."""
+    """A run is refused here if each of its lines is said to be unreadable: its name has how many."""
     loaded = load_run(folder / name)
-    if any("unreadable" in one for one in loaded.warnings):
+    said = "\n".join(loaded.warnings)
+    named = re.findall(r"^records.jsonl line \d+ is unreadable", said, re.MULTILINE)
+    more = re.findall(r"^records.jsonl: (\d+) more lines are unreadable", said, re.MULTILINE)
+    if "-" in name and len(named) + sum(map(int, more)) == int(name.partition("-")[2]):
         raise RefusedError
-    above = name.startswith("lines") and "are left out" not in " ".join(loaded.warnings)
+    above = name.startswith("lines") and "are left out" not in said
     if above:  # it has more than a million
         yield "lines above the limit are read, or left out in silence"
 

@@ -55,6 +55,8 @@ class Finding:
     line: tuple[str, ...]
     what: str
     key: str
+    name: str = ""
+    """Of a batch: which of its inputs."""
 
 
 @dataclass
@@ -105,12 +107,15 @@ class Bench:
         call.noted, call.changed = [*self.box.noted], self.box.changed()
         self.calls[call.verb] = self.calls.get(call.verb, 0) + 1
         told = [
-            *broken_promises(call, strangers=False),
+            *(("", what) for what in broken_promises(call, strangers=False)),
             *read.broken,
-            *(f"{name}: what cannot be is accepted" for name in read.accepted_of(batch.impossible)),
-            *(f"{name}: what is sound is refused" for name in read.refused_of(batch.sound)),
+            *((name, "what cannot be is accepted") for name in read.accepted_of(batch.impossible)),
+            *((name, "what is sound is refused") for name in read.refused_of(batch.sound)),
         ]
-        return [Finding(call.line, what, f"{batch}: {what[:60]}") for what in told]
+        return [
+            Finding(call.line, f"{batch} {name}: {what}", f"{batch}: {what[:60]}", name)
+            for name, what in told
+        ]
 
     def of_files(
         self, subject: Subject, files: Files, lines: list[tuple[str, ...]]
