@@ -29,6 +29,8 @@ class Item:
     name: str
     files: Tree
     expected: bool | None = None
+    says: str = ""
+    """A word of the refusal, where the advice depends on it."""
 
 
 Group = tuple[str, str, list[Item]]
@@ -46,8 +48,8 @@ def groups(run: Tree, pictured: Tree) -> Iterator[Group]:
     yield "macos", "texts", [*_macos()]
 
 
-def _file(name: str, data: bytes | Odd | None, expected: bool | None) -> Item:
-    return Item(name, {} if data is None else {name: data}, expected)
+def _file(name: str, data: bytes | Odd | None, expected: bool | None, says: str = "") -> Item:
+    return Item(name, {} if data is None else {name: data}, expected, says)
 
 
 _NO_FILES = {
@@ -79,24 +81,36 @@ def _weights() -> Iterator[Item]:
         *({"a": None}, {"a": 5}, {"a": [entry]}, [entry], None, 7, b"{", b"\xff", DEEP.encode()),
         {"a": entry, "b": {**entry, "data_offsets": [8, 24]}},
         {"a": entry, "b": {**entry, "data_offsets": [20, 36]}},
+        {"a": entry, "b": entry},
         b'{"a": ' * 3000,
     ]
     for at, header in enumerate(impossible):
         yield _file(f"i{at}.safetensors", _safetensors(header), False)
     whole = _safetensors(sound)
-    texts = (b"version https://git-lfs.github.com/spec/v1\noid x\nsize 123\n", b"<!DOCTYPE html>")
-    texts += (b"version https://git-lfs.github.com/spec/v1\n", b" <html>", b"<?xml", b"GGUF" * 9)
-    texts += (b"PK\x03\x04" * 9, b"\x80\x02" * 9, whole[:-1], whole + b"\0", whole[:9], whole[:4])
-    for at, data in enumerate(texts):
-        yield _file(f"t{at}.safetensors", data, False)
+    pointer = b"version https://git-lfs.github.com/spec/v1\n"
+    texts = {
+        "pointer": (pointer, pointer + b"oid x\nsize 123\n"),
+        "web page": (b"<!DOCTYPE html>", b" <html>", b"<?xml"),
+        "GGUF": (b"GGUF" * 9,),
+        "pickle": (b"PK\x03\x04" * 9, *(b"\x80" + bytes([n]) + b"x" * 20 for n in (2, 3, 4, 5))),
+        "truncated": (whole[:-1], whole[:9]),
+        "damaged": (whole + b"\0",),
+        "header": (whole[:4],),
+    }
+    for says, files in texts.items():
+        for at, data in enumerate(files):
+            yield _file(f"t{at}-{says}.safetensors", data, False, says)
     for length in (0, 1, 99_999_999, 100_000_001, 1 << 31, 1 << 32, 1 << 40, (1 << 64) - 1):
         head = length.to_bytes(8, "little") + b'{"a": '
         yield _file(f"l{length}.safetensors", head, False)
         yield _file(f"h{length}.safetensors", Odd("sparse", size=_LONG + 9, head=head), False)
     for name, odd in _NO_FILES.items():
-        yield _file(f"{name}.safetensors", odd, False)
+        says = {"nowhere": "is not there", "empty": "empty"}.get(name, "")
+        yield _file(f"{name}.safetensors", odd, False, says)
         yield _file(f"{name}.bin", odd, False)
-    for at, data in enumerate((b"x", b"PK\x03\x04", b"PK\x03\x04" + b"\0" * 99, *texts[:5])):
+    for at, data in enumerate(
+        (b"x", b"PK\x03\x04", b"PK\x03\x04" + b"\0" * 99, b"<html>", pointer)
+    ):
         yield _file(f"p{at}.bin", data, False)
     yield _file("sound.bin", b"\x80\x02}q\x00.", True)
 
@@ -106,16 +120,20 @@ _ENTRIES: tuple[dict[str, Any], ...] = (
     *({"data_offsets": span} for span in ([0, 15], [16, 0], [1, 17], [-16, 0], [0], [], None, "x")),
     *({"data_offsets": span} for span in ([0, 16, 16], [0, 1 << 70], [0.5, 16], "ab", 3)),
     *({"dtype": kind} for kind in ("F64", "BOOL", "F16")),
+    *({"shape": [4.0]}, {"shape": [True, 4]}, {"data_offsets": [0, 16.0]}),
 )
 
 
 def _jsons() -> Iterator[Item]:
     yield _file("sound.json", b'{"_class_name": "X"}', True)
     bad = (b"", b"[]", b"null", b"3", b"\xff", b"{", DEEP.encode(), b"1" * 5000, b'{"a": NaN')
-    for at, data in enumerate((*bad, b"version https://git-lfs.github.com/spec/v1\n")):
+    for at, data in enumerate(bad):
         yield _file(f"b{at}.json", data, False)
+    pointer = b"version https://git-lfs.github.com/spec/v1\n"
+    yield _file("pointer.json", pointer, False, "LFS")
     for name, odd in {**_NO_FILES, "large": Odd("sparse", size=_LONG)}.items():
         yield _file(f"{name}.json", odd, False)
+        yield _file(f"{name}-entries", odd, None)
 
 
 # --- pictures -------------------------------------------------------------------------------------
@@ -373,6 +391,7 @@ def _timelines(run: Tree) -> Iterator[Item]:
     for at, one in enumerate(odd):
         yield _below(f"i{at}", "telemetry/a.1.jsonl", lines(one), expected=False)
     texts = (b"", b"\xff\n", b'{"t": 1, "phase": "\xff"}\n', DEEP.encode(), b"\0" * 99)
+    texts += (b'{"t": 1, "zz": ' + DEEP.encode(), b'{"t": 1, "pressure": "\xff"}')
     for at, data in enumerate(texts):
         yield _below(f"t{at}", "telemetry/a.1.jsonl", data, expected=False)
     for at, no_file in enumerate((*_NO_FILES.values(), Odd("sparse", size=_LONG))):

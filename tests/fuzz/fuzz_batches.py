@@ -10,12 +10,13 @@ import itertools
 import json
 import types
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import fuzz_batch_files
 import msgspec
+from fuzz_direct import NAMES, OVERRIDES
 from fuzz_documents import INSIDE, RECORDS, encoded, toml_of
 from fuzz_trees import Odd, Tree
 from fuzz_values import DEEP, TEXTS
@@ -43,6 +44,8 @@ class Batch:
     names: Sequence[str]
     impossible: frozenset[str] = frozenset()
     sound: frozenset[str] = frozenset()
+    says: Mapping[str, str] = field(default_factory=dict)
+    """A word that must stand in the refusal."""
 
     def __str__(self) -> str:
         return f"{self.kind}-{self.name}"
@@ -58,6 +61,7 @@ class _Batches:
     names: list[str] = field(default_factory=list)
     impossible: set[str] = field(default_factory=set)
     sound: set[str] = field(default_factory=set)
+    says: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, files: Tree, expected: bool | None) -> None:
         """``expected``: whether it must be accepted; None where both are right."""
@@ -75,6 +79,7 @@ class _Batches:
             self.names,
             frozenset(self.impossible),
             frozenset(self.sound),
+            self.says,
         )
 
 
@@ -91,6 +96,8 @@ def all_batches(subjects: Iterable[Subject], every: int = 1) -> Iterator[Batch]:
         batch = _Batches(kind, name)
         for one in files:
             batch.add(one.name, one.files, one.expected)
+            if one.says:
+                batch.says[one.name] = one.says
         yield batch.done()
 
 
@@ -437,6 +444,12 @@ def _configs(every: int) -> Batch:
     broken = (b"\xef\xbb\xbf" + sound, b"\xff\xfe" + sound, b"x", b"a = \xff", dots, sound * 2)
     for data in (*broken, b"x = " + DEEP.encode(), b"x = " + b"9" * 5000, b"steps = 3\0"):
         add(data, False)
+    for at in range(len(NAMES)):
+        batch.add(f"word-{at}", {}, at == 0)
+    batch.says["word-1"] = "no such configuration"
+    for at in range(len(OVERRIDES)):
+        # "name=[" is no TOML, so it is a text, which is no name.
+        batch.add(f"set-{at}", {}, at < 3)
     for name, odd in {
         "gone.toml": None,
         "folder.toml": Odd("folder"),

@@ -25,7 +25,7 @@ from sdbench.insight.version_ranges import Versions
 from sdbench.machine import macos_text
 from sdbench.machine.facts import Unavailable
 from sdbench.machine.recording import RecordedSystem
-from sdbench.models.folder_files import read_json
+from sdbench.models.folder_files import entries, read_json
 from sdbench.models.weights import WeightsError, look_at_pickle, read_header
 from sdbench.quality.artifacts import Artifacts
 from sdbench.report.story import timelines
@@ -47,7 +47,8 @@ class Read:
     """What came of each file."""
 
     accepted: list[str] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    """Why, where that is said."""
     broken: list[tuple[str, str]] = field(default_factory=list)
     """What no reader may do, each with the name of the file."""
 
@@ -67,8 +68,8 @@ def read_each(
     for name in names:
         try:
             faults = [*_READERS[kind](folder, name)]
-        except (SdbenchError, WeightsError, RefusedError):
-            read.refused.append(name)
+        except (SdbenchError, WeightsError, RefusedError) as error:
+            read.refused[name] = str(error)
         except Exception as error:
             read.broken.append((name, f"a fault nobody foresaw: {place(error)}"))
         else:
@@ -76,8 +77,33 @@ def read_each(
             read.broken += [(name, fault) for fault in faults]
 
 
+NAMES = ("quick", "nosuch", "a" * 5000, "a\0b", "", ".")
+"""Of configurations, in place of a path."""
+OVERRIDES = (
+    *(
+        "steps=4",
+        "name=abc",
+        "gate.max_wait_s=3",
+        "name=[",
+        "x",
+        "=1",
+        " =1",
+        "steps=x=",
+        "steps.x=1",
+    ),
+    *("a.b=1", "steps=" + "[" * 9000, "steps=" + "9" * 5000, ".=1", "arm=1", "a." * 9000 + "a=1"),
+)
+"""Of single settings; the first three are as they should be."""
+
+
 def _config(folder: Path, name: str) -> Iterator[str]:
-    config = load_config(str(folder / name))
+    kind, _, number = name.partition("-")
+    if kind == "word":
+        config = load_config(NAMES[int(number)])
+    elif kind == "set":
+        config = load_config("quick", [OVERRIDES[int(number)]])
+    else:
+        config = load_config(str(folder / name))
     for arm in config.arm:
         for key, value in arm.env.items():
             if not key or "=" in key or "\0" in key + value:
@@ -107,7 +133,10 @@ def _weights(folder: Path, name: str) -> Iterator[str]:
 
 
 def _json(folder: Path, name: str) -> Iterator[str]:
-    read_json(folder / name)
+    if name.endswith("-entries"):
+        entries(folder / name)
+    else:
+        read_json(folder / name)
     yield from ()
 
 

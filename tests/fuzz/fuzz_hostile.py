@@ -20,7 +20,7 @@ _TEXTS = (
     f"=cmd|{CANARY}\ufffe {SECRET}",
     f"x\n# {CANARY}\n{CANARY}()\n```\n<script>{CANARY}</script>",
 )
-"""Short: a long one may be cut before what matters."""
+"""Short: a long one may be cut before what matters. Each turns the direction of what follows."""
 _TIES = {
     *("case_id", "arm", "replicate_id", "run_id", "stack", "base", "new", "resolution", "by"),
     *("scheduler", "device", "start", "start_method", "phase", "axis", "type", "pipeline_class"),
@@ -45,7 +45,7 @@ def hostile(subject: Subject, number: int) -> dict[str, bytes | Odd]:
 
 def _put(document: Any, kind: Any, number: int) -> None:
     for at, (table, key) in enumerate(_texts(document, kind)):
-        table[key] = _TEXTS[(number + at) % len(_TEXTS)]
+        table[key] = _TEXTS[(number + at) % len(_TEXTS)] + "\u202e"
 
 
 def _texts(document: Any, kind: Any) -> Iterator[tuple[Any, Any]]:

@@ -111,6 +111,11 @@ class Bench:
             *read.broken,
             *((name, "what cannot be is accepted") for name in read.accepted_of(batch.impossible)),
             *((name, "what is sound is refused") for name in read.refused_of(batch.sound)),
+            *(
+                (name, f"the refusal does not speak of “{word}”: {read.refused[name]}"[:300])
+                for name, word in batch.says.items()
+                if word not in read.refused.get(name, word)
+            ),
         ]
         return [
             Finding(call.line, f"{batch} {name}: {what}", f"{batch}: {what[:60]}", name)
