@@ -90,7 +90,7 @@ class Hunt:
     faults: Counter[str] = field(default_factory=Counter)
 
     def systematic(self, subjects: list[Subject], options: argparse.Namespace) -> None:
-        """What is tried before anything is drawn: each single change, and texts that are hostile."""
+        """What is tried before anything is drawn: each single change, and hostile texts."""
         for batch in all_batches(subjects, options.every):
             if not options.only or _DRAWN_AS.get(batch.kind, batch.kind) in options.only:
                 _ends_at_last()

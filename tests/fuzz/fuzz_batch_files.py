@@ -1,4 +1,4 @@
-"""Files that are no documents, each way of being wrong once: weights, pictures, traces, logs, texts."""
+"""Files that are no documents, each way of being wrong once: weights, pictures, traces, texts."""
 
 import hashlib
 import io
@@ -115,8 +115,9 @@ def _weights() -> Iterator[Item]:
     yield _file("sound.bin", b"\x80\x02}q\x00.", True)
 
 
+_SHAPES: tuple[Any, ...] = ([5], [-4], [1 << 40], "x", ["x"], None, 4, {})
 _ENTRIES: tuple[dict[str, Any], ...] = (
-    *({"shape": shape} for shape in ([5], [-4], [1 << 40], "x", ["x"], None, 4, {})),
+    *({"shape": shape} for shape in _SHAPES),
     *({"data_offsets": span} for span in ([0, 15], [16, 0], [1, 17], [-16, 0], [0], [], None, "x")),
     *({"data_offsets": span} for span in ([0, 16, 16], [0, 1 << 70], [0.5, 16], "ab", 3)),
     *({"dtype": kind} for kind in ("F64", "BOOL", "F16")),
@@ -163,7 +164,7 @@ def _pictures() -> Iterator[Item]:
             yield _file(f"with-{key[:3]}{len(key)}-{international}.png", data, True)
     odd: list[Any] = [
         *([], None, 3, "x", {}, {"3": 7}, {"3": []}, {"3": {}}, {"3": {"inputs": 3}}),
-        *({"3": {"inputs": {name: value}}} for name in ("seed", "x") for value in (None, [], {})),
+        *({"3": {"inputs": {name: None, "text": [], "steps": {}}}} for name in ("seed", "x")),
         {"3": {"class_type": None, "inputs": {"seed": True}}},
         {"3": {"class_type": {"a": 1}, "inputs": {"text": "a" * 5000}}},
         {str(n): {"class_type": f"c{n}", "inputs": {"seed": n}} for n in range(100)},
@@ -252,7 +253,7 @@ def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
     return stream.getvalue()
 
 
-# --- pictures, latents and traces of a run ----------------------------------------------------------
+# --- pictures, latents and traces of a run --------------------------------------------------------
 
 
 def _artifacts(pictured: Tree) -> Iterator[Item]:
@@ -320,7 +321,7 @@ def _true_traces() -> Iterator[Item]:
         *(_trace({"kept": "[0, 1]", "x": text}) for text in ("{", DEEP, "")),
         *(_trace({}), _trace(latents=None), _trace(pictures=None)),
         *(_trace(latents=np.zeros((2,), np.float32)), _trace(pictures=np.zeros((3,), np.float32))),
-        *(_safetensors(header) for header in ({}, [], None, {"__metadata__": 3}, {"a": 3})),
+        *map(_safetensors, ({}, [], None, {"__metadata__": 3}, {"a": 3})),
         *(_safetensors({"__metadata__": {"kept": 3}}, b""), _safetensors({}, b"", 1 << 40)),
         _safetensors({"latents": {"dtype": "F8_E4M3", "shape": [16], "data_offsets": [0, 16]}}),
         _safetensors(DEEP.encode()),
@@ -356,7 +357,7 @@ def _too_large() -> tuple[bytes, str]:
     return fuzz_pictures.png_of(width, height, data, bits=1, colour=0), made.hexdigest()
 
 
-# --- timelines --------------------------------------------------------------------------------------
+# --- timelines ------------------------------------------------------------------------------------
 
 
 def _timelines(run: Tree) -> Iterator[Item]:
@@ -382,15 +383,22 @@ def _timelines(run: Tree) -> Iterator[Item]:
         (many, few, few + b'{"t": 1, "phase": "\xff"}\n' + b"\xff\n{\n" + few)
     ):
         yield _below(f"s{at}", "telemetry/a.1.jsonl", data, expected=True)
+    times: tuple[Any, ...] = (None, "x", [], True, float("nan"), float("inf"))
     odd: tuple[Any, ...] = (
-        *({"t": value} for value in (None, "x", [], True, float("nan"), float("inf"))),
+        *({"t": value} for value in times),
         *({"t": 1, "phase": value} for value in ("x", "pass", "pass 123456", "load\n", 3, "")),
         *({"t": 1, name: "x"} for name in ("footprint_bytes", "available_bytes", "pressure")),
         *({}, [], None, 3, "x"),
     )
     for at, one in enumerate(odd):
         yield _below(f"i{at}", "telemetry/a.1.jsonl", lines(one), expected=False)
-    texts = (b"", b"\xff\n", b'{"t": 1, "phase": "\xff"}\n', DEEP.encode(), b"\0" * 99)
+    texts: tuple[bytes, ...] = (
+        b"",
+        b"\xff\n",
+        b'{"t": 1, "phase": "\xff"}\n',
+        DEEP.encode(),
+        b"\0" * 99,
+    )
     texts += (b'{"t": 1, "zz": ' + DEEP.encode(), b'{"t": 1, "pressure": "\xff"}')
     for at, data in enumerate(texts):
         yield _below(f"t{at}", "telemetry/a.1.jsonl", data, expected=False)
@@ -418,8 +426,10 @@ def _crashes() -> Iterator[Item]:
     head = encoded({"name": "python3.11", "os_version": "macOS 14.1 (23B74)"}) + b"\n"
     text = encoded(body)
     yield _file("sound.ips", head + text, True)
+    others: tuple[Any, ...] = (None, [], {}, "x", 7, [3], [{}], {"zz": [[]]}, True)
+    parts: tuple[Any, ...] = (None, 3, [], {}, "x", [{"imageIndex": "x"}], [[]], [{"symbol": 3}])
     for at, key in enumerate(body):
-        for number, value in enumerate((None, [], {}, "x", 7, [3], [{}], {"zz": [[]]}, True)):
+        for number, value in enumerate(others):
             yield _file(f"k{at}-{number}.ips", head + encoded({**body, key: value}), None)
         less = {name: value for name, value in body.items() if name != key}
         yield _file(f"g{at}.ips", head + encoded(less), None)
@@ -428,9 +438,7 @@ def _crashes() -> Iterator[Item]:
         long = text.replace(f'"{key}": '.encode(), f'"{key}": {"9" * 5000}'.encode())
         yield _file(f"l{at}.ips", head + long, None)
     thread = body["threads"][0]
-    for at, value in enumerate(
-        (None, 3, [], {}, "x", [{"imageIndex": "x"}], [[]], [{"symbol": 3}])
-    ):
+    for at, value in enumerate(parts):
         for key in ("frames", "queue", "triggered"):
             made = {**body, "threads": [{**thread, key: value}], "lastExceptionBacktrace": []}
             yield _file(f"f{at}-{key}.ips", head + encoded(made), None)
@@ -450,7 +458,7 @@ def _crashes() -> Iterator[Item]:
         yield _file(f"text{at}.log", b"".join(parts), None)
 
 
-# --- what programs of macOS say ---------------------------------------------------------------------
+# --- what programs of macOS say -------------------------------------------------------------------
 
 _SAID: dict[str, tuple[str, ...]] = {
     "sysctl": ("hw.memsize: 17179869184\nhw.model = Mac14,2\nkern.x: 1 -> 2\n",),
@@ -458,12 +466,16 @@ _SAID: dict[str, tuple[str, ...]] = {
     "swap": ("total = 1024.00M  used = 512,25M  free = 511.75M  (encrypted)",),
     "load": ("{ 1.84 1.90 2.01 }", "{ 1,84 1,90 2,01 }"),
     "vm_stat": (
-        "Mach Virtual Memory Statistics: (page size of 16384 bytes)\nPages free:     100.\n"
-        '"Translation faults":  5.\nPages occupied by compressor: 7.\n',
+        (
+            "Mach Virtual Memory Statistics: (page size of 16384 bytes)\nPages free:     100.\n"
+            '"Translation faults":  5.\nPages occupied by compressor: 7.\n'
+        ),
     ),
     "counts": (
-        "The system has 17179869184 (1048576 pages with a page size of 16384).\n"
-        "Pages free: 100 \nPages used by compressor: 9 \n",
+        (
+            "The system has 17179869184 (1048576 pages with a page size of 16384).\n"
+            "Pages free: 100 \nPages used by compressor: 9 \n"
+        ),
     ),
     "free": ("System-wide memory free percentage: 56%\n",),
     "total": ("The system has 17179869184 (1048576 pages with a page size of 16384).\n",),
@@ -475,9 +487,11 @@ _SAID: dict[str, tuple[str, ...]] = {
     ),
     "speed": ("CPU_Speed_Limit \t= 100\n",),
     "df": (
-        "Filesystem 1024-blocks Used Available Capacity iused ifree %iused Mounted on\n"
-        "/dev/disk3s1s1 482797652 9384208 100000 9% 356 99 0% /\n"
-        "/dev/disk3s5 482797652 9384208 200000 9% 356 99 0% /System/Volumes/Data\n",
+        (
+            "Filesystem 1024-blocks Used Available Capacity iused ifree %iused Mounted on\n"
+            "/dev/disk3s1s1 482797652 9384208 100000 9% 356 99 0% /\n"
+            "/dev/disk3s5 482797652 9384208 200000 9% 356 99 0% /System/Volumes/Data\n"
+        ),
         "Filesystem Size Used Avail Capacity Mounted on\n/dev/disk1 460Gi 9.0Gi 1.5Ti 9% /\n",
     ),
     "thermal": tuple(f"com.apple.system.thermalpressurelevel {n}\n" for n in range(5)),

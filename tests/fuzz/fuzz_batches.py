@@ -267,18 +267,17 @@ def _records(run: Tree, every: int) -> Batch:
         add([encoded(made) for made, fits in singles if not fits], False)
         add([encoded(made) for made, fits in singles if fits], None)
     replicate, compared = whole(RECORDS["replicate"]), whole(RECORDS["compared"])
-    facts = ({"x_bytes": -1}, {"x_bytes": 1 << 62}, {"x_bytes": True}, {"x": [1]}, {"x": {}}, [1])
+    bad: tuple[Any, ...] = (-1, 1 << 62, True, "x", 0.5)
+    facts: list[Any] = [{"x_bytes": value} for value in bad] + [{"x": [1]}, {"x": {}}, [1]]
     add([encoded({**replicate, "device": {"facts": one}}) for one in facts], False)
     add([encoded({**replicate, "device": {"facts": {"x_bytes": 5, "y": None}}})], True)
     keys = ("step", "rel_l2", "allowed_rel_l2")
     add([encoded(_changed(compared, ("divergence", 0, key), [])) for key in keys], False)
     add([b"{}", b"null", b"[1]", b"\xff", b'{"type": "x"}', DEEP.encode(), b'{"a": ' * 2000], False)
-    for name, data in {
-        "lines": b"\n" * 1_000_002,
-        "long-1": Odd("sparse", size=5 << 30),
-    }.items():
-        files = {f"{name}/run.json": run["run.json"], f"{name}/records.jsonl": data}
-        batch.add(name, files, name == "lines")
+    large = {"lines": b"\n" * 1_000_002, "long-1": Odd("sparse", size=5 << 30)}
+    for name, data in large.items():
+        both = {f"{name}/run.json": run["run.json"], f"{name}/records.jsonl": data}
+        batch.add(name, both, name == "lines")
     return batch.done()
 
 
@@ -328,7 +327,7 @@ def _runs(tree: Tree, every: int) -> Batch:
     for data in (b"", b"[]", b"null", b"{}", b"\xff", DEEP.encode(), b'{"plan": ' + DEEP.encode()):
         add(data, False)
     for odd in ("folder", "fifo", "socket"):
-        add(Odd(odd), False)  # type: ignore[arg-type]
+        add(Odd(odd), False)
     add(Odd("link", "run.json"), False)
     add(Odd("link", "/dev/zero"), False)
     add(Odd("sparse", size=5 << 30), False)
@@ -354,10 +353,11 @@ def _impossible_plans(run: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield put("zz", "plan", "arms", 0, "stack")
     yield put([*plan["slots"], {**slot, "case_id": "zz"}], "plan", "slots")
     yield put([*plan["slots"], {**slot, "arm": "zz"}], "plan", "slots")
-    for value in (0, -1, 1 << 63, True, "x", 1.5, []):
+    amounts: tuple[Any, ...] = (0, -1, 1 << 63, True, "x", 1.5, [])
+    for value in amounts:
         yield put({**run["machine"], "memory_bytes": value}, "machine")
-    for value in ([], {}):
-        yield put({**run["machine"], "zz": value}, "machine")
+    yield put({**run["machine"], "zz": []}, "machine")
+    yield put({**run["machine"], "zz": {}}, "machine")
     yield put({**run["machine_facts"], "memory": "x"}, "machine_facts")
     yield put({**run["machine_facts"], "zz": [1]}, "machine_facts")
     yield put("yes", "config", "allow_pickle")
@@ -467,9 +467,10 @@ def _expectations() -> Batch:
     batch = _Batches("expectations", "words")
     sound = {"64x64-44136f": "crashed", "b": "incorrect"}
     for suffix, write in (("toml", toml_of), ("json", encoded)):
-        for at, value in enumerate((sound, {})):
-            batch.add(f"s{at}.{suffix}", {f"s{at}.{suffix}": write(value)}, True)
-        for at, value in enumerate(("x", "", 1, True, ["ok"], {"a": "ok"}, TEXTS[-3])):
+        batch.add(f"sound.{suffix}", {f"sound.{suffix}": write(sound)}, True)
+        batch.add(f"none.{suffix}", {f"none.{suffix}": write({})}, True)
+        values: tuple[Any, ...] = ("x", "", 1, True, ["ok"], {"a": "ok"}, TEXTS[-3])
+        for at, value in enumerate(values):
             name = f"i{at}.{suffix}"
             batch.add(name, {name: write({**sound, "c": value})}, False)
         for at, data in enumerate(

@@ -111,7 +111,7 @@ def _config(folder: Path, name: str) -> Iterator[str]:
 
 
 def _run(folder: Path, name: str) -> Iterator[str]:
-    """A run is refused here if each of its lines is said to be unreadable: its name has how many."""
+    """Refused is a run each of whose lines is said to be unreadable; its name has how many."""
     loaded = load_run(folder / name)
     said = "\n".join(loaded.warnings)
     named = re.findall(r"^records.jsonl line \d+ is unreadable", said, re.MULTILINE)
