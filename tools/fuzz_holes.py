@@ -22,7 +22,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.abc import SourceLoader
@@ -31,9 +31,10 @@ from importlib.util import spec_from_file_location
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests" / "fuzz")]
+sys.path[:0] = [str(ROOT / "tests" / "fuzz"), str(ROOT / "tools")]
 
 from fuzz_readers import PACKAGE, READ_BY, READERS, WRITERS, WRITING  # noqa: E402
+from planted import Change, places_in  # noqa: E402
 
 KINDS = ("except", "check", "limit", "link", "digest", "range", "escape")
 _LIMIT = re.compile(r"_?(MOST|LARGEST)_(\w+_)?(BYTES|PIXELS|RECORDS)")
@@ -53,33 +54,16 @@ _ESCAPES = {"printable", "plain", "code_span", "escape", "literal", "comment", "
 _LIMIT_S = 1200.0
 
 
-@dataclass(frozen=True)
-class Hole:
-    """Bytes of a file replaced by others."""
-
-    kind: str
-    path: str
-    line: int
-    begin: int
-    end: int
-    original: str
-    replacement: str
-
-    def __str__(self) -> str:
-        original = " ".join(self.original.split())
-        return f"{self.path}:{self.line} {self.kind}: {original} → {self.replacement}"
-
-
-def draw(number: int, seed: int) -> list[Hole]:
+def draw(number: int, seed: int) -> list[Change]:
     """Holes by seed, the kinds in turn."""
     generator = random.Random(seed)
-    pools: dict[str, list[Hole]] = {kind: [] for kind in KINDS}
+    pools: dict[str, list[Change]] = {kind: [] for kind in KINDS}
     for name in sorted({*READERS, *WRITERS}):
         for hole in sites(name):
             pools[hole.kind].append(hole)
     for pool in pools.values():
         generator.shuffle(pool)
-    drawn: list[Hole] = []
+    drawn: list[Change] = []
     turn = 0
     while len(drawn) < number and any(pools.values()):
         kind = KINDS[turn % len(KINDS)]
@@ -89,18 +73,22 @@ def draw(number: int, seed: int) -> list[Hole]:
     return drawn
 
 
-def sites(name: str) -> Iterator[Hole]:
+def sites(name: str) -> Iterator[Change]:
     """Every place of a file where a hole can be."""
     source = (PACKAGE / name).read_bytes()
-    starts = [0]
-    for line in source.splitlines(keepends=True):
-        starts.append(starts[-1] + len(line))
+    place = places_in(source)
 
-    def hole(kind: str, node: ast.AST, new: str) -> Hole:
-        begin = starts[node.lineno - 1] + node.col_offset  # type: ignore[attr-defined]
-        end = starts[node.end_lineno - 1] + node.end_col_offset  # type: ignore[attr-defined]
-        text = source[begin:end].decode()
-        return Hole(kind, f"sdbench/{name}", node.lineno, begin, end, text, new)  # type: ignore[attr-defined]
+    def hole(kind: str, node: ast.AST, new: str) -> Change:
+        begin, end = place(node)
+        return Change(
+            kind=kind,
+            path=f"sdbench/{name}",
+            line=source[:begin].count(b"\n") + 1,
+            begin=begin,
+            end=end,
+            original=source[begin:end].decode(),
+            replacement=new,
+        )
 
     def text(node: ast.AST) -> str:
         return ast.get_source_segment(source.decode(), node) or ""
@@ -115,7 +103,9 @@ def sites(name: str) -> Iterator[Hole]:
                 yield hole("escape", node, f"({text(node.args[0])})")
 
 
-def _in_a_reader(node: ast.AST, hole: "type[Hole]", text: "type[str]") -> Iterator[Hole]:
+def _in_a_reader(
+    node: ast.AST, hole: Callable[[str, ast.AST, str], Change], text: Callable[[ast.AST], str]
+) -> Iterator[Change]:
     if isinstance(node, ast.ExceptHandler) and node.type is not None:
         kinds = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
         for left_out in kinds:
@@ -160,14 +150,14 @@ def _walk(tree: ast.AST, left_out: tuple[str, ...]) -> Iterator[ast.AST]:
 class Result:
     """What found a hole; None if nothing did."""
 
-    hole: Hole | None
+    hole: Change | None
     found: str | None
 
 
 class Planted(SourceLoader):
     """Loads one module of the package with the hole in it."""
 
-    def __init__(self, hole: Hole) -> None:
+    def __init__(self, hole: Change) -> None:
         self._hole = hole
 
     def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
@@ -185,12 +175,10 @@ class Planted(SourceLoader):
         """Its source with the hole; there is no other data, so nothing compiled is used or kept."""
         if path != self.get_filename(""):
             raise FileNotFoundError(path)
-        hole, source = self._hole, Path(path).read_bytes()
-        assert source[hole.begin : hole.end].decode() == hole.original
-        return source[: hole.begin] + hole.replacement.encode() + source[hole.end :]
+        return self._hole.applied(Path(path).read_bytes())
 
 
-def try_hole(hole: Hole | None, words: Sequence[str], *, suite: bool) -> Result:
+def try_hole(hole: Change | None, words: Sequence[str], *, suite: bool) -> Result:
     """Run the fuzzer, or the suite's test of it, in a process in which the hole is planted."""
     program = [sys.executable, str(Path(__file__)), "--planted", json.dumps(hole and asdict(hole))]
     with tempfile.TemporaryDirectory() as folder:
@@ -212,7 +200,7 @@ def run_planted(text: str, words: list[str]) -> int:
     """In a process of its own: plant the hole, then run what finds it."""
     planted = json.loads(text)
     if planted is not None:
-        sys.meta_path.insert(0, Planted(Hole(**planted)))  # type: ignore[arg-type]
+        sys.meta_path.insert(0, Planted(Change(**planted)))
     if words == ["--suite"]:
         import pytest
 
@@ -240,7 +228,7 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, help="results as JSON")
     parser.add_argument("--list", action="store_true", help="print the holes only")
     options = parser.parse_args()
-    holes: list[Hole | None] = [*draw(options.number, options.seed)]
+    holes: list[Change | None] = [*draw(options.number, options.seed)]
     if options.numbers:
         holes = [holes[int(number) - 1] for number in options.numbers.split(",")]
     if options.list:
@@ -248,7 +236,7 @@ def main() -> int:
         return 0
     words = ["--inputs", str(options.inputs), "--seed", str(options.seed), "--stop-at-first"]
 
-    def tried(hole: Hole | None) -> Result:
+    def tried(hole: Change | None) -> Result:
         kinds = READ_BY.get(hole.path.removeprefix("sdbench/"), ("run",)) if hole else ()
         only = [word for kind in kinds for word in ("--only", kind)]
         result = try_hole(hole, [*words, *only], suite=options.suite)
