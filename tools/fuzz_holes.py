@@ -222,6 +222,7 @@ def main() -> int:
     parser.add_argument("--number", type=int, default=10)
     parser.add_argument("--inputs", type=int, default=100, help="drawn for each hole at most")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--every", type=int, default=3, help="one in so many single changes")
     parser.add_argument("--suite", action="store_true", help="try the suite's test, not the fuzzer")
     parser.add_argument("--unplanted", action="store_true", help="try first that nothing is found")
     parser.add_argument("--numbers", help="of the holes only these, such as 1,5")
@@ -234,7 +235,8 @@ def main() -> int:
     if options.list:
         print(*holes, sep="\n")
         return 0
-    words = ["--inputs", str(options.inputs), "--seed", str(options.seed), "--stop-at-first"]
+    words = ["--inputs", str(options.inputs), "--seed", str(options.seed)]
+    words += ["--every", str(options.every), "--stop-at-first"]
 
     def tried(hole: Change | None) -> Result:
         kinds = READ_BY.get(hole.path.removeprefix("sdbench/"), ("run",)) if hole else ()

@@ -96,6 +96,7 @@ class Bench:
         self.box.remember()
         call = Call(("read", batch.kind))
         read = Read()
+        open_before = _open_files()
         with mock.patch.dict(os.environ, self._environment(None, folder)):
             try:
                 with self.box.watched():
@@ -106,8 +107,10 @@ class Bench:
                 pass
         call.noted, call.changed = [*self.box.noted], self.box.changed()
         self.calls[call.verb] = self.calls.get(call.verb, 0) + 1
+        left_open = _open_files() - open_before
         told = [
             *(("", what) for what in broken_promises(call, strangers=False)),
+            *[("", f"it leaves {left_open} files open")] * (left_open > _KEPT_OPEN),
             *read.broken,
             *((name, "what cannot be is accepted") for name in read.accepted_of(batch.impossible)),
             *((name, "what is sound is refused") for name in read.refused_of(batch.sound)),
@@ -222,6 +225,16 @@ class Bench:
 
 
 _MACHINES = Path(__file__).parents[1] / "data" / "machines"
+
+
+_KEPT_OPEN = 4
+"""Files that libraries may keep open from their first use on."""
+
+
+def _open_files() -> int:
+    """Descriptors of this process; 0 where that cannot be asked."""
+    folder = Path("/proc/self/fd")
+    return len(os.listdir(folder)) if folder.is_dir() else 0
 
 
 def _remove(path: Path) -> None:
