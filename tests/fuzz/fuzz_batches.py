@@ -441,7 +441,11 @@ def _configs(every: int) -> Batch:
         add({**free, **changed}, False)
     dots = b"a." * 50_000 + b"a = 1"
     sound = toml_of(_CONFIG)
-    broken = (b"\xef\xbb\xbf" + sound, b"\xff\xfe" + sound, b"x", b"a = \xff", dots, sound * 2)
+    for says, start in (("BOM", b"\xef\xbb\xbf"), ("UTF-16", b"\xff\xfe"), ("UTF-16", b"\xfe\xff")):
+        batch.says[f"c{next(number)}.toml"] = says
+        batch.add([*batch.says][-1], {[*batch.says][-1]: start + sound}, False)
+    batch.says["gone.toml"] = "no such file"
+    broken = (b"x", b"a = \xff", dots, sound * 2)
     for data in (*broken, b"x = " + DEEP.encode(), b"x = " + b"9" * 5000, b"steps = 3\0"):
         add(data, False)
     for at in range(len(NAMES)):
@@ -506,4 +510,6 @@ def _recordings(tree: Tree, every: int) -> Batch:
             add({**tree, file: odd}, False)
         add({name: data for name, data in tree.items() if name != file}, None)
     add({"x": b""}, False)
+    add({"facts.json": b'{"system": 5}'}, False)
+    batch.says[batch.names[-1]] = "facts.json: system"
     return batch.done()

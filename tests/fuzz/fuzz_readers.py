@@ -36,7 +36,7 @@ READERS: tuple[str, ...] = (
 WRITING: dict[str, tuple[str, ...]] = {
     "files.py": (
         *("open_to_append", "write_inside", "write_all", "flush_to_disk", "flush_folder"),
-        *("_flush_names", "_write_at", "make_folder"),
+        *("_flush_names", "_write_at", "make_folder", "write_file"),
     ),
     "quality/artifacts.py": ("keep_pixels", "_save_picture", "is_finite", "load_tensors"),
     "config.py": ("held_bytes",),
