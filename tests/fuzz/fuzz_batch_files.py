@@ -454,8 +454,8 @@ def _crashes() -> Iterator[Item]:
         b"Application Specific Information:\nabort() called\nsaid\n\n",
     )
     for at in range(1, 1 << len(words)):
-        parts = [word for number, word in enumerate(words) if at >> number & 1]
-        yield _file(f"text{at}.log", b"".join(parts), None)
+        chosen = [word for number, word in enumerate(words) if at >> number & 1]
+        yield _file(f"text{at}.log", b"".join(chosen), None)
 
 
 # --- what programs of macOS say -------------------------------------------------------------------

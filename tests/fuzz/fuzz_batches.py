@@ -274,9 +274,12 @@ def _records(run: Tree, every: int) -> Batch:
     keys = ("step", "rel_l2", "allowed_rel_l2")
     add([encoded(_changed(compared, ("divergence", 0, key), [])) for key in keys], False)
     add([b"{}", b"null", b"[1]", b"\xff", b'{"type": "x"}', DEEP.encode(), b'{"a": ' * 2000], False)
-    large = {"lines": b"\n" * 1_000_002, "long-1": Odd("sparse", size=5 << 30)}
+    large: dict[str, bytes | Odd] = {
+        "lines": b"\n" * 1_000_002,
+        "long-1": Odd("sparse", size=5 << 30),
+    }
     for name, data in large.items():
-        both = {f"{name}/run.json": run["run.json"], f"{name}/records.jsonl": data}
+        both: Tree = {f"{name}/run.json": run["run.json"], f"{name}/records.jsonl": data}
         batch.add(name, both, name == "lines")
     return batch.done()
 
@@ -510,6 +513,8 @@ def _recordings(tree: Tree, every: int) -> Batch:
             add({**tree, file: odd}, False)
         add({name: data for name, data in tree.items() if name != file}, None)
     add({"x": b""}, False)
+    add({**tree, "facts.json": b'{"system": "\xff"}'}, False)
+    add({**tree, "commands.json": b'[{"argv": ["\xff"]}]'}, False)
     add({"facts.json": b'{"system": 5}'}, False)
     batch.says[batch.names[-1]] = "facts.json: system"
     return batch.done()
