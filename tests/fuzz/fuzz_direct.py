@@ -77,7 +77,7 @@ def read_each(
             read.broken += [(name, fault) for fault in faults]
 
 
-NAMES = ("quick", "nosuch", "a" * 5000, "a\0b", "", ".")
+NAMES = ("quick", "nosuch", "a" * 5000, "a\0b", "", ".", "a\0b.toml")
 """Of configurations, in place of a path."""
 OVERRIDES = (
     *(
