@@ -193,7 +193,7 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
         path, source = shipped[name_or_path], name_or_path
     else:
         path, source = Path(name_or_path), shortened(name_or_path, _LONGEST_SHOWN)
-        if not looks_like_path and not _is_there(path):
+        if not looks_like_path and not os.path.lexists(path):
             raise ConfigError(
                 source,
                 "",
@@ -205,13 +205,6 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         _apply_override(document, override)
     return parse_config(document, source)
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return os.path.lexists(path)
-    except (OSError, ValueError):  # a name too long for any file system, or with a NUL
-        return False
 
 
 def parse_config(document: dict[str, Any], source: str) -> Config:

@@ -33,6 +33,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
+from planted import Change, places_in
+
 ROOT = Path(__file__).resolve().parent.parent
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -85,25 +87,15 @@ _SLOW_TESTS = 3
 _LIMIT_S = 400.0
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """One change: bytes of a file replaced by others."""
+@dataclass(frozen=True, kw_only=True)
+class Mutant(Change):
+    """One change, and which tests may catch it."""
 
     group: str
-    kind: str
-    path: str
-    line: int
-    begin: int
-    end: int
-    original: str
-    replacement: str
     names: tuple[str, ...] = ()
     """Of a constant outside functions: the names it is read by."""
     lines: tuple[int, int] = (0, 0)
     """First and last line of the statement it stands in."""
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line} {self.kind}: {self.original} → {self.replacement}"
 
 
 def draw(number: int, seed: int) -> list[Mutant]:
@@ -130,30 +122,22 @@ def draw(number: int, seed: int) -> list[Mutant]:
 def sites(group: str, path: Path) -> Iterator[Mutant]:
     """Every place of a file that can be changed, in the order of the file."""
     source = path.read_bytes()
-    tree = ast.parse(source)
-    starts = [0]
-    for line in source.splitlines(keepends=True):
-        starts.append(starts[-1] + len(line))
-
-    def place(node: ast.AST) -> tuple[int, int]:
-        begin = starts[node.lineno - 1] + node.col_offset  # type: ignore[attr-defined]
-        end = starts[node.end_lineno - 1] + node.end_col_offset  # type: ignore[attr-defined]
-        return begin, end
+    tree, place = ast.parse(source), places_in(source)
 
     def mutant(
         kind: str, begin: int, end: int, new: str, statement: ast.stmt, names: tuple[str, ...]
     ) -> Mutant:
         return Mutant(
-            group,
-            kind,
-            str(path.relative_to(ROOT)),
-            source[:begin].count(b"\n") + 1,
-            begin,
-            end,
-            source[begin:end].decode(),
-            new,
-            names,
-            (statement.lineno, _header_end(statement)),
+            group=group,
+            kind=kind,
+            path=str(path.relative_to(ROOT)),
+            line=source[:begin].count(b"\n") + 1,
+            begin=begin,
+            end=end,
+            original=source[begin:end].decode(),
+            replacement=new,
+            names=names,
+            lines=(statement.lineno, _header_end(statement)),
         )
 
     for node, statement, names, parent in _walk(tree):
@@ -343,8 +327,7 @@ def try_mutant(mutant: Mutant, tests: Tests, copies: Copies) -> Result:
     began = time.monotonic()
     file = copy / mutant.path
     source = file.read_bytes()
-    assert source[mutant.begin : mutant.end].decode() == mutant.original
-    file.write_bytes(source[: mutant.begin] + mutant.replacement.encode() + source[mutant.end :])
+    file.write_bytes(mutant.applied(source))
     try:
         caught = _run(copy, unit) or _run(copy, slow)
     finally:

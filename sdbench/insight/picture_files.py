@@ -74,16 +74,18 @@ def read_picture(data: bytes, name: str) -> PictureFile:
     too_many = f"expected at most {_MOST_PIXELS} pixels"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # of large ones too: they are refused in a sentence
             with Image.open(io.BytesIO(data), formats=[kind]) as image:
                 width, height = image.size
                 if width * height > _MOST_PIXELS:
                     raise UsageError(f"{name}: it has {width}x{height} pixels; {too_many}")
                 pixels = np.asarray(_flattened(image))
                 texts = _texts(image)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except Image.DecompressionBombError:
         raise UsageError(f"{name}: the {kind} picture is enormous; {too_many}") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except UsageError:
+        raise
+    except Exception as error:  # whatever its parsers meet in a damaged chunk: IndexError, too
         raise UsageError(f"{name}: the {kind} picture cannot be decoded ({error})") from None
     return PictureFile(
         format=kind, width=width, height=height, pixels=pixels, settings=embedded_settings(texts)

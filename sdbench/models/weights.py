@@ -128,8 +128,8 @@ def _tensors(header: dict[str, dict[str, list[int] | str]]) -> tuple[dict[str, T
     for name, entry in header.items():
         if name == "__metadata__":
             continue
-        dtype, shape = str(entry["dtype"]), tuple(int(extent) for extent in entry["shape"])
-        begin, end = (int(offset) for offset in entry["data_offsets"])
+        dtype, shape = str(entry["dtype"]), tuple(map(_whole, entry["shape"]))
+        begin, end = map(_whole, entry["data_offsets"])
         bits = _BITS.get(dtype)
         if bits is not None and 8 * (end - begin) != bits * math.prod(shape):
             raise ValueError(name)
@@ -141,6 +141,13 @@ def _tensors(header: dict[str, dict[str, list[int] | str]]) -> tuple[dict[str, T
             raise ValueError("gap")
         at = end
     return tensors, at
+
+
+def _whole(value: object) -> int:
+    """A whole number as it stands in a header; 0.5 and "4" are none, though ``int`` takes them."""
+    if type(value) is not int:
+        raise TypeError(value)
+    return value
 
 
 def look_at_pickle(path: Path) -> None:

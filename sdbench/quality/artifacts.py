@@ -11,6 +11,7 @@ import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 from sdbench.files import MIB, read_file, read_inside, write_inside
@@ -180,7 +181,8 @@ def _array_of(data: bytes) -> "Array | None":
             return None
         file.seek(0)
         array = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError, RecursionError, MemoryError):
+    except (ValueError, SyntaxError, TokenError, RecursionError, MemoryError):
+        # numpy reads the header as Python: what the parser refuses is an error of the parser's.
         return None
     return array if isinstance(array, np.ndarray) else None
 
@@ -192,13 +194,12 @@ def _pixels_of(data: bytes, most_pixels: int) -> "Array | None":
     try:
         # What is enormous is refused by its size, in a sentence: Pillow would warn on the way.
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            opened = Image.open(io.BytesIO(data), formats=["PNG"])
-        with opened as image:
-            if image.width * image.height > most_pixels:
-                return None
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError):
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+                if image.width * image.height > most_pixels:
+                    return None
+                return np.asarray(image.convert("RGB"))
+    except Exception:  # Pillow raises whatever its parsers meet in a damaged chunk: IndexError, too
         return None
 
 
@@ -235,10 +236,8 @@ def _tensors_of(data: bytes) -> Tensors | None:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         texts = header.get("__metadata__") or {}
         metadata = {name: json.loads(text) for name, text in texts.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, SafetensorError):
-        return None
-    except (RecursionError, MemoryError):
-        return None
+    except (SafetensorError, KeyError, ValueError, RecursionError):
+        return None  # no such file, a dtype that numpy has not, or metadata that is no JSON
     kept = metadata.get("kept")
     latents, pictures = arrays.get("latents"), arrays.get("pictures")
     if not isinstance(kept, list) or not all(isinstance(step, int) for step in kept):

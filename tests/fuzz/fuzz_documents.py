@@ -20,7 +20,7 @@ Place = tuple[Any, Any, Any]
 
 RECORDS = {kind.__struct_config__.tag: kind for kind in typing.get_args(Record)}
 # What the types leave open, and code behind them relies on.
-_INSIDE = {"config": Config, "machine_facts": MachineFacts}
+INSIDE = {"config": Config, "machine_facts": MachineFacts}
 _MOST_PLACES = 4000
 _DEEP = re.compile(r'"@deep([0-9]+)@"')
 
@@ -75,7 +75,7 @@ def _places(document: Any, kind: Any) -> Iterator[Place]:
         for key, value in document.items():
             part = fields.get(key, values)
             if part == dict[str, Any]:
-                part = _INSIDE.get(key, part)
+                part = INSIDE.get(key, part)
             yield document, key, part
             yield from _places(value, part)
         # What is not there may be put there.

@@ -7,6 +7,7 @@ import pickle
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 
@@ -17,7 +18,7 @@ from safetensors.numpy import save
 
 STRANGER_LEVELS = (250, 4, 251)
 """The colour of a picture that no run has made, so that it is recognised wherever it is shown."""
-_PARAMETERS = (
+PARAMETERS = (
     "a castle\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, CFG scale: 7.5, Seed: 42, "
     'Size: 512x768, Model: "base, v1", Version: v1.9.0'
 )
@@ -29,8 +30,8 @@ _GRAPH = json.dumps(
         "8": 7,
     }
 )
-_INVOKE = json.dumps({"seed": 3, "model": {"name": "base"}, "deep": {"key": 1}, "list": [1]})
-_XMP = (
+INVOKE = json.dumps({"seed": 3, "model": {"name": "base"}, "deep": {"key": 1}, "list": [1]})
+XMP = (
     "<x:xmpmeta><exif:UserComment><rdf:Alt><rdf:li xml:lang='x'>"
     "{&quot;sampler&quot;: &quot;Euler&quot;}</rdf:li></rdf:Alt></exif:UserComment></x:xmpmeta>"
 )
@@ -102,14 +103,14 @@ def _content(random: Random, mode: str, size: tuple[int, int]) -> Image.Image:
 def _embedded(random: Random, kind: str) -> dict[str, Any]:
     if random.random() < 0.3:
         return {}
-    known = (_PARAMETERS, _GRAPH, _INVOKE, _XMP, DEEP[:3000])
+    known = (PARAMETERS, _GRAPH, INVOKE, XMP, DEEP[:3000])
     text = random.choice(known if random.random() < 0.7 else TEXTS)
     if random.random() < 0.4:
         text = _spliced(random, text)
     if kind == "PNG" and random.random() < 0.8:
         info = PngImagePlugin.PngInfo()
-        natural = {_PARAMETERS: "parameters", _GRAPH: "prompt", _INVOKE: "invokeai_metadata"}
-        natural[_XMP] = "XML:com.adobe.xmp"
+        natural = {PARAMETERS: "parameters", _GRAPH: "prompt", INVOKE: "invokeai_metadata"}
+        natural[XMP] = "XML:com.adobe.xmp"
         for _ in range(random.randrange(1, 3)):
             key = random.choice(_KEYS)
             if random.random() < 0.6:
@@ -146,23 +147,45 @@ def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
     return stream.getvalue()
 
 
-def _chunk(name: bytes, data: bytes) -> bytes:
+def chunk(name: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG file."""
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
 def odd_png(random: Random) -> bytes:
     """A small file that says it is enormous, or has a text that unpacks to a hundred megabytes."""
-    head = b"\x89PNG\r\n\x1a\n"
     width, height = random.choice(
         ((50_000, 50_000), (9000, 9000), (0, 0), (1 << 31, 1), (16_384, 4096), (1, 1 << 24))
     )
-    size = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    if random.random() < 0.3:
-        size = _chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0))
-        bomb = b"parameters\0\0" + zlib.compress(b"a" * 50_000_000)
-        size += _chunk(b"zTXt", bomb)
-    data = zlib.compress(b"\0" * (min(width, 64) * 3 + 1) * min(height, 64))
-    return head + size + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+    return text_bomb() if random.random() < 0.3 else claiming(width, height)
+
+
+def claiming(width: int, height: int) -> bytes:
+    """A PNG that says it is so large, with the data of at most 64 lines."""
+    lines = b"\0" * (min(width, 64) * 3 + 1) * min(height, 64)
+    return png_of(width, height, zlib.compress(lines))
+
+
+def text_bomb() -> bytes:
+    """A small PNG with a text of 50 MB."""
+    bomb = chunk(b"zTXt", b"parameters\0\0" + zlib.compress(b"a" * 50_000_000))
+    return png_of(8, 8, zlib.compress(b"\0" * 25 * 8), more=bomb)
+
+
+def png_of(
+    width: int,
+    height: int,
+    data: bytes,
+    *,
+    bits: int = 8,
+    colour: int = 2,
+    more: bytes = b"",
+    after: bytes = b"",
+) -> bytes:
+    """A PNG with that compressed data, whatever it says of its size; chunks before it and after."""
+    size = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))
+    ends = chunk(b"IDAT", data) + after + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + size + more + ends
 
 
 class _Strikes:
@@ -172,30 +195,37 @@ class _Strikes:
 
 def odd_npy(random: Random) -> bytes:
     """Latents whose header lies, or that hold a pickle."""
-    kind = random.randrange(6)
-    if kind == 0:
-        stream = io.BytesIO()
-        np.save(stream, np.array([None, "x"], dtype=object), allow_pickle=True)
-        return stream.getvalue()[:128] + pickle.dumps(_Strikes())
-    if kind == 1:
-        return pickle.dumps(_Strikes())
-    header = random.choice(
-        (
-            "{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,), }",
-            "{'descr': '<f4', 'fortran_order': False, 'shape': (4, -8, 8), }",
-            "{'descr': '<f4', 'fortran_order': False, 'shape': (4, 8, 8), }",
-            "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }",
-            "{'descr': " + "[" * 300 + "]" * 300 + ", 'fortran_order': False, 'shape': (1,)}",
-            f"__import__('os').system('{CANARY}')",
-            "{'descr': '<f4', 'fortran_order': 1",
-            "{'descr': '<U8', 'fortran_order': True, 'shape': (0,), }",
-        )
-    ).encode()
-    version = random.choice((b"\x01\x00", b"\x02\x00", b"\x03\x00", b"\x09\x00"))
-    length = len(header) if version != b"\x09\x00" else 60_000
-    size = struct.pack("<H" if version == b"\x01\x00" else "<I", length)
-    body = random.choice((b"", b"\0" * 1024, b"\xff" * 1024))
-    return b"\x93NUMPY" + version + size + header + body
+    return random.choice([*odd_npys()])
+
+
+_NPY_HEADERS = (
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (4, -8, 8), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (-4, -8, 8), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (4, 8, 9), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': 256, }",
+    "{'descr': '|O', 'fortran_order': False, 'shape': (128,), }",
+    "{'descr': [1, 2], 'fortran_order': False, 'shape': (1,), }",
+    "{'descr': " + "[" * 300 + "]" * 300 + ", 'fortran_order': False, 'shape': (1,)}",
+    f"__import__('os').system('{CANARY}')",
+    "{'descr': '<f4', 'fortran_order': 1",
+    "{'descr': '<U8', 'fortran_order': True, 'shape': (0,), }",
+    *("-" * 9000 + "1", "-" * 2000 + "1", "(" * 150 + "'a" * 40, "  x\n y\nz", "\0", "é", ""),
+)
+
+
+def odd_npys() -> Iterator[bytes]:
+    """Each header in each version of the format, and two pickles."""
+    stream = io.BytesIO()
+    np.save(stream, np.array([None, "x"], dtype=object), allow_pickle=True)
+    yield stream.getvalue()[:128] + pickle.dumps(_Strikes())
+    yield pickle.dumps(_Strikes())
+    for text in _NPY_HEADERS:
+        header = text.encode()
+        for version in (b"\x01\x00", b"\x02\x00", b"\x03\x00", b"\x09\x00"):
+            length = len(header) if version != b"\x09\x00" else 60_000
+            size = struct.pack("<H" if version == b"\x01\x00" else "<I", length)
+            yield b"\x93NUMPY" + version + size + header + b"\0" * 1024
 
 
 def odd_safetensors(random: Random) -> bytes:

@@ -34,11 +34,26 @@ READERS: tuple[str, ...] = (
 """Files of the package, all of whose code reads, but for :data:`WRITING`."""
 
 WRITING: dict[str, tuple[str, ...]] = {
-    "files.py": ("open_to_append", "write_inside", "write_all", "flush_to_disk"),
+    "files.py": (
+        *("open_to_append", "write_inside", "write_all", "flush_to_disk", "flush_folder"),
+        *("_flush_names", "_write_at", "make_folder", "write_file"),
+    ),
     "quality/artifacts.py": ("keep_pixels", "_save_picture", "is_finite", "load_tensors"),
     "config.py": ("held_bytes",),
 }
 """Functions in them that write, or that only what measures calls: no reading verb reaches them."""
+
+READ_BY: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("config.py", "toml_files.py"), ("config", "expectations", "run")),
+    "comparison/expectations.py": ("expectations",),
+    **dict.fromkeys(("insight/crash_reports.py", "insight/explain.py"), ("log",)),
+    **dict.fromkeys(("insight/pasted_log.py", "insight/versions_in_text.py"), ("log",)),
+    "insight/picture_files.py": ("picture",),
+    **dict.fromkeys(("machine/macos_text.py", "machine/recording.py"), ("recording",)),
+    **dict.fromkeys(("models/folder_files.py", "models/weights.py"), ("model",)),
+    "files.py": ("run", "expectations", "model", "recording"),
+}
+"""Kinds of input that reach a file; all others are reached by run folders."""
 
 WRITERS: tuple[str, ...] = (
     "python_source.py",

@@ -15,7 +15,9 @@ from typing import Any
 from unittest import mock
 
 from factories import make_report
+from fuzz_batches import Batch
 from fuzz_box import Box, Forbidden, TakesTooLong
+from fuzz_direct import Read, read_each
 from fuzz_mutations import Files, Mutation, Subject, mutated
 from fuzz_pictures import is_stranger
 from fuzz_promises import Call, broken_promises
@@ -53,6 +55,8 @@ class Finding:
     line: tuple[str, ...]
     what: str
     key: str
+    name: str = ""
+    """Of a batch: which of its inputs."""
 
 
 @dataclass
@@ -83,6 +87,43 @@ class Bench:
         lines = lines_for(trial.subject.kind, random, self.verbs)
         self._draws = random.random() < self.drawing_share
         return self.of_files(trial.subject, trial.files, lines)
+
+    def of_batch(self, batch: Batch) -> list[Finding]:
+        """Give each input of a batch to its reader."""
+        self.box.empty()
+        folder = self.box.given / "batch"
+        write_tree(batch.tree, folder, self.box.outside)
+        self.box.remember()
+        call = Call(("read", batch.kind))
+        read = Read()
+        open_before = _open_files()
+        with mock.patch.dict(os.environ, self._environment(None, folder)):
+            try:
+                with self.box.watched():
+                    read_each(batch.kind, folder, batch.names, _place, read)
+            except TakesTooLong as error:
+                call.endless = _place(error)
+            except Forbidden:
+                pass
+        call.noted, call.changed = [*self.box.noted], self.box.changed()
+        self.calls[call.verb] = self.calls.get(call.verb, 0) + 1
+        left_open = _open_files() - open_before
+        told = [
+            *(("", what) for what in broken_promises(call, strangers=False)),
+            *[("", f"it leaves {left_open} files open")] * (left_open > _KEPT_OPEN),
+            *read.broken,
+            *((name, "what cannot be is accepted") for name in read.accepted_of(batch.impossible)),
+            *((name, "what is sound is refused") for name in read.refused_of(batch.sound)),
+            *(
+                (name, f"the refusal does not speak of “{word}”: {read.refused[name]}"[:300])
+                for name, word in batch.says.items()
+                if word not in read.refused.get(name, word)
+            ),
+        ]
+        return [
+            Finding(call.line, f"{batch} {name}: {what}", f"{batch}: {what[:60]}", name)
+            for name, what in told
+        ]
 
     def of_files(
         self, subject: Subject, files: Files, lines: list[tuple[str, ...]]
@@ -168,11 +209,13 @@ class Bench:
         call.files = self.box.written()
         return call
 
-    def _environment(self, subject: Subject, folder: Path) -> dict[str, str]:
+    def _environment(self, subject: Subject | None, folder: Path) -> dict[str, str]:
         environment = {
             "SDBENCH_CACHE": str(self.box.inside / "cache"),
             "SDBENCH_STATE": str(self.box.inside / "state"),
         }
+        if subject is None:
+            return environment
         if subject.kind == "recording":
             environment[_MACHINE] = str(folder)
         elif subject.kind == "model":
@@ -182,6 +225,16 @@ class Bench:
 
 
 _MACHINES = Path(__file__).parents[1] / "data" / "machines"
+
+
+_KEPT_OPEN = 4
+"""Files that libraries may keep open from their first use on."""
+
+
+def _open_files() -> int:
+    """Descriptors of this process; 0 where that cannot be asked."""
+    folder = Path("/proc/self/fd")
+    return len(os.listdir(folder)) if folder.is_dir() else 0
 
 
 def _remove(path: Path) -> None:

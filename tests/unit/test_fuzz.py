@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 from fuzz import KINDS, open_bench
+from fuzz_batches import all_batches
+from fuzz_hostile import hostile
 from fuzz_mutations import Mutation, Subject, ways_for
 from fuzz_subjects import all_subjects
 from fuzz_trials import Bench, Trial
@@ -12,18 +14,18 @@ from fuzz_verbs import all_lines
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-# Each about two seconds of a core; the kinds with more code behind them get more.
+EVERY = 7
+"""Of the single changes one in so many; ten are made in each place, so each place has some."""
 EXAMPLES = {
-    "run": 15,
-    "config": 30,
-    "log": 20,
-    "picture": 20,
-    "recording": 20,
-    "model": 10,
-    "expectations": 10,
+    "run": 6,
+    "config": 6,
+    "log": 5,
+    "picture": 5,
+    "recording": 6,
+    "model": 4,
+    "expectations": 4,
 }
-RUN_SEEDS = range(4)
-"""Inputs of run folders come in so many parts, which may run beside each other."""
+"""Drawn inputs: few, as what is simple is tried in turn and not by luck."""
 
 
 @functools.cache
@@ -34,6 +36,20 @@ def subjects() -> Sequence[Subject]:
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return open_bench(tmp_path_factory.mktemp("box"), [*subjects()], drawing_share=0.02, verbs=3)
+
+
+def test_each_single_change_is_read_as_it_should(bench: Bench) -> None:
+    """In order: what cannot be is refused, what is sound is not, and nothing unforeseen happens."""
+    for batch in all_batches(subjects(), EVERY):
+        assert bench.of_batch(batch) == []
+
+
+@pytest.mark.parametrize("name", ["failed", "told"])
+def test_hostile_texts_stay_text_wherever_a_run_is_shown(name: str, bench: Bench) -> None:
+    subject = next(one for one in subjects() if (one.kind, one.name) == ("run", name))
+    lines = [line for line in all_lines("run") if line[0] in ("show", "report", "repro", "list")]
+    assert bench.of_files(subject, hostile(subject, 0), lines) == []
+    assert bench.codes[("show", 0)] and bench.codes[("repro", 0)]  # else nothing was shown
 
 
 Drawn = tuple[str, tuple[Mutation, ...], int]
@@ -51,12 +67,9 @@ def trials(kind: str) -> st.SearchStrategy[Drawn]:
     )
 
 
-@pytest.mark.parametrize(
-    ("kind", "number"),
-    [("run", n) for n in RUN_SEEDS] + [(kind, 0) for kind in EXAMPLES if kind != "run"],
-)
-def test_every_promise_holds_whatever_is_read(kind: str, number: int, bench: Bench) -> None:
-    @seed(number)
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_every_promise_holds_whatever_is_read(kind: str, bench: Bench) -> None:
+    @seed(1)
     @settings(
         max_examples=EXAMPLES[kind],
         database=None,

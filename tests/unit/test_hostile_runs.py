@@ -473,14 +473,21 @@ def test_latents_are_known_by_the_dtype_they_were_made_in(tmp_path: Path, dtype:
     assert Artifacts(tmp_path).latents(digest) is None
 
 
-def test_an_array_of_terabytes_is_not_made(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,), }\n",
+        b"{'descr': '<f4', 'fortran_order': 1",  # numpy lets its tokenizer's error through
+        b"-" * 9000 + b"1",
+    ],
+)
+def test_a_header_of_latents_that_lies_makes_no_array(tmp_path: Path, header: bytes) -> None:
     import hashlib
     import struct
 
     from sdbench.quality.artifacts import Artifacts
 
     (tmp_path / "latents").mkdir()
-    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,), }\n"
     data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + b"\0" * 64
     digest = hashlib.sha256(data).hexdigest()
     (tmp_path / "latents" / f"{digest}.npy").write_bytes(data)

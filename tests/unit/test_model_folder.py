@@ -471,6 +471,8 @@ def test_other_single_files(tmp_path: Path, name: str, content: bytes, what: str
         b'{"a": {"dtype": "F16", "shape": "x", "data_offsets": [0, 4]}}',
         b'{"a": {"dtype": "F16", "shape": [1e999], "data_offsets": [0, 4]}}',
         b'{"a": {"dtype": "F16", "shape": [2], "data_offsets": [0, Infinity]}}',
+        b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0.5, 8]}}',
+        b'{"a": {"dtype": "F32", "shape": "2", "data_offsets": [0, 8]}}',
         b"[" * 5000,
     ],
 )

@@ -137,15 +137,18 @@ def test_settings_are_bounded() -> None:
     assert all(len(value) <= 300 and "\n" not in value for value in found.values.values())
 
 
-def png_of(width: int, height: int, body: bytes = b"") -> bytes:
-    """A PNG that claims a size."""
+def png_of(
+    width: int, height: int, body: bytes = b"", after: tuple[bytes, bytes] = (b"IDAT", b"")
+) -> bytes:
+    """A PNG that claims a size; ``after`` is a chunk behind its pixels."""
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
 
     def chunk(name: bytes, data: bytes) -> bytes:
         checksum = struct.pack(">I", zlib.crc32(name + data))
         return struct.pack(">I", len(data)) + name + data + checksum
 
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    chunks = ((b"IHDR", head), (b"IDAT", body), after, (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in chunks)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +161,8 @@ def png_of(width: int, height: int, body: bytes = b"") -> bytes:
         (saved(size=(300, 300))[:60], "cannot be decoded"),
         (saved("JPEG")[:120], "cannot be decoded"),
         (b"\x89PNG\r\n\x1a\n", "cannot be decoded"),
+        # Pillow has an IndexError for a colour profile that is cut, after the pixels.
+        (png_of(8, 8, zlib.compress(bytes(25 * 8)), after=(b"iCCP", b"a")), "cannot be decoded"),
         (b"text", "expected a PNG, JPEG or WebP picture"),
     ],
 )

@@ -154,9 +154,9 @@ def _shown(value: Any) -> Any:
 
 def _code(text: str) -> Any:
     """Lines to be copied: each made printable, the line ends kept."""
-    from markupsafe import Markup, escape
+    from markupsafe import Markup
 
-    return Markup("\n").join(escape(printable(line)) for line in text.splitlines())
+    return Markup("\n").join(printable(line) for line in text.splitlines())  # which escapes each
 
 
 def _picture(figure: Figure) -> Any:

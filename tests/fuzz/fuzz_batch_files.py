@@ -1,0 +1,537 @@
+"""Files that are no documents, each way of being wrong once: weights, pictures, traces, texts."""
+
+import hashlib
+import io
+import json
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import fuzz_pictures
+import numpy as np
+from fuzz_documents import encoded
+from fuzz_trees import Odd, Tree
+from fuzz_values import DEEP
+from PIL import Image, PngImagePlugin
+from safetensors.numpy import save
+
+_LONG = 5 << 30
+"""Of files with a hole: more than a reader may take into memory, and than a call may have."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One input: ``expected`` is whether it must be accepted; None where both are right."""
+
+    name: str
+    files: Tree
+    expected: bool | None = None
+    says: str = ""
+    """A word of the refusal, where the advice depends on it."""
+
+
+Group = tuple[str, str, list[Item]]
+"""Which reader, what it is about, and the inputs."""
+
+
+def groups(run: Tree, pictured: Tree) -> Iterator[Group]:
+    """All groups; ``run`` and ``pictured`` are sound run folders."""
+    yield "weights", "headers", [*_weights()]
+    yield "json", "models", [*_jsons()]
+    yield "picture", "settings", [*_pictures()]
+    yield "log", "crashes", [*_crashes()]
+    yield "artifact", "names", [*_artifacts(pictured)]
+    yield "timeline", "lines", [*_timelines(run)]
+    yield "macos", "texts", [*_macos()]
+
+
+def _file(name: str, data: bytes | Odd | None, expected: bool | None, says: str = "") -> Item:
+    return Item(name, {} if data is None else {name: data}, expected, says)
+
+
+_NO_FILES = {
+    "folder": Odd("folder"),
+    "fifo": Odd("fifo"),
+    "zero": Odd("link", "/dev/zero"),
+    "nowhere": Odd("link", "/nowhere/at/all"),
+    "gone": None,
+    "empty": b"",
+}
+
+
+# --- weights --------------------------------------------------------------------------------------
+
+
+def _safetensors(header: Any, data: bytes = b"\0" * 16, length: int | None = None) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def _weights() -> Iterator[Item]:
+    entry = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
+    sound = {"__metadata__": {"format": "pt"}, "a": entry}
+    yield _file("sound.safetensors", _safetensors(sound), True)
+    yield _file("odd-dtype.safetensors", _safetensors({"a": {**entry, "dtype": "Q4"}}), None)
+    impossible: list[Any] = [
+        *({"a": {**entry, **more}} for more in _ENTRIES),
+        *({"a": {k: v for k, v in entry.items() if k != key}} for key in entry),
+        *({"a": None}, {"a": 5}, {"a": [entry]}, [entry], None, 7, b"{", b"\xff", DEEP.encode()),
+        {"a": entry, "b": {**entry, "data_offsets": [8, 24]}},
+        {"a": entry, "b": {**entry, "data_offsets": [20, 36]}},
+        {"a": entry, "b": entry},
+        b'{"a": ' * 3000,
+    ]
+    for at, header in enumerate(impossible):
+        yield _file(f"i{at}.safetensors", _safetensors(header), False)
+    whole = _safetensors(sound)
+    pointer = b"version https://git-lfs.github.com/spec/v1\n"
+    texts = {
+        "pointer": (pointer, pointer + b"oid x\nsize 123\n"),
+        "web page": (b"<!DOCTYPE html>", b" <html>", b"<?xml"),
+        "GGUF": (b"GGUF" * 9,),
+        "pickle": (b"PK\x03\x04" * 9, *(b"\x80" + bytes([n]) + b"x" * 20 for n in (2, 3, 4, 5))),
+        "truncated": (whole[:-1], whole[:9]),
+        "damaged": (whole + b"\0",),
+        "header": (whole[:4],),
+    }
+    for says, files in texts.items():
+        for at, data in enumerate(files):
+            yield _file(f"t{at}-{says}.safetensors", data, False, says)
+    for length in (0, 1, 99_999_999, 100_000_001, 1 << 31, 1 << 32, 1 << 40, (1 << 64) - 1):
+        head = length.to_bytes(8, "little") + b'{"a": '
+        yield _file(f"l{length}.safetensors", head, False)
+        yield _file(f"h{length}.safetensors", Odd("sparse", size=_LONG + 9, head=head), False)
+    for name, odd in _NO_FILES.items():
+        says = {"nowhere": "is not there", "empty": "empty"}.get(name, "")
+        yield _file(f"{name}.safetensors", odd, False, says)
+        yield _file(f"{name}.bin", odd, False)
+    for at, data in enumerate(
+        (b"x", b"PK\x03\x04", b"PK\x03\x04" + b"\0" * 99, b"<html>", pointer)
+    ):
+        yield _file(f"p{at}.bin", data, False)
+    yield _file("sound.bin", b"\x80\x02}q\x00.", True)
+
+
+_SHAPES: tuple[Any, ...] = ([5], [-4], [1 << 40], "x", ["x"], None, 4, {})
+_ENTRIES: tuple[dict[str, Any], ...] = (
+    *({"shape": shape} for shape in _SHAPES),
+    *({"data_offsets": span} for span in ([0, 15], [16, 0], [1, 17], [-16, 0], [0], [], None, "x")),
+    *({"data_offsets": span} for span in ([0, 16, 16], [0, 1 << 70], [0.5, 16], "ab", 3)),
+    *({"dtype": kind} for kind in ("F64", "BOOL", "F16")),
+    *({"shape": [4.0]}, {"shape": [True, 4]}, {"data_offsets": [0, 16.0]}),
+)
+
+
+def _jsons() -> Iterator[Item]:
+    yield _file("sound.json", b'{"_class_name": "X"}', True)
+    bad = (b"", b"[]", b"null", b"3", b"\xff", b"{", DEEP.encode(), b"1" * 5000, b'{"a": NaN')
+    for at, data in enumerate(bad):
+        yield _file(f"b{at}.json", data, False)
+    pointer = b"version https://git-lfs.github.com/spec/v1\n"
+    yield _file("pointer.json", pointer, False, "LFS")
+    for name, odd in {**_NO_FILES, "large": Odd("sparse", size=_LONG)}.items():
+        yield _file(f"{name}.json", odd, False)
+        yield _file(f"{name}-entries", odd, None)
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+_GRAPH: dict[str, Any] = {
+    "3": {"class_type": "KSampler", "inputs": {"seed": 5, "steps": 8, "cfg": 7.5, "model": ["4"]}},
+    "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "base.safetensors"}},
+    "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a cat", "clip": ["4", 1]}},
+}
+
+
+def _pictures() -> Iterator[Item]:
+    graph = json.dumps(_GRAPH)
+    texts = {
+        "parameters": fuzz_pictures.PARAMETERS,
+        "Parameters": fuzz_pictures.PARAMETERS,
+        "prompt": graph,
+        "invokeai_metadata": fuzz_pictures.INVOKE,
+        "sd-metadata": '{"model": {"model_name": "b"}, "other": {"key": "c"}, "x": {"name": 3}}',
+        "XML:com.adobe.xmp": fuzz_pictures.XMP,
+        "Comment": '{"steps": 5}',
+        "comment": fuzz_pictures.PARAMETERS,
+    }
+    for key, text in texts.items():
+        for international in (False, True):
+            data = _with_text(key, text, international=international)
+            yield _file(f"with-{key[:3]}{len(key)}-{international}.png", data, True)
+    odd: list[Any] = [
+        *([], None, 3, "x", {}, {"3": 7}, {"3": []}, {"3": {}}, {"3": {"inputs": 3}}),
+        *({"3": {"inputs": {name: None, "text": [], "steps": {}}}} for name in ("seed", "x")),
+        {"3": {"class_type": None, "inputs": {"seed": True}}},
+        {"3": {"class_type": {"a": 1}, "inputs": {"text": "a" * 5000}}},
+        {str(n): {"class_type": f"c{n}", "inputs": {"seed": n}} for n in range(100)},
+    ]
+    for at, document in enumerate(odd):
+        for key in ("prompt", "invokeai_metadata"):
+            yield _file(f"odd-{at}-{key}.png", _with_text(key, json.dumps(document)), None)
+    words = (DEEP[:3000], "{", "1" * 5000, "NaN", "Steps: 20, ", 'Steps: 20, A: "' + "x" * 3000)
+    for at, text in enumerate(words):
+        for key in texts:
+            yield _file(f"word-{at}-{key[:3]}{len(key)}.png", _with_text(key, text), None)
+    yield from _comments()
+    for mode in ("RGBA", "LA", "P", "1", "I;16", "L", "CMYK"):
+        yield _file(f"mode-{mode[:2]}-{len(mode)}.png", _of_mode(mode), True)
+    for size in ((9000, 9000), (16_384, 16_384), (50_000, 50_000), (1 << 31, 1), (0, 0)):
+        yield _file(f"size-{size[0]}.png", fuzz_pictures.claiming(*size), False)
+    bomb = fuzz_pictures.text_bomb()
+    yield _file("bomb.png", bomb, None)
+    whole = _with_text("prompt", graph)
+    for at, data in enumerate((b"", b"x", whole[:40], whole[:-20], whole[:9] + b"\0" * 99)):
+        yield _file(f"torn-{at}.png", data, None if at == 3 else False)
+    for at, data in enumerate(_with_chunks()):
+        yield _file(f"chunk-{at}.png", data, None)
+    for at, data in enumerate((b"\xff\xd8\xff" + b"\0" * 99, b"RIFF0000WEBP" + b"\0" * 99)):
+        yield _file(f"other-{at}.png", data, False)
+
+
+def _with_text(key: str, text: str, *, international: bool = False) -> bytes:
+    info = PngImagePlugin.PngInfo()
+    (info.add_itxt if international else info.add_text)(key, text)
+    return _saved(Image.new("RGB", (8, 8), (9, 90, 200)), "PNG", pnginfo=info)
+
+
+def _comments() -> Iterator[Item]:
+    """EXIF's comment in each encoding, in each format."""
+    text = fuzz_pictures.PARAMETERS
+    comments: tuple[Any, ...] = (
+        b"UNICODE\0" + text.encode("utf-16-be"),
+        b"UNICODE\0" + text.encode("utf-16-le"),
+        b"ASCII\0\0\0" + text.encode(),
+        b"\0" * 8 + text.encode(),
+        text.encode(),
+        text,
+    )
+    for at, comment in enumerate(comments):
+        for kind in ("JPEG", "WEBP", "PNG"):
+            exif = Image.Exif()
+            exif.get_ifd(0x8769)[0x9286] = comment
+            data = _saved(Image.new("RGB", (8, 8), (9, 90, 200)), kind, exif=exif.tobytes())
+            yield _file(f"with-comment-{at}.{kind.lower()}", data, True)
+    for at, other in enumerate((b"UNICODE\0\xd8", b"UNICODE\0", b"ASCII\0\0\0\xff", b"", 5)):
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0x9286] = other
+        data = _saved(Image.new("RGB", (8, 8)), "JPEG", exif=exif)
+        yield _file(f"odd-comment-{at}.jpeg", data, None)
+
+
+_CHUNKS = (
+    *("PLTE", "IDAT", "IEND", "tRNS", "gAMA", "cHRM", "sRGB", "pHYs", "tEXt", "zTXt", "iTXt"),
+    *("eXIf", "iCCP", "acTL", "fcTL", "fdAT", "bKGD", "IHDR", "ZZZZ", "zzzz", "a\xff"),
+)
+
+
+def _with_chunks() -> Iterator[bytes]:
+    """A whole picture with one odd chunk more, before its data or after."""
+    data = zlib.compress(b"\0" * 25 * 8)
+    for name in _CHUNKS:
+        for content in (b"", b"\0", b"a\0\0", b"\0" * 40, b"\xff" * 40):
+            chunk = fuzz_pictures.chunk(name.encode("latin-1"), content)
+            yield fuzz_pictures.png_of(8, 8, data, more=chunk)
+            yield fuzz_pictures.png_of(8, 8, data, after=chunk)
+
+
+def _of_mode(mode: str) -> bytes:
+    if mode == "I;16":
+        return _saved(Image.fromarray(np.full((8, 8), 40_000, np.uint16)), "PNG")
+    image = Image.new("RGBA", (8, 8), (9, 90, 200, 20)).convert("RGB" if mode == "CMYK" else mode)
+    if mode == "CMYK":
+        return _saved(image.convert("CMYK"), "JPEG")
+    return _saved(image, "PNG", **({"transparency": 0} if mode == "P" else {}))
+
+
+def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+# --- pictures, latents and traces of a run --------------------------------------------------------
+
+
+def _artifacts(pictured: Tree) -> Iterator[Item]:
+    kinds = {"images": ".png", "latents": ".npy", "traces": ".safetensors"}
+    first = {
+        kind: next(
+            (n, d) for n, d in pictured.items() if n.startswith(kind) and isinstance(d, bytes)
+        )
+        for kind in kinds
+    }
+    for kind, (name, data) in first.items():
+        yield _below("s", name, data, expected=True)
+        others = [d for n, d in pictured.items() if n.startswith(kind) and d != data]
+        wrong = [_another(kind), *others, b"", b"x", data[: len(data) // 2]]
+        for at, other in enumerate(wrong):
+            yield _below(f"w{at}", name, other, expected=False)
+        away = Odd("link", f"outside/pictured/{name}")
+        for at, odd in enumerate((away, *_NO_FILES.values(), Odd("sparse", size=_LONG))):
+            yield _below(f"o{at}", name, odd, expected=False)
+        for at, no_name in enumerate(("x", "0" * 63, "0" * 65, "G" * 64, "..")):
+            yield _below(f"n{at}", f"{kind}/{no_name}{kinds[kind]}", data, expected=False)
+    yield from _true_traces()
+    yield from _true_arrays()
+    black = hashlib.sha256(repr((8, 8, 3)).encode() + bytes(8 * 8 * 3)).hexdigest()
+    for at, data in enumerate(_with_chunks()):
+        yield _below(f"c{at}", f"images/{black}.png", data, expected=None)
+    large, digest = _too_large()
+    yield _below("large", f"images/{digest}.png", large, expected=False)
+
+
+def _below(run: str, name: str, data: bytes | Odd | None, *, expected: bool | None) -> Item:
+    return Item(f"{run}/{name}", {} if data is None else {f"{run}/{name}": data}, expected)
+
+
+def _another(kind: str) -> bytes:
+    """Sound, and not what the name says."""
+    if kind == "images":
+        return fuzz_pictures.stranger()
+    if kind == "traces":
+        return _trace()
+    return _npy(np.ones((4, 8, 8), np.float32))
+
+
+def _npy(array: Any) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+_ARRAYS: dict[str, Any] = {
+    "latents": np.zeros((1, 2, 4, 8, 8), np.float32),
+    "pictures": np.zeros((1, 3, 8, 8), np.float32),
+}
+
+
+def _trace(metadata: Any = None, **arrays: Any) -> bytes:
+    held = {name: array for name, array in (_ARRAYS | arrays).items() if array is not None}
+    return bytes(save(held, {"kept": "[0, 1]"} if metadata is None else metadata))
+
+
+def _true_traces() -> Iterator[Item]:
+    """Traces under their right names: that makes nothing harmless."""
+    odd = [
+        *(_trace({"kept": text}) for text in ("[0]", "[]", '["a", "b"]', "null", "3", "{", DEEP)),
+        *(_trace({"kept": "[0, 1]", "x": text}) for text in ("{", DEEP, "")),
+        *(_trace({}), _trace(latents=None), _trace(pictures=None)),
+        *(_trace(latents=np.zeros((2,), np.float32)), _trace(pictures=np.zeros((3,), np.float32))),
+        *map(_safetensors, ({}, [], None, {"__metadata__": 3}, {"a": 3})),
+        *(_safetensors({"__metadata__": {"kept": 3}}, b""), _safetensors({}, b"", 1 << 40)),
+        _safetensors({"latents": {"dtype": "F8_E4M3", "shape": [16], "data_offsets": [0, 16]}}),
+        _safetensors(DEEP.encode()),
+    ]
+    for expected, traces in ((True, [_trace()]), (False, odd)):
+        for at, data in enumerate(traces):
+            name = f"traces/{hashlib.sha256(data).hexdigest()}.safetensors"
+            yield _below(f"t{at}", name, data, expected=expected)
+
+
+def _true_arrays() -> Iterator[Item]:
+    for at, data in enumerate(fuzz_pictures.odd_npys()):
+        yield _below(f"a{at}", f"latents/{'0' * 64}.npy", data, expected=False)
+    for at, array in enumerate(
+        np.full((4, 8, 8), value, np.float32) for value in (0, np.nan, np.inf, 3e38)
+    ):
+        digest = hashlib.sha256(f"torch.float32{array.shape}".encode() + array.tobytes())
+        name = f"latents/{digest.hexdigest()}.npy"
+        yield _below(f"v{at}", name, _npy(array), expected=True)
+    doubled = np.zeros((4, 8, 8), np.float64)
+    yield _below("d", f"latents/{'0' * 64}.npy", _npy(doubled), expected=False)
+
+
+def _too_large() -> tuple[bytes, str]:
+    """A whole black picture of a column more than can be, and the digest that is its name."""
+    width, height = 8193, 8192
+    packed = zlib.compressobj(1)
+    line = b"\0" * ((width + 7) // 8 + 1)
+    data = b"".join((packed.compress(line * height), packed.flush()))
+    made = hashlib.sha256(repr((height, width, 3)).encode())
+    for _ in range(height):
+        made.update(bytes(3 * width))
+    return fuzz_pictures.png_of(width, height, data, bits=1, colour=0), made.hexdigest()
+
+
+# --- timelines ------------------------------------------------------------------------------------
+
+
+def _timelines(run: Tree) -> Iterator[Item]:
+    def lines(*documents: Any) -> bytes:
+        return b"".join(encoded(one) + b"\n" for one in documents)
+
+    many = lines(
+        {"t": 0, "phase": "load"},
+        *(
+            {
+                "t": at / 20,
+                "footprint_bytes": (at * 7919) % 1000 if at % 5 else None,
+                "available_bytes": -at if at != 999 else -9999,
+                "swap_used_bytes": None,
+            }
+            for at in range(2999)
+        ),
+        {"t": 1, "phase": "pass 1"},
+        {"t": 150, "pressure": "warn", "footprint_bytes": 5000},
+    )
+    few = lines({"t": 5, "footprint_bytes": 3}, {"t": 1, "phase": "load"}, {"t": 2})
+    for at, data in enumerate(
+        (many, few, few + b'{"t": 1, "phase": "\xff"}\n' + b"\xff\n{\n" + few)
+    ):
+        yield _below(f"s{at}", "telemetry/a.1.jsonl", data, expected=True)
+    times: tuple[Any, ...] = (None, "x", [], True, float("nan"), float("inf"))
+    odd: tuple[Any, ...] = (
+        *({"t": value} for value in times),
+        *({"t": 1, "phase": value} for value in ("x", "pass", "pass 123456", "load\n", 3, "")),
+        *({"t": 1, name: "x"} for name in ("footprint_bytes", "available_bytes", "pressure")),
+        *({}, [], None, 3, "x"),
+    )
+    for at, one in enumerate(odd):
+        yield _below(f"i{at}", "telemetry/a.1.jsonl", lines(one), expected=False)
+    texts: tuple[bytes, ...] = (
+        b"",
+        b"\xff\n",
+        b'{"t": 1, "phase": "\xff"}\n',
+        DEEP.encode(),
+        b"\0" * 99,
+    )
+    texts += (b'{"t": 1, "zz": ' + DEEP.encode(), b'{"t": 1, "pressure": "\xff"}')
+    for at, data in enumerate(texts):
+        yield _below(f"t{at}", "telemetry/a.1.jsonl", data, expected=False)
+    for at, no_file in enumerate((*_NO_FILES.values(), Odd("sparse", size=_LONG))):
+        yield _below(f"o{at}", "telemetry/a.1.jsonl", no_file, expected=False)
+
+
+# --- logs -----------------------------------------------------------------------------------------
+
+
+def _crashes() -> Iterator[Item]:
+    body: dict[str, Any] = {
+        "procName": "python3.11",
+        "exception": {"type": "EXC_CRASH", "signal": "SIGABRT", "codes": "0x0"},
+        "termination": {"namespace": "SIGNAL", "indicator": "Abort trap: 6", "reasons": ["why"]},
+        "asi": {"libsystem_c.dylib": ["abort() called", "failed assertion"]},
+        "exceptionReason": {"composed_message": "it broke", "name": "NSException"},
+        "faultingThread": 0,
+        "usedImages": [{"name": "libtorch_cpu.dylib"}, {"path": "/x/y"}],
+        "threads": [
+            {"triggered": True, "queue": "q", "frames": [{"imageIndex": 0, "symbol": "at::mps"}]}
+        ],
+        "lastExceptionBacktrace": [{"imageIndex": 1}, {"imageIndex": 9}, 3],
+    }
+    head = encoded({"name": "python3.11", "os_version": "macOS 14.1 (23B74)"}) + b"\n"
+    text = encoded(body)
+    yield _file("sound.ips", head + text, True)
+    others: tuple[Any, ...] = (None, [], {}, "x", 7, [3], [{}], {"zz": [[]]}, True)
+    parts: tuple[Any, ...] = (None, 3, [], {}, "x", [{"imageIndex": "x"}], [[]], [{"symbol": 3}])
+    for at, key in enumerate(body):
+        for number, value in enumerate(others):
+            yield _file(f"k{at}-{number}.ips", head + encoded({**body, key: value}), None)
+        less = {name: value for name, value in body.items() if name != key}
+        yield _file(f"g{at}.ips", head + encoded(less), None)
+        deep = text.replace(f'"{key}": '.encode(), f'"{key}": {DEEP}'.encode())
+        yield _file(f"d{at}.ips", head + deep, None)
+        long = text.replace(f'"{key}": '.encode(), f'"{key}": {"9" * 5000}'.encode())
+        yield _file(f"l{at}.ips", head + long, None)
+    thread = body["threads"][0]
+    for at, value in enumerate(parts):
+        for key in ("frames", "queue", "triggered"):
+            made = {**body, "threads": [{**thread, key: value}], "lastExceptionBacktrace": []}
+            yield _file(f"f{at}-{key}.ips", head + encoded(made), None)
+    for at in range(0, len(text), 61):
+        yield _file(f"cut{at}.ips", head + text[:at], None)
+        yield _file(
+            f"triggered{at}.ips", head + text[:at] + b'"triggered": true, "frames": [', None
+        )
+    yield _file("deep.ips", DEEP.encode() + b"\n" + DEEP.encode(), False)
+    words = (
+        b"Process: python [1]\nException Type:  EXC_CRASH (SIGABRT)\nTermination Reason: x\n",
+        b"Exception Type: EXC_X\nThread 0 Crashed:\n0 a 0x1 b + 1\n1 ??? 0x2 0x3\n\nThread 1:\n",
+        b"Application Specific Information:\nabort() called\nsaid\n\n",
+    )
+    for at in range(1, 1 << len(words)):
+        chosen = [word for number, word in enumerate(words) if at >> number & 1]
+        yield _file(f"text{at}.log", b"".join(chosen), None)
+
+
+# --- what programs of macOS say -------------------------------------------------------------------
+
+_SAID: dict[str, tuple[str, ...]] = {
+    "sysctl": ("hw.memsize: 17179869184\nhw.model = Mac14,2\nkern.x: 1 -> 2\n",),
+    "pressure": ("1\n", "2", "4"),
+    "swap": ("total = 1024.00M  used = 512,25M  free = 511.75M  (encrypted)",),
+    "load": ("{ 1.84 1.90 2.01 }", "{ 1,84 1,90 2,01 }"),
+    "vm_stat": (
+        (
+            "Mach Virtual Memory Statistics: (page size of 16384 bytes)\nPages free:     100.\n"
+            '"Translation faults":  5.\nPages occupied by compressor: 7.\n'
+        ),
+    ),
+    "counts": (
+        (
+            "The system has 17179869184 (1048576 pages with a page size of 16384).\n"
+            "Pages free: 100 \nPages used by compressor: 9 \n"
+        ),
+    ),
+    "free": ("System-wide memory free percentage: 56%\n",),
+    "total": ("The system has 17179869184 (1048576 pages with a page size of 16384).\n",),
+    "power": (
+        "Now drawing from 'Battery Power'\n -InternalBattery-0 (id=1)\t87%; discharging; 3:12\n",
+        " -InternalBattery-0 (id=1)\t87%; charging; 1:12 remaining present: true\n",
+        " -InternalBattery-0 (id=1)\t50%; discharging; 1:12 remaining present: true\n",
+        "Now drawing from 'UPS Power'\n -InternalBattery-0\t7%; AC attached;\n",
+    ),
+    "speed": ("CPU_Speed_Limit \t= 100\n",),
+    "df": (
+        (
+            "Filesystem 1024-blocks Used Available Capacity iused ifree %iused Mounted on\n"
+            "/dev/disk3s1s1 482797652 9384208 100000 9% 356 99 0% /\n"
+            "/dev/disk3s5 482797652 9384208 200000 9% 356 99 0% /System/Volumes/Data\n"
+        ),
+        "Filesystem Size Used Avail Capacity Mounted on\n/dev/disk1 460Gi 9.0Gi 1.5Ti 9% /\n",
+    ),
+    "thermal": tuple(f"com.apple.system.thermalpressurelevel {n}\n" for n in range(5)),
+    "low": (
+        "AC Power:\n lowpowermode         0\nBattery Power:\n lowpowermode   1\n",
+        "System-wide power settings:\nCurrently in use:\n powermode 1\n",
+        "Currently in use:\n powermode 2\n * lowpowermode 0\n",
+    ),
+    "low_battery": ("AC Power:\n lowpowermode         0\nBattery Power:\n lowpowermode   1\n",),
+    "refusal": ("sysctl: hw.x: Operation not permitted", "sysctl: unknown oid 'hw.x'"),
+}
+_UNLIKELY = {
+    "refusal": ("x",),
+    "power": ("Now drawing from 'AC Power'\n", "-InternalBattery-0 present: false\n", "x"),
+    "low": ("AC Power:\n lowpowermode 7\n", "Battery Power:\n powermode 1\n", ""),
+    "thermal": ("com.apple.system.thermalpressurelevel 5\n", "x 1\n", ""),
+}
+_IN_PLACE = ("-1", "9" * 90, "0", "101", "1e9", "", "x", "9" * 12, "123456.5")
+
+
+def _macos() -> Iterator[Item]:
+    """Sound answers, then each number in them as another, each line gone, and cut anywhere."""
+    for reader, answers in _SAID.items():
+        number = 0
+        for answer in answers:
+            believed = None if reader == "refusal" else True
+            yield _file(f"{reader}-s{number}", answer.encode(), believed)
+            for found in re.finditer(r"-?[0-9]+", answer):
+                for text in _IN_PLACE:
+                    number += 1
+                    made = answer[: found.start()] + text + answer[found.end() :]
+                    yield _file(f"{reader}-n{number}", made.encode(), None)
+            for at in range(0, len(answer), 7):
+                number += 1
+                yield _file(f"{reader}-c{number}", answer[:at].encode(), None)
+            lines = answer.splitlines(keepends=True)
+            for at in range(len(lines)):
+                number += 1
+                left = "".join(lines[:at] + lines[at + 1 :])
+                yield _file(f"{reader}-l{number}", left.encode(), None)
+            number += 1
+        for at, text in enumerate((*_UNLIKELY.get(reader, ()), "\xff\0", "9" * 5000)):
+            yield _file(f"{reader}-u{at}", text.encode(), None)
