@@ -30,6 +30,7 @@ from .devices import Device
 from .kept import write_whole
 from .passes import pipeline_calls
 from .pipelines import apply_settings, import_stack, load, torch_dtype
+from .rounding import Rounding, run
 from .trace import Trace, on_host, serialised, spread
 
 _FLOOR_STEPS = 4
@@ -85,7 +86,7 @@ def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str
     for dtype in sorted({item["dtype"] for item in job.get("rounded", [])}):
         gc.collect()
         begin(f"load for {dtype}")
-        with _Rounding(_loaded(_of_dtype(job, dtype), device), torch_dtype(dtype)) as rounding:
+        with Rounding(_loaded(_of_dtype(job, dtype), device), torch_dtype(dtype)) as rounding:
             calls = pipeline_calls(rounding.pipeline, job)
             for item in job["rounded"]:
                 if item["dtype"] == dtype:
@@ -140,7 +141,7 @@ def _sampled(pipeline: Any, call: "dict[str, Any]", steps: int) -> "dict[str, An
     trace = Trace(pipeline, call["latents"])
     try:
         with trace:
-            pictures = _run(pipeline, call, steps, trace.step)
+            pictures = run(pipeline, call, steps, trace.step)
     finally:
         hook.remove()
     tensors, _ = trace.tensors(pictures)
@@ -154,7 +155,7 @@ def _decoded(pipeline: Any, call: "dict[str, Any]", steps: int, untiled: str) ->
 
     reference = load_file(untiled)
     with _Forced(pipeline, reference, computed=set()) as forced:
-        pictures = _run(pipeline, call, steps, forced.step)
+        pictures = run(pipeline, call, steps, forced.step)
     return dict(reference, pictures=on_host(pictures))
 
 
@@ -175,7 +176,7 @@ def _picture_gain(
     direction = torch.randn(final.shape, generator=generator)
     nudge = direction * (_NUDGE * final.norm() / direction.norm())
     with _Forced(pipeline, reference, computed=set(), final=final + nudge) as forced:
-        pictures = _run(pipeline, call, steps, forced.step)
+        pictures = run(pipeline, call, steps, forced.step)
     return _relative(on_host(pictures), reference["pictures"]) / _NUDGE
 
 
@@ -189,7 +190,7 @@ def _noise_floor(
     reference = load_file(reference_path)
     pipeline = _loaded(_of_dtype(job, dtype), device)
     (call, *_) = pipeline_calls(pipeline, job)  # in float32, as the job's case is
-    rounding = None if dtype == "float32" else _Rounding(pipeline, torch_dtype(dtype))
+    rounding = None if dtype == "float32" else Rounding(pipeline, torch_dtype(dtype))
     if rounding is None:
         pipeline.to(torch.float64)
     latents = call["latents"].to(torch.float64 if rounding is None else torch_dtype(dtype))
@@ -216,7 +217,7 @@ def _noise_floor(
             rounding or contextlib.nullcontext(),
             _Forced(pipeline, reference, computed, told=after) as forced,
         ):
-            pictures = rounded(_run(pipeline, call, job["steps"], forced.step))
+            pictures = rounded(run(pipeline, call, job["steps"], forced.step))
     finally:
         torch.set_default_dtype(default)
     tensors, _ = trace.tensors(pictures)
@@ -279,81 +280,7 @@ class _Forced:
         return self._latents[self._steps].to(latents.dtype)
 
 
-def _run(pipeline: Any, call: "dict[str, Any]", steps: int, step: "Callable[[Any], Any]") -> Any:
-    """The pictures; ``step`` sees the latents after each step and may return others."""
-
-    def callback(
-        _pipeline: Any, _step: int, _timestep: Any, tensors: "dict[str, Any]"
-    ) -> "dict[str, Any]":
-        others = step(tensors["latents"])
-        return tensors if others is None else dict(tensors, latents=others)
-
-    output = pipeline(**call, num_inference_steps=steps, callback_on_step_end=callback)
-    return output.images
-
-
-class _Rounding:
-    """A pipeline whose models compute in float32 and round as a half-precision type does.
-
-    The weights are rounded by how it was loaded; inside the context the output of every leaf module
-    is rounded too, and latents are of the type itself outside the models. The hooks must be removed
-    again: in older diffusers all models share one instance of each activation.
-    """
-
-    def __init__(self, pipeline: Any, dtype: Any) -> None:
-        import torch
-
-        self.pipeline = pipeline.to(torch.float32)
-        self._dtype = dtype
-        self._hooks: "list[Any]" = []
-
-    def __enter__(self) -> "_Rounding":
-        self._hooks = _round_outputs(self.pipeline, self._dtype)
-        vae = self.pipeline.vae
-        for module in (self.pipeline.unet, vae.post_quant_conv, vae.decoder):
-            if module is not None:
-                self._hooks.append(module.register_forward_pre_hook(_in_float32))
-        self._hooks.append(self.pipeline.unet.register_forward_hook(self._in_its_type))
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        for hook in self._hooks:
-            hook.remove()
-
-    def _in_its_type(self, _module: Any, _inputs: Any, output: Any) -> Any:
-        return (output[0].to(self._dtype), *output[1:])
-
-    def rounded(self, tensor: Any) -> Any:
-        """The tensor with every number rounded to the type, in float32."""
-        return tensor.to(self._dtype).float()
-
-    def one_unit_away(self, tensor: Any, seed: int) -> Any:
-        """Every number moved up or down by about one rounding unit, as ``seed`` says."""
-        import torch
-
-        generator = torch.Generator("cpu").manual_seed(seed)
-        signs = torch.randint(0, 2, tensor.shape, generator=generator) * 2 - 1
-        return self.rounded(tensor * (1 + signs * torch.finfo(self._dtype).eps / 2))
-
-    def run(self, call: "dict[str, Any]", steps: int, noise: Any) -> "tuple[Any, Any]":
-        """Latents (1, steps + 1, …) and picture (1, …) from this noise, in float32."""
-        import torch
-
-        path = [noise]
-
-        def step(made: Any) -> None:
-            path.append(on_host(made))
-
-        made = _run(self.pipeline, dict(call, latents=noise.to(self._dtype)), steps, step)
-        return torch.stack(path, dim=1), on_host(self.rounded(made))
-
-
-def _in_float32(_module: Any, inputs: Any) -> Any:
-    """Latents arrive in half precision; the model computes in float32."""
-    return (inputs[0].float(), *inputs[1:])
-
-
-def _rounded(rounding: _Rounding, call: "dict[str, Any]", steps: int) -> "dict[str, Any]":
+def _rounded(rounding: Rounding, call: "dict[str, Any]", steps: int) -> "dict[str, Any]":
     """An image made freely in this arithmetic: latents (times, steps + 1, …) and pictures."""
     import torch
 
@@ -362,35 +289,6 @@ def _rounded(rounding: _Rounding, call: "dict[str, Any]", steps: int) -> "dict[s
     starts += [rounding.one_unit_away(noise, seed) for seed in range(_NOISES_ONE_UNIT_AWAY)]
     latents, pictures = zip(*(rounding.run(call, steps, start) for start in starts), strict=True)
     return {"latents": torch.cat(latents), "pictures": torch.cat(pictures)}
-
-
-def _round_outputs(pipeline: Any, dtype: Any) -> "list[Any]":
-    """Round what every leaf module gives, by hooks.
-
-    A VAE that decodes in float32 although all else is float16 is left alone.
-    """
-    import torch
-
-    def round_output(_module: Any, _inputs: Any, output: Any) -> Any:
-        is_number = isinstance(output, torch.Tensor) and output.is_floating_point()
-        return output.to(dtype).float() if is_number else output
-
-    hooks = []
-    for name, component in pipeline.components.items():
-        if not isinstance(component, torch.nn.Module):
-            continue
-        if name == "vae" and dtype == torch.float16 and _decodes_in_float32(pipeline):
-            continue
-        for module in component.modules():
-            if next(module.children(), None) is None:
-                hooks.append(module.register_forward_hook(round_output))
-    return hooks
-
-
-def _decodes_in_float32(pipeline: Any) -> bool:
-    """SDXL's pipeline does, where the VAE asks for it (every VAE does by default)."""
-    is_xl = type(pipeline).__name__ == "StableDiffusionXLPipeline"
-    return is_xl and bool(pipeline.vae.config.force_upcast)
 
 
 def _relative(got: Any, expected: Any) -> float:

@@ -25,10 +25,10 @@ from sdbench.quality.compare import rounding_levels
 from sdbench.quality.own_rounding import cell_errors, unexplained
 from sdbench.quality.picture_differences import picture_differences
 from sdbench.schema import Case
-from sdbench.worker import reference
 from sdbench.worker.devices import open_device
 from sdbench.worker.passes import pipeline_calls
 from sdbench.worker.pipelines import import_stack, load, torch_dtype
+from sdbench.worker.rounding import Rounding
 
 _SEEDS = (13, 50, 67)  # the runs on a healthy H100 that had a finding before
 
@@ -53,7 +53,7 @@ def free_runs(settings: dict[str, Any], runs: int) -> Iterator[tuple[Any, list[A
     expected = [pipeline(**call, num_inference_steps=job["steps"]).images for call in calls]
     dtype = settings["dtype"]
     half = load(dict(job, case=dict(job["case"], dtype=dtype)), device)
-    with reference._Rounding(half, torch_dtype(dtype)) as rounding:
+    with Rounding(half, torch_dtype(dtype)) as rounding:
         for call, right in zip(calls, expected, strict=True):
             made: list[Any] = []
             start = rounding.rounded(call["latents"])
