@@ -14,9 +14,10 @@ with a memory (PNDM, DPM-Solver) on the reference's path too.
 
 *Rounded*: an image as the CPU makes it in the arithmetic of that floor, but running freely, as a
 device does. Made only where a picture is beyond its floor: a trained model can be undecided about
-an image, and then rounding alone changes it more than forced steps can show. It is made three
-times, twice from latents that are one rounding unit away, because one such picture is only one of
-those that rounding may lead to.
+an image, and then rounding alone changes it more than forced steps can show. It is made several
+times, all but the first from latents that are one rounding unit away, because one such picture is
+only one of those that rounding may lead to. For float32 on an NVIDIA GPU the arithmetic is TF32
+(:mod:`.rounding`).
 """
 
 import contextlib
@@ -30,7 +31,7 @@ from .devices import Device
 from .kept import write_whole
 from .passes import pipeline_calls
 from .pipelines import apply_settings, import_stack, load, torch_dtype
-from .rounding import Rounding, run
+from .rounding import Rounding, loaded_as, rounding_of, run
 from .trace import Trace, on_host, serialised, spread
 
 _FLOOR_STEPS = 4
@@ -40,7 +41,6 @@ _NUDGE = 1e-2
 # A CPU can give NaN now and then, too: torch 1.13's smallest baddbmm reads uninitialised memory
 # (pytorch#96037). What comes out three times in a row is the model's own.
 _ATTEMPTS = 3
-_NOISES_ONE_UNIT_AWAY = 2
 
 
 def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str], None]") -> None:
@@ -49,8 +49,9 @@ def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str
     ``job`` has, beyond what a pass needs: ``items``, each ``{"image", "path", "untiled"}``, the
     references to make (``untiled``: the file of one that has only to be decoded as this case's
     VAE does, or None); ``floors``, each ``{"dtype", "path", "reference"}``, noise floors of image
-    0, whose reference is there by then; and ``rounded``, each ``{"image", "dtype", "path"}``, the
-    images to make in the arithmetic of a half-precision floor.
+    0, whose reference is there by then; and ``rounded``, each ``{"image", "arithmetic", "path",
+    "times", "more"}``, the images to make as rounding makes them, so many times in all (``more``:
+    the file has some already).
 
     Raises:
         ArithmeticError: a reference came out as NaN or infinite each time; all else was made.
@@ -83,17 +84,18 @@ def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str
         begin(f"noise floor of {item['dtype']}")
         floor = _noise_floor(job, device, item["dtype"], item["reference"])
         write_whole(item["path"], json.dumps(floor, allow_nan=False).encode())
-    for dtype in sorted({item["dtype"] for item in job.get("rounded", [])}):
+    for arithmetic in sorted({item["arithmetic"] for item in job.get("rounded", [])}):
         gc.collect()
-        begin(f"load for {dtype}")
-        with Rounding(_loaded(_of_dtype(job, dtype), device), torch_dtype(dtype)) as rounding:
+        begin(f"load for {arithmetic}")
+        pipeline = _loaded(_of_dtype(job, loaded_as(arithmetic)), device)
+        with rounding_of(arithmetic, pipeline) as rounding:
             calls = pipeline_calls(rounding.pipeline, job)
             for item in job["rounded"]:
-                if item["dtype"] == dtype:
-                    begin(f"image {item['image'] + 1} as {dtype} rounds it")
-                    tensors = _rounded(rounding, calls[item["image"]], job["steps"])
+                if item["arithmetic"] == arithmetic:
+                    begin(f"image {item['image'] + 1} as {arithmetic} rounds it")
+                    tensors = _rounded(rounding, calls[item["image"]], job["steps"], item)
                     kept = list(range(tensors["latents"].shape[1]))
-                    metadata = {"kept": kept, "dtype": dtype, "versions": versions}
+                    metadata = {"kept": kept, "arithmetic": arithmetic, "versions": versions}
                     write_whole(item["path"], serialised(tensors, metadata))
     if not_numbers:
         images = ", ".join(str(image + 1) for image in not_numbers)
@@ -280,15 +282,20 @@ class _Forced:
         return self._latents[self._steps].to(latents.dtype)
 
 
-def _rounded(rounding: Rounding, call: "dict[str, Any]", steps: int) -> "dict[str, Any]":
+def _rounded(
+    rounding: Rounding, call: "dict[str, Any]", steps: int, item: "dict[str, Any]"
+) -> "dict[str, Any]":
     """An image made freely in this arithmetic: latents (times, steps + 1, …) and pictures."""
     import torch
+    from safetensors.torch import load_file
 
+    made = [load_file(item["path"])] if item["more"] else []
     noise = rounding.rounded(call["latents"])
-    starts = [noise]
-    starts += [rounding.one_unit_away(noise, seed) for seed in range(_NOISES_ONE_UNIT_AWAY)]
-    latents, pictures = zip(*(rounding.run(call, steps, start) for start in starts), strict=True)
-    return {"latents": torch.cat(latents), "pictures": torch.cat(pictures)}
+    for number in range(sum(len(some["pictures"]) for some in made), item["times"]):
+        start = noise if number == 0 else rounding.one_unit_away(noise, number - 1)
+        latents, picture = rounding.run(call, steps, start)
+        made.append({"latents": latents, "pictures": picture})
+    return {name: torch.cat([some[name] for some in made]) for name in ("latents", "pictures")}
 
 
 def _relative(got: Any, expected: Any) -> float:
