@@ -76,7 +76,11 @@ class CUDA(Device):
 
 
 def _allows_tf32(backend: Any) -> "Optional[bool]":
-    """Whether float32 may be multiplied in TF32; None where torch does not tell."""
+    """Whether float32 may be multiplied in TF32, which AMD GPUs lack; None: torch does not tell."""
+    import torch
+
+    if torch.version.cuda is None:
+        return False
     try:
         return bool(backend.allow_tf32)
     except RuntimeError:  # a newer interface was used to set it
