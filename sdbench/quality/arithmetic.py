@@ -2,7 +2,7 @@
 
 import re
 
-from sdbench.schema import Arithmetic, Case, Dtype, Replicate, Run
+from sdbench.schema import Arithmetic, Case, Dtype, OwnRounding, Replicate, Run
 
 NO_TF32 = "NVIDIA_TF32_OVERRIDE"
 # NVIDIA GPUs from compute capability 8.0 on multiply float32 in TF32 where torch lets them: by
@@ -18,6 +18,11 @@ def arithmetic_of(run: Run, replicate: Replicate, case: Case) -> Arithmetic | No
 def own_arithmetic(dtype: Dtype) -> Arithmetic | None:
     """How a data type rounds by itself; None for float32, which everything is compared with."""
     return None if dtype == "float32" else dtype
+
+
+def is_tf32(made: OwnRounding | None) -> bool:
+    """Whether an image was made on the CPU as TF32 rounds float32."""
+    return made is not None and made.arithmetic in ("tf32", "tf32-linear")
 
 
 def _tf32_of(run: Run, replicate: Replicate) -> Arithmetic | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from sdbench.quality.arithmetic import is_tf32
 from sdbench.quality.places import Place, Spot, listed, place_of
 from sdbench.schema import (
     Case,
@@ -69,13 +70,8 @@ def _drift_words(
 
 def own_rounding_words(images: Iterable[ImageCompared], case: Case) -> str:
     """``the CPU's own float16 rounding``: in whose arithmetic these images were made, too."""
-    made_in: set[str] = {
-        entry.own_rounding.arithmetic or case.dtype
-        for entry in images
-        if entry.own_rounding is not None
-    }
-    names = {"TF32" if name in ("tf32", "tf32-linear") else name for name in made_in}
-    return f"the CPU's own {' and '.join(sorted(names))} rounding"
+    in_tf32 = any(is_tf32(entry.own_rounding) for entry in images)
+    return f"the CPU's own {'TF32' if in_tf32 else case.dtype} rounding"
 
 
 def wrong_words(images: list[ImageCompared], verdict: Correctness) -> str:

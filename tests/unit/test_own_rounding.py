@@ -293,14 +293,15 @@ def test_tones_that_rounding_changes_too_little_to_be_noticed_explain_a_few_time
     assert record_of(loaded).images[0].is_of_rounding is explained
 
 
-def test_passes_that_rounding_explains_are_the_same(tmp_path: Path) -> None:
+@ROUNDED
+def test_passes_that_rounding_explains_are_the_same(tmp_path: Path, arithmetic: str) -> None:
     first, later = keep(tmp_path, *made(1.0)), keep(tmp_path, *made(0.0))
-    loaded = compared(tmp_path, "float16", rounded(0.5, 1.0), first, later, later)
+    loaded = compared(tmp_path, arithmetic, rounded(0.5, 1.0), first, later, later)
     (found,) = check_equality(loaded.run, loaded.replicates, loaded.compared, Artifacts(tmp_path))
     assert found.verdict == "same" and "rounding" in str(found.reason)
     assert set(findings_of(loaded)) <= {"info"}
     for own in (rounded(0.0, 0.0), None):
-        loaded = compared(tmp_path, "float16", own, first, later, later)
+        loaded = compared(tmp_path, arithmetic, own, first, later, later)
         (found,) = check_equality(
             loaded.run, loaded.replicates, loaded.compared, Artifacts(tmp_path)
         )
