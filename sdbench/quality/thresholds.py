@@ -87,6 +87,12 @@ OWN_ROUNDING_MULTIPLE_OF_MANY = 3.0
 first times do not explain it, unless the picture is so many times beyond what they explain. Then
 what counts as rounding is this many times the most of them, as the most of nine is further off
 than that of three: so the greater number does not simply excuse more.
+
+Seen: image 3 of seed 131 (4 PNDM steps in float16), made twelve times on the CPU: latents 0.007 to
+0.072 away, the picture 0.004 to 0.034, its worst cell 2 to 49 levels; an H200's were 0.076 and
+0.036. Of the largest of three others one was up to 6.5 times as far off in the latents, 4.9 in the
+picture and 8.5 in the worst cell (beyond 4 in 2% of all choices of three), of the largest of nine
+others 1.4, 1.7 and 2.4 times.
 """
 
 OWN_TONES_MULTIPLE = 3.0
