@@ -52,7 +52,6 @@ _LOAD_BYTES_PER_S = 0.5e9
 _PROCESS_BYTES = 450e6  # resident after the imports
 # Working memory of the VAE's decode for each pixel of the picture: the last level's activations.
 _DECODE_BYTES_PER_PIXEL = {"float32": 4_600, "float16": 2_300, "bfloat16": 2_300}
-_TIMES_ROUNDED = 3  # how often worker/reference.py makes an image with a data type's rounding
 # A noise floor: how many steps are computed; float64 against float32 (PROTOCOL 18: 34 s and 17 s).
 _FLOOR_STEPS = 4
 _FLOAT64_SLOWDOWN = 2
@@ -145,7 +144,7 @@ def estimate_reference(
 ) -> Estimate:
     """Of computing the CPU's pictures of a resolution, and the noise floors of some dtypes.
 
-    ``rounded`` images are made as half precision rounds, three times each.
+    ``rounded`` pictures are made as a device rounds.
     """
     step_s, decode_s = _call_times(_cost(model), case, 1, "cpu", cores, config.guidance_scale)
     load_s = 2 * model.bytes_on_disk / _LOAD_BYTES_PER_S  # stored in half precision, made float32
@@ -158,7 +157,7 @@ def estimate_reference(
     if images:
         duration_s += load_s
     if rounded:
-        duration_s += load_s + _TIMES_ROUNDED * rounded * (config.steps * step_s + decode_s)
+        duration_s += load_s + rounded * (config.steps * step_s + decode_s)
     if "float32" in dtypes:
         peak_bytes = 2 * peak_bytes - int(_PROCESS_BYTES)
     return Estimate(duration_s, peak_bytes, 0)

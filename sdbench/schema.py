@@ -33,6 +33,8 @@ Correctness = Literal["match", "drift", "broken", "unknown"]
 Content = Literal["right", "wrong"]
 Batching = Literal["loop", "batch"]
 Dtype = Literal["float32", "float16", "bfloat16"]
+Arithmetic = Literal["float16", "bfloat16", "tf32", "tf32-linear"]
+"""How a device rounds more than float32; ``tf32-linear``: linear layers as well as convolutions."""
 Attention = Literal["default", "math", "sdpa"]
 Offload = Literal["none", "model", "sequential"]
 DeviceKind = Literal["mps", "cuda", "cpu"]
@@ -596,9 +598,12 @@ class OwnRounding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     It was made more than once; each number is the largest of them (``ssim`` the lowest).
     ``part_levels`` is the root mean square, in levels of 255, of the cell of 8x8 pixels that
     changed most, ``moved_share`` the share of the picture in which cells changed; ``content`` is
-    what was read in each, ``pixels_sha256`` names them in the run's folder. ``beyond`` says in
-    which measures the device's image is further off than this explains; none: it explains it.
+    what was read in each, ``pixels_sha256`` names them in the run's folder. ``arithmetic`` is what
+    it was rounded as. ``beyond`` says in which measures the device's image is further off than this
+    explains; none: it explains it.
     """
+
+    arithmetic: Arithmetic | None = None
 
     latents_rel_l2: float | None
     picture_rel_l2: float | None
@@ -609,6 +614,11 @@ class OwnRounding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     pixels_sha256: list[str]
     beyond: list[str] = []
 
+    @property
+    def times(self) -> int:
+        """How often it was made."""
+        return len(self.content)
+
 
 class ImageCompared(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One image of one or more passes that made it alike; pass 0 is the profiling pass.
@@ -618,8 +628,9 @@ class ImageCompared(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     what a person would see between the two. ``decode_expected_rel_l2`` is what rounding explains
     of the picture where the latents are the same; ``reason`` says why nothing could be said.
     ``reference_content`` is whether the CPU's picture shows what was asked for. ``own_rounding`` is
-    there where a half-precision image was beyond its floor, else ``own_rounding_missing`` says why
-    not.
+    there where an image was beyond its floor in half precision, or visibly different where float32
+    may have been TF32; ``own_rounding_missing`` says why it is not, or why the image was not made
+    more often.
     """
 
     image: int

@@ -14,16 +14,23 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sdbench.quality import measures, picture_measures, pictures, thresholds
+from sdbench.quality.arithmetic import own_arithmetic
 from sdbench.quality.artifacts import Artifacts, is_finite
 from sdbench.quality.floors import Floor
-from sdbench.quality.own_rounding import OF_A_SHAPE, cell_errors, moved_cells, unexplained
+from sdbench.quality.own_rounding import (
+    OF_A_SHAPE,
+    cell_errors,
+    moved_cells,
+    times_to_make,
+    unexplained,
+)
 from sdbench.quality.picture_differences import picture_differences
 from sdbench.quality.references import Reference, Rounded
 from sdbench.quality.stage_differences import (
     allowed_by_own,
+    allowed_by_rounding,
     divergence_of,
     furthest,
-    own_distances,
     picture_stage,
     stage_difference,
     traced_stages,
@@ -32,6 +39,7 @@ from sdbench.quality.stage_differences import (
 from sdbench.quality.verdict_words import reason_of
 from sdbench.schema import (
     CORRECTNESS_SEVERITY,
+    Arithmetic,
     Case,
     Compared,
     Content,
@@ -53,6 +61,7 @@ if TYPE_CHECKING:
 
 _NOT_KEPT = "the picture was not kept, so its decode was not checked"
 _NOT_ROUNDED = "how much rounding alone changes this image was not measured"
+_TOO_FEW_TIMES = "how much rounding alone changes this image was measured a few times only"
 _NO_PICTURE_FLOOR = "how much rounding explains of the picture was not measured"
 
 
@@ -67,7 +76,13 @@ class Yardstick:
     rounded: Mapping[int, Rounded] = field(default_factory=dict)
     """By image, those made as rounding alone makes them: images that were beyond the floor."""
     not_rounded: str | None = None
-    """Why one was not made."""
+    """Why one was not made, or not more often."""
+    arithmetic: Arithmetic | None = None
+    """What may have rounded the device's results; None: what the data type itself does."""
+
+    def arithmetic_of(self, case: Case) -> Arithmetic | None:
+        """What may have rounded a case's results more than float32 does; None: nothing."""
+        return self.arithmetic or own_arithmetic(case.dtype)
 
     def trusted(self) -> "Yardstick":
         """The same without what would explain any fault of a device.
@@ -211,21 +226,23 @@ class Comparison:
         elif "latents" in found and pictures.other_latents(found["latents"].cosine):
             found["fault"] = "another-picture"  # the picture itself was not kept
         found |= _judged(found, differences, case, yardstick)
-        if pixels is None or not alike or case.dtype == "float32":
+        if pixels is None or not alike or yardstick.arithmetic_of(case) is None:
             return found
         misread = found["reference_content"] == "right" and self._read(image, pixels) == "wrong"
-        if differences or (found["margin"] or 0) > 1 or misread:
+        # Of TF32 all images are beyond float32's floor, so there only what is seen counts.
+        beyond = case.dtype != "float32" and (found["margin"] or 0) > 1
+        if differences or misread or beyond:
             pair = _Pair(image, pixels, expected, latents, steps[max(steps)], levels)
-            found |= self._half_precision(case, yardstick, pair, found)
+            found |= self._by_own_rounding(case, yardstick, pair, found)
         return found
 
-    def _half_precision(
+    def _by_own_rounding(
         self, case: Case, yardstick: Yardstick, pair: "_Pair", found: dict[str, Any]
     ) -> dict[str, Any]:
         """The judgement of an image beyond its floor, by what rounding alone makes of this image.
 
         Where that was not measured, a small part that rounding may have made (AMPLIFIED_SSIM)
-        leaves the verdict unknown.
+        leaves the verdict unknown in half precision; in float32 it stays as it is.
         """
         differences: list[PictureDifference] = found["differences"]
         shapes = [d for d in differences if d.kind in thresholds.AMPLIFIED_KINDS]
@@ -233,7 +250,8 @@ class Comparison:
         rounded = yardstick.rounded.get(pair.image)
         if rounded is None or not pair.fits(rounded):
             told: dict[str, Any] = {"own_rounding_missing": yardstick.not_rounded or _NOT_ROUNDED}
-            if shapes and of_latents and found["ssim"] >= thresholds.AMPLIFIED_SSIM:
+            may_be = case.dtype != "float32" and shapes and of_latents
+            if may_be and found["ssim"] >= thresholds.AMPLIFIED_SSIM:
                 left = [entry for entry in differences if entry not in shapes]
                 told |= _judged(found, left, case, yardstick)
                 if told["verdict"] in ("match", "drift"):
@@ -242,6 +260,7 @@ class Comparison:
         own = [measures.to_pixels(picture) for picture in rounded.pictures]
         read = [self._read(pair.image, picture) for picture in own]
         record = OwnRounding(
+            arithmetic=yardstick.arithmetic_of(case),
             latents_rel_l2=furthest(rounded.latents, pair.expected_latents),
             picture_rel_l2=furthest(own, pair.expected),
             ssim=min(measures.structural_similarity(one, pair.expected) for one in own),
@@ -274,6 +293,8 @@ class Comparison:
         misread = found["reference_content"] == "right" and "wrong" not in read
         if misread and self._read(pair.image, pair.pixels) == "wrong":
             beyond.append("content")
+        if beyond and times_to_make(rounded) is not None and not _is_gross(found, record):
+            told["own_rounding_missing"] = yardstick.not_rounded or _TOO_FEW_TIMES
         return told | {"own_rounding": msgspec.structs.replace(record, beyond=beyond)}
 
     def _traced(
@@ -294,7 +315,7 @@ class Comparison:
         stages: list[StageDifference] = []
         divergences: list[Divergence] = []
         for image, reference in references.items():
-            own = own_distances(yardstick.rounded.get(image), reference)
+            own = allowed_by_rounding(yardstick.rounded.get(image), reference)
             divergence = divergence_of(image, trace, reference, yardstick.floor, case, own)
             if divergence is not None:
                 divergences.append(divergence)
@@ -304,7 +325,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Pair:
-    """A half-precision image and the CPU's in float32; ``levels`` is what the floor explains."""
+    """An image and the CPU's in float32; ``levels`` is what the floor explains."""
 
     image: int
     pixels: "Array"
@@ -343,9 +364,16 @@ def _own_margins(found: dict[str, Any], own: OwnRounding) -> dict[str, float]:
             continue
         margins[name] = stage.margin
         if distance:
-            by_own = stage.rel_l2 / allowed_by_own(distance)
+            by_own = stage.rel_l2 / allowed_by_own(distance, own.times)
             margins[name] = min(stage.margin, by_own)
     return margins
+
+
+def _is_gross(found: dict[str, Any], own: OwnRounding) -> bool:
+    """Whether the picture is so far off that making it more often would not explain it."""
+    picture: StageDifference | None = found.get("picture")
+    allowed = thresholds.OWN_ROUNDING_GROSS * allowed_by_own(own.picture_rel_l2, own.times)
+    return picture is not None and picture.rel_l2 is not None and picture.rel_l2 > allowed
 
 
 def _is_models_own(fault: PictureFault | None, expected: "Array") -> bool:

@@ -1,10 +1,12 @@
-"""Does rounding alone explain how far a half-precision image is from the CPU's in float32?
+"""Does rounding alone explain how far an image is from the CPU's in float32?
 
+It is asked of half precision, and of float32 where a device may have multiplied in TF32.
 A noise floor is measured one step at a time, so it knows nothing of an image about which a trained
 model is undecided: there the steps amplify rounding, and a shape comes out otherwise. Whether this
 is such an image is seen by making it on the CPU in the same arithmetic, freely and more than once
 (``worker/reference.py``). Rounding moves the same place each time, by amounts that differ
-(:data:`~.thresholds.OWN_ROUNDING_MULTIPLE`). So it explains a difference that lies in this place
+(:data:`~.thresholds.OWN_ROUNDING_MULTIPLE`), and where three times do not explain the image, it is
+made more often (:func:`times_to_make`). So it explains a difference that lies in this place
 and is not much larger; what remains without this place (a wash-out, a cast, bands, another part)
 is judged as in every picture.
 """
@@ -13,12 +15,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sdbench.quality import picture_measures
+from sdbench.quality.artifacts import is_finite
 from sdbench.quality.picture_differences import picture_differences
 from sdbench.quality.picture_kinds import lone_specks
+from sdbench.quality.references import Rounded
 from sdbench.quality.thresholds import (
     OWN_ROUNDING_LEVELS,
     OWN_ROUNDING_MULTIPLE,
+    OWN_ROUNDING_MULTIPLE_OF_MANY,
     OWN_ROUNDING_OF_FLOOR,
+    OWN_ROUNDING_TIMES,
     OWN_TONES_MULTIPLE,
     VISIBLE,
 )
@@ -32,6 +38,21 @@ if TYPE_CHECKING:
 
 OF_A_SHAPE = frozenset({"part", "unlike", "another-picture"})
 """What a shape that came out otherwise is seen as; no fault of the whole picture is among them."""
+
+
+def times_to_make(made: Rounded | None) -> int | None:
+    """How often in all an image is to be made next; None: it was made often enough."""
+    if made is None:
+        return OWN_ROUNDING_TIMES[0]
+    if not is_finite(made.tensors):
+        return None  # rounding that overflows explains nothing
+    return next((times for times in OWN_ROUNDING_TIMES if times > made.times), None)
+
+
+def own_multiple(times: int) -> float:
+    """How many times the most of so many pictures still is rounding."""
+    many = times >= OWN_ROUNDING_TIMES[-1]
+    return OWN_ROUNDING_MULTIPLE_OF_MANY if many else OWN_ROUNDING_MULTIPLE
 
 
 def unexplained(
@@ -50,22 +71,25 @@ def unexplained(
     import numpy as np
 
     # Rounding's own change may be too small to be noticed, while a few times as much is noticed.
-    share = 1 / OWN_TONES_MULTIPLE
+    multiple = own_multiple(len(own))
+    tones = OWN_TONES_MULTIPLE * multiple / OWN_ROUNDING_MULTIPLE
     seen_of_own = [
         entry
         for picture in own
-        for entry in picture_differences(picture, expected, rounding, share=share)
+        for entry in picture_differences(picture, expected, rounding, share=1 / tones)
     ]
     left = [entry for entry in differences if entry.kind not in OF_A_SHAPE]
     moves = _moves(expected, own)
     excused = moves > _moved_from(rounding)
     limit = max(VISIBLE["part"].noticed, VISIBLE["part"].of_rounding * rounding)
-    excused &= cell_errors(got, expected) <= np.maximum(limit, OWN_ROUNDING_MULTIPLE * moves)
+    excused &= cell_errors(got, expected) <= np.maximum(limit, multiple * moves)
     there = excused.repeat(picture_measures.CELL, axis=0).repeat(picture_measures.CELL, axis=1)
     rest = np.where(there[..., None], expected, got)
     left += picture_differences(rest, expected, rounding)
     left = [
-        entry for entry in left if entry.kind in OF_A_SHAPE or not _as_strong(entry, seen_of_own)
+        entry
+        for entry in left
+        if entry.kind in OF_A_SHAPE or not _as_strong(entry, seen_of_own, tones)
     ]
     if not any(lone_specks(picture) for picture in (expected, *own)):
         left += _specks(got)
@@ -113,11 +137,10 @@ def _around(errors: "Array") -> "Array":
     return largest
 
 
-def _as_strong(entry: PictureDifference, own: Sequence[PictureDifference]) -> bool:
+def _as_strong(entry: PictureDifference, own: Sequence[PictureDifference], multiple: float) -> bool:
     """Whether rounding alone makes a difference of this kind, not much weaker."""
     return any(
-        entry.kind == other.kind and entry.strength <= OWN_TONES_MULTIPLE * other.strength
-        for other in own
+        entry.kind == other.kind and entry.strength <= multiple * other.strength for other in own
     )
 
 

@@ -2,7 +2,8 @@
 
 A folder for each reference: ``image.safetensors`` (a trace, see ``worker/trace.py``) and, for the
 image whose settings they were measured at, ``floor-<dtype>.json``; for images that were beyond
-their floor, ``rounded-<dtype>.safetensors`` (:class:`Rounded`). Two shelves:
+their floor, ``rounded-<arithmetic>.safetensors`` (:class:`Rounded`, on the first shelf only). Two
+shelves:
 
 *computed* here, keyed by everything that decides the numbers, the versions of torch, diffusers and
 transformers included;
@@ -22,7 +23,7 @@ import msgspec
 
 from sdbench.quality.artifacts import Tensors, is_finite, load_tensors
 from sdbench.quality.floors import Floor, load_floor
-from sdbench.schema import Dtype
+from sdbench.schema import Arithmetic, Dtype
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,13 +94,18 @@ class Reference:
 
 @dataclass(frozen=True)
 class Rounded:
-    """One image as rounding alone changes it: made on the CPU in half precision's arithmetic.
+    """One image as rounding alone changes it: made on the CPU in a device's arithmetic.
 
     It ran freely, as a device does, and was made more than once, from noise that is one rounding
     unit apart: see ``worker/reference.py``.
     """
 
     tensors: Tensors
+
+    @property
+    def times(self) -> int:
+        """How often it was made."""
+        return len(self.tensors.arrays["pictures"])
 
     @property
     def latents(self) -> "list[NDArray[Any]]":
@@ -117,9 +123,9 @@ def floor_file(folder: Path, dtype: Dtype) -> Path:
     return folder / f"floor-{dtype}.json"
 
 
-def rounded_file(folder: Path, dtype: Dtype) -> Path:
-    """Where an image is as a dtype's rounding makes it, in the folder of its reference."""
-    return folder / f"rounded-{dtype}.safetensors"
+def rounded_file(folder: Path, arithmetic: Arithmetic) -> Path:
+    """Where an image is as rounding makes it, in the folder of its reference."""
+    return folder / f"rounded-{arithmetic}.safetensors"
 
 
 def find_reference(
@@ -148,19 +154,16 @@ def find_floor(
     return None
 
 
-def find_rounded(
-    settings: ReferenceSettings, versions: Mapping[str, str], computed: Path, dtype: Dtype
-) -> Rounded | None:
-    """The image as a dtype's rounding makes it, found as the reference is.
+def load_rounded(path: Path) -> Rounded | None:
+    """The image in a file, as rounding makes it; None if it is not there or not whole.
 
     One that contains NaN or infinity counts as missing unless it came out so several times: then
     the arithmetic overflows, and making it again would give the same.
     """
-    for folder, _ in _shelves(settings, versions, computed):
-        tensors = load_tensors(rounded_file(folder, dtype))
-        if tensors is not None and (tensors.metadata.get("overflows") or is_finite(tensors)):
-            return Rounded(tensors)
-    return None
+    tensors = load_tensors(path)
+    if tensors is None or len(tensors.arrays["pictures"]) != len(tensors.arrays["latents"]):
+        return None
+    return Rounded(tensors) if tensors.metadata.get("overflows") or is_finite(tensors) else None
 
 
 def _shelves(

@@ -9,6 +9,7 @@ import msgspec
 from sdbench.quality import measures, thresholds
 from sdbench.quality.artifacts import Tensors
 from sdbench.quality.floors import Floor
+from sdbench.quality.own_rounding import own_multiple
 from sdbench.quality.references import Reference, Rounded
 from sdbench.schema import Case, Divergence, StageDifference, TracedStage
 
@@ -31,7 +32,7 @@ def traced_stages(
     floor: Floor | None,
     case: Case,
     divergence: Divergence | None,
-    own: "OwnDistances",
+    own: "AllowedByOwn",
 ) -> list[StageDifference]:
     """Text, final latents and picture of one image of a trace; latents with their worst margin."""
     stages = []
@@ -64,17 +65,17 @@ def traced_stages(
 
 
 @dataclass(frozen=True)
-class OwnDistances:
-    """How far rounding alone takes an image from float32: latents by step, and the picture."""
+class AllowedByOwn:
+    """How far an image may be from float32 by its own rounding: latents by step, the picture."""
 
     latents: Mapping[int, float] = field(default_factory=dict)
-    picture: float | None = None
+    picture: float = 0.0
 
 
-def own_distances(rounded: Rounded | None, reference: Reference) -> OwnDistances:
+def allowed_by_rounding(rounded: Rounded | None, reference: Reference) -> AllowedByOwn:
     """Nothing where that was not measured."""
     if rounded is None:
-        return OwnDistances()
+        return AllowedByOwn()
     kept, known = rounded.tensors.kept, reference.latents
     path = rounded.tensors.arrays["latents"]
     latents = {
@@ -85,8 +86,10 @@ def own_distances(rounded: Rounded | None, reference: Reference) -> OwnDistances
     own = [measures.to_pixels(picture) for picture in rounded.pictures]
     expected = measures.to_pixels(reference.picture)
     picture = furthest(own, expected) if own[0].shape == expected.shape else None
-    return OwnDistances(
-        {step: distance for step, distance in latents.items() if distance is not None}, picture
+    times = rounded.times
+    return AllowedByOwn(
+        {step: allowed_by_own(distance, times) for step, distance in latents.items()},
+        allowed_by_own(picture, times),
     )
 
 
@@ -96,7 +99,7 @@ def divergence_of(
     reference: Reference,
     floor: Floor | None,
     case: Case,
-    own: OwnDistances,
+    own: AllowedByOwn,
 ) -> Divergence | None:
     """The curve over the steps that both have; None where they did not take the same steps."""
     latents = trace.arrays["latents"][image]
@@ -116,7 +119,7 @@ def divergence_of(
         allowed_rel_l2=[
             None
             if expected is None
-            else max(_allowed(float(expected[step]), case), allowed_by_own(own.latents.get(step)))
+            else max(_allowed(float(expected[step]), case), own.latents.get(step, 0.0))
             for step in steps
         ],
     )
@@ -129,16 +132,16 @@ def stage_difference(
     expected: float | None,
     case: Case,
     always: float = 0.0,
-    own: float | None = None,
+    own: float = 0.0,
 ) -> StageDifference:
     """One result beside the reference's; ``always`` is allowed beyond what rounding explains.
 
-    ``own`` is how far rounding alone takes this very image.
+    ``own`` is allowed of this very image by its own rounding.
     """
     rel_l2 = measures.relative_l2(got, reference)
     margin = 0.0 if rel_l2 == 0 else None
     if rel_l2 and expected is not None:
-        margin = rel_l2 / max(_allowed(expected, case) + always, allowed_by_own(own))
+        margin = rel_l2 / max(_allowed(expected, case) + always, own)
     return StageDifference(
         stage=stage,
         rel_l2=rel_l2,
@@ -154,7 +157,7 @@ def picture_stage(
     reference: "Array",
     expected: float | None,
     case: Case,
-    own: float | None = None,
+    own: float = 0.0,
 ) -> StageDifference:
     """As :func:`stage_difference`, from 0 to 1; two 8-bit pictures may round differently."""
     import numpy as np
@@ -172,9 +175,9 @@ def _allowed(expected: float, case: Case) -> float:
     return thresholds.MATCH_MULTIPLE * max(expected, thresholds.UNIT_ROUNDOFF[case.dtype])
 
 
-def allowed_by_own(distance: float | None) -> float:
-    """What is allowed of an image that rounding alone takes so far."""
-    return thresholds.OWN_ROUNDING_MULTIPLE * (distance or 0.0)
+def allowed_by_own(distance: float | None, times: int) -> float:
+    """What is allowed of an image that rounding alone took so far at most, made so many times."""
+    return own_multiple(times) * (distance or 0.0)
 
 
 def worst_stages(stages: list[StageDifference]) -> list[StageDifference]:

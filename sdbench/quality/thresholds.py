@@ -59,8 +59,8 @@ as rounding alone makes it (OWN_ROUNDING_MULTIPLE): from it on the verdict is un
 OWN_ROUNDING_MULTIPLE = 4.0
 OWN_ROUNDING_LEVELS = 3.0
 OWN_ROUNDING_OF_FLOOR = 2.0
-"""How many times what rounding alone does to an image, made three times on the CPU, still is
-rounding; and from how many levels of error on, or how many times the noise floor where that is
+"""How many times the most that rounding alone does to an image, made three times on the CPU, still
+is rounding; and from how many levels of error on, or how many times the noise floor where that is
 more, a cell of 8x8 pixels (one point of the latents) counts as one that rounding moves.
 
 Seen: 24 images of 8 settings of ``tests/benchmarks/healthy_pictures.py`` (the trained model, 3 to
@@ -76,7 +76,24 @@ both runs that it was compared with had moved least. True bfloat16 on the CPU (3
 1.6 times as far off as the emulated run from the same noise.
 
 On H200s (189 runs of ``healthy_pictures.py``, 28 images beyond their floor) an image was at most
-3.8 times as far off as the larger of two such runs, twice; then a third run was added."""
+3.8 times as far off as the larger of two such runs, twice; then a third run was added. With it 1
+of 203 runs was still called wrong (seed 131: latents 3.2 times, picture 3.8 times as far off, one
+cell beyond 4 times): OWN_ROUNDING_TIMES."""
+
+OWN_ROUNDING_TIMES = (3, 9)
+OWN_ROUNDING_GROSS = 4.0
+OWN_ROUNDING_MULTIPLE_OF_MANY = 3.0
+"""How often an image is made on the CPU as rounding alone makes it; and how often in all where the
+first times do not explain it, unless the picture is so many times beyond what they explain. Then
+what counts as rounding is this many times the most of them, as the most of nine is further off
+than that of three: so the greater number does not simply excuse more.
+
+Seen: image 3 of seed 131 (4 PNDM steps in float16), made twelve times on the CPU: latents 0.007 to
+0.072 away, the picture 0.004 to 0.034, its worst cell 2 to 49 levels; an H200's were 0.076 and
+0.036. Of the largest of three others one was up to 6.5 times as far off in the latents, 4.9 in the
+picture and 8.5 in the worst cell (beyond 4 in 2% of all choices of three), of the largest of nine
+others 1.4, 1.7 and 2.4 times.
+"""
 
 OWN_TONES_MULTIPLE = 3.0
 """The same of what is measured over the whole picture: brightness, contrast, casts."""

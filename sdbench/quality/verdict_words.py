@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from sdbench.quality.places import Place, Spot, place_of
+from sdbench.quality.arithmetic import is_tf32
+from sdbench.quality.places import Place, Spot, listed, place_of
 from sdbench.schema import (
     Case,
     Correctness,
@@ -55,12 +56,11 @@ def _drift_words(
 ) -> str:
     if any(entry.differences for entry in images):
         return wrong_words(images, "drift")
-    own = sorted({entry.image + 1 for entry in images if entry.is_of_rounding})
+    own = [entry for entry in images if entry.is_of_rounding]
     if own and (margin is None or margin <= 1):
-        numbers = ", ".join(map(str, own))
-        return (
-            f"image {numbers} differs, and the CPU's own {case.dtype} rounding changes it as much"
-        )
+        numbers = listed(sorted({entry.image + 1 for entry in own}))
+        rounding = own_rounding_words(own, case)
+        return f"image {numbers} differs, and {rounding} changes it as much"
     if margin is None or margin <= 1:
         return f"the difference can be seen, though {case.dtype} rounding explains as much"
     times = f"{margin:,.0f}" if margin >= 10 else f"{margin:.2g}"
@@ -68,19 +68,42 @@ def _drift_words(
     return f"{place} {times} times further from the CPU's than {case.dtype} rounding allows"
 
 
+def own_rounding_words(images: Iterable[ImageCompared], case: Case) -> str:
+    """``the CPU's own float16 rounding``: in whose arithmetic these images were made, too."""
+    in_tf32 = any(is_tf32(entry.own_rounding) for entry in images)
+    return f"the CPU's own {'TF32' if in_tf32 else case.dtype} rounding"
+
+
 def wrong_words(images: list[ImageCompared], verdict: Correctness) -> str:
     """``image 1 in pass 2 and later is noise; the latents are right, so …``."""
     wrong = [entry for entry in images if entry.verdict == verdict and not entry.is_of_rounding]
-    place = place_in(images, {verdict})
-    words = " ".join([f"image {', '.join(map(str, place.images))}", place.words, what_words(wrong)])
-    return f"{words}; {stage_words(wrong)}" if stage_words(wrong) else words
+    shown = [entry for entry in wrong if shows_something(entry)] or wrong
+    place = _place_of(images, shown)
+    words = " ".join([f"image {listed(place.images)}", place.words, what_words(shown)])
+    more = stage_words(shown), unseen_words(wrong)
+    return "; ".join([words, *(part for part in more if part)])
 
 
-def place_in(images: Iterable[ImageCompared], verdicts: "set[Correctness]") -> Place:
-    """Where those with one of these verdicts are, of the passes of one process."""
+def shows_something(entry: ImageCompared) -> bool:
+    """Whether a person sees that this image is not the CPU's."""
+    return bool(entry.differences) or entry.fault is not None or entry.verdict == "broken"
+
+
+def unseen_words(wrong: Iterable[ImageCompared]) -> str:
+    """``image 2, 3 differ too, with nothing to be seen``, where others show something."""
+    shown = {entry.image + 1 for entry in wrong if shows_something(entry)}
+    unseen = sorted({entry.image + 1 for entry in wrong} - shown)
+    if not shown or not unseen:
+        return ""
+    verb = "differs" if len(unseen) == 1 else "differ"
+    return f"image {listed(unseen)} {verb} too, with nothing to be seen"
+
+
+def _place_of(images: Iterable[ImageCompared], wrong: list[ImageCompared]) -> Place:
+    """Where the wrong ones are, of the passes of one process."""
     return place_of(
         {
-            Spot(0, number, entry.image): entry.verdict in verdicts and not entry.is_of_rounding
+            Spot(0, number, entry.image): any(entry is one for one in wrong)
             for entry in images
             if entry.verdict != "unknown"
             for number in entry.passes

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 import msgspec
 
 from sdbench.models.builtin import BUILTIN
+from sdbench.quality.arithmetic import arithmetic_of
 from sdbench.quality.artifacts import Artifacts
 from sdbench.quality.compare import Comparison, ReadContent, Yardstick
 from sdbench.quality.content import judge
 from sdbench.runner.references import Group, ImageAsRounded, ReferenceShelf
-from sdbench.schema import Dtype, Replicate, Run
+from sdbench.schema import Arithmetic, Dtype, Replicate, Run
 from sdbench.store import RunFolder, load_run
 
 _SAME_DIGITS = 1e-9
@@ -31,8 +32,8 @@ def compare_with_cpu(
 ) -> dict[Group, set[ImageAsRounded]]:
     """Append a comparison for each replicate, unless the last one says the same already.
 
-    Returns the half-precision images that are beyond their noise floor and have not been made as
-    rounding alone makes them: with these, it is to be called again.
+    Returns the images that have to be made as rounding alone makes them, or more often than they
+    were: with these, it is to be called again.
 
     Raises:
         StoreError: a record could not be written.
@@ -42,12 +43,13 @@ def compare_with_cpu(
     artifacts, read = Artifacts(folder.path), _reader(run, shelf)
     comparison = Comparison(artifacts, trained=run.model.trained, read=read)
     wanted: dict[Group, set[ImageAsRounded]] = {}
-    yardsticks: dict[tuple[Group, Dtype], Yardstick] = {}
+    yardsticks: dict[tuple[Group, Dtype, Arithmetic | None], Yardstick] = {}
     for replicate in loaded.replicates:
         if not replicate.passes:
             continue
         case = run.plan.planned(replicate.case_id).case
-        key = _group_of(run, replicate), case.dtype
+        arithmetic = arithmetic_of(run, replicate, case)
+        key = _group_of(run, replicate), case.dtype, arithmetic
         if key not in yardsticks:
             yardsticks[key] = shelf.yardstick(*key)
         record = comparison.compare(replicate, case, yardsticks[key])
@@ -55,8 +57,8 @@ def compare_with_cpu(
         if before is None or not _alike(msgspec.to_builtins(before), msgspec.to_builtins(record)):
             folder.append(record)
         for image in record.images:
-            if image.own_rounding_missing is not None:
-                wanted.setdefault(key[0], set()).add((case.dtype, image.image))
+            if arithmetic is not None and image.own_rounding_missing is not None:
+                wanted.setdefault(key[0], set()).add((arithmetic, image.image))
     return wanted
 
 

@@ -1,16 +1,19 @@
 """The CPU's pictures for a run: found, or computed after the last timed process within a budget."""
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from sdbench.config import Config
 from sdbench.estimate import Estimate, estimate_reference
 from sdbench.machine import MemoryProbe
 from sdbench.models.resolve import cache_folder
+from sdbench.quality.arithmetic import own_arithmetic
 from sdbench.quality.compare import Yardstick
 from sdbench.quality.floors import Floor
+from sdbench.quality.own_rounding import times_to_make
 from sdbench.quality.references import (
     IMAGE_FILE,
     Reference,
@@ -18,8 +21,8 @@ from sdbench.quality.references import (
     Rounded,
     find_floor,
     find_reference,
-    find_rounded,
     floor_file,
+    load_rounded,
     rounded_file,
 )
 from sdbench.runner.environment import PRELOAD, worker_environment
@@ -28,13 +31,13 @@ from sdbench.runner.executor import Executor, Report, Stop, Task
 from sdbench.runner.guard import MemoryGuard
 from sdbench.runner.jobs import picture_job
 from sdbench.runner.sampler import Sample
-from sdbench.schema import Case, Dtype, ModelInfo, StackInfo, StartMethod
+from sdbench.schema import Arithmetic, Case, Dtype, ModelInfo, StackInfo, StartMethod
 
 # A run must not bring the machine to its knees at the very end (PROTOCOL 18).
 _MEMORY_MARGIN = 1.5
 
-ImageAsRounded = tuple[Dtype, int]
-"""An image, by its number from 0, in the arithmetic of a half-precision type."""
+ImageAsRounded = tuple[Arithmetic, int]
+"""An image, by its number from 0, in the arithmetic of a device."""
 Showing = Callable[[str, float], None]
 """Told what is being computed and for how many more seconds, about once a second."""
 
@@ -91,12 +94,19 @@ class ReferenceShelf:
         """The noise floor for a dtype, measured on image 0."""
         return find_floor(self.settings(group, 0), self._versions(group), self.folder, dtype)
 
-    def rounded(self, group: Group, dtype: Dtype, image: int) -> Rounded | None:
-        """An image as a dtype's rounding alone makes it, where that was needed."""
-        return find_rounded(self.settings(group, image), self._versions(group), self.folder, dtype)
+    def rounded(self, group: Group, arithmetic: Arithmetic, image: int) -> Rounded | None:
+        """An image as rounding alone makes it, where that was needed."""
+        return load_rounded(rounded_file(self.own_folder(group, image), arithmetic))
 
-    def yardstick(self, group: Group, dtype: Dtype) -> Yardstick:
-        """What the group's cases of a dtype are held against."""
+    def yardstick(
+        self, group: Group, dtype: Dtype, arithmetic: Arithmetic | None = None
+    ) -> Yardstick:
+        """What the group's cases of a dtype are held against.
+
+        ``arithmetic`` is what may have rounded their results more than float32 does, where it is
+        not the data type itself.
+        """
+        arithmetic = arithmetic or own_arithmetic(dtype)
         references = {
             image: reference
             for image in range(self.config.images)
@@ -109,7 +119,8 @@ class ReferenceShelf:
         rounded = {
             image: found
             for image in references
-            if dtype != "float32" and (found := self.rounded(group, dtype, image)) is not None
+            if arithmetic is not None
+            and (found := self.rounded(group, arithmetic, image)) is not None
         }
         return Yardstick(
             references,
@@ -117,6 +128,7 @@ class ReferenceShelf:
             absent or "not compared with the CPU",
             rounded,
             self.not_rounded.get(group),
+            arithmetic,
         )
 
     def own_folder(self, group: Group, image: int) -> Path:
@@ -138,6 +150,15 @@ class ReferenceShelf:
         return self.stacks[group.stack].packages
 
 
+class _Rounds(NamedTuple):
+    """An image to make as rounding makes it: ``times`` in all, of which ``there`` are there."""
+
+    arithmetic: Arithmetic
+    image: int
+    times: int
+    there: int
+
+
 @dataclass(frozen=True)
 class _Order:
     """What one worker is to compute for a group: references, floors, and images as rounded."""
@@ -145,7 +166,7 @@ class _Order:
     group: Group
     images: tuple[int, ...] = ()
     dtypes: tuple[Dtype, ...] = ()
-    rounded: tuple[ImageAsRounded, ...] = ()
+    rounded: tuple[_Rounds, ...] = ()
 
     def shorter(self) -> "_Order":
         """Without its last image; one is always left."""
@@ -180,21 +201,24 @@ class ReferenceMaker:
     def make_rounded(self, wanted: Mapping[Group, Collection[ImageAsRounded]]) -> None:
         """Make these images as rounding alone makes them, within what is left of the budget.
 
-        Why one was not made is noted on the shelf.
+        How often is for :func:`times_to_make` to say. Why one was not made is noted on the shelf;
+        a group with such a note is left alone.
         """
         orders = [
             _Order(group, rounded=missing)
             for group, images in wanted.items()
-            if (
-                missing := tuple(
-                    (dtype, image)
-                    for dtype, image in sorted(images)
-                    if self.shelf.rounded(group, dtype, image) is None
-                )
-            )
+            if group not in self.shelf.not_rounded
+            and (missing := tuple(self._rounds(group, sorted(images))))
         ]
         orders.sort(key=lambda order: self._cost(order).duration_s)
         self._carry_out(orders, self.shelf.not_rounded)
+
+    def _rounds(self, group: Group, images: Iterable[ImageAsRounded]) -> Iterator[_Rounds]:
+        for arithmetic, image in images:
+            made = self.shelf.rounded(group, arithmetic, image)
+            times = times_to_make(made)
+            if times is not None:
+                yield _Rounds(arithmetic, image, times, 0 if made is None else made.times)
 
     def _carry_out(self, orders: list[_Order], problems: dict[Group, str]) -> None:
         if self._deadline is None:  # one budget for all that is made of a run
@@ -253,7 +277,7 @@ class ReferenceMaker:
             self.cores,
             images=sum(not self.shelf.untiled_file(order.group, one) for one in order.images),
             dtypes=order.dtypes,
-            rounded=len(order.rounded),
+            rounded=sum(one.times - one.there for one in order.rounded),
         )
 
     def _affordable(self, order: _Order, deadline: float, problems: dict[Group, str]) -> _Order:
@@ -344,13 +368,17 @@ class ReferenceMaker:
             ],
             "rounded": [
                 {
-                    "image": image,
-                    "dtype": dtype,
+                    "image": one.image,
+                    "arithmetic": one.arithmetic,
                     "path": str(
-                        rounded_file(shelf.own_folder(order.group, image), dtype).absolute()
+                        rounded_file(
+                            shelf.own_folder(order.group, one.image), one.arithmetic
+                        ).absolute()
                     ),
+                    "times": one.times,
+                    "more": one.there > 0,
                 }
-                for dtype, image in order.rounded
+                for one in order.rounded
             ],
         }
         # A preload brings a stand-in device or a deliberate fault; neither may get into what a

@@ -14,6 +14,7 @@ from sdbench.comparison.sides import summary_of
 from sdbench.config import Config, parse_config
 from sdbench.estimate import Pace
 from sdbench.interrupt import InterruptFlag
+from sdbench.quality.thresholds import OWN_ROUNDING_TIMES
 from sdbench.runner.awake import kept_awake
 from sdbench.runner.ballast import ProcessBallast
 from sdbench.runner.ceilings import measure_ceilings
@@ -130,9 +131,10 @@ def sit(
             if end in _CALM_ENDS:
                 maker.make(wanted_by(run, loop.replicates))
             undecided = compare_with_cpu(folder, run, shelf)
-            if undecided and end in _CALM_ENDS:
-                maker.make_rounded(undecided)
-                compare_with_cpu(folder, run, shelf)
+            for _ in OWN_ROUNDING_TIMES:
+                if undecided and end in _CALM_ENDS:
+                    maker.make_rounded(undecided)
+                    undecided = compare_with_cpu(folder, run, shelf)
     finally:
         probe.close()
     loaded = load_run(folder.path)

@@ -14,9 +14,10 @@ with a memory (PNDM, DPM-Solver) on the reference's path too.
 
 *Rounded*: an image as the CPU makes it in the arithmetic of that floor, but running freely, as a
 device does. Made only where a picture is beyond its floor: a trained model can be undecided about
-an image, and then rounding alone changes it more than forced steps can show. It is made three
-times, twice from latents that are one rounding unit away, because one such picture is only one of
-those that rounding may lead to.
+an image, and then rounding alone changes it more than forced steps can show. It is made several
+times, all but the first from latents that are one rounding unit away, because one such picture is
+only one of those that rounding may lead to. For float32 on an NVIDIA GPU the arithmetic is TF32
+(:mod:`.rounding`).
 """
 
 import contextlib
@@ -30,6 +31,7 @@ from .devices import Device
 from .kept import write_whole
 from .passes import pipeline_calls
 from .pipelines import apply_settings, import_stack, load, torch_dtype
+from .rounding import Rounding, loaded_as, rounding_of, run
 from .trace import Trace, on_host, serialised, spread
 
 _FLOOR_STEPS = 4
@@ -39,7 +41,6 @@ _NUDGE = 1e-2
 # A CPU can give NaN now and then, too: torch 1.13's smallest baddbmm reads uninitialised memory
 # (pytorch#96037). What comes out three times in a row is the model's own.
 _ATTEMPTS = 3
-_NOISES_ONE_UNIT_AWAY = 2
 
 
 def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str], None]") -> None:
@@ -48,8 +49,9 @@ def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str
     ``job`` has, beyond what a pass needs: ``items``, each ``{"image", "path", "untiled"}``, the
     references to make (``untiled``: the file of one that has only to be decoded as this case's
     VAE does, or None); ``floors``, each ``{"dtype", "path", "reference"}``, noise floors of image
-    0, whose reference is there by then; and ``rounded``, each ``{"image", "dtype", "path"}``, the
-    images to make in the arithmetic of a half-precision floor.
+    0, whose reference is there by then; and ``rounded``, each ``{"image", "arithmetic", "path",
+    "times", "more"}``, the images to make as rounding makes them, so many times in all (``more``:
+    the file has some already).
 
     Raises:
         ArithmeticError: a reference came out as NaN or infinite each time; all else was made.
@@ -82,25 +84,21 @@ def make_references(job: "dict[str, Any]", device: Device, begin: "Callable[[str
         begin(f"noise floor of {item['dtype']}")
         floor = _noise_floor(job, device, item["dtype"], item["reference"])
         write_whole(item["path"], json.dumps(floor, allow_nan=False).encode())
-    for dtype in sorted({item["dtype"] for item in job.get("rounded", [])}):
+    for arithmetic in sorted({item["arithmetic"] for item in job.get("rounded", [])}):
         gc.collect()
-        begin(f"load for {dtype}")
-        with _Rounding(_loaded(_of_dtype(job, dtype), device), torch_dtype(dtype)) as rounding:
+        begin(f"load for {arithmetic}")
+        pipeline = _loaded(_of_dtype(job, loaded_as(arithmetic)), device)
+        with rounding_of(arithmetic, pipeline) as rounding:
             calls = pipeline_calls(rounding.pipeline, job)
             for item in job["rounded"]:
-                if item["dtype"] == dtype:
-                    begin(f"image {item['image'] + 1} as {dtype} rounds it")
-                    for _ in range(_ATTEMPTS):
-                        tensors = _rounded(rounding, calls[item["image"]], job["steps"])
-                        overflows = not _is_finite(tensors)
-                        if not overflows:
-                            break
-                    kept = list(range(tensors["latents"].shape[1]))
+                if item["arithmetic"] == arithmetic:
+                    begin(f"image {item['image'] + 1} as {arithmetic} rounds it")
+                    tensors = _rounded(rounding, calls[item["image"]], job["steps"], item)
                     metadata = {
-                        "kept": kept,
-                        "dtype": dtype,
+                        "kept": list(range(tensors["latents"].shape[1])),
+                        "arithmetic": arithmetic,
                         "versions": versions,
-                        "overflows": overflows,
+                        "overflows": not _is_finite(tensors),
                     }
                     write_whole(item["path"], serialised(tensors, metadata))
     if not_numbers:
@@ -149,7 +147,7 @@ def _sampled(pipeline: Any, call: "dict[str, Any]", steps: int) -> "dict[str, An
     trace = Trace(pipeline, call["latents"])
     try:
         with trace:
-            pictures = _run(pipeline, call, steps, trace.step)
+            pictures = run(pipeline, call, steps, trace.step)
     finally:
         hook.remove()
     tensors, _ = trace.tensors(pictures)
@@ -163,7 +161,7 @@ def _decoded(pipeline: Any, call: "dict[str, Any]", steps: int, untiled: str) ->
 
     reference = load_file(untiled)
     with _Forced(pipeline, reference, computed=set()) as forced:
-        pictures = _run(pipeline, call, steps, forced.step)
+        pictures = run(pipeline, call, steps, forced.step)
     return dict(reference, pictures=on_host(pictures))
 
 
@@ -184,7 +182,7 @@ def _picture_gain(
     direction = torch.randn(final.shape, generator=generator)
     nudge = direction * (_NUDGE * final.norm() / direction.norm())
     with _Forced(pipeline, reference, computed=set(), final=final + nudge) as forced:
-        pictures = _run(pipeline, call, steps, forced.step)
+        pictures = run(pipeline, call, steps, forced.step)
     return _relative(on_host(pictures), reference["pictures"]) / _NUDGE
 
 
@@ -198,7 +196,7 @@ def _noise_floor(
     reference = load_file(reference_path)
     pipeline = _loaded(_of_dtype(job, dtype), device)
     (call, *_) = pipeline_calls(pipeline, job)  # in float32, as the job's case is
-    rounding = None if dtype == "float32" else _Rounding(pipeline, torch_dtype(dtype))
+    rounding = None if dtype == "float32" else Rounding(pipeline, torch_dtype(dtype))
     if rounding is None:
         pipeline.to(torch.float64)
     latents = call["latents"].to(torch.float64 if rounding is None else torch_dtype(dtype))
@@ -225,7 +223,7 @@ def _noise_floor(
             rounding or contextlib.nullcontext(),
             _Forced(pipeline, reference, computed, told=after) as forced,
         ):
-            pictures = rounded(_run(pipeline, call, job["steps"], forced.step))
+            pictures = rounded(run(pipeline, call, job["steps"], forced.step))
     finally:
         torch.set_default_dtype(default)
     tensors, _ = trace.tensors(pictures)
@@ -288,118 +286,24 @@ class _Forced:
         return self._latents[self._steps].to(latents.dtype)
 
 
-def _run(pipeline: Any, call: "dict[str, Any]", steps: int, step: "Callable[[Any], Any]") -> Any:
-    """The pictures; ``step`` sees the latents after each step and may return others."""
-
-    def callback(
-        _pipeline: Any, _step: int, _timestep: Any, tensors: "dict[str, Any]"
-    ) -> "dict[str, Any]":
-        others = step(tensors["latents"])
-        return tensors if others is None else dict(tensors, latents=others)
-
-    output = pipeline(**call, num_inference_steps=steps, callback_on_step_end=callback)
-    return output.images
-
-
-class _Rounding:
-    """A pipeline whose models compute in float32 and round as a half-precision type does.
-
-    The weights are rounded by how it was loaded; inside the context the output of every leaf module
-    is rounded too, and latents are of the type itself outside the models. The hooks must be removed
-    again: in older diffusers all models share one instance of each activation.
-    """
-
-    def __init__(self, pipeline: Any, dtype: Any) -> None:
-        import torch
-
-        self.pipeline = pipeline.to(torch.float32)
-        self._dtype = dtype
-        self._hooks: "list[Any]" = []
-
-    def __enter__(self) -> "_Rounding":
-        self._hooks = _round_outputs(self.pipeline, self._dtype)
-        vae = self.pipeline.vae
-        for module in (self.pipeline.unet, vae.post_quant_conv, vae.decoder):
-            if module is not None:
-                self._hooks.append(module.register_forward_pre_hook(_in_float32))
-        self._hooks.append(self.pipeline.unet.register_forward_hook(self._in_its_type))
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        for hook in self._hooks:
-            hook.remove()
-
-    def _in_its_type(self, _module: Any, _inputs: Any, output: Any) -> Any:
-        return (output[0].to(self._dtype), *output[1:])
-
-    def rounded(self, tensor: Any) -> Any:
-        """The tensor with every number rounded to the type, in float32."""
-        return tensor.to(self._dtype).float()
-
-    def one_unit_away(self, tensor: Any, seed: int) -> Any:
-        """Every number moved up or down by about one rounding unit, as ``seed`` says."""
-        import torch
-
-        generator = torch.Generator("cpu").manual_seed(seed)
-        signs = torch.randint(0, 2, tensor.shape, generator=generator) * 2 - 1
-        return self.rounded(tensor * (1 + signs * torch.finfo(self._dtype).eps / 2))
-
-    def run(self, call: "dict[str, Any]", steps: int, noise: Any) -> "tuple[Any, Any]":
-        """Latents (1, steps + 1, …) and picture (1, …) from this noise, in float32."""
-        import torch
-
-        path = [noise]
-
-        def step(made: Any) -> None:
-            path.append(on_host(made))
-
-        made = _run(self.pipeline, dict(call, latents=noise.to(self._dtype)), steps, step)
-        return torch.stack(path, dim=1), on_host(self.rounded(made))
-
-
-def _in_float32(_module: Any, inputs: Any) -> Any:
-    """Latents arrive in half precision; the model computes in float32."""
-    return (inputs[0].float(), *inputs[1:])
-
-
-def _rounded(rounding: _Rounding, call: "dict[str, Any]", steps: int) -> "dict[str, Any]":
+def _rounded(
+    rounding: Rounding, call: "dict[str, Any]", steps: int, item: "dict[str, Any]"
+) -> "dict[str, Any]":
     """An image made freely in this arithmetic: latents (times, steps + 1, …) and pictures."""
     import torch
+    from safetensors.torch import load_file
 
+    made = [load_file(item["path"])] if item["more"] else []
     noise = rounding.rounded(call["latents"])
-    starts = [noise]
-    starts += [rounding.one_unit_away(noise, seed) for seed in range(_NOISES_ONE_UNIT_AWAY)]
-    latents, pictures = zip(*(rounding.run(call, steps, start) for start in starts), strict=True)
-    return {"latents": torch.cat(latents), "pictures": torch.cat(pictures)}
-
-
-def _round_outputs(pipeline: Any, dtype: Any) -> "list[Any]":
-    """Round what every leaf module gives, by hooks.
-
-    A VAE that decodes in float32 although all else is float16 is left alone.
-    """
-    import torch
-
-    def round_output(_module: Any, _inputs: Any, output: Any) -> Any:
-        is_number = isinstance(output, torch.Tensor) and output.is_floating_point()
-        return output.to(dtype).float() if is_number else output
-
-    hooks = []
-    for name, component in pipeline.components.items():
-        if not isinstance(component, torch.nn.Module):
-            continue
-        if name == "vae" and dtype == torch.float16 and _decodes_in_float32(pipeline):
-            continue
-        for module in component.modules():
-            if next(module.children(), None) is None:
-                hooks.append(module.register_forward_hook(round_output))
-    return hooks
-
-
-def _decodes_in_float32(pipeline: Any) -> bool:
-    """SDXL's pipeline does, where the VAE asks for it (every VAE does by default)."""
-    is_xl = type(pipeline).__name__ == "StableDiffusionXLPipeline"
-    return is_xl and bool(pipeline.vae.config.force_upcast)
+    for number in range(sum(len(some["pictures"]) for some in made), item["times"]):
+        start = noise if number == 0 else rounding.one_unit_away(noise, number - 1)
+        for _ in range(_ATTEMPTS):
+            latents, picture = rounding.run(call, steps, start)
+            run = {"latents": latents, "pictures": picture}
+            if _is_finite(run):
+                break
+        made.append(run)
+    return {name: torch.cat([some[name] for some in made]) for name in ("latents", "pictures")}
 
 
 def _relative(got: Any, expected: Any) -> float:

@@ -114,7 +114,10 @@ def findings_of(
 
 
 def measures_of(run: Path) -> list[str]:
-    """A line for each different image that is beyond its noise floor, or not what was asked for."""
+    """A line for each different image that is beyond its noise floor, or not what was asked for.
+
+    And for each stage of the profiling pass that is beyond it, which alone makes a run drift, too.
+    """
     lines = []
     loaded = load_run(run)
     read = {
@@ -130,6 +133,11 @@ def measures_of(run: Path) -> list[str]:
             misread = content == "wrong" and image.reference_content == "right"
             if image.verdict != "match" or misread:
                 lines.append(f"{_line_of(image)}; read as {content}")
+        lines += [
+            f"profiling pass: {stage.stage} {_apart(stage)}"
+            for stage in record.stages
+            if stage.margin is not None and stage.margin > 1
+        ]
     return lines
 
 
@@ -148,11 +156,12 @@ def _line_of(image: ImageCompared) -> str:
     )
     if own is None:
         return f"{words}; rounding: {image.own_rounding_missing or 'not needed'}"
+    beyond = ", ".join(own.beyond) or "nothing"
     return (
-        f"{words}; rounding alone: latents {_shown(own.latents_rel_l2)}, picture "
-        f"{_shown(own.picture_rel_l2)}, SSIM {own.ssim:.3f}, worst cell {own.part_levels:.0f} "
-        f"levels, moves {own.moved_share:.0%}, read as {own.content}, "
-        f"beyond it: {', '.join(own.beyond) or 'nothing'}"
+        f"{words}; {own.arithmetic} rounding alone, {own.times} times: "
+        f"latents {_shown(own.latents_rel_l2)}, picture {_shown(own.picture_rel_l2)}, "
+        f"SSIM {own.ssim:.3f}, worst cell {own.part_levels:.0f} levels, "
+        f"moves {own.moved_share:.0%}, read as {own.content}, beyond it: {beyond}"
     )
 
 

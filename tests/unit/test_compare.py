@@ -89,6 +89,21 @@ def test_beyond_rounding_and_nothing_to_be_seen_drifts_too(tmp_path: Path) -> No
     assert found.reason is not None and "latents 2.5 times" in found.reason
 
 
+def test_an_image_that_shows_nothing_is_named_apart(tmp_path: Path) -> None:
+    seen, unseen = smooth_picture().copy(), smooth_picture(1)
+    seen[:, 48:56, 48:56] += 0.03
+    pictures = [
+        keep(tmp_path, picture, nudged(latents_of(image)[-1], 10 * EXPECTED))
+        for image, picture in enumerate((seen, unseen))
+    ]
+    case = Case(resolution="64x64", dtype="float32")
+    found = compare(tmp_path, replicate_of(pictures), case=case)
+    assert [bool(image.differences) for image in found.images] == [True, False]
+    assert found.verdict == "drift" and found.reason is not None
+    assert found.reason.startswith("image 1 of pass 1 ")
+    assert found.reason.endswith("image 2 differs too, with nothing to be seen")
+
+
 @pytest.mark.parametrize("where", ["in the latents too", "in the decode alone"])
 def test_a_part_may_be_rounding_only_where_the_latents_differ_too(
     tmp_path: Path, where: str

@@ -276,6 +276,42 @@ def test_what_tf32_explains_is_no_fault(
     assert ("NVIDIA_TF32_OVERRIDE=0" in (found.remedy or "")) == (severity == "info")
 
 
+PART = {
+    "kind": "part",
+    "strength": 9.0,
+    "noticed": 6.0,
+    "plain": 12.0,
+    "words": "the upper left part is wrong (3% of the picture)",
+}
+
+
+def test_images_that_show_something_are_named_and_others_apart() -> None:
+    """Seen on an H200: TF32 moves all three, and only one shows it."""
+    images = [
+        image_of(0, "drift", margin=5e3, differences=[PART]),
+        image_of(1, "drift", margin=198.0),
+    ]
+    (found,) = above_info(loaded_run(compared=wrong(BASE, *images)))
+    assert "image 1 in every pass has: the upper left part is wrong" in found.sentence
+    assert "image 2 differs too, with nothing to be seen" in found.sentence
+    assert "is right" not in found.sentence, "image 2 is not the CPU's either"
+
+
+def test_what_the_model_misdraws_names_the_images_that_look_different() -> None:
+    def misread(slot: Slot, here: Case) -> dict[str, Any]:
+        pictures = [make_picture(pixels_sha256=f"{i}" * 64, content="wrong") for i in (0, 1)]
+        return {"passes": [make_pass(1.0, n, images=pictures) for n in (1, 2, 3)]}
+
+    images = [
+        image_of(0, "match", reference_content="wrong"),
+        image_of(1, "broken", reference_content="wrong", differences=[PART]),
+    ]
+    found = findings(loaded_run(misread, compared=wrong(BASE, *images)))
+    (sentence,) = [entry.sentence for entry in found if entry.severity == "error"]
+    assert "the CPU's do not either, and they look different: image 2 in every pass" in sentence
+    assert "the upper left part is wrong" in sentence and "(image 1 is right)" in sentence
+
+
 def test_nothing_broken_goes_unsaid() -> None:
     """A picture wrong in one pass only, and no answer about equality."""
     images = [

@@ -1,4 +1,7 @@
-"""Half-precision images about which a model is undecided: rounding is excused, faults are not."""
+"""Images about which a model is undecided: rounding is excused, faults are not.
+
+In half precision, and in float32 on a GPU that may multiply in TF32.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -18,8 +21,9 @@ from sdbench.quality.references import Rounded
 from sdbench.schema import Compared, Picture
 from sdbench.store import LoadedRun
 
-UNITS = {"float16": 1e-3, "bfloat16": 8e-3}
-HALF = pytest.mark.parametrize("dtype", UNITS)
+UNITS = {"float16": 1e-3, "bfloat16": 8e-3, "tf32": 1e-6}
+HALF = pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+ROUNDED = pytest.mark.parametrize("arithmetic", UNITS)
 UNDECIDED = np.s_[40:56, 24:40]  # where the shape comes out otherwise
 CALM = np.s_[0:16, 40:56]
 KINDS: dict[str, Paint] = {
@@ -63,7 +67,7 @@ def rounded(*amounts: float) -> Rounded:
 
 def compared(
     folder: Path,
-    dtype: str,
+    arithmetic: str,
     own: Rounded | None,
     *pictures: Picture,
     read: ReadContent = lambda image, pixels: None,
@@ -74,14 +78,17 @@ def compared(
 
     ``absent`` says why there is no noise floor.
     """
+    is_half = arithmetic != "tf32"
+    dtype: Any = arithmetic if is_half else "float32"
     config = make_config(
         case=[{"resolution": f"{SIDE}x{SIDE}", "dtype": dtype}],
         images=1,
         passes=len(pictures),
         replicates=1,
     )
-    run = make_run(config, device="mps", model=make_model(trained=True))
-    unit = UNITS[dtype]
+    device = "mps" if is_half else "cuda"
+    run = make_run(config, device=device, model=make_model(trained=True))
+    unit = UNITS[arithmetic]
     floor = make_floor(
         dtype=dtype, text=unit, latents={1: unit, STEPS: unit}, picture=unit / 2, noise=0.0
     )
@@ -91,11 +98,13 @@ def compared(
         None if absent else floor,
         absent,
         {} if own is None else {0: own},
+        arithmetic=None if is_half else "tf32",
         **yardstick,
     )
     passes = [make_pass(1.0, n, images=[one]) for n, one in enumerate(pictures, 1)]
     (slot,) = run.plan.slots
-    replicate = make_replicate(slot, passes=passes, versions={"torch": "2.99.0"})
+    facts = {"kind": device, "facts": {"capability": "9.0"}}
+    replicate = make_replicate(slot, passes=passes, versions={"torch": "2.99.0"}, device=facts)
     comparison = Comparison(Artifacts(folder), trained=True, read=read)
     case = run.plan.planned(slot.case_id).case
     record = comparison.compare(replicate, case, held)
@@ -123,17 +132,18 @@ def findings_of(loaded: LoadedRun) -> dict[str, list[str]]:
     return found
 
 
-@HALF
+@ROUNDED
 @pytest.mark.parametrize("amount", [0.8, 1.0, 2.0])
 def test_what_rounding_alone_does_to_an_image_is_no_fault(
-    tmp_path: Path, dtype: str, amount: float
+    tmp_path: Path, arithmetic: str, amount: float
 ) -> None:
-    loaded = compared(tmp_path, dtype, rounded(0.5, 1.0), keep(tmp_path, *made(amount)))
+    loaded = compared(tmp_path, arithmetic, rounded(0.5, 1.0), keep(tmp_path, *made(amount)))
     record = record_of(loaded)
     (image,) = record.images
     assert (image.verdict, image.differences, image.is_of_rounding) == ("drift", [], True)
     assert image.margin is not None and image.margin <= 1
-    assert f"image 1 differs, and the CPU's own {dtype} rounding" in str(record.reason)
+    name = "TF32" if arithmetic == "tf32" else arithmetic
+    assert f"image 1 differs, and the CPU's own {name} rounding" in str(record.reason)
     assert set(findings_of(loaded)) <= {"info"}
     own = image.own_rounding
     assert own is not None and own.part_levels > 10 and 0 < own.moved_share < 0.5
@@ -141,36 +151,36 @@ def test_what_rounding_alone_does_to_an_image_is_no_fault(
         assert (tmp_path / "images" / f"{digest}.png").is_file(), "kept with the run"
 
 
-@HALF
+@ROUNDED
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fault_of_the_whole_picture_is_found_though_rounding_moved_a_shape(
-    tmp_path: Path, dtype: str, kind: str
+    tmp_path: Path, arithmetic: str, kind: str
 ) -> None:
     picture, latents = made(1.0)
     wrong = np.clip(KINDS[kind](picture), 0, 1).astype(np.float32)
-    loaded = compared(tmp_path, dtype, rounded(0.5, 1.0), keep(tmp_path, wrong, latents))
+    loaded = compared(tmp_path, arithmetic, rounded(0.5, 1.0), keep(tmp_path, wrong, latents))
     (image,) = record_of(loaded).images
     assert not image.is_of_rounding and image.verdict in ("broken", "drift")
     assert image.fault or image.differences
     assert set(findings_of(loaded)) & {"error", "warning"}
 
 
-@HALF
+@ROUNDED
 @pytest.mark.parametrize(("device", "explained"), [(0.90, True), (0.6, False)])
 def test_tones_that_rounding_changes_as_much_are_no_fault_of_the_decode(
-    tmp_path: Path, dtype: str, device: float, explained: bool
+    tmp_path: Path, arithmetic: str, device: float, explained: bool
 ) -> None:
     """They lie nowhere, so latents that agree in most places do not speak against it."""
     own = rounded(0.0, 0.0)
     right, latents = made(0.0)
     own.tensors.arrays["pictures"][:] = washed(right, 0.88)
-    loaded = compared(tmp_path, dtype, own, keep(tmp_path, washed(right, device), latents))
+    loaded = compared(tmp_path, arithmetic, own, keep(tmp_path, washed(right, device), latents))
     (image,) = record_of(loaded).images
     assert image.is_of_rounding is explained
     assert bool(set(findings_of(loaded)) & {"error", "warning"}) is not explained
 
 
-@HALF
+@ROUNDED
 @pytest.mark.parametrize(
     ("case", "own", "wrong"),
     [
@@ -181,9 +191,9 @@ def test_tones_that_rounding_changes_as_much_are_no_fault_of_the_decode(
     ],
 )
 def test_a_wrong_part_is_found_where_rounding_does_not_make_it(
-    tmp_path: Path, dtype: str, case: str, own: tuple[float, ...], wrong: tuple[Array, Array]
+    tmp_path: Path, arithmetic: str, case: str, own: tuple[float, ...], wrong: tuple[Array, Array]
 ) -> None:
-    loaded = compared(tmp_path, dtype, rounded(*own), keep(tmp_path, *wrong))
+    loaded = compared(tmp_path, arithmetic, rounded(*own), keep(tmp_path, *wrong))
     (image,) = record_of(loaded).images
     assert image.own_rounding is not None and image.own_rounding.beyond
     assert image.differences and not image.is_of_rounding
@@ -283,15 +293,114 @@ def test_tones_that_rounding_changes_too_little_to_be_noticed_explain_a_few_time
     assert record_of(loaded).images[0].is_of_rounding is explained
 
 
-def test_passes_that_rounding_explains_are_the_same(tmp_path: Path) -> None:
+@ROUNDED
+def test_passes_that_rounding_explains_are_the_same(tmp_path: Path, arithmetic: str) -> None:
     first, later = keep(tmp_path, *made(1.0)), keep(tmp_path, *made(0.0))
-    loaded = compared(tmp_path, "float16", rounded(0.5, 1.0), first, later, later)
+    loaded = compared(tmp_path, arithmetic, rounded(0.5, 1.0), first, later, later)
     (found,) = check_equality(loaded.run, loaded.replicates, loaded.compared, Artifacts(tmp_path))
     assert found.verdict == "same" and "rounding" in str(found.reason)
     assert set(findings_of(loaded)) <= {"info"}
     for own in (rounded(0.0, 0.0), None):
-        loaded = compared(tmp_path, "float16", own, first, later, later)
+        loaded = compared(tmp_path, arithmetic, own, first, later, later)
         (found,) = check_equality(
             loaded.run, loaded.replicates, loaded.compared, Artifacts(tmp_path)
         )
         assert found.verdict == "different"
+
+
+# --- made more often -----------------------------------------------------------------------------
+
+FEW = (0.2, 0.25, 0.2)
+MANY = (*FEW, 0.1, 0.3, 0.2, 0.2, 0.5, 0.2)
+
+
+@ROUNDED
+def test_what_three_times_do_not_explain_nine_may(tmp_path: Path, arithmetic: str) -> None:
+    picture = keep(tmp_path, *made(1.25))
+    few = record_of(compared(tmp_path, arithmetic, rounded(*FEW), picture)).images[0]
+    assert few.own_rounding is not None and few.own_rounding.beyond, "five times as far off"
+    assert few.own_rounding_missing is not None, "so it is to be made more often"
+    loaded = compared(tmp_path, arithmetic, rounded(*FEW), picture, not_rounded="no time left")
+    assert record_of(loaded).images[0].own_rounding_missing == "no time left"
+    assert set(findings_of(loaded)) & {"error", "warning"}
+    loaded = compared(tmp_path, arithmetic, rounded(*MANY), picture)
+    many = record_of(loaded).images[0]
+    assert many.is_of_rounding and many.own_rounding_missing is None
+    assert set(findings_of(loaded)) <= {"info"}
+
+
+@ROUNDED
+def test_what_is_grossly_beyond_is_not_made_more_often(tmp_path: Path, arithmetic: str) -> None:
+    for own in (rounded(0.02, 0.03, 0.02), rounded(0.0, 0.0, 0.0)):
+        loaded = compared(tmp_path, arithmetic, own, keep(tmp_path, *made(3.0)))
+        (image,) = record_of(loaded).images
+        assert image.own_rounding is not None and image.own_rounding.beyond
+        assert image.own_rounding_missing is None
+        assert set(findings_of(loaded)) & {"error", "warning"}
+
+
+@ROUNDED
+@pytest.mark.parametrize("kind", KINDS)
+def test_nine_times_excuse_no_fault_of_the_whole_picture(
+    tmp_path: Path, arithmetic: str, kind: str
+) -> None:
+    picture, latents = made(1.0)
+    wrong = np.clip(KINDS[kind](picture), 0, 1).astype(np.float32)
+    own = rounded(*(0.1 * amount for amount in range(2, 11)))
+    loaded = compared(tmp_path, arithmetic, own, keep(tmp_path, wrong, latents))
+    (image,) = record_of(loaded).images
+    assert not image.is_of_rounding and image.own_rounding_missing is None
+    assert set(findings_of(loaded)) & {"error", "warning"}
+
+
+@ROUNDED
+@pytest.mark.parametrize(
+    ("case", "wrong"),
+    [
+        ("another place", made(0.8, CALM)),
+        ("stronger", made(1.8)),
+        ("in the decode alone", (made(0.8)[0], made(0.0)[1])),
+    ],
+)
+def test_nine_times_excuse_no_wrong_part(
+    tmp_path: Path, arithmetic: str, case: str, wrong: tuple[Array, Array]
+) -> None:
+    loaded = compared(tmp_path, arithmetic, rounded(*MANY), keep(tmp_path, *wrong))
+    (image,) = record_of(loaded).images
+    assert image.own_rounding is not None and image.own_rounding.beyond
+    assert not image.is_of_rounding and image.own_rounding_missing is None
+    assert set(findings_of(loaded)) & {"error", "warning"}
+
+
+# --- float32 that may be TF32 --------------------------------------------------------------------
+
+
+def test_what_nobody_sees_in_float32_needs_no_rounding(tmp_path: Path) -> None:
+    picture = keep(tmp_path, scene(), nudged(latents_of()[-1], 1e-3, 1))
+    loaded = compared(tmp_path, "tf32", None, picture)
+    (image,) = record_of(loaded).images
+    assert (image.verdict, image.own_rounding_missing) == ("drift", None)
+    assert set(findings_of(loaded)) == {"info"}
+
+
+def test_where_tf32_was_not_measured_the_verdict_stays(tmp_path: Path) -> None:
+    loaded = compared(tmp_path, "tf32", None, keep(tmp_path, *made(0.3, np.s_[40:48, 24:32])))
+    (image,) = record_of(loaded).images
+    assert (image.verdict, bool(image.differences)) == ("drift", True)
+    assert image.own_rounding_missing is not None
+    evidence = check_equality(loaded.run, loaded.replicates, loaded.compared, Artifacts(tmp_path))
+    (found,) = diagnose(loaded, evidence).findings
+    assert (found.code, found.severity) == ("cpu-mismatch", "warning")
+    assert "NVIDIA_TF32_OVERRIDE=0" in str(found.remedy)
+
+
+def test_in_float32_of_no_tf32_rounding_excuses_nothing(tmp_path: Path) -> None:
+    picture = keep(tmp_path, *made(1.0))
+    (slot_run,) = [compared(tmp_path, "tf32", rounded(0.5, 1.0), picture)]
+    assert record_of(slot_run).images[0].is_of_rounding
+    case = slot_run.run.plan.cases[0].case
+    held = Yardstick({0: make_reference(pictures=scene()[None])}, None, None, {0: rounded(1.0)})
+    assert held.arithmetic_of(case) is None
+    comparison = Comparison(Artifacts(tmp_path), trained=True)
+    (image,) = comparison.compare(slot_run.replicates[0], case, held).images
+    assert image.own_rounding is None and image.differences

@@ -19,6 +19,7 @@ from quality_factories import (
 from sdbench.config import load_config
 from sdbench.models.builtin import BUILTIN
 from sdbench.quality import references
+from sdbench.quality.artifacts import Tensors
 from sdbench.quality.references import IMAGE_FILE, ReferenceSettings, find_floor, find_reference
 from sdbench.runner.environment import PRELOAD
 from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
@@ -155,7 +156,12 @@ class Maker:
             self.clock.advance(self.seconds)
             folder = Path(item["path"]).parent
             folder.mkdir(parents=True, exist_ok=True)
-            write_tensors(Path(item["path"]), make_reference(item["image"]).tensors)
+            made = make_reference(item["image"]).tensors
+            many = {
+                name: np.repeat(made.arrays[name], item["times"], axis=0)
+                for name in ("latents", "pictures")
+            }
+            write_tensors(Path(item["path"]), Tensors(many, made.kept))
         return play(task, supervise, self.clock)
 
     def make(self, *dtypes: Dtype, resolutions: tuple[str, ...] = ("64x64",)) -> None:
@@ -314,16 +320,48 @@ def test_an_image_is_made_as_rounding_makes_it_where_asked_and_once(tmp_path: Pa
     maker = Maker(tmp_path)
     maker.make("float16", "bfloat16")
     assert maker.shelf.yardstick(GROUP, "float16").rounded == {}
-    for _ in range(2):
-        maker.maker().make_rounded({GROUP: {("float16", 1), ("bfloat16", 0)}})
+    maker.maker().make_rounded({GROUP: {("float16", 1), ("bfloat16", 0)}})
     (task,) = maker.executor.tasks[1:]
-    asked = [(item["dtype"], item["image"]) for item in task.job["rounded"]]
+    asked = [(item["arithmetic"], item["image"]) for item in task.job["rounded"]]
     assert asked == [("bfloat16", 0), ("float16", 1)]
     assert (task.job["items"], task.job["floors"], task.job["device"]) == ([], [], "cpu")
     assert task.job["case"]["dtype"] == "float32" and PRELOAD not in task.environment
     assert set(maker.shelf.yardstick(GROUP, "float16").rounded) == {1}
     assert set(maker.shelf.yardstick(GROUP, "bfloat16").rounded) == {0}
     assert maker.shelf.yardstick(GROUP, "float32").rounded == {}
+    maker.maker().make_rounded({GROUP: {("tf32", 1)}})
+    assert maker.shelf.yardstick(GROUP, "float32").rounded == {}
+    assert set(maker.shelf.yardstick(GROUP, "float32", "tf32").rounded) == {1}
+
+
+def test_an_image_asked_for_again_is_made_more_often_and_then_no_more(tmp_path: Path) -> None:
+    maker = Maker(tmp_path)
+    maker.make("float16")
+    for _ in range(4):
+        maker.maker().make_rounded({GROUP: {("float16", 1)}})
+    items = [item for task in maker.executor.tasks for item in task.job["rounded"]]
+    assert [(item["times"], item["more"]) for item in items] == [(3, False), (9, True)]
+    assert maker.shelf.yardstick(GROUP, "float16").rounded[1].times == 9
+    path = Path(items[0]["path"])
+    latents, pictures = np.ones((2, 5, 4, 8, 8)), np.ones((3, 3, 64, 64))
+    write_tensors(path, Tensors({"latents": latents, "pictures": pictures}, [0, 1, 2, 3, 4]))
+    maker.maker().make_rounded({GROUP: {("float16", 1)}})
+    (item,) = maker.executor.tasks[-1].job["rounded"]
+    assert (item["times"], item["more"]) == (3, False), "what does not fit together is made anew"
+
+
+def test_rounding_that_overflows_is_not_made_more_often(tmp_path: Path) -> None:
+    maker = Maker(tmp_path)
+    maker.maker().make_rounded({GROUP: {("float16", 1)}})
+    (item,) = maker.executor.tasks[-1].job["rounded"]
+    made = maker.shelf.yardstick(GROUP, "float16")
+    found = maker.shelf.rounded(GROUP, "float16", 1)
+    assert found is not None and made.rounded == {}, "without a reference nothing is compared"
+    found.tensors.arrays["latents"] = np.full_like(found.tensors.arrays["latents"], np.inf)
+    found.tensors.metadata["overflows"] = True
+    write_tensors(Path(item["path"]), found.tensors)
+    maker.maker().make_rounded({GROUP: {("float16", 1)}})
+    assert len(maker.executor.tasks) == 1
 
 
 def test_an_image_that_rounding_made_nan_is_made_again_unless_it_always_overflows(

@@ -10,10 +10,16 @@ from sdbench.insight.known_issues import FindingCode
 from sdbench.insight.records import Severity
 from sdbench.insight.rules.contrast import contrast_words, healthy_neighbours, use_words
 from sdbench.insight.rules.symptom import Symptom
+from sdbench.quality.arithmetic import NO_TF32, arithmetic_of
 from sdbench.quality.equality import Equality, EqualityKind
 from sdbench.quality.places import Place, Spot, listed, place_of
 from sdbench.quality.thresholds import UNIT_ROUNDOFF
-from sdbench.quality.verdict_words import stage_words, what_words
+from sdbench.quality.verdict_words import (
+    shows_something,
+    stage_words,
+    unseen_words,
+    what_words,
+)
 from sdbench.schema import ImageCompared, Picture, PictureFault
 
 # `drift` begins at 4 times what rounding explains; healthy bfloat16 may be a little beyond that.
@@ -21,11 +27,8 @@ from sdbench.schema import ImageCompared, Picture, PictureFault
 _SLIGHT_DRIFT = 3.0
 # A difference that grows from pass to pass has grown by half over three passes at least.
 _GROWN = 1.5
-# NVIDIA GPUs from compute capability 8.0 on multiply float32 in TF32 where torch lets them: by
-# default in convolutions. TF32 has float16's 11 bits of significand.
-_TF32_SINCE = (8, 0)
+# TF32 has float16's 11 bits of significand.
 _TF32_MARGIN = UNIT_ROUNDOFF["float16"] / UNIT_ROUNDOFF["float32"]
-_NO_TF32 = "NVIDIA_TF32_OVERRIDE"
 _LOCALISE = "Find the operator: sdbench localise; make a bug report: sdbench repro RUN CASE."
 
 
@@ -180,7 +183,7 @@ def cpu_mismatch(evidence: Evidence, row: Row) -> Symptom | None:
         severity = "info"
         words += "; TF32, in which this GPU may multiply float32, explains as much"
     if tf32 and not broken:
-        remedy = f"To see whether it is TF32, measure with {_NO_TF32}=0 in the environment."
+        remedy = f"To see whether it is TF32, measure with {NO_TF32}=0 in the environment."
     wrong = [entry for entry in evidence.images_of(row) if entry.verdict in ("broken", "drift")]
     numbers = {
         "verdict": row.summary.correct,
@@ -218,16 +221,21 @@ def _wrong_words(
 ) -> str:
     """``image 3 in every pass is black; the latents are right, so …``; empty if nothing is."""
     wrong = [entry for entry in evidence.images_of(row) if holds(entry)]
-    place = evidence.place(row, holds)
+    shown = [entry for entry in wrong if shows_something(entry)]
+    place = evidence.place(
+        row, (lambda entry: holds(entry) and shows_something(entry)) if shown else holds
+    )
     if not wrong or not place.images:
         return ""
-    words = f"image {listed(place.images)} {place.words} {_verb(what_words(wrong))}"
-    if place.right_images:
-        words += f" (image {listed(place.right_images)} is right)"
+    words = f"image {listed(place.images)} {place.words} {_verb(what_words(shown or wrong))}"
+    right = evidence.place(row, holds).right_images
+    if right:
+        words += f" (image {listed(right)} is right)"
     more = (
-        stage_words(wrong),
-        "it grows from pass to pass" if _grows(wrong) else "",
+        stage_words(shown or wrong),
+        "it grows from pass to pass" if _grows(shown or wrong) else "",
         _profiled_words(evidence, row, place),
+        unseen_words(wrong),
     )
     return "; ".join([words, *(part for part in more if part)])
 
@@ -305,13 +313,10 @@ def _dtype_words(row: Row) -> str:
 
 def _may_use_tf32(evidence: Evidence, row: Row) -> bool:
     """Whether float32 products may have been rounded to TF32 on the device."""
-    if evidence.run.device != "cuda" or row.planned.case.dtype != "float32":
-        return False
-    known = str(evidence.fact(row, "capability") or "")
-    digits = re.fullmatch(r"(\d+)\.(\d+)", known)
-    if digits is None or (int(digits[1]), int(digits[2])) < _TF32_SINCE:
-        return False
-    return evidence.run.variables(row.arm).get(_NO_TF32) != "0"
+    case = row.planned.case
+    return case.dtype == "float32" and any(
+        arithmetic_of(evidence.run, replicate, case) for replicate in row.replicates
+    )
 
 
 def _counted(
@@ -448,9 +453,17 @@ def _misread(evidence: Evidence, row: Row) -> Symptom | None:
     compared: dict[str, list[ImageCompared]] = {}
     for entry in evidence.images_of(row):
         compared.setdefault(entry.pixels_sha256, []).append(entry)
-    causes = [_why_misread(compared.get(picture.pixels_sha256, [])) for *_, picture in wrong]
-    severity, cause = max(causes, key=lambda one: _MISREAD_SEVERITIES.index(one[0]))
+    causes = [
+        (_why_misread(compared.get(picture.pixels_sha256, [])), image + 1)
+        for _, _, image, picture in wrong
+    ]
+    (severity, cause), _ = max(causes, key=lambda one: _MISREAD_SEVERITIES.index(one[0][0]))
     words = f"{len(wrong)} of {len(made)} pictures do not show what the prompt asks for"
+    images = {image for why, image in causes if why == (severity, cause)}
+    if cause not in ("", _LOOKS_DIFFERENT) and images != {image for _, image in causes}:
+        cause = f"image {listed(sorted(images))}: {cause}"
+    if cause == _LOOKS_DIFFERENT:
+        cause = f"{cause}: {_wrong_words(evidence, row)}"
     return Symptom(
         "wrong-content",
         severity,
@@ -461,6 +474,7 @@ def _misread(evidence: Evidence, row: Row) -> Symptom | None:
     )
 
 
+_LOOKS_DIFFERENT = "the CPU's do not either, and they look different"
 _MISREAD_SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
 
 
@@ -468,7 +482,7 @@ def _why_misread(compared: list[ImageCompared]) -> tuple[Severity, str]:
     """How bad a picture is that does not show what was asked for, and why it came out so."""
     if not compared or any(entry.verdict not in ("match", "drift") for entry in compared):
         models_own = compared and all(entry.reference_content == "wrong" for entry in compared)
-        return "error", "the CPU's do not either, and look different" if models_own else ""
+        return "error", _LOOKS_DIFFERENT if models_own else ""
     if all(
         entry.reference_content == "wrong"
         or (entry.reference_content is None and entry.verdict == "match")
@@ -481,9 +495,9 @@ def _why_misread(compared: list[ImageCompared]) -> tuple[Severity, str]:
         return "warning", "whether the CPU's pictures do was not read"
     rounding = [entry.own_rounding for entry in compared]
     if all(own is not None and "content" not in own.beyond for own in rounding):
-        return "info", "the CPU's own rounding in this data type changes them as much"
+        return "info", "the CPU's own rounding in the same arithmetic changes them as much"
     if any(own is not None for own in rounding):
-        return "error", "the CPU's do, with its own rounding in this data type too"
+        return "error", "the CPU's do, with its own rounding in the same arithmetic too"
     return "warning", "the CPU's do; how much rounding alone changes them was not measured"
 
 

@@ -63,6 +63,8 @@ class CUDA(Device):
             "capability": f"{properties.major}.{properties.minor}",
             "cuda": torch.version.cuda,
             "driver": _driver_version(),
+            "tf32_convolutions": _allows_tf32(torch.backends.cudnn),
+            "tf32_matrix_products": _allows_tf32(torch.backends.cuda.matmul),
         }
 
     def supported_dtypes(self) -> "tuple[str, ...]":
@@ -71,6 +73,18 @@ class CUDA(Device):
         if torch.cuda.is_bf16_supported():
             return ("float32", "float16", "bfloat16")
         return ("float32", "float16")
+
+
+def _allows_tf32(backend: Any) -> "Optional[bool]":
+    """Whether float32 may be multiplied in TF32, which AMD GPUs lack; None: torch does not tell."""
+    import torch
+
+    if torch.version.cuda is None:
+        return False
+    try:
+        return bool(backend.allow_tf32)
+    except RuntimeError:  # a newer interface was used to set it
+        return None
 
 
 def _driver_version() -> Optional[str]:

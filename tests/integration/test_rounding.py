@@ -1,0 +1,66 @@
+"""TF32 as it is emulated on the CPU, in real torch."""
+
+import math
+
+import pytest
+import torch
+
+from sdbench.worker.rounding import Tf32Rounding, loaded_as, to_tf32
+
+
+@pytest.mark.parametrize(
+    ("number", "rounded"),
+    [
+        (1.0, 1.0),
+        (1 + 2**-10, 1 + 2**-10),
+        (1 + 2**-12, 1.0),
+        (1 + 2**-11, 1 + 2**-10),  # halves go away from zero
+        (-1 - 2**-11, -1 - 2**-10),
+        (2 - 2**-12, 2.0),
+        (0.0, 0.0),
+        (math.inf, math.inf),
+        (-math.inf, -math.inf),
+    ],
+)
+def test_ten_bits_after_the_point_are_left(number: float, rounded: float) -> None:
+    assert to_tf32(torch.tensor([number])).item() == rounded
+
+
+def test_every_number_is_within_half_a_unit_and_stays() -> None:
+    numbers = torch.randn(10_000, generator=torch.Generator().manual_seed(0))
+    rounded = to_tf32(numbers)
+    assert float(((rounded - numbers) / numbers).abs().max()) <= 2**-11
+    assert torch.equal(to_tf32(rounded), rounded) and not torch.equal(rounded, numbers)
+    assert to_tf32(torch.tensor([math.nan])).isnan().all()
+    assert loaded_as("tf32") == loaded_as("tf32-linear") == "float32"
+
+
+class _Pipeline:
+    def __init__(self) -> None:
+        self.components = {
+            "unet": torch.nn.Sequential(torch.nn.Conv2d(2, 2, 1), torch.nn.Linear(4, 4)),
+            "scheduler": object(),
+        }
+
+    def to(self, dtype: torch.dtype) -> "_Pipeline":
+        return self
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_convolutions_are_rounded_and_linear_layers_where_asked(linear: bool) -> None:
+    torch.manual_seed(0)
+    pipeline = _Pipeline()
+    convolution, layer = pipeline.components["unet"]
+    weights = [module.weight.clone() for module in (convolution, layer)]
+    given = torch.randn(1, 2, 4, 4)
+    with Tf32Rounding(pipeline, linear=linear), torch.no_grad():
+        got = convolution(given)
+        product = layer(given)
+    exact = torch.nn.functional.conv2d(
+        to_tf32(given), to_tf32(weights[0]), convolution.bias.detach()
+    )
+    assert torch.allclose(got, exact, rtol=1e-6, atol=1e-6)
+    with torch.no_grad():
+        assert not torch.allclose(got, convolution(given), rtol=1e-6, atol=1e-6), "left again"
+        assert torch.equal(product, layer(given)) is not linear
+    assert torch.equal(layer.weight, weights[1]) is not linear
