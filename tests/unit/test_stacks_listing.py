@@ -1,8 +1,11 @@
 """An interpreter that the user names may be no Python: what it prints is read within limits."""
 
+import contextlib
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from sdbench.errors import MachineError
@@ -36,6 +39,13 @@ def test_what_is_no_python_is_ended_with_all_it_started(
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
     if pid.exists():
-        stat = Path(f"/proc/{pid.read_text().strip()}/stat")
-        if stat.exists():  # nobody has asked yet how it ended
-            assert stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+        with contextlib.suppress(psutil.NoSuchProcess):
+            wait_until_ended(psutil.Process(int(pid.read_text())))
+
+
+def wait_until_ended(process: psutil.Process) -> None:
+    """Wait until it is gone, or dead with nobody who has asked how it ended."""
+    deadline = time.monotonic() + 30
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "it was not ended"
+        time.sleep(0.01)
