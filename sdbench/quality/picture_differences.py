@@ -315,7 +315,11 @@ def _way(moved: picture_measures.Moved) -> str:
         (moved.right, "right" if moved.right > 0 else "left"),
         (moved.down, "down" if moved.down > 0 else "up"),
     )
-    words = [f"{abs(far):.2g} pixels {way}" for far, way in ways if abs(far) >= 0.1]
+    words = [
+        f"{abs(far):.2g} {'pixel' if abs(far) == 1 else 'pixels'} {way}"
+        for far, way in ways
+        if abs(far) >= 0.1
+    ]
     return " and ".join(words) or "part of a pixel"
 
 

@@ -241,7 +241,7 @@ def _wrong_words(
 
 
 def _verb(what: str) -> str:
-    return what if what.startswith(("is ", "has ", "its ", "shows ", "differs")) else f"has: {what}"
+    return what if what.startswith(("is ", "has ", "shows ", "differs")) else f"has: {what}"
 
 
 def _grows(wrong: list[ImageCompared]) -> bool:
