@@ -97,9 +97,9 @@ _IN_TEXT = {
         r"(?:\s*$|;|&&| +(?:python|\./|uv\b))"
         r"|environ\[[\"']PYTORCH_ENABLE_MPS_FALLBACK[\"']\] ?= ?[\"']1"
     ),
-    "slicing": re.compile(r"(?m)^\s*\w{1,40}\.enable_attention_slicing\("),
-    "vae-slicing": re.compile(r"(?m)^\s*\w{1,40}(?:\.vae)?\.enable_(?:vae_)?slicing\("),
-    "vae-tiling": re.compile(r"(?m)^\s*\w{1,40}(?:\.vae)?\.enable_(?:vae_)?tiling\("),
+    "slicing": re.compile(r"(?m)^[ \t]{0,80}\w{1,40}\.enable_attention_slicing\("),
+    "vae-slicing": re.compile(r"(?m)^[ \t]{0,80}\w{1,40}(?:\.vae)?\.enable_(?:vae_)?slicing\("),
+    "vae-tiling": re.compile(r"(?m)^[ \t]{0,80}\w{1,40}(?:\.vae)?\.enable_(?:vae_)?tiling\("),
 }
 _DTYPE = re.compile(r"\b(?:torch_)?dtype ?= ?torch\.(?P<dtype>float32|float16|bfloat16)\b")
 _DTYPE_OPTIONS = {

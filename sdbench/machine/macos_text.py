@@ -220,7 +220,7 @@ def parse_low_power(text: str, source: PowerSource | Unavailable) -> bool | Unav
 
 def parse_thermal(text: str, key: str) -> Thermal | Unavailable:
     """``notifyutil -g KEY``: the key and a number from 0 to 4."""
-    found = re.search(rf"^\s*{re.escape(key)}\s+(-?[0-9]{{1,100}})\s*$", text, re.MULTILINE)
+    found = re.search(rf"^[ \t]*{re.escape(key)}\s+(-?[0-9]{{1,100}})\s*$", text, re.MULTILINE)
     if found is None:
         return Unavailable("notifyutil names no thermal level")
     level = int(found[1])

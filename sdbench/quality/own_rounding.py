@@ -51,7 +51,7 @@ def times_to_make(made: Rounded | None) -> int | None:
 
 def own_multiple(times: int) -> float:
     """How many times the most of so many pictures still is rounding."""
-    many = times >= OWN_ROUNDING_TIMES[-1]
+    many = times >= OWN_ROUNDING_TIMES[1]
     return OWN_ROUNDING_MULTIPLE_OF_MANY if many else OWN_ROUNDING_MULTIPLE
 
 

@@ -80,13 +80,17 @@ On H200s (189 runs of ``healthy_pictures.py``, 28 images beyond their floor) an 
 of 203 runs was still called wrong (seed 131: latents 3.2 times, picture 3.8 times as far off, one
 cell beyond 4 times): OWN_ROUNDING_TIMES."""
 
-OWN_ROUNDING_TIMES = (3, 9)
+OWN_ROUNDING_TIMES = (3, 9, 27)
 OWN_ROUNDING_GROSS = 4.0
 OWN_ROUNDING_MULTIPLE_OF_MANY = 3.0
 """How often an image is made on the CPU as rounding alone makes it; and how often in all where the
 first times do not explain it, unless the picture is so many times beyond what they explain. Then
 what counts as rounding is this many times the most of them, as the most of nine is further off
 than that of three: so the greater number does not simply excuse more.
+
+With nine, the same image of seed 131 on H200s was called wrong in one of two runs of the same
+work: one of the nine pictures had moved far more than the others, and without such a one among
+them the H200's was beyond. Therefore 27.
 
 Seen: image 3 of seed 131 (4 PNDM steps in float16), made twelve times on the CPU: latents 0.007 to
 0.072 away, the picture 0.004 to 0.034, its worst cell 2 to 49 levels; an H200's were 0.076 and

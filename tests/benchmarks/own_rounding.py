@@ -69,7 +69,7 @@ def free_runs(settings: dict[str, Any], arithmetic: str, runs: int) -> Iterator[
 def called_faulty(made: list[Any], expected: Any, seen: list[Any], levels: float) -> Counter[str]:
     """How many judgements of these healthy runs by others there were, and how they ended."""
     count: Counter[str] = Counter()
-    few, many = OWN_ROUNDING_TIMES
+    few, many, _ = OWN_ROUNDING_TIMES
     pick = random.Random(0)
     for this, one in enumerate(made):
         others = [other for k, other in enumerate(made) if k != this]

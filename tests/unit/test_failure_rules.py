@@ -15,7 +15,7 @@ from sdbench.insight.failure_rules import (
     rules_of,
     shipped_rules,
 )
-from sdbench.insight.in_force import DTYPES, NAMES
+from sdbench.insight.in_force import DTYPES, NAMES, dtype_in_text, of_text
 from sdbench.insight.known_issues import load_known_issues
 from sdbench.insight.version_ranges import UNKNOWN, Versions
 
@@ -157,6 +157,7 @@ HOSTILE = {
     "digits": "9" * 60_000,
     "letters": "a" * 60_000,
     "blanks": " " * 60_000,
+    "empty lines": "\n" * 60_000,
     "quotes": "'" * 60_000,
     "lines": "error: \n" * 7_500,
     "folders": "/abc.d" * 10_000,
@@ -172,6 +173,8 @@ def test_no_pattern_is_catastrophic(name: str) -> None:
     started = time.process_time()
     for rule in RULES:
         rule.last_match(HOSTILE[name])
+    of_text(HOSTILE[name])
+    dtype_in_text(HOSTILE[name])
     assert time.process_time() - started < 10
 
 
