@@ -95,6 +95,8 @@ class FakeTorch:
             attributes["mps"] = modules["torch.mps"]
         for name, value in attributes.items():
             setattr(torch, name, value)
+        for name in [one for one in sys.modules if one.startswith("torch.")]:
+            monkeypatch.delitem(sys.modules, name)  # another test may have imported the real one
         for name, module in modules.items():
             monkeypatch.setitem(sys.modules, name, module)
 
