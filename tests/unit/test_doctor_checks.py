@@ -24,6 +24,7 @@ from sdbench.doctor import BEFORE_TORCH, WITH_TORCH, Check, DoctorFacts, judge, 
 from sdbench.doctor.facts import Limits, TorchFailed
 from sdbench.insight.mps_environment import HIGH
 from sdbench.machine.facts import Unavailable
+from sdbench.models.folder_files import Fault
 
 
 def verdicts(facts: DoctorFacts) -> dict[str, Check]:
@@ -378,6 +379,14 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
     (
         mac(model=model(offline=False, note="neither here nor there")),
         *("model-offline", "warn", "neither here nor there", "synthetic/sd15"),
+    ),
+    (
+        mac(model=model(faults=[Fault("unet/x is torn", "Copy it again."), Fault("odd", "Look.")])),
+        *("model-files", "fail", "unet/x is torn; odd", "Copy it again.\nLook."),
+    ),
+    (
+        mac(model=model(faults=[Fault(f"file {n}", "Copy.", blocks=False) for n in range(9)])),
+        *("model-files", "warn", "file 5; and 3 more", "Copy."),
     ),
     # torch asked
     (
