@@ -124,6 +124,8 @@ class Comparison:
         margins = [entry.margin for entry in images] + [entry.margin for entry in stages]
         margin = max((known for known in margins if known is not None), default=None)
         verdict = worst(entry.verdict for entry in images)
+        if verdict == "match" and any(map(_is_undecided, images)):
+            verdict = "unknown"  # the other images do not acquit one that differs visibly
         if verdict == "match" and margin is not None and margin > 1:
             verdict = "drift"  # a stage on the way differs, though the picture came out right
         sources = dict.fromkeys(entry.source for entry in yardstick.references.values())
@@ -254,7 +256,7 @@ class Comparison:
             if may_be and found["ssim"] >= thresholds.AMPLIFIED_SSIM:
                 left = [entry for entry in differences if entry not in shapes]
                 told |= _judged(found, left, case, yardstick)
-                if told["verdict"] in ("match", "drift"):
+                if not left and told["verdict"] != "broken":  # what else is seen stays a finding
                     told |= {"verdict": "unknown", "reason": told["own_rounding_missing"]}
             return told
         own = [measures.to_pixels(picture) for picture in rounded.pictures]
@@ -456,6 +458,11 @@ def _verdict(
         return told | {"verdict": "unknown", "reason": yardstick.absent}
     seen = picture.rel_l2 is not None and picture.rel_l2 > thresholds.VISIBLE_ERROR
     return told | {"verdict": "drift" if seen else "match"}
+
+
+def _is_undecided(entry: ImageCompared) -> bool:
+    """Whether it differs visibly, and only its own rounding, not measured, could explain that."""
+    return entry.verdict == "unknown" and entry.own_rounding_missing is not None
 
 
 def worst(verdicts: Iterable[Correctness]) -> Correctness:

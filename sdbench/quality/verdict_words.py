@@ -17,8 +17,6 @@ _STAGE_WORDS: dict[TracedStage, str] = {
     "latents": "latents",
     "picture": "picture",
 }
-
-
 FAULT_WORDS = {
     "not-a-number": "not a number (NaN)",
     "black": "black",
@@ -37,6 +35,7 @@ def reason_of(
     stages: list[StageDifference],
     absent: str | None,
 ) -> str | None:
+    """Why a replicate got its verdict; ``absent`` says why a part of the reference is missing."""
     unknown = [entry for entry in images if entry.verdict == "unknown"]
     if verdict == "unknown":
         return (unknown[0].reason or absent) if unknown else "no picture was made"
@@ -125,7 +124,7 @@ def what_words(wrong: list[ImageCompared]) -> str:
 
 
 def stage_words(wrong: list[ImageCompared]) -> str:
-    """In which stage these images went wrong, where the latents tell."""
+    """In which stage these images went wrong, if their latents show it; else empty."""
     right = {entry.latents_are_right for entry in wrong}
     if right == {True}:
         return "the latents are right, so it went wrong in the decode or after it"

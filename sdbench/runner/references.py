@@ -101,7 +101,7 @@ class ReferenceShelf:
     def yardstick(
         self, group: Group, dtype: Dtype, arithmetic: Arithmetic | None = None
     ) -> Yardstick:
-        """What the group's cases of a dtype are held against.
+        """What the group's cases of a dtype are compared with.
 
         ``arithmetic`` is what may have rounded their results more than float32 does, where it is
         not the data type itself.

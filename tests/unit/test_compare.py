@@ -221,6 +221,17 @@ def test_noise_is_judged_without_a_reference_where_the_model_is_trained(
     assert found.verdict == verdict
 
 
+def test_a_matching_image_does_not_acquit_one_that_may_be_rounding(tmp_path: Path) -> None:
+    picture, latents = smooth_picture().copy(), latents_of()[-1].copy()
+    picture[:, 48:56, 48:56] += 0.1
+    latents[..., 6, 6] += EXPECTED * np.linalg.norm(latents) / latents.shape[-3] ** 0.5
+    pictures = [keep(tmp_path, picture, latents), kept(tmp_path, 1)]
+    found = compare(tmp_path, replicate_of(pictures))
+    assert [image.verdict for image in found.images] == ["unknown", "match"]
+    assert found.verdict == "unknown"
+    assert found.reason is not None and "was not measured" in found.reason
+
+
 def test_some_images_without_a_reference_are_named(tmp_path: Path) -> None:
     yardstick = Yardstick({0: REFERENCES[0]}, make_floor(), "no time left")
     found = compare(tmp_path, replicate_of([kept(tmp_path, 0), kept(tmp_path, 1)]), yardstick)

@@ -409,3 +409,15 @@ def test_in_float32_of_no_tf32_rounding_excuses_nothing(tmp_path: Path) -> None:
     comparison = Comparison(Artifacts(tmp_path), trained=True)
     (image,) = comparison.compare(slot_run.replicates[0], case, held).images
     assert image.own_rounding is None and image.differences
+
+
+@HALF
+def test_what_else_is_seen_stays_a_finding_while_a_part_is_undecided(
+    tmp_path: Path, dtype: str
+) -> None:
+    picture, latents = made(1.2, np.s_[40:48, 24:32])
+    picture = np.clip(picture + 0.05, 0, 1).astype(np.float32)
+    loaded = compared(tmp_path, dtype, None, keep(tmp_path, picture, latents))
+    (image,) = record_of(loaded).images
+    assert image.verdict in ("drift", "broken") and image.differences
+    assert set(findings_of(loaded)) & {"error", "warning"}

@@ -140,7 +140,7 @@ def test_of_many_processes_some_are_drawn_the_fastest_and_slowest_among_them() -
         return figure, figure.inline_svg().count("<use ")
 
     few, many, more = drawn(40), drawn(60), drawn(90)
-    assert "as many are drawn" not in few[0].caption and "as many are drawn" in many[0].caption
+    assert "are drawn" not in few[0].caption and "only 50 are drawn" in many[0].caption
     assert many[1] == more[1] > few[1]
 
 

@@ -21,7 +21,7 @@ from sdbench.words import counted
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
-# Dots of one row are spread over that much of it, and so many can be told apart.
+# The share of a row's height over which its dots are spread, and how many can be distinguished.
 _SPREAD = 0.5
 _MOST_PROCESSES = 50
 
@@ -58,7 +58,7 @@ def _times(cell: Cell) -> list[float]:
 
 
 def _thinned(processes: list[ProcessTimes]) -> list[ProcessTimes]:
-    """All, or so many that they can be told apart: the fastest, the slowest, and evenly between."""
+    """All, or as many as can be distinguished: the fastest, the slowest, and evenly between."""
     if len(processes) <= _MOST_PROCESSES:
         return processes
     ranked = sorted(processes, key=lambda one: math.inf if one.steady_s is None else one.steady_s)
@@ -71,8 +71,8 @@ def _thinned_words(cells: list[Cell]) -> str:
     if all(len(cell.processes) <= _MOST_PROCESSES for cell in cells):
         return ""
     return (
-        f" Of more than {_MOST_PROCESSES} processes of a cell as many are drawn, the fastest and "
-        "the slowest among them."
+        f" Of a cell with more than {_MOST_PROCESSES} processes only {_MOST_PROCESSES} are drawn, "
+        "including the fastest and the slowest."
     )
 
 

@@ -76,7 +76,7 @@ class CUDA(Device):
 
 
 def _allows_tf32(backend: Any) -> "Optional[bool]":
-    """Whether float32 may be multiplied in TF32, which AMD GPUs lack; None: torch does not tell."""
+    """Whether torch lets float32 be multiplied in TF32, which AMD GPUs lack; None: unknown."""
     import torch
 
     if torch.version.cuda is None:
