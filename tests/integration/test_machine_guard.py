@@ -102,14 +102,17 @@ def test_ballast_that_would_take_all_memory_is_stopped_and_the_next_arm_runs(
 def test_ballast_with_a_large_batch_on_top_is_stopped_and_let_go_of(
     sdbench: Sdbench, limits: Limits
 ) -> None:
-    """Each alone would fit, both together do not."""
+    """It would fit without the ballast, so the guard looks at both together.
+
+    It asks for more than that, because other programs may free memory meanwhile.
+    """
     code, document = sdbench.json(
         *("run", sdbench.config('[[case]]\nresolution = "72x64"\n'), "--yes"),
         *("--set", f"guard.min_available_bytes={limits.floor}"),
         *("--set", f"pressure.hold_bytes=[{limits.allowed // 2}]"),
         SDBENCH_WORKER_PRELOAD="sdbench_test_faults",
         SDBENCH_TEST_FAULTS=json.dumps({"72": "grow"}),
-        SDBENCH_TEST_GROW_BYTES=str(limits.allowed * 9 // 10),
+        SDBENCH_TEST_GROW_BYTES=str(limits.too_much),
     )
     (row,) = document["cases"]
     assert (code, row["outcome"]) == (1, "guard")
