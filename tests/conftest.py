@@ -16,6 +16,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 for _number in (signal.SIGTERM, signal.SIGHUP):
     signal.signal(_number, signal.SIG_DFL)
 
+# No test cuts the power (faulty_disk.py simulates that), so none waits for the disk: most of the
+# time of a test of the store was that. What starts cold, as every process of a user does, waits.
+os.fsync = os.fstat  # type: ignore[assignment]
+
 # The tests' runs are not the user's own. One folder for all of pytest's processes.
 if "SDBENCH_STATE" not in os.environ:
     os.environ["SDBENCH_STATE"] = tempfile.mkdtemp(prefix="sdbench-test-state-")

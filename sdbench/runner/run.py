@@ -22,6 +22,7 @@ from sdbench.runner.gates import Gates
 from sdbench.runner.guard import MemoryGuard, WearGuard
 from sdbench.runner.imports import ImportFailure, import_failure
 from sdbench.runner.jobs import picture_job
+from sdbench.runner.operations import alike, keep_count, known_count
 from sdbench.runner.outcome import replicate_record
 from sdbench.runner.sampler import Sample
 from sdbench.schema import (
@@ -229,9 +230,7 @@ class RunLoop:
         replicate = with_content(
             replicate, self.run.model.name, self.config.prompts, self.folder.path
         )
-        if replicate.flops is None and replicate.of_kind("profile"):
-            known = self._known_flops(replicate.case_id, replicate.arm)
-            replicate = msgspec.structs.replace(replicate, flops=known)
+        replicate = self._with_flops(replicate)
         why_not = self.folder.keep_files()
         if why_not is not None:
             replicate = not_kept(replicate, why_not)
@@ -240,22 +239,28 @@ class RunLoop:
         self._recorded_here += 1
         self.pace.note(replicate)
 
+    def _with_flops(self, replicate: Replicate) -> Replicate:
+        """A profiled process has a count: its own, or that of one whose calls were alike."""
+        stack, case = self._stack_and_case(replicate.case_id, replicate.arm)
+        if replicate.flops is not None:
+            keep_count(self.run, self.config, stack, case, replicate.flops)
+        elif replicate.of_kind("profile"):
+            known = self._known_flops(replicate.case_id, replicate.arm)
+            return msgspec.structs.replace(replicate, flops=known)
+        return replicate
+
     def _known_flops(self, case_id: str, arm: str) -> CountedFlops | None:
-        """What a process of the same stack has counted, if it called its networks alike.
-
-        Operations follow from shapes and settings: a warm-up or another dtype leaves them as they
-        are, and counting takes longer than a pass of a small model.
-        """
-        wanted = self._calls_of(case_id, arm)
+        """What a process of the same stack has counted, here or in an earlier run."""
+        stack, case = self._stack_and_case(case_id, arm)
         for entry in self.replicates:
-            if entry.flops is not None and self._calls_of(entry.case_id, entry.arm) == wanted:
-                return entry.flops
-        return None
+            if entry.flops is not None:
+                its_stack, its_case = self._stack_and_case(entry.case_id, entry.arm)
+                if (its_stack, alike(its_case)) == (stack, alike(case)):
+                    return entry.flops
+        return known_count(self.run, self.config, stack, case)
 
-    def _calls_of(self, case_id: str, arm: str) -> tuple[str, Case]:
-        case = self.run.plan.planned(case_id).case
-        alike = msgspec.structs.replace(case, warmup=False, dtype="float32", offload="none")
-        return self.run.plan.arm(arm).stack, alike
+    def _stack_and_case(self, case_id: str, arm: str) -> tuple[str, Case]:
+        return self.run.plan.arm(arm).stack, self.run.plan.planned(case_id).case
 
     def _task(self, slot: Slot) -> Task:
         arm = self.run.plan.arm(slot.arm)

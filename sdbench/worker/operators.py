@@ -166,7 +166,7 @@ def examine_operators(channel: "Channel", kind: str, skip: "Set[str]") -> None:
     torch.manual_seed(0)
     device = open_device(kind)
     with torch.no_grad():
-        rate = _matmul_rate(device, "float32", 512)
+        rate = _rough_rate(device)
         scale = 1 if rate > _FULL_SIZE_FLOPS_PER_S else 2
         # Half precision is a hundred times slower on a CPU; fewer pixels show as much of it.
         smaller = 2 * scale if device.kind == "cpu" else scale
@@ -244,12 +244,12 @@ _TIMINGS = 7
 # Long enough for the clock and for the wait at its end; where a product takes longer, three
 # timings are as good as seven.
 _SHORTEST_TIMING_S = 0.02
-_LONGEST_S = 0.5
+_LONGEST_S = 0.2
 
 
 def matmul_ceilings(device: Any, dtypes: "List[str]") -> "Iterator[tuple[str, Dict[str, Any]]]":
     """Operations a second of large square products in each dtype, or why there is no such limit."""
-    rate = _matmul_rate(device, "float32", 512)
+    rate = _rough_rate(device)
     for dtype in dtypes:
         if dtype not in device.supported_dtypes():
             yield dtype, {"reason": f"{device.kind} does not compute in {dtype} here"}
@@ -284,7 +284,12 @@ def _ceilings(device: Any, rate: float) -> "Iterator[tuple[str, Callable[[], Dic
     yield "float32/bandwidth ceiling", bandwidth
 
 
-def _matmul_rate(device: Any, dtype_name: str, side: int) -> float:
+def _rough_rate(device: Any) -> float:
+    """What the device can do about, to choose sizes by; a single timing will do."""
+    return _matmul_rate(device, "float32", 512, timings=1)
+
+
+def _matmul_rate(device: Any, dtype_name: str, side: int, timings: int = _TIMINGS) -> float:
     """Floating-point operations a second of square products, over several sets of operands."""
     import torch
 
@@ -300,7 +305,7 @@ def _matmul_rate(device: Any, dtype_name: str, side: int) -> float:
         left, right, out = sets[index % len(sets)]
         torch.mm(left, right, out=out)
 
-    return 2.0 * side**3 / _median_s(device, product)
+    return 2.0 * side**3 / _median_s(device, product, timings)
 
 
 def _bandwidth(device: Any, count: int) -> float:
@@ -312,7 +317,7 @@ def _bandwidth(device: Any, count: int) -> float:
     return 3.0 * 4 * count / seconds
 
 
-def _median_s(device: Any, call: "Callable[[int], Any]") -> float:
+def _median_s(device: Any, call: "Callable[[int], Any]", timings: int = _TIMINGS) -> float:
     """Seconds a call: median of several timings, each of enough calls and closed by a wait."""
 
     def timing(calls: int) -> float:
@@ -326,5 +331,5 @@ def _median_s(device: Any, call: "Callable[[int], Any]") -> float:
     timing(2)  # compiles, allocates, touches every page and every set
     one_s = max(timing(1), 1e-6)
     calls = max(1, math.ceil(_SHORTEST_TIMING_S / one_s))
-    count = _TIMINGS if one_s * calls * _TIMINGS < _LONGEST_S else 3
+    count = timings if one_s * calls * timings < _LONGEST_S else min(timings, 3)
     return sorted(timing(calls) for _ in range(count))[count // 2]

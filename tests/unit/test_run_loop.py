@@ -109,6 +109,29 @@ def test_operations_are_counted_once_for_calls_of_the_same_shapes(tmp_path: Path
         assert (entry.flops is not None) == (entry.block == 0), "where it was profiled"
 
 
+def test_operations_that_an_earlier_run_counted_are_not_counted_again(tmp_path: Path) -> None:
+    def counting(run_id: str, config: Config) -> list[bool]:
+        loop = make_loop(tmp_path / run_id, config=config)
+        carry_out(loop)
+        assert all(entry.flops for entry in load_run(loop.folder.path).replicates)
+        return [task.job["count_flops"] for task in tasks_of(loop)]
+
+    config = make_config(matrix=ONE_CASE, replicates=1)
+    assert counting("first", config) == [True]
+    assert counting("second", config) == [False]
+    assert counting("third", msgspec.structs.replace(config, steps=config.steps + 1)) == [True]
+
+
+def test_damaged_count_is_counted_anew(tmp_path: Path, own_cache: Path) -> None:
+    config = make_config(matrix=ONE_CASE, replicates=1)
+    carry_out(make_loop(tmp_path / "first", config=config))
+    (kept,) = (own_cache / "operations").iterdir()
+    kept.write_text('{"text_encoder": -1}')
+    loop = make_loop(tmp_path / "second", config=config)
+    carry_out(loop)
+    assert [task.job["count_flops"] for task in tasks_of(loop)] == [True]
+
+
 def test_count_that_failed_is_tried_by_the_next_process(tmp_path: Path) -> None:
     def script(task: Task, supervise: Supervisor) -> Report:
         events = [event for event in worker_events(task) if event["event"] != "counted"]
