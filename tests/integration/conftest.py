@@ -21,8 +21,8 @@ from warm_client import COLD_PARENT
 
 from sdbench.store import LoadedRun, load_run
 
+warm_servers.open_session()
 FAULTS = Path(__file__).parent.parent / "faults"
-MARK = "SDBENCH_TEST_MARK"
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Sdbench:
             filter(None, [str(warm_servers.FOLDER), variables.get("PYTHONPATH", "")])
         )
         if warm_servers.POSSIBLE and not self.cold:
-            variables |= warm_servers.SESSION.variables(variables)
+            variables |= warm_servers.variables(variables)
         return variables
 
     def limited(
@@ -93,10 +93,11 @@ class Sdbench:
 
     def processes(self) -> list[psutil.Process]:
         """Everything this test started that still runs."""
-        found = set(warm_servers.SESSION.processes())
+        mark = self.environment[warm_servers.MARK]
+        found = set(warm_servers.processes(mark))
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if process.environ().get(MARK) == self.environment[MARK]:
+                if process.environ().get(warm_servers.MARK) == mark:
                     found.add(process)
         return [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
@@ -138,7 +139,7 @@ def _in_folder(folder: Path, cache: Path) -> Sdbench:
         folder,
         {
             "SDBENCH_CACHE": str(cache),
-            MARK: uuid.uuid4().hex,
+            warm_servers.MARK: uuid.uuid4().hex,
             "PYTHONPATH": str(FAULTS),
             "OMP_NUM_THREADS": "1",
         },

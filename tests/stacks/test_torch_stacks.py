@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import MARK, Sdbench
+from conftest import Sdbench
+from warm_servers import MARK
 
 OLD, NEW = "torch-1.13", "torch-2.5"
 DOWNLOAD_LIMIT_S = 1800

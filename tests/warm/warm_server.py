@@ -1,13 +1,13 @@
 """A process that has imported what tests' programs import, and forks them when they start.
 
-    python warm_server.py KIND SOCKET
+    python warm_server.py KIND SOCKET PID
 
 Importing torch, diffusers and transformers takes 6 s of a core, and the suite does it hundreds of
 times. A test that is not about the start gets its processes from here: ``sitecustomize.py`` sends a
 starting process over as a request (``warm_client.py``), and this server forks one in its place that
 runs the same program with the same arguments, environment, folder, limits and descriptors. It is
 a process like any other: it dies, hangs, is killed and computes as a fresh one does. Tests marked
-``cold`` start everything anew.
+``cold`` start everything anew. The server ends with the process PID.
 
 Kinds: ``stack`` (torch and the pipeline), ``standin`` (the stand-in device loaded before them, its
 settings read in the fork), ``command-line`` (the verbs and their libraries, no torch). No module of
@@ -34,6 +34,7 @@ from typing import Any
 
 import phase_log
 
+MARK = "SDBENCH_TEST_MARK"
 ROOT = Path(__file__).resolve().parents[2]
 _MOST_BYTES = 1 << 18
 _MOST_DESCRIPTORS = 32
@@ -116,14 +117,15 @@ def _forget(package: str) -> None:
 class Server:
     """Forks a process for each request and reports its end."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, session_pid: int) -> None:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._listener.bind(path)
         self._listener.listen(64)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-        self._selector.register(0, selectors.EVENT_READ, self._leave)
+        self._selector.register(os.pidfd_open(session_pid), selectors.EVENT_READ, self._leave)
         self._children: dict[int, socket.socket] = {}
+        self._marks: dict[int, str | None] = {}
 
     def serve(self) -> "dict[str, Any]":
         """Serve for ever; returns, in a forked process only, what it is to become."""
@@ -148,6 +150,11 @@ class Server:
         for _, _, part in ancillary:
             descriptors.frombytes(part[: len(part) - len(part) % descriptors.itemsize])
         request: dict[str, Any] = json.loads(data)
+        if "list" in request:
+            found = [pid for pid, mark in self._marks.items() if mark == request["list"]]
+            connection.send(json.dumps(found).encode())
+            connection.close()
+            return None
         pid = os.fork()
         if pid == 0:
             request["connection"] = connection
@@ -156,6 +163,7 @@ class Server:
         for descriptor in descriptors:
             os.close(descriptor)
         self._children[pid] = connection
+        self._marks[pid] = request["environment"].get(MARK)
         connection.send(json.dumps({"pid": pid}).encode())
         pidfd = os.pidfd_open(pid)
         self._selector.register(pidfd, selectors.EVENT_READ, lambda fd: self._reap(fd, pid))
@@ -169,6 +177,7 @@ class Server:
         phase_log.note("end", pid=pid)
         self._selector.unregister(pidfd)
         os.close(pidfd)
+        del self._marks[pid]
         connection = self._children.pop(pid)
         if connection in self._selector.get_map():
             self._selector.unregister(connection)
@@ -251,7 +260,7 @@ def become(request: "dict[str, Any]") -> None:
 
 def main() -> None:
     """Import, listen, fork."""
-    kind, path = sys.argv[1:]
+    kind, path, session_pid = sys.argv[1:]
     sys.path.remove(str(Path(__file__).parent))
     began = time.monotonic()
     os.fsync = os.fstat  # type: ignore[assignment]  # as in tests/conftest.py
@@ -259,7 +268,7 @@ def main() -> None:
     phase_log.note("import", time.monotonic() - began)
     gc.collect()
     gc.freeze()
-    server = Server(path)
+    server = Server(path, int(session_pid))
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     become(server.serve())
