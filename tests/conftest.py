@@ -16,6 +16,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 for _number in (signal.SIGTERM, signal.SIGHUP):
     signal.signal(_number, signal.SIG_DFL)
 
+# Pytest's processes share the cores, and BLAS's threads wait for each other by spinning: seen, the
+# comparisons of pictures took more than twice the processor time with two threads.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # No test cuts the power (faulty_disk.py simulates that), so none waits for the disk: most of the
 # time of a test of the store was that. What starts cold, as every process of a user does, waits.
 os.fsync = os.fstat  # type: ignore[assignment]
