@@ -7,6 +7,7 @@ from sdbench.stats.percentiles import MIN_PASSES_OF_PERCENTILE, percentile
 from sdbench.stats.ratio import Problem, RatioEstimate, paired_ratio, ratio_of_logs, welch_ratio
 from sdbench.stats.sequential import LOOK_CONFIDENCE, LOOKS, Look, look_at
 from sdbench.stats.steadiness import Steadiness, judge_steadiness
+from sdbench.stats.sustained import STABLE_SHARE, Sustained, judge_sustained
 from sdbench.stats.verdict import (
     CONFIDENCE,
     DEFAULT_THRESHOLD,
@@ -26,6 +27,7 @@ __all__ = [
     "MIN_PASSES_OF_PERCENTILE",
     "MIN_PROCESSES",
     "OPEN",
+    "STABLE_SHARE",
     "Judgement",
     "Look",
     "Outlier",
@@ -33,9 +35,11 @@ __all__ = [
     "RatioEstimate",
     "SpeedVerdict",
     "Steadiness",
+    "Sustained",
     "bootstrap_interval",
     "judge_family",
     "judge_steadiness",
+    "judge_sustained",
     "log_t_interval",
     "look_at",
     "more_processes",

@@ -1,0 +1,90 @@
+"""Speed under load: when a machine slows down, by how much, and that an even one does not."""
+
+import itertools
+import math
+import random
+import statistics
+
+import pytest
+
+from sdbench.stats import STABLE_SHARE, judge_sustained
+from sdbench.stats.sustained import _deviations
+
+
+def passes(durations: list[float]) -> tuple[list[float], list[float]]:
+    """One after the other, from 100 s on."""
+    begins = [100.0 + begun for begun in itertools.accumulate([0.0, *durations[:-1]])]
+    return begins, durations
+
+
+def scattered(levels: list[float], scatter: float, seed: int) -> list[float]:
+    draw = random.Random(seed)
+    return [level * math.exp(draw.gauss(0, scatter)) for level in levels]
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(("pass_s", "slower", "scatter"), [(20, 1.3, 0.01), (1, 1.5, 0.03)])
+def test_time_to_slow_down_is_right_within_one_pass(
+    pass_s: float, slower: float, scatter: float, seed: int
+) -> None:
+    fast = round(200 / pass_s)
+    slow = round(400 / pass_s)
+    durations = scattered([pass_s] * fast + [slower * pass_s] * slow, scatter, seed)
+    begins, _ = passes(durations)
+    found = judge_sustained(begins, durations)
+    assert found.slows_after_s is not None and found.change is not None
+    assert abs(found.slows_after_s - sum(durations[:fast])) <= slower * pass_s
+    assert found.change == pytest.approx(slower, rel=3 * scatter)
+    assert found.stability is not None and found.stability < STABLE_SHARE
+
+
+def test_even_machine_slows_down_in_less_than_one_of_a_hundred() -> None:
+    steps = 0
+    for seed in range(1000):
+        durations = scattered([2.0] * 30, 0.02, seed)
+        steps += judge_sustained(*passes(durations)).slows_after_s is not None
+    assert steps <= 10
+
+
+def test_even_passes_are_stable() -> None:
+    found = judge_sustained(*passes([3.0] * 40))
+    assert (found.change, found.stability, found.slows_after_s) == (1.0, 1.0, None)
+
+
+def test_disturbance_that_passes_is_no_slow_down() -> None:
+    durations = [2.0] * 100 + [4.0] * 5 + [2.0] * 100
+    found = judge_sustained(*passes(durations))
+    assert found.slows_after_s is None and found.change == 1.0
+    assert judge_sustained(*passes([2.0] * 30 + [9.0] + [2.0] * 30)).slows_after_s is None
+
+
+def test_machine_that_gets_quicker_does_not_slow_down() -> None:
+    assert judge_sustained(*passes([3.0] * 20 + [2.0] * 20)).slows_after_s is None
+
+
+def test_gradual_slow_down_is_found_on_its_way() -> None:
+    durations = [2.0] * 30 + [2.0 + 0.02 * index for index in range(50)] + [3.0] * 60
+    found = judge_sustained(*passes(durations))
+    assert found.slows_after_s is not None
+    assert 60 < found.slows_after_s < 60 + sum(durations[30:80])
+    assert found.plateau_s == 3.0
+
+
+def test_too_few_or_impossible_passes_have_no_figures() -> None:
+    few = judge_sustained(*passes([1.0] * 5))
+    assert (few.stability, few.change) == (None, None) and "6 steady passes" in str(few.reason)
+    for wrong in (math.nan, 0.0, math.inf):
+        assert (
+            judge_sustained([1.0] * 8, [1.0] * 7 + [wrong]).reason == "a pass time is not a number"
+        )
+    with pytest.raises(ValueError, match="as many"):
+        judge_sustained([0.0], [])
+
+
+def test_sums_of_deviations_are_those_of_each_beginning() -> None:
+    draw = random.Random(1)
+    values = [draw.choice((draw.random(), 0.5)) for _ in range(60)]
+    for count, found in enumerate(_deviations(values), 1):
+        middle = statistics.median(values[:count])
+        right = sum(abs(value - middle) for value in values[:count])
+        assert found == pytest.approx(right, abs=1e-12)
