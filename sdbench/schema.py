@@ -311,6 +311,23 @@ class CountedFlops(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     measured_pass: Flops
 
 
+class Energy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What the steady passes of a process took, from cumulative counters read at their edges.
+
+    ``joules`` are by part of the machine (``gpu``; on a Mac also ``cpu``, ``dram``, ``ane``,
+    ``gpu_sram``), between the beginning of the second pass and the end of the last one, over
+    ``passes`` passes. ``idle_w`` is the power of parts that were seen idle. ``sampled_gpu_j`` is
+    the GPU's part once more, from power samples. ``reason`` says why there are no figures.
+    """
+
+    window_s: Seconds | None = None
+    passes: Count = 0
+    joules: dict[str, float] = {}
+    idle_w: dict[str, float] = {}
+    sampled_gpu_j: float | None = None
+    reason: str | None = None
+
+
 class TelemetrySummary(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The timeline of a replicate in a few numbers; ``unavailable`` says why one is None.
 
@@ -341,6 +358,7 @@ class TelemetrySummary(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     gpu_throttled: list[str] = []
     other_cpu_share: float | None = None
     idle_cpu_share: float | None = None
+    energy: Energy | None = None
     unavailable: dict[str, str] = {}
 
 

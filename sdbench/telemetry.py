@@ -1,5 +1,6 @@
 """What a case's telemetry comes to: memory, swap, pressure, heat, and the stage of the peak."""
 
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
@@ -41,7 +42,9 @@ class CaseTelemetry(msgspec.Struct, frozen=True, kw_only=True):
 
     ``allocated_bytes`` and ``driver_bytes`` are what the device's allocator held after a measured
     pass, and what the driver held for the process; ``swap_delta_bytes``, ``swap_in_bytes`` and
-    ``swap_out_bytes`` are of the whole machine, over one process.
+    ``swap_out_bytes`` are of the whole machine, over one process. ``joules_per_image`` is what a
+    steady pass takes by part of the machine, the median of the processes; above idle for those
+    parts that were seen idle.
     """
 
     peak_footprint_bytes: int | None
@@ -59,6 +62,8 @@ class CaseTelemetry(msgspec.Struct, frozen=True, kw_only=True):
     gpu_power_mean_w: float | None
     gpu_power_peak_w: float | None
     gpu_temperature_peak_c: float | None
+    joules_per_image: dict[str, float] | None
+    joules_per_image_above_idle: dict[str, float] | None
     unavailable: dict[str, str]
 
 
@@ -98,7 +103,42 @@ def case_telemetry(replicates: Sequence[Replicate]) -> CaseTelemetry:
             unavailable[name] = (
                 "the allocator of this device has no such counter" if passes else "no pass was made"
             )
-    return CaseTelemetry(**found, unavailable=unavailable)
+    gross, above_idle = _joules_per_image(replicates)
+    told = [entry.energy.reason for entry in summaries if entry.energy and entry.energy.reason]
+    if not gross:
+        unavailable["joules_per_image"] = told[-1] if told else absent
+    if not above_idle:
+        idle = "no part of the machine was seen idle for long enough"
+        unavailable["joules_per_image_above_idle"] = (
+            idle if gross else unavailable["joules_per_image"]
+        )
+    return CaseTelemetry(
+        **found,
+        joules_per_image=gross or None,
+        joules_per_image_above_idle=above_idle or None,
+        unavailable=unavailable,
+    )
+
+
+def _joules_per_image(replicates: Sequence[Replicate]) -> tuple[dict[str, float], dict[str, float]]:
+    """By part of the machine, gross and above idle, each the median of the processes."""
+    gross: dict[str, list[float]] = {}
+    above: dict[str, list[float]] = {}
+    for replicate in replicates:
+        energy = None if replicate.telemetry is None else replicate.telemetry.energy
+        steady = [entry for entry in replicate.of_kind("measured") if entry.index > 1]
+        images = sum(len(entry.images) for entry in steady)
+        if energy is None or energy.window_s is None or energy.passes != len(steady) or not images:
+            continue
+        for part, joules in energy.joules.items():
+            gross.setdefault(part, []).append(joules / images)
+            if part in energy.idle_w:
+                idle_j = energy.idle_w[part] * energy.window_s
+                above.setdefault(part, []).append((joules - idle_j) / images)
+    return tuple(  # type: ignore[return-value]  # two
+        {part: statistics.median(values) for part, values in parts.items()}
+        for parts in (gross, above)
+    )
 
 
 class PeakStage(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,5 +1,6 @@
-"""Power of Apple's GPUs through ``zeus-apple-silicon``, if it is installed (not yet run on a Mac).
+"""Power and energy of Apple's chips through ``zeus-apple-silicon``, if it is installed.
 
+No Mac has run this yet.
 Its ``AppleEnergyMonitor`` reads IOReport, which needs no root. Energy is cumulative, in mJ, so
 power is the difference of two readings.
 """
@@ -12,6 +13,14 @@ from sdbench.machine.facts import Gpu, Unavailable
 from sdbench.machine.gpu import GpuReader, NoGpu
 
 _UNTOLD = Unavailable("macOS tells this to root only")
+# The cores' own counters are part of cpu_total_mj.
+_DOMAINS = {
+    "cpu": "cpu_total_mj",
+    "gpu": "gpu_mj",
+    "gpu_sram": "gpu_sram_mj",
+    "dram": "dram_mj",
+    "ane": "ane_mj",
+}
 # Two readings closer than this say more about the clock than about the power.
 _SHORTEST_S = 0.05
 
@@ -51,19 +60,28 @@ class AppleEnergy:
             throttled=_UNTOLD,
         )
 
+    def energy_j(self) -> dict[str, float] | Unavailable:
+        try:
+            metrics = self._monitor.get_cumulative_energy()
+        except Exception as error:
+            return Unavailable(f"zeus-apple-silicon failed ({type(error).__name__})")
+        told = {name: getattr(metrics, key, None) for name, key in _DOMAINS.items()}
+        joules = {name: mj / 1000 for name, mj in told.items() if isinstance(mj, (int, float))}
+        return joules or Unavailable("zeus-apple-silicon knows no energy of this chip")
+
     def close(self) -> None:
         return None
 
     def _power_w(self) -> float | Unavailable:
-        try:
-            energy_mj = self._monitor.get_cumulative_energy().gpu_mj
-        except Exception as error:
-            return Unavailable(f"zeus-apple-silicon failed ({type(error).__name__})")
-        if not isinstance(energy_mj, (int, float)):
+        energy = self.energy_j()
+        if isinstance(energy, Unavailable):
+            return energy
+        if "gpu" not in energy:
             return Unavailable("zeus-apple-silicon knows no GPU energy of this chip")
+        energy_j = energy["gpu"]
         now = self._clock()
-        before, self._before = self._before, (now, float(energy_mj))
+        before, self._before = self._before, (now, energy_j)
         if before is None or now - before[0] < _SHORTEST_S:
             return Unavailable("power needs two readings some time apart")
-        power_w = (energy_mj - before[1]) / 1000 / (now - before[0])
+        power_w = (energy_j - before[1]) / (now - before[0])
         return power_w if power_w >= 0 else Unavailable("the energy counter ran backwards")

@@ -14,6 +14,9 @@ class GpuReader(Protocol):
     def read(self) -> Gpu:
         """Its state now, without starting a process."""
 
+    def energy_j(self) -> dict[str, float] | Unavailable:
+        """Cumulative energy in joules of each part that is counted, ``gpu`` among them."""
+
     def close(self) -> None:
         """Let go of what is held open."""
 
@@ -29,6 +32,9 @@ class NoGpu:
 
     def read(self) -> Gpu:
         return all_unavailable(Gpu, self._reason)
+
+    def energy_j(self) -> dict[str, float] | Unavailable:
+        return self._reason
 
     def close(self) -> None:
         return None

@@ -58,6 +58,9 @@ class LinuxMemoryProbe(MemoryProbe):
             gpu=self._gpu.read(),
         )
 
+    def energy_j(self) -> dict[str, float] | Unavailable:
+        return self._gpu.energy_j()
+
     def footprint_bytes(self, pid: int) -> int | None:
         try:
             fd = os.open(f"{self._proc}/{pid}/statm", os.O_RDONLY)

@@ -114,6 +114,9 @@ class MacMemoryProbe(MemoryProbe):
             gpu=self._gpu.read(),
         )
 
+    def energy_j(self) -> dict[str, float] | Unavailable:
+        return self._gpu.energy_j()
+
     def footprint_bytes(self, pid: int) -> int | None:
         if self._system.proc_pid_rusage(pid, _RUSAGE_INFO_V4, ctypes.byref(self._buffer)):
             return None

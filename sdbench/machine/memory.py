@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sdbench.machine.cpu import CpuTimes, cpu_times
-from sdbench.machine.facts import SlowReading
+from sdbench.machine.facts import SlowReading, Unavailable
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,10 @@ class MemoryProbe(abc.ABC):
     def cpu(self, pid: int, children: Sequence[int]) -> CpuTimes | None:
         """All cores' time, and what a process and its children had of it: for twice a process."""
         return cpu_times(pid, children)
+
+    def energy_j(self) -> dict[str, float] | Unavailable:
+        """Cumulative energy in joules of each part of the machine that is counted."""
+        return Unavailable("nothing here counts energy")
 
     def close(self) -> None:  # noqa: B027 - a default for probes that hold nothing open
         """Let go of what is held open."""

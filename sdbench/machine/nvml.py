@@ -75,6 +75,11 @@ class NvmlGpu:
             ),
         )
 
+    def energy_j(self) -> dict[str, float] | Unavailable:
+        return self._ask(
+            lambda: {"gpu": self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handles[0]) / 1000}
+        )
+
     def close(self) -> None:
         self._ask(self._nvml.nvmlShutdown)
 

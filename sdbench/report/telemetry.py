@@ -23,6 +23,8 @@ def telemetry_lines(row: CaseSummary) -> list[tuple[str, str]]:
         lines.insert(1, ("allocator", _allocator_words(told)))
     if told.gpu_power_mean_w is not None:
         lines.append(("gpu", _gpu_words(told)))
+    if told.joules_per_image:
+        lines.append(("energy", _energy_words(told)))
     reasons: dict[str, list[str]] = {}
     for name, why in told.unavailable.items():
         reasons.setdefault(why, []).append(name)
@@ -70,3 +72,13 @@ def _gpu_words(told: CaseTelemetry) -> str:
     words = f"{told.gpu_power_mean_w:.0f} W while pictures were made, {told.gpu_power_peak_w:.0f} W"
     hottest = told.gpu_temperature_peak_c
     return f"{words} at most" + (f", {hottest:.0f} °C at most" if hottest is not None else "")
+
+
+def _energy_words(told: CaseTelemetry) -> str:
+    words = f"an image takes {_joules(told.joules_per_image)}"
+    above = told.joules_per_image_above_idle
+    return words if above is None else f"{words}; above idle {_joules(above)}"
+
+
+def _joules(parts: dict[str, float] | None) -> str:
+    return ", ".join(f"{part} {joules:.3g} J" for part, joules in (parts or {}).items())

@@ -14,6 +14,7 @@ import msgspec
 from sdbench.machine import MemoryProbe, SystemMemory
 from sdbench.machine.cpu import CpuTimes, cpu_shares
 from sdbench.machine.facts import SlowReading, known
+from sdbench.runner.energy import EnergyMeter
 from sdbench.runner.extremes import TimedReading, extremes
 from sdbench.schema import TelemetrySummary
 
@@ -107,6 +108,10 @@ class Sampler:
     _least_available: int | None = None
     _children: list[int] = field(default_factory=list)
     _children_at: float = float("-inf")
+    _energy: EnergyMeter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._energy = EnergyMeter(self.probe.energy_j, self.clock)
 
     @property
     def period_s(self) -> float:
@@ -139,6 +144,7 @@ class Sampler:
 
     def mark(self, phase: str, t: float) -> None:
         """Put a phase's beginning into the timeline."""
+        self._energy.mark(phase)
         was_in_pass = self._in_pass
         self._in_pass = phase == "prime" or phase.startswith("pass ")
         if phase == "pass 1":
@@ -172,6 +178,7 @@ class Sampler:
             min_available_bytes=self._least_available,
             other_cpu_share=None if shares is None else shares.others,
             idle_cpu_share=None if shares is None else shares.idle,
+            energy=self._energy.summary(),
             **found,
         )
 
@@ -204,6 +211,8 @@ class Sampler:
             self._least_available = available if least is None else min(least, available)
         if sample.slow is not None:
             self._slow.append(TimedReading(sample.slow, self._in_pass))
+            if known(sample.slow.gpu.power_w):
+                self._energy.note_power(sample.t, sample.slow.gpu.power_w)
         self.lines.append(msgspec.json.encode(_line(sample)) + b"\n")
 
 

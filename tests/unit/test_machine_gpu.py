@@ -57,6 +57,10 @@ class FakeNvml(ModuleType):
         self._check("power")
         return 123_456 + gpu
 
+    def nvmlDeviceGetTotalEnergyConsumption(self, gpu: int) -> int:  # noqa: N802
+        self._check("energy")
+        return 5_000_250
+
     def nvmlDeviceGetTemperature(self, gpu: int, sensor: int) -> int:  # noqa: N802
         assert sensor == self.NVML_TEMPERATURE_GPU
         return 61 + gpu
@@ -199,7 +203,7 @@ def test_power_is_energy_between_two_readings() -> None:
 @pytest.mark.parametrize(
     ("energies", "times", "reason"),
     [
-        ((None, None), (1.0, 2.0), "knows no GPU energy"),
+        ((None, None), (1.0, 2.0), "knows no energy"),
         ((5000, 1000), (1.0, 2.0), "ran backwards"),
         ((1000, 2000), (1.0, 1.001), "two readings"),
         ((RuntimeError(), RuntimeError()), (1.0, 2.0), "failed (RuntimeError)"),
@@ -211,6 +215,14 @@ def test_power_that_is_not_known(
     reader = AppleEnergy(FakeMonitor(*energies), _clock(*times))
     reader.read()
     assert reason in _reason(reader.read().power_w)
+
+
+def test_every_part_that_is_counted_is_told_in_joules() -> None:
+    metrics = SimpleNamespace(
+        cpu_total_mj=9000, gpu_mj=4000, gpu_sram_mj=None, dram_mj=500, ane_mj=0, gpu_cores=[1]
+    )
+    monitor = SimpleNamespace(get_cumulative_energy=lambda: metrics)
+    assert AppleEnergy(monitor).energy_j() == {"cpu": 9.0, "gpu": 4.0, "dram": 0.5, "ane": 0.0}
 
 
 def test_missing_energy_package_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
