@@ -21,6 +21,9 @@ Auto = Literal["auto"]
 # After how many blocks a run that goes on until it is decided is looked at (``stats.LOOKS``).
 Looks = Literal[3, 5, 8, 13, 21]
 
+# Of ``passes = "auto"``, as ``worker/pass_count.py`` has them: a worker imports nothing of sdbench.
+FEWEST_PASSES, FEWEST_PASSES_IN_HASTE, MOST_PASSES = 3, 2, 64
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RESOLUTION = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 # The VAE halves a side three times; what is beyond the limits makes no picture or fits no memory.
@@ -120,7 +123,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     scheduler: Scheduler = "ddim"
     seed: int = 0
     images: int = 4
-    passes: int = 3
+    passes: int | Auto = "auto"
     replicates: int = 3
     until_decided: UntilDecided | None = None
     timeout_s: float | Auto = "auto"
@@ -145,6 +148,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             return self.replicates
         first: int = typing.get_args(Looks)[0]
         return first
+
+    @property
+    def fewest_passes(self) -> int:
+        """Measured passes that a process makes in any case."""
+        return FEWEST_PASSES_IN_HASTE if self.passes == "auto" else self.passes
 
 
 AXES: tuple[str, ...] = tuple(Case.__struct_fields__)
@@ -282,7 +290,7 @@ def _plain_error(error: msgspec.ValidationError, source: str) -> ConfigError:
     if message.startswith("Invalid enum value"):
         got = message.removeprefix("Invalid enum value ")
         return ConfigError(source, key, f"expected {_choices_at(key)}, got {got}")
-    if "`float | str`" in message:
+    if "`float | str`" in message or "`int | str`" in message:
         got = message.partition("got ")[2].replace("`bool`", "true or false").replace("`", "")
         return ConfigError(source, key, f"expected {_choices_at(key)}, got {got}")
     for technical, words in _PLAIN_WORDS.items():
@@ -309,7 +317,7 @@ def _choices_at(key: str) -> str:
         (struct,) = _structs_in(annotation)
         annotation = {field.name: field.type for field in msgspec.structs.fields(struct)}[part]
     choices = [repr(choice) for choice in _literals_in(annotation)]
-    words = {float: "a number", str: "text"}
+    words = {int: "a whole number", float: "a number", str: "text"}
     choices += [word for kind, word in words.items() if kind in _kinds_in(annotation)]
     return " or ".join(choices)
 

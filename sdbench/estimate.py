@@ -4,10 +4,11 @@ A rough figure that is there beats a good one that needs a run. Once replicates 
 uses what it measured instead (:class:`Pace`).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sdbench.config import Config
+from sdbench.config import FEWEST_PASSES, MOST_PASSES, Config
 from sdbench.schema import Case, DeviceKind, Dtype, ModelInfo, Plan, Replicate, Slot, StartMethod
 
 
@@ -55,6 +56,8 @@ _DECODE_BYTES_PER_PIXEL = {"float32": 4_600, "float16": 2_300, "bfloat16": 2_300
 # A noise floor: how many steps are computed; float64 against float32 (PROTOCOL 18: 34 s and 17 s).
 _FLOOR_STEPS = 4
 _FLOAT64_SLOWDOWN = 2
+# Of a worker's limit: the rest is for counting operations, and for a machine that becomes slower.
+_SHARE_OF_LIMIT = 0.75
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _PICTURE_BYTES_PER_PIXEL = 3.2  # a noisy PNG barely compresses; plus final latents
 # The profiling pass is kept in float32: the picture, and the latents of every step.
@@ -101,16 +104,49 @@ def estimate_slot(
     start: StartMethod,
 ) -> float:
     """Seconds of one process, from start to last line."""
+    pass_s, start_s = _pass_and_start(config, case, model, device, cores, start)
     cost = _cost(model)
     batch = config.images if case.batching == "batch" else 1
-    calls = 1 if case.batching == "batch" else config.images
     step_s, decode_s = _call_times(cost, case, batch, device, cores, config.guidance_scale)
-    pass_s = calls * (config.steps * step_s + decode_s)
     prime_s = step_s + decode_s if case.warmup else 0.0
     profile_s = config.steps * step_s + decode_s
+    passes_s = _passes_of(config, pass_s, start_s) * pass_s
+    return start_s + prime_s + passes_s + profile_s / config.fewest_processes
+
+
+def estimate_passes(
+    config: Config,
+    case: Case,
+    model: ModelInfo,
+    device: DeviceKind,
+    cores: int,
+    start: StartMethod,
+) -> int:
+    """Measured passes of one process; of ``auto`` at most so many, with time enough for three."""
+    return _passes_of(config, *_pass_and_start(config, case, model, device, cores, start))
+
+
+def _pass_and_start(
+    config: Config,
+    case: Case,
+    model: ModelInfo,
+    device: DeviceKind,
+    cores: int,
+    start: StartMethod,
+) -> tuple[float, float]:
+    """Seconds of a pass, and of a process until its pipeline is loaded."""
+    batch, calls = (config.images, 1) if case.batching == "batch" else (1, config.images)
+    step_s, decode_s = _call_times(_cost(model), case, batch, device, cores, config.guidance_scale)
     start_s = _FORK_S if start == "fork" else _IMPORT_S
     load_s = model.bytes_on_disk / _LOAD_BYTES_PER_S
-    return start_s + load_s + prime_s + config.passes * pass_s + profile_s / config.fewest_processes
+    return calls * (config.steps * step_s + decode_s), start_s + load_s
+
+
+def _passes_of(config: Config, pass_s: float, start_s: float) -> int:
+    """``auto``: the first, and steady ones until they have lasted as long as the start-up."""
+    if config.passes != "auto":
+        return config.passes
+    return min(MOST_PASSES, max(FEWEST_PASSES, 1 + math.ceil(start_s / pass_s)))
 
 
 def estimate_memory(config: Config, case: Case, model: ModelInfo, device: DeviceKind) -> int:
@@ -161,6 +197,24 @@ def estimate_reference(
     if "float32" in dtypes:
         peak_bytes = 2 * peak_bytes - int(_PROCESS_BYTES)
     return Estimate(duration_s, peak_bytes, 0)
+
+
+def passes_within_s(
+    timeout_s: float, own_s: float, remaining_s: float, budget_left_s: float | None
+) -> float:
+    """When a process that decides itself how many passes it makes has to be at its last ones.
+
+    In seconds from its start: in time for its limit, and for the processes after it.
+
+    Args:
+        timeout_s: the worker's limit.
+        own_s, remaining_s: what this process, and all that are left, are expected to take.
+        budget_left_s: what is left of the run's budget; None: it has none.
+    """
+    within_s = _SHARE_OF_LIMIT * timeout_s
+    if budget_left_s is None or remaining_s <= 0:
+        return within_s
+    return min(within_s, budget_left_s * own_s / remaining_s)
 
 
 def timeout_for(config: Config, estimate_s: float) -> float:

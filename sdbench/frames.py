@@ -61,7 +61,7 @@ _DTYPES = {
     **dict.fromkeys(["attention_slicing", "warmup", "vae_slicing", "vae_tiling"], "bool"),
     **dict.fromkeys(["simulated", "cold_cache", "last_attempt", "steady"], "bool"),
     **dict.fromkeys(["block", "attempt", "images", "processes", "replicates", "planned"], "int64"),
-    **dict.fromkeys(["pass", "sample", "wrong_pictures"], "int64"),
+    **dict.fromkeys(["pass", "sample", "wrong_pictures", "passes_made"], "int64"),
     **dict.fromkeys(["seconds_per_picture", "correct_margin", "free_percent"], "float64"),
     "pass_flops": "Int64",
     "ceiling_share": "float64",
@@ -168,6 +168,7 @@ REPLICATE_COLUMNS = (
     *_COPIED,
     *("last_attempt", "first_pass_s", "steady_median_s", "seconds_per_picture"),
     *_EFFICIENCY,
+    *("passes_made", "passes_stopped"),
 )
 CASE_COLUMNS = (
     *("run_id", "device", "model", "case_id", "arm", "images"),
@@ -178,6 +179,7 @@ CASE_COLUMNS = (
     *("peak_memory_bytes", "peak_memory_source", "swap_delta_bytes"),
     *("correct", "correct_reason", "correct_margin", "content", "replicates", "planned"),
     *_EFFICIENCY,
+    "p90_s",
 )
 PASS_COLUMNS = (
     *("run_id", "replicate_id", "attempt", "kind", "pass", "case_id", "arm", "block"),
@@ -223,6 +225,7 @@ def _case_numbers(row: CaseSummary, summary: RunSummary) -> Row:
         "processes": latency.n,
         "steady_median_s": latency.median,
         **{name: getattr(row.efficiency, name) for name in _EFFICIENCY},
+        "p90_s": row.p90_s,
     }
 
 
@@ -251,6 +254,8 @@ def replicate_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[Row]:
             "steady_median_s": steady,
             "seconds_per_picture": per_picture(steady, int(run.config["images"])),
             **{name: getattr(efficiency, name) for name in _EFFICIENCY},
+            "passes_made": len(entry.of_kind("measured")),
+            "passes_stopped": entry.passes_stopped,
         }
 
 

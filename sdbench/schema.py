@@ -8,7 +8,7 @@ History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old on
     ``flops`` of a replicate, ``footprint_bytes`` of a pass, ``prompt_remarks``, ``confidence``,
     ``generic``, ``since``, ``until`` and ``sources`` of a cause, ``differences``,
     ``decode_expected_rel_l2``, ``reason``, ``reference_content``, ``own_rounding`` and
-    ``own_rounding_missing`` of a compared image
+    ``own_rounding_missing`` of a compared image, ``passes_stopped`` of a replicate
 
 Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
 None, with a reason beside it. Decoding is strict about types and lenient about unknown fields, so
@@ -41,6 +41,10 @@ DeviceKind = Literal["mps", "cuda", "cpu"]
 Confidence = Literal["high", "medium", "low"]
 StartMethod = Literal["spawn", "fork"]
 PassKind = Literal["prime", "measured", "profile"]
+PassesStopped = Literal[
+    "asked", "start-up-equalled", "median-known", "most-passes", "pictures-vary", "time-limit"
+]
+"""Why a process made no further measured pass (``worker/pass_count.py``)."""
 # A time that JSON can hold and a person can live through: no NaN, no infinity.
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 # A pass makes pictures, so it takes a microsecond at least; ratios and logarithms rely on it.
@@ -491,6 +495,8 @@ class Started(Recorded, frozen=True, kw_only=True, gc=False, tag="started"):
 class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="replicate"):
     """One process and all it told, whatever became of it.
 
+    ``passes_stopped`` is None where it ended before it had made all its passes, and in records of
+    an older sdbench.
     ``flops`` are counted by the process that makes the profiling pass.
     ``pss_bytes`` and ``uss_bytes`` are its own share of memory as it reads them itself after its
     last pass (Linux). ``swapped_out_bytes`` is what the whole machine wrote to swap from just
@@ -526,6 +532,7 @@ class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="re
     import_s: Seconds | None = None
     load_s: Seconds | None = None
     passes: list[Pass] = []
+    passes_stopped: PassesStopped | None = None
     flops: CountedFlops | None = None
     flops_missing: str | None = None
     peak_memory_bytes: Bytes | None = None

@@ -19,11 +19,12 @@ from sdbench.schema import (
     Correctness,
     Looked,
     Outcome,
+    PassesStopped,
     Picture,
     Replicate,
     Run,
 )
-from sdbench.stats import log_t_interval
+from sdbench.stats import log_t_interval, percentile
 from sdbench.telemetry import (
     WAIT_WORDS,
     CaseTelemetry,
@@ -84,6 +85,12 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     content_reason: str | None
     replicates: int
     planned: int
+    passes_made: list[int] = []
+    """Measured passes of each process, in the order of the blocks."""
+    passes_stopped: dict[PassesStopped, int] = {}
+    """Why processes made no further pass, and how many of them."""
+    p90_s: float | None = None
+    """Nine of ten steady passes of all processes took no longer; None with fewer than 64."""
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -259,6 +266,11 @@ def _summarise_row(
         content_reason=content_reason,
         replicates=len(replicates),
         planned=planned,
+        passes_made=[len(entry.of_kind("measured")) for entry in _by_block(replicates)],
+        passes_stopped=dict(
+            Counter(entry.passes_stopped for entry in replicates if entry.passes_stopped)
+        ),
+        p90_s=percentile([time for entry in replicates for time in steady_times_s(entry)], 90),
     )
 
 
@@ -271,12 +283,21 @@ def _latency(replicates: list[Replicate]) -> Latency:
     return Latency(median=statistics.median(medians), ci95=log_t_interval(medians), n=len(medians))
 
 
+def steady_times_s(replicate: Replicate) -> list[float]:
+    """The times of a process's steady passes (2 on); none where it did not end well."""
+    if replicate.outcome != "ok":
+        return []
+    return [entry.duration_s for entry in replicate.of_kind("measured") if entry.index > 1]
+
+
 def steady_median_s(replicate: Replicate) -> float | None:
     """A process's statistic: the median of its steady passes (2 on), if it ended well."""
-    if replicate.outcome != "ok":
-        return None
-    steady = [entry.duration_s for entry in replicate.of_kind("measured") if entry.index > 1]
+    steady = steady_times_s(replicate)
     return statistics.median(steady) if steady else None
+
+
+def _by_block(replicates: Sequence[Replicate]) -> list[Replicate]:
+    return sorted(replicates, key=lambda entry: entry.block)
 
 
 def _first_pass(replicate: Replicate) -> float | None:

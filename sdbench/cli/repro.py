@@ -9,13 +9,14 @@ from sdbench.cli.options import force_option, json_option
 from sdbench.cli.output import console, print_json
 from sdbench.cli.own_files import WRITTEN_BY, spare_others
 from sdbench.cli.show import find_case
+from sdbench.config import FEWEST_PASSES
 from sdbench.errors import StoreError, UsageError
 from sdbench.files import make_folder, write_file
 from sdbench.quality.case_script import case_script
 from sdbench.report.issue import issue_text
 from sdbench.runner.collect_env import collect_env
 from sdbench.runner.prepare import resolve
-from sdbench.schema import OUTCOME_SEVERITY, Arm, Run
+from sdbench.schema import OUTCOME_SEVERITY, Arm, Replicate, Run
 from sdbench.store import LoadedRun, find_run, load_run
 from sdbench.store.privacy import redacted, redacted_text, show_path
 
@@ -95,6 +96,7 @@ def command(
         shown,
         planned.case,
         shown_arm,
+        passes=_passes(loaded.run, attempts),
         half_weights_only=loaded.own and _half_weights_only(loaded.run),
         allow_pickle=allow_pickle or (loaded.own and loaded.run.config.get("allow_pickle") is True),
     )
@@ -143,6 +145,16 @@ def command(
     out.print(f"Environment: {folder / _ENVIRONMENT}", soft_wrap=True, markup=False)
     out.print("Read them before you pass them on. The script needs torch and diffusers only.")
     return 0
+
+
+def _passes(run: Run, attempts: list[Replicate]) -> int | None:
+    """How many passes the script makes where a process decides that: as many as one of the run's.
+
+    None: as configured.
+    """
+    if run.config.get("passes") != "auto":
+        return None
+    return max([FEWEST_PASSES, *(len(entry.of_kind("measured")) for entry in attempts)])
 
 
 def _arm(loaded: LoadedRun, case_id: str, name: str | None) -> Arm:

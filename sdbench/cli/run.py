@@ -14,7 +14,7 @@ from rich.console import Console
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.cli.report import write_page
-from sdbench.config import Config, UntilDecided
+from sdbench.config import UntilDecided
 from sdbench.errors import UsageError
 from sdbench.estimate import estimate_run
 from sdbench.insight.diagnose import above
@@ -353,7 +353,7 @@ def _introduce(prepared: Prepared, remarks: Console) -> None:
     if config.until_decided is not None:
         lines.insert(1, ("until", _until_words(config.until_decided)))
     render_lines(lines, remarks)
-    for hint in (*prepared.remarks, *_hints(config, len(plan.arms))):
+    for hint in (*prepared.remarks, *_hints(prepared)):
         remarks.print(f"note: {hint}", markup=False, soft_wrap=True)
     if prepared.facts.simulated:
         remarks.print("SIMULATED: what is said of the machine comes from a recording")
@@ -375,9 +375,10 @@ def _introduce(prepared: Prepared, remarks: Console) -> None:
     )
 
 
-def _hints(config: Config, arms: int) -> list[str]:
+def _hints(prepared: Prepared) -> list[str]:
     """What would keep a comparison from finding anything (PROTOCOL 2; ``error_rates.py``)."""
-    if arms < 2 and config.until_decided is None:
+    config, passes = prepared.config, prepared.fewest_passes
+    if len(prepared.plan.arms) < 2 and config.until_decided is None:
         return []
     hints = []
     if config.fewest_processes < MIN_PROCESSES:
@@ -385,9 +386,10 @@ def _hints(config: Config, arms: int) -> list[str]:
             f"with replicates = {config.fewest_processes} there are figures and no verdicts: "
             "--until-decided, or --set replicates=8"
         )
-    if config.passes < _PASSES_TO_COMPARE:
+    if passes < _PASSES_TO_COMPARE:
+        auto = " of a case" if config.passes == "auto" else ""
         hints.append(
-            f"with passes = {config.passes} one disturbed pass decides what a process counts for: "
+            f"with {passes} passes{auto} one disturbed pass decides what a process counts for: "
             f"--set passes={_PASSES_TO_COMPARE} finds changes far more often"
         )
     return hints

@@ -1,5 +1,7 @@
 """``sdbench show``."""
 
+import itertools
+import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from sdbench.insight.explain import link_of
 from sdbench.report.correctness import check_words, correctness_lines
 from sdbench.report.efficiency import efficiency_words
 from sdbench.report.overview import render_overview
+from sdbench.report.passes import replicate_words
 from sdbench.report.story.tell import run_story
 from sdbench.report.telemetry import telemetry_lines
 from sdbench.report.terminal import OUTCOME_WORDS, case_words, process_name, render_lines
@@ -37,6 +40,8 @@ from sdbench.words import counted
 
 _CALLS_SHOWN = 6
 _SOURCES_SHOWN = 2
+# So many passes in a row with the same pictures are one line.
+_FEWEST_FOLDED = 8
 
 
 @click.command(name="show")
@@ -211,6 +216,7 @@ def _show_replicate(replicate: Replicate, name: str, out: Console) -> None:
         names = ", ".join(replicate.fallback_operators)
         out.print(f"  ran on the CPU instead: {names}", markup=False, soft_wrap=True)
     if replicate.passes:
+        out.print(f"  {replicate_words(replicate)}", markup=False)
         out.print(_pass_table(replicate.passes))
     if replicate.outcome != "ok" and replicate.stderr_tail:
         out.print("  last words on standard error:")
@@ -241,14 +247,39 @@ def _pass_table(passes: list[Pass]) -> Table:
     table = Table(show_edge=False, box=None, padding=(0, 2))
     for column in ("pass", "time", "peak", "pixels", "range"):
         table.add_column(column)
-    for entry in passes:
-        name = f"{entry.kind} {entry.index}" if entry.kind == "measured" else entry.kind
-        hashes = " ".join(picture.pixels_sha256[:8] for picture in entry.images)
-        ranges = " ".join(_range(picture.minimum, picture.maximum) for picture in entry.images)
-        table.add_row(name, seconds(entry.duration_s), size(entry.peak_bytes), hashes, ranges)
-        for stage in _stages(entry):
-            table.add_row(*stage)
+    for _, alike in itertools.groupby(passes, _kind_and_pictures):
+        entries = [*alike]
+        if len(entries) < _FEWEST_FOLDED:
+            for entry in entries:
+                table.add_row(*_pass_row(entry))
+                for stage in _stages(entry):
+                    table.add_row(*stage)
+        else:
+            table.add_row(*_folded(entries))
     return table
+
+
+def _kind_and_pictures(entry: Pass) -> tuple[object, ...]:
+    """What passes have in common that are shown as one; the first pass stands for itself."""
+    return entry.kind, entry.index == 1, *(picture.pixels_sha256 for picture in entry.images)
+
+
+def _pass_row(entry: Pass) -> tuple[str, ...]:
+    name = f"{entry.kind} {entry.index}" if entry.kind == "measured" else entry.kind
+    hashes = " ".join(picture.pixels_sha256[:8] for picture in entry.images)
+    ranges = " ".join(_range(picture.minimum, picture.maximum) for picture in entry.images)
+    return name, seconds(entry.duration_s), size(entry.peak_bytes), hashes, ranges
+
+
+def _folded(entries: list[Pass]) -> tuple[str, ...]:
+    """Many passes that made the same pictures: their median time, and the fastest and slowest."""
+    times = [entry.duration_s for entry in entries]
+    low, high = seconds(min(times)).removesuffix(" s"), seconds(max(times))
+    name = f"{entries[0].kind} {entries[0].index} to {entries[-1].index}"
+    peaks = [entry.peak_bytes for entry in entries if entry.peak_bytes is not None]
+    peak = size(max(peaks, default=None))
+    _, _, _, hashes, ranges = _pass_row(entries[0])
+    return name, f"{seconds(statistics.median(times))} ({low}–{high})", peak, hashes, ranges
 
 
 def _stages(entry: Pass) -> list[tuple[Any, ...]]:

@@ -47,6 +47,7 @@ def case_script(
     case: Case,
     arm: Arm,
     *,
+    passes: int | None = None,
     half_weights_only: bool = False,
     allow_pickle: bool = False,
 ) -> str:
@@ -54,6 +55,7 @@ def case_script(
 
     Its model is a folder or Hub id given on the command line, by default the run's own, written
     with ``~`` for the home folder. ``half_weights_only``: it has only files named ``.fp16.``.
+    ``passes``: how many to make where the configuration leaves that to the worker.
     ``allow_pickle``: pickle files are read too, which no record of a run can ask for.
 
     Raises:
@@ -88,7 +90,7 @@ def case_script(
         limit=LIMIT,
         options=_options(run, arm, half_weights_only, allow_pickle),
         settings="\n".join(_settings(case)),
-        passes=whole(config.get("passes")),
+        passes=whole(config.get("passes") if passes is None else passes),
         memory=memory,
         memory_words=memory_words,
         exact="float64" if case.dtype == "float32" else "float32",

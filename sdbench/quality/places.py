@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from sdbench.words import ranges
+
 Pattern = Literal["nowhere", "everywhere", "first-pass", "later-passes", "profile", "at-times"]
 
 
@@ -87,5 +89,5 @@ def _images(spots: Mapping[Spot, bool], *, wrong_only: bool = False) -> list[int
 
 
 def listed(numbers: Iterable[int]) -> str:
-    """``1, 2, 5``."""
-    return ", ".join(map(str, numbers))
+    """``1, 2, 5 to 9``."""
+    return ranges(numbers)

@@ -1,10 +1,11 @@
 """How a case's pictures compare with the CPU's, in words."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sdbench.report.terminal import CONTENT_WORDS, CORRECT_WORDS, OUTCOME_WORDS, run_number
 from sdbench.report.units import printable, seconds
 from sdbench.schema import Checked, Compared, ImageCompared, StageDifference
+from sdbench.words import ranges
 
 _STAGE_WORDS = {"text": "text embeddings", "latents": "latents", "picture": "picture"}
 
@@ -24,10 +25,17 @@ def correctness_lines(compared: Sequence[Compared]) -> list[tuple[str, str]]:
             at_worst = " at its worst step" if stage.stage == "latents" else ""
             lines.append((f"  {_STAGE_WORDS[stage.stage]}", _distance_words(stage, at_worst)))
         for image in record.images:
-            passes = ", ".join(str(number) if number else "profile" for number in image.passes)
+            passes = pass_words(image.passes)
             lines.append((f"  image {image.image + 1}", f"pass {passes}: {_image_words(image)}"))
     sources = dict.fromkeys(entry.reference for entry in compared if entry.reference)
     return [*lines, *(("CPU's picture", source) for source in sources)]
+
+
+def pass_words(passes: Iterable[int]) -> str:
+    """``1 to 3, profile``: numbers of passes, of which 0 is the profiling pass."""
+    numbers = sorted(passes)
+    words = [ranges(number for number in numbers if number)]
+    return ", ".join([*filter(None, words), *(["profile"] if 0 in numbers else [])])
 
 
 def check_words(check: Checked) -> str:

@@ -97,7 +97,8 @@ def _what_happened(attempts: list[Replicate], planned: PlannedCase) -> str:
     if not attempts:
         reason = planned.skip_reason or "this case has not been run in this run"
         return f"## What happened\n\nNothing: {plain(reason)}."
-    names = ["process", "outcome", "first pass", "steady pass", "peak memory", "pictures"]
+    names = ["process", "outcome", "passes", "first pass", "steady pass", "peak memory"]
+    names.append("pictures")
     rows = table(names, [_row(entry) for entry in attempts])
     told = [_told(entry) for entry in attempts if entry.outcome != "ok"]
     return "\n\n".join(["## What happened", rows, *told])
@@ -113,6 +114,7 @@ def _row(entry: Replicate) -> list[str]:
     return [
         str(entry.block + 1),
         OUTCOME_WORDS[entry.outcome],
+        str(len(measured)),
         seconds(first),
         seconds(steady_median_s(entry)),
         peak,

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sdbench.report.diagnosis import measurable_gains
+from sdbench.report.passes import passes_sentence
 from sdbench.report.story import Advice, Cell, RunStory, Tone
 from sdbench.report.terminal import (
     case_remarks,
@@ -133,6 +134,9 @@ def _claims(story: RunStory) -> Iterator[tuple[str, str]]:
 
 def _state(story: RunStory) -> Iterator[tuple[str, str]]:
     """Swap, what is missing, what to keep in mind."""
+    passes = passes_sentence(story.summary)
+    if passes is not None:
+        yield "passes", passes
     yield "swap", f"Written to swap meanwhile: {swapped_words(story.summary.swapped_out_bytes)}."
     for line in _fitting([escape(printable(note)) for note in notes_of(story)], 4):
         yield "note", line

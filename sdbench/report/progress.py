@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from sdbench.report.comparison import look_lines
 from sdbench.report.correctness import check_words
+from sdbench.report.passes import replicate_words
 from sdbench.report.terminal import OUTCOME_WORDS, case_words, render_summary
 from sdbench.report.units import duration, printable, seconds
 from sdbench.schema import Checked, Looked, Replicate, Run, Slot, WaitReason
@@ -115,6 +116,8 @@ class ScreenWatcher:
         steady = per_picture(steady_median_s(replicate), int(self._run.config["images"]))
         outcome = OUTCOME_WORDS[replicate.outcome]
         detail = f", {seconds(steady)} a picture" if steady is not None else ""
+        if replicate.passes_stopped not in (None, "asked"):
+            detail += f", {replicate_words(replicate)}"
         reason = f" – {printable(replicate.reason)}" if replicate.reason else ""
         self._console.print(
             f"[{done}/{total}] {self._words}: {outcome}{detail}{reason}",

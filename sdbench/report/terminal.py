@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from sdbench.report.efficiency import efficiency_sentence
+from sdbench.report.passes import passes_sentence
 from sdbench.report.units import printable, seconds, size
 from sdbench.schema import Case, Content, Correctness, Outcome, Replicate, Run
 from sdbench.summary import CaseSummary, RunSummary, per_picture
@@ -83,6 +84,9 @@ def render_summary(summary: RunSummary, console: Console, *, first_look: bool = 
         console.print(f"  {escape(line)}")
     for warning in summary.warnings:
         console.print(f"  [yellow]warning:[/] {escape(printable(warning))}")
+    passes = passes_sentence(summary)
+    if passes is not None:
+        console.print(passes, soft_wrap=True)
     efficiency = None if first_look else efficiency_sentence(summary)
     if efficiency is not None:
         console.print(efficiency, soft_wrap=True)

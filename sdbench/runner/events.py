@@ -9,7 +9,16 @@ from typing import Any
 import msgspec
 
 from sdbench.quality.operator_calls import Comparison, OperatorCall
-from sdbench.schema import Bytes, Clock, CountedFlops, FlopsPerSecond, Pass, Seconds
+from sdbench.schema import (
+    Bytes,
+    Clock,
+    Count,
+    CountedFlops,
+    FlopsPerSecond,
+    Pass,
+    PassesStopped,
+    Seconds,
+)
 
 
 class _Timed(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
@@ -67,6 +76,13 @@ class PassEnded(Pass, frozen=True, kw_only=True, tag_field="event", tag="pass"):
     def as_pass(self) -> Pass:
         """The pass alone, as the record keeps it."""
         return Pass(**{name: getattr(self, name) for name in Pass.__struct_fields__})
+
+
+class PassesMade(_Timed, frozen=True, kw_only=True, tag="passes"):
+    """All measured passes are made: how many, and why there is no further one."""
+
+    made: Count
+    stopped: PassesStopped
 
 
 class Counted(_Timed, frozen=True, kw_only=True, tag="counted"):
@@ -130,6 +146,7 @@ Event = (
     | DeviceTried
     | Loaded
     | PassEnded
+    | PassesMade
     | Counted
     | CeilingMeasured
     | CallBegun

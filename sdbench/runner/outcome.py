@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from sdbench.config import FEWEST_PASSES
 from sdbench.insight.failure_rules import one_line
 from sdbench.insight.failures import (
     fallback_operators,
@@ -31,6 +32,7 @@ from sdbench.runner.events import (
     Hello,
     Loaded,
     PassEnded,
+    PassesMade,
     Phase,
     Stack,
 )
@@ -76,7 +78,8 @@ def replicate_record(
     ended = [event for event in report.events if isinstance(event, PassEnded)]
     passes = with_sampled_peaks([event.as_pass() for event in ended], report.timeline)
     passes = with_sampled_ends(passes, [event.t for event in ended], report.timeline)
-    ending = _ending(report, said, len(passes), _expected_passes(task))
+    made = said.last(PassesMade)
+    ending = _ending(report, said, len(passes), _expected_passes(task, made))
     error, device, done = said.last(Failed), said.last(DeviceTried), said.last(Done)
     counted = said.last(Counted)
     stack, hello, loaded = said.last(Stack), said.last(Hello), said.last(Loaded)
@@ -120,6 +123,7 @@ def replicate_record(
         import_s=None if stack is None else stack.import_s,
         load_s=None if loaded is None else loaded.load_s,
         passes=passes,
+        passes_stopped=None if made is None else made.stopped,
         flops=None if counted is None else counted.flops,
         flops_missing=None if counted is None else counted.reason,
         peak_memory_bytes=peak[0],
@@ -172,9 +176,17 @@ def _device_record(device: DeviceTried) -> dict[str, Any]:
     return {"kind": device.kind, "facts": device.facts, "dtypes": device.dtypes}
 
 
-def _expected_passes(task: Task) -> int:
+def _expected_passes(task: Task, made: PassesMade | None) -> int:
+    """How many a worker that has done its job has reported.
+
+    Where the worker decides how many measured passes it makes, it says so in the end.
+    """
     job = task.job
-    return int(job["passes"]) + bool(job["profile"]) + bool(job["case"]["warmup"])
+    if job["passes"] != "auto":
+        measured = int(job["passes"])
+    else:
+        measured = FEWEST_PASSES if made is None else made.made
+    return measured + bool(job["profile"]) + bool(job["case"]["warmup"])
 
 
 def _ending(report: Report, said: _Said, passes: int, expected: int) -> _Ending:

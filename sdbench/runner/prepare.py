@@ -20,7 +20,7 @@ import msgspec
 from sdbench import __version__, machine
 from sdbench.config import Config, UntilDecided, load_config
 from sdbench.errors import MachineError, UsageError
-from sdbench.estimate import Estimate, Pace, estimate_run, estimate_slot
+from sdbench.estimate import Estimate, Pace, estimate_passes, estimate_run, estimate_slot
 from sdbench.files import make_folder
 from sdbench.insight.attention_scores import predicted_overflow
 from sdbench.insight.known_issues import load_known_issues, matching_issues
@@ -87,6 +87,16 @@ class Prepared:
     def cores(self) -> int:
         """Physical cores of the machine."""
         return cores_of(self.machine)
+
+    @property
+    def fewest_passes(self) -> int:
+        """Measured passes of a process, as estimated; of the case that makes fewest."""
+        plan, model, kind = self.plan, self.model.outline(), self.device.kind
+        cases = [plan.planned(case_id).case for case_id in {slot.case_id for slot in plan.slots}]
+        return min(
+            estimate_passes(self.config, case, model, kind, self.cores, plan.start)
+            for case in cases
+        )
 
     def questions(self) -> list[str]:
         """What the user must agree to first, in words; empty for an ordinary run."""

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from sdbench.config import Config
-from sdbench.estimate import Pace, timeout_for
+from sdbench.estimate import Pace, passes_within_s, timeout_for
 from sdbench.machine import MemoryProbe
 from sdbench.models.resolve import cache_folder
 from sdbench.runner.ballast import Ballast
@@ -175,7 +175,7 @@ class RunLoop:
             )
         )
         cold_cache = self._first_of_its_stack(slot)
-        task = self._task(slot)
+        task = self._task(slot, queue)
         written = self.probe.system().swapped_out_bytes
         report = self._execute(slot, task, queue)
         written_then = self.probe.system().swapped_out_bytes
@@ -262,15 +262,22 @@ class RunLoop:
     def _stack_and_case(self, case_id: str, arm: str) -> tuple[str, Case]:
         return self.run.plan.arm(arm).stack, self.run.plan.planned(case_id).case
 
-    def _task(self, slot: Slot) -> Task:
+    def _task(self, slot: Slot, queue: list[Slot]) -> Task:
         arm = self.run.plan.arm(slot.arm)
         case = self.run.plan.planned(slot.case_id).case
         config = self.config
         job = picture_job(
             config, self.run.model, self.run.device, case, allow_pickle=self.allow_pickle
         )
+        timeout_s = timeout_for(config, self.pace.cautious_slot_s(slot.case_id))
         job |= {
             "passes": config.passes,
+            "passes_within_s": passes_within_s(
+                timeout_s,
+                self.pace.slot_s(slot.case_id),
+                self.pace.remaining_s(queue),
+                None if self.budget_s is None else self.budget_s - self.elapsed_s(),
+            ),
             "profile": slot.block == 0,  # once a case and arm
             "count_flops": slot.block == 0 and self._known_flops(slot.case_id, slot.arm) is None,
             "artifacts": str(self.folder.path.absolute()),
@@ -281,7 +288,7 @@ class RunLoop:
             environment=worker_environment(arm.env),
             job=job,
             start=self.run.plan.start,
-            timeout_s=timeout_for(config, self.pace.cautious_slot_s(slot.case_id)),
+            timeout_s=timeout_s,
             telemetry=arm.telemetry,
         )
 
@@ -383,7 +390,7 @@ class _Supervisor:
         elapsed, spent = self._loop.elapsed_s(), self._loop.clock() - self._began
         projected = spent
         if isinstance(event, PassEnded) and event.kind == "measured":
-            passes_left = self._loop.config.passes - event.index
+            passes_left = self._loop.config.fewest_passes - event.index
             if passes_left <= 0:
                 return None
             projected += passes_left * event.duration_s

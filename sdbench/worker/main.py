@@ -141,6 +141,7 @@ class _Phases:
 
 def _run_phases(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> "dict[str, Any]":
     """Load and make passes; what the process weighed when the last of them had ended."""
+    began_s = time.perf_counter()
     device = _open(job, channel, phase)
     from .pipelines import apply_settings, load
 
@@ -150,15 +151,20 @@ def _run_phases(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> "dic
     apply_settings(pipeline, job["case"])
     channel.send("loaded", load_s=time.perf_counter() - started)
 
+    from .pass_count import PassCount
     from .passes import Passes
 
+    count = PassCount(job, began_s)
     passes = Passes(pipeline, device, job)
     if job["case"]["warmup"]:
         phase.begin("prime")
         channel.send("pass", **passes.prime())
-    for index in range(1, job["passes"] + 1):
-        phase.begin(f"pass {index}")
-        channel.send("pass", **passes.measured(index))
+    while (stopped := count.why_enough()) is None:
+        phase.begin(f"pass {count.made + 1}")
+        record = passes.measured(count.made + 1)
+        channel.send("pass", **record)
+        count.note(record)
+    channel.send("passes", made=count.made, stopped=stopped)
     if job["profile"]:
         phase.begin("profile")
         channel.send("pass", **passes.profile())

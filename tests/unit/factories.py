@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import resource
 import signal
 import sys
@@ -43,6 +44,7 @@ from sdbench.schema import (
     WaitReason,
 )
 from sdbench.store import RunFolder
+from sdbench.worker.pass_count import why_enough
 
 UTC = "2026-01-02T03:04:05.000+00:00"
 BOOT = "boot-of-the-tests"
@@ -370,7 +372,7 @@ def make_started(slot: Slot | None = None, attempt: int = 1, boot_id: str | None
     )
 
 
-def make_task(passes: int = 2, profile: bool = False, warmup: bool = False) -> Task:
+def make_task(passes: int | str = 2, profile: bool = False, warmup: bool = False) -> Task:
     return Task(
         replicate_id=f"{SMALL_CASE}.current.0",
         interpreter=sys.executable,
@@ -414,6 +416,8 @@ def pass_event(
     }
 
 
+IMPORT_S, LOAD_S = 3.0, 0.5
+START_S = IMPORT_S + LOAD_S
 COUNTED = {"text_encoder": 1, "denoising": 2, "vae_decode": 3, "measured_pass": 12}
 
 
@@ -423,10 +427,15 @@ def worker_events(task: Task, pass_s: float = 1.0) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = [
         {"event": "hello", "pid": 4711, "watchdog_pid": 4712, "python": "3.11.0"},
         {"event": "phase", "name": "import", "t": 1.0},
-        {"event": "stack", "versions": {"torch": "2.0.0"}, "import_s": 3.0, "simulated": False},
+        {
+            "event": "stack",
+            "versions": {"torch": "2.0.0"},
+            "import_s": IMPORT_S,
+            "simulated": False,
+        },
         {"event": "device", "kind": job["device"], "facts": {}, "dtypes": ["float32"]},
         {"event": "phase", "name": "load", "t": 4.0},
-        {"event": "loaded", "load_s": 0.5},
+        {"event": "loaded", "load_s": LOAD_S},
     ]
     if job.get("reference"):
         return [*events, {"event": "done"}]  # the files are another matter
@@ -437,9 +446,15 @@ def worker_events(task: Task, pass_s: float = 1.0) -> list[dict[str, Any]]:
         return [*events[:4], *rates, {"event": "done"}]
     if job["case"]["warmup"]:
         events.append(pass_event("prime", 0, pass_s / 2))
-    for index in range(1, job["passes"] + 1):
-        events.append({"event": "phase", "name": f"pass {index}", "t": 5.0 + index})
-        events.append(pass_event("measured", index, pass_s))
+    # As a worker decides it, were every pass alike.
+    made, stopped = 0, None
+    while stopped is None:
+        made += 1
+        events.append({"event": "phase", "name": f"pass {made}", "t": 5.0 + made})
+        events.append(pass_event("measured", made, pass_s))
+        left_s = (job.get("passes_within_s") or math.inf) - START_S - made * pass_s
+        stopped = why_enough(job["passes"], [pass_s] * made, start_s=START_S, left_s=left_s)
+    events.append({"event": "passes", "made": made, "stopped": stopped})
     if job["profile"]:
         events.append(pass_event("profile", 0, pass_s))
     if job.get("count_flops"):

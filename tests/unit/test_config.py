@@ -38,7 +38,7 @@ def test_defaults_are_those_of_the_documentation() -> None:
         4,
     )
     assert (config.passes, config.replicates, config.timeout_s, config.max_minutes) == (
-        3,
+        "auto",
         3,
         "auto",
         0,

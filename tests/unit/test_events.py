@@ -23,6 +23,7 @@ from sdbench.runner.events import (
     Loaded,
     Localised,
     PassEnded,
+    PassesMade,
     Phase,
     Stack,
     decode_event,
@@ -63,6 +64,7 @@ EVENTS: dict[str, Event] = {
         trace_missing="no room",
         footprint_bytes=6,
     ),
+    "passes": PassesMade(t=6.9, made=12, stopped="median-known"),
     "counted": Counted(
         t=7.0,
         flops=CountedFlops(text_encoder=1, denoising=1 << 60, vae_decode=3, measured_pass=1 << 61),

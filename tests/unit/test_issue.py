@@ -29,7 +29,7 @@ def test_environment_is_no_output_where_it_could_not_be_had() -> None:
 def test_healthy_case_has_its_figures() -> None:
     told = text(make_replicate(times=(2.5, 1.25)))
     assert told.startswith("# cpu: Stable Diffusion, 64x64: ok\n")
-    assert "| 1 | ok | 2.5 s | 1.25 s |" in told and "finite, not black" in told
+    assert "| 1 | ok | 2 | 2.5 s | 1.25 s |" in told and "finite, not black" in told
     assert "SIMULATED" not in told
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sdbench.quality.artifacts import Artifacts, most_pixels
 from sdbench.quality.verdict_words import FAULT_WORDS
-from sdbench.report.correctness import margin_words
+from sdbench.report.correctness import margin_words, pass_words
 from sdbench.report.html.embedded import Difference, Drawing, Embedder, Shown, difference_of
 from sdbench.report.html.found_pictures import (
     FoundPicture,
@@ -201,8 +201,7 @@ class _Writer:
         else:
             words = f"{what} in {'all' if made == of else f'{made} of'} {of} settings"
         if any(count < rows[row] for row, count in one.made_by.items()):
-            passes = (str(number) if number else "profile" for number in sorted(one.passes))
-            words += f", only in pass {', '.join(passes)}"
+            words += f", only in pass {pass_words(one.passes)}"
         if one.alike:
             words += f" ({one.alike + 1} different to the bit, the furthest is shown)"
         return words

@@ -22,6 +22,7 @@ from sdbench.report.efficiency import rate_words
 from sdbench.report.figures import Figure, css_variables, run_figures, story_figures
 from sdbench.report.html.gallery import PICTURES_BYTES, gallery_of
 from sdbench.report.html.policy import content_security_policy
+from sdbench.report.passes import STOPPED_WORDS
 from sdbench.report.story import RunStory, Story, tell
 from sdbench.report.terminal import CORRECT_WORDS, OUTCOME_WORDS, case_words
 from sdbench.report.units import printable, seconds, size
@@ -142,7 +143,10 @@ def _environment() -> "Environment":
         picture=_picture,
     )
     environment.globals.update(
-        outcome_words=OUTCOME_WORDS, correct_words=CORRECT_WORDS, verdict_words=VERDICT_WORDS
+        stopped_words=STOPPED_WORDS,
+        outcome_words=OUTCOME_WORDS,
+        correct_words=CORRECT_WORDS,
+        verdict_words=VERDICT_WORDS,
     )
     return environment
 

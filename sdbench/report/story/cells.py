@@ -132,6 +132,7 @@ def _process(entry: Replicate, row: Row, outlier: str | None) -> ProcessTimes:
         first_s=per_picture(first, row.images),
         passes_s=[one.duration_s / row.images for one in measured if one.index > 1],
         remarks=[*_remarks(entry, outlier)],
+        passes_stopped=entry.passes_stopped,
     )
 
 

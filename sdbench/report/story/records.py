@@ -10,7 +10,7 @@ import msgspec
 
 from sdbench.comparison import Comparison, History
 from sdbench.insight.records import Choice, Claim, Finding, Recommendation
-from sdbench.schema import Case, Correctness, Outcome
+from sdbench.schema import Case, Correctness, Outcome, PassesStopped
 from sdbench.summary import RunSummary
 
 Interval = tuple[float, float]
@@ -89,7 +89,7 @@ class Headline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProcessTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """One process of a cell, in seconds a picture; ``passes`` are its steady passes.
+    """One process of a cell, in seconds a picture; ``passes_s`` are its steady passes.
 
     ``label`` is what a person calls it (``run 2 of 3``); ``remarks`` what to keep in mind.
     """
@@ -102,6 +102,7 @@ class ProcessTimes(msgspec.Struct, frozen=True, kw_only=True):
     first_s: float | None
     passes_s: list[float]
     remarks: list[str]
+    passes_stopped: PassesStopped | None = None
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,8 +4,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from sdbench.config import FEWEST_PASSES, MOST_PASSES
 from sdbench.insight.mps_environment import check_watermarks, removes_memory_limit
 from sdbench.report.correctness import check_words
+from sdbench.report.passes import count_words
 from sdbench.report.story.records import Line, Mark, SetupCheck, Tone
 from sdbench.report.units import memory_words, size, system_words
 from sdbench.schema import Run
@@ -269,8 +271,8 @@ def method_lines(loaded: LoadedRun, summary: RunSummary) -> list[Line]:
         Line(
             what="seconds a picture",
             about="the median over processes of each one's median of passes 2 on, divided by the "
-            f"pictures of a pass; {config.get('passes')} passes a process. The first pass is told "
-            "apart and never averaged in",
+            f"pictures of a pass; {_passes_words(loaded)}. The first pass is told apart and never "
+            "averaged in",
         ),
         Line(
             what="interval",
@@ -297,6 +299,19 @@ def method_lines(loaded: LoadedRun, summary: RunSummary) -> list[Line]:
         Line(what="model", about=_model_words(run)),
         Line(what="prompts", about=" · ".join(map(str, config.get("prompts", [])))),
     ]
+
+
+def _passes_words(loaded: LoadedRun) -> str:
+    """``3 passes a process``, or how many processes made that decided it themselves."""
+    asked = loaded.run.config.get("passes")
+    if asked != "auto":
+        return f"{asked} passes a process"
+    rule = (
+        f"a process goes on from {FEWEST_PASSES} to {MOST_PASSES} passes, until its steady ones "
+        "have lasted as long as its start-up or their median is known to 0.5%"
+    )
+    made = [count for entry in loaded.replicates if (count := len(entry.of_kind("measured")))]
+    return f"{count_words(made)} a process ({rule})" if made else rule
 
 
 def _reference_words(loaded: LoadedRun) -> str:
