@@ -124,6 +124,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     seed: int = 0
     images: int = 4
     passes: int | Auto = "auto"
+    sustain_minutes: float = 0
     replicates: int = 3
     until_decided: UntilDecided | None = None
     timeout_s: float | Auto = "auto"
@@ -164,6 +165,7 @@ _RANGES: dict[str, tuple[float, float | None]] = {
     "seed": (0, 2**63 - 1),
     "images": (1, 64),
     "passes": (1, 10_000),
+    "sustain_minutes": (0, 24 * 60),
     "replicates": (1, 10_000),
     "timeout_s": (1, None),
     "max_minutes": (0, None),

@@ -144,6 +144,11 @@ def _pass_and_start(
 
 def _passes_of(config: Config, pass_s: float, start_s: float) -> int:
     """``auto``: the first, and steady ones until they have lasted as long as the start-up."""
+    sustained = 1 + math.ceil(60 * config.sustain_minutes / pass_s) if pass_s else 1
+    return max(sustained, _asked_or_auto(config, pass_s, start_s))
+
+
+def _asked_or_auto(config: Config, pass_s: float, start_s: float) -> int:
     if config.passes != "auto":
         return config.passes
     return min(MOST_PASSES, max(FEWEST_PASSES, 1 + math.ceil(start_s / pass_s)))

@@ -283,7 +283,8 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One pass: prompt to pixels on the host for all images (prime: one step at the same shape).
 
     ``trace_sha256`` names the file of what the profiling pass made on its way. ``footprint_bytes``
-    is the process's, as it was last sampled when the pass was told of.
+    is the process's, as it was last sampled when the pass was told of. ``begin_t`` is the
+    system-wide monotonic clock.
     """
 
     kind: PassKind
@@ -299,6 +300,7 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     trace_sha256: str | None = None
     trace_missing: str | None = None
     footprint_bytes: Bytes | None = None
+    begin_t: Clock | None = None
 
 
 class CountedFlops(msgspec.Struct, frozen=True, kw_only=True, gc=False):

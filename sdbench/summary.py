@@ -24,7 +24,7 @@ from sdbench.schema import (
     Replicate,
     Run,
 )
-from sdbench.stats import log_t_interval, percentile
+from sdbench.stats import Sustained, judge_sustained, log_t_interval, percentile
 from sdbench.telemetry import (
     WAIT_WORDS,
     CaseTelemetry,
@@ -91,6 +91,8 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Why processes made no further pass, and how many of them."""
     p90_s: float | None = None
     """Nine of ten steady passes of all processes took no longer; None with fewer than 64."""
+    sustained: list[Sustained] = []
+    """Of each process, where passes were to go on for some minutes (``sustain_minutes``)."""
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,6 +146,7 @@ def summarise(
     beside_cpu: dict[tuple[str, str], list[Compared]] = {}
     for record in compared:
         beside_cpu.setdefault((record.case_id, record.arm), []).append(record)
+    sustains = bool(run.config.get("sustain_minutes"))
     rows = []
     for planned in run.plan.cases:
         for arm in run.plan.arms:
@@ -167,6 +170,7 @@ def summarise(
                         ceilings,
                         latency.median,
                     ),
+                    [sustained_of(entry) for entry in _by_block(own)] if sustains else [],
                 )
             )
     return RunSummary(
@@ -226,6 +230,7 @@ def _summarise_row(
     absent: str,
     latency: Latency,
     efficiency: CaseEfficiency,
+    sustained: list[Sustained],
 ) -> CaseSummary:
     worst = min(replicates, key=lambda entry: OUTCOME_SEVERITY.index(entry.outcome), default=None)
     peak = max(replicates, key=lambda entry: entry.peak_memory_bytes or -1, default=None)
@@ -271,6 +276,7 @@ def _summarise_row(
             Counter(entry.passes_stopped for entry in replicates if entry.passes_stopped)
         ),
         p90_s=percentile([time for entry in replicates for time in steady_times_s(entry)], 90),
+        sustained=sustained,
     )
 
 
@@ -288,6 +294,15 @@ def steady_times_s(replicate: Replicate) -> list[float]:
     if replicate.outcome != "ok":
         return []
     return [entry.duration_s for entry in replicate.of_kind("measured") if entry.index > 1]
+
+
+def sustained_of(replicate: Replicate) -> Sustained:
+    """How the speed of a process developed over its steady passes."""
+    passes = [entry for entry in replicate.of_kind("measured") if entry.index > 1]
+    begins = [entry.begin_t for entry in passes if entry.begin_t is not None]
+    if len(begins) < len(passes):
+        return Sustained(reason="it is not on record when the passes began")
+    return judge_sustained(begins, [entry.duration_s for entry in passes])
 
 
 def steady_median_s(replicate: Replicate) -> float | None:

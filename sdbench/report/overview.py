@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sdbench.report.diagnosis import measurable_gains
-from sdbench.report.passes import passes_sentence
+from sdbench.report.passes import passes_sentence, sustained_lines
 from sdbench.report.story import Advice, Cell, RunStory, Tone
 from sdbench.report.terminal import (
     case_remarks,
@@ -137,6 +137,8 @@ def _state(story: RunStory) -> Iterator[tuple[str, str]]:
     passes = passes_sentence(story.summary)
     if passes is not None:
         yield "passes", passes
+    for line in sustained_lines(story.summary):
+        yield "sustained", escape(line)
     yield "swap", f"Written to swap meanwhile: {swapped_words(story.summary.swapped_out_bytes)}."
     for line in _fitting([escape(printable(note)) for note in notes_of(story)], 4):
         yield "note", line

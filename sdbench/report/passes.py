@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Collection
 
+from sdbench.report.units import duration, seconds
 from sdbench.schema import PassesStopped, Replicate
+from sdbench.stats import STABLE_SHARE, Sustained
 from sdbench.summary import RunSummary
 from sdbench.words import counted
 
@@ -29,6 +31,33 @@ def replicate_words(replicate: Replicate) -> str:
     if replicate.passes_stopped is None:
         return words
     return f"{words} ({STOPPED_WORDS[replicate.passes_stopped]})"
+
+
+def sustained_words(found: Sustained) -> str:
+    """``95.2% stable: 2.00 s a pass in the first minute, 2.60 s at the end …``."""
+    if found.first_s is None or found.plateau_s is None or found.change is None:
+        return f"not judged: {found.reason}"
+    assert found.stability is not None
+    verdict = "stable" if found.stability >= STABLE_SHARE else "not stable"
+    words = (
+        f"{found.stability:.1%} of its speed kept ({verdict}; 3DMark's limit is "
+        f"{STABLE_SHARE:.0%}): {seconds(found.first_s)} a pass in the first minute, "
+        f"{seconds(found.plateau_s)} at the end"
+    )
+    if found.slows_after_s is None:
+        return f"{words}; no moment when it became slower was found"
+    after = duration(found.slows_after_s)
+    return f"{words} ({found.change - 1:+.0%}); slower from {after} on"
+
+
+def sustained_lines(summary: RunSummary) -> list[str]:
+    """One line for each process that was to go on for some minutes."""
+    several = sum(len(row.sustained) for row in summary.cases) > 1
+    return [
+        (f"{row.case_id}, {row.arm}: " if several else "") + sustained_words(found)
+        for row in summary.cases
+        for found in row.sustained
+    ]
 
 
 def passes_sentence(summary: RunSummary) -> str | None:

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from sdbench.report.efficiency import efficiency_sentence
-from sdbench.report.passes import passes_sentence
+from sdbench.report.passes import passes_sentence, sustained_lines
 from sdbench.report.units import printable, seconds, size
 from sdbench.schema import Case, Content, Correctness, Outcome, Replicate, Run
 from sdbench.summary import CaseSummary, RunSummary, per_picture
@@ -87,6 +87,8 @@ def render_summary(summary: RunSummary, console: Console, *, first_look: bool = 
     passes = passes_sentence(summary)
     if passes is not None:
         console.print(passes, soft_wrap=True)
+    for line in sustained_lines(summary):
+        console.print(f"Sustained: {line}.", soft_wrap=True, markup=False)
     efficiency = None if first_look else efficiency_sentence(summary)
     if efficiency is not None:
         console.print(efficiency, soft_wrap=True)

@@ -182,7 +182,7 @@ def _expected_passes(task: Task, made: PassesMade | None) -> int:
     Where the worker decides how many measured passes it makes, it says so in the end.
     """
     job = task.job
-    if job["passes"] != "auto":
+    if job["passes"] != "auto" and not job.get("sustain_s"):
         measured = int(job["passes"])
     else:
         measured = FEWEST_PASSES if made is None else made.made

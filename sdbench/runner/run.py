@@ -272,6 +272,7 @@ class RunLoop:
         timeout_s = timeout_for(config, self.pace.cautious_slot_s(slot.case_id))
         job |= {
             "passes": config.passes,
+            "sustain_s": 60 * config.sustain_minutes,
             "passes_within_s": passes_within_s(
                 timeout_s,
                 self.pace.slot_s(slot.case_id),

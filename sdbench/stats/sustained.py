@@ -68,7 +68,7 @@ def judge_sustained(
     if len(begins_s) != len(durations_s):
         raise ValueError("as many beginnings as durations are needed")
     if len(durations_s) < 2 * _FEWEST:
-        return Sustained(reason=f"judged from {2 * _FEWEST} steady passes on")
+        return Sustained(reason=f"at least {2 * _FEWEST} steady passes are needed")
     if not all(math.isfinite(time) and time > 0 for time in durations_s):
         return Sustained(reason="a pass time is not a number")
     ends = [begin + lasts for begin, lasts in zip(begins_s, durations_s, strict=True)]

@@ -30,6 +30,7 @@ def why_enough(
     start_s: float,
     left_s: float = math.inf,
     pictures: int = 1,
+    sustain_s: float = 0.0,
 ) -> "Optional[str]":
     """Why no further pass is made; None: one more.
 
@@ -39,8 +40,11 @@ def why_enough(
         start_s: what the process took until its pipeline was ready.
         left_s: the time that the process has left.
         pictures: the most different pictures that an image has come out as.
+        sustain_s: steady passes go on for at least so long.
     """
     made = len(times_s)
+    if made and math.fsum(times_s[1:]) < sustain_s:
+        return "time-limit" if left_s < 2 * times_s[-1] else None
     if asked != "auto":
         return "asked" if made >= int(asked) else None
     if made < FEWEST_IN_HASTE:
@@ -79,6 +83,7 @@ class PassCount:
         """``began_s`` is when the process began, by ``clock``."""
         self._asked = job["passes"]
         self._within_s = job.get("passes_within_s")
+        self._sustain_s = job.get("sustain_s", 0.0)
         self._began_s = began_s
         self._clock = clock
         self._start_s = clock() - began_s
@@ -108,4 +113,5 @@ class PassCount:
             start_s=self._start_s,
             left_s=left_s,
             pictures=max(map(len, self._pictures.values()), default=0),
+            sustain_s=self._sustain_s,
         )

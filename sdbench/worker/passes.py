@@ -84,6 +84,7 @@ class Passes:
         callbacks = [keep_latents(which) for which in range(len(calls))]
         self._device.reset_peak()
         self._device.synchronize()
+        begin_t = time.monotonic()
         started = time.perf_counter()
         for call, callback in zip(calls, callbacks):
             output = self._pipeline(
@@ -99,6 +100,7 @@ class Passes:
             "kind": kind,
             "index": index,
             "duration_s": duration_s,
+            "begin_t": begin_t,
             "peak_bytes": peak_bytes,
             "peak_source": peak_source,
             "allocated_bytes": memory.allocated_bytes,

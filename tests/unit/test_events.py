@@ -63,6 +63,7 @@ EVENTS: dict[str, Event] = {
         trace_sha256="0" * 64,
         trace_missing="no room",
         footprint_bytes=6,
+        begin_t=6.25,
     ),
     "passes": PassesMade(t=6.9, made=12, stopped="median-known"),
     "counted": Counted(

@@ -6,9 +6,17 @@ import random
 import statistics
 
 import pytest
+from factories import make_config, make_model, make_pass, make_replicate, make_run
 
+from sdbench.config import load_config
+from sdbench.estimate import estimate_passes, estimate_slot
+from sdbench.plan import make_plan
+from sdbench.report.passes import sustained_lines
+from sdbench.schema import Pass
 from sdbench.stats import STABLE_SHARE, judge_sustained
 from sdbench.stats.sustained import _deviations
+from sdbench.summary import RunSummary, summarise
+from sdbench.worker.pass_count import why_enough
 
 
 def passes(durations: list[float]) -> tuple[list[float], list[float]]:
@@ -72,7 +80,7 @@ def test_gradual_slow_down_is_found_on_its_way() -> None:
 
 def test_too_few_or_impossible_passes_have_no_figures() -> None:
     few = judge_sustained(*passes([1.0] * 5))
-    assert (few.stability, few.change) == (None, None) and "6 steady passes" in str(few.reason)
+    assert (few.stability, few.change) == (None, None) and "6 steady passes are needed" in str(few.reason)
     for wrong in (math.nan, 0.0, math.inf):
         assert (
             judge_sustained([1.0] * 8, [1.0] * 7 + [wrong]).reason == "a pass time is not a number"
@@ -88,3 +96,59 @@ def test_sums_of_deviations_are_those_of_each_beginning() -> None:
         middle = statistics.median(values[:count])
         right = sum(abs(value - middle) for value in values[:count])
         assert found == pytest.approx(right, abs=1e-12)
+
+
+# --- the worker, the summary and the words -------------------------------------------------------
+
+
+def test_steady_passes_go_on_for_the_minutes_asked_and_the_number_asked() -> None:
+    many = [5.0, *[1.0] * 19]
+    assert why_enough(20, many, start_s=0.0, sustain_s=60.0) is None, "19 s of 60"
+    assert why_enough(20, [5.0, *[1.0] * 60], start_s=0.0, sustain_s=60.0) == "asked"
+    assert why_enough(20, [50.0] * 5, start_s=0.0, sustain_s=60.0) is None, "5 passes of 20"
+    assert why_enough(20, many, start_s=0.0, sustain_s=60.0, left_s=1.5) == "time-limit"
+    assert why_enough("auto", many, start_s=0.0, sustain_s=60.0) is None
+
+
+def test_plan_counts_on_the_minutes() -> None:
+    config = load_config("sustained")
+    model = make_model("synthetic/sd15", bytes_on_disk=2_132_470_614)
+    case = make_plan(config, "cuda").cases[0].case
+    quick = estimate_slot(config, case, model, "cuda", 8, "spawn")
+    assert 600 < quick < 800
+    assert estimate_passes(config, case, model, "cpu", 2, "spawn") == 20, "each takes minutes"
+
+
+def warming(slows: bool, begin: bool = True) -> list[Pass]:
+    times = [9.0, *[2.0] * 60, *[2.6 if slows else 2.0] * 60]
+    begins = itertools.accumulate([1000.0, *times[:-1]])
+    return [
+        make_pass(time, index, begin_t=at if begin else None)
+        for index, (time, at) in enumerate(zip(times, begins, strict=True), 1)
+    ]
+
+
+def summary_of(passes: list[Pass], **config: object) -> RunSummary:
+    run = make_run(make_config(matrix={"resolution": ["64x64"]}, replicates=1, **config))
+    return summarise(run, [make_replicate(run.plan.slots[0], passes=passes)], "x")
+
+
+def test_process_that_slows_down_is_told_with_when_and_how_much() -> None:
+    summary = summary_of(warming(slows=True), sustain_minutes=4)
+    (found,) = summary.cases[0].sustained
+    assert found.slows_after_s == pytest.approx(120.0)
+    assert found.change == pytest.approx(1.3)
+    (line,) = sustained_lines(summary)
+    assert "76.9% of its speed kept (not stable" in line
+    assert "(+30%); slower from 2 min" in line
+
+
+def test_even_process_is_told_to_be_stable() -> None:
+    (line,) = sustained_lines(summary_of(warming(slows=False), sustain_minutes=4))
+    assert "100.0% of its speed kept (stable" in line and "no moment" in line
+
+
+def test_where_it_was_not_asked_or_not_recorded_nothing_is_claimed() -> None:
+    assert sustained_lines(summary_of(warming(slows=True))) == []
+    (line,) = sustained_lines(summary_of(warming(slows=True, begin=False), sustain_minutes=4))
+    assert line == "not judged: it is not on record when the passes began"
