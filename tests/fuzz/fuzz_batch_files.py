@@ -45,7 +45,7 @@ def groups(run: Tree, pictured: Tree) -> Iterator[Group]:
     yield "timeline", "lines", [*_timelines(run)]
 
 
-def _file(name: str, data: bytes | Odd | None, expected: bool | None, says: str = "") -> Item:
+def file_of(name: str, data: bytes | Odd | None, expected: bool | None, says: str = "") -> Item:
     return Item(name, {} if data is None else {name: data}, expected, says)
 
 
@@ -70,8 +70,8 @@ def _safetensors(header: Any, data: bytes = b"\0" * 16, length: int | None = Non
 def _weights() -> Iterator[Item]:
     entry = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
     sound = {"__metadata__": {"format": "pt"}, "a": entry}
-    yield _file("sound.safetensors", _safetensors(sound), True)
-    yield _file("odd-dtype.safetensors", _safetensors({"a": {**entry, "dtype": "Q4"}}), None)
+    yield file_of("sound.safetensors", _safetensors(sound), True)
+    yield file_of("odd-dtype.safetensors", _safetensors({"a": {**entry, "dtype": "Q4"}}), None)
     impossible: list[Any] = [
         *({"a": {**entry, **more}} for more in _ENTRIES),
         *({"a": {k: v for k, v in entry.items() if k != key}} for key in entry),
@@ -82,7 +82,7 @@ def _weights() -> Iterator[Item]:
         b'{"a": ' * 3000,
     ]
     for at, header in enumerate(impossible):
-        yield _file(f"i{at}.safetensors", _safetensors(header), False)
+        yield file_of(f"i{at}.safetensors", _safetensors(header), False)
     whole = _safetensors(sound)
     pointer = b"version https://git-lfs.github.com/spec/v1\n"
     texts = {
@@ -96,20 +96,20 @@ def _weights() -> Iterator[Item]:
     }
     for says, files in texts.items():
         for at, data in enumerate(files):
-            yield _file(f"t{at}-{says}.safetensors", data, False, says)
+            yield file_of(f"t{at}-{says}.safetensors", data, False, says)
     for length in (0, 1, 99_999_999, 100_000_001, 1 << 31, 1 << 32, 1 << 40, (1 << 64) - 1):
         head = length.to_bytes(8, "little") + b'{"a": '
-        yield _file(f"l{length}.safetensors", head, False)
-        yield _file(f"h{length}.safetensors", Odd("sparse", size=_LONG + 9, head=head), False)
+        yield file_of(f"l{length}.safetensors", head, False)
+        yield file_of(f"h{length}.safetensors", Odd("sparse", size=_LONG + 9, head=head), False)
     for name, odd in _NO_FILES.items():
         says = {"nowhere": "is not there", "empty": "empty"}.get(name, "")
-        yield _file(f"{name}.safetensors", odd, False, says)
-        yield _file(f"{name}.bin", odd, False)
+        yield file_of(f"{name}.safetensors", odd, False, says)
+        yield file_of(f"{name}.bin", odd, False)
     for at, data in enumerate(
         (b"x", b"PK\x03\x04", b"PK\x03\x04" + b"\0" * 99, b"<html>", pointer)
     ):
-        yield _file(f"p{at}.bin", data, False)
-    yield _file("sound.bin", b"\x80\x02}q\x00.", True)
+        yield file_of(f"p{at}.bin", data, False)
+    yield file_of("sound.bin", b"\x80\x02}q\x00.", True)
 
 
 _SHAPES: tuple[Any, ...] = ([5], [-4], [1 << 40], "x", ["x"], None, 4, {})
@@ -123,15 +123,15 @@ _ENTRIES: tuple[dict[str, Any], ...] = (
 
 
 def _jsons() -> Iterator[Item]:
-    yield _file("sound.json", b'{"_class_name": "X"}', True)
+    yield file_of("sound.json", b'{"_class_name": "X"}', True)
     bad = (b"", b"[]", b"null", b"3", b"\xff", b"{", DEEP.encode(), b"1" * 5000, b'{"a": NaN')
     for at, data in enumerate(bad):
-        yield _file(f"b{at}.json", data, False)
+        yield file_of(f"b{at}.json", data, False)
     pointer = b"version https://git-lfs.github.com/spec/v1\n"
-    yield _file("pointer.json", pointer, False, "LFS")
+    yield file_of("pointer.json", pointer, False, "LFS")
     for name, odd in {**_NO_FILES, "large": Odd("sparse", size=_LONG)}.items():
-        yield _file(f"{name}.json", odd, False)
-        yield _file(f"{name}-entries", odd, None)
+        yield file_of(f"{name}.json", odd, False)
+        yield file_of(f"{name}-entries", odd, None)
 
 
 # --- pictures -------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ def _pictures() -> Iterator[Item]:
     for key, text in texts.items():
         for international in (False, True):
             data = _with_text(key, text, international=international)
-            yield _file(f"with-{key[:3]}{len(key)}-{international}.png", data, True)
+            yield file_of(f"with-{key[:3]}{len(key)}-{international}.png", data, True)
     odd: list[Any] = [
         *([], None, 3, "x", {}, {"3": 7}, {"3": []}, {"3": {}}, {"3": {"inputs": 3}}),
         *({"3": {"inputs": {name: None, "text": [], "steps": {}}}} for name in ("seed", "x")),
@@ -168,25 +168,25 @@ def _pictures() -> Iterator[Item]:
     ]
     for at, document in enumerate(odd):
         for key in ("prompt", "invokeai_metadata"):
-            yield _file(f"odd-{at}-{key}.png", _with_text(key, json.dumps(document)), None)
+            yield file_of(f"odd-{at}-{key}.png", _with_text(key, json.dumps(document)), None)
     words = (DEEP[:3000], "{", "1" * 5000, "NaN", "Steps: 20, ", 'Steps: 20, A: "' + "x" * 3000)
     for at, text in enumerate(words):
         for key in texts:
-            yield _file(f"word-{at}-{key[:3]}{len(key)}.png", _with_text(key, text), None)
+            yield file_of(f"word-{at}-{key[:3]}{len(key)}.png", _with_text(key, text), None)
     yield from _comments()
     for mode in ("RGBA", "LA", "P", "1", "I;16", "L", "CMYK"):
-        yield _file(f"mode-{mode[:2]}-{len(mode)}.png", _of_mode(mode), True)
+        yield file_of(f"mode-{mode[:2]}-{len(mode)}.png", _of_mode(mode), True)
     for size in ((9000, 9000), (16_384, 16_384), (50_000, 50_000), (1 << 31, 1), (0, 0)):
-        yield _file(f"size-{size[0]}.png", fuzz_pictures.claiming(*size), False)
+        yield file_of(f"size-{size[0]}.png", fuzz_pictures.claiming(*size), False)
     bomb = fuzz_pictures.text_bomb()
-    yield _file("bomb.png", bomb, None)
+    yield file_of("bomb.png", bomb, None)
     whole = _with_text("prompt", graph)
     for at, data in enumerate((b"", b"x", whole[:40], whole[:-20], whole[:9] + b"\0" * 99)):
-        yield _file(f"torn-{at}.png", data, None if at == 3 else False)
+        yield file_of(f"torn-{at}.png", data, None if at == 3 else False)
     for at, data in enumerate(_with_chunks()):
-        yield _file(f"chunk-{at}.png", data, None)
+        yield file_of(f"chunk-{at}.png", data, None)
     for at, data in enumerate((b"\xff\xd8\xff" + b"\0" * 99, b"RIFF0000WEBP" + b"\0" * 99)):
-        yield _file(f"other-{at}.png", data, False)
+        yield file_of(f"other-{at}.png", data, False)
 
 
 def _with_text(key: str, text: str, *, international: bool = False) -> bytes:
@@ -211,12 +211,12 @@ def _comments() -> Iterator[Item]:
             exif = Image.Exif()
             exif.get_ifd(0x8769)[0x9286] = comment
             data = _saved(Image.new("RGB", (8, 8), (9, 90, 200)), kind, exif=exif.tobytes())
-            yield _file(f"with-comment-{at}.{kind.lower()}", data, True)
+            yield file_of(f"with-comment-{at}.{kind.lower()}", data, True)
     for at, other in enumerate((b"UNICODE\0\xd8", b"UNICODE\0", b"ASCII\0\0\0\xff", b"", 5)):
         exif = Image.Exif()
         exif.get_ifd(0x8769)[0x9286] = other
         data = _saved(Image.new("RGB", (8, 8)), "JPEG", exif=exif)
-        yield _file(f"odd-comment-{at}.jpeg", data, None)
+        yield file_of(f"odd-comment-{at}.jpeg", data, None)
 
 
 _CHUNKS = (

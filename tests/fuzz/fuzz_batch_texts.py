@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from fuzz_batch_files import Group, Item, _file
+from fuzz_batch_files import Group, Item, file_of
 from fuzz_documents import encoded
 from fuzz_values import DEEP
 
@@ -34,29 +34,29 @@ def _crashes() -> Iterator[Item]:
     }
     head = encoded({"name": "python3.11", "os_version": "macOS 14.1 (23B74)"}) + b"\n"
     text = encoded(body)
-    yield _file("sound.ips", head + text, True)
+    yield file_of("sound.ips", head + text, True)
     others: tuple[Any, ...] = (None, [], {}, "x", 7, [3], [{}], {"zz": [[]]}, True)
     parts: tuple[Any, ...] = (None, 3, [], {}, "x", [{"imageIndex": "x"}], [[]], [{"symbol": 3}])
     for at, key in enumerate(body):
         for number, value in enumerate(others):
-            yield _file(f"k{at}-{number}.ips", head + encoded({**body, key: value}), None)
+            yield file_of(f"k{at}-{number}.ips", head + encoded({**body, key: value}), None)
         less = {name: value for name, value in body.items() if name != key}
-        yield _file(f"g{at}.ips", head + encoded(less), None)
+        yield file_of(f"g{at}.ips", head + encoded(less), None)
         deep = text.replace(f'"{key}": '.encode(), f'"{key}": {DEEP}'.encode())
-        yield _file(f"d{at}.ips", head + deep, None)
+        yield file_of(f"d{at}.ips", head + deep, None)
         long = text.replace(f'"{key}": '.encode(), f'"{key}": {"9" * 5000}'.encode())
-        yield _file(f"l{at}.ips", head + long, None)
+        yield file_of(f"l{at}.ips", head + long, None)
     thread = body["threads"][0]
     for at, value in enumerate(parts):
         for key in ("frames", "queue", "triggered"):
             made = {**body, "threads": [{**thread, key: value}], "lastExceptionBacktrace": []}
-            yield _file(f"f{at}-{key}.ips", head + encoded(made), None)
+            yield file_of(f"f{at}-{key}.ips", head + encoded(made), None)
     for at in range(0, len(text), 61):
-        yield _file(f"cut{at}.ips", head + text[:at], None)
-        yield _file(
+        yield file_of(f"cut{at}.ips", head + text[:at], None)
+        yield file_of(
             f"triggered{at}.ips", head + text[:at] + b'"triggered": true, "frames": [', None
         )
-    yield _file("deep.ips", DEEP.encode() + b"\n" + DEEP.encode(), False)
+    yield file_of("deep.ips", DEEP.encode() + b"\n" + DEEP.encode(), False)
     words = (
         b"Process: python [1]\nException Type:  EXC_CRASH (SIGABRT)\nTermination Reason: x\n",
         b"Exception Type: EXC_X\nThread 0 Crashed:\n0 a 0x1 b + 1\n1 ??? 0x2 0x3\n\nThread 1:\n",
@@ -64,7 +64,7 @@ def _crashes() -> Iterator[Item]:
     )
     for at in range(1, 1 << len(words)):
         chosen = [word for number, word in enumerate(words) if at >> number & 1]
-        yield _file(f"text{at}.log", b"".join(chosen), None)
+        yield file_of(f"text{at}.log", b"".join(chosen), None)
 
 
 # --- what programs of macOS say -------------------------------------------------------------------
@@ -127,20 +127,20 @@ def _macos() -> Iterator[Item]:
         number = 0
         for answer in answers:
             believed = None if reader == "refusal" else True
-            yield _file(f"{reader}-s{number}", answer.encode(), believed)
+            yield file_of(f"{reader}-s{number}", answer.encode(), believed)
             for found in re.finditer(r"-?[0-9]+", answer):
                 for text in _IN_PLACE:
                     number += 1
                     made = answer[: found.start()] + text + answer[found.end() :]
-                    yield _file(f"{reader}-n{number}", made.encode(), None)
+                    yield file_of(f"{reader}-n{number}", made.encode(), None)
             for at in range(0, len(answer), 7):
                 number += 1
-                yield _file(f"{reader}-c{number}", answer[:at].encode(), None)
+                yield file_of(f"{reader}-c{number}", answer[:at].encode(), None)
             lines = answer.splitlines(keepends=True)
             for at in range(len(lines)):
                 number += 1
                 left = "".join(lines[:at] + lines[at + 1 :])
-                yield _file(f"{reader}-l{number}", left.encode(), None)
+                yield file_of(f"{reader}-l{number}", left.encode(), None)
             number += 1
         for at, text in enumerate((*_UNLIKELY.get(reader, ()), "\xff\0", "9" * 5000)):
-            yield _file(f"{reader}-u{at}", text.encode(), None)
+            yield file_of(f"{reader}-u{at}", text.encode(), None)

@@ -13,7 +13,7 @@ from typing import Any
 
 import fuzz_batch_files
 import fuzz_batch_texts
-from fuzz_changes import _GONE, Path, _changed, _fits, changes, typed_places, whole
+from fuzz_changes import GONE, Path, changed, changes, fits, typed_places, whole
 from fuzz_direct import NAMES, OVERRIDES
 from fuzz_documents import RECORDS, encoded, toml_of
 from fuzz_trees import Odd, Tree
@@ -123,7 +123,7 @@ def _out_of_range(document: Any, kind: Any) -> Iterator[tuple[str, Any]]:
             continue
         values: tuple[Any, ...] = ()
         if name in _BOUNDED:
-            values = (-1, 1e300) if _fits(0.5, part) else (-1, 1 << 63)
+            values = (-1, 1e300) if fits(0.5, part) else (-1, 1 << 63)
         elif name in _CHANGES:
             values = (-(1 << 62), 1 << 62)
         elif name == "resolution":
@@ -131,7 +131,7 @@ def _out_of_range(document: Any, kind: Any) -> Iterator[tuple[str, Any]]:
         for value in values:
             yield (
                 f"{'.'.join(map(str, path))}-{value!r:.8}".strip(),
-                _changed(document, path, value),
+                changed(document, path, value),
             )
 
 
@@ -162,15 +162,15 @@ def _records(run: Tree, every: int) -> Batch:
         add([encoded(record)], True)
         add([encoded(made) for _, made in _out_of_range(record, kind)], False)
         singles = [*_singles(record, kind, every)]
-        add([encoded(made) for made, fits in singles if not fits], False)
-        add([encoded(made) for made, fits in singles if fits], None)
+        add([encoded(made) for made, may_be in singles if not may_be], False)
+        add([encoded(made) for made, may_be in singles if may_be], None)
     replicate, compared = whole(RECORDS["replicate"]), whole(RECORDS["compared"])
     bad: tuple[Any, ...] = (-1, 1 << 62, True, "x", 0.5)
     facts: list[Any] = [{"x_bytes": value} for value in bad] + [{"x": [1]}, {"x": {}}, [1]]
     add([encoded({**replicate, "device": {"facts": one}}) for one in facts], False)
     add([encoded({**replicate, "device": {"facts": {"x_bytes": 5, "y": None}}})], True)
     keys = ("step", "rel_l2", "allowed_rel_l2")
-    add([encoded(_changed(compared, ("divergence", 0, key), [])) for key in keys], False)
+    add([encoded(changed(compared, ("divergence", 0, key), [])) for key in keys], False)
     add([b"{}", b"null", b"[1]", b"\xff", b'{"type": "x"}', DEEP.encode(), b'{"a": ' * 2000], False)
     large: dict[str, bytes | Odd] = {
         "lines": b"\n" * 1_000_002,
@@ -221,8 +221,8 @@ def _runs(tree: Tree, every: int) -> Batch:
             may_be_null = in_config and name.endswith(("-0", "-1"))
             add(made, False if forbidden and not loose and not may_be_null else None)
     for key in _ALWAYS:
-        add(_changed(run, ("config", key), _GONE), False)
-        add(_changed(run, ("config", key), None), False)
+        add(changed(run, ("config", key), GONE), False)
+        add(changed(run, ("config", key), None), False)
     for made in _impossible_plans(run):
         add(made, False)
     for data in (b"", b"[]", b"null", b"{}", b"\xff", DEEP.encode(), b'{"plan": ' + DEEP.encode()):
@@ -240,7 +240,7 @@ def _impossible_plans(run: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Documents of the right types whose parts do not fit together."""
 
     def put(value: Any, *path: str | int) -> dict[str, Any]:
-        made: dict[str, Any] = _changed(run, path, value)
+        made: dict[str, Any] = changed(run, path, value)
         return made
 
     plan, arm, slot = run["plan"], run["plan"]["arms"][0], run["plan"]["slots"][0]
@@ -339,8 +339,8 @@ def _configs(every: int) -> Batch:
             if at % every == 0 and not name.endswith("-1"):
                 add(made, False if forbidden else None)
     free = {key: value for key, value in _CONFIG.items() if key not in ("matrix", "exclude")}
-    for changed in _IMPOSSIBLE_CONFIGS:
-        add({**free, **changed}, False)
+    for other in _IMPOSSIBLE_CONFIGS:
+        add({**free, **other}, False)
     dots = b"a." * 50_000 + b"a = 1"
     sound = toml_of(_CONFIG)
     for says, start in (("BOM", b"\xef\xbb\xbf"), ("UTF-16", b"\xff\xfe"), ("UTF-16", b"\xfe\xff")):

@@ -11,9 +11,9 @@ from fuzz_documents import INSIDE
 from fuzz_values import TEXTS
 
 Path = tuple[str | int, ...]
-_GONE = object()
+GONE = object()
 
-_OTHERS = (_GONE, None, {"zz": [1]}, [{"zz": 1}], "zz\x1b", 2.5, -1, 1 << 70, 1e300, True)
+_OTHERS = (GONE, None, {"zz": [1]}, [{"zz": 1}], "zz\x1b", 2.5, -1, 1 << 70, 1e300, True)
 
 
 def changes(document: Any, kind: Any, offset: int = 0) -> Iterator[tuple[str, Any, bool]]:
@@ -21,10 +21,10 @@ def changes(document: Any, kind: Any, offset: int = 0) -> Iterator[tuple[str, An
     for path, part, needed in typed_places(document, kind, of_lists=1):
         for number, value in enumerate(_OTHERS):
             name = ".".join(map(str, path)) + f"-{number}"
-            if value is _GONE:
-                yield name, _changed(document, path, _GONE), needed
+            if value is GONE:
+                yield name, changed(document, path, GONE), needed
             else:
-                yield name, _changed(document, path, value), not _fits(value, part)
+                yield name, changed(document, path, value), not fits(value, part)
     if isinstance(document, dict):
         for text in (TEXTS[offset % len(TEXTS)], "zz"):
             yield f"more-{text[:3].encode().hex()}", {**document, text: 1}, False
@@ -66,7 +66,7 @@ def _plain(kind: Any) -> Any:
     return kind
 
 
-def _fits(value: Any, kind: Any) -> bool:
+def fits(value: Any, kind: Any) -> bool:
     try:
         msgspec.convert(value, kind)
     except (msgspec.ValidationError, OverflowError):
@@ -74,13 +74,13 @@ def _fits(value: Any, kind: Any) -> bool:
     return True
 
 
-def _changed(document: Any, path: Path, value: Any) -> Any:
+def changed(document: Any, path: Path, value: Any) -> Any:
     """A copy with another value there; what is on no way to it is shared."""
     key, *rest = path
     made = copy.copy(document)
     if rest:
-        made[key] = _changed(document[key], tuple(rest), value)
-    elif value is _GONE:
+        made[key] = changed(document[key], tuple(rest), value)
+    elif value is GONE:
         del made[key]
     else:
         made[key] = value
