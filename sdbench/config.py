@@ -1,6 +1,7 @@
 """TOML to Config. Whatever is wrong is said in one line: which file, key, what was expected."""
 
 import difflib
+import functools
 import os
 import re
 import typing
@@ -263,7 +264,7 @@ def _reject_unknown_keys(document: Any, struct: Any, source: str, prefix: str) -
     """Walk the document beside its type: an unknown key deserves a better line than 'unknown'."""
     if not isinstance(document, dict):
         return
-    known = {field.name: field.type for field in msgspec.structs.fields(struct)}
+    known = _keys_of(struct)
     for key, value in document.items():
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
@@ -271,11 +272,17 @@ def _reject_unknown_keys(document: Any, struct: Any, source: str, prefix: str) -
             raise ConfigError(
                 source, prefix + key, f"unknown key; {hint}expected one of {', '.join(known)}"
             )
-        for nested in _structs_in(known[key]):
+        for nested in known[key]:
             entries = value if isinstance(value, list) else [value]
             for index, entry in enumerate(entries):
                 place = f"{prefix}{key}[{index}]." if isinstance(value, list) else f"{prefix}{key}."
                 _reject_unknown_keys(entry, nested, source, place)
+
+
+@functools.cache
+def _keys_of(struct: Any) -> dict[str, list[Any]]:
+    """The keys of a table, with the Struct classes in each; ``list`` asks for every run."""
+    return {field.name: _structs_in(field.type) for field in msgspec.structs.fields(struct)}
 
 
 def _structs_in(annotation: Any) -> list[Any]:
@@ -445,15 +452,13 @@ def _check_arms(arms: tuple[Arm, ...], source: str) -> None:
             raise ConfigError(
                 source, f"arm[{index}].name", "expected letters, digits, '.', '_' or '-'"
             )
-        if seen.get(name.casefold()) == name:
-            raise ConfigError(source, f"arm[{index}].name", f"expected each once, {name!r} repeats")
-        if name.casefold() in seen:
-            raise ConfigError(
-                source,
-                f"arm[{index}].name",
-                f"expected names that differ in more than upper and lower case, got "
-                f"{seen[name.casefold()]!r} and {name!r}",
+        other = seen.get(name.casefold())
+        if other is not None:
+            alike = (
+                f"names that differ in more than upper and lower case, got {other!r} and {name!r}"
             )
+            words = f"each once, {name!r} repeats" if other == name else alike
+            raise ConfigError(source, f"arm[{index}].name", f"expected {words}")
         seen[name.casefold()] = name
         _check_variables(arms[index].env, source, f"arm[{index}].env")
         if arms[index].hold_bytes:

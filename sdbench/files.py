@@ -97,16 +97,17 @@ def open_to_append(folder: Path, name: str) -> BinaryIO:
     return file
 
 
-def write_inside(folder: Path, *names: str, data: bytes) -> None:
+def write_inside(folder: Path, *names: str, data: bytes, flushed: bool = True) -> None:
     """Write a file in a folder whole or not at all, and durably; a link of its name is replaced.
 
-    A missing folder on the way is made.
+    A missing folder on the way is made. Not ``flushed`` is what can be made again, and whose
+    reader finds out that it is empty or cut: that is all a power cut may leave of it.
 
     Raises:
         OSError: it cannot be written, or a folder on the way is a link.
     """
     with _parent(folder, names, make=True) as parent:
-        _write_at(parent, names[-1], data)
+        _write_at(parent, names[-1], data, flushed=flushed)
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -228,7 +229,9 @@ def _flush_names(folder: int) -> None:
             raise
 
 
-def _write_at(parent: int, name: str, data: bytes, like: int | None = None) -> None:
+def _write_at(
+    parent: int, name: str, data: bytes, like: int | None = None, *, flushed: bool = True
+) -> None:
     """Write a file under another name, then rename it; ``like`` is the mode of the one before."""
     scratch = f".sdbench-{secrets.token_hex(8)}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -238,7 +241,8 @@ def _write_at(parent: int, name: str, data: bytes, like: int | None = None) -> N
             if like is not None:
                 os.fchmod(fd, stat.S_IMODE(like))
             write_all(fd, data)
-            flush_to_disk(fd)
+            if flushed:
+                flush_to_disk(fd)
         finally:
             os.close(fd)
         os.replace(scratch, name, src_dir_fd=parent, dst_dir_fd=parent)
@@ -246,7 +250,8 @@ def _write_at(parent: int, name: str, data: bytes, like: int | None = None) -> N
         with contextlib.suppress(OSError):
             os.unlink(scratch, dir_fd=parent)
         raise
-    _flush_names(parent)
+    if flushed:
+        _flush_names(parent)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from sdbench.errors import UsageError
 from sdbench.files import MIB, read_inside
 from sdbench.schema import CORRECTNESS_SEVERITY, OUTCOME_SEVERITY, Case, Replicate
 from sdbench.store import LoadedRun, find_run, load_run
-from sdbench.summary import CaseSummary, RunSummary, per_picture, steady_median_s
+from sdbench.summary import CaseSummary, RunSummary, per_picture
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -238,7 +238,7 @@ def replicate_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[Row]:
     for entry in loaded.attempts:
         if (entry.case_id, entry.arm) not in of_case:  # a damaged file: nothing of the plan
             continue
-        steady = steady_median_s(entry)
+        steady = entry.steady_median_s
         efficiency = of_case[entry.case_id, entry.arm].at(steady)
         yield {
             "run_id": run.run_id,

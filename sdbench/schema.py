@@ -21,6 +21,7 @@ millions.
 import functools
 import hashlib
 import json
+import statistics
 from collections import Counter
 from typing import Annotated, Any, Literal
 
@@ -555,6 +556,14 @@ class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="re
     def of_kind(self, kind: PassKind) -> list[Pass]:
         """The passes of one kind, in order."""
         return self._by_kind.get(kind, [])
+
+    @functools.cached_property
+    def steady_median_s(self) -> float | None:
+        """A process's statistic: the median of its steady passes (2 on), if it ended well."""
+        if self.outcome != "ok":
+            return None
+        steady = [entry.duration_s for entry in self.of_kind("measured") if entry.index > 1]
+        return statistics.median(steady) if steady else None
 
     @functools.cached_property
     def _by_kind(self) -> dict[PassKind, list[Pass]]:

@@ -200,10 +200,12 @@ def per_picture(pass_s: float | None, images: int) -> float | None:
 
 def device_facts(replicates: Sequence[Replicate]) -> dict[str, Any]:
     """What the workers told of the device, the first first: what one does not know another may."""
+    # Equal tables of a run are held once (``store/sharing.py``).
+    devices = {id(entry.device): entry.device for entry in replicates}
     return {
         name: fact
-        for entry in reversed(replicates)
-        for name, fact in entry.device.get("facts", {}).items()
+        for device in reversed(devices.values())
+        for name, fact in device.get("facts", {}).items()
         if fact is not None
     }
 
@@ -281,7 +283,7 @@ def _summarise_row(
 
 
 def _latency(replicates: list[Replicate]) -> Latency:
-    medians = [steady for entry in replicates if (steady := steady_median_s(entry)) is not None]
+    medians = [steady for entry in replicates if (steady := entry.steady_median_s) is not None]
     if not medians:
         measured = any(entry.of_kind("measured") for entry in replicates)
         reason = "no process made a second pass" if measured else "no pass was made"
@@ -303,12 +305,6 @@ def sustained_of(replicate: Replicate) -> Sustained:
     if len(begins) < len(passes):
         return Sustained(reason="it is not on record when the passes began")
     return judge_sustained(begins, [entry.duration_s for entry in passes])
-
-
-def steady_median_s(replicate: Replicate) -> float | None:
-    """A process's statistic: the median of its steady passes (2 on), if it ended well."""
-    steady = steady_times_s(replicate)
-    return statistics.median(steady) if steady else None
 
 
 def _by_block(replicates: Sequence[Replicate]) -> list[Replicate]:

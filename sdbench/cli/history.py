@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from sdbench.cli.list import MOST
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.comparison import Past, history_of_pasts, pasts_in
@@ -15,9 +16,10 @@ from sdbench.report.units import printable
 
 @click.command(name="history")
 @click.argument("case", required=False)
+@click.option("--all", "everything", is_flag=True, help=f"Also show runs before the last {MOST}.")
 @results_option
 @json_option
-def command(case: str | None, root: Path, as_json: bool) -> int:
+def command(case: str | None, everything: bool, root: Path, as_json: bool) -> int:
     """Show one CASE over all runs of this machine: date, versions, seconds a picture, and a plot.
 
     CASE is a case id or the beginning of one; without it, the case that most runs have. The plot
@@ -36,5 +38,5 @@ def command(case: str | None, root: Path, as_json: bool) -> int:
     if as_json:
         print_json(msgspec.to_builtins(history) | {"left_out": left_out})
         return 0
-    render_history(history, console())
+    render_history(history, console(), most=None if everything else MOST)
     return 0

@@ -11,12 +11,17 @@ from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.comparison import LeftOut, Past, pasts_in
 from sdbench.report.units import printable
+from sdbench.words import counted
+
+MOST = 100
+"""Runs that are listed unless all are asked for: to lay out a table takes longer than to read."""
 
 
 @click.command(name="list")
+@click.option("--all", "everything", is_flag=True, help=f"Also list runs before the last {MOST}.")
 @results_option
 @json_option
-def command(root: Path, as_json: bool) -> int:
+def command(everything: bool, root: Path, as_json: bool) -> int:
     """List the runs in the results folder, oldest first."""
     rows = [_row(path, past) for path, past in pasts_in(root)]
     if as_json:
@@ -29,8 +34,14 @@ def command(root: Path, as_json: bool) -> int:
     table = Table(show_edge=False, pad_edge=False)
     for column in ("run", "label", "device", "model", "cases", "processes", "state"):
         table.add_column(column, overflow="fold")
-    for row in rows:
+    shown = rows if everything else rows[-MOST:]
+    for row in shown:
         table.add_row(*(escape(printable(cell)) for cell in _cells(row)))
+    earlier = rows[: len(rows) - len(shown)]
+    if earlier:
+        lost = sum("error" in row for row in earlier)
+        unreadable = f", {lost} unreadable" if lost else ""
+        out.print(f"{counted(len(earlier), 'earlier run')}{unreadable}: --all lists them")
     out.print(table)
     return 0
 

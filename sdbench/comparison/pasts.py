@@ -80,7 +80,9 @@ def _past(path: Path) -> Past:
         )
         with suppress(OSError):  # a cache that cannot be written costs time and nothing else
             folder.mkdir(parents=True, exist_ok=True)
-            write_inside(folder, "runs", name, data=msgspec.json.encode(entry))
+            data = msgspec.json.encode(entry)
+            # To flush each takes longer than all else where there are thousands of runs.
+            write_inside(folder, "runs", name, data=data, flushed=False)
     return past
 
 

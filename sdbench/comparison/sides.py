@@ -11,7 +11,7 @@ from sdbench.config import AXES
 from sdbench.errors import UsageError
 from sdbench.schema import Arm, Case, PlannedCase, Replicate, Run
 from sdbench.store import LoadedRun
-from sdbench.summary import CaseSummary, RunSummary, steady_median_s, summarise
+from sdbench.summary import CaseSummary, RunSummary, summarise
 
 SideName = Literal["base", "new"]
 Figures = dict[int, float]
@@ -34,7 +34,7 @@ class Row:
     @functools.cached_property
     def steady_s(self) -> Figures:
         """Each process's median of its steady passes; a machine that slept measured nothing."""
-        return self._figures(lambda entry: None if entry.slept else steady_median_s(entry))
+        return self._figures(lambda entry: None if entry.slept else entry.steady_median_s)
 
     @functools.cached_property
     def first_pass_s(self) -> Figures:

@@ -102,11 +102,11 @@ def check_equality(
                 questions.append((kind, [case, plain], _across_cases(kind, own, others)))
             for kind, cases, passes in questions:
                 known = list(passes)
-                if not _pictures_of(known):
+                if not _have_pictures(known):
                     continue
                 answer = judge.answer(kind, cases, arm.name, known)
                 later = [*_among_later(own)] if kind == "first-pass" else []
-                if _pictures_of(later):
+                if _have_pictures(later):
                     verdict = judge.answer(kind, cases, arm.name, later).verdict
                     answer = msgspec.structs.replace(answer, later=verdict)
                 found.append(answer)
@@ -166,6 +166,10 @@ def _across_cases(
 def _pictures_of(passes: Iterable[_Passes]) -> int:
     """How many pictures there are to compare."""
     return sum(min(len(one.images), len(other.images)) for one, other in passes)
+
+
+def _have_pictures(passes: Iterable[_Passes]) -> bool:
+    return any(one.images and other.images for one, other in passes)
 
 
 def _plainer(case: Case) -> Iterator[tuple[EqualityKind, Case]]:
@@ -392,16 +396,19 @@ class _Judge:
 
 def _unlike(passes: Iterable[_Passes]) -> list[_Pair]:
     """Pictures that differ in any bit. What processes repeat is there once: a run has many."""
-    found: dict[tuple[object, ...], _Pair] = {}
+    # Equal pictures of a run are held once (``store/sharing.py``), so most are known at once.
+    seen: dict[tuple[int, int, int], _Pair] = {}
     for one, other in passes:
-        if one.images == other.images:  # at once: equal ones are held once (``store/sharing.py``)
+        if one.images == other.images:
             continue
         for image, (first, second) in enumerate(zip(one.images, other.images, strict=False)):
-            if first is second:
-                continue
-            names = _names(first), _names(second)
-            if names[0] != names[1]:
-                found.setdefault((image, *names), _Pair(image, first, second))
+            if first is not second and (key := (image, id(first), id(second))) not in seen:
+                seen[key] = _Pair(image, first, second)
+    found: dict[tuple[object, ...], _Pair] = {}
+    for pair in seen.values():
+        names = _names(pair.one), _names(pair.other)
+        if names[0] != names[1]:
+            found.setdefault((pair.image, *names), pair)
     return [*found.values()]
 
 

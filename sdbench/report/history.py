@@ -10,23 +10,35 @@ from sdbench.comparison import History, HistoryEntry
 from sdbench.report.terminal import OUTCOME_WORDS, case_words
 from sdbench.report.units import printable, seconds
 from sdbench.summary import per_picture
+from sdbench.words import counted
 
 _PLOT_WIDTH = 40
 _SHOWN = ("torch", "diffusers")
 
 
-def render_history(history: History, console: Console) -> None:
-    """A table for each series: what ran different work or another device has its own scale."""
+def render_history(history: History, console: Console, most: int | None = None) -> None:
+    """A table for each series: what ran different work or another device has its own scale.
+
+    ``most`` lines of each are shown, the last ones; the scale is that of all.
+    """
     several_arms = len({entry.arm for entry in history.runs}) > 1
-    for series in dict.fromkeys(entry.series for entry in history.runs):
-        entries = [entry for entry in history.runs if entry.series == series]
-        console.print(_table(history, series, entries, several_arms))
+    by_series: dict[str, list[HistoryEntry]] = {}
+    for entry in history.runs:
+        by_series.setdefault(entry.series, []).append(entry)
+    for series, entries in by_series.items():
+        shown = entries if most is None else entries[-most:]
+        if len(shown) < len(entries):
+            console.print(f"{counted(len(entries) - len(shown), 'earlier line')}: --all shows them")
+        console.print(_table(history, series, shown, _Scale(entries), several_arms))
 
 
 def _table(
-    history: History, series: str, entries: Sequence[HistoryEntry], several_arms: bool
+    history: History,
+    series: str,
+    entries: Sequence[HistoryEntry],
+    scale: "_Scale",
+    several_arms: bool,
 ) -> Table:
-    scale = _Scale(entries)
     title = f"{case_words(history.case)}: {printable(series)}"
     table = Table(title=escape(title), title_justify="left", show_edge=False, pad_edge=False)
     columns = ["date", "run", *(["arm"] if several_arms else []), *_SHOWN, "outcome"]

@@ -9,7 +9,6 @@ from sdbench.report.markdown_text import code_block, code_span, plain, table
 from sdbench.report.terminal import OUTCOME_WORDS, case_words
 from sdbench.report.units import memory_words, seconds, size, system_words
 from sdbench.schema import Arm, PlannedCase, Replicate, Run
-from sdbench.summary import steady_median_s
 
 _TAIL_LINES = 40
 # As flags are written: what is known, and where it is discussed.
@@ -116,7 +115,7 @@ def _row(entry: Replicate) -> list[str]:
         OUTCOME_WORDS[entry.outcome],
         str(len(measured)),
         seconds(first),
-        seconds(steady_median_s(entry)),
+        seconds(entry.steady_median_s),
         peak,
         ", ".join(broken) or ("–" if not measured else "finite, not black"),
     ]

@@ -15,7 +15,7 @@ from sdbench.report.passes import replicate_words
 from sdbench.report.terminal import OUTCOME_WORDS, case_words, render_summary
 from sdbench.report.units import duration, printable, seconds
 from sdbench.schema import Checked, Looked, Replicate, Run, Slot, WaitReason
-from sdbench.summary import per_picture, steady_median_s, summarise
+from sdbench.summary import per_picture, summarise
 from sdbench.telemetry import WAIT_WORDS
 
 _REPAINT_EVERY_S = 1.0
@@ -113,7 +113,7 @@ class ScreenWatcher:
         self._bar.update(self._task, completed=done, total=total)
         if self._console.is_terminal and replicate.outcome == "ok":
             return
-        steady = per_picture(steady_median_s(replicate), int(self._run.config["images"]))
+        steady = per_picture(replicate.steady_median_s, int(self._run.config["images"]))
         outcome = OUTCOME_WORDS[replicate.outcome]
         detail = f", {seconds(steady)} a picture" if steady is not None else ""
         if replicate.passes_stopped not in (None, "asked"):

@@ -14,7 +14,7 @@ import msgspec
 from sdbench.report.terminal import case_words
 from sdbench.schema import Replicate, Run
 from sdbench.stats import tukey_outliers
-from sdbench.summary import RunSummary, steady_median_s
+from sdbench.summary import RunSummary
 
 _FORMAT = "5.0.0"
 
@@ -30,7 +30,7 @@ def pytest_benchmark_document(
             steady
             for entry in replicates
             if (entry.case_id, entry.arm) == (row.case_id, row.arm)
-            and (steady := steady_median_s(entry)) is not None
+            and (steady := entry.steady_median_s) is not None
         ]
         if not times:
             continue

@@ -1,9 +1,8 @@
-"""Files that are no documents, each way of being wrong once: weights, pictures, traces, texts."""
+"""Files that are no documents, each way of being wrong once: weights, pictures, traces."""
 
 import hashlib
 import io
 import json
-import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -42,13 +41,11 @@ def groups(run: Tree, pictured: Tree) -> Iterator[Group]:
     yield "weights", "headers", [*_weights()]
     yield "json", "models", [*_jsons()]
     yield "picture", "settings", [*_pictures()]
-    yield "log", "crashes", [*_crashes()]
     yield "artifact", "names", [*_artifacts(pictured)]
     yield "timeline", "lines", [*_timelines(run)]
-    yield "macos", "texts", [*_macos()]
 
 
-def _file(name: str, data: bytes | Odd | None, expected: bool | None, says: str = "") -> Item:
+def file_of(name: str, data: bytes | Odd | None, expected: bool | None, says: str = "") -> Item:
     return Item(name, {} if data is None else {name: data}, expected, says)
 
 
@@ -73,8 +70,8 @@ def _safetensors(header: Any, data: bytes = b"\0" * 16, length: int | None = Non
 def _weights() -> Iterator[Item]:
     entry = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
     sound = {"__metadata__": {"format": "pt"}, "a": entry}
-    yield _file("sound.safetensors", _safetensors(sound), True)
-    yield _file("odd-dtype.safetensors", _safetensors({"a": {**entry, "dtype": "Q4"}}), None)
+    yield file_of("sound.safetensors", _safetensors(sound), True)
+    yield file_of("odd-dtype.safetensors", _safetensors({"a": {**entry, "dtype": "Q4"}}), None)
     impossible: list[Any] = [
         *({"a": {**entry, **more}} for more in _ENTRIES),
         *({"a": {k: v for k, v in entry.items() if k != key}} for key in entry),
@@ -85,7 +82,7 @@ def _weights() -> Iterator[Item]:
         b'{"a": ' * 3000,
     ]
     for at, header in enumerate(impossible):
-        yield _file(f"i{at}.safetensors", _safetensors(header), False)
+        yield file_of(f"i{at}.safetensors", _safetensors(header), False)
     whole = _safetensors(sound)
     pointer = b"version https://git-lfs.github.com/spec/v1\n"
     texts = {
@@ -99,20 +96,20 @@ def _weights() -> Iterator[Item]:
     }
     for says, files in texts.items():
         for at, data in enumerate(files):
-            yield _file(f"t{at}-{says}.safetensors", data, False, says)
+            yield file_of(f"t{at}-{says}.safetensors", data, False, says)
     for length in (0, 1, 99_999_999, 100_000_001, 1 << 31, 1 << 32, 1 << 40, (1 << 64) - 1):
         head = length.to_bytes(8, "little") + b'{"a": '
-        yield _file(f"l{length}.safetensors", head, False)
-        yield _file(f"h{length}.safetensors", Odd("sparse", size=_LONG + 9, head=head), False)
+        yield file_of(f"l{length}.safetensors", head, False)
+        yield file_of(f"h{length}.safetensors", Odd("sparse", size=_LONG + 9, head=head), False)
     for name, odd in _NO_FILES.items():
         says = {"nowhere": "is not there", "empty": "empty"}.get(name, "")
-        yield _file(f"{name}.safetensors", odd, False, says)
-        yield _file(f"{name}.bin", odd, False)
+        yield file_of(f"{name}.safetensors", odd, False, says)
+        yield file_of(f"{name}.bin", odd, False)
     for at, data in enumerate(
         (b"x", b"PK\x03\x04", b"PK\x03\x04" + b"\0" * 99, b"<html>", pointer)
     ):
-        yield _file(f"p{at}.bin", data, False)
-    yield _file("sound.bin", b"\x80\x02}q\x00.", True)
+        yield file_of(f"p{at}.bin", data, False)
+    yield file_of("sound.bin", b"\x80\x02}q\x00.", True)
 
 
 _SHAPES: tuple[Any, ...] = ([5], [-4], [1 << 40], "x", ["x"], None, 4, {})
@@ -126,15 +123,15 @@ _ENTRIES: tuple[dict[str, Any], ...] = (
 
 
 def _jsons() -> Iterator[Item]:
-    yield _file("sound.json", b'{"_class_name": "X"}', True)
+    yield file_of("sound.json", b'{"_class_name": "X"}', True)
     bad = (b"", b"[]", b"null", b"3", b"\xff", b"{", DEEP.encode(), b"1" * 5000, b'{"a": NaN')
     for at, data in enumerate(bad):
-        yield _file(f"b{at}.json", data, False)
+        yield file_of(f"b{at}.json", data, False)
     pointer = b"version https://git-lfs.github.com/spec/v1\n"
-    yield _file("pointer.json", pointer, False, "LFS")
+    yield file_of("pointer.json", pointer, False, "LFS")
     for name, odd in {**_NO_FILES, "large": Odd("sparse", size=_LONG)}.items():
-        yield _file(f"{name}.json", odd, False)
-        yield _file(f"{name}-entries", odd, None)
+        yield file_of(f"{name}.json", odd, False)
+        yield file_of(f"{name}-entries", odd, None)
 
 
 # --- pictures -------------------------------------------------------------------------------------
@@ -161,7 +158,7 @@ def _pictures() -> Iterator[Item]:
     for key, text in texts.items():
         for international in (False, True):
             data = _with_text(key, text, international=international)
-            yield _file(f"with-{key[:3]}{len(key)}-{international}.png", data, True)
+            yield file_of(f"with-{key[:3]}{len(key)}-{international}.png", data, True)
     odd: list[Any] = [
         *([], None, 3, "x", {}, {"3": 7}, {"3": []}, {"3": {}}, {"3": {"inputs": 3}}),
         *({"3": {"inputs": {name: None, "text": [], "steps": {}}}} for name in ("seed", "x")),
@@ -171,25 +168,25 @@ def _pictures() -> Iterator[Item]:
     ]
     for at, document in enumerate(odd):
         for key in ("prompt", "invokeai_metadata"):
-            yield _file(f"odd-{at}-{key}.png", _with_text(key, json.dumps(document)), None)
+            yield file_of(f"odd-{at}-{key}.png", _with_text(key, json.dumps(document)), None)
     words = (DEEP[:3000], "{", "1" * 5000, "NaN", "Steps: 20, ", 'Steps: 20, A: "' + "x" * 3000)
     for at, text in enumerate(words):
         for key in texts:
-            yield _file(f"word-{at}-{key[:3]}{len(key)}.png", _with_text(key, text), None)
+            yield file_of(f"word-{at}-{key[:3]}{len(key)}.png", _with_text(key, text), None)
     yield from _comments()
     for mode in ("RGBA", "LA", "P", "1", "I;16", "L", "CMYK"):
-        yield _file(f"mode-{mode[:2]}-{len(mode)}.png", _of_mode(mode), True)
+        yield file_of(f"mode-{mode[:2]}-{len(mode)}.png", _of_mode(mode), True)
     for size in ((9000, 9000), (16_384, 16_384), (50_000, 50_000), (1 << 31, 1), (0, 0)):
-        yield _file(f"size-{size[0]}.png", fuzz_pictures.claiming(*size), False)
+        yield file_of(f"size-{size[0]}.png", fuzz_pictures.claiming(*size), False)
     bomb = fuzz_pictures.text_bomb()
-    yield _file("bomb.png", bomb, None)
+    yield file_of("bomb.png", bomb, None)
     whole = _with_text("prompt", graph)
     for at, data in enumerate((b"", b"x", whole[:40], whole[:-20], whole[:9] + b"\0" * 99)):
-        yield _file(f"torn-{at}.png", data, None if at == 3 else False)
+        yield file_of(f"torn-{at}.png", data, None if at == 3 else False)
     for at, data in enumerate(_with_chunks()):
-        yield _file(f"chunk-{at}.png", data, None)
+        yield file_of(f"chunk-{at}.png", data, None)
     for at, data in enumerate((b"\xff\xd8\xff" + b"\0" * 99, b"RIFF0000WEBP" + b"\0" * 99)):
-        yield _file(f"other-{at}.png", data, False)
+        yield file_of(f"other-{at}.png", data, False)
 
 
 def _with_text(key: str, text: str, *, international: bool = False) -> bytes:
@@ -214,12 +211,12 @@ def _comments() -> Iterator[Item]:
             exif = Image.Exif()
             exif.get_ifd(0x8769)[0x9286] = comment
             data = _saved(Image.new("RGB", (8, 8), (9, 90, 200)), kind, exif=exif.tobytes())
-            yield _file(f"with-comment-{at}.{kind.lower()}", data, True)
+            yield file_of(f"with-comment-{at}.{kind.lower()}", data, True)
     for at, other in enumerate((b"UNICODE\0\xd8", b"UNICODE\0", b"ASCII\0\0\0\xff", b"", 5)):
         exif = Image.Exif()
         exif.get_ifd(0x8769)[0x9286] = other
         data = _saved(Image.new("RGB", (8, 8)), "JPEG", exif=exif)
-        yield _file(f"odd-comment-{at}.jpeg", data, None)
+        yield file_of(f"odd-comment-{at}.jpeg", data, None)
 
 
 _CHUNKS = (
@@ -404,134 +401,3 @@ def _timelines(run: Tree) -> Iterator[Item]:
         yield _below(f"t{at}", "telemetry/a.1.jsonl", data, expected=False)
     for at, no_file in enumerate((*_NO_FILES.values(), Odd("sparse", size=_LONG))):
         yield _below(f"o{at}", "telemetry/a.1.jsonl", no_file, expected=False)
-
-
-# --- logs -----------------------------------------------------------------------------------------
-
-
-def _crashes() -> Iterator[Item]:
-    body: dict[str, Any] = {
-        "procName": "python3.11",
-        "exception": {"type": "EXC_CRASH", "signal": "SIGABRT", "codes": "0x0"},
-        "termination": {"namespace": "SIGNAL", "indicator": "Abort trap: 6", "reasons": ["why"]},
-        "asi": {"libsystem_c.dylib": ["abort() called", "failed assertion"]},
-        "exceptionReason": {"composed_message": "it broke", "name": "NSException"},
-        "faultingThread": 0,
-        "usedImages": [{"name": "libtorch_cpu.dylib"}, {"path": "/x/y"}],
-        "threads": [
-            {"triggered": True, "queue": "q", "frames": [{"imageIndex": 0, "symbol": "at::mps"}]}
-        ],
-        "lastExceptionBacktrace": [{"imageIndex": 1}, {"imageIndex": 9}, 3],
-    }
-    head = encoded({"name": "python3.11", "os_version": "macOS 14.1 (23B74)"}) + b"\n"
-    text = encoded(body)
-    yield _file("sound.ips", head + text, True)
-    others: tuple[Any, ...] = (None, [], {}, "x", 7, [3], [{}], {"zz": [[]]}, True)
-    parts: tuple[Any, ...] = (None, 3, [], {}, "x", [{"imageIndex": "x"}], [[]], [{"symbol": 3}])
-    for at, key in enumerate(body):
-        for number, value in enumerate(others):
-            yield _file(f"k{at}-{number}.ips", head + encoded({**body, key: value}), None)
-        less = {name: value for name, value in body.items() if name != key}
-        yield _file(f"g{at}.ips", head + encoded(less), None)
-        deep = text.replace(f'"{key}": '.encode(), f'"{key}": {DEEP}'.encode())
-        yield _file(f"d{at}.ips", head + deep, None)
-        long = text.replace(f'"{key}": '.encode(), f'"{key}": {"9" * 5000}'.encode())
-        yield _file(f"l{at}.ips", head + long, None)
-    thread = body["threads"][0]
-    for at, value in enumerate(parts):
-        for key in ("frames", "queue", "triggered"):
-            made = {**body, "threads": [{**thread, key: value}], "lastExceptionBacktrace": []}
-            yield _file(f"f{at}-{key}.ips", head + encoded(made), None)
-    for at in range(0, len(text), 61):
-        yield _file(f"cut{at}.ips", head + text[:at], None)
-        yield _file(
-            f"triggered{at}.ips", head + text[:at] + b'"triggered": true, "frames": [', None
-        )
-    yield _file("deep.ips", DEEP.encode() + b"\n" + DEEP.encode(), False)
-    words = (
-        b"Process: python [1]\nException Type:  EXC_CRASH (SIGABRT)\nTermination Reason: x\n",
-        b"Exception Type: EXC_X\nThread 0 Crashed:\n0 a 0x1 b + 1\n1 ??? 0x2 0x3\n\nThread 1:\n",
-        b"Application Specific Information:\nabort() called\nsaid\n\n",
-    )
-    for at in range(1, 1 << len(words)):
-        chosen = [word for number, word in enumerate(words) if at >> number & 1]
-        yield _file(f"text{at}.log", b"".join(chosen), None)
-
-
-# --- what programs of macOS say -------------------------------------------------------------------
-
-_SAID: dict[str, tuple[str, ...]] = {
-    "sysctl": ("hw.memsize: 17179869184\nhw.model = Mac14,2\nkern.x: 1 -> 2\n",),
-    "pressure": ("1\n", "2", "4"),
-    "swap": ("total = 1024.00M  used = 512,25M  free = 511.75M  (encrypted)",),
-    "load": ("{ 1.84 1.90 2.01 }", "{ 1,84 1,90 2,01 }"),
-    "vm_stat": (
-        (
-            "Mach Virtual Memory Statistics: (page size of 16384 bytes)\nPages free:     100.\n"
-            '"Translation faults":  5.\nPages occupied by compressor: 7.\n'
-        ),
-    ),
-    "counts": (
-        (
-            "The system has 17179869184 (1048576 pages with a page size of 16384).\n"
-            "Pages free: 100 \nPages used by compressor: 9 \n"
-        ),
-    ),
-    "free": ("System-wide memory free percentage: 56%\n",),
-    "total": ("The system has 17179869184 (1048576 pages with a page size of 16384).\n",),
-    "power": (
-        "Now drawing from 'Battery Power'\n -InternalBattery-0 (id=1)\t87%; discharging; 3:12\n",
-        " -InternalBattery-0 (id=1)\t87%; charging; 1:12 remaining present: true\n",
-        " -InternalBattery-0 (id=1)\t50%; discharging; 1:12 remaining present: true\n",
-        "Now drawing from 'UPS Power'\n -InternalBattery-0\t7%; AC attached;\n",
-    ),
-    "speed": ("CPU_Speed_Limit \t= 100\n",),
-    "df": (
-        (
-            "Filesystem 1024-blocks Used Available Capacity iused ifree %iused Mounted on\n"
-            "/dev/disk3s1s1 482797652 9384208 100000 9% 356 99 0% /\n"
-            "/dev/disk3s5 482797652 9384208 200000 9% 356 99 0% /System/Volumes/Data\n"
-        ),
-        "Filesystem Size Used Avail Capacity Mounted on\n/dev/disk1 460Gi 9.0Gi 1.5Ti 9% /\n",
-    ),
-    "thermal": tuple(f"com.apple.system.thermalpressurelevel {n}\n" for n in range(5)),
-    "low": (
-        "AC Power:\n lowpowermode         0\nBattery Power:\n lowpowermode   1\n",
-        "System-wide power settings:\nCurrently in use:\n powermode 1\n",
-        "Currently in use:\n powermode 2\n * lowpowermode 0\n",
-    ),
-    "low_battery": ("AC Power:\n lowpowermode         0\nBattery Power:\n lowpowermode   1\n",),
-    "refusal": ("sysctl: hw.x: Operation not permitted", "sysctl: unknown oid 'hw.x'"),
-}
-_UNLIKELY = {
-    "refusal": ("x",),
-    "power": ("Now drawing from 'AC Power'\n", "-InternalBattery-0 present: false\n", "x"),
-    "low": ("AC Power:\n lowpowermode 7\n", "Battery Power:\n powermode 1\n", ""),
-    "thermal": ("com.apple.system.thermalpressurelevel 5\n", "x 1\n", ""),
-}
-_IN_PLACE = ("-1", "9" * 90, "0", "101", "1e9", "", "x", "9" * 12, "123456.5")
-
-
-def _macos() -> Iterator[Item]:
-    """Sound answers, then each number in them as another, each line gone, and cut anywhere."""
-    for reader, answers in _SAID.items():
-        number = 0
-        for answer in answers:
-            believed = None if reader == "refusal" else True
-            yield _file(f"{reader}-s{number}", answer.encode(), believed)
-            for found in re.finditer(r"-?[0-9]+", answer):
-                for text in _IN_PLACE:
-                    number += 1
-                    made = answer[: found.start()] + text + answer[found.end() :]
-                    yield _file(f"{reader}-n{number}", made.encode(), None)
-            for at in range(0, len(answer), 7):
-                number += 1
-                yield _file(f"{reader}-c{number}", answer[:at].encode(), None)
-            lines = answer.splitlines(keepends=True)
-            for at in range(len(lines)):
-                number += 1
-                left = "".join(lines[:at] + lines[at + 1 :])
-                yield _file(f"{reader}-l{number}", left.encode(), None)
-            number += 1
-        for at, text in enumerate((*_UNLIKELY.get(reader, ()), "\xff\0", "9" * 5000)):
-            yield _file(f"{reader}-u{at}", text.encode(), None)

@@ -5,19 +5,17 @@ here by the names of fields and their units, not by the limits in the code that 
 is lost there must be noticed.
 """
 
-import copy
 import itertools
 import json
-import types
-import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import fuzz_batch_files
-import msgspec
+import fuzz_batch_texts
+from fuzz_changes import GONE, Path, changed, changes, fits, typed_places, whole
 from fuzz_direct import NAMES, OVERRIDES
-from fuzz_documents import INSIDE, RECORDS, encoded, toml_of
+from fuzz_documents import RECORDS, encoded, toml_of
 from fuzz_trees import Odd, Tree
 from fuzz_values import DEEP, TEXTS
 from fuzz_ways import Subject
@@ -26,8 +24,6 @@ from sdbench.config import Config
 from sdbench.machine.recording import RecordedCommand, RecordedFacts
 from sdbench.schema import Run
 
-Path = tuple[str | int, ...]
-_GONE = object()
 _DIGEST = "0" * 64
 
 
@@ -92,112 +88,14 @@ def all_batches(subjects: Iterable[Subject], every: int = 1) -> Iterator[Batch]:
     yield _configs(every)
     yield _expectations()
     yield _recordings(sound["recording", "m4-macos15"].tree, every)
-    for kind, name, files in fuzz_batch_files.groups(run, sound["run", "pictured"].tree):
+    files_of_runs = fuzz_batch_files.groups(run, sound["run", "pictured"].tree)
+    for kind, name, files in itertools.chain(files_of_runs, fuzz_batch_texts.groups()):
         batch = _Batches(kind, name)
         for one in files:
             batch.add(one.name, one.files, one.expected)
             if one.says:
                 batch.says[one.name] = one.says
         yield batch.done()
-
-
-# --- single changes -------------------------------------------------------------------------------
-
-_OTHERS = (_GONE, None, {"zz": [1]}, [{"zz": 1}], "zz\x1b", 2.5, -1, 1 << 70, 1e300, True)
-
-
-def changes(document: Any, kind: Any, offset: int = 0) -> Iterator[tuple[str, Any, bool]]:
-    """Each place once in each way: a name, the document, and whether types alone forbid it."""
-    for path, part, needed in typed_places(document, kind, of_lists=1):
-        for number, value in enumerate(_OTHERS):
-            name = ".".join(map(str, path)) + f"-{number}"
-            if value is _GONE:
-                yield name, _changed(document, path, _GONE), needed
-            else:
-                yield name, _changed(document, path, value), not _fits(value, part)
-    if isinstance(document, dict):
-        for text in (TEXTS[offset % len(TEXTS)], "zz"):
-            yield f"more-{text[:3].encode().hex()}", {**document, text: 1}, False
-
-
-def typed_places(
-    document: Any, kind: Any, before: Path = (), *, of_lists: int | None = None
-) -> Iterator[tuple[Path, Any, bool]]:
-    """Every place with its type, and whether something must stand there.
-
-    ``of_lists``: only so many entries of each list.
-    """
-    plain = _plain(kind)
-    if isinstance(document, dict):
-        fields = {}
-        if isinstance(plain, type) and issubclass(plain, msgspec.Struct):
-            fields = {one.encode_name: one for one in msgspec.structs.fields(plain)}
-        values = typing.get_args(plain)[1] if typing.get_origin(plain) is dict else Any
-        for key, value in document.items():
-            part = INSIDE.get(key, values) if key not in fields else fields[key].type
-            if part == dict[str, Any]:
-                part = INSIDE.get(key, part)
-            yield (*before, key), part, key in fields and fields[key].required
-            yield from typed_places(value, part, (*before, key), of_lists=of_lists)
-    elif isinstance(document, list) and document:
-        part = typing.get_args(plain)[0] if typing.get_origin(plain) in (list, tuple) else Any
-        for at, value in enumerate(document[:of_lists]):
-            yield (*before, at), part, False
-            yield from typed_places(value, part, (*before, at), of_lists=of_lists)
-
-
-def _plain(kind: Any) -> Any:
-    """Without what may be None; of several types the one with parts."""
-    if typing.get_origin(kind) is typing.Annotated:
-        return _plain(typing.get_args(kind)[0])
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        parts = [_plain(part) for part in typing.get_args(kind) if part is not type(None)]
-        return next((one for one in parts if hasattr(one, "__struct_config__")), parts[0])
-    return kind
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    try:
-        msgspec.convert(value, kind)
-    except (msgspec.ValidationError, OverflowError):
-        return False
-    return True
-
-
-def _changed(document: Any, path: Path, value: Any) -> Any:
-    """A copy with another value there; what is on no way to it is shared."""
-    key, *rest = path
-    made = copy.copy(document)
-    if rest:
-        made[key] = _changed(document[key], tuple(rest), value)
-    elif value is _GONE:
-        del made[key]
-    else:
-        made[key] = value
-    return made
-
-
-def whole(kind: Any) -> Any:
-    """A value of a type with everything in it that may be there."""
-    origin = typing.get_origin(kind)
-    if origin is typing.Annotated:
-        notes = [note for note in kind.__metadata__ if isinstance(note, msgspec.Meta)]
-        if any(note.pattern for note in notes):
-            return "64x64"
-        return whole(typing.get_args(kind)[0])
-    if origin is typing.Literal:
-        return typing.get_args(kind)[0]
-    if origin in (typing.Union, types.UnionType):
-        return whole(next(one for one in typing.get_args(kind) if one is not type(None)))
-    if origin in (list, tuple):
-        return [whole(typing.get_args(kind)[0])]
-    if origin is dict:
-        return {"facts": {}} if typing.get_args(kind)[1] is Any else {}
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        made = {one.encode_name: whole(one.type) for one in msgspec.structs.fields(kind)}
-        tag = kind.__struct_config__.tag
-        return made if tag is None else {str(kind.__struct_config__.tag_field): tag, **made}
-    return {str: "x", bool: True, int: 1, float: 1.0}.get(kind, {})
 
 
 # --- records --------------------------------------------------------------------------------------
@@ -225,7 +123,7 @@ def _out_of_range(document: Any, kind: Any) -> Iterator[tuple[str, Any]]:
             continue
         values: tuple[Any, ...] = ()
         if name in _BOUNDED:
-            values = (-1, 1e300) if _fits(0.5, part) else (-1, 1 << 63)
+            values = (-1, 1e300) if fits(0.5, part) else (-1, 1 << 63)
         elif name in _CHANGES:
             values = (-(1 << 62), 1 << 62)
         elif name == "resolution":
@@ -233,7 +131,7 @@ def _out_of_range(document: Any, kind: Any) -> Iterator[tuple[str, Any]]:
         for value in values:
             yield (
                 f"{'.'.join(map(str, path))}-{value!r:.8}".strip(),
-                _changed(document, path, value),
+                changed(document, path, value),
             )
 
 
@@ -264,15 +162,15 @@ def _records(run: Tree, every: int) -> Batch:
         add([encoded(record)], True)
         add([encoded(made) for _, made in _out_of_range(record, kind)], False)
         singles = [*_singles(record, kind, every)]
-        add([encoded(made) for made, fits in singles if not fits], False)
-        add([encoded(made) for made, fits in singles if fits], None)
+        add([encoded(made) for made, may_be in singles if not may_be], False)
+        add([encoded(made) for made, may_be in singles if may_be], None)
     replicate, compared = whole(RECORDS["replicate"]), whole(RECORDS["compared"])
     bad: tuple[Any, ...] = (-1, 1 << 62, True, "x", 0.5)
     facts: list[Any] = [{"x_bytes": value} for value in bad] + [{"x": [1]}, {"x": {}}, [1]]
     add([encoded({**replicate, "device": {"facts": one}}) for one in facts], False)
     add([encoded({**replicate, "device": {"facts": {"x_bytes": 5, "y": None}}})], True)
     keys = ("step", "rel_l2", "allowed_rel_l2")
-    add([encoded(_changed(compared, ("divergence", 0, key), [])) for key in keys], False)
+    add([encoded(changed(compared, ("divergence", 0, key), [])) for key in keys], False)
     add([b"{}", b"null", b"[1]", b"\xff", b'{"type": "x"}', DEEP.encode(), b'{"a": ' * 2000], False)
     large: dict[str, bytes | Odd] = {
         "lines": b"\n" * 1_000_002,
@@ -323,8 +221,8 @@ def _runs(tree: Tree, every: int) -> Batch:
             may_be_null = in_config and name.endswith(("-0", "-1"))
             add(made, False if forbidden and not loose and not may_be_null else None)
     for key in _ALWAYS:
-        add(_changed(run, ("config", key), _GONE), False)
-        add(_changed(run, ("config", key), None), False)
+        add(changed(run, ("config", key), GONE), False)
+        add(changed(run, ("config", key), None), False)
     for made in _impossible_plans(run):
         add(made, False)
     for data in (b"", b"[]", b"null", b"{}", b"\xff", DEEP.encode(), b'{"plan": ' + DEEP.encode()):
@@ -342,7 +240,7 @@ def _impossible_plans(run: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Documents of the right types whose parts do not fit together."""
 
     def put(value: Any, *path: str | int) -> dict[str, Any]:
-        made: dict[str, Any] = _changed(run, path, value)
+        made: dict[str, Any] = changed(run, path, value)
         return made
 
     plan, arm, slot = run["plan"], run["plan"]["arms"][0], run["plan"]["slots"][0]
@@ -441,8 +339,8 @@ def _configs(every: int) -> Batch:
             if at % every == 0 and not name.endswith("-1"):
                 add(made, False if forbidden else None)
     free = {key: value for key, value in _CONFIG.items() if key not in ("matrix", "exclude")}
-    for changed in _IMPOSSIBLE_CONFIGS:
-        add({**free, **changed}, False)
+    for other in _IMPOSSIBLE_CONFIGS:
+        add({**free, **other}, False)
     dots = b"a." * 50_000 + b"a = 1"
     sound = toml_of(_CONFIG)
     for says, start in (("BOM", b"\xef\xbb\xbf"), ("UTF-16", b"\xff\xfe"), ("UTF-16", b"\xfe\xff")):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from fuzz_batches import typed_places
+from fuzz_changes import typed_places
 from fuzz_documents import RECORDS, encoded
 from fuzz_trees import Odd
 from fuzz_values import CANARY, SECRET

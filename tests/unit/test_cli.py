@@ -16,6 +16,7 @@ import pytest
 from factories import Called, make_config, make_picture, make_run, play, small_run, worker_events
 
 from sdbench.cli import VERBS, cli, show
+from sdbench.cli.list import MOST
 from sdbench.config import Config
 from sdbench.insight.crash_reports import read_crash_report
 from sdbench.runner.executor import Report, Supervisor, Task
@@ -551,6 +552,21 @@ def test_list_tells_of_a_run_it_cannot_read_and_goes_on(call: Called, results: P
     assert "not a run of this or an older sdbench" in rows[0]["error"]
     assert "error" not in rows[1]
     assert "unreadable" in call("list", "-o", str(results))[1]
+
+
+def test_list_prints_the_last_runs_and_counts_the_others(call: Called, results: Path) -> None:
+    keep(results)
+    for number in range(MOST):
+        broken = results / f"20250101-000000-broken-{number:04}"
+        broken.mkdir()
+        (broken / "run.json").write_text("{")
+    code, out, _ = call("list", "-o", str(results))
+    assert code == 0
+    assert out.startswith("1 earlier run, 1 unreadable: --all lists them")
+    assert out.count("\n20250101-") == MOST - 1
+    everything = call("list", "--all", "-o", str(results))[1]
+    assert "earlier" not in everything and everything.count("\n20250101-") == MOST
+    assert len(json.loads(call("list", "--json", "-o", str(results))[1])["runs"]) == MOST + 1
 
 
 def test_show_prints_one_document(call: Called, results: Path) -> None:

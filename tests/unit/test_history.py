@@ -108,3 +108,13 @@ def test_run_that_measured_nothing_is_a_line_with_its_outcome() -> None:
     (entry,) = history_of([crashed], MINE).runs
     assert (entry.outcome, entry.latency_s.median) == ("skipped", None)
     assert "skipped" in shown(history_of([crashed], MINE))
+
+
+def test_of_many_runs_the_last_are_shown_on_the_scale_of_all() -> None:
+    history = history_of([on(1, 5.0), on(2, 1.0), on(3, 2.0)], MINE)
+    console = Console(width=160, record=True, file=io.StringIO())
+    render_history(history, console, most=2)
+    text = console.export_text()
+    assert text.startswith("1 earlier line: --all shows them")
+    assert "run-1" not in text and "run-2" in text and "run-3" in text
+    assert "5.0" in text.splitlines()[2]

@@ -10,7 +10,8 @@ import pytest
 from measured_runs import changed, measured, one_case, steady, two_arms
 from told_runs import HOSTILE, told_run
 
-from sdbench.report.figures import Figure, css_variables, run_figures, story_figures
+from sdbench.report.figures import Figure, canvas, css_variables, run_figures, story_figures
+from sdbench.report.figures import figure as figure_module
 from sdbench.report.figures.canvas import MOST_ROWS
 from sdbench.report.story import tell
 from sdbench.report.units import seconds
@@ -105,6 +106,35 @@ def test_numbers_in_words_are_not_shortened() -> None:
     shown = seconds(run.cells[0].seconds_per_picture)
     assert shown == "1.23 s"
     assert any(shown in text for text in texts(matrix.inline_svg()))
+
+
+def test_a_figure_is_drawn_once(figures: list[Figure], monkeypatch: pytest.MonkeyPatch) -> None:
+    """To find a layout, ``savefig`` would draw everything once more."""
+    from matplotlib.figure import Figure as Drawing
+
+    drawn = []
+    draw = Drawing.draw
+    monkeypatch.setattr(Drawing, "draw", lambda self, by: (drawn.append(self), draw(self, by)))
+    for figure in figures:
+        figure.inline_svg()
+    assert len(drawn) == len(figures)
+
+
+def test_panels_are_where_constrained_layout_puts_them(
+    figures: list[Figure], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def panels(figure: Figure) -> list[list[float]]:
+        with figure_module._style():
+            drawing = figure.draw(dict.fromkeys(figure_module._STAND_INS, "black"))
+            canvas.lay_out(drawing)
+            drawing.draw_without_rendering()
+        return [[*axes.get_position().extents] for axes in drawing.axes]
+
+    ours = [panels(figure) for figure in figures]
+    for name in ("canvas", "tradeoff"):
+        monkeypatch.setattr(f"sdbench.report.figures.{name}.lay_out", lambda drawing: None)
+    theirs = [panels(figure) for figure in figures]
+    assert ours == [[pytest.approx(one, abs=0.02) for one in panel] for panel in theirs]
 
 
 def test_text_of_others_is_text(tmp_path: Path) -> None:

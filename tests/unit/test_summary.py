@@ -16,7 +16,7 @@ from sdbench.schema import (
     Run,
     TelemetrySummary,
 )
-from sdbench.summary import CaseSummary, as_json, device_facts, steady_median_s, summarise
+from sdbench.summary import CaseSummary, as_json, device_facts, summarise
 
 
 @pytest.fixture
@@ -38,12 +38,12 @@ def row_of(run: Run, *fields: dict[str, Any]) -> CaseSummary:
 
 
 def test_statistic_of_a_process_is_the_median_of_its_steady_passes() -> None:
-    assert steady_median_s(make_replicate(times=(9.0, 1.0, 5.0, 2.0))) == 2.0
+    assert make_replicate(times=(9.0, 1.0, 5.0, 2.0)).steady_median_s == 2.0
 
 
 def test_first_pass_is_never_part_of_the_steady_ones() -> None:
-    assert steady_median_s(make_replicate(times=(9.0,))) is None
-    assert steady_median_s(make_replicate(times=(9.0, 1.0))) == 1.0
+    assert make_replicate(times=(9.0,)).steady_median_s is None
+    assert make_replicate(times=(9.0, 1.0)).steady_median_s == 1.0
 
 
 def test_prime_and_profiling_passes_are_no_steady_passes() -> None:
@@ -53,12 +53,12 @@ def test_prime_and_profiling_passes_are_no_steady_passes() -> None:
         make_pass(1.0, 2),
         make_pass(50.0, 2, "profile"),
     ]
-    assert steady_median_s(make_replicate(passes=passes)) == 1.0
+    assert make_replicate(passes=passes).steady_median_s == 1.0
 
 
 @pytest.mark.parametrize("outcome", [one for one in OUTCOME_SEVERITY if one != "ok"])
 def test_process_that_did_not_end_well_gives_no_statistic(outcome: Outcome) -> None:
-    assert steady_median_s(make_replicate(outcome=outcome)) is None
+    assert make_replicate(outcome=outcome).steady_median_s is None
 
 
 def test_latency_is_the_median_over_processes_with_an_interval(run: Run) -> None:

@@ -1,17 +1,26 @@
 """Empty axes in the report's style, and what several figures do alike."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from sdbench.report.units import printable, seconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.backend_bases import RendererBase
     from matplotlib.figure import Figure as Drawing
 
 Theme = dict[str, str]
 T = TypeVar("T")
 
+# Of an SVG, so that what is measured is what is drawn.
+_DPI = 72
+# What matplotlib's constrained layout leaves free at every side of a panel, inches.
+_PAD = 3 / 72
+# A layout that moves less is the last, inches; and there are so many at most.
+_CLOSE = 2 / 72
+_MOST_TIMES = 4
 # Inches at 72 points; a page shows it about 690 pixels wide.
 WIDTH = 7.2
 # Beyond that ratio a linear axis would hide the small ones.
@@ -28,7 +37,8 @@ def new_drawing(
     """A drawing of inches with axes above each other, heights in proportion."""
     from matplotlib.figure import Figure as Drawing
 
-    drawing = Drawing(figsize=(width, height), layout="constrained", facecolor=theme["ground"])
+    size = (width, height)
+    drawing = Drawing(size, _DPI, facecolor=theme["ground"], layout="constrained")
     drawing.patch.set_alpha(0.0 if theme["ground"].startswith("#fe") else 1.0)
     grid = drawing.subplots(
         len(panels), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": list(panels)}
@@ -37,6 +47,69 @@ def new_drawing(
     for one in axes:
         plain(one, theme)
     return drawing, axes
+
+
+def lay_out(drawing: "Drawing") -> None:
+    """Give names, ticks and legends the room they take, and the panels the rest.
+
+    The result is that of matplotlib's constrained layout for panels above each other, which
+    measures everything four times and draws twice. A second call does nothing.
+    """
+    if drawing.get_layout_engine() is None:
+        return
+    drawing.set_layout_engine(None)
+    renderer = measuring()
+    before, ticks = 0.0, [*_ticks(drawing.axes)]
+    for _ in range(_MOST_TIMES):
+        beyond = _place(drawing, renderer)
+        # A panel of another size has other ticks, and text in it may reach further out of it.
+        settled = abs(beyond - before) < _CLOSE
+        before, last = beyond, ticks
+        if settled and last == (ticks := [*_ticks(drawing.axes)]):
+            break
+
+
+@functools.cache
+def measuring() -> "RendererBase":
+    """What tells how large text is in an SVG, and keeps it: figures have many words in common."""
+    from matplotlib.backend_bases import RendererBase
+
+    return RendererBase()
+
+
+def _ticks(panels: Sequence["Axes"]) -> Iterator[list[float]]:
+    for axes in panels:
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            yield [place for place in axis.get_majorticklocs() if low <= place <= high]
+
+
+def _place(drawing: "Drawing", renderer: "RendererBase") -> float:
+    """Move the panels by what stands around each; returns what that was on the right, in inches."""
+    width, height = drawing.get_size_inches()
+    across, up = _PAD / width, _PAD / height
+    outside = [_outside(axes, renderer) for axes in drawing.axes]
+    left, right = (max(sides[n] for sides in outside) + across for n in (0, 1))
+    free = 1 - sum(above + below + 2 * up for *_, above, below in outside)
+    shares = [axes.get_position().height for axes in drawing.axes]
+    top = 1.0
+    if 1 - left - right <= 0 or free <= 0:
+        return 0.0  # no room for a panel at all: better cut than empty
+    for axes, (*_, above, below), share in zip(drawing.axes, outside, shares, strict=True):
+        tall = free * share / sum(shares)
+        bottom = top - up - above - tall
+        axes.set_position((left, bottom, 1 - left - right, tall))
+        top = bottom - below - up
+    return float(right - across) * float(width)
+
+
+def _outside(axes: "Axes", renderer: "RendererBase") -> tuple[float, float, float, float]:
+    """How far it reaches beyond its panel: left, right, above, below; shares of the drawing."""
+    panel = axes.get_position()
+    reach = axes.get_tightbbox(renderer, for_layout_only=True)
+    assert reach is not None, "a panel is seen"
+    reach = reach.transformed(axes.figure.transFigure.inverted())
+    return panel.x0 - reach.x0, reach.x1 - panel.x1, reach.y1 - panel.y1, panel.y0 - reach.y0
 
 
 def plain(axes: "Axes", theme: Theme) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from xml.sax.saxutils import escape
 
+from sdbench.report.figures.canvas import lay_out
 from sdbench.report.figures.palette import COLOURS
 from sdbench.report.units import printable
 
@@ -68,6 +69,7 @@ class Figure:
         """For where SVG is not shown; always light."""
         with _style():
             drawing = self.draw(_LIGHT)
+            lay_out(drawing)
             data = io.BytesIO()
             drawing.savefig(data, format="png", dpi=_DPI, metadata={"Software": None})
         return data.getvalue()
@@ -75,6 +77,7 @@ class Figure:
     def _svg(self) -> str:
         with _style(self.id):
             drawing = self.draw(_STAND_INS)
+            lay_out(drawing)
             text = io.StringIO()
             drawing.savefig(text, format="svg", metadata=dict.fromkeys(_METADATA))
         return _dressed(text.getvalue(), self)

@@ -11,6 +11,7 @@ from sdbench.report.units import seconds
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
+    from matplotlib.text import Text
 
 _MOST_CELLS = 600
 _MOST_COLUMNS = 10
@@ -51,7 +52,9 @@ def _draw(cells: list[Cell], theme: Theme) -> "Drawing":
         for across, column in enumerate(columns):
             cell = by_place.get((row, column) if sizes_down else (column, row))
             if cell is not None:
-                _draw_cell(axes, down, across, cell, theme)
+                text = _draw_cell(axes, down, across, cell, theme)
+                # Only words at a side can reach out of the panel; to measure all takes long.
+                text.set_in_layout(across in (0, len(columns) - 1))
     axes.set_xlim(-0.5, len(columns) - 0.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), [shortened(name) for name in rows])
@@ -66,7 +69,7 @@ def _draw(cells: list[Cell], theme: Theme) -> "Drawing":
     return drawing
 
 
-def _draw_cell(axes: "Axes", down: int, across: int, cell: Cell, theme: Theme) -> None:
+def _draw_cell(axes: "Axes", down: int, across: int, cell: Cell, theme: Theme) -> "Text":
     from matplotlib.patches import Rectangle
 
     level = cell.heat_level
@@ -76,13 +79,14 @@ def _draw_cell(axes: "Axes", down: int, across: int, cell: Cell, theme: Theme) -
         ink = theme["heat-ink-high" if level >= FIRST_HIGH_HEAT else "heat-ink-low"]
     corner = (across - 0.48, down - 0.46)
     patch = Rectangle(corner, 0.96, 0.92, facecolor=ground, edgecolor=theme["line"], linewidth=0.6)
-    axes.add_patch(patch)
+    axes.add_artist(patch)  # not add_patch: the limits are set, and need not be found anew
     text = axes.text(across, down, _words(cell), ha="center", va="center", color=ink, fontsize=8.5)
     if cell.correct == "broken" or cell.outcome not in ("ok", "skipped"):
         patch.set(hatch="////", edgecolor=theme["bad"])
         text.set_bbox({"facecolor": ground, "edgecolor": "none", "pad": 1.2})
     if cell.recommended:
         text.set_fontweight("bold")
+    return text
 
 
 def _words(cell: Cell) -> str:

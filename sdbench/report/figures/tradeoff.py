@@ -2,7 +2,15 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from sdbench.report.figures.canvas import Theme, legend, new_drawing, shortened, time_axis
+from sdbench.report.figures.canvas import (
+    Theme,
+    lay_out,
+    legend,
+    measuring,
+    new_drawing,
+    shortened,
+    time_axis,
+)
 from sdbench.report.figures.figure import Figure
 from sdbench.report.story.cells import settings_words
 from sdbench.report.story.records import RunStory
@@ -78,12 +86,10 @@ def _draw(points: "list[Tradeoff]", theme: Theme, *, several_arms: bool) -> "Dra
 
 def _label(axes: "Axes", points: "list[Tradeoff]", theme: Theme, *, several_arms: bool) -> None:
     """Name points where there is room: beside, above or below; one that has none stays unnamed."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     drawing = axes.get_figure(root=True)
     assert drawing is not None
-    renderer = FigureCanvasAgg(drawing).get_renderer()
-    drawing.draw_without_rendering()  # the layout decides what is beside what
+    lay_out(drawing)  # it decides what is beside what
+    renderer = measuring()
     free = axes.get_window_extent(renderer)
     taken: list[Bbox] = []
     for one, (across, up) in zip(points, zip(*_places(points), strict=True), strict=True):

@@ -105,7 +105,9 @@ def different_pictures(
             record = beside.get((image, picture.pixels_sha256, picture.latents_sha256))
             reference = None if record is None else record.reference_pixels_sha256
             key = group, picture.pixels_sha256, reference
-            one = found.setdefault(key, FoundPicture(group, picture.pixels_sha256, reference))
+            one = found.get(key)
+            if one is None:
+                one = found[key] = FoundPicture(group, picture.pixels_sha256, reference)
             one.made_by[row] = one.made_by.get(row, 0) + 1
             one.passes.add(index)
             one.by_identity[id(picture)] = picture

@@ -11,7 +11,7 @@ from sdbench.report.story.records import Cell, ProcessTimes, Tone
 from sdbench.report.terminal import OUTCOME_WORDS, case_words, picture_words, process_words
 from sdbench.schema import Case, Replicate
 from sdbench.stats import tukey_outliers
-from sdbench.summary import CaseSummary, per_picture, steady_median_s
+from sdbench.summary import CaseSummary, per_picture
 from sdbench.telemetry import WAIT_WORDS
 
 RowKey = tuple[str, str]
@@ -128,7 +128,7 @@ def _process(entry: Replicate, row: Row, outlier: str | None) -> ProcessTimes:
         label=process_words(entry.block, row.summary.planned),
         block=entry.block,
         outcome=entry.outcome,
-        steady_s=per_picture(steady_median_s(entry), row.images),
+        steady_s=per_picture(entry.steady_median_s, row.images),
         first_s=per_picture(first, row.images),
         passes_s=[one.duration_s / row.images for one in measured if one.index > 1],
         remarks=[*_remarks(entry, outlier)],
