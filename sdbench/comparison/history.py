@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from sdbench.comparison.series import series_of
 from sdbench.comparison.sides import Row, rows_of, summary_of
 from sdbench.errors import UsageError
 from sdbench.schema import Case, Outcome
@@ -16,7 +17,10 @@ _NAMED_CASES = 50
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One run and arm. ``series`` tells what may stand on one scale: the same work and device."""
+    """One run and arm. ``series`` tells what may stand on one scale: the same work and device.
+
+    ``conditions`` is the same where the software and all else that sdbench knows of is, too.
+    """
 
     created_utc: str
     run_id: str
@@ -30,6 +34,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
     images: int
     latency_s: Latency
+    conditions: str = ""
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,4 +145,5 @@ def _entry(loaded: LoadedRun, row: Row) -> HistoryEntry:
         outcome=row.summary.outcome,
         images=row.images,
         latency_s=row.summary.latency_s,
+        conditions=series_of(row),
     )

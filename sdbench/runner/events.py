@@ -9,7 +9,17 @@ from typing import Any
 import msgspec
 
 from sdbench.quality.operator_calls import Comparison, OperatorCall
-from sdbench.schema import Bytes, Clock, CountedFlops, FlopsPerSecond, Pass, Seconds
+from sdbench.schema import (
+    Bytes,
+    Clock,
+    Count,
+    CountedFlops,
+    FlopsPerSecond,
+    Pass,
+    Seconds,
+    UnitSeconds,
+    Yardstick,
+)
 
 
 class _Timed(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
@@ -28,7 +38,7 @@ class Hello(_Timed, frozen=True, kw_only=True, tag="hello"):
 
 
 class Phase(_Timed, frozen=True, kw_only=True, tag="phase"):
-    """A phase begins: import, device, load, prime, pass N, profile, end."""
+    """A phase begins: import, device, load, prime, pass N, yardstick, profile, end."""
 
     name: str
 
@@ -67,6 +77,19 @@ class PassEnded(Pass, frozen=True, kw_only=True, tag_field="event", tag="pass"):
     def as_pass(self) -> Pass:
         """The pass alone, as the record keeps it."""
         return Pass(**{name: getattr(self, name) for name in Pass.__struct_fields__})
+
+
+class YardstickRead(_Timed, frozen=True, kw_only=True, tag="yardstick"):
+    """How long the fixed piece of work took before and after the steady passes."""
+
+    version: Count
+    before_s: UnitSeconds | None = None
+    after_s: UnitSeconds | None = None
+    reason: str | None = None
+
+    def as_yardstick(self) -> Yardstick:
+        """The readings alone, as the record keeps them."""
+        return Yardstick(**{name: getattr(self, name) for name in Yardstick.__struct_fields__})
 
 
 class Counted(_Timed, frozen=True, kw_only=True, tag="counted"):
@@ -130,6 +153,7 @@ Event = (
     | DeviceTried
     | Loaded
     | PassEnded
+    | YardstickRead
     | Counted
     | CeilingMeasured
     | CallBegun

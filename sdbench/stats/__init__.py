@@ -1,6 +1,7 @@
 """Pure numbers: the only place that knows scipy."""
 
 from sdbench.stats.bootstrap import MIN_BOOTSTRAP_PROCESSES, bootstrap_interval
+from sdbench.stats.drift import Drift, DriftSource, drift_between, with_drift
 from sdbench.stats.interval import MIN_PROCESSES, log_t_interval
 from sdbench.stats.outliers import Outlier, tukey_outliers
 from sdbench.stats.percentiles import MIN_PASSES_OF_PERCENTILE, percentile
@@ -26,6 +27,8 @@ __all__ = [
     "MIN_PASSES_OF_PERCENTILE",
     "MIN_PROCESSES",
     "OPEN",
+    "Drift",
+    "DriftSource",
     "Judgement",
     "Look",
     "Outlier",
@@ -34,6 +37,7 @@ __all__ = [
     "SpeedVerdict",
     "Steadiness",
     "bootstrap_interval",
+    "drift_between",
     "judge_family",
     "judge_steadiness",
     "log_t_interval",
@@ -44,4 +48,5 @@ __all__ = [
     "ratio_of_logs",
     "tukey_outliers",
     "welch_ratio",
+    "with_drift",
 ]

@@ -151,14 +151,22 @@ def _run_phases(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> "dic
     channel.send("loaded", load_s=time.perf_counter() - started)
 
     from .passes import Passes
+    from .yardstick import Yardstick
 
     passes = Passes(pipeline, device, job)
+    yardstick = Yardstick(device, job["case"]["dtype"])
     if job["case"]["warmup"]:
         phase.begin("prime")
         channel.send("pass", **passes.prime())
     for index in range(1, job["passes"] + 1):
         phase.begin(f"pass {index}")
         channel.send("pass", **passes.measured(index))
+        if index == 1:  # never before the first pass, see yardstick.py
+            phase.begin("yardstick")
+            yardstick.read("before")
+    phase.begin("yardstick")
+    yardstick.read("after")
+    channel.send("yardstick", **yardstick.record)
     if job["profile"]:
         phase.begin("profile")
         channel.send("pass", **passes.profile())
