@@ -6,16 +6,13 @@ Numbers are in :mod:`sdbench.stats.drift`; here is what they are taken from.
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
 from sdbench.comparison.history import Past
-from sdbench.comparison.records import BetweenRuns
+from sdbench.comparison.records import BetweenRuns, MachineKind
 from sdbench.comparison.series import series_of, software_of, yardsticks_of
 from sdbench.comparison.sides import Pair, Row
 from sdbench.stats import MIN_PROCESSES, Drift, drift_between
 from sdbench.summary import held_up
-
-MachineKind = Literal["still", "unknown", "virtual", "fanless", "battery", "other-load"]
 
 # Standard deviation of the logarithm of a run's time between separate runs of the same, by kind of
 # machine. Measured: eight runs on an idle virtual machine of two cores, 6 processes each, had
@@ -121,18 +118,14 @@ def told(drift: Drift | None, pair: Pair) -> BetweenRuns | None:
 
 def drift_words(drift: BetweenRuns) -> str:
     """What the interval contains, and why."""
-    share = math.expm1(math.sqrt(2) * drift.log_sd)
+    words = []
     if drift.source == "history":
-        words = f"two of the {drift.runs} earlier runs differ by {share:.1%} or so"
+        share = math.expm1(drift.log_sd)
+        words.append(f"{drift.runs} earlier runs of this case scatter by {share:.1%}")
     elif drift.source == "prior":
-        words = f"two runs on {KIND_WORDS[drift.machine]} may differ by {share:.0%}"
-    else:
-        words = "how far the machine drifted is known from fixed work alone"
-    if drift.machine_ratio is None:
-        return words
-    return f"{words}; that work took {_change(drift.machine_ratio)} in the new run"
-
-
-def _change(ratio: float) -> str:
-    more = "longer" if ratio >= 1 else "less time"
-    return f"{abs(ratio - 1):.1%} {more}"
+        share = math.expm1(math.sqrt(2) * drift.log_sd)
+        words.append(f"two runs on {KIND_WORDS[drift.machine]} may differ by {share:.0%}")
+    if drift.machine_ratio is not None:
+        less = "longer" if drift.machine_ratio >= 1 else "less time"
+        words.append(f"fixed work took {abs(drift.machine_ratio - 1):.1%} {less} in the new run")
+    return ", and ".join(words)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from sdbench.schema import Outcome
 
-NOT_INTERLEAVED = "not interleaved: the interval contains what the machine may have drifted"
+NOT_INTERLEAVED = "not interleaved: the interval contains the drift between the runs"
 
 REASONS: dict[str, str] = {
     # One side is not there, or not right.

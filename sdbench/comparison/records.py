@@ -11,6 +11,7 @@ import msgspec
 from sdbench.schema import Case
 
 Verdict = Literal["faster", "slower", "equivalent", "inconclusive", "incorrect"]
+MachineKind = Literal["still", "unknown", "virtual", "fanless", "battery", "other-load"]
 MemoryVerdict = Literal["less", "more", "equivalent", "inconclusive"]
 Interval = tuple[float, float]
 
@@ -104,7 +105,7 @@ class BetweenRuns(msgspec.Struct, frozen=True, kw_only=True):
     log_sd: float
     machine_ratio: float | None
     runs: int
-    machine: str
+    machine: MachineKind
 
 
 class CaseComparison(msgspec.Struct, frozen=True, kw_only=True):
