@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from sdbench.comparison.history import Past
 from sdbench.comparison.records import BetweenRuns, MachineKind
-from sdbench.comparison.series import series_of, software_of, yardsticks_of
+from sdbench.comparison.series import operators_of, series_of, yardsticks_of
 from sdbench.comparison.sides import Pair, Row
 from sdbench.stats import MIN_PROCESSES, Drift, drift_between
 from sdbench.summary import held_up
@@ -84,7 +84,7 @@ def drift_of(pair: Pair, earlier: Earlier, *, by_machine: bool = False) -> Drift
         readings[1],
         [earlier.get(one, ()) for one in series],
         max(PRIOR_LOG_SD[machine_kind(row)] for row in (base, new)),
-        same_software=not by_machine and software_of(base) == software_of(new),
+        same_software=not by_machine and operators_of(base) == operators_of(new),
     )
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import statistics
+from collections.abc import Mapping
 from typing import Any
 
 from sdbench.comparison.rules import system_of
@@ -12,24 +13,51 @@ from sdbench.schema import Replicate, Run
 from sdbench.summary import device_facts
 
 _WORK_KEYS = ("prompts", "steps", "seed", "scheduler", "guidance_scale", "images")
-# Variables that say where things are kept. They change neither times nor pictures.
+# Variables that say where things are kept. They change neither times nor pictures; but one of them
+# names modules that a worker imports.
 _PLACES = ("SDBENCH_", "HF_HUB_")
+_PRELOAD = "SDBENCH_WORKER_PRELOAD"
+# What only the pipeline uses, and none of torch's operators.
+_OF_PIPELINES = ("DIFFUSERS_", "TRANSFORMERS_", "ACCELERATE_")
+_PIPELINE_PACKAGES = frozenset(
+    {
+        *("diffusers", "transformers", "accelerate", "tokenizers", "safetensors"),
+        *("huggingface_hub", "huggingface-hub"),
+    }
+)
 
 
 def software_of(row: Row) -> list[Any]:
-    """All that the yardstick's speed may depend on, but for the machine's state."""
+    """All of the software that times may depend on."""
+    return _software(row, frozenset(), _PLACES)
+
+
+def operators_of(row: Row) -> list[Any]:
+    """The part of the software that the yardstick's speed may depend on: torch and below it."""
+    return _software(row, _PIPELINE_PACKAGES, (*_PLACES, *_OF_PIPELINES))
+
+
+def _software(row: Row, without: frozenset[str], prefixes: tuple[str, ...]) -> list[Any]:
     run, arm = row.run, row.arm
     stack = run.stacks[arm.stack]
     return [
         stack.python,
-        stack.packages,
+        {name: version for name, version in stack.packages.items() if name not in without},
         system_of(run),
-        {name: text for name, text in run.environment.items() if not name.startswith(_PLACES)},
+        _deciding(run.environment, prefixes),
         run.preload,
-        arm.env,
+        _deciding(arm.env, prefixes),
         arm.hold_bytes,
         device_facts(row.replicates),
     ]
+
+
+def _deciding(variables: Mapping[str, str], prefixes: tuple[str, ...]) -> dict[str, str]:
+    return {
+        name: text
+        for name, text in variables.items()
+        if name == _PRELOAD or not name.startswith(prefixes)
+    }
 
 
 def series_of(row: Row) -> str:
