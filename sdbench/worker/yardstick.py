@@ -58,7 +58,11 @@ class Yardstick:
         }
 
     def read(self, when: "Literal['before', 'after']") -> None:
-        """Read it before or after the steady passes; a failure is a reason, and no error."""
+        """Read it before or after the steady passes; a failure is a reason, and no error.
+
+        An error that a pass left behind on the device is that pass's, and is raised.
+        """
+        self._device.synchronize()
         try:
             self.record[f"{when}_s"] = _reading_s(self._device, torch_dtype(self._dtype))
         except Exception as error:

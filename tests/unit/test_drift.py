@@ -64,13 +64,15 @@ def test_yardstick_that_scatters_between_processes_widens_too() -> None:
 @pytest.mark.parametrize("readings", [[], [0.01], [0.01, 0.01]])
 def test_without_three_readings_a_side_the_prior_is_assumed(readings: list[float]) -> None:
     drift = between(new=readings, prior=0.12)
-    assert (drift.source, drift.log_sd) == ("prior", pytest.approx(0.12))
+    assert drift.source == "prior"
+    assert drift.log_sd == pytest.approx(0.12)
     assert drift.machine_ratio is None
 
 
 def test_other_software_lets_a_yardstick_widen_and_never_narrow() -> None:
     still = between(same_software=False)
-    assert (still.source, still.log_sd) == ("prior", pytest.approx(0.15))
+    assert still.source == "prior"
+    assert still.log_sd == pytest.approx(0.15)
     assert between(new=moved(0.5), same_software=False).variance > 2 * still.variance
 
 
@@ -190,7 +192,7 @@ def test_readings_of_one_version_only_are_compared(reading: Yardstick | None, so
 
 
 def test_other_torch_is_judged_by_the_prior_or_by_history() -> None:
-    newer = {"stacks": {"current": make_stack(torch="2.5.0")}}
+    newer: Fields = {"stacks": {"current": make_stack(torch="2.5.0")}}
     case = only(run(), run(1.3, seed=2, **newer))
     assert case.drift is not None
     assert (case.verdict, case.drift.source) == ("inconclusive", "prior")

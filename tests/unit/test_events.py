@@ -25,6 +25,7 @@ from sdbench.runner.events import (
     PassEnded,
     Phase,
     Stack,
+    YardstickRead,
     decode_event,
 )
 from sdbench.runner.streams import EventLines
@@ -63,6 +64,7 @@ EVENTS: dict[str, Event] = {
         trace_missing="no room",
         footprint_bytes=6,
     ),
+    "yardstick": YardstickRead(t=6.9, version=1, before_s=0.01, after_s=0.02, reason="by chance"),
     "counted": Counted(
         t=7.0,
         flops=CountedFlops(text_encoder=1, denoising=1 << 60, vae_decode=3, measured_pass=1 << 61),
