@@ -4,14 +4,13 @@ Numbers are in :mod:`sdbench.stats.drift`; here is what they are taken from.
 """
 
 import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
-from sdbench.comparison.history import Past
+from sdbench.comparison.history import Past, times_by_run
 from sdbench.comparison.records import BetweenRuns, MachineKind
 from sdbench.comparison.series import operators_of, series_of, yardsticks_of
 from sdbench.comparison.sides import Pair, Row
-from sdbench.stats import MIN_PROCESSES, Drift, drift_between
+from sdbench.stats import Drift, drift_between
 from sdbench.summary import held_up
 
 # Standard deviation of the logarithm of a run's time between separate runs of the same, by kind of
@@ -49,19 +48,8 @@ Earlier = Mapping[str, Sequence[float]]
 
 def earlier_times(pasts: Iterable[Past], before_utc: str) -> Earlier:
     """What runs made before that time measured, where they were measured as a verdict needs."""
-    logs: dict[str, dict[str, list[float]]] = {}
-    for past in pasts:
-        if past.created_utc >= before_utc:
-            continue
-        for _, entry in past.entries:
-            median = entry.latency_s.median
-            if entry.conditions and median and entry.latency_s.n >= MIN_PROCESSES:
-                runs = logs.setdefault(entry.conditions, {})
-                runs.setdefault(past.run_id, []).append(math.log(median))
-    return {
-        conditions: [math.exp(statistics.fmean(of_run)) for of_run in runs.values()]
-        for conditions, runs in logs.items()
-    }
+    earlier = (past for past in pasts if past.created_utc < before_utc)
+    return times_by_run(entry for past in earlier for _, entry in past.entries)
 
 
 def drift_of(pair: Pair, earlier: Earlier, *, by_machine: bool = False) -> Drift | None:

@@ -57,7 +57,7 @@ def measure(out: Path, label: str, slowdown: float, *more: str) -> None:
     )
 
 
-def measure_all(out: Path, runs: int, slowdown: float, start: str, *, busy: bool) -> None:
+def measure_all(out: Path, runs: int, slowdown: float, more: list[str], *, busy: bool) -> None:
     """The runs, every second one disturbed or slowed."""
     for index in range(runs):
         odd = index % 2 == 1
@@ -66,20 +66,20 @@ def measure_all(out: Path, runs: int, slowdown: float, start: str, *, busy: bool
         )
         try:
             factor = slowdown if odd else 1.0
-            measure(out, f"{factor}{' busy' if other else ''}", factor, start)
+            measure(out, f"{factor}{' busy' if other else ''}", factor, *more)
         finally:
             if other is not None:
                 other.kill()
                 other.wait()
 
 
-def interleaved(out: Path, slowdown: float, start: str) -> int:
+def interleaved(out: Path, slowdown: float, more: list[str]) -> int:
     """Two arms of one run."""
     slowed = (
         f'SDBENCH_WORKER_PRELOAD = "sdbench_test_slowdown", SDBENCH_TEST_SLOWDOWN = "{slowdown}"'
     )
     arms = f'arm = [{{ name = "as-it-is" }}, {{ name = "changed", env = {{ {slowed} }} }}]'
-    measure(out, f"arms {slowdown}", 1.0, arms, start)
+    measure(out, f"arms {slowdown}", 1.0, arms, *more)
     compare = [sys.executable, "-m", "sdbench", "compare", "latest", "-o", str(out), "--json"]
     document = subprocess.run(compare, check=True, capture_output=True).stdout
     (case,) = json.loads(document)["cases"]
@@ -151,13 +151,14 @@ def main() -> int:
     parser.add_argument("--busy", action="store_true")
     parser.add_argument("--interleaved", action="store_true")
     parser.add_argument("--start", default="spawn", help="fork: a sixth of the time, on Linux")
+    parser.add_argument("--set", dest="more", action="append", default=[], help="as for run")
     parser.add_argument("--only-compare", action="store_true")
     asked = parser.parse_args()
-    start = f"start={asked.start}"
+    more = [f"start={asked.start}", *asked.more]
     if asked.interleaved:
-        return interleaved(asked.out, asked.slowdown, start)
+        return interleaved(asked.out, asked.slowdown, more)
     if not asked.only_compare:
-        measure_all(asked.out, asked.runs, asked.slowdown, start, busy=asked.busy)
+        measure_all(asked.out, asked.runs, asked.slowdown, more, busy=asked.busy)
     return compare_all(asked.out)
 
 

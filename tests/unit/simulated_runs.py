@@ -147,8 +147,12 @@ def separate_estimates_of(
     prior: float = 0.15,
     same_software: bool = True,
     yardstick: bool = True,
+    weight: float = 0.0,
 ) -> Iterator[RatioEstimate]:
-    """Two runs, one after the other, as ``compare`` judges them; ``ratio`` is the truth."""
+    """Two runs, one after the other, as ``compare`` judges them; ``ratio`` is the truth.
+
+    ``weight`` is by how much of the yardstick's ratio the ratio would be shifted; sdbench does not.
+    """
     random = np.random.default_rng(seed)
     before = wander.between if wander.earlier_between is None else wander.earlier_between
     for _ in range(trials):
@@ -162,7 +166,9 @@ def separate_estimates_of(
         drift: Drift = drift_between(
             readings[0], readings[1], [earlier], prior, same_software=same_software
         )
-        yield with_drift(welch_ratio([*base.case], [*new.case]), drift)
+        estimate = with_drift(welch_ratio([*base.case], [*new.case]), drift)
+        assert estimate.log is not None
+        yield dataclasses.replace(estimate, log=estimate.log - weight * (drift.machine_log or 0))
 
 
 def standard_error(share: float, trials: int) -> float:
