@@ -8,7 +8,8 @@ History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old on
     ``flops`` of a replicate, ``footprint_bytes`` of a pass, ``prompt_remarks``, ``confidence``,
     ``generic``, ``since``, ``until`` and ``sources`` of a cause, ``differences``,
     ``decode_expected_rel_l2``, ``reason``, ``reference_content``, ``own_rounding`` and
-    ``own_rounding_missing`` of a compared image, ``passes_stopped`` of a replicate
+    ``own_rounding_missing`` of a compared image, ``passes_stopped`` and ``yardstick`` of a
+    replicate, ``energy`` of telemetry, ``begin_t`` of a pass
 
 Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
 None, with a reason beside it. Decoding is strict about types and lenient about unknown fields, so
@@ -50,6 +51,8 @@ PassesStopped = Literal[
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 # A pass makes pictures, so it takes a microsecond at least; ratios and logarithms rely on it.
 PassSeconds = Annotated[float, msgspec.Meta(ge=1e-6, le=1e9)]
+# Of the yardstick's unit of work; ratios and logarithms rely on it.
+UnitSeconds = Annotated[float, msgspec.Meta(ge=1e-9, le=1e6)]
 Bytes = Annotated[int, msgspec.Meta(ge=0, le=1 << 60)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
 # Floating-point operations, a multiply-add counting two.
@@ -335,6 +338,19 @@ class Energy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reason: str | None = None
 
 
+class Yardstick(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Seconds that a fixed piece of work took in a process (``worker/yardstick.py``).
+
+    ``before_s`` is read between measured pass 1 and the steady passes, ``after_s`` after the last
+    of them; ``reason`` says why one is None. Only readings of one ``version`` may be compared.
+    """
+
+    version: Count
+    before_s: UnitSeconds | None = None
+    after_s: UnitSeconds | None = None
+    reason: str | None = None
+
+
 class TelemetrySummary(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The timeline of a replicate in a few numbers; ``unavailable`` says why one is None.
 
@@ -536,6 +552,7 @@ class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="re
     load_s: Seconds | None = None
     passes: list[Pass] = []
     passes_stopped: PassesStopped | None = None
+    yardstick: Yardstick | None = None
     flops: CountedFlops | None = None
     flops_missing: str | None = None
     peak_memory_bytes: Bytes | None = None

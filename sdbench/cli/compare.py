@@ -19,6 +19,7 @@ from sdbench.comparison import (
     exit_code,
     failing,
     load_expectations,
+    pasts_beside,
     why_closed,
 )
 from sdbench.comparison.records import as_json as comparison_json
@@ -65,6 +66,13 @@ from sdbench.store import LoadedRun, find_run, load_run
     help='How cases are known to end, as TOML or JSON: "case-id" = "crashed".',
 )
 @click.option(
+    "--rerun",
+    is_flag=True,
+    help="Measure both RUNs again, interleaved in one new run until it is decided, and compare "
+    "that. Both must be your own, and their environments still there and unchanged.",
+)
+@click.option("--yes", "-y", is_flag=True, help="With --rerun: do not ask, whatever it takes.")
+@click.option(
     "--junit",
     "junit_path",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -80,6 +88,8 @@ def command(
     conditions: tuple[FailOn, ...],
     bisect: bool,
     expected: Path | None,
+    rerun: bool,
+    yes: bool,
     junit_path: Path | None,
     root: Path,
     as_json: bool,
@@ -90,12 +100,21 @@ def command(
     values of an axis are compared inside each of the RUNS, over many machines if there are
     several. Each is a path, an id, the beginning of an id, or 'latest'. Ratios are new / base:
     above 1 is slower.
+
+    A machine drifts between two runs made apart, so the interval of their ratio contains that
+    drift, and small differences stay undecided. With --rerun both are measured again, interleaved,
+    which cancels it.
     """
     if threshold is not None and math.isnan(threshold):  # which no range excludes
         raise UsageError("--threshold: expected a number above 0, got nan")
     try:
         expectations = load_expectations(expected) if expected else None
         loaded = [load_run(find_run(root, name)) for name in runs]
+        if rerun:
+            made, code = _again(loaded, by, threshold, root, yes=yes)
+            if code:
+                return CANNOT_TELL if bisect else code
+            loaded, by = [made], "arm"
         comparison = _compare(loaded, by, threshold, expectations)
     except SdbenchError as error:
         if not bisect:
@@ -110,6 +129,18 @@ def command(
     if closed is not None:
         console(err=True).print(f"sdbench: {closed}", markup=False, soft_wrap=True)
     return exit_code(comparison, conditions)
+
+
+def _again(
+    runs: Sequence[LoadedRun], by: str | None, threshold: float | None, root: Path, *, yes: bool
+) -> tuple[LoadedRun, int]:
+    """The run that makes two runs again, and an exit code where it did not come to its end."""
+    from sdbench.cli.rerun import rerun
+
+    if by is not None or len(runs) != 2:
+        raise UsageError("--rerun: expected two runs and no --by")
+    wanted = DEFAULT_THRESHOLD if threshold is None else threshold
+    return rerun(runs[0], runs[1], root, wanted, yes=yes)
 
 
 def _compare(
@@ -131,6 +162,7 @@ def _compare(
             threshold=threshold,
             by_machine=by == "machine",
             expectations=expectations,
+            pasts=pasts_beside(runs),
         )
     if by is None:
         by = str(decided.get("by", "arm"))

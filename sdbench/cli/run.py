@@ -151,9 +151,9 @@ def command(
             _show_plan(prepared, as_json)
             return 0
         require_room(root, prepared.config)
-        _introduce(prepared, console(err=True))
+        introduce(prepared, console(err=True))
         if not yes:
-            _ask(prepared)
+            ask(prepared)
         summary = _run(prepared, root, executor, as_json)
     finally:
         executor.close()
@@ -335,7 +335,7 @@ def prepare_model(source: ModelSource, remarks: Console) -> ModelInfo:
         return source.prepare(lambda done, _total: bar.update(task, completed=done))
 
 
-def _introduce(prepared: Prepared, remarks: Console) -> None:
+def introduce(prepared: Prepared, remarks: Console) -> None:
     """The first lines: what, where, how long, how much, and that nothing is sent anywhere."""
     config, plan = prepared.config, prepared.plan
     skipped = sum(planned.skip_reason is not None for planned in plan.cases)
@@ -458,7 +458,7 @@ def _cost_words(prepared: Prepared) -> str:
     )
 
 
-def _ask(prepared: Prepared) -> None:
+def ask(prepared: Prepared) -> None:
     """Ask only where a person would want to be asked; never into a pipe."""
     questions = prepared.questions()
     if not questions:
@@ -489,7 +489,7 @@ def _show_plan(prepared: Prepared, json_wanted: bool) -> None:
         )
         return
     out = console()
-    _introduce(prepared, out)
+    introduce(prepared, out)
     out.print(f"\nWorkers are started by {plan.start}. In order:")
     cases = {planned.case_id: planned for planned in plan.cases}
     for slot in plan.slots[:_SHOWN_PROCESSES]:

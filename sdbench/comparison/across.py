@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from sdbench.comparison.differences import differences_of, is_system_comparison
+from sdbench.comparison.drift import drift_of, earlier_times
 from sdbench.comparison.examine import Examined, examine
 from sdbench.comparison.expectations import Expectations, settle
+from sdbench.comparison.history import Past
 from sdbench.comparison.judge import judge_pairs
 from sdbench.comparison.machines import MachineCases, judge_machines, machine_info
 from sdbench.comparison.reasons import NOT_INTERLEAVED
@@ -12,6 +16,7 @@ from sdbench.comparison.records import CaseComparison, Comparison, MachineInfo, 
 from sdbench.comparison.sentence import summarise_cases
 from sdbench.comparison.sides import pairs_of_axis, pairs_of_runs, without_partner
 from sdbench.errors import UsageError
+from sdbench.machine import machine_id
 from sdbench.stats import CONFIDENCE, DEFAULT_THRESHOLD, LOOK_CONFIDENCE
 from sdbench.store import LoadedRun
 from sdbench.summary import machine_warnings
@@ -30,10 +35,13 @@ def compare_runs(
     threshold: float = DEFAULT_THRESHOLD,
     by_machine: bool = False,
     expectations: Expectations | None = None,
+    pasts: Sequence[Past] = (),
 ) -> Comparison:
     """Hold every case of a run against the same case of another.
 
     Args:
+        pasts: other runs, see :func:`~sdbench.comparison.pasts.pasts_beside`: those made before the
+            newer of the two tell how far runs of the same differ.
         by_machine: the machine is what is compared, so that machines and systems may differ.
 
     Raises:
@@ -42,7 +50,11 @@ def compare_runs(
     simulated = _all_simulated([base, new])
     if by_machine and base.run.machine_id == new.run.machine_id:
         raise UsageError("--by machine: both runs were made on the same machine")
-    examined = [examine(pair, by_machine=by_machine) for pair in pairs_of_runs(base, new)]
+    earlier = earlier_times(pasts, max(base.run.created_utc, new.run.created_utc))
+    examined = [
+        examine(pair, by_machine=by_machine, drift=drift_of(pair, earlier, by_machine=by_machine))
+        for pair in pairs_of_runs(base, new)
+    ]
     confidence = _confidence([base, new])
     notes = []
     if base.run.run_id == new.run.run_id:
@@ -53,9 +65,19 @@ def compare_runs(
     changes = _to_make_alike(base, new)
     if changes:
         notes.append(f"to compare with {base.run.run_id}, measure again with {changes}")
+    cases = judge_pairs(examined, threshold, confidence)
+    command = _rerun_command(base, new)
+    if command is not None and any(case.reason == "not-interleaved" for case in cases):
+        cases = [
+            msgspec.structs.replace(case, command=command)
+            if case.reason == "not-interleaved"
+            else case
+            for case in cases
+        ]
+        notes.append(f"to decide, measure both again, interleaved: {command}")
     return _comparison(
         examined,
-        judge_pairs(examined, threshold, confidence),
+        cases,
         notes=notes,
         runs=[base, new],
         sides=[_side("base", base), _side("new", new)],
@@ -138,6 +160,15 @@ def compare_axis(
         machines=infos if len(infos) > 1 else [],
         notes=notes,
     )
+
+
+def _rerun_command(base: LoadedRun, new: LoadedRun) -> str | None:
+    """What makes both sides again in one run; None where this installation could not do it."""
+    here = machine_id()
+    for loaded in (base, new):
+        if not loaded.own or loaded.run.machine_id != here or len(loaded.run.plan.arms) > 1:
+            return None
+    return f"sdbench compare {shell(base.path, new.path)} --rerun"
 
 
 def _to_make_alike(base: LoadedRun, new: LoadedRun) -> str:

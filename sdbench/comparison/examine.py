@@ -7,7 +7,7 @@ from typing import Literal
 
 from sdbench.comparison.rules import Objections, objections_to
 from sdbench.comparison.sides import Figures, Pair, Row
-from sdbench.stats import RatioEstimate, paired_ratio, welch_ratio
+from sdbench.stats import Drift, RatioEstimate, paired_ratio, welch_ratio, with_drift
 from sdbench.summary import held_up
 
 Measure = Literal["steady", "first_pass", "memory"]
@@ -18,12 +18,16 @@ _SPEED_ONLY = {"throttled", "virtual-device"}
 
 @dataclass(frozen=True)
 class Examined:
-    """A pair with its three ratios: steady time, first pass, peak memory."""
+    """A pair with its three ratios: steady time, first pass, peak memory.
+
+    ``drift`` is between two separate runs, and contained in the ratios of times.
+    """
 
     pair: Pair
     objections: Objections
     figures: dict[Measure, tuple[Figures, Figures]]
     ratios: dict[Measure, RatioEstimate]
+    drift: Drift | None = None
 
     def void(self, measure: Measure) -> list[str]:
         """Why this measure gets no verdict, whatever its numbers say."""
@@ -35,7 +39,7 @@ class Examined:
         return codes
 
 
-def examine(pair: Pair, *, by_machine: bool = False) -> Examined:
+def examine(pair: Pair, *, by_machine: bool = False, drift: Drift | None = None) -> Examined:
     """Take a pair's figures and estimate its ratios; a side that is missing has none.
 
     The block in which a run was stopped counts where both sides were measured in it.
@@ -55,7 +59,8 @@ def examine(pair: Pair, *, by_machine: bool = False) -> Examined:
         pair=pair,
         objections=objections_to(pair, by_machine=by_machine),
         figures=figures,
-        ratios={measure: _ratio(pair, measure, *figures[measure]) for measure in MEASURES},
+        ratios={measure: _ratio(pair, measure, *figures[measure], drift) for measure in MEASURES},
+        drift=drift,
     )
 
 
@@ -76,15 +81,17 @@ def _without(figures: Figures, blocks: Collection[int]) -> Figures:
     return {block: figure for block, figure in figures.items() if block not in blocks}
 
 
-def _ratio(pair: Pair, measure: Measure, base: Figures, new: Figures) -> RatioEstimate:
+def _ratio(
+    pair: Pair, measure: Measure, base: Figures, new: Figures, drift: Drift | None
+) -> RatioEstimate:
     if measure == "memory":
         return _plain_ratio(pair, base, new, exact=True)  # its peak repeats to the byte
     ratio = _plain_ratio(pair, base, new)
     busy = {entry.block for row in pair.rows for entry in row.replicates if held_up(entry)}
-    if not busy & (base.keys() | new.keys()):
-        return ratio
-    quiet = _plain_ratio(pair, _without(base, busy), _without(new, busy))
-    return dataclasses.replace(ratio, undisturbed=quiet)
+    if busy & (base.keys() | new.keys()):
+        quiet = _plain_ratio(pair, _without(base, busy), _without(new, busy))
+        ratio = dataclasses.replace(ratio, undisturbed=quiet)
+    return ratio if drift is None else with_drift(ratio, drift)
 
 
 def _plain_ratio(pair: Pair, base: Figures, new: Figures, *, exact: bool = False) -> RatioEstimate:

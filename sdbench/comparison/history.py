@@ -1,13 +1,23 @@
 """One case over time on one machine: what each run measured, with which versions."""
 
+import math
+import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from sdbench.comparison.series import series_of
 from sdbench.comparison.sides import Row, rows_of, summary_of
 from sdbench.errors import UsageError
 from sdbench.schema import Case, Outcome
+from sdbench.stats import (
+    DEFAULT_THRESHOLD,
+    MIN_PROCESSES,
+    RatioEstimate,
+    drift_between,
+    with_drift,
+)
 from sdbench.store import LoadedRun
 from sdbench.summary import Latency
 from sdbench.words import shortened
@@ -16,7 +26,10 @@ _NAMED_CASES = 50
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One run and arm. ``series`` tells what may stand on one scale: the same work and device."""
+    """One run and arm. ``series`` tells what may stand on one scale: the same work and device.
+
+    ``conditions`` is the same where the software and all else that sdbench knows of is, too.
+    """
 
     created_utc: str
     run_id: str
@@ -30,6 +43,20 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
     images: int
     latency_s: Latency
+    conditions: str = ""
+
+
+class Spread(msgspec.Struct, frozen=True, kw_only=True):
+    """How far runs under the same conditions differ, although nothing changed.
+
+    ``log_sd`` is the standard deviation of the logarithm of a run's time. Two separate runs whose
+    ratio is below ``least_ratio`` are not told apart by it (before their processes' own scatter).
+    """
+
+    conditions: str
+    runs: int
+    log_sd: float
+    least_ratio: float
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +66,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     case: Case
     machine_id: str
     runs: list[HistoryEntry]
+    spreads: list[Spread] = []
 
 
 class Past(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +131,41 @@ def history_of_pasts(runs: Sequence[Past], machine_id: str, case: str | None = N
         case=found[0][0],
         machine_id=machine_id,
         runs=[entry for _, entry in found],
+        spreads=_spreads(entry for _, entry in found),
     )
+
+
+def times_by_run(entries: Iterable[HistoryEntry]) -> dict[str, list[float]]:
+    """Seconds a pass by conditions, one figure a run (arms that are alike are one run's)."""
+    logs: dict[str, dict[str, list[float]]] = {}
+    for entry in entries:
+        median = entry.latency_s.median
+        if entry.conditions and median and entry.latency_s.n >= MIN_PROCESSES:
+            runs = logs.setdefault(entry.conditions, {})
+            runs.setdefault(entry.run_id, []).append(math.log(median))
+    return {
+        conditions: [math.exp(statistics.fmean(of_run)) for of_run in runs.values()]
+        for conditions, runs in logs.items()
+    }
+
+
+def _spreads(entries: Iterable[HistoryEntry]) -> list[Spread]:
+    spreads = []
+    for conditions, times in times_by_run(entries).items():
+        drift = drift_between([], [], [times], math.inf, same_software=True)
+        if drift.source != "history":
+            continue
+        nothing = RatioEstimate(0.0, 0.0, math.inf, (len(times), len(times)), False)
+        _, high = with_drift(nothing, drift).interval() or (1.0, math.inf)
+        spreads.append(
+            Spread(
+                conditions=conditions,
+                runs=drift.runs,
+                log_sd=drift.log_sd,
+                least_ratio=high * (1 + DEFAULT_THRESHOLD),
+            )
+        )
+    return spreads
 
 
 def _find_case(runs: Sequence[Past], wanted: str | None) -> str:
@@ -140,4 +202,5 @@ def _entry(loaded: LoadedRun, row: Row) -> HistoryEntry:
         outcome=row.summary.outcome,
         images=row.images,
         latency_s=row.summary.latency_s,
+        conditions=series_of(row),
     )

@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from sdbench.comparison.drift import drift_words, told
 from sdbench.comparison.examine import Examined
 from sdbench.comparison.reasons import NOT_INTERLEAVED, explain
 from sdbench.comparison.records import (
+    BetweenRuns,
     Both,
     CaseComparison,
     FirstPass,
@@ -122,6 +124,7 @@ def _case(
     judgement = steady.judgement
     refused = [*objections.void]
     shown = None if refused else ratio
+    drift = None if refused else told(entry.drift, pair)
     return CaseComparison(
         case_id=pair.case.case_id,
         new_case_id=pair.case.case_id if pair.new is None else pair.new.planned.case_id,
@@ -144,7 +147,7 @@ def _case(
         q_value=judgement.q_value if judgement else None,
         verdict="incorrect" if incorrect else steady.verdict,
         reason=_first(reasons),
-        explanation=explain(reasons) or None,
+        explanation=_explained(reasons, drift),
         note=None if pair.interleaved else NOT_INTERLEAVED,
         more_processes=judgement.more_processes if judgement else None,
         outliers=[*_outliers("base", pair.base), *_outliers("new", pair.new)],
@@ -159,7 +162,16 @@ def _case(
         correct=_said(entry, lambda row: row.summary.correct),
         outcome=_said(entry, lambda row: row.summary.outcome),
         refused=refused,
+        drift=drift,
     )
+
+
+def _explained(reasons: Sequence[str], drift: BetweenRuns | None) -> str | None:
+    """The reasons in words, with what is known of the drift where that leaves it open."""
+    words = explain(reasons)
+    if drift is not None and "not-interleaved" in reasons:
+        words += f" ({drift_words(drift)})"
+    return words or None
 
 
 def _memory_refused(entry: Examined) -> bool:

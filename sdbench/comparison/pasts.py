@@ -8,7 +8,7 @@ sdbench. One that cannot be read is made anew.
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,10 +19,10 @@ from sdbench.comparison.history import Past, past_of
 from sdbench.errors import SdbenchError
 from sdbench.files import MIB, read_inside, remove_scratch, write_inside
 from sdbench.models.resolve import cache_folder
-from sdbench.store import list_runs, load_run
+from sdbench.store import LoadedRun, list_runs, load_run
 from sdbench.store.reading import RECORDS_FILE, RUN_FILE
 
-_FORMAT = 1
+_FORMAT = 2
 _MOST_BYTES = 256 * MIB
 # A file that was changed so lately may be changed again within one tick of its clock.
 _SETTLED_S = 2.0
@@ -57,6 +57,18 @@ def pasts_in(root: Path) -> Iterator[tuple[Path, Past | LeftOut]]:
             yield path, LeftOut(reason=str(error))
         except Exception as error:  # whatever a damaged run does, the others are listed
             yield path, LeftOut(reason=f"{path}: {type(error).__name__}: {error}"[:400])
+
+
+def pasts_beside(runs: Sequence[LoadedRun]) -> list[Past]:
+    """What lies in the same results folders as some runs, those left out: their history."""
+    own = {run.files.absolute() for run in runs}
+    roots = dict.fromkeys(path.parent for path in own)
+    return [
+        past
+        for root in roots
+        for path, past in pasts_in(root)
+        if isinstance(past, Past) and path.absolute() not in own
+    ]
 
 
 def _past(path: Path) -> Past:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from sdbench.schema import Outcome
 
-NOT_INTERLEAVED = "not interleaved: drift not controlled"
+NOT_INTERLEAVED = "not interleaved: the interval contains the drift between the runs"
 
 REASONS: dict[str, str] = {
     # One side is not there, or not right.
@@ -35,6 +35,7 @@ REASONS: dict[str, str] = {
     "unequal-blocks": "the sides do not have figures of the same blocks",
     "zero-variance": "the figures do not scatter at all, as no measured time does",
     "interval-too-wide": "the interval reaches over the threshold",
+    "not-interleaved": "the two runs were made apart, and the machine drifts between runs",
     "many-cases": "the interval alone would say so, but among this many cases chance does too",
     "machine-busy": "other programs took much of the CPU, and without the processes that they held "
     "up nobody can tell; measure again when nothing else runs",

@@ -11,6 +11,7 @@ import msgspec
 from sdbench.schema import Case
 
 Verdict = Literal["faster", "slower", "equivalent", "inconclusive", "incorrect"]
+MachineKind = Literal["still", "unknown", "virtual", "fanless", "battery", "other-load"]
 MemoryVerdict = Literal["less", "more", "equivalent", "inconclusive"]
 Interval = tuple[float, float]
 
@@ -92,6 +93,21 @@ class MachineResult(msgspec.Struct, frozen=True, kw_only=True):
     outlier: bool
 
 
+class BetweenRuns(msgspec.Struct, frozen=True, kw_only=True):
+    """What two separate runs may differ by although nothing changed; the interval contains it.
+
+    ``log_sd`` is the standard deviation of the logarithm of one run's time. ``source`` says where
+    it is from: ``runs`` earlier runs, the yardstick (fixed work that every process times), or what
+    is assumed for this kind of ``machine``. ``machine_ratio`` is the yardstick's new / base.
+    """
+
+    source: Literal["history", "yardstick", "prior"]
+    log_sd: float
+    machine_ratio: float | None
+    runs: int
+    machine: MachineKind
+
+
 class CaseComparison(msgspec.Struct, frozen=True, kw_only=True):
     """One case on both sides. ``reason`` is a fixed code, ``explanation`` the same in words.
 
@@ -101,7 +117,8 @@ class CaseComparison(msgspec.Struct, frozen=True, kw_only=True):
     screens show them divided by ``images``. ``n`` counts the processes behind them. ``ci99``
     is what decides where a run was allowed to stop early.
     ``more_processes``: about how many more a side an inconclusive case needs. Over many machines
-    ``n`` counts machines and ``more_machines`` is what is asked for.
+    ``n`` counts machines and ``more_machines`` is what is asked for. ``drift`` is there where the
+    sides are two separate runs, ``command`` where it would decide what they leave open.
     """
 
     case_id: str
@@ -137,6 +154,8 @@ class CaseComparison(msgspec.Struct, frozen=True, kw_only=True):
     regression: Literal["slower", "wrong", "ended-worse"] | None = None
     mended: bool = False
     refused: list[str] = []
+    drift: BetweenRuns | None = None
+    command: str | None = None
 
 
 class MachineInfo(msgspec.Struct, frozen=True, kw_only=True):

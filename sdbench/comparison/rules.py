@@ -47,7 +47,7 @@ def objections_to(pair: Pair, *, by_machine: bool = False) -> Objections:
     void = [*_ended_badly(base, new)]
     remark = None
     if not pair.interleaved:
-        differing = [*_work_differs(base.run, new.run), *_place_differs(base.run, new.run)]
+        differing = work_and_place_differ(base.run, new.run)
         if by_machine and "machines-differ" in differing:
             remark = "machines-differ"
             differing = [
@@ -95,6 +95,11 @@ def swapped(replicate: Replicate) -> bool:
 
 def _is_much(written_bytes: int | None) -> bool:
     return written_bytes is not None and written_bytes > SWAPPED_BYTES
+
+
+def work_and_place_differ(base: Run, new: Run) -> list[str]:
+    """Codes of what two runs did not do alike, or not in the same place."""
+    return [*_work_differs(base, new), *_place_differs(base, new)]
 
 
 def system_of(run: Run) -> tuple[object, ...]:

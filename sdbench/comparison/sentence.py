@@ -20,7 +20,7 @@ VERDICT_WORDS: dict[Verdict, str] = {
 _ORDER = ("incorrect", "slower", "faster", "equivalent", "inconclusive")
 _JUDGED = ("faster", "slower", "equivalent")
 # These say only how sure the ratio is, not that it is of something else.
-_RATIO_STANDS = (*OPEN, "too-few-processes", "too-few-machines")
+_RATIO_STANDS = (*OPEN, "not-interleaved", "too-few-processes", "too-few-machines")
 
 
 def verdict_words(case: CaseComparison) -> str:

@@ -1,5 +1,6 @@
 """One case over time: a line a run, and a plot beside it."""
 
+import math
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -30,6 +31,18 @@ def render_history(history: History, console: Console, most: int | None = None) 
         if len(shown) < len(entries):
             console.print(f"{counted(len(entries) - len(shown), 'earlier line')}: --all shows them")
         console.print(_table(history, series, shown, _Scale(entries), several_arms))
+    for spread in history.spreads:
+        torch = next(
+            entry.versions.get("torch", "–")
+            for entry in history.runs
+            if entry.conditions == spread.conditions
+        )
+        words = (
+            f"The {spread.runs} runs with torch {torch} under the same conditions scatter by "
+            f"{math.expm1(spread.log_sd):.1%}: between two separate runs, less than "
+            f"×{spread.least_ratio:.2f} is no change."
+        )
+        console.print(escape(printable(words)), soft_wrap=True)
 
 
 def _table(

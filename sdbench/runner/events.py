@@ -18,6 +18,8 @@ from sdbench.schema import (
     Pass,
     PassesStopped,
     Seconds,
+    UnitSeconds,
+    Yardstick,
 )
 
 
@@ -37,7 +39,7 @@ class Hello(_Timed, frozen=True, kw_only=True, tag="hello"):
 
 
 class Phase(_Timed, frozen=True, kw_only=True, tag="phase"):
-    """A phase begins: import, device, load, prime, pass N, profile, end."""
+    """A phase begins: import, device, load, prime, pass N, yardstick, profile, end."""
 
     name: str
 
@@ -83,6 +85,19 @@ class PassesMade(_Timed, frozen=True, kw_only=True, tag="passes"):
 
     made: Count
     stopped: PassesStopped
+
+
+class YardstickRead(_Timed, frozen=True, kw_only=True, tag="yardstick"):
+    """How long the fixed piece of work took before and after the steady passes."""
+
+    version: Count
+    before_s: UnitSeconds | None = None
+    after_s: UnitSeconds | None = None
+    reason: str | None = None
+
+    def as_yardstick(self) -> Yardstick:
+        """The readings alone, as the record keeps them."""
+        return Yardstick(**{name: getattr(self, name) for name in Yardstick.__struct_fields__})
 
 
 class Counted(_Timed, frozen=True, kw_only=True, tag="counted"):
@@ -147,6 +162,7 @@ Event = (
     | Loaded
     | PassEnded
     | PassesMade
+    | YardstickRead
     | Counted
     | CeilingMeasured
     | CallBegun

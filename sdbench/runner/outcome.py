@@ -35,10 +35,11 @@ from sdbench.runner.events import (
     PassesMade,
     Phase,
     Stack,
+    YardstickRead,
 )
 from sdbench.runner.executor import Report, Stop, Task
 from sdbench.runner.stages import with_sampled_ends, with_sampled_peaks
-from sdbench.schema import Gate, Outcome, Pass, Replicate, Slot
+from sdbench.schema import Gate, Outcome, Pass, Replicate, Slot, Yardstick
 from sdbench.store.privacy import redact
 
 E = TypeVar("E", bound=msgspec.Struct)
@@ -124,6 +125,7 @@ def replicate_record(
         load_s=None if loaded is None else loaded.load_s,
         passes=passes,
         passes_stopped=None if made is None else made.stopped,
+        yardstick=_yardstick(said.last(YardstickRead)),
         flops=None if counted is None else counted.flops,
         flops_missing=None if counted is None else counted.reason,
         peak_memory_bytes=peak[0],
@@ -157,6 +159,13 @@ class _Said:
         """The phase last begun."""
         phase = self.last(Phase)
         return None if phase is None else phase.name
+
+
+def _yardstick(read: YardstickRead | None) -> Yardstick | None:
+    if read is None:
+        return None
+    reason = None if read.reason is None else redact(read.reason)
+    return msgspec.structs.replace(read.as_yardstick(), reason=reason)
 
 
 def _versions(task: Task, stack: Stack | None, device: DeviceTried | None) -> Versions:

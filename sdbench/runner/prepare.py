@@ -62,6 +62,8 @@ class Request:
     allow_pickle: bool = False
     unsafe_memory: bool = False
     until_decided: bool = False
+    made: Config | None = None
+    """The configuration itself, where sdbench made it and no file holds it."""
 
 
 @dataclass(frozen=True)
@@ -416,6 +418,8 @@ def resolve(stack: str) -> StackInfo:
 
 
 def _configure(request: Request, name: str) -> Config:
+    if request.made is not None:
+        return request.made
     overrides = list(request.overrides)
     if request.model is not None:
         overrides.append(f"model={_toml_text(request.model)}")

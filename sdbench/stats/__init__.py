@@ -1,6 +1,7 @@
 """Pure numbers: the only place that knows scipy."""
 
 from sdbench.stats.bootstrap import MIN_BOOTSTRAP_PROCESSES, bootstrap_interval
+from sdbench.stats.drift import Drift, DriftSource, drift_between, with_drift
 from sdbench.stats.interval import MIN_PROCESSES, log_t_interval
 from sdbench.stats.outliers import Outlier, tukey_outliers
 from sdbench.stats.percentiles import MIN_PASSES_OF_PERCENTILE, percentile
@@ -28,6 +29,8 @@ __all__ = [
     "MIN_PROCESSES",
     "OPEN",
     "STABLE_SHARE",
+    "Drift",
+    "DriftSource",
     "Judgement",
     "Look",
     "Outlier",
@@ -37,6 +40,7 @@ __all__ = [
     "Steadiness",
     "Sustained",
     "bootstrap_interval",
+    "drift_between",
     "judge_family",
     "judge_steadiness",
     "judge_sustained",
@@ -48,4 +52,5 @@ __all__ = [
     "ratio_of_logs",
     "tukey_outliers",
     "welch_ratio",
+    "with_drift",
 ]

@@ -8,9 +8,12 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sdbench.stats.interval import MIN_PROCESSES, bounds_of_logs
+
+if TYPE_CHECKING:
+    from sdbench.stats.drift import Drift
 
 Problem = Literal[
     "no-figures", "not-a-number", "too-few-processes", "unequal-blocks", "zero-variance"
@@ -26,7 +29,8 @@ class RatioEstimate:
     ``log`` is None where there is nothing to divide, ``error`` (the standard error of ``log``) and
     ``freedom`` (degrees of freedom) where ``problem`` says why there can be no interval. ``n``
     counts the processes of base and new. ``undisturbed`` is the same from those processes alone
-    that had the machine for themselves, where others had not.
+    that had the machine for themselves, where others had not. ``drift`` is what two separate runs
+    may differ by anyhow, contained in ``error``.
     """
 
     log: float | None
@@ -36,6 +40,7 @@ class RatioEstimate:
     paired: bool
     problem: Problem | None = None
     undisturbed: "RatioEstimate | None" = None
+    drift: "Drift | None" = None
 
     @property
     def ratio(self) -> float | None:

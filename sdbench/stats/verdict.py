@@ -13,6 +13,8 @@ SpeedVerdict = Literal["faster", "slower", "equivalent", "inconclusive"]
 WhyOpen = Literal["interval-too-wide", "many-cases", "machine-busy"]
 # More processes may well decide these.
 OPEN: tuple[WhyOpen, ...] = get_args(WhyOpen)
+# Of two separate runs. More processes do not help, because they leave the drift as it is.
+NOT_INTERLEAVED: Literal["not-interleaved"] = "not-interleaved"
 
 # A difference below this is not worth a person's time, and layout alone moves medians by 1 to 2%
 # (Mytkowicz et al. 2009; seen here with equal stacks).
@@ -34,7 +36,7 @@ class Judgement:
     """
 
     verdict: SpeedVerdict
-    reason: Problem | WhyOpen | None
+    reason: Problem | WhyOpen | Literal["not-interleaved"] | None
     p_value: float | None = None
     q_value: float | None = None
     more_processes: int | None = None
@@ -96,6 +98,9 @@ def _judged(
             if leans_beyond:
                 verdict = "slower" if _log(estimate) > 0 else "faster"
             judgements.append(Judgement(verdict, None, p_value, q_value))
+            continue
+        if estimate.drift is not None:
+            judgements.append(Judgement("inconclusive", NOT_INTERLEAVED, p_value, q_value))
             continue
         judgements.append(
             Judgement(

@@ -153,9 +153,11 @@ def _run_phases(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> "dic
 
     from .pass_count import PassCount
     from .passes import Passes
+    from .yardstick import Yardstick
 
     count = PassCount(job, began_s)
     passes = Passes(pipeline, device, job)
+    yardstick = Yardstick(device, job["case"]["dtype"])
     if job["case"]["warmup"]:
         phase.begin("prime")
         channel.send("pass", **passes.prime())
@@ -164,7 +166,13 @@ def _run_phases(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> "dic
         record = passes.measured(count.made + 1)
         channel.send("pass", **record)
         count.note(record)
+        if count.made == 1:  # never before the first pass, see yardstick.py
+            phase.begin("yardstick")
+            yardstick.read("before")
     channel.send("passes", made=count.made, stopped=stopped)
+    phase.begin("yardstick")
+    yardstick.read("after")
+    channel.send("yardstick", **yardstick.record)
     if job["profile"]:
         phase.begin("profile")
         channel.send("pass", **passes.profile())

@@ -2,8 +2,10 @@
 
     python tests/benchmarks/error_rates.py [--trials 4000]
 
-Prints four tables: one comparison after 3, 5 and 8 processes in several worlds; measuring until
-decided; the false alarms of a CI job of several cases; and a busy machine. The worlds are those of
+Prints six tables: one comparison after 3, 5 and 8 processes in several worlds; measuring until
+decided; the false alarms of a CI job of several cases; a busy machine; two separate runs on a
+machine that drifts between them and while they run; and what shifting their ratio by the
+yardstick's would do. The worlds are those of
 ``tests/unit/simulated_runs.py``: noise between processes and passes, spikes, and heat drift laid
 over the order in which sdbench runs its slots. Shares are in percent.
 """
@@ -13,12 +15,22 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
-from simulated_runs import STILL, USUAL, World, busy_estimates_of, estimates_of, medians_of
+from simulated_runs import (
+    STILL,
+    USUAL,
+    Wander,
+    World,
+    busy_estimates_of,
+    estimates_of,
+    medians_of,
+    separate_estimates_of,
+)
 
 from sdbench.stats import LOOKS, judge_family, look_at, paired_ratio
 
@@ -34,6 +46,10 @@ WORLDS = {
 }
 # A shared CI machine: neighbours, and clocks that nobody holds.
 HOSTED = World(process_noise=0.03, pass_noise=0.03, spike_chance=0.05, heat=0.03)
+# Two separate runs: 6 processes each, as in the runs that showed how far a machine drifts.
+PROCESSES = 6
+APART = (1.0, 1.10, 1.25, 1.50)
+DRIFTS = (0.0, 0.02, 0.05, 0.15)
 RATIOS = (1.0, 1 - DELTA, 1 + DELTA, 1.08, 1.10)
 
 
@@ -94,6 +110,49 @@ def busy_machine(trials: int) -> Iterator[str]:
             yield _row(f"{chance:.0%}", "yes" if marked else "no", *cells)
 
 
+def separate_runs(trials: int) -> Iterator[str]:
+    """False and true verdicts of two runs that were made apart."""
+    yield f"Two separate runs of {PROCESSES} processes; faster / equivalent / slower in percent"
+    yield _row("known by", "drift", *(f"true ×{ratio:.2f}" for ratio in APART))
+    for drift in DRIFTS:
+        for correlation in (0.5, 0.75, 0.95):
+            wander = Wander(between=drift, correlation=correlation)
+            yield _apart(f"yardstick, r={correlation}", drift, wander, trials)
+        for within in (0.0, 1.0):
+            wander = Wander(between=drift, within=within, correlation=0.5)
+            yield _apart(f"yardstick, within {within:.0f}x", drift, wander, trials)
+        wander = Wander(between=drift, sensitivity=0.67, correlation=0.5)
+        yield _apart("yardstick moves 2/3", drift, wander, trials)
+        for earlier in (3, 6):
+            wander = Wander(between=drift, earlier=earlier, correlation=0.5)
+            yield _apart(f"{earlier} earlier runs", drift, wander, trials)
+        quiet = Wander(between=drift, earlier=5, earlier_between=0.005, correlation=0.5)
+        yield _apart("5 quiet earlier runs", drift, quiet, trials)
+        yield _apart("prior 0.15", drift, Wander(between=drift), trials, yardstick=False)
+        yield _apart("other torch", drift, Wander(between=drift), trials, same_software=False)
+
+
+def shifted_by_yardstick(trials: int) -> Iterator[str]:
+    """What a weight above 0 for the yardstick's ratio would do."""
+    yield "The same, the ratio shifted by a share of the yardstick's (sdbench: 0)"
+    yield _row("weight, r", "drift", *(f"true ×{ratio:.2f}" for ratio in APART))
+    for drift in (0.02, 0.05, 0.15):
+        for correlation in (0.5, 0.95):
+            for weight in (0.0, 0.5, 1.0):
+                wander = Wander(between=drift, correlation=correlation)
+                yield _apart(f"{weight}, {correlation}", drift, wander, trials, weight=weight)
+
+
+def _apart(name: str, drift: float, wander: Wander, trials: int, **more: Any) -> str:
+    cells = []
+    for ratio in APART:
+        estimates = separate_estimates_of(wander, 3, trials, PROCESSES, ratio, **more)
+        cells.append(
+            _cell(Counter(judge_family([one], DELTA)[0].verdict for one in estimates), trials)
+        )
+    return _row(name, f"{drift:.2f}", *cells)
+
+
 def _counted(world: World, trials: int, blocks: int, ratio: float) -> str:
     estimates = estimates_of(world, seed=blocks, trials=trials, blocks=blocks, ratios=[ratio])
     return _cell(Counter(judge_family(one, DELTA)[0].verdict for one in estimates), trials)
@@ -128,15 +187,24 @@ def _cell(found: Counter[str], trials: int) -> str:
 
 
 def _row(*cells: str) -> str:
-    return "".join(f"{cell:<20}" for cell in cells).rstrip()
+    return "".join(f"{cell:<22}" for cell in cells).rstrip()
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--trials", type=int, default=4000)
-    trials = parser.parse_args().trials
-    for table in (one_comparison, until_decided, ci_job, busy_machine):
+    tables = {
+        table.__name__: table
+        for table in (
+            *(one_comparison, until_decided, ci_job, busy_machine),
+            *(separate_runs, shifted_by_yardstick),
+        )
+    }
+    parser.add_argument("--only", choices=list(tables), help="one table")
+    asked = parser.parse_args()
+    trials, chosen = asked.trials, [asked.only] if asked.only else [*tables]
+    for table in (tables[name] for name in chosen):
         for line in table(trials):
             print(line, flush=True)
         print()

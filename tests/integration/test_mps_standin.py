@@ -90,6 +90,8 @@ dtype = ["float32"]
     assert len(replicates) == 8
     for entry in replicates:
         assert _pixels(entry) == on_cpu[entry.case_id]
+        assert entry.yardstick is not None
+        assert entry.yardstick.before_s and entry.yardstick.after_s
     shown = sdbench("show", on_mps["run_id"])
     assert "SIMULATED" in shown.stdout
 

@@ -62,7 +62,7 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 
     def called(*arguments: str | Path, script: Script | None = None) -> tuple[int, str, str]:
         if script is not None:
-            for verb in ("run", "resume"):
+            for verb in ("run", "resume", "rerun"):
                 monkeypatch.setattr(
                     f"sdbench.cli.{verb}.ProcessExecutor", lambda: FakeExecutor(script)
                 )

@@ -9,7 +9,7 @@ import msgspec
 from factories import make_config, make_replicate, make_run
 
 from sdbench.config import Config
-from sdbench.schema import Record, Replicate, Run, Slot
+from sdbench.schema import Record, Replicate, Run, Slot, Yardstick
 from sdbench.store import LoadedRun, RunFolder
 
 Fields = dict[str, Any]
@@ -27,6 +27,20 @@ def steady(seconds: float = 1.0, noise: float = 0.005, seed: int = 1) -> Times:
     return time_of
 
 
+def yardstick(
+    seconds: float = 0.010, noise: float = 0.004, seed: int = 1
+) -> Callable[[Slot], Fields]:
+    """A process's yardstick: about so many seconds on a machine that stands still."""
+    time_of = steady(seconds, noise, seed)
+
+    def fields_of(slot: Slot) -> Fields:
+        return {
+            "yardstick": Yardstick(version=1, before_s=time_of(slot), after_s=1.001 * time_of(slot))
+        }
+
+    return fields_of
+
+
 def by_arm(**seconds: float) -> Times:
     """Another time in each arm."""
     return lambda slot: steady(seconds[slot.arm])(slot)
@@ -41,8 +55,11 @@ def measured(
     skip: Callable[[Slot], bool] = lambda slot: False,
     **run_fields: Any,
 ) -> LoadedRun:
-    """A run whose processes all ended well: a first pass of twice, steady passes of ``times``."""
-    time_of = times or steady()
+    """A run whose processes all ended well: a first pass of twice, steady passes of ``times``.
+
+    The machine stood still, as its yardstick shows.
+    """
+    time_of, still = times or steady(), yardstick()
     run = make_run(config or one_case(), **run_fields)
     attempts = [
         make_replicate(
@@ -51,6 +68,7 @@ def measured(
                 "times": (2 * time_of(slot), time_of(slot)),
                 "peak_memory_bytes": 1_000_000_000,
                 "peak_memory_source": "rss",
+                **still(slot),
                 **fields(slot),
             },
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sdbench.plan import order_slots
-from sdbench.stats import RatioEstimate, paired_ratio
+from sdbench.stats import Drift, RatioEstimate, drift_between, paired_ratio, welch_ratio, with_drift
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,86 @@ def busy_estimates_of(
             )
             estimate = dataclasses.replace(estimate, undisturbed=paired_ratio(base, new))
         yield estimate
+
+
+@dataclass(frozen=True)
+class Wander:
+    """How a machine drifts between separate runs, and what the yardstick sees of it."""
+
+    between: float = 0.05
+    """Standard deviation of the log of a run's time."""
+    within: float = 0.5
+    """The same for how far the machine walks within one run, as a share of ``between``."""
+    correlation: float = 0.75
+    """Of the drift that the case meets with the one that the yardstick meets."""
+    sensitivity: float = 1.0
+    """How far the yardstick moves when the case moves by one."""
+    process_noise: float = 0.015
+    reading_noise: float = 0.01
+    """Of one of the two readings in a process."""
+    earlier: int = 0
+    """Runs made before, which are a history."""
+    earlier_between: float | None = None
+    """``between`` when those were made; None: the same."""
+
+
+@dataclass(frozen=True)
+class SeparateRun:
+    """Process medians of a case and of the yardstick."""
+
+    case: "np.ndarray[tuple[int], np.dtype[np.float64]]"
+    yardstick: "np.ndarray[tuple[int], np.dtype[np.float64]]"
+
+
+def separate_run(
+    wander: Wander, random: np.random.Generator, processes: int, ratio: float, between: float
+) -> SeparateRun:
+    """One run that is made by itself."""
+
+    def states() -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+        steps = random.normal(0, wander.within * between / math.sqrt(processes), processes)
+        return random.normal(0, between) + np.cumsum(steps)
+
+    met, alone = states(), states()
+    seen = wander.correlation * met + math.sqrt(1 - wander.correlation**2) * alone
+    noise = random.normal(0, wander.process_noise, processes)
+    readings = random.normal(0, wander.reading_noise, (2, processes)).mean(axis=0)
+    readings += random.normal(0, wander.process_noise / 2, processes)
+    return SeparateRun(ratio * np.exp(met + noise), np.exp(wander.sensitivity * seen + readings))
+
+
+def separate_estimates_of(
+    wander: Wander,
+    seed: int,
+    trials: int,
+    processes: int,
+    ratio: float,
+    *,
+    prior: float = 0.15,
+    same_software: bool = True,
+    yardstick: bool = True,
+    weight: float = 0.0,
+) -> Iterator[RatioEstimate]:
+    """Two runs, one after the other, as ``compare`` judges them; ``ratio`` is the truth.
+
+    ``weight`` is by how much of the yardstick's ratio the ratio would be shifted; sdbench does not.
+    """
+    random = np.random.default_rng(seed)
+    before = wander.between if wander.earlier_between is None else wander.earlier_between
+    for _ in range(trials):
+        earlier = [
+            float(np.median(separate_run(wander, random, processes, 1.0, before).case))
+            for _ in range(wander.earlier)
+        ]
+        base = separate_run(wander, random, processes, 1.0, wander.between)
+        new = separate_run(wander, random, processes, ratio, wander.between)
+        readings = [[*map(float, run.yardstick)] if yardstick else [] for run in (base, new)]
+        drift: Drift = drift_between(
+            readings[0], readings[1], [earlier], prior, same_software=same_software
+        )
+        estimate = with_drift(welch_ratio([*base.case], [*new.case]), drift)
+        assert estimate.log is not None
+        yield dataclasses.replace(estimate, log=estimate.log - weight * (drift.machine_log or 0))
 
 
 def standard_error(share: float, trials: int) -> float:

@@ -43,7 +43,7 @@ def test_screen_says_what_differs_first_then_cases_then_one_sentence(
     call: Called, root: Path
 ) -> None:
     kept(root, run("base", stacks={"current": make_stack(torch="1.13.1")}))
-    kept(root, run("after", 1.3, stacks={"current": make_stack(torch="2.5.1")}))
+    kept(root, run("after", 2.5, stacks={"current": make_stack(torch="2.5.1")}))
     _, out, _ = call("compare", "base", "after", "-o", root)
     places = [
         out.index(words)

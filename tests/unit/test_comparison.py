@@ -21,7 +21,7 @@ from measured_runs import (
 )
 
 from sdbench.comparison import CaseComparison, Comparison, compare_axis, compare_runs
-from sdbench.comparison.reasons import REASONS
+from sdbench.comparison.reasons import NOT_INTERLEAVED, REASONS
 from sdbench.comparison.records import as_json
 from sdbench.config import Config
 from sdbench.errors import UsageError
@@ -81,8 +81,8 @@ def test_two_runs_are_compared_without_control_of_drift_and_say_so() -> None:
     comparison = compare_runs(measured(), other(measured(steady(1.2, seed=2))))
     case = only(comparison)
     assert (case.verdict, case.paired) == ("slower", False)
-    assert case.note == "not interleaved: drift not controlled"
-    assert comparison.summary.notes == ["not interleaved: drift not controlled"]
+    assert case.note == NOT_INTERLEAVED
+    assert comparison.summary.notes == [NOT_INTERLEAVED]
 
 
 def test_drift_that_blocks_share_is_cancelled() -> None:

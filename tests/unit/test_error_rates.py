@@ -5,10 +5,20 @@ Process noise of 1.5%, spikes in 3% of passes, 5% of heat drift under the order 
 """
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
-from simulated_runs import STILL, USUAL, World, busy_estimates_of, estimates_of, medians_of
+from simulated_runs import (
+    STILL,
+    USUAL,
+    Wander,
+    World,
+    busy_estimates_of,
+    estimates_of,
+    medians_of,
+    separate_estimates_of,
+)
 
 from sdbench.stats import LOOKS, judge_family, look_at, paired_ratio
 
@@ -123,3 +133,46 @@ def test_change_is_still_found_where_few_processes_were_held_up() -> None:
     estimates = busy_estimates_of(STILL, 5, 100, 8, 1.3, 0.1, marked=True)
     found = Counter(judge_family([one], DELTA)[0].verdict for one in estimates)
     assert found["slower"] >= 85
+
+
+# --- two separate runs ---------------------------------------------------------------------------
+
+
+def apart(wander: Wander, ratio: float, trials: int = TRIALS, **more: bool) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for estimate in separate_estimates_of(wander, 3, trials, 6, ratio, **more):
+        found[judge_family([estimate], DELTA)[0].verdict] += 1
+    return Counter({verdict: count / trials for verdict, count in found.items()})
+
+
+@pytest.mark.parametrize("drift", [0.05, 0.15])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"correlation": 0.5},
+        {"correlation": 0.95},
+        {"correlation": 0.5, "within": 1.0},
+        {"correlation": 0.5, "earlier": 3},
+        {"correlation": 0.5, "earlier": 5, "earlier_between": 0.005},  # made in a quiet hour
+    ],
+    ids=str,
+)
+def test_drift_between_separate_runs_is_no_change(drift: float, how: dict[str, Any]) -> None:
+    found = apart(Wander(between=drift, **how), 1.0, 200)
+    assert found["faster"] + found["slower"] <= AT_MOST + 2 * 0.015  # two standard errors
+
+
+@pytest.mark.parametrize("more", [{"yardstick": False}, {"same_software": False}], ids=str)
+def test_prior_keeps_the_error_rate_where_the_yardstick_cannot(more: dict[str, bool]) -> None:
+    found = apart(Wander(between=0.15), 1.0, 200, **more)
+    assert found["faster"] + found["slower"] <= AT_MOST + 2 * 0.015
+
+
+def test_quarter_is_found_in_separate_runs_where_the_machine_stood_still() -> None:
+    assert apart(Wander(between=0.0), 1.25, 100)["slower"] >= 0.95
+    assert apart(Wander(between=0.02, earlier=6), 1.25, 60)["slower"] >= 0.4
+
+
+def test_real_slow_down_is_not_reversed_by_drift() -> None:
+    assert apart(Wander(between=0.15, correlation=0.5), 1.5, 200)["faster"] <= 0.01
+    assert apart(Wander(between=0.05, correlation=0.5), 1.25, 100)["faster"] == 0

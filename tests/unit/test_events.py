@@ -26,6 +26,7 @@ from sdbench.runner.events import (
     PassesMade,
     Phase,
     Stack,
+    YardstickRead,
     decode_event,
 )
 from sdbench.runner.streams import EventLines
@@ -66,6 +67,7 @@ EVENTS: dict[str, Event] = {
         begin_t=6.25,
     ),
     "passes": PassesMade(t=6.9, made=12, stopped="median-known"),
+    "yardstick": YardstickRead(t=6.9, version=1, before_s=0.01, after_s=0.02, reason="by chance"),
     "counted": Counted(
         t=7.0,
         flops=CountedFlops(text_encoder=1, denoising=1 << 60, vae_decode=3, measured_pass=1 << 61),

@@ -118,3 +118,19 @@ def test_of_many_runs_the_last_are_shown_on_the_scale_of_all() -> None:
     assert text.startswith("1 earlier line: --all shows them")
     assert "run-1" not in text and "run-2" in text and "run-3" in text
     assert "5.0" in text.splitlines()[2]
+
+
+def test_three_runs_under_the_same_conditions_tell_how_far_runs_differ() -> None:
+    same = [on(day, seconds) for day, seconds in enumerate((1.0, 1.05, 0.95), start=1)]
+    (spread,) = history_of([*same, on(9, 3.0, torch="1.13.1")], MINE).spreads
+    assert spread.runs == 3
+    assert spread.log_sd == pytest.approx(0.05, rel=0.1)
+    assert spread.least_ratio == pytest.approx(1.03 * 1.36, rel=0.05)  # t of 2 degrees: 4.3
+    words = shown(history_of(same, MINE))
+    assert "The 3 runs with torch 2.0.0 under the same conditions scatter by 5." in words
+    assert history_of(same[:2], MINE).spreads == []
+
+
+def test_runs_without_a_verdicts_processes_tell_nothing_of_the_drift() -> None:
+    few = one_case(replicates=2)
+    assert history_of([on(day, config_of=few) for day in (1, 2, 3)], MINE).spreads == []

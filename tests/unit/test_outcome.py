@@ -1,6 +1,7 @@
 """Every way a worker can end, and the record made of it."""
 
 import signal
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from factories import make_report, make_slot, make_task, pass_event, worker_even
 
 from sdbench.runner.executor import Report, Stop, StopKind, Task
 from sdbench.runner.outcome import replicate_record
-from sdbench.schema import Gate, Replicate, TelemetrySummary
+from sdbench.schema import Gate, Replicate, TelemetrySummary, Yardstick
 
 
 def record_of(report: Report, task: Task | None = None) -> Replicate:
@@ -51,6 +52,22 @@ def test_counted_operations_are_recorded_or_why_not() -> None:
     ]
     record = record_of(make_report(missing))
     assert (record.outcome, record.flops, record.flops_missing) == ("ok", None, "no counter")
+
+
+def test_yardstick_is_recorded_or_why_not() -> None:
+    events = worker_events(make_task())
+    assert record_of(make_report(events)).yardstick is None  # of an older worker
+    read = {"event": "yardstick", "version": 1, "before_s": 0.01, "after_s": 0.011}
+    record = record_of(make_report([*events[:-1], read, events[-1]]))
+    assert record.yardstick == Yardstick(version=1, before_s=0.01, after_s=0.011)
+    failed = {**read, "after_s": None, "reason": f"no kernel in {Path.home()}/x"}
+    record = record_of(make_report([*events[:-1], failed, events[-1]]))
+    assert record.outcome == "ok"
+    assert record.yardstick is not None
+    assert (record.yardstick.after_s, record.yardstick.reason) == (None, "no kernel in ~/x")
+    impossible = {**read, "before_s": 0}
+    record = record_of(make_report([*events[:-1], impossible, events[-1]]))
+    assert (record.yardstick, record.unreadable_lines) == (None, 1)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,14 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdbench.comparison import Comparison, History, compare_axis, compare_runs, history_of
+from sdbench.comparison import (
+    Comparison,
+    History,
+    compare_axis,
+    compare_runs,
+    history_of,
+    pasts_beside,
+)
 from sdbench.comparison.sides import Row, rows_of, summary_of
 from sdbench.errors import SdbenchError
 from sdbench.insight.diagnose import diagnose
@@ -170,7 +177,8 @@ def _comparisons(runs: Sequence[LoadedRun]) -> Comparisons:
         for new in runs[1:]:
             try:
                 by_machine = new.run.machine_id != base.run.machine_id
-                shown.append(compare_runs(base, new, by_machine=by_machine))
+                pasts = pasts_beside([base, new])
+                shown.append(compare_runs(base, new, by_machine=by_machine, pasts=pasts))
             except SdbenchError as error:
                 refused.append(f"{base.run.run_id} and {new.run.run_id}: {error}")
     return Comparisons(shown=shown, refused=refused)

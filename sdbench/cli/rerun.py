@@ -1,0 +1,70 @@
+"""``sdbench compare BASE NEW --rerun``: both sides again, interleaved in one new run."""
+
+from pathlib import Path
+
+from sdbench.cli.output import console
+from sdbench.cli.run import (
+    ask,
+    exit_code,
+    introduce,
+    prepare_model,
+    say_if_not_noted,
+    watcher_for,
+)
+from sdbench.errors import UsageError
+from sdbench.runner.again import again
+from sdbench.runner.prepare import Request, make_run, prepare, require_room
+from sdbench.runner.process import ProcessExecutor
+from sdbench.runner.session import sit
+from sdbench.store import LoadedRun, RunFolder, load_run
+from sdbench.store.privacy import hidden_run
+from sdbench.words import shell
+
+
+def rerun(
+    base: LoadedRun, new: LoadedRun, root: Path, threshold: float, *, yes: bool
+) -> tuple[LoadedRun, int]:
+    """Measure both sides until decided; returns the new run and 0, or why it was not completed.
+
+    That is an exit code: 130 where the user stopped it, 3 where a stack cannot be imported.
+
+    Raises:
+        UsageError: a side cannot be made again, or the user does not agree.
+    """
+    config = again(base, new, threshold)
+    consent = all(loaded.run.config.get("allow_pickle") is True for loaded in (base, new))
+    request = Request(
+        config=config.name,
+        made=config,
+        label=f"{base.run.run_id} against {new.run.run_id}"[:200],
+        allow_pickle=consent,
+    )
+    executor = ProcessExecutor()
+    try:
+        prepared = prepare(request, executor)
+        require_room(root, config)
+        introduce(prepared, console(err=True))
+        if not yes:
+            ask(prepared)
+        model = prepare_model(prepared.model, console(err=True))
+        if model.sha256 != base.run.model.sha256:
+            raise UsageError(f"--rerun: {model.name} has changed since {base.run.run_id} was made")
+        run = make_run(prepared, model)
+        folder = RunFolder.create(root, hidden_run(run))
+        say_if_not_noted(folder)
+        try:
+            sat = sit(folder, run, executor, watcher_for(folder.path))
+        finally:
+            folder.close()
+    finally:
+        executor.close()
+    code = 0 if sat.end in ("complete", "budget") else exit_code(sat)
+    if code:
+        path = shell(folder.path)
+        console(err=True).print(
+            f"not complete; everything measured is kept. Go on with: sdbench resume {path}; then: "
+            f"sdbench compare {path}",
+            markup=False,
+            soft_wrap=True,
+        )
+    return load_run(folder.path), code

@@ -1,0 +1,119 @@
+"""What two separate runs may differ by although nothing changed: the one rule for all who compare.
+
+Numbers are in :mod:`sdbench.stats.drift`; here is what they are taken from.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from sdbench.comparison.history import Past, times_by_run
+from sdbench.comparison.records import BetweenRuns, MachineKind
+from sdbench.comparison.series import operators_of, series_of, yardsticks_of
+from sdbench.comparison.sides import Pair, Row
+from sdbench.stats import Drift, drift_between
+from sdbench.summary import held_up
+
+# Standard deviation of the logarithm of a run's time between separate runs of the same, by kind of
+# machine. Measured: eight runs on an idle virtual machine of two cores, 6 processes each, had
+# medians from 0.172 to 0.270 s (0.15); five runs minutes later lay within 3% of each other, so it
+# comes and goes. The others were not measured. They are assumptions on the safe side: heat and
+# power management hold a machine without a fan, or on battery, to about two thirds of its speed at
+# worst, and other programs do as much as a virtual machine's neighbours. A machine of which nothing
+# is known counts as a virtual one.
+PRIOR_LOG_SD: dict[MachineKind, float] = {
+    "still": 0.05,
+    "unknown": 0.15,
+    "virtual": 0.15,
+    "fanless": 0.12,
+    "battery": 0.12,
+    "other-load": 0.15,
+}
+KIND_WORDS: dict[MachineKind, str] = {
+    "still": "a machine that nothing else uses",
+    "unknown": "a machine of which too little is known",
+    "virtual": "a virtual machine",
+    "fanless": "a Mac without a fan",
+    "battery": "a machine on battery",
+    "other-load": "a machine that other programs use",
+}
+# Apple's identifiers of the MacBook (2015 to 2017) and of the MacBook Air with Apple silicon.
+_FANLESS = (
+    *("MacBook8,1", "MacBook9,1", "MacBook10,1", "MacBookAir10,1", "Mac14,2", "Mac14,15"),
+    *("Mac15,12", "Mac15,13", "Mac16,12", "Mac16,13"),
+)
+
+Earlier = Mapping[str, Sequence[float]]
+"""Seconds a pass of earlier runs by :func:`~sdbench.comparison.series.series_of`, one a run."""
+
+
+def earlier_times(pasts: Iterable[Past], before_utc: str) -> Earlier:
+    """What runs made before that time measured, where they were measured as a verdict needs."""
+    earlier = (past for past in pasts if past.created_utc < before_utc)
+    return times_by_run(entry for past in earlier for _, entry in past.entries)
+
+
+def drift_of(pair: Pair, earlier: Earlier, *, by_machine: bool = False) -> Drift | None:
+    """The drift between the two runs of a pair; None where there is none to reckon with.
+
+    Of two machines the yardsticks differ by the machines, which is what is compared.
+    """
+    base, new = pair.base, pair.new
+    if base is None or new is None or pair.interleaved:
+        return None
+    readings: list[list[float]] = [[], []]
+    if not by_machine:
+        sides = yardsticks_of(base), yardsticks_of(new)
+        version = max(sides[0].keys() & sides[1].keys(), default=None)
+        if version is not None:
+            readings = [[*side[version].values()] for side in sides]
+    series = dict.fromkeys(series_of(row) for row in (base, new))
+    return drift_between(
+        readings[0],
+        readings[1],
+        [earlier.get(one, ()) for one in series],
+        max(PRIOR_LOG_SD[machine_kind(row)] for row in (base, new)),
+        same_software=not by_machine and operators_of(base) == operators_of(new),
+    )
+
+
+def machine_kind(row: Row) -> MachineKind:
+    """What is known of the machine as this row was measured, the worst first."""
+    identity = row.run.machine_facts.get("identity")
+    virtual = identity.get("virtual") if isinstance(identity, dict) else None
+    kinds: dict[MachineKind, bool] = {
+        "virtual": virtual is True,
+        "other-load": any(held_up(one) or "load" in one.gate.flags for one in row.replicates),
+        "unknown": virtual is not False,
+        "battery": any(one.gate.power_source == "battery" for one in row.replicates),
+        "fanless": row.run.machine.get("model") in _FANLESS,
+    }
+    return next((kind for kind, holds in kinds.items() if holds), "still")
+
+
+def told(drift: Drift | None, pair: Pair) -> BetweenRuns | None:
+    """As records have it."""
+    if drift is None:
+        return None
+    kinds = [machine_kind(row) for row in pair.rows]
+    return BetweenRuns(
+        source=drift.source,
+        log_sd=drift.log_sd,
+        machine_ratio=drift.machine_ratio,
+        runs=drift.runs,
+        machine=max(kinds, key=PRIOR_LOG_SD.__getitem__),
+    )
+
+
+def drift_words(drift: BetweenRuns) -> str:
+    """What the interval contains, and why."""
+    words = []
+    if drift.source == "history":
+        share = math.expm1(drift.log_sd)
+        words.append(f"{drift.runs} earlier runs of this case scatter by {share:.1%}")
+    elif drift.source == "prior":
+        share = math.expm1(math.sqrt(2) * drift.log_sd)
+        words.append(f"two runs on {KIND_WORDS[drift.machine]} may differ by {share:.0%}")
+    if drift.machine_ratio is not None:
+        less = "longer" if drift.machine_ratio >= 1 else "less time"
+        words.append(f"fixed work took {abs(drift.machine_ratio - 1):.1%} {less} in the new run")
+    return ", and ".join(words)

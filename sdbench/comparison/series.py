@@ -1,0 +1,93 @@
+"""Which runs are of one series: the same work, with the same software, on the same machine."""
+
+import hashlib
+import json
+import math
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+from sdbench.comparison.rules import system_of
+from sdbench.comparison.sides import Figures, Row
+from sdbench.schema import Replicate, Run
+from sdbench.summary import device_facts
+
+_WORK_KEYS = ("prompts", "steps", "seed", "scheduler", "guidance_scale", "images")
+# Variables that say where things are kept. They change neither times nor pictures; but one of them
+# names modules that a worker imports.
+_PLACES = ("SDBENCH_", "HF_HUB_")
+_PRELOAD = "SDBENCH_WORKER_PRELOAD"
+# What only the pipeline uses, and none of torch's operators.
+_OF_PIPELINES = ("DIFFUSERS_", "TRANSFORMERS_", "ACCELERATE_")
+_PIPELINE_PACKAGES = frozenset(
+    {
+        *("diffusers", "transformers", "accelerate", "tokenizers", "safetensors"),
+        *("huggingface_hub", "huggingface-hub"),
+    }
+)
+
+
+def software_of(row: Row) -> list[Any]:
+    """All of the software that times may depend on."""
+    return _software(row, frozenset(), _PLACES)
+
+
+def operators_of(row: Row) -> list[Any]:
+    """The part of the software that the yardstick's speed may depend on: torch and below it."""
+    return _software(row, _PIPELINE_PACKAGES, (*_PLACES, *_OF_PIPELINES))
+
+
+def _software(row: Row, without: frozenset[str], prefixes: tuple[str, ...]) -> list[Any]:
+    run, arm = row.run, row.arm
+    stack = run.stacks[arm.stack]
+    return [
+        stack.python,
+        {name: version for name, version in stack.packages.items() if name not in without},
+        system_of(run),
+        _deciding(run.environment, prefixes),
+        run.preload,
+        _deciding(arm.env, prefixes),
+        arm.hold_bytes,
+        device_facts(row.replicates),
+    ]
+
+
+def _deciding(variables: Mapping[str, str], prefixes: tuple[str, ...]) -> dict[str, str]:
+    return {
+        name: text
+        for name, text in variables.items()
+        if name == _PRELOAD or not name.startswith(prefixes)
+    }
+
+
+def series_of(row: Row) -> str:
+    """A digest that two rows share only if nothing that sdbench knows of differs but the time."""
+    run = row.run
+    known = [
+        software_of(row),
+        row.planned.case_id,
+        run.model.sha256 or run.model.name,
+        {key: run.config.get(key) for key in _WORK_KEYS},
+        [run.device, run.machine_id, is_simulated(run, row.replicates), run.plan.start],
+    ]
+    text = json.dumps(known, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def is_simulated(run: Run, replicates: list[Replicate]) -> bool:
+    """Whether a stand-in made these."""
+    return run.simulated or any(entry.simulated for entry in replicates)
+
+
+def yardsticks_of(row: Row) -> dict[int, Figures]:
+    """Seconds of the yardstick by its version, then by block: of processes that ended well."""
+    found: dict[int, Figures] = {}
+    for entry in row.replicates:
+        read = entry.yardstick
+        if read is None or entry.block not in row.steady_s:
+            continue
+        logs = [math.log(value) for value in (read.before_s, read.after_s) if value is not None]
+        if logs:
+            figures = found.setdefault(read.version, {})
+            figures[entry.block] = math.exp(statistics.fmean(logs))
+    return found
