@@ -129,7 +129,7 @@ def test_it_is_read_after_the_first_and_the_last_pass_and_never_before(
 
         def measured(self, index: int) -> dict[str, Any]:
             done.append(f"pass {index}")
-            return {}
+            return {"duration_s": 1.0, "images": []}
 
         def profile(self) -> dict[str, Any]:
             done.append("profile")
@@ -155,7 +155,11 @@ def test_it_is_read_after_the_first_and_the_last_pass_and_never_before(
     }.items():
         name = f"sdbench.worker.{module}"
         monkeypatch.setitem(sys.modules, name, SimpleNamespace(**names))
-    job = {"case": {"warmup": True, "dtype": "float32"}, "passes": 3, "profile": True}
+    job: dict[str, Any] = {
+        "case": {"warmup": True, "dtype": "float32"},
+        "passes": 3,
+        "profile": True,
+    }
     job["count_flops"] = False
     worker_main._run_phases(job, channel, worker_main._Phases(channel))
     assert done == [
