@@ -10,7 +10,7 @@ import hashlib
 import msgspec
 
 from sdbench.config import Config
-from sdbench.files import read_inside, write_inside
+from sdbench.files import read_inside, remove_scratch, write_inside
 from sdbench.models.resolve import cache_folder
 from sdbench.schema import Case, CountedFlops, Run
 
@@ -18,6 +18,8 @@ _FOLDER = "operations"
 _FORMAT = 1
 """Changes with what ``worker/flops.py`` counts."""
 _MOST_BYTES = 10_000
+_ABANDONED_S = 600.0
+"""So old, an unfinished file is that of a process which was killed."""
 _DECIDING_VERSIONS = ("torch", "diffusers", "transformers", "accelerate")
 
 
@@ -42,8 +44,10 @@ def keep_count(run: Run, config: Config, stack: str, case: Case, flops: CountedF
     """Remember a count; where that fails, the next run counts again."""
     name = _file_of(run, config, stack, case)
     if name is not None:
+        remove_scratch(cache_folder(), _FOLDER, older_than_s=_ABANDONED_S)
+        data = msgspec.json.encode(flops)
         with contextlib.suppress(OSError):
-            write_inside(cache_folder(), _FOLDER, name, data=msgspec.json.encode(flops))
+            write_inside(cache_folder(), _FOLDER, name, data=data, flushed=False)
 
 
 def _file_of(run: Run, config: Config, stack: str, case: Case) -> str | None:

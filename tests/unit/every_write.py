@@ -169,6 +169,7 @@ def desk(folder: Path, models: Path) -> Iterator[Desk]:
         # just left is not abandoned yet.
         patch.setattr("sdbench.comparison.pasts._SETTLED_S", -1.0)
         patch.setattr("sdbench.comparison.pasts._ABANDONED_S", -1.0)
+        patch.setattr("sdbench.runner.operations._ABANDONED_S", -1.0)
         yield made
 
 
