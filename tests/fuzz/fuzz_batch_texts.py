@@ -160,7 +160,7 @@ def _written() -> Iterator[Item]:
 
 
 def _opened() -> Iterator[Item]:
-    files = {
+    files: dict[str, bytes | Odd] = {
         "in/sound": b"x",
         "outside": b"x",
         "in/below/file": b"x",

@@ -266,7 +266,7 @@ def test_what_can_be_made_again_is_whole_and_not_flushed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flushed: list[int] = []
-    monkeypatch.setattr(files.os, "fsync", flushed.append)
+    monkeypatch.setattr(os, "fsync", flushed.append)
     files.write_inside(tmp_path, "index", data=b"first", flushed=False)
     files.write_inside(tmp_path, "index", data=b"second", flushed=False)
     assert (tmp_path / "index").read_bytes() == b"second"
