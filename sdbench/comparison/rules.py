@@ -1,6 +1,6 @@
 """What takes a pair of rows its speed verdict, whatever the numbers say (PROTOCOL 10 and 11)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sdbench.comparison.sides import Pair, Row
@@ -56,15 +56,15 @@ def objections_to(pair: Pair, *, by_machine: bool = False) -> Objections:
         void += differing
     if _starts(base) != _starts(new):
         void.append("start-differs")
-    if any(is_virtual(entry) for entry in [*base.replicates, *new.replicates]):
+    if base.any_process(is_virtual) or new.any_process(is_virtual):
         void.append("virtual-device")
-    slowed = [_any(row, throttled) for row in (base, new)]
+    slowed = [row.any_process(throttled) for row in (base, new)]
     if any(slowed):
         if all(slowed):
             remark = remark or "both-throttled"
         else:
             void.append("throttled")
-    if _any(base, swapped) != _any(new, swapped):
+    if base.any_process(swapped) != new.any_process(swapped):
         if pair.axis in MEMORY_AXES or base.arm.hold_bytes != new.arm.hold_bytes:
             remark = remark or "swap-in-one-arm"
         else:
@@ -156,7 +156,3 @@ def _place_differs(base: Run, new: Run) -> Iterator[str]:
 
 def _starts(row: Row) -> set[str]:
     return {entry.start for entry in row.replicates} or {row.run.plan.start}
-
-
-def _any(row: Row, holds: Callable[[Replicate], bool]) -> bool:
-    return any(holds(entry) for entry in row.replicates)

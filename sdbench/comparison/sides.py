@@ -51,6 +51,16 @@ class Row:
         """Pictures a pass."""
         return int(self.run.config["images"])
 
+    def any_process(self, holds: Callable[[Replicate], bool]) -> bool:
+        """Whether something holds for one of its processes; pair after pair asks the same."""
+        if holds not in self._answers:
+            self._answers[holds] = any(map(holds, self.replicates))
+        return self._answers[holds]
+
+    @functools.cached_property
+    def _answers(self) -> dict[Callable[[Replicate], bool], bool]:
+        return {}
+
     def _figures(self, figure_of: Callable[[Replicate], float | None]) -> Figures:
         return {
             entry.block: figure

@@ -456,7 +456,7 @@ def _beside(row: Row, other: Row) -> Pair:
 
 
 def _swaps(row: Row | None) -> bool:
-    return row is not None and any(swapped(entry) for entry in row.replicates)
+    return row is not None and row.any_process(swapped)
 
 
 def _pixels(entry: Examined) -> int:

@@ -139,9 +139,9 @@ def _refusal(evidence: Evidence, row: Row, warned: Warned) -> str | None:
         return "not checked against the CPU"
     if row.summary.latency_s.median is None:
         return "without a steady pass"
-    if any(swapped(entry) for entry in row.replicates):
+    if row.any_process(swapped):
         return "that swapped"
-    if any(throttled(entry) for entry in row.replicates):
+    if row.any_process(throttled):
         return "throttled"
     limit, peak = _limit_bytes(evidence, row), row.summary.peak_memory_bytes
     if limit is not None and peak is not None and peak > _MOST_OF_MEMORY * limit:

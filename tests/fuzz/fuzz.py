@@ -145,6 +145,8 @@ _DRAWN_AS = {
     "weights": "model",
     "json": "model",
     "macos": "recording",
+    "written": "run",
+    "opened": "run",
 }
 """The kind of subject that has such files."""
 

@@ -1,18 +1,23 @@
-"""Texts of programs, each way of being wrong once: crash reports, what programs of macOS say."""
+"""Texts, each way of being wrong once: of programs, to be written by us, as names of files."""
 
 import re
 from collections.abc import Iterator
 from typing import Any
 
 from fuzz_batch_files import Group, Item, file_of
+from fuzz_direct_writers import NAMES_INSIDE
 from fuzz_documents import encoded
-from fuzz_values import DEEP
+from fuzz_hostile import HOSTILE
+from fuzz_trees import Odd
+from fuzz_values import DEEP, TEXTS
 
 
 def groups() -> Iterator[Group]:
     """All groups."""
     yield "log", "crashes", [*_crashes()]
     yield "macos", "texts", [*_macos()]
+    yield "written", "texts", [*_written()]
+    yield "opened", "names", [*_opened()]
 
 
 # --- logs -----------------------------------------------------------------------------------------
@@ -144,3 +149,23 @@ def _macos() -> Iterator[Item]:
             number += 1
         for at, text in enumerate((*_UNLIKELY.get(reader, ()), "\xff\0", "9" * 5000)):
             yield file_of(f"{reader}-u{at}", text.encode(), None)
+
+
+# --- what is written and opened -------------------------------------------------------------------
+
+
+def _written() -> Iterator[Item]:
+    for at, text in enumerate((*TEXTS, *HOSTILE, "\ud800 x")):
+        yield file_of(f"t{at}", text.encode("utf-8", "surrogatepass"), True)
+
+
+def _opened() -> Iterator[Item]:
+    files: dict[str, bytes | Odd] = {
+        "in/sound": b"x",
+        "outside": b"x",
+        "in/below/file": b"x",
+        "in/link": Odd("link", "../outside"),
+    }
+    for at in range(len(NAMES_INSIDE)):
+        says = "not a regular file but a link" if NAMES_INSIDE[at] == "link" else ""
+        yield Item(str(at), files, at == 0, says)

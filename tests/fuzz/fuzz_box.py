@@ -13,6 +13,7 @@ import signal
 import stat
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 MEMORY_BYTES = 4 << 30
 """What a call may take in addition."""
 BUSY_S, WAITING_S = 20.0, 60.0
-"""How long a call may compute, and how long it may take in all: other processes slow it down."""
+"""How long a call may compute, and how long it may take in all but for waiting for a core."""
 
 _STARTS = (
     *("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork"),
@@ -201,14 +202,26 @@ def _limited_memory() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
+def _queued_s() -> float:
+    """How long this thread has been ready to run while others had the cores (Linux; else 0)."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
 @contextlib.contextmanager
 def _limited_time() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signals reach the main thread only
         return
 
+    began, queued = time.monotonic(), _queued_s()
+
     def ends(number: int, frame: Any) -> None:
-        raise TakesTooLong
+        waited = time.monotonic() - began - (_queued_s() - queued)
+        if number == signal.SIGPROF or waited >= WAITING_S:
+            raise TakesTooLong
 
     timers = (
         (signal.ITIMER_PROF, signal.SIGPROF, BUSY_S),

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from fuzz_direct_writers import NotOpenedError, open_by_name, write_text
 
 from sdbench import frames
 from sdbench.comparison.expectations import load_expectations
@@ -68,7 +69,7 @@ def read_each(
     for name in names:
         try:
             faults = [*_READERS[kind](folder, name)]
-        except (SdbenchError, WeightsError, RefusedError) as error:
+        except (SdbenchError, WeightsError, RefusedError, NotOpenedError) as error:
             read.refused[name] = str(error)
         except Exception as error:
             read.broken.append((name, f"a fault nobody foresaw: {place(error)}"))
@@ -269,4 +270,6 @@ _READERS: dict[str, Callable[[Path, str], Iterator[str]]] = {
     "timeline": _timeline,
     "macos": _macos,
     "recording": _recording,
+    "opened": open_by_name,
+    "written": write_text,
 }

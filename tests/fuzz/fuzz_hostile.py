@@ -12,7 +12,7 @@ from fuzz_ways import Subject
 
 from sdbench.schema import Run
 
-_TEXTS = (
+HOSTILE = (
     f"\x1b[31m\u202ex\x00 {CANARY}",
     f"x\u2028y\x85\r\n</system-out><{CANARY} a='1'>]]>",
     f"\"'`| [x](https://{CANARY}.example) <{CANARY} onload=x()>",
@@ -45,7 +45,7 @@ def hostile(subject: Subject, number: int) -> dict[str, bytes | Odd]:
 
 def _put(document: Any, kind: Any, number: int) -> None:
     for at, (table, key) in enumerate(_texts(document, kind)):
-        table[key] = _TEXTS[(number + at) % len(_TEXTS)] + "\u202e"
+        table[key] = HOSTILE[(number + at) % len(HOSTILE)] + "\u202e"
 
 
 def _texts(document: Any, kind: Any) -> Iterator[tuple[Any, Any]]:

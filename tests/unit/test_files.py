@@ -260,3 +260,15 @@ def test_picture_has_its_name_only_once_it_is_on_the_disk(tmp_path: Path) -> Non
     for point in points_of(calls_of(root, act)):
         restore(root, {})
         assert stopped(root, point, act).tree(point.cut).get("images/name.png") in (None, NEW)
+
+
+def test_what_can_be_made_again_is_whole_and_not_flushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    files.write_inside(tmp_path, "index", data=b"first", flushed=False)
+    files.write_inside(tmp_path, "index", data=b"second", flushed=False)
+    assert (tmp_path / "index").read_bytes() == b"second"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["index"]
+    assert flushed == []

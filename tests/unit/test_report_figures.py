@@ -3,6 +3,7 @@
 import re
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import msgspec
@@ -112,9 +113,14 @@ def test_a_figure_is_drawn_once(figures: list[Figure], monkeypatch: pytest.Monke
     """To find a layout, ``savefig`` would draw everything once more."""
     from matplotlib.figure import Figure as Drawing
 
-    drawn = []
+    drawn: list[Drawing] = []
     draw = Drawing.draw
-    monkeypatch.setattr(Drawing, "draw", lambda self, by: (drawn.append(self), draw(self, by)))
+
+    def noted(self: Drawing, renderer: Any) -> None:
+        drawn.append(self)
+        draw(self, renderer)
+
+    monkeypatch.setattr(Drawing, "draw", noted)
     for figure in figures:
         figure.inline_svg()
     assert len(drawn) == len(figures)
