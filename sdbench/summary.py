@@ -25,6 +25,7 @@ from sdbench.schema import (
     Run,
 )
 from sdbench.stats import log_t_interval, percentile
+from sdbench.stats.nested import Dominant, nested_spread
 from sdbench.telemetry import (
     WAIT_WORDS,
     CaseTelemetry,
@@ -54,6 +55,14 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     ci95: tuple[float, float] | None
     n: int
     reason: str | None = None
+
+
+class Disturbed(msgspec.Struct, frozen=True, kw_only=True):
+    """A process that something else held up, and what it was."""
+
+    replicate_id: str
+    block: int
+    reasons: list[str]
 
 
 class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +100,16 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Why processes made no further pass, and how many of them."""
     p90_s: float | None = None
     """Nine of ten steady passes of all processes took no longer; None with fewer than 64."""
+    spread_between_passes: float | None = None
+    """By how much passes of one process differ, a standard deviation as a share: 0.02 is 2%."""
+    spread_between_processes: float | None = None
+    """By how much processes differ beyond what their passes explain, likewise."""
+    spread_dominated_by: Dominant = "unknown"
+    """Which of the two makes the figure uncertain."""
+    spread_reason: str | None = None
+    """Why that is unknown."""
+    disturbed: list[Disturbed] = []
+    """Processes whose times are not the case's own."""
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,6 +236,20 @@ def held_up(replicate: Replicate) -> bool:
     return telemetry.other_cpu_share > _BUSY_SHARE and telemetry.idle_cpu_share < _ROOM_SHARE
 
 
+def disturbances(replicate: Replicate) -> list[str]:
+    """What held this process up, in words; empty where nothing is known to have done so."""
+    reasons = []
+    telemetry = replicate.telemetry
+    if telemetry is not None and held_up(replicate):
+        words = f"other programs took {telemetry.other_cpu_share or 0.0:.0%} of all cores' time"
+        if (telemetry.stolen_cpu_share or 0.0) > _BUSY_SHARE:
+            words += f", {telemetry.stolen_cpu_share:.0%} of it on the host of this virtual machine"
+        reasons.append(words)
+    if replicate.slept:
+        reasons.append("the machine slept meanwhile")
+    return reasons
+
+
 def _summarise_row(
     case: Case,
     arm: str,
@@ -238,6 +271,8 @@ def _summarise_row(
     correct, correct_reason = _correctness(pictures, compared)
     content, content_reason = _content(pictures)
     telemetry, stage = case_telemetry(replicates), peak_stage(replicates)
+    spread = nested_spread([steady_times_s(entry) for entry in replicates if not entry.slept])
+    ordered = sorted(replicates, key=lambda entry: entry.block)
     return CaseSummary(
         case_id=case.case_id,
         arm=arm,
@@ -266,11 +301,20 @@ def _summarise_row(
         content_reason=content_reason,
         replicates=len(replicates),
         planned=planned,
-        passes_made=[len(entry.of_kind("measured")) for entry in _by_block(replicates)],
+        passes_made=[len(entry.of_kind("measured")) for entry in ordered],
         passes_stopped=dict(
             Counter(entry.passes_stopped for entry in replicates if entry.passes_stopped)
         ),
         p90_s=percentile([time for entry in replicates for time in steady_times_s(entry)], 90),
+        spread_between_passes=spread.passes,
+        spread_between_processes=spread.processes,
+        spread_dominated_by=spread.dominated_by,
+        spread_reason=spread.reason,
+        disturbed=[
+            Disturbed(replicate_id=entry.replicate_id, block=entry.block, reasons=reasons)
+            for entry in ordered
+            if (reasons := disturbances(entry))
+        ],
     )
 
 
@@ -294,10 +338,6 @@ def steady_median_s(replicate: Replicate) -> float | None:
     """A process's statistic: the median of its steady passes (2 on), if it ended well."""
     steady = steady_times_s(replicate)
     return statistics.median(steady) if steady else None
-
-
-def _by_block(replicates: Sequence[Replicate]) -> list[Replicate]:
-    return sorted(replicates, key=lambda entry: entry.block)
 
 
 def _first_pass(replicate: Replicate) -> float | None:

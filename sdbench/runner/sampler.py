@@ -172,6 +172,7 @@ class Sampler:
             min_available_bytes=self._least_available,
             other_cpu_share=None if shares is None else shares.others,
             idle_cpu_share=None if shares is None else shares.idle,
+            stolen_cpu_share=None if shares is None else shares.stolen,
             **found,
         )
 

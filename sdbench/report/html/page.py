@@ -23,6 +23,7 @@ from sdbench.report.figures import Figure, css_variables, run_figures, story_fig
 from sdbench.report.html.gallery import PICTURES_BYTES, gallery_of
 from sdbench.report.html.policy import content_security_policy
 from sdbench.report.passes import STOPPED_WORDS
+from sdbench.report.spread import share
 from sdbench.report.story import RunStory, Story, tell
 from sdbench.report.terminal import CORRECT_WORDS, OUTCOME_WORDS, case_words
 from sdbench.report.units import printable, seconds, size
@@ -136,6 +137,7 @@ def _environment() -> "Environment":
         size=size,
         rate=rate_words,
         interval=_interval,
+        share=share,
         case_words=case_words,
         case_name=case_name,
         verdict=verdict_words,
