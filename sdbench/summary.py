@@ -377,12 +377,13 @@ def machine_warnings(replicates: Sequence[Replicate]) -> list[str]:
     flags = Counter(flag for entry in replicates for flag in entry.gate.flags)
     of = f"of {len(replicates)} processes"
     words += [f"{count} {of} began with {WAIT_WORDS[flag]}" for flag, count in flags.items()]
-    heated = sum(
-        entry.telemetry is not None and entry.telemetry.thermal_peak not in (None, "nominal")
-        for entry in replicates
-    )
+    levels = [entry.telemetry.thermal_peak for entry in replicates if entry.telemetry is not None]
+    heated = sum(level not in (None, "nominal", "moderate") for level in levels)
     if heated:
         words.append(f"in {heated} {of} the machine was slowed down by heat")
+    warm = levels.count("moderate")
+    if warm:
+        words.append(f"in {warm} {of} the machine was warm, and its clocks may have been lower")
     busy = [
         entry.telemetry.other_cpu_share or 0.0
         for entry in replicates
