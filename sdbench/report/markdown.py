@@ -13,6 +13,7 @@ from sdbench.comparison import Comparison
 from sdbench.comparison.records import CaseComparison
 from sdbench.report.comparison import case_name, side_words, verdict_words
 from sdbench.report.diagnosis import measurable_gains
+from sdbench.report.efficiency import EXPLAINED, stage_share_words
 from sdbench.report.figures import Figure, FigureKind, run_figures, story_figures
 from sdbench.report.html.embedded import Shown
 from sdbench.report.html.gallery import Gallery
@@ -262,13 +263,16 @@ def _stages(run: RunStory) -> Iterator[str]:
             seconds(stage.seconds),
             f"{stage.share:.0%}",
             size(stage.peak_bytes),
-            "–" if stage.share_of_ceiling is None else f"{stage.share_of_ceiling:.0%}",
+            "–" if stage.share_of_ceiling is None else stage_share_words(stage.share_of_ceiling),
         ]
         for row in run.stages
         for stage in row.stages
     ]
     if rows:
-        yield table(["case", "stage", "time", "share", "peak memory", "of matrix products"], rows)
+        names = ["case", "stage", "time", "share", "peak memory", "of matrix products' rate"]
+        yield table(names, rows)
+        if any(stage.share_of_ceiling is not None for row in run.stages for stage in row.stages):
+            yield EXPLAINED
 
 
 def _claims(run: RunStory) -> Iterator[str]:

@@ -444,7 +444,8 @@ def test_a_warm_machine_is_told_and_no_more() -> None:
 
 
 def held(sizes: Sequence[int], name: str = "footprint_bytes") -> Any:
-    made = [make_pass(1.0, n, **{name: size}) for n, size in enumerate(sizes, start=1)]
+    fields: list[dict[str, Any]] = [{name: size} for size in sizes]
+    made = [make_pass(1.0, n, **held) for n, held in enumerate(fields, start=1)]
     return only(BASE, passes=made)
 
 

@@ -246,7 +246,8 @@ def test_what_was_seen_is_said(
 
 def test_report_has_both_parts_and_marks_the_process() -> None:
     def change(slot: Slot, here: Case) -> dict[str, Any]:
-        return spread_out(slot, here, **({"telemetry": BUSY} if slot.block == 1 else {}))
+        fields: dict[str, Any] = {"telemetry": BUSY} if slot.block == 1 else {}
+        return spread_out(slot, here, **fields)
 
     story = run_story(loaded_run(change))
     cell = next(one for one in story.cells if one.case_id == BASE.case_id)

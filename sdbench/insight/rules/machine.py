@@ -95,8 +95,8 @@ def throttling(evidence: Evidence, row: Row) -> Symptom | None:
     hit = [entry for entry in row.replicates if throttled(entry)]
     if not hit:
         return None
-    seen = {entry.telemetry.thermal_peak for entry in hit if entry.telemetry is not None}
-    seen |= {entry.gate.thermal for entry in hit}
+    seen: set[str | None] = {entry.gate.thermal for entry in hit}
+    seen |= {entry.telemetry.thermal_peak for entry in hit if entry.telemetry is not None}
     levels = sorted(level for level in seen if level not in (None, "nominal"))
     gpu = sorted({why for entry in hit if entry.telemetry for why in entry.telemetry.gpu_throttled})
     saving = any(entry.gate.low_power_mode for entry in hit)

@@ -14,8 +14,8 @@ from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES, judge_steadiness
 from sdbench.stats.ratio import t_quantile
 from sdbench.stats.steadiness import MIN_PASSES
 
-# A first pass loads kernels: 1 to 3 s more is normal on a healthy GPU. From half more on it is told;
-# a warning it is where the excess is longer than that, and longer than a later pass.
+# A first pass loads kernels: 1 to 3 s more is normal on a healthy GPU. From half more on it is
+# told; as a warning where the excess is longer than that, and than a later pass.
 _NORMAL_EXCESS_S = 3.0
 _NOTICEABLE_TIMES = 1.5
 _LEVEL = 0.01

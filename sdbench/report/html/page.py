@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdbench import __version__
 from sdbench.report.comparison import VERDICT_WORDS, case_name, verdict_words
-from sdbench.report.efficiency import rate_words
+from sdbench.report.efficiency import EXPLAINED, rate_words, stage_share_words
 from sdbench.report.figures import Figure, css_variables, run_figures, story_figures
 from sdbench.report.html.gallery import PICTURES_BYTES, gallery_of
 from sdbench.report.html.policy import content_security_policy
@@ -138,6 +138,7 @@ def _environment() -> "Environment":
         rate=rate_words,
         interval=_interval,
         share=share,
+        stage_share=stage_share_words,
         case_words=case_words,
         case_name=case_name,
         verdict=verdict_words,
@@ -146,6 +147,7 @@ def _environment() -> "Environment":
     )
     environment.globals.update(
         stopped_words=STOPPED_WORDS,
+        efficiency_explained=EXPLAINED,
         outcome_words=OUTCOME_WORDS,
         correct_words=CORRECT_WORDS,
         verdict_words=VERDICT_WORDS,
