@@ -2,8 +2,9 @@
 
     python tests/benchmarks/error_rates.py [--trials 4000]
 
-Prints four tables: one comparison after 3, 5 and 8 processes in several worlds; measuring until
-decided; the false alarms of a CI job of several cases; and a busy machine. The worlds are those of
+Prints five tables: one comparison after 3, 5 and 8 processes in several worlds; the same where
+processes decide how many passes they make; measuring until decided; the false alarms of a CI job of
+several cases; and a busy machine. The worlds are those of
 ``tests/unit/simulated_runs.py``: noise between processes and passes, spikes, and heat drift laid
 over the order in which sdbench runs its slots. Shares are in percent.
 """
@@ -18,7 +19,15 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
-from simulated_runs import STILL, USUAL, World, busy_estimates_of, estimates_of, medians_of
+from simulated_runs import (
+    STILL,
+    USUAL,
+    World,
+    auto_estimates_of,
+    busy_estimates_of,
+    estimates_of,
+    medians_of,
+)
 
 from sdbench.stats import LOOKS, judge_family, look_at, paired_ratio
 
@@ -45,6 +54,21 @@ def one_comparison(trials: int) -> Iterator[str]:
         for blocks in (3, 5, 8):
             cells = [_counted(world, trials, blocks, ratio) for ratio in RATIOS]
             yield _row(name, str(blocks), *cells)
+
+
+def auto_passes(trials: int) -> Iterator[str]:
+    """The same with 8 processes that decide by themselves how many passes they make."""
+    yield 'passes = "auto", a start-up of 16 s, 8 processes a side'
+    yield _row("passes of", "", *(f"true ×{ratio:.2f}" for ratio in RATIOS))
+    for pass_s in (20.0, 1.0, 0.2):
+        cells = []
+        for ratio in RATIOS:
+            found: Counter[str] = Counter(
+                judge_family([one], DELTA)[0].verdict
+                for one in auto_estimates_of(USUAL, 9, trials // 4, 8, ratio, pass_s, 16.0)
+            )
+            cells.append(_cell(found, trials // 4))
+        yield _row(f"{pass_s:g} s", "", *cells)
 
 
 def until_decided(trials: int) -> Iterator[str]:
@@ -136,7 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--trials", type=int, default=4000)
     trials = parser.parse_args().trials
-    for table in (one_comparison, until_decided, ci_job, busy_machine):
+    for table in (one_comparison, auto_passes, until_decided, ci_job, busy_machine):
         for line in table(trials):
             print(line, flush=True)
         print()

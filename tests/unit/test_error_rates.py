@@ -8,7 +8,15 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from simulated_runs import STILL, USUAL, World, busy_estimates_of, estimates_of, medians_of
+from simulated_runs import (
+    STILL,
+    USUAL,
+    World,
+    auto_estimates_of,
+    busy_estimates_of,
+    estimates_of,
+    medians_of,
+)
 
 from sdbench.stats import LOOKS, judge_family, look_at, paired_ratio
 
@@ -123,3 +131,15 @@ def test_change_is_still_found_where_few_processes_were_held_up() -> None:
     estimates = busy_estimates_of(STILL, 5, 100, 8, 1.3, 0.1, marked=True)
     found = Counter(judge_family([one], DELTA)[0].verdict for one in estimates)
     assert found["slower"] >= 85
+
+
+@pytest.mark.parametrize(("ratio", "at_most", "found"), [(1.0, 0.05, 0.0), (1.1, 1.0, 0.9)])
+def test_processes_that_decide_how_many_passes_they_make(
+    ratio: float, at_most: float, found: float
+) -> None:
+    """Stopping where the median seems to be known neither invents differences nor hides them."""
+    trials = 60
+    estimates = auto_estimates_of(USUAL, 3, trials, 8, ratio, pass_s=1.0, start_s=16.0)
+    counts = Counter(judge_family([one])[0].verdict for one in estimates)
+    assert found <= (counts["slower"] + counts["faster"]) / trials <= at_most
+    assert counts["faster"] <= at_most * trials and counts["slower"] >= found * trials
