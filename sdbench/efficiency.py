@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from sdbench.schema import Case, Ceiling, CountedFlops, Replicate
+from sdbench.schema import Case, Ceiling, CountedFlops, Dtype, Replicate
 from sdbench.telemetry import STAGE_NAMES, StageName
 
 
@@ -30,8 +30,9 @@ class CaseEfficiency(msgspec.Struct, frozen=True, kw_only=True):
     """A case in an arm; ``unavailable`` says why one is None.
 
     ``pass_flops`` are those of a measured pass (all pictures), ``achieved_flops_per_s`` is over the
-    steady latency, ``ceiling_share`` what that is of ``ceiling_flops_per_s``. ``counted_in`` names
-    the arm whose torch counted, where that is another.
+    steady latency, ``ceiling_share`` what that is of ``ceiling_flops_per_s``, which is the rate of
+    what ``ceiling_of`` names and no limit: what is above it ran in other kernels. ``counted_in``
+    names the arm whose torch counted, where that is another.
     """
 
     pass_flops: int | None
@@ -40,6 +41,7 @@ class CaseEfficiency(msgspec.Struct, frozen=True, kw_only=True):
     ceiling_share: float | None
     stages: list[StageEfficiency] = []
     counted_in: str | None = None
+    ceiling_of: str | None = None
     unavailable: dict[str, str] = {}
 
     def at(self, latency_s: float | None) -> "CaseEfficiency":
@@ -60,7 +62,7 @@ def case_efficiency(
     ceilings: Iterable[Ceiling],
     latency_s: float | None,
 ) -> CaseEfficiency:
-    """Operations, rate and share of the limit of a case in an arm.
+    """Operations, rate and share of the rate of matrix products of a case in an arm.
 
     ``of_all_arms`` are the case's replicates in every arm: the shapes are the same in each, so an
     arm whose torch cannot count takes the count of one that can. ``latency_s`` is the steady one.
@@ -82,9 +84,15 @@ def case_efficiency(
         ceiling_flops_per_s=ceiling,
         ceiling_share=_share(achieved, ceiling),
         stages=[] if flops is None else _stages(flops, replicates, ceiling),
+        ceiling_of=None if ceiling is None else product_words(case.dtype),
         counted_in=None if counter is None or counter.arm == arm else counter.arm,
         unavailable=unavailable,
     )
+
+
+def product_words(dtype: Dtype) -> str:
+    """What rates are compared with."""
+    return f"large {dtype} matrix products"
 
 
 def _counter(replicates: Iterable[Replicate]) -> Replicate | None:

@@ -56,6 +56,7 @@ _COPIED = (
 )
 _EFFICIENCY = ("pass_flops", "achieved_flops_per_s", "ceiling_flops_per_s", "ceiling_share")
 
+_SPREAD = ("spread_between_passes", "spread_between_processes", "spread_dominated_by")
 # Dtypes of columns whose names do not end in a unit.
 _DTYPES = {
     **dict.fromkeys(["attention_slicing", "warmup", "vae_slicing", "vae_tiling"], "bool"),
@@ -65,6 +66,7 @@ _DTYPES = {
     **dict.fromkeys(["seconds_per_picture", "correct_margin", "free_percent"], "float64"),
     "pass_flops": "Int64",
     "ceiling_share": "float64",
+    **dict.fromkeys(["spread_between_passes", "spread_between_processes"], "float64"),
     **dict.fromkeys(["seconds_per_picture_ci95_low", "seconds_per_picture_ci95_high"], "float64"),
 }
 _BY_UNIT = {"_s": "float64", "_w": "float64", "_c": "float64", "_bytes": "Int64"}
@@ -179,7 +181,7 @@ CASE_COLUMNS = (
     *("peak_memory_bytes", "peak_memory_source", "swap_delta_bytes"),
     *("correct", "correct_reason", "correct_margin", "content", "replicates", "planned"),
     *_EFFICIENCY,
-    "p90_s",
+    *("p90_s", *_SPREAD),
 )
 PASS_COLUMNS = (
     *("run_id", "replicate_id", "attempt", "kind", "pass", "case_id", "arm", "block"),
@@ -226,6 +228,7 @@ def _case_numbers(row: CaseSummary, summary: RunSummary) -> Row:
         "steady_median_s": latency.median,
         **{name: getattr(row.efficiency, name) for name in _EFFICIENCY},
         "p90_s": row.p90_s,
+        **{name: getattr(row, name) for name in _SPREAD},
     }
 
 

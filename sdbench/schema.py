@@ -9,7 +9,7 @@ History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old on
     ``generic``, ``since``, ``until`` and ``sources`` of a cause, ``differences``,
     ``decode_expected_rel_l2``, ``reason``, ``reference_content``, ``own_rounding`` and
     ``own_rounding_missing`` of a compared image, ``passes_stopped`` and ``yardstick`` of a
-    replicate, ``energy`` of telemetry, ``begin_t`` of a pass
+    replicate, ``energy`` and ``stolen_cpu_share`` of telemetry, ``begin_t`` of a pass
 
 Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
 None, with a reason beside it. Decoding is strict about types and lenient about unknown fields, so
@@ -355,7 +355,8 @@ class TelemetrySummary(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The timeline of a replicate in a few numbers; ``unavailable`` says why one is None.
 
     Peaks of levels are the worst level seen. Readings of the GPU count while pictures are made.
-    CPU shares are of all cores over the measured passes: other programs', and nobody's.
+    CPU shares are of all cores over the measured passes: other programs', nobody's, and of the
+    former what the host of a virtual machine gave to others.
     """
 
     samples: Count
@@ -382,6 +383,7 @@ class TelemetrySummary(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     other_cpu_share: float | None = None
     idle_cpu_share: float | None = None
     energy: Energy | None = None
+    stolen_cpu_share: float | None = None
     unavailable: dict[str, str] = {}
 
 

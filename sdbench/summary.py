@@ -25,6 +25,7 @@ from sdbench.schema import (
     Run,
 )
 from sdbench.stats import Sustained, judge_sustained, log_t_interval, percentile
+from sdbench.stats.nested import Dominant, nested_spread
 from sdbench.telemetry import (
     WAIT_WORDS,
     CaseTelemetry,
@@ -54,6 +55,14 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     ci95: tuple[float, float] | None
     n: int
     reason: str | None = None
+
+
+class Disturbed(msgspec.Struct, frozen=True, kw_only=True):
+    """A process that something else held up, and what it was."""
+
+    replicate_id: str
+    block: int
+    reasons: list[str]
 
 
 class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +102,16 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Nine of ten steady passes of all processes took no longer; None with fewer than 64."""
     sustained: list[Sustained] = []
     """Of each process, where passes were to go on for some minutes (``sustain_minutes``)."""
+    spread_between_passes: float | None = None
+    """By how much passes of one process differ, a standard deviation as a share: 0.02 is 2%."""
+    spread_between_processes: float | None = None
+    """By how much processes differ beyond what their passes explain, likewise."""
+    spread_dominated_by: Dominant = "unknown"
+    """Which of the two makes the figure uncertain."""
+    spread_reason: str | None = None
+    """Why that is unknown."""
+    disturbed: list[Disturbed] = []
+    """Processes whose times are not the case's own."""
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,7 +189,7 @@ def summarise(
                         ceilings,
                         latency.median,
                     ),
-                    [sustained_of(entry) for entry in _by_block(own)] if sustains else [],
+                    sustains=sustains,
                 )
             )
     return RunSummary(
@@ -223,6 +242,20 @@ def held_up(replicate: Replicate) -> bool:
     return telemetry.other_cpu_share > _BUSY_SHARE and telemetry.idle_cpu_share < _ROOM_SHARE
 
 
+def disturbances(replicate: Replicate) -> list[str]:
+    """What held this process up, in words; empty where nothing is known to have done so."""
+    reasons = []
+    telemetry = replicate.telemetry
+    if telemetry is not None and held_up(replicate):
+        words = f"other programs took {telemetry.other_cpu_share or 0.0:.0%} of all cores' time"
+        if (telemetry.stolen_cpu_share or 0.0) > _BUSY_SHARE:
+            words += f", {telemetry.stolen_cpu_share:.0%} of it on the host of this virtual machine"
+        reasons.append(words)
+    if replicate.slept:
+        reasons.append("the machine slept meanwhile")
+    return reasons
+
+
 def _summarise_row(
     case: Case,
     arm: str,
@@ -232,7 +265,8 @@ def _summarise_row(
     absent: str,
     latency: Latency,
     efficiency: CaseEfficiency,
-    sustained: list[Sustained],
+    *,
+    sustains: bool,
 ) -> CaseSummary:
     worst = min(replicates, key=lambda entry: OUTCOME_SEVERITY.index(entry.outcome), default=None)
     peak = max(replicates, key=lambda entry: entry.peak_memory_bytes or -1, default=None)
@@ -245,6 +279,8 @@ def _summarise_row(
     correct, correct_reason = _correctness(pictures, compared)
     content, content_reason = _content(pictures)
     telemetry, stage = case_telemetry(replicates), peak_stage(replicates)
+    spread = nested_spread([steady_times_s(entry) for entry in replicates if not entry.slept])
+    ordered = sorted(replicates, key=lambda entry: entry.block)
     return CaseSummary(
         case_id=case.case_id,
         arm=arm,
@@ -273,12 +309,21 @@ def _summarise_row(
         content_reason=content_reason,
         replicates=len(replicates),
         planned=planned,
-        passes_made=[len(entry.of_kind("measured")) for entry in _by_block(replicates)],
+        passes_made=[len(entry.of_kind("measured")) for entry in ordered],
         passes_stopped=dict(
             Counter(entry.passes_stopped for entry in replicates if entry.passes_stopped)
         ),
         p90_s=percentile([time for entry in replicates for time in steady_times_s(entry)], 90),
-        sustained=sustained,
+        sustained=[sustained_of(entry) for entry in ordered] if sustains else [],
+        spread_between_passes=spread.passes,
+        spread_between_processes=spread.processes,
+        spread_dominated_by=spread.dominated_by,
+        spread_reason=spread.reason,
+        disturbed=[
+            Disturbed(replicate_id=entry.replicate_id, block=entry.block, reasons=reasons)
+            for entry in ordered
+            if (reasons := disturbances(entry))
+        ],
     )
 
 
@@ -305,10 +350,6 @@ def sustained_of(replicate: Replicate) -> Sustained:
     if len(begins) < len(passes):
         return Sustained(reason="it is not on record when the passes began")
     return judge_sustained(begins, [entry.duration_s for entry in passes])
-
-
-def _by_block(replicates: Sequence[Replicate]) -> list[Replicate]:
-    return sorted(replicates, key=lambda entry: entry.block)
 
 
 def _first_pass(replicate: Replicate) -> float | None:
@@ -348,12 +389,13 @@ def machine_warnings(replicates: Sequence[Replicate]) -> list[str]:
     flags = Counter(flag for entry in replicates for flag in entry.gate.flags)
     of = f"of {len(replicates)} processes"
     words += [f"{count} {of} began with {WAIT_WORDS[flag]}" for flag, count in flags.items()]
-    heated = sum(
-        entry.telemetry is not None and entry.telemetry.thermal_peak not in (None, "nominal")
-        for entry in replicates
-    )
+    levels = [entry.telemetry.thermal_peak for entry in replicates if entry.telemetry is not None]
+    heated = sum(level not in (None, "nominal", "moderate") for level in levels)
     if heated:
         words.append(f"in {heated} {of} the machine was slowed down by heat")
+    warm = levels.count("moderate")
+    if warm:
+        words.append(f"in {warm} {of} the machine was warm, and its clocks may have been lower")
     busy = [
         entry.telemetry.other_cpu_share or 0.0
         for entry in replicates

@@ -20,6 +20,7 @@ from sdbench.report.correctness import check_words, correctness_lines
 from sdbench.report.efficiency import efficiency_words
 from sdbench.report.overview import render_overview
 from sdbench.report.passes import replicate_words
+from sdbench.report.spread import spread_words
 from sdbench.report.story.tell import run_story
 from sdbench.report.telemetry import telemetry_lines
 from sdbench.report.terminal import OUTCOME_WORDS, case_words, process_name, render_lines
@@ -34,7 +35,7 @@ from sdbench.report.units import (
 from sdbench.schema import CrashReport, DeviceKind, FailureCause, Pass, Replicate, Run, Stage
 from sdbench.store import LoadedRun, find_run, load_run
 from sdbench.summary import as_json as summary_json
-from sdbench.summary import device_facts
+from sdbench.summary import device_facts, disturbances
 from sdbench.telemetry import WAIT_WORDS
 from sdbench.words import counted
 
@@ -171,6 +172,7 @@ def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
             [
                 *telemetry_lines(row),
                 ("efficiency", efficiency_words(row.efficiency, row.case.dtype)),
+                ("spread", spread_words(row)),
             ],
             out,
         )
@@ -203,6 +205,9 @@ def _show_replicate(replicate: Replicate, name: str, out: Console) -> None:
         waited = f" after waiting {duration(gate.waited_s)}" if gate.waited_s else ""
         began = " and ".join(WAIT_WORDS[flag] for flag in gate.flags) or "nothing against it"
         out.print(f"  began{waited} with {began}", markup=False)
+    held_up = "; ".join(disturbances(replicate))
+    if held_up:
+        out.print(f"  ! disturbed: {held_up}", markup=False)
     if replicate.cause is not None:
         out.print(f"  cause: {printable(replicate.cause.sentence)}", markup=False, soft_wrap=True)
         out.print(f"  remedy: {replicate.cause.remedy}", markup=False, soft_wrap=True)

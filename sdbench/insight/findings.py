@@ -16,7 +16,7 @@ from sdbench.insight.known_issues import (
     matching_issues,
 )
 from sdbench.insight.records import SEVERITIES, Finding, Severity
-from sdbench.insight.rules import ends, machine, pictures, speed
+from sdbench.insight.rules import ends, machine, pictures, speed, spread
 from sdbench.insight.rules.symptom import Rule, Symptom
 
 # A row gets the first symptom that holds of each group. Of _WRONG it gets the most severe one
@@ -49,6 +49,7 @@ _ALONE: tuple[Rule, ...] = (
     speed.slow_first_pass,
     speed.slicing_hurts,
     speed.slicing_helps,
+    spread.noisy_host,
 )
 
 # Within a severity: what explains most first.
@@ -57,7 +58,7 @@ _ORDER: tuple[FindingCode, ...] = (
     *("nan-output", "black-output", "batch-mismatch", "noise-output", "wrong-content"),
     *("cpu-mismatch", "nondeterministic", "first-pass-drift"),
     *("swap-bound", "memory-growth", "throttled", "cpu-fallback", "not-steady"),
-    *("slow-first-pass", "slicing-hurts", "slicing-helps", "known-issue"),
+    *("slow-first-pass", "slicing-hurts", "slicing-helps", "noisy-host", "known-issue"),
 )
 PICTURE_CODES: frozenset[FindingCode] = frozenset(
     {

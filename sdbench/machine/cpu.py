@@ -19,6 +19,8 @@ class CpuTimes:
     idle_s: float
     own_s: float
     cores: int
+    stolen_s: float | None = None
+    """Of a virtual machine: what the host gave to others instead (Linux)."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class CpuShares:
     others: float
     """Other programs; on a virtual machine also what the host gave to others."""
     idle: float
+    stolen: float | None = None
+    """The host's share of ``others``; None where it is not told."""
 
 
 def cpu_times(pid: int, children: Sequence[int]) -> CpuTimes | None:
@@ -50,6 +54,7 @@ def cpu_times(pid: int, children: Sequence[int]) -> CpuTimes | None:
         idle_s=sum(now.get(name, 0.0) for name in _IDLE),
         own_s=own_s,
         cores=psutil.cpu_count() or 1,
+        stolen_s=now.get("steal"),
     )
 
 
@@ -67,7 +72,12 @@ def cpu_shares(first: CpuTimes | None, last: CpuTimes | None) -> CpuShares | Non
     total_s, idle_s = last.total_s - first.total_s, last.idle_s - first.idle_s
     if total_s < _LEAST_S * last.cores:
         return None
+    stolen = None
+    if first.stolen_s is not None and last.stolen_s is not None:
+        stolen = min(1.0, max(0.0, (last.stolen_s - first.stolen_s) / total_s))
     others_s = total_s - idle_s - (last.own_s - first.own_s)
     return CpuShares(
-        others=min(1.0, max(0.0, others_s / total_s)), idle=min(1.0, max(0.0, idle_s / total_s))
+        others=min(1.0, max(0.0, others_s / total_s)),
+        idle=min(1.0, max(0.0, idle_s / total_s)),
+        stolen=stolen,
     )

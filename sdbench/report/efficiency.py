@@ -3,11 +3,16 @@
 The share is of a rate that was measured, not of a limit: what runs in other kernels may be above.
 """
 
-from sdbench.efficiency import CaseEfficiency
+from sdbench.efficiency import CaseEfficiency, product_words
 from sdbench.schema import Dtype
 from sdbench.summary import RunSummary
 from sdbench.telemetry import StageName
 
+EXPLAINED = (
+    "Rates are compared with that of large matrix products of the case's dtype, measured on this "
+    "device. It is no limit: a stage above 100% runs other kernels than a matrix product's "
+    "(convolutions, attention)."
+)
 _STAGE_WORDS: dict[StageName, str] = {
     "text_encoder": "text encoder",
     "denoising": "denoising",
@@ -28,7 +33,7 @@ def efficiency_words(found: CaseEfficiency, dtype: Dtype) -> str:
             words += f": {share_words(found.ceiling_share, dtype)} "
             words += f"({rate_words(found.ceiling_flops_per_s)} here)"
     stages = [
-        f"{_STAGE_WORDS[stage.stage]} {stage.ceiling_share:.0%}"
+        f"{_STAGE_WORDS[stage.stage]} {stage_share_words(stage.ceiling_share)}"
         for stage in found.stages
         if stage.ceiling_share is not None
     ]
@@ -37,10 +42,16 @@ def efficiency_words(found: CaseEfficiency, dtype: Dtype) -> str:
     return words
 
 
+def stage_share_words(share: float) -> str:
+    """``83%``, ``212% (other kernels)``: a stage that exceeds the rate of matrix products does not
+    compute by them."""
+    return f"{share:.0%} (other kernels)" if share > 1 else f"{share:.0%}"
+
+
 def share_words(share: float, dtype: Dtype) -> str:
     """``35% of the rate of large float16 matrix products``, with what being above it means."""
-    words = f"{share:.0%} of the rate of large {dtype} matrix products"
-    return f"{words}, so by other, faster kernels" if share > 1 else words
+    words = f"{share:.0%} of the rate of {product_words(dtype)}"
+    return f"{words}, so it runs other kernels" if share > 1 else words
 
 
 def efficiency_sentence(summary: RunSummary) -> str | None:
@@ -55,7 +66,7 @@ def efficiency_sentence(summary: RunSummary) -> str | None:
         if row.efficiency.ceiling_flops_per_s is not None:
             limits.setdefault(row.case.dtype, []).append(row.efficiency.ceiling_flops_per_s)
     rates = ", ".join(f"{dtype} {rate_words(max(limits[dtype]))}" for dtype in sorted(limits))
-    above = "; above 100% other, faster kernels ran" if max(shares) > 1 else ""
+    above = "; above 100% other kernels than a matrix product's ran" if max(shares) > 1 else ""
     return (
         f"Efficiency: {low if low == high else f'{low} to {high}'} of the rate of large matrix "
         f"products here ({rates}){above}."

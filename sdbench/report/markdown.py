@@ -13,13 +13,19 @@ from sdbench.comparison import Comparison
 from sdbench.comparison.records import CaseComparison
 from sdbench.report.comparison import case_name, side_words, verdict_words
 from sdbench.report.diagnosis import measurable_gains
+from sdbench.report.efficiency import EXPLAINED, stage_share_words
 from sdbench.report.figures import Figure, FigureKind, run_figures, story_figures
 from sdbench.report.html.embedded import Shown
 from sdbench.report.html.gallery import Gallery
 from sdbench.report.markdown_text import code_block, plain, table
 from sdbench.report.overview import notes_of
 from sdbench.report.story import Advice, Cell, FindingStory, Line, RunStory, Story, Tone
-from sdbench.report.terminal import CORRECT_WORDS, OUTCOME_WORDS, case_remarks
+from sdbench.report.terminal import (
+    CORRECT_WORDS,
+    OUTCOME_WORDS,
+    case_remarks,
+    disturbed_lines,
+)
 from sdbench.report.units import printable, seconds, size
 from sdbench.summary import per_picture
 
@@ -175,7 +181,9 @@ def _cells(run: RunStory) -> Iterator[str]:
     rows = [_cell_row(cell) for cell in run.cells]
     full = table([*names, "picture", "use"], rows)
     yield full if len(rows) <= _OPEN_ROWS else _folded(f"{len(rows)} cases", full)
-    remarks = [f"- {plain(line)}" for line in case_remarks(run.summary, run.summary.cases)]
+    lines = [*(f"! {line}" for line in disturbed_lines(run.summary)), *run.spread]
+    lines += case_remarks(run.summary, run.summary.cases)
+    remarks = [f"- {plain(line)}" for line in lines]
     listed = "\n".join(remarks)
     yield listed if len(remarks) <= _OPEN_ROWS else _folded(f"{len(remarks)} remarks", listed)
 
@@ -188,7 +196,7 @@ def _cell_row(cell: Cell) -> list[str]:
     return [
         plain(cell.name),
         outcome,
-        seconds(cell.seconds_per_picture),
+        seconds(cell.seconds_per_picture) + (" !" if cell.disturbed else ""),
         bounds,
         seconds(cell.first_s),
         size(cell.peak_memory_bytes),
@@ -255,13 +263,16 @@ def _stages(run: RunStory) -> Iterator[str]:
             seconds(stage.seconds),
             f"{stage.share:.0%}",
             size(stage.peak_bytes),
-            "–" if stage.share_of_ceiling is None else f"{stage.share_of_ceiling:.0%}",
+            "–" if stage.share_of_ceiling is None else stage_share_words(stage.share_of_ceiling),
         ]
         for row in run.stages
         for stage in row.stages
     ]
     if rows:
-        yield table(["case", "stage", "time", "share", "peak memory", "of matrix products"], rows)
+        names = ["case", "stage", "time", "share", "peak memory", "of matrix products' rate"]
+        yield table(names, rows)
+        if any(stage.share_of_ceiling is not None for row in run.stages for stage in row.stages):
+            yield EXPLAINED
 
 
 def _claims(run: RunStory) -> Iterator[str]:

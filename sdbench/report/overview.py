@@ -11,8 +11,10 @@ from sdbench.report.story import Advice, Cell, RunStory, Tone
 from sdbench.report.terminal import (
     case_remarks,
     case_table,
+    disturbed_lines,
     not_checked_lines,
     print_table,
+    spread_lines,
     swapped_words,
 )
 from sdbench.report.units import printable, seconds, size
@@ -87,6 +89,7 @@ def _remarks(story: RunStory) -> Iterator[str]:
             what_next = f" {finding.remedy}" if finding.code == "unfinished" else ""
             words = escape(printable(f"{finding.sentence}{what_next}"))
             yield f"[{style}]{finding.severity} {finding.code}[/]  {words}"
+    yield from (f"[yellow]![/] {escape(line)}" for line in disturbed_lines(story.summary))
     yield from map(escape, case_remarks(story.summary, story.summary.cases))
     yield from map(escape, not_checked_lines(story.summary))
 
@@ -134,6 +137,8 @@ def _claims(story: RunStory) -> Iterator[tuple[str, str]]:
 
 def _state(story: RunStory) -> Iterator[tuple[str, str]]:
     """Swap, what is missing, what to keep in mind."""
+    for line in spread_lines(story.summary):
+        yield "spread", escape(line.removeprefix("Spread: "))
     passes = passes_sentence(story.summary)
     if passes is not None:
         yield "passes", passes

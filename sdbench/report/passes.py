@@ -69,9 +69,6 @@ def passes_sentence(summary: RunSummary) -> str | None:
     if not counts or not set(stopped) - {"asked"}:
         return None
     reasons = ", ".join(
-        f"in {count} because {STOPPED_WORDS[reason]}"
-        if reason not in ("most-passes", "asked")
-        else f"in {count} {STOPPED_WORDS[reason]}"
-        for reason, count in stopped.most_common()
+        f"{STOPPED_WORDS[reason]} ({count})" for reason, count in stopped.most_common()
     )
-    return f"A process made {count_words(counts)}: {reasons}."
+    return f"Processes made {count_words(counts)}. Why no more: {reasons}."

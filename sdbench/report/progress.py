@@ -15,7 +15,7 @@ from sdbench.report.passes import replicate_words
 from sdbench.report.terminal import OUTCOME_WORDS, case_words, render_summary
 from sdbench.report.units import duration, printable, seconds
 from sdbench.schema import Checked, Looked, Replicate, Run, Slot, WaitReason
-from sdbench.summary import per_picture, summarise
+from sdbench.summary import disturbances, per_picture, summarise
 from sdbench.telemetry import WAIT_WORDS
 
 _REPAINT_EVERY_S = 1.0
@@ -109,15 +109,18 @@ class ScreenWatcher:
         self.tick(doing, remaining_s)
 
     def slot_ends(self, replicate: Replicate, done: int, total: int) -> None:
-        """Say what became of it: always when piped, only bad news on a terminal."""
+        """Say what became of it: always when piped, bad news alone on a terminal."""
         self._bar.update(self._task, completed=done, total=total)
-        if self._console.is_terminal and replicate.outcome == "ok":
+        calm = replicate.outcome == "ok" and not disturbances(replicate)
+        if self._console.is_terminal and calm:
             return
         steady = per_picture(replicate.steady_median_s, int(self._run.config["images"]))
         outcome = OUTCOME_WORDS[replicate.outcome]
         detail = f", {seconds(steady)} a picture" if steady is not None else ""
         if replicate.passes_stopped not in (None, "asked"):
             detail += f", {replicate_words(replicate)}"
+        held_up = "; ".join(disturbances(replicate))
+        detail += f" ! {held_up}" if held_up else ""
         reason = f" – {printable(replicate.reason)}" if replicate.reason else ""
         self._console.print(
             f"[{done}/{total}] {self._words}: {outcome}{detail}{reason}",

@@ -11,9 +11,11 @@ from rich.table import Table
 
 from sdbench.report.efficiency import efficiency_sentence
 from sdbench.report.passes import passes_sentence, sustained_lines
+from sdbench.report.spread import spread_words, widest
 from sdbench.report.units import printable, seconds, size
 from sdbench.schema import Case, Content, Correctness, Outcome, Replicate, Run
 from sdbench.summary import CaseSummary, RunSummary, per_picture
+from sdbench.words import counted
 
 OUTCOME_WORDS: dict[Outcome, str] = {
     "ok": "ok",
@@ -84,6 +86,10 @@ def render_summary(summary: RunSummary, console: Console, *, first_look: bool = 
         console.print(f"  {escape(line)}")
     for warning in summary.warnings:
         console.print(f"  [yellow]warning:[/] {escape(printable(warning))}")
+    for line in disturbed_lines(summary):
+        console.print(f"  [yellow]![/] {escape(line)}", soft_wrap=True)
+    for line in [] if first_look else spread_lines(summary):
+        console.print(escape(line), soft_wrap=True)
     passes = passes_sentence(summary)
     if passes is not None:
         console.print(passes, soft_wrap=True)
@@ -141,6 +147,31 @@ def swapped_words(size_bytes: int | None) -> str:
     return "unknown" if size_bytes is None else f"{size_bytes / 1e9:.1f} GB"
 
 
+def disturbed_lines(summary: RunSummary) -> Iterator[str]:
+    """Which processes were held up, and by what: what the ! in the table stands for."""
+    lines = [
+        f"{_row_words(summary, row)}, {process_words(one.block, row.planned)}: "
+        f"{'; '.join(one.reasons)}"
+        for row in summary.cases
+        for one in row.disturbed
+    ]
+    yield from map(printable, lines[:_NAMED_CASES])
+    if lines[_NAMED_CASES:]:
+        yield f"and {counted(len(lines) - _NAMED_CASES, 'more process', 'more processes')} likewise"
+
+
+def spread_lines(summary: RunSummary) -> Iterator[str]:
+    """What makes the figures uncertain, of the case that it shows most in."""
+    for row, others in widest(summary.cases):
+        more = f" (and likewise {counted(others, 'more case')})" if others else ""
+        yield printable(f"Spread: {_row_words(summary, row)}: {spread_words(row)}{more}.")
+
+
+def _row_words(summary: RunSummary, row: CaseSummary) -> str:
+    several_arms = len({one.arm for one in summary.cases}) > 1
+    return case_words(row.case) + (f" [{row.arm}]" if several_arms else "")
+
+
 def _table(summary: RunSummary, first_look: bool) -> Table:
     title = f"{printable(summary.run_id)} on {summary.device}"
     if summary.simulated:
@@ -186,8 +217,9 @@ def case_table(
 def _numbers(row: CaseSummary, images: int) -> list[str]:
     median, interval = row.latency_s.median, row.latency_s.ci95
     bounds = "–" if interval is None else f"{interval[0] / images:.3g}–{interval[1] / images:.3g} s"
+    mark = " !" if row.disturbed else ""
     return [
-        seconds(per_picture(median, images)),
+        seconds(per_picture(median, images)) + mark,
         seconds(per_picture(row.first_pass_s, images)),
         bounds,
         size(row.peak_memory_bytes),

@@ -95,10 +95,11 @@ class Prepared:
         """Measured passes of a process, as estimated; of the case that makes fewest."""
         plan, model, kind = self.plan, self.model.outline(), self.device.kind
         cases = [plan.planned(case_id).case for case_id in {slot.case_id for slot in plan.slots}]
-        return min(
+        counts = (
             estimate_passes(self.config, case, model, kind, self.cores, plan.start)
             for case in cases
         )
+        return min(counts, default=self.config.fewest_passes)
 
     def questions(self) -> list[str]:
         """What the user must agree to first, in words; empty for an ordinary run."""

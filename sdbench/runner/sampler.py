@@ -179,6 +179,7 @@ class Sampler:
             other_cpu_share=None if shares is None else shares.others,
             idle_cpu_share=None if shares is None else shares.idle,
             energy=self._energy.summary(),
+            stolen_cpu_share=None if shares is None else shares.stolen,
             **found,
         )
 

@@ -2,10 +2,10 @@
 
     python tests/benchmarks/error_rates.py [--trials 4000]
 
-Prints six tables: one comparison after 3, 5 and 8 processes in several worlds; measuring until
-decided; the false alarms of a CI job of several cases; a busy machine; two separate runs on a
-machine that drifts between them and while they run; and what shifting their ratio by the
-yardstick's would do. The worlds are those of
+Prints seven tables: one comparison after 3, 5 and 8 processes in several worlds; the same where
+processes decide how many passes they make; measuring until decided; the false alarms of a CI job of
+several cases; a busy machine; two separate runs on a machine that drifts between them and while
+they run; and what shifting their ratio by the yardstick's would do. The worlds are those of
 ``tests/unit/simulated_runs.py``: noise between processes and passes, spikes, and heat drift laid
 over the order in which sdbench runs its slots. Shares are in percent.
 """
@@ -26,6 +26,7 @@ from simulated_runs import (
     USUAL,
     Wander,
     World,
+    auto_estimates_of,
     busy_estimates_of,
     estimates_of,
     medians_of,
@@ -61,6 +62,21 @@ def one_comparison(trials: int) -> Iterator[str]:
         for blocks in (3, 5, 8):
             cells = [_counted(world, trials, blocks, ratio) for ratio in RATIOS]
             yield _row(name, str(blocks), *cells)
+
+
+def auto_passes(trials: int) -> Iterator[str]:
+    """The same with 8 processes that decide by themselves how many passes they make."""
+    yield 'passes = "auto", a start-up of 16 s, 8 processes a side'
+    yield _row("passes of", "", *(f"true ×{ratio:.2f}" for ratio in RATIOS))
+    for pass_s in (20.0, 1.0, 0.2):
+        cells = []
+        for ratio in RATIOS:
+            found: Counter[str] = Counter(
+                judge_family([one], DELTA)[0].verdict
+                for one in auto_estimates_of(USUAL, 9, trials // 4, 8, ratio, pass_s, 16.0)
+            )
+            cells.append(_cell(found, trials // 4))
+        yield _row(f"{pass_s:g} s", "", *cells)
 
 
 def until_decided(trials: int) -> Iterator[str]:
@@ -197,7 +213,7 @@ def main() -> None:
     tables = {
         table.__name__: table
         for table in (
-            *(one_comparison, until_decided, ci_job, busy_machine),
+            *(one_comparison, auto_passes, until_decided, ci_job, busy_machine),
             *(separate_runs, shifted_by_yardstick),
         )
     }

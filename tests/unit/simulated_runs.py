@@ -12,6 +12,7 @@ import numpy as np
 
 from sdbench.plan import order_slots
 from sdbench.stats import Drift, RatioEstimate, drift_between, paired_ratio, welch_ratio, with_drift
+from sdbench.worker.pass_count import why_enough
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,30 @@ def separate_estimates_of(
         estimate = with_drift(welch_ratio([*base.case], [*new.case]), drift)
         assert estimate.log is not None
         yield dataclasses.replace(estimate, log=estimate.log - weight * (drift.machine_log or 0))
+
+
+def auto_estimates_of(
+    world: World, seed: int, trials: int, blocks: int, ratio: float, pass_s: float, start_s: float
+) -> Iterator[RatioEstimate]:
+    """One case with ``passes = "auto"``: each process makes as many passes as a worker would.
+
+    Its passes take about so many seconds, its start-up as many as that.
+    """
+    random = np.random.default_rng(seed)
+    for _ in range(trials):
+        slots = order_slots(["case"], ["base", "new"], blocks, seed=int(random.integers(1 << 30)))
+        sides: tuple[dict[int, float], dict[int, float]] = ({}, {})
+        for place, slot in enumerate(slots):
+            level = 1 + world.heat * (1 - math.exp(-place / len(slots) / world.warm_after))
+            level *= pass_s * math.exp(random.normal(0, world.process_noise))
+            level *= ratio if slot.arm == "new" else 1.0
+            times = [2 * pass_s]
+            while why_enough("auto", times, start_s=start_s) is None:
+                spiked = random.random() < world.spike_chance
+                spike = random.uniform(1.1, 1.6) if spiked else 1.0
+                times.append(level * spike * math.exp(random.normal(0, world.pass_noise)))
+            sides[slot.arm == "new"][slot.block] = float(np.median(times[1:]))
+        yield paired_ratio(*sides)
 
 
 def standard_error(share: float, trials: int) -> float:

@@ -320,7 +320,21 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
     ),
     (mac(pressure="warn"), "memory-pressure", "warn", "warn, 70%", "Activity Monitor"),
     (cpu_box(pressure="critical"), "memory-pressure", "fail", "critical", "ps -eo"),
-    (mac(swap_used_bytes=6_100_000_000), "swap", "warn", "6.1 GB in use", "restart"),
+    (mac(swap_used_bytes=6_100_000_000), "swap", "pass", "pressure is normal", ""),
+    (
+        mac(swap_used_bytes=6_100_000_000, pressure=UNTOLD),
+        "swap",
+        "warn",
+        "6.1 GB in use",
+        "restart",
+    ),
+    (
+        mac(swap_used_bytes=6_100_000_000, available_bytes=1_000_000_000),
+        "swap",
+        "warn",
+        "6.1 GB in use",
+        "restart",
+    ),
     (mac(swap_used_bytes=900_000_000), "swap", "pass", "0.9 GB in use", ""),
     (mac(swapped_out_bytes=30_000_000_000), "swap", "pass", "30.0 GB written", ""),
     # disk
@@ -335,13 +349,15 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
     (mac(low_power_mode=True), "power", "warn", "low power mode on", "pmset -a lowpowermode 0"),
     (mac(source="ups", low_power_mode=UNTOLD), "power", "pass", "a UPS", ""),
     (mac(thermal="heavy"), "thermal", "warn", "heavy", "cool down"),
-    (mac(load_1min=6.0), "load", "warn", "6.0 on 10 cores", "top"),
+    (mac(load_1min=6.0), "load", "pass", "6.0 on 10 cores", ""),  # its GPU makes the pictures
+    (mac(load_1min=11.0), "load", "warn", "11.0 on 10 cores", "top"),
     (mac(nice=10), "scheduling", "warn", "niceness 10", "new terminal"),
     (mac(background=True), "scheduling", "warn", "in the background", "taskpolicy"),
     # GPU
     (cuda_box(memory_used_bytes=140 * GIB), "gpu", "warn", "150.3 GB in use", "nvidia-smi"),
     (cuda_box(memory_total_bytes=2 * GIB), "gpu", "fail", "2.1 GB", "synthetic/tiny"),
     (cuda_box(throttled=["heat (software)"]), "gpu", "warn", "heat", "PERFORMANCE"),
+    (cuda_box(throttled=["power limit"]), "gpu", "pass", "held down: power limit", ""),
     (cuda_box(gpus=UNTOLD, nvidia_driver=True), "gpu", "unknown", "nobody told", ""),
     # variables
     (

@@ -127,7 +127,9 @@ def test_words_give_rate_share_and_stages() -> None:
     assert words.startswith("27.6 TFLOP a pass, 6.91 TFLOP/s: ")
     assert "35% of the rate of large float16 matrix products (20 TFLOP/s here)" in words
     assert "of that rate in the profiling pass: " in words, "a share of a rate, not of time"
-    assert "denoising 10%" in words and "VAE decode 2%" in words
+    assert "denoising 10%" in words and "VAE decode 2%" in words and "other kernels" not in words
+    assert found.ceiling_of == "large float16 matrix products"
+    assert efficiency([profiled(flops=big)]).ceiling_of is None
     unknown = efficiency_words(efficiency([make_replicate()]), "float16")
     assert unknown == "not known (not counted)"
 
@@ -135,7 +137,8 @@ def test_words_give_rate_share_and_stages() -> None:
 def test_more_than_the_products_rate_is_no_riddle() -> None:
     found = efficiency([profiled(flops=FLOPS)], ceiling(flops_per_s=1.0))
     words = efficiency_words(found, "float32")
-    assert "of the rate of large float32 matrix products, so by other, faster kernels" in words
+    assert "of the rate of large float32 matrix products, so it runs other kernels" in words
+    assert "% (other kernels)" in words.partition("in the profiling pass: ")[2]
     assert "limit" not in words and "ceiling" not in words
 
 

@@ -14,6 +14,7 @@ from simulated_runs import (
     USUAL,
     Wander,
     World,
+    auto_estimates_of,
     busy_estimates_of,
     estimates_of,
     medians_of,
@@ -176,3 +177,15 @@ def test_quarter_is_found_in_separate_runs_where_the_machine_stood_still() -> No
 def test_real_slow_down_is_not_reversed_by_drift() -> None:
     assert apart(Wander(between=0.15, correlation=0.5), 1.5, 200)["faster"] <= 0.01
     assert apart(Wander(between=0.05, correlation=0.5), 1.25, 100)["faster"] == 0
+
+
+@pytest.mark.parametrize(("ratio", "at_most", "found"), [(1.0, 0.05, 0.0), (1.1, 1.0, 0.9)])
+def test_processes_that_decide_how_many_passes_they_make(
+    ratio: float, at_most: float, found: float
+) -> None:
+    """Stopping where the median seems to be known neither invents differences nor hides them."""
+    trials = 60
+    estimates = auto_estimates_of(USUAL, 3, trials, 8, ratio, pass_s=1.0, start_s=16.0)
+    counts = Counter(judge_family([one])[0].verdict for one in estimates)
+    assert found <= (counts["slower"] + counts["faster"]) / trials <= at_most
+    assert counts["faster"] <= at_most * trials and counts["slower"] >= found * trials

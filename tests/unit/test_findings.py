@@ -1,5 +1,7 @@
 """Each fault is found under its code, alone; a healthy run has nothing above info."""
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -425,6 +427,49 @@ def test_heat() -> None:
     assert "low-power mode" in above_info(saving)[0].sentence
 
 
+def test_a_warm_machine_is_told_and_no_more() -> None:
+    warm = only(BASE, telemetry=telemetry(thermal_peak="moderate"))
+    (found,) = findings(loaded_run(warm))
+    assert (found.code, found.severity) == ("throttled", "info")
+    assert "its clocks may have been lower" in found.sentence
+    times = tuple(1.0 + 0.05 * index for index in range(12))
+    slower = only(BASE, telemetry=telemetry(thermal_peak="moderate"), passes=passes(times))
+    assert codes(loaded_run(slower)) == ["not-steady"], "what is slower is slower"
+    for grave in (
+        telemetry(thermal_peak="moderate", gpu_throttled=["heat (hardware)"]),
+        telemetry(thermal_peak="heavy"),
+    ):
+        assert codes(loaded_run(only(BASE, telemetry=grave))) == ["throttled"]
+    assert codes(loaded_run(only(BASE, gate=Gate(thermal="heavy")))) == ["throttled"]
+
+
+def held(sizes: Sequence[int], name: str = "footprint_bytes") -> Any:
+    fields: list[dict[str, Any]] = [{name: size} for size in sizes]
+    made = [make_pass(1.0, n, **held) for n, held in enumerate(fields, start=1)]
+    return only(BASE, passes=made)
+
+
+def test_memory_that_grows_over_many_passes_is_seen_although_some_tidy_up() -> None:
+    leak = [10**9 + 50_000_000 * n - (60_000_000 if n % 7 == 0 else 0) for n in range(64)]
+    assert min(b - a for a, b in itertools.pairwise(leak)) < 0
+    assert codes(loaded_run(held(leak))) == ["memory-growth"]
+    (found,) = above_info(loaded_run(held(leak)))
+    (numbers,) = found.evidence["cases"].values()
+    assert numbers["least_growth_bytes_per_pass"] == pytest.approx(50e6, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [10**9 + 500_000_000 * min(n, 5) for n in range(64)],  # caches that fill and stay
+        [10**9 + 50_000_000 * (n % 16) for n in range(64)],  # tidied up now and then
+        [10**9 + 1_000_000 * n for n in range(64)],  # less than a footprint moves by itself
+    ],
+)
+def test_memory_that_does_not_grow_over_many_passes(sizes: list[int]) -> None:
+    assert codes(loaded_run(held(sizes))) == []
+
+
 def test_operators_that_ran_on_the_cpu() -> None:
     (found,) = above_info(loaded_run(only(BASE, fallback_operators=["aten::silu"])))
     assert found.code == "cpu-fallback" and "aten::silu" in found.sentence
@@ -438,8 +483,12 @@ def test_operators_that_ran_on_the_cpu() -> None:
     [
         (1.2, 1.0, None),
         (1.9, 0.1, "info"),  # many times as long, but nobody minds
-        (5.0, 2.0, "info"),
+        (3.0, 0.3, "info"),  # kernels that an H100 loads
+        (5.0, 2.0, "info"),  # exactly 3 s more
+        (5.1, 2.0, "warning"),
         (9.0, 2.0, "warning"),
+        (15.9, 8.0, "info"),  # less than the pictures themselves take
+        (16.1, 8.0, "warning"),
     ],
 )
 def test_first_pass_that_takes_long(first: float, steady: float, severity: str | None) -> None:
@@ -462,6 +511,47 @@ def test_passes_that_do_not_level_off() -> None:
     times = tuple(1.0 + 0.05 * index for index in range(12))
     found = above_info(loaded_run(only(BASE, passes=passes(times))))
     assert [entry.code for entry in found] == ["not-steady"]
+
+
+def wandering(slot: Slot, here: Case) -> dict[str, Any]:
+    """Two processes of three get slower, as a host makes them that others use."""
+    if here != BASE:
+        return {}
+    slope = (0.05, 0.05, -0.01)[slot.block]
+    return {"passes": passes(tuple(1.0 + slope * index for index in range(12)))}
+
+
+def test_passes_that_get_slower_in_some_processes_only_are_told_and_no_more() -> None:
+    (found,) = [one for one in findings(loaded_run(wandering)) if one.code == "not-steady"]
+    assert found.severity == "info" and "it may be the host that wanders" in found.sentence
+    assert codes(loaded_run(wandering)) == []
+
+
+def test_passes_that_get_slower_by_unlike_amounts_may_be_the_hosts() -> None:
+    def change(slot: Slot, here: Case) -> dict[str, Any]:
+        slope = (0.02, 0.20, 0.05)[slot.block]
+        return {"passes": passes(tuple(1.0 + slope * index for index in range(12)))}
+
+    (found,) = [one for one in findings(loaded_run(change)) if one.code == "not-steady"]
+    assert found.severity == "info"
+
+
+def test_passes_that_get_faster_are_told_and_no_more() -> None:
+    times = tuple(2.0 - 0.05 * index for index in range(12))
+    found = findings(loaded_run(only(BASE, passes=passes(times))))
+    assert [(one.code, one.severity) for one in found if one.code == "not-steady"] == [
+        ("not-steady", "info")
+    ]
+
+
+def test_a_process_of_few_passes_does_not_hide_what_the_others_show() -> None:
+    times = tuple(1.0 + 0.05 * index for index in range(12))
+    config = plan(replicates=4)
+
+    def change(slot: Slot, here: Case) -> dict[str, Any]:
+        return {"passes": passes(times if slot.block else times[:3])} if here == BASE else {}
+
+    assert codes(loaded_run(change, config=config)) == ["not-steady"]
 
 
 def test_heat_explains_passes_that_do_not_level_off() -> None:

@@ -66,7 +66,7 @@ HOSTILE: dict[str, tuple[Callable[[], LoadedRun], int, str | None, str]] = {
     "all disturbed": (
         lambda: loaded_run(lambda slot, here: {"telemetry": BUSY}),
         1,
-        "noisy-host",
+        None,
         "up to 83% of all cores' time in all of 12 processes",
     ),
     "all disturbed, one process": (

@@ -249,7 +249,7 @@ def test_counted_operations_are_shown_where_they_are_recorded(tmp_path: Path) ->
     ]
     run = msgspec.structs.replace(run, stages=rows, efficiency="Efficiency: 50%.")
     text = Page(html_report([loaded], msgspec.structs.replace(story, runs=[run]))).text
-    assert "Efficiency: 50%." in text and "2.5 TFLOP/s, 50% of products'" in text
+    assert "Efficiency: 50%." in text and "2.5 TFLOP/s, 50% of matrix products'" in text
 
 
 def test_a_report_is_a_page_unless_another_format_is_asked_for(

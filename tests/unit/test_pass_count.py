@@ -12,6 +12,7 @@ from factories import (
     make_loop,
     make_model,
     make_pass,
+    make_picture,
     make_replicate,
     make_report,
     make_run,
@@ -20,17 +21,27 @@ from factories import (
     play,
     worker_events,
 )
+from measured_runs import kept, measured, one_case
 from test_outcome import record_of
 
+from sdbench.cli import main
+from sdbench.comparison.sides import summary_of
 from sdbench.config import FEWEST_PASSES, FEWEST_PASSES_IN_HASTE, MOST_PASSES, Config, load_config
 from sdbench.estimate import estimate_passes, estimate_slot, passes_within_s
+from sdbench.frames import replicate_rows
 from sdbench.plan import make_plan
+from sdbench.quality.case_script import case_script
+from sdbench.report.correctness import pass_words
+from sdbench.report.html import html_report
 from sdbench.report.passes import passes_sentence, replicate_words
+from sdbench.report.story import tell
+from sdbench.report.story.tell import run_story
 from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.runner.session import config_of
-from sdbench.schema import Replicate, Run
+from sdbench.schema import Arm, Replicate, Run, Slot
 from sdbench.store import load_run
 from sdbench.summary import CaseSummary, summarise
+from sdbench.words import ranges
 from sdbench.worker import pass_count
 from sdbench.worker.pass_count import PassCount, why_enough
 
@@ -292,8 +303,56 @@ def test_words() -> None:
     assert replicate_words(known) == "7 measured passes (their median is known to 0.5%)"
     assert replicate_words(timed([1.0])) == "1 measured pass"
     assert passes_sentence(summarise(run, [known, slow], "x")) == (
-        "A process made 3 to 7 passes: in 1 because their median is known to 0.5%, in 1 because "
-        "the steady ones lasted as long as the start-up."
+        "Processes made 3 to 7 passes. Why no more: their median is known to 0.5% (1), "
+        "the steady ones lasted as long as the start-up (1)."
     )
     asked = [timed([2.0, 1.0], block, passes_stopped="asked") for block in (0, 1)]
     assert passes_sentence(summarise(run, asked, "x")) is None
+
+
+def test_many_passes_alike_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = [make_picture(pixels_sha256="c" * 64)]
+
+    def many(slot: Slot) -> dict[str, Any]:
+        times = [2.0, *(1.0 + index / 100 for index in range(39))]
+        passes = [make_pass(time, index) for index, time in enumerate(times, start=1)]
+        passes[20] = make_pass(1.5, 21, images=odd)
+        return {"passes": passes, "passes_stopped": "median-known"}
+
+    path = kept(tmp_path, measured(config=one_case(1), fields=many))
+    assert main(["show", str(path), "64x64"]) == 0
+    out = capsys.readouterr().out
+    assert "40 measured passes (their median is known to 0.5%)" in out
+    assert "measured 1 " in out and "measured 2 to 20" in out and "measured 22 to 40" in out
+    assert "measured 21 " in out and "cccccccc" in out, "a pass that differs stands for itself"
+    assert "1.09 s (1–1.18 s)" in out
+
+
+def test_numbers_in_a_row_are_ranges() -> None:
+    assert ranges([1, 2, 5, 6, 7, 9]) == "1, 2, 5 to 7, 9"
+    assert ranges([]) == ""
+    assert pass_words([0, *range(1, 65)]) == "1 to 64, profile"
+
+
+def test_script_of_a_bug_report_makes_as_many_passes_as_a_process_did() -> None:
+    run = make_run(make_config(passes="auto"))
+    script = case_script(run, run.plan.cases[0].case, Arm(), passes=7)
+    assert "for number in range(1, 7 + 1):" in script
+
+
+def test_report_says_how_many_and_why(tmp_path: Path) -> None:
+    def many(slot: Slot) -> dict[str, Any]:
+        passes = [make_pass(1.0, index) for index in range(1, 5 + slot.block)]
+        return {"passes": passes, "passes_stopped": "start-up-equalled"}
+
+    loaded = measured(config=one_case(3, passes="auto"), fields=many)
+    story = run_story(loaded)
+    assert [one.passes_stopped for one in story.cells[0].processes] == ["start-up-equalled"] * 3
+    (line,) = [line.about for line in story.method if line.what == "seconds a picture"]
+    assert "; 4 to 6 passes a process (a process goes on from 3 to 64 passes" in line
+    text = html_report([loaded], tell([loaded]))
+    assert "the steady ones lasted as long as the start-up" in text
+    rows = [*replicate_rows(loaded, summary_of(loaded))]
+    assert [(row["passes_made"], row["passes_stopped"]) for row in rows] == [
+        (count, "start-up-equalled") for count in (4, 5, 6)
+    ]

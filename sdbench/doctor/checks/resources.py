@@ -24,6 +24,11 @@ _MUCH_SWAP_BYTES = 1_000_000_000
 # Beyond that share of the cores, other programs show in the times of a run on the CPU.
 _MUCH_LOAD_PER_CORE = 0.5
 _BUSY_GPU_SHARE = 0.1
+# Of a run on a GPU, which needs one core, only where all cores are busy.
+_MUCH_LOAD_PER_CORE_ON_GPU = 1.0
+# Of NVML's reasons those that are no card's normal work: every card that is kept busy reaches its
+# power limit, and clocks that somebody set are meant (``comparison/rules.py``).
+_GPU_SLOWED = {"hardware slowdown", "heat (software)", "heat (hardware)", "power brake"}
 # The least that a run can be asked to leave free; with less, macOS has nowhere to swap to.
 _LEAST_RESERVE_BYTES = 2_000_000_000
 # "If your computer has less than 64 GB of system RAM", the documentation says.
@@ -175,6 +180,11 @@ def swap(facts: DoctorFacts) -> Check | None:
         found += f", {gigabytes(written)} written since the machine started"
     if used < _MUCH_SWAP_BYTES:
         return question.passes(found)
+    available = facts.machine.memory.available_bytes
+    room = known(available) and available >= memory_needs(facts).most
+    if room and facts.machine.memory.pressure == "normal":
+        # What is not used lies there for days; it is no sign that memory is short now.
+        return question.passes(f"{found}, while memory pressure is normal and there is room")
     return question.warns(found, "close programs, or restart the machine, before a run")
 
 
@@ -252,9 +262,11 @@ def thermal(facts: DoctorFacts) -> Check | None:
 
 def load(facts: DoctorFacts) -> Check | None:
     """Other programs that are running now."""
+    on_cpu = facts.expected_device() == "cpu"
+    most = _MUCH_LOAD_PER_CORE if on_cpu else _MUCH_LOAD_PER_CORE_ON_GPU
     question = Question(
         "load",
-        "less than half of the cores busy",
+        "less than half of the cores busy" if on_cpu else "a core free",
         "other programs take time and memory from a run, and unevenly",
     )
     average, cores = facts.machine.load_1min, facts.machine.identity.cores_logical
@@ -263,7 +275,7 @@ def load(facts: DoctorFacts) -> Check | None:
     if isinstance(cores, Unavailable):
         return question.unknown(cores)
     found = f"load average {average:.1f} on {cores} cores"
-    if average <= cores * _MUCH_LOAD_PER_CORE:
+    if average <= cores * most:
         return question.passes(found)
     top = "top -o cpu" if facts.is_mac else "top"
     return question.warns(found, f"see what is running, and end it or wait: {top}")
@@ -320,5 +332,6 @@ def gpu(facts: DoctorFacts) -> Check | None:
         remedies.append("see who uses it, and wait or end it: nvidia-smi")
     if known(now.throttled) and now.throttled:
         found += f", held down: {', '.join(now.throttled)}"
-        remedies.append("see why: nvidia-smi -q -d PERFORMANCE")
+        if not _GPU_SLOWED.isdisjoint(now.throttled):
+            remedies.append("see why: nvidia-smi -q -d PERFORMANCE")
     return question.warns(found, "; ".join(remedies)) if remedies else question.passes(found)

@@ -10,6 +10,8 @@ from sdbench.insight.records import Severity
 from sdbench.insight.rules.symptom import Symptom
 from sdbench.schema import Pass, Replicate
 
+# Of NVML's reasons those that are no card's normal work (``comparison/rules.py``).
+_GPU_SLOWED = {"hardware slowdown", "heat (software)", "heat (hardware)", "power brake"}
 _HOLDERS = {
     "allocated_bytes": "tensors",
     "driver_bytes": "by the driver",
@@ -24,6 +26,8 @@ _FEWEST_PASSES_OF_DRIVER = 3
 # all there is where the device has no counters (torch 1.13), and sees what is kept on the host.
 _FOOTPRINT_KEPT_BYTES = 32e6
 _FEWEST_PASSES_OF_FOOTPRINT = 4
+# More passes are looked at in so many parts.
+_MOST_ONE_BY_ONE, _PARTS = 8, 4
 
 
 def swap_bound(evidence: Evidence, row: Row) -> Symptom | None:
@@ -91,19 +95,24 @@ def throttling(evidence: Evidence, row: Row) -> Symptom | None:
     hit = [entry for entry in row.replicates if throttled(entry)]
     if not hit:
         return None
-    seen = {entry.telemetry.thermal_peak for entry in hit if entry.telemetry is not None}
+    seen: set[str | None] = {entry.gate.thermal for entry in hit}
+    seen |= {entry.telemetry.thermal_peak for entry in hit if entry.telemetry is not None}
     levels = sorted(level for level in seen if level not in (None, "nominal"))
     gpu = sorted({why for entry in hit if entry.telemetry for why in entry.telemetry.gpu_throttled})
     saving = any(entry.gate.low_power_mode for entry in hit)
     reasons = [f"thermal level {level}" for level in levels] + gpu
     reasons += ["low-power mode"] if saving else []
     why = f" ({', '.join(reasons)})" if reasons else ""
+    # A machine that works hard is warm: at this level clocks may be lower, or may not.
+    warm = levels == ["moderate"] and not saving and _GPU_SLOWED.isdisjoint(gpu)
+    of = f"{len(hit)} of {len(row.replicates)} processes"
     return Symptom(
         "throttled",
-        "warning",
+        "info" if warm else "warning",
         row,
-        f"{len(hit)} of {len(row.replicates)} processes were slowed down by heat or power saving"
-        f"{why}",
+        f"the machine was warm in {of}{why}, and its clocks may have been lower"
+        if warm
+        else f"{of} were slowed down by heat or power saving{why}",
         "Turn low-power mode off and plug in."
         if saving
         else 'Let it cool down, free its vents, and wait for it: gate.wait_for = ["thermal"].',
@@ -150,9 +159,16 @@ def _growth_of_all(
 
 
 def _growth(passes: Sequence[Pass], name: str, fewest: int) -> int | None:
-    """The least that one pass left behind beyond the one before, bytes."""
+    """The least that one pass left behind beyond the one before, bytes.
+
+    Of many passes: from one part of them to the next, by the least that was held in each. A pass
+    after which memory was tidied up then hides no growth, and is none.
+    """
     reported: list[int | None] = [getattr(entry, name) for entry in passes]
     held = [size for size in reported if size is not None]
     if len(held) < max(fewest, len(reported)):
         return None
-    return min(later - earlier for earlier, later in itertools.pairwise(held))
+    length = 1 if len(held) <= _MOST_ONE_BY_ONE else len(held) // _PARTS
+    whole = len(held) // length * length
+    lows = [min(held[start : start + length]) for start in range(0, whole, length)]
+    return min(later - earlier for earlier, later in itertools.pairwise(lows)) // length

@@ -104,7 +104,9 @@ def _draw_stages(rows: list[StageRow], theme: Theme) -> "Drawing":
 def _efficiency(row: StageRow) -> str:
     if row.flops_per_s is None:
         return ""
-    share = "" if row.share_of_ceiling is None else f", {row.share_of_ceiling:.0%} of products'"
+    if row.share_of_ceiling is None:
+        return f" · {rate_words(row.flops_per_s)}"
+    share = f", {row.share_of_ceiling:.0%} of matrix products'"
     return f" · {rate_words(row.flops_per_s)}{share}"
 
 

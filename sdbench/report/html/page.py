@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from sdbench import __version__
 from sdbench.report.comparison import VERDICT_WORDS, case_name, verdict_words
-from sdbench.report.efficiency import rate_words
+from sdbench.report.efficiency import EXPLAINED, rate_words, stage_share_words
 from sdbench.report.figures import Figure, css_variables, run_figures, story_figures
 from sdbench.report.html.gallery import PICTURES_BYTES, gallery_of
 from sdbench.report.html.policy import content_security_policy
 from sdbench.report.passes import STOPPED_WORDS
+from sdbench.report.spread import share
 from sdbench.report.story import RunStory, Story, tell
 from sdbench.report.terminal import CORRECT_WORDS, OUTCOME_WORDS, case_words
 from sdbench.report.units import printable, seconds, size
@@ -136,6 +137,8 @@ def _environment() -> "Environment":
         size=size,
         rate=rate_words,
         interval=_interval,
+        share=share,
+        stage_share=stage_share_words,
         case_words=case_words,
         case_name=case_name,
         verdict=verdict_words,
@@ -144,6 +147,7 @@ def _environment() -> "Environment":
     )
     environment.globals.update(
         stopped_words=STOPPED_WORDS,
+        efficiency_explained=EXPLAINED,
         outcome_words=OUTCOME_WORDS,
         correct_words=CORRECT_WORDS,
         verdict_words=VERDICT_WORDS,

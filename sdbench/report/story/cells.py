@@ -7,11 +7,12 @@ import msgspec
 
 from sdbench.comparison.rules import swapped, throttled
 from sdbench.comparison.sides import Row
+from sdbench.report.spread import spread_words
 from sdbench.report.story.records import Cell, ProcessTimes, Tone
 from sdbench.report.terminal import OUTCOME_WORDS, case_words, picture_words, process_words
 from sdbench.schema import Case, Replicate
 from sdbench.stats import tukey_outliers
-from sdbench.summary import CaseSummary, per_picture
+from sdbench.summary import CaseSummary, disturbances, per_picture
 from sdbench.telemetry import WAIT_WORDS
 
 RowKey = tuple[str, str]
@@ -100,6 +101,13 @@ def _cell(
         replicates=summary.replicates,
         planned=summary.planned,
         processes=processes,
+        spread_between_passes=summary.spread_between_passes,
+        spread_between_processes=summary.spread_between_processes,
+        spread_words=spread_words(summary),
+        disturbed=[
+            f"{process_words(one.block, summary.planned)}: {'; '.join(one.reasons)}"
+            for one in summary.disturbed
+        ],
     )
 
 
@@ -143,8 +151,10 @@ def _remarks(entry: Replicate, outlier: str | None) -> Iterator[str]:
         yield f"stands apart from the others ({outlier}); it counts"
     if entry.cold_cache:
         yield "the first of its stack: cold caches"
-    if entry.slept:
-        yield "the machine slept meanwhile; it does not count"
+    yield from (
+        f"disturbed: {why}{'; it does not count' if entry.slept else ''}"
+        for why in disturbances(entry)
+    )
     if swapped(entry):
         yield "the machine swapped meanwhile"
     if throttled(entry):

@@ -140,6 +140,10 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     replicates: int
     planned: int
     processes: list[ProcessTimes]
+    spread_between_passes: float | None = None
+    spread_between_processes: float | None = None
+    spread_words: str = ""
+    disturbed: list[str] = []
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
@@ -250,7 +254,7 @@ class RunStory(msgspec.Struct, frozen=True, kw_only=True):
     """Everything one run has to say.
 
     ``missing`` says what is not there, or could not be read. ``timelines_left_out`` and the like
-    are sentences; None where nothing was left out.
+    are sentences; None where nothing was left out. ``spread`` says what makes times uncertain.
     """
 
     run_id: str
@@ -281,6 +285,7 @@ class RunStory(msgspec.Struct, frozen=True, kw_only=True):
     method: list[Line]
     summary: RunSummary
     several_arms: bool
+    spread: list[str] = []
 
 
 class Story(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,7 +30,7 @@ from sdbench.report.story.profile import divergence_of, stages_of
 from sdbench.report.story.records import Comparisons, RunStory, Story
 from sdbench.report.story.surroundings import environment_lines, marks_of, method_lines
 from sdbench.report.story.timelines import timelines_of
-from sdbench.report.terminal import process_name
+from sdbench.report.terminal import process_name, spread_lines
 from sdbench.schema import Compared
 from sdbench.store import LoadedRun
 from sdbench.store.reading import without_collecting
@@ -134,6 +134,7 @@ def run_story(loaded: LoadedRun, *, details: bool = True) -> RunStory:
         method=method_lines(loaded, summary),
         summary=summary,
         several_arms=several_arms,
+        spread=[*spread_lines(summary)],
     )
 
 

@@ -1,0 +1,46 @@
+"""Where the scatter of a case comes from, and which processes were held up, in words."""
+
+from collections.abc import Iterator, Sequence
+
+from sdbench.stats.nested import Dominant
+from sdbench.summary import CaseSummary
+
+_HELP: dict[Dominant, str] = {
+    "processes": "more processes, or a quieter host, would make it sharper",
+    "passes": "more passes (--set passes=…) would make it sharper",
+    "both": "more processes, or a quieter host, would make it sharper; more passes a little",
+}
+
+
+def spread_words(row: CaseSummary) -> str:
+    """``processes differ by 25%, passes by 2%: more processes, or a quieter host, would …``."""
+    passes, processes = row.spread_between_passes, row.spread_between_processes
+    told = []
+    if processes is not None and row.spread_dominated_by == "passes":
+        told.append("processes differ by no more than their passes explain")
+    elif processes is not None:
+        told.append(f"processes differ by {share(processes)}")
+    if passes is not None:
+        told.append(f"passes by {share(passes)}" if told else f"passes differ by {share(passes)}")
+    if row.spread_dominated_by == "unknown":
+        told.append(f"which matters more is unknown ({row.spread_reason or 'not run'})")
+        return ", ".join(told)
+    return f"{', '.join(told)}: {_HELP[row.spread_dominated_by]}"
+
+
+def share(part: float) -> str:
+    """``25%``, ``2.1%``, ``0.3%``."""
+    return f"{part:.0%}" if part >= 0.095 else f"{part:.1%}"
+
+
+def widest(rows: Sequence[CaseSummary]) -> Iterator[tuple[CaseSummary, int]]:
+    """Of the rows that the same thing makes uncertain the one most so, and how many others."""
+    for dominant in ("processes", "both", "passes"):
+        alike = [row for row in rows if row.spread_dominated_by == dominant]
+        if alike:
+            yield max(alike, key=_extent), len(alike) - 1
+
+
+def _extent(row: CaseSummary) -> float:
+    between = row.spread_between_passes if row.spread_dominated_by == "passes" else None
+    return (row.spread_between_processes if between is None else between) or 0.0
