@@ -165,6 +165,8 @@ def compare_axis(
 def _rerun_command(base: LoadedRun, new: LoadedRun) -> str | None:
     """What makes both sides again in one run; None where this installation could not do it."""
     here = machine_id()
+    if base.run.run_id == new.run.run_id:
+        return None
     for loaded in (base, new):
         if not loaded.own or loaded.run.machine_id != here or len(loaded.run.plan.arms) > 1:
             return None

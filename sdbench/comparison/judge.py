@@ -141,7 +141,7 @@ def _case(
         ci95=None if shown is None else shown.interval(),
         ci99=shown.interval(confidence) if shown and confidence != CONFIDENCE else None,
         bootstrap_ci95=None
-        if refused or ratio.problem
+        if refused or ratio.problem or drift is not None  # it knows of no drift
         else bootstrap_interval(base, new, paired=pair.interleaved),
         p_value=judgement.p_value if judgement else None,
         q_value=judgement.q_value if judgement else None,

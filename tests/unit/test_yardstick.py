@@ -11,6 +11,7 @@ import pytest
 
 from sdbench.worker import main as worker_main
 from sdbench.worker import yardstick
+from sdbench.worker.devices.cpu import CPU
 
 # Of the work itself. Who changes it counts VERSION up and adds a line here.
 WORK = {1: "5181481bb551e8ff"}
@@ -35,10 +36,8 @@ def test_work_of_a_version_never_changes() -> None:
     assert WORK[yardstick.VERSION] == work_digest()
 
 
-class FakeDevice:
+class FakeDevice(CPU):
     """Counts how often it is waited for."""
-
-    kind = "cpu"
 
     def __init__(self, error: Exception | None = None) -> None:
         self.waits = 0
@@ -54,17 +53,35 @@ def test_reading_is_a_median_of_timings_each_closed_by_a_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     device, clock = FakeDevice(), [0.0]
-    took = iter([0.9, 0.020, 0.030, 0.025, 0.5, 0.022])
+    took = iter([0.19, 0.020, 0.030, 0.025, 0.5, 0.022])
 
     def unit() -> None:
         clock[0] += next(took)
 
     fake(monkeypatch, unit, clock)
-    # 0.9 s of loading used up the budget.
+    # Loading used up the budget.
     assert yardstick._reading_s(device, None) == pytest.approx(0.020)
     assert device.waits == 4
     took = iter([0.001, *[0.020, 0.030, 0.025, 0.5, 0.022]])
     assert yardstick._reading_s(device, None) == pytest.approx(0.0275)
+
+
+def test_unit_that_takes_longer_than_a_reading_is_made_once_on_a_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, calls = [0.0], [0]
+
+    def unit() -> None:
+        calls[0] += 1
+        clock[0] += 0.3
+
+    fake(monkeypatch, unit, clock)
+    assert yardstick._reading_s(FakeDevice(), None) == pytest.approx(0.3)
+    assert calls[0] == 1
+    gpu = FakeDevice()
+    monkeypatch.setattr(gpu, "kind", "mps")  # whose first unit compiles
+    assert yardstick._reading_s(gpu, None) == pytest.approx(0.3)
+    assert calls[0] == 3
 
 
 def test_unit_too_short_for_the_clock_is_timed_many_times_together(
@@ -85,7 +102,7 @@ def test_unit_too_short_for_the_clock_is_timed_many_times_together(
 def fake(monkeypatch: pytest.MonkeyPatch, unit: Any, clock: list[float]) -> None:
     """Work that takes as long as it says, and no torch."""
     monkeypatch.setattr(yardstick, "_unit", lambda kind, dtype: unit)
-    monkeypatch.setattr(yardstick.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr("sdbench.worker.yardstick.time.perf_counter", lambda: clock[0])
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(no_grad=_Nothing))
 
 
@@ -103,14 +120,14 @@ def test_failure_is_a_reason_and_no_error(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(yardstick, "_reading_s", fail)
     monkeypatch.setattr(yardstick, "torch_dtype", lambda name: name)
-    read = yardstick.Yardstick(FakeDevice(), "float16")  # type: ignore[arg-type]
+    read = yardstick.Yardstick(FakeDevice(), "float16")
     read.read("before")
     assert read.record["before_s"] is None
     assert read.record["reason"].startswith('NotImplementedError: "slow_conv2d_cpu"')
 
 
 def test_error_that_a_pass_left_on_the_device_is_not_swallowed() -> None:
-    device: Any = FakeDevice(RuntimeError("late"))
+    device = FakeDevice(RuntimeError("late"))
     with pytest.raises(RuntimeError, match="late"):
         yardstick.Yardstick(device, "float32").read("after")
 
@@ -148,11 +165,12 @@ def test_it_is_read_after_the_first_and_the_last_pass_and_never_before(
 
     channel: Any = SimpleNamespace(send=send)
     monkeypatch.setattr(worker_main, "_open", lambda *_: FakeDevice())
-    for module, names in {
+    stand_ins: dict[str, dict[str, Any]] = {
         "pipelines": {"load": lambda *_: None, "apply_settings": lambda *_: None},
         "passes": {"Passes": Passes},
         "yardstick": {"Yardstick": Read},
-    }.items():
+    }
+    for module, names in stand_ins.items():
         name = f"sdbench.worker.{module}"
         monkeypatch.setitem(sys.modules, name, SimpleNamespace(**names))
     job: dict[str, Any] = {
