@@ -159,12 +159,12 @@ def test_xl_has_two_encoders_to_round_and_no_safety_checker() -> None:
 def test_prompts_that_are_none_make_no_script(prompts: Any, expected: str) -> None:
     run = run_with()
     broken = msgspec.structs.replace(run, config={**run.config, "prompts": prompts})
-    with pytest.raises(StoreError, match=f"run.json: config.prompts: expected {expected}"):
+    with pytest.raises(StoreError, match=rf"run\.json: config.prompts: expected {expected}"):
         case_script(broken, Case(), ARM)
 
 
 @pytest.mark.parametrize("resolution", ["64", "64x", "64x64); import os; (0", "x" * 500])
 def test_a_resolution_that_is_none_makes_no_script(resolution: str) -> None:
-    with pytest.raises(StoreError, match="run.json: resolution: expected WIDTHxHEIGHT") as raised:
+    with pytest.raises(StoreError, match=r"run\.json: resolution: expected WIDTHxHEIGHT") as raised:
         case_script(run_with(), Case(resolution=resolution), ARM)
     assert len(str(raised.value)) < 150

@@ -291,7 +291,7 @@ def test_level_that_cannot_be_held_is_an_error(
 
 def test_more_cases_than_the_configuration_allows_are_refused_before_they_are_made() -> None:
     matrix = {"resolution": ["64x64", "128x128"], "warmup": [False, True]}
-    with pytest.raises(ConfigError, match="4 cases and max_cases is 3.*--set max_cases=4"):
+    with pytest.raises(ConfigError, match=r"4 cases and max_cases is 3.*--set max_cases=4"):
         plan_of(matrix=matrix, max_cases=3)
     assert len(plan_of(matrix=matrix, max_cases=4).cases) == 4
 
