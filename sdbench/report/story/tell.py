@@ -165,14 +165,13 @@ def _comparisons(runs: Sequence[LoadedRun]) -> Comparisons:
                 shown.append(compare_axis([loaded], "arm"))
             except SdbenchError as error:
                 refused.append(str(error))
-    if runs:
-        base = runs[0]
-        for new in runs[1:]:
-            try:
-                by_machine = new.run.machine_id != base.run.machine_id
-                shown.append(compare_runs(base, new, by_machine=by_machine))
-            except SdbenchError as error:
-                refused.append(f"{base.run.run_id} and {new.run.run_id}: {error}")
+    base, *others = runs
+    for new in others:
+        try:
+            by_machine = new.run.machine_id != base.run.machine_id
+            shown.append(compare_runs(base, new, by_machine=by_machine))
+        except SdbenchError as error:
+            refused.append(f"{base.run.run_id} and {new.run.run_id}: {error}")
     return Comparisons(shown=shown, refused=refused)
 
 
