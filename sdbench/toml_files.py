@@ -20,7 +20,7 @@ _PART = r"""(?:[A-Za-z0-9_-]{1,100}|"[^"\n]{0,100}"|'[^'\n]{0,100}')[ \t]{0,8}\.
 _DOTTED = re.compile(rf"(?<![A-Za-z0-9_\"'-])(?:{_PART}){{{_MOST_PARTS}}}")
 
 
-class TomlError(Exception):
+class TomlError(ValueError):
     """What is wrong with a text or file, in one sentence without its name."""
 
 

@@ -162,14 +162,16 @@ def _free_folder(name: str) -> Path:
 
     To refuse here would lose the result of a search that took minutes.
     """
-    for number in itertools.count(1):
-        folder = Path(name if number == 1 else f"{name}-{number}")
-        try:
-            _spare_others(folder)
-        except UsageError:
-            continue
-        return folder
-    raise AssertionError("numbers do not end")
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(folder for folder in map(Path, names) if _is_free(folder))
+
+
+def _is_free(folder: Path) -> bool:
+    try:
+        _spare_others(folder)
+    except UsageError:
+        return False
+    return True
 
 
 def left_seconds(first: tuple[float, float], now: tuple[float, float]) -> float | None:

@@ -11,7 +11,6 @@ A remedy has parts in brackets that are left out where the failed run already ha
 import functools
 import re
 import string
-import sys
 from collections import deque
 from importlib import resources
 from typing import Literal, TypeVar
@@ -22,11 +21,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from sdbench.insight.in_force import check_condition, holds
 from sdbench.insight.version_ranges import UNKNOWN, Versions, is_prerelease, release, within
 from sdbench.schema import Confidence, FailureCause
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from sdbench.toml_files import parse_toml
 
 T = TypeVar("T")
 Tier = Literal["abort", "raised", "gpu-work", "general", "ended", "remark"]
@@ -277,7 +272,7 @@ def parse_rules(text: str) -> tuple[Rule, ...]:
 
 
 def _decode(text: str) -> tuple[Rule, ...]:
-    return msgspec.convert(tomllib.loads(text), _Document).rule
+    return msgspec.convert(parse_toml(text), _Document).rule
 
 
 def rules_of(*tiers: Tier) -> tuple[Rule, ...]:

@@ -7,7 +7,6 @@ reports and for reading.
 """
 
 import functools
-import sys
 from collections.abc import Sequence
 from importlib import resources
 from typing import Literal
@@ -19,11 +18,7 @@ from packaging.version import Version
 from sdbench.insight.attention_scores import PIXELS_PER_LATENT, Scores, unet_scores
 from sdbench.insight.version_ranges import release, within
 from sdbench.schema import Attention, Batching, Case, DeviceKind, Dtype, Offload
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from sdbench.toml_files import parse_toml
 
 FindingCode = Literal[
     "first-pass-drift",
@@ -158,7 +153,7 @@ def parse_known_issues(text: str) -> tuple[KnownIssue, ...]:
     Raises:
         ValueError: not TOML, an unknown key, a wrong type, a bad specifier, an id twice, no link.
     """
-    issues = msgspec.convert(tomllib.loads(text), _Catalogue).issue
+    issues = msgspec.convert(parse_toml(text), _Catalogue).issue
     seen: set[str] = set()
     for issue in issues:
         if issue.id in seen:

@@ -454,8 +454,6 @@ def _verdict(
         return told | {"verdict": "unknown", "reason": _NOT_KEPT}
     if picture.margin is None:
         return told | {"verdict": "unknown", "reason": _NO_PICTURE_FLOOR}
-    if not margins:
-        return told | {"verdict": "unknown", "reason": yardstick.absent}
     seen = picture.rel_l2 is not None and picture.rel_l2 > thresholds.VISIBLE_ERROR
     return told | {"verdict": "drift" if seen else "match"}
 

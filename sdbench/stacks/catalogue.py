@@ -4,7 +4,6 @@ import functools
 import hashlib
 import platform
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,7 @@ from packaging.version import Version
 
 from sdbench.config import configs_folder
 from sdbench.errors import MachineError, UsageError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from sdbench.toml_files import parse_toml
 
 # What a worker imports: these decide speed and pictures, and a resume refuses when one of them has
 # changed. All else in a lock is what they need.
@@ -72,7 +67,7 @@ class Lock:
 @functools.cache
 def shipped_stacks() -> dict[str, ShippedStack]:
     """Name to version set, oldest torch first."""
-    document = tomllib.loads((_folder() / "stacks.toml").read_text(encoding="utf-8"))
+    document = parse_toml((_folder() / "stacks.toml").read_text(encoding="utf-8"))
     return {
         name: msgspec.convert({"name": name, **entry}, ShippedStack)
         for name, entry in document.items()

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from factories import make_config, make_model, make_run, make_stack
 
+from sdbench.errors import StoreError
 from sdbench.quality.case_script import case_script
 from sdbench.schema import Arm, Case, Run
 
@@ -145,3 +146,25 @@ def test_xl_has_two_encoders_to_round_and_no_safety_checker() -> None:
     model = make_model("synthetic/sdxl", pipeline_class="StableDiffusionXLPipeline")
     text = script(Case(dtype="float16"), run_with({"model": model}))
     assert "*pipe.text_encoder_2.modules()" in text and "safety_checker" not in text
+
+
+@pytest.mark.parametrize(
+    ("prompts", "expected"),
+    [
+        ([], "a list of at least one text"),
+        ("a cat", "a list of at least one text"),
+        (["a cat", 5], "texts only"),
+    ],
+)
+def test_prompts_that_are_none_make_no_script(prompts: Any, expected: str) -> None:
+    run = run_with()
+    broken = msgspec.structs.replace(run, config={**run.config, "prompts": prompts})
+    with pytest.raises(StoreError, match=rf"run\.json: config.prompts: expected {expected}"):
+        case_script(broken, Case(), ARM)
+
+
+@pytest.mark.parametrize("resolution", ["64", "64x", "64x64); import os; (0", "x" * 500])
+def test_a_resolution_that_is_none_makes_no_script(resolution: str) -> None:
+    with pytest.raises(StoreError, match=r"run\.json: resolution: expected WIDTHxHEIGHT") as raised:
+        case_script(run_with(), Case(resolution=resolution), ARM)
+    assert len(str(raised.value)) < 150

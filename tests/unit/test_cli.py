@@ -698,3 +698,50 @@ def test_variable_no_process_can_have_is_refused_before_a_folder_is_made(
     assert code == 2
     assert_one_line(err)
     assert not results.exists()
+
+
+@pytest.mark.usefixtures("tiny")
+def test_gate_on_pictures_fails_where_none_could_be_judged(call: Called, results: Path) -> None:
+    arguments = small_run(results, "--set", "reference.budget_s=0")
+    code, _, err = call(*arguments, "--fail-on", "wrong", script=play)
+    assert code == 1
+    assert "sdbench: --fail-on wrong: no picture could be judged: " in err
+    assert call(*arguments, script=play)[0] == 0
+
+
+def test_question_that_is_answered_no_starts_nothing(
+    call: Called, results: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions: list[str] = []
+
+    def confirm(text: str, **_: Any) -> bool:
+        questions.append(text)
+        return False
+
+    monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda self: True})())
+    monkeypatch.setattr("click.confirm", confirm)
+    code, out, err = call("run", "full", "--device", "cpu", "-o", results)
+    assert (code, out) == (2, "")
+    assert "not started" in err
+    (question,) = questions
+    assert re.fullmatch(r"Note: it takes .* hours.*\. Go on\?", question)
+    assert list_runs(results) == [] and not own_cache.exists()
+
+
+def test_dry_run_of_a_large_plan_says_how_much_it_leaves_out(
+    call: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = [f"{64 * number}x64" for number in range(1, 31)]
+    monkeypatch.setattr("sdbench.cli.run._SHOWN_PROCESSES", 20)
+    path = tmp_path / "large.toml"
+    path.write_text(
+        'model = "synthetic/tiny"\ndevice = "cpu"\nimages = 1\nreplicates = 3\n'
+        f"[matrix]\nresolution = {sizes}\nbatching = ['loop', 'batch']\n"
+    )
+    code, out, _ = call("run", path, "--dry-run")
+    assert code == 0
+    order = [line for line in out.splitlines() if re.match(r" +\d+  block ", line)]
+    assert "and 70 more processes (all of them: --json)" in out
+    merged = [line for line in out.splitlines() if "is a loop of one" in line]
+    assert (len(order), len(merged)) == (20, 20)
+    assert "and 10 more skipped or merged (--json)" in out

@@ -176,6 +176,30 @@ def test_another_picture_is_broken_and_says_how(tmp_path: Path, picture: Any, fa
     assert found.reason is not None and "image 1 of pass 2 and later" in found.reason
 
 
+def test_a_picture_of_another_size_is_another_picture(tmp_path: Path) -> None:
+    small = keep(tmp_path, smooth_picture()[:, :32, :32], latents_of()[-1])
+    found = compare(tmp_path, replicate_of([small]))
+    assert (found.verdict, found.images[0].fault) == ("broken", "another-picture")
+    assert found.images[0].ssim is None
+
+
+@pytest.mark.parametrize(
+    ("own", "fault"),
+    [
+        (np.clip(np.sign(noise_picture() - 0.5), 0, 1), "saturated"),
+        (np.full((3, 64, 64), 0.5, np.float32), "flat"),
+    ],
+)
+def test_what_the_cpus_picture_is_too_is_no_fault(tmp_path: Path, own: Any, fault: str) -> None:
+    """Random weights may make such pictures."""
+    made = replicate_of([keep(tmp_path, own, latents_of()[-1])])
+    alike = Yardstick({0: make_reference(pictures=own[None])}, make_floor())
+    found = compare(tmp_path, made, alike)
+    assert (found.verdict, found.images[0].fault) == ("match", None)
+    unlike = compare(tmp_path, made)
+    assert (unlike.verdict, unlike.images[0].fault) == ("broken", fault)
+
+
 def test_not_a_number_in_the_latents_is_broken_whatever_the_picture(tmp_path: Path) -> None:
     latents = latents_of()[-1].copy()
     latents[0, 0, 0] = np.inf
@@ -219,6 +243,35 @@ def test_noise_is_judged_without_a_reference_where_the_model_is_trained(
     noise = keep(tmp_path, noise_picture(), latents_of()[-1])
     found = compare(tmp_path, replicate_of([noise]), Yardstick(absent="none"), trained=trained)
     assert found.verdict == verdict
+
+
+def nearly_flat() -> Any:
+    """Orange, with a change of 3 levels from the top to the bottom."""
+    change = np.linspace(0.0, 0.012, 64 * 64).reshape(64, 64)
+    return np.array([0.9, 0.5, 0.1])[:, None, None] + change
+
+
+@pytest.mark.parametrize(
+    ("picture", "fault"),
+    [
+        (np.full((3, 64, 64), 0.5, np.float32), "flat"),
+        (nearly_flat(), "flat"),
+        (np.random.default_rng(4).random((3, 64, 64)), "noise"),
+        (smooth_picture(), None),
+    ],
+    ids=["of one colour", "nearly of one colour", "noise of pixels", "a picture"],
+)
+@pytest.mark.parametrize("is_kept", [True, False], ids=["kept", "not kept"])
+def test_what_a_trained_model_never_makes_needs_no_reference(
+    tmp_path: Path, picture: Any, fault: str | None, is_kept: bool
+) -> None:
+    made = keep(tmp_path, picture, latents_of()[-1])
+    if not is_kept:  # then the record alone says something
+        (tmp_path / "images" / f"{made.pixels_sha256}.png").unlink()
+        fault = "flat" if made.flat else None
+    found = compare(tmp_path, replicate_of([made]), Yardstick(absent="none"), trained=True)
+    assert found.images[0].fault == fault
+    assert found.verdict == ("broken" if fault else "unknown")
 
 
 def test_a_matching_image_does_not_acquit_one_that_may_be_rounding(tmp_path: Path) -> None:
@@ -404,3 +457,10 @@ def test_a_picture_that_was_not_kept_is_not_called_the_same(tmp_path: Path) -> N
     (tmp_path / "images" / f"{made.pixels_sha256}.png").unlink()
     found = compare(tmp_path, replicate_of([made]))
     assert found.verdict == "unknown" and "not kept" in (found.reason or "")
+
+
+def test_latents_of_another_image_need_no_picture(tmp_path: Path) -> None:
+    made = keep(tmp_path, smooth_picture(1), latents_of(1)[-1])
+    (tmp_path / "images" / f"{made.pixels_sha256}.png").unlink()
+    found = compare(tmp_path, replicate_of([made]))
+    assert (found.verdict, found.images[0].fault) == ("broken", "another-picture")

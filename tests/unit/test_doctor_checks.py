@@ -21,6 +21,7 @@ from doctor_factories import (
 )
 
 from sdbench.doctor import BEFORE_TORCH, WITH_TORCH, Check, DoctorFacts, judge, worst
+from sdbench.doctor.checks.commands import install_proven, install_stack
 from sdbench.doctor.facts import Limits, TorchFailed
 from sdbench.insight.mps_environment import HIGH
 from sdbench.machine.facts import Unavailable
@@ -587,3 +588,19 @@ def test_known_issues_of_mps_are_none_of_a_cpus() -> None:
 def test_overall_status(found: list[Any], overall: str) -> None:
     checks = [Check(id="x", status=one, found="", expected="", why="") for one in found]
     assert worst(checks) == overall
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        mac(packages={name: PACKAGES[name] for name in PACKAGES if name != "torch"}),
+        mac(python="3.9.6"),
+        mac(interpreter_architecture="x86_64", translated=True),
+    ],
+    ids=["no torch", "an old Python", "translated"],
+)
+def test_versions_that_were_run_together_need_a_torch_that_can_stay(facts: DoctorFacts) -> None:
+    assert install_proven(facts) == install_stack(facts)
+    assert "torch==2.15.0" not in install_proven(facts)
+    kept = install_proven(mac(), "ftfy")
+    assert "diffusers==" in kept and kept.endswith(" ftfy") and " torch" not in kept

@@ -263,3 +263,45 @@ def test_pictures_that_cases_share_are_opened_once(
     assert {entry.pictures for entry in first} == {3}  # all count, whatever they share
     assert all(entry.images == [0] and entry.pixels_rel_l2 for entry in first)
     assert sorted(opened) == sorted([one.pixels_sha256, other.pixels_sha256])
+
+
+def test_other_latents_without_their_files_are_unknown(tmp_path: Path) -> None:
+    run = run_of()
+    near = picture(tmp_path, 1e-4)
+    (tmp_path / "latents" / f"{near.latents_sha256}.npy").unlink()
+    passes = [[near], [picture(tmp_path)]]
+    (found,) = check(tmp_path, run, [replicate_of(run, PLAIN, passes)], PLAIN)
+    assert (found.verdict, found.rel_l2) == ("unknown", None)
+    assert "not kept" in (found.reason or "")
+
+
+def test_other_latents_need_a_floor_of_their_own(tmp_path: Path) -> None:
+    run = run_of()
+    record = explained(PLAIN)
+    (image,) = record.images
+    of_the_picture = msgspec.structs.replace(
+        record, images=[msgspec.structs.replace(image, latents=None)]
+    )
+    replicates = [replicate_of(run, PLAIN, [[picture(tmp_path, 1e-4)], [picture(tmp_path)]])]
+    for known, verdict in ((of_the_picture, "unknown"), (record, "same")):
+        (found,) = check_equality(run, replicates, [known], Artifacts(tmp_path))
+        assert found.verdict == verdict, found.reason
+
+
+def test_pictures_of_different_sizes_are_different(tmp_path: Path) -> None:
+    run = run_of()
+    small = keep(tmp_path, smooth_picture()[:, :32, :32], latents_of()[-1])
+    (found,) = check(tmp_path, run, [replicate_of(run, PLAIN, [[small], [picture(tmp_path)]])])
+    assert (found.verdict, found.same_picture) == ("different", False)
+    assert "different sizes" in (found.reason or "")
+
+
+def test_a_process_without_its_first_pass_says_nothing_of_it(tmp_path: Path) -> None:
+    run = run_of()
+    made = [
+        make_pass(index=number, images=[picture(tmp_path, error)])
+        for number, error in ((2, 0.1), (3, 0.0))
+    ]
+    slot = make_slot(PLAIN.case_id)
+    found = check(tmp_path, run, [make_replicate(slot, passes=made)], PLAIN)
+    assert [entry.kind for entry in found] == []

@@ -588,3 +588,106 @@ def test_arms_are_told_apart() -> None:
 
     (found,) = above_info(loaded_run(one, config=config))
     assert found.evidence["arm"] == "new" and "[new]" in found.sentence
+
+
+def test_first_pass_is_not_blamed_where_the_later_ones_are_wrong() -> None:
+    images = [
+        image_of(0, "match", passes=[1]),
+        image_of(0, "broken", fault="noise", passes=[2, 3]),
+    ]
+    run = loaded_run(compared=wrong(BASE, *images))
+    assert codes(run, equality("first-pass", BASE, same_picture=False)) == [
+        "noise-output",
+        "nondeterministic",
+    ]
+
+
+@pytest.mark.parametrize(("profiled", "said"), [("match", True), ("unknown", False)])
+def test_profiling_pass_that_is_right_is_told(profiled: str, said: bool) -> None:
+    """It waits for the device after every step, so a missing wait is likely."""
+    images = [
+        image_of(0, "broken", fault="another-picture"),
+        image_of(0, profiled, passes=[0]),
+    ]
+    (found,) = above_info(loaded_run(compared=wrong(BASE, *images)))
+    words = "the profiling pass, which waits for the device after every step, is right"
+    assert (words in found.sentence) is said
+
+
+def test_batch_is_not_blamed_by_a_loop_that_cannot_be_trusted() -> None:
+    unlike = equality("batching", BATCH)
+    unchecked: dict[str, Any] = {"compared": lambda slot, here: None}
+    plain = case(batching="loop")
+    black = loaded_run(with_picture(plain, black=True, flat=True), **unchecked)
+    assert codes(black, unlike) == ["black-output"]
+
+    def varying(slot: Slot, here: Case) -> dict[str, Any]:
+        if here != BATCH:
+            return {}
+        pictures = [make_picture(latents_sha256=f"{slot.block}" * 64) for _ in range(2)]
+        return {"passes": [make_pass(1.0, index, images=pictures) for index in (1, 2, 3)]}
+
+    unsteady = loaded_run(varying, **unchecked)
+    assert codes(unsteady, unlike, equality("replicates", BATCH)) == ["nondeterministic"]
+    assert codes(loaded_run(**unchecked), unlike) == ["batch-mismatch"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fields", "code", "severity"),
+    [
+        ("float32", {}, "batch-mismatch", "warning"),
+        ("float16", {}, "cpu-mismatch", "warning"),  # with nothing to be seen, no batch's fault
+        ("float16", {"differences": [PART]}, "batch-mismatch", "warning"),
+        ("float16", {"verdict": "broken"}, "batch-mismatch", "error"),
+    ],
+)
+def test_images_of_a_batch_that_drift(
+    dtype: Any, fields: dict[str, Any], code: str, severity: str
+) -> None:
+    config = plan(
+        case=[{"resolution": "64x64", "batching": how, "dtype": dtype} for how in ("loop", "batch")]
+    )
+    batch = case(batching="batch", dtype=dtype)
+    images = [image_of(0), image_of(1, **{"verdict": "drift", "margin": 9.0, **fields})]
+    run = loaded_run(config=config, compared=wrong(batch, *images))
+    (found,) = above_info(run)
+    assert (found.code, found.severity, found.case_ids) == (code, severity, [batch.case_id])
+
+
+@pytest.mark.parametrize(
+    ("fields", "severity", "words"),
+    [
+        ({"verdict": "match"}, "info", "nobody would see a difference"),
+        ({"verdict": "drift", "reference_content": None}, "warning", "was not read"),
+        ({"verdict": "drift"}, "warning", "how much rounding alone changes them was not measured"),
+    ],
+)
+def test_misread_picture_is_whose_fault(fields: dict[str, Any], severity: str, words: str) -> None:
+    def misread(slot: Slot, here: Case) -> dict[str, Any]:
+        if here != BASE:
+            return {}
+        pictures = [
+            make_picture(pixels_sha256="0" * 64, content="wrong"),
+            make_picture(pixels_sha256="1" * 64, content="right"),
+        ]
+        return {"passes": [make_pass(1.0, n, images=pictures) for n in (1, 2, 3)]}
+
+    images = [image_of(0, **{"reference_content": "right", **fields}), image_of(1)]
+    found = findings(loaded_run(misread, compared=wrong(BASE, *images)))
+    (about,) = [entry for entry in found if entry.code == "wrong-content"]
+    assert about.severity == severity
+    assert "do not show what the prompt asks for" in about.sentence and words in about.sentence
+
+
+def test_images_misread_for_different_causes_are_told_apart() -> None:
+    def misread(slot: Slot, here: Case) -> dict[str, Any]:
+        pictures = [make_picture(pixels_sha256=f"{i}" * 64, content="wrong") for i in (0, 1)]
+        return {"passes": [make_pass(1.0, n, images=pictures) for n in (1, 2, 3)]}
+
+    images = [
+        image_of(0, "match", reference_content="wrong"),
+        image_of(1, "drift", reference_content="right"),
+    ]
+    found = findings(loaded_run(misread, compared=wrong(BASE, *images)))
+    sentences = [entry.sentence for entry in found if entry.code == "wrong-content"]
+    assert any("image 2: the CPU's do; how much rounding" in words for words in sentences)

@@ -248,3 +248,7 @@ def test_csv_without_a_row_still_has_its_header() -> None:
     read = pd.read_csv(io.StringIO(csv_of_runs([measured(skip=lambda slot: True)])))
     assert len(read) == 0
     assert "steady_median_s" in read.columns
+
+
+def test_load_is_listed_before_it_is_asked_for() -> None:
+    assert {"load", "__version__"} <= set(dir(sdbench))

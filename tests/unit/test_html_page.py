@@ -1,8 +1,10 @@
 """The page as a whole: says what it must, escapes what others wrote, loads nothing."""
 
+import ast
 import itertools
 import re
 from collections.abc import Callable
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -292,3 +294,10 @@ def test_theme_button_says_what_a_click_does() -> None:
     )
     assert "aria-pressed" not in button
     assert '"Light mode" : "Dark mode"' in (templates / "report.js").read_text()
+
+
+def test_snippet_to_copy_keeps_its_lines() -> None:
+    (code, *_) = re.findall(r"<pre><code>(.*?)</code></pre>", html_report([loaded_run()]), re.S)
+    text = unescape(code)
+    assert text.count("\n") > 3 and "<" not in code
+    ast.parse(text)

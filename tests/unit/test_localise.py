@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import as_event, call_events, make_call, make_config, make_model, make_report
+from factories import (
+    Called,
+    as_event,
+    call_events,
+    make_call,
+    make_config,
+    make_judged,
+    make_model,
+    make_report,
+)
 
 from sdbench.cli.localise import left_seconds
 from sdbench.errors import MachineError
@@ -189,3 +198,17 @@ def test_time_left_does_not_count_what_came_before_the_first_share() -> None:
     assert left_seconds(first, (101.0, 0.02)) is None
     assert left_seconds(first, (109.0, 0.10)) == pytest.approx(90.0)
     assert left_seconds(first, (199.0, 1.0)) == 0
+
+
+def test_search_that_the_user_stopped_writes_nothing(
+    search: Search, call: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sdbench.cli.localise.prepare_search", lambda *_: search)
+    monkeypatch.setattr(
+        "sdbench.cli.localise.locate",
+        lambda *_: Found(judged=[make_judged(CALLS[0], 50.0)], interrupted=True),
+    )
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = call("localise", "--model", "synthetic/tiny")
+    assert (code, out) == (130, "")
+    assert list(tmp_path.glob("sdbench-localise-*")) == []

@@ -63,3 +63,30 @@ def test_pixels_are_those_a_worker_stores() -> None:
     assert pixels[0, :, 0].tolist() == [0, 128, 255, 255, 0, 0]
     packed = np.zeros((3, 1, 6), np.uint8)
     assert measures.to_pixels(packed).shape == (1, 6, 3)
+
+
+def test_errors_in_the_same_places_correlate() -> None:
+    latents = np.zeros((4, 8, 8), np.float32)
+    moved_latents = latents.copy()
+    moved_latents[:, 2:4, 5] = 1.0
+    pixels = measures.to_pixels(smooth_picture())
+    there, elsewhere = pixels.copy(), pixels.copy()
+    there[16:32, 40:48] ^= 64
+    elsewhere[48:64, :8] ^= 64
+    same = measures.correlation_of_errors(there, pixels, moved_latents, latents)
+    assert same == pytest.approx(1.0, abs=0.05)
+    other = measures.correlation_of_errors(elsewhere, pixels, moved_latents, latents)
+    assert other is not None and other < 0.1
+
+
+def test_errors_that_cannot_be_placed_have_no_correlation() -> None:
+    latents, pixels = np.zeros((4, 8, 8), np.float32), np.zeros((64, 64, 3), np.uint8)
+    infinite = latents.copy()
+    infinite[0, 0, 0] = np.inf
+
+    def together(one: np.ndarray, picture: np.ndarray = pixels) -> float | None:
+        return measures.correlation_of_errors(picture, picture + 1, one, latents)
+
+    assert together(latents[:, :4]) is None, "another size"
+    assert together(infinite) is None
+    assert together(latents + 1, pixels[:60]) is None, "points are no whole number of pixels"

@@ -221,6 +221,41 @@ def test_same_bytes_of_another_time_are_hashed_once_and_kept(
     assert hashed == []
 
 
+def test_file_that_cannot_be_hashed_is_not_taken_for_good(
+    tiny_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_folder(tiny_cache), tiny_folder(tmp_path))
+    changed_later(tiny_folder(tmp_path) / "unet" / "diffusion_pytorch_model.safetensors")
+
+    def failing(path: Path) -> str:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(synthetic, "file_digest", failing)
+    assert not synthetic.is_cached(TINY, tmp_path)
+
+
+def test_model_that_came_while_its_lock_was_waited_for_is_not_built_again(
+    tiny_cache: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class HeldByAnother:
+        """Another process builds the model, then lets go."""
+
+        def __init__(self, name: str) -> None:
+            assert name == f"{tiny_folder(own_cache)}.lock"
+
+        def __enter__(self) -> None:
+            shutil.copytree(tiny_folder(tiny_cache), tiny_folder(own_cache))
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+    def never(done: int, total: int) -> None:
+        raise AssertionError("built again")
+
+    monkeypatch.setattr("filelock.FileLock", HeldByAnother)
+    assert synthetic.ensure(TINY, own_cache, never) == tiny_folder(own_cache)
+
+
 def test_other_bytes_of_the_same_size_are_rebuilt(own_cache: Path) -> None:
     folder = synthetic.ensure(TINY, own_cache)
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"

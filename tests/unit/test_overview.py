@@ -266,3 +266,11 @@ def test_dry_run_shows_hostile_prompts_as_text(
     out, err = capsys.readouterr()
     assert code in (0, 3), err
     assert all(line.isprintable() for line in (out + err).splitlines())
+
+
+def test_memory_that_nobody_measured_is_left_out_of_the_advice(shown: Shown) -> None:
+    def unmeasured(slot: Any, of: Any) -> dict[str, Any]:
+        return {"peak_memory_bytes": None, "peak_memory_source": None}
+
+    use = line_of(shown(loaded_run(unmeasured)), "use")
+    assert "a picture" in use and "None" not in use and "GB" not in use

@@ -226,6 +226,20 @@ def test_where_rounding_was_not_measured_it_says_so(tmp_path: Path) -> None:
     assert image.own_rounding_missing is None, "nothing would excuse it"
 
 
+@pytest.mark.parametrize("own", [(0.5, 1.0), None], ids=["measured", "not measured"])
+def test_a_part_without_its_latents_is_not_excused(
+    tmp_path: Path, own: tuple[float, ...] | None
+) -> None:
+    """Whether the latents differ there too, nobody can see."""
+    picture = keep(tmp_path, *made(1.2, np.s_[40:48, 24:32]))
+    (tmp_path / "latents" / f"{picture.latents_sha256}.npy").unlink()
+    record = record_of(
+        compared(tmp_path, "float16", None if own is None else rounded(*own), picture)
+    )
+    (image,) = record.images
+    assert record.verdict == "broken" and image.differences and not image.is_of_rounding
+
+
 def test_without_a_floor_to_trust_rounding_excuses_nothing(tmp_path: Path) -> None:
     picture = keep(tmp_path, *made(1.0))
     own = rounded(0.5, 1.0)

@@ -287,3 +287,18 @@ def test_level_that_cannot_be_held_is_an_error(
 ) -> None:
     with pytest.raises(ConfigError, match=expected):
         arms_of(levels, memory_bytes)
+
+
+def test_more_cases_than_the_configuration_allows_are_refused_before_they_are_made() -> None:
+    matrix = {"resolution": ["64x64", "128x128"], "warmup": [False, True]}
+    with pytest.raises(ConfigError, match=r"4 cases and max_cases is 3.*--set max_cases=4"):
+        plan_of(matrix=matrix, max_cases=3)
+    assert len(plan_of(matrix=matrix, max_cases=4).cases) == 4
+
+
+def test_more_arms_and_levels_than_anybody_reads_are_refused() -> None:
+    arms = [{"name": f"arm-{number}"} for number in range(501)]
+    with pytest.raises(ConfigError, match="arm: expected at most 1,000 arms and levels"):
+        make_plan(
+            make_config(arm=arms, pressure={"hold_bytes": [0, 1e9]}), "cpu", memory_bytes=10**10
+        )

@@ -83,3 +83,19 @@ def test_worker_gets_the_users_environment_with_the_arms_on_top() -> None:
 def test_preload_is_a_list_of_names() -> None:
     assert preload_modules({"SDBENCH_WORKER_PRELOAD": " a, b.c ,,"}) == ["a", "b.c"]
     assert preload_modules({}) == []
+
+
+def test_stack_that_cannot_be_imported_says_why_and_what_helps() -> None:
+    error = {
+        "type": "RuntimeError",
+        "message": "Failed to import diffusers",
+        "phase": "import",
+        "causes": ["ModuleNotFoundError: No module named 'diffusers'"],
+    }
+    executor = answering({"event": "error", "kind": "exception", **error}, exit_code=1)
+    with pytest.raises(MachineError) as raised:
+        find_device("auto", "/opt/sd/bin/python", PRELOADED, executor)
+    words = str(raised.value)
+    assert "ModuleNotFoundError: No module named 'diffusers'." in words
+    assert "sdbench doctor --python /opt/sd/bin/python" in words
+    assert "device auto" not in words, "no device is at fault"

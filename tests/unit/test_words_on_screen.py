@@ -74,7 +74,7 @@ def test_show_says_what_a_time_is_of(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def wide_table() -> Table:
-    table = Table()
+    table = Table(title="SIMULATED: no real device")
     table.add_column("case")
     for name in ("s/picture", "95% interval"):
         table.add_column(name, no_wrap=True)
@@ -86,7 +86,7 @@ def wide_table() -> Table:
 def test_no_number_is_cut_off_on_a_narrow_screen(width: int) -> None:
     out = io.StringIO()
     print_table(wide_table(), Console(file=out, width=width))
-    for words in ("512x512", "0.564 s", "0.551–0.574 s"):
+    for words in ("SIMULATED", "512x512", "0.564 s", "0.551–0.574 s"):
         assert words in out.getvalue()
     assert "…" not in out.getvalue()
 

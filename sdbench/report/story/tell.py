@@ -173,15 +173,14 @@ def _comparisons(runs: Sequence[LoadedRun]) -> Comparisons:
                 shown.append(compare_axis([loaded], "arm"))
             except SdbenchError as error:
                 refused.append(str(error))
-    if runs:
-        base = runs[0]
-        for new in runs[1:]:
-            try:
-                by_machine = new.run.machine_id != base.run.machine_id
-                pasts = pasts_beside([base, new])
-                shown.append(compare_runs(base, new, by_machine=by_machine, pasts=pasts))
-            except SdbenchError as error:
-                refused.append(f"{base.run.run_id} and {new.run.run_id}: {error}")
+    base, *others = runs
+    for new in others:
+        try:
+            by_machine = new.run.machine_id != base.run.machine_id
+            pasts = pasts_beside([base, new])
+            shown.append(compare_runs(base, new, by_machine=by_machine, pasts=pasts))
+        except SdbenchError as error:
+            refused.append(f"{base.run.run_id} and {new.run.run_id}: {error}")
     return Comparisons(shown=shown, refused=refused)
 
 

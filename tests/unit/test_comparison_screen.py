@@ -1,0 +1,90 @@
+"""What the screen of a comparison says, one thing after another."""
+
+import io
+from typing import Any
+
+import pytest
+from measured_runs import by_arm, changed, ended_as, measured, one_case, steady, two_arms
+from rich.console import Console
+
+from sdbench.comparison import Comparison, compare_axis, compare_runs
+from sdbench.report.comparison import render_comparison
+from sdbench.store import LoadedRun
+
+
+def screen(comparison: Comparison) -> str:
+    out = io.StringIO()
+    render_comparison(comparison, Console(file=out, width=400))
+    return out.getvalue()
+
+
+def other(loaded: LoadedRun | None = None, **fields: Any) -> LoadedRun:
+    return changed(loaded or measured(steady(seed=2)), run_id="other", **fields)
+
+
+def machine(index: int, ratio: float, **more: Any) -> LoadedRun:
+    """A run of two arms on a machine of its own."""
+    loaded = measured(by_arm(old=1.0, new=ratio), config=two_arms(6), **more)
+    return changed(loaded, run_id=f"run-{index}-{ratio}", machine_id=f"{index:016}")
+
+
+def test_another_system_is_said_in_the_title() -> None:
+    words = "the operating system differs too, so no difference is torch's alone"
+    assert words in screen(compare_runs(measured(), other(machine={"release": "15.1"})))
+    assert words not in screen(compare_runs(measured(), other()))
+
+
+def test_values_that_differ_are_shown_as_a_person_counts_them() -> None:
+    small = measured(machine={"chip": "M2", "memory_bytes": 17_179_869_184})
+    large = other(machine={"memory_bytes": 34_359_738_368})
+    shown = screen(compare_runs(small, large))
+    assert "16 GB → 32 GB" in shown
+    assert "M2 → –" in shown, "what only one side tells"
+
+
+def test_each_of_several_values_is_named_in_its_row() -> None:
+    axes = {"resolution": ["64x64"], "attention": ["default", "sdpa", "math"]}
+    loaded = measured(config=one_case(6, matrix=axes))
+    shown = screen(compare_axis([loaded], "attention"))
+    for value in ("sdpa", "math"):
+        assert any(value in line and "×" in line for line in shown.splitlines()), shown
+
+
+@pytest.mark.parametrize(
+    ("peak", "words"),
+    [(3e9, "3 times as much (1.0 GB → 3.0 GB"), (5e8, "50% less (1.0 GB → 500 MB")],
+)
+def test_memory_that_differs_is_shown_with_both_medians(peak: float, words: str) -> None:
+    loaded = measured(
+        by_arm(old=1.0, new=1.0),
+        config=two_arms(8),
+        fields=lambda slot: {
+            "peak_memory_bytes": int(peak) if slot.arm == "new" else 1_000_000_000,
+            "peak_memory_source": "mps-allocated",
+        },
+    )
+    shown = screen(compare_axis([loaded], "arm"))
+    assert f"{words}, medians)" in shown
+
+
+def test_machine_that_is_left_out_is_named_with_the_reason() -> None:
+    older = changed(machine(0, 5.0), created_utc="2025-01-01T00:00:00", run_id="older")
+    runs = [older, *(machine(index, 0.8 + 0.01 * index) for index in range(3))]
+    shown = screen(compare_axis(runs, "arm"))
+    assert "older – left out: an older run of the same machine" in shown
+
+
+def test_how_many_more_machines_would_tell_is_said() -> None:
+    ratios = (0.93, 0.99, 0.92, 0.97)
+    comparison = compare_axis([machine(i, ratio) for i, ratio in enumerate(ratios)], "arm")
+    (case,) = comparison.cases
+    assert f"about {case.more_machines} more machines would tell" in screen(comparison)
+
+
+def test_case_that_completes_now_is_said_to_be_fixed() -> None:
+    crashing = measured(
+        by_arm(old=1.0, new=1.0),
+        config=two_arms(8),
+        fields=lambda slot: ended_as("crashed", signal="SIGSEGV") if slot.arm == "old" else {},
+    )
+    assert "fixed: this case now completes" in screen(compare_axis([crashing], "arm"))
