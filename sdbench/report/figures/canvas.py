@@ -52,8 +52,8 @@ def new_drawing(
 def lay_out(drawing: "Drawing") -> None:
     """Give names, ticks and legends the room they take, and the panels the rest.
 
-    The result is that of matplotlib's constrained layout for panels above each other, which
-    measures everything four times and draws twice. A second call does nothing.
+    The result is that of matplotlib's constrained layout for panels above each other, for which
+    everything is measured twice and drawn twice. A second call does nothing.
     """
     if drawing.get_layout_engine() is None:
         return
