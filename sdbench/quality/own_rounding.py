@@ -70,14 +70,9 @@ def unexplained(
     """
     import numpy as np
 
-    # Rounding's own change may be too small to be noticed, while a few times as much is noticed.
     multiple = own_multiple(len(own))
+    # Rounding's own change may be too small to be noticed, while a few times as much is noticed.
     tones = OWN_TONES_MULTIPLE * multiple / OWN_ROUNDING_MULTIPLE
-    seen_of_own = [
-        entry
-        for picture in own
-        for entry in picture_differences(picture, expected, rounding, share=1 / tones)
-    ]
     left = [entry for entry in differences if entry.kind not in OF_A_SHAPE]
     moves = _moves(expected, own)
     excused = moves > _moved_from(rounding)
@@ -86,11 +81,14 @@ def unexplained(
     there = excused.repeat(picture_measures.CELL, axis=0).repeat(picture_measures.CELL, axis=1)
     rest = np.where(there[..., None], expected, got)
     left += picture_differences(rest, expected, rounding)
-    left = [
-        entry
-        for entry in left
-        if entry.kind in OF_A_SHAPE or not _as_strong(entry, seen_of_own, tones)
-    ]
+    of_shapes = [entry for entry in left if entry.kind in OF_A_SHAPE]
+    if len(of_shapes) < len(left):
+        seen_of_own = [
+            entry
+            for picture in own
+            for entry in picture_differences(picture, expected, rounding, share=1 / tones)
+        ]
+        left = [e for e in left if e.kind in OF_A_SHAPE or not _as_strong(e, seen_of_own, tones)]
     if not any(lone_specks(picture) for picture in (expected, *own)):
         left += _specks(got)
     by_kind = {entry.kind: entry for entry in reversed(left)}

@@ -6,6 +6,7 @@ multiple of what rounding explains is always allowed.
 """
 
 import functools
+import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,32 @@ def picture_differences(
     decoded in tiles, which changes tones and leaves seams by design, so these have to be gross.
     ``share`` scales all limits: with 0.5 a difference is reported from half of what is noticed.
     """
+    key = (_named(got), _named(expected), rounding, tiled, share)
+    found = _JUDGED.get(key)
+    if found is None:
+        if len(_JUDGED) >= _MOST_JUDGED:
+            _JUDGED.clear()
+        found = _JUDGED[key] = _differences(got, expected, rounding, tiled, share)
+    return [*found]
+
+
+# Passes and processes bring the same pictures, and an image's own rounding is asked for with each
+# picture of it that differs. What is found of two is small, so it is kept by what they hold.
+_MOST_JUDGED = 4096
+_JUDGED: dict[tuple[object, ...], list[PictureDifference]] = {}
+
+
+def _named(pixels: "Pixels") -> tuple[object, ...]:
+    """What names a picture: two with the same name are the same."""
+    import numpy as np
+
+    data = np.ascontiguousarray(pixels)
+    return data.shape, data.dtype.str, hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _differences(
+    got: "Pixels", expected: "Pixels", rounding: float, tiled: bool, share: float
+) -> list[PictureDifference]:
     import numpy as np
 
     if np.array_equal(got, expected):
@@ -92,8 +119,13 @@ class _Judge:
     ) -> None:
         self._got, self._expected, self._rounding = got, expected, rounding
         self._share = share
-        self._raw = got.astype(float) - expected.astype(float)
+        self._levels = got.astype(float)
+        self._raw = self._levels - expected
         self._error = picture_measures.root_mean_square(self._raw)
+
+    @functools.cached_property
+    def _alike(self) -> float | None:
+        return measures.correlation(self._got, self._expected)
 
     @functools.cached_property
     def _tones(self) -> picture_measures.Tones:
@@ -114,7 +146,7 @@ class _Judge:
             if picture_measures.channel_deviation(self._expected) >= 2 * flat:
                 yield _difference("flat", 1.0, "it is flat, of one colour")
             return
-        if _is_noise(self._got, self._expected):
+        if _is_noise(self._got, self._expected, self._alike):
             yield _difference("noise", 1.0, "it is noise")
             return
         if self._error <= self._limit("shift-error"):
@@ -126,7 +158,7 @@ class _Judge:
             yield _difference("posterised", gap, words)
             return
         for kind, words, picture in picture_measures.rearrangements(self._expected):
-            if self._explains(picture_measures.root_mean_square(self._got - picture * 1.0), _WELL):
+            if self._explains(picture_measures.root_mean_square(self._levels - picture), _WELL):
                 yield _difference(kind, self._error, words)
                 return
         moved = self._moved()
@@ -149,8 +181,7 @@ class _Judge:
             yield part
             return
         tones = self._tones
-        alike = measures.correlation(self._got, self._expected)
-        if max(alike or 0.0, tones.alike) < SAME_PICTURE_CORRELATION:
+        if max(self._alike or 0.0, tones.alike) < SAME_PICTURE_CORRELATION:
             yield _difference("another-picture", self._error, "it shows something else")
             return
         named = [entry for entry in self._of_tones(tones) if entry is not None]
@@ -293,9 +324,8 @@ def _some(entry: PictureDifference | None) -> list[PictureDifference]:
     return [] if entry is None else [entry]
 
 
-def _is_noise(got: "Pixels", expected: "Pixels") -> bool:
-    """Noise, of pixels or of cells, where the other picture is none."""
-    alike = measures.correlation(got, expected)
+def _is_noise(got: "Pixels", expected: "Pixels", alike: float | None) -> bool:
+    """Noise, of pixels or of cells, where the other picture is none; ``alike``: as they are."""
     if alike is not None and alike >= SAME_PICTURE_CORRELATION:
         return False
     own, theirs = (picture_measures.pixel_correlation(picture) for picture in (got, expected))

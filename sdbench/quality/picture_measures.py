@@ -5,6 +5,7 @@ Pictures are 8-bit arrays (height, width, 3); everything is computed and returne
 ``expected`` the one it is compared with; both have the same shape.
 """
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,10 @@ def root_mean_square(array: "Array") -> float:
     """Root of the mean square; 0 for an empty array."""
     import numpy as np
 
-    return float(np.sqrt(np.mean(np.square(array, dtype=np.float64)))) if array.size else 0.0
+    if not array.size:
+        return 0.0
+    squares = np.square(array, dtype=np.float64)
+    return math.sqrt(float(np.add.reduce(squares, axis=None)) / array.size)
 
 
 def channel_deviation(pixels: "Pixels") -> float:
@@ -181,12 +185,15 @@ def block_errors(left: "Array") -> "Array":
     """Root mean square of a difference (levels) in each block of a grid of at most 8 x 8."""
     import numpy as np
 
-    rows, columns = (max(1, min(8, side // CELL)) for side in left.shape[:2])
-    blocks = [
-        [root_mean_square(part) for part in np.array_split(strip, columns, axis=1)]
-        for strip in np.array_split(left, rows, axis=0)
-    ]
-    return np.array(blocks)
+    sums, counts = np.square(left, dtype=np.float64).sum(axis=2), np.array(left.shape[2])
+    for axis, side in enumerate(left.shape[:2]):
+        parts = max(1, min(8, side // CELL))
+        # As even as possible, the larger ones first.
+        sizes = np.array([side // parts + (part < side % parts) for part in range(parts)])
+        sums = np.add.reduceat(sums, np.cumsum(sizes) - sizes, axis=axis)
+        counts = np.multiply.outer(counts, sizes)
+    errors: Array = np.sqrt(sums / counts)
+    return errors
 
 
 @dataclass(frozen=True)
@@ -366,26 +373,37 @@ def moved(got: "Pixels", expected: "Pixels") -> Moved:
             y, x = divmod(int(place), width)
             candidates |= {(y - height * (2 * y > height), x - width * (2 * x > width))}
     step = max(1, min(height, width) // _SAMPLED)
+    # Sums of whole levels are exact in whatever order they are added.
+    grey, grey_expected = (pixels.sum(axis=2, dtype=np.float64) for pixels in (got, expected))
+    twice = np.tile(grey_expected, (2, 2))
     tried = [
-        (_moved_error(one, other, down, right, around=around, step=step), down, right, around)
+        (error, down, right, around)
         for down, right in sorted(candidates - {(0, 0)})
-        for around in (False, True)
+        for error, around in (
+            (_error_of_overlap(grey, grey_expected, down, right, step), False),
+            (_error_rolled(grey, twice, down, right, step), True),
+        )
     ]
     _, down, right, around = min(tried)
     whole, whole_expected = np.asarray(got, np.float64), np.asarray(expected, np.float64)
-    error = _moved_error(whole, whole_expected, down, right, around=around, step=1)
+    if around:
+        twice = np.tile(whole_expected, (2, 2, 1))
+        error = _error_rolled(whole, twice, down, right, 1)
+    else:
+        error = _error_of_overlap(whole, whole_expected, down, right, 1)
     return Moved(float(right), float(down), error)
 
 
-def _moved_error(
-    one: "Array", other: "Array", down: int, right: int, *, around: bool, step: int
-) -> float:
-    """What is left with the other one moved: rolled around, or of what both show."""
-    import numpy as np
+def _error_rolled(one: "Array", twice: "Array", down: int, right: int, step: int) -> float:
+    """What is left with the other one rolled around; ``twice`` is that one, two by two times."""
+    height, width = one.shape[:2]
+    top, left = -down % height, -right % width
+    rolled = twice[top : top + height : step, left : left + width : step]
+    return root_mean_square(one[::step, ::step] - rolled)
 
-    if around:
-        rolled = np.roll(other, (down, right), axis=(0, 1))
-        return root_mean_square((one - rolled)[::step, ::step])
+
+def _error_of_overlap(one: "Array", other: "Array", down: int, right: int, step: int) -> float:
+    """What is left with the other one moved, of what both show; infinite where that is little."""
     height, width = one.shape[:2]
     if abs(down) > height // 3 or abs(right) > width // 3:
         return float("inf")
@@ -394,8 +412,8 @@ def _moved_error(
         slice(max(0, right), width + min(0, right)),
         slice(max(0, -right), width - max(0, right)),
     )
-    difference = one[rows[0], columns[0]] - other[rows[1], columns[1]]
-    return root_mean_square(difference[::step, ::step])
+    shown, moved_other = one[rows[0], columns[0]], other[rows[1], columns[1]]
+    return root_mean_square(shown[::step, ::step] - moved_other[::step, ::step])
 
 
 def fraction_moved(got: "Pixels", expected: "Pixels") -> tuple[Moved, float]:
