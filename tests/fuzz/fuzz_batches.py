@@ -111,6 +111,7 @@ _BOUNDED = {
     *("recommended_max_bytes", "swap_start_bytes", "uss_bytes"),
 }
 """Numbers that are never negative, and of which nothing has more than it can."""
+_NO_SIZES = ("0x64", "64x64\n", "64", "123456x1")
 _CHANGES = {"swap_delta_bytes", "swap_in_bytes", "swap_out_bytes"}
 """Numbers that may be negative, and not of any size."""
 
@@ -127,7 +128,7 @@ def _out_of_range(document: Any, kind: Any) -> Iterator[tuple[str, Any]]:
         elif name in _CHANGES:
             values = (-(1 << 62), 1 << 62)
         elif name == "resolution":
-            values = ("0x64", "64x64\n", "64", "123456x1")
+            values = _NO_SIZES
         for value in values:
             yield (
                 f"{'.'.join(map(str, path))}-{value!r:.8}".strip(),
@@ -255,6 +256,10 @@ def _impossible_plans(run: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield put("zz", "plan", "arms", 0, "stack")
     yield put([*plan["slots"], {**slot, "case_id": "zz"}], "plan", "slots")
     yield put([*plan["slots"], {**slot, "arm": "zz"}], "plan", "slots")
+    # Without slots, which would not belong to a case of another size.
+    bare = put([], "plan", "slots")
+    for size in _NO_SIZES:
+        yield changed(bare, ("plan", "cases", 0, "case", "resolution"), size)
     amounts: tuple[Any, ...] = (0, -1, 1 << 63, True, "x", 1.5, [])
     for value in amounts:
         yield put({**run["machine"], "memory_bytes": value}, "machine")
