@@ -155,7 +155,7 @@ def test_variable_of_today_cannot_be_taken_away(
 
 
 def test_variable_that_is_not_on_record_in_full_is_not_guessed(results: Path) -> None:
-    then = {"environment": {"PYTORCH_KERNEL_CACHE_PATH": "~/kernels"}}
+    then: Fields = {"environment": {"PYTORCH_KERNEL_CACHE_PATH": "~/kernels"}}
     words = refusal(load_run(kept(results, "before", **then)), load_run(kept(results, "after")))
     assert "PYTORCH_KERNEL_CACHE_PATH=~/kernels, which is not on record in full" in words
 
