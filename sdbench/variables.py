@@ -21,3 +21,11 @@ def is_tuning(name: str, value: str) -> bool:
         and _NAMES_FILES.search(name) is None
         and _VALUE.fullmatch(value) is not None
     )
+
+
+def only_says_where(name: str) -> bool:
+    """Whether a variable says only where things are kept, or how the Hub is reached.
+
+    Other variables of sdbench's own may be read by a preload, and so decide times and pictures.
+    """
+    return name in ("SDBENCH_CACHE", "SDBENCH_STATE") or name.startswith("HF_HUB_")

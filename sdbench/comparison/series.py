@@ -11,12 +11,9 @@ from sdbench.comparison.rules import system_of
 from sdbench.comparison.sides import Figures, Row
 from sdbench.schema import Replicate, Run
 from sdbench.summary import device_facts
+from sdbench.variables import only_says_where
 
 _WORK_KEYS = ("prompts", "steps", "seed", "scheduler", "guidance_scale", "images")
-# Variables that say where things are kept. They change neither times nor pictures; but one of them
-# names modules that a worker imports.
-_PLACES = ("SDBENCH_", "HF_HUB_")
-_PRELOAD = "SDBENCH_WORKER_PRELOAD"
 # What only the pipeline uses, and none of torch's operators.
 _OF_PIPELINES = ("DIFFUSERS_", "TRANSFORMERS_", "ACCELERATE_")
 _PIPELINE_PACKAGES = frozenset(
@@ -29,12 +26,12 @@ _PIPELINE_PACKAGES = frozenset(
 
 def software_of(row: Row) -> list[Any]:
     """All of the software that times may depend on."""
-    return _software(row, frozenset(), _PLACES)
+    return _software(row, frozenset(), ())
 
 
 def operators_of(row: Row) -> list[Any]:
     """The part of the software that the yardstick's speed may depend on: torch and below it."""
-    return _software(row, _PIPELINE_PACKAGES, (*_PLACES, *_OF_PIPELINES))
+    return _software(row, _PIPELINE_PACKAGES, _OF_PIPELINES)
 
 
 def _software(row: Row, without: frozenset[str], prefixes: tuple[str, ...]) -> list[Any]:
@@ -56,7 +53,7 @@ def _deciding(variables: Mapping[str, str], prefixes: tuple[str, ...]) -> dict[s
     return {
         name: text
         for name, text in variables.items()
-        if name == _PRELOAD or not name.startswith(prefixes)
+        if not only_says_where(name) and not name.startswith(prefixes)
     }
 
 

@@ -23,10 +23,11 @@ from sdbench.stacks.catalogue import shipped_stacks
 from sdbench.stacks.created import changes
 from sdbench.store import LoadedRun
 from sdbench.store.privacy import recorded_environment, shown_run
+from sdbench.variables import only_says_where
 
 SIDES = ("base", "new")
-# They say where things are kept, or are set by the arm itself.
-_NOT_OF_THE_ARM = ("SDBENCH_", "HF_HUB_")
+# What a recorded value has in the place of a secret, a user's name or a home folder.
+_REDACTED = ("<", "~")
 
 
 def again(base: LoadedRun, new: LoadedRun, threshold: float) -> Config:
@@ -131,14 +132,23 @@ def _variables(side: str, run: Run) -> dict[str, str]:
             f"{side} ({run.run_id}) was measured without {', '.join(more)}; unset it first"
         )
     variables = {name: text for name, text in then.items() if now.get(name) != text}
+    for name, text in variables.items():
+        if any(mark in text for mark in _REDACTED):
+            raise _refused(
+                f"{side} ({run.run_id}) was measured with {name}={text}, which is not on record in "
+                "full; set it to what it was"
+            )
     if run.preload != preload_modules(os.environ):
         variables[PRELOAD] = ",".join(run.preload)
     return variables
 
 
 def _deciding(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without places, and without the preloads, which are set for each arm."""
     return {
-        name: text for name, text in environment.items() if not name.startswith(_NOT_OF_THE_ARM)
+        name: text
+        for name, text in environment.items()
+        if name != PRELOAD and not only_says_where(name)
     }
 
 

@@ -18,6 +18,7 @@ of random numbers is advanced.
 
 import math
 import statistics
+import sys
 import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, Literal
 
@@ -85,7 +86,7 @@ def _reading_s(device: "Device", dtype: Any) -> float:
         unit = _unit(device.kind, dtype)
         began = time.perf_counter()
         first = timing(1)  # loads and compiles what these shapes need; counts in the budget only
-        if device.kind == "cpu" and first > _BUDGET_S:
+        if _is_cpu(device.kind) and first > _BUDGET_S:
             return first  # half precision: it is all arithmetic, and once has to do
         timings = [timing(1)]
         calls = min(_MOST_CALLS, max(1, math.ceil(_SHORTEST_TIMING_S / max(timings[0], 1e-9))))
@@ -98,11 +99,16 @@ def _reading_s(device: "Device", dtype: Any) -> float:
     return statistics.median(timings)
 
 
+def _is_cpu(kind: str) -> bool:
+    """Whether a processor computes: also for a stand-in of Metal where there is no Metal."""
+    return kind == "cpu" or (kind == "mps" and sys.platform != "darwin")
+
+
 def _unit(kind: str, dtype: Any) -> "Callable[[], Any]":
     """The work, its operands ready on the device."""
     import torch
 
-    sizes = _SIZES["cpu" if kind == "cpu" else "gpu"]
+    sizes = _SIZES["cpu" if _is_cpu(kind) else "gpu"]
     channels, side, heads = sizes["channels"], sizes["side"], sizes["heads"]
     tokens, width, rows = sizes["tokens"], sizes["width"], sizes["rows"]
 

@@ -42,7 +42,7 @@ def measure(out: Path, label: str, slowdown: float, *more: str) -> None:
     environment = {
         **os.environ,
         "SDBENCH_WORKER_PRELOAD": "sdbench_test_slowdown",
-        "SDBENCH_TEST_SLOWDOWN": str(slowdown),
+        "TEST_SLOWDOWN": str(slowdown),
         # It changes nothing, and is on record: as another release of diffusers would be.
         "DIFFUSERS_VERBOSITY": "warning" if slowdown == 1 else "error",
     }

@@ -86,7 +86,8 @@ def test_each_side_gets_its_own_variables_and_preloads(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arm = [{"name": "mine", "env": {"PYTORCH_X": "1"}, "telemetry": False}]
-    base = load_run(kept(results, "before", environment={"OMP_NUM_THREADS": "1"}))
+    then = {"OMP_NUM_THREADS": "1", "SDBENCH_STANDIN_FAULT": "hang"}  # a preload may read it
+    base = load_run(kept(results, "before", environment=then))
     new = load_run(
         kept(
             results,
@@ -98,7 +99,7 @@ def test_each_side_gets_its_own_variables_and_preloads(
     )
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     first, second = again(base, new, 0.03).arm
-    assert first.env == {"OMP_NUM_THREADS": "1"}
+    assert first.env == then
     assert second.env == {"SDBENCH_WORKER_PRELOAD": "mine", "PYTORCH_X": "1"}
     assert second.telemetry is False
 
@@ -151,6 +152,12 @@ def test_variable_of_today_cannot_be_taken_away(
 ) -> None:
     monkeypatch.setenv("PYTORCH_NO_CUDA_MEMORY_CACHING", "1")
     assert "was measured without PYTORCH_NO_CUDA_MEMORY_CACHING" in refusal(*pair)
+
+
+def test_variable_that_is_not_on_record_in_full_is_not_guessed(results: Path) -> None:
+    then: Fields = {"environment": {"PYTORCH_KERNEL_CACHE_PATH": "~/kernels"}}
+    words = refusal(load_run(kept(results, "before", **then)), load_run(kept(results, "after")))
+    assert "PYTORCH_KERNEL_CACHE_PATH=~/kernels, which is not on record in full" in words
 
 
 @pytest.mark.parametrize(
