@@ -77,7 +77,7 @@ def _named(pixels: "Pixels") -> tuple[object, ...]:
     import numpy as np
 
     data = np.ascontiguousarray(pixels)
-    return data.shape, data.dtype.str, hashlib.blake2b(data, digest_size=16).digest()
+    return data.shape, data.dtype.str, hashlib.blake2b(data.data, digest_size=16).digest()
 
 
 def _differences(

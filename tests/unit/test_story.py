@@ -1,5 +1,6 @@
 """The story that every renderer tells: complete, in words, and nobody else's numbers changed."""
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from measured_runs import changed, measured, one_case, steady, two_arms
 from told_runs import moved, told_run, write_timeline
 
 from sdbench.comparison.sides import summary_of
+from sdbench.errors import UsageError
 from sdbench.report.story import RunStory, tell
 from sdbench.report.story.findings import number_words
 from sdbench.report.story.profile import MAX_CURVES, MAX_STAGE_ROWS
@@ -342,3 +344,16 @@ def test_a_story_is_plain_data(tmp_path: Path) -> None:
     assert json.loads(text)["runs"][0]["cells"][0]["case"] == msgspec.to_builtins(
         Case(resolution="64x64")
     )
+
+
+def test_arms_that_cannot_be_compared_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record from elsewhere may hold arms that no configuration makes."""
+
+    def refusing(*_: Any) -> Any:
+        raise UsageError("--by arm: the runs have one value only")
+
+    module = importlib.import_module("sdbench.report.story.tell")  # its function has its name
+    monkeypatch.setattr(module, "compare_axis", refusing)
+    told = tell([measured(config=two_arms(3))])
+    assert told.comparisons.refused == ["--by arm: the runs have one value only"]
+    assert told.comparisons.shown == []

@@ -138,7 +138,8 @@ def test_device_that_computes_wrongly_is_not_said_to_compute(
 
 
 def error_of(name: str, message: str = "", base: type[Exception] = RuntimeError) -> Exception:
-    return type(name, (base,), {})(message)
+    error: Exception = type(name, (base,), {})(message)
+    return error
 
 
 @pytest.mark.parametrize(
