@@ -37,7 +37,7 @@ def import_stack() -> "dict[str, str]":
     """Import torch and what the pipeline needs of diffusers and transformers; return versions.
 
     Python's garbage collector is off meanwhile and runs once at the end: nearly all that imports
-    make stays, and looking through it again and again takes a fifth of the time
+    make stays, and looking through it again and again takes an eighth of the time
     (``tests/benchmarks/start_up.py``). Afterwards everything is as if it had been on.
     """
     collects = gc.isenabled()
