@@ -1,5 +1,6 @@
 """Load the real diffusers pipeline and put it into the state a case asks for."""
 
+import gc
 import json
 import os
 import sys
@@ -33,7 +34,23 @@ class CaseImpossibleError(Exception):
 
 
 def import_stack() -> "dict[str, str]":
-    """Import torch and what the pipeline needs of diffusers and transformers; return versions."""
+    """Import torch and what the pipeline needs of diffusers and transformers; return versions.
+
+    Python's garbage collector is off meanwhile and runs once at the end: nearly all that imports
+    make stays, and looking through it again and again takes an eighth of the time
+    (``tests/benchmarks/start_up.py``). Afterwards everything is as if it had been on.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return _import_stack()
+    finally:
+        if collects:
+            gc.enable()
+            gc.collect()
+
+
+def _import_stack() -> "dict[str, str]":
     import diffusers
     import torch
     import transformers

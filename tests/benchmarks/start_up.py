@@ -7,7 +7,7 @@ busy machine it is the figure that can be compared. Each variant is what could b
 
 as it is         ``worker/pipelines.py`` as shipped
 one pipeline     without the classes of SDXL and of schedulers that no case asks for
-no collector     Python's garbage collector off while importing, one collection at the end
+collector on     with Python's garbage collector on while importing, as before
 without scipy    as if scipy were not installed (diffusers' and transformers' own switch)
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 _WORKER = Path(__file__).parents[2] / "sdbench" / "worker"
 _BEGIN = f"""
-import importlib.util, resource, sys, time
+import importlib.util, os, resource, sys, time
 began = time.perf_counter()
 spec = importlib.util.spec_from_file_location(
     "sdbench_worker", {str(_WORKER / "__init__.py")!r},
@@ -31,7 +31,9 @@ from sdbench_worker import pipelines
 """
 _END = """
 used = resource.getrusage(resource.RUSAGE_SELF)
-print(time.perf_counter() - began, used.ru_utime + used.ru_stime, len(sys.modules))
+with open("/proc/self/statm") as told:
+    resident = int(told.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+print(time.perf_counter() - began, used.ru_utime + used.ru_stime, resident)
 """
 VARIANTS = {
     "as it is": "pipelines.import_stack()",
@@ -42,13 +44,7 @@ pipelines.STACK_CLASSES = {
 }
 pipelines.import_stack()
 """,
-    "no collector": """
-import gc
-gc.disable()
-pipelines.import_stack()
-gc.enable()
-gc.collect()
-""",
+    "collector on": "pipelines._import_stack()",
     "without scipy": """
 import diffusers.utils.import_utils, transformers.utils, transformers.utils.import_utils
 diffusers.utils.import_utils._scipy_available = False
@@ -64,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    told: dict[str, list[tuple[float, float, int]]] = {name: [] for name in VARIANTS}
+    told: dict[str, list[tuple[float, float, float]]] = {name: [] for name in VARIANTS}
     for turn in range(rounds):
         order = [*VARIANTS] if turn % 2 == 0 else [*reversed(VARIANTS)]
         for name in order:
@@ -72,13 +68,14 @@ def main() -> None:
             done = subprocess.run(
                 [sys.executable, "-I", "-c", program], check=True, capture_output=True, text=True
             )
-            wall_s, cpu_s, modules = done.stdout.split()[-3:]
-            told[name].append((float(wall_s), float(cpu_s), int(modules)))
-    print(f"{'':<16}{'CPU s':>8}{'least':>8}{'wall s':>8}{'modules':>9}   of {rounds} rounds")
+            wall_s, cpu_s, resident_mb = map(float, done.stdout.split()[-3:])
+            told[name].append((wall_s, cpu_s, resident_mb))
+    print(f"{'':<16}{'CPU s':>8}{'least':>8}{'wall s':>8}{'MB':>8}   of {rounds} rounds")
     for name, entries in told.items():
-        walls, cpus, counts = zip(*entries, strict=True)
+        walls, cpus, sizes = zip(*entries, strict=True)
         middle = (statistics.median(cpus), min(cpus), statistics.median(walls))
-        print(f"{name:<16}" + "".join(f"{value:8.2f}" for value in middle) + f"{counts[0]:9}")
+        cells = "".join(f"{value:8.2f}" for value in middle)
+        print(f"{name:<16}{cells}{statistics.median(sizes):8.0f}")
 
 
 if __name__ == "__main__":
