@@ -111,7 +111,7 @@ def _run(
     yield from _advice(run)
     yield "## Cases"
     yield from _cells(run)
-    yield from pictures.of(figures, "matrix", "tradeoff", "latency")
+    yield from pictures.of(figures, "matrix", "tradeoff", "latency", "sustained")
     if gallery is not None:
         yield from _section("Pictures", _gallery(gallery, prefix, pictures))
     yield from _findings(run)

@@ -12,7 +12,7 @@ import msgspec
 from sdbench.config import Config
 from sdbench.machine import MachineFacts
 from sdbench.machine.recording import RecordedCommand, RecordedFacts
-from sdbench.report.story.timelines import _Reading as Reading
+from sdbench.report.story.timelines import Reading
 from sdbench.schema import Record, Run
 
 Place = tuple[Any, Any, Any]

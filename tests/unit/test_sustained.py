@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 import statistics
+from pathlib import Path
 
 import pytest
 from factories import make_config, make_model, make_pass, make_replicate, make_run
@@ -11,10 +12,14 @@ from factories import make_config, make_model, make_pass, make_replicate, make_r
 from sdbench.config import load_config
 from sdbench.estimate import estimate_passes, estimate_slot
 from sdbench.plan import make_plan
+from sdbench.report.figures import run_figures
 from sdbench.report.passes import sustained_lines
+from sdbench.report.story import RunStory
+from sdbench.report.story.tell import run_story
 from sdbench.schema import Pass
 from sdbench.stats import STABLE_SHARE, judge_sustained
 from sdbench.stats.sustained import _deviations
+from sdbench.store import LoadedRun
 from sdbench.summary import RunSummary, summarise
 from sdbench.worker.pass_count import why_enough
 
@@ -153,3 +158,36 @@ def test_where_it_was_not_asked_or_not_recorded_nothing_is_claimed() -> None:
     assert sustained_lines(summary_of(warming(slows=True))) == []
     (line,) = sustained_lines(summary_of(warming(slows=True, begin=False), sustain_minutes=4))
     assert line == "not judged: it is not on record when the passes began"
+
+
+def story_of(folder: Path, *, slows: bool) -> RunStory:
+    run = make_run(make_config(matrix={"resolution": ["64x64"]}, replicates=1, sustain_minutes=4))
+    (slot,) = run.plan.slots
+    replicate = make_replicate(slot, passes=warming(slows))
+    (folder / "telemetry").mkdir()
+    lines = [
+        f'{{"t":{1000.0 + t},"gpu_temperature_c":{40 + t / 10},"gpu_power_w":300.5}}'
+        for t in range(0, 280, 10)
+    ]
+    name = f"{replicate.replicate_id}.{replicate.attempt}.jsonl"
+    (folder / "telemetry" / name).write_text("\n".join(lines))
+    return run_story(LoadedRun(folder, run, [], [replicate]))
+
+
+def test_report_has_a_picture_of_it_beside_temperature_and_power(tmp_path: Path) -> None:
+    story = story_of(tmp_path, slows=True)
+    (curve,) = story.sustained
+    assert len(curve.begin_s) == len(curve.pass_s) == 120
+    assert curve.temperature_c[0] == (1.0, 41.0), "the first steady pass began at 1009 s"
+    assert {power for _, power in curve.power_w} == {300.5}
+    (figure,) = [one for one in run_figures(story) if one.kind == "sustained"]
+    drawn = figure.inline_svg()
+    for words in ("slower from here on", "GPU, °C", "GPU, W", "seconds a pass"):
+        assert words in drawn
+    assert figure.caption == curve.sentence and "(+30%)" in curve.sentence
+
+
+def test_run_that_was_not_to_go_on_has_no_such_picture(tmp_path: Path) -> None:
+    run = make_run(make_config(matrix={"resolution": ["64x64"]}, replicates=1))
+    replicate = make_replicate(run.plan.slots[0], passes=warming(slows=True))
+    assert run_story(LoadedRun(tmp_path, run, [], [replicate])).sustained == []

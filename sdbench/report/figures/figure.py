@@ -21,6 +21,7 @@ FigureKind = Literal[
     "matrix",
     "latency",
     "timeline",
+    "sustained",
     "divergence",
     "stages",
     "tradeoff",

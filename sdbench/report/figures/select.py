@@ -6,6 +6,7 @@ from sdbench.report.figures.latency import latency_figure
 from sdbench.report.figures.matrix import matrix_figure
 from sdbench.report.figures.memory import timeline_figures
 from sdbench.report.figures.profile import divergence_figure, stages_figure
+from sdbench.report.figures.sustained import sustained_figures
 from sdbench.report.figures.tradeoff import tradeoff_figure
 from sdbench.report.story.records import RunStory, Story
 
@@ -19,6 +20,7 @@ def run_figures(run: RunStory, prefix: str = "run-1") -> list[Figure]:
         matrix_figure(run, prefix),
         tradeoff_figure(run, prefix),
         latency_figure(run, prefix),
+        *sustained_figures(run, prefix),
         *timeline_figures(run, prefix),
         divergence_figure(run, prefix),
         stages_figure(run, prefix),

@@ -250,6 +250,22 @@ class Comparisons(msgspec.Struct, frozen=True, kw_only=True):
     refused: list[str]
 
 
+class SustainedCurve(msgspec.Struct, frozen=True, kw_only=True):
+    """The steady passes of a process that was to go on for some minutes.
+
+    Times are seconds since the first of them began; ``temperature_c`` and ``power_w`` of the GPU
+    are (time, value), empty where nothing tells them.
+    """
+
+    name: str
+    sentence: str
+    begin_s: list[float]
+    pass_s: list[float]
+    slows_after_s: float | None
+    temperature_c: list[tuple[float, float]]
+    power_w: list[tuple[float, float]]
+
+
 class RunStory(msgspec.Struct, frozen=True, kw_only=True):
     """Everything one run has to say.
 
@@ -286,6 +302,7 @@ class RunStory(msgspec.Struct, frozen=True, kw_only=True):
     summary: RunSummary
     several_arms: bool
     spread: list[str] = []
+    sustained: list[SustainedCurve] = []
 
 
 class Story(msgspec.Struct, frozen=True, kw_only=True):

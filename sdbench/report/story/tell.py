@@ -29,6 +29,7 @@ from sdbench.report.story.headline import headline_of
 from sdbench.report.story.profile import divergence_of, stages_of
 from sdbench.report.story.records import Comparisons, RunStory, Story
 from sdbench.report.story.surroundings import environment_lines, marks_of, method_lines
+from sdbench.report.story.sustained import sustained_curves
 from sdbench.report.story.timelines import timelines_of
 from sdbench.report.terminal import process_name, spread_lines
 from sdbench.schema import Compared
@@ -122,6 +123,9 @@ def run_story(loaded: LoadedRun, *, details: bool = True) -> RunStory:
         cells=cells,
         timelines=timelines,
         timelines_left_out=timelines_left_out,
+        sustained=sustained_curves(
+            loaded.files, loaded.timeline_name, detailed, several_arms=several_arms
+        ),
         divergence=divergence,
         divergence_left_out=divergence_left_out,
         stages=stages,

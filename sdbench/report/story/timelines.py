@@ -26,11 +26,11 @@ _SERIES = ("footprint_bytes", "available_bytes", "swap_used_bytes")
 # Only the worker's own words: a file of a run is not looked at again before it is shared.
 _Phase = Annotated[
     str,
-    msgspec.Meta(pattern=r"^(?:import|device|load|prime|pass [0-9]{1,5}|profile|end)\Z"),
+    msgspec.Meta(pattern=r"^(?:import|device|load|prime|pass [0-9]{1,5}|profile|yardstick|end)\Z"),
 ]
 
 
-class _Reading(msgspec.Struct):
+class Reading(msgspec.Struct):
     """A line of ``telemetry/*.jsonl``: a sample, or the beginning of a phase."""
 
     t: float
@@ -39,6 +39,8 @@ class _Reading(msgspec.Struct):
     available_bytes: int | None = None
     swap_used_bytes: int | None = None
     pressure: Pressure | None = None
+    gpu_temperature_c: Annotated[float, msgspec.Meta(ge=-100, le=1000)] | None = None
+    gpu_power_w: Annotated[float, msgspec.Meta(ge=0, le=100_000)] | None = None
 
 
 def timelines_of(
@@ -55,7 +57,7 @@ def timelines_of(
     ]
     found = []
     for chosen, row, entry in _chosen(sampled):
-        readings = _read(folder, name_of_file(entry))
+        readings = read_timeline(folder, name_of_file(entry))
         name = name_of(row.planned.case, row.arm.name, several_arms=several_arms)
         if sum(one.footprint_bytes is not None for one in readings) > 1:
             found.append(_timeline(f"{name}, run {entry.block + 1}", chosen, entry, readings))
@@ -110,9 +112,9 @@ def _swap(pair: Sampled) -> float | None:
     return grown if grown is not None and grown > 0 else None
 
 
-def _read(folder: Path, name: str) -> list[_Reading]:
+def read_timeline(folder: Path, name: str) -> list[Reading]:
     """What can be read; a torn or foreign line is left out."""
-    decoder = msgspec.json.Decoder(_Reading)
+    decoder = msgspec.json.Decoder(Reading)
     readings = []
     try:
         data = read_inside(folder, "telemetry", name, most_bytes=_LARGEST_FILE_BYTES)
@@ -126,7 +128,7 @@ def _read(folder: Path, name: str) -> list[_Reading]:
     return sorted(readings, key=lambda reading: reading.t)
 
 
-def _timeline(name: str, chosen: str, entry: Replicate, readings: Sequence[_Reading]) -> Timeline:
+def _timeline(name: str, chosen: str, entry: Replicate, readings: Sequence[Reading]) -> Timeline:
     begin, end = readings[0].t, readings[-1].t
     samples = [reading for reading in readings if reading.phase is None]
     kept = _thinned(samples)
@@ -162,12 +164,12 @@ def _spans(marks: Sequence[tuple[float, str]], end_s: float) -> list[Span]:
     return spans
 
 
-def _thinned(samples: Sequence[_Reading]) -> list[_Reading]:
+def _thinned(samples: Sequence[Reading]) -> list[Reading]:
     """Of each stretch of time the ends of every series, so that no peak is lost."""
     if len(samples) <= 2 * _BUCKETS:
         return list(samples)
     length = -(-len(samples) // _BUCKETS)
-    kept: list[_Reading] = []
+    kept: list[Reading] = []
     for start in range(0, len(samples), length):
         bucket = samples[start : start + length]
         chosen = {0}

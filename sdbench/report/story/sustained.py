@@ -1,0 +1,60 @@
+"""How the speed of a process developed, beside temperature and power: for ``sustain_minutes``."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sdbench.comparison.sides import Row
+from sdbench.report.passes import sustained_words
+from sdbench.report.story.cells import name_of
+from sdbench.report.story.records import SustainedCurve
+from sdbench.report.story.timelines import read_timeline
+from sdbench.schema import Replicate
+from sdbench.summary import sustained_of
+
+_MOST_CURVES = 4
+
+
+def sustained_curves(
+    folder: Path,
+    name_of_file: Callable[[Replicate], str],
+    rows: Sequence[Row],
+    *,
+    several_arms: bool,
+) -> list[SustainedCurve]:
+    """Of the first processes that were to go on for some minutes; the files are in ``folder``."""
+    asked = [
+        (row, entry)
+        for row in rows
+        if row.run.config.get("sustain_minutes")
+        for entry in row.replicates
+    ]
+    found = []
+    for row, entry in asked[:_MOST_CURVES]:
+        judged = sustained_of(entry)
+        steady = [one for one in entry.of_kind("measured") if one.index > 1]
+        if judged.first_s is None:
+            continue
+        begins = [one.begin_t or 0.0 for one in steady]
+        readings = read_timeline(folder, name_of_file(entry))
+        inside = [one for one in readings if begins[0] <= one.t]
+        name = name_of(row.planned.case, row.arm.name, several_arms=several_arms)
+        found.append(
+            SustainedCurve(
+                name=f"{name}, run {entry.block + 1}",
+                sentence=f"{sustained_words(judged)}.",
+                begin_s=[begin - begins[0] for begin in begins],
+                pass_s=[one.duration_s for one in steady],
+                slows_after_s=judged.slows_after_s,
+                temperature_c=[
+                    (one.t - begins[0], one.gpu_temperature_c)
+                    for one in inside
+                    if one.gpu_temperature_c is not None
+                ],
+                power_w=[
+                    (one.t - begins[0], one.gpu_power_w)
+                    for one in inside
+                    if one.gpu_power_w is not None
+                ],
+            )
+        )
+    return found
