@@ -47,3 +47,14 @@ def test_floor_is_read_as_written_and_a_torn_one_is_none(tmp_path: Path) -> None
     path.write_text(path.read_text()[:20])
     assert load_floor(path) is None
     assert load_floor(tmp_path / "floor-bfloat16.json") is None
+
+
+@pytest.mark.parametrize(
+    ("dtype", "highest"), [("float32", 1e-3), ("float16", 0.03), ("bfloat16", 0.12)]
+)
+def test_floor_that_is_higher_than_rounding_can_be_is_not_believed(
+    dtype: str, highest: float
+) -> None:
+    assert make_floor(dtype=dtype, picture=0.9 * highest).excess is None
+    found = make_floor(dtype=dtype, picture=1.1 * highest).excess
+    assert found is not None and "picture" in found and f"stays below {highest:g}" in found

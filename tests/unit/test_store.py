@@ -18,6 +18,7 @@ from faulty_disk import Fault, FaultyDisk
 from sdbench.errors import StoreError, UsageError
 from sdbench.schema import SCHEMA_VERSION, Replicate, Run
 from sdbench.store import RunFolder, find_run, list_runs, load_run
+from sdbench.store.folder import _whole_lines
 from sdbench.store.reading import RECORDS_FILE, RUN_FILE
 
 needs_plain_user = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -100,6 +101,16 @@ def test_torn_tail_is_put_aside_on_resume(folder: RunFolder, torn: bytes) -> Non
     assert (folder.path / f"{RECORDS_FILE}.torn-0").read_bytes() == torn
     loaded = load_run(folder.path)
     assert (len(loaded.started), len(loaded.attempts), loaded.warnings) == (1, 1, [])
+
+
+def test_tail_as_long_as_a_line_may_be_is_looked_through_and_no_longer_one(tmp_path: Path) -> None:
+    with (tmp_path / "records").open("w+b") as file:
+        file.write(b"{}\n")
+        file.truncate(3 + (63 << 20))  # zeros that take no room
+        assert _whole_lines(file.fileno(), 3 + (63 << 20)) == 3
+        file.truncate(3 + (65 << 20))
+        with pytest.raises(OSError, match="longer than 67,108,864 bytes"):
+            _whole_lines(file.fileno(), 3 + (65 << 20))
 
 
 def test_second_torn_tail_does_not_replace_the_first(folder: RunFolder) -> None:
