@@ -344,7 +344,11 @@ def steady_times_s(replicate: Replicate) -> list[float]:
 
 
 def sustained_of(replicate: Replicate) -> Sustained:
-    """How the speed of a process developed over its steady passes."""
+    """How the speed of a process developed; nothing is said of one that did not last."""
+    if replicate.outcome != "ok":
+        return Sustained(reason=f"the process ended as {replicate.outcome}")
+    if replicate.passes_stopped == "time-limit":
+        return Sustained(reason="there was no time for the minutes that were asked for")
     passes = [entry for entry in replicate.of_kind("measured") if entry.index > 1]
     begins = [entry.begin_t for entry in passes if entry.begin_t is not None]
     if len(begins) < len(passes):

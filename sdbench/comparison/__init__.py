@@ -15,7 +15,7 @@ from sdbench.comparison.outcome import (
     failing,
     why_closed,
 )
-from sdbench.comparison.pasts import LeftOut, pasts_beside, pasts_in
+from sdbench.comparison.pasts import LeftOut, pasts_around, pasts_beside, pasts_in
 from sdbench.comparison.records import CaseComparison, Comparison
 from sdbench.comparison.until import look_after
 
@@ -38,6 +38,7 @@ __all__ = [
     "history_of_pasts",
     "load_expectations",
     "look_after",
+    "pasts_around",
     "pasts_beside",
     "pasts_in",
     "why_closed",

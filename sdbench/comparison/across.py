@@ -41,7 +41,7 @@ def compare_runs(
 
     Args:
         pasts: other runs, see :func:`~sdbench.comparison.pasts.pasts_beside`: those made before the
-            newer of the two tell how far runs of the same differ.
+            newer of the two show how far unchanged runs differ.
         by_machine: the machine is what is compared, so that machines and systems may differ.
 
     Raises:

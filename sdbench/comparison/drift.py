@@ -90,8 +90,8 @@ def machine_kind(row: Row) -> MachineKind:
     return next((kind for kind, holds in kinds.items() if holds), "still")
 
 
-def told(drift: Drift | None, pair: Pair) -> BetweenRuns | None:
-    """As records have it."""
+def between_runs(drift: Drift | None, pair: Pair) -> BetweenRuns | None:
+    """The drift as the record of a comparison has it."""
     if drift is None:
         return None
     kinds = [machine_kind(row) for row in pair.rows]

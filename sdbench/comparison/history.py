@@ -26,8 +26,9 @@ _NAMED_CASES = 50
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One run and arm. ``series`` tells what may stand on one scale: the same work and device.
+    """One run and arm.
 
+    Runs of one ``series`` did the same work on the same device, so they share a scale.
     ``conditions`` is the same where the software and all else that sdbench knows of is, too.
     """
 
@@ -50,7 +51,7 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
     """How far runs under the same conditions differ, although nothing changed.
 
     ``log_sd`` is the standard deviation of the logarithm of a run's time. Two separate runs whose
-    ratio is below ``least_ratio`` are not told apart by it (before their processes' own scatter).
+    ratio is below ``least_ratio`` may be unchanged, even if their processes do not scatter at all.
     """
 
     conditions: str

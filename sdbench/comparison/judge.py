@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sdbench.comparison.drift import drift_words, told
+from sdbench.comparison.drift import between_runs, drift_words
 from sdbench.comparison.examine import Examined
 from sdbench.comparison.reasons import NOT_INTERLEAVED, explain
 from sdbench.comparison.records import (
@@ -124,7 +124,7 @@ def _case(
     judgement = steady.judgement
     refused = [*objections.void]
     shown = None if refused else ratio
-    drift = None if refused else told(entry.drift, pair)
+    drift = None if refused else between_runs(entry.drift, pair)
     return CaseComparison(
         case_id=pair.case.case_id,
         new_case_id=pair.case.case_id if pair.new is None else pair.new.planned.case_id,

@@ -62,13 +62,18 @@ def pasts_in(root: Path) -> Iterator[tuple[Path, Past | LeftOut]]:
 def pasts_beside(runs: Sequence[LoadedRun]) -> list[Past]:
     """What lies in the same results folders as some runs, those left out: their history."""
     own = {run.files.absolute() for run in runs}
-    roots = dict.fromkeys(path.parent for path in own)
-    return [
-        past
+    return [past for path, past in pasts_around(runs).items() if path not in own]
+
+
+def pasts_around(runs: Sequence[LoadedRun]) -> dict[Path, Past]:
+    """All that lies in the same results folders as some runs, these too, by absolute path."""
+    roots = dict.fromkeys(run.files.absolute().parent for run in runs)
+    return {
+        path.absolute(): past
         for root in roots
         for path, past in pasts_in(root)
-        if isinstance(past, Past) and path.absolute() not in own
-    ]
+        if isinstance(past, Past)
+    }
 
 
 def _past(path: Path) -> Past:

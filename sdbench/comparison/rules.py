@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sdbench.comparison.sides import Pair, Row
+from sdbench.machine.nvml import GPU_SLOWED
 from sdbench.schema import Replicate, Run
 from sdbench.summary import is_virtual
 
@@ -14,9 +15,6 @@ MEMORY_AXES = {
 }
 # Less is the system tidying up, not this worker running out of room.
 SWAPPED_BYTES = 64e6
-# Of the reasons that NVML gives for held-down clocks, those that are not the card's normal work
-# (a power limit is reached by every card that is kept busy).
-_GPU_SLOWED = {"hardware slowdown", "heat (software)", "heat (hardware)", "power brake"}
 _NOT_HOT = (None, "nominal")
 _SYSTEM_FACTS = ("system", "release", "build")
 _WORK_SETTINGS = ("scheduler", "guidance_scale", "images")
@@ -79,7 +77,7 @@ def throttled(replicate: Replicate) -> bool:
         return True
     if telemetry is None:
         return False
-    return telemetry.thermal_peak not in _NOT_HOT or not _GPU_SLOWED.isdisjoint(
+    return telemetry.thermal_peak not in _NOT_HOT or not GPU_SLOWED.isdisjoint(
         telemetry.gpu_throttled
     )
 

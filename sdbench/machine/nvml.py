@@ -24,6 +24,9 @@ THROTTLE_REASONS = {
     0x100: "display clocks",
 }
 _IDLE = 0x001
+# Those that are not the card's normal work: every card that is kept busy reaches its power limit,
+# and clocks that somebody set are meant.
+GPU_SLOWED = {"hardware slowdown", "heat (software)", "heat (hardware)", "power brake"}
 
 
 def open_nvml(environ: Mapping[str, str] = os.environ, driver: Path = _DRIVER) -> GpuReader:

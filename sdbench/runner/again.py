@@ -16,11 +16,10 @@ from sdbench.config import Config, Selection, UntilDecided
 from sdbench.errors import MachineError, SdbenchError, UsageError
 from sdbench.machine import machine_id
 from sdbench.runner.environment import PRELOAD, preload_modules
-from sdbench.runner.prepare import resolve
+from sdbench.runner.prepare import stack_changes
 from sdbench.runner.session import config_of
 from sdbench.schema import Arm, Case, Run, StackInfo
 from sdbench.stacks.catalogue import shipped_stacks
-from sdbench.stacks.created import changes
 from sdbench.store import LoadedRun
 from sdbench.store.privacy import recorded_environment, shown_run
 from sdbench.variables import only_says_where
@@ -106,12 +105,9 @@ def _arm(side: str, run: Run) -> Arm:
 
 def _check_unchanged(side: str, run: Run, stack: str, recorded: StackInfo) -> None:
     try:
-        now = resolve(stack)
+        changed = stack_changes(recorded, stack)
     except SdbenchError as error:
         raise _refused(f"the environment of {side} ({run.run_id}) is gone: {error}") from None
-    changed = changes(
-        {"Python": recorded.python, **recorded.packages}, {"Python": now.python, **now.packages}
-    )
     if changed:
         raise _refused(
             f"the environment of {side} ({run.run_id}) has changed since: {', '.join(changed)}; "

@@ -361,15 +361,24 @@ def check_resumable(run: Run) -> None:
             f"the environment has changed since {run.run_id} began: {', '.join(changed_variables)}"
         )
     for name, recorded in run.stacks.items():
-        now = resolve(recorded.interpreter)
-        changed = changes(
-            {"Python": recorded.python, **recorded.packages}, {"Python": now.python, **now.packages}
-        )
+        changed = stack_changes(recorded, recorded.interpreter)
         if changed:
             raise MachineError(
                 f"stack {name} has changed since {run.run_id} began: {', '.join(changed)}; "
                 "start a new run"
             )
+
+
+def stack_changes(recorded: StackInfo, stack: str) -> list[str]:
+    """What has another version in a stack now than was recorded; empty: nothing.
+
+    Raises:
+        UsageError, MachineError: the stack is not there any more, or cannot be started.
+    """
+    now = resolve(stack)
+    return changes(
+        {"Python": recorded.python, **recorded.packages}, {"Python": now.python, **now.packages}
+    )
 
 
 def _deciding(environment: dict[str, str]) -> dict[str, str]:

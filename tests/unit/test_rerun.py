@@ -122,7 +122,8 @@ def test_interpreter_that_a_stranger_names_is_not_started(
     document = json.loads((theirs / "run.json").read_text())
     document["stacks"]["current"]["interpreter"] = str(tmp_path / "evil.sh")
     (theirs / "run.json").write_text(json.dumps(document))
-    monkeypatch.setattr(again_module, "resolve", lambda stack: pytest.fail(f"started {stack}"))
+    started = "sdbench.runner.prepare.resolve"
+    monkeypatch.setattr(started, lambda stack: pytest.fail(f"started {stack}"))
     for one, two in ((base, load_run(theirs)), (load_run(theirs), base)):
         words = refusal(one, two)
         assert "was not made by this installation" in words

@@ -5,6 +5,7 @@ import math
 import random
 import statistics
 from pathlib import Path
+from typing import Any
 
 import pytest
 from factories import make_config, make_model, make_pass, make_replicate, make_run
@@ -20,7 +21,7 @@ from sdbench.schema import Pass
 from sdbench.stats import STABLE_SHARE, judge_sustained
 from sdbench.stats.sustained import _deviations
 from sdbench.store import LoadedRun
-from sdbench.summary import RunSummary, summarise
+from sdbench.summary import RunSummary, summarise, sustained_of
 from sdbench.worker.pass_count import why_enough
 
 
@@ -152,6 +153,19 @@ def test_process_that_slows_down_is_told_with_when_and_how_much() -> None:
 def test_even_process_is_told_to_be_stable() -> None:
     (line,) = sustained_lines(summary_of(warming(slows=False), sustain_minutes=4))
     assert "100.0% of its speed kept (stable" in line and "no moment" in line
+
+
+@pytest.mark.parametrize(
+    ("ended", "words"),
+    [
+        ({"passes_stopped": "time-limit"}, "no time for the minutes"),
+        ({"outcome": "crashed"}, "crashed"),
+    ],
+)
+def test_process_that_did_not_last_is_not_called_stable(ended: dict[str, Any], words: str) -> None:
+    replicate = make_replicate(passes=warming(slows=False), **ended)
+    found = sustained_of(replicate)
+    assert found.stability is None and words in str(found.reason)
 
 
 def test_where_it_was_not_asked_or_not_recorded_nothing_is_claimed() -> None:

@@ -12,6 +12,7 @@ from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.estimate import estimate_memory
 from sdbench.insight.known_issues import KnownIssue
 from sdbench.machine.facts import Thermal, Unavailable, known, or_none
+from sdbench.machine.nvml import GPU_SLOWED
 from sdbench.models.resolve import find_model
 from sdbench.plan import make_plan
 from sdbench.schema import DeviceKind, ModelInfo
@@ -26,9 +27,6 @@ _MUCH_LOAD_PER_CORE = 0.5
 _BUSY_GPU_SHARE = 0.1
 # Of a run on a GPU, which needs one core, only where all cores are busy.
 _MUCH_LOAD_PER_CORE_ON_GPU = 1.0
-# Of NVML's reasons those that are no card's normal work: every card that is kept busy reaches its
-# power limit, and clocks that somebody set are meant (``comparison/rules.py``).
-_GPU_SLOWED = {"hardware slowdown", "heat (software)", "heat (hardware)", "power brake"}
 # The least that a run can be asked to leave free; with less, macOS has nowhere to swap to.
 _LEAST_RESERVE_BYTES = 2_000_000_000
 # "If your computer has less than 64 GB of system RAM", the documentation says.
@@ -332,6 +330,6 @@ def gpu(facts: DoctorFacts) -> Check | None:
         remedies.append("see who uses it, and wait or end it: nvidia-smi")
     if known(now.throttled) and now.throttled:
         found += f", held down: {', '.join(now.throttled)}"
-        if not _GPU_SLOWED.isdisjoint(now.throttled):
+        if not GPU_SLOWED.isdisjoint(now.throttled):
             remedies.append("see why: nvidia-smi -q -d PERFORMANCE")
     return question.warns(found, "; ".join(remedies)) if remedies else question.passes(found)

@@ -8,10 +8,9 @@ from sdbench.comparison.sides import Row
 from sdbench.insight.evidence import Evidence
 from sdbench.insight.records import Severity
 from sdbench.insight.rules.symptom import Symptom
+from sdbench.machine.nvml import GPU_SLOWED
 from sdbench.schema import Pass, Replicate
 
-# Of NVML's reasons those that are no card's normal work (``comparison/rules.py``).
-_GPU_SLOWED = {"hardware slowdown", "heat (software)", "heat (hardware)", "power brake"}
 _HOLDERS = {
     "allocated_bytes": "tensors",
     "driver_bytes": "by the driver",
@@ -104,7 +103,7 @@ def throttling(evidence: Evidence, row: Row) -> Symptom | None:
     reasons += ["low-power mode"] if saving else []
     why = f" ({', '.join(reasons)})" if reasons else ""
     # A machine that works hard is warm: at this level clocks may be lower, or may not.
-    warm = levels == ["moderate"] and not saving and _GPU_SLOWED.isdisjoint(gpu)
+    warm = levels == ["moderate"] and not saving and GPU_SLOWED.isdisjoint(gpu)
     of = f"{len(hit)} of {len(row.replicates)} processes"
     return Symptom(
         "throttled",

@@ -14,7 +14,7 @@ from sdbench.comparison import (
     compare_axis,
     compare_runs,
     history_of,
-    pasts_beside,
+    pasts_around,
 )
 from sdbench.comparison.sides import Row, rows_of, summary_of
 from sdbench.errors import SdbenchError
@@ -178,10 +178,12 @@ def _comparisons(runs: Sequence[LoadedRun]) -> Comparisons:
             except SdbenchError as error:
                 refused.append(str(error))
     base, *others = runs
+    around = pasts_around(runs) if others else {}
     for new in others:
         try:
             by_machine = new.run.machine_id != base.run.machine_id
-            pasts = pasts_beside([base, new])
+            own = {base.files.absolute(), new.files.absolute()}
+            pasts = [past for path, past in around.items() if path not in own]
             shown.append(compare_runs(base, new, by_machine=by_machine, pasts=pasts))
         except SdbenchError as error:
             refused.append(f"{base.run.run_id} and {new.run.run_id}: {error}")
