@@ -5,7 +5,9 @@ uses what it measured instead (:class:`Pace`).
 """
 
 import math
-from collections.abc import Sequence
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sdbench.config import FEWEST_PASSES, MOST_PASSES, Config
@@ -256,29 +258,41 @@ class Pace:
 
     estimates: dict[str, float]
     """Seconds of one process by case id, as estimated before the run."""
-    _measured: dict[str, list[float]] = field(default_factory=dict)
+    _own: dict[str, list[float]] = field(default_factory=dict)
+    _imports: list[float] = field(default_factory=list)
 
     def note(self, replicate: Replicate) -> None:
-        """Learn from a replicate that ended by itself."""
-        if replicate.outcome == "ok":
-            self._measured.setdefault(replicate.case_id, []).append(replicate.wall_s)
+        """Learn from a replicate that ended by itself.
+
+        What only a case's first process does is left out, and what imports take is learnt from all
+        processes: the first ones find cold caches.
+        """
+        if replicate.outcome != "ok":
+            return
+        once_s = sum(entry.duration_s for entry in replicate.of_kind("profile"))
+        import_s = replicate.import_s or 0.0
+        self._imports.append(import_s)
+        own_s = max(0.0, replicate.wall_s - import_s - once_s)
+        self._own.setdefault(replicate.case_id, []).append(own_s)
 
     def slot_s(self, case_id: str) -> float:
         """Seconds the next process of a case will take.
 
         A case not measured yet takes its estimate times how wrong the others' estimates were.
         """
-        times = self._measured.get(case_id)
-        if times:
-            return sum(times) / len(times)
-        expected = sum(self.estimates[known] * len(of) for known, of in self._measured.items())
-        taken = sum(sum(of) for of in self._measured.values())
+        if case_id in self._own:
+            return statistics.median(self._imports) + statistics.fmean(self._own[case_id])
+        expected = sum(self.estimates[known] * len(of) for known, of in self._own.items())
+        taken = sum(self.slot_s(known) * len(of) for known, of in self._own.items())
         return self.estimates[case_id] * (taken / expected if expected else 1.0)
 
     def cautious_slot_s(self, case_id: str) -> float:
         """As :meth:`slot_s`, but never below the estimate: what a time limit is reckoned from."""
         return max(self.estimates[case_id], self.slot_s(case_id))
 
-    def remaining_s(self, slots: list[Slot]) -> float:
+    def remaining_s(self, slots: Iterable[Slot]) -> float:
         """Seconds for these slots."""
-        return sum(self.slot_s(slot.case_id) for slot in slots)
+        return sum(
+            count * self.slot_s(case_id)
+            for case_id, count in Counter(slot.case_id for slot in slots).items()
+        )

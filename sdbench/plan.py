@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -66,11 +66,53 @@ def _check_number(config: Config, key: str, count: int, what: str, most: int) ->
         )
 
 
-def with_blocks(plan: Plan, blocks: int, seed: int) -> Plan:
-    """The plan with so many blocks; those that it has stay as they are."""
+def with_blocks(
+    plan: Plan, blocks: int, seed: int, rows: Collection[tuple[str, str]] | None = None
+) -> Plan:
+    """The plan with so many blocks of some rows (case id and arm; None: of all).
+
+    The slots that it has stay as they are.
+    """
     case_ids = runnable_cases(plan.cases)
-    slots = order_slots(case_ids, [arm.name for arm in plan.arms], blocks, seed)
+    planned = {slot.replicate_id for slot in plan.slots}
+    slots = list(plan.slots)
+    for slot in order_slots(case_ids, [arm.name for arm in plan.arms], blocks, seed):
+        wanted = rows is None or (slot.case_id, slot.arm) in rows
+        if wanted and slot.replicate_id not in planned:
+            slots.append(msgspec.structs.replace(slot, index=len(slots)))
     return msgspec.structs.replace(plan, slots=slots)
+
+
+def most_verdicts_first(
+    slots: Sequence[Slot],
+    case_ids: Sequence[str],
+    slot_s: Callable[[str], float],
+    left_s: float,
+) -> list[Slot]:
+    """Where a budget is too short for verdicts on all cases: those first that it suffices for.
+
+    A case gets a verdict from ``MIN_PROCESSES`` on. Cases are taken as the configuration lists
+    them, so what is chosen does not depend on what was measured.
+
+    Args:
+        slots: what is left to run, in order.
+        case_ids: the cases in the order of the configuration.
+        slot_s: the seconds that one process of a case takes.
+        left_s: the seconds that are left.
+    """
+    needed = [slot for slot in slots if slot.block < MIN_PROCESSES]
+    costs_s = dict.fromkeys(case_ids, 0.0)
+    for slot in needed:
+        costs_s[slot.case_id] += slot_s(slot.case_id)
+    chosen: set[str] = set()
+    for case_id in case_ids:
+        if costs_s[case_id] <= left_s:
+            chosen.add(case_id)
+            left_s -= costs_s[case_id]
+    first = [slot for slot in needed if slot.case_id in chosen]
+    if len({(slot.case_id, slot.arm) for slot in first}) < 2:
+        return list(slots)  # nothing could be compared
+    return [*first, *(slot for slot in slots if slot not in first)]
 
 
 def runnable_cases(cases: Iterable[PlannedCase]) -> list[str]:

@@ -45,7 +45,7 @@ def examine(pair: Pair, *, by_machine: bool = False, drift: Drift | None = None)
     The block in which a run was stopped counts where both sides were measured in it.
     """
     base, new = pair.base, pair.new
-    cut = _cut_block(pair)
+    cut = _cut_block(pair) | _planned_for_one(pair) | _out_of_order(pair)
     taken: dict[Measure, tuple[Figures, Figures]] = {
         "steady": (base.steady_s if base else {}, new.steady_s if new else {}),
         "first_pass": _equally_cold(base, new),
@@ -75,6 +75,35 @@ def _cut_block(pair: Pair) -> set[int]:
         return set()
     last = [max(entry.block for entry in replicates) for replicates in begun]
     return {max(last)} if max(last) - min(last) == 1 else set()
+
+
+def _planned_for_one(pair: Pair) -> set[int]:
+    """Blocks that one side alone was to be measured in, after this comparison was decided."""
+    blocks = [row.blocks for row in pair.rows if row.blocks is not None]
+    return {*(blocks[0] ^ blocks[1])} if pair.interleaved and len(blocks) == 2 else set()
+
+
+def _out_of_order(pair: Pair) -> set[int]:
+    """Blocks of which one side was measured only after the other side's next block had begun.
+
+    That is so where a budget was spent on other cases first, or a process was repeated later; what
+    drifted meanwhile does not cancel.
+    """
+    if not pair.interleaved or len(pair.rows) < 2:
+        return set()
+    base, new = ({entry.block: entry.started_utc for entry in row.replicates} for row in pair.rows)
+    return _overtaken(base, new) | _overtaken(new, base)
+
+
+def _overtaken(own: dict[int, str], other: dict[int, str]) -> set[int]:
+    """Blocks that began on the own side after a later block had on the other."""
+    overtaken, earliest_later = set(), None
+    for block in sorted(own.keys() | other.keys(), reverse=True):
+        if block in own and block in other and earliest_later and earliest_later < own[block]:
+            overtaken.add(block)
+        if block in other:
+            earliest_later = min(earliest_later or other[block], other[block])
+    return overtaken
 
 
 def _without(figures: Figures, blocks: Collection[int]) -> Figures:

@@ -1,6 +1,7 @@
 """Which rows are held against each other: of two runs, or of two values of an axis in one run."""
 
 import functools
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -27,9 +28,9 @@ class Row:
     planned: PlannedCase
     summary: CaseSummary
     replicates: list[Replicate]
-    blocks: int | None = None
-    """By how many blocks it is judged: a run that goes on until decided by those of its last look
-    (judging in between would be one more look); None: by all."""
+    blocks: frozenset[int] | None = None
+    """By which blocks it is judged: in a run that goes on until decided by those planned for it up
+    to the last look (judging in between would be one more look); None: by all."""
 
     @functools.cached_property
     def steady_s(self) -> Figures:
@@ -66,7 +67,7 @@ class Row:
             entry.block: figure
             for entry in self.replicates
             if entry.outcome == "ok"
-            and (self.blocks is None or entry.block < self.blocks)
+            and (self.blocks is None or entry.block in self.blocks)
             and (figure := figure_of(entry)) is not None
         }
 
@@ -115,6 +116,7 @@ def rows_of(loaded: LoadedRun, summary: RunSummary | None = None) -> list[Row]:
         replicates.setdefault((replicate.case_id, replicate.arm), []).append(replicate)
     run = loaded.run
     planned = {entry.case_id: entry for entry in run.plan.cases}
+    looked_at = _blocks_looked_at(loaded)
     return [
         Row(
             run=run,
@@ -122,10 +124,20 @@ def rows_of(loaded: LoadedRun, summary: RunSummary | None = None) -> list[Row]:
             planned=planned[row.case_id],
             summary=row,
             replicates=replicates.get((row.case_id, row.arm), []),
-            blocks=loaded.looks[-1].blocks if loaded.looks else None,
+            blocks=frozenset(looked_at[row.case_id, row.arm]) if loaded.looks else None,
         )
         for row in (summary or summary_of(loaded)).cases
     ]
+
+
+def _blocks_looked_at(loaded: LoadedRun) -> Mapping[tuple[str, str], set[int]]:
+    """The blocks planned for each row up to the last look; what was decided early has fewer."""
+    blocks: dict[tuple[str, str], set[int]] = defaultdict(set)
+    last = loaded.looks[-1].blocks if loaded.looks else 0
+    for slot in loaded.run.plan.slots if last else ():
+        if slot.block < last:
+            blocks[slot.case_id, slot.arm].add(slot.block)
+    return blocks
 
 
 def pairs_of_runs(base: LoadedRun, new: LoadedRun) -> list[Pair]:

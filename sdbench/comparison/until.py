@@ -48,6 +48,7 @@ def look_after(
                 verdict=judgement.verdict if judgement else "inconclusive",
                 reason=judgement.reason if judgement else void[index][0],
                 open=index in open_,
+                sides=[(row.planned.case_id, row.arm.name) for row in entry.pair.rows],
             )
         )
     return Looked(

@@ -35,7 +35,6 @@ from sdbench.stats import (
     MIN_PROCESSES,
     RatioEstimate,
     judge_family,
-    paired_ratio,
 )
 from sdbench.words import counted
 
@@ -264,14 +263,14 @@ def _beyond_chance(ratio: RatioEstimate) -> bool:
     )
 
 
-def _against(fastest: Row, row: Row) -> Pair:
+def _against(base: Row, row: Row) -> Pair:
     """Two rows of one interleaved run, whatever they differ in."""
     return Pair(
-        key=(fastest.planned.case_id, row.planned.case_id, row.arm.name),
-        case=fastest.planned.case,
-        labels=("fastest", "other"),
+        key=(base.planned.case_id, row.planned.case_id, row.arm.name),
+        case=base.planned.case,
+        labels=("base", "other"),
         arm=None,
-        base=fastest,
+        base=base,
         new=row,
         interleaved=True,
     )
@@ -320,7 +319,7 @@ def _gains(row: Row, rows: list[Row], evidence: Evidence) -> list[Gain]:
     for axis, other in evidence.neighbours(row):
         if other not in rows or other.summary.latency_s.median is None:
             continue
-        ratio = paired_ratio(other.steady_s, row.steady_s)
+        ratio = examine(_against(other, row)).ratios["steady"]
         chosen, instead = value_words(row, axis), value_words(other, axis)
         found.append(
             Gain(

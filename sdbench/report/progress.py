@@ -129,11 +129,31 @@ class ScreenWatcher:
             soft_wrap=True,
         )
 
-    def block_ends(self, block: int, replicates: list[Replicate]) -> None:
-        """After the first of several blocks, show the table as a first look."""
+    def first_figure(self, slot: Slot, pass_s: float, elapsed_s: float) -> None:
+        """Something to go by within the first minute."""
+        figure = seconds(per_picture(pass_s, int(self._run.config["images"])))
+        case = self._run.plan.planned(slot.case_id).case
+        self._console.print(
+            f"first figure, after {duration(elapsed_s)}: {figure} a picture ({case_words(case)}; "
+            "a first pass, and later ones are usually faster)",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def block_ends(
+        self, block: int, replicates: list[Replicate], elapsed_s: float, remaining_s: float
+    ) -> None:
+        """After the first of several blocks, show the table as a first look, and the time left."""
         if block == 0 and any(slot.block for slot in self._run.plan.slots):
             summary = summarise(self._run, replicates, self._path)
             render_summary(summary, self._console, first_look=True)
+            self._console.print(
+                f"Took {duration(elapsed_s)} so far; by these times about {duration(remaining_s)} "
+                f"more to measure, {duration(elapsed_s + remaining_s)} in all.",
+                highlight=False,
+                soft_wrap=True,
+            )
 
     def looked(self, looked: Looked, next_s: float, at_most_s: float) -> None:
         """What is decided and what is open; how long until the next look, and at most."""

@@ -1,5 +1,7 @@
 """Going on until it is decided: a look after the last block, and the blocks up to the next one.
 
+Only what is still open goes on, so a time budget is spent on what it can still decide.
+
 The plan on disk always ends with the block after which the run is looked at next, so a run that was
 stopped is resumed like any other. The looks themselves are records (PROTOCOL 12).
 """
@@ -41,11 +43,12 @@ class UntilDecided:
         slots: list[Slot] = []
         at_most_s = 0.0
         if looked.next_look is not None:
-            plan = with_blocks(loop.run.plan, looked.next_look, seed)
+            rows = {side for entry in looked.cases if entry.open for side in entry.sides}
+            plan = with_blocks(loop.run.plan, looked.next_look, seed, rows)
             loop.run = msgspec.structs.replace(loop.run, plan=plan)
             loop.folder.write_run(hidden_run(loop.run))
             slots = remaining_slots(dataclasses.replace(loaded, run=loop.run), retry=False)
-            longest = with_blocks(plan, settings.max_processes, seed).slots
+            longest = with_blocks(plan, settings.max_processes, seed, rows).slots
             at_most_s = loop.within_budget_s(
                 loop.pace.remaining_s([slot for slot in longest if slot.block >= blocks])
             )

@@ -13,6 +13,7 @@ from sdbench.config import Config
 from sdbench.estimate import Pace, passes_within_s, timeout_for
 from sdbench.machine import MemoryProbe
 from sdbench.models.resolve import cache_folder
+from sdbench.plan import most_verdicts_first
 from sdbench.runner.ballast import Ballast
 from sdbench.runner.content import not_kept, with_content
 from sdbench.runner.environment import worker_environment
@@ -70,8 +71,13 @@ class Watcher(Protocol):
     def slot_ends(self, replicate: Replicate, done: int, total: int) -> None:
         """A process has ended and is recorded."""
 
-    def block_ends(self, block: int, replicates: list[Replicate]) -> None:
-        """The last process of a block has ended."""
+    def first_figure(self, slot: Slot, pass_s: float, elapsed_s: float) -> None:
+        """The first measured pass of the sitting has ended."""
+
+    def block_ends(
+        self, block: int, replicates: list[Replicate], elapsed_s: float, remaining_s: float
+    ) -> None:
+        """The last process of a block has ended; how long it took so far, and will take."""
 
     def looked(self, looked: Looked, next_s: float, at_most_s: float) -> None:
         """Whether it goes on, for how long until the next look, and for how long at most."""
@@ -100,6 +106,9 @@ class RunLoop:
     replicates: list[Replicate] = field(default_factory=list)
     further: Callable[[], list[Slot]] = list
     """Asked when all is done: what else there is to do."""
+    after_first: Callable[[], object] = list
+    """What is done beside the slots as soon as there is a first figure."""
+    figure_shown: bool = False
     unimportable: ImportFailure | None = None
     """Why the run ended, where an arm's stack cannot be imported."""
     wear: WearGuard = field(init=False)
@@ -145,13 +154,45 @@ class RunLoop:
             self.unimportable = self._cannot_import(replicate, report)
             if self.unimportable is not None:
                 return "cannot-import"
+            if done == 1:
+                self.after_first()
             if not any(other.block == slot.block for other in queue):
-                self.watcher.block_ends(slot.block, last_attempts(self.replicates))
+                self._end_block(slot.block, queue)
+                queue = self._within_budget(queue)
             if self.wear.exceeded:
                 return "swapped-out"
             if replicate.outcome == "guard" and queue:
                 self.gates.recover(gate)
         return "complete"
+
+    def _end_block(self, block: int, queue: list[Slot]) -> None:
+        remaining_s = self.within_budget_s(self.pace.remaining_s(queue))
+        latest = last_attempts(self.replicates)
+        self.watcher.block_ends(block, latest, self.elapsed_s(), remaining_s)
+
+    def _within_budget(self, queue: list[Slot]) -> list[Slot]:
+        """The queue in the order that gives the most verdicts, where the budget is too short."""
+        if self.budget_s is None:
+            return queue
+        case_ids = [planned.case_id for planned in self.run.plan.cases]
+        left_s = self.budget_s - self.elapsed_s()
+        return most_verdicts_first(queue, case_ids, self.pace.slot_s, left_s)
+
+    def _awaited(self, queue: list[Slot]) -> list[Slot]:
+        """The slots that share what is left of the budget: a block of everything, then what fits.
+
+        What does not fit takes no pass from what does.
+        """
+        if self.budget_s is None:
+            return queue
+        left_s = self.budget_s - self.elapsed_s()
+        awaited = []
+        for slot in queue:
+            left_s -= self.pace.slot_s(slot.case_id)
+            if left_s < 0 and slot.block > 0:
+                break
+            awaited.append(slot)
+        return awaited or queue[:1]
 
     def _cannot_import(self, replicate: Replicate, report: Report) -> ImportFailure | None:
         """Why its arm's stack cannot be imported, unless another process of the arm could."""
@@ -276,7 +317,7 @@ class RunLoop:
             "passes_within_s": passes_within_s(
                 timeout_s,
                 self.pace.slot_s(slot.case_id),
-                self.pace.remaining_s(queue),
+                self.pace.remaining_s(self._awaited(queue)),
                 None if self.budget_s is None else self.budget_s - self.elapsed_s(),
             ),
             "profile": slot.block == 0,  # once a case and arm
@@ -355,20 +396,31 @@ class _Supervisor:
         self._own_s = loop.pace.slot_s(slot.case_id)
         self._began = loop.clock()
         self._phase: str | None = None
+        self._slot = slot
+        self._first_pass_s: float | None = None
         self._guard = loop.new_guard()
 
     def __call__(self, event: Event | None, sample: Sample | None) -> Stop | None:
         if isinstance(event, Phase):
             self._phase = event.name
+        if isinstance(event, PassEnded) and event.kind == "measured" and event.index == 1:
+            self._first_pass_s = event.duration_s
         if event is None:
-            spent = self._loop.clock() - self._began
-            self._loop.watcher.tick(self._phase, self._remaining_s(spent))
+            self._show()
         if self._loop.interrupted():
             return Stop("interrupted", "stopped by the user")
         protect = self._guard.judge(sample) or self._loop.wear.judge(sample)
         if protect is not None and self._ballast is not None:
             self._ballast.release()  # at once: the worker may take seconds to end
         return protect or self._judge_budget(event)
+
+    def _show(self) -> None:
+        """Between the worker's own events, so that no pass is followed by painting at once."""
+        loop = self._loop
+        if self._first_pass_s is not None and not loop.figure_shown:
+            loop.figure_shown = True
+            loop.watcher.first_figure(self._slot, self._first_pass_s, loop.elapsed_s())
+        loop.watcher.tick(self._phase, self._remaining_s(loop.clock() - self._began))
 
     def _remaining_s(self, spent_s: float) -> float:
         """Seconds left of the sitting.

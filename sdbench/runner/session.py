@@ -109,10 +109,16 @@ def sit(
             loop.further = UntilDecided(loop).further
             if slots and run.device != "cpu" and not before.checks:
                 _check_device(run, folder, executor, watcher, loop)
-            if slots:
-                suspects = _measure_ceilings(run, folder, executor, loop, before.ceilings)
-                # An arm that cannot be imported is found before anything is measured.
+
+            def measure_limits() -> set[str]:
+                return _measure_ceilings(run, folder, executor, loop, before.ceilings)
+
+            if len(run.stacks) > 1 and slots:
+                # A stack that cannot be imported is found before anything is measured.
+                suspects = measure_limits()
                 slots.sort(key=lambda slot: slot.arm not in suspects)
+            else:  # nobody waits for the first figure longer than needed
+                loop.after_first = measure_limits
             end = loop.carry_out(slots, attempts_so_far(before))
             run = loop.run  # until decided, its plan has grown
             measured = time.monotonic()

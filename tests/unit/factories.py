@@ -110,6 +110,8 @@ class RecordingWatcher:
     ticks: list[tuple[str | None, float]] = field(default_factory=list)
     waited: list[tuple[list[WaitReason], float, float]] = field(default_factory=list)
     looks: list[tuple[Looked, float, float]] = field(default_factory=list)
+    figures: list[tuple[str, float, float]] = field(default_factory=list)
+    times: list[tuple[float, float]] = field(default_factory=list)
 
     def __enter__(self) -> "RecordingWatcher":
         return self
@@ -138,7 +140,13 @@ class RecordingWatcher:
     def looked(self, looked: Looked, next_s: float, at_most_s: float) -> None:
         self.looks.append((looked, next_s, at_most_s))
 
-    def block_ends(self, block: int, replicates: list[Replicate]) -> None:
+    def first_figure(self, slot: Slot, pass_s: float, elapsed_s: float) -> None:
+        self.figures.append((slot.replicate_id, pass_s, elapsed_s))
+
+    def block_ends(
+        self, block: int, replicates: list[Replicate], elapsed_s: float, remaining_s: float
+    ) -> None:
+        self.times.append((elapsed_s, remaining_s))
         self.blocks.append((block, [entry.replicate_id for entry in replicates]))
 
 

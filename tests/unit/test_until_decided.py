@@ -190,26 +190,61 @@ def test_open_case_is_measured_on_to_the_next_look_and_the_next(tmp_path: Path) 
     assert (sat.end, sat.summary.complete) == ("complete", True)
 
 
-def test_decided_cases_run_on_with_the_open_ones_in_whole_blocks(tmp_path: Path) -> None:
-    """A block holds every case and arm once (PROTOCOL 3)."""
+def half_decided(task: Task, supervise: Supervisor) -> Report:
+    """64x64 is close and stays open; 128x128 is half as slow again."""
+    close = task.replicate_id.startswith("64x64")
+    return timed(1.03 if close else 1.5, noise=0.01)(task, supervise)
 
-    def script(task: Task, supervise: Supervisor) -> Report:
-        close = task.replicate_id.startswith("64x64")
-        return timed(1.03 if close else 1.5, noise=0.01)(task, supervise)
 
+def test_only_what_is_open_is_measured_on(tmp_path: Path) -> None:
     config = make_config(arm=ARMS, until_decided={"by": "arm", "max_processes": 5})
     run = begin(tmp_path, config)
-    _, executor, watcher = sit_once(tmp_path, run, script)
-    assert len(ran(executor)) == 5 * 4
+    _, executor, watcher = sit_once(tmp_path, run, half_decided)
     assert sorted(case.open for case in watcher.looks[0][0].cases) == [False, True]
+    assert len(ran(executor)) == 3 * 4 + 2 * 2
+    assert all(name.startswith("64x64") for name in ran(executor)[12:])
+    slots = load_run(tmp_path / run.run_id).run.plan.slots
+    assert [slot.index for slot in slots] == [*range(16)]
+
+
+def test_what_was_decided_early_is_judged_by_the_blocks_it_has(tmp_path: Path) -> None:
+    config = make_config(arm=ARMS, until_decided={"by": "arm", "max_processes": 5})
+    run = begin(tmp_path, config)
+    sit_once(tmp_path, run, half_decided)
+    cases = compare_axis([load_run(tmp_path / run.run_id)], "arm").cases
+    found = {case.case_id.partition("-")[0]: (case.verdict, case.n) for case in cases}
+    assert found["128x128"] == ("slower", (3, 3))
+    assert found["64x64"][1] == (5, 5)
+
+
+def test_side_of_a_decided_comparison_that_goes_on_for_another_one_changes_nothing_there(
+    tmp_path: Path,
+) -> None:
+    """``old`` is measured on for ``near``; the comparison with ``far`` keeps its three blocks."""
+
+    def script(task: Task, supervise: Supervisor) -> Report:
+        arm = task.replicate_id.split(".")[-2:][0]
+        scatter = random.Random(task.replicate_id).gauss(0, 0.01)
+        return play(task, supervise, pass_s={"far": 1.5, "near": 1.03}.get(arm, 1) + scatter)
+
+    arms = [{"name": "old"}, {"name": "near"}, {"name": "far"}]
+    matrix = {"resolution": ["64x64"]}
+    config = make_config(matrix=matrix, arm=arms, until_decided={"by": "arm", "max_processes": 5})
+    run = begin(tmp_path, config)
+    _, executor, _ = sit_once(tmp_path, run, script)
+    assert len(ran(executor)) == 3 * 3 + 2 * 2
+    cases = compare_axis([load_run(tmp_path / run.run_id)], "arm").cases
+    assert {case.new: case.n for case in cases} == {"near": (5, 5), "far": (3, 3)}
+    assert {case.new: case.verdict for case in cases}["far"] == "slower"
 
 
 def test_time_left_is_told_until_the_next_look_and_at_most(tmp_path: Path) -> None:
     run = begin(tmp_path, decided_by(by="arm"))
     _, _, watcher = sit_once(tmp_path, run, timed(1.03, noise=0.01, wall_s=10.0))
     _, next_s, at_most_s = watcher.looks[0]
-    assert next_s == pytest.approx(2 * 2 * 10)
-    assert at_most_s == pytest.approx(18 * 2 * 10)
+    slot_s = 10 - 1 / 3  # one of three made a profiling pass of 1 s, and no further one does
+    assert next_s == pytest.approx(2 * 2 * slot_s, rel=0.01)
+    assert at_most_s == pytest.approx(18 * 2 * slot_s, rel=0.01)
 
 
 def test_case_that_crashes_keeps_nobody_waiting(tmp_path: Path) -> None:
