@@ -202,7 +202,7 @@ class _Worker:
         return [json.loads(line) for line in self._file.read_text(encoding="utf-8").splitlines()]
 
     def _run(self) -> None:
-        here = str(Path(__file__).parent)
+        here = str(Path(__file__).absolute().parent)
         variables = {
             "SDBENCH_WORKER_PRELOAD": "in_turn_worker",
             "SDBENCH_IN_TURN_FIFO": str(self._fifo),

@@ -220,7 +220,7 @@ def _running(
     side: Side, job: dict[str, Any], address: str, number: str
 ) -> Iterator["subprocess.Popen[str]"]:
     environment = worker_environment({"SDBENCH_TURNS": address, "SDBENCH_TURNS_NAME": number})
-    here = str(Path(__file__).parent)
+    here = str(Path(__file__).absolute().parent)
     environment["PYTHONPATH"] = os.pathsep.join(
         part for part in (here, environment.get("PYTHONPATH")) if part
     )
