@@ -4,11 +4,17 @@
 
 One side is a worker as ``sdbench run`` starts it (real executor, telemetry on), the other one a
 hand-written loop that does exactly the same pass (the loop below). How: see ``lockstep.py``.
+
+    python tests/benchmarks/fidelity.py --in-turn --device cuda --model synthetic/sd15 …
+
+Each worker makes both kinds of pass itself, in turn: for a GPU host, where processes differ far
+more than 1%. How: see ``in_turn.py``.
 """
 
 import sys
 
-from lockstep import Side, compare, sdbench_side
+import in_turn
+from lockstep import Side, compare, option_parser, sdbench_side
 
 # A person's own loop: the same prompt path, the same latents, pixels to the host. Nothing of
 # sdbench in it.
@@ -51,5 +57,10 @@ print(json.dumps({"times": times}))
 
 
 if __name__ == "__main__":
-    bare = Side("bare", [sys.executable, "-c", BARE_LOOP])
-    compare(__doc__, sdbench_side("sdbench"), bare)
+    parser = option_parser(__doc__)
+    in_turn.add_options(parser)
+    options = parser.parse_args()
+    if options.in_turn:
+        in_turn.measure(options)
+    else:
+        compare(options, sdbench_side("sdbench"), Side("bare", [sys.executable, "-c", BARE_LOOP]))

@@ -41,7 +41,7 @@ from sdbench.runner.executor import Task
 from sdbench.runner.process import ProcessExecutor
 from sdbench.schema import Case
 
-_SETTINGS = ("device", "model", "resolution", "dtype", "batching", "steps", "images", "passes")
+SETTINGS = ("device", "model", "resolution", "dtype", "batching", "steps", "images", "passes")
 _MIN_BLOCKS, _MAX_BLOCKS = 5, 40
 _HALF_WIDTH = 0.01
 _TURN_S = 600.0
@@ -60,18 +60,18 @@ def sdbench_side(name: str) -> Side:
     return Side(name, [sys.executable, str(Path(__file__))])
 
 
-def compare(description: str | None, first: Side, second: Side) -> None:
-    """Read the command line, run blocks until the ratio first/second is known, print it as JSON."""
+def compare(options: argparse.Namespace, first: Side, second: Side) -> None:
+    """Run blocks until the ratio first/second is known, print it as JSON."""
 
     def block(job: dict[str, Any], folder: Path) -> "_Block":
         ours, theirs = _block(job, (first, second), folder)
         told = [side["telemetry"] for side in (ours, theirs) if side.get("telemetry")]
         return _Block(list(zip(ours["times"], theirs["times"], strict=True)), told)
 
-    _run_blocks(_options(description), (first.name, second.name), block)
+    _run_blocks(options, (first.name, second.name), block)
 
 
-def compare_watching(description: str | None, side: Side) -> None:
+def compare_watching(options: argparse.Namespace, side: Side) -> None:
     """As :func:`compare`, of one process: watched over, against its watcher held by SIGSTOP."""
 
     def block(job: dict[str, Any], folder: Path) -> "_Block":
@@ -83,7 +83,7 @@ def compare_watching(description: str | None, side: Side) -> None:
         ]
         return _Block(pairs, [told["telemetry"]])
 
-    _run_blocks(_options(description), (side.name, "held"), block)
+    _run_blocks(options, (side.name, "held"), block)
 
 
 @dataclass(frozen=True)
@@ -97,12 +97,12 @@ def _run_blocks(
     names: tuple[str, str],
     run_block: Callable[[dict[str, Any], Path], _Block],
 ) -> None:
-    job = _job(options)
+    told_to_do = job(options)
     ratios: list[float] = []
     told: list[dict[str, Any]] = []
     while True:
         with tempfile.TemporaryDirectory() as folder:
-            block = run_block(job | {"artifacts": folder}, Path(folder))
+            block = run_block(told_to_do | {"artifacts": folder}, Path(folder))
         pairs = block.pairs[1:]
         ratios.append(statistics.median(one / other for one, other in pairs))
         told += block.telemetry
@@ -120,7 +120,7 @@ def _run_blocks(
             break
     center = statistics.geometric_mean(ratios)
     document = {
-        **{key: getattr(options, key) for key in _SETTINGS},
+        **{key: getattr(options, key) for key in SETTINGS},
         "ratio_of": "/".join(names),
         "blocks": len(ratios),
         "ratio": center,
@@ -132,7 +132,8 @@ def _run_blocks(
     print(json.dumps(document))
 
 
-def _options(description: str | None) -> argparse.Namespace:
+def option_parser(description: str | None) -> argparse.ArgumentParser:
+    """The options of a case and of the blocks."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -145,10 +146,10 @@ def _options(description: str | None) -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=1)
     parser.add_argument("--passes", type=int, default=17)
     parser.add_argument("--max-blocks", type=int, default=_MAX_BLOCKS)
-    return parser.parse_args()
+    return parser
 
 
-def _job(options: argparse.Namespace) -> dict[str, Any]:
+def job(options: argparse.Namespace) -> dict[str, Any]:
     """What a worker is told to do."""
     config = parse_config(
         {"steps": options.steps, "images": options.images, "passes": options.passes}, "lockstep"
@@ -165,6 +166,7 @@ def _job(options: argparse.Namespace) -> dict[str, Any]:
         "prompts": list(config.prompts),
         "passes": config.passes,
         "profile": False,
+        "count_flops": False,
         "case": msgspec.to_builtins(case) | {"width": case.width, "height": case.height},
     }
 
@@ -218,7 +220,7 @@ def _running(
     side: Side, job: dict[str, Any], address: str, number: str
 ) -> Iterator["subprocess.Popen[str]"]:
     environment = worker_environment({"SDBENCH_TURNS": address, "SDBENCH_TURNS_NAME": number})
-    here = str(Path(__file__).parent)
+    here = str(Path(__file__).absolute().parent)
     environment["PYTHONPATH"] = os.pathsep.join(
         part for part in (here, environment.get("PYTHONPATH")) if part
     )

@@ -14,7 +14,7 @@ watched means more than an arm without telemetry: the process that samples, guar
 held altogether. How: see ``lockstep.py``.
 """
 
-from lockstep import compare_watching, sdbench_side
+from lockstep import compare_watching, option_parser, sdbench_side
 
 if __name__ == "__main__":
-    compare_watching(__doc__, sdbench_side("watched"))
+    compare_watching(option_parser(__doc__).parse_args(), sdbench_side("watched"))
