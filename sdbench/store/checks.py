@@ -12,6 +12,7 @@ import msgspec
 
 from sdbench.config import Config, parse_config
 from sdbench.errors import ConfigError, StoreError
+from sdbench.files import TOO_DEEP
 from sdbench.schema import Compared, Record, Run
 from sdbench.words import shortened
 
@@ -27,6 +28,7 @@ _NOT_AS_CONFIGURED = ("arm", "allow_pickle")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 _WHOLE = ("memory_bytes", "cores_physical", "cores_logical", "gpu_cores")
 _LARGEST_FACT = 1 << 62
+_DEEPEST = 100
 
 
 def check_run(run: Run, source: str) -> list[str]:
@@ -87,6 +89,9 @@ def _faults(run: Run) -> Iterator[str]:
         yield f"schema: expected 1 or more, got {run.schema}"
     if not _NAME.fullmatch(run.run_id):
         yield "run_id: expected letters, digits, '.', '_' or '-', at most 200"
+    for name in ("config", "machine", "machine_facts"):
+        if _is_too_deep(getattr(run, name)):
+            yield f"{name}: {TOO_DEEP}"
     yield from _plan_faults(run)
     yield from _fact_faults(run)
 
@@ -143,6 +148,8 @@ def record_fault(record: Record) -> str | None:
 
 def device_fault(device: Mapping[str, Any]) -> str | None:
     """What is wrong with what a worker told of its device; None if nothing."""
+    if _is_too_deep(device):
+        return f"device: {TOO_DEEP}"
     facts = device.get("facts", {})
     if not isinstance(facts, dict):
         return "device.facts: expected a table"
@@ -154,6 +161,22 @@ def device_fault(device: Mapping[str, Any]) -> str | None:
         elif isinstance(value, dict | list):
             return f"device.facts.{shortened(name)}: expected text, a number, true, false or null"
     return None
+
+
+def _is_too_deep(value: object) -> bool:
+    """Whether lists and tables lie in each other deeper than what walks through them can follow."""
+    layer = [value]
+    for _ in range(_DEEPEST):
+        layer = [
+            inner
+            for one in layer
+            for inner in (
+                one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+            )
+        ]
+        if not layer:
+            return False
+    return True
 
 
 def _groups() -> frozenset[str]:

@@ -526,3 +526,29 @@ def test_every_record_of_a_device_that_is_none_is_left_out(run: Path) -> None:
     loaded = load_run(run)
     assert len(loaded.attempts) == before + 2
     assert sum("device.facts.name" in words for words in loaded.warnings) == 2
+
+
+def nested(levels: int) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for _ in range(levels):
+        table = {"in": [table]}
+    return table
+
+
+def test_device_that_is_nested_deeper_than_can_be_followed_is_left_out(run: Path) -> None:
+    """What the reader still takes, 1000 levels of C, is too deep for what walks through it."""
+    before = len(load_run(run).attempts)
+    add(run, make_replicate(make_slot(), device={"kind": "cpu", "more": nested(300)}))
+    add(run, make_replicate(make_slot(), device={"kind": "cpu", "more": nested(20)}))
+    loaded = load_run(run)
+    assert len(loaded.attempts) == before + 1
+    assert any("device: nested hundreds of levels deep" in words for words in loaded.warnings)
+
+
+@pytest.mark.parametrize("name", ["machine", "machine_facts", "config"])
+def test_run_that_is_nested_deeper_than_can_be_followed_is_refused(run: Path, name: str) -> None:
+    document = json.loads((run / "run.json").read_text())
+    document[name]["more"] = nested(300)
+    (run / "run.json").write_text(json.dumps(document))
+    with pytest.raises(StoreError, match="nested hundreds of levels deep"):
+        load_run(run)
