@@ -148,10 +148,11 @@ def _walk(tree: ast.AST, left_out: tuple[str, ...]) -> Iterator[ast.AST]:
 
 @dataclass
 class Result:
-    """What found a hole; None if nothing did."""
+    """What found a hole; None if nothing did. ``failed`` says why that could not be tried."""
 
     hole: Change | None
-    found: str | None
+    found: str | None = None
+    failed: str | None = None
 
 
 class Planted(SourceLoader):
@@ -189,11 +190,15 @@ def try_hole(hole: Change | None, words: Sequence[str], *, suite: bool) -> Resul
                 timeout=_LIMIT_S, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
-            return Result(hole, "no end")
+            return Result(hole, failed=f"no end in {_LIMIT_S:.0f} s")
     if done.returncode == 0:
-        return Result(hole, None)
+        return Result(hole)
     said = re.search(r"^(?:FOUND 1: |E .*Finding\(line=.*what=)(.*)$", done.stdout, re.MULTILINE)
-    return Result(hole, said.group(1)[:300] if said else (done.stdout + done.stderr)[-300:])
+    if said is None and "Timeout (" in done.stderr:  # the fuzzer's own watch over what hangs
+        return Result(hole, "an input that does not end")
+    if said is None:  # the fuzzer itself did not work: that is no finding
+        return Result(hole, failed=(done.stdout + done.stderr)[-300:] or f"exit {done.returncode}")
+    return Result(hole, said.group(1)[:300])
 
 
 def run_planted(text: str, words: list[str]) -> int:
@@ -214,7 +219,7 @@ def run_planted(text: str, words: list[str]) -> int:
 
 
 def main() -> int:
-    """Draw, try, print; returns 1 if the sound checkout is found faulty."""
+    """Draw, try, print; returns 1 if the sound checkout is found faulty, or a hole not tried."""
     if sys.argv[1:2] == ["--planted"]:
         return run_planted(sys.argv[2], sys.argv[3:])
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -243,6 +248,7 @@ def main() -> int:
         only = [word for kind in kinds for word in ("--only", kind)]
         result = try_hole(hole, [*words, *only], suite=options.suite)
         said = f"found: {result.found}" if result.found else "NOT FOUND"
+        said = f"NOT TRIED: {result.failed}" if result.failed else said
         print(f"{hole or 'without a hole'}: {said}", flush=True)
         return result
 
@@ -253,7 +259,8 @@ def main() -> int:
         document = [asdict(result) for result in results]
         options.output.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     print(f"{sum(result.found is not None for result in results)} of {len(results)} found")
-    return 1 if any(result.found for result in sound) else 0
+    failed = any(result.failed for result in [*sound, *results])
+    return 1 if failed or any(result.found for result in sound) else 0
 
 
 if __name__ == "__main__":
