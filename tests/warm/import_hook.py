@@ -1,4 +1,4 @@
-"""Replaces names of the product's modules right after these were imported."""
+"""Replaces names of the product's modules, as soon as these are imported."""
 
 import importlib.abc
 import importlib.machinery
@@ -13,7 +13,15 @@ Replacement = tuple[str, str | None, str, Callable[[Any], Any]]
 
 def replace_after_import(replacements: Sequence[Replacement]) -> None:
     """From here on, in this process and in those that it forks."""
+    for module in {entry[0] for entry in replacements} & sys.modules.keys():
+        _replace(sys.modules[module], replacements)
     sys.meta_path.insert(0, _Hook(replacements))
+
+
+def _replace(module: ModuleType, replacements: Sequence[Replacement]) -> None:
+    for _, owner, name, becomes in (one for one in replacements if one[0] == module.__name__):
+        place = module if owner is None else getattr(module, owner)
+        setattr(place, name, becomes(getattr(place, name)))
 
 
 class _Hook(importlib.abc.MetaPathFinder):
@@ -23,8 +31,7 @@ class _Hook(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        chosen = [entry[1:] for entry in self._replacements if entry[0] == fullname]
-        if not chosen:
+        if fullname not in {entry[0] for entry in self._replacements}:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is None or spec.loader is None:
@@ -33,9 +40,7 @@ class _Hook(importlib.abc.MetaPathFinder):
 
         def exec_module(module: ModuleType) -> None:
             execute(module)
-            for owner, name, becomes in chosen:
-                place = module if owner is None else getattr(module, owner)
-                setattr(place, name, becomes(getattr(place, name)))
+            _replace(module, self._replacements)
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
