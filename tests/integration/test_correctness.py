@@ -72,6 +72,7 @@ def test_a_fault_in_the_workers_is_found_and_does_not_reach_the_reference(
     (sdbench.folder / "wrong_norm.py").write_text(WRONG_NORM)
     _, document = sdbench.json(
         *("run", sdbench.config(f'{ONE_CASE}dtype = ["float32", "bfloat16"]\n', references=True)),
+        *("--set", "images=1"),
         SDBENCH_WORKER_PRELOAD="wrong_norm",
         PYTHONPATH=str(sdbench.folder),
     )
