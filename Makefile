@@ -3,9 +3,11 @@
 # make check        ruff, mypy and the unit tests: for every save
 # make affected     the unit tests that a change since the last call can affect, and a few real runs
 # make test-long    what takes longer: stacks with old and new torch (gigabytes on Linux), compared,
-#                   environments that are broken on purpose, and every write that fails once
+#                   environments that are broken on purpose, every write that fails once, and the
+#                   tests marked `long` (of which `make test` has a few of each kind)
 # make test-stacks  only the first part of it
-# make test-writes  only the last part of it
+# make test-writes  every write that fails once
+# make tests-long   the tests marked `long`
 # make test-times   where the time of `make test` goes
 # make test-loaded  the tests while other processes keep every core busy: none may depend on time
 # make coverage     which lines and branches the tests run, in every process they start
@@ -36,12 +38,12 @@ export PYTHONDONTWRITEBYTECODE =
 PYTEST = $(BIN)/python -m pytest
 # One process more than there are cores, because tests also wait: for a timeout, for a hung worker.
 # Each process that a test starts has one thread (tests/integration/conftest.py).
-TOGETHER = -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)') --dist worksteal -m "not alone" tests/integration tests/browser tests/unit
+TOGETHER = -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)') --dist worksteal tests/integration tests/browser tests/unit
 COVERAGE = SDBENCH_TEST_COVERAGE=$(CURDIR)
 COUNTED = --cov --cov-config=tests/coverage.rc --cov-context=test --cov-report=
 
 .PHONY: run test check lint types affected tests-unit tests-together tests-alone tests-standin \
-	test-stacks test-environments test-writes test-long test-loaded test-times coverage mutants \
+	tests-long test-stacks test-environments test-writes test-long test-loaded test-times coverage mutants \
 	fuzz fuzz-holes bench reports clean
 
 run: $(VENV)/.run
@@ -62,18 +64,22 @@ types: $(VENV)/.test
 	$(BIN)/mypy
 
 affected: $(VENV)/.test
-	$(PYTEST) --testmon -x tests/unit || [ $$? = 5 ] # 5: nothing is affected
+	$(PYTEST) --testmon -x -m "not long" tests/unit || [ $$? = 5 ] # 5: nothing is affected
 	@if git status --porcelain sdbench | grep -qE 'sdbench/(cli|doctor|models|runner|worker)/'; \
 		then $(PYTEST) -x -m smoke tests/integration; fi
 
 tests-unit: $(VENV)/.test
-	$(PYTEST) -n logical --dist worksteal tests/unit
+	$(PYTEST) -n logical --dist worksteal -m "not long" tests/unit
 
 tests-together: $(VENV)/.test
-	$(PYTEST) $(TOGETHER)
+	$(PYTEST) $(TOGETHER) -m "not alone and not long"
 
 tests-alone: $(VENV)/.test
 	$(PYTEST) -m alone tests/integration
+
+# Long proofs, side by side. (One that needs the machine for itself is not marked long.)
+tests-long: $(VENV)/.test
+	$(PYTEST) $(TOGETHER) -m "long and not alone"
 
 # The stand-in device takes over the process that loads it, so its own tests run apart; it needs
 # Linux and the torch it was written for. (diffusers' own warnings are no concern of theirs.)
@@ -93,7 +99,7 @@ test-environments: $(VENV)/.test
 test-writes: $(VENV)/.test
 	SDBENCH_TEST_WRITES=all $(PYTEST) -n logical --dist worksteal tests/unit/test_every_write.py
 
-test-long: test-stacks test-environments test-writes
+test-long: test-stacks test-environments test-writes tests-long
 
 test-loaded: $(VENV)/.test
 	$(BIN)/python tools/under_load.py --times 2 $(MAKE) tests-together tests-alone tests-standin
@@ -103,7 +109,7 @@ test-times: $(VENV)/.test
 
 coverage: $(VENV)/.test
 	rm -rf .coverage-data
-	$(COVERAGE) $(PYTEST) $(COUNTED) $(TOGETHER)
+	$(COVERAGE) $(PYTEST) $(COUNTED) $(TOGETHER) -m "not alone"
 	$(COVERAGE) $(PYTEST) $(COUNTED) --cov-append -m alone tests/integration
 	$(COVERAGE) $(BIN)/coverage combine --rcfile=tests/coverage.rc
 	$(COVERAGE) $(BIN)/coverage json --rcfile=tests/coverage.rc -q -o .coverage-data/coverage.json

@@ -162,17 +162,18 @@ def _run_phases(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> "dic
         phase.begin("prime")
         channel.send("pass", **passes.prime())
     while (stopped := count.why_enough()) is None:
+        if count.made == 1:  # never before the first pass, see yardstick.py
+            phase.begin("yardstick")
+            yardstick.read("before")
         phase.begin(f"pass {count.made + 1}")
         record = passes.measured(count.made + 1)
         channel.send("pass", **record)
         count.note(record)
-        if count.made == 1:  # never before the first pass, see yardstick.py
-            phase.begin("yardstick")
-            yardstick.read("before")
     channel.send("passes", made=count.made, stopped=stopped)
-    phase.begin("yardstick")
-    yardstick.read("after")
-    channel.send("yardstick", **yardstick.record)
+    if count.made > 1:
+        phase.begin("yardstick")
+        yardstick.read("after")
+        channel.send("yardstick", **yardstick.record)
     if job["profile"]:
         phase.begin("profile")
         channel.send("pass", **passes.profile())

@@ -7,7 +7,8 @@ type of the case. None of it depends on what a configuration compares, and it is
 release of sdbench: whoever changes the work or its sizes counts ``VERSION`` up, and readings of
 different versions are never compared.
 
-It is read twice: after measured pass 1, and after the last measured pass. It is not read before
+It is read twice: between measured passes 1 and 2, and after the last measured pass. A process that
+makes one pass has no steady time to compare, so it reads nothing. It is not read before
 pass 1, because the first pass (and the prime pass) of a process includes what happens once: the
 device's context, libraries and kernels that are loaded on first use, the thread pool. A reading
 before it would take that time out of ``first_pass_s`` and ``prime_s``. Pass 2 already belongs to

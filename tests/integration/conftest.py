@@ -116,8 +116,18 @@ min_free_disk_bytes = 0
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One model cache for the whole session."""
-    return tmp_path_factory.mktemp("cache")
+    """One model cache for the whole session, of all of pytest's processes.
+
+    What is made and counted once is found by every test, as by the runs of a user.
+    """
+    folder = _of_all_processes(tmp_path_factory) / "cache"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _of_all_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture
@@ -201,8 +211,8 @@ class SharedRun:
 def matrix_run(tmp_path_factory: pytest.TempPathFactory) -> SharedRun:
     """:data:`MATRIX` on the CPU, compared with references.
 
-    It is made once, by the first of pytest's processes that needs it. Its cache is its own,
-    because each of those processes has another one.
+    It is made once, by the first of pytest's processes that needs it. Its cache is its own:
+    :func:`cache` gets references from other tests, too.
     """
     return shared_run(
         tmp_path_factory,
@@ -216,8 +226,7 @@ def shared_run(
     tmp_path_factory: pytest.TempPathFactory, name: str, config: str, *options: str
 ) -> SharedRun:
     """A run of a configuration, made once for all of pytest's processes."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder = _of_all_processes(tmp_path_factory) / name
     runner = _in_folder(folder, folder / "cache")
     kept = folder / "printed.json"
     with FileLock(f"{folder}.lock"):

@@ -87,7 +87,7 @@ def test_spawned_and_forked_workers_make_the_same_pictures_and_die_alike(sdbench
     hashes = []
     # (A worker spawned by a cold parent imports the stack: that it dies alike, warm ones show.)
     for start, widths in (("fork", ["64", "72"]), ("spawn", ["64"])):
-        options = ("--set", f"start={start}", "--set", "timeout_s=300")
+        options = ("--set", f"start={start}", "--set", "timeout_s=300", "--set", "passes=1")
         _, document = sdbench.json("run", sdbench.config(_cases(*widths)), *options, **environment)
         by_width = {
             entry.case_id.split("x")[0]: entry

@@ -51,7 +51,7 @@ def limits() -> Limits:
     available = _available_bytes()
     if available < 7e9:
         pytest.skip("needs 7 GB of available memory")
-    return Limits(available, min(available // 3, 4_000_000_000))
+    return Limits(available, min(available // 3, 2_400_000_000))
 
 
 def _replicates(sdbench: Sdbench, document: dict[str, Any]) -> dict[str, Replicate]:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import Sdbench, SharedRun
 from PIL import Image
+from shorter import WHOLE
 
 from sdbench.schema import Replicate
 from sdbench.store import load_run
@@ -80,13 +81,17 @@ batching = ["loop", "batch"]
 dtype = ["float32"]
 """
     config = sdbench.config(text, references=True)
-    code, on_mps = sdbench.json("run", config, "--device", "mps", **_standin())
+    code, on_mps = sdbench.json(*("run", config, "--device", "mps"), **_standin(), **{WHOLE: "1"})
     assert code == 0
     assert on_mps["device"] == "mps" and on_mps["simulated"] is True
     assert on_mps["outcomes"] == {"ok": 8}
     assert {row["peak_memory_source"] for row in on_mps["cases"]} == {"mps-allocated"}
     on_cpu = {entry.case_id: _pixels(entry) for entry in matrix_run.loaded().replicates}
-    replicates = load_run(sdbench.folder / on_mps["path"]).replicates
+    loaded = load_run(sdbench.folder / on_mps["path"])
+    (check,) = loaded.checks
+    assert (check.outcome, check.verdict, check.content) == ("ok", "match", "right")
+    assert check.simulated
+    replicates = loaded.replicates
     assert len(replicates) == 8
     for entry in replicates:
         assert _pixels(entry) == on_cpu[entry.case_id]

@@ -17,7 +17,10 @@ max_processes = 3
 
 def test_run_looks_after_three_processes_and_compare_judges_by_that_look(sdbench: Sdbench) -> None:
     plan = sdbench.config(PLAN)
-    code, document = sdbench.json("run", plan, "--set", "start=fork", "--set", "passes=3")
+    code, document = sdbench.json(
+        *("run", plan, "--set", "start=fork", "--set", "passes=3"),
+        *("--set", "steps=1", "--set", "images=1"),
+    )
     assert code == 0
     assert document["complete"]
     (looked,) = document["looks"]

@@ -12,6 +12,7 @@ from factories import Called, Script
 
 from sdbench.models import synthetic
 from sdbench.models.catalogue import SYNTHETIC
+from sdbench.report.figures.figure import Figure
 from sdbench.runner.executor import FakeExecutor
 from sdbench.store.privacy import recorded_environment
 
@@ -66,7 +67,11 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
                 monkeypatch.setattr(
                     f"sdbench.cli.{verb}.ProcessExecutor", lambda: FakeExecutor(script)
                 )
-        code = main([str(argument) for argument in arguments])
+        with monkeypatch.context() as here:
+            if arguments[:1] in (("run",), ("resume",), ("rerun",)):
+                # Drawing the page at the end takes longer than all else; test_html_page.py has it.
+                here.setattr(Figure, "inline_svg", lambda figure: '<svg role="img"></svg>')
+            code = main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 

@@ -1,5 +1,6 @@
 """Runs whose pictures have a fault: of a kind, in a stage, in some passes and images."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +53,7 @@ class Fault:
     cases: tuple[dict[str, Any], ...] = ({}, {"batching": "batch"})
 
 
+@functools.cache
 def scene(image: int = 0) -> Array:
     """A picture with a sky, a ground, a disc, a block and some texture: (3, 64, 64) in [0, 1]."""
     y, x = np.mgrid[0:SIDE, 0:SIDE] / SIDE
@@ -66,6 +68,7 @@ def scene(image: int = 0) -> Array:
     for _ in range(2):
         texture = (texture + np.roll(texture, 1, 0) + np.roll(texture, 1, 1)) / 3
     found: Array = np.clip(made + 0.06 * texture, 0.02, 0.97).astype(np.float32)
+    found.flags.writeable = False
     return found
 
 

@@ -106,8 +106,12 @@ def keep(folder: Path, picture: Array, latents: Array, **fields: Any) -> Picture
     pixels_sha256 = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
     head = f"torch.{latents.dtype}{latents.shape}".encode()
     latents_sha256 = hashlib.sha256(head + latents.tobytes()).hexdigest()
-    Image.fromarray(pixels).save(folder / "images" / f"{pixels_sha256}.png")
-    np.save(folder / "latents" / f"{latents_sha256}.npy", latents)
+    image = folder / "images" / f"{pixels_sha256}.png"
+    if not image.exists():  # most are made again, by each pass
+        Image.fromarray(pixels).save(image, compress_level=1)
+    tensor = folder / "latents" / f"{latents_sha256}.npy"
+    if not tensor.exists():
+        np.save(tensor, latents)
     found = {
         "nan_count": int(np.isnan(picture).sum()),
         "latents_nonfinite_count": int((~np.isfinite(latents)).sum()),

@@ -146,7 +146,7 @@ def apart(wander: Wander, ratio: float, trials: int = TRIALS, **more: bool) -> C
     return Counter({verdict: count / trials for verdict, count in found.items()})
 
 
-@pytest.mark.parametrize("drift", [0.05, 0.15])
+@pytest.mark.parametrize("drift", [0.15, pytest.param(0.05, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     "how",
     [

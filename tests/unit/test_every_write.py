@@ -1,6 +1,7 @@
 """Every write once: at each call that changes the disk a run is killed, or the call fails.
 
-A share of the points by default; all of them with ``SDBENCH_TEST_WRITES=all`` (make test-writes).
+One of 58 points in `make test`, as many others with the mark ``long``; all of them with
+``SDBENCH_TEST_WRITES=all`` (make test-writes).
 """
 
 import os
@@ -15,10 +16,11 @@ from faulty_disk import FaultKind, PowerCut
 
 import sdbench.files
 
-EVERY, SHARES = (1, 8) if os.environ.get("SDBENCH_TEST_WRITES") == "all" else (29, 1)
+LONG = pytest.mark.long
+EVERY, SHARES = (1, 8) if os.environ.get("SDBENCH_TEST_WRITES") == "all" else (29, 2)
 
 
-@pytest.mark.parametrize("share", range(SHARES))
+@pytest.mark.parametrize("share", [0, *(pytest.param(n, marks=LONG) for n in range(1, SHARES))])
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
 def test_nothing_is_lost_or_doubled_wherever_a_write_fails(
     scene: Scene,

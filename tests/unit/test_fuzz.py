@@ -14,8 +14,8 @@ from fuzz_verbs import all_lines
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-EVERY = 7
-"""Of the single changes one in so many; ten are made in each place, so each place has some."""
+EVERY = (41, pytest.param(7, marks=pytest.mark.long))
+"""Of the single changes one in so many. Ten are made in each place, so with 7 each has some."""
 EXAMPLES = {
     "run": 6,
     "config": 6,
@@ -38,9 +38,10 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return open_bench(tmp_path_factory.mktemp("box"), [*subjects()], drawing_share=0.02, verbs=3)
 
 
-def test_each_single_change_is_read_as_it_should(bench: Bench) -> None:
+@pytest.mark.parametrize("every", EVERY)
+def test_each_single_change_is_read_as_it_should(every: int, bench: Bench) -> None:
     """In order: what cannot be is refused, what is sound is not, and nothing unforeseen happens."""
-    for batch in all_batches(subjects(), EVERY):
+    for batch in all_batches(subjects(), every):
         assert bench.of_batch(batch) == []
 
 

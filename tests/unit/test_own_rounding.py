@@ -46,6 +46,16 @@ KINDS: dict[str, Paint] = {
     "black": kinds.colour(0, 0, 0),
     "noise": kinds.noise,
 }
+OFTEN = ("washed out", "channels exchanged", "tiles", "many specks", "moved", "noise")
+# All kinds in all arithmetics take 20 s: `make test-long`.
+IN_EACH = pytest.mark.parametrize(
+    ("arithmetic", "kind"),
+    [
+        pytest.param(arithmetic, kind, marks=() if kind in OFTEN else pytest.mark.long)
+        for arithmetic in UNITS
+        for kind in KINDS
+    ],
+)
 
 
 def made(amount: float, at: Any = UNDECIDED, seed: int = 0) -> tuple[Array, Array]:
@@ -151,8 +161,7 @@ def test_what_rounding_alone_does_to_an_image_is_no_fault(
         assert (tmp_path / "images" / f"{digest}.png").is_file(), "kept with the run"
 
 
-@ROUNDED
-@pytest.mark.parametrize("kind", KINDS)
+@IN_EACH
 def test_a_fault_of_the_whole_picture_is_found_though_rounding_moved_a_shape(
     tmp_path: Path, arithmetic: str, kind: str
 ) -> None:
@@ -357,8 +366,7 @@ def test_what_is_grossly_beyond_is_not_made_more_often(tmp_path: Path, arithmeti
         assert set(findings_of(loaded)) & {"error", "warning"}
 
 
-@ROUNDED
-@pytest.mark.parametrize("kind", KINDS)
+@IN_EACH
 def test_27_times_excuse_no_fault_of_the_whole_picture(
     tmp_path: Path, arithmetic: str, kind: str
 ) -> None:

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import msgspec
 import pytest
+from factories import make_pass
 from measured_runs import changed, measured, one_case, steady, two_arms
 from told_runs import HOSTILE, told_run
 
@@ -16,6 +17,7 @@ from sdbench.report.figures import figure as figure_module
 from sdbench.report.figures.canvas import MOST_ROWS
 from sdbench.report.story import tell
 from sdbench.report.units import seconds
+from sdbench.schema import Slot
 from sdbench.store import LoadedRun
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -178,6 +180,16 @@ def test_of_many_processes_some_are_drawn_the_fastest_and_slowest_among_them() -
     few, many, more = drawn(40), drawn(60), drawn(90)
     assert "are drawn" not in few[0].caption and "only 50 are drawn" in many[0].caption
     assert many[1] == more[1] > few[1]
+
+
+def test_a_run_of_one_pass_has_first_passes_in_its_figure_and_no_others() -> None:
+    def first_pass(slot: Slot) -> dict[str, Any]:
+        return {"passes": [make_pass(2.0)]}
+
+    (run,) = tell([measured(fields=first_pass)]).runs
+    (figure,) = (one for one in run_figures(run) if one.kind == "latency")
+    words = texts(figure.inline_svg())
+    assert "its first pass" in words and "a process, steady passes" not in words
 
 
 def test_a_run_without_a_time_has_no_figure_of_time() -> None:

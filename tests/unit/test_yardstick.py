@@ -132,8 +132,16 @@ def test_error_that_a_pass_left_on_the_device_is_not_swallowed() -> None:
         yardstick.Yardstick(device, "float32").read("after")
 
 
+@pytest.mark.parametrize(
+    ("passes", "expected"),
+    [
+        (3, ["pass 1", "before", "pass 2", "pass 3", "after", "yardstick"]),
+        (2, ["pass 1", "before", "pass 2", "after", "yardstick"]),
+        (1, ["pass 1"]),  # no steady time, so nobody would use it
+    ],
+)
 def test_it_is_read_after_the_first_and_the_last_pass_and_never_before(
-    monkeypatch: pytest.MonkeyPatch,
+    passes: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
 
@@ -175,11 +183,9 @@ def test_it_is_read_after_the_first_and_the_last_pass_and_never_before(
         monkeypatch.setitem(sys.modules, name, SimpleNamespace(**names))
     job: dict[str, Any] = {
         "case": {"warmup": True, "dtype": "float32"},
-        "passes": 3,
+        "passes": passes,
         "profile": True,
     }
     job["count_flops"] = False
     worker_main._run_phases(job, channel, worker_main._Phases(channel))
-    assert done == [
-        *("prime", "pass 1", "before", "pass 2", "pass 3", "after", "yardstick", "profile")
-    ]
+    assert done == ["prime", *expected, "profile"]

@@ -8,15 +8,14 @@ are wrapped as their modules are imported.
 import atexit
 import contextlib
 import functools
-import importlib.abc
-import importlib.machinery
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from types import ModuleType
+from collections.abc import Callable
 from typing import Any
+
+from import_hook import Replacement, replace_after_import
 
 VARIABLE = "SDBENCH_TEST_PHASES"
 
@@ -39,7 +38,7 @@ def note(word: str, detail: object = None, pid: int | None = None, t: float | No
 def watch() -> None:
     """Note this process's start, and what it does from here on."""
     note("start", " ".join(sys.orig_argv[1:])[:200])
-    sys.meta_path.insert(0, _Hook())
+    replace_after_import(_WRAPPED)
     if "-m" in sys.orig_argv[1:2]:
         atexit.register(note, "end")  # a worker ends without this; the warm server notes its end
 
@@ -69,34 +68,9 @@ def _noted(send: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-# (module, owner of the function or None, function, what becomes of it)
-_WRAPPED: tuple[tuple[str, str | None, str, Callable[..., Any]], ...] = (
+_WRAPPED: tuple[Replacement, ...] = (
     ("sdbench_worker.channel", "Channel", "send", _noted),
     ("sdbench_worker.pipelines", None, "import_stack", _timed("import")),
     ("sdbench.models.synthetic", None, "_build", _timed("making a model")),
     ("sdbench_standin.native", None, "_build", _timed("compiling the stand-in")),
 )
-
-
-class _Hook(importlib.abc.MetaPathFinder):
-    """Wraps functions of a module right after it was executed."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        wrapped = [entry[1:] for entry in _WRAPPED if entry[0] == fullname]
-        if not wrapped:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
-        if spec is None or spec.loader is None:
-            return None
-        execute = spec.loader.exec_module
-
-        def exec_module(module: ModuleType) -> None:
-            execute(module)
-            for owner, name, wrap in wrapped:
-                place = module if owner is None else getattr(module, owner)
-                setattr(place, name, wrap(getattr(place, name)))
-
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec

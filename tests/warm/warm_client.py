@@ -23,6 +23,8 @@ _LATE_PRELOADS = {
     "faulty_operators",
     "wrong_norm",
 }
+# The same of the stand-in device, which comes before them.
+_AFTER_THE_STANDIN = {"", "only_large", "swapped_chunk"}
 _STARTED_WITH_THE_STACK = tuple(
     f"/sdbench/worker{script}" for script in ("", "/examine.py", "/run_program.py")
 )
@@ -68,7 +70,8 @@ def _kind(arguments: "list[str]", environment: "os._Environ[str]") -> "str | Non
     preload = environment.get("SDBENCH_WORKER_PRELOAD", "")
     if preload in _LATE_PRELOADS:
         return "stack"
-    return "standin" if preload == "sdbench_standin" else None
+    first, _, others = preload.partition(",")
+    return "standin" if first == "sdbench_standin" and others in _AFTER_THE_STANDIN else None
 
 
 def _inherited() -> "list[int]":

@@ -33,6 +33,8 @@ from pathlib import Path
 from typing import Any
 
 import phase_log
+import shorter
+from import_hook import replace_after_import
 
 MARK = "SDBENCH_TEST_MARK"
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +49,7 @@ def import_stack() -> None:
     sys.path.remove(str(ROOT / "sdbench"))
     _forget("worker")
     _load_a_text_encoder()
+    shorter.convolve_quickly()
 
 
 def _load_a_text_encoder() -> None:
@@ -244,6 +247,8 @@ def become(request: "dict[str, Any]") -> None:
         import coverage
 
         coverage.process_startup()
+    if shorter.WHOLE not in os.environ:
+        replace_after_import(shorter.SHORTER)
     if phase_log.VARIABLE in os.environ:
         phase_log.watch()
     if arguments[0] == "-m":

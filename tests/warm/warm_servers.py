@@ -42,7 +42,7 @@ def open_session() -> None:
 
 def variables(environment: Mapping[str, str]) -> dict[str, str]:
     """What makes programs of this environment start warm, their servers being there."""
-    standin = environment.get("SDBENCH_WORKER_PRELOAD") == "sdbench_standin"
+    standin = environment.get("SDBENCH_WORKER_PRELOAD", "").partition(",")[0] == "sdbench_standin"
     for kind in ("command-line", "standin" if standin else "stack"):
         path = _path(kind)
         with FileLock(f"{path}.lock"):
