@@ -786,10 +786,7 @@ class Ceiling(Recorded, frozen=True, kw_only=True, gc=False, tag="ceiling"):
 
 
 class LookedCase(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One comparison at a look. ``open``: more processes could decide it.
-
-    ``sides`` are case id and arm of its two sides.
-    """
+    """One comparison at a look. ``open``: more processes could decide it."""
 
     case_id: str
     arm: str | None
@@ -799,7 +796,6 @@ class LookedCase(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     verdict: Literal["faster", "slower", "equivalent", "inconclusive"]
     reason: str | None
     open: bool
-    sides: list[tuple[str, str]] = []
 
 
 class Looked(Recorded, frozen=True, kw_only=True, gc=False, tag="looked"):

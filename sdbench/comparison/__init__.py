@@ -17,7 +17,7 @@ from sdbench.comparison.outcome import (
 )
 from sdbench.comparison.pasts import LeftOut, pasts_around, pasts_beside, pasts_in
 from sdbench.comparison.records import CaseComparison, Comparison
-from sdbench.comparison.until import look_after
+from sdbench.comparison.until import look_after, rows_still_open
 
 __all__ = [
     "CANNOT_TELL",
@@ -41,5 +41,6 @@ __all__ = [
     "pasts_around",
     "pasts_beside",
     "pasts_in",
+    "rows_still_open",
     "why_closed",
 ]

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import msgspec
+
 from sdbench.comparison.examine import examine
 from sdbench.comparison.sides import pairs_of_axis
 from sdbench.schema import Looked, LookedCase
@@ -27,7 +29,8 @@ def look_after(
         ValueError: this many blocks is no time to look (see ``LOOKS``).
     """
     so_far = [entry for entry in loaded.attempts if entry.block < blocks]
-    at_look = dataclasses.replace(loaded, attempts=so_far, looks=[])
+    begun = Looked(blocks=blocks, by=axis, threshold=threshold, cases=[], next_look=None)
+    at_look = dataclasses.replace(loaded, attempts=so_far, looks=[begun])
     examined = [examine(pair) for pair in pairs_of_axis(at_look, axis)]
     void = [entry.void("steady") for entry in examined]
     judged = [index for index, reasons in enumerate(void) if not reasons]
@@ -48,9 +51,17 @@ def look_after(
                 verdict=judgement.verdict if judgement else "inconclusive",
                 reason=judgement.reason if judgement else void[index][0],
                 open=index in open_,
-                sides=[(row.planned.case_id, row.arm.name) for row in entry.pair.rows],
             )
         )
-    return Looked(
-        blocks=blocks, by=axis, threshold=threshold, cases=cases, next_look=look.next_look
-    )
+    return msgspec.structs.replace(begun, cases=cases, next_look=look.next_look)
+
+
+def rows_still_open(loaded: LoadedRun, looked: Looked) -> set[tuple[str, str]]:
+    """Case id and arm of each side of the comparisons that a look left open."""
+    pairs = pairs_of_axis(loaded, looked.by)
+    return {
+        (row.planned.case_id, row.arm.name)
+        for pair, entry in zip(pairs, looked.cases, strict=True)
+        if entry.open
+        for row in pair.rows
+    }

@@ -10,7 +10,7 @@ import dataclasses
 
 import msgspec
 
-from sdbench.comparison import look_after
+from sdbench.comparison import look_after, rows_still_open
 from sdbench.plan import with_blocks
 from sdbench.runner.leftover import remaining_slots
 from sdbench.runner.run import RunLoop
@@ -43,7 +43,7 @@ class UntilDecided:
         slots: list[Slot] = []
         at_most_s = 0.0
         if looked.next_look is not None:
-            rows = {side for entry in looked.cases if entry.open for side in entry.sides}
+            rows = rows_still_open(loaded, looked)
             plan = with_blocks(loop.run.plan, looked.next_look, seed, rows)
             loop.run = msgspec.structs.replace(loop.run, plan=plan)
             loop.folder.write_run(hidden_run(loop.run))

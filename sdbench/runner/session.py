@@ -113,8 +113,8 @@ def sit(
             def measure_limits() -> set[str]:
                 return _measure_ceilings(run, folder, executor, loop, before.ceilings)
 
-            if len(run.stacks) > 1 and slots:
-                # A stack that cannot be imported is found before anything is measured.
+            if len(run.plan.arms) > 1 and slots:
+                # An arm that cannot be imported is found before anything is measured.
                 suspects = measure_limits()
                 slots.sort(key=lambda slot: slot.arm not in suspects)
             else:  # nobody waits for the first figure longer than needed

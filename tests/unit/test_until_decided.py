@@ -213,6 +213,9 @@ def test_what_was_decided_early_is_judged_by_the_blocks_it_has(tmp_path: Path) -
     sit_once(tmp_path, run, half_decided)
     cases = compare_axis([load_run(tmp_path / run.run_id)], "arm").cases
     found = {case.case_id.partition("-")[0]: (case.verdict, case.n) for case in cases}
+    last = load_run(tmp_path / run.run_id).looks[-1]
+    assert last.blocks == 5
+    assert [case.verdict for case in last.cases if case.case_id.startswith("128x128")] == ["slower"]
     assert found["128x128"] == ("slower", (3, 3))
     assert found["64x64"][1] == (5, 5)
 
