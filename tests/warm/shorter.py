@@ -49,7 +49,7 @@ SHORTER: tuple[Replacement, ...] = (
 
 
 def convolve_quickly() -> None:
-    """The stand-in's half-precision convolutions, a plain loop of torch without bf16 in hardware.
+    """Convolutions in half precision, for which torch has a plain loop on processors without bf16.
 
     That loop takes nine tenths of a worker's time there, thirty times as long as float32. Here the
     operands are float32, and the result is rounded. For other types it is what it was: a product

@@ -49,6 +49,7 @@ def import_stack() -> None:
     sys.path.remove(str(ROOT / "sdbench"))
     _forget("worker")
     _load_a_text_encoder()
+    shorter.convolve_quickly()
 
 
 def _load_a_text_encoder() -> None:
@@ -79,7 +80,6 @@ def import_standin() -> None:
     sys.path.remove(str(ROOT / "tests" / "standin"))
     _forget("sdbench_standin")
     import_stack()
-    shorter.convolve_quickly()
 
 
 def import_command_line() -> None:
