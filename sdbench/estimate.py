@@ -4,8 +4,8 @@ A rough figure that is there beats a good one that needs a run. Once replicates 
 uses what it measured instead (:class:`Pace`).
 """
 
+import bisect
 import math
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -258,8 +258,12 @@ class Pace:
 
     estimates: dict[str, float]
     """Seconds of one process by case id, as estimated before the run."""
-    _own: dict[str, list[float]] = field(default_factory=dict)
-    _imports: list[float] = field(default_factory=list)
+    _own_s: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """A case's processes, and their seconds together without their imports."""
+    _imports_s: list[float] = field(default_factory=list)
+    """Of each process, sorted."""
+    _all_own_s: float = 0.0
+    _all_estimated_s: float = 0.0
 
     def note(self, replicate: Replicate) -> None:
         """Learn from a replicate that ended by itself.
@@ -271,20 +275,28 @@ class Pace:
             return
         once_s = sum(entry.duration_s for entry in replicate.of_kind("profile"))
         import_s = replicate.import_s or 0.0
-        self._imports.append(import_s)
         own_s = max(0.0, replicate.wall_s - import_s - once_s)
-        self._own.setdefault(replicate.case_id, []).append(own_s)
+        count, together_s = self._own_s.get(replicate.case_id, (0, 0.0))
+        self._own_s[replicate.case_id] = count + 1, together_s + own_s
+        bisect.insort(self._imports_s, import_s)
+        self._all_own_s += own_s
+        self._all_estimated_s += self.estimates[replicate.case_id]
 
     def slot_s(self, case_id: str) -> float:
         """Seconds the next process of a case will take.
 
         A case not measured yet takes its estimate times how wrong the others' estimates were.
         """
-        if case_id in self._own:
-            return statistics.median(self._imports) + statistics.fmean(self._own[case_id])
-        expected = sum(self.estimates[known] * len(of) for known, of in self._own.items())
-        taken = sum(self.slot_s(known) * len(of) for known, of in self._own.items())
-        return self.estimates[case_id] * (taken / expected if expected else 1.0)
+        ended = len(self._imports_s)
+        if not ended:
+            return self.estimates[case_id]
+        import_s = self._imports_s[ended // 2]
+        if case_id in self._own_s:
+            count, together_s = self._own_s[case_id]
+            return import_s + together_s / count
+        taken_s = self._all_own_s + ended * import_s
+        factor = taken_s / self._all_estimated_s if self._all_estimated_s else 1.0
+        return self.estimates[case_id] * factor
 
     def cautious_slot_s(self, case_id: str) -> float:
         """As :meth:`slot_s`, but never below the estimate: what a time limit is reckoned from."""

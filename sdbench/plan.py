@@ -100,19 +100,22 @@ def most_verdicts_first(
         slot_s: the seconds that one process of a case takes.
         left_s: the seconds that are left.
     """
-    needed = [slot for slot in slots if slot.block < MIN_PROCESSES]
     costs_s = dict.fromkeys(case_ids, 0.0)
-    for slot in needed:
-        costs_s[slot.case_id] += slot_s(slot.case_id)
+    for slot in slots:
+        if slot.block < MIN_PROCESSES:
+            costs_s[slot.case_id] += slot_s(slot.case_id)
     chosen: set[str] = set()
     for case_id in case_ids:
         if costs_s[case_id] <= left_s:
             chosen.add(case_id)
             left_s -= costs_s[case_id]
-    first = [slot for slot in needed if slot.case_id in chosen]
+    first, rest = [], []
+    for slot in slots:
+        wanted = slot.block < MIN_PROCESSES and slot.case_id in chosen
+        (first if wanted else rest).append(slot)
     if len({(slot.case_id, slot.arm) for slot in first}) < 2:
         return list(slots)  # nothing could be compared
-    return [*first, *(slot for slot in slots if slot not in first)]
+    return [*first, *rest]
 
 
 def runnable_cases(cases: Iterable[PlannedCase]) -> list[str]:
