@@ -4,7 +4,8 @@ import hashlib
 import itertools
 import math
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -83,16 +84,17 @@ def with_blocks(
     return msgspec.structs.replace(plan, slots=slots)
 
 
-def most_verdicts_first(
+def affordable(
     slots: Sequence[Slot],
     case_ids: Sequence[str],
     slot_s: Callable[[str], float],
     left_s: float,
 ) -> list[Slot]:
-    """Where a budget is too short for verdicts on all cases: those first that it suffices for.
+    """What to run of a plan whose budget is too short for verdicts on all cases; in its order.
 
     A case gets a verdict from ``MIN_PROCESSES`` on. Cases are taken as the configuration lists
-    them, so what is chosen does not depend on what was measured.
+    them, so what is chosen does not depend on what was measured. The others are put off whole: a
+    process that is made later cannot be paired with those of its block (see :func:`put_off_again`).
 
     Args:
         slots: what is left to run, in order.
@@ -109,13 +111,38 @@ def most_verdicts_first(
         if costs_s[case_id] <= left_s:
             chosen.add(case_id)
             left_s -= costs_s[case_id]
-    first, rest = [], []
-    for slot in slots:
-        wanted = slot.block < MIN_PROCESSES and slot.case_id in chosen
-        (first if wanted else rest).append(slot)
-    if len({(slot.case_id, slot.arm) for slot in first}) < 2:
+    now = [slot for slot in slots if slot.case_id in chosen]
+    if len({(slot.case_id, slot.arm) for slot in now}) < 2:
         return list(slots)  # nothing could be compared
-    return [*first, *rest]
+    return now
+
+
+def put_off_again(plan: Plan, tried: Container[str], seed: int) -> Plan:
+    """The plan with new blocks of everything for what a budget had put off, if anything.
+
+    Where a row has a slot that was not tried (by replicate id) although a later block has begun,
+    its slots of the blocks so far are left out, and there are as many new blocks, so that every
+    comparison gets its pairs.
+    """
+    latest = max((slot.block for slot in plan.slots if slot.replicate_id in tried), default=0)
+    untried = [
+        slot for slot in plan.slots if slot.block <= latest and slot.replicate_id not in tried
+    ]
+    overtaken = {(slot.case_id, slot.arm) for slot in untried if slot.block < latest}
+    put_off = [slot for slot in untried if (slot.case_id, slot.arm) in overtaken]
+    if not put_off:
+        return plan
+    left_out = {slot.replicate_id for slot in put_off}
+    slots = [slot for slot in plan.slots if slot.replicate_id not in left_out]
+    first = 1 + max(slot.block for slot in plan.slots)
+    index = 1 + max(slot.index for slot in plan.slots)
+    more = max(Counter((slot.case_id, slot.arm) for slot in put_off).values())
+    arms = [arm.name for arm in plan.arms]
+    for slot in order_slots(runnable_cases(plan.cases), arms, first + more, seed):
+        if slot.block >= first:
+            slots.append(msgspec.structs.replace(slot, index=index))
+            index += 1
+    return msgspec.structs.replace(plan, slots=slots)
 
 
 def runnable_cases(cases: Iterable[PlannedCase]) -> list[str]:

@@ -1,5 +1,6 @@
 """``sdbench resume``."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from sdbench.cli.run import exit_code, finish, say_if_not_noted, watcher_for
 from sdbench.errors import UsageError
 from sdbench.report.units import printable
 from sdbench.runner.foreign import adopted, what_it_decides
-from sdbench.runner.leftover import remaining_slots, undecided
+from sdbench.runner.leftover import remaining_slots, undecided, with_put_off_again
 from sdbench.runner.prepare import (
     check_resumable,
     check_same_machine,
@@ -61,7 +62,8 @@ def command(
         loaded = folder.before
         resumed = _agreed(loaded, trust=trust, allow_pickle=allow_pickle)
         check_resumable(resumed)
-        left = len(remaining_slots(loaded, retry=retry))
+        resumed = with_put_off_again(resumed, loaded)
+        left = len(remaining_slots(dataclasses.replace(loaded, run=resumed), retry=retry))
         further = ", then until decided" if undecided(loaded) else ""
         console(err=True).print(
             f"{resumed.run_id}: {len(resumed.plan.slots) - left} of {len(resumed.plan.slots)} "

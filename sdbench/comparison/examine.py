@@ -78,7 +78,7 @@ def _cut_block(pair: Pair) -> set[int]:
 
 
 def _planned_for_one(pair: Pair) -> set[int]:
-    """Blocks that one side alone was to be measured in, after this comparison was decided."""
+    """Blocks that one side alone has in the plan: it was decided, or a budget put the other off."""
     blocks = [row.blocks for row in pair.rows if row.blocks is not None]
     return {*(blocks[0] ^ blocks[1])} if pair.interleaved and len(blocks) == 2 else set()
 
@@ -86,8 +86,7 @@ def _planned_for_one(pair: Pair) -> set[int]:
 def _out_of_order(pair: Pair) -> set[int]:
     """Blocks of which one side was measured only after the other side's next block had begun.
 
-    That is so where a budget was spent on other cases first, or a process was repeated later; what
-    drifted meanwhile does not cancel.
+    That is so where a process was repeated later; what drifted meanwhile does not cancel.
     """
     if not pair.interleaved or len(pair.rows) < 2:
         return set()

@@ -29,8 +29,9 @@ class Row:
     summary: CaseSummary
     replicates: list[Replicate]
     blocks: frozenset[int] | None = None
-    """By which blocks it is judged: in a run that goes on until decided by those planned for it up
-    to the last look (judging in between would be one more look); None: by all."""
+    """By which blocks it is judged, where not every row has the same ones in the plan: by those
+    planned for it, in a run that goes on until decided up to the last look (judging in between
+    would be one more look); None: by all."""
 
     @functools.cached_property
     def steady_s(self) -> Figures:
@@ -116,7 +117,7 @@ def rows_of(loaded: LoadedRun, summary: RunSummary | None = None) -> list[Row]:
         replicates.setdefault((replicate.case_id, replicate.arm), []).append(replicate)
     run = loaded.run
     planned = {entry.case_id: entry for entry in run.plan.cases}
-    looked_at = _blocks_looked_at(loaded)
+    blocks = _blocks_of_rows(loaded)
     return [
         Row(
             run=run,
@@ -124,20 +125,22 @@ def rows_of(loaded: LoadedRun, summary: RunSummary | None = None) -> list[Row]:
             planned=planned[row.case_id],
             summary=row,
             replicates=replicates.get((row.case_id, row.arm), []),
-            blocks=frozenset(looked_at[row.case_id, row.arm]) if loaded.looks else None,
+            blocks=None if blocks is None else frozenset(blocks[row.case_id, row.arm]),
         )
         for row in (summary or summary_of(loaded)).cases
     ]
 
 
-def _blocks_looked_at(loaded: LoadedRun) -> Mapping[tuple[str, str], set[int]]:
-    """The blocks planned for each row up to the last look; what was decided early has fewer."""
+def _blocks_of_rows(loaded: LoadedRun) -> Mapping[tuple[str, str], set[int]] | None:
+    """The blocks planned for each row, up to the last look; None where all have all of them."""
+    slots = loaded.run.plan.slots
+    last = loaded.looks[-1].blocks if loaded.looks else None
     blocks: dict[tuple[str, str], set[int]] = defaultdict(set)
-    last = loaded.looks[-1].blocks if loaded.looks else 0
-    for slot in loaded.run.plan.slots if last else ():
-        if slot.block < last:
+    for slot in slots:
+        if last is None or slot.block < last:
             blocks[slot.case_id, slot.arm].add(slot.block)
-    return blocks
+    alike = len({frozenset(planned) for planned in blocks.values()}) < 2
+    return None if last is None and alike else blocks
 
 
 def pairs_of_runs(base: LoadedRun, new: LoadedRun) -> list[Pair]:

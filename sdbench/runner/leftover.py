@@ -2,7 +2,10 @@
 
 from collections import Counter
 
-from sdbench.schema import Replicate, Slot
+import msgspec
+
+from sdbench.plan import put_off_again
+from sdbench.schema import Replicate, Run, Slot
 from sdbench.store import LoadedRun
 
 
@@ -26,6 +29,19 @@ def remaining_slots(loaded: LoadedRun, *, retry: bool) -> list[Slot]:
         for slot in loaded.run.plan.slots
         if slot.replicate_id not in finished and (slot.case_id, slot.arm) not in dangerous
     ]
+
+
+def with_put_off_again(run: Run, loaded: LoadedRun) -> Run:
+    """The run as it is resumed: what a budget had put off is paired with the others anew.
+
+    One that goes on until it is decided plans further blocks at its looks.
+    """
+    if run.config.get("until_decided"):
+        return run
+    tried = {entry.replicate_id for entry in loaded.started}
+    tried |= {entry.replicate_id for entry in loaded.attempts}
+    plan = put_off_again(run.plan, tried, int(run.config["seed"]))
+    return msgspec.structs.replace(run, plan=plan)
 
 
 def undecided(loaded: LoadedRun) -> bool:

@@ -13,7 +13,7 @@ from sdbench.config import Config
 from sdbench.estimate import Pace, passes_within_s, timeout_for
 from sdbench.machine import MemoryProbe
 from sdbench.models.resolve import cache_folder
-from sdbench.plan import most_verdicts_first
+from sdbench.plan import affordable
 from sdbench.runner.ballast import Ballast
 from sdbench.runner.content import not_kept, with_content
 from sdbench.runner.environment import worker_environment
@@ -114,13 +114,14 @@ class RunLoop:
     wear: WearGuard = field(init=False)
     _began: float = 0.0
     _recorded_here: int = 0
+    _put_off: bool = False
 
     def __post_init__(self) -> None:
         self.wear = WearGuard(self.config.guard.max_swapped_out_bytes)
 
     def carry_out(self, slots: list[Slot], attempts: dict[str, int]) -> End:
         """Run the slots in order; ``attempts`` counts earlier tries by replicate id."""
-        self._began = self.clock()
+        self._began, self._put_off = self.clock(), False
         queue = list(slots)
         done = 0
         while queue or (queue := self.further()):
@@ -163,6 +164,8 @@ class RunLoop:
                 return "swapped-out"
             if replicate.outcome == "guard" and queue:
                 self.gates.recover(gate)
+            if self._put_off and not queue:
+                return "budget"
         return "complete"
 
     def _end_block(self, block: int, queue: list[Slot]) -> None:
@@ -171,12 +174,14 @@ class RunLoop:
         self.watcher.block_ends(block, latest, self.elapsed_s(), remaining_s)
 
     def _within_budget(self, queue: list[Slot]) -> list[Slot]:
-        """The queue in the order that gives the most verdicts, where the budget is too short."""
-        if self.budget_s is None:
-            return queue
+        """The part of the queue that gives verdicts, where the budget is too short for all."""
+        if self.budget_s is None or self.config.until_decided is not None:
+            return queue  # looks choose by themselves what goes on
         case_ids = [planned.case_id for planned in self.run.plan.cases]
         left_s = self.budget_s - self.elapsed_s()
-        return most_verdicts_first(queue, case_ids, self.pace.slot_s, left_s)
+        now = affordable(queue, case_ids, self.pace.slot_s, left_s)
+        self._put_off = self._put_off or len(now) < len(queue)
+        return now
 
     def _awaited(self, queue: list[Slot]) -> list[Slot]:
         """The slots that share what is left of the budget: a block of everything, then what fits.

@@ -73,7 +73,7 @@ def sit(
     victims = restart_victims(before, boot_id)
     for victim in victims:
         folder.append(victim)
-    before = dataclasses.replace(before, attempts=[*before.attempts, *victims])
+    before = dataclasses.replace(before, run=run, attempts=[*before.attempts, *victims])
     slots = remaining_slots(before, retry=retry)
     pace = make_pace(config, run.plan, run.model, run.device, cores_of(run.machine))
     for replicate in before.replicates:

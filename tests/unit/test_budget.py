@@ -1,9 +1,12 @@
 """A time budget is spent on verdicts: the order of what is left, passes, what is said of it."""
 
+import dataclasses
 import io
 from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import msgspec
 import pytest
 from factories import (
     FakeClock,
@@ -18,13 +21,15 @@ from rich.console import Console
 
 from sdbench.comparison import compare_axis
 from sdbench.estimate import Pace
-from sdbench.plan import most_verdicts_first, order_slots
+from sdbench.plan import affordable, order_slots, put_off_again
 from sdbench.report.progress import ScreenWatcher
 from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
+from sdbench.runner.leftover import remaining_slots, with_put_off_again
 from sdbench.schema import Slot
 from sdbench.store import load_run
 
 CASES = ["base", "sliced", "batch"]
+THREE_CASES = [{}, {"attention_slicing": True}, {"warmup": True}]
 AFTER_BLOCK_0 = order_slots(CASES, ["current"], 3, seed=0)[3:]
 
 
@@ -35,47 +40,49 @@ def rows(slots: Sequence[Slot]) -> list[tuple[str, int]]:
 # --- the order, pure -----------------------------------------------------------------------------
 
 
-def test_budget_for_everything_leaves_the_order_as_it_is() -> None:
-    assert most_verdicts_first(AFTER_BLOCK_0, CASES, lambda _: 10.0, 60.0) == AFTER_BLOCK_0
+def test_budget_for_everything_puts_nothing_off() -> None:
+    assert affordable(AFTER_BLOCK_0, CASES, lambda _: 10.0, 60.0) == AFTER_BLOCK_0
 
 
 def test_short_budget_takes_as_many_cases_to_a_verdict_as_it_can() -> None:
-    ordered = most_verdicts_first(AFTER_BLOCK_0, CASES, lambda _: 10.0, 55.0)
-    assert {case for case, _ in rows(ordered[:4])} == {"base", "sliced"}
-    assert [block for _, block in rows(ordered[:4])] == [1, 1, 2, 2]
-    assert {case for case, _ in rows(ordered[4:])} == {"batch"}
-    assert sorted(rows(ordered)) == sorted(rows(AFTER_BLOCK_0))
+    now = affordable(AFTER_BLOCK_0, CASES, lambda _: 10.0, 55.0)
+    assert now == [slot for slot in AFTER_BLOCK_0 if slot.case_id != "batch"]
+    assert [block for _, block in rows(now)] == [1, 1, 2, 2]
 
 
 def test_case_too_long_for_the_budget_gives_its_place_to_the_next() -> None:
-    ordered = most_verdicts_first(
-        AFTER_BLOCK_0, CASES, {"base": 10.0, "sliced": 30.0, "batch": 10.0}.__getitem__, 55.0
-    )
-    assert {case for case, _ in rows(ordered[:4])} == {"base", "batch"}
+    costs_s = {"base": 10.0, "sliced": 30.0, "batch": 10.0}
+    now = affordable(AFTER_BLOCK_0, CASES, costs_s.__getitem__, 55.0)
+    assert {case for case, _ in rows(now)} == {"base", "batch"}
 
 
 def test_budget_for_one_case_only_compares_nothing_and_changes_nothing() -> None:
-    assert most_verdicts_first(AFTER_BLOCK_0, CASES, lambda _: 10.0, 25.0) == AFTER_BLOCK_0
+    assert affordable(AFTER_BLOCK_0, CASES, lambda _: 10.0, 25.0) == AFTER_BLOCK_0
 
 
 def test_one_case_in_two_arms_can_be_compared() -> None:
     slots = order_slots(CASES, ["old", "new"], 3, seed=0)[6:]
-    ordered = most_verdicts_first(slots, CASES, lambda _: 10.0, 45.0)
-    assert {(slot.case_id, slot.arm) for slot in ordered[:4]} == {("base", "old"), ("base", "new")}
+    now = affordable(slots, CASES, lambda _: 10.0, 45.0)
+    assert {(slot.case_id, slot.arm) for slot in now} == {("base", "old"), ("base", "new")}
 
 
-def test_what_goes_beyond_a_verdict_waits_for_what_has_none() -> None:
+def test_what_has_its_verdict_may_become_more_precise() -> None:
     slots = order_slots(CASES, ["current"], 5, seed=0)[3:]
-    ordered = most_verdicts_first(slots, CASES, lambda _: 10.0, 60.0)
-    assert {block for _, block in rows(ordered[:6])} == {1, 2}
+    assert affordable(slots, CASES, lambda _: 10.0, 60.0) == slots
+
+
+def test_plan_without_anything_put_off_stays_as_it_is() -> None:
+    plan = make_run(make_config(case=THREE_CASES, replicates=3, images=2)).plan
+    done = {slot.replicate_id for slot in plan.slots[:5]}  # stopped in the second block
+    assert put_off_again(plan, done, 0) is plan
 
 
 # --- in a run ------------------------------------------------------------------------------------
 
-THREE_CASES = [{}, {"attention_slicing": True}, {"warmup": True}]
 
-
-def test_run_whose_budget_is_short_ends_with_a_verdict(tmp_path: Path) -> None:
+def test_run_whose_budget_is_short_ends_with_a_verdict_and_gets_the_others_when_resumed(
+    tmp_path: Path,
+) -> None:
     clock = FakeClock()
 
     def script(task: Task, supervise: Supervisor) -> Report:
@@ -83,9 +90,19 @@ def test_run_whose_budget_is_short_ends_with_a_verdict(tmp_path: Path) -> None:
         wobble = 0.001 * (len(task.replicate_id) + int(task.replicate_id[-1]) ** 2)
         began = clock()
         pass_s = (3.0 if sliced else 2.0) + wobble
+        at = datetime(2026, 1, 2, tzinfo=timezone.utc) + timedelta(seconds=began)
         report = play(task, supervise, clock, pass_s=pass_s, wall_s=10.0)
         clock.advance(10.0 - (clock() - began))
-        return report
+        return dataclasses.replace(report, started_utc=at.isoformat(timespec="milliseconds"))
+
+    def judged() -> dict[str, tuple[int, int]]:
+        loaded = load_run(loop.folder.path)
+        return {
+            axis: case.n
+            for axis in ("attention_slicing", "warmup")
+            for case in compare_axis([loaded], axis).cases
+            if case.ratio
+        }
 
     config = make_config(case=THREE_CASES, replicates=3, max_minutes=1.2, passes=2, steps=2)
     loop = make_loop(tmp_path, script, config=config, clock=clock, estimate_s=10.0)
@@ -94,10 +111,17 @@ def test_run_whose_budget_is_short_ends_with_a_verdict(tmp_path: Path) -> None:
     done = [task.replicate_id for task in loop.executor.tasks]
     assert len(done) == 7
     assert not any("primed" in name for name in done[3:])
+    assert judged() == {"attention_slicing": (3, 3), "warmup": (3, 1)}
+
+    run = with_put_off_again(loop.run, load_run(loop.folder.path))
+    loop.folder.write_run(run)
+    loop.run, loop.config = run, msgspec.structs.replace(config, max_minutes=0)
+    slots = remaining_slots(load_run(loop.folder.path), retry=False)
+    assert [slot.block for slot in slots] == [3, 3, 3, 4, 4, 4]
+    assert len({slot.index for slot in run.plan.slots}) == len(run.plan.slots)
+    assert loop.carry_out(slots, {}) == "complete"
     loop.folder.close()
-    loaded = load_run(loop.folder.path)
-    (case,) = (row for row in compare_axis([loaded], "attention_slicing").cases if row.ratio)
-    assert case.n == (3, 3)
+    assert judged() == {"attention_slicing": (5, 5), "warmup": (3, 3)}
 
 
 def test_block_measured_on_one_side_after_the_next_one_on_the_other_does_not_count(
