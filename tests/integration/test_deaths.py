@@ -112,7 +112,7 @@ def test_a_stack_that_dies_while_importing_is_recorded(sdbench: Sdbench) -> None
         PYTHONPATH=str(sdbench.folder),
     )
     (row,) = document["cases"]
-    assert code == 1 and row["outcome"] == "crashed"
+    assert (code, row["outcome"]) == (1, "crashed"), row["reason"]
     assert "SIGABRT in import" in row["reason"]
 
 

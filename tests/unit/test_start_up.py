@@ -1,7 +1,9 @@
 """What a worker does while it imports the stack."""
 
 import gc
+import sys
 import weakref
+from types import ModuleType
 
 import pytest
 
@@ -24,12 +26,24 @@ def test_the_collector_rests_while_the_stack_is_imported_and_works_afterwards(
     def imports() -> dict[str, str]:
         seen.append(gc.isenabled())
         left.append(weakref.ref(_Knot()))
+        monkeypatch.setitem(sys.modules, "imported_now", ModuleType("imported_now"))
         return {"torch": "2.0.0"}
 
     monkeypatch.setattr(pipelines, "_import_stack", imports)
     assert pipelines.import_stack() == {"torch": "2.0.0"}
     assert seen == [False] and gc.isenabled()
     assert left[0]() is None, "what the imports left behind is collected before anything is timed"
+
+
+def test_a_forked_worker_that_finds_everything_imported_collects_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would copy each page that it shares with its server: 0.8 s on two cores."""
+    collected: list[object] = []
+    monkeypatch.setattr(gc, "collect", lambda *_: collected.append(1))
+    monkeypatch.setattr(pipelines, "_import_stack", dict)
+    pipelines.import_stack()
+    assert collected == [] and gc.isenabled()
 
 
 def test_a_stack_that_cannot_be_imported_leaves_the_collector_on(
