@@ -104,6 +104,8 @@ def test_spawned_and_forked_workers_make_the_same_pictures_and_die_alike(sdbench
     assert hashes[0] == hashes[1]
 
 
+# (Under load, the first process that a warm parent starts cold was seen to end with status 1.)
+@pytest.mark.cold
 def test_a_stack_that_dies_while_importing_is_recorded(sdbench: Sdbench) -> None:
     (sdbench.folder / "dies_at_import.py").write_text("import os\nos.abort()\n")
     code, document = sdbench.json(
