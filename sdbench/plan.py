@@ -117,19 +117,17 @@ def affordable(
     return now
 
 
-def put_off_again(plan: Plan, tried: Container[str], seed: int) -> Plan:
+def put_off_again(plan: Plan, tried: Container[str], untried: Container[str], seed: int) -> Plan:
     """The plan with new blocks of everything for what a budget had put off, if anything.
 
-    Where a row has a slot that was not tried (by replicate id) although a later block has begun,
+    Where a row has an untried slot (by replicate id) although a later block has begun,
     its slots of the blocks so far are left out, and there are as many new blocks, so that every
     comparison gets its pairs.
     """
     latest = max((slot.block for slot in plan.slots if slot.replicate_id in tried), default=0)
-    untried = [
-        slot for slot in plan.slots if slot.block <= latest and slot.replicate_id not in tried
-    ]
-    overtaken = {(slot.case_id, slot.arm) for slot in untried if slot.block < latest}
-    put_off = [slot for slot in untried if (slot.case_id, slot.arm) in overtaken]
+    left = [slot for slot in plan.slots if slot.block <= latest and slot.replicate_id in untried]
+    overtaken = {(slot.case_id, slot.arm) for slot in left if slot.block < latest}
+    put_off = [slot for slot in left if (slot.case_id, slot.arm) in overtaken]
     if not put_off:
         return plan
     left_out = {slot.replicate_id for slot in put_off}

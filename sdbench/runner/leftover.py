@@ -36,11 +36,13 @@ def with_put_off_again(run: Run, loaded: LoadedRun) -> Run:
 
     One that goes on until it is decided plans further blocks at its looks.
     """
-    if run.config.get("until_decided"):
+    if run.config.get("until_decided") or not run.config.get("max_minutes"):
         return run
     tried = {entry.replicate_id for entry in loaded.started}
     tried |= {entry.replicate_id for entry in loaded.attempts}
-    plan = put_off_again(run.plan, tried, int(run.config["seed"]))
+    # (A case under which the machine restarted is not put off: it is not run again.)
+    left = {slot.replicate_id for slot in remaining_slots(loaded, retry=False)}
+    plan = put_off_again(run.plan, tried, left - tried, int(run.config["seed"]))
     return msgspec.structs.replace(run, plan=plan)
 
 

@@ -74,7 +74,16 @@ def test_what_has_its_verdict_may_become_more_precise() -> None:
 def test_plan_without_anything_put_off_stays_as_it_is() -> None:
     plan = make_run(make_config(case=THREE_CASES, replicates=3, images=2)).plan
     done = {slot.replicate_id for slot in plan.slots[:5]}  # stopped in the second block
-    assert put_off_again(plan, done, 0) is plan
+    left = {slot.replicate_id for slot in plan.slots} - done
+    assert put_off_again(plan, done, left, 0) is plan
+
+
+def test_case_that_is_never_run_again_is_not_put_off() -> None:
+    """The machine restarted under it; every resume would plan further blocks of all others."""
+    plan = make_run(make_config(case=THREE_CASES, replicates=3, images=2)).plan
+    dangerous = plan.slots[0].case_id
+    done = {slot.replicate_id for slot in plan.slots if slot.case_id != dangerous}
+    assert put_off_again(plan, done, set(), 0) is plan
 
 
 # --- in a run ------------------------------------------------------------------------------------
