@@ -274,5 +274,6 @@ def _peak(passes: list[Pass], report: Report) -> tuple[int | None, str | None, s
         if sampled is not None:
             return sampled, telemetry.footprint_source, None
     if working:
-        return None, None, "no allocator peak on this stack, and telemetry was off"
+        missing = "telemetry was off" if telemetry is None else "its memory could not be sampled"
+        return None, None, f"no allocator peak on this stack, and {missing}"
     return None, None, "no pass was made"

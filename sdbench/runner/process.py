@@ -98,6 +98,7 @@ class _Execution:
         self._stop: Stop | None = None
         self._events: list[Event] = []
         self._quiet_since: float | None = None
+        self._next_sample = float("-inf")
 
     def run(self) -> Report:
         started_utc, wall, monotonic = _utc(), time.time(), time.monotonic()
@@ -155,18 +156,17 @@ class _Execution:
         wake_fd = child.wake_fd()
         if wake_fd is not None:
             streams.watch(wake_fd)
-        next_sample = time.monotonic()
         while True:
             now = time.monotonic()
             sample = None
-            if now >= next_sample:
+            if now >= self._next_sample:
                 if self._sampler is not None:
                     sample = self._sampler.take()
                     period_s = self._sampler.period_s
                 else:  # without telemetry the guard still looks, and nothing is kept
                     sample = self._machine.take()
                     period_s = _TICK_S
-                next_sample = max(next_sample + period_s, time.monotonic())
+                self._next_sample = max(self._next_sample + period_s, time.monotonic())
             self._stop = self._stop or self._supervise(None, sample)
             self._take_events(streams, stoppable=True)
             self._check_limits(streams, now, deadline, child)
@@ -176,7 +176,7 @@ class _Execution:
                 return exit_code
             if self._stop is not None:
                 return None
-            streams.wait(min(next_sample, now + _TICK_S, deadline) - time.monotonic())
+            streams.wait(min(self._next_sample, now + _TICK_S, deadline) - time.monotonic())
 
     def _check_limits(self, streams: Streams, now: float, deadline: float, child: _Child) -> None:
         if self._stop is not None:
@@ -197,6 +197,7 @@ class _Execution:
             self._events.append(event)
             if isinstance(event, Hello) and self._task.telemetry and self._sampler is None:
                 self._sampler = Sampler(self._probe, event.pid, ignored_pid=event.watchdog_pid)
+                self._next_sample = float("-inf")  # a quick worker may be gone after a tick
             if isinstance(event, Phase) and self._sampler is not None:
                 self._sampler.mark(event.name, event.t)
             wish = self._supervise(event, None)
