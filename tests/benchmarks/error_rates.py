@@ -66,19 +66,19 @@ def one_comparison(trials: int) -> Iterator[str]:
 
 def auto_passes(trials: int) -> Iterator[str]:
     """The same with 8 processes that decide by themselves how many passes they make."""
-    yield 'passes = "auto", a start-up of 16 s, 8 processes a side; 95% intervals that cover the truth'
+    yield 'passes = "auto", a start-up of 16 s, 8 processes a side; below: true ratio in the interval'
     yield _row("passes of", "", *(f"true ×{ratio:.2f}" for ratio in RATIOS))
     for pass_s in (20.0, 1.0, 0.2):
         cells, covered = [], []
         for ratio in RATIOS:
             made = [*auto_estimates_of(USUAL, 9, trials // 4, 8, ratio, pass_s, 16.0)]
-            found = Counter(judge_family([one], DELTA)[0].verdict for one in made)
+            found: Counter[str] = Counter(judge_family([one], DELTA)[0].verdict for one in made)
             cells.append(_cell(found, len(made)))
             intervals = [one.interval() for one in made]
             inside = sum(i is not None and i[0] <= ratio <= i[1] for i in intervals)
             covered.append(f"{100 * inside / len(made):.1f}")
         yield _row(f"{pass_s:g} s", "", *cells)
-        yield _row("", "covers", *covered)
+        yield _row("", "", *covered)
 
 
 def until_decided(trials: int) -> Iterator[str]:
