@@ -66,7 +66,7 @@ def one_comparison(trials: int) -> Iterator[str]:
 
 def auto_passes(trials: int) -> Iterator[str]:
     """The same with 8 processes that decide by themselves how many passes they make."""
-    yield 'passes = "auto", a start-up of 16 s, 8 processes a side; below: true ratio in the interval'
+    yield 'passes = "auto", a start-up of 16 s, 8 processes a side; below: truth in the interval'
     yield _row("passes of", "", *(f"true ×{ratio:.2f}" for ratio in RATIOS))
     for pass_s in (20.0, 1.0, 0.2):
         cells, covered = [], []
