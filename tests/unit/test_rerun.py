@@ -2,6 +2,7 @@
 
 import json
 import random
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,23 @@ def test_open_comparison_names_the_command_and_the_command_decides(
     assert made.own
     assert made.run.label == "before against after"
     assert "decided" in err
+
+
+@pytest.mark.parametrize(("options", "expected"), [([], 130), (["--bisect"], 125)])
+def test_rerun_that_the_user_stops_is_kept_and_decides_nothing(
+    call: Called, results: Path, tiny: None, options: list[str], expected: int
+) -> None:
+    def interrupted(task: Task, supervise: Supervisor) -> Report:
+        signal.raise_signal(signal.SIGINT)
+        return play(task, supervise)
+
+    base, new = kept(results, "before"), kept(results, "after", 1.3)
+    code, out, err = call(
+        *("compare", base, new, "--rerun", "--yes", "-o", results, *options), script=interrupted
+    )
+    assert (code, out) == (expected, "")
+    (made,) = {path.parent for path in results.glob("*/run.json")} - {base, new}
+    assert f"Go on with: sdbench resume {made}" in err
 
 
 @pytest.mark.parametrize(
