@@ -311,6 +311,6 @@ def test_panel_that_has_no_room_is_left_where_it_was() -> None:
     theme = dict.fromkeys(figure_module._STAND_INS, "black")
     drawing, (axes,) = canvas.new_drawing(theme, 0.2)
     axes.set_xlabel("higher than the drawing")
-    before = axes.get_position().extents.tolist()
+    before = [*axes.get_position().extents]
     canvas.lay_out(drawing)
-    assert axes.get_position().extents.tolist() == before
+    assert [*axes.get_position().extents] == before

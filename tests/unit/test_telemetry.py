@@ -203,7 +203,7 @@ def test_screen_has_lines_for_allocator_gpu_and_energy_where_they_are_known() ->
     known = telemetry(
         gpu_power_mean_w=281.6, gpu_power_peak_w=300.2, gpu_temperature_peak_c=71.0, energy=energy
     )
-    counted = {"driver_bytes": 3 * 10**9, "recommended_max_bytes": 11 * 10**9}
+    counted: dict[str, Any] = {"driver_bytes": 3 * 10**9, "recommended_max_bytes": 11 * 10**9}
     passes = [make_pass(index=n, allocated_bytes=2 * 10**9, **counted) for n in (1, 2)]
     lines = lines_of(make_replicate(telemetry=known, passes=passes))
     assert (
