@@ -261,6 +261,13 @@ def test_refusal_is_one_line_with_exit_code_2(
     assert call("compare", base, new, "--rerun", *options, "--bisect")[0] == 125
 
 
+def test_command_is_not_offered_for_a_run_of_several_arms(call: Called, results: Path) -> None:
+    arms: Fields = {"config": two_arms(), "stacks": {"current": CURRENT}}
+    base, new = kept(results, "before", **arms), kept(results, "after", 1.3, **arms)
+    cases = json.loads(call("compare", base, new, "--json")[1])["cases"]
+    assert [(case["reason"], case["command"]) for case in cases] == [("not-interleaved", None)] * 2
+
+
 def test_command_is_not_offered_where_it_could_not_run(call: Called, results: Path) -> None:
     base, new = kept(results, "before"), kept(results, "after", 1.3)
     (new / "run.json").write_text((new / "run.json").read_text() + "\n")  # not as it was written
