@@ -70,6 +70,14 @@ def test_even_passes_are_stable() -> None:
     assert (found.change, found.stability, found.slows_after_s) == (1.0, 1.0, None)
 
 
+@pytest.mark.parametrize(("slow", "stability"), [(8, 1.0), (12, 0.8)])
+def test_stability_is_of_twenty_loops_by_their_median_pass(slow: int, stability: float) -> None:
+    durations = [2.0] * 100 + [2.5] * slow + [2.0] * (300 - slow)  # a loop is 20 passes
+    found = judge_sustained(*passes(durations))
+    assert found.stability == pytest.approx(stability)
+    assert found.slows_after_s is None
+
+
 def test_disturbance_that_passes_is_no_slow_down() -> None:
     durations = [2.0] * 100 + [4.0] * 5 + [2.0] * 100
     found = judge_sustained(*passes(durations))
