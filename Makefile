@@ -39,7 +39,7 @@ PYTEST = $(BIN)/python -m pytest
 # One process more than there are cores, because tests also wait: for a timeout, for a hung worker.
 # Each process that a test starts has one thread (tests/integration/conftest.py).
 TOGETHER = -n $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)') --dist worksteal tests/integration tests/browser tests/unit
-COVERAGE = SDBENCH_TEST_COVERAGE=$(CURDIR)
+COVERAGE = COVERAGE_CHECKOUT=$(CURDIR)
 COUNTED = --cov --cov-config=tests/coverage.rc --cov-context=test --cov-report=
 
 .PHONY: run test check lint types affected tests-unit tests-together tests-alone tests-standin \

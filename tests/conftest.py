@@ -36,7 +36,7 @@ TIMES = "SDBENCH_TEST_TIMES"
 def pytest_configure(config: pytest.Config) -> None:
     """Count the lines of the processes that tests start, where lines are counted."""
     runs_tests = hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None)
-    if "SDBENCH_TEST_COVERAGE" in os.environ and runs_tests:
+    if "COVERAGE_CHECKOUT" in os.environ and runs_tests:
         # Only now: a worker of pytest-xdist is counted by pytest-cov.
         os.environ["COVERAGE_PROCESS_START"] = str(Path(__file__).with_name("coverage.rc"))
     if TIMES in os.environ and not hasattr(config, "workerinput"):

@@ -19,10 +19,11 @@ from quality_factories import (
 )
 
 from sdbench.quality.artifacts import Artifacts
-from sdbench.quality.compare import Comparison, Yardstick
+from sdbench.quality.compare import Comparison, Yardstick, rounding_levels
 from sdbench.quality.measures import to_pixels
+from sdbench.quality.stage_differences import picture_stage
 from sdbench.quality.thresholds import AMPLIFIED_SSIM
-from sdbench.schema import Case, Compared, Picture, Replicate
+from sdbench.schema import Case, Compared, Dtype, Picture, Replicate
 
 CASE = Case(resolution="64x64", dtype="float16")
 REFERENCES = {0: make_reference(0), 1: make_reference(1)}
@@ -256,10 +257,11 @@ def nearly_flat() -> Any:
     [
         (np.full((3, 64, 64), 0.5, np.float32), "flat"),
         (nearly_flat(), "flat"),
+        (np.full((3, 64, 64), 0.5) + np.linspace(0.0, 0.04, 64)[:, None], None),
         (np.random.default_rng(4).random((3, 64, 64)), "noise"),
         (smooth_picture(), None),
     ],
-    ids=["of one colour", "nearly of one colour", "noise of pixels", "a picture"],
+    ids=["of one colour", "nearly of one colour", "of 10 levels", "noise of pixels", "a picture"],
 )
 @pytest.mark.parametrize("is_kept", [True, False], ids=["kept", "not kept"])
 def test_what_a_trained_model_never_makes_needs_no_reference(
@@ -396,6 +398,24 @@ def test_a_packaged_picture_has_eight_bits_and_that_is_allowed_for(tmp_path: Pat
     near = keep(tmp_path, nudged(smooth_picture(), 1e-5), latents_of()[-1])
     found = compare(tmp_path, replicate_of([near]), Yardstick({0: packed}, exact), Case())
     assert found.verdict == "match"
+
+
+def test_half_a_level_of_an_eight_bit_picture_is_allowed() -> None:
+    packed = np.full((3, 4, 4), 51, np.uint8)  # a fifth of 255, and so is its root mean square
+    found = picture_stage(packed + 1, packed, 0.0, Case())
+    assert found.rel_l2 == pytest.approx(1 / 51)
+    assert found.margin == pytest.approx(2.0, rel=1e-3), "one level is twice as much"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "levels"), [("float32", 0.002), ("float16", 0.4), ("bfloat16", 4.0)]
+)
+def test_without_a_floor_the_type_says_what_rounding_explains(dtype: Dtype, levels: float) -> None:
+    of_eight_bits = 0.29
+    bright = np.full((4, 4, 3), 200, np.uint8)
+    found = rounding_levels(None, bright, Case(dtype=dtype)) - of_eight_bits
+    assert found == pytest.approx(levels)
+    assert rounding_levels(0.01, bright, Case(dtype=dtype)) - of_eight_bits == pytest.approx(2.0)
 
 
 def test_another_number_of_steps_gives_no_curve(tmp_path: Path) -> None:

@@ -85,6 +85,16 @@ def test_what_is_wrong_is_said(drawn: Scene, reason: str) -> None:
     assert judge(draw_scene(drawn, boxes, 128), PROMPT).reason == reason
 
 
+@pytest.mark.parametrize(("side", "told"), [(8, False), (11, True)])
+def test_a_speck_of_another_colour_counts_from_half_a_percent_of_the_picture(
+    side: int, told: bool
+) -> None:
+    pixels = draw_scene(SCENE, [LEFT, RIGHT], 128).copy()
+    pixels[8 : 8 + side, 60 : 60 + side] = PALETTE["green"]
+    reason = judge(pixels, PROMPT).reason
+    assert reason == ("something green is there that was not asked for" if told else None)
+
+
 def test_a_second_one_of_the_same_is_wrong() -> None:
     pixels = draw_scene(Scene("white", (Item("red", "circle"),)), [(0.25, 0.25, 0.15)], 128)
     pixels = np.minimum(pixels, pixels[::-1, ::-1])

@@ -138,6 +138,17 @@ def test_a_picture_of_something_else_is_wrong_unless_the_cpu_s_is_too(
         assert entry.verdict_words == "not as asked: no star found; beside the CPU: not checked"
 
 
+def test_a_picture_of_another_size_stands_next_to_the_cpu_s_without_a_difference(
+    tmp_path: Path,
+) -> None:
+    smaller = smooth_picture()[:, ::2, ::2]
+    (entry,) = only(shown(pictured(tmp_path, lambda slot, index: smaller)))
+    assert entry.tone == "bad"
+    assert entry.device is not None and entry.reference is not None
+    assert (entry.device.width, entry.reference.width) == (32, 64)
+    assert entry.map is None and entry.difference is None
+
+
 def test_without_the_cpu_pictures_are_shown_alone(tmp_path: Path) -> None:
     loaded = pictured(tmp_path, lambda slot, index: smooth_picture(), compared=False)
     (entry,) = only(shown(loaded))

@@ -198,8 +198,8 @@ def test_lost_cases_do_not_read_as_not_reached(call: Called, tmp_path: Path) -> 
 # --- gates ---------------------------------------------------------------------------------------
 
 
-def run(name: str, seconds: float = 1.0, *, steps: int = 2, noise: float = 0.005) -> LoadedRun:
-    loaded = measured(steady(seconds, noise, seed=len(name)), config=one_case(steps=steps))
+def run(name: str, seconds: float = 1.0, *, noise: float = 0.005, **work: Any) -> LoadedRun:
+    loaded = measured(steady(seconds, noise, seed=len(name)), config=one_case(**work))
     return changed(loaded, run_id=name)
 
 
@@ -254,6 +254,22 @@ def test_how_to_make_runs_alike_is_said(call: Called, tmp_path: Path) -> None:
     out = call("compare", "base", "after", "-o", tmp_path)[1]
     assert "measure again with --set steps=2" in out
     assert "--by machine" not in out, "it would not help"
+
+
+@pytest.mark.parametrize(
+    ("work", "words"),
+    [
+        ({"prompts": ["a dog"]}, "the same prompts"),
+        ({"prompts": ["a dog"], "steps": 20}, "--set steps=2 and the same prompts"),
+    ],
+)
+def test_other_prompts_are_named_where_they_keep_runs_from_being_compared(
+    call: Called, tmp_path: Path, work: dict[str, Any], words: str
+) -> None:
+    kept(tmp_path, run("base"))
+    kept(tmp_path, run("after", **work))
+    out = call("compare", "base", "after", "-o", tmp_path)[1]
+    assert f"measure again with {words}" in " ".join(out.split())
 
 
 def test_a_gate_on_pictures_needs_pictures_that_were_checked(call: Called, tmp_path: Path) -> None:

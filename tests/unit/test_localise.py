@@ -1,13 +1,17 @@
 """The search goes on after a death, a hang and a failure, and ends where it must."""
 
+import io
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from factories import (
     Called,
+    FakeClock,
     as_event,
     call_events,
     make_call,
@@ -16,12 +20,13 @@ from factories import (
     make_model,
     make_report,
 )
+from rich.console import Console
 
 from sdbench.cli.localise import left_seconds
 from sdbench.errors import MachineError
 from sdbench.quality.operator_calls import OperatorCall
 from sdbench.runner import localise
-from sdbench.runner.executor import FakeExecutor, Report, Stop, Supervisor, Task
+from sdbench.runner.executor import Executor, FakeExecutor, Report, Stop, Supervisor, Task
 from sdbench.runner.localise import Found, Search, locate
 from sdbench.runner.probe import FoundDevice
 from sdbench.schema import Case
@@ -198,6 +203,47 @@ def test_time_left_does_not_count_what_came_before_the_first_share() -> None:
     assert left_seconds(first, (101.0, 0.02)) is None
     assert left_seconds(first, (109.0, 0.10)) == pytest.approx(90.0)
     assert left_seconds(first, (199.0, 1.0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("terminal", "apart_s", "shown"),
+    [
+        (False, 20.0, ["25% done", "50% done, about 40 s left", "50% done, about 80 s left"]),
+        (False, 19.0, ["25% done", "50% done, about 76 s left"]),
+        (True, 1.0, ["25% done", "50% done, about 2 s left", "50% done, about 4 s left"]),
+    ],
+)
+def test_screen_shows_the_share_done_and_the_time_left(
+    search: Search,
+    call: Called,
+    monkeypatch: pytest.MonkeyPatch,
+    terminal: bool,
+    apart_s: float,
+    shown: list[str],
+) -> None:
+    """A line every 20 s at most; on a terminal a bar that is painted every second."""
+    clock, text = FakeClock(), io.StringIO()
+
+    def located(
+        search: Search, executor: Executor, showing: Callable[[float], None], *_: object
+    ) -> Found:
+        for share in (0.0, 0.25, 0.50, 0.1):  # after a death a worker begins at 0 again
+            clock.advance(apart_s)
+            showing(share)
+        return Found(judged=[], interrupted=True)
+
+    monkeypatch.setattr("sdbench.cli.localise.prepare_search", lambda *_: search)
+    monkeypatch.setattr("sdbench.cli.localise.locate", located)
+    monkeypatch.setattr("sdbench.cli.localise.time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr(
+        "sdbench.cli.localise.console",
+        lambda err: Console(file=text, width=160, force_terminal=terminal),
+    )
+    assert call("localise", "--model", "synthetic/tiny")[0] == 130
+    lines = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", text.getvalue()).splitlines()
+    painted = [words for line in lines for words in re.findall(r"\d+% done.*", line)]
+    assert [*dict.fromkeys(painted)] == shown
+    assert any(line.startswith("25% done") for line in lines) != terminal
 
 
 def test_search_that_the_user_stopped_writes_nothing(

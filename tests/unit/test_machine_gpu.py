@@ -102,6 +102,12 @@ def test_nvml_tells_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     assert nvml.running == 0
 
 
+def test_energy_of_the_first_gpu_is_in_joules(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert opened(monkeypatch, FakeNvml(["a", "b"])).energy_j() == {"gpu": 5000.25}
+    without_counter = opened(monkeypatch, FakeNvml(["a"], {"energy"}))
+    assert without_counter.energy_j() == Unavailable("NVML: Not Supported")
+
+
 @pytest.mark.parametrize(
     ("visible", "names"),
     [
@@ -223,6 +229,20 @@ def test_every_part_that_is_counted_is_told_in_joules() -> None:
     )
     monitor = SimpleNamespace(get_cumulative_energy=lambda: metrics)
     assert AppleEnergy(monitor).energy_j() == {"cpu": 9.0, "gpu": 4.0, "dram": 0.5, "ane": 0.0}
+
+
+def test_chip_without_a_counter_for_its_gpu_has_no_power() -> None:
+    metrics = SimpleNamespace(cpu_total_mj=9000)
+    reader = AppleEnergy(SimpleNamespace(get_cumulative_energy=lambda: metrics))
+    assert _reason(reader.read().power_w) == "zeus-apple-silicon knows no GPU energy of this chip"
+
+
+def test_energy_monitor_names_no_gpu_and_is_not_used_when_closed() -> None:
+    readings: list[str] = []
+    reader = AppleEnergy(SimpleNamespace(get_cumulative_energy=lambda: readings.append("read")))
+    assert _reason(reader.names()) == "the energy monitor names no GPU"
+    reader.close()
+    assert readings == []
 
 
 def test_missing_energy_package_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sdbench.machine.facts import Gpu, Unavailable, all_unavailable
+from sdbench.machine.gpu import NoGpu
 from sdbench.machine.macos_commands import THERMAL_KEY
 from sdbench.machine.macos_libsystem import MacMemoryProbe, SwapUsage, VMStatistics64
 
@@ -164,6 +165,17 @@ def test_footprint_of_a_process() -> None:
     assert probe.footprint_bytes(42) == 5154 << 20
     assert probe.footprint_bytes(43) is None
     assert probe.out_of_memory_kills() is None
+
+
+def test_energy_and_state_of_the_gpu_are_its_readers() -> None:
+    class Reader(NoGpu):
+        def energy_j(self) -> dict[str, float] | Unavailable:
+            return {"gpu": 4.0, "cpu": 9.0}
+
+    probe = MacMemoryProbe(FakeLibSystem(), Reader("not installed"))
+    assert probe.energy_j() == {"gpu": 4.0, "cpu": 9.0}
+    assert probe.slow().gpu == all_unavailable(Gpu, "not installed")
+    assert MacMemoryProbe(FakeLibSystem()).energy_j() == Unavailable("no GPU is watched")
 
 
 def test_children_are_no_more_than_fit() -> None:

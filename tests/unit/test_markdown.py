@@ -16,14 +16,16 @@ from markdown_it import MarkdownIt
 from measured_runs import kept, measured, one_case, steady, two_arms
 from pictured_runs import pictured
 from quality_factories import smooth_picture
+from told_runs import told_run
 
 from sdbench.cli import main
+from sdbench.report.efficiency import EXPLAINED
 from sdbench.report.html.gallery import gallery_of
 from sdbench.report.markdown import Markdown, markdown_report
 from sdbench.report.markdown_text import plain
 from sdbench.report.row import rows_of_runs
 from sdbench.report.story import tell
-from sdbench.schema import SCHEMA_VERSION
+from sdbench.schema import SCHEMA_VERSION, Ceiling, CountedFlops
 from sdbench.store import LoadedRun
 
 
@@ -95,6 +97,34 @@ def test_simulated_and_unfinished_runs_say_so_first() -> None:
 def test_run_without_any_result_still_gives_a_report() -> None:
     text = report_of(measured(skip=lambda slot: True)).text
     assert "skipped" in table_with(text, "outcome")[1][1]
+
+
+def test_run_that_no_claim_speaks_of_has_no_section_about_claims() -> None:
+    """Claims are tested in an arm without ballast, and here there is none."""
+    heading = "## What the documentation claims, tested here"
+    assert heading in report_of(measured(config=one_case(1))).text
+    held = measured(config=one_case(1, pressure={"hold_bytes": [5e7]}))
+    assert heading not in report_of(held).text
+
+
+def test_stages_are_compared_with_the_rate_of_matrix_products_which_is_explained(
+    tmp_path: Path,
+) -> None:
+    profiled = told_run(tmp_path, replicates=1)
+    text = report_of(profiled).text
+    assert {row[-1] for row in table_with(text, "stage")[1:]} == {"–"}
+    assert EXPLAINED not in text
+
+    flops = CountedFlops(text_encoder=10, denoising=600, vae_decode=90, measured_pass=700)
+    counted = [msgspec.structs.replace(entry, flops=flops) for entry in profiled.attempts]
+    limit = Ceiling(
+        arm="current", dtype="float32", device="mps", simulated=False, flops_per_s=2000.0
+    )
+    text = report_of(LoadedRun(tmp_path, profiled.run, [], counted, ceilings=[limit])).text
+    shares = {row[1]: row[-1] for row in table_with(text, "stage")[1:]}
+    assert shares["denoising (UNet)"] == "50%", "600 operations in 0.6 s, of 2000 a second"
+    assert shares["the rest"] == "–"
+    assert EXPLAINED in text
 
 
 def test_comparison_of_runs_comes_first() -> None:

@@ -10,7 +10,7 @@ from factories import make_report, make_slot, make_task, pass_event, worker_even
 
 from sdbench.runner.executor import Report, Stop, StopKind, Task
 from sdbench.runner.outcome import replicate_record
-from sdbench.schema import Gate, Replicate, TelemetrySummary, Yardstick
+from sdbench.schema import CrashReport, Gate, Replicate, TelemetrySummary, Yardstick
 
 
 def record_of(report: Report, task: Task | None = None) -> Replicate:
@@ -226,6 +226,26 @@ def test_reason_of_an_abort_keeps_the_last_words(tail: str, words: str) -> None:
     assert record.cause is not None and not record.cause.generic
 
 
+@pytest.mark.parametrize(
+    ("tail", "message", "said"),
+    [
+        ("", "failed assertion `rank must be 4'", ": failed assertion `rank must be 4'"),
+        ("", None, ""),
+        ("x.mm:7: failed assertion `rank'", "of Metal", ": x.mm:7: failed assertion `rank'"),
+    ],
+)
+def test_reason_of_an_abort_is_in_the_crash_report_where_the_worker_wrote_none(
+    tail: str, message: str | None, said: str
+) -> None:
+    report = make_report(
+        events_until("pass 1"),
+        exit_code=-signal.SIGABRT,
+        stderr_tail=tail,
+        crash_report=CrashReport(signal="SIGABRT", message=message),
+    )
+    assert record_of(report).reason == f"ended by SIGABRT in pass 1{said}"
+
+
 def test_end_without_an_event_tells_the_last_line_of_the_error_output() -> None:
     report = make_report(events_until("import"), exit_code=3, stderr_tail="odd\nlicence expired\n")
     assert record_of(report).reason == (
@@ -359,7 +379,13 @@ def test_peak_is_the_footprint_where_the_stack_has_no_counter() -> None:
 def test_unknown_peak_is_none_with_a_reason() -> None:
     record = record_of(make_report(worker_events(make_task())))
     assert (record.peak_memory_bytes, record.peak_memory_source) == (None, None)
-    assert record.peak_memory_reason
+    assert record.peak_memory_reason == "no allocator peak on this stack, and telemetry was off"
+    unsampled = TelemetrySummary(samples=0, period_s=0.1, cost_share=0.0)
+    record = record_of(make_report(worker_events(make_task()), telemetry=unsampled))
+    assert record.peak_memory_bytes is None
+    assert record.peak_memory_reason == (
+        "no allocator peak on this stack, and its memory could not be sampled"
+    )
     assert record_of(make_report([])).peak_memory_reason == "no pass was made"
 
 

@@ -98,6 +98,13 @@ def test_same_reason_of_many_cases_is_said_once(shown: Shown) -> None:
     assert [line.split()[0] for line in told] == ["verdict", "warning"]
 
 
+def test_run_that_no_claim_speaks_of_has_no_line_about_claims(shown: Shown) -> None:
+    """Claims are tested in an arm without ballast, and here there is none."""
+    assert any(line.startswith("claims ") for line in shown(measured(config=one_case(1))))
+    held = measured(config=one_case(1, pressure={"hold_bytes": [5e7]}), run_id="held")
+    assert not any(line.startswith("claims ") for line in shown(held))
+
+
 def wide(cases: int) -> dict[str, Any]:
     return {"resolution": [f"{64 * index}x64" for index in range(1, cases + 1)]}
 

@@ -1,5 +1,6 @@
 """How many measured passes a process makes where that is left to it, and what follows from it."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from factories import (
     worker_events,
 )
 from measured_runs import kept, measured, one_case
+from rich.console import Console
 from test_outcome import record_of
 
 from sdbench.cli import main
@@ -36,6 +38,7 @@ from sdbench.report.html import html_report
 from sdbench.report.passes import passes_sentence, replicate_words
 from sdbench.report.story import tell
 from sdbench.report.story.tell import run_story
+from sdbench.report.terminal import render_summary
 from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.runner.session import config_of
 from sdbench.schema import Arm, Replicate, Run, Slot
@@ -308,6 +311,23 @@ def test_words() -> None:
     )
     asked = [timed([2.0, 1.0], block, passes_stopped="asked") for block in (0, 1)]
     assert passes_sentence(summarise(run, asked, "x")) is None
+
+
+def test_screens_say_how_many_passes_were_made_and_why_no_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def known(slot: Slot) -> dict[str, Any]:
+        passes = [make_pass(1.0, index) for index in range(1, 6)]
+        return {"passes": passes, "passes_stopped": "median-known"}
+
+    loaded = measured(config=one_case(2), fields=known)
+    sentence = "Processes made 5 passes. Why no more: their median is known to 0.5% (2)."
+    assert main(["show", str(kept(tmp_path, loaded))]) == 0
+    (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith("passes "))
+    assert line.removeprefix("passes").strip() == sentence
+    text = io.StringIO()
+    render_summary(summary_of(loaded), Console(file=text, width=160))
+    assert sentence in text.getvalue().splitlines()
 
 
 def test_many_passes_alike_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

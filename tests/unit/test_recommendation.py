@@ -1,6 +1,7 @@
 """What is recommended was measured, is right and fits; and the code for it can be run."""
 
 import ast
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -174,6 +175,16 @@ def test_what_is_not_decided_is_not_recommended() -> None:
     assert (goal.latency, goal.throughput) == (None, None)
     assert "cannot be distinguished" in (goal.reason or "")
     assert "would decide" in (goal.reason or "") or "95% interval" in (goal.reason or "")
+
+
+def test_two_that_cannot_be_distinguished_are_told_with_their_ratio() -> None:
+    config = plan(
+        case=[{"resolution": "64x64"}, {"resolution": "64x64", "attention_slicing": True}]
+    )
+    reason = goal_of(loaded_run(config=config, seconds=noisy(0.2))).reason
+    assert re.search(
+        r"s a picture\) cannot be distinguished \(ratio \d\.\d\d, 95% interval \d", reason or ""
+    )
 
 
 def test_slower_beyond_chance_is_decided_below_the_threshold_too() -> None:

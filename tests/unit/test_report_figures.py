@@ -9,12 +9,16 @@ from xml.etree import ElementTree
 import msgspec
 import pytest
 from factories import make_pass
-from measured_runs import changed, measured, one_case, steady, two_arms
+from measured_runs import by_arm, changed, measured, one_case, steady, two_arms
 from told_runs import HOSTILE, told_run
 
+from sdbench.comparison import history_of
 from sdbench.report.figures import Figure, canvas, css_variables, run_figures, story_figures
 from sdbench.report.figures import figure as figure_module
 from sdbench.report.figures.canvas import MOST_ROWS
+from sdbench.report.figures.comparisons import history_figure
+from sdbench.report.figures.profile import stages_figure
+from sdbench.report.figures.tradeoff import tradeoff_figure
 from sdbench.report.story import tell
 from sdbench.report.units import seconds
 from sdbench.schema import Slot
@@ -205,3 +209,108 @@ def test_drawing_leaves_no_state_behind(figures: list[Figure]) -> None:
     assert dict(mpl.rcParams) == before
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or pyplot.get_fignums() == []
+
+
+# --- one figure at a time ------------------------------------------------------------------------
+
+
+def compared(loaded: LoadedRun) -> Figure:
+    """The figure of the two arms of a run."""
+    (figure,) = (one for one in story_figures(tell([loaded])) if one.kind == "comparison")
+    return figure
+
+
+def test_of_many_compared_cases_the_slower_ones_are_shown() -> None:
+    sizes = [f"{64 * n}x64" for n in range(1, MOST_ROWS + 6)]
+    slower = sizes[-1]
+
+    def time_of(slot: Slot) -> float:
+        factor = 1.5 if slot.arm == "new" and slot.case_id.startswith(f"{slower}-") else 1.0
+        return factor * steady()(slot)
+
+    figure = compared(measured(time_of, config=two_arms(4, matrix={"resolution": sizes})))
+    assert f"{MOST_ROWS} of {len(sizes)} cases are shown, wrong and slower ones first" in (
+        figure.caption
+    )
+    shown = texts(figure.inline_svg())
+    names = [text.split()[0] for text in shown if text.split()[0] in sizes]
+    assert len(names) == MOST_ROWS
+    assert names == sorted(names, key=sizes.index), "in the order of the run"
+    assert names[-1] == slower and any(text.startswith("slower") for text in shown)
+
+
+def test_ratio_without_an_interval_is_a_mark_alone_on_a_scale_with_few_ticks() -> None:
+    figure = compared(measured(by_arm(old=1.0, new=20_000.0), config=two_arms(1)))
+    svg = figure.inline_svg()
+    ticks = [text for text in texts(svg) if re.fullmatch(r"×[\d.e+]+", text)]
+    assert ticks == ["×1", "×10", "×100", "×1e+03", "×1e+04"]
+    with_interval = compared(measured(by_arm(old=1.0, new=20_000.0), config=two_arms(4)))
+    assert with_interval.inline_svg().count("<path") > svg.count("<path")
+
+
+def test_one_run_has_no_figure_over_time() -> None:
+    assert history_figure(history_of(_three_runs()[:1], measured().run.machine_id)) is None
+
+
+def test_run_of_one_process_is_a_point_without_an_interval() -> None:
+    def drawn(processes: int) -> str:
+        runs = [
+            changed(measured(steady(seed=n), config=one_case(processes)), run_id=f"run-{n}")
+            for n in (1, 2, 3)
+        ]
+        figure = history_figure(history_of(runs, runs[0].run.machine_id))
+        assert figure is not None and "3 runs" in figure.description
+        return figure.inline_svg()
+
+    assert drawn(8).count("<path") == drawn(1).count("<path") + 3
+
+
+def test_rate_of_a_profiled_case_is_shown_with_its_share_where_that_is_known(
+    tmp_path: Path,
+) -> None:
+    def words(share: float | None) -> list[str]:
+        (run,) = tell([told_run(tmp_path)]).runs
+        rows = [
+            msgspec.structs.replace(row, flops_per_s=6.91e12, share_of_ceiling=share)
+            for row in run.stages
+        ]
+        figure = stages_figure(msgspec.structs.replace(run, stages=rows), "run")
+        assert figure is not None
+        return [text for text in texts(figure.inline_svg()) if "TFLOP/s" in text]
+
+    assert all(text.endswith("· 6.91 TFLOP/s") for text in words(None))
+    assert all("· 6.91 TFLOP/s, 35% of matrix products'" in text for text in words(0.35))
+    assert len(words(None)) == len(words(0.35)) == 4
+
+
+def test_settings_without_room_for_their_name_stay_unnamed(tmp_path: Path) -> None:
+    (run,) = tell([told_run(tmp_path)]).runs
+    first = run.recommendation.tradeoffs[0]
+    # Eight settings in one place, and one far away that sets the scale.
+    close = [
+        msgspec.structs.replace(
+            first,
+            case=msgspec.structs.replace(first.case, attention_slicing=True, warmup=bool(n % 2)),
+            seconds_per_picture=1 + n / 1e4,
+            peak_memory_bytes=int(4e9 - n * 1e4),
+            efficient=True,
+        )
+        for n in range(8)
+    ]
+    far = msgspec.structs.replace(
+        first, seconds_per_picture=7.0, peak_memory_bytes=10**9, efficient=False
+    )
+    advice = msgspec.structs.replace(run.recommendation, tradeoffs=[*close, far])
+    figure = tradeoff_figure(msgspec.structs.replace(run, recommendation=advice), "run")
+    assert figure is not None
+    names = [text for text in texts(figure.inline_svg()) if "sliced" in text]
+    assert 0 < len(names) < len(close)
+
+
+def test_panel_that_has_no_room_is_left_where_it_was() -> None:
+    theme = dict.fromkeys(figure_module._STAND_INS, "black")
+    drawing, (axes,) = canvas.new_drawing(theme, 0.2)
+    axes.set_xlabel("higher than the drawing")
+    before = [*axes.get_position().extents]
+    canvas.lay_out(drawing)
+    assert [*axes.get_position().extents] == before

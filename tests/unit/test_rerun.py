@@ -2,6 +2,7 @@
 
 import json
 import random
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,23 @@ def test_open_comparison_names_the_command_and_the_command_decides(
     assert "decided" in err
 
 
+@pytest.mark.parametrize(("options", "expected"), [([], 130), (["--bisect"], 125)])
+def test_rerun_that_the_user_stops_is_kept_and_decides_nothing(
+    call: Called, results: Path, tiny: None, options: list[str], expected: int
+) -> None:
+    def interrupted(task: Task, supervise: Supervisor) -> Report:
+        signal.raise_signal(signal.SIGINT)
+        return play(task, supervise)
+
+    base, new = kept(results, "before"), kept(results, "after", 1.3)
+    code, out, err = call(
+        *("compare", base, new, "--rerun", "--yes", "-o", results, *options), script=interrupted
+    )
+    assert (code, out) == (expected, "")
+    (made,) = {path.parent for path in results.glob("*/run.json")} - {base, new}
+    assert f"Go on with: sdbench resume {made}" in err
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -241,6 +259,13 @@ def test_refusal_is_one_line_with_exit_code_2(
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert words in err
     assert call("compare", base, new, "--rerun", *options, "--bisect")[0] == 125
+
+
+def test_command_is_not_offered_for_a_run_of_several_arms(call: Called, results: Path) -> None:
+    arms: Fields = {"config": two_arms(), "stacks": {"current": CURRENT}}
+    base, new = kept(results, "before", **arms), kept(results, "after", 1.3, **arms)
+    cases = json.loads(call("compare", base, new, "--json")[1])["cases"]
+    assert [(case["reason"], case["command"]) for case in cases] == [("not-interleaved", None)] * 2
 
 
 def test_command_is_not_offered_where_it_could_not_run(call: Called, results: Path) -> None:

@@ -1029,6 +1029,43 @@ def test_interrupted_sitting_says_so_and_is_not_complete(tmp_path: Path) -> None
     assert (sat.end, sat.summary.complete) == ("interrupted", False)
 
 
+def interrupted_in(*replicate_ids: str) -> tuple[FakeExecutor, list[Report]]:
+    """Workers that the user interrupts in one of these tasks, and the reports of all."""
+    reports: list[Report] = []
+
+    def script(task: Task, supervise: Supervisor) -> Report:
+        if task.replicate_id in replicate_ids:
+            signal.raise_signal(signal.SIGINT)
+        reports.append(play(task, supervise))
+        return reports[-1]
+
+    return FakeExecutor(script), reports
+
+
+def test_interruption_during_the_check_ends_its_worker_and_records_nothing(
+    tmp_path: Path,
+) -> None:
+    run = make_run(make_config(device="mps"), device="mps")
+    RunFolder.create(tmp_path, run).close()
+    executor, reports = interrupted_in("quick-check")
+    sat = sit_once(tmp_path, run, executor)
+    assert sat.end == "interrupted"
+    assert reports[0].stop == Stop("interrupted", "stopped by the user")
+    loaded = load_run(tmp_path / run.run_id)
+    assert (loaded.checks, loaded.attempts) == ([], [])
+
+
+def test_interruption_while_limits_are_measured_records_none_of_them(tmp_path: Path) -> None:
+    run = begin(tmp_path, make_config(arm=[{"name": "old"}, {"name": "new"}]))
+    executor, reports = interrupted_in("ceilings")
+    sat = sit_once(tmp_path, run, executor)
+    assert sat.end == "interrupted"
+    (report,) = reports
+    assert report.stop is not None and report.stop.kind == "interrupted"
+    loaded = load_run(tmp_path / run.run_id)
+    assert (loaded.ceilings, loaded.attempts) == ([], [])
+
+
 def test_sitting_is_noted_with_its_clocks() -> None:
     run = with_new_sitting(make_run())
     assert [type(sitting) for sitting in run.sittings] == [Sitting, Sitting]

@@ -1,5 +1,8 @@
 """The language of builtin/shapes: what a prompt asks for."""
 
+import itertools
+import math
+
 import pytest
 
 from sdbench.quality.scene import (
@@ -87,3 +90,11 @@ def test_colours_are_far_enough_apart_to_be_told() -> None:
         for other in colours[:index]
     ]
     assert min(distances) > 90
+
+
+def test_no_two_colours_are_nearer_than_the_content_check_assumes() -> None:
+    apart = {
+        (one, other): math.dist(PALETTE[one], PALETTE[other])
+        for one, other in itertools.combinations(PALETTE, 2)
+    }
+    assert min(apart.values()) >= 92, min(apart, key=apart.__getitem__)

@@ -222,6 +222,12 @@ def test_a_larger_threshold_can_be_decided() -> None:
     ("fields", "run_fields", "words"),
     [
         ({"telemetry": telemetry()}, {}, "nothing that was watched"),
+        ({"telemetry": telemetry(other_cpu_share=0.04)}, {}, "nothing that was watched"),
+        (
+            {"telemetry": telemetry(other_cpu_share=0.07)},
+            {},
+            "other programs with up to 7% of all cores' time",
+        ),
         ({"telemetry": BUSY}, {}, "other programs with up to 45% of all cores' time"),
         (
             {"telemetry": telemetry(stolen_cpu_share=0.12)},

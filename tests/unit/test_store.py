@@ -1,5 +1,6 @@
 """Run folders: durable, whole after any accident, readable by older and newer versions."""
 
+import errno
 import json
 import os
 import shutil
@@ -120,7 +121,24 @@ def test_second_torn_tail_does_not_replace_the_first(folder: RunFolder) -> None:
             file.write(torn)
         RunFolder.open(folder.path).close()
     kept = sorted(folder.path.glob(f"{RECORDS_FILE}.torn-*"))
+    assert [path.name for path in kept] == [f"{RECORDS_FILE}.torn-{n}" for n in (0, 1)]
     assert [path.read_bytes() for path in kept] == [b"first", b"second"]
+
+
+def test_run_that_cannot_be_started_leaves_no_folder_and_holds_no_file_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(folder: RunFolder, run: Run) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(RunFolder, "write_run", full)
+    before = len(os.listdir("/dev/fd"))
+    with pytest.raises(StoreError, match=r"cannot start a run in .*: No space left") as caught:
+        RunFolder.create(tmp_path, make_run())
+    # The error is still there, and all that its frames refer to.
+    assert caught.value.__traceback__ is not None
+    assert len(os.listdir("/dev/fd")) <= before
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_whole_file_is_left_alone_on_resume(folder: RunFolder) -> None:

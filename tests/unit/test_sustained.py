@@ -1,5 +1,6 @@
 """Speed under load: when a machine slows down, by how much, and that an even one does not."""
 
+import io
 import itertools
 import math
 import random
@@ -9,7 +10,10 @@ from typing import Any
 
 import pytest
 from factories import make_config, make_model, make_pass, make_replicate, make_run
+from measured_runs import kept, measured
+from rich.console import Console
 
+from sdbench.cli import main
 from sdbench.config import load_config
 from sdbench.estimate import estimate_passes, estimate_slot
 from sdbench.plan import make_plan
@@ -17,6 +21,7 @@ from sdbench.report.figures import run_figures
 from sdbench.report.passes import sustained_lines
 from sdbench.report.story import RunStory
 from sdbench.report.story.tell import run_story
+from sdbench.report.terminal import render_summary
 from sdbench.schema import Pass
 from sdbench.stats import STABLE_SHARE, judge_sustained
 from sdbench.stats.sustained import _deviations
@@ -63,6 +68,14 @@ def test_even_machine_slows_down_in_less_than_one_of_a_hundred() -> None:
 def test_even_passes_are_stable() -> None:
     found = judge_sustained(*passes([3.0] * 40))
     assert (found.change, found.stability, found.slows_after_s) == (1.0, 1.0, None)
+
+
+@pytest.mark.parametrize(("slow", "stability"), [(8, 1.0), (12, 0.8)])
+def test_stability_is_of_twenty_loops_by_their_median_pass(slow: int, stability: float) -> None:
+    durations = [2.0] * 100 + [2.5] * slow + [2.0] * (300 - slow)  # a loop is 20 passes
+    found = judge_sustained(*passes(durations))
+    assert found.stability == pytest.approx(stability)
+    assert found.slows_after_s is None
 
 
 def test_disturbance_that_passes_is_no_slow_down() -> None:
@@ -148,6 +161,21 @@ def test_process_that_slows_down_is_told_with_when_and_how_much() -> None:
     (line,) = sustained_lines(summary)
     assert "76.9% of its speed kept (not stable" in line
     assert "(+30%); slower from 2 min" in line
+
+
+def test_screens_say_how_the_speed_of_a_process_developed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = make_config(matrix={"resolution": ["64x64"]}, replicates=1, sustain_minutes=4)
+    loaded = measured(config=config, fields=lambda slot: {"passes": warming(slows=True)})
+    (sentence,) = sustained_lines(summarise(loaded.run, loaded.attempts, "x"))
+    assert main(["show", str(kept(tmp_path, loaded))]) == 0
+    (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith("sustained "))
+    assert line.removeprefix("sustained").strip() == sentence
+    text = io.StringIO()
+    summary = summarise(loaded.run, loaded.attempts, "x")
+    render_summary(summary, Console(file=text, width=80))
+    assert f"Sustained: {sentence}." in text.getvalue().splitlines(), "in one line, to be copied"
 
 
 def test_even_process_is_told_to_be_stable() -> None:

@@ -7,7 +7,7 @@ import pytest
 from factories import make_config, make_pass, make_replicate, make_run
 
 from sdbench.report.telemetry import telemetry_lines
-from sdbench.schema import Replicate, Stage, TelemetrySummary
+from sdbench.schema import Energy, Replicate, Stage, TelemetrySummary
 from sdbench.summary import summarise
 from sdbench.telemetry import PeakStage, case_telemetry, peak_stage
 
@@ -188,3 +188,54 @@ def test_screen_says_in_plain_words_where_the_peak_was() -> None:
         "4.7 GB at most (cuda-allocated), peak in the VAE decode; process – (phys-footprint)"
     )
     assert "not known" in lines
+
+
+def lines_of(replicate: Replicate) -> dict[str, str]:
+    """What a screen says of a case with this process alone."""
+    run = make_run(make_config(matrix={"resolution": ["64x64"]}))
+    own = msgspec.structs.replace(replicate, case_id=run.plan.slots[0].case_id)
+    (row,) = summarise(run, [own], "results/x").cases
+    return dict(telemetry_lines(row))
+
+
+def test_screen_has_lines_for_allocator_gpu_and_energy_where_they_are_known() -> None:
+    energy = Energy(window_s=20.0, passes=1, joules={"gpu": 400.0, "cpu": 30.0}, idle_w={"gpu": 5})
+    known = telemetry(
+        gpu_power_mean_w=281.6, gpu_power_peak_w=300.2, gpu_temperature_peak_c=71.0, energy=energy
+    )
+    counted: dict[str, Any] = {"driver_bytes": 3 * 10**9, "recommended_max_bytes": 11 * 10**9}
+    passes = [make_pass(index=n, allocated_bytes=2 * 10**9, **counted) for n in (1, 2)]
+    lines = lines_of(make_replicate(telemetry=known, passes=passes))
+    assert (
+        lines["allocator"]
+        == "2.0 GB in use after a pass, 3.0 GB held by the driver, maximum 11.0 GB"
+    )
+    assert lines["gpu"] == "282 W while pictures were made, 300 W at most, 71 °C at most"
+    assert lines["energy"] == "an image takes gpu 400 J, cpu 30 J; above idle gpu 300 J"
+
+
+def test_screen_names_the_counter_of_the_stage_where_it_is_not_that_of_the_peak() -> None:
+    sampled = stages(900, 1000, 2500)
+    replicate = profiled("no allocator peak", stages(None, None, None), sampled)
+    lines = lines_of(
+        msgspec.structs.replace(
+            replicate, peak_memory_bytes=4_700_000_000, peak_memory_source="mps-driver"
+        )
+    )
+    assert lines["memory"] == (
+        "4.7 GB at most (mps-driver), peak in the VAE decode (by phys-footprint); "
+        "process – (phys-footprint)"
+    )
+
+
+def test_screen_leaves_out_what_is_not_known_of_gpu_and_energy() -> None:
+    energy = Energy(window_s=20.0, passes=1, joules={"gpu": 400.0})
+    known = telemetry(gpu_power_mean_w=281.6, gpu_power_peak_w=300.2, energy=energy)
+    lines = lines_of(make_replicate(telemetry=known))
+    assert lines["gpu"] == "282 W while pictures were made, 300 W at most"
+    assert lines["energy"] == "an image takes gpu 400 J"
+    assert (
+        lines_of(make_replicate(telemetry=telemetry()))
+        .keys()
+        .isdisjoint({"allocator", "gpu", "energy"})
+    )

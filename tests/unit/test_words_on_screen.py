@@ -73,8 +73,8 @@ def test_show_says_what_a_time_is_of(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "2 steps, ddim, 2 pictures a pass, 3 processes a case" in out
 
 
-def wide_table() -> Table:
-    table = Table(title="SIMULATED: no real device")
+def wide_table(title: str | None) -> Table:
+    table = Table(title=title)
     table.add_column("case")
     for name in ("s/picture", "95% interval"):
         table.add_column(name, no_wrap=True)
@@ -82,11 +82,13 @@ def wide_table() -> Table:
     return table
 
 
+@pytest.mark.parametrize("title", ["SIMULATED: no real device", None])
 @pytest.mark.parametrize("width", [24, 200])
-def test_no_number_is_cut_off_on_a_narrow_screen(width: int) -> None:
+def test_no_number_is_cut_off_on_a_narrow_screen(width: int, title: str | None) -> None:
     out = io.StringIO()
-    print_table(wide_table(), Console(file=out, width=width))
-    for words in ("SIMULATED", "512x512", "0.564 s", "0.551–0.574 s"):
+    print_table(wide_table(title), Console(file=out, width=width))
+    assert ("SIMULATED" in out.getvalue(), "None" in out.getvalue()) == (title is not None, False)
+    for words in ("512x512", "0.564 s", "0.551–0.574 s"):
         assert words in out.getvalue()
     assert "…" not in out.getvalue()
 

@@ -96,7 +96,7 @@ def import_command_line() -> None:
     import scipy.stats  # noqa: F401
     import skimage.metrics  # noqa: F401
 
-    if "SDBENCH_TEST_COVERAGE" in os.environ:
+    if "COVERAGE_CHECKOUT" in os.environ:
         return
     from sdbench.cli import VERBS
 
