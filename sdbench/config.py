@@ -13,8 +13,8 @@ from typing import Any, Literal
 import msgspec
 
 from sdbench.errors import ConfigError
+from sdbench.files.toml import TomlError, parse_toml, read_toml
 from sdbench.schema import Arm, Attention, Batching, Case, Dtype, Offload
-from sdbench.toml_files import TomlError, parse_toml, read_toml
 from sdbench.words import shortened
 
 Scheduler = Literal["ddim", "pndm", "euler", "dpmsolver"]

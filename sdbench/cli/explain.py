@@ -11,13 +11,13 @@ import msgspec
 from sdbench.cli.options import json_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import UsageError
-from sdbench.files import open_file
+from sdbench.files.access import open_file
 from sdbench.report.units import printable
 
 if TYPE_CHECKING:
     from sdbench.insight.explain import Explained, Explanation
     from sdbench.insight.picture_files import PictureFile
-    from sdbench.insight.version_ranges import Versions
+    from sdbench.knowledge.version_ranges import Versions
 
 _LARGEST_BYTES = 64 * 1024 * 1024
 _SURE = {
@@ -108,7 +108,7 @@ def machine_versions() -> "Versions":
     import importlib.metadata
     import platform
 
-    from sdbench.insight.version_ranges import Versions
+    from sdbench.knowledge.version_ranges import Versions
     from sdbench.machine import RecordedSystem, open_system, or_none, probe_machine
 
     system = open_system()

@@ -11,7 +11,7 @@ from rich.segment import Segment
 
 from sdbench.cli.streams import Lossy
 from sdbench.errors import MachineError
-from sdbench.files import make_folder, write_file
+from sdbench.files.access import make_folder, write_file
 from sdbench.report.units import printable
 from sdbench.store import not_writable
 

@@ -13,7 +13,7 @@ from sdbench.cli.output import console, print_text, write_files, write_text
 from sdbench.cli.own_files import WRITTEN_BY, spare_others
 from sdbench.comparison.sides import summary_of
 from sdbench.errors import UsageError
-from sdbench.files import write_inside
+from sdbench.files.access import write_inside
 from sdbench.report.html import html_report
 from sdbench.report.html.gallery import gallery_of
 from sdbench.report.junit import junit_of_runs

@@ -11,7 +11,7 @@ from sdbench.cli.own_files import WRITTEN_BY, spare_others
 from sdbench.cli.show import find_case
 from sdbench.config import FEWEST_PASSES
 from sdbench.errors import StoreError, UsageError
-from sdbench.files import make_folder, write_file
+from sdbench.files.access import make_folder, write_file
 from sdbench.quality.case_script import case_script
 from sdbench.report.issue import issue_text
 from sdbench.runner.collect_env import collect_env

@@ -17,7 +17,7 @@ import msgspec
 from sdbench import __version__
 from sdbench.comparison.history import Past, past_of
 from sdbench.errors import SdbenchError
-from sdbench.files import MIB, read_inside, remove_scratch, write_inside
+from sdbench.files.access import MIB, read_inside, remove_scratch, write_inside
 from sdbench.models.resolve import cache_folder
 from sdbench.store import LoadedRun, list_runs, load_run
 from sdbench.store.reading import RECORDS_FILE, RUN_FILE

@@ -16,7 +16,6 @@ from packaging.utils import canonicalize_name
 
 from sdbench.config import load_config
 from sdbench.doctor.child import Child
-from sdbench.doctor.compatibility import EXTRAS, STACK
 from sdbench.doctor.events import (
     Absent,
     DeviceTried,
@@ -37,6 +36,7 @@ from sdbench.doctor.facts import (
 )
 from sdbench.doctor.model import find_offline
 from sdbench.errors import UsageError
+from sdbench.knowledge.compatibility import EXTRAS, STACK
 from sdbench.machine import RecordedFacts, RecordedSystem, System, open_system, probe_machine
 from sdbench.machine.facts import Unavailable, known
 from sdbench.machine.linux_cgroup import limited_cgroups

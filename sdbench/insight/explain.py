@@ -11,12 +11,13 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from sdbench.insight.crash_reports import find_crash_report
-from sdbench.insight.failure_rules import Rule, Tier, rule_of_signal, rules_of
-from sdbench.insight.failures import first_cause
-from sdbench.insight.in_force import dtype_in_text, of_text
-from sdbench.insight.known_issues import KnownIssue, load_known_issues
-from sdbench.insight.pasted_log import (
+from sdbench.insight.versions_in_text import states_software, versions_in
+from sdbench.knowledge.crash_reports import find_crash_report
+from sdbench.knowledge.failure_causes import first_cause
+from sdbench.knowledge.failure_texts import Rule, Tier, rule_of_signal, rules_of
+from sdbench.knowledge.in_force import dtype_in_text, of_text
+from sdbench.knowledge.known_issues import KnownIssue, load_known_issues
+from sdbench.knowledge.pasted_log import (
     from_last_exception,
     incidents,
     last_exception,
@@ -24,8 +25,7 @@ from sdbench.insight.pasted_log import (
     without_code,
     without_progress,
 )
-from sdbench.insight.version_ranges import Versions, release, within
-from sdbench.insight.versions_in_text import states_software, versions_in
+from sdbench.knowledge.version_ranges import Versions, release, within
 from sdbench.schema import Confidence, CrashReport, FailureCause
 
 # What is read of a log: its end, where the failure is, and its beginning for the versions.

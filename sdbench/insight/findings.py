@@ -9,15 +9,15 @@ from collections.abc import Iterable
 
 from sdbench.comparison.sides import Row
 from sdbench.insight.evidence import Evidence, RowKey, key_of
-from sdbench.insight.known_issues import (
+from sdbench.insight.records import SEVERITIES, Finding, Severity
+from sdbench.insight.rules import ends, machine, pictures, speed, spread
+from sdbench.insight.rules.symptom import Rule, Symptom
+from sdbench.knowledge.known_issues import (
     FindingCode,
     KnownIssue,
     load_known_issues,
     matching_issues,
 )
-from sdbench.insight.records import SEVERITIES, Finding, Severity
-from sdbench.insight.rules import ends, machine, pictures, speed, spread
-from sdbench.insight.rules.symptom import Rule, Symptom
 
 # A row gets the first symptom that holds of each group. Of _WRONG it gets the most severe one
 # (the first of these), because a symptom of severity "info" must not hide a fault.

@@ -7,15 +7,15 @@ that the versions and the picture's size meet, and what most often makes this ki
 from collections.abc import Sequence
 
 from sdbench.insight.explain import Explanation, issue_sources, link_of
-from sdbench.insight.known_issues import (
+from sdbench.insight.picture_files import PictureFile
+from sdbench.knowledge.known_issues import (
     FindingCode,
     KnownIssue,
     Settings,
     When,
     load_known_issues,
 )
-from sdbench.insight.picture_files import PictureFile
-from sdbench.insight.version_ranges import Versions, release, within
+from sdbench.knowledge.version_ranges import Versions, release, within
 from sdbench.quality.picture_kinds import PictureKind
 
 _MOST_ISSUES = 3

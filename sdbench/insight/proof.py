@@ -10,8 +10,8 @@ from typing import Any
 
 from sdbench.comparison.sides import Row
 from sdbench.insight.evidence import Evidence, key_of
-from sdbench.insight.known_issues import FindingCode
 from sdbench.insight.records import Finding, Severity
+from sdbench.knowledge.known_issues import FindingCode
 from sdbench.schema import Compared, Replicate, Slot, Started
 from sdbench.store import LoadedRun
 from sdbench.summary import held_up

@@ -18,7 +18,6 @@ from sdbench.comparison.rules import swapped, throttled
 from sdbench.comparison.sides import Pair, Row, spelling
 from sdbench.insight.evidence import Evidence, RowKey, key_of
 from sdbench.insight.findings import PICTURE_CODES
-from sdbench.insight.known_issues import FindingCode
 from sdbench.insight.records import (
     Choice,
     Finding,
@@ -30,6 +29,7 @@ from sdbench.insight.records import (
 )
 from sdbench.insight.rules.contrast import value_words
 from sdbench.insight.snippets import diffusers_snippet, elsewhere
+from sdbench.knowledge.known_issues import FindingCode
 from sdbench.stats import (
     DEFAULT_THRESHOLD,
     MIN_PROCESSES,

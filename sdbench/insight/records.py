@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from sdbench.insight.known_issues import FindingCode
+from sdbench.knowledge.known_issues import FindingCode
 from sdbench.schema import Case, Correctness
 
 Severity = Literal["info", "warning", "error"]

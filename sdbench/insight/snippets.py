@@ -5,13 +5,13 @@ They do nearly the same, by other code: nothing of them was measured here.
 """
 
 from sdbench.comparison.sides import Row
-from sdbench.python_source import comment, literal, name, number, whole
-from sdbench.quality.diffusers_names import (
+from sdbench.knowledge.diffusers_names import (
     PROCESSORS,
     dtype_option,
     pipeline_class,
     scheduler_class,
 )
+from sdbench.quoting.python_source import comment, literal, name, number, whole
 from sdbench.schema import Case, ModelInfo, Run
 
 # What to name where the measured weights are random.

@@ -8,7 +8,7 @@ about the machine, so a bare name counts only where a line begins with it.
 
 import re
 
-from sdbench.insight.version_ranges import Versions
+from sdbench.knowledge.version_ranges import Versions
 
 _NUMBER = (
     r"(?P<version>\d{1,3}(?:\.\d{1,3}){1,3}(?:\.?(?:dev|a|b|rc|post)\d{0,9})?(?:\+[\w.]{1,40})?)"

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from sdbench.errors import UsageError
-from sdbench.files import MIB, read_file
+from sdbench.files.access import MIB, read_file
 from sdbench.machine.facts import (
     NOT_RECORDED,
     Scheduling,

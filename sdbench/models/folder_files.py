@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sdbench.files import MIB, read_file
+from sdbench.files.access import MIB, read_file
 from sdbench.models.weights import WeightsError
 
 INDEX = "model_index.json"

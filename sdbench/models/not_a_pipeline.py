@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from sdbench.files import read_file
+from sdbench.files.access import read_file
 from sdbench.models.folder_files import DOWNLOAD, INDEX, OTHER_LIBRARIES, Fault, entries, shown
 from sdbench.models.tensor_names import describe_tensors
 from sdbench.models.weights import WeightsError, look_at_pickle, read_header

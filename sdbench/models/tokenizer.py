@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sdbench.files import MIB, read_file
+from sdbench.files.access import MIB, read_file
 
 CLIP_LIMIT = 77
 """Tokens that CLIP reads, begin and end included."""

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from sdbench.files import open_file
+from sdbench.files.access import open_file
 
 # The library's own limit (safetensors, MAX_HEADER_SIZE).
 _MOST_HEADER_BYTES = 100_000_000

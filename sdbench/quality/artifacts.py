@@ -14,7 +14,7 @@ from pathlib import Path
 from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
-from sdbench.files import MIB, read_file, read_inside, write_inside
+from sdbench.files.access import MIB, read_file, read_inside, write_inside
 from sdbench.schema import Plan
 
 if TYPE_CHECKING:

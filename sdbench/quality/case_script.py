@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from sdbench.errors import StoreError
-from sdbench.python_source import literal, name, number, whole, words
-from sdbench.quality.diffusers_names import (
+from sdbench.knowledge.diffusers_names import (
     PROCESSORS,
     dtype_option,
     pipeline_class,
     scheduler_class,
 )
+from sdbench.knowledge.variables import is_tuning
+from sdbench.quoting.python_source import literal, name, number, whole, words
 from sdbench.schema import Arm, Case, DeviceKind, Run
-from sdbench.variables import is_tuning
 
 # How far beyond the floor a picture counts as wrong. Both are ends of whole passes, which amplify
 # any difference alike: half precision on a CPU came to 1.1 floors (synthetic/tiny, 64x64), and

@@ -15,7 +15,7 @@ import msgspec
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-from sdbench.files import MIB, read_file
+from sdbench.files.access import MIB, read_file
 from sdbench.quality.thresholds import HIGHEST_FLOOR
 from sdbench.schema import Dtype
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sdbench.errors import StoreError
-from sdbench.python_source import comment, literal, name, number, whole, words
 from sdbench.quality.operator_calls import BEYOND, JudgedCall, OperatorCall, Storage
+from sdbench.quoting.python_source import comment, literal, name, number, whole, words
 
 SCRIPT_FILE = "reproduce.py"
 OPERANDS_FILE = "operands.safetensors"

@@ -5,7 +5,7 @@ from typing import Any
 
 from sdbench.quality.case_script import LIMIT
 from sdbench.quality.thresholds import MATCH_MULTIPLE
-from sdbench.report.markdown_text import code_block, code_span, plain, table
+from sdbench.quoting.markdown_text import code_block, code_span, plain, table
 from sdbench.report.terminal import OUTCOME_WORDS, case_words
 from sdbench.report.units import memory_words, seconds, size, system_words
 from sdbench.schema import Arm, PlannedCase, Replicate, Run

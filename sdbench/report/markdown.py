@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 from sdbench.comparison import Comparison
 from sdbench.comparison.records import CaseComparison
+from sdbench.quoting.markdown_text import code_block, plain, table
 from sdbench.report.comparison import case_name, side_words, verdict_words
 from sdbench.report.diagnosis import measurable_gains
 from sdbench.report.efficiency import EXPLAINED, stage_share_words
 from sdbench.report.figures import Figure, FigureKind, run_figures, story_figures
 from sdbench.report.html.embedded import Shown
 from sdbench.report.html.gallery import Gallery
-from sdbench.report.markdown_text import code_block, plain, table
 from sdbench.report.overview import notes_of
 from sdbench.report.story import Advice, Cell, FindingStory, Line, RunStory, Story, Tone
 from sdbench.report.terminal import (

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sdbench.report.markdown_text import plain, table
+from sdbench.quoting.markdown_text import plain, table
 from sdbench.report.story import Cell, RunStory
 from sdbench.report.units import memory_words, seconds, size, system_words
 from sdbench.schema import Run

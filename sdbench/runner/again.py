@@ -14,6 +14,7 @@ from sdbench.comparison.reasons import explain
 from sdbench.comparison.rules import work_and_place_differ
 from sdbench.config import Config, Selection, UntilDecided
 from sdbench.errors import MachineError, SdbenchError, UsageError
+from sdbench.knowledge.variables import only_says_where
 from sdbench.machine import machine_id
 from sdbench.runner.environment import PRELOAD, preload_modules
 from sdbench.runner.prepare import stack_changes
@@ -22,7 +23,6 @@ from sdbench.schema import Arm, Case, Run, StackInfo
 from sdbench.stacks.catalogue import shipped_stacks
 from sdbench.store import LoadedRun
 from sdbench.store.privacy import recorded_environment, shown_run
-from sdbench.variables import only_says_where
 
 SIDES = ("base", "new")
 # What a recorded value has in the place of a secret, a user's name or a home folder.

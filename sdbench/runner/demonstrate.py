@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 from sdbench.errors import StoreError
-from sdbench.files import make_folder, write_file
+from sdbench.files.access import make_folder, write_file
 from sdbench.quality.localisation import Demonstration, Shown
 from sdbench.quality.operator_calls import JudgedCall, OperatorCall
 from sdbench.quality.operator_script import (

@@ -8,11 +8,11 @@ allowed by the command line alone.
 import msgspec
 
 from sdbench.errors import StoreError, UsageError
-from sdbench.insight.mps_environment import removes_memory_limit
+from sdbench.knowledge.memory_limits import removes_memory_limit
+from sdbench.knowledge.variables import is_tuning
 from sdbench.runner.prepare import resolve
 from sdbench.schema import Run, StackInfo
 from sdbench.stacks.catalogue import shipped_stacks
-from sdbench.variables import is_tuning
 
 
 def adopted(run: Run, *, allow_pickle: bool) -> Run:

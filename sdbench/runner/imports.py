@@ -6,7 +6,7 @@ one process only.
 
 from dataclasses import dataclass
 
-from sdbench.insight.import_errors import read_import_error
+from sdbench.knowledge.import_errors import read_import_error
 from sdbench.runner.events import Failed
 from sdbench.runner.executor import Report
 from sdbench.schema import Run

@@ -15,9 +15,9 @@ import psutil
 
 from sdbench.config import Config, parse_config
 from sdbench.errors import MachineError, UsageError
-from sdbench.insight.failures import read_failure
-from sdbench.insight.mps_environment import check_watermarks
-from sdbench.insight.pasted_log import innermost_message
+from sdbench.knowledge.failure_causes import read_failure
+from sdbench.knowledge.memory_limits import check_watermarks
+from sdbench.knowledge.pasted_log import innermost_message
 from sdbench.models.resolve import ModelSource, find_model
 from sdbench.quality.localisation import Demonstration, Localisation
 from sdbench.quality.operator_calls import Comparison, JudgedCall, OperatorCall, Status

@@ -10,7 +10,7 @@ import hashlib
 import msgspec
 
 from sdbench.config import Config
-from sdbench.files import read_inside, remove_scratch, write_inside
+from sdbench.files.access import read_inside, remove_scratch, write_inside
 from sdbench.models.resolve import cache_folder
 from sdbench.schema import Case, CountedFlops, Run
 

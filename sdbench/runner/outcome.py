@@ -8,21 +8,21 @@ from typing import Any, TypeVar
 import msgspec
 
 from sdbench.config import FEWEST_PASSES
-from sdbench.insight.failure_rules import one_line
-from sdbench.insight.failures import (
+from sdbench.knowledge.failure_causes import (
     fallback_operators,
     gpu_work_failure,
     read_failure,
     without_advice,
 )
-from sdbench.insight.in_force import of_job
-from sdbench.insight.pasted_log import (
+from sdbench.knowledge.failure_texts import one_line
+from sdbench.knowledge.in_force import of_job
+from sdbench.knowledge.pasted_log import (
     innermost_message,
     last_line,
     last_words,
     root_exception,
 )
-from sdbench.insight.version_ranges import Versions
+from sdbench.knowledge.version_ranges import Versions
 from sdbench.runner.events import (
     Counted,
     DeviceTried,

@@ -21,10 +21,10 @@ from sdbench import __version__, machine
 from sdbench.config import Config, UntilDecided, load_config
 from sdbench.errors import MachineError, UsageError
 from sdbench.estimate import Estimate, Pace, estimate_passes, estimate_run, estimate_slot
-from sdbench.files import make_folder
-from sdbench.insight.attention_scores import predicted_overflow
-from sdbench.insight.known_issues import load_known_issues, matching_issues
-from sdbench.insight.mps_environment import HIGH, check_watermarks, removes_memory_limit
+from sdbench.files.access import make_folder
+from sdbench.knowledge.attention_limits import predicted_overflow
+from sdbench.knowledge.known_issues import load_known_issues, matching_issues
+from sdbench.knowledge.memory_limits import HIGH, check_watermarks, removes_memory_limit
 from sdbench.machine.facts import Identity, MachineFacts, or_none
 from sdbench.machine.recording import VARIABLE as RECORDING
 from sdbench.models.catalogue import SYNTHETIC

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import sdbench.worker
-from sdbench.insight.crash_reports import read_crash_report
+from sdbench.knowledge.crash_reports import read_crash_report
 from sdbench.machine import MemoryProbe, crash_files, open_memory_probe
 from sdbench.runner.events import Event, Hello, Phase
 from sdbench.runner.executor import Report, Stop, Supervisor, Task

@@ -15,7 +15,7 @@ from packaging.version import Version
 
 from sdbench.config import configs_folder
 from sdbench.errors import MachineError, UsageError
-from sdbench.toml_files import parse_toml
+from sdbench.files.toml import parse_toml
 
 # What a worker imports: these decide speed and pictures, and a resume refuses when one of them has
 # changed. All else in a lock is what they need.

@@ -12,7 +12,7 @@ import msgspec
 
 from sdbench.config import Config, parse_config
 from sdbench.errors import ConfigError, StoreError
-from sdbench.files import TOO_DEEP
+from sdbench.files.access import TOO_DEEP
 from sdbench.schema import Compared, Record, Run
 from sdbench.words import shortened
 

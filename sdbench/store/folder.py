@@ -13,7 +13,7 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from sdbench.errors import SdbenchError, StoreError, UsageError
-from sdbench.files import (
+from sdbench.files.access import (
     DISK_FAULTS,
     MIB,
     flush_folder,

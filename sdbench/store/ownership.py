@@ -13,7 +13,7 @@ from pathlib import Path
 
 import platformdirs
 
-from sdbench.files import flush_folder, flush_to_disk, make_folder, open_file, write_all
+from sdbench.files.access import flush_folder, flush_to_disk, make_folder, open_file, write_all
 
 VARIABLE = "SDBENCH_STATE"
 _NOTES = "own-runs"

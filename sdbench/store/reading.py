@@ -15,7 +15,7 @@ import msgspec
 
 from sdbench import __version__
 from sdbench.errors import StoreError, UsageError
-from sdbench.files import MIB, TOO_DEEP, lines_of, open_inside, read_inside
+from sdbench.files.access import MIB, TOO_DEEP, lines_of, open_inside, read_inside
 from sdbench.schema import (
     SCHEMA_VERSION,
     Ceiling,

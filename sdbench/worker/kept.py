@@ -33,7 +33,7 @@ def write_whole(path: str, data: bytes) -> None:
     """
     folder = os.path.dirname(path)
     os.makedirs(folder, exist_ok=True)
-    scratch = os.path.join(folder, f".sdbench-{os.urandom(8).hex()}.tmp")  # as of sdbench/files.py
+    scratch = os.path.join(folder, f".sdbench-{os.urandom(8).hex()}.tmp")  # as of files/access.py
     try:
         fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:

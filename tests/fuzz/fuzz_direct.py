@@ -19,10 +19,10 @@ from sdbench import frames
 from sdbench.comparison.expectations import load_expectations
 from sdbench.config import load_config
 from sdbench.errors import SdbenchError
-from sdbench.insight.crash_reports import find_crash_report, read_crash_report
 from sdbench.insight.explain import explain_text
 from sdbench.insight.picture_files import read_picture
-from sdbench.insight.version_ranges import Versions
+from sdbench.knowledge.crash_reports import find_crash_report, read_crash_report
+from sdbench.knowledge.version_ranges import Versions
 from sdbench.machine import macos_text
 from sdbench.machine.facts import Unavailable
 from sdbench.machine.recording import RecordedSystem

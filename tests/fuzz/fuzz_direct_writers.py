@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 
 from fuzz_values import CANARY
 
-from sdbench import python_source
-from sdbench.files import read_inside
-from sdbench.report import junit, markdown_text
+from sdbench.files.access import read_inside
+from sdbench.quoting import markdown_text, python_source
+from sdbench.report import junit
 from sdbench.report.html import page
 from sdbench.report.units import printable
 

@@ -13,7 +13,7 @@ from fuzz_trees import Odd
 from fuzz_values import DEEP, TEXTS, Typed, any_value
 from fuzz_ways import Files, Mutation, Subject, mutated, way, ways_for
 
-from sdbench.toml_files import TomlError, parse_toml
+from sdbench.files.toml import TomlError, parse_toml
 
 __all__ = ["Files", "Mutation", "Subject", "mutated", "ways_for"]
 

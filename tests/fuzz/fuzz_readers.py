@@ -9,15 +9,15 @@ PACKAGE = Path(__file__).resolve().parents[2] / "sdbench"
 
 READERS: tuple[str, ...] = (
     "config.py",
-    "files.py",
+    "files/access.py",
     "frames.py",
     "schema.py",
-    "toml_files.py",
+    "files/toml.py",
     "comparison/expectations.py",
     "comparison/pasts.py",
-    "insight/crash_reports.py",
+    "knowledge/crash_reports.py",
     "insight/explain.py",
-    "insight/pasted_log.py",
+    "knowledge/pasted_log.py",
     "insight/picture_files.py",
     "insight/versions_in_text.py",
     "machine/macos_text.py",
@@ -34,7 +34,7 @@ READERS: tuple[str, ...] = (
 """Files of the package, all of whose code reads, but for :data:`WRITING`."""
 
 WRITING: dict[str, tuple[str, ...]] = {
-    "files.py": (
+    "files/access.py": (
         *("open_to_append", "write_inside", "write_all", "flush_to_disk", "flush_folder"),
         *("_flush_names", "_write_at", "make_folder", "write_file"),
     ),
@@ -44,23 +44,23 @@ WRITING: dict[str, tuple[str, ...]] = {
 """Functions in them that write, or that only what measures calls: no reading verb reaches them."""
 
 READ_BY: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("config.py", "toml_files.py"), ("config", "expectations", "run")),
+    **dict.fromkeys(("config.py", "files/toml.py"), ("config", "expectations", "run")),
     "comparison/expectations.py": ("expectations",),
-    **dict.fromkeys(("insight/crash_reports.py", "insight/explain.py"), ("log",)),
-    **dict.fromkeys(("insight/pasted_log.py", "insight/versions_in_text.py"), ("log",)),
+    **dict.fromkeys(("knowledge/crash_reports.py", "insight/explain.py"), ("log",)),
+    **dict.fromkeys(("knowledge/pasted_log.py", "insight/versions_in_text.py"), ("log",)),
     "insight/picture_files.py": ("picture",),
     **dict.fromkeys(("machine/macos_text.py", "machine/recording.py"), ("recording",)),
     **dict.fromkeys(("models/folder_files.py", "models/weights.py"), ("model",)),
-    "files.py": ("run", "expectations", "model", "recording"),
+    "files/access.py": ("run", "expectations", "model", "recording"),
 }
 """Kinds of input that reach a file; all others are reached by run folders."""
 
 WRITERS: tuple[str, ...] = (
-    "python_source.py",
+    "quoting/python_source.py",
     "cli/__init__.py",
     "cli/output.py",
     "report/junit.py",
-    "report/markdown_text.py",
+    "quoting/markdown_text.py",
     "report/tidy_csv.py",
     "report/units.py",
     "report/html/page.py",

@@ -18,7 +18,7 @@ from factories import Called, make_config, make_picture, make_run, play, small_r
 from sdbench.cli import VERBS, cli, show
 from sdbench.cli.list import MOST
 from sdbench.config import Config
-from sdbench.insight.crash_reports import read_crash_report
+from sdbench.knowledge.crash_reports import read_crash_report
 from sdbench.runner.executor import Report, Supervisor, Task
 from sdbench.runner.prepare import resolve
 from sdbench.schema import Run, StackInfo

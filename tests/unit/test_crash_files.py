@@ -6,7 +6,7 @@ from pathlib import Path
 
 from factories import FakeClock
 
-from sdbench.insight.crash_reports import read_crash_report
+from sdbench.knowledge.crash_reports import read_crash_report
 from sdbench.machine.crash_files import wait_for_report
 
 BODY = {"pid": 4711, "procName": "python3.11", "exception": {"type": "EXC_CRASH"}}

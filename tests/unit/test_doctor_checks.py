@@ -23,7 +23,7 @@ from doctor_factories import (
 from sdbench.doctor import BEFORE_TORCH, WITH_TORCH, Check, DoctorFacts, judge, worst
 from sdbench.doctor.checks.commands import install_proven, install_stack
 from sdbench.doctor.facts import Limits, TorchFailed
-from sdbench.insight.mps_environment import HIGH
+from sdbench.knowledge.memory_limits import HIGH
 from sdbench.machine.facts import Unavailable
 from sdbench.models.folder_files import Fault
 

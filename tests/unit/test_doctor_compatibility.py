@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sdbench.doctor.compatibility import (
+from sdbench.knowledge.compatibility import (
     RULES,
     development,
     made_for_both,

@@ -20,7 +20,7 @@ from sdbench.doctor.events import ImportFailure, ImportTried
 from sdbench.doctor.examine import Examination, Request
 from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.insight.explain import read_log
-from sdbench.insight.version_ranges import UNKNOWN
+from sdbench.knowledge.version_ranges import UNKNOWN
 from sdbench.machine.facts import Unavailable
 from sdbench.runner.events import Failed
 from sdbench.runner.imports import explained

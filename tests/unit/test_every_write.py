@@ -14,7 +14,7 @@ import pytest
 from every_write import SCENES, Point, Scene, broken_promises, calls_of, desk, points_of
 from faulty_disk import FaultKind, PowerCut
 
-import sdbench.files
+import sdbench.files.access
 
 LONG = pytest.mark.long
 EVERY, SHARES = (1, 8) if os.environ.get("SDBENCH_TEST_WRITES") == "all" else (29, 2)
@@ -56,7 +56,7 @@ def _in_place(folder: Path, *names: str, data: bytes) -> None:
     path = folder.joinpath(*names)
     path.parent.mkdir(exist_ok=True)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    sdbench.files.write_all(fd, data)
+    sdbench.files.access.write_all(fd, data)
     os.fsync(fd)
     os.close(fd)
 
@@ -95,7 +95,7 @@ PLANTED = [
     ),
     Planted(
         "folders are not flushed",
-        ["sdbench.files.flush_folder", f"{_STORE}.flush_folder"],
+        ["sdbench.files.access.flush_folder", f"{_STORE}.flush_folder"],
         _nothing,
         "the run is gone",
         cut="bare",

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from sdbench.insight.explain import Explained, explain_text
-from sdbench.insight.failures import read_failure
-from sdbench.insight.pasted_log import innermost_message, last_exception, last_words
-from sdbench.insight.version_ranges import UNKNOWN, Versions
 from sdbench.insight.versions_in_text import versions_in
+from sdbench.knowledge.failure_causes import read_failure
+from sdbench.knowledge.pasted_log import innermost_message, last_exception, last_words
+from sdbench.knowledge.version_ranges import UNKNOWN, Versions
 
 DATA = Path(__file__).parent.parent / "data"
 PUBLIC = json.loads((DATA / "explain" / "texts.json").read_text(encoding="utf-8"))

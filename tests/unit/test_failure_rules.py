@@ -7,7 +7,7 @@ import time
 import pytest
 
 from sdbench.insight.explain import read_log
-from sdbench.insight.failure_rules import (
+from sdbench.knowledge.failure_texts import (
     TIERS,
     Rule,
     fitted,
@@ -15,9 +15,9 @@ from sdbench.insight.failure_rules import (
     rules_of,
     shipped_rules,
 )
-from sdbench.insight.in_force import DTYPES, NAMES, dtype_in_text, of_text
-from sdbench.insight.known_issues import load_known_issues
-from sdbench.insight.version_ranges import UNKNOWN, Versions
+from sdbench.knowledge.in_force import DTYPES, NAMES, dtype_in_text, of_text
+from sdbench.knowledge.known_issues import load_known_issues
+from sdbench.knowledge.version_ranges import UNKNOWN, Versions
 
 RULES = parse_rules(shipped_rules())
 EXAMPLES = [(rule, text) for rule in RULES for text in rule.examples]

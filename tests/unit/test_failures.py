@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sdbench.insight.crash_reports import read_crash_report
-from sdbench.insight.failures import fallback_operators, read_failure
+from sdbench.knowledge.crash_reports import read_crash_report
+from sdbench.knowledge.failure_causes import fallback_operators, read_failure
 from sdbench.schema import FailureCause
 
 DATA = Path(__file__).parent.parent / "data"

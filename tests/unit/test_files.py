@@ -11,7 +11,7 @@ import pytest
 from every_write import Point, points_of
 from faulty_disk import Fault, FaultyDisk, Killed, restore
 
-from sdbench import files
+from sdbench.files import access as files
 from sdbench.worker.kept import keep_file, write_whole
 
 

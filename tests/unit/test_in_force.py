@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from sdbench.insight.explain import explain_text
-from sdbench.insight.in_force import check_condition, dtype_in_text, holds, of_job, of_text
-from sdbench.insight.version_ranges import UNKNOWN, Versions
+from sdbench.knowledge.in_force import check_condition, dtype_in_text, holds, of_job, of_text
+from sdbench.knowledge.version_ranges import UNKNOWN, Versions
 from sdbench.schema import Case
 
 

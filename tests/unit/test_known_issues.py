@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from sdbench.config import AXES
-from sdbench.insight.attention_scores import predicted_overflow, unet_scores, vae_scores
-from sdbench.insight.known_issues import (
+from sdbench.knowledge.attention_limits import predicted_overflow, unet_scores, vae_scores
+from sdbench.knowledge.known_issues import (
     KnownIssue,
     Settings,
     load_known_issues,

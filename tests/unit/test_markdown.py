@@ -19,10 +19,10 @@ from quality_factories import smooth_picture
 from told_runs import told_run
 
 from sdbench.cli import main
+from sdbench.quoting.markdown_text import plain
 from sdbench.report.efficiency import EXPLAINED
 from sdbench.report.html.gallery import gallery_of
 from sdbench.report.markdown import Markdown, markdown_report
-from sdbench.report.markdown_text import plain
 from sdbench.report.row import rows_of_runs
 from sdbench.report.story import tell
 from sdbench.schema import SCHEMA_VERSION, Ceiling, CountedFlops

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sdbench.insight.mps_environment import HIGH, LOW, check_watermarks, removes_memory_limit
+from sdbench.knowledge.memory_limits import HIGH, LOW, check_watermarks, removes_memory_limit
 
 
 @pytest.mark.parametrize(

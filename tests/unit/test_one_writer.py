@@ -13,7 +13,7 @@ _OF_PATHS = {"write_text", "write_bytes", "unlink", "touch", "mkdir", "rename", 
 _OF_PATHS |= {"symlink_to", "hardlink_to"}
 _OF_SHUTIL = {"rmtree", "copy", "copy2", "copyfile", "copytree", "move"}
 
-# Who changes the disk but through ``files.py``, and with what.
+# Who changes the disk but through ``files/access.py``, and with what.
 OTHERS = {
     # the records and the notes are appended to; their folder is made and taken back
     "store/folder.py": {"os.mkdir", "os.ftruncate", ".rmdir", ".unlink"},
@@ -69,7 +69,7 @@ def _is_open_to_write(call: ast.Call) -> bool:
 
 def test_everything_is_written_in_one_place() -> None:
     found = {path.relative_to(PACKAGE).as_posix(): {*changes(tree_of(path))} for path in FILES}
-    del found["files.py"]
+    del found["files/access.py"]
     assert {name: what for name, what in found.items() if what} == OTHERS
 
 
@@ -94,4 +94,4 @@ def test_what_only_reads_is_not(code: str) -> None:
 
 
 def test_package_is_looked_at() -> None:
-    assert Path(PACKAGE, "files.py") in FILES
+    assert Path(PACKAGE, "files/access.py") in FILES

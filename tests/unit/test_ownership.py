@@ -15,13 +15,13 @@ from faulty_disk import Fault, FaultyDisk
 
 from sdbench import machine
 from sdbench.errors import StoreError, UsageError
+from sdbench.knowledge.variables import is_tuning
 from sdbench.runner.executor import Report, Supervisor, Task
 from sdbench.runner.foreign import adopted, what_it_decides
 from sdbench.runner.prepare import resolve
 from sdbench.schema import Run, StackInfo
 from sdbench.store import RunFolder, load_run
 from sdbench.store.ownership import VARIABLE, digest, is_own, note_own, state_folder
-from sdbench.variables import is_tuning
 
 NOT_OURS = "was not made by this installation of sdbench"
 

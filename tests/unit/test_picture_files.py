@@ -11,7 +11,6 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from sdbench.errors import UsageError
-from sdbench.insight.known_issues import load_known_issues
 from sdbench.insight.picture_faults import explain_picture
 from sdbench.insight.picture_files import (
     PictureFile,
@@ -20,7 +19,8 @@ from sdbench.insight.picture_files import (
     picture_format,
     read_picture,
 )
-from sdbench.insight.version_ranges import UNKNOWN, Versions
+from sdbench.knowledge.known_issues import load_known_issues
+from sdbench.knowledge.version_ranges import UNKNOWN, Versions
 from sdbench.quality.picture_kinds import PictureKind, kinds_of
 
 PARAMETERS = (

@@ -34,11 +34,11 @@ from test_operator_script import ORIGIN
 
 from sdbench.errors import SdbenchError, StoreError
 from sdbench.insight.snippets import diffusers_snippet
-from sdbench.python_source import comment, literal, name, number, whole, words
 from sdbench.quality.case_script import case_script
 from sdbench.quality.operator_script import operator_script
+from sdbench.quoting.markdown_text import code_block, code_span, plain
+from sdbench.quoting.python_source import comment, literal, name, number, whole, words
 from sdbench.report.issue import issue_text
-from sdbench.report.markdown_text import code_block, code_span, plain
 from sdbench.report.tidy_csv import csv_of_runs
 from sdbench.schema import CrashReport, FailureCause, Run
 from sdbench.store import LoadedRun

@@ -4,7 +4,8 @@ import shlex
 
 from packaging.requirements import Requirement
 
-from sdbench.doctor.compatibility import (
+from sdbench.doctor.facts import DoctorFacts
+from sdbench.knowledge.compatibility import (
     INTEL_TORCH,
     MEASURABLE,
     STACK,
@@ -15,7 +16,6 @@ from sdbench.doctor.compatibility import (
     stack_with,
     within,
 )
-from sdbench.doctor.facts import DoctorFacts
 from sdbench.machine.facts import known, or_none
 
 # The newest Python that wheels of every release of torch from 2.2 on are made for.

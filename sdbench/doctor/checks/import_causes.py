@@ -17,10 +17,10 @@ from sdbench.doctor.checks.commands import (
     reinstall_torch,
     uninstall,
 )
-from sdbench.doctor.compatibility import EXTRAS, torchvision_for, within
 from sdbench.doctor.events import ImportFailure
 from sdbench.doctor.facts import DoctorFacts
-from sdbench.insight.import_errors import read_import_error, remedy_of_rule
+from sdbench.knowledge.compatibility import EXTRAS, torchvision_for, within
+from sdbench.knowledge.import_errors import read_import_error, remedy_of_rule
 from sdbench.schema import FailureCause
 
 _ADVISED = re.compile(r"pip install '?([\w.<>=-]+)")

@@ -4,9 +4,9 @@ import functools
 
 from sdbench.config import load_config
 from sdbench.doctor.checks.question import Question
-from sdbench.doctor.compatibility import development, release
 from sdbench.doctor.facts import Check, DoctorFacts
-from sdbench.insight.known_issues import KnownIssue, load_known_issues, matching_issues
+from sdbench.knowledge.compatibility import development, release
+from sdbench.knowledge.known_issues import KnownIssue, load_known_issues, matching_issues
 from sdbench.machine.facts import known
 from sdbench.plan import make_plan
 from sdbench.schema import DeviceKind

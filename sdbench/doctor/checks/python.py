@@ -7,14 +7,14 @@ from sdbench.doctor.checks.commands import (
     torch_requirement,
 )
 from sdbench.doctor.checks.question import Question
-from sdbench.doctor.compatibility import (
+from sdbench.doctor.facts import Check, DoctorFacts
+from sdbench.knowledge.compatibility import (
     MEASURABLE,
     release,
     torch_for_python,
     torch_needs,
     within,
 )
-from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.machine.facts import Unavailable
 
 

@@ -10,7 +10,7 @@ from sdbench.doctor.checks.issues import issues_met
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.estimate import estimate_memory
-from sdbench.insight.known_issues import KnownIssue
+from sdbench.knowledge.known_issues import KnownIssue
 from sdbench.machine.facts import Thermal, Unavailable, known, or_none
 from sdbench.machine.nvml import GPU_SLOWED
 from sdbench.models.resolve import find_model

@@ -15,7 +15,8 @@ from sdbench.doctor.checks.commands import (
     torch_requirement,
 )
 from sdbench.doctor.checks.question import Question
-from sdbench.doctor.compatibility import (
+from sdbench.doctor.facts import Check, DoctorFacts
+from sdbench.knowledge.compatibility import (
     EXTRAS,
     NEEDED,
     NEWEST_NEEDS_TORCH,
@@ -28,7 +29,6 @@ from sdbench.doctor.compatibility import (
     torchvision_for,
     within,
 )
-from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.machine.facts import Unavailable, or_none
 
 _OLDEST_TORCH = "1.13"

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts, Status
-from sdbench.insight.mps_environment import HIGH, LOW, check_watermarks, removes_memory_limit
+from sdbench.knowledge.memory_limits import HIGH, LOW, check_watermarks, removes_memory_limit
 from sdbench.machine.facts import known
 
 

@@ -4,10 +4,10 @@ from collections import Counter
 
 from sdbench.comparison.sides import Row
 from sdbench.insight.evidence import Evidence
-from sdbench.insight.known_issues import FindingCode
 from sdbench.insight.records import Severity
 from sdbench.insight.rules.contrast import contrast_words, healthy_neighbours, use_words
 from sdbench.insight.rules.symptom import Symptom
+from sdbench.knowledge.known_issues import FindingCode
 from sdbench.schema import Outcome, Replicate
 
 _LESS_MEMORY = "Use a smaller resolution, float16 or one picture at a time; close other programs."

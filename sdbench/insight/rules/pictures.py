@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 
 from sdbench.comparison.sides import Row
 from sdbench.insight.evidence import Evidence, content_of
-from sdbench.insight.known_issues import FindingCode
 from sdbench.insight.records import Severity
 from sdbench.insight.rules.contrast import contrast_words, healthy_neighbours, use_words
 from sdbench.insight.rules.symptom import Symptom
+from sdbench.knowledge.known_issues import FindingCode
 from sdbench.quality.arithmetic import NO_TF32, arithmetic_of
 from sdbench.quality.equality import Equality, EqualityKind
 from sdbench.quality.places import Place, Spot, listed, place_of

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from sdbench.comparison.sides import Row
 from sdbench.insight.evidence import Evidence
-from sdbench.insight.known_issues import FindingCode
 from sdbench.insight.records import Severity
 from sdbench.insight.rules.machine import memory_growth, throttling
 from sdbench.insight.rules.symptom import Symptom
+from sdbench.knowledge.known_issues import FindingCode
 from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES, judge_steadiness
 from sdbench.stats.ratio import t_quantile
 from sdbench.stats.steadiness import MIN_PASSES

@@ -6,8 +6,8 @@ from typing import Any
 
 from sdbench.comparison.sides import Row
 from sdbench.insight.evidence import Evidence
-from sdbench.insight.known_issues import FindingCode
 from sdbench.insight.records import Severity
+from sdbench.knowledge.known_issues import FindingCode
 
 
 @dataclass(frozen=True)

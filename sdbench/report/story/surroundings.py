@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sdbench.config import FEWEST_PASSES, MOST_PASSES
-from sdbench.insight.mps_environment import check_watermarks, removes_memory_limit
+from sdbench.knowledge.memory_limits import check_watermarks, removes_memory_limit
 from sdbench.report.correctness import check_words
 from sdbench.report.passes import count_words
 from sdbench.report.story.records import Line, Mark, SetupCheck, Tone

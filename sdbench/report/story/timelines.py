@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from sdbench.comparison.sides import Row
-from sdbench.files import MIB, read_inside
+from sdbench.files.access import MIB, read_inside
 from sdbench.report.story.cells import name_of
 from sdbench.report.story.records import Span, Timeline
 from sdbench.report.terminal import OUTCOME_WORDS

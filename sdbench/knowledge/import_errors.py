@@ -4,8 +4,8 @@
 one remedy. Doctor adds the command for the environment that it examined, ``run`` the interpreter.
 """
 
-from sdbench.insight.failure_rules import load_rules
-from sdbench.insight.failures import read_failure
+from sdbench.knowledge.failure_causes import read_failure
+from sdbench.knowledge.failure_texts import load_rules
 from sdbench.schema import FailureCause
 
 

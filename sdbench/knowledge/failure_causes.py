@@ -8,9 +8,9 @@ either end may be cut; the words may come without their ``RuntimeError:``.
 import re
 from collections.abc import Iterable
 
-from sdbench.insight.failure_rules import Rule, rule_of_signal, rules_of, words
-from sdbench.insight.pasted_log import incidents, without_code, without_progress
-from sdbench.insight.version_ranges import UNKNOWN, Versions
+from sdbench.knowledge.failure_texts import Rule, rule_of_signal, rules_of, words
+from sdbench.knowledge.pasted_log import incidents, without_code, without_progress
+from sdbench.knowledge.version_ranges import UNKNOWN, Versions
 from sdbench.schema import FailureCause
 
 _LONGEST_TAIL = 65_536

@@ -1,6 +1,6 @@
 """Settings that the failed run already had, so that no remedy advises them. Pure.
 
-Each name below may stand in a remedy of ``failure_rules.toml`` as ``[unless NAME: ...]``. Of a
+Each name below may stand in a remedy of ``failure_texts.toml`` as ``[unless NAME: ...]``. Of a
 worker everything is known; a pasted log seldom states any of it, and what is unknown is not in
 force.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from sdbench.insight.version_ranges import Versions, release, within
+from sdbench.knowledge.version_ranges import Versions, release, within
 
 DTYPES = ("float32", "float16", "bfloat16")
 NAMES = frozenset(

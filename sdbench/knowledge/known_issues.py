@@ -15,10 +15,10 @@ import msgspec
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 
-from sdbench.insight.attention_scores import PIXELS_PER_LATENT, Scores, unet_scores
-from sdbench.insight.version_ranges import release, within
+from sdbench.files.toml import parse_toml
+from sdbench.knowledge.attention_limits import PIXELS_PER_LATENT, Scores, unet_scores
+from sdbench.knowledge.version_ranges import release, within
 from sdbench.schema import Attention, Batching, Case, DeviceKind, Dtype, Offload
-from sdbench.toml_files import parse_toml
 
 FindingCode = Literal[
     "first-pass-drift",
@@ -103,7 +103,7 @@ class Otherwise(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class KnownIssue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One known issue. ``what`` says what happens; ``symptoms`` are the findings it shows as.
 
-    ``failures`` are the kinds of failure (ids in ``failure_rules.toml``) as which a crash shows; an
+    ``failures`` are the kinds of failure (ids in ``failure_texts.toml``) as which a crash shows; an
     issue that names some is no explanation of a crash of another kind.
 
     ``confidence``: verified (a maintainer confirmed it, or several people with a reproduction),

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sdbench.files import MIB, TOO_DEEP, read_file
+from sdbench.files.access import MIB, TOO_DEEP, read_file
 
 if sys.version_info >= (3, 11):
     import tomllib

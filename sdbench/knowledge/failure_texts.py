@@ -1,4 +1,4 @@
-"""The rules by which a failure is known: how ``failure_rules.toml`` is read and applied. Pure.
+"""The rules by which a failure is known: how ``failure_texts.toml`` is read and applied. Pure.
 
 A message may be cut at either end and broken by other output, so a rule asks for as few words as
 identify it, a blank in a pattern stands for any white space, and each number is looked for on its
@@ -18,10 +18,10 @@ from typing import Literal, TypeVar
 import msgspec
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from sdbench.insight.in_force import check_condition, holds
-from sdbench.insight.version_ranges import UNKNOWN, Versions, is_prerelease, release, within
+from sdbench.files.toml import parse_toml
+from sdbench.knowledge.in_force import check_condition, holds
+from sdbench.knowledge.version_ranges import UNKNOWN, Versions, is_prerelease, release, within
 from sdbench.schema import Confidence, FailureCause
-from sdbench.toml_files import parse_toml
 
 T = TypeVar("T")
 Tier = Literal["abort", "raised", "gpu-work", "general", "ended", "remark"]
@@ -247,7 +247,7 @@ def load_rules() -> tuple[Rule, ...]:
 
 def shipped_rules() -> str:
     """The document of the rules that come with sdbench."""
-    file = resources.files("sdbench.insight") / "failure_rules.toml"
+    file = resources.files("sdbench.insight") / "failure_texts.toml"
     return file.read_text(encoding="utf-8")
 
 

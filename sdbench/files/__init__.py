@@ -1,0 +1,1 @@
+"""The only places that open or write a file that somebody else may have written."""

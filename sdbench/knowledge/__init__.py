@@ -1,0 +1,1 @@
+"""What is known of releases and failures: issues, crash texts, limits, versions."""

@@ -1,0 +1,1 @@
+"""One writer for each language into which others' text is put: Python, Markdown."""
