@@ -492,7 +492,7 @@ class CrashReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Recorded(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
     """What every line of ``records.jsonl`` has.
 
-    ``run_id`` is in the file only: :meth:`~sdbench.store.RunFolder.append` writes it, and whoever
+    ``run_id`` is in the file only: :meth:`~sdbench.runs.RunFolder.append` writes it, and whoever
     reads it takes only records that name the run they lie with, or, of an older sdbench, none.
     """
 

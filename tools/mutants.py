@@ -67,7 +67,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "runner/run.py",
         "runner/session.py",
     ),
-    "resume": ("runner/leftover.py", "store/folder.py"),
+    "resume": ("runner/leftover.py", "runs/folder.py"),
 }
 _FOLDERS = ("tests/integration", "tests/browser", "tests/unit")
 KINDS = ("comparison", "threshold", "off-by-one", "branch")

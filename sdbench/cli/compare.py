@@ -26,8 +26,8 @@ from sdbench.comparison.records import as_json as comparison_json
 from sdbench.errors import SdbenchError, UsageError
 from sdbench.report.comparison import render_comparison
 from sdbench.report.junit import junit_of_comparison
+from sdbench.runs import LoadedRun, find_run, load_run
 from sdbench.stats import DEFAULT_THRESHOLD
-from sdbench.store import LoadedRun, find_run, load_run
 
 
 @click.command(name="compare")

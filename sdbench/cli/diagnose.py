@@ -9,7 +9,7 @@ from sdbench.cli.output import console, print_json
 from sdbench.insight.records import Diagnosis, as_json
 from sdbench.report.diagnosis import render_diagnosis
 from sdbench.report.story import diagnosed
-from sdbench.store import find_run, load_run
+from sdbench.runs import find_run, load_run
 
 
 @click.command(name="diagnose")

@@ -179,7 +179,7 @@ def _decoded(name: str, data: bytes) -> str:
 
 
 def _document(found: "Explained") -> dict[str, Any]:
-    from sdbench.store.privacy import redact
+    from sdbench.privacy.redact import redact
 
     versions = msgspec.to_builtins(found.versions)
     del versions["in_force"]  # no part of the document
@@ -249,7 +249,7 @@ def _show_settings(picture: "PictureFile") -> None:
 
 
 def _show_unknown(found: "Explained") -> None:
-    from sdbench.store.privacy import redact
+    from sdbench.privacy.redact import redact
 
     out = console()
     out.print("")

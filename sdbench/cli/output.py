@@ -13,7 +13,7 @@ from sdbench.cli.streams import Lossy
 from sdbench.errors import MachineError
 from sdbench.files.access import make_folder, write_file
 from sdbench.report.units import printable
-from sdbench.store import not_writable
+from sdbench.runs import not_writable
 
 # A pipe has no width of its own; a table that wraps at 80 there would be hard to read and to grep.
 _PIPED_WIDTH = 160

@@ -14,17 +14,17 @@ from sdbench.cli.own_files import WRITTEN_BY, spare_others
 from sdbench.comparison.sides import summary_of
 from sdbench.errors import UsageError
 from sdbench.files.access import write_inside
+from sdbench.privacy.share import shared
 from sdbench.report.html import html_report
 from sdbench.report.html.gallery import gallery_of
 from sdbench.report.junit import junit_of_runs
 from sdbench.report.markdown import markdown_report
 from sdbench.report.pytest_benchmark import pytest_benchmark_document
 from sdbench.report.row import rows_of_runs
-from sdbench.report.share import shared
 from sdbench.report.story import tell
 from sdbench.report.story.tell import run_story
 from sdbench.report.tidy_csv import csv_of_runs
-from sdbench.store import LoadedRun, find_run, load_run
+from sdbench.runs import LoadedRun, find_run, load_run
 from sdbench.summary import as_json as summary_json
 from sdbench.words import shell
 

@@ -12,12 +12,12 @@ from sdbench.cli.run import (
     watcher_for,
 )
 from sdbench.errors import UsageError
+from sdbench.privacy.redact import hidden_run
 from sdbench.runner.again import again
 from sdbench.runner.prepare import Request, make_run, prepare, require_room
 from sdbench.runner.process import ProcessExecutor
 from sdbench.runner.session import sit
-from sdbench.store import LoadedRun, RunFolder, load_run
-from sdbench.store.privacy import hidden_run
+from sdbench.runs import LoadedRun, RunFolder, load_run
 from sdbench.words import shell
 
 

@@ -32,8 +32,8 @@ from sdbench.report.units import (
     size,
     system_words,
 )
+from sdbench.runs import LoadedRun, find_run, load_run
 from sdbench.schema import CrashReport, DeviceKind, FailureCause, Pass, Replicate, Run, Stage
-from sdbench.store import LoadedRun, find_run, load_run
 from sdbench.summary import as_json as summary_json
 from sdbench.summary import device_facts, disturbances
 from sdbench.telemetry import WAIT_WORDS

@@ -17,8 +17,8 @@ from sdbench.comparison.sentence import summarise_cases
 from sdbench.comparison.sides import pairs_of_axis, pairs_of_runs, without_partner
 from sdbench.errors import UsageError
 from sdbench.machine import machine_id
+from sdbench.runs import LoadedRun
 from sdbench.stats import CONFIDENCE, DEFAULT_THRESHOLD, LOOK_CONFIDENCE
-from sdbench.store import LoadedRun
 from sdbench.summary import machine_warnings
 from sdbench.words import shell
 

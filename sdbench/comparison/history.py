@@ -10,6 +10,7 @@ import msgspec
 from sdbench.comparison.series import series_of
 from sdbench.comparison.sides import Row, rows_of, summary_of
 from sdbench.errors import UsageError
+from sdbench.runs import LoadedRun
 from sdbench.schema import Case, Outcome
 from sdbench.stats import (
     DEFAULT_THRESHOLD,
@@ -18,7 +19,6 @@ from sdbench.stats import (
     drift_between,
     with_drift,
 )
-from sdbench.store import LoadedRun
 from sdbench.summary import Latency
 from sdbench.words import shortened
 

@@ -19,8 +19,8 @@ from sdbench.comparison.history import Past, past_of
 from sdbench.errors import SdbenchError
 from sdbench.files.access import MIB, read_inside, remove_scratch, write_inside
 from sdbench.models.resolve import cache_folder
-from sdbench.store import LoadedRun, list_runs, load_run
-from sdbench.store.reading import RECORDS_FILE, RUN_FILE
+from sdbench.runs import LoadedRun, list_runs, load_run
+from sdbench.runs.reading import RECORDS_FILE, RUN_FILE
 
 _FORMAT = 2
 _MOST_BYTES = 256 * MIB

@@ -6,9 +6,9 @@ import msgspec
 
 from sdbench.comparison.examine import examine
 from sdbench.comparison.sides import pairs_of_axis
+from sdbench.runs import LoadedRun
 from sdbench.schema import Looked, LookedCase
 from sdbench.stats import DEFAULT_THRESHOLD, LOOKS, look_at
-from sdbench.store import LoadedRun
 
 
 def look_after(

@@ -10,7 +10,7 @@ from sdbench.insight.proof import gaps_of
 from sdbench.insight.recommendation import recommend
 from sdbench.insight.records import SEVERITIES, Diagnosis, Finding, Recommendation
 from sdbench.quality.equality import Equality
-from sdbench.store import LoadedRun
+from sdbench.runs import LoadedRun
 from sdbench.words import counted
 
 

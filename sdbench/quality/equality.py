@@ -396,7 +396,7 @@ class _Judge:
 
 def _unlike(passes: Iterable[_Passes]) -> list[_Pair]:
     """Pictures that differ in any bit. What processes repeat is there once: a run has many."""
-    # Equal pictures of a run are held once (``store/sharing.py``), so most are known at once.
+    # Equal pictures of a run are held once (``runs/sharing.py``), so most are known at once.
     seen: dict[tuple[int, int, int], _Pair] = {}
     for one, other in passes:
         if one.images == other.images:

@@ -8,7 +8,7 @@ from typing import Any
 from sdbench.comparison.sides import summary_of
 from sdbench.frames import REPLICATE_COLUMNS, replicate_rows
 from sdbench.report.units import printable
-from sdbench.store import LoadedRun
+from sdbench.runs import LoadedRun
 
 # A spreadsheet takes what begins so for a formula, and would run what a worker printed.
 _FORMULA = ("=", "+", "-", "@")

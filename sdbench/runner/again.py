@@ -1,7 +1,7 @@
 """Two runs that were made apart, made again as the two arms of one interleaved run.
 
 Their interpreters, variables and preloads are started again, so both runs must be this
-installation's own (:mod:`sdbench.store.ownership`), and both environments must still be what they
+installation's own (:mod:`sdbench.runs.ownership`), and both environments must still be what they
 were: an update in place leaves nothing of the side before it.
 """
 
@@ -16,13 +16,13 @@ from sdbench.config import Config, Selection, UntilDecided
 from sdbench.errors import MachineError, SdbenchError, UsageError
 from sdbench.knowledge.variables import only_says_where
 from sdbench.machine import machine_id
+from sdbench.privacy.redact import recorded_environment, shown_run
 from sdbench.runner.environment import PRELOAD, preload_modules
 from sdbench.runner.prepare import stack_changes
 from sdbench.runner.session import config_of
+from sdbench.runs import LoadedRun
 from sdbench.schema import Arm, Case, Run, StackInfo
 from sdbench.stacks.catalogue import shipped_stacks
-from sdbench.store import LoadedRun
-from sdbench.store.privacy import recorded_environment, shown_run
 
 SIDES = ("base", "new")
 # What a recorded value has in the place of a secret, a user's name or a home folder.

@@ -11,8 +11,8 @@ from sdbench.quality.artifacts import Artifacts
 from sdbench.quality.compare import Comparison, ReadContent, Yardstick
 from sdbench.quality.content import judge
 from sdbench.runner.references import Group, ImageAsRounded, ReferenceShelf
+from sdbench.runs import RunFolder, load_run
 from sdbench.schema import Arithmetic, Dtype, Replicate, Run
-from sdbench.store import RunFolder, load_run
 
 _SAME_DIGITS = 1e-9
 

@@ -1,4 +1,4 @@
-"""Resuming a run that this installation did not make (see :mod:`sdbench.store.ownership`).
+"""Resuming a run that this installation did not make (see :mod:`sdbench.runs.ownership`).
 
 What its ``run.json`` says is text of somebody else, so it may not decide what is executed:
 interpreters are taken from this user's stacks by name, variables may only tune, and pickle is

@@ -5,8 +5,8 @@ from collections import Counter
 import msgspec
 
 from sdbench.plan import put_off_again
+from sdbench.runs import LoadedRun
 from sdbench.schema import Replicate, Run, Slot
-from sdbench.store import LoadedRun
 
 
 def remaining_slots(loaded: LoadedRun, *, retry: bool) -> list[Slot]:

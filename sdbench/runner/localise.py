@@ -19,6 +19,7 @@ from sdbench.knowledge.failure_causes import read_failure
 from sdbench.knowledge.memory_limits import check_watermarks
 from sdbench.knowledge.pasted_log import innermost_message
 from sdbench.models.resolve import ModelSource, find_model
+from sdbench.privacy.redact import redact
 from sdbench.quality.localisation import Demonstration, Localisation
 from sdbench.quality.operator_calls import Comparison, JudgedCall, OperatorCall, Status
 from sdbench.runner.environment import worker_environment
@@ -30,7 +31,6 @@ from sdbench.runner.prepare import resolve
 from sdbench.runner.probe import FoundDevice, find_device
 from sdbench.runner.sampler import Sample
 from sdbench.schema import Case, Dtype, ModelInfo
-from sdbench.store.privacy import redact
 from sdbench.words import shell
 
 # A single operator takes seconds at most, with the compilation of its shader.

@@ -31,14 +31,14 @@ from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.resolve import ModelSource, find_model
 from sdbench.models.tokenizer import Tokenizer, read_tokenizer
 from sdbench.plan import axis_to_decide, make_plan, with_blocks
+from sdbench.privacy.redact import hide_path, recorded_environment
 from sdbench.runner.environment import PRELOAD, preload_modules, worker_environment
 from sdbench.runner.executor import Executor
 from sdbench.runner.probe import FoundDevice, accelerator_possible, find_device
 from sdbench.runner.run import new_run_id
+from sdbench.runs import not_writable
 from sdbench.schema import Arm, DeviceKind, ModelInfo, Plan, Run, Sitting, StackInfo
 from sdbench.stacks.created import changes
-from sdbench.store import not_writable
-from sdbench.store.privacy import hide_path, recorded_environment
 
 DEFAULT_CONFIG = "default"
 CPU_DEFAULT_CONFIG = "quick"
@@ -292,7 +292,7 @@ def _flagged(
 
 
 def make_run(prepared: Prepared, model: ModelInfo) -> Run:
-    """A new run; :func:`sdbench.store.privacy.hidden_run` is what may be written down of it."""
+    """A new run; :func:`sdbench.privacy.redact.hidden_run` is what may be written down of it."""
     now = datetime.now(timezone.utc)
     return Run(
         run_id=new_run_id(prepared.config.name, now, os.urandom(2)),

@@ -19,8 +19,8 @@ from sdbench.runner.executor import Executor, Supervisor, Task
 from sdbench.runner.jobs import picture_job
 from sdbench.runner.outcome import replicate_record
 from sdbench.runner.references import Group, ReferenceShelf
+from sdbench.runs import RunFolder
 from sdbench.schema import Case, Checked, Compared, Gate, Replicate, Run, Slot
-from sdbench.store import RunFolder
 
 _RESOLUTION = "128x128"
 _LIMIT_S = 60.0  # ten seconds on a machine in order; starting a process there takes most of them

@@ -26,6 +26,7 @@ from sdbench.runner.jobs import picture_job
 from sdbench.runner.operations import alike, keep_count, known_count
 from sdbench.runner.outcome import replicate_record
 from sdbench.runner.sampler import Sample
+from sdbench.runs import RunFolder, last_attempts
 from sdbench.schema import (
     Case,
     Checked,
@@ -39,7 +40,6 @@ from sdbench.schema import (
     WaitReason,
     Withdrawn,
 )
-from sdbench.store import RunFolder, last_attempts
 
 # How far past its budget a run may go to finish a process that is nearly done.
 _BUDGET_SLACK = 1.1

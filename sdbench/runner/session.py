@@ -30,9 +30,9 @@ from sdbench.runner.quick_check import quick_check
 from sdbench.runner.references import ReferenceMaker, ReferenceShelf
 from sdbench.runner.run import End, RunLoop, Watcher
 from sdbench.runner.sampler import Sample
+from sdbench.runs import RunFolder, load_run
+from sdbench.runs.checks import without_none
 from sdbench.schema import Arm, Ceiling, Run
-from sdbench.store import RunFolder, load_run
-from sdbench.store.checks import without_none
 from sdbench.summary import RunSummary, TimeShares, time_shares
 
 # Ends after which the machine is fit and the user willing to go on with the CPU's pictures.

@@ -90,7 +90,7 @@ def interleaved(out: Path, slowdown: float, more: list[str]) -> int:
 def compare_all(out: Path) -> int:
     """All pairs, each judged as ``sdbench compare`` judges it; 1 where too many are wrong."""
     from sdbench.comparison import compare_runs, pasts_beside
-    from sdbench.store import list_runs, load_run
+    from sdbench.runs import list_runs, load_run
 
     runs = [load_run(path) for path in list_runs(out)]
     runs = [run for run in runs if len(run.run.plan.arms) == 1]

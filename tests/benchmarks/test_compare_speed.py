@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from measured_runs import MATRIX_OF_200, changed, kept, measured, one_case, steady
 
-from sdbench.store import LoadedRun
+from sdbench.runs import LoadedRun
 
 
 @pytest.mark.benchmark(group="compare", min_rounds=3)

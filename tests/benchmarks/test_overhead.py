@@ -14,8 +14,8 @@ from sdbench.config import load_config
 from sdbench.machine import open_memory_probe
 from sdbench.plan import make_plan
 from sdbench.runner.sampler import Sampler
+from sdbench.runs import RunFolder
 from sdbench.schema import Started
-from sdbench.store import RunFolder
 
 Benchmark = Callable[..., Any]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from measured_runs import kept, measured, one_case, steady
 
-from sdbench.store import LoadedRun
+from sdbench.runs import LoadedRun
 
 MATRIX = {
     "resolution": [f"{64 * i}x64" for i in range(1, 26)],

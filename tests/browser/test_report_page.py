@@ -20,8 +20,8 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from quality_factories import smooth_picture
 
 from sdbench.report.html import html_report
+from sdbench.runs import LoadedRun, load_run
 from sdbench.schema import FailureCause
-from sdbench.store import LoadedRun, load_run
 
 DATA = Path(__file__).parents[1] / "data" / "runs"
 PHONE = (390, 844)

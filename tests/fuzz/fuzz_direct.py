@@ -30,7 +30,7 @@ from sdbench.models.folder_files import entries, read_json
 from sdbench.models.weights import WeightsError, look_at_pickle, read_header
 from sdbench.quality.artifacts import Artifacts
 from sdbench.report.story import timelines
-from sdbench.store.reading import load_run
+from sdbench.runs.reading import load_run
 
 MOST_PIXELS = 8192 * 8192
 """Of the largest picture that a configuration can ask for."""

@@ -26,10 +26,10 @@ READERS: tuple[str, ...] = (
     "models/weights.py",
     "quality/artifacts.py",
     "report/story/timelines.py",
-    "store/belonging.py",
-    "store/checks.py",
-    "store/reading.py",
-    "store/sharing.py",
+    "runs/membership.py",
+    "runs/checks.py",
+    "runs/reading.py",
+    "runs/sharing.py",
 )
 """Files of the package, all of whose code reads, but for :data:`WRITING`."""
 

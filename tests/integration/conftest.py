@@ -19,7 +19,7 @@ import warm_servers
 from filelock import FileLock
 from warm_client import COLD_PARENT
 
-from sdbench.store import LoadedRun, load_run
+from sdbench.runs import LoadedRun, load_run
 
 warm_servers.open_session()
 FAULTS = Path(__file__).parent.parent / "faults"

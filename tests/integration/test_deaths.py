@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from conftest import Sdbench
 
-from sdbench.store import load_run
+from sdbench.runs import load_run
 
 # width of the picture: (fault, expected outcome, words in the reason)
 DEATHS = {

@@ -6,7 +6,7 @@ import pytest
 from conftest import Sdbench
 
 from sdbench.models.resolve import find_model
-from sdbench.store import load_run
+from sdbench.runs import load_run
 
 MATRIX = """
 [matrix]

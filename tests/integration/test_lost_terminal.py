@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import Sdbench
 
-from sdbench.store import list_runs, load_run
+from sdbench.runs import list_runs, load_run
 
 SHAPE = """
 [matrix]

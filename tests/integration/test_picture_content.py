@@ -8,7 +8,7 @@ from test_mps_standin import _arms, _standin
 from test_mps_standin import pytestmark as standin_only
 
 from sdbench.models.builtin import BUILTIN
-from sdbench.store import load_run
+from sdbench.runs import load_run
 
 PLAN = """
 model = "builtin/shapes"

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from conftest import Sdbench, SharedRun
 
-from sdbench.store import load_run
+from sdbench.runs import load_run
 
 
 def test_matrix_completes_and_pictures_agree(matrix_run: SharedRun) -> None:

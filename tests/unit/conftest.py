@@ -12,9 +12,9 @@ from factories import Called, Script
 
 from sdbench.models import synthetic
 from sdbench.models.catalogue import SYNTHETIC
+from sdbench.privacy.redact import recorded_environment
 from sdbench.report.figures.figure import Figure
 from sdbench.runner.executor import FakeExecutor
-from sdbench.store.privacy import recorded_environment
 
 
 @pytest.fixture(autouse=True)

@@ -27,6 +27,7 @@ from sdbench.runner.executor import FakeExecutor, Report, Stop, Supervisor, Task
 from sdbench.runner.gates import Gates
 from sdbench.runner.run import RunLoop
 from sdbench.runner.sampler import Sample
+from sdbench.runs import RunFolder
 from sdbench.schema import (
     Case,
     Checked,
@@ -43,7 +44,6 @@ from sdbench.schema import (
     Started,
     WaitReason,
 )
-from sdbench.store import RunFolder
 from sdbench.worker.pass_count import why_enough
 
 UTC = "2026-01-02T03:04:05.000+00:00"

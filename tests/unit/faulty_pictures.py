@@ -13,8 +13,8 @@ from quality_factories import Array, keep, latents_of, make_floor, make_referenc
 from sdbench.quality.artifacts import Artifacts
 from sdbench.quality.compare import Comparison, Yardstick
 from sdbench.quality.equality import Equality, check_equality
+from sdbench.runs import LoadedRun
 from sdbench.schema import Case
-from sdbench.store import LoadedRun
 
 SIDE, IMAGES, PASSES = 64, 3, 4
 Paint = Callable[[Array], Array]

@@ -25,8 +25,8 @@ from sdbench.plan import affordable, order_slots, put_off_again
 from sdbench.report.progress import ScreenWatcher
 from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.runner.leftover import remaining_slots, with_put_off_again
+from sdbench.runs import load_run
 from sdbench.schema import Slot
-from sdbench.store import load_run
 
 CASES = ["base", "sliced", "batch"]
 THREE_CASES = [{}, {"attention_slicing": True}, {"warmup": True}]

@@ -19,11 +19,11 @@ from sdbench.cli import VERBS, cli, show
 from sdbench.cli.list import MOST
 from sdbench.config import Config
 from sdbench.knowledge.crash_reports import read_crash_report
+from sdbench.privacy.redact import hidden_run
 from sdbench.runner.executor import Report, Supervisor, Task
 from sdbench.runner.prepare import resolve
+from sdbench.runs import RunFolder, list_runs, load_run
 from sdbench.schema import Run, StackInfo
-from sdbench.store import RunFolder, list_runs, load_run
-from sdbench.store.privacy import hidden_run
 
 TOKEN = "hf_abcdefghijklmnopqrstuvwxyz012345"
 HEAVY = ("torch", "numpy", "pandas", "scipy", "matplotlib")

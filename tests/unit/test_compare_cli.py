@@ -10,7 +10,7 @@ from factories import Called, make_stack
 from measured_runs import by_arm, changed, ended_as, kept, measured, one_case, steady, two_arms
 
 from sdbench import machine
-from sdbench.store import LoadedRun
+from sdbench.runs import LoadedRun
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ from sdbench.comparison.reasons import NOT_INTERLEAVED, REASONS
 from sdbench.comparison.records import as_json
 from sdbench.config import Config
 from sdbench.errors import UsageError
+from sdbench.runs import LoadedRun
 from sdbench.schema import Gate, Slot, TelemetrySummary
-from sdbench.store import LoadedRun
 
 SLICING = {"resolution": ["64x64"], "attention_slicing": [False, True]}
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from sdbench.comparison import Comparison, compare_axis, compare_runs
 from sdbench.report.comparison import render_comparison
-from sdbench.store import LoadedRun
+from sdbench.runs import LoadedRun
 
 
 def screen(comparison: Comparison) -> str:

@@ -9,7 +9,7 @@ from factories import Called, make_pass, make_picture
 from measured_runs import kept, measured, one_case
 
 from sdbench.insight.records import Finding
-from sdbench.store import LoadedRun
+from sdbench.runs import LoadedRun
 
 BATCH = case(batching="batch")
 BROKEN = [make_pass(1.0, index, images=[make_picture(nan_count=3)]) for index in (1, 2, 3)]

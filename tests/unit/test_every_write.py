@@ -88,7 +88,7 @@ class Planted:
     cut: PowerCut | None = None
 
 
-_STORE, _LOOP = "sdbench.store.folder", "sdbench.runner"
+_STORE, _LOOP = "sdbench.runs.folder", "sdbench.runner"
 PLANTED = [
     Planted(
         "records are not flushed", [f"{_STORE}.flush_to_disk"], _nothing, "lost", cut="renamed"
@@ -102,7 +102,7 @@ PLANTED = [
     ),
     Planted(
         "names of pictures are not flushed",
-        ["sdbench.store.RunFolder.keep_files"],
+        ["sdbench.runs.RunFolder.keep_files"],
         _nothing,
         "latents",
         cut="bare",
@@ -132,7 +132,7 @@ PLANTED = [
     ),
     Planted(
         "a torn record stays",
-        ["sdbench.store.RunFolder._put_torn_tail_aside"],
+        ["sdbench.runs.RunFolder._put_torn_tail_aside"],
         _nothing,
         "warnings",
         at="/records.jsonl",

@@ -17,7 +17,7 @@ from sdbench.comparison import compare_axis, failing
 from sdbench.report.junit import junit_of_comparison, junit_of_runs
 from sdbench.report.pytest_benchmark import pytest_benchmark_document
 from sdbench.report.tidy_csv import csv_of_runs
-from sdbench.store import LoadedRun
+from sdbench.runs import LoadedRun
 from sdbench.summary import RunSummary, summarise
 
 

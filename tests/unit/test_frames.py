@@ -19,7 +19,7 @@ import sdbench
 from sdbench.errors import SdbenchError, StoreError, UsageError
 from sdbench.frames import RunFrames
 from sdbench.report.tidy_csv import csv_of_runs
-from sdbench.store import LoadedRun
+from sdbench.runs import LoadedRun
 
 MATRIX = {"resolution": ["64x64", "128x128"], "attention_slicing": [False, True]}
 

@@ -15,8 +15,8 @@ from sdbench.report.html.embedded import Drawing, Embedder, Shown, difference_of
 from sdbench.report.html.gallery import Entry, Gallery, gallery_of
 from sdbench.report.html.policy import content_security_policy
 from sdbench.report.story import tell
+from sdbench.runs import LoadedRun
 from sdbench.schema import Slot
-from sdbench.store import LoadedRun
 
 
 def shown(loaded: LoadedRun, **limits: int) -> Gallery:

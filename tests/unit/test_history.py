@@ -11,7 +11,7 @@ from rich.console import Console
 from sdbench.comparison import History, history_of
 from sdbench.errors import UsageError
 from sdbench.report.history import render_history
-from sdbench.store import LoadedRun
+from sdbench.runs import LoadedRun
 
 MINE = "mine"
 

@@ -20,6 +20,9 @@ from factories import (
 )
 
 from sdbench.errors import StoreError
+from sdbench.runs import LoadedRun, RunFolder, load_run
+from sdbench.runs.folder import LOCK_FILE
+from sdbench.runs.reading import RECORDS_FILE, RUN_FILE
 from sdbench.schema import (
     Ceiling,
     Checked,
@@ -30,9 +33,6 @@ from sdbench.schema import (
     Record,
     Withdrawn,
 )
-from sdbench.store import LoadedRun, RunFolder, load_run
-from sdbench.store.folder import LOCK_FILE
-from sdbench.store.reading import RECORDS_FILE, RUN_FILE
 
 DEEP = "[" * 100_000
 
@@ -206,7 +206,7 @@ def test_a_run_is_read_once_to_go_on_with_it(run: Path, monkeypatch: pytest.Monk
         read.append(path)
         return load_run(path)
 
-    monkeypatch.setattr("sdbench.store.folder.load_run", counted)
+    monkeypatch.setattr("sdbench.runs.folder.load_run", counted)
     folder = RunFolder.open(run)
     folder.append(make_replicate(attempt=2))
     folder.close()

@@ -21,7 +21,7 @@ import sdbench
 from sdbench.cli import main, report
 from sdbench.report.html import html_report
 from sdbench.report.html.page import SECTIONS
-from sdbench.store import LoadedRun
+from sdbench.runs import LoadedRun
 
 Called = Callable[..., tuple[int, str, str]]
 
@@ -209,7 +209,7 @@ def test_a_damaged_run_says_what_is_missing(tmp_path: Path) -> None:
     records = path / "records.jsonl"
     lines = records.read_bytes().splitlines(keepends=True)
     records.write_bytes(lines[0] + b'{"type": "replicate", "half\n' + lines[2][:40])
-    from sdbench.store import load_run
+    from sdbench.runs import load_run
 
     html = html_report([load_run(path)])
     text = Page(html).text

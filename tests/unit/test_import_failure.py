@@ -11,7 +11,7 @@ from factories import Called, make_report, play, small_run
 
 from sdbench.runner.executor import Report, Supervisor, Task
 from sdbench.runner.imports import import_error, innermost
-from sdbench.store import list_runs, load_run
+from sdbench.runs import list_runs, load_run
 
 CHAIN = [
     "RuntimeError: Failed to import diffusers.pipelines because of the following error",

@@ -9,7 +9,7 @@ from factories import Called, make_run
 
 from sdbench.cli import main
 from sdbench.cli.streams import Lossy, let_go
-from sdbench.store import RunFolder
+from sdbench.runs import RunFolder
 
 
 class Gone(io.StringIO):

@@ -7,8 +7,8 @@ import pytest
 from factories import make_replicate, make_run
 
 from sdbench.runner.leftover import remaining_slots
+from sdbench.runs import LoadedRun
 from sdbench.schema import Replicate
-from sdbench.store import LoadedRun
 
 
 def left(attempts: list[dict[str, Any]], *, retry: bool = False) -> tuple[int, int]:

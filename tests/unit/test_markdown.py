@@ -25,8 +25,8 @@ from sdbench.report.html.gallery import gallery_of
 from sdbench.report.markdown import Markdown, markdown_report
 from sdbench.report.row import rows_of_runs
 from sdbench.report.story import tell
+from sdbench.runs import LoadedRun
 from sdbench.schema import SCHEMA_VERSION, Ceiling, CountedFlops
-from sdbench.store import LoadedRun
 
 
 def report_of(*runs: LoadedRun, folder: str | None = None) -> Markdown:

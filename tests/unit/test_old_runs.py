@@ -7,7 +7,7 @@ import pytest
 
 from sdbench.cli import main
 from sdbench.runner.session import config_of
-from sdbench.store import load_run
+from sdbench.runs import load_run
 from sdbench.summary import as_json, summarise
 
 RUNS = sorted((Path(__file__).parents[1] / "data" / "runs").iterdir())

@@ -16,8 +16,8 @@ _OF_SHUTIL = {"rmtree", "copy", "copy2", "copyfile", "copytree", "move"}
 # Who changes the disk but through ``files/access.py``, and with what.
 OTHERS = {
     # the records and the notes are appended to; their folder is made and taken back
-    "store/folder.py": {"os.mkdir", "os.ftruncate", ".rmdir", ".unlink"},
-    "store/ownership.py": {"os.write"},
+    "runs/folder.py": {"os.mkdir", "os.ftruncate", ".rmdir", ".unlink"},
+    "runs/ownership.py": {"os.write"},
     # imports nothing of sdbench, so it has its own
     "worker/kept.py": {"os.makedirs", "os.write", "os.fsync", "os.replace", "os.unlink"},
     # a mark in the cache; without it a process counts as cold

@@ -14,7 +14,7 @@ from sdbench.cli import main
 from sdbench.cli.show import find_case
 from sdbench.errors import UsageError
 from sdbench.report.overview import MAX_LINES
-from sdbench.store import LoadedRun, RunFolder
+from sdbench.runs import LoadedRun, RunFolder
 
 Shown = Callable[..., list[str]]
 

@@ -41,8 +41,8 @@ from sdbench.report.story.tell import run_story
 from sdbench.report.terminal import render_summary
 from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.runner.session import config_of
+from sdbench.runs import load_run
 from sdbench.schema import Arm, Replicate, Run, Slot
-from sdbench.store import load_run
 from sdbench.summary import CaseSummary, summarise
 from sdbench.words import ranges
 from sdbench.worker import pass_count

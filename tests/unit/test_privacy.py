@@ -11,10 +11,7 @@ from sdbench.errors import MachineError
 from sdbench.estimate import Estimate
 from sdbench.models.resolve import ModelSource
 from sdbench.plan import make_plan
-from sdbench.runner.prepare import Prepared, Request, make_run
-from sdbench.runner.probe import FoundDevice
-from sdbench.schema import Run
-from sdbench.store.privacy import (
+from sdbench.privacy.redact import (
     hidden_run,
     hide_path,
     recorded_environment,
@@ -22,6 +19,9 @@ from sdbench.store.privacy import (
     show_path,
     shown_run,
 )
+from sdbench.runner.prepare import Prepared, Request, make_run
+from sdbench.runner.probe import FoundDevice
+from sdbench.schema import Run
 
 TOKEN = "hf_abcdefghijklmnopqrstuvwxyz012345"
 
@@ -161,7 +161,7 @@ def test_secret_variable_of_an_arm_is_found_in_the_environment(
 
 
 def as_user(monkeypatch: pytest.MonkeyPatch, name: str | None) -> None:
-    monkeypatch.setattr("sdbench.store.privacy._user_name", lambda: name)
+    monkeypatch.setattr("sdbench.privacy.redact._user_name", lambda: name)
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from sdbench.quality.references import Reference
 from sdbench.runner.executor import FakeExecutor, Report, Stop, Supervisor, Task
 from sdbench.runner.quick_check import check_config, quick_check
 from sdbench.runner.references import Group, ReferenceShelf
+from sdbench.runs import RunFolder
+from sdbench.runs.reading import load_run
 from sdbench.schema import Checked, Run
-from sdbench.store import RunFolder
-from sdbench.store.reading import load_run
 
 
 def packaged() -> Reference:

@@ -21,8 +21,8 @@ from sdbench.report.figures.profile import stages_figure
 from sdbench.report.figures.tradeoff import tradeoff_figure
 from sdbench.report.story import tell
 from sdbench.report.units import seconds
+from sdbench.runs import LoadedRun
 from sdbench.schema import Slot
-from sdbench.store import LoadedRun
 
 SVG = "{http://www.w3.org/2000/svg}"
 

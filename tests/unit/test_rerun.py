@@ -17,8 +17,8 @@ from sdbench.runner import again as again_module
 from sdbench.runner.again import again
 from sdbench.runner.executor import Report, Supervisor, Task
 from sdbench.runner.prepare import resolve
+from sdbench.runs import LoadedRun, RunFolder, load_run
 from sdbench.schema import Arm, StackInfo
-from sdbench.store import LoadedRun, RunFolder, load_run
 
 CURRENT = resolve("current")
 

@@ -7,11 +7,11 @@ import msgspec
 import pytest
 from factories import Called, make_config, make_replicate, make_run, make_stack
 
-from sdbench.report.share import Private, shared
+from sdbench.privacy.redact import hidden_run, recorded_environment, redact, redacted
+from sdbench.privacy.share import Private, shared
+from sdbench.runs import LoadedRun, RunFolder
+from sdbench.runs.secrets import SECRET, holds_secret, is_secret_name, without_secrets
 from sdbench.schema import Arm, Run
-from sdbench.store import LoadedRun, RunFolder
-from sdbench.store.privacy import hidden_run, recorded_environment, redact, redacted
-from sdbench.store.secrets import SECRET, holds_secret, is_secret_name, without_secrets
 
 PASSWORD = "hunter2hunter2"
 SECRETS = {

@@ -19,7 +19,8 @@ from msgspec import inspect
 from sdbench.cli import main
 from sdbench.cli.report import _FORMATS
 from sdbench.config import load_config, shipped_configs
-from sdbench.report.share import LEFT_OUT, LOCAL_MODEL, Private, shared
+from sdbench.privacy.share import LEFT_OUT, LOCAL_MODEL, Private, shared
+from sdbench.runs import LoadedRun, RunFolder, load_run
 from sdbench.schema import (
     Ceiling,
     Checked,
@@ -32,7 +33,6 @@ from sdbench.schema import (
     TelemetrySummary,
     Withdrawn,
 )
-from sdbench.store import LoadedRun, RunFolder, load_run
 
 USER, HOST, FULL_NAME = "adalove", "adas-mini", "Ada Lovelace"
 HOME = f"/Users/{USER}"

@@ -17,10 +17,10 @@ from factories import largest_file, make_config, make_replicate, make_run, make_
 from faulty_disk import Fault, FaultyDisk
 
 from sdbench.errors import StoreError, UsageError
+from sdbench.runs import RunFolder, find_run, list_runs, load_run
+from sdbench.runs.folder import _whole_lines
+from sdbench.runs.reading import RECORDS_FILE, RUN_FILE
 from sdbench.schema import SCHEMA_VERSION, Replicate, Run
-from sdbench.store import RunFolder, find_run, list_runs, load_run
-from sdbench.store.folder import _whole_lines
-from sdbench.store.reading import RECORDS_FILE, RUN_FILE
 
 needs_plain_user = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 
@@ -210,7 +210,7 @@ def test_lock_of_a_killed_process_does_not_stay(tmp_path: Path) -> None:
     run = make_run()
     RunFolder.create(tmp_path, run).close()
     program = (
-        "import os, sys; from pathlib import Path; from sdbench.store import RunFolder;"
+        "import os, sys; from pathlib import Path; from sdbench.runs import RunFolder;"
         "folder = RunFolder.open(Path(sys.argv[1])); os.kill(os.getpid(), 9)"
     )
     path = tmp_path / run.run_id

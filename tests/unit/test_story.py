@@ -20,8 +20,8 @@ from sdbench.report.story.findings import number_words
 from sdbench.report.story.profile import MAX_CURVES, MAX_STAGE_ROWS
 from sdbench.report.story.tell import diagnosed
 from sdbench.report.story.timelines import MAX_TIMELINES
+from sdbench.runs import LoadedRun
 from sdbench.schema import Case, Checked, Divergence, Slot
-from sdbench.store import LoadedRun
 
 
 def story_of(loaded: LoadedRun) -> RunStory:

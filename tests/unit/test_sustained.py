@@ -22,10 +22,10 @@ from sdbench.report.passes import sustained_lines
 from sdbench.report.story import RunStory
 from sdbench.report.story.tell import run_story
 from sdbench.report.terminal import render_summary
+from sdbench.runs import LoadedRun
 from sdbench.schema import Pass
 from sdbench.stats import STABLE_SHARE, judge_sustained
 from sdbench.stats.sustained import _deviations
-from sdbench.store import LoadedRun
 from sdbench.summary import RunSummary, summarise, sustained_of
 from sdbench.worker.pass_count import why_enough
 

@@ -40,8 +40,8 @@ from sdbench.quoting.markdown_text import code_block, code_span, plain
 from sdbench.quoting.python_source import comment, literal, name, number, whole, words
 from sdbench.report.issue import issue_text
 from sdbench.report.tidy_csv import csv_of_runs
+from sdbench.runs import LoadedRun
 from sdbench.schema import CrashReport, FailureCause, Run
-from sdbench.store import LoadedRun
 
 RUN_PATH = Path("results/x")
 ARM = {

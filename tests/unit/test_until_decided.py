@@ -31,9 +31,9 @@ from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.runner.leftover import remaining_slots, undecided
 from sdbench.runner.run import RunLoop
 from sdbench.runner.session import Sat, config_of, sit
+from sdbench.runs import RunFolder, load_run
 from sdbench.schema import Looked, LookedCase, Run
 from sdbench.stats import DEFAULT_THRESHOLD, LOOKS
-from sdbench.store import RunFolder, load_run
 
 ARMS = [{"name": "old"}, {"name": "new"}]
 Script = Callable[[Task, Supervisor], Report]

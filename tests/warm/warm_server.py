@@ -103,7 +103,7 @@ def import_command_line() -> None:
     for module, _ in VERBS.values():
         importlib.import_module(module)
     from sdbench.report.html import html_report
-    from sdbench.store import load_run
+    from sdbench.runs import load_run
 
     # Fonts, templates and patterns are read and compiled once in a process, for every page anew.
     html_report([load_run(next((ROOT / "results").glob("*-quick-*")))])

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sdbench.report.terminal import CORRECT_WORDS
+from sdbench.runs import LoadedRun
 from sdbench.schema import (
     CORRECTNESS_SEVERITY,
     Compared,
@@ -13,7 +14,6 @@ from sdbench.schema import (
     Picture,
     Replicate,
 )
-from sdbench.store import LoadedRun
 
 GroupKey = tuple[str, int]
 """Resolution and number of the image: one prompt and seed at one size."""
@@ -34,7 +34,7 @@ class FoundPicture:
     passes: set[int] = field(default_factory=set)
     compared: list[ImageCompared] = field(default_factory=list)
     by_identity: dict[int, Picture] = field(default_factory=dict)
-    """Equal pictures of a run are held once (``store/sharing.py``)."""
+    """Equal pictures of a run are held once (``runs/sharing.py``)."""
     alike: int = 0
 
     @property

@@ -24,8 +24,8 @@ from sdbench.report.html.found_pictures import (
 from sdbench.report.story import RunStory, Tone
 from sdbench.report.terminal import CORRECT_WORDS
 from sdbench.report.units import printable
+from sdbench.runs import LoadedRun
 from sdbench.schema import Correctness
-from sdbench.store import LoadedRun
 
 if TYPE_CHECKING:
     from sdbench.report.html.embedded import Pixels

@@ -27,7 +27,7 @@ from sdbench.report.spread import share
 from sdbench.report.story import RunStory, Story, tell
 from sdbench.report.terminal import CORRECT_WORDS, OUTCOME_WORDS, case_words
 from sdbench.report.units import printable, seconds, size
-from sdbench.store import LoadedRun
+from sdbench.runs import LoadedRun
 
 if TYPE_CHECKING:
     from jinja2 import Environment

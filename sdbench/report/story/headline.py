@@ -6,9 +6,9 @@ from sdbench.insight.records import Diagnosis, Gain, Goal
 from sdbench.report.story.cells import settings_words
 from sdbench.report.story.records import Advice, Cell, Headline, NoAdvice, Tone
 from sdbench.report.story.surroundings import machine_lines, setup_of, setup_sentence
+from sdbench.runs import LoadedRun
 from sdbench.schema import Case
 from sdbench.stats import DEFAULT_THRESHOLD
-from sdbench.store import LoadedRun
 from sdbench.summary import RunSummary
 
 _USUAL_SIZE = "512x512"

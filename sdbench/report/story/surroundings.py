@@ -10,9 +10,9 @@ from sdbench.report.correctness import check_words
 from sdbench.report.passes import count_words
 from sdbench.report.story.records import Line, Mark, SetupCheck, Tone
 from sdbench.report.units import memory_words, size, system_words
+from sdbench.runs import LoadedRun
 from sdbench.schema import Run
 from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES
-from sdbench.store import LoadedRun
 from sdbench.summary import RunSummary, device_facts, is_virtual
 
 _REMEDY = "sdbench doctor says what is wrong and what mends it"

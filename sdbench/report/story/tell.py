@@ -32,9 +32,9 @@ from sdbench.report.story.surroundings import environment_lines, marks_of, metho
 from sdbench.report.story.sustained import sustained_curves
 from sdbench.report.story.timelines import timelines_of
 from sdbench.report.terminal import process_name, spread_lines
+from sdbench.runs import LoadedRun
+from sdbench.runs.reading import without_collecting
 from sdbench.schema import Compared
-from sdbench.store import LoadedRun
-from sdbench.store.reading import without_collecting
 from sdbench.summary import device_facts
 
 # A line through fewer would be an opinion.

@@ -1,7 +1,7 @@
 """Run folders: durable, resumable, readable by anything that reads JSON lines."""
 
-from sdbench.store.folder import RunFolder, not_writable
-from sdbench.store.reading import (
+from sdbench.runs.folder import RunFolder, not_writable
+from sdbench.runs.reading import (
     LoadedRun,
     find_run,
     last_attempts,

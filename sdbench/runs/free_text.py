@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
-from sdbench.store.secrets import SECRET, is_secret_name
+from sdbench.runs.secrets import SECRET, is_secret_name
 
 _S = TypeVar("_S")
 # Fields that map names of environment variables, in whatever case, to their values.

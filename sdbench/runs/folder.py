@@ -24,9 +24,8 @@ from sdbench.files.access import (
     write_all,
     write_inside,
 )
-from sdbench.schema import Record, Run
-from sdbench.store.ownership import digest, note_own
-from sdbench.store.reading import (
+from sdbench.runs.ownership import digest, note_own
+from sdbench.runs.reading import (
     RECORDS_FILE,
     RUN_FILE,
     LoadedRun,
@@ -34,6 +33,7 @@ from sdbench.store.reading import (
     read_run_file,
     refuse_newer,
 )
+from sdbench.schema import Record, Run
 
 LOCK_FILE = ".lock"
 # Workers, the parent and reports write files into these, by path.
