@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from sdbench.schema import Case, Ceiling, CountedFlops, Dtype, Replicate
+from sdbench.records.schema import Case, Ceiling, CountedFlops, Dtype, Replicate
 from sdbench.telemetry import STAGE_NAMES, StageName
 
 

@@ -11,7 +11,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sdbench.config import FEWEST_PASSES, MOST_PASSES, Config
-from sdbench.schema import Case, DeviceKind, Dtype, ModelInfo, Plan, Replicate, Slot, StartMethod
+from sdbench.records.schema import (
+    Case,
+    DeviceKind,
+    Dtype,
+    ModelInfo,
+    Plan,
+    Replicate,
+    Slot,
+    StartMethod,
+)
 
 
 @dataclass(frozen=True)

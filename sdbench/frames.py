@@ -15,8 +15,8 @@ import msgspec
 from sdbench.comparison.sides import summary_of
 from sdbench.errors import UsageError
 from sdbench.files.access import MIB, read_inside
+from sdbench.records.schema import CORRECTNESS_SEVERITY, OUTCOME_SEVERITY, Case, Replicate
 from sdbench.runs import LoadedRun, find_run, load_run
-from sdbench.schema import CORRECTNESS_SEVERITY, OUTCOME_SEVERITY, Case, Replicate
 from sdbench.summary import CaseSummary, RunSummary, per_picture
 
 if TYPE_CHECKING:

@@ -12,7 +12,16 @@ import msgspec
 
 from sdbench.config import AXES, Config, Matrix, held_bytes
 from sdbench.errors import ConfigError, UsageError
-from sdbench.schema import Arm, Case, DeviceKind, Dtype, Plan, PlannedCase, Slot, StartMethod
+from sdbench.records.schema import (
+    Arm,
+    Case,
+    DeviceKind,
+    Dtype,
+    Plan,
+    PlannedCase,
+    Slot,
+    StartMethod,
+)
 from sdbench.stats import MIN_PROCESSES
 
 _MOST_ARMS = 1000

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from sdbench.efficiency import CaseEfficiency, case_efficiency
-from sdbench.schema import (
+from sdbench.records.schema import (
     CORRECTNESS_SEVERITY,
     OUTCOME_SEVERITY,
     SCHEMA_VERSION,
@@ -115,7 +115,7 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``sdbench run --json`` prints; ``schema`` is that of the records (``schema.py``)."""
+    """What ``sdbench run --json`` prints; ``schema`` is that of the records (``records/schema.py``)."""
 
     schema: int = SCHEMA_VERSION
     run_id: str

@@ -25,10 +25,10 @@ from sdbench.plan import make_plan
 from sdbench.quality.artifacts import load_tensors
 from sdbench.quality.measures import to_pixels
 from sdbench.quality.references import IMAGE_FILE, PACKAGED, floor_file
+from sdbench.records.schema import Dtype
 from sdbench.runner.guard import MemoryGuard
 from sdbench.runner.process import ProcessExecutor
 from sdbench.runner.references import Group, ReferenceMaker, ReferenceShelf
-from sdbench.schema import Dtype
 from sdbench.stacks import resolve_stack
 
 STACK = "current"

@@ -18,13 +18,13 @@ from sdbench.interrupt import InterruptFlag
 from sdbench.quality.localisation import Demonstration, Localisation
 from sdbench.quality.operator_calls import JudgedCall, ranked
 from sdbench.quality.operator_script import OPERANDS_FILE, SCRIPT_FILE, Origin
+from sdbench.records.schema import Dtype
 from sdbench.report.operators import localisation_json, render_localisation
 from sdbench.report.units import duration
 from sdbench.runner.demonstrate import demonstrate
 from sdbench.runner.executor import Executor
 from sdbench.runner.localise import LocaliseRequest, Search, conclude, locate, prepare_search
 from sdbench.runner.process import ProcessExecutor
-from sdbench.schema import Dtype
 
 _REPAINT_EVERY_S = 1.0
 _LINE_EVERY_S = 20.0  # where nothing can be repainted

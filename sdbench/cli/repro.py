@@ -14,11 +14,11 @@ from sdbench.errors import StoreError, UsageError
 from sdbench.files.access import make_folder, write_file
 from sdbench.privacy.redact import redacted, redacted_text, show_path
 from sdbench.quality.case_script import case_script
+from sdbench.records.schema import OUTCOME_SEVERITY, Arm, Replicate, Run
 from sdbench.report.issue import issue_text
 from sdbench.runner.collect_env import collect_env
 from sdbench.runner.prepare import resolve
 from sdbench.runs import LoadedRun, find_run, load_run
-from sdbench.schema import OUTCOME_SEVERITY, Arm, Replicate, Run
 
 _SCRIPT, _ISSUE, _ENVIRONMENT = "repro.py", "issue.md", "environment.txt"
 _NO_ENVIRONMENT = "unavailable: torch.utils.collect_env did not run in the stack's interpreter\n"

@@ -12,6 +12,7 @@ from sdbench.cli.output import console
 from sdbench.cli.run import exit_code, finish, say_if_not_noted, watcher_for
 from sdbench.errors import UsageError
 from sdbench.privacy.redact import hidden_run, shown_run
+from sdbench.records.schema import Run
 from sdbench.report.units import printable
 from sdbench.runner.foreign import adopted, what_it_decides
 from sdbench.runner.leftover import remaining_slots, undecided, with_put_off_again
@@ -24,7 +25,6 @@ from sdbench.runner.prepare import (
 from sdbench.runner.process import ProcessExecutor
 from sdbench.runner.session import config_of, sit, with_new_sitting
 from sdbench.runs import LoadedRun, RunFolder, find_run
-from sdbench.schema import Run
 
 
 @click.command(name="resume")

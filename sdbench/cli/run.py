@@ -22,6 +22,7 @@ from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.resolve import OFFLINE, ModelSource
 from sdbench.privacy.redact import hidden_run
+from sdbench.records.schema import ModelInfo, Plan, Run
 from sdbench.report.progress import ScreenWatcher
 from sdbench.report.story import diagnosed
 from sdbench.report.terminal import case_words, render_lines, render_summary
@@ -40,7 +41,6 @@ from sdbench.runner.process import ProcessExecutor
 from sdbench.runner.run import Watcher
 from sdbench.runner.session import Sat, sit
 from sdbench.runs import RunFolder, load_run
-from sdbench.schema import ModelInfo, Plan, Run
 from sdbench.stats import LOOKS, MIN_PROCESSES
 from sdbench.summary import RunSummary, TimeShares, as_json
 from sdbench.words import counted, shell

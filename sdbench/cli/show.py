@@ -16,6 +16,15 @@ from sdbench.cli.output import console, print_json
 from sdbench.comparison.sides import summary_of
 from sdbench.errors import UsageError
 from sdbench.insight.explain import link_of
+from sdbench.records.schema import (
+    CrashReport,
+    DeviceKind,
+    FailureCause,
+    Pass,
+    Replicate,
+    Run,
+    Stage,
+)
 from sdbench.report.correctness import check_words, correctness_lines
 from sdbench.report.efficiency import efficiency_words
 from sdbench.report.overview import render_overview
@@ -33,7 +42,6 @@ from sdbench.report.units import (
     system_words,
 )
 from sdbench.runs import LoadedRun, find_run, load_run
-from sdbench.schema import CrashReport, DeviceKind, FailureCause, Pass, Replicate, Run, Stage
 from sdbench.summary import as_json as summary_json
 from sdbench.summary import device_facts, disturbances
 from sdbench.telemetry import WAIT_WORDS

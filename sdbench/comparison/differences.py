@@ -8,7 +8,7 @@ import msgspec
 from sdbench.comparison.records import Difference
 from sdbench.comparison.rules import system_of
 from sdbench.comparison.sides import Pair, Row
-from sdbench.schema import Run
+from sdbench.records.schema import Run
 from sdbench.summary import device_facts
 
 # Where they differ is of no interest: they say what is run, and the cases say it better.

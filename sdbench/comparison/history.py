@@ -10,8 +10,8 @@ import msgspec
 from sdbench.comparison.series import series_of
 from sdbench.comparison.sides import Row, rows_of, summary_of
 from sdbench.errors import UsageError
+from sdbench.records.schema import Case, Outcome
 from sdbench.runs import LoadedRun
-from sdbench.schema import Case, Outcome
 from sdbench.stats import (
     DEFAULT_THRESHOLD,
     MIN_PROCESSES,

@@ -18,8 +18,8 @@ from sdbench.comparison.records import (
     Verdict,
 )
 from sdbench.comparison.sentence import VERDICT_WORDS
+from sdbench.records.schema import CORRECTNESS_SEVERITY, OUTCOME_SEVERITY
 from sdbench.runs import LoadedRun
-from sdbench.schema import CORRECTNESS_SEVERITY, OUTCOME_SEVERITY
 from sdbench.stats import CONFIDENCE, RatioEstimate, ratio_of_logs, tukey_outliers
 
 # A t interval needs a scatter; see MIN_PROCESSES.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sdbench.comparison.sides import Pair, Row
 from sdbench.machine.nvml import GPU_SLOWED
-from sdbench.schema import Replicate, Run
+from sdbench.records.schema import Replicate, Run
 from sdbench.summary import is_virtual
 
 # Settings that change how much memory a pass takes: swap on one side is then part of the answer.

@@ -10,7 +10,7 @@ from typing import Any
 from sdbench.comparison.rules import system_of
 from sdbench.comparison.sides import Figures, Row
 from sdbench.knowledge.variables import only_says_where
-from sdbench.schema import Replicate, Run
+from sdbench.records.schema import Replicate, Run
 from sdbench.summary import device_facts
 
 _WORK_KEYS = ("prompts", "steps", "seed", "scheduler", "guidance_scale", "images")

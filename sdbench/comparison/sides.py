@@ -10,8 +10,8 @@ import msgspec
 
 from sdbench.config import AXES
 from sdbench.errors import UsageError
+from sdbench.records.schema import Arm, Case, PlannedCase, Replicate, Run
 from sdbench.runs import LoadedRun
-from sdbench.schema import Arm, Case, PlannedCase, Replicate, Run
 from sdbench.summary import CaseSummary, RunSummary, summarise
 
 SideName = Literal["base", "new"]

@@ -6,8 +6,8 @@ import msgspec
 
 from sdbench.comparison.examine import examine
 from sdbench.comparison.sides import pairs_of_axis
+from sdbench.records.schema import Looked, LookedCase
 from sdbench.runs import LoadedRun
-from sdbench.schema import Looked, LookedCase
 from sdbench.stats import DEFAULT_THRESHOLD, LOOKS, look_at
 
 

@@ -13,7 +13,7 @@ from sdbench.doctor.checks.question import Question
 from sdbench.doctor.child import Child
 from sdbench.doctor.events import Ceiling, OperatorResult, Trying, Verdict
 from sdbench.doctor.facts import Check, DoctorFacts, TorchFacts
-from sdbench.schema import DeviceKind
+from sdbench.records.schema import DeviceKind
 
 # Of one operator: the slowest here takes about a second; the first on mps compiles shaders.
 SILENCE_S = 60.0

@@ -41,7 +41,7 @@ from sdbench.machine import RecordedFacts, RecordedSystem, System, open_system, 
 from sdbench.machine.facts import Unavailable, known
 from sdbench.machine.linux_cgroup import limited_cgroups
 from sdbench.models.resolve import cache_folder, place_of
-from sdbench.schema import DeviceKind
+from sdbench.records.schema import DeviceKind
 from sdbench.stacks.environment import child_environment
 
 RECORDED = "(recorded)"

@@ -11,7 +11,7 @@ import msgspec
 from sdbench.doctor.events import ImportTried
 from sdbench.machine.facts import MachineFacts, Unavailable, known, or_none
 from sdbench.models.folder_files import Fault
-from sdbench.schema import DeviceKind, ModelInfo
+from sdbench.records.schema import DeviceKind, ModelInfo
 
 Status = Literal["pass", "warn", "fail", "unknown"]
 

@@ -26,7 +26,7 @@ from sdbench.insight.records import Claim, ClaimVerdict, Interval
 from sdbench.insight.rules import ends, pictures
 from sdbench.insight.rules.symptom import Rule
 from sdbench.quality.equality import Equality
-from sdbench.schema import Arm, DeviceKind
+from sdbench.records.schema import Arm, DeviceKind
 from sdbench.stats import DEFAULT_THRESHOLD, RatioEstimate, ratio_of_logs
 
 _DOCS_2022 = "diffusers documentation of autumn 2022 (torch 1.13)"

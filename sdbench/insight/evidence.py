@@ -14,8 +14,8 @@ from sdbench.comparison.sides import Pair, Row, rows_of, spelling
 from sdbench.config import AXES
 from sdbench.quality.equality import Equality, EqualityKind
 from sdbench.quality.places import Place, Spot, place_of
+from sdbench.records.schema import Arm, Compared, ImageCompared, Picture, Replicate, Run
 from sdbench.runs import LoadedRun
-from sdbench.schema import Arm, Compared, ImageCompared, Picture, Replicate, Run
 
 RowKey = tuple[str, str]
 """Case id and arm."""

@@ -12,8 +12,8 @@ from sdbench.comparison.sides import Row
 from sdbench.insight.evidence import Evidence, key_of
 from sdbench.insight.records import Finding, Severity
 from sdbench.knowledge.known_issues import FindingCode
+from sdbench.records.schema import Compared, Replicate, Slot, Started
 from sdbench.runs import LoadedRun
-from sdbench.schema import Compared, Replicate, Slot, Started
 from sdbench.summary import held_up
 from sdbench.words import counted, shell
 

@@ -18,9 +18,9 @@ from typing import TypeVar
 import msgspec
 
 from sdbench.errors import MachineError
+from sdbench.records.schema import Run
 from sdbench.runs.free_text import map_texts
 from sdbench.runs.secrets import SECRET, holds_secret, is_secret_name, without_secrets
-from sdbench.schema import Run
 
 _RECORDED = re.compile(
     r"(?:PYTORCH|SDBENCH|HF_HUB|CUDA|OMP|MKL|OPENBLAS|VECLIB|TRANSFORMERS|DIFFUSERS|ACCELERATE)_\w+"

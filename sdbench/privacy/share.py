@@ -25,10 +25,7 @@ from msgspec import inspect
 from sdbench.config import Config, load_config, shipped_configs
 from sdbench.machine.facts import PRESSURE_LEVELS, THERMAL_LEVELS
 from sdbench.models.resolve import OFFLINE
-from sdbench.runs import LoadedRun
-from sdbench.runs.free_text import map_texts
-from sdbench.runs.secrets import PATTERNS
-from sdbench.schema import (
+from sdbench.records.schema import (
     Case,
     Checked,
     Compared,
@@ -39,6 +36,9 @@ from sdbench.schema import (
     Replicate,
     Run,
 )
+from sdbench.runs import LoadedRun
+from sdbench.runs.free_text import map_texts
+from sdbench.runs.secrets import PATTERNS
 
 LEFT_OUT = "left out for sharing"
 LOCAL_MODEL = "local model"

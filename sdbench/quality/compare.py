@@ -37,7 +37,7 @@ from sdbench.quality.stage_differences import (
     worst_stages,
 )
 from sdbench.quality.verdict_words import reason_of
-from sdbench.schema import (
+from sdbench.records.schema import (
     CORRECTNESS_SEVERITY,
     Arithmetic,
     Case,

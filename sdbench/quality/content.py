@@ -20,7 +20,7 @@ from sdbench.quality.scene import (
     parse_prompt,
 )
 from sdbench.quality.templates import covers
-from sdbench.schema import Content
+from sdbench.records.schema import Content
 
 if TYPE_CHECKING:
     import numpy as np

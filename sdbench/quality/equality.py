@@ -17,7 +17,7 @@ from sdbench.quality import measures, picture_measures, pictures, thresholds
 from sdbench.quality.arithmetic import is_tf32
 from sdbench.quality.artifacts import Artifacts
 from sdbench.quality.picture_differences import picture_differences
-from sdbench.schema import (
+from sdbench.records.schema import (
     Case,
     Compared,
     Dtype,

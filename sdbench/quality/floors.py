@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 from sdbench.files.access import MIB, read_file
 from sdbench.quality.thresholds import HIGHEST_FLOOR
-from sdbench.schema import Dtype
+from sdbench.records.schema import Dtype
 
 
 class Floor(msgspec.Struct, frozen=True, kw_only=True):

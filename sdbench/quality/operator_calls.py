@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from sdbench.schema import Count
+from sdbench.records.schema import Count
 
 # An operator is beyond its floor from here on. A right result is as far from the CPU's as both are
 # from the truth. Seen on healthy kernels that are not the reference's (synthetic/tiny): at most 0.8

@@ -28,7 +28,7 @@ from sdbench.quality.thresholds import (
     OWN_TONES_MULTIPLE,
     VISIBLE,
 )
-from sdbench.schema import PictureDifference
+from sdbench.records.schema import PictureDifference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

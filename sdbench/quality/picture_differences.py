@@ -20,7 +20,7 @@ from sdbench.quality.thresholds import (
     TILED_MULTIPLE,
     VISIBLE,
 )
-from sdbench.schema import PictureDifference
+from sdbench.records.schema import PictureDifference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

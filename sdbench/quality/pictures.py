@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from sdbench.quality import measures, picture_measures, thresholds
-from sdbench.schema import Picture, PictureFault
+from sdbench.records.schema import Picture, PictureFault
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -23,7 +23,7 @@ import msgspec
 
 from sdbench.quality.artifacts import Tensors, is_finite, load_tensors
 from sdbench.quality.floors import Floor, load_floor
-from sdbench.schema import Arithmetic, Dtype
+from sdbench.records.schema import Arithmetic, Dtype
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,7 +11,7 @@ from sdbench.quality.artifacts import Tensors
 from sdbench.quality.floors import Floor
 from sdbench.quality.own_rounding import own_multiple
 from sdbench.quality.references import Reference, Rounded
-from sdbench.schema import Case, Divergence, StageDifference, TracedStage
+from sdbench.records.schema import Case, Divergence, StageDifference, TracedStage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

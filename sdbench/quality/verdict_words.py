@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from sdbench.quality.arithmetic import is_tf32
 from sdbench.quality.places import Place, Spot, listed, place_of
-from sdbench.schema import (
+from sdbench.records.schema import (
     Case,
     Correctness,
     ImageCompared,

@@ -11,6 +11,7 @@ from sdbench.comparison.reasons import UNLIKE, explain
 from sdbench.comparison.records import CaseComparison, Comparison, SideInfo, Verdict
 from sdbench.comparison.sentence import VERDICT_WORDS as VERDICT_WORDS
 from sdbench.comparison.sentence import verdict_words as verdict_words
+from sdbench.records.schema import Looked, LookedCase
 from sdbench.report.terminal import (
     CORRECT_WORDS,
     case_words,
@@ -19,7 +20,6 @@ from sdbench.report.terminal import (
     run_number,
 )
 from sdbench.report.units import memory_words, printable, seconds, size
-from sdbench.schema import Looked, LookedCase
 from sdbench.summary import per_picture
 
 _STYLES: dict[Verdict, str] = {

@@ -4,7 +4,7 @@ The share is of a rate that was measured, not of a limit: what runs in other ker
 """
 
 from sdbench.efficiency import CaseEfficiency, product_words
-from sdbench.schema import Dtype
+from sdbench.records.schema import Dtype
 from sdbench.summary import RunSummary
 from sdbench.telemetry import StageName
 

@@ -6,9 +6,9 @@ from typing import Any
 from sdbench.quality.case_script import LIMIT
 from sdbench.quality.thresholds import MATCH_MULTIPLE
 from sdbench.quoting.markdown_text import code_block, code_span, plain, table
+from sdbench.records.schema import Arm, PlannedCase, Replicate, Run
 from sdbench.report.terminal import OUTCOME_WORDS, case_words
 from sdbench.report.units import memory_words, seconds, size, system_words
-from sdbench.schema import Arm, PlannedCase, Replicate, Run
 
 _TAIL_LINES = 40
 # As flags are written: what is known, and where it is discussed.

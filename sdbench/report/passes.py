@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Collection
 
+from sdbench.records.schema import PassesStopped, Replicate
 from sdbench.report.units import duration, seconds
-from sdbench.schema import PassesStopped, Replicate
 from sdbench.stats import STABLE_SHARE, Sustained
 from sdbench.summary import RunSummary
 from sdbench.words import counted

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from sdbench.records.schema import Replicate, Run
 from sdbench.report.terminal import case_words
-from sdbench.schema import Replicate, Run
 from sdbench.stats import tukey_outliers
 from sdbench.summary import RunSummary
 

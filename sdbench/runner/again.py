@@ -17,11 +17,11 @@ from sdbench.errors import MachineError, SdbenchError, UsageError
 from sdbench.knowledge.variables import only_says_where
 from sdbench.machine import machine_id
 from sdbench.privacy.redact import recorded_environment, shown_run
+from sdbench.records.schema import Arm, Case, Run, StackInfo
 from sdbench.runner.environment import PRELOAD, preload_modules
 from sdbench.runner.prepare import stack_changes
 from sdbench.runner.session import config_of
 from sdbench.runs import LoadedRun
-from sdbench.schema import Arm, Case, Run, StackInfo
 from sdbench.stacks.catalogue import shipped_stacks
 
 SIDES = ("base", "new")

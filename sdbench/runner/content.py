@@ -8,7 +8,7 @@ import msgspec
 from sdbench.models.builtin import BUILTIN
 from sdbench.quality.artifacts import Artifacts
 from sdbench.quality.content import Verdict, judge
-from sdbench.schema import Picture, Replicate
+from sdbench.records.schema import Picture, Replicate
 
 
 def with_content(

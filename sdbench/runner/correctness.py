@@ -10,9 +10,9 @@ from sdbench.quality.arithmetic import arithmetic_of
 from sdbench.quality.artifacts import Artifacts
 from sdbench.quality.compare import Comparison, ReadContent, Yardstick
 from sdbench.quality.content import judge
+from sdbench.records.schema import Arithmetic, Dtype, Replicate, Run
 from sdbench.runner.references import Group, ImageAsRounded, ReferenceShelf
 from sdbench.runs import RunFolder, load_run
-from sdbench.schema import Arithmetic, Dtype, Replicate, Run
 
 _SAME_DIGITS = 1e-9
 

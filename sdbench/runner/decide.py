@@ -13,10 +13,10 @@ import msgspec
 from sdbench.comparison import look_after, rows_still_open
 from sdbench.plan import with_blocks
 from sdbench.privacy.redact import hidden_run
+from sdbench.records.schema import Slot
 from sdbench.runner.leftover import remaining_slots
 from sdbench.runner.run import RunLoop
 from sdbench.runs import load_run
-from sdbench.schema import Slot
 
 
 @dataclasses.dataclass

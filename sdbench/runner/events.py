@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from sdbench.quality.operator_calls import Comparison, OperatorCall
-from sdbench.schema import (
+from sdbench.records.schema import (
     Bytes,
     Clock,
     Count,

@@ -12,7 +12,7 @@ from typing import Any
 
 from sdbench import config
 from sdbench.machine.facts import MachineFacts, Unavailable, known, or_none
-from sdbench.schema import Gate, GateFlag, WaitReason
+from sdbench.records.schema import Gate, GateFlag, WaitReason
 
 # More work waiting than there are cores, by half: a CPU benchmark's own threads alone load all.
 _BUSY_PER_CORE = 1.5

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from sdbench.config import Config
-from sdbench.schema import Case, DeviceKind, ModelInfo
+from sdbench.records.schema import Case, DeviceKind, ModelInfo
 
 
 def picture_job(

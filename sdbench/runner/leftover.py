@@ -5,8 +5,8 @@ from collections import Counter
 import msgspec
 
 from sdbench.plan import put_off_again
+from sdbench.records.schema import Replicate, Run, Slot
 from sdbench.runs import LoadedRun
-from sdbench.schema import Replicate, Run, Slot
 
 
 def remaining_slots(loaded: LoadedRun, *, retry: bool) -> list[Slot]:

@@ -22,6 +22,7 @@ from sdbench.models.resolve import ModelSource, find_model
 from sdbench.privacy.redact import redact
 from sdbench.quality.localisation import Demonstration, Localisation
 from sdbench.quality.operator_calls import Comparison, JudgedCall, OperatorCall, Status
+from sdbench.records.schema import Case, Dtype, ModelInfo
 from sdbench.runner.environment import worker_environment
 from sdbench.runner.events import CallBegun, CallCompared, Event, Failed, Localised, Stack
 from sdbench.runner.executor import Executor, Report, Stop, Task
@@ -30,7 +31,6 @@ from sdbench.runner.outcome import signal_name
 from sdbench.runner.prepare import resolve
 from sdbench.runner.probe import FoundDevice, find_device
 from sdbench.runner.sampler import Sample
-from sdbench.schema import Case, Dtype, ModelInfo
 from sdbench.words import shell
 
 # A single operator takes seconds at most, with the compilation of its shader.

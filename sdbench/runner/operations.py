@@ -12,7 +12,7 @@ import msgspec
 from sdbench.config import Config
 from sdbench.files.access import read_inside, remove_scratch, write_inside
 from sdbench.models.resolve import cache_folder
-from sdbench.schema import Case, CountedFlops, Run
+from sdbench.records.schema import Case, CountedFlops, Run
 
 _FOLDER = "operations"
 _FORMAT = 1

@@ -24,6 +24,7 @@ from sdbench.knowledge.pasted_log import (
 )
 from sdbench.knowledge.version_ranges import Versions
 from sdbench.privacy.redact import redact
+from sdbench.records.schema import Gate, Outcome, Pass, Replicate, Slot, Yardstick
 from sdbench.runner.events import (
     Counted,
     DeviceTried,
@@ -40,7 +41,6 @@ from sdbench.runner.events import (
 )
 from sdbench.runner.executor import Report, Stop, Task
 from sdbench.runner.stages import with_sampled_ends, with_sampled_peaks
-from sdbench.schema import Gate, Outcome, Pass, Replicate, Slot, Yardstick
 
 E = TypeVar("E", bound=msgspec.Struct)
 

@@ -32,12 +32,12 @@ from sdbench.models.resolve import ModelSource, find_model
 from sdbench.models.tokenizer import Tokenizer, read_tokenizer
 from sdbench.plan import axis_to_decide, make_plan, with_blocks
 from sdbench.privacy.redact import hide_path, recorded_environment
+from sdbench.records.schema import Arm, DeviceKind, ModelInfo, Plan, Run, Sitting, StackInfo
 from sdbench.runner.environment import PRELOAD, preload_modules, worker_environment
 from sdbench.runner.executor import Executor
 from sdbench.runner.probe import FoundDevice, accelerator_possible, find_device
 from sdbench.runner.run import new_run_id
 from sdbench.runs import not_writable
-from sdbench.schema import Arm, DeviceKind, ModelInfo, Plan, Run, Sitting, StackInfo
 from sdbench.stacks.created import changes
 
 DEFAULT_CONFIG = "default"

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from sdbench.errors import MachineError
+from sdbench.records.schema import DeviceKind
 from sdbench.runner.environment import preload_modules
 from sdbench.runner.events import DeviceTried, Failed
 from sdbench.runner.executor import Executor, Task
 from sdbench.runner.imports import explained
-from sdbench.schema import DeviceKind
 
 _PROBE_TIMEOUT_S = 300.0
 _BEST_FIRST: tuple[DeviceKind, ...] = ("mps", "cuda", "cpu")

@@ -14,13 +14,13 @@ from sdbench.models.resolve import find_model
 from sdbench.quality.artifacts import Artifacts
 from sdbench.quality.compare import Comparison
 from sdbench.quality.content import judge
+from sdbench.records.schema import Case, Checked, Compared, Gate, Replicate, Run, Slot
 from sdbench.runner.environment import worker_environment
 from sdbench.runner.executor import Executor, Supervisor, Task
 from sdbench.runner.jobs import picture_job
 from sdbench.runner.outcome import replicate_record
 from sdbench.runner.references import Group, ReferenceShelf
 from sdbench.runs import RunFolder
-from sdbench.schema import Case, Checked, Compared, Gate, Replicate, Run, Slot
 
 _RESOLUTION = "128x128"
 _LIMIT_S = 60.0  # ten seconds on a machine in order; starting a process there takes most of them

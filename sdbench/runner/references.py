@@ -25,13 +25,13 @@ from sdbench.quality.references import (
     load_rounded,
     rounded_file,
 )
+from sdbench.records.schema import Arithmetic, Case, Dtype, ModelInfo, StackInfo, StartMethod
 from sdbench.runner.environment import PRELOAD, worker_environment
 from sdbench.runner.events import Event, Failed, Phase
 from sdbench.runner.executor import Executor, Report, Stop, Task
 from sdbench.runner.guard import MemoryGuard
 from sdbench.runner.jobs import picture_job
 from sdbench.runner.sampler import Sample
-from sdbench.schema import Arithmetic, Case, Dtype, ModelInfo, StackInfo, StartMethod
 
 # A run must not bring the machine to its knees at the very end (PROTOCOL 18).
 _MEMORY_MARGIN = 1.5

@@ -14,6 +14,19 @@ from sdbench.estimate import Pace, passes_within_s, timeout_for
 from sdbench.machine import MemoryProbe
 from sdbench.models.resolve import cache_folder
 from sdbench.plan import affordable
+from sdbench.records.schema import (
+    Case,
+    Checked,
+    CountedFlops,
+    Gate,
+    Looked,
+    Replicate,
+    Run,
+    Slot,
+    Started,
+    WaitReason,
+    Withdrawn,
+)
 from sdbench.runner.ballast import Ballast
 from sdbench.runner.content import not_kept, with_content
 from sdbench.runner.environment import worker_environment
@@ -27,19 +40,6 @@ from sdbench.runner.operations import alike, keep_count, known_count
 from sdbench.runner.outcome import replicate_record
 from sdbench.runner.sampler import Sample
 from sdbench.runs import RunFolder, last_attempts
-from sdbench.schema import (
-    Case,
-    Checked,
-    CountedFlops,
-    Gate,
-    Looked,
-    Replicate,
-    Run,
-    Slot,
-    Started,
-    WaitReason,
-    Withdrawn,
-)
 
 # How far past its budget a run may go to finish a process that is nearly done.
 _BUDGET_SLACK = 1.1

@@ -15,6 +15,7 @@ from sdbench.config import Config, parse_config
 from sdbench.estimate import Pace
 from sdbench.interrupt import InterruptFlag
 from sdbench.quality.thresholds import OWN_ROUNDING_TIMES
+from sdbench.records.schema import Arm, Ceiling, Run
 from sdbench.runner.awake import kept_awake
 from sdbench.runner.ballast import ProcessBallast
 from sdbench.runner.ceilings import measure_ceilings
@@ -32,7 +33,6 @@ from sdbench.runner.run import End, RunLoop, Watcher
 from sdbench.runner.sampler import Sample
 from sdbench.runs import RunFolder, load_run
 from sdbench.runs.checks import without_none
-from sdbench.schema import Arm, Ceiling, Run
 from sdbench.summary import RunSummary, TimeShares, time_shares
 
 # Ends after which the machine is fit and the user willing to go on with the CPU's pictures.

@@ -12,11 +12,11 @@ import msgspec
 from sdbench.config import load_config
 from sdbench.errors import MachineError
 from sdbench.models.resolve import find_model
+from sdbench.records.schema import Case, Gate, Slot
 from sdbench.runner.environment import worker_environment
 from sdbench.runner.executor import Executor, Task
 from sdbench.runner.jobs import picture_job
 from sdbench.runner.outcome import replicate_record
-from sdbench.schema import Case, Gate, Slot
 
 _LIMIT_S = 600.0  # a first import of torch from a slow disk takes minutes
 

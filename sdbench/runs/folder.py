@@ -24,6 +24,7 @@ from sdbench.files.access import (
     write_all,
     write_inside,
 )
+from sdbench.records.schema import Record, Run
 from sdbench.runs.ownership import digest, note_own
 from sdbench.runs.reading import (
     RECORDS_FILE,
@@ -33,7 +34,6 @@ from sdbench.runs.reading import (
     read_run_file,
     refuse_newer,
 )
-from sdbench.schema import Record, Run
 
 LOCK_FILE = ".lock"
 # Workers, the parent and reports write files into these, by path.

@@ -2,7 +2,16 @@
 
 import msgspec
 
-from sdbench.schema import Ceiling, Checked, Compared, Record, Replicate, Run, Started, Withdrawn
+from sdbench.records.schema import (
+    Ceiling,
+    Checked,
+    Compared,
+    Record,
+    Replicate,
+    Run,
+    Started,
+    Withdrawn,
+)
 
 
 class Belonging:

@@ -16,11 +16,7 @@ import msgspec
 from sdbench import __version__
 from sdbench.errors import StoreError, UsageError
 from sdbench.files.access import MIB, TOO_DEEP, lines_of, open_inside, read_inside
-from sdbench.runs.checks import check_run, device_fault, record_fault
-from sdbench.runs.membership import Belonging
-from sdbench.runs.ownership import digest, is_own
-from sdbench.runs.sharing import Sharing
-from sdbench.schema import (
+from sdbench.records.schema import (
     SCHEMA_VERSION,
     Ceiling,
     Checked,
@@ -32,6 +28,10 @@ from sdbench.schema import (
     Started,
     Withdrawn,
 )
+from sdbench.runs.checks import check_run, device_fault, record_fault
+from sdbench.runs.membership import Belonging
+from sdbench.runs.ownership import digest, is_own
+from sdbench.runs.sharing import Sharing
 from sdbench.words import counted, shortened
 
 RUN_FILE, RECORDS_FILE = "run.json", "records.jsonl"

@@ -19,8 +19,8 @@ from typing import Any
 
 from sdbench.config import parse_config
 from sdbench.models.resolve import find_model
+from sdbench.records.schema import Case
 from sdbench.runner.jobs import picture_job
-from sdbench.schema import Case
 
 
 def main() -> None:

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from sdbench.insight.findings import PICTURE_CODES
+from sdbench.records.schema import ImageCompared, StageDifference
 from sdbench.runs import load_run
-from sdbench.schema import ImageCompared, StageDifference
 
 _TRAINED_PROMPTS = [
     "a red circle to the left of a blue star on a white background",

@@ -25,9 +25,9 @@ from typing import Any
 import msgspec
 
 from sdbench.plan import order_slots
+from sdbench.records.schema import Case, PlannedCase, Record, Replicate, Slot, Started
 from sdbench.runs import load_run
 from sdbench.runs.reading import RECORDS_FILE, RUN_FILE
-from sdbench.schema import Case, PlannedCase, Record, Replicate, Slot, Started
 
 _SIDES = range(64, 8193, 8)
 _QUARTER = 4

@@ -35,11 +35,11 @@ import msgspec
 
 from sdbench.config import parse_config
 from sdbench.models.resolve import find_model
+from sdbench.records.schema import Case
 from sdbench.runner.environment import worker_environment
 from sdbench.runner.events import PassEnded
 from sdbench.runner.executor import Task
 from sdbench.runner.process import ProcessExecutor
-from sdbench.schema import Case
 
 SETTINGS = ("device", "model", "resolution", "dtype", "batching", "steps", "images", "passes")
 _MIN_BLOCKS, _MAX_BLOCKS = 5, 40

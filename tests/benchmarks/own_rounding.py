@@ -27,7 +27,7 @@ from sdbench.quality.compare import rounding_levels
 from sdbench.quality.own_rounding import cell_errors, unexplained
 from sdbench.quality.picture_differences import picture_differences
 from sdbench.quality.thresholds import OWN_ROUNDING_TIMES
-from sdbench.schema import Case
+from sdbench.records.schema import Case
 from sdbench.worker import reference
 from sdbench.worker.devices import open_device
 from sdbench.worker.passes import pipeline_calls

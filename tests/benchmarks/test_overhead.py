@@ -13,9 +13,9 @@ from factories import make_run
 from sdbench.config import load_config
 from sdbench.machine import open_memory_probe
 from sdbench.plan import make_plan
+from sdbench.records.schema import Started
 from sdbench.runner.sampler import Sampler
 from sdbench.runs import RunFolder
-from sdbench.schema import Started
 
 Benchmark = Callable[..., Any]
 

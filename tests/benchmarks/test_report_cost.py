@@ -14,8 +14,8 @@ from factories import make_pass
 from measured_runs import MATRIX_OF_200, kept, measured, one_case, steady
 from told_runs import stages, write_timeline
 
+from sdbench.records.schema import Divergence, Slot
 from sdbench.runs import LoadedRun
-from sdbench.schema import Divergence, Slot
 
 # Half an hour at 20 Hz.
 _LONG_TIMELINE = 36_000

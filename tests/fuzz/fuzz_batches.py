@@ -22,7 +22,7 @@ from fuzz_ways import Subject
 
 from sdbench.config import Config
 from sdbench.machine.recording import RecordedCommand, RecordedFacts
-from sdbench.schema import Run
+from sdbench.records.schema import Run
 
 _DIGEST = "0" * 64
 

@@ -12,8 +12,8 @@ import msgspec
 from sdbench.config import Config
 from sdbench.machine import MachineFacts
 from sdbench.machine.recording import RecordedCommand, RecordedFacts
+from sdbench.records.schema import Record, Run
 from sdbench.report.story.timelines import Reading
-from sdbench.schema import Record, Run
 
 Place = tuple[Any, Any, Any]
 """A table or list, the key in it, and the type of what stands there (Any: not known)."""

@@ -11,7 +11,7 @@ READERS: tuple[str, ...] = (
     "config.py",
     "files/access.py",
     "frames.py",
-    "schema.py",
+    "records/schema.py",
     "files/toml.py",
     "comparison/expectations.py",
     "comparison/pasts.py",

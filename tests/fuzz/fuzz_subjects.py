@@ -18,8 +18,7 @@ from quality_factories import keep_trace, latents_of, smooth_picture
 from recordings import RECORDINGS, folder_system
 from told_runs import stages, told_run
 
-from sdbench.runs import LoadedRun
-from sdbench.schema import (
+from sdbench.records.schema import (
     Ceiling,
     Checked,
     CrashReport,
@@ -31,6 +30,7 @@ from sdbench.schema import (
     Slot,
     Withdrawn,
 )
+from sdbench.runs import LoadedRun
 
 MARKER = "outsidemarker"
 """What stands only in files that are not the run's own."""

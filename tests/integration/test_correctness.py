@@ -9,8 +9,8 @@ import pytest
 from conftest import Sdbench, SharedRun
 
 from sdbench.quality.thresholds import OWN_ROUNDING_TIMES
+from sdbench.records.schema import Compared
 from sdbench.runs import LoadedRun, load_run
-from sdbench.schema import Compared
 
 ONE_CASE = '[matrix]\nresolution = ["64x64"]\n'
 # A fault that is not the device's: every layer norm in the worker is 5% too large.

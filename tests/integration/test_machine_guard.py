@@ -13,8 +13,8 @@ import pytest
 from conftest import Sdbench
 
 from sdbench.machine import open_memory_probe
+from sdbench.records.schema import Replicate
 from sdbench.runs import load_run
-from sdbench.schema import Replicate
 
 # Other programs come and go meanwhile, and a sample comes a little late.
 _TOLERANCE_BYTES = 1_000_000_000

@@ -16,8 +16,8 @@ from conftest import Sdbench, SharedRun
 from PIL import Image
 from shorter import WHOLE
 
+from sdbench.records.schema import Replicate
 from sdbench.runs import load_run
-from sdbench.schema import Replicate
 
 STANDIN = Path(__file__).parent.parent / "standin"
 

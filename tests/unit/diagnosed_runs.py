@@ -13,8 +13,8 @@ from sdbench.insight.evidence import Evidence
 from sdbench.insight.findings import find
 from sdbench.insight.records import Claim, Diagnosis, Finding
 from sdbench.quality.equality import Equality
+from sdbench.records.schema import Case, Compared, ImageCompared, Pass, Slot, TelemetrySummary
 from sdbench.runs import LoadedRun
-from sdbench.schema import Case, Compared, ImageCompared, Pass, Slot, TelemetrySummary
 
 Change = Callable[[Slot, Case], dict[str, Any]]
 # Where no known issue is in force, so that a finding is told without one.

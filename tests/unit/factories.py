@@ -22,13 +22,7 @@ from sdbench.machine.facts import Gpu, Identity, Memory, Power, Scheduling, all_
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.plan import make_plan
 from sdbench.quality.operator_calls import Comparison, JudgedCall, OperatorCall, Status
-from sdbench.runner.events import Event, decode_event
-from sdbench.runner.executor import FakeExecutor, Report, Stop, Supervisor, Task
-from sdbench.runner.gates import Gates
-from sdbench.runner.run import RunLoop
-from sdbench.runner.sampler import Sample
-from sdbench.runs import RunFolder
-from sdbench.schema import (
+from sdbench.records.schema import (
     Case,
     Checked,
     Looked,
@@ -44,6 +38,12 @@ from sdbench.schema import (
     Started,
     WaitReason,
 )
+from sdbench.runner.events import Event, decode_event
+from sdbench.runner.executor import FakeExecutor, Report, Stop, Supervisor, Task
+from sdbench.runner.gates import Gates
+from sdbench.runner.run import RunLoop
+from sdbench.runner.sampler import Sample
+from sdbench.runs import RunFolder
 from sdbench.worker.pass_count import why_enough
 
 UTC = "2026-01-02T03:04:05.000+00:00"

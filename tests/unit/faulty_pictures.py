@@ -13,8 +13,8 @@ from quality_factories import Array, keep, latents_of, make_floor, make_referenc
 from sdbench.quality.artifacts import Artifacts
 from sdbench.quality.compare import Comparison, Yardstick
 from sdbench.quality.equality import Equality, check_equality
+from sdbench.records.schema import Case
 from sdbench.runs import LoadedRun
-from sdbench.schema import Case
 
 SIDE, IMAGES, PASSES = 64, 3, 4
 Paint = Callable[[Array], Array]

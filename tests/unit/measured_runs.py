@@ -9,8 +9,8 @@ import msgspec
 from factories import make_config, make_replicate, make_run
 
 from sdbench.config import Config
+from sdbench.records.schema import Record, Replicate, Run, Slot, Yardstick
 from sdbench.runs import LoadedRun, RunFolder
-from sdbench.schema import Record, Replicate, Run, Slot, Yardstick
 
 Fields = dict[str, Any]
 Times = Callable[[Slot], float]

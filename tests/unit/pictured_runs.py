@@ -11,8 +11,8 @@ from quality_factories import Array, keep, latents_of, make_floor, make_referenc
 from sdbench.config import Config
 from sdbench.quality.artifacts import Artifacts
 from sdbench.quality.compare import Comparison, Yardstick
+from sdbench.records.schema import Slot
 from sdbench.runs import LoadedRun
-from sdbench.schema import Slot
 
 Painter = Callable[[Slot, int], Array]
 """The picture (3, 64, 64) that a process makes in a pass."""

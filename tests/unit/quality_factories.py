@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from sdbench.quality.artifacts import Tensors
 from sdbench.quality.floors import Floor
 from sdbench.quality.references import IMAGE_FILE, Reference
-from sdbench.schema import Picture
+from sdbench.records.schema import Picture
 
 Array = NDArray[Any]
 STEPS = 4

@@ -22,11 +22,11 @@ from rich.console import Console
 from sdbench.comparison import compare_axis
 from sdbench.estimate import Pace
 from sdbench.plan import affordable, order_slots, put_off_again
+from sdbench.records.schema import Slot
 from sdbench.report.progress import ScreenWatcher
 from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.runner.leftover import remaining_slots, with_put_off_again
 from sdbench.runs import load_run
-from sdbench.schema import Slot
 
 CASES = ["base", "sliced", "batch"]
 THREE_CASES = [{}, {"attention_slicing": True}, {"warmup": True}]

@@ -10,7 +10,7 @@ from factories import make_config, make_model, make_run, make_stack
 
 from sdbench.errors import StoreError
 from sdbench.quality.case_script import case_script
-from sdbench.schema import Arm, Case, Run
+from sdbench.records.schema import Arm, Case, Run
 
 ARM = Arm()
 

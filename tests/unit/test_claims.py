@@ -19,8 +19,8 @@ from diagnosed_runs import (
 )
 
 from sdbench.quality.equality import Equality
+from sdbench.records.schema import Case, Compared, Slot
 from sdbench.runs import LoadedRun
-from sdbench.schema import Case, Compared, Slot
 
 BASE, SLICED, PRIMED, BATCH = (
     case(),

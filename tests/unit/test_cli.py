@@ -20,10 +20,10 @@ from sdbench.cli.list import MOST
 from sdbench.config import Config
 from sdbench.knowledge.crash_reports import read_crash_report
 from sdbench.privacy.redact import hidden_run
+from sdbench.records.schema import Run, StackInfo
 from sdbench.runner.executor import Report, Supervisor, Task
 from sdbench.runner.prepare import resolve
 from sdbench.runs import RunFolder, list_runs, load_run
-from sdbench.schema import Run, StackInfo
 
 TOKEN = "hf_abcdefghijklmnopqrstuvwxyz012345"
 HEAVY = ("torch", "numpy", "pandas", "scipy", "matplotlib")

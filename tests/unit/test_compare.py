@@ -23,7 +23,7 @@ from sdbench.quality.compare import Comparison, Yardstick, rounding_levels
 from sdbench.quality.measures import to_pixels
 from sdbench.quality.stage_differences import picture_stage
 from sdbench.quality.thresholds import AMPLIFIED_SSIM
-from sdbench.schema import Case, Compared, Dtype, Picture, Replicate
+from sdbench.records.schema import Case, Compared, Dtype, Picture, Replicate
 
 CASE = Case(resolution="64x64", dtype="float16")
 REFERENCES = {0: make_reference(0), 1: make_reference(1)}

@@ -25,8 +25,8 @@ from sdbench.comparison.reasons import NOT_INTERLEAVED, REASONS
 from sdbench.comparison.records import as_json
 from sdbench.config import Config
 from sdbench.errors import UsageError
+from sdbench.records.schema import Gate, Slot, TelemetrySummary
 from sdbench.runs import LoadedRun
-from sdbench.schema import Gate, Slot, TelemetrySummary
 
 SLICING = {"resolution": ["64x64"], "attention_slicing": [False, True]}
 
@@ -881,7 +881,7 @@ def test_document_is_json_with_what_the_contract_names() -> None:
 def test_every_reason_has_words() -> None:
     from typing import get_args
 
-    from sdbench.schema import Outcome
+    from sdbench.records.schema import Outcome
     from sdbench.stats import Problem
     from sdbench.stats.verdict import WhyOpen
 

@@ -14,9 +14,9 @@ from sdbench.models.builtin import BUILTIN, BuiltinModel
 from sdbench.models.resolve import find_model
 from sdbench.quality.artifacts import pixels_digest
 from sdbench.quality.scene import Item, Scene
+from sdbench.records.schema import Picture
 from sdbench.report.terminal import picture_words, render_summary
 from sdbench.runner.content import with_content
-from sdbench.schema import Picture
 from sdbench.summary import RunSummary, summarise
 
 SCENE = Scene("white", (Item("red", "circle"),))

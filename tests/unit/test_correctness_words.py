@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from sdbench.records.schema import Checked, Compared, ImageCompared, StageDifference
 from sdbench.report.correctness import check_words, correctness_lines
-from sdbench.schema import Checked, Compared, ImageCompared, StageDifference
 
 
 def stage(

@@ -22,8 +22,8 @@ from sdbench.comparison.drift import PRIOR_LOG_SD, machine_kind
 from sdbench.comparison.history import Past, past_of
 from sdbench.comparison.series import series_of
 from sdbench.comparison.sides import rows_of
+from sdbench.records.schema import Gate, Slot, Yardstick
 from sdbench.runs import LoadedRun
-from sdbench.schema import Gate, Slot, Yardstick
 from sdbench.stats import Drift, RatioEstimate, drift_between, judge_family, with_drift
 from sdbench.stats.drift import LEAST_LOG_SD, satterthwaite
 

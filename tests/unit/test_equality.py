@@ -11,7 +11,7 @@ from quality_factories import keep, latents_of, noise_picture, nudged, smooth_pi
 
 from sdbench.quality.artifacts import Artifacts
 from sdbench.quality.equality import Equality, check_equality
-from sdbench.schema import (
+from sdbench.records.schema import (
     Case,
     Compared,
     ImageCompared,

@@ -10,7 +10,7 @@ from sdbench.config import load_config
 from sdbench.estimate import Pace, estimate_memory, estimate_run, estimate_slot, timeout_for
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.plan import make_plan
-from sdbench.schema import DeviceKind, StartMethod
+from sdbench.records.schema import DeviceKind, StartMethod
 
 SD15 = make_model("synthetic/sd15", bytes_on_disk=2_132_470_614)
 

@@ -10,6 +10,7 @@ import pytest
 from factories import make_picture, pass_event
 
 from sdbench.quality.operator_calls import Argument, Operand, Storage
+from sdbench.records.schema import CountedFlops, Pass, Stage
 from sdbench.runner.events import (
     CallBegun,
     CallCompared,
@@ -30,7 +31,6 @@ from sdbench.runner.events import (
     decode_event,
 )
 from sdbench.runner.streams import EventLines
-from sdbench.schema import CountedFlops, Pass, Stage
 from sdbench.worker.channel import Channel
 
 STAGE = Stage(stage="unet", duration_s=0.5, peak_bytes=3, allocated_bytes=None)

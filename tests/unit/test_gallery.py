@@ -11,12 +11,12 @@ from pictured_runs import four_settings, pictured
 from quality_factories import Array, noise_picture, nudged, smooth_picture
 
 from sdbench.quality.artifacts import Artifacts
+from sdbench.records.schema import Slot
 from sdbench.report.html.embedded import Drawing, Embedder, Shown, difference_of
 from sdbench.report.html.gallery import Entry, Gallery, gallery_of
 from sdbench.report.html.policy import content_security_policy
 from sdbench.report.story import tell
 from sdbench.runs import LoadedRun
-from sdbench.schema import Slot
 
 
 def shown(loaded: LoadedRun, **limits: int) -> Gallery:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from factories import UNTOLD, FakeClock, RecordingWatcher, make_facts, make_gates
 
+from sdbench.records.schema import Gate, GateFlag
 from sdbench.runner.gates import flags_of
-from sdbench.schema import Gate, GateFlag
 
 HOT = make_facts(thermal="heavy")
 FINE = make_facts()

@@ -11,8 +11,8 @@ from diagnosed_runs import case, diagnosis, loaded_run, plan, telemetry
 from factories import Called, make_started
 from measured_runs import changed, ended_as, kept, measured, one_case, steady
 
+from sdbench.records.schema import Case, Slot
 from sdbench.runs import LoadedRun
-from sdbench.schema import Case, Slot
 
 SLICED = case(attention_slicing=True)
 BUSY = telemetry(other_cpu_share=0.83, idle_cpu_share=0.0)

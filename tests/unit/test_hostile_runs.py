@@ -20,10 +20,7 @@ from factories import (
 )
 
 from sdbench.errors import StoreError
-from sdbench.runs import LoadedRun, RunFolder, load_run
-from sdbench.runs.folder import LOCK_FILE
-from sdbench.runs.reading import RECORDS_FILE, RUN_FILE
-from sdbench.schema import (
+from sdbench.records.schema import (
     Ceiling,
     Checked,
     Compared,
@@ -33,6 +30,9 @@ from sdbench.schema import (
     Record,
     Withdrawn,
 )
+from sdbench.runs import LoadedRun, RunFolder, load_run
+from sdbench.runs.folder import LOCK_FILE
+from sdbench.runs.reading import RECORDS_FILE, RUN_FILE
 
 DEEP = "[" * 100_000
 

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 from factories import make_config, make_pass, make_picture, make_replicate, make_run
 
+from sdbench.records.schema import Arm, FailureCause, PlannedCase, Replicate, Run
 from sdbench.report.issue import issue_text
-from sdbench.schema import Arm, FailureCause, PlannedCase, Replicate, Run
 
 RUN = make_run(make_config())
 

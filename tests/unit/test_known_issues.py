@@ -12,7 +12,7 @@ from sdbench.knowledge.known_issues import (
     matching_issues,
     parse_known_issues,
 )
-from sdbench.schema import Case, DeviceKind
+from sdbench.records.schema import Case, DeviceKind
 
 ENTRY = """
 [[issue]]

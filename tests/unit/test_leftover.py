@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from factories import make_replicate, make_run
 
+from sdbench.records.schema import Replicate
 from sdbench.runner.leftover import remaining_slots
 from sdbench.runs import LoadedRun
-from sdbench.schema import Replicate
 
 
 def left(attempts: list[dict[str, Any]], *, retry: bool = False) -> tuple[int, int]:

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 from factories import make_report, make_slot, make_task, pass_event, worker_events
 
+from sdbench.records.schema import CrashReport, Gate, Replicate, TelemetrySummary, Yardstick
 from sdbench.runner.executor import Report, Stop, StopKind, Task
 from sdbench.runner.outcome import replicate_record
-from sdbench.schema import CrashReport, Gate, Replicate, TelemetrySummary, Yardstick
 
 
 def record_of(report: Report, task: Task | None = None) -> Replicate:

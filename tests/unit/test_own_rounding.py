@@ -18,8 +18,8 @@ from sdbench.quality.artifacts import Artifacts, Tensors
 from sdbench.quality.compare import Comparison, ReadContent, Yardstick
 from sdbench.quality.equality import check_equality
 from sdbench.quality.references import Rounded
+from sdbench.records.schema import Compared, Picture
 from sdbench.runs import LoadedRun
-from sdbench.schema import Compared, Picture
 
 UNITS = {"float16": 1e-3, "bfloat16": 8e-3, "tf32": 1e-6}
 HALF = pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

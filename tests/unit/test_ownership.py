@@ -16,12 +16,12 @@ from faulty_disk import Fault, FaultyDisk
 from sdbench import machine
 from sdbench.errors import StoreError, UsageError
 from sdbench.knowledge.variables import is_tuning
+from sdbench.records.schema import Run, StackInfo
 from sdbench.runner.executor import Report, Supervisor, Task
 from sdbench.runner.foreign import adopted, what_it_decides
 from sdbench.runner.prepare import resolve
 from sdbench.runs import RunFolder, load_run
 from sdbench.runs.ownership import VARIABLE, digest, is_own, note_own, state_folder
-from sdbench.schema import Run, StackInfo
 
 NOT_OURS = "was not made by this installation of sdbench"
 

@@ -33,6 +33,7 @@ from sdbench.estimate import estimate_passes, estimate_slot, passes_within_s
 from sdbench.frames import replicate_rows
 from sdbench.plan import make_plan
 from sdbench.quality.case_script import case_script
+from sdbench.records.schema import Arm, Replicate, Run, Slot
 from sdbench.report.correctness import pass_words
 from sdbench.report.html import html_report
 from sdbench.report.passes import passes_sentence, replicate_words
@@ -42,7 +43,6 @@ from sdbench.report.terminal import render_summary
 from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.runner.session import config_of
 from sdbench.runs import load_run
-from sdbench.schema import Arm, Replicate, Run, Slot
 from sdbench.summary import CaseSummary, summarise
 from sdbench.words import ranges
 from sdbench.worker import pass_count

@@ -21,8 +21,8 @@ from factories import make_model
 
 from sdbench.insight.records import Choice, Goal
 from sdbench.insight.snippets import elsewhere
+from sdbench.records.schema import Case, Compared, Slot
 from sdbench.runs import LoadedRun
-from sdbench.schema import Case, Compared, Slot
 
 BASE, SLICED, PRIMED, BATCH = (
     case(),

@@ -21,11 +21,11 @@ from sdbench.models.builtin import BUILTIN
 from sdbench.quality import references
 from sdbench.quality.artifacts import Tensors
 from sdbench.quality.references import IMAGE_FILE, ReferenceSettings, find_floor, find_reference
+from sdbench.records.schema import Dtype
 from sdbench.runner.environment import PRELOAD
 from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.runner.guard import MemoryGuard
 from sdbench.runner.references import Group, ReferenceMaker, ReferenceShelf
-from sdbench.schema import Dtype
 
 SETTINGS = ReferenceSettings(
     model_sha256="0" * 64,

@@ -37,13 +37,13 @@ from sdbench.config import Config, load_config
 from sdbench.errors import StoreError
 from sdbench.interrupt import InterruptFlag
 from sdbench.privacy.redact import hidden_run, shown_run
+from sdbench.records.schema import Run, Sitting, Started
 from sdbench.runner.events import Phase
 from sdbench.runner.executor import FakeExecutor, Report, Stop, Supervisor, Task
 from sdbench.runner.leftover import attempts_so_far, remaining_slots, restart_victims
 from sdbench.runner.run import RunLoop, new_run_id
 from sdbench.runner.session import Sat, config_of, sit, with_new_sitting
 from sdbench.runs import LoadedRun, RunFolder, load_run
-from sdbench.schema import Run, Sitting, Started
 
 ONE_CASE = {"resolution": ["64x64"]}
 POINT = b'{"t":1.5}\n'

@@ -20,8 +20,7 @@ from sdbench.cli import main
 from sdbench.cli.report import _FORMATS
 from sdbench.config import load_config, shipped_configs
 from sdbench.privacy.share import LEFT_OUT, LOCAL_MODEL, Private, shared
-from sdbench.runs import LoadedRun, RunFolder, load_run
-from sdbench.schema import (
+from sdbench.records.schema import (
     Ceiling,
     Checked,
     Compared,
@@ -33,6 +32,7 @@ from sdbench.schema import (
     TelemetrySummary,
     Withdrawn,
 )
+from sdbench.runs import LoadedRun, RunFolder, load_run
 
 USER, HOST, FULL_NAME = "adalove", "adas-mini", "Ada Lovelace"
 HOME = f"/Users/{USER}"

@@ -13,10 +13,10 @@ from factories import make_config, make_pass, make_replicate, make_run, make_slo
 from rich.console import Console
 
 from sdbench.machine.cpu import CpuTimes, cpu_shares
+from sdbench.records.schema import Case, Replicate, Slot
 from sdbench.report.spread import spread_words
 from sdbench.report.story.tell import run_story
 from sdbench.report.terminal import render_summary
-from sdbench.schema import Case, Replicate, Slot
 from sdbench.stats.nested import NestedSpread, nested_spread
 from sdbench.summary import CaseSummary, RunSummary, disturbances, summarise
 

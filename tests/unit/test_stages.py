@@ -3,8 +3,8 @@
 import msgspec
 from factories import make_pass
 
+from sdbench.records.schema import Stage
 from sdbench.runner.stages import with_sampled_ends, with_sampled_peaks
-from sdbench.schema import Stage
 
 
 def make_stage(begin_t: float | None, duration_s: float, stage: str = "vae_decode") -> Stage:

@@ -15,13 +15,13 @@ from told_runs import moved, told_run, write_timeline
 
 from sdbench.comparison.sides import summary_of
 from sdbench.errors import UsageError
+from sdbench.records.schema import Case, Checked, Divergence, Slot
 from sdbench.report.story import RunStory, tell
 from sdbench.report.story.findings import number_words
 from sdbench.report.story.profile import MAX_CURVES, MAX_STAGE_ROWS
 from sdbench.report.story.tell import diagnosed
 from sdbench.report.story.timelines import MAX_TIMELINES
 from sdbench.runs import LoadedRun
-from sdbench.schema import Case, Checked, Divergence, Slot
 
 
 def story_of(loaded: LoadedRun) -> RunStory:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from factories import make_config, make_pass, make_picture, make_replicate, make_run
 
-from sdbench.schema import (
+from sdbench.records.schema import (
     OUTCOME_SEVERITY,
     Compared,
     Correctness,

@@ -17,13 +17,13 @@ from sdbench.cli import main
 from sdbench.config import load_config
 from sdbench.estimate import estimate_passes, estimate_slot
 from sdbench.plan import make_plan
+from sdbench.records.schema import Pass
 from sdbench.report.figures import run_figures
 from sdbench.report.passes import sustained_lines
 from sdbench.report.story import RunStory
 from sdbench.report.story.tell import run_story
 from sdbench.report.terminal import render_summary
 from sdbench.runs import LoadedRun
-from sdbench.schema import Pass
 from sdbench.stats import STABLE_SHARE, judge_sustained
 from sdbench.stats.sustained import _deviations
 from sdbench.summary import RunSummary, summarise, sustained_of

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 from factories import make_config, make_pass, make_replicate, make_run
 
+from sdbench.records.schema import Energy, Replicate, Stage, TelemetrySummary
 from sdbench.report.telemetry import telemetry_lines
-from sdbench.schema import Energy, Replicate, Stage, TelemetrySummary
 from sdbench.summary import summarise
 from sdbench.telemetry import PeakStage, case_telemetry, peak_stage
 

@@ -38,10 +38,10 @@ from sdbench.quality.case_script import case_script
 from sdbench.quality.operator_script import operator_script
 from sdbench.quoting.markdown_text import code_block, code_span, plain
 from sdbench.quoting.python_source import comment, literal, name, number, whole, words
+from sdbench.records.schema import CrashReport, FailureCause, Run
 from sdbench.report.issue import issue_text
 from sdbench.report.tidy_csv import csv_of_runs
 from sdbench.runs import LoadedRun
-from sdbench.schema import CrashReport, FailureCause, Run
 
 RUN_PATH = Path("results/x")
 ARM = {

@@ -25,6 +25,7 @@ from sdbench.comparison.sides import summary_of
 from sdbench.config import Config, Looks, UntilDecided
 from sdbench.errors import ConfigError
 from sdbench.plan import axis_to_decide, make_plan, with_blocks
+from sdbench.records.schema import Looked, LookedCase, Run
 from sdbench.report.progress import ScreenWatcher
 from sdbench.runner.decide import UntilDecided as Decider
 from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
@@ -32,7 +33,6 @@ from sdbench.runner.leftover import remaining_slots, undecided
 from sdbench.runner.run import RunLoop
 from sdbench.runner.session import Sat, config_of, sit
 from sdbench.runs import RunFolder, load_run
-from sdbench.schema import Looked, LookedCase, Run
 from sdbench.stats import DEFAULT_THRESHOLD, LOOKS
 
 ARMS = [{"name": "old"}, {"name": "new"}]

@@ -14,11 +14,11 @@ from rich.table import Table
 from sdbench.cli import main
 from sdbench.insight.claims import examine_claims
 from sdbench.insight.evidence import Evidence
+from sdbench.records.schema import Case, Slot
 from sdbench.report.comparison import change_words
 from sdbench.report.story.tell import run_story
 from sdbench.report.terminal import print_table, process_words, run_number
 from sdbench.report.units import memory_words, system_words
-from sdbench.schema import Case, Slot
 from sdbench.words import shell
 
 SIZES = ({"resolution": "128x128"}, {"resolution": "512x512"}, {"resolution": "768x768"})

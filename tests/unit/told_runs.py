@@ -8,8 +8,8 @@ import msgspec
 from diagnosed_runs import beside_cpu, image_of, loaded_run, passes, plan, telemetry
 from factories import make_pass
 
+from sdbench.records.schema import Case, Compared, Divergence, Slot, Stage
 from sdbench.runs import LoadedRun
-from sdbench.schema import Case, Compared, Divergence, Slot, Stage
 
 # What others may have written: markup, a terminal escape, a change of direction.
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e&\"'"

@@ -9,7 +9,7 @@ from sdbench.knowledge.compatibility import development, release
 from sdbench.knowledge.known_issues import KnownIssue, load_known_issues, matching_issues
 from sdbench.machine.facts import known
 from sdbench.plan import make_plan
-from sdbench.schema import DeviceKind
+from sdbench.records.schema import DeviceKind
 
 # What a newcomer runs, and what the documentation's claims need: the settings people use.
 _PLANS = ("default", "mps-docs")

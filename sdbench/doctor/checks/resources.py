@@ -15,7 +15,7 @@ from sdbench.machine.facts import Thermal, Unavailable, known, or_none
 from sdbench.machine.nvml import GPU_SLOWED
 from sdbench.models.resolve import find_model
 from sdbench.plan import make_plan
-from sdbench.schema import DeviceKind, ModelInfo
+from sdbench.records.schema import DeviceKind, ModelInfo
 
 # Public vm_stat outputs of Macs in use show 35% to 60% of memory free or reclaimable without
 # swapping, 43% in the median. Beyond that share a run and what else is open push each other out.

@@ -8,7 +8,7 @@ from sdbench.insight.records import Severity
 from sdbench.insight.rules.contrast import contrast_words, healthy_neighbours, use_words
 from sdbench.insight.rules.symptom import Symptom
 from sdbench.knowledge.known_issues import FindingCode
-from sdbench.schema import Outcome, Replicate
+from sdbench.records.schema import Outcome, Replicate
 
 _LESS_MEMORY = "Use a smaller resolution, float16 or one picture at a time; close other programs."
 

@@ -9,7 +9,7 @@ from sdbench.insight.evidence import Evidence
 from sdbench.insight.records import Severity
 from sdbench.insight.rules.symptom import Symptom
 from sdbench.machine.nvml import GPU_SLOWED
-from sdbench.schema import Pass, Replicate
+from sdbench.records.schema import Pass, Replicate
 
 _HOLDERS = {
     "allocated_bytes": "tensors",

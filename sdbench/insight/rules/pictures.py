@@ -20,7 +20,7 @@ from sdbench.quality.verdict_words import (
     unseen_words,
     what_words,
 )
-from sdbench.schema import ImageCompared, Picture, PictureFault
+from sdbench.records.schema import ImageCompared, Picture, PictureFault
 
 # `drift` begins at 4 times what rounding explains; healthy bfloat16 may be a little beyond that.
 # Up to so many times the allowed distance it is told, and no more than told.

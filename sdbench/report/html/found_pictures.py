@@ -4,9 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sdbench.report.terminal import CORRECT_WORDS
-from sdbench.runs import LoadedRun
-from sdbench.schema import (
+from sdbench.records.schema import (
     CORRECTNESS_SEVERITY,
     Compared,
     Correctness,
@@ -14,6 +12,8 @@ from sdbench.schema import (
     Picture,
     Replicate,
 )
+from sdbench.report.terminal import CORRECT_WORDS
+from sdbench.runs import LoadedRun
 
 GroupKey = tuple[str, int]
 """Resolution and number of the image: one prompt and seed at one size."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sdbench.quality.artifacts import Artifacts, most_pixels
 from sdbench.quality.verdict_words import FAULT_WORDS
+from sdbench.records.schema import Correctness
 from sdbench.report.correctness import margin_words, pass_words
 from sdbench.report.html.embedded import Difference, Drawing, Embedder, Shown, difference_of
 from sdbench.report.html.found_pictures import (
@@ -25,7 +26,6 @@ from sdbench.report.story import RunStory, Tone
 from sdbench.report.terminal import CORRECT_WORDS
 from sdbench.report.units import printable
 from sdbench.runs import LoadedRun
-from sdbench.schema import Correctness
 
 if TYPE_CHECKING:
     from sdbench.report.html.embedded import Pixels

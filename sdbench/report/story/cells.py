@@ -7,10 +7,10 @@ import msgspec
 
 from sdbench.comparison.rules import swapped, throttled
 from sdbench.comparison.sides import Row
+from sdbench.records.schema import Case, Replicate
 from sdbench.report.spread import spread_words
 from sdbench.report.story.records import Cell, ProcessTimes, Tone
 from sdbench.report.terminal import OUTCOME_WORDS, case_words, picture_words, process_words
-from sdbench.schema import Case, Replicate
 from sdbench.stats import tukey_outliers
 from sdbench.summary import CaseSummary, disturbances, per_picture
 from sdbench.telemetry import WAIT_WORDS

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from sdbench.insight.records import Diagnosis, Gain, Goal
+from sdbench.records.schema import Case
 from sdbench.report.story.cells import settings_words
 from sdbench.report.story.records import Advice, Cell, Headline, NoAdvice, Tone
 from sdbench.report.story.surroundings import machine_lines, setup_of, setup_sentence
 from sdbench.runs import LoadedRun
-from sdbench.schema import Case
 from sdbench.stats import DEFAULT_THRESHOLD
 from sdbench.summary import RunSummary
 

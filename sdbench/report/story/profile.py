@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 
 from sdbench.comparison.sides import Row
 from sdbench.efficiency import StageEfficiency
+from sdbench.records.schema import CORRECTNESS_SEVERITY, Compared, Divergence, Pass, Stage
 from sdbench.report.story.cells import RowKey, name_of
 from sdbench.report.story.records import DivergenceCurve, StageRow, StageShare
-from sdbench.schema import CORRECTNESS_SEVERITY, Compared, Divergence, Pass, Stage
 from sdbench.telemetry import STAGE_NAMES, StageName
 
 MAX_STAGE_ROWS = 12

@@ -10,7 +10,7 @@ import msgspec
 
 from sdbench.comparison import Comparison, History
 from sdbench.insight.records import Choice, Claim, Finding, Recommendation
-from sdbench.schema import Case, Correctness, Outcome, PassesStopped
+from sdbench.records.schema import Case, Correctness, Outcome, PassesStopped
 from sdbench.summary import RunSummary
 
 Interval = tuple[float, float]

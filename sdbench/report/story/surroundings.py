@@ -6,12 +6,12 @@ from typing import Any
 
 from sdbench.config import FEWEST_PASSES, MOST_PASSES
 from sdbench.knowledge.memory_limits import check_watermarks, removes_memory_limit
+from sdbench.records.schema import Run
 from sdbench.report.correctness import check_words
 from sdbench.report.passes import count_words
 from sdbench.report.story.records import Line, Mark, SetupCheck, Tone
 from sdbench.report.units import memory_words, size, system_words
 from sdbench.runs import LoadedRun
-from sdbench.schema import Run
 from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES
 from sdbench.summary import RunSummary, device_facts, is_virtual
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sdbench.comparison.sides import Row
+from sdbench.records.schema import Replicate
 from sdbench.report.passes import sustained_words
 from sdbench.report.story.cells import name_of
 from sdbench.report.story.records import SustainedCurve
 from sdbench.report.story.timelines import read_timeline
-from sdbench.schema import Replicate
 from sdbench.summary import sustained_of
 
 _MOST_CURVES = 4

@@ -22,6 +22,7 @@ from sdbench.insight.diagnose import diagnose
 from sdbench.insight.records import Diagnosis
 from sdbench.quality.artifacts import Artifacts, most_pixels
 from sdbench.quality.equality import check_equality
+from sdbench.records.schema import Compared
 from sdbench.report.efficiency import efficiency_sentence
 from sdbench.report.story.cells import cells_of, name_of
 from sdbench.report.story.findings import finding_stories
@@ -34,7 +35,6 @@ from sdbench.report.story.timelines import timelines_of
 from sdbench.report.terminal import process_name, spread_lines
 from sdbench.runs import LoadedRun
 from sdbench.runs.reading import without_collecting
-from sdbench.schema import Compared
 from sdbench.summary import device_facts
 
 # A line through fewer would be an opinion.
