@@ -18,10 +18,10 @@ import psutil
 from safetensors.numpy import save_file
 
 from sdbench import machine
-from sdbench.config import Config, load_config
 from sdbench.interrupt import InterruptFlag
 from sdbench.models.resolve import find_model
-from sdbench.plan import make_plan
+from sdbench.plan.config import Config, load_config
+from sdbench.plan.order import make_plan
 from sdbench.quality.artifacts import load_tensors
 from sdbench.quality.measures import to_pixels
 from sdbench.quality.references import IMAGE_FILE, PACKAGED, floor_file

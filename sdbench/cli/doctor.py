@@ -191,6 +191,6 @@ def _next_step(checks: list[Check], facts: DoctorFacts) -> str:
 
 
 def _usual_model() -> str:
-    from sdbench.config import load_config
+    from sdbench.plan.config import load_config
 
     return load_config("default").model

@@ -9,9 +9,9 @@ from sdbench.cli.options import force_option, json_option
 from sdbench.cli.output import console, print_json
 from sdbench.cli.own_files import WRITTEN_BY, spare_others
 from sdbench.cli.show import find_case
-from sdbench.config import FEWEST_PASSES
 from sdbench.errors import StoreError, UsageError
 from sdbench.files.access import make_folder, write_file
+from sdbench.plan.config import FEWEST_PASSES
 from sdbench.privacy.redact import redacted, redacted_text, show_path
 from sdbench.quality.case_script import case_script
 from sdbench.records.schema import OUTCOME_SEVERITY, Arm, Replicate, Run

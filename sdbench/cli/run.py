@@ -14,13 +14,13 @@ from rich.console import Console
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.cli.report import write_page
-from sdbench.config import UntilDecided
 from sdbench.errors import UsageError
-from sdbench.estimate import estimate_run
 from sdbench.insight.diagnose import above
 from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.resolve import OFFLINE, ModelSource
+from sdbench.plan.config import UntilDecided
+from sdbench.plan.cost import estimate_run
 from sdbench.privacy.redact import hidden_run
 from sdbench.records.schema import ModelInfo, Plan, Run
 from sdbench.report.progress import ScreenWatcher
@@ -523,8 +523,8 @@ def _offer_docs(prepared: Prepared, sat: Sat, out: Console) -> None:
     """After a default run on a GPU: the plan that tests the documentation, and its hours."""
     if prepared.config.name != DEFAULT_CONFIG or prepared.device.kind == "cpu":
         return
-    from sdbench.config import load_config
-    from sdbench.plan import make_plan
+    from sdbench.plan.config import load_config
+    from sdbench.plan.order import make_plan
 
     config = load_config(_DOCS_CONFIG)
     plan = make_plan(config, prepared.device.kind)

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from sdbench.config import AXES
 from sdbench.errors import UsageError
+from sdbench.plan.config import AXES
 from sdbench.records.schema import Arm, Case, PlannedCase, Replicate, Run
 from sdbench.runs import LoadedRun
 from sdbench.summary import CaseSummary, RunSummary, summarise

@@ -14,7 +14,6 @@ from types import TracebackType
 import msgspec
 from packaging.utils import canonicalize_name
 
-from sdbench.config import load_config
 from sdbench.doctor.child import Child
 from sdbench.doctor.events import (
     Absent,
@@ -41,6 +40,7 @@ from sdbench.machine import RecordedFacts, RecordedSystem, System, open_system, 
 from sdbench.machine.facts import Unavailable, known
 from sdbench.machine.linux_cgroup import limited_cgroups
 from sdbench.models.resolve import cache_folder, place_of
+from sdbench.plan.config import load_config
 from sdbench.records.schema import DeviceKind
 from sdbench.stacks.environment import child_environment
 

@@ -11,7 +11,7 @@ import msgspec
 
 from sdbench.comparison.examine import Examined, examine
 from sdbench.comparison.sides import Pair, Row, rows_of, spelling
-from sdbench.config import AXES
+from sdbench.plan.config import AXES
 from sdbench.quality.equality import Equality, EqualityKind
 from sdbench.quality.places import Place, Spot, place_of
 from sdbench.records.schema import Arm, Compared, ImageCompared, Picture, Replicate, Run

@@ -22,9 +22,9 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
-from sdbench.config import Config, load_config, shipped_configs
 from sdbench.machine.facts import PRESSURE_LEVELS, THERMAL_LEVELS
 from sdbench.models.resolve import OFFLINE
+from sdbench.plan.config import Config, load_config, shipped_configs
 from sdbench.records.schema import (
     Case,
     Checked,

@@ -27,7 +27,7 @@ _LARGEST_FILE_BYTES = 256 * MIB
 _MOST_AT_HAND_BYTES = 32 * MIB
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 MOST_PIXELS = 8192 * 8192
-"""Of the largest size that a configuration can ask for (``config.py``)."""
+"""Of the largest size that a configuration can ask for (``plan/config.py``)."""
 # What ``builtin/shapes`` draws before a run, whatever the plan's sizes are.
 _LEAST_LIMIT_PIXELS = 512 * 512
 NOT_ITS_NAME = (

@@ -12,10 +12,10 @@ import msgspec
 
 from sdbench.comparison.reasons import explain
 from sdbench.comparison.rules import work_and_place_differ
-from sdbench.config import Config, Selection, UntilDecided
 from sdbench.errors import MachineError, SdbenchError, UsageError
 from sdbench.knowledge.variables import only_says_where
 from sdbench.machine import machine_id
+from sdbench.plan.config import Config, Selection, UntilDecided
 from sdbench.privacy.redact import recorded_environment, shown_run
 from sdbench.records.schema import Arm, Case, Run, StackInfo
 from sdbench.runner.environment import PRELOAD, preload_modules

@@ -11,7 +11,7 @@ import dataclasses
 import msgspec
 
 from sdbench.comparison import look_after, rows_still_open
-from sdbench.plan import with_blocks
+from sdbench.plan.order import with_blocks
 from sdbench.privacy.redact import hidden_run
 from sdbench.records.schema import Slot
 from sdbench.runner.leftover import remaining_slots

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sdbench import config
 from sdbench.machine.facts import MachineFacts, Unavailable, known, or_none
+from sdbench.plan import config
 from sdbench.records.schema import Gate, GateFlag, WaitReason
 
 # More work waiting than there are cores, by half: a CPU benchmark's own threads alone load all.

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdbench.config import Guard
 from sdbench.machine.facts import known
+from sdbench.plan.config import Guard
 from sdbench.runner.executor import Stop
 from sdbench.runner.sampler import Sample
 

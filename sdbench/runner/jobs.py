@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from sdbench.config import Config
+from sdbench.plan.config import Config
 from sdbench.records.schema import Case, DeviceKind, ModelInfo
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 import psutil
 
-from sdbench.config import Config, parse_config
 from sdbench.errors import MachineError, UsageError
 from sdbench.knowledge.failure_causes import read_failure
 from sdbench.knowledge.memory_limits import check_watermarks
 from sdbench.knowledge.pasted_log import innermost_message
 from sdbench.models.resolve import ModelSource, find_model
+from sdbench.plan.config import Config, parse_config
 from sdbench.privacy.redact import redact
 from sdbench.quality.localisation import Demonstration, Localisation
 from sdbench.quality.operator_calls import Comparison, JudgedCall, OperatorCall, Status

@@ -9,9 +9,9 @@ import hashlib
 
 import msgspec
 
-from sdbench.config import Config
 from sdbench.files.access import read_inside, remove_scratch, write_inside
 from sdbench.models.resolve import cache_folder
+from sdbench.plan.config import Config
 from sdbench.records.schema import Case, CountedFlops, Run
 
 _FOLDER = "operations"

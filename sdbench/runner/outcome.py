@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from sdbench.config import FEWEST_PASSES
 from sdbench.knowledge.failure_causes import (
     fallback_operators,
     gpu_work_failure,
@@ -23,6 +22,7 @@ from sdbench.knowledge.pasted_log import (
     root_exception,
 )
 from sdbench.knowledge.version_ranges import Versions
+from sdbench.plan.config import FEWEST_PASSES
 from sdbench.privacy.redact import redact
 from sdbench.records.schema import Gate, Outcome, Pass, Replicate, Slot, Yardstick
 from sdbench.runner.events import (

@@ -18,9 +18,7 @@ from typing import Any
 import msgspec
 
 from sdbench import __version__, machine
-from sdbench.config import Config, UntilDecided, load_config
 from sdbench.errors import MachineError, UsageError
-from sdbench.estimate import Estimate, Pace, estimate_passes, estimate_run, estimate_slot
 from sdbench.files.access import make_folder
 from sdbench.knowledge.attention_limits import predicted_overflow
 from sdbench.knowledge.known_issues import load_known_issues, matching_issues
@@ -30,7 +28,9 @@ from sdbench.machine.recording import VARIABLE as RECORDING
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.resolve import ModelSource, find_model
 from sdbench.models.tokenizer import Tokenizer, read_tokenizer
-from sdbench.plan import axis_to_decide, make_plan, with_blocks
+from sdbench.plan.config import Config, UntilDecided, load_config
+from sdbench.plan.cost import Estimate, Pace, estimate_passes, estimate_run, estimate_slot
+from sdbench.plan.order import axis_to_decide, make_plan, with_blocks
 from sdbench.privacy.redact import hide_path, recorded_environment
 from sdbench.records.schema import Arm, DeviceKind, ModelInfo, Plan, Run, Sitting, StackInfo
 from sdbench.runner.environment import PRELOAD, preload_modules, worker_environment

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from sdbench.config import Config, load_config
 from sdbench.models.resolve import find_model
+from sdbench.plan.config import Config, load_config
 from sdbench.quality.artifacts import Artifacts
 from sdbench.quality.compare import Comparison
 from sdbench.quality.content import judge

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from sdbench.config import Config
-from sdbench.estimate import Estimate, estimate_reference
 from sdbench.machine import MemoryProbe
 from sdbench.models.resolve import cache_folder
+from sdbench.plan.config import Config
+from sdbench.plan.cost import Estimate, estimate_reference
 from sdbench.quality.arithmetic import own_arithmetic
 from sdbench.quality.compare import Yardstick
 from sdbench.quality.floors import Floor

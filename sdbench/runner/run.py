@@ -9,11 +9,11 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from sdbench.config import Config
-from sdbench.estimate import Pace, passes_within_s, timeout_for
 from sdbench.machine import MemoryProbe
 from sdbench.models.resolve import cache_folder
-from sdbench.plan import affordable
+from sdbench.plan.config import Config
+from sdbench.plan.cost import Pace, passes_within_s, timeout_for
+from sdbench.plan.order import affordable
 from sdbench.records.schema import (
     Case,
     Checked,

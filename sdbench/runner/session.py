@@ -11,9 +11,9 @@ import msgspec
 
 from sdbench import machine
 from sdbench.comparison.sides import summary_of
-from sdbench.config import Config, parse_config
-from sdbench.estimate import Pace
 from sdbench.interrupt import InterruptFlag
+from sdbench.plan.config import Config, parse_config
+from sdbench.plan.cost import Pace
 from sdbench.quality.thresholds import OWN_ROUNDING_TIMES
 from sdbench.records.schema import Arm, Ceiling, Run
 from sdbench.runner.awake import kept_awake

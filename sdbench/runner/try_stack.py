@@ -9,9 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from sdbench.config import load_config
 from sdbench.errors import MachineError
 from sdbench.models.resolve import find_model
+from sdbench.plan.config import load_config
 from sdbench.records.schema import Case, Gate, Slot
 from sdbench.runner.environment import worker_environment
 from sdbench.runner.executor import Executor, Task

@@ -10,14 +10,14 @@ from typing import Any
 
 import msgspec
 
-from sdbench.config import Config, parse_config
 from sdbench.errors import ConfigError, StoreError
 from sdbench.files.access import TOO_DEEP
+from sdbench.plan.config import Config, parse_config
 from sdbench.records.schema import Compared, Record, Run
 from sdbench.words import shortened
 
 MOST_CASES, MOST_ARMS, MOST_SLOTS = 100_000, 1000, 1_000_000
-"""Limits of a plan that is read; of one that is made they are lower (``plan.py``)."""
+"""Limits of a plan that is read; of one that is made they are lower (``plan/order.py``)."""
 # What every sdbench has written, and what renderers ask for without a default.
 _ALWAYS = (
     *("name", "model", "device", "steps", "guidance_scale", "scheduler", "seed", "images"),

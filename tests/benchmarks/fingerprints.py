@@ -17,8 +17,8 @@ import tempfile
 import time
 from typing import Any
 
-from sdbench.config import parse_config
 from sdbench.models.resolve import find_model
+from sdbench.plan.config import parse_config
 from sdbench.records.schema import Case
 from sdbench.runner.jobs import picture_job
 

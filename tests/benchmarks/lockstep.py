@@ -33,8 +33,8 @@ from typing import Any
 
 import msgspec
 
-from sdbench.config import parse_config
 from sdbench.models.resolve import find_model
+from sdbench.plan.config import parse_config
 from sdbench.records.schema import Case
 from sdbench.runner.environment import worker_environment
 from sdbench.runner.events import PassEnded

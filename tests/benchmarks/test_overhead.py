@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from factories import make_run
 
-from sdbench.config import load_config
 from sdbench.machine import open_memory_probe
-from sdbench.plan import make_plan
+from sdbench.plan.config import load_config
+from sdbench.plan.order import make_plan
 from sdbench.records.schema import Started
 from sdbench.runner.sampler import Sampler
 from sdbench.runs import RunFolder

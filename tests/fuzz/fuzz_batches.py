@@ -20,8 +20,8 @@ from fuzz_trees import Odd, Tree
 from fuzz_values import DEEP, TEXTS
 from fuzz_ways import Subject
 
-from sdbench.config import Config
 from sdbench.machine.recording import RecordedCommand, RecordedFacts
+from sdbench.plan.config import Config
 from sdbench.records.schema import Run
 
 _DIGEST = "0" * 64

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from sdbench.config import Config
 from sdbench.machine import MachineFacts
 from sdbench.machine.recording import RecordedCommand, RecordedFacts
+from sdbench.plan.config import Config
 from sdbench.records.schema import Record, Run
 from sdbench.report.story.timelines import Reading
 

@@ -8,7 +8,7 @@ from typing import Any
 PACKAGE = Path(__file__).resolve().parents[2] / "sdbench"
 
 READERS: tuple[str, ...] = (
-    "config.py",
+    "plan/config.py",
     "files/access.py",
     "frames.py",
     "records/schema.py",
@@ -39,12 +39,12 @@ WRITING: dict[str, tuple[str, ...]] = {
         *("_flush_names", "_write_at", "make_folder", "write_file"),
     ),
     "quality/artifacts.py": ("keep_pixels", "_save_picture", "is_finite", "load_tensors"),
-    "config.py": ("held_bytes",),
+    "plan/config.py": ("held_bytes",),
 }
 """Functions in them that write, or that only what measures calls: no reading verb reaches them."""
 
 READ_BY: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("config.py", "files/toml.py"), ("config", "expectations", "run")),
+    **dict.fromkeys(("plan/config.py", "files/toml.py"), ("config", "expectations", "run")),
     "comparison/expectations.py": ("expectations",),
     **dict.fromkeys(("knowledge/crash_reports.py", "insight/explain.py"), ("log",)),
     **dict.fromkeys(("knowledge/pasted_log.py", "insight/versions_in_text.py"), ("log",)),

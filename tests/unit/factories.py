@@ -14,13 +14,13 @@ from typing import Any
 import msgspec
 
 from sdbench import machine
-from sdbench.config import Config, parse_config
-from sdbench.estimate import Pace
 from sdbench.machine import MachineFacts, MemoryProbe, SlowReading, SystemMemory, Unavailable
 from sdbench.machine.cpu import CpuTimes
 from sdbench.machine.facts import Gpu, Identity, Memory, Power, Scheduling, all_unavailable
 from sdbench.models.catalogue import SYNTHETIC
-from sdbench.plan import make_plan
+from sdbench.plan.config import Config, parse_config
+from sdbench.plan.cost import Pace
+from sdbench.plan.order import make_plan
 from sdbench.quality.operator_calls import Comparison, JudgedCall, OperatorCall, Status
 from sdbench.records.schema import (
     Case,

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from factories import make_config, make_replicate, make_run
 
-from sdbench.config import Config
+from sdbench.plan.config import Config
 from sdbench.records.schema import Record, Replicate, Run, Slot, Yardstick
 from sdbench.runs import LoadedRun, RunFolder
 

@@ -8,7 +8,7 @@ from factories import make_model, make_pass
 from measured_runs import measured, one_case
 from quality_factories import Array, keep, latents_of, make_floor, make_reference
 
-from sdbench.config import Config
+from sdbench.plan.config import Config
 from sdbench.quality.artifacts import Artifacts
 from sdbench.quality.compare import Comparison, Yardstick
 from sdbench.records.schema import Slot

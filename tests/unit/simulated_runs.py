@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sdbench.plan import order_slots
+from sdbench.plan.order import order_slots
 from sdbench.stats import Drift, RatioEstimate, drift_between, paired_ratio, welch_ratio, with_drift
 from sdbench.worker.pass_count import why_enough
 

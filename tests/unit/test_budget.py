@@ -20,8 +20,8 @@ from factories import (
 from rich.console import Console
 
 from sdbench.comparison import compare_axis
-from sdbench.estimate import Pace
-from sdbench.plan import affordable, order_slots, put_off_again
+from sdbench.plan.cost import Pace
+from sdbench.plan.order import affordable, order_slots, put_off_again
 from sdbench.records.schema import Slot
 from sdbench.report.progress import ScreenWatcher
 from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task

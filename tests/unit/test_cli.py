@@ -17,8 +17,8 @@ from factories import Called, make_config, make_picture, make_run, play, small_r
 
 from sdbench.cli import VERBS, cli, show
 from sdbench.cli.list import MOST
-from sdbench.config import Config
 from sdbench.knowledge.crash_reports import read_crash_report
+from sdbench.plan.config import Config
 from sdbench.privacy.redact import hidden_run
 from sdbench.records.schema import Run, StackInfo
 from sdbench.runner.executor import Report, Supervisor, Task

@@ -23,8 +23,8 @@ from measured_runs import (
 from sdbench.comparison import CaseComparison, Comparison, compare_axis, compare_runs
 from sdbench.comparison.reasons import NOT_INTERLEAVED, REASONS
 from sdbench.comparison.records import as_json
-from sdbench.config import Config
 from sdbench.errors import UsageError
+from sdbench.plan.config import Config
 from sdbench.records.schema import Gate, Slot, TelemetrySummary
 from sdbench.runs import LoadedRun
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from factories import make_config
 
-from sdbench.config import Config, held_bytes, load_config, parse_config, shipped_configs
 from sdbench.errors import ConfigError
+from sdbench.plan.config import Config, held_bytes, load_config, parse_config, shipped_configs
 
 
 def write(folder: Path, text: str, name: str = "mine.toml") -> str:

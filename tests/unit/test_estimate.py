@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from factories import make_case, make_config, make_model, make_replicate, make_slot
 
-from sdbench import estimate
-from sdbench.config import load_config
-from sdbench.estimate import Pace, estimate_memory, estimate_run, estimate_slot, timeout_for
 from sdbench.models.catalogue import SYNTHETIC
-from sdbench.plan import make_plan
+from sdbench.plan import cost as estimate
+from sdbench.plan.config import load_config
+from sdbench.plan.cost import Pace, estimate_memory, estimate_run, estimate_slot, timeout_for
+from sdbench.plan.order import make_plan
 from sdbench.records.schema import DeviceKind, StartMethod
 
 SD15 = make_model("synthetic/sd15", bytes_on_disk=2_132_470_614)

@@ -3,7 +3,6 @@
 import msgspec
 import pytest
 
-from sdbench.config import AXES
 from sdbench.knowledge.attention_limits import predicted_overflow, unet_scores, vae_scores
 from sdbench.knowledge.known_issues import (
     KnownIssue,
@@ -12,6 +11,7 @@ from sdbench.knowledge.known_issues import (
     matching_issues,
     parse_known_issues,
 )
+from sdbench.plan.config import AXES
 from sdbench.records.schema import Case, DeviceKind
 
 ENTRY = """

@@ -28,10 +28,16 @@ from test_outcome import record_of
 
 from sdbench.cli import main
 from sdbench.comparison.sides import summary_of
-from sdbench.config import FEWEST_PASSES, FEWEST_PASSES_IN_HASTE, MOST_PASSES, Config, load_config
-from sdbench.estimate import estimate_passes, estimate_slot, passes_within_s
 from sdbench.frames import replicate_rows
-from sdbench.plan import make_plan
+from sdbench.plan.config import (
+    FEWEST_PASSES,
+    FEWEST_PASSES_IN_HASTE,
+    MOST_PASSES,
+    Config,
+    load_config,
+)
+from sdbench.plan.cost import estimate_passes, estimate_slot, passes_within_s
+from sdbench.plan.order import make_plan
 from sdbench.quality.case_script import case_script
 from sdbench.records.schema import Arm, Replicate, Run, Slot
 from sdbench.report.correctness import pass_words

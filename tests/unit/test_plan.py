@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from factories import make_case, make_config
 
-from sdbench.config import load_config
 from sdbench.errors import ConfigError, UsageError
-from sdbench.plan import make_plan, order_slots, resolve_start
+from sdbench.plan.config import load_config
+from sdbench.plan.order import make_plan, order_slots, resolve_start
 from sdbench.records.schema import Case, DeviceKind, Plan
 
 

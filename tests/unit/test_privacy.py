@@ -8,9 +8,9 @@ from factories import make_config, make_facts, make_stack
 from factories import make_run as make_run_record
 
 from sdbench.errors import MachineError
-from sdbench.estimate import Estimate
 from sdbench.models.resolve import ModelSource
-from sdbench.plan import make_plan
+from sdbench.plan.cost import Estimate
+from sdbench.plan.order import make_plan
 from sdbench.privacy.redact import (
     hidden_run,
     hide_path,

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from sdbench.cli import VERBS, cli
-from sdbench.config import (
+from sdbench.plan.config import (
     Config,
     Gate,
     Guard,

@@ -16,8 +16,8 @@ from quality_factories import (
     write_tensors,
 )
 
-from sdbench.config import load_config
 from sdbench.models.builtin import BUILTIN
+from sdbench.plan.config import load_config
 from sdbench.quality import references
 from sdbench.quality.artifacts import Tensors
 from sdbench.quality.references import IMAGE_FILE, ReferenceSettings, find_floor, find_reference

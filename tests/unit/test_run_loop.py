@@ -33,9 +33,9 @@ from factories import (
 )
 
 from sdbench import machine
-from sdbench.config import Config, load_config
 from sdbench.errors import StoreError
 from sdbench.interrupt import InterruptFlag
+from sdbench.plan.config import Config, load_config
 from sdbench.privacy.redact import hidden_run, shown_run
 from sdbench.records.schema import Run, Sitting, Started
 from sdbench.runner.events import Phase

@@ -6,8 +6,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from sdbench.config import configs_folder
 from sdbench.errors import MachineError, UsageError
+from sdbench.plan.config import configs_folder
 from sdbench.stacks.catalogue import (
     PLATFORMS,
     REQUIRED,

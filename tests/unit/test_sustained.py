@@ -14,9 +14,9 @@ from measured_runs import kept, measured
 from rich.console import Console
 
 from sdbench.cli import main
-from sdbench.config import load_config
-from sdbench.estimate import estimate_passes, estimate_slot
-from sdbench.plan import make_plan
+from sdbench.plan.config import load_config
+from sdbench.plan.cost import estimate_passes, estimate_slot
+from sdbench.plan.order import make_plan
 from sdbench.records.schema import Pass
 from sdbench.report.figures import run_figures
 from sdbench.report.passes import sustained_lines

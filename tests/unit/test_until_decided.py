@@ -22,9 +22,9 @@ from rich.console import Console
 
 from sdbench.comparison import compare_axis
 from sdbench.comparison.sides import summary_of
-from sdbench.config import Config, Looks, UntilDecided
 from sdbench.errors import ConfigError
-from sdbench.plan import axis_to_decide, make_plan, with_blocks
+from sdbench.plan.config import Config, Looks, UntilDecided
+from sdbench.plan.order import axis_to_decide, make_plan, with_blocks
 from sdbench.records.schema import Looked, LookedCase, Run
 from sdbench.report.progress import ScreenWatcher
 from sdbench.runner.decide import UntilDecided as Decider

@@ -4,17 +4,17 @@ from typing import NamedTuple
 
 import msgspec
 
-from sdbench.config import load_config
 from sdbench.doctor.checks.commands import gigabytes, memory_size
 from sdbench.doctor.checks.issues import issues_met
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts
-from sdbench.estimate import estimate_memory
 from sdbench.knowledge.known_issues import KnownIssue
 from sdbench.machine.facts import Thermal, Unavailable, known, or_none
 from sdbench.machine.nvml import GPU_SLOWED
 from sdbench.models.resolve import find_model
-from sdbench.plan import make_plan
+from sdbench.plan.config import load_config
+from sdbench.plan.cost import estimate_memory
+from sdbench.plan.order import make_plan
 from sdbench.records.schema import DeviceKind, ModelInfo
 
 # Public vm_stat outputs of Macs in use show 35% to 60% of memory free or reclaimable without

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sdbench.config import FEWEST_PASSES, MOST_PASSES
 from sdbench.knowledge.memory_limits import check_watermarks, removes_memory_limit
+from sdbench.plan.config import FEWEST_PASSES, MOST_PASSES
 from sdbench.records.schema import Run
 from sdbench.report.correctness import check_words
 from sdbench.report.passes import count_words

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from sdbench.config import FEWEST_PASSES, MOST_PASSES, Config
+from sdbench.plan.config import FEWEST_PASSES, MOST_PASSES, Config
 from sdbench.records.schema import (
     Case,
     DeviceKind,

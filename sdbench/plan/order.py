@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from sdbench.config import AXES, Config, Matrix, held_bytes
 from sdbench.errors import ConfigError, UsageError
+from sdbench.plan.config import AXES, Config, Matrix, held_bytes
 from sdbench.records.schema import (
     Arm,
     Case,

@@ -189,7 +189,7 @@ def shipped_configs() -> dict[str, Path]:
 def configs_folder() -> Path:
     """What comes with sdbench beside its code: in the package, or next to it in a checkout."""
     packaged = Path(str(resources.files("sdbench"))) / "configs"
-    return packaged if packaged.is_dir() else Path(__file__).parent.parent / "configs"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "configs"
 
 
 def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:

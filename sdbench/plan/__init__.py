@@ -1,0 +1,1 @@
+"""From a configuration to cases, ordered slots and an estimated cost."""
