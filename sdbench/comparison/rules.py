@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sdbench.comparison.sides import Pair, Row
-from sdbench.machine.nvml import GPU_SLOWED
+from sdbench.machine.gpu.nvml import GPU_SLOWED
 from sdbench.records.schema import Replicate, Run
 from sdbench.summary import is_virtual
 

@@ -38,7 +38,7 @@ from sdbench.errors import UsageError
 from sdbench.knowledge.compatibility import EXTRAS, STACK
 from sdbench.machine import RecordedFacts, RecordedSystem, System, open_system, probe_machine
 from sdbench.machine.facts import Unavailable, known
-from sdbench.machine.linux_cgroup import limited_cgroups
+from sdbench.machine.linux.cgroup import limited_cgroups
 from sdbench.models.resolve import cache_folder, place_of
 from sdbench.plan.config import load_config
 from sdbench.records.schema import DeviceKind

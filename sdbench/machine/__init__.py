@@ -4,9 +4,9 @@ from sdbench.machine.facts import MachineFacts, SlowReading, Unavailable, known,
 from sdbench.machine.identity import boot_id, machine_id
 from sdbench.machine.live import LiveSystem, open_system
 from sdbench.machine.memory import MemoryProbe, SystemMemory
-from sdbench.machine.probe import probe_machine
 from sdbench.machine.recording import RecordedFacts, RecordedSystem
 from sdbench.machine.sampling import open_memory_probe
+from sdbench.machine.snapshot import probe_machine
 from sdbench.machine.system import System
 
 __all__ = [

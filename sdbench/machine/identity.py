@@ -6,7 +6,7 @@ import os
 import sys
 
 from sdbench.machine.facts import or_none
-from sdbench.machine.linux import LinuxProbe
+from sdbench.machine.linux.probe import LinuxProbe
 from sdbench.machine.live import open_system
 from sdbench.machine.system import System
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sdbench.machine.facts import Scheduling, Unavailable
-from sdbench.machine.macos_commands import NEVER_CHANGES, SYSCTL
-from sdbench.machine.macos_text import parse_sysctl, sysctl_refusal
+from sdbench.machine.macos.commands import NEVER_CHANGES, SYSCTL
+from sdbench.machine.macos.text import parse_sysctl, sysctl_refusal
 from sdbench.machine.recording import VARIABLE, RecordedSystem
 from sdbench.machine.system import COMMAND_LIMIT_S, Output, System, timed_out
 

@@ -21,7 +21,7 @@ from sdbench.machine.facts import (
     all_unavailable,
     first_known,
 )
-from sdbench.machine.macos_text import parse_df, parse_sysctl, sysctl_refusal
+from sdbench.machine.macos.text import parse_df, parse_sysctl, sysctl_refusal
 from sdbench.machine.system import COMMAND_LIMIT_S, Output, timed_out
 
 VARIABLE = "SDBENCH_MACHINE_RECORDING"

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sdbench.machine.facts import NOT_RECORDED, SlowReading, or_none
-from sdbench.machine.gpu import GpuReader, NoGpu, open_gpu
+from sdbench.machine.gpu.reader import GpuReader, NoGpu, open_gpu
 from sdbench.machine.live import open_system
 from sdbench.machine.memory import MemoryProbe, SystemMemory
-from sdbench.machine.probe import probe_machine
+from sdbench.machine.snapshot import probe_machine
 from sdbench.machine.system import System
 
 
@@ -23,10 +23,10 @@ def open_memory_probe() -> MemoryProbe:
 
 def _live_probe(gpu: GpuReader) -> MemoryProbe:
     if sys.platform == "darwin":
-        from sdbench.machine.macos_libsystem import MacMemoryProbe
+        from sdbench.machine.macos.libsystem import MacMemoryProbe
 
         return MacMemoryProbe(gpu=gpu)
-    from sdbench.machine.linux_proc import LinuxMemoryProbe
+    from sdbench.machine.linux.proc import LinuxMemoryProbe
 
     return LinuxMemoryProbe(gpu=gpu)
 

@@ -22,8 +22,8 @@ from sdbench.insight.explain import explain_text
 from sdbench.insight.picture_files import read_picture
 from sdbench.knowledge.crash_reports import find_crash_report, read_crash_report
 from sdbench.knowledge.version_ranges import Versions
-from sdbench.machine import macos_text
 from sdbench.machine.facts import Unavailable
+from sdbench.machine.macos import text as macos_text
 from sdbench.machine.recording import RecordedSystem
 from sdbench.models.folder_files import entries, read_json
 from sdbench.models.weights import WeightsError, look_at_pickle, read_header

@@ -20,7 +20,7 @@ READERS: tuple[str, ...] = (
     "knowledge/pasted_log.py",
     "insight/picture_files.py",
     "insight/versions_in_text.py",
-    "machine/macos_text.py",
+    "machine/macos/text.py",
     "machine/recording.py",
     "models/folder_files.py",
     "models/weights.py",
@@ -49,7 +49,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("knowledge/crash_reports.py", "insight/explain.py"), ("log",)),
     **dict.fromkeys(("knowledge/pasted_log.py", "insight/versions_in_text.py"), ("log",)),
     "insight/picture_files.py": ("picture",),
-    **dict.fromkeys(("machine/macos_text.py", "machine/recording.py"), ("recording",)),
+    **dict.fromkeys(("machine/macos/text.py", "machine/recording.py"), ("recording",)),
     **dict.fromkeys(("models/folder_files.py", "models/weights.py"), ("model",)),
     "files/access.py": ("run", "expectations", "model", "recording"),
 }

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sdbench.machine.macos_commands import THERMAL_KEY
+from sdbench.machine.macos.commands import THERMAL_KEY
 from sdbench.machine.recording import RecordedCommand, RecordedFacts, RecordedSystem
 
 DATA = Path(__file__).parents[1] / "data"

@@ -15,8 +15,9 @@ import pytest
 from recordings import text
 
 from sdbench import machine
-from sdbench.machine import LiveSystem, Unavailable, macos_commands, probe_machine
+from sdbench.machine import LiveSystem, Unavailable, probe_machine
 from sdbench.machine.facts import first_known, known, or_none
+from sdbench.machine.macos import commands as macos_commands
 from sdbench.machine.system import Output
 
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from sdbench.machine.apple_energy import AppleEnergy, open_apple_energy
 from sdbench.machine.facts import Gpu, Unavailable, all_unavailable
-from sdbench.machine.gpu import NoGpu, open_gpu
-from sdbench.machine.nvml import NvmlGpu, open_nvml, throttle_names
+from sdbench.machine.gpu.apple_energy import AppleEnergy, open_apple_energy
+from sdbench.machine.gpu.nvml import NvmlGpu, open_nvml, throttle_names
+from sdbench.machine.gpu.reader import NoGpu, open_gpu
 
 
 class FakeNvml(ModuleType):

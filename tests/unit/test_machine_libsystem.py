@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from sdbench.machine.facts import Gpu, Unavailable, all_unavailable
-from sdbench.machine.gpu import NoGpu
-from sdbench.machine.macos_commands import THERMAL_KEY
-from sdbench.machine.macos_libsystem import MacMemoryProbe, SwapUsage, VMStatistics64
+from sdbench.machine.gpu.reader import NoGpu
+from sdbench.machine.macos.commands import THERMAL_KEY
+from sdbench.machine.macos.libsystem import MacMemoryProbe, SwapUsage, VMStatistics64
 
 HOST = 2563
 TOKEN = 7

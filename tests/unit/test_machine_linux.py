@@ -8,11 +8,11 @@ import pytest
 
 from sdbench.machine import RecordedSystem, Unavailable
 from sdbench.machine.facts import or_none
-from sdbench.machine.linux import LinuxProbe
-from sdbench.machine.linux_cgroup import limited_cgroups
-from sdbench.machine.linux_pressure import parse_stalls
-from sdbench.machine.linux_proc import LinuxMemoryProbe, parse_meminfo, parse_vmstat, read_text
-from sdbench.machine.linux_thermal import ThermalZones
+from sdbench.machine.linux.cgroup import limited_cgroups
+from sdbench.machine.linux.probe import LinuxProbe
+from sdbench.machine.linux.proc import LinuxMemoryProbe, parse_meminfo, parse_vmstat, read_text
+from sdbench.machine.linux.stalls import parse_stalls
+from sdbench.machine.linux.thermal import ThermalZones
 from sdbench.machine.recording import RecordedCommand, RecordedFacts
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

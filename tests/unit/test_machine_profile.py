@@ -6,7 +6,7 @@ import pytest
 from recordings import text, texts
 
 from sdbench.machine.facts import CoreKind, Unavailable
-from sdbench.machine.macos_profile import (
+from sdbench.machine.macos.system_profiler import (
     SystemVersion,
     parse_build,
     parse_displays,

@@ -14,7 +14,7 @@ from sdbench import machine
 from sdbench.errors import UsageError
 from sdbench.machine import MachineFacts, RecordedSystem, Unavailable, open_system, probe_machine
 from sdbench.machine.facts import NOT_RECORDED, CoreKind
-from sdbench.machine.macos_commands import THERMAL_KEY
+from sdbench.machine.macos.commands import THERMAL_KEY
 from sdbench.machine.recording import VARIABLE, RecordedCommand, RecordedFacts
 from sdbench.runner.prepare import cores_of, machine_record, memory_bytes_of
 

@@ -6,8 +6,8 @@ import pytest
 from recordings import text, texts
 
 from sdbench.machine.facts import Unavailable
-from sdbench.machine.macos_commands import THERMAL_KEY
-from sdbench.machine.macos_text import (
+from sdbench.machine.macos.commands import THERMAL_KEY
+from sdbench.machine.macos.text import (
     Battery,
     PageCounts,
     parse_df,

@@ -11,17 +11,17 @@ from recordings import MACHINES, RECORDINGS, text, texts
 
 from sdbench.machine import probe_machine
 from sdbench.machine.facts import CoreKind, Unavailable
-from sdbench.machine.linux_pressure import parse_stalls
-from sdbench.machine.linux_proc import parse_meminfo, parse_vmstat
-from sdbench.machine.macos_commands import THERMAL_KEY
-from sdbench.machine.macos_profile import (
+from sdbench.machine.linux.proc import parse_meminfo, parse_vmstat
+from sdbench.machine.linux.stalls import parse_stalls
+from sdbench.machine.macos.commands import THERMAL_KEY
+from sdbench.machine.macos.system_profiler import (
     parse_build,
     parse_displays,
     parse_hardware,
     parse_sw_vers,
     parse_version,
 )
-from sdbench.machine.macos_text import (
+from sdbench.machine.macos.text import (
     PageCounts,
     parse_df,
     parse_free_percent,

@@ -10,7 +10,7 @@ from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.knowledge.known_issues import KnownIssue
 from sdbench.machine.facts import Thermal, Unavailable, known, or_none
-from sdbench.machine.nvml import GPU_SLOWED
+from sdbench.machine.gpu.nvml import GPU_SLOWED
 from sdbench.models.resolve import find_model
 from sdbench.plan.config import load_config
 from sdbench.plan.cost import estimate_memory

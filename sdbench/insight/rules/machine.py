@@ -8,7 +8,7 @@ from sdbench.comparison.sides import Row
 from sdbench.insight.evidence import Evidence
 from sdbench.insight.records import Severity
 from sdbench.insight.rules.symptom import Symptom
-from sdbench.machine.nvml import GPU_SLOWED
+from sdbench.machine.gpu.nvml import GPU_SLOWED
 from sdbench.records.schema import Pass, Replicate
 
 _HOLDERS = {

@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 
 from sdbench.machine.facts import SlowReading, Unavailable
-from sdbench.machine.gpu import GpuReader, NoGpu
-from sdbench.machine.linux_cgroup import available_bytes, limited_cgroups
-from sdbench.machine.linux_pressure import pressure
-from sdbench.machine.linux_thermal import ThermalZones
+from sdbench.machine.gpu.reader import GpuReader, NoGpu
+from sdbench.machine.linux.cgroup import available_bytes, limited_cgroups
+from sdbench.machine.linux.stalls import pressure
+from sdbench.machine.linux.thermal import ThermalZones
 from sdbench.machine.memory import MemoryProbe, SystemMemory
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")

@@ -10,9 +10,9 @@ import ctypes
 from typing import Any
 
 from sdbench.machine.facts import SlowReading, Thermal, Unavailable
-from sdbench.machine.gpu import GpuReader, NoGpu
-from sdbench.machine.macos_commands import THERMAL_KEY
-from sdbench.machine.macos_text import parse_pressure, parse_thermal
+from sdbench.machine.gpu.reader import GpuReader, NoGpu
+from sdbench.machine.macos.commands import THERMAL_KEY
+from sdbench.machine.macos.text import parse_pressure, parse_thermal
 from sdbench.machine.memory import MemoryProbe, SystemMemory
 from sdbench.machine.plausible import whole
 

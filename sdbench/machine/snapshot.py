@@ -15,9 +15,9 @@ from sdbench.machine.facts import (
     Unavailable,
     all_unavailable,
 )
-from sdbench.machine.gpu import NoGpu, open_gpu
-from sdbench.machine.linux import LinuxProbe
-from sdbench.machine.macos import MacProbe
+from sdbench.machine.gpu.reader import NoGpu, open_gpu
+from sdbench.machine.linux.probe import LinuxProbe
+from sdbench.machine.macos.probe import MacProbe
 from sdbench.machine.system import System
 
 

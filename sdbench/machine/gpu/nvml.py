@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sdbench.machine.facts import Gpu, Unavailable
-from sdbench.machine.gpu import GpuReader, NoGpu
+from sdbench.machine.gpu.reader import GpuReader, NoGpu
 
 T = TypeVar("T")
 

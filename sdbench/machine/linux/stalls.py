@@ -3,7 +3,7 @@
 import re
 
 from sdbench.machine.facts import PRESSURE_LEVELS, Pressure, Unavailable
-from sdbench.machine.linux_cgroup import LimitedCgroup
+from sdbench.machine.linux.cgroup import LimitedCgroup
 from sdbench.machine.system import Read
 
 # earlyoom's defaults (-m 10,5 -s 10,5), which desktops ship: it ends processes when both available

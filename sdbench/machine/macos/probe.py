@@ -7,7 +7,6 @@ from typing import TypeVar
 
 import msgspec
 
-from sdbench.machine import macos_commands as commands
 from sdbench.machine.facts import (
     THERMAL_LEVELS,
     CoreKind,
@@ -21,7 +20,8 @@ from sdbench.machine.facts import (
     known,
     or_none,
 )
-from sdbench.machine.macos_profile import (
+from sdbench.machine.macos import commands
+from sdbench.machine.macos.system_profiler import (
     Displays,
     Hardware,
     SystemVersion,
@@ -32,7 +32,7 @@ from sdbench.machine.macos_profile import (
     parse_sw_vers,
     parse_version,
 )
-from sdbench.machine.macos_text import (
+from sdbench.machine.macos.text import (
     Battery,
     PageCounts,
     parse_free_percent,

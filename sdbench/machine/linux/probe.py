@@ -10,16 +10,16 @@ from sdbench.machine.facts import (
     Thermal,
     Unavailable,
 )
-from sdbench.machine.linux_cgroup import available_bytes, limited_cgroups
-from sdbench.machine.linux_pressure import pressure
-from sdbench.machine.linux_proc import (
+from sdbench.machine.linux.cgroup import available_bytes, limited_cgroups
+from sdbench.machine.linux.proc import (
     MACOS_ONLY,
     MEMINFO_MORE,
     PAGE_BYTES,
     parse_meminfo,
     parse_vmstat,
 )
-from sdbench.machine.linux_thermal import ThermalZones
+from sdbench.machine.linux.stalls import pressure
+from sdbench.machine.linux.thermal import ThermalZones
 from sdbench.machine.plausible import MOST_CORES, memory_size, name_of, whole
 from sdbench.machine.system import System
 

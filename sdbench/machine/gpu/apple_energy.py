@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sdbench.machine.facts import Gpu, Unavailable
-from sdbench.machine.gpu import GpuReader, NoGpu
+from sdbench.machine.gpu.reader import GpuReader, NoGpu
 
 _UNTOLD = Unavailable("macOS tells this to root only")
 # The cores' own counters are part of cpu_total_mj.

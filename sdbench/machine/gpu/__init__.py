@@ -1,0 +1,1 @@
+"""NVIDIA and Apple GPUs: what they say of themselves while a process runs."""

@@ -1,0 +1,1 @@
+"""What Linux says of a machine and of the processes on it."""

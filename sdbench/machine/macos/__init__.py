@@ -1,0 +1,1 @@
+"""What macOS says of a machine and of the processes on it."""
