@@ -62,7 +62,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "run loop": (
         "runner/decide.py",
         "runner/gates.py",
-        "runner/guard.py",
+        "process/guard.py",
         "runner/outcome.py",
         "runner/run.py",
         "runner/session.py",

@@ -13,9 +13,9 @@ from sdbench.cli.run import (
 )
 from sdbench.errors import UsageError
 from sdbench.privacy.redact import hidden_run
+from sdbench.process.execution import ProcessExecutor
 from sdbench.runner.again import again
 from sdbench.runner.prepare import Request, make_run, prepare, require_room
-from sdbench.runner.process import ProcessExecutor
 from sdbench.runner.session import sit
 from sdbench.runs import LoadedRun, RunFolder, load_run
 from sdbench.words import shell

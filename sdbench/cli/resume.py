@@ -12,6 +12,7 @@ from sdbench.cli.output import console
 from sdbench.cli.run import exit_code, finish, say_if_not_noted, watcher_for
 from sdbench.errors import UsageError
 from sdbench.privacy.redact import hidden_run, shown_run
+from sdbench.process.execution import ProcessExecutor
 from sdbench.records.schema import Run
 from sdbench.report.units import printable
 from sdbench.runner.foreign import adopted, what_it_decides
@@ -22,7 +23,6 @@ from sdbench.runner.prepare import (
     require_room,
     same_model,
 )
-from sdbench.runner.process import ProcessExecutor
 from sdbench.runner.session import config_of, sit, with_new_sitting
 from sdbench.runs import LoadedRun, RunFolder, find_run
 

@@ -22,13 +22,14 @@ from sdbench.models.resolve import OFFLINE, ModelSource
 from sdbench.plan.config import UntilDecided
 from sdbench.plan.cost import estimate_run
 from sdbench.privacy.redact import hidden_run
+from sdbench.process.execution import ProcessExecutor
+from sdbench.process.executor import Executor
+from sdbench.process.import_failures import ImportFailure
 from sdbench.records.schema import ModelInfo, Plan, Run
 from sdbench.report.progress import ScreenWatcher
 from sdbench.report.story import diagnosed
 from sdbench.report.terminal import case_words, render_lines, render_summary
 from sdbench.report.units import duration, memory_words, printable, size, system_words
-from sdbench.runner.executor import Executor
-from sdbench.runner.imports import ImportFailure
 from sdbench.runner.prepare import (
     DEFAULT_CONFIG,
     Prepared,
@@ -37,7 +38,6 @@ from sdbench.runner.prepare import (
     prepare,
     require_room,
 )
-from sdbench.runner.process import ProcessExecutor
 from sdbench.runner.run import Watcher
 from sdbench.runner.session import Sat, sit
 from sdbench.runs import RunFolder, load_run

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import msgspec
 
 from sdbench.doctor.checks.question import Question
-from sdbench.doctor.child import Child
-from sdbench.doctor.events import Ceiling, OperatorResult, Trying, Verdict
 from sdbench.doctor.facts import Check, DoctorFacts, TorchFacts
+from sdbench.process.operator_events import Ceiling, OperatorResult, Trying, Verdict
+from sdbench.process.query import Child
 from sdbench.records.schema import DeviceKind
 
 # Of one operator: the slowest here takes about a second; the first on mps compiles shaders.

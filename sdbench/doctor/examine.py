@@ -14,17 +14,6 @@ from types import TracebackType
 import msgspec
 from packaging.utils import canonicalize_name
 
-from sdbench.doctor.child import Child
-from sdbench.doctor.events import (
-    Absent,
-    DeviceTried,
-    ImportFailure,
-    ImportTried,
-    Libraries,
-    Packages,
-    TorchImported,
-    Trying,
-)
 from sdbench.doctor.facts import (
     DeviceFacts,
     DoctorFacts,
@@ -41,8 +30,19 @@ from sdbench.machine.facts import Unavailable, known
 from sdbench.machine.linux.cgroup import limited_cgroups
 from sdbench.models.resolve import cache_folder, place_of
 from sdbench.plan.config import load_config
+from sdbench.process.child_environment import child_environment
+from sdbench.process.operator_events import (
+    Absent,
+    DeviceTried,
+    ImportFailure,
+    ImportTried,
+    Libraries,
+    Packages,
+    TorchImported,
+    Trying,
+)
+from sdbench.process.query import Child
 from sdbench.records.schema import DeviceKind
-from sdbench.stacks.environment import child_environment
 
 RECORDED = "(recorded)"
 # Listing packages takes a tenth of a second, importing torch from a cold disk a minute.

@@ -8,9 +8,9 @@ from typing import Literal
 
 import msgspec
 
-from sdbench.doctor.events import ImportTried
 from sdbench.machine.facts import MachineFacts, Unavailable, known, or_none
 from sdbench.models.folder_files import Fault
+from sdbench.process.operator_events import ImportTried
 from sdbench.records.schema import DeviceKind, ModelInfo
 
 Status = Literal["pass", "warn", "fail", "unknown"]

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Protocol
 
 from sdbench.machine import MemoryProbe
+from sdbench.process.executor import Stop, Supervisor
+from sdbench.process.sampler import MachineSampler
 from sdbench.runner import ballast_process
-from sdbench.runner.executor import Stop, Supervisor
-from sdbench.runner.sampler import MachineSampler
 
 _PROGRAM = str(Path(ballast_process.__file__).absolute())
 _LOOK_EVERY_S = 0.05

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from sdbench.errors import StoreError
 from sdbench.files.access import make_folder, write_file
+from sdbench.process.environment import preload_modules
+from sdbench.process.executor import Executor
+from sdbench.process.torch_environment import RUN_PROGRAM
 from sdbench.quality.localisation import Demonstration, Shown
 from sdbench.quality.operator_calls import JudgedCall, OperatorCall
 from sdbench.quality.operator_script import (
@@ -15,9 +18,6 @@ from sdbench.quality.operator_script import (
     operands_bytes,
     operator_script,
 )
-from sdbench.runner.collect_env import RUN_PROGRAM
-from sdbench.runner.environment import preload_modules
-from sdbench.runner.executor import Executor
 from sdbench.runner.localise import Search
 
 _SCRIPT_LIMIT_S = 300.0

@@ -20,17 +20,17 @@ from sdbench.knowledge.pasted_log import innermost_message
 from sdbench.models.resolve import ModelSource, find_model
 from sdbench.plan.config import Config, parse_config
 from sdbench.privacy.redact import redact
+from sdbench.process.environment import worker_environment
+from sdbench.process.events import CallBegun, CallCompared, Event, Failed, Localised, Stack
+from sdbench.process.executor import Executor, Report, Stop, Task
+from sdbench.process.find_device import FoundDevice, find_device
+from sdbench.process.guard import MemoryGuard
+from sdbench.process.sampler import Sample
 from sdbench.quality.localisation import Demonstration, Localisation
 from sdbench.quality.operator_calls import Comparison, JudgedCall, OperatorCall, Status
 from sdbench.records.schema import Case, Dtype, ModelInfo
-from sdbench.runner.environment import worker_environment
-from sdbench.runner.events import CallBegun, CallCompared, Event, Failed, Localised, Stack
-from sdbench.runner.executor import Executor, Report, Stop, Task
-from sdbench.runner.guard import MemoryGuard
 from sdbench.runner.outcome import signal_name
 from sdbench.runner.prepare import resolve
-from sdbench.runner.probe import FoundDevice, find_device
-from sdbench.runner.sampler import Sample
 from sdbench.words import shell
 
 # A single operator takes seconds at most, with the compilation of its shader.

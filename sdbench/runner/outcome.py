@@ -24,8 +24,7 @@ from sdbench.knowledge.pasted_log import (
 from sdbench.knowledge.version_ranges import Versions
 from sdbench.plan.config import FEWEST_PASSES
 from sdbench.privacy.redact import redact
-from sdbench.records.schema import Gate, Outcome, Pass, Replicate, Slot, Yardstick
-from sdbench.runner.events import (
+from sdbench.process.events import (
     Counted,
     DeviceTried,
     Done,
@@ -39,7 +38,8 @@ from sdbench.runner.events import (
     Stack,
     YardstickRead,
 )
-from sdbench.runner.executor import Report, Stop, Task
+from sdbench.process.executor import Report, Stop, Task
+from sdbench.records.schema import Gate, Outcome, Pass, Replicate, Slot, Yardstick
 from sdbench.runner.stages import with_sampled_ends, with_sampled_peaks
 
 E = TypeVar("E", bound=msgspec.Struct)

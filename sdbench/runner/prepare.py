@@ -32,10 +32,10 @@ from sdbench.plan.config import Config, UntilDecided, load_config
 from sdbench.plan.cost import Estimate, Pace, estimate_passes, estimate_run, estimate_slot
 from sdbench.plan.order import axis_to_decide, make_plan, with_blocks
 from sdbench.privacy.redact import hide_path, recorded_environment
+from sdbench.process.environment import PRELOAD, preload_modules, worker_environment
+from sdbench.process.executor import Executor
+from sdbench.process.find_device import FoundDevice, accelerator_possible, find_device
 from sdbench.records.schema import Arm, DeviceKind, ModelInfo, Plan, Run, Sitting, StackInfo
-from sdbench.runner.environment import PRELOAD, preload_modules, worker_environment
-from sdbench.runner.executor import Executor
-from sdbench.runner.probe import FoundDevice, accelerator_possible, find_device
 from sdbench.runner.run import new_run_id
 from sdbench.runs import not_writable
 from sdbench.stacks.created import changes

@@ -10,6 +10,11 @@ from sdbench.machine import MemoryProbe
 from sdbench.models.resolve import cache_folder
 from sdbench.plan.config import Config
 from sdbench.plan.cost import Estimate, estimate_reference
+from sdbench.process.environment import PRELOAD, worker_environment
+from sdbench.process.events import Event, Failed, Phase
+from sdbench.process.executor import Executor, Report, Stop, Task
+from sdbench.process.guard import MemoryGuard
+from sdbench.process.sampler import Sample
 from sdbench.quality.arithmetic import own_arithmetic
 from sdbench.quality.compare import Yardstick
 from sdbench.quality.floors import Floor
@@ -26,12 +31,7 @@ from sdbench.quality.references import (
     rounded_file,
 )
 from sdbench.records.schema import Arithmetic, Case, Dtype, ModelInfo, StackInfo, StartMethod
-from sdbench.runner.environment import PRELOAD, worker_environment
-from sdbench.runner.events import Event, Failed, Phase
-from sdbench.runner.executor import Executor, Report, Stop, Task
-from sdbench.runner.guard import MemoryGuard
 from sdbench.runner.jobs import picture_job
-from sdbench.runner.sampler import Sample
 
 # A run must not bring the machine to its knees at the very end (PROTOCOL 18).
 _MEMORY_MARGIN = 1.5

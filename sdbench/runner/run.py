@@ -14,6 +14,12 @@ from sdbench.models.resolve import cache_folder
 from sdbench.plan.config import Config
 from sdbench.plan.cost import Pace, passes_within_s, timeout_for
 from sdbench.plan.order import affordable
+from sdbench.process.environment import worker_environment
+from sdbench.process.events import Event, PassEnded, Phase
+from sdbench.process.executor import Executor, Report, Stop, Task
+from sdbench.process.guard import MemoryGuard, WearGuard
+from sdbench.process.import_failures import ImportFailure, import_failure
+from sdbench.process.sampler import Sample
 from sdbench.records.schema import (
     Case,
     Checked,
@@ -29,16 +35,10 @@ from sdbench.records.schema import (
 )
 from sdbench.runner.ballast import Ballast
 from sdbench.runner.content import not_kept, with_content
-from sdbench.runner.environment import worker_environment
-from sdbench.runner.events import Event, PassEnded, Phase
-from sdbench.runner.executor import Executor, Report, Stop, Task
 from sdbench.runner.gates import Gates
-from sdbench.runner.guard import MemoryGuard, WearGuard
-from sdbench.runner.imports import ImportFailure, import_failure
 from sdbench.runner.jobs import picture_job
 from sdbench.runner.operations import alike, keep_count, known_count
 from sdbench.runner.outcome import replicate_record
-from sdbench.runner.sampler import Sample
 from sdbench.runs import RunFolder, last_attempts
 
 # How far past its budget a run may go to finish a process that is nearly done.

@@ -11,9 +11,13 @@ import msgspec
 
 from sdbench import machine
 from sdbench.comparison.sides import summary_of
-from sdbench.interrupt import InterruptFlag
 from sdbench.plan.config import Config, parse_config
 from sdbench.plan.cost import Pace
+from sdbench.process.events import Event
+from sdbench.process.executor import Executor, Report, Stop, Supervisor
+from sdbench.process.import_failures import ImportFailure, import_error
+from sdbench.process.interrupt import InterruptFlag
+from sdbench.process.sampler import Sample
 from sdbench.quality.thresholds import OWN_ROUNDING_TIMES
 from sdbench.records.schema import Arm, Ceiling, Run
 from sdbench.runner.awake import kept_awake
@@ -21,16 +25,12 @@ from sdbench.runner.ballast import ProcessBallast
 from sdbench.runner.ceilings import measure_ceilings
 from sdbench.runner.correctness import compare_with_cpu, wanted_by
 from sdbench.runner.decide import UntilDecided
-from sdbench.runner.events import Event
-from sdbench.runner.executor import Executor, Report, Stop, Supervisor
 from sdbench.runner.gates import Gates
-from sdbench.runner.imports import ImportFailure, import_error
 from sdbench.runner.leftover import attempts_so_far, remaining_slots, restart_victims
 from sdbench.runner.prepare import cores_of, make_pace, memory_bytes_of, new_sitting
 from sdbench.runner.quick_check import quick_check
 from sdbench.runner.references import ReferenceMaker, ReferenceShelf
 from sdbench.runner.run import End, RunLoop, Watcher
-from sdbench.runner.sampler import Sample
 from sdbench.runs import RunFolder, load_run
 from sdbench.runs.checks import without_none
 from sdbench.summary import RunSummary, TimeShares, time_shares

@@ -12,9 +12,9 @@ import msgspec
 from sdbench.errors import MachineError
 from sdbench.models.resolve import find_model
 from sdbench.plan.config import load_config
+from sdbench.process.environment import worker_environment
+from sdbench.process.executor import Executor, Task
 from sdbench.records.schema import Case, Gate, Slot
-from sdbench.runner.environment import worker_environment
-from sdbench.runner.executor import Executor, Task
 from sdbench.runner.jobs import picture_job
 from sdbench.runner.outcome import replicate_record
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sdbench.errors import UsageError
-from sdbench.interrupt import InterruptFlag
+from sdbench.process.interrupt import InterruptFlag
 
 Tell = Callable[[str], None]
 """Called with a line of progress."""

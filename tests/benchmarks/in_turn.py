@@ -34,11 +34,11 @@ from typing import Any
 
 import lockstep
 
-from sdbench.runner.environment import worker_environment
-from sdbench.runner.events import Event, Phase
-from sdbench.runner.executor import Report, Stop, Task
-from sdbench.runner.process import ProcessExecutor
-from sdbench.runner.sampler import Sample
+from sdbench.process.environment import worker_environment
+from sdbench.process.events import Event, Phase
+from sdbench.process.execution import ProcessExecutor
+from sdbench.process.executor import Report, Stop, Task
+from sdbench.process.sampler import Sample
 from sdbench.stats.ratio import t_quantile
 
 _TRIMMED = 0.2

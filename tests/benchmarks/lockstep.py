@@ -35,11 +35,11 @@ import msgspec
 
 from sdbench.models.resolve import find_model
 from sdbench.plan.config import parse_config
+from sdbench.process.environment import worker_environment
+from sdbench.process.events import PassEnded
+from sdbench.process.execution import ProcessExecutor
+from sdbench.process.executor import Task
 from sdbench.records.schema import Case
-from sdbench.runner.environment import worker_environment
-from sdbench.runner.events import PassEnded
-from sdbench.runner.executor import Task
-from sdbench.runner.process import ProcessExecutor
 
 SETTINGS = ("device", "model", "resolution", "dtype", "batching", "steps", "images", "passes")
 _MIN_BLOCKS, _MAX_BLOCKS = 5, 40

@@ -13,8 +13,8 @@ from factories import make_run
 from sdbench.machine import open_memory_probe
 from sdbench.plan.config import load_config
 from sdbench.plan.order import make_plan
+from sdbench.process.sampler import Sampler
 from sdbench.records.schema import Started
-from sdbench.runner.sampler import Sampler
 from sdbench.runs import RunFolder
 
 Benchmark = Callable[..., Any]

@@ -27,8 +27,8 @@ from fuzz_verbs import FRAMES, SOUND, lines_for
 
 import sdbench
 from sdbench.errors import SdbenchError
+from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.report.figures.figure import Figure, _dressed
-from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
 
 _MACHINE = "SDBENCH_MACHINE_RECORDING"
 _FIRST_CASE = "64x64"
@@ -293,7 +293,7 @@ def _noting(call: Call) -> Iterator[None]:
         mock.patch.object(pasts, "_SETTLED_S", 0.0),  # the index is used by the next call
         mock.patch.object(run, "ProcessExecutor", _executor),
         mock.patch.object(resume, "ProcessExecutor", _executor),
-        mock.patch("sdbench.runner.probe.accelerator_possible", lambda kind: False),
+        mock.patch("sdbench.process.find_device.accelerator_possible", lambda kind: False),
     ):
         yield
 

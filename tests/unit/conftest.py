@@ -13,8 +13,8 @@ from factories import Called, Script
 from sdbench.models import synthetic
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.privacy.redact import recorded_environment
+from sdbench.process.executor import FakeExecutor
 from sdbench.report.figures.figure import Figure
-from sdbench.runner.executor import FakeExecutor
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ from typing import Any
 
 import msgspec
 
-from sdbench.doctor.events import ImportTried
 from sdbench.doctor.facts import (
     DeviceFacts,
     DoctorFacts,
@@ -23,6 +22,7 @@ from sdbench.machine.facts import (
     Unavailable,
 )
 from sdbench.models.resolve import find_model
+from sdbench.process.operator_events import ImportTried
 
 GIB = 1 << 30
 UNTOLD = Unavailable("nobody told")

@@ -26,10 +26,10 @@ from quality_factories import latents_of, make_floor, make_reference, nudged, sm
 
 from sdbench.cli import main
 from sdbench.errors import SdbenchError
+from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.quality.artifacts import Artifacts, pixels_digest
 from sdbench.records.schema import Looked, Record, Replicate
 from sdbench.runner import prepare
-from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.runs import LoadedRun, RunFolder, list_runs, load_run
 from sdbench.worker.fingerprints import _npy, _png
 from sdbench.worker.kept import keep_file

@@ -21,6 +21,9 @@ from sdbench.models.catalogue import SYNTHETIC
 from sdbench.plan.config import Config, parse_config
 from sdbench.plan.cost import Pace
 from sdbench.plan.order import make_plan
+from sdbench.process.events import Event, decode_event
+from sdbench.process.executor import FakeExecutor, Report, Stop, Supervisor, Task
+from sdbench.process.sampler import Sample
 from sdbench.quality.operator_calls import Comparison, JudgedCall, OperatorCall, Status
 from sdbench.records.schema import (
     Case,
@@ -38,11 +41,8 @@ from sdbench.records.schema import (
     Started,
     WaitReason,
 )
-from sdbench.runner.events import Event, decode_event
-from sdbench.runner.executor import FakeExecutor, Report, Stop, Supervisor, Task
 from sdbench.runner.gates import Gates
 from sdbench.runner.run import RunLoop
-from sdbench.runner.sampler import Sample
 from sdbench.runs import RunFolder
 from sdbench.worker.pass_count import why_enough
 

@@ -12,12 +12,12 @@ import psutil
 import pytest
 from factories import FakeProbe
 
+from sdbench.process.events import Event
+from sdbench.process.executor import Stop
+from sdbench.process.sampler import Sample
 from sdbench.runner import ballast as ballast_module
 from sdbench.runner import ballast_process
 from sdbench.runner.ballast import ProcessBallast
-from sdbench.runner.events import Event
-from sdbench.runner.executor import Stop
-from sdbench.runner.sampler import Sample
 
 PROGRAM = str(Path(ballast_process.__file__))
 SIZE = 100_000_000

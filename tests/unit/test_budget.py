@@ -22,9 +22,9 @@ from rich.console import Console
 from sdbench.comparison import compare_axis
 from sdbench.plan.cost import Pace
 from sdbench.plan.order import affordable, order_slots, put_off_again
+from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.records.schema import Slot
 from sdbench.report.progress import ScreenWatcher
-from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.runner.leftover import remaining_slots, with_put_off_again
 from sdbench.runs import load_run
 

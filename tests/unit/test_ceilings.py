@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from factories import make_config, make_run, play
 
+from sdbench.process.executor import FakeExecutor, Report, Stop, Supervisor, Task
 from sdbench.records.schema import Ceiling, Run
 from sdbench.runner.ceilings import measure_ceilings
-from sdbench.runner.executor import FakeExecutor, Report, Stop, Supervisor, Task
 
 
 def measured(

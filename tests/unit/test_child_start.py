@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import sdbench
-from sdbench.runner.collect_env import RUN_PROGRAM, collect_env
-from sdbench.runner.environment import worker_environment
-from sdbench.runner.process import WORKER_FOLDER
-from sdbench.stacks.environment import child_environment
+from sdbench.process.child_environment import child_environment
+from sdbench.process.environment import worker_environment
+from sdbench.process.execution import WORKER_FOLDER
+from sdbench.process.torch_environment import RUN_PROGRAM, collect_env
 
 PACKAGE = Path(sdbench.__file__).parent
 

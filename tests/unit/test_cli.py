@@ -20,8 +20,8 @@ from sdbench.cli.list import MOST
 from sdbench.knowledge.crash_reports import read_crash_report
 from sdbench.plan.config import Config
 from sdbench.privacy.redact import hidden_run
+from sdbench.process.executor import Report, Supervisor, Task
 from sdbench.records.schema import Run, StackInfo
-from sdbench.runner.executor import Report, Supervisor, Task
 from sdbench.runner.prepare import resolve
 from sdbench.runs import RunFolder, list_runs, load_run
 

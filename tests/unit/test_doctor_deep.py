@@ -19,8 +19,8 @@ from sdbench.doctor.deep import (
     deep_checks,
     examine_device,
 )
-from sdbench.doctor.events import Ceiling, OperatorResult
 from sdbench.doctor.facts import Check, DoctorFacts, TorchFacts, TorchFailed
+from sdbench.process.operator_events import Ceiling, OperatorResult
 
 Stub = Callable[[str], DoctorFacts]
 

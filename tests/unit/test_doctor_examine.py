@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from sdbench.doctor import examine as examining
-from sdbench.doctor.child import Child
 from sdbench.doctor.examine import Examination, Request
 from sdbench.doctor.facts import DoctorFacts, TorchFacts, TorchFailed
 from sdbench.doctor.model import find_offline
 from sdbench.errors import UsageError
 from sdbench.machine.facts import Unavailable
+from sdbench.process.query import Child
 
 Stub = Callable[[str], str]
 

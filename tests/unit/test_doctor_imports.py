@@ -16,14 +16,14 @@ from sdbench.doctor import examine as examining
 from sdbench.doctor.checks.import_causes import remedy_for
 from sdbench.doctor.checks.imports import openmp_runtimes, stack_imports, wheel_architecture
 from sdbench.doctor.checks.stack import stack_compatible
-from sdbench.doctor.events import ImportFailure, ImportTried
 from sdbench.doctor.examine import Examination, Request
 from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.insight.explain import read_log
 from sdbench.knowledge.version_ranges import UNKNOWN
 from sdbench.machine.facts import Unavailable
-from sdbench.runner.events import Failed
-from sdbench.runner.imports import explained
+from sdbench.process.events import Failed
+from sdbench.process.import_failures import explained
+from sdbench.process.operator_events import ImportFailure, ImportTried
 from sdbench.worker.imports import describe, innermost
 
 TORCH = """

@@ -7,8 +7,8 @@ import pytest
 from factories import FakeClock, make_pass, make_picture, make_replicate
 
 from sdbench.machine.facts import Unavailable
+from sdbench.process.energy import EnergyMeter
 from sdbench.records.schema import Energy, TelemetrySummary
-from sdbench.runner.energy import EnergyMeter
 from sdbench.telemetry import case_telemetry
 
 

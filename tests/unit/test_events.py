@@ -9,9 +9,7 @@ import msgspec
 import pytest
 from factories import make_picture, pass_event
 
-from sdbench.quality.operator_calls import Argument, Operand, Storage
-from sdbench.records.schema import CountedFlops, Pass, Stage
-from sdbench.runner.events import (
+from sdbench.process.events import (
     CallBegun,
     CallCompared,
     CeilingMeasured,
@@ -30,7 +28,9 @@ from sdbench.runner.events import (
     YardstickRead,
     decode_event,
 )
-from sdbench.runner.streams import EventLines
+from sdbench.process.streams import EventLines
+from sdbench.quality.operator_calls import Argument, Operand, Storage
+from sdbench.records.schema import CountedFlops, Pass, Stage
 from sdbench.worker.channel import Channel
 
 STAGE = Stage(stage="unet", duration_s=0.5, peak_bytes=3, allocated_bytes=None)

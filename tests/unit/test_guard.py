@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from factories import UNTOLD, FakeClock, make_config, make_sample, make_slow
 
-from sdbench.runner.executor import Stop
-from sdbench.runner.guard import MemoryGuard, WearGuard
-from sdbench.runner.sampler import Sample
+from sdbench.process.executor import Stop
+from sdbench.process.guard import MemoryGuard, WearGuard
+from sdbench.process.sampler import Sample
 
 
 def make_guard(swap: float = 1e9, disk: float = 10e9, free: int = 100_000_000_000) -> MemoryGuard:

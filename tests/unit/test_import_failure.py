@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from factories import Called, make_report, play, small_run
 
-from sdbench.runner.executor import Report, Supervisor, Task
-from sdbench.runner.imports import import_error, innermost
+from sdbench.process.executor import Report, Supervisor, Task
+from sdbench.process.import_failures import import_error, innermost
 from sdbench.runs import list_runs, load_run
 
 CHAIN = [

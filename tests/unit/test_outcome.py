@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from factories import make_report, make_slot, make_task, pass_event, worker_events
 
+from sdbench.process.executor import Report, Stop, StopKind, Task
 from sdbench.records.schema import CrashReport, Gate, Replicate, TelemetrySummary, Yardstick
-from sdbench.runner.executor import Report, Stop, StopKind, Task
 from sdbench.runner.outcome import replicate_record
 
 

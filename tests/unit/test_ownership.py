@@ -16,8 +16,8 @@ from faulty_disk import Fault, FaultyDisk
 from sdbench import machine
 from sdbench.errors import StoreError, UsageError
 from sdbench.knowledge.variables import is_tuning
+from sdbench.process.executor import Report, Supervisor, Task
 from sdbench.records.schema import Run, StackInfo
-from sdbench.runner.executor import Report, Supervisor, Task
 from sdbench.runner.foreign import adopted, what_it_decides
 from sdbench.runner.prepare import resolve
 from sdbench.runs import RunFolder, load_run

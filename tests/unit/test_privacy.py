@@ -19,9 +19,9 @@ from sdbench.privacy.redact import (
     show_path,
     shown_run,
 )
+from sdbench.process.find_device import FoundDevice
 from sdbench.records.schema import Run
 from sdbench.runner.prepare import Prepared, Request, make_run
-from sdbench.runner.probe import FoundDevice
 
 TOKEN = "hf_abcdefghijklmnopqrstuvwxyz012345"
 

@@ -7,9 +7,9 @@ import pytest
 from factories import make_report
 
 from sdbench.errors import MachineError
-from sdbench.runner.environment import preload_modules, worker_environment
-from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
-from sdbench.runner.probe import FoundDevice, find_device
+from sdbench.process.environment import preload_modules, worker_environment
+from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
+from sdbench.process.find_device import FoundDevice, find_device
 
 PRELOADED = {"SDBENCH_WORKER_PRELOAD": "stand_in"}
 

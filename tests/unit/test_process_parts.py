@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from factories import make_task
 
-from sdbench.runner import process
-from sdbench.runner.executor import Stop
-from sdbench.runner.process import ForkServer
+from sdbench.process import execution as process
+from sdbench.process.execution import ForkServer
+from sdbench.process.executor import Stop
 
 
 class FakeProcess:

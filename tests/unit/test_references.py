@@ -18,13 +18,13 @@ from quality_factories import (
 
 from sdbench.models.builtin import BUILTIN
 from sdbench.plan.config import load_config
+from sdbench.process.environment import PRELOAD
+from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
+from sdbench.process.guard import MemoryGuard
 from sdbench.quality import references
 from sdbench.quality.artifacts import Tensors
 from sdbench.quality.references import IMAGE_FILE, ReferenceSettings, find_floor, find_reference
 from sdbench.records.schema import Dtype
-from sdbench.runner.environment import PRELOAD
-from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
-from sdbench.runner.guard import MemoryGuard
 from sdbench.runner.references import Group, ReferenceMaker, ReferenceShelf
 
 SETTINGS = ReferenceSettings(

@@ -34,12 +34,12 @@ from factories import (
 
 from sdbench import machine
 from sdbench.errors import StoreError
-from sdbench.interrupt import InterruptFlag
 from sdbench.plan.config import Config, load_config
 from sdbench.privacy.redact import hidden_run, shown_run
+from sdbench.process.events import Phase
+from sdbench.process.executor import FakeExecutor, Report, Stop, Supervisor, Task
+from sdbench.process.interrupt import InterruptFlag
 from sdbench.records.schema import Run, Sitting, Started
-from sdbench.runner.events import Phase
-from sdbench.runner.executor import FakeExecutor, Report, Stop, Supervisor, Task
 from sdbench.runner.leftover import attempts_so_far, remaining_slots, restart_victims
 from sdbench.runner.run import RunLoop, new_run_id
 from sdbench.runner.session import Sat, config_of, sit, with_new_sitting

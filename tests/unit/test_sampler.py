@@ -8,7 +8,7 @@ from factories import FakeClock, FakeProbe, make_slow, make_system
 
 from sdbench.machine import SlowReading
 from sdbench.machine.cpu import CpuShares, CpuTimes, cpu_shares, cpu_times
-from sdbench.runner.sampler import MAX_COST_SHARE, PERIOD_S, MachineSampler, Sampler
+from sdbench.process.sampler import MAX_COST_SHARE, PERIOD_S, MachineSampler, Sampler
 
 
 def make_sampler(probe: FakeProbe, clock: FakeClock | None = None) -> Sampler:

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from sdbench.runner.events import Event, Phase
-from sdbench.runner.streams import MAX_LINE_BYTES, TAIL_BYTES, EventLines, Streams, Tail
+from sdbench.process.events import Event, Phase
+from sdbench.process.streams import MAX_LINE_BYTES, TAIL_BYTES, EventLines, Streams, Tail
 
 
 def line(name: str) -> bytes:

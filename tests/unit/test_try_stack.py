@@ -6,7 +6,7 @@ import pytest
 from factories import make_report, play
 
 from sdbench.errors import MachineError
-from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
+from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.runner.try_stack import picture_maker
 
 pytestmark = pytest.mark.usefixtures("tiny")

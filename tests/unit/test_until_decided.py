@@ -25,10 +25,10 @@ from sdbench.comparison.sides import summary_of
 from sdbench.errors import ConfigError
 from sdbench.plan.config import Config, Looks, UntilDecided
 from sdbench.plan.order import axis_to_decide, make_plan, with_blocks
+from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.records.schema import Looked, LookedCase, Run
 from sdbench.report.progress import ScreenWatcher
 from sdbench.runner.decide import UntilDecided as Decider
-from sdbench.runner.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.runner.leftover import remaining_slots, undecided
 from sdbench.runner.run import RunLoop
 from sdbench.runner.session import Sat, config_of, sit

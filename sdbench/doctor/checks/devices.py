@@ -9,10 +9,10 @@ from sdbench.doctor.checks.commands import (
 from sdbench.doctor.checks.import_causes import cause_of, remedy_for
 from sdbench.doctor.checks.platform import update_macos
 from sdbench.doctor.checks.question import Question
-from sdbench.doctor.events import ImportFailure
 from sdbench.doctor.facts import Check, DeviceFacts, DoctorFacts, TorchFacts, TorchFailed
 from sdbench.knowledge.compatibility import torch_needs, within
 from sdbench.machine.facts import Unavailable, known, or_none
+from sdbench.process.operator_events import ImportFailure
 from sdbench.records.schema import DeviceKind
 
 _USE_THE_CPU = "use the CPU: sdbench run quick --device cpu"

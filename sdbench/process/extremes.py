@@ -42,7 +42,7 @@ class TimedReading:
 
 
 def extremes(readings: Sequence[TimedReading]) -> dict[str, Any]:
-    """Fields of a :class:`~sdbench.records.schema.TelemetrySummary`: worst levels, peaks, GPU power.
+    """Fields of a ``TelemetrySummary``: worst levels, peaks, GPU power.
 
     The machine's levels count from start to end; the GPU's values only while pictures are made,
     because importing and loading leave it idle.

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from sdbench.errors import MachineError
+from sdbench.process.environment import preload_modules
+from sdbench.process.events import DeviceTried, Failed
+from sdbench.process.executor import Executor, Task
+from sdbench.process.import_failures import explained
 from sdbench.records.schema import DeviceKind
-from sdbench.runner.environment import preload_modules
-from sdbench.runner.events import DeviceTried, Failed
-from sdbench.runner.executor import Executor, Task
-from sdbench.runner.imports import explained
 
 _PROBE_TIMEOUT_S = 300.0
 _BEST_FIRST: tuple[DeviceKind, ...] = ("mps", "cuda", "cpu")

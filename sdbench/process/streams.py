@@ -4,7 +4,7 @@ import os
 import selectors
 from collections import deque
 
-from sdbench.runner.events import Event, decode_event
+from sdbench.process.events import Event, decode_event
 
 TAIL_BYTES = 64 * 1024
 # The longest honest event describes a batch of 64 pictures: about 40 kB.

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from sdbench.process.events import Event
+from sdbench.process.sampler import Sample
 from sdbench.records.schema import CrashReport, StartMethod, TelemetrySummary
-from sdbench.runner.events import Event
-from sdbench.runner.sampler import Sample
 
 StopKind = Literal[
     "timeout", "guard", "budget", "out-of-time", "interrupted", "silent", "flood", "ballast"

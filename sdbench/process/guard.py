@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sdbench.machine.facts import known
 from sdbench.plan.config import Guard
-from sdbench.runner.executor import Stop
-from sdbench.runner.sampler import Sample
+from sdbench.process.executor import Stop
+from sdbench.process.sampler import Sample
 
 # A quarter of the memory swapped is already felt; more than 4 GB of it takes minutes to undo.
 _AUTO_SWAP_SHARE = 0.25

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 import sdbench.worker
-from sdbench.stacks.environment import child_environment
+from sdbench.process.child_environment import child_environment
 
 RUN_PROGRAM = str(Path(sdbench.worker.__file__).absolute().with_name("run_program.py"))
 _LIMIT_S = 120.0

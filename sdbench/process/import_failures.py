@@ -7,9 +7,9 @@ one process only.
 from dataclasses import dataclass
 
 from sdbench.knowledge.import_errors import read_import_error
+from sdbench.process.events import Failed
+from sdbench.process.executor import Report
 from sdbench.records.schema import Run
-from sdbench.runner.events import Failed
-from sdbench.runner.executor import Report
 from sdbench.words import shell
 
 _LONGEST = 600

@@ -19,11 +19,11 @@ from typing import Any, Protocol
 import sdbench.worker
 from sdbench.knowledge.crash_reports import read_crash_report
 from sdbench.machine import MemoryProbe, crash_files, open_memory_probe
+from sdbench.process.events import Event, Hello, Phase
+from sdbench.process.executor import Report, Stop, Supervisor, Task
+from sdbench.process.sampler import MachineSampler, Sampler
+from sdbench.process.streams import Streams
 from sdbench.records.schema import CrashReport
-from sdbench.runner.events import Event, Hello, Phase
-from sdbench.runner.executor import Report, Stop, Supervisor, Task
-from sdbench.runner.sampler import MachineSampler, Sampler
-from sdbench.runner.streams import Streams
 
 WORKER_FOLDER = str(Path(sdbench.worker.__file__).absolute().parent)
 _TICK_S = 1.0

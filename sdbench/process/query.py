@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import sdbench.worker
-from sdbench.doctor.events import Done, Event, Failed, decode_event
+from sdbench.process.operator_events import Done, Event, Failed, decode_event
 
 _SCRIPT = str(Path(sdbench.worker.__file__).absolute().with_name("examine.py"))
 _READ_BYTES = 1 << 16

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 
-from sdbench.stacks.environment import child_environment
+from sdbench.process.child_environment import child_environment
 
 PRELOAD = "SDBENCH_WORKER_PRELOAD"
 

@@ -1,0 +1,1 @@
+"""Child processes: start, watch, sample and end them; alone knows where the worker is."""
