@@ -1,4 +1,4 @@
-"""Fills ``sdbench/quality/references`` with the CPU's pictures for shipped configurations.
+"""Fills ``sdbench/correctness/data`` with the CPU's pictures for shipped configurations.
 
     python tools/make_references.py quick default mps-docs
 
@@ -18,15 +18,15 @@ import psutil
 from safetensors.numpy import save_file
 
 from sdbench import machine
+from sdbench.correctness.artifacts import load_tensors
+from sdbench.correctness.measures import to_pixels
+from sdbench.correctness.references import IMAGE_FILE, PACKAGED, floor_file
 from sdbench.models.resolve import find_model
 from sdbench.plan.config import Config, load_config
 from sdbench.plan.order import make_plan
 from sdbench.process.execution import ProcessExecutor
 from sdbench.process.guard import MemoryGuard
 from sdbench.process.interrupt import InterruptFlag
-from sdbench.quality.artifacts import load_tensors
-from sdbench.quality.measures import to_pixels
-from sdbench.quality.references import IMAGE_FILE, PACKAGED, floor_file
 from sdbench.records.schema import Dtype
 from sdbench.runner.references import Group, ReferenceMaker, ReferenceShelf
 from sdbench.stacks import resolve_stack

@@ -77,10 +77,10 @@ def _text(name: str, text: str, as_json: bool) -> int:
 
 
 def _picture(name: str, data: bytes, as_json: bool) -> int:
+    from sdbench.correctness.picture_kinds import kinds_of
     from sdbench.insight.explain import Explained
     from sdbench.insight.picture_faults import explain_picture
     from sdbench.insight.picture_files import read_picture
-    from sdbench.quality.picture_kinds import kinds_of
 
     picture = read_picture(data, name)
     kinds = kinds_of(picture.pixels)

@@ -21,11 +21,11 @@ from packaging.version import InvalidVersion, Version
 from sdbench.comparison.examine import Examined, Measure, examine
 from sdbench.comparison.rules import swapped
 from sdbench.comparison.sides import Figures, Pair, Row
+from sdbench.correctness.equality import Equality
 from sdbench.insight.evidence import Evidence
 from sdbench.insight.records import Claim, ClaimVerdict, Interval
 from sdbench.insight.rules import ends, pictures
 from sdbench.insight.rules.symptom import Rule
-from sdbench.quality.equality import Equality
 from sdbench.records.schema import Arm, DeviceKind
 from sdbench.stats import DEFAULT_THRESHOLD, RatioEstimate, ratio_of_logs
 

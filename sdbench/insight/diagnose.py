@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from sdbench.comparison.sides import Row
+from sdbench.correctness.equality import Equality
 from sdbench.insight.claims import examine_claims
 from sdbench.insight.evidence import Evidence
 from sdbench.insight.findings import find
 from sdbench.insight.proof import gaps_of
 from sdbench.insight.recommendation import recommend
 from sdbench.insight.records import SEVERITIES, Diagnosis, Finding, Recommendation
-from sdbench.quality.equality import Equality
 from sdbench.runs import LoadedRun
 from sdbench.words import counted
 

@@ -11,9 +11,9 @@ import msgspec
 
 from sdbench.comparison.examine import Examined, examine
 from sdbench.comparison.sides import Pair, Row, rows_of, spelling
+from sdbench.correctness.equality import Equality, EqualityKind
+from sdbench.correctness.places import Place, Spot, place_of
 from sdbench.plan.config import AXES
-from sdbench.quality.equality import Equality, EqualityKind
-from sdbench.quality.places import Place, Spot, place_of
 from sdbench.records.schema import Arm, Compared, ImageCompared, Picture, Replicate, Run
 from sdbench.runs import LoadedRun
 

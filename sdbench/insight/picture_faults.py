@@ -1,11 +1,12 @@
 """From the kinds of fault that a picture shows to what is known to make such pictures. Pure.
 
-What a picture shows is measured (``quality/picture_kinds.py``); why is a lead: the known issues
+What a picture shows is measured (``correctness/picture_kinds.py``); why is a lead: the known issues
 that the versions and the picture's size meet, and what most often makes this kind.
 """
 
 from collections.abc import Sequence
 
+from sdbench.correctness.picture_kinds import PictureKind
 from sdbench.insight.explain import Explanation, issue_sources, link_of
 from sdbench.insight.picture_files import PictureFile
 from sdbench.knowledge.known_issues import (
@@ -16,7 +17,6 @@ from sdbench.knowledge.known_issues import (
     load_known_issues,
 )
 from sdbench.knowledge.version_ranges import Versions, release, within
-from sdbench.quality.picture_kinds import PictureKind
 
 _MOST_ISSUES = 3
 

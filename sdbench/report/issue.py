@@ -3,8 +3,8 @@
 import re
 from typing import Any
 
+from sdbench.correctness.thresholds import MATCH_MULTIPLE
 from sdbench.quality.case_script import LIMIT
-from sdbench.quality.thresholds import MATCH_MULTIPLE
 from sdbench.quoting.markdown_text import code_block, code_span, plain, table
 from sdbench.records.schema import Arm, PlannedCase, Replicate, Run
 from sdbench.report.terminal import OUTCOME_WORDS, case_words

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import msgspec
 
+from sdbench.correctness.artifacts import Artifacts
+from sdbench.correctness.content import Verdict, judge
 from sdbench.models.builtin import BUILTIN
-from sdbench.quality.artifacts import Artifacts
-from sdbench.quality.content import Verdict, judge
 from sdbench.records.schema import Picture, Replicate
 
 

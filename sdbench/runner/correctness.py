@@ -5,11 +5,11 @@ from collections.abc import Iterable
 
 import msgspec
 
+from sdbench.correctness.arithmetic import arithmetic_of
+from sdbench.correctness.artifacts import Artifacts
+from sdbench.correctness.content import judge
+from sdbench.correctness.parity import Comparison, ReadContent, Yardstick
 from sdbench.models.builtin import BUILTIN
-from sdbench.quality.arithmetic import arithmetic_of
-from sdbench.quality.artifacts import Artifacts
-from sdbench.quality.compare import Comparison, ReadContent, Yardstick
-from sdbench.quality.content import judge
 from sdbench.records.schema import Arithmetic, Dtype, Replicate, Run
 from sdbench.runner.references import Group, ImageAsRounded, ReferenceShelf
 from sdbench.runs import RunFolder, load_run

@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
+from sdbench.correctness.artifacts import Artifacts
+from sdbench.correctness.content import judge
+from sdbench.correctness.parity import Comparison
 from sdbench.models.resolve import find_model
 from sdbench.plan.config import Config, load_config
 from sdbench.process.environment import worker_environment
 from sdbench.process.executor import Executor, Supervisor, Task
-from sdbench.quality.artifacts import Artifacts
-from sdbench.quality.compare import Comparison
-from sdbench.quality.content import judge
 from sdbench.records.schema import Case, Checked, Compared, Gate, Replicate, Run, Slot
 from sdbench.runner.jobs import picture_job
 from sdbench.runner.outcome import replicate_record

@@ -6,20 +6,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from sdbench.machine import MemoryProbe
-from sdbench.models.resolve import cache_folder
-from sdbench.plan.config import Config
-from sdbench.plan.cost import Estimate, estimate_reference
-from sdbench.process.environment import PRELOAD, worker_environment
-from sdbench.process.events import Event, Failed, Phase
-from sdbench.process.executor import Executor, Report, Stop, Task
-from sdbench.process.guard import MemoryGuard
-from sdbench.process.sampler import Sample
-from sdbench.quality.arithmetic import own_arithmetic
-from sdbench.quality.compare import Yardstick
-from sdbench.quality.floors import Floor
-from sdbench.quality.own_rounding import times_to_make
-from sdbench.quality.references import (
+from sdbench.correctness.arithmetic import own_arithmetic
+from sdbench.correctness.floors import Floor
+from sdbench.correctness.own_rounding import times_to_make
+from sdbench.correctness.parity import Yardstick
+from sdbench.correctness.references import (
     IMAGE_FILE,
     Reference,
     ReferenceSettings,
@@ -30,6 +21,15 @@ from sdbench.quality.references import (
     load_rounded,
     rounded_file,
 )
+from sdbench.machine import MemoryProbe
+from sdbench.models.resolve import cache_folder
+from sdbench.plan.config import Config
+from sdbench.plan.cost import Estimate, estimate_reference
+from sdbench.process.environment import PRELOAD, worker_environment
+from sdbench.process.events import Event, Failed, Phase
+from sdbench.process.executor import Executor, Report, Stop, Task
+from sdbench.process.guard import MemoryGuard
+from sdbench.process.sampler import Sample
 from sdbench.records.schema import Arithmetic, Case, Dtype, ModelInfo, StackInfo, StartMethod
 from sdbench.runner.jobs import picture_job
 

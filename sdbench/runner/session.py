@@ -11,6 +11,7 @@ import msgspec
 
 from sdbench import machine
 from sdbench.comparison.sides import summary_of
+from sdbench.correctness.thresholds import OWN_ROUNDING_TIMES
 from sdbench.plan.config import Config, parse_config
 from sdbench.plan.cost import Pace
 from sdbench.process.events import Event
@@ -18,7 +19,6 @@ from sdbench.process.executor import Executor, Report, Stop, Supervisor
 from sdbench.process.import_failures import ImportFailure, import_error
 from sdbench.process.interrupt import InterruptFlag
 from sdbench.process.sampler import Sample
-from sdbench.quality.thresholds import OWN_ROUNDING_TIMES
 from sdbench.records.schema import Arm, Ceiling, Run
 from sdbench.runner.awake import kept_awake
 from sdbench.runner.ballast import ProcessBallast

@@ -20,13 +20,13 @@ import msgspec
 import torch
 from healthy_pictures import settings_of
 
+from sdbench.correctness import measures
+from sdbench.correctness.arithmetic import own_arithmetic
+from sdbench.correctness.own_rounding import cell_errors, unexplained
+from sdbench.correctness.parity import rounding_levels
+from sdbench.correctness.picture_differences import picture_differences
+from sdbench.correctness.thresholds import OWN_ROUNDING_TIMES
 from sdbench.models.builtin import BUILTIN
-from sdbench.quality import measures
-from sdbench.quality.arithmetic import own_arithmetic
-from sdbench.quality.compare import rounding_levels
-from sdbench.quality.own_rounding import cell_errors, unexplained
-from sdbench.quality.picture_differences import picture_differences
-from sdbench.quality.thresholds import OWN_ROUNDING_TIMES
 from sdbench.records.schema import Case
 from sdbench.worker import reference
 from sdbench.worker.devices import open_device

@@ -17,6 +17,7 @@ from fuzz_direct_writers import NotOpenedError, open_by_name, write_text
 
 from sdbench import frames
 from sdbench.comparison.expectations import load_expectations
+from sdbench.correctness.artifacts import Artifacts
 from sdbench.errors import SdbenchError
 from sdbench.insight.explain import explain_text
 from sdbench.insight.picture_files import read_picture
@@ -28,7 +29,6 @@ from sdbench.machine.recording import RecordedSystem
 from sdbench.models.folder_files import entries, read_json
 from sdbench.models.weights import WeightsError, look_at_pickle, read_header
 from sdbench.plan.config import load_config
-from sdbench.quality.artifacts import Artifacts
 from sdbench.report.story import timelines
 from sdbench.runs.reading import load_run
 

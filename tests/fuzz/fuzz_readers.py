@@ -24,7 +24,7 @@ READERS: tuple[str, ...] = (
     "machine/recording.py",
     "models/folder_files.py",
     "models/weights.py",
-    "quality/artifacts.py",
+    "correctness/artifacts.py",
     "report/story/timelines.py",
     "runs/membership.py",
     "runs/checks.py",
@@ -38,7 +38,7 @@ WRITING: dict[str, tuple[str, ...]] = {
         *("open_to_append", "write_inside", "write_all", "flush_to_disk", "flush_folder"),
         *("_flush_names", "_write_at", "make_folder", "write_file"),
     ),
-    "quality/artifacts.py": ("keep_pixels", "_save_picture", "is_finite", "load_tensors"),
+    "correctness/artifacts.py": ("keep_pixels", "_save_picture", "is_finite", "load_tensors"),
     "plan/config.py": ("held_bytes",),
 }
 """Functions in them that write, or that only what measures calls: no reading verb reaches them."""

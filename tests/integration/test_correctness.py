@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from conftest import Sdbench, SharedRun
 
-from sdbench.quality.thresholds import OWN_ROUNDING_TIMES
+from sdbench.correctness.thresholds import OWN_ROUNDING_TIMES
 from sdbench.records.schema import Compared
 from sdbench.runs import LoadedRun, load_run
 

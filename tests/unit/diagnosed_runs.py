@@ -7,12 +7,12 @@ import msgspec
 from factories import make_config, make_pass, make_picture, make_replicate, make_run
 from measured_runs import steady
 
+from sdbench.correctness.equality import Equality
 from sdbench.insight.diagnose import diagnose
 from sdbench.insight.evidence import Evidence
 from sdbench.insight.findings import find
 from sdbench.insight.records import Claim, Diagnosis, Finding
 from sdbench.plan.config import Config
-from sdbench.quality.equality import Equality
 from sdbench.records.schema import Case, Compared, ImageCompared, Pass, Slot, TelemetrySummary
 from sdbench.runs import LoadedRun
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from sdbench.quality.scene import PALETTE, Scene, Shape
+from sdbench.correctness.scene import PALETTE, Scene, Shape
 
 Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float]

@@ -25,9 +25,9 @@ from faulty_disk import POWER_CUTS, Fault, FaultKind, FaultyDisk, Killed, PowerC
 from quality_factories import latents_of, make_floor, make_reference, nudged, smooth_picture
 
 from sdbench.cli import main
+from sdbench.correctness.artifacts import Artifacts, pixels_digest
 from sdbench.errors import SdbenchError
 from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
-from sdbench.quality.artifacts import Artifacts, pixels_digest
 from sdbench.records.schema import Looked, Record, Replicate
 from sdbench.runner import prepare
 from sdbench.runs import LoadedRun, RunFolder, list_runs, load_run

@@ -10,9 +10,9 @@ import numpy as np
 from factories import make_config, make_model, make_pass, make_replicate, make_run
 from quality_factories import Array, keep, latents_of, make_floor, make_reference, nudged
 
-from sdbench.quality.artifacts import Artifacts
-from sdbench.quality.compare import Comparison, Yardstick
-from sdbench.quality.equality import Equality, check_equality
+from sdbench.correctness.artifacts import Artifacts
+from sdbench.correctness.equality import Equality, check_equality
+from sdbench.correctness.parity import Comparison, Yardstick
 from sdbench.records.schema import Case
 from sdbench.runs import LoadedRun
 

@@ -8,9 +8,9 @@ from factories import make_model, make_pass
 from measured_runs import measured, one_case
 from quality_factories import Array, keep, latents_of, make_floor, make_reference
 
+from sdbench.correctness.artifacts import Artifacts
+from sdbench.correctness.parity import Comparison, Yardstick
 from sdbench.plan.config import Config
-from sdbench.quality.artifacts import Artifacts
-from sdbench.quality.compare import Comparison, Yardstick
 from sdbench.records.schema import Slot
 from sdbench.runs import LoadedRun
 

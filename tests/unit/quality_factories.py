@@ -11,9 +11,9 @@ from factories import make_picture
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from sdbench.quality.artifacts import Tensors
-from sdbench.quality.floors import Floor
-from sdbench.quality.references import IMAGE_FILE, Reference
+from sdbench.correctness.artifacts import Tensors
+from sdbench.correctness.floors import Floor
+from sdbench.correctness.references import IMAGE_FILE, Reference
 from sdbench.records.schema import Picture
 
 Array = NDArray[Any]

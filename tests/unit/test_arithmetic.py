@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from factories import make_config, make_replicate, make_run
 
-from sdbench.quality.arithmetic import arithmetic_of
+from sdbench.correctness.arithmetic import arithmetic_of
 
 AMPERE = {"capability": "8.0"}
 

@@ -18,7 +18,7 @@ from diagnosed_runs import (
     telemetry,
 )
 
-from sdbench.quality.equality import Equality
+from sdbench.correctness.equality import Equality
 from sdbench.records.schema import Case, Compared, Slot
 from sdbench.runs import LoadedRun
 

@@ -18,11 +18,11 @@ from quality_factories import (
     smooth_picture,
 )
 
-from sdbench.quality.artifacts import Artifacts
-from sdbench.quality.compare import Comparison, Yardstick, rounding_levels
-from sdbench.quality.measures import to_pixels
-from sdbench.quality.stage_differences import picture_stage
-from sdbench.quality.thresholds import AMPLIFIED_SSIM
+from sdbench.correctness.artifacts import Artifacts
+from sdbench.correctness.measures import to_pixels
+from sdbench.correctness.parity import Comparison, Yardstick, rounding_levels
+from sdbench.correctness.stage_differences import picture_stage
+from sdbench.correctness.thresholds import AMPLIFIED_SSIM
 from sdbench.records.schema import Case, Compared, Dtype, Picture, Replicate
 
 CASE = Case(resolution="64x64", dtype="float16")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from drawn_scenes import Box, draw_scene, with_noise
 
-from sdbench.quality.content import judge
-from sdbench.quality.scene import PALETTE, SHAPES, Item, Scene, Shape
+from sdbench.correctness.content import judge
+from sdbench.correctness.scene import PALETTE, SHAPES, Item, Scene, Shape
 
 LEFT: Box = (0.27, 0.5, 0.18)
 RIGHT: Box = (0.73, 0.5, 0.18)

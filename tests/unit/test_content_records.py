@@ -9,11 +9,11 @@ from PIL import Image
 from rich.console import Console
 
 from sdbench.cli.run import _fails_on
+from sdbench.correctness.artifacts import pixels_digest
+from sdbench.correctness.scene import Item, Scene
 from sdbench.errors import ModelError, UsageError
 from sdbench.models.builtin import BUILTIN, BuiltinModel
 from sdbench.models.resolve import find_model
-from sdbench.quality.artifacts import pixels_digest
-from sdbench.quality.scene import Item, Scene
 from sdbench.records.schema import Picture
 from sdbench.report.terminal import picture_words, render_summary
 from sdbench.runner.content import with_content

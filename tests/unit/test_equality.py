@@ -9,8 +9,8 @@ import pytest
 from factories import make_config, make_pass, make_replicate, make_run, make_slot
 from quality_factories import keep, latents_of, noise_picture, nudged, smooth_picture
 
-from sdbench.quality.artifacts import Artifacts
-from sdbench.quality.equality import Equality, check_equality
+from sdbench.correctness.artifacts import Artifacts
+from sdbench.correctness.equality import Equality, check_equality
 from sdbench.records.schema import (
     Case,
     Compared,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from quality_factories import STEPS, make_floor, make_reference, write_reference
 
-from sdbench.quality.floors import load_floor
+from sdbench.correctness.floors import load_floor
 
 
 def test_errors_of_steps_add_up_as_independent_ones() -> None:

@@ -10,7 +10,7 @@ import pytest
 from pictured_runs import four_settings, pictured
 from quality_factories import Array, noise_picture, nudged, smooth_picture
 
-from sdbench.quality.artifacts import Artifacts
+from sdbench.correctness.artifacts import Artifacts
 from sdbench.records.schema import Slot
 from sdbench.report.html.embedded import Drawing, Embedder, Shown, difference_of
 from sdbench.report.html.gallery import Entry, Gallery, gallery_of

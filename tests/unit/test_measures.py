@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from quality_factories import noise_picture, smooth_picture
 
-from sdbench.quality import measures
+from sdbench.correctness import measures
 
 
 def test_relative_l2_is_the_distance_over_the_expected_norm() -> None:

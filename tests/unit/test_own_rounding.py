@@ -13,11 +13,11 @@ from factories import make_config, make_model, make_pass, make_replicate, make_r
 from faulty_pictures import SIDE, Paint, scene
 from quality_factories import STEPS, Array, keep, latents_of, make_floor, make_reference, nudged
 
+from sdbench.correctness.artifacts import Artifacts, Tensors
+from sdbench.correctness.equality import check_equality
+from sdbench.correctness.parity import Comparison, ReadContent, Yardstick
+from sdbench.correctness.references import Rounded
 from sdbench.insight.diagnose import diagnose
-from sdbench.quality.artifacts import Artifacts, Tensors
-from sdbench.quality.compare import Comparison, ReadContent, Yardstick
-from sdbench.quality.equality import check_equality
-from sdbench.quality.references import Rounded
 from sdbench.records.schema import Compared, Picture
 from sdbench.runs import LoadedRun
 

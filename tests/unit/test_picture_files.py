@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from sdbench.correctness.picture_kinds import PictureKind, kinds_of
 from sdbench.errors import UsageError
 from sdbench.insight.picture_faults import explain_picture
 from sdbench.insight.picture_files import (
@@ -21,7 +22,6 @@ from sdbench.insight.picture_files import (
 )
 from sdbench.knowledge.known_issues import load_known_issues
 from sdbench.knowledge.version_ranges import UNKNOWN, Versions
-from sdbench.quality.picture_kinds import PictureKind, kinds_of
 
 PARAMETERS = (
     "a castle (detailed:1.2), steps, by nobody\nNegative prompt: blurry, low quality\n"

@@ -5,8 +5,8 @@ import pytest
 from drawn_scenes import draw_scene, with_noise
 from numpy.typing import NDArray
 
-from sdbench.quality.picture_kinds import kinds_of
-from sdbench.quality.scene import Item, Scene
+from sdbench.correctness.picture_kinds import kinds_of
+from sdbench.correctness.scene import Item, Scene
 
 Pixels = NDArray[np.uint8]
 SIDE = 128

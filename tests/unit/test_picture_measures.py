@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from quality_factories import noise_picture, smooth_picture
 
-from sdbench.quality import picture_differences as differences
-from sdbench.quality import picture_measures
-from sdbench.quality.measures import to_pixels
+from sdbench.correctness import picture_differences as differences
+from sdbench.correctness import picture_measures
+from sdbench.correctness.measures import to_pixels
 
 RNG = np.random.default_rng
 

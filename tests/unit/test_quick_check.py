@@ -9,10 +9,10 @@ import pytest
 from factories import make_config, make_model, make_run, make_stack, pass_event, play
 from quality_factories import VERSIONS, keep
 
+from sdbench.correctness.measures import to_pixels
+from sdbench.correctness.references import Reference
 from sdbench.models.builtin import BUILTIN
 from sdbench.process.executor import FakeExecutor, Report, Stop, Supervisor, Task
-from sdbench.quality.measures import to_pixels
-from sdbench.quality.references import Reference
 from sdbench.records.schema import Checked, Run
 from sdbench.runner.quick_check import check_config, quick_check
 from sdbench.runner.references import Group, ReferenceShelf

@@ -16,14 +16,14 @@ from quality_factories import (
     write_tensors,
 )
 
+from sdbench.correctness import references
+from sdbench.correctness.artifacts import Tensors
+from sdbench.correctness.references import IMAGE_FILE, ReferenceSettings, find_floor, find_reference
 from sdbench.models.builtin import BUILTIN
 from sdbench.plan.config import load_config
 from sdbench.process.environment import PRELOAD
 from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.process.guard import MemoryGuard
-from sdbench.quality import references
-from sdbench.quality.artifacts import Tensors
-from sdbench.quality.references import IMAGE_FILE, ReferenceSettings, find_floor, find_reference
 from sdbench.records.schema import Dtype
 from sdbench.runner.references import Group, ReferenceMaker, ReferenceShelf
 

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from sdbench.quality.scene import (
+from sdbench.correctness.scene import (
     PALETTE,
     RELATION_WORDS,
     Item,

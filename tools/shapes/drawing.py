@@ -7,8 +7,8 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch.nn import functional
 
-from sdbench.quality.scene import PALETTE, SHAPES
-from sdbench.quality.templates import covers
+from sdbench.correctness.outlines import covers
+from sdbench.correctness.scene import PALETTE, SHAPES
 from shapes.scenes import Drawing
 
 MOST_SHAPES = 3

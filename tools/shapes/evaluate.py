@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
 
-from sdbench.quality.content import judge
-from sdbench.quality.scene import parse_prompt
+from sdbench.correctness.content import judge
+from sdbench.correctness.scene import parse_prompt
 from shapes.scenes import random_caption, random_scene
 
 PROMPT_SEED = 20261122

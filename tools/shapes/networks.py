@@ -16,8 +16,8 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from sdbench.correctness.scene import OPENINGS, PALETTE, RELATION_WORDS, SHAPES
 from sdbench.models.tokenizer import BEGIN, END, tokenizer_files
-from sdbench.quality.scene import OPENINGS, PALETTE, RELATION_WORDS, SHAPES
 
 POSITIONS = 77
 _WORDS = sorted(

@@ -4,7 +4,7 @@ import random
 import zlib
 from dataclasses import dataclass
 
-from sdbench.quality.scene import (
+from sdbench.correctness.scene import (
     HOLDERS,
     OPENINGS,
     PALETTE,

@@ -5,21 +5,21 @@ import re
 from collections.abc import Callable, Iterable
 
 from sdbench.comparison.sides import Row
-from sdbench.insight.evidence import Evidence, content_of
-from sdbench.insight.records import Severity
-from sdbench.insight.rules.contrast import contrast_words, healthy_neighbours, use_words
-from sdbench.insight.rules.symptom import Symptom
-from sdbench.knowledge.known_issues import FindingCode
-from sdbench.quality.arithmetic import NO_TF32, arithmetic_of
-from sdbench.quality.equality import Equality, EqualityKind
-from sdbench.quality.places import Place, Spot, listed, place_of
-from sdbench.quality.thresholds import UNIT_ROUNDOFF
-from sdbench.quality.verdict_words import (
+from sdbench.correctness.arithmetic import NO_TF32, arithmetic_of
+from sdbench.correctness.equality import Equality, EqualityKind
+from sdbench.correctness.places import Place, Spot, listed, place_of
+from sdbench.correctness.thresholds import UNIT_ROUNDOFF
+from sdbench.correctness.verdict_words import (
     shows_something,
     stage_words,
     unseen_words,
     what_words,
 )
+from sdbench.insight.evidence import Evidence, content_of
+from sdbench.insight.records import Severity
+from sdbench.insight.rules.contrast import contrast_words, healthy_neighbours, use_words
+from sdbench.insight.rules.symptom import Symptom
+from sdbench.knowledge.known_issues import FindingCode
 from sdbench.records.schema import ImageCompared, Picture, PictureFault
 
 # `drift` begins at 4 times what rounding explains; healthy bfloat16 may be a little beyond that.

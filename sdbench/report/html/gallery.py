@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdbench.quality.artifacts import Artifacts, most_pixels
-from sdbench.quality.verdict_words import FAULT_WORDS
+from sdbench.correctness.artifacts import Artifacts, most_pixels
+from sdbench.correctness.verdict_words import FAULT_WORDS
 from sdbench.records.schema import Correctness
 from sdbench.report.correctness import margin_words, pass_words
 from sdbench.report.html.embedded import Difference, Drawing, Embedder, Shown, difference_of

@@ -17,11 +17,11 @@ from sdbench.comparison import (
     pasts_around,
 )
 from sdbench.comparison.sides import Row, rows_of, summary_of
+from sdbench.correctness.artifacts import Artifacts, most_pixels
+from sdbench.correctness.equality import check_equality
 from sdbench.errors import SdbenchError
 from sdbench.insight.diagnose import diagnose
 from sdbench.insight.records import Diagnosis
-from sdbench.quality.artifacts import Artifacts, most_pixels
-from sdbench.quality.equality import check_equality
 from sdbench.records.schema import Compared
 from sdbench.report.efficiency import efficiency_sentence
 from sdbench.report.story.cells import cells_of, name_of

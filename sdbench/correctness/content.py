@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from sdbench.quality.scene import (
+from sdbench.correctness.outlines import covers
+from sdbench.correctness.scene import (
     PALETTE,
     SHAPES,
     Item,
@@ -19,7 +20,6 @@ from sdbench.quality.scene import (
     Shape,
     parse_prompt,
 )
-from sdbench.quality.templates import covers
 from sdbench.records.schema import Content
 
 if TYPE_CHECKING:

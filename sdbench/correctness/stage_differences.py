@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sdbench.quality import measures, thresholds
-from sdbench.quality.artifacts import Tensors
-from sdbench.quality.floors import Floor
-from sdbench.quality.own_rounding import own_multiple
-from sdbench.quality.references import Reference, Rounded
+from sdbench.correctness import measures, thresholds
+from sdbench.correctness.artifacts import Tensors
+from sdbench.correctness.floors import Floor
+from sdbench.correctness.own_rounding import own_multiple
+from sdbench.correctness.references import Reference, Rounded
 from sdbench.records.schema import Case, Divergence, StageDifference, TracedStage
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from sdbench.quality import measures, picture_measures
-from sdbench.quality.pictures import is_noise
-from sdbench.quality.thresholds import (
+from sdbench.correctness import measures, picture_measures
+from sdbench.correctness.picture_faults import is_noise
+from sdbench.correctness.thresholds import (
     FLAT_DEVIATION,
     NEIGHBOURS_OF_A_PICTURE,
     NEIGHBOURS_OF_NOISE,

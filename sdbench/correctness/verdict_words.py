@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from sdbench.quality.arithmetic import is_tf32
-from sdbench.quality.places import Place, Spot, listed, place_of
+from sdbench.correctness.arithmetic import is_tf32
+from sdbench.correctness.places import Place, Spot, listed, place_of
 from sdbench.records.schema import (
     Case,
     Correctness,

@@ -7,7 +7,7 @@ Training draws with them and the content check measures against them, so both me
 import math
 from typing import TYPE_CHECKING
 
-from sdbench.quality.scene import Shape
+from sdbench.correctness.scene import Shape
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from sdbench.quality import measures, picture_measures
-from sdbench.quality.thresholds import NEIGHBOURS_OF_NOISE
+from sdbench.correctness import measures, picture_measures
+from sdbench.correctness.thresholds import NEIGHBOURS_OF_NOISE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,10 +13,11 @@ from typing import Literal
 
 import msgspec
 
-from sdbench.quality import measures, picture_measures, pictures, thresholds
-from sdbench.quality.arithmetic import is_tf32
-from sdbench.quality.artifacts import Artifacts
-from sdbench.quality.picture_differences import picture_differences
+from sdbench.correctness import measures, picture_measures, thresholds
+from sdbench.correctness import picture_faults as pictures
+from sdbench.correctness.arithmetic import is_tf32
+from sdbench.correctness.artifacts import Artifacts
+from sdbench.correctness.picture_differences import picture_differences
 from sdbench.records.schema import (
     Case,
     Compared,

@@ -15,8 +15,8 @@ import msgspec
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+from sdbench.correctness.thresholds import HIGHEST_FLOOR
 from sdbench.files.access import MIB, read_file
-from sdbench.quality.thresholds import HIGHEST_FLOOR
 from sdbench.records.schema import Dtype
 
 

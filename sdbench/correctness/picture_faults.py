@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from sdbench.quality import measures, picture_measures, thresholds
+from sdbench.correctness import measures, picture_measures, thresholds
 from sdbench.records.schema import Picture, PictureFault
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ is judged as in every picture.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sdbench.quality import picture_measures
-from sdbench.quality.artifacts import is_finite
-from sdbench.quality.picture_differences import picture_differences
-from sdbench.quality.picture_kinds import lone_specks
-from sdbench.quality.references import Rounded
-from sdbench.quality.thresholds import (
+from sdbench.correctness import picture_measures
+from sdbench.correctness.artifacts import is_finite
+from sdbench.correctness.picture_differences import picture_differences
+from sdbench.correctness.picture_kinds import lone_specks
+from sdbench.correctness.references import Rounded
+from sdbench.correctness.thresholds import (
     OWN_ROUNDING_LEVELS,
     OWN_ROUNDING_MULTIPLE,
     OWN_ROUNDING_MULTIPLE_OF_MANY,

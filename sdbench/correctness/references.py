@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sdbench.quality.artifacts import Tensors, is_finite, load_tensors
-from sdbench.quality.floors import Floor, load_floor
+from sdbench.correctness.artifacts import Tensors, is_finite, load_tensors
+from sdbench.correctness.floors import Floor, load_floor
 from sdbench.records.schema import Arithmetic, Dtype
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 REFERENCE_SCHEMA = 1
 DECIDING_VERSIONS = ("torch", "diffusers", "transformers")
 IMAGE_FILE = "image.safetensors"
-PACKAGED = Path(__file__).parent / "references"
+PACKAGED = Path(__file__).parent / "data"
 
 
 class ReferenceSettings(msgspec.Struct, frozen=True, kw_only=True):

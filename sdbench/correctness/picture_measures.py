@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sdbench.quality.measures import correlation
+from sdbench.correctness.measures import correlation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,20 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sdbench.quality import measures, picture_measures, pictures, thresholds
-from sdbench.quality.arithmetic import own_arithmetic
-from sdbench.quality.artifacts import Artifacts, is_finite
-from sdbench.quality.floors import Floor
-from sdbench.quality.own_rounding import (
+from sdbench.correctness import measures, picture_measures, thresholds
+from sdbench.correctness import picture_faults as pictures
+from sdbench.correctness.arithmetic import own_arithmetic
+from sdbench.correctness.artifacts import Artifacts, is_finite
+from sdbench.correctness.floors import Floor
+from sdbench.correctness.own_rounding import (
     OF_A_SHAPE,
     cell_errors,
     moved_cells,
     times_to_make,
     unexplained,
 )
-from sdbench.quality.picture_differences import picture_differences
-from sdbench.quality.references import Reference, Rounded
-from sdbench.quality.stage_differences import (
+from sdbench.correctness.picture_differences import picture_differences
+from sdbench.correctness.references import Reference, Rounded
+from sdbench.correctness.stage_differences import (
     allowed_by_own,
     allowed_by_rounding,
     divergence_of,
@@ -36,7 +37,7 @@ from sdbench.quality.stage_differences import (
     traced_stages,
     worst_stages,
 )
-from sdbench.quality.verdict_words import reason_of
+from sdbench.correctness.verdict_words import reason_of
 from sdbench.records.schema import (
     CORRECTNESS_SEVERITY,
     Arithmetic,
