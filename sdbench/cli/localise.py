@@ -14,17 +14,17 @@ from sdbench.cli.output import console, print_json
 from sdbench.cli.own_files import not_ours, spare_others
 from sdbench.cli.run import prepare_model
 from sdbench.errors import UsageError
+from sdbench.localise.demonstrate import demonstrate
+from sdbench.localise.localisation import Demonstration, Localisation
+from sdbench.localise.ranking import JudgedCall, ranked
+from sdbench.localise.script import OPERANDS_FILE, SCRIPT_FILE, Origin
+from sdbench.localise.search import LocaliseRequest, Search, conclude, locate, prepare_search
 from sdbench.process.execution import ProcessExecutor
 from sdbench.process.executor import Executor
 from sdbench.process.interrupt import InterruptFlag
-from sdbench.quality.localisation import Demonstration, Localisation
-from sdbench.quality.operator_calls import JudgedCall, ranked
-from sdbench.quality.operator_script import OPERANDS_FILE, SCRIPT_FILE, Origin
 from sdbench.records.schema import Dtype
 from sdbench.report.operators import localisation_json, render_localisation
 from sdbench.report.units import duration
-from sdbench.runner.demonstrate import demonstrate
-from sdbench.runner.localise import LocaliseRequest, Search, conclude, locate, prepare_search
 
 _REPAINT_EVERY_S = 1.0
 _LINE_EVERY_S = 20.0  # where nothing can be repainted

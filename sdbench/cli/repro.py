@@ -14,9 +14,9 @@ from sdbench.files.access import make_folder, write_file
 from sdbench.plan.config import FEWEST_PASSES
 from sdbench.privacy.redact import redacted, redacted_text, show_path
 from sdbench.process.torch_environment import collect_env
-from sdbench.quality.case_script import case_script
 from sdbench.records.schema import OUTCOME_SEVERITY, Arm, Replicate, Run
-from sdbench.report.issue import issue_text
+from sdbench.repro.case_script import case_script
+from sdbench.repro.issue import issue_text
 from sdbench.runner.prepare import resolve
 from sdbench.runs import LoadedRun, find_run, load_run
 

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sdbench.quality.localisation import Demonstration, Localisation
-from sdbench.quality.operator_calls import BEYOND, JudgedCall, OperatorGroup
+from sdbench.localise.localisation import Demonstration, Localisation
+from sdbench.localise.ranking import BEYOND, JudgedCall, OperatorGroup
 from sdbench.report.units import duration, printable
 
 

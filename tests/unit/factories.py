@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from sdbench import machine
+from sdbench.localise.ranking import Comparison, JudgedCall, OperatorCall, Status
 from sdbench.machine import MachineFacts, MemoryProbe, SlowReading, SystemMemory, Unavailable
 from sdbench.machine.cpu import CpuTimes
 from sdbench.machine.facts import Gpu, Identity, Memory, Power, Scheduling, all_unavailable
@@ -24,7 +25,6 @@ from sdbench.plan.order import make_plan
 from sdbench.process.events import Event, decode_event
 from sdbench.process.executor import FakeExecutor, Report, Stop, Supervisor, Task
 from sdbench.process.sampler import Sample
-from sdbench.quality.operator_calls import Comparison, JudgedCall, OperatorCall, Status
 from sdbench.records.schema import (
     Case,
     Checked,

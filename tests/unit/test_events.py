@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from factories import make_picture, pass_event
 
+from sdbench.localise.ranking import Argument, Operand, Storage
 from sdbench.process.events import (
     CallBegun,
     CallCompared,
@@ -29,7 +30,6 @@ from sdbench.process.events import (
     decode_event,
 )
 from sdbench.process.streams import EventLines
-from sdbench.quality.operator_calls import Argument, Operand, Storage
 from sdbench.records.schema import CountedFlops, Pass, Stage
 from sdbench.worker.channel import Channel
 

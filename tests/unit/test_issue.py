@@ -6,7 +6,7 @@ import msgspec
 from factories import make_config, make_pass, make_picture, make_replicate, make_run
 
 from sdbench.records.schema import Arm, FailureCause, PlannedCase, Replicate, Run
-from sdbench.report.issue import issue_text
+from sdbench.repro.issue import issue_text
 
 RUN = make_run(make_config())
 

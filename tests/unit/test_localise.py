@@ -24,12 +24,12 @@ from rich.console import Console
 
 from sdbench.cli.localise import left_seconds
 from sdbench.errors import MachineError
+from sdbench.localise import search as localise
+from sdbench.localise.ranking import OperatorCall
+from sdbench.localise.search import Found, Search, locate
 from sdbench.process.executor import Executor, FakeExecutor, Report, Stop, Supervisor, Task
 from sdbench.process.find_device import FoundDevice
-from sdbench.quality.operator_calls import OperatorCall
 from sdbench.records.schema import Case
-from sdbench.runner import localise
-from sdbench.runner.localise import Found, Search, locate
 
 CALLS = [make_call(index, f"aten::op{index}") for index in range(5)]
 END = {"event": "localised", "t": 1.0, "skipped": {"views": 3}, "notes": []}

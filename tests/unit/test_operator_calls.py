@@ -3,7 +3,7 @@
 import pytest
 from factories import make_call, make_judged
 
-from sdbench.quality.operator_calls import BEYOND, JudgedCall, Operand, ranked, where_it_fails
+from sdbench.localise.ranking import BEYOND, JudgedCall, Operand, ranked, where_it_fails
 
 LAYOUTS = [(0, None), (1, None), (2, "channels_last"), (3, "slice")]
 

@@ -12,7 +12,7 @@ from sdbench.cli.localise import _free_folder
 from sdbench.cli.own_files import is_writable_without_asking, spare_others
 from sdbench.cli.report import _FORMATS
 from sdbench.errors import UsageError
-from sdbench.quality.operator_script import operator_script
+from sdbench.localise.script import operator_script
 
 USERS = "print('my own work')\n"
 

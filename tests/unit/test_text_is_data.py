@@ -34,13 +34,13 @@ from test_operator_script import ORIGIN
 
 from sdbench.errors import SdbenchError, StoreError
 from sdbench.insight.snippets import diffusers_snippet
-from sdbench.quality.case_script import case_script
-from sdbench.quality.operator_script import operator_script
+from sdbench.localise.script import operator_script
 from sdbench.quoting.markdown_text import code_block, code_span, plain
 from sdbench.quoting.python_source import comment, literal, name, number, whole, words
 from sdbench.records.schema import CrashReport, FailureCause, Run
-from sdbench.report.issue import issue_text
 from sdbench.report.tidy_csv import csv_of_runs
+from sdbench.repro.case_script import case_script
+from sdbench.repro.issue import issue_text
 from sdbench.runs import LoadedRun
 
 RUN_PATH = Path("results/x")

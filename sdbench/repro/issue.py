@@ -4,11 +4,11 @@ import re
 from typing import Any
 
 from sdbench.correctness.thresholds import MATCH_MULTIPLE
-from sdbench.quality.case_script import LIMIT
 from sdbench.quoting.markdown_text import code_block, code_span, plain, table
 from sdbench.records.schema import Arm, PlannedCase, Replicate, Run
 from sdbench.report.terminal import OUTCOME_WORDS, case_words
 from sdbench.report.units import memory_words, seconds, size, system_words
+from sdbench.repro.case_script import LIMIT
 
 _TAIL_LINES = 40
 # As flags are written: what is known, and where it is discussed.

@@ -17,6 +17,8 @@ from sdbench.errors import MachineError, UsageError
 from sdbench.knowledge.failure_causes import read_failure
 from sdbench.knowledge.memory_limits import check_watermarks
 from sdbench.knowledge.pasted_log import innermost_message
+from sdbench.localise.localisation import Demonstration, Localisation
+from sdbench.localise.ranking import Comparison, JudgedCall, OperatorCall, Status
 from sdbench.models.resolve import ModelSource, find_model
 from sdbench.plan.config import Config, parse_config
 from sdbench.privacy.redact import redact
@@ -26,8 +28,6 @@ from sdbench.process.executor import Executor, Report, Stop, Task
 from sdbench.process.find_device import FoundDevice, find_device
 from sdbench.process.guard import MemoryGuard
 from sdbench.process.sampler import Sample
-from sdbench.quality.localisation import Demonstration, Localisation
-from sdbench.quality.operator_calls import Comparison, JudgedCall, OperatorCall, Status
 from sdbench.records.schema import Case, Dtype, ModelInfo
 from sdbench.runner.outcome import signal_name
 from sdbench.runner.prepare import resolve

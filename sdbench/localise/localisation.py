@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from sdbench.quality.operator_calls import JudgedCall, OperatorGroup, ranked, where_it_fails
+from sdbench.localise.ranking import JudgedCall, OperatorGroup, ranked, where_it_fails
 from sdbench.records.schema import Case, DeviceKind, Dtype
 
 Shown = Literal["shown", "not-shown", "not-run"]

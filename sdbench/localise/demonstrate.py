@@ -5,12 +5,9 @@ from pathlib import Path
 
 from sdbench.errors import StoreError
 from sdbench.files.access import make_folder, write_file
-from sdbench.process.environment import preload_modules
-from sdbench.process.executor import Executor
-from sdbench.process.torch_environment import RUN_PROGRAM
-from sdbench.quality.localisation import Demonstration, Shown
-from sdbench.quality.operator_calls import JudgedCall, OperatorCall
-from sdbench.quality.operator_script import (
+from sdbench.localise.localisation import Demonstration, Shown
+from sdbench.localise.ranking import JudgedCall, OperatorCall
+from sdbench.localise.script import (
     LARGEST_OPERANDS_BYTES,
     OPERANDS_FILE,
     SCRIPT_FILE,
@@ -18,7 +15,10 @@ from sdbench.quality.operator_script import (
     operands_bytes,
     operator_script,
 )
-from sdbench.runner.localise import Search
+from sdbench.localise.search import Search
+from sdbench.process.environment import preload_modules
+from sdbench.process.executor import Executor
+from sdbench.process.torch_environment import RUN_PROGRAM
 
 _SCRIPT_LIMIT_S = 300.0
 

@@ -1,0 +1,1 @@
+"""`sdbench localise`: the operators whose results differ between the device and the CPU."""
