@@ -22,7 +22,7 @@ from sdbench.comparison import (
     pasts_beside,
     why_closed,
 )
-from sdbench.comparison.records import as_json as comparison_json
+from sdbench.comparison.result import as_json as comparison_json
 from sdbench.errors import SdbenchError, UsageError
 from sdbench.report.comparison import render_comparison
 from sdbench.report.junit import junit_of_comparison

@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
+from sdbench.analysis.pairs import summary_of
+from sdbench.analysis.run_summary import as_json as summary_json
 from sdbench.cli.options import force_option, json_option
 from sdbench.cli.output import console, print_text, write_files, write_text
 from sdbench.cli.own_files import WRITTEN_BY, spare_others
-from sdbench.comparison.sides import summary_of
 from sdbench.errors import UsageError
 from sdbench.files.access import write_inside
 from sdbench.privacy.share import shared
@@ -25,7 +26,6 @@ from sdbench.report.story import tell
 from sdbench.report.story.tell import run_story
 from sdbench.report.tidy_csv import csv_of_runs
 from sdbench.runs import LoadedRun, find_run, load_run
-from sdbench.summary import as_json as summary_json
 from sdbench.words import shell
 
 REPORT_FILE = "report.html"

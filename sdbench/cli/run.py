@@ -11,6 +11,7 @@ import click
 import msgspec
 from rich.console import Console
 
+from sdbench.analysis.run_summary import RunSummary, TimeShares, as_json
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.cli.report import write_page
@@ -42,7 +43,6 @@ from sdbench.runner.run import Watcher
 from sdbench.runner.session import Sat, sit
 from sdbench.runs import RunFolder, load_run
 from sdbench.stats import LOOKS, MIN_PROCESSES
-from sdbench.summary import RunSummary, TimeShares, as_json
 from sdbench.words import counted, shell
 
 _DOCS_CONFIG = "mps-docs"

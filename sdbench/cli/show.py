@@ -11,9 +11,12 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from sdbench.analysis.pairs import summary_of
+from sdbench.analysis.run_summary import as_json as summary_json
+from sdbench.analysis.run_summary import device_facts, disturbances
+from sdbench.analysis.telemetry import WAIT_WORDS
 from sdbench.cli.options import DEFAULT_ROOT, json_option, results_option
 from sdbench.cli.output import console, print_json
-from sdbench.comparison.sides import summary_of
 from sdbench.errors import UsageError
 from sdbench.insight.explain import link_of
 from sdbench.records.schema import (
@@ -42,9 +45,6 @@ from sdbench.report.units import (
     system_words,
 )
 from sdbench.runs import LoadedRun, find_run, load_run
-from sdbench.summary import as_json as summary_json
-from sdbench.summary import device_facts, disturbances
-from sdbench.telemetry import WAIT_WORDS
 from sdbench.words import counted
 
 _CALLS_SHOWN = 6

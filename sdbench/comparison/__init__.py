@@ -4,10 +4,9 @@
 runs. Both end in a :class:`Comparison`, which renderers and exit codes read.
 """
 
-from sdbench.comparison.across import compare_axis, compare_runs
-from sdbench.comparison.expectations import Expectations, load_expectations
-from sdbench.comparison.history import History, HistoryEntry, Past, history_of, history_of_pasts
-from sdbench.comparison.outcome import (
+from sdbench.analysis.interim import look_after, rows_still_open
+from sdbench.comparison.compare import compare_axis, compare_runs
+from sdbench.comparison.exit_codes import (
     CANNOT_TELL,
     FailOn,
     bisect_code,
@@ -15,9 +14,10 @@ from sdbench.comparison.outcome import (
     failing,
     why_closed,
 )
+from sdbench.comparison.expectations import Expectations, load_expectations
+from sdbench.comparison.history import History, HistoryEntry, Past, history_of, history_of_pasts
 from sdbench.comparison.pasts import LeftOut, pasts_around, pasts_beside, pasts_in
-from sdbench.comparison.records import CaseComparison, Comparison
-from sdbench.comparison.until import look_after, rows_still_open
+from sdbench.comparison.result import CaseComparison, Comparison
 
 __all__ = [
     "CANNOT_TELL",

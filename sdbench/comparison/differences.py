@@ -5,11 +5,11 @@ from typing import Any
 
 import msgspec
 
-from sdbench.comparison.records import Difference
-from sdbench.comparison.rules import system_of
-from sdbench.comparison.sides import Pair, Row
+from sdbench.analysis.comparability import system_of
+from sdbench.analysis.pairs import Pair, Row
+from sdbench.analysis.run_summary import device_facts
+from sdbench.comparison.result import Difference
 from sdbench.records.schema import Run
-from sdbench.summary import device_facts
 
 # Where they differ is of no interest: they say what is run, and the cases say it better.
 _OWN_WORDS = {

@@ -6,12 +6,12 @@ Numbers are in :mod:`sdbench.stats.drift`; here is what they are taken from.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from sdbench.analysis.pairs import Pair, Row
+from sdbench.analysis.run_summary import held_up
 from sdbench.comparison.history import Past, times_by_run
-from sdbench.comparison.records import BetweenRuns, MachineKind
+from sdbench.comparison.result import BetweenRuns, MachineKind
 from sdbench.comparison.series import operators_of, series_of, yardsticks_of
-from sdbench.comparison.sides import Pair, Row
 from sdbench.stats import Drift, drift_between
-from sdbench.summary import held_up
 
 # Standard deviation of the logarithm of a run's time between separate runs of the same, by kind of
 # machine. Measured: eight runs on an idle virtual machine of two cores, 6 processes each, had

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from sdbench.comparison.records import CaseComparison
+from sdbench.comparison.result import CaseComparison
 from sdbench.errors import ConfigError
 from sdbench.files.access import TOO_DEEP, read_file
 from sdbench.files.toml import MOST_BYTES, TomlError, read_toml

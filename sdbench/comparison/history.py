@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from sdbench.analysis.pairs import Row, rows_of, summary_of
+from sdbench.analysis.run_summary import Latency
 from sdbench.comparison.series import series_of
-from sdbench.comparison.sides import Row, rows_of, summary_of
 from sdbench.errors import UsageError
 from sdbench.records.schema import Case, Outcome
 from sdbench.runs import LoadedRun
@@ -19,7 +20,6 @@ from sdbench.stats import (
     drift_between,
     with_drift,
 )
-from sdbench.summary import Latency
 from sdbench.words import shortened
 
 _NAMED_CASES = 50

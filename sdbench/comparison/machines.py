@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from sdbench.comparison.examine import MEASURES, Examined, Measure
-from sdbench.comparison.judge import Ruling, first_pass_of, peak_memory_of, rule_family
-from sdbench.comparison.reasons import explain
-from sdbench.comparison.records import (
+from sdbench.analysis.estimates import MEASURES, Examined, Measure
+from sdbench.analysis.reasons import explain
+from sdbench.comparison.result import (
     Both,
     CaseComparison,
     MachineInfo,
@@ -18,6 +17,7 @@ from sdbench.comparison.records import (
     Verdict,
 )
 from sdbench.comparison.sentence import VERDICT_WORDS
+from sdbench.comparison.verdicts import Ruling, first_pass_of, peak_memory_of, rule_family
 from sdbench.records.schema import CORRECTNESS_SEVERITY, OUTCOME_SEVERITY
 from sdbench.runs import LoadedRun
 from sdbench.stats import CONFIDENCE, RatioEstimate, ratio_of_logs, tukey_outliers

@@ -5,8 +5,8 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 
-from sdbench.comparison.reasons import UNLIKE, explain
-from sdbench.comparison.records import CaseComparison, ComparisonSummary, GeometricMean, Verdict
+from sdbench.analysis.reasons import UNLIKE, explain
+from sdbench.comparison.result import CaseComparison, ComparisonSummary, GeometricMean, Verdict
 from sdbench.stats import OPEN
 from sdbench.words import counted
 

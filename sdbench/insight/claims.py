@@ -18,9 +18,9 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from sdbench.comparison.examine import Examined, Measure, examine
-from sdbench.comparison.rules import swapped
-from sdbench.comparison.sides import Figures, Pair, Row
+from sdbench.analysis.comparability import swapped
+from sdbench.analysis.estimates import Examined, Measure, examine
+from sdbench.analysis.pairs import Figures, Pair, Row
 from sdbench.correctness.equality import Equality
 from sdbench.insight.evidence import Evidence
 from sdbench.insight.records import Claim, ClaimVerdict, Interval

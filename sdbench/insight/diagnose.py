@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sdbench.comparison.sides import Row
+from sdbench.analysis.pairs import Row
 from sdbench.correctness.equality import Equality
 from sdbench.insight.claims import examine_claims
 from sdbench.insight.evidence import Evidence

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from sdbench.comparison.examine import Examined, examine
-from sdbench.comparison.sides import Pair, Row, rows_of, spelling
+from sdbench.analysis.estimates import Examined, examine
+from sdbench.analysis.pairs import Pair, Row, rows_of, spelling
 from sdbench.correctness.equality import Equality, EqualityKind
 from sdbench.correctness.places import Place, Spot, place_of
 from sdbench.plan.config import AXES

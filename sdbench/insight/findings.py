@@ -7,7 +7,7 @@ same code in one arm become one finding, and known issues that the set-up meets 
 
 from collections.abc import Iterable
 
-from sdbench.comparison.sides import Row
+from sdbench.analysis.pairs import Row
 from sdbench.insight.evidence import Evidence, RowKey, key_of
 from sdbench.insight.records import SEVERITIES, Finding, Severity
 from sdbench.insight.rules import ends, machine, pictures, speed, spread

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sdbench.comparison.sides import Row
+from sdbench.analysis.pairs import Row
+from sdbench.analysis.run_summary import held_up
 from sdbench.insight.evidence import Evidence, key_of
 from sdbench.insight.records import Finding, Severity
 from sdbench.knowledge.known_issues import FindingCode
 from sdbench.records.schema import Compared, Replicate, Slot, Started
 from sdbench.runs import LoadedRun
-from sdbench.summary import held_up
 from sdbench.words import counted, shell
 
 _NAMED_CASES = 3

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from sdbench.comparison.examine import examine
-from sdbench.comparison.reasons import explain
-from sdbench.comparison.rules import swapped, throttled
-from sdbench.comparison.sides import Pair, Row, spelling
+from sdbench.analysis.comparability import swapped, throttled
+from sdbench.analysis.estimates import examine
+from sdbench.analysis.pairs import Pair, Row, spelling
+from sdbench.analysis.reasons import explain
 from sdbench.insight.evidence import Evidence, RowKey, key_of
 from sdbench.insight.findings import PICTURE_CODES
 from sdbench.insight.records import (

@@ -4,7 +4,7 @@ ComfyUI's options are those of its ``comfy/cli_args.py``, InvokeAI's those of ``
 They do nearly the same, by other code: nothing of them was measured here.
 """
 
-from sdbench.comparison.sides import Row
+from sdbench.analysis.pairs import Row
 from sdbench.knowledge.diffusers_names import (
     PROCESSORS,
     dtype_option,

@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sdbench.comparison.reasons import UNLIKE, explain
-from sdbench.comparison.records import CaseComparison, Comparison, SideInfo, Verdict
+from sdbench.analysis.reasons import UNLIKE, explain
+from sdbench.analysis.run_summary import per_picture
+from sdbench.comparison.result import CaseComparison, Comparison, SideInfo, Verdict
 from sdbench.comparison.sentence import VERDICT_WORDS as VERDICT_WORDS
 from sdbench.comparison.sentence import verdict_words as verdict_words
 from sdbench.records.schema import Looked, LookedCase
@@ -20,7 +21,6 @@ from sdbench.report.terminal import (
     run_number,
 )
 from sdbench.report.units import memory_words, printable, seconds, size
-from sdbench.summary import per_picture
 
 _STYLES: dict[Verdict, str] = {
     "faster": "green",

@@ -3,10 +3,10 @@
 The share is of a rate that was measured, not of a limit: what runs in other kernels may be above.
 """
 
-from sdbench.efficiency import CaseEfficiency, product_words
+from sdbench.analysis.efficiency import CaseEfficiency, product_words
+from sdbench.analysis.run_summary import RunSummary
+from sdbench.analysis.telemetry import StageName
 from sdbench.records.schema import Dtype
-from sdbench.summary import RunSummary
-from sdbench.telemetry import StageName
 
 EXPLAINED = (
     "Rates are compared with that of large matrix products of the case's dtype, measured on this "

@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sdbench.analysis.run_summary import per_picture
 from sdbench.comparison import History, HistoryEntry
 from sdbench.report.terminal import OUTCOME_WORDS, case_words
 from sdbench.report.units import printable, seconds
-from sdbench.summary import per_picture
 from sdbench.words import counted
 
 _PLOT_WIDTH = 40

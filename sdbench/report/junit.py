@@ -3,11 +3,11 @@
 from collections.abc import Collection, Sequence
 from xml.etree import ElementTree
 
-from sdbench.comparison.records import CaseComparison, Comparison
+from sdbench.analysis.run_summary import CaseSummary, RunSummary
+from sdbench.comparison.result import CaseComparison, Comparison
 from sdbench.report.comparison import VERDICT_WORDS, case_name
 from sdbench.report.terminal import OUTCOME_WORDS, case_words
 from sdbench.report.units import printable
-from sdbench.summary import CaseSummary, RunSummary
 
 
 def junit_of_comparison(

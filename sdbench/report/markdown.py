@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from sdbench.analysis.run_summary import per_picture
 from sdbench.comparison import Comparison
-from sdbench.comparison.records import CaseComparison
+from sdbench.comparison.result import CaseComparison
 from sdbench.quoting.markdown_text import code_block, plain, table
 from sdbench.report.comparison import case_name, side_words, verdict_words
 from sdbench.report.diagnosis import measurable_gains
@@ -27,7 +28,6 @@ from sdbench.report.terminal import (
     disturbed_lines,
 )
 from sdbench.report.units import printable, seconds, size
-from sdbench.summary import per_picture
 
 # Beyond so many, the rest is folded away.
 _OPEN_ROWS = 40

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.markup import escape
 
+from sdbench.analysis.run_summary import CaseSummary
 from sdbench.report.diagnosis import measurable_gains
 from sdbench.report.passes import passes_sentence, sustained_lines
 from sdbench.report.story import Advice, Cell, RunStory, Tone
@@ -18,7 +19,6 @@ from sdbench.report.terminal import (
     swapped_words,
 )
 from sdbench.report.units import printable, seconds, size
-from sdbench.summary import CaseSummary
 from sdbench.words import counted, shell
 
 MAX_LINES = 40

@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Collection
 
+from sdbench.analysis.run_summary import RunSummary
 from sdbench.records.schema import PassesStopped, Replicate
 from sdbench.report.units import duration, seconds
 from sdbench.stats import STABLE_SHARE, Sustained
-from sdbench.summary import RunSummary
 from sdbench.words import counted
 
 STOPPED_WORDS: dict[PassesStopped, str] = {

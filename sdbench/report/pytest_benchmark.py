@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
+from sdbench.analysis.run_summary import RunSummary
 from sdbench.records.schema import Replicate, Run
 from sdbench.report.terminal import case_words
 from sdbench.stats import tukey_outliers
-from sdbench.summary import RunSummary
 
 _FORMAT = "5.0.0"
 

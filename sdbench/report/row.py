@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+from sdbench.analysis.run_summary import device_facts
 from sdbench.quoting.markdown_text import plain, table
 from sdbench.records.schema import Run
 from sdbench.report.story import Cell, RunStory
 from sdbench.report.units import memory_words, seconds, size, system_words
 from sdbench.runs import LoadedRun
-from sdbench.summary import device_facts
 
 _NAMES = (
     *("chip", "GPU cores", "RAM", "OS", "torch", "model", "settings"),

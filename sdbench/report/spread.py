@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+from sdbench.analysis.run_summary import CaseSummary
 from sdbench.stats.nested import Dominant
-from sdbench.summary import CaseSummary
 
 _HELP: dict[Dominant, str] = {
     "processes": "more processes, or a quieter host, would make it sharper",

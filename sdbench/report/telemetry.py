@@ -1,8 +1,8 @@
 """A case's telemetry in sentences: memory, swap, the machine, and what could not be known."""
 
+from sdbench.analysis.run_summary import CaseSummary
+from sdbench.analysis.telemetry import CaseTelemetry, StageName
 from sdbench.report.units import size
-from sdbench.summary import CaseSummary
-from sdbench.telemetry import CaseTelemetry, StageName
 
 STAGE_WORDS: dict[StageName, str] = {
     "text_encoder": "in the text encoder",

@@ -5,8 +5,8 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from sdbench.comparison.sides import summary_of
-from sdbench.frames import REPLICATE_COLUMNS, replicate_rows
+from sdbench.analysis.frames import REPLICATE_COLUMNS, replicate_rows
+from sdbench.analysis.pairs import summary_of
 from sdbench.report.units import printable
 from sdbench.runs import LoadedRun
 

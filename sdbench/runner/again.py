@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from sdbench.comparison.reasons import explain
-from sdbench.comparison.rules import work_and_place_differ
+from sdbench.analysis.comparability import work_and_place_differ
+from sdbench.analysis.reasons import explain
 from sdbench.errors import MachineError, SdbenchError, UsageError
 from sdbench.knowledge.variables import only_says_where
 from sdbench.machine import machine_id

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from sdbench import machine
-from sdbench.comparison.sides import summary_of
+from sdbench.analysis.pairs import summary_of
+from sdbench.analysis.run_summary import RunSummary, TimeShares, time_shares
 from sdbench.correctness.thresholds import OWN_ROUNDING_TIMES
 from sdbench.plan.config import Config, parse_config
 from sdbench.plan.cost import Pace
@@ -33,7 +34,6 @@ from sdbench.runner.references import ReferenceMaker, ReferenceShelf
 from sdbench.runner.run import End, RunLoop, Watcher
 from sdbench.runs import RunFolder, load_run
 from sdbench.runs.checks import without_none
-from sdbench.summary import RunSummary, TimeShares, time_shares
 
 # Ends after which the machine is fit and the user willing to go on with the CPU's pictures.
 _CALM_ENDS: tuple[End, ...] = ("complete", "budget")

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from fuzz_direct_writers import NotOpenedError, open_by_name, write_text
 
-from sdbench import frames
+from sdbench.analysis import frames
 from sdbench.comparison.expectations import load_expectations
 from sdbench.correctness.artifacts import Artifacts
 from sdbench.errors import SdbenchError

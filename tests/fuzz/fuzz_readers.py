@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "sdbench"
 READERS: tuple[str, ...] = (
     "plan/config.py",
     "files/access.py",
-    "frames.py",
+    "analysis/frames.py",
     "records/schema.py",
     "files/toml.py",
     "comparison/expectations.py",

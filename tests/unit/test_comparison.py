@@ -20,9 +20,9 @@ from measured_runs import (
     two_arms,
 )
 
+from sdbench.analysis.reasons import NOT_INTERLEAVED, REASONS
 from sdbench.comparison import CaseComparison, Comparison, compare_axis, compare_runs
-from sdbench.comparison.reasons import NOT_INTERLEAVED, REASONS
-from sdbench.comparison.records import as_json
+from sdbench.comparison.result import as_json
 from sdbench.errors import UsageError
 from sdbench.plan.config import Config
 from sdbench.records.schema import Gate, Slot, TelemetrySummary

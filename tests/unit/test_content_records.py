@@ -8,6 +8,7 @@ from factories import make_config, make_pass, make_picture, make_replicate, make
 from PIL import Image
 from rich.console import Console
 
+from sdbench.analysis.run_summary import RunSummary, summarise
 from sdbench.cli.run import _fails_on
 from sdbench.correctness.artifacts import pixels_digest
 from sdbench.correctness.scene import Item, Scene
@@ -17,7 +18,6 @@ from sdbench.models.resolve import find_model
 from sdbench.records.schema import Picture
 from sdbench.report.terminal import picture_words, render_summary
 from sdbench.runner.content import with_content
-from sdbench.summary import RunSummary, summarise
 
 SCENE = Scene("white", (Item("red", "circle"),))
 PIXELS = draw_scene(SCENE, [(0.5, 0.5, 0.25)], 64)

@@ -17,11 +17,11 @@ from measured_runs import (
     yardstick,
 )
 
+from sdbench.analysis.pairs import rows_of
 from sdbench.comparison import CaseComparison, compare_runs
 from sdbench.comparison.drift import PRIOR_LOG_SD, machine_kind
 from sdbench.comparison.history import Past, past_of
 from sdbench.comparison.series import series_of
-from sdbench.comparison.sides import rows_of
 from sdbench.records.schema import Gate, Slot, Yardstick
 from sdbench.runs import LoadedRun
 from sdbench.stats import Drift, RatioEstimate, drift_between, judge_family, with_drift

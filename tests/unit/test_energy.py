@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from factories import FakeClock, make_pass, make_picture, make_replicate
 
+from sdbench.analysis.telemetry import case_telemetry
 from sdbench.machine.facts import Unavailable
 from sdbench.process.energy import EnergyMeter
 from sdbench.records.schema import Energy, TelemetrySummary
-from sdbench.telemetry import case_telemetry
 
 
 class Machine:

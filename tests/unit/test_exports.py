@@ -13,12 +13,12 @@ import pytest
 from factories import Called, make_pass, make_picture
 from measured_runs import by_arm, changed, ended_as, kept, measured, one_case, steady, two_arms
 
+from sdbench.analysis.run_summary import RunSummary, summarise
 from sdbench.comparison import compare_axis, failing
 from sdbench.report.junit import junit_of_comparison, junit_of_runs
 from sdbench.report.pytest_benchmark import pytest_benchmark_document
 from sdbench.report.tidy_csv import csv_of_runs
 from sdbench.runs import LoadedRun
-from sdbench.summary import RunSummary, summarise
 
 
 def summary_of(loaded: LoadedRun) -> RunSummary:

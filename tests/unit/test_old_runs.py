@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from sdbench.analysis.run_summary import as_json, summarise
 from sdbench.cli import main
 from sdbench.runner.session import config_of
 from sdbench.runs import load_run
-from sdbench.summary import as_json, summarise
 
 RUNS = sorted((Path(__file__).parents[1] / "data" / "runs").iterdir())
 

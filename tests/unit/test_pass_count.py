@@ -26,9 +26,10 @@ from measured_runs import kept, measured, one_case
 from rich.console import Console
 from test_outcome import record_of
 
+from sdbench.analysis.frames import replicate_rows
+from sdbench.analysis.pairs import summary_of
+from sdbench.analysis.run_summary import CaseSummary, summarise
 from sdbench.cli import main
-from sdbench.comparison.sides import summary_of
-from sdbench.frames import replicate_rows
 from sdbench.plan.config import (
     FEWEST_PASSES,
     FEWEST_PASSES_IN_HASTE,
@@ -49,7 +50,6 @@ from sdbench.report.terminal import render_summary
 from sdbench.repro.case_script import case_script
 from sdbench.runner.session import config_of
 from sdbench.runs import load_run
-from sdbench.summary import CaseSummary, summarise
 from sdbench.words import ranges
 from sdbench.worker import pass_count
 from sdbench.worker.pass_count import PassCount, why_enough

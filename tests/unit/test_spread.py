@@ -12,13 +12,13 @@ from diagnosed_runs import case, findings, loaded_run, plan, telemetry
 from factories import make_config, make_pass, make_replicate, make_run, make_slot
 from rich.console import Console
 
+from sdbench.analysis.run_summary import CaseSummary, RunSummary, disturbances, summarise
 from sdbench.machine.cpu import CpuTimes, cpu_shares
 from sdbench.records.schema import Case, Replicate, Slot
 from sdbench.report.spread import spread_words
 from sdbench.report.story.tell import run_story
 from sdbench.report.terminal import render_summary
 from sdbench.stats.nested import NestedSpread, nested_spread
-from sdbench.summary import CaseSummary, RunSummary, disturbances, summarise
 
 BASE = case()
 BUSY = telemetry(other_cpu_share=0.45, idle_cpu_share=0.05)

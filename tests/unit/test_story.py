@@ -13,7 +13,7 @@ from factories import make_config
 from measured_runs import changed, measured, one_case, steady, two_arms
 from told_runs import moved, told_run, write_timeline
 
-from sdbench.comparison.sides import summary_of
+from sdbench.analysis.pairs import summary_of
 from sdbench.errors import UsageError
 from sdbench.records.schema import Case, Checked, Divergence, Slot
 from sdbench.report.story import RunStory, tell

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from factories import make_config, make_pass, make_picture, make_replicate, make_run
 
+from sdbench.analysis.run_summary import CaseSummary, as_json, device_facts, summarise
 from sdbench.records.schema import (
     OUTCOME_SEVERITY,
     Compared,
@@ -16,7 +17,6 @@ from sdbench.records.schema import (
     Run,
     TelemetrySummary,
 )
-from sdbench.summary import CaseSummary, as_json, device_facts, summarise
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from factories import make_config, make_model, make_pass, make_replicate, make_r
 from measured_runs import kept, measured
 from rich.console import Console
 
+from sdbench.analysis.run_summary import RunSummary, summarise, sustained_of
 from sdbench.cli import main
 from sdbench.plan.config import load_config
 from sdbench.plan.cost import estimate_passes, estimate_slot
@@ -26,7 +27,6 @@ from sdbench.report.terminal import render_summary
 from sdbench.runs import LoadedRun
 from sdbench.stats import STABLE_SHARE, judge_sustained
 from sdbench.stats.sustained import _deviations
-from sdbench.summary import RunSummary, summarise, sustained_of
 from sdbench.worker.pass_count import why_enough
 
 

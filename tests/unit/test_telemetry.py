@@ -6,10 +6,10 @@ import msgspec
 import pytest
 from factories import make_config, make_pass, make_replicate, make_run
 
+from sdbench.analysis.run_summary import summarise
+from sdbench.analysis.telemetry import PeakStage, case_telemetry, peak_stage
 from sdbench.records.schema import Energy, Replicate, Stage, TelemetrySummary
 from sdbench.report.telemetry import telemetry_lines
-from sdbench.summary import summarise
-from sdbench.telemetry import PeakStage, case_telemetry, peak_stage
 
 
 def telemetry(**fields: Any) -> TelemetrySummary:

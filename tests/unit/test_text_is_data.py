@@ -361,7 +361,7 @@ def _is_number(text: str) -> bool:
 
 
 def test_junit_stays_well_formed() -> None:
-    from sdbench.comparison.sides import summary_of
+    from sdbench.analysis.pairs import summary_of
     from sdbench.report.junit import junit_of_runs
 
     for hostile in TEXTS:

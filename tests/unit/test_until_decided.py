@@ -20,8 +20,8 @@ from factories import (
 )
 from rich.console import Console
 
+from sdbench.analysis.pairs import summary_of
 from sdbench.comparison import compare_axis
-from sdbench.comparison.sides import summary_of
 from sdbench.errors import ConfigError
 from sdbench.plan.config import Config, Looks, UntilDecided
 from sdbench.plan.order import axis_to_decide, make_plan, with_blocks

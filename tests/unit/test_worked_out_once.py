@@ -6,8 +6,8 @@ import msgspec
 import pytest
 from measured_runs import measured, one_case, steady
 
-from sdbench.comparison.examine import Examined, examine
-from sdbench.comparison.sides import Pair
+from sdbench.analysis.estimates import Examined, examine
+from sdbench.analysis.pairs import Pair
 from sdbench.insight import evidence as evidence_module
 from sdbench.insight.claims import examine_claims
 from sdbench.insight.evidence import Evidence

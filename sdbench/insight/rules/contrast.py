@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from sdbench.comparison.sides import Row, spelling
+from sdbench.analysis.pairs import Row, spelling
 from sdbench.insight.evidence import Evidence
 
 SETTING_WORDS: dict[str, str] = {

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from sdbench.comparison.sides import Row
+from sdbench.analysis.pairs import Row
 from sdbench.insight.evidence import Evidence
 from sdbench.insight.records import Severity
 from sdbench.insight.rules.contrast import contrast_words, healthy_neighbours, use_words

@@ -3,8 +3,8 @@
 import itertools
 from collections.abc import Sequence
 
-from sdbench.comparison.rules import SWAPPED_BYTES, swapped, throttled
-from sdbench.comparison.sides import Row
+from sdbench.analysis.comparability import SWAPPED_BYTES, swapped, throttled
+from sdbench.analysis.pairs import Row
 from sdbench.insight.evidence import Evidence
 from sdbench.insight.records import Severity
 from sdbench.insight.rules.symptom import Symptom

@@ -4,7 +4,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterable
 
-from sdbench.comparison.sides import Row
+from sdbench.analysis.pairs import Row
 from sdbench.correctness.arithmetic import NO_TF32, arithmetic_of
 from sdbench.correctness.equality import Equality, EqualityKind
 from sdbench.correctness.places import Place, Spot, listed, place_of

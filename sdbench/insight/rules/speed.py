@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from sdbench.comparison.sides import Row
+from sdbench.analysis.pairs import Row
 from sdbench.insight.evidence import Evidence
 from sdbench.insight.records import Severity
 from sdbench.insight.rules.machine import memory_growth, throttling

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sdbench.comparison.rules import swapped, throttled
-from sdbench.comparison.sides import Row
+from sdbench.analysis.comparability import swapped, throttled
+from sdbench.analysis.pairs import Row
 from sdbench.insight.evidence import Evidence
 from sdbench.insight.rules.symptom import Symptom
 from sdbench.stats import DEFAULT_THRESHOLD, LOOKS

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sdbench.comparison.sides import Row
+from sdbench.analysis.pairs import Row
 from sdbench.insight.evidence import Evidence
 from sdbench.insight.records import Severity
 from sdbench.knowledge.known_issues import FindingCode

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from sdbench.comparison.records import CaseComparison, Comparison, Verdict
+from sdbench.analysis.run_summary import per_picture
+from sdbench.comparison.result import CaseComparison, Comparison, Verdict
 from sdbench.report.comparison import VERDICT_WORDS, case_name, change_words
 from sdbench.report.figures.canvas import (
     MOST_ROWS,
@@ -17,7 +18,6 @@ from sdbench.report.figures.canvas import (
 from sdbench.report.figures.figure import Figure
 from sdbench.report.terminal import case_words
 from sdbench.report.units import seconds
-from sdbench.summary import per_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

@@ -5,15 +5,15 @@ from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 
-from sdbench.comparison.rules import swapped, throttled
-from sdbench.comparison.sides import Row
+from sdbench.analysis.comparability import swapped, throttled
+from sdbench.analysis.pairs import Row
+from sdbench.analysis.run_summary import CaseSummary, disturbances, per_picture
+from sdbench.analysis.telemetry import WAIT_WORDS
 from sdbench.records.schema import Case, Replicate
 from sdbench.report.spread import spread_words
 from sdbench.report.story.records import Cell, ProcessTimes, Tone
 from sdbench.report.terminal import OUTCOME_WORDS, case_words, picture_words, process_words
 from sdbench.stats import tukey_outliers
-from sdbench.summary import CaseSummary, disturbances, per_picture
-from sdbench.telemetry import WAIT_WORDS
 
 RowKey = tuple[str, str]
 _MOST_HEAT = 8

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from sdbench.analysis.run_summary import RunSummary
 from sdbench.insight.records import Diagnosis, Gain, Goal
 from sdbench.records.schema import Case
 from sdbench.report.story.cells import settings_words
@@ -9,7 +10,6 @@ from sdbench.report.story.records import Advice, Cell, Headline, NoAdvice, Tone
 from sdbench.report.story.surroundings import machine_lines, setup_of, setup_sentence
 from sdbench.runs import LoadedRun
 from sdbench.stats import DEFAULT_THRESHOLD
-from sdbench.summary import RunSummary
 
 _USUAL_SIZE = "512x512"
 

@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from sdbench.comparison.sides import Row
-from sdbench.efficiency import StageEfficiency
+from sdbench.analysis.efficiency import StageEfficiency
+from sdbench.analysis.pairs import Row
+from sdbench.analysis.telemetry import STAGE_NAMES, StageName
 from sdbench.records.schema import CORRECTNESS_SEVERITY, Compared, Divergence, Pass, Stage
 from sdbench.report.story.cells import RowKey, name_of
 from sdbench.report.story.records import DivergenceCurve, StageRow, StageShare
-from sdbench.telemetry import STAGE_NAMES, StageName
 
 MAX_STAGE_ROWS = 12
 MAX_CURVES = 8

@@ -8,10 +8,10 @@ from typing import Literal
 
 import msgspec
 
+from sdbench.analysis.run_summary import RunSummary
 from sdbench.comparison import Comparison, History
 from sdbench.insight.records import Choice, Claim, Finding, Recommendation
 from sdbench.records.schema import Case, Correctness, Outcome, PassesStopped
-from sdbench.summary import RunSummary
 
 Interval = tuple[float, float]
 Tone = Literal["good", "warning", "bad", "unknown"]

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from sdbench.analysis.run_summary import RunSummary, device_facts, is_virtual
 from sdbench.knowledge.memory_limits import check_watermarks, removes_memory_limit
 from sdbench.plan.config import FEWEST_PASSES, MOST_PASSES
 from sdbench.records.schema import Run
@@ -13,7 +14,6 @@ from sdbench.report.story.records import Line, Mark, SetupCheck, Tone
 from sdbench.report.units import memory_words, size, system_words
 from sdbench.runs import LoadedRun
 from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES
-from sdbench.summary import RunSummary, device_facts, is_virtual
 
 _REMEDY = "sdbench doctor says what is wrong and what mends it"
 # Worst first.

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sdbench.comparison.sides import Row
+from sdbench.analysis.pairs import Row
+from sdbench.analysis.run_summary import sustained_of
 from sdbench.records.schema import Replicate
 from sdbench.report.passes import sustained_words
 from sdbench.report.story.cells import name_of
 from sdbench.report.story.records import SustainedCurve
 from sdbench.report.story.timelines import read_timeline
-from sdbench.summary import sustained_of
 
 _MOST_CURVES = 4
 

@@ -8,6 +8,8 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from sdbench.analysis.pairs import Row, rows_of, summary_of
+from sdbench.analysis.run_summary import device_facts
 from sdbench.comparison import (
     Comparison,
     History,
@@ -16,7 +18,6 @@ from sdbench.comparison import (
     history_of,
     pasts_around,
 )
-from sdbench.comparison.sides import Row, rows_of, summary_of
 from sdbench.correctness.artifacts import Artifacts, most_pixels
 from sdbench.correctness.equality import check_equality
 from sdbench.errors import SdbenchError
@@ -35,7 +36,6 @@ from sdbench.report.story.timelines import timelines_of
 from sdbench.report.terminal import process_name, spread_lines
 from sdbench.runs import LoadedRun
 from sdbench.runs.reading import without_collecting
-from sdbench.summary import device_facts
 
 # A line through fewer would be an opinion.
 _MIN_HISTORY = 3

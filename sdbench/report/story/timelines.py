@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from sdbench.comparison.sides import Row
+from sdbench.analysis.pairs import Row
 from sdbench.files.access import MIB, read_inside
 from sdbench.records.schema import Pressure, Replicate
 from sdbench.report.story.cells import name_of

@@ -4,8 +4,8 @@ import dataclasses
 
 import msgspec
 
-from sdbench.comparison.examine import examine
-from sdbench.comparison.sides import pairs_of_axis
+from sdbench.analysis.estimates import examine
+from sdbench.analysis.pairs import pairs_of_axis
 from sdbench.records.schema import Looked, LookedCase
 from sdbench.runs import LoadedRun
 from sdbench.stats import DEFAULT_THRESHOLD, LOOKS, look_at

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from sdbench.analysis.estimates import Examined
+from sdbench.analysis.pairs import Figures, Row, SideName
+from sdbench.analysis.reasons import NOT_INTERLEAVED, explain
 from sdbench.comparison.drift import between_runs, drift_words
-from sdbench.comparison.examine import Examined
-from sdbench.comparison.reasons import NOT_INTERLEAVED, explain
-from sdbench.comparison.records import (
+from sdbench.comparison.result import (
     BetweenRuns,
     Both,
     CaseComparison,
@@ -18,7 +19,6 @@ from sdbench.comparison.records import (
     PeakMemory,
     Verdict,
 )
-from sdbench.comparison.sides import Figures, Row, SideName
 from sdbench.stats import (
     CONFIDENCE,
     Judgement,

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from sdbench.analysis.run_summary import CaseSummary, RunSummary, summarise
 from sdbench.errors import UsageError
 from sdbench.plan.config import AXES
 from sdbench.records.schema import Arm, Case, PlannedCase, Replicate, Run
 from sdbench.runs import LoadedRun
-from sdbench.summary import CaseSummary, RunSummary, summarise
 
 SideName = Literal["base", "new"]
 Figures = dict[int, float]

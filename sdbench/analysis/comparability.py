@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sdbench.comparison.sides import Pair, Row
+from sdbench.analysis.pairs import Pair, Row
+from sdbench.analysis.run_summary import is_virtual
 from sdbench.machine.gpu.nvml import GPU_SLOWED
 from sdbench.records.schema import Replicate, Run
-from sdbench.summary import is_virtual
 
 # Settings that change how much memory a pass takes: swap on one side is then part of the answer.
 MEMORY_AXES = {
@@ -22,7 +22,7 @@ _WORK_SETTINGS = ("scheduler", "guidance_scale", "images")
 
 @dataclass(frozen=True)
 class Objections:
-    """Codes of :mod:`~sdbench.comparison.reasons`.
+    """Codes of :mod:`~sdbench.analysis.reasons`.
 
     ``incorrect`` and ``void`` take the speed verdict; ``remark`` stands beside one.
     """

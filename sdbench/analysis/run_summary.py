@@ -7,7 +7,14 @@ from typing import Any
 
 import msgspec
 
-from sdbench.efficiency import CaseEfficiency, case_efficiency
+from sdbench.analysis.efficiency import CaseEfficiency, case_efficiency
+from sdbench.analysis.telemetry import (
+    WAIT_WORDS,
+    CaseTelemetry,
+    StageName,
+    case_telemetry,
+    peak_stage,
+)
 from sdbench.records.schema import (
     CORRECTNESS_SEVERITY,
     OUTCOME_SEVERITY,
@@ -26,13 +33,6 @@ from sdbench.records.schema import (
 )
 from sdbench.stats import Sustained, judge_sustained, log_t_interval, percentile
 from sdbench.stats.nested import Dominant, nested_spread
-from sdbench.telemetry import (
-    WAIT_WORDS,
-    CaseTelemetry,
-    StageName,
-    case_telemetry,
-    peak_stage,
-)
 
 # A process that wants every core is held up by about the share that others take. A tenth is as long
 # as the least of the spikes that the statistics were tried with (10 to 60%), but of a whole process
@@ -115,7 +115,7 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``sdbench run --json`` prints; ``schema`` is that of the records (``records/schema.py``)."""
+    """What ``sdbench run --json`` prints; ``schema`` is that of the records."""
 
     schema: int = SCHEMA_VERSION
     run_id: str

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from sdbench.analysis.telemetry import STAGE_NAMES, StageName
 from sdbench.records.schema import Case, Ceiling, CountedFlops, Dtype, Replicate
-from sdbench.telemetry import STAGE_NAMES, StageName
 
 
 class StageEfficiency(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,22 +4,22 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from sdbench.analysis.estimates import Examined, examine
+from sdbench.analysis.pairs import pairs_of_axis, pairs_of_runs, without_partner
+from sdbench.analysis.reasons import NOT_INTERLEAVED
+from sdbench.analysis.run_summary import machine_warnings
 from sdbench.comparison.differences import differences_of, is_system_comparison
 from sdbench.comparison.drift import drift_of, earlier_times
-from sdbench.comparison.examine import Examined, examine
 from sdbench.comparison.expectations import Expectations, settle
 from sdbench.comparison.history import Past
-from sdbench.comparison.judge import judge_pairs
 from sdbench.comparison.machines import MachineCases, judge_machines, machine_info
-from sdbench.comparison.reasons import NOT_INTERLEAVED
-from sdbench.comparison.records import CaseComparison, Comparison, MachineInfo, SideInfo
+from sdbench.comparison.result import CaseComparison, Comparison, MachineInfo, SideInfo
 from sdbench.comparison.sentence import summarise_cases
-from sdbench.comparison.sides import pairs_of_axis, pairs_of_runs, without_partner
+from sdbench.comparison.verdicts import judge_pairs
 from sdbench.errors import UsageError
 from sdbench.machine import machine_id
 from sdbench.runs import LoadedRun
 from sdbench.stats import CONFIDENCE, DEFAULT_THRESHOLD, LOOK_CONFIDENCE
-from sdbench.summary import machine_warnings
 from sdbench.words import shell
 
 # What --by machine allows to differ.

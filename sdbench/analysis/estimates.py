@@ -5,10 +5,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from sdbench.comparison.rules import Objections, objections_to
-from sdbench.comparison.sides import Figures, Pair, Row
+from sdbench.analysis.comparability import Objections, objections_to
+from sdbench.analysis.pairs import Figures, Pair, Row
+from sdbench.analysis.run_summary import held_up
 from sdbench.stats import Drift, RatioEstimate, paired_ratio, welch_ratio, with_drift
-from sdbench.summary import held_up
 
 Measure = Literal["steady", "first_pass", "memory"]
 MEASURES: tuple[Measure, ...] = ("steady", "first_pass", "memory")

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Literal
 
 from sdbench.comparison.expectations import WELL, ending
-from sdbench.comparison.records import CaseComparison, Comparison
+from sdbench.comparison.result import CaseComparison, Comparison
 
 FailOn = Literal["slower", "wrong", "undecided", "any"]
 GOOD, BAD, CANNOT_TELL = 0, 1, 125
