@@ -54,10 +54,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "comparison": ("comparison/*.py",),
     "diagnosis": (
         "insight/rules/*.py",
-        "insight/claims.py",
-        "insight/diagnose.py",
-        "insight/evidence.py",
-        "insight/recommendation.py",
+        "diagnosis/claims.py",
+        "diagnosis/diagnose.py",
+        "diagnosis/evidence.py",
+        "diagnosis/recommendation.py",
     ),
     "run loop": (
         "runner/decide.py",

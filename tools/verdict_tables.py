@@ -21,7 +21,7 @@ from test_health import HOSTILE  # noqa: E402
 from test_picture_faults import FAULTS  # noqa: E402
 
 from sdbench.cli import main as sdbench  # noqa: E402
-from sdbench.insight.diagnose import diagnose  # noqa: E402
+from sdbench.diagnosis.diagnose import diagnose  # noqa: E402
 from sdbench.quoting.markdown_text import plain, table  # noqa: E402
 
 _HEAD = """# What is reported of wrong pictures and of runs that are not healthy

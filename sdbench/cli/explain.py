@@ -15,8 +15,8 @@ from sdbench.files.access import open_file
 from sdbench.report.units import printable
 
 if TYPE_CHECKING:
-    from sdbench.insight.explain import Explained, Explanation
-    from sdbench.insight.picture_files import PictureFile
+    from sdbench.explain.explain import Explained, Explanation
+    from sdbench.explain.picture_files import PictureFile
     from sdbench.knowledge.version_ranges import Versions
 
 _LARGEST_BYTES = 64 * 1024 * 1024
@@ -55,7 +55,7 @@ def command(file: str, as_json: bool) -> int:
     name, data = ("standard input", _from_stdin()) if file == "-" else (file, _from_file(file))
     if not data.strip():
         raise UsageError(f"{name} is empty; expected a log, a traceback or a picture")
-    from sdbench.insight.picture_files import picture_format
+    from sdbench.explain.picture_files import picture_format
 
     if picture_format(data) is not None:
         return _picture(name, data, as_json)
@@ -63,7 +63,7 @@ def command(file: str, as_json: bool) -> int:
 
 
 def _text(name: str, text: str, as_json: bool) -> int:
-    from sdbench.insight.explain import explain_text
+    from sdbench.explain.explain import explain_text
 
     found = explain_text(text, machine_versions())
     if as_json:
@@ -78,9 +78,9 @@ def _text(name: str, text: str, as_json: bool) -> int:
 
 def _picture(name: str, data: bytes, as_json: bool) -> int:
     from sdbench.correctness.picture_kinds import kinds_of
-    from sdbench.insight.explain import Explained
-    from sdbench.insight.picture_faults import explain_picture
-    from sdbench.insight.picture_files import read_picture
+    from sdbench.explain.explain import Explained
+    from sdbench.explain.picture_faults import explain_picture
+    from sdbench.explain.picture_files import read_picture
 
     picture = read_picture(data, name)
     kinds = kinds_of(picture.pixels)

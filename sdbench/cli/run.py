@@ -15,8 +15,8 @@ from sdbench.analysis.run_summary import RunSummary, TimeShares, as_json
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.cli.report import write_page
+from sdbench.diagnosis.diagnose import above
 from sdbench.errors import UsageError
-from sdbench.insight.diagnose import above
 from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.resolve import OFFLINE, ModelSource

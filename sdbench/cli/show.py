@@ -18,7 +18,7 @@ from sdbench.analysis.telemetry import WAIT_WORDS
 from sdbench.cli.options import DEFAULT_ROOT, json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import UsageError
-from sdbench.insight.explain import link_of
+from sdbench.explain.explain import link_of
 from sdbench.records.schema import (
     CrashReport,
     DeviceKind,

@@ -247,7 +247,7 @@ def load_rules() -> tuple[Rule, ...]:
 
 def shipped_rules() -> str:
     """The document of the rules that come with sdbench."""
-    file = resources.files("sdbench.insight") / "failure_texts.toml"
+    file = resources.files("sdbench.knowledge") / "failure_texts.toml"
     return file.read_text(encoding="utf-8")
 
 

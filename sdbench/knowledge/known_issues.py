@@ -143,7 +143,7 @@ class _Catalogue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 @functools.cache
 def load_known_issues() -> tuple[KnownIssue, ...]:
     """The catalogue that comes with sdbench."""
-    file = resources.files("sdbench.insight") / "known_issues.toml"
+    file = resources.files("sdbench.knowledge") / "known_issues.toml"
     return parse_known_issues(file.read_text(encoding="utf-8"))
 
 

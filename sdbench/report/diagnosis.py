@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sdbench.insight.records import (
+from sdbench.diagnosis.result import (
     Choice,
     Claim,
     ClaimVerdict,

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from sdbench.insight.findings import PICTURE_CODES
+from sdbench.diagnosis.findings import PICTURE_CODES
 from sdbench.records.schema import ImageCompared, StageDifference
 from sdbench.runs import load_run
 

@@ -19,8 +19,8 @@ from sdbench.analysis import frames
 from sdbench.comparison.expectations import load_expectations
 from sdbench.correctness.artifacts import Artifacts
 from sdbench.errors import SdbenchError
-from sdbench.insight.explain import explain_text
-from sdbench.insight.picture_files import read_picture
+from sdbench.explain.explain import explain_text
+from sdbench.explain.picture_files import read_picture
 from sdbench.knowledge.crash_reports import find_crash_report, read_crash_report
 from sdbench.knowledge.version_ranges import Versions
 from sdbench.machine.facts import Unavailable

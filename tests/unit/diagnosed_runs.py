@@ -8,10 +8,10 @@ from factories import make_config, make_pass, make_picture, make_replicate, make
 from measured_runs import steady
 
 from sdbench.correctness.equality import Equality
-from sdbench.insight.diagnose import diagnose
-from sdbench.insight.evidence import Evidence
-from sdbench.insight.findings import find
-from sdbench.insight.records import Claim, Diagnosis, Finding
+from sdbench.diagnosis.diagnose import diagnose
+from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.findings import find
+from sdbench.diagnosis.result import Claim, Diagnosis, Finding
 from sdbench.plan.config import Config
 from sdbench.records.schema import Case, Compared, ImageCompared, Pass, Slot, TelemetrySummary
 from sdbench.runs import LoadedRun

@@ -8,7 +8,7 @@ from diagnosed_runs import case, loaded_run, only, plan
 from factories import Called, make_pass, make_picture
 from measured_runs import kept, measured, one_case
 
-from sdbench.insight.records import Finding
+from sdbench.diagnosis.result import Finding
 from sdbench.runs import LoadedRun
 
 BATCH = case(batching="batch")

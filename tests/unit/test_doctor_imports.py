@@ -18,7 +18,7 @@ from sdbench.doctor.checks.imports import openmp_runtimes, stack_imports, wheel_
 from sdbench.doctor.checks.stack import stack_compatible
 from sdbench.doctor.examine import Examination, Request
 from sdbench.doctor.facts import Check, DoctorFacts
-from sdbench.insight.explain import read_log
+from sdbench.explain.explain import read_log
 from sdbench.knowledge.version_ranges import UNKNOWN
 from sdbench.machine.facts import Unavailable
 from sdbench.process.events import Failed

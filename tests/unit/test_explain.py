@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sdbench.insight.explain import Explained, explain_text
-from sdbench.insight.versions_in_text import versions_in
+from sdbench.explain.explain import Explained, explain_text
+from sdbench.explain.versions_in_text import versions_in
 from sdbench.knowledge.failure_causes import read_failure
 from sdbench.knowledge.pasted_log import innermost_message, last_exception, last_words
 from sdbench.knowledge.version_ranges import UNKNOWN, Versions

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from sdbench.insight.explain import read_log
+from sdbench.explain.explain import read_log
 from sdbench.knowledge.failure_texts import (
     TIERS,
     Rule,

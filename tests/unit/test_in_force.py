@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from sdbench.insight.explain import explain_text
+from sdbench.explain.explain import explain_text
 from sdbench.knowledge.in_force import check_condition, dtype_in_text, holds, of_job, of_text
 from sdbench.knowledge.version_ranges import UNKNOWN, Versions
 from sdbench.records.schema import Case

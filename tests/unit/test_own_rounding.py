@@ -17,7 +17,7 @@ from sdbench.correctness.artifacts import Artifacts, Tensors
 from sdbench.correctness.equality import check_equality
 from sdbench.correctness.parity import Comparison, ReadContent, Yardstick
 from sdbench.correctness.references import Rounded
-from sdbench.insight.diagnose import diagnose
+from sdbench.diagnosis.diagnose import diagnose
 from sdbench.records.schema import Compared, Picture
 from sdbench.runs import LoadedRun
 

@@ -10,7 +10,7 @@ import pytest
 from faulty_pictures import At, Fault, Paint, equalities_of, faulty_run, scene
 from quality_factories import Array
 
-from sdbench.insight.diagnose import diagnose
+from sdbench.diagnosis.diagnose import diagnose
 
 RNG = np.random.default_rng
 

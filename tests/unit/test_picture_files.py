@@ -12,8 +12,8 @@ from PIL import Image, PngImagePlugin
 
 from sdbench.correctness.picture_kinds import PictureKind, kinds_of
 from sdbench.errors import UsageError
-from sdbench.insight.picture_faults import explain_picture
-from sdbench.insight.picture_files import (
+from sdbench.explain.picture_faults import explain_picture
+from sdbench.explain.picture_files import (
     PictureFile,
     PictureSettings,
     embedded_settings,

@@ -19,8 +19,8 @@ from diagnosed_runs import (
 )
 from factories import make_model
 
-from sdbench.insight.records import Choice, Goal
-from sdbench.insight.snippets import elsewhere
+from sdbench.diagnosis.result import Choice, Goal
+from sdbench.diagnosis.snippets import elsewhere
 from sdbench.records.schema import Case, Compared, Slot
 from sdbench.runs import LoadedRun
 

@@ -32,8 +32,8 @@ from hostile_texts import NUMBERS, TEXTS, hostile_variants
 from markdown_it import MarkdownIt
 from test_operator_script import ORIGIN
 
+from sdbench.diagnosis.snippets import diffusers_snippet
 from sdbench.errors import SdbenchError, StoreError
-from sdbench.insight.snippets import diffusers_snippet
 from sdbench.localise.script import operator_script
 from sdbench.quoting.markdown_text import code_block, code_span, plain
 from sdbench.quoting.python_source import comment, literal, name, number, whole, words

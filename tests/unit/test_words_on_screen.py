@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from sdbench.cli import main
-from sdbench.insight.claims import examine_claims
-from sdbench.insight.evidence import Evidence
+from sdbench.diagnosis.claims import examine_claims
+from sdbench.diagnosis.evidence import Evidence
 from sdbench.records.schema import Case, Slot
 from sdbench.report.comparison import change_words
 from sdbench.report.story.tell import run_story

@@ -8,10 +8,10 @@ from measured_runs import measured, one_case, steady
 
 from sdbench.analysis.estimates import Examined, examine
 from sdbench.analysis.pairs import Pair
-from sdbench.insight import evidence as evidence_module
-from sdbench.insight.claims import examine_claims
-from sdbench.insight.evidence import Evidence
-from sdbench.insight.findings import find
+from sdbench.diagnosis import evidence as evidence_module
+from sdbench.diagnosis.claims import examine_claims
+from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.findings import find
 
 
 def test_rules_and_claims_share_the_pairs(monkeypatch: pytest.MonkeyPatch) -> None:

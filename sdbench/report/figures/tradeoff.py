@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
     from matplotlib.transforms import Bbox
 
-    from sdbench.insight.records import Tradeoff
+    from sdbench.diagnosis.result import Tradeoff
 
 _POINTS = "osD^vP"
 _MOST_SIZES = len(_POINTS)

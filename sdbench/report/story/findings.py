@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sdbench.insight.records import Finding, Severity
+from sdbench.diagnosis.result import Finding, Severity
 from sdbench.report.story.records import Evidence, FindingStory, KnownLink, Tone
 from sdbench.report.units import seconds, size
 

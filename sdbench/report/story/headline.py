@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sdbench.analysis.run_summary import RunSummary
-from sdbench.insight.records import Diagnosis, Gain, Goal
+from sdbench.diagnosis.result import Diagnosis, Gain, Goal
 from sdbench.records.schema import Case
 from sdbench.report.story.cells import settings_words
 from sdbench.report.story.records import Advice, Cell, Headline, NoAdvice, Tone

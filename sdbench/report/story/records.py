@@ -10,7 +10,7 @@ import msgspec
 
 from sdbench.analysis.run_summary import RunSummary
 from sdbench.comparison import Comparison, History
-from sdbench.insight.records import Choice, Claim, Finding, Recommendation
+from sdbench.diagnosis.result import Choice, Claim, Finding, Recommendation
 from sdbench.records.schema import Case, Correctness, Outcome, PassesStopped
 
 Interval = tuple[float, float]

@@ -20,9 +20,9 @@ from sdbench.comparison import (
 )
 from sdbench.correctness.artifacts import Artifacts, most_pixels
 from sdbench.correctness.equality import check_equality
+from sdbench.diagnosis.diagnose import diagnose
+from sdbench.diagnosis.result import Diagnosis
 from sdbench.errors import SdbenchError
-from sdbench.insight.diagnose import diagnose
-from sdbench.insight.records import Diagnosis
 from sdbench.records.schema import Compared
 from sdbench.report.efficiency import efficiency_sentence
 from sdbench.report.story.cells import cells_of, name_of

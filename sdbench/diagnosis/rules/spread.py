@@ -5,8 +5,8 @@ from typing import Any
 
 from sdbench.analysis.comparability import swapped, throttled
 from sdbench.analysis.pairs import Row
-from sdbench.insight.evidence import Evidence
-from sdbench.insight.rules.symptom import Symptom
+from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.rules.symptom import Symptom
 from sdbench.stats import DEFAULT_THRESHOLD, LOOKS
 
 _MOST_PROCESSES = LOOKS[-1]

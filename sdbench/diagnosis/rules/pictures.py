@@ -15,10 +15,10 @@ from sdbench.correctness.verdict_words import (
     unseen_words,
     what_words,
 )
-from sdbench.insight.evidence import Evidence, content_of
-from sdbench.insight.records import Severity
-from sdbench.insight.rules.contrast import contrast_words, healthy_neighbours, use_words
-from sdbench.insight.rules.symptom import Symptom
+from sdbench.diagnosis.evidence import Evidence, content_of
+from sdbench.diagnosis.result import Severity
+from sdbench.diagnosis.rules.contrast import contrast_words, healthy_neighbours, use_words
+from sdbench.diagnosis.rules.symptom import Symptom
 from sdbench.knowledge.known_issues import FindingCode
 from sdbench.records.schema import ImageCompared, Picture, PictureFault
 

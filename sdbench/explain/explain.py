@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from sdbench.insight.versions_in_text import states_software, versions_in
+from sdbench.explain.versions_in_text import states_software, versions_in
 from sdbench.knowledge.crash_reports import find_crash_report
 from sdbench.knowledge.failure_causes import first_cause
 from sdbench.knowledge.failure_texts import Rule, Tier, rule_of_signal, rules_of

@@ -5,10 +5,10 @@ import statistics
 from collections.abc import Sequence
 
 from sdbench.analysis.pairs import Row
-from sdbench.insight.evidence import Evidence
-from sdbench.insight.records import Severity
-from sdbench.insight.rules.machine import memory_growth, throttling
-from sdbench.insight.rules.symptom import Symptom
+from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.result import Severity
+from sdbench.diagnosis.rules.machine import memory_growth, throttling
+from sdbench.diagnosis.rules.symptom import Symptom
 from sdbench.knowledge.known_issues import FindingCode
 from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES, judge_steadiness
 from sdbench.stats.ratio import t_quantile

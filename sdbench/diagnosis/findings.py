@@ -8,10 +8,10 @@ same code in one arm become one finding, and known issues that the set-up meets 
 from collections.abc import Iterable
 
 from sdbench.analysis.pairs import Row
-from sdbench.insight.evidence import Evidence, RowKey, key_of
-from sdbench.insight.records import SEVERITIES, Finding, Severity
-from sdbench.insight.rules import ends, machine, pictures, speed, spread
-from sdbench.insight.rules.symptom import Rule, Symptom
+from sdbench.diagnosis.evidence import Evidence, RowKey, key_of
+from sdbench.diagnosis.result import SEVERITIES, Finding, Severity
+from sdbench.diagnosis.rules import ends, machine, pictures, speed, spread
+from sdbench.diagnosis.rules.symptom import Rule, Symptom
 from sdbench.knowledge.known_issues import (
     FindingCode,
     KnownIssue,

@@ -16,9 +16,9 @@ from sdbench.analysis.comparability import swapped, throttled
 from sdbench.analysis.estimates import examine
 from sdbench.analysis.pairs import Pair, Row, spelling
 from sdbench.analysis.reasons import explain
-from sdbench.insight.evidence import Evidence, RowKey, key_of
-from sdbench.insight.findings import PICTURE_CODES
-from sdbench.insight.records import (
+from sdbench.diagnosis.evidence import Evidence, RowKey, key_of
+from sdbench.diagnosis.findings import PICTURE_CODES
+from sdbench.diagnosis.result import (
     Choice,
     Finding,
     Gain,
@@ -27,8 +27,8 @@ from sdbench.insight.records import (
     Recommendation,
     Tradeoff,
 )
-from sdbench.insight.rules.contrast import value_words
-from sdbench.insight.snippets import diffusers_snippet, elsewhere
+from sdbench.diagnosis.rules.contrast import value_words
+from sdbench.diagnosis.snippets import diffusers_snippet, elsewhere
 from sdbench.knowledge.known_issues import FindingCode
 from sdbench.stats import (
     DEFAULT_THRESHOLD,

@@ -3,10 +3,10 @@
 from collections import Counter
 
 from sdbench.analysis.pairs import Row
-from sdbench.insight.evidence import Evidence
-from sdbench.insight.records import Severity
-from sdbench.insight.rules.contrast import contrast_words, healthy_neighbours, use_words
-from sdbench.insight.rules.symptom import Symptom
+from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.result import Severity
+from sdbench.diagnosis.rules.contrast import contrast_words, healthy_neighbours, use_words
+from sdbench.diagnosis.rules.symptom import Symptom
 from sdbench.knowledge.known_issues import FindingCode
 from sdbench.records.schema import Outcome, Replicate
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from sdbench.analysis.pairs import Row
 from sdbench.analysis.run_summary import held_up
-from sdbench.insight.evidence import Evidence, key_of
-from sdbench.insight.records import Finding, Severity
+from sdbench.diagnosis.evidence import Evidence, key_of
+from sdbench.diagnosis.result import Finding, Severity
 from sdbench.knowledge.known_issues import FindingCode
 from sdbench.records.schema import Compared, Replicate, Slot, Started
 from sdbench.runs import LoadedRun

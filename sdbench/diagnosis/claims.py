@@ -22,10 +22,10 @@ from sdbench.analysis.comparability import swapped
 from sdbench.analysis.estimates import Examined, Measure, examine
 from sdbench.analysis.pairs import Figures, Pair, Row
 from sdbench.correctness.equality import Equality
-from sdbench.insight.evidence import Evidence
-from sdbench.insight.records import Claim, ClaimVerdict, Interval
-from sdbench.insight.rules import ends, pictures
-from sdbench.insight.rules.symptom import Rule
+from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.result import Claim, ClaimVerdict, Interval
+from sdbench.diagnosis.rules import ends, pictures
+from sdbench.diagnosis.rules.symptom import Rule
 from sdbench.records.schema import Arm, DeviceKind
 from sdbench.stats import DEFAULT_THRESHOLD, RatioEstimate, ratio_of_logs
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from sdbench.analysis.comparability import SWAPPED_BYTES, swapped, throttled
 from sdbench.analysis.pairs import Row
-from sdbench.insight.evidence import Evidence
-from sdbench.insight.records import Severity
-from sdbench.insight.rules.symptom import Symptom
+from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.result import Severity
+from sdbench.diagnosis.rules.symptom import Symptom
 from sdbench.machine.gpu.nvml import GPU_SLOWED
 from sdbench.records.schema import Pass, Replicate
 

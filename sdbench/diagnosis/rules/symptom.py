@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sdbench.analysis.pairs import Row
-from sdbench.insight.evidence import Evidence
-from sdbench.insight.records import Severity
+from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.result import Severity
 from sdbench.knowledge.known_issues import FindingCode
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from sdbench.analysis.pairs import Row, spelling
-from sdbench.insight.evidence import Evidence
+from sdbench.diagnosis.evidence import Evidence
 
 SETTING_WORDS: dict[str, str] = {
     "resolution": "resolution",

@@ -7,8 +7,8 @@ that the versions and the picture's size meet, and what most often makes this ki
 from collections.abc import Sequence
 
 from sdbench.correctness.picture_kinds import PictureKind
-from sdbench.insight.explain import Explanation, issue_sources, link_of
-from sdbench.insight.picture_files import PictureFile
+from sdbench.explain.explain import Explanation, issue_sources, link_of
+from sdbench.explain.picture_files import PictureFile
 from sdbench.knowledge.known_issues import (
     FindingCode,
     KnownIssue,

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from sdbench.analysis.pairs import Row
 from sdbench.correctness.equality import Equality
-from sdbench.insight.claims import examine_claims
-from sdbench.insight.evidence import Evidence
-from sdbench.insight.findings import find
-from sdbench.insight.proof import gaps_of
-from sdbench.insight.recommendation import recommend
-from sdbench.insight.records import SEVERITIES, Diagnosis, Finding, Recommendation
+from sdbench.diagnosis.claims import examine_claims
+from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.findings import find
+from sdbench.diagnosis.proof import gaps_of
+from sdbench.diagnosis.recommendation import recommend
+from sdbench.diagnosis.result import SEVERITIES, Diagnosis, Finding, Recommendation
 from sdbench.runs import LoadedRun
 from sdbench.words import counted
 
