@@ -28,7 +28,7 @@ from sdbench.process.execution import ProcessExecutor
 from sdbench.process.guard import MemoryGuard
 from sdbench.process.interrupt import InterruptFlag
 from sdbench.records.schema import Dtype
-from sdbench.runner.references import Group, ReferenceMaker, ReferenceShelf
+from sdbench.runner.reference_maker import Group, ReferenceMaker, ReferenceShelf
 from sdbench.stacks import resolve_stack
 
 STACK = "current"

@@ -60,14 +60,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "diagnosis/recommendation.py",
     ),
     "run loop": (
-        "runner/decide.py",
+        "runner/sequential.py",
         "runner/gates.py",
         "process/guard.py",
-        "runner/outcome.py",
-        "runner/run.py",
+        "runner/replicate.py",
+        "runner/loop.py",
         "runner/session.py",
     ),
-    "resume": ("runner/leftover.py", "runs/folder.py"),
+    "resume": ("runner/resume.py", "runs/folder.py"),
 }
 _FOLDERS = ("tests/integration", "tests/browser", "tests/unit")
 KINDS = ("comparison", "threshold", "off-by-one", "branch")

@@ -16,13 +16,13 @@ from sdbench.process.execution import ProcessExecutor
 from sdbench.records.schema import Run
 from sdbench.report.units import printable
 from sdbench.runner.foreign import adopted, what_it_decides
-from sdbench.runner.leftover import remaining_slots, undecided, with_put_off_again
 from sdbench.runner.prepare import (
     check_resumable,
     check_same_machine,
     require_room,
     same_model,
 )
+from sdbench.runner.resume import remaining_slots, undecided, with_put_off_again
 from sdbench.runner.session import config_of, sit, with_new_sitting
 from sdbench.runs import LoadedRun, RunFolder, find_run
 

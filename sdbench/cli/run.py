@@ -31,6 +31,7 @@ from sdbench.report.progress import ScreenWatcher
 from sdbench.report.story import diagnosed
 from sdbench.report.terminal import case_words, render_lines, render_summary
 from sdbench.report.units import duration, memory_words, printable, size, system_words
+from sdbench.runner.loop import Watcher
 from sdbench.runner.prepare import (
     DEFAULT_CONFIG,
     Prepared,
@@ -39,7 +40,6 @@ from sdbench.runner.prepare import (
     prepare,
     require_room,
 )
-from sdbench.runner.run import Watcher
 from sdbench.runner.session import Sat, sit
 from sdbench.runs import RunFolder, load_run
 from sdbench.stats import LOOKS, MIN_PROCESSES

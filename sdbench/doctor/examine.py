@@ -22,7 +22,7 @@ from sdbench.doctor.facts import (
     TorchFacts,
     TorchFailed,
 )
-from sdbench.doctor.model import find_offline
+from sdbench.doctor.offline_model import find_offline
 from sdbench.errors import UsageError
 from sdbench.knowledge.compatibility import EXTRAS, STACK
 from sdbench.machine import RecordedFacts, RecordedSystem, System, open_system, probe_machine

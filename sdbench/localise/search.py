@@ -29,8 +29,8 @@ from sdbench.process.find_device import FoundDevice, find_device
 from sdbench.process.guard import MemoryGuard
 from sdbench.process.sampler import Sample
 from sdbench.records.schema import Case, Dtype, ModelInfo
-from sdbench.runner.outcome import signal_name
 from sdbench.runner.prepare import resolve
+from sdbench.runner.replicate import signal_name
 from sdbench.words import shell
 
 # A single operator takes seconds at most, with the compilation of its shader.

@@ -23,15 +23,15 @@ from sdbench.process.sampler import Sample
 from sdbench.records.schema import Arm, Ceiling, Run
 from sdbench.runner.awake import kept_awake
 from sdbench.runner.ballast import ProcessBallast
-from sdbench.runner.ceilings import measure_ceilings
-from sdbench.runner.correctness import compare_with_cpu, wanted_by
-from sdbench.runner.decide import UntilDecided
+from sdbench.runner.compare_pictures import compare_with_cpu, wanted_by
 from sdbench.runner.gates import Gates
-from sdbench.runner.leftover import attempts_so_far, remaining_slots, restart_victims
+from sdbench.runner.loop import End, RunLoop, Watcher
+from sdbench.runner.matmul_rate import measure_ceilings
+from sdbench.runner.preflight import quick_check
 from sdbench.runner.prepare import cores_of, make_pace, memory_bytes_of, new_sitting
-from sdbench.runner.quick_check import quick_check
-from sdbench.runner.references import ReferenceMaker, ReferenceShelf
-from sdbench.runner.run import End, RunLoop, Watcher
+from sdbench.runner.reference_maker import ReferenceMaker, ReferenceShelf
+from sdbench.runner.resume import attempts_so_far, remaining_slots, restart_victims
+from sdbench.runner.sequential import UntilDecided
 from sdbench.runs import RunFolder, load_run
 from sdbench.runs.checks import without_none
 

@@ -16,7 +16,7 @@ from sdbench.process.environment import worker_environment
 from sdbench.process.executor import Executor, Task
 from sdbench.records.schema import Case, Gate, Slot
 from sdbench.runner.jobs import picture_job
-from sdbench.runner.outcome import replicate_record
+from sdbench.runner.replicate import replicate_record
 
 _LIMIT_S = 600.0  # a first import of torch from a slow disk takes minutes
 

@@ -160,8 +160,8 @@ def desk(folder: Path, models: Path) -> Iterator[Desk]:
         patch.setattr("sdbench.machine.boot_id", lambda: made.boot_id)
         for verb in ("run", "resume"):
             patch.setattr(f"sdbench.cli.{verb}.ProcessExecutor", lambda: FakeExecutor(made.work))
-        patch.setattr("sdbench.runner.references.find_reference", lambda *_: make_reference())
-        patch.setattr("sdbench.runner.references.find_floor", lambda *_: make_floor())
+        patch.setattr("sdbench.runner.reference_maker.find_reference", lambda *_: make_reference())
+        patch.setattr("sdbench.runner.reference_maker.find_floor", lambda *_: make_floor())
         # These take most of the time and write nothing.
         patch.setattr("sdbench.runner.prepare.resolve", functools.cache(prepare.resolve))
         patch.setattr("sdbench.cli.report.html_report", _page)

@@ -42,7 +42,7 @@ from sdbench.records.schema import (
     WaitReason,
 )
 from sdbench.runner.gates import Gates
-from sdbench.runner.run import RunLoop
+from sdbench.runner.loop import RunLoop
 from sdbench.runs import RunFolder
 from sdbench.worker.pass_count import why_enough
 

@@ -25,7 +25,7 @@ from sdbench.plan.order import affordable, order_slots, put_off_again
 from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.records.schema import Slot
 from sdbench.report.progress import ScreenWatcher
-from sdbench.runner.leftover import remaining_slots, with_put_off_again
+from sdbench.runner.resume import remaining_slots, with_put_off_again
 from sdbench.runs import load_run
 
 CASES = ["base", "sliced", "batch"]

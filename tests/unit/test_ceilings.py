@@ -7,7 +7,7 @@ from factories import make_config, make_run, play
 
 from sdbench.process.executor import FakeExecutor, Report, Stop, Supervisor, Task
 from sdbench.records.schema import Ceiling, Run
-from sdbench.runner.ceilings import measure_ceilings
+from sdbench.runner.matmul_rate import measure_ceilings
 
 
 def measured(

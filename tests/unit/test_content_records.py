@@ -17,7 +17,7 @@ from sdbench.models.builtin import BUILTIN, BuiltinModel
 from sdbench.models.resolve import find_model
 from sdbench.records.schema import Picture
 from sdbench.report.terminal import picture_words, render_summary
-from sdbench.runner.content import with_content
+from sdbench.runner.read_pictures import with_content
 
 SCENE = Scene("white", (Item("red", "circle"),))
 PIXELS = draw_scene(SCENE, [(0.5, 0.5, 0.25)], 64)

@@ -14,7 +14,7 @@ import pytest
 from sdbench.doctor import examine as examining
 from sdbench.doctor.examine import Examination, Request
 from sdbench.doctor.facts import DoctorFacts, TorchFacts, TorchFailed
-from sdbench.doctor.model import find_offline
+from sdbench.doctor.offline_model import find_offline
 from sdbench.errors import UsageError
 from sdbench.machine.facts import Unavailable
 from sdbench.process.query import Child

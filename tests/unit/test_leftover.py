@@ -7,7 +7,7 @@ import pytest
 from factories import make_replicate, make_run
 
 from sdbench.records.schema import Replicate
-from sdbench.runner.leftover import remaining_slots
+from sdbench.runner.resume import remaining_slots
 from sdbench.runs import LoadedRun
 
 

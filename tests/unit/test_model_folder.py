@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sdbench.doctor.model import find_offline
+from sdbench.doctor.offline_model import find_offline
 from sdbench.errors import ModelError
 from sdbench.models import synthetic
 from sdbench.models.folder import read_folder

@@ -21,7 +21,7 @@ OTHERS = {
     # imports nothing of sdbench, so it has its own
     "worker/kept.py": {"os.makedirs", "os.write", "os.fsync", "os.replace", "os.unlink"},
     # a mark in the cache; without it a process counts as cold
-    "runner/run.py": {".mkdir", ".touch"},
+    "runner/loop.py": {".mkdir", ".touch"},
     "comparison/pasts.py": {".mkdir"},
     # gigabytes that can be made again: in a folder of another name, renamed when it is proven
     "models/synthetic.py": {

@@ -10,7 +10,7 @@ from factories import make_report, make_slot, make_task, pass_event, worker_even
 
 from sdbench.process.executor import Report, Stop, StopKind, Task
 from sdbench.records.schema import CrashReport, Gate, Replicate, TelemetrySummary, Yardstick
-from sdbench.runner.outcome import replicate_record
+from sdbench.runner.replicate import replicate_record
 
 
 def record_of(report: Report, task: Task | None = None) -> Replicate:

@@ -14,8 +14,8 @@ from sdbench.correctness.references import Reference
 from sdbench.models.builtin import BUILTIN
 from sdbench.process.executor import FakeExecutor, Report, Stop, Supervisor, Task
 from sdbench.records.schema import Checked, Run
-from sdbench.runner.quick_check import check_config, quick_check
-from sdbench.runner.references import Group, ReferenceShelf
+from sdbench.runner.preflight import check_config, quick_check
+from sdbench.runner.reference_maker import Group, ReferenceShelf
 from sdbench.runs import RunFolder
 from sdbench.runs.reading import load_run
 

@@ -25,7 +25,7 @@ from sdbench.process.environment import PRELOAD
 from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.process.guard import MemoryGuard
 from sdbench.records.schema import Dtype
-from sdbench.runner.references import Group, ReferenceMaker, ReferenceShelf
+from sdbench.runner.reference_maker import Group, ReferenceMaker, ReferenceShelf
 
 SETTINGS = ReferenceSettings(
     model_sha256="0" * 64,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sdbench.runner.correctness import _alike
+from sdbench.runner.compare_pictures import _alike
 
 RECORD = {"verdict": "match", "stages": [{"cosine": 1.0, "rel_l2": 0.0}], "margin": None}
 

@@ -4,7 +4,7 @@ import msgspec
 from factories import make_pass
 
 from sdbench.records.schema import Stage
-from sdbench.runner.stages import with_sampled_ends, with_sampled_peaks
+from sdbench.runner.stage_memory import with_sampled_ends, with_sampled_peaks
 
 
 def make_stage(begin_t: float | None, duration_s: float, stage: str = "vae_decode") -> Stage:

@@ -28,9 +28,9 @@ from sdbench.plan.order import axis_to_decide, make_plan, with_blocks
 from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.records.schema import Looked, LookedCase, Run
 from sdbench.report.progress import ScreenWatcher
-from sdbench.runner.decide import UntilDecided as Decider
-from sdbench.runner.leftover import remaining_slots, undecided
-from sdbench.runner.run import RunLoop
+from sdbench.runner.loop import RunLoop
+from sdbench.runner.resume import remaining_slots, undecided
+from sdbench.runner.sequential import UntilDecided as Decider
 from sdbench.runner.session import Sat, config_of, sit
 from sdbench.runs import RunFolder, load_run
 from sdbench.stats import DEFAULT_THRESHOLD, LOOKS

@@ -42,7 +42,7 @@ SHORTER: tuple[Replacement, ...] = (
     (_OPERATORS, None, "_VECTOR_BYTES", lambda _: {256: 1 << 22}),
     (_OPERATORS, None, "_SHORTEST_TIMING_S", lambda _: 0.002),
     # Before every run on the stand-in: 2 s of a core, and 20 s in half precision.
-    ("sdbench.runner.quick_check", None, "check_config", _of_one_step),
+    ("sdbench.runner.preflight", None, "check_config", _of_one_step),
     # On the page that ends every run, 0.6 s of a core; ``sdbench report`` draws them.
     ("sdbench.report.figures.figure", "Figure", "inline_svg", _not_at_the_end_of_a_run),
 )

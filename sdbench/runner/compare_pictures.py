@@ -11,7 +11,7 @@ from sdbench.correctness.content import judge
 from sdbench.correctness.parity import Comparison, ReadContent, Yardstick
 from sdbench.models.builtin import BUILTIN
 from sdbench.records.schema import Arithmetic, Dtype, Replicate, Run
-from sdbench.runner.references import Group, ImageAsRounded, ReferenceShelf
+from sdbench.runner.reference_maker import Group, ImageAsRounded, ReferenceShelf
 from sdbench.runs import RunFolder, load_run
 
 _SAME_DIGITS = 1e-9

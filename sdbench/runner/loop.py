@@ -34,11 +34,11 @@ from sdbench.records.schema import (
     Withdrawn,
 )
 from sdbench.runner.ballast import Ballast
-from sdbench.runner.content import not_kept, with_content
 from sdbench.runner.gates import Gates
 from sdbench.runner.jobs import picture_job
 from sdbench.runner.operations import alike, keep_count, known_count
-from sdbench.runner.outcome import replicate_record
+from sdbench.runner.read_pictures import not_kept, with_content
+from sdbench.runner.replicate import replicate_record
 from sdbench.runs import RunFolder, last_attempts
 
 # How far past its budget a run may go to finish a process that is nearly done.

@@ -14,8 +14,8 @@ from sdbench.comparison import look_after, rows_still_open
 from sdbench.plan.order import with_blocks
 from sdbench.privacy.redact import hidden_run
 from sdbench.records.schema import Slot
-from sdbench.runner.leftover import remaining_slots
-from sdbench.runner.run import RunLoop
+from sdbench.runner.loop import RunLoop
+from sdbench.runner.resume import remaining_slots
 from sdbench.runs import load_run
 
 

@@ -18,8 +18,8 @@ from sdbench.process.environment import worker_environment
 from sdbench.process.executor import Executor, Supervisor, Task
 from sdbench.records.schema import Case, Checked, Compared, Gate, Replicate, Run, Slot
 from sdbench.runner.jobs import picture_job
-from sdbench.runner.outcome import replicate_record
-from sdbench.runner.references import Group, ReferenceShelf
+from sdbench.runner.reference_maker import Group, ReferenceShelf
+from sdbench.runner.replicate import replicate_record
 from sdbench.runs import RunFolder
 
 _RESOLUTION = "128x128"

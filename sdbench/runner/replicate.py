@@ -40,7 +40,7 @@ from sdbench.process.events import (
 )
 from sdbench.process.executor import Report, Stop, Task
 from sdbench.records.schema import Gate, Outcome, Pass, Replicate, Slot, Yardstick
-from sdbench.runner.stages import with_sampled_ends, with_sampled_peaks
+from sdbench.runner.stage_memory import with_sampled_ends, with_sampled_peaks
 
 E = TypeVar("E", bound=msgspec.Struct)
 
