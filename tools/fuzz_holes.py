@@ -45,7 +45,7 @@ _NOT_SEEN = {
 """Limits whose loss nothing below the memory and time of a test can show."""
 _NO_DEFENCE = {
     "machine/recording.py": ("_penalty",),
-    "report/story/timelines.py": ("_left_out",),
+    "report/view/timelines.py": ("_left_out",),
     "records/schema.py": ("latents_are_right",),
 }
 """Functions that return None for "no such thing": they choose or count, and refuse nothing."""

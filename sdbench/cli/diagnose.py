@@ -7,8 +7,8 @@ import click
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.diagnosis.result import Diagnosis, as_json
-from sdbench.report.diagnosis import render_diagnosis
-from sdbench.report.story import diagnosed
+from sdbench.report.terminal.diagnosis import render_diagnosis
+from sdbench.report.view import diagnosed
 from sdbench.runs import find_run, load_run
 
 

@@ -20,7 +20,7 @@ from sdbench.doctor import (
     judge,
     worst,
 )
-from sdbench.report.units import printable
+from sdbench.report.view.units import printable
 from sdbench.words import shell
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.comparison import Past, history_of_pasts, pasts_in
 from sdbench.machine import machine_id
-from sdbench.report.history import render_history
-from sdbench.report.units import printable
+from sdbench.report.terminal.case_history import render_history
+from sdbench.report.view.units import printable
 
 
 @click.command(name="history")

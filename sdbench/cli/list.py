@@ -10,7 +10,7 @@ from rich.table import Table
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.comparison import LeftOut, Past, pasts_in
-from sdbench.report.units import printable
+from sdbench.report.view.units import printable
 from sdbench.words import counted
 
 MOST = 100

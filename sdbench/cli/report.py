@@ -16,15 +16,15 @@ from sdbench.cli.own_files import WRITTEN_BY, spare_others
 from sdbench.errors import UsageError
 from sdbench.files.access import write_inside
 from sdbench.privacy.share import shared
+from sdbench.report.export.junit import junit_of_runs
+from sdbench.report.export.markdown import markdown_report
+from sdbench.report.export.pytest_benchmark import pytest_benchmark_document
+from sdbench.report.export.row import rows_of_runs
+from sdbench.report.export.tidy_csv import csv_of_runs
 from sdbench.report.html import html_report
-from sdbench.report.html.gallery import gallery_of
-from sdbench.report.junit import junit_of_runs
-from sdbench.report.markdown import markdown_report
-from sdbench.report.pytest_benchmark import pytest_benchmark_document
-from sdbench.report.row import rows_of_runs
-from sdbench.report.story import tell
-from sdbench.report.story.tell import run_story
-from sdbench.report.tidy_csv import csv_of_runs
+from sdbench.report.pictures.gallery import gallery_of
+from sdbench.report.view import tell
+from sdbench.report.view.build import run_story
 from sdbench.runs import LoadedRun, find_run, load_run
 from sdbench.words import shell
 

@@ -14,7 +14,7 @@ from sdbench.errors import UsageError
 from sdbench.privacy.redact import hidden_run, shown_run
 from sdbench.process.execution import ProcessExecutor
 from sdbench.records.schema import Run
-from sdbench.report.units import printable
+from sdbench.report.view.units import printable
 from sdbench.runner.foreign import adopted, what_it_decides
 from sdbench.runner.prepare import (
     check_resumable,

@@ -27,10 +27,10 @@ from sdbench.process.execution import ProcessExecutor
 from sdbench.process.executor import Executor
 from sdbench.process.import_failures import ImportFailure
 from sdbench.records.schema import ModelInfo, Plan, Run
-from sdbench.report.progress import ScreenWatcher
-from sdbench.report.story import diagnosed
-from sdbench.report.terminal import case_words, render_lines, render_summary
-from sdbench.report.units import duration, memory_words, printable, size, system_words
+from sdbench.report.terminal.progress import ScreenWatcher
+from sdbench.report.terminal.tables import case_words, render_lines, render_summary
+from sdbench.report.view import diagnosed
+from sdbench.report.view.units import duration, memory_words, printable, size, system_words
 from sdbench.runner.loop import Watcher
 from sdbench.runner.prepare import (
     DEFAULT_CONFIG,

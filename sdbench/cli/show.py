@@ -28,15 +28,15 @@ from sdbench.records.schema import (
     Run,
     Stage,
 )
-from sdbench.report.correctness import check_words, correctness_lines
-from sdbench.report.efficiency import efficiency_words
-from sdbench.report.overview import render_overview
-from sdbench.report.passes import replicate_words
-from sdbench.report.spread import spread_words
-from sdbench.report.story.tell import run_story
-from sdbench.report.telemetry import telemetry_lines
-from sdbench.report.terminal import OUTCOME_WORDS, case_words, process_name, render_lines
-from sdbench.report.units import (
+from sdbench.report.terminal.overview import render_overview
+from sdbench.report.terminal.tables import OUTCOME_WORDS, case_words, process_name, render_lines
+from sdbench.report.view.build import run_story
+from sdbench.report.view.correctness_words import check_words, correctness_lines
+from sdbench.report.view.efficiency_words import efficiency_words
+from sdbench.report.view.passes import replicate_words
+from sdbench.report.view.spread import spread_words
+from sdbench.report.view.telemetry_words import telemetry_lines
+from sdbench.report.view.units import (
     duration,
     memory_words,
     printable,

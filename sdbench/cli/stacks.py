@@ -16,7 +16,7 @@ from sdbench.cli.options import json_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import MachineError
 from sdbench.process.execution import ProcessExecutor
-from sdbench.report.units import duration, printable, size
+from sdbench.report.view.units import duration, printable, size
 from sdbench.runner.try_stack import picture_maker
 from sdbench.stacks.catalogue import (
     ShippedStack,

@@ -29,7 +29,7 @@ from sdbench.machine.recording import RecordedSystem
 from sdbench.models.folder_files import entries, read_json
 from sdbench.models.weights import WeightsError, look_at_pickle, read_header
 from sdbench.plan.config import load_config
-from sdbench.report.story import timelines
+from sdbench.report.view import timelines
 from sdbench.runs.reading import load_run
 
 MOST_PIXELS = 8192 * 8192

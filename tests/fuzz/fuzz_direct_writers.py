@@ -13,9 +13,9 @@ from fuzz_values import CANARY
 
 from sdbench.files.access import read_inside
 from sdbench.quoting import markdown_text, python_source
-from sdbench.report import junit
+from sdbench.report.export import junit
 from sdbench.report.html import page
-from sdbench.report.units import printable
+from sdbench.report.view.units import printable
 
 NAMES_INSIDE = ("sound", "../outside", "below/file", "/etc/hosts", "link", "", ".", "..", "x\0y")
 """Of files to open in a folder; the first alone may be."""

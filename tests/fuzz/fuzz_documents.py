@@ -13,7 +13,7 @@ from sdbench.machine import MachineFacts
 from sdbench.machine.recording import RecordedCommand, RecordedFacts
 from sdbench.plan.config import Config
 from sdbench.records.schema import Record, Run
-from sdbench.report.story.timelines import Reading
+from sdbench.report.view.timelines import Reading
 
 Place = tuple[Any, Any, Any]
 """A table or list, the key in it, and the type of what stands there (Any: not known)."""

@@ -25,7 +25,7 @@ READERS: tuple[str, ...] = (
     "models/folder_files.py",
     "models/weights.py",
     "correctness/artifacts.py",
-    "report/story/timelines.py",
+    "report/view/timelines.py",
     "runs/membership.py",
     "runs/checks.py",
     "runs/reading.py",
@@ -59,10 +59,10 @@ WRITERS: tuple[str, ...] = (
     "quoting/python_source.py",
     "cli/__init__.py",
     "cli/output.py",
-    "report/junit.py",
+    "report/export/junit.py",
     "quoting/markdown_text.py",
-    "report/tidy_csv.py",
-    "report/units.py",
+    "report/export/tidy_csv.py",
+    "report/view/units.py",
     "report/html/page.py",
 )
 """What puts others' text into a language; escapes are left out there when holes are planted."""

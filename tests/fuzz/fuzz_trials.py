@@ -345,7 +345,7 @@ def _input(words: list[str], given: Path) -> io.TextIOWrapper:
 
 
 def _place(error: BaseException) -> str:
-    """``KeyError: 'x' at report/row.py:31``: the innermost of our own lines."""
+    """``KeyError: 'x' at report/export/row.py:31``: the innermost of our own lines."""
     own = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)

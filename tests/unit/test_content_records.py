@@ -16,7 +16,7 @@ from sdbench.errors import ModelError, UsageError
 from sdbench.models.builtin import BUILTIN, BuiltinModel
 from sdbench.models.resolve import find_model
 from sdbench.records.schema import Picture
-from sdbench.report.terminal import picture_words, render_summary
+from sdbench.report.terminal.tables import picture_words, render_summary
 from sdbench.runner.read_pictures import with_content
 
 SCENE = Scene("white", (Item("red", "circle"),))

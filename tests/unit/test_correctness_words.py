@@ -3,7 +3,7 @@
 from typing import Any
 
 from sdbench.records.schema import Checked, Compared, ImageCompared, StageDifference
-from sdbench.report.correctness import check_words, correctness_lines
+from sdbench.report.view.correctness_words import check_words, correctness_lines
 
 
 def stage(

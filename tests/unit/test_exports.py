@@ -15,9 +15,9 @@ from measured_runs import by_arm, changed, ended_as, kept, measured, one_case, s
 
 from sdbench.analysis.run_summary import RunSummary, summarise
 from sdbench.comparison import compare_axis, failing
-from sdbench.report.junit import junit_of_comparison, junit_of_runs
-from sdbench.report.pytest_benchmark import pytest_benchmark_document
-from sdbench.report.tidy_csv import csv_of_runs
+from sdbench.report.export.junit import junit_of_comparison, junit_of_runs
+from sdbench.report.export.pytest_benchmark import pytest_benchmark_document
+from sdbench.report.export.tidy_csv import csv_of_runs
 from sdbench.runs import LoadedRun
 
 

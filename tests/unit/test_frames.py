@@ -18,7 +18,7 @@ from measured_runs import kept, measured, one_case, steady, two_arms
 import sdbench
 from sdbench.analysis.frames import RunFrames
 from sdbench.errors import SdbenchError, StoreError, UsageError
-from sdbench.report.tidy_csv import csv_of_runs
+from sdbench.report.export.tidy_csv import csv_of_runs
 from sdbench.runs import LoadedRun
 
 MATRIX = {"resolution": ["64x64", "128x128"], "attention_slicing": [False, True]}

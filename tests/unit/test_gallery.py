@@ -12,10 +12,10 @@ from quality_factories import Array, noise_picture, nudged, smooth_picture
 
 from sdbench.correctness.artifacts import Artifacts
 from sdbench.records.schema import Slot
-from sdbench.report.html.embedded import Drawing, Embedder, Shown, difference_of
-from sdbench.report.html.gallery import Entry, Gallery, gallery_of
 from sdbench.report.html.policy import content_security_policy
-from sdbench.report.story import tell
+from sdbench.report.pictures.data_uris import Drawing, Embedder, Shown, difference_of
+from sdbench.report.pictures.gallery import Entry, Gallery, gallery_of
+from sdbench.report.view import tell
 from sdbench.runs import LoadedRun
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from sdbench.comparison import History, history_of
 from sdbench.errors import UsageError
-from sdbench.report.history import render_history
+from sdbench.report.terminal.case_history import render_history
 from sdbench.runs import LoadedRun
 
 MINE = "mine"

@@ -21,11 +21,11 @@ from told_runs import told_run
 from sdbench.cli import main
 from sdbench.quoting.markdown_text import plain
 from sdbench.records.schema import SCHEMA_VERSION, Ceiling, CountedFlops
-from sdbench.report.efficiency import EXPLAINED
-from sdbench.report.html.gallery import gallery_of
-from sdbench.report.markdown import Markdown, markdown_report
-from sdbench.report.row import rows_of_runs
-from sdbench.report.story import tell
+from sdbench.report.export.markdown import Markdown, markdown_report
+from sdbench.report.export.row import rows_of_runs
+from sdbench.report.pictures.gallery import gallery_of
+from sdbench.report.view import tell
+from sdbench.report.view.efficiency_words import EXPLAINED
 from sdbench.runs import LoadedRun
 
 

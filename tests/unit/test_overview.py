@@ -13,7 +13,7 @@ from measured_runs import kept, measured, one_case, steady
 from sdbench.cli import main
 from sdbench.cli.show import find_case
 from sdbench.errors import UsageError
-from sdbench.report.overview import MAX_LINES
+from sdbench.report.terminal.overview import MAX_LINES
 from sdbench.runs import LoadedRun, RunFolder
 
 Shown = Callable[..., list[str]]

@@ -41,12 +41,12 @@ from sdbench.plan.cost import estimate_passes, estimate_slot, passes_within_s
 from sdbench.plan.order import make_plan
 from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.records.schema import Arm, Replicate, Run, Slot
-from sdbench.report.correctness import pass_words
 from sdbench.report.html import html_report
-from sdbench.report.passes import passes_sentence, replicate_words
-from sdbench.report.story import tell
-from sdbench.report.story.tell import run_story
-from sdbench.report.terminal import render_summary
+from sdbench.report.terminal.tables import render_summary
+from sdbench.report.view import tell
+from sdbench.report.view.build import run_story
+from sdbench.report.view.correctness_words import pass_words
+from sdbench.report.view.passes import passes_sentence, replicate_words
 from sdbench.repro.case_script import case_script
 from sdbench.runner.session import config_of
 from sdbench.runs import load_run

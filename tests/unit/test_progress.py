@@ -6,7 +6,7 @@ import pytest
 from factories import make_replicate, make_run
 from rich.console import Console
 
-from sdbench.report.progress import ScreenWatcher
+from sdbench.report.terminal.progress import ScreenWatcher
 
 
 def watcher(terminal: bool = False) -> tuple[ScreenWatcher, io.StringIO]:

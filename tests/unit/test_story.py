@@ -16,11 +16,11 @@ from told_runs import moved, told_run, write_timeline
 from sdbench.analysis.pairs import summary_of
 from sdbench.errors import UsageError
 from sdbench.records.schema import Case, Checked, Divergence, Slot
-from sdbench.report.story import RunStory, tell
-from sdbench.report.story.findings import number_words
-from sdbench.report.story.profile import MAX_CURVES, MAX_STAGE_ROWS
-from sdbench.report.story.tell import diagnosed
-from sdbench.report.story.timelines import MAX_TIMELINES
+from sdbench.report.view import RunStory, tell
+from sdbench.report.view.build import diagnosed
+from sdbench.report.view.findings import number_words
+from sdbench.report.view.stages import MAX_CURVES, MAX_STAGE_ROWS
+from sdbench.report.view.timelines import MAX_TIMELINES
 from sdbench.runs import LoadedRun
 
 
@@ -352,7 +352,7 @@ def test_arms_that_cannot_be_compared_say_why(monkeypatch: pytest.MonkeyPatch) -
     def refusing(*_: Any) -> Any:
         raise UsageError("--by arm: the runs have one value only")
 
-    module = importlib.import_module("sdbench.report.story.tell")  # its function has its name
+    module = importlib.import_module("sdbench.report.view.build")  # its function has its name
     monkeypatch.setattr(module, "compare_axis", refusing)
     told = tell([measured(config=two_arms(3))])
     assert told.comparisons.refused == ["--by arm: the runs have one value only"]

@@ -20,10 +20,10 @@ from sdbench.plan.cost import estimate_passes, estimate_slot
 from sdbench.plan.order import make_plan
 from sdbench.records.schema import Pass
 from sdbench.report.figures import run_figures
-from sdbench.report.passes import sustained_lines
-from sdbench.report.story import RunStory
-from sdbench.report.story.tell import run_story
-from sdbench.report.terminal import render_summary
+from sdbench.report.terminal.tables import render_summary
+from sdbench.report.view import RunStory
+from sdbench.report.view.build import run_story
+from sdbench.report.view.passes import sustained_lines
 from sdbench.runs import LoadedRun
 from sdbench.stats import STABLE_SHARE, judge_sustained
 from sdbench.stats.sustained import _deviations

@@ -38,7 +38,7 @@ from sdbench.localise.script import operator_script
 from sdbench.quoting.markdown_text import code_block, code_span, plain
 from sdbench.quoting.python_source import comment, literal, name, number, whole, words
 from sdbench.records.schema import CrashReport, FailureCause, Run
-from sdbench.report.tidy_csv import csv_of_runs
+from sdbench.report.export.tidy_csv import csv_of_runs
 from sdbench.repro.case_script import case_script
 from sdbench.repro.issue import issue_text
 from sdbench.runs import LoadedRun
@@ -362,7 +362,7 @@ def _is_number(text: str) -> bool:
 
 def test_junit_stays_well_formed() -> None:
     from sdbench.analysis.pairs import summary_of
-    from sdbench.report.junit import junit_of_runs
+    from sdbench.report.export.junit import junit_of_runs
 
     for hostile in TEXTS:
         record = msgspec.structs.replace(REPLICATE, reason=hostile)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sdbench.report.units import duration, seconds, size
+from sdbench.report.view.units import duration, seconds, size
 from sdbench.words import counted
 
 

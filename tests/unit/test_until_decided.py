@@ -27,7 +27,7 @@ from sdbench.plan.config import Config, Looks, UntilDecided
 from sdbench.plan.order import axis_to_decide, make_plan, with_blocks
 from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.records.schema import Looked, LookedCase, Run
-from sdbench.report.progress import ScreenWatcher
+from sdbench.report.terminal.progress import ScreenWatcher
 from sdbench.runner.loop import RunLoop
 from sdbench.runner.resume import remaining_slots, undecided
 from sdbench.runner.sequential import UntilDecided as Decider

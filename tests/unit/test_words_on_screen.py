@@ -15,10 +15,10 @@ from sdbench.cli import main
 from sdbench.diagnosis.claims import examine_claims
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.records.schema import Case, Slot
-from sdbench.report.comparison import change_words
-from sdbench.report.story.tell import run_story
-from sdbench.report.terminal import print_table, process_words, run_number
-from sdbench.report.units import memory_words, system_words
+from sdbench.report.terminal.tables import print_table, process_words, run_number
+from sdbench.report.view.build import run_story
+from sdbench.report.view.comparison_words import change_words
+from sdbench.report.view.units import memory_words, system_words
 from sdbench.words import shell
 
 SIZES = ({"resolution": "128x128"}, {"resolution": "512x512"}, {"resolution": "768x768"})

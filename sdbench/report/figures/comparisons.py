@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from sdbench.analysis.run_summary import per_picture
 from sdbench.comparison.result import CaseComparison, Comparison, Verdict
-from sdbench.report.comparison import VERDICT_WORDS, case_name, change_words
 from sdbench.report.figures.canvas import (
     MOST_ROWS,
     ROW,
@@ -16,8 +15,9 @@ from sdbench.report.figures.canvas import (
     shortened,
 )
 from sdbench.report.figures.figure import Figure
-from sdbench.report.terminal import case_words
-from sdbench.report.units import seconds
+from sdbench.report.terminal.tables import case_words
+from sdbench.report.view.comparison_words import VERDICT_WORDS, case_name, change_words
+from sdbench.report.view.units import seconds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

@@ -14,8 +14,8 @@ from sdbench.report.figures.canvas import (
     time_axis,
 )
 from sdbench.report.figures.figure import Figure
-from sdbench.report.story.records import Cell, ProcessTimes, RunStory
-from sdbench.report.units import seconds
+from sdbench.report.view.model import Cell, ProcessTimes, RunStory
+from sdbench.report.view.units import seconds
 from sdbench.words import counted
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from sdbench.report.figures.canvas import Theme, new_drawing, shortened
 from sdbench.report.figures.figure import Figure
 from sdbench.report.figures.palette import FIRST_HIGH_HEAT
-from sdbench.report.story.records import Cell, RunStory
-from sdbench.report.units import seconds
+from sdbench.report.view.model import Cell, RunStory
+from sdbench.report.view.units import seconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

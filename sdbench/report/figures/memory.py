@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from sdbench.report.figures.canvas import Theme, legend, new_drawing
 from sdbench.report.figures.figure import Figure
-from sdbench.report.story.records import RunStory, Timeline
+from sdbench.report.view.model import RunStory, Timeline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,7 +3,6 @@
 import math
 from typing import TYPE_CHECKING
 
-from sdbench.report.efficiency import rate_words
 from sdbench.report.figures.canvas import (
     Theme,
     label_rows,
@@ -13,8 +12,9 @@ from sdbench.report.figures.canvas import (
     time_axis,
 )
 from sdbench.report.figures.figure import Figure
-from sdbench.report.story.records import DivergenceCurve, RunStory, StageRow
-from sdbench.report.units import seconds
+from sdbench.report.view.efficiency_words import rate_words
+from sdbench.report.view.model import DivergenceCurve, RunStory, StageRow
+from sdbench.report.view.units import seconds
 from sdbench.words import counted
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from sdbench.report.figures.memory import timeline_figures
 from sdbench.report.figures.profile import divergence_figure, stages_figure
 from sdbench.report.figures.sustained import sustained_figures
 from sdbench.report.figures.tradeoff import tradeoff_figure
-from sdbench.report.story.records import RunStory, Story
+from sdbench.report.view.model import RunStory, Story
 
 
 def run_figures(run: RunStory, prefix: str = "run-1") -> list[Figure]:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from sdbench.report.figures.canvas import Theme, legend, new_drawing
 from sdbench.report.figures.figure import Figure
-from sdbench.report.story.records import RunStory, SustainedCurve
+from sdbench.report.view.model import RunStory, SustainedCurve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

@@ -12,9 +12,9 @@ from sdbench.report.figures.canvas import (
     time_axis,
 )
 from sdbench.report.figures.figure import Figure
-from sdbench.report.story.cells import settings_words
-from sdbench.report.story.records import RunStory
-from sdbench.report.units import seconds, size
+from sdbench.report.view.cases import settings_words
+from sdbench.report.view.model import RunStory
+from sdbench.report.view.units import seconds, size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from sdbench.correctness.artifacts import Artifacts, most_pixels
 from sdbench.correctness.verdict_words import FAULT_WORDS
 from sdbench.records.schema import Correctness
-from sdbench.report.correctness import margin_words, pass_words
-from sdbench.report.html.embedded import Difference, Drawing, Embedder, Shown, difference_of
-from sdbench.report.html.found_pictures import (
+from sdbench.report.pictures.data_uris import Difference, Drawing, Embedder, Shown, difference_of
+from sdbench.report.pictures.distinct import (
     FoundPicture,
     GroupKey,
     Made,
@@ -22,13 +21,14 @@ from sdbench.report.html.found_pictures import (
     different_pictures,
     matches_as_one,
 )
-from sdbench.report.story import RunStory, Tone
-from sdbench.report.terminal import CORRECT_WORDS
-from sdbench.report.units import printable
+from sdbench.report.terminal.tables import CORRECT_WORDS
+from sdbench.report.view import RunStory, Tone
+from sdbench.report.view.correctness_words import margin_words, pass_words
+from sdbench.report.view.units import printable
 from sdbench.runs import LoadedRun
 
 if TYPE_CHECKING:
-    from sdbench.report.html.embedded import Pixels
+    from sdbench.report.pictures.data_uris import Pixels
 
 PICTURES_BYTES = 1_600_000
 """What the pictures of a page may take, as they stand in it (base64); a page is to be < 3 MB."""

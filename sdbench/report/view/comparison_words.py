@@ -13,14 +13,14 @@ from sdbench.comparison.result import CaseComparison, Comparison, SideInfo, Verd
 from sdbench.comparison.sentence import VERDICT_WORDS as VERDICT_WORDS
 from sdbench.comparison.sentence import verdict_words as verdict_words
 from sdbench.records.schema import Looked, LookedCase
-from sdbench.report.terminal import (
+from sdbench.report.terminal.tables import (
     CORRECT_WORDS,
     case_words,
     print_table,
     render_lines,
     run_number,
 )
-from sdbench.report.units import memory_words, printable, seconds, size
+from sdbench.report.view.units import memory_words, printable, seconds, size
 
 _STYLES: dict[Verdict, str] = {
     "faster": "green",

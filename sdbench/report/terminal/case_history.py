@@ -9,8 +9,8 @@ from rich.table import Table
 
 from sdbench.analysis.run_summary import per_picture
 from sdbench.comparison import History, HistoryEntry
-from sdbench.report.terminal import OUTCOME_WORDS, case_words
-from sdbench.report.units import printable, seconds
+from sdbench.report.terminal.tables import OUTCOME_WORDS, case_words
+from sdbench.report.view.units import printable, seconds
 from sdbench.words import counted
 
 _PLOT_WIDTH = 40

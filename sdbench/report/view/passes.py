@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from sdbench.analysis.run_summary import RunSummary
 from sdbench.records.schema import PassesStopped, Replicate
-from sdbench.report.units import duration, seconds
+from sdbench.report.view.units import duration, seconds
 from sdbench.stats import STABLE_SHARE, Sustained
 from sdbench.words import counted
 

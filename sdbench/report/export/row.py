@@ -6,8 +6,8 @@ from typing import Any
 from sdbench.analysis.run_summary import device_facts
 from sdbench.quoting.markdown_text import plain, table
 from sdbench.records.schema import Run
-from sdbench.report.story import Cell, RunStory
-from sdbench.report.units import memory_words, seconds, size, system_words
+from sdbench.report.view import Cell, RunStory
+from sdbench.report.view.units import memory_words, seconds, size, system_words
 from sdbench.runs import LoadedRun
 
 _NAMES = (

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sdbench.diagnosis.result import Finding, Severity
-from sdbench.report.story.records import Evidence, FindingStory, KnownLink, Tone
-from sdbench.report.units import seconds, size
+from sdbench.report.view.model import Evidence, FindingStory, KnownLink, Tone
+from sdbench.report.view.units import seconds, size
 
 _TONES: dict[Severity, Tone] = {"error": "bad", "warning": "warning", "info": "unknown"}
 # Of a finding over many cases: the first few say it all.

@@ -6,10 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from sdbench.analysis.run_summary import CaseSummary
-from sdbench.report.diagnosis import measurable_gains
-from sdbench.report.passes import passes_sentence, sustained_lines
-from sdbench.report.story import Advice, Cell, RunStory, Tone
-from sdbench.report.terminal import (
+from sdbench.report.terminal.diagnosis import measurable_gains
+from sdbench.report.terminal.tables import (
     case_remarks,
     case_table,
     disturbed_lines,
@@ -18,7 +16,9 @@ from sdbench.report.terminal import (
     spread_lines,
     swapped_words,
 )
-from sdbench.report.units import printable, seconds, size
+from sdbench.report.view import Advice, Cell, RunStory, Tone
+from sdbench.report.view.passes import passes_sentence, sustained_lines
+from sdbench.report.view.units import printable, seconds, size
 from sdbench.words import counted, shell
 
 MAX_LINES = 40

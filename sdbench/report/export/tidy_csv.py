@@ -7,7 +7,7 @@ from typing import Any
 
 from sdbench.analysis.frames import REPLICATE_COLUMNS, replicate_rows
 from sdbench.analysis.pairs import summary_of
-from sdbench.report.units import printable
+from sdbench.report.view.units import printable
 from sdbench.runs import LoadedRun
 
 # A spreadsheet takes what begins so for a formula, and would run what a worker printed.

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from sdbench.records.schema import Checked, Compared, ImageCompared, StageDifference
-from sdbench.report.terminal import CONTENT_WORDS, CORRECT_WORDS, OUTCOME_WORDS, run_number
-from sdbench.report.units import printable, seconds
+from sdbench.report.terminal.tables import CONTENT_WORDS, CORRECT_WORDS, OUTCOME_WORDS, run_number
+from sdbench.report.view.units import printable, seconds
 from sdbench.words import ranges
 
 _STAGE_WORDS = {"text": "text embeddings", "latents": "latents", "picture": "picture"}

@@ -8,10 +8,10 @@ from sdbench.analysis.run_summary import RunSummary, device_facts, is_virtual
 from sdbench.knowledge.memory_limits import check_watermarks, removes_memory_limit
 from sdbench.plan.config import FEWEST_PASSES, MOST_PASSES
 from sdbench.records.schema import Run
-from sdbench.report.correctness import check_words
-from sdbench.report.passes import count_words
-from sdbench.report.story.records import Line, Mark, SetupCheck, Tone
-from sdbench.report.units import memory_words, size, system_words
+from sdbench.report.view.correctness_words import check_words
+from sdbench.report.view.model import Line, Mark, SetupCheck, Tone
+from sdbench.report.view.passes import count_words
+from sdbench.report.view.units import memory_words, size, system_words
 from sdbench.runs import LoadedRun
 from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES
 

@@ -11,10 +11,10 @@ from rich.table import Table
 
 from sdbench.analysis.run_summary import CaseSummary, RunSummary, per_picture
 from sdbench.records.schema import Case, Content, Correctness, Outcome, Replicate, Run
-from sdbench.report.efficiency import efficiency_sentence
-from sdbench.report.passes import passes_sentence, sustained_lines
-from sdbench.report.spread import spread_words, widest
-from sdbench.report.units import printable, seconds, size
+from sdbench.report.view.efficiency_words import efficiency_sentence
+from sdbench.report.view.passes import passes_sentence, sustained_lines
+from sdbench.report.view.spread import spread_words, widest
+from sdbench.report.view.units import printable, seconds, size
 from sdbench.words import counted
 
 OUTCOME_WORDS: dict[Outcome, str] = {

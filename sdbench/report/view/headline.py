@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from sdbench.analysis.run_summary import RunSummary
 from sdbench.diagnosis.result import Diagnosis, Gain, Goal
 from sdbench.records.schema import Case
-from sdbench.report.story.cells import settings_words
-from sdbench.report.story.records import Advice, Cell, Headline, NoAdvice, Tone
-from sdbench.report.story.surroundings import machine_lines, setup_of, setup_sentence
+from sdbench.report.view.cases import settings_words
+from sdbench.report.view.model import Advice, Cell, Headline, NoAdvice, Tone
+from sdbench.report.view.setup import machine_lines, setup_of, setup_sentence
 from sdbench.runs import LoadedRun
 from sdbench.stats import DEFAULT_THRESHOLD
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from sdbench.analysis.pairs import Row
 from sdbench.analysis.run_summary import sustained_of
 from sdbench.records.schema import Replicate
-from sdbench.report.passes import sustained_words
-from sdbench.report.story.cells import name_of
-from sdbench.report.story.records import SustainedCurve
-from sdbench.report.story.timelines import read_timeline
+from sdbench.report.view.cases import name_of
+from sdbench.report.view.model import SustainedCurve
+from sdbench.report.view.passes import sustained_words
+from sdbench.report.view.timelines import read_timeline
 
 _MOST_CURVES = 4
 

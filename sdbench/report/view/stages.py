@@ -7,8 +7,8 @@ from sdbench.analysis.efficiency import StageEfficiency
 from sdbench.analysis.pairs import Row
 from sdbench.analysis.telemetry import STAGE_NAMES, StageName
 from sdbench.records.schema import CORRECTNESS_SEVERITY, Compared, Divergence, Pass, Stage
-from sdbench.report.story.cells import RowKey, name_of
-from sdbench.report.story.records import DivergenceCurve, StageRow, StageShare
+from sdbench.report.view.cases import RowKey, name_of
+from sdbench.report.view.model import DivergenceCurve, StageRow, StageShare
 
 MAX_STAGE_ROWS = 12
 MAX_CURVES = 8

@@ -12,7 +12,7 @@ from sdbench.records.schema import (
     Picture,
     Replicate,
 )
-from sdbench.report.terminal import CORRECT_WORDS
+from sdbench.report.terminal.tables import CORRECT_WORDS
 from sdbench.runs import LoadedRun
 
 GroupKey = tuple[str, int]

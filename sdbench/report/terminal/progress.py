@@ -12,11 +12,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 from sdbench.analysis.run_summary import disturbances, per_picture, summarise
 from sdbench.analysis.telemetry import WAIT_WORDS
 from sdbench.records.schema import Checked, Looked, Replicate, Run, Slot, WaitReason
-from sdbench.report.comparison import look_lines
-from sdbench.report.correctness import check_words
-from sdbench.report.passes import replicate_words
-from sdbench.report.terminal import OUTCOME_WORDS, case_words, render_summary
-from sdbench.report.units import duration, printable, seconds
+from sdbench.report.terminal.tables import OUTCOME_WORDS, case_words, render_summary
+from sdbench.report.view.comparison_words import look_lines
+from sdbench.report.view.correctness_words import check_words
+from sdbench.report.view.passes import replicate_words
+from sdbench.report.view.units import duration, printable, seconds
 
 _REPAINT_EVERY_S = 1.0
 

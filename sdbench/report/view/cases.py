@@ -10,9 +10,9 @@ from sdbench.analysis.pairs import Row
 from sdbench.analysis.run_summary import CaseSummary, disturbances, per_picture
 from sdbench.analysis.telemetry import WAIT_WORDS
 from sdbench.records.schema import Case, Replicate
-from sdbench.report.spread import spread_words
-from sdbench.report.story.records import Cell, ProcessTimes, Tone
-from sdbench.report.terminal import OUTCOME_WORDS, case_words, picture_words, process_words
+from sdbench.report.terminal.tables import OUTCOME_WORDS, case_words, picture_words, process_words
+from sdbench.report.view.model import Cell, ProcessTimes, Tone
+from sdbench.report.view.spread import spread_words
 from sdbench.stats import tukey_outliers
 
 RowKey = tuple[str, str]

@@ -16,8 +16,8 @@ from sdbench.diagnosis.result import (
     Severity,
     Tradeoff,
 )
-from sdbench.report.terminal import CORRECT_WORDS, case_words, print_table
-from sdbench.report.units import printable, seconds, size
+from sdbench.report.terminal.tables import CORRECT_WORDS, case_words, print_table
+from sdbench.report.view.units import printable, seconds, size
 from sdbench.words import counted
 
 _MOST_ROWS = 100

@@ -9,10 +9,10 @@ import msgspec
 from sdbench.analysis.pairs import Row
 from sdbench.files.access import MIB, read_inside
 from sdbench.records.schema import Pressure, Replicate
-from sdbench.report.story.cells import name_of
-from sdbench.report.story.records import Span, Timeline
-from sdbench.report.terminal import OUTCOME_WORDS
-from sdbench.report.units import size
+from sdbench.report.terminal.tables import OUTCOME_WORDS
+from sdbench.report.view.cases import name_of
+from sdbench.report.view.model import Span, Timeline
+from sdbench.report.view.units import size
 
 # Enough to see the worst, the swap, a death and a calm one; a page of timelines is read by nobody.
 MAX_TIMELINES = 4

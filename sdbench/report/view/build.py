@@ -24,16 +24,16 @@ from sdbench.diagnosis.diagnose import diagnose
 from sdbench.diagnosis.result import Diagnosis
 from sdbench.errors import SdbenchError
 from sdbench.records.schema import Compared
-from sdbench.report.efficiency import efficiency_sentence
-from sdbench.report.story.cells import cells_of, name_of
-from sdbench.report.story.findings import finding_stories
-from sdbench.report.story.headline import headline_of
-from sdbench.report.story.profile import divergence_of, stages_of
-from sdbench.report.story.records import Comparisons, RunStory, Story
-from sdbench.report.story.surroundings import environment_lines, marks_of, method_lines
-from sdbench.report.story.sustained import sustained_curves
-from sdbench.report.story.timelines import timelines_of
-from sdbench.report.terminal import process_name, spread_lines
+from sdbench.report.terminal.tables import process_name, spread_lines
+from sdbench.report.view.cases import cells_of, name_of
+from sdbench.report.view.efficiency_words import efficiency_sentence
+from sdbench.report.view.findings import finding_stories
+from sdbench.report.view.headline import headline_of
+from sdbench.report.view.model import Comparisons, RunStory, Story
+from sdbench.report.view.setup import environment_lines, marks_of, method_lines
+from sdbench.report.view.stages import divergence_of, stages_of
+from sdbench.report.view.sustained_words import sustained_curves
+from sdbench.report.view.timelines import timelines_of
 from sdbench.runs import LoadedRun
 from sdbench.runs.reading import without_collecting
 

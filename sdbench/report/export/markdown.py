@@ -13,21 +13,21 @@ from sdbench.analysis.run_summary import per_picture
 from sdbench.comparison import Comparison
 from sdbench.comparison.result import CaseComparison
 from sdbench.quoting.markdown_text import code_block, plain, table
-from sdbench.report.comparison import case_name, side_words, verdict_words
-from sdbench.report.diagnosis import measurable_gains
-from sdbench.report.efficiency import EXPLAINED, stage_share_words
 from sdbench.report.figures import Figure, FigureKind, run_figures, story_figures
-from sdbench.report.html.embedded import Shown
-from sdbench.report.html.gallery import Gallery
-from sdbench.report.overview import notes_of
-from sdbench.report.story import Advice, Cell, FindingStory, Line, RunStory, Story, Tone
-from sdbench.report.terminal import (
+from sdbench.report.pictures.data_uris import Shown
+from sdbench.report.pictures.gallery import Gallery
+from sdbench.report.terminal.diagnosis import measurable_gains
+from sdbench.report.terminal.overview import notes_of
+from sdbench.report.terminal.tables import (
     CORRECT_WORDS,
     OUTCOME_WORDS,
     case_remarks,
     disturbed_lines,
 )
-from sdbench.report.units import printable, seconds, size
+from sdbench.report.view import Advice, Cell, FindingStory, Line, RunStory, Story, Tone
+from sdbench.report.view.comparison_words import case_name, side_words, verdict_words
+from sdbench.report.view.efficiency_words import EXPLAINED, stage_share_words
+from sdbench.report.view.units import printable, seconds, size
 
 # Beyond so many, the rest is folded away.
 _OPEN_ROWS = 40

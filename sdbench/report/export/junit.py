@@ -5,9 +5,9 @@ from xml.etree import ElementTree
 
 from sdbench.analysis.run_summary import CaseSummary, RunSummary
 from sdbench.comparison.result import CaseComparison, Comparison
-from sdbench.report.comparison import VERDICT_WORDS, case_name
-from sdbench.report.terminal import OUTCOME_WORDS, case_words
-from sdbench.report.units import printable
+from sdbench.report.terminal.tables import OUTCOME_WORDS, case_words
+from sdbench.report.view.comparison_words import VERDICT_WORDS, case_name
+from sdbench.report.view.units import printable
 
 
 def junit_of_comparison(

@@ -3,7 +3,8 @@
 ``tell`` reads what a report needs of loaded runs; everything else here is pure.
 """
 
-from sdbench.report.story.records import (
+from sdbench.report.view.build import diagnosed, tell
+from sdbench.report.view.model import (
     Advice,
     Cell,
     Comparisons,
@@ -25,7 +26,6 @@ from sdbench.report.story.records import (
     Timeline,
     Tone,
 )
-from sdbench.report.story.tell import diagnosed, tell
 
 __all__ = [
     "Advice",

@@ -1,0 +1,1 @@
+"""Machine-readable and plain-text files: Markdown, CSV, JUnit, pytest-benchmark."""
