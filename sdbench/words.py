@@ -1,7 +1,8 @@
-"""Words that every part says alike."""
+"""Words, numbers and others' text, as every part says them alike."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 def counted(count: int, one: str, many: str = "") -> str:
@@ -30,3 +31,58 @@ def shortened(text: str, most: int = 80) -> str:
 def shell(*words: object) -> str:
     """A command to paste into a shell: names of others' folders are quoted where they need it."""
     return shlex.join(str(word) for word in words)
+
+
+def seconds(value: float | None) -> str:
+    """``0.812 s``, ``12.3 s``; three significant figures, ``–`` for unknown."""
+    if value is None:
+        return "–"
+    if value >= 100:
+        return f"{value:.0f} s"
+    return f"{value:.3g} s" if value < 10 else f"{value:.1f} s"
+
+
+def duration(value: float) -> str:
+    """A waiting time: ``40 s``, ``3 min``, ``2 h 10 min``."""
+    if value < 90:
+        return f"{max(1, round(value))} s"
+    minutes = round(value / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def size(value: float | None) -> str:
+    """Bytes as ``812 MB`` or ``3.4 GB`` (powers of ten, as disks and Activity Monitor count)."""
+    if value is None:
+        return "–"
+    magnitude = abs(value)
+    if magnitude >= 1e9:
+        return f"{value / 1e9:.1f} GB"
+    if magnitude >= 1e6:
+        return f"{value / 1e6:.0f} MB"
+    return f"{value / 1e3:.0f} kB" if magnitude >= 1e3 else f"{value:.0f} B"
+
+
+def memory_words(value: object) -> str:
+    """A machine's memory as it is sold: in powers of two, of which systems report a little less."""
+    return f"{round(value / 2**30)} GB" if isinstance(value, (int, float)) else "–"
+
+
+def system_words(machine: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> str:
+    """``macOS 15.1``, ``Linux 6.8.0``, from a run's record of its machine.
+
+    ``facts`` is the longer record, which of a Mac holds the version where the short one of an older
+    sdbench has the kernel's.
+    """
+    system, release = machine.get("system"), machine.get("release")
+    told = ((facts or {}).get("identity") or {}).get("os_version")
+    if system == "Darwin" and isinstance(told, str):
+        release = told
+    words = ["macOS" if system == "Darwin" else system, release]
+    return " ".join(str(word) for word in words if word)
+
+
+def printable(text: str) -> str:
+    """Text that is not ours: terminal escapes in it are shown, not obeyed."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -152,6 +152,6 @@ def _verb_in(arguments: Sequence[str]) -> str:
 
 def _one_line(text: str) -> str:
     """Messages may quote other people's text: one line, and no terminal escapes."""
-    from sdbench.report.view.units import printable
+    from sdbench.words import printable
 
     return printable(" ".join(text.split()))

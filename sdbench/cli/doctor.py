@@ -20,8 +20,7 @@ from sdbench.doctor import (
     judge,
     worst,
 )
-from sdbench.report.view.units import printable
-from sdbench.words import shell
+from sdbench.words import printable, shell
 
 if TYPE_CHECKING:
     from sdbench.doctor.deep import DeepResult

@@ -12,7 +12,7 @@ from sdbench.cli.options import json_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import UsageError
 from sdbench.files.access import open_file
-from sdbench.report.view.units import printable
+from sdbench.words import printable
 
 if TYPE_CHECKING:
     from sdbench.explain.explain import Explained, Explanation

@@ -11,7 +11,7 @@ from sdbench.cli.output import console, print_json
 from sdbench.comparison import Past, history_of_pasts, pasts_in
 from sdbench.machine import machine_id
 from sdbench.report.terminal.case_history import render_history
-from sdbench.report.view.units import printable
+from sdbench.words import printable
 
 
 @click.command(name="history")

@@ -10,8 +10,7 @@ from rich.table import Table
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.comparison import LeftOut, Past, pasts_in
-from sdbench.report.view.units import printable
-from sdbench.words import counted
+from sdbench.words import counted, printable
 
 MOST = 100
 """Runs that are listed unless all are asked for: to lay out a table takes longer than to read."""

@@ -24,7 +24,7 @@ from sdbench.process.executor import Executor
 from sdbench.process.interrupt import InterruptFlag
 from sdbench.records.schema import Dtype
 from sdbench.report.terminal.operators import localisation_json, render_localisation
-from sdbench.report.view.units import duration
+from sdbench.words import duration
 
 _REPAINT_EVERY_S = 1.0
 _LINE_EVERY_S = 20.0  # where nothing can be repainted

@@ -12,8 +12,8 @@ from rich.segment import Segment
 from sdbench.cli.streams import Lossy
 from sdbench.errors import MachineError
 from sdbench.files.access import make_folder, write_file
-from sdbench.report.view.units import printable
 from sdbench.runs import not_writable
+from sdbench.words import printable
 
 # A pipe has no width of its own; a table that wraps at 80 there would be hard to read and to grep.
 _PIPED_WIDTH = 160

@@ -14,7 +14,6 @@ from sdbench.errors import UsageError
 from sdbench.privacy.redact import hidden_run, shown_run
 from sdbench.process.execution import ProcessExecutor
 from sdbench.records.schema import Run
-from sdbench.report.view.units import printable
 from sdbench.runner.foreign import adopted, what_it_decides
 from sdbench.runner.prepare import (
     check_resumable,
@@ -25,6 +24,7 @@ from sdbench.runner.prepare import (
 from sdbench.runner.resume import remaining_slots, undecided, with_put_off_again
 from sdbench.runner.session import config_of, sit, with_new_sitting
 from sdbench.runs import LoadedRun, RunFolder, find_run
+from sdbench.words import printable
 
 
 @click.command(name="resume")

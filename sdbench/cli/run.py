@@ -30,7 +30,6 @@ from sdbench.records.schema import ModelInfo, Plan, Run
 from sdbench.report.terminal.progress import ScreenWatcher
 from sdbench.report.terminal.tables import case_words, render_lines, render_summary
 from sdbench.report.view import diagnosed
-from sdbench.report.view.units import duration, memory_words, printable, size, system_words
 from sdbench.runner.loop import Watcher
 from sdbench.runner.prepare import (
     DEFAULT_CONFIG,
@@ -43,7 +42,7 @@ from sdbench.runner.prepare import (
 from sdbench.runner.session import Sat, sit
 from sdbench.runs import RunFolder, load_run
 from sdbench.stats import LOOKS, MIN_PROCESSES
-from sdbench.words import counted, shell
+from sdbench.words import counted, duration, memory_words, printable, shell, size, system_words
 
 _DOCS_CONFIG = "mps-docs"
 _SHOWN_PICTURES = 4

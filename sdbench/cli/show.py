@@ -36,7 +36,9 @@ from sdbench.report.view.efficiency_words import efficiency_words
 from sdbench.report.view.passes import replicate_words
 from sdbench.report.view.spread import spread_words
 from sdbench.report.view.telemetry_words import telemetry_lines
-from sdbench.report.view.units import (
+from sdbench.runs import LoadedRun, find_run, load_run
+from sdbench.words import (
+    counted,
     duration,
     memory_words,
     printable,
@@ -44,8 +46,6 @@ from sdbench.report.view.units import (
     size,
     system_words,
 )
-from sdbench.runs import LoadedRun, find_run, load_run
-from sdbench.words import counted
 
 _CALLS_SHOWN = 6
 _SOURCES_SHOWN = 2

@@ -16,7 +16,6 @@ from sdbench.cli.options import json_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import MachineError
 from sdbench.process.execution import ProcessExecutor
-from sdbench.report.view.units import duration, printable, size
 from sdbench.runner.try_stack import picture_maker
 from sdbench.stacks.catalogue import (
     ShippedStack,
@@ -31,6 +30,7 @@ from sdbench.stacks.create import create, prove, remove
 from sdbench.stacks.created import Examined, examine, interpreter_in
 from sdbench.stacks.resolve import resolve_stack
 from sdbench.stacks.uv import Tell
+from sdbench.words import duration, printable, size
 
 _names = click.argument("names", nargs=-1, required=True, metavar="NAME...")
 

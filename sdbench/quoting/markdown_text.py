@@ -6,7 +6,7 @@ No markup, no link, nobody mentioned, no way out of a code span or a code block.
 import re
 from collections.abc import Sequence
 
-from sdbench.report.view.units import printable
+from sdbench.words import printable
 
 _MARKUP = re.compile(r"([\\`*{}\[\]<>|~$&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
 _LEAD = re.compile(r"^(\s*)(\d{1,9}(?=[.)](?:\s|$))|(?=[#+=-]))")

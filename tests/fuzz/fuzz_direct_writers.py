@@ -15,7 +15,7 @@ from sdbench.files.access import read_inside
 from sdbench.quoting import markdown_text, python_source
 from sdbench.report.export import junit
 from sdbench.report.html import page
-from sdbench.report.view.units import printable
+from sdbench.words import printable
 
 NAMES_INSIDE = ("sound", "../outside", "below/file", "/etc/hosts", "link", "", ".", "..", "x\0y")
 """Of files to open in a folder; the first alone may be."""

@@ -21,8 +21,8 @@ from sdbench.report.figures.comparisons import history_figure
 from sdbench.report.figures.profile import stages_figure
 from sdbench.report.figures.tradeoff import tradeoff_figure
 from sdbench.report.view import tell
-from sdbench.report.view.units import seconds
 from sdbench.runs import LoadedRun
+from sdbench.words import seconds
 
 SVG = "{http://www.w3.org/2000/svg}"
 

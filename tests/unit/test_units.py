@@ -2,8 +2,7 @@
 
 import pytest
 
-from sdbench.report.view.units import duration, seconds, size
-from sdbench.words import counted
+from sdbench.words import counted, duration, seconds, size
 
 
 @pytest.mark.parametrize(

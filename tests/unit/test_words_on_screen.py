@@ -18,8 +18,7 @@ from sdbench.records.schema import Case, Slot
 from sdbench.report.terminal.tables import print_table, process_words, run_number
 from sdbench.report.view.build import run_story
 from sdbench.report.view.comparison_words import change_words
-from sdbench.report.view.units import memory_words, system_words
-from sdbench.words import shell
+from sdbench.words import memory_words, shell, system_words
 
 SIZES = ({"resolution": "128x128"}, {"resolution": "512x512"}, {"resolution": "768x768"})
 

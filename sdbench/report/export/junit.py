@@ -7,7 +7,7 @@ from sdbench.analysis.run_summary import CaseSummary, RunSummary
 from sdbench.comparison.result import CaseComparison, Comparison
 from sdbench.report.terminal.tables import OUTCOME_WORDS, case_words
 from sdbench.report.view.comparison_words import VERDICT_WORDS, case_name
-from sdbench.report.view.units import printable
+from sdbench.words import printable
 
 
 def junit_of_comparison(

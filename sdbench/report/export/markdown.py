@@ -27,7 +27,7 @@ from sdbench.report.terminal.tables import (
 from sdbench.report.view import Advice, Cell, FindingStory, Line, RunStory, Story, Tone
 from sdbench.report.view.comparison_words import case_name, side_words, verdict_words
 from sdbench.report.view.efficiency_words import EXPLAINED, stage_share_words
-from sdbench.report.view.units import printable, seconds, size
+from sdbench.words import printable, seconds, size
 
 # Beyond so many, the rest is folded away.
 _OPEN_ROWS = 40

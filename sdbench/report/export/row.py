@@ -7,8 +7,8 @@ from sdbench.analysis.run_summary import device_facts
 from sdbench.quoting.markdown_text import plain, table
 from sdbench.records.schema import Run
 from sdbench.report.view import Cell, RunStory
-from sdbench.report.view.units import memory_words, seconds, size, system_words
 from sdbench.runs import LoadedRun
+from sdbench.words import memory_words, seconds, size, system_words
 
 _NAMES = (
     *("chip", "GPU cores", "RAM", "OS", "torch", "model", "settings"),

@@ -7,8 +7,8 @@ from typing import Any
 
 from sdbench.analysis.frames import REPLICATE_COLUMNS, replicate_rows
 from sdbench.analysis.pairs import summary_of
-from sdbench.report.view.units import printable
 from sdbench.runs import LoadedRun
+from sdbench.words import printable
 
 # A spreadsheet takes what begins so for a formula, and would run what a worker printed.
 _FORMULA = ("=", "+", "-", "@")

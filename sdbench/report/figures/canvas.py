@@ -4,7 +4,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from sdbench.report.view.units import printable, seconds
+from sdbench.words import printable, seconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

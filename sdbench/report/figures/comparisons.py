@@ -17,7 +17,7 @@ from sdbench.report.figures.canvas import (
 from sdbench.report.figures.figure import Figure
 from sdbench.report.terminal.tables import case_words
 from sdbench.report.view.comparison_words import VERDICT_WORDS, case_name, change_words
-from sdbench.report.view.units import seconds
+from sdbench.words import seconds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 
 from sdbench.report.figures.canvas import lay_out
 from sdbench.report.figures.palette import COLOURS
-from sdbench.report.view.units import printable
+from sdbench.words import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

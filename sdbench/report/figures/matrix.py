@@ -6,7 +6,7 @@ from sdbench.report.figures.canvas import Theme, new_drawing, shortened
 from sdbench.report.figures.figure import Figure
 from sdbench.report.figures.palette import FIRST_HIGH_HEAT
 from sdbench.report.view.model import Cell, RunStory
-from sdbench.report.view.units import seconds
+from sdbench.words import seconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

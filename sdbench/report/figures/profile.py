@@ -14,8 +14,7 @@ from sdbench.report.figures.canvas import (
 from sdbench.report.figures.figure import Figure
 from sdbench.report.view.efficiency_words import rate_words
 from sdbench.report.view.model import DivergenceCurve, RunStory, StageRow
-from sdbench.report.view.units import seconds
-from sdbench.words import counted
+from sdbench.words import counted, seconds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

@@ -14,7 +14,7 @@ from sdbench.report.figures.canvas import (
 from sdbench.report.figures.figure import Figure
 from sdbench.report.view.cases import settings_words
 from sdbench.report.view.model import RunStory
-from sdbench.report.view.units import seconds, size
+from sdbench.words import seconds, size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

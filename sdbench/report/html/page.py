@@ -26,8 +26,8 @@ from sdbench.report.view.comparison_words import VERDICT_WORDS, case_name, verdi
 from sdbench.report.view.efficiency_words import EXPLAINED, rate_words, stage_share_words
 from sdbench.report.view.passes import STOPPED_WORDS
 from sdbench.report.view.spread import share
-from sdbench.report.view.units import printable, seconds, size
 from sdbench.runs import LoadedRun
+from sdbench.words import printable, seconds, size
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -24,8 +24,8 @@ from sdbench.report.pictures.distinct import (
 from sdbench.report.terminal.tables import CORRECT_WORDS
 from sdbench.report.view import RunStory, Tone
 from sdbench.report.view.correctness_words import margin_words, pass_words
-from sdbench.report.view.units import printable
 from sdbench.runs import LoadedRun
+from sdbench.words import printable
 
 if TYPE_CHECKING:
     from sdbench.report.pictures.data_uris import Pixels

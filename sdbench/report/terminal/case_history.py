@@ -10,8 +10,7 @@ from rich.table import Table
 from sdbench.analysis.run_summary import per_picture
 from sdbench.comparison import History, HistoryEntry
 from sdbench.report.terminal.tables import OUTCOME_WORDS, case_words
-from sdbench.report.view.units import printable, seconds
-from sdbench.words import counted
+from sdbench.words import counted, printable, seconds
 
 _PLOT_WIDTH = 40
 _SHOWN = ("torch", "diffusers")

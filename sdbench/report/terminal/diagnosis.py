@@ -17,8 +17,7 @@ from sdbench.diagnosis.result import (
     Tradeoff,
 )
 from sdbench.report.terminal.tables import CORRECT_WORDS, case_words, print_table
-from sdbench.report.view.units import printable, seconds, size
-from sdbench.words import counted
+from sdbench.words import counted, printable, seconds, size
 
 _MOST_ROWS = 100
 _SEVERITY_STYLES: dict[Severity, str] = {"error": "red", "warning": "yellow", "info": "dim"}

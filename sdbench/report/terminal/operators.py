@@ -8,7 +8,7 @@ from rich.table import Table
 
 from sdbench.localise.localisation import Demonstration, Localisation
 from sdbench.localise.ranking import BEYOND, JudgedCall, OperatorGroup
-from sdbench.report.view.units import duration, printable
+from sdbench.words import duration, printable
 
 
 def localisation_json(result: Localisation, top: int) -> dict[str, Any]:

@@ -18,8 +18,7 @@ from sdbench.report.terminal.tables import (
 )
 from sdbench.report.view import Advice, Cell, RunStory, Tone
 from sdbench.report.view.passes import passes_sentence, sustained_lines
-from sdbench.report.view.units import printable, seconds, size
-from sdbench.words import counted, shell
+from sdbench.words import counted, printable, seconds, shell, size
 
 MAX_LINES = 40
 _TABLE_HEAD = 2  # names and a rule

@@ -16,7 +16,7 @@ from sdbench.report.terminal.tables import OUTCOME_WORDS, case_words, render_sum
 from sdbench.report.view.comparison_words import look_lines
 from sdbench.report.view.correctness_words import check_words
 from sdbench.report.view.passes import replicate_words
-from sdbench.report.view.units import duration, printable, seconds
+from sdbench.words import duration, printable, seconds
 
 _REPAINT_EVERY_S = 1.0
 

@@ -14,8 +14,7 @@ from sdbench.records.schema import Case, Content, Correctness, Outcome, Replicat
 from sdbench.report.view.efficiency_words import efficiency_sentence
 from sdbench.report.view.passes import passes_sentence, sustained_lines
 from sdbench.report.view.spread import spread_words, widest
-from sdbench.report.view.units import printable, seconds, size
-from sdbench.words import counted
+from sdbench.words import counted, printable, seconds, size
 
 OUTCOME_WORDS: dict[Outcome, str] = {
     "ok": "ok",

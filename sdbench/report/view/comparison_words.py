@@ -20,7 +20,7 @@ from sdbench.report.terminal.tables import (
     render_lines,
     run_number,
 )
-from sdbench.report.view.units import memory_words, printable, seconds, size
+from sdbench.words import memory_words, printable, seconds, size
 
 _STYLES: dict[Verdict, str] = {
     "faster": "green",

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from sdbench.records.schema import Checked, Compared, ImageCompared, StageDifference
 from sdbench.report.terminal.tables import CONTENT_WORDS, CORRECT_WORDS, OUTCOME_WORDS, run_number
-from sdbench.report.view.units import printable, seconds
-from sdbench.words import ranges
+from sdbench.words import printable, ranges, seconds
 
 _STAGE_WORDS = {"text": "text embeddings", "latents": "latents", "picture": "picture"}
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from sdbench.diagnosis.result import Finding, Severity
 from sdbench.report.view.model import Evidence, FindingStory, KnownLink, Tone
-from sdbench.report.view.units import seconds, size
+from sdbench.words import seconds, size
 
 _TONES: dict[Severity, Tone] = {"error": "bad", "warning": "warning", "info": "unknown"}
 # Of a finding over many cases: the first few say it all.

@@ -5,9 +5,8 @@ from collections.abc import Collection
 
 from sdbench.analysis.run_summary import RunSummary
 from sdbench.records.schema import PassesStopped, Replicate
-from sdbench.report.view.units import duration, seconds
 from sdbench.stats import STABLE_SHARE, Sustained
-from sdbench.words import counted
+from sdbench.words import counted, duration, seconds
 
 STOPPED_WORDS: dict[PassesStopped, str] = {
     "asked": "as many as configured",

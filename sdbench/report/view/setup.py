@@ -11,9 +11,9 @@ from sdbench.records.schema import Run
 from sdbench.report.view.correctness_words import check_words
 from sdbench.report.view.model import Line, Mark, SetupCheck, Tone
 from sdbench.report.view.passes import count_words
-from sdbench.report.view.units import memory_words, size, system_words
 from sdbench.runs import LoadedRun
 from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES
+from sdbench.words import memory_words, size, system_words
 
 _REMEDY = "sdbench doctor says what is wrong and what mends it"
 # Worst first.

@@ -2,7 +2,7 @@
 
 from sdbench.analysis.run_summary import CaseSummary
 from sdbench.analysis.telemetry import CaseTelemetry, StageName
-from sdbench.report.view.units import size
+from sdbench.words import size
 
 STAGE_WORDS: dict[StageName, str] = {
     "text_encoder": "in the text encoder",

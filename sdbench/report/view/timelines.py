@@ -12,7 +12,7 @@ from sdbench.records.schema import Pressure, Replicate
 from sdbench.report.terminal.tables import OUTCOME_WORDS
 from sdbench.report.view.cases import name_of
 from sdbench.report.view.model import Span, Timeline
-from sdbench.report.view.units import size
+from sdbench.words import size
 
 # Enough to see the worst, the swap, a death and a calm one; a page of timelines is read by nobody.
 MAX_TIMELINES = 4
