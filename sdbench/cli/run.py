@@ -11,6 +11,7 @@ import click
 import msgspec
 from rich.console import Console
 
+from sdbench.analysis.case_words import case_words
 from sdbench.analysis.run_summary import RunSummary, TimeShares, as_json
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
@@ -28,7 +29,7 @@ from sdbench.process.executor import Executor
 from sdbench.process.import_failures import ImportFailure
 from sdbench.records.schema import ModelInfo, Plan, Run
 from sdbench.report.terminal.progress import ScreenWatcher
-from sdbench.report.terminal.tables import case_words, render_lines, render_summary
+from sdbench.report.terminal.tables import render_lines, render_summary
 from sdbench.report.view import diagnosed
 from sdbench.runner.loop import Watcher
 from sdbench.runner.prepare import (

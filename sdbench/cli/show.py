@@ -11,6 +11,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from sdbench.analysis.case_words import OUTCOME_WORDS, case_words, process_name
 from sdbench.analysis.pairs import summary_of
 from sdbench.analysis.run_summary import as_json as summary_json
 from sdbench.analysis.run_summary import device_facts, disturbances
@@ -29,7 +30,7 @@ from sdbench.records.schema import (
     Stage,
 )
 from sdbench.report.terminal.overview import render_overview
-from sdbench.report.terminal.tables import OUTCOME_WORDS, case_words, process_name, render_lines
+from sdbench.report.terminal.tables import render_lines
 from sdbench.report.view.build import run_story
 from sdbench.report.view.correctness_words import check_words, correctness_lines
 from sdbench.report.view.efficiency_words import efficiency_words

@@ -11,11 +11,12 @@ from measured_runs import changed, kept, measured, one_case
 from rich.console import Console
 from rich.table import Table
 
+from sdbench.analysis.case_words import process_words, run_number
 from sdbench.cli import main
 from sdbench.diagnosis.claims import examine_claims
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.records.schema import Case, Slot
-from sdbench.report.terminal.tables import print_table, process_words, run_number
+from sdbench.report.terminal.tables import print_table
 from sdbench.report.view.build import run_story
 from sdbench.report.view.comparison_words import change_words
 from sdbench.words import memory_words, shell, system_words

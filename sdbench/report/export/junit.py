@@ -3,9 +3,9 @@
 from collections.abc import Collection, Sequence
 from xml.etree import ElementTree
 
+from sdbench.analysis.case_words import OUTCOME_WORDS, case_words
 from sdbench.analysis.run_summary import CaseSummary, RunSummary
 from sdbench.comparison.result import CaseComparison, Comparison
-from sdbench.report.terminal.tables import OUTCOME_WORDS, case_words
 from sdbench.report.view.comparison_words import VERDICT_WORDS, case_name
 from sdbench.words import printable
 

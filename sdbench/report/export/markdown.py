@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from sdbench.analysis.case_words import CORRECT_WORDS, OUTCOME_WORDS
 from sdbench.analysis.run_summary import per_picture
 from sdbench.comparison import Comparison
 from sdbench.comparison.result import CaseComparison
@@ -18,12 +19,7 @@ from sdbench.report.pictures.data_uris import Shown
 from sdbench.report.pictures.gallery import Gallery
 from sdbench.report.terminal.diagnosis import measurable_gains
 from sdbench.report.terminal.overview import notes_of
-from sdbench.report.terminal.tables import (
-    CORRECT_WORDS,
-    OUTCOME_WORDS,
-    case_remarks,
-    disturbed_lines,
-)
+from sdbench.report.terminal.tables import case_remarks, disturbed_lines
 from sdbench.report.view import Advice, Cell, FindingStory, Line, RunStory, Story, Tone
 from sdbench.report.view.comparison_words import case_name, side_words, verdict_words
 from sdbench.report.view.efficiency_words import EXPLAINED, stage_share_words

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
+from sdbench.analysis.case_words import case_words
 from sdbench.analysis.run_summary import RunSummary
 from sdbench.records.schema import Replicate, Run
-from sdbench.report.terminal.tables import case_words
 from sdbench.stats import tukey_outliers
 
 _FORMAT = "5.0.0"

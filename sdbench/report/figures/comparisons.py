@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from sdbench.analysis.case_words import case_words
 from sdbench.analysis.run_summary import per_picture
 from sdbench.comparison.result import CaseComparison, Comparison, Verdict
 from sdbench.report.figures.canvas import (
@@ -15,7 +16,6 @@ from sdbench.report.figures.canvas import (
     shortened,
 )
 from sdbench.report.figures.figure import Figure
-from sdbench.report.terminal.tables import case_words
 from sdbench.report.view.comparison_words import VERDICT_WORDS, case_name, change_words
 from sdbench.words import seconds
 

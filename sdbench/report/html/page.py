@@ -17,10 +17,10 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from sdbench import __version__
+from sdbench.analysis.case_words import CORRECT_WORDS, OUTCOME_WORDS, case_words
 from sdbench.report.figures import Figure, css_variables, run_figures, story_figures
 from sdbench.report.html.policy import content_security_policy
 from sdbench.report.pictures.gallery import PICTURES_BYTES, gallery_of
-from sdbench.report.terminal.tables import CORRECT_WORDS, OUTCOME_WORDS, case_words
 from sdbench.report.view import RunStory, Story, tell
 from sdbench.report.view.comparison_words import VERDICT_WORDS, case_name, verdict_words
 from sdbench.report.view.efficiency_words import EXPLAINED, rate_words, stage_share_words

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sdbench.analysis.case_words import CORRECT_WORDS
 from sdbench.records.schema import (
     CORRECTNESS_SEVERITY,
     Compared,
@@ -12,7 +13,6 @@ from sdbench.records.schema import (
     Picture,
     Replicate,
 )
-from sdbench.report.terminal.tables import CORRECT_WORDS
 from sdbench.runs import LoadedRun
 
 GroupKey = tuple[str, int]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sdbench.analysis.case_words import CORRECT_WORDS
 from sdbench.correctness.artifacts import Artifacts, most_pixels
 from sdbench.correctness.verdict_words import FAULT_WORDS
 from sdbench.records.schema import Correctness
@@ -21,7 +22,6 @@ from sdbench.report.pictures.distinct import (
     different_pictures,
     matches_as_one,
 )
-from sdbench.report.terminal.tables import CORRECT_WORDS
 from sdbench.report.view import RunStory, Tone
 from sdbench.report.view.correctness_words import margin_words, pass_words
 from sdbench.runs import LoadedRun

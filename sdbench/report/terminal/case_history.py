@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sdbench.analysis.case_words import OUTCOME_WORDS, case_words
 from sdbench.analysis.run_summary import per_picture
 from sdbench.comparison import History, HistoryEntry
-from sdbench.report.terminal.tables import OUTCOME_WORDS, case_words
 from sdbench.words import counted, printable, seconds
 
 _PLOT_WIDTH = 40

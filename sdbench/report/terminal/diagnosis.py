@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sdbench.analysis.case_words import CORRECT_WORDS, case_words
 from sdbench.diagnosis.result import (
     Choice,
     Claim,
@@ -16,7 +17,7 @@ from sdbench.diagnosis.result import (
     Severity,
     Tradeoff,
 )
-from sdbench.report.terminal.tables import CORRECT_WORDS, case_words, print_table
+from sdbench.report.terminal.tables import print_table
 from sdbench.words import counted, printable, seconds, size
 
 _MOST_ROWS = 100

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from sdbench.analysis.case_words import process_name
 from sdbench.analysis.pairs import Row, rows_of, summary_of
 from sdbench.analysis.run_summary import device_facts
 from sdbench.comparison import (
@@ -24,7 +25,7 @@ from sdbench.diagnosis.diagnose import diagnose
 from sdbench.diagnosis.result import Diagnosis
 from sdbench.errors import SdbenchError
 from sdbench.records.schema import Compared
-from sdbench.report.terminal.tables import process_name, spread_lines
+from sdbench.report.terminal.tables import spread_lines
 from sdbench.report.view.cases import cells_of, name_of
 from sdbench.report.view.efficiency_words import efficiency_sentence
 from sdbench.report.view.findings import finding_stories

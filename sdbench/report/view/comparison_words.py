@@ -7,19 +7,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sdbench.analysis.case_words import CORRECT_WORDS, case_words, run_number
 from sdbench.analysis.reasons import UNLIKE, explain
 from sdbench.analysis.run_summary import per_picture
 from sdbench.comparison.result import CaseComparison, Comparison, SideInfo, Verdict
 from sdbench.comparison.sentence import VERDICT_WORDS as VERDICT_WORDS
 from sdbench.comparison.sentence import verdict_words as verdict_words
 from sdbench.records.schema import Looked, LookedCase
-from sdbench.report.terminal.tables import (
-    CORRECT_WORDS,
-    case_words,
-    print_table,
-    render_lines,
-    run_number,
-)
+from sdbench.report.terminal.tables import print_table, render_lines
 from sdbench.words import memory_words, printable, seconds, size
 
 _STYLES: dict[Verdict, str] = {

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import msgspec
 
+from sdbench.analysis.case_words import OUTCOME_WORDS
 from sdbench.analysis.pairs import Row
 from sdbench.files.access import MIB, read_inside
 from sdbench.records.schema import Pressure, Replicate
-from sdbench.report.terminal.tables import OUTCOME_WORDS
 from sdbench.report.view.cases import name_of
 from sdbench.report.view.model import Span, Timeline
 from sdbench.words import size

@@ -1,0 +1,44 @@
+"""The fixed words for outcomes, verdicts, cases and processes. Pure."""
+
+from sdbench.records.schema import Case, Content, Correctness, Outcome, Replicate, Run
+
+OUTCOME_WORDS: dict[Outcome, str] = {
+    "ok": "ok",
+    "failed": "failed",
+    "oom": "out of memory",
+    "crashed": "crashed",
+    "timeout": "no end in time",
+    "guard": "stopped to protect your machine",
+    "skipped": "skipped",
+}
+CORRECT_WORDS: dict[Correctness, str] = {
+    "match": "same as CPU",
+    "drift": "slightly different",
+    "broken": "wrong",
+    "unknown": "not checked",
+}
+CONTENT_WORDS: dict[Content, str] = {"right": "as asked", "wrong": "not as asked"}
+
+
+def case_words(case: Case) -> str:
+    """``512x512 sliced batch float16``: a case as a person would say it."""
+    return " ".join([case.resolution, *case.words()])
+
+
+def process_words(block: int, planned: int) -> str:
+    """``run 2 of 3``: a process of a case as a person counts, where ids count from 0."""
+    return f"run {block + 1} of {max(planned, block + 1)}"
+
+
+def run_number(replicate_id: str) -> str:
+    """The number of a process as a person counts: ids end with one that begins at 0."""
+    number = replicate_id.rpartition(".")[2]
+    return str(int(number) + 1) if number.isdecimal() else replicate_id
+
+
+def process_name(replicate: Replicate, run: Run) -> str:
+    """``512x512 sliced, run 2 of 3``: a process of a run, with its arm where there are several."""
+    planned = run.plan.processes(replicate.case_id, replicate.arm)
+    arm = f" [{replicate.arm}]" if len(run.plan.arms) > 1 else ""
+    case = case_words(run.plan.planned(replicate.case_id).case)
+    return f"{case}{arm}, {process_words(replicate.block, planned)}"
