@@ -6,7 +6,7 @@ from pathlib import Path
 from sdbench.errors import StoreError
 from sdbench.files.access import make_folder, write_file
 from sdbench.localise.localisation import Demonstration, Shown
-from sdbench.localise.ranking import JudgedCall, OperatorCall
+from sdbench.localise.ranking import JudgedCall
 from sdbench.localise.script import (
     LARGEST_OPERANDS_BYTES,
     OPERANDS_FILE,
@@ -18,6 +18,7 @@ from sdbench.localise.script import (
 from sdbench.localise.search import Search
 from sdbench.process.environment import preload_modules
 from sdbench.process.executor import Executor
+from sdbench.process.operator_calls import OperatorCall
 from sdbench.process.torch_environment import RUN_PROGRAM
 
 _SCRIPT_LIMIT_S = 300.0

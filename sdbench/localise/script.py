@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sdbench.errors import StoreError
-from sdbench.localise.ranking import BEYOND, JudgedCall, OperatorCall, Storage
+from sdbench.localise.ranking import BEYOND, JudgedCall
+from sdbench.process.operator_calls import OperatorCall, Storage
 from sdbench.quoting.python_source import comment, literal, name, number, whole, words
 
 SCRIPT_FILE = "reproduce.py"

@@ -18,7 +18,7 @@ from sdbench.knowledge.failure_causes import read_failure
 from sdbench.knowledge.memory_limits import check_watermarks
 from sdbench.knowledge.pasted_log import innermost_message
 from sdbench.localise.localisation import Demonstration, Localisation
-from sdbench.localise.ranking import Comparison, JudgedCall, OperatorCall, Status
+from sdbench.localise.ranking import JudgedCall, Status
 from sdbench.models.resolve import ModelSource, find_model
 from sdbench.plan.config import Config, parse_config
 from sdbench.privacy.redact import redact
@@ -27,6 +27,7 @@ from sdbench.process.events import CallBegun, CallCompared, Event, Failed, Local
 from sdbench.process.executor import Executor, Report, Stop, Task
 from sdbench.process.find_device import FoundDevice, find_device
 from sdbench.process.guard import MemoryGuard
+from sdbench.process.operator_calls import Comparison, OperatorCall
 from sdbench.process.sampler import Sample
 from sdbench.records.schema import Case, Dtype, ModelInfo
 from sdbench.runner.prepare import resolve

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from sdbench.localise.ranking import Comparison, OperatorCall
+from sdbench.process.operator_calls import Comparison, OperatorCall
 from sdbench.records.schema import (
     Bytes,
     Clock,

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from sdbench import machine
-from sdbench.localise.ranking import Comparison, JudgedCall, OperatorCall, Status
+from sdbench.localise.ranking import JudgedCall, Status
 from sdbench.machine import MachineFacts, MemoryProbe, SlowReading, SystemMemory, Unavailable
 from sdbench.machine.cpu import CpuTimes
 from sdbench.machine.facts import Gpu, Identity, Memory, Power, Scheduling, all_unavailable
@@ -24,6 +24,7 @@ from sdbench.plan.cost import Pace
 from sdbench.plan.order import make_plan
 from sdbench.process.events import Event, decode_event
 from sdbench.process.executor import FakeExecutor, Report, Stop, Supervisor, Task
+from sdbench.process.operator_calls import Comparison, OperatorCall
 from sdbench.process.sampler import Sample
 from sdbench.records.schema import (
     Case,

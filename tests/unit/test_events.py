@@ -9,7 +9,6 @@ import msgspec
 import pytest
 from factories import make_picture, pass_event
 
-from sdbench.localise.ranking import Argument, Operand, Storage
 from sdbench.process.events import (
     CallBegun,
     CallCompared,
@@ -29,6 +28,7 @@ from sdbench.process.events import (
     YardstickRead,
     decode_event,
 )
+from sdbench.process.operator_calls import Argument, Operand, Storage
 from sdbench.process.streams import EventLines
 from sdbench.records.schema import CountedFlops, Pass, Stage
 from sdbench.worker.channel import Channel

@@ -25,10 +25,10 @@ from rich.console import Console
 from sdbench.cli.localise import left_seconds
 from sdbench.errors import MachineError
 from sdbench.localise import search as localise
-from sdbench.localise.ranking import OperatorCall
 from sdbench.localise.search import Found, Search, locate
 from sdbench.process.executor import Executor, FakeExecutor, Report, Stop, Supervisor, Task
 from sdbench.process.find_device import FoundDevice
+from sdbench.process.operator_calls import OperatorCall
 from sdbench.records.schema import Case
 
 CALLS = [make_call(index, f"aten::op{index}") for index in range(5)]

@@ -3,7 +3,8 @@
 import pytest
 from factories import make_call, make_judged
 
-from sdbench.localise.ranking import BEYOND, JudgedCall, Operand, ranked, where_it_fails
+from sdbench.localise.ranking import BEYOND, JudgedCall, ranked, where_it_fails
+from sdbench.process.operator_calls import Operand
 
 LAYOUTS = [(0, None), (1, None), (2, "channels_last"), (3, "slice")]
 

@@ -8,8 +8,9 @@ import pytest
 from factories import make_call, make_judged
 
 from sdbench.errors import StoreError
-from sdbench.localise.ranking import JudgedCall, OperatorCall
+from sdbench.localise.ranking import JudgedCall
 from sdbench.localise.script import Origin, operands_bytes, operator_script
+from sdbench.process.operator_calls import OperatorCall
 
 ORIGIN = Origin("synthetic/tiny", "64x64", "float16", "mps", "0.1.0")
 
