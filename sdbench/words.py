@@ -1,6 +1,7 @@
 """Words, numbers and others' text, as every part says them alike."""
 
 import shlex
+import signal
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -86,3 +87,11 @@ def system_words(machine: Mapping[str, Any], facts: Mapping[str, Any] | None = N
 def printable(text: str) -> str:
     """Text that is not ours: terminal escapes in it are shown, not obeyed."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def signal_name(number: int) -> str:
+    """``SIGKILL`` for 9; ``signal 99`` for a number that this system has no name for."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -31,8 +31,7 @@ from sdbench.process.operator_calls import Comparison, OperatorCall
 from sdbench.process.sampler import Sample
 from sdbench.records.schema import Case, Dtype, ModelInfo
 from sdbench.runner.prepare import resolve
-from sdbench.runner.replicate import signal_name
-from sdbench.words import shell
+from sdbench.words import shell, signal_name
 
 # A single operator takes seconds at most, with the compilation of its shader.
 CALL_LIMIT_S = 120.0

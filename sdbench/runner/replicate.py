@@ -1,6 +1,5 @@
 """From a worker's report to a replicate's record: pure, so every kind of death can be tested."""
 
-import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -41,6 +40,7 @@ from sdbench.process.events import (
 from sdbench.process.executor import Report, Stop, Task
 from sdbench.records.schema import Gate, Outcome, Pass, Replicate, Slot, Yardstick
 from sdbench.runner.stage_memory import with_sampled_ends, with_sampled_peaks
+from sdbench.words import signal_name
 
 E = TypeVar("E", bound=msgspec.Struct)
 
@@ -252,13 +252,6 @@ def _killed(report: Report, where: str) -> _Ending:
         words = report.crash_report.message
     said = f": {one_line(words)}" if words else ""
     return _Ending("crashed", f"ended by {name} in {where}{said}", name)
-
-
-def signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _peak(passes: list[Pass], report: Report) -> tuple[int | None, str | None, str | None]:
