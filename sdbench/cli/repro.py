@@ -17,8 +17,8 @@ from sdbench.process.torch_environment import collect_env
 from sdbench.records.schema import OUTCOME_SEVERITY, Arm, Replicate, Run
 from sdbench.repro.case_script import case_script
 from sdbench.repro.issue import issue_text
-from sdbench.runner.prepare import resolve
 from sdbench.runs import LoadedRun, find_run, load_run
+from sdbench.stacks import resolve_stack
 
 _SCRIPT, _ISSUE, _ENVIRONMENT = "repro.py", "issue.md", "environment.txt"
 _NO_ENVIRONMENT = "unavailable: torch.utils.collect_env did not run in the stack's interpreter\n"
@@ -192,7 +192,7 @@ def _half_weights_only(run: Run) -> bool:
 def _environment(loaded: LoadedRun, arm: Arm, stack: str | None) -> str | None:
     """What torch says of its environment: the run's own, or one that the user names."""
     if stack is not None:
-        interpreter = resolve(stack).interpreter
+        interpreter = resolve_stack(stack).interpreter
     elif loaded.own and arm.stack in loaded.run.stacks:
         interpreter = show_path(loaded.run.stacks[arm.stack].interpreter)
     else:

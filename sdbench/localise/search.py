@@ -30,7 +30,7 @@ from sdbench.process.guard import MemoryGuard
 from sdbench.process.operator_calls import Comparison, OperatorCall
 from sdbench.process.sampler import Sample
 from sdbench.records.schema import Case, Dtype, ModelInfo
-from sdbench.runner.prepare import resolve
+from sdbench.stacks import resolve_stack
 from sdbench.words import shell, signal_name
 
 # A single operator takes seconds at most, with the compilation of its shader.
@@ -124,7 +124,7 @@ def prepare_search(
     problem = check_watermarks(environment)
     if problem is not None:
         raise UsageError(problem)
-    interpreter = resolve(request.stack).interpreter
+    interpreter = resolve_stack(request.stack).interpreter
     source = find_model(request.model, allow_pickle=request.allow_pickle)
     if source.download is not None:
         raise UsageError(

@@ -11,7 +11,7 @@ from sdbench.errors import StoreError, UsageError
 from sdbench.knowledge.memory_limits import removes_memory_limit
 from sdbench.knowledge.variables import is_tuning
 from sdbench.records.schema import Run, StackInfo
-from sdbench.runner.prepare import resolve
+from sdbench.stacks import resolve_stack
 from sdbench.stacks.catalogue import shipped_stacks
 
 
@@ -56,7 +56,7 @@ def what_it_decides(run: Run) -> str:
 
 
 def _with_own_interpreter(name: str, recorded: StackInfo) -> StackInfo:
-    return msgspec.structs.replace(recorded, interpreter=resolve(name).interpreter)
+    return msgspec.structs.replace(recorded, interpreter=resolve_stack(name).interpreter)
 
 
 def _refused(run: Run, why: str) -> UsageError:

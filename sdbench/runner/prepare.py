@@ -38,6 +38,7 @@ from sdbench.process.find_device import FoundDevice, accelerator_possible, find_
 from sdbench.records.schema import Arm, DeviceKind, ModelInfo, Plan, Run, Sitting, StackInfo
 from sdbench.runner.loop import new_run_id
 from sdbench.runs import not_writable
+from sdbench.stacks import resolve_stack
 from sdbench.stacks.created import changes
 
 DEFAULT_CONFIG = "default"
@@ -147,7 +148,7 @@ def prepare(request: Request, executor: Executor) -> Prepared:
             f"--label: expected at most {_LONGEST_LABEL} characters, got {len(request.label or '')}"
         )
     config = _configure(request, request.config or DEFAULT_CONFIG)
-    stacks = {arm.stack: resolve(arm.stack) for arm in config.arm}
+    stacks = {arm.stack: resolve_stack(arm.stack) for arm in config.arm}
     if config.device == "mps" or (config.device == "auto" and accelerator_possible("mps")):
         _check_variables(config, unsafe_memory=request.unsafe_memory)
     device = _find_device(config, stacks, executor)
@@ -375,7 +376,7 @@ def stack_changes(recorded: StackInfo, stack: str) -> list[str]:
     Raises:
         UsageError, MachineError: the stack is not there any more, or cannot be started.
     """
-    now = resolve(stack)
+    now = resolve_stack(stack)
     return changes(
         {"Python": recorded.python, **recorded.packages}, {"Python": now.python, **now.packages}
     )
@@ -418,13 +419,6 @@ def make_pace(config: Config, plan: Plan, model: ModelInfo, device: DeviceKind, 
             for planned in plan.cases
         }
     )
-
-
-def resolve(stack: str) -> StackInfo:
-    """The interpreter and versions of a stack (see :func:`sdbench.stacks.resolve_stack`)."""
-    from sdbench.stacks import resolve_stack
-
-    return resolve_stack(stack)
 
 
 def _configure(request: Request, name: str) -> Config:

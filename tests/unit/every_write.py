@@ -163,7 +163,9 @@ def desk(folder: Path, models: Path) -> Iterator[Desk]:
         patch.setattr("sdbench.runner.reference_maker.find_reference", lambda *_: make_reference())
         patch.setattr("sdbench.runner.reference_maker.find_floor", lambda *_: make_floor())
         # These take most of the time and write nothing.
-        patch.setattr("sdbench.runner.prepare.resolve", functools.cache(prepare.resolve))
+        patch.setattr(
+            "sdbench.runner.prepare.resolve_stack", functools.cache(prepare.resolve_stack)
+        )
         patch.setattr("sdbench.cli.report.html_report", _page)
         # What was just written is not settled yet, so no index would be kept of it; and what was
         # just left is not abandoned yet.

@@ -22,8 +22,8 @@ from sdbench.plan.config import Config
 from sdbench.privacy.redact import hidden_run
 from sdbench.process.executor import Report, Supervisor, Task
 from sdbench.records.schema import Run, StackInfo
-from sdbench.runner.prepare import resolve
 from sdbench.runs import RunFolder, list_runs, load_run
+from sdbench.stacks import resolve_stack
 
 TOKEN = "hf_abcdefghijklmnopqrstuvwxyz012345"
 HEAVY = ("torch", "numpy", "pandas", "scipy", "matplotlib")
@@ -38,7 +38,7 @@ def keep(root: Path, run: Run | None = None) -> Path:
 
 def own_run(config: Config | None = None, **fields: Any) -> Run:
     """A run that this machine and this stack could go on with."""
-    return make_run(config, **{"stacks": {"current": resolve("current")}, **fields})
+    return make_run(config, **{"stacks": {"current": resolve_stack("current")}, **fields})
 
 
 def black(task: Task, supervise: Supervisor) -> Report:
@@ -439,7 +439,7 @@ def test_resume_of_another_machines_run_is_exit_code_3(call: Called, results: Pa
 
 
 def test_resume_with_another_torch_is_exit_code_3(call: Called, results: Path) -> None:
-    now = resolve("current")
+    now = resolve_stack("current")
     before = StackInfo(
         interpreter=now.interpreter, python=now.python, packages={**now.packages, "torch": "0.1"}
     )

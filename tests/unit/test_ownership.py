@@ -19,9 +19,9 @@ from sdbench.knowledge.variables import is_tuning
 from sdbench.process.executor import Report, Supervisor, Task
 from sdbench.records.schema import Run, StackInfo
 from sdbench.runner.foreign import adopted, what_it_decides
-from sdbench.runner.prepare import resolve
 from sdbench.runs import RunFolder, load_run
 from sdbench.runs.ownership import VARIABLE, digest, is_own, note_own, state_folder
+from sdbench.stacks import resolve_stack
 
 NOT_OURS = "was not made by this installation of sdbench"
 
@@ -36,7 +36,7 @@ def evil(tmp_path: Path) -> Path:
 
 
 def own_run(config: Any = None, **fields: Any) -> Run:
-    return make_run(config, **{"stacks": {"current": resolve("current")}, **fields})
+    return make_run(config, **{"stacks": {"current": resolve_stack("current")}, **fields})
 
 
 def keep(root: Path, run: Run) -> Path:
@@ -56,7 +56,7 @@ def strangers(root: Path, run: Run | None = None, **changes: Any) -> Path:
 
 
 def stack_of(interpreter: Path) -> dict[str, Any]:
-    current = resolve("current")
+    current = resolve_stack("current")
     changed = StackInfo(
         interpreter=str(interpreter), python=current.python, packages=current.packages
     )
@@ -282,7 +282,7 @@ def test_variable_that_tunes_is_shown_in_the_question() -> None:
 
 def test_interpreter_that_only_the_run_names_is_refused(evil: Path, tmp_path: Path) -> None:
     config = make_config(arm=[{"name": "mine", "stack": str(evil)}])
-    run = make_run(config, stacks={str(evil): resolve("current")})
+    run = make_run(config, stacks={str(evil): resolve_stack("current")})
     with pytest.raises(UsageError, match="an interpreter that only it names"):
         adopted(run, allow_pickle=False)
     assert not (tmp_path / "executed").exists()

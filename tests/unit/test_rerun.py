@@ -17,10 +17,10 @@ from sdbench.process.executor import Report, Supervisor, Task
 from sdbench.records.schema import Arm, StackInfo
 from sdbench.runner import again as again_module
 from sdbench.runner.again import again
-from sdbench.runner.prepare import resolve
 from sdbench.runs import LoadedRun, RunFolder, load_run
+from sdbench.stacks import resolve_stack
 
-CURRENT = resolve("current")
+CURRENT = resolve_stack("current")
 
 
 def kept(root: Path, name: str, seconds: float = 1.0, **fields: Any) -> Path:
@@ -123,7 +123,7 @@ def test_interpreter_that_a_stranger_names_is_not_started(
     document = json.loads((theirs / "run.json").read_text())
     document["stacks"]["current"]["interpreter"] = str(tmp_path / "evil.sh")
     (theirs / "run.json").write_text(json.dumps(document))
-    started = "sdbench.runner.prepare.resolve"
+    started = "sdbench.runner.prepare.resolve_stack"
     monkeypatch.setattr(started, lambda stack: pytest.fail(f"started {stack}"))
     for one, two in ((base, load_run(theirs)), (load_run(theirs), base)):
         words = refusal(one, two)
