@@ -4,7 +4,6 @@
 runs. Both end in a :class:`Comparison`, which renderers and exit codes read.
 """
 
-from sdbench.analysis.interim import look_after, rows_still_open
 from sdbench.comparison.compare import compare_axis, compare_runs
 from sdbench.comparison.exit_codes import (
     CANNOT_TELL,
@@ -37,10 +36,8 @@ __all__ = [
     "history_of",
     "history_of_pasts",
     "load_expectations",
-    "look_after",
     "pasts_around",
     "pasts_beside",
     "pasts_in",
-    "rows_still_open",
     "why_closed",
 ]

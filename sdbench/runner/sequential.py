@@ -10,7 +10,7 @@ import dataclasses
 
 import msgspec
 
-from sdbench.comparison import look_after, rows_still_open
+from sdbench.analysis.interim import look_after, rows_still_open
 from sdbench.plan.order import with_blocks
 from sdbench.privacy.redact import hidden_run
 from sdbench.records.schema import Slot
