@@ -33,7 +33,7 @@ def describe(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]:
 
 def _save(error: BaseException, arguments: Sequence[str]) -> Path:
     """Write the traceback, without secrets and names, where only the user reads it."""
-    from sdbench.models.resolve import cache_folder
+    from sdbench.files.user_folders import cache_folder
     from sdbench.privacy.redact import redacted_text
 
     lines = [

@@ -18,7 +18,7 @@ from sdbench import __version__
 from sdbench.comparison.history import Past, past_of
 from sdbench.errors import SdbenchError
 from sdbench.files.access import MIB, read_inside, remove_scratch, write_inside
-from sdbench.models.resolve import cache_folder
+from sdbench.files.user_folders import cache_folder
 from sdbench.runs import LoadedRun, list_runs, load_run
 from sdbench.runs.reading import RECORDS_FILE, RUN_FILE
 

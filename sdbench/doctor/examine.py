@@ -24,11 +24,12 @@ from sdbench.doctor.facts import (
 )
 from sdbench.doctor.offline_model import find_offline
 from sdbench.errors import UsageError
+from sdbench.files.user_folders import cache_folder
 from sdbench.knowledge.compatibility import EXTRAS, STACK
 from sdbench.machine import RecordedFacts, RecordedSystem, System, open_system, probe_machine
 from sdbench.machine.facts import Unavailable, known
 from sdbench.machine.linux.cgroup import limited_cgroups
-from sdbench.models.resolve import cache_folder, place_of
+from sdbench.models.resolve import place_of
 from sdbench.plan.config import load_config
 from sdbench.process.child_environment import child_environment
 from sdbench.process.operator_events import (

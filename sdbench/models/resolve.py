@@ -8,9 +8,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from sdbench.errors import ModelError, UsageError
+from sdbench.files.user_folders import cache_folder
 from sdbench.models import synthetic
 from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
@@ -88,12 +87,6 @@ class ModelSource:
             bytes_on_disk=self.bytes_on_disk,
             trained=self.name not in SYNTHETIC,
         )
-
-
-def cache_folder() -> Path:
-    """Where models are kept: ``SDBENCH_CACHE``, else the user's cache folder."""
-    own = os.environ.get("SDBENCH_CACHE")
-    return Path(own) if own else Path(platformdirs.user_cache_dir("sdbench", appauthor=False))
 
 
 def find_model(name: str, *, allow_pickle: bool = False) -> ModelSource:

@@ -9,8 +9,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from sdbench.files.user_folders import cache_folder
 from sdbench.machine import MemoryProbe
-from sdbench.models.resolve import cache_folder
 from sdbench.plan.config import Config
 from sdbench.plan.cost import Pace, passes_within_s, timeout_for
 from sdbench.plan.order import affordable

@@ -10,7 +10,7 @@ import hashlib
 import msgspec
 
 from sdbench.files.access import read_inside, remove_scratch, write_inside
-from sdbench.models.resolve import cache_folder
+from sdbench.files.user_folders import cache_folder
 from sdbench.plan.config import Config
 from sdbench.records.schema import Case, CountedFlops, Run
 

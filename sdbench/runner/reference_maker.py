@@ -21,8 +21,8 @@ from sdbench.correctness.references import (
     load_rounded,
     rounded_file,
 )
+from sdbench.files.user_folders import cache_folder
 from sdbench.machine import MemoryProbe
-from sdbench.models.resolve import cache_folder
 from sdbench.plan.config import Config
 from sdbench.plan.cost import Estimate, estimate_reference
 from sdbench.process.environment import PRELOAD, worker_environment

@@ -11,23 +11,11 @@ import hashlib
 import os
 from pathlib import Path
 
-import platformdirs
-
 from sdbench.files.access import flush_folder, flush_to_disk, make_folder, open_file, write_all
+from sdbench.files.user_folders import state_folder
 
-VARIABLE = "SDBENCH_STATE"
 _NOTES = "own-runs"
 _DIGITS = 64
-
-
-def state_folder() -> Path:
-    """Where sdbench keeps what it must remember: ``SDBENCH_STATE``, else the system's place.
-
-    ``~/.local/state/sdbench`` (or in ``XDG_STATE_HOME``) on Linux,
-    ``~/Library/Application Support/sdbench`` on macOS.
-    """
-    own = os.environ.get(VARIABLE)
-    return Path(own) if own else Path(platformdirs.user_state_dir("sdbench", appauthor=False))
 
 
 def digest(run_file: bytes) -> str:

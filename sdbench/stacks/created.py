@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from sdbench.errors import MachineError
-from sdbench.models.resolve import cache_folder
+from sdbench.files.user_folders import cache_folder
 from sdbench.stacks.catalogue import Lock, ShippedStack, lock_path, read_lock, this_platform
 from sdbench.stacks.listing import Installed, list_installed
 

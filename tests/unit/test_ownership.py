@@ -15,12 +15,13 @@ from faulty_disk import Fault, FaultyDisk
 
 from sdbench import machine
 from sdbench.errors import StoreError, UsageError
+from sdbench.files.user_folders import STATE_VARIABLE, state_folder
 from sdbench.knowledge.variables import is_tuning
 from sdbench.process.executor import Report, Supervisor, Task
 from sdbench.records.schema import Run, StackInfo
 from sdbench.runner.foreign import adopted, what_it_decides
 from sdbench.runs import RunFolder, load_run
-from sdbench.runs.ownership import VARIABLE, digest, is_own, note_own, state_folder
+from sdbench.runs.ownership import digest, is_own, note_own
 from sdbench.stacks import resolve_stack
 
 NOT_OURS = "was not made by this installation of sdbench"
@@ -100,7 +101,7 @@ def test_another_installation_does_not_own_it(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = keep(results, own_run())
-    monkeypatch.setenv(VARIABLE, str(tmp_path / "other"))
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "other"))
     assert not load_run(path).own
 
 
@@ -115,7 +116,7 @@ def test_state_folder_is_the_users_own(tmp_path: Path, monkeypatch: pytest.Monke
     assert note_own("a" * 64, "id") is None
     assert state_folder().stat().st_mode & 0o077 == 0
     assert (state_folder() / "own-runs").stat().st_mode & 0o077 == 0
-    monkeypatch.delenv(VARIABLE)
+    monkeypatch.delenv(STATE_VARIABLE)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
     if sys.platform.startswith("linux"):
         assert state_folder() == tmp_path / "xdg" / "sdbench"
@@ -154,7 +155,7 @@ def test_state_that_cannot_be_written_costs_a_remark_and_no_run(
     call: Called, results: Path, tmp_path: Path, tiny: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setenv(VARIABLE, str(tmp_path / "file"))
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "file"))
     plan = tmp_path / "plan.toml"
     plan.write_text(
         'model = "synthetic/tiny"\ndevice = "cpu"\nsteps = 1\nimages = 1\npasses = 1\n'
@@ -169,7 +170,7 @@ def test_state_that_cannot_be_written_costs_a_remark_and_no_run(
 def test_notes_that_are_no_file_are_neither_waited_for_nor_read_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path))
     os.mkfifo(tmp_path / "own-runs")
     assert not is_own("0" * 64)
     assert "own-runs" in str(note_own("0" * 64, "run"))
@@ -389,4 +390,4 @@ def test_this_machine_is_not_what_makes_a_run_own(results: Path) -> None:
     path = strangers(results)
     assert load_run(path).run.machine_id == machine.machine_id()
     assert not load_run(path).own
-    assert os.environ[VARIABLE]
+    assert os.environ[STATE_VARIABLE]
