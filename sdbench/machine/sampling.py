@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sdbench.machine.facts import NOT_RECORDED, SlowReading, or_none
-from sdbench.machine.gpu.reader import GpuReader, NoGpu, open_gpu
+from sdbench.machine.gpu.open import open_gpu
+from sdbench.machine.gpu.reader import GpuReader, NoGpu
 from sdbench.machine.live import open_system
 from sdbench.machine.memory import MemoryProbe, SystemMemory
 from sdbench.machine.snapshot import probe_machine

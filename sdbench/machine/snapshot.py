@@ -15,7 +15,8 @@ from sdbench.machine.facts import (
     Unavailable,
     all_unavailable,
 )
-from sdbench.machine.gpu.reader import NoGpu, open_gpu
+from sdbench.machine.gpu.open import open_gpu
+from sdbench.machine.gpu.reader import NoGpu
 from sdbench.machine.linux.probe import LinuxProbe
 from sdbench.machine.macos.probe import MacProbe
 from sdbench.machine.system import System

@@ -11,7 +11,8 @@ import pytest
 from sdbench.machine.facts import Gpu, Unavailable, all_unavailable
 from sdbench.machine.gpu.apple_energy import AppleEnergy, open_apple_energy
 from sdbench.machine.gpu.nvml import NvmlGpu, open_nvml, throttle_names
-from sdbench.machine.gpu.reader import NoGpu, open_gpu
+from sdbench.machine.gpu.open import open_gpu
+from sdbench.machine.gpu.reader import NoGpu
 
 
 class FakeNvml(ModuleType):
