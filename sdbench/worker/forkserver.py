@@ -18,6 +18,7 @@ from typing import Any
 
 from . import watchdog
 from .channel import Channel
+from .job import import_preloads, preload_names, run_job
 
 REQUEST_BYTES = 1 << 18
 _DESCRIPTORS = ("events", "lifeline", "stdout", "stderr")
@@ -25,7 +26,6 @@ _DESCRIPTORS = ("events", "lifeline", "stdout", "stderr")
 
 def serve(fd: int) -> None:
     """Import the stack, then fork a worker for each request until the socket closes."""
-    from .main import import_preloads, preload_names
     from .pipelines import import_stack
 
     connection = socket.socket(fileno=fd)
@@ -80,8 +80,6 @@ def _become_worker(job: "dict[str, Any]", fds: "dict[str, int]", server_pid: int
         os.close(fds["stderr"])
         watchdog_pid = watchdog.start(fds["lifeline"])
         watchdog.die_with_parent(server_pid)
-        from .main import run_job
-
         run_job(job, Channel(fds["events"]), watchdog_pid)
     except BaseException:
         sys.excepthook(*sys.exc_info())

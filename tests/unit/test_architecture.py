@@ -38,7 +38,16 @@ HEAVY = MEASURED | {
 }
 WORKER_STACK = MEASURED | {"numpy", "PIL", "safetensors", "tokenizers"}
 # What runs in a worker before its preloads, and so before torch.
-WORKER_START = {"__init__", "__main__", "channel", "forkserver", "main", "own_memory", "watchdog"}
+WORKER_START = {
+    "__init__",
+    "__main__",
+    "channel",
+    "forkserver",
+    "job",
+    "main",
+    "own_memory",
+    "watchdog",
+}
 
 
 def part_of(path: Path) -> str:

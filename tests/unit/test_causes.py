@@ -2,7 +2,7 @@
 
 import pytest
 
-from sdbench.worker.main import _causes_of
+from sdbench.worker.job import _causes_of
 
 
 def raised(explicit: bool, suppressed: bool = False) -> BaseException:

@@ -152,7 +152,7 @@ def test_a_reading_verb_says_that_it_has_nowhere_to_write(
 
 
 def test_a_worker_without_memory_still_tells_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sdbench.worker import main as worker
+    from sdbench.worker import job as worker
 
     sent: list[dict[str, object]] = []
 

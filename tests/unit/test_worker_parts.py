@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sdbench.worker import examine, forkserver, reference, watchdog
-from sdbench.worker.main import _kind_of
+from sdbench.worker.job import _kind_of
 from sdbench.worker.trace import spread
 
 
@@ -203,7 +203,7 @@ def test_server_that_refuses_closes_what_it_was_given_and_goes_on(
 ) -> None:
     ours, theirs = connection
     monkeypatch.setattr(socket, "socket", lambda fileno: theirs)
-    monkeypatch.setattr("sdbench.worker.main.import_preloads", lambda names: [])
+    monkeypatch.setattr("sdbench.worker.job.import_preloads", lambda names: [])
     monkeypatch.setattr("sdbench.worker.pipelines.import_stack", dict)
     monkeypatch.setattr(forkserver, "_why_not_fork", lambda: "a context exists")
 

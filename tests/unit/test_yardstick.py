@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sdbench.worker import main as worker_main
+from sdbench.worker import job as worker_job
 from sdbench.worker import yardstick
 from sdbench.worker.devices.cpu import CPU
 
@@ -172,7 +172,7 @@ def test_it_is_read_after_the_first_and_the_last_pass_and_never_before(
             done.append(kind)
 
     channel: Any = SimpleNamespace(send=send)
-    monkeypatch.setattr(worker_main, "_open", lambda *_: FakeDevice())
+    monkeypatch.setattr(worker_job, "_open", lambda *_: FakeDevice())
     stand_ins: dict[str, dict[str, Any]] = {
         "pipelines": {"load": lambda *_: None, "apply_settings": lambda *_: None},
         "passes": {"Passes": Passes},
@@ -187,5 +187,5 @@ def test_it_is_read_after_the_first_and_the_last_pass_and_never_before(
         "profile": True,
     }
     job["count_flops"] = False
-    worker_main._run_phases(job, channel, worker_main._Phases(channel))
+    worker_job._run_phases(job, channel, worker_job._Phases(channel))
     assert done == ["prime", *expected, "profile"]
