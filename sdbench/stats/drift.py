@@ -27,13 +27,9 @@ import dataclasses
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from sdbench.stats.interval import MIN_PROCESSES
-from sdbench.stats.ratio import RatioEstimate
-
-DriftSource = Literal["history", "yardstick", "prior"]
+from sdbench.stats.ratio import Drift, RatioEstimate
 
 # Earlier runs that make a history (of each software in it at least two, or nothing scatters).
 MIN_RUNS = 3
@@ -47,31 +43,6 @@ _SENSITIVITY = 2.0
 # From how many standard deviations on a move is not what the history was. With 2, a history made in
 # a quiet hour gave 8% false verdicts in a restless one, with 1 it gave 4%.
 _UNUSUAL = 1.0
-
-
-@dataclass(frozen=True)
-class Drift:
-    """Variance of the log ratio of two runs of the same, and how well it is known.
-
-    ``machine_log`` is the log ratio of the yardstick (new / base), None where it was not read on
-    both sides. ``runs`` counts the earlier runs of a history.
-    """
-
-    source: DriftSource
-    variance: float
-    freedom: float
-    machine_log: float | None = None
-    runs: int = 0
-
-    @property
-    def log_sd(self) -> float:
-        """Standard deviation of the logarithm of one run's time, as assumed or estimated."""
-        return math.sqrt(self.variance / 2)
-
-    @property
-    def machine_ratio(self) -> float | None:
-        """How many times as long the fixed work took in the new run."""
-        return None if self.machine_log is None else math.exp(self.machine_log)
 
 
 def drift_between(

@@ -8,18 +8,43 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from sdbench.stats.interval import MIN_PROCESSES, bounds_of_logs
-
-if TYPE_CHECKING:
-    from sdbench.stats.drift import Drift
 
 Problem = Literal[
     "no-figures", "not-a-number", "too-few-processes", "unequal-blocks", "zero-variance"
 ]
 # Scatter below a billionth is arithmetic, not measurement: no clock and no machine is so even.
 _LEAST_SCATTER = 1e-9
+
+
+DriftSource = Literal["history", "yardstick", "prior"]
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Variance of the log ratio of two runs of the same, and how well it is known.
+
+    ``machine_log`` is the log ratio of the yardstick (new / base), None where it was not read on
+    both sides. ``runs`` counts the earlier runs of a history.
+    """
+
+    source: DriftSource
+    variance: float
+    freedom: float
+    machine_log: float | None = None
+    runs: int = 0
+
+    @property
+    def log_sd(self) -> float:
+        """Standard deviation of the logarithm of one run's time, as assumed or estimated."""
+        return math.sqrt(self.variance / 2)
+
+    @property
+    def machine_ratio(self) -> float | None:
+        """How many times as long the fixed work took in the new run."""
+        return None if self.machine_log is None else math.exp(self.machine_log)
 
 
 @dataclass(frozen=True)
@@ -40,7 +65,7 @@ class RatioEstimate:
     paired: bool
     problem: Problem | None = None
     undisturbed: "RatioEstimate | None" = None
-    drift: "Drift | None" = None
+    drift: Drift | None = None
 
     @property
     def ratio(self) -> float | None:
