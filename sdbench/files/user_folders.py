@@ -9,7 +9,7 @@ STATE_VARIABLE = "SDBENCH_STATE"
 
 
 def cache_folder() -> Path:
-    """Where models and what was derived are kept: ``SDBENCH_CACHE``, else the user's cache folder."""
+    """Where models and derived files are kept: ``SDBENCH_CACHE``, else the system's place."""
     own = os.environ.get("SDBENCH_CACHE")
     return Path(own) if own else Path(platformdirs.user_cache_dir("sdbench", appauthor=False))
 

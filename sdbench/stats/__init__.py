@@ -1,11 +1,19 @@
 """Pure numbers: the only place that knows scipy."""
 
 from sdbench.stats.bootstrap import MIN_BOOTSTRAP_PROCESSES, bootstrap_interval
-from sdbench.stats.drift import Drift, DriftSource, drift_between, with_drift
+from sdbench.stats.drift import drift_between, with_drift
 from sdbench.stats.interval import MIN_PROCESSES, log_t_interval
 from sdbench.stats.outliers import Outlier, tukey_outliers
 from sdbench.stats.percentiles import MIN_PASSES_OF_PERCENTILE, percentile
-from sdbench.stats.ratio import Problem, RatioEstimate, paired_ratio, ratio_of_logs, welch_ratio
+from sdbench.stats.ratio import (
+    Drift,
+    DriftSource,
+    Problem,
+    RatioEstimate,
+    paired_ratio,
+    ratio_of_logs,
+    welch_ratio,
+)
 from sdbench.stats.sequential import LOOK_CONFIDENCE, LOOKS, Look, look_at
 from sdbench.stats.steadiness import Steadiness, judge_steadiness
 from sdbench.stats.sustained import STABLE_SHARE, Sustained, judge_sustained

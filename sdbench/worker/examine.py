@@ -111,7 +111,7 @@ def _package_in(requirement: str) -> str:
 
 def _import_torch(channel: "Channel") -> None:
     """Preloads first: they bring stand-in devices."""
-    from .main import import_preloads, preload_names
+    from .job import import_preloads, preload_names
 
     started = time.perf_counter()
     preloads = import_preloads(preload_names())

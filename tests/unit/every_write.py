@@ -29,8 +29,8 @@ from sdbench.correctness.artifacts import Artifacts, pixels_digest
 from sdbench.errors import SdbenchError
 from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.records.schema import Looked, Record, Replicate
-from sdbench.runner import prepare
 from sdbench.runs import LoadedRun, RunFolder, list_runs, load_run
+from sdbench.stacks import resolve_stack
 from sdbench.worker.fingerprints import _npy, _png
 from sdbench.worker.kept import keep_file
 
@@ -163,9 +163,7 @@ def desk(folder: Path, models: Path) -> Iterator[Desk]:
         patch.setattr("sdbench.runner.reference_maker.find_reference", lambda *_: make_reference())
         patch.setattr("sdbench.runner.reference_maker.find_floor", lambda *_: make_floor())
         # These take most of the time and write nothing.
-        patch.setattr(
-            "sdbench.runner.prepare.resolve_stack", functools.cache(prepare.resolve_stack)
-        )
+        patch.setattr("sdbench.runner.prepare.resolve_stack", functools.cache(resolve_stack))
         patch.setattr("sdbench.cli.report.html_report", _page)
         # What was just written is not settled yet, so no index would be kept of it; and what was
         # just left is not abandoned yet.
