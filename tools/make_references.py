@@ -27,7 +27,7 @@ from sdbench.plan.order import make_plan
 from sdbench.process.execution import ProcessExecutor
 from sdbench.process.guard import MemoryGuard
 from sdbench.process.interrupt import InterruptFlag
-from sdbench.records.schema import Dtype
+from sdbench.records import Dtype
 from sdbench.runner.reference_maker import Group, ReferenceMaker, ReferenceShelf
 from sdbench.stacks import resolve_stack
 

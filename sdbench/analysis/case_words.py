@@ -1,6 +1,6 @@
 """The fixed words for outcomes, verdicts, cases and processes. Pure."""
 
-from sdbench.records.schema import Case, Content, Correctness, Outcome, Replicate, Run
+from sdbench.records import Case, Content, Correctness, Outcome, Replicate, Run
 
 OUTCOME_WORDS: dict[Outcome, str] = {
     "ok": "ok",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sdbench.analysis.pairs import Pair, Row
 from sdbench.analysis.run_summary import is_virtual
 from sdbench.machine.gpu.nvml import GPU_SLOWED
-from sdbench.records.schema import Replicate, Run
+from sdbench.records import Replicate, Run
 
 # Settings that change how much memory a pass takes: swap on one side is then part of the answer.
 MEMORY_AXES = {

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from sdbench.analysis.telemetry import STAGE_NAMES, StageName
-from sdbench.records.schema import Case, Ceiling, CountedFlops, Dtype, Replicate
+from sdbench.records import Case, Ceiling, CountedFlops, Dtype, Replicate
 
 
 class StageEfficiency(msgspec.Struct, frozen=True, kw_only=True):

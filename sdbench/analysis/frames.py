@@ -16,7 +16,7 @@ from sdbench.analysis.pairs import summary_of
 from sdbench.analysis.run_summary import CaseSummary, RunSummary, per_picture
 from sdbench.errors import UsageError
 from sdbench.files.access import MIB, read_inside
-from sdbench.records.schema import CORRECTNESS_SEVERITY, OUTCOME_SEVERITY, Case, Replicate
+from sdbench.records import CORRECTNESS_SEVERITY, OUTCOME_SEVERITY, Case, Replicate
 from sdbench.runs import LoadedRun, find_run, load_run
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import msgspec
 
 from sdbench.analysis.estimates import examine
 from sdbench.analysis.pairs import pairs_of_axis
-from sdbench.records.schema import Looked, LookedCase
+from sdbench.records import Looked, LookedCase
 from sdbench.runs import LoadedRun
 from sdbench.stats import DEFAULT_THRESHOLD, LOOKS, look_at
 

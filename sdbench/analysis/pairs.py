@@ -11,7 +11,7 @@ import msgspec
 from sdbench.analysis.run_summary import CaseSummary, RunSummary, summarise
 from sdbench.errors import UsageError
 from sdbench.plan.config import AXES
-from sdbench.records.schema import Arm, Case, PlannedCase, Replicate, Run
+from sdbench.records import Arm, Case, PlannedCase, Replicate, Run
 from sdbench.runs import LoadedRun
 
 SideName = Literal["base", "new"]

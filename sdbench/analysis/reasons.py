@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from sdbench.records.schema import Outcome
+from sdbench.records import Outcome
 
 NOT_INTERLEAVED = "not interleaved: the interval contains the drift between the runs"
 

@@ -15,7 +15,7 @@ from sdbench.analysis.telemetry import (
     case_telemetry,
     peak_stage,
 )
-from sdbench.records.schema import (
+from sdbench.records import (
     CORRECTNESS_SEVERITY,
     OUTCOME_SEVERITY,
     SCHEMA_VERSION,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from sdbench.machine.facts import PRESSURE_LEVELS, THERMAL_LEVELS
-from sdbench.records.schema import Pass, Replicate, Stage, WaitReason
+from sdbench.records import Pass, Replicate, Stage, WaitReason
 
 StageName = Literal["text_encoder", "denoising", "vae_decode"]
 

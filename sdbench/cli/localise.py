@@ -22,7 +22,7 @@ from sdbench.localise.search import LocaliseRequest, Search, conclude, locate, p
 from sdbench.process.execution import ProcessExecutor
 from sdbench.process.executor import Executor
 from sdbench.process.interrupt import InterruptFlag
-from sdbench.records.schema import Dtype
+from sdbench.records import Dtype
 from sdbench.report.terminal.operators import localisation_json, render_localisation
 from sdbench.words import duration
 

@@ -14,7 +14,7 @@ from sdbench.files.access import make_folder, write_file
 from sdbench.plan.config import FEWEST_PASSES
 from sdbench.privacy.redact import redacted, redacted_text, show_path
 from sdbench.process.torch_environment import collect_env
-from sdbench.records.schema import OUTCOME_SEVERITY, Arm, Replicate, Run
+from sdbench.records import OUTCOME_SEVERITY, Arm, Replicate, Run
 from sdbench.repro.case_script import case_script
 from sdbench.repro.issue import issue_text
 from sdbench.runs import LoadedRun, find_run, load_run

@@ -13,7 +13,7 @@ from sdbench.cli.run import exit_code, finish, say_if_not_noted, watcher_for
 from sdbench.errors import UsageError
 from sdbench.privacy.redact import hidden_run, shown_run
 from sdbench.process.execution import ProcessExecutor
-from sdbench.records.schema import Run
+from sdbench.records import Run
 from sdbench.runner.foreign import adopted, what_it_decides
 from sdbench.runner.prepare import (
     check_resumable,

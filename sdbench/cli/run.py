@@ -27,7 +27,7 @@ from sdbench.privacy.redact import hidden_run
 from sdbench.process.execution import ProcessExecutor
 from sdbench.process.executor import Executor
 from sdbench.process.import_failures import ImportFailure
-from sdbench.records.schema import ModelInfo, Plan, Run
+from sdbench.records import ModelInfo, Plan, Run
 from sdbench.report.terminal.progress import ScreenWatcher
 from sdbench.report.terminal.tables import render_lines, render_summary
 from sdbench.report.view import diagnosed

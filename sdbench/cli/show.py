@@ -20,7 +20,7 @@ from sdbench.cli.options import DEFAULT_ROOT, json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import UsageError
 from sdbench.explain.explain import link_of
-from sdbench.records.schema import (
+from sdbench.records import (
     CrashReport,
     DeviceKind,
     FailureCause,

@@ -9,7 +9,7 @@ from sdbench.analysis.comparability import system_of
 from sdbench.analysis.pairs import Pair, Row
 from sdbench.analysis.run_summary import device_facts
 from sdbench.comparison.result import Difference
-from sdbench.records.schema import Run
+from sdbench.records import Run
 
 # Where they differ is of no interest: they say what is run, and the cases say it better.
 _OWN_WORDS = {

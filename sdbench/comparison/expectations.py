@@ -10,7 +10,7 @@ from sdbench.comparison.result import CaseComparison
 from sdbench.errors import ConfigError
 from sdbench.files.access import TOO_DEEP, read_file
 from sdbench.files.toml import MOST_BYTES, TomlError, read_toml
-from sdbench.records.schema import Outcome
+from sdbench.records import Outcome
 from sdbench.words import shortened
 
 Expected = Outcome | Literal["incorrect"]

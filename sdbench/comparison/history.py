@@ -11,7 +11,7 @@ from sdbench.analysis.pairs import Row, rows_of, summary_of
 from sdbench.analysis.run_summary import Latency
 from sdbench.comparison.series import series_of
 from sdbench.errors import UsageError
-from sdbench.records.schema import Case, Outcome
+from sdbench.records import Case, Outcome
 from sdbench.runs import LoadedRun
 from sdbench.stats import (
     DEFAULT_THRESHOLD,

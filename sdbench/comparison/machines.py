@@ -18,7 +18,7 @@ from sdbench.comparison.result import (
 )
 from sdbench.comparison.sentence import VERDICT_WORDS
 from sdbench.comparison.verdicts import Ruling, first_pass_of, peak_memory_of, rule_family
-from sdbench.records.schema import CORRECTNESS_SEVERITY, OUTCOME_SEVERITY
+from sdbench.records import CORRECTNESS_SEVERITY, OUTCOME_SEVERITY
 from sdbench.runs import LoadedRun
 from sdbench.stats import CONFIDENCE, RatioEstimate, ratio_of_logs, tukey_outliers
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from sdbench.records.schema import Case
+from sdbench.records import Case
 
 Verdict = Literal["faster", "slower", "equivalent", "inconclusive", "incorrect"]
 MachineKind = Literal["still", "unknown", "virtual", "fanless", "battery", "other-load"]

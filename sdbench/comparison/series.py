@@ -11,7 +11,7 @@ from sdbench.analysis.comparability import system_of
 from sdbench.analysis.pairs import Figures, Row
 from sdbench.analysis.run_summary import device_facts
 from sdbench.knowledge.variables import only_says_where
-from sdbench.records.schema import Replicate, Run
+from sdbench.records import Replicate, Run
 
 _WORK_KEYS = ("prompts", "steps", "seed", "scheduler", "guidance_scale", "images")
 # What only the pipeline uses, and none of torch's operators.

@@ -2,7 +2,7 @@
 
 import re
 
-from sdbench.records.schema import Arithmetic, Case, Dtype, OwnRounding, Replicate, Run
+from sdbench.records import Arithmetic, Case, Dtype, OwnRounding, Replicate, Run
 
 NO_TF32 = "NVIDIA_TF32_OVERRIDE"
 # NVIDIA GPUs from compute capability 8.0 on multiply float32 in TF32 where torch lets them: by

@@ -15,7 +15,7 @@ from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 from sdbench.files.access import MIB, read_file, read_inside, write_inside
-from sdbench.records.schema import Plan
+from sdbench.records import Plan
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

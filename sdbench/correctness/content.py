@@ -20,7 +20,7 @@ from sdbench.correctness.scene import (
     Shape,
     parse_prompt,
 )
-from sdbench.records.schema import Content
+from sdbench.records import Content
 
 if TYPE_CHECKING:
     import numpy as np

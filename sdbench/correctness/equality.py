@@ -18,7 +18,7 @@ from sdbench.correctness import picture_faults as pictures
 from sdbench.correctness.arithmetic import is_tf32
 from sdbench.correctness.artifacts import Artifacts
 from sdbench.correctness.picture_differences import picture_differences
-from sdbench.records.schema import (
+from sdbench.records import (
     Case,
     Compared,
     Dtype,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 from sdbench.correctness.thresholds import HIGHEST_FLOOR
 from sdbench.files.access import MIB, read_file
-from sdbench.records.schema import Dtype
+from sdbench.records import Dtype
 
 
 class Floor(msgspec.Struct, frozen=True, kw_only=True):

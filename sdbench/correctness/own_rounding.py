@@ -28,7 +28,7 @@ from sdbench.correctness.thresholds import (
     OWN_TONES_MULTIPLE,
     VISIBLE,
 )
-from sdbench.records.schema import PictureDifference
+from sdbench.records import PictureDifference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

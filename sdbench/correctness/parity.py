@@ -38,7 +38,7 @@ from sdbench.correctness.stage_differences import (
     worst_stages,
 )
 from sdbench.correctness.verdict_words import reason_of
-from sdbench.records.schema import (
+from sdbench.records import (
     CORRECTNESS_SEVERITY,
     Arithmetic,
     Case,

@@ -20,7 +20,7 @@ from sdbench.correctness.thresholds import (
     TILED_MULTIPLE,
     VISIBLE,
 )
-from sdbench.records.schema import PictureDifference
+from sdbench.records import PictureDifference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

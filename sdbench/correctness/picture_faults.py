@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from sdbench.correctness import measures, picture_measures, thresholds
-from sdbench.records.schema import Picture, PictureFault
+from sdbench.records import Picture, PictureFault
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -23,7 +23,7 @@ import msgspec
 
 from sdbench.correctness.artifacts import Tensors, is_finite, load_tensors
 from sdbench.correctness.floors import Floor, load_floor
-from sdbench.records.schema import Arithmetic, Dtype
+from sdbench.records import Arithmetic, Dtype
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

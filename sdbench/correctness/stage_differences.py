@@ -11,7 +11,7 @@ from sdbench.correctness.artifacts import Tensors
 from sdbench.correctness.floors import Floor
 from sdbench.correctness.own_rounding import own_multiple
 from sdbench.correctness.references import Reference, Rounded
-from sdbench.records.schema import Case, Divergence, StageDifference, TracedStage
+from sdbench.records import Case, Divergence, StageDifference, TracedStage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

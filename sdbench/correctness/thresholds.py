@@ -6,7 +6,7 @@ floor (:mod:`.floors`).
 
 from dataclasses import dataclass
 
-from sdbench.records.schema import Dtype
+from sdbench.records import Dtype
 
 MATCH_MULTIPLE = 4.0
 """How many times what rounding explains still counts as the same result.

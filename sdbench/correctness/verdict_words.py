@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from sdbench.correctness.arithmetic import is_tf32
 from sdbench.correctness.places import Place, Spot, listed, place_of
-from sdbench.records.schema import (
+from sdbench.records import (
     Case,
     Correctness,
     ImageCompared,

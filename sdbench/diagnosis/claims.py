@@ -26,7 +26,7 @@ from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Claim, ClaimVerdict, Interval
 from sdbench.diagnosis.rules import ends, pictures
 from sdbench.diagnosis.rules.symptom import Rule
-from sdbench.records.schema import Arm, DeviceKind
+from sdbench.records import Arm, DeviceKind
 from sdbench.stats import DEFAULT_THRESHOLD, RatioEstimate, ratio_of_logs
 
 _DOCS_2022 = "diffusers documentation of autumn 2022 (torch 1.13)"

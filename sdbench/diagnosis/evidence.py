@@ -14,7 +14,7 @@ from sdbench.analysis.pairs import Pair, Row, rows_of, spelling
 from sdbench.correctness.equality import Equality, EqualityKind
 from sdbench.correctness.places import Place, Spot, place_of
 from sdbench.plan.config import AXES
-from sdbench.records.schema import Arm, Compared, ImageCompared, Picture, Replicate, Run
+from sdbench.records import Arm, Compared, ImageCompared, Picture, Replicate, Run
 from sdbench.runs import LoadedRun
 
 RowKey = tuple[str, str]

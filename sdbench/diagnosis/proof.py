@@ -13,7 +13,7 @@ from sdbench.analysis.run_summary import held_up
 from sdbench.diagnosis.evidence import Evidence, key_of
 from sdbench.diagnosis.result import Finding, Severity
 from sdbench.knowledge.known_issues import FindingCode
-from sdbench.records.schema import Compared, Replicate, Slot, Started
+from sdbench.records import Compared, Replicate, Slot, Started
 from sdbench.runs import LoadedRun
 from sdbench.words import counted, shell
 

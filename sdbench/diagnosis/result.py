@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from sdbench.knowledge.known_issues import FindingCode
-from sdbench.records.schema import Case, Correctness
+from sdbench.records import Case, Correctness
 
 Severity = Literal["info", "warning", "error"]
 ClaimVerdict = Literal["confirmed", "refuted", "inconclusive", "not-applicable"]

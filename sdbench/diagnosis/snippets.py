@@ -12,7 +12,7 @@ from sdbench.knowledge.diffusers_names import (
     scheduler_class,
 )
 from sdbench.quoting.python_source import comment, literal, name, number, whole
-from sdbench.records.schema import Case, ModelInfo, Run
+from sdbench.records import Case, ModelInfo, Run
 
 # What to name where the measured weights are random.
 _REAL_MODELS = {

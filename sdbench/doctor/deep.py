@@ -13,7 +13,7 @@ from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts, TorchFacts
 from sdbench.process.operator_events import Ceiling, OperatorResult, Trying, Verdict
 from sdbench.process.query import Child
-from sdbench.records.schema import DeviceKind
+from sdbench.records import DeviceKind
 
 # Of one operator: the slowest here takes about a second; the first on mps compiles shaders.
 SILENCE_S = 60.0

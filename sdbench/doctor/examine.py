@@ -43,7 +43,7 @@ from sdbench.process.operator_events import (
     Trying,
 )
 from sdbench.process.query import Child
-from sdbench.records.schema import DeviceKind
+from sdbench.records import DeviceKind
 
 RECORDED = "(recorded)"
 # Listing packages takes a tenth of a second, importing torch from a cold disk a minute.

@@ -12,7 +12,7 @@ from sdbench.models.folder import read_folder
 from sdbench.models.folder_files import Fault
 from sdbench.models.not_a_pipeline import single_file
 from sdbench.models.resolve import find_model, place_of, require_hub_id
-from sdbench.records.schema import ModelInfo
+from sdbench.records import ModelInfo
 from sdbench.words import counted
 
 _OURS = ("synthetic/", "builtin/")

@@ -26,7 +26,7 @@ from sdbench.knowledge.pasted_log import (
     without_progress,
 )
 from sdbench.knowledge.version_ranges import Versions, release, within
-from sdbench.records.schema import Confidence, CrashReport, FailureCause
+from sdbench.records import Confidence, CrashReport, FailureCause
 
 # What is read of a log: its end, where the failure is, and its beginning for the versions.
 _LONGEST_END = 512 * 1024

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from packaging.version import InvalidVersion, Version
 
-from sdbench.records.schema import Case
+from sdbench.records import Case
 
 PIXELS_PER_LATENT = 8
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}

@@ -11,7 +11,7 @@ import json
 import re
 from typing import Any
 
-from sdbench.records.schema import CrashReport, Frame
+from sdbench.records import CrashReport, Frame
 
 _MOST_FRAMES = 16
 _LONGEST = 400

@@ -6,7 +6,7 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 
 from sdbench.errors import StoreError
-from sdbench.records.schema import ModelInfo
+from sdbench.records import ModelInfo
 
 _SCHEDULERS = {
     "ddim": "DDIMScheduler",

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from sdbench.knowledge.failure_texts import Rule, rule_of_signal, rules_of, words
 from sdbench.knowledge.pasted_log import incidents, without_code, without_progress
 from sdbench.knowledge.version_ranges import UNKNOWN, Versions
-from sdbench.records.schema import FailureCause
+from sdbench.records import FailureCause
 
 _LONGEST_TAIL = 65_536
 

@@ -21,7 +21,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from sdbench.files.toml import parse_toml
 from sdbench.knowledge.in_force import check_condition, holds
 from sdbench.knowledge.version_ranges import UNKNOWN, Versions, is_prerelease, release, within
-from sdbench.records.schema import Confidence, FailureCause
+from sdbench.records import Confidence, FailureCause
 
 T = TypeVar("T")
 Tier = Literal["abort", "raised", "gpu-work", "general", "ended", "remark"]

@@ -6,7 +6,7 @@ one remedy. Doctor adds the command for the environment that it examined, ``run`
 
 from sdbench.knowledge.failure_causes import read_failure
 from sdbench.knowledge.failure_texts import load_rules
-from sdbench.records.schema import FailureCause
+from sdbench.records import FailureCause
 
 
 def read_import_error(error: str) -> FailureCause | None:

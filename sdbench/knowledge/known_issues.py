@@ -18,7 +18,7 @@ from packaging.version import Version
 from sdbench.files.toml import parse_toml
 from sdbench.knowledge.attention_limits import PIXELS_PER_LATENT, Scores, unet_scores
 from sdbench.knowledge.version_ranges import release, within
-from sdbench.records.schema import Attention, Batching, Case, DeviceKind, Dtype, Offload
+from sdbench.records import Attention, Batching, Case, DeviceKind, Dtype, Offload
 
 FindingCode = Literal[
     "first-pass-drift",

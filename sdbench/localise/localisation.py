@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from sdbench.localise.ranking import JudgedCall, OperatorGroup, ranked, where_it_fails
-from sdbench.records.schema import Case, DeviceKind, Dtype
+from sdbench.records import Case, DeviceKind, Dtype
 
 Shown = Literal["shown", "not-shown", "not-run"]
 

@@ -29,7 +29,7 @@ from sdbench.process.find_device import FoundDevice, find_device
 from sdbench.process.guard import MemoryGuard
 from sdbench.process.operator_calls import Comparison, OperatorCall
 from sdbench.process.sampler import Sample
-from sdbench.records.schema import Case, Dtype, ModelInfo
+from sdbench.records import Case, Dtype, ModelInfo
 from sdbench.stacks import resolve_stack
 from sdbench.words import shell, signal_name
 

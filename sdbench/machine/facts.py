@@ -9,8 +9,8 @@ from typing import Literal, TypeGuard, TypeVar
 
 import msgspec
 
-from sdbench.records.schema import Pressure as Pressure
-from sdbench.records.schema import Thermal as Thermal
+from sdbench.records import Pressure as Pressure
+from sdbench.records import Thermal as Thermal
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)

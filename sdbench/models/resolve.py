@@ -16,7 +16,7 @@ from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.folder import PIPELINES, read_folder
 from sdbench.models.not_a_pipeline import single_file
 from sdbench.models.synthetic import Progress
-from sdbench.records.schema import ModelInfo
+from sdbench.records import ModelInfo
 from sdbench.words import shell, shortened
 
 OFFLINE = (*BUILTIN, *SYNTHETIC)

@@ -14,7 +14,7 @@ import msgspec
 
 from sdbench.errors import ConfigError
 from sdbench.files.toml import TomlError, parse_toml, read_toml
-from sdbench.records.schema import Arm, Attention, Batching, Case, Dtype, Offload
+from sdbench.records import Arm, Attention, Batching, Case, Dtype, Offload
 from sdbench.words import shortened
 
 Scheduler = Literal["ddim", "pndm", "euler", "dpmsolver"]

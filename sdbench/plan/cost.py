@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sdbench.plan.config import FEWEST_PASSES, MOST_PASSES, Config
-from sdbench.records.schema import (
+from sdbench.records import (
     Case,
     DeviceKind,
     Dtype,

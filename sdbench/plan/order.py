@@ -12,7 +12,7 @@ import msgspec
 
 from sdbench.errors import ConfigError, UsageError
 from sdbench.plan.config import AXES, Config, Matrix, held_bytes
-from sdbench.records.schema import (
+from sdbench.records import (
     Arm,
     Case,
     DeviceKind,

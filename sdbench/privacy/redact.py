@@ -18,7 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from sdbench.errors import MachineError
-from sdbench.records.schema import Run
+from sdbench.records import Run
 from sdbench.runs.free_text import map_texts
 from sdbench.runs.secrets import SECRET, holds_secret, is_secret_name, without_secrets
 

@@ -25,7 +25,7 @@ from msgspec import inspect
 from sdbench.machine.facts import PRESSURE_LEVELS, THERMAL_LEVELS
 from sdbench.models.resolve import OFFLINE
 from sdbench.plan.config import Config, load_config, shipped_configs
-from sdbench.records.schema import (
+from sdbench.records import (
     Case,
     Checked,
     Compared,

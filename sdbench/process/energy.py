@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sdbench.machine.facts import Unavailable
-from sdbench.records.schema import Energy
+from sdbench.records import Energy
 
 SHORTEST_S = 10.0
 """Counters move in steps of up to 0.1 s (seen with NVML): 1% of such a window."""

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from sdbench.process.operator_calls import Comparison, OperatorCall
-from sdbench.records.schema import (
+from sdbench.records import (
     Bytes,
     Clock,
     Count,

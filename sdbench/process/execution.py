@@ -23,7 +23,7 @@ from sdbench.process.events import Event, Hello, Phase
 from sdbench.process.executor import Report, Stop, Supervisor, Task
 from sdbench.process.sampler import MachineSampler, Sampler
 from sdbench.process.streams import Streams
-from sdbench.records.schema import CrashReport
+from sdbench.records import CrashReport
 
 WORKER_FOLDER = str(Path(sdbench.worker.__file__).absolute().parent)
 _TICK_S = 1.0

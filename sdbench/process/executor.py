@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 from sdbench.process.events import Event
 from sdbench.process.sampler import Sample
-from sdbench.records.schema import CrashReport, StartMethod, TelemetrySummary
+from sdbench.records import CrashReport, StartMethod, TelemetrySummary
 
 StopKind = Literal[
     "timeout", "guard", "budget", "out-of-time", "interrupted", "silent", "flood", "ballast"

@@ -11,7 +11,7 @@ from sdbench.process.environment import preload_modules
 from sdbench.process.events import DeviceTried, Failed
 from sdbench.process.executor import Executor, Task
 from sdbench.process.import_failures import explained
-from sdbench.records.schema import DeviceKind
+from sdbench.records import DeviceKind
 
 _PROBE_TIMEOUT_S = 300.0
 _BEST_FIRST: tuple[DeviceKind, ...] = ("mps", "cuda", "cpu")

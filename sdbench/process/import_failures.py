@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sdbench.knowledge.import_errors import read_import_error
 from sdbench.process.events import Failed
 from sdbench.process.executor import Report
-from sdbench.records.schema import Run
+from sdbench.records import Run
 from sdbench.words import shell
 
 _LONGEST = 600

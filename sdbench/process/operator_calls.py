@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from sdbench.records.schema import Count
+from sdbench.records import Count
 
 
 class Storage(msgspec.Struct, frozen=True, kw_only=True):

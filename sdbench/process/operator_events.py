@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from sdbench.records.schema import DeviceKind
+from sdbench.records import DeviceKind
 
 Verdict = Literal[
     "right", "less-exact", "wrong", "not-a-number", "missing", "raised", "died", "hung"

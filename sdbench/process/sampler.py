@@ -16,7 +16,7 @@ from sdbench.machine.cpu import CpuTimes, cpu_shares
 from sdbench.machine.facts import SlowReading, known
 from sdbench.process.energy import EnergyMeter
 from sdbench.process.extremes import TimedReading, extremes
-from sdbench.records.schema import TelemetrySummary
+from sdbench.records import TelemetrySummary
 
 # 20 a second catches the VAE's peak, which lasts some 100 ms on fast machines.
 PERIOD_S = 0.05

@@ -1,1 +1,162 @@
-"""What a run leaves on disk: the types of the records and the history of their schema."""
+"""The records everything speaks, and the history of their schema.
+
+History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old ones load forever):
+
+1   first version; later, without a new number because an old reader may leave them out: levels of
+    pressure and heat, GPU readings, gate flags, stage times, ``machine_facts``,
+    traces of the profiling pass, ``compared``, ``looked`` and ``ceiling`` records,
+    ``flops`` of a replicate, ``footprint_bytes`` of a pass, ``prompt_remarks``, ``confidence``,
+    ``generic``, ``since``, ``until`` and ``sources`` of a cause, ``differences``,
+    ``decode_expected_rel_l2``, ``reason``, ``reference_content``, ``own_rounding`` and
+    ``own_rounding_missing`` of a compared image, ``passes_stopped`` and ``yardstick`` of a
+    replicate, ``energy`` and ``stolen_cpu_share`` of telemetry, ``begin_t`` of a pass
+
+Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
+None, with a reason beside it. Decoding is strict about types and lenient about unknown fields, so
+that a newer record still loads in an older sdbench as far as that one knows it.
+
+Records hold no reference cycles, so the collector leaves them alone (``gc=False``): there may be
+millions.
+"""
+
+from sdbench.records.case import Arm, Attention, Batching, Case, DeviceKind, Dtype, Offload
+from sdbench.records.compared import (
+    CORRECTNESS_SEVERITY,
+    Arithmetic,
+    Checked,
+    Compared,
+    Content,
+    Correctness,
+    Divergence,
+    ImageCompared,
+    OwnRounding,
+    PictureDifference,
+    PictureFault,
+    StageDifference,
+    TracedStage,
+)
+from sdbench.records.failure import (
+    MEMORY_KINDS,
+    OUTCOME_SEVERITY,
+    Confidence,
+    CrashReport,
+    FailureCause,
+    Frame,
+    Outcome,
+)
+from sdbench.records.numbers import (
+    Block,
+    ByteChange,
+    Bytes,
+    Clock,
+    Count,
+    Flops,
+    FlopsPerSecond,
+    PassSeconds,
+    Resolution,
+    Seconds,
+    UnitSeconds,
+)
+from sdbench.records.planned import Plan, PlannedCase, Slot, StartMethod
+from sdbench.records.recorded import SCHEMA_VERSION, Recorded
+from sdbench.records.replicate import (
+    CountedFlops,
+    Energy,
+    Gate,
+    GateFlag,
+    Pass,
+    PassesStopped,
+    PassKind,
+    Picture,
+    Pressure,
+    Replicate,
+    Stage,
+    Started,
+    TelemetrySummary,
+    Thermal,
+    WaitReason,
+    Withdrawn,
+    Yardstick,
+)
+from sdbench.records.run import (
+    Ceiling,
+    Looked,
+    LookedCase,
+    ModelInfo,
+    Record,
+    Run,
+    Sitting,
+    StackInfo,
+)
+
+__all__ = [
+    "CORRECTNESS_SEVERITY",
+    "MEMORY_KINDS",
+    "OUTCOME_SEVERITY",
+    "SCHEMA_VERSION",
+    "Arithmetic",
+    "Arm",
+    "Attention",
+    "Batching",
+    "Block",
+    "ByteChange",
+    "Bytes",
+    "Case",
+    "Ceiling",
+    "Checked",
+    "Clock",
+    "Compared",
+    "Confidence",
+    "Content",
+    "Correctness",
+    "Count",
+    "CountedFlops",
+    "CrashReport",
+    "DeviceKind",
+    "Divergence",
+    "Dtype",
+    "Energy",
+    "FailureCause",
+    "Flops",
+    "FlopsPerSecond",
+    "Frame",
+    "Gate",
+    "GateFlag",
+    "ImageCompared",
+    "Looked",
+    "LookedCase",
+    "ModelInfo",
+    "Offload",
+    "Outcome",
+    "OwnRounding",
+    "Pass",
+    "PassKind",
+    "PassSeconds",
+    "PassesStopped",
+    "Picture",
+    "PictureDifference",
+    "PictureFault",
+    "Plan",
+    "PlannedCase",
+    "Pressure",
+    "Record",
+    "Recorded",
+    "Replicate",
+    "Resolution",
+    "Run",
+    "Seconds",
+    "Sitting",
+    "Slot",
+    "StackInfo",
+    "Stage",
+    "StageDifference",
+    "StartMethod",
+    "Started",
+    "TelemetrySummary",
+    "Thermal",
+    "TracedStage",
+    "UnitSeconds",
+    "WaitReason",
+    "Withdrawn",
+    "Yardstick",
+]

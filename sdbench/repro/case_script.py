@@ -19,7 +19,7 @@ from sdbench.knowledge.diffusers_names import (
 )
 from sdbench.knowledge.variables import is_tuning
 from sdbench.quoting.python_source import literal, name, number, whole, words
-from sdbench.records.schema import Arm, Case, DeviceKind, Run
+from sdbench.records import Arm, Case, DeviceKind, Run
 
 # How far beyond the floor a picture counts as wrong. Both are ends of whole passes, which amplify
 # any difference alike: half precision on a CPU came to 1.1 floors (synthetic/tiny, 64x64), and

@@ -6,7 +6,7 @@ from typing import Any
 from sdbench.analysis.case_words import OUTCOME_WORDS, case_words
 from sdbench.correctness.thresholds import MATCH_MULTIPLE
 from sdbench.quoting.markdown_text import code_block, code_span, plain, table
-from sdbench.records.schema import Arm, PlannedCase, Replicate, Run
+from sdbench.records import Arm, PlannedCase, Replicate, Run
 from sdbench.repro.case_script import LIMIT
 from sdbench.words import memory_words, seconds, size, system_words
 

@@ -18,7 +18,7 @@ from sdbench.machine import machine_id
 from sdbench.plan.config import Config, Selection, UntilDecided
 from sdbench.privacy.redact import recorded_environment, shown_run
 from sdbench.process.environment import PRELOAD, preload_modules
-from sdbench.records.schema import Arm, Case, Run, StackInfo
+from sdbench.records import Arm, Case, Run, StackInfo
 from sdbench.runner.prepare import stack_changes
 from sdbench.runner.session import config_of
 from sdbench.runs import LoadedRun

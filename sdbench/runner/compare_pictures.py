@@ -10,7 +10,7 @@ from sdbench.correctness.artifacts import Artifacts
 from sdbench.correctness.content import judge
 from sdbench.correctness.parity import Comparison, ReadContent, Yardstick
 from sdbench.models.builtin import BUILTIN
-from sdbench.records.schema import Arithmetic, Dtype, Replicate, Run
+from sdbench.records import Arithmetic, Dtype, Replicate, Run
 from sdbench.runner.reference_maker import Group, ImageAsRounded, ReferenceShelf
 from sdbench.runs import RunFolder, load_run
 

@@ -10,7 +10,7 @@ import msgspec
 from sdbench.errors import StoreError, UsageError
 from sdbench.knowledge.memory_limits import removes_memory_limit
 from sdbench.knowledge.variables import is_tuning
-from sdbench.records.schema import Run, StackInfo
+from sdbench.records import Run, StackInfo
 from sdbench.stacks import resolve_stack
 from sdbench.stacks.catalogue import shipped_stacks
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from sdbench.machine.facts import MachineFacts, Unavailable, known, or_none
 from sdbench.plan import config
-from sdbench.records.schema import Gate, GateFlag, WaitReason
+from sdbench.records import Gate, GateFlag, WaitReason
 
 # More work waiting than there are cores, by half: a CPU benchmark's own threads alone load all.
 _BUSY_PER_CORE = 1.5

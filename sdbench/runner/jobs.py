@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from sdbench.plan.config import Config
-from sdbench.records.schema import Case, DeviceKind, ModelInfo
+from sdbench.records import Case, DeviceKind, ModelInfo
 
 
 def picture_job(

@@ -20,7 +20,7 @@ from sdbench.process.executor import Executor, Report, Stop, Task
 from sdbench.process.guard import MemoryGuard, WearGuard
 from sdbench.process.import_failures import ImportFailure, import_failure
 from sdbench.process.sampler import Sample
-from sdbench.records.schema import (
+from sdbench.records import (
     Case,
     Checked,
     CountedFlops,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from sdbench.process.environment import worker_environment
 from sdbench.process.events import CeilingMeasured, Failed
 from sdbench.process.executor import Executor, Report, Supervisor, Task
-from sdbench.records.schema import Arm, Ceiling, Dtype, Run
+from sdbench.records import Arm, Ceiling, Dtype, Run
 
 _LIMIT_S = 60.0
 

@@ -12,7 +12,7 @@ import msgspec
 from sdbench.files.access import read_inside, remove_scratch, write_inside
 from sdbench.files.user_folders import cache_folder
 from sdbench.plan.config import Config
-from sdbench.records.schema import Case, CountedFlops, Run
+from sdbench.records import Case, CountedFlops, Run
 
 _FOLDER = "operations"
 _FORMAT = 1

@@ -16,7 +16,7 @@ from sdbench.models.resolve import find_model
 from sdbench.plan.config import Config, load_config
 from sdbench.process.environment import worker_environment
 from sdbench.process.executor import Executor, Supervisor, Task
-from sdbench.records.schema import Case, Checked, Compared, Gate, Replicate, Run, Slot
+from sdbench.records import Case, Checked, Compared, Gate, Replicate, Run, Slot
 from sdbench.runner.jobs import picture_job
 from sdbench.runner.reference_maker import Group, ReferenceShelf
 from sdbench.runner.replicate import replicate_record

@@ -35,7 +35,7 @@ from sdbench.privacy.redact import hide_path, recorded_environment
 from sdbench.process.environment import PRELOAD, preload_modules, worker_environment
 from sdbench.process.executor import Executor
 from sdbench.process.find_device import FoundDevice, accelerator_possible, find_device
-from sdbench.records.schema import Arm, DeviceKind, ModelInfo, Plan, Run, Sitting, StackInfo
+from sdbench.records import Arm, DeviceKind, ModelInfo, Plan, Run, Sitting, StackInfo
 from sdbench.runner.loop import new_run_id
 from sdbench.runs import not_writable
 from sdbench.stacks import resolve_stack

@@ -8,7 +8,7 @@ import msgspec
 from sdbench.correctness.artifacts import Artifacts
 from sdbench.correctness.content import Verdict, judge
 from sdbench.models.builtin import BUILTIN
-from sdbench.records.schema import Picture, Replicate
+from sdbench.records import Picture, Replicate
 
 
 def with_content(

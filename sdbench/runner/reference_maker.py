@@ -30,7 +30,7 @@ from sdbench.process.events import Event, Failed, Phase
 from sdbench.process.executor import Executor, Report, Stop, Task
 from sdbench.process.guard import MemoryGuard
 from sdbench.process.sampler import Sample
-from sdbench.records.schema import Arithmetic, Case, Dtype, ModelInfo, StackInfo, StartMethod
+from sdbench.records import Arithmetic, Case, Dtype, ModelInfo, StackInfo, StartMethod
 from sdbench.runner.jobs import picture_job
 
 # A run must not bring the machine to its knees at the very end (PROTOCOL 18).

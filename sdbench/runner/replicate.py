@@ -38,7 +38,7 @@ from sdbench.process.events import (
     YardstickRead,
 )
 from sdbench.process.executor import Report, Stop, Task
-from sdbench.records.schema import Gate, Outcome, Pass, Replicate, Slot, Yardstick
+from sdbench.records import Gate, Outcome, Pass, Replicate, Slot, Yardstick
 from sdbench.runner.stage_memory import with_sampled_ends, with_sampled_peaks
 from sdbench.words import signal_name
 

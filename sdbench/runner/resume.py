@@ -5,7 +5,7 @@ from collections import Counter
 import msgspec
 
 from sdbench.plan.order import put_off_again
-from sdbench.records.schema import Replicate, Run, Slot
+from sdbench.records import Replicate, Run, Slot
 from sdbench.runs import LoadedRun
 
 

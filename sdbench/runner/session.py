@@ -20,7 +20,7 @@ from sdbench.process.executor import Executor, Report, Stop, Supervisor
 from sdbench.process.import_failures import ImportFailure, import_error
 from sdbench.process.interrupt import InterruptFlag
 from sdbench.process.sampler import Sample
-from sdbench.records.schema import Arm, Ceiling, Run
+from sdbench.records import Arm, Ceiling, Run
 from sdbench.runner.awake import kept_awake
 from sdbench.runner.ballast import ProcessBallast
 from sdbench.runner.compare_pictures import compare_with_cpu, wanted_by

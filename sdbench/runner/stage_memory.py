@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from sdbench.records.schema import Bytes, Clock, Pass, Stage
+from sdbench.records import Bytes, Clock, Pass, Stage
 
 
 class _Point(msgspec.Struct):

@@ -14,7 +14,7 @@ from sdbench.models.resolve import find_model
 from sdbench.plan.config import load_config
 from sdbench.process.environment import worker_environment
 from sdbench.process.executor import Executor, Task
-from sdbench.records.schema import Case, Gate, Slot
+from sdbench.records import Case, Gate, Slot
 from sdbench.runner.jobs import picture_job
 from sdbench.runner.replicate import replicate_record
 

@@ -13,7 +13,7 @@ import msgspec
 from sdbench.errors import ConfigError, StoreError
 from sdbench.files.access import TOO_DEEP
 from sdbench.plan.config import Config, parse_config
-from sdbench.records.schema import Compared, Record, Run
+from sdbench.records import Compared, Record, Run
 from sdbench.words import shortened
 
 MOST_CASES, MOST_ARMS, MOST_SLOTS = 100_000, 1000, 1_000_000

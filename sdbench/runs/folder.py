@@ -24,7 +24,7 @@ from sdbench.files.access import (
     write_all,
     write_inside,
 )
-from sdbench.records.schema import Record, Run
+from sdbench.records import Record, Run
 from sdbench.runs.ownership import digest, note_own
 from sdbench.runs.reading import (
     RECORDS_FILE,

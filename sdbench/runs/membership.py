@@ -2,7 +2,7 @@
 
 import msgspec
 
-from sdbench.records.schema import (
+from sdbench.records import (
     Ceiling,
     Checked,
     Compared,

@@ -16,7 +16,7 @@ import msgspec
 from sdbench import __version__
 from sdbench.errors import StoreError, UsageError
 from sdbench.files.access import MIB, TOO_DEEP, lines_of, open_inside, read_inside
-from sdbench.records.schema import (
+from sdbench.records import (
     SCHEMA_VERSION,
     Ceiling,
     Checked,

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from sdbench.records.schema import Record, Replicate
+from sdbench.records import Record, Replicate
 
 _ENCODE = msgspec.json.Encoder().encode
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 from sdbench.errors import MachineError, UsageError
-from sdbench.records.schema import StackInfo
+from sdbench.records import StackInfo
 from sdbench.stacks.catalogue import REQUIRED, decisive, shipped_stacks
 from sdbench.stacks.created import examine, interpreter_in, stack_folder
 from sdbench.stacks.listing import list_installed

@@ -19,7 +19,7 @@ from typing import Any
 
 from sdbench.models.resolve import find_model
 from sdbench.plan.config import parse_config
-from sdbench.records.schema import Case
+from sdbench.records import Case
 from sdbench.runner.jobs import picture_job
 
 

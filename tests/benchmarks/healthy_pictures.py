@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from sdbench.diagnosis.findings import PICTURE_CODES
-from sdbench.records.schema import ImageCompared, StageDifference
+from sdbench.records import ImageCompared, StageDifference
 from sdbench.runs import load_run
 
 _TRAINED_PROMPTS = [

@@ -25,7 +25,7 @@ from typing import Any
 import msgspec
 
 from sdbench.plan.order import order_slots
-from sdbench.records.schema import Case, PlannedCase, Record, Replicate, Slot, Started
+from sdbench.records import Case, PlannedCase, Record, Replicate, Slot, Started
 from sdbench.runs import load_run
 from sdbench.runs.reading import RECORDS_FILE, RUN_FILE
 

@@ -39,7 +39,7 @@ from sdbench.process.environment import worker_environment
 from sdbench.process.events import PassEnded
 from sdbench.process.execution import ProcessExecutor
 from sdbench.process.executor import Task
-from sdbench.records.schema import Case
+from sdbench.records import Case
 
 SETTINGS = ("device", "model", "resolution", "dtype", "batching", "steps", "images", "passes")
 _MIN_BLOCKS, _MAX_BLOCKS = 5, 40

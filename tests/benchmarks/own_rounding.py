@@ -27,7 +27,7 @@ from sdbench.correctness.parity import rounding_levels
 from sdbench.correctness.picture_differences import picture_differences
 from sdbench.correctness.thresholds import OWN_ROUNDING_TIMES
 from sdbench.models.builtin import BUILTIN
-from sdbench.records.schema import Case
+from sdbench.records import Case
 from sdbench.worker import reference
 from sdbench.worker.devices import open_device
 from sdbench.worker.passes import pipeline_calls

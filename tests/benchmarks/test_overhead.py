@@ -14,7 +14,7 @@ from sdbench.machine import open_memory_probe
 from sdbench.plan.config import load_config
 from sdbench.plan.order import make_plan
 from sdbench.process.sampler import Sampler
-from sdbench.records.schema import Started
+from sdbench.records import Started
 from sdbench.runs import RunFolder
 
 Benchmark = Callable[..., Any]

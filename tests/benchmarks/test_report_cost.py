@@ -14,7 +14,7 @@ from factories import make_pass
 from measured_runs import MATRIX_OF_200, kept, measured, one_case, steady
 from told_runs import stages, write_timeline
 
-from sdbench.records.schema import Divergence, Slot
+from sdbench.records import Divergence, Slot
 from sdbench.runs import LoadedRun
 
 # Half an hour at 20 Hz.

@@ -19,7 +19,7 @@ from pictured_runs import four_settings, pictured
 from playwright.sync_api import Browser, Locator, Page, expect
 from quality_factories import smooth_picture
 
-from sdbench.records.schema import FailureCause
+from sdbench.records import FailureCause
 from sdbench.report.html import html_report
 from sdbench.runs import LoadedRun, load_run
 

@@ -22,7 +22,7 @@ from fuzz_ways import Subject
 
 from sdbench.machine.recording import RecordedCommand, RecordedFacts
 from sdbench.plan.config import Config
-from sdbench.records.schema import Run
+from sdbench.records import Run
 
 _DIGEST = "0" * 64
 

@@ -12,7 +12,7 @@ import msgspec
 from sdbench.machine import MachineFacts
 from sdbench.machine.recording import RecordedCommand, RecordedFacts
 from sdbench.plan.config import Config
-from sdbench.records.schema import Record, Run
+from sdbench.records import Record, Run
 from sdbench.report.view.timelines import Reading
 
 Place = tuple[Any, Any, Any]

@@ -10,7 +10,7 @@ from fuzz_trees import Odd
 from fuzz_values import CANARY, SECRET
 from fuzz_ways import Subject
 
-from sdbench.records.schema import Run
+from sdbench.records import Run
 
 HOSTILE = (
     f"\x1b[31m\u202ex\x00 {CANARY}",

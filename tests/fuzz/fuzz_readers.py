@@ -11,7 +11,7 @@ READERS: tuple[str, ...] = (
     "plan/config.py",
     "files/access.py",
     "analysis/frames.py",
-    "records/schema.py",
+    "records/",
     "files/toml.py",
     "comparison/expectations.py",
     "comparison/pasts.py",

@@ -18,7 +18,7 @@ from quality_factories import keep_trace, latents_of, smooth_picture
 from recordings import RECORDINGS, folder_system
 from told_runs import stages, told_run
 
-from sdbench.records.schema import (
+from sdbench.records import (
     Ceiling,
     Checked,
     CrashReport,

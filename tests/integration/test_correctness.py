@@ -9,7 +9,7 @@ import pytest
 from conftest import Sdbench, SharedRun
 
 from sdbench.correctness.thresholds import OWN_ROUNDING_TIMES
-from sdbench.records.schema import Compared
+from sdbench.records import Compared
 from sdbench.runs import LoadedRun, load_run
 
 ONE_CASE = '[matrix]\nresolution = ["64x64"]\n'

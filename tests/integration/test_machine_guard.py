@@ -13,7 +13,7 @@ import pytest
 from conftest import Sdbench
 
 from sdbench.machine import open_memory_probe
-from sdbench.records.schema import Replicate
+from sdbench.records import Replicate
 from sdbench.runs import load_run
 
 # Other programs come and go meanwhile, and a sample comes a little late.

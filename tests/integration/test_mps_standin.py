@@ -16,7 +16,7 @@ from conftest import Sdbench, SharedRun
 from PIL import Image
 from shorter import WHOLE
 
-from sdbench.records.schema import Replicate
+from sdbench.records import Replicate
 from sdbench.runs import load_run
 
 STANDIN = Path(__file__).parent.parent / "standin"

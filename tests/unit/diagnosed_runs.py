@@ -13,7 +13,7 @@ from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.findings import find
 from sdbench.diagnosis.result import Claim, Diagnosis, Finding
 from sdbench.plan.config import Config
-from sdbench.records.schema import Case, Compared, ImageCompared, Pass, Slot, TelemetrySummary
+from sdbench.records import Case, Compared, ImageCompared, Pass, Slot, TelemetrySummary
 from sdbench.runs import LoadedRun
 
 Change = Callable[[Slot, Case], dict[str, Any]]

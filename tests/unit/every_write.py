@@ -28,7 +28,7 @@ from sdbench.cli import main
 from sdbench.correctness.artifacts import Artifacts, pixels_digest
 from sdbench.errors import SdbenchError
 from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
-from sdbench.records.schema import Looked, Record, Replicate
+from sdbench.records import Looked, Record, Replicate
 from sdbench.runs import LoadedRun, RunFolder, list_runs, load_run
 from sdbench.stacks import resolve_stack
 from sdbench.worker.fingerprints import _npy, _png

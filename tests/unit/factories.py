@@ -26,7 +26,7 @@ from sdbench.process.events import Event, decode_event
 from sdbench.process.executor import FakeExecutor, Report, Stop, Supervisor, Task
 from sdbench.process.operator_calls import Comparison, OperatorCall
 from sdbench.process.sampler import Sample
-from sdbench.records.schema import (
+from sdbench.records import (
     Case,
     Checked,
     Looked,

@@ -13,7 +13,7 @@ from quality_factories import Array, keep, latents_of, make_floor, make_referenc
 from sdbench.correctness.artifacts import Artifacts
 from sdbench.correctness.equality import Equality, check_equality
 from sdbench.correctness.parity import Comparison, Yardstick
-from sdbench.records.schema import Case
+from sdbench.records import Case
 from sdbench.runs import LoadedRun
 
 SIDE, IMAGES, PASSES = 64, 3, 4

@@ -9,7 +9,7 @@ import msgspec
 from factories import make_config, make_replicate, make_run
 
 from sdbench.plan.config import Config
-from sdbench.records.schema import Record, Replicate, Run, Slot, Yardstick
+from sdbench.records import Record, Replicate, Run, Slot, Yardstick
 from sdbench.runs import LoadedRun, RunFolder
 
 Fields = dict[str, Any]

@@ -11,7 +11,7 @@ from quality_factories import Array, keep, latents_of, make_floor, make_referenc
 from sdbench.correctness.artifacts import Artifacts
 from sdbench.correctness.parity import Comparison, Yardstick
 from sdbench.plan.config import Config
-from sdbench.records.schema import Slot
+from sdbench.records import Slot
 from sdbench.runs import LoadedRun
 
 Painter = Callable[[Slot, int], Array]

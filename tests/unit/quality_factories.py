@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from sdbench.correctness.artifacts import Tensors
 from sdbench.correctness.floors import Floor
 from sdbench.correctness.references import IMAGE_FILE, Reference
-from sdbench.records.schema import Picture
+from sdbench.records import Picture
 
 Array = NDArray[Any]
 STEPS = 4

@@ -23,7 +23,7 @@ from sdbench.comparison import compare_axis
 from sdbench.plan.cost import Pace
 from sdbench.plan.order import affordable, order_slots, put_off_again
 from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
-from sdbench.records.schema import Slot
+from sdbench.records import Slot
 from sdbench.report.terminal.progress import ScreenWatcher
 from sdbench.runner.resume import remaining_slots, with_put_off_again
 from sdbench.runs import load_run

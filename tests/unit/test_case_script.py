@@ -9,7 +9,7 @@ import pytest
 from factories import make_config, make_model, make_run, make_stack
 
 from sdbench.errors import StoreError
-from sdbench.records.schema import Arm, Case, Run
+from sdbench.records import Arm, Case, Run
 from sdbench.repro.case_script import case_script
 
 ARM = Arm()

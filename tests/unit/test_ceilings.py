@@ -6,7 +6,7 @@ import pytest
 from factories import make_config, make_run, play
 
 from sdbench.process.executor import FakeExecutor, Report, Stop, Supervisor, Task
-from sdbench.records.schema import Ceiling, Run
+from sdbench.records import Ceiling, Run
 from sdbench.runner.matmul_rate import measure_ceilings
 
 

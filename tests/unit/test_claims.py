@@ -19,7 +19,7 @@ from diagnosed_runs import (
 )
 
 from sdbench.correctness.equality import Equality
-from sdbench.records.schema import Case, Compared, Slot
+from sdbench.records import Case, Compared, Slot
 from sdbench.runs import LoadedRun
 
 BASE, SLICED, PRIMED, BATCH = (

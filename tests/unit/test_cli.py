@@ -21,7 +21,7 @@ from sdbench.knowledge.crash_reports import read_crash_report
 from sdbench.plan.config import Config
 from sdbench.privacy.redact import hidden_run
 from sdbench.process.executor import Report, Supervisor, Task
-from sdbench.records.schema import Run, StackInfo
+from sdbench.records import Run, StackInfo
 from sdbench.runs import RunFolder, list_runs, load_run
 from sdbench.stacks import resolve_stack
 

@@ -23,7 +23,7 @@ from sdbench.correctness.measures import to_pixels
 from sdbench.correctness.parity import Comparison, Yardstick, rounding_levels
 from sdbench.correctness.stage_differences import picture_stage
 from sdbench.correctness.thresholds import AMPLIFIED_SSIM
-from sdbench.records.schema import Case, Compared, Dtype, Picture, Replicate
+from sdbench.records import Case, Compared, Dtype, Picture, Replicate
 
 CASE = Case(resolution="64x64", dtype="float16")
 REFERENCES = {0: make_reference(0), 1: make_reference(1)}

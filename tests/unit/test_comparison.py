@@ -25,7 +25,7 @@ from sdbench.comparison import CaseComparison, Comparison, compare_axis, compare
 from sdbench.comparison.result import as_json
 from sdbench.errors import UsageError
 from sdbench.plan.config import Config
-from sdbench.records.schema import Gate, Slot, TelemetrySummary
+from sdbench.records import Gate, Slot, TelemetrySummary
 from sdbench.runs import LoadedRun
 
 SLICING = {"resolution": ["64x64"], "attention_slicing": [False, True]}
@@ -881,7 +881,7 @@ def test_document_is_json_with_what_the_contract_names() -> None:
 def test_every_reason_has_words() -> None:
     from typing import get_args
 
-    from sdbench.records.schema import Outcome
+    from sdbench.records import Outcome
     from sdbench.stats import Problem
     from sdbench.stats.verdict import WhyOpen
 

@@ -15,7 +15,7 @@ from sdbench.correctness.scene import Item, Scene
 from sdbench.errors import ModelError, UsageError
 from sdbench.models.builtin import BUILTIN, BuiltinModel
 from sdbench.models.resolve import find_model
-from sdbench.records.schema import Picture
+from sdbench.records import Picture
 from sdbench.report.terminal.tables import picture_words, render_summary
 from sdbench.runner.read_pictures import with_content
 

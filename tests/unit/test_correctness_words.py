@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sdbench.records.schema import Checked, Compared, ImageCompared, StageDifference
+from sdbench.records import Checked, Compared, ImageCompared, StageDifference
 from sdbench.report.view.correctness_words import check_words, correctness_lines
 
 

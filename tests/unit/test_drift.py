@@ -22,7 +22,7 @@ from sdbench.comparison import CaseComparison, compare_runs
 from sdbench.comparison.drift import PRIOR_LOG_SD, machine_kind
 from sdbench.comparison.history import Past, past_of
 from sdbench.comparison.series import series_of
-from sdbench.records.schema import Gate, Slot, Yardstick
+from sdbench.records import Gate, Slot, Yardstick
 from sdbench.runs import LoadedRun
 from sdbench.stats import Drift, RatioEstimate, drift_between, judge_family, with_drift
 from sdbench.stats.drift import LEAST_LOG_SD, satterthwaite

@@ -9,7 +9,7 @@ from factories import make_config, make_pass, make_replicate, make_run, make_slo
 
 from sdbench.analysis.efficiency import CaseEfficiency, case_efficiency
 from sdbench.analysis.run_summary import summarise
-from sdbench.records.schema import Case, Ceiling, CountedFlops, Replicate, Stage
+from sdbench.records import Case, Ceiling, CountedFlops, Replicate, Stage
 from sdbench.report.view.efficiency_words import efficiency_sentence, efficiency_words
 
 FLOPS = CountedFlops(text_encoder=10, denoising=6000, vae_decode=900, measured_pass=4 * 6910)

@@ -9,7 +9,7 @@ from factories import FakeClock, make_pass, make_picture, make_replicate
 from sdbench.analysis.telemetry import case_telemetry
 from sdbench.machine.facts import Unavailable
 from sdbench.process.energy import EnergyMeter
-from sdbench.records.schema import Energy, TelemetrySummary
+from sdbench.records import Energy, TelemetrySummary
 
 
 class Machine:

@@ -11,7 +11,7 @@ from quality_factories import keep, latents_of, noise_picture, nudged, smooth_pi
 
 from sdbench.correctness.artifacts import Artifacts
 from sdbench.correctness.equality import Equality, check_equality
-from sdbench.records.schema import (
+from sdbench.records import (
     Case,
     Compared,
     ImageCompared,

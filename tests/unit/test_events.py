@@ -30,7 +30,7 @@ from sdbench.process.events import (
 )
 from sdbench.process.operator_calls import Argument, Operand, Storage
 from sdbench.process.streams import EventLines
-from sdbench.records.schema import CountedFlops, Pass, Stage
+from sdbench.records import CountedFlops, Pass, Stage
 from sdbench.worker.channel import Channel
 
 STAGE = Stage(stage="unet", duration_s=0.5, peak_bytes=3, allocated_bytes=None)

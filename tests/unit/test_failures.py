@@ -7,7 +7,7 @@ import pytest
 
 from sdbench.knowledge.crash_reports import read_crash_report
 from sdbench.knowledge.failure_causes import fallback_operators, read_failure
-from sdbench.records.schema import FailureCause
+from sdbench.records import FailureCause
 
 DATA = Path(__file__).parent.parent / "data"
 STDERR = DATA / "mps-stderr"

@@ -22,7 +22,7 @@ from diagnosed_runs import (
 )
 from factories import make_pass, make_picture
 
-from sdbench.records.schema import Case, Compared, FailureCause, Gate, ImageCompared, Slot
+from sdbench.records import Case, Compared, FailureCause, Gate, ImageCompared, Slot
 
 BASE, SLICED, PRIMED, BATCH = (
     case(),

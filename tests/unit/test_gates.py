@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from factories import UNTOLD, FakeClock, RecordingWatcher, make_facts, make_gates
 
-from sdbench.records.schema import Gate, GateFlag
+from sdbench.records import Gate, GateFlag
 from sdbench.runner.gates import flags_of
 
 HOT = make_facts(thermal="heavy")

@@ -11,7 +11,7 @@ from diagnosed_runs import case, diagnosis, loaded_run, plan, telemetry
 from factories import Called, make_started
 from measured_runs import changed, ended_as, kept, measured, one_case, steady
 
-from sdbench.records.schema import Case, Slot
+from sdbench.records import Case, Slot
 from sdbench.runs import LoadedRun
 
 SLICED = case(attention_slicing=True)

@@ -20,7 +20,7 @@ from factories import (
 )
 
 from sdbench.errors import StoreError
-from sdbench.records.schema import (
+from sdbench.records import (
     Ceiling,
     Checked,
     Compared,

@@ -6,7 +6,7 @@ import pytest
 from sdbench.explain.explain import explain_text
 from sdbench.knowledge.in_force import check_condition, dtype_in_text, holds, of_job, of_text
 from sdbench.knowledge.version_ranges import UNKNOWN, Versions
-from sdbench.records.schema import Case
+from sdbench.records import Case
 
 
 def job(images: int = 2, scheduler: str = "ddim", device: str = "mps", **case: object) -> dict:  # type: ignore[type-arg]

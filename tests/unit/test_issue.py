@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from factories import make_config, make_pass, make_picture, make_replicate, make_run
 
-from sdbench.records.schema import Arm, FailureCause, PlannedCase, Replicate, Run
+from sdbench.records import Arm, FailureCause, PlannedCase, Replicate, Run
 from sdbench.repro.issue import issue_text
 
 RUN = make_run(make_config())

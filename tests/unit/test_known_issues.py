@@ -12,7 +12,7 @@ from sdbench.knowledge.known_issues import (
     parse_known_issues,
 )
 from sdbench.plan.config import AXES
-from sdbench.records.schema import Case, DeviceKind
+from sdbench.records import Case, DeviceKind
 
 ENTRY = """
 [[issue]]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from factories import make_replicate, make_run
 
-from sdbench.records.schema import Replicate
+from sdbench.records import Replicate
 from sdbench.runner.resume import remaining_slots
 from sdbench.runs import LoadedRun
 

@@ -29,7 +29,7 @@ from sdbench.localise.search import Found, Search, locate
 from sdbench.process.executor import Executor, FakeExecutor, Report, Stop, Supervisor, Task
 from sdbench.process.find_device import FoundDevice
 from sdbench.process.operator_calls import OperatorCall
-from sdbench.records.schema import Case
+from sdbench.records import Case
 
 CALLS = [make_call(index, f"aten::op{index}") for index in range(5)]
 END = {"event": "localised", "t": 1.0, "skipped": {"views": 3}, "notes": []}

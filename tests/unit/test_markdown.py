@@ -20,7 +20,7 @@ from told_runs import told_run
 
 from sdbench.cli import main
 from sdbench.quoting.markdown_text import plain
-from sdbench.records.schema import SCHEMA_VERSION, Ceiling, CountedFlops
+from sdbench.records import SCHEMA_VERSION, Ceiling, CountedFlops
 from sdbench.report.export.markdown import Markdown, markdown_report
 from sdbench.report.export.row import rows_of_runs
 from sdbench.report.pictures.gallery import gallery_of

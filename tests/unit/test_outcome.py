@@ -9,7 +9,7 @@ import pytest
 from factories import make_report, make_slot, make_task, pass_event, worker_events
 
 from sdbench.process.executor import Report, Stop, StopKind, Task
-from sdbench.records.schema import CrashReport, Gate, Replicate, TelemetrySummary, Yardstick
+from sdbench.records import CrashReport, Gate, Replicate, TelemetrySummary, Yardstick
 from sdbench.runner.replicate import replicate_record
 
 

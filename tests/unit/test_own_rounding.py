@@ -18,7 +18,7 @@ from sdbench.correctness.equality import check_equality
 from sdbench.correctness.parity import Comparison, ReadContent, Yardstick
 from sdbench.correctness.references import Rounded
 from sdbench.diagnosis.diagnose import diagnose
-from sdbench.records.schema import Compared, Picture
+from sdbench.records import Compared, Picture
 from sdbench.runs import LoadedRun
 
 UNITS = {"float16": 1e-3, "bfloat16": 8e-3, "tf32": 1e-6}

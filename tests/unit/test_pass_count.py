@@ -40,7 +40,7 @@ from sdbench.plan.config import (
 from sdbench.plan.cost import estimate_passes, estimate_slot, passes_within_s
 from sdbench.plan.order import make_plan
 from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
-from sdbench.records.schema import Arm, Replicate, Run, Slot
+from sdbench.records import Arm, Replicate, Run, Slot
 from sdbench.report.html import html_report
 from sdbench.report.terminal.tables import render_summary
 from sdbench.report.view import tell

@@ -9,7 +9,7 @@ from factories import make_case, make_config
 from sdbench.errors import ConfigError, UsageError
 from sdbench.plan.config import load_config
 from sdbench.plan.order import make_plan, order_slots, resolve_start
-from sdbench.records.schema import Case, DeviceKind, Plan
+from sdbench.records import Case, DeviceKind, Plan
 
 
 def plan_of(device: DeviceKind = "cpu", **document: Any) -> Plan:

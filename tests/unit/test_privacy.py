@@ -20,7 +20,7 @@ from sdbench.privacy.redact import (
     shown_run,
 )
 from sdbench.process.find_device import FoundDevice
-from sdbench.records.schema import Run
+from sdbench.records import Run
 from sdbench.runner.prepare import Prepared, Request, make_run
 
 TOKEN = "hf_abcdefghijklmnopqrstuvwxyz012345"

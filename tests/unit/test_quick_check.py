@@ -13,7 +13,7 @@ from sdbench.correctness.measures import to_pixels
 from sdbench.correctness.references import Reference
 from sdbench.models.builtin import BUILTIN
 from sdbench.process.executor import FakeExecutor, Report, Stop, Supervisor, Task
-from sdbench.records.schema import Checked, Run
+from sdbench.records import Checked, Run
 from sdbench.runner.preflight import check_config, quick_check
 from sdbench.runner.reference_maker import Group, ReferenceShelf
 from sdbench.runs import RunFolder

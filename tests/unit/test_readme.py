@@ -22,7 +22,7 @@ from sdbench.plan.config import (
     load_config,
     shipped_configs,
 )
-from sdbench.records.schema import Arm
+from sdbench.records import Arm
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 

@@ -21,7 +21,7 @@ from factories import make_model
 
 from sdbench.diagnosis.result import Choice, Goal
 from sdbench.diagnosis.snippets import elsewhere
-from sdbench.records.schema import Case, Compared, Slot
+from sdbench.records import Case, Compared, Slot
 from sdbench.runs import LoadedRun
 
 BASE, SLICED, PRIMED, BATCH = (

@@ -24,7 +24,7 @@ from sdbench.plan.config import load_config
 from sdbench.process.environment import PRELOAD
 from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.process.guard import MemoryGuard
-from sdbench.records.schema import Dtype
+from sdbench.records import Dtype
 from sdbench.runner.reference_maker import Group, ReferenceMaker, ReferenceShelf
 
 SETTINGS = ReferenceSettings(

@@ -13,7 +13,7 @@ from measured_runs import by_arm, changed, measured, one_case, steady, two_arms
 from told_runs import HOSTILE, told_run
 
 from sdbench.comparison import history_of
-from sdbench.records.schema import Slot
+from sdbench.records import Slot
 from sdbench.report.figures import Figure, canvas, css_variables, run_figures, story_figures
 from sdbench.report.figures import figure as figure_module
 from sdbench.report.figures.canvas import MOST_ROWS

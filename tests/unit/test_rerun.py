@@ -14,7 +14,7 @@ from measured_runs import Fields, measured, one_case, steady, two_arms
 from sdbench import machine
 from sdbench.errors import MachineError, UsageError
 from sdbench.process.executor import Report, Supervisor, Task
-from sdbench.records.schema import Arm, StackInfo
+from sdbench.records import Arm, StackInfo
 from sdbench.runner import again as again_module
 from sdbench.runner.again import again
 from sdbench.runs import LoadedRun, RunFolder, load_run

@@ -39,7 +39,7 @@ from sdbench.privacy.redact import hidden_run, shown_run
 from sdbench.process.events import Phase
 from sdbench.process.executor import FakeExecutor, Report, Stop, Supervisor, Task
 from sdbench.process.interrupt import InterruptFlag
-from sdbench.records.schema import Run, Sitting, Started
+from sdbench.records import Run, Sitting, Started
 from sdbench.runner.loop import RunLoop, new_run_id
 from sdbench.runner.resume import attempts_so_far, remaining_slots, restart_victims
 from sdbench.runner.session import Sat, config_of, sit, with_new_sitting

@@ -6,7 +6,7 @@ import pytest
 from measured_runs import by_arm, measured, two_arms
 
 from sdbench.analysis.interim import look_after
-from sdbench.records.schema import Slot
+from sdbench.records import Slot
 from sdbench.stats import LOOK_CONFIDENCE, LOOKS, RatioEstimate, judge_family, look_at
 
 

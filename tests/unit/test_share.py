@@ -20,7 +20,7 @@ from sdbench.cli import main
 from sdbench.cli.report import _FORMATS
 from sdbench.plan.config import load_config, shipped_configs
 from sdbench.privacy.share import LEFT_OUT, LOCAL_MODEL, Private, shared
-from sdbench.records.schema import (
+from sdbench.records import (
     Ceiling,
     Checked,
     Compared,

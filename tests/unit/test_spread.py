@@ -14,7 +14,7 @@ from rich.console import Console
 
 from sdbench.analysis.run_summary import CaseSummary, RunSummary, disturbances, summarise
 from sdbench.machine.cpu import CpuTimes, cpu_shares
-from sdbench.records.schema import Case, Replicate, Slot
+from sdbench.records import Case, Replicate, Slot
 from sdbench.report.terminal.tables import render_summary
 from sdbench.report.view.build import run_story
 from sdbench.report.view.spread import spread_words

@@ -3,7 +3,7 @@
 import msgspec
 from factories import make_pass
 
-from sdbench.records.schema import Stage
+from sdbench.records import Stage
 from sdbench.runner.stage_memory import with_sampled_ends, with_sampled_peaks
 
 

@@ -17,7 +17,7 @@ from factories import largest_file, make_config, make_replicate, make_run, make_
 from faulty_disk import Fault, FaultyDisk
 
 from sdbench.errors import StoreError, UsageError
-from sdbench.records.schema import SCHEMA_VERSION, Replicate, Run
+from sdbench.records import SCHEMA_VERSION, Replicate, Run
 from sdbench.runs import RunFolder, find_run, list_runs, load_run
 from sdbench.runs.folder import _whole_lines
 from sdbench.runs.reading import RECORDS_FILE, RUN_FILE

@@ -15,7 +15,7 @@ from told_runs import moved, told_run, write_timeline
 
 from sdbench.analysis.pairs import summary_of
 from sdbench.errors import UsageError
-from sdbench.records.schema import Case, Checked, Divergence, Slot
+from sdbench.records import Case, Checked, Divergence, Slot
 from sdbench.report.view import RunStory, tell
 from sdbench.report.view.build import diagnosed
 from sdbench.report.view.findings import number_words

@@ -8,7 +8,7 @@ import pytest
 from factories import make_config, make_pass, make_picture, make_replicate, make_run
 
 from sdbench.analysis.run_summary import CaseSummary, as_json, device_facts, summarise
-from sdbench.records.schema import (
+from sdbench.records import (
     OUTCOME_SEVERITY,
     Compared,
     Correctness,

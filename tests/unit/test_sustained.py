@@ -18,7 +18,7 @@ from sdbench.cli import main
 from sdbench.plan.config import load_config
 from sdbench.plan.cost import estimate_passes, estimate_slot
 from sdbench.plan.order import make_plan
-from sdbench.records.schema import Pass
+from sdbench.records import Pass
 from sdbench.report.figures import run_figures
 from sdbench.report.terminal.tables import render_summary
 from sdbench.report.view import RunStory

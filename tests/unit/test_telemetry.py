@@ -8,7 +8,7 @@ from factories import make_config, make_pass, make_replicate, make_run
 
 from sdbench.analysis.run_summary import summarise
 from sdbench.analysis.telemetry import PeakStage, case_telemetry, peak_stage
-from sdbench.records.schema import Energy, Replicate, Stage, TelemetrySummary
+from sdbench.records import Energy, Replicate, Stage, TelemetrySummary
 from sdbench.report.view.telemetry_words import telemetry_lines
 
 

@@ -37,7 +37,7 @@ from sdbench.errors import SdbenchError, StoreError
 from sdbench.localise.script import operator_script
 from sdbench.quoting.markdown_text import code_block, code_span, plain
 from sdbench.quoting.python_source import comment, literal, name, number, whole, words
-from sdbench.records.schema import CrashReport, FailureCause, Run
+from sdbench.records import CrashReport, FailureCause, Run
 from sdbench.report.export.tidy_csv import csv_of_runs
 from sdbench.repro.case_script import case_script
 from sdbench.repro.issue import issue_text

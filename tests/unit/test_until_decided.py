@@ -26,7 +26,7 @@ from sdbench.errors import ConfigError
 from sdbench.plan.config import Config, Looks, UntilDecided
 from sdbench.plan.order import axis_to_decide, make_plan, with_blocks
 from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
-from sdbench.records.schema import Looked, LookedCase, Run
+from sdbench.records import Looked, LookedCase, Run
 from sdbench.report.terminal.progress import ScreenWatcher
 from sdbench.runner.loop import RunLoop
 from sdbench.runner.resume import remaining_slots, undecided

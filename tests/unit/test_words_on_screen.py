@@ -15,7 +15,7 @@ from sdbench.analysis.case_words import process_words, run_number
 from sdbench.cli import main
 from sdbench.diagnosis.claims import examine_claims
 from sdbench.diagnosis.evidence import Evidence
-from sdbench.records.schema import Case, Slot
+from sdbench.records import Case, Slot
 from sdbench.report.terminal.tables import print_table
 from sdbench.report.view.build import run_story
 from sdbench.report.view.comparison_words import change_words

@@ -8,7 +8,7 @@ import msgspec
 from diagnosed_runs import beside_cpu, image_of, loaded_run, passes, plan, telemetry
 from factories import make_pass
 
-from sdbench.records.schema import Case, Compared, Divergence, Slot, Stage
+from sdbench.records import Case, Compared, Divergence, Slot, Stage
 from sdbench.runs import LoadedRun
 
 # What others may have written: markup, a terminal escape, a change of direction.

@@ -8,7 +8,7 @@ from sdbench.diagnosis.result import Severity
 from sdbench.diagnosis.rules.contrast import contrast_words, healthy_neighbours, use_words
 from sdbench.diagnosis.rules.symptom import Symptom
 from sdbench.knowledge.known_issues import FindingCode
-from sdbench.records.schema import Outcome, Replicate
+from sdbench.records import Outcome, Replicate
 
 _LESS_MEMORY = "Use a smaller resolution, float16 or one picture at a time; close other programs."
 

@@ -9,7 +9,7 @@ from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Severity
 from sdbench.diagnosis.rules.symptom import Symptom
 from sdbench.machine.gpu.nvml import GPU_SLOWED
-from sdbench.records.schema import Pass, Replicate
+from sdbench.records import Pass, Replicate
 
 _HOLDERS = {
     "allocated_bytes": "tensors",

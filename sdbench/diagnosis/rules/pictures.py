@@ -20,7 +20,7 @@ from sdbench.diagnosis.result import Severity
 from sdbench.diagnosis.rules.contrast import contrast_words, healthy_neighbours, use_words
 from sdbench.diagnosis.rules.symptom import Symptom
 from sdbench.knowledge.known_issues import FindingCode
-from sdbench.records.schema import ImageCompared, Picture, PictureFault
+from sdbench.records import ImageCompared, Picture, PictureFault
 
 # `drift` begins at 4 times what rounding explains; healthy bfloat16 may be a little beyond that.
 # Up to so many times the allowed distance it is told, and no more than told.

@@ -13,7 +13,7 @@ from sdbench.doctor.facts import Check, DeviceFacts, DoctorFacts, TorchFacts, To
 from sdbench.knowledge.compatibility import torch_needs, within
 from sdbench.machine.facts import Unavailable, known, or_none
 from sdbench.process.operator_events import ImportFailure
-from sdbench.records.schema import DeviceKind
+from sdbench.records import DeviceKind
 
 _USE_THE_CPU = "use the CPU: sdbench run quick --device cpu"
 

@@ -21,7 +21,7 @@ from sdbench.doctor.facts import DoctorFacts
 from sdbench.knowledge.compatibility import EXTRAS, torchvision_for, within
 from sdbench.knowledge.import_errors import read_import_error, remedy_of_rule
 from sdbench.process.operator_events import ImportFailure
-from sdbench.records.schema import FailureCause
+from sdbench.records import FailureCause
 
 _ADVISED = re.compile(r"pip install '?([\w.<>=-]+)")
 _NO_MODULE = re.compile(r"No module named '([\w.]+)'")

@@ -9,7 +9,7 @@ from sdbench.knowledge.known_issues import KnownIssue, load_known_issues, matchi
 from sdbench.machine.facts import known
 from sdbench.plan.config import load_config
 from sdbench.plan.order import make_plan
-from sdbench.records.schema import DeviceKind
+from sdbench.records import DeviceKind
 
 # What a newcomer runs, and what the documentation's claims need: the settings people use.
 _PLANS = ("default", "mps-docs")

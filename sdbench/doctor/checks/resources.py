@@ -15,7 +15,7 @@ from sdbench.models.resolve import find_model
 from sdbench.plan.config import load_config
 from sdbench.plan.cost import estimate_memory
 from sdbench.plan.order import make_plan
-from sdbench.records.schema import DeviceKind, ModelInfo
+from sdbench.records import DeviceKind, ModelInfo
 
 # Public vm_stat outputs of Macs in use show 35% to 60% of memory free or reclaimable without
 # swapping, 43% in the median. Beyond that share a run and what else is open push each other out.

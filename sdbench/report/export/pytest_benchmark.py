@@ -13,7 +13,7 @@ import msgspec
 
 from sdbench.analysis.case_words import case_words
 from sdbench.analysis.run_summary import RunSummary
-from sdbench.records.schema import Replicate, Run
+from sdbench.records import Replicate, Run
 from sdbench.stats import tukey_outliers
 
 _FORMAT = "5.0.0"

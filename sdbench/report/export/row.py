@@ -5,7 +5,7 @@ from typing import Any
 
 from sdbench.analysis.run_summary import device_facts
 from sdbench.quoting.markdown_text import plain, table
-from sdbench.records.schema import Run
+from sdbench.records import Run
 from sdbench.report.view import Cell, RunStory
 from sdbench.runs import LoadedRun
 from sdbench.words import memory_words, seconds, size, system_words

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sdbench.analysis.case_words import CORRECT_WORDS
-from sdbench.records.schema import (
+from sdbench.records import (
     CORRECTNESS_SEVERITY,
     Compared,
     Correctness,

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from sdbench.analysis.case_words import OUTCOME_WORDS, case_words
 from sdbench.analysis.run_summary import disturbances, per_picture, summarise
 from sdbench.analysis.telemetry import WAIT_WORDS
-from sdbench.records.schema import Checked, Looked, Replicate, Run, Slot, WaitReason
+from sdbench.records import Checked, Looked, Replicate, Run, Slot, WaitReason
 from sdbench.report.terminal.tables import render_summary
 from sdbench.report.view.comparison_words import look_lines
 from sdbench.report.view.correctness_words import check_words

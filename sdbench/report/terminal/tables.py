@@ -17,7 +17,7 @@ from sdbench.analysis.case_words import (
     process_words,
 )
 from sdbench.analysis.run_summary import CaseSummary, RunSummary, per_picture
-from sdbench.records.schema import Correctness, Outcome
+from sdbench.records import Correctness, Outcome
 from sdbench.report.view.efficiency_words import efficiency_sentence
 from sdbench.report.view.passes import passes_sentence, sustained_lines
 from sdbench.report.view.spread import spread_words, widest

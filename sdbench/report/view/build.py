@@ -24,7 +24,7 @@ from sdbench.correctness.equality import check_equality
 from sdbench.diagnosis.diagnose import diagnose
 from sdbench.diagnosis.result import Diagnosis
 from sdbench.errors import SdbenchError
-from sdbench.records.schema import Compared
+from sdbench.records import Compared
 from sdbench.report.terminal.tables import spread_lines
 from sdbench.report.view.cases import cells_of, name_of
 from sdbench.report.view.efficiency_words import efficiency_sentence

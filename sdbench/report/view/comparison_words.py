@@ -13,7 +13,7 @@ from sdbench.analysis.run_summary import per_picture
 from sdbench.comparison.result import CaseComparison, Comparison, SideInfo, Verdict
 from sdbench.comparison.sentence import VERDICT_WORDS as VERDICT_WORDS
 from sdbench.comparison.sentence import verdict_words as verdict_words
-from sdbench.records.schema import Looked, LookedCase
+from sdbench.records import Looked, LookedCase
 from sdbench.report.terminal.tables import print_table, render_lines
 from sdbench.words import memory_words, printable, seconds, size
 

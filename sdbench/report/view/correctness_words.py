@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from sdbench.analysis.case_words import CONTENT_WORDS, CORRECT_WORDS, OUTCOME_WORDS, run_number
-from sdbench.records.schema import Checked, Compared, ImageCompared, StageDifference
+from sdbench.records import Checked, Compared, ImageCompared, StageDifference
 from sdbench.words import printable, ranges, seconds
 
 _STAGE_WORDS = {"text": "text embeddings", "latents": "latents", "picture": "picture"}

@@ -6,7 +6,7 @@ The share is of a rate that was measured, not of a limit: what runs in other ker
 from sdbench.analysis.efficiency import CaseEfficiency, product_words
 from sdbench.analysis.run_summary import RunSummary
 from sdbench.analysis.telemetry import StageName
-from sdbench.records.schema import Dtype
+from sdbench.records import Dtype
 
 EXPLAINED = (
     "Rates are compared with that of large matrix products of the case's dtype, measured on this "

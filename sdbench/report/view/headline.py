@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sdbench.analysis.run_summary import RunSummary
 from sdbench.diagnosis.result import Diagnosis, Gain, Goal
-from sdbench.records.schema import Case
+from sdbench.records import Case
 from sdbench.report.view.cases import settings_words
 from sdbench.report.view.model import Advice, Cell, Headline, NoAdvice, Tone
 from sdbench.report.view.setup import machine_lines, setup_of, setup_sentence

@@ -11,7 +11,7 @@ import msgspec
 from sdbench.analysis.run_summary import RunSummary
 from sdbench.comparison import Comparison, History
 from sdbench.diagnosis.result import Choice, Claim, Finding, Recommendation
-from sdbench.records.schema import Case, Correctness, Outcome, PassesStopped
+from sdbench.records import Case, Correctness, Outcome, PassesStopped
 
 Interval = tuple[float, float]
 Tone = Literal["good", "warning", "bad", "unknown"]

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection
 
 from sdbench.analysis.run_summary import RunSummary
-from sdbench.records.schema import PassesStopped, Replicate
+from sdbench.records import PassesStopped, Replicate
 from sdbench.stats import STABLE_SHARE, Sustained
 from sdbench.words import counted, duration, seconds
 

@@ -7,7 +7,7 @@ from typing import Any
 from sdbench.analysis.run_summary import RunSummary, device_facts, is_virtual
 from sdbench.knowledge.memory_limits import check_watermarks, removes_memory_limit
 from sdbench.plan.config import FEWEST_PASSES, MOST_PASSES
-from sdbench.records.schema import Run
+from sdbench.records import Run
 from sdbench.report.view.correctness_words import check_words
 from sdbench.report.view.model import Line, Mark, SetupCheck, Tone
 from sdbench.report.view.passes import count_words

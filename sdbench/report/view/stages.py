@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from sdbench.analysis.efficiency import StageEfficiency
 from sdbench.analysis.pairs import Row
 from sdbench.analysis.telemetry import STAGE_NAMES, StageName
-from sdbench.records.schema import CORRECTNESS_SEVERITY, Compared, Divergence, Pass, Stage
+from sdbench.records import CORRECTNESS_SEVERITY, Compared, Divergence, Pass, Stage
 from sdbench.report.view.cases import RowKey, name_of
 from sdbench.report.view.model import DivergenceCurve, StageRow, StageShare
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sdbench.analysis.pairs import Row
 from sdbench.analysis.run_summary import sustained_of
-from sdbench.records.schema import Replicate
+from sdbench.records import Replicate
 from sdbench.report.view.cases import name_of
 from sdbench.report.view.model import SustainedCurve
 from sdbench.report.view.passes import sustained_words

@@ -9,7 +9,7 @@ import msgspec
 from sdbench.analysis.case_words import OUTCOME_WORDS
 from sdbench.analysis.pairs import Row
 from sdbench.files.access import MIB, read_inside
-from sdbench.records.schema import Pressure, Replicate
+from sdbench.records import Pressure, Replicate
 from sdbench.report.view.cases import name_of
 from sdbench.report.view.model import Span, Timeline
 from sdbench.words import size

@@ -1,0 +1,110 @@
+"""A run: what was measured, where, with which versions; and the records about all of it."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from sdbench.records.case import Arm, DeviceKind, Dtype
+from sdbench.records.compared import Checked, Compared
+from sdbench.records.numbers import Bytes, Count, FlopsPerSecond
+from sdbench.records.planned import Plan
+from sdbench.records.recorded import SCHEMA_VERSION, Recorded
+from sdbench.records.replicate import Replicate, Started, Withdrawn
+
+
+class Ceiling(Recorded, frozen=True, kw_only=True, gc=False, tag="ceiling"):
+    """The rate of large square matrix products on the device, measured before an arm's first case.
+
+    None with the reason where it was not measured.
+    """
+
+    arm: str
+    dtype: Dtype
+    device: DeviceKind
+    simulated: bool
+    flops_per_s: FlopsPerSecond | None = None
+    reason: str | None = None
+
+
+class LookedCase(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One comparison at a look. ``open``: more processes could decide it."""
+
+    case_id: str
+    arm: str | None
+    base: str
+    new: str
+    ratio: float | None
+    verdict: Literal["faster", "slower", "equivalent", "inconclusive"]
+    reason: str | None
+    open: bool
+
+
+class Looked(Recorded, frozen=True, kw_only=True, gc=False, tag="looked"):
+    """A look at a run that goes on until it is decided, after so many blocks (PROTOCOL 12).
+
+    ``next_look`` is after how many blocks there is another; None: it was the last.
+    """
+
+    blocks: Count
+    by: str
+    threshold: float
+    cases: list[LookedCase]
+    next_look: Count | None
+
+
+Record = Started | Withdrawn | Replicate | Compared | Checked | Ceiling | Looked
+
+
+class StackInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An interpreter and the versions installed there; what a resume must find unchanged."""
+
+    interpreter: str
+    python: str
+    packages: dict[str, str]
+
+
+class Sitting(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One time somebody ran or resumed the run: the three clocks that tell sleep and restarts."""
+
+    started_utc: str
+    monotonic_s: float
+    boot_id: str | None
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The model of a run; ``sha256`` covers its folder; ``trained``: pictures mean something."""
+
+    name: str
+    path: str
+    sha256: str | None
+    pipeline_class: str
+    bytes_on_disk: Bytes
+    trained: bool
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """``run.json``: all that holds for the run as a whole."""
+
+    schema: int = SCHEMA_VERSION
+    run_id: str
+    label: str | None
+    created_utc: str
+    sdbench: str
+    device: DeviceKind
+    simulated: bool
+    config: dict[str, Any]
+    plan: Plan
+    model: ModelInfo
+    stacks: dict[str, StackInfo]
+    machine: dict[str, Any]
+    machine_facts: dict[str, Any] = {}
+    machine_id: str
+    environment: dict[str, str]
+    preload: list[str]
+    sittings: list[Sitting]
+    prompt_remarks: list[str] = []
+    """What was said of the prompts before the run, their text aside: what of them is not read."""
+
+    def variables(self, arm: Arm) -> dict[str, str]:
+        """The environment variables that an arm computed with; its own go first."""
+        return {**self.environment, **arm.env}
