@@ -22,8 +22,9 @@ from sdbench.correctness.artifacts import load_tensors
 from sdbench.correctness.measures import to_pixels
 from sdbench.correctness.references import IMAGE_FILE, PACKAGED, floor_file
 from sdbench.models.resolve import find_model
-from sdbench.plan.config import Config, load_config
+from sdbench.plan.config import Config
 from sdbench.plan.order import make_plan
+from sdbench.plan.read_config import load_config
 from sdbench.process.execution import ProcessExecutor
 from sdbench.process.guard import MemoryGuard
 from sdbench.process.interrupt import InterruptFlag

@@ -190,6 +190,6 @@ def _next_step(checks: list[Check], facts: DoctorFacts) -> str:
 
 
 def _usual_model() -> str:
-    from sdbench.plan.config import load_config
+    from sdbench.plan.read_config import load_config
 
     return load_config("default").model

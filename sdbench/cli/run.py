@@ -523,8 +523,8 @@ def _offer_docs(prepared: Prepared, sat: Sat, out: Console) -> None:
     """After a default run on a GPU: the plan that tests the documentation, and its hours."""
     if prepared.config.name != DEFAULT_CONFIG or prepared.device.kind == "cpu":
         return
-    from sdbench.plan.config import load_config
     from sdbench.plan.order import make_plan
+    from sdbench.plan.read_config import load_config
 
     config = load_config(_DOCS_CONFIG)
     plan = make_plan(config, prepared.device.kind)

@@ -30,7 +30,7 @@ from sdbench.machine import RecordedFacts, RecordedSystem, System, open_system, 
 from sdbench.machine.facts import Unavailable, known
 from sdbench.machine.linux.cgroup import limited_cgroups
 from sdbench.models.resolve import place_of
-from sdbench.plan.config import load_config
+from sdbench.plan.read_config import load_config
 from sdbench.process.child_environment import child_environment
 from sdbench.process.operator_events import (
     Absent,

@@ -20,7 +20,8 @@ from sdbench.knowledge.pasted_log import innermost_message
 from sdbench.localise.localisation import Demonstration, Localisation
 from sdbench.localise.ranking import JudgedCall, Status
 from sdbench.models.resolve import ModelSource, find_model
-from sdbench.plan.config import Config, parse_config
+from sdbench.plan.config import Config
+from sdbench.plan.read_config import parse_config
 from sdbench.privacy.redact import redact
 from sdbench.process.environment import worker_environment
 from sdbench.process.events import CallBegun, CallCompared, Event, Failed, Localised, Stack

@@ -24,7 +24,8 @@ from msgspec import inspect
 
 from sdbench.machine.facts import PRESSURE_LEVELS, THERMAL_LEVELS
 from sdbench.models.resolve import OFFLINE
-from sdbench.plan.config import Config, load_config, shipped_configs
+from sdbench.plan.config import Config
+from sdbench.plan.read_config import load_config, shipped_configs
 from sdbench.records import (
     Case,
     Checked,

@@ -13,7 +13,8 @@ from sdbench.correctness.artifacts import Artifacts
 from sdbench.correctness.content import judge
 from sdbench.correctness.parity import Comparison
 from sdbench.models.resolve import find_model
-from sdbench.plan.config import Config, load_config
+from sdbench.plan.config import Config
+from sdbench.plan.read_config import load_config
 from sdbench.process.environment import worker_environment
 from sdbench.process.executor import Executor, Supervisor, Task
 from sdbench.records import Case, Checked, Compared, Gate, Replicate, Run, Slot

@@ -28,9 +28,10 @@ from sdbench.machine.recording import VARIABLE as RECORDING
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.resolve import ModelSource, find_model
 from sdbench.models.tokenizer import Tokenizer, read_tokenizer
-from sdbench.plan.config import Config, UntilDecided, load_config
+from sdbench.plan.config import Config, UntilDecided
 from sdbench.plan.cost import Estimate, Pace, estimate_passes, estimate_run, estimate_slot
 from sdbench.plan.order import axis_to_decide, make_plan, with_blocks
+from sdbench.plan.read_config import load_config
 from sdbench.privacy.redact import hide_path, recorded_environment
 from sdbench.process.environment import PRELOAD, preload_modules, worker_environment
 from sdbench.process.executor import Executor

@@ -13,8 +13,9 @@ from sdbench import machine
 from sdbench.analysis.pairs import summary_of
 from sdbench.analysis.run_summary import RunSummary, TimeShares, time_shares
 from sdbench.correctness.thresholds import OWN_ROUNDING_TIMES
-from sdbench.plan.config import Config, parse_config
+from sdbench.plan.config import Config
 from sdbench.plan.cost import Pace
+from sdbench.plan.read_config import parse_config
 from sdbench.process.events import Event
 from sdbench.process.executor import Executor, Report, Stop, Supervisor
 from sdbench.process.import_failures import ImportFailure, import_error

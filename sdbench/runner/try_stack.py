@@ -11,7 +11,7 @@ import msgspec
 
 from sdbench.errors import MachineError
 from sdbench.models.resolve import find_model
-from sdbench.plan.config import load_config
+from sdbench.plan.read_config import load_config
 from sdbench.process.environment import worker_environment
 from sdbench.process.executor import Executor, Task
 from sdbench.records import Case, Gate, Slot

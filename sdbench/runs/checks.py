@@ -12,7 +12,8 @@ import msgspec
 
 from sdbench.errors import ConfigError, StoreError
 from sdbench.files.access import TOO_DEEP
-from sdbench.plan.config import Config, parse_config
+from sdbench.plan.config import Config
+from sdbench.plan.read_config import parse_config
 from sdbench.records import Compared, Record, Run
 from sdbench.words import shortened
 

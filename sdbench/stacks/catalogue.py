@@ -15,7 +15,7 @@ from packaging.version import Version
 
 from sdbench.errors import MachineError, UsageError
 from sdbench.files.toml import parse_toml
-from sdbench.plan.config import configs_folder
+from sdbench.plan.read_config import configs_folder
 
 # What a worker imports: these decide speed and pictures, and a resume refuses when one of them has
 # changed. All else in a lock is what they need.

@@ -18,7 +18,7 @@ import time
 from typing import Any
 
 from sdbench.models.resolve import find_model
-from sdbench.plan.config import parse_config
+from sdbench.plan.read_config import parse_config
 from sdbench.records import Case
 from sdbench.runner.jobs import picture_job
 

@@ -34,7 +34,7 @@ from typing import Any
 import msgspec
 
 from sdbench.models.resolve import find_model
-from sdbench.plan.config import parse_config
+from sdbench.plan.read_config import parse_config
 from sdbench.process.environment import worker_environment
 from sdbench.process.events import PassEnded
 from sdbench.process.execution import ProcessExecutor

@@ -11,8 +11,8 @@ import pytest
 from factories import make_run
 
 from sdbench.machine import open_memory_probe
-from sdbench.plan.config import load_config
 from sdbench.plan.order import make_plan
+from sdbench.plan.read_config import load_config
 from sdbench.process.sampler import Sampler
 from sdbench.records import Started
 from sdbench.runs import RunFolder

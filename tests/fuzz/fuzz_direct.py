@@ -28,7 +28,7 @@ from sdbench.machine.macos import text as macos_text
 from sdbench.machine.recording import RecordedSystem
 from sdbench.models.folder_files import entries, read_json
 from sdbench.models.weights import WeightsError, look_at_pickle, read_header
-from sdbench.plan.config import load_config
+from sdbench.plan.read_config import load_config
 from sdbench.report.view import timelines
 from sdbench.runs.reading import load_run
 

@@ -19,9 +19,10 @@ from sdbench.machine import MachineFacts, MemoryProbe, SlowReading, SystemMemory
 from sdbench.machine.cpu import CpuTimes
 from sdbench.machine.facts import Gpu, Identity, Memory, Power, Scheduling, all_unavailable
 from sdbench.models.catalogue import SYNTHETIC
-from sdbench.plan.config import Config, parse_config
+from sdbench.plan.config import Config
 from sdbench.plan.cost import Pace
 from sdbench.plan.order import make_plan
+from sdbench.plan.read_config import parse_config
 from sdbench.process.events import Event, decode_event
 from sdbench.process.executor import FakeExecutor, Report, Stop, Supervisor, Task
 from sdbench.process.operator_calls import Comparison, OperatorCall

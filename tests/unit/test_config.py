@@ -7,7 +7,8 @@ import pytest
 from factories import make_config
 
 from sdbench.errors import ConfigError
-from sdbench.plan.config import Config, held_bytes, load_config, parse_config, shipped_configs
+from sdbench.plan.config import Config, held_bytes
+from sdbench.plan.read_config import load_config, parse_config, shipped_configs
 
 
 def write(folder: Path, text: str, name: str = "mine.toml") -> str:

@@ -7,9 +7,9 @@ from factories import make_case, make_config, make_model, make_replicate, make_s
 
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.plan import cost as estimate
-from sdbench.plan.config import load_config
 from sdbench.plan.cost import Pace, estimate_memory, estimate_run, estimate_slot, timeout_for
 from sdbench.plan.order import make_plan
+from sdbench.plan.read_config import load_config
 from sdbench.records import DeviceKind, StartMethod
 
 SD15 = make_model("synthetic/sd15", bytes_on_disk=2_132_470_614)

@@ -30,15 +30,10 @@ from sdbench.analysis.frames import replicate_rows
 from sdbench.analysis.pairs import summary_of
 from sdbench.analysis.run_summary import CaseSummary, summarise
 from sdbench.cli import main
-from sdbench.plan.config import (
-    FEWEST_PASSES,
-    FEWEST_PASSES_IN_HASTE,
-    MOST_PASSES,
-    Config,
-    load_config,
-)
+from sdbench.plan.config import FEWEST_PASSES, FEWEST_PASSES_IN_HASTE, MOST_PASSES, Config
 from sdbench.plan.cost import estimate_passes, estimate_slot, passes_within_s
 from sdbench.plan.order import make_plan
+from sdbench.plan.read_config import load_config
 from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.records import Arm, Replicate, Run, Slot
 from sdbench.report.html import html_report

@@ -7,8 +7,8 @@ import pytest
 from factories import make_case, make_config
 
 from sdbench.errors import ConfigError, UsageError
-from sdbench.plan.config import load_config
 from sdbench.plan.order import make_plan, order_slots, resolve_start
+from sdbench.plan.read_config import load_config
 from sdbench.records import Case, DeviceKind, Plan
 
 

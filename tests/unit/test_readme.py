@@ -11,17 +11,8 @@ import msgspec
 import pytest
 
 from sdbench.cli import VERBS, cli
-from sdbench.plan.config import (
-    Config,
-    Gate,
-    Guard,
-    Matrix,
-    Pressure,
-    Reference,
-    UntilDecided,
-    load_config,
-    shipped_configs,
-)
+from sdbench.plan.config import Config, Gate, Guard, Matrix, Pressure, Reference, UntilDecided
+from sdbench.plan.read_config import load_config, shipped_configs
 from sdbench.records import Arm
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

@@ -20,7 +20,7 @@ from sdbench.correctness import references
 from sdbench.correctness.artifacts import Tensors
 from sdbench.correctness.references import IMAGE_FILE, ReferenceSettings, find_floor, find_reference
 from sdbench.models.builtin import BUILTIN
-from sdbench.plan.config import load_config
+from sdbench.plan.read_config import load_config
 from sdbench.process.environment import PRELOAD
 from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.process.guard import MemoryGuard

@@ -34,7 +34,8 @@ from factories import (
 
 from sdbench import machine
 from sdbench.errors import StoreError
-from sdbench.plan.config import Config, load_config
+from sdbench.plan.config import Config
+from sdbench.plan.read_config import load_config
 from sdbench.privacy.redact import hidden_run, shown_run
 from sdbench.process.events import Phase
 from sdbench.process.executor import FakeExecutor, Report, Stop, Supervisor, Task

@@ -18,7 +18,7 @@ from msgspec import inspect
 
 from sdbench.cli import main
 from sdbench.cli.report import _FORMATS
-from sdbench.plan.config import load_config, shipped_configs
+from sdbench.plan.read_config import load_config, shipped_configs
 from sdbench.privacy.share import LEFT_OUT, LOCAL_MODEL, Private, shared
 from sdbench.records import (
     Ceiling,

@@ -7,7 +7,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from sdbench.errors import MachineError, UsageError
-from sdbench.plan.config import configs_folder
+from sdbench.plan.read_config import configs_folder
 from sdbench.stacks.catalogue import (
     PLATFORMS,
     REQUIRED,

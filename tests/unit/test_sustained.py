@@ -15,9 +15,9 @@ from rich.console import Console
 
 from sdbench.analysis.run_summary import RunSummary, summarise, sustained_of
 from sdbench.cli import main
-from sdbench.plan.config import load_config
 from sdbench.plan.cost import estimate_passes, estimate_slot
 from sdbench.plan.order import make_plan
+from sdbench.plan.read_config import load_config
 from sdbench.records import Pass
 from sdbench.report.figures import run_figures
 from sdbench.report.terminal.tables import render_summary

@@ -7,8 +7,8 @@ from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.knowledge.compatibility import development, release
 from sdbench.knowledge.known_issues import KnownIssue, load_known_issues, matching_issues
 from sdbench.machine.facts import known
-from sdbench.plan.config import load_config
 from sdbench.plan.order import make_plan
+from sdbench.plan.read_config import load_config
 from sdbench.records import DeviceKind
 
 # What a newcomer runs, and what the documentation's claims need: the settings people use.

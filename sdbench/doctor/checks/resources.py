@@ -12,9 +12,9 @@ from sdbench.knowledge.known_issues import KnownIssue
 from sdbench.machine.facts import Thermal, Unavailable, known, or_none
 from sdbench.machine.gpu.nvml import GPU_SLOWED
 from sdbench.models.resolve import find_model
-from sdbench.plan.config import load_config
 from sdbench.plan.cost import estimate_memory
 from sdbench.plan.order import make_plan
+from sdbench.plan.read_config import load_config
 from sdbench.records import DeviceKind, ModelInfo
 
 # Public vm_stat outputs of Macs in use show 35% to 60% of memory free or reclaimable without
