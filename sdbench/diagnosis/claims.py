@@ -9,46 +9,25 @@ Times are ratios of steady passes, processes paired by block, t intervals on log
 block.
 """
 
-import dataclasses
-import math
-import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from packaging.version import InvalidVersion, Version
-
-from sdbench.analysis.comparability import swapped
-from sdbench.analysis.estimates import Examined, Measure, examine
-from sdbench.analysis.pairs import Figures, Pair, Row
-from sdbench.correctness.equality import Equality
+from sdbench.diagnosis.claim_tests import (
+    Answer,
+    Side,
+    batches_fail,
+    first_pass_differs,
+    matches_cpu,
+    slicing_and_speed,
+    slicing_saves_memory,
+    slower_when_swapping,
+)
 from sdbench.diagnosis.evidence import Evidence
-from sdbench.diagnosis.result import Claim, ClaimVerdict, Interval
-from sdbench.diagnosis.rules import ends, pictures
-from sdbench.diagnosis.rules.symptom import Rule
-from sdbench.records import Arm, DeviceKind
-from sdbench.stats import DEFAULT_THRESHOLD, RatioEstimate, ratio_of_logs
+from sdbench.diagnosis.result import Claim
+from sdbench.records import DeviceKind
 
 _DOCS_2022 = "diffusers documentation of autumn 2022 (torch 1.13)"
 _DOCS_2023 = "diffusers documentation of 2023 (torch 1.13 and 2.0)"
-# "Significantly": half of the 20% the same page gives as a figure worth telling.
-_SIGNIFICANT = 1.10
-# "About 20%": a share from 10 to 30%.
-_ABOUT_20 = (1.10, 1.30)
-_LARGE_BYTES = 64e9
-_STANDARD_PIXELS = 512 * 512
-_TOO_FEW = "with fewer than 3 processes a case there is no verdict on times"
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """A verdict with its measurement."""
-
-    verdict: ClaimVerdict
-    sentence: str
-    effect: float | None = None
-    ci95: Interval | None = None
-    evidence: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,41 +38,8 @@ class _Question:
     claim: str
     speaks_of: str
     effect_unit: str
-    answer: Callable[["_Side"], _Answer]
+    answer: Callable[["Side"], Answer]
     devices: tuple[DeviceKind, ...] = ("mps",)
-
-
-@dataclass(frozen=True)
-class _Side:
-    """A stack of the run: its plain arm, and the arms that hold memory beside it."""
-
-    evidence: Evidence
-    arm: Arm
-    held: list[Arm]
-
-    @property
-    def rows(self) -> list[Row]:
-        """The measured rows of the plain arm."""
-        return [row for row in self.evidence.measured if row.arm.name == self.arm.name]
-
-    def pairs(self, axis: str, base: object, new: object) -> list[Examined]:
-        """Rows of the plain arm that differ in one setting."""
-        return self.evidence.pairs(axis, base, new, self.arm.name)
-
-    @property
-    def torch(self) -> Version | None:
-        """The release measured."""
-        versions = next((self.evidence.versions(row) for row in self.rows), {})
-        try:
-            return Version(versions.get("torch", ""))
-        except InvalidVersion:
-            return None
-
-    @property
-    def memory_bytes(self) -> float | None:
-        """The machine's memory."""
-        value = self.evidence.run.machine.get("memory_bytes")
-        return value if isinstance(value, (int, float)) else None
 
 
 def examine_claims(evidence: Evidence) -> list[Claim]:
@@ -101,9 +47,9 @@ def examine_claims(evidence: Evidence) -> list[Claim]:
     return [_tested(question, side) for side in _sides(evidence) for question in _QUESTIONS]
 
 
-def _sides(evidence: Evidence) -> list[_Side]:
+def _sides(evidence: Evidence) -> list[Side]:
     """Of each stack the first arm that holds no memory; arms may differ in more than memory."""
-    sides: dict[str, _Side] = {}
+    sides: dict[str, Side] = {}
     for arm in evidence.run.plan.arms:
         if not arm.hold_bytes and arm.stack not in sides:
             held = [
@@ -111,11 +57,11 @@ def _sides(evidence: Evidence) -> list[_Side]:
                 for other in evidence.run.plan.arms
                 if other.hold_bytes and (other.stack, other.env) == (arm.stack, arm.env)
             ]
-            sides[arm.stack] = _Side(evidence, arm, held)
+            sides[arm.stack] = Side(evidence, arm, held)
     return [*sides.values()]
 
 
-def _tested(question: _Question, side: _Side) -> Claim:
+def _tested(question: _Question, side: Side) -> Claim:
     answer = question.answer(side)
     verdict, sentence = answer.verdict, answer.sentence
     device = side.evidence.run.device
@@ -141,244 +87,19 @@ def _tested(question: _Question, side: _Side) -> Claim:
 # --- (a) the first pass --------------------------------------------------------------------------
 
 
-def _first_pass_differs(side: _Side) -> _Answer:
-    """On 1.x the claim is that it differs and priming helps, on 2.x that it no longer does."""
-    cold = _first_passes(side, warmup=False)
-    primed = _first_passes(side, warmup=True)
-    torch = side.torch
-    evidence = {
-        "torch": None if torch is None else str(torch),
-        "cold": [entry.evidence for entry in cold],
-        "primed": [entry.evidence for entry in primed],
-    }
-    known = [entry for entry in cold if entry.differs is not None]
-    if not known:
-        why = cold[0].why_unknown if cold else "no case without warm-up was measured"
-        return _Answer("inconclusive", f"not decided: {why}.", evidence=evidence)
-    differing = [entry for entry in known if entry.differs]
-    effect = max(entry.distance for entry in known)
-    words = f"in {len(differing)} of {len(known)} cases the first pass differs from later ones"
-    if torch is None:
-        return _Answer(
-            "inconclusive", f"{words}; the torch release is unknown.", effect, None, evidence
-        )
-    words += f" on torch {torch}"
-    unknown = [entry for entry in cold if entry.differs is None]
-    if unknown:
-        words += f"; {len(unknown)} more could not be decided: {unknown[0].why_unknown}"
-    if unknown and not differing:
-        return _Answer("inconclusive", f"{words}.", effect, None, evidence)
-    if torch.release >= (2,):
-        verdict: ClaimVerdict = "refuted" if differing else "confirmed"
-        return _Answer(verdict, f"{words}.", effect, None, evidence)
-    if not differing:
-        return _Answer("refuted", f"{words}.", effect, None, evidence)
-    if not primed or any(entry.differs is None for entry in primed):
-        rest = "could not be checked" if primed else "was not measured"
-        return _Answer("inconclusive", f"{words}; priming {rest}.", effect, None, evidence)
-    if any(entry.differs for entry in primed):
-        return _Answer("refuted", f"{words}; priming does not help.", effect, None, evidence)
-    return _Answer("confirmed", f"{words}; after priming none does.", effect, None, evidence)
-
-
-@dataclass(frozen=True)
-class _FirstPass:
-    """Whether a row's first pass is unlike its later ones; None where it is not known."""
-
-    differs: bool | None
-    why_unknown: str
-    distance: float
-    evidence: dict[str, Any]
-
-
-def _first_passes(side: _Side, *, warmup: bool) -> list[_FirstPass]:
-    found = []
-    for row in side.rows:
-        if row.planned.case.warmup != warmup:
-            continue
-        entry = side.evidence.equality(row, "first-pass")
-        if entry is None:
-            case = {"case_id": row.planned.case_id, "verdict": "unknown"}
-            found.append(_FirstPass(None, "no process of it made two passes", 0.0, case))
-            continue
-        differs = None if entry.verdict == "unknown" else entry.verdict == "different"
-        why_unknown = entry.reason or "whether it differs was not measured"
-        if differs and not pictures.first_is_odd_one_out(side.evidence, row, entry):
-            differs = None
-            why_unknown = (
-                "later passes differ as well, could not be compared, or are the wrong ones"
-            )
-        distance = max(entry.rel_l2 or 0.0, entry.pixels_rel_l2 or 0.0)
-        found.append(_FirstPass(differs, why_unknown, distance, _equality_words(entry)))
-    return found
-
-
 # --- (b) the CPU's results -----------------------------------------------------------------------
-
-
-def _matches_cpu(side: _Side) -> _Answer:
-    rows = [row for row in side.rows if row.planned.case.warmup]
-    known = [row for row in rows if row.summary.correct != "unknown"]
-    evidence = {
-        "cases": {
-            row.planned.case_id: {
-                "correct": row.summary.correct,
-                "margin": row.summary.correct_margin,
-            }
-            for row in rows
-        }
-    }
-    if not known:
-        why = rows[0].summary.correct_reason if rows else "no case with warm-up was measured"
-        return _Answer("inconclusive", f"not decided: {why}.", evidence=evidence)
-    effect = max((row.summary.correct_margin or 0.0 for row in known), default=None)
-    unlike = [row for row in known if row.summary.correct != "match"]
-    words = f"{len(known) - len(unlike)} of {len(known)} cases match the CPU after warm-up"
-    if unlike:
-        words += f"; {unlike[0].planned.case_id}: {unlike[0].summary.correct_reason}"
-    return _Answer("refuted" if unlike else "confirmed", f"{words}.", effect, None, evidence)
 
 
 # --- (c) swap ------------------------------------------------------------------------------------
 
 
-def _slower_when_swapping(side: _Side) -> _Answer:
-    pairs = []
-    for row in side.rows:
-        for arm in side.held:
-            other = side.evidence.measured_in(arm, row.planned.case_id)
-            if other is not None and _swaps(other) and not _swaps(row):
-                pairs.append(examine(_beside(row, other)))
-    if not pairs:
-        swapping = [row.planned.case_id for row in side.rows if _swaps(row)]
-        words = "nothing swapped" if not swapping else "no case was measured both with and without"
-        return _Answer(
-            "inconclusive",
-            f"not decided: {words}; to provoke it: --set 'pressure.hold_bytes=[0, \"50%\"]'.",
-            evidence={"swapping": swapping},
-        )
-    pooled = _pooled(pairs, "steady")
-    return _judged(
-        pooled,
-        _pair_evidence(pairs, "steady"),
-        lambda low, high: low > _SIGNIFICANT,
-        lambda low, high: high < _SIGNIFICANT,
-        "with swapping a pass takes {ratio:.2f} times as long",
-    )
-
-
 # --- (d) slicing and memory ----------------------------------------------------------------------
-
-
-def _slicing_saves_memory(side: _Side) -> _Answer:
-    pairs = side.pairs("attention_slicing", False, True)
-    if not pairs:
-        return _Answer("inconclusive", "not decided: slicing was not measured on and off.")
-    evidence = _pair_evidence(pairs, "memory")
-    relieved = [entry for entry in pairs if _swaps(entry.pair.base) and not _swaps(entry.pair.new)]
-    evidence["swap_prevented"] = [entry.pair.key[1] for entry in relieved]
-    judged = [entry for entry in pairs if not entry.void("memory")]
-    pooled = _pooled(judged, "memory")
-    large = [entry for entry in judged if _pixels(entry) > _STANDARD_PIXELS]
-    at_large = _pooled(large, "memory")
-    limit = 1 + DEFAULT_THRESHOLD
-    words = "with slicing the peak of memory is {ratio:.2f} times"
-    if at_large is not None and at_large.ratio is not None:
-        words += f" (over 512x512: {at_large.ratio:.2f})"
-    stage = next((row.summary.peak_stage for entry in pairs for row in entry.pair.rows[1:]), None)
-    if stage is not None:
-        words += f"; the peak is in {stage.replace('_', ' ')}"
-    if relieved:
-        words += f"; {len(relieved)} cases no longer swap"
-    return _judged(
-        pooled,
-        evidence,
-        lambda low, high: high < 1 / limit,
-        lambda low, high: low > 1 / limit,
-        words,
-    )
 
 
 # --- (e) slicing and speed -----------------------------------------------------------------------
 
 
-def _slicing_and_speed(side: _Side) -> _Answer:
-    """20% slower without unified memory; faster on Apple silicon under 64 GB, not from there on."""
-    pairs = side.pairs("attention_slicing", False, True)
-    evidence = _pair_evidence(pairs, "steady")
-    pooled = _pooled([entry for entry in pairs if not entry.void("steady")], "steady")
-    limit = 1 + DEFAULT_THRESHOLD
-    words = "with slicing a pass takes {ratio:.2f} times as long"
-    if side.evidence.run.device != "mps":
-        low, high = _ABOUT_20
-        answer = _judged(
-            pooled,
-            evidence,
-            lambda least, most: low <= least and most <= high,
-            lambda least, most: most < low or least > high,
-            f"{words}; the claim for computers without unified memory is about 1.2",
-        )
-        if answer.verdict != "refuted" or answer.ci95 is None:
-            return answer
-        more = "more" if answer.ci95[0] > high else "less"
-        return dataclasses.replace(
-            answer, sentence=f"{answer.sentence} It costs {more} here than claimed."
-        )
-    memory = side.memory_bytes
-    if memory is None:
-        return _Answer("inconclusive", "not decided: the machine's memory is unknown.")
-    if memory >= _LARGE_BYTES:
-        return _judged(
-            pooled,
-            evidence,
-            lambda least, most: least > 1 / limit,
-            lambda least, most: most < 1 / limit,
-            f"{words}; from 64 GB on the claim is that nothing is gained",
-        )
-    return _judged(
-        pooled,
-        evidence,
-        lambda least, most: most < 1 / limit,
-        lambda least, most: least > 1 / limit,
-        f"{words}; under 64 GB the claim is that it gets faster",
-    )
-
-
 # --- (f) batches ---------------------------------------------------------------------------------
-
-
-def _batches_fail(side: _Side) -> _Answer:
-    pairs = side.pairs("batching", "loop", "batch") if side.evidence.images > 1 else []
-    if not pairs:
-        return _Answer("inconclusive", "not decided: batch and loop were not both measured.")
-    rules: tuple[Rule, ...] = (ends.batch_crash, pictures.batch_mismatch, pictures.nan_output)
-    failing, unchecked, cases = [], [], {}
-    for entry in pairs:
-        base, new = entry.pair.base, entry.pair.new
-        assert base is not None and new is not None
-        found = next((s for rule in rules if (s := rule(side.evidence, new)) is not None), None)
-        loop_is_fine = base.summary.outcome == "ok" and not pictures.nan_output(side.evidence, base)
-        alike = side.evidence.equality(new, "batching")
-        known = alike is not None and alike.verdict in ("identical", "same")
-        if found is not None and loop_is_fine:
-            failing.append(new.planned.case_id)
-        elif new.summary.outcome != "ok" or not (known or new.summary.correct == "match"):
-            unchecked.append(new.planned.case_id)
-        cases[new.planned.case_id] = {
-            "loop": base.planned.case_id,
-            "outcome": new.summary.outcome,
-            "correct": new.summary.correct,
-            "equality": None if alike is None else alike.verdict,
-            "finding": None if found is None else found.code,
-        }
-    effect = len(failing) / len(pairs)
-    words = f"{len(failing)} of {len(pairs)} batches crashed or differ from the loop's pictures"
-    if failing:
-        return _Answer("confirmed", f"{words}.", effect, None, {"cases": cases})
-    if unchecked:
-        rest = f"{words}, but {len(unchecked)} could not be checked."
-        return _Answer("inconclusive", rest, effect, None, {"cases": cases})
-    return _Answer("refuted", f"{words}.", effect, None, {"cases": cases})
 
 
 _QUESTIONS = (
@@ -387,21 +108,21 @@ _QUESTIONS = (
         "The first pass differs on torch 1.13; priming with one step mends it; torch 2 solves it.",
         f"{_DOCS_2022} and {_DOCS_2023}; torch 1.13, and from 2.0 on",
         "relative distance of latents or pixels, the larger",
-        _first_pass_differs,
+        first_pass_differs,
     ),
     _Question(
         "b",
         "After the warm-up pass results match those of the CPU.",
         f"{_DOCS_2022}; torch 1.13",
         "distance from the CPU over what rounding allows",
-        _matches_cpu,
+        matches_cpu,
     ),
     _Question(
         "c",
         "When the system swaps, performance degrades significantly.",
         f"{_DOCS_2023}; any torch",
         "time with swapping / without",
-        _slower_when_swapping,
+        slower_when_swapping,
     ),
     _Question(
         "d",
@@ -409,7 +130,7 @@ _QUESTIONS = (
         "over 512x512.",
         f"{_DOCS_2023}; any torch",
         "peak memory with slicing / without",
-        _slicing_saves_memory,
+        slicing_saves_memory,
     ),
     _Question(
         "e",
@@ -417,7 +138,7 @@ _QUESTIONS = (
         "under 64 GB.",
         f"{_DOCS_2023}; any torch",
         "time with slicing / without",
-        _slicing_and_speed,
+        slicing_and_speed,
         ("mps", "cuda", "cpu"),
     ),
     _Question(
@@ -425,99 +146,6 @@ _QUESTIONS = (
         "Several prompts in a batch crash or do not work reliably; iterate instead.",
         f"{_DOCS_2023}; torch 1.13 and 2.0",
         "share of the batches",
-        _batches_fail,
+        batches_fail,
     ),
 )
-
-
-def _equality_words(entry: Equality) -> dict[str, Any]:
-    return {
-        "case_id": entry.case_ids[0],
-        "verdict": entry.verdict,
-        "rel_l2": entry.rel_l2,
-        "allowed_rel_l2": entry.allowed_rel_l2,
-        "pixels_rel_l2": entry.pixels_rel_l2,
-        "allowed_pixels_rel_l2": entry.allowed_pixels_rel_l2,
-        "later": entry.later,
-        "pictures": entry.pictures,
-    }
-
-
-def _beside(row: Row, other: Row) -> Pair:
-    return Pair(
-        key=(row.planned.case_id, other.arm.name),
-        case=row.planned.case,
-        labels=(row.arm.name, other.arm.name),
-        arm=None,
-        base=row,
-        new=other,
-        interleaved=True,
-    )
-
-
-def _swaps(row: Row | None) -> bool:
-    return row is not None and row.any_process(swapped)
-
-
-def _pixels(entry: Examined) -> int:
-    return entry.pair.case.width * entry.pair.case.height
-
-
-def _pooled(pairs: Sequence[Examined], measure: Measure) -> RatioEstimate | None:
-    """The mean of the pairs' logs in each block in which all have figures, over the blocks."""
-    usable = [entry for entry in pairs if all(entry.figures[measure])]
-    if not usable:
-        return None
-    blocks = set.intersection(*(_common(*entry.figures[measure]) for entry in usable))
-    logs = [
-        statistics.fmean(
-            math.log(entry.figures[measure][1][block] / entry.figures[measure][0][block])
-            for entry in usable
-        )
-        for block in sorted(blocks)
-    ]
-    return ratio_of_logs(logs, exact=measure == "memory")
-
-
-def _common(base: Figures, new: Figures) -> set[int]:
-    return {block for block in base.keys() & new.keys() if base[block] > 0 and new[block] > 0}
-
-
-def _judged(
-    pooled: RatioEstimate | None,
-    evidence: dict[str, Any],
-    confirms: Callable[[float, float], bool],
-    refutes: Callable[[float, float], bool],
-    words: str,
-) -> _Answer:
-    """A verdict from where the whole interval lies."""
-    if pooled is None or pooled.ratio is None:
-        return _Answer(
-            "inconclusive", "not decided: there are no figures of both.", evidence=evidence
-        )
-    sentence = words.format(ratio=pooled.ratio)
-    ci95 = pooled.interval()
-    if ci95 is None:
-        return _Answer("inconclusive", f"{sentence}; {_TOO_FEW}.", pooled.ratio, None, evidence)
-    sentence += f" (95% interval {ci95[0]:.2f}–{ci95[1]:.2f})."
-    if confirms(*ci95):
-        return _Answer("confirmed", sentence, pooled.ratio, ci95, evidence)
-    verdict: ClaimVerdict = "refuted" if refutes(*ci95) else "inconclusive"
-    return _Answer(verdict, sentence, pooled.ratio, ci95, evidence)
-
-
-def _pair_evidence(pairs: Sequence[Examined], measure: Measure) -> dict[str, Any]:
-    return {
-        "pairs": [
-            {
-                "case_id": entry.pair.case.case_id,
-                "base": entry.pair.labels[0],
-                "new": entry.pair.labels[1],
-                "ratio": entry.ratios[measure].ratio,
-                "ci95": entry.ratios[measure].interval(),
-                "n": entry.ratios[measure].n,
-                "not_judged": entry.void(measure),
-            }
-            for entry in pairs
-        ]
-    }
