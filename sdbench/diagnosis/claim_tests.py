@@ -15,7 +15,7 @@ from sdbench.analysis.pairs import Figures, Pair, Row
 from sdbench.correctness.equality import Equality
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import ClaimVerdict, Interval
-from sdbench.diagnosis.rules import ends, pictures
+from sdbench.diagnosis.rules import ends, pictures, repeatability
 from sdbench.diagnosis.rules.symptom import Rule
 from sdbench.records import Arm
 from sdbench.stats import DEFAULT_THRESHOLD, RatioEstimate, ratio_of_logs
@@ -135,7 +135,7 @@ def _first_passes(side: Side, *, warmup: bool) -> list[_FirstPass]:
             continue
         differs = None if entry.verdict == "unknown" else entry.verdict == "different"
         why_unknown = entry.reason or "whether it differs was not measured"
-        if differs and not pictures.first_is_odd_one_out(side.evidence, row, entry):
+        if differs and not repeatability.first_is_odd_one_out(side.evidence, row, entry):
             differs = None
             why_unknown = (
                 "later passes differ as well, could not be compared, or are the wrong ones"
@@ -268,7 +268,7 @@ def batches_fail(side: Side) -> Answer:
     pairs = side.pairs("batching", "loop", "batch") if side.evidence.images > 1 else []
     if not pairs:
         return Answer("inconclusive", "not decided: batch and loop were not both measured.")
-    rules: tuple[Rule, ...] = (ends.batch_crash, pictures.batch_mismatch, pictures.nan_output)
+    rules: tuple[Rule, ...] = (ends.batch_crash, repeatability.batch_mismatch, pictures.nan_output)
     failing, unchecked, cases = [], [], {}
     for entry in pairs:
         base, new = entry.pair.base, entry.pair.new

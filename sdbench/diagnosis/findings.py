@@ -10,7 +10,15 @@ from collections.abc import Iterable
 from sdbench.analysis.pairs import Row
 from sdbench.diagnosis.evidence import Evidence, RowKey, key_of
 from sdbench.diagnosis.result import SEVERITIES, Finding, Severity
-from sdbench.diagnosis.rules import ends, machine, pictures, speed, spread
+from sdbench.diagnosis.rules import (
+    ends,
+    machine,
+    picture_symptoms,
+    pictures,
+    repeatability,
+    speed,
+    spread,
+)
 from sdbench.diagnosis.rules.symptom import Rule, Symptom
 from sdbench.knowledge.known_issues import (
     FindingCode,
@@ -30,12 +38,12 @@ _ENDS: tuple[Rule, ...] = (
 )
 _UNUSABLE: tuple[Rule, ...] = (pictures.nan_output, pictures.black_output)
 _VARYING: tuple[Rule, ...] = (
-    pictures.nondeterministic,
-    pictures.first_pass_drift,
-    pictures.last_digits_vary,
+    repeatability.nondeterministic,
+    repeatability.first_pass_drift,
+    repeatability.last_digits_vary,
 )
 _WRONG: tuple[Rule, ...] = (
-    pictures.batch_mismatch,
+    repeatability.batch_mismatch,
     pictures.noise_output,
     pictures.wrong_content,
     pictures.cpu_mismatch,
@@ -101,7 +109,7 @@ def _is_above_info(symptom: Symptom | None) -> bool:
 
 def _is_told(evidence: Evidence, row: Row) -> bool:
     """Whether what varies says all: nothing is wrong beyond it but, at most, the first pass."""
-    return pictures.wrong_place(evidence, row).pattern in ("nowhere", "first-pass")
+    return picture_symptoms.wrong_place(evidence, row).pattern in ("nowhere", "first-pass")
 
 
 def _first(rules: Iterable[Rule], evidence: Evidence, row: Row) -> Symptom | None:

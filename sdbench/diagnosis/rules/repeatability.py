@@ -1,0 +1,211 @@
+"""Rules about pictures that should be alike: over passes, processes, and batch against loop."""
+
+from collections.abc import Callable
+
+from sdbench.analysis.pairs import Row
+from sdbench.correctness.equality import Equality, EqualityKind
+from sdbench.correctness.places import listed
+from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.result import Severity
+from sdbench.diagnosis.rules.picture_symptoms import (
+    LOCALISE,
+    apart_words,
+    different_images,
+    equality_numbers,
+    first_pass_remedy,
+    is_beyond,
+    kinds_of,
+    place_numbers,
+    severity_of,
+    wrong_place,
+    wrong_words,
+)
+from sdbench.diagnosis.rules.symptom import Symptom
+from sdbench.records import ImageCompared, Picture
+
+
+def batch_mismatch(evidence: Evidence, row: Row) -> Symptom | None:
+    """Pictures of a batch are wrong, or not those a loop makes."""
+    if not evidence.makes_several_at_once(row):
+        return None
+    return _wrong_items(evidence, row) or _unlike_loop(evidence, row)
+
+
+def nondeterministic(evidence: Evidence, row: Row) -> Symptom | None:
+    """The same work gives another picture each time, or at some time."""
+    found = evidence.equality(row, "replicates")
+    if found is None or found.verdict != "different" or not _later_vary_between(evidence, row):
+        found = evidence.equality(row, "first-pass")
+        if found is None or found.verdict != "different":
+            return None
+        if first_is_odd_one_out(evidence, row, found):
+            return None
+    words = f"the same settings and seed give different pictures{apart_words(found)}"
+    place = wrong_place(evidence, row)
+    if place.pattern in ("later-passes", "at-times", "first-pass"):
+        words += f"; image {listed(place.images)} {place.words} is not the CPU's"
+    return Symptom(
+        "nondeterministic",
+        severity_of(found),
+        row,
+        words,
+        f"Do not rely on single pictures of this setting. {LOCALISE}",
+        equality_numbers(found) | place_numbers(place),
+    )
+
+
+def last_digits_vary(evidence: Evidence, row: Row) -> Symptom | None:
+    """The same work gives other bits each time, no further apart than rounding explains."""
+    varying: dict[EqualityKind, Callable[[], bool]] = {
+        "replicates": lambda: _later_vary_between(evidence, row),
+        "first-pass": lambda: _later_vary_within(row),
+    }
+    for kind, vary in varying.items():
+        found = evidence.equality(row, kind)
+        if found is not None and found.verdict == "same" and vary():
+            how = f"each time; {found.reason}" if found.reason else "in their last digits each time"
+            return Symptom(
+                "nondeterministic",
+                "info",
+                row,
+                f"the same settings and seed give pictures that differ {how}{apart_words(found)}",
+                "Nothing needs doing; only do not expect the same bits twice.",
+                equality_numbers(found),
+            )
+    return None
+
+
+def first_pass_drift(evidence: Evidence, row: Row) -> Symptom | None:
+    """A process's first pass differs from its later ones, and is the one that is wrong."""
+    found = evidence.equality(row, "first-pass")
+    if found is None or found.verdict not in ("different", "unknown"):
+        return None
+    place = wrong_place(evidence, row)
+    if place.pattern in ("later-passes", "at-times"):
+        return None  # it is not the first one that is wrong
+    primed = evidence.neighbour(row, "warmup", True)
+    mended = primed is not None and _first_is_right(evidence, primed)
+    words = (
+        f"the first pass of a process gives another picture than later passes{apart_words(found)}"
+    )
+    if found.verdict == "unknown":
+        words = f"the first pass of a process {found.reason or 'differs from later ones'}"
+    if place.pattern == "first-pass":
+        words += f"; {wrong_words(evidence, row)}"
+    elif row.summary.correct == "unknown":
+        words += "; which of them is right was not checked"
+    if mended:
+        words += "; after a warm-up pass it does not"
+    severity: Severity = "info" if found.verdict == "unknown" else severity_of(found)
+    numbers = (
+        equality_numbers(found)
+        | place_numbers(place)
+        | {"mended_by_warmup": mended if primed else None}
+    )
+    remedy = first_pass_remedy(evidence, row, mended=mended)
+    return Symptom("first-pass-drift", severity, row, words, remedy, numbers)
+
+
+def first_is_odd_one_out(evidence: Evidence, row: Row, found: Equality) -> bool:
+    """Of passes that differ, whether the first alone is unlike the others.
+
+    It is not where later passes differ from each other too, or may do so, and not where the first
+    matches the CPU's picture and a later one does not.
+    """
+    if found.later in ("different", "unknown"):
+        return False
+    return wrong_place(evidence, row).pattern not in ("later-passes", "at-times")
+
+
+def _wrong_items(evidence: Evidence, row: Row) -> Symptom | None:
+    """By the CPU's pictures: some of the batch are right, others are not; or a loop's are."""
+    place = wrong_place(evidence, row)
+    wrong = [entry for entry in evidence.images_of(row) if is_beyond(entry)]
+    if not place.images or place.pattern == "first-pass":
+        return None
+    loop = evidence.neighbour(row, "batching", "loop")
+    if loop is None or loop.summary.correct == "unknown":
+        if not place.right_images or 1 in place.images:
+            return None  # nothing says that it is the batch
+        beside = f"image {listed(place.right_images)} is the CPU's, a loop was not checked"
+    elif set(wrong_place(evidence, loop).images) & set(place.images):
+        return None  # a loop makes the same mistake
+    else:
+        beside = "a loop makes it as the CPU does"
+        if place.right_images:
+            beside = f"image {listed(place.right_images)} is the CPU's, and {beside}"
+    return Symptom(
+        "batch-mismatch",
+        _severity_of_items(row, wrong),
+        row,
+        f"in a batch {wrong_words(evidence, row)}; {beside}",
+        f'Make the pictures in a loop (batching = "loop"). {LOCALISE}',
+        {
+            "right_images": place.right_images,
+            "wrong_images": place.images,
+            "faults": sorted({entry.fault for entry in wrong if entry.fault is not None}),
+            "kinds": kinds_of(wrong),
+            "pattern": place.pattern,
+            "wrong_passes": place.passes,
+        },
+    )
+
+
+def _unlike_loop(evidence: Evidence, row: Row) -> Symptom | None:
+    """By the same pictures made in a loop, where that loop can be trusted."""
+    found = evidence.equality(row, "batching")
+    loop = evidence.neighbour(row, "batching", "loop")
+    if found is None or found.verdict != "different" or loop is None:
+        return None
+    if any(picture.broken for picture in evidence.distinct_pictures(loop)):
+        return None
+    if wrong_place(evidence, loop).images or nondeterministic(evidence, loop):
+        return None
+    if nondeterministic(evidence, row):
+        return None
+    return Symptom(
+        "batch-mismatch",
+        severity_of(found),
+        row,
+        f"image {listed(different_images(found))} of a batch is not what a loop makes "
+        f"from the same seed{apart_words(found)}",
+        f'Make the pictures in a loop (batching = "loop"). {LOCALISE}',
+        equality_numbers(found),
+    )
+
+
+def _later_vary_between(evidence: Evidence, row: Row) -> bool:
+    """Whether processes differ in passes after the first, or made no such pass."""
+    made: dict[tuple[int, int], set[tuple[str, str]]] = {}
+    for _, number, image, picture in evidence.pictures(row):
+        made.setdefault((number, image), set()).add(_digests(picture))
+    later = [digests for (number, _), digests in made.items() if number > 1]
+    return not later or any(len(digests) > 1 for digests in later)
+
+
+def _later_vary_within(row: Row) -> bool:
+    """Whether the later passes of one process differ from each other."""
+    for replicate in row.replicates:
+        later = [entry for entry in replicate.of_kind("measured") if entry.index > 1]
+        made = {tuple(_digests(picture) for picture in entry.images) for entry in later}
+        if len(made) > 1:
+            return True
+    return False
+
+
+def _digests(picture: Picture) -> tuple[str, str]:
+    """What names it: the latents alone do not tell of a fault in the decode."""
+    return picture.latents_sha256, picture.pixels_sha256
+
+
+def _first_is_right(evidence: Evidence, row: Row) -> bool:
+    found = evidence.equality(row, "first-pass")
+    return found is not None and found.verdict in ("identical", "same")
+
+
+def _severity_of_items(row: Row, wrong: list[ImageCompared]) -> Severity:
+    """Half precision alone lets some images of a batch drift, as long as nobody sees it."""
+    if any(entry.verdict == "broken" for entry in wrong):
+        return "error"
+    seen = any(entry.differences for entry in wrong)
+    return "warning" if seen or row.planned.case.dtype == "float32" else "info"
