@@ -25,7 +25,7 @@ from sdbench.comparison import (
 from sdbench.comparison.result import as_json as comparison_json
 from sdbench.errors import SdbenchError, UsageError
 from sdbench.report.export.junit import junit_of_comparison
-from sdbench.report.view.comparison_words import render_comparison
+from sdbench.report.terminal.comparison import render_comparison
 from sdbench.runs import LoadedRun, find_run, load_run
 from sdbench.stats import DEFAULT_THRESHOLD
 

@@ -8,7 +8,7 @@ from measured_runs import by_arm, changed, ended_as, measured, one_case, steady,
 from rich.console import Console
 
 from sdbench.comparison import Comparison, compare_axis, compare_runs
-from sdbench.report.view.comparison_words import render_comparison
+from sdbench.report.terminal.comparison import render_comparison
 from sdbench.runs import LoadedRun
 
 

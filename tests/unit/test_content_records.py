@@ -16,7 +16,8 @@ from sdbench.errors import ModelError, UsageError
 from sdbench.models.builtin import BUILTIN, BuiltinModel
 from sdbench.models.resolve import find_model
 from sdbench.records import Picture
-from sdbench.report.terminal.tables import picture_words, render_summary
+from sdbench.report.terminal.tables import render_summary
+from sdbench.report.view.summary_words import picture_words
 from sdbench.runner.read_pictures import with_content
 
 SCENE = Scene("white", (Item("red", "circle"),))

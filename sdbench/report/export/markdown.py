@@ -17,12 +17,12 @@ from sdbench.quoting.markdown_text import code_block, plain, table
 from sdbench.report.figures import Figure, FigureKind, run_figures, story_figures
 from sdbench.report.pictures.data_uris import Shown
 from sdbench.report.pictures.gallery import Gallery
-from sdbench.report.terminal.diagnosis import measurable_gains
-from sdbench.report.terminal.overview import notes_of
-from sdbench.report.terminal.tables import case_remarks, disturbed_lines
 from sdbench.report.view import Advice, Cell, FindingStory, Line, RunStory, Story, Tone
 from sdbench.report.view.comparison_words import case_name, side_words, verdict_words
 from sdbench.report.view.efficiency_words import EXPLAINED, stage_share_words
+from sdbench.report.view.gains import measurable_gains
+from sdbench.report.view.notes import notes_of
+from sdbench.report.view.summary_words import case_remarks, disturbed_lines
 from sdbench.words import printable, seconds, size
 
 # Beyond so many, the rest is folded away.

@@ -122,11 +122,6 @@ def _print_goal(goal: Goal, console: Console, shown: set[str], sentence: str) ->
             _print_how(choice, console)
 
 
-def measurable_gains(choice: Choice) -> list[str]:
-    """What the choice brings for certain: sentences whose interval lies wholly below 1."""
-    return [gain.sentence for gain in choice.gains if gain.ci95 is not None and gain.ci95[1] < 1]
-
-
 def _print_how(choice: Choice, console: Console) -> None:
     # As it is, to be pasted: nothing wrapped, nothing indented.
     console.print(escape(_printable_lines(choice.snippet)), style="cyan", soft_wrap=True)

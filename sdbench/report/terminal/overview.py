@@ -6,18 +6,18 @@ from rich.console import Console
 from rich.markup import escape
 
 from sdbench.analysis.run_summary import CaseSummary
-from sdbench.report.terminal.diagnosis import measurable_gains
-from sdbench.report.terminal.tables import (
+from sdbench.report.terminal.tables import case_table, print_table
+from sdbench.report.view import Advice, Cell, RunStory, Tone
+from sdbench.report.view.gains import measurable_gains
+from sdbench.report.view.notes import notes_of
+from sdbench.report.view.passes import passes_sentence, sustained_lines
+from sdbench.report.view.summary_words import (
     case_remarks,
-    case_table,
     disturbed_lines,
     not_checked_lines,
-    print_table,
     spread_lines,
     swapped_words,
 )
-from sdbench.report.view import Advice, Cell, RunStory, Tone
-from sdbench.report.view.passes import passes_sentence, sustained_lines
 from sdbench.words import counted, printable, seconds, shell, size
 
 MAX_LINES = 40
@@ -146,17 +146,6 @@ def _state(story: RunStory) -> Iterator[tuple[str, str]]:
     yield "swap", f"Written to swap meanwhile: {swapped_words(story.summary.swapped_out_bytes)}."
     for line in _fitting([escape(printable(note)) for note in notes_of(story)], 4):
         yield "note", line
-
-
-def notes_of(story: RunStory) -> list[str]:
-    """What is missing and what to keep in mind, each thing said once."""
-    told = {check.found for check in story.headline.setup}
-    missing = [
-        words
-        for words in [*story.missing, *story.summary.warnings]
-        if not any(note.startswith(words) for note in story.notes)
-    ]
-    return [note for note in dict.fromkeys([*missing, *story.notes]) if note not in told]
 
 
 def _more(path: str) -> str:

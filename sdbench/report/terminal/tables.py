@@ -1,7 +1,6 @@
 """The tables and sentences a person sees."""
 
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,37 +9,26 @@ from rich.padding import Padding
 from rich.table import Table
 
 from sdbench.analysis.case_words import (
-    CONTENT_WORDS,
-    CORRECT_WORDS,
     OUTCOME_WORDS,
     case_words,
-    process_words,
 )
 from sdbench.analysis.run_summary import CaseSummary, RunSummary, per_picture
-from sdbench.records import Correctness, Outcome
+from sdbench.records import Outcome
 from sdbench.report.view.efficiency_words import efficiency_sentence
 from sdbench.report.view.passes import passes_sentence, sustained_lines
-from sdbench.report.view.spread import spread_words, widest
-from sdbench.words import counted, printable, seconds, size
+from sdbench.report.view.summary_words import (
+    case_remarks,
+    disturbed_lines,
+    not_checked_lines,
+    picture_words,
+    spread_lines,
+    swapped_words,
+)
+from sdbench.words import printable, seconds, size
 
-_PICTURE_WORDS: dict[Correctness, str] = {
-    "broken": "wrong picture",
-    "drift": "slightly different picture",
-}
-# Of the same thing in more cases than that, one is named.
-_NAMED_CASES = 3
 _OUTCOME_STYLE: dict[Outcome, str] = {"ok": "green", "skipped": "dim"}
 
 _ANY_WIDTH = 10_000
-
-
-def picture_words(row: CaseSummary) -> str:
-    """Beside the CPU's picture, and beside the prompt where that can be checked."""
-    if row.content is None:
-        return CORRECT_WORDS[row.correct]
-    if row.correct == "unknown":
-        return CONTENT_WORDS[row.content]
-    return f"{CONTENT_WORDS[row.content]}, {CORRECT_WORDS[row.correct]}"
 
 
 def render_summary(summary: RunSummary, console: Console, *, first_look: bool = False) -> None:
@@ -66,76 +54,6 @@ def render_summary(summary: RunSummary, console: Console, *, first_look: bool = 
         console.print(efficiency, soft_wrap=True)
     if not first_look:
         console.print(f"Written to swap meanwhile: {swapped_words(summary.swapped_out_bytes)}.")
-
-
-def case_remarks(summary: RunSummary, rows: Sequence[CaseSummary]) -> Iterator[str]:
-    """Why cases did not end well, and what is wrong with their pictures; said once for many."""
-    several_arms = len({row.arm for row in summary.cases}) > 1
-    alike: dict[str, list[str]] = {}
-    for row in rows:
-        for words in _remarks(row):
-            arm = f" ({row.arm})" if several_arms else ""
-            alike.setdefault(words, []).append(f"{case_words(row.case)}{arm}")
-    for words, names in alike.items():
-        if len(names) <= _NAMED_CASES:
-            yield from (printable(f"{name}: {words}") for name in names)
-        else:
-            yield printable(f"{names[0]} and {len(names) - 1} more cases: {words}")
-
-
-def _remarks(row: CaseSummary) -> Iterator[str]:
-    if row.outcome != "ok" and row.reason:
-        yield f"{OUTCOME_WORDS[row.outcome]} – {row.reason}"
-    if row.correct in ("broken", "drift"):
-        yield f"{_PICTURE_WORDS[row.correct]} – {row.correct_reason or ''}"
-    if row.content == "wrong":
-        yield f"not what was asked for – {row.content_reason or ''}"
-
-
-def not_checked_lines(summary: RunSummary) -> Iterator[str]:
-    """Why pictures that were made were not compared, and in how many cases."""
-    for reason, count in _not_checked(summary).items():
-        words = f"{CORRECT_WORDS['unknown']} in {count} of {len(summary.cases)} cases – {reason}"
-        yield printable(words)
-
-
-def _not_checked(summary: RunSummary) -> Counter[str]:
-    """Why pictures that were made were not compared, and in how many cases."""
-    return Counter(
-        row.correct_reason
-        for row in summary.cases
-        if row.correct == "unknown" and row.outcome == "ok" and row.correct_reason
-    )
-
-
-def swapped_words(size_bytes: int | None) -> str:
-    """Always in GB, so that it can be looked for and added up."""
-    return "unknown" if size_bytes is None else f"{size_bytes / 1e9:.1f} GB"
-
-
-def disturbed_lines(summary: RunSummary) -> Iterator[str]:
-    """Which processes were held up, and by what: what the ! in the table stands for."""
-    lines = [
-        f"{_row_words(summary, row)}, {process_words(one.block, row.planned)}: "
-        f"{'; '.join(one.reasons)}"
-        for row in summary.cases
-        for one in row.disturbed
-    ]
-    yield from map(printable, lines[:_NAMED_CASES])
-    if lines[_NAMED_CASES:]:
-        yield f"and {counted(len(lines) - _NAMED_CASES, 'more process', 'more processes')} likewise"
-
-
-def spread_lines(summary: RunSummary) -> Iterator[str]:
-    """What makes the figures uncertain, of the case that it shows most in."""
-    for row, others in widest(summary.cases):
-        more = f" (and likewise {counted(others, 'more case')})" if others else ""
-        yield printable(f"Spread: {_row_words(summary, row)}: {spread_words(row)}{more}.")
-
-
-def _row_words(summary: RunSummary, row: CaseSummary) -> str:
-    several_arms = len({one.arm for one in summary.cases}) > 1
-    return case_words(row.case) + (f" [{row.arm}]" if several_arms else "")
 
 
 def _table(summary: RunSummary, first_look: bool) -> Table:

@@ -25,7 +25,6 @@ from sdbench.diagnosis.diagnose import diagnose
 from sdbench.diagnosis.result import Diagnosis
 from sdbench.errors import SdbenchError
 from sdbench.records import Compared
-from sdbench.report.terminal.tables import spread_lines
 from sdbench.report.view.cases import cells_of, name_of
 from sdbench.report.view.efficiency_words import efficiency_sentence
 from sdbench.report.view.findings import finding_stories
@@ -33,6 +32,7 @@ from sdbench.report.view.headline import headline_of
 from sdbench.report.view.model import Comparisons, RunStory, Story
 from sdbench.report.view.setup import environment_lines, marks_of, method_lines
 from sdbench.report.view.stages import divergence_of, stages_of
+from sdbench.report.view.summary_words import spread_lines
 from sdbench.report.view.sustained_words import sustained_curves
 from sdbench.report.view.timelines import timelines_of
 from sdbench.runs import LoadedRun

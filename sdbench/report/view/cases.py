@@ -11,9 +11,9 @@ from sdbench.analysis.pairs import Row
 from sdbench.analysis.run_summary import CaseSummary, disturbances, per_picture
 from sdbench.analysis.telemetry import WAIT_WORDS
 from sdbench.records import Case, Replicate
-from sdbench.report.terminal.tables import picture_words
 from sdbench.report.view.model import Cell, ProcessTimes, Tone
 from sdbench.report.view.spread import spread_words
+from sdbench.report.view.summary_words import picture_words
 from sdbench.stats import tukey_outliers
 
 RowKey = tuple[str, str]

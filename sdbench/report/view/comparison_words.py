@@ -3,48 +3,20 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 from sdbench.analysis.case_words import CORRECT_WORDS, case_words, run_number
 from sdbench.analysis.reasons import UNLIKE, explain
 from sdbench.analysis.run_summary import per_picture
-from sdbench.comparison.result import CaseComparison, Comparison, SideInfo, Verdict
+from sdbench.comparison.result import CaseComparison, Comparison, SideInfo
 from sdbench.comparison.sentence import VERDICT_WORDS as VERDICT_WORDS
 from sdbench.comparison.sentence import verdict_words as verdict_words
 from sdbench.records import Looked, LookedCase
-from sdbench.report.terminal.tables import print_table, render_lines
-from sdbench.words import memory_words, printable, seconds, size
-
-_STYLES: dict[Verdict, str] = {
-    "faster": "green",
-    "slower": "red",
-    "equivalent": "dim",
-    "inconclusive": "yellow",
-    "incorrect": "red",
-}
-
+from sdbench.words import memory_words, seconds, size
 
 _TIMES_FROM = 2.0
 _TENTHS_BELOW = 0.1
 
 
-def render_comparison(comparison: Comparison, console: Console) -> None:
-    """The sides and what differs, the table, why verdicts are missing, one sentence."""
-    render_lines([*_side_lines(comparison)], console)
-    _print_differences(comparison, console)
-    console.print()
-    print_table(_table(comparison), console)
-    for line in _remarks(comparison):
-        console.print(f"  {escape(printable(line))}", soft_wrap=True)
-    console.print(f"\n{comparison.summary.sentence}", soft_wrap=True)
-    console.print(_fine_print(comparison), style="dim", soft_wrap=True)
-    for note in comparison.summary.notes:
-        console.print(f"[yellow]note:[/] {escape(printable(note))}", soft_wrap=True)
-
-
-def _side_lines(comparison: Comparison) -> Iterator[tuple[str, str]]:
+def side_lines(comparison: Comparison) -> Iterator[tuple[str, str]]:
     yield "base", side_words(comparison.base, comparison.by)
     for side in comparison.new:
         yield "new", side_words(side, comparison.by)
@@ -64,19 +36,7 @@ def side_words(side: SideInfo, by: str | None) -> str:
     return side.run_id if by in (None, "machine") else f"{side.label} in {side.run_id}"
 
 
-def _print_differences(comparison: Comparison, console: Console) -> None:
-    if not comparison.differences:
-        console.print("Nothing that sdbench knows of differs between the two sides.")
-        return
-    console.print("What differs:")
-    width = max(len(entry.words) for entry in comparison.differences)
-    for entry in comparison.differences:
-        sides = [_value_words(entry.what, value) for value in (entry.base, entry.new)]
-        words = f"{entry.words:<{width}}  {' → '.join(sides)}"
-        console.print(f"  {escape(printable(words))}", soft_wrap=True)
-
-
-def _value_words(what: str, value: str | None) -> str:
+def value_words(what: str, value: str | None) -> str:
     """A value as it was recorded; bytes as a person counts them."""
     if value is None:
         return "–"
@@ -86,64 +46,24 @@ def _value_words(what: str, value: str | None) -> str:
     return size(int(value)) if in_bytes else value
 
 
-def _table(comparison: Comparison) -> Table:
-    title: str = comparison.title
-    if comparison.title == "system comparison":
-        title += ": the operating system differs too, so no difference is torch's alone"
-    if comparison.simulated:
-        title += " – SIMULATED: no real device made these numbers"
-    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
-    several_arms = any(case.arm is not None for case in comparison.cases)
-    several_new = len(comparison.new) > 1
-    table.add_column("case", overflow="fold")
-    if several_arms:
-        table.add_column("arm")
-    if several_new:
-        table.add_column("new")
-    over_machines = any(case.machines for case in comparison.cases)
-    if not over_machines:
-        table.add_column("base s/picture", justify="right", no_wrap=True)
-        table.add_column("new s/picture", justify="right", no_wrap=True)
-    table.add_column("time new/base", justify="right", no_wrap=True)
-    table.add_column(f"{comparison.confidence:.0%} interval", justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for name in ("first pass", "peak memory"):
-        table.add_column(name, justify="right")
-    table.add_column("picture")
-    for case in comparison.cases:
-        cells = [case_words(case.case)]
-        if several_arms:
-            cells.append(case.arm or "")
-        if several_new:
-            cells.append(case.new)
-        if not over_machines:
-            cells += [_per_picture(case.base_s, case), _per_picture(case.new_s, case)]
-        cells += [_ratio(case.ratio), _interval(case.ci99 or case.ci95)]
-        cells = [escape(printable(cell)) for cell in cells]
-        cells.append(f"[{_STYLES[case.verdict]}]{verdict_words(case)}[/]")
-        cells += [_first_pass(case), _memory(case), _picture(case)]
-        table.add_row(*cells)
-    return table
-
-
-def _per_picture(value: float | None, case: CaseComparison) -> str:
+def picture_time(value: float | None, case: CaseComparison) -> str:
     return seconds(per_picture(value, case.images))
 
 
-def _ratio(value: float | None) -> str:
+def ratio_words(value: float | None) -> str:
     return "–" if value is None else f"×{value:.3f}"
 
 
-def _interval(bounds: tuple[float, float] | None) -> str:
+def interval_words(bounds: tuple[float, float] | None) -> str:
     return "–" if bounds is None else f"{bounds[0]:.3f}–{bounds[1]:.3f}"
 
 
-def _first_pass(case: CaseComparison) -> str:
+def first_pass_words(case: CaseComparison) -> str:
     first = case.first_pass
     return _change(first.ratio, first.verdict, "time")
 
 
-def _memory(case: CaseComparison) -> str:
+def memory_words_of(case: CaseComparison) -> str:
     memory = case.peak_memory
     words = _change(memory.ratio, memory.verdict)
     if memory.new_bytes is not None and memory.verdict in ("less", "more"):
@@ -154,7 +74,7 @@ def _memory(case: CaseComparison) -> str:
 def _change(ratio: float | None, verdict: str, of: str = "") -> str:
     """``26% less time`` where that is decided, else the ratio."""
     if ratio is None or verdict not in ("faster", "slower", "less", "more"):
-        return _ratio(ratio)
+        return ratio_words(ratio)
     return change_words(ratio, of)
 
 
@@ -167,7 +87,7 @@ def change_words(ratio: float, of: str = "") -> str:
     return f"{abs(ratio - 1):.{digits}%} {'less' if ratio < 1 else 'more'}{unit}"
 
 
-def _picture(case: CaseComparison) -> str:
+def picture_words_of(case: CaseComparison) -> str:
     sides = [
         CORRECT_WORDS.get(side, "–") if side else "–"  # type: ignore[call-overload]
         for side in (case.correct.base, case.correct.new)
@@ -175,7 +95,7 @@ def _picture(case: CaseComparison) -> str:
     return sides[0] if sides[0] == sides[1] else f"{sides[0]} → {sides[1]}"
 
 
-def _remarks(comparison: Comparison) -> Iterator[str]:
+def remark_lines(comparison: Comparison) -> Iterator[str]:
     """Below the table: why there is no verdict, what to keep in mind, what to do."""
     for case in comparison.cases:
         name = case_name(case)
@@ -191,7 +111,7 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
         for outlier in case.outliers:
             yield (
                 f"{name}: run {run_number(outlier.replicate_id)} of the {outlier.side} side stands "
-                f"apart with {_per_picture(outlier.median_s, case)} a picture ({outlier.degree}); "
+                f"apart with {picture_time(outlier.median_s, case)} a picture ({outlier.degree}); "
                 "it counts"
             )
         if case.mended:
@@ -231,11 +151,11 @@ def _looked_case(case: LookedCase) -> str:
     arm = f" [{case.arm}]" if case.arm else ""
     words = f"{case.case_id}{arm} ({case.base} → {case.new})"
     if case.open:
-        return f"open: {words}, {_ratio(case.ratio)} so far"
+        return f"open: {words}, {ratio_words(case.ratio)} so far"
     return f"no verdict, however many follow: {words} – {explain([case.reason or 'no-figures'])}"
 
 
-def _fine_print(comparison: Comparison) -> str:
+def fine_print(comparison: Comparison) -> str:
     return (
         f"Times are compared by ratio; a difference counts from {comparison.threshold:.1%} on. "
         "Intervals are for each case alone; verdicts are corrected for the number of cases."
