@@ -12,7 +12,6 @@ from sdbench import __version__
 from sdbench.cli.options import force_option, json_option
 from sdbench.cli.output import console, print_json
 from sdbench.cli.own_files import not_ours, spare_others
-from sdbench.cli.run import prepare_model
 from sdbench.errors import UsageError
 from sdbench.localise.demonstrate import demonstrate
 from sdbench.localise.localisation import Demonstration, Localisation
@@ -23,6 +22,7 @@ from sdbench.process.execution import ProcessExecutor
 from sdbench.process.executor import Executor
 from sdbench.process.interrupt import InterruptFlag
 from sdbench.records import Dtype
+from sdbench.report.terminal.model_progress import prepare_model
 from sdbench.report.terminal.operators import localisation_json, render_localisation
 from sdbench.words import duration
 

@@ -3,17 +3,12 @@
 from pathlib import Path
 
 from sdbench.cli.output import console
-from sdbench.cli.run import (
-    ask,
-    exit_code,
-    introduce,
-    prepare_model,
-    say_if_not_noted,
-    watcher_for,
-)
+from sdbench.cli.run import ask, exit_code, say_if_not_noted, watcher_for
 from sdbench.errors import UsageError
 from sdbench.privacy.redact import hidden_run
 from sdbench.process.execution import ProcessExecutor
+from sdbench.report.terminal.model_progress import prepare_model
+from sdbench.report.terminal.plan_page import introduce
 from sdbench.runner.again import again
 from sdbench.runner.prepare import Request, make_run, prepare, require_room
 from sdbench.runner.session import sit

@@ -732,7 +732,7 @@ def test_dry_run_of_a_large_plan_says_how_much_it_leaves_out(
     call: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = [f"{64 * number}x64" for number in range(1, 31)]
-    monkeypatch.setattr("sdbench.cli.run._SHOWN_PROCESSES", 20)
+    monkeypatch.setattr("sdbench.report.terminal.plan_page._SHOWN_PROCESSES", 20)
     path = tmp_path / "large.toml"
     path.write_text(
         'model = "synthetic/tiny"\ndevice = "cpu"\nimages = 1\nreplicates = 3\n'

@@ -1,0 +1,181 @@
+"""What is about to be measured: the first lines of a run, and its plan."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from rich.console import Console
+
+from sdbench.analysis.case_words import case_words
+from sdbench.models.builtin import BUILTIN
+from sdbench.models.catalogue import SYNTHETIC
+from sdbench.models.resolve import OFFLINE
+from sdbench.plan.config import UntilDecided
+from sdbench.records import Plan
+from sdbench.report.terminal.tables import render_lines
+from sdbench.runner.prepare import (
+    Prepared,
+)
+from sdbench.stats import LOOKS, MIN_PROCESSES
+from sdbench.words import counted, duration, memory_words, size, system_words
+
+# Nobody reads more, and painting a line takes half a millisecond.
+_SHOWN_PROCESSES = 1000
+# Three steady passes outvote a disturbed one: 8 processes find a change of 10% in 98 of 100
+# simulated runs, with one steady pass less in 77.
+_PASSES_TO_COMPARE = 4
+
+
+def introduce(prepared: Prepared, remarks: Console) -> None:
+    """The first lines: what, where, how long, how much, and that nothing is sent anywhere."""
+    config, plan = prepared.config, prepared.plan
+    skipped = sum(planned.skip_reason is not None for planned in plan.cases)
+    arms = f" × {len(plan.arms)} arms" if len(plan.arms) > 1 else ""
+    processes = f"{counted(len(plan.slots), 'process', 'processes')}: "
+    processes += f"{counted(len(plan.cases) - skipped, 'case')}{arms}"
+    processes += f" × {config.fewest_processes}" if config.fewest_processes > 1 else ""
+    lines = [
+        ("plan", f"{config.name} – {processes}" + (f", {skipped} skipped" if skipped else "")),
+        ("machine", _machine_words(prepared)),
+        ("model", _model_words(prepared)),
+        ("device", _device_words(prepared)),
+        ("takes", _cost_words(prepared)),
+    ]
+    if config.until_decided is not None:
+        lines.insert(1, ("until", _until_words(config.until_decided)))
+    render_lines(lines, remarks)
+    for hint in (*prepared.remarks, *_hints(prepared)):
+        remarks.print(f"note: {hint}", markup=False, soft_wrap=True)
+    if prepared.facts.simulated:
+        remarks.print("SIMULATED: what is said of the machine comes from a recording")
+    for flag, cases in _flags(plan).items():
+        remarks.print(
+            f"known: {flag}, in {cases} of {len(plan.cases)} cases", markup=False, soft_wrap=True
+        )
+    if prepared.model.name not in OFFLINE:
+        remarks.print("No safety checker is loaded: it returns black pictures, which hide faults.")
+    if config.reference.budget_s:
+        remarks.print(
+            "Afterwards the CPU makes the pictures to compare with, where they are not known yet: "
+            f"at most {duration(config.reference.budget_s)} (reference.budget_s)."
+        )
+    nothing = "" if prepared.model.download else "Nothing is downloaded; "
+    remarks.print(
+        f"{nothing}{'n' if nothing else 'N'}othing leaves this machine. "
+        "Ctrl-C stops and keeps everything measured."
+    )
+
+
+def _hints(prepared: Prepared) -> list[str]:
+    """What would keep a comparison from finding anything (PROTOCOL 2; ``error_rates.py``)."""
+    config, passes = prepared.config, prepared.fewest_passes
+    if len(prepared.plan.arms) < 2 and config.until_decided is None:
+        return []
+    hints = []
+    if config.fewest_processes < MIN_PROCESSES:
+        hints.append(
+            f"with replicates = {config.fewest_processes} there are figures and no verdicts: "
+            "--until-decided, or --set replicates=8"
+        )
+    if passes < _PASSES_TO_COMPARE:
+        auto = " of a case" if config.passes == "auto" else ""
+        hints.append(
+            f"with {passes} passes{auto} one disturbed pass decides what a process counts for: "
+            f"--set passes={_PASSES_TO_COMPARE} finds changes far more often"
+        )
+    return hints
+
+
+def _flags(plan: Plan) -> Counter[str]:
+    """Known issues that planned cases meet, and in how many cases."""
+    return Counter(flag for planned in plan.cases for flag in planned.flags)
+
+
+def _machine_words(prepared: Prepared) -> str:
+    """What is known of the machine; of a recorded one that may be little."""
+    facts = prepared.machine
+    words = [str(facts["chip"] or facts["architecture"] or "a machine that does not tell its chip")]
+    if facts["cores_physical"]:
+        words.append(f"{facts['cores_physical']} cores")
+    if facts["memory_bytes"]:
+        words.append(memory_words(facts["memory_bytes"]))
+    system = system_words(facts)
+    return ", ".join([*words, system] if system else words)
+
+
+def _model_words(prepared: Prepared) -> str:
+    source = prepared.model
+    words = f"{source.name}, {size(source.bytes_on_disk)} of weights"
+    if source.name in SYNTHETIC:
+        words += ", random by design (the real architecture, no download)"
+    if source.name in BUILTIN:
+        words += ", trained, in the package: its pictures can be checked against the prompt"
+    if source.must_be_built:
+        words += "; made now, once"
+    return words
+
+
+def _device_words(prepared: Prepared) -> str:
+    stacks = [stack.packages for stack in prepared.stacks.values()]
+    versions = (
+        f"{name} {' / '.join(dict.fromkeys(packages[name] for packages in stacks))}"
+        for name in ("torch", "diffusers")
+    )
+    name = prepared.device.facts.get("name")
+    simulated = " – SIMULATED" if prepared.device.simulated else ""
+    return f"{prepared.device.kind}{f' ({name})' if name else ''}, {', '.join(versions)}{simulated}"
+
+
+def _until_words(until: UntilDecided) -> str:
+    """``decided by arm: looks after 3, 5, 8, 13 and 21 processes``."""
+    *looks, last = (str(count) for count in LOOKS if count <= until.max_processes)
+    counts = f"{', '.join(looks)} and {last}" if looks else last
+    return (
+        f"every comparison by {until.by} is decided (a difference counts from "
+        f"{until.threshold:.0%} on): looks after {counts} processes a case and arm"
+    )
+
+
+def _cost_words(prepared: Prepared) -> str:
+    least, most = prepared.estimate, prepared.at_most
+    limit = prepared.config.max_minutes
+    words = f"about {duration(least.duration_s)}"
+    if most.duration_s > least.duration_s:
+        words = f"at least {words}, at most {duration(most.duration_s)}"
+    words += f", never more than {limit:g} min" if limit else ""
+    return (
+        f"{words}; up to {size(most.peak_memory_bytes)} of memory, {size(most.disk_bytes)} of "
+        "disk (rough estimates)"
+    )
+
+
+def show_plan(prepared: Prepared, out: Console) -> None:
+    """The plan in its order, for ``--dry-run``."""
+    plan = prepared.plan
+    introduce(prepared, out)
+    out.print(f"\nWorkers are started by {plan.start}. In order:")
+    cases = {planned.case_id: planned for planned in plan.cases}
+    for slot in plan.slots[:_SHOWN_PROCESSES]:
+        arm = f" [{slot.arm}]" if len(plan.arms) > 1 else ""
+        words = case_words(cases[slot.case_id].case)
+        out.print(f"  {slot.index + 1:>4}  block {slot.block + 1}  {words}{arm}", markup=False)
+    if plan.slots[_SHOWN_PROCESSES:]:
+        more = len(plan.slots) - _SHOWN_PROCESSES
+        out.print(f"  and {more:,} more processes (all of them: --json)")
+    until = prepared.config.until_decided
+    if until is not None and until.max_processes > prepared.config.fewest_processes:
+        out.print(
+            f"  and on in the same way, to at most block {until.max_processes}, until decided"
+        )
+    remarks = [*_plan_remarks(plan)]
+    for line in remarks[:_SHOWN_PROCESSES]:
+        out.print(f"  {line}", markup=False)
+    if remarks[_SHOWN_PROCESSES:]:
+        out.print(f"  and {len(remarks) - _SHOWN_PROCESSES:,} more skipped or merged (--json)")
+
+
+def _plan_remarks(plan: Plan) -> Iterator[str]:
+    for planned in plan.cases:
+        if planned.skip_reason is not None:
+            yield f"skipped: {case_words(planned.case)} – {planned.skip_reason}"
+        for merged in planned.merged:
+            yield f"merged: {merged} → {planned.case_id}"

@@ -1,0 +1,118 @@
+"""The end of a session on the terminal: the table, where things are, what to do next."""
+
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+
+from sdbench.analysis.run_summary import RunSummary, TimeShares
+from sdbench.diagnosis.diagnose import above
+from sdbench.plan.cost import estimate_run
+from sdbench.process.import_failures import ImportFailure
+from sdbench.records import Run
+from sdbench.report.terminal.tables import render_summary
+from sdbench.report.view import diagnosed
+from sdbench.runner.prepare import (
+    DEFAULT_CONFIG,
+    Prepared,
+)
+from sdbench.runner.session import Sat
+from sdbench.runs import load_run
+from sdbench.words import counted, duration, shell
+
+_DOCS_CONFIG = "mps-docs"
+_SHOWN_PICTURES = 4
+
+
+def show_table(sat: Sat, run: Run, out: Console) -> None:
+    render_summary(sat.summary, out)
+    if not run.model.trained:
+        out.print(
+            f"Pictures are noise by design: {run.model.name} has random weights "
+            "(time and memory are the real architecture's). So “same as CPU” says nothing "
+            "about numbers too large for float16, which real weights may bring."
+        )
+    for line in _picture_words(Path(sat.summary.path), run):
+        out.print(line, markup=False, soft_wrap=True)
+    out.print(_shares_words(sat.shares), soft_wrap=True)
+    path = shell(sat.summary.path)
+    out.print(f"Results, pictures included: {sat.summary.path}", markup=False, soft_wrap=True)
+    out.print(f"Look closer: sdbench show {path} CASE", markup=False, soft_wrap=True)
+    if len(run.plan.arms) > 1 or run.config.get("until_decided"):
+        out.print(f"Verdicts: sdbench compare {path}", markup=False, soft_wrap=True)
+    out.print(_findings_words(sat), soft_wrap=True)
+
+
+def import_words(failure: ImportFailure, summary: RunSummary) -> list[str]:
+    """The error in one line, its cause, the remedy, and where the whole error is kept."""
+    measured = sum(row.outcome == "ok" for row in summary.cases)
+    before = f" and {counted(measured, 'case')} measured before" if measured else ""
+    return [
+        f"sdbench: {failure.sentence}",
+        *([] if failure.cause is None else [f"  {failure.cause}"]),
+        f"  → {failure.remedy}",
+        f"  The whole error{before}: sdbench show {shell(summary.path)}",
+    ]
+
+
+def _picture_words(path: Path, run: Run) -> list[str]:
+    """Where the pictures of one pass are and what they should show, for a trained model."""
+    if not run.model.trained:
+        return []
+    prompts = run.config["prompts"]
+    for replicate in load_run(path).replicates:
+        for entry in replicate.of_kind("measured"):
+            return [
+                f"Picture: {path / 'images' / image.pixels_sha256}.png – "
+                f"{prompts[index % len(prompts)]}"
+                for index, image in enumerate(entry.images[:_SHOWN_PICTURES])
+            ]
+    return []
+
+
+def _findings_words(sat: Sat) -> str:
+    """How much is wrong, and where it is said what."""
+    path = Path(sat.summary.path)
+    diagnosis = diagnosed(load_run(path))
+    codes = Counter(entry.code for entry in above(diagnosis.findings))
+    words = diagnosis.headline.rstrip(".")
+    if codes:
+        listed = ", ".join(
+            code if count == 1 else f"{count} {code}" for code, count in codes.items()
+        )
+        words += f" ({counted(codes.total(), 'finding')}: {listed})"
+    return f"Diagnosis: {words}. Causes, claims and what to use: sdbench diagnose {shell(path)}"
+
+
+def _shares_words(shares: TimeShares) -> str:
+    parts = (
+        ("making pictures", shares.passes_s),
+        ("loading the model", shares.load_s),
+        ("importing torch in each process", shares.import_s),
+        ("waiting for the machine", shares.waited_s),
+        ("comparing with the CPU", shares.comparing_s),
+        ("the rest", shares.rest_s),
+    )
+    words = ", ".join(f"{spent / shares.wall_s:.0%} {what}" for what, spent in parts if spent)
+    return f"Took {duration(shares.wall_s)}: {words}."
+
+
+def offer_docs(prepared: Prepared, sat: Sat, out: Console) -> None:
+    """After a default run on a GPU: the plan that tests the documentation, and its hours."""
+    if prepared.config.name != DEFAULT_CONFIG or prepared.device.kind == "cpu":
+        return
+    from sdbench.plan.order import make_plan
+    from sdbench.plan.read_config import load_config
+
+    config = load_config(_DOCS_CONFIG)
+    plan = make_plan(config, prepared.device.kind)
+    model, kind = prepared.model.outline(), prepared.device.kind
+    guess = estimate_run(config, plan, model, kind, prepared.cores).duration_s
+    # Corrected by how far the estimate of this run was off.
+    expected = sum(sat.pace.estimates[slot.case_id] for slot in prepared.plan.slots)
+    taken = sum(sat.pace.slot_s(slot.case_id) for slot in prepared.plan.slots)
+    hours = guess * taken / expected / 3600
+    out.print(
+        f"To test what the documentation claims about Apple silicon: sdbench run {_DOCS_CONFIG} "
+        f"(about {hours:.1f} hours here)."
+    )
