@@ -2,7 +2,9 @@
 
 import ast
 import functools
+import graphlib
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,22 +15,46 @@ import sdbench
 PACKAGE = Path(sdbench.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# From the bottom up: a part imports from layers below its own, never from its own or above.
-LAYERS: list[set[str]] = [
-    {"errors", "files", "interrupt", "schema", "variables", "words"},
-    {"python_source", "toml_files"},
-    {"config", "machine", "models", "quality", "stats"},
-    {"stacks", "store", "telemetry"},
-    {"efficiency"},
-    {"plan", "estimate", "summary"},
-    {"comparison"},
-    # insight below the runner, which puts causes of deaths and known issues into its records
-    {"insight", "frames"},
-    {"doctor", "fleet", "report", "runner"},
-    {"cli"},
-    {"__main__"},
-]
-LEVEL = {part: level for level, layer in enumerate(LAYERS) for part in layer}
+# What each room (a folder or file of the package) imports, exactly; from the bottom up. The worker
+# imports nothing of sdbench, see below.
+IMPORTS: dict[str, str] = {
+    "errors": "",
+    "files": "",
+    "records": "",
+    "stats": "",
+    "words": "",
+    "correctness": "files records words",
+    "knowledge": "errors files records",
+    "machine": "errors files records",
+    "models": "errors files records words",
+    "plan": "errors files records stats words",
+    "quoting": "errors words",
+    "explain": "correctness errors knowledge records",
+    "process": "errors knowledge machine plan records words worker",
+    "runs": "errors files machine plan records words",
+    "analysis": "errors files machine plan records runs stats",
+    "privacy": "errors machine models plan records runs",
+    "stacks": "errors files plan process records",
+    "comparison": "analysis errors files knowledge machine records runs stats words",
+    "diagnosis": ("analysis correctness knowledge machine plan quoting records runs stats words"),
+    "doctor": ("errors files knowledge machine models plan process records stacks words"),
+    "localise": ("errors files knowledge models plan privacy process quoting records stacks words"),
+    "repro": "analysis correctness errors knowledge quoting records words",
+    "runner": (
+        "analysis correctness errors files knowledge machine models plan privacy process "
+        "records runs stacks words"
+    ),
+    "report": (
+        "analysis comparison correctness diagnosis errors explain files knowledge "
+        "localise models plan process quoting records runner runs stats words"
+    ),
+    "cli": (
+        "analysis comparison correctness diagnosis doctor errors explain files knowledge "
+        "localise machine plan privacy process records report repro runner runs stacks "
+        "stats words"
+    ),
+    "__main__": "cli",
+}
 # The stack being measured: only the worker ever imports it.
 MEASURED = {"torch", "diffusers", "transformers", "accelerate"}
 # Slow to import: in functions only, where they are needed.
@@ -95,7 +121,7 @@ def parts_imported(path: Path) -> set[str]:
     """The parts of sdbench that a file imports, its own aside."""
     words = [name.split(".") for name in imported(tree_of(path))]
     parts = {word[1] for word in words if word[0] == "sdbench" and len(word) > 1}
-    return parts - {part_of(path), "__version__"}
+    return parts - {part_of(path), "__version__", "load"}
 
 
 def offenders(found: dict[Path, set[str]]) -> dict[str, set[str]]:
@@ -103,25 +129,90 @@ def offenders(found: dict[Path, set[str]]) -> dict[str, set[str]]:
     return {path.relative_to(PACKAGE).as_posix(): what for path, what in found.items() if what}
 
 
-def test_every_part_has_its_layer() -> None:
-    assert {part_of(path) for path in HOST_FILES} - set(LEVEL) == set()
+def test_rooms_import_exactly_what_the_table_says() -> None:
+    found: dict[str, set[str]] = {}
+    for path in HOST_FILES:
+        found.setdefault(part_of(path), set()).update(parts_imported(path))
+    assert found == {room: set(words.split()) for room, words in IMPORTS.items()}
 
 
-def test_dependencies_point_one_way() -> None:
-    upward = {
-        path: {
-            part
-            for part in parts_imported(path)
-            if part in LEVEL and LEVEL[part] >= LEVEL[part_of(path)]
-        }
-        for path in HOST_FILES
+def test_no_circle_among_rooms() -> None:
+    graphlib.TopologicalSorter({r: words.split() for r, words in IMPORTS.items()}).prepare()
+
+
+def modules_imported(path: Path, names: dict[str, Path]) -> set[str]:
+    """The modules of sdbench that a file imports, lazily or for type checkers as well."""
+    package = ".".join(path.relative_to(PACKAGE.parent).parts[:-1])
+    absolute = set()
+    for name in imported(tree_of(path)):
+        dots = len(name) - len(name.lstrip("."))
+        if dots:
+            base = ".".join(package.split(".")[: len(package.split(".")) - dots + 1])
+            name = f"{base}.{name.lstrip('.')}"
+        absolute.add(name)
+    return {name for name in absolute if name in names and names[name] != path}
+
+
+@functools.cache
+def module_graph() -> dict[str, set[str]]:
+    """Which module imports which. The package itself is left out: its ``load`` is lazy."""
+    names: dict[str, Path] = {}
+    for path in FILES:
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        names[".".join(parts).removesuffix(".__init__")] = path
+    del names["sdbench"]
+    graph = {name: modules_imported(path, names) for name, path in names.items()}
+    # ``from package import module`` needs the module; the package is imported first in any case.
+    return {
+        name: {one for one in found if not any(other.startswith(f"{one}.") for other in found)}
+        for name, found in graph.items()
     }
-    assert offenders(upward) == {}
 
 
-def test_only_those_who_start_children_know_where_the_worker_is() -> None:
+def test_no_circle_among_modules() -> None:
+    graphlib.TopologicalSorter(module_graph()).prepare()
+
+
+def test_rich_is_reached_from_the_terminal_alone() -> None:
+    """A page, an export or a figure is made where no terminal library is imported."""
+    graph = module_graph()
+    uses_rich = {
+        name
+        for path in HOST_FILES
+        if "rich" in packages(imported(tree_of(path)))
+        for name in graph
+        if path == PACKAGE.parent.joinpath(*name.split(".")).with_suffix(".py")
+    }
+    reached = {}
+    for name in graph:
+        seen, queue = set(), [name]
+        while queue:
+            one = queue.pop()
+            if one not in seen:
+                seen.add(one)
+                queue.extend(graph[one])
+        if seen & uses_rich:
+            reached[name] = seen & uses_rich
+    allowed = ("sdbench.cli", "sdbench.report.terminal", "sdbench.__main__")
+    assert {name for name in reached if not name.startswith(allowed)} == set()
+
+
+def test_no_module_name_three_times() -> None:
+    count = Counter(path.stem for path in FILES if path.stem != "__init__")
+    assert [name for name, times in count.items() if times > 2] == []
+
+
+def test_sizes() -> None:
+    """A file that one can hold in the head; few at the top of the package."""
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    limits = {path: 300 if part_of(path) == "cli" else 500 for path in FILES}
+    assert [path for path in FILES if lines[path] > limits[path]] == []
+    assert len([path for path in FILES if path.parent == PACKAGE]) <= 4
+
+
+def test_only_one_room_knows_where_the_worker_is() -> None:
     knowing = {part_of(path) for path in HOST_FILES if "worker" in parts_imported(path)}
-    assert knowing == {"doctor", "runner"}
+    assert knowing == {"process"}
 
 
 def test_worker_knows_nothing_of_sdbench_but_itself() -> None:
