@@ -29,7 +29,7 @@ from sdbench.process.execution import ProcessExecutor
 from sdbench.process.guard import MemoryGuard
 from sdbench.process.interrupt import InterruptFlag
 from sdbench.records import Dtype
-from sdbench.runner.reference_maker import Group, ReferenceMaker, ReferenceShelf
+from sdbench.runner.reference_maker import Group, ReferenceMaker, ReferenceStore
 from sdbench.stacks import resolve_stack
 
 STACK = "current"
@@ -58,10 +58,10 @@ def main() -> int:
     return 0
 
 
-def shelf_for(config: Config) -> tuple[ReferenceShelf, dict[Group, tuple[Dtype, ...]]]:
+def shelf_for(config: Config) -> tuple[ReferenceStore, dict[Group, tuple[Dtype, ...]]]:
     """The references of a configuration, for whatever dtype it may be run in."""
     reference = msgspec.structs.replace(config.reference, budget_s=NO_LIMIT_S)
-    shelf = ReferenceShelf(
+    shelf = ReferenceStore(
         msgspec.structs.replace(config, reference=reference),
         find_model(config.model).prepare(),
         {STACK: resolve_stack(STACK)},
@@ -70,7 +70,7 @@ def shelf_for(config: Config) -> tuple[ReferenceShelf, dict[Group, tuple[Dtype, 
     return shelf, {Group(STACK, planned.case.resolution): DTYPES for planned in plan.cases}
 
 
-def make(shelf: ReferenceShelf, groups: dict[Group, tuple[Dtype, ...]]) -> None:
+def make(shelf: ReferenceStore, groups: dict[Group, tuple[Dtype, ...]]) -> None:
     """Compute what is missing.
 
     Raises:
@@ -99,7 +99,7 @@ def make(shelf: ReferenceShelf, groups: dict[Group, tuple[Dtype, ...]]) -> None:
         raise SystemExit(f"{shelf.config.name}, {group.resolution}: {why}")
 
 
-def pack(shelf: ReferenceShelf, group: Group, image: int) -> str:
+def pack(shelf: ReferenceStore, group: Group, image: int) -> str:
     """Put a computed reference into the package, if it is not there; the name of its folder."""
     folder = PACKAGED / shelf.settings(group, image).key()
     if (folder / IMAGE_FILE).is_file():

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from sdbench.analysis.telemetry import STAGE_NAMES, StageName
-from sdbench.records import Case, Ceiling, CountedFlops, Dtype, Replicate
+from sdbench.records import Case, CountedFlops, Dtype, MatmulRate, Replicate
 
 
 class StageEfficiency(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +59,7 @@ def case_efficiency(
     arm: str,
     replicates: Sequence[Replicate],
     of_all_arms: Iterable[Replicate],
-    ceilings: Iterable[Ceiling],
+    ceilings: Iterable[MatmulRate],
     latency_s: float | None,
 ) -> CaseEfficiency:
     """Operations, rate and share of the rate of matrix products of a case in an arm.
@@ -104,7 +104,7 @@ def _why_not_counted(replicates: Sequence[Replicate]) -> str:
     return next(told, "not counted" if replicates else "not run")
 
 
-def _ceiling(arm: str, case: Case, ceilings: Iterable[Ceiling]) -> tuple[float | None, str]:
+def _ceiling(arm: str, case: Case, ceilings: Iterable[MatmulRate]) -> tuple[float | None, str]:
     for entry in ceilings:
         if (entry.arm, entry.dtype) == (arm, case.dtype):
             return entry.flops_per_s, entry.reason or ""

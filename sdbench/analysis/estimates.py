@@ -7,7 +7,7 @@ from typing import Literal
 
 from sdbench.analysis.comparability import Objections, objections_to
 from sdbench.analysis.pairs import Figures, Pair, Row
-from sdbench.analysis.run_summary import held_up
+from sdbench.analysis.run_summary import slowed_by_others
 from sdbench.stats import Drift, RatioEstimate, paired_ratio, welch_ratio, with_drift
 
 Measure = Literal["steady", "first_pass", "memory"]
@@ -17,7 +17,7 @@ _SPEED_ONLY = {"throttled", "virtual-device"}
 
 
 @dataclass(frozen=True)
-class Examined:
+class PairEstimate:
     """A pair with its three ratios: steady time, first pass, peak memory.
 
     ``drift`` is between two separate runs, and contained in the ratios of times.
@@ -39,7 +39,9 @@ class Examined:
         return codes
 
 
-def examine(pair: Pair, *, by_machine: bool = False, drift: Drift | None = None) -> Examined:
+def estimate_pair(
+    pair: Pair, *, by_machine: bool = False, drift: Drift | None = None
+) -> PairEstimate:
     """Take a pair's figures and estimate its ratios; a side that is missing has none.
 
     The block in which a run was stopped counts where both sides were measured in it.
@@ -55,7 +57,7 @@ def examine(pair: Pair, *, by_machine: bool = False, drift: Drift | None = None)
         measure: (_without(sides[0], cut), _without(sides[1], cut))
         for measure, sides in taken.items()
     }
-    return Examined(
+    return PairEstimate(
         pair=pair,
         objections=objections_to(pair, by_machine=by_machine),
         figures=figures,
@@ -115,7 +117,7 @@ def _ratio(
     if measure == "memory":
         return _plain_ratio(pair, base, new, exact=True)  # its peak repeats to the byte
     ratio = _plain_ratio(pair, base, new)
-    busy = {entry.block for row in pair.rows for entry in row.replicates if held_up(entry)}
+    busy = {entry.block for row in pair.rows for entry in row.replicates if slowed_by_others(entry)}
     if busy & (base.keys() | new.keys()):
         quiet = _plain_ratio(pair, _without(base, busy), _without(new, busy))
         ratio = dataclasses.replace(ratio, undisturbed=quiet)

@@ -22,10 +22,10 @@ from sdbench.runs import LoadedRun, find_run, load_run
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Row = dict[str, Any]
+FrameRow = dict[str, Any]
 
 
-class Sample(msgspec.Struct, kw_only=True):
+class TimelinePoint(msgspec.Struct, kw_only=True):
     """A line of a timeline: a sample, or the beginning of a phase. Clock as everywhere, seconds."""
 
     t: float
@@ -46,7 +46,7 @@ class Sample(msgspec.Struct, kw_only=True):
 
 # An hour at 20 Hz is 12 MB; a night is less than this.
 _LARGEST_FILE_BYTES = 256 * MIB
-_SAMPLED = Sample.__struct_fields__[1:]
+_SAMPLED = TimelinePoint.__struct_fields__[1:]
 
 _SETTINGS = Case.__struct_fields__
 _COPIED = (
@@ -194,7 +194,7 @@ TELEMETRY_COLUMNS = (
 )
 
 
-def case_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[Row]:
+def case_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[FrameRow]:
     """A row for each case and arm; times of a picture beside those of a pass."""
     run = loaded.run
     for row in summary.cases:
@@ -210,7 +210,7 @@ def case_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[Row]:
         }
 
 
-def _case_numbers(row: CaseSummary, summary: RunSummary) -> Row:
+def _case_numbers(row: CaseSummary, summary: RunSummary) -> FrameRow:
     latency = row.latency_s
     low, high = latency.ci95 or (None, None)
     copied = (
@@ -232,7 +232,7 @@ def _case_numbers(row: CaseSummary, summary: RunSummary) -> Row:
     }
 
 
-def replicate_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[Row]:
+def replicate_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[FrameRow]:
     """A row for each process, repeated attempts included."""
     run = loaded.run
     settings = {one.case_id: msgspec.structs.asdict(one.case) for one in run.plan.cases}
@@ -262,7 +262,7 @@ def replicate_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[Row]:
         }
 
 
-def pass_rows(loaded: LoadedRun) -> Iterator[Row]:
+def pass_rows(loaded: LoadedRun) -> Iterator[FrameRow]:
     """A row for each pass, warm-up and profiling passes included."""
     counting = _counting(loaded)
     for entry in loaded.attempts:
@@ -284,7 +284,7 @@ def pass_rows(loaded: LoadedRun) -> Iterator[Row]:
             }
 
 
-def timeline_of(folder: Path, name: str) -> list[Sample]:
+def timeline_of(folder: Path, name: str) -> list[TimelinePoint]:
     """A process's samples, each in its phase; empty where there is no file (the record says why).
 
     A line that cannot be read is left out.
@@ -293,7 +293,7 @@ def timeline_of(folder: Path, name: str) -> list[Sample]:
         data = read_inside(folder, "telemetry", name, most_bytes=_LARGEST_FILE_BYTES)
     except OSError:
         return []
-    decoder, samples, phase = msgspec.json.Decoder(Sample), [], None
+    decoder, samples, phase = msgspec.json.Decoder(TimelinePoint), [], None
     for line in data.splitlines():
         try:
             told = decoder.decode(line)
@@ -307,7 +307,7 @@ def timeline_of(folder: Path, name: str) -> list[Sample]:
     return samples
 
 
-def _names(loaded: LoadedRun, entry: Replicate) -> Row:
+def _names(loaded: LoadedRun, entry: Replicate) -> FrameRow:
     return {
         "run_id": loaded.run.run_id,
         **{name: getattr(entry, name) for name in ("replicate_id", "attempt", "case_id", "arm")},
@@ -326,7 +326,7 @@ def _first_pass_s(entry: Replicate) -> float | None:
 # --- frames --------------------------------------------------------------------------------------
 
 
-def _frame(rows: Iterator[Row], columns: Sequence[str], index: list[str]) -> "DataFrame":
+def _frame(rows: Iterator[FrameRow], columns: Sequence[str], index: list[str]) -> "DataFrame":
     """With the dtype that each name calls for, also where there is no row or nothing is known."""
     import pandas as pd
 

@@ -4,9 +4,9 @@ import dataclasses
 
 import msgspec
 
-from sdbench.analysis.estimates import examine
+from sdbench.analysis.estimates import estimate_pair
 from sdbench.analysis.pairs import pairs_of_axis
-from sdbench.records import Looked, LookedCase
+from sdbench.records import InterimAnalysis, InterimCase
 from sdbench.runs import LoadedRun
 from sdbench.stats import DEFAULT_THRESHOLD, LOOKS, look_at
 
@@ -17,7 +17,7 @@ def look_after(
     blocks: int,
     threshold: float = DEFAULT_THRESHOLD,
     most: int = LOOKS[-1],
-) -> Looked:
+) -> InterimAnalysis:
     """Judge an axis (or ``arm``) of a run by its first blocks, and say when to look again.
 
     What cannot be judged however many blocks follow (a side crashed, heat on one side) keeps
@@ -29,9 +29,9 @@ def look_after(
         ValueError: this many blocks is no time to look (see ``LOOKS``).
     """
     so_far = [entry for entry in loaded.attempts if entry.block < blocks]
-    begun = Looked(blocks=blocks, by=axis, threshold=threshold, cases=[], next_look=None)
+    begun = InterimAnalysis(blocks=blocks, by=axis, threshold=threshold, cases=[], next_look=None)
     at_look = dataclasses.replace(loaded, attempts=so_far, looks=[begun])
-    examined = [examine(pair) for pair in pairs_of_axis(at_look, axis)]
+    examined = [estimate_pair(pair) for pair in pairs_of_axis(at_look, axis)]
     void = [entry.void("steady") for entry in examined]
     judged = [index for index, reasons in enumerate(void) if not reasons]
     estimates = [examined[index].ratios["steady"] for index in judged]
@@ -42,7 +42,7 @@ def look_after(
     for index, entry in enumerate(examined):
         judgement = judgements.get(index)
         cases.append(
-            LookedCase(
+            InterimCase(
                 case_id=entry.pair.case.case_id,
                 arm=entry.pair.arm,
                 base=entry.pair.labels[0],
@@ -56,7 +56,7 @@ def look_after(
     return msgspec.structs.replace(begun, cases=cases, next_look=look.next_look)
 
 
-def rows_still_open(loaded: LoadedRun, looked: Looked) -> set[tuple[str, str]]:
+def rows_still_open(loaded: LoadedRun, looked: InterimAnalysis) -> set[tuple[str, str]]:
     """Case id and arm of each side of the comparisons that a look left open."""
     pairs = pairs_of_axis(loaded, looked.by)
     return {

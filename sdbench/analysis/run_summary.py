@@ -20,11 +20,11 @@ from sdbench.records import (
     OUTCOME_SEVERITY,
     SCHEMA_VERSION,
     Case,
-    Ceiling,
     Compared,
     Content,
     Correctness,
-    Looked,
+    InterimAnalysis,
+    MatmulRate,
     Outcome,
     PassesStopped,
     Picture,
@@ -129,7 +129,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     swapped_out_bytes: int | None = None
     """Written to swap by the whole machine while the run's processes ran; None if not told."""
     warnings: list[str] = []
-    looks: list[Looked] = []
+    looks: list[InterimAnalysis] = []
     """Where the run goes on until it is decided."""
     records_left_out: int = 0
     """Records in the run's folder that are not of this run, and count for nothing."""
@@ -147,8 +147,8 @@ def summarise(
     warnings: Sequence[str] = (),
     compared: Sequence[Compared] = (),
     *,
-    ceilings: Sequence[Ceiling] = (),
-    looks: Sequence[Looked] = (),
+    ceilings: Sequence[MatmulRate] = (),
+    looks: Sequence[InterimAnalysis] = (),
     lost: Collection[tuple[str, str]] = (),
     left_out: int = 0,
 ) -> RunSummary:
@@ -234,7 +234,7 @@ def is_virtual(replicate: Replicate) -> bool:
     return bool(replicate.device.get("facts", {}).get("virtualised"))
 
 
-def held_up(replicate: Replicate) -> bool:
+def slowed_by_others(replicate: Replicate) -> bool:
     """Whether other programs held this process up; what is not known does not count."""
     telemetry = replicate.telemetry
     if telemetry is None or telemetry.other_cpu_share is None or telemetry.idle_cpu_share is None:
@@ -246,7 +246,7 @@ def disturbances(replicate: Replicate) -> list[str]:
     """What held this process up, in words; empty where nothing is known to have done so."""
     reasons = []
     telemetry = replicate.telemetry
-    if telemetry is not None and held_up(replicate):
+    if telemetry is not None and slowed_by_others(replicate):
         words = f"other programs took {telemetry.other_cpu_share or 0.0:.0%} of all cores' time"
         if (telemetry.stolen_cpu_share or 0.0) > _BUSY_SHARE:
             words += f", {telemetry.stolen_cpu_share:.0%} of it on the host of this virtual machine"
@@ -403,7 +403,7 @@ def machine_warnings(replicates: Sequence[Replicate]) -> list[str]:
     busy = [
         entry.telemetry.other_cpu_share or 0.0
         for entry in replicates
-        if entry.telemetry is not None and held_up(entry)
+        if entry.telemetry is not None and slowed_by_others(entry)
     ]
     if busy:
         words.append(

@@ -23,8 +23,8 @@ from sdbench.report.export.row import rows_of_runs
 from sdbench.report.export.tidy_csv import csv_of_runs
 from sdbench.report.html import html_report
 from sdbench.report.pictures.gallery import gallery_of
-from sdbench.report.view import tell
-from sdbench.report.view.build import run_story
+from sdbench.report.view import build_report
+from sdbench.report.view.build import build_run_report
 from sdbench.runs import LoadedRun, find_run, load_run
 from sdbench.words import shell
 
@@ -43,7 +43,7 @@ class _Format:
 
 
 def _row(runs: Sequence[LoadedRun]) -> str:
-    return rows_of_runs(runs, [run_story(loaded) for loaded in runs])
+    return rows_of_runs(runs, [build_run_report(loaded) for loaded in runs])
 
 
 def _json(runs: Sequence[LoadedRun]) -> str:
@@ -67,7 +67,7 @@ _FORMATS: dict[str, _Format] = {
     "html": _Format("one page to look at, offline", html_report, REPORT_FILE),
     "md": _Format(
         "Markdown for GitHub; with -o X.md its pictures are in X_files",
-        lambda runs: markdown_report(tell(runs)).text,
+        lambda runs: markdown_report(build_report(runs)).text,
     ),
     "row": _Format("a table line a run, of the fastest recommended settings, for a thread", _row),
     "json": _Format("what run --json prints", _json),
@@ -155,7 +155,7 @@ def command(
 def _write_markdown(runs: Sequence[LoadedRun], target: Path) -> None:
     """The text, and its pictures in a folder beside it."""
     folder = target.with_name(f"{target.stem}_files")
-    story = tell(runs)
+    story = build_report(runs)
     galleries = [
         gallery_of(loaded, run, most_shown=_MARKDOWN_PICTURES)
         for loaded, run in zip(runs, story.runs, strict=True)

@@ -11,7 +11,7 @@ from sdbench.report.terminal.model_progress import prepare_model
 from sdbench.report.terminal.plan_page import introduce
 from sdbench.runner.again import again
 from sdbench.runner.prepare import Request, make_run, prepare, require_room
-from sdbench.runner.session import sit
+from sdbench.runner.session import run_session
 from sdbench.runs import LoadedRun, RunFolder, load_run
 from sdbench.words import shell
 
@@ -48,7 +48,7 @@ def rerun(
         folder = RunFolder.create(root, hidden_run(run))
         say_if_not_noted(folder)
         try:
-            sat = sit(folder, run, executor, watcher_for(folder.path))
+            sat = run_session(folder, run, executor, watcher_for(folder.path))
         finally:
             folder.close()
     finally:

@@ -22,7 +22,7 @@ from sdbench.runner.prepare import (
     same_model,
 )
 from sdbench.runner.resume import remaining_slots, undecided, with_put_off_again
-from sdbench.runner.session import config_of, sit, with_new_sitting
+from sdbench.runner.session import config_of, run_session, with_new_sitting
 from sdbench.runs import LoadedRun, RunFolder, find_run
 from sdbench.words import printable
 
@@ -76,7 +76,7 @@ def command(
             resumed = with_new_sitting(resumed)
             folder.write_run(hidden_run(resumed))
             say_if_not_noted(folder)
-        sat = sit(folder, resumed, executor, watcher_for(path), retry=retry)
+        sat = run_session(folder, resumed, executor, watcher_for(path), retry=retry)
     finally:
         folder.close()
         executor.close()

@@ -29,7 +29,7 @@ from sdbench.runner.prepare import (
     prepare,
     require_room,
 )
-from sdbench.runner.session import Sat, sit
+from sdbench.runner.session import SessionResult, run_session
 from sdbench.runs import RunFolder
 from sdbench.words import printable, shell
 
@@ -151,7 +151,7 @@ def _run(
     folder = RunFolder.create(root, hidden_run(run))
     say_if_not_noted(folder)
     try:
-        sat = sit(folder, run, executor, watcher_for(folder.path))
+        sat = run_session(folder, run, executor, watcher_for(folder.path))
     finally:
         folder.close()
     say_if_not_noted(folder)  # run.json may have been written again, with a longer plan
@@ -180,14 +180,14 @@ def watcher_for(path: Path) -> Any:
     return open_watcher
 
 
-def exit_code(sat: Sat) -> int:
+def exit_code(sat: SessionResult) -> int:
     """130 when interrupted, 1 when the guard ended the run, 3 where the stack cannot be imported;
     else what the outcomes say."""
     codes = {"interrupted": 130, "swapped-out": 1, "cannot-import": 3}
     return codes.get(sat.end, sat.summary.exit_code)
 
 
-def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
+def finish(sat: SessionResult, run: Run, json_wanted: bool) -> None:
     """The final table or document, what to do next, and last the page, which takes seconds.
 
     The page is written even where the table cannot be shown.
@@ -202,7 +202,7 @@ def finish(sat: Sat, run: Run, json_wanted: bool) -> None:
         )
 
 
-def _show_results(sat: Sat, run: Run, json_wanted: bool) -> None:
+def _show_results(sat: SessionResult, run: Run, json_wanted: bool) -> None:
     remarks = console(err=True)
     if json_wanted:
         print_json(as_json(sat.summary), lossy=True)

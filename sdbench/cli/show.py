@@ -21,7 +21,7 @@ from sdbench.records import (
 from sdbench.report.terminal.case_page import show_replicate
 from sdbench.report.terminal.overview import render_overview
 from sdbench.report.terminal.tables import render_lines
-from sdbench.report.view.build import run_story
+from sdbench.report.view.build import build_run_report
 from sdbench.report.view.correctness_words import check_words, correctness_lines
 from sdbench.report.view.efficiency_words import efficiency_words
 from sdbench.report.view.spread import spread_words
@@ -56,7 +56,7 @@ def command(run: str, case: str | None, everything: bool, root: Path, as_json: b
         return 0
     # As it was typed, where that finds it again without a folder.
     name = run if root == DEFAULT_ROOT else str(path)
-    story = run_story(loaded, details=False)
+    story = build_run_report(loaded, details=False)
     render_overview(story, _head(loaded), console(), path=name, everything=everything)
     return 0
 

@@ -27,7 +27,7 @@ from sdbench.stacks.catalogue import (
     this_platform,
 )
 from sdbench.stacks.create import create, prove, remove
-from sdbench.stacks.created import Examined, examine, interpreter_in
+from sdbench.stacks.created import StackState, examine, interpreter_in
 from sdbench.stacks.resolve import resolve_stack
 from sdbench.stacks.uv import Tell
 from sdbench.words import duration, printable, size
@@ -155,7 +155,7 @@ def check_command(names: tuple[str, ...], as_json: bool) -> int:
     return 0 if all(row["works"] for row in rows) else 1
 
 
-def _row(found: Examined) -> dict[str, Any]:
+def _row(found: StackState) -> dict[str, Any]:
     """A stack for the JSON document; the versions of one not ready are those it will have."""
     stack, info = found.stack, found.info if found.state == "ready" else None
     lock = read_lock(lock_path(stack, this_platform()))
@@ -183,7 +183,7 @@ def _current_row() -> dict[str, Any]:
     }
 
 
-def _state_words(found: Examined) -> str:
+def _state_words(found: StackState) -> str:
     if found.state == "ready":
         return "ready"
     make = f"sdbench stacks create {found.stack.name}"
@@ -197,7 +197,7 @@ def _versions_words(row: dict[str, Any]) -> str:
     return f"torch {versions['torch']}, diffusers {versions['diffusers']}, Python {row['python']}"
 
 
-def _problem(found: Examined, executor: ProcessExecutor) -> str | None:
+def _problem(found: StackState, executor: ProcessExecutor) -> str | None:
     """Why a stack cannot be measured in; None if it can."""
     if found.state != "ready":
         return _state_words(found)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from sdbench.analysis.estimates import Examined, examine
+from sdbench.analysis.estimates import PairEstimate, estimate_pair
 from sdbench.analysis.pairs import pairs_of_axis, pairs_of_runs, without_partner
 from sdbench.analysis.reasons import NOT_INTERLEAVED
 from sdbench.analysis.run_summary import machine_warnings
@@ -52,7 +52,9 @@ def compare_runs(
         raise UsageError("--by machine: both runs were made on the same machine")
     earlier = earlier_times(pasts, max(base.run.created_utc, new.run.created_utc))
     examined = [
-        examine(pair, by_machine=by_machine, drift=drift_of(pair, earlier, by_machine=by_machine))
+        estimate_pair(
+            pair, by_machine=by_machine, drift=drift_of(pair, earlier, by_machine=by_machine)
+        )
         for pair in pairs_of_runs(base, new)
     ]
     confidence = _confidence([base, new])
@@ -131,7 +133,7 @@ def compare_axis(
             notes.append(
                 f"{run.run.run_id}: nothing differs in {axis} alone from {', '.join(alone)}"
             )
-        examined = [examine(pair) for pair in pairs]
+        examined = [estimate_pair(pair) for pair in pairs]
         machines.append(MachineCases(run, examined, judge_pairs(examined, threshold, confidence)))
         infos.append(machine_info(run))
     if not machines:
@@ -184,7 +186,7 @@ def _to_make_alike(base: LoadedRun, new: LoadedRun) -> str:
 
 
 def _comparison(
-    examined: Sequence[Examined],
+    examined: Sequence[PairEstimate],
     cases: Sequence[CaseComparison],
     *,
     runs: Sequence[LoadedRun],

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from sdbench.analysis.pairs import Pair, Row
-from sdbench.analysis.run_summary import held_up
+from sdbench.analysis.run_summary import slowed_by_others
 from sdbench.comparison.history import Past, times_by_run
 from sdbench.comparison.result import BetweenRuns, MachineKind
 from sdbench.comparison.series import operators_of, series_of, yardsticks_of
@@ -82,7 +82,9 @@ def machine_kind(row: Row) -> MachineKind:
     virtual = identity.get("virtual") if isinstance(identity, dict) else None
     kinds: dict[MachineKind, bool] = {
         "virtual": virtual is True,
-        "other-load": any(held_up(one) or "load" in one.gate.flags for one in row.replicates),
+        "other-load": any(
+            slowed_by_others(one) or "load" in one.gate.flags for one in row.replicates
+        ),
         "unknown": virtual is not False,
         "battery": any(one.gate.power_source == "battery" for one in row.replicates),
         "fanless": row.run.machine.get("model") in _FANLESS,

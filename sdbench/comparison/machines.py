@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from sdbench.analysis.estimates import MEASURES, Examined, Measure
+from sdbench.analysis.estimates import MEASURES, Measure, PairEstimate
 from sdbench.analysis.reasons import explain
 from sdbench.comparison.result import (
     Both,
@@ -17,7 +17,7 @@ from sdbench.comparison.result import (
     Verdict,
 )
 from sdbench.comparison.sentence import VERDICT_WORDS
-from sdbench.comparison.verdicts import Ruling, first_pass_of, peak_memory_of, rule_family
+from sdbench.comparison.verdicts import Decision, first_pass_of, peak_memory_of, rule_family
 from sdbench.records import CORRECTNESS_SEVERITY, OUTCOME_SEVERITY
 from sdbench.runs import LoadedRun
 from sdbench.stats import CONFIDENCE, RatioEstimate, ratio_of_logs, tukey_outliers
@@ -32,7 +32,7 @@ class MachineCases:
     """One machine's own comparison."""
 
     loaded: LoadedRun
-    examined: list[Examined]
+    examined: list[PairEstimate]
     cases: list[CaseComparison]
 
 
@@ -41,7 +41,7 @@ class _OnMachine:
     """One case on one machine."""
 
     loaded: LoadedRun
-    examined: Examined
+    examined: PairEstimate
     case: CaseComparison
 
     def counts(self, measure: Measure) -> bool:
@@ -124,7 +124,7 @@ def _void(group: Sequence[_OnMachine], measure: Measure) -> list[str]:
 def _case(
     group: Sequence[_OnMachine],
     ratios: dict[Measure, RatioEstimate],
-    rulings: dict[Measure, Ruling],
+    rulings: dict[Measure, Decision],
     confidence: float,
 ) -> CaseComparison:
     ratio, ruling = ratios["steady"], rulings["steady"]

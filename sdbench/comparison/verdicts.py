@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sdbench.analysis.estimates import Examined
+from sdbench.analysis.estimates import PairEstimate
 from sdbench.analysis.pairs import Figures, Row, SideName
 from sdbench.analysis.reasons import NOT_INTERLEAVED, explain
 from sdbench.comparison.drift import between_runs, drift_words
@@ -21,10 +21,10 @@ from sdbench.comparison.result import (
 )
 from sdbench.stats import (
     CONFIDENCE,
-    Judgement,
+    FamilyResult,
     RatioEstimate,
     bootstrap_interval,
-    judge_family,
+    decide_family,
     tukey_outliers,
 )
 
@@ -37,16 +37,16 @@ _MEMORY_WORDS: dict[Verdict, MemoryVerdict] = {
 
 
 @dataclass(frozen=True)
-class Ruling:
+class Decision:
     """A verdict with its reason codes, gravest first, and the judgement where numbers decided."""
 
     verdict: Verdict
     reasons: Sequence[str]
-    judgement: Judgement | None = None
+    judgement: FamilyResult | None = None
 
 
 def judge_pairs(
-    examined: Sequence[Examined], threshold: float, confidence: float
+    examined: Sequence[PairEstimate], threshold: float, confidence: float
 ) -> list[CaseComparison]:
     """Judge steady times, first passes and memory, each as a family of its own."""
     steady, first, memory = (
@@ -65,24 +65,24 @@ def judge_pairs(
 
 def rule_family(
     family: Sequence[tuple[RatioEstimate, list[str]]], threshold: float, confidence: float
-) -> list[Ruling]:
+) -> list[Decision]:
     """Judge what may be judged; the rest is inconclusive for the reasons given."""
     open_ = [index for index, (_, void) in enumerate(family) if not void]
-    judgements = judge_family([family[index][0] for index in open_], threshold, confidence)
+    judgements = decide_family([family[index][0] for index in open_], threshold, confidence)
     judged = dict(zip(open_, judgements, strict=True))
     rulings = []
     for index, (_, void) in enumerate(family):
         judgement = judged.get(index)
         if judgement is None:
-            rulings.append(Ruling("inconclusive", void))
+            rulings.append(Decision("inconclusive", void))
         else:
             reasons = [] if judgement.reason is None else [judgement.reason]
-            rulings.append(Ruling(judgement.verdict, reasons, judgement))
+            rulings.append(Decision(judgement.verdict, reasons, judgement))
     return rulings
 
 
 def first_pass_of(
-    ratio: RatioEstimate | None, ruling: Ruling, base: Figures, new: Figures
+    ratio: RatioEstimate | None, ruling: Decision, base: Figures, new: Figures
 ) -> FirstPass:
     """The record of a first pass; without a ratio where the two may not be compared."""
     return FirstPass(
@@ -96,7 +96,7 @@ def first_pass_of(
 
 
 def peak_memory_of(
-    ratio: RatioEstimate | None, ruling: Ruling, base: Figures, new: Figures
+    ratio: RatioEstimate | None, ruling: Decision, base: Figures, new: Figures
 ) -> PeakMemory:
     """The record of a peak; without a ratio where the two may not be compared."""
     return PeakMemory(
@@ -115,7 +115,7 @@ def middle(figures: Figures) -> float | None:
 
 
 def _case(
-    entry: Examined, steady: Ruling, first: Ruling, memory: Ruling, confidence: float
+    entry: PairEstimate, steady: Decision, first: Decision, memory: Decision, confidence: float
 ) -> CaseComparison:
     pair, ratio, objections = entry.pair, entry.ratios["steady"], entry.objections
     base, new = entry.figures["steady"]
@@ -159,8 +159,8 @@ def _case(
             memory,
             *entry.figures["memory"],
         ),
-        correct=_said(entry, lambda row: row.summary.correct),
-        outcome=_said(entry, lambda row: row.summary.outcome),
+        correct=_values_of_sides(entry, lambda row: row.summary.correct),
+        outcome=_values_of_sides(entry, lambda row: row.summary.outcome),
         refused=refused,
         drift=drift,
     )
@@ -174,7 +174,7 @@ def _explained(reasons: Sequence[str], drift: BetweenRuns | None) -> str | None:
     return words or None
 
 
-def _memory_refused(entry: Examined) -> bool:
+def _memory_refused(entry: PairEstimate) -> bool:
     """Whether the two peaks may not be compared; a wrong picture alone leaves them as they are."""
     return bool({*entry.void("memory")} - {entry.objections.incorrect})
 
@@ -194,7 +194,7 @@ def _outliers(side: SideName, row: Row | None) -> list[OutlierProcess]:
     ]
 
 
-def _said(entry: Examined, say: Callable[[Row], str]) -> Both:
+def _values_of_sides(entry: PairEstimate, say: Callable[[Row], str]) -> Both:
     base, new = entry.pair.base, entry.pair.new
     return Both(base=say(base) if base else None, new=say(new) if new else None)
 

@@ -46,7 +46,7 @@ _MOST_STRETCHED = 1.3
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ContentVerdict:
     """``content`` is None when the prompt says nothing that can be checked; ``reason`` says why."""
 
     content: Content | None
@@ -72,14 +72,14 @@ class _Found:
         return (self.top + self.bottom) / 2
 
 
-def judge(pixels: "Pixels", prompt: str) -> Verdict:
+def judge(pixels: "Pixels", prompt: str) -> ContentVerdict:
     """Judge a picture (height, width, 3) against its prompt."""
     try:
         scene = parse_prompt(prompt)
     except PromptError as error:
-        return Verdict(None, f"the prompt is {error}")
+        return ContentVerdict(None, f"the prompt is {error}")
     fault = _fault(pixels, scene)
-    return Verdict("right") if fault is None else Verdict("wrong", fault)
+    return ContentVerdict("right") if fault is None else ContentVerdict("wrong", fault)
 
 
 def _fault(pixels: "Pixels", scene: Scene) -> str | None:

@@ -67,7 +67,7 @@ _NO_PICTURE_FLOOR = "how much rounding explains of the picture was not measured"
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class ReferenceSet:
     """What a case's replicates are held against; ``absent`` says why a part is missing."""
 
     references: Mapping[int, Reference] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class Yardstick:
         """What may have rounded a case's results more than float32 does; None: nothing."""
         return self.arithmetic or own_arithmetic(case.dtype)
 
-    def trusted(self) -> "Yardstick":
+    def trusted(self) -> "ReferenceSet":
         """The same without what would explain any fault of a device.
 
         That is a floor higher than rounding can be, and an image whose arithmetic overflowed on
@@ -105,7 +105,7 @@ def _unread(image: int, pixels: "Array") -> Content | None:
     return None
 
 
-class Comparison:
+class ParityResult:
     """Compares the replicates of one run; a picture made many times is looked at once."""
 
     def __init__(self, artifacts: Artifacts, *, trained: bool, read: ReadContent = _unread) -> None:
@@ -114,7 +114,7 @@ class Comparison:
         self._read = read
         self._seen: dict[tuple[object, ...], ImageCompared] = {}
 
-    def compare(self, replicate: Replicate, case: Case, yardstick: Yardstick) -> Compared:
+    def compare(self, replicate: Replicate, case: Case, yardstick: ReferenceSet) -> Compared:
         """The record for a replicate, whatever became of it."""
         yardstick = yardstick.trusted()
         images = [
@@ -147,7 +147,7 @@ class Comparison:
         )
 
     def _image(
-        self, case: Case, yardstick: Yardstick, image: int, passes: list[int], picture: Picture
+        self, case: Case, yardstick: ReferenceSet, image: int, passes: list[int], picture: Picture
     ) -> ImageCompared:
         reference = yardstick.references.get(image)
         key = (
@@ -162,7 +162,7 @@ class Comparison:
     def _judge_image(
         self,
         case: Case,
-        yardstick: Yardstick,
+        yardstick: ReferenceSet,
         image: int,
         picture: Picture,
         reference: Reference | None,
@@ -193,7 +193,7 @@ class Comparison:
     def _beside(
         self,
         case: Case,
-        yardstick: Yardstick,
+        yardstick: ReferenceSet,
         image: int,
         picture: Picture,
         pixels: "Array | None",
@@ -240,7 +240,7 @@ class Comparison:
         return found
 
     def _by_own_rounding(
-        self, case: Case, yardstick: Yardstick, pair: "_Pair", found: dict[str, Any]
+        self, case: Case, yardstick: ReferenceSet, pair: "_Pair", found: dict[str, Any]
     ) -> dict[str, Any]:
         """The judgement of an image beyond its floor, by what rounding alone makes of this image.
 
@@ -301,7 +301,7 @@ class Comparison:
         return told | {"own_rounding": msgspec.structs.replace(record, beyond=beyond)}
 
     def _traced(
-        self, replicate: Replicate, case: Case, yardstick: Yardstick
+        self, replicate: Replicate, case: Case, yardstick: ReferenceSet
     ) -> tuple[list[StageDifference], list[Divergence]]:
         """Stages and divergence of the profiling pass, the worst over the images it kept."""
         digests = [entry.trace_sha256 for entry in replicate.passes if entry.trace_sha256]
@@ -418,7 +418,7 @@ def rounding_levels(error: float | None, expected: "Array", case: Case) -> float
 
 
 def _judged(
-    found: dict[str, Any], differences: list[PictureDifference], case: Case, yardstick: Yardstick
+    found: dict[str, Any], differences: list[PictureDifference], case: Case, yardstick: ReferenceSet
 ) -> dict[str, Any]:
     """Fault, verdict, margin and reason of an image with these differences from the CPU's."""
     fault = found["fault"]
@@ -432,7 +432,7 @@ def _verdict(
     found: dict[str, Any],
     differences: list[PictureDifference],
     case: Case,
-    yardstick: Yardstick,
+    yardstick: ReferenceSet,
 ) -> dict[str, Any]:
     """Verdict, margin and reason of an image that has a reference and no fault of its own."""
     stages = [found[name] for name in ("latents", "picture") if name in found]

@@ -10,7 +10,7 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 
 from sdbench.analysis.comparability import swapped
-from sdbench.analysis.estimates import Examined, Measure, examine
+from sdbench.analysis.estimates import Measure, PairEstimate, estimate_pair
 from sdbench.analysis.pairs import Figures, Pair, Row
 from sdbench.correctness.equality import Equality
 from sdbench.diagnosis.evidence import Evidence
@@ -53,7 +53,7 @@ class Side:
         """The measured rows of the plain arm."""
         return [row for row in self.evidence.measured if row.arm.name == self.arm.name]
 
-    def pairs(self, axis: str, base: object, new: object) -> list[Examined]:
+    def pairs(self, axis: str, base: object, new: object) -> list[PairEstimate]:
         """Rows of the plain arm that differ in one setting."""
         return self.evidence.pairs(axis, base, new, self.arm.name)
 
@@ -174,7 +174,7 @@ def slower_when_swapping(side: Side) -> Answer:
         for arm in side.held:
             other = side.evidence.measured_in(arm, row.planned.case_id)
             if other is not None and _swaps(other) and not _swaps(row):
-                pairs.append(examine(_beside(row, other)))
+                pairs.append(estimate_pair(_beside(row, other)))
     if not pairs:
         swapping = [row.planned.case_id for row in side.rows if _swaps(row)]
         words = "nothing swapped" if not swapping else "no case was measured both with and without"
@@ -327,11 +327,11 @@ def _swaps(row: Row | None) -> bool:
     return row is not None and row.any_process(swapped)
 
 
-def _pixels(entry: Examined) -> int:
+def _pixels(entry: PairEstimate) -> int:
     return entry.pair.case.width * entry.pair.case.height
 
 
-def _pooled(pairs: Sequence[Examined], measure: Measure) -> RatioEstimate | None:
+def _pooled(pairs: Sequence[PairEstimate], measure: Measure) -> RatioEstimate | None:
     """The mean of the pairs' logs in each block in which all have figures, over the blocks."""
     usable = [entry for entry in pairs if all(entry.figures[measure])]
     if not usable:
@@ -374,7 +374,7 @@ def _judged(
     return Answer(verdict, sentence, pooled.ratio, ci95, evidence)
 
 
-def _pair_evidence(pairs: Sequence[Examined], measure: Measure) -> dict[str, Any]:
+def _pair_evidence(pairs: Sequence[PairEstimate], measure: Measure) -> dict[str, Any]:
     return {
         "pairs": [
             {

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from sdbench.analysis.estimates import Examined, examine
+from sdbench.analysis.estimates import PairEstimate, estimate_pair
 from sdbench.analysis.pairs import Pair, Row, rows_of, spelling
 from sdbench.correctness.equality import Equality, EqualityKind
 from sdbench.correctness.places import Place, Spot, place_of
@@ -103,7 +103,9 @@ class Evidence:
                 groups[axis, row.arm.name, _rest(row, axis)].append((place, row))
         return groups
 
-    def pairs(self, axis: str, base: object, new: object, arm: str | None = None) -> list[Examined]:
+    def pairs(
+        self, axis: str, base: object, new: object, arm: str | None = None
+    ) -> list[PairEstimate]:
         """Every row that has ``new`` on an axis against the one alike that has ``base``."""
         found = []
         for row in self.measured:
@@ -114,15 +116,15 @@ class Evidence:
                 found.append(self.examined(other, row, axis))
         return found
 
-    def examined(self, base: Row, new: Row, axis: str) -> Examined:
+    def examined(self, base: Row, new: Row, axis: str) -> PairEstimate:
         """Two rows of the run that differ in one setting. Rules and claims ask for the same."""
         key = key_of(base), key_of(new)
         if key not in self._examined:
-            self._examined[key] = examine(paired(base, new, axis))
+            self._examined[key] = estimate_pair(paired(base, new, axis))
         return self._examined[key]
 
     @functools.cached_property
-    def _examined(self) -> dict[tuple[RowKey, RowKey], Examined]:
+    def _examined(self) -> dict[tuple[RowKey, RowKey], PairEstimate]:
         return {}
 
     def equality(self, row: Row, kind: EqualityKind) -> Equality | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sdbench.analysis.pairs import Row
-from sdbench.analysis.run_summary import held_up
+from sdbench.analysis.run_summary import slowed_by_others
 from sdbench.diagnosis.evidence import Evidence, key_of
 from sdbench.diagnosis.result import Finding, Severity
 from sdbench.knowledge.known_issues import FindingCode
@@ -192,7 +192,7 @@ def _disturbed(evidence: Evidence) -> Iterator[Gap]:
     """Every process was held up by other programs: no time here is this machine's own."""
     measured = evidence.measured
     done = [(row, one) for row in measured for one in row.replicates if one.outcome == "ok"]
-    if not done or not all(held_up(entry) for _, entry in done):
+    if not done or not all(slowed_by_others(entry) for _, entry in done):
         return
     most = max(
         entry.telemetry.other_cpu_share or 0.0 for _, entry in done if entry.telemetry is not None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from sdbench.analysis.comparability import swapped, throttled
-from sdbench.analysis.estimates import examine
+from sdbench.analysis.estimates import estimate_pair
 from sdbench.analysis.pairs import Pair, Row, spelling
 from sdbench.analysis.reasons import explain
 from sdbench.diagnosis.evidence import Evidence, RowKey, key_of
@@ -34,7 +34,7 @@ from sdbench.stats import (
     DEFAULT_THRESHOLD,
     MIN_PROCESSES,
     RatioEstimate,
-    judge_family,
+    decide_family,
 )
 from sdbench.words import counted
 
@@ -233,8 +233,8 @@ class _Against:
 
 def _judged(fastest: Row, others: Sequence[Row]) -> list[_Against]:
     """Every other case against the fastest, paired by block, as one family of comparisons."""
-    examined = [examine(_against(fastest, row)) for row in others]
-    judgements = judge_family([entry.ratios["steady"] for entry in examined])
+    examined = [estimate_pair(_against(fastest, row)) for row in others]
+    judgements = decide_family([entry.ratios["steady"] for entry in examined])
     found = []
     for entry, judgement in zip(examined, judgements, strict=True):
         ratio, void = entry.ratios["steady"], entry.void("steady")
@@ -319,7 +319,7 @@ def _gains(row: Row, rows: list[Row], evidence: Evidence) -> list[Gain]:
     for axis, other in evidence.neighbours(row):
         if other not in rows or other.summary.latency_s.median is None:
             continue
-        ratio = examine(_against(other, row)).ratios["steady"]
+        ratio = estimate_pair(_against(other, row)).ratios["steady"]
         chosen, instead = value_words(row, axis), value_words(other, axis)
         found.append(
             Gain(

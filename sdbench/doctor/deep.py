@@ -11,7 +11,7 @@ import msgspec
 
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts, TorchFacts
-from sdbench.process.operator_events import Ceiling, OperatorResult, Trying, Verdict
+from sdbench.process.operator_events import DeviceRate, OperatorResult, OperatorVerdict, Trying
 from sdbench.process.query import Child
 from sdbench.records import DeviceKind
 
@@ -27,7 +27,7 @@ class DeepResult(msgspec.Struct, frozen=True, kw_only=True):
 
     device: DeviceKind
     operators: list[OperatorResult]
-    ceilings: list[Ceiling]
+    ceilings: list[DeviceRate]
     ended: str | None = None
     """Why it is not complete, None if it is."""
 
@@ -60,7 +60,7 @@ def examine_device(
     device = _best_device(facts)
     assert device is not None
     results: dict[str, OperatorResult] = {}
-    ceilings: dict[str, Ceiling] = {}
+    ceilings: dict[str, DeviceRate] = {}
     dead: set[str] = set()
     while True:
         known = [*results, *ceilings, *dead]
@@ -81,7 +81,7 @@ def examine_device(
         dead.add(trying)
         dtype, _, operator = trying.partition("/")
         if "ceiling" not in operator:
-            verdict: Verdict = "hung" if child.hung else "died"
+            verdict: OperatorVerdict = "hung" if child.hung else "died"
             results[trying] = OperatorResult(
                 dtype=dtype, operator=operator, verdict=verdict, message=ending
             )
@@ -91,7 +91,7 @@ def examine_device(
 def _follow(
     child: Child,
     results: dict[str, OperatorResult],
-    ceilings: dict[str, Ceiling],
+    ceilings: dict[str, DeviceRate],
     notice: Callable[[str], None],
 ) -> str | None:
     """Collect what a child says; the key of what it was at when it ended, None for nothing."""
@@ -103,7 +103,7 @@ def _follow(
         elif isinstance(event, OperatorResult) and trying is not None:
             results[trying] = event
             trying = None
-        elif isinstance(event, Ceiling) and trying is not None:
+        elif isinstance(event, DeviceRate) and trying is not None:
             ceilings[trying] = event
             trying = None
     return trying
@@ -112,7 +112,7 @@ def _follow(
 def _result(
     device: DeviceKind,
     results: Mapping[str, OperatorResult],
-    ceilings: Mapping[str, Ceiling],
+    ceilings: Mapping[str, DeviceRate],
     ended: str | None,
 ) -> DeepResult:
     return DeepResult(

@@ -14,7 +14,7 @@ import msgspec
 from sdbench.explain.versions_in_text import states_software, versions_in
 from sdbench.knowledge.crash_reports import find_crash_report
 from sdbench.knowledge.failure_causes import first_cause
-from sdbench.knowledge.failure_texts import Rule, Tier, rule_of_signal, rules_of
+from sdbench.knowledge.failure_texts import FailurePattern, Tier, rule_of_signal, rules_of
 from sdbench.knowledge.in_force import dtype_in_text, of_text
 from sdbench.knowledge.known_issues import KnownIssue, load_known_issues
 from sdbench.knowledge.pasted_log import (
@@ -136,7 +136,7 @@ def _of_incident(links: list[str], versions: Versions) -> list[tuple[Tier, Failu
     whole = "".join(links)
     native_or_raised = [rule for rule in rules_of("abort", "raised") if not rule.wrapper]
     raised = [rule for rule in rules_of("raised") if not rule.wrapper]
-    tries: list[tuple[Tier, str, Iterable[Rule]]] = []
+    tries: list[tuple[Tier, str, Iterable[FailurePattern]]] = []
     ending = from_last_exception(whole) if len(links) == 1 else None
     if ending is not None and last_words(ending) is None:
         tries.append(("raised", ending, native_or_raised))

@@ -33,7 +33,7 @@ _TORCH = (
 )
 
 
-class Rule(NamedTuple):
+class VersionRule(NamedTuple):
     """Where ``package`` is as ``version`` says, ``other`` must be as ``needs`` says."""
 
     package: str
@@ -47,25 +47,45 @@ class Rule(NamedTuple):
 
 # Executed, or read in the packages' own code and metadata: also where these declare nothing.
 RULES = (
-    Rule("diffusers", ">=0.32", "torch", ">=2.1", "0.31 is the last that imports on torch 2.0"),
-    Rule("diffusers", ">=0.39", "torch", ">=2.6", "it says so itself"),
-    Rule("diffusers", "<0.29", "huggingface-hub", "<0.26", "it imports cached_download"),
-    Rule("diffusers", "<0.35.2", "transformers", "<5", "it imports FLAX_WEIGHTS_NAME"),
-    Rule("peft", ">=0.16,<0.18", "transformers", "<5", "it imports HybridCache", "peft>=0.18"),
-    Rule("transformers", ">=4.48", "torch", ">=2.0", "with an older torch it works without torch"),
-    Rule("transformers", ">=5", "torch", ">=2.4", "with an older torch it works without torch"),
-    Rule("transformers", ">=5.23", "torch", ">=2.6", "with an older torch it works without torch"),
-    Rule("transformers", "<5", "huggingface-hub", "<1", "it refuses to be imported"),
-    Rule("transformers", ">=5", "huggingface-hub", ">=1", "it refuses to be imported"),
-    Rule("transformers", ">=4.35,<4.40", "tokenizers", ">=0.14,<0.19", "it refuses to be imported"),
-    Rule("transformers", ">=4.40,<4.45", "tokenizers", ">=0.19,<0.20", "it refuses to be imported"),
-    Rule("transformers", ">=4.45,<4.47", "tokenizers", ">=0.20,<0.21", "it refuses to be imported"),
-    Rule("transformers", ">=4.47,<4.56", "tokenizers", ">=0.21,<0.22", "it refuses to be imported"),
-    Rule("transformers", ">=4.56,<5", "tokenizers", ">=0.22,<=0.23", "it refuses to be imported"),
-    Rule("transformers", ">=5", "tokenizers", ">=0.22", "it refuses to be imported"),
-    Rule("diffusers", ">=0.42", "huggingface-hub", ">=1.32", "it refuses to be imported"),
-    Rule("accelerate", ">=1.15", "torch", ">=2.0", "it says so itself"),
-    Rule("torch", "<2.3", "numpy", "<2", "else torch says 'Numpy is not available'"),
+    VersionRule(
+        "diffusers", ">=0.32", "torch", ">=2.1", "0.31 is the last that imports on torch 2.0"
+    ),
+    VersionRule("diffusers", ">=0.39", "torch", ">=2.6", "it says so itself"),
+    VersionRule("diffusers", "<0.29", "huggingface-hub", "<0.26", "it imports cached_download"),
+    VersionRule("diffusers", "<0.35.2", "transformers", "<5", "it imports FLAX_WEIGHTS_NAME"),
+    VersionRule(
+        "peft", ">=0.16,<0.18", "transformers", "<5", "it imports HybridCache", "peft>=0.18"
+    ),
+    VersionRule(
+        "transformers", ">=4.48", "torch", ">=2.0", "with an older torch it works without torch"
+    ),
+    VersionRule(
+        "transformers", ">=5", "torch", ">=2.4", "with an older torch it works without torch"
+    ),
+    VersionRule(
+        "transformers", ">=5.23", "torch", ">=2.6", "with an older torch it works without torch"
+    ),
+    VersionRule("transformers", "<5", "huggingface-hub", "<1", "it refuses to be imported"),
+    VersionRule("transformers", ">=5", "huggingface-hub", ">=1", "it refuses to be imported"),
+    VersionRule(
+        "transformers", ">=4.35,<4.40", "tokenizers", ">=0.14,<0.19", "it refuses to be imported"
+    ),
+    VersionRule(
+        "transformers", ">=4.40,<4.45", "tokenizers", ">=0.19,<0.20", "it refuses to be imported"
+    ),
+    VersionRule(
+        "transformers", ">=4.45,<4.47", "tokenizers", ">=0.20,<0.21", "it refuses to be imported"
+    ),
+    VersionRule(
+        "transformers", ">=4.47,<4.56", "tokenizers", ">=0.21,<0.22", "it refuses to be imported"
+    ),
+    VersionRule(
+        "transformers", ">=4.56,<5", "tokenizers", ">=0.22,<=0.23", "it refuses to be imported"
+    ),
+    VersionRule("transformers", ">=5", "tokenizers", ">=0.22", "it refuses to be imported"),
+    VersionRule("diffusers", ">=0.42", "huggingface-hub", ">=1.32", "it refuses to be imported"),
+    VersionRule("accelerate", ">=1.15", "torch", ">=2.0", "it says so itself"),
+    VersionRule("torch", "<2.3", "numpy", "<2", "else torch says 'Numpy is not available'"),
 )
 
 # Without the first four no picture is made; accelerate is for loading fast and for offload.

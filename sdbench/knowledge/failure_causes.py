@@ -8,7 +8,7 @@ either end may be cut; the words may come without their ``RuntimeError:``.
 import re
 from collections.abc import Iterable
 
-from sdbench.knowledge.failure_texts import Rule, rule_of_signal, rules_of, words
+from sdbench.knowledge.failure_texts import FailurePattern, rule_of_signal, rules_of, words
 from sdbench.knowledge.pasted_log import incidents, without_code, without_progress
 from sdbench.knowledge.version_ranges import UNKNOWN, Versions
 from sdbench.records import FailureCause
@@ -52,7 +52,9 @@ def read_failure(
     return None if ended is None else ended.cause_of({}, None, "", versions)
 
 
-def first_cause(rules: Iterable[Rule], text: str, versions: Versions) -> FailureCause | None:
+def first_cause(
+    rules: Iterable[FailurePattern], text: str, versions: Versions
+) -> FailureCause | None:
     """The cause by the first rule whose words are in a text."""
     causes = (rule.read(text, versions) for rule in rules)
     return next((cause for cause in causes if cause is not None), None)
@@ -99,11 +101,11 @@ def _clean(text: str) -> str:
     return without_code(without_progress(text[-_LONGEST_TAIL:]))
 
 
-def _without_wrappers(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+def _without_wrappers(rules: Iterable[FailurePattern]) -> tuple[FailurePattern, ...]:
     return tuple(rule for rule in rules if not rule.wrapper)
 
 
-def _wrappers(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+def _wrappers(rules: Iterable[FailurePattern]) -> tuple[FailurePattern, ...]:
     return tuple(rule for rule in rules if rule.wrapper)
 
 

@@ -95,7 +95,7 @@ class Refinement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     sources: tuple[str, ...] | None = None
 
 
-class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class FailurePattern(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Words to look for and what they mean.
 
     ``pattern``'s named groups fill ``cause`` and ``remedy``; ``asked``, ``allocated``, ``other``
@@ -232,11 +232,11 @@ def _listed(parts: list[str]) -> str:
 
 
 class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    rule: tuple[Rule, ...]
+    rule: tuple[FailurePattern, ...]
 
 
 @functools.cache
-def load_rules() -> tuple[Rule, ...]:
+def load_rules() -> tuple[FailurePattern, ...]:
     """The rules that come with sdbench, in the order in which they are tried.
 
     A test checks them. To check them here would compile every pattern, which takes a tenth of a
@@ -251,7 +251,7 @@ def shipped_rules() -> str:
     return file.read_text(encoding="utf-8")
 
 
-def parse_rules(text: str) -> tuple[Rule, ...]:
+def parse_rules(text: str) -> tuple[FailurePattern, ...]:
     """Decode and check a document of rules.
 
     Raises:
@@ -271,11 +271,11 @@ def parse_rules(text: str) -> tuple[Rule, ...]:
     return rules
 
 
-def _decode(text: str) -> tuple[Rule, ...]:
+def _decode(text: str) -> tuple[FailurePattern, ...]:
     return msgspec.convert(parse_toml(text), _Document).rule
 
 
-def rules_of(*tiers: Tier) -> tuple[Rule, ...]:
+def rules_of(*tiers: Tier) -> tuple[FailurePattern, ...]:
     """The rules of some tiers, tier by tier."""
     return tuple(rule for tier in tiers for rule in load_rules() if rule.tier == tier)
 
@@ -291,13 +291,13 @@ SIGNALS = {
 }
 
 
-def rule_of_signal(name: str | None) -> Rule | None:
+def rule_of_signal(name: str | None) -> FailurePattern | None:
     """The rule for a process that a signal ended and that left no known words."""
     wanted = SIGNALS.get(name or "")
     return next((rule for rule in load_rules() if rule.id == wanted), None)
 
 
-def _check(rule: Rule) -> None:
+def _check(rule: FailurePattern) -> None:
     pattern = words(rule.pattern)
     conditions = [rule.requires, *(one.when for one in rule.case)]
     for one in conditions:

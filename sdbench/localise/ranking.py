@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sdbench.process.operator_calls import Comparison, OperatorCall
+from sdbench.process.operator_calls import OperatorCall, OperatorDifference
 
 # An operator is beyond its floor from here on. A right result is as far from the CPU's as both are
 # from the truth. Seen on healthy kernels that are not the reference's (synthetic/tiny): at most 0.8
@@ -28,7 +28,7 @@ class JudgedCall:
 
     call: OperatorCall
     status: Status
-    comparison: Comparison
+    comparison: OperatorDifference
     reason: str | None = None
 
     @property

@@ -28,7 +28,7 @@ from sdbench.process.events import CallBegun, CallCompared, Event, Failed, Local
 from sdbench.process.executor import Executor, Report, Stop, Task
 from sdbench.process.find_device import FoundDevice, find_device
 from sdbench.process.guard import MemoryGuard
-from sdbench.process.operator_calls import Comparison, OperatorCall
+from sdbench.process.operator_calls import OperatorCall, OperatorDifference
 from sdbench.process.sampler import Sample
 from sdbench.records import Case, Dtype, ModelInfo
 from sdbench.stacks import resolve_stack
@@ -260,7 +260,7 @@ def _take(report: Report, found: Found) -> OperatorCall | None:
 
 def _death(call: OperatorCall, report: Report) -> JudgedCall:
     """The verdict on the call in which a worker died, or from which it did not come back."""
-    nothing = Comparison(index=call.index)
+    nothing = OperatorDifference(index=call.index)
     if report.stop is not None:
         return JudgedCall(call, "hung", nothing, report.stop.reason)
     return JudgedCall(call, "crashed", nothing, _why_it_ended(report))

@@ -28,12 +28,12 @@ from sdbench.plan.config import Config
 from sdbench.plan.read_config import load_config, shipped_configs
 from sdbench.records import (
     Case,
-    Checked,
     Compared,
     ImageCompared,
     ModelInfo,
     Pass,
     Picture,
+    Preflight,
     Replicate,
     Run,
 )
@@ -348,7 +348,7 @@ def _shipped_prompts() -> frozenset[str]:
 def _vocabulary() -> frozenset[str]:
     """Names and values of the schema: a user called like one is not given away by it."""
     found: set[str] = set()
-    for record in (Run, Replicate, Compared, Checked, Config):
+    for record in (Run, Replicate, Compared, Preflight, Config):
         found |= set(_words_of(inspect.type_info(record)))
     found |= {*PRESSURE_LEVELS, *THERMAL_LEVELS}  # in the records they are free texts
     slugs = Case(attention_slicing=True, warmup=True, batching="batch", vae_slicing=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from sdbench.process.operator_calls import Comparison, OperatorCall
+from sdbench.process.operator_calls import OperatorCall, OperatorDifference
 from sdbench.records import (
     Bytes,
     Clock,
@@ -121,7 +121,9 @@ class CallBegun(OperatorCall, frozen=True, kw_only=True, tag_field="event", tag=
     t: Clock = 0.0
 
 
-class CallCompared(Comparison, frozen=True, kw_only=True, tag_field="event", tag="compared"):
+class CallCompared(
+    OperatorDifference, frozen=True, kw_only=True, tag_field="event", tag="compared"
+):
     """The call begun last came back, and how far it is from the CPU's."""
 
     t: Clock = 0.0

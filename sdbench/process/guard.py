@@ -133,7 +133,7 @@ class MemoryGuard:
 
 
 @dataclass
-class WearGuard:
+class SwapWriteGuard:
     """Ends a sitting that has written too much to swap: that wears a Mac's soldered disk out."""
 
     max_swapped_out_bytes: float

@@ -80,7 +80,7 @@ class OperatorCall(msgspec.Struct, frozen=True, kw_only=True):
     storages: list[Storage] = []
 
 
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+class OperatorDifference(msgspec.Struct, frozen=True, kw_only=True):
     """How far the device's result is from the CPU's.
 
     ``nonfinite`` counts elements that are finite on one side only; there is no ratio then.

@@ -6,7 +6,7 @@ import msgspec
 
 from sdbench.records import DeviceKind
 
-Verdict = Literal[
+OperatorVerdict = Literal[
     "right", "less-exact", "wrong", "not-a-number", "missing", "raised", "died", "hung"
 ]
 
@@ -85,7 +85,7 @@ class OperatorResult(msgspec.Struct, frozen=True, kw_only=True, tag_field="event
 
     dtype: str
     operator: str
-    verdict: Verdict
+    verdict: OperatorVerdict
     shape: str | None = None
     rel_l2: float | None = None
     """||device - reference|| / ||reference||, the reference in float64 on the CPU."""
@@ -93,7 +93,7 @@ class OperatorResult(msgspec.Struct, frozen=True, kw_only=True, tag_field="event
     message: str | None = None
 
 
-class Ceiling(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="ceiling"):
+class DeviceRate(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="ceiling"):
     """What a device does at most: floating-point operations, or bytes read and written."""
 
     dtype: str
@@ -121,7 +121,7 @@ Event = (
     | ImportTried
     | Libraries
     | OperatorResult
-    | Ceiling
+    | DeviceRate
     | Failed
     | Done
 )

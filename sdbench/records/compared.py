@@ -159,7 +159,7 @@ class Compared(Recorded, frozen=True, kw_only=True, gc=False, tag="compared"):
     divergence: list[Divergence] = msgspec.field(default_factory=list)
 
 
-class Checked(Recorded, frozen=True, kw_only=True, gc=False, tag="checked"):
+class Preflight(Recorded, frozen=True, kw_only=True, gc=False, tag="checked"):
     """One small picture of the trained built-in model, made on the device before a run.
 
     ``content`` says whether it shows what its prompt asked for, as far as it can be read.

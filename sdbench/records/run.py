@@ -5,14 +5,14 @@ from typing import Any, Literal
 import msgspec
 
 from sdbench.records.case import Arm, DeviceKind, Dtype
-from sdbench.records.compared import Checked, Compared
+from sdbench.records.compared import Compared, Preflight
 from sdbench.records.numbers import Bytes, Count, FlopsPerSecond
 from sdbench.records.planned import Plan
 from sdbench.records.recorded import SCHEMA_VERSION, Recorded
 from sdbench.records.replicate import Replicate, Started, Withdrawn
 
 
-class Ceiling(Recorded, frozen=True, kw_only=True, gc=False, tag="ceiling"):
+class MatmulRate(Recorded, frozen=True, kw_only=True, gc=False, tag="ceiling"):
     """The rate of large square matrix products on the device, measured before an arm's first case.
 
     None with the reason where it was not measured.
@@ -26,7 +26,7 @@ class Ceiling(Recorded, frozen=True, kw_only=True, gc=False, tag="ceiling"):
     reason: str | None = None
 
 
-class LookedCase(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class InterimCase(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One comparison at a look. ``open``: more processes could decide it."""
 
     case_id: str
@@ -39,7 +39,7 @@ class LookedCase(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     open: bool
 
 
-class Looked(Recorded, frozen=True, kw_only=True, gc=False, tag="looked"):
+class InterimAnalysis(Recorded, frozen=True, kw_only=True, gc=False, tag="looked"):
     """A look at a run that goes on until it is decided, after so many blocks (PROTOCOL 12).
 
     ``next_look`` is after how many blocks there is another; None: it was the last.
@@ -48,11 +48,11 @@ class Looked(Recorded, frozen=True, kw_only=True, gc=False, tag="looked"):
     blocks: Count
     by: str
     threshold: float
-    cases: list[LookedCase]
+    cases: list[InterimCase]
     next_look: Count | None
 
 
-Record = Started | Withdrawn | Replicate | Compared | Checked | Ceiling | Looked
+Record = Started | Withdrawn | Replicate | Compared | Preflight | MatmulRate | InterimAnalysis
 
 
 class StackInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -63,7 +63,7 @@ class StackInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     packages: dict[str, str]
 
 
-class Sitting(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One time somebody ran or resumed the run: the three clocks that tell sleep and restarts."""
 
     started_utc: str
@@ -101,7 +101,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     machine_id: str
     environment: dict[str, str]
     preload: list[str]
-    sittings: list[Sitting]
+    sittings: list[Session]
     prompt_remarks: list[str] = []
     """What was said of the prompts before the run, their text aside: what of them is not read."""
 

@@ -8,10 +8,10 @@ import msgspec
 from sdbench.correctness.arithmetic import arithmetic_of
 from sdbench.correctness.artifacts import Artifacts
 from sdbench.correctness.content import judge
-from sdbench.correctness.parity import Comparison, ReadContent, Yardstick
+from sdbench.correctness.parity import ParityResult, ReadContent, ReferenceSet
 from sdbench.models.builtin import BUILTIN
 from sdbench.records import Arithmetic, Dtype, Replicate, Run
-from sdbench.runner.reference_maker import Group, ImageAsRounded, ReferenceShelf
+from sdbench.runner.reference_maker import Group, ImageAsRounded, ReferenceStore
 from sdbench.runs import RunFolder, load_run
 
 _SAME_DIGITS = 1e-9
@@ -28,7 +28,7 @@ def wanted_by(run: Run, replicates: Iterable[Replicate]) -> dict[Group, set[Dtyp
 
 
 def compare_with_cpu(
-    folder: RunFolder, run: Run, shelf: ReferenceShelf
+    folder: RunFolder, run: Run, shelf: ReferenceStore
 ) -> dict[Group, set[ImageAsRounded]]:
     """Append a comparison for each replicate, unless the last one says the same already.
 
@@ -41,9 +41,9 @@ def compare_with_cpu(
     loaded = load_run(folder.path)
     known = {entry.replicate_id: entry for entry in loaded.compared}
     artifacts, read = Artifacts(folder.path), _reader(run, shelf)
-    comparison = Comparison(artifacts, trained=run.model.trained, read=read)
+    comparison = ParityResult(artifacts, trained=run.model.trained, read=read)
     wanted: dict[Group, set[ImageAsRounded]] = {}
-    yardsticks: dict[tuple[Group, Dtype, Arithmetic | None], Yardstick] = {}
+    yardsticks: dict[tuple[Group, Dtype, Arithmetic | None], ReferenceSet] = {}
     for replicate in loaded.replicates:
         if not replicate.passes:
             continue
@@ -76,7 +76,7 @@ def _alike(one: object, other: object) -> bool:
     return one == other
 
 
-def _reader(run: Run, shelf: ReferenceShelf) -> ReadContent:
+def _reader(run: Run, shelf: ReferenceStore) -> ReadContent:
     """How pictures are read; only those of the built-in model can be."""
     prompts = shelf.config.prompts
     if run.model.name not in BUILTIN:

@@ -17,15 +17,15 @@ from sdbench.plan.order import affordable
 from sdbench.process.environment import worker_environment
 from sdbench.process.events import Event, PassEnded, Phase
 from sdbench.process.executor import Executor, Report, Stop, Task
-from sdbench.process.guard import MemoryGuard, WearGuard
+from sdbench.process.guard import MemoryGuard, SwapWriteGuard
 from sdbench.process.import_failures import ImportFailure, import_failure
 from sdbench.process.sampler import Sample
 from sdbench.records import (
     Case,
-    Checked,
     CountedFlops,
     Gate,
-    Looked,
+    InterimAnalysis,
+    Preflight,
     Replicate,
     Run,
     Slot,
@@ -53,7 +53,7 @@ _WITHDRAWN: dict[str, End] = {"interrupted": "interrupted", "out-of-time": "budg
 class Watcher(Protocol):
     """What is shown while a run goes on."""
 
-    def checked(self, check: Checked) -> None:
+    def checked(self, check: Preflight) -> None:
         """The small picture before the run is made and compared."""
 
     def slot_begins(self, slot: Slot, done: int, total: int, remaining_s: float) -> None:
@@ -79,7 +79,7 @@ class Watcher(Protocol):
     ) -> None:
         """The last process of a block has ended; how long it took so far, and will take."""
 
-    def looked(self, looked: Looked, next_s: float, at_most_s: float) -> None:
+    def looked(self, looked: InterimAnalysis, next_s: float, at_most_s: float) -> None:
         """Whether it goes on, for how long until the next look, and for how long at most."""
 
 
@@ -111,13 +111,13 @@ class RunLoop:
     figure_shown: bool = False
     unimportable: ImportFailure | None = None
     """Why the run ended, where an arm's stack cannot be imported."""
-    wear: WearGuard = field(init=False)
+    wear: SwapWriteGuard = field(init=False)
     _began: float = 0.0
     _recorded_here: int = 0
     _put_off: bool = False
 
     def __post_init__(self) -> None:
-        self.wear = WearGuard(self.config.guard.max_swapped_out_bytes)
+        self.wear = SwapWriteGuard(self.config.guard.max_swapped_out_bytes)
 
     def carry_out(self, slots: list[Slot], attempts: dict[str, int]) -> End:
         """Run the slots in order; ``attempts`` counts earlier tries by replicate id."""

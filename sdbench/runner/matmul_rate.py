@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterator, Sequence
 from sdbench.process.environment import worker_environment
 from sdbench.process.events import CeilingMeasured, Failed
 from sdbench.process.executor import Executor, Report, Supervisor, Task
-from sdbench.records import Arm, Ceiling, Dtype, Run
+from sdbench.records import Arm, Dtype, MatmulRate, Run
 
 _LIMIT_S = 60.0
 
 
 def measure_ceilings(
     run: Run,
-    known: Sequence[Ceiling],
+    known: Sequence[MatmulRate],
     executor: Executor,
     supervise: Supervisor,
     reported: Callable[[Sequence[Arm], Report], None] = lambda arms, report: None,
-) -> Iterator[Ceiling]:
+) -> Iterator[MatmulRate]:
     """The limits of every arm that are not known yet, in each dtype that it is to measure.
 
     ``reported`` gets the report of each process with the arms that share it: they also import the
@@ -54,7 +54,7 @@ def _task(run: Run, arm: Arm, dtypes: list[Dtype]) -> Task:
     )
 
 
-def _ceiling(run: Run, arm: Arm, dtype: Dtype, report: Report) -> Ceiling:
+def _ceiling(run: Run, arm: Arm, dtype: Dtype, report: Report) -> MatmulRate:
     reason: str | None = f"measuring it ended with status {report.exit_code}"
     rate = None
     for event in report.events:
@@ -65,7 +65,7 @@ def _ceiling(run: Run, arm: Arm, dtype: Dtype, report: Report) -> Ceiling:
             reason = f"measuring it failed: {event.type}"
     if report.stop is not None and rate is None:
         reason = report.stop.reason
-    return Ceiling(
+    return MatmulRate(
         arm=arm.name,
         dtype=dtype,
         device=run.device,

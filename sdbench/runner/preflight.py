@@ -11,15 +11,15 @@ import msgspec
 
 from sdbench.correctness.artifacts import Artifacts
 from sdbench.correctness.content import judge
-from sdbench.correctness.parity import Comparison
+from sdbench.correctness.parity import ParityResult
 from sdbench.models.resolve import find_model
 from sdbench.plan.config import Config
 from sdbench.plan.read_config import load_config
 from sdbench.process.environment import worker_environment
 from sdbench.process.executor import Executor, Supervisor, Task
-from sdbench.records import Case, Checked, Compared, Gate, Replicate, Run, Slot
+from sdbench.records import Case, Compared, Gate, Preflight, Replicate, Run, Slot
 from sdbench.runner.jobs import picture_job
-from sdbench.runner.reference_maker import Group, ReferenceShelf
+from sdbench.runner.reference_maker import Group, ReferenceStore
 from sdbench.runner.replicate import replicate_record
 from sdbench.runs import RunFolder
 
@@ -32,7 +32,9 @@ def check_config() -> Config:
     return msgspec.structs.replace(load_config("quick"), images=1)
 
 
-def quick_check(run: Run, folder: RunFolder, executor: Executor, supervise: Supervisor) -> Checked:
+def run_preflight(
+    run: Run, folder: RunFolder, executor: Executor, supervise: Supervisor
+) -> Preflight:
     """Make the picture as the run's first process will, and look at it, whatever comes of it."""
     config = check_config()
     model = find_model(config.model).prepare()
@@ -59,9 +61,9 @@ def quick_check(run: Run, folder: RunFolder, executor: Executor, supervise: Supe
     replicate = replicate_record(
         slot, 1, task, report, Gate(), cold_cache=False, simulated=run.simulated
     )
-    shelf = ReferenceShelf(config, model, run.stacks)
+    shelf = ReferenceStore(config, model, run.stacks)
     yardstick = shelf.yardstick(Group(arm.stack, _RESOLUTION), case.dtype)
-    compared = Comparison(artifacts, trained=True).compare(replicate, case, yardstick)
+    compared = ParityResult(artifacts, trained=True).compare(replicate, case, yardstick)
     return _checked(run, case, config.prompts[0], replicate, compared, artifacts)
 
 
@@ -72,7 +74,7 @@ def _checked(
     replicate: Replicate,
     compared: Compared,
     artifacts: Artifacts,
-) -> Checked:
+) -> Preflight:
     found: dict[str, Any] = {"reason": replicate.reason or compared.reason}
     if compared.images:
         image = compared.images[0]
@@ -84,7 +86,7 @@ def _checked(
             "pixels_sha256": image.pixels_sha256,
             "reference_pixels_sha256": image.reference_pixels_sha256,
         }
-    return Checked(
+    return Preflight(
         device=run.device,
         dtype=case.dtype,
         simulated=replicate.simulated,

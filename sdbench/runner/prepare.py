@@ -36,7 +36,7 @@ from sdbench.privacy.redact import hide_path, recorded_environment
 from sdbench.process.environment import PRELOAD, preload_modules, worker_environment
 from sdbench.process.executor import Executor
 from sdbench.process.find_device import FoundDevice, accelerator_possible, find_device
-from sdbench.records import Arm, DeviceKind, ModelInfo, Plan, Run, Sitting, StackInfo
+from sdbench.records import Arm, DeviceKind, ModelInfo, Plan, Run, Session, StackInfo
 from sdbench.runner.loop import new_run_id
 from sdbench.runs import not_writable
 from sdbench.stacks import resolve_stack
@@ -321,9 +321,9 @@ def make_run(prepared: Prepared, model: ModelInfo) -> Run:
     )
 
 
-def new_sitting() -> Sitting:
+def new_sitting() -> Session:
     """The three clocks, now."""
-    return Sitting(
+    return Session(
         started_utc=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         monotonic_s=time.monotonic(),
         boot_id=machine.boot_id(),

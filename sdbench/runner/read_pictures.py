@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from sdbench.correctness.artifacts import Artifacts
-from sdbench.correctness.content import Verdict, judge
+from sdbench.correctness.content import ContentVerdict, judge
 from sdbench.models.builtin import BUILTIN
 from sdbench.records import Picture, Replicate
 
@@ -21,7 +21,7 @@ def with_content(
     if model not in BUILTIN:
         return replicate
     artifacts = Artifacts(folder)
-    verdicts: dict[tuple[str, str], Verdict] = {}  # passes repeat their pictures
+    verdicts: dict[tuple[str, str], ContentVerdict] = {}  # passes repeat their pictures
     passes = []
     for entry in replicate.passes:
         if entry.kind == "measured":
@@ -55,10 +55,10 @@ def not_kept(replicate: Replicate, reason: str) -> Replicate:
     return msgspec.structs.replace(replicate, passes=passes)
 
 
-def _judge(picture: Picture, prompt: str, artifacts: Artifacts) -> Verdict:
+def _judge(picture: Picture, prompt: str, artifacts: Artifacts) -> ContentVerdict:
     if picture.nan_count or picture.inf_count:  # in the stored picture they are black
-        return Verdict("wrong", "not all of it is finite")
+        return ContentVerdict("wrong", "not all of it is finite")
     pixels = artifacts.pixels(picture.pixels_sha256)
     if pixels is None:
-        return Verdict(None, "the picture could not be read")
+        return ContentVerdict(None, "the picture could not be read")
     return judge(pixels, prompt)

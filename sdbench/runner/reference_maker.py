@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sdbench.correctness.arithmetic import own_arithmetic
 from sdbench.correctness.floors import Floor
 from sdbench.correctness.own_rounding import times_to_make
-from sdbench.correctness.parity import Yardstick
+from sdbench.correctness.parity import ReferenceSet
 from sdbench.correctness.references import (
     IMAGE_FILE,
     Reference,
@@ -61,7 +61,7 @@ class Group:
 
 
 @dataclass
-class ReferenceShelf:
+class ReferenceStore:
     """Finds the references of a configuration, and says why one is not there."""
 
     config: Config
@@ -100,7 +100,7 @@ class ReferenceShelf:
 
     def yardstick(
         self, group: Group, dtype: Dtype, arithmetic: Arithmetic | None = None
-    ) -> Yardstick:
+    ) -> ReferenceSet:
         """What the group's cases of a dtype are compared with.
 
         ``arithmetic`` is what may have rounded their results more than float32 does, where it is
@@ -122,7 +122,7 @@ class ReferenceShelf:
             if arithmetic is not None
             and (found := self.rounded(group, arithmetic, image)) is not None
         }
-        return Yardstick(
+        return ReferenceSet(
             references,
             floor,
             absent or "not compared with the CPU",
@@ -179,7 +179,7 @@ class _Order:
 class ReferenceMaker:
     """Computes what a shelf lacks."""
 
-    shelf: ReferenceShelf
+    shelf: ReferenceStore
     executor: Executor
     probe: MemoryProbe
     guard: MemoryGuard

@@ -75,7 +75,7 @@ def replicate_record(
     simulated: bool = False,
 ) -> Replicate:
     """The durable record of one worker."""
-    said = _Said(report.events)
+    said = _LastEvents(report.events)
     ended = [event for event in report.events if isinstance(event, PassEnded)]
     passes = with_sampled_peaks([event.as_pass() for event in ended], report.timeline)
     passes = with_sampled_ends(passes, [event.t for event in ended], report.timeline)
@@ -144,7 +144,7 @@ def replicate_record(
     )
 
 
-class _Said:
+class _LastEvents:
     """The last event of each kind."""
 
     def __init__(self, events: Iterable[Event]) -> None:
@@ -198,7 +198,7 @@ def _expected_passes(task: Task, made: PassesMade | None) -> int:
     return measured + bool(job["profile"]) + bool(job["case"]["warmup"])
 
 
-def _ending(report: Report, said: _Said, passes: int, expected: int) -> _Ending:
+def _ending(report: Report, said: _LastEvents, passes: int, expected: int) -> _Ending:
     where = said.phase or "start"
     if report.stop is not None:
         return _stopped(report.stop, report, where)

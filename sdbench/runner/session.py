@@ -21,16 +21,16 @@ from sdbench.process.executor import Executor, Report, Stop, Supervisor
 from sdbench.process.import_failures import ImportFailure, import_error
 from sdbench.process.interrupt import InterruptFlag
 from sdbench.process.sampler import Sample
-from sdbench.records import Arm, Ceiling, Run
+from sdbench.records import Arm, MatmulRate, Run
 from sdbench.runner.awake import kept_awake
 from sdbench.runner.ballast import ProcessBallast
 from sdbench.runner.compare_pictures import compare_with_cpu, wanted_by
 from sdbench.runner.gates import Gates
 from sdbench.runner.loop import End, RunLoop, Watcher
 from sdbench.runner.matmul_rate import measure_ceilings
-from sdbench.runner.preflight import quick_check
+from sdbench.runner.preflight import run_preflight
 from sdbench.runner.prepare import cores_of, make_pace, memory_bytes_of, new_sitting
-from sdbench.runner.reference_maker import ReferenceMaker, ReferenceShelf
+from sdbench.runner.reference_maker import ReferenceMaker, ReferenceStore
 from sdbench.runner.resume import attempts_so_far, remaining_slots, restart_victims
 from sdbench.runner.sequential import UntilDecided
 from sdbench.runs import RunFolder, load_run
@@ -43,7 +43,7 @@ OpenWatcher = Callable[[Run], AbstractContextManager[Watcher]]
 
 
 @dataclass(frozen=True)
-class Sat:
+class SessionResult:
     """How a sitting ended."""
 
     end: End
@@ -53,14 +53,14 @@ class Sat:
     unimportable: ImportFailure | None = None
 
 
-def sit(
+def run_session(
     folder: RunFolder,
     run: Run,
     executor: Executor,
     open_watcher: OpenWatcher,
     *,
     retry: bool = False,
-) -> Sat:
+) -> SessionResult:
     """Run what is left of a run; the folder stays the caller's to close.
 
     Raises:
@@ -123,7 +123,7 @@ def sit(
             end = loop.carry_out(slots, attempts_so_far(before))
             run = loop.run  # until decided, its plan has grown
             measured = time.monotonic()
-            shelf = ReferenceShelf(config, run.model, run.stacks)
+            shelf = ReferenceStore(config, run.model, run.stacks)
             maker = ReferenceMaker(
                 shelf=shelf,
                 executor=executor,
@@ -149,21 +149,21 @@ def sit(
     own = loaded.attempts[len(before.attempts) :]
     now = time.monotonic()
     shares = time_shares(own, now - began, now - measured)
-    return Sat(end, summary, pace, shares, loop.unimportable)
+    return SessionResult(end, summary, pace, shares, loop.unimportable)
 
 
 def _check_device(
     run: Run, folder: RunFolder, executor: Executor, watcher: Watcher, loop: RunLoop
 ) -> None:
     """Make a small picture first; nothing that comes of it keeps the run from going on."""
-    check = quick_check(run, folder, executor, _supervisor(loop))
+    check = run_preflight(run, folder, executor, _supervisor(loop))
     if not loop.interrupted():
         folder.append(check)
         watcher.checked(check)
 
 
 def _measure_ceilings(
-    run: Run, folder: RunFolder, executor: Executor, loop: RunLoop, known: list[Ceiling]
+    run: Run, folder: RunFolder, executor: Executor, loop: RunLoop, known: list[MatmulRate]
 ) -> set[str]:
     """What the device does at most, recorded beside what the cases will do.
 

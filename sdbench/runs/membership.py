@@ -3,9 +3,9 @@
 import msgspec
 
 from sdbench.records import (
-    Ceiling,
-    Checked,
     Compared,
+    MatmulRate,
+    Preflight,
     Record,
     Replicate,
     Run,
@@ -33,9 +33,9 @@ class Belonging:
             return self._has_process(record)
         if isinstance(record, Withdrawn):
             return record.replicate_id in self._processes
-        if isinstance(record, Checked):
+        if isinstance(record, Preflight):
             return record.device == self._device
-        if isinstance(record, Ceiling):
+        if isinstance(record, MatmulRate):
             return record.device == self._device and record.arm in self._arms
         return all(case.case_id in self._cases for case in record.cases)
 

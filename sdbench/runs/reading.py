@@ -18,10 +18,10 @@ from sdbench.errors import StoreError, UsageError
 from sdbench.files.access import MIB, TOO_DEEP, lines_of, open_inside, read_inside
 from sdbench.records import (
     SCHEMA_VERSION,
-    Ceiling,
-    Checked,
     Compared,
-    Looked,
+    InterimAnalysis,
+    MatmulRate,
+    Preflight,
     Record,
     Replicate,
     Run,
@@ -63,11 +63,11 @@ class LoadedRun:
     withdrawn: list[Withdrawn] = field(default_factory=list)
     comparisons: list[Compared] = field(default_factory=list)
     """Every comparison with the CPU, replaced ones included, in order."""
-    checks: list[Checked] = field(default_factory=list)
+    checks: list[Preflight] = field(default_factory=list)
     """The small pictures made before sittings."""
-    ceilings: list[Ceiling] = field(default_factory=list)
+    ceilings: list[MatmulRate] = field(default_factory=list)
     """What the device does at most, by arm and dtype."""
-    looks: list[Looked] = field(default_factory=list)
+    looks: list[InterimAnalysis] = field(default_factory=list)
     """Where the run goes on until it is decided."""
     folder: Path | None = None
     """Where its files are, where ``path`` is only what may be shown (``report --share``)."""
@@ -223,9 +223,9 @@ def _lists_of(loaded: LoadedRun) -> dict[type[Record], list[Any]]:
         Withdrawn: loaded.withdrawn,
         Replicate: loaded.attempts,
         Compared: loaded.comparisons,
-        Checked: loaded.checks,
-        Ceiling: loaded.ceilings,
-        Looked: loaded.looks,
+        Preflight: loaded.checks,
+        MatmulRate: loaded.ceilings,
+        InterimAnalysis: loaded.looks,
     }
 
 

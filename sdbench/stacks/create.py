@@ -27,8 +27,8 @@ from sdbench.stacks.catalogue import (
     this_platform,
 )
 from sdbench.stacks.created import (
-    Examined,
     StackRecord,
+    StackState,
     examine,
     interpreter_in,
     stack_folder,
@@ -47,7 +47,7 @@ MachineError where that fails."""
 class Created:
     """What became of a creation; ``reason`` says why an environment was made anew."""
 
-    found: Examined
+    found: StackState
     action: Literal["kept", "created", "rebuilt"]
     reason: str | None = None
 

@@ -29,7 +29,7 @@ class StackRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class Examined:
+class StackState:
     """A version set on this machine; ``reason`` says why it is spoilt."""
 
     stack: ShippedStack
@@ -54,7 +54,7 @@ def interpreter_in(folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def examine(stack: ShippedStack) -> Examined:
+def examine(stack: ShippedStack) -> StackState:
     """Look whether a version set is there and still what it was; changes nothing.
 
     Raises:
@@ -64,14 +64,14 @@ def examine(stack: ShippedStack) -> Examined:
     lock = read_lock(lock_path(stack, on))
     folder = stack_folder(stack.name)
     if not folder.is_dir():
-        return Examined(stack, folder, "absent")
+        return StackState(stack, folder, "absent")
     info = read_info(folder)
     try:
         found = list_installed(interpreter_in(folder))
     except MachineError:
         found = None
     reason = why_spoilt(info, lock, on, found)
-    return Examined(stack, folder, "ready" if reason is None else "spoilt", reason, info)
+    return StackState(stack, folder, "ready" if reason is None else "spoilt", reason, info)
 
 
 def read_info(folder: Path) -> StackRecord | None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sdbench.stats.ratio import RatioEstimate
-from sdbench.stats.verdict import DEFAULT_THRESHOLD, OPEN, Judgement, judge_family
+from sdbench.stats.verdict import DEFAULT_THRESHOLD, OPEN, FamilyResult, decide_family
 
 # Five looks, each at a fifth of 5% (Bonferroni): looking at every block gave 13% false verdicts at
 # a true effect of δ in simulation, these five gave 2%.
@@ -17,7 +17,7 @@ class Look:
     """One look: the verdicts so far, and whether to go on."""
 
     blocks: int
-    judgements: list[Judgement]
+    judgements: list[FamilyResult]
     next_look: int | None
     """After how many blocks to look again; None: stop here."""
 
@@ -45,7 +45,7 @@ def look_at(
     """
     if blocks not in LOOKS:
         raise ValueError(f"looks are after {LOOKS} blocks only, not after {blocks}")
-    judgements = judge_family(estimates, threshold, LOOK_CONFIDENCE)
+    judgements = decide_family(estimates, threshold, LOOK_CONFIDENCE)
     look = Look(blocks, judgements, None)
     later = [count for count in LOOKS if blocks < count <= most]
     if not later or not look.open_cases:

@@ -27,7 +27,7 @@ _MOST_PROCESSES = 200
 
 
 @dataclass(frozen=True)
-class Judgement:
+class FamilyResult:
     """What one estimate of a family comes to.
 
     ``p_value`` is one-sided against the nearer of ±log(1 + δ), for the claim the verdict makes;
@@ -42,11 +42,11 @@ class Judgement:
     more_processes: int | None = None
 
 
-def judge_family(
+def decide_family(
     estimates: Sequence[RatioEstimate],
     threshold: float = DEFAULT_THRESHOLD,
     confidence: float = CONFIDENCE,
-) -> list[Judgement]:
+) -> list[FamilyResult]:
     """Judge the cases of one comparison together.
 
     For a single case this is: interval wholly beyond ±δ → faster or slower, wholly within →
@@ -68,7 +68,7 @@ def judge_family(
     for index in disturbed:
         found = judgements[index]
         if found.verdict not in ("inconclusive", alone[index].verdict):
-            judgements[index] = Judgement(
+            judgements[index] = FamilyResult(
                 "inconclusive", "machine-busy", found.p_value, found.q_value
             )
     return judgements
@@ -76,7 +76,7 @@ def judge_family(
 
 def _judged(
     estimates: Sequence[RatioEstimate], threshold: float, confidence: float
-) -> list[Judgement]:
+) -> list[FamilyResult]:
     limit = math.log1p(threshold)
     problems = [_problem_of(estimate) for estimate in estimates]
     sound = [index for index, problem in enumerate(problems) if problem is None]
@@ -88,7 +88,7 @@ def _judged(
     for index, (estimate, problem) in enumerate(zip(estimates, problems, strict=True)):
         if problem is not None:
             more = MIN_PROCESSES - min(estimate.n) if problem == "too-few-processes" else None
-            judgements.append(Judgement("inconclusive", problem, more_processes=more))
+            judgements.append(FamilyResult("inconclusive", problem, more_processes=more))
             continue
         leans_beyond = beyond[index] < within[index]
         p_value = (beyond if leans_beyond else within)[index]
@@ -97,13 +97,13 @@ def _judged(
             verdict: SpeedVerdict = "equivalent"
             if leans_beyond:
                 verdict = "slower" if _log(estimate) > 0 else "faster"
-            judgements.append(Judgement(verdict, None, p_value, q_value))
+            judgements.append(FamilyResult(verdict, None, p_value, q_value))
             continue
         if estimate.drift is not None:
-            judgements.append(Judgement("inconclusive", NOT_INTERLEAVED, p_value, q_value))
+            judgements.append(FamilyResult("inconclusive", NOT_INTERLEAVED, p_value, q_value))
             continue
         judgements.append(
-            Judgement(
+            FamilyResult(
                 "inconclusive",
                 "many-cases" if p_value <= level else "interval-too-wide",
                 p_value,

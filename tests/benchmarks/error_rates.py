@@ -33,7 +33,7 @@ from simulated_runs import (
     separate_estimates_of,
 )
 
-from sdbench.stats import LOOKS, judge_family, look_at, paired_ratio
+from sdbench.stats import LOOKS, decide_family, look_at, paired_ratio
 
 DELTA = 0.03
 WORLDS = {
@@ -72,7 +72,7 @@ def auto_passes(trials: int) -> Iterator[str]:
         cells, covered = [], []
         for ratio in RATIOS:
             made = [*auto_estimates_of(USUAL, 9, trials // 4, 8, ratio, pass_s, 16.0)]
-            found: Counter[str] = Counter(judge_family([one], DELTA)[0].verdict for one in made)
+            found: Counter[str] = Counter(decide_family([one], DELTA)[0].verdict for one in made)
             cells.append(_cell(found, len(made)))
             intervals = [one.interval() for one in made]
             inside = sum(i is not None and i[0] <= ratio <= i[1] for i in intervals)
@@ -122,7 +122,7 @@ def busy_machine(trials: int) -> Iterator[str]:
             for ratio in RATIOS:
                 estimates = busy_estimates_of(USUAL, 5, trials, 8, ratio, chance, marked=marked)
                 found: Counter[str] = Counter(
-                    judge_family([one], DELTA)[0].verdict for one in estimates
+                    decide_family([one], DELTA)[0].verdict for one in estimates
                 )
                 cells.append(_cell(found, trials))
             yield _row(f"{chance:.0%}", "yes" if marked else "no", *cells)
@@ -166,14 +166,14 @@ def _apart(name: str, drift: float, wander: Wander, trials: int, **more: Any) ->
     for ratio in APART:
         estimates = separate_estimates_of(wander, 3, trials, PROCESSES, ratio, **more)
         cells.append(
-            _cell(Counter(judge_family([one], DELTA)[0].verdict for one in estimates), trials)
+            _cell(Counter(decide_family([one], DELTA)[0].verdict for one in estimates), trials)
         )
     return _row(name, f"{drift:.2f}", *cells)
 
 
 def _counted(world: World, trials: int, blocks: int, ratio: float) -> str:
     estimates = estimates_of(world, seed=blocks, trials=trials, blocks=blocks, ratios=[ratio])
-    return _cell(Counter(judge_family(one, DELTA)[0].verdict for one in estimates), trials)
+    return _cell(Counter(decide_family(one, DELTA)[0].verdict for one in estimates), trials)
 
 
 def _looked(world: World, trials: int, ratio: float) -> tuple[Counter[str], float]:
@@ -195,7 +195,7 @@ def _looked(world: World, trials: int, ratio: float) -> tuple[Counter[str], floa
 def _alarms(trials: int, blocks: int, threshold: float, ratios: list[float]) -> float:
     alarms = 0
     for estimates in estimates_of(HOSTED, 7, trials, blocks, ratios):
-        alarms += any(one.verdict == "slower" for one in judge_family(estimates, threshold))
+        alarms += any(one.verdict == "slower" for one in decide_family(estimates, threshold))
     return alarms / trials
 
 

@@ -19,13 +19,13 @@ from recordings import RECORDINGS, folder_system
 from told_runs import stages, told_run
 
 from sdbench.records import (
-    Ceiling,
-    Checked,
     CrashReport,
     FailureCause,
     Frame,
-    Looked,
-    LookedCase,
+    InterimAnalysis,
+    InterimCase,
+    MatmulRate,
+    Preflight,
     Record,
     Slot,
     Withdrawn,
@@ -129,7 +129,7 @@ def _told(files: Path) -> tuple[LoadedRun, list[Record]]:
 
 
 def _about_the_run(device: Any, case_id: str = "64x64-15a420") -> list[Record]:
-    looked = LookedCase(
+    looked = InterimCase(
         case_id=case_id,
         arm=None,
         base="old",
@@ -140,7 +140,7 @@ def _about_the_run(device: Any, case_id: str = "64x64-15a420") -> list[Record]:
         open=False,
     )
     return [
-        Checked(
+        Preflight(
             device=device,
             dtype="float32",
             simulated=False,
@@ -150,8 +150,10 @@ def _about_the_run(device: Any, case_id: str = "64x64-15a420") -> list[Record]:
             content="right",
             duration_s=1.5,
         ),
-        Ceiling(arm="current", dtype="float32", device=device, simulated=False, flops_per_s=1e12),
-        Looked(blocks=3, by="arm", threshold=0.03, cases=[looked], next_look=None),
+        MatmulRate(
+            arm="current", dtype="float32", device=device, simulated=False, flops_per_s=1e12
+        ),
+        InterimAnalysis(blocks=3, by="arm", threshold=0.03, cases=[looked], next_look=None),
     ]
 
 

@@ -28,7 +28,7 @@ from sdbench.cli import main
 from sdbench.correctness.artifacts import Artifacts, pixels_digest
 from sdbench.errors import SdbenchError
 from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
-from sdbench.records import Looked, Record, Replicate
+from sdbench.records import InterimAnalysis, Record, Replicate
 from sdbench.runs import LoadedRun, RunFolder, list_runs, load_run
 from sdbench.stacks import resolve_stack
 from sdbench.worker.fingerprints import _npy, _png
@@ -221,7 +221,7 @@ def _killed_in_a_record(desk: Desk) -> None:
 
 
 def _killed_before_a_look(desk: Desk) -> None:
-    desk.stop_at = Looked
+    desk.stop_at = InterimAnalysis
     arms = ["--set", "arm=[{name='a'},{name='b'}]", "--set", "until_decided.max_processes=5"]
     said = _run(desk, "--until-decided", *arms)
     assert said.code is None, said.err

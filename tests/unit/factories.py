@@ -25,19 +25,19 @@ from sdbench.plan.order import make_plan
 from sdbench.plan.read_config import parse_config
 from sdbench.process.events import Event, decode_event
 from sdbench.process.executor import FakeExecutor, Report, Stop, Supervisor, Task
-from sdbench.process.operator_calls import Comparison, OperatorCall
+from sdbench.process.operator_calls import OperatorCall, OperatorDifference
 from sdbench.process.sampler import Sample
 from sdbench.records import (
     Case,
-    Checked,
-    Looked,
+    InterimAnalysis,
     ModelInfo,
     Pass,
     PassKind,
     Picture,
+    Preflight,
     Replicate,
     Run,
-    Sitting,
+    Session,
     Slot,
     StackInfo,
     Started,
@@ -106,12 +106,12 @@ class RecordingWatcher:
     """Notes what it was told, as words."""
 
     begun: list[str] = field(default_factory=list)
-    checks: list[Checked] = field(default_factory=list)
+    checks: list[Preflight] = field(default_factory=list)
     ended: list[Replicate] = field(default_factory=list)
     blocks: list[tuple[int, list[str]]] = field(default_factory=list)
     ticks: list[tuple[str | None, float]] = field(default_factory=list)
     waited: list[tuple[list[WaitReason], float, float]] = field(default_factory=list)
-    looks: list[tuple[Looked, float, float]] = field(default_factory=list)
+    looks: list[tuple[InterimAnalysis, float, float]] = field(default_factory=list)
     figures: list[tuple[str, float, float]] = field(default_factory=list)
     times: list[tuple[float, float]] = field(default_factory=list)
 
@@ -121,7 +121,7 @@ class RecordingWatcher:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def checked(self, check: Checked) -> None:
+    def checked(self, check: Preflight) -> None:
         self.checks.append(check)
 
     def slot_begins(self, slot: Slot, done: int, total: int, remaining_s: float) -> None:
@@ -139,7 +139,7 @@ class RecordingWatcher:
     def slot_ends(self, replicate: Replicate, done: int, total: int) -> None:
         self.ended.append(replicate)
 
-    def looked(self, looked: Looked, next_s: float, at_most_s: float) -> None:
+    def looked(self, looked: InterimAnalysis, next_s: float, at_most_s: float) -> None:
         self.looks.append((looked, next_s, at_most_s))
 
     def first_figure(self, slot: Slot, pass_s: float, elapsed_s: float) -> None:
@@ -304,7 +304,7 @@ def make_run(config: Config | None = None, **fields: Any) -> Run:
         "machine_id": machine.machine_id(),
         "environment": {},
         "preload": [],
-        "sittings": [Sitting(started_utc=UTC, monotonic_s=1.0, boot_id=BOOT)],
+        "sittings": [Session(started_utc=UTC, monotonic_s=1.0, boot_id=BOOT)],
     }
     return Run(**{**defaults, **fields})
 
@@ -600,7 +600,9 @@ def make_judged(
     if ratio is not None and status == "compared":
         numbers = {"rel_l2": ratio * 1e-7, "floor": 1e-7, "ratio": ratio}
     reason = fields.pop("reason", None)
-    return JudgedCall(call, status, Comparison(index=call.index, **{**numbers, **fields}), reason)
+    return JudgedCall(
+        call, status, OperatorDifference(index=call.index, **{**numbers, **fields}), reason
+    )
 
 
 def call_events(call: OperatorCall, ratio: float | None = 1.0, **fields: Any) -> list[Any]:

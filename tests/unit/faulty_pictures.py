@@ -12,7 +12,7 @@ from quality_factories import Array, keep, latents_of, make_floor, make_referenc
 
 from sdbench.correctness.artifacts import Artifacts
 from sdbench.correctness.equality import Equality, check_equality
-from sdbench.correctness.parity import Comparison, Yardstick
+from sdbench.correctness.parity import ParityResult, ReferenceSet
 from sdbench.records import Case
 from sdbench.runs import LoadedRun
 
@@ -83,7 +83,7 @@ def faulty_run(folder: Path, fault: Fault | None, **document: Any) -> LoadedRun:
     references = {
         image: make_reference(image, pictures=scene(image)[None]) for image in range(IMAGES)
     }
-    comparison = Comparison(Artifacts(folder), trained=True)
+    comparison = ParityResult(Artifacts(folder), trained=True)
     attempts, records = [], []
     for slot in run.plan.slots:
         case = run.plan.planned(slot.case_id).case
@@ -101,7 +101,7 @@ def faulty_run(folder: Path, fault: Fault | None, **document: Any) -> LoadedRun:
         fields: dict[str, Any] = {} if fault is None else {"versions": fault.versions}
         attempts.append(make_replicate(slot, passes=passes, **fields))
         if fault is None or fault.checked:
-            yardstick = Yardstick(references, floor)
+            yardstick = ReferenceSet(references, floor)
             records.append(comparison.compare(attempts[-1], case, yardstick))
     return LoadedRun(folder, run, [], attempts, comparisons=records)
 

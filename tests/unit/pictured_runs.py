@@ -9,7 +9,7 @@ from measured_runs import measured, one_case
 from quality_factories import Array, keep, latents_of, make_floor, make_reference
 
 from sdbench.correctness.artifacts import Artifacts
-from sdbench.correctness.parity import Comparison, Yardstick
+from sdbench.correctness.parity import ParityResult, ReferenceSet
 from sdbench.plan.config import Config
 from sdbench.records import Slot
 from sdbench.runs import LoadedRun
@@ -59,9 +59,9 @@ def pictured(
     fields = {"device": "mps", "model": make_model(trained=trained), **fields}
     loaded = measured(config=config or four_settings(), path=folder, fields=passes, **fields)
     if compared:
-        comparison = Comparison(Artifacts(folder), trained=trained)
+        comparison = ParityResult(Artifacts(folder), trained=trained)
         for replicate in loaded.replicates:
             case = loaded.run.plan.planned(replicate.case_id).case
-            yardstick = Yardstick({0: make_reference()}, make_floor(dtype=case.dtype))
+            yardstick = ReferenceSet({0: make_reference()}, make_floor(dtype=case.dtype))
             loaded.comparisons.append(comparison.compare(replicate, case, yardstick))
     return loaded

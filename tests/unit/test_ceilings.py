@@ -6,13 +6,13 @@ import pytest
 from factories import make_config, make_run, play
 
 from sdbench.process.executor import FakeExecutor, Report, Stop, Supervisor, Task
-from sdbench.records import Ceiling, Run
+from sdbench.records import MatmulRate, Run
 from sdbench.runner.matmul_rate import measure_ceilings
 
 
 def measured(
-    run: Run, known: list[Ceiling] | None = None, **report: Any
-) -> tuple[list[Ceiling], list[Task]]:
+    run: Run, known: list[MatmulRate] | None = None, **report: Any
+) -> tuple[list[MatmulRate], list[Task]]:
     def script(task: Task, supervise: Supervisor) -> Report:
         return play(task, supervise, **report)
 

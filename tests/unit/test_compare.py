@@ -20,14 +20,14 @@ from quality_factories import (
 
 from sdbench.correctness.artifacts import Artifacts
 from sdbench.correctness.measures import to_pixels
-from sdbench.correctness.parity import Comparison, Yardstick, rounding_levels
+from sdbench.correctness.parity import ParityResult, ReferenceSet, rounding_levels
 from sdbench.correctness.stage_differences import picture_stage
 from sdbench.correctness.thresholds import AMPLIFIED_SSIM
 from sdbench.records import Case, Compared, Dtype, Picture, Replicate
 
 CASE = Case(resolution="64x64", dtype="float16")
 REFERENCES = {0: make_reference(0), 1: make_reference(1)}
-YARDSTICK = Yardstick(REFERENCES, make_floor())
+YARDSTICK = ReferenceSet(REFERENCES, make_floor())
 EXPECTED = 2e-3  # of the final latents, see make_floor
 
 
@@ -40,12 +40,12 @@ def replicate_of(*passes: list[Picture], **fields: Any) -> Replicate:
 def compare(
     folder: Path,
     replicate: Replicate,
-    yardstick: Yardstick = YARDSTICK,
+    yardstick: ReferenceSet = YARDSTICK,
     case: Case = CASE,
     *,
     trained: bool = False,
 ) -> Compared:
-    return Comparison(Artifacts(folder), trained=trained).compare(replicate, case, yardstick)
+    return ParityResult(Artifacts(folder), trained=trained).compare(replicate, case, yardstick)
 
 
 def kept(folder: Path, image: int = 0, error: float = 0.0, **fields: Any) -> Picture:
@@ -153,7 +153,7 @@ def test_rounding_to_eight_bits_is_always_allowed(tmp_path: Path) -> None:
     exact = make_floor(dtype="float32", text=0, latents={1: 0.0}, picture=0.0)
     case = Case(resolution="64x64")
     picture = keep(tmp_path, nudged(smooth_picture(), 1e-5), latents_of()[-1])
-    found = compare(tmp_path, replicate_of([picture]), Yardstick(REFERENCES, exact), case)
+    found = compare(tmp_path, replicate_of([picture]), ReferenceSet(REFERENCES, exact), case)
     assert found.verdict == "match"
 
 
@@ -194,7 +194,7 @@ def test_a_picture_of_another_size_is_another_picture(tmp_path: Path) -> None:
 def test_what_the_cpus_picture_is_too_is_no_fault(tmp_path: Path, own: Any, fault: str) -> None:
     """Random weights may make such pictures."""
     made = replicate_of([keep(tmp_path, own, latents_of()[-1])])
-    alike = Yardstick({0: make_reference(pictures=own[None])}, make_floor())
+    alike = ReferenceSet({0: make_reference(pictures=own[None])}, make_floor())
     found = compare(tmp_path, made, alike)
     assert (found.verdict, found.images[0].fault) == ("match", None)
     unlike = compare(tmp_path, made)
@@ -225,7 +225,7 @@ def test_a_picture_made_in_several_passes_is_told_once(tmp_path: Path) -> None:
 
 
 def test_without_references_nothing_is_known_and_it_says_why(tmp_path: Path) -> None:
-    absent = Yardstick(absent="it would take 9 minutes")
+    absent = ReferenceSet(absent="it would take 9 minutes")
     found = compare(tmp_path, replicate_of([kept(tmp_path)]), absent)
     assert (found.verdict, found.reason) == ("unknown", "it would take 9 minutes")
     assert found.margin is None and found.reference is None
@@ -233,7 +233,7 @@ def test_without_references_nothing_is_known_and_it_says_why(tmp_path: Path) -> 
 
 def test_black_and_not_a_number_need_no_reference(tmp_path: Path) -> None:
     black = keep(tmp_path, np.zeros((3, 64, 64), np.float32), latents_of()[-1])
-    found = compare(tmp_path, replicate_of([black]), Yardstick(absent="none"))
+    found = compare(tmp_path, replicate_of([black]), ReferenceSet(absent="none"))
     assert (found.verdict, found.images[0].fault) == ("broken", "black")
 
 
@@ -242,7 +242,7 @@ def test_noise_is_judged_without_a_reference_where_the_model_is_trained(
     tmp_path: Path, trained: bool, verdict: str
 ) -> None:
     noise = keep(tmp_path, noise_picture(), latents_of()[-1])
-    found = compare(tmp_path, replicate_of([noise]), Yardstick(absent="none"), trained=trained)
+    found = compare(tmp_path, replicate_of([noise]), ReferenceSet(absent="none"), trained=trained)
     assert found.verdict == verdict
 
 
@@ -271,7 +271,7 @@ def test_what_a_trained_model_never_makes_needs_no_reference(
     if not is_kept:  # then the record alone says something
         (tmp_path / "images" / f"{made.pixels_sha256}.png").unlink()
         fault = "flat" if made.flat else None
-    found = compare(tmp_path, replicate_of([made]), Yardstick(absent="none"), trained=True)
+    found = compare(tmp_path, replicate_of([made]), ReferenceSet(absent="none"), trained=True)
     assert found.images[0].fault == fault
     assert found.verdict == ("broken" if fault else "unknown")
 
@@ -288,14 +288,14 @@ def test_a_matching_image_does_not_acquit_one_that_may_be_rounding(tmp_path: Pat
 
 
 def test_some_images_without_a_reference_are_named(tmp_path: Path) -> None:
-    yardstick = Yardstick({0: REFERENCES[0]}, make_floor(), "no time left")
+    yardstick = ReferenceSet({0: REFERENCES[0]}, make_floor(), "no time left")
     found = compare(tmp_path, replicate_of([kept(tmp_path, 0), kept(tmp_path, 1)]), yardstick)
     assert found.verdict == "match"
     assert found.reason is not None and "image 2 not compared: no time left" in found.reason
 
 
 def test_without_a_floor_only_another_picture_is_told(tmp_path: Path) -> None:
-    yardstick = Yardstick(REFERENCES, None, "floor not measured")
+    yardstick = ReferenceSet(REFERENCES, None, "floor not measured")
     near = compare(tmp_path, replicate_of([kept(tmp_path, error=1e-3)]), yardstick)
     assert (near.verdict, near.reason) == ("unknown", "floor not measured")
     assert near.images[0].latents is not None and near.images[0].latents.rel_l2 is not None
@@ -392,11 +392,11 @@ def test_a_packaged_picture_has_eight_bits_and_that_is_allowed_for(tmp_path: Pat
     )
     profile = make_pass(kind="profile", index=0, images=[kept(tmp_path)], trace_sha256=trace)
     found = compare(
-        tmp_path, make_replicate(passes=[profile]), Yardstick({0: packed}, exact), Case()
+        tmp_path, make_replicate(passes=[profile]), ReferenceSet({0: packed}, exact), Case()
     )
     assert (found.verdict, found.margin) == ("match", 0.0)
     near = keep(tmp_path, nudged(smooth_picture(), 1e-5), latents_of()[-1])
-    found = compare(tmp_path, replicate_of([near]), Yardstick({0: packed}, exact), Case())
+    found = compare(tmp_path, replicate_of([near]), ReferenceSet({0: packed}, exact), Case())
     assert found.verdict == "match"
 
 
@@ -450,11 +450,11 @@ def test_a_picture_in_tiles_is_judged_as_any_other(tmp_path: Path) -> None:
 def test_a_floor_that_is_too_high_acquits_nothing(tmp_path: Path, floor: Any) -> None:
     case = Case(resolution="64x64", dtype=floor.dtype)
     near = replicate_of([kept(tmp_path, error=2e-3)])
-    found = compare(tmp_path, near, Yardstick(REFERENCES, floor), case)
+    found = compare(tmp_path, near, ReferenceSet(REFERENCES, floor), case)
     assert found.verdict == "unknown"
     assert found.reason is not None and "cannot be checked: the noise floor" in found.reason
     pale = keep(tmp_path, (0.62 + smooth_picture() * 0.33).astype(np.float32), latents_of()[-1])
-    seen = compare(tmp_path, replicate_of([pale]), Yardstick(REFERENCES, floor), case)
+    seen = compare(tmp_path, replicate_of([pale]), ReferenceSet(REFERENCES, floor), case)
     assert seen.verdict == "broken", "what anybody sees needs no floor"
 
 
@@ -465,7 +465,7 @@ def test_a_floor_that_is_too_high_acquits_nothing(tmp_path: Path, floor: Any) ->
 )
 def test_identical_pictures_need_no_floor(tmp_path: Path, floor: Any) -> None:
     """Seen with torch 1.13.1 and the tiny model in 2, 3 and 8 steps."""
-    yardstick = Yardstick(REFERENCES, floor, "no floor")
+    yardstick = ReferenceSet(REFERENCES, floor, "no floor")
     found = compare(tmp_path, replicate_of([kept(tmp_path)]), yardstick)
     assert (found.verdict, found.margin, found.reason) == ("match", 0.0, "identical")
     near = compare(tmp_path, replicate_of([kept(tmp_path, error=2e-3)]), yardstick)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sdbench.records import Checked, Compared, ImageCompared, StageDifference
+from sdbench.records import Compared, ImageCompared, Preflight, StageDifference
 from sdbench.report.view.correctness_words import check_words, correctness_lines
 
 
@@ -80,7 +80,7 @@ def test_what_is_wrong_is_named() -> None:
 
 
 def test_the_check_before_a_run_is_one_line_that_obeys_nothing() -> None:
-    check = Checked(
+    check = Preflight(
         device="mps",
         dtype="float16",
         simulated=True,
@@ -97,7 +97,7 @@ def test_the_check_before_a_run_is_one_line_that_obeys_nothing() -> None:
         "wrong, not as asked – a red circle on a white background, in float16 on mps, 9.5 s "
         "(image 1 is noise\\x1b[31m; there is nothing red)"
     )
-    dead = Checked(
+    dead = Preflight(
         device="mps",
         dtype="float16",
         simulated=True,

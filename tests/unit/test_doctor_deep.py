@@ -20,7 +20,7 @@ from sdbench.doctor.deep import (
     examine_device,
 )
 from sdbench.doctor.facts import Check, DoctorFacts, TorchFacts, TorchFailed
-from sdbench.process.operator_events import Ceiling, OperatorResult
+from sdbench.process.operator_events import DeviceRate, OperatorResult
 
 Stub = Callable[[str], DoctorFacts]
 
@@ -104,7 +104,7 @@ def test_ceiling_that_kills_the_process_is_left_out(stub: Stub) -> None:
         )
     )
     assert verdicts_of(result) == {"matmul": "right"}
-    assert result.ceilings == [Ceiling(dtype="float32", bytes_per_s=5e9)]
+    assert result.ceilings == [DeviceRate(dtype="float32", bytes_per_s=5e9)]
     assert result.ended is None
 
 
@@ -159,7 +159,10 @@ def test_one_row_for_each_dtype() -> None:
 
 
 def test_ceilings_in_words() -> None:
-    ceilings = [Ceiling(dtype="float16", flops_per_s=7.3e12), Ceiling(dtype="", bytes_per_s=9e10)]
+    ceilings = [
+        DeviceRate(dtype="float16", flops_per_s=7.3e12),
+        DeviceRate(dtype="", bytes_per_s=9e10),
+    ]
     result = DeepResult(device="mps", operators=[], ceilings=ceilings)
     (check,) = deep_checks(result)
     assert check.found == "matmul float16 7.3 TFLOP/s, memory 90 GB/s"

@@ -24,7 +24,7 @@ from sdbench.comparison.history import Past, past_of
 from sdbench.comparison.series import series_of
 from sdbench.records import Gate, Slot, Yardstick
 from sdbench.runs import LoadedRun
-from sdbench.stats import Drift, RatioEstimate, drift_between, judge_family, with_drift
+from sdbench.stats import Drift, RatioEstimate, decide_family, drift_between, with_drift
 from sdbench.stats.drift import LEAST_LOG_SD, satterthwaite
 
 STILL = [0.0100, 0.0101, 0.0099, 0.0100, 0.0101, 0.0099]
@@ -128,7 +128,7 @@ def test_more_processes_are_not_asked_for_where_they_do_not_help() -> None:
     estimate = with_drift(
         RatioEstimate(0.1, 0.03, 10.0, (6, 6), False), Drift("prior", 0.05, math.inf)
     )
-    (judgement,) = judge_family([estimate])
+    (judgement,) = decide_family([estimate])
     assert (judgement.verdict, judgement.reason) == ("inconclusive", "not-interleaved")
     assert judgement.more_processes is None
 

@@ -9,7 +9,7 @@ from factories import make_config, make_pass, make_replicate, make_run, make_slo
 
 from sdbench.analysis.efficiency import CaseEfficiency, case_efficiency
 from sdbench.analysis.run_summary import summarise
-from sdbench.records import Case, Ceiling, CountedFlops, Replicate, Stage
+from sdbench.records import Case, CountedFlops, MatmulRate, Replicate, Stage
 from sdbench.report.view.efficiency_words import efficiency_sentence, efficiency_words
 
 FLOPS = CountedFlops(text_encoder=10, denoising=6000, vae_decode=900, measured_pass=4 * 6910)
@@ -28,8 +28,8 @@ def profiled(arm: str = "current", **fields: Any) -> Replicate:
     return make_replicate(make_slot(arm=arm), **{"passes": passes, "flops": FLOPS, **fields})
 
 
-def ceiling(arm: str = "current", **fields: Any) -> Ceiling:
-    return Ceiling(
+def ceiling(arm: str = "current", **fields: Any) -> MatmulRate:
+    return MatmulRate(
         arm=arm,
         **{
             "dtype": "float16",
@@ -43,7 +43,7 @@ def ceiling(arm: str = "current", **fields: Any) -> Ceiling:
 
 def efficiency(
     replicates: list[Replicate],
-    *ceilings: Ceiling,
+    *ceilings: MatmulRate,
     arm: str = "current",
     latency_s: float | None = 4.0,
 ) -> CaseEfficiency:

@@ -21,7 +21,7 @@ from simulated_runs import (
     separate_estimates_of,
 )
 
-from sdbench.stats import LOOKS, judge_family, look_at, paired_ratio
+from sdbench.stats import LOOKS, decide_family, look_at, paired_ratio
 
 TRIALS = 400
 # A share of 5% counted in 400 trials has a standard error of 1.1%; more than 5% plus two of them
@@ -33,7 +33,7 @@ DELTA = 0.03
 def verdicts(ratio: float, blocks: int, world: World = USUAL, trials: int = TRIALS) -> Counter[str]:
     found: Counter[str] = Counter()
     for estimates in estimates_of(world, seed=blocks, trials=trials, blocks=blocks, ratios=[ratio]):
-        found[judge_family(estimates, DELTA)[0].verdict] += 1
+        found[decide_family(estimates, DELTA)[0].verdict] += 1
     return Counter({verdict: count / trials for verdict, count in found.items()})
 
 
@@ -75,7 +75,7 @@ def test_drift_would_fool_a_comparison_that_does_not_interleave() -> None:
         times = 1 + heat.heat * (1 - np.exp(-np.arange(16) / 16 / heat.warm_after))
         times *= np.exp(random.normal(0, heat.process_noise, 16))
         base, new = dict(enumerate(times[:8])), dict(enumerate(times[8:]))
-        wrong += judge_family([paired_ratio(base, new)])[0].verdict == "slower"
+        wrong += decide_family([paired_ratio(base, new)])[0].verdict == "slower"
     assert wrong > 90
 
 
@@ -114,7 +114,7 @@ def test_false_alarms_of_a_whole_job_of_many_cases(ratio: float) -> None:
     trials = 200
     alarms = 0
     for estimates in estimates_of(USUAL, 7, trials, blocks=8, ratios=[ratio] * 12):
-        alarms += any(one.verdict == "slower" for one in judge_family(estimates, DELTA))
+        alarms += any(one.verdict == "slower" for one in decide_family(estimates, DELTA))
     assert alarms / trials <= 0.025 + 2 * 0.011  # two standard errors
 
 
@@ -123,7 +123,7 @@ def test_busy_machine_gets_no_more_false_verdicts_and_marks_take_some_away(ratio
     wrong = {}
     for marked in (False, True):
         found = Counter(
-            judge_family([one], DELTA)[0].verdict
+            decide_family([one], DELTA)[0].verdict
             for one in busy_estimates_of(USUAL, 5, TRIALS, 8, ratio, 0.3, marked=marked)
         )
         wrong[marked] = (found["faster"] + found["slower"]) / TRIALS
@@ -132,7 +132,7 @@ def test_busy_machine_gets_no_more_false_verdicts_and_marks_take_some_away(ratio
 
 def test_change_is_still_found_where_few_processes_were_held_up() -> None:
     estimates = busy_estimates_of(STILL, 5, 100, 8, 1.3, 0.1, marked=True)
-    found = Counter(judge_family([one], DELTA)[0].verdict for one in estimates)
+    found = Counter(decide_family([one], DELTA)[0].verdict for one in estimates)
     assert found["slower"] >= 85
 
 
@@ -142,7 +142,7 @@ def test_change_is_still_found_where_few_processes_were_held_up() -> None:
 def apart(wander: Wander, ratio: float, trials: int = TRIALS, **more: bool) -> Counter[str]:
     found: Counter[str] = Counter()
     for estimate in separate_estimates_of(wander, 3, trials, 6, ratio, **more):
-        found[judge_family([estimate], DELTA)[0].verdict] += 1
+        found[decide_family([estimate], DELTA)[0].verdict] += 1
     return Counter({verdict: count / trials for verdict, count in found.items()})
 
 
@@ -186,6 +186,6 @@ def test_processes_that_decide_how_many_passes_they_make(
     """Stopping where the median seems to be known neither invents differences nor hides them."""
     trials = 60
     estimates = auto_estimates_of(USUAL, 3, trials, 8, ratio, pass_s=1.0, start_s=16.0)
-    counts = Counter(judge_family([one])[0].verdict for one in estimates)
+    counts = Counter(decide_family([one])[0].verdict for one in estimates)
     assert found <= (counts["slower"] + counts["faster"]) / trials <= at_most
     assert counts["faster"] <= at_most * trials and counts["slower"] >= found * trials

@@ -9,7 +9,7 @@ import pytest
 from sdbench.explain.explain import read_log
 from sdbench.knowledge.failure_texts import (
     TIERS,
-    Rule,
+    FailurePattern,
     fitted,
     parse_rules,
     rules_of,
@@ -57,12 +57,12 @@ NO_ADVICE = re.compile(
 )
 
 
-def named(pairs: list[tuple[Rule, str]]) -> list[str]:
+def named(pairs: list[tuple[FailurePattern, str]]) -> list[str]:
     return [f"{rule.id}-{index}" for index, (rule, _) in enumerate(pairs)]
 
 
 @pytest.mark.parametrize(("rule", "text"), EXAMPLES, ids=named(EXAMPLES))
-def test_example_is_explained_by_its_rule_and_no_wrong_one(rule: Rule, text: str) -> None:
+def test_example_is_explained_by_its_rule_and_no_wrong_one(rule: FailurePattern, text: str) -> None:
     assert read_log(text, UNKNOWN)[0].kind == rule.id
     matching = [other for other in RULES if other.read(text) is not None]
     wrong = [
@@ -77,7 +77,7 @@ def test_example_is_explained_by_its_rule_and_no_wrong_one(rule: Rule, text: str
 
 
 @pytest.mark.parametrize(("rule", "text"), NEAR_MISSES, ids=named(NEAR_MISSES))
-def test_near_miss_is_not_matched(rule: Rule, text: str) -> None:
+def test_near_miss_is_not_matched(rule: FailurePattern, text: str) -> None:
     assert rule.read(text) is None
 
 

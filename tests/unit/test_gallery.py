@@ -15,12 +15,12 @@ from sdbench.records import Slot
 from sdbench.report.html.policy import content_security_policy
 from sdbench.report.pictures.data_uris import Drawing, Embedder, Shown, difference_of
 from sdbench.report.pictures.gallery import Entry, Gallery, gallery_of
-from sdbench.report.view import tell
+from sdbench.report.view import build_report
 from sdbench.runs import LoadedRun
 
 
 def shown(loaded: LoadedRun, **limits: int) -> Gallery:
-    return gallery_of(loaded, tell([loaded]).runs[0], **limits)
+    return gallery_of(loaded, build_report([loaded]).runs[0], **limits)
 
 
 def only(gallery: Gallery) -> list[Entry]:

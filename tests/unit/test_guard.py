@@ -6,7 +6,7 @@ import pytest
 from factories import UNTOLD, FakeClock, make_config, make_sample, make_slow
 
 from sdbench.process.executor import Stop
-from sdbench.process.guard import MemoryGuard, WearGuard
+from sdbench.process.guard import MemoryGuard, SwapWriteGuard
 from sdbench.process.sampler import Sample
 
 
@@ -160,7 +160,7 @@ def test_configured_floor_is_taken_as_it_is() -> None:
 
 
 def test_writing_too_much_to_swap_is_counted_over_all_workers_of_a_sitting() -> None:
-    guard = WearGuard(20e9)
+    guard = SwapWriteGuard(20e9)
     assert guard.judge(make_sample(swapped_out=100_000_000_000)) is None
     assert guard.judge(make_sample(swapped_out=120_000_000_000)) is None
     assert not guard.exceeded
@@ -172,7 +172,7 @@ def test_writing_too_much_to_swap_is_counted_over_all_workers_of_a_sitting() -> 
 
 
 def test_unknown_writes_are_not_judged() -> None:
-    guard = WearGuard(0)
+    guard = SwapWriteGuard(0)
     assert guard.judge(None) is None
     assert guard.judge(make_sample(swapped_out=None)) is None
     assert not guard.exceeded

@@ -21,12 +21,12 @@ from factories import (
 
 from sdbench.errors import StoreError
 from sdbench.records import (
-    Ceiling,
-    Checked,
     Compared,
     Divergence,
-    Looked,
-    LookedCase,
+    InterimAnalysis,
+    InterimCase,
+    MatmulRate,
+    Preflight,
     Record,
     Withdrawn,
 )
@@ -139,7 +139,7 @@ def test_records_of_another_plan_are_counted_and_left_out_aloud(run: Path, call:
         make_replicate(late),
         make_replicate(make_slot(), device={"kind": "cuda", "facts": {"cuda": "13.0"}}),
         Withdrawn(replicate_id="x", attempt=1, ended_utc=""),
-        Checked(
+        Preflight(
             device="cuda",
             dtype="float16",
             simulated=False,
@@ -148,13 +148,13 @@ def test_records_of_another_plan_are_counted_and_left_out_aloud(run: Path, call:
             prompt="",
             duration_s=1.0,
         ),
-        Ceiling(arm="other", dtype="float32", device="cpu", simulated=False),
-        Looked(
+        MatmulRate(arm="other", dtype="float32", device="cpu", simulated=False),
+        InterimAnalysis(
             blocks=3,
             by="arm",
             threshold=0.03,
             cases=[
-                LookedCase(
+                InterimCase(
                     case_id="x",
                     arm=None,
                     base="a",

@@ -238,10 +238,10 @@ def test_a_run_of_every_outcome_is_a_page() -> None:
 
 
 def test_counted_operations_are_shown_where_they_are_recorded(tmp_path: Path) -> None:
-    from sdbench.report.view import tell
+    from sdbench.report.view import build_report
 
     loaded = told_run(tmp_path)
-    story = tell([loaded])
+    story = build_report([loaded])
     (run,) = story.runs
     rows = [
         msgspec.structs.replace(

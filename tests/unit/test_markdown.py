@@ -20,17 +20,17 @@ from told_runs import told_run
 
 from sdbench.cli import main
 from sdbench.quoting.markdown_text import plain
-from sdbench.records import SCHEMA_VERSION, Ceiling, CountedFlops
+from sdbench.records import SCHEMA_VERSION, CountedFlops, MatmulRate
 from sdbench.report.export.markdown import Markdown, markdown_report
 from sdbench.report.export.row import rows_of_runs
 from sdbench.report.pictures.gallery import gallery_of
-from sdbench.report.view import tell
+from sdbench.report.view import build_report
 from sdbench.report.view.efficiency_words import EXPLAINED
 from sdbench.runs import LoadedRun
 
 
 def report_of(*runs: LoadedRun, folder: str | None = None) -> Markdown:
-    return markdown_report(tell(runs), folder)
+    return markdown_report(build_report(runs), folder)
 
 
 def as_html(text: str) -> str:
@@ -117,7 +117,7 @@ def test_stages_are_compared_with_the_rate_of_matrix_products_which_is_explained
 
     flops = CountedFlops(text_encoder=10, denoising=600, vae_decode=90, measured_pass=700)
     counted = [msgspec.structs.replace(entry, flops=flops) for entry in profiled.attempts]
-    limit = Ceiling(
+    limit = MatmulRate(
         arm="current", dtype="float32", device="mps", simulated=False, flops_per_s=2000.0
     )
     text = report_of(LoadedRun(tmp_path, profiled.run, [], counted, ceilings=[limit])).text
@@ -225,7 +225,7 @@ def test_pictures_are_files_beside_it_and_all_are_linked() -> None:
 
 def test_gallery_stands_in_tables_beside_the_cpus_pictures(tmp_path: Path) -> None:
     loaded = pictured(tmp_path, lambda slot, index: smooth_picture(slot.index % 2))
-    story = tell([loaded])
+    story = build_report([loaded])
     gallery = gallery_of(loaded, story.runs[0])
     report = markdown_report(story, "x_files", [gallery])
     rows = table_with(report.text, "the CPU's")
@@ -303,7 +303,7 @@ def hostile_run(text: str) -> LoadedRun:
 @pytest.mark.parametrize("text", [one for one in HOSTILE if "@" not in one])
 def test_no_record_becomes_markup(text: str) -> None:
     loaded = hostile_run(text)
-    story = tell([loaded])
+    story = build_report([loaded])
     calm = as_html(report_of(hostile_run("calm")).text)
     document = as_html(markdown_report(story).text)
     row = as_html(rows_of_runs([loaded], story.runs))
@@ -319,7 +319,7 @@ def test_no_record_becomes_markup(text: str) -> None:
 
 
 def row_of(*runs: LoadedRun) -> list[list[str]]:
-    (rows,) = tables(rows_of_runs(runs, tell(runs).runs))
+    (rows,) = tables(rows_of_runs(runs, build_report(runs).runs))
     return rows
 
 

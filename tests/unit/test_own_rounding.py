@@ -15,7 +15,7 @@ from quality_factories import STEPS, Array, keep, latents_of, make_floor, make_r
 
 from sdbench.correctness.artifacts import Artifacts, Tensors
 from sdbench.correctness.equality import check_equality
-from sdbench.correctness.parity import Comparison, ReadContent, Yardstick
+from sdbench.correctness.parity import ParityResult, ReadContent, ReferenceSet
 from sdbench.correctness.references import Rounded
 from sdbench.diagnosis.diagnose import diagnose
 from sdbench.records import Compared, Picture
@@ -103,7 +103,7 @@ def compared(
         dtype=dtype, text=unit, latents={1: unit, STEPS: unit}, picture=unit / 2, noise=0.0
     )
     reference = make_reference(pictures=scene()[None])
-    held = Yardstick(
+    held = ReferenceSet(
         {0: reference},
         None if absent else floor,
         absent,
@@ -115,7 +115,7 @@ def compared(
     (slot,) = run.plan.slots
     facts = {"kind": device, "facts": {"capability": "9.0"}}
     replicate = make_replicate(slot, passes=passes, versions={"torch": "2.99.0"}, device=facts)
-    comparison = Comparison(Artifacts(folder), trained=True, read=read)
+    comparison = ParityResult(Artifacts(folder), trained=True, read=read)
     case = run.plan.planned(slot.case_id).case
     record = comparison.compare(replicate, case, held)
     return LoadedRun(folder, run, [], [replicate], comparisons=[record])
@@ -426,9 +426,9 @@ def test_in_float32_of_no_tf32_rounding_excuses_nothing(tmp_path: Path) -> None:
     (slot_run,) = [compared(tmp_path, "tf32", rounded(0.5, 1.0), picture)]
     assert record_of(slot_run).images[0].is_of_rounding
     case = slot_run.run.plan.cases[0].case
-    held = Yardstick({0: make_reference(pictures=scene()[None])}, None, None, {0: rounded(1.0)})
+    held = ReferenceSet({0: make_reference(pictures=scene()[None])}, None, None, {0: rounded(1.0)})
     assert held.arithmetic_of(case) is None
-    comparison = Comparison(Artifacts(tmp_path), trained=True)
+    comparison = ParityResult(Artifacts(tmp_path), trained=True)
     (image,) = comparison.compare(slot_run.replicates[0], case, held).images
     assert image.own_rounding is None and image.differences
 

@@ -38,8 +38,8 @@ from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.records import Arm, Replicate, Run, Slot
 from sdbench.report.html import html_report
 from sdbench.report.terminal.tables import render_summary
-from sdbench.report.view import tell
-from sdbench.report.view.build import run_story
+from sdbench.report.view import build_report
+from sdbench.report.view.build import build_run_report
 from sdbench.report.view.correctness_words import pass_words
 from sdbench.report.view.passes import passes_sentence, replicate_words
 from sdbench.repro.case_script import case_script
@@ -367,11 +367,11 @@ def test_report_says_how_many_and_why(tmp_path: Path) -> None:
         return {"passes": passes, "passes_stopped": "start-up-equalled"}
 
     loaded = measured(config=one_case(3, passes="auto"), fields=many)
-    story = run_story(loaded)
+    story = build_run_report(loaded)
     assert [one.passes_stopped for one in story.cells[0].processes] == ["start-up-equalled"] * 3
     (line,) = [line.about for line in story.method if line.what == "seconds a picture"]
     assert "; 4 to 6 passes a process (a process goes on from 3 to 64 passes" in line
-    text = html_report([loaded], tell([loaded]))
+    text = html_report([loaded], build_report([loaded]))
     assert "the steady ones lasted as long as the start-up" in text
     rows = [*replicate_rows(loaded, summary_of(loaded))]
     assert [(row["passes_made"], row["passes_stopped"]) for row in rows] == [

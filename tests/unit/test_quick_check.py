@@ -13,9 +13,9 @@ from sdbench.correctness.measures import to_pixels
 from sdbench.correctness.references import Reference
 from sdbench.models.builtin import BUILTIN
 from sdbench.process.executor import FakeExecutor, Report, Stop, Supervisor, Task
-from sdbench.records import Checked, Run
-from sdbench.runner.preflight import check_config, quick_check
-from sdbench.runner.reference_maker import Group, ReferenceShelf
+from sdbench.records import Preflight, Run
+from sdbench.runner.preflight import check_config, run_preflight
+from sdbench.runner.reference_maker import Group, ReferenceStore
 from sdbench.runs import RunFolder
 from sdbench.runs.reading import load_run
 
@@ -25,7 +25,7 @@ def packaged() -> Reference:
     config = check_config()
     model = make_model(config.model, sha256=BUILTIN[config.model].sha256)
     stacks = {"current": make_stack(**VERSIONS)}
-    shelf = ReferenceShelf(config, model, stacks, Path("/nowhere"))
+    shelf = ReferenceStore(config, model, stacks, Path("/nowhere"))
     found = shelf.reference(Group("current", "128x128"), 0)
     assert found is not None
     return found
@@ -37,7 +37,7 @@ def a_run(**fields: Any) -> Run:
     return make_run(config, device="mps", stacks=stacks, **fields)
 
 
-def check(root: Path, picture: Any = None, **report: Any) -> tuple[Checked, Task]:
+def check(root: Path, picture: Any = None, **report: Any) -> tuple[Preflight, Task]:
     """The check's record when the device makes this picture (values in [0, 1])."""
     reference, run = packaged(), a_run()
     folder = RunFolder.create(root, run)
@@ -53,7 +53,7 @@ def check(root: Path, picture: Any = None, **report: Any) -> tuple[Checked, Task
         return play(task, supervise, events=events)
 
     executor = FakeExecutor(script)
-    found = quick_check(run, folder, executor, lambda event, sample: None)
+    found = run_preflight(run, folder, executor, lambda event, sample: None)
     folder.append(found)
     folder.close()
     (task,) = executor.tasks

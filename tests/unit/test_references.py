@@ -25,7 +25,7 @@ from sdbench.process.environment import PRELOAD
 from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.process.guard import MemoryGuard
 from sdbench.records import Dtype
-from sdbench.runner.reference_maker import Group, ReferenceMaker, ReferenceShelf
+from sdbench.runner.reference_maker import Group, ReferenceMaker, ReferenceStore
 
 SETTINGS = ReferenceSettings(
     model_sha256="0" * 64,
@@ -105,7 +105,7 @@ def test_shipped_references_fit_the_shipped_configuration(tmp_path: Path) -> Non
     config = load_config("quick")
     assert config.matrix is not None
     model = make_model(config.model, sha256=BUILTIN[config.model].sha256)
-    shelf = ReferenceShelf(config, model, {"current": make_stack(**VERSIONS)}, tmp_path)
+    shelf = ReferenceStore(config, model, {"current": make_stack(**VERSIONS)}, tmp_path)
     for resolution in config.matrix.resolution:
         for dtype in ("float32", "float16", "bfloat16"):
             yardstick = shelf.yardstick(Group("current", resolution), dtype)
@@ -130,7 +130,7 @@ class Maker:
     interrupted: bool = False
     executor: FakeExecutor = field(init=False)
     clock: FakeClock = field(default_factory=FakeClock)
-    shelf: ReferenceShelf = field(init=False)
+    shelf: ReferenceStore = field(init=False)
     shown: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -139,7 +139,7 @@ class Maker:
             images=self.images, reference={"budget_s": self.budget_s}, prompts=["a", "b"]
         )
         stacks = {"current": make_stack(**VERSIONS)}
-        self.shelf = ReferenceShelf(config, make_model(), stacks, self.folder)
+        self.shelf = ReferenceStore(config, make_model(), stacks, self.folder)
 
     def _work(self, task: Task, supervise: Supervisor) -> Report:
         failed = [{"event": "error", "type": "OSError", "message": "no space\nleft"}]

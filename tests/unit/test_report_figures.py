@@ -20,7 +20,7 @@ from sdbench.report.figures.canvas import MOST_ROWS
 from sdbench.report.figures.comparisons import history_figure
 from sdbench.report.figures.profile import stages_figure
 from sdbench.report.figures.tradeoff import tradeoff_figure
-from sdbench.report.view import tell
+from sdbench.report.view import build_report
 from sdbench.runs import LoadedRun
 from sdbench.words import seconds
 
@@ -31,9 +31,9 @@ SVG = "{http://www.w3.org/2000/svg}"
 def figures(tmp_path_factory: pytest.TempPathFactory) -> list[Figure]:
     """One of every kind."""
     folder = tmp_path_factory.mktemp("run")
-    story = tell([told_run(folder)])
+    story = build_report([told_run(folder)])
     arms = [measured(config=two_arms(3)), *_three_runs()]
-    return run_figures(story.runs[0]) + story_figures(tell(arms))
+    return run_figures(story.runs[0]) + story_figures(build_report(arms))
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_files_are_light_and_dark_and_png_is_a_picture(figures: list[Figure]) ->
 
 def test_numbers_in_words_are_not_shortened() -> None:
     loaded = measured(steady(1.2345, noise=0.0), config=one_case(3))
-    (run,) = tell([loaded]).runs
+    (run,) = build_report([loaded]).runs
     matrix = next(figure for figure in run_figures(run) if figure.kind == "matrix")
     shown = seconds(run.cells[0].seconds_per_picture)
     assert shown == "1.23 s"
@@ -150,7 +150,7 @@ def test_panels_are_where_constrained_layout_puts_them(
 
 
 def test_text_of_others_is_text(tmp_path: Path) -> None:
-    (run,) = tell([told_run(tmp_path)]).runs
+    (run,) = build_report([told_run(tmp_path)]).runs
     cells = [
         msgspec.structs.replace(cell, name=HOSTILE, settings=f"$x^2$ {HOSTILE}")
         for cell in run.cells
@@ -166,7 +166,7 @@ def test_text_of_others_is_text(tmp_path: Path) -> None:
 def test_of_many_rows_the_quickest_and_slowest_are_shown() -> None:
     sizes = [f"{64 * n}x64" for n in range(1, MOST_ROWS + 20)]
     config = one_case(1, matrix={"resolution": sizes})
-    (run,) = tell([measured(config=config)]).runs
+    (run,) = build_report([measured(config=config)]).runs
     latency = next(figure for figure in run_figures(run) if figure.kind == "latency")
     assert f"of {len(sizes)} cells" in latency.caption
     assert len([text for text in texts(latency.inline_svg()) if "x64" in text]) == MOST_ROWS
@@ -177,7 +177,7 @@ def test_of_many_processes_some_are_drawn_the_fastest_and_slowest_among_them() -
         loaded = measured(
             config=one_case(processes), fields=lambda slot: {"times": (9.0, 2.0 + slot.block / 100)}
         )
-        (run,) = tell([loaded]).runs
+        (run,) = build_report([loaded]).runs
         figure = next(figure for figure in run_figures(run) if figure.kind == "latency")
         return figure, figure.inline_svg().count("<use ")
 
@@ -190,7 +190,7 @@ def test_a_run_of_one_pass_has_first_passes_in_its_figure_and_no_others() -> Non
     def first_pass(slot: Slot) -> dict[str, Any]:
         return {"passes": [make_pass(2.0)]}
 
-    (run,) = tell([measured(fields=first_pass)]).runs
+    (run,) = build_report([measured(fields=first_pass)]).runs
     (figure,) = (one for one in run_figures(run) if one.kind == "latency")
     words = texts(figure.inline_svg())
     assert "its first pass" in words and "a process, steady passes" not in words
@@ -198,7 +198,7 @@ def test_a_run_of_one_pass_has_first_passes_in_its_figure_and_no_others() -> Non
 
 def test_a_run_without_a_time_has_no_figure_of_time() -> None:
     loaded = measured(config=one_case(2), fields=lambda slot: {"outcome": "crashed", "times": ()})
-    assert run_figures(tell([loaded]).runs[0]) == []
+    assert run_figures(build_report([loaded]).runs[0]) == []
 
 
 def test_drawing_leaves_no_state_behind(figures: list[Figure]) -> None:
@@ -216,7 +216,7 @@ def test_drawing_leaves_no_state_behind(figures: list[Figure]) -> None:
 
 def compared(loaded: LoadedRun) -> Figure:
     """The figure of the two arms of a run."""
-    (figure,) = (one for one in story_figures(tell([loaded])) if one.kind == "comparison")
+    (figure,) = (one for one in story_figures(build_report([loaded])) if one.kind == "comparison")
     return figure
 
 
@@ -269,7 +269,7 @@ def test_rate_of_a_profiled_case_is_shown_with_its_share_where_that_is_known(
     tmp_path: Path,
 ) -> None:
     def words(share: float | None) -> list[str]:
-        (run,) = tell([told_run(tmp_path)]).runs
+        (run,) = build_report([told_run(tmp_path)]).runs
         rows = [
             msgspec.structs.replace(row, flops_per_s=6.91e12, share_of_ceiling=share)
             for row in run.stages
@@ -284,7 +284,7 @@ def test_rate_of_a_profiled_case_is_shown_with_its_share_where_that_is_known(
 
 
 def test_settings_without_room_for_their_name_stay_unnamed(tmp_path: Path) -> None:
-    (run,) = tell([told_run(tmp_path)]).runs
+    (run,) = build_report([told_run(tmp_path)]).runs
     first = run.recommendation.tradeoffs[0]
     # Eight settings in one place, and one far away that sets the scale.
     close = [

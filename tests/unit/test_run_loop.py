@@ -40,10 +40,10 @@ from sdbench.privacy.redact import hidden_run, shown_run
 from sdbench.process.events import Phase
 from sdbench.process.executor import FakeExecutor, Report, Stop, Supervisor, Task
 from sdbench.process.interrupt import InterruptFlag
-from sdbench.records import Run, Sitting, Started
+from sdbench.records import Run, Session, Started
 from sdbench.runner.loop import RunLoop, new_run_id
 from sdbench.runner.resume import attempts_so_far, remaining_slots, restart_victims
-from sdbench.runner.session import Sat, config_of, sit, with_new_sitting
+from sdbench.runner.session import SessionResult, config_of, run_session, with_new_sitting
 from sdbench.runs import LoadedRun, RunFolder, load_run
 
 ONE_CASE = {"resolution": ["64x64"]}
@@ -69,11 +69,11 @@ def outcomes(folder: Path) -> list[str]:
     return [entry.outcome for entry in load_run(folder).attempts]
 
 
-def sit_once(root: Path, run: Run, executor: FakeExecutor, *, retry: bool = False) -> Sat:
+def sit_once(root: Path, run: Run, executor: FakeExecutor, *, retry: bool = False) -> SessionResult:
     """One sitting over a folder that is there already."""
     folder = RunFolder.open(root / run.run_id)
     try:
-        return sit(folder, run, executor, lambda _: RecordingWatcher(), retry=retry)
+        return run_session(folder, run, executor, lambda _: RecordingWatcher(), retry=retry)
     finally:
         folder.close()
 
@@ -1069,6 +1069,6 @@ def test_interruption_while_limits_are_measured_records_none_of_them(tmp_path: P
 
 def test_sitting_is_noted_with_its_clocks() -> None:
     run = with_new_sitting(make_run())
-    assert [type(sitting) for sitting in run.sittings] == [Sitting, Sitting]
+    assert [type(sitting) for sitting in run.sittings] == [Session, Session]
     assert run.sittings[0].boot_id == BOOT
     assert run.sittings[1].boot_id == machine.boot_id()

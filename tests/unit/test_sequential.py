@@ -7,7 +7,7 @@ from measured_runs import by_arm, measured, two_arms
 
 from sdbench.analysis.interim import look_after
 from sdbench.records import Slot
-from sdbench.stats import LOOK_CONFIDENCE, LOOKS, RatioEstimate, judge_family, look_at
+from sdbench.stats import LOOK_CONFIDENCE, LOOKS, RatioEstimate, decide_family, look_at
 
 
 def estimate(ratio: float, error: float, n: int = 8) -> RatioEstimate:
@@ -28,7 +28,7 @@ def test_nobody_looks_in_between(blocks: int) -> None:
 def test_look_takes_99_percent_intervals() -> None:
     """Decided at 95%, not at 99%."""
     barely = estimate(1.06, 0.0113)
-    assert judge_family([barely])[0].verdict == "slower"
+    assert decide_family([barely])[0].verdict == "slower"
     look = look_at([barely], 8)
     assert (look.judgements[0].verdict, look.open_cases, look.next_look) == (
         "inconclusive",

@@ -21,10 +21,10 @@ from sdbench.cli.report import _FORMATS
 from sdbench.plan.read_config import load_config, shipped_configs
 from sdbench.privacy.share import LEFT_OUT, LOCAL_MODEL, Private, shared
 from sdbench.records import (
-    Ceiling,
-    Checked,
     Compared,
-    Looked,
+    InterimAnalysis,
+    MatmulRate,
+    Preflight,
     Record,
     Replicate,
     Run,
@@ -387,14 +387,14 @@ def planted_run(path: Path) -> LoadedRun:
         beside.pop("block")
         compared.append(msgspec.convert(beside, Compared))
         started.append(msgspec.convert(planted(inspect.type_info(Started)) | names, Started))
-    check = msgspec.convert(planted(inspect.type_info(Checked)), Checked)
+    check = msgspec.convert(planted(inspect.type_info(Preflight)), Preflight)
     withdrawn = msgspec.convert(
         planted(inspect.type_info(Withdrawn)) | {"replicate_id": attempts[0].replicate_id},
         Withdrawn,
     )
     arm = {"arm": run.plan.arms[0].name}
-    ceiling = msgspec.convert(planted(inspect.type_info(Ceiling)) | arm, Ceiling)
-    looked = msgspec.convert(planted(inspect.type_info(Looked)), Looked)
+    ceiling = msgspec.convert(planted(inspect.type_info(MatmulRate)) | arm, MatmulRate)
+    looked = msgspec.convert(planted(inspect.type_info(InterimAnalysis)), InterimAnalysis)
     return LoadedRun(
         path=path,
         run=run,

@@ -16,7 +16,7 @@ from sdbench.analysis.run_summary import CaseSummary, RunSummary, disturbances, 
 from sdbench.machine.cpu import CpuTimes, cpu_shares
 from sdbench.records import Case, Replicate, Slot
 from sdbench.report.terminal.tables import render_summary
-from sdbench.report.view.build import run_story
+from sdbench.report.view.build import build_run_report
 from sdbench.report.view.spread import spread_words
 from sdbench.stats.nested import NestedSpread, nested_spread
 
@@ -255,7 +255,7 @@ def test_report_has_both_parts_and_marks_the_process() -> None:
         fields: dict[str, Any] = {"telemetry": BUSY} if slot.block == 1 else {}
         return spread_out(slot, here, **fields)
 
-    story = run_story(loaded_run(change))
+    story = build_run_report(loaded_run(change))
     cell = next(one for one in story.cells if one.case_id == BASE.case_id)
     assert cell.spread_between_passes and cell.spread_between_processes
     assert cell.disturbed == ["run 2 of 3: other programs took 45% of all cores' time"]

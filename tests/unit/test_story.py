@@ -15,8 +15,8 @@ from told_runs import moved, told_run, write_timeline
 
 from sdbench.analysis.pairs import summary_of
 from sdbench.errors import UsageError
-from sdbench.records import Case, Checked, Divergence, Slot
-from sdbench.report.view import RunStory, tell
+from sdbench.records import Case, Divergence, Preflight, Slot
+from sdbench.report.view import RunReport, build_report
 from sdbench.report.view.build import diagnosed
 from sdbench.report.view.findings import number_words
 from sdbench.report.view.stages import MAX_CURVES, MAX_STAGE_ROWS
@@ -24,8 +24,8 @@ from sdbench.report.view.timelines import MAX_TIMELINES
 from sdbench.runs import LoadedRun
 
 
-def story_of(loaded: LoadedRun) -> RunStory:
-    (run,) = tell([loaded]).runs
+def story_of(loaded: LoadedRun) -> RunReport:
+    (run,) = build_report([loaded]).runs
     return run
 
 
@@ -160,7 +160,7 @@ def test_conditions_are_told_in_the_words_of_the_summary() -> None:
 
 
 def test_a_wrong_small_picture_is_bad() -> None:
-    check = Checked(
+    check = Preflight(
         device="mps", dtype="float16", simulated=False, outcome="ok", verdict="broken",
         prompt="a red circle", duration_s=1.0,
     )  # fmt: skip
@@ -316,7 +316,7 @@ def test_a_run_of_which_nothing_is_left_still_has_a_story(tmp_path: Path) -> Non
 
 
 def test_arms_are_named_and_compared() -> None:
-    story = tell([measured(config=two_arms(3))])
+    story = build_report([measured(config=two_arms(3))])
     assert [cell.name for cell in story.runs[0].cells] == ["64x64 [old]", "64x64 [new]"]
     (comparison,) = story.comparisons.shown
     assert comparison.by == "arm"
@@ -324,7 +324,7 @@ def test_arms_are_named_and_compared() -> None:
 
 def test_later_runs_are_compared_with_the_first() -> None:
     runs = [changed(measured(steady(seed=n)), run_id=f"run-{n}") for n in (1, 2, 3)]
-    story = tell(runs)
+    story = build_report(runs)
     assert [entry.new[0].run_id for entry in story.comparisons.shown] == ["run-2", "run-3"]
     assert {entry.base.run_id for entry in story.comparisons.shown} == {"run-1"}
     assert story.history is not None and len(story.history.runs) == 3
@@ -332,7 +332,7 @@ def test_later_runs_are_compared_with_the_first() -> None:
 
 def test_simulated_and_real_are_not_compared_and_that_is_said() -> None:
     real = measured()
-    story = tell([real, changed(real, run_id="other", simulated=True)])
+    story = build_report([real, changed(real, run_id="other", simulated=True)])
     assert story.comparisons.shown == []
     assert "simulated runs are never compared" in story.comparisons.refused[0]
     assert story.simulated
@@ -340,7 +340,7 @@ def test_simulated_and_real_are_not_compared_and_that_is_said() -> None:
 
 def test_a_story_is_plain_data(tmp_path: Path) -> None:
     """So that it can be kept, and looked at by other programs."""
-    text = msgspec.json.encode(tell([told_run(tmp_path)]))
+    text = msgspec.json.encode(build_report([told_run(tmp_path)]))
     assert json.loads(text)["runs"][0]["cells"][0]["case"] == msgspec.to_builtins(
         Case(resolution="64x64")
     )
@@ -354,6 +354,6 @@ def test_arms_that_cannot_be_compared_say_why(monkeypatch: pytest.MonkeyPatch) -
 
     module = importlib.import_module("sdbench.report.view.build")  # its function has its name
     monkeypatch.setattr(module, "compare_axis", refusing)
-    told = tell([measured(config=two_arms(3))])
+    told = build_report([measured(config=two_arms(3))])
     assert told.comparisons.refused == ["--by arm: the runs have one value only"]
     assert told.comparisons.shown == []

@@ -21,8 +21,8 @@ from sdbench.plan.read_config import load_config
 from sdbench.records import Pass
 from sdbench.report.figures import run_figures
 from sdbench.report.terminal.tables import render_summary
-from sdbench.report.view import RunStory
-from sdbench.report.view.build import run_story
+from sdbench.report.view import RunReport
+from sdbench.report.view.build import build_run_report
 from sdbench.report.view.passes import sustained_lines
 from sdbench.runs import LoadedRun
 from sdbench.stats import STABLE_SHARE, judge_sustained
@@ -202,7 +202,7 @@ def test_where_it_was_not_asked_or_not_recorded_nothing_is_claimed() -> None:
     assert line == "not judged: it is not on record when the passes began"
 
 
-def story_of(folder: Path, *, slows: bool) -> RunStory:
+def story_of(folder: Path, *, slows: bool) -> RunReport:
     run = make_run(make_config(matrix={"resolution": ["64x64"]}, replicates=1, sustain_minutes=4))
     (slot,) = run.plan.slots
     replicate = make_replicate(slot, passes=warming(slows))
@@ -213,7 +213,7 @@ def story_of(folder: Path, *, slows: bool) -> RunStory:
     ]
     name = f"{replicate.replicate_id}.{replicate.attempt}.jsonl"
     (folder / "telemetry" / name).write_text("\n".join(lines))
-    return run_story(LoadedRun(folder, run, [], [replicate]))
+    return build_run_report(LoadedRun(folder, run, [], [replicate]))
 
 
 def test_report_has_a_picture_of_it_beside_temperature_and_power(tmp_path: Path) -> None:
@@ -232,4 +232,4 @@ def test_report_has_a_picture_of_it_beside_temperature_and_power(tmp_path: Path)
 def test_run_that_was_not_to_go_on_has_no_such_picture(tmp_path: Path) -> None:
     run = make_run(make_config(matrix={"resolution": ["64x64"]}, replicates=1))
     replicate = make_replicate(run.plan.slots[0], passes=warming(slows=True))
-    assert run_story(LoadedRun(tmp_path, run, [], [replicate])).sustained == []
+    assert build_run_report(LoadedRun(tmp_path, run, [], [replicate])).sustained == []

@@ -26,12 +26,12 @@ from sdbench.errors import ConfigError
 from sdbench.plan.config import Config, Looks, UntilDecided
 from sdbench.plan.order import axis_to_decide, make_plan, with_blocks
 from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
-from sdbench.records import Looked, LookedCase, Run
+from sdbench.records import InterimAnalysis, InterimCase, Run
 from sdbench.report.terminal.progress import ScreenWatcher
 from sdbench.runner.loop import RunLoop
 from sdbench.runner.resume import remaining_slots, undecided
 from sdbench.runner.sequential import UntilDecided as Decider
-from sdbench.runner.session import Sat, config_of, sit
+from sdbench.runner.session import SessionResult, config_of, run_session
 from sdbench.runs import RunFolder, load_run
 from sdbench.stats import DEFAULT_THRESHOLD, LOOKS
 
@@ -62,13 +62,19 @@ def begin(root: Path, config: Config) -> Run:
     return run
 
 
-def sit_once(root: Path, run: Run, script: Script) -> tuple[Sat, FakeExecutor, RecordingWatcher]:
+def sit_once(
+    root: Path, run: Run, script: Script
+) -> tuple[SessionResult, FakeExecutor, RecordingWatcher]:
     """One sitting over what is on disk."""
     path = root / run.run_id
     executor, watcher = FakeExecutor(script), RecordingWatcher()
     folder = RunFolder.open(path)
     try:
-        return sit(folder, load_run(path).run, executor, lambda _: watcher), executor, watcher
+        return (
+            run_session(folder, load_run(path).run, executor, lambda _: watcher),
+            executor,
+            watcher,
+        )
     finally:
         folder.close()
 
@@ -318,7 +324,7 @@ def test_resumed_run_goes_on_where_it_stood_and_looks_where_it_would_have(tmp_pa
     first = FakeExecutor(stops)
     folder = RunFolder.open(path)
     with pytest.raises(KeyboardInterrupt):
-        sit(folder, run, first, lambda _: RecordingWatcher())
+        run_session(folder, run, first, lambda _: RecordingWatcher())
     folder.close()
     loaded = load_run(path)
     assert undecided(loaded)
@@ -389,8 +395,8 @@ def test_comparison_takes_the_last_look_and_not_what_came_after_it(tmp_path: Pat
 
 
 def test_screen_says_what_is_decided_what_is_open_and_for_how_long() -> None:
-    def looked_case(case_id: str, verdict: Any, reason: str | None, is_open: bool) -> LookedCase:
-        return LookedCase(
+    def looked_case(case_id: str, verdict: Any, reason: str | None, is_open: bool) -> InterimCase:
+        return InterimCase(
             case_id=case_id,
             arm=None,
             base="old",
@@ -406,7 +412,7 @@ def test_screen_says_what_is_decided_what_is_open_and_for_how_long() -> None:
         looked_case("b", "inconclusive", "interval-too-wide", True),
         looked_case("c", "inconclusive", "crashed-in-new", False),
     ]
-    looked = Looked(blocks=3, by="arm", threshold=0.03, cases=cases, next_look=5)
+    looked = InterimAnalysis(blocks=3, by="arm", threshold=0.03, cases=cases, next_look=5)
     console = Console(file=io.StringIO(), width=200)
     watcher = ScreenWatcher(make_run(), console, "results/x")
     watcher.looked(looked, 120.0, 900.0)

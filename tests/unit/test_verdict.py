@@ -6,7 +6,7 @@ import random
 import pytest
 from scipy.stats import false_discovery_control
 
-from sdbench.stats import RatioEstimate, SpeedVerdict, judge_family, more_processes
+from sdbench.stats import RatioEstimate, SpeedVerdict, decide_family, more_processes
 
 
 def estimate(ratio: float, half_width: float, n: int = 8) -> RatioEstimate:
@@ -41,7 +41,7 @@ DELTA = math.log(1.03)
 def test_verdict_of_one_case_is_where_its_interval_lies(
     low: float, high: float, verdict: SpeedVerdict
 ) -> None:
-    (judgement,) = judge_family([estimate(math.exp((low + high) / 2), (high - low) / 2)])
+    (judgement,) = decide_family([estimate(math.exp((low + high) / 2), (high - low) / 2)])
     assert judgement.verdict == verdict
     assert (judgement.reason == "interval-too-wide") == (verdict == "inconclusive")
 
@@ -51,18 +51,18 @@ def test_p_is_one_sided_against_the_nearer_bound() -> None:
 
     one = estimate(1.10, 0.05)
     assert one.error is not None
-    (judgement,) = judge_family([one])
+    (judgement,) = decide_family([one])
     assert judgement.p_value == pytest.approx(
         stdtr(7, -(math.log(1.10) - DELTA) / one.error), rel=1e-9
     )
     assert judgement.q_value == judgement.p_value
-    (faster,) = judge_family([estimate(1 / 1.10, 0.05)])
+    (faster,) = decide_family([estimate(1 / 1.10, 0.05)])
     assert faster.p_value == pytest.approx(judgement.p_value)
 
 
 def test_wider_threshold_turns_slower_into_equivalent() -> None:
     case = [estimate(1.05, 0.01)]
-    assert [judge_family(case, threshold)[0].verdict for threshold in (0.03, 0.05, 0.1)] == [
+    assert [decide_family(case, threshold)[0].verdict for threshold in (0.03, 0.05, 0.1)] == [
         "slower",
         "inconclusive",
         "equivalent",
@@ -73,20 +73,20 @@ def test_many_cases_are_corrected_by_benjamini_and_hochberg() -> None:
     """One of forty that is just beyond by itself is what chance gives; forty of them are not."""
     barely = estimate(math.exp(DELTA + 0.0201), 0.02)
     even = estimate(1.0, 0.1)
-    (alone,) = judge_family([barely])
+    (alone,) = decide_family([barely])
     assert alone.verdict == "slower"
-    among, *_ = judge_family([barely, *[even] * 39])
+    among, *_ = decide_family([barely, *[even] * 39])
     assert (among.verdict, among.reason) == ("inconclusive", "many-cases")
     assert among.p_value == alone.p_value
     assert (among.q_value or 0) > 0.025 >= (among.p_value or 1)
-    assert {judgement.verdict for judgement in judge_family([barely] * 40)} == {"slower"}
+    assert {judgement.verdict for judgement in decide_family([barely] * 40)} == {"slower"}
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 40])
 def test_correction_is_that_of_scipy(count: int) -> None:
     source = random.Random(count)
     beyond = [estimate(source.uniform(1.04, 1.1), source.uniform(0.01, 0.05)) for _ in range(count)]
-    judgements = judge_family(beyond)
+    judgements = decide_family(beyond)
     p_values = [judgement.p_value for judgement in judgements]
     assert [judgement.q_value for judgement in judgements] == pytest.approx(
         false_discovery_control(p_values)
@@ -95,13 +95,13 @@ def test_correction_is_that_of_scipy(count: int) -> None:
 
 def test_equivalent_cases_do_not_loosen_claims_of_a_difference() -> None:
     barely, same = estimate(math.exp(DELTA + 0.0201), 0.02), estimate(1.0, 0.005)
-    verdicts = [judgement.verdict for judgement in judge_family([barely, *[same] * 39])]
+    verdicts = [judgement.verdict for judgement in decide_family([barely, *[same] * 39])]
     assert verdicts == ["inconclusive", *["equivalent"] * 39]
 
 
 def test_estimate_with_a_problem_is_inconclusive_and_counts_in_no_family() -> None:
     barely = estimate(math.exp(DELTA + 0.0201), 0.02)
-    first, *others = judge_family([barely, *[broken()] * 39])
+    first, *others = decide_family([barely, *[broken()] * 39])
     assert first.verdict == "slower"
     assert {(one.verdict, one.reason, one.p_value) for one in others} == {
         ("inconclusive", "no-figures", None)
@@ -111,10 +111,10 @@ def test_estimate_with_a_problem_is_inconclusive_and_counts_in_no_family() -> No
 def test_statistics_error_is_never_significant() -> None:
     """NaN compares with nothing: whatever goes wrong must come out as no verdict."""
     nan = RatioEstimate(0.5, math.nan, 7.0, (8, 8), True)
-    verdicts = [judgement.verdict for judgement in judge_family([nan])]
+    verdicts = [judgement.verdict for judgement in decide_family([nan])]
     assert verdicts == ["inconclusive"]
     sound = estimate(1.2, 0.01)
-    mixed = judge_family([nan, sound, sound])
+    mixed = decide_family([nan, sound, sound])
     assert mixed[0].verdict == "inconclusive"
     assert [one.verdict for one in mixed[1:]] == ["slower", "slower"]
 
@@ -123,7 +123,7 @@ def test_counts_without_scatter_are_judged_as_they_stand() -> None:
     exact = [
         RatioEstimate(math.log(ratio), 0.0, 7.0, (8, 8), True) for ratio in (0.5, 1.0, 1.01, 2.0)
     ]
-    assert [judgement.verdict for judgement in judge_family(exact)] == [
+    assert [judgement.verdict for judgement in decide_family(exact)] == [
         "faster",
         "equivalent",
         "equivalent",
@@ -132,7 +132,7 @@ def test_counts_without_scatter_are_judged_as_they_stand() -> None:
 
 
 def test_no_family_has_no_judgements() -> None:
-    assert judge_family([]) == []
+    assert decide_family([]) == []
 
 
 # --- how many more -------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def test_no_family_has_no_judgements() -> None:
 
 def test_too_few_processes_ask_for_three() -> None:
     few = RatioEstimate(0.1, None, None, (1, 2), True, "too-few-processes")
-    assert judge_family([few])[0].more_processes == 2
+    assert decide_family([few])[0].more_processes == 2
 
 
 def test_so_many_more_processes_decide_it_four_times_in_five() -> None:
@@ -154,7 +154,7 @@ def test_so_many_more_processes_decide_it_four_times_in_five() -> None:
     random = np.random.default_rng(5)
     logs = random.normal(math.log(ratio), scatter, (2000, count))
     found = sum(
-        judge_family(
+        decide_family(
             [
                 RatioEstimate(
                     float(row.mean()),
@@ -187,8 +187,8 @@ def test_no_process_less_would_decide_it() -> None:
 
 def test_ratio_on_the_threshold_itself_is_never_decided() -> None:
     assert more_processes(estimate(1.03, 0.05)) is None
-    assert judge_family([estimate(1.03, 0.05)])[0].more_processes is None
+    assert decide_family([estimate(1.03, 0.05)])[0].more_processes is None
 
 
 def test_decided_case_asks_for_nothing() -> None:
-    assert judge_family([estimate(1.2, 0.01)])[0].more_processes is None
+    assert decide_family([estimate(1.2, 0.01)])[0].more_processes is None

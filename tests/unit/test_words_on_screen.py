@@ -17,7 +17,7 @@ from sdbench.diagnosis.claims import examine_claims
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.records import Case, Slot
 from sdbench.report.terminal.tables import print_table
-from sdbench.report.view.build import run_story
+from sdbench.report.view.build import build_run_report
 from sdbench.report.view.comparison_words import change_words
 from sdbench.words import memory_words, shell, system_words
 
@@ -108,10 +108,10 @@ def test_the_first_number_is_one_picture_at_the_usual_size() -> None:
         scatter = 1 + 0.001 * ((slot.index * 7919) % 11 - 5)
         return here.width / 512 * (2 if here.attention_slicing else 1) * scatter
 
-    head = run_story(loaded_run(config=plan(case=sizes), seconds=seconds)).headline
+    head = build_run_report(loaded_run(config=plan(case=sizes), seconds=seconds)).headline
     assert head.main is not None and head.main.resolution == "512x512"
     assert head.fastest is not None and head.fastest.resolution == "128x128"
-    one = run_story(loaded_run(config=plan(1, case=sizes), seconds=seconds)).headline
+    one = build_run_report(loaded_run(config=plan(1, case=sizes), seconds=seconds)).headline
     assert one.main is None and one.main_cell is not None
     assert one.main_cell.name == "512x512"
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from measured_runs import measured, one_case, steady
 
-from sdbench.analysis.estimates import Examined, examine
+from sdbench.analysis.estimates import PairEstimate, estimate_pair
 from sdbench.analysis.pairs import Pair
 from sdbench.diagnosis import evidence as evidence_module
 from sdbench.diagnosis.claims import examine_claims
@@ -19,9 +19,9 @@ def test_rules_and_claims_share_the_pairs(monkeypatch: pytest.MonkeyPatch) -> No
     loaded = measured(steady(noise=0.02), config=one_case(4, matrix=matrix))
     asked: Counter[tuple[str, ...]] = Counter()
 
-    def noted(pair: Pair) -> Examined:
+    def noted(pair: Pair) -> PairEstimate:
         asked[pair.key] += 1
-        return examine(pair)
+        return estimate_pair(pair)
 
     monkeypatch.setattr(evidence_module, "examine", noted)
     evidence = Evidence.of(loaded, [])

@@ -23,7 +23,7 @@ from sdbench.knowledge.compatibility import (
     RULES,
     STACK,
     USEFUL,
-    Rule,
+    VersionRule,
     development,
     release,
     torchvision_for,
@@ -130,7 +130,7 @@ def _missing(packages: dict[str, str]) -> Iterator[Problem]:
             yield Problem(words, False, (name,), missing=True)
 
 
-def _broken_rules(packages: dict[str, str]) -> dict[tuple[str, str], Rule]:
+def _broken_rules(packages: dict[str, str]) -> dict[tuple[str, str], VersionRule]:
     """Of the rules about one pair of packages the last, which is the strictest."""
     return {
         (rule.package, rule.other): rule

@@ -17,7 +17,7 @@ from sdbench.quoting.markdown_text import code_block, plain, table
 from sdbench.report.figures import Figure, FigureKind, run_figures, story_figures
 from sdbench.report.pictures.data_uris import Shown
 from sdbench.report.pictures.gallery import Gallery
-from sdbench.report.view import Advice, Cell, FindingStory, Line, RunStory, Story, Tone
+from sdbench.report.view import Advice, Cell, FindingView, Line, Report, RunReport, Tone
 from sdbench.report.view.comparison_words import case_name, side_words, verdict_words
 from sdbench.report.view.efficiency_words import EXPLAINED, stage_share_words
 from sdbench.report.view.gains import measurable_gains
@@ -39,7 +39,7 @@ class Markdown:
 
 
 def markdown_report(
-    story: Story, folder: str | None = None, galleries: Sequence[Gallery] = ()
+    story: Report, folder: str | None = None, galleries: Sequence[Gallery] = ()
 ) -> Markdown:
     """The report; ``folder`` is where its pictures will be, None leaves them out.
 
@@ -93,7 +93,7 @@ def _address(path: str) -> str:
 
 
 def _run(
-    run: RunStory, number: int, gallery: Gallery | None, pictures: _Pictures, *, several: bool
+    run: RunReport, number: int, gallery: Gallery | None, pictures: _Pictures, *, several: bool
 ) -> Iterator[str]:
     prefix = f"run-{number}"
     figures = [] if pictures.folder is None else run_figures(run, prefix)
@@ -126,7 +126,7 @@ def _section(title: str, parts: Iterator[str] | Sequence[str]) -> Iterator[str]:
         yield from told
 
 
-def _facts(run: RunStory) -> Iterator[Line]:
+def _facts(run: RunReport) -> Iterator[Line]:
     head = run.headline
     yield from head.machine
     yield Line(what="set-up", about=head.setup_sentence)
@@ -139,7 +139,7 @@ def _facts(run: RunStory) -> Iterator[Line]:
         yield Line(what="note", about=words)
 
 
-def _advice(run: RunStory) -> Iterator[str]:
+def _advice(run: RunReport) -> Iterator[str]:
     head = run.headline
     yield "## What to use"
     if head.first_look or not head.advice:
@@ -172,7 +172,7 @@ def _advice_rows(advice: Sequence[Advice]) -> Iterator[list[str]]:
         ]
 
 
-def _cells(run: RunStory) -> Iterator[str]:
+def _cells(run: RunReport) -> Iterator[str]:
     names = ["case", "outcome", "s/picture", "95% interval", "first pass", "peak memory", "swap"]
     rows = [_cell_row(cell) for cell in run.cells]
     full = table([*names, "picture", "use"], rows)
@@ -202,14 +202,14 @@ def _cell_row(cell: Cell) -> list[str]:
     ]
 
 
-def _findings(run: RunStory) -> Iterator[str]:
+def _findings(run: RunReport) -> Iterator[str]:
     if not run.findings:
         return
     yield "## Findings"
     yield "\n".join(_finding(told) for told in run.findings)
 
 
-def _finding(told: FindingStory) -> str:
+def _finding(told: FindingView) -> str:
     finding = told.finding
     lines = [f"- {_SIGNS[told.tone]} `{finding.code}` {plain(finding.sentence)}"]
     if finding.severity != "info":
@@ -250,7 +250,7 @@ def _gallery(gallery: Gallery, prefix: str, pictures: _Pictures) -> Iterator[str
         yield plain(words)
 
 
-def _stages(run: RunStory) -> Iterator[str]:
+def _stages(run: RunReport) -> Iterator[str]:
     """Where the profiled pass spent its time, and its rate beside that of matrix products."""
     rows = [
         [
@@ -271,7 +271,7 @@ def _stages(run: RunStory) -> Iterator[str]:
             yield EXPLAINED
 
 
-def _claims(run: RunStory) -> Iterator[str]:
+def _claims(run: RunReport) -> Iterator[str]:
     rows = [
         [claim.id, f"**{claim.verdict}**", plain(claim.claim), plain(claim.sentence)]
         for claim in run.claims
@@ -293,7 +293,7 @@ def _folded(title: str, text: str) -> str:
 # --- several -------------------------------------------------------------------------------------
 
 
-def _comparisons(story: Story, pictures: _Pictures) -> Iterator[str]:
+def _comparisons(story: Report, pictures: _Pictures) -> Iterator[str]:
     figures = [] if pictures.folder is None else story_figures(story)
     drawn = [*pictures.of(figures, "comparison")]
     for comparison in story.comparisons.shown:

@@ -6,7 +6,7 @@ from typing import Any
 from sdbench.analysis.run_summary import device_facts
 from sdbench.quoting.markdown_text import plain, table
 from sdbench.records import Run
-from sdbench.report.view import Cell, RunStory
+from sdbench.report.view import Cell, RunReport
 from sdbench.runs import LoadedRun
 from sdbench.words import memory_words, seconds, size, system_words
 
@@ -16,7 +16,7 @@ _NAMES = (
 )
 
 
-def rows_of_runs(runs: Sequence[LoadedRun], stories: Sequence[RunStory]) -> str:
+def rows_of_runs(runs: Sequence[LoadedRun], stories: Sequence[RunReport]) -> str:
     """Names and a line a run: of the fastest settings that are recommended.
 
     Where nothing may be recommended it is the fastest case that was measured, whose verdict then
@@ -26,7 +26,7 @@ def rows_of_runs(runs: Sequence[LoadedRun], stories: Sequence[RunStory]) -> str:
     return table(_NAMES, rows) + "\n"
 
 
-def _row(loaded: LoadedRun, story: RunStory) -> list[str]:
+def _row(loaded: LoadedRun, story: RunReport) -> list[str]:
     run, cell = loaded.run, _chosen(story)
     facts = device_facts(loaded.replicates)
     cores = facts.get("gpu_cores") or _identity(run, "gpu_cores")
@@ -45,7 +45,7 @@ def _row(loaded: LoadedRun, story: RunStory) -> list[str]:
     ]
 
 
-def _chosen(story: RunStory) -> Cell | None:
+def _chosen(story: RunReport) -> Cell | None:
     head = story.headline
     if head.fastest is not None:
         key = head.fastest.choice.case_id, head.fastest.choice.arm
@@ -75,7 +75,7 @@ def _settings(run: Run, cell: Cell | None) -> str:
     return ", ".join([run.device, cell.resolution, steps, *cell.case.words(), *dtype])
 
 
-def _verdict(story: RunStory, cell: Cell | None) -> str:
+def _verdict(story: RunReport, cell: Cell | None) -> str:
     words = [mark.word for mark in story.marks if mark.word != "PRELOAD"]
     if cell is None:
         return ", ".join([*words, "nothing measured"])

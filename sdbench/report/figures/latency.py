@@ -14,7 +14,7 @@ from sdbench.report.figures.canvas import (
     time_axis,
 )
 from sdbench.report.figures.figure import Figure
-from sdbench.report.view.model import Cell, ProcessTimes, RunStory
+from sdbench.report.view.model import Cell, ProcessTimes, RunReport
 from sdbench.words import counted, seconds
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _SPREAD = 0.5
 _MOST_PROCESSES = 50
 
 
-def latency_figure(run: RunStory, prefix: str) -> Figure | None:
+def latency_figure(run: RunReport, prefix: str) -> Figure | None:
     """None where nothing was timed; of many cells the fastest and the slowest."""
     timed = [cell for cell in run.cells if _times(cell)]
     if not timed:

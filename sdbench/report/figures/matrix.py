@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from sdbench.report.figures.canvas import Theme, new_drawing, shortened
 from sdbench.report.figures.figure import Figure
 from sdbench.report.figures.palette import FIRST_HIGH_HEAT
-from sdbench.report.view.model import Cell, RunStory
+from sdbench.report.view.model import Cell, RunReport
 from sdbench.words import seconds
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _MOST_COLUMNS = 10
 _SIGNS = {"broken": "✗ wrong picture", "drift": "≈"}
 
 
-def matrix_figure(run: RunStory, prefix: str) -> Figure | None:
+def matrix_figure(run: RunReport, prefix: str) -> Figure | None:
     """None where no cell has a time."""
     timed = [cell for cell in run.cells if cell.seconds_per_picture is not None]
     if not timed or len(run.cells) > _MOST_CELLS:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from sdbench.report.figures.canvas import Theme, legend, new_drawing
 from sdbench.report.figures.figure import Figure
-from sdbench.report.view.model import RunStory, Timeline
+from sdbench.report.view.model import RunReport, Timeline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +17,7 @@ _NEAR = 0.5
 _NARROW = 0.05
 
 
-def timeline_figures(run: RunStory, prefix: str) -> list[Figure]:
+def timeline_figures(run: RunReport, prefix: str) -> list[Figure]:
     """One for each chosen process."""
     return [
         Figure(

@@ -13,7 +13,7 @@ from sdbench.report.figures.canvas import (
 )
 from sdbench.report.figures.figure import Figure
 from sdbench.report.view.efficiency_words import rate_words
-from sdbench.report.view.model import DivergenceCurve, RunStory, StageRow
+from sdbench.report.view.model import DivergenceCurve, RunReport, StageRow
 from sdbench.words import counted, seconds
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _POINTS = "osD^vP*X"
 _ROOM_FOR_TEXT = 0.09
 
 
-def stages_figure(run: RunStory, prefix: str) -> Figure | None:
+def stages_figure(run: RunReport, prefix: str) -> Figure | None:
     """None where no process was profiled."""
     if not run.stages:
         return None
@@ -109,7 +109,7 @@ def _efficiency(row: StageRow) -> str:
     return f" · {rate_words(row.flops_per_s)}{share}"
 
 
-def divergence_figure(run: RunStory, prefix: str) -> Figure | None:
+def divergence_figure(run: RunReport, prefix: str) -> Figure | None:
     """None where nothing was compared with the CPU step by step."""
     curves = [curve for curve in run.divergence if any(curve.step)]
     if not curves:

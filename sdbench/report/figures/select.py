@@ -8,10 +8,10 @@ from sdbench.report.figures.memory import timeline_figures
 from sdbench.report.figures.profile import divergence_figure, stages_figure
 from sdbench.report.figures.sustained import sustained_figures
 from sdbench.report.figures.tradeoff import tradeoff_figure
-from sdbench.report.view.model import RunStory, Story
+from sdbench.report.view.model import Report, RunReport
 
 
-def run_figures(run: RunStory, prefix: str = "run-1") -> list[Figure]:
+def run_figures(run: RunReport, prefix: str = "run-1") -> list[Figure]:
     """Of one run, in the order of the report.
 
     ``prefix`` begins every id, so that several runs fit into one page or folder.
@@ -28,7 +28,7 @@ def run_figures(run: RunStory, prefix: str = "run-1") -> list[Figure]:
     return [figure for figure in found if figure is not None]
 
 
-def story_figures(story: Story) -> list[Figure]:
+def story_figures(story: Report) -> list[Figure]:
     """Of several runs together: comparisons in the story's order, then the history."""
     found = [
         comparison_figure(comparison, number)

@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING
 
 from sdbench.report.figures.canvas import Theme, legend, new_drawing
 from sdbench.report.figures.figure import Figure
-from sdbench.report.view.model import RunStory, SustainedCurve
+from sdbench.report.view.model import RunReport, SustainedCurve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 
-def sustained_figures(run: RunStory, prefix: str) -> list[Figure]:
+def sustained_figures(run: RunReport, prefix: str) -> list[Figure]:
     """One for each process that was to go on for some minutes."""
     return [
         Figure(

@@ -13,7 +13,7 @@ from sdbench.report.figures.canvas import (
 )
 from sdbench.report.figures.figure import Figure
 from sdbench.report.view.cases import settings_words
-from sdbench.report.view.model import RunStory
+from sdbench.report.view.model import RunReport
 from sdbench.words import seconds, size
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _PLACES_OF_LABELS: tuple[tuple[Literal["left", "right"], tuple[float, float]], .
 )
 
 
-def tradeoff_figure(run: RunStory, prefix: str) -> Figure | None:
+def tradeoff_figure(run: RunReport, prefix: str) -> Figure | None:
     """None with fewer than two cases that have both figures, or too many resolutions to tell."""
     known = [one for one in run.recommendation.tradeoffs if one.peak_memory_bytes is not None]
     if len(known) < 2 or len({one.case.resolution for one in known}) > _MOST_SIZES:

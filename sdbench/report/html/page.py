@@ -21,7 +21,7 @@ from sdbench.analysis.case_words import CORRECT_WORDS, OUTCOME_WORDS, case_words
 from sdbench.report.figures import Figure, css_variables, run_figures, story_figures
 from sdbench.report.html.policy import content_security_policy
 from sdbench.report.pictures.gallery import PICTURES_BYTES, gallery_of
-from sdbench.report.view import RunStory, Story, tell
+from sdbench.report.view import Report, RunReport, build_report
 from sdbench.report.view.comparison_words import VERDICT_WORDS, case_name, verdict_words
 from sdbench.report.view.efficiency_words import EXPLAINED, rate_words, stage_share_words
 from sdbench.report.view.passes import STOPPED_WORDS
@@ -63,7 +63,7 @@ class Section:
 class RunPart:
     """A run with its figures; ``prefix`` begins the ids of what is about it."""
 
-    run: RunStory
+    run: RunReport
     prefix: str
     figures: list[Figure]
     gallery: Any
@@ -73,12 +73,12 @@ class RunPart:
         return [figure for figure in self.figures if figure.kind in kinds]
 
 
-def html_report(runs: Sequence[LoadedRun], story: Story | None = None) -> str:
+def html_report(runs: Sequence[LoadedRun], story: Report | None = None) -> str:
     """One page about one run, or about several with their comparison first.
 
     ``story`` is what ``tell(runs)`` gave, where somebody has it already.
     """
-    story = story or tell(runs)
+    story = story or build_report(runs)
     parts = [
         RunPart(
             run,

@@ -22,7 +22,7 @@ from sdbench.report.pictures.distinct import (
     different_pictures,
     matches_as_one,
 )
-from sdbench.report.view import RunStory, Tone
+from sdbench.report.view import RunReport, Tone
 from sdbench.report.view.correctness_words import margin_words, pass_words
 from sdbench.runs import LoadedRun
 from sdbench.words import printable
@@ -90,7 +90,7 @@ class Gallery:
 
 def gallery_of(
     loaded: LoadedRun,
-    run: RunStory,
+    run: RunReport,
     budget_bytes: int = PICTURES_BYTES,
     most_shown: int = MOST_SHOWN,
 ) -> Gallery:
@@ -114,7 +114,7 @@ def gallery_of(
     )
 
 
-def _notes(loaded: LoadedRun, run: RunStory) -> Iterator[str]:
+def _notes(loaded: LoadedRun, run: RunReport) -> Iterator[str]:
     if not loaded.run.model.trained:
         yield (
             f"{run.model} has random weights, so its pictures are noise by design. Only how they "
@@ -127,7 +127,7 @@ class _Writer:
     """Says of every picture what is to be said."""
 
     loaded: LoadedRun
-    run: RunStory
+    run: RunReport
     made: Made
     embedder: Embedder
 

@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from sdbench.analysis.run_summary import CaseSummary
 from sdbench.report.terminal.tables import case_table, print_table
-from sdbench.report.view import Advice, Cell, RunStory, Tone
+from sdbench.report.view import Advice, Cell, RunReport, Tone
 from sdbench.report.view.gains import measurable_gains
 from sdbench.report.view.notes import notes_of
 from sdbench.report.view.passes import passes_sentence, sustained_lines
@@ -30,7 +30,7 @@ Lines = list[tuple[str, str]]
 
 
 def render_overview(
-    story: RunStory, head: Lines, console: Console, *, path: str, everything: bool = False
+    story: RunReport, head: Lines, console: Console, *, path: str, everything: bool = False
 ) -> None:
     """Head, verdict, table, what is wrong, what to use, where to go on.
 
@@ -64,7 +64,7 @@ def _print_lines(lines: Lines, console: Console) -> None:
         console.print(f"[bold]{what:<{width}}[/]  {about}", soft_wrap=True)
 
 
-def _verdict(story: RunStory) -> Iterator[tuple[str, str]]:
+def _verdict(story: RunReport) -> Iterator[tuple[str, str]]:
     head = story.headline
     for mark in story.marks:
         yield "NOTE", f"[bold]{mark.word}[/] – {escape(printable(mark.sentence))}"
@@ -79,7 +79,7 @@ def _toned(tone: Tone, words: str) -> str:
     return f"[{_STYLES[tone]}]{escape(printable(words))}[/]"
 
 
-def _remarks(story: RunStory) -> Iterator[str]:
+def _remarks(story: RunReport) -> Iterator[str]:
     """What is wrong: findings first, since they name causes, then case by case."""
     for told in story.findings:
         finding = told.finding
@@ -93,7 +93,7 @@ def _remarks(story: RunStory) -> Iterator[str]:
     yield from map(escape, not_checked_lines(story.summary))
 
 
-def _use(story: RunStory) -> Iterator[tuple[str, str]]:
+def _use(story: RunReport) -> Iterator[tuple[str, str]]:
     """What to use, with what the choice gains; else why nothing can be said."""
     head = story.headline
     for advice in head.advice[:4]:
@@ -113,7 +113,7 @@ def _advice_words(advice: Advice) -> str:
     return "; ".join([words, *measurable_gains(choice)[:1]])
 
 
-def _claims(story: RunStory) -> Iterator[tuple[str, str]]:
+def _claims(story: RunReport) -> Iterator[tuple[str, str]]:
     """Which of the documentation's claims can be tested here, and what came of it."""
     told = [claim for claim in story.claims if claim.verdict != "not-applicable"]
     if not told:
@@ -134,7 +134,7 @@ def _claims(story: RunStory) -> Iterator[tuple[str, str]]:
     yield "claims", escape(printable(words))
 
 
-def _state(story: RunStory) -> Iterator[tuple[str, str]]:
+def _state(story: RunReport) -> Iterator[tuple[str, str]]:
     """Swap, what is missing, what to keep in mind."""
     for line in spread_lines(story.summary):
         yield "spread", escape(line.removeprefix("Spread: "))

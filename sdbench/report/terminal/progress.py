@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from sdbench.analysis.case_words import OUTCOME_WORDS, case_words
 from sdbench.analysis.run_summary import disturbances, per_picture, summarise
 from sdbench.analysis.telemetry import WAIT_WORDS
-from sdbench.records import Checked, Looked, Replicate, Run, Slot, WaitReason
+from sdbench.records import InterimAnalysis, Preflight, Replicate, Run, Slot, WaitReason
 from sdbench.report.terminal.tables import render_summary
 from sdbench.report.view.comparison_words import look_lines
 from sdbench.report.view.correctness_words import check_words
@@ -53,7 +53,7 @@ class ScreenWatcher:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def checked(self, check: Checked) -> None:
+    def checked(self, check: Preflight) -> None:
         """Say how the small picture before the run came out."""
         self._console.print(
             f"check: {check_words(check)}",
@@ -156,7 +156,7 @@ class ScreenWatcher:
                 soft_wrap=True,
             )
 
-    def looked(self, looked: Looked, next_s: float, at_most_s: float) -> None:
+    def looked(self, looked: InterimAnalysis, next_s: float, at_most_s: float) -> None:
         """What is decided and what is open; how long until the next look, and at most."""
         for line in look_lines(looked):
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)

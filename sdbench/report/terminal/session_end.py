@@ -16,7 +16,7 @@ from sdbench.runner.prepare import (
     DEFAULT_CONFIG,
     Prepared,
 )
-from sdbench.runner.session import Sat
+from sdbench.runner.session import SessionResult
 from sdbench.runs import load_run
 from sdbench.words import counted, duration, shell
 
@@ -24,7 +24,7 @@ _DOCS_CONFIG = "mps-docs"
 _SHOWN_PICTURES = 4
 
 
-def show_table(sat: Sat, run: Run, out: Console) -> None:
+def show_table(sat: SessionResult, run: Run, out: Console) -> None:
     render_summary(sat.summary, out)
     if not run.model.trained:
         out.print(
@@ -70,7 +70,7 @@ def _picture_words(path: Path, run: Run) -> list[str]:
     return []
 
 
-def _findings_words(sat: Sat) -> str:
+def _findings_words(sat: SessionResult) -> str:
     """How much is wrong, and where it is said what."""
     path = Path(sat.summary.path)
     diagnosis = diagnosed(load_run(path))
@@ -97,7 +97,7 @@ def _shares_words(shares: TimeShares) -> str:
     return f"Took {duration(shares.wall_s)}: {words}."
 
 
-def offer_docs(prepared: Prepared, sat: Sat, out: Console) -> None:
+def offer_docs(prepared: Prepared, sat: SessionResult, out: Console) -> None:
     """After a default run on a GPU: the plan that tests the documentation, and its hours."""
     if prepared.config.name != DEFAULT_CONFIG or prepared.device.kind == "cpu":
         return

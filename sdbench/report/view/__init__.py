@@ -1,28 +1,28 @@
 """One story for every renderer, so that HTML, Markdown and terminal cannot disagree.
 
-``tell`` reads what a report needs of loaded runs; everything else here is pure.
+``build_report`` reads what a report needs of loaded runs; everything else here is pure.
 """
 
-from sdbench.report.view.build import diagnosed, tell
+from sdbench.report.view.build import build_report, diagnosed
 from sdbench.report.view.model import (
     Advice,
     Cell,
     Comparisons,
     DivergenceCurve,
-    Evidence,
-    FindingStory,
+    EvidenceLine,
+    FindingView,
     Headline,
     KnownLink,
     Line,
     Mark,
     NoAdvice,
     ProcessTimes,
-    RunStory,
+    Report,
+    RunReport,
     SetupCheck,
     Span,
     StageRow,
     StageShare,
-    Story,
     Timeline,
     Tone,
 )
@@ -32,22 +32,22 @@ __all__ = [
     "Cell",
     "Comparisons",
     "DivergenceCurve",
-    "Evidence",
-    "FindingStory",
+    "EvidenceLine",
+    "FindingView",
     "Headline",
     "KnownLink",
     "Line",
     "Mark",
     "NoAdvice",
     "ProcessTimes",
-    "RunStory",
+    "Report",
+    "RunReport",
     "SetupCheck",
     "Span",
     "StageRow",
     "StageShare",
-    "Story",
     "Timeline",
     "Tone",
+    "build_report",
     "diagnosed",
-    "tell",
 ]

@@ -29,7 +29,7 @@ from sdbench.report.view.cases import cells_of, name_of
 from sdbench.report.view.efficiency_words import efficiency_sentence
 from sdbench.report.view.findings import finding_stories
 from sdbench.report.view.headline import headline_of
-from sdbench.report.view.model import Comparisons, RunStory, Story
+from sdbench.report.view.model import Comparisons, Report, RunReport
 from sdbench.report.view.setup import environment_lines, marks_of, method_lines
 from sdbench.report.view.stages import divergence_of, stages_of
 from sdbench.report.view.summary_words import spread_lines
@@ -42,7 +42,7 @@ from sdbench.runs.reading import without_collecting
 _MIN_HISTORY = 3
 
 
-def tell(runs: Sequence[LoadedRun]) -> Story:
+def build_report(runs: Sequence[LoadedRun]) -> Report:
     """The story of one run, or of several with their comparison first.
 
     What cannot be read or compared is said in the story; nothing is raised for it. A run goes by
@@ -52,8 +52,8 @@ def tell(runs: Sequence[LoadedRun]) -> Story:
         dataclasses.replace(loaded, path=Path(loaded.run.run_id), folder=loaded.files)
         for loaded in runs
     ]
-    stories = [run_story(loaded) for loaded in runs]
-    return Story(
+    stories = [build_run_report(loaded) for loaded in runs]
+    return Report(
         title=_title(runs),
         runs=stories,
         comparisons=_comparisons(runs),
@@ -74,7 +74,7 @@ def diagnosed(loaded: LoadedRun, rows: Sequence[Row] | None = None) -> Diagnosis
 
 
 @without_collecting()
-def run_story(loaded: LoadedRun, *, details: bool = True) -> RunStory:
+def build_run_report(loaded: LoadedRun, *, details: bool = True) -> RunReport:
     """Everything one run has to say; without ``details`` no more than fits on one screen.
 
     (Left out are the times of each process, timelines, stages and divergence.)
@@ -107,7 +107,7 @@ def run_story(loaded: LoadedRun, *, details: bool = True) -> RunStory:
         planned.case_id: name_of(planned.case, "", several_arms=False) for planned in run.plan.cases
     }
     missing = _missing(loaded)
-    return RunStory(
+    return RunReport(
         run_id=run.run_id,
         label=run.label,
         created_utc=run.created_utc,

@@ -9,7 +9,7 @@ from sdbench.analysis.run_summary import per_picture
 from sdbench.comparison.result import CaseComparison, Comparison, SideInfo
 from sdbench.comparison.sentence import VERDICT_WORDS as VERDICT_WORDS
 from sdbench.comparison.sentence import verdict_words as verdict_words
-from sdbench.records import Looked, LookedCase
+from sdbench.records import InterimAnalysis, InterimCase
 from sdbench.words import memory_words, seconds, size
 
 _TIMES_FROM = 2.0
@@ -131,7 +131,7 @@ def case_name(case: CaseComparison) -> str:
     return " ".join(parts)
 
 
-def look_lines(looked: Looked) -> list[str]:
+def look_lines(looked: InterimAnalysis) -> list[str]:
     """A look at a run that goes on until it is decided: the counts, then what is not decided."""
     verdicts = Counter(
         VERDICT_WORDS[case.verdict] for case in looked.cases if case.verdict != "inconclusive"
@@ -147,7 +147,7 @@ def look_lines(looked: Looked) -> list[str]:
     ]
 
 
-def _looked_case(case: LookedCase) -> str:
+def _looked_case(case: InterimCase) -> str:
     arm = f" [{case.arm}]" if case.arm else ""
     words = f"{case.case_id}{arm} ({case.base} → {case.new})"
     if case.open:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from sdbench.analysis.case_words import CONTENT_WORDS, CORRECT_WORDS, OUTCOME_WORDS, run_number
-from sdbench.records import Checked, Compared, ImageCompared, StageDifference
+from sdbench.records import Compared, ImageCompared, Preflight, StageDifference
 from sdbench.words import printable, ranges, seconds
 
 _STAGE_WORDS = {"text": "text embeddings", "latents": "latents", "picture": "picture"}
@@ -37,7 +37,7 @@ def pass_words(passes: Iterable[int]) -> str:
     return ", ".join([*filter(None, words), *(["profile"] if 0 in numbers else [])])
 
 
-def check_words(check: Checked) -> str:
+def check_words(check: Preflight) -> str:
     """How the small picture before a run came out."""
     verdict = (
         CORRECT_WORDS[check.verdict] if check.outcome == "ok" else OUTCOME_WORDS[check.outcome]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sdbench.diagnosis.result import Finding, Severity
-from sdbench.report.view.model import Evidence, FindingStory, KnownLink, Tone
+from sdbench.report.view.model import EvidenceLine, FindingView, KnownLink, Tone
 from sdbench.words import seconds, size
 
 _TONES: dict[Severity, Tone] = {"error": "bad", "warning": "warning", "info": "unknown"}
@@ -12,14 +12,14 @@ _TONES: dict[Severity, Tone] = {"error": "bad", "warning": "warning", "info": "u
 _MAX_CASES = 6
 
 
-def finding_stories(findings: Sequence[Finding], names: Mapping[str, str]) -> list[FindingStory]:
+def finding_stories(findings: Sequence[Finding], names: Mapping[str, str]) -> list[FindingView]:
     """In their own order, worst first; ``names`` are cases by id."""
     return [_story(finding, names) for finding in findings]
 
 
-def _story(finding: Finding, names: Mapping[str, str]) -> FindingStory:
+def _story(finding: Finding, names: Mapping[str, str]) -> FindingView:
     arm = f" [{finding.evidence['arm']}]" if "arm" in finding.evidence else ""
-    return FindingStory(
+    return FindingView(
         finding=finding,
         tone=_TONES[finding.severity],
         names=[names.get(case_id, case_id) + arm for case_id in finding.case_ids],
@@ -32,14 +32,14 @@ def _story(finding: Finding, names: Mapping[str, str]) -> FindingStory:
     )
 
 
-def _evidence(evidence: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Evidence]:
+def _evidence(evidence: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[EvidenceLine]:
     cases: Mapping[str, Any] = evidence.get("cases", {})
     for case_id, numbers in [*cases.items()][:_MAX_CASES]:
         words = ", ".join(number_words(name, value) for name, value in numbers.items())
         if words:
-            yield Evidence(name=names.get(case_id, case_id), words=words)
+            yield EvidenceLine(name=names.get(case_id, case_id), words=words)
     if len(cases) > _MAX_CASES:
-        yield Evidence(name="", words=f"and {len(cases) - _MAX_CASES} more cases")
+        yield EvidenceLine(name="", words=f"and {len(cases) - _MAX_CASES} more cases")
 
 
 def number_words(name: str, value: object) -> str:

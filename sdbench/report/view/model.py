@@ -219,7 +219,7 @@ class StageRow(msgspec.Struct, frozen=True, kw_only=True):
     not_known: str | None
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+class EvidenceLine(msgspec.Struct, frozen=True, kw_only=True):
     """A number behind a finding, in words; ``name`` is the case's where it is about one."""
 
     name: str
@@ -233,13 +233,13 @@ class KnownLink(msgspec.Struct, frozen=True, kw_only=True):
     url: str
 
 
-class FindingStory(msgspec.Struct, frozen=True, kw_only=True):
+class FindingView(msgspec.Struct, frozen=True, kw_only=True):
     """A finding with its evidence in words; ``finding`` is insight's own record."""
 
     finding: Finding
     tone: Tone
     names: list[str]
-    evidence: list[Evidence]
+    evidence: list[EvidenceLine]
     links: list[KnownLink]
 
 
@@ -266,7 +266,7 @@ class SustainedCurve(msgspec.Struct, frozen=True, kw_only=True):
     power_w: list[tuple[float, float]]
 
 
-class RunStory(msgspec.Struct, frozen=True, kw_only=True):
+class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     """Everything one run has to say.
 
     ``missing`` says what is not there, or could not be read. ``timelines_left_out`` and the like
@@ -294,7 +294,7 @@ class RunStory(msgspec.Struct, frozen=True, kw_only=True):
     stages: list[StageRow]
     stages_left_out: str | None
     efficiency: str | None
-    findings: list[FindingStory]
+    findings: list[FindingView]
     claims: list[Claim]
     recommendation: Recommendation
     environment: list[Line]
@@ -305,14 +305,14 @@ class RunStory(msgspec.Struct, frozen=True, kw_only=True):
     sustained: list[SustainedCurve] = []
 
 
-class Story(msgspec.Struct, frozen=True, kw_only=True):
+class Report(msgspec.Struct, frozen=True, kw_only=True):
     """A report: of one run, or of several with their comparison first.
 
     ``history`` is there from three runs of one machine on.
     """
 
     title: str
-    runs: list[RunStory]
+    runs: list[RunReport]
     comparisons: Comparisons
     history: History | None = None
 

@@ -1,9 +1,9 @@
 """The notes of a run that every rendering shows."""
 
-from sdbench.report.view import RunStory
+from sdbench.report.view import RunReport
 
 
-def notes_of(story: RunStory) -> list[str]:
+def notes_of(story: RunReport) -> list[str]:
     """What is missing and what to keep in mind, each thing said once."""
     told = {check.found for check in story.headline.setup}
     missing = [
