@@ -4,8 +4,8 @@
     python tests/benchmarks/real_pairs.py OUT --only-judge     of the run that lies in OUT already
 
 Some arms are slowed inside the pipeline by ``tests/faults/sdbench_test_slowdown.py``, all others
-are alike; which ones is drawn by a seed. Each pair of arms is judged as ``sdbench compare --by arm``
-judges two arms, as a family of its own. Pairs share arms, so they are not independent: the share
+are alike; a seed draws which. Each pair of arms is judged as ``sdbench compare --by arm`` judges two
+arms, as a family of its own. Pairs share arms, so they are not independent: the share
 of false verdicts is unbiased, its error larger than that of as many separate runs.
 
 About 20 minutes on two cores on which nothing else runs. Exits with 1 where more than 5% of the
@@ -104,9 +104,8 @@ def main() -> int:
     reversed_ = found["slower"]["faster"] + found["faster"]["slower"]
     right = found["slower"]["slower"] + found["faster"]["faster"]
     unlike = sum(found["slower"].values()) + sum(found["faster"].values())
-    print(
-        f"false {false} of {sum(alike.values())}, found {right} of {unlike}, reversed {reversed_}"
-    )
+    of_alike = sum(alike.values())
+    print(f"false {false} of {of_alike}, found {right} of {unlike}, reversed {reversed_}")
     return int(false > _MOST_FALSE_SHARE * of_alike or reversed_ > 0)
 
 
