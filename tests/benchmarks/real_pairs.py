@@ -4,8 +4,8 @@
     python tests/benchmarks/real_pairs.py OUT --only-judge     of the run that lies in OUT already
 
 Some arms are slowed inside the pipeline by ``tests/faults/sdbench_test_slowdown.py``, all others
-are alike; a seed draws which. Each pair of arms is judged as ``sdbench compare --by arm`` judges two
-arms, as a family of its own. Pairs share arms, so they are not independent: the share
+are alike; a seed draws which. Each pair of arms is judged as ``sdbench compare --by arm`` judges
+two arms, as a family of its own. Pairs share arms, so they are not independent: the share
 of false verdicts is unbiased, its error larger than that of as many separate runs.
 
 About 20 minutes on two cores on which nothing else runs. Exits with 1 where more than 5% of the

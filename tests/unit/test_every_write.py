@@ -140,7 +140,7 @@ PLANTED = [
     ),
     Planted(
         "comparisons are recorded again",
-        [f"{_LOOP}.correctness._alike"],
+        [f"{_LOOP}.compare_pictures._alike"],
         lambda *_: False,
         "2 times: comparison",
     ),

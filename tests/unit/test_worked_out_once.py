@@ -23,7 +23,7 @@ def test_rules_and_claims_share_the_pairs(monkeypatch: pytest.MonkeyPatch) -> No
         asked[pair.key] += 1
         return estimate_pair(pair)
 
-    monkeypatch.setattr(evidence_module, "examine", noted)
+    monkeypatch.setattr(evidence_module, "estimate_pair", noted)
     evidence = Evidence.of(loaded, [])
     find(evidence)
     examine_claims(evidence)
