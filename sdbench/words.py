@@ -77,9 +77,9 @@ def system_words(machine: Mapping[str, Any], facts: Mapping[str, Any] | None = N
     sdbench has the kernel's.
     """
     system, release = machine.get("system"), machine.get("release")
-    told = ((facts or {}).get("identity") or {}).get("os_version")
-    if system == "Darwin" and isinstance(told, str):
-        release = told
+    reported = ((facts or {}).get("identity") or {}).get("os_version")
+    if system == "Darwin" and isinstance(reported, str):
+        release = reported
     words = ["macOS" if system == "Darwin" else system, release]
     return " ".join(str(word) for word in words if word)
 

@@ -100,8 +100,8 @@ def _counter(replicates: Iterable[Replicate]) -> Replicate | None:
 
 
 def _why_not_counted(replicates: Sequence[Replicate]) -> str:
-    told = (entry.flops_missing for entry in replicates if entry.flops_missing is not None)
-    return next(told, "not counted" if replicates else "not run")
+    reported = (entry.flops_missing for entry in replicates if entry.flops_missing is not None)
+    return next(reported, "not counted" if replicates else "not run")
 
 
 def _ceiling(arm: str, case: Case, ceilings: Iterable[MatmulRate]) -> tuple[float | None, str]:

@@ -296,14 +296,14 @@ def timeline_of(folder: Path, name: str) -> list[TimelinePoint]:
     decoder, samples, phase = msgspec.json.Decoder(TimelinePoint), [], None
     for line in data.splitlines():
         try:
-            told = decoder.decode(line)
+            reported = decoder.decode(line)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             continue
-        if told.phase is not None:
-            phase = told.phase
+        if reported.phase is not None:
+            phase = reported.phase
         else:
-            told.phase = phase
-            samples.append(told)
+            reported.phase = phase
+            samples.append(reported)
     return samples
 
 
@@ -350,11 +350,11 @@ def _telemetry_frame(loaded: LoadedRun) -> "DataFrame":
         parts["t_s"].append(_column("t_s")([one.t - samples[0].t for one in samples]))
         for name in _SAMPLED:
             parts[name].append(_column(name)([getattr(one, name) for one in samples]))
-    told = {name: pd.concat(found, ignore_index=True) for name, found in parts.items()}
+    reported = {name: pd.concat(found, ignore_index=True) for name, found in parts.items()}
     for name in (name for name in TELEMETRY_COLUMNS if name not in parts):
         values = np.array([one[name] for one in processes], dtype=object)
-        told[name] = _column(name)(np.repeat(values, np.array(counts, dtype=int)))
-    frame = pd.DataFrame(told, columns=list(TELEMETRY_COLUMNS))
+        reported[name] = _column(name)(np.repeat(values, np.array(counts, dtype=int)))
+    frame = pd.DataFrame(reported, columns=list(TELEMETRY_COLUMNS))
     return frame.set_index(["replicate_id", "attempt", "sample"])
 
 

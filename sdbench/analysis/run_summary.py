@@ -457,8 +457,8 @@ class TimeShares(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def rest_s(self) -> float:
         """Starting processes, saving pictures, writing records; with fork also one import."""
-        told = self.passes_s + self.load_s + self.import_s + self.waited_s + self.comparing_s
-        return max(0.0, self.wall_s - told)
+        reported = self.passes_s + self.load_s + self.import_s + self.waited_s + self.comparing_s
+        return max(0.0, self.wall_s - reported)
 
 
 def time_shares(

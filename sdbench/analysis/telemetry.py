@@ -104,9 +104,9 @@ def case_telemetry(replicates: Sequence[Replicate]) -> CaseTelemetry:
                 "the allocator of this device has no such counter" if passes else "no pass was made"
             )
     gross, above_idle = _joules_per_image(replicates)
-    told = [entry.energy.reason for entry in summaries if entry.energy and entry.energy.reason]
+    reported = [entry.energy.reason for entry in summaries if entry.energy and entry.energy.reason]
     if not gross:
-        unavailable["joules_per_image"] = told[-1] if told else absent
+        unavailable["joules_per_image"] = reported[-1] if reported else absent
     if not above_idle:
         idle = "no part of the machine was seen idle for long enough"
         unavailable["joules_per_image_above_idle"] = (

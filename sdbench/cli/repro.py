@@ -198,11 +198,11 @@ def _environment(loaded: LoadedRun, arm: Arm, stack: str | None) -> str | None:
     else:
         return None
     console(err=True).print("Asking torch about its environment …")
-    told = collect_env(interpreter)
-    if told is None:
+    reported = collect_env(interpreter)
+    if reported is None:
         return None
     where = f"collected in stack {stack}, which may not be the run's\n" if stack else ""
-    return where + redacted_text(told)
+    return where + redacted_text(reported)
 
 
 def _write(folder: Path, files: dict[str, str]) -> None:

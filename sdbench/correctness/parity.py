@@ -252,14 +252,18 @@ class ParityResult:
         of_latents = bool(pair.latents_differ_there)
         rounded = yardstick.rounded.get(pair.image)
         if rounded is None or not pair.fits(rounded):
-            told: dict[str, Any] = {"own_rounding_missing": yardstick.not_rounded or _NOT_ROUNDED}
+            reported: dict[str, Any] = {
+                "own_rounding_missing": yardstick.not_rounded or _NOT_ROUNDED
+            }
             may_be = case.dtype != "float32" and shapes and of_latents
             if may_be and found["ssim"] >= thresholds.AMPLIFIED_SSIM:
                 left = [entry for entry in differences if entry not in shapes]
-                told |= _judged(found, left, case, yardstick)
-                if not left and told["verdict"] != "broken":  # what else is seen stays a finding
-                    told |= {"verdict": "unknown", "reason": told["own_rounding_missing"]}
-            return told
+                reported |= _judged(found, left, case, yardstick)
+                if (
+                    not left and reported["verdict"] != "broken"
+                ):  # what else is seen stays a finding
+                    reported |= {"verdict": "unknown", "reason": reported["own_rounding_missing"]}
+            return reported
         own = [measures.to_pixels(picture) for picture in rounded.pictures]
         read = [self._read(pair.image, picture) for picture in own]
         record = OwnRounding(
@@ -286,19 +290,19 @@ class ParityResult:
         followed = of_latents or _as_far_as_rounding(found.get("latents"), record)
         if of_a_shape and not left and not followed:  # (tones have no place to be compared in)
             beyond.append("decode")
-        told = {}
+        reported = {}
         if beyond:
-            told = _judged(found, left or differences, case, yardstick)
+            reported = _judged(found, left or differences, case, yardstick)
         else:
-            told = _judged(found, [], case, yardstick)
-            if told["verdict"] != "unknown":  # without a floor to trust it stays so
-                told |= {"verdict": "drift", "margin": max(margins.values(), default=None)}
+            reported = _judged(found, [], case, yardstick)
+            if reported["verdict"] != "unknown":  # without a floor to trust it stays so
+                reported |= {"verdict": "drift", "margin": max(margins.values(), default=None)}
         misread = found["reference_content"] == "right" and "wrong" not in read
         if misread and self._read(pair.image, pair.pixels) == "wrong":
             beyond.append("content")
         if beyond and times_to_make(rounded) is not None and not _is_gross(found, record):
-            told["own_rounding_missing"] = yardstick.not_rounded or _TOO_FEW_TIMES
-        return told | {"own_rounding": msgspec.structs.replace(record, beyond=beyond)}
+            reported["own_rounding_missing"] = yardstick.not_rounded or _TOO_FEW_TIMES
+        return reported | {"own_rounding": msgspec.structs.replace(record, beyond=beyond)}
 
     def _traced(
         self, replicate: Replicate, case: Case, yardstick: ReferenceSet
@@ -424,8 +428,8 @@ def _judged(
     fault = found["fault"]
     if "correlation" in found:
         fault = _fault_of(differences, found["correlation"])
-    told = _verdict(found, differences, case, yardstick)
-    return told | {"differences": differences, "fault": fault}
+    reported = _verdict(found, differences, case, yardstick)
+    return reported | {"differences": differences, "fault": fault}
 
 
 def _verdict(
@@ -437,11 +441,11 @@ def _verdict(
     """Verdict, margin and reason of an image that has a reference and no fault of its own."""
     stages = [found[name] for name in ("latents", "picture") if name in found]
     margins = [stage.margin for stage in stages if stage.margin is not None]
-    told: dict[str, Any] = {"margin": max(margins, default=None), "reason": None}
+    reported: dict[str, Any] = {"margin": max(margins, default=None), "reason": None}
     if any(entry.is_plain for entry in differences):
-        return told | {"verdict": "broken"}
+        return reported | {"verdict": "broken"}
     if differences or (margins and max(margins) > 1):
-        return told | {"verdict": "drift"}
+        return reported | {"verdict": "drift"}
     picture = found.get("picture")
     if picture is not None and picture.rel_l2 == 0:
         return {
@@ -450,13 +454,13 @@ def _verdict(
             "verdict": "match",
         }  # what is identical needs no floor
     if yardstick.floor is None:
-        return told | {"verdict": "unknown", "reason": yardstick.absent}
+        return reported | {"verdict": "unknown", "reason": yardstick.absent}
     if picture is None:
-        return told | {"verdict": "unknown", "reason": _NOT_KEPT}
+        return reported | {"verdict": "unknown", "reason": _NOT_KEPT}
     if picture.margin is None:
-        return told | {"verdict": "unknown", "reason": _NO_PICTURE_FLOOR}
+        return reported | {"verdict": "unknown", "reason": _NO_PICTURE_FLOOR}
     seen = picture.rel_l2 is not None and picture.rel_l2 > thresholds.VISIBLE_ERROR
-    return told | {"verdict": "drift" if seen else "match"}
+    return reported | {"verdict": "drift" if seen else "match"}
 
 
 def _is_undecided(entry: ImageCompared) -> bool:

@@ -119,8 +119,8 @@ def what_words(wrong: list[ImageCompared]) -> str:
             found = [(entry.fault, f"it is {FAULT_WORDS[entry.fault]}")]
         for kind, words in found:
             kinds.setdefault(kind, []).append(words)
-    told = sorted(kinds.values(), key=len, reverse=True)[:3]
-    return "; ".join(words[0] for words in told).removeprefix("it ") or "differs"
+    reported = sorted(kinds.values(), key=len, reverse=True)[:3]
+    return "; ".join(words[0] for words in reported).removeprefix("it ") or "differs"
 
 
 def stage_words(wrong: list[ImageCompared]) -> str:

@@ -38,8 +38,8 @@ def misfits(networks: Sequence[str], read: Read) -> Iterator[Fault]:
     widths = [read.configs.get(name, {}).get("hidden_size") for name in texts]
     asked = unet.get("cross_attention_dim")
     known = [width for width in widths if isinstance(width, int)]
-    told = isinstance(asked, int) and not unet.get("encoder_hid_dim_type")
-    if told and len(known) == len(texts) and sum(known) != asked:
+    reported = isinstance(asked, int) and not unet.get("encoder_hid_dim_type")
+    if reported and len(known) == len(texts) and sum(known) != asked:
         yield Fault(
             f"the UNet expects text of width {asked} and {' and '.join(texts)} give "
             f"{' + '.join(map(str, known))}: they are of different models",

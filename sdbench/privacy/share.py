@@ -82,7 +82,7 @@ def _shared_run(loaded: LoadedRun, words: "_Words") -> LoadedRun:
     own = [prompt in words.prompts for prompt in loaded.run.config.get("prompts", [])]
     scrub = _Records(words, own)
     texts = {each.name: words.anything(getattr(loaded, each.name)) for each in fields(loaded)}
-    told: dict[str, Any] = {
+    reported: dict[str, Any] = {
         "path": Path(run.run_id),
         "run": run,
         "attempts": [scrub.replicate(entry) for entry in loaded.attempts],
@@ -90,7 +90,7 @@ def _shared_run(loaded: LoadedRun, words: "_Words") -> LoadedRun:
         "folder": loaded.files,
         "recorded_ids": {new: loaded.recorded_ids.get(old, old) for new, old in ids.items()},
     }
-    return LoadedRun(**(texts | told))
+    return LoadedRun(**(texts | reported))
 
 
 @dataclass(frozen=True)
@@ -355,18 +355,18 @@ def _vocabulary() -> frozenset[str]:
     return frozenset({*found, *slugs.words(), "current"})
 
 
-def _words_of(told: inspect.Type) -> Iterator[str]:
-    if isinstance(told, inspect.LiteralType):
-        yield from (str(value) for value in told.values)
-    elif isinstance(told, inspect.StructType):
-        for entry in told.fields:
+def _words_of(reported: inspect.Type) -> Iterator[str]:
+    if isinstance(reported, inspect.LiteralType):
+        yield from (str(value) for value in reported.values)
+    elif isinstance(reported, inspect.StructType):
+        for entry in reported.fields:
             yield entry.name
             yield from _words_of(entry.type)
-    elif isinstance(told, inspect.UnionType):
-        for one in told.types:
+    elif isinstance(reported, inspect.UnionType):
+        for one in reported.types:
             yield from _words_of(one)
-    elif isinstance(told, inspect.CollectionType):
-        yield from _words_of(told.item_type)
-    elif isinstance(told, inspect.TupleType):
-        for one in told.item_types:
+    elif isinstance(reported, inspect.CollectionType):
+        yield from _words_of(reported.item_type)
+    elif isinstance(reported, inspect.TupleType):
+        for one in reported.item_types:
             yield from _words_of(one)

@@ -1,4 +1,4 @@
-"""The dear readings of one process in a few values, each with its reason where it is not known."""
+"""The slow readings of one process in a few values, each with its reason where it is not known."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ _OF_THE_GPU: dict[str, _Reduction] = {
 
 @dataclass(frozen=True)
 class TimedReading:
-    """A dear reading, and whether a picture was being made."""
+    """A slow reading, and whether a picture was being made."""
 
     reading: SlowReading
     in_pass: bool

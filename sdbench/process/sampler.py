@@ -1,4 +1,4 @@
-"""Telemetry of one worker: cheap values often, dear ones seldom, and never more than they may cost.
+"""Telemetry of one worker: cheap counters often, expensive ones seldom, within a CPU budget.
 
 It is read by the parent between waits on the worker's pipe; nothing here waits, spins or starts a
 process.
@@ -39,7 +39,7 @@ class Sample:
     footprint_bytes: int | None
     system: SystemMemory
     slow: SlowReading | None = None
-    """The dear values, where it was their turn."""
+    """The expensive values, where it was their turn."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ class MachineSampler:
     _slow_at: float = float("-inf")
 
     def take(self) -> Sample:
-        """Read the machine's memory, and the dear values when it is their turn."""
+        """Read the machine's memory, and the expensive values when it is their turn."""
         now = self.clock()
         slow = None
         if now - self._slow_at >= SLOW_PERIOD_S:
@@ -229,7 +229,7 @@ def _line(sample: Sample) -> dict[str, Any]:
     }
     if slow is None:
         return line
-    dear = {
+    slow_values = {
         "pressure": slow.pressure,
         "thermal": slow.thermal,
         "free_percent": slow.free_percent,
@@ -240,7 +240,7 @@ def _line(sample: Sample) -> dict[str, Any]:
         "gpu_throttled": slow.gpu.throttled,
     }
     # What is not known says so once, in the summary.
-    return line | {name: fact for name, fact in dear.items() if known(fact)}
+    return line | {name: fact for name, fact in slow_values.items() if known(fact)}
 
 
 def _difference(later: int | None, earlier: int | None) -> int | None:

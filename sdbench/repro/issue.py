@@ -99,8 +99,8 @@ def _what_happened(attempts: list[Replicate], planned: PlannedCase) -> str:
     names = ["process", "outcome", "passes", "first pass", "steady pass", "peak memory"]
     names.append("pictures")
     rows = table(names, [_row(entry) for entry in attempts])
-    told = [_told(entry) for entry in attempts if entry.outcome != "ok"]
-    return "\n\n".join(["## What happened", rows, *told])
+    reported = [_told(entry) for entry in attempts if entry.outcome != "ok"]
+    return "\n\n".join(["## What happened", rows, *reported])
 
 
 def _row(entry: Replicate) -> list[str]:
@@ -142,9 +142,11 @@ def _machine(run: Run, arm: Arm, attempts: list[Replicate]) -> str:
     device: dict[str, Any] = next(
         (found for entry in attempts if isinstance(found := entry.device.get("facts"), dict)), {}
     )
-    told = plain(", ".join(f"{key} {value}" for key, value in device.items() if value is not None))
-    if told:
-        lines.append(f"- device: {told}")
+    reported = plain(
+        ", ".join(f"{key} {value}" for key, value in device.items() if value is not None)
+    )
+    if reported:
+        lines.append(f"- device: {reported}")
     stack = run.stacks.get(arm.stack)
     if stack is not None:
         packages = ", ".join(f"{name} {version}" for name, version in stack.packages.items())

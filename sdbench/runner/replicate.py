@@ -221,11 +221,11 @@ def _ending(report: Report, said: _LastEvents, passes: int, expected: int) -> _E
     return _Ending("ok")
 
 
-def _root(report: Report, told: str) -> str:
+def _root(report: Report, reported: str) -> str:
     """`` (caused by …)`` where the exception was raised from another one that says more."""
     root = root_exception(report.stderr_tail)
     message = "" if root is None else root.partition(": ")[2]
-    return f" (caused by {one_line(root)})" if root and message and message not in told else ""
+    return f" (caused by {one_line(root)})" if root and message and message not in reported else ""
 
 
 def _without_a_word(report: Report, where: str) -> str:

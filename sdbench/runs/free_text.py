@@ -59,19 +59,21 @@ def _is_secret(key: str, variable: bool) -> bool:
 @functools.cache
 def _free_fields(record: type[msgspec.Struct]) -> tuple[str, ...]:
     """Names of the fields that may hold such a text."""
-    told = inspect.type_info(record)
-    assert isinstance(told, inspect.StructType)
-    return tuple(entry.name for entry in told.fields if _is_free(entry.type))
+    reported = inspect.type_info(record)
+    assert isinstance(reported, inspect.StructType)
+    return tuple(entry.name for entry in reported.fields if _is_free(entry.type))
 
 
-def _is_free(told: inspect.Type) -> bool:
+def _is_free(reported: inspect.Type) -> bool:
     """Whether a value of that type may hold a text that is not one of a fixed set."""
-    if isinstance(told, inspect.StrType):
-        return told.pattern is None
-    if isinstance(told, (inspect.AnyType, inspect.DictType, inspect.StructType)):
+    if isinstance(reported, inspect.StrType):
+        return reported.pattern is None
+    if isinstance(reported, (inspect.AnyType, inspect.DictType, inspect.StructType)):
         return True
-    if isinstance(told, inspect.UnionType):
-        return any(_is_free(one) for one in told.types)
-    if isinstance(told, inspect.CollectionType):
-        return _is_free(told.item_type)
-    return isinstance(told, inspect.TupleType) and any(_is_free(one) for one in told.item_types)
+    if isinstance(reported, inspect.UnionType):
+        return any(_is_free(one) for one in reported.types)
+    if isinstance(reported, inspect.CollectionType):
+        return _is_free(reported.item_type)
+    return isinstance(reported, inspect.TupleType) and any(
+        _is_free(one) for one in reported.item_types
+    )

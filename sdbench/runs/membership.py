@@ -50,5 +50,5 @@ class Belonging:
 
     def _made_here(self, record: Replicate) -> bool:
         """Whether the device that the worker told is the run's; one that died early told none."""
-        told: object = record.device.get("kind", self._device)
-        return told == self._device
+        reported: object = record.device.get("kind", self._device)
+        return reported == self._device

@@ -221,7 +221,7 @@ def _noise_floor(
         with (
             trace,
             rounding or contextlib.nullcontext(),
-            _Forced(pipeline, reference, computed, told=after) as forced,
+            _Forced(pipeline, reference, computed, reported=after) as forced,
         ):
             pictures = rounded(run(pipeline, call, job["steps"], forced.step))
     finally:
@@ -251,7 +251,7 @@ class _Forced:
         pipeline: Any,
         reference: "dict[str, Any]",
         computed: "set[int]",
-        told: "Optional[Callable[[int, Any], None]]" = None,
+        reported: "Optional[Callable[[int, Any], None]]" = None,
         final: Any = None,
     ) -> None:
         self._unet = pipeline.unet
@@ -260,7 +260,7 @@ class _Forced:
             self._latents[-1] = final
         self._outputs: "Iterator[tuple[int, Any]]" = enumerate(reference["unet"])
         self._computed = computed
-        self._told = told
+        self._told = reported
         self._steps = 0
 
     def __enter__(self) -> "_Forced":

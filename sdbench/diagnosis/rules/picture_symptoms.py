@@ -29,9 +29,9 @@ GROWN = 1.5
 LOCALISE = "Find the operator: sdbench localise; make a bug report: sdbench repro RUN CASE."
 
 
-def first_pass_remedy(evidence: Evidence, row: Row, *, mended: bool) -> str:
+def first_pass_remedy(evidence: Evidence, row: Row, *, fixed: bool) -> str:
     """What fits: no warm-up where it is on and does not help, no release that is in use."""
-    if mended:
+    if fixed:
         return (
             "Make one pass of a single step first and throw it away (warmup = true) – measured "
             "here to help."
@@ -166,7 +166,7 @@ def counted_symptom(
     where = f"image {listed(place.images)} {place.words}"
     use = use_words(fine) or dtype_words(row)
     if place.pattern == "first-pass" and not use_words(fine):
-        use = first_pass_remedy(evidence, row, mended=False)
+        use = first_pass_remedy(evidence, row, fixed=False)
     elif place.right_images and not use_words(fine):
         use = ""  # a type too small would not spare some images in every pass
     return Symptom(

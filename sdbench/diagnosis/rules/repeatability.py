@@ -84,7 +84,7 @@ def first_pass_drift(evidence: Evidence, row: Row) -> Symptom | None:
     if place.pattern in ("later-passes", "at-times"):
         return None  # it is not the first one that is wrong
     primed = evidence.neighbour(row, "warmup", True)
-    mended = primed is not None and _first_is_right(evidence, primed)
+    fixed = primed is not None and _first_is_right(evidence, primed)
     words = (
         f"the first pass of a process gives another picture than later passes{apart_words(found)}"
     )
@@ -94,15 +94,15 @@ def first_pass_drift(evidence: Evidence, row: Row) -> Symptom | None:
         words += f"; {wrong_words(evidence, row)}"
     elif row.summary.correct == "unknown":
         words += "; which of them is right was not checked"
-    if mended:
+    if fixed:
         words += "; after a warm-up pass it does not"
     severity: Severity = "info" if found.verdict == "unknown" else severity_of(found)
     numbers = (
         equality_numbers(found)
         | place_numbers(place)
-        | {"mended_by_warmup": mended if primed else None}
+        | {"mended_by_warmup": fixed if primed else None}
     )
-    remedy = first_pass_remedy(evidence, row, mended=mended)
+    remedy = first_pass_remedy(evidence, row, fixed=fixed)
     return Symptom("first-pass-drift", severity, row, words, remedy, numbers)
 
 

@@ -64,21 +64,21 @@ def _seen(evidence: Evidence, row: Row) -> Iterator[str]:
     identity = evidence.run.machine_facts.get("identity") or {}
     if identity.get("virtual") is True:
         yield "a virtual machine"
-    told = [entry.telemetry for entry in row.replicates if entry.telemetry is not None]
-    stolen = max((one.stolen_cpu_share or 0.0 for one in told), default=0.0)
+    reported = [entry.telemetry for entry in row.replicates if entry.telemetry is not None]
+    stolen = max((one.stolen_cpu_share or 0.0 for one in reported), default=0.0)
     if stolen > _SEEN_STOLEN_SHARE:
         yield f"up to {stolen:.0%} of the cores' time given to others by the host"
-    others = max((one.other_cpu_share or 0.0 for one in told), default=0.0)
+    others = max((one.other_cpu_share or 0.0 for one in reported), default=0.0)
     if others > _SEEN_SHARE:
         yield f"other programs with up to {others:.0%} of all cores' time"
     elif any("load" in entry.gate.flags for entry in row.replicates):
         yield "other load when processes began"
-    reasons = {why for one in told for why in one.gpu_throttled}
+    reasons = {why for one in reported for why in one.gpu_throttled}
     if reasons:
         yield f"GPU clocks held down ({', '.join(sorted(reasons))})"
     elif any(throttled(entry) for entry in row.replicates):
         yield "heat or power saving"
     if any(swapped(entry) for entry in row.replicates):
         yield "swapping"
-    if not told:
+    if not reported:
         yield "nothing, since telemetry was off"

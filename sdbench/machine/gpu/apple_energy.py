@@ -65,8 +65,8 @@ class AppleEnergy:
             metrics = self._monitor.get_cumulative_energy()
         except Exception as error:
             return Unavailable(f"zeus-apple-silicon failed ({type(error).__name__})")
-        told = {name: getattr(metrics, key, None) for name, key in _DOMAINS.items()}
-        joules = {name: mj / 1000 for name, mj in told.items() if isinstance(mj, (int, float))}
+        reported = {name: getattr(metrics, key, None) for name, key in _DOMAINS.items()}
+        joules = {name: mj / 1000 for name, mj in reported.items() if isinstance(mj, (int, float))}
         return joules or Unavailable("zeus-apple-silicon knows no energy of this chip")
 
     def close(self) -> None:

@@ -84,5 +84,5 @@ def available_bytes(
 ) -> int | None:
     """Memory that can be had without swapping: the machine's, or less where a cgroup limits it."""
     left = [cgroup.available_bytes(read) for cgroup in cgroups]
-    told = [amount for amount in (meminfo.get(b"MemAvailable"), *left) if amount is not None]
-    return min(told, default=None)
+    reported = [amount for amount in (meminfo.get(b"MemAvailable"), *left) if amount is not None]
+    return min(reported, default=None)

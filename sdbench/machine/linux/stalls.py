@@ -43,10 +43,10 @@ def pressure(
             levels.append(_share_level(left / cgroup.limit_bytes, swap_free))
         if cgroup.stalls_path is not None:
             levels.append(_stall_level(read(cgroup.stalls_path)))
-    told = [level for level in levels if level is not None]
-    if not told:
+    reported = [level for level in levels if level is not None]
+    if not reported:
         return Unavailable("this kernel tells neither stalls nor available memory")
-    return max(told, key=PRESSURE_LEVELS.index)
+    return max(reported, key=PRESSURE_LEVELS.index)
 
 
 def _share(part: int | None, whole: int | None) -> float | None:

@@ -120,10 +120,10 @@ def _run(
 
 
 def _section(title: str, parts: Iterator[str] | Sequence[str]) -> Iterator[str]:
-    told = [*parts]
-    if told:
+    reported = [*parts]
+    if reported:
         yield f"## {title}"
-        yield from told
+        yield from reported
 
 
 def _facts(run: RunReport) -> Iterator[Line]:
@@ -206,18 +206,18 @@ def _findings(run: RunReport) -> Iterator[str]:
     if not run.findings:
         return
     yield "## Findings"
-    yield "\n".join(_finding(told) for told in run.findings)
+    yield "\n".join(_finding(reported) for reported in run.findings)
 
 
-def _finding(told: FindingView) -> str:
-    finding = told.finding
-    lines = [f"- {_SIGNS[told.tone]} `{finding.code}` {plain(finding.sentence)}"]
+def _finding(reported: FindingView) -> str:
+    finding = reported.finding
+    lines = [f"- {_SIGNS[reported.tone]} `{finding.code}` {plain(finding.sentence)}"]
     if finding.severity != "info":
         lines.append(f"  - **→** {plain(finding.remedy)}")
-    for proof in told.evidence:
+    for proof in reported.evidence:
         name = f"{plain(proof.name)}: " if proof.name else ""
         lines.append(f"  - {name}{plain(proof.words)}")
-    lines += [f"  - [{plain(link.title)}](<{_url(link.url)}>)" for link in told.links]
+    lines += [f"  - [{plain(link.title)}](<{_url(link.url)}>)" for link in reported.links]
     return "\n".join(lines)
 
 

@@ -86,8 +86,8 @@ def _ground(cause: FailureCause) -> str:
 
 def _crash_lines(report: CrashReport) -> list[str]:
     """What macOS wrote of the death, and the innermost calls outside the system's C library."""
-    told = [report.exception_type, report.termination, report.message]
-    words = ", ".join(word for word in told if word) or "no reason given"
+    reported = [report.exception_type, report.termination, report.message]
+    words = ", ".join(word for word in reported if word) or "no reason given"
     calls = [
         f"  {frame.image}: {frame.symbol or 'no name'}"
         for frame in report.frames

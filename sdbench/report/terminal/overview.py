@@ -81,10 +81,10 @@ def _toned(tone: Tone, words: str) -> str:
 
 def _remarks(story: RunReport) -> Iterator[str]:
     """What is wrong: findings first, since they name causes, then case by case."""
-    for told in story.findings:
-        finding = told.finding
+    for reported in story.findings:
+        finding = reported.finding
         if finding.severity != "info":
-            style = _STYLES[told.tone]
+            style = _STYLES[reported.tone]
             what_next = f" {finding.remedy}" if finding.code == "unfinished" else ""
             words = escape(printable(f"{finding.sentence}{what_next}"))
             yield f"[{style}]{finding.severity} {finding.code}[/]  {words}"
@@ -115,22 +115,22 @@ def _advice_words(advice: Advice) -> str:
 
 def _claims(story: RunReport) -> Iterator[tuple[str, str]]:
     """Which of the documentation's claims can be tested here, and what came of it."""
-    told = [claim for claim in story.claims if claim.verdict != "not-applicable"]
-    if not told:
+    reported = [claim for claim in story.claims if claim.verdict != "not-applicable"]
+    if not reported:
         return
     ids = dict.fromkeys(claim.id for claim in story.claims)
-    tested = dict.fromkeys(claim.id for claim in told)
+    tested = dict.fromkeys(claim.id for claim in reported)
     can = "can be" if len(ids) > 1 else "could be"
     words = f"{len(tested)} of {len(ids)} documented claims {can} tested on {story.device}"
     verdicts: dict[str, list[str]] = {}
-    for claim in told:
+    for claim in reported:
         verdicts.setdefault(claim.verdict, []).append(claim.id)
     each = "; ".join(
         f"{', '.join(dict.fromkeys(of))} {verdict}" for verdict, of in verdicts.items()
     )
     words += f": {each}"
-    if len(told) == 1:
-        words += f" – {told[0].sentence}"
+    if len(reported) == 1:
+        words += f" – {reported[0].sentence}"
     yield "claims", escape(printable(words))
 
 

@@ -122,9 +122,9 @@ def print_table(table: Table, console: Console) -> None:
         console.print(table.title)
     columns = [(str(column.header), [*column.cells]) for column in table.columns]
     for number in range(table.row_count):
-        name, *told = [(header, str(cells[number])) for header, cells in columns]
+        name, *reported = [(header, str(cells[number])) for header, cells in columns]
         console.print(f"[bold]{name[1]}[/]")
-        words = [f"{header} {value}" for header, value in told if value not in ("", "–")]
+        words = [f"{header} {value}" for header, value in reported if value not in ("", "–")]
         console.print(Padding(" · ".join(words), (0, 0, 0, 2)))
 
 

@@ -145,8 +145,8 @@ def build_run_report(loaded: LoadedRun, *, details: bool = True) -> RunReport:
 
 def _memory_limit(loaded: LoadedRun) -> int | None:
     """What the device says it should hold at most, else the machine's memory, bytes."""
-    told = device_facts(loaded.replicates).get("recommended_max_bytes")
-    known = told if told is not None else loaded.run.machine.get("memory_bytes")
+    reported = device_facts(loaded.replicates).get("recommended_max_bytes")
+    known = reported if reported is not None else loaded.run.machine.get("memory_bytes")
     return int(known) if isinstance(known, (int, float)) else None
 
 

@@ -99,8 +99,8 @@ def remark_lines(comparison: Comparison) -> Iterator[str]:
     """Below the table: why there is no verdict, what to keep in mind, what to do."""
     for case in comparison.cases:
         name = case_name(case)
-        told = bool(UNLIKE & {*case.refused})  # by the sentence below, once for all
-        words = "" if told and len(comparison.cases) > 1 else case.explanation or ""
+        reported = bool(UNLIKE & {*case.refused})  # by the sentence below, once for all
+        words = "" if reported and len(comparison.cases) > 1 else case.explanation or ""
         if case.more_processes:
             words += f"; about {case.more_processes} more processes a side would tell"
         if case.more_machines:

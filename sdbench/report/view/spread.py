@@ -15,17 +15,19 @@ _HELP: dict[Dominant, str] = {
 def spread_words(row: CaseSummary) -> str:
     """``processes differ by 25%, passes by 2%: more processes, or a quieter host, would …``."""
     passes, processes = row.spread_between_passes, row.spread_between_processes
-    told = []
+    reported = []
     if processes is not None and row.spread_dominated_by == "passes":
-        told.append("processes differ by no more than their passes explain")
+        reported.append("processes differ by no more than their passes explain")
     elif processes is not None:
-        told.append(f"processes differ by {share(processes)}")
+        reported.append(f"processes differ by {share(processes)}")
     if passes is not None:
-        told.append(f"passes by {share(passes)}" if told else f"passes differ by {share(passes)}")
+        reported.append(
+            f"passes by {share(passes)}" if reported else f"passes differ by {share(passes)}"
+        )
     if row.spread_dominated_by == "unknown":
-        told.append(f"which matters more is unknown ({row.spread_reason or 'not run'})")
-        return ", ".join(told)
-    return f"{', '.join(told)}: {_HELP[row.spread_dominated_by]}"
+        reported.append(f"which matters more is unknown ({row.spread_reason or 'not run'})")
+        return ", ".join(reported)
+    return f"{', '.join(reported)}: {_HELP[row.spread_dominated_by]}"
 
 
 def share(part: float) -> str:

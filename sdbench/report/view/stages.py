@@ -52,8 +52,8 @@ def _stage_row(row: Row, profiled: Pass, several_arms: bool) -> StageRow:
     if rest > 0:
         spent["other"] = rest
     total = sum(spent.values())
-    told = row.summary.efficiency
-    efficiencies = {entry.stage: entry for entry in told.stages}
+    reported = row.summary.efficiency
+    efficiencies = {entry.stage: entry for entry in reported.stages}
     return StageRow(
         case_id=row.planned.case_id,
         arm=row.arm.name,
@@ -74,10 +74,10 @@ def _stage_row(row: Row, profiled: Pass, several_arms: bool) -> StageRow:
             )
             for name, seconds in spent.items()
         ],
-        flops_per_s=told.achieved_flops_per_s,
-        ceiling_flops_per_s=told.ceiling_flops_per_s,
-        share_of_ceiling=told.ceiling_share,
-        not_known="; ".join(dict.fromkeys(told.unavailable.values())) or None,
+        flops_per_s=reported.achieved_flops_per_s,
+        ceiling_flops_per_s=reported.ceiling_flops_per_s,
+        share_of_ceiling=reported.ceiling_share,
+        not_known="; ".join(dict.fromkeys(reported.unavailable.values())) or None,
     )
 
 

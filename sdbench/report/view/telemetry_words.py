@@ -13,20 +13,20 @@ STAGE_WORDS: dict[StageName, str] = {
 
 def telemetry_lines(row: CaseSummary) -> list[tuple[str, str]]:
     """Two columns: what, and what about it."""
-    told = row.telemetry
+    telemetry = row.telemetry
     lines = [
         ("memory", _memory_words(row)),
-        ("swap", _swap_words(told)),
-        ("machine", _machine_words(told)),
+        ("swap", _swap_words(telemetry)),
+        ("machine", _machine_words(telemetry)),
     ]
-    if told.allocated_bytes is not None:
-        lines.insert(1, ("allocator", _allocator_words(told)))
-    if told.gpu_power_mean_w is not None:
-        lines.append(("gpu", _gpu_words(told)))
-    if told.joules_per_image:
-        lines.append(("energy", _energy_words(told)))
+    if telemetry.allocated_bytes is not None:
+        lines.insert(1, ("allocator", _allocator_words(telemetry)))
+    if telemetry.gpu_power_mean_w is not None:
+        lines.append(("gpu", _gpu_words(telemetry)))
+    if telemetry.joules_per_image:
+        lines.append(("energy", _energy_words(telemetry)))
     reasons: dict[str, list[str]] = {}
-    for name, why in told.unavailable.items():
+    for name, why in telemetry.unavailable.items():
         reasons.setdefault(why, []).append(name)
     lines += [("not known", f"{', '.join(names)}: {why}") for why, names in reasons.items()]
     return lines
@@ -40,9 +40,9 @@ def _memory_words(row: CaseSummary) -> str:
         words += f", peak {STAGE_WORDS[row.peak_stage]}"
         if row.peak_stage_source != row.peak_memory_source:
             words += f" (by {row.peak_stage_source})"
-    told = row.telemetry
-    if told.footprint_source != row.peak_memory_source:
-        words += f"; process {size(told.peak_footprint_bytes)} ({told.footprint_source or '–'})"
+    telemetry = row.telemetry
+    if telemetry.footprint_source != row.peak_memory_source:
+        words += f"; process {size(telemetry.peak_footprint_bytes)} ({telemetry.footprint_source or '–'})"
     return words
 
 
@@ -54,29 +54,31 @@ def _allocator_words(telemetry: CaseTelemetry) -> str:
     )
 
 
-def _swap_words(told: CaseTelemetry) -> str:
+def _swap_words(telemetry: CaseTelemetry) -> str:
     return (
-        f"grew by {size(told.swap_delta_bytes)} at most, {size(told.swap_in_bytes)} read back, "
-        f"{size(told.swap_out_bytes)} written"
+        f"grew by {size(telemetry.swap_delta_bytes)} at most, "
+        f"{size(telemetry.swap_in_bytes)} read back, {size(telemetry.swap_out_bytes)} written"
     )
 
 
-def _machine_words(told: CaseTelemetry) -> str:
+def _machine_words(telemetry: CaseTelemetry) -> str:
     return (
-        f"pressure at most {told.pressure_peak or '–'}, heat at most {told.thermal_peak or '–'}, "
-        f"at least {size(told.min_available_bytes)} of memory left"
+        f"pressure at most {telemetry.pressure_peak or '–'}, "
+        f"heat at most {telemetry.thermal_peak or '–'}, "
+        f"at least {size(telemetry.min_available_bytes)} of memory left"
     )
 
 
-def _gpu_words(told: CaseTelemetry) -> str:
-    words = f"{told.gpu_power_mean_w:.0f} W while pictures were made, {told.gpu_power_peak_w:.0f} W"
-    hottest = told.gpu_temperature_peak_c
+def _gpu_words(telemetry: CaseTelemetry) -> str:
+    mean_w, peak_w = telemetry.gpu_power_mean_w, telemetry.gpu_power_peak_w
+    words = f"{mean_w:.0f} W while pictures were made, {peak_w:.0f} W"
+    hottest = telemetry.gpu_temperature_peak_c
     return f"{words} at most" + (f", {hottest:.0f} °C at most" if hottest is not None else "")
 
 
-def _energy_words(told: CaseTelemetry) -> str:
-    words = f"an image takes {_joules(told.joules_per_image)}"
-    above = told.joules_per_image_above_idle
+def _energy_words(telemetry: CaseTelemetry) -> str:
+    words = f"an image takes {_joules(telemetry.joules_per_image)}"
+    above = telemetry.joules_per_image_above_idle
     return words if above is None else f"{words}; above idle {_joules(above)}"
 
 

@@ -183,13 +183,13 @@ def _thinned(samples: Sequence[Reading]) -> list[Reading]:
 
 
 def _sentence(entry: Replicate, lasted_s: float) -> str:
-    told: Any = entry.telemetry
-    swap = told.swap_delta_bytes
+    reported: Any = entry.telemetry
+    swap = reported.swap_delta_bytes
     words = [
-        f"{lasted_s:.0f} s, the process grew to {size(told.peak_footprint_bytes)}",
-        f"the machine had {size(told.min_available_bytes)} left at least",
+        f"{lasted_s:.0f} s, the process grew to {size(reported.peak_footprint_bytes)}",
+        f"the machine had {size(reported.min_available_bytes)} left at least",
         "swap unknown" if swap is None else f"swap changed by {size(swap)}",
     ]
-    if told.pressure_peak is not None:
-        words.append(f"pressure {told.pressure_peak} at most")
+    if reported.pressure_peak is not None:
+        words.append(f"pressure {reported.pressure_peak} at most")
     return ", ".join(words) + "."
