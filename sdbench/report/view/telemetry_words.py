@@ -42,7 +42,8 @@ def _memory_words(row: CaseSummary) -> str:
             words += f" (by {row.peak_stage_source})"
     telemetry = row.telemetry
     if telemetry.footprint_source != row.peak_memory_source:
-        words += f"; process {size(telemetry.peak_footprint_bytes)} ({telemetry.footprint_source or '–'})"
+        source = telemetry.footprint_source or "–"
+        words += f"; process {size(telemetry.peak_footprint_bytes)} ({source})"
     return words
 
 
