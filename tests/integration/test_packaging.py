@@ -25,7 +25,11 @@ def test_wheel_holds_package_and_configs_and_runs_from_anywhere(tmp_path: Path) 
     assert "sdbench/worker/__main__.py" in names and "sdbench/py.typed" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"sdbench"}
     listed = subprocess.run(
-        [sys.executable, "-c", "from sdbench.plan.config import shipped_configs as s; print(*s())"],
+        [
+            sys.executable,
+            "-c",
+            "from sdbench.plan.read_config import shipped_configs as s; print(*s())",
+        ],
         cwd=tmp_path / "site",
         capture_output=True,
         text=True,
