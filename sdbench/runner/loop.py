@@ -40,6 +40,7 @@ from sdbench.runner.operations import alike, keep_count, known_count
 from sdbench.runner.read_pictures import not_kept, with_content
 from sdbench.runner.replicate import replicate_record
 from sdbench.runs import RunFolder, last_attempts
+from sdbench.stats import MIN_PROCESSES
 
 # How far past its budget a run may go to finish a process that is nearly done.
 _BUDGET_SLACK = 1.1
@@ -327,6 +328,8 @@ class RunLoop:
             ),
             "profile": slot.block == 0,  # once a case and arm
             "count_flops": slot.block == 0 and self._known_flops(slot.case_id, slot.arm) is None,
+            # Fewer processes get no verdict, so nobody asks how far the machine drifts.
+            "yardstick": self.run.plan.processes(slot.case_id, slot.arm) >= MIN_PROCESSES,
             "artifacts": str(self.folder.path.absolute()),
         }
         return Task(

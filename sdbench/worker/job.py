@@ -130,12 +130,12 @@ def _run_phases(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> "dic
 
     count = PassCount(job, began_s)
     passes = Passes(pipeline, device, job)
-    yardstick = Yardstick(device, job["case"]["dtype"])
+    yardstick = Yardstick(device, job["case"]["dtype"]) if job.get("yardstick") else None
     if job["case"]["warmup"]:
         phase.begin("prime")
         channel.send("pass", **passes.prime())
     while (stopped := count.why_enough()) is None:
-        if count.made == 1:  # never before the first pass, see yardstick.py
+        if yardstick is not None and count.made == 1:  # not before pass 1, see yardstick.py
             phase.begin("yardstick")
             yardstick.read("before")
         phase.begin(f"pass {count.made + 1}")
@@ -143,7 +143,7 @@ def _run_phases(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> "dic
         channel.send("pass", **record)
         count.note(record)
     channel.send("passes", made=count.made, stopped=stopped)
-    if count.made > 1:
+    if yardstick is not None and count.made > 1:
         phase.begin("yardstick")
         yardstick.read("after")
         channel.send("yardstick", **yardstick.record)

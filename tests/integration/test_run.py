@@ -37,8 +37,7 @@ def test_matrix_completes_and_pictures_agree(matrix_run: SharedRun) -> None:
         telemetry = path / "telemetry" / f"{replicate.replicate_id}.1.jsonl"
         lines = [json.loads(line) for line in telemetry.read_text().splitlines()]
         assert any(line.get("phase") == "pass 1" for line in lines)
-        assert replicate.yardstick is not None and replicate.yardstick.reason is None
-        assert replicate.yardstick.before_s and replicate.yardstick.after_s
+        assert replicate.yardstick is None  # one process a case gets no verdict
         (profile,) = replicate.of_kind("profile")
         assert profile.stages is not None
         assert [stage.stage for stage in profile.stages] == [

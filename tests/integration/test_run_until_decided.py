@@ -2,6 +2,8 @@
 
 from conftest import Sdbench
 
+from sdbench.runs import load_run
+
 PLAN = """
 [matrix]
 resolution = ["64x64"]
@@ -23,6 +25,9 @@ def test_run_looks_after_three_processes_and_compare_judges_by_that_look(sdbench
     )
     assert code == 0
     assert document["complete"]
+    for entry in load_run(sdbench.folder / document["path"]).replicates:
+        assert entry.yardstick is not None and entry.yardstick.reason is None
+        assert entry.yardstick.before_s and entry.yardstick.after_s
     (looked,) = document["looks"]
     assert (looked["blocks"], looked["by"], looked["next_look"]) == (3, "arm", None)
     (case,) = looked["cases"]

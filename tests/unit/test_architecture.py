@@ -42,7 +42,7 @@ IMPORTS: dict[str, str] = {
     "repro": "analysis correctness errors knowledge quoting records words",
     "runner": (
         "analysis correctness errors files knowledge machine models plan privacy process "
-        "records runs stacks words"
+        "records runs stacks stats words"
     ),
     "report": (
         "analysis comparison correctness diagnosis errors explain files knowledge "

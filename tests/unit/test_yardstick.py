@@ -133,15 +133,16 @@ def test_error_that_a_pass_left_on_the_device_is_not_swallowed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("passes", "expected"),
+    ("asked", "passes", "expected"),
     [
-        (3, ["pass 1", "before", "pass 2", "pass 3", "after", "yardstick"]),
-        (2, ["pass 1", "before", "pass 2", "after", "yardstick"]),
-        (1, ["pass 1"]),  # no steady time, so nobody would use it
+        (True, 3, ["pass 1", "before", "pass 2", "pass 3", "after", "yardstick"]),
+        (True, 2, ["pass 1", "before", "pass 2", "after", "yardstick"]),
+        (True, 1, ["pass 1"]),  # no steady time, so nobody would use it
+        (False, 3, ["pass 1", "pass 2", "pass 3"]),
     ],
 )
 def test_it_is_read_after_the_first_and_the_last_pass_and_never_before(
-    passes: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
+    asked: bool, passes: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
 
@@ -185,6 +186,7 @@ def test_it_is_read_after_the_first_and_the_last_pass_and_never_before(
         "case": {"warmup": True, "dtype": "float32"},
         "passes": passes,
         "profile": True,
+        "yardstick": asked,
     }
     job["count_flops"] = False
     worker_job._run_phases(job, channel, worker_job._Phases(channel))
