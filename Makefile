@@ -111,7 +111,7 @@ coverage: $(VENV)/.test
 	rm -rf .coverage-data
 	$(COVERAGE) $(PYTEST) $(COUNTED) $(TOGETHER) -m "not alone"
 	$(COVERAGE) $(PYTEST) $(COUNTED) --cov-append -m alone tests/integration
-	$(COVERAGE) $(BIN)/coverage combine --rcfile=tests/coverage.rc
+	-$(COVERAGE) $(BIN)/coverage combine --append --rcfile=tests/coverage.rc # of a killed process: torn
 	$(COVERAGE) $(BIN)/coverage json --rcfile=tests/coverage.rc -q -o .coverage-data/coverage.json
 	$(BIN)/python tools/coverage_table.py reduce .coverage-data/coverage.json .coverage-data/table.json
 	$(BIN)/python tools/coverage_table.py compare tests/proof/coverage.json .coverage-data/table.json

@@ -314,3 +314,15 @@ def test_panel_that_has_no_room_is_left_where_it_was() -> None:
     before = [*axes.get_position().extents]
     canvas.lay_out(drawing)
     assert [*axes.get_position().extents] == before
+
+
+@pytest.mark.parametrize(("times_s", "scale"), [([0.1, 50.0], "log"), ([1.0, 2.0], "linear")])
+def test_times_that_differ_by_much_are_drawn_logarithmically(
+    times_s: list[float], scale: str
+) -> None:
+    _, (axes,) = canvas.new_drawing(dict.fromkeys(figure_module._STAND_INS, "black"), 0.2)
+    canvas.time_axis(axes, times_s, "seconds")
+    assert axes.get_xscale() == scale
+    assert ("(logarithmic)" in axes.get_xlabel()) == (scale == "log")
+    low, high = axes.get_xlim()
+    assert low < min(times_s) and high > max(times_s)
