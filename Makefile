@@ -10,6 +10,7 @@
 # make tests-long   the tests marked `long`
 # make test-times   where the time of `make test` goes
 # make test-loaded  the tests while other processes keep every core busy: none may depend on time
+# make goldens      record again what the verbs print about the runs in git; then read git diff
 # make coverage     which lines and branches the tests run, in every process they start
 # make mutants      plant 80 seeded faults and count those that the tests catch (after make coverage)
 # make fuzz         changed run folders, configurations, logs and pictures through every reading verb,
@@ -44,7 +45,7 @@ COUNTED = --cov --cov-config=tests/coverage.rc --cov-context=test --cov-report=
 
 .PHONY: run test check lint types affected tests-unit tests-together tests-alone tests-standin \
 	tests-long test-stacks test-environments test-writes test-long test-loaded test-times coverage mutants \
-	fuzz fuzz-holes bench reports clean
+	fuzz fuzz-holes bench reports goldens clean
 
 run: $(VENV)/.run
 	$(BIN)/sdbench run $(ARGS)
@@ -132,6 +133,9 @@ reports: $(VENV)/.run
 	@for run in results/*/run.json; do \
 		$(BIN)/sdbench report "$${run%/run.json}" -f html && \
 		$(BIN)/sdbench report "$${run%/run.json}" -f md || exit 1; done
+
+goldens: $(VENV)/.test
+	$(BIN)/python tests/unit/goldens.py
 
 clean:
 	rm -rf $(VENV)

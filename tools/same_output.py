@@ -1,0 +1,106 @@
+"""Compares what two checkouts print and write, to the byte, figures and pictures included.
+
+python tools/same_output.py OTHER_CHECKOUT
+
+Both render every output that tests/unit/golden_outputs.py lists, of the runs of this checkout, with
+the same interpreter and libraries, each in a process of its own. Exits with 1 if an output differs.
+"""
+
+import argparse
+import difflib
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+_RENDERER = ROOT / "tests" / "unit" / "golden_outputs.py"
+_MOST_LINES = 12
+_WIDTH = 120
+_BEFORE = 30  # characters that are shown before a difference
+
+
+def rendered(checkout: Path, scratch: Path) -> dict[str, bytes]:
+    """Every part of every output of a checkout, by ``command line/part``."""
+    working, target = scratch / "working", scratch / "outputs"
+    working.mkdir(parents=True)
+    # No folder but the checkout comes before the installed packages.
+    variables = {**os.environ, "PYTHONPATH": str(checkout), "PYTHONSAFEPATH": "1"}
+    paths = (_RENDERER, working, target, checkout)
+    command = [sys.executable, *map(str, paths)]
+    done = subprocess.run(command, cwd=working, env=variables, check=False)
+    if done.returncode != 0:
+        sys.exit(f"the outputs of {checkout} could not be rendered")
+    files = (path for path in sorted(target.rglob("*")) if path.is_file())
+    return {path.relative_to(target).as_posix(): path.read_bytes() for path in files}
+
+
+def differences(before: dict[str, bytes], now: dict[str, bytes]) -> Iterator[str]:
+    """Each part that is not the same in both, with the first lines that differ."""
+    for name in sorted({*before, *now}):
+        if name not in now:
+            yield f"{name}: no longer there"
+        elif name not in before:
+            yield f"{name}: was not there before"
+        elif before[name] != now[name]:
+            yield "\n".join([f"{name}: differs", *_lines_apart(before[name], now[name])])
+
+
+def _lines_apart(before: bytes, now: bytes) -> list[str]:
+    try:
+        # A figure is a single line: a tag each is easier to read.
+        old, new = (re.split(r"\n|(?<=>)(?=<)", data.decode()) for data in (before, now))
+    except UnicodeDecodeError:
+        return [f"    {len(before)} bytes before, {len(now)} bytes now"]
+    lines: list[str] = []
+    for kind, i, i_end, j, j_end in difflib.SequenceMatcher(None, old, new).get_opcodes():
+        if kind != "equal":
+            pairs = itertools.zip_longest(old[i:i_end], new[j:j_end])
+            lines += [line for was, is_now in pairs for line in _pair(was, is_now)]
+    more = len(lines) - _MOST_LINES
+    return [*lines[:_MOST_LINES], f"    … and {more} more lines"] if more > 0 else lines
+
+
+def _pair(was: str | None, is_now: str | None) -> Iterator[str]:
+    alike = itertools.takewhile(
+        lambda pair: pair[0] == pair[1], zip(was or "", is_now or "", strict=False)
+    )
+    start = max(0, sum(1 for _ in alike) - _BEFORE)
+    for sign, line in (("-", was), ("+", is_now)):
+        if line is not None:
+            yield f"    {sign} {_cut(line, start)}"
+
+
+def _cut(line: str, start: int) -> str:
+    """The part of a long line in which it differs."""
+    if len(line) <= _WIDTH:
+        return line
+    return f"{'…' * (start > 0)}{line[start : start + _WIDTH]}{'…' * (len(line) > start + _WIDTH)}"
+
+
+def main() -> int:
+    """Render both, compare, and keep the outputs where they differ."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("other", type=Path, help="another checkout, for instance an older one")
+    other: Path = parser.parse_args().other.resolve()
+    scratch = Path(tempfile.mkdtemp(prefix="sdbench-same-output-"))
+    before, now = rendered(other, scratch / "before"), rendered(ROOT, scratch / "now")
+    found = [*differences(before, now)]
+    for words in found:
+        print(words)
+    if found:
+        print(f"{len(found)} of {len(now)} files differ. They are in {scratch}")
+        return 1
+    shutil.rmtree(scratch)
+    outputs = len({name.partition("/")[0] for name in now})
+    print(f"{outputs} outputs ({len(now)} files) are the same to the byte")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
