@@ -14,7 +14,7 @@ import msgspec
 
 from sdbench.analysis.comparability import swapped, throttled
 from sdbench.analysis.estimates import estimate_pair
-from sdbench.analysis.pairs import Pair, Row, spelling
+from sdbench.analysis.pairs import Pair, Row
 from sdbench.analysis.reasons import explain
 from sdbench.diagnosis.evidence import Evidence, RowKey, key_of
 from sdbench.diagnosis.findings import PICTURE_CODES
@@ -30,6 +30,7 @@ from sdbench.diagnosis.result import (
 from sdbench.diagnosis.rules.contrast import value_words
 from sdbench.diagnosis.snippets import diffusers_snippet, elsewhere
 from sdbench.knowledge.known_issues import FindingCode
+from sdbench.records import spelling
 from sdbench.stats import (
     DEFAULT_THRESHOLD,
     MIN_PROCESSES,

@@ -19,7 +19,17 @@ Records hold no reference cycles, so the collector leaves them alone (``gc=False
 millions.
 """
 
-from sdbench.records.case import Arm, Attention, Batching, Case, DeviceKind, Dtype, Offload
+from sdbench.records.case import (
+    AXES,
+    Arm,
+    Attention,
+    Batching,
+    Case,
+    DeviceKind,
+    Dtype,
+    Offload,
+    spelling,
+)
 from sdbench.records.compared import (
     CORRECTNESS_SEVERITY,
     Arithmetic,
@@ -90,6 +100,7 @@ from sdbench.records.run import (
 )
 
 __all__ = [
+    "AXES",
     "CORRECTNESS_SEVERITY",
     "MEMORY_KINDS",
     "OUTCOME_SEVERITY",
@@ -159,4 +170,5 @@ __all__ = [
     "WaitReason",
     "Withdrawn",
     "Yardstick",
+    "spelling",
 ]
