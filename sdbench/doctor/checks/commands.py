@@ -12,10 +12,10 @@ from sdbench.knowledge.compatibility import (
     made_for_both,
     newest_torch_for,
     proven_set,
-    release,
     stack_with,
     within,
 )
+from sdbench.knowledge.version_ranges import release
 from sdbench.machine.facts import known, or_none
 
 # The newest Python that wheels of every release of torch from 2.2 on are made for.

@@ -8,7 +8,8 @@ from sdbench.doctor.checks.commands import (
 )
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts
-from sdbench.knowledge.compatibility import INTEL_TORCH, release, torch_needs, within
+from sdbench.knowledge.compatibility import INTEL_TORCH, torch_needs, within
+from sdbench.knowledge.version_ranges import release
 from sdbench.machine.facts import Unavailable, known, or_none
 
 # The documentation of diffusers for mps: 12.6 or later, 13.0 or later recommended.
