@@ -7,6 +7,7 @@ same code in one arm become one finding, and known issues that the set-up meets 
 
 from collections.abc import Iterable
 
+from sdbench.analysis.case_words import row_words
 from sdbench.analysis.pairs import Row
 from sdbench.diagnosis.evidence import Evidence, RowKey, key_of
 from sdbench.diagnosis.result import SEVERITIES, Finding, Severity
@@ -154,9 +155,7 @@ def _finding(
 
 def _sentence(evidence: Evidence, group: list[Symptom], causes: list[KnownIssue]) -> str:
     first = group[0].row
-    name = " ".join([first.planned.case.resolution, *first.planned.case.words()])
-    if evidence.several_arms:
-        name += f" [{first.arm.name}]"
+    name = row_words(first.planned.case, first.arm.name, several_arms=evidence.several_arms)
     words = f"{name}: {group[0].words}"
     if len(group) > 1:
         others = len(group) - 1

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
-from sdbench.analysis.case_words import case_words
+from sdbench.analysis.case_words import case_words, row_words
 from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.resolve import OFFLINE
@@ -155,9 +155,8 @@ def show_plan(prepared: Prepared, out: Console) -> None:
     out.print(f"\nWorkers are started by {plan.start}. In order:")
     cases = {planned.case_id: planned for planned in plan.cases}
     for slot in plan.slots[:_SHOWN_PROCESSES]:
-        arm = f" [{slot.arm}]" if len(plan.arms) > 1 else ""
-        words = case_words(cases[slot.case_id].case)
-        out.print(f"  {slot.index + 1:>4}  block {slot.block + 1}  {words}{arm}", markup=False)
+        words = row_words(cases[slot.case_id].case, slot.arm, several_arms=len(plan.arms) > 1)
+        out.print(f"  {slot.index + 1:>4}  block {slot.block + 1}  {words}", markup=False)
     if plan.slots[_SHOWN_PROCESSES:]:
         more = len(plan.slots) - _SHOWN_PROCESSES
         out.print(f"  and {more:,} more processes (all of them: --json)")

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 
-from sdbench.analysis.case_words import OUTCOME_WORDS, case_words, process_words
+from sdbench.analysis.case_words import OUTCOME_WORDS, process_words, row_words
 from sdbench.analysis.comparability import swapped, throttled
 from sdbench.analysis.pairs import Row
 from sdbench.analysis.run_summary import CaseSummary, disturbances, per_picture
@@ -20,11 +20,6 @@ RowKey = tuple[str, str]
 _MOST_HEAT = 8
 # A run whose times are all within 20% does not reach the darkest.
 _LEAST_SPAN = math.log(1.2)
-
-
-def name_of(case: Case, arm: str, *, several_arms: bool) -> str:
-    """``512x512 sliced float16 [old]``."""
-    return case_words(case) + (f" [{arm}]" if several_arms else "")
 
 
 def settings_words(case: Case) -> str:
@@ -75,7 +70,7 @@ def _cell(
         case_id=summary.case_id,
         arm=summary.arm,
         case=case,
-        name=name_of(case, row.arm.name, several_arms=several_arms),
+        name=row_words(case, row.arm.name, several_arms=several_arms),
         resolution=case.resolution,
         settings=settings,
         outcome=summary.outcome,

@@ -9,6 +9,7 @@ from sdbench.analysis.case_words import (
     OUTCOME_WORDS,
     case_words,
     process_words,
+    row_words,
 )
 from sdbench.analysis.run_summary import CaseSummary, RunSummary
 from sdbench.records import Correctness
@@ -99,4 +100,4 @@ def spread_lines(summary: RunSummary) -> Iterator[str]:
 
 def _row_words(summary: RunSummary, row: CaseSummary) -> str:
     several_arms = len({one.arm for one in summary.cases}) > 1
-    return case_words(row.case) + (f" [{row.arm}]" if several_arms else "")
+    return row_words(row.case, row.arm, several_arms=several_arms)
