@@ -22,9 +22,9 @@ _MOST_HEAT = 8
 _LEAST_SPAN = math.log(1.2)
 
 
-def settings_words(case: Case) -> str:
-    """What is changed, the size apart: ``sliced, float16``."""
-    return ", ".join(case.words()) or "no options"
+def settings_words(case: Case, arm: str | None = None) -> str:
+    """What is changed, the size apart: ``sliced, float16 [old]``; ``arm`` is one of several."""
+    return (", ".join(case.words()) or "no options") + (f" [{arm}]" if arm else "")
 
 
 def cells_of(
@@ -65,7 +65,7 @@ def _cell(
 ) -> Cell:
     summary, case, images = row.summary, row.planned.case, row.images
     latency = summary.latency_s
-    settings = settings_words(case) + (f" [{row.arm.name}]" if several_arms else "")
+    settings = settings_words(case, row.arm.name if several_arms else None)
     return Cell(
         case_id=summary.case_id,
         arm=summary.arm,
