@@ -65,6 +65,11 @@ def size(value: float | None) -> str:
     return f"{value / 1e3:.0f} kB" if magnitude >= 1e3 else f"{value:.0f} B"
 
 
+def gigabytes(size_bytes: float) -> str:
+    """Always in GB, ``0.3 GB`` too, so that sizes can be looked for and added up."""
+    return f"{size_bytes / 1e9:.1f} GB"
+
+
 def memory_words(value: object) -> str:
     """A machine's memory as it is sold: in powers of two, of which systems report a little less."""
     return f"{round(value / 2**30)} GB" if isinstance(value, (int, float)) else "–"
