@@ -11,6 +11,7 @@ import msgspec
 
 from sdbench.analysis.estimates import PairEstimate, estimate_pair
 from sdbench.analysis.pairs import Pair, Row, rows_of
+from sdbench.analysis.run_summary import device_facts
 from sdbench.correctness.equality import Equality, EqualityKind
 from sdbench.correctness.places import Place, Spot, place_of
 from sdbench.records import AXES, Arm, Compared, ImageCompared, Picture, Replicate, Run, spelling
@@ -191,11 +192,7 @@ class Evidence:
 
     def fact(self, row: Row, name: str) -> Any:
         """A fact that a worker reported about the device; None if none did."""
-        for replicate in row.replicates:
-            value = replicate.device.get("facts", {}).get(name)
-            if value is not None:
-                return value
-        return None
+        return device_facts(row.replicates).get(name)
 
 
 def paired(base: Row, new: Row, axis: str) -> Pair:
