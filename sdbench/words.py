@@ -89,6 +89,23 @@ def system_words(machine: Mapping[str, Any], facts: Mapping[str, Any] | None = N
     return " ".join(str(word) for word in words if word)
 
 
+def machine_words(
+    machine: Mapping[str, Any], facts: Mapping[str, Any] | None = None, *, unknown: str
+) -> str:
+    """``Apple M1, 8 cores, 16 GB, macOS 15.1``; what is not known is left out.
+
+    ``unknown`` stands for a chip of which not even the architecture is known.
+    """
+    cores, memory = machine.get("cores_physical"), machine.get("memory_bytes")
+    words = [
+        str(machine.get("chip") or machine.get("architecture") or unknown),
+        f"{cores} cores" if cores else "",
+        memory_words(memory) if memory else "",
+        system_words(machine, facts),
+    ]
+    return ", ".join(word for word in words if word)
+
+
 def printable(text: str) -> str:
     """Text that is not ours: terminal escapes in it are shown, not obeyed."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
