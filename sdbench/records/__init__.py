@@ -46,7 +46,6 @@ from sdbench.records.compared import (
     TracedStage,
 )
 from sdbench.records.failure import (
-    MEMORY_KINDS,
     OUTCOME_SEVERITY,
     Confidence,
     CrashReport,
@@ -54,21 +53,9 @@ from sdbench.records.failure import (
     Frame,
     Outcome,
 )
-from sdbench.records.numbers import (
-    Block,
-    ByteChange,
-    Bytes,
-    Clock,
-    Count,
-    Flops,
-    FlopsPerSecond,
-    PassSeconds,
-    Resolution,
-    Seconds,
-    UnitSeconds,
-)
+from sdbench.records.numbers import Bytes, Clock, Count, FlopsPerSecond, Seconds, UnitSeconds
 from sdbench.records.planned import Plan, PlannedCase, Slot, StartMethod
-from sdbench.records.recorded import SCHEMA_VERSION, Recorded
+from sdbench.records.recorded import SCHEMA_VERSION
 from sdbench.records.replicate import (
     CountedFlops,
     Energy,
@@ -102,15 +89,12 @@ from sdbench.records.run import (
 __all__ = [
     "AXES",
     "CORRECTNESS_SEVERITY",
-    "MEMORY_KINDS",
     "OUTCOME_SEVERITY",
     "SCHEMA_VERSION",
     "Arithmetic",
     "Arm",
     "Attention",
     "Batching",
-    "Block",
-    "ByteChange",
     "Bytes",
     "Case",
     "Clock",
@@ -126,7 +110,6 @@ __all__ = [
     "Dtype",
     "Energy",
     "FailureCause",
-    "Flops",
     "FlopsPerSecond",
     "Frame",
     "Gate",
@@ -141,7 +124,6 @@ __all__ = [
     "OwnRounding",
     "Pass",
     "PassKind",
-    "PassSeconds",
     "PassesStopped",
     "Picture",
     "PictureDifference",
@@ -151,9 +133,7 @@ __all__ = [
     "Preflight",
     "Pressure",
     "Record",
-    "Recorded",
     "Replicate",
-    "Resolution",
     "Run",
     "Seconds",
     "Session",
