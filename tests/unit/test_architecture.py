@@ -49,9 +49,8 @@ IMPORTS: dict[str, str] = {
         "localise models plan process quoting records runner runs stats words"
     ),
     "cli": (
-        "analysis comparison correctness diagnosis doctor errors explain files knowledge "
-        "localise machine plan privacy process records report repro runner runs stacks "
-        "stats words"
+        "analysis comparison correctness doctor errors explain files knowledge localise machine "
+        "plan privacy process records report repro runner runs stacks stats words"
     ),
     "__main__": "cli",
 }
