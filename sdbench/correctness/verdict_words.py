@@ -12,7 +12,7 @@ from sdbench.records import (
     TracedStage,
 )
 
-_STAGE_WORDS: dict[TracedStage, str] = {
+STAGE_WORDS: dict[TracedStage, str] = {
     "text": "text embeddings",
     "latents": "latents",
     "picture": "picture",
@@ -63,7 +63,7 @@ def _drift_words(
     if margin is None or margin <= 1:
         return f"the difference can be seen, though {case.dtype} rounding explains as much"
     times = f"{margin:,.0f}" if margin >= 10 else f"{margin:.2g}"
-    place = _STAGE_WORDS[_worst_place(images, stages)]
+    place = STAGE_WORDS[_worst_place(images, stages)]
     return f"{place} {times} times further from the CPU's than {case.dtype} rounding allows"
 
 
