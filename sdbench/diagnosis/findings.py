@@ -61,19 +61,16 @@ _ALONE: tuple[Rule, ...] = (
     spread.noisy_host,
 )
 
+PICTURE_CODES: tuple[FindingCode, ...] = (
+    *("nan-output", "black-output", "batch-mismatch", "noise-output", "wrong-content"),
+    *("cpu-mismatch", "nondeterministic", "first-pass-drift"),
+)
 # Within a severity: what explains most first.
 _ORDER: tuple[FindingCode, ...] = (
     *("worker-crash", "batch-crash", "oom", "memory-guard", "timeout"),
-    *("nan-output", "black-output", "batch-mismatch", "noise-output", "wrong-content"),
-    *("cpu-mismatch", "nondeterministic", "first-pass-drift"),
+    *PICTURE_CODES,
     *("swap-bound", "memory-growth", "throttled", "cpu-fallback", "not-steady"),
     *("slow-first-pass", "slicing-hurts", "slicing-helps", "noisy-host", "known-issue"),
-)
-PICTURE_CODES: frozenset[FindingCode] = frozenset(
-    {
-        *("nan-output", "black-output", "batch-mismatch", "noise-output", "wrong-content"),
-        *("cpu-mismatch", "nondeterministic", "first-pass-drift"),
-    }
 )
 
 

@@ -133,7 +133,7 @@ def _refusal(evidence: Evidence, row: Row, warned: Warned) -> str | None:
         return "that did not complete"
     if row.summary.correct == "broken":
         return "with a wrong picture"
-    if PICTURE_CODES & warned.get(key_of(row), set()):
+    if warned.get(key_of(row), set()).intersection(PICTURE_CODES):
         return "with a finding about its pictures"
     if row.summary.correct == "unknown":
         return "not checked against the CPU"
