@@ -27,6 +27,7 @@ from sdbench.knowledge.known_issues import (
     load_known_issues,
     matching_issues,
 )
+from sdbench.words import counted
 
 # A row gets the first symptom that holds of each group. Of _WRONG it gets the most severe one
 # (the first of these), because a symptom of severity "info" must not hide a fault.
@@ -155,8 +156,7 @@ def _sentence(evidence: Evidence, group: list[Symptom], causes: list[KnownIssue]
     name = row_words(first.planned.case, first.arm.name, several_arms=evidence.several_arms)
     words = f"{name}: {group[0].words}"
     if len(group) > 1:
-        others = len(group) - 1
-        words += f" (and likewise {others} more case{'s' if others > 1 else ''})"
+        words += f" (and likewise {counted(len(group) - 1, 'more case')})"
     if causes:
         words += f". Likely cause, a known issue: {causes[0].title} ({causes[0].links[0]})"
     return words.rstrip(".") + "."

@@ -96,11 +96,8 @@ def setup_sentence(checks: Sequence[SetupCheck]) -> tuple[Tone, str]:
     counts = Counter(check.tone for check in checks)
     wrong = counts["bad"] + counts["warning"]
     if wrong:
-        things = "thing is" if wrong == 1 else "things are"
-        worst: Tone = "bad" if counts["bad"] else "warning"
-        return worst, f"{wrong} {things} not as it should be" if wrong == 1 else (
-            f"{wrong} {things} not as they should be"
-        )
+        things = "thing is not as it" if wrong == 1 else "things are not as they"
+        return "bad" if counts["bad"] else "warning", f"{wrong} {things} should be"
     if not counts["good"]:
         return "unknown", "The run recorded too little to tell"
     return "good", "The machine is set up right, as far as the run recorded it"
