@@ -360,7 +360,6 @@ def _telemetry_frame(loaded: LoadedRun) -> "DataFrame":
 
 @functools.cache
 def _column(name: str) -> Callable[[Any], Any]:
-    """Values to a column."""
     import pandas as pd
 
     if name in _LEVELS:
