@@ -18,25 +18,12 @@ from sdbench.analysis.pairs import Pair, Row
 from sdbench.analysis.reasons import explain
 from sdbench.diagnosis.evidence import Evidence, RowKey, key_of
 from sdbench.diagnosis.findings import PICTURE_CODES
-from sdbench.diagnosis.result import (
-    Choice,
-    Finding,
-    Gain,
-    Goal,
-    Interval,
-    Recommendation,
-    Tradeoff,
-)
+from sdbench.diagnosis.result import Choice, Finding, Gain, Goal, Interval, Recommendation, Tradeoff
 from sdbench.diagnosis.rules.contrast import value_words
 from sdbench.diagnosis.snippets import diffusers_snippet, elsewhere
 from sdbench.knowledge.known_issues import FindingCode
 from sdbench.records import spelling
-from sdbench.stats import (
-    DEFAULT_THRESHOLD,
-    MIN_PROCESSES,
-    RatioEstimate,
-    decide_family,
-)
+from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES, RatioEstimate, decide_family
 from sdbench.words import counted
 
 # Room for the system's own work and other programs: what is beyond is where swap begins.

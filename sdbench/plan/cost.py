@@ -11,16 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sdbench.plan.config import FEWEST_PASSES, MOST_PASSES, Config
-from sdbench.records import (
-    Case,
-    DeviceKind,
-    Dtype,
-    ModelInfo,
-    Plan,
-    Replicate,
-    Slot,
-    StartMethod,
-)
+from sdbench.records import Case, DeviceKind, Dtype, ModelInfo, Plan, Replicate, Slot, StartMethod
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from sdbench.records.numbers import (
-    Bytes,
-    Resolution,
-)
+from sdbench.records.numbers import Bytes, Resolution
 
 Batching = Literal["loop", "batch"]
 Dtype = Literal["float32", "float16", "bfloat16"]

@@ -1,11 +1,6 @@
 """The machine itself: its chip; of a Mac its macOS, and whether it is a real one."""
 
-from sdbench.doctor.checks.commands import (
-    NEW_ENVIRONMENT,
-    install_stack,
-    memory_size,
-    python_fits,
-)
+from sdbench.doctor.checks.commands import NEW_ENVIRONMENT, install_stack, memory_size, python_fits
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.knowledge.compatibility import INTEL_TORCH, torch_needs, within
