@@ -25,6 +25,11 @@ def case_words(case: Case) -> str:
     return " ".join([case.resolution, *case.words()])
 
 
+def row_words(case: Case, arm: str, *, several_arms: bool) -> str:
+    """``512x512 sliced float16 [old]``: a case, with its arm where there are several."""
+    return case_words(case) + (f" [{arm}]" if several_arms else "")
+
+
 def process_words(block: int, planned: int) -> str:
     """``run 2 of 3``: a process of a case as a person counts, where ids count from 0."""
     return f"run {block + 1} of {max(planned, block + 1)}"
@@ -39,6 +44,6 @@ def run_number(replicate_id: str) -> str:
 def process_name(replicate: Replicate, run: Run) -> str:
     """``512x512 sliced, run 2 of 3``: a process of a run, with its arm where there are several."""
     planned = run.plan.processes(replicate.case_id, replicate.arm)
-    arm = f" [{replicate.arm}]" if len(run.plan.arms) > 1 else ""
-    case = case_words(run.plan.planned(replicate.case_id).case)
-    return f"{case}{arm}, {process_words(replicate.block, planned)}"
+    case = run.plan.planned(replicate.case_id).case
+    row = row_words(case, replicate.arm, several_arms=len(run.plan.arms) > 1)
+    return f"{row}, {process_words(replicate.block, planned)}"

@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from sdbench.analysis.pairs import Pair, Row
 from sdbench.analysis.run_summary import is_virtual
 from sdbench.machine.gpu.nvml import GPU_SLOWED
-from sdbench.records import Replicate, Run
+from sdbench.records import AXES, Replicate, Run
 
 # Settings that change how much memory a pass takes: swap on one side is then part of the answer.
-MEMORY_AXES = {
-    *("attention_slicing", "vae_slicing", "vae_tiling", "batching", "dtype", "offload"),
-    *("attention", "resolution"),
-}
+_MEMORY_AXES = {name for name, axis in AXES.items() if axis.holds_memory}
 # Less is the system tidying up, not this worker running out of room.
 SWAPPED_BYTES = 64e6
 _NOT_HOT = (None, "nominal")
@@ -63,7 +60,7 @@ def objections_to(pair: Pair, *, by_machine: bool = False) -> Objections:
         else:
             void.append("throttled")
     if base.any_process(swapped) != new.any_process(swapped):
-        if pair.axis in MEMORY_AXES or base.arm.hold_bytes != new.arm.hold_bytes:
+        if pair.axis in _MEMORY_AXES or base.arm.hold_bytes != new.arm.hold_bytes:
             remark = remark or "swap-in-one-arm"
         else:
             void.append("swap-in-one-arm")

@@ -59,7 +59,7 @@ _EFFICIENCY = ("pass_flops", "achieved_flops_per_s", "ceiling_flops_per_s", "cei
 _SPREAD = ("spread_between_passes", "spread_between_processes", "spread_dominated_by")
 # Dtypes of columns whose names do not end in a unit.
 _DTYPES = {
-    **dict.fromkeys(["attention_slicing", "warmup", "vae_slicing", "vae_tiling"], "bool"),
+    **dict.fromkeys((one.name for one in msgspec.structs.fields(Case) if one.type is bool), "bool"),
     **dict.fromkeys(["simulated", "cold_cache", "last_attempt", "steady"], "bool"),
     **dict.fromkeys(["block", "attempt", "images", "processes", "replicates", "planned"], "int64"),
     **dict.fromkeys(["pass", "sample", "wrong_pictures", "passes_made"], "int64"),
@@ -360,7 +360,6 @@ def _telemetry_frame(loaded: LoadedRun) -> "DataFrame":
 
 @functools.cache
 def _column(name: str) -> Callable[[Any], Any]:
-    """Values to a column."""
     import pandas as pd
 
     if name in _LEVELS:

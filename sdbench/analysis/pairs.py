@@ -4,14 +4,11 @@ import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import msgspec
+from typing import Literal
 
 from sdbench.analysis.run_summary import CaseSummary, RunSummary, summarise
 from sdbench.errors import UsageError
-from sdbench.plan.config import AXES
-from sdbench.records import Arm, Case, PlannedCase, Replicate, Run
+from sdbench.records import AXES, Arm, Case, PlannedCase, Replicate, Run, spelling
 from sdbench.runs import LoadedRun
 
 SideName = Literal["base", "new"]
@@ -184,7 +181,7 @@ def pairs_of_axis(loaded: LoadedRun, axis: str) -> list[Pair]:
         UsageError: there is no such axis, or it has one value only.
     """
     value_of = _value_reader(loaded.run, axis)
-    groups: dict[tuple[str, ...], dict[str, Row]] = {}
+    groups: dict[tuple[object, ...], dict[str, Row]] = {}
     values: dict[str, None] = {}
     for row in rows_of(loaded):
         value = value_of(row)
@@ -245,18 +242,11 @@ def _stack_labels(run: Run) -> Mapping[str, str]:
     return labels
 
 
-def _rest(row: Row, axis: str) -> tuple[str, ...]:
+def _rest(row: Row, axis: str) -> tuple[object, ...]:
     """Everything about a row but its value on the axis."""
     if axis not in AXES:
         return (row.planned.case_id,)
-    settings: dict[str, Any] = msgspec.structs.asdict(row.planned.case)
-    del settings[axis]
-    return (row.arm.name, *map(spelling, settings.values()))
-
-
-def spelling(value: object) -> str:
-    """A value as ``--only`` takes it: ``true``, ``512x512``."""
-    return str(value).lower()
+    return (row.arm.name, *row.planned.case.without(axis))
 
 
 def _first_pass_s(replicate: Replicate) -> float | None:

@@ -10,7 +10,7 @@ import click
 
 from sdbench.analysis.pairs import summary_of
 from sdbench.analysis.run_summary import as_json as summary_json
-from sdbench.cli.options import force_option, json_option
+from sdbench.cli.options import force_option, json_option, results_option_alone
 from sdbench.cli.output import console, print_text, write_files, write_text
 from sdbench.cli.own_files import WRITTEN_BY, spare_others
 from sdbench.errors import UsageError
@@ -107,14 +107,7 @@ _BY_SUFFIX = {".md": "md", ".csv": "csv", ".json": "json", ".xml": "junit"}
     help="Leave out user and host names, paths, tokens, e-mail addresses, prompts of your own with "
     "their pictures, and workers' last words.",
 )
-@click.option(
-    "--results",
-    "root",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    help="Folder that holds the run folders.",
-)
+@results_option_alone
 @force_option
 @json_option
 def command(

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from sdbench.cli.options import force_option, json_option
+from sdbench.cli.options import force_option, json_option, results_option_alone
 from sdbench.cli.output import console, print_json
 from sdbench.cli.own_files import WRITTEN_BY, spare_others
 from sdbench.cli.show import find_case
@@ -38,14 +38,7 @@ _NOT_OURS = (
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for the files. [default: ./sdbench-repro-CASE]",
 )
-@click.option(
-    "--results",
-    "root",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    help="Folder that holds the run folders.",
-)
+@results_option_alone
 @click.option(
     "--stack",
     metavar="S",

@@ -15,12 +15,7 @@ from sdbench.privacy.redact import hidden_run, shown_run
 from sdbench.process.execution import ProcessExecutor
 from sdbench.records import Run
 from sdbench.runner.foreign import adopted, what_it_decides
-from sdbench.runner.prepare import (
-    check_resumable,
-    check_same_machine,
-    require_room,
-    same_model,
-)
+from sdbench.runner.prepare import check_resumable, check_same_machine, require_room, same_model
 from sdbench.runner.resume import remaining_slots, undecided, with_put_off_again
 from sdbench.runner.session import config_of, run_session, with_new_sitting
 from sdbench.runs import LoadedRun, RunFolder, find_run

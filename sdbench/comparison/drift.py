@@ -78,8 +78,7 @@ def drift_of(pair: Pair, earlier: Earlier, *, by_machine: bool = False) -> Drift
 
 def machine_kind(row: Row) -> MachineKind:
     """What is known of the machine as this row was measured, the worst first."""
-    identity = row.run.machine_facts.get("identity")
-    virtual = identity.get("virtual") if isinstance(identity, dict) else None
+    virtual = row.run.identity("virtual")
     kinds: dict[MachineKind, bool] = {
         "virtual": virtual is True,
         "other-load": any(

@@ -13,13 +13,7 @@ from sdbench.comparison.series import series_of
 from sdbench.errors import UsageError
 from sdbench.records import Case, Outcome
 from sdbench.runs import LoadedRun
-from sdbench.stats import (
-    DEFAULT_THRESHOLD,
-    MIN_PROCESSES,
-    RatioEstimate,
-    drift_between,
-    with_drift,
-)
+from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES, RatioEstimate, drift_between, with_drift
 from sdbench.words import shortened
 
 _NAMED_CASES = 50

@@ -9,13 +9,7 @@ import msgspec
 
 from sdbench.analysis.estimates import MEASURES, Measure, PairEstimate
 from sdbench.analysis.reasons import explain
-from sdbench.comparison.result import (
-    Both,
-    CaseComparison,
-    MachineInfo,
-    MachineResult,
-    Verdict,
-)
+from sdbench.comparison.result import Both, CaseComparison, MachineInfo, MachineResult, Verdict
 from sdbench.comparison.sentence import VERDICT_WORDS
 from sdbench.comparison.verdicts import Decision, first_pass_of, peak_memory_of, rule_family
 from sdbench.records import CORRECTNESS_SEVERITY, OUTCOME_SEVERITY

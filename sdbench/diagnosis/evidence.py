@@ -10,11 +10,11 @@ from typing import Any, Literal
 import msgspec
 
 from sdbench.analysis.estimates import PairEstimate, estimate_pair
-from sdbench.analysis.pairs import Pair, Row, rows_of, spelling
+from sdbench.analysis.pairs import Pair, Row, rows_of
+from sdbench.analysis.run_summary import device_facts
 from sdbench.correctness.equality import Equality, EqualityKind
 from sdbench.correctness.places import Place, Spot, place_of
-from sdbench.plan.config import AXES
-from sdbench.records import Arm, Compared, ImageCompared, Picture, Replicate, Run
+from sdbench.records import AXES, Arm, Compared, ImageCompared, Picture, Replicate, Run, spelling
 from sdbench.runs import LoadedRun
 
 RowKey = tuple[str, str]
@@ -84,10 +84,11 @@ class Evidence:
 
     def neighbours(self, row: Row) -> Iterator[tuple[str, Row]]:
         """Every measured row in the same arm that differs in exactly one setting, with its name."""
+        case, arm = row.planned.case, row.arm.name
         found = [
             (place, axis, other)
             for axis in AXES
-            for place, other in self._alike_but_for[axis, row.arm.name, _rest(row, axis)]
+            for place, other in self._alike_but_for[axis, arm, case.without(axis)]
             if other.planned.case_id != row.planned.case_id
         ]
         yield from ((axis, other) for _, axis, other in sorted(found, key=lambda one: one[0]))
@@ -100,7 +101,7 @@ class Evidence:
         groups = defaultdict(list)
         for place, row in enumerate(self.measured):
             for axis in AXES:
-                groups[axis, row.arm.name, _rest(row, axis)].append((place, row))
+                groups[axis, row.arm.name, row.planned.case.without(axis)].append((place, row))
         return groups
 
     def pairs(
@@ -191,15 +192,7 @@ class Evidence:
 
     def fact(self, row: Row, name: str) -> Any:
         """A fact that a worker reported about the device; None if none did."""
-        for replicate in row.replicates:
-            value = replicate.device.get("facts", {}).get(name)
-            if value is not None:
-                return value
-        return None
-
-
-def _rest(row: Row, axis: str) -> tuple[object, ...]:
-    return tuple(getattr(row.planned.case, other) for other in AXES if other != axis)
+        return device_facts(row.replicates).get(name)
 
 
 def paired(base: Row, new: Row, axis: str) -> Pair:

@@ -7,6 +7,7 @@ same code in one arm become one finding, and known issues that the set-up meets 
 
 from collections.abc import Iterable
 
+from sdbench.analysis.case_words import row_words
 from sdbench.analysis.pairs import Row
 from sdbench.diagnosis.evidence import Evidence, RowKey, key_of
 from sdbench.diagnosis.result import SEVERITIES, Finding, Severity
@@ -26,6 +27,7 @@ from sdbench.knowledge.known_issues import (
     load_known_issues,
     matching_issues,
 )
+from sdbench.words import counted
 
 # A row gets the first symptom that holds of each group. Of _WRONG it gets the most severe one
 # (the first of these), because a symptom of severity "info" must not hide a fault.
@@ -60,19 +62,16 @@ _ALONE: tuple[Rule, ...] = (
     spread.noisy_host,
 )
 
+PICTURE_CODES: tuple[FindingCode, ...] = (
+    *("nan-output", "black-output", "batch-mismatch", "noise-output", "wrong-content"),
+    *("cpu-mismatch", "nondeterministic", "first-pass-drift"),
+)
 # Within a severity: what explains most first.
 _ORDER: tuple[FindingCode, ...] = (
     *("worker-crash", "batch-crash", "oom", "memory-guard", "timeout"),
-    *("nan-output", "black-output", "batch-mismatch", "noise-output", "wrong-content"),
-    *("cpu-mismatch", "nondeterministic", "first-pass-drift"),
+    *PICTURE_CODES,
     *("swap-bound", "memory-growth", "throttled", "cpu-fallback", "not-steady"),
     *("slow-first-pass", "slicing-hurts", "slicing-helps", "noisy-host", "known-issue"),
-)
-PICTURE_CODES: frozenset[FindingCode] = frozenset(
-    {
-        *("nan-output", "black-output", "batch-mismatch", "noise-output", "wrong-content"),
-        *("cpu-mismatch", "nondeterministic", "first-pass-drift"),
-    }
 )
 
 
@@ -154,13 +153,10 @@ def _finding(
 
 def _sentence(evidence: Evidence, group: list[Symptom], causes: list[KnownIssue]) -> str:
     first = group[0].row
-    name = " ".join([first.planned.case.resolution, *first.planned.case.words()])
-    if evidence.several_arms:
-        name += f" [{first.arm.name}]"
+    name = row_words(first.planned.case, first.arm.name, several_arms=evidence.several_arms)
     words = f"{name}: {group[0].words}"
     if len(group) > 1:
-        others = len(group) - 1
-        words += f" (and likewise {others} more case{'s' if others > 1 else ''})"
+        words += f" (and likewise {counted(len(group) - 1, 'more case')})"
     if causes:
         words += f". Likely cause, a known issue: {causes[0].title} ({causes[0].links[0]})"
     return words.rstrip(".") + "."

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sdbench.analysis.case_words import row_words
 from sdbench.analysis.pairs import Row
 from sdbench.analysis.run_summary import slowed_by_others
 from sdbench.diagnosis.evidence import Evidence, key_of
@@ -248,8 +249,7 @@ def _processes(count: int, loaded: LoadedRun) -> str:
 def _names(evidence: Evidence, rows: Sequence[Row]) -> str:
     """``192x192 batch, 192x192 sliced and 4 more cases``."""
     names = [
-        " ".join([row.planned.case.resolution, *row.planned.case.words()])
-        + (f" [{row.arm.name}]" if evidence.several_arms else "")
+        row_words(row.planned.case, row.arm.name, several_arms=evidence.several_arms)
         for row in rows
     ]
     shown = ", ".join(names[:_NAMED_CASES])

@@ -14,28 +14,16 @@ import msgspec
 
 from sdbench.analysis.comparability import swapped, throttled
 from sdbench.analysis.estimates import estimate_pair
-from sdbench.analysis.pairs import Pair, Row, spelling
+from sdbench.analysis.pairs import Pair, Row
 from sdbench.analysis.reasons import explain
 from sdbench.diagnosis.evidence import Evidence, RowKey, key_of
 from sdbench.diagnosis.findings import PICTURE_CODES
-from sdbench.diagnosis.result import (
-    Choice,
-    Finding,
-    Gain,
-    Goal,
-    Interval,
-    Recommendation,
-    Tradeoff,
-)
+from sdbench.diagnosis.result import Choice, Finding, Gain, Goal, Interval, Recommendation, Tradeoff
 from sdbench.diagnosis.rules.contrast import value_words
 from sdbench.diagnosis.snippets import diffusers_snippet, elsewhere
 from sdbench.knowledge.known_issues import FindingCode
-from sdbench.stats import (
-    DEFAULT_THRESHOLD,
-    MIN_PROCESSES,
-    RatioEstimate,
-    decide_family,
-)
+from sdbench.records import spelling
+from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES, RatioEstimate, decide_family
 from sdbench.words import counted
 
 # Room for the system's own work and other programs: what is beyond is where swap begins.
@@ -132,7 +120,7 @@ def _refusal(evidence: Evidence, row: Row, warned: Warned) -> str | None:
         return "that did not complete"
     if row.summary.correct == "broken":
         return "with a wrong picture"
-    if PICTURE_CODES & warned.get(key_of(row), set()):
+    if warned.get(key_of(row), set()).intersection(PICTURE_CODES):
         return "with a finding about its pictures"
     if row.summary.correct == "unknown":
         return "not checked against the CPU"

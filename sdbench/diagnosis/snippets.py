@@ -10,6 +10,7 @@ from sdbench.knowledge.diffusers_names import (
     dtype_option,
     pipeline_class,
     scheduler_class,
+    switches,
 )
 from sdbench.quoting.python_source import comment, literal, name, number, whole
 from sdbench.records import Case, ModelInfo, Run
@@ -51,7 +52,8 @@ def diffusers_snippet(run: Run, row: Row, versions: dict[str, str]) -> str:
         f"pipe = {pipeline}.from_pretrained(model, {options})",
         f"pipe.scheduler = {scheduler}.from_config(pipe.scheduler.config)",
         _placement(case, run.device),
-        *_switches(case),
+        *_attention(case),
+        *switches(case),
     ]
     call = f"num_inference_steps={steps}, guidance_scale={guidance}, {size}"
     images = whole(config.get("images"))
@@ -126,18 +128,11 @@ def _placement(case: Case, device: str) -> str:
     return f"pipe.enable_{kind}_cpu_offload(device={literal(device)})"
 
 
-def _switches(case: Case) -> list[str]:
-    lines = []
-    if case.attention in PROCESSORS:
-        processor = PROCESSORS[case.attention]
-        lines += [
-            f"from diffusers.models.attention_processor import {processor}",
-            f"pipe.unet.set_attn_processor({processor}())",
-        ]
-    if case.attention_slicing:
-        lines.append("pipe.enable_attention_slicing()")
-    if case.vae_slicing:
-        lines.append("pipe.vae.enable_slicing()")
-    if case.vae_tiling:
-        lines.append("pipe.vae.enable_tiling()")
-    return lines
+def _attention(case: Case) -> list[str]:
+    if case.attention not in PROCESSORS:
+        return []
+    processor = PROCESSORS[case.attention]
+    return [
+        f"from diffusers.models.attention_processor import {processor}",
+        f"pipe.unet.set_attn_processor({processor}())",
+    ]

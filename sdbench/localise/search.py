@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import psutil
 
 from sdbench.errors import MachineError, UsageError
@@ -29,6 +28,7 @@ from sdbench.process.executor import Executor, Report, Stop, Task
 from sdbench.process.find_device import FoundDevice, find_device
 from sdbench.process.guard import MemoryGuard
 from sdbench.process.operator_calls import OperatorCall, OperatorDifference
+from sdbench.process.picture_job import picture_job
 from sdbench.process.sampler import Sample
 from sdbench.records import Case, Dtype, ModelInfo
 from sdbench.stacks import resolve_stack
@@ -85,24 +85,11 @@ class Search:
 
     def _job(self) -> dict[str, Any]:
         """The pass itself runs in float32, whatever is under test."""
-        case, config = self.case, self.config
-        return {
-            "localise": True,
-            "device": self.device.kind,
-            "model_path": self.model.path,
-            "allow_pickle": self.allow_pickle,
-            "scheduler": config.scheduler,
-            "steps": config.steps,
-            "guidance_scale": config.guidance_scale,
-            "seed": config.seed,
-            "images": config.images,
-            "prompts": list(config.prompts),
-            "compute_dtype": self.dtype,
-            "case": msgspec.to_builtins(case) | {"width": case.width, "height": case.height},
-            "first": 0,
-            "avoid": [],
-            "capture": None,
-        }
+        pictures = picture_job(
+            self.config, self.model, self.device.kind, self.case, allow_pickle=self.allow_pickle
+        )
+        own = {"compute_dtype": self.dtype, "first": 0, "avoid": [], "capture": None}
+        return {"localise": True, **pictures, **own}
 
 
 def prepare_search(

@@ -19,7 +19,17 @@ Records hold no reference cycles, so the collector leaves them alone (``gc=False
 millions.
 """
 
-from sdbench.records.case import Arm, Attention, Batching, Case, DeviceKind, Dtype, Offload
+from sdbench.records.case import (
+    AXES,
+    Arm,
+    Attention,
+    Batching,
+    Case,
+    DeviceKind,
+    Dtype,
+    Offload,
+    spelling,
+)
 from sdbench.records.compared import (
     CORRECTNESS_SEVERITY,
     Arithmetic,
@@ -36,7 +46,6 @@ from sdbench.records.compared import (
     TracedStage,
 )
 from sdbench.records.failure import (
-    MEMORY_KINDS,
     OUTCOME_SEVERITY,
     Confidence,
     CrashReport,
@@ -44,21 +53,9 @@ from sdbench.records.failure import (
     Frame,
     Outcome,
 )
-from sdbench.records.numbers import (
-    Block,
-    ByteChange,
-    Bytes,
-    Clock,
-    Count,
-    Flops,
-    FlopsPerSecond,
-    PassSeconds,
-    Resolution,
-    Seconds,
-    UnitSeconds,
-)
+from sdbench.records.numbers import Bytes, Clock, Count, FlopsPerSecond, Seconds, UnitSeconds
 from sdbench.records.planned import Plan, PlannedCase, Slot, StartMethod
-from sdbench.records.recorded import SCHEMA_VERSION, Recorded
+from sdbench.records.recorded import SCHEMA_VERSION
 from sdbench.records.replicate import (
     CountedFlops,
     Energy,
@@ -90,16 +87,14 @@ from sdbench.records.run import (
 )
 
 __all__ = [
+    "AXES",
     "CORRECTNESS_SEVERITY",
-    "MEMORY_KINDS",
     "OUTCOME_SEVERITY",
     "SCHEMA_VERSION",
     "Arithmetic",
     "Arm",
     "Attention",
     "Batching",
-    "Block",
-    "ByteChange",
     "Bytes",
     "Case",
     "Clock",
@@ -115,7 +110,6 @@ __all__ = [
     "Dtype",
     "Energy",
     "FailureCause",
-    "Flops",
     "FlopsPerSecond",
     "Frame",
     "Gate",
@@ -130,7 +124,6 @@ __all__ = [
     "OwnRounding",
     "Pass",
     "PassKind",
-    "PassSeconds",
     "PassesStopped",
     "Picture",
     "PictureDifference",
@@ -140,9 +133,7 @@ __all__ = [
     "Preflight",
     "Pressure",
     "Record",
-    "Recorded",
     "Replicate",
-    "Resolution",
     "Run",
     "Seconds",
     "Session",
@@ -159,4 +150,5 @@ __all__ = [
     "WaitReason",
     "Withdrawn",
     "Yardstick",
+    "spelling",
 ]

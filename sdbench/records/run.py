@@ -108,3 +108,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     def variables(self, arm: Arm) -> dict[str, str]:
         """The environment variables that an arm computed with; its own go first."""
         return {**self.environment, **arm.env}
+
+    def identity(self, name: str) -> Any:
+        """What the machine is, of ``machine_facts``; None where it is not known or not recorded."""
+        fact = (self.machine_facts.get("identity") or {}).get(name)
+        return None if isinstance(fact, dict) else fact

@@ -14,12 +14,7 @@ from sdbench.knowledge.failure_causes import (
 )
 from sdbench.knowledge.failure_texts import one_line
 from sdbench.knowledge.in_force import of_job
-from sdbench.knowledge.pasted_log import (
-    innermost_message,
-    last_line,
-    last_words,
-    root_exception,
-)
+from sdbench.knowledge.pasted_log import innermost_message, last_line, last_words, root_exception
 from sdbench.knowledge.version_ranges import Versions
 from sdbench.plan.config import FEWEST_PASSES
 from sdbench.privacy.redact import redact

@@ -2,31 +2,17 @@
 
 from collections.abc import Callable
 
-from sdbench.analysis.pairs import Row, spelling
+from sdbench.analysis.pairs import Row
 from sdbench.diagnosis.evidence import Evidence
+from sdbench.records import AXES
 
-SETTING_WORDS: dict[str, str] = {
-    "resolution": "resolution",
-    "attention_slicing": "attention slicing",
-    "warmup": "warm-up",
-    "batching": "batching",
-    "dtype": "dtype",
-    "vae_slicing": "VAE slicing",
-    "vae_tiling": "VAE tiling",
-    "attention": "attention",
-    "offload": "offload",
-}
+_VALUE_WORDS = {True: "on", False: "off", "batch": "one batch", "loop": "a loop"}
 
 
 def value_words(row: Row, axis: str) -> str:
     """``attention slicing on``, ``float16``, ``512x512``: a row's value on an axis."""
     value = getattr(row.planned.case, axis)
-    if isinstance(value, bool):
-        return f"{SETTING_WORDS[axis]} {'on' if value else 'off'}"
-    if axis == "batching":
-        return "one batch" if value == "batch" else "a loop"
-    named = axis in ("attention", "offload")
-    return f"{SETTING_WORDS[axis]} {spelling(value)}" if named else spelling(value)
+    return AXES[axis].words.format(_VALUE_WORDS.get(value, value))
 
 
 def healthy_neighbours(

@@ -8,12 +8,7 @@ from sdbench.analysis.pairs import Row
 from sdbench.correctness.arithmetic import arithmetic_of
 from sdbench.correctness.equality import Equality
 from sdbench.correctness.places import Place, Spot, listed, place_of
-from sdbench.correctness.verdict_words import (
-    shows_something,
-    stage_words,
-    unseen_words,
-    what_words,
-)
+from sdbench.correctness.verdict_words import shows_something, stage_words, unseen_words, what_words
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Severity
 from sdbench.diagnosis.rules.contrast import contrast_words, healthy_neighbours, use_words

@@ -61,8 +61,7 @@ def _threshold(evidence: Evidence) -> float:
 
 def _seen(evidence: Evidence, row: Row) -> Iterator[str]:
     """What was recorded that makes processes differ."""
-    identity = evidence.run.machine_facts.get("identity") or {}
-    if identity.get("virtual") is True:
+    if evidence.run.identity("virtual") is True:
         yield "a virtual machine"
     reported = [entry.telemetry for entry in row.replicates if entry.telemetry is not None]
     stolen = max((one.stolen_cpu_share or 0.0 for one in reported), default=0.0)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from sdbench.analysis.case_words import case_words
+from sdbench.analysis.case_words import row_words
 from sdbench.analysis.run_summary import RunSummary
 from sdbench.records import Replicate, Run
 from sdbench.stats import tukey_outliers
@@ -34,7 +34,7 @@ def pytest_benchmark_document(
         ]
         if not times:
             continue
-        name = case_words(row.case) + (f" [{row.arm}]" if several_arms else "")
+        name = row_words(row.case, row.arm, several_arms=several_arms)
         benchmarks.append(
             {
                 "group": run.model.name,

@@ -1,7 +1,6 @@
 """One line of a Markdown table, to paste into a thread: a machine and how fast it is."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from sdbench.analysis.run_summary import device_facts
 from sdbench.quoting.markdown_text import plain, table
@@ -29,7 +28,7 @@ def rows_of_runs(runs: Sequence[LoadedRun], stories: Sequence[RunReport]) -> str
 def _row(loaded: LoadedRun, story: RunReport) -> list[str]:
     run, cell = loaded.run, _chosen(story)
     facts = device_facts(loaded.replicates)
-    cores = facts.get("gpu_cores") or _identity(run, "gpu_cores")
+    cores = facts.get("gpu_cores") or run.identity("gpu_cores")
     chip = facts.get("name") if run.device == "cuda" else None
     return [
         plain(str(chip or run.machine.get("chip") or run.machine.get("architecture") or "–")),
@@ -53,11 +52,6 @@ def _chosen(story: RunReport) -> Cell | None:
     if head.quickest is not None:
         return head.quickest
     return next((cell for cell in story.cells if cell.replicates), None)
-
-
-def _identity(run: Run, name: str) -> Any:
-    value = (run.machine_facts.get("identity") or {}).get(name)
-    return None if isinstance(value, dict) else value
 
 
 def _torch(run: Run, cell: Cell | None) -> str:

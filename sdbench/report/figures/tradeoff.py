@@ -93,9 +93,8 @@ def _label(axes: "Axes", points: "list[Tradeoff]", theme: Theme, *, several_arms
     free = axes.get_window_extent(renderer)
     taken: list[Bbox] = []
     for one, (across, up) in zip(points, zip(*_places(points), strict=True), strict=True):
-        arm = f" [{one.arm}]" if several_arms else ""
         label = axes.annotate(
-            shortened(settings_words(one.case) + arm, 34),
+            shortened(settings_words(one.case, one.arm if several_arms else None), 34),
             (across, up),
             textcoords="offset points",
             fontsize=7.5,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from sdbench.analysis.case_words import OUTCOME_WORDS, case_words
+from sdbench.analysis.case_words import OUTCOME_WORDS, case_words, row_words
 from sdbench.analysis.run_summary import disturbances, per_picture, summarise
 from sdbench.analysis.telemetry import WAIT_WORDS
 from sdbench.records import InterimAnalysis, Preflight, Replicate, Run, Slot, WaitReason
@@ -65,10 +65,9 @@ class ScreenWatcher:
 
     def slot_begins(self, slot: Slot, done: int, total: int, remaining_s: float) -> None:
         """Show what starts now."""
-        case = self._run.plan.planned(slot.case_id).case
-        self._words = case_words(case)
-        if len(self._run.plan.arms) > 1:
-            self._words += f" [{slot.arm}]"
+        plan = self._run.plan
+        case = plan.planned(slot.case_id).case
+        self._words = row_words(case, slot.arm, several_arms=len(plan.arms) > 1)
         if self._blocks > 1:
             self._words += f", run {slot.block + 1} of {self._blocks}"
         self._bar.update(self._task, completed=done, total=total)

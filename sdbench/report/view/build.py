@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdbench.analysis.case_words import process_name
+from sdbench.analysis.case_words import case_words, process_name
 from sdbench.analysis.pairs import Row, rows_of, summary_of
 from sdbench.analysis.run_summary import device_facts
 from sdbench.comparison import (
@@ -25,7 +25,7 @@ from sdbench.diagnosis.diagnose import diagnose
 from sdbench.diagnosis.result import Diagnosis
 from sdbench.errors import SdbenchError
 from sdbench.records import Compared
-from sdbench.report.view.cases import cells_of, name_of
+from sdbench.report.view.cases import cells_of
 from sdbench.report.view.efficiency_words import efficiency_sentence
 from sdbench.report.view.findings import finding_stories
 from sdbench.report.view.headline import headline_of
@@ -103,9 +103,7 @@ def build_run_report(loaded: LoadedRun, *, details: bool = True) -> RunReport:
     )
     stages, stages_left_out = stages_of(detailed, several_arms=several_arms)
     divergence, divergence_left_out = divergence_of(detailed, compared, several_arms=several_arms)
-    names = {
-        planned.case_id: name_of(planned.case, "", several_arms=False) for planned in run.plan.cases
-    }
+    names = {planned.case_id: case_words(planned.case) for planned in run.plan.cases}
     missing = _missing(loaded)
     return RunReport(
         run_id=run.run_id,

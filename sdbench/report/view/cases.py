@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 
-from sdbench.analysis.case_words import OUTCOME_WORDS, case_words, process_words
+from sdbench.analysis.case_words import OUTCOME_WORDS, process_words, row_words
 from sdbench.analysis.comparability import swapped, throttled
 from sdbench.analysis.pairs import Row
 from sdbench.analysis.run_summary import CaseSummary, disturbances, per_picture
@@ -22,14 +22,9 @@ _MOST_HEAT = 8
 _LEAST_SPAN = math.log(1.2)
 
 
-def name_of(case: Case, arm: str, *, several_arms: bool) -> str:
-    """``512x512 sliced float16 [old]``."""
-    return case_words(case) + (f" [{arm}]" if several_arms else "")
-
-
-def settings_words(case: Case) -> str:
-    """What is changed, the size apart: ``sliced, float16``."""
-    return ", ".join(case.words()) or "no options"
+def settings_words(case: Case, arm: str | None = None) -> str:
+    """What is changed, the size apart: ``sliced, float16 [old]``; ``arm`` is one of several."""
+    return (", ".join(case.words()) or "no options") + (f" [{arm}]" if arm else "")
 
 
 def cells_of(
@@ -70,12 +65,12 @@ def _cell(
 ) -> Cell:
     summary, case, images = row.summary, row.planned.case, row.images
     latency = summary.latency_s
-    settings = settings_words(case) + (f" [{row.arm.name}]" if several_arms else "")
+    settings = settings_words(case, row.arm.name if several_arms else None)
     return Cell(
         case_id=summary.case_id,
         arm=summary.arm,
         case=case,
-        name=name_of(case, row.arm.name, several_arms=several_arms),
+        name=row_words(case, row.arm.name, several_arms=several_arms),
         resolution=case.resolution,
         settings=settings,
         outcome=summary.outcome,

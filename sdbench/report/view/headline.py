@@ -77,14 +77,13 @@ def _advice(goal: Goal, *, several_arms: bool) -> list[Advice]:
     for purpose, choice in (("one picture", goal.latency), ("many pictures", goal.throughput)):
         if choice is None:
             continue
-        arm = f" [{choice.arm}]" if several_arms else ""
         saving = [gain for gain in choice.gains if _saves(gain)]
         best = min(saving, key=lambda gain: gain.ratio or 0.0, default=None)
         found.append(
             Advice(
                 resolution=goal.resolution,
                 purpose=purpose,  # type: ignore[arg-type]  # one of the two above
-                settings=settings_words(choice.case) + arm,
+                settings=settings_words(choice.case, choice.arm if several_arms else None),
                 choice=choice,
                 gains=[gain.sentence for gain in choice.gains],
                 best_gain=None if best is None else best.sentence,

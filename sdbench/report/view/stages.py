@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from sdbench.analysis.case_words import row_words
 from sdbench.analysis.efficiency import StageEfficiency
 from sdbench.analysis.pairs import Row
 from sdbench.analysis.telemetry import STAGE_NAMES, StageName
 from sdbench.records import CORRECTNESS_SEVERITY, Compared, Divergence, Pass, Stage
-from sdbench.report.view.cases import RowKey, name_of
+from sdbench.report.view.cases import RowKey
 from sdbench.report.view.model import DivergenceCurve, StageRow, StageShare
 
 MAX_STAGE_ROWS = 12
@@ -57,7 +58,7 @@ def _stage_row(row: Row, profiled: Pass, several_arms: bool) -> StageRow:
     return StageRow(
         case_id=row.planned.case_id,
         arm=row.arm.name,
-        name=name_of(row.planned.case, row.arm.name, several_arms=several_arms),
+        name=row_words(row.planned.case, row.arm.name, several_arms=several_arms),
         total_s=total,
         stages=[
             StageShare(
@@ -108,7 +109,7 @@ def divergence_of(
         if not curves:
             continue
         record, worst = max(curves, key=lambda pair: _excess(pair[1]))
-        name = name_of(row.planned.case, row.arm.name, several_arms=several_arms)
+        name = row_words(row.planned.case, row.arm.name, several_arms=several_arms)
         rank = CORRECTNESS_SEVERITY.index(record.verdict), -_excess(worst)
         found.append((rank, _curve(row, name, record, worst)))
     if len(found) <= MAX_CURVES:

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sdbench.analysis.case_words import row_words
 from sdbench.analysis.pairs import Row
 from sdbench.analysis.run_summary import sustained_of
 from sdbench.records import Replicate
-from sdbench.report.view.cases import name_of
 from sdbench.report.view.model import SustainedCurve
 from sdbench.report.view.passes import sustained_words
 from sdbench.report.view.timelines import read_timeline
@@ -37,7 +37,7 @@ def sustained_curves(
         begins = [one.begin_t or 0.0 for one in steady]
         readings = read_timeline(folder, name_of_file(entry))
         inside = [one for one in readings if begins[0] <= one.t]
-        name = name_of(row.planned.case, row.arm.name, several_arms=several_arms)
+        name = row_words(row.planned.case, row.arm.name, several_arms=several_arms)
         found.append(
             SustainedCurve(
                 name=f"{name}, run {entry.block + 1}",

@@ -6,11 +6,10 @@ from typing import Annotated, Any
 
 import msgspec
 
-from sdbench.analysis.case_words import OUTCOME_WORDS
+from sdbench.analysis.case_words import OUTCOME_WORDS, row_words
 from sdbench.analysis.pairs import Row
 from sdbench.files.access import MIB, read_inside
 from sdbench.records import Pressure, Replicate
-from sdbench.report.view.cases import name_of
 from sdbench.report.view.model import Span, Timeline
 from sdbench.words import size
 
@@ -58,7 +57,7 @@ def timelines_of(
     found = []
     for chosen, row, entry in _chosen(sampled):
         readings = read_timeline(folder, name_of_file(entry))
-        name = name_of(row.planned.case, row.arm.name, several_arms=several_arms)
+        name = row_words(row.planned.case, row.arm.name, several_arms=several_arms)
         if sum(one.footprint_bytes is not None for one in readings) > 1:
             found.append(_timeline(f"{name}, run {entry.block + 1}", chosen, entry, readings))
     found = [msgspec.structs.replace(entry, limit_bytes=limit_bytes) for entry in found]
