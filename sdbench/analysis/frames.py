@@ -253,7 +253,7 @@ def replicate_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[FrameRow]
             **settings[entry.case_id],
             **{name: getattr(entry, name) for name in _COPIED},
             "last_attempt": (entry.replicate_id, entry.attempt) in counting,
-            "first_pass_s": _first_pass_s(entry),
+            "first_pass_s": entry.first_pass_s,
             "steady_median_s": steady,
             "seconds_per_picture": per_picture(steady, int(run.config["images"])),
             **{name: getattr(efficiency, name) for name in _EFFICIENCY},
@@ -317,10 +317,6 @@ def _names(loaded: LoadedRun, entry: Replicate) -> FrameRow:
 
 def _counting(loaded: LoadedRun) -> set[tuple[str, int]]:
     return {(entry.replicate_id, entry.attempt) for entry in loaded.replicates}
-
-
-def _first_pass_s(entry: Replicate) -> float | None:
-    return next((one.duration_s for one in entry.of_kind("measured") if one.index == 1), None)
 
 
 # --- frames --------------------------------------------------------------------------------------

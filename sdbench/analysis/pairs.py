@@ -41,7 +41,7 @@ class Row:
     @functools.cached_property
     def first_pass_s(self) -> Figures:
         """Each process's measured pass 1."""
-        return self._figures(_first_pass_s)
+        return self._figures(lambda entry: None if entry.slept else entry.first_pass_s)
 
     @functools.cached_property
     def peak_memory_bytes(self) -> Figures:
@@ -257,11 +257,3 @@ def _rest(row: Row, axis: str) -> tuple[str, ...]:
 def spelling(value: object) -> str:
     """A value as ``--only`` takes it: ``true``, ``512x512``."""
     return str(value).lower()
-
-
-def _first_pass_s(replicate: Replicate) -> float | None:
-    if replicate.slept:
-        return None
-    return next(
-        (entry.duration_s for entry in replicate.of_kind("measured") if entry.index == 1), None
-    )

@@ -2,7 +2,7 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -288,9 +288,11 @@ def _summarise_row(
         outcome="skipped" if worst is None else worst.outcome,
         reason=absent if worst is None else worst.reason,
         latency_s=latency,
-        first_pass_s=_median(replicates, _first_pass),
-        prime_s=_median(replicates, _prime),
-        load_s=_median(replicates, lambda entry: entry.load_s),
+        first_pass_s=_median(entry.first_pass_s for entry in replicates),
+        prime_s=_median(
+            one.duration_s for entry in replicates for one in entry.of_kind("prime")[:1]
+        ),
+        load_s=_median(entry.load_s for entry in replicates),
         peak_memory_bytes=None if peak is None else peak.peak_memory_bytes,
         peak_memory_source=None if peak is None else peak.peak_memory_source,
         peak_memory_reason="not run" if peak is None else peak.peak_memory_reason,
@@ -340,7 +342,7 @@ def steady_times_s(replicate: Replicate) -> list[float]:
     """The times of a process's steady passes (2 on); none where it did not end well."""
     if replicate.outcome != "ok":
         return []
-    return [entry.duration_s for entry in replicate.of_kind("measured") if entry.index > 1]
+    return [entry.duration_s for entry in replicate.steady_passes]
 
 
 def sustained_of(replicate: Replicate) -> Sustained:
@@ -349,30 +351,16 @@ def sustained_of(replicate: Replicate) -> Sustained:
         return Sustained(reason=f"the process ended as {replicate.outcome}")
     if replicate.passes_stopped == "time-limit":
         return Sustained(reason="there was no time for the minutes that were asked for")
-    passes = [entry for entry in replicate.of_kind("measured") if entry.index > 1]
+    passes = replicate.steady_passes
     begins = [entry.begin_t for entry in passes if entry.begin_t is not None]
     if len(begins) < len(passes):
         return Sustained(reason="it is not on record when the passes began")
     return judge_sustained(begins, [entry.duration_s for entry in passes])
 
 
-def _first_pass(replicate: Replicate) -> float | None:
-    for entry in replicate.of_kind("measured"):
-        if entry.index == 1:
-            return entry.duration_s
-    return None
-
-
-def _prime(replicate: Replicate) -> float | None:
-    primes = replicate.of_kind("prime")
-    return primes[0].duration_s if primes else None
-
-
-def _median(
-    replicates: list[Replicate], value_of: Callable[[Replicate], float | None]
-) -> float | None:
-    values = [value for entry in replicates if (value := value_of(entry)) is not None]
-    return statistics.median(values) if values else None
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
 
 
 def _swapped_out(replicates: Sequence[Replicate]) -> int | None:

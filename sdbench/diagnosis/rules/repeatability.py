@@ -185,12 +185,10 @@ def _later_vary_between(evidence: Evidence, row: Row) -> bool:
 
 def _later_vary_within(row: Row) -> bool:
     """Whether the later passes of one process differ from each other."""
-    for replicate in row.replicates:
-        later = [entry for entry in replicate.of_kind("measured") if entry.index > 1]
-        made = {tuple(_digests(picture) for picture in entry.images) for entry in later}
-        if len(made) > 1:
-            return True
-    return False
+    return any(
+        len({tuple(map(_digests, made.images)) for made in replicate.steady_passes}) > 1
+        for replicate in row.replicates
+    )
 
 
 def _digests(picture: Picture) -> tuple[str, str]:

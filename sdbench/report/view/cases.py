@@ -130,16 +130,14 @@ def _processes(row: Row) -> list[ProcessTimes]:
 
 
 def _process(entry: Replicate, row: Row, outlier: str | None) -> ProcessTimes:
-    measured = entry.of_kind("measured")
-    first = next((one.duration_s for one in measured if one.index == 1), None)
     return ProcessTimes(
         replicate_id=entry.replicate_id,
         label=process_words(entry.block, row.summary.planned),
         block=entry.block,
         outcome=entry.outcome,
         steady_s=per_picture(entry.steady_median_s, row.images),
-        first_s=per_picture(first, row.images),
-        passes_s=[one.duration_s / row.images for one in measured if one.index > 1],
+        first_s=per_picture(entry.first_pass_s, row.images),
+        passes_s=[one.duration_s / row.images for one in entry.steady_passes],
         remarks=[*_remarks(entry, outlier)],
         passes_stopped=entry.passes_stopped,
     )

@@ -31,7 +31,7 @@ def sustained_curves(
     found = []
     for row, entry in asked[:_MOST_CURVES]:
         judged = sustained_of(entry)
-        steady = [one for one in entry.of_kind("measured") if one.index > 1]
+        steady = entry.steady_passes
         if judged.first_s is None:
             continue
         begins = [one.begin_t or 0.0 for one in steady]
