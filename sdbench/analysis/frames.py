@@ -237,7 +237,7 @@ def replicate_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[FrameRow]
     run = loaded.run
     settings = {one.case_id: msgspec.structs.asdict(one.case) for one in run.plan.cases}
     counting = _counting(loaded)
-    of_case = {(row.case_id, row.arm): row.efficiency for row in summary.cases}
+    of_case = {row.key: row.efficiency for row in summary.cases}
     for entry in loaded.attempts:
         if (entry.case_id, entry.arm) not in of_case:  # a damaged file: nothing of the plan
             continue

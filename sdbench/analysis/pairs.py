@@ -11,7 +11,7 @@ import msgspec
 from sdbench.analysis.run_summary import CaseSummary, RunSummary, summarise
 from sdbench.errors import UsageError
 from sdbench.plan.config import AXES
-from sdbench.records import Arm, Case, PlannedCase, Replicate, Run
+from sdbench.records import Arm, Case, Compared, Replicate, RowKey, Run, by_row
 from sdbench.runs import LoadedRun
 
 SideName = Literal["base", "new"]
@@ -25,13 +25,18 @@ class Row:
 
     run: Run
     arm: Arm
-    planned: PlannedCase
     summary: CaseSummary
     replicates: list[Replicate]
+    compared: list[Compared]
     blocks: frozenset[int] | None = None
     """By which blocks it is judged, where not every row has the same ones in the plan: by those
     planned for it, in a run that goes on until decided up to the last look (judging in between
     would be one more look); None: by all."""
+
+    @property
+    def key(self) -> RowKey:
+        """What names it in its run."""
+        return self.summary.key
 
     @functools.cached_property
     def steady_s(self) -> Figures:
@@ -112,30 +117,26 @@ def rows_of(loaded: LoadedRun, summary: RunSummary | None = None) -> list[Row]:
 
     ``summary`` is ``summary_of(loaded)``, where somebody has it already.
     """
-    replicates: dict[tuple[str, str], list[Replicate]] = {}
-    for replicate in loaded.replicates:
-        replicates.setdefault((replicate.case_id, replicate.arm), []).append(replicate)
-    run = loaded.run
-    planned = {entry.case_id: entry for entry in run.plan.cases}
+    replicates, compared = by_row(loaded.replicates), by_row(loaded.compared)
     blocks = _blocks_of_rows(loaded)
     return [
         Row(
-            run=run,
-            arm=run.plan.arm(row.arm),
-            planned=planned[row.case_id],
+            run=loaded.run,
+            arm=loaded.run.plan.arm(row.arm),
             summary=row,
-            replicates=replicates.get((row.case_id, row.arm), []),
-            blocks=None if blocks is None else frozenset(blocks[row.case_id, row.arm]),
+            replicates=replicates.get(row.key, []),
+            compared=compared.get(row.key, []),
+            blocks=None if blocks is None else frozenset(blocks[row.key]),
         )
         for row in (summary or summary_of(loaded)).cases
     ]
 
 
-def _blocks_of_rows(loaded: LoadedRun) -> Mapping[tuple[str, str], set[int]] | None:
+def _blocks_of_rows(loaded: LoadedRun) -> Mapping[RowKey, set[int]] | None:
     """The blocks planned for each row, up to the last look; None where all have all of them."""
     slots = loaded.run.plan.slots
     last = loaded.looks[-1].blocks if loaded.looks else None
-    blocks: dict[tuple[str, str], set[int]] = defaultdict(set)
+    blocks: dict[RowKey, set[int]] = defaultdict(set)
     for slot in slots:
         if last is None or slot.block < last:
             blocks[slot.case_id, slot.arm].add(slot.block)
@@ -153,7 +154,7 @@ def pairs_of_runs(base: LoadedRun, new: LoadedRun) -> list[Pair]:
 
     def by_key(loaded: LoadedRun) -> dict[tuple[str, ...], Row]:
         return {
-            (row.planned.case_id,) if single else (row.planned.case_id, row.arm.name): row
+            (row.summary.case_id,) if single else (row.summary.case_id, row.arm.name): row
             for row in rows_of(loaded)
         }
 
@@ -169,7 +170,7 @@ def pairs_of_runs(base: LoadedRun, new: LoadedRun) -> list[Pair]:
         known = next(row for row in rows if row is not None)
         arm = None if single else known.arm.name
         pairs.append(
-            Pair(key, known.planned.case, ("base", "new"), arm, rows[0], rows[1], interleaved=False)
+            Pair(key, known.summary.case, ("base", "new"), arm, rows[0], rows[1], interleaved=False)
         )
     return pairs
 
@@ -199,8 +200,8 @@ def pairs_of_axis(loaded: LoadedRun, axis: str) -> list[Pair]:
     several_arms = axis in AXES and len(loaded.run.plan.arms) > 1
     return [
         Pair(
-            key=(base.planned.case_id, *(base.arm.name for _ in range(several_arms)), other),
-            case=base.planned.case,
+            key=(base.summary.case_id, *(base.arm.name for _ in range(several_arms)), other),
+            case=base.summary.case,
             labels=(first, other),
             arm=base.arm.name if several_arms else None,
             base=base,
@@ -217,13 +218,13 @@ def pairs_of_axis(loaded: LoadedRun, axis: str) -> list[Pair]:
 
 def without_partner(loaded: LoadedRun, axis: str, pairs: Iterable[Pair]) -> list[str]:
     """The case ids of a run that ``pairs_of_axis`` found nothing to hold against."""
-    paired = {row.planned.case_id for pair in pairs for row in pair.rows}
+    paired = {row.summary.case_id for pair in pairs for row in pair.rows}
     return [entry.case_id for entry in loaded.run.plan.cases if entry.case_id not in paired]
 
 
 def _value_reader(run: Run, axis: str) -> Callable[[Row], str]:
     if axis in AXES:
-        return lambda row: spelling(getattr(row.planned.case, axis))
+        return lambda row: spelling(getattr(row.summary.case, axis))
     if axis == "arm":
         return lambda row: row.arm.name
     if axis != "stack":
@@ -248,8 +249,8 @@ def _stack_labels(run: Run) -> Mapping[str, str]:
 def _rest(row: Row, axis: str) -> tuple[str, ...]:
     """Everything about a row but its value on the axis."""
     if axis not in AXES:
-        return (row.planned.case_id,)
-    settings: dict[str, Any] = msgspec.structs.asdict(row.planned.case)
+        return (row.summary.case_id,)
+    settings: dict[str, Any] = msgspec.structs.asdict(row.summary.case)
     del settings[axis]
     return (row.arm.name, *map(spelling, settings.values()))
 

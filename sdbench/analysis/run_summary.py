@@ -29,7 +29,9 @@ from sdbench.records import (
     PassesStopped,
     Picture,
     Replicate,
+    RowKey,
     Run,
+    by_row,
 )
 from sdbench.stats import Sustained, judge_sustained, log_t_interval, percentile
 from sdbench.stats.nested import Dominant, nested_spread
@@ -113,6 +115,11 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     disturbed: list[Disturbed] = []
     """Processes whose times are not the case's own."""
 
+    @property
+    def key(self) -> RowKey:
+        """What names it in its run."""
+        return self.case_id, self.arm
+
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What ``sdbench run --json`` prints; ``schema`` is that of the records."""
@@ -156,21 +163,16 @@ def summarise(
 
     ``lost`` are the cases and arms with a process that began and of which nothing more is known.
     """
-    by_row: dict[tuple[str, str], list[Replicate]] = {}
+    made, beside_cpu = by_row(replicates), by_row(compared)
     by_case: dict[str, list[Replicate]] = {}
     for replicate in replicates:
-        by_row.setdefault((replicate.case_id, replicate.arm), []).append(replicate)
         by_case.setdefault(replicate.case_id, []).append(replicate)
-    slots = Counter((slot.case_id, slot.arm) for slot in run.plan.slots)
-    beside_cpu: dict[tuple[str, str], list[Compared]] = {}
-    for record in compared:
-        beside_cpu.setdefault((record.case_id, record.arm), []).append(record)
     sustains = bool(run.config.get("sustain_minutes"))
     rows = []
     for planned in run.plan.cases:
         for arm in run.plan.arms:
             key = planned.case_id, arm.name
-            own = by_row.get(key, [])
+            own = made.get(key, [])
             latency = _latency(own)
             rows.append(
                 _summarise_row(
@@ -178,7 +180,7 @@ def summarise(
                     arm.name,
                     own,
                     beside_cpu.get(key, []),
-                    slots[key],
+                    run.plan.processes(*key),
                     planned.skip_reason or (_LOST if key in lost else _NOT_REACHED),
                     latency,
                     case_efficiency(
@@ -199,7 +201,7 @@ def summarise(
         simulated=run.simulated or any(entry.simulated for entry in replicates),
         complete=all(
             row.replicates >= row.planned
-            or any(entry.machine_restarted for entry in by_row.get((row.case_id, row.arm), []))
+            or any(entry.machine_restarted for entry in made.get(row.key, []))
             for row in rows
         ),
         outcomes=dict(Counter(row.outcome for row in rows)),

@@ -101,7 +101,7 @@ def past_of(loaded: LoadedRun) -> Past:
         outcomes=summary.outcomes,
         processes=len(loaded.replicates),
         complete=summary.complete,
-        entries=[(row.planned.case, _entry(loaded, row)) for row in rows_of(loaded, summary)],
+        entries=[(row.summary.case, _entry(loaded, row)) for row in rows_of(loaded, summary)],
     )
 
 

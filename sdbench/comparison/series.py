@@ -62,7 +62,7 @@ def series_of(row: Row) -> str:
     run = row.run
     known = [
         software_of(row),
-        row.planned.case_id,
+        row.summary.case_id,
         run.model.sha256 or run.model.name,
         {key: run.config.get(key) for key in _WORK_KEYS},
         [run.device, run.machine_id, is_simulated(run, row.replicates), run.plan.start],

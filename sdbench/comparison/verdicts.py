@@ -127,7 +127,7 @@ def _case(
     drift = None if refused else between_runs(entry.drift, pair)
     return CaseComparison(
         case_id=pair.case.case_id,
-        new_case_id=pair.case.case_id if pair.new is None else pair.new.planned.case_id,
+        new_case_id=pair.case.case_id if pair.new is None else pair.new.summary.case_id,
         arm=pair.arm,
         case=pair.case,
         base=pair.labels[0],

@@ -14,17 +14,10 @@ from sdbench.analysis.pairs import Pair, Row, rows_of, spelling
 from sdbench.correctness.equality import Equality, EqualityKind
 from sdbench.correctness.places import Place, Spot, place_of
 from sdbench.plan.config import AXES
-from sdbench.records import Arm, Compared, ImageCompared, Picture, Replicate, Run
+from sdbench.records import Arm, ImageCompared, Picture, Replicate, RowKey, Run
 from sdbench.runs import LoadedRun
 
-RowKey = tuple[str, str]
-"""Case id and arm."""
 Content = Literal["right", "wrong"]
-
-
-def key_of(row: Row) -> RowKey:
-    """What names a row."""
-    return row.summary.case_id, row.arm.name
 
 
 def content_of(picture: Picture) -> Content | None:
@@ -38,7 +31,6 @@ class Evidence:
 
     run: Run
     rows: list[Row]
-    compared: dict[RowKey, list[Compared]]
     equalities: list[Equality]
 
     @classmethod
@@ -52,15 +44,11 @@ class Evidence:
 
         ``rows`` are ``rows_of(loaded)``, where somebody has them already.
         """
-        compared: dict[RowKey, list[Compared]] = {}
-        for record in loaded.compared:
-            compared.setdefault((record.case_id, record.arm), []).append(record)
-        own = rows_of(loaded) if rows is None else [*rows]
-        return cls(loaded.run, own, compared, [*equalities])
+        return cls(loaded.run, rows_of(loaded) if rows is None else [*rows], [*equalities])
 
     @functools.cached_property
     def _by_key(self) -> dict[RowKey, Row]:
-        return {key_of(row): row for row in self.rows}
+        return {row.key: row for row in self.rows}
 
     @property
     def images(self) -> int:
@@ -74,7 +62,7 @@ class Evidence:
 
     def neighbour(self, row: Row, axis: str, value: object) -> Row | None:
         """The row that has another value on one axis and is alike otherwise, if it was measured."""
-        case = msgspec.structs.replace(row.planned.case, **{axis: value})
+        case = msgspec.structs.replace(row.summary.case, **{axis: value})
         return self.measured_in(row.arm, case.case_id)
 
     def measured_in(self, arm: Arm, case_id: str) -> Row | None:
@@ -88,7 +76,7 @@ class Evidence:
             (place, axis, other)
             for axis in AXES
             for place, other in self._alike_but_for[axis, row.arm.name, _rest(row, axis)]
-            if other.planned.case_id != row.planned.case_id
+            if other.summary.case_id != row.summary.case_id
         ]
         yield from ((axis, other) for _, axis, other in sorted(found, key=lambda one: one[0]))
 
@@ -109,7 +97,7 @@ class Evidence:
         """Every row that has ``new`` on an axis against the one alike that has ``base``."""
         found = []
         for row in self.measured:
-            if getattr(row.planned.case, axis) != new or arm not in (None, row.arm.name):
+            if getattr(row.summary.case, axis) != new or arm not in (None, row.arm.name):
                 continue
             other = self.neighbour(row, axis, base)
             if other is not None:
@@ -118,7 +106,7 @@ class Evidence:
 
     def examined(self, base: Row, new: Row, axis: str) -> PairEstimate:
         """Two rows of the run that differ in one setting. Rules and claims ask for the same."""
-        key = key_of(base), key_of(new)
+        key = base.key, new.key
         if key not in self._examined:
             self._examined[key] = estimate_pair(paired(base, new, axis))
         return self._examined[key]
@@ -129,7 +117,7 @@ class Evidence:
 
     def equality(self, row: Row, kind: EqualityKind) -> Equality | None:
         """The answer about a row; of an axis the row that has it on."""
-        return self._equalities_by_row.get((kind, *key_of(row)))
+        return self._equalities_by_row.get((kind, *row.key))
 
     @functools.cached_property
     def _equalities_by_row(self) -> dict[tuple[EqualityKind, str, str], Equality]:
@@ -140,14 +128,14 @@ class Evidence:
 
     def images_of(self, row: Row) -> list[ImageCompared]:
         """A row's images compared with the CPU's, of all its processes."""
-        return [image for record in self.compared.get(key_of(row), []) for image in record.images]
+        return [image for record in row.compared for image in record.images]
 
     def place(self, row: Row, is_wrong: Callable[[ImageCompared], bool]) -> Place:
         """Where a row's images are wrong in comparison with the CPU's, over all its processes."""
         return place_of(
             {
                 Spot(process, number, entry.image): is_wrong(entry)
-                for process, record in enumerate(self.compared.get(key_of(row), []))
+                for process, record in enumerate(row.compared)
                 for entry in record.images
                 if entry.verdict != "unknown"
                 for number in entry.passes
@@ -163,7 +151,7 @@ class Evidence:
 
     def distinct_pictures(self, row: Row) -> list[Picture]:
         """The row's pictures without repetitions: processes usually make identical ones."""
-        key = key_of(row)
+        key = row.key
         if key not in self._distinct_pictures:
             made = {id(picture): picture for *_, picture in self.pictures(row)}
             self._distinct_pictures[key] = [*made.values()]
@@ -175,7 +163,7 @@ class Evidence:
 
     def makes_several_at_once(self, row: Row) -> bool:
         """Whether the row puts more than one picture into a UNet call."""
-        return row.planned.case.batching == "batch" and self.images > 1
+        return row.summary.case.batching == "batch" and self.images > 1
 
     @property
     def several_arms(self) -> bool:
@@ -199,15 +187,15 @@ class Evidence:
 
 
 def _rest(row: Row, axis: str) -> tuple[object, ...]:
-    return tuple(getattr(row.planned.case, other) for other in AXES if other != axis)
+    return tuple(getattr(row.summary.case, other) for other in AXES if other != axis)
 
 
 def paired(base: Row, new: Row, axis: str) -> Pair:
     """Two rows of one run that differ in one setting, to be estimated block by block."""
-    labels = tuple(spelling(getattr(row.planned.case, axis)) for row in (base, new))
+    labels = tuple(spelling(getattr(row.summary.case, axis)) for row in (base, new))
     return Pair(
-        key=(base.planned.case_id, new.planned.case_id),
-        case=base.planned.case,
+        key=(base.summary.case_id, new.summary.case_id),
+        case=base.summary.case,
         labels=(labels[0], labels[1]),
         arm=base.arm.name,
         base=base,

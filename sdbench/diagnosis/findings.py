@@ -8,7 +8,7 @@ same code in one arm become one finding, and known issues that the set-up meets 
 from collections.abc import Iterable
 
 from sdbench.analysis.pairs import Row
-from sdbench.diagnosis.evidence import Evidence, RowKey, key_of
+from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import SEVERITIES, Finding, Severity
 from sdbench.diagnosis.rules import (
     ends,
@@ -26,6 +26,7 @@ from sdbench.knowledge.known_issues import (
     load_known_issues,
     matching_issues,
 )
+from sdbench.records import RowKey
 
 # A row gets the first symptom that holds of each group. Of _WRONG it gets the most severe one
 # (the first of these), because a symptom of severity "info" must not hide a fault.
@@ -79,7 +80,7 @@ PICTURE_CODES: frozenset[FindingCode] = frozenset(
 def find(evidence: Evidence) -> list[Finding]:
     """All findings of a run, worst first."""
     symptoms = [symptom for row in evidence.measured for symptom in _symptoms(evidence, row)]
-    issues = {key_of(row): _issues(evidence, row) for row in evidence.measured}
+    issues = {row.key: _issues(evidence, row) for row in evidence.measured}
     found = [_finding(evidence, group, issues) for group in _grouped(symptoms)]
     found += _unseen_issues(evidence, issues, symptoms)
     found += _unread_prompts(evidence)
@@ -141,11 +142,11 @@ def _finding(
     return Finding(
         code=first.code,
         severity=first.severity,
-        case_ids=[symptom.row.planned.case_id for symptom in group],
+        case_ids=[symptom.row.summary.case_id for symptom in group],
         sentence=_sentence(evidence, group, causes),
         evidence={
             **({"arm": first.row.arm.name} if evidence.several_arms else {}),
-            "cases": {symptom.row.planned.case_id: symptom.numbers for symptom in group},
+            "cases": {symptom.row.summary.case_id: symptom.numbers for symptom in group},
             "known_issues": [_issue_numbers(issue) for issue in causes],
         },
         remedy=remedy,
@@ -154,7 +155,7 @@ def _finding(
 
 def _sentence(evidence: Evidence, group: list[Symptom], causes: list[KnownIssue]) -> str:
     first = group[0].row
-    name = " ".join([first.planned.case.resolution, *first.planned.case.words()])
+    name = " ".join([first.summary.case.resolution, *first.summary.case.words()])
     if evidence.several_arms:
         name += f" [{first.arm.name}]"
     words = f"{name}: {group[0].words}"
@@ -174,7 +175,7 @@ def _likely_causes(
         return []
     found: dict[str, KnownIssue] = {}
     for symptom in group:
-        for issue in issues[key_of(symptom.row)]:
+        for issue in issues[symptom.row.key]:
             if issue.shows_as(symptom.code, symptom.numbers.get("cause")):
                 found.setdefault(issue.id, issue)
     rank = ("verified", "reported", "lead")
@@ -185,7 +186,7 @@ def _unseen_issues(
     evidence: Evidence, issues: dict[RowKey, list[KnownIssue]], symptoms: list[Symptom]
 ) -> list[Finding]:
     """Known issues that settings meet and that did not show here: information."""
-    seen = {(key_of(entry.row), entry.code) for entry in symptoms if entry.severity != "info"}
+    seen = {(entry.row.key, entry.code) for entry in symptoms if entry.severity != "info"}
     met: dict[str, tuple[KnownIssue, list[RowKey]]] = {}
     shown: set[str] = set()
     reported = (evidence.fact(row, "macos") for row in evidence.rows)
@@ -216,7 +217,7 @@ def _unread_prompts(evidence: Evidence) -> list[Finding]:
         Finding(
             code="known-issue",
             severity="info",
-            case_ids=[*dict.fromkeys(row.planned.case_id for row in evidence.measured)],
+            case_ids=[*dict.fromkeys(row.summary.case_id for row in evidence.measured)],
             sentence=f"{remark[0].upper()}{remark[1:]}.",
             evidence={"known_issues": []},
             remedy="Shorten the prompt, with what matters most first.",
@@ -243,7 +244,7 @@ def _issues(evidence: Evidence, row: Row) -> list[KnownIssue]:
         torch=versions.get("torch"),
         macos=evidence.fact(row, "macos"),
         diffusers=versions.get("diffusers"),
-        case=row.planned.case,
+        case=row.summary.case,
         images=evidence.images,
         pipeline_class=run.model.pipeline_class,
     )

@@ -16,7 +16,7 @@ from sdbench.analysis.comparability import swapped, throttled
 from sdbench.analysis.estimates import estimate_pair
 from sdbench.analysis.pairs import Pair, Row, spelling
 from sdbench.analysis.reasons import explain
-from sdbench.diagnosis.evidence import Evidence, RowKey, key_of
+from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.findings import PICTURE_CODES
 from sdbench.diagnosis.result import (
     Choice,
@@ -30,6 +30,7 @@ from sdbench.diagnosis.result import (
 from sdbench.diagnosis.rules.contrast import value_words
 from sdbench.diagnosis.snippets import diffusers_snippet, elsewhere
 from sdbench.knowledge.known_issues import FindingCode
+from sdbench.records import RowKey
 from sdbench.stats import (
     DEFAULT_THRESHOLD,
     MIN_PROCESSES,
@@ -78,15 +79,15 @@ def _few_processes(timed: Sequence[Row]) -> str | None:
 def _by_resolution(rows: Sequence[Row]) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     for row in rows:
-        found.setdefault(row.planned.case.resolution, []).append(row)
+        found.setdefault(row.summary.case.resolution, []).append(row)
     return found
 
 
 def _goal(
     evidence: Evidence, resolution: str, rows: list[Row], warned: Warned, few: str | None
 ) -> Goal:
-    refused = {key_of(row): _refusal(evidence, row, warned) for row in rows}
-    usable = [row for row in rows if refused[key_of(row)] is None]
+    refused = {row.key: _refusal(evidence, row, warned) for row in rows}
+    usable = [row for row in rows if refused[row.key] is None]
     if not usable:
         counts: dict[str, int] = {}
         for why in refused.values():
@@ -132,7 +133,7 @@ def _refusal(evidence: Evidence, row: Row, warned: Warned) -> str | None:
         return "that did not complete"
     if row.summary.correct == "broken":
         return "with a wrong picture"
-    if PICTURE_CODES & warned.get(key_of(row), set()):
+    if PICTURE_CODES & warned.get(row.key, set()):
         return "with a finding about its pictures"
     if row.summary.correct == "unknown":
         return "not checked against the CPU"
@@ -169,18 +170,18 @@ def _limit_bytes(evidence: Evidence, row: Row) -> int | None:
 
 
 def _choice(evidence: Evidence, row: Row, rows: list[Row], warned: Warned) -> Choice:
-    summary, case = row.summary, row.planned.case
+    summary, case = row.summary, row.summary.case
     assert summary.latency_s.median is not None
     images = evidence.images
     ci95 = summary.latency_s.ci95
     limit = _limit_bytes(evidence, row)
-    notes = [f"see the finding {code}" for code in sorted(warned.get(key_of(row), ()))]
+    notes = [f"see the finding {code}" for code in sorted(warned.get(row.key, ()))]
     if summary.correct == "drift":
         notes.append("its pictures are slightly different from the CPU's")
     if summary.peak_memory_bytes is None or limit is None:
         notes.append("whether its memory fits with room to spare is not known")
     return Choice(
-        case_id=row.planned.case_id,
+        case_id=row.summary.case_id,
         arm=row.arm.name,
         case=case,
         seconds_per_picture=summary.latency_s.median / images,
@@ -216,7 +217,7 @@ def _decided(evidence: Evidence, usable: list[Row], rows: list[Row]) -> Row | st
     if open_:
         return _open_words(evidence, fastest, open_)
     alike = [fastest, *(row for row, found in judged if not found.slower)]
-    return min(alike, key=lambda row: (len(row.planned.case.words()), _median_s(row)))
+    return min(alike, key=lambda row: (len(row.summary.case.words()), _median_s(row)))
 
 
 @dataclass(frozen=True)
@@ -266,8 +267,8 @@ def _beyond_chance(ratio: RatioEstimate) -> bool:
 def _against(base: Row, row: Row) -> Pair:
     """Two rows of one interleaved run, whatever they differ in."""
     return Pair(
-        key=(base.planned.case_id, row.planned.case_id, row.arm.name),
-        case=base.planned.case,
+        key=(base.summary.case_id, row.summary.case_id, row.arm.name),
+        case=base.summary.case,
         labels=("base", "other"),
         arm=None,
         base=base,
@@ -278,10 +279,10 @@ def _against(base: Row, row: Row) -> Pair:
 
 def _plain_twin(row: Row, rows: Sequence[Row]) -> bool:
     """Whether the row is there without its warm-up, too."""
-    if not row.planned.case.warmup:
+    if not row.summary.case.warmup:
         return False
-    twin = msgspec.structs.replace(row.planned.case, warmup=False)
-    return any(other.planned.case == twin and other.arm.name == row.arm.name for other in rows)
+    twin = msgspec.structs.replace(row.summary.case, warmup=False)
+    return any(other.summary.case == twin and other.arm.name == row.arm.name for other in rows)
 
 
 def _open_words(evidence: Evidence, fastest: Row, open_: Sequence[tuple[Row, _Against]]) -> str:
@@ -304,7 +305,7 @@ def _open_words(evidence: Evidence, fastest: Row, open_: Sequence[tuple[Row, _Ag
 
 
 def _name(evidence: Evidence, row: Row) -> str:
-    words = " ".join(row.planned.case.words()) or "no options"
+    words = " ".join(row.summary.case.words()) or "no options"
     return f"{words} [{row.arm.name}]" if evidence.several_arms else words
 
 
@@ -324,9 +325,9 @@ def _gains(row: Row, rows: list[Row], evidence: Evidence) -> list[Gain]:
         found.append(
             Gain(
                 setting=axis,
-                chosen=spelling(getattr(row.planned.case, axis)),
-                other=spelling(getattr(other.planned.case, axis)),
-                other_case_id=other.planned.case_id,
+                chosen=spelling(getattr(row.summary.case, axis)),
+                other=spelling(getattr(other.summary.case, axis)),
+                other_case_id=other.summary.case_id,
                 ratio=ratio.ratio,
                 ci95=ratio.interval(),
                 sentence=f"{chosen} takes {_times(ratio.ratio, ratio.interval())} {instead} takes",
@@ -347,9 +348,9 @@ def _tradeoffs(evidence: Evidence, rows: list[Row]) -> list[Tradeoff]:
     rows = sorted(rows, key=_median_s)
     return [
         Tradeoff(
-            case_id=row.planned.case_id,
+            case_id=row.summary.case_id,
             arm=row.arm.name,
-            case=row.planned.case,
+            case=row.summary.case,
             seconds_per_picture=_median_s(row) / evidence.images,
             peak_memory_bytes=row.summary.peak_memory_bytes,
             correct=row.summary.correct,

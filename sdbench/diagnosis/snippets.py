@@ -30,7 +30,7 @@ def diffusers_snippet(run: Run, row: Row, versions: dict[str, str]) -> str:
     Raises:
         StoreError: a value of the run is not what code can hold; says which.
     """
-    case, config = row.planned.case, run.config
+    case, config = row.summary.case, run.config
     scheduler, pipeline = scheduler_class(config), pipeline_class(run.model)
     steps, guidance = whole(config.get("steps")), number(config.get("guidance_scale"))
     size = f"width={whole(case.width)}, height={whole(case.height)}"

@@ -84,9 +84,11 @@ from sdbench.records.run import (
     MatmulRate,
     ModelInfo,
     Record,
+    RowKey,
     Run,
     Session,
     StackInfo,
+    by_row,
 )
 
 __all__ = [
@@ -143,6 +145,7 @@ __all__ = [
     "Recorded",
     "Replicate",
     "Resolution",
+    "RowKey",
     "Run",
     "Seconds",
     "Session",
@@ -159,4 +162,5 @@ __all__ = [
     "WaitReason",
     "Withdrawn",
     "Yardstick",
+    "by_row",
 ]

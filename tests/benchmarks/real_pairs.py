@@ -61,8 +61,8 @@ def measure(out: Path, replicates: int, arms_toml: str) -> None:
 def verdict(base: Row, new: Row) -> str:
     """What comparing these two arms alone says of the time of a picture."""
     pair = Pair(
-        key=(base.planned.case_id, new.arm.name),
-        case=base.planned.case,
+        key=(base.summary.case_id, new.arm.name),
+        case=base.summary.case,
         labels=(base.arm.name, new.arm.name),
         arm=None,
         base=base,

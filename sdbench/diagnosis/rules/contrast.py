@@ -20,7 +20,7 @@ SETTING_WORDS: dict[str, str] = {
 
 def value_words(row: Row, axis: str) -> str:
     """``attention slicing on``, ``float16``, ``512x512``: a row's value on an axis."""
-    value = getattr(row.planned.case, axis)
+    value = getattr(row.summary.case, axis)
     if isinstance(value, bool):
         return f"{SETTING_WORDS[axis]} {'on' if value else 'off'}"
     if axis == "batching":

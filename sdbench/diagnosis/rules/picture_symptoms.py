@@ -36,7 +36,7 @@ def first_pass_remedy(evidence: Evidence, row: Row, *, fixed: bool) -> str:
             "Make one pass of a single step first and throw it away (warmup = true) – measured "
             "here to help."
         )
-    if row.planned.case.warmup:
+    if row.summary.case.warmup:
         return f"A warm-up pass of one step does not help: throw one whole pass away. {LOCALISE}"
     if evidence.neighbour(row, "warmup", True) is not None:
         return f"A warm-up pass was measured and does not help. {LOCALISE}"
@@ -132,13 +132,13 @@ def place_numbers(place: Place) -> dict[str, object]:
 
 def dtype_words(row: Row) -> str:
     """A larger type, if there is one."""
-    larger = {"float16": "float32 or bfloat16", "bfloat16": "float32"}.get(row.planned.case.dtype)
+    larger = {"float16": "float32 or bfloat16", "bfloat16": "float32"}.get(row.summary.case.dtype)
     return f"Use {larger}, or another torch release." if larger else "Try another torch release."
 
 
 def may_use_tf32(evidence: Evidence, row: Row) -> bool:
     """Whether float32 products may have been rounded to TF32 on the device."""
-    case = row.planned.case
+    case = row.summary.case
     return case.dtype == "float32" and any(
         arithmetic_of(evidence.run, replicate, case) for replicate in row.replicates
     )

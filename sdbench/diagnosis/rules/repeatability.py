@@ -206,4 +206,4 @@ def _severity_of_items(row: Row, wrong: list[ImageCompared]) -> Severity:
     if any(entry.verdict == "broken" for entry in wrong):
         return "error"
     seen = any(entry.differences for entry in wrong)
-    return "warning" if seen or row.planned.case.dtype == "float32" else "info"
+    return "warning" if seen or row.summary.case.dtype == "float32" else "info"

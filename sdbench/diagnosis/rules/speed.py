@@ -124,7 +124,7 @@ def slicing_helps(evidence: Evidence, row: Row) -> Symptom | None:
 
 def _slicing(evidence: Evidence, row: Row, code: FindingCode, way: str) -> Symptom | None:
     plain = evidence.neighbour(row, "attention_slicing", False)
-    if not row.planned.case.attention_slicing or plain is None:
+    if not row.summary.case.attention_slicing or plain is None:
         return None
     found = evidence.examined(plain, row, "attention_slicing")
     time, memory = found.ratios["steady"], found.ratios["memory"]
@@ -147,7 +147,7 @@ def _slicing(evidence: Evidence, row: Row, code: FindingCode, way: str) -> Sympt
         words,
         "Leave it off where memory suffices." if way == "slower" else "Leave it on.",
         {
-            "compared_with": plain.planned.case_id,
+            "compared_with": plain.summary.case_id,
             "ratio": time.ratio,
             "ci95": ci95,
             "n": time.n,

@@ -24,7 +24,6 @@ from sdbench.correctness.equality import check_equality
 from sdbench.diagnosis.diagnose import diagnose
 from sdbench.diagnosis.result import Diagnosis
 from sdbench.errors import SdbenchError
-from sdbench.records import Compared
 from sdbench.report.view.cases import cells_of, name_of
 from sdbench.report.view.efficiency_words import efficiency_sentence
 from sdbench.report.view.findings import finding_stories
@@ -91,9 +90,6 @@ def build_run_report(loaded: LoadedRun, *, details: bool = True) -> RunReport:
     }
     cells = cells_of(rows, recommended, several_arms=several_arms, processes=details)
     detailed = rows if details else []
-    compared: dict[tuple[str, str], list[Compared]] = {}
-    for record in loaded.compared:
-        compared.setdefault((record.case_id, record.arm), []).append(record)
     timelines, timelines_left_out = timelines_of(
         loaded.files,
         loaded.timeline_name,
@@ -102,7 +98,7 @@ def build_run_report(loaded: LoadedRun, *, details: bool = True) -> RunReport:
         several_arms=several_arms,
     )
     stages, stages_left_out = stages_of(detailed, several_arms=several_arms)
-    divergence, divergence_left_out = divergence_of(detailed, compared, several_arms=several_arms)
+    divergence, divergence_left_out = divergence_of(detailed, several_arms=several_arms)
     names = {
         planned.case_id: name_of(planned.case, "", several_arms=False) for planned in run.plan.cases
     }

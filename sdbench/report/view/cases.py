@@ -10,13 +10,12 @@ from sdbench.analysis.comparability import swapped, throttled
 from sdbench.analysis.pairs import Row
 from sdbench.analysis.run_summary import CaseSummary, disturbances, per_picture
 from sdbench.analysis.telemetry import WAIT_WORDS
-from sdbench.records import Case, Replicate
+from sdbench.records import Case, Replicate, RowKey
 from sdbench.report.view.model import Cell, ProcessTimes, Tone
 from sdbench.report.view.spread import spread_words
 from sdbench.report.view.summary_words import picture_words
 from sdbench.stats import tukey_outliers
 
-RowKey = tuple[str, str]
 _MOST_HEAT = 8
 # A run whose times are all within 20% does not reach the darkest.
 _LEAST_SPAN = math.log(1.2)
@@ -44,7 +43,7 @@ def cells_of(
         _cell(
             row,
             _processes(row) if processes else [],
-            recommended=(row.planned.case_id, row.arm.name) in recommended,
+            recommended=row.key in recommended,
             several_arms=several_arms,
         )
         for row in rows
@@ -68,7 +67,7 @@ def _heat_levels(times: Sequence[float | None]) -> list[int | None]:
 def _cell(
     row: Row, processes: list[ProcessTimes], *, recommended: bool, several_arms: bool
 ) -> Cell:
-    summary, case, images = row.summary, row.planned.case, row.images
+    summary, case, images = row.summary, row.summary.case, row.images
     latency = summary.latency_s
     settings = settings_words(case) + (f" [{row.arm.name}]" if several_arms else "")
     return Cell(

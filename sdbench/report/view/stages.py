@@ -7,7 +7,7 @@ from sdbench.analysis.efficiency import StageEfficiency
 from sdbench.analysis.pairs import Row
 from sdbench.analysis.telemetry import STAGE_NAMES, StageName
 from sdbench.records import CORRECTNESS_SEVERITY, Compared, Divergence, Pass, Stage
-from sdbench.report.view.cases import RowKey, name_of
+from sdbench.report.view.cases import name_of
 from sdbench.report.view.model import DivergenceCurve, StageRow, StageShare
 
 MAX_STAGE_ROWS = 12
@@ -55,9 +55,9 @@ def _stage_row(row: Row, profiled: Pass, several_arms: bool) -> StageRow:
     reported = row.summary.efficiency
     efficiencies = {entry.stage: entry for entry in reported.stages}
     return StageRow(
-        case_id=row.planned.case_id,
+        case_id=row.summary.case_id,
         arm=row.arm.name,
-        name=name_of(row.planned.case, row.arm.name, several_arms=several_arms),
+        name=name_of(row.summary.case, row.arm.name, several_arms=several_arms),
         total_s=total,
         stages=[
             StageShare(
@@ -96,19 +96,16 @@ def _peak(stages: Sequence[Stage], name: str) -> int | None:
 
 
 def divergence_of(
-    rows: Sequence[Row], compared: Mapping[RowKey, Sequence[Compared]], *, several_arms: bool
+    rows: Sequence[Row], *, several_arms: bool
 ) -> tuple[list[DivergenceCurve], str | None]:
     """One image a row, the one furthest away; the worst rows first if not all fit."""
     found: list[tuple[tuple[int, float], DivergenceCurve]] = []
     for row in rows:
-        key = row.planned.case_id, row.arm.name
-        curves = [
-            (record, curve) for record in compared.get(key, ()) for curve in record.divergence
-        ]
+        curves = [(record, curve) for record in row.compared for curve in record.divergence]
         if not curves:
             continue
         record, worst = max(curves, key=lambda pair: _excess(pair[1]))
-        name = name_of(row.planned.case, row.arm.name, several_arms=several_arms)
+        name = name_of(row.summary.case, row.arm.name, several_arms=several_arms)
         rank = CORRECTNESS_SEVERITY.index(record.verdict), -_excess(worst)
         found.append((rank, _curve(row, name, record, worst)))
     if len(found) <= MAX_CURVES:
@@ -120,7 +117,7 @@ def divergence_of(
 
 def _curve(row: Row, name: str, record: Compared, curve: Divergence) -> DivergenceCurve:
     return DivergenceCurve(
-        case_id=row.planned.case_id,
+        case_id=row.summary.case_id,
         arm=row.arm.name,
         name=name,
         verdict=record.verdict,

@@ -37,7 +37,7 @@ def sustained_curves(
         begins = [one.begin_t or 0.0 for one in steady]
         readings = read_timeline(folder, name_of_file(entry))
         inside = [one for one in readings if begins[0] <= one.t]
-        name = name_of(row.planned.case, row.arm.name, several_arms=several_arms)
+        name = name_of(row.summary.case, row.arm.name, several_arms=several_arms)
         found.append(
             SustainedCurve(
                 name=f"{name}, run {entry.block + 1}",

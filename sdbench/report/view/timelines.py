@@ -58,7 +58,7 @@ def timelines_of(
     found = []
     for chosen, row, entry in _chosen(sampled):
         readings = read_timeline(folder, name_of_file(entry))
-        name = name_of(row.planned.case, row.arm.name, several_arms=several_arms)
+        name = name_of(row.summary.case, row.arm.name, several_arms=several_arms)
         if sum(one.footprint_bytes is not None for one in readings) > 1:
             found.append(_timeline(f"{name}, run {entry.block + 1}", chosen, entry, readings))
     found = [msgspec.structs.replace(entry, limit_bytes=limit_bytes) for entry in found]
