@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sdbench.analysis.pairs import summary_of
-from sdbench.analysis.run_summary import CaseSummary, RunSummary, per_picture
+from sdbench.analysis.run_summary import CaseSummary, RunSummary, per_picture, summary_of
 from sdbench.errors import UsageError
 from sdbench.files.access import MIB, read_inside
 from sdbench.records import CORRECTNESS_SEVERITY, OUTCOME_SEVERITY, Case, Replicate

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from sdbench.analysis.run_summary import CaseSummary, RunSummary, summarise
+from sdbench.analysis.run_summary import CaseSummary, RunSummary, summary_of
 from sdbench.errors import UsageError
 from sdbench.plan.config import AXES
 from sdbench.records import Arm, Case, Compared, Replicate, RowKey, Run, by_row
@@ -95,21 +95,6 @@ class Pair:
     def rows(self) -> list[Row]:
         """The sides there are."""
         return [row for row in (self.base, self.new) if row is not None]
-
-
-def summary_of(loaded: LoadedRun) -> RunSummary:
-    """The table of a run as read, with what to be wary of."""
-    return summarise(
-        loaded.run,
-        loaded.replicates,
-        str(loaded.path),
-        loaded.warnings,
-        loaded.compared,
-        ceilings=loaded.ceilings,
-        looks=loaded.looks,
-        lost={(entry.case_id, entry.arm) for entry in loaded.in_flight},
-        left_out=loaded.left_out,
-    )
 
 
 def rows_of(loaded: LoadedRun, summary: RunSummary | None = None) -> list[Row]:

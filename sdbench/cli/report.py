@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from sdbench.analysis.pairs import summary_of
 from sdbench.analysis.run_summary import as_json as summary_json
+from sdbench.analysis.run_summary import summary_of
 from sdbench.cli.options import force_option, json_option
 from sdbench.cli.output import console, print_text, write_files, write_text
 from sdbench.cli.own_files import WRITTEN_BY, spare_others

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from sdbench.analysis.pairs import Row, rows_of, summary_of
-from sdbench.analysis.run_summary import Latency
+from sdbench.analysis.pairs import Row, rows_of
+from sdbench.analysis.run_summary import Latency, summary_of
 from sdbench.comparison.series import series_of
 from sdbench.errors import UsageError
 from sdbench.records import Case, Outcome

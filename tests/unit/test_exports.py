@@ -10,10 +10,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from factories import Called, make_pass, make_picture
+from factories import Called, make_pass, make_picture, summarise
 from measured_runs import by_arm, changed, ended_as, kept, measured, one_case, steady, two_arms
 
-from sdbench.analysis.run_summary import RunSummary, summarise
+from sdbench.analysis.run_summary import RunSummary
 from sdbench.comparison import compare_axis, failing
 from sdbench.report.export.junit import junit_of_comparison, junit_of_runs
 from sdbench.report.export.pytest_benchmark import pytest_benchmark_document

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 from diagnosed_runs import case, findings, loaded_run, plan, telemetry
-from factories import make_config, make_pass, make_replicate, make_run, make_slot
+from factories import make_config, make_pass, make_replicate, make_run, make_slot, summarise
 from rich.console import Console
 
-from sdbench.analysis.run_summary import CaseSummary, RunSummary, disturbances, summarise
+from sdbench.analysis.run_summary import CaseSummary, RunSummary, disturbances
 from sdbench.machine.cpu import CpuTimes, cpu_shares
 from sdbench.records import Case, Replicate, Slot
 from sdbench.report.terminal.tables import render_summary

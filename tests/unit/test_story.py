@@ -13,7 +13,7 @@ from factories import make_config
 from measured_runs import changed, measured, one_case, steady, two_arms
 from told_runs import moved, told_run, write_timeline
 
-from sdbench.analysis.pairs import summary_of
+from sdbench.analysis.run_summary import summary_of
 from sdbench.errors import UsageError
 from sdbench.records import Case, Divergence, Preflight, Slot
 from sdbench.report.view import RunReport, build_report

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sdbench.analysis.case_words import process_name
-from sdbench.analysis.pairs import Row, rows_of, summary_of
-from sdbench.analysis.run_summary import device_facts
+from sdbench.analysis.pairs import Row, rows_of
+from sdbench.analysis.run_summary import device_facts, summary_of
 from sdbench.comparison import (
     Comparison,
     History,
