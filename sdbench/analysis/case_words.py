@@ -39,6 +39,5 @@ def run_number(replicate_id: str) -> str:
 def process_name(replicate: Replicate, run: Run) -> str:
     """``512x512 sliced, run 2 of 3``: a process of a run, with its arm where there are several."""
     planned = run.plan.processes(replicate.case_id, replicate.arm)
-    arm = f" [{replicate.arm}]" if len(run.plan.arms) > 1 else ""
-    case = case_words(run.plan.planned(replicate.case_id).case)
-    return f"{case}{arm}, {process_words(replicate.block, planned)}"
+    case = case_words(run.plan.planned(replicate.case_id).case) + run.plan.of_arm(replicate.arm)
+    return f"{case}, {process_words(replicate.block, planned)}"

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from sdbench.analysis.case_words import case_words
 from sdbench.analysis.run_summary import CaseSummary, RunSummary, summary_of
 from sdbench.errors import UsageError
 from sdbench.plan.config import AXES
@@ -37,6 +38,16 @@ class Row:
     def key(self) -> RowKey:
         """What names it in its run."""
         return self.summary.key
+
+    @property
+    def name(self) -> str:
+        """``512x512 sliced float16 [old]``."""
+        return case_words(self.summary.case) + self.of_arm
+
+    @property
+    def of_arm(self) -> str:
+        """`` [old]``; nothing where the run has one arm only."""
+        return self.run.plan.of_arm(self.arm.name)
 
     @functools.cached_property
     def steady_s(self) -> Figures:

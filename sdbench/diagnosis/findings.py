@@ -143,7 +143,7 @@ def _finding(
         code=first.code,
         severity=first.severity,
         case_ids=[symptom.row.summary.case_id for symptom in group],
-        sentence=_sentence(evidence, group, causes),
+        sentence=_sentence(group, causes),
         evidence={
             **({"arm": first.row.arm.name} if evidence.several_arms else {}),
             "cases": {symptom.row.summary.case_id: symptom.numbers for symptom in group},
@@ -153,12 +153,8 @@ def _finding(
     )
 
 
-def _sentence(evidence: Evidence, group: list[Symptom], causes: list[KnownIssue]) -> str:
-    first = group[0].row
-    name = " ".join([first.summary.case.resolution, *first.summary.case.words()])
-    if evidence.several_arms:
-        name += f" [{first.arm.name}]"
-    words = f"{name}: {group[0].words}"
+def _sentence(group: list[Symptom], causes: list[KnownIssue]) -> str:
+    words = f"{group[0].row.name}: {group[0].words}"
     if len(group) > 1:
         others = len(group) - 1
         words += f" (and likewise {others} more case{'s' if others > 1 else ''})"

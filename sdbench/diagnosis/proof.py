@@ -91,7 +91,7 @@ def _unfinished(
         "unfinished",
         severity,
         f"Not finished: {words}{question}.",
-        f"{words}: {_names(evidence, rows)}.{reasons}",
+        f"{words}: {_names(rows)}.{reasons}",
         rows,
         f"Continue with: sdbench resume {shell(loaded.path)}",
         kind=kind,
@@ -132,7 +132,7 @@ def _over_budget(evidence: Evidence) -> Iterator[Gap]:
         "unfinished",
         "warning",
         f"Not finished: {words}.",
-        f"{words}, and were not measured: {_names(evidence, rows)}.",
+        f"{words}, and were not measured: {_names(rows)}.",
         rows,
         "Allow more time: --set max_minutes=0; or measure a smaller resolution.",
         kind="not-judged",
@@ -158,7 +158,7 @@ def _not_checked(evidence: Evidence) -> Iterator[Gap]:
         "unfinished",
         "warning",
         f"Not checked: {words}.",
-        f"Not checked: {words}: {_names(evidence, rows)}{why}.",
+        f"Not checked: {words}: {_names(rows)}{why}.",
         rows,
         "Measure again and let the CPU make the pictures to compare with: "
         "--set reference.budget_s=600."
@@ -245,13 +245,8 @@ def _processes(count: int, loaded: LoadedRun) -> str:
     return f"{count} of {counted(len(loaded.run.plan.slots), 'process', 'processes')}"
 
 
-def _names(evidence: Evidence, rows: Sequence[Row]) -> str:
+def _names(rows: Sequence[Row]) -> str:
     """``192x192 batch, 192x192 sliced and 4 more cases``."""
-    names = [
-        " ".join([row.summary.case.resolution, *row.summary.case.words()])
-        + (f" [{row.arm.name}]" if evidence.several_arms else "")
-        for row in rows
-    ]
-    shown = ", ".join(names[:_NAMED_CASES])
-    more = len(names) - _NAMED_CASES
+    shown = ", ".join(row.name for row in rows[:_NAMED_CASES])
+    more = len(rows) - _NAMED_CASES
     return f"{shown} and {counted(more, 'more case')}" if more > 0 else shown

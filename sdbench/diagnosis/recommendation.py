@@ -206,7 +206,7 @@ def _decided(evidence: Evidence, usable: list[Row], rows: list[Row]) -> Row | st
         return "nothing usable was measured outside a batch"
     completed = [row for row in rows if row.summary.outcome == "ok" and row.steady_s]
     if len(completed) < 2:
-        only = _name(evidence, usable[0])
+        only = _name(usable[0])
         return f"{only} is the only case of this kind that completed, so nothing was compared"
     exact = [row for row in usable if row.summary.correct == "match"] or usable
     rivals = [row for row in exact if not _plain_twin(row, exact)]
@@ -288,7 +288,7 @@ def _plain_twin(row: Row, rows: Sequence[Row]) -> bool:
 def _open_words(evidence: Evidence, fastest: Row, open_: Sequence[tuple[Row, _Against]]) -> str:
     """``a (0.2 s a picture) and b (0.21 s) cannot be distinguished: …``."""
     names = [
-        f"{_name(evidence, row)} ({_median_s(row) / evidence.images:.3g} s a picture)"
+        f"{_name(row)} ({_median_s(row) / evidence.images:.3g} s a picture)"
         for row in (fastest, *(row for row, _ in open_))
     ]
     first = open_[0][1]
@@ -304,9 +304,8 @@ def _open_words(evidence: Evidence, fastest: Row, open_: Sequence[tuple[Row, _Ag
     return words
 
 
-def _name(evidence: Evidence, row: Row) -> str:
-    words = " ".join(row.summary.case.words()) or "no options"
-    return f"{words} [{row.arm.name}]" if evidence.several_arms else words
+def _name(row: Row) -> str:
+    return (" ".join(row.summary.case.words()) or "no options") + row.of_arm
 
 
 def _median_s(row: Row) -> float:
@@ -387,8 +386,8 @@ def _sentence(evidence: Evidence, goals: Sequence[Goal], few: str | None) -> str
     for goal in chosen:
         for name, choice in (("one picture", goal.latency), ("many", goal.throughput)):
             if choice is not None:
-                arm = f" [{choice.arm}]" if evidence.several_arms else ""
-                settings = (" ".join(choice.case.words()) or "no options") + arm
+                settings = " ".join(choice.case.words()) or "no options"
+                settings += evidence.run.plan.of_arm(choice.arm)
                 words.append(
                     f"{goal.resolution}, {name}: {settings} "
                     f"({choice.seconds_per_picture:.3g} s a picture)"

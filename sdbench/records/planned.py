@@ -74,6 +74,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """
         return self._arms_by_name[name]
 
+    def of_arm(self, name: str) -> str:
+        """`` [old]`` behind a case's name; nothing where there is one arm only."""
+        return f" [{name}]" if len(self.arms) > 1 else ""
+
     # A plan may have 100,000 processes, and all of them are looked up.
 
     @functools.cached_property

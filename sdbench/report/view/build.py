@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdbench.analysis.case_words import process_name
+from sdbench.analysis.case_words import case_words, process_name
 from sdbench.analysis.pairs import Row, rows_of
 from sdbench.analysis.run_summary import device_facts, summary_of
 from sdbench.comparison import (
@@ -24,7 +24,7 @@ from sdbench.correctness.equality import check_equality
 from sdbench.diagnosis.diagnose import diagnose
 from sdbench.diagnosis.result import Diagnosis
 from sdbench.errors import SdbenchError
-from sdbench.report.view.cases import cells_of, name_of
+from sdbench.report.view.cases import cells_of
 from sdbench.report.view.efficiency_words import efficiency_sentence
 from sdbench.report.view.findings import finding_stories
 from sdbench.report.view.headline import headline_of
@@ -80,7 +80,6 @@ def build_run_report(loaded: LoadedRun, *, details: bool = True) -> RunReport:
     """
     run, summary = loaded.run, summary_of(loaded)
     rows = rows_of(loaded, summary)
-    several_arms = len(run.plan.arms) > 1
     diagnosis = diagnosed(loaded, rows)
     recommended = {
         (choice.case_id, choice.arm)
@@ -88,21 +87,12 @@ def build_run_report(loaded: LoadedRun, *, details: bool = True) -> RunReport:
         for choice in (goal.latency, goal.throughput)
         if choice is not None
     }
-    cells = cells_of(rows, recommended, several_arms=several_arms, processes=details)
+    cells = cells_of(rows, recommended, processes=details)
     detailed = rows if details else []
-    timelines, timelines_left_out = timelines_of(
-        loaded.files,
-        loaded.timeline_name,
-        detailed,
-        _memory_limit(loaded),
-        several_arms=several_arms,
-    )
-    stages, stages_left_out = stages_of(detailed, several_arms=several_arms)
-    divergence, divergence_left_out = divergence_of(detailed, several_arms=several_arms)
-    names = {
-        planned.case_id: name_of(planned.case, "", several_arms=False) for planned in run.plan.cases
-    }
-    missing = _missing(loaded)
+    timelines, timelines_left_out = timelines_of(loaded, detailed, _memory_limit(loaded))
+    stages, stages_left_out = stages_of(detailed)
+    divergence, divergence_left_out = divergence_of(detailed)
+    names = {planned.case_id: case_words(planned.case) for planned in run.plan.cases}
     return RunReport(
         run_id=run.run_id,
         label=run.label,
@@ -114,15 +104,13 @@ def build_run_report(loaded: LoadedRun, *, details: bool = True) -> RunReport:
         healthy=diagnosis.healthy,
         images=summary.images,
         marks=marks_of(loaded, summary),
-        missing=missing,
+        missing=_missing(loaded),
         notes=[note for note in diagnosis.notes if note not in loaded.warnings],
         headline=headline_of(loaded, summary, diagnosis, cells),
         cells=cells,
         timelines=timelines,
         timelines_left_out=timelines_left_out,
-        sustained=sustained_curves(
-            loaded.files, loaded.timeline_name, detailed, several_arms=several_arms
-        ),
+        sustained=sustained_curves(loaded, detailed),
         divergence=divergence,
         divergence_left_out=divergence_left_out,
         stages=stages,
@@ -134,7 +122,7 @@ def build_run_report(loaded: LoadedRun, *, details: bool = True) -> RunReport:
         environment=environment_lines(loaded),
         method=method_lines(loaded, summary),
         summary=summary,
-        several_arms=several_arms,
+        several_arms=len(run.plan.arms) > 1,
         spread=[*spread_lines(summary)],
     )
 

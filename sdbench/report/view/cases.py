@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 
-from sdbench.analysis.case_words import OUTCOME_WORDS, case_words, process_words
+from sdbench.analysis.case_words import OUTCOME_WORDS, process_words
 from sdbench.analysis.comparability import swapped, throttled
 from sdbench.analysis.pairs import Row
 from sdbench.analysis.run_summary import CaseSummary, disturbances, per_picture
@@ -21,22 +21,13 @@ _MOST_HEAT = 8
 _LEAST_SPAN = math.log(1.2)
 
 
-def name_of(case: Case, arm: str, *, several_arms: bool) -> str:
-    """``512x512 sliced float16 [old]``."""
-    return case_words(case) + (f" [{arm}]" if several_arms else "")
-
-
 def settings_words(case: Case) -> str:
     """What is changed, the size apart: ``sliced, float16``."""
     return ", ".join(case.words()) or "no options"
 
 
 def cells_of(
-    rows: Sequence[Row],
-    recommended: Collection[RowKey],
-    *,
-    several_arms: bool,
-    processes: bool = True,
+    rows: Sequence[Row], recommended: Collection[RowKey], *, processes: bool = True
 ) -> list[Cell]:
     """One cell a row, in the order of the plan, with the times of its processes if asked."""
     cells = [
@@ -44,7 +35,6 @@ def cells_of(
             row,
             _processes(row) if processes else [],
             recommended=row.key in recommended,
-            several_arms=several_arms,
         )
         for row in rows
     ]
@@ -64,19 +54,16 @@ def _heat_levels(times: Sequence[float | None]) -> list[int | None]:
     return [None if log is None else round(_MOST_HEAT * (log - low) / span) for log in logs]
 
 
-def _cell(
-    row: Row, processes: list[ProcessTimes], *, recommended: bool, several_arms: bool
-) -> Cell:
+def _cell(row: Row, processes: list[ProcessTimes], *, recommended: bool) -> Cell:
     summary, case, images = row.summary, row.summary.case, row.images
     latency = summary.latency_s
-    settings = settings_words(case) + (f" [{row.arm.name}]" if several_arms else "")
     return Cell(
         case_id=summary.case_id,
         arm=summary.arm,
         case=case,
-        name=name_of(case, row.arm.name, several_arms=several_arms),
+        name=row.name,
         resolution=case.resolution,
-        settings=settings,
+        settings=settings_words(case) + row.of_arm,
         outcome=summary.outcome,
         outcome_words=OUTCOME_WORDS[summary.outcome],
         reason=summary.reason,

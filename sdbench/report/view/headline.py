@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sdbench.analysis.run_summary import RunSummary
 from sdbench.diagnosis.result import Diagnosis, Gain, Goal
-from sdbench.records import Case
+from sdbench.records import Case, Plan
 from sdbench.report.view.cases import settings_words
 from sdbench.report.view.model import Advice, Cell, Headline, NoAdvice, Tone
 from sdbench.report.view.setup import machine_lines, setup_of, setup_sentence
@@ -21,10 +21,7 @@ def headline_of(
     setup = setup_of(loaded, summary)
     tone, sentence = setup_sentence(setup)
     recommendation = diagnosis.recommendation
-    several_arms = len(loaded.run.plan.arms) > 1
-    advice = [
-        entry for goal in recommendation.goals for entry in _advice(goal, several_arms=several_arms)
-    ]
+    advice = [entry for goal in recommendation.goals for entry in _advice(goal, loaded.run.plan)]
     timed = [cell for cell in cells if cell.seconds_per_picture is not None]
     return Headline(
         tone=_tone(diagnosis, cells),
@@ -71,20 +68,19 @@ def _tone(diagnosis: Diagnosis, cells: Sequence[Cell]) -> Tone:
     return "unknown" if unchecked else "good"
 
 
-def _advice(goal: Goal, *, several_arms: bool) -> list[Advice]:
+def _advice(goal: Goal, plan: Plan) -> list[Advice]:
     """For one picture and for many; said once where both are the same settings."""
     found = []
     for purpose, choice in (("one picture", goal.latency), ("many pictures", goal.throughput)):
         if choice is None:
             continue
-        arm = f" [{choice.arm}]" if several_arms else ""
         saving = [gain for gain in choice.gains if _saves(gain)]
         best = min(saving, key=lambda gain: gain.ratio or 0.0, default=None)
         found.append(
             Advice(
                 resolution=goal.resolution,
                 purpose=purpose,  # type: ignore[arg-type]  # one of the two above
-                settings=settings_words(choice.case) + arm,
+                settings=settings_words(choice.case) + plan.of_arm(choice.arm),
                 choice=choice,
                 gains=[gain.sentence for gain in choice.gains],
                 best_gain=None if best is None else best.sentence,

@@ -7,7 +7,6 @@ from sdbench.analysis.efficiency import StageEfficiency
 from sdbench.analysis.pairs import Row
 from sdbench.analysis.telemetry import STAGE_NAMES, StageName
 from sdbench.records import CORRECTNESS_SEVERITY, Compared, Divergence, Pass, Stage
-from sdbench.report.view.cases import name_of
 from sdbench.report.view.model import DivergenceCurve, StageRow, StageShare
 
 MAX_STAGE_ROWS = 12
@@ -20,13 +19,9 @@ STAGE_WORDS = {
 }
 
 
-def stages_of(rows: Sequence[Row], *, several_arms: bool) -> tuple[list[StageRow], str | None]:
+def stages_of(rows: Sequence[Row]) -> tuple[list[StageRow], str | None]:
     """One profiled pass a row, the longest first if not all fit; and what is left out."""
-    found = [
-        _stage_row(row, profiled, several_arms)
-        for row in rows
-        if (profiled := _profiled(row)) is not None
-    ]
+    found = [_stage_row(row, profiled) for row in rows if (profiled := _profiled(row)) is not None]
     if len(found) <= MAX_STAGE_ROWS:
         return found, None
     longest = sorted(found, key=lambda entry: entry.total_s, reverse=True)[:MAX_STAGE_ROWS]
@@ -42,7 +37,7 @@ def _profiled(row: Row) -> Pass | None:
     return None
 
 
-def _stage_row(row: Row, profiled: Pass, several_arms: bool) -> StageRow:
+def _stage_row(row: Row, profiled: Pass) -> StageRow:
     stages = profiled.stages or []
     calls = Counter(stage.stage for stage in stages)
     spent = {
@@ -57,7 +52,7 @@ def _stage_row(row: Row, profiled: Pass, several_arms: bool) -> StageRow:
     return StageRow(
         case_id=row.summary.case_id,
         arm=row.arm.name,
-        name=name_of(row.summary.case, row.arm.name, several_arms=several_arms),
+        name=row.name,
         total_s=total,
         stages=[
             StageShare(
@@ -95,9 +90,7 @@ def _peak(stages: Sequence[Stage], name: str) -> int | None:
     return max((peak for peak in peaks if peak is not None), default=None)
 
 
-def divergence_of(
-    rows: Sequence[Row], *, several_arms: bool
-) -> tuple[list[DivergenceCurve], str | None]:
+def divergence_of(rows: Sequence[Row]) -> tuple[list[DivergenceCurve], str | None]:
     """One image a row, the one furthest away; the worst rows first if not all fit."""
     found: list[tuple[tuple[int, float], DivergenceCurve]] = []
     for row in rows:
@@ -105,9 +98,8 @@ def divergence_of(
         if not curves:
             continue
         record, worst = max(curves, key=lambda pair: _excess(pair[1]))
-        name = name_of(row.summary.case, row.arm.name, several_arms=several_arms)
         rank = CORRECTNESS_SEVERITY.index(record.verdict), -_excess(worst)
-        found.append((rank, _curve(row, name, record, worst)))
+        found.append((rank, _curve(row, record, worst)))
     if len(found) <= MAX_CURVES:
         return [curve for _, curve in found], None
     worst_first = sorted(found, key=lambda pair: pair[0])[:MAX_CURVES]
@@ -115,11 +107,11 @@ def divergence_of(
     return [curve for _, curve in worst_first], sentence
 
 
-def _curve(row: Row, name: str, record: Compared, curve: Divergence) -> DivergenceCurve:
+def _curve(row: Row, record: Compared, curve: Divergence) -> DivergenceCurve:
     return DivergenceCurve(
         case_id=row.summary.case_id,
         arm=row.arm.name,
-        name=name,
+        name=row.name,
         verdict=record.verdict,
         image=curve.image,
         step=curve.step,
