@@ -256,8 +256,8 @@ def test_report_has_both_parts_and_marks_the_process() -> None:
         return spread_out(slot, here, **fields)
 
     story = build_run_report(loaded_run(change))
-    cell = next(one for one in story.cells if one.case_id == BASE.case_id)
-    assert cell.spread_between_passes and cell.spread_between_processes
+    cell = next(one for one in story.cells if one.summary.case_id == BASE.case_id)
+    assert cell.summary.spread_between_passes and cell.summary.spread_between_processes
     assert cell.disturbed == ["run 2 of 3: other programs took 45% of all cores' time"]
     assert [bool(one.remarks) for one in cell.processes] == [False, True, False]
     assert story.spread and story.spread[0].startswith("Spread: 64x64: processes differ by 2")

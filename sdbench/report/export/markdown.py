@@ -17,7 +17,7 @@ from sdbench.quoting.markdown_text import code_block, plain, table
 from sdbench.report.figures import Figure, FigureKind, run_figures, story_figures
 from sdbench.report.pictures.data_uris import Shown
 from sdbench.report.pictures.gallery import Gallery
-from sdbench.report.view import Advice, Cell, FindingView, Line, Report, RunReport, Tone
+from sdbench.report.view import Advice, CaseView, FindingView, Line, Report, RunReport, Tone
 from sdbench.report.view.comparison_words import case_name, side_words, verdict_words
 from sdbench.report.view.efficiency_words import EXPLAINED, stage_share_words
 from sdbench.report.view.gains import measurable_gains
@@ -184,19 +184,19 @@ def _cells(run: RunReport) -> Iterator[str]:
     yield listed if len(remarks) <= _OPEN_ROWS else _folded(f"{len(remarks)} remarks", listed)
 
 
-def _cell_row(cell: Cell) -> list[str]:
+def _cell_row(cell: CaseView) -> list[str]:
     bounds = "–" if cell.ci95 is None else f"{cell.ci95[0]:.3g}–{cell.ci95[1]:.3g} s"
-    well = cell.outcome in ("ok", "skipped")
+    well, broken = cell.summary.outcome in ("ok", "skipped"), cell.summary.correct == "broken"
     outcome = cell.outcome_words if well else f"**{cell.outcome_words}**"
-    picture = f"**{cell.picture_words}**" if cell.correct == "broken" else cell.picture_words
+    picture = f"**{cell.picture_words}**" if broken else cell.picture_words
     return [
         plain(cell.name),
         outcome,
         seconds(cell.seconds_per_picture) + (" !" if cell.disturbed else ""),
         bounds,
         seconds(cell.first_s),
-        size(cell.peak_memory_bytes),
-        size(cell.swap_delta_bytes),
+        size(cell.summary.peak_memory_bytes),
+        size(cell.summary.swap_delta_bytes),
         picture,
         "●" if cell.recommended else "",
     ]

@@ -181,7 +181,7 @@ class _Writer:
 
     def _settings(self, one: FoundPicture) -> list[str]:
         """In the plan's order, each with how often it made this picture if it made others too."""
-        names = {(cell.case_id, cell.arm): cell.settings for cell in self.run.cells}
+        names = {cell.summary.key: cell.settings for cell in self.run.cells}
         words = []
         for row, name in names.items():
             if row not in one.made_by:

@@ -6,7 +6,7 @@
 from sdbench.report.view.build import build_report, diagnosed
 from sdbench.report.view.model import (
     Advice,
-    Cell,
+    CaseView,
     Comparisons,
     DivergenceCurve,
     EvidenceLine,
@@ -29,7 +29,7 @@ from sdbench.report.view.model import (
 
 __all__ = [
     "Advice",
-    "Cell",
+    "CaseView",
     "Comparisons",
     "DivergenceCurve",
     "EvidenceLine",

@@ -6,7 +6,7 @@ from sdbench.analysis.run_summary import RunSummary
 from sdbench.diagnosis.result import Diagnosis, Gain, Goal
 from sdbench.records import Case, Plan
 from sdbench.report.view.cases import settings_words
-from sdbench.report.view.model import Advice, Cell, Headline, NoAdvice, Tone
+from sdbench.report.view.model import Advice, CaseView, Headline, NoAdvice, Tone
 from sdbench.report.view.setup import machine_lines, setup_of, setup_sentence
 from sdbench.runs import LoadedRun
 from sdbench.stats import DEFAULT_THRESHOLD
@@ -15,7 +15,7 @@ _USUAL_SIZE = "512x512"
 
 
 def headline_of(
-    loaded: LoadedRun, summary: RunSummary, diagnosis: Diagnosis, cells: Sequence[Cell]
+    loaded: LoadedRun, summary: RunSummary, diagnosis: Diagnosis, cells: Sequence[CaseView]
 ) -> Headline:
     """Right or wrong, how fast, what to use."""
     setup = setup_of(loaded, summary)
@@ -46,8 +46,8 @@ def headline_of(
             default=None,
         ),
         main_cell=max(
-            (cell for cell in timed if cell.case.batching == "loop"),
-            key=lambda cell: (_size_rank(cell.case), -len(cell.case.words())),
+            (cell for cell in timed if cell.summary.case.batching == "loop"),
+            key=lambda cell: (_size_rank(cell.summary.case), -len(cell.summary.case.words())),
             default=None,
         ),
     )
@@ -58,13 +58,13 @@ def _size_rank(case: Case) -> tuple[bool, int]:
     return case.resolution == _USUAL_SIZE, case.width * case.height
 
 
-def _tone(diagnosis: Diagnosis, cells: Sequence[Cell]) -> Tone:
+def _tone(diagnosis: Diagnosis, cells: Sequence[CaseView]) -> Tone:
     if any(entry.severity == "error" for entry in diagnosis.findings):
         return "bad"
     if not diagnosis.healthy:
         return "warning"
-    measured = [cell for cell in cells if cell.replicates]
-    unchecked = not measured or all(cell.correct == "unknown" for cell in measured)
+    measured = [cell for cell in cells if cell.summary.replicates]
+    unchecked = not measured or all(cell.summary.correct == "unknown" for cell in measured)
     return "unknown" if unchecked else "good"
 
 

@@ -8,10 +8,10 @@ from typing import Literal
 
 import msgspec
 
-from sdbench.analysis.run_summary import RunSummary
+from sdbench.analysis.run_summary import CaseSummary, RunSummary
 from sdbench.comparison import Comparison, History
 from sdbench.diagnosis.result import Choice, Claim, Finding, Recommendation
-from sdbench.records import Case, Correctness, Outcome, PassesStopped
+from sdbench.records import Correctness, Outcome, PassesStopped
 
 Interval = tuple[float, float]
 Tone = Literal["good", "warning", "bad", "unknown"]
@@ -79,13 +79,13 @@ class Headline(msgspec.Struct, frozen=True, kw_only=True):
     setup_sentence: str
     setup: list[SetupCheck]
     fastest: Advice | None
-    quickest: "Cell | None"
+    quickest: "CaseView | None"
     advice: list[Advice]
     no_advice: list[NoAdvice]
     advice_sentence: str
     first_look: bool
     main: Advice | None = None
-    main_cell: "Cell | None" = None
+    main_cell: "CaseView | None" = None
 
 
 class ProcessTimes(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,44 +105,26 @@ class ProcessTimes(msgspec.Struct, frozen=True, kw_only=True):
     passes_stopped: PassesStopped | None = None
 
 
-class Cell(msgspec.Struct, frozen=True, kw_only=True):
-    """One case in one arm. ``name`` is how a person calls it, ``settings`` that without its size.
+class CaseView(msgspec.Struct, frozen=True, kw_only=True):
+    """One case in one arm, as a person reads it; ``summary`` is what the analysis says of it.
 
-    Times are a picture's. ``why_no_time`` says why ``seconds_per_picture`` is None; ``heat_level``
-    is 0 (the run's quickest) to 8 (its slowest), on a logarithmic scale.
+    ``name`` is how a person calls it, ``settings`` that without its size. Times are a picture's;
+    ``heat_level`` is 0 (the run's quickest) to 8 (its slowest), on a logarithmic scale.
     """
 
-    case_id: str
-    arm: str
-    case: Case
+    summary: CaseSummary
     name: str
-    resolution: str
     settings: str
-    outcome: Outcome
     outcome_words: str
-    reason: str | None
     tone: Tone
     seconds_per_picture: float | None
     ci95: Interval | None
-    n: int
-    why_no_time: str | None
     heat_level: int | None
     first_s: float | None
-    prime_s: float | None
-    load_s: float | None
-    peak_memory_bytes: int | None
-    peak_memory_source: str | None
-    swap_delta_bytes: int | None
-    correct: Correctness
     picture_words: str
     picture_reason: str | None
     recommended: bool
-    replicates: int
-    planned: int
     processes: list[ProcessTimes]
-    spread_between_passes: float | None = None
-    spread_between_processes: float | None = None
-    spread_words: str = ""
     disturbed: list[str] = []
 
 
@@ -286,7 +268,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     missing: list[str]
     notes: list[str]
     headline: Headline
-    cells: list[Cell]
+    cells: list[CaseView]
     timelines: list[Timeline]
     timelines_left_out: str | None
     divergence: list[DivergenceCurve]
