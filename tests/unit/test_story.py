@@ -301,7 +301,7 @@ def test_a_half_finished_run_says_what_is_missing(tmp_path: Path) -> None:
     run = story_of(loaded)
     assert run.missing[:1] == ["line 3 is unreadable"]
     assert "2 of 4 processes have not been run" in run.headline.sentence
-    assert not run.complete
+    assert not run.summary.complete
 
 
 def test_a_run_of_which_nothing_is_left_still_has_a_story(tmp_path: Path) -> None:

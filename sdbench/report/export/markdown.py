@@ -98,7 +98,7 @@ def _run(
     prefix = f"run-{number}"
     figures = [] if pictures.folder is None else run_figures(run, prefix)
     if several:
-        yield f"# {plain(run.run_id)}"
+        yield f"# {plain(run.summary.run_id)}"
     for mark in run.marks:
         yield f"> **{mark.word}** – {plain(mark.sentence)}"
     head = run.headline
@@ -134,7 +134,7 @@ def _facts(run: RunReport) -> Iterator[Line]:
         if check.tone in ("bad", "warning"):
             yield Line(what=f"{_SIGNS[check.tone]} {check.what}", about=check.found)
     label = f", {run.label}" if run.label else ""
-    yield Line(what="run", about=f"{run.run_id}, begun {run.created_utc}{label}")
+    yield Line(what="run", about=f"{run.summary.run_id}, begun {run.created_utc}{label}")
     for words in notes_of(run):
         yield Line(what="note", about=words)
 
@@ -274,7 +274,7 @@ def _stages(run: RunReport) -> Iterator[str]:
 def _claims(run: RunReport) -> Iterator[str]:
     rows = [
         [claim.id, f"**{claim.verdict}**", plain(claim.claim), plain(claim.sentence)]
-        for claim in run.claims
+        for claim in run.diagnosis.claims
         if claim.verdict != "not-applicable"
     ]
     if rows:

@@ -36,7 +36,8 @@ _PLACES_OF_LABELS: tuple[tuple[Literal["left", "right"], tuple[float, float]], .
 
 def tradeoff_figure(run: RunReport, prefix: str) -> Figure | None:
     """None with fewer than two cases that have both figures, or too many resolutions to tell."""
-    known = [one for one in run.recommendation.tradeoffs if one.peak_memory_bytes is not None]
+    tradeoffs = run.diagnosis.recommendation.tradeoffs
+    known = [one for one in tradeoffs if one.peak_memory_bytes is not None]
     if len(known) < 2 or len({one.case.resolution for one in known}) > _MOST_SIZES:
         return None
     best = [one for one in known if one.efficient]

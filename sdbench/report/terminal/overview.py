@@ -115,13 +115,14 @@ def _advice_words(advice: Advice) -> str:
 
 def _claims(story: RunReport) -> Iterator[tuple[str, str]]:
     """Which of the documentation's claims can be tested here, and what came of it."""
-    reported = [claim for claim in story.claims if claim.verdict != "not-applicable"]
+    claims = story.diagnosis.claims
+    reported = [claim for claim in claims if claim.verdict != "not-applicable"]
     if not reported:
         return
-    ids = dict.fromkeys(claim.id for claim in story.claims)
+    ids = dict.fromkeys(claim.id for claim in claims)
     tested = dict.fromkeys(claim.id for claim in reported)
     can = "can be" if len(ids) > 1 else "could be"
-    words = f"{len(tested)} of {len(ids)} documented claims {can} tested on {story.device}"
+    words = f"{len(tested)} of {len(ids)} documented claims {can} tested on {story.summary.device}"
     verdicts: dict[str, list[str]] = {}
     for claim in reported:
         verdicts.setdefault(claim.verdict, []).append(claim.id)

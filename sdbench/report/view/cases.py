@@ -90,7 +90,6 @@ def _processes(row: Row) -> list[ProcessTimes]:
 
 def _process(entry: Replicate, row: Row, outlier: str | None) -> ProcessTimes:
     return ProcessTimes(
-        replicate_id=entry.replicate_id,
         label=process_words(entry.block, row.summary.planned),
         block=entry.block,
         outcome=entry.outcome,

@@ -10,8 +10,8 @@ import msgspec
 
 from sdbench.analysis.run_summary import CaseSummary, RunSummary
 from sdbench.comparison import Comparison, History
-from sdbench.diagnosis.result import Choice, Claim, Finding, Recommendation
-from sdbench.records import Correctness, Outcome, PassesStopped
+from sdbench.diagnosis.result import Choice, Diagnosis, Finding
+from sdbench.records import Outcome, PassesStopped
 
 Interval = tuple[float, float]
 Tone = Literal["good", "warning", "bad", "unknown"]
@@ -94,7 +94,6 @@ class ProcessTimes(msgspec.Struct, frozen=True, kw_only=True):
     ``label`` is what a person calls it (``run 2 of 3``); ``remarks`` what to keep in mind.
     """
 
-    replicate_id: str
     label: str
     block: int
     outcome: Outcome
@@ -142,7 +141,6 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
     Series are equally long and thinned out (extremes are kept); None is "not known then".
     """
 
-    replicate_id: str
     name: str
     chosen: str
     outcome_words: str
@@ -159,11 +157,7 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
 class DivergenceCurve(msgspec.Struct, frozen=True, kw_only=True):
     """Distance of one image's latents from the CPU's, step by step, and what rounding allows."""
 
-    case_id: str
-    arm: str
     name: str
-    verdict: Correctness
-    image: int
     step: list[int]
     rel_l2: list[float | None]
     allowed_rel_l2: list[float | None]
@@ -190,13 +184,10 @@ class StageRow(msgspec.Struct, frozen=True, kw_only=True):
     are None.
     """
 
-    case_id: str
-    arm: str
     name: str
     total_s: float
     stages: list[StageShare]
     flops_per_s: float | None
-    ceiling_flops_per_s: float | None
     share_of_ceiling: float | None
     not_known: str | None
 
@@ -255,15 +246,10 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     are sentences; None where nothing was left out. ``spread`` says what makes times uncertain.
     """
 
-    run_id: str
+    summary: RunSummary
+    diagnosis: Diagnosis
     label: str | None
     created_utc: str
-    device: str
-    model: str
-    simulated: bool
-    complete: bool
-    healthy: bool
-    images: int
     marks: list[Mark]
     missing: list[str]
     notes: list[str]
@@ -277,11 +263,8 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     stages_left_out: str | None
     efficiency: str | None
     findings: list[FindingView]
-    claims: list[Claim]
-    recommendation: Recommendation
     environment: list[Line]
     method: list[Line]
-    summary: RunSummary
     several_arms: bool
     spread: list[str] = []
     sustained: list[SustainedCurve] = []
@@ -301,4 +284,4 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def simulated(self) -> bool:
         """Whether anything in it is not real."""
-        return any(run.simulated for run in self.runs)
+        return any(run.summary.simulated for run in self.runs)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from sdbench.analysis.efficiency import StageEfficiency
 from sdbench.analysis.pairs import Row
 from sdbench.analysis.telemetry import STAGE_NAMES, StageName
-from sdbench.records import CORRECTNESS_SEVERITY, Compared, Divergence, Pass, Stage
+from sdbench.records import CORRECTNESS_SEVERITY, Divergence, Pass, Stage
 from sdbench.report.view.model import DivergenceCurve, StageRow, StageShare
 
 MAX_STAGE_ROWS = 12
@@ -50,8 +50,6 @@ def _stage_row(row: Row, profiled: Pass) -> StageRow:
     reported = row.summary.efficiency
     efficiencies = {entry.stage: entry for entry in reported.stages}
     return StageRow(
-        case_id=row.summary.case_id,
-        arm=row.arm.name,
         name=row.name,
         total_s=total,
         stages=[
@@ -70,7 +68,6 @@ def _stage_row(row: Row, profiled: Pass) -> StageRow:
             for name, seconds in spent.items()
         ],
         flops_per_s=reported.achieved_flops_per_s,
-        ceiling_flops_per_s=reported.ceiling_flops_per_s,
         share_of_ceiling=reported.ceiling_share,
         not_known="; ".join(dict.fromkeys(reported.unavailable.values())) or None,
     )
@@ -99,25 +96,18 @@ def divergence_of(rows: Sequence[Row]) -> tuple[list[DivergenceCurve], str | Non
             continue
         record, worst = max(curves, key=lambda pair: _excess(pair[1]))
         rank = CORRECTNESS_SEVERITY.index(record.verdict), -_excess(worst)
-        found.append((rank, _curve(row, record, worst)))
+        curve = DivergenceCurve(
+            name=row.name,
+            step=worst.step,
+            rel_l2=worst.rel_l2,
+            allowed_rel_l2=worst.allowed_rel_l2,
+        )
+        found.append((rank, curve))
     if len(found) <= MAX_CURVES:
         return [curve for _, curve in found], None
     worst_first = sorted(found, key=lambda pair: pair[0])[:MAX_CURVES]
     sentence = f"The {MAX_CURVES} furthest from the CPU of {len(found)} cases are shown."
     return [curve for _, curve in worst_first], sentence
-
-
-def _curve(row: Row, record: Compared, curve: Divergence) -> DivergenceCurve:
-    return DivergenceCurve(
-        case_id=row.summary.case_id,
-        arm=row.arm.name,
-        name=row.name,
-        verdict=record.verdict,
-        image=curve.image,
-        step=curve.step,
-        rel_l2=curve.rel_l2,
-        allowed_rel_l2=curve.allowed_rel_l2,
-    )
 
 
 def _excess(curve: Divergence) -> float:

@@ -130,7 +130,6 @@ def _timeline(
     kept = _thinned(samples)
     series = {name: [getattr(one, name) for one in kept] for name in _SERIES}
     return Timeline(
-        replicate_id=entry.replicate_id,
         name=name,
         chosen=chosen,
         outcome_words=OUTCOME_WORDS[entry.outcome],
