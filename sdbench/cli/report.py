@@ -55,8 +55,7 @@ def _json(runs: Sequence[LoadedRun]) -> str:
 def _pytest_benchmark(runs: Sequence[LoadedRun]) -> str:
     if len(runs) != 1:
         raise UsageError("-f pytest-benchmark: expected one RUN, since its files hold one run each")
-    (loaded,) = runs
-    return _dumped(pytest_benchmark_document(loaded.run, loaded.replicates, summary_of(loaded)))
+    return _dumped(pytest_benchmark_document(runs[0]))
 
 
 def _dumped(document: dict[str, Any]) -> str:

@@ -11,9 +11,9 @@ from packaging.version import InvalidVersion, Version
 
 from sdbench.analysis.comparability import swapped
 from sdbench.analysis.estimates import Measure, PairEstimate, estimate_pair
-from sdbench.analysis.pairs import Figures, Pair, Row
+from sdbench.analysis.pairs import Figures, Row
 from sdbench.correctness.equality import Equality
-from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.evidence import Evidence, paired
 from sdbench.diagnosis.result import ClaimVerdict, Interval
 from sdbench.diagnosis.rules import ends, pictures, repeatability
 from sdbench.diagnosis.rules.symptom import Rule
@@ -174,7 +174,7 @@ def slower_when_swapping(side: Side) -> Answer:
         for arm in side.held:
             other = side.evidence.measured_in(arm, row.summary.case_id)
             if other is not None and _swaps(other) and not _swaps(row):
-                pairs.append(estimate_pair(_beside(row, other)))
+                pairs.append(estimate_pair(paired(row, other)))
     if not pairs:
         swapping = [row.summary.case_id for row in side.rows if _swaps(row)]
         words = "nothing swapped" if not swapping else "no case was measured both with and without"
@@ -309,18 +309,6 @@ def _equality_words(entry: Equality) -> dict[str, Any]:
         "later": entry.later,
         "pictures": entry.pictures,
     }
-
-
-def _beside(row: Row, other: Row) -> Pair:
-    return Pair(
-        key=(row.summary.case_id, other.arm.name),
-        case=row.summary.case,
-        labels=(row.arm.name, other.arm.name),
-        arm=None,
-        base=row,
-        new=other,
-        interleaved=True,
-    )
 
 
 def _swaps(row: Row | None) -> bool:

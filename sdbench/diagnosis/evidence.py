@@ -190,9 +190,12 @@ def _rest(row: Row, axis: str) -> tuple[object, ...]:
     return tuple(getattr(row.summary.case, other) for other in AXES if other != axis)
 
 
-def paired(base: Row, new: Row, axis: str) -> Pair:
-    """Two rows of one run that differ in one setting, to be estimated block by block."""
-    labels = tuple(spelling(getattr(row.summary.case, axis)) for row in (base, new))
+def paired(base: Row, new: Row, axis: str | None = None) -> Pair:
+    """Two rows of one run, to be estimated block by block; ``axis`` is all in which they differ."""
+    labels = [
+        row.arm.name if axis is None else spelling(getattr(row.summary.case, axis))
+        for row in (base, new)
+    ]
     return Pair(
         key=(base.summary.case_id, new.summary.case_id),
         case=base.summary.case,

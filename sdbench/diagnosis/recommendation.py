@@ -14,9 +14,9 @@ import msgspec
 
 from sdbench.analysis.comparability import swapped, throttled
 from sdbench.analysis.estimates import estimate_pair
-from sdbench.analysis.pairs import Pair, Row, spelling
+from sdbench.analysis.pairs import Row, spelling
 from sdbench.analysis.reasons import explain
-from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.evidence import Evidence, paired
 from sdbench.diagnosis.findings import PICTURE_CODES
 from sdbench.diagnosis.result import (
     Choice,
@@ -234,7 +234,7 @@ class _Against:
 
 def _judged(fastest: Row, others: Sequence[Row]) -> list[_Against]:
     """Every other case against the fastest, paired by block, as one family of comparisons."""
-    examined = [estimate_pair(_against(fastest, row)) for row in others]
+    examined = [estimate_pair(paired(fastest, row)) for row in others]
     judgements = decide_family([entry.ratios["steady"] for entry in examined])
     found = []
     for entry, judgement in zip(examined, judgements, strict=True):
@@ -261,19 +261,6 @@ def _beyond_chance(ratio: RatioEstimate) -> bool:
     return all(
         bounds is not None and bounds[0] > 1
         for bounds in (one.interval() for one in (ratio, ratio.undisturbed) if one is not None)
-    )
-
-
-def _against(base: Row, row: Row) -> Pair:
-    """Two rows of one interleaved run, whatever they differ in."""
-    return Pair(
-        key=(base.summary.case_id, row.summary.case_id, row.arm.name),
-        case=base.summary.case,
-        labels=("base", "other"),
-        arm=None,
-        base=base,
-        new=row,
-        interleaved=True,
     )
 
 
@@ -319,7 +306,7 @@ def _gains(row: Row, rows: list[Row], evidence: Evidence) -> list[Gain]:
     for axis, other in evidence.neighbours(row):
         if other not in rows or other.summary.latency_s.median is None:
             continue
-        ratio = estimate_pair(_against(other, row)).ratios["steady"]
+        ratio = estimate_pair(paired(other, row)).ratios["steady"]
         chosen, instead = value_words(row, axis), value_words(other, axis)
         found.append(
             Gain(
