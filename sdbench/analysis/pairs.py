@@ -1,92 +1,18 @@
 """Which rows are held against each other: of two runs, or of two values of an axis in one run."""
 
-import functools
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
 
-from sdbench.analysis.case_words import case_words
-from sdbench.analysis.run_summary import CaseSummary, RunSummary, summary_of
+from sdbench.analysis.case_result import CaseResult, rows_of
 from sdbench.errors import UsageError
 from sdbench.plan.config import AXES
-from sdbench.records import Arm, Case, Compared, Replicate, RowKey, Run, by_row
+from sdbench.records import Case, Run
 from sdbench.runs import LoadedRun
 
 SideName = Literal["base", "new"]
-Figures = dict[int, float]
-"""A process's figure by block."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """What one run has of one case in one arm."""
-
-    run: Run
-    arm: Arm
-    summary: CaseSummary
-    replicates: list[Replicate]
-    compared: list[Compared]
-    blocks: frozenset[int] | None = None
-    """By which blocks it is judged, where not every row has the same ones in the plan: by those
-    planned for it, in a run that goes on until decided up to the last look (judging in between
-    would be one more look); None: by all."""
-
-    @property
-    def key(self) -> RowKey:
-        """What names it in its run."""
-        return self.summary.key
-
-    @property
-    def name(self) -> str:
-        """``512x512 sliced float16 [old]``."""
-        return case_words(self.summary.case) + self.of_arm
-
-    @property
-    def of_arm(self) -> str:
-        """`` [old]``; nothing where the run has one arm only."""
-        return self.run.plan.of_arm(self.arm.name)
-
-    @functools.cached_property
-    def steady_s(self) -> Figures:
-        """Each process's median of its steady passes; a machine that slept measured nothing."""
-        return self._figures(lambda entry: None if entry.slept else entry.steady_median_s)
-
-    @functools.cached_property
-    def first_pass_s(self) -> Figures:
-        """Each process's measured pass 1."""
-        return self._figures(lambda entry: None if entry.slept else entry.first_pass_s)
-
-    @functools.cached_property
-    def peak_memory_bytes(self) -> Figures:
-        """Each process's peak."""
-        return self._figures(lambda entry: entry.peak_memory_bytes)
-
-    @property
-    def images(self) -> int:
-        """Pictures a pass."""
-        return int(self.run.config["images"])
-
-    def any_process(self, holds: Callable[[Replicate], bool]) -> bool:
-        """Whether something holds for one of its processes; pair after pair asks the same."""
-        if holds not in self._answers:
-            self._answers[holds] = any(map(holds, self.replicates))
-        return self._answers[holds]
-
-    @functools.cached_property
-    def _answers(self) -> dict[Callable[[Replicate], bool], bool]:
-        return {}
-
-    def _figures(self, figure_of: Callable[[Replicate], float | None]) -> Figures:
-        return {
-            entry.block: figure
-            for entry in self.replicates
-            if entry.outcome == "ok"
-            and (self.blocks is None or entry.block in self.blocks)
-            and (figure := figure_of(entry)) is not None
-        }
 
 
 @dataclass(frozen=True)
@@ -97,47 +23,15 @@ class Pair:
     case: Case
     labels: tuple[str, str]
     arm: str | None
-    base: Row | None
-    new: Row | None
+    base: CaseResult | None
+    new: CaseResult | None
     interleaved: bool
     axis: str | None = None
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[CaseResult]:
         """The sides there are."""
         return [row for row in (self.base, self.new) if row is not None]
-
-
-def rows_of(loaded: LoadedRun, summary: RunSummary | None = None) -> list[Row]:
-    """Every case in every arm of a run, measured or not.
-
-    ``summary`` is ``summary_of(loaded)``, where somebody has it already.
-    """
-    replicates, compared = by_row(loaded.replicates), by_row(loaded.compared)
-    blocks = _blocks_of_rows(loaded)
-    return [
-        Row(
-            run=loaded.run,
-            arm=loaded.run.plan.arm(row.arm),
-            summary=row,
-            replicates=replicates.get(row.key, []),
-            compared=compared.get(row.key, []),
-            blocks=None if blocks is None else frozenset(blocks[row.key]),
-        )
-        for row in (summary or summary_of(loaded)).cases
-    ]
-
-
-def _blocks_of_rows(loaded: LoadedRun) -> Mapping[RowKey, set[int]] | None:
-    """The blocks planned for each row, up to the last look; None where all have all of them."""
-    slots = loaded.run.plan.slots
-    last = loaded.looks[-1].blocks if loaded.looks else None
-    blocks: dict[RowKey, set[int]] = defaultdict(set)
-    for slot in slots:
-        if last is None or slot.block < last:
-            blocks[slot.case_id, slot.arm].add(slot.block)
-    alike = len({frozenset(planned) for planned in blocks.values()}) < 2
-    return None if last is None and alike else blocks
 
 
 def pairs_of_runs(base: LoadedRun, new: LoadedRun) -> list[Pair]:
@@ -148,9 +42,9 @@ def pairs_of_runs(base: LoadedRun, new: LoadedRun) -> list[Pair]:
     """
     single = len(base.run.plan.arms) == len(new.run.plan.arms) == 1
 
-    def by_key(loaded: LoadedRun) -> dict[tuple[str, ...], Row]:
+    def by_key(loaded: LoadedRun) -> dict[tuple[str, ...], CaseResult]:
         return {
-            (row.summary.case_id,) if single else (row.summary.case_id, row.arm.name): row
+            (row.summary.case_id,) if single else row.key: row
             for row in rows_of(loaded)
         }
 
@@ -181,7 +75,7 @@ def pairs_of_axis(loaded: LoadedRun, axis: str) -> list[Pair]:
         UsageError: there is no such axis, or it has one value only.
     """
     value_of = _value_reader(loaded.run, axis)
-    groups: dict[tuple[str, ...], dict[str, Row]] = {}
+    groups: dict[tuple[str, ...], dict[str, CaseResult]] = {}
     values: dict[str, None] = {}
     for row in rows_of(loaded):
         value = value_of(row)
@@ -218,7 +112,7 @@ def without_partner(loaded: LoadedRun, axis: str, pairs: Iterable[Pair]) -> list
     return [entry.case_id for entry in loaded.run.plan.cases if entry.case_id not in paired]
 
 
-def _value_reader(run: Run, axis: str) -> Callable[[Row], str]:
+def _value_reader(run: Run, axis: str) -> Callable[[CaseResult], str]:
     if axis in AXES:
         return lambda row: spelling(getattr(row.summary.case, axis))
     if axis == "arm":
@@ -242,7 +136,7 @@ def _stack_labels(run: Run) -> Mapping[str, str]:
     return labels
 
 
-def _rest(row: Row, axis: str) -> tuple[str, ...]:
+def _rest(row: CaseResult, axis: str) -> tuple[str, ...]:
     """Everything about a row but its value on the axis."""
     if axis not in AXES:
         return (row.summary.case_id,)

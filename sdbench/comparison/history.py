@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from sdbench.analysis.pairs import Row, rows_of
+from sdbench.analysis.case_result import CaseResult, rows_of
 from sdbench.analysis.run_summary import Latency, summary_of
 from sdbench.comparison.series import series_of
 from sdbench.errors import UsageError
@@ -184,7 +184,7 @@ def _find_case(runs: Sequence[Past], wanted: str | None) -> str:
     return matches[0]
 
 
-def _entry(loaded: LoadedRun, row: Row) -> HistoryEntry:
+def _entry(loaded: LoadedRun, row: CaseResult) -> HistoryEntry:
     run = loaded.run
     stack = run.stacks[row.arm.stack]
     system = " ".join(

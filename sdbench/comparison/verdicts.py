@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sdbench.analysis.estimates import MEASURES, Measure, PairEstimate
-from sdbench.analysis.pairs import Figures, Row, SideName
+from sdbench.analysis.case_result import Figures, CaseResult
+from sdbench.analysis.pairs import SideName
 from sdbench.analysis.reasons import NOT_INTERLEAVED, explain
 from sdbench.comparison.drift import between_runs, drift_words
 from sdbench.comparison.result import (
@@ -184,7 +185,7 @@ def _memory_refused(entry: PairEstimate) -> bool:
     return bool({*entry.void("memory")} - {entry.objections.incorrect})
 
 
-def _outliers(side: SideName, row: Row | None) -> list[OutlierProcess]:
+def _outliers(side: SideName, row: CaseResult | None) -> list[OutlierProcess]:
     if row is None:
         return []
     names = {entry.block: entry.replicate_id for entry in row.replicates}
@@ -199,7 +200,7 @@ def _outliers(side: SideName, row: Row | None) -> list[OutlierProcess]:
     ]
 
 
-def _values_of_sides(entry: PairEstimate, say: Callable[[Row], str]) -> Both:
+def _values_of_sides(entry: PairEstimate, say: Callable[[CaseResult], str]) -> Both:
     base, new = entry.pair.base, entry.pair.new
     return Both(base=say(base) if base else None, new=say(new) if new else None)
 

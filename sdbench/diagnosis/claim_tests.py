@@ -11,7 +11,7 @@ from packaging.version import InvalidVersion, Version
 
 from sdbench.analysis.comparability import swapped
 from sdbench.analysis.estimates import Measure, PairEstimate, estimate_pair
-from sdbench.analysis.pairs import Figures, Row
+from sdbench.analysis.case_result import Figures, CaseResult
 from sdbench.correctness.equality import Equality
 from sdbench.diagnosis.evidence import Evidence, paired
 from sdbench.diagnosis.result import ClaimVerdict, Interval
@@ -49,7 +49,7 @@ class Side:
     held: list[Arm]
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[CaseResult]:
         """The measured rows of the plain arm."""
         return [row for row in self.evidence.measured if row.arm.name == self.arm.name]
 
@@ -311,7 +311,7 @@ def _equality_words(entry: Equality) -> dict[str, Any]:
     }
 
 
-def _swaps(row: Row | None) -> bool:
+def _swaps(row: CaseResult | None) -> bool:
     return row is not None and row.any_process(swapped)
 
 

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import msgspec
 
 from sdbench.analysis.estimates import PairEstimate, estimate_pair
-from sdbench.analysis.pairs import Pair, Row, rows_of, spelling
+from sdbench.analysis.case_result import CaseResult, rows_of
+from sdbench.analysis.pairs import Pair, spelling
 from sdbench.correctness.equality import Equality, EqualityKind
 from sdbench.correctness.places import Place, Spot, place_of
 from sdbench.plan.config import AXES
@@ -30,7 +31,7 @@ class Evidence:
     """Everything the rules look at."""
 
     run: Run
-    rows: list[Row]
+    rows: list[CaseResult]
     equalities: list[Equality]
 
     @classmethod
@@ -38,7 +39,7 @@ class Evidence:
         cls,
         loaded: LoadedRun,
         equalities: Sequence[Equality],
-        rows: Sequence[Row] | None = None,
+        rows: Sequence[CaseResult] | None = None,
     ) -> "Evidence":
         """Lay a run out; ``equalities`` are the answers of ``quality.equality``.
 
@@ -47,7 +48,7 @@ class Evidence:
         return cls(loaded.run, rows_of(loaded) if rows is None else [*rows], [*equalities])
 
     @functools.cached_property
-    def _by_key(self) -> dict[RowKey, Row]:
+    def _by_key(self) -> dict[RowKey, CaseResult]:
         return {row.key: row for row in self.rows}
 
     @property
@@ -56,21 +57,21 @@ class Evidence:
         return int(self.run.config["images"])
 
     @functools.cached_property
-    def measured(self) -> list[Row]:
+    def measured(self) -> list[CaseResult]:
         """Rows with at least one process."""
         return [row for row in self.rows if row.replicates]
 
-    def neighbour(self, row: Row, axis: str, value: object) -> Row | None:
+    def neighbour(self, row: CaseResult, axis: str, value: object) -> CaseResult | None:
         """The row that has another value on one axis and is alike otherwise, if it was measured."""
         case = msgspec.structs.replace(row.summary.case, **{axis: value})
         return self.measured_in(row.arm, case.case_id)
 
-    def measured_in(self, arm: Arm, case_id: str) -> Row | None:
+    def measured_in(self, arm: Arm, case_id: str) -> CaseResult | None:
         """The row of a case in an arm, if it was measured."""
         found = self._by_key.get((case_id, arm.name))
         return found if found is not None and found.replicates else None
 
-    def neighbours(self, row: Row) -> Iterator[tuple[str, Row]]:
+    def neighbours(self, row: CaseResult) -> Iterator[tuple[str, CaseResult]]:
         """Every measured row in the same arm that differs in exactly one setting, with its name."""
         found = [
             (place, axis, other)
@@ -83,7 +84,7 @@ class Evidence:
     @functools.cached_property
     def _alike_but_for(
         self,
-    ) -> "defaultdict[tuple[str, str, tuple[object, ...]], list[tuple[int, Row]]]":
+    ) -> "defaultdict[tuple[str, str, tuple[object, ...]], list[tuple[int, CaseResult]]]":
         """Measured rows, with their places, by an axis, the arm, and all settings but that."""
         groups = defaultdict(list)
         for place, row in enumerate(self.measured):
@@ -104,7 +105,7 @@ class Evidence:
                 found.append(self.examined(other, row, axis))
         return found
 
-    def examined(self, base: Row, new: Row, axis: str) -> PairEstimate:
+    def examined(self, base: CaseResult, new: CaseResult, axis: str) -> PairEstimate:
         """Two rows of the run that differ in one setting. Rules and claims ask for the same."""
         key = base.key, new.key
         if key not in self._examined:
@@ -115,7 +116,7 @@ class Evidence:
     def _examined(self) -> dict[tuple[RowKey, RowKey], PairEstimate]:
         return {}
 
-    def equality(self, row: Row, kind: EqualityKind) -> Equality | None:
+    def equality(self, row: CaseResult, kind: EqualityKind) -> Equality | None:
         """The answer about a row; of an axis the row that has it on."""
         return self._equalities_by_row.get((kind, *row.key))
 
@@ -126,11 +127,11 @@ class Evidence:
             (entry.kind, entry.case_ids[0], entry.arm): entry for entry in reversed(self.equalities)
         }
 
-    def images_of(self, row: Row) -> list[ImageCompared]:
+    def images_of(self, row: CaseResult) -> list[ImageCompared]:
         """A row's images compared with the CPU's, of all its processes."""
         return [image for record in row.compared for image in record.images]
 
-    def place(self, row: Row, is_wrong: Callable[[ImageCompared], bool]) -> Place:
+    def place(self, row: CaseResult, is_wrong: Callable[[ImageCompared], bool]) -> Place:
         """Where a row's images are wrong in comparison with the CPU's, over all its processes."""
         return place_of(
             {
@@ -142,14 +143,14 @@ class Evidence:
             }
         )
 
-    def pictures(self, row: Row) -> Iterator[tuple[Replicate, int, int, Picture]]:
+    def pictures(self, row: CaseResult) -> Iterator[tuple[Replicate, int, int, Picture]]:
         """Process, pass, image and picture of everything a row made in measured passes."""
         for replicate in row.replicates:
             for entry in replicate.of_kind("measured"):
                 for image, picture in enumerate(entry.images):
                     yield replicate, entry.index, image, picture
 
-    def distinct_pictures(self, row: Row) -> list[Picture]:
+    def distinct_pictures(self, row: CaseResult) -> list[Picture]:
         """The row's pictures without repetitions: processes usually make identical ones."""
         key = row.key
         if key not in self._distinct_pictures:
@@ -161,7 +162,7 @@ class Evidence:
     def _distinct_pictures(self) -> dict[RowKey, list[Picture]]:
         return {}
 
-    def makes_several_at_once(self, row: Row) -> bool:
+    def makes_several_at_once(self, row: CaseResult) -> bool:
         """Whether the row puts more than one picture into a UNet call."""
         return row.summary.case.batching == "batch" and self.images > 1
 
@@ -170,14 +171,14 @@ class Evidence:
         """Whether an arm has to be named."""
         return len(self.run.plan.arms) > 1
 
-    def versions(self, row: Row) -> dict[str, str]:
+    def versions(self, row: CaseResult) -> dict[str, str]:
         """Versions of the row's stack, as its workers reported them, else as the run planned."""
         for replicate in row.replicates:
             if replicate.versions:
                 return replicate.versions
         return self.run.stacks[row.arm.stack].packages
 
-    def fact(self, row: Row, name: str) -> Any:
+    def fact(self, row: CaseResult, name: str) -> Any:
         """A fact that a worker reported about the device; None if none did."""
         for replicate in row.replicates:
             value = replicate.device.get("facts", {}).get(name)
@@ -186,11 +187,11 @@ class Evidence:
         return None
 
 
-def _rest(row: Row, axis: str) -> tuple[object, ...]:
+def _rest(row: CaseResult, axis: str) -> tuple[object, ...]:
     return tuple(getattr(row.summary.case, other) for other in AXES if other != axis)
 
 
-def paired(base: Row, new: Row, axis: str | None = None) -> Pair:
+def paired(base: CaseResult, new: CaseResult, axis: str | None = None) -> Pair:
     """Two rows of one run, to be estimated block by block; ``axis`` is all in which they differ."""
     labels = [
         row.arm.name if axis is None else spelling(getattr(row.summary.case, axis))

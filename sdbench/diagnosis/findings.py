@@ -7,7 +7,7 @@ same code in one arm become one finding, and known issues that the set-up meets 
 
 from collections.abc import Iterable
 
-from sdbench.analysis.pairs import Row
+from sdbench.analysis.case_result import CaseResult
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import SEVERITIES, Finding, Severity
 from sdbench.diagnosis.rules import (
@@ -89,7 +89,7 @@ def find(evidence: Evidence) -> list[Finding]:
     )
 
 
-def _symptoms(evidence: Evidence, row: Row) -> list[Symptom]:
+def _symptoms(evidence: Evidence, row: CaseResult) -> list[Symptom]:
     ended = _first(_ENDS, evidence, row)
     found = [] if ended is None else [ended]
     unusable = _first(_UNUSABLE, evidence, row)
@@ -108,16 +108,16 @@ def _is_above_info(symptom: Symptom | None) -> bool:
     return symptom is not None and symptom.severity != "info"
 
 
-def _is_told(evidence: Evidence, row: Row) -> bool:
+def _is_told(evidence: Evidence, row: CaseResult) -> bool:
     """Whether what varies says all: nothing is wrong beyond it but, at most, the first pass."""
     return picture_symptoms.wrong_place(evidence, row).pattern in ("nowhere", "first-pass")
 
 
-def _first(rules: Iterable[Rule], evidence: Evidence, row: Row) -> Symptom | None:
+def _first(rules: Iterable[Rule], evidence: Evidence, row: CaseResult) -> Symptom | None:
     return next((symptom for rule in rules if (symptom := rule(evidence, row)) is not None), None)
 
 
-def _gravest(rules: Iterable[Rule], evidence: Evidence, row: Row) -> Symptom | None:
+def _gravest(rules: Iterable[Rule], evidence: Evidence, row: CaseResult) -> Symptom | None:
     symptoms = [symptom for rule in rules if (symptom := rule(evidence, row)) is not None]
     return min(symptoms, key=lambda entry: SEVERITIES.index(entry.severity), default=None)
 
@@ -232,7 +232,7 @@ def _issue_numbers(issue: KnownIssue) -> dict[str, object]:
     }
 
 
-def _issues(evidence: Evidence, row: Row) -> list[KnownIssue]:
+def _issues(evidence: Evidence, row: CaseResult) -> list[KnownIssue]:
     run, versions = evidence.run, evidence.versions(row)
     return matching_issues(
         load_known_issues(),

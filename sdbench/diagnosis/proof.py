@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sdbench.analysis.pairs import Row
+from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.run_summary import slowed_by_others
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Finding, Severity
@@ -169,7 +169,7 @@ def _not_checked(evidence: Evidence) -> Iterator[Gap]:
     )
 
 
-def _has_unchecked(row: Row) -> bool:
+def _has_unchecked(row: CaseResult) -> bool:
     if row.summary.correct == "broken":
         return False  # that is said already, as an error
     records = {entry.replicate_id: entry for entry in row.compared}
@@ -219,7 +219,7 @@ def _gap(
     severity: Severity,
     headline: str,
     sentence: str,
-    rows: Sequence[Row],
+    rows: Sequence[CaseResult],
     remedy: str,
     **evidence: Any,
 ) -> Gap:
@@ -236,7 +236,7 @@ def _gap(
     )
 
 
-def _rows_of(evidence: Evidence, keys: Sequence[tuple[str, str]]) -> list[Row]:
+def _rows_of(evidence: Evidence, keys: Sequence[tuple[str, str]]) -> list[CaseResult]:
     wanted = {*keys}
     return [row for row in evidence.rows if row.key in wanted]
 
@@ -245,7 +245,7 @@ def _processes(count: int, loaded: LoadedRun) -> str:
     return f"{count} of {counted(len(loaded.run.plan.slots), 'process', 'processes')}"
 
 
-def _names(rows: Sequence[Row]) -> str:
+def _names(rows: Sequence[CaseResult]) -> str:
     """``192x192 batch, 192x192 sliced and 4 more cases``."""
     shown = ", ".join(row.name for row in rows[:_NAMED_CASES])
     more = len(rows) - _NAMED_CASES

@@ -14,7 +14,8 @@ import msgspec
 
 from sdbench.analysis.comparability import swapped, throttled
 from sdbench.analysis.estimates import estimate_pair
-from sdbench.analysis.pairs import Row, spelling
+from sdbench.analysis.case_result import CaseResult
+from sdbench.analysis.pairs import spelling
 from sdbench.analysis.reasons import explain
 from sdbench.diagnosis.evidence import Evidence, paired
 from sdbench.diagnosis.findings import PICTURE_CODES
@@ -68,7 +69,7 @@ def recommend(evidence: Evidence, findings: Sequence[Finding]) -> Recommendation
     )
 
 
-def _few_processes(timed: Sequence[Row]) -> str | None:
+def _few_processes(timed: Sequence[CaseResult]) -> str | None:
     """That no case was measured in enough processes for a verdict; None where one was."""
     most = max((row.summary.latency_s.n for row in timed), default=MIN_PROCESSES)
     if most >= MIN_PROCESSES:
@@ -76,15 +77,15 @@ def _few_processes(timed: Sequence[Row]) -> str | None:
     return f"no speed verdict or recommendation: {counted(most, 'process', 'processes')} a case"
 
 
-def _by_resolution(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
+def _by_resolution(rows: Sequence[CaseResult]) -> dict[str, list[CaseResult]]:
+    found: dict[str, list[CaseResult]] = {}
     for row in rows:
         found.setdefault(row.summary.case.resolution, []).append(row)
     return found
 
 
 def _goal(
-    evidence: Evidence, resolution: str, rows: list[Row], warned: Warned, few: str | None
+    evidence: Evidence, resolution: str, rows: list[CaseResult], warned: Warned, few: str | None
 ) -> Goal:
     refused = {row.key: _refusal(evidence, row, warned) for row in rows}
     usable = [row for row in rows if refused[row.key] is None]
@@ -127,7 +128,7 @@ def _reason(resolution: str, reasons: dict[str, str | None]) -> str | None:
     return "; ".join(parts) or None
 
 
-def _refusal(evidence: Evidence, row: Row, warned: Warned) -> str | None:
+def _refusal(evidence: Evidence, row: CaseResult, warned: Warned) -> str | None:
     """Why a row may not be recommended; None where it may."""
     if row.summary.outcome != "ok":
         return "that did not complete"
@@ -162,14 +163,14 @@ def _warned(evidence: Evidence, findings: Sequence[Finding]) -> Warned:
     return warned
 
 
-def _limit_bytes(evidence: Evidence, row: Row) -> int | None:
+def _limit_bytes(evidence: Evidence, row: CaseResult) -> int | None:
     """What the device says it should hold at most, else the machine's memory."""
     recommended = evidence.fact(row, "recommended_max_bytes")
     known = recommended if recommended is not None else evidence.run.machine.get("memory_bytes")
     return int(known) if isinstance(known, (int, float)) else None
 
 
-def _choice(evidence: Evidence, row: Row, rows: list[Row], warned: Warned) -> Choice:
+def _choice(evidence: Evidence, row: CaseResult, rows: list[CaseResult], warned: Warned) -> Choice:
     summary, case = row.summary, row.summary.case
     assert summary.latency_s.median is not None
     images = evidence.images
@@ -196,7 +197,7 @@ def _choice(evidence: Evidence, row: Row, rows: list[Row], warned: Warned) -> Ch
     )
 
 
-def _decided(evidence: Evidence, usable: list[Row], rows: list[Row]) -> Row | str:
+def _decided(evidence: Evidence, usable: list[CaseResult], rows: list[CaseResult]) -> CaseResult | str:
     """The row to use, or why none may be recommended.
 
     Right pictures come before slightly different ones. Warm-up leaves a steady pass as it is, so a
@@ -232,7 +233,7 @@ class _Against:
     more_processes: int | None = None
 
 
-def _judged(fastest: Row, others: Sequence[Row]) -> list[_Against]:
+def _judged(fastest: CaseResult, others: Sequence[CaseResult]) -> list[_Against]:
     """Every other case against the fastest, paired by block, as one family of comparisons."""
     examined = [estimate_pair(paired(fastest, row)) for row in others]
     judgements = decide_family([entry.ratios["steady"] for entry in examined])
@@ -264,7 +265,7 @@ def _beyond_chance(ratio: RatioEstimate) -> bool:
     )
 
 
-def _plain_twin(row: Row, rows: Sequence[Row]) -> bool:
+def _plain_twin(row: CaseResult, rows: Sequence[CaseResult]) -> bool:
     """Whether the row is there without its warm-up, too."""
     if not row.summary.case.warmup:
         return False
@@ -272,7 +273,7 @@ def _plain_twin(row: Row, rows: Sequence[Row]) -> bool:
     return any(other.summary.case == twin and other.arm.name == row.arm.name for other in rows)
 
 
-def _open_words(evidence: Evidence, fastest: Row, open_: Sequence[tuple[Row, _Against]]) -> str:
+def _open_words(evidence: Evidence, fastest: CaseResult, open_: Sequence[tuple[CaseResult, _Against]]) -> str:
     """``a (0.2 s a picture) and b (0.21 s) cannot be distinguished: …``."""
     names = [
         f"{_name(row)} ({_median_s(row) / evidence.images:.3g} s a picture)"
@@ -291,16 +292,16 @@ def _open_words(evidence: Evidence, fastest: Row, open_: Sequence[tuple[Row, _Ag
     return words
 
 
-def _name(row: Row) -> str:
+def _name(row: CaseResult) -> str:
     return (" ".join(row.summary.case.words()) or "no options") + row.of_arm
 
 
-def _median_s(row: Row) -> float:
+def _median_s(row: CaseResult) -> float:
     assert row.summary.latency_s.median is not None
     return row.summary.latency_s.median
 
 
-def _gains(row: Row, rows: list[Row], evidence: Evidence) -> list[Gain]:
+def _gains(row: CaseResult, rows: list[CaseResult], evidence: Evidence) -> list[Gain]:
     """Against every measured case that differs in one setting, and has a time."""
     found = []
     for axis, other in evidence.neighbours(row):
@@ -329,7 +330,7 @@ def _times(ratio: float | None, ci95: Interval | None) -> str:
     return f"{ratio:.2f} times{bounds} what"
 
 
-def _tradeoffs(evidence: Evidence, rows: list[Row]) -> list[Tradeoff]:
+def _tradeoffs(evidence: Evidence, rows: list[CaseResult]) -> list[Tradeoff]:
     """Time against memory; broken pictures are shown and are never efficient."""
     rows = sorted(rows, key=_median_s)
     return [
@@ -346,13 +347,13 @@ def _tradeoffs(evidence: Evidence, rows: list[Row]) -> list[Tradeoff]:
     ]
 
 
-def _efficient(row: Row, rows: list[Row]) -> bool:
+def _efficient(row: CaseResult, rows: list[CaseResult]) -> bool:
     if row.summary.correct == "broken" or row.summary.peak_memory_bytes is None:
         return False
     return not any(_dominates(other, row) for other in rows if other is not row)
 
 
-def _dominates(other: Row, row: Row) -> bool:
+def _dominates(other: CaseResult, row: CaseResult) -> bool:
     """Not slower, not larger, better in one, and not wrong; by less than counts is alike."""
     if other.summary.correct == "broken" or other.summary.peak_memory_bytes is None:
         return False

@@ -4,7 +4,7 @@ ComfyUI's options are those of its ``comfy/cli_args.py``, InvokeAI's those of ``
 They do nearly the same, by other code: nothing of them was measured here.
 """
 
-from sdbench.analysis.pairs import Row
+from sdbench.analysis.case_result import CaseResult
 from sdbench.knowledge.diffusers_names import (
     PROCESSORS,
     dtype_option,
@@ -24,7 +24,7 @@ _REAL_MODELS = {
 _NAMED = ("diffusers", "torch")
 
 
-def diffusers_snippet(run: Run, row: Row, versions: dict[str, str]) -> str:
+def diffusers_snippet(run: Run, row: CaseResult, versions: dict[str, str]) -> str:
     """Code that makes pictures with the settings of a row, ready to paste.
 
     Raises:

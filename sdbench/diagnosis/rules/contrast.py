@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from sdbench.analysis.pairs import Row, spelling
+from sdbench.analysis.case_result import CaseResult
+from sdbench.analysis.pairs import spelling
 from sdbench.diagnosis.evidence import Evidence
 
 SETTING_WORDS: dict[str, str] = {
@@ -18,7 +19,7 @@ SETTING_WORDS: dict[str, str] = {
 }
 
 
-def value_words(row: Row, axis: str) -> str:
+def value_words(row: CaseResult, axis: str) -> str:
     """``attention slicing on``, ``float16``, ``512x512``: a row's value on an axis."""
     value = getattr(row.summary.case, axis)
     if isinstance(value, bool):
@@ -30,24 +31,24 @@ def value_words(row: Row, axis: str) -> str:
 
 
 def healthy_neighbours(
-    evidence: Evidence, row: Row, healthy: Callable[[Row], bool]
-) -> dict[str, Row]:
+    evidence: Evidence, row: CaseResult, healthy: Callable[[CaseResult], bool]
+) -> dict[str, CaseResult]:
     """By setting, a row that differs from this one in it alone and does not have the fault."""
-    found: dict[str, Row] = {}
+    found: dict[str, CaseResult] = {}
     for axis, other in evidence.neighbours(row):
         if healthy(other):
             found.setdefault(axis, other)
     return found
 
 
-def contrast_words(neighbours: dict[str, Row]) -> str:
+def contrast_words(neighbours: dict[str, CaseResult]) -> str:
     """``; with attention slicing off it is right``, or nothing."""
     if not neighbours:
         return ""
     return f"; with {' or with '.join(value_words(r, axis) for axis, r in neighbours.items())} "
 
 
-def use_words(neighbours: dict[str, Row]) -> str | None:
+def use_words(neighbours: dict[str, CaseResult]) -> str | None:
     """What to use instead, measured here; None where nothing was."""
     if not neighbours:
         return None

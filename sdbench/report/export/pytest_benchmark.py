@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from sdbench.analysis.pairs import rows_of
+from sdbench.analysis.case_result import rows_of
 from sdbench.analysis.run_summary import summary_of
 from sdbench.runs import LoadedRun
 from sdbench.stats import tukey_outliers

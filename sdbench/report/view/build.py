@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sdbench.analysis.case_words import case_words, process_name
-from sdbench.analysis.pairs import Row, rows_of
+from sdbench.analysis.case_result import CaseResult, rows_of
 from sdbench.analysis.run_summary import device_facts, summary_of
 from sdbench.comparison import (
     Comparison,
@@ -61,7 +61,7 @@ def build_report(runs: Sequence[LoadedRun]) -> Report:
 
 
 @without_collecting()
-def diagnosed(loaded: LoadedRun, rows: Sequence[Row] | None = None) -> Diagnosis:
+def diagnosed(loaded: LoadedRun, rows: Sequence[CaseResult] | None = None) -> Diagnosis:
     """The diagnosis of a run in its folder; ``rows`` are ``rows_of(loaded)`` if there already."""
     equalities = check_equality(
         loaded.run,

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from sdbench.analysis.case_words import OUTCOME_WORDS, process_words
 from sdbench.analysis.comparability import swapped, throttled
-from sdbench.analysis.pairs import Row
+from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.run_summary import CaseSummary, disturbances, per_picture
 from sdbench.analysis.telemetry import WAIT_WORDS
 from sdbench.records import Case, Replicate, RowKey
@@ -24,7 +24,7 @@ def settings_words(case: Case) -> str:
 
 
 def cells_of(
-    rows: Sequence[Row], recommended: Collection[RowKey], *, processes: bool = True
+    rows: Sequence[CaseResult], recommended: Collection[RowKey], *, processes: bool = True
 ) -> list[CaseView]:
     """One view a row, in the order of the plan, with the times of its processes if asked."""
     levels = _heat_levels([per_picture(row.summary.latency_s.median, row.images) for row in rows])
@@ -46,7 +46,7 @@ def _heat_levels(times: Sequence[float | None]) -> list[int | None]:
 
 
 def _case_view(
-    row: Row, heat_level: int | None, processes: list[ProcessTimes], *, recommended: bool
+    row: CaseResult, heat_level: int | None, processes: list[ProcessTimes], *, recommended: bool
 ) -> CaseView:
     summary, images, ci95 = row.summary, row.images, row.summary.latency_s.ci95
     wrong = summary.content == "wrong"
@@ -83,12 +83,12 @@ def _tone(summary: CaseSummary) -> Tone:
     return "unknown" if summary.correct == "unknown" else "good"
 
 
-def _processes(row: Row) -> list[ProcessTimes]:
+def _processes(row: CaseResult) -> list[ProcessTimes]:
     degrees = {found.key: found.degree for found in tukey_outliers(row.steady_s)}
     return [_process(entry, row, degrees.get(entry.block)) for entry in row.replicates]
 
 
-def _process(entry: Replicate, row: Row, outlier: str | None) -> ProcessTimes:
+def _process(entry: Replicate, row: CaseResult, outlier: str | None) -> ProcessTimes:
     return ProcessTimes(
         label=process_words(entry.block, row.summary.planned),
         block=entry.block,

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from sdbench.analysis.efficiency import StageEfficiency
-from sdbench.analysis.pairs import Row
+from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.telemetry import STAGE_NAMES, StageName
 from sdbench.records import CORRECTNESS_SEVERITY, Divergence, Pass, Stage
 from sdbench.report.view.model import DivergenceCurve, StageRow, StageShare
@@ -19,7 +19,7 @@ STAGE_WORDS = {
 }
 
 
-def stages_of(rows: Sequence[Row]) -> tuple[list[StageRow], str | None]:
+def stages_of(rows: Sequence[CaseResult]) -> tuple[list[StageRow], str | None]:
     """One profiled pass a row, the longest first if not all fit; and what is left out."""
     found = [_stage_row(row, profiled) for row in rows if (profiled := _profiled(row)) is not None]
     if len(found) <= MAX_STAGE_ROWS:
@@ -28,7 +28,7 @@ def stages_of(rows: Sequence[Row]) -> tuple[list[StageRow], str | None]:
     return longest, f"The {MAX_STAGE_ROWS} longest of {len(found)} cases are shown."
 
 
-def _profiled(row: Row) -> Pass | None:
+def _profiled(row: CaseResult) -> Pass | None:
     """The last profiling pass with stages."""
     for replicate in reversed(row.replicates):
         for entry in replicate.of_kind("profile"):
@@ -37,7 +37,7 @@ def _profiled(row: Row) -> Pass | None:
     return None
 
 
-def _stage_row(row: Row, profiled: Pass) -> StageRow:
+def _stage_row(row: CaseResult, profiled: Pass) -> StageRow:
     stages = profiled.stages or []
     calls = Counter(stage.stage for stage in stages)
     spent = {
@@ -87,7 +87,7 @@ def _peak(stages: Sequence[Stage], name: str) -> int | None:
     return max((peak for peak in peaks if peak is not None), default=None)
 
 
-def divergence_of(rows: Sequence[Row]) -> tuple[list[DivergenceCurve], str | None]:
+def divergence_of(rows: Sequence[CaseResult]) -> tuple[list[DivergenceCurve], str | None]:
     """One image a row, the one furthest away; the worst rows first if not all fit."""
     found: list[tuple[tuple[int, float], DivergenceCurve]] = []
     for row in rows:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sdbench.analysis.pairs import Row
+from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.run_summary import sustained_of
 from sdbench.report.view.model import SustainedCurve
 from sdbench.report.view.passes import sustained_words
@@ -12,7 +12,7 @@ from sdbench.runs import LoadedRun
 _MOST_CURVES = 4
 
 
-def sustained_curves(loaded: LoadedRun, rows: Sequence[Row]) -> list[SustainedCurve]:
+def sustained_curves(loaded: LoadedRun, rows: Sequence[CaseResult]) -> list[SustainedCurve]:
     """Of the first processes that were to go on for some minutes."""
     if not loaded.run.config.get("sustain_minutes"):
         return []

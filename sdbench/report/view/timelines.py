@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from sdbench.analysis.case_words import OUTCOME_WORDS
-from sdbench.analysis.pairs import Row
+from sdbench.analysis.case_result import CaseResult
 from sdbench.files.access import MIB, read_inside
 from sdbench.records import Pressure, Replicate
 from sdbench.report.view.model import Span, Timeline
@@ -44,7 +44,7 @@ class Reading(msgspec.Struct):
 
 
 def timelines_of(
-    loaded: LoadedRun, rows: Sequence[Row], limit_bytes: int | None
+    loaded: LoadedRun, rows: Sequence[CaseResult], limit_bytes: int | None
 ) -> tuple[list[Timeline], str | None]:
     """The chosen few, and a sentence on those left out."""
     sampled = [
@@ -67,10 +67,10 @@ def _left_out(shown: int, sampled: int) -> str | None:
     return f"{shown} of {sampled} timelines are shown; all are in the run's folder (telemetry)."
 
 
-Sampled = tuple[Row, Replicate]
+Sampled = tuple[CaseResult, Replicate]
 
 
-def _chosen(sampled: Sequence[Sampled]) -> list[tuple[str, Row, Replicate]]:
+def _chosen(sampled: Sequence[Sampled]) -> list[tuple[str, CaseResult, Replicate]]:
     """Each process once, for the first reason that picks it."""
     reasons: list[tuple[str, Callable[[Sampled], float | None]]] = [
         ("ended badly", lambda pair: _if(pair[1].outcome != "ok", _peak(pair))),
@@ -78,7 +78,7 @@ def _chosen(sampled: Sequence[Sampled]) -> list[tuple[str, Row, Replicate]]:
         ("most swap", _swap),
         ("smallest process", lambda pair: None if (peak := _peak(pair)) is None else -peak),
     ]
-    found: dict[str, tuple[str, Row, Replicate]] = {}
+    found: dict[str, tuple[str, CaseResult, Replicate]] = {}
     for why, weight in reasons:
         weighed = [
             (worth, pair)
