@@ -5,7 +5,7 @@ import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -17,13 +17,6 @@ from sdbench.correctness.places import Place, Spot, place_of
 from sdbench.plan.config import AXES
 from sdbench.records import Arm, ImageCompared, Picture, Replicate, RowKey, Run
 from sdbench.runs import LoadedRun
-
-Content = Literal["right", "wrong"]
-
-
-def content_of(picture: Picture) -> Content | None:
-    """Whether the picture shows what its prompt asked for; None where that is not known."""
-    return getattr(picture, "content", None)
 
 
 @dataclass(frozen=True)
@@ -165,11 +158,6 @@ class Evidence:
     def makes_several_at_once(self, row: CaseResult) -> bool:
         """Whether the row puts more than one picture into a UNet call."""
         return row.summary.case.batching == "batch" and self.images > 1
-
-    @property
-    def several_arms(self) -> bool:
-        """Whether an arm has to be named."""
-        return len(self.run.plan.arms) > 1
 
     def versions(self, row: CaseResult) -> dict[str, str]:
         """Versions of the row's stack, as its workers reported them, else as the run planned."""

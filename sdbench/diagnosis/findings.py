@@ -145,7 +145,7 @@ def _finding(
         case_ids=[symptom.row.summary.case_id for symptom in group],
         sentence=_sentence(group, causes),
         evidence={
-            **({"arm": first.row.arm.name} if evidence.several_arms else {}),
+            **({"arm": first.row.arm.name} if first.row.of_arm else {}),
             "cases": {symptom.row.summary.case_id: symptom.numbers for symptom in group},
             "known_issues": [_issue_numbers(issue) for issue in causes],
         },

@@ -96,7 +96,7 @@ def test_without_advice_the_quickest_is_told_and_why(tmp_path: Path) -> None:
     run = story_of(moved(loaded, tmp_path))
     assert run.headline.fastest is None
     assert run.headline.quickest is not None
-    assert "not checked" in run.headline.no_advice[0].reason
+    assert "not checked" in run.headline.no_advice[0]
     assert run.headline.tone == "warning"
 
 
@@ -300,7 +300,7 @@ def test_a_half_finished_run_says_what_is_missing(tmp_path: Path) -> None:
     loaded = LoadedRun(tmp_path, loaded.run, [], loaded.attempts, ["line 3 is unreadable"])
     run = story_of(loaded)
     assert run.missing[:1] == ["line 3 is unreadable"]
-    assert "2 of 4 processes have not been run" in run.headline.sentence
+    assert "2 of 4 processes have not been run" in run.diagnosis.headline
     assert not run.summary.complete
 
 
@@ -309,7 +309,7 @@ def test_a_run_of_which_nothing_is_left_still_has_a_story(tmp_path: Path) -> Non
     run = story_of(LoadedRun(tmp_path, loaded.run, [], []))
     assert run.headline.fastest is None and run.headline.quickest is None
     assert run.headline.tone == "warning"
-    assert "2 of 2 processes have not been run" in run.headline.sentence
+    assert "2 of 2 processes have not been run" in run.diagnosis.headline
     assert not run.timelines and not run.stages and not run.divergence
 
 

@@ -4,7 +4,7 @@ from sdbench.analysis.case_result import CaseResult
 from sdbench.correctness.arithmetic import NO_TF32
 from sdbench.correctness.places import listed
 from sdbench.correctness.thresholds import UNIT_ROUNDOFF
-from sdbench.diagnosis.evidence import Evidence, content_of
+from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Severity
 from sdbench.diagnosis.rules.contrast import contrast_words, healthy_neighbours, use_words
 from sdbench.diagnosis.rules.picture_symptoms import (
@@ -140,10 +140,10 @@ def _of_fault(
 
 def _misread(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """Content that was read and is not what the prompt asks for."""
-    if not any(content_of(picture) == "wrong" for picture in evidence.distinct_pictures(row)):
+    if not any(picture.content == "wrong" for picture in evidence.distinct_pictures(row)):
         return None
-    made = [entry for entry in evidence.pictures(row) if content_of(entry[3]) is not None]
-    wrong = [entry for entry in made if content_of(entry[3]) == "wrong"]
+    made = [entry for entry in evidence.pictures(row) if entry[3].content is not None]
+    wrong = [entry for entry in made if entry[3].content == "wrong"]
     compared: dict[str, list[ImageCompared]] = {}
     for entry in evidence.images_of(row):
         compared.setdefault(entry.pixels_sha256, []).append(entry)

@@ -102,7 +102,7 @@ def _run(
     for mark in run.marks:
         yield f"> **{mark.word}** – {plain(mark.sentence)}"
     head = run.headline
-    yield f"{_SIGNS[head.tone]} **{plain(head.sentence)}**"
+    yield f"{_SIGNS[head.tone]} **{plain(run.diagnosis.headline)}**"
     yield table(["", ""], [[line.what, plain(line.about)] for line in _facts(run)])
     yield from _advice(run)
     yield "## Cases"
@@ -140,18 +140,17 @@ def _facts(run: RunReport) -> Iterator[Line]:
 
 
 def _advice(run: RunReport) -> Iterator[str]:
-    head = run.headline
+    head, recommendation = run.headline, run.diagnosis.recommendation
     yield "## What to use"
-    if head.first_look or not head.advice:
-        yield plain(head.advice_sentence)
+    if recommendation.first_look or not head.advice:
+        yield plain(recommendation.sentence)
     if head.advice:
         names = ["size", "for", "settings", "s/picture", "peak memory", "gain"]
         yield table(names, [*_advice_rows(head.advice)])
-    for refused in head.no_advice:
-        yield plain(refused.reason)
+    yield from map(plain, head.no_advice)
     code = head.main or head.fastest
     if code is not None:
-        title = f"Code for {plain(code.resolution)}, {plain(code.settings)}"
+        title = f"Code for {plain(code.choice.case.resolution)}, {plain(code.settings)}"
         yield _folded(title, code_block(code.choice.snippet.splitlines(), "python"))
 
 

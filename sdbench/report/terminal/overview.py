@@ -72,7 +72,7 @@ def _verdict(story: RunReport) -> Iterator[tuple[str, str]]:
     for check in head.setup:
         if check.tone in ("bad", "warning"):
             yield "", escape(printable(f"{check.what}: {check.found}"))
-    yield "verdict", _toned(head.tone, head.sentence)
+    yield "verdict", _toned(head.tone, story.diagnosis.headline)
 
 
 def _toned(tone: Tone, words: str) -> str:
@@ -98,15 +98,15 @@ def _use(story: RunReport) -> Iterator[tuple[str, str]]:
     head = story.headline
     for advice in head.advice[:4]:
         yield "use", escape(printable(_advice_words(advice)))
-    for refused in head.no_advice[:2]:
-        yield "use", escape(printable(refused.reason))
+    for reason in head.no_advice[:2]:
+        yield "use", escape(printable(reason))
     if not head.advice and not head.no_advice:
-        yield "use", escape(printable(head.advice_sentence))
+        yield "use", escape(printable(story.diagnosis.recommendation.sentence))
 
 
 def _advice_words(advice: Advice) -> str:
     choice = advice.choice
-    words = f"{advice.resolution}, {advice.purpose}: {advice.settings}"
+    words = f"{choice.case.resolution}, {advice.purpose}: {advice.settings}"
     words += f" – {seconds(choice.seconds_per_picture)} a picture"
     if choice.peak_memory_bytes is not None:
         words += f", {size(choice.peak_memory_bytes)}"

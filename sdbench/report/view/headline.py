@@ -6,7 +6,7 @@ from sdbench.analysis.run_summary import RunSummary
 from sdbench.diagnosis.result import Diagnosis, Gain, Goal
 from sdbench.records import Case, Plan
 from sdbench.report.view.cases import settings_words
-from sdbench.report.view.model import Advice, CaseView, Headline, NoAdvice, Tone
+from sdbench.report.view.model import Advice, CaseView, Headline, Tone
 from sdbench.report.view.setup import machine_lines, setup_of, setup_sentence
 from sdbench.runs import LoadedRun
 from sdbench.stats import DEFAULT_THRESHOLD
@@ -25,7 +25,6 @@ def headline_of(
     timed = [cell for cell in cells if cell.seconds_per_picture is not None]
     return Headline(
         tone=_tone(diagnosis, cells),
-        sentence=diagnosis.headline,
         machine=machine_lines(loaded),
         setup_tone=tone,
         setup_sentence=sentence,
@@ -33,13 +32,7 @@ def headline_of(
         fastest=min(advice, key=lambda entry: entry.choice.seconds_per_picture, default=None),
         quickest=min(timed, key=lambda cell: cell.seconds_per_picture or 0.0, default=None),
         advice=advice,
-        no_advice=[
-            NoAdvice(resolution=goal.resolution, reason=goal.reason)
-            for goal in recommendation.goals
-            if goal.reason is not None
-        ],
-        advice_sentence=recommendation.sentence,
-        first_look=recommendation.first_look,
+        no_advice=[goal.reason for goal in recommendation.goals if goal.reason is not None],
         main=max(
             (entry for entry in advice if entry.purpose == "one picture"),
             key=lambda entry: _size_rank(entry.choice.case),
@@ -78,11 +71,9 @@ def _advice(goal: Goal, plan: Plan) -> list[Advice]:
         best = min(saving, key=lambda gain: gain.ratio or 0.0, default=None)
         found.append(
             Advice(
-                resolution=goal.resolution,
                 purpose=purpose,  # type: ignore[arg-type]  # one of the two above
                 settings=settings_words(choice.case) + plan.of_arm(choice.arm),
                 choice=choice,
-                gains=[gain.sentence for gain in choice.gains],
                 best_gain=None if best is None else best.sentence,
             )
         )

@@ -44,23 +44,14 @@ class SetupCheck(msgspec.Struct, frozen=True, kw_only=True):
 class Advice(msgspec.Struct, frozen=True, kw_only=True):
     """What to use for one purpose at one resolution; ``choice`` is insight's own record.
 
-    ``settings`` are its changed settings in words; ``gains`` are sentences, ``best_gain`` the one
-    that saves most time, None where none does.
+    ``settings`` are its changed settings in words; ``best_gain`` says of what saves most time how
+    much it does, None where nothing does.
     """
 
-    resolution: str
     purpose: Literal["one picture", "many pictures"]
     settings: str
     choice: Choice
-    gains: list[str]
     best_gain: str | None
-
-
-class NoAdvice(msgspec.Struct, frozen=True, kw_only=True):
-    """A resolution for which something could not be recommended, and why."""
-
-    resolution: str
-    reason: str
 
 
 class Headline(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +64,6 @@ class Headline(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     tone: Tone
-    sentence: str
     machine: list[Line]
     setup_tone: Tone
     setup_sentence: str
@@ -81,9 +71,7 @@ class Headline(msgspec.Struct, frozen=True, kw_only=True):
     fastest: Advice | None
     quickest: "CaseView | None"
     advice: list[Advice]
-    no_advice: list[NoAdvice]
-    advice_sentence: str
-    first_look: bool
+    no_advice: list[str]
     main: Advice | None = None
     main_cell: "CaseView | None" = None
 
