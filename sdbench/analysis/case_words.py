@@ -1,5 +1,7 @@
 """The fixed words for outcomes, verdicts, cases and processes. Pure."""
 
+from collections.abc import Sized
+
 from sdbench.records import Case, Content, Correctness, Outcome, Replicate, Run
 
 OUTCOME_WORDS: dict[Outcome, str] = {
@@ -25,9 +27,14 @@ def case_words(case: Case) -> str:
     return " ".join([case.resolution, *case.words()])
 
 
-def row_words(case: Case, arm: str, *, several_arms: bool) -> str:
-    """``512x512 sliced float16 [old]``: a case, with its arm where there are several."""
-    return case_words(case) + (f" [{arm}]" if several_arms else "")
+def row_words(case: Case, arm: str, arms: Sized) -> str:
+    """``512x512 sliced float16 [old]``: a case, with its arm where its run has several."""
+    return case_words(case) + arm_words(arm, arms)
+
+
+def arm_words(arm: str, arms: Sized) -> str:
+    """`` [old]`` behind what a case is called; nothing where ``arms`` of the run are not several."""
+    return f" [{arm}]" if len(arms) > 1 else ""
 
 
 def process_words(block: int, planned: int) -> str:
@@ -45,5 +52,5 @@ def process_name(replicate: Replicate, run: Run) -> str:
     """``512x512 sliced, run 2 of 3``: a process of a run, with its arm where there are several."""
     planned = run.plan.processes(replicate.case_id, replicate.arm)
     case = run.plan.planned(replicate.case_id).case
-    row = row_words(case, replicate.arm, several_arms=len(run.plan.arms) > 1)
+    row = row_words(case, replicate.arm, run.plan.arms)
     return f"{row}, {process_words(replicate.block, planned)}"

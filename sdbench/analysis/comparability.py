@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sdbench.analysis.pairs import Pair, Row
+from sdbench.analysis.case_result import CaseResult
+from sdbench.analysis.pairs import Pair
 from sdbench.analysis.run_summary import is_virtual
 from sdbench.machine.gpu.nvml import GPU_SLOWED
 from sdbench.records import AXES, Replicate, Run
@@ -102,7 +103,7 @@ def system_of(run: Run) -> tuple[object, ...]:
     return tuple(run.machine.get(fact) for fact in _SYSTEM_FACTS)
 
 
-def _incorrect(base: Row, new: Row) -> str | None:
+def _incorrect(base: CaseResult, new: CaseResult) -> str | None:
     """The one place that reads what the correctness checks said of a row."""
     wrong = [row.summary.correct == "broken" for row in (base, new)]
     if all(wrong):
@@ -112,7 +113,7 @@ def _incorrect(base: Row, new: Row) -> str | None:
     return None
 
 
-def _ended_badly(base: Row, new: Row) -> Iterator[str]:
+def _ended_badly(base: CaseResult, new: CaseResult) -> Iterator[str]:
     ends = base.summary.outcome, new.summary.outcome
     if ends == ("ok", "ok"):
         return
@@ -149,5 +150,5 @@ def _place_differs(base: Run, new: Run) -> Iterator[str]:
         yield "os-differs"
 
 
-def _starts(row: Row) -> set[str]:
+def _starts(row: CaseResult) -> set[str]:
     return {entry.start for entry in row.replicates} or {row.run.plan.start}

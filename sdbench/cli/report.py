@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from sdbench.analysis.pairs import summary_of
 from sdbench.analysis.run_summary import as_json as summary_json
+from sdbench.analysis.run_summary import summary_of
 from sdbench.cli.options import force_option, json_option, results_option_alone
 from sdbench.cli.output import console, print_text, write_files, write_text
 from sdbench.cli.own_files import WRITTEN_BY, spare_others
@@ -55,8 +55,7 @@ def _json(runs: Sequence[LoadedRun]) -> str:
 def _pytest_benchmark(runs: Sequence[LoadedRun]) -> str:
     if len(runs) != 1:
         raise UsageError("-f pytest-benchmark: expected one RUN, since its files hold one run each")
-    (loaded,) = runs
-    return _dumped(pytest_benchmark_document(loaded.run, loaded.replicates, summary_of(loaded)))
+    return _dumped(pytest_benchmark_document(runs[0]))
 
 
 def _dumped(document: dict[str, Any]) -> str:

@@ -8,9 +8,8 @@ import click
 import msgspec
 
 from sdbench.analysis.case_words import case_words, process_name
-from sdbench.analysis.pairs import summary_of
 from sdbench.analysis.run_summary import as_json as summary_json
-from sdbench.analysis.run_summary import device_facts
+from sdbench.analysis.run_summary import device_facts, summary_of
 from sdbench.cli.options import DEFAULT_ROOT, json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import UsageError

@@ -28,6 +28,7 @@ from sdbench.records import (
     PictureDifference,
     Replicate,
     Run,
+    by_row,
 )
 
 EqualityKind = Literal["first-pass", "replicates", "warmup", "batching", "attention_slicing"]
@@ -86,9 +87,7 @@ def check_equality(
     ``replicates`` are last attempts; ``compared`` tells what rounding explains, case by case.
     """
     judge = _Judge(artifacts, compared)
-    rows: dict[tuple[str, str], list[Replicate]] = {}
-    for replicate in replicates:
-        rows.setdefault((replicate.case_id, replicate.arm), []).append(replicate)
+    rows = by_row(replicates)
     found = []
     for planned in run.plan.cases:
         for arm in run.plan.arms:

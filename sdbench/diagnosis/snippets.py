@@ -4,7 +4,7 @@ ComfyUI's options are those of its ``comfy/cli_args.py``, InvokeAI's those of ``
 They do nearly the same, by other code: nothing of them was measured here.
 """
 
-from sdbench.analysis.pairs import Row
+from sdbench.analysis.case_result import CaseResult
 from sdbench.knowledge.diffusers_names import (
     PROCESSORS,
     dtype_option,
@@ -25,13 +25,13 @@ _REAL_MODELS = {
 _NAMED = ("diffusers", "torch")
 
 
-def diffusers_snippet(run: Run, row: Row, versions: dict[str, str]) -> str:
+def diffusers_snippet(run: Run, row: CaseResult, versions: dict[str, str]) -> str:
     """Code that makes pictures with the settings of a row, ready to paste.
 
     Raises:
         StoreError: a value of the run is not what code can hold; says which.
     """
-    case, config = row.planned.case, run.config
+    case, config = row.summary.case, run.config
     scheduler, pipeline = scheduler_class(config), pipeline_class(run.model)
     steps, guidance = whole(config.get("steps")), number(config.get("guidance_scale"))
     size = f"width={whole(case.width)}, height={whole(case.height)}"

@@ -81,9 +81,11 @@ from sdbench.records.run import (
     MatmulRate,
     ModelInfo,
     Record,
+    RowKey,
     Run,
     Session,
     StackInfo,
+    by_row,
 )
 
 __all__ = [
@@ -134,6 +136,7 @@ __all__ = [
     "Pressure",
     "Record",
     "Replicate",
+    "RowKey",
     "Run",
     "Seconds",
     "Session",
@@ -150,5 +153,6 @@ __all__ = [
     "WaitReason",
     "Withdrawn",
     "Yardstick",
+    "by_row",
     "spelling",
 ]

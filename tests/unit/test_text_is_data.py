@@ -361,7 +361,7 @@ def _is_number(text: str) -> bool:
 
 
 def test_junit_stays_well_formed() -> None:
-    from sdbench.analysis.pairs import summary_of
+    from sdbench.analysis.run_summary import summary_of
     from sdbench.report.export.junit import junit_of_runs
 
     for hostile in TEXTS:

@@ -20,7 +20,7 @@ from factories import (
 )
 from rich.console import Console
 
-from sdbench.analysis.pairs import summary_of
+from sdbench.analysis.run_summary import summary_of
 from sdbench.comparison import compare_axis
 from sdbench.errors import ConfigError
 from sdbench.plan.config import Config, Looks, UntilDecided

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sdbench.analysis.comparability import swapped, throttled
-from sdbench.analysis.pairs import Row
+from sdbench.analysis.case_result import CaseResult
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.rules.symptom import Symptom
 from sdbench.stats import DEFAULT_THRESHOLD, LOOKS
@@ -18,7 +18,7 @@ _SEEN_SHARE = 0.05
 _SEEN_STOLEN_SHARE = 0.01
 
 
-def noisy_host(evidence: Evidence, row: Row) -> Symptom | None:
+def noisy_host(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """Processes differ so much that no number of them that is ever made decides the threshold.
 
     What they differ by beyond their passes' scatter is meant: that is the host's doing, and more
@@ -59,7 +59,7 @@ def _threshold(evidence: Evidence) -> float:
     return float(asked.get("threshold", DEFAULT_THRESHOLD))
 
 
-def _seen(evidence: Evidence, row: Row) -> Iterator[str]:
+def _seen(evidence: Evidence, row: CaseResult) -> Iterator[str]:
     """What was recorded that makes processes differ."""
     if evidence.run.identity("virtual") is True:
         yield "a virtual machine"

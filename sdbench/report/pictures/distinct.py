@@ -12,13 +12,12 @@ from sdbench.records import (
     ImageCompared,
     Picture,
     Replicate,
+    RowKey,
 )
 from sdbench.runs import LoadedRun
 
 GroupKey = tuple[str, int]
 """Resolution and number of the image: one prompt and seed at one size."""
-RowKey = tuple[str, str]
-"""Case id and arm."""
 Made = Mapping[GroupKey, Mapping[RowKey, int]]
 """How many pictures of a group every case and arm made."""
 

@@ -142,7 +142,7 @@ def show_plan(prepared: Prepared, out: Console) -> None:
     out.print(f"\nWorkers are started by {plan.start}. In order:")
     cases = {planned.case_id: planned for planned in plan.cases}
     for slot in plan.slots[:_SHOWN_PROCESSES]:
-        words = row_words(cases[slot.case_id].case, slot.arm, several_arms=len(plan.arms) > 1)
+        words = row_words(cases[slot.case_id].case, slot.arm, plan.arms)
         out.print(f"  {slot.index + 1:>4}  block {slot.block + 1}  {words}", markup=False)
     if plan.slots[_SHOWN_PROCESSES:]:
         more = len(plan.slots) - _SHOWN_PROCESSES

@@ -90,7 +90,7 @@ def case_table(
         cells += _numbers(row, summary.images)
         cells.append(picture_words(row))
         if chosen:
-            cells.append("●" if (row.case_id, row.arm) in chosen else "")
+            cells.append("●" if row.key in chosen else "")
         table.add_row(*cells)
     return table
 

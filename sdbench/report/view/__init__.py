@@ -4,11 +4,11 @@
 """
 
 from sdbench.report.view.build import build_report, diagnosed
-from sdbench.report.view.model import Advice, Cell, FindingView, Line, Report, RunReport, Tone
+from sdbench.report.view.model import Advice, CaseView, FindingView, Line, Report, RunReport, Tone
 
 __all__ = [
     "Advice",
-    "Cell",
+    "CaseView",
     "FindingView",
     "Line",
     "Report",

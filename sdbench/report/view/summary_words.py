@@ -98,5 +98,4 @@ def spread_lines(summary: RunSummary) -> Iterator[str]:
 
 
 def _row_words(summary: RunSummary, row: CaseSummary) -> str:
-    several_arms = len({one.arm for one in summary.cases}) > 1
-    return row_words(row.case, row.arm, several_arms=several_arms)
+    return row_words(row.case, row.arm, {one.arm for one in summary.cases})
