@@ -33,7 +33,7 @@ def row_words(case: Case, arm: str, arms: Sized) -> str:
 
 
 def arm_words(arm: str, arms: Sized) -> str:
-    """`` [old]`` behind what a case is called; nothing where ``arms`` of the run are not several."""
+    """`` [old]``, to stand behind a case; nothing where ``arms``, all of its run, are one."""
     return f" [{arm}]" if len(arms) > 1 else ""
 
 

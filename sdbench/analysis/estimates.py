@@ -5,8 +5,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
+from sdbench.analysis.case_result import CaseResult, Figures
 from sdbench.analysis.comparability import Objections, objections_to
-from sdbench.analysis.case_result import Figures, CaseResult
 from sdbench.analysis.pairs import Pair
 from sdbench.analysis.run_summary import slowed_by_others
 from sdbench.stats import Drift, RatioEstimate, paired_ratio, welch_ratio, with_drift

@@ -40,10 +40,7 @@ def pairs_of_runs(base: LoadedRun, new: LoadedRun) -> list[Pair]:
     single = len(base.run.plan.arms) == len(new.run.plan.arms) == 1
 
     def by_key(loaded: LoadedRun) -> dict[tuple[str, ...], CaseResult]:
-        return {
-            (row.summary.case_id,) if single else row.key: row
-            for row in rows_of(loaded)
-        }
+        return {(row.summary.case_id,) if single else row.key: row for row in rows_of(loaded)}
 
     sides = by_key(base), by_key(new)
     if not sides[0].keys() & sides[1].keys():

@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from sdbench.analysis.comparability import system_of
 from sdbench.analysis.case_result import CaseResult
+from sdbench.analysis.comparability import system_of
 from sdbench.analysis.pairs import Pair
 from sdbench.analysis.run_summary import device_facts
 from sdbench.comparison.result import Difference

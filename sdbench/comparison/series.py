@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+from sdbench.analysis.case_result import CaseResult, Figures
 from sdbench.analysis.comparability import system_of
-from sdbench.analysis.case_result import Figures, CaseResult
 from sdbench.analysis.run_summary import device_facts
 from sdbench.knowledge.variables import only_says_where
 from sdbench.records import Replicate, Run

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from sdbench.analysis.case_result import CaseResult, Figures
 from sdbench.analysis.estimates import MEASURES, Measure, PairEstimate
-from sdbench.analysis.case_result import Figures, CaseResult
 from sdbench.analysis.pairs import SideName
 from sdbench.analysis.reasons import NOT_INTERLEAVED, explain
 from sdbench.comparison.drift import between_runs, drift_words

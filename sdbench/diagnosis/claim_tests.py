@@ -9,9 +9,9 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
+from sdbench.analysis.case_result import CaseResult, Figures
 from sdbench.analysis.comparability import swapped
 from sdbench.analysis.estimates import Measure, PairEstimate, estimate_pair
-from sdbench.analysis.case_result import Figures, CaseResult
 from sdbench.correctness.equality import Equality
 from sdbench.diagnosis.evidence import Evidence, paired
 from sdbench.diagnosis.result import ClaimVerdict, Interval

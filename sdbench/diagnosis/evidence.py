@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from sdbench.analysis.estimates import PairEstimate, estimate_pair
 from sdbench.analysis.case_result import CaseResult, rows_of
+from sdbench.analysis.estimates import PairEstimate, estimate_pair
 from sdbench.analysis.pairs import Pair
 from sdbench.analysis.run_summary import device_facts
 from sdbench.correctness.equality import Equality, EqualityKind

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from sdbench.analysis.comparability import swapped, throttled
-from sdbench.analysis.estimates import estimate_pair
 from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.case_words import arm_words
+from sdbench.analysis.comparability import swapped, throttled
+from sdbench.analysis.estimates import estimate_pair
 from sdbench.analysis.reasons import explain
 from sdbench.diagnosis.evidence import Evidence, paired
 from sdbench.diagnosis.findings import PICTURE_CODES
@@ -184,7 +184,9 @@ def _choice(evidence: Evidence, row: CaseResult, rows: list[CaseResult], warned:
     )
 
 
-def _decided(evidence: Evidence, usable: list[CaseResult], rows: list[CaseResult]) -> CaseResult | str:
+def _decided(
+    evidence: Evidence, usable: list[CaseResult], rows: list[CaseResult]
+) -> CaseResult | str:
     """The row to use, or why none may be recommended.
 
     Right pictures come before slightly different ones. Warm-up leaves a steady pass as it is, so a
@@ -260,7 +262,9 @@ def _plain_twin(row: CaseResult, rows: Sequence[CaseResult]) -> bool:
     return any(other.summary.case == twin and other.arm.name == row.arm.name for other in rows)
 
 
-def _open_words(evidence: Evidence, fastest: CaseResult, open_: Sequence[tuple[CaseResult, _Against]]) -> str:
+def _open_words(
+    evidence: Evidence, fastest: CaseResult, open_: Sequence[tuple[CaseResult, _Against]]
+) -> str:
     """``a (0.2 s a picture) and b (0.21 s) cannot be distinguished: …``."""
     names = [
         f"{_name(row)} ({_median_s(row) / evidence.images:.3g} s a picture)"

@@ -9,12 +9,12 @@ different versions are never compared.
 
 It is read twice: between measured passes 1 and 2, and after the last measured pass. A process that
 makes one pass has no steady time to compare, so it reads nothing; nor does one of a case with fewer
-processes than a verdict needs. It is not read before pass 1, because the first pass (and the prime pass) of a process includes what happens once: the
-device's context, libraries and kernels that are loaded on first use, the thread pool. A reading
-before it would take that time out of ``first_pass_s`` and ``prime_s``. Pass 2 already belongs to
-the steady passes, so no pass that is reported on its own follows a reading. Tensors are made for
-each reading and freed after it, from a fixed formula: no pass holds their memory, and no generator
-of random numbers is advanced.
+processes than a verdict needs. It is not read before pass 1, because the first pass (and the prime
+pass) of a process includes what happens once: the device's context, libraries and kernels that are
+loaded on first use, the thread pool. A reading before it would take that time out of
+``first_pass_s`` and ``prime_s``. Pass 2 already belongs to the steady passes, so no pass that is
+reported on its own follows a reading. Tensors are made for each reading and freed after it, from a
+fixed formula: no pass holds their memory, and no generator of random numbers is advanced.
 """
 
 import math

@@ -21,8 +21,8 @@ from collections import Counter
 from itertools import combinations
 from pathlib import Path
 
-from sdbench.analysis.estimates import estimate_pair
 from sdbench.analysis.case_result import CaseResult, rows_of
+from sdbench.analysis.estimates import estimate_pair
 from sdbench.analysis.pairs import Pair
 from sdbench.comparison.verdicts import judge_pairs
 from sdbench.runs import load_run

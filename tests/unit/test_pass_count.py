@@ -20,8 +20,8 @@ from factories import (
     make_slot,
     make_task,
     play,
-    worker_events,
     summarise,
+    worker_events,
 )
 from measured_runs import kept, measured, one_case
 from rich.console import Console

@@ -134,7 +134,7 @@ def tree(text: str) -> tuple[str, ...]:
 def scripts_of(run: Run) -> Iterator[tuple[str, str]]:
     for index, planned in enumerate(run.plan.cases[:2]):
         yield f"script {index}", case_script(run, planned.case, run.plan.arms[0])
-        row: Any = SimpleNamespace(planned=planned)
+        row: Any = SimpleNamespace(summary=planned)
         versions = {
             key: text for stack in run.stacks.values() for key, text in stack.packages.items()
         }

@@ -3,8 +3,8 @@
 import itertools
 from collections.abc import Sequence
 
-from sdbench.analysis.comparability import SWAPPED_BYTES, swapped, throttled
 from sdbench.analysis.case_result import CaseResult
+from sdbench.analysis.comparability import SWAPPED_BYTES, swapped, throttled
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Severity
 from sdbench.diagnosis.rules.symptom import Symptom

@@ -140,7 +140,11 @@ def may_use_tf32(evidence: Evidence, row: CaseResult) -> bool:
 
 
 def counted_symptom(
-    evidence: Evidence, row: CaseResult, code: FindingCode, holds: Callable[[Picture], bool], words: str
+    evidence: Evidence,
+    row: CaseResult,
+    code: FindingCode,
+    holds: Callable[[Picture], bool],
+    words: str,
 ) -> Symptom | None:
     if not any(map(holds, evidence.distinct_pictures(row))):
         return None

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sdbench.analysis.comparability import swapped, throttled
 from sdbench.analysis.case_result import CaseResult
+from sdbench.analysis.comparability import swapped, throttled
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.rules.symptom import Symptom
 from sdbench.stats import DEFAULT_THRESHOLD, LOOKS

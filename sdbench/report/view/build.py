@@ -8,8 +8,8 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdbench.analysis.case_words import case_words, process_name
 from sdbench.analysis.case_result import CaseResult, rows_of
+from sdbench.analysis.case_words import case_words, process_name
 from sdbench.analysis.run_summary import device_facts, summary_of
 from sdbench.comparison import (
     Comparison,

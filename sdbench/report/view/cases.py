@@ -3,9 +3,9 @@
 import math
 from collections.abc import Collection, Iterator, Sequence
 
+from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.case_words import OUTCOME_WORDS, process_words
 from sdbench.analysis.comparability import swapped, throttled
-from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.run_summary import CaseSummary, disturbances, per_picture
 from sdbench.analysis.telemetry import WAIT_WORDS
 from sdbench.records import Case, Replicate, RowKey

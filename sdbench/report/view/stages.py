@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from sdbench.analysis.efficiency import StageEfficiency
 from sdbench.analysis.case_result import CaseResult
+from sdbench.analysis.efficiency import StageEfficiency
 from sdbench.analysis.telemetry import STAGE_NAMES, StageName
 from sdbench.records import CORRECTNESS_SEVERITY, Divergence, Pass, Stage
 from sdbench.report.view.model import DivergenceCurve, StageRow, StageShare

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from sdbench.analysis.case_words import OUTCOME_WORDS
 from sdbench.analysis.case_result import CaseResult
+from sdbench.analysis.case_words import OUTCOME_WORDS
 from sdbench.files.access import MIB, read_inside
 from sdbench.records import Pressure, Replicate
 from sdbench.report.view.model import Span, Timeline
