@@ -88,8 +88,14 @@ class Search:
         pictures = picture_job(
             self.config, self.model, self.device.kind, self.case, allow_pickle=self.allow_pickle
         )
-        own = {"compute_dtype": self.dtype, "first": 0, "avoid": [], "capture": None}
-        return {"localise": True, **pictures, **own}
+        return {
+            **pictures,
+            "localise": True,
+            "compute_dtype": self.dtype,
+            "first": 0,
+            "avoid": [],
+            "capture": None,
+        }
 
 
 def prepare_search(
