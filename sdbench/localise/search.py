@@ -88,13 +88,14 @@ class Search:
         pictures = picture_job(
             self.config, self.model, self.device.kind, self.case, allow_pickle=self.allow_pickle
         )
-        own: dict[str, Any] = {
+        return {
+            **pictures,
+            "localise": True,
             "compute_dtype": self.dtype,
             "first": 0,
             "avoid": [],
             "capture": None,
         }
-        return {"localise": True, **pictures, **own}
 
 
 def prepare_search(
