@@ -60,7 +60,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "diagnosis/recommendation.py",
     ),
     "run loop": (
-        "runner/sequential.py",
+        "runner/until_decided.py",
         "runner/gates.py",
         "process/guard.py",
         "runner/replicate.py",

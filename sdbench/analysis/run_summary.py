@@ -195,7 +195,7 @@ def per_picture(pass_s: float | None, images: int) -> float | None:
 
 def device_facts(replicates: Sequence[Replicate]) -> dict[str, Any]:
     """What the workers told of the device, the first first: what one does not know another may."""
-    # Equal tables of a run are held once (``runs/sharing.py``).
+    # Equal tables of a run are held once (``runs/interning.py``).
     devices = {id(entry.device): entry.device for entry in replicates}
     return {
         name: fact

@@ -12,10 +12,10 @@ from sdbench.analysis.run_summary import as_json as summary_json
 from sdbench.analysis.run_summary import summary_of
 from sdbench.cli.options import force_option, json_option, results_option_alone
 from sdbench.cli.output import console, print_text, write_files, write_text
-from sdbench.cli.own_files import WRITTEN_BY, spare_others
+from sdbench.cli.overwriting import WRITTEN_BY, spare_others
 from sdbench.errors import UsageError
 from sdbench.files.access import write_inside
-from sdbench.privacy.share import shared
+from sdbench.privacy.redact_shared import shared
 from sdbench.report.export.junit import junit_of_runs
 from sdbench.report.export.markdown import markdown_report
 from sdbench.report.export.pytest_benchmark import pytest_benchmark_document

@@ -7,12 +7,12 @@ import msgspec
 
 from sdbench.cli.options import force_option, json_option, results_option_alone
 from sdbench.cli.output import console, print_json
-from sdbench.cli.own_files import WRITTEN_BY, spare_others
+from sdbench.cli.overwriting import WRITTEN_BY, spare_others
 from sdbench.cli.show import find_case
 from sdbench.errors import StoreError, UsageError
 from sdbench.files.access import make_folder, write_file
 from sdbench.plan.config import FEWEST_PASSES
-from sdbench.privacy.redact import redacted, redacted_text, show_path
+from sdbench.privacy.redact_recorded import redacted, redacted_text, show_path
 from sdbench.process.torch_environment import collect_env
 from sdbench.records import OUTCOME_SEVERITY, Arm, Replicate, Run
 from sdbench.repro.case_script import case_script

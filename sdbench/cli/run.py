@@ -13,9 +13,9 @@ from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.cli.report import write_page
 from sdbench.errors import UsageError
-from sdbench.privacy.redact import hidden_run
-from sdbench.process.execution import ProcessExecutor
+from sdbench.privacy.redact_recorded import hidden_run
 from sdbench.process.executor import Executor
+from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.records import Run
 from sdbench.report.terminal.model_progress import prepare_model
 from sdbench.report.terminal.plan_page import introduce, show_plan

@@ -9,7 +9,6 @@ from sdbench.analysis.case_result import CaseResult, Figures
 from sdbench.analysis.estimates import MEASURES, Measure, PairEstimate
 from sdbench.analysis.pairs import SideName
 from sdbench.analysis.reasons import NOT_INTERLEAVED, explain
-from sdbench.comparison.drift import between_runs, drift_words
 from sdbench.comparison.result import (
     BetweenRuns,
     Both,
@@ -20,6 +19,7 @@ from sdbench.comparison.result import (
     PeakMemory,
     Verdict,
 )
+from sdbench.comparison.run_drift import between_runs, drift_words
 from sdbench.stats import (
     CONFIDENCE,
     FamilyResult,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from sdbench.correctness.arithmetic import is_tf32
-from sdbench.correctness.places import Place, Spot, listed, place_of
+from sdbench.correctness.wrong_places import Place, Spot, listed, place_of
 from sdbench.records import Case, Correctness, ImageCompared, StageDifference, TracedStage
 
 STAGE_WORDS: dict[TracedStage, str] = {

@@ -15,7 +15,7 @@ from sdbench.analysis.estimates import Measure, PairEstimate, estimate_pair
 from sdbench.correctness.equality import Equality
 from sdbench.diagnosis.evidence import Evidence, paired
 from sdbench.diagnosis.result import ClaimVerdict, Interval
-from sdbench.diagnosis.rules import ends, pictures, repeatability
+from sdbench.diagnosis.rules import outcomes, pictures, repeatability
 from sdbench.diagnosis.rules.symptom import Rule
 from sdbench.records import Arm
 from sdbench.stats import DEFAULT_THRESHOLD, RatioEstimate, ratio_of_logs
@@ -268,7 +268,11 @@ def batches_fail(side: Side) -> Answer:
     pairs = side.pairs("batching", "loop", "batch") if side.evidence.images > 1 else []
     if not pairs:
         return Answer("inconclusive", "not decided: batch and loop were not both measured.")
-    rules: tuple[Rule, ...] = (ends.batch_crash, repeatability.batch_mismatch, pictures.nan_output)
+    rules: tuple[Rule, ...] = (
+        outcomes.batch_crash,
+        repeatability.batch_mismatch,
+        pictures.nan_output,
+    )
     failing, unchecked, cases = [], [], {}
     for entry in pairs:
         base, new = entry.pair.base, entry.pair.new

@@ -14,7 +14,7 @@ from sdbench.analysis.estimates import PairEstimate, estimate_pair
 from sdbench.analysis.pairs import Pair
 from sdbench.analysis.run_summary import device_facts
 from sdbench.correctness.equality import Equality, EqualityKind
-from sdbench.correctness.places import Place, Spot, place_of
+from sdbench.correctness.wrong_places import Place, Spot, place_of
 from sdbench.records import AXES, Arm, ImageCompared, Picture, Replicate, RowKey, Run, spelling
 from sdbench.runs import LoadedRun
 

@@ -11,8 +11,8 @@ from sdbench.analysis.case_result import CaseResult
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import SEVERITIES, Finding, Severity
 from sdbench.diagnosis.rules import (
-    ends,
     machine,
+    outcomes,
     picture_symptoms,
     pictures,
     repeatability,
@@ -32,11 +32,11 @@ from sdbench.words import counted
 # A row gets the first symptom that holds of each group. Of _WRONG it gets the most severe one
 # (the first of these), because a symptom of severity "info" must not hide a fault.
 _ENDS: tuple[Rule, ...] = (
-    ends.oom,
-    ends.memory_guard,
-    ends.timeout,
-    ends.batch_crash,
-    ends.worker_crash,
+    outcomes.oom,
+    outcomes.memory_guard,
+    outcomes.timeout,
+    outcomes.batch_crash,
+    outcomes.worker_crash,
 )
 _UNUSABLE: tuple[Rule, ...] = (pictures.nan_output, pictures.black_output)
 _VARYING: tuple[Rule, ...] = (

@@ -20,7 +20,7 @@ from sdbench.analysis.reasons import explain
 from sdbench.diagnosis.evidence import Evidence, paired
 from sdbench.diagnosis.findings import PICTURE_CODES
 from sdbench.diagnosis.result import Choice, Finding, Gain, Goal, Interval, Recommendation, Tradeoff
-from sdbench.diagnosis.rules.contrast import value_words
+from sdbench.diagnosis.rules.deciding_setting import value_words
 from sdbench.diagnosis.snippets import diffusers_snippet, elsewhere
 from sdbench.knowledge.known_issues import FindingCode
 from sdbench.records import RowKey, spelling

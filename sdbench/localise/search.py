@@ -21,7 +21,7 @@ from sdbench.localise.ranking import JudgedCall, Status
 from sdbench.models.resolve import ModelSource, find_model
 from sdbench.plan.config import Config
 from sdbench.plan.read_config import parse_config
-from sdbench.privacy.redact import redact
+from sdbench.privacy.redact_recorded import redact
 from sdbench.process.environment import worker_environment
 from sdbench.process.events import CallBegun, CallCompared, Event, Failed, Localised, Stack
 from sdbench.process.executor import Executor, Report, Stop, Task

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import sdbench.worker
-from sdbench.process.operator_events import Done, Event, Failed, decode_event
+from sdbench.process.doctor_events import Done, Event, Failed, decode_event
 from sdbench.words import signal_name
 
 _SCRIPT = str(Path(sdbench.worker.__file__).absolute().with_name("examine.py"))

@@ -36,7 +36,7 @@ from sdbench.records import (
 )
 from sdbench.runner.ballast import Ballast
 from sdbench.runner.gates import Gates
-from sdbench.runner.operations import alike, keep_count, known_count
+from sdbench.runner.operation_counts import alike, keep_count, known_count
 from sdbench.runner.read_pictures import not_kept, with_content
 from sdbench.runner.replicate import replicate_record
 from sdbench.runs import RunFolder, last_attempts

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from sdbench.correctness.artifacts import Artifacts
+from sdbench.correctness.artifact_files import Artifacts
 from sdbench.correctness.content import judge
 from sdbench.correctness.parity import ParityResult
 from sdbench.models.resolve import find_model

@@ -31,7 +31,7 @@ from sdbench.runner.preflight import run_preflight
 from sdbench.runner.prepare import cores_of, make_pace, memory_bytes_of, new_sitting
 from sdbench.runner.reference_maker import ReferenceMaker, ReferenceStore
 from sdbench.runner.resume import attempts_so_far, remaining_slots, restart_victims
-from sdbench.runner.sequential import UntilDecided
+from sdbench.runner.until_decided import UntilDecided
 from sdbench.runs import RunFolder, load_run
 from sdbench.runs.checks import without_none
 

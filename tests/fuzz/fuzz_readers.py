@@ -10,11 +10,11 @@ PACKAGE = Path(__file__).resolve().parents[2] / "sdbench"
 READERS: tuple[str, ...] = (
     "plan/config.py",
     "files/access.py",
-    "analysis/frames.py",
+    "analysis/data_frames.py",
     "records/",
     "files/toml.py",
     "comparison/expectations.py",
-    "comparison/pasts.py",
+    "comparison/history_index.py",
     "knowledge/crash_reports.py",
     "explain/explain.py",
     "knowledge/pasted_log.py",
@@ -24,12 +24,12 @@ READERS: tuple[str, ...] = (
     "machine/recording.py",
     "models/folder_files.py",
     "models/weights.py",
-    "correctness/artifacts.py",
+    "correctness/artifact_files.py",
     "report/view/timelines.py",
     "runs/membership.py",
     "runs/checks.py",
     "runs/reading.py",
-    "runs/sharing.py",
+    "runs/interning.py",
 )
 """Files of the package, all of whose code reads, but for :data:`WRITING`."""
 
@@ -38,7 +38,7 @@ WRITING: dict[str, tuple[str, ...]] = {
         *("open_to_append", "write_inside", "write_all", "flush_to_disk", "flush_folder"),
         *("_flush_names", "_write_at", "make_folder", "write_file"),
     ),
-    "correctness/artifacts.py": ("keep_pixels", "_save_picture", "is_finite", "load_tensors"),
+    "correctness/artifact_files.py": ("keep_pixels", "_save_picture", "is_finite", "load_tensors"),
     "plan/config.py": ("held_bytes",),
 }
 """Functions in them that write, or that only what measures calls: no reading verb reaches them."""

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from sdbench.analysis.run_summary import RunSummary
 from sdbench.cli.run import _fails_on
-from sdbench.correctness.artifacts import pixels_digest
+from sdbench.correctness.artifact_files import pixels_digest
 from sdbench.correctness.scene import Item, Scene
 from sdbench.errors import ModelError, UsageError
 from sdbench.models.builtin import BUILTIN, BuiltinModel

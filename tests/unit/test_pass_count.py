@@ -27,7 +27,7 @@ from measured_runs import kept, measured, one_case
 from rich.console import Console
 from test_outcome import record_of
 
-from sdbench.analysis.frames import replicate_rows
+from sdbench.analysis.data_frames import replicate_rows
 from sdbench.analysis.run_summary import CaseSummary, summary_of
 from sdbench.cli import main
 from sdbench.plan.config import FEWEST_PASSES, FEWEST_PASSES_IN_HASTE, MOST_PASSES, Config

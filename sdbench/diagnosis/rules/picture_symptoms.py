@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable
 from sdbench.analysis.case_result import CaseResult
 from sdbench.correctness.arithmetic import arithmetic_of
 from sdbench.correctness.equality import Equality
-from sdbench.correctness.places import Place, Spot, listed, place_of
 from sdbench.correctness.verdict_words import shows_something, stage_words, unseen_words, what_words
+from sdbench.correctness.wrong_places import Place, Spot, listed, place_of
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Severity
-from sdbench.diagnosis.rules.contrast import contrast_words, healthy_neighbours, use_words
+from sdbench.diagnosis.rules.deciding_setting import contrast_words, healthy_neighbours, use_words
 from sdbench.diagnosis.rules.symptom import Symptom
 from sdbench.knowledge.known_issues import FindingCode
 from sdbench.records import ImageCompared, Picture

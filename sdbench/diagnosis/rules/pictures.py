@@ -2,11 +2,11 @@
 
 from sdbench.analysis.case_result import CaseResult
 from sdbench.correctness.arithmetic import NO_TF32
-from sdbench.correctness.places import listed
 from sdbench.correctness.thresholds import UNIT_ROUNDOFF
+from sdbench.correctness.wrong_places import listed
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Severity
-from sdbench.diagnosis.rules.contrast import contrast_words, healthy_neighbours, use_words
+from sdbench.diagnosis.rules.deciding_setting import contrast_words, healthy_neighbours, use_words
 from sdbench.diagnosis.rules.picture_symptoms import (
     _SLIGHT_DRIFT,
     LOCALISE,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from sdbench.analysis.case_result import CaseResult
 from sdbench.correctness.equality import Equality, EqualityKind
-from sdbench.correctness.places import listed
+from sdbench.correctness.wrong_places import listed
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Severity
 from sdbench.diagnosis.rules.picture_symptoms import (

@@ -33,7 +33,7 @@ class FoundPicture:
     passes: set[int] = field(default_factory=set)
     compared: list[ImageCompared] = field(default_factory=list)
     by_identity: dict[int, Picture] = field(default_factory=dict)
-    """Equal pictures of a run are held once (``runs/sharing.py``)."""
+    """Equal pictures of a run are held once (``runs/interning.py``)."""
     alike: int = 0
 
     @property

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdbench.analysis.case_words import CORRECT_WORDS
-from sdbench.correctness.artifacts import Artifacts, most_pixels
+from sdbench.correctness.artifact_files import Artifacts, most_pixels
 from sdbench.correctness.verdict_words import FAULT_WORDS
 from sdbench.records import Correctness
 from sdbench.report.pictures.data_uris import Difference, Drawing, Embedder, Shown, difference_of

@@ -19,7 +19,7 @@ from sdbench.comparison import (
     history_of,
     pasts_around,
 )
-from sdbench.correctness.artifacts import Artifacts, most_pixels
+from sdbench.correctness.artifact_files import Artifacts, most_pixels
 from sdbench.correctness.equality import check_equality
 from sdbench.diagnosis.diagnose import diagnose
 from sdbench.diagnosis.result import Diagnosis

@@ -5,7 +5,7 @@ from collections import Counter
 from sdbench.analysis.case_result import CaseResult
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Severity
-from sdbench.diagnosis.rules.contrast import contrast_words, healthy_neighbours, use_words
+from sdbench.diagnosis.rules.deciding_setting import contrast_words, healthy_neighbours, use_words
 from sdbench.diagnosis.rules.symptom import Symptom
 from sdbench.knowledge.known_issues import FindingCode
 from sdbench.records import Outcome, Replicate
