@@ -51,10 +51,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "correctness/scene.py",
         "correctness/thresholds.py",
     ),
-    "comparison": ("comparison/*.py",),
+    "comparison": ("analysis/*.py", "comparison/*.py"),
     "diagnosis": (
-        "insight/rules/*.py",
+        "diagnosis/rules/*.py",
         "diagnosis/claims.py",
+        "diagnosis/claim_tests.py",
         "diagnosis/diagnose.py",
         "diagnosis/evidence.py",
         "diagnosis/recommendation.py",

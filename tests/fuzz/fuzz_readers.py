@@ -9,9 +9,13 @@ PACKAGE = Path(__file__).resolve().parents[2] / "sdbench"
 
 READERS: tuple[str, ...] = (
     "plan/config.py",
+    "plan/read_config.py",
     "files/access.py",
     "analysis/data_frames.py",
-    "records/",
+    *(
+        f"records/{name}.py"
+        for name in ("case", "compared", "failure", "planned", "replicate", "run")
+    ),
     "files/toml.py",
     "comparison/expectations.py",
     "comparison/history_index.py",
@@ -44,7 +48,10 @@ WRITING: dict[str, tuple[str, ...]] = {
 """Functions in them that write, or that only what measures calls: no reading verb reaches them."""
 
 READ_BY: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("plan/config.py", "files/toml.py"), ("config", "expectations", "run")),
+    **dict.fromkeys(
+        ("plan/config.py", "plan/read_config.py", "files/toml.py"),
+        ("config", "expectations", "run"),
+    ),
     "comparison/expectations.py": ("expectations",),
     **dict.fromkeys(("knowledge/crash_reports.py", "explain/explain.py"), ("log",)),
     **dict.fromkeys(("knowledge/pasted_log.py", "explain/versions_in_text.py"), ("log",)),
@@ -62,7 +69,7 @@ WRITERS: tuple[str, ...] = (
     "report/export/junit.py",
     "quoting/markdown_text.py",
     "report/export/tidy_csv.py",
-    "report/view/units.py",
+    "words.py",
     "report/html/page.py",
 )
 """What puts others' text into a language; escapes are left out there when holes are planted."""
