@@ -7,7 +7,7 @@ notebook, ``sdbench.load("latest")`` gives a run as pandas frames.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sdbench.analysis.frames import load
+    from sdbench.analysis.data_frames import load
 
 __all__ = ["__version__", "load"]
 
@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     """``load`` when it is first asked for."""
     if name == "load":
-        from sdbench.analysis.frames import load
+        from sdbench.analysis.data_frames import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

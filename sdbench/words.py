@@ -65,6 +65,11 @@ def size(value: float | None) -> str:
     return f"{value / 1e3:.0f} kB" if magnitude >= 1e3 else f"{value:.0f} B"
 
 
+def gigabytes(size_bytes: float) -> str:
+    """Always in GB, ``0.3 GB`` too, so that sizes can be looked for and added up."""
+    return f"{size_bytes / 1e9:.1f} GB"
+
+
 def memory_words(value: object) -> str:
     """A machine's memory as it is sold: in powers of two, of which systems report a little less."""
     return f"{round(value / 2**30)} GB" if isinstance(value, (int, float)) else "–"
@@ -82,6 +87,23 @@ def system_words(machine: Mapping[str, Any], facts: Mapping[str, Any] | None = N
         release = reported
     words = ["macOS" if system == "Darwin" else system, release]
     return " ".join(str(word) for word in words if word)
+
+
+def machine_words(
+    machine: Mapping[str, Any], facts: Mapping[str, Any] | None = None, *, unknown: str
+) -> str:
+    """``Apple M1, 8 cores, 16 GB, macOS 15.1``; what is not known is left out.
+
+    ``unknown`` stands for a chip of which not even the architecture is known.
+    """
+    cores, memory = machine.get("cores_physical"), machine.get("memory_bytes")
+    words = [
+        str(machine.get("chip") or machine.get("architecture") or unknown),
+        f"{cores} cores" if cores else "",
+        memory_words(memory) if memory else "",
+        system_words(machine, facts),
+    ]
+    return ", ".join(word for word in words if word)
 
 
 def printable(text: str) -> str:

@@ -18,16 +18,16 @@ import psutil
 from safetensors.numpy import save_file
 
 from sdbench import machine
-from sdbench.correctness.artifacts import load_tensors
+from sdbench.correctness.artifact_files import load_tensors
 from sdbench.correctness.measures import to_pixels
 from sdbench.correctness.references import IMAGE_FILE, PACKAGED, floor_file
 from sdbench.models.resolve import find_model
 from sdbench.plan.config import Config
 from sdbench.plan.order import make_plan
 from sdbench.plan.read_config import load_config
-from sdbench.process.execution import ProcessExecutor
 from sdbench.process.guard import MemoryGuard
 from sdbench.process.interrupt import InterruptFlag
+from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.records import Dtype
 from sdbench.runner.reference_maker import Group, ReferenceMaker, ReferenceStore
 from sdbench.stacks import resolve_stack

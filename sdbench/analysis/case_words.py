@@ -1,5 +1,7 @@
 """The fixed words for outcomes, verdicts, cases and processes. Pure."""
 
+from collections.abc import Sized
+
 from sdbench.records import Case, Content, Correctness, Outcome, Replicate, Run
 
 OUTCOME_WORDS: dict[Outcome, str] = {
@@ -25,6 +27,16 @@ def case_words(case: Case) -> str:
     return " ".join([case.resolution, *case.words()])
 
 
+def row_words(case: Case, arm: str, arms: Sized) -> str:
+    """``512x512 sliced float16 [old]``: a case, with its arm where its run has several."""
+    return case_words(case) + arm_words(arm, arms)
+
+
+def arm_words(arm: str, arms: Sized) -> str:
+    """`` [old]``, to stand behind a case; nothing where ``arms``, all of its run, are one."""
+    return f" [{arm}]" if len(arms) > 1 else ""
+
+
 def process_words(block: int, planned: int) -> str:
     """``run 2 of 3``: a process of a case as a person counts, where ids count from 0."""
     return f"run {block + 1} of {max(planned, block + 1)}"
@@ -39,6 +51,6 @@ def run_number(replicate_id: str) -> str:
 def process_name(replicate: Replicate, run: Run) -> str:
     """``512x512 sliced, run 2 of 3``: a process of a run, with its arm where there are several."""
     planned = run.plan.processes(replicate.case_id, replicate.arm)
-    arm = f" [{replicate.arm}]" if len(run.plan.arms) > 1 else ""
-    case = case_words(run.plan.planned(replicate.case_id).case)
-    return f"{case}{arm}, {process_words(replicate.block, planned)}"
+    case = run.plan.planned(replicate.case_id).case
+    row = row_words(case, replicate.arm, run.plan.arms)
+    return f"{row}, {process_words(replicate.block, planned)}"

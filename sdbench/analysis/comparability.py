@@ -3,16 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sdbench.analysis.pairs import Pair, Row
+from sdbench.analysis.case_result import CaseResult
+from sdbench.analysis.pairs import Pair
 from sdbench.analysis.run_summary import is_virtual
 from sdbench.machine.gpu.nvml import GPU_SLOWED
-from sdbench.records import Replicate, Run
+from sdbench.records import AXES, Replicate, Run
 
 # Settings that change how much memory a pass takes: swap on one side is then part of the answer.
-MEMORY_AXES = {
-    *("attention_slicing", "vae_slicing", "vae_tiling", "batching", "dtype", "offload"),
-    *("attention", "resolution"),
-}
+_MEMORY_AXES = {name for name, axis in AXES.items() if axis.holds_memory}
 # Less is the system tidying up, not this worker running out of room.
 SWAPPED_BYTES = 64e6
 _NOT_HOT = (None, "nominal")
@@ -63,7 +61,7 @@ def objections_to(pair: Pair, *, by_machine: bool = False) -> Objections:
         else:
             void.append("throttled")
     if base.any_process(swapped) != new.any_process(swapped):
-        if pair.axis in MEMORY_AXES or base.arm.hold_bytes != new.arm.hold_bytes:
+        if pair.axis in _MEMORY_AXES or base.arm.hold_bytes != new.arm.hold_bytes:
             remark = remark or "swap-in-one-arm"
         else:
             void.append("swap-in-one-arm")
@@ -105,7 +103,7 @@ def system_of(run: Run) -> tuple[object, ...]:
     return tuple(run.machine.get(fact) for fact in _SYSTEM_FACTS)
 
 
-def _incorrect(base: Row, new: Row) -> str | None:
+def _incorrect(base: CaseResult, new: CaseResult) -> str | None:
     """The one place that reads what the correctness checks said of a row."""
     wrong = [row.summary.correct == "broken" for row in (base, new)]
     if all(wrong):
@@ -115,7 +113,7 @@ def _incorrect(base: Row, new: Row) -> str | None:
     return None
 
 
-def _ended_badly(base: Row, new: Row) -> Iterator[str]:
+def _ended_badly(base: CaseResult, new: CaseResult) -> Iterator[str]:
     ends = base.summary.outcome, new.summary.outcome
     if ends == ("ok", "ok"):
         return
@@ -152,5 +150,5 @@ def _place_differs(base: Run, new: Run) -> Iterator[str]:
         yield "os-differs"
 
 
-def _starts(row: Row) -> set[str]:
+def _starts(row: CaseResult) -> set[str]:
     return {entry.start for entry in row.replicates} or {row.run.plan.start}

@@ -5,8 +5,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
+from sdbench.analysis.case_result import CaseResult, Figures
 from sdbench.analysis.comparability import Objections, objections_to
-from sdbench.analysis.pairs import Figures, Pair, Row
+from sdbench.analysis.pairs import Pair
 from sdbench.analysis.run_summary import slowed_by_others
 from sdbench.stats import Drift, RatioEstimate, paired_ratio, welch_ratio, with_drift
 
@@ -130,7 +131,7 @@ def _plain_ratio(pair: Pair, base: Figures, new: Figures, *, exact: bool = False
     return welch_ratio([*base.values()], [*new.values()], exact=exact)
 
 
-def _equally_cold(base: Row | None, new: Row | None) -> tuple[Figures, Figures]:
+def _equally_cold(base: CaseResult | None, new: CaseResult | None) -> tuple[Figures, Figures]:
     """First passes without the blocks in which one side alone met cold caches (PROTOCOL 4)."""
     if base is None or new is None:
         return (base.first_pass_s if base else {}, new.first_pass_s if new else {})
@@ -138,9 +139,9 @@ def _equally_cold(base: Row | None, new: Row | None) -> tuple[Figures, Figures]:
     return _without(base.first_pass_s, unlike), _without(new.first_pass_s, unlike)
 
 
-def _cold_blocks(row: Row) -> set[int]:
+def _cold_blocks(row: CaseResult) -> set[int]:
     return {entry.block for entry in row.replicates if entry.cold_cache}
 
 
-def _memory_sources(row: Row) -> set[str | None]:
+def _memory_sources(row: CaseResult) -> set[str | None]:
     return {entry.peak_memory_source for entry in row.replicates if entry.outcome == "ok"}

@@ -60,7 +60,7 @@ def rows_still_open(loaded: LoadedRun, looked: InterimAnalysis) -> set[tuple[str
     """Case id and arm of each side of the comparisons that a look left open."""
     pairs = pairs_of_axis(loaded, looked.by)
     return {
-        (row.planned.case_id, row.arm.name)
+        row.key
         for pair, entry in zip(pairs, looked.cases, strict=True)
         if entry.open
         for row in pair.rows

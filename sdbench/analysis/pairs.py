@@ -1,76 +1,15 @@
 """Which rows are held against each other: of two runs, or of two values of an axis in one run."""
 
-import functools
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import msgspec
-
-from sdbench.analysis.run_summary import CaseSummary, RunSummary, summarise
+from sdbench.analysis.case_result import CaseResult, rows_of
 from sdbench.errors import UsageError
-from sdbench.plan.config import AXES
-from sdbench.records import Arm, Case, PlannedCase, Replicate, Run
+from sdbench.records import AXES, Case, Run, spelling
 from sdbench.runs import LoadedRun
 
 SideName = Literal["base", "new"]
-Figures = dict[int, float]
-"""A process's figure by block."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """What one run has of one case in one arm."""
-
-    run: Run
-    arm: Arm
-    planned: PlannedCase
-    summary: CaseSummary
-    replicates: list[Replicate]
-    blocks: frozenset[int] | None = None
-    """By which blocks it is judged, where not every row has the same ones in the plan: by those
-    planned for it, in a run that goes on until decided up to the last look (judging in between
-    would be one more look); None: by all."""
-
-    @functools.cached_property
-    def steady_s(self) -> Figures:
-        """Each process's median of its steady passes; a machine that slept measured nothing."""
-        return self._figures(lambda entry: None if entry.slept else entry.steady_median_s)
-
-    @functools.cached_property
-    def first_pass_s(self) -> Figures:
-        """Each process's measured pass 1."""
-        return self._figures(_first_pass_s)
-
-    @functools.cached_property
-    def peak_memory_bytes(self) -> Figures:
-        """Each process's peak."""
-        return self._figures(lambda entry: entry.peak_memory_bytes)
-
-    @property
-    def images(self) -> int:
-        """Pictures a pass."""
-        return int(self.run.config["images"])
-
-    def any_process(self, holds: Callable[[Replicate], bool]) -> bool:
-        """Whether something holds for one of its processes; pair after pair asks the same."""
-        if holds not in self._answers:
-            self._answers[holds] = any(map(holds, self.replicates))
-        return self._answers[holds]
-
-    @functools.cached_property
-    def _answers(self) -> dict[Callable[[Replicate], bool], bool]:
-        return {}
-
-    def _figures(self, figure_of: Callable[[Replicate], float | None]) -> Figures:
-        return {
-            entry.block: figure
-            for entry in self.replicates
-            if entry.outcome == "ok"
-            and (self.blocks is None or entry.block in self.blocks)
-            and (figure := figure_of(entry)) is not None
-        }
 
 
 @dataclass(frozen=True)
@@ -81,66 +20,15 @@ class Pair:
     case: Case
     labels: tuple[str, str]
     arm: str | None
-    base: Row | None
-    new: Row | None
+    base: CaseResult | None
+    new: CaseResult | None
     interleaved: bool
     axis: str | None = None
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[CaseResult]:
         """The sides there are."""
         return [row for row in (self.base, self.new) if row is not None]
-
-
-def summary_of(loaded: LoadedRun) -> RunSummary:
-    """The table of a run as read, with what to be wary of."""
-    return summarise(
-        loaded.run,
-        loaded.replicates,
-        str(loaded.path),
-        loaded.warnings,
-        loaded.compared,
-        ceilings=loaded.ceilings,
-        looks=loaded.looks,
-        lost={(entry.case_id, entry.arm) for entry in loaded.in_flight},
-        left_out=loaded.left_out,
-    )
-
-
-def rows_of(loaded: LoadedRun, summary: RunSummary | None = None) -> list[Row]:
-    """Every case in every arm of a run, measured or not.
-
-    ``summary`` is ``summary_of(loaded)``, where somebody has it already.
-    """
-    replicates: dict[tuple[str, str], list[Replicate]] = {}
-    for replicate in loaded.replicates:
-        replicates.setdefault((replicate.case_id, replicate.arm), []).append(replicate)
-    run = loaded.run
-    planned = {entry.case_id: entry for entry in run.plan.cases}
-    blocks = _blocks_of_rows(loaded)
-    return [
-        Row(
-            run=run,
-            arm=run.plan.arm(row.arm),
-            planned=planned[row.case_id],
-            summary=row,
-            replicates=replicates.get((row.case_id, row.arm), []),
-            blocks=None if blocks is None else frozenset(blocks[row.case_id, row.arm]),
-        )
-        for row in (summary or summary_of(loaded)).cases
-    ]
-
-
-def _blocks_of_rows(loaded: LoadedRun) -> Mapping[tuple[str, str], set[int]] | None:
-    """The blocks planned for each row, up to the last look; None where all have all of them."""
-    slots = loaded.run.plan.slots
-    last = loaded.looks[-1].blocks if loaded.looks else None
-    blocks: dict[tuple[str, str], set[int]] = defaultdict(set)
-    for slot in slots:
-        if last is None or slot.block < last:
-            blocks[slot.case_id, slot.arm].add(slot.block)
-    alike = len({frozenset(planned) for planned in blocks.values()}) < 2
-    return None if last is None and alike else blocks
 
 
 def pairs_of_runs(base: LoadedRun, new: LoadedRun) -> list[Pair]:
@@ -151,11 +39,8 @@ def pairs_of_runs(base: LoadedRun, new: LoadedRun) -> list[Pair]:
     """
     single = len(base.run.plan.arms) == len(new.run.plan.arms) == 1
 
-    def by_key(loaded: LoadedRun) -> dict[tuple[str, ...], Row]:
-        return {
-            (row.planned.case_id,) if single else (row.planned.case_id, row.arm.name): row
-            for row in rows_of(loaded)
-        }
+    def by_key(loaded: LoadedRun) -> dict[tuple[str, ...], CaseResult]:
+        return {(row.summary.case_id,) if single else row.key: row for row in rows_of(loaded)}
 
     sides = by_key(base), by_key(new)
     if not sides[0].keys() & sides[1].keys():
@@ -169,7 +54,7 @@ def pairs_of_runs(base: LoadedRun, new: LoadedRun) -> list[Pair]:
         known = next(row for row in rows if row is not None)
         arm = None if single else known.arm.name
         pairs.append(
-            Pair(key, known.planned.case, ("base", "new"), arm, rows[0], rows[1], interleaved=False)
+            Pair(key, known.summary.case, ("base", "new"), arm, rows[0], rows[1], interleaved=False)
         )
     return pairs
 
@@ -184,7 +69,7 @@ def pairs_of_axis(loaded: LoadedRun, axis: str) -> list[Pair]:
         UsageError: there is no such axis, or it has one value only.
     """
     value_of = _value_reader(loaded.run, axis)
-    groups: dict[tuple[str, ...], dict[str, Row]] = {}
+    groups: dict[tuple[object, ...], dict[str, CaseResult]] = {}
     values: dict[str, None] = {}
     for row in rows_of(loaded):
         value = value_of(row)
@@ -199,8 +84,8 @@ def pairs_of_axis(loaded: LoadedRun, axis: str) -> list[Pair]:
     several_arms = axis in AXES and len(loaded.run.plan.arms) > 1
     return [
         Pair(
-            key=(base.planned.case_id, *(base.arm.name for _ in range(several_arms)), other),
-            case=base.planned.case,
+            key=(base.summary.case_id, *(base.arm.name for _ in range(several_arms)), other),
+            case=base.summary.case,
             labels=(first, other),
             arm=base.arm.name if several_arms else None,
             base=base,
@@ -217,13 +102,13 @@ def pairs_of_axis(loaded: LoadedRun, axis: str) -> list[Pair]:
 
 def without_partner(loaded: LoadedRun, axis: str, pairs: Iterable[Pair]) -> list[str]:
     """The case ids of a run that ``pairs_of_axis`` found nothing to hold against."""
-    paired = {row.planned.case_id for pair in pairs for row in pair.rows}
+    paired = {row.summary.case_id for pair in pairs for row in pair.rows}
     return [entry.case_id for entry in loaded.run.plan.cases if entry.case_id not in paired]
 
 
-def _value_reader(run: Run, axis: str) -> Callable[[Row], str]:
+def _value_reader(run: Run, axis: str) -> Callable[[CaseResult], str]:
     if axis in AXES:
-        return lambda row: spelling(getattr(row.planned.case, axis))
+        return lambda row: spelling(getattr(row.summary.case, axis))
     if axis == "arm":
         return lambda row: row.arm.name
     if axis != "stack":
@@ -245,23 +130,8 @@ def _stack_labels(run: Run) -> Mapping[str, str]:
     return labels
 
 
-def _rest(row: Row, axis: str) -> tuple[str, ...]:
+def _rest(row: CaseResult, axis: str) -> tuple[object, ...]:
     """Everything about a row but its value on the axis."""
     if axis not in AXES:
-        return (row.planned.case_id,)
-    settings: dict[str, Any] = msgspec.structs.asdict(row.planned.case)
-    del settings[axis]
-    return (row.arm.name, *map(spelling, settings.values()))
-
-
-def spelling(value: object) -> str:
-    """A value as ``--only`` takes it: ``true``, ``512x512``."""
-    return str(value).lower()
-
-
-def _first_pass_s(replicate: Replicate) -> float | None:
-    if replicate.slept:
-        return None
-    return next(
-        (entry.duration_s for entry in replicate.of_kind("measured") if entry.index == 1), None
-    )
+        return (row.summary.case_id,)
+    return (row.arm.name, *row.summary.case.without(axis))

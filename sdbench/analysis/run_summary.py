@@ -2,7 +2,7 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -24,13 +24,15 @@ from sdbench.records import (
     Content,
     Correctness,
     InterimAnalysis,
-    MatmulRate,
     Outcome,
     PassesStopped,
     Picture,
+    PlannedCase,
     Replicate,
-    Run,
+    RowKey,
+    by_row,
 )
+from sdbench.runs import LoadedRun
 from sdbench.stats import Sustained, judge_sustained, log_t_interval, percentile
 from sdbench.stats.nested import Dominant, nested_spread
 
@@ -113,6 +115,11 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     disturbed: list[Disturbed] = []
     """Processes whose times are not the case's own."""
 
+    @property
+    def key(self) -> RowKey:
+        """What names it in its run."""
+        return self.case_id, self.arm
+
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What ``sdbench run --json`` prints; ``schema`` is that of the records."""
@@ -140,75 +147,44 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
         return 0 if set(self.outcomes) <= {"ok", "skipped"} else 1
 
 
-def summarise(
-    run: Run,
-    replicates: Sequence[Replicate],
-    path: str,
-    warnings: Sequence[str] = (),
-    compared: Sequence[Compared] = (),
-    *,
-    ceilings: Sequence[MatmulRate] = (),
-    looks: Sequence[InterimAnalysis] = (),
-    lost: Collection[tuple[str, str]] = (),
-    left_out: int = 0,
-) -> RunSummary:
-    """Reduce the last attempts of a run's replicates, and how they compare with the CPU.
-
-    ``lost`` are the cases and arms with a process that began and of which nothing more is known.
-    """
-    by_row: dict[tuple[str, str], list[Replicate]] = {}
+def summary_of(loaded: LoadedRun) -> RunSummary:
+    """Reduce the last attempts of a run's replicates, and how they compare with the CPU."""
+    run, replicates = loaded.run, loaded.replicates
     by_case: dict[str, list[Replicate]] = {}
     for replicate in replicates:
-        by_row.setdefault((replicate.case_id, replicate.arm), []).append(replicate)
         by_case.setdefault(replicate.case_id, []).append(replicate)
-    slots = Counter((slot.case_id, slot.arm) for slot in run.plan.slots)
-    beside_cpu: dict[tuple[str, str], list[Compared]] = {}
-    for record in compared:
-        beside_cpu.setdefault((record.case_id, record.arm), []).append(record)
-    sustains = bool(run.config.get("sustain_minutes"))
-    rows = []
-    for planned in run.plan.cases:
-        for arm in run.plan.arms:
-            key = planned.case_id, arm.name
-            own = by_row.get(key, [])
-            latency = _latency(own)
-            rows.append(
-                _summarise_row(
-                    planned.case,
-                    arm.name,
-                    own,
-                    beside_cpu.get(key, []),
-                    slots[key],
-                    planned.skip_reason or (_LOST if key in lost else _NOT_REACHED),
-                    latency,
-                    case_efficiency(
-                        planned.case,
-                        arm.name,
-                        own,
-                        by_case.get(planned.case_id, []),
-                        ceilings,
-                        latency.median,
-                    ),
-                    sustains=sustains,
-                )
-            )
+    own, compared = by_row(replicates), by_row(loaded.compared)
+    lost = {(entry.case_id, entry.arm) for entry in loaded.in_flight}
+    rows = [
+        _summarise_row(
+            loaded,
+            planned,
+            arm.name,
+            own.get(key := (planned.case_id, arm.name), []),
+            by_case.get(planned.case_id, []),
+            compared.get(key, []),
+            lost=key in lost,
+        )
+        for planned in run.plan.cases
+        for arm in run.plan.arms
+    ]
     return RunSummary(
         run_id=run.run_id,
-        path=path,
+        path=str(loaded.path),
         device=run.device,
         simulated=run.simulated or any(entry.simulated for entry in replicates),
         complete=all(
             row.replicates >= row.planned
-            or any(entry.machine_restarted for entry in by_row.get((row.case_id, row.arm), []))
+            or any(entry.machine_restarted for entry in own.get(row.key, []))
             for row in rows
         ),
         outcomes=dict(Counter(row.outcome for row in rows)),
         cases=rows,
         images=int(run.config["images"]),
         swapped_out_bytes=_swapped_out(replicates),
-        warnings=[*warnings, *machine_warnings(replicates)],
-        looks=list(looks),
-        records_left_out=left_out,
+        warnings=[*loaded.warnings, *machine_warnings(replicates)],
+        looks=loaded.looks,
+        records_left_out=loaded.left_out,
     )
 
 
@@ -219,7 +195,7 @@ def per_picture(pass_s: float | None, images: int) -> float | None:
 
 def device_facts(replicates: Sequence[Replicate]) -> dict[str, Any]:
     """What the workers told of the device, the first first: what one does not know another may."""
-    # Equal tables of a run are held once (``runs/sharing.py``).
+    # Equal tables of a run are held once (``runs/interning.py``).
     devices = {id(entry.device): entry.device for entry in replicates}
     return {
         name: fact
@@ -257,17 +233,16 @@ def disturbances(replicate: Replicate) -> list[str]:
 
 
 def _summarise_row(
-    case: Case,
+    loaded: LoadedRun,
+    planned: PlannedCase,
     arm: str,
     replicates: list[Replicate],
+    of_all_arms: list[Replicate],
     compared: list[Compared],
-    planned: int,
-    absent: str,
-    latency: Latency,
-    efficiency: CaseEfficiency,
     *,
-    sustains: bool,
+    lost: bool,
 ) -> CaseSummary:
+    case, latency = planned.case, _latency(replicates)
     worst = min(replicates, key=lambda entry: OUTCOME_SEVERITY.index(entry.outcome), default=None)
     peak = max(replicates, key=lambda entry: entry.peak_memory_bytes or -1, default=None)
     pictures = [
@@ -286,11 +261,13 @@ def _summarise_row(
         arm=arm,
         case=case,
         outcome="skipped" if worst is None else worst.outcome,
-        reason=absent if worst is None else worst.reason,
+        reason=worst.reason if worst else planned.skip_reason or (_LOST if lost else _NOT_REACHED),
         latency_s=latency,
-        first_pass_s=_median(replicates, _first_pass),
-        prime_s=_median(replicates, _prime),
-        load_s=_median(replicates, lambda entry: entry.load_s),
+        first_pass_s=_median(entry.first_pass_s for entry in replicates),
+        prime_s=_median(
+            one.duration_s for entry in replicates for one in entry.of_kind("prime")[:1]
+        ),
+        load_s=_median(entry.load_s for entry in replicates),
         peak_memory_bytes=None if peak is None else peak.peak_memory_bytes,
         peak_memory_source=None if peak is None else peak.peak_memory_source,
         peak_memory_reason="not run" if peak is None else peak.peak_memory_reason,
@@ -299,7 +276,9 @@ def _summarise_row(
         peak_stage_reason=stage.reason,
         swap_delta_bytes=telemetry.swap_delta_bytes,
         telemetry=telemetry,
-        efficiency=efficiency,
+        efficiency=case_efficiency(
+            case, arm, replicates, of_all_arms, loaded.ceilings, latency.median
+        ),
         correct=correct,
         correct_reason=correct_reason,
         correct_margin=max(
@@ -308,13 +287,15 @@ def _summarise_row(
         content=content,
         content_reason=content_reason,
         replicates=len(replicates),
-        planned=planned,
+        planned=loaded.run.plan.processes(case.case_id, arm),
         passes_made=[len(entry.of_kind("measured")) for entry in ordered],
         passes_stopped=dict(
             Counter(entry.passes_stopped for entry in replicates if entry.passes_stopped)
         ),
         p90_s=percentile([time for entry in replicates for time in steady_times_s(entry)], 90),
-        sustained=[sustained_of(entry) for entry in ordered] if sustains else [],
+        sustained=[sustained_of(entry) for entry in ordered]
+        if loaded.run.config.get("sustain_minutes")
+        else [],
         spread_between_passes=spread.passes,
         spread_between_processes=spread.processes,
         spread_dominated_by=spread.dominated_by,
@@ -340,7 +321,7 @@ def steady_times_s(replicate: Replicate) -> list[float]:
     """The times of a process's steady passes (2 on); none where it did not end well."""
     if replicate.outcome != "ok":
         return []
-    return [entry.duration_s for entry in replicate.of_kind("measured") if entry.index > 1]
+    return [entry.duration_s for entry in replicate.steady_passes]
 
 
 def sustained_of(replicate: Replicate) -> Sustained:
@@ -349,30 +330,16 @@ def sustained_of(replicate: Replicate) -> Sustained:
         return Sustained(reason=f"the process ended as {replicate.outcome}")
     if replicate.passes_stopped == "time-limit":
         return Sustained(reason="there was no time for the minutes that were asked for")
-    passes = [entry for entry in replicate.of_kind("measured") if entry.index > 1]
+    passes = replicate.steady_passes
     begins = [entry.begin_t for entry in passes if entry.begin_t is not None]
     if len(begins) < len(passes):
         return Sustained(reason="it is not on record when the passes began")
     return judge_sustained(begins, [entry.duration_s for entry in passes])
 
 
-def _first_pass(replicate: Replicate) -> float | None:
-    for entry in replicate.of_kind("measured"):
-        if entry.index == 1:
-            return entry.duration_s
-    return None
-
-
-def _prime(replicate: Replicate) -> float | None:
-    primes = replicate.of_kind("prime")
-    return primes[0].duration_s if primes else None
-
-
-def _median(
-    replicates: list[Replicate], value_of: Callable[[Replicate], float | None]
-) -> float | None:
-    values = [value for entry in replicates if (value := value_of(entry)) is not None]
-    return statistics.median(values) if values else None
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
 
 
 def _swapped_out(replicates: Sequence[Replicate]) -> int | None:

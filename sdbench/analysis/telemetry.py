@@ -126,7 +126,7 @@ def _joules_per_image(replicates: Sequence[Replicate]) -> tuple[dict[str, float]
     above: dict[str, list[float]] = {}
     for replicate in replicates:
         energy = None if replicate.telemetry is None else replicate.telemetry.energy
-        steady = [entry for entry in replicate.of_kind("measured") if entry.index > 1]
+        steady = replicate.steady_passes
         images = sum(len(entry.images) for entry in steady)
         if energy is None or energy.window_s is None or energy.passes != len(steady) or not images:
             continue

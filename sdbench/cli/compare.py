@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import click
+import msgspec
 
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json, write_text
@@ -22,7 +23,6 @@ from sdbench.comparison import (
     pasts_beside,
     why_closed,
 )
-from sdbench.comparison.result import as_json as comparison_json
 from sdbench.errors import SdbenchError, UsageError
 from sdbench.report.export.junit import junit_of_comparison
 from sdbench.report.terminal.comparison import render_comparison
@@ -184,6 +184,6 @@ def _show(
         closed = why_closed(comparison, conditions)
         write_text(junit_path, junit_of_comparison(comparison, failed, closed))
     if json_wanted:
-        print_json(comparison_json(comparison))
+        print_json(msgspec.to_builtins(comparison))
     else:
         render_comparison(comparison, console())

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import click
+import msgspec
 
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
-from sdbench.diagnosis.result import Diagnosis, as_json
 from sdbench.report.terminal.diagnosis import render_diagnosis
 from sdbench.report.view import diagnosed
 from sdbench.runs import find_run, load_run
@@ -30,13 +30,8 @@ def command(run: str, everything: bool, root: Path, as_json: bool) -> int:
     end, where pictures were not checked, and where other programs disturbed every process.
     """
     diagnosis = diagnosed(load_run(find_run(root, run)))
-    return show(diagnosis, json_wanted=as_json, everything=everything)
-
-
-def show(diagnosis: Diagnosis, *, json_wanted: bool, everything: bool = False) -> int:
-    """Print it; returns the exit code."""
-    if json_wanted:
-        print_json(as_json(diagnosis))
+    if as_json:
+        print_json(msgspec.to_builtins(diagnosis))
     else:
         render_diagnosis(diagnosis, console(), everything=everything)
     return diagnosis.exit_code

@@ -99,7 +99,7 @@ def _document(facts: DoctorFacts, checks: list[Check], deep: "DeepResult | None"
 
 def _hidden(value: Any) -> Any:
     """Every text without the home folder and the user's name."""
-    from sdbench.privacy.redact import hide_path  # brings the whole store with it
+    from sdbench.privacy.redact_recorded import hide_path  # brings the whole store with it
 
     if isinstance(value, str):
         return hide_path(value)

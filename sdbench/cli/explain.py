@@ -79,7 +79,7 @@ def _text(name: str, text: str, as_json: bool) -> int:
 def _picture(name: str, data: bytes, as_json: bool) -> int:
     from sdbench.correctness.picture_kinds import kinds_of
     from sdbench.explain.explain import Explained
-    from sdbench.explain.picture_faults import explain_picture
+    from sdbench.explain.picture_causes import explain_picture
     from sdbench.explain.picture_files import read_picture
 
     picture = read_picture(data, name)
@@ -179,7 +179,7 @@ def _decoded(name: str, data: bytes) -> str:
 
 
 def _document(found: "Explained") -> dict[str, Any]:
-    from sdbench.privacy.redact import redact
+    from sdbench.privacy.redact_recorded import redact
 
     versions = msgspec.to_builtins(found.versions)
     del versions["in_force"]  # no part of the document
@@ -249,7 +249,7 @@ def _show_settings(picture: "PictureFile") -> None:
 
 
 def _show_unknown(found: "Explained") -> None:
-    from sdbench.privacy.redact import redact
+    from sdbench.privacy.redact_recorded import redact
 
     out = console()
     out.print("")

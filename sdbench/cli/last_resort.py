@@ -34,7 +34,7 @@ def describe(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]:
 def _save(error: BaseException, arguments: Sequence[str]) -> Path:
     """Write the traceback, without secrets and names, where only the user reads it."""
     from sdbench.files.user_folders import cache_folder
-    from sdbench.privacy.redact import redacted_text
+    from sdbench.privacy.redact_recorded import redacted_text
 
     lines = [
         f"sdbench {__version__}, Python {platform.python_version()}, {platform.platform()}",

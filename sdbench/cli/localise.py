@@ -11,16 +11,16 @@ from rich.progress import BarColumn, Progress, TextColumn
 from sdbench import __version__
 from sdbench.cli.options import force_option, json_option
 from sdbench.cli.output import console, print_json
-from sdbench.cli.own_files import not_ours, spare_others
+from sdbench.cli.overwriting import not_ours, spare_others
 from sdbench.errors import UsageError
 from sdbench.localise.demonstrate import demonstrate
 from sdbench.localise.localisation import Demonstration, Localisation
 from sdbench.localise.ranking import JudgedCall, ranked
 from sdbench.localise.script import OPERANDS_FILE, SCRIPT_FILE, Origin
 from sdbench.localise.search import LocaliseRequest, Search, conclude, locate, prepare_search
-from sdbench.process.execution import ProcessExecutor
 from sdbench.process.executor import Executor
 from sdbench.process.interrupt import InterruptFlag
+from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.records import Dtype
 from sdbench.report.terminal.model_progress import prepare_model
 from sdbench.report.terminal.operators import localisation_json, render_localisation

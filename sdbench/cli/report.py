@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from sdbench.analysis.pairs import summary_of
 from sdbench.analysis.run_summary import as_json as summary_json
-from sdbench.cli.options import force_option, json_option
+from sdbench.analysis.run_summary import summary_of
+from sdbench.cli.options import force_option, json_option, results_option_alone
 from sdbench.cli.output import console, print_text, write_files, write_text
-from sdbench.cli.own_files import WRITTEN_BY, spare_others
+from sdbench.cli.overwriting import WRITTEN_BY, spare_others
 from sdbench.errors import UsageError
 from sdbench.files.access import write_inside
-from sdbench.privacy.share import shared
+from sdbench.privacy.redact_shared import shared
 from sdbench.report.export.junit import junit_of_runs
 from sdbench.report.export.markdown import markdown_report
 from sdbench.report.export.pytest_benchmark import pytest_benchmark_document
@@ -55,8 +55,7 @@ def _json(runs: Sequence[LoadedRun]) -> str:
 def _pytest_benchmark(runs: Sequence[LoadedRun]) -> str:
     if len(runs) != 1:
         raise UsageError("-f pytest-benchmark: expected one RUN, since its files hold one run each")
-    (loaded,) = runs
-    return _dumped(pytest_benchmark_document(loaded.run, loaded.replicates, summary_of(loaded)))
+    return _dumped(pytest_benchmark_document(runs[0]))
 
 
 def _dumped(document: dict[str, Any]) -> str:
@@ -107,14 +106,7 @@ _BY_SUFFIX = {".md": "md", ".csv": "csv", ".json": "json", ".xml": "junit"}
     help="Leave out user and host names, paths, tokens, e-mail addresses, prompts of your own with "
     "their pictures, and workers' last words.",
 )
-@click.option(
-    "--results",
-    "root",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    help="Folder that holds the run folders.",
-)
+@results_option_alone
 @force_option
 @json_option
 def command(

@@ -5,14 +5,14 @@ from pathlib import Path
 import click
 import msgspec
 
-from sdbench.cli.options import force_option, json_option
+from sdbench.cli.options import force_option, json_option, results_option_alone
 from sdbench.cli.output import console, print_json
-from sdbench.cli.own_files import WRITTEN_BY, spare_others
+from sdbench.cli.overwriting import WRITTEN_BY, spare_others
 from sdbench.cli.show import find_case
 from sdbench.errors import StoreError, UsageError
 from sdbench.files.access import make_folder, write_file
 from sdbench.plan.config import FEWEST_PASSES
-from sdbench.privacy.redact import redacted, redacted_text, show_path
+from sdbench.privacy.redact_recorded import redacted, redacted_text, show_path
 from sdbench.process.torch_environment import collect_env
 from sdbench.records import OUTCOME_SEVERITY, Arm, Replicate, Run
 from sdbench.repro.case_script import case_script
@@ -38,14 +38,7 @@ _NOT_OURS = (
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for the files. [default: ./sdbench-repro-CASE]",
 )
-@click.option(
-    "--results",
-    "root",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    help="Folder that holds the run folders.",
-)
+@results_option_alone
 @click.option(
     "--stack",
     metavar="S",

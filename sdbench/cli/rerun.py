@@ -5,12 +5,12 @@ from pathlib import Path
 from sdbench.cli.output import console
 from sdbench.cli.run import ask, exit_code, say_if_not_noted, watcher_for
 from sdbench.errors import UsageError
-from sdbench.privacy.redact import hidden_run
-from sdbench.process.execution import ProcessExecutor
+from sdbench.privacy.redact_recorded import hidden_run
+from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.report.terminal.model_progress import prepare_model
 from sdbench.report.terminal.plan_page import introduce
-from sdbench.runner.again import again
 from sdbench.runner.prepare import Request, make_run, prepare, require_room
+from sdbench.runner.rerun import again
 from sdbench.runner.session import run_session
 from sdbench.runs import LoadedRun, RunFolder, load_run
 from sdbench.words import shell

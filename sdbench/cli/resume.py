@@ -11,18 +11,13 @@ from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console
 from sdbench.cli.run import exit_code, finish, say_if_not_noted, watcher_for
 from sdbench.errors import UsageError
-from sdbench.privacy.redact import hidden_run, shown_run
-from sdbench.process.execution import ProcessExecutor
+from sdbench.privacy.redact_recorded import hidden_run, shown_run
+from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.records import Run
-from sdbench.runner.foreign import adopted, what_it_decides
-from sdbench.runner.prepare import (
-    check_resumable,
-    check_same_machine,
-    require_room,
-    same_model,
-)
+from sdbench.runner.prepare import check_resumable, check_same_machine, require_room, same_model
 from sdbench.runner.resume import remaining_slots, undecided, with_put_off_again
 from sdbench.runner.session import config_of, run_session, with_new_sitting
+from sdbench.runner.strangers_run import adopted, what_it_decides
 from sdbench.runs import LoadedRun, RunFolder, find_run
 from sdbench.words import printable
 

@@ -13,22 +13,16 @@ from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.cli.report import write_page
 from sdbench.errors import UsageError
-from sdbench.privacy.redact import hidden_run
-from sdbench.process.execution import ProcessExecutor
+from sdbench.privacy.redact_recorded import hidden_run
 from sdbench.process.executor import Executor
+from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.records import Run
 from sdbench.report.terminal.model_progress import prepare_model
 from sdbench.report.terminal.plan_page import introduce, show_plan
 from sdbench.report.terminal.progress import ScreenWatcher
 from sdbench.report.terminal.session_end import import_words, offer_docs, show_table
 from sdbench.runner.loop import Watcher
-from sdbench.runner.prepare import (
-    Prepared,
-    Request,
-    make_run,
-    prepare,
-    require_room,
-)
+from sdbench.runner.prepare import Prepared, Request, make_run, prepare, require_room
 from sdbench.runner.session import SessionResult, run_session
 from sdbench.runs import RunFolder
 from sdbench.words import printable, shell

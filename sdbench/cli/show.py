@@ -8,16 +8,12 @@ import click
 import msgspec
 
 from sdbench.analysis.case_words import case_words, process_name
-from sdbench.analysis.pairs import summary_of
 from sdbench.analysis.run_summary import as_json as summary_json
-from sdbench.analysis.run_summary import device_facts
+from sdbench.analysis.run_summary import device_facts, summary_of
 from sdbench.cli.options import DEFAULT_ROOT, json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import UsageError
-from sdbench.records import (
-    DeviceKind,
-    Run,
-)
+from sdbench.records import DeviceKind, Run
 from sdbench.report.terminal.case_page import show_replicate
 from sdbench.report.terminal.overview import render_overview
 from sdbench.report.terminal.tables import render_lines
@@ -27,12 +23,7 @@ from sdbench.report.view.efficiency_words import efficiency_words
 from sdbench.report.view.spread import spread_words
 from sdbench.report.view.telemetry_words import telemetry_lines
 from sdbench.runs import LoadedRun, find_run, load_run
-from sdbench.words import (
-    counted,
-    memory_words,
-    size,
-    system_words,
-)
+from sdbench.words import counted, memory_words, size, system_words
 
 
 @click.command(name="show")

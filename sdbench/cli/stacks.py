@@ -15,7 +15,7 @@ from rich.table import Table
 from sdbench.cli.options import json_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import MachineError
-from sdbench.process.execution import ProcessExecutor
+from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.runner.try_stack import picture_maker
 from sdbench.stacks.catalogue import (
     ShippedStack,

@@ -15,7 +15,7 @@ from sdbench.comparison.exit_codes import (
 )
 from sdbench.comparison.expectations import Expectations, load_expectations
 from sdbench.comparison.history import History, HistoryEntry, Past, history_of, history_of_pasts
-from sdbench.comparison.pasts import LeftOut, pasts_around, pasts_beside, pasts_in
+from sdbench.comparison.history_index import LeftOut, pasts_around, pasts_beside, pasts_in
 from sdbench.comparison.result import CaseComparison, Comparison
 
 __all__ = [

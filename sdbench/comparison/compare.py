@@ -9,11 +9,11 @@ from sdbench.analysis.pairs import pairs_of_axis, pairs_of_runs, without_partner
 from sdbench.analysis.reasons import NOT_INTERLEAVED
 from sdbench.analysis.run_summary import machine_warnings
 from sdbench.comparison.differences import differences_of, is_system_comparison
-from sdbench.comparison.drift import drift_of, earlier_times
 from sdbench.comparison.expectations import Expectations, settle
 from sdbench.comparison.history import Past
 from sdbench.comparison.machines import MachineCases, judge_machines, machine_info
 from sdbench.comparison.result import CaseComparison, Comparison, MachineInfo, SideInfo
+from sdbench.comparison.run_drift import drift_of, earlier_times
 from sdbench.comparison.sentence import summarise_cases
 from sdbench.comparison.verdicts import judge_pairs
 from sdbench.errors import UsageError
@@ -40,7 +40,7 @@ def compare_runs(
     """Hold every case of a run against the same case of another.
 
     Args:
-        pasts: other runs, see :func:`~sdbench.comparison.pasts.pasts_beside`: those made before the
+        pasts: other runs (``history_index.pasts_beside``): those made before the
             newer of the two show how far unchanged runs differ.
         by_machine: the machine is what is compared, so that machines and systems may differ.
 

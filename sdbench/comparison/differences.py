@@ -5,8 +5,9 @@ from typing import Any
 
 import msgspec
 
+from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.comparability import system_of
-from sdbench.analysis.pairs import Pair, Row
+from sdbench.analysis.pairs import Pair
 from sdbench.analysis.run_summary import device_facts
 from sdbench.comparison.result import Difference
 from sdbench.records import Run
@@ -67,7 +68,7 @@ def is_system_comparison(pairs: Iterable[Pair]) -> bool:
     )
 
 
-def _between(base: Row, new: Row) -> Iterator[Difference]:
+def _between(base: CaseResult, new: CaseResult) -> Iterator[Difference]:
     """Versions, arm, machine, device, environment, model, configuration, sdbench itself."""
     stacks = [row.run.stacks[row.arm.stack] for row in (base, new)]
     yield from _unlike("Python", stacks[0].python, stacks[1].python)

@@ -7,19 +7,13 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from sdbench.analysis.pairs import Row, rows_of, summary_of
-from sdbench.analysis.run_summary import Latency
+from sdbench.analysis.case_result import CaseResult, rows_of
+from sdbench.analysis.run_summary import Latency, summary_of
 from sdbench.comparison.series import series_of
 from sdbench.errors import UsageError
 from sdbench.records import Case, Outcome
 from sdbench.runs import LoadedRun
-from sdbench.stats import (
-    DEFAULT_THRESHOLD,
-    MIN_PROCESSES,
-    RatioEstimate,
-    drift_between,
-    with_drift,
-)
+from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES, RatioEstimate, drift_between, with_drift
 from sdbench.words import shortened
 
 _NAMED_CASES = 50
@@ -101,7 +95,7 @@ def past_of(loaded: LoadedRun) -> Past:
         outcomes=summary.outcomes,
         processes=len(loaded.replicates),
         complete=summary.complete,
-        entries=[(row.planned.case, _entry(loaded, row)) for row in rows_of(loaded, summary)],
+        entries=[(row.summary.case, _entry(loaded, row)) for row in rows_of(loaded, summary)],
     )
 
 
@@ -184,7 +178,7 @@ def _find_case(runs: Sequence[Past], wanted: str | None) -> str:
     return matches[0]
 
 
-def _entry(loaded: LoadedRun, row: Row) -> HistoryEntry:
+def _entry(loaded: LoadedRun, row: CaseResult) -> HistoryEntry:
     run = loaded.run
     stack = run.stacks[row.arm.stack]
     system = " ".join(

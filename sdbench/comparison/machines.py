@@ -2,22 +2,16 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from sdbench.analysis.estimates import MEASURES, Measure, PairEstimate
 from sdbench.analysis.reasons import explain
-from sdbench.comparison.result import (
-    Both,
-    CaseComparison,
-    MachineInfo,
-    MachineResult,
-    Verdict,
-)
+from sdbench.comparison.result import Both, CaseComparison, MachineInfo, MachineResult, Verdict
 from sdbench.comparison.sentence import VERDICT_WORDS
-from sdbench.comparison.verdicts import Decision, first_pass_of, peak_memory_of, rule_family
+from sdbench.comparison.verdicts import Decision, decide, first_pass_of, peak_memory_of
 from sdbench.records import CORRECTNESS_SEVERITY, OUTCOME_SEVERITY
 from sdbench.runs import LoadedRun
 from sdbench.stats import CONFIDENCE, RatioEstimate, ratio_of_logs, tukey_outliers
@@ -73,29 +67,12 @@ def judge_machines(
             entry = _OnMachine(machine.loaded, examined, case)
             groups.setdefault(examined.pair.key, []).append(entry)
     members = list(groups.values())
-    ratios = {
-        measure: [_over_machines(group, measure) for group in members] for measure in MEASURES
-    }
-    rulings = {
-        measure: rule_family(
-            [
-                (ratio, _void(group, measure))
-                for ratio, group in zip(ratios[measure], members, strict=True)
-            ],
-            threshold,
-            confidence,
-        )
-        for measure in MEASURES
-    }
-    return [
-        _case(
-            group,
-            {measure: ratios[measure][index] for measure in MEASURES},
-            {measure: rulings[measure][index] for measure in MEASURES},
-            confidence,
-        )
-        for index, group in enumerate(members)
+    figures = [
+        {measure: (_over_machines(group, measure), _void(group, measure)) for measure in MEASURES}
+        for group in members
     ]
+    decisions = decide(figures, threshold, confidence)
+    return [_case(*one, confidence) for one in zip(members, decisions, strict=True)]
 
 
 def _over_machines(group: Iterable[_OnMachine], measure: Measure) -> RatioEstimate:
@@ -122,17 +99,14 @@ def _void(group: Sequence[_OnMachine], measure: Measure) -> list[str]:
 
 
 def _case(
-    group: Sequence[_OnMachine],
-    ratios: dict[Measure, RatioEstimate],
-    rulings: dict[Measure, Decision],
-    confidence: float,
+    group: Sequence[_OnMachine], decisions: Mapping[Measure, Decision], confidence: float
 ) -> CaseComparison:
-    ratio, ruling = ratios["steady"], rulings["steady"]
+    steady = decisions["steady"]
+    ratio, judgement = steady.ratio, steady.judgement
     incorrect = [entry for entry in group if entry.case.verdict == "incorrect"]
-    verdict: Verdict = "incorrect" if incorrect else ruling.verdict
-    reasons = [*(_incorrect_codes(incorrect)), *ruling.reasons]
+    verdict: Verdict = "incorrect" if incorrect else steady.verdict
+    reasons = [*(_incorrect_codes(incorrect)), *steady.reasons]
     results = _results(group, verdict)
-    judgement = ruling.judgement
     return msgspec.structs.replace(
         group[0].case,
         base_s=None,
@@ -150,8 +124,8 @@ def _case(
         more_processes=None,
         more_machines=judgement.more_processes if judgement else None,
         outliers=[],
-        first_pass=first_pass_of(ratios["first_pass"], rulings["first_pass"], {}, {}),
-        peak_memory=peak_memory_of(ratios["memory"], rulings["memory"], {}, {}),
+        first_pass=first_pass_of(decisions["first_pass"], {}, {}),
+        peak_memory=peak_memory_of(decisions["memory"], {}, {}),
         correct=_worst([entry.case.correct for entry in group], CORRECTNESS_SEVERITY),
         outcome=_worst([entry.case.outcome for entry in group], OUTCOME_SEVERITY),
         machines=results,

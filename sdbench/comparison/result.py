@@ -4,7 +4,7 @@ Times are seconds, memory is bytes, ratios are new / base: above 1 is slower, or
 not adjusted for the number of cases; verdicts are.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -201,9 +201,3 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     machines: list[MachineInfo]
     cases: list[CaseComparison]
     summary: ComparisonSummary
-
-
-def as_json(comparison: Comparison) -> dict[str, Any]:
-    """The contract's document."""
-    document: dict[str, Any] = msgspec.to_builtins(comparison)
-    return document

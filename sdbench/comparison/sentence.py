@@ -31,10 +31,9 @@ def verdict_words(case: CaseComparison) -> str:
 
 def summarise_cases(cases: Sequence[CaseComparison], notes: Sequence[str]) -> ComparisonSummary:
     """Count the verdicts and say what matters first."""
-    verdicts = dict(sorted(Counter(case.verdict for case in cases).items(), key=_by_weight))
     mean = geometric_mean(cases)
     return ComparisonSummary(
-        verdicts=verdicts,
+        verdicts=dict(Counter(case.verdict for case in _by_weight(cases))),
         geometric_mean=mean,
         sentence=_sentence(cases, mean),
         regressions=[_name(case) for case in cases if case.regression],
@@ -54,7 +53,7 @@ def geometric_mean(cases: Sequence[CaseComparison]) -> GeometricMean:
 
 
 def _sentence(cases: Sequence[CaseComparison], mean: GeometricMean) -> str:
-    said = Counter(verdict_words(case) for case in sorted(cases, key=_case_weight))
+    said = Counter(verdict_words(case) for case in _by_weight(cases))
     counts = ", ".join(f"{count} {words}" for words, count in said.items())
     words = f"{_refused_words(cases)}{counted(len(cases), 'case')}: {counts}."
     ended = sum(case.regression == "ended-worse" for case in cases)
@@ -79,12 +78,8 @@ def _refused_words(cases: Sequence[CaseComparison]) -> str:
     return f"Not comparable{which}: {why}. "
 
 
-def _case_weight(case: CaseComparison) -> int:
-    return _ORDER.index(case.verdict)
-
-
-def _by_weight(item: tuple[str, int]) -> int:
-    return _ORDER.index(item[0])
+def _by_weight(cases: Sequence[CaseComparison]) -> list[CaseComparison]:
+    return sorted(cases, key=lambda case: _ORDER.index(case.verdict))
 
 
 def _name(case: CaseComparison) -> str:

@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Mapping
 from typing import Any
 
+from sdbench.analysis.case_result import CaseResult, Figures
 from sdbench.analysis.comparability import system_of
-from sdbench.analysis.pairs import Figures, Row
 from sdbench.analysis.run_summary import device_facts
 from sdbench.knowledge.variables import only_says_where
 from sdbench.records import Replicate, Run
@@ -24,17 +24,17 @@ _PIPELINE_PACKAGES = frozenset(
 )
 
 
-def software_of(row: Row) -> list[Any]:
+def software_of(row: CaseResult) -> list[Any]:
     """All of the software that times may depend on."""
     return _software(row, frozenset(), ())
 
 
-def operators_of(row: Row) -> list[Any]:
+def operators_of(row: CaseResult) -> list[Any]:
     """The part of the software that the yardstick's speed may depend on: torch and below it."""
     return _software(row, _PIPELINE_PACKAGES, _OF_PIPELINES)
 
 
-def _software(row: Row, without: frozenset[str], prefixes: tuple[str, ...]) -> list[Any]:
+def _software(row: CaseResult, without: frozenset[str], prefixes: tuple[str, ...]) -> list[Any]:
     run, arm = row.run, row.arm
     stack = run.stacks[arm.stack]
     return [
@@ -57,12 +57,12 @@ def _deciding(variables: Mapping[str, str], prefixes: tuple[str, ...]) -> dict[s
     }
 
 
-def series_of(row: Row) -> str:
+def series_of(row: CaseResult) -> str:
     """A digest that two rows share only if nothing that sdbench knows of differs but the time."""
     run = row.run
     known = [
         software_of(row),
-        row.planned.case_id,
+        row.summary.case_id,
         run.model.sha256 or run.model.name,
         {key: run.config.get(key) for key in _WORK_KEYS},
         [run.device, run.machine_id, is_simulated(run, row.replicates), run.plan.start],
@@ -76,7 +76,7 @@ def is_simulated(run: Run, replicates: list[Replicate]) -> bool:
     return run.simulated or any(entry.simulated for entry in replicates)
 
 
-def yardsticks_of(row: Row) -> dict[int, Figures]:
+def yardsticks_of(row: CaseResult) -> dict[int, Figures]:
     """Seconds of the yardstick by its version, then by block: of processes that ended well."""
     found: dict[int, Figures] = {}
     for entry in row.replicates:

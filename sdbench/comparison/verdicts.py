@@ -1,14 +1,14 @@
 """From examined pairs to verdicts; the cases of one comparison are judged together."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sdbench.analysis.estimates import PairEstimate
-from sdbench.analysis.pairs import Figures, Row, SideName
+from sdbench.analysis.case_result import CaseResult, Figures
+from sdbench.analysis.estimates import MEASURES, Measure, PairEstimate
+from sdbench.analysis.pairs import SideName
 from sdbench.analysis.reasons import NOT_INTERLEAVED, explain
-from sdbench.comparison.drift import between_runs, drift_words
 from sdbench.comparison.result import (
     BetweenRuns,
     Both,
@@ -19,6 +19,7 @@ from sdbench.comparison.result import (
     PeakMemory,
     Verdict,
 )
+from sdbench.comparison.run_drift import between_runs, drift_words
 from sdbench.stats import (
     CONFIDENCE,
     FamilyResult,
@@ -40,6 +41,7 @@ _MEMORY_WORDS: dict[Verdict, MemoryVerdict] = {
 class Decision:
     """A verdict with its reason codes, gravest first, and the judgement where numbers decided."""
 
+    ratio: RatioEstimate
     verdict: Verdict
     reasons: Sequence[str]
     judgement: FamilyResult | None = None
@@ -48,64 +50,70 @@ class Decision:
 def judge_pairs(
     examined: Sequence[PairEstimate], threshold: float, confidence: float
 ) -> list[CaseComparison]:
-    """Judge steady times, first passes and memory, each as a family of its own."""
-    steady, first, memory = (
-        rule_family(
-            [(entry.ratios[measure], entry.void(measure)) for entry in examined],
-            threshold,
-            confidence,
-        )
-        for measure in ("steady", "first_pass", "memory")
-    )
-    return [
-        _case(entry, steady[index], first[index], memory[index], confidence)
-        for index, entry in enumerate(examined)
+    """Judge steady times, first passes and memory of pairs."""
+    figures = [
+        {measure: (entry.ratios[measure], entry.void(measure)) for measure in MEASURES}
+        for entry in examined
     ]
+    decisions = decide(figures, threshold, confidence)
+    return [_case(*one, confidence) for one in zip(examined, decisions, strict=True)]
 
 
-def rule_family(
+def decide(
+    cases: Sequence[Mapping[Measure, tuple[RatioEstimate, list[str]]]],
+    threshold: float,
+    confidence: float,
+) -> list[dict[Measure, Decision]]:
+    """Judge each measure as a family of its own: ratios, and why they get no verdict."""
+    families = [
+        _decide_family([case[measure] for case in cases], threshold, confidence)
+        for measure in MEASURES
+    ]
+    return [dict(zip(MEASURES, one, strict=True)) for one in zip(*families, strict=True)]
+
+
+def _decide_family(
     family: Sequence[tuple[RatioEstimate, list[str]]], threshold: float, confidence: float
 ) -> list[Decision]:
     """Judge what may be judged; the rest is inconclusive for the reasons given."""
-    open_ = [index for index, (_, void) in enumerate(family) if not void]
-    judgements = decide_family([family[index][0] for index in open_], threshold, confidence)
-    judged = dict(zip(open_, judgements, strict=True))
-    rulings = []
-    for index, (_, void) in enumerate(family):
-        judgement = judged.get(index)
-        if judgement is None:
-            rulings.append(Decision("inconclusive", void))
+    judged = [ratio for ratio, void in family if not void]
+    results = iter(decide_family(judged, threshold, confidence))
+    decisions = []
+    for ratio, void in family:
+        if void:
+            decisions.append(Decision(ratio, "inconclusive", void))
         else:
-            reasons = [] if judgement.reason is None else [judgement.reason]
-            rulings.append(Decision(judgement.verdict, reasons, judgement))
-    return rulings
+            result = next(results)
+            reasons = [] if result.reason is None else [result.reason]
+            decisions.append(Decision(ratio, result.verdict, reasons, result))
+    return decisions
 
 
 def first_pass_of(
-    ratio: RatioEstimate | None, ruling: Decision, base: Figures, new: Figures
+    decision: Decision, base: Figures, new: Figures, *, refused: bool = False
 ) -> FirstPass:
     """The record of a first pass; without a ratio where the two may not be compared."""
     return FirstPass(
         base_s=middle(base),
         new_s=middle(new),
-        ratio=None if ratio is None else ratio.ratio,
-        ci95=None if ratio is None else ratio.interval(),
-        verdict=ruling.verdict,
-        reason=_first(ruling.reasons),
+        ratio=None if refused else decision.ratio.ratio,
+        ci95=None if refused else decision.ratio.interval(),
+        verdict=decision.verdict,
+        reason=_first(decision.reasons),
     )
 
 
 def peak_memory_of(
-    ratio: RatioEstimate | None, ruling: Decision, base: Figures, new: Figures
+    decision: Decision, base: Figures, new: Figures, *, refused: bool = False
 ) -> PeakMemory:
     """The record of a peak; without a ratio where the two may not be compared."""
     return PeakMemory(
         base_bytes=middle(base),
         new_bytes=middle(new),
-        ratio=None if ratio is None else ratio.ratio,
-        ci95=None if ratio is None else ratio.interval(),
-        verdict=_MEMORY_WORDS.get(ruling.verdict, "inconclusive"),
-        reason=_first(ruling.reasons),
+        ratio=None if refused else decision.ratio.ratio,
+        ci95=None if refused else decision.ratio.interval(),
+        verdict=_MEMORY_WORDS.get(decision.verdict, "inconclusive"),
+        reason=_first(decision.reasons),
     )
 
 
@@ -115,19 +123,19 @@ def middle(figures: Figures) -> float | None:
 
 
 def _case(
-    entry: PairEstimate, steady: Decision, first: Decision, memory: Decision, confidence: float
+    entry: PairEstimate, decisions: Mapping[Measure, Decision], confidence: float
 ) -> CaseComparison:
-    pair, ratio, objections = entry.pair, entry.ratios["steady"], entry.objections
+    pair, steady, objections = entry.pair, decisions["steady"], entry.objections
+    ratio, judgement = steady.ratio, steady.judgement
     base, new = entry.figures["steady"]
     incorrect = objections.incorrect is not None
     reasons = [*steady.reasons, *([objections.remark] if objections.remark else [])]
-    judgement = steady.judgement
     refused = [*objections.void]
     shown = None if refused else ratio
     drift = None if refused else between_runs(entry.drift, pair)
     return CaseComparison(
         case_id=pair.case.case_id,
-        new_case_id=pair.case.case_id if pair.new is None else pair.new.planned.case_id,
+        new_case_id=pair.case.case_id if pair.new is None else pair.new.summary.case_id,
         arm=pair.arm,
         case=pair.case,
         base=pair.labels[0],
@@ -152,12 +160,10 @@ def _case(
         more_processes=judgement.more_processes if judgement else None,
         outliers=[*_outliers("base", pair.base), *_outliers("new", pair.new)],
         first_pass=first_pass_of(
-            None if refused else entry.ratios["first_pass"], first, *entry.figures["first_pass"]
+            decisions["first_pass"], *entry.figures["first_pass"], refused=bool(refused)
         ),
         peak_memory=peak_memory_of(
-            None if _memory_refused(entry) else entry.ratios["memory"],
-            memory,
-            *entry.figures["memory"],
+            decisions["memory"], *entry.figures["memory"], refused=_memory_refused(entry)
         ),
         correct=_values_of_sides(entry, lambda row: row.summary.correct),
         outcome=_values_of_sides(entry, lambda row: row.summary.outcome),
@@ -179,7 +185,7 @@ def _memory_refused(entry: PairEstimate) -> bool:
     return bool({*entry.void("memory")} - {entry.objections.incorrect})
 
 
-def _outliers(side: SideName, row: Row | None) -> list[OutlierProcess]:
+def _outliers(side: SideName, row: CaseResult | None) -> list[OutlierProcess]:
     if row is None:
         return []
     names = {entry.block: entry.replicate_id for entry in row.replicates}
@@ -194,7 +200,7 @@ def _outliers(side: SideName, row: Row | None) -> list[OutlierProcess]:
     ]
 
 
-def _values_of_sides(entry: PairEstimate, say: Callable[[Row], str]) -> Both:
+def _values_of_sides(entry: PairEstimate, say: Callable[[CaseResult], str]) -> Both:
     base, new = entry.pair.base, entry.pair.new
     return Both(base=say(base) if base else None, new=say(new) if new else None)
 

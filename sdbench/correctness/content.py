@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from sdbench.correctness.outlines import covers
 from sdbench.correctness.scene import (
     PALETTE,
     SHAPES,
@@ -20,6 +19,7 @@ from sdbench.correctness.scene import (
     Shape,
     parse_prompt,
 )
+from sdbench.correctness.shape_outlines import covers
 from sdbench.records import Content
 
 if TYPE_CHECKING:

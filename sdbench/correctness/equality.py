@@ -16,7 +16,7 @@ import msgspec
 from sdbench.correctness import measures, picture_measures, thresholds
 from sdbench.correctness import picture_faults as pictures
 from sdbench.correctness.arithmetic import is_tf32
-from sdbench.correctness.artifacts import Artifacts
+from sdbench.correctness.artifact_files import Artifacts
 from sdbench.correctness.picture_differences import picture_differences
 from sdbench.records import (
     Case,
@@ -28,6 +28,7 @@ from sdbench.records import (
     PictureDifference,
     Replicate,
     Run,
+    by_row,
 )
 
 EqualityKind = Literal["first-pass", "replicates", "warmup", "batching", "attention_slicing"]
@@ -86,9 +87,7 @@ def check_equality(
     ``replicates`` are last attempts; ``compared`` tells what rounding explains, case by case.
     """
     judge = _Judge(artifacts, compared)
-    rows: dict[tuple[str, str], list[Replicate]] = {}
-    for replicate in replicates:
-        rows.setdefault((replicate.case_id, replicate.arm), []).append(replicate)
+    rows = by_row(replicates)
     found = []
     for planned in run.plan.cases:
         for arm in run.plan.arms:
@@ -397,7 +396,7 @@ class _Judge:
 
 def _unlike(passes: Iterable[_Passes]) -> list[_Pair]:
     """Pictures that differ in any bit. What processes repeat is there once: a run has many."""
-    # Equal pictures of a run are held once (``runs/sharing.py``), so most are known at once.
+    # Equal pictures of a run are held once (``runs/interning.py``), so most are known at once.
     seen: dict[tuple[int, int, int], _Pair] = {}
     for one, other in passes:
         if one.images == other.images:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sdbench.correctness import picture_measures
-from sdbench.correctness.artifacts import is_finite
+from sdbench.correctness.artifact_files import is_finite
 from sdbench.correctness.picture_differences import picture_differences
 from sdbench.correctness.picture_kinds import lone_specks
 from sdbench.correctness.references import Rounded

@@ -16,7 +16,7 @@ import msgspec
 from sdbench.correctness import measures, picture_measures, thresholds
 from sdbench.correctness import picture_faults as pictures
 from sdbench.correctness.arithmetic import own_arithmetic
-from sdbench.correctness.artifacts import Artifacts, is_finite
+from sdbench.correctness.artifact_files import Artifacts, is_finite
 from sdbench.correctness.floors import Floor
 from sdbench.correctness.own_rounding import (
     OF_A_SHAPE,

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sdbench.correctness.artifacts import Tensors, is_finite, load_tensors
+from sdbench.correctness.artifact_files import Tensors, is_finite, load_tensors
 from sdbench.correctness.floors import Floor, load_floor
 from sdbench.records import Arithmetic, Dtype
 

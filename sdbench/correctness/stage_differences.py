@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sdbench.correctness import measures, thresholds
-from sdbench.correctness.artifacts import Tensors
+from sdbench.correctness.artifact_files import Tensors
 from sdbench.correctness.floors import Floor
 from sdbench.correctness.own_rounding import own_multiple
 from sdbench.correctness.references import Reference, Rounded

@@ -3,16 +3,10 @@
 from collections.abc import Iterable
 
 from sdbench.correctness.arithmetic import is_tf32
-from sdbench.correctness.places import Place, Spot, listed, place_of
-from sdbench.records import (
-    Case,
-    Correctness,
-    ImageCompared,
-    StageDifference,
-    TracedStage,
-)
+from sdbench.correctness.wrong_places import Place, Spot, listed, place_of
+from sdbench.records import Case, Correctness, ImageCompared, StageDifference, TracedStage
 
-_STAGE_WORDS: dict[TracedStage, str] = {
+STAGE_WORDS: dict[TracedStage, str] = {
     "text": "text embeddings",
     "latents": "latents",
     "picture": "picture",
@@ -63,7 +57,7 @@ def _drift_words(
     if margin is None or margin <= 1:
         return f"the difference can be seen, though {case.dtype} rounding explains as much"
     times = f"{margin:,.0f}" if margin >= 10 else f"{margin:.2g}"
-    place = _STAGE_WORDS[_worst_place(images, stages)]
+    place = STAGE_WORDS[_worst_place(images, stages)]
     return f"{place} {times} times further from the CPU's than {case.dtype} rounding allows"
 
 

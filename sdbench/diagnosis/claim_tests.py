@@ -9,13 +9,13 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
+from sdbench.analysis.case_result import CaseResult, Figures
 from sdbench.analysis.comparability import swapped
 from sdbench.analysis.estimates import Measure, PairEstimate, estimate_pair
-from sdbench.analysis.pairs import Figures, Pair, Row
 from sdbench.correctness.equality import Equality
-from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.evidence import Evidence, paired
 from sdbench.diagnosis.result import ClaimVerdict, Interval
-from sdbench.diagnosis.rules import ends, pictures, repeatability
+from sdbench.diagnosis.rules import outcomes, pictures, repeatability
 from sdbench.diagnosis.rules.symptom import Rule
 from sdbench.records import Arm
 from sdbench.stats import DEFAULT_THRESHOLD, RatioEstimate, ratio_of_logs
@@ -49,7 +49,7 @@ class Side:
     held: list[Arm]
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[CaseResult]:
         """The measured rows of the plain arm."""
         return [row for row in self.evidence.measured if row.arm.name == self.arm.name]
 
@@ -126,11 +126,11 @@ class _FirstPass:
 def _first_passes(side: Side, *, warmup: bool) -> list[_FirstPass]:
     found = []
     for row in side.rows:
-        if row.planned.case.warmup != warmup:
+        if row.summary.case.warmup != warmup:
             continue
         entry = side.evidence.equality(row, "first-pass")
         if entry is None:
-            case = {"case_id": row.planned.case_id, "verdict": "unknown"}
+            case = {"case_id": row.summary.case_id, "verdict": "unknown"}
             found.append(_FirstPass(None, "no process of it made two passes", 0.0, case))
             continue
         differs = None if entry.verdict == "unknown" else entry.verdict == "different"
@@ -146,11 +146,11 @@ def _first_passes(side: Side, *, warmup: bool) -> list[_FirstPass]:
 
 
 def matches_cpu(side: Side) -> Answer:
-    rows = [row for row in side.rows if row.planned.case.warmup]
+    rows = [row for row in side.rows if row.summary.case.warmup]
     known = [row for row in rows if row.summary.correct != "unknown"]
     evidence = {
         "cases": {
-            row.planned.case_id: {
+            row.summary.case_id: {
                 "correct": row.summary.correct,
                 "margin": row.summary.correct_margin,
             }
@@ -164,7 +164,7 @@ def matches_cpu(side: Side) -> Answer:
     unlike = [row for row in known if row.summary.correct != "match"]
     words = f"{len(known) - len(unlike)} of {len(known)} cases match the CPU after warm-up"
     if unlike:
-        words += f"; {unlike[0].planned.case_id}: {unlike[0].summary.correct_reason}"
+        words += f"; {unlike[0].summary.case_id}: {unlike[0].summary.correct_reason}"
     return Answer("refuted" if unlike else "confirmed", f"{words}.", effect, None, evidence)
 
 
@@ -172,11 +172,11 @@ def slower_when_swapping(side: Side) -> Answer:
     pairs = []
     for row in side.rows:
         for arm in side.held:
-            other = side.evidence.measured_in(arm, row.planned.case_id)
+            other = side.evidence.measured_in(arm, row.summary.case_id)
             if other is not None and _swaps(other) and not _swaps(row):
-                pairs.append(estimate_pair(_beside(row, other)))
+                pairs.append(estimate_pair(paired(row, other)))
     if not pairs:
-        swapping = [row.planned.case_id for row in side.rows if _swaps(row)]
+        swapping = [row.summary.case_id for row in side.rows if _swaps(row)]
         words = "nothing swapped" if not swapping else "no case was measured both with and without"
         return Answer(
             "inconclusive",
@@ -268,7 +268,11 @@ def batches_fail(side: Side) -> Answer:
     pairs = side.pairs("batching", "loop", "batch") if side.evidence.images > 1 else []
     if not pairs:
         return Answer("inconclusive", "not decided: batch and loop were not both measured.")
-    rules: tuple[Rule, ...] = (ends.batch_crash, repeatability.batch_mismatch, pictures.nan_output)
+    rules: tuple[Rule, ...] = (
+        outcomes.batch_crash,
+        repeatability.batch_mismatch,
+        pictures.nan_output,
+    )
     failing, unchecked, cases = [], [], {}
     for entry in pairs:
         base, new = entry.pair.base, entry.pair.new
@@ -278,11 +282,11 @@ def batches_fail(side: Side) -> Answer:
         alike = side.evidence.equality(new, "batching")
         known = alike is not None and alike.verdict in ("identical", "same")
         if found is not None and loop_is_fine:
-            failing.append(new.planned.case_id)
+            failing.append(new.summary.case_id)
         elif new.summary.outcome != "ok" or not (known or new.summary.correct == "match"):
-            unchecked.append(new.planned.case_id)
-        cases[new.planned.case_id] = {
-            "loop": base.planned.case_id,
+            unchecked.append(new.summary.case_id)
+        cases[new.summary.case_id] = {
+            "loop": base.summary.case_id,
             "outcome": new.summary.outcome,
             "correct": new.summary.correct,
             "equality": None if alike is None else alike.verdict,
@@ -311,19 +315,7 @@ def _equality_words(entry: Equality) -> dict[str, Any]:
     }
 
 
-def _beside(row: Row, other: Row) -> Pair:
-    return Pair(
-        key=(row.planned.case_id, other.arm.name),
-        case=row.planned.case,
-        labels=(row.arm.name, other.arm.name),
-        arm=None,
-        base=row,
-        new=other,
-        interleaved=True,
-    )
-
-
-def _swaps(row: Row | None) -> bool:
+def _swaps(row: CaseResult | None) -> bool:
     return row is not None and row.any_process(swapped)
 
 

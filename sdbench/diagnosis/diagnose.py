@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sdbench.analysis.pairs import Row
+from sdbench.analysis.case_result import CaseResult
 from sdbench.correctness.equality import Equality
 from sdbench.diagnosis.claims import examine_claims
 from sdbench.diagnosis.evidence import Evidence
@@ -15,7 +15,7 @@ from sdbench.words import counted
 
 
 def diagnose(
-    loaded: LoadedRun, equalities: Sequence[Equality], rows: Sequence[Row] | None = None
+    loaded: LoadedRun, equalities: Sequence[Equality], rows: Sequence[CaseResult] | None = None
 ) -> Diagnosis:
     """Everything in order; ``equalities`` are ``quality.equality``'s answers about the run.
 
@@ -95,7 +95,7 @@ def _proof_words(evidence: Evidence) -> str:
     return words + (f"; {counted(skipped, 'case')} skipped" if skipped else "")
 
 
-def _done(evidence: Evidence) -> list[Row]:
+def _done(evidence: Evidence) -> list[CaseResult]:
     """Rows in which a process completed."""
     return [
         row for row in evidence.measured if any(entry.outcome == "ok" for entry in row.replicates)

@@ -5,31 +5,18 @@ import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
+from sdbench.analysis.case_result import CaseResult, rows_of
 from sdbench.analysis.estimates import PairEstimate, estimate_pair
-from sdbench.analysis.pairs import Pair, Row, rows_of, spelling
+from sdbench.analysis.pairs import Pair
+from sdbench.analysis.run_summary import device_facts
 from sdbench.correctness.equality import Equality, EqualityKind
-from sdbench.correctness.places import Place, Spot, place_of
-from sdbench.plan.config import AXES
-from sdbench.records import Arm, Compared, ImageCompared, Picture, Replicate, Run
+from sdbench.correctness.wrong_places import Place, Spot, place_of
+from sdbench.records import AXES, Arm, ImageCompared, Picture, Replicate, RowKey, Run, spelling
 from sdbench.runs import LoadedRun
-
-RowKey = tuple[str, str]
-"""Case id and arm."""
-Content = Literal["right", "wrong"]
-
-
-def key_of(row: Row) -> RowKey:
-    """What names a row."""
-    return row.summary.case_id, row.arm.name
-
-
-def content_of(picture: Picture) -> Content | None:
-    """Whether the picture shows what its prompt asked for; None where that is not known."""
-    return getattr(picture, "content", None)
 
 
 @dataclass(frozen=True)
@@ -37,8 +24,7 @@ class Evidence:
     """Everything the rules look at."""
 
     run: Run
-    rows: list[Row]
-    compared: dict[RowKey, list[Compared]]
+    rows: list[CaseResult]
     equalities: list[Equality]
 
     @classmethod
@@ -46,21 +32,17 @@ class Evidence:
         cls,
         loaded: LoadedRun,
         equalities: Sequence[Equality],
-        rows: Sequence[Row] | None = None,
+        rows: Sequence[CaseResult] | None = None,
     ) -> "Evidence":
         """Lay a run out; ``equalities`` are the answers of ``quality.equality``.
 
         ``rows`` are ``rows_of(loaded)``, where somebody has them already.
         """
-        compared: dict[RowKey, list[Compared]] = {}
-        for record in loaded.compared:
-            compared.setdefault((record.case_id, record.arm), []).append(record)
-        own = rows_of(loaded) if rows is None else [*rows]
-        return cls(loaded.run, own, compared, [*equalities])
+        return cls(loaded.run, rows_of(loaded) if rows is None else [*rows], [*equalities])
 
     @functools.cached_property
-    def _by_key(self) -> dict[RowKey, Row]:
-        return {key_of(row): row for row in self.rows}
+    def _by_key(self) -> dict[RowKey, CaseResult]:
+        return {row.key: row for row in self.rows}
 
     @property
     def images(self) -> int:
@@ -68,39 +50,40 @@ class Evidence:
         return int(self.run.config["images"])
 
     @functools.cached_property
-    def measured(self) -> list[Row]:
+    def measured(self) -> list[CaseResult]:
         """Rows with at least one process."""
         return [row for row in self.rows if row.replicates]
 
-    def neighbour(self, row: Row, axis: str, value: object) -> Row | None:
+    def neighbour(self, row: CaseResult, axis: str, value: object) -> CaseResult | None:
         """The row that has another value on one axis and is alike otherwise, if it was measured."""
-        case = msgspec.structs.replace(row.planned.case, **{axis: value})
+        case = msgspec.structs.replace(row.summary.case, **{axis: value})
         return self.measured_in(row.arm, case.case_id)
 
-    def measured_in(self, arm: Arm, case_id: str) -> Row | None:
+    def measured_in(self, arm: Arm, case_id: str) -> CaseResult | None:
         """The row of a case in an arm, if it was measured."""
         found = self._by_key.get((case_id, arm.name))
         return found if found is not None and found.replicates else None
 
-    def neighbours(self, row: Row) -> Iterator[tuple[str, Row]]:
+    def neighbours(self, row: CaseResult) -> Iterator[tuple[str, CaseResult]]:
         """Every measured row in the same arm that differs in exactly one setting, with its name."""
+        case, arm = row.summary.case, row.arm.name
         found = [
             (place, axis, other)
             for axis in AXES
-            for place, other in self._alike_but_for[axis, row.arm.name, _rest(row, axis)]
-            if other.planned.case_id != row.planned.case_id
+            for place, other in self._alike_but_for[axis, arm, case.without(axis)]
+            if other.summary.case_id != row.summary.case_id
         ]
         yield from ((axis, other) for _, axis, other in sorted(found, key=lambda one: one[0]))
 
     @functools.cached_property
     def _alike_but_for(
         self,
-    ) -> "defaultdict[tuple[str, str, tuple[object, ...]], list[tuple[int, Row]]]":
+    ) -> "defaultdict[tuple[str, str, tuple[object, ...]], list[tuple[int, CaseResult]]]":
         """Measured rows, with their places, by an axis, the arm, and all settings but that."""
         groups = defaultdict(list)
         for place, row in enumerate(self.measured):
             for axis in AXES:
-                groups[axis, row.arm.name, _rest(row, axis)].append((place, row))
+                groups[axis, row.arm.name, row.summary.case.without(axis)].append((place, row))
         return groups
 
     def pairs(
@@ -109,16 +92,16 @@ class Evidence:
         """Every row that has ``new`` on an axis against the one alike that has ``base``."""
         found = []
         for row in self.measured:
-            if getattr(row.planned.case, axis) != new or arm not in (None, row.arm.name):
+            if getattr(row.summary.case, axis) != new or arm not in (None, row.arm.name):
                 continue
             other = self.neighbour(row, axis, base)
             if other is not None:
                 found.append(self.examined(other, row, axis))
         return found
 
-    def examined(self, base: Row, new: Row, axis: str) -> PairEstimate:
+    def examined(self, base: CaseResult, new: CaseResult, axis: str) -> PairEstimate:
         """Two rows of the run that differ in one setting. Rules and claims ask for the same."""
-        key = key_of(base), key_of(new)
+        key = base.key, new.key
         if key not in self._examined:
             self._examined[key] = estimate_pair(paired(base, new, axis))
         return self._examined[key]
@@ -127,9 +110,9 @@ class Evidence:
     def _examined(self) -> dict[tuple[RowKey, RowKey], PairEstimate]:
         return {}
 
-    def equality(self, row: Row, kind: EqualityKind) -> Equality | None:
+    def equality(self, row: CaseResult, kind: EqualityKind) -> Equality | None:
         """The answer about a row; of an axis the row that has it on."""
-        return self._equalities_by_row.get((kind, *key_of(row)))
+        return self._equalities_by_row.get((kind, *row.key))
 
     @functools.cached_property
     def _equalities_by_row(self) -> dict[tuple[EqualityKind, str, str], Equality]:
@@ -138,32 +121,32 @@ class Evidence:
             (entry.kind, entry.case_ids[0], entry.arm): entry for entry in reversed(self.equalities)
         }
 
-    def images_of(self, row: Row) -> list[ImageCompared]:
+    def images_of(self, row: CaseResult) -> list[ImageCompared]:
         """A row's images compared with the CPU's, of all its processes."""
-        return [image for record in self.compared.get(key_of(row), []) for image in record.images]
+        return [image for record in row.compared for image in record.images]
 
-    def place(self, row: Row, is_wrong: Callable[[ImageCompared], bool]) -> Place:
+    def place(self, row: CaseResult, is_wrong: Callable[[ImageCompared], bool]) -> Place:
         """Where a row's images are wrong in comparison with the CPU's, over all its processes."""
         return place_of(
             {
                 Spot(process, number, entry.image): is_wrong(entry)
-                for process, record in enumerate(self.compared.get(key_of(row), []))
+                for process, record in enumerate(row.compared)
                 for entry in record.images
                 if entry.verdict != "unknown"
                 for number in entry.passes
             }
         )
 
-    def pictures(self, row: Row) -> Iterator[tuple[Replicate, int, int, Picture]]:
+    def pictures(self, row: CaseResult) -> Iterator[tuple[Replicate, int, int, Picture]]:
         """Process, pass, image and picture of everything a row made in measured passes."""
         for replicate in row.replicates:
             for entry in replicate.of_kind("measured"):
                 for image, picture in enumerate(entry.images):
                     yield replicate, entry.index, image, picture
 
-    def distinct_pictures(self, row: Row) -> list[Picture]:
+    def distinct_pictures(self, row: CaseResult) -> list[Picture]:
         """The row's pictures without repetitions: processes usually make identical ones."""
-        key = key_of(row)
+        key = row.key
         if key not in self._distinct_pictures:
             made = {id(picture): picture for *_, picture in self.pictures(row)}
             self._distinct_pictures[key] = [*made.values()]
@@ -173,41 +156,31 @@ class Evidence:
     def _distinct_pictures(self) -> dict[RowKey, list[Picture]]:
         return {}
 
-    def makes_several_at_once(self, row: Row) -> bool:
+    def makes_several_at_once(self, row: CaseResult) -> bool:
         """Whether the row puts more than one picture into a UNet call."""
-        return row.planned.case.batching == "batch" and self.images > 1
+        return row.summary.case.batching == "batch" and self.images > 1
 
-    @property
-    def several_arms(self) -> bool:
-        """Whether an arm has to be named."""
-        return len(self.run.plan.arms) > 1
-
-    def versions(self, row: Row) -> dict[str, str]:
+    def versions(self, row: CaseResult) -> dict[str, str]:
         """Versions of the row's stack, as its workers reported them, else as the run planned."""
         for replicate in row.replicates:
             if replicate.versions:
                 return replicate.versions
         return self.run.stacks[row.arm.stack].packages
 
-    def fact(self, row: Row, name: str) -> Any:
+    def fact(self, row: CaseResult, name: str) -> Any:
         """A fact that a worker reported about the device; None if none did."""
-        for replicate in row.replicates:
-            value = replicate.device.get("facts", {}).get(name)
-            if value is not None:
-                return value
-        return None
+        return device_facts(row.replicates).get(name)
 
 
-def _rest(row: Row, axis: str) -> tuple[object, ...]:
-    return tuple(getattr(row.planned.case, other) for other in AXES if other != axis)
-
-
-def paired(base: Row, new: Row, axis: str) -> Pair:
-    """Two rows of one run that differ in one setting, to be estimated block by block."""
-    labels = tuple(spelling(getattr(row.planned.case, axis)) for row in (base, new))
+def paired(base: CaseResult, new: CaseResult, axis: str | None = None) -> Pair:
+    """Two rows of one run, to be estimated block by block; ``axis`` is all in which they differ."""
+    labels = [
+        row.arm.name if axis is None else spelling(getattr(row.summary.case, axis))
+        for row in (base, new)
+    ]
     return Pair(
-        key=(base.planned.case_id, new.planned.case_id),
-        case=base.planned.case,
+        key=(base.summary.case_id, new.summary.case_id),
+        case=base.summary.case,
         labels=(labels[0], labels[1]),
         arm=base.arm.name,
         base=base,

@@ -7,12 +7,12 @@ same code in one arm become one finding, and known issues that the set-up meets 
 
 from collections.abc import Iterable
 
-from sdbench.analysis.pairs import Row
-from sdbench.diagnosis.evidence import Evidence, RowKey, key_of
+from sdbench.analysis.case_result import CaseResult
+from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import SEVERITIES, Finding, Severity
 from sdbench.diagnosis.rules import (
-    ends,
     machine,
+    outcomes,
     picture_symptoms,
     pictures,
     repeatability,
@@ -26,15 +26,17 @@ from sdbench.knowledge.known_issues import (
     load_known_issues,
     matching_issues,
 )
+from sdbench.records import RowKey
+from sdbench.words import counted
 
 # A row gets the first symptom that holds of each group. Of _WRONG it gets the most severe one
 # (the first of these), because a symptom of severity "info" must not hide a fault.
 _ENDS: tuple[Rule, ...] = (
-    ends.oom,
-    ends.memory_guard,
-    ends.timeout,
-    ends.batch_crash,
-    ends.worker_crash,
+    outcomes.oom,
+    outcomes.memory_guard,
+    outcomes.timeout,
+    outcomes.batch_crash,
+    outcomes.worker_crash,
 )
 _UNUSABLE: tuple[Rule, ...] = (pictures.nan_output, pictures.black_output)
 _VARYING: tuple[Rule, ...] = (
@@ -60,26 +62,23 @@ _ALONE: tuple[Rule, ...] = (
     spread.noisy_host,
 )
 
+PICTURE_CODES: tuple[FindingCode, ...] = (
+    *("nan-output", "black-output", "batch-mismatch", "noise-output", "wrong-content"),
+    *("cpu-mismatch", "nondeterministic", "first-pass-drift"),
+)
 # Within a severity: what explains most first.
 _ORDER: tuple[FindingCode, ...] = (
     *("worker-crash", "batch-crash", "oom", "memory-guard", "timeout"),
-    *("nan-output", "black-output", "batch-mismatch", "noise-output", "wrong-content"),
-    *("cpu-mismatch", "nondeterministic", "first-pass-drift"),
+    *PICTURE_CODES,
     *("swap-bound", "memory-growth", "throttled", "cpu-fallback", "not-steady"),
     *("slow-first-pass", "slicing-hurts", "slicing-helps", "noisy-host", "known-issue"),
-)
-PICTURE_CODES: frozenset[FindingCode] = frozenset(
-    {
-        *("nan-output", "black-output", "batch-mismatch", "noise-output", "wrong-content"),
-        *("cpu-mismatch", "nondeterministic", "first-pass-drift"),
-    }
 )
 
 
 def find(evidence: Evidence) -> list[Finding]:
     """All findings of a run, worst first."""
     symptoms = [symptom for row in evidence.measured for symptom in _symptoms(evidence, row)]
-    issues = {key_of(row): _issues(evidence, row) for row in evidence.measured}
+    issues = {row.key: _issues(evidence, row) for row in evidence.measured}
     found = [_finding(evidence, group, issues) for group in _grouped(symptoms)]
     found += _unseen_issues(evidence, issues, symptoms)
     found += _unread_prompts(evidence)
@@ -88,7 +87,7 @@ def find(evidence: Evidence) -> list[Finding]:
     )
 
 
-def _symptoms(evidence: Evidence, row: Row) -> list[Symptom]:
+def _symptoms(evidence: Evidence, row: CaseResult) -> list[Symptom]:
     ended = _first(_ENDS, evidence, row)
     found = [] if ended is None else [ended]
     unusable = _first(_UNUSABLE, evidence, row)
@@ -107,16 +106,16 @@ def _is_above_info(symptom: Symptom | None) -> bool:
     return symptom is not None and symptom.severity != "info"
 
 
-def _is_told(evidence: Evidence, row: Row) -> bool:
+def _is_told(evidence: Evidence, row: CaseResult) -> bool:
     """Whether what varies says all: nothing is wrong beyond it but, at most, the first pass."""
     return picture_symptoms.wrong_place(evidence, row).pattern in ("nowhere", "first-pass")
 
 
-def _first(rules: Iterable[Rule], evidence: Evidence, row: Row) -> Symptom | None:
+def _first(rules: Iterable[Rule], evidence: Evidence, row: CaseResult) -> Symptom | None:
     return next((symptom for rule in rules if (symptom := rule(evidence, row)) is not None), None)
 
 
-def _gravest(rules: Iterable[Rule], evidence: Evidence, row: Row) -> Symptom | None:
+def _gravest(rules: Iterable[Rule], evidence: Evidence, row: CaseResult) -> Symptom | None:
     symptoms = [symptom for rule in rules if (symptom := rule(evidence, row)) is not None]
     return min(symptoms, key=lambda entry: SEVERITIES.index(entry.severity), default=None)
 
@@ -141,26 +140,21 @@ def _finding(
     return Finding(
         code=first.code,
         severity=first.severity,
-        case_ids=[symptom.row.planned.case_id for symptom in group],
-        sentence=_sentence(evidence, group, causes),
+        case_ids=[symptom.row.summary.case_id for symptom in group],
+        sentence=_sentence(group, causes),
         evidence={
-            **({"arm": first.row.arm.name} if evidence.several_arms else {}),
-            "cases": {symptom.row.planned.case_id: symptom.numbers for symptom in group},
+            **({"arm": first.row.arm.name} if first.row.of_arm else {}),
+            "cases": {symptom.row.summary.case_id: symptom.numbers for symptom in group},
             "known_issues": [_issue_numbers(issue) for issue in causes],
         },
         remedy=remedy,
     )
 
 
-def _sentence(evidence: Evidence, group: list[Symptom], causes: list[KnownIssue]) -> str:
-    first = group[0].row
-    name = " ".join([first.planned.case.resolution, *first.planned.case.words()])
-    if evidence.several_arms:
-        name += f" [{first.arm.name}]"
-    words = f"{name}: {group[0].words}"
+def _sentence(group: list[Symptom], causes: list[KnownIssue]) -> str:
+    words = f"{group[0].row.name}: {group[0].words}"
     if len(group) > 1:
-        others = len(group) - 1
-        words += f" (and likewise {others} more case{'s' if others > 1 else ''})"
+        words += f" (and likewise {counted(len(group) - 1, 'more case')})"
     if causes:
         words += f". Likely cause, a known issue: {causes[0].title} ({causes[0].links[0]})"
     return words.rstrip(".") + "."
@@ -174,7 +168,7 @@ def _likely_causes(
         return []
     found: dict[str, KnownIssue] = {}
     for symptom in group:
-        for issue in issues[key_of(symptom.row)]:
+        for issue in issues[symptom.row.key]:
             if issue.shows_as(symptom.code, symptom.numbers.get("cause")):
                 found.setdefault(issue.id, issue)
     rank = ("verified", "reported", "lead")
@@ -185,7 +179,7 @@ def _unseen_issues(
     evidence: Evidence, issues: dict[RowKey, list[KnownIssue]], symptoms: list[Symptom]
 ) -> list[Finding]:
     """Known issues that settings meet and that did not show here: information."""
-    seen = {(key_of(entry.row), entry.code) for entry in symptoms if entry.severity != "info"}
+    seen = {(entry.row.key, entry.code) for entry in symptoms if entry.severity != "info"}
     met: dict[str, tuple[KnownIssue, list[RowKey]]] = {}
     shown: set[str] = set()
     reported = (evidence.fact(row, "macos") for row in evidence.rows)
@@ -216,7 +210,7 @@ def _unread_prompts(evidence: Evidence) -> list[Finding]:
         Finding(
             code="known-issue",
             severity="info",
-            case_ids=[*dict.fromkeys(row.planned.case_id for row in evidence.measured)],
+            case_ids=[*dict.fromkeys(row.summary.case_id for row in evidence.measured)],
             sentence=f"{remark[0].upper()}{remark[1:]}.",
             evidence={"known_issues": []},
             remedy="Shorten the prompt, with what matters most first.",
@@ -235,7 +229,7 @@ def _issue_numbers(issue: KnownIssue) -> dict[str, object]:
     }
 
 
-def _issues(evidence: Evidence, row: Row) -> list[KnownIssue]:
+def _issues(evidence: Evidence, row: CaseResult) -> list[KnownIssue]:
     run, versions = evidence.run, evidence.versions(row)
     return matching_issues(
         load_known_issues(),
@@ -243,7 +237,7 @@ def _issues(evidence: Evidence, row: Row) -> list[KnownIssue]:
         torch=versions.get("torch"),
         macos=evidence.fact(row, "macos"),
         diffusers=versions.get("diffusers"),
-        case=row.planned.case,
+        case=row.summary.case,
         images=evidence.images,
         pipeline_class=run.model.pipeline_class,
     )

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sdbench.analysis.pairs import Row
+from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.run_summary import slowed_by_others
-from sdbench.diagnosis.evidence import Evidence, key_of
+from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Finding, Severity
 from sdbench.knowledge.known_issues import FindingCode
 from sdbench.records import Compared, Replicate, Slot, Started
@@ -91,7 +91,7 @@ def _unfinished(
         "unfinished",
         severity,
         f"Not finished: {words}{question}.",
-        f"{words}: {_names(evidence, rows)}.{reasons}",
+        f"{words}: {_names(rows)}.{reasons}",
         rows,
         f"Continue with: sdbench resume {shell(loaded.path)}",
         kind=kind,
@@ -132,7 +132,7 @@ def _over_budget(evidence: Evidence) -> Iterator[Gap]:
         "unfinished",
         "warning",
         f"Not finished: {words}.",
-        f"{words}, and were not measured: {_names(evidence, rows)}.",
+        f"{words}, and were not measured: {_names(rows)}.",
         rows,
         "Allow more time: --set max_minutes=0; or measure a smaller resolution.",
         kind="not-judged",
@@ -141,7 +141,7 @@ def _over_budget(evidence: Evidence) -> Iterator[Gap]:
 
 def _not_checked(evidence: Evidence) -> Iterator[Gap]:
     """Cases with a picture that nothing was compared with, in any of their processes."""
-    rows = [row for row in evidence.measured if _has_unchecked(evidence, row)]
+    rows = [row for row in evidence.measured if _has_unchecked(row)]
     if not rows:
         return
     seen = sum(any(entry.outcome == "ok" for entry in row.replicates) for row in evidence.measured)
@@ -158,7 +158,7 @@ def _not_checked(evidence: Evidence) -> Iterator[Gap]:
         "unfinished",
         "warning",
         f"Not checked: {words}.",
-        f"Not checked: {words}: {_names(evidence, rows)}{why}.",
+        f"Not checked: {words}: {_names(rows)}{why}.",
         rows,
         "Measure again and let the CPU make the pictures to compare with: "
         "--set reference.budget_s=600."
@@ -169,10 +169,10 @@ def _not_checked(evidence: Evidence) -> Iterator[Gap]:
     )
 
 
-def _has_unchecked(evidence: Evidence, row: Row) -> bool:
+def _has_unchecked(row: CaseResult) -> bool:
     if row.summary.correct == "broken":
         return False  # that is said already, as an error
-    records = {entry.replicate_id: entry for entry in evidence.compared.get(key_of(row), [])}
+    records = {entry.replicate_id: entry for entry in row.compared}
     return any(
         entry.outcome == "ok" and not _checked(entry, records.get(entry.replicate_id))
         for entry in row.replicates
@@ -201,7 +201,7 @@ def _disturbed(evidence: Evidence) -> Iterator[Gap]:
         f"other programs took up to {most:.0%} of all cores' time in all of "
         f"{counted(len(done), 'process', 'processes')}, so the times say little"
     )
-    rows = [*{key_of(row): row for row, _ in done}.values()]
+    rows = [*{row.key: row for row, _ in done}.values()]
     yield _gap(
         "noisy-host",
         "info",  # nothing is wrong with the machine, and its health is not known
@@ -219,7 +219,7 @@ def _gap(
     severity: Severity,
     headline: str,
     sentence: str,
-    rows: Sequence[Row],
+    rows: Sequence[CaseResult],
     remedy: str,
     **evidence: Any,
 ) -> Gap:
@@ -228,7 +228,7 @@ def _gap(
         Finding(
             code=code,
             severity=severity,
-            case_ids=[*dict.fromkeys(row.planned.case_id for row in rows)],
+            case_ids=[*dict.fromkeys(row.summary.case_id for row in rows)],
             sentence=sentence,
             evidence=evidence,
             remedy=remedy,
@@ -236,22 +236,17 @@ def _gap(
     )
 
 
-def _rows_of(evidence: Evidence, keys: Sequence[tuple[str, str]]) -> list[Row]:
+def _rows_of(evidence: Evidence, keys: Sequence[tuple[str, str]]) -> list[CaseResult]:
     wanted = {*keys}
-    return [row for row in evidence.rows if key_of(row) in wanted]
+    return [row for row in evidence.rows if row.key in wanted]
 
 
 def _processes(count: int, loaded: LoadedRun) -> str:
     return f"{count} of {counted(len(loaded.run.plan.slots), 'process', 'processes')}"
 
 
-def _names(evidence: Evidence, rows: Sequence[Row]) -> str:
+def _names(rows: Sequence[CaseResult]) -> str:
     """``192x192 batch, 192x192 sliced and 4 more cases``."""
-    names = [
-        " ".join([row.planned.case.resolution, *row.planned.case.words()])
-        + (f" [{row.arm.name}]" if evidence.several_arms else "")
-        for row in rows
-    ]
-    shown = ", ".join(names[:_NAMED_CASES])
-    more = len(names) - _NAMED_CASES
+    shown = ", ".join(row.name for row in rows[:_NAMED_CASES])
+    more = len(rows) - _NAMED_CASES
     return f"{shown} and {counted(more, 'more case')}" if more > 0 else shown

@@ -12,30 +12,19 @@ from dataclasses import dataclass
 
 import msgspec
 
+from sdbench.analysis.case_result import CaseResult
+from sdbench.analysis.case_words import arm_words
 from sdbench.analysis.comparability import swapped, throttled
 from sdbench.analysis.estimates import estimate_pair
-from sdbench.analysis.pairs import Pair, Row, spelling
 from sdbench.analysis.reasons import explain
-from sdbench.diagnosis.evidence import Evidence, RowKey, key_of
+from sdbench.diagnosis.evidence import Evidence, paired
 from sdbench.diagnosis.findings import PICTURE_CODES
-from sdbench.diagnosis.result import (
-    Choice,
-    Finding,
-    Gain,
-    Goal,
-    Interval,
-    Recommendation,
-    Tradeoff,
-)
-from sdbench.diagnosis.rules.contrast import value_words
+from sdbench.diagnosis.result import Choice, Finding, Gain, Goal, Interval, Recommendation, Tradeoff
+from sdbench.diagnosis.rules.deciding_setting import value_words
 from sdbench.diagnosis.snippets import diffusers_snippet, elsewhere
 from sdbench.knowledge.known_issues import FindingCode
-from sdbench.stats import (
-    DEFAULT_THRESHOLD,
-    MIN_PROCESSES,
-    RatioEstimate,
-    decide_family,
-)
+from sdbench.records import RowKey, spelling
+from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES, RatioEstimate, decide_family
 from sdbench.words import counted
 
 # Room for the system's own work and other programs: what is beyond is where swap begins.
@@ -67,7 +56,7 @@ def recommend(evidence: Evidence, findings: Sequence[Finding]) -> Recommendation
     )
 
 
-def _few_processes(timed: Sequence[Row]) -> str | None:
+def _few_processes(timed: Sequence[CaseResult]) -> str | None:
     """That no case was measured in enough processes for a verdict; None where one was."""
     most = max((row.summary.latency_s.n for row in timed), default=MIN_PROCESSES)
     if most >= MIN_PROCESSES:
@@ -75,18 +64,18 @@ def _few_processes(timed: Sequence[Row]) -> str | None:
     return f"no speed verdict or recommendation: {counted(most, 'process', 'processes')} a case"
 
 
-def _by_resolution(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
+def _by_resolution(rows: Sequence[CaseResult]) -> dict[str, list[CaseResult]]:
+    found: dict[str, list[CaseResult]] = {}
     for row in rows:
-        found.setdefault(row.planned.case.resolution, []).append(row)
+        found.setdefault(row.summary.case.resolution, []).append(row)
     return found
 
 
 def _goal(
-    evidence: Evidence, resolution: str, rows: list[Row], warned: Warned, few: str | None
+    evidence: Evidence, resolution: str, rows: list[CaseResult], warned: Warned, few: str | None
 ) -> Goal:
-    refused = {key_of(row): _refusal(evidence, row, warned) for row in rows}
-    usable = [row for row in rows if refused[key_of(row)] is None]
+    refused = {row.key: _refusal(evidence, row, warned) for row in rows}
+    usable = [row for row in rows if refused[row.key] is None]
     if not usable:
         counts: dict[str, int] = {}
         for why in refused.values():
@@ -126,13 +115,13 @@ def _reason(resolution: str, reasons: dict[str, str | None]) -> str | None:
     return "; ".join(parts) or None
 
 
-def _refusal(evidence: Evidence, row: Row, warned: Warned) -> str | None:
+def _refusal(evidence: Evidence, row: CaseResult, warned: Warned) -> str | None:
     """Why a row may not be recommended; None where it may."""
     if row.summary.outcome != "ok":
         return "that did not complete"
     if row.summary.correct == "broken":
         return "with a wrong picture"
-    if PICTURE_CODES & warned.get(key_of(row), set()):
+    if warned.get(row.key, set()).intersection(PICTURE_CODES):
         return "with a finding about its pictures"
     if row.summary.correct == "unknown":
         return "not checked against the CPU"
@@ -161,26 +150,26 @@ def _warned(evidence: Evidence, findings: Sequence[Finding]) -> Warned:
     return warned
 
 
-def _limit_bytes(evidence: Evidence, row: Row) -> int | None:
+def _limit_bytes(evidence: Evidence, row: CaseResult) -> int | None:
     """What the device says it should hold at most, else the machine's memory."""
     recommended = evidence.fact(row, "recommended_max_bytes")
     known = recommended if recommended is not None else evidence.run.machine.get("memory_bytes")
     return int(known) if isinstance(known, (int, float)) else None
 
 
-def _choice(evidence: Evidence, row: Row, rows: list[Row], warned: Warned) -> Choice:
-    summary, case = row.summary, row.planned.case
+def _choice(evidence: Evidence, row: CaseResult, rows: list[CaseResult], warned: Warned) -> Choice:
+    summary, case = row.summary, row.summary.case
     assert summary.latency_s.median is not None
     images = evidence.images
     ci95 = summary.latency_s.ci95
     limit = _limit_bytes(evidence, row)
-    notes = [f"see the finding {code}" for code in sorted(warned.get(key_of(row), ()))]
+    notes = [f"see the finding {code}" for code in sorted(warned.get(row.key, ()))]
     if summary.correct == "drift":
         notes.append("its pictures are slightly different from the CPU's")
     if summary.peak_memory_bytes is None or limit is None:
         notes.append("whether its memory fits with room to spare is not known")
     return Choice(
-        case_id=row.planned.case_id,
+        case_id=row.summary.case_id,
         arm=row.arm.name,
         case=case,
         seconds_per_picture=summary.latency_s.median / images,
@@ -195,7 +184,9 @@ def _choice(evidence: Evidence, row: Row, rows: list[Row], warned: Warned) -> Ch
     )
 
 
-def _decided(evidence: Evidence, usable: list[Row], rows: list[Row]) -> Row | str:
+def _decided(
+    evidence: Evidence, usable: list[CaseResult], rows: list[CaseResult]
+) -> CaseResult | str:
     """The row to use, or why none may be recommended.
 
     Right pictures come before slightly different ones. Warm-up leaves a steady pass as it is, so a
@@ -205,7 +196,7 @@ def _decided(evidence: Evidence, usable: list[Row], rows: list[Row]) -> Row | st
         return "nothing usable was measured outside a batch"
     completed = [row for row in rows if row.summary.outcome == "ok" and row.steady_s]
     if len(completed) < 2:
-        only = _name(evidence, usable[0])
+        only = _name(usable[0])
         return f"{only} is the only case of this kind that completed, so nothing was compared"
     exact = [row for row in usable if row.summary.correct == "match"] or usable
     rivals = [row for row in exact if not _plain_twin(row, exact)]
@@ -216,7 +207,7 @@ def _decided(evidence: Evidence, usable: list[Row], rows: list[Row]) -> Row | st
     if open_:
         return _open_words(evidence, fastest, open_)
     alike = [fastest, *(row for row, found in judged if not found.slower)]
-    return min(alike, key=lambda row: (len(row.planned.case.words()), _median_s(row)))
+    return min(alike, key=lambda row: (len(row.summary.case.words()), _median_s(row)))
 
 
 @dataclass(frozen=True)
@@ -231,9 +222,9 @@ class _Against:
     more_processes: int | None = None
 
 
-def _judged(fastest: Row, others: Sequence[Row]) -> list[_Against]:
+def _judged(fastest: CaseResult, others: Sequence[CaseResult]) -> list[_Against]:
     """Every other case against the fastest, paired by block, as one family of comparisons."""
-    examined = [estimate_pair(_against(fastest, row)) for row in others]
+    examined = [estimate_pair(paired(fastest, row)) for row in others]
     judgements = decide_family([entry.ratios["steady"] for entry in examined])
     found = []
     for entry, judgement in zip(examined, judgements, strict=True):
@@ -263,31 +254,20 @@ def _beyond_chance(ratio: RatioEstimate) -> bool:
     )
 
 
-def _against(base: Row, row: Row) -> Pair:
-    """Two rows of one interleaved run, whatever they differ in."""
-    return Pair(
-        key=(base.planned.case_id, row.planned.case_id, row.arm.name),
-        case=base.planned.case,
-        labels=("base", "other"),
-        arm=None,
-        base=base,
-        new=row,
-        interleaved=True,
-    )
-
-
-def _plain_twin(row: Row, rows: Sequence[Row]) -> bool:
+def _plain_twin(row: CaseResult, rows: Sequence[CaseResult]) -> bool:
     """Whether the row is there without its warm-up, too."""
-    if not row.planned.case.warmup:
+    if not row.summary.case.warmup:
         return False
-    twin = msgspec.structs.replace(row.planned.case, warmup=False)
-    return any(other.planned.case == twin and other.arm.name == row.arm.name for other in rows)
+    twin = msgspec.structs.replace(row.summary.case, warmup=False)
+    return any(other.summary.case == twin and other.arm.name == row.arm.name for other in rows)
 
 
-def _open_words(evidence: Evidence, fastest: Row, open_: Sequence[tuple[Row, _Against]]) -> str:
+def _open_words(
+    evidence: Evidence, fastest: CaseResult, open_: Sequence[tuple[CaseResult, _Against]]
+) -> str:
     """``a (0.2 s a picture) and b (0.21 s) cannot be distinguished: …``."""
     names = [
-        f"{_name(evidence, row)} ({_median_s(row) / evidence.images:.3g} s a picture)"
+        f"{_name(row)} ({_median_s(row) / evidence.images:.3g} s a picture)"
         for row in (fastest, *(row for row, _ in open_))
     ]
     first = open_[0][1]
@@ -303,30 +283,29 @@ def _open_words(evidence: Evidence, fastest: Row, open_: Sequence[tuple[Row, _Ag
     return words
 
 
-def _name(evidence: Evidence, row: Row) -> str:
-    words = " ".join(row.planned.case.words()) or "no options"
-    return f"{words} [{row.arm.name}]" if evidence.several_arms else words
+def _name(row: CaseResult) -> str:
+    return (" ".join(row.summary.case.words()) or "no options") + row.of_arm
 
 
-def _median_s(row: Row) -> float:
+def _median_s(row: CaseResult) -> float:
     assert row.summary.latency_s.median is not None
     return row.summary.latency_s.median
 
 
-def _gains(row: Row, rows: list[Row], evidence: Evidence) -> list[Gain]:
+def _gains(row: CaseResult, rows: list[CaseResult], evidence: Evidence) -> list[Gain]:
     """Against every measured case that differs in one setting, and has a time."""
     found = []
     for axis, other in evidence.neighbours(row):
         if other not in rows or other.summary.latency_s.median is None:
             continue
-        ratio = estimate_pair(_against(other, row)).ratios["steady"]
+        ratio = estimate_pair(paired(other, row)).ratios["steady"]
         chosen, instead = value_words(row, axis), value_words(other, axis)
         found.append(
             Gain(
                 setting=axis,
-                chosen=spelling(getattr(row.planned.case, axis)),
-                other=spelling(getattr(other.planned.case, axis)),
-                other_case_id=other.planned.case_id,
+                chosen=spelling(getattr(row.summary.case, axis)),
+                other=spelling(getattr(other.summary.case, axis)),
+                other_case_id=other.summary.case_id,
                 ratio=ratio.ratio,
                 ci95=ratio.interval(),
                 sentence=f"{chosen} takes {_times(ratio.ratio, ratio.interval())} {instead} takes",
@@ -342,14 +321,14 @@ def _times(ratio: float | None, ci95: Interval | None) -> str:
     return f"{ratio:.2f} times{bounds} what"
 
 
-def _tradeoffs(evidence: Evidence, rows: list[Row]) -> list[Tradeoff]:
+def _tradeoffs(evidence: Evidence, rows: list[CaseResult]) -> list[Tradeoff]:
     """Time against memory; broken pictures are shown and are never efficient."""
     rows = sorted(rows, key=_median_s)
     return [
         Tradeoff(
-            case_id=row.planned.case_id,
+            case_id=row.summary.case_id,
             arm=row.arm.name,
-            case=row.planned.case,
+            case=row.summary.case,
             seconds_per_picture=_median_s(row) / evidence.images,
             peak_memory_bytes=row.summary.peak_memory_bytes,
             correct=row.summary.correct,
@@ -359,13 +338,13 @@ def _tradeoffs(evidence: Evidence, rows: list[Row]) -> list[Tradeoff]:
     ]
 
 
-def _efficient(row: Row, rows: list[Row]) -> bool:
+def _efficient(row: CaseResult, rows: list[CaseResult]) -> bool:
     if row.summary.correct == "broken" or row.summary.peak_memory_bytes is None:
         return False
     return not any(_dominates(other, row) for other in rows if other is not row)
 
 
-def _dominates(other: Row, row: Row) -> bool:
+def _dominates(other: CaseResult, row: CaseResult) -> bool:
     """Not slower, not larger, better in one, and not wrong; by less than counts is alike."""
     if other.summary.correct == "broken" or other.summary.peak_memory_bytes is None:
         return False
@@ -386,8 +365,8 @@ def _sentence(evidence: Evidence, goals: Sequence[Goal], few: str | None) -> str
     for goal in chosen:
         for name, choice in (("one picture", goal.latency), ("many", goal.throughput)):
             if choice is not None:
-                arm = f" [{choice.arm}]" if evidence.several_arms else ""
-                settings = (" ".join(choice.case.words()) or "no options") + arm
+                settings = " ".join(choice.case.words()) or "no options"
+                settings += arm_words(choice.arm, evidence.run.plan.arms)
                 words.append(
                     f"{goal.resolution}, {name}: {settings} "
                     f"({choice.seconds_per_picture:.3g} s a picture)"

@@ -145,9 +145,3 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         """1 where a finding is an error, or something is missing that health would need."""
         errors = any(entry.severity == "error" for entry in self.findings)
         return int(errors or bool(self.missing))
-
-
-def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
-    """The contract's document."""
-    document: dict[str, Any] = msgspec.to_builtins(diagnosis)
-    return document

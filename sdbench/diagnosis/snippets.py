@@ -4,12 +4,13 @@ ComfyUI's options are those of its ``comfy/cli_args.py``, InvokeAI's those of ``
 They do nearly the same, by other code: nothing of them was measured here.
 """
 
-from sdbench.analysis.pairs import Row
+from sdbench.analysis.case_result import CaseResult
 from sdbench.knowledge.diffusers_names import (
     PROCESSORS,
     dtype_option,
     pipeline_class,
     scheduler_class,
+    switches,
 )
 from sdbench.quoting.python_source import comment, literal, name, number, whole
 from sdbench.records import Case, ModelInfo, Run
@@ -24,13 +25,13 @@ _REAL_MODELS = {
 _NAMED = ("diffusers", "torch")
 
 
-def diffusers_snippet(run: Run, row: Row, versions: dict[str, str]) -> str:
+def diffusers_snippet(run: Run, row: CaseResult, versions: dict[str, str]) -> str:
     """Code that makes pictures with the settings of a row, ready to paste.
 
     Raises:
         StoreError: a value of the run is not what code can hold; says which.
     """
-    case, config = row.planned.case, run.config
+    case, config = row.summary.case, run.config
     scheduler, pipeline = scheduler_class(config), pipeline_class(run.model)
     steps, guidance = whole(config.get("steps")), number(config.get("guidance_scale"))
     size = f"width={whole(case.width)}, height={whole(case.height)}"
@@ -51,7 +52,8 @@ def diffusers_snippet(run: Run, row: Row, versions: dict[str, str]) -> str:
         f"pipe = {pipeline}.from_pretrained(model, {options})",
         f"pipe.scheduler = {scheduler}.from_config(pipe.scheduler.config)",
         _placement(case, run.device),
-        *_switches(case),
+        *_attention(case),
+        *switches(case),
     ]
     call = f"num_inference_steps={steps}, guidance_scale={guidance}, {size}"
     images = whole(config.get("images"))
@@ -126,18 +128,11 @@ def _placement(case: Case, device: str) -> str:
     return f"pipe.enable_{kind}_cpu_offload(device={literal(device)})"
 
 
-def _switches(case: Case) -> list[str]:
-    lines = []
-    if case.attention in PROCESSORS:
-        processor = PROCESSORS[case.attention]
-        lines += [
-            f"from diffusers.models.attention_processor import {processor}",
-            f"pipe.unet.set_attn_processor({processor}())",
-        ]
-    if case.attention_slicing:
-        lines.append("pipe.enable_attention_slicing()")
-    if case.vae_slicing:
-        lines.append("pipe.vae.enable_slicing()")
-    if case.vae_tiling:
-        lines.append("pipe.vae.enable_tiling()")
-    return lines
+def _attention(case: Case) -> list[str]:
+    if case.attention not in PROCESSORS:
+        return []
+    processor = PROCESSORS[case.attention]
+    return [
+        f"from diffusers.models.attention_processor import {processor}",
+        f"pipe.unet.set_attn_processor({processor}())",
+    ]

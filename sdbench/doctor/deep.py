@@ -11,7 +11,7 @@ import msgspec
 
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts, TorchFacts
-from sdbench.process.operator_events import DeviceRate, OperatorResult, OperatorVerdict, Trying
+from sdbench.process.doctor_events import DeviceRate, OperatorResult, OperatorVerdict, Trying
 from sdbench.process.query import Child
 from sdbench.records import DeviceKind
 

@@ -32,7 +32,7 @@ from sdbench.machine.linux.cgroup import limited_cgroups
 from sdbench.models.resolve import place_of
 from sdbench.plan.read_config import load_config
 from sdbench.process.child_environment import child_environment
-from sdbench.process.operator_events import (
+from sdbench.process.doctor_events import (
     Absent,
     DeviceTried,
     ImportFailure,

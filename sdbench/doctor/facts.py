@@ -10,7 +10,7 @@ import msgspec
 
 from sdbench.machine.facts import MachineFacts, Unavailable, known, or_none
 from sdbench.models.folder_files import Fault
-from sdbench.process.operator_events import ImportTried
+from sdbench.process.doctor_events import ImportTried
 from sdbench.records import DeviceKind, ModelInfo
 
 Status = Literal["pass", "warn", "fail", "unknown"]

@@ -15,7 +15,6 @@ from sdbench.explain.versions_in_text import states_software, versions_in
 from sdbench.knowledge.crash_reports import find_crash_report
 from sdbench.knowledge.failure_causes import first_cause
 from sdbench.knowledge.failure_texts import FailurePattern, Tier, rule_of_signal, rules_of
-from sdbench.knowledge.in_force import dtype_in_text, of_text
 from sdbench.knowledge.known_issues import KnownIssue, load_known_issues
 from sdbench.knowledge.pasted_log import (
     from_last_exception,
@@ -25,6 +24,7 @@ from sdbench.knowledge.pasted_log import (
     without_code,
     without_progress,
 )
+from sdbench.knowledge.settings_in_force import dtype_in_text, of_text
 from sdbench.knowledge.version_ranges import Versions, release, within
 from sdbench.records import Confidence, CrashReport, FailureCause
 

@@ -29,7 +29,8 @@ DISK_FAULTS = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT})
 TOO_DEEP = "nested hundreds of levels deep, which nothing of sdbench is"
 """What is said where a parser gave up (RecursionError)."""
 
-# What a file is called until it is whole (``worker/kept.py`` too); a killed process leaves it.
+# What a file is called until it is whole (``worker/atomic_write.py`` too);
+# a killed process leaves it.
 _SCRATCH = re.compile(r"\.sdbench-[0-9a-f]+\.tmp")
 # A FIFO is opened at once and then refused; a terminal does not become ours.
 _CAREFUL = os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY

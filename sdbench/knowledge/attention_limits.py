@@ -9,8 +9,7 @@ word (pytorch#179352, #197636).
 
 from dataclasses import dataclass
 
-from packaging.version import InvalidVersion, Version
-
+from sdbench.knowledge.version_ranges import release
 from sdbench.records import Case
 
 PIXELS_PER_LATENT = 8
@@ -69,9 +68,10 @@ def predicted_overflow(
     limit counts: multiples of it were seen to abort (A1111 PR#5796).
     """
     found = [unet_scores(case, images, guidance, heads, pixels_per_token), vae_scores(case, images)]
+    version = release(torch)
     sentences = []
     for scores in found:
-        consequence = _consequence(scores, _release(torch))
+        consequence = _consequence(scores, None if version is None else version.release)
         if consequence is not None:
             sentences.append(
                 f"The attention scores in {scores.place} have {scores.elements:,} elements "
@@ -86,13 +86,6 @@ def _batch(case: Case, images: int) -> int:
 
 def _scores(place: str, elements: int, case: Case) -> Scores:
     return Scores(place, elements, elements * _BYTES[case.dtype])
-
-
-def _release(torch: str | None) -> tuple[int, ...] | None:
-    try:
-        return None if torch is None else Version(torch).release
-    except InvalidVersion:
-        return None
 
 
 def _consequence(scores: Scores, torch: tuple[int, ...] | None) -> str | None:

@@ -7,6 +7,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from sdbench.knowledge.version_ranges import release
+
 
 class TorchNeeds(NamedTuple):
     """What a release of torch needs of the system."""
@@ -123,14 +125,6 @@ _NEW_SET = {
 _NEW_SET_NEEDS_PYTHON = ">=3.11"
 NEWEST_NEEDS_TORCH = ">=2.6"
 """What the newest diffusers and transformers ask for."""
-
-
-def release(version: object) -> Version | None:
-    """``2.13.0+cpu`` and ``2.14.0.dev20260901`` as 2.13.0 and 2.14.0; None for what is none."""
-    try:
-        return Version(Version(str(version)).base_version)
-    except InvalidVersion:
-        return None
 
 
 def development(version: object) -> str | None:

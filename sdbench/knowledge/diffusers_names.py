@@ -6,7 +6,7 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 
 from sdbench.errors import StoreError
-from sdbench.records import ModelInfo
+from sdbench.records import AXES, Case, ModelInfo
 
 _SCHEDULERS = {
     "ddim": "DDIMScheduler",
@@ -35,6 +35,11 @@ def pipeline_class(model: ModelInfo) -> str:
         StoreError: it is none that sdbench knows.
     """
     return _known("model.pipeline_class", model.pipeline_class, _PIPELINES)
+
+
+def switches(case: Case) -> list[str]:
+    """The lines that switch slicing and tiling on, in ``pipe``."""
+    return [axis.code for name, axis in AXES.items() if axis.code and getattr(case, name)]
 
 
 def dtype_option(packages: Mapping[str, str]) -> str:

@@ -19,7 +19,7 @@ import msgspec
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from sdbench.files.toml import parse_toml
-from sdbench.knowledge.in_force import check_condition, holds
+from sdbench.knowledge.settings_in_force import check_condition, holds
 from sdbench.knowledge.version_ranges import UNKNOWN, Versions, is_prerelease, release, within
 from sdbench.records import Confidence, FailureCause
 

@@ -1,7 +1,5 @@
 """Versions of torch and macOS as people and programs write them, and whether a range holds them."""
 
-from typing import Any
-
 import msgspec
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
@@ -28,11 +26,11 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
 UNKNOWN = Versions()
 
 
-def release(version: Any) -> Version | None:
+def release(version: object) -> Version | None:
     """``2.13.0+cpu`` and ``2.14.0.dev20260901`` as 2.13.0 and 2.14.0; None for what is none."""
     try:
-        return Version(Version(version).base_version)
-    except (InvalidVersion, TypeError):
+        return Version(Version(str(version)).base_version)
+    except InvalidVersion:
         return None
 
 

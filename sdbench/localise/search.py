@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import psutil
 
 from sdbench.errors import MachineError, UsageError
@@ -22,13 +21,14 @@ from sdbench.localise.ranking import JudgedCall, Status
 from sdbench.models.resolve import ModelSource, find_model
 from sdbench.plan.config import Config
 from sdbench.plan.read_config import parse_config
-from sdbench.privacy.redact import redact
+from sdbench.privacy.redact_recorded import redact
 from sdbench.process.environment import worker_environment
 from sdbench.process.events import CallBegun, CallCompared, Event, Failed, Localised, Stack
 from sdbench.process.executor import Executor, Report, Stop, Task
 from sdbench.process.find_device import FoundDevice, find_device
 from sdbench.process.guard import MemoryGuard
 from sdbench.process.operator_calls import OperatorCall, OperatorDifference
+from sdbench.process.picture_job import picture_job
 from sdbench.process.sampler import Sample
 from sdbench.records import Case, Dtype, ModelInfo
 from sdbench.stacks import resolve_stack
@@ -85,20 +85,13 @@ class Search:
 
     def _job(self) -> dict[str, Any]:
         """The pass itself runs in float32, whatever is under test."""
-        case, config = self.case, self.config
+        pictures = picture_job(
+            self.config, self.model, self.device.kind, self.case, allow_pickle=self.allow_pickle
+        )
         return {
+            **pictures,
             "localise": True,
-            "device": self.device.kind,
-            "model_path": self.model.path,
-            "allow_pickle": self.allow_pickle,
-            "scheduler": config.scheduler,
-            "steps": config.steps,
-            "guidance_scale": config.guidance_scale,
-            "seed": config.seed,
-            "images": config.images,
-            "prompts": list(config.prompts),
             "compute_dtype": self.dtype,
-            "case": msgspec.to_builtins(case) | {"width": case.width, "height": case.height},
             "first": 0,
             "avoid": [],
             "capture": None,

@@ -1,6 +1,6 @@
 """What the machine is and how it is doing. A probe returns data, or says why it cannot."""
 
-from sdbench.machine.facts import MachineFacts, SlowReading, Unavailable, known, or_none
+from sdbench.machine.facts import MachineFacts, SlowReading, Unavailable, or_none
 from sdbench.machine.identity import boot_id, machine_id
 from sdbench.machine.live import LiveSystem, open_system
 from sdbench.machine.memory import MemoryProbe, SystemMemory
@@ -20,7 +20,6 @@ __all__ = [
     "SystemMemory",
     "Unavailable",
     "boot_id",
-    "known",
     "machine_id",
     "open_memory_probe",
     "open_system",

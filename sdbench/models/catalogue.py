@@ -172,7 +172,6 @@ def _sd1(
 
 
 def _sdxl(name: str, sha256: str) -> SyntheticModel:
-    """The SDXL base architecture."""
     unet = UNet((320, 640, 1280), (0, 2, 10), 2048, linear_projection=True, added_embedding=2816)
     vae = VAE((128, 256, 512, 512))
     first = TextEncoder(768, 12, 12)

@@ -8,6 +8,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from sdbench.errors import ModelError, UsageError
 from sdbench.files.user_folders import cache_folder
 from sdbench.models import synthetic
@@ -79,14 +81,7 @@ class ModelSource:
                 f"{self.name} is not as it was shipped ({digest[:12]} instead of "
                 f"{BUILTIN[self.name].sha256[:12]}): install sdbench again"
             )
-        return ModelInfo(
-            name=self.name,
-            path=str(folder),
-            sha256=digest,
-            pipeline_class=self.pipeline_class,
-            bytes_on_disk=self.bytes_on_disk,
-            trained=self.name not in SYNTHETIC,
-        )
+        return msgspec.structs.replace(self.outline(), path=str(folder), sha256=digest)
 
 
 def find_model(name: str, *, allow_pickle: bool = False) -> ModelSource:

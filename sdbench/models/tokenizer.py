@@ -25,9 +25,7 @@ BEGIN, END = "<|startoftext|>", "<|endoftext|>"
 
 def byte_symbols() -> list[str]:
     """The printable character that stands for each byte, in vocabulary order (GPT-2's table)."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return [chr(byte) for byte in printable] + [chr(256 + index) for index in range(len(others))]
+    return [*_symbol_of_byte().values()]
 
 
 def tokenizer_files(padding: str = END, merges: Sequence[tuple[str, str]] = ()) -> dict[str, bytes]:
@@ -155,7 +153,8 @@ def _merge(symbols: list[str], pair: tuple[str, str]) -> Iterator[str]:
 def _symbol_of_byte() -> dict[int, str]:
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
-    return dict(zip([*printable, *others], byte_symbols(), strict=True))
+    symbols = [*map(chr, printable), *(chr(256 + index) for index in range(len(others)))]
+    return dict(zip([*printable, *others], symbols, strict=True))
 
 
 def read_tokenizer(folder: Path) -> Tokenizer | None:

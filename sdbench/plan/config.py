@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from sdbench.records import Arm, Attention, Batching, Case, Dtype, Offload
+from sdbench.records import Arm, Attention, Batching, Dtype, Offload
 
 Scheduler = Literal["ddim", "pndm", "euler", "dpmsolver"]
 Auto = Literal["auto"]
@@ -143,9 +143,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def fewest_passes(self) -> int:
         """Measured passes that a process makes in any case."""
         return FEWEST_PASSES_IN_HASTE if self.passes == "auto" else self.passes
-
-
-AXES: tuple[str, ...] = tuple(Case.__struct_fields__)
 
 
 def held_bytes(level: float | str, memory_bytes: int) -> int:

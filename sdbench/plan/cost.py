@@ -11,16 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sdbench.plan.config import FEWEST_PASSES, MOST_PASSES, Config
-from sdbench.records import (
-    Case,
-    DeviceKind,
-    Dtype,
-    ModelInfo,
-    Plan,
-    Replicate,
-    Slot,
-    StartMethod,
-)
+from sdbench.records import Case, DeviceKind, Dtype, ModelInfo, Plan, Replicate, Slot, StartMethod
 
 
 @dataclass(frozen=True)
@@ -115,10 +106,7 @@ def estimate_slot(
     start: StartMethod,
 ) -> float:
     """Seconds of one process, from start to last line."""
-    pass_s, start_s = _pass_and_start(config, case, model, device, cores, start)
-    cost = _cost(model)
-    batch = config.images if case.batching == "batch" else 1
-    step_s, decode_s = _call_times(cost, case, batch, device, cores, config.guidance_scale)
+    start_s, step_s, decode_s, pass_s = _times(config, case, model, device, cores, start)
     prime_s = step_s + decode_s if case.warmup else 0.0
     profile_s = config.steps * step_s + decode_s
     passes_s = _passes_of(config, pass_s, start_s) * pass_s
@@ -134,23 +122,24 @@ def estimate_passes(
     start: StartMethod,
 ) -> int:
     """Measured passes of one process; of ``auto`` at most so many, with time enough for three."""
-    return _passes_of(config, *_pass_and_start(config, case, model, device, cores, start))
+    start_s, _, _, pass_s = _times(config, case, model, device, cores, start)
+    return _passes_of(config, pass_s, start_s)
 
 
-def _pass_and_start(
+def _times(
     config: Config,
     case: Case,
     model: ModelInfo,
     device: DeviceKind,
     cores: int,
     start: StartMethod,
-) -> tuple[float, float]:
-    """Seconds of a pass, and of a process until its pipeline is loaded."""
+) -> tuple[float, float, float, float]:
+    """Seconds of a process until its pipeline is loaded, of a step, a decode and a pass."""
     batch, calls = (config.images, 1) if case.batching == "batch" else (1, config.images)
     step_s, decode_s = _call_times(_cost(model), case, batch, device, cores, config.guidance_scale)
     start_s = _FORK_S if start == "fork" else _IMPORT_S
-    load_s = model.bytes_on_disk / _LOAD_BYTES_PER_S
-    return calls * (config.steps * step_s + decode_s), start_s + load_s
+    start_s += model.bytes_on_disk / _LOAD_BYTES_PER_S
+    return start_s, step_s, decode_s, calls * (config.steps * step_s + decode_s)
 
 
 def _passes_of(config: Config, pass_s: float, start_s: float) -> int:

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from sdbench.errors import ConfigError, UsageError
-from sdbench.plan.config import AXES, Config, Matrix, held_bytes
+from sdbench.plan.config import Config, Matrix, held_bytes
 from sdbench.records import (
+    AXES,
     Arm,
     Case,
     DeviceKind,
@@ -21,6 +22,7 @@ from sdbench.records import (
     PlannedCase,
     Slot,
     StartMethod,
+    spelling,
 )
 from sdbench.stats import MIN_PROCESSES
 
@@ -186,12 +188,7 @@ def _can_compare(axis: str, plan: Plan) -> bool:
         return len(plan.arms) > 1
     if axis == "stack":
         return 1 < len(plan.arms) == len({arm.stack for arm in plan.arms})
-    others = [other for other in AXES if other != axis]
-    rests = [
-        tuple(getattr(planned.case, other) for other in others)
-        for planned in plan.cases
-        if planned.skip_reason is None
-    ]
+    rests = [entry.case.without(axis) for entry in plan.cases if entry.skip_reason is None]
     return len(set(rests)) < len(rests)
 
 
@@ -328,7 +325,7 @@ def _filter_only(cases: list[PlannedCase], only: Sequence[str]) -> list[PlannedC
             raise UsageError(
                 f"--only {selection}: expected AXIS=VALUE, AXIS being one of {', '.join(AXES)}"
             )
-        present = {_spelling(getattr(planned.case, axis)) for planned in cases}
+        present = {spelling(getattr(planned.case, axis)) for planned in cases}
         wanted = {value.strip().lower() for value in text.split(",")}
         unknown = wanted - present
         if unknown:
@@ -336,9 +333,5 @@ def _filter_only(cases: list[PlannedCase], only: Sequence[str]) -> list[PlannedC
                 f"--only {selection}: no case has {axis}={sorted(unknown)[0] or '(nothing)'}; "
                 f"there are {', '.join(sorted(present))}"
             )
-        cases = [planned for planned in cases if _spelling(getattr(planned.case, axis)) in wanted]
+        cases = [planned for planned in cases if spelling(getattr(planned.case, axis)) in wanted]
     return cases
-
-
-def _spelling(value: object) -> str:
-    return str(value).lower()

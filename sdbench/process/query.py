@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import sdbench.worker
-from sdbench.process.operator_events import Done, Event, Failed, decode_event
+from sdbench.process.doctor_events import Done, Event, Failed, decode_event
+from sdbench.words import signal_name
 
 _SCRIPT = str(Path(sdbench.worker.__file__).absolute().with_name("examine.py"))
 _READ_BYTES = 1 << 16
@@ -133,7 +134,7 @@ class Child:
             return f"no answer within {self._silence_s:g} s{self._last_words()}"
         code = self._process.returncode
         if code is not None and code < 0:
-            return f"the process died with {_signal_name(-code)}{self._last_words()}"
+            return f"the process died with {signal_name(-code)}{self._last_words()}"
         return f"the process ended with status {code}{self._last_words()}"
 
     def _last_words(self) -> str:
@@ -168,10 +169,3 @@ class Child:
     def _shut(self, fd: int) -> None:
         self._selector.unregister(fd)
         os.close(fd)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -15,7 +15,7 @@ from sdbench.machine import MemoryProbe, SystemMemory
 from sdbench.machine.cpu import CpuTimes, cpu_shares
 from sdbench.machine.facts import SlowReading, known
 from sdbench.process.energy import EnergyMeter
-from sdbench.process.extremes import TimedReading, extremes
+from sdbench.process.slow_readings import TimedReading, extremes
 from sdbench.records import TelemetrySummary
 
 # 20 a second catches the VAE's peak, which lasts some 100 ms on fast machines.

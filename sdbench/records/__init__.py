@@ -19,7 +19,17 @@ Records hold no reference cycles, so the collector leaves them alone (``gc=False
 millions.
 """
 
-from sdbench.records.case import Arm, Attention, Batching, Case, DeviceKind, Dtype, Offload
+from sdbench.records.case import (
+    AXES,
+    Arm,
+    Attention,
+    Batching,
+    Case,
+    DeviceKind,
+    Dtype,
+    Offload,
+    spelling,
+)
 from sdbench.records.compared import (
     CORRECTNESS_SEVERITY,
     Arithmetic,
@@ -36,7 +46,6 @@ from sdbench.records.compared import (
     TracedStage,
 )
 from sdbench.records.failure import (
-    MEMORY_KINDS,
     OUTCOME_SEVERITY,
     Confidence,
     CrashReport,
@@ -44,21 +53,9 @@ from sdbench.records.failure import (
     Frame,
     Outcome,
 )
-from sdbench.records.numbers import (
-    Block,
-    ByteChange,
-    Bytes,
-    Clock,
-    Count,
-    Flops,
-    FlopsPerSecond,
-    PassSeconds,
-    Resolution,
-    Seconds,
-    UnitSeconds,
-)
+from sdbench.records.numbers import Bytes, Clock, Count, FlopsPerSecond, Seconds, UnitSeconds
 from sdbench.records.planned import Plan, PlannedCase, Slot, StartMethod
-from sdbench.records.recorded import SCHEMA_VERSION, Recorded
+from sdbench.records.recorded import SCHEMA_VERSION
 from sdbench.records.replicate import (
     CountedFlops,
     Energy,
@@ -84,22 +81,22 @@ from sdbench.records.run import (
     MatmulRate,
     ModelInfo,
     Record,
+    RowKey,
     Run,
     Session,
     StackInfo,
+    by_row,
 )
 
 __all__ = [
+    "AXES",
     "CORRECTNESS_SEVERITY",
-    "MEMORY_KINDS",
     "OUTCOME_SEVERITY",
     "SCHEMA_VERSION",
     "Arithmetic",
     "Arm",
     "Attention",
     "Batching",
-    "Block",
-    "ByteChange",
     "Bytes",
     "Case",
     "Clock",
@@ -115,7 +112,6 @@ __all__ = [
     "Dtype",
     "Energy",
     "FailureCause",
-    "Flops",
     "FlopsPerSecond",
     "Frame",
     "Gate",
@@ -130,7 +126,6 @@ __all__ = [
     "OwnRounding",
     "Pass",
     "PassKind",
-    "PassSeconds",
     "PassesStopped",
     "Picture",
     "PictureDifference",
@@ -140,9 +135,8 @@ __all__ = [
     "Preflight",
     "Pressure",
     "Record",
-    "Recorded",
     "Replicate",
-    "Resolution",
+    "RowKey",
     "Run",
     "Seconds",
     "Session",
@@ -159,4 +153,6 @@ __all__ = [
     "WaitReason",
     "Withdrawn",
     "Yardstick",
+    "by_row",
+    "spelling",
 ]

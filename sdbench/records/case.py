@@ -3,14 +3,11 @@
 import functools
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from sdbench.records.numbers import (
-    Bytes,
-    Resolution,
-)
+from sdbench.records.numbers import Bytes, Resolution
 
 Batching = Literal["loop", "batch"]
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -54,22 +51,50 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def words(self) -> list[str]:
         """Short words for the settings that are not default, resolution apart."""
         return [
-            word
-            for word, holds in (
-                ("sliced", self.attention_slicing),
-                ("primed", self.warmup),
-                ("batch", self.batching == "batch"),
-                (self.dtype, self.dtype != "float32"),
-                ("vae-sliced", self.vae_slicing),
-                ("vae-tiled", self.vae_tiling),
-                (f"attention-{self.attention}", self.attention != "default"),
-                (f"offload-{self.offload}", self.offload != "none"),
-            )
-            if holds
+            axis.slug.format(value)
+            for name, axis in AXES.items()
+            if axis.slug and (value := getattr(self, name)) != _CASE_DEFAULTS[name]
         ]
 
+    def without(self, axis: str) -> tuple[object, ...]:
+        """All settings but one: equal for cases that differ in that one at most."""
+        return tuple(getattr(self, name) for name in AXES if name != axis)
+
+
+class Axis(NamedTuple):
+    """What is known of one setting of a case, beside its values and its default."""
+
+    words: str
+    """The setting at a value, for a person: a value that says nothing by itself has a name."""
+    slug: str = ""
+    """The word for a value that is not default, in the case's id too, so it never changes."""
+    holds_memory: bool = True
+    """Whether it changes how much memory a pass takes."""
+    code: str = ""
+    """The line that switches it on in diffusers, where that is the same for every value."""
+
+
+AXES: dict[str, Axis] = {
+    "resolution": Axis("{}"),
+    "attention_slicing": Axis(
+        "attention slicing {}", "sliced", code="pipe.enable_attention_slicing()"
+    ),
+    "warmup": Axis("warm-up {}", "primed", holds_memory=False),
+    "batching": Axis("{}", "{}"),
+    "dtype": Axis("{}", "{}"),
+    "vae_slicing": Axis("VAE slicing {}", "vae-sliced", code="pipe.vae.enable_slicing()"),
+    "vae_tiling": Axis("VAE tiling {}", "vae-tiled", code="pipe.vae.enable_tiling()"),
+    "attention": Axis("attention {}", "attention-{}"),
+    "offload": Axis("offload {}", "offload-{}"),
+}
+"""Every setting of a case, in the order of its fields."""
 
 _CASE_DEFAULTS: dict[str, Any] = msgspec.structs.asdict(Case())
+
+
+def spelling(value: object) -> str:
+    """A value of an axis as ``--only`` takes it: ``true``, ``512x512``."""
+    return str(value).lower()
 
 
 @functools.lru_cache(maxsize=1 << 17)

@@ -44,22 +44,6 @@ class FailureCause(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     until: str | None = None
     sources: list[str] = []
 
-    @property
-    def out_of_memory(self) -> bool:
-        """Whether the words say that memory ran out (a bare SIGKILL does not say)."""
-        return self.kind in MEMORY_KINDS
-
-
-MEMORY_KINDS = frozenset(
-    {
-        "mps-out-of-memory",
-        "cuda-out-of-memory",
-        "cpu-out-of-memory",
-        "command-buffer-out-of-memory",
-        "invalid-buffer-size",
-    }
-)
-
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One call on the stack: the library's name and the function, None where not given."""

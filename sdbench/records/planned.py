@@ -7,10 +7,7 @@ from typing import Literal
 import msgspec
 
 from sdbench.records.case import Arm, Case
-from sdbench.records.numbers import (
-    Block,
-    Count,
-)
+from sdbench.records.numbers import Block, Count
 
 StartMethod = Literal["spawn", "fork"]
 

@@ -293,12 +293,23 @@ class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="re
         """The passes of one kind, in order."""
         return self._by_kind.get(kind, [])
 
+    @property
+    def first_pass_s(self) -> float | None:
+        """Seconds of measured pass 1."""
+        firsts = (one.duration_s for one in self.of_kind("measured") if one.index == 1)
+        return next(firsts, None)
+
+    @property
+    def steady_passes(self) -> list[Pass]:
+        """The measured passes from the second on."""
+        return [entry for entry in self.of_kind("measured") if entry.index > 1]
+
     @functools.cached_property
     def steady_median_s(self) -> float | None:
         """A process's statistic: the median of its steady passes (2 on), if it ended well."""
         if self.outcome != "ok":
             return None
-        steady = [entry.duration_s for entry in self.of_kind("measured") if entry.index > 1]
+        steady = [entry.duration_s for entry in self.steady_passes]
         return statistics.median(steady) if steady else None
 
     @functools.cached_property

@@ -1,6 +1,7 @@
 """A run: what was measured, where, with which versions; and the records about all of it."""
 
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -108,3 +109,21 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     def variables(self, arm: Arm) -> dict[str, str]:
         """The environment variables that an arm computed with; its own go first."""
         return {**self.environment, **arm.env}
+
+    def identity(self, name: str) -> Any:
+        """What the machine is, of ``machine_facts``; None where it is not known or not recorded."""
+        fact = (self.machine_facts.get("identity") or {}).get(name)
+        return None if isinstance(fact, dict) else fact
+
+
+RowKey = tuple[str, str]
+"""Case id and arm."""
+OfRow = TypeVar("OfRow", Replicate, Compared)
+
+
+def by_row(records: Iterable[OfRow]) -> dict[RowKey, list[OfRow]]:
+    """Records of each case in each arm, in their order."""
+    found: dict[RowKey, list[OfRow]] = {}
+    for record in records:
+        found.setdefault((record.case_id, record.arm), []).append(record)
+    return found

@@ -16,6 +16,7 @@ from sdbench.knowledge.diffusers_names import (
     dtype_option,
     pipeline_class,
     scheduler_class,
+    switches,
 )
 from sdbench.knowledge.variables import is_tuning
 from sdbench.quoting.python_source import literal, name, number, whole, words
@@ -166,12 +167,7 @@ def _settings(case: Case) -> list[str]:
     if case.attention != "default":
         module = "diffusers.models.attention_processor"
         lines.append(f"pipe.unet.set_attn_processor({module}.{PROCESSORS[case.attention]}())")
-    if case.attention_slicing:
-        lines.append("pipe.enable_attention_slicing()")
-    if case.vae_slicing:
-        lines.append("pipe.vae.enable_slicing()")
-    if case.vae_tiling:
-        lines.append("pipe.vae.enable_tiling()")
+    lines += switches(case)
     if case.warmup:
         lines.append("paint(BATCHES[0], steps=1)")
     return lines

@@ -18,6 +18,7 @@ from sdbench.machine import MemoryProbe
 from sdbench.process.executor import Stop, Supervisor
 from sdbench.process.sampler import MachineSampler
 from sdbench.runner import ballast_process
+from sdbench.words import gigabytes
 
 _PROGRAM = str(Path(ballast_process.__file__).absolute())
 _LOOK_EVERY_S = 0.05
@@ -75,26 +76,22 @@ class ProcessBallast:
         assert process.stdout is not None
         fd = process.stdout.fileno()
         deadline = time.monotonic() + _START_S + self._hold_bytes / _SLOWEST_BYTES_PER_S
-        held, rest = 0, b""
+        held, rest, wanted = 0, b"", gigabytes(self._hold_bytes)
         while held < self._hold_bytes:
             sample = self._sampler.take()
             stop = supervise(None, sample)
             if stop is not None:
-                words = f"{stop.reason}, when {_gb(held)} of {_gb(self._hold_bytes)} were held"
+                words = f"{stop.reason}, when {gigabytes(held)} of {wanted} were held"
                 return dataclasses.replace(stop, reason=words)
             if time.monotonic() > deadline:
-                return Stop("ballast", f"{_gb(self._hold_bytes)} could not be held in time")
+                return Stop("ballast", f"{wanted} could not be held in time")
             if not select.select([fd], [], [], _LOOK_EVERY_S)[0]:
                 continue
             data = os.read(fd, _READ_BYTES)
             if not data:
                 code = process.wait()
-                words = f"{_gb(self._hold_bytes)} could not be held (pressure.hold_bytes): "
+                words = f"{wanted} could not be held (pressure.hold_bytes): "
                 return Stop("ballast", f"{words}the ballast ended with status {code}")
             *lines, rest = (rest + data).split(b"\n")
             held = int(lines[-1]) if lines else held
         return None
-
-
-def _gb(size: float) -> str:
-    return f"{size / 1e9:.1f} GB"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import msgspec
 
 from sdbench.correctness.arithmetic import arithmetic_of
-from sdbench.correctness.artifacts import Artifacts
+from sdbench.correctness.artifact_files import Artifacts
 from sdbench.correctness.content import judge
 from sdbench.correctness.parity import ParityResult, ReadContent, ReferenceSet
 from sdbench.models.builtin import BUILTIN

@@ -19,6 +19,7 @@ from sdbench.process.events import Event, PassEnded, Phase
 from sdbench.process.executor import Executor, Report, Stop, Task
 from sdbench.process.guard import MemoryGuard, SwapWriteGuard
 from sdbench.process.import_failures import ImportFailure, import_failure
+from sdbench.process.picture_job import picture_job
 from sdbench.process.sampler import Sample
 from sdbench.records import (
     Case,
@@ -35,8 +36,7 @@ from sdbench.records import (
 )
 from sdbench.runner.ballast import Ballast
 from sdbench.runner.gates import Gates
-from sdbench.runner.jobs import picture_job
-from sdbench.runner.operations import alike, keep_count, known_count
+from sdbench.runner.operation_counts import alike, keep_count, known_count
 from sdbench.runner.read_pictures import not_kept, with_content
 from sdbench.runner.replicate import replicate_record
 from sdbench.runs import RunFolder, last_attempts

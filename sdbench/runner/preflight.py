@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from sdbench.correctness.artifacts import Artifacts
+from sdbench.correctness.artifact_files import Artifacts
 from sdbench.correctness.content import judge
 from sdbench.correctness.parity import ParityResult
 from sdbench.models.resolve import find_model
@@ -17,8 +17,8 @@ from sdbench.plan.config import Config
 from sdbench.plan.read_config import load_config
 from sdbench.process.environment import worker_environment
 from sdbench.process.executor import Executor, Supervisor, Task
+from sdbench.process.picture_job import picture_job
 from sdbench.records import Case, Compared, Gate, Preflight, Replicate, Run, Slot
-from sdbench.runner.jobs import picture_job
 from sdbench.runner.reference_maker import Group, ReferenceStore
 from sdbench.runner.replicate import replicate_record
 from sdbench.runs import RunFolder

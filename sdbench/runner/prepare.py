@@ -32,7 +32,7 @@ from sdbench.plan.config import Config, UntilDecided
 from sdbench.plan.cost import Estimate, Pace, estimate_passes, estimate_run, estimate_slot
 from sdbench.plan.order import axis_to_decide, make_plan, with_blocks
 from sdbench.plan.read_config import load_config
-from sdbench.privacy.redact import hide_path, recorded_environment
+from sdbench.privacy.redact_recorded import hide_path, recorded_environment
 from sdbench.process.environment import PRELOAD, preload_modules, worker_environment
 from sdbench.process.executor import Executor
 from sdbench.process.find_device import FoundDevice, accelerator_possible, find_device
@@ -294,7 +294,7 @@ def _flagged(
 
 
 def make_run(prepared: Prepared, model: ModelInfo) -> Run:
-    """A new run; :func:`sdbench.privacy.redact.hidden_run` is what may be written down of it."""
+    """A new run; ``redact_recorded.hidden_run`` is what may be written down of it."""
     now = datetime.now(timezone.utc)
     return Run(
         run_id=new_run_id(prepared.config.name, now, os.urandom(2)),
@@ -347,7 +347,7 @@ def check_resumable(run: Run) -> None:
     """Refuse to mix two machines or two stacks in one run (its paths shown again).
 
     The interpreters that the run names are started: it must be this installation's own, or
-    :func:`sdbench.runner.foreign.adopted`.
+    :func:`sdbench.runner.strangers_run.adopted`.
 
     Raises:
         MachineError: the machine, an interpreter's versions, the preload or a variable changed.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from sdbench.correctness.artifacts import Artifacts
+from sdbench.correctness.artifact_files import Artifacts
 from sdbench.correctness.content import ContentVerdict, judge
 from sdbench.models.builtin import BUILTIN
 from sdbench.records import Picture, Replicate

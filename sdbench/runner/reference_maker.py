@@ -29,9 +29,9 @@ from sdbench.process.environment import PRELOAD, worker_environment
 from sdbench.process.events import Event, Failed, Phase
 from sdbench.process.executor import Executor, Report, Stop, Task
 from sdbench.process.guard import MemoryGuard
+from sdbench.process.picture_job import picture_job
 from sdbench.process.sampler import Sample
 from sdbench.records import Arithmetic, Case, Dtype, ModelInfo, StackInfo, StartMethod
-from sdbench.runner.jobs import picture_job
 
 # A run must not bring the machine to its knees at the very end (PROTOCOL 18).
 _MEMORY_MARGIN = 1.5

@@ -13,16 +13,11 @@ from sdbench.knowledge.failure_causes import (
     without_advice,
 )
 from sdbench.knowledge.failure_texts import one_line
-from sdbench.knowledge.in_force import of_job
-from sdbench.knowledge.pasted_log import (
-    innermost_message,
-    last_line,
-    last_words,
-    root_exception,
-)
+from sdbench.knowledge.pasted_log import innermost_message, last_line, last_words, root_exception
+from sdbench.knowledge.settings_in_force import of_job
 from sdbench.knowledge.version_ranges import Versions
 from sdbench.plan.config import FEWEST_PASSES
-from sdbench.privacy.redact import redact
+from sdbench.privacy.redact_recorded import redact
 from sdbench.process.events import (
     Counted,
     DeviceTried,

@@ -10,8 +10,7 @@ from typing import Any
 import msgspec
 
 from sdbench import machine
-from sdbench.analysis.pairs import summary_of
-from sdbench.analysis.run_summary import RunSummary, TimeShares, time_shares
+from sdbench.analysis.run_summary import RunSummary, TimeShares, summary_of, time_shares
 from sdbench.correctness.thresholds import OWN_ROUNDING_TIMES
 from sdbench.plan.config import Config
 from sdbench.plan.cost import Pace
@@ -32,7 +31,7 @@ from sdbench.runner.preflight import run_preflight
 from sdbench.runner.prepare import cores_of, make_pace, memory_bytes_of, new_sitting
 from sdbench.runner.reference_maker import ReferenceMaker, ReferenceStore
 from sdbench.runner.resume import attempts_so_far, remaining_slots, restart_victims
-from sdbench.runner.sequential import UntilDecided
+from sdbench.runner.until_decided import UntilDecided
 from sdbench.runs import RunFolder, load_run
 from sdbench.runs.checks import without_none
 

@@ -14,8 +14,8 @@ from sdbench.models.resolve import find_model
 from sdbench.plan.read_config import load_config
 from sdbench.process.environment import worker_environment
 from sdbench.process.executor import Executor, Task
+from sdbench.process.picture_job import picture_job
 from sdbench.records import Case, Gate, Slot
-from sdbench.runner.jobs import picture_job
 from sdbench.runner.replicate import replicate_record
 
 _LIMIT_S = 600.0  # a first import of torch from a slow disk takes minutes

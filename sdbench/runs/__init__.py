@@ -1,13 +1,7 @@
 """Run folders: durable, resumable, readable by anything that reads JSON lines."""
 
 from sdbench.runs.folder import RunFolder, not_writable
-from sdbench.runs.reading import (
-    LoadedRun,
-    find_run,
-    last_attempts,
-    list_runs,
-    load_run,
-)
+from sdbench.runs.reading import LoadedRun, find_run, last_attempts, list_runs, load_run
 
 __all__ = [
     "LoadedRun",

@@ -29,9 +29,9 @@ from sdbench.records import (
     Withdrawn,
 )
 from sdbench.runs.checks import check_run, device_fault, record_fault
+from sdbench.runs.interning import Sharing
 from sdbench.runs.membership import Belonging
 from sdbench.runs.ownership import digest, is_own
-from sdbench.runs.sharing import Sharing
 from sdbench.words import counted, shortened
 
 RUN_FILE, RECORDS_FILE = "run.json", "records.jsonl"

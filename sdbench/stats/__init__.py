@@ -1,21 +1,20 @@
 """Pure numbers: the only place that knows scipy."""
 
-from sdbench.stats.bootstrap import MIN_BOOTSTRAP_PROCESSES, bootstrap_interval
+from sdbench.stats.bootstrap import bootstrap_interval
 from sdbench.stats.drift import drift_between, with_drift
 from sdbench.stats.interval import MIN_PROCESSES, log_t_interval
-from sdbench.stats.outliers import Outlier, tukey_outliers
-from sdbench.stats.percentiles import MIN_PASSES_OF_PERCENTILE, percentile
+from sdbench.stats.outliers import tukey_outliers
+from sdbench.stats.percentiles import percentile
 from sdbench.stats.ratio import (
     Drift,
-    DriftSource,
     Problem,
     RatioEstimate,
     paired_ratio,
     ratio_of_logs,
     welch_ratio,
 )
-from sdbench.stats.sequential import LOOK_CONFIDENCE, LOOKS, Look, look_at
-from sdbench.stats.steadiness import Steadiness, judge_steadiness
+from sdbench.stats.sequential import LOOK_CONFIDENCE, LOOKS, look_at
+from sdbench.stats.steadiness import judge_steadiness
 from sdbench.stats.sustained import STABLE_SHARE, Sustained, judge_sustained
 from sdbench.stats.verdict import (
     CONFIDENCE,
@@ -32,20 +31,14 @@ __all__ = [
     "DEFAULT_THRESHOLD",
     "LOOKS",
     "LOOK_CONFIDENCE",
-    "MIN_BOOTSTRAP_PROCESSES",
-    "MIN_PASSES_OF_PERCENTILE",
     "MIN_PROCESSES",
     "OPEN",
     "STABLE_SHARE",
     "Drift",
-    "DriftSource",
     "FamilyResult",
-    "Look",
-    "Outlier",
     "Problem",
     "RatioEstimate",
     "SpeedVerdict",
-    "Steadiness",
     "Sustained",
     "bootstrap_interval",
     "decide_family",

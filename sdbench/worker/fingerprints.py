@@ -9,8 +9,8 @@ import io
 import os
 from typing import Any, Optional
 
+from .atomic_write import keep_file
 from .channel import finite_or_none
-from .kept import keep_file
 
 _ONE_LEVEL = 1 / 255  # less contrast than this rounds to a single 8-bit level
 

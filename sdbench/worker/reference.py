@@ -26,9 +26,9 @@ import json
 import os
 from typing import Any, Callable, Iterator, Optional
 
+from .atomic_write import write_whole
 from .channel import finite_or_none
 from .devices import Device
-from .kept import write_whole
 from .passes import pipeline_calls
 from .pipelines import apply_settings, import_stack, load, torch_dtype
 from .rounding import Rounding, loaded_as, rounding_of, run

@@ -16,7 +16,7 @@ import json
 import os
 from typing import Any
 
-from .kept import keep_file
+from .atomic_write import keep_file
 
 # A trace is a means, not a result: on long or large passes fewer images and steps are kept. Four
 # pictures of 512x512 in 20 steps take 20 MB.

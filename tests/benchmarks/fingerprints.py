@@ -19,8 +19,8 @@ from typing import Any
 
 from sdbench.models.resolve import find_model
 from sdbench.plan.read_config import parse_config
+from sdbench.process.picture_job import picture_job
 from sdbench.records import Case
-from sdbench.runner.jobs import picture_job
 
 
 def main() -> None:

@@ -36,9 +36,9 @@ import lockstep
 
 from sdbench.process.environment import worker_environment
 from sdbench.process.events import Event, Phase
-from sdbench.process.execution import ProcessExecutor
 from sdbench.process.executor import Report, Stop, Task
 from sdbench.process.sampler import Sample
+from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.stats.ratio import t_quantile
 
 _TRIMMED = 0.2

@@ -37,8 +37,8 @@ from sdbench.models.resolve import find_model
 from sdbench.plan.read_config import parse_config
 from sdbench.process.environment import worker_environment
 from sdbench.process.events import PassEnded
-from sdbench.process.execution import ProcessExecutor
 from sdbench.process.executor import Task
+from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.records import Case
 
 SETTINGS = ("device", "model", "resolution", "dtype", "batching", "steps", "images", "passes")

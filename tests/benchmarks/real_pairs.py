@@ -21,8 +21,9 @@ from collections import Counter
 from itertools import combinations
 from pathlib import Path
 
+from sdbench.analysis.case_result import CaseResult, rows_of
 from sdbench.analysis.estimates import estimate_pair
-from sdbench.analysis.pairs import Pair, Row, rows_of
+from sdbench.analysis.pairs import Pair
 from sdbench.comparison.verdicts import judge_pairs
 from sdbench.runs import load_run
 from sdbench.stats import CONFIDENCE, DEFAULT_THRESHOLD
@@ -58,11 +59,11 @@ def measure(out: Path, replicates: int, arms_toml: str) -> None:
     subprocess.run(run, check=True, env={**os.environ, "PYTHONPATH": path})
 
 
-def verdict(base: Row, new: Row) -> str:
+def verdict(base: CaseResult, new: CaseResult) -> str:
     """What comparing these two arms alone says of the time of a picture."""
     pair = Pair(
-        key=(base.planned.case_id, new.arm.name),
-        case=base.planned.case,
+        key=(base.summary.case_id, new.arm.name),
+        case=base.summary.case,
         labels=(base.arm.name, new.arm.name),
         arm=None,
         base=base,

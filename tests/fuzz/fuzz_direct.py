@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 from fuzz_direct_writers import NotOpenedError, open_by_name, write_text
 
-from sdbench.analysis import frames
+from sdbench.analysis import data_frames as frames
 from sdbench.comparison.expectations import load_expectations
-from sdbench.correctness.artifacts import Artifacts
+from sdbench.correctness.artifact_files import Artifacts
 from sdbench.errors import SdbenchError
 from sdbench.explain.explain import explain_text
 from sdbench.explain.picture_files import read_picture

@@ -9,12 +9,16 @@ PACKAGE = Path(__file__).resolve().parents[2] / "sdbench"
 
 READERS: tuple[str, ...] = (
     "plan/config.py",
+    "plan/read_config.py",
     "files/access.py",
-    "analysis/frames.py",
-    "records/",
+    "analysis/data_frames.py",
+    *(
+        f"records/{name}.py"
+        for name in ("case", "compared", "failure", "planned", "replicate", "run")
+    ),
     "files/toml.py",
     "comparison/expectations.py",
-    "comparison/pasts.py",
+    "comparison/history_index.py",
     "knowledge/crash_reports.py",
     "explain/explain.py",
     "knowledge/pasted_log.py",
@@ -24,12 +28,12 @@ READERS: tuple[str, ...] = (
     "machine/recording.py",
     "models/folder_files.py",
     "models/weights.py",
-    "correctness/artifacts.py",
+    "correctness/artifact_files.py",
     "report/view/timelines.py",
     "runs/membership.py",
     "runs/checks.py",
     "runs/reading.py",
-    "runs/sharing.py",
+    "runs/interning.py",
 )
 """Files of the package, all of whose code reads, but for :data:`WRITING`."""
 
@@ -38,13 +42,16 @@ WRITING: dict[str, tuple[str, ...]] = {
         *("open_to_append", "write_inside", "write_all", "flush_to_disk", "flush_folder"),
         *("_flush_names", "_write_at", "make_folder", "write_file"),
     ),
-    "correctness/artifacts.py": ("keep_pixels", "_save_picture", "is_finite", "load_tensors"),
+    "correctness/artifact_files.py": ("keep_pixels", "_save_picture", "is_finite", "load_tensors"),
     "plan/config.py": ("held_bytes",),
 }
 """Functions in them that write, or that only what measures calls: no reading verb reaches them."""
 
 READ_BY: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("plan/config.py", "files/toml.py"), ("config", "expectations", "run")),
+    **dict.fromkeys(
+        ("plan/config.py", "plan/read_config.py", "files/toml.py"),
+        ("config", "expectations", "run"),
+    ),
     "comparison/expectations.py": ("expectations",),
     **dict.fromkeys(("knowledge/crash_reports.py", "explain/explain.py"), ("log",)),
     **dict.fromkeys(("knowledge/pasted_log.py", "explain/versions_in_text.py"), ("log",)),
@@ -62,7 +69,7 @@ WRITERS: tuple[str, ...] = (
     "report/export/junit.py",
     "quoting/markdown_text.py",
     "report/export/tidy_csv.py",
-    "report/view/units.py",
+    "words.py",
     "report/html/page.py",
 )
 """What puts others' text into a language; escapes are left out there when holes are planted."""

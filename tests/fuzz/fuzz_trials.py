@@ -270,7 +270,7 @@ def _frames(words: list[str]) -> int:
 def _noting(call: Call) -> Iterator[None]:
     """Nothing is started, and what nobody foresaw is noted wherever it is caught."""
     from sdbench.cli import resume, run
-    from sdbench.comparison import pasts
+    from sdbench.comparison import history_index as pasts
 
     def last_resort(error: Exception, given: Any) -> int:
         call.raised.append(_place(error))

@@ -12,7 +12,7 @@ from factories import Called, Script
 
 from sdbench.models import synthetic
 from sdbench.models.catalogue import SYNTHETIC
-from sdbench.privacy.redact import recorded_environment
+from sdbench.privacy.redact_recorded import recorded_environment
 from sdbench.process.executor import FakeExecutor
 from sdbench.report.figures.figure import Figure
 

@@ -22,7 +22,7 @@ from sdbench.machine.facts import (
     Unavailable,
 )
 from sdbench.models.resolve import find_model
-from sdbench.process.operator_events import ImportTried
+from sdbench.process.doctor_events import ImportTried
 
 GIB = 1 << 30
 UNTOLD = Unavailable("nobody told")

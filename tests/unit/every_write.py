@@ -25,14 +25,14 @@ from faulty_disk import POWER_CUTS, Fault, FaultKind, FaultyDisk, Killed, PowerC
 from quality_factories import latents_of, make_floor, make_reference, nudged, smooth_picture
 
 from sdbench.cli import main
-from sdbench.correctness.artifacts import Artifacts, pixels_digest
+from sdbench.correctness.artifact_files import Artifacts, pixels_digest
 from sdbench.errors import SdbenchError
 from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.records import InterimAnalysis, Record, Replicate
 from sdbench.runs import LoadedRun, RunFolder, list_runs, load_run
 from sdbench.stacks import resolve_stack
+from sdbench.worker.atomic_write import keep_file
 from sdbench.worker.fingerprints import _npy, _png
-from sdbench.worker.kept import keep_file
 
 CONFIG = """
 name = "writes"
@@ -167,9 +167,9 @@ def desk(folder: Path, models: Path) -> Iterator[Desk]:
         patch.setattr("sdbench.cli.report.html_report", _page)
         # What was just written is not settled yet, so no index would be kept of it; and what was
         # just left is not abandoned yet.
-        patch.setattr("sdbench.comparison.pasts._SETTLED_S", -1.0)
-        patch.setattr("sdbench.comparison.pasts._ABANDONED_S", -1.0)
-        patch.setattr("sdbench.runner.operations._ABANDONED_S", -1.0)
+        patch.setattr("sdbench.comparison.history_index._SETTLED_S", -1.0)
+        patch.setattr("sdbench.comparison.history_index._ABANDONED_S", -1.0)
+        patch.setattr("sdbench.runner.operation_counts._ABANDONED_S", -1.0)
         yield made
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from sdbench import machine
+from sdbench.analysis.run_summary import RunSummary, summary_of
 from sdbench.localise.ranking import JudgedCall, Status
 from sdbench.machine import MachineFacts, MemoryProbe, SlowReading, SystemMemory, Unavailable
 from sdbench.machine.cpu import CpuTimes
@@ -29,7 +30,9 @@ from sdbench.process.operator_calls import OperatorCall, OperatorDifference
 from sdbench.process.sampler import Sample
 from sdbench.records import (
     Case,
+    Compared,
     InterimAnalysis,
+    MatmulRate,
     ModelInfo,
     Pass,
     PassKind,
@@ -45,7 +48,7 @@ from sdbench.records import (
 )
 from sdbench.runner.gates import Gates
 from sdbench.runner.loop import RunLoop
-from sdbench.runs import RunFolder
+from sdbench.runs import LoadedRun, RunFolder
 from sdbench.worker.pass_count import why_enough
 
 UTC = "2026-01-02T03:04:05.000+00:00"
@@ -366,6 +369,21 @@ def make_replicate(
         slot=slot.index,
         **{**defaults, **fields},
     )
+
+
+def summarise(
+    run: Run,
+    replicates: Sequence[Replicate],
+    path: str = "x",
+    warnings: Sequence[str] = (),
+    compared: Sequence[Compared] = (),
+    ceilings: Sequence[MatmulRate] = (),
+) -> RunSummary:
+    """The summary of a run that made these processes and no others."""
+    loaded = LoadedRun(Path(path), run, [], [*replicates], [*warnings])
+    loaded.comparisons.extend(compared)
+    loaded.ceilings.extend(ceilings)
+    return summary_of(loaded)
 
 
 def make_started(slot: Slot | None = None, attempt: int = 1, boot_id: str | None = BOOT) -> Started:

@@ -10,7 +10,7 @@ import numpy as np
 from factories import make_config, make_model, make_pass, make_replicate, make_run
 from quality_factories import Array, keep, latents_of, make_floor, make_reference, nudged
 
-from sdbench.correctness.artifacts import Artifacts
+from sdbench.correctness.artifact_files import Artifacts
 from sdbench.correctness.equality import Equality, check_equality
 from sdbench.correctness.parity import ParityResult, ReferenceSet
 from sdbench.records import Case

@@ -8,7 +8,7 @@ from factories import make_model, make_pass
 from measured_runs import measured, one_case
 from quality_factories import Array, keep, latents_of, make_floor, make_reference
 
-from sdbench.correctness.artifacts import Artifacts
+from sdbench.correctness.artifact_files import Artifacts
 from sdbench.correctness.parity import ParityResult, ReferenceSet
 from sdbench.plan.config import Config
 from sdbench.records import Slot

@@ -11,7 +11,7 @@ from factories import make_picture
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from sdbench.correctness.artifacts import Tensors
+from sdbench.correctness.artifact_files import Tensors
 from sdbench.correctness.floors import Floor
 from sdbench.correctness.references import IMAGE_FILE, Reference
 from sdbench.records import Picture

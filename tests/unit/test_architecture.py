@@ -32,11 +32,11 @@ IMPORTS: dict[str, str] = {
     "explain": "correctness errors knowledge records",
     "process": "errors knowledge machine plan records words worker",
     "runs": "errors files machine plan records words",
-    "analysis": "errors files machine plan records runs stats",
+    "analysis": "errors files machine records runs stats",
     "privacy": "errors machine models plan records runs",
     "stacks": "errors files plan process records",
     "comparison": "analysis errors files knowledge machine records runs stats words",
-    "diagnosis": ("analysis correctness knowledge machine plan quoting records runs stats words"),
+    "diagnosis": "analysis correctness knowledge machine quoting records runs stats words",
     "doctor": ("errors files knowledge machine models plan process records stacks words"),
     "localise": ("errors files knowledge models plan privacy process quoting records stacks words"),
     "repro": "analysis correctness errors knowledge quoting records words",
@@ -49,9 +49,8 @@ IMPORTS: dict[str, str] = {
         "localise models plan process quoting records runner runs stats words"
     ),
     "cli": (
-        "analysis comparison correctness diagnosis doctor errors explain files knowledge "
-        "localise machine plan privacy process records report repro runner runs stacks "
-        "stats words"
+        "analysis comparison correctness doctor errors explain files knowledge localise machine "
+        "plan privacy process records report repro runner runs stacks stats words"
     ),
     "__main__": "cli",
 }

@@ -19,7 +19,7 @@ from sdbench.cli import VERBS, cli, show
 from sdbench.cli.list import MOST
 from sdbench.knowledge.crash_reports import read_crash_report
 from sdbench.plan.config import Config
-from sdbench.privacy.redact import hidden_run
+from sdbench.privacy.redact_recorded import hidden_run
 from sdbench.process.executor import Report, Supervisor, Task
 from sdbench.records import Run, StackInfo
 from sdbench.runs import RunFolder, list_runs, load_run

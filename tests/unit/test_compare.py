@@ -18,7 +18,7 @@ from quality_factories import (
     smooth_picture,
 )
 
-from sdbench.correctness.artifacts import Artifacts
+from sdbench.correctness.artifact_files import Artifacts
 from sdbench.correctness.measures import to_pixels
 from sdbench.correctness.parity import ParityResult, ReferenceSet, rounding_levels
 from sdbench.correctness.stage_differences import picture_stage

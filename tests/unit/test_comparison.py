@@ -22,7 +22,6 @@ from measured_runs import (
 
 from sdbench.analysis.reasons import NOT_INTERLEAVED, REASONS
 from sdbench.comparison import CaseComparison, Comparison, compare_axis, compare_runs
-from sdbench.comparison.result import as_json
 from sdbench.errors import UsageError
 from sdbench.plan.config import Config
 from sdbench.records import Gate, Slot, TelemetrySummary
@@ -869,7 +868,8 @@ def test_small_machine_wide_effect_asks_for_more_machines() -> None:
 
 def test_document_is_json_with_what_the_contract_names() -> None:
     loaded = measured(by_arm(old=1.0, new=1.1), config=two_arms())
-    document = json.loads(json.dumps(as_json(compare_axis([loaded], "arm")), allow_nan=False))
+    comparison = msgspec.to_builtins(compare_axis([loaded], "arm"))
+    document = json.loads(json.dumps(comparison, allow_nan=False))
     (case,) = document["cases"]
     assert {"case_id", "ratio", "ci95", "verdict", "reason"} <= set(case)
     assert (case["verdict"], case["reason"]) == ("slower", None)

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 from drawn_scenes import draw_scene
-from factories import make_config, make_pass, make_picture, make_replicate, make_run
+from factories import make_config, make_pass, make_picture, make_replicate, make_run, summarise
 from PIL import Image
 from rich.console import Console
 
-from sdbench.analysis.run_summary import RunSummary, summarise
+from sdbench.analysis.run_summary import RunSummary
 from sdbench.cli.run import _fails_on
-from sdbench.correctness.artifacts import pixels_digest
+from sdbench.correctness.artifact_files import pixels_digest
 from sdbench.correctness.scene import Item, Scene
 from sdbench.errors import ModelError, UsageError
 from sdbench.models.builtin import BUILTIN, BuiltinModel

@@ -11,13 +11,13 @@ from sdbench.knowledge.compatibility import (
     made_for_both,
     newest_torch_for,
     proven_set,
-    release,
     stack_with,
     torch_for_python,
     torch_needs,
     torchvision_for,
     within,
 )
+from sdbench.knowledge.version_ranges import release
 
 MPS_API = Path(__file__).parents[1] / "data" / "mps_api.json"
 

@@ -20,7 +20,7 @@ from sdbench.doctor.deep import (
     examine_device,
 )
 from sdbench.doctor.facts import Check, DoctorFacts, TorchFacts, TorchFailed
-from sdbench.process.operator_events import DeviceRate, OperatorResult
+from sdbench.process.doctor_events import DeviceRate, OperatorResult
 
 Stub = Callable[[str], DoctorFacts]
 

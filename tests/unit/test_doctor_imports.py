@@ -21,9 +21,9 @@ from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.explain.explain import read_log
 from sdbench.knowledge.version_ranges import UNKNOWN
 from sdbench.machine.facts import Unavailable
+from sdbench.process.doctor_events import ImportFailure, ImportTried
 from sdbench.process.events import Failed
 from sdbench.process.import_failures import explained
-from sdbench.process.operator_events import ImportFailure, ImportTried
 from sdbench.worker.imports import describe, innermost
 
 TORCH = """

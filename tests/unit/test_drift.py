@@ -17,10 +17,10 @@ from measured_runs import (
     yardstick,
 )
 
-from sdbench.analysis.pairs import rows_of
+from sdbench.analysis.case_result import rows_of
 from sdbench.comparison import CaseComparison, compare_runs
-from sdbench.comparison.drift import PRIOR_LOG_SD, machine_kind
 from sdbench.comparison.history import Past, past_of
+from sdbench.comparison.run_drift import PRIOR_LOG_SD, machine_kind
 from sdbench.comparison.series import series_of
 from sdbench.records import Gate, Slot, Yardstick
 from sdbench.runs import LoadedRun

@@ -5,10 +5,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from factories import make_config, make_pass, make_replicate, make_run, make_slot
+from factories import make_config, make_pass, make_replicate, make_run, make_slot, summarise
 
 from sdbench.analysis.efficiency import CaseEfficiency, case_efficiency
-from sdbench.analysis.run_summary import summarise
 from sdbench.records import Case, CountedFlops, MatmulRate, Replicate, Stage
 from sdbench.report.view.efficiency_words import efficiency_sentence, efficiency_words
 

@@ -9,7 +9,7 @@ import pytest
 from factories import make_config, make_pass, make_replicate, make_run, make_slot
 from quality_factories import keep, latents_of, noise_picture, nudged, smooth_picture
 
-from sdbench.correctness.artifacts import Artifacts
+from sdbench.correctness.artifact_files import Artifacts
 from sdbench.correctness.equality import Equality, check_equality
 from sdbench.records import (
     Case,

@@ -10,10 +10,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from factories import Called, make_pass, make_picture
+from factories import Called, make_pass, make_picture, summarise
 from measured_runs import by_arm, changed, ended_as, kept, measured, one_case, steady, two_arms
 
-from sdbench.analysis.run_summary import RunSummary, summarise
+from sdbench.analysis.run_summary import RunSummary
 from sdbench.comparison import compare_axis, failing
 from sdbench.report.export.junit import junit_of_comparison, junit_of_runs
 from sdbench.report.export.pytest_benchmark import pytest_benchmark_document
@@ -96,7 +96,7 @@ def test_junit_skips_what_was_not_run() -> None:
 
 def test_round_of_pytest_benchmark_is_a_process() -> None:
     loaded = measured(config=two_arms(5))
-    document = pytest_benchmark_document(loaded.run, loaded.replicates, summary_of(loaded))
+    document = pytest_benchmark_document(loaded)
     assert [entry["name"] for entry in document["benchmarks"]] == ["64x64 [old]", "64x64 [new]"]
     stats = document["benchmarks"][0]["stats"]
     assert (stats["rounds"], len(stats["data"])) == (5, 5)
@@ -108,7 +108,7 @@ def test_statistics_are_pytest_benchmarks_own() -> None:
     from pytest_benchmark.stats import Stats
 
     loaded = measured(steady(noise=0.1), config=one_case(12))
-    document = pytest_benchmark_document(loaded.run, loaded.replicates, summary_of(loaded))
+    document = pytest_benchmark_document(loaded)
     stats = document["benchmarks"][0]["stats"]
     own: Any = Stats()  # type: ignore[no-untyped-call]
     for time in stats["data"]:
@@ -120,7 +120,7 @@ def test_statistics_are_pytest_benchmarks_own() -> None:
 
 def test_case_without_a_time_is_left_out() -> None:
     loaded = measured(fields=lambda slot: ended_as("crashed"))
-    document = pytest_benchmark_document(loaded.run, loaded.replicates, summary_of(loaded))
+    document = pytest_benchmark_document(loaded)
     assert document["benchmarks"] == []
 
 
@@ -192,7 +192,7 @@ def test_nothing_that_names_the_machine_is_exported() -> None:
     import platform
 
     loaded = changed(measured(by_arm(old=1.0, new=1.0), config=two_arms()), machine_id="0123")
-    document = pytest_benchmark_document(loaded.run, loaded.replicates, summary_of(loaded))
+    document = pytest_benchmark_document(loaded)
     assert document["machine_info"]["node"] == "0123"
     assert platform.node() not in json.dumps(document) or len(platform.node()) < 4
 

@@ -2,7 +2,7 @@
 
 from factories import make_slow
 
-from sdbench.process.extremes import TimedReading, extremes
+from sdbench.process.slow_readings import TimedReading, extremes
 
 
 def test_throttling_reasons_are_gathered_over_all_passes() -> None:

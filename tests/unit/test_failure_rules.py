@@ -15,8 +15,8 @@ from sdbench.knowledge.failure_texts import (
     rules_of,
     shipped_rules,
 )
-from sdbench.knowledge.in_force import DTYPES, NAMES, dtype_in_text, of_text
 from sdbench.knowledge.known_issues import load_known_issues
+from sdbench.knowledge.settings_in_force import DTYPES, NAMES, dtype_in_text, of_text
 from sdbench.knowledge.version_ranges import UNKNOWN, Versions
 
 RULES = parse_rules(shipped_rules())

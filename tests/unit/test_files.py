@@ -12,7 +12,7 @@ from every_write import Point, points_of
 from faulty_disk import Fault, FaultyDisk, Killed, restore
 
 from sdbench.files import access as files
-from sdbench.worker.kept import keep_file, write_whole
+from sdbench.worker.atomic_write import keep_file, write_whole
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from factories import make_pass, make_picture
 from measured_runs import kept, measured, one_case, steady, two_arms
 
 import sdbench
-from sdbench.analysis.frames import RunFrames
+from sdbench.analysis.data_frames import RunFrames
 from sdbench.errors import SdbenchError, StoreError, UsageError
 from sdbench.report.export.tidy_csv import csv_of_runs
 from sdbench.runs import LoadedRun

@@ -10,7 +10,7 @@ import pytest
 from pictured_runs import four_settings, pictured
 from quality_factories import Array, noise_picture, nudged, smooth_picture
 
-from sdbench.correctness.artifacts import Artifacts
+from sdbench.correctness.artifact_files import Artifacts
 from sdbench.records import Slot
 from sdbench.report.html.policy import content_security_policy
 from sdbench.report.pictures.data_uris import Drawing, Embedder, Shown, difference_of

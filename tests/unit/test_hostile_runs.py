@@ -399,7 +399,7 @@ def test_one_damaged_run_hides_no_other(results: Path, run: Path, call: Called) 
 def test_the_index_is_never_trusted_over_the_run(
     results: Path, run: Path, call: Called, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sdbench.comparison import pasts
+    from sdbench.comparison import history_index as pasts
 
     def told() -> Any:
         return json.loads(call("list", "-o", results, "--json")[1])["runs"][0]["processes"]
@@ -428,7 +428,7 @@ def test_what_a_file_holds_must_be_what_its_name_says(tmp_path: Path) -> None:
     import numpy as np
     from PIL import Image
 
-    from sdbench.correctness.artifacts import Artifacts, pixels_digest
+    from sdbench.correctness.artifact_files import Artifacts, pixels_digest
 
     (tmp_path / "images").mkdir()
     pixels = np.zeros((64, 64, 3), np.uint8)
@@ -454,7 +454,7 @@ def test_latents_are_known_by_the_dtype_they_were_made_in(tmp_path: Path, dtype:
 
     import numpy as np
 
-    from sdbench.correctness.artifacts import Artifacts
+    from sdbench.correctness.artifact_files import Artifacts
 
     (tmp_path / "latents").mkdir()
     single = np.linspace(-3, 3, 4 * 8 * 8, dtype=np.float32).reshape(4, 8, 8)
@@ -485,7 +485,7 @@ def test_a_header_of_latents_that_lies_makes_no_array(tmp_path: Path, header: by
     import hashlib
     import struct
 
-    from sdbench.correctness.artifacts import Artifacts
+    from sdbench.correctness.artifact_files import Artifacts
 
     (tmp_path / "latents").mkdir()
     data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + b"\0" * 64
@@ -497,7 +497,7 @@ def test_a_header_of_latents_that_lies_makes_no_array(tmp_path: Path, header: by
 def test_metadata_of_any_depth_reads_as_nothing(tmp_path: Path) -> None:
     import hashlib
 
-    from sdbench.correctness.artifacts import Artifacts
+    from sdbench.correctness.artifact_files import Artifacts
 
     (tmp_path / "traces").mkdir()
     header = json.dumps({"__metadata__": {"kept": DEEP}}).encode()

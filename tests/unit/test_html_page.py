@@ -244,10 +244,7 @@ def test_counted_operations_are_shown_where_they_are_recorded(tmp_path: Path) ->
     story = build_report([loaded])
     (run,) = story.runs
     rows = [
-        msgspec.structs.replace(
-            row, flops_per_s=2.5e12, ceiling_flops_per_s=5e12, share_of_ceiling=0.5
-        )
-        for row in run.stages
+        msgspec.structs.replace(row, flops_per_s=2.5e12, share_of_ceiling=0.5) for row in run.stages
     ]
     run = msgspec.structs.replace(run, stages=rows, efficiency="Efficiency: 50%.")
     text = Page(html_report([loaded], msgspec.structs.replace(story, runs=[run]))).text

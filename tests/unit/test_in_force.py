@@ -4,7 +4,13 @@ import msgspec
 import pytest
 
 from sdbench.explain.explain import explain_text
-from sdbench.knowledge.in_force import check_condition, dtype_in_text, holds, of_job, of_text
+from sdbench.knowledge.settings_in_force import (
+    check_condition,
+    dtype_in_text,
+    holds,
+    of_job,
+    of_text,
+)
 from sdbench.knowledge.version_ranges import UNKNOWN, Versions
 from sdbench.records import Case
 

@@ -11,8 +11,7 @@ from sdbench.knowledge.known_issues import (
     matching_issues,
     parse_known_issues,
 )
-from sdbench.plan.config import AXES
-from sdbench.records import Case, DeviceKind
+from sdbench.records import AXES, Case, DeviceKind
 
 ENTRY = """
 [[issue]]

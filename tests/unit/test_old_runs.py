@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sdbench.analysis.run_summary import as_json, summarise
+from sdbench.analysis.run_summary import as_json, summary_of
 from sdbench.cli import main
 from sdbench.runner.session import config_of
 from sdbench.runs import load_run
@@ -17,7 +17,7 @@ RUNS = sorted((Path(__file__).parents[1] / "data" / "runs").iterdir())
 def test_old_run_loads_whole_and_gives_a_document(folder: Path) -> None:
     loaded = load_run(folder)
     assert loaded.warnings == []
-    document = as_json(summarise(loaded.run, loaded.replicates, str(folder)))
+    document = as_json(summary_of(loaded))
     json.dumps(document, allow_nan=False)
     assert document["outcomes"] == {"ok": 1, "crashed": 1}
     assert config_of(loaded.run).name == loaded.run.config["name"]
@@ -36,7 +36,7 @@ def test_old_run_and_each_of_its_cases_can_be_shown(
 def test_first_schema_knew_no_pressure_and_says_so() -> None:
     (folder,) = (folder for folder in RUNS if folder.name == "schema-1-first")
     loaded = load_run(folder)
-    summary = summarise(loaded.run, loaded.replicates, str(folder))
+    summary = summary_of(loaded)
     row = next(row for row in summary.cases if row.outcome == "ok")
     assert row.telemetry.pressure_peak is None
     assert row.telemetry.unavailable["pressure_peak"] == "not recorded"

@@ -19,10 +19,10 @@ OTHERS = {
     "runs/folder.py": {"os.mkdir", "os.ftruncate", ".rmdir", ".unlink"},
     "runs/ownership.py": {"os.write"},
     # imports nothing of sdbench, so it has its own
-    "worker/kept.py": {"os.makedirs", "os.write", "os.fsync", "os.replace", "os.unlink"},
+    "worker/atomic_write.py": {"os.makedirs", "os.write", "os.fsync", "os.replace", "os.unlink"},
     # a mark in the cache; without it a process counts as cold
     "runner/loop.py": {".mkdir", ".touch"},
-    "comparison/pasts.py": {".mkdir"},
+    "comparison/history_index.py": {".mkdir"},
     # gigabytes that can be made again: in a folder of another name, renamed when it is proven
     "models/synthetic.py": {
         *("open", ".write_text", ".write_bytes", ".mkdir", ".rename", "shutil.rmtree", "os.fsync"),

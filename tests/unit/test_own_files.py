@@ -9,7 +9,7 @@ from measured_runs import kept, measured
 from test_operator_script import ORIGIN
 
 from sdbench.cli.localise import _free_folder
-from sdbench.cli.own_files import is_writable_without_asking, spare_others
+from sdbench.cli.overwriting import is_writable_without_asking, spare_others
 from sdbench.cli.report import _FORMATS
 from sdbench.errors import UsageError
 from sdbench.localise.script import operator_script

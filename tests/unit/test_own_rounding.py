@@ -13,7 +13,7 @@ from factories import make_config, make_model, make_pass, make_replicate, make_r
 from faulty_pictures import SIDE, Paint, scene
 from quality_factories import STEPS, Array, keep, latents_of, make_floor, make_reference, nudged
 
-from sdbench.correctness.artifacts import Artifacts, Tensors
+from sdbench.correctness.artifact_files import Artifacts, Tensors
 from sdbench.correctness.equality import check_equality
 from sdbench.correctness.parity import ParityResult, ReadContent, ReferenceSet
 from sdbench.correctness.references import Rounded

@@ -19,7 +19,7 @@ from sdbench.files.user_folders import STATE_VARIABLE, state_folder
 from sdbench.knowledge.variables import is_tuning
 from sdbench.process.executor import Report, Supervisor, Task
 from sdbench.records import Run, StackInfo
-from sdbench.runner.foreign import adopted, what_it_decides
+from sdbench.runner.strangers_run import adopted, what_it_decides
 from sdbench.runs import RunFolder, load_run
 from sdbench.runs.ownership import digest, is_own, note_own
 from sdbench.stacks import resolve_stack

@@ -20,15 +20,15 @@ from factories import (
     make_slot,
     make_task,
     play,
+    summarise,
     worker_events,
 )
 from measured_runs import kept, measured, one_case
 from rich.console import Console
 from test_outcome import record_of
 
-from sdbench.analysis.frames import replicate_rows
-from sdbench.analysis.pairs import summary_of
-from sdbench.analysis.run_summary import CaseSummary, summarise
+from sdbench.analysis.data_frames import replicate_rows
+from sdbench.analysis.run_summary import CaseSummary, summary_of
 from sdbench.cli import main
 from sdbench.plan.config import FEWEST_PASSES, FEWEST_PASSES_IN_HASTE, MOST_PASSES, Config
 from sdbench.plan.cost import estimate_passes, estimate_slot, passes_within_s

@@ -12,7 +12,7 @@ from PIL import Image, PngImagePlugin
 
 from sdbench.correctness.picture_kinds import PictureKind, kinds_of
 from sdbench.errors import UsageError
-from sdbench.explain.picture_faults import explain_picture
+from sdbench.explain.picture_causes import explain_picture
 from sdbench.explain.picture_files import (
     PictureFile,
     PictureSettings,

@@ -3,17 +3,24 @@
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 from factories import make_case, make_config
 
 from sdbench.errors import ConfigError, UsageError
+from sdbench.plan.config import Matrix, Selection
 from sdbench.plan.order import make_plan, order_slots, resolve_start
 from sdbench.plan.read_config import load_config
-from sdbench.records import Case, DeviceKind, Plan
+from sdbench.records import AXES, Case, DeviceKind, Plan
 
 
 def plan_of(device: DeviceKind = "cpu", **document: Any) -> Plan:
     return make_plan(make_config(**document), device)
+
+
+@pytest.mark.parametrize("part", [Case, Matrix, Selection])
+def test_the_table_of_axes_has_every_setting_in_its_order(part: type[msgspec.Struct]) -> None:
+    assert part.__struct_fields__ == tuple(AXES)
 
 
 def test_same_configuration_gives_the_same_plan() -> None:

@@ -11,7 +11,7 @@ from sdbench.errors import MachineError
 from sdbench.models.resolve import ModelSource
 from sdbench.plan.cost import Estimate
 from sdbench.plan.order import make_plan
-from sdbench.privacy.redact import (
+from sdbench.privacy.redact_recorded import (
     hidden_run,
     hide_path,
     recorded_environment,
@@ -161,7 +161,7 @@ def test_secret_variable_of_an_arm_is_found_in_the_environment(
 
 
 def as_user(monkeypatch: pytest.MonkeyPatch, name: str | None) -> None:
-    monkeypatch.setattr("sdbench.privacy.redact._user_name", lambda: name)
+    monkeypatch.setattr("sdbench.privacy.redact_recorded._user_name", lambda: name)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from factories import make_task
 
-from sdbench.process import execution as process
-from sdbench.process.execution import ForkServer
+from sdbench.process import watch_worker as process
 from sdbench.process.executor import Stop
+from sdbench.process.watch_worker import ForkServer
 
 
 class FakeProcess:

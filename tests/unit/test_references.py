@@ -17,7 +17,7 @@ from quality_factories import (
 )
 
 from sdbench.correctness import references
-from sdbench.correctness.artifacts import Tensors
+from sdbench.correctness.artifact_files import Tensors
 from sdbench.correctness.references import IMAGE_FILE, ReferenceSettings, find_floor, find_reference
 from sdbench.models.builtin import BUILTIN
 from sdbench.plan.read_config import load_config

@@ -285,7 +285,8 @@ def test_rate_of_a_profiled_case_is_shown_with_its_share_where_that_is_known(
 
 def test_settings_without_room_for_their_name_stay_unnamed(tmp_path: Path) -> None:
     (run,) = build_report([told_run(tmp_path)]).runs
-    first = run.recommendation.tradeoffs[0]
+    recommendation = run.diagnosis.recommendation
+    first = recommendation.tradeoffs[0]
     # Eight settings in one place, and one far away that sets the scale.
     close = [
         msgspec.structs.replace(
@@ -300,8 +301,9 @@ def test_settings_without_room_for_their_name_stay_unnamed(tmp_path: Path) -> No
     far = msgspec.structs.replace(
         first, seconds_per_picture=7.0, peak_memory_bytes=10**9, efficient=False
     )
-    advice = msgspec.structs.replace(run.recommendation, tradeoffs=[*close, far])
-    figure = tradeoff_figure(msgspec.structs.replace(run, recommendation=advice), "run")
+    advice = msgspec.structs.replace(recommendation, tradeoffs=[*close, far])
+    diagnosis = msgspec.structs.replace(run.diagnosis, recommendation=advice)
+    figure = tradeoff_figure(msgspec.structs.replace(run, diagnosis=diagnosis), "run")
     assert figure is not None
     names = [text for text in texts(figure.inline_svg()) if "sliced" in text]
     assert 0 < len(names) < len(close)

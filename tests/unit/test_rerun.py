@@ -15,8 +15,8 @@ from sdbench import machine
 from sdbench.errors import MachineError, UsageError
 from sdbench.process.executor import Report, Supervisor, Task
 from sdbench.records import Arm, StackInfo
-from sdbench.runner import again as again_module
-from sdbench.runner.again import again
+from sdbench.runner import rerun as again_module
+from sdbench.runner.rerun import again
 from sdbench.runs import LoadedRun, RunFolder, load_run
 from sdbench.stacks import resolve_stack
 

@@ -36,7 +36,7 @@ from sdbench import machine
 from sdbench.errors import StoreError
 from sdbench.plan.config import Config
 from sdbench.plan.read_config import load_config
-from sdbench.privacy.redact import hidden_run, shown_run
+from sdbench.privacy.redact_recorded import hidden_run, shown_run
 from sdbench.process.events import Phase
 from sdbench.process.executor import FakeExecutor, Report, Stop, Supervisor, Task
 from sdbench.process.interrupt import InterruptFlag

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from factories import Called, make_config, make_replicate, make_run, make_stack
 
-from sdbench.privacy.redact import hidden_run, recorded_environment, redact, redacted
-from sdbench.privacy.share import Private, shared
+from sdbench.privacy.redact_recorded import hidden_run, recorded_environment, redact, redacted
+from sdbench.privacy.redact_shared import Private, shared
 from sdbench.records import Arm, Run
 from sdbench.runs import LoadedRun, RunFolder
 from sdbench.runs.secrets import SECRET, holds_secret, is_secret_name, without_secrets

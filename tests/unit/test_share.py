@@ -19,7 +19,7 @@ from msgspec import inspect
 from sdbench.cli import main
 from sdbench.cli.report import _FORMATS
 from sdbench.plan.read_config import load_config, shipped_configs
-from sdbench.privacy.share import LEFT_OUT, LOCAL_MODEL, Private, shared
+from sdbench.privacy.redact_shared import LEFT_OUT, LOCAL_MODEL, Private, shared
 from sdbench.records import (
     Compared,
     InterimAnalysis,

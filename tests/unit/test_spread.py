@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 from diagnosed_runs import case, findings, loaded_run, plan, telemetry
-from factories import make_config, make_pass, make_replicate, make_run, make_slot
+from factories import make_config, make_pass, make_replicate, make_run, make_slot, summarise
 from rich.console import Console
 
-from sdbench.analysis.run_summary import CaseSummary, RunSummary, disturbances, summarise
+from sdbench.analysis.run_summary import CaseSummary, RunSummary, disturbances
 from sdbench.machine.cpu import CpuTimes, cpu_shares
 from sdbench.records import Case, Replicate, Slot
 from sdbench.report.terminal.tables import render_summary
@@ -256,8 +256,8 @@ def test_report_has_both_parts_and_marks_the_process() -> None:
         return spread_out(slot, here, **fields)
 
     story = build_run_report(loaded_run(change))
-    cell = next(one for one in story.cells if one.case_id == BASE.case_id)
-    assert cell.spread_between_passes and cell.spread_between_processes
+    cell = next(one for one in story.cells if one.summary.case_id == BASE.case_id)
+    assert cell.summary.spread_between_passes and cell.summary.spread_between_processes
     assert cell.disturbed == ["run 2 of 3: other programs took 45% of all cores' time"]
     assert [bool(one.remarks) for one in cell.processes] == [False, True, False]
     assert story.spread and story.spread[0].startswith("Spread: 64x64: processes differ by 2")

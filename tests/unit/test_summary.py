@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from factories import make_config, make_pass, make_picture, make_replicate, make_run
+from factories import make_config, make_pass, make_picture, make_replicate, make_run, summarise
 
-from sdbench.analysis.run_summary import CaseSummary, as_json, device_facts, summarise
+from sdbench.analysis.run_summary import CaseSummary, as_json, device_facts
 from sdbench.records import (
     OUTCOME_SEVERITY,
     Compared,

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from factories import make_config, make_model, make_pass, make_replicate, make_run
+from factories import make_config, make_model, make_pass, make_replicate, make_run, summarise
 from measured_runs import kept, measured
 from rich.console import Console
 
-from sdbench.analysis.run_summary import RunSummary, summarise, sustained_of
+from sdbench.analysis.run_summary import RunSummary, sustained_of
 from sdbench.cli import main
 from sdbench.plan.cost import estimate_passes, estimate_slot
 from sdbench.plan.order import make_plan

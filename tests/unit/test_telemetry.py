@@ -4,9 +4,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from factories import make_config, make_pass, make_replicate, make_run
+from factories import make_config, make_pass, make_replicate, make_run, summarise
 
-from sdbench.analysis.run_summary import summarise
 from sdbench.analysis.telemetry import PeakStage, case_telemetry, peak_stage
 from sdbench.records import Energy, Replicate, Stage, TelemetrySummary
 from sdbench.report.view.telemetry_words import telemetry_lines

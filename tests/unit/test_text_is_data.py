@@ -134,7 +134,7 @@ def tree(text: str) -> tuple[str, ...]:
 def scripts_of(run: Run) -> Iterator[tuple[str, str]]:
     for index, planned in enumerate(run.plan.cases[:2]):
         yield f"script {index}", case_script(run, planned.case, run.plan.arms[0])
-        row: Any = SimpleNamespace(planned=planned)
+        row: Any = SimpleNamespace(summary=planned)
         versions = {
             key: text for stack in run.stacks.values() for key, text in stack.packages.items()
         }
@@ -361,7 +361,7 @@ def _is_number(text: str) -> bool:
 
 
 def test_junit_stays_well_formed() -> None:
-    from sdbench.analysis.pairs import summary_of
+    from sdbench.analysis.run_summary import summary_of
     from sdbench.report.export.junit import junit_of_runs
 
     for hostile in TEXTS:

@@ -20,7 +20,7 @@ from factories import (
 )
 from rich.console import Console
 
-from sdbench.analysis.pairs import summary_of
+from sdbench.analysis.run_summary import summary_of
 from sdbench.comparison import compare_axis
 from sdbench.errors import ConfigError
 from sdbench.plan.config import Config, Looks, UntilDecided
@@ -30,8 +30,8 @@ from sdbench.records import InterimAnalysis, InterimCase, Run
 from sdbench.report.terminal.progress import ScreenWatcher
 from sdbench.runner.loop import RunLoop
 from sdbench.runner.resume import remaining_slots, undecided
-from sdbench.runner.sequential import UntilDecided as Decider
 from sdbench.runner.session import SessionResult, config_of, run_session
+from sdbench.runner.until_decided import UntilDecided as Decider
 from sdbench.runs import RunFolder, load_run
 from sdbench.stats import DEFAULT_THRESHOLD, LOOKS
 

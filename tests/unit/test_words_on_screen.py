@@ -109,8 +109,8 @@ def test_the_first_number_is_one_picture_at_the_usual_size() -> None:
         return here.width / 512 * (2 if here.attention_slicing else 1) * scatter
 
     head = build_run_report(loaded_run(config=plan(case=sizes), seconds=seconds)).headline
-    assert head.main is not None and head.main.resolution == "512x512"
-    assert head.fastest is not None and head.fastest.resolution == "128x128"
+    assert head.main is not None and head.main.choice.case.resolution == "512x512"
+    assert head.fastest is not None and head.fastest.choice.case.resolution == "128x128"
     one = build_run_report(loaded_run(config=plan(1, case=sizes), seconds=seconds)).headline
     assert one.main is None and one.main_cell is not None
     assert one.main_cell.name == "512x512"

@@ -7,8 +7,8 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch.nn import functional
 
-from sdbench.correctness.outlines import covers
 from sdbench.correctness.scene import PALETTE, SHAPES
+from sdbench.correctness.shape_outlines import covers
 from shapes.scenes import Drawing
 
 MOST_SHAPES = 3

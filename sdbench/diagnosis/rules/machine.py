@@ -3,8 +3,8 @@
 import itertools
 from collections.abc import Sequence
 
+from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.comparability import SWAPPED_BYTES, swapped, throttled
-from sdbench.analysis.pairs import Row
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Severity
 from sdbench.diagnosis.rules.symptom import Symptom
@@ -29,7 +29,7 @@ _FEWEST_PASSES_OF_FOOTPRINT = 4
 _MOST_ONE_BY_ONE, _PARTS = 8, 4
 
 
-def swap_bound(evidence: Evidence, row: Row) -> Symptom | None:
+def swap_bound(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """The machine wrote memory to swap while the row ran."""
     hit = [entry for entry in row.replicates if swapped(entry)]
     if not hit:
@@ -65,7 +65,7 @@ def swap_bound(evidence: Evidence, row: Row) -> Symptom | None:
     )
 
 
-def memory_growth(evidence: Evidence, row: Row) -> Symptom | None:
+def memory_growth(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """More memory is held after every pass, in every process."""
     processes = [entry.of_kind("measured") for entry in row.replicates if entry.passes]
     for name, least, fewest in (
@@ -89,7 +89,7 @@ def memory_growth(evidence: Evidence, row: Row) -> Symptom | None:
     return None
 
 
-def throttling(evidence: Evidence, row: Row) -> Symptom | None:
+def throttling(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """Heat or power saving held it back."""
     hit = [entry for entry in row.replicates if throttled(entry)]
     if not hit:
@@ -119,7 +119,7 @@ def throttling(evidence: Evidence, row: Row) -> Symptom | None:
     )
 
 
-def cpu_fallback(evidence: Evidence, row: Row) -> Symptom | None:
+def cpu_fallback(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """Operators that ran on the CPU because the device has none."""
     names = sorted({name for entry in row.replicates for name in entry.fallback_operators})
     if not names:

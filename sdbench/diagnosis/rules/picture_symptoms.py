@@ -4,19 +4,14 @@ import itertools
 import re
 from collections.abc import Callable, Iterable
 
-from sdbench.analysis.pairs import Row
+from sdbench.analysis.case_result import CaseResult
 from sdbench.correctness.arithmetic import arithmetic_of
 from sdbench.correctness.equality import Equality
-from sdbench.correctness.places import Place, Spot, listed, place_of
-from sdbench.correctness.verdict_words import (
-    shows_something,
-    stage_words,
-    unseen_words,
-    what_words,
-)
+from sdbench.correctness.verdict_words import shows_something, stage_words, unseen_words, what_words
+from sdbench.correctness.wrong_places import Place, Spot, listed, place_of
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Severity
-from sdbench.diagnosis.rules.contrast import contrast_words, healthy_neighbours, use_words
+from sdbench.diagnosis.rules.deciding_setting import contrast_words, healthy_neighbours, use_words
 from sdbench.diagnosis.rules.symptom import Symptom
 from sdbench.knowledge.known_issues import FindingCode
 from sdbench.records import ImageCompared, Picture
@@ -29,14 +24,14 @@ GROWN = 1.5
 LOCALISE = "Find the operator: sdbench localise; make a bug report: sdbench repro RUN CASE."
 
 
-def first_pass_remedy(evidence: Evidence, row: Row, *, fixed: bool) -> str:
+def first_pass_remedy(evidence: Evidence, row: CaseResult, *, fixed: bool) -> str:
     """What fits: no warm-up where it is on and does not help, no release that is in use."""
     if fixed:
         return (
             "Make one pass of a single step first and throw it away (warmup = true) – measured "
             "here to help."
         )
-    if row.planned.case.warmup:
+    if row.summary.case.warmup:
         return f"A warm-up pass of one step does not help: throw one whole pass away. {LOCALISE}"
     if evidence.neighbour(row, "warmup", True) is not None:
         return f"A warm-up pass was measured and does not help. {LOCALISE}"
@@ -54,13 +49,13 @@ def is_beyond(entry: ImageCompared) -> bool:
     return entry.verdict == "broken"
 
 
-def wrong_place(evidence: Evidence, row: Row) -> Place:
+def wrong_place(evidence: Evidence, row: CaseResult) -> Place:
     """Where a row's pictures are wrong in comparison with the CPU's."""
     return evidence.place(row, is_beyond)
 
 
 def wrong_words(
-    evidence: Evidence, row: Row, holds: Callable[[ImageCompared], bool] = is_beyond
+    evidence: Evidence, row: CaseResult, holds: Callable[[ImageCompared], bool] = is_beyond
 ) -> str:
     """``image 3 in every pass is black; the latents are right, so …``; empty if nothing is."""
     wrong = [entry for entry in evidence.images_of(row) if holds(entry)]
@@ -100,7 +95,7 @@ def grows(wrong: list[ImageCompared]) -> bool:
     return len(distances) >= 3 and rising and distances[-1] > GROWN * distances[0]
 
 
-def _profiled_words(evidence: Evidence, row: Row, place: Place) -> str:
+def _profiled_words(evidence: Evidence, row: CaseResult, place: Place) -> str:
     """Whether the pass that waits for the device after every step is right where others are not."""
     if place.pattern == "profile" or 1 not in place.images:
         return ""
@@ -130,22 +125,26 @@ def place_numbers(place: Place) -> dict[str, object]:
     }
 
 
-def dtype_words(row: Row) -> str:
+def dtype_words(row: CaseResult) -> str:
     """A larger type, if there is one."""
-    larger = {"float16": "float32 or bfloat16", "bfloat16": "float32"}.get(row.planned.case.dtype)
+    larger = {"float16": "float32 or bfloat16", "bfloat16": "float32"}.get(row.summary.case.dtype)
     return f"Use {larger}, or another torch release." if larger else "Try another torch release."
 
 
-def may_use_tf32(evidence: Evidence, row: Row) -> bool:
+def may_use_tf32(evidence: Evidence, row: CaseResult) -> bool:
     """Whether float32 products may have been rounded to TF32 on the device."""
-    case = row.planned.case
+    case = row.summary.case
     return case.dtype == "float32" and any(
         arithmetic_of(evidence.run, replicate, case) for replicate in row.replicates
     )
 
 
 def counted_symptom(
-    evidence: Evidence, row: Row, code: FindingCode, holds: Callable[[Picture], bool], words: str
+    evidence: Evidence,
+    row: CaseResult,
+    code: FindingCode,
+    holds: Callable[[Picture], bool],
+    words: str,
 ) -> Symptom | None:
     if not any(map(holds, evidence.distinct_pictures(row))):
         return None

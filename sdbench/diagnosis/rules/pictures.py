@@ -1,12 +1,12 @@
 """Pictures that came out wrong, the most specific reason first."""
 
-from sdbench.analysis.pairs import Row
+from sdbench.analysis.case_result import CaseResult
 from sdbench.correctness.arithmetic import NO_TF32
-from sdbench.correctness.places import listed
 from sdbench.correctness.thresholds import UNIT_ROUNDOFF
-from sdbench.diagnosis.evidence import Evidence, content_of
+from sdbench.correctness.wrong_places import listed
+from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Severity
-from sdbench.diagnosis.rules.contrast import contrast_words, healthy_neighbours, use_words
+from sdbench.diagnosis.rules.deciding_setting import contrast_words, healthy_neighbours, use_words
 from sdbench.diagnosis.rules.picture_symptoms import (
     _SLIGHT_DRIFT,
     LOCALISE,
@@ -29,7 +29,7 @@ from sdbench.records import ImageCompared, PictureFault
 _TF32_MARGIN = UNIT_ROUNDOFF["float16"] / UNIT_ROUNDOFF["float32"]
 
 
-def nan_output(evidence: Evidence, row: Row) -> Symptom | None:
+def nan_output(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """Numbers that are none."""
     return counted_symptom(
         evidence,
@@ -40,19 +40,19 @@ def nan_output(evidence: Evidence, row: Row) -> Symptom | None:
     )
 
 
-def black_output(evidence: Evidence, row: Row) -> Symptom | None:
+def black_output(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """All black."""
     return counted_symptom(
         evidence, row, "black-output", lambda picture: picture.black, "are black"
     )
 
 
-def noise_output(evidence: Evidence, row: Row) -> Symptom | None:
+def noise_output(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """Noise where the CPU makes a picture."""
     return _of_fault(evidence, row, "noise-output", ("noise",))
 
 
-def wrong_content(evidence: Evidence, row: Row) -> Symptom | None:
+def wrong_content(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """A picture that does not show what it should."""
     return (
         _of_fault(evidence, row, "wrong-content", ("flat", "saturated"))
@@ -61,7 +61,7 @@ def wrong_content(evidence: Evidence, row: Row) -> Symptom | None:
     )
 
 
-def cpu_mismatch(evidence: Evidence, row: Row) -> Symptom | None:
+def cpu_mismatch(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """Another picture than the CPU's; or one that differs from it more than rounding explains."""
     if row.summary.correct not in ("broken", "drift"):
         return None
@@ -105,7 +105,7 @@ def cpu_mismatch(evidence: Evidence, row: Row) -> Symptom | None:
 # --- what is wrong, and where --------------------------------------------------------------------
 
 
-def _is_fine(evidence: Evidence, row: Row) -> bool:
+def _is_fine(evidence: Evidence, row: CaseResult) -> bool:
     """Whether a row was compared with the CPU and nothing is beyond a slight drift."""
     if row.summary.correct not in ("match", "drift"):
         return False
@@ -113,7 +113,7 @@ def _is_fine(evidence: Evidence, row: Row) -> bool:
 
 
 def _of_fault(
-    evidence: Evidence, row: Row, code: FindingCode, faults: tuple[PictureFault, ...]
+    evidence: Evidence, row: CaseResult, code: FindingCode, faults: tuple[PictureFault, ...]
 ) -> Symptom | None:
     def holds(entry: ImageCompared) -> bool:
         return entry.fault in faults
@@ -138,12 +138,12 @@ def _of_fault(
     )
 
 
-def _misread(evidence: Evidence, row: Row) -> Symptom | None:
+def _misread(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """Content that was read and is not what the prompt asks for."""
-    if not any(content_of(picture) == "wrong" for picture in evidence.distinct_pictures(row)):
+    if not any(picture.content == "wrong" for picture in evidence.distinct_pictures(row)):
         return None
-    made = [entry for entry in evidence.pictures(row) if content_of(entry[3]) is not None]
-    wrong = [entry for entry in made if content_of(entry[3]) == "wrong"]
+    made = [entry for entry in evidence.pictures(row) if entry[3].content is not None]
+    wrong = [entry for entry in made if entry[3].content == "wrong"]
     compared: dict[str, list[ImageCompared]] = {}
     for entry in evidence.images_of(row):
         compared.setdefault(entry.pixels_sha256, []).append(entry)
@@ -195,7 +195,7 @@ def _why_misread(compared: list[ImageCompared]) -> tuple[Severity, str]:
     return "warning", "the CPU's do; how much rounding alone changes them was not measured"
 
 
-def _setting_shows_another(evidence: Evidence, row: Row) -> Symptom | None:
+def _setting_shows_another(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """Slicing on and off show different things, and no reference says which is right."""
     found = evidence.equality(row, "attention_slicing")
     if row.summary.correct != "unknown" or found is None or found.verdict != "different":

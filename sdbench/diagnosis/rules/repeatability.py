@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from sdbench.analysis.pairs import Row
+from sdbench.analysis.case_result import CaseResult
 from sdbench.correctness.equality import Equality, EqualityKind
-from sdbench.correctness.places import listed
+from sdbench.correctness.wrong_places import listed
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Severity
 from sdbench.diagnosis.rules.picture_symptoms import (
@@ -24,14 +24,14 @@ from sdbench.diagnosis.rules.symptom import Symptom
 from sdbench.records import ImageCompared, Picture
 
 
-def batch_mismatch(evidence: Evidence, row: Row) -> Symptom | None:
+def batch_mismatch(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """Pictures of a batch are wrong, or not those a loop makes."""
     if not evidence.makes_several_at_once(row):
         return None
     return _wrong_items(evidence, row) or _unlike_loop(evidence, row)
 
 
-def nondeterministic(evidence: Evidence, row: Row) -> Symptom | None:
+def nondeterministic(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """The same work gives another picture each time, or at some time."""
     found = evidence.equality(row, "replicates")
     if found is None or found.verdict != "different" or not _later_vary_between(evidence, row):
@@ -54,7 +54,7 @@ def nondeterministic(evidence: Evidence, row: Row) -> Symptom | None:
     )
 
 
-def last_digits_vary(evidence: Evidence, row: Row) -> Symptom | None:
+def last_digits_vary(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """The same work gives other bits each time, no further apart than rounding explains."""
     varying: dict[EqualityKind, Callable[[], bool]] = {
         "replicates": lambda: _later_vary_between(evidence, row),
@@ -75,7 +75,7 @@ def last_digits_vary(evidence: Evidence, row: Row) -> Symptom | None:
     return None
 
 
-def first_pass_drift(evidence: Evidence, row: Row) -> Symptom | None:
+def first_pass_drift(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """A process's first pass differs from its later ones, and is the one that is wrong."""
     found = evidence.equality(row, "first-pass")
     if found is None or found.verdict not in ("different", "unknown"):
@@ -106,7 +106,7 @@ def first_pass_drift(evidence: Evidence, row: Row) -> Symptom | None:
     return Symptom("first-pass-drift", severity, row, words, remedy, numbers)
 
 
-def first_is_odd_one_out(evidence: Evidence, row: Row, found: Equality) -> bool:
+def first_is_odd_one_out(evidence: Evidence, row: CaseResult, found: Equality) -> bool:
     """Of passes that differ, whether the first alone is unlike the others.
 
     It is not where later passes differ from each other too, or may do so, and not where the first
@@ -117,7 +117,7 @@ def first_is_odd_one_out(evidence: Evidence, row: Row, found: Equality) -> bool:
     return wrong_place(evidence, row).pattern not in ("later-passes", "at-times")
 
 
-def _wrong_items(evidence: Evidence, row: Row) -> Symptom | None:
+def _wrong_items(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """By the CPU's pictures: some of the batch are right, others are not; or a loop's are."""
     place = wrong_place(evidence, row)
     wrong = [entry for entry in evidence.images_of(row) if is_beyond(entry)]
@@ -151,7 +151,7 @@ def _wrong_items(evidence: Evidence, row: Row) -> Symptom | None:
     )
 
 
-def _unlike_loop(evidence: Evidence, row: Row) -> Symptom | None:
+def _unlike_loop(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """By the same pictures made in a loop, where that loop can be trusted."""
     found = evidence.equality(row, "batching")
     loop = evidence.neighbour(row, "batching", "loop")
@@ -174,7 +174,7 @@ def _unlike_loop(evidence: Evidence, row: Row) -> Symptom | None:
     )
 
 
-def _later_vary_between(evidence: Evidence, row: Row) -> bool:
+def _later_vary_between(evidence: Evidence, row: CaseResult) -> bool:
     """Whether processes differ in passes after the first, or made no such pass."""
     made: dict[tuple[int, int], set[tuple[str, str]]] = {}
     for _, number, image, picture in evidence.pictures(row):
@@ -183,14 +183,12 @@ def _later_vary_between(evidence: Evidence, row: Row) -> bool:
     return not later or any(len(digests) > 1 for digests in later)
 
 
-def _later_vary_within(row: Row) -> bool:
+def _later_vary_within(row: CaseResult) -> bool:
     """Whether the later passes of one process differ from each other."""
-    for replicate in row.replicates:
-        later = [entry for entry in replicate.of_kind("measured") if entry.index > 1]
-        made = {tuple(_digests(picture) for picture in entry.images) for entry in later}
-        if len(made) > 1:
-            return True
-    return False
+    return any(
+        len({tuple(map(_digests, made.images)) for made in replicate.steady_passes}) > 1
+        for replicate in row.replicates
+    )
 
 
 def _digests(picture: Picture) -> tuple[str, str]:
@@ -198,14 +196,14 @@ def _digests(picture: Picture) -> tuple[str, str]:
     return picture.latents_sha256, picture.pixels_sha256
 
 
-def _first_is_right(evidence: Evidence, row: Row) -> bool:
+def _first_is_right(evidence: Evidence, row: CaseResult) -> bool:
     found = evidence.equality(row, "first-pass")
     return found is not None and found.verdict in ("identical", "same")
 
 
-def _severity_of_items(row: Row, wrong: list[ImageCompared]) -> Severity:
+def _severity_of_items(row: CaseResult, wrong: list[ImageCompared]) -> Severity:
     """Half precision alone lets some images of a batch drift, as long as nobody sees it."""
     if any(entry.verdict == "broken" for entry in wrong):
         return "error"
     seen = any(entry.differences for entry in wrong)
-    return "warning" if seen or row.planned.case.dtype == "float32" else "info"
+    return "warning" if seen or row.summary.case.dtype == "float32" else "info"

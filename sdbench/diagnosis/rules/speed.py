@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from sdbench.analysis.pairs import Row
+from sdbench.analysis.case_result import CaseResult
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Severity
 from sdbench.diagnosis.rules.machine import memory_growth, throttling
@@ -21,7 +21,7 @@ _NOTICEABLE_TIMES = 1.5
 _LEVEL = 0.01
 
 
-def slow_first_pass(evidence: Evidence, row: Row) -> Symptom | None:
+def slow_first_pass(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """The first pass takes much longer than steady ones."""
     steady = row.summary.latency_s.median
     warm = [entry for entry in row.replicates if not entry.cold_cache]
@@ -56,7 +56,7 @@ def slow_first_pass(evidence: Evidence, row: Row) -> Symptom | None:
     )
 
 
-def not_steady(evidence: Evidence, row: Row) -> Symptom | None:
+def not_steady(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """Passes get slower or faster as a process goes on, and nothing else explains it.
 
     A warning where every process gets slower by itself. Where they disagree it may be the host that
@@ -112,19 +112,19 @@ def _all_change_alike(processes: Sequence[Sequence[float]], *, slower: bool) -> 
     return statistics.fmean(changes) >= error * t_quantile(1 - _LEVEL, len(changes) - 1)
 
 
-def slicing_hurts(evidence: Evidence, row: Row) -> Symptom | None:
+def slicing_hurts(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """With attention slicing it is slower."""
     return _slicing(evidence, row, "slicing-hurts", "slower")
 
 
-def slicing_helps(evidence: Evidence, row: Row) -> Symptom | None:
+def slicing_helps(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """With attention slicing it is faster."""
     return _slicing(evidence, row, "slicing-helps", "faster")
 
 
-def _slicing(evidence: Evidence, row: Row, code: FindingCode, way: str) -> Symptom | None:
+def _slicing(evidence: Evidence, row: CaseResult, code: FindingCode, way: str) -> Symptom | None:
     plain = evidence.neighbour(row, "attention_slicing", False)
-    if not row.planned.case.attention_slicing or plain is None:
+    if not row.summary.case.attention_slicing or plain is None:
         return None
     found = evidence.examined(plain, row, "attention_slicing")
     time, memory = found.ratios["steady"], found.ratios["memory"]
@@ -147,7 +147,7 @@ def _slicing(evidence: Evidence, row: Row, code: FindingCode, way: str) -> Sympt
         words,
         "Leave it off where memory suffices." if way == "slower" else "Leave it on.",
         {
-            "compared_with": plain.planned.case_id,
+            "compared_with": plain.summary.case_id,
             "ratio": time.ratio,
             "ci95": ci95,
             "n": time.n,

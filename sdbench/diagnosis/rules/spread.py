@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.comparability import swapped, throttled
-from sdbench.analysis.pairs import Row
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.rules.symptom import Symptom
 from sdbench.stats import DEFAULT_THRESHOLD, LOOKS
@@ -18,7 +18,7 @@ _SEEN_SHARE = 0.05
 _SEEN_STOLEN_SHARE = 0.01
 
 
-def noisy_host(evidence: Evidence, row: Row) -> Symptom | None:
+def noisy_host(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """Processes differ so much that no number of them that is ever made decides the threshold.
 
     What they differ by beyond their passes' scatter is meant: that is the host's doing, and more
@@ -59,10 +59,9 @@ def _threshold(evidence: Evidence) -> float:
     return float(asked.get("threshold", DEFAULT_THRESHOLD))
 
 
-def _seen(evidence: Evidence, row: Row) -> Iterator[str]:
+def _seen(evidence: Evidence, row: CaseResult) -> Iterator[str]:
     """What was recorded that makes processes differ."""
-    identity = evidence.run.machine_facts.get("identity") or {}
-    if identity.get("virtual") is True:
+    if evidence.run.identity("virtual") is True:
         yield "a virtual machine"
     reported = [entry.telemetry for entry in row.replicates if entry.telemetry is not None]
     stolen = max((one.stolen_cpu_share or 0.0 for one in reported), default=0.0)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sdbench.analysis.pairs import Row
+from sdbench.analysis.case_result import CaseResult
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Severity
 from sdbench.knowledge.known_issues import FindingCode
@@ -16,10 +16,10 @@ class Symptom:
 
     code: FindingCode
     severity: Severity
-    row: Row
+    row: CaseResult
     words: str
     remedy: str
     numbers: dict[str, Any] = field(default_factory=dict)
 
 
-Rule = Callable[[Evidence, Row], Symptom | None]
+Rule = Callable[[Evidence, CaseResult], Symptom | None]

@@ -12,22 +12,18 @@ from sdbench.knowledge.compatibility import (
     made_for_both,
     newest_torch_for,
     proven_set,
-    release,
     stack_with,
     within,
 )
+from sdbench.knowledge.version_ranges import release
 from sdbench.machine.facts import known, or_none
+from sdbench.words import gigabytes
 
 # The newest Python that wheels of every release of torch from 2.2 on are made for.
 _NEW_PYTHON = "3.12"
 # Not .venv: that is likely to be there, and to be what sdbench itself runs in.
 NEW_ENVIRONMENT = ".venv-sd"
 _ARM64_ENVIRONMENT = ".venv-arm64"
-
-
-def gigabytes(size_bytes: float) -> str:
-    """Bytes as ``8.6 GB``."""
-    return f"{size_bytes / 1e9:.1f} GB"
 
 
 def memory_size(size_bytes: int) -> str:

@@ -12,7 +12,7 @@ from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DeviceFacts, DoctorFacts, TorchFacts, TorchFailed
 from sdbench.knowledge.compatibility import torch_needs, within
 from sdbench.machine.facts import Unavailable, known, or_none
-from sdbench.process.operator_events import ImportFailure
+from sdbench.process.doctor_events import ImportFailure
 from sdbench.records import DeviceKind
 
 _USE_THE_CPU = "use the CPU: sdbench run quick --device cpu"

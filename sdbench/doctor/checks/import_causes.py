@@ -20,7 +20,7 @@ from sdbench.doctor.checks.commands import (
 from sdbench.doctor.facts import DoctorFacts
 from sdbench.knowledge.compatibility import EXTRAS, torchvision_for, within
 from sdbench.knowledge.import_errors import read_import_error, remedy_of_rule
-from sdbench.process.operator_events import ImportFailure
+from sdbench.process.doctor_events import ImportFailure
 from sdbench.records import FailureCause
 
 _ADVISED = re.compile(r"pip install '?([\w.<>=-]+)")

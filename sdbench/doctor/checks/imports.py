@@ -13,7 +13,7 @@ from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts, TorchFailed
 from sdbench.knowledge.compatibility import EXTRAS
 from sdbench.machine.facts import Unavailable, known
-from sdbench.process.operator_events import ImportFailure, ImportTried
+from sdbench.process.doctor_events import ImportFailure, ImportTried
 
 _LONGEST_MESSAGE = 400
 

@@ -4,8 +4,9 @@ import functools
 
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts
-from sdbench.knowledge.compatibility import development, release
+from sdbench.knowledge.compatibility import development
 from sdbench.knowledge.known_issues import KnownIssue, load_known_issues, matching_issues
+from sdbench.knowledge.version_ranges import release
 from sdbench.machine.facts import known
 from sdbench.plan.order import make_plan
 from sdbench.plan.read_config import load_config

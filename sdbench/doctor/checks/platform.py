@@ -1,14 +1,10 @@
 """The machine itself: its chip; of a Mac its macOS, and whether it is a real one."""
 
-from sdbench.doctor.checks.commands import (
-    NEW_ENVIRONMENT,
-    install_stack,
-    memory_size,
-    python_fits,
-)
+from sdbench.doctor.checks.commands import NEW_ENVIRONMENT, install_stack, memory_size, python_fits
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts
-from sdbench.knowledge.compatibility import INTEL_TORCH, release, torch_needs, within
+from sdbench.knowledge.compatibility import INTEL_TORCH, torch_needs, within
+from sdbench.knowledge.version_ranges import release
 from sdbench.machine.facts import Unavailable, known, or_none
 
 # The documentation of diffusers for mps: 12.6 or later, 13.0 or later recommended.

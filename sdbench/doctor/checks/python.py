@@ -8,13 +8,8 @@ from sdbench.doctor.checks.commands import (
 )
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts
-from sdbench.knowledge.compatibility import (
-    MEASURABLE,
-    release,
-    torch_for_python,
-    torch_needs,
-    within,
-)
+from sdbench.knowledge.compatibility import MEASURABLE, torch_for_python, torch_needs, within
+from sdbench.knowledge.version_ranges import release
 from sdbench.machine.facts import Unavailable
 
 

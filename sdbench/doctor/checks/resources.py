@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from sdbench.doctor.checks.commands import gigabytes, memory_size
+from sdbench.doctor.checks.commands import memory_size
 from sdbench.doctor.checks.issues import issues_met
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts
@@ -16,6 +16,7 @@ from sdbench.plan.cost import estimate_memory
 from sdbench.plan.order import make_plan
 from sdbench.plan.read_config import load_config
 from sdbench.records import DeviceKind, ModelInfo
+from sdbench.words import gigabytes
 
 # Public vm_stat outputs of Macs in use show 35% to 60% of memory free or reclaimable without
 # swapping, 43% in the median. Beyond that share a run and what else is open push each other out.

@@ -25,10 +25,10 @@ from sdbench.knowledge.compatibility import (
     USEFUL,
     VersionRule,
     development,
-    release,
     torchvision_for,
     within,
 )
+from sdbench.knowledge.version_ranges import release
 from sdbench.machine.facts import Unavailable, or_none
 
 _OLDEST_TORCH = "1.13"

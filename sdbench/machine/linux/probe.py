@@ -2,14 +2,7 @@
 
 import re
 
-from sdbench.machine.facts import (
-    Identity,
-    Memory,
-    Power,
-    PowerSource,
-    Thermal,
-    Unavailable,
-)
+from sdbench.machine.facts import Identity, Memory, Power, PowerSource, Thermal, Unavailable
 from sdbench.machine.linux.cgroup import available_bytes, limited_cgroups
 from sdbench.machine.linux.proc import (
     MACOS_ONLY,

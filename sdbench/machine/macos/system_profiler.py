@@ -11,13 +11,7 @@ from typing import Any
 import msgspec
 
 from sdbench.machine.facts import CoreKind, Unavailable, known
-from sdbench.machine.plausible import (
-    core_count,
-    memory_size,
-    name_of,
-    shown,
-    whole,
-)
+from sdbench.machine.plausible import core_count, memory_size, name_of, shown, whole
 
 # Apple's largest GPU has 80 cores.
 _MOST_GPU_CORES = 4096

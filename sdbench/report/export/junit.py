@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from xml.etree import ElementTree
 
-from sdbench.analysis.case_words import OUTCOME_WORDS, case_words
+from sdbench.analysis.case_words import OUTCOME_WORDS, row_words
 from sdbench.analysis.run_summary import CaseSummary, RunSummary
 from sdbench.comparison.result import CaseComparison, Comparison
 from sdbench.report.view.comparison_words import VERDICT_WORDS, case_name
@@ -39,10 +39,9 @@ def junit_of_runs(summaries: Sequence[RunSummary]) -> str:
 
 def _run_suite(summary: RunSummary) -> ElementTree.Element:
     suite = ElementTree.Element("testsuite", name=f"sdbench {printable(summary.run_id)}")
-    several_arms = len({row.arm for row in summary.cases}) > 1
+    arms = {row.arm for row in summary.cases}
     for row in summary.cases:
-        name = case_words(row.case) + (f" [{row.arm}]" if several_arms else "")
-        test = _test(suite, f"run.{row.case_id}", name)
+        test = _test(suite, f"run.{row.case_id}", row_words(row.case, row.arm, arms))
         if row.latency_s.median is not None:
             test.set("time", f"{row.latency_s.median:.6f}")
         if row.outcome == "skipped":

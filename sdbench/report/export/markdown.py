@@ -17,7 +17,7 @@ from sdbench.quoting.markdown_text import code_block, plain, table
 from sdbench.report.figures import Figure, FigureKind, run_figures, story_figures
 from sdbench.report.pictures.data_uris import Shown
 from sdbench.report.pictures.gallery import Gallery
-from sdbench.report.view import Advice, Cell, FindingView, Line, Report, RunReport, Tone
+from sdbench.report.view import Advice, CaseView, FindingView, Line, Report, RunReport, Tone
 from sdbench.report.view.comparison_words import case_name, side_words, verdict_words
 from sdbench.report.view.efficiency_words import EXPLAINED, stage_share_words
 from sdbench.report.view.gains import measurable_gains
@@ -98,11 +98,11 @@ def _run(
     prefix = f"run-{number}"
     figures = [] if pictures.folder is None else run_figures(run, prefix)
     if several:
-        yield f"# {plain(run.run_id)}"
+        yield f"# {plain(run.summary.run_id)}"
     for mark in run.marks:
         yield f"> **{mark.word}** – {plain(mark.sentence)}"
     head = run.headline
-    yield f"{_SIGNS[head.tone]} **{plain(head.sentence)}**"
+    yield f"{_SIGNS[head.tone]} **{plain(run.diagnosis.headline)}**"
     yield table(["", ""], [[line.what, plain(line.about)] for line in _facts(run)])
     yield from _advice(run)
     yield "## Cases"
@@ -134,24 +134,23 @@ def _facts(run: RunReport) -> Iterator[Line]:
         if check.tone in ("bad", "warning"):
             yield Line(what=f"{_SIGNS[check.tone]} {check.what}", about=check.found)
     label = f", {run.label}" if run.label else ""
-    yield Line(what="run", about=f"{run.run_id}, begun {run.created_utc}{label}")
+    yield Line(what="run", about=f"{run.summary.run_id}, begun {run.created_utc}{label}")
     for words in notes_of(run):
         yield Line(what="note", about=words)
 
 
 def _advice(run: RunReport) -> Iterator[str]:
-    head = run.headline
+    head, recommendation = run.headline, run.diagnosis.recommendation
     yield "## What to use"
-    if head.first_look or not head.advice:
-        yield plain(head.advice_sentence)
+    if recommendation.first_look or not head.advice:
+        yield plain(recommendation.sentence)
     if head.advice:
         names = ["size", "for", "settings", "s/picture", "peak memory", "gain"]
         yield table(names, [*_advice_rows(head.advice)])
-    for refused in head.no_advice:
-        yield plain(refused.reason)
+    yield from map(plain, head.no_advice)
     code = head.main or head.fastest
     if code is not None:
-        title = f"Code for {plain(code.resolution)}, {plain(code.settings)}"
+        title = f"Code for {plain(code.choice.case.resolution)}, {plain(code.settings)}"
         yield _folded(title, code_block(code.choice.snippet.splitlines(), "python"))
 
 
@@ -184,19 +183,19 @@ def _cells(run: RunReport) -> Iterator[str]:
     yield listed if len(remarks) <= _OPEN_ROWS else _folded(f"{len(remarks)} remarks", listed)
 
 
-def _cell_row(cell: Cell) -> list[str]:
+def _cell_row(cell: CaseView) -> list[str]:
     bounds = "–" if cell.ci95 is None else f"{cell.ci95[0]:.3g}–{cell.ci95[1]:.3g} s"
-    well = cell.outcome in ("ok", "skipped")
+    well, broken = cell.summary.outcome in ("ok", "skipped"), cell.summary.correct == "broken"
     outcome = cell.outcome_words if well else f"**{cell.outcome_words}**"
-    picture = f"**{cell.picture_words}**" if cell.correct == "broken" else cell.picture_words
+    picture = f"**{cell.picture_words}**" if broken else cell.picture_words
     return [
         plain(cell.name),
         outcome,
         seconds(cell.seconds_per_picture) + (" !" if cell.disturbed else ""),
         bounds,
         seconds(cell.first_s),
-        size(cell.peak_memory_bytes),
-        size(cell.swap_delta_bytes),
+        size(cell.summary.peak_memory_bytes),
+        size(cell.summary.swap_delta_bytes),
         picture,
         "●" if cell.recommended else "",
     ]
@@ -274,7 +273,7 @@ def _stages(run: RunReport) -> Iterator[str]:
 def _claims(run: RunReport) -> Iterator[str]:
     rows = [
         [claim.id, f"**{claim.verdict}**", plain(claim.claim), plain(claim.sentence)]
-        for claim in run.claims
+        for claim in run.diagnosis.claims
         if claim.verdict != "not-applicable"
     ]
     if rows:

@@ -11,43 +11,35 @@ from typing import Any
 
 import msgspec
 
-from sdbench.analysis.case_words import case_words
-from sdbench.analysis.run_summary import RunSummary
-from sdbench.records import Replicate, Run
+from sdbench.analysis.case_result import rows_of
+from sdbench.analysis.run_summary import summary_of
+from sdbench.runs import LoadedRun
 from sdbench.stats import tukey_outliers
 
 _FORMAT = "5.0.0"
 
 
-def pytest_benchmark_document(
-    run: Run, replicates: Sequence[Replicate], summary: RunSummary
-) -> dict[str, Any]:
+def pytest_benchmark_document(loaded: LoadedRun) -> dict[str, Any]:
     """Cases without a steady time are left out: the format has no way to say so."""
-    benchmarks = []
-    several_arms = len(run.plan.arms) > 1
-    for row in summary.cases:
-        times = [
-            steady
-            for entry in replicates
-            if (entry.case_id, entry.arm) == (row.case_id, row.arm)
-            and (steady := entry.steady_median_s) is not None
-        ]
+    run, summary, benchmarks = loaded.run, summary_of(loaded), []
+    for row in rows_of(loaded, summary):
+        found, steady = row.summary, (entry.steady_median_s for entry in row.replicates)
+        times = [time for time in steady if time is not None]
         if not times:
             continue
-        name = case_words(row.case) + (f" [{row.arm}]" if several_arms else "")
         benchmarks.append(
             {
                 "group": run.model.name,
-                "name": name,
-                "fullname": f"sdbench::{row.case_id}" + (f"[{row.arm}]" if several_arms else ""),
-                "params": msgspec.to_builtins(row.case),
+                "name": row.name,
+                "fullname": f"sdbench::{found.case_id}{row.of_arm.strip()}",
+                "params": msgspec.to_builtins(found.case),
                 "param": None,
                 "extra_info": {
                     "simulated": summary.simulated,
-                    "first_pass_s": row.first_pass_s,
-                    "peak_memory_bytes": row.peak_memory_bytes,
-                    "outcome": row.outcome,
-                    "correct": row.correct,
+                    "first_pass_s": found.first_pass_s,
+                    "peak_memory_bytes": found.peak_memory_bytes,
+                    "outcome": found.outcome,
+                    "correct": found.correct,
                 },
                 "options": {"disable_gc": False, "timer": "monotonic", "min_rounds": len(times)},
                 "stats": _stats(times),

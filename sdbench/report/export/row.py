@@ -1,12 +1,11 @@
 """One line of a Markdown table, to paste into a thread: a machine and how fast it is."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from sdbench.analysis.run_summary import device_facts
 from sdbench.quoting.markdown_text import plain, table
 from sdbench.records import Run
-from sdbench.report.view import Cell, RunReport
+from sdbench.report.view import CaseView, RunReport
 from sdbench.runs import LoadedRun
 from sdbench.words import memory_words, seconds, size, system_words
 
@@ -29,7 +28,7 @@ def rows_of_runs(runs: Sequence[LoadedRun], stories: Sequence[RunReport]) -> str
 def _row(loaded: LoadedRun, story: RunReport) -> list[str]:
     run, cell = loaded.run, _chosen(story)
     facts = device_facts(loaded.replicates)
-    cores = facts.get("gpu_cores") or _identity(run, "gpu_cores")
+    cores = facts.get("gpu_cores") or run.identity("gpu_cores")
     chip = facts.get("name") if run.device == "cuda" else None
     return [
         plain(str(chip or run.machine.get("chip") or run.machine.get("architecture") or "–")),
@@ -40,45 +39,41 @@ def _row(loaded: LoadedRun, story: RunReport) -> list[str]:
         plain(run.model.name),
         plain(_settings(run, cell)),
         "–" if cell is None else seconds(cell.seconds_per_picture),
-        "–" if cell is None else size(cell.peak_memory_bytes),
+        "–" if cell is None else size(cell.summary.peak_memory_bytes),
         _verdict(story, cell),
     ]
 
 
-def _chosen(story: RunReport) -> Cell | None:
+def _chosen(story: RunReport) -> CaseView | None:
     head = story.headline
     if head.fastest is not None:
         key = head.fastest.choice.case_id, head.fastest.choice.arm
-        return next(cell for cell in story.cells if (cell.case_id, cell.arm) == key)
+        return next(cell for cell in story.cells if cell.summary.key == key)
     if head.quickest is not None:
         return head.quickest
-    return next((cell for cell in story.cells if cell.replicates), None)
+    return next((cell for cell in story.cells if cell.summary.replicates), None)
 
 
-def _identity(run: Run, name: str) -> Any:
-    value = (run.machine_facts.get("identity") or {}).get(name)
-    return None if isinstance(value, dict) else value
-
-
-def _torch(run: Run, cell: Cell | None) -> str:
+def _torch(run: Run, cell: CaseView | None) -> str:
     stacks = {arm.name: run.stacks.get(arm.stack) for arm in run.plan.arms}
-    stack = stacks.get(cell.arm) if cell is not None else next(iter(run.stacks.values()), None)
+    stack = stacks.get(cell.summary.arm) if cell else next(iter(run.stacks.values()), None)
     return "–" if stack is None else stack.packages.get("torch", "–")
 
 
-def _settings(run: Run, cell: Cell | None) -> str:
+def _settings(run: Run, cell: CaseView | None) -> str:
     """Everything that a time depends on: ``mps, 512x512, 20 steps, sliced, float16``."""
     steps = f"{run.config.get('steps')} steps"
     if cell is None:
         return f"{run.device}, {steps}"
-    dtype = [] if cell.case.dtype in cell.case.words() else [cell.case.dtype]
-    return ", ".join([run.device, cell.resolution, steps, *cell.case.words(), *dtype])
+    case = cell.summary.case
+    dtype = [] if case.dtype in case.words() else [case.dtype]
+    return ", ".join([run.device, case.resolution, steps, *case.words(), *dtype])
 
 
-def _verdict(story: RunReport, cell: Cell | None) -> str:
+def _verdict(story: RunReport, cell: CaseView | None) -> str:
     words = [mark.word for mark in story.marks if mark.word != "PRELOAD"]
     if cell is None:
         return ", ".join([*words, "nothing measured"])
-    if cell.outcome != "ok":
+    if cell.summary.outcome != "ok":
         words.append(cell.outcome_words)
     return plain(", ".join([*words, cell.picture_words]))

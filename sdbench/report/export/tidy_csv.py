@@ -5,8 +5,8 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from sdbench.analysis.frames import REPLICATE_COLUMNS, replicate_rows
-from sdbench.analysis.pairs import summary_of
+from sdbench.analysis.data_frames import REPLICATE_COLUMNS, replicate_rows
+from sdbench.analysis.run_summary import summary_of
 from sdbench.runs import LoadedRun
 from sdbench.words import printable
 

@@ -14,7 +14,7 @@ from sdbench.report.figures.canvas import (
     time_axis,
 )
 from sdbench.report.figures.figure import Figure
-from sdbench.report.view.model import Cell, ProcessTimes, RunReport
+from sdbench.report.view.model import CaseView, ProcessTimes, RunReport
 from sdbench.words import counted, seconds
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def latency_figure(run: RunReport, prefix: str) -> Figure | None:
         left_out = f" Shown are the {MOST_ROWS // 2} fastest and slowest of {len(timed)} cells."
     words = "; ".join(
         f"{cell.name}: {seconds(cell.seconds_per_picture)}, "
-        f"{counted(cell.n, 'process', 'processes')}"
+        f"{counted(cell.summary.latency_s.n, 'process', 'processes')}"
         for cell in shown[:8]
         if cell.seconds_per_picture is not None
     )
@@ -51,7 +51,7 @@ def latency_figure(run: RunReport, prefix: str) -> Figure | None:
     )
 
 
-def _times(cell: Cell) -> list[float]:
+def _times(cell: CaseView) -> list[float]:
     found = [one.steady_s for one in cell.processes] + [one.first_s for one in cell.processes]
     return [time for time in found if time is not None]
 
@@ -66,7 +66,7 @@ def _thinned(processes: list[ProcessTimes]) -> list[ProcessTimes]:
     return in_their_order(chosen, processes)
 
 
-def _thinned_words(cells: list[Cell]) -> str:
+def _thinned_words(cells: list[CaseView]) -> str:
     if all(len(cell.processes) <= _MOST_PROCESSES for cell in cells):
         return ""
     return (
@@ -75,7 +75,7 @@ def _thinned_words(cells: list[Cell]) -> str:
     )
 
 
-def _draw(cells: list[Cell], theme: Theme) -> "Drawing":
+def _draw(cells: list[CaseView], theme: Theme) -> "Drawing":
     drawing, (axes,) = new_drawing(theme, 0.95 + ROW * len(cells))
     label_rows(axes, [cell.name for cell in cells], theme)
     first: list[tuple[float, float]] = []

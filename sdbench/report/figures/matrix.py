@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from sdbench.report.figures.canvas import Theme, new_drawing, shortened
 from sdbench.report.figures.figure import Figure
 from sdbench.report.figures.palette import FIRST_HIGH_HEAT
-from sdbench.report.view.model import Cell, RunReport
+from sdbench.report.view.model import CaseView, RunReport
 from sdbench.words import seconds
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ def matrix_figure(run: RunReport, prefix: str) -> Figure | None:
     )
 
 
-def _draw(cells: list[Cell], theme: Theme) -> "Drawing":
-    by_place = {(cell.resolution, cell.settings): cell for cell in cells}
-    sizes = list(dict.fromkeys(cell.resolution for cell in cells))
+def _draw(cells: list[CaseView], theme: Theme) -> "Drawing":
+    by_place = {(cell.summary.case.resolution, cell.settings): cell for cell in cells}
+    sizes = list(dict.fromkeys(cell.summary.case.resolution for cell in cells))
     settings = list(dict.fromkeys(cell.settings for cell in cells))
     sizes_down = len(sizes) > _MOST_COLUMNS and len(settings) <= len(sizes)
     rows, columns = (sizes, settings) if sizes_down else (settings, sizes)
@@ -69,7 +69,7 @@ def _draw(cells: list[Cell], theme: Theme) -> "Drawing":
     return drawing
 
 
-def _draw_cell(axes: "Axes", down: int, across: int, cell: Cell, theme: Theme) -> "Text":
+def _draw_cell(axes: "Axes", down: int, across: int, cell: CaseView, theme: Theme) -> "Text":
     from matplotlib.patches import Rectangle
 
     level = cell.heat_level
@@ -81,7 +81,7 @@ def _draw_cell(axes: "Axes", down: int, across: int, cell: Cell, theme: Theme) -
     patch = Rectangle(corner, 0.96, 0.92, facecolor=ground, edgecolor=theme["line"], linewidth=0.6)
     axes.add_artist(patch)  # not add_patch: the limits are set, and need not be found anew
     text = axes.text(across, down, _words(cell), ha="center", va="center", color=ink, fontsize=8.5)
-    if cell.correct == "broken" or cell.outcome not in ("ok", "skipped"):
+    if cell.summary.correct == "broken" or cell.summary.outcome not in ("ok", "skipped"):
         patch.set(hatch="////", edgecolor=theme["bad"])
         text.set_bbox({"facecolor": ground, "edgecolor": "none", "pad": 1.2})
     if cell.recommended:
@@ -89,10 +89,10 @@ def _draw_cell(axes: "Axes", down: int, across: int, cell: Cell, theme: Theme) -
     return text
 
 
-def _words(cell: Cell) -> str:
+def _words(cell: CaseView) -> str:
     if cell.seconds_per_picture is None:
-        return cell.outcome_words if cell.outcome != "ok" else "no steady pass"
+        return cell.outcome_words if cell.summary.outcome != "ok" else "no steady pass"
     star = "★ " if cell.recommended else ""
-    sign = f" {_SIGNS[cell.correct]}" if cell.correct in _SIGNS else ""
-    worst = "" if cell.outcome == "ok" else f" ({cell.outcome_words})"
+    sign = f" {_SIGNS[cell.summary.correct]}" if cell.summary.correct in _SIGNS else ""
+    worst = "" if cell.summary.outcome == "ok" else f" ({cell.outcome_words})"
     return f"{star}{seconds(cell.seconds_per_picture)}{sign}{worst}"

@@ -1,7 +1,9 @@
 """Time against memory: which settings are beaten by none in both."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Literal
 
+from sdbench.analysis.case_words import arm_words
 from sdbench.report.figures.canvas import (
     Theme,
     lay_out,
@@ -36,9 +38,11 @@ _PLACES_OF_LABELS: tuple[tuple[Literal["left", "right"], tuple[float, float]], .
 
 def tradeoff_figure(run: RunReport, prefix: str) -> Figure | None:
     """None with fewer than two cases that have both figures, or too many resolutions to tell."""
-    known = [one for one in run.recommendation.tradeoffs if one.peak_memory_bytes is not None]
+    tradeoffs = run.diagnosis.recommendation.tradeoffs
+    known = [one for one in tradeoffs if one.peak_memory_bytes is not None]
     if len(known) < 2 or len({one.case.resolution for one in known}) > _MOST_SIZES:
         return None
+    arms = {row.arm for row in run.summary.cases}
     best = [one for one in known if one.efficient]
     words = "; ".join(
         f"{one.case.resolution} {settings_words(one.case)}: {seconds(one.seconds_per_picture)}, "
@@ -51,11 +55,11 @@ def tradeoff_figure(run: RunReport, prefix: str) -> Figure | None:
         title="Time against memory",
         caption="Filled: no other of its size is right, as fast and as small.",
         description=f"Efficient are {words}.",
-        draw=lambda theme: _draw(known, theme, several_arms=run.several_arms),
+        draw=lambda theme: _draw(known, arms, theme),
     )
 
 
-def _draw(points: "list[Tradeoff]", theme: Theme, *, several_arms: bool) -> "Drawing":
+def _draw(points: "list[Tradeoff]", arms: Collection[str], theme: Theme) -> "Drawing":
     drawing, (axes,) = new_drawing(theme, 3.0)
     named: list[Tradeoff] = []
     for number, resolution in enumerate(dict.fromkeys(one.case.resolution for one in points)):
@@ -80,11 +84,11 @@ def _draw(points: "list[Tradeoff]", theme: Theme, *, several_arms: bool) -> "Dra
     axes.set_ylim(0.97 * min(heights) if narrow else 0, max(heights) * (1.03 if narrow else 1.1))
     axes.grid(color=theme["line"], linewidth=0.5)
     legend(axes, theme, columns=5)
-    _label(axes, named[:_MOST_LABELS], theme, several_arms=several_arms)
+    _label(axes, named[:_MOST_LABELS], arms, theme)
     return drawing
 
 
-def _label(axes: "Axes", points: "list[Tradeoff]", theme: Theme, *, several_arms: bool) -> None:
+def _label(axes: "Axes", points: "list[Tradeoff]", arms: Collection[str], theme: Theme) -> None:
     """Name points where there is room: beside, above or below; one that has none stays unnamed."""
     drawing = axes.get_figure(root=True)
     assert drawing is not None
@@ -93,9 +97,8 @@ def _label(axes: "Axes", points: "list[Tradeoff]", theme: Theme, *, several_arms
     free = axes.get_window_extent(renderer)
     taken: list[Bbox] = []
     for one, (across, up) in zip(points, zip(*_places(points), strict=True), strict=True):
-        arm = f" [{one.arm}]" if several_arms else ""
         label = axes.annotate(
-            shortened(settings_words(one.case) + arm, 34),
+            shortened(settings_words(one.case) + arm_words(one.arm, arms), 34),
             (across, up),
             textcoords="offset points",
             fontsize=7.5,

@@ -12,13 +12,12 @@ from sdbench.records import (
     ImageCompared,
     Picture,
     Replicate,
+    RowKey,
 )
 from sdbench.runs import LoadedRun
 
 GroupKey = tuple[str, int]
 """Resolution and number of the image: one prompt and seed at one size."""
-RowKey = tuple[str, str]
-"""Case id and arm."""
 Made = Mapping[GroupKey, Mapping[RowKey, int]]
 """How many pictures of a group every case and arm made."""
 
@@ -34,7 +33,7 @@ class FoundPicture:
     passes: set[int] = field(default_factory=set)
     compared: list[ImageCompared] = field(default_factory=list)
     by_identity: dict[int, Picture] = field(default_factory=dict)
-    """Equal pictures of a run are held once (``runs/sharing.py``)."""
+    """Equal pictures of a run are held once (``runs/interning.py``)."""
     alike: int = 0
 
     @property

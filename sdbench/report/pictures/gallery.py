@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdbench.analysis.case_words import CORRECT_WORDS
-from sdbench.correctness.artifacts import Artifacts, most_pixels
+from sdbench.correctness.artifact_files import Artifacts, most_pixels
 from sdbench.correctness.verdict_words import FAULT_WORDS
 from sdbench.records import Correctness
 from sdbench.report.pictures.data_uris import Difference, Drawing, Embedder, Shown, difference_of
@@ -106,19 +106,19 @@ def gallery_of(
         for group, entries in by_group(chosen)
     ]
     return Gallery(
-        device=run.device,
+        device=loaded.run.device,
         groups=groups,
-        notes=[*_notes(loaded, run)],
+        notes=[*_notes(loaded)],
         left_out=[*left_out, *embedder.left_out()],
         size_bytes=embedder.spent_bytes,
     )
 
 
-def _notes(loaded: LoadedRun, run: RunReport) -> Iterator[str]:
+def _notes(loaded: LoadedRun) -> Iterator[str]:
     if not loaded.run.model.trained:
         yield (
-            f"{run.model} has random weights, so its pictures are noise by design. Only how they "
-            "differ from the CPU's tells something."
+            f"{loaded.run.model.name} has random weights, so its pictures are noise by design. "
+            "Only how they differ from the CPU's tells something."
         )
 
 
@@ -154,7 +154,7 @@ class _Writer:
         identical = one.pixels_sha256 == one.reference_sha256
         drawings, difference = [], None
         if pixels is not None:
-            alt = f"Made on {self.run.device} ({made_with}): {about}. Verdict: {words}."
+            alt = f"Made on {self.loaded.run.device} ({made_with}): {about}. Verdict: {words}."
             drawings.append(Drawing(pixels, alt))
         if pixels is not None and expected is not None and not identical:
             alt = f"The CPU's picture in float32: {about}."
@@ -181,7 +181,7 @@ class _Writer:
 
     def _settings(self, one: FoundPicture) -> list[str]:
         """In the plan's order, each with how often it made this picture if it made others too."""
-        names = {(cell.case_id, cell.arm): cell.settings for cell in self.run.cells}
+        names = {cell.summary.key: cell.settings for cell in self.run.cells}
         words = []
         for row, name in names.items():
             if row not in one.made_by:

@@ -11,20 +11,9 @@ from sdbench.analysis.case_words import OUTCOME_WORDS
 from sdbench.analysis.run_summary import disturbances
 from sdbench.analysis.telemetry import WAIT_WORDS
 from sdbench.explain.explain import link_of
-from sdbench.records import (
-    CrashReport,
-    FailureCause,
-    Pass,
-    Replicate,
-    Stage,
-)
+from sdbench.records import CrashReport, FailureCause, Pass, Replicate, Stage
 from sdbench.report.view.passes import replicate_words
-from sdbench.words import (
-    duration,
-    printable,
-    seconds,
-    size,
-)
+from sdbench.words import duration, printable, seconds, size
 
 _CALLS_SHOWN = 6
 _SOURCES_SHOWN = 2

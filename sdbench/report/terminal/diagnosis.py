@@ -131,7 +131,6 @@ def _print_how(choice: Choice, console: Console) -> None:
 
 
 def _printable_lines(text: str) -> str:
-    """Each line made printable."""
     return "\n".join(printable(line) for line in text.splitlines())
 
 

@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from sdbench.analysis.run_summary import CaseSummary
 from sdbench.report.terminal.tables import case_table, print_table
-from sdbench.report.view import Advice, Cell, RunReport, Tone
+from sdbench.report.view import Advice, CaseView, RunReport, Tone
 from sdbench.report.view.gains import measurable_gains
 from sdbench.report.view.notes import notes_of
 from sdbench.report.view.passes import passes_sentence, sustained_lines
@@ -40,19 +40,19 @@ def render_overview(
     bottom = [*_use(story), *_claims(story), *_state(story), ("more", _more(path))]
     room = MAX_LINES - len(top) - len(bottom) - _TABLE_HEAD
     remarks = [*_remarks(story)]
-    cells, rows = story.cells, story.summary.cases
+    cells = story.cells
     if everything:
-        room = len(rows) + len(remarks)
+        room = len(cells) + len(remarks)
     left_for_rows = room - min(len(remarks), _FEWEST_REMARKS)
-    if len(rows) > left_for_rows:  # a line says how many more there are
+    if len(cells) > left_for_rows:  # a line says how many more there are
         left_for_rows = max(_FEWEST_ROWS, left_for_rows - 1)
-    shown = _chosen_rows(cells, rows, left_for_rows)
-    left_for_remarks = max(1, room - len(shown) - (len(shown) < len(rows)))
+    shown = _chosen_rows(cells, left_for_rows)
+    left_for_remarks = max(1, room - len(shown) - (len(shown) < len(cells)))
     _print_lines(top, console)
-    chosen = {(cell.case_id, cell.arm) for cell in cells if cell.recommended}
+    chosen = {cell.summary.key for cell in cells if cell.recommended}
     print_table(case_table(story.summary, shown, chosen=chosen), console)
-    if len(shown) < len(rows):
-        console.print(f"and {counted(len(rows) - len(shown), 'more case')}: --all shows them")
+    if len(shown) < len(cells):
+        console.print(f"and {counted(len(cells) - len(shown), 'more case')}: --all shows them")
     for line in _fitting(remarks, left_for_remarks):
         console.print(f"  {line}", soft_wrap=True)
     _print_lines(bottom, console)
@@ -72,7 +72,7 @@ def _verdict(story: RunReport) -> Iterator[tuple[str, str]]:
     for check in head.setup:
         if check.tone in ("bad", "warning"):
             yield "", escape(printable(f"{check.what}: {check.found}"))
-    yield "verdict", _toned(head.tone, head.sentence)
+    yield "verdict", _toned(head.tone, story.diagnosis.headline)
 
 
 def _toned(tone: Tone, words: str) -> str:
@@ -98,15 +98,15 @@ def _use(story: RunReport) -> Iterator[tuple[str, str]]:
     head = story.headline
     for advice in head.advice[:4]:
         yield "use", escape(printable(_advice_words(advice)))
-    for refused in head.no_advice[:2]:
-        yield "use", escape(printable(refused.reason))
+    for reason in head.no_advice[:2]:
+        yield "use", escape(printable(reason))
     if not head.advice and not head.no_advice:
-        yield "use", escape(printable(head.advice_sentence))
+        yield "use", escape(printable(story.diagnosis.recommendation.sentence))
 
 
 def _advice_words(advice: Advice) -> str:
     choice = advice.choice
-    words = f"{advice.resolution}, {advice.purpose}: {advice.settings}"
+    words = f"{choice.case.resolution}, {advice.purpose}: {advice.settings}"
     words += f" – {seconds(choice.seconds_per_picture)} a picture"
     if choice.peak_memory_bytes is not None:
         words += f", {size(choice.peak_memory_bytes)}"
@@ -115,13 +115,14 @@ def _advice_words(advice: Advice) -> str:
 
 def _claims(story: RunReport) -> Iterator[tuple[str, str]]:
     """Which of the documentation's claims can be tested here, and what came of it."""
-    reported = [claim for claim in story.claims if claim.verdict != "not-applicable"]
+    claims = story.diagnosis.claims
+    reported = [claim for claim in claims if claim.verdict != "not-applicable"]
     if not reported:
         return
-    ids = dict.fromkeys(claim.id for claim in story.claims)
+    ids = dict.fromkeys(claim.id for claim in claims)
     tested = dict.fromkeys(claim.id for claim in reported)
     can = "can be" if len(ids) > 1 else "could be"
-    words = f"{len(tested)} of {len(ids)} documented claims {can} tested on {story.device}"
+    words = f"{len(tested)} of {len(ids)} documented claims {can} tested on {story.summary.device}"
     verdicts: dict[str, list[str]] = {}
     for claim in reported:
         verdicts.setdefault(claim.verdict, []).append(claim.id)
@@ -153,18 +154,14 @@ def _more(path: str) -> str:
     return f"sdbench show {where} CASE · sdbench diagnose {where} · sdbench report {where}"
 
 
-def _chosen_rows(
-    cells: Sequence[Cell], rows: Sequence[CaseSummary], room: int
-) -> Sequence[CaseSummary]:
+def _chosen_rows(cells: Sequence[CaseView], room: int) -> list[CaseSummary]:
     """All rows if they fit; else what to use and what went wrong first, in the plan's order."""
-    if len(rows) <= room:
-        return rows
     tones: dict[Tone, int] = {"bad": 1, "warning": 2, "good": 3, "unknown": 4}
     order = sorted(
-        range(len(rows)),
-        key=lambda index: (0 if cells[index].recommended else tones[cells[index].tone], index),
+        range(len(cells)),
+        key=lambda index: 0 if cells[index].recommended else tones[cells[index].tone],
     )
-    return [rows[index] for index in sorted(order[:room])]
+    return [cells[index].summary for index in sorted(order[:room])]
 
 
 def _fitting(lines: Sequence[str], room: int) -> Sequence[str]:

@@ -5,18 +5,16 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
-from sdbench.analysis.case_words import case_words
+from sdbench.analysis.case_words import case_words, row_words
 from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.resolve import OFFLINE
 from sdbench.plan.config import UntilDecided
 from sdbench.records import Plan
 from sdbench.report.terminal.tables import render_lines
-from sdbench.runner.prepare import (
-    Prepared,
-)
+from sdbench.runner.prepare import Prepared
 from sdbench.stats import LOOKS, MIN_PROCESSES
-from sdbench.words import counted, duration, memory_words, size, system_words
+from sdbench.words import counted, duration, machine_words, size
 
 # Nobody reads more, and painting a line takes half a millisecond.
 _SHOWN_PROCESSES = 1000
@@ -33,9 +31,10 @@ def introduce(prepared: Prepared, remarks: Console) -> None:
     processes = f"{counted(len(plan.slots), 'process', 'processes')}: "
     processes += f"{counted(len(plan.cases) - skipped, 'case')}{arms}"
     processes += f" × {config.fewest_processes}" if config.fewest_processes > 1 else ""
+    machine = machine_words(prepared.machine, unknown="a machine that does not tell its chip")
     lines = [
         ("plan", f"{config.name} – {processes}" + (f", {skipped} skipped" if skipped else "")),
-        ("machine", _machine_words(prepared)),
+        ("machine", machine),
         ("model", _model_words(prepared)),
         ("device", _device_words(prepared)),
         ("takes", _cost_words(prepared)),
@@ -88,18 +87,6 @@ def _hints(prepared: Prepared) -> list[str]:
 def _flags(plan: Plan) -> Counter[str]:
     """Known issues that planned cases meet, and in how many cases."""
     return Counter(flag for planned in plan.cases for flag in planned.flags)
-
-
-def _machine_words(prepared: Prepared) -> str:
-    """What is known of the machine; of a recorded one that may be little."""
-    facts = prepared.machine
-    words = [str(facts["chip"] or facts["architecture"] or "a machine that does not tell its chip")]
-    if facts["cores_physical"]:
-        words.append(f"{facts['cores_physical']} cores")
-    if facts["memory_bytes"]:
-        words.append(memory_words(facts["memory_bytes"]))
-    system = system_words(facts)
-    return ", ".join([*words, system] if system else words)
 
 
 def _model_words(prepared: Prepared) -> str:
@@ -155,9 +142,8 @@ def show_plan(prepared: Prepared, out: Console) -> None:
     out.print(f"\nWorkers are started by {plan.start}. In order:")
     cases = {planned.case_id: planned for planned in plan.cases}
     for slot in plan.slots[:_SHOWN_PROCESSES]:
-        arm = f" [{slot.arm}]" if len(plan.arms) > 1 else ""
-        words = case_words(cases[slot.case_id].case)
-        out.print(f"  {slot.index + 1:>4}  block {slot.block + 1}  {words}{arm}", markup=False)
+        words = row_words(cases[slot.case_id].case, slot.arm, plan.arms)
+        out.print(f"  {slot.index + 1:>4}  block {slot.block + 1}  {words}", markup=False)
     if plan.slots[_SHOWN_PROCESSES:]:
         more = len(plan.slots) - _SHOWN_PROCESSES
         out.print(f"  and {more:,} more processes (all of them: --json)")

@@ -5,18 +5,20 @@ The screen is never painted because of a timed pass: it follows the parent's own
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from sdbench.analysis.case_words import OUTCOME_WORDS, case_words
-from sdbench.analysis.run_summary import disturbances, per_picture, summarise
+from sdbench.analysis.case_words import OUTCOME_WORDS, case_words, row_words
+from sdbench.analysis.run_summary import disturbances, per_picture, summary_of
 from sdbench.analysis.telemetry import WAIT_WORDS
 from sdbench.records import InterimAnalysis, Preflight, Replicate, Run, Slot, WaitReason
 from sdbench.report.terminal.tables import render_summary
 from sdbench.report.view.comparison_words import look_lines
 from sdbench.report.view.correctness_words import check_words
 from sdbench.report.view.passes import replicate_words
+from sdbench.runs import LoadedRun
 from sdbench.words import duration, printable, seconds
 
 _REPAINT_EVERY_S = 1.0
@@ -65,10 +67,9 @@ class ScreenWatcher:
 
     def slot_begins(self, slot: Slot, done: int, total: int, remaining_s: float) -> None:
         """Show what starts now."""
-        case = self._run.plan.planned(slot.case_id).case
-        self._words = case_words(case)
-        if len(self._run.plan.arms) > 1:
-            self._words += f" [{slot.arm}]"
+        plan = self._run.plan
+        case = plan.planned(slot.case_id).case
+        self._words = row_words(case, slot.arm, plan.arms)
         if self._blocks > 1:
             self._words += f", run {slot.block + 1} of {self._blocks}"
         self._bar.update(self._task, completed=done, total=total)
@@ -147,7 +148,7 @@ class ScreenWatcher:
     ) -> None:
         """After the first of several blocks, show the table as a first look, and the time left."""
         if block == 0 and any(slot.block for slot in self._run.plan.slots):
-            summary = summarise(self._run, replicates, self._path)
+            summary = summary_of(LoadedRun(Path(self._path), self._run, [], replicates))
             render_summary(summary, self._console, first_look=True)
             self._console.print(
                 f"Took {duration(elapsed_s)} so far; by these times about {duration(remaining_s)} "

@@ -12,10 +12,7 @@ from sdbench.process.import_failures import ImportFailure
 from sdbench.records import Run
 from sdbench.report.terminal.tables import render_summary
 from sdbench.report.view import diagnosed
-from sdbench.runner.prepare import (
-    DEFAULT_CONFIG,
-    Prepared,
-)
+from sdbench.runner.prepare import DEFAULT_CONFIG, Prepared
 from sdbench.runner.session import SessionResult
 from sdbench.runs import load_run
 from sdbench.words import counted, duration, shell

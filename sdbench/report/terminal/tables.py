@@ -8,10 +8,7 @@ from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 
-from sdbench.analysis.case_words import (
-    OUTCOME_WORDS,
-    case_words,
-)
+from sdbench.analysis.case_words import OUTCOME_WORDS, case_words
 from sdbench.analysis.run_summary import CaseSummary, RunSummary, per_picture
 from sdbench.records import Outcome
 from sdbench.report.view.efficiency_words import efficiency_sentence
@@ -93,7 +90,7 @@ def case_table(
         cells += _numbers(row, summary.images)
         cells.append(picture_words(row))
         if chosen:
-            cells.append("●" if (row.case_id, row.arm) in chosen else "")
+            cells.append("●" if row.key in chosen else "")
         table.add_row(*cells)
     return table
 

@@ -8,9 +8,9 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdbench.analysis.case_words import process_name
-from sdbench.analysis.pairs import Row, rows_of, summary_of
-from sdbench.analysis.run_summary import device_facts
+from sdbench.analysis.case_result import CaseResult, rows_of
+from sdbench.analysis.case_words import case_words, process_name
+from sdbench.analysis.run_summary import device_facts, summary_of
 from sdbench.comparison import (
     Comparison,
     History,
@@ -19,13 +19,12 @@ from sdbench.comparison import (
     history_of,
     pasts_around,
 )
-from sdbench.correctness.artifacts import Artifacts, most_pixels
+from sdbench.correctness.artifact_files import Artifacts, most_pixels
 from sdbench.correctness.equality import check_equality
 from sdbench.diagnosis.diagnose import diagnose
 from sdbench.diagnosis.result import Diagnosis
 from sdbench.errors import SdbenchError
-from sdbench.records import Compared
-from sdbench.report.view.cases import cells_of, name_of
+from sdbench.report.view.cases import cells_of
 from sdbench.report.view.efficiency_words import efficiency_sentence
 from sdbench.report.view.findings import finding_stories
 from sdbench.report.view.headline import headline_of
@@ -62,7 +61,7 @@ def build_report(runs: Sequence[LoadedRun]) -> Report:
 
 
 @without_collecting()
-def diagnosed(loaded: LoadedRun, rows: Sequence[Row] | None = None) -> Diagnosis:
+def diagnosed(loaded: LoadedRun, rows: Sequence[CaseResult] | None = None) -> Diagnosis:
     """The diagnosis of a run in its folder; ``rows`` are ``rows_of(loaded)`` if there already."""
     equalities = check_equality(
         loaded.run,
@@ -81,7 +80,6 @@ def build_run_report(loaded: LoadedRun, *, details: bool = True) -> RunReport:
     """
     run, summary = loaded.run, summary_of(loaded)
     rows = rows_of(loaded, summary)
-    several_arms = len(run.plan.arms) > 1
     diagnosis = diagnosed(loaded, rows)
     recommended = {
         (choice.case_id, choice.arm)
@@ -89,56 +87,33 @@ def build_run_report(loaded: LoadedRun, *, details: bool = True) -> RunReport:
         for choice in (goal.latency, goal.throughput)
         if choice is not None
     }
-    cells = cells_of(rows, recommended, several_arms=several_arms, processes=details)
+    cells = cells_of(rows, recommended, processes=details)
     detailed = rows if details else []
-    compared: dict[tuple[str, str], list[Compared]] = {}
-    for record in loaded.compared:
-        compared.setdefault((record.case_id, record.arm), []).append(record)
-    timelines, timelines_left_out = timelines_of(
-        loaded.files,
-        loaded.timeline_name,
-        detailed,
-        _memory_limit(loaded),
-        several_arms=several_arms,
-    )
-    stages, stages_left_out = stages_of(detailed, several_arms=several_arms)
-    divergence, divergence_left_out = divergence_of(detailed, compared, several_arms=several_arms)
-    names = {
-        planned.case_id: name_of(planned.case, "", several_arms=False) for planned in run.plan.cases
-    }
-    missing = _missing(loaded)
+    timelines, timelines_left_out = timelines_of(loaded, detailed, _memory_limit(loaded))
+    stages, stages_left_out = stages_of(detailed)
+    divergence, divergence_left_out = divergence_of(detailed)
+    names = {planned.case_id: case_words(planned.case) for planned in run.plan.cases}
     return RunReport(
-        run_id=run.run_id,
+        summary=summary,
+        diagnosis=diagnosis,
         label=run.label,
         created_utc=run.created_utc,
-        device=run.device,
-        model=run.model.name,
-        simulated=summary.simulated,
-        complete=summary.complete,
-        healthy=diagnosis.healthy,
-        images=summary.images,
         marks=marks_of(loaded, summary),
-        missing=missing,
+        missing=_missing(loaded),
         notes=[note for note in diagnosis.notes if note not in loaded.warnings],
         headline=headline_of(loaded, summary, diagnosis, cells),
         cells=cells,
         timelines=timelines,
         timelines_left_out=timelines_left_out,
-        sustained=sustained_curves(
-            loaded.files, loaded.timeline_name, detailed, several_arms=several_arms
-        ),
+        sustained=sustained_curves(loaded, detailed),
         divergence=divergence,
         divergence_left_out=divergence_left_out,
         stages=stages,
         stages_left_out=stages_left_out,
         efficiency=efficiency_sentence(summary),
         findings=finding_stories(diagnosis.findings, names),
-        claims=diagnosis.claims,
-        recommendation=diagnosis.recommendation,
         environment=environment_lines(loaded),
         method=method_lines(loaded, summary),
-        summary=summary,
-        several_arms=several_arms,
         spread=[*spread_lines(summary)],
     )
 

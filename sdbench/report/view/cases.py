@@ -3,28 +3,19 @@
 import math
 from collections.abc import Collection, Iterator, Sequence
 
-import msgspec
-
-from sdbench.analysis.case_words import OUTCOME_WORDS, case_words, process_words
+from sdbench.analysis.case_result import CaseResult
+from sdbench.analysis.case_words import OUTCOME_WORDS, process_words
 from sdbench.analysis.comparability import swapped, throttled
-from sdbench.analysis.pairs import Row
 from sdbench.analysis.run_summary import CaseSummary, disturbances, per_picture
 from sdbench.analysis.telemetry import WAIT_WORDS
-from sdbench.records import Case, Replicate
-from sdbench.report.view.model import Cell, ProcessTimes, Tone
-from sdbench.report.view.spread import spread_words
+from sdbench.records import Case, Replicate, RowKey
+from sdbench.report.view.model import CaseView, ProcessTimes, Tone
 from sdbench.report.view.summary_words import picture_words
 from sdbench.stats import tukey_outliers
 
-RowKey = tuple[str, str]
 _MOST_HEAT = 8
 # A run whose times are all within 20% does not reach the darkest.
 _LEAST_SPAN = math.log(1.2)
-
-
-def name_of(case: Case, arm: str, *, several_arms: bool) -> str:
-    """``512x512 sliced float16 [old]``."""
-    return case_words(case) + (f" [{arm}]" if several_arms else "")
 
 
 def settings_words(case: Case) -> str:
@@ -33,26 +24,15 @@ def settings_words(case: Case) -> str:
 
 
 def cells_of(
-    rows: Sequence[Row],
-    recommended: Collection[RowKey],
-    *,
-    several_arms: bool,
-    processes: bool = True,
-) -> list[Cell]:
-    """One cell a row, in the order of the plan, with the times of its processes if asked."""
-    cells = [
-        _cell(
-            row,
-            _processes(row) if processes else [],
-            recommended=(row.planned.case_id, row.arm.name) in recommended,
-            several_arms=several_arms,
-        )
-        for row in rows
-    ]
-    levels = _heat_levels([cell.seconds_per_picture for cell in cells])
+    rows: Sequence[CaseResult], recommended: Collection[RowKey], *, processes: bool = True
+) -> list[CaseView]:
+    """One view a row, in the order of the plan, with the times of its processes if asked."""
+    levels = _heat_levels([per_picture(row.summary.latency_s.median, row.images) for row in rows])
     return [
-        msgspec.structs.replace(cell, heat_level=level)
-        for cell, level in zip(cells, levels, strict=True)
+        _case_view(
+            row, level, _processes(row) if processes else [], recommended=row.key in recommended
+        )
+        for row, level in zip(rows, levels, strict=True)
     ]
 
 
@@ -65,46 +45,25 @@ def _heat_levels(times: Sequence[float | None]) -> list[int | None]:
     return [None if log is None else round(_MOST_HEAT * (log - low) / span) for log in logs]
 
 
-def _cell(
-    row: Row, processes: list[ProcessTimes], *, recommended: bool, several_arms: bool
-) -> Cell:
-    summary, case, images = row.summary, row.planned.case, row.images
-    latency = summary.latency_s
-    settings = settings_words(case) + (f" [{row.arm.name}]" if several_arms else "")
-    return Cell(
-        case_id=summary.case_id,
-        arm=summary.arm,
-        case=case,
-        name=name_of(case, row.arm.name, several_arms=several_arms),
-        resolution=case.resolution,
-        settings=settings,
-        outcome=summary.outcome,
+def _case_view(
+    row: CaseResult, heat_level: int | None, processes: list[ProcessTimes], *, recommended: bool
+) -> CaseView:
+    summary, images, ci95 = row.summary, row.images, row.summary.latency_s.ci95
+    wrong = summary.content == "wrong"
+    return CaseView(
+        summary=summary,
+        name=row.name,
+        settings=settings_words(summary.case) + row.of_arm,
         outcome_words=OUTCOME_WORDS[summary.outcome],
-        reason=summary.reason,
         tone=_tone(summary),
-        seconds_per_picture=per_picture(latency.median, images),
-        ci95=None if latency.ci95 is None else (latency.ci95[0] / images, latency.ci95[1] / images),
-        n=latency.n,
-        why_no_time=latency.reason,
-        heat_level=None,
+        seconds_per_picture=per_picture(summary.latency_s.median, images),
+        ci95=None if ci95 is None else (ci95[0] / images, ci95[1] / images),
+        heat_level=heat_level,
         first_s=per_picture(summary.first_pass_s, images),
-        prime_s=summary.prime_s,
-        load_s=summary.load_s,
-        peak_memory_bytes=summary.peak_memory_bytes,
-        peak_memory_source=summary.peak_memory_source,
-        swap_delta_bytes=summary.swap_delta_bytes,
-        correct=summary.correct,
         picture_words=picture_words(summary),
-        picture_reason=summary.content_reason
-        if summary.content == "wrong"
-        else summary.correct_reason,
+        picture_reason=summary.content_reason if wrong else summary.correct_reason,
         recommended=recommended,
-        replicates=summary.replicates,
-        planned=summary.planned,
         processes=processes,
-        spread_between_passes=summary.spread_between_passes,
-        spread_between_processes=summary.spread_between_processes,
-        spread_words=spread_words(summary),
         disturbed=[
             f"{process_words(one.block, summary.planned)}: {'; '.join(one.reasons)}"
             for one in summary.disturbed
@@ -124,22 +83,19 @@ def _tone(summary: CaseSummary) -> Tone:
     return "unknown" if summary.correct == "unknown" else "good"
 
 
-def _processes(row: Row) -> list[ProcessTimes]:
+def _processes(row: CaseResult) -> list[ProcessTimes]:
     degrees = {found.key: found.degree for found in tukey_outliers(row.steady_s)}
     return [_process(entry, row, degrees.get(entry.block)) for entry in row.replicates]
 
 
-def _process(entry: Replicate, row: Row, outlier: str | None) -> ProcessTimes:
-    measured = entry.of_kind("measured")
-    first = next((one.duration_s for one in measured if one.index == 1), None)
+def _process(entry: Replicate, row: CaseResult, outlier: str | None) -> ProcessTimes:
     return ProcessTimes(
-        replicate_id=entry.replicate_id,
         label=process_words(entry.block, row.summary.planned),
         block=entry.block,
         outcome=entry.outcome,
         steady_s=per_picture(entry.steady_median_s, row.images),
-        first_s=per_picture(first, row.images),
-        passes_s=[one.duration_s / row.images for one in measured if one.index > 1],
+        first_s=per_picture(entry.first_pass_s, row.images),
+        passes_s=[one.duration_s / row.images for one in entry.steady_passes],
         remarks=[*_remarks(entry, outlier)],
         passes_stopped=entry.passes_stopped,
     )

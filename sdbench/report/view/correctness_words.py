@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from sdbench.analysis.case_words import CONTENT_WORDS, CORRECT_WORDS, OUTCOME_WORDS, run_number
+from sdbench.correctness.verdict_words import STAGE_WORDS
 from sdbench.records import Compared, ImageCompared, Preflight, StageDifference
 from sdbench.words import printable, ranges, seconds
-
-_STAGE_WORDS = {"text": "text embeddings", "latents": "latents", "picture": "picture"}
 
 
 def correctness_lines(compared: Sequence[Compared]) -> list[tuple[str, str]]:
@@ -22,7 +21,7 @@ def correctness_lines(compared: Sequence[Compared]) -> list[tuple[str, str]]:
         )
         for stage in record.stages:
             at_worst = " at its worst step" if stage.stage == "latents" else ""
-            lines.append((f"  {_STAGE_WORDS[stage.stage]}", _distance_words(stage, at_worst)))
+            lines.append((f"  {STAGE_WORDS[stage.stage]}", _distance_words(stage, at_worst)))
         for image in record.images:
             passes = pass_words(image.passes)
             lines.append((f"  image {image.image + 1}", f"pass {passes}: {_image_words(image)}"))

@@ -49,11 +49,6 @@ def number_words(name: str, value: object) -> str:
             return f"{_spaced(name.removesuffix('_bytes'))} {size(value)}"
         if name.endswith("_s"):
             return f"{_spaced(name.removesuffix('_s'))} {seconds(value)}"
-        return (
-            f"{_spaced(name)} {value:.3g}"
-            if isinstance(value, float)
-            else (f"{_spaced(name)} {value}")
-        )
     return f"{_spaced(name)} {_text(value)}"
 
 

@@ -1,8 +1,6 @@
 """Which recommendations have a gain that was measured."""
 
-from sdbench.diagnosis.result import (
-    Choice,
-)
+from sdbench.diagnosis.result import Choice
 
 
 def measurable_gains(choice: Choice) -> list[str]:

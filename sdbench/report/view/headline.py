@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+from sdbench.analysis.case_words import arm_words
 from sdbench.analysis.run_summary import RunSummary
 from sdbench.diagnosis.result import Diagnosis, Gain, Goal
-from sdbench.records import Case
+from sdbench.records import Case, Plan
 from sdbench.report.view.cases import settings_words
-from sdbench.report.view.model import Advice, Cell, Headline, NoAdvice, Tone
+from sdbench.report.view.model import Advice, CaseView, Headline, Tone
 from sdbench.report.view.setup import machine_lines, setup_of, setup_sentence
 from sdbench.runs import LoadedRun
 from sdbench.stats import DEFAULT_THRESHOLD
@@ -15,20 +16,16 @@ _USUAL_SIZE = "512x512"
 
 
 def headline_of(
-    loaded: LoadedRun, summary: RunSummary, diagnosis: Diagnosis, cells: Sequence[Cell]
+    loaded: LoadedRun, summary: RunSummary, diagnosis: Diagnosis, cells: Sequence[CaseView]
 ) -> Headline:
     """Right or wrong, how fast, what to use."""
     setup = setup_of(loaded, summary)
     tone, sentence = setup_sentence(setup)
     recommendation = diagnosis.recommendation
-    several_arms = len(loaded.run.plan.arms) > 1
-    advice = [
-        entry for goal in recommendation.goals for entry in _advice(goal, several_arms=several_arms)
-    ]
+    advice = [entry for goal in recommendation.goals for entry in _advice(goal, loaded.run.plan)]
     timed = [cell for cell in cells if cell.seconds_per_picture is not None]
     return Headline(
         tone=_tone(diagnosis, cells),
-        sentence=diagnosis.headline,
         machine=machine_lines(loaded),
         setup_tone=tone,
         setup_sentence=sentence,
@@ -36,21 +33,15 @@ def headline_of(
         fastest=min(advice, key=lambda entry: entry.choice.seconds_per_picture, default=None),
         quickest=min(timed, key=lambda cell: cell.seconds_per_picture or 0.0, default=None),
         advice=advice,
-        no_advice=[
-            NoAdvice(resolution=goal.resolution, reason=goal.reason)
-            for goal in recommendation.goals
-            if goal.reason is not None
-        ],
-        advice_sentence=recommendation.sentence,
-        first_look=recommendation.first_look,
+        no_advice=[goal.reason for goal in recommendation.goals if goal.reason is not None],
         main=max(
             (entry for entry in advice if entry.purpose == "one picture"),
             key=lambda entry: _size_rank(entry.choice.case),
             default=None,
         ),
         main_cell=max(
-            (cell for cell in timed if cell.case.batching == "loop"),
-            key=lambda cell: (_size_rank(cell.case), -len(cell.case.words())),
+            (cell for cell in timed if cell.summary.case.batching == "loop"),
+            key=lambda cell: (_size_rank(cell.summary.case), -len(cell.summary.case.words())),
             default=None,
         ),
     )
@@ -61,32 +52,29 @@ def _size_rank(case: Case) -> tuple[bool, int]:
     return case.resolution == _USUAL_SIZE, case.width * case.height
 
 
-def _tone(diagnosis: Diagnosis, cells: Sequence[Cell]) -> Tone:
+def _tone(diagnosis: Diagnosis, cells: Sequence[CaseView]) -> Tone:
     if any(entry.severity == "error" for entry in diagnosis.findings):
         return "bad"
     if not diagnosis.healthy:
         return "warning"
-    measured = [cell for cell in cells if cell.replicates]
-    unchecked = not measured or all(cell.correct == "unknown" for cell in measured)
+    measured = [cell for cell in cells if cell.summary.replicates]
+    unchecked = not measured or all(cell.summary.correct == "unknown" for cell in measured)
     return "unknown" if unchecked else "good"
 
 
-def _advice(goal: Goal, *, several_arms: bool) -> list[Advice]:
+def _advice(goal: Goal, plan: Plan) -> list[Advice]:
     """For one picture and for many; said once where both are the same settings."""
     found = []
     for purpose, choice in (("one picture", goal.latency), ("many pictures", goal.throughput)):
         if choice is None:
             continue
-        arm = f" [{choice.arm}]" if several_arms else ""
         saving = [gain for gain in choice.gains if _saves(gain)]
         best = min(saving, key=lambda gain: gain.ratio or 0.0, default=None)
         found.append(
             Advice(
-                resolution=goal.resolution,
                 purpose=purpose,  # type: ignore[arg-type]  # one of the two above
-                settings=settings_words(choice.case) + arm,
+                settings=settings_words(choice.case) + arm_words(choice.arm, plan.arms),
                 choice=choice,
-                gains=[gain.sentence for gain in choice.gains],
                 best_gain=None if best is None else best.sentence,
             )
         )

@@ -8,10 +8,10 @@ from typing import Literal
 
 import msgspec
 
-from sdbench.analysis.run_summary import RunSummary
+from sdbench.analysis.run_summary import CaseSummary, RunSummary
 from sdbench.comparison import Comparison, History
-from sdbench.diagnosis.result import Choice, Claim, Finding, Recommendation
-from sdbench.records import Case, Correctness, Outcome, PassesStopped
+from sdbench.diagnosis.result import Choice, Diagnosis, Finding
+from sdbench.records import Outcome, PassesStopped
 
 Interval = tuple[float, float]
 Tone = Literal["good", "warning", "bad", "unknown"]
@@ -44,23 +44,14 @@ class SetupCheck(msgspec.Struct, frozen=True, kw_only=True):
 class Advice(msgspec.Struct, frozen=True, kw_only=True):
     """What to use for one purpose at one resolution; ``choice`` is insight's own record.
 
-    ``settings`` are its changed settings in words; ``gains`` are sentences, ``best_gain`` the one
-    that saves most time, None where none does.
+    ``settings`` are its changed settings in words; ``best_gain`` says of what saves most time how
+    much it does, None where nothing does.
     """
 
-    resolution: str
     purpose: Literal["one picture", "many pictures"]
     settings: str
     choice: Choice
-    gains: list[str]
     best_gain: str | None
-
-
-class NoAdvice(msgspec.Struct, frozen=True, kw_only=True):
-    """A resolution for which something could not be recommended, and why."""
-
-    resolution: str
-    reason: str
 
 
 class Headline(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,19 +64,16 @@ class Headline(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     tone: Tone
-    sentence: str
     machine: list[Line]
     setup_tone: Tone
     setup_sentence: str
     setup: list[SetupCheck]
     fastest: Advice | None
-    quickest: "Cell | None"
+    quickest: "CaseView | None"
     advice: list[Advice]
-    no_advice: list[NoAdvice]
-    advice_sentence: str
-    first_look: bool
+    no_advice: list[str]
     main: Advice | None = None
-    main_cell: "Cell | None" = None
+    main_cell: "CaseView | None" = None
 
 
 class ProcessTimes(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +82,6 @@ class ProcessTimes(msgspec.Struct, frozen=True, kw_only=True):
     ``label`` is what a person calls it (``run 2 of 3``); ``remarks`` what to keep in mind.
     """
 
-    replicate_id: str
     label: str
     block: int
     outcome: Outcome
@@ -105,44 +92,26 @@ class ProcessTimes(msgspec.Struct, frozen=True, kw_only=True):
     passes_stopped: PassesStopped | None = None
 
 
-class Cell(msgspec.Struct, frozen=True, kw_only=True):
-    """One case in one arm. ``name`` is how a person calls it, ``settings`` that without its size.
+class CaseView(msgspec.Struct, frozen=True, kw_only=True):
+    """One case in one arm, as a person reads it; ``summary`` is what the analysis says of it.
 
-    Times are a picture's. ``why_no_time`` says why ``seconds_per_picture`` is None; ``heat_level``
-    is 0 (the run's quickest) to 8 (its slowest), on a logarithmic scale.
+    ``name`` is how a person calls it, ``settings`` that without its size. Times are a picture's;
+    ``heat_level`` is 0 (the run's quickest) to 8 (its slowest), on a logarithmic scale.
     """
 
-    case_id: str
-    arm: str
-    case: Case
+    summary: CaseSummary
     name: str
-    resolution: str
     settings: str
-    outcome: Outcome
     outcome_words: str
-    reason: str | None
     tone: Tone
     seconds_per_picture: float | None
     ci95: Interval | None
-    n: int
-    why_no_time: str | None
     heat_level: int | None
     first_s: float | None
-    prime_s: float | None
-    load_s: float | None
-    peak_memory_bytes: int | None
-    peak_memory_source: str | None
-    swap_delta_bytes: int | None
-    correct: Correctness
     picture_words: str
     picture_reason: str | None
     recommended: bool
-    replicates: int
-    planned: int
     processes: list[ProcessTimes]
-    spread_between_passes: float | None = None
-    spread_between_processes: float | None = None
-    spread_words: str = ""
     disturbed: list[str] = []
 
 
@@ -160,7 +129,6 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
     Series are equally long and thinned out (extremes are kept); None is "not known then".
     """
 
-    replicate_id: str
     name: str
     chosen: str
     outcome_words: str
@@ -177,11 +145,7 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
 class DivergenceCurve(msgspec.Struct, frozen=True, kw_only=True):
     """Distance of one image's latents from the CPU's, step by step, and what rounding allows."""
 
-    case_id: str
-    arm: str
     name: str
-    verdict: Correctness
-    image: int
     step: list[int]
     rel_l2: list[float | None]
     allowed_rel_l2: list[float | None]
@@ -208,13 +172,10 @@ class StageRow(msgspec.Struct, frozen=True, kw_only=True):
     are None.
     """
 
-    case_id: str
-    arm: str
     name: str
     total_s: float
     stages: list[StageShare]
     flops_per_s: float | None
-    ceiling_flops_per_s: float | None
     share_of_ceiling: float | None
     not_known: str | None
 
@@ -273,20 +234,15 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     are sentences; None where nothing was left out. ``spread`` says what makes times uncertain.
     """
 
-    run_id: str
+    summary: RunSummary
+    diagnosis: Diagnosis
     label: str | None
     created_utc: str
-    device: str
-    model: str
-    simulated: bool
-    complete: bool
-    healthy: bool
-    images: int
     marks: list[Mark]
     missing: list[str]
     notes: list[str]
     headline: Headline
-    cells: list[Cell]
+    cells: list[CaseView]
     timelines: list[Timeline]
     timelines_left_out: str | None
     divergence: list[DivergenceCurve]
@@ -295,12 +251,8 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     stages_left_out: str | None
     efficiency: str | None
     findings: list[FindingView]
-    claims: list[Claim]
-    recommendation: Recommendation
     environment: list[Line]
     method: list[Line]
-    summary: RunSummary
-    several_arms: bool
     spread: list[str] = []
     sustained: list[SustainedCurve] = []
 
@@ -319,4 +271,4 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def simulated(self) -> bool:
         """Whether anything in it is not real."""
-        return any(run.simulated for run in self.runs)
+        return any(run.summary.simulated for run in self.runs)

@@ -13,7 +13,7 @@ from sdbench.report.view.model import Line, Mark, SetupCheck, Tone
 from sdbench.report.view.passes import count_words
 from sdbench.runs import LoadedRun
 from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES
-from sdbench.words import memory_words, size, system_words
+from sdbench.words import machine_words, size
 
 _REMEDY = "sdbench doctor says what is wrong and what mends it"
 # Worst first.
@@ -36,7 +36,7 @@ def marks_of(loaded: LoadedRun, summary: RunSummary) -> list[Mark]:
     if any(map(is_virtual, replicates)):
         sentence = "The GPU is a virtual machine's: its times tell nothing of a real one."
         found.append(Mark(word="VIRTUAL GPU", sentence=sentence))
-    elif _fact(run, "identity", "virtual") is True:
+    elif run.identity("virtual") is True:
         sentence = "The run was made in a virtual machine: others on its host may slow it down."
         found.append(Mark(word="VIRTUAL MACHINE", sentence=sentence))
     if run.preload:
@@ -49,25 +49,16 @@ def machine_lines(loaded: LoadedRun) -> list[Line]:
     """Machine, device, stacks and model: four lines for the first screen."""
     run = loaded.run
     stacks = "; ".join(_stack_words(name, run) for name in run.stacks)
+    machine = machine_words(
+        run.machine, run.machine_facts, unknown="a machine that did not say what it is"
+    )
     weights = "trained" if run.model.trained else "random weights: its pictures are noise"
     return [
-        Line(what="machine", about=_machine_words(run)),
+        Line(what="machine", about=machine),
         Line(what="device", about=_device_words(loaded)),
         Line(what="software", about=stacks),
         Line(what="model", about=f"{run.model.name} ({weights})"),
     ]
-
-
-def _machine_words(run: Run) -> str:
-    facts = run.machine
-    chip = facts.get("chip") or facts.get("architecture") or "a machine that did not say what it is"
-    words = [str(chip)]
-    if facts.get("cores_physical"):
-        words.append(f"{facts['cores_physical']} cores")
-    if facts.get("memory_bytes"):
-        words.append(memory_words(facts["memory_bytes"]))
-    system = system_words(facts, run.machine_facts)
-    return ", ".join([*words, system] if system else words)
 
 
 def _device_words(loaded: LoadedRun) -> str:
@@ -105,11 +96,8 @@ def setup_sentence(checks: Sequence[SetupCheck]) -> tuple[Tone, str]:
     counts = Counter(check.tone for check in checks)
     wrong = counts["bad"] + counts["warning"]
     if wrong:
-        things = "thing is" if wrong == 1 else "things are"
-        worst: Tone = "bad" if counts["bad"] else "warning"
-        return worst, f"{wrong} {things} not as it should be" if wrong == 1 else (
-            f"{wrong} {things} not as they should be"
-        )
+        things = "thing is not as it" if wrong == 1 else "things are not as they"
+        return "bad" if counts["bad"] else "warning", f"{wrong} {things} should be"
     if not counts["good"]:
         return "unknown", "The run recorded too little to tell"
     return "good", "The machine is set up right, as far as the run recorded it"
@@ -122,7 +110,7 @@ def _device_check(loaded: LoadedRun) -> Iterator[SetupCheck]:
         return
     apple = (run.machine.get("system"), run.machine.get("architecture")) == ("Darwin", "arm64")
     asked = run.config.get("device") == "cpu"
-    if apple or _fact(run, "identity", "gpus"):
+    if apple or run.identity("gpus"):
         found = "pictures are made on the CPU, though there is a GPU"
         yield SetupCheck(
             tone="unknown" if asked else "warning",
@@ -135,7 +123,7 @@ def _device_check(loaded: LoadedRun) -> Iterator[SetupCheck]:
 
 
 def _python_check(run: Run) -> Iterator[SetupCheck]:
-    translated = _fact(run, "identity", "translated")
+    translated = run.identity("translated")
     if translated is True:
         yield SetupCheck(
             tone="bad",
@@ -346,9 +334,3 @@ def _model_words(run: Run) -> str:
             "are noise, and numbers too large for float16 would not show"
         )
     return words
-
-
-def _fact(run: Run, group: str, name: str) -> Any:
-    """A machine fact; None where it is not known or not recorded."""
-    value = (run.machine_facts.get(group) or {}).get(name)
-    return None if isinstance(value, Mapping) and "unavailable" in value else value

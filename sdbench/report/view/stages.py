@@ -3,11 +3,10 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.efficiency import StageEfficiency
-from sdbench.analysis.pairs import Row
 from sdbench.analysis.telemetry import STAGE_NAMES, StageName
-from sdbench.records import CORRECTNESS_SEVERITY, Compared, Divergence, Pass, Stage
-from sdbench.report.view.cases import RowKey, name_of
+from sdbench.records import CORRECTNESS_SEVERITY, Divergence, Pass, Stage
 from sdbench.report.view.model import DivergenceCurve, StageRow, StageShare
 
 MAX_STAGE_ROWS = 12
@@ -20,20 +19,16 @@ STAGE_WORDS = {
 }
 
 
-def stages_of(rows: Sequence[Row], *, several_arms: bool) -> tuple[list[StageRow], str | None]:
+def stages_of(rows: Sequence[CaseResult]) -> tuple[list[StageRow], str | None]:
     """One profiled pass a row, the longest first if not all fit; and what is left out."""
-    found = [
-        _stage_row(row, profiled, several_arms)
-        for row in rows
-        if (profiled := _profiled(row)) is not None
-    ]
+    found = [_stage_row(row, profiled) for row in rows if (profiled := _profiled(row)) is not None]
     if len(found) <= MAX_STAGE_ROWS:
         return found, None
     longest = sorted(found, key=lambda entry: entry.total_s, reverse=True)[:MAX_STAGE_ROWS]
     return longest, f"The {MAX_STAGE_ROWS} longest of {len(found)} cases are shown."
 
 
-def _profiled(row: Row) -> Pass | None:
+def _profiled(row: CaseResult) -> Pass | None:
     """The last profiling pass with stages."""
     for replicate in reversed(row.replicates):
         for entry in replicate.of_kind("profile"):
@@ -42,7 +37,7 @@ def _profiled(row: Row) -> Pass | None:
     return None
 
 
-def _stage_row(row: Row, profiled: Pass, several_arms: bool) -> StageRow:
+def _stage_row(row: CaseResult, profiled: Pass) -> StageRow:
     stages = profiled.stages or []
     calls = Counter(stage.stage for stage in stages)
     spent = {
@@ -55,9 +50,7 @@ def _stage_row(row: Row, profiled: Pass, several_arms: bool) -> StageRow:
     reported = row.summary.efficiency
     efficiencies = {entry.stage: entry for entry in reported.stages}
     return StageRow(
-        case_id=row.planned.case_id,
-        arm=row.arm.name,
-        name=name_of(row.planned.case, row.arm.name, several_arms=several_arms),
+        name=row.name,
         total_s=total,
         stages=[
             StageShare(
@@ -75,7 +68,6 @@ def _stage_row(row: Row, profiled: Pass, several_arms: bool) -> StageRow:
             for name, seconds in spent.items()
         ],
         flops_per_s=reported.achieved_flops_per_s,
-        ceiling_flops_per_s=reported.ceiling_flops_per_s,
         share_of_ceiling=reported.ceiling_share,
         not_known="; ".join(dict.fromkeys(reported.unavailable.values())) or None,
     )
@@ -95,40 +87,27 @@ def _peak(stages: Sequence[Stage], name: str) -> int | None:
     return max((peak for peak in peaks if peak is not None), default=None)
 
 
-def divergence_of(
-    rows: Sequence[Row], compared: Mapping[RowKey, Sequence[Compared]], *, several_arms: bool
-) -> tuple[list[DivergenceCurve], str | None]:
+def divergence_of(rows: Sequence[CaseResult]) -> tuple[list[DivergenceCurve], str | None]:
     """One image a row, the one furthest away; the worst rows first if not all fit."""
     found: list[tuple[tuple[int, float], DivergenceCurve]] = []
     for row in rows:
-        key = row.planned.case_id, row.arm.name
-        curves = [
-            (record, curve) for record in compared.get(key, ()) for curve in record.divergence
-        ]
+        curves = [(record, curve) for record in row.compared for curve in record.divergence]
         if not curves:
             continue
         record, worst = max(curves, key=lambda pair: _excess(pair[1]))
-        name = name_of(row.planned.case, row.arm.name, several_arms=several_arms)
         rank = CORRECTNESS_SEVERITY.index(record.verdict), -_excess(worst)
-        found.append((rank, _curve(row, name, record, worst)))
+        curve = DivergenceCurve(
+            name=row.name,
+            step=worst.step,
+            rel_l2=worst.rel_l2,
+            allowed_rel_l2=worst.allowed_rel_l2,
+        )
+        found.append((rank, curve))
     if len(found) <= MAX_CURVES:
         return [curve for _, curve in found], None
     worst_first = sorted(found, key=lambda pair: pair[0])[:MAX_CURVES]
     sentence = f"The {MAX_CURVES} furthest from the CPU of {len(found)} cases are shown."
     return [curve for _, curve in worst_first], sentence
-
-
-def _curve(row: Row, name: str, record: Compared, curve: Divergence) -> DivergenceCurve:
-    return DivergenceCurve(
-        case_id=row.planned.case_id,
-        arm=row.arm.name,
-        name=name,
-        verdict=record.verdict,
-        image=curve.image,
-        step=curve.step,
-        rel_l2=curve.rel_l2,
-        allowed_rel_l2=curve.allowed_rel_l2,
-    )
 
 
 def _excess(curve: Divergence) -> float:

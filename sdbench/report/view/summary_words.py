@@ -9,11 +9,12 @@ from sdbench.analysis.case_words import (
     OUTCOME_WORDS,
     case_words,
     process_words,
+    row_words,
 )
 from sdbench.analysis.run_summary import CaseSummary, RunSummary
 from sdbench.records import Correctness
 from sdbench.report.view.spread import spread_words, widest
-from sdbench.words import counted, printable
+from sdbench.words import counted, gigabytes, printable
 
 _PICTURE_WORDS: dict[Correctness, str] = {
     "broken": "wrong picture",
@@ -73,8 +74,7 @@ def _not_checked(summary: RunSummary) -> Counter[str]:
 
 
 def swapped_words(size_bytes: int | None) -> str:
-    """Always in GB, so that it can be looked for and added up."""
-    return "unknown" if size_bytes is None else f"{size_bytes / 1e9:.1f} GB"
+    return "unknown" if size_bytes is None else gigabytes(size_bytes)
 
 
 def disturbed_lines(summary: RunSummary) -> Iterator[str]:
@@ -98,5 +98,4 @@ def spread_lines(summary: RunSummary) -> Iterator[str]:
 
 
 def _row_words(summary: RunSummary, row: CaseSummary) -> str:
-    several_arms = len({one.arm for one in summary.cases}) > 1
-    return case_words(row.case) + (f" [{row.arm}]" if several_arms else "")
+    return row_words(row.case, row.arm, {one.arm for one in summary.cases})

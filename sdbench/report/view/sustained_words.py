@@ -1,46 +1,34 @@
 """How the speed of a process developed, beside temperature and power: for ``sustain_minutes``."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-from sdbench.analysis.pairs import Row
+from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.run_summary import sustained_of
-from sdbench.records import Replicate
-from sdbench.report.view.cases import name_of
 from sdbench.report.view.model import SustainedCurve
 from sdbench.report.view.passes import sustained_words
 from sdbench.report.view.timelines import read_timeline
+from sdbench.runs import LoadedRun
 
 _MOST_CURVES = 4
 
 
-def sustained_curves(
-    folder: Path,
-    name_of_file: Callable[[Replicate], str],
-    rows: Sequence[Row],
-    *,
-    several_arms: bool,
-) -> list[SustainedCurve]:
-    """Of the first processes that were to go on for some minutes; the files are in ``folder``."""
-    asked = [
-        (row, entry)
-        for row in rows
-        if row.run.config.get("sustain_minutes")
-        for entry in row.replicates
-    ]
+def sustained_curves(loaded: LoadedRun, rows: Sequence[CaseResult]) -> list[SustainedCurve]:
+    """Of the first processes that were to go on for some minutes."""
+    if not loaded.run.config.get("sustain_minutes"):
+        return []
     found = []
+    asked = [(row, entry) for row in rows for entry in row.replicates]
     for row, entry in asked[:_MOST_CURVES]:
         judged = sustained_of(entry)
-        steady = [one for one in entry.of_kind("measured") if one.index > 1]
+        steady = entry.steady_passes
         if judged.first_s is None:
             continue
         begins = [one.begin_t or 0.0 for one in steady]
-        readings = read_timeline(folder, name_of_file(entry))
+        readings = read_timeline(loaded.files, loaded.timeline_name(entry))
         inside = [one for one in readings if begins[0] <= one.t]
-        name = name_of(row.planned.case, row.arm.name, several_arms=several_arms)
         found.append(
             SustainedCurve(
-                name=f"{name}, run {entry.block + 1}",
+                name=f"{row.name}, run {entry.block + 1}",
                 sentence=f"{sustained_words(judged)}.",
                 begin_s=[begin - begins[0] for begin in begins],
                 pass_s=[one.duration_s for one in steady],

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import msgspec
 
+from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.case_words import OUTCOME_WORDS
-from sdbench.analysis.pairs import Row
 from sdbench.files.access import MIB, read_inside
 from sdbench.records import Pressure, Replicate
-from sdbench.report.view.cases import name_of
 from sdbench.report.view.model import Span, Timeline
+from sdbench.runs import LoadedRun
 from sdbench.words import size
 
 # Enough to see the worst, the swap, a death and a calm one; a page of timelines is read by nobody.
@@ -44,24 +44,18 @@ class Reading(msgspec.Struct):
 
 
 def timelines_of(
-    folder: Path,
-    name_of_file: Callable[[Replicate], str],
-    rows: Sequence[Row],
-    limit_bytes: int | None,
-    *,
-    several_arms: bool,
+    loaded: LoadedRun, rows: Sequence[CaseResult], limit_bytes: int | None
 ) -> tuple[list[Timeline], str | None]:
-    """The chosen few, and a sentence on those left out; the files are in the run's ``folder``."""
+    """The chosen few, and a sentence on those left out."""
     sampled = [
         (row, entry) for row in rows for entry in row.replicates if entry.telemetry is not None
     ]
     found = []
     for chosen, row, entry in _chosen(sampled):
-        readings = read_timeline(folder, name_of_file(entry))
-        name = name_of(row.planned.case, row.arm.name, several_arms=several_arms)
+        readings = read_timeline(loaded.files, loaded.timeline_name(entry))
         if sum(one.footprint_bytes is not None for one in readings) > 1:
-            found.append(_timeline(f"{name}, run {entry.block + 1}", chosen, entry, readings))
-    found = [msgspec.structs.replace(entry, limit_bytes=limit_bytes) for entry in found]
+            name = f"{row.name}, run {entry.block + 1}"
+            found.append(_timeline(name, chosen, entry, readings, limit_bytes))
     return found, _left_out(len(found), len(sampled))
 
 
@@ -73,10 +67,10 @@ def _left_out(shown: int, sampled: int) -> str | None:
     return f"{shown} of {sampled} timelines are shown; all are in the run's folder (telemetry)."
 
 
-Sampled = tuple[Row, Replicate]
+Sampled = tuple[CaseResult, Replicate]
 
 
-def _chosen(sampled: Sequence[Sampled]) -> list[tuple[str, Row, Replicate]]:
+def _chosen(sampled: Sequence[Sampled]) -> list[tuple[str, CaseResult, Replicate]]:
     """Each process once, for the first reason that picks it."""
     reasons: list[tuple[str, Callable[[Sampled], float | None]]] = [
         ("ended badly", lambda pair: _if(pair[1].outcome != "ok", _peak(pair))),
@@ -84,7 +78,7 @@ def _chosen(sampled: Sequence[Sampled]) -> list[tuple[str, Row, Replicate]]:
         ("most swap", _swap),
         ("smallest process", lambda pair: None if (peak := _peak(pair)) is None else -peak),
     ]
-    found: dict[str, tuple[str, Row, Replicate]] = {}
+    found: dict[str, tuple[str, CaseResult, Replicate]] = {}
     for why, weight in reasons:
         weighed = [
             (worth, pair)
@@ -128,13 +122,14 @@ def read_timeline(folder: Path, name: str) -> list[Reading]:
     return sorted(readings, key=lambda reading: reading.t)
 
 
-def _timeline(name: str, chosen: str, entry: Replicate, readings: Sequence[Reading]) -> Timeline:
+def _timeline(
+    name: str, chosen: str, entry: Replicate, readings: Sequence[Reading], limit_bytes: int | None
+) -> Timeline:
     begin, end = readings[0].t, readings[-1].t
     samples = [reading for reading in readings if reading.phase is None]
     kept = _thinned(samples)
     series = {name: [getattr(one, name) for one in kept] for name in _SERIES}
     return Timeline(
-        replicate_id=entry.replicate_id,
         name=name,
         chosen=chosen,
         outcome_words=OUTCOME_WORDS[entry.outcome],
@@ -147,7 +142,7 @@ def _timeline(name: str, chosen: str, entry: Replicate, readings: Sequence[Readi
             [(one.t - begin, one.pressure) for one in samples if one.pressure is not None],
             end - begin,
         ),
-        limit_bytes=None,
+        limit_bytes=limit_bytes,
         sentence=_sentence(entry, end - begin),
     )
 

@@ -2,10 +2,10 @@
 
 from collections import Counter
 
-from sdbench.analysis.pairs import Row
+from sdbench.analysis.case_result import CaseResult
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Severity
-from sdbench.diagnosis.rules.contrast import contrast_words, healthy_neighbours, use_words
+from sdbench.diagnosis.rules.deciding_setting import contrast_words, healthy_neighbours, use_words
 from sdbench.diagnosis.rules.symptom import Symptom
 from sdbench.knowledge.known_issues import FindingCode
 from sdbench.records import Outcome, Replicate
@@ -13,7 +13,7 @@ from sdbench.records import Outcome, Replicate
 _LESS_MEMORY = "Use a smaller resolution, float16 or one picture at a time; close other programs."
 
 
-def batch_crash(evidence: Evidence, row: Row) -> Symptom | None:
+def batch_crash(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """A batch ends its process where a loop does not.
 
     Where no loop was tried, an abort is put down to the batch, and an exception is not: the first
@@ -35,12 +35,12 @@ def batch_crash(evidence: Evidence, row: Row) -> Symptom | None:
     )
 
 
-def worker_crash(evidence: Evidence, row: Row) -> Symptom | None:
+def worker_crash(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """A process died or raised an error."""
     return _ended(evidence, row, "worker-crash", ("crashed", "failed"))
 
 
-def timeout(evidence: Evidence, row: Row) -> Symptom | None:
+def timeout(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """No end in time."""
     remedy = (
         "Look where it stood (sdbench show RUN CASE). If it was only slow, allow more time: "
@@ -49,12 +49,12 @@ def timeout(evidence: Evidence, row: Row) -> Symptom | None:
     return _ended(evidence, row, "timeout", ("timeout",), remedy=remedy)
 
 
-def oom(evidence: Evidence, row: Row) -> Symptom | None:
+def oom(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """Memory ran out."""
     return _ended(evidence, row, "oom", ("oom",), remedy=_LESS_MEMORY)
 
 
-def memory_guard(evidence: Evidence, row: Row) -> Symptom | None:
+def memory_guard(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """Stopped to protect the machine; where memory was held on purpose, that was the question."""
     severity: Severity = "info" if row.arm.hold_bytes else "error"
     return _ended(evidence, row, "memory-guard", ("guard",), remedy=_LESS_MEMORY, severity=severity)
@@ -62,7 +62,7 @@ def memory_guard(evidence: Evidence, row: Row) -> Symptom | None:
 
 def _ended(
     evidence: Evidence,
-    row: Row,
+    row: CaseResult,
     code: FindingCode,
     outcomes: tuple[Outcome, ...],
     addition: str | None = None,
@@ -118,7 +118,7 @@ def _how(replicate: Replicate) -> str:
     return f"{words}: {why.rstrip('.')}" if why else words
 
 
-def _while_working(row: Row) -> bool:
+def _while_working(row: CaseResult) -> bool:
     """Whether it ended with the model loaded: before that no batch is to blame."""
     phases = {entry.last_phase for entry in row.replicates if entry.outcome != "ok"}
     return not phases & {None, "import", "load"}

@@ -5,13 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sdbench.machine.facts import (
-    PRESSURE_LEVELS,
-    THERMAL_LEVELS,
-    SlowReading,
-    Unavailable,
-    known,
-)
+from sdbench.machine.facts import PRESSURE_LEVELS, THERMAL_LEVELS, SlowReading, Unavailable, known
 
 # Field of a TelemetrySummary: what it is read from, and which of the values counts.
 _Reduction = tuple[Callable[[SlowReading], Any], Callable[[list[Any]], Any]]

@@ -12,7 +12,7 @@ import msgspec
 
 from sdbench.analysis.interim import look_after, rows_still_open
 from sdbench.plan.order import with_blocks
-from sdbench.privacy.redact import hidden_run
+from sdbench.privacy.redact_recorded import hidden_run
 from sdbench.records import Slot
 from sdbench.runner.loop import RunLoop
 from sdbench.runner.resume import remaining_slots

@@ -27,7 +27,7 @@ from sdbench.models.resolve import OFFLINE
 from sdbench.plan.config import Config
 from sdbench.plan.read_config import load_config, shipped_configs
 from sdbench.records import (
-    Case,
+    AXES,
     Compared,
     ImageCompared,
     ModelInfo,
@@ -351,8 +351,7 @@ def _vocabulary() -> frozenset[str]:
     for record in (Run, Replicate, Compared, Preflight, Config):
         found |= set(_words_of(inspect.type_info(record)))
     found |= {*PRESSURE_LEVELS, *THERMAL_LEVELS}  # in the records they are free texts
-    slugs = Case(attention_slicing=True, warmup=True, batching="batch", vae_slicing=True)
-    return frozenset({*found, *slugs.words(), "current"})
+    return frozenset({*found, *(axis.slug for axis in AXES.values()), "current"})
 
 
 def _words_of(reported: inspect.Type) -> Iterator[str]:

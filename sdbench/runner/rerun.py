@@ -16,7 +16,7 @@ from sdbench.errors import MachineError, SdbenchError, UsageError
 from sdbench.knowledge.variables import only_says_where
 from sdbench.machine import machine_id
 from sdbench.plan.config import Config, Selection, UntilDecided
-from sdbench.privacy.redact import recorded_environment, shown_run
+from sdbench.privacy.redact_recorded import recorded_environment, shown_run
 from sdbench.process.environment import PRELOAD, preload_modules
 from sdbench.records import Arm, Case, Run, StackInfo
 from sdbench.runner.prepare import stack_changes

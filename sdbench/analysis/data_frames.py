@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from sdbench.analysis.pairs import summary_of
-from sdbench.analysis.run_summary import CaseSummary, RunSummary, per_picture
+from sdbench.analysis.run_summary import RunSummary, per_picture, summary_of
 from sdbench.errors import UsageError
 from sdbench.files.access import MIB, read_inside
 from sdbench.records import CORRECTNESS_SEVERITY, OUTCOME_SEVERITY, Case, Replicate
@@ -49,17 +48,12 @@ _LARGEST_FILE_BYTES = 256 * MIB
 _SAMPLED = TimelinePoint.__struct_fields__[1:]
 
 _SETTINGS = Case.__struct_fields__
-_COPIED = (
-    *("replicate_id", "case_id", "arm", "block", "attempt", "outcome", "reason", "simulated"),
-    *("start", "cold_cache", "started_utc", "wall_s", "import_s", "load_s"),
-    *("peak_memory_bytes", "peak_memory_source", "swapped_out_bytes"),
-)
 _EFFICIENCY = ("pass_flops", "achieved_flops_per_s", "ceiling_flops_per_s", "ceiling_share")
 
 _SPREAD = ("spread_between_passes", "spread_between_processes", "spread_dominated_by")
 # Dtypes of columns whose names do not end in a unit.
 _DTYPES = {
-    **dict.fromkeys(["attention_slicing", "warmup", "vae_slicing", "vae_tiling"], "bool"),
+    **dict.fromkeys((one.name for one in msgspec.structs.fields(Case) if one.type is bool), "bool"),
     **dict.fromkeys(["simulated", "cold_cache", "last_attempt", "steady"], "bool"),
     **dict.fromkeys(["block", "attempt", "images", "processes", "replicates", "planned"], "int64"),
     **dict.fromkeys(["pass", "sample", "wrong_pictures", "passes_made"], "int64"),
@@ -167,7 +161,9 @@ def load(run: str | Path = "latest", results: str | Path = "results") -> RunFram
 REPLICATE_COLUMNS = (
     *("run_id", "machine_id", "device", "model", "torch", "images"),
     *_SETTINGS,
-    *_COPIED,
+    *("replicate_id", "case_id", "arm", "block", "attempt", "outcome", "reason", "simulated"),
+    *("start", "cold_cache", "started_utc", "wall_s", "import_s", "load_s"),
+    *("peak_memory_bytes", "peak_memory_source", "swapped_out_bytes"),
     *("last_attempt", "first_pass_s", "steady_median_s", "seconds_per_picture"),
     *_EFFICIENCY,
     *("passes_made", "passes_stopped"),
@@ -196,40 +192,35 @@ TELEMETRY_COLUMNS = (
 
 def case_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[FrameRow]:
     """A row for each case and arm; times of a picture beside those of a pass."""
-    run = loaded.run
+    run, images = loaded.run, summary.images
     for row in summary.cases:
+        latency = row.latency_s
+        low, high = latency.ci95 or (None, None)
         yield {
+            **msgspec.structs.asdict(row.case),
+            **_of(row, CASE_COLUMNS),
+            **_of(row.efficiency, CASE_COLUMNS),
             "run_id": run.run_id,
             "device": run.device,
             "model": run.model.name,
-            "case_id": row.case_id,
-            "arm": row.arm,
-            "images": summary.images,
-            **msgspec.structs.asdict(row.case),
-            **_case_numbers(row, summary),
+            "images": images,
+            "simulated": summary.simulated,
+            "seconds_per_picture": per_picture(latency.median, images),
+            "seconds_per_picture_ci95_low": per_picture(low, images),
+            "seconds_per_picture_ci95_high": per_picture(high, images),
+            "processes": latency.n,
+            "steady_median_s": latency.median,
         }
 
 
-def _case_numbers(row: CaseSummary, summary: RunSummary) -> FrameRow:
-    latency = row.latency_s
-    low, high = latency.ci95 or (None, None)
-    copied = (
-        *("outcome", "reason", "first_pass_s", "prime_s", "load_s"),
-        *("peak_memory_bytes", "peak_memory_source", "swap_delta_bytes"),
-        *("correct", "correct_reason", "correct_margin", "content", "replicates", "planned"),
-    )
-    return {
-        **{name: getattr(row, name) for name in copied},
-        "simulated": summary.simulated,
-        "seconds_per_picture": per_picture(latency.median, summary.images),
-        "seconds_per_picture_ci95_low": per_picture(low, summary.images),
-        "seconds_per_picture_ci95_high": per_picture(high, summary.images),
-        "processes": latency.n,
-        "steady_median_s": latency.median,
-        **{name: getattr(row.efficiency, name) for name in _EFFICIENCY},
-        "p90_s": row.p90_s,
-        **{name: getattr(row, name) for name in _SPREAD},
-    }
+def _of(record: msgspec.Struct, columns: tuple[str, ...]) -> FrameRow:
+    """What a record has of the columns."""
+    return {name: getattr(record, name) for name in _in_common(type(record), columns)}
+
+
+@functools.cache
+def _in_common(kind: type[msgspec.Struct], columns: tuple[str, ...]) -> list[str]:
+    return [name for name in kind.__struct_fields__ if name in columns]
 
 
 def replicate_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[FrameRow]:
@@ -237,28 +228,26 @@ def replicate_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[FrameRow]
     run = loaded.run
     settings = {one.case_id: msgspec.structs.asdict(one.case) for one in run.plan.cases}
     counting = _counting(loaded)
-    of_case = {(row.case_id, row.arm): row.efficiency for row in summary.cases}
+    of_case = {row.key: row.efficiency for row in summary.cases}
     for entry in loaded.attempts:
         if (entry.case_id, entry.arm) not in of_case:  # a damaged file: nothing of the plan
             continue
         steady = entry.steady_median_s
-        efficiency = of_case[entry.case_id, entry.arm].at(steady)
         yield {
+            **settings[entry.case_id],
+            **_of(entry, REPLICATE_COLUMNS),
+            **_of(of_case[entry.case_id, entry.arm].at(steady), REPLICATE_COLUMNS),
             "run_id": run.run_id,
             "machine_id": run.machine_id,
             "device": run.device,
             "model": run.model.name,
             "torch": entry.versions.get("torch"),
             "images": run.config["images"],
-            **settings[entry.case_id],
-            **{name: getattr(entry, name) for name in _COPIED},
             "last_attempt": (entry.replicate_id, entry.attempt) in counting,
-            "first_pass_s": _first_pass_s(entry),
+            "first_pass_s": entry.first_pass_s,
             "steady_median_s": steady,
             "seconds_per_picture": per_picture(steady, int(run.config["images"])),
-            **{name: getattr(efficiency, name) for name in _EFFICIENCY},
             "passes_made": len(entry.of_kind("measured")),
-            "passes_stopped": entry.passes_stopped,
         }
 
 
@@ -269,18 +258,12 @@ def pass_rows(loaded: LoadedRun) -> Iterator[FrameRow]:
         for one in entry.passes:
             yield {
                 **_names(loaded, entry),
-                "kind": one.kind,
+                **_of(one, PASS_COLUMNS),
                 "pass": one.index,
                 "last_attempt": (entry.replicate_id, entry.attempt) in counting,
                 "steady": one.kind == "measured" and one.index > 1,
-                "duration_s": one.duration_s,
                 "images": len(one.images),
                 "wrong_pictures": sum(picture.broken is not None for picture in one.images),
-                "peak_bytes": one.peak_bytes,
-                "peak_source": one.peak_source,
-                "allocated_bytes": one.allocated_bytes,
-                "driver_bytes": one.driver_bytes,
-                "recommended_max_bytes": one.recommended_max_bytes,
             }
 
 
@@ -317,10 +300,6 @@ def _names(loaded: LoadedRun, entry: Replicate) -> FrameRow:
 
 def _counting(loaded: LoadedRun) -> set[tuple[str, int]]:
     return {(entry.replicate_id, entry.attempt) for entry in loaded.replicates}
-
-
-def _first_pass_s(entry: Replicate) -> float | None:
-    return next((one.duration_s for one in entry.of_kind("measured") if one.index == 1), None)
 
 
 # --- frames --------------------------------------------------------------------------------------
@@ -360,7 +339,6 @@ def _telemetry_frame(loaded: LoadedRun) -> "DataFrame":
 
 @functools.cache
 def _column(name: str) -> Callable[[Any], Any]:
-    """Values to a column."""
     import pandas as pd
 
     if name in _LEVELS:

@@ -6,7 +6,8 @@ Numbers are in :mod:`sdbench.stats.drift`; here is what they are taken from.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from sdbench.analysis.pairs import Pair, Row
+from sdbench.analysis.case_result import CaseResult
+from sdbench.analysis.pairs import Pair
 from sdbench.analysis.run_summary import slowed_by_others
 from sdbench.comparison.history import Past, times_by_run
 from sdbench.comparison.result import BetweenRuns, MachineKind
@@ -76,10 +77,9 @@ def drift_of(pair: Pair, earlier: Earlier, *, by_machine: bool = False) -> Drift
     )
 
 
-def machine_kind(row: Row) -> MachineKind:
+def machine_kind(row: CaseResult) -> MachineKind:
     """What is known of the machine as this row was measured, the worst first."""
-    identity = row.run.machine_facts.get("identity")
-    virtual = identity.get("virtual") if isinstance(identity, dict) else None
+    virtual = row.run.identity("virtual")
     kinds: dict[MachineKind, bool] = {
         "virtual": virtual is True,
         "other-load": any(

@@ -1,0 +1,115 @@
+"""A case of a run in an arm: its document, and the figures of its processes."""
+
+import functools
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sdbench.analysis.case_words import arm_words, row_words
+from sdbench.analysis.run_summary import CaseSummary, RunSummary, summary_of
+from sdbench.records import Arm, Compared, Replicate, RowKey, Run, by_row
+from sdbench.runs import LoadedRun
+
+Figures = dict[int, float]
+"""A process's figure by block."""
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What one run has of one case in one arm."""
+
+    run: Run
+    arm: Arm
+    summary: CaseSummary
+    replicates: list[Replicate]
+    compared: list[Compared]
+    blocks: frozenset[int] | None = None
+    """By which blocks it is judged, where not every row has the same ones in the plan: by those
+    planned for it, in a run that goes on until decided up to the last look (judging in between
+    would be one more look); None: by all."""
+
+    @property
+    def key(self) -> RowKey:
+        """What names it in its run."""
+        return self.summary.key
+
+    @property
+    def name(self) -> str:
+        """``512x512 sliced float16 [old]``."""
+        return row_words(self.summary.case, self.arm.name, self.run.plan.arms)
+
+    @property
+    def of_arm(self) -> str:
+        """`` [old]``; nothing where the run has one arm only."""
+        return arm_words(self.arm.name, self.run.plan.arms)
+
+    @functools.cached_property
+    def steady_s(self) -> Figures:
+        """Each process's median of its steady passes; a machine that slept measured nothing."""
+        return self._figures(lambda entry: None if entry.slept else entry.steady_median_s)
+
+    @functools.cached_property
+    def first_pass_s(self) -> Figures:
+        """Each process's measured pass 1."""
+        return self._figures(lambda entry: None if entry.slept else entry.first_pass_s)
+
+    @functools.cached_property
+    def peak_memory_bytes(self) -> Figures:
+        """Each process's peak."""
+        return self._figures(lambda entry: entry.peak_memory_bytes)
+
+    @property
+    def images(self) -> int:
+        """Pictures a pass."""
+        return int(self.run.config["images"])
+
+    def any_process(self, holds: Callable[[Replicate], bool]) -> bool:
+        """Whether something holds for one of its processes; pair after pair asks the same."""
+        if holds not in self._answers:
+            self._answers[holds] = any(map(holds, self.replicates))
+        return self._answers[holds]
+
+    @functools.cached_property
+    def _answers(self) -> dict[Callable[[Replicate], bool], bool]:
+        return {}
+
+    def _figures(self, figure_of: Callable[[Replicate], float | None]) -> Figures:
+        return {
+            entry.block: figure
+            for entry in self.replicates
+            if entry.outcome == "ok"
+            and (self.blocks is None or entry.block in self.blocks)
+            and (figure := figure_of(entry)) is not None
+        }
+
+
+def rows_of(loaded: LoadedRun, summary: RunSummary | None = None) -> list[CaseResult]:
+    """Every case in every arm of a run, measured or not.
+
+    ``summary`` is ``summary_of(loaded)``, where somebody has it already.
+    """
+    replicates, compared = by_row(loaded.replicates), by_row(loaded.compared)
+    blocks = _blocks_of_rows(loaded)
+    return [
+        CaseResult(
+            run=loaded.run,
+            arm=loaded.run.plan.arm(row.arm),
+            summary=row,
+            replicates=replicates.get(row.key, []),
+            compared=compared.get(row.key, []),
+            blocks=None if blocks is None else frozenset(blocks[row.key]),
+        )
+        for row in (summary or summary_of(loaded)).cases
+    ]
+
+
+def _blocks_of_rows(loaded: LoadedRun) -> Mapping[RowKey, set[int]] | None:
+    """The blocks planned for each row, up to the last look; None where all have all of them."""
+    slots = loaded.run.plan.slots
+    last = loaded.looks[-1].blocks if loaded.looks else None
+    blocks: dict[RowKey, set[int]] = defaultdict(set)
+    for slot in slots:
+        if last is None or slot.block < last:
+            blocks[slot.case_id, slot.arm].add(slot.block)
+    alike = len({frozenset(planned) for planned in blocks.values()}) < 2
+    return None if last is None and alike else blocks
