@@ -1,7 +1,6 @@
 """Words, numbers and others' text, as every part says them alike."""
 
 import shlex
-import signal
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -113,6 +112,8 @@ def printable(text: str) -> str:
 
 def signal_name(number: int) -> str:
     """``SIGKILL`` for 9; ``signal 99`` for a number that this system has no name for."""
+    import signal  # a tenth of the time that --help takes
+
     try:
         return signal.Signals(number).name
     except ValueError:
