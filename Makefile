@@ -66,7 +66,7 @@ types: $(VENV)/.test
 
 affected: $(VENV)/.test
 	$(PYTEST) --testmon -x -m "not long" tests/unit || [ $$? = 5 ] # 5: nothing is affected
-	@if git status --porcelain sdbench | grep -qE 'sdbench/(cli|doctor|models|runner|worker)/'; \
+	@if git status --porcelain sdbench | grep -qE 'sdbench/(cli|doctor|localise|models|process|runner|runs|worker)/'; \
 		then $(PYTEST) -x -m smoke tests/integration; fi
 
 tests-unit: $(VENV)/.test
