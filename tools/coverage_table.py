@@ -48,7 +48,10 @@ def compare(before: Table, after: Table) -> list[str]:
     print(f"{'folder':14} {'before':>8} {'after':>8}")
     for folder, (old, new) in sorted(folders.items(), key=lambda item: (item[0] == "all", item[0])):
         print(f"{folder:14} {share(old):7.2f}% {share(new):7.2f}%")
-    lower = []
+    gone = sorted(set(before) - set(after))
+    if gone:
+        print(f"not compared, since not there any more: {', '.join(gone)}")
+    lower = [] if len(gone) < len(before) else ["no module of the table is there any more"]
     for module in sorted(before):
         if module in after and share(after[module]) < share(before[module]) - 1e-9:
             lower.append(f"{module}: {share(before[module]):.2f}% → {share(after[module]):.2f}%")
