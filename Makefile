@@ -115,7 +115,7 @@ coverage: $(VENV)/.test
 	-$(COVERAGE) $(BIN)/coverage combine --append --rcfile=tests/coverage.rc # of a killed process: torn
 	$(COVERAGE) $(BIN)/coverage json --rcfile=tests/coverage.rc -q -o .coverage-data/coverage.json
 	$(BIN)/python tools/coverage_table.py reduce .coverage-data/coverage.json .coverage-data/table.json
-	$(BIN)/python tools/coverage_table.py compare tests/proof/coverage.json .coverage-data/table.json
+	$(BIN)/python tools/coverage_table.py compare tests/proof/coverage-after.json .coverage-data/table.json
 
 mutants: $(VENV)/.test
 	$(BIN)/python tools/mutants.py --coverage .coverage-data/data $(ARGS)
