@@ -1,4 +1,4 @@
-"""Which rows are held against each other: of two runs, or of two values of an axis in one run."""
+"""Which rows are compared with each other: of two runs, or of two values of an axis in one run."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -101,7 +101,7 @@ def pairs_of_axis(loaded: LoadedRun, axis: str) -> list[Pair]:
 
 
 def without_partner(loaded: LoadedRun, axis: str, pairs: Iterable[Pair]) -> list[str]:
-    """The case ids of a run that ``pairs_of_axis`` found nothing to hold against."""
+    """The case ids of a run for which ``pairs_of_axis`` found nothing to compare with."""
     paired = {row.summary.case_id for pair in pairs for row in pair.rows}
     return [entry.case_id for entry in loaded.run.plan.cases if entry.case_id not in paired]
 

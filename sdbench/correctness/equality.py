@@ -206,7 +206,7 @@ _WORST: tuple[EqualityVerdict, ...] = ("different", "unknown", "same", "identica
 
 
 class _Judge:
-    """Answers questions; two pictures are held against each other once."""
+    """Answers questions; two pictures are compared once."""
 
     def __init__(self, artifacts: Artifacts, compared: Sequence[Compared]) -> None:
         self._artifacts = artifacts

@@ -259,9 +259,8 @@ class ParityResult:
             if may_be and found["ssim"] >= thresholds.AMPLIFIED_SSIM:
                 left = [entry for entry in differences if entry not in shapes]
                 reported |= _judged(found, left, case, yardstick)
-                if (
-                    not left and reported["verdict"] != "broken"
-                ):  # what else is seen stays a finding
+                # What else is seen stays a finding.
+                if not left and reported["verdict"] != "broken":
                     reported |= {"verdict": "unknown", "reason": reported["own_rounding_missing"]}
             return reported
         own = [measures.to_pixels(picture) for picture in rounded.pictures]

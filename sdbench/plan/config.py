@@ -1,6 +1,5 @@
 """TOML to Config. Whatever is wrong is said in one line: which file, key, what was expected."""
 
-import re
 import typing
 from typing import Any, Literal
 
@@ -15,12 +14,6 @@ Looks = Literal[3, 5, 8, 13, 21]
 
 # Of ``passes = "auto"``, as ``worker/pass_count.py`` has them: a worker imports nothing of sdbench.
 FEWEST_PASSES, FEWEST_PASSES_IN_HASTE, MOST_PASSES = 3, 2, 64
-
-# The VAE halves a side three times; what is beyond the limits makes no picture or fits no memory.
-_MULTIPLE, _LEAST, _MOST = 8, 64, 8192
-_SHARE = re.compile(r"([0-9]{1,2})%")
-# More leaves the system itself nothing; the guard would end every case.
-_LARGEST_SHARE = 90
 
 
 class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -15,11 +15,6 @@ import msgspec
 from sdbench.errors import ConfigError
 from sdbench.files.toml import TomlError, parse_toml, read_toml
 from sdbench.plan.config import (
-    _LARGEST_SHARE,
-    _LEAST,
-    _MOST,
-    _MULTIPLE,
-    _SHARE,
     Config,
     Matrix,
     Pressure,
@@ -30,6 +25,11 @@ from sdbench.words import shortened
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RESOLUTION = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 _LONGEST_SHOWN = 200
+# The VAE halves a side three times; what is beyond the limits makes no picture or fits no memory.
+_MULTIPLE, _LEAST, _MOST = 8, 64, 8192
+_SHARE = re.compile(r"([0-9]{1,2})%")
+# More leaves the system itself nothing; the guard would end every case.
+_LARGEST_SHARE = 90
 # key: (lowest, highest); None is no limit
 _RANGES: dict[str, tuple[float, float | None]] = {
     "steps": (1, 1000),

@@ -1,1 +1,1 @@
-"""What is removed before a run is recorded (redact) and before it is shared (share)."""
+"""Removes what is private before a run is recorded, and more of it before it is shared."""

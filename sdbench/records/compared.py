@@ -131,7 +131,7 @@ class ImageCompared(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def latents_are_right(self) -> bool | None:
-        """Whether the final latents are the CPU's but for rounding; None where nobody can tell."""
+        """Whether the final latents are the CPU's but for rounding; None where it is unknown."""
         if self.latents is None or self.latents.margin is None:
             return None
         return self.latents.margin <= 1

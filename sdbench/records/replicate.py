@@ -82,7 +82,7 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One pass: prompt to pixels on the host for all images (prime: one step at the same shape).
 
     ``trace_sha256`` names the file of what the profiling pass made on its way. ``footprint_bytes``
-    is the process's, as it was last sampled when the pass was told of. ``begin_t`` is the
+    is the process's, as it was last sampled when the pass was reported. ``begin_t`` is the
     system-wide monotonic clock.
     """
 
@@ -231,7 +231,7 @@ class Started(Recorded, frozen=True, kw_only=True, gc=False, tag="started"):
 
 
 class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="replicate"):
-    """One process and all it told, whatever became of it.
+    """One process, all that it reported and how it ended.
 
     ``passes_stopped`` is None where it ended before it had made all its passes, and in records of
     an older sdbench.

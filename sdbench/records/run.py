@@ -65,7 +65,7 @@ class StackInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One time somebody ran or resumed the run: the three clocks that tell sleep and restarts."""
+    """One time the run was made or resumed: three clocks, which show sleep and restarts."""
 
     started_utc: str
     monotonic_s: float

@@ -93,6 +93,10 @@ def main() -> int:
         measure(asked.out, asked.replicates, toml)
     (newest,) = sorted(asked.out.glob("*/run.json"))[-1:]
     rows = rows_of(load_run(newest.parent))
+    missing = [row.name for row in rows if row.summary.replicates < row.summary.planned]
+    if missing or any(row.summary.outcome != "ok" for row in rows):
+        print(f"not complete, so nothing is proven: {', '.join(missing) or 'processes failed'}")
+        return 1
     found: dict[str, Counter[str]] = {"alike": Counter(), "slower": Counter(), "faster": Counter()}
     for base, new in combinations(rows, 2):
         slow = [row.arm.name.startswith("slowed") for row in (base, new)]

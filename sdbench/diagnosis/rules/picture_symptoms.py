@@ -17,8 +17,8 @@ from sdbench.knowledge.known_issues import FindingCode
 from sdbench.records import ImageCompared, Picture
 
 # `drift` begins at 4 times what rounding explains; healthy bfloat16 may be a little beyond that.
-# Up to so many times the allowed distance it is told, and no more than told.
-_SLIGHT_DRIFT = 3.0
+# Up to so many times the allowed distance, a difference is information and not a warning.
+SLIGHT_DRIFT = 3.0
 # A difference that grows from pass to pass has grown by half over three passes at least.
 GROWN = 1.5
 LOCALISE = "Find the operator: sdbench localise; make a bug report: sdbench repro RUN CASE."
@@ -45,7 +45,7 @@ def first_pass_remedy(evidence: Evidence, row: CaseResult, *, fixed: bool) -> st
 def is_beyond(entry: ImageCompared) -> bool:
     """Whether an image is wrong by more than a slight drift."""
     if entry.verdict == "drift":
-        return bool(entry.differences) or (entry.margin or 0.0) > _SLIGHT_DRIFT
+        return bool(entry.differences) or (entry.margin or 0.0) > SLIGHT_DRIFT
     return entry.verdict == "broken"
 
 

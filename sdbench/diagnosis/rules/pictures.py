@@ -8,8 +8,8 @@ from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Severity
 from sdbench.diagnosis.rules.deciding_setting import contrast_words, healthy_neighbours, use_words
 from sdbench.diagnosis.rules.picture_symptoms import (
-    _SLIGHT_DRIFT,
     LOCALISE,
+    SLIGHT_DRIFT,
     apart_words,
     counted_symptom,
     equality_numbers,
@@ -69,7 +69,7 @@ def cpu_mismatch(evidence: Evidence, row: CaseResult) -> Symptom | None:
     seen = broken or any(entry.differences for entry in evidence.images_of(row))
     margin = row.summary.correct_margin
     severity: Severity = "error" if broken else "warning"
-    if not seen and margin is not None and margin <= _SLIGHT_DRIFT:
+    if not seen and margin is not None and margin <= SLIGHT_DRIFT:
         severity = "info"
     fine = healthy_neighbours(evidence, row, lambda other: _is_fine(evidence, other))
     words = f"slightly different from the CPU: {row.summary.correct_reason}"

@@ -13,7 +13,7 @@ from sdbench.words import printable
 def junit_of_comparison(
     comparison: Comparison, failing: Collection[CaseComparison], closed: str | None = None
 ) -> str:
-    """One test a case: failed as the exit code says, skipped where nobody can tell.
+    """One test a case: failed as the exit code says, skipped where it is unknown.
 
     ``closed`` is why the gate fails although no condition holds: a test of its own that fails.
     """

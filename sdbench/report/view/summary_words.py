@@ -79,8 +79,9 @@ def swapped_words(size_bytes: int | None) -> str:
 
 def disturbed_lines(summary: RunSummary) -> Iterator[str]:
     """Which processes were held up, and by what: what the ! in the table stands for."""
+    arms = {row.arm for row in summary.cases}
     lines = [
-        f"{_row_words(summary, row)}, {process_words(one.block, row.planned)}: "
+        f"{row_words(row.case, row.arm, arms)}, {process_words(one.block, row.planned)}: "
         f"{'; '.join(one.reasons)}"
         for row in summary.cases
         for one in row.disturbed
@@ -92,10 +93,7 @@ def disturbed_lines(summary: RunSummary) -> Iterator[str]:
 
 def spread_lines(summary: RunSummary) -> Iterator[str]:
     """What makes the figures uncertain, of the case that it shows most in."""
+    arms = {row.arm for row in summary.cases}
     for row, others in widest(summary.cases):
         more = f" (and likewise {counted(others, 'more case')})" if others else ""
-        yield printable(f"Spread: {_row_words(summary, row)}: {spread_words(row)}{more}.")
-
-
-def _row_words(summary: RunSummary, row: CaseSummary) -> str:
-    return row_words(row.case, row.arm, {one.arm for one in summary.cases})
+        yield printable(f"Spread: {row_words(row.case, row.arm, arms)}: {spread_words(row)}{more}.")
