@@ -24,7 +24,7 @@ PIPELINES: dict[str, tuple[str, ...]] = {
 }
 """Pipeline classes that can be measured, and their components with weights."""
 _CODE_OF_OTHERS = "take a model without code of its own: sdbench never runs a model's code"
-# Given to the pipeline as None, so never loaded (worker/pipelines.py).
+# Given to the pipeline as None, so never loaded (worker/pipelines/load.py).
 _NOT_LOADED = {"StableDiffusionPipeline": ("safety_checker", "feature_extractor")}
 
 

@@ -5,7 +5,7 @@
 CPU time of the process is given beside wall time, because imports do not wait for anything: on a
 busy machine it is the figure that can be compared. Each variant is what could be left out:
 
-as it is         ``worker/pipelines.py`` as shipped
+as it is         ``worker/pipelines/`` as shipped
 one pipeline     without the classes of SDXL and of schedulers that no case asks for
 collector on     with Python's garbage collector on while importing, as before
 without scipy    as if scipy were not installed (diffusers' and transformers' own switch)
@@ -27,7 +27,7 @@ spec = importlib.util.spec_from_file_location(
 package = importlib.util.module_from_spec(spec)
 sys.modules["sdbench_worker"] = package
 spec.loader.exec_module(package)
-from sdbench_worker import pipelines
+from sdbench_worker.pipelines import stack as pipelines
 """
 _END = """
 used = resource.getrusage(resource.RUSAGE_SELF)

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from sdbench.worker import pipelines
+from sdbench.worker.pipelines import stack as pipelines
 
 
 class _Knot:

@@ -31,7 +31,7 @@ forked.load_device(HERE.parent / "sdbench_standin")
 import tiny_pipeline  # noqa: E402
 from tiny_pipeline import generate  # noqa: E402
 
-from sdbench.worker.pipelines import SCHEDULERS  # noqa: E402
+from sdbench.worker.pipelines.stack import SCHEDULERS  # noqa: E402
 
 MIB = 1 << 20
 

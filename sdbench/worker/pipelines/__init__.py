@@ -1,0 +1,14 @@
+"""All that knows diffusers: the stack, loading, settings, calls, stages."""
+
+from .load import load
+from .settings import apply_settings
+from .stack import STACK_CLASSES, CaseImpossibleError, import_stack, torch_dtype
+
+__all__ = [
+    "STACK_CLASSES",
+    "CaseImpossibleError",
+    "apply_settings",
+    "import_stack",
+    "load",
+    "torch_dtype",
+]
