@@ -9,7 +9,8 @@ History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old on
     ``generic``, ``since``, ``until`` and ``sources`` of a cause, ``differences``,
     ``decode_expected_rel_l2``, ``reason``, ``reference_content``, ``own_rounding`` and
     ``own_rounding_missing`` of a compared image, ``passes_stopped`` and ``yardstick`` of a
-    replicate, ``energy`` and ``stolen_cpu_share`` of telemetry, ``begin_t`` of a pass
+    replicate, ``energy`` and ``stolen_cpu_share`` of telemetry, ``begin_t``, ``denoiser_calls`` and
+    ``denoiser_samples`` of a pass
 
 Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
 None, with a reason beside it. Decoding is strict about types and lenient about unknown fields, so

@@ -12,13 +12,10 @@ it: the kernels of some devices (mps, the CPU) are unknown to the counter.
 
 from typing import Any, Callable
 
-# Networks and the method that a pipeline calls, by the stage they belong to.
-_METHODS = (
-    ("text_encoder", "text_encoder", "forward"),
-    ("text_encoder", "text_encoder_2", "forward"),
-    ("denoising", "unet", "forward"),
-    ("vae_decode", "vae", "decode"),
-)
+from .pipelines.components import decoder_of, denoiser_of, text_encoders_of
+from .pipelines.hooks import Undo, map_tensors, replace_method
+
+_STAGES = ("text_encoder", "denoising", "vae_decode")
 _NO_COUNTER = "this torch has no flop counter (it came with 2.1)"
 
 
@@ -26,28 +23,25 @@ class NetworkCalls:
     """Notes how the networks of a pipeline are called; a context manager around one call."""
 
     def __init__(self, pipeline: Any) -> None:
+        # Networks and the method that a pipeline calls, by the stage they belong to.
         self._methods = [
-            (stage, network, method)
-            for stage, name, method in _METHODS
-            if (network := getattr(pipeline, name, None)) is not None
+            ("text_encoder", encoder, "forward") for encoder in text_encoders_of(pipeline).values()
         ]
-        self._restore: "list[Callable[[], None]]" = []
+        self._methods.append(("denoising", denoiser_of(pipeline)[1], "forward"))
+        decoder = decoder_of(pipeline)
+        if decoder is not None:
+            self._methods.append(("vae_decode", decoder[1], "decode"))
+        self._undo: "list[Undo]" = []
         self._noted: "dict[str, _Call]" = {}
 
     def __enter__(self) -> "NetworkCalls":
         for stage, network, method in self._methods:
-            original = getattr(network, method)
-            # Offloading (accelerate) has put a method of its own on the instance already.
-            if method in vars(network):
-                self._restore.append(_setter(network, method, original))
-            else:
-                self._restore.append(_deleter(network, method))
-            setattr(network, method, self._noting(stage, network, method, original))
+            self._undo.append(replace_method(network, method, self._noting(stage, network, method)))
         return self
 
     def __exit__(self, *_: Any) -> None:
-        while self._restore:
-            self._restore.pop()()
+        while self._undo:
+            self._undo.pop()()
 
     def count(self, calls: int) -> "dict[str, Any]":
         """The operations by stage, and of a pass of so many pipeline calls; or why not.
@@ -60,7 +54,7 @@ class NetworkCalls:
             return {"flops": None, "reason": _NO_COUNTER}
         import torch
 
-        stages = {stage: 0 for stage, _, _ in _METHODS}
+        stages = dict.fromkeys(_STAGES, 0)
         try:
             for _, network, _ in self._methods:
                 _to_meta(network)
@@ -75,16 +69,20 @@ class NetworkCalls:
         return {"flops": {**stages, "measured_pass": calls * sum(stages.values())}}
 
     def _noting(
-        self, stage: str, network: Any, method: str, original: "Callable[..., Any]"
-    ) -> "Callable[..., Any]":
-        def noting(*args: Any, **kwargs: Any) -> Any:
-            key = f"{id(network)} {_shape_of((args, kwargs))}"
-            if key not in self._noted:
-                self._noted[key] = _Call(stage, network, method, _on_meta(args), _on_meta(kwargs))
-            self._noted[key].times += 1
-            return original(*args, **kwargs)
+        self, stage: str, network: Any, method: str
+    ) -> "Callable[[Callable[..., Any]], Callable[..., Any]]":
+        def wrapper(original: "Callable[..., Any]") -> "Callable[..., Any]":
+            def noting(*args: Any, **kwargs: Any) -> Any:
+                key = f"{id(network)} {_shape_of((args, kwargs))}"
+                if key not in self._noted:
+                    on_meta = _on_meta(args), _on_meta(kwargs)
+                    self._noted[key] = _Call(stage, network, method, *on_meta)
+                self._noted[key].times += 1
+                return original(*args, **kwargs)
 
-        return noting
+            return noting
+
+        return wrapper
 
 
 class _Call:
@@ -99,29 +97,8 @@ class _Call:
         self.times = 0
 
 
-def _setter(network: Any, method: str, original: Any) -> "Callable[[], None]":
-    return lambda: setattr(network, method, original)
-
-
-def _deleter(network: Any, method: str) -> "Callable[[], None]":
-    return lambda: delattr(network, method)
-
-
-def _map(value: Any, tensor: "Callable[[Any], Any]") -> Any:
-    """The same nest of containers with every tensor replaced."""
-    import torch
-
-    if isinstance(value, torch.Tensor):
-        return tensor(value)
-    if isinstance(value, (list, tuple)):
-        return type(value)(_map(entry, tensor) for entry in value)
-    if isinstance(value, dict):
-        return {name: _map(entry, tensor) for name, entry in value.items()}
-    return value
-
-
 def _shape_of(value: Any) -> str:
-    return repr(_map(value, lambda tensor: (tuple(tensor.shape), tensor.dtype)))
+    return repr(map_tensors(value, lambda tensor: (tuple(tensor.shape), tensor.dtype)))
 
 
 def _on_meta(value: Any) -> Any:
@@ -132,7 +109,7 @@ def _on_meta(value: Any) -> Any:
         dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
         return torch.empty(tensor.shape, dtype=dtype, device="meta")
 
-    return _map(value, without_data)
+    return map_tensors(value, without_data)
 
 
 def _to_meta(network: Any) -> None:
