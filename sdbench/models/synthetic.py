@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sdbench.errors import ModelError
 from sdbench.models.architecture import Network
-from sdbench.models.catalogue import SyntheticModel
+from sdbench.models.synthetic_model import SyntheticModel
 from sdbench.models.tokenizer import END, tokenizer_files
 
 if TYPE_CHECKING:
