@@ -1,9 +1,10 @@
 """What a synthetic model is: networks, configuration files, and the digest they come out as."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sdbench.models.architecture import Network, parameter_count
+from sdbench.models.architecture import Network, parameter_count, stored_bytes
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,8 @@ class SyntheticModel:
     name: str
     pipeline_class: str
     networks: dict[str, Network]
+    tokenizers: dict[str, Callable[[], dict[str, bytes]]]
+    """Folder to what makes its files."""
     configs: dict[str, dict[str, Any]]
     sha256: str
 
@@ -28,4 +31,4 @@ class SyntheticModel:
     @property
     def bytes_on_disk(self) -> int:
         """Size of the weights as stored (float16)."""
-        return 2 * self.parameters
+        return sum(stored_bytes(network) for network in self.networks.values())
