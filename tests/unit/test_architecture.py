@@ -45,7 +45,7 @@ IMPORTS: dict[str, str] = {
         "records runs stacks stats words"
     ),
     "report": (
-        "analysis comparison correctness diagnosis errors explain files knowledge "
+        "analysis comparison correctness diagnosis errors explain knowledge "
         "localise models plan process quoting records runner runs stats words"
     ),
     "cli": (

@@ -20,7 +20,7 @@ from sdbench.report.pictures.gallery import Gallery
 from sdbench.report.view import Advice, CaseView, FindingView, Line, Report, RunReport, Tone
 from sdbench.report.view.comparison_words import case_name, side_words, verdict_words
 from sdbench.report.view.efficiency_words import EXPLAINED, stage_share_words
-from sdbench.report.view.gains import measurable_gains
+from sdbench.report.view.headline import measurable_gains
 from sdbench.report.view.notes import notes_of
 from sdbench.report.view.summary_words import case_remarks, disturbed_lines
 from sdbench.words import printable, seconds, size

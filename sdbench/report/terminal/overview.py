@@ -8,7 +8,7 @@ from rich.markup import escape
 from sdbench.analysis.run_summary import CaseSummary
 from sdbench.report.terminal.tables import case_table, print_table
 from sdbench.report.view import Advice, CaseView, RunReport, Tone
-from sdbench.report.view.gains import measurable_gains
+from sdbench.report.view.headline import measurable_gains
 from sdbench.report.view.notes import notes_of
 from sdbench.report.view.passes import passes_sentence, sustained_lines
 from sdbench.report.view.summary_words import (
