@@ -135,14 +135,14 @@ def _section(title: str, parts: Iterator[str] | Sequence[str]) -> Iterator[str]:
 def _facts(run: RunReport) -> Iterator[Line]:
     head = run.headline
     yield from head.machine
-    yield Line(what="set-up", about=head.setup_sentence)
+    yield Line("set-up", head.setup_sentence)
     for check in head.setup:
         if check.tone in ("bad", "warning"):
-            yield Line(what=f"{_SIGNS[check.tone]} {check.what}", about=check.found)
+            yield Line(f"{_SIGNS[check.tone]} {check.what}", check.found)
     label = f", {run.label}" if run.label else ""
-    yield Line(what="run", about=f"{run.summary.run_id}, begun {run.created_utc}{label}")
+    yield Line("run", f"{run.summary.run_id}, begun {run.created_utc}{label}")
     for words in notes_of(run):
-        yield Line(what="note", about=words)
+        yield Line("note", words)
 
 
 def _advice(run: RunReport) -> Iterator[str]:
