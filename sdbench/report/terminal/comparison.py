@@ -31,7 +31,7 @@ _STYLES: dict[Verdict, str] = {
 
 def render_comparison(comparison: Comparison, console: Console) -> None:
     """The sides and what differs, the table, why verdicts are missing, one sentence."""
-    render_lines([*side_lines(comparison)], console)
+    render_lines(side_lines(comparison), console)
     _print_differences(comparison, console)
     console.print()
     print_table(_table(comparison), console)

@@ -145,8 +145,13 @@ def print_table(table: Table, console: Console) -> None:
         console.print(Padding(" · ".join(words), (0, 0, 0, 2)))
 
 
-def render_lines(lines: Sequence[tuple[str, str]], console: Console) -> None:
+def render_lines(lines: Iterable[tuple[str, str]], console: Console) -> None:
     """Two columns: what, and what about it."""
-    width = max(len(what) for what, _ in lines)
+    print_lines([(what, harmless(about)) for what, about in lines], console)
+
+
+def print_lines(lines: Sequence[tuple[str, str]], console: Console) -> None:
+    """As :func:`render_lines`, the second column in rich's markup."""
+    width = max((len(what) for what, _ in lines), default=0)
     for what, about in lines:
-        console.print(f"[bold]{what:<{width}}[/]  {harmless(about)}", soft_wrap=True)
+        console.print(f"[bold]{what:<{width}}[/]  {about}", soft_wrap=True)
