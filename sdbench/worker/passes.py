@@ -57,7 +57,7 @@ class Passes:
         return record
 
     def count_flops(self) -> "dict[str, Any]":
-        """The operations of the profiled call and of a measured pass; the pipeline is not used after it."""
+        """The operations of the profiled call and of a measured pass. Offloading ends."""
         return self._networks.count(len(self._calls))
 
     def _run(
