@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import jinja2
@@ -92,6 +93,12 @@ def test_small_model_comes_out_byte_for_byte(name: str, own_cache: Path) -> None
         data = weights.read_bytes()
         header = int.from_bytes(data[:8], "little")
         assert len(data) - 8 - header == stored_bytes(network)
+
+
+def test_every_model_has_a_digest_of_its_own() -> None:
+    digests = [model.sha256 for model in SYNTHETIC.values()]
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)
+    assert len(set(digests)) == len(digests)
 
 
 def test_digest_can_be_had_without_writing(own_cache: Path) -> None:
