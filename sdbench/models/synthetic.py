@@ -7,14 +7,18 @@ every value is exact in float16. No library's normal distribution, no rounding, 
 """
 
 import contextlib
+import functools
 import hashlib
+import itertools
 import json
 import math
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -32,7 +36,7 @@ Progress = Callable[[int, int], None]
 """Called with bytes written so far and bytes in all."""
 
 MANIFEST = "sdbench-manifest.json"
-_CHUNK = 1 << 22  # values drawn at once: 8 MB of float16, so SDXL builds in little memory
+_CHUNK = 1 << 20  # values drawn at once: 2 MB of float16, so 30 GB are built in little memory
 _READ_BYTES = 1 << 22
 
 
@@ -186,6 +190,7 @@ def _write_safetensors(
     The format is eight bytes of header length, a JSON header padded with blanks to a multiple of
     eight, then the data. Written here because the library's writer wants every tensor in memory.
     """
+    assert sys.byteorder == "little", "the byte layout is defined for little-endian machines"
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
     parameters = sorted(network.parameters())
@@ -205,42 +210,61 @@ def _write_safetensors(
     for piece in (len(text).to_bytes(8, "little"), text):
         file.write(piece)
         digest.update(piece)
-    for name, shape in parameters:
-        for data in _tensor_bytes(f"{seed}/{name}", shape):
-            file.write(data)
-            digest.update(data)
-            done += len(data)
-            report(done)
+    tensors = (_makers(f"{seed}/{name}", shape) for name, shape in parameters)
+    for data in _made_ahead(itertools.chain.from_iterable(tensors)):
+        file.write(data)
+        digest.update(data)
+        done += len(data)
+        report(done)
     return offset, digest.hexdigest()
 
 
-def _tensor_bytes(seed: str, shape: tuple[int, ...]) -> Iterator[bytes]:
+def _makers(seed: str, shape: tuple[int, ...]) -> Iterator[Callable[[], bytes]]:
+    """What makes the pieces of a tensor's data, each by itself."""
     if stored_as(seed)[0] == "I64":  # how often a network was trained: never
-        yield bytes(8 * math.prod(shape))
+        yield lambda: bytes(8 * math.prod(shape))
         return
-    for values in random_values(seed, shape):
-        yield values.tobytes()
+    key = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:16], "little")
+    table = _value_table(seed.rsplit("/", 1)[-1], shape)
+    size = math.prod(shape)
+    for begin in range(0, size, _CHUNK):
+        yield functools.partial(_piece, key, table, begin, min(_CHUNK, size - begin))
 
 
-def random_values(seed: str, shape: tuple[int, ...]) -> "Iterator[Float16Array]":
-    """The values of one tensor, in flat pieces of float16.
+def _piece(key: int, table: "Float16Array", begin: int, count: int) -> bytes:
+    """``count`` values from ``begin`` on, a multiple of 16: as many as a Philox counter gives."""
+    import numpy as np
+
+    generator = np.random.Philox(key=key, counter=begin // 16)
+    words = generator.random_raw(-(-count // 4)).view(np.uint16)[:count]
+    data: bytes = table[words >> np.uint16(5)].tobytes()
+    return data
+
+
+def _made_ahead(makers: Iterable[Callable[[], bytes]]) -> Iterator[bytes]:
+    """What the makers make, in their order; threads are some pieces ahead of who hashes and writes.
+
+    numpy and hashlib let other threads run while they work.
+    """
+    threads = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as pool:
+        coming: deque[Future[bytes]] = deque()
+        for maker in makers:
+            coming.append(pool.submit(maker))
+            if len(coming) > threads:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+
+
+def tensor_data(seed: str, shape: tuple[int, ...]) -> bytes:
+    """The bytes of one tensor, little-endian float16 unless it is a counter.
 
     Weights are uniform with standard deviation near 1/sqrt(fan-in), so activations stay near 1
     and finite in float16; biases are small; gains of normalisation layers, which are the weights of
     one dimension, lie around 1.
     """
-    import numpy as np
-
-    assert sys.byteorder == "little", "the byte layout is defined for little-endian machines"
-    key = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:16], "little")
-    generator = np.random.Philox(key=key)
-    table = _value_table(seed.rsplit("/", 1)[-1], shape)
-    remaining = math.prod(shape)
-    while remaining:
-        count = min(remaining, _CHUNK)
-        words = generator.random_raw(-(-count // 4)).view(np.uint16)[:count]
-        yield table[words >> np.uint16(5)]
-        remaining -= count
+    return b"".join(maker() for maker in _makers(seed, shape))
 
 
 def _value_table(name: str, shape: tuple[int, ...]) -> "Float16Array":

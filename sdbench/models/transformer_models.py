@@ -157,7 +157,7 @@ TRANSFORMER_MODELS = (
             TextEncoder(1280, 32, 20, activation="gelu", projection=1280),
         ),
         t5=_T5_XXL,
-        sha256="",
+        sha256="dbf2aa6edd7d31b24f0bb9ba6ce6aa9e9be535196569a9792a784c8783cff8c0",
     ),
     flux(
         "synthetic/flux",
@@ -174,7 +174,7 @@ TRANSFORMER_MODELS = (
         vae=_FULL_VAE,
         clip=TextEncoder(768, 12, 12),
         t5=_T5_XXL,
-        sha256="",
+        sha256="3658ad206bb883ea2f16eb8361299b2d009c1583b191732b170e8ea133f16483",
     ),
     flux2_klein(
         "synthetic/flux2-klein",
@@ -189,7 +189,7 @@ TRANSFORMER_MODELS = (
         ),
         vae=flux2_vae("flux2-vae", [128, 256, 512, 512], 2),
         text=_QWEN3_4B,
-        sha256="",
+        sha256="9539a30c77befddf24d19f83c00525f2e223ddd4d3493174fad74e3789f0c294",
     ),
     z_image(
         "synthetic/z-image",
@@ -205,6 +205,6 @@ TRANSFORMER_MODELS = (
         ),
         vae=_FULL_VAE,
         text=_QWEN3_4B,
-        sha256="",
+        sha256="e93aa1abbfdabc885c7cd6d4fde6598eb5ac29f7f831f5a506e0dcfa8aa9ca43",
     ),
 )

@@ -209,7 +209,7 @@ UNET_MODELS = (
             vae=VAE((128, 256, 512, 512)),
             text=TextEncoder(768, 12, 12),
             sample_size=96,
-            sha256="",
+            sha256="3abbab7e8772305241a58a8fcd41fb15ca2ab08d6e4d7972a68408ae65250415",
         )
     ),
     _sdxl(
