@@ -76,6 +76,7 @@ from sdbench.records.replicate import (
     Yardstick,
 )
 from sdbench.records.run import (
+    ComponentInfo,
     InterimAnalysis,
     InterimCase,
     MatmulRate,
@@ -101,6 +102,7 @@ __all__ = [
     "Case",
     "Clock",
     "Compared",
+    "ComponentInfo",
     "Confidence",
     "Content",
     "Correctness",
