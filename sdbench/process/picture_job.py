@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from sdbench.models.family import family_of
 from sdbench.plan.config import Config
 from sdbench.records import Case, DeviceKind, ModelInfo
 
@@ -15,6 +16,7 @@ def picture_job(
     return {
         "device": device,
         "model_path": model.path,
+        "pipeline_since": family_of(model.pipeline_class)[1].diffusers,
         "allow_pickle": allow_pickle,
         "scheduler": config.scheduler,
         "steps": config.steps,

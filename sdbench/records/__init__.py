@@ -77,6 +77,7 @@ from sdbench.records.replicate import (
     Yardstick,
 )
 from sdbench.records.run import (
+    ComponentInfo,
     InterimAnalysis,
     InterimCase,
     MatmulRate,
@@ -102,6 +103,7 @@ __all__ = [
     "Case",
     "Clock",
     "Compared",
+    "ComponentInfo",
     "Confidence",
     "Content",
     "Correctness",

@@ -30,7 +30,7 @@ IMPORTS: dict[str, str] = {
     "plan": "errors files records stats words",
     "quoting": "errors words",
     "explain": "correctness errors knowledge records",
-    "process": "errors knowledge machine plan records words worker",
+    "process": "errors knowledge machine models plan records words worker",
     "runs": "errors files machine plan records words",
     "analysis": "errors files machine records runs stats",
     "privacy": "errors machine models plan records runs",
