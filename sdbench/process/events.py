@@ -173,12 +173,4 @@ Event = (
     | Failed
     | Done
 )
-_DECODER: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
-
-
-def decode_event(line: bytes) -> Event | None:
-    """The event on a line, or None if it is none."""
-    try:
-        return _DECODER.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
+DECODER: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
