@@ -15,11 +15,12 @@ from sdbench.files.user_folders import cache_folder
 from sdbench.models import synthetic
 from sdbench.models.architecture import parameter_count
 from sdbench.models.builtin import BUILTIN
-from sdbench.models.catalogue import SYNTHETIC, SyntheticModel
+from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.folder import read_folder
 from sdbench.models.folder_files import INDEX
 from sdbench.models.not_a_pipeline import single_file
 from sdbench.models.synthetic import Progress
+from sdbench.models.synthetic_model import SyntheticModel
 from sdbench.records import ComponentInfo, ModelInfo
 from sdbench.words import shell, shortened
 
