@@ -7,7 +7,8 @@ from sdbench.cli.run import agree, exit_code, measure
 from sdbench.errors import UsageError
 from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.report.terminal.model_progress import prepare_model
-from sdbench.runner.prepare import Request, prepare
+from sdbench.runner.prepare import prepare
+from sdbench.runner.request import Request
 from sdbench.runner.rerun import again
 from sdbench.runs import LoadedRun, load_run
 from sdbench.words import shell

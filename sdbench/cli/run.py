@@ -22,7 +22,8 @@ from sdbench.report.terminal.plan_page import introduce, show_plan
 from sdbench.report.terminal.progress import ScreenWatcher
 from sdbench.report.terminal.session_end import import_words, offer_docs, show_table
 from sdbench.runner.loop import Watcher
-from sdbench.runner.prepare import Prepared, Request, make_run, prepare, require_room
+from sdbench.runner.prepare import Prepared, make_run, prepare, require_room
+from sdbench.runner.request import Request
 from sdbench.runner.session import SessionResult, run_session
 from sdbench.runs import RunFolder
 from sdbench.words import printable, shell

@@ -64,6 +64,13 @@ class DeviceTried(_Timed, frozen=True, kw_only=True, tag="device"):
     simulated: bool = False
 
 
+class SignatureRead(_Timed, frozen=True, kw_only=True, tag="signature"):
+    """Defaults of a pipeline's ``__call__``; None where it has no number for one."""
+
+    steps: int | None = None
+    guidance_scale: float | None = None
+
+
 class Loaded(_Timed, frozen=True, kw_only=True, tag="loaded"):
     """The pipeline is on the device with the case's settings on."""
 
@@ -161,6 +168,7 @@ Event = (
     | Phase
     | Stack
     | DeviceTried
+    | SignatureRead
     | Loaded
     | PassEnded
     | PassesMade

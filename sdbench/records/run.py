@@ -121,6 +121,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     sittings: list[Session]
     prompt_remarks: list[str] = []
     """What was said of the prompts before the run, their text aside: what of them is not read."""
+    resolved: dict[str, str] = {}
+    """Settings that the configuration left to the model, and what each was taken from."""
 
     def variables(self, arm: Arm) -> dict[str, str]:
         """The environment variables that an arm computed with; its own go first."""

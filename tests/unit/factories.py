@@ -263,6 +263,8 @@ def make_config(**document: Any) -> Config:
         "model": "synthetic/tiny",
         "device": "cpu",
         "steps": 2,
+        "guidance_scale": 7.5,
+        "scheduler": "ddim",
         "images": 1,
         "passes": 2,
         "replicates": 2,

@@ -27,7 +27,7 @@ IMPORTS: dict[str, str] = {
     "knowledge": "errors files records",
     "machine": "errors files records",
     "models": "errors files records words",
-    "plan": "errors files records stats words",
+    "plan": "errors files models records stats words",
     "quoting": "errors words",
     "explain": "correctness errors knowledge records",
     "process": "errors knowledge machine models plan records words worker",

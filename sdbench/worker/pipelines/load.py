@@ -6,7 +6,8 @@ import os
 from typing import Any, Optional
 
 from ..devices import Device
-from .stack import PIPELINE_CLASSES, SCHEDULERS, CaseImpossibleError, torch_dtype
+from .schedulers import scheduler_named
+from .stack import PIPELINE_CLASSES, CaseImpossibleError, torch_dtype
 
 _HALF = "fp16"
 _LIBRARIES = ("diffusers", "transformers")
@@ -60,8 +61,7 @@ def load(job: "dict[str, Any]", device: Device) -> Any:
         halves = _half_only(path, index, options)
     pipeline = kind.from_pretrained(path, **options, **absent, **halves)
     pipeline.set_progress_bar_config(disable=True)
-    scheduler = getattr(diffusers, SCHEDULERS[job["scheduler"]])
-    pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
+    pipeline.scheduler = scheduler_named(job["scheduler"], pipeline.scheduler)
     _place(pipeline, case["offload"], device)
     device.synchronize()
     return pipeline
