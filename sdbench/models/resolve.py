@@ -17,6 +17,7 @@ from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.folder import PIPELINES, read_folder
 from sdbench.models.not_a_pipeline import single_file
+from sdbench.models.offline import require_disk
 from sdbench.models.synthetic import Progress
 from sdbench.records import ModelInfo
 from sdbench.words import shell, shortened
@@ -69,9 +70,12 @@ class ModelSource:
 
         Raises:
             ModelError: it cannot be had.
+            UsageError: there is no room for it on the disk.
         """
         if self.name in SYNTHETIC:
             model = SYNTHETIC[self.name]
+            if self.must_be_built:
+                require_disk(self.bytes_on_disk, self.name, cache_folder())
             folder, digest = synthetic.ensure(model, cache_folder(), progress), model.sha256
         else:
             folder = self.folder or _fetch(self, allow_pickle=self.allow_pickle)
