@@ -195,14 +195,14 @@ def prepared(name: str) -> Any:
 
 def test_run_asks_before_it_makes_a_large_model(asked: list[str], terminal: None) -> None:
     with pytest.raises(UsageError, match="not started"):
-        run.ask(prepared(LARGE))
+        run._ask(prepared(LARGE))
     assert "33.7 GB" in asked[0]
-    run.ask(prepared("synthetic/sd15"))
+    run._ask(prepared("synthetic/sd15"))
     assert len(asked) == 1
 
 
 def test_run_makes_a_large_model_where_nobody_answers(asked: list[str]) -> None:
-    run.ask(prepared(LARGE))
+    run._ask(prepared(LARGE))
     assert asked == []
 
 
