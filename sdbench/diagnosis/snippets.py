@@ -10,6 +10,7 @@ from sdbench.knowledge.diffusers_names import (
     dtype_option,
     pipeline_class,
     scheduler_class,
+    scheduler_line,
     switches,
 )
 from sdbench.quoting.python_source import comment, literal, name, number, whole
@@ -21,6 +22,11 @@ _REAL_MODELS = {
     "synthetic/tiny": "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "synthetic/sd15": "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "synthetic/sdxl": "stabilityai/stable-diffusion-xl-base-1.0",
+    "synthetic/sd3": "stabilityai/stable-diffusion-3-medium-diffusers",
+    "synthetic/flux": "black-forest-labs/FLUX.1-schnell",
+    "synthetic/flux2-klein": "black-forest-labs/FLUX.2-klein-4B",
+    "synthetic/z-image": "Tongyi-MAI/Z-Image-Turbo",
+    "synthetic/lcm": "SimianLuo/LCM_Dreamshaper_v7",
 }
 _NAMED = ("diffusers", "torch")
 
@@ -46,11 +52,11 @@ def diffusers_snippet(run: Run, row: CaseResult, versions: dict[str, str]) -> st
     lines = [
         f"# {comment(remark)}",
         "import torch",
-        f"from diffusers import {scheduler}, {pipeline}",
+        f"from diffusers import {', '.join(filter(None, [scheduler, pipeline]))}",
         "",
         f"model = {literal(_model_name(run.model))}{_model_remark(run.model)}",
         f"pipe = {pipeline}.from_pretrained(model, {options})",
-        f"pipe.scheduler = {scheduler}.from_config(pipe.scheduler.config)",
+        *filter(None, [scheduler_line(config)]),
         _placement(case, run.device),
         *_attention(case),
         *switches(case),

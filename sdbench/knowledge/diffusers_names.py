@@ -1,5 +1,6 @@
 """Names of diffusers for scripts and snippets: what a run says is looked up here. Pure."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,33 +9,73 @@ from packaging.version import InvalidVersion, Version
 from sdbench.errors import StoreError
 from sdbench.records import AXES, Case, ModelInfo
 
-_SCHEDULERS = {
-    "ddim": "DDIMScheduler",
-    "pndm": "PNDMScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "dpmsolver": "DPMSolverMultistepScheduler",
+_FLOW = {"use_flow_sigmas": "True", "prediction_type": "'flow_prediction'"}
+_FLOW_SHIFTED = _FLOW | {"flow_shift": "pipe.scheduler.config.shift"}
+SCHEDULERS: dict[str, tuple[str, dict[str, str]]] = {
+    "ddim": ("DDIMScheduler", {}),
+    "pndm": ("PNDMScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler-ancestral": ("EulerAncestralDiscreteScheduler", {}),
+    "dpmsolver": ("DPMSolverMultistepScheduler", {}),
+    "dpmsolver-karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": "True"}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+    "heun": ("HeunDiscreteScheduler", {}),
+    "lcm": ("LCMScheduler", {}),
+    "flow-euler": ("FlowMatchEulerDiscreteScheduler", {}),
+    "flow-heun": ("FlowMatchHeunDiscreteScheduler", {}),
+    "flow-dpmsolver": ("DPMSolverMultistepScheduler", _FLOW_SHIFTED),
+    "flow-unipc": ("UniPCMultistepScheduler", _FLOW_SHIFTED),
 }
-# Another class could be one that takes its code from the Hub.
-_PIPELINES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
+"""Class and options of each scheduler, as ``worker/pipelines/schedulers.py`` makes it."""
+_OWN = "own"
+# A pipeline of diffusers by its name; the base class could be asked for code from the Hub.
+_PIPELINE = re.compile(r"(?!Diffusion|Auto)[A-Z][A-Za-z0-9]{0,80}Pipeline")
+_LATENTS_GIVEN = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 PROCESSORS = {"math": "AttnProcessor", "sdpa": "AttnProcessor2_0"}
 
 
-def scheduler_class(config: Mapping[str, Any]) -> str:
-    """The scheduler of a run's configuration.
+def scheduler_class(config: Mapping[str, Any]) -> str | None:
+    """The scheduler of a run's configuration; None where the model's own is kept.
 
     Raises:
         StoreError: it is none that sdbench knows.
     """
-    return _SCHEDULERS[_known("config.scheduler", config.get("scheduler"), _SCHEDULERS)]
+    known = (*SCHEDULERS, _OWN)
+    name = _known("config.scheduler", config.get("scheduler"), known)
+    return None if name == _OWN else SCHEDULERS[name][0]
+
+
+def scheduler_line(config: Mapping[str, Any], *, prefix: str = "") -> str:
+    """The line that sets the scheduler of ``pipe``; empty where the model's own is kept.
+
+    ``prefix`` is what the class is reached by, such as ``diffusers.``.
+    """
+    kind = scheduler_class(config)
+    if kind is None:
+        return ""
+    _, options = SCHEDULERS[config["scheduler"]]
+    arguments = ["pipe.scheduler.config", *(f"{key}={value}" for key, value in options.items())]
+    return f"pipe.scheduler = {prefix}{kind}.from_config({', '.join(arguments)})"
 
 
 def pipeline_class(model: ModelInfo) -> str:
     """The pipeline of a run's model.
 
     Raises:
-        StoreError: it is none that sdbench knows.
+        StoreError: it is no name of a pipeline of diffusers.
     """
-    return _known("model.pipeline_class", model.pipeline_class, _PIPELINES)
+    name = model.pipeline_class
+    if not _PIPELINE.fullmatch(name):
+        raise StoreError(
+            "run.json: model.pipeline_class: expected the name of a pipeline of diffusers, got "
+            f"{name!r:.60}"
+        )
+    return name
+
+
+def is_given_latents(pipeline: str) -> bool:
+    """Whether sdbench gives a pipeline its initial noise as latents."""
+    return pipeline in _LATENTS_GIVEN
 
 
 def switches(case: Case) -> list[str]:

@@ -14,8 +14,9 @@ from sdbench.errors import StoreError
 from sdbench.knowledge.diffusers_names import (
     PROCESSORS,
     dtype_option,
+    is_given_latents,
     pipeline_class,
-    scheduler_class,
+    scheduler_line,
     switches,
 )
 from sdbench.knowledge.variables import is_tuning
@@ -68,13 +69,16 @@ def case_script(
     batch = case.batching == "batch"
     memory, memory_words = _MEMORY[run.device]
     pipeline = pipeline_class(run.model)
-    encoders = ["text_encoder", "text_encoder_2"] if "XL" in pipeline else ["text_encoder"]
-    modules = ", ".join(f"*pipe.{one}.modules()" for one in [*encoders, "unet", "vae"])
+    given = is_given_latents(pipeline)
+    scheduler = scheduler_line(config, prefix="diffusers.")
     return _SCRIPT.format(
         case_id=words(case.case_id),
         run_id=words(run.run_id),
         environment=_environment(run, arm),
-        scheduler=scheduler_class(config),
+        scheduler=f"    {scheduler}\n" if scheduler else "",
+        paint=(_PAINT_FROM_LATENTS if given else _PAINT).format(
+            seed=whole(config.get("seed")), guidance=number(config.get("guidance_scale"))
+        ),
         pipeline_class=pipeline,
         model=literal(_model(run)),
         device=name(run.device),
@@ -82,8 +86,6 @@ def case_script(
         width=width,
         height=height,
         steps=whole(config.get("steps")),
-        guidance=number(config.get("guidance_scale")),
-        seed=whole(config.get("seed")),
         prompts=literal([prompts[index % len(prompts)] for index in range(images)]),
         batches=[[*range(images)]] if batch else [[index] for index in range(images)],
         # Faults of batches spare the first picture.
@@ -95,7 +97,7 @@ def case_script(
         memory=memory,
         memory_words=memory_words,
         exact="float64" if case.dtype == "float32" else "float32",
-        rounding="" if case.dtype == "float32" else _ROUNDING.format(modules=modules),
+        rounding="" if case.dtype == "float32" else _ROUNDING.format(modules=_modules(pipeline)),
     )
 
 
@@ -116,6 +118,14 @@ def _prompts(config: Mapping[str, Any]) -> list[str]:
     if not all(isinstance(prompt, str) for prompt in prompts):
         raise StoreError("run.json: config.prompts: expected texts only")
     return [*prompts]
+
+
+def _modules(pipeline: str) -> str:
+    """The modules that are rounded, as entries of a list."""
+    if not is_given_latents(pipeline):
+        return "m for p in pipe.components.values() if hasattr(p, 'modules') for m in p.modules()"
+    encoders = ["text_encoder", "text_encoder_2"] if "XL" in pipeline else ["text_encoder"]
+    return ", ".join(f"*pipe.{one}.modules()" for one in [*encoders, "unet", "vae"])
 
 
 def _sides(case: Case) -> tuple[str, str]:
@@ -152,7 +162,7 @@ def _options(run: Run, arm: Arm, half_weights_only: bool, allow_pickle: bool) ->
         options["use_safetensors"] = "True"
     if half_weights_only:
         options["variant"] = '"fp16"'
-    if "XL" not in run.model.pipeline_class:
+    if run.model.pipeline_class == "StableDiffusionPipeline":
         options |= {"safety_checker": "None", "requires_safety_checker": "False"}
     return ", ".join(f"{name}={value}" for name, value in options.items())
 
@@ -173,6 +183,36 @@ def _settings(case: Case) -> list[str]:
     return lines
 
 
+# The pipelines that take their initial noise as latents, and the others: what they draw, at the
+# beginning and in steps, comes from a generator for each image.
+_PAINT_FROM_LATENTS = """def paint(pictures, steps=STEPS):
+    scale = 2 ** (len(pipe.vae.config.block_out_channels) - 1)
+    shape = (1, pipe.unet.config.in_channels, HEIGHT // scale, WIDTH // scale)
+    seeds = [torch.Generator().manual_seed({seed} + picture) for picture in pictures]
+    noise = torch.cat([torch.randn(shape, generator=seed) for seed in seeds]).to(pipe.unet.dtype)
+    return pipe([PROMPTS[i] for i in pictures], latents=noise, width=WIDTH, height=HEIGHT,
+                num_inference_steps=steps, guidance_scale={guidance},
+                output_type="pt").images.cpu().float()
+"""
+_PAINT = """import inspect
+
+def draw(shape, generator=None, device=None, dtype=None, layout=None):
+    each = generator if len(generator) == shape[0] else generator[:1]
+    one = (shape[0] // len(each), *shape[1:])
+    noise = torch.cat([torch.randn(one, generator=seed) for seed in each])
+    return noise.to(device=device, dtype=dtype)
+
+def paint(pictures, steps=STEPS):
+    for module in [m for n, m in sys.modules.items() if n.startswith("diffusers.")]:
+        if "randn_tensor" in vars(module):
+            module.randn_tensor = draw
+    seeds = [torch.Generator().manual_seed({seed} + picture) for picture in pictures]
+    options = dict(guidance_scale={guidance}, use_resolution_binning=False)
+    accepted = inspect.signature(type(pipe).__call__).parameters
+    options = {{name: value for name, value in options.items() if name in accepted}}
+    return pipe(prompt=[PROMPTS[i] for i in pictures], generator=seeds, width=WIDTH, height=HEIGHT,
+                num_inference_steps=steps, output_type="pt", **options).images.cpu().float()
+"""
 _ROUNDING = """for module in [{modules}]:
     for weight in module.parameters(recurse=False):
         weight.data = weight.data.to(DTYPE).float()
@@ -194,19 +234,10 @@ diffusers.utils.logging.disable_progress_bar()
 def load(dtype):
     pipe = diffusers.{pipeline_class}.from_pretrained(
         MODEL, {options})
-    pipe.scheduler = diffusers.{scheduler}.from_config(pipe.scheduler.config)
-    pipe.set_progress_bar_config(disable=True)
+{scheduler}    pipe.set_progress_bar_config(disable=True)
     return pipe
 
-def paint(pictures, steps=STEPS):
-    scale = 2 ** (len(pipe.vae.config.block_out_channels) - 1)
-    shape = (1, pipe.unet.config.in_channels, HEIGHT // scale, WIDTH // scale)
-    seeds = [torch.Generator().manual_seed({seed} + picture) for picture in pictures]
-    noise = torch.cat([torch.randn(shape, generator=seed) for seed in seeds]).to(pipe.unet.dtype)
-    return pipe([PROMPTS[i] for i in pictures], latents=noise, width=WIDTH, height=HEIGHT,
-                num_inference_steps=steps, guidance_scale={guidance},
-                output_type="pt").images.cpu().float()
-
+{paint}
 def error(picture, reference):
     return float((picture - reference).norm() / reference.norm())
 

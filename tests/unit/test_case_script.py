@@ -168,3 +168,37 @@ def test_a_resolution_that_is_none_makes_no_script(resolution: str) -> None:
     with pytest.raises(StoreError, match=r"run\.json: resolution: expected WIDTHxHEIGHT") as raised:
         case_script(run_with(), Case(resolution=resolution), ARM)
     assert len(str(raised.value)) < 150
+
+
+# --- families ------------------------------------------------------------------------------------
+
+
+def test_other_pipelines_draw_from_a_generator_for_each_image() -> None:
+    model = make_model(pipeline_class="FluxPipeline")
+    text = script(Case(dtype="bfloat16"), run_with({"model": model}, scheduler="own"))
+    assert "diffusers.FluxPipeline.from_pretrained(" in text
+    assert "randn_tensor" in text and "latents=" not in text
+    assert ".scheduler =" not in text and "safety_checker" not in text
+    assert len(text.splitlines()) <= 66
+
+
+def test_flow_schedulers_keep_the_shift_of_the_model() -> None:
+    model = make_model(pipeline_class="StableDiffusion3Pipeline")
+    text = script(Case(), run_with({"model": model}, scheduler="flow-dpmsolver"))
+    (line,) = (line for line in text.splitlines() if ".scheduler =" in line)
+    assert "DPMSolverMultistepScheduler" in line and "use_flow_sigmas=True" in line
+    assert "flow_shift=pipe.scheduler.config.shift" in line
+
+
+@pytest.mark.parametrize("name", ["DiffusionPipeline", "x; y", "AutoPipelineForText2Image", "os"])
+def test_what_is_no_pipeline_of_diffusers_is_refused(name: str) -> None:
+    with pytest.raises(StoreError, match="pipeline_class"):
+        script(Case(), run_with({"model": make_model(pipeline_class=name)}))
+
+
+def test_schedulers_are_those_of_the_worker() -> None:
+    from sdbench.knowledge.diffusers_names import SCHEDULERS
+    from sdbench.worker.pipelines import schedulers
+
+    ours = {name: kind for name, (kind, _) in SCHEDULERS.items()}
+    assert ours == {name: kind for name, (kind, _) in schedulers.SCHEDULERS.items()}
