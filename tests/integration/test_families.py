@@ -1,0 +1,80 @@
+"""Every family of pipelines through all verbs: run, diagnose, repro, localise, report."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import other_pipelines
+import pytest
+from conftest import Sdbench
+
+from sdbench.models.catalogue import SYNTHETIC
+from sdbench.runs import load_run
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+FAMILIES = sorted(name for name in SYNTHETIC if name.startswith("synthetic/tiny"))
+WORK = """
+[matrix]
+resolution = ["64x64"]
+batching = ["loop", "batch"]
+attention_slicing = [false, true]
+"""
+
+
+def through_all_verbs(sdbench: Sdbench, model: str) -> dict[str, Any]:
+    """One run of a model and what the other verbs make of it."""
+    config = sdbench.config(WORK, references=True)
+    code, document = sdbench.json("run", config, "--model", model, **ONE_THREAD)
+    assert code == 0, document
+    correct = {case["case_id"]: case["correct"] for case in document["cases"]}
+    assert set(correct.values()) == {"match"}, correct
+    code, diagnosis = sdbench.json("diagnose", document["path"])
+    assert (code, diagnosis["healthy"]) == (0, True), diagnosis
+    case_id = document["cases"][0]["case_id"]
+    assert sdbench("repro", document["path"], case_id, "-o", "repro", "--force").returncode == 0
+    script = subprocess.run(
+        [sys.executable, str(sdbench.folder / "repro" / "repro.py")],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=sdbench.variables(**ONE_THREAD),
+        check=False,
+    )
+    assert script.returncode == 0 and script.stdout.endswith("PASS\n"), script
+    assert sdbench("report", document["path"], "-o", "page.html").returncode == 0
+    return document
+
+
+def localised(sdbench: Sdbench, model: str) -> None:
+    """No operator of the model is beyond its floor on the CPU itself."""
+    options = ("--resolution", "64x64", "--device", "cpu", "--steps", "2")
+    code, found = sdbench.json("localise", "--model", model, *options, **ONE_THREAD)
+    assert (code, found["beyond"], found["complete"]) == (0, 0, True)
+
+
+def test_a_transformer_family_is_measured_and_compared(sdbench: Sdbench) -> None:
+    """In `make test` for all families: text of another kind, packed latents, a flow scheduler."""
+    document = through_all_verbs(sdbench, "synthetic/tiny-flux")
+    run = load_run(sdbench.folder / document["path"])
+    profiled = [one for entry in run.replicates for one in entry.passes if one.kind == "profile"]
+    assert {(one.denoiser_calls, one.denoiser_samples) for one in profiled} == {(2, 2), (2, 4)}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("model", FAMILIES)
+def test_every_family_through_all_verbs(sdbench: Sdbench, model: str) -> None:
+    through_all_verbs(sdbench, model)
+    localised(sdbench, model)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", other_pipelines.OTHERS)
+def test_a_pipeline_that_no_file_names_through_all_verbs(
+    sdbench: Sdbench, cache: Path, name: str
+) -> None:
+    assert sdbench("models", "make", "synthetic/tiny-pixart").returncode == 0
+    pixart = cache / "models" / "synthetic--tiny-pixart"
+    folder = other_pipelines.save(name, pixart, sdbench.folder / name)
+    through_all_verbs(sdbench, str(folder))
+    localised(sdbench, str(folder))
