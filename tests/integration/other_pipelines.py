@@ -4,6 +4,7 @@ Text encoder, tokenizer and VAE are those of ``synthetic/tiny-pixart``; the deno
 with random weights.
 """
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ def chroma(folder: Path) -> Any:
     from diffusers import AutoencoderKL, ChromaPipeline, ChromaTransformer2DModel
 
     parts = _parts(folder)
-    parts["vae"] = AutoencoderKL.from_config({**parts["vae"].config, "latent_channels": 16})
+    parts["vae"] = AutoencoderKL.from_config(
+        {**parts["vae"].config, "latent_channels": 16, "shift_factor": 0.1159}
+    )
     transformer = ChromaTransformer2DModel(
         in_channels=64,
         num_layers=1,
@@ -119,5 +122,7 @@ def save(name: str, pixart: Path, target: Path) -> Path:
     import torch
 
     torch.manual_seed(0)
-    OTHERS[name](pixart).save_pretrained(target)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what a class is called by its own library
+        OTHERS[name](pixart).save_pretrained(target)
     return target
