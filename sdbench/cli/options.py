@@ -16,6 +16,14 @@ results_option = click.option("-o", "--results", "root", **_RESULTS)
 """``-o ROOT``: the folder that holds run folders."""
 results_option_alone = click.option("--results", "root", **_RESULTS)
 """The same of verbs whose ``-o`` is what they write."""
+lora_option = click.option(
+    "--lora",
+    multiple=True,
+    metavar="FILE[:WEIGHT]",
+    help="A LoRA (.safetensors) on top of the model, e.g. --lora style.safetensors:0.8. May be "
+    "given several times.",
+)
+"""``--lora FILE[:WEIGHT]``: a LoRA on top of the model."""
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document on standard output."
 )

@@ -10,7 +10,7 @@ import msgspec
 
 from sdbench.analysis.run_summary import RunSummary, as_json
 from sdbench.cli.models import confirm
-from sdbench.cli.options import json_option, results_option
+from sdbench.cli.options import json_option, lora_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.cli.report import write_page
 from sdbench.errors import UsageError
@@ -36,6 +36,7 @@ from sdbench.words import printable, shell
 @click.argument("config", required=False)
 @results_option
 @click.option("--model", help="Model: synthetic/…, a folder, or a Hub id. [default: the config's]")
+@lora_option
 @click.option(
     "--device",
     type=click.Choice(["auto", "mps", "cuda", "cpu"]),
@@ -90,6 +91,7 @@ def command(
     config: str | None,
     root: Path,
     model: str | None,
+    lora: tuple[str, ...],
     device: str | None,
     stacks: tuple[str, ...],
     overrides: tuple[str, ...],
@@ -113,6 +115,7 @@ def command(
     request = Request(
         config,
         model,
+        lora,
         device,
         stacks,
         overrides,

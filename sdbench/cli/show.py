@@ -58,7 +58,7 @@ def _head(loaded: LoadedRun) -> list[tuple[str, str]]:
     lines = [
         ("run", f"{run.run_id}, begun {run.created_utc}" + (f", {run.label}" if run.label else "")),
         ("machine", _machine_words(run)),
-        ("model", f"{run.model.name} on {run.device}{weights}"),
+        ("model", f"{run.model.title} on {run.device}{weights}"),
         ("work", _work_words(run.config)),
         ("device", _device_words(device_facts(loaded.replicates), run.device)),
     ]

@@ -49,6 +49,7 @@ class LocaliseRequest:
     """What the command line asks for."""
 
     model: str
+    lora: tuple[str, ...]
     device: str
     stack: str
     resolution: str
@@ -111,6 +112,7 @@ def prepare_search(
     """
     document = {
         "model": request.model,
+        "lora": list(request.lora),
         "steps": request.steps,
         "images": request.batch,
         "case": [{"resolution": request.resolution}],
@@ -121,7 +123,7 @@ def prepare_search(
     if problem is not None:
         raise UsageError(problem)
     interpreter = resolve_stack(request.stack).interpreter
-    source = find_model(request.model, allow_pickle=request.allow_pickle)
+    source = find_model(request.model, allow_pickle=request.allow_pickle, lora=request.lora)
     if source.download is not None:
         raise UsageError(
             f"{request.model} is not on this machine; fetch it first, for example with: "

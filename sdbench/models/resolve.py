@@ -4,9 +4,12 @@ Only safetensors are taken (unless pickle is allowed), only the files the pipeli
 code. Nothing is downloaded before the caller has asked.
 """
 
+import contextlib
 import os
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -17,16 +20,19 @@ from sdbench.models.architecture import parameter_count
 from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.folder import read_folder
-from sdbench.models.folder_files import INDEX
+from sdbench.models.folder_files import INDEX, read_json
+from sdbench.models.lora import Denoiser, Lora, read_lora
 from sdbench.models.not_a_pipeline import single_file
 from sdbench.models.offline import require_disk
 from sdbench.models.synthetic import Progress
 from sdbench.models.synthetic_model import SyntheticModel
-from sdbench.records import ComponentInfo, ModelInfo
+from sdbench.models.weights import WeightsError
+from sdbench.records import ComponentInfo, LoraInfo, ModelInfo
 from sdbench.words import shell, shortened
 
 OFFLINE = (*BUILTIN, *SYNTHETIC)
 """Names of the models that need no download and no folder."""
+_DENOISERS = ("unet", "transformer")
 _EXPECTED = f"expected a folder, a Hub id (owner/name) or one of {', '.join(OFFLINE)}"
 
 
@@ -52,6 +58,8 @@ class ModelSource:
     allow_pickle: bool = False
     components: dict[str, ComponentInfo] = field(default_factory=dict)
     """Its networks; empty while it is not downloaded."""
+    lora: tuple[str, ...] = ()
+    """The LoRAs on top, each as ``FILE[:WEIGHT]``."""
 
     @property
     def must_be_built(self) -> bool:
@@ -91,16 +99,37 @@ class ModelSource:
                 f"{self.name} is not as it was shipped ({digest[:12]} instead of "
                 f"{BUILTIN[self.name].sha256[:12]}): install sdbench again"
             )
-        return msgspec.structs.replace(source.outline(), path=str(folder), sha256=digest)
+        loras = [_described(lora) for lora in source.read_loras()]
+        return msgspec.structs.replace(
+            source.outline(), path=str(folder), sha256=_with_loras(digest, loras), loras=loras
+        )
+
+    def read_loras(self) -> list[Lora]:
+        """The LoRAs, checked as far as headers say; of a model to be downloaded less is checked.
+
+        Raises:
+            UsageError, ModelError: there is no such file, or it is none for this model.
+        """
+        denoiser = _denoiser_of(self) if self.lora else None
+        return [read_lora(text, denoiser) for text in self.lora]
 
 
-def find_model(name: str, *, allow_pickle: bool = False) -> ModelSource:
+def find_model(name: str, *, allow_pickle: bool = False, lora: Sequence[str] = ()) -> ModelSource:
     """Look a model up without changing anything.
 
+    Args:
+        lora: LoRAs on top of it, each as ``FILE[:WEIGHT]``.
+
     Raises:
-        UsageError: there is no such model.
-        ModelError: it is there but cannot be used.
+        UsageError: there is no such model or LoRA.
+        ModelError: one is there but cannot be used.
     """
+    source = replace(_find(name, allow_pickle), lora=tuple(lora))
+    source.read_loras()
+    return source
+
+
+def _find(name: str, allow_pickle: bool) -> ModelSource:
     if name in SYNTHETIC:
         model = SYNTHETIC[name]
         ready = synthetic.is_cached(model, cache_folder())
@@ -131,6 +160,40 @@ def find_model(name: str, *, allow_pickle: bool = False) -> ModelSource:
         raise ModelError(f"{name}: {fault.what}; {fault.remedy}")
     require_hub_id(name)
     return _on_hub(name, allow_pickle)
+
+
+def _described(lora: Lora) -> LoraInfo:
+    return LoraInfo(
+        name=lora.path.name,
+        path=str(lora.path),
+        sha256=synthetic.file_digest(lora.path),
+        weight=lora.weight,
+    )
+
+
+def _with_loras(digest: str, loras: Sequence[LoraInfo]) -> str:
+    """The digest of all that decides the images; the model's own where no LoRA is added."""
+    if not loras:
+        return digest
+    parts = {
+        f"lora {number} with weight {lora.weight!r}": lora.sha256
+        for number, lora in enumerate(loras, start=1)
+    }
+    return synthetic.folder_digest({"model": digest, **parts})
+
+
+def _denoiser_of(source: ModelSource) -> Denoiser | None:
+    """The network that LoRAs change; None where it is not known."""
+    component = next((name for name in _DENOISERS if name in source.components), None)
+    if component is None:
+        return None
+    config: dict[str, Any] = {}
+    if source.name in SYNTHETIC:
+        config = SYNTHETIC[source.name].configs.get(f"{component}/config.json", {})
+    elif source.folder is not None:
+        with contextlib.suppress(WeightsError):  # then nothing is known of it
+            config = read_json(source.folder / component / "config.json")
+    return Denoiser(component, source.components[component].class_name, config)
 
 
 def require_hub_id(name: str) -> None:

@@ -171,12 +171,16 @@ def _plain_error(error: msgspec.ValidationError, source: str) -> ConfigError:
         got = message.removeprefix("Invalid enum value ")
         return ConfigError(source, key, f"expected {_choices_at(key)}, got {got}")
     if "`float | str`" in message or "`int | str`" in message:
-        got = message.partition("got ")[2].replace("`bool`", "true or false")
-        got = got.replace("`float`", "a number").replace("`", "")
+        got = _in_plain_words(message.partition("got ")[2])
         return ConfigError(source, key, f"expected {_choices_at(key)}, got {got}")
+    message = _in_plain_words(message)
+    return ConfigError(source, key, message[0].lower() + message[1:])
+
+
+def _in_plain_words(text: str) -> str:
     for technical, words in _PLAIN_WORDS.items():
-        message = message.replace(technical, words)
-    return ConfigError(source, key, (message[0].lower() + message[1:]).replace("`", ""))
+        text = text.replace(technical, words)
+    return text.replace("`", "")
 
 
 _PLAIN_WORDS = {

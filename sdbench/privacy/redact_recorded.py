@@ -113,10 +113,14 @@ def _translated(run: Run, path: Callable[[str], str], variables: Sequence[dict[s
         path(name): msgspec.structs.replace(stack, interpreter=path(stack.interpreter))
         for name, stack in run.stacks.items()
     }
-    model = msgspec.structs.replace(run.model, name=path(run.model.name), path=path(run.model.path))
+    loras = [msgspec.structs.replace(lora, path=path(lora.path)) for lora in run.model.loras]
+    model = msgspec.structs.replace(
+        run.model, name=path(run.model.name), path=path(run.model.path), loras=loras
+    )
     config = {
         **run.config,
         "model": path(str(run.config["model"])),
+        "lora": [path(str(lora)) for lora in run.config.get("lora", [])],
         "arm": msgspec.to_builtins(arms),
     }
     plan = msgspec.structs.replace(run.plan, arms=arms)

@@ -232,6 +232,7 @@ class _Words:
         config = {
             **self.anything(run.config),
             "model": model.name,
+            "lora": [f"{lora.name}:{lora.weight:g}" for lora in model.loras],
             "prompts": [self.prompts.get(one, one) for one in run.config.get("prompts", [])],
             "arm": msgspec.to_builtins(plan.arms),
         }
@@ -245,7 +246,11 @@ class _Words:
 
     def _model(self, model: ModelInfo) -> ModelInfo:
         name = LOCAL_MODEL if _is_folder(model) else self.text(model.name)
-        return msgspec.structs.replace(self.anything(model), name=name, path="")
+        loras = [
+            msgspec.structs.replace(self.anything(lora), name=f"LoRA {number}", path="")
+            for number, lora in enumerate(model.loras, start=1)
+        ]
+        return msgspec.structs.replace(self.anything(model), name=name, path="", loras=loras)
 
 
 def _is_folder(model: ModelInfo) -> bool:

@@ -18,6 +18,7 @@ def picture_job(
         "device": device,
         "model_path": model.path,
         "pipeline_since": family_of(model.pipeline_class)[1].diffusers,
+        "loras": [msgspec.to_builtins(lora) for lora in model.loras],
         "allow_pickle": allow_pickle,
         "scheduler": work.scheduler,
         "steps": work.steps,

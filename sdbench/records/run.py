@@ -84,10 +84,21 @@ class ComponentInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     dtype: str | None
 
 
-class ModelInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The model of a run; ``sha256`` covers its folder; ``trained``: pictures mean something.
+class LoraInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A LoRA that is added to a model; ``name`` is the file's, ``sha256`` covers its content."""
 
-    ``components`` are the networks that are loaded, by their names in ``model_index.json``.
+    name: str
+    path: str
+    sha256: str
+    weight: float
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The model of a run; ``trained``: its images mean something.
+
+    ``sha256`` covers all files that decide its images: the folder, a single file, the LoRAs with
+    their weights. ``components`` are the networks that are loaded, by their names in
+    ``model_index.json``. ``revision`` is the commit of a model of the Hub.
     """
 
     name: str
@@ -97,6 +108,13 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     bytes_on_disk: Bytes
     trained: bool
     components: dict[str, ComponentInfo] = {}
+    revision: str | None = None
+    loras: list[LoraInfo] = []
+
+    @property
+    def title(self) -> str:
+        """The name with the LoRAs and their weights."""
+        return " + ".join([self.name, *(f"{lora.name} ({lora.weight:g})" for lora in self.loras)])
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

@@ -64,6 +64,7 @@ def case_script(
         StoreError: a value of the run is not what a script can hold; says which.
     """
     config = run.config
+    _require_plain_model(run)
     images, prompts = _images(config), _prompts(config)
     width, height = _sides(case)
     batch = case.batching == "batch"
@@ -135,6 +136,15 @@ def _sides(case: Case) -> tuple[str, str]:
             f"run.json: resolution: expected WIDTHxHEIGHT, got {case.resolution!r:.60}"
         )
     return match[1], match[2]
+
+
+def _require_plain_model(run: Run) -> None:
+    """The script loads a pipeline folder or a Hub id, and would leave out anything on top of it."""
+    if run.model.loras:
+        raise StoreError(
+            f"run.json: model.loras: expected none, got {len(run.model.loras)}: a script for a "
+            "model with LoRAs is not written"
+        )
 
 
 def _model(run: Run) -> str:

@@ -139,7 +139,7 @@ def prepare(request: Request, executor: Executor) -> Prepared:
     device = _find_device(config, stacks, executor)
     if device.kind == "cpu" and request.config in (None, DEFAULT_CONFIG):
         config = configure(request, CPU_DEFAULT_CONFIG)
-    model = find_model(config.model, allow_pickle=request.allow_pickle)
+    model = find_model(config.model, allow_pickle=request.allow_pickle, lora=config.lora)
     facts = machine.probe_machine(machine.open_system(), Path.cwd())
     identity = machine_record(facts.identity)
     cores = cores_of(identity)
@@ -400,7 +400,11 @@ def same_model(run: Run, *, may_download: bool) -> Run:
     Raises:
         MachineError: the model is not the one the run began with, or not here.
     """
-    source = find_model(run.model.name, allow_pickle=run.config.get("allow_pickle") is True)
+    source = find_model(
+        run.model.name,
+        allow_pickle=run.config.get("allow_pickle") is True,
+        lora=run.config.get("lora", ()),
+    )
     if source.download is not None and not may_download:
         raise MachineError(
             f"{run.model.name} is not on this machine, and {run.run_id} was not made by this "

@@ -23,6 +23,7 @@ class Request:
 
     config: str | None = None
     model: str | None = None
+    lora: tuple[str, ...] = ()
     device: str | None = None
     stacks: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
@@ -42,6 +43,8 @@ def configure(request: Request, name: str) -> Config:
     overrides = list(request.overrides)
     if request.model is not None:
         overrides.append(f"model={_toml_text(request.model)}")
+    if request.lora:
+        overrides.append(f"lora={_toml_text(request.lora)}")
     if request.device is not None:
         overrides.append(f"device={_toml_text(request.device)}")
     config = load_config(name, overrides)
@@ -52,7 +55,7 @@ def configure(request: Request, name: str) -> Config:
     return config
 
 
-def _toml_text(value: str) -> str:
+def _toml_text(value: str | Sequence[str]) -> str:
     return json.dumps(value)
 
 

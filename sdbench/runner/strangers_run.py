@@ -52,7 +52,7 @@ def what_it_decides(run: Run) -> str:
     held = max((arm.hold_bytes for arm in run.plan.arms), default=0)
     if held:
         parts.append(f"a process holds up to {held / 1e9:.1f} GB of memory")
-    return "; ".join([*parts, f"the model is {run.model.name}"])
+    return "; ".join([*parts, f"the model is {run.model.title}"])
 
 
 def _with_own_interpreter(name: str, recorded: StackInfo) -> StackInfo:

@@ -61,7 +61,7 @@ HEAVY = MEASURED | {
     *("huggingface_hub", "safetensors", "numpy", "pandas", "scipy"),
     *("skimage", "matplotlib", "jinja2", "PIL"),
 }
-WORKER_STACK = MEASURED | {"numpy", "PIL", "safetensors", "tokenizers"}
+WORKER_STACK = MEASURED | {"numpy", "peft", "PIL", "safetensors", "tokenizers"}
 # What runs in a worker before its preloads, and so before torch.
 WORKER_START = {
     "__init__",

@@ -9,7 +9,7 @@ import pytest
 from factories import make_config, make_model, make_run, make_stack
 
 from sdbench.errors import StoreError
-from sdbench.records import Arm, Case, Run
+from sdbench.records import Arm, Case, LoraInfo, Run
 from sdbench.repro.case_script import case_script
 
 ARM = Arm()
@@ -161,6 +161,13 @@ def test_prompts_that_are_none_make_no_script(prompts: Any, expected: str) -> No
     broken = msgspec.structs.replace(run, config={**run.config, "prompts": prompts})
     with pytest.raises(StoreError, match=rf"run\.json: config.prompts: expected {expected}"):
         case_script(broken, Case(), ARM)
+
+
+def test_script_does_not_leave_out_a_lora() -> None:
+    lora = LoraInfo(name="x.safetensors", path="/x.safetensors", sha256="0" * 64, weight=1.0)
+    run = run_with({"model": msgspec.structs.replace(make_model(), loras=[lora])})
+    with pytest.raises(StoreError, match=r"model\.loras: expected none, got 1"):
+        case_script(run, Case(), ARM)
 
 
 @pytest.mark.parametrize("resolution", ["64", "64x", "64x64); import os; (0", "x" * 500])

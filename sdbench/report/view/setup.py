@@ -51,7 +51,7 @@ def machine_lines(loaded: LoadedRun) -> list[Line]:
         Line("machine", machine),
         Line("device", _device_words(loaded)),
         Line("software", stacks),
-        Line("model", f"{run.model.name} ({weights})"),
+        Line("model", f"{run.model.title} ({weights})"),
     ]
 
 
@@ -290,7 +290,7 @@ def _telemetry_words(loaded: LoadedRun, summary: RunSummary) -> str:
 
 
 def _model_words(run: Run) -> str:
-    words = f"{run.model.name}, {run.model.pipeline_class}, {size(run.model.bytes_on_disk)}"
+    words = f"{run.model.title}, {run.model.pipeline_class}, {size(run.model.bytes_on_disk)}"
     if run.model.sha256:
         words += f", SHA-256 {run.model.sha256[:12]}…"
     if not run.model.trained:

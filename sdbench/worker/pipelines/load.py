@@ -6,6 +6,7 @@ import os
 from typing import Any, Optional
 
 from ..devices import Device
+from .loras import add_loras
 from .schedulers import scheduler_named
 from .stack import PIPELINE_CLASSES, CaseImpossibleError, torch_dtype
 
@@ -60,6 +61,7 @@ def load(job: "dict[str, Any]", device: Device) -> Any:
     else:
         halves = _half_only(path, index, options)
     pipeline = kind.from_pretrained(path, **options, **absent, **halves)
+    add_loras(pipeline, job.get("loras", []))
     pipeline.set_progress_bar_config(disable=True)
     pipeline.scheduler = scheduler_named(job["scheduler"], pipeline.scheduler)
     _place(pipeline, case["offload"], device)

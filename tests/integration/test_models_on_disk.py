@@ -1,0 +1,134 @@
+"""Models as people have them on disk: other classes, variants, LoRAs; loaded by real stacks."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Sdbench
+
+from sdbench.models.resolve import find_model
+from sdbench.runs import load_run
+
+ATTENTION = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2"
+Load = Callable[..., Any]
+
+
+@pytest.fixture
+def load(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """The worker's own loading, in this process, in float32 on the CPU."""
+    monkeypatch.setenv("SDBENCH_CACHE", str(cache))
+    from sdbench.worker.devices import open_device
+    from sdbench.worker.pipelines import load
+
+    def loaded(path: Path | str, **job: Any) -> Any:
+        case = {"dtype": "float32", "offload": "none"}
+        return load(
+            {"case": case, "model_path": str(path), "scheduler": "ddim", **job}, open_device("cpu")
+        )
+
+    return loaded
+
+
+def tiny(folder: Path, **index: Any) -> Path:
+    """A copy of ``synthetic/tiny`` with changes in its index."""
+    shutil.copytree(find_model("synthetic/tiny").prepare().path, folder)
+    document = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**document, **index}))
+    return folder
+
+
+def lora_file(path: Path, prefix: str = ATTENTION, width: int = 64) -> Path:
+    """A strong LoRA of a layer of ``synthetic/tiny``."""
+    import torch
+    from safetensors.torch import save_file
+
+    generator = torch.Generator().manual_seed(1)
+    shapes = {"to_k.lora_A": (4, width), "to_k.lora_B": (32, 4)}
+    tensors = {
+        f"{prefix}.{name}.weight": torch.randn(shape, generator=generator)
+        for name, shape in shapes.items()
+    }
+    save_file(tensors, path)
+    return path
+
+
+def test_other_class_is_loaded_with_a_variant_for_each_component(
+    load: Load, tmp_path: Path
+) -> None:
+    folder = tiny(tmp_path / "other", _class_name="StableDiffusionPAGPipeline")
+    weights = folder / "text_encoder" / "model.safetensors"
+    weights.rename(weights.with_suffix(".fp16.safetensors"))
+    assert find_model(str(folder)).pipeline_class == "StableDiffusionPAGPipeline"
+    pipeline = load(folder)
+    assert type(pipeline).__name__ == "StableDiffusionPAGPipeline"
+    assert pipeline.safety_checker is None
+    kinds = {pipeline.text_encoder.dtype, pipeline.unet.dtype, pipeline.vae.dtype}
+    assert {str(kind) for kind in kinds} == {"torch.float32"}
+
+
+@pytest.mark.parametrize(
+    ("index", "reason"),
+    [
+        ({"_class_name": "NoSuchPipeline"}, "has no NoSuchPipeline; the model was saved by 0.31.0"),
+        ({"_class_name": "DiffusionPipeline"}, "has no DiffusionPipeline"),
+        ({"_class_name": "UNet2DConditionModel"}, "has no UNet2DConditionModel"),
+        ({"_class_name": "StableDiffusionInpaintPipeline"}, "takes an image to begin with"),
+        ({"_class_name": "AnimateDiffPipeline"}, "it makes video"),
+        ({"_class_name": "DDPMPipeline"}, "does not take prompt and width and height"),
+        ({"unet": ["my_code", "UNet"]}, "never runs a model's own code"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(
+    load: Load, tmp_path: Path, index: dict[str, Any], reason: str
+) -> None:
+    from sdbench.worker.pipelines import CaseImpossibleError
+
+    with pytest.raises(CaseImpossibleError, match=reason):
+        load(tiny(tmp_path / "other", **index))
+
+
+def test_class_that_came_later_says_with_which_release(load: Load, tmp_path: Path) -> None:
+    from sdbench.worker.pipelines import CaseImpossibleError
+
+    folder = tiny(tmp_path / "other", _class_name="NoSuchPipeline")
+    with pytest.raises(CaseImpossibleError, match=r"has no NoSuchPipeline; it came with 0\.36"):
+        load(folder, pipeline_since="0.36")
+
+
+def test_lora_that_changes_nothing_or_does_not_fit_is_an_error(load: Load, tmp_path: Path) -> None:
+    """What the parent refuses by the header gets here where the header does not say enough."""
+    from sdbench.worker.pipelines import CaseImpossibleError
+
+    path = find_model("synthetic/tiny").prepare().path
+    transformer = "transformer.transformer_blocks.0.attn"
+    for name, file, reason in [
+        ("flux", lora_file(tmp_path / "flux.safetensors", transformer), "nothing|does not fit"),
+        ("sdxl", lora_file(tmp_path / "sdxl.safetensors", width=2048), "does not fit this model"),
+    ]:
+        lora = {"path": str(file), "name": name, "weight": 1.0}
+        with pytest.raises(CaseImpossibleError, match=f"the LoRA {name} .*({reason})"):
+            load(path, loras=[lora])
+
+
+def test_lora_changes_the_images_and_with_weight_0_does_not(
+    sdbench: Sdbench, tmp_path: Path
+) -> None:
+    """Each of them is compared with a reference that has the same LoRA."""
+    file = lora_file(tmp_path / "strong.safetensors")
+    config = sdbench.config('[[case]]\nresolution = "64x64"\ndtype = "float32"\n', references=True)
+    pixels = {}
+    for name, arguments in {
+        "plain": [],
+        "whole": ["--lora", str(file)],
+        "none": ["--lora", f"{file}:0"],
+    }.items():
+        code, document = sdbench.json("run", config, *arguments)
+        (row,) = document["cases"]
+        assert (code, row["correct"]) == (0, "match"), row
+        loaded = load_run(tmp_path / document["path"])
+        pixels[name] = loaded.replicates[0].passes[0].images[0].pixels_sha256
+        assert [lora.name for lora in loaded.run.model.loras] == [file.name] * (name != "plain")
+    assert pixels["whole"] != pixels["plain"] == pixels["none"]
