@@ -1,15 +1,25 @@
-"""Names and shapes of every parameter of the Stable Diffusion networks, without torch.
+"""Names and shapes of every stored tensor of the synthetic models' networks, without torch.
 
 The synthetic models must be byte-identical on every platform and under every diffusers release,
 so their parameter lists cannot come from whichever classes happen to be installed (transformers 5,
 for one, renamed the text encoder's). The names here are those of the published checkpoints, which
-old and new releases both read; a test holds them against the real classes.
+old and new releases both read; a test compares them with the real classes.
+
+The networks of Stable Diffusion are described by functions, all others by a table in ``data``,
+which ``tools/make_architectures.py`` writes.
 
 Shapes follow torch: linear weights are (out, in), convolutions (out, in, height, width).
 """
 
+import functools
+import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+TABLES = Path(__file__).parent / "data" / "architectures.json"
 
 Parameter = tuple[str, tuple[int, ...]]
 Parameters = Iterator[Parameter]
@@ -81,6 +91,8 @@ class UNet:
     layers_per_block: int = 2
     linear_projection: bool = False
     added_embedding: int | None = None
+    guidance_embedding: int | None = None
+    """Width of the embedded guidance scale of a latent consistency model."""
 
     def parameters(self) -> Parameters:
         """Every parameter, in no particular order."""
@@ -89,6 +101,10 @@ class UNet:
         yield from _conv("conv_in", 4, first)
         yield from _linear("time_embedding.linear_1", first, time_width)
         yield from _linear("time_embedding.linear_2", time_width, time_width)
+        if self.guidance_embedding is not None:
+            yield from _linear(
+                "time_embedding.cond_proj", self.guidance_embedding, first, bias=False
+            )
         if self.added_embedding is not None:
             yield from _linear("add_embedding.linear_1", self.added_embedding, time_width)
             yield from _linear("add_embedding.linear_2", time_width, time_width)
@@ -145,11 +161,15 @@ class UNet:
 
 @dataclass(frozen=True)
 class VAE:
-    """An ``AutoencoderKL`` with a single attention layer in the middle, as in SD 1.x and SDXL."""
+    """An ``AutoencoderKL`` with a single attention layer in the middle.
+
+    SD 1.x and SDXL have a convolution before and after the latents, later families have none.
+    """
 
     widths: tuple[int, ...]
     layers_per_block: int = 2
     latent_channels: int = 4
+    quant_convs: bool = True
 
     def parameters(self) -> Parameters:
         """Every parameter, in no particular order."""
@@ -159,8 +179,9 @@ class VAE:
         yield from self._middle("encoder.mid_block", deepest)
         yield from _norm("encoder.conv_norm_out", deepest)
         yield from _conv("encoder.conv_out", deepest, 2 * z)
-        yield from _conv("quant_conv", 2 * z, 2 * z, kernel=1)
-        yield from _conv("post_quant_conv", z, z, kernel=1)
+        if self.quant_convs:
+            yield from _conv("quant_conv", 2 * z, 2 * z, kernel=1)
+            yield from _conv("post_quant_conv", z, z, kernel=1)
         yield from _conv("decoder.conv_in", z, deepest)
         yield from self._middle("decoder.mid_block", deepest)
         upward = self.widths[::-1]
@@ -217,15 +238,54 @@ class TextEncoder:
             yield from _linear("text_projection", width, self.projection, bias=False)
 
 
-Network = UNet | VAE | TextEncoder
+@dataclass(frozen=True)
+class Tabled:
+    """A network whose tensors are listed under ``name`` in :data:`TABLES`."""
+
+    name: str
+
+    def parameters(self) -> Parameters:
+        """Every stored tensor, in no particular order."""
+        return unfold(_tables()[self.name])
+
+
+@functools.cache
+def _tables() -> dict[str, Any]:
+    tables: dict[str, Any] = json.loads(TABLES.read_text(encoding="utf-8"))
+    return tables
+
+
+def unfold(tree: dict[str, Any], prefix: str = "") -> Parameters:
+    """Names and shapes of a tree whose keys are the parts of the names between dots.
+
+    A key ``0..18`` stands for the layers 0 to 18, which are alike.
+    """
+    for key, below in tree.items():
+        for part in _layers(key):
+            if isinstance(below, list):
+                yield prefix + part, tuple(below)
+            else:
+                yield from unfold(below, f"{prefix}{part}.")
+
+
+def _layers(key: str) -> list[str]:
+    first, dots, last = key.partition("..")
+    return [str(index) for index in range(int(first), int(last) + 1)] if dots else [key]
+
+
+Network = UNet | VAE | TextEncoder | Tabled
+
+
+def stored_as(name: str) -> tuple[str, int]:
+    """The safetensors type of a tensor and its bytes an element: float16, but for a counter."""
+    return ("I64", 8) if name.endswith("num_batches_tracked") else ("F16", 2)
+
+
+def stored_bytes(network: Network) -> int:
+    """Size of the network's tensors as stored."""
+    return sum(stored_as(name)[1] * math.prod(shape) for name, shape in network.parameters())
 
 
 def parameter_count(network: Network) -> int:
-    """How many numbers the network's parameters hold."""
-    total = 0
-    for _, shape in network.parameters():
-        size = 1
-        for extent in shape:
-            size *= extent
-        total += size
-    return total
+    """How many numbers the network's tensors hold."""
+    return sum(math.prod(shape) for _, shape in network.parameters())

@@ -7,21 +7,24 @@ every value is exact in float16. No library's normal distribution, no rounding, 
 """
 
 import contextlib
+import functools
 import hashlib
+import itertools
 import json
 import math
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sdbench.errors import ModelError
-from sdbench.models.architecture import Network
-from sdbench.models.catalogue import SyntheticModel
-from sdbench.models.tokenizer import END, tokenizer_files
+from sdbench.models.architecture import Network, stored_as
+from sdbench.models.synthetic_model import SyntheticModel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,9 +36,8 @@ Progress = Callable[[int, int], None]
 """Called with bytes written so far and bytes in all."""
 
 MANIFEST = "sdbench-manifest.json"
-_CHUNK = 1 << 22  # values drawn at once: 8 MB of float16, so SDXL builds in little memory
+_CHUNK = 1 << 20  # values drawn at once: 2 MB of float16, so 30 GB are built in little memory
 _READ_BYTES = 1 << 22
-_WEIGHT_FILES = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
 
 
 def ensure(model: SyntheticModel, cache: Path, progress: Progress | None = None) -> Path:
@@ -138,31 +140,40 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _write_files(model: SyntheticModel, folder: Path, progress: Progress | None) -> dict[str, str]:
+def digest_unwritten(model: SyntheticModel, progress: Progress | None = None) -> str:
+    """The digest that the model's folder would have; nothing is written, not even for 30 GB."""
+    return folder_digest(_write_files(model, None, progress))
+
+
+def _write_files(
+    model: SyntheticModel, folder: Path | None, progress: Progress | None
+) -> dict[str, str]:
+    """Write every file into the folder, or nowhere; return the files' SHA-256 by name."""
     digests: dict[str, str] = {}
     texts = {name: _json(config) for name, config in model.configs.items()}
-    for encoder in model.networks:
-        if encoder.startswith("text_encoder"):
-            tokenizer = encoder.replace("text_encoder", "tokenizer")
-            padding = "!" if encoder.endswith("_2") else END
-            for name, data in tokenizer_files(padding).items():
-                texts[f"{tokenizer}/{name}"] = data
+    for tokenizer, files in model.tokenizers.items():
+        texts |= {f"{tokenizer}/{name}": data for name, data in files().items()}
     for name, data in texts.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(data)
         digests[name] = hashlib.sha256(data).hexdigest()
+        if folder is not None:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(data)
     written, total = 0, model.bytes_on_disk
     for component, network in model.networks.items():
-        name = f"{component}/{_WEIGHT_FILES.get(component, 'model')}.safetensors"
+        stem = "model" if component.startswith("text_encoder") else "diffusion_pytorch_model"
+        name = f"{component}/{stem}.safetensors"
 
         def report(count: int, before: int = written) -> None:
             if progress is not None:
                 progress(before + count, total)
 
-        with open(folder / name, "wb") as file:
+        with open(os.devnull if folder is None else folder / name, "wb") as file:
             count, digests[name] = _write_safetensors(
                 file, f"{model.name}/{component}", network, report
             )
+            file.flush()
+            if folder is not None:
+                os.fsync(file.fileno())
         written += count
     return digests
 
@@ -179,13 +190,15 @@ def _write_safetensors(
     The format is eight bytes of header length, a JSON header padded with blanks to a multiple of
     eight, then the data. Written here because the library's writer wants every tensor in memory.
     """
+    assert sys.byteorder == "little", "the byte layout is defined for little-endian machines"
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
     parameters = sorted(network.parameters())
     for name, shape in parameters:
-        size = 2 * math.prod(shape)
+        dtype, width = stored_as(name)
+        size = width * math.prod(shape)
         header[name] = {
-            "dtype": "F16",
+            "dtype": dtype,
             "shape": list(shape),
             "data_offsets": [offset, offset + size],
         }
@@ -197,36 +210,61 @@ def _write_safetensors(
     for piece in (len(text).to_bytes(8, "little"), text):
         file.write(piece)
         digest.update(piece)
-    for name, shape in parameters:
-        for values in random_values(f"{seed}/{name}", shape):
-            data = values.tobytes()
-            file.write(data)
-            digest.update(data)
-            done += len(data)
-            report(done)
-    file.flush()
-    os.fsync(file.fileno())
+    tensors = (_makers(f"{seed}/{name}", shape) for name, shape in parameters)
+    for data in _made_ahead(itertools.chain.from_iterable(tensors)):
+        file.write(data)
+        digest.update(data)
+        done += len(data)
+        report(done)
     return offset, digest.hexdigest()
 
 
-def random_values(seed: str, shape: tuple[int, ...]) -> "Iterator[Float16Array]":
-    """The values of one tensor, in flat pieces of float16.
+def _makers(seed: str, shape: tuple[int, ...]) -> Iterator[Callable[[], bytes]]:
+    """What makes the pieces of a tensor's data, each by itself."""
+    if stored_as(seed)[0] == "I64":  # how often a network was trained: never
+        yield lambda: bytes(8 * math.prod(shape))
+        return
+    key = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:16], "little")
+    table = _value_table(seed.rsplit("/", 1)[-1], shape)
+    size = math.prod(shape)
+    for begin in range(0, size, _CHUNK):
+        yield functools.partial(_piece, key, table, begin, min(_CHUNK, size - begin))
 
-    Weights are uniform with standard deviation near 1/sqrt(fan-in), so activations stay near 1
-    and finite in float16; biases are small; gains of normalisation layers lie around 1.
-    """
+
+def _piece(key: int, table: "Float16Array", begin: int, count: int) -> bytes:
+    """``count`` values from ``begin`` on, a multiple of 16: as many as a Philox counter gives."""
     import numpy as np
 
-    assert sys.byteorder == "little", "the byte layout is defined for little-endian machines"
-    key = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:16], "little")
-    generator = np.random.Philox(key=key)
-    table = _value_table(seed.rsplit("/", 1)[-1], shape)
-    remaining = math.prod(shape)
-    while remaining:
-        count = min(remaining, _CHUNK)
-        words = generator.random_raw(-(-count // 4)).view(np.uint16)[:count]
-        yield table[words >> np.uint16(5)]
-        remaining -= count
+    generator = np.random.Philox(key=key, counter=begin // 16)
+    words = generator.random_raw(-(-count // 4)).view(np.uint16)[:count]
+    data: bytes = table[words >> np.uint16(5)].tobytes()
+    return data
+
+
+def _made_ahead(makers: Iterable[Callable[[], bytes]]) -> Iterator[bytes]:
+    """What the makers make, in their order; threads are some pieces ahead of who hashes and writes.
+
+    numpy and hashlib let other threads run while they work.
+    """
+    threads = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as pool:
+        coming: deque[Future[bytes]] = deque()
+        for maker in makers:
+            coming.append(pool.submit(maker))
+            if len(coming) > threads:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+
+
+def tensor_data(seed: str, shape: tuple[int, ...]) -> bytes:
+    """The bytes of one tensor, little-endian float16 unless it is a counter.
+
+    Weights are uniform with standard deviation near 1/sqrt(fan-in), so activations stay near 1
+    and finite in float16; biases are small; gains of normalisation layers, which are the weights of
+    one dimension, lie around 1.
+    """
+    return b"".join(maker() for maker in _makers(seed, shape))
 
 
 def _value_table(name: str, shape: tuple[int, ...]) -> "Float16Array":
@@ -234,17 +272,20 @@ def _value_table(name: str, shape: tuple[int, ...]) -> "Float16Array":
     import numpy as np
 
     odd = np.arange(-2047, 2048, 2, dtype=np.float64)  # symmetric, no zero, 11 bits
-    if _is_norm_gain(name):
+    if len(shape) == 1 and name.endswith((".weight", ".running_var")):
         # 256 steps of 2**-9 around 1: float16 has a spacing of 2**-10 there.
         return (1 + (np.arange(2048) // 8 - 128) * 2.0**-9).astype(np.float16)
     if len(shape) == 1:
         return (odd * 2.0**-15).astype(np.float16)
-    deviation = 1 / math.sqrt(math.prod(shape[1:]))
     # A uniform on [-a, a] has deviation a/sqrt(3); the nearest power of two keeps values exact.
-    exponent = round(math.log2(deviation * math.sqrt(3) / 2047))
+    exponent = round(math.log2(_deviation(name, shape) * math.sqrt(3) / 2047))
     return (odd * 2.0**exponent).astype(np.float16)
 
 
-def _is_norm_gain(name: str) -> bool:
-    parts = name.split(".")
-    return parts[-1] == "weight" and "norm" in parts[-2]
+def _deviation(name: str, shape: tuple[int, ...]) -> float:
+    """The standard deviation that keeps what a tensor is multiplied with at its size."""
+    if not name.endswith(".weight"):  # positions, padding, shifts: added to vectors
+        return 1 / math.sqrt(shape[-1])
+    deviation = 1 / math.sqrt(math.prod(shape[1:]))
+    # T5 does not divide queries by the square root of their width, 64; its weights are that small.
+    return deviation / 8 if name.endswith(".SelfAttention.q.weight") else deviation

@@ -29,7 +29,7 @@ def byte_symbols() -> list[str]:
 
 
 def tokenizer_files(padding: str = END, merges: Sequence[tuple[str, str]] = ()) -> dict[str, bytes]:
-    """File name to content of a ``CLIPTokenizer`` folder; SDXL's second one pads with ``!``.
+    """File name to content of a ``CLIPTokenizer`` folder.
 
     ``merges`` are pairs of tokens that become one, first come first served.
     """
@@ -58,6 +58,11 @@ def tokenizer_files(padding: str = END, merges: Sequence[tuple[str, str]] = ()) 
         "special_tokens_map.json": json.dumps(special, indent=2).encode(),
         "tokenizer_config.json": json.dumps(config, indent=2).encode(),
     }
+
+
+def second_tokenizer_files() -> dict[str, bytes]:
+    """The second ``CLIPTokenizer`` of SDXL and SD3, which pads with ``!``."""
+    return tokenizer_files(padding="!")
 
 
 # OpenAI's CLIP, simple_tokenizer.py: contractions, runs of letters, single digits, other runs. What
@@ -158,10 +163,14 @@ def _symbol_of_byte() -> dict[int, str]:
 
 
 def read_tokenizer(folder: Path) -> Tokenizer | None:
-    """The tokenizer of a pipeline folder; None where it cannot be read.
+    """The tokenizer of a pipeline folder; None where it cannot be read, or one is not CLIP's.
 
-    A pipeline with two text encoders reads as much as the one that reads less.
+    A pipeline with two text encoders reads as much as the one that reads less. T5 and Qwen count
+    otherwise and read more, so beside them nothing can be said of what is cut off.
     """
+    names = ("tokenizer", "tokenizer_2", "tokenizer_3")
+    if not all(_is_clip(folder / name) for name in names if (folder / name).is_dir()):
+        return None
     try:
         path = folder / "tokenizer" / "merges.txt"
         if path.exists():
@@ -178,6 +187,14 @@ def read_tokenizer(folder: Path) -> Tokenizer | None:
     merges = {(pair[0], pair[1]): rank for rank, pair in enumerate(pairs) if len(pair) == 2}
     limits = [_limit(folder / name) for name in ("tokenizer", "tokenizer_2")]
     return Tokenizer(merges, min(limits))
+
+
+def _is_clip(folder: Path) -> bool:
+    try:
+        name = _json(folder / "tokenizer_config.json")["tokenizer_class"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return True  # older folders do not say
+    return isinstance(name, str) and name.startswith("CLIP")
 
 
 def _limit(folder: Path) -> int:

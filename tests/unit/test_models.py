@@ -299,9 +299,9 @@ def test_cache_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
 def test_values_are_finite_spread_and_of_the_right_size(name: str, shape: tuple[int, ...]) -> None:
     import numpy as np
 
-    (values,) = synthetic.random_values(f"synthetic/x/{name}", shape)
+    values = np.frombuffer(synthetic.tensor_data(f"synthetic/x/{name}", shape), np.float16)
     numbers = values.astype(np.float64)
-    assert values.dtype == np.float16
+    assert len(values) == math.prod(shape)
     assert np.isfinite(numbers).all()
     if name.startswith("norm"):
         assert abs(numbers.mean() - 1) < 0.05
@@ -315,10 +315,16 @@ def test_values_are_finite_spread_and_of_the_right_size(name: str, shape: tuple[
 
 def test_values_depend_on_the_name_and_on_nothing_else() -> None:
     def draw(seed: str) -> bytes:
-        return b"".join(piece.tobytes() for piece in synthetic.random_values(seed, (16, 16)))
+        return synthetic.tensor_data(seed, (16, 16))
 
     assert draw("m/unet/a.weight") == draw("m/unet/a.weight")
     assert draw("m/unet/a.weight") != draw("m/unet/b.weight")
+
+
+def test_large_tensor_is_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = synthetic.tensor_data("m/unet/a.weight", (50, 21))
+    monkeypatch.setattr(synthetic, "_CHUNK", 64)
+    assert synthetic.tensor_data("m/unet/a.weight", (50, 21)) == whole
 
 
 # --- tokenizer -----------------------------------------------------------------------------------
