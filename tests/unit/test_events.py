@@ -48,7 +48,7 @@ EVENTS: dict[str, Event] = {
         recommended_max_bytes=5,
         simulated=True,
     ),
-    "loaded": Loaded(t=5.5, load_s=0.25),
+    "loaded": Loaded(t=5.5, load_s=0.25, peak_bytes=7),
     "pass": PassEnded(
         t=6.5,
         kind="profile",
