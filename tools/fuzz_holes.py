@@ -50,7 +50,17 @@ _NO_DEFENCE = {
 }
 """Functions that return None for "no such thing": they choose or count, and refuse nothing."""
 _VALUE_ERRORS = ("msgspec.MsgspecError", "msgspec.DecodeError")
-_ESCAPES = {"printable", "plain", "code_span", "escape", "literal", "comment", "words", "name"}
+_ESCAPES = {
+    "printable",
+    "plain",
+    "code_span",
+    "escape",
+    "harmless",
+    "literal",
+    "comment",
+    "words",
+    "name",
+}
 _LIMIT_S = 1200.0
 
 

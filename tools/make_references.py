@@ -23,8 +23,8 @@ from sdbench.correctness.measures import to_pixels
 from sdbench.correctness.references import IMAGE_FILE, PACKAGED, floor_file
 from sdbench.models.resolve import find_model
 from sdbench.plan.config import Config
+from sdbench.plan.for_model import shipped_for_its_model
 from sdbench.plan.order import make_plan
-from sdbench.plan.read_config import load_config
 from sdbench.process.guard import MemoryGuard
 from sdbench.process.interrupt import InterruptFlag
 from sdbench.process.watch_worker import ProcessExecutor
@@ -45,7 +45,7 @@ def main() -> int:
     parser.add_argument("--prune", action="store_true", help="remove what these do not need")
     options = parser.parse_args()
     used: set[str] = set()
-    for config in map(load_config, options.configs):
+    for config in map(shipped_for_its_model, options.configs):
         shelf, groups = shelf_for(config)
         make(shelf, groups)
         for group in groups:

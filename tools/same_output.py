@@ -3,7 +3,8 @@
 python tools/same_output.py OTHER_CHECKOUT
 
 Both render every output that tests/unit/golden_outputs.py lists, of the runs of this checkout, with
-the same interpreter and libraries, each in a process of its own. Exits with 1 if an output differs.
+the same interpreter and libraries, each in a process of its own. Exits with 1 if an output differs,
+and if a command failed in both checkouts: that their outputs are the same then proves nothing.
 """
 
 import argparse
@@ -23,6 +24,8 @@ _RENDERER = ROOT / "tests" / "unit" / "golden_outputs.py"
 _MOST_LINES = 12
 _WIDTH = 120
 _BEFORE = 30  # characters that are shown before a difference
+# golden_outputs.py also asks for comparisons that must be refused, with exit code 2.
+_REFUSING = ("compare", "history")
 
 
 def rendered(checkout: Path, scratch: Path) -> dict[str, bytes]:
@@ -49,6 +52,18 @@ def differences(before: dict[str, bytes], now: dict[str, bytes]) -> Iterator[str
             yield f"{name}: was not there before"
         elif before[name] != now[name]:
             yield "\n".join([f"{name}: differs", *_lines_apart(before[name], now[name])])
+
+
+def failed_alike(before: dict[str, bytes], now: dict[str, bytes]) -> Iterator[str]:
+    """Each command that neither checkout could carry out, with its exit code and error output."""
+    for name in sorted({*before, *now}):
+        command, _, part = name.rpartition("/")
+        code = now.get(name, b"")
+        if part != "exit code" or before.get(name) != code or code in (b"0\n", b"1\n"):
+            continue
+        if code != b"2\n" or command.split()[1] not in _REFUSING:
+            said = now.get(f"{command}/standard error", b"").decode().strip()
+            yield f"{command}: failed in both with exit code {code.decode().strip()}: {said}"
 
 
 def _lines_apart(before: bytes, now: bytes) -> list[str]:
@@ -90,11 +105,12 @@ def main() -> int:
     other: Path = parser.parse_args().other.resolve()
     scratch = Path(tempfile.mkdtemp(prefix="sdbench-same-output-"))
     before, now = rendered(other, scratch / "before"), rendered(ROOT, scratch / "now")
-    found = [*differences(before, now)]
-    for words in found:
+    found, failures = [*differences(before, now)], [*failed_alike(before, now)]
+    for words in (*found, *failures):
         print(words)
-    if found:
-        print(f"{len(found)} of {len(now)} files differ. They are in {scratch}")
+    if found or failures:
+        print(f"{len(found)} of {len(now)} files differ, {len(failures)} commands failed in both.")
+        print(f"The outputs are in {scratch}")
         return 1
     shutil.rmtree(scratch)
     outputs = len({name.partition("/")[0] for name in now})

@@ -14,37 +14,18 @@ import msgspec
 
 from sdbench.analysis.run_summary import RunSummary, per_picture, summary_of
 from sdbench.errors import UsageError
-from sdbench.files.access import MIB, read_inside
+from sdbench.files.access import MIB
 from sdbench.records import CORRECTNESS_SEVERITY, OUTCOME_SEVERITY, Case, Replicate
 from sdbench.runs import LoadedRun, find_run, load_run
+from sdbench.runs.timelines import TimelinePoint, read_timeline
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 FrameRow = dict[str, Any]
 
-
-class TimelinePoint(msgspec.Struct, kw_only=True):
-    """A line of a timeline: a sample, or the beginning of a phase. Clock as everywhere, seconds."""
-
-    t: float
-    phase: str | None = None
-    footprint_bytes: int | None = None
-    available_bytes: int | None = None
-    swap_used_bytes: int | None = None
-    swapped_in_bytes: int | None = None
-    swapped_out_bytes: int | None = None
-    pressure: str | None = None
-    thermal: str | None = None
-    free_percent: float | None = None
-    compressor_bytes: int | None = None
-    gpu_power_w: float | None = None
-    gpu_temperature_c: float | None = None
-    gpu_memory_used_bytes: int | None = None
-
-
-# An hour at 20 Hz is 12 MB; a night is less than this.
-_LARGEST_FILE_BYTES = 256 * MIB
+# A night is less than this.
+_LARGEST_TIMELINE_BYTES = 256 * MIB
 _SAMPLED = TimelinePoint.__struct_fields__[1:]
 
 _SETTINGS = Case.__struct_fields__
@@ -268,25 +249,14 @@ def pass_rows(loaded: LoadedRun) -> Iterator[FrameRow]:
 
 
 def timeline_of(folder: Path, name: str) -> list[TimelinePoint]:
-    """A process's samples, each in its phase; empty where there is no file (the record says why).
-
-    A line that cannot be read is left out.
-    """
-    try:
-        data = read_inside(folder, "telemetry", name, most_bytes=_LARGEST_FILE_BYTES)
-    except OSError:
-        return []
-    decoder, samples, phase = msgspec.json.Decoder(TimelinePoint), [], None
-    for line in data.splitlines():
-        try:
-            reported = decoder.decode(line)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            continue
-        if reported.phase is not None:
-            phase = reported.phase
+    """A process's samples, each in its phase."""
+    samples, phase = [], None
+    for point in read_timeline(folder, name, _LARGEST_TIMELINE_BYTES):
+        if point.phase is not None:
+            phase = point.phase
         else:
-            reported.phase = phase
-            samples.append(reported)
+            point.phase = phase
+            samples.append(point)
     return samples
 
 

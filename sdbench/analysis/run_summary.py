@@ -30,6 +30,7 @@ from sdbench.records import (
     PlannedCase,
     Replicate,
     RowKey,
+    Run,
     by_row,
 )
 from sdbench.runs import LoadedRun
@@ -203,6 +204,13 @@ def device_facts(replicates: Sequence[Replicate]) -> dict[str, Any]:
         for name, fact in device.get("facts", {}).items()
         if fact is not None
     }
+
+
+def memory_limit_bytes(run: Run, replicates: Sequence[Replicate]) -> int | None:
+    """What the device says it should hold at most, else the machine's memory."""
+    recommended = device_facts(replicates).get("recommended_max_bytes")
+    known = recommended if recommended is not None else run.machine.get("memory_bytes")
+    return int(known) if isinstance(known, (int, float)) else None
 
 
 def is_virtual(replicate: Replicate) -> bool:

@@ -84,6 +84,8 @@ def _look_deep(facts: DoctorFacts, report: "_Report") -> "DeepResult | None":
 
 def _document(facts: DoctorFacts, checks: list[Check], deep: "DeepResult | None") -> dict[str, Any]:
     from sdbench.doctor.deep import as_json as deep_json
+    from sdbench.privacy.redact_recorded import hide_path  # brings the whole store with it
+    from sdbench.runs.free_text import map_texts
 
     document: dict[str, Any] = {
         "status": worst(checks),
@@ -93,21 +95,7 @@ def _document(facts: DoctorFacts, checks: list[Check], deep: "DeepResult | None"
     }
     if deep is not None:
         document["deep"] = deep_json(deep)
-    hidden: dict[str, Any] = _hidden(document)
-    return hidden
-
-
-def _hidden(value: Any) -> Any:
-    """Every text without the home folder and the user's name."""
-    from sdbench.privacy.redact_recorded import hide_path  # brings the whole store with it
-
-    if isinstance(value, str):
-        return hide_path(value)
-    if isinstance(value, list):
-        return [_hidden(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _hidden(item) for key, item in value.items()}
-    return value
+    return map_texts(document, hide_path)
 
 
 class _Report:

@@ -3,16 +3,14 @@
 from pathlib import Path
 
 from sdbench.cli.output import console
-from sdbench.cli.run import ask, exit_code, say_if_not_noted, watcher_for
+from sdbench.cli.run import agree, exit_code, measure
 from sdbench.errors import UsageError
-from sdbench.privacy.redact_recorded import hidden_run
 from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.report.terminal.model_progress import prepare_model
-from sdbench.report.terminal.plan_page import introduce
-from sdbench.runner.prepare import Request, make_run, prepare, require_room
+from sdbench.runner.prepare import prepare
+from sdbench.runner.request import Request
 from sdbench.runner.rerun import again
-from sdbench.runner.session import run_session
-from sdbench.runs import LoadedRun, RunFolder, load_run
+from sdbench.runs import LoadedRun, load_run
 from sdbench.words import shell
 
 
@@ -37,29 +35,20 @@ def rerun(
     executor = ProcessExecutor()
     try:
         prepared = prepare(request, executor)
-        require_room(root, config)
-        introduce(prepared, console(err=True))
-        if not yes:
-            ask(prepared)
+        agree(prepared, root, yes=yes)
         model = prepare_model(prepared.model, console(err=True))
         if model.sha256 != base.run.model.sha256:
             raise UsageError(f"--rerun: {model.name} has changed since {base.run.run_id} was made")
-        run = make_run(prepared, model)
-        folder = RunFolder.create(root, hidden_run(run))
-        say_if_not_noted(folder)
-        try:
-            sat = run_session(folder, run, executor, watcher_for(folder.path))
-        finally:
-            folder.close()
+        sat, _ = measure(prepared, model, root, executor)
     finally:
         executor.close()
     code = 0 if sat.end in ("complete", "budget") else exit_code(sat)
     if code:
-        path = shell(folder.path)
+        path = shell(sat.summary.path)
         console(err=True).print(
             f"not complete; everything measured is kept. Go on with: sdbench resume {path}; then: "
             f"sdbench compare {path}",
             markup=False,
             soft_wrap=True,
         )
-    return load_run(folder.path), code
+    return load_run(Path(sat.summary.path)), code

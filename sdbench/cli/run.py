@@ -16,13 +16,14 @@ from sdbench.errors import UsageError
 from sdbench.privacy.redact_recorded import hidden_run
 from sdbench.process.executor import Executor
 from sdbench.process.watch_worker import ProcessExecutor
-from sdbench.records import Run
+from sdbench.records import ModelInfo, Run
 from sdbench.report.terminal.model_progress import prepare_model
 from sdbench.report.terminal.plan_page import introduce, show_plan
 from sdbench.report.terminal.progress import ScreenWatcher
 from sdbench.report.terminal.session_end import import_words, offer_docs, show_table
 from sdbench.runner.loop import Watcher
-from sdbench.runner.prepare import Prepared, Request, make_run, prepare, require_room
+from sdbench.runner.prepare import Prepared, make_run, prepare, require_room
+from sdbench.runner.request import Request
 from sdbench.runner.session import SessionResult, run_session
 from sdbench.runs import RunFolder
 from sdbench.words import printable, shell
@@ -124,23 +125,32 @@ def command(
         if dry_run:
             _show_plan(prepared, as_json)
             return 0
-        require_room(root, prepared.config)
-        introduce(prepared, console(err=True))
-        if not yes:
-            ask(prepared)
-        summary = _run(prepared, root, executor, as_json)
+        agree(prepared, root, yes=yes)
+        model_here = prepare_model(prepared.model, console(err=True))
+        sat, run = measure(prepared, model_here, root, executor)
+        finish(sat, run, as_json)
+        if not as_json and sat.end == "complete":
+            offer_docs(prepared, sat, console(lossy=True))
     finally:
         executor.close()
-    closed = _why_closed(summary[0], fail_on)
+    closed = _why_closed(sat.summary, fail_on)
     if closed is not None:
         console(err=True).print(f"sdbench: {closed}", markup=False, soft_wrap=True)
-    return summary[1] or _fails_on(summary[0], fail_on) or int(closed is not None)
+    return exit_code(sat) or _fails_on(sat.summary, fail_on) or int(closed is not None)
 
 
-def _run(
-    prepared: Prepared, root: Path, executor: Executor, json_wanted: bool
-) -> tuple[RunSummary, int]:
-    model = prepare_model(prepared.model, console(err=True))
+def agree(prepared: Prepared, root: Path, *, yes: bool) -> None:
+    """Say what will be measured, and ask where a person would want to be asked."""
+    require_room(root, prepared.config)
+    introduce(prepared, console(err=True))
+    if not yes:
+        _ask(prepared)
+
+
+def measure(
+    prepared: Prepared, model: ModelInfo, root: Path, executor: Executor
+) -> tuple[SessionResult, Run]:
+    """A new run in a folder of its own."""
     run = make_run(prepared, model)
     folder = RunFolder.create(root, hidden_run(run))
     say_if_not_noted(folder)
@@ -149,10 +159,7 @@ def _run(
     finally:
         folder.close()
     say_if_not_noted(folder)  # run.json may have been written again, with a longer plan
-    finish(sat, run, json_wanted)
-    if not json_wanted and sat.end == "complete":
-        offer_docs(prepared, sat, console(lossy=True))
-    return sat.summary, exit_code(sat)
+    return sat, run
 
 
 def say_if_not_noted(folder: RunFolder) -> None:
@@ -219,7 +226,7 @@ def _show_results(sat: SessionResult, run: Run, json_wanted: bool) -> None:
         )
 
 
-def ask(prepared: Prepared) -> None:
+def _ask(prepared: Prepared) -> None:
     """Ask only where a person would want to be asked; never into a pipe."""
     questions = prepared.questions()
     if not questions:

@@ -70,7 +70,7 @@ class Artifacts:
         self._at_hand_bytes = 0
 
     def latents(self, digest: str) -> "Array | None":
-        """Final latents of one image in float32 (channels, height/8, width/8)."""
+        """Final latents of one image in float32, in the loop's own shape."""
         return self._kept("latents", digest)
 
     def pixels(self, digest: str) -> "Array | None":
@@ -242,7 +242,7 @@ def _tensors_of(data: bytes) -> Tensors | None:
     latents, pictures = arrays.get("latents"), arrays.get("pictures")
     if not isinstance(kept, list) or not all(isinstance(step, int) for step in kept):
         return None
-    if latents is None or latents.ndim != 5 or latents.shape[1] != len(kept):
+    if latents is None or latents.ndim < 3 or latents.shape[1] != len(kept):
         return None
     if pictures is None or pictures.ndim != 4:
         return None

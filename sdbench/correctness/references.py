@@ -70,7 +70,7 @@ class Reference:
 
     @property
     def latents(self) -> "dict[int, NDArray[Any]]":
-        """The latents (channels, height/8, width/8) by step; 0 is the noise."""
+        """The latents in the loop's own shape by step; 0 is the noise."""
         kept, latents = self.tensors.kept, self.tensors.arrays["latents"][0]
         return dict(zip(kept, latents, strict=True))
 
@@ -109,7 +109,7 @@ class Rounded:
 
     @property
     def latents(self) -> "list[NDArray[Any]]":
-        """The final latents (channels, height/8, width/8) of each time it was made."""
+        """The final latents of each time it was made."""
         return list(self.tensors.arrays["latents"][:, -1])
 
     @property

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,8 @@ from sdbench.stats import DEFAULT_THRESHOLD, RatioEstimate, ratio_of_logs
 _SIGNIFICANT = 1.10
 # "About 20%": a share from 10 to 30%.
 _ABOUT_20 = (1.10, 1.30)
+# By more than what counts as a difference.
+_LESS = (-math.inf, 1 / (1 + DEFAULT_THRESHOLD))
 _LARGE_BYTES = 64e9
 _STANDARD_PIXELS = 512 * 512
 _TOO_FEW = "with fewer than 3 processes a case there is no verdict on times"
@@ -183,14 +185,9 @@ def slower_when_swapping(side: Side) -> Answer:
             f"not decided: {words}; to provoke it: --set 'pressure.hold_bytes=[0, \"50%\"]'.",
             evidence={"swapping": swapping},
         )
-    pooled = _pooled(pairs, "steady")
-    return _judged(
-        pooled,
-        _pair_evidence(pairs, "steady"),
-        lambda low, high: low > _SIGNIFICANT,
-        lambda low, high: high < _SIGNIFICANT,
-        "with swapping a pass takes {ratio:.2f} times as long",
-    )
+    words = "with swapping a pass takes {ratio:.2f} times as long"
+    evidence, slower = _pair_evidence(pairs, "steady"), (_SIGNIFICANT, math.inf)
+    return _judged(_pooled(pairs, "steady"), evidence, slower, words)
 
 
 def slicing_saves_memory(side: Side) -> Answer:
@@ -201,10 +198,8 @@ def slicing_saves_memory(side: Side) -> Answer:
     relieved = [entry for entry in pairs if _swaps(entry.pair.base) and not _swaps(entry.pair.new)]
     evidence["swap_prevented"] = [entry.pair.key[1] for entry in relieved]
     judged = [entry for entry in pairs if not entry.void("memory")]
-    pooled = _pooled(judged, "memory")
     large = [entry for entry in judged if _pixels(entry) > _STANDARD_PIXELS]
     at_large = _pooled(large, "memory")
-    limit = 1 + DEFAULT_THRESHOLD
     words = "with slicing the peak of memory is {ratio:.2f} times"
     if at_large is not None and at_large.ratio is not None:
         words += f" (over 512x512: {at_large.ratio:.2f})"
@@ -213,13 +208,7 @@ def slicing_saves_memory(side: Side) -> Answer:
         words += f"; the peak is in {stage.replace('_', ' ')}"
     if relieved:
         words += f"; {len(relieved)} cases no longer swap"
-    return _judged(
-        pooled,
-        evidence,
-        lambda low, high: high < 1 / limit,
-        lambda low, high: low > 1 / limit,
-        words,
-    )
+    return _judged(_pooled(judged, "memory"), evidence, _LESS, words)
 
 
 def slicing_and_speed(side: Side) -> Answer:
@@ -227,20 +216,13 @@ def slicing_and_speed(side: Side) -> Answer:
     pairs = side.pairs("attention_slicing", False, True)
     evidence = _pair_evidence(pairs, "steady")
     pooled = _pooled([entry for entry in pairs if not entry.void("steady")], "steady")
-    limit = 1 + DEFAULT_THRESHOLD
     words = "with slicing a pass takes {ratio:.2f} times as long"
     if side.evidence.run.device != "mps":
-        low, high = _ABOUT_20
-        answer = _judged(
-            pooled,
-            evidence,
-            lambda least, most: low <= least and most <= high,
-            lambda least, most: most < low or least > high,
-            f"{words}; the claim for computers without unified memory is about 1.2",
-        )
+        words += "; the claim for computers without unified memory is about 1.2"
+        answer = _judged(pooled, evidence, _ABOUT_20, words)
         if answer.verdict != "refuted" or answer.ci95 is None:
             return answer
-        more = "more" if answer.ci95[0] > high else "less"
+        more = "more" if answer.ci95[0] > _ABOUT_20[1] else "less"
         return dataclasses.replace(
             answer, sentence=f"{answer.sentence} It costs {more} here than claimed."
         )
@@ -248,20 +230,10 @@ def slicing_and_speed(side: Side) -> Answer:
     if memory is None:
         return Answer("inconclusive", "not decided: the machine's memory is unknown.")
     if memory >= _LARGE_BYTES:
-        return _judged(
-            pooled,
-            evidence,
-            lambda least, most: least > 1 / limit,
-            lambda least, most: most < 1 / limit,
-            f"{words}; from 64 GB on the claim is that nothing is gained",
-        )
-    return _judged(
-        pooled,
-        evidence,
-        lambda least, most: most < 1 / limit,
-        lambda least, most: least > 1 / limit,
-        f"{words}; under 64 GB the claim is that it gets faster",
-    )
+        words += "; from 64 GB on the claim is that nothing is gained"
+        return _judged(pooled, evidence, (_LESS[1], math.inf), words)
+    words += "; under 64 GB the claim is that it gets faster"
+    return _judged(pooled, evidence, _LESS, words)
 
 
 def batches_fail(side: Side) -> Answer:
@@ -346,11 +318,10 @@ def _common(base: Figures, new: Figures) -> set[int]:
 def _judged(
     pooled: RatioEstimate | None,
     evidence: dict[str, Any],
-    confirms: Callable[[float, float], bool],
-    refutes: Callable[[float, float], bool],
+    claimed: Interval,
     words: str,
 ) -> Answer:
-    """A verdict from where the whole interval lies."""
+    """Confirmed where the whole interval lies within what is claimed, refuted where outside."""
     if pooled is None or pooled.ratio is None:
         return Answer(
             "inconclusive", "not decided: there are no figures of both.", evidence=evidence
@@ -360,9 +331,11 @@ def _judged(
     if ci95 is None:
         return Answer("inconclusive", f"{sentence}; {_TOO_FEW}.", pooled.ratio, None, evidence)
     sentence += f" (95% interval {ci95[0]:.2f}–{ci95[1]:.2f})."
-    if confirms(*ci95):
-        return Answer("confirmed", sentence, pooled.ratio, ci95, evidence)
-    verdict: ClaimVerdict = "refuted" if refutes(*ci95) else "inconclusive"
+    verdict: ClaimVerdict = "inconclusive"
+    if claimed[0] < ci95[0] and ci95[1] < claimed[1]:
+        verdict = "confirmed"
+    elif ci95[1] < claimed[0] or claimed[1] < ci95[0]:
+        verdict = "refuted"
     return Answer(verdict, sentence, pooled.ratio, ci95, evidence)
 
 

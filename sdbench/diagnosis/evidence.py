@@ -4,7 +4,7 @@ differ in one setting. Pure over records."""
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -26,6 +26,8 @@ class Evidence:
     run: Run
     rows: list[CaseResult]
     equalities: list[Equality]
+    _examined: dict[tuple[RowKey, RowKey], PairEstimate] = field(default_factory=dict, init=False)
+    _distinct_pictures: dict[RowKey, list[Picture]] = field(default_factory=dict, init=False)
 
     @classmethod
     def of(
@@ -106,10 +108,6 @@ class Evidence:
             self._examined[key] = estimate_pair(paired(base, new, axis))
         return self._examined[key]
 
-    @functools.cached_property
-    def _examined(self) -> dict[tuple[RowKey, RowKey], PairEstimate]:
-        return {}
-
     def equality(self, row: CaseResult, kind: EqualityKind) -> Equality | None:
         """The answer about a row; of an axis the row that has it on."""
         return self._equalities_by_row.get((kind, *row.key))
@@ -151,10 +149,6 @@ class Evidence:
             made = {id(picture): picture for *_, picture in self.pictures(row)}
             self._distinct_pictures[key] = [*made.values()]
         return self._distinct_pictures[key]
-
-    @functools.cached_property
-    def _distinct_pictures(self) -> dict[RowKey, list[Picture]]:
-        return {}
 
     def makes_several_at_once(self, row: CaseResult) -> bool:
         """Whether the row puts more than one picture into a UNet call."""

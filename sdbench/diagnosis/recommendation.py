@@ -7,6 +7,7 @@ and with every other usable case either slower beyond chance or the same within 
 (PROTOCOL 10); among the latter the plainest is taken.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from sdbench.analysis.case_words import arm_words
 from sdbench.analysis.comparability import swapped, throttled
 from sdbench.analysis.estimates import estimate_pair
 from sdbench.analysis.reasons import explain
+from sdbench.analysis.run_summary import memory_limit_bytes
 from sdbench.diagnosis.evidence import Evidence, paired
 from sdbench.diagnosis.findings import PICTURE_CODES
 from sdbench.diagnosis.result import Choice, Finding, Gain, Goal, Interval, Recommendation, Tradeoff
@@ -76,38 +78,34 @@ def _goal(
 ) -> Goal:
     refused = {row.key: _refusal(evidence, row, warned) for row in rows}
     usable = [row for row in rows if refused[row.key] is None]
+    reason = few
     if not usable:
-        counts: dict[str, int] = {}
-        for why in refused.values():
-            counts[why or ""] = counts.get(why or "", 0) + 1
-        reason = ", ".join(f"{counted(count, 'case')} {why}" for why, count in counts.items())
-        reason = f"nothing measured at {resolution} can be recommended: {reason}"
+        counts = Counter(refused.values())
+        reasons = ", ".join(f"{counted(count, 'case')} {why}" for why, count in counts.items())
+        reason = f"nothing measured at {resolution} can be recommended: {reasons}"
+    if reason is not None:
         return Goal(resolution=resolution, latency=None, throughput=None, reason=reason)
-    if few is not None:
-        return Goal(resolution=resolution, latency=None, throughput=None, reason=few)
-    single = [row for row in usable if not evidence.makes_several_at_once(row)]
-    latency = _decided(evidence, single, [r for r in rows if not evidence.makes_several_at_once(r)])
-    throughput = _decided(evidence, usable, rows)
-    reasons = {
-        "one picture": latency if isinstance(latency, str) else None,
-        "many pictures": throughput if isinstance(throughput, str) else None,
-    }
-    return Goal(
-        resolution=resolution,
-        latency=None if isinstance(latency, str) else _choice(evidence, latency, rows, warned),
-        throughput=None
-        if isinstance(throughput, str)
-        else _choice(evidence, throughput, rows, warned),
-        reason=_reason(resolution, reasons),
+    single, alone = (
+        [row for row in some if not evidence.makes_several_at_once(row)] for some in (usable, rows)
     )
+    purposes = {
+        "one picture": _decided(evidence, single, alone),
+        "many pictures": _decided(evidence, usable, rows),
+    }
+    latency, throughput = (
+        None if isinstance(found, str) else _choice(evidence, found, rows, warned)
+        for found in purposes.values()
+    )
+    why = {name: found for name, found in purposes.items() if isinstance(found, str)}
+    reason = _reason(resolution, why)
+    return Goal(resolution=resolution, latency=latency, throughput=throughput, reason=reason)
 
 
-def _reason(resolution: str, reasons: dict[str, str | None]) -> str | None:
+def _reason(resolution: str, reasons: dict[str, str]) -> str | None:
     """Why something is not recommended, said once where it is the same for both purposes."""
     purposes: dict[str, list[str]] = {}
     for purpose, why in reasons.items():
-        if why is not None:
-            purposes.setdefault(why, []).append(purpose)
+        purposes.setdefault(why, []).append(purpose)
     parts = [
         f"{resolution}, {' and '.join(names)}: no recommendation: {why}"
         for why, names in purposes.items()
@@ -131,7 +129,7 @@ def _refusal(evidence: Evidence, row: CaseResult, warned: Warned) -> str | None:
         return "that swapped"
     if row.any_process(throttled):
         return "throttled"
-    limit, peak = _limit_bytes(evidence, row), row.summary.peak_memory_bytes
+    limit, peak = memory_limit_bytes(evidence.run, row.replicates), row.summary.peak_memory_bytes
     if limit is not None and peak is not None and peak > _MOST_OF_MEMORY * limit:
         return "that leaves too little memory free"
     return None
@@ -150,19 +148,12 @@ def _warned(evidence: Evidence, findings: Sequence[Finding]) -> Warned:
     return warned
 
 
-def _limit_bytes(evidence: Evidence, row: CaseResult) -> int | None:
-    """What the device says it should hold at most, else the machine's memory."""
-    recommended = evidence.fact(row, "recommended_max_bytes")
-    known = recommended if recommended is not None else evidence.run.machine.get("memory_bytes")
-    return int(known) if isinstance(known, (int, float)) else None
-
-
 def _choice(evidence: Evidence, row: CaseResult, rows: list[CaseResult], warned: Warned) -> Choice:
     summary, case = row.summary, row.summary.case
     assert summary.latency_s.median is not None
     images = evidence.images
     ci95 = summary.latency_s.ci95
-    limit = _limit_bytes(evidence, row)
+    limit = memory_limit_bytes(evidence.run, row.replicates)
     notes = [f"see the finding {code}" for code in sorted(warned.get(row.key, ()))]
     if summary.correct == "drift":
         notes.append("its pictures are slightly different from the CPU's")

@@ -4,7 +4,7 @@ The operators run in a child. Metal ends a process whose assertion fails, and no
 may hide the others: the child is started again without the one it died of.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -74,10 +74,13 @@ def examine_device(
         )
         trying = _follow(child, results, ceilings, notice)
         ending = child.ending()
-        if ending is None:
-            break
-        if trying is None or len(dead) >= _MOST_DEATHS:
-            return _result(device, results, ceilings, ending)
+        if ending is None or trying is None or len(dead) >= _MOST_DEATHS:
+            return DeepResult(
+                device=device,
+                operators=list(results.values()),
+                ceilings=list(ceilings.values()),
+                ended=ending,
+            )
         dead.add(trying)
         dtype, _, operator = trying.partition("/")
         if "ceiling" not in operator:
@@ -85,7 +88,6 @@ def examine_device(
             results[trying] = OperatorResult(
                 dtype=dtype, operator=operator, verdict=verdict, message=ending
             )
-    return _result(device, results, ceilings, None)
 
 
 def _follow(
@@ -107,20 +109,6 @@ def _follow(
             ceilings[trying] = event
             trying = None
     return trying
-
-
-def _result(
-    device: DeviceKind,
-    results: Mapping[str, OperatorResult],
-    ceilings: Mapping[str, DeviceRate],
-    ended: str | None,
-) -> DeepResult:
-    return DeepResult(
-        device=device,
-        operators=list(results.values()),
-        ceilings=list(ceilings.values()),
-        ended=ended,
-    )
 
 
 def as_json(result: DeepResult) -> dict[str, Any]:

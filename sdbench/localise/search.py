@@ -19,7 +19,8 @@ from sdbench.knowledge.pasted_log import innermost_message
 from sdbench.localise.localisation import Demonstration, Localisation
 from sdbench.localise.ranking import JudgedCall, Status
 from sdbench.models.resolve import ModelSource, find_model
-from sdbench.plan.config import Config
+from sdbench.models.traits import traits_of
+from sdbench.plan.config import Config, work_of
 from sdbench.plan.read_config import parse_config
 from sdbench.privacy.redact_recorded import redact
 from sdbench.process.environment import worker_environment
@@ -29,6 +30,7 @@ from sdbench.process.find_device import FoundDevice, find_device
 from sdbench.process.guard import MemoryGuard
 from sdbench.process.operator_calls import OperatorCall, OperatorDifference
 from sdbench.process.picture_job import picture_job
+from sdbench.process.resolve_defaults import resolve_defaults
 from sdbench.process.sampler import Sample
 from sdbench.records import Case, Dtype, ModelInfo
 from sdbench.stacks import resolve_stack
@@ -126,8 +128,9 @@ def prepare_search(
             f"sdbench run quick --model {shell(request.model)}"
         )
     device = find_device(request.device, interpreter, environment, executor)
+    resolved = resolve_defaults(config, traits_of(source), interpreter, environment, executor)
     return Search(
-        config=config,
+        config=resolved.config,
         case=Case(
             resolution=request.resolution,
             attention_slicing=request.slicing,
@@ -196,7 +199,7 @@ def conclude(
         dtype=search.dtype,
         case=search.case,
         images=search.config.images,
-        steps=search.config.steps,
+        steps=work_of(search.config, search.case).steps,
         judged=found.judged,
         skipped=found.skipped,
         notes=found.notes,

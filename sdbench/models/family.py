@@ -7,13 +7,13 @@ model's own folder: defaults with their source, schedulers that fit, the text en
 import functools
 from collections.abc import Mapping
 from importlib import resources
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from sdbench.records import Dtype
+from sdbench.records import Dtype, Scheduler
 
-OWN_SCHEDULER = "own"
+OWN_SCHEDULER: Final = "own"
 """The scheduler that the model's folder names, as it is configured there."""
 
 
@@ -28,7 +28,7 @@ class FewStep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     steps: int
     guidance_scale: float
     source: str
-    scheduler: str | None = None
+    scheduler: Scheduler | None = None
     size: str | None = None
     tokens: dict[str, int] | None = None
 
@@ -46,14 +46,14 @@ class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     image_to_image: str | None = None
     diffusers: str | None = None
     dtype: Dtype | None = None
-    scheduler: str = OWN_SCHEDULER
+    scheduler: Scheduler = OWN_SCHEDULER
     steps: int | None = None
     guidance_scale: float | None = None
     size: str | None = None
     size_multiple: int | None = None
     guided_above: float | None = None
     tokens: dict[str, int] = {}
-    schedulers: tuple[str, ...] | None = None
+    schedulers: tuple[Scheduler, ...] | None = None
     remark: str | None = None
     few_step: tuple[FewStep, ...] = ()
     source: str = ""

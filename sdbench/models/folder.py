@@ -7,25 +7,37 @@ folder of gigabytes takes milliseconds.
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sdbench.models.folder_files import DOWNLOAD, INDEX, Fault, entries, read_json, shown
 from sdbench.models.folder_fit import Read, misfits
-from sdbench.models.folder_weights import HALF, chosen_files, loaded_variant, no_weights
+from sdbench.models.folder_weights import (
+    HALF,
+    chosen_files,
+    loaded_variant,
+    no_weights,
+    own_variant,
+)
 from sdbench.models.not_a_pipeline import no_pipeline
+from sdbench.models.pipeline_class import STABLE_DIFFUSION, other_purpose, role_of
 from sdbench.models.tensor_names import LANDMARKS, describe_tensors, is_landmark
-from sdbench.models.weights import Tensor, WeightsError, look_at_pickle, read_header
+from sdbench.models.weights import (
+    Tensor,
+    WeightsError,
+    look_at_pickle,
+    read_header,
+    stored_as,
+)
+from sdbench.records import ComponentInfo
 
-PIPELINES: dict[str, tuple[str, ...]] = {
-    "StableDiffusionPipeline": ("unet", "vae", "text_encoder"),
-    "StableDiffusionXLPipeline": ("unet", "vae", "text_encoder", "text_encoder_2"),
-}
-"""Pipeline classes that can be measured, and their components with weights."""
 _CODE_OF_OTHERS = "take a model without code of its own: sdbench never runs a model's code"
-# Given to the pipeline as None, so never loaded (worker/pipelines/load.py).
-_NOT_LOADED = {"StableDiffusionPipeline": ("safety_checker", "feature_extractor")}
+# Given to the pipeline as None where it may be, so never loaded (worker/pipelines/load.py).
+_NOT_LOADED = ("safety_checker", "feature_extractor")
+# Files of which a tokenizer needs one; of the first kind, both.
+_CLIP_VOCABULARY = ("vocab.json", "merges.txt")
+_VOCABULARIES = ("tokenizer.json", "spiece.model", "tokenizer.model", "vocab.txt")
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,8 @@ class Contents:
     weights: tuple[Path, ...]
     """The files that would be loaded; their headers were read."""
     faults: tuple[Fault, ...]
+    components: dict[str, ComponentInfo] = field(default_factory=dict)
+    """The networks that would be loaded, by their names in the index."""
 
     @property
     def bytes_on_disk(self) -> int:
@@ -53,26 +67,12 @@ def read_folder(folder: Path, *, allow_pickle: bool) -> Contents:
     except (WeightsError, KeyError) as error:
         reason = "it names no _class_name" if isinstance(error, KeyError) else str(error)
         return Contents("", (), (Fault(f"{INDEX} cannot be read: {reason}", DOWNLOAD),))
-    if not isinstance(pipeline_class, str) or pipeline_class not in PIPELINES:
-        return Contents("", (), (_other_class(pipeline_class, index),))
+    other = other_purpose(pipeline_class)
+    if other is not None:
+        return Contents("", (), (other,))
     reader = _Reader(folder, index, pipeline_class, allow_pickle)
     faults = tuple(reader.faults())
-    return Contents(pipeline_class, tuple(reader.weights), faults)
-
-
-def _other_class(pipeline_class: Any, index: dict[str, Any]) -> Fault:
-    name = shown(pipeline_class)
-    expected = f"a {name}; expected {' or '.join(PIPELINES)}"
-    if name.startswith("Flax"):
-        return Fault(
-            f"{expected}: it is for Flax", "download the model's PyTorch weights (safetensors)"
-        )
-    if "unet" in index and any(word in name for word in ("Inpaint", "Img2Img", "Upscale")):
-        return Fault(
-            f"{expected}: it needs a picture to begin with, and sdbench measures text to picture",
-            "take the text-to-image model of the same family",
-        )
-    return Fault(expected, "take a Stable Diffusion 1.x, 2.x or SDXL model")
+    return Contents(pipeline_class, tuple(reader.weights), faults, reader.components)
 
 
 class _Reader:
@@ -85,21 +85,30 @@ class _Reader:
         self._index = index
         self._class = pipeline_class
         self._allow_pickle = allow_pickle
-        self._variant = loaded_variant(folder)
+        self._of_stable_diffusion = pipeline_class in STABLE_DIFFUSION
+        # One variant for all components of Stable Diffusion, one for each component elsewhere.
+        self._variant = loaded_variant(folder) if self._of_stable_diffusion else None
         kinds = {name: kind for name in index if (kind := self._class_of(name)) is not None}
         self._read = Read(kinds, {}, {})
         self._elsewhere: list[str] = []
         self.weights: list[Path] = []
+        self.components: dict[str, ComponentInfo] = {}
 
     def faults(self) -> Iterator[Fault]:
         """Every fault, the gravest kinds first."""
-        networks = PIPELINES[self._class]
-        tokenizers = [name.replace("text_encoder", "tokenizer") for name in networks[2:]]
-        absent = [name for name in (*networks, *tokenizers, "scheduler") if not self._named(name)]
+        networks, tokenizers, schedulers = self._parts()
+        absent = [name for name in (*networks, *tokenizers, *schedulers) if not self._named(name)]
         if absent:
             yield Fault(
                 f"{INDEX} does not name {', '.join(absent)}, which a {self._class} needs",
                 "download the whole model again, or add the missing components",
+            )
+        roles = set(map(role_of, self._read.kinds.values()))
+        if not networks or not roles & {"tokenizer", "processor"}:
+            lacking = "tokenizer, so it reads no prompt" if networks else "network with weights"
+            yield Fault(
+                f"a {self._class}, and {INDEX} names no {lacking}",
+                "take a text-to-image model, or download this one again",
             )
         for component in networks:
             if component not in absent:
@@ -108,11 +117,30 @@ class _Reader:
         for component in tokenizers:
             if component not in absent:
                 yield from self._tokenizer(component)
-        if "scheduler" not in absent:
-            yield from self._config("scheduler", "scheduler_config.json")
-        yield from self._others({*networks, *tokenizers, "scheduler"})
-        yield from misfits(networks, self._read)
-        yield from self._names_without_dots()
+        for component in schedulers:
+            if component not in absent:
+                yield from self._config(component, "scheduler_config.json")
+        yield from self._others({*networks, *tokenizers, *schedulers})
+        if self._of_stable_diffusion:
+            yield from misfits(networks, self._read)
+            yield from self._names_without_dots()
+
+    def _parts(self) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
+        """Networks, tokenizers and schedulers: what Stable Diffusion needs, else what is named."""
+        if self._of_stable_diffusion:
+            needed = STABLE_DIFFUSION[self._class]
+            texts = [name.replace("text_encoder", "tokenizer") for name in needed[2:]]
+            return needed, texts, ["scheduler"]
+        roles = {
+            name: role_of(kind)
+            for name, kind in self._read.kinds.items()
+            if name not in _NOT_LOADED
+        }
+        networks, tokenizers, schedulers = (
+            [name for name, role in roles.items() if role == wanted]
+            for wanted in ("network", "tokenizer", "scheduler")
+        )
+        return networks, tokenizers, schedulers
 
     def _named(self, component: str) -> bool:
         return self._class_of(component) is not None
@@ -154,9 +182,23 @@ class _Reader:
                 yield Fault(f"{name}: {error}", error.remedy)
                 continue
             self.weights.append(path)
-        if tensors and all(path in self.weights for path in files):
+        if not all(path in self.weights for path in files):
+            return
+        self.components[component] = self._information(component, files, tensors)
+        if tensors:
             self._read.tensors[component] = tensors
             yield from self._landmark(component, tensors)
+
+    def _information(
+        self, component: str, files: Sequence[Path], tensors: dict[str, Tensor]
+    ) -> ComponentInfo:
+        """What is recorded of a network; of pickle files their size is all that is known."""
+        kind = shown(self._class_of(component))
+        if not tensors:
+            size = sum(path.stat().st_size for path in files)
+            return ComponentInfo(class_name=kind, bytes=size, parameters=None, dtype=None)
+        size, parameters, dtype = stored_as(tensors)
+        return ComponentInfo(class_name=kind, bytes=size, parameters=parameters, dtype=dtype)
 
     def _files(self, component: str, library: str) -> tuple[list[Path], Fault | None]:
         """The files that are loaded for a network, or why there are none."""
@@ -173,13 +215,19 @@ class _Reader:
                 return self._shards(component, index)
             if single is not None:
                 return [folder / single], None
-        if variant is None and any(chosen_files(names, *kinds[0], HALF)):
+        if (
+            self._of_stable_diffusion
+            and variant is None
+            and any(chosen_files(names, *kinds[0], HALF))
+        ):
             self._elsewhere.append(component)
             return [], None
         return [], no_weights(component, names, f"{stem}.safetensors", variant)
 
     def _variant_of(self, names: Sequence[str]) -> str | None:
         """As diffusers decides it for each component: a variant only where one file has it."""
+        if not self._of_stable_diffusion:
+            return own_variant(names)
         parts = [name.split(".") for name in names]
         has = any(len(part) > 1 and part[1].startswith(str(self._variant)) for part in parts)
         return self._variant if has else None
@@ -245,12 +293,13 @@ class _Reader:
 
     def _tokenizer(self, component: str) -> Iterator[Fault]:
         names = entries(self._folder / component)
+        kind = self._class_of(component) or ""
+        of_clip = self._of_stable_diffusion or kind.startswith("CLIPTokenizer")
         again = f"download the folder {component} again: it is small"
-        wanted = [name for name in ("vocab.json", "merges.txt") if name not in names]
-        if wanted and "tokenizer.json" not in names:
-            there = (
-                f"{' and '.join(wanted)} missing" if names else "no such folder, or an empty one"
-            )
+        wanted = [name for name in _CLIP_VOCABULARY if name not in names]
+        if wanted and not _has_vocabulary(names, kind, of_clip):
+            missing = " and ".join(wanted) if of_clip else "its vocabulary is"
+            there = f"{missing} missing" if names else "no such folder, or an empty one"
             yield Fault(f"{component}: {there}, so no prompt can be read", again)
             return
         for name in ("vocab.json", "tokenizer.json", "tokenizer_config.json"):
@@ -262,7 +311,7 @@ class _Reader:
                     continue
                 if name == "vocab.json":
                     self._read.configs[component] = content
-        if wanted:
+        if wanted and of_clip:
             yield Fault(
                 f"{component} has tokenizer.json alone, which transformers before 5 does not read "
                 "for a CLIPTokenizer",
@@ -272,8 +321,9 @@ class _Reader:
 
     def _others(self, known: set[str]) -> Iterator[Fault]:
         """Components that a run would load although it does not need them."""
+        left = _NOT_LOADED if self._class != "StableDiffusionXLPipeline" else ()
         for name in self._index:
-            loaded = name not in (*known, *_NOT_LOADED.get(self._class, ()))
+            loaded = name not in (*known, *left)
             if loaded and self._named(name) and not (self._folder / name).is_dir():
                 yield Fault(
                     f"the folder {shown(name)} is missing, and {INDEX} names it",
@@ -293,3 +343,11 @@ class _Reader:
                         "move it out of the folder",
                         blocks=False,
                     )
+
+
+def _has_vocabulary(names: Sequence[str], kind: str, of_clip: bool) -> bool:
+    """Whether a tokenizer's folder holds one in a form that its class reads."""
+    if of_clip:
+        return "tokenizer.json" in names
+    # ByT5's tokens are the bytes.
+    return kind.startswith("ByT5") or any(name in names for name in _VOCABULARIES)

@@ -23,6 +23,13 @@ def loaded_variant(folder: Path) -> str | None:
     return HALF if half and not plain else None
 
 
+def own_variant(names: Sequence[str]) -> str | None:
+    """The variant of one component by itself: half precision where it has nothing else."""
+    weights = [name for name in names if name.endswith((".safetensors", ".safetensors.index.json"))]
+    half = [name for name in weights if f".{HALF}." in name or f".{HALF}-" in name]
+    return HALF if half and len(half) == len(weights) else None
+
+
 def chosen_files(
     names: Sequence[str], stem: str, suffix: str, variant: str | None
 ) -> tuple[str | None, str | None]:

@@ -5,7 +5,7 @@ code. Nothing is downloaded before the caller has asked.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -13,18 +13,20 @@ import msgspec
 from sdbench.errors import ModelError, UsageError
 from sdbench.files.user_folders import cache_folder
 from sdbench.models import synthetic
+from sdbench.models.architecture import parameter_count
 from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
-from sdbench.models.folder import PIPELINES, read_folder
+from sdbench.models.folder import read_folder
+from sdbench.models.folder_files import INDEX
 from sdbench.models.not_a_pipeline import single_file
 from sdbench.models.synthetic import Progress
-from sdbench.records import ModelInfo
+from sdbench.models.synthetic_model import SyntheticModel
+from sdbench.records import ComponentInfo, ModelInfo
 from sdbench.words import shell, shortened
 
 OFFLINE = (*BUILTIN, *SYNTHETIC)
 """Names of the models that need no download and no folder."""
 _EXPECTED = f"expected a folder, a Hub id (owner/name) or one of {', '.join(OFFLINE)}"
-PIPELINE_CLASSES = tuple(PIPELINES)
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class ModelSource:
     """None while it must be built or downloaded first."""
     download: Download | None = None
     allow_pickle: bool = False
+    components: dict[str, ComponentInfo] = field(default_factory=dict)
+    """Its networks; empty while it is not downloaded."""
 
     @property
     def must_be_built(self) -> bool:
@@ -62,6 +66,7 @@ class ModelSource:
             pipeline_class=self.pipeline_class,
             bytes_on_disk=self.bytes_on_disk,
             trained=self.name not in SYNTHETIC,
+            components=self.components,
         )
 
     def prepare(self, progress: Progress | None = None) -> ModelInfo:
@@ -70,18 +75,19 @@ class ModelSource:
         Raises:
             ModelError: it cannot be had.
         """
+        source = self if self.download is None else _fetch(self, allow_pickle=self.allow_pickle)
         if self.name in SYNTHETIC:
             model = SYNTHETIC[self.name]
             folder, digest = synthetic.ensure(model, cache_folder(), progress), model.sha256
         else:
-            folder = self.folder or _fetch(self, allow_pickle=self.allow_pickle)
-            digest = digest_folder(folder)
+            assert source.folder is not None
+            folder, digest = source.folder, digest_folder(source.folder)
         if self.name in BUILTIN and digest != BUILTIN[self.name].sha256:
             raise ModelError(
                 f"{self.name} is not as it was shipped ({digest[:12]} instead of "
                 f"{BUILTIN[self.name].sha256[:12]}): install sdbench again"
             )
-        return msgspec.structs.replace(self.outline(), path=str(folder), sha256=digest)
+        return msgspec.structs.replace(source.outline(), path=str(folder), sha256=digest)
 
 
 def find_model(name: str, *, allow_pickle: bool = False) -> ModelSource:
@@ -95,10 +101,22 @@ def find_model(name: str, *, allow_pickle: bool = False) -> ModelSource:
         model = SYNTHETIC[name]
         ready = synthetic.is_cached(model, cache_folder())
         folder = cache_folder() / "models" / name.replace("/", "--") if ready else None
-        return ModelSource(name, model.pipeline_class, model.bytes_on_disk, folder)
+        return ModelSource(
+            name,
+            model.pipeline_class,
+            model.bytes_on_disk,
+            folder,
+            components=_components_of(model),
+        )
     if name in BUILTIN:
         shipped = BUILTIN[name]
-        return ModelSource(name, shipped.pipeline_class, shipped.bytes_on_disk, shipped.folder)
+        return ModelSource(
+            name,
+            shipped.pipeline_class,
+            shipped.bytes_on_disk,
+            shipped.folder,
+            components=read_folder(shipped.folder, allow_pickle=False).components,
+        )
     if name.startswith(("synthetic/", "builtin/")):
         raise UsageError(f"no model {name!r}; there are {', '.join(OFFLINE)}")
     path = place_of(name)
@@ -162,7 +180,25 @@ def _local(folder: Path, name: str, allow_pickle: bool) -> ModelSource:
             f" ({len(faults) - 1} more: sdbench doctor --model {shell(name)})" if faults[1:] else ""
         )
         raise ModelError(f"{name}: {faults[0].what}{others}; {faults[0].remedy}")
-    return ModelSource(name, contents.pipeline_class, contents.bytes_on_disk, folder)
+    return ModelSource(
+        name,
+        contents.pipeline_class,
+        contents.bytes_on_disk,
+        folder,
+        components=contents.components,
+    )
+
+
+def _components_of(model: SyntheticModel) -> dict[str, ComponentInfo]:
+    """The networks of a synthetic model, which may not be made yet."""
+    index = model.configs[INDEX]
+    counts = {name: parameter_count(network) for name, network in model.networks.items()}
+    return {
+        name: ComponentInfo(
+            class_name=index[name][1], bytes=2 * count, parameters=count, dtype="float16"
+        )
+        for name, count in counts.items()
+    }
 
 
 def _on_hub(name: str, allow_pickle: bool) -> ModelSource:
@@ -237,7 +273,7 @@ def _is_weights(name: str) -> bool:
     return name.endswith((".safetensors", ".bin"))
 
 
-def _fetch(source: ModelSource, *, allow_pickle: bool) -> Path:
+def _fetch(source: ModelSource, *, allow_pickle: bool) -> ModelSource:
     """Download a model, then read what has come: a file of an earlier download may be damaged."""
     from huggingface_hub import snapshot_download
 
@@ -250,5 +286,4 @@ def _fetch(source: ModelSource, *, allow_pickle: bool) -> Path:
         )
     except Exception as error:
         raise ModelError(f"{source.name} could not be downloaded: {error}") from error
-    _local(folder, source.name, allow_pickle)
-    return folder
+    return _local(folder, source.name, allow_pickle)

@@ -24,6 +24,20 @@ _BITS = {
     **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
     **dict.fromkeys(("BOOL", "I8", "U8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8),
 }
+_DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
 DOWNLOAD_AGAIN = "download this file again"
 
 
@@ -114,6 +128,18 @@ def read_header(path: Path) -> dict[str, Tensor]:
         word = "truncated" if size < expected else "damaged"
         raise WeightsError(f"{word}: {size:,} bytes instead of {expected:,}", DOWNLOAD_AGAIN)
     return tensors
+
+
+def stored_as(tensors: dict[str, Tensor]) -> tuple[int, int, str | None]:
+    """Bytes, number of values, and the dtype (as torch calls it) that most of the bytes have."""
+    bits: dict[str, int] = {}
+    count = 0
+    for tensor in tensors.values():
+        values = math.prod(tensor.shape)
+        count += values
+        bits[tensor.dtype] = bits.get(tensor.dtype, 0) + _BITS.get(tensor.dtype, 0) * values
+    most = max(bits, key=lambda name: bits[name], default="")
+    return sum(bits.values()) // 8, count, _DTYPES.get(most)
 
 
 def _tensors(header: dict[str, dict[str, list[int] | str]]) -> tuple[dict[str, Tensor], int]:

@@ -1,13 +1,12 @@
 """TOML to Config. Whatever is wrong is said in one line: which file, key, what was expected."""
 
 import typing
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from sdbench.records import Arm, Attention, Batching, Dtype, Offload
+from sdbench.records import Arm, Attention, Batching, Case, Dtype, Offload, Scheduler
 
-Scheduler = Literal["ddim", "pndm", "euler", "dpmsolver"]
 Auto = Literal["auto"]
 # After how many blocks a run that goes on until it is decided is looked at (``stats.LOOKS``).
 Looks = Literal[3, 5, 8, 13, 21]
@@ -94,15 +93,18 @@ class UntilDecided(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A configuration, every key defaulted. See README for the meaning of each."""
+    """A configuration, every key defaulted. See README for the meaning of each.
+
+    What a model decides is ``auto`` until :mod:`sdbench.plan.for_model` has resolved it.
+    """
 
     name: str = "custom"
     description: str = ""
     model: str = "synthetic/sd15"
     device: Literal["auto", "mps", "cuda", "cpu"] = "auto"
-    steps: int = 20
-    guidance_scale: float = 7.5
-    scheduler: Scheduler = "ddim"
+    steps: int | Auto = "auto"
+    guidance_scale: float | Auto = "auto"
+    scheduler: Scheduler | Auto = "auto"
     seed: int = 0
     images: int = 4
     passes: int | Auto = "auto"
@@ -136,6 +138,26 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def fewest_passes(self) -> int:
         """Measured passes that a process makes in any case."""
         return FEWEST_PASSES_IN_HASTE if self.passes == "auto" else self.passes
+
+
+class Work(NamedTuple):
+    """What one call of the pipeline computes, its size and its data type aside."""
+
+    scheduler: Scheduler
+    steps: int
+    guidance_scale: float
+
+
+def work_of(config: Config, case: Case) -> Work:
+    """The work of a case in a configuration that is resolved for its model.
+
+    Raises:
+        ValueError: it is not resolved.
+    """
+    scheduler, steps, guidance_scale = config.scheduler, config.steps, config.guidance_scale
+    if scheduler == "auto" or steps == "auto" or guidance_scale == "auto":
+        raise ValueError(f"{config.name}: expected a configuration that is resolved for its model")
+    return Work(scheduler, steps, guidance_scale)
 
 
 def held_bytes(level: float | str, memory_bytes: int) -> int:

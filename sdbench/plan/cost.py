@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from sdbench.plan.config import FEWEST_PASSES, MOST_PASSES, Config
+from sdbench.plan.config import FEWEST_PASSES, MOST_PASSES, Config, work_of
 from sdbench.records import Case, DeviceKind, Dtype, ModelInfo, Plan, Replicate, Slot, StartMethod
 
 
@@ -89,12 +89,18 @@ def estimate_run(
         duration_s += _IMPORT_S * len(plan.arms)
     used = {slot.case_id for slot in plan.slots}
     peaks = [estimate_memory(config, cases[case_id], model, device) for case_id in used]
-    pixels = sum(cases[case_id].width * cases[case_id].height for case_id in used)
-    each = _PICTURE_BYTES_PER_PIXEL + _TRACE_BYTES_PER_PIXEL + config.steps * _STEP_BYTES_PER_PIXEL
-    disk = int(pixels * config.images * len(plan.arms) * each)
+    kept_bytes = sum(_kept_bytes(config, cases[case_id]) for case_id in used)
+    disk = int(kept_bytes * config.images * len(plan.arms))
     if config.max_minutes:
         duration_s = min(duration_s, 60 * config.max_minutes)
     return Estimate(duration_s, max(peaks, default=0), disk + 20_000 * len(plan.slots))
+
+
+def _kept_bytes(config: Config, case: Case) -> float:
+    """Bytes on disk of an image of a case, with what its profiling pass keeps."""
+    steps = work_of(config, case).steps
+    each = _PICTURE_BYTES_PER_PIXEL + _TRACE_BYTES_PER_PIXEL + steps * _STEP_BYTES_PER_PIXEL
+    return case.width * case.height * each
 
 
 def estimate_slot(
@@ -108,7 +114,7 @@ def estimate_slot(
     """Seconds of one process, from start to last line."""
     start_s, step_s, decode_s, pass_s = _times(config, case, model, device, cores, start)
     prime_s = step_s + decode_s if case.warmup else 0.0
-    profile_s = config.steps * step_s + decode_s
+    profile_s = work_of(config, case).steps * step_s + decode_s
     passes_s = _passes_of(config, pass_s, start_s) * pass_s
     return start_s + prime_s + passes_s + profile_s / config.fewest_processes
 
@@ -136,10 +142,11 @@ def _times(
 ) -> tuple[float, float, float, float]:
     """Seconds of a process until its pipeline is loaded, of a step, a decode and a pass."""
     batch, calls = (config.images, 1) if case.batching == "batch" else (1, config.images)
-    step_s, decode_s = _call_times(_cost(model), case, batch, device, cores, config.guidance_scale)
+    work = work_of(config, case)
+    step_s, decode_s = _call_times(_cost(model), case, batch, device, cores, work.guidance_scale)
     start_s = _FORK_S if start == "fork" else _IMPORT_S
     start_s += model.bytes_on_disk / _LOAD_BYTES_PER_S
-    return start_s, step_s, decode_s, calls * (config.steps * step_s + decode_s)
+    return start_s, step_s, decode_s, calls * (work.steps * step_s + decode_s)
 
 
 def _passes_of(config: Config, pass_s: float, start_s: float) -> int:
@@ -187,18 +194,19 @@ def estimate_reference(
 
     ``rounded`` pictures are made as a device rounds.
     """
-    step_s, decode_s = _call_times(_cost(model), case, 1, "cpu", cores, config.guidance_scale)
+    work = work_of(config, case)
+    step_s, decode_s = _call_times(_cost(model), case, 1, "cpu", cores, work.guidance_scale)
     load_s = 2 * model.bytes_on_disk / _LOAD_BYTES_PER_S  # stored in half precision, made float32
     # Each picture is decoded once more, slightly changed, to see how much of that it shows.
-    duration_s = _IMPORT_S + images * (config.steps * step_s + 2 * decode_s)
+    duration_s = _IMPORT_S + images * (work.steps * step_s + 2 * decode_s)
     peak_bytes = estimate_memory(config, case, model, "cpu")
     for dtype in dtypes:
-        floor_s = min(config.steps, _FLOOR_STEPS) * step_s + decode_s
+        floor_s = min(work.steps, _FLOOR_STEPS) * step_s + decode_s
         duration_s += load_s + floor_s * (_FLOAT64_SLOWDOWN if dtype == "float32" else 1)
     if images:
         duration_s += load_s
     if rounded:
-        duration_s += load_s + rounded * (config.steps * step_s + decode_s)
+        duration_s += load_s + rounded * (work.steps * step_s + decode_s)
     if "float32" in dtypes:
         peak_bytes = 2 * peak_bytes - int(_PROCESS_BYTES)
     return Estimate(duration_s, peak_bytes, 0)

@@ -31,16 +31,22 @@ DEFAULT_DTYPE: dict[DeviceKind, Dtype] = {"mps": "float16", "cuda": "float16", "
 
 
 def make_plan(
-    config: Config, device: DeviceKind, only: Sequence[str] = (), memory_bytes: int = 0
+    config: Config,
+    device: DeviceKind,
+    only: Sequence[str] = (),
+    memory_bytes: int = 0,
+    dtype: Dtype | None = None,
 ) -> Plan:
     """Turn a configuration into a plan for a device and a machine with that much memory.
+
+    ``dtype`` is the model's own, for cases that name none; None: the device's usual one.
 
     Raises:
         ConfigError: no case is left to run, or the memory to hold is not there.
         UsageError: an ``only`` names an axis or value that is not there.
     """
     _check_number(config, "max_cases", _cells(config), "cases", config.max_cases)
-    cases = _filter_only(_expand(config, device), only)
+    cases = _filter_only(_expand(config, device, dtype or DEFAULT_DTYPE[device]), only)
     if not cases:
         raise ConfigError(config.name, "exclude", "expected at least one case to be left")
     arms = arms_with_levels(config, memory_bytes)
@@ -258,12 +264,12 @@ def _shuffle_key(seed: int, block: int) -> Callable[[str], bytes]:
     return lambda case_id: hashlib.sha256(f"{seed}/{block}/{case_id}".encode()).digest()
 
 
-def _expand(config: Config, device: DeviceKind) -> list[PlannedCase]:
+def _expand(config: Config, device: DeviceKind, dtype: Dtype) -> list[PlannedCase]:
     """All cases in the order of the configuration: merged where alike, skipped where impossible."""
     excludes = [selection.settings() for selection in config.exclude]
     planned: dict[str, PlannedCase] = {}
     written: set[Case] = set()
-    for case in _listed(config, DEFAULT_DTYPE[device]):
+    for case in _listed(config, dtype):
         if config.case is not None and case in written:
             raise ConfigError(config.name, "case", f"{case.case_id} is listed twice")
         written.add(case)

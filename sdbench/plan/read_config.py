@@ -295,18 +295,18 @@ def _check_resolution(text: str, source: str, key: str) -> None:
             source,
             key,
             f"expected WIDTHxHEIGHT, each a multiple of {_MULTIPLE} from {_LEAST} to {_MOST}, "
-            f"got {text!r}{_nearest(text)}",
+            f"got {text!r}{nearest_sizes(text)}",
         )
 
 
-def _nearest(text: str) -> str:
-    """The sizes next to one that cannot be made: the nearest below and above."""
+def nearest_sizes(text: str, multiple: int = _MULTIPLE) -> str:
+    """The sizes next to one that cannot be made: the nearest below and above, as words."""
     numbers = re.fullmatch(r"\s*([0-9]{1,6})\s*(?:[xX×*,:/ ]\s*([0-9]{1,6}))?\s*", text)
     if numbers is None:
         return ""
     sides = [int(number or numbers[1]) for number in numbers.groups()]
-    below = [side // _MULTIPLE * _MULTIPLE for side in sides]
-    above = [-(-side // _MULTIPLE) * _MULTIPLE for side in sides]
+    below = [side // multiple * multiple for side in sides]
+    above = [-(-side // multiple) * multiple for side in sides]
     low, high = (
         "x".join(str(min(max(side, _LEAST), _MOST)) for side in edges) for edges in (below, above)
     )

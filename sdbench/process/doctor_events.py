@@ -125,12 +125,4 @@ Event = (
     | Failed
     | Done
 )
-_DECODER: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
-
-
-def decode_event(line: bytes) -> Event | None:
-    """The event on a line, None for what is none."""
-    try:
-        return _DECODER.decode(line)
-    except msgspec.DecodeError:
-        return None
+DECODER: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)

@@ -64,6 +64,13 @@ class DeviceTried(_Timed, frozen=True, kw_only=True, tag="device"):
     simulated: bool = False
 
 
+class SignatureRead(_Timed, frozen=True, kw_only=True, tag="signature"):
+    """Defaults of a pipeline's ``__call__``; None where it has no number for one."""
+
+    steps: int | None = None
+    guidance_scale: float | None = None
+
+
 class Loaded(_Timed, frozen=True, kw_only=True, tag="loaded"):
     """The pipeline is on the device with the case's settings on.
 
@@ -165,6 +172,7 @@ Event = (
     | Phase
     | Stack
     | DeviceTried
+    | SignatureRead
     | Loaded
     | PassEnded
     | PassesMade
@@ -177,12 +185,4 @@ Event = (
     | Failed
     | Done
 )
-_DECODER: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
-
-
-def decode_event(line: bytes) -> Event | None:
-    """The event on a line, or None if it is none."""
-    try:
-        return _DECODER.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
+DECODER: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)

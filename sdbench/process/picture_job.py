@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 
-from sdbench.plan.config import Config
+from sdbench.models.family import family_of
+from sdbench.plan.config import Config, work_of
 from sdbench.records import Case, DeviceKind, ModelInfo
 
 
@@ -12,13 +13,15 @@ def picture_job(
     config: Config, model: ModelInfo, device: DeviceKind, case: Case, *, allow_pickle: bool
 ) -> dict[str, Any]:
     """Everything that decides the pictures of a case; each kind of job adds what it does."""
+    work = work_of(config, case)
     return {
         "device": device,
         "model_path": model.path,
+        "pipeline_since": family_of(model.pipeline_class)[1].diffusers,
         "allow_pickle": allow_pickle,
-        "scheduler": config.scheduler,
-        "steps": config.steps,
-        "guidance_scale": config.guidance_scale,
+        "scheduler": work.scheduler,
+        "steps": work.steps,
+        "guidance_scale": work.guidance_scale,
         "seed": config.seed,
         "images": config.images,
         "prompts": list(config.prompts),

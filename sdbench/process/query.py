@@ -2,22 +2,16 @@
 
 import contextlib
 import os
-import selectors
 import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
-import sdbench.worker
-from sdbench.process.doctor_events import Done, Event, Failed, decode_event
+from sdbench.process.doctor_events import DECODER, Done, Event, Failed
+from sdbench.process.launch import EXAMINATION, signal_group, start_script
+from sdbench.process.streams import Streams
 from sdbench.words import signal_name
 
-_SCRIPT = str(Path(sdbench.worker.__file__).absolute().with_name("examine.py"))
-_READ_BYTES = 1 << 16
-_TAIL_BYTES = 8192
-# The longest honest line holds the declared needs of eight packages: about 20 kB.
-_MOST_BYTES = 1 << 20
 _EXIT_S = 2.0
 # The child ends itself somewhat later than its parent would.
 _GRACE_S = 5
@@ -41,88 +35,54 @@ class Child:
     ) -> None:
         self._silence_s = silence_s
         self._limit_s = limit_s
-        self._tail = b""
         self.hung = False
         self._failed: str | None = None
         self._finished = False
         self._closed = False
         events, events_end = os.pipe()
         said, said_end = os.pipe()
-        self._events_fd = events
+        self._streams = Streams(events, said, said, DECODER)
         try:
-            self._process = subprocess.Popen(
+            self._process = start_script(
                 [
-                    *(interpreter, _SCRIPT, what),
+                    *(interpreter, EXAMINATION, what),
                     *("--events", str(events_end)),
-                    *("--parent", str(os.getpid())),
                     *("--limit", str(int(limit_s) + _GRACE_S)),
                     *arguments,
                 ],
-                stdin=subprocess.DEVNULL,
+                environment,
+                pass_fds=[events_end],
                 stdout=said_end,
                 stderr=said_end,
-                env=dict(environment),
-                pass_fds=[events_end],
-                start_new_session=True,
             )
         except BaseException:
-            os.close(events)
-            os.close(said)
+            self._streams.close()
             raise
         finally:
             os.close(events_end)
             os.close(said_end)
-        self._selector = selectors.DefaultSelector()
-        for fd in (events, said):
-            os.set_blocking(fd, False)
-            self._selector.register(fd, selectors.EVENT_READ)
 
     def events(self) -> Iterator[Event]:
         """What it says, as it comes, until it ends or has to be ended."""
         deadline = time.monotonic() + self._limit_s
-        buffer = b""
+        lines = self._streams.events
         try:
-            while self._events_fd in self._selector.get_map():
+            while not self._streams.events_closed:
                 left = deadline - time.monotonic()
-                data = self._read(min(self._silence_s, left)) if left > 0 else None
-                if data is None:
-                    self.hung = True
-                    return
-                *lines, buffer = (buffer + data).split(b"\n")
-                if len(buffer) > _MOST_BYTES:
+                self.hung = left <= 0 or not self._streams.wait(min(self._silence_s, left))
+                if lines.flooded:
                     self._failed = "it wrote an endless line"
+                if self.hung or lines.flooded:
                     return
-                for line in lines:
-                    event = decode_event(line)
-                    if event is not None:
-                        self._note(event)
-                        yield event
+                while lines.pending:
+                    event = lines.pending.popleft()
+                    if isinstance(event, Done):
+                        self._finished = True
+                    elif isinstance(event, Failed):
+                        self._failed = f"{event.type}: {event.message}"
+                    yield event
         finally:
             self.close()
-
-    def _read(self, timeout_s: float) -> bytes | None:
-        """Events that have come, empty for other news; None if there was none in time."""
-        ready = self._selector.select(timeout_s)
-        if not ready:
-            return None
-        events = b""
-        for key, _ in ready:
-            data = b""
-            with contextlib.suppress(OSError):
-                data = os.read(key.fd, _READ_BYTES)
-            if not data:
-                self._shut(key.fd)
-            elif key.fd == self._events_fd:
-                events += data
-            else:
-                self._tail = (self._tail + data)[-_TAIL_BYTES:]
-        return events
-
-    def _note(self, event: Event) -> None:
-        if isinstance(event, Done):
-            self._finished = True
-        elif isinstance(event, Failed):
-            self._failed = f"{event.type}: {event.message}"
 
     def ending(self) -> str | None:
         """How it ended, in words, if not well. Only after :meth:`events` is through."""
@@ -138,7 +98,7 @@ class Child:
         return f"the process ended with status {code}{self._last_words()}"
 
     def _last_words(self) -> str:
-        lines = self._tail.decode("utf-8", "replace").strip().splitlines()
+        lines = self._streams.stderr.text().strip().splitlines()
         words = " / ".join(" ".join(line.split()) for line in lines[-2:])
         return f": {words[:500]}" if words else ""
 
@@ -149,23 +109,10 @@ class Child:
         self._closed = True
         if self._process.poll() is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                if not self.hung and self._events_fd not in self._selector.get_map():
-                    self._process.wait(_EXIT_S)  # its pipe is closed: it is ending by itself
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+                if self._streams.events_closed:
+                    self._process.wait(_EXIT_S)  # it is ending by itself
+            signal_group(self._process.pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_EXIT_S)
-        for key in list(self._selector.get_map().values()):
-            if key.fd != self._events_fd:
-                self._drain(key.fd)
-            self._shut(key.fd)
-        self._selector.close()
-
-    def _drain(self, fd: int) -> None:
-        """The last words, which may come after the event pipe is closed."""
-        with contextlib.suppress(OSError):
-            self._tail = (self._tail + os.read(fd, _READ_BYTES))[-_TAIL_BYTES:]
-
-    def _shut(self, fd: int) -> None:
-        self._selector.unregister(fd)
-        os.close(fd)
+        self._streams.drain()  # the last words may come after the event pipe is closed
+        self._streams.close()

@@ -3,9 +3,11 @@
 import os
 import selectors
 from collections import deque
+from typing import Generic, TypeVar
 
-from sdbench.process.events import Event, decode_event
+import msgspec
 
+E = TypeVar("E")
 TAIL_BYTES = 64 * 1024
 # The longest honest event describes a batch of 64 pictures: about 40 kB.
 MAX_LINE_BYTES = 1 << 20
@@ -33,14 +35,15 @@ class Tail:
         return b"".join(self._pieces)[-TAIL_BYTES:].decode("utf-8", errors="replace")
 
 
-class EventLines:
+class EventLines(Generic[E]):
     """Splits the event pipe into documents; what is no event is counted, never fatal."""
 
-    def __init__(self) -> None:
+    def __init__(self, decoder: msgspec.json.Decoder[E]) -> None:
+        self._decoder = decoder
         self._buffer = bytearray()
         self.unreadable = 0
         self.flooded = False
-        self.pending: deque[Event] = deque()
+        self.pending: deque[E] = deque()
 
     def feed(self, data: bytes) -> None:
         """Add what was read; whole events go to ``pending``."""
@@ -54,22 +57,26 @@ class EventLines:
             self._buffer.clear()
 
     def _decode(self, line: bytes) -> None:
-        event = decode_event(line)
-        if event is None:
+        try:
+            self.pending.append(self._decoder.decode(line))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             self.unreadable += 1
-        else:
-            self.pending.append(event)
 
 
-class Streams:
-    """The three pipes of a worker behind one selector."""
+class Streams(Generic[E]):
+    """The three pipes of a worker behind one selector.
 
-    def __init__(self, events_fd: int, stdout_fd: int, stderr_fd: int) -> None:
-        self.events = EventLines()
+    Where both standard streams are one pipe, ``stderr`` has the tail of both.
+    """
+
+    def __init__(
+        self, events_fd: int, stdout_fd: int, stderr_fd: int, decoder: msgspec.json.Decoder[E]
+    ) -> None:
+        self.events = EventLines(decoder)
         self.stdout, self.stderr = Tail(), Tail()
         self.events_closed = False
         self._selector = selectors.DefaultSelector()
-        self._open: dict[int, EventLines | Tail] = {
+        self._open: dict[int, EventLines[E] | Tail] = {
             events_fd: self.events,
             stdout_fd: self.stdout,
             stderr_fd: self.stderr,
@@ -83,11 +90,13 @@ class Streams:
         """Wake up for this descriptor as well; it is read by somebody else."""
         self._selector.register(fd, selectors.EVENT_READ)
 
-    def wait(self, timeout_s: float) -> None:
-        """Sleep until something comes or the time is over, and read what is there."""
-        for key, _ in self._selector.select(max(0.0, timeout_s)):
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep until something comes or the time is over; read what is there, False if nothing."""
+        ready = self._selector.select(max(0.0, timeout_s))
+        for key, _ in ready:
             if key.fd in self._open:
                 self._read(key.fd)
+        return bool(ready)
 
     def drain(self) -> None:
         """Read what is left without waiting: a grandchild may hold a pipe open for ever."""

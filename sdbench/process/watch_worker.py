@@ -13,19 +13,18 @@ import subprocess
 import sys
 import time
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any, Protocol
 
-import sdbench.worker
 from sdbench.knowledge.crash_reports import read_crash_report
 from sdbench.machine import MemoryProbe, crash_files, open_memory_probe
-from sdbench.process.events import Event, Hello, Phase
+from sdbench.process.events import DECODER, Event, Hello, Phase
 from sdbench.process.executor import Report, Stop, Supervisor, Task
+from sdbench.process.launch import WORKER_FOLDER, signal_group, start_script
 from sdbench.process.sampler import MachineSampler, Sampler
 from sdbench.process.streams import Streams
 from sdbench.records import CrashReport
 
-WORKER_FOLDER = str(Path(sdbench.worker.__file__).absolute().parent)
+_Streams = Streams[Event]
 _TICK_S = 1.0
 _POLITE_S = 3.0  # from SIGTERM to SIGKILL
 _REAP_S = 30.0  # after SIGKILL: a process inside a driver call may take its time
@@ -105,7 +104,7 @@ class _Execution:
         kills = self._probe.out_of_memory_kills()
         pipes = _Pipes()
         child, start = self._start(pipes)
-        streams = Streams(*pipes.parent_ends())
+        streams = Streams(*pipes.parent_ends(), DECODER)
         exit_code, could_not_be_ended = None, False
         try:
             exit_code = self._watch(child, streams, monotonic + self._task.timeout_s)
@@ -113,7 +112,7 @@ class _Execution:
                 exit_code = self._end(child, streams)
                 could_not_be_ended = exit_code is None
         except BaseException:
-            _signal_group(child.pid, signal.SIGKILL)
+            signal_group(child.pid, signal.SIGKILL)
             raise
         finally:
             pipes.close_lifeline()  # the watchdog now ends whatever is left of the group
@@ -151,7 +150,7 @@ class _Execution:
                 return forked, "fork"
         return _Spawned(self._task, pipes), "spawn"
 
-    def _watch(self, child: _Child, streams: Streams, deadline: float) -> int | None:
+    def _watch(self, child: _Child, streams: _Streams, deadline: float) -> int | None:
         """Wait for the worker's own end; None when it has to be ended."""
         wake_fd = child.wake_fd()
         if wake_fd is not None:
@@ -178,7 +177,7 @@ class _Execution:
                 return None
             streams.wait(min(self._next_sample, now + _TICK_S, deadline) - time.monotonic())
 
-    def _check_limits(self, streams: Streams, now: float, deadline: float, child: _Child) -> None:
+    def _check_limits(self, streams: _Streams, now: float, deadline: float, child: _Child) -> None:
         if self._stop is not None:
             return
         if streams.events.flooded:
@@ -190,7 +189,7 @@ class _Execution:
             if now - self._quiet_since > _QUIET_EXIT_S and child.poll() is None:
                 self._stop = Stop("silent", "the worker closed its event pipe and went on")
 
-    def _take_events(self, streams: Streams, stoppable: bool) -> None:
+    def _take_events(self, streams: _Streams, stoppable: bool) -> None:
         pending = streams.events.pending
         while pending:
             event = pending.popleft()
@@ -204,15 +203,15 @@ class _Execution:
             if stoppable:
                 self._stop = self._stop or wish
 
-    def _end(self, child: _Child, streams: Streams) -> int | None:
+    def _end(self, child: _Child, streams: _Streams) -> int | None:
         """End the worker's whole group, politely first; None if even SIGKILL does not."""
         for number, patience_s in ((signal.SIGTERM, _POLITE_S), (signal.SIGKILL, _REAP_S)):
-            _signal_group(child.pid, number)
+            signal_group(child.pid, number)
             deadline = time.monotonic() + patience_s
             while time.monotonic() < deadline:
                 exit_code = child.poll()
                 if exit_code is not None:
-                    _signal_group(child.pid, signal.SIGKILL)  # its children as well
+                    signal_group(child.pid, signal.SIGKILL)  # its children as well
                     return exit_code
                 streams.wait(0.05)
         return None
@@ -243,19 +242,17 @@ class _Spawned:
 
     def __init__(self, task: Task, pipes: _Pipes) -> None:
         self._pidfd: int | None = None
-        self._process = subprocess.Popen(
+        self._process = start_script(
             [
                 *(task.interpreter, WORKER_FOLDER),
                 *("--events", str(pipes.events)),
                 *("--lifeline", str(pipes.lifeline)),
-                *("--parent", str(os.getpid())),
             ],
+            task.environment,
+            pass_fds=[pipes.events, pipes.lifeline],
             stdin=subprocess.PIPE,
             stdout=pipes.stdout,
             stderr=pipes.stderr,
-            env=task.environment,
-            pass_fds=[pipes.events, pipes.lifeline],
-            start_new_session=True,
         )
         self.pid = self._process.pid
         assert self._process.stdin is not None
@@ -312,19 +309,14 @@ class ForkServer:
         """A server for the task's interpreter and environment; None if it does not come up."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         lifeline, lifeline_end = os.pipe()
-        process = subprocess.Popen(
+        process = start_script(
             [
                 *(task.interpreter, WORKER_FOLDER),
                 *("--serve", str(theirs.fileno())),
                 *("--lifeline", str(lifeline)),
-                *("--parent", str(os.getpid())),
             ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=task.environment,
+            task.environment,
             pass_fds=[theirs.fileno(), lifeline],
-            start_new_session=True,
         )
         theirs.close()
         os.close(lifeline)
@@ -396,16 +388,6 @@ def _crash_report(pid: int, started: float) -> CrashReport | None:
         return None
     text = crash_files.wait_for_report(pid, started, crash_files.reports_folder())
     return None if text is None else read_crash_report(text)
-
-
-def _signal_group(pid: int, number: int) -> None:
-    """Signal the group a worker leads; a worker just forked may not lead one yet."""
-    try:
-        os.killpg(pid, number)
-    except (ProcessLookupError, PermissionError):  # macOS says EPERM for a group of zombies
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if os.getpgid(pid) != os.getpgrp():
-                os.kill(pid, number)
 
 
 def _open_pidfd(pid: int) -> int | None:

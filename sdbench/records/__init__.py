@@ -9,7 +9,8 @@ History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old on
     ``generic``, ``since``, ``until`` and ``sources`` of a cause, ``differences``,
     ``decode_expected_rel_l2``, ``reason``, ``reference_content``, ``own_rounding`` and
     ``own_rounding_missing`` of a compared image, ``passes_stopped`` and ``yardstick`` of a
-    replicate, ``energy`` and ``stolen_cpu_share`` of telemetry, ``begin_t`` of a pass
+    replicate, ``energy`` and ``stolen_cpu_share`` of telemetry, ``begin_t``, ``denoiser_calls`` and
+    ``denoiser_samples`` of a pass, ``resolved`` of a run
 
 Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
 None, with a reason beside it. Decoding is strict about types and lenient about unknown fields, so
@@ -28,6 +29,7 @@ from sdbench.records.case import (
     DeviceKind,
     Dtype,
     Offload,
+    Scheduler,
     spelling,
 )
 from sdbench.records.compared import (
@@ -76,6 +78,7 @@ from sdbench.records.replicate import (
     Yardstick,
 )
 from sdbench.records.run import (
+    ComponentInfo,
     InterimAnalysis,
     InterimCase,
     MatmulRate,
@@ -101,6 +104,7 @@ __all__ = [
     "Case",
     "Clock",
     "Compared",
+    "ComponentInfo",
     "Confidence",
     "Content",
     "Correctness",
@@ -138,6 +142,7 @@ __all__ = [
     "Replicate",
     "RowKey",
     "Run",
+    "Scheduler",
     "Seconds",
     "Session",
     "Slot",

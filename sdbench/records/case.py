@@ -13,6 +13,24 @@ Batching = Literal["loop", "batch"]
 Dtype = Literal["float32", "float16", "bfloat16"]
 Attention = Literal["default", "math", "sdpa"]
 Offload = Literal["none", "model", "sequential"]
+Scheduler = Literal[
+    "ddim",
+    "pndm",
+    "euler",
+    "euler-ancestral",
+    "dpmsolver",
+    "dpmsolver-karras",
+    "unipc",
+    "heun",
+    "lcm",
+    "flow-euler",
+    "flow-heun",
+    "flow-dpmsolver",
+    "flow-unipc",
+    "own",
+]
+"""Schedulers of diffusers by our names (``worker/pipelines/schedulers.py``); ``own``: as the
+model's folder has it."""
 DeviceKind = Literal["mps", "cuda", "cpu"]
 
 

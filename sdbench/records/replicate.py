@@ -83,7 +83,8 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     ``trace_sha256`` names the file of what the profiling pass made on its way. ``footprint_bytes``
     is the process's, as it was last sampled when the pass was reported. ``begin_t`` is the
-    system-wide monotonic clock.
+    system-wide monotonic clock. ``denoiser_calls`` and ``denoiser_samples`` (images, counted in
+    each of these calls) are the work of the profiling pass's call: guidance doubles it.
     """
 
     kind: PassKind
@@ -100,6 +101,8 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     trace_missing: str | None = None
     footprint_bytes: Bytes | None = None
     begin_t: Clock | None = None
+    denoiser_calls: Count | None = None
+    denoiser_samples: Count | None = None
 
 
 class CountedFlops(msgspec.Struct, frozen=True, kw_only=True, gc=False):

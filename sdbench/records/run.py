@@ -72,8 +72,23 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     boot_id: str | None
 
 
+class ComponentInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A network of a model as it is stored; ``parameters`` and ``dtype`` are None for pickle files.
+
+    ``dtype`` is the one of most of the bytes, as torch calls it.
+    """
+
+    class_name: str = msgspec.field(name="class")
+    bytes: Bytes
+    parameters: Count | None
+    dtype: str | None
+
+
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The model of a run; ``sha256`` covers its folder; ``trained``: pictures mean something."""
+    """The model of a run; ``sha256`` covers its folder; ``trained``: pictures mean something.
+
+    ``components`` are the networks that are loaded, by their names in ``model_index.json``.
+    """
 
     name: str
     path: str
@@ -81,6 +96,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     pipeline_class: str
     bytes_on_disk: Bytes
     trained: bool
+    components: dict[str, ComponentInfo] = {}
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +121,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     sittings: list[Session]
     prompt_remarks: list[str] = []
     """What was said of the prompts before the run, their text aside: what of them is not read."""
+    resolved: dict[str, str] = {}
+    """Settings that the configuration left to the model, and what each was taken from."""
 
     def variables(self, arm: Arm) -> dict[str, str]:
         """The environment variables that an arm computed with; its own go first."""

@@ -11,7 +11,7 @@ import msgspec
 
 from sdbench.files.access import read_inside, remove_scratch, write_inside
 from sdbench.files.user_folders import cache_folder
-from sdbench.plan.config import Config
+from sdbench.plan.config import Config, work_of
 from sdbench.records import Case, CountedFlops, Run
 
 _FOLDER = "operations"
@@ -61,9 +61,7 @@ def _file_of(run: Run, config: Config, stack: str, case: Case) -> str | None:
         "pipeline": run.model.pipeline_class,
         "versions": {name: packages.get(name) for name in _DECIDING_VERSIONS},
         "preload": run.preload,
-        "scheduler": config.scheduler,
-        "steps": config.steps,
-        "guidance_scale": config.guidance_scale,
+        **work_of(config, case)._asdict(),
         "images": config.images,
         "prompts": list(config.prompts),
         "case": alike(case),

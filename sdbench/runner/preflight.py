@@ -14,7 +14,7 @@ from sdbench.correctness.content import judge
 from sdbench.correctness.parity import ParityResult
 from sdbench.models.resolve import find_model
 from sdbench.plan.config import Config
-from sdbench.plan.read_config import load_config
+from sdbench.plan.for_model import shipped_for_its_model
 from sdbench.process.environment import worker_environment
 from sdbench.process.executor import Executor, Supervisor, Task
 from sdbench.process.picture_job import picture_job
@@ -29,7 +29,7 @@ _LIMIT_S = 60.0  # ten seconds on a machine in order; starting a process there t
 
 def check_config() -> Config:
     """The first picture of the configuration that any CPU runs: its reference is packaged."""
-    return msgspec.structs.replace(load_config("quick"), images=1)
+    return msgspec.structs.replace(shipped_for_its_model("quick"), images=1)
 
 
 def run_preflight(

@@ -4,12 +4,10 @@ Nothing here changes the machine; building or fetching the model and making the 
 after the user has agreed.
 """
 
-import json
 import os
-import re
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -28,44 +26,27 @@ from sdbench.machine.recording import VARIABLE as RECORDING
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.resolve import ModelSource, find_model
 from sdbench.models.tokenizer import Tokenizer, read_tokenizer
-from sdbench.plan.config import Config, UntilDecided
+from sdbench.models.traits import Traits, traits_of
+from sdbench.plan.config import Config, work_of
 from sdbench.plan.cost import Estimate, Pace, estimate_passes, estimate_run, estimate_slot
+from sdbench.plan.for_model import check_fit, family_dtype
 from sdbench.plan.order import axis_to_decide, make_plan, with_blocks
-from sdbench.plan.read_config import load_config
-from sdbench.privacy.redact_recorded import hide_path, recorded_environment
+from sdbench.privacy.redact_recorded import recorded_environment
 from sdbench.process.environment import PRELOAD, preload_modules, worker_environment
 from sdbench.process.executor import Executor
 from sdbench.process.find_device import FoundDevice, accelerator_possible, find_device
-from sdbench.records import Arm, DeviceKind, ModelInfo, Plan, Run, Session, StackInfo
+from sdbench.process.resolve_defaults import resolve_defaults
+from sdbench.records import DeviceKind, ModelInfo, Plan, Run, Session, StackInfo
 from sdbench.runner.loop import new_run_id
+from sdbench.runner.request import DEFAULT_CONFIG, Request, configure
 from sdbench.runs import not_writable
 from sdbench.stacks import resolve_stack
 from sdbench.stacks.created import changes
 
-DEFAULT_CONFIG = "default"
 CPU_DEFAULT_CONFIG = "quick"
 # A longer run is asked about first.
 ASK_BEYOND_S = 20 * 60
 _LONGEST_LABEL = 200
-_LONGEST_ARM_NAME = 56  # leaves room for a number within the 64 a name may have
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the command line asks for."""
-
-    config: str | None = None
-    model: str | None = None
-    device: str | None = None
-    stacks: tuple[str, ...] = ()
-    overrides: tuple[str, ...] = ()
-    only: tuple[str, ...] = ()
-    label: str | None = None
-    allow_pickle: bool = False
-    unsafe_memory: bool = False
-    until_decided: bool = False
-    made: Config | None = None
-    """The configuration itself, where sdbench made it and no file holds it."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +65,9 @@ class Prepared:
     facts: MachineFacts
     machine: dict[str, Any]
     """The facts that reports and comparisons name, flat."""
+    traits: Traits
+    resolved: dict[str, str]
+    """Of each setting that was left to the model, what it was taken from."""
     remarks: tuple[str, ...] = ()
     """What the user should know before it starts."""
 
@@ -148,18 +132,24 @@ def prepare(request: Request, executor: Executor) -> Prepared:
         raise UsageError(
             f"--label: expected at most {_LONGEST_LABEL} characters, got {len(request.label or '')}"
         )
-    config = _configure(request, request.config or DEFAULT_CONFIG)
+    config = configure(request, request.config or DEFAULT_CONFIG)
     stacks = {arm.stack: resolve_stack(arm.stack) for arm in config.arm}
     if config.device == "mps" or (config.device == "auto" and accelerator_possible("mps")):
         _check_variables(config, unsafe_memory=request.unsafe_memory)
     device = _find_device(config, stacks, executor)
     if device.kind == "cpu" and request.config in (None, DEFAULT_CONFIG):
-        config = _configure(request, CPU_DEFAULT_CONFIG)
+        config = configure(request, CPU_DEFAULT_CONFIG)
     model = find_model(config.model, allow_pickle=request.allow_pickle)
     facts = machine.probe_machine(machine.open_system(), Path.cwd())
     identity = machine_record(facts.identity)
     cores = cores_of(identity)
-    plan = make_plan(config, device.kind, request.only, memory_bytes_of(identity))
+    traits, first = traits_of(model), config.arm[0]
+    resolved = resolve_defaults(
+        config, traits, stacks[first.stack].interpreter, worker_environment(first.env), executor
+    )
+    config, dtype = resolved.config, family_dtype(traits, device.kind)
+    plan = make_plan(config, device.kind, request.only, memory_bytes_of(identity), dtype)
+    check_fit(config, plan, traits)
     if facts.simulated and any(arm.hold_bytes for arm in plan.arms):
         raise UsageError(
             "pressure.hold_bytes: the guard does not see this machine's memory while "
@@ -185,8 +175,19 @@ def prepare(request: Request, executor: Executor) -> Prepared:
         at_most=at_most,
         facts=facts,
         machine=identity,
-        remarks=prompt_remarks(config, model.name, model.folder),
+        traits=traits,
+        resolved=resolved.sources,
+        remarks=(
+            *_family_remarks(traits, resolved.sources),
+            *prompt_remarks(config, model.name, model.folder),
+        ),
     )
+
+
+def _family_remarks(traits: Traits, sources: Mapping[str, str]) -> tuple[str, ...]:
+    """What cannot be read from the model's folder, where that was relied on."""
+    remark = traits.family.remark
+    return () if remark is None or not sources else (remark,)
 
 
 def prompt_remarks(
@@ -283,7 +284,7 @@ def _flagged(
                 predicted_overflow(
                     planned.case,
                     config.images,
-                    config.guidance_scale > 1,
+                    work_of(config, planned.case).guidance_scale > 1,
                     10 if xl else 8,
                     torch,
                     pixels_per_token=16 if xl else 8,
@@ -318,6 +319,7 @@ def make_run(prepared: Prepared, model: ModelInfo) -> Run:
         prompt_remarks=list(
             prompt_remarks(prepared.config, model.name, Path(model.path), quoting=False)
         ),
+        resolved=prepared.resolved,
     )
 
 
@@ -420,47 +422,6 @@ def make_pace(config: Config, plan: Plan, model: ModelInfo, device: DeviceKind, 
             for planned in plan.cases
         }
     )
-
-
-def _configure(request: Request, name: str) -> Config:
-    if request.made is not None:
-        return request.made
-    overrides = list(request.overrides)
-    if request.model is not None:
-        overrides.append(f"model={_toml_text(request.model)}")
-    if request.device is not None:
-        overrides.append(f"device={_toml_text(request.device)}")
-    config = load_config(name, overrides)
-    if request.stacks:
-        config = msgspec.structs.replace(config, arm=_arms_for(request.stacks))
-    if request.until_decided and config.until_decided is None:
-        config = msgspec.structs.replace(config, until_decided=UntilDecided())
-    return config
-
-
-def _toml_text(value: str) -> str:
-    return json.dumps(value)
-
-
-def _arms_for(stacks: Sequence[str]) -> tuple[Arm, ...]:
-    """One arm a stack, named after its folder; names that are taken are numbered."""
-    arms: dict[str, Arm] = {}
-    for stack in stacks:
-        stem, number = _arm_name(stack), 1
-        name = stem
-        while name.casefold() in {taken.casefold() for taken in arms}:
-            number += 1
-            name = f"{stem}-{number}"
-        arms[name] = Arm(name=name, stack=stack)
-    return tuple(arms.values())
-
-
-def _arm_name(stack: str) -> str:
-    """``venv/bin/python`` and ``venv`` are both called ``venv``; nobody's name is in it."""
-    path = Path(stack)
-    folder = path.parent.parent if path.parent.name == "bin" else path
-    cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", hide_path(str(folder)).rpartition("/")[2])
-    return cleaned.strip("._-")[:_LONGEST_ARM_NAME] or "stack"
 
 
 def _find_device(config: Config, stacks: dict[str, StackInfo], executor: Executor) -> FoundDevice:

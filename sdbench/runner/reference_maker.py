@@ -23,7 +23,7 @@ from sdbench.correctness.references import (
 )
 from sdbench.files.user_folders import cache_folder
 from sdbench.machine import MemoryProbe
-from sdbench.plan.config import Config
+from sdbench.plan.config import Config, work_of
 from sdbench.plan.cost import Estimate, estimate_reference
 from sdbench.process.environment import PRELOAD, worker_environment
 from sdbench.process.events import Event, Failed, Phase
@@ -80,9 +80,7 @@ class ReferenceStore:
             resolution=group.resolution,
             prompt=config.prompts[image % len(config.prompts)],
             seed=config.seed + image,
-            steps=config.steps,
-            guidance_scale=config.guidance_scale,
-            scheduler=config.scheduler,
+            **work_of(config, group.case)._asdict(),
             vae_tiling=group.vae_tiling,
         )
 

@@ -11,7 +11,7 @@ import msgspec
 
 from sdbench.errors import MachineError
 from sdbench.models.resolve import find_model
-from sdbench.plan.read_config import load_config
+from sdbench.plan.for_model import shipped_for_its_model
 from sdbench.process.environment import worker_environment
 from sdbench.process.executor import Executor, Task
 from sdbench.process.picture_job import picture_job
@@ -29,7 +29,7 @@ def picture_maker(executor: Executor) -> Callable[[Path], str]:
 
     def make(interpreter: Path) -> str:
         config = msgspec.structs.replace(
-            load_config("quick"), model="synthetic/tiny", steps=1, images=1
+            shipped_for_its_model("quick"), model="synthetic/tiny", steps=1, images=1
         )
         model, case = find_model(config.model).prepare(), Case(resolution="64x64")
         with tempfile.TemporaryDirectory() as artifacts:

@@ -24,6 +24,7 @@ _ALWAYS = (
     *("name", "model", "device", "steps", "guidance_scale", "scheduler", "seed", "images"),
     *("passes", "replicates", "prompts"),
 )
+_RESOLVED = ("scheduler", "steps", "guidance_scale")
 # As arms are: with their level of [pressure] in the name and in ``hold_bytes``. The plan has them.
 _NOT_AS_CONFIGURED = ("arm", "allow_pickle")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
@@ -49,6 +50,9 @@ def _check_config(config: Mapping[str, Any], source: str) -> list[str]:
     for key in _ALWAYS:
         if config.get(key) is None:
             raise StoreError(f"{source}: config.{key}: is missing")
+    for key in _RESOLVED:
+        if config[key] == "auto":
+            raise StoreError(f"{source}: config.{key}: expected what the run used, got 'auto'")
     if not isinstance(config.get("allow_pickle", False), bool):
         raise StoreError(f"{source}: config.allow_pickle: expected true or false")
     known = set(Config.__struct_fields__)

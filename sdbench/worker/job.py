@@ -50,6 +50,8 @@ def run_job(job: "dict[str, Any]", channel: Channel, watchdog_pid: int) -> None:
     try:
         if job.get("probe"):
             _probe_devices(job, channel, phase)
+        elif job.get("signature"):
+            _read_signature(job, channel, phase)
         elif job.get("localise"):
             _localise(job, channel, phase)
         elif job.get("reference"):
@@ -251,6 +253,15 @@ def _probe_devices(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> N
             simulated=_is_simulated(preloads, kind),
         )
         return
+
+
+def _read_signature(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> None:
+    """Say what the ``__call__`` of the job's pipeline class takes by default."""
+    phase.begin("import")
+    import_preloads(preload_names())
+    from .pipelines.signature import call_defaults
+
+    channel.send("signature", **call_defaults(job["signature"]))
 
 
 def _is_simulated(preloads: "list[Any]", device: str) -> bool:

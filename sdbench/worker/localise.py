@@ -28,8 +28,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .channel import Channel
 from .devices import Device
-from .passes import pipeline_calls
 from .pipelines import torch_dtype
+from .pipelines.calls import pipeline_calls
+from .pipelines.components import decoder_of, denoiser_of, networks_of
 from .repeated_call import (
     LAYOUTS,
     Call,
@@ -79,7 +80,7 @@ def localise(pipeline: Any, device: Device, job: "dict[str, Any]", channel: Chan
     repeater = _Repeater(device, owners, job, channel)
     (call,) = pipeline_calls(pipeline, job)
     with torch.inference_mode(), owners, repeater:
-        pipeline(**call, num_inference_steps=job["steps"])
+        call.make(job["steps"])
     channel.send("localised", skipped=dict(repeater.skipped), notes=_notes(device, job))
 
 
@@ -101,11 +102,7 @@ class _Owners:
     """Which module an operator belongs to, and how much of the pass is done."""
 
     def __init__(self, pipeline: Any, steps: int) -> None:
-        networks = {
-            name: part
-            for name, part in pipeline.components.items()
-            if isinstance(part, torch.nn.Module)
-        }
+        networks = networks_of(pipeline)
         self._paths = {
             id(module): f"{name}.{path}" if path else name
             for name, network in networks.items()
@@ -116,11 +113,12 @@ class _Owners:
         self._leaves_done = 0
         # Prompt and negative prompt are encoded one after the other; the VAE only decodes.
         encoders = [part for name, part in networks.items() if name.startswith("text_encoder")]
-        self._leaves = (
-            2 * sum(_leaf_count(encoder) for encoder in encoders)
-            + steps * _leaf_count(pipeline.unet)
-            + _leaf_count(getattr(pipeline.vae, "decoder", pipeline.vae))
+        self._leaves = 2 * sum(_leaf_count(encoder) for encoder in encoders) + steps * _leaf_count(
+            denoiser_of(pipeline)[1]
         )
+        found = decoder_of(pipeline)
+        if found is not None:
+            self._leaves += _leaf_count(getattr(found[1], "decoder", found[1]))
 
     def __enter__(self) -> "_Owners":
         self._handles = [

@@ -7,12 +7,14 @@ marks inside a timed pass show when work was handed over, not when it was done.
 """
 
 import time
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 from .devices import Device
 from .fingerprints import latents_record, picture_record
 from .flops import NetworkCalls
-from .pipelines import torch_dtype
+from .pipelines.calls import PipelineCall, pipeline_calls, steps_of_prime
+from .pipelines.stages import Stages
+from .pipelines.steps import Steps
 from .trace import Trace, save_trace
 
 
@@ -28,8 +30,8 @@ class Passes:
         self._networks = NetworkCalls(pipeline)
 
     def prime(self) -> "dict[str, Any]":
-        """One denoising step at the case's own shape (warm-up on)."""
-        return self._run("prime", 0, self._calls[:1], steps=1)
+        """One denoising step at the case's own shape (warm-up on); more where one gives NaN."""
+        return self._run("prime", 0, self._calls[:1], steps_of_prime(self._pipeline, self._job))
 
     def measured(self, index: int) -> "dict[str, Any]":
         """Measured pass ``index``, counted from 1."""
@@ -41,61 +43,59 @@ class Passes:
         What it makes on its way is kept too, to be held against the CPU's; and what the networks
         are called with, to count operations by.
         """
-        stages = _Stages(self._pipeline, self._device)
-        trace = Trace(self._pipeline, self._calls[0]["latents"])
+        stages = Stages(self._pipeline, self._device)
+        trace = Trace(self._pipeline, self._calls[0].latents)
         with trace, stages, self._networks:
             record = self._run(
                 "profile", 0, self._calls[:1], self._job["steps"], stages=stages, trace=trace
             )
+        record["denoiser_calls"] = stages.denoiser_calls
+        record["denoiser_samples"] = stages.denoiser_samples
         record["stages"] = stages.ended
         peaks = [stage["peak_bytes"] for stage in record["stages"]]
         record["peak_bytes"] = None if None in peaks else max(peaks)
         return record
 
     def count_flops(self) -> "dict[str, Any]":
-        """The operations of the profiled call and of a measured pass; takes the weights away."""
+        """The operations of the profiled call and of a measured pass. Offloading ends."""
         return self._networks.count(len(self._calls))
 
     def _run(
         self,
         kind: str,
         index: int,
-        calls: "list[dict[str, Any]]",
+        calls: "list[PipelineCall]",
         steps: int,
-        stages: "Optional[_Stages]" = None,
+        stages: "Optional[Stages]" = None,
         trace: "Optional[Trace]" = None,
     ) -> "dict[str, Any]":
-        last_latents: "list[Any]" = [None] * len(calls)
+        last_latents: "list[Any]" = []
         pictures: "list[Any]" = []
 
-        def keep_latents(which: int) -> "Callable[..., dict[str, Any]]":
-            def callback(
-                _pipeline: Any, _step: int, _timestep: Any, tensors: "dict[str, Any]"
-            ) -> "dict[str, Any]":
-                last_latents[which] = tensors["latents"]  # by reference: no copy, no wait
-                if trace is not None:
-                    trace.step(tensors["latents"])
-                if stages is not None:
-                    stages.end("denoising_step")
-                return tensors
+        def step_ended(latents: Any) -> None:
+            if trace is not None:
+                trace.step(latents)
+            if stages is not None:
+                stages.step()
 
-            return callback
-
-        callbacks = [keep_latents(which) for which in range(len(calls))]
-        self._device.reset_peak()
-        self._device.synchronize()
-        begin_t = time.monotonic()
-        started = time.perf_counter()
-        for call, callback in zip(calls, callbacks):
-            output = self._pipeline(
-                **call, num_inference_steps=steps, callback_on_step_end=callback
-            )
-            pictures.append(output.images.cpu())
-        if stages is not None:
-            stages.end("vae_decode")
-        duration_s = time.perf_counter() - started
+        prepared = [call.prepared(steps) for call in calls]
+        watched = None if trace is None else step_ended
+        with Steps(self._pipeline, watched) as seen:
+            self._device.reset_peak()
+            self._device.synchronize()
+            begin_t = time.monotonic()
+            started = time.perf_counter()
+            for call in prepared:
+                pictures.append(call().cpu())
+                last_latents.append(seen.latents)  # by reference: no copy, no wait
+            if stages is not None:
+                stages.finish()
+            duration_s = time.perf_counter() - started
         peak_bytes, peak_source = self._device.peak_bytes()
         memory = self._device.memory()
+        calls[0].check(pictures[0], seen.count)
+        if trace is not None:
+            trace.begin(seen.first)
         record: "dict[str, Any]" = {
             "kind": kind,
             "index": index,
@@ -124,89 +124,6 @@ class Passes:
         return records
 
 
-def pipeline_calls(pipeline: Any, job: "dict[str, Any]") -> "list[dict[str, Any]]":
-    """The pipeline calls of one pass: one with all images, or one for each.
-
-    The noise of image i is drawn in float32 by a CPU generator of its own, seeded seed + i,
-    then cast: a generator draws other numbers in other dtypes, and on other devices.
-    """
-    import torch
-
-    case = job["case"]
-    width, height = case["width"], case["height"]
-    dtype = torch_dtype(case["dtype"])
-    channels = pipeline.unet.config.in_channels
-    scale = 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
-    prompts, noise = [], []
-    for index in range(job["images"]):
-        generator = torch.Generator("cpu").manual_seed(job["seed"] + index)
-        shape = (1, channels, height // scale, width // scale)
-        noise.append(torch.randn(shape, generator=generator, dtype=torch.float32).to(dtype))
-        prompts.append(job["prompts"][index % len(job["prompts"])])
-    if case["batching"] == "batch":
-        groups = [(prompts, torch.cat(noise))]
-    else:
-        groups = [([prompt], latents) for prompt, latents in zip(prompts, noise)]
-    return [
-        {
-            "prompt": texts,
-            "latents": latents,
-            "width": width,
-            "height": height,
-            "guidance_scale": job["guidance_scale"],
-            "output_type": "pt",
-        }
-        for texts, latents in groups
-    ]
-
-
 def _each(batches: "list[Any]") -> "list[Any]":
     """The items of a list of batched tensors, flattened."""
     return [item for batch in batches for item in batch]
-
-
-class _Stages:
-    """Times the text encoder, every denoising step and the VAE decode, synchronised at each end."""
-
-    def __init__(self, pipeline: Any, device: Device) -> None:
-        self._pipeline = pipeline
-        self._device = device
-        self._hook: Any = None
-        self.ended: "list[dict[str, Any]]" = []
-        self._mark_s = 0.0
-        self._mark_t = 0.0
-
-    def __enter__(self) -> "_Stages":
-        self._hook = self._pipeline.unet.register_forward_pre_hook(self._begin_denoising)
-        self._restart()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._hook.remove()
-
-    def _begin_denoising(self, *_: Any) -> None:
-        if not self.ended:
-            self.end("text_encoder")
-
-    def _restart(self) -> None:
-        self._device.synchronize()
-        self._device.reset_peak()
-        self._mark_t = time.monotonic()  # the clock that the parent's samples are on
-        self._mark_s = time.perf_counter()
-
-    def end(self, stage: str) -> None:
-        """A stage is over; the next one begins."""
-        self._device.synchronize()
-        duration_s = time.perf_counter() - self._mark_s
-        peak_bytes, _ = self._device.peak_bytes()
-        memory = self._device.memory()
-        self.ended.append(
-            {
-                "stage": stage,
-                "begin_t": self._mark_t,
-                "duration_s": duration_s,
-                "peak_bytes": peak_bytes,
-                "allocated_bytes": memory.allocated_bytes,
-            }
-        )
-        self._restart()

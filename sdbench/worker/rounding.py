@@ -7,24 +7,14 @@ layers multiply, too. Sums are float32, as on the device.
 
 from typing import Any, Callable
 
+from .pipelines.calls import PipelineCall
+from .pipelines.components import decoder_of, denoiser_of, networks_of
+from .pipelines.hooks import Undo, before_call, map_tensors, replace_method
 from .trace import on_host
 
 _TF32 = "tf32"
 _TF32_UNIT = 2.0**-10
 _BITS_THAT_TF32_LACKS = 13  # of float32's 23
-
-
-def run(pipeline: Any, call: "dict[str, Any]", steps: int, step: "Callable[[Any], Any]") -> Any:
-    """The pictures; ``step`` sees the latents after each step and may return others."""
-
-    def callback(
-        _pipeline: Any, _step: int, _timestep: Any, tensors: "dict[str, Any]"
-    ) -> "dict[str, Any]":
-        others = step(tensors["latents"])
-        return tensors if others is None else dict(tensors, latents=others)
-
-    output = pipeline(**call, num_inference_steps=steps, callback_on_step_end=callback)
-    return output.images
 
 
 def rounding_of(arithmetic: str, pipeline: Any) -> "Rounding":
@@ -55,27 +45,37 @@ class Rounding:
         self.pipeline = pipeline.to(torch.float32)
         self._dtype = dtype
         self._unit = torch.finfo(dtype).eps
-        self._hooks: "list[Any]" = []
+        self._undo: "list[Undo]" = []
 
     def __enter__(self) -> "Rounding":
-        self._hooks = self._round()
+        self._undo = self._round()
         return self
 
-    def _round(self) -> "list[Any]":
-        hooks = _round_outputs(self.pipeline, self._dtype)
-        vae = self.pipeline.vae
-        for module in (self.pipeline.unet, vae.post_quant_conv, vae.decoder):
-            if module is not None:
-                hooks.append(module.register_forward_pre_hook(_in_float32))
-        hooks.append(self.pipeline.unet.register_forward_hook(self._in_its_type))
-        return hooks
-
     def __exit__(self, *_: Any) -> None:
-        for hook in self._hooks:
-            hook.remove()
+        while self._undo:
+            self._undo.pop()()
+
+    def _round(self) -> "list[Undo]":
+        undo = _round_outputs(self.pipeline, self._dtype)
+        _, denoiser = denoiser_of(self.pipeline)
+        undo.append(before_call(denoiser, _in_float32))
+        hook = denoiser.register_forward_hook(self._in_its_type)
+        undo.append(lambda: hook.remove())
+        decoder = decoder_of(self.pipeline)
+        if decoder is not None:
+            undo.append(replace_method(decoder[1], "decode", _decoding_in_float32))
+        return undo
 
     def _in_its_type(self, _module: Any, _inputs: Any, output: Any) -> Any:
-        return (output[0].to(self._dtype), *output[1:])
+        """Between two calls guidance and the scheduler compute in the type itself."""
+        if isinstance(output, tuple):
+            return (map_tensors(output[0], self._to_its_type), *output[1:])
+        for name in list(output)[:1]:
+            setattr(output, name, map_tensors(output[name], self._to_its_type))
+        return output
+
+    def _to_its_type(self, tensor: Any) -> Any:
+        return tensor.to(self._dtype) if tensor.is_floating_point() else tensor
 
     def rounded(self, tensor: Any) -> Any:
         """The tensor with every number rounded to the type, in float32."""
@@ -89,16 +89,24 @@ class Rounding:
         signs = torch.randint(0, 2, tensor.shape, generator=generator) * 2 - 1
         return self.rounded(tensor * (1 + signs * self._unit / 2))
 
-    def run(self, call: "dict[str, Any]", steps: int, noise: Any) -> "tuple[Any, Any]":
-        """Latents (1, steps + 1, …) and picture (1, …) from this noise, in float32."""
+    def cast(self, noise: Any) -> Any:
+        """Initial noise in the type that the latents of a device have."""
+        return noise.to(self._dtype)
+
+    def run(self, call: PipelineCall, steps: int, number: int = 0) -> "tuple[Any, Any]":
+        """Latents (1, steps + 1, …) and picture (1, …) in float32; each number starts elsewhere.
+
+        Number 0 starts from the call's noise, the others one rounding unit away from it.
+        """
         import torch
 
-        path = [noise]
+        def begin(noise: Any) -> Any:
+            rounded = self.rounded(noise)
+            return self.cast(self.one_unit_away(rounded, number - 1) if number else rounded)
 
-        def step(made: Any) -> None:
-            path.append(on_host(made))
-
-        made = run(self.pipeline, dict(call, latents=noise.to(self._dtype)), steps, step)
+        path: "list[Any]" = []
+        made = call.make(steps, lambda latents: path.append(on_host(latents)), begin)
+        path.insert(0, on_host(call.noise))
         return torch.stack(path, dim=1), on_host(self.rounded(made))
 
 
@@ -117,17 +125,14 @@ class Tf32Rounding(Rounding):
         convolution = (modules.conv._ConvNd,)
         self._rounds = (*convolution, modules.linear.Linear) if linear else convolution
 
-    def _round(self) -> "list[Any]":
-        import torch
-
-        hooks = []
-        for component in self.pipeline.components.values():
-            if isinstance(component, torch.nn.Module):
-                for module in component.modules():
-                    if isinstance(module, self._rounds):
-                        module.weight.data = to_tf32(module.weight.data)
-                        hooks.append(module.register_forward_pre_hook(_first_to_tf32))
-        return hooks
+    def _round(self) -> "list[Undo]":
+        undo: "list[Undo]" = []
+        for component in networks_of(self.pipeline).values():
+            for module in component.modules():
+                if isinstance(module, self._rounds):
+                    module.weight.data = to_tf32(module.weight.data)
+                    undo.append(module.register_forward_pre_hook(_first_to_tf32).remove)
+        return undo
 
 
 def to_tf32(tensor: Any) -> Any:
@@ -144,15 +149,24 @@ def _first_to_tf32(_module: Any, inputs: Any) -> Any:
     return (to_tf32(inputs[0]), *inputs[1:])
 
 
-def _in_float32(_module: Any, inputs: Any) -> Any:
+def _in_float32(inputs: Any, named: "dict[str, Any]") -> "tuple[Any, dict[str, Any]]":
     """Latents arrive in half precision; the model computes in float32."""
-    return (inputs[0].float(), *inputs[1:])
+    return map_tensors(inputs, _to_float32), map_tensors(named, _to_float32)
 
 
-def _round_outputs(pipeline: Any, dtype: Any) -> "list[Any]":
+def _to_float32(tensor: Any) -> Any:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _decoding_in_float32(decode: "Callable[..., Any]") -> "Callable[..., Any]":
+    return lambda latents, *args, **kwargs: decode(latents.float(), *args, **kwargs)
+
+
+def _round_outputs(pipeline: Any, dtype: Any) -> "list[Undo]":
     """Round what every leaf module gives, by hooks.
 
-    A VAE that decodes in float32 although all else is float16 is left alone.
+    A VAE that decodes in float32 although all else is float16 is left alone. The hooks must be
+    removed again: in older diffusers all models share one instance of each activation.
     """
     import torch
 
@@ -160,19 +174,17 @@ def _round_outputs(pipeline: Any, dtype: Any) -> "list[Any]":
         is_number = isinstance(output, torch.Tensor) and output.is_floating_point()
         return output.to(dtype).float() if is_number else output
 
-    hooks = []
-    for name, component in pipeline.components.items():
-        if not isinstance(component, torch.nn.Module):
-            continue
+    undo: "list[Undo]" = []
+    for name, component in networks_of(pipeline).items():
         if name == "vae" and dtype == torch.float16 and _decodes_in_float32(pipeline):
             continue
         for module in component.modules():
             if next(module.children(), None) is None:
-                hooks.append(module.register_forward_hook(round_output))
-    return hooks
+                undo.append(module.register_forward_hook(round_output).remove)
+    return undo
 
 
 def _decodes_in_float32(pipeline: Any) -> bool:
-    """SDXL's pipeline does, where the VAE asks for it (every VAE does by default)."""
-    is_xl = type(pipeline).__name__ == "StableDiffusionXLPipeline"
+    """SDXL's pipelines do, where the VAE asks for it (every VAE does by default)."""
+    is_xl = type(pipeline).__name__.startswith("StableDiffusionXL")
     return is_xl and bool(pipeline.vae.config.force_upcast)

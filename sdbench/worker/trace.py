@@ -4,8 +4,9 @@ While the call runs everything is kept by reference, so nothing is copied and no
 device; on its way to a file it becomes float32. A trace is a safetensors file with these tensors,
 images first:
 
-    text.<name>   what ``encode_prompt`` gave: prompt_embeds, negative_prompt_embeds, pooled ones
-    latents       (images, kept, channels, height, width): the noise given, then after each step
+    text.<name>   what ``encode_prompt`` gave, by name where it is known, else by position
+    latents       (images, kept, …): the noise given, then after each step, in the loop's own shape:
+                  (channels, height, width) or packed (tokens, channels)
     pictures      (images, 3, height, width), values in [0, 1]
 
 ``latents`` may leave steps out; the metadata's ``kept`` says which are there (0 is the noise).
@@ -22,6 +23,7 @@ from .atomic_write import keep_file
 # pictures of 512x512 in 20 steps take 20 MB.
 LIMIT_BYTES = 64 << 20
 _MOST_STEPS = 50
+_NAMED = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 _TEXT_NAMES = (
     "prompt_embeds",
     "negative_prompt_embeds",
@@ -33,35 +35,49 @@ _TEXT_NAMES = (
 class Trace:
     """Records one call of a pipeline; a context manager around it."""
 
-    def __init__(self, pipeline: Any, noise: Any) -> None:
+    def __init__(self, pipeline: Any, noise: Any = None) -> None:
+        """``noise``: the initial noise, where it is known; else :meth:`begin` gives it later."""
         self._pipeline = pipeline
         self._text: "dict[str, Any]" = {}
-        self._latents = [noise]
+        self._encoded = 0
+        self._noise = noise
+        self._steps: "list[Any]" = []
 
     def __enter__(self) -> "Trace":
-        encode = self._pipeline.encode_prompt
+        encode = getattr(self._pipeline, "encode_prompt", None)
+        if encode is None:
+            return self
 
         def recording(*args: Any, **kwargs: Any) -> Any:
             embeddings = encode(*args, **kwargs)
-            self._text = {
-                name: tensor for name, tensor in zip(_TEXT_NAMES, embeddings) if tensor is not None
-            }
+            self._text.update(_named(embeddings, self._pipeline, self._encoded))
+            self._encoded += 1
             return embeddings
 
         self._pipeline.encode_prompt = recording
         return self
 
     def __exit__(self, *_: Any) -> None:
-        del self._pipeline.encode_prompt  # the instance's; the class has its own
+        vars(self._pipeline).pop("encode_prompt", None)  # the instance's; the class has its own
+
+    def begin(self, noise: Any) -> None:
+        """The latents that the first step was given, where they were not given to the call."""
+        if self._noise is None:
+            self._noise = noise
 
     def step(self, latents: Any) -> None:
         """A denoising step has ended; the scheduler never writes into what it returned."""
-        self._latents.append(latents)
+        self._steps.append(latents)
+
+    @property
+    def steps(self) -> int:
+        """Steps that have ended."""
+        return len(self._steps)
 
     @property
     def latents(self) -> "list[Any]":
         """The noise given, then the latents after each step, as they are on the device."""
-        return self._latents
+        return [self._noise, *self._steps]
 
     def tensors(
         self, pictures: Any, limit_bytes: int = LIMIT_BYTES
@@ -69,14 +85,46 @@ class Trace:
         """All tensors in float32 on the CPU, and which latents were kept."""
         import torch
 
-        kept = spread(len(self._latents), _MOST_STEPS)
-        each = 4 * (len(kept) * self._latents[0][0].numel() + pictures[0].numel())
-        each += 4 * sum(tensor[0].numel() for tensor in self._text.values())
+        latents = self.latents
+        text = {name: tensor for name, tensor in self._text.items() if _is_of(tensor, pictures)}
+        kept = spread(len(latents), _MOST_STEPS)
+        each = 4 * (len(kept) * latents[0][0].numel() + pictures[0].numel())
+        each += 4 * sum(tensor[0].numel() for tensor in text.values())
         images = max(1, min(len(pictures), limit_bytes // each))
-        found = {f"text.{name}": on_host(tensor)[:images] for name, tensor in self._text.items()}
-        found["latents"] = torch.stack([on_host(self._latents[i])[:images] for i in kept], dim=1)
+        found = {f"text.{name}": on_host(tensor)[:images] for name, tensor in text.items()}
+        found["latents"] = torch.stack([on_host(latents[i])[:images] for i in kept], dim=1)
         found["pictures"] = on_host(pictures)[:images]
         return {name: tensor.contiguous() for name, tensor in found.items()}, kept
+
+
+def _named(embeddings: Any, pipeline: Any, call: int) -> "dict[str, Any]":
+    """What a call of ``encode_prompt`` gave, by name.
+
+    The two oldest pipelines give four tensors in a known order. Of others the names say which call
+    it was and at which position; a list holds a tensor for each prompt.
+    """
+    import torch
+
+    if type(pipeline).__name__ in _NAMED:
+        return {name: one for name, one in zip(_TEXT_NAMES, embeddings) if one is not None}
+    found = {}
+    given = embeddings if isinstance(embeddings, (list, tuple)) else [embeddings]
+    if given and all(isinstance(one, torch.Tensor) for one in given) and isinstance(given, list):
+        given = [given]
+    for position, one in enumerate(given):
+        if isinstance(one, (list, tuple)) and one:
+            same = all(isinstance(part, torch.Tensor) for part in one)
+            if same and len({part.shape for part in one}) == 1:
+                found[f"{call}.{position}"] = torch.stack(list(one))
+        elif isinstance(one, torch.Tensor):
+            found[f"{call}.{position}"] = one
+    return found
+
+
+def _is_of(tensor: Any, pictures: Any) -> bool:
+    """Whether a tensor holds something of each image: no mask, no table of positions."""
+    is_one_each = tensor.dim() > 1 and len(tensor) == len(pictures)
+    return bool(is_one_each and tensor.is_floating_point() and tensor.any())
 
 
 def spread(count: int, most: int) -> "list[int]":

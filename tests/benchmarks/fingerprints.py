@@ -34,8 +34,9 @@ def main() -> None:
 def measure(job: dict[str, Any], count: int) -> dict[str, float]:
     """Medians over passes, the first of each kind left out."""
     from sdbench.worker.devices import open_device
-    from sdbench.worker.passes import Passes, pipeline_calls
+    from sdbench.worker.passes import Passes
     from sdbench.worker.pipelines import apply_settings, import_stack, load
+    from sdbench.worker.pipelines.calls import pipeline_calls
 
     import_stack()
     device = open_device(job["device"])
@@ -46,7 +47,7 @@ def measure(job: dict[str, Any], count: int) -> dict[str, float]:
     for index in range(1, count + 1):
         for turn in ("bare", "kept") if index % 2 else ("kept", "bare"):
             if turn == "bare":
-                bare.append(_bare(pipeline, calls, job["steps"], device))
+                bare.append(_bare(calls, job["steps"], device))
             else:
                 pass_s, fingerprints_s = _kept(passes, index)
                 kept.append(pass_s)
@@ -70,12 +71,13 @@ def _kept(passes: Any, index: int) -> tuple[float, float]:
     return record["duration_s"], whole - record["duration_s"]
 
 
-def _bare(pipeline: Any, calls: list[dict[str, Any]], steps: int, device: Any) -> float:
+def _bare(calls: list[Any], steps: int, device: Any) -> float:
     """The same calls with nothing kept."""
+    prepared = [call.prepared(steps) for call in calls]
     device.synchronize()
     started = time.perf_counter()
-    for call in calls:
-        pipeline(**call, num_inference_steps=steps).images.cpu()
+    for call in prepared:
+        call().cpu()
     return time.perf_counter() - started
 
 

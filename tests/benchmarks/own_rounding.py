@@ -30,8 +30,8 @@ from sdbench.models.builtin import BUILTIN
 from sdbench.records import Case
 from sdbench.worker import reference
 from sdbench.worker.devices import open_device
-from sdbench.worker.passes import pipeline_calls
 from sdbench.worker.pipelines import import_stack, load
+from sdbench.worker.pipelines.calls import pipeline_calls
 from sdbench.worker.rounding import loaded_as, rounding_of
 
 _JUDGEMENTS = 20  # of each run, by others drawn at random
@@ -55,9 +55,10 @@ def free_runs(settings: dict[str, Any], arithmetic: str, runs: int) -> Iterator[
     job, device = job_of(settings), open_device("cpu")
     pipeline = load(job, device)
     calls = pipeline_calls(pipeline, job)
-    expected = [pipeline(**call, num_inference_steps=job["steps"]).images for call in calls]
+    expected = [call.make(job["steps"]) for call in calls]
     as_loaded = dict(job, case=dict(job["case"], dtype=loaded_as(arithmetic)))
     with rounding_of(arithmetic, load(as_loaded, device)) as rounding:
+        calls = pipeline_calls(rounding.pipeline, job)
         for call, right in zip(calls, expected, strict=True):
             made = reference._rounded(rounding, call, job["steps"], {"times": runs, "more": False})
             yield (

@@ -193,7 +193,7 @@ def _artifact(folder: Path, name: str) -> Iterator[str]:
 
 def _timeline(folder: Path, name: str) -> Iterator[str]:
     run, _, file = name.split("/")
-    readings = timelines.read_timeline(folder / run, file)
+    readings = timelines.readings_of(folder / run, file)
     samples = [one for one in readings if one.phase is None]
     kept = timelines._thinned(samples)
     if [one.t for one in readings] != sorted(one.t for one in readings):

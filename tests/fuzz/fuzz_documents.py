@@ -13,7 +13,7 @@ from sdbench.machine import MachineFacts
 from sdbench.machine.recording import RecordedCommand, RecordedFacts
 from sdbench.plan.config import Config
 from sdbench.records import Record, Run
-from sdbench.report.view.timelines import Reading
+from sdbench.runs.timelines import TimelinePoint
 
 Place = tuple[Any, Any, Any]
 """A table or list, the key in it, and the type of what stands there (Any: not known)."""
@@ -47,7 +47,7 @@ def kind_of(file: str, document: Any) -> Any:
     if file.endswith("records.jsonl"):
         return RECORDS.get(document.get("type") if isinstance(document, dict) else None, Any)
     if "telemetry/" in file:
-        return Reading
+        return TimelinePoint
     if file.endswith("facts.json"):
         return RecordedFacts
     if file.endswith("commands.json"):

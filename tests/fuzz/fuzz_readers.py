@@ -34,6 +34,7 @@ READERS: tuple[str, ...] = (
     "runs/checks.py",
     "runs/reading.py",
     "runs/interning.py",
+    "runs/timelines.py",
 )
 """Files of the package, all of whose code reads, but for :data:`WRITING`."""
 

@@ -305,7 +305,7 @@ def _drawing(*, really: bool) -> Iterator[None]:
         yield
         return
     with (
-        mock.patch.object(Figure, "_svg", lambda self: _dressed(_EMPTY_SVG, self)),
+        mock.patch.object(Figure, "inline_svg", lambda self: _dressed(_EMPTY_SVG, self)),
         mock.patch.object(Figure, "png", lambda self: _EMPTY_PNG),
     ):
         yield

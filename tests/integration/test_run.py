@@ -205,7 +205,7 @@ def test_run_json_round_trips(sdbench: Sdbench) -> None:
 
 def test_worker_needs_no_sdbench_installation(cache: Path, tmp_path: Path) -> None:
     """The worker is started by path; -I hides this environment's sdbench from imports by name."""
-    from sdbench.process.watch_worker import WORKER_FOLDER
+    from sdbench.process.launch import WORKER_FOLDER
 
     done = subprocess.run(
         [sys.executable, "-I", WORKER_FOLDER, "--help"],

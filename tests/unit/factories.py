@@ -24,10 +24,11 @@ from sdbench.plan.config import Config
 from sdbench.plan.cost import Pace
 from sdbench.plan.order import make_plan
 from sdbench.plan.read_config import parse_config
-from sdbench.process.events import Event, decode_event
+from sdbench.process.events import DECODER, Event
 from sdbench.process.executor import FakeExecutor, Report, Stop, Supervisor, Task
 from sdbench.process.operator_calls import OperatorCall, OperatorDifference
 from sdbench.process.sampler import Sample
+from sdbench.process.streams import EventLines
 from sdbench.records import (
     Case,
     Compared,
@@ -262,6 +263,8 @@ def make_config(**document: Any) -> Config:
         "model": "synthetic/tiny",
         "device": "cpu",
         "steps": 2,
+        "guidance_scale": 7.5,
+        "scheduler": "ddim",
         "images": 1,
         "passes": 2,
         "replicates": 2,
@@ -424,6 +427,13 @@ def make_report(events: list[dict[str, Any]] | None = None, **fields: Any) -> Re
     defaults["events"] = [event for event in heard if event is not None]
     unreadable = fields.pop("unreadable_lines", 0) + heard.count(None)
     return Report(**{**defaults, "unreadable_lines": unreadable, **fields})
+
+
+def decode_event(line: bytes) -> Event | None:
+    """What the parent makes of a line of a worker's; None of one that is no event."""
+    lines = EventLines(DECODER)
+    lines.feed(line + b"\n")
+    return None if lines.unreadable else lines.pending.popleft()
 
 
 def as_event(document: dict[str, Any]) -> Event | None:

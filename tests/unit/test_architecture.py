@@ -27,10 +27,10 @@ IMPORTS: dict[str, str] = {
     "knowledge": "errors files records",
     "machine": "errors files records",
     "models": "errors files records words",
-    "plan": "errors files records stats words",
+    "plan": "errors files models records stats words",
     "quoting": "errors words",
     "explain": "correctness errors knowledge records",
-    "process": "errors knowledge machine plan records words worker",
+    "process": "errors knowledge machine models plan records words worker",
     "runs": "errors files machine plan records words",
     "analysis": "errors files machine records runs stats",
     "privacy": "errors machine models plan records runs",
@@ -45,7 +45,7 @@ IMPORTS: dict[str, str] = {
         "records runs stacks stats words"
     ),
     "report": (
-        "analysis comparison correctness diagnosis errors explain files knowledge "
+        "analysis comparison correctness diagnosis errors explain knowledge "
         "localise models plan process quoting records runner runs stats words"
     ),
     "cli": (

@@ -11,8 +11,8 @@ import pytest
 import sdbench
 from sdbench.process.child_environment import child_environment
 from sdbench.process.environment import worker_environment
+from sdbench.process.launch import WORKER_FOLDER
 from sdbench.process.torch_environment import RUN_PROGRAM, collect_env
-from sdbench.process.watch_worker import WORKER_FOLDER
 
 PACKAGE = Path(sdbench.__file__).parent
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from factories import make_picture, pass_event
+from factories import decode_event, make_picture, pass_event
 
 from sdbench.process.events import (
+    DECODER,
     CallBegun,
     CallCompared,
     CeilingMeasured,
@@ -26,7 +27,6 @@ from sdbench.process.events import (
     Phase,
     Stack,
     YardstickRead,
-    decode_event,
 )
 from sdbench.process.operator_calls import Argument, Operand, Storage
 from sdbench.process.streams import EventLines
@@ -132,7 +132,7 @@ def test_event_through_the_workers_own_channel_is_the_same(kind: str) -> None:
     fields = msgspec.to_builtins(EVENTS[kind])
     reading, writing = os.pipe()
     Channel(writing).send(fields.pop("event"), **fields)  # its own time is overruled by t
-    lines = EventLines()
+    lines = EventLines(DECODER)
     lines.feed(os.read(reading, 65536))
     assert (list(lines.pending), lines.unreadable) == ([EVENTS[kind]], 0)
     for fd in (reading, writing):

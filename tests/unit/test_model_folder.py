@@ -257,7 +257,7 @@ FAULTY: list[tuple[Change, str, str]] = [
     ),
     (
         lambda folder: edit(folder / "model_index.json", _class_name="StableDiffusionInpaint"),
-        "a StableDiffusionInpaint; expected StableDiffusionPipeline",
+        "a StableDiffusionInpaint: it needs an image and a mask to begin with",
         "text-to-image",
     ),
     *(
@@ -315,6 +315,95 @@ def test_fault_is_named_with_the_way_out(
     assert "\n" not in str(refused.value)
     facts = find_offline(str(tiny), recorded=False)
     assert facts.offline is False and "whole" not in facts.note
+
+
+# --- any other pipeline -------------------------------------------------------------------------
+
+T5 = "text_encoder_2/model-0000{}-of-00002.safetensors"
+
+
+@pytest.fixture
+def other(tiny: Path) -> Path:
+    """A pipeline of a class that nothing here names, with a transformer and two text encoders."""
+    (tiny / "unet").rename(tiny / "transformer")
+    for folder in ("text_encoder_2", "tokenizer_2"):
+        (tiny / folder).mkdir()
+    (tiny / "text_encoder_2" / "config.json").write_text("{}")
+    (tiny / "tokenizer_2" / "spiece.model").write_bytes(b"x")
+    for number in (1, 2):
+        write_safetensors(tiny / T5.format(number), **{f"block.{number}": [8, 4]})
+    index = {f"block.{number}": T5.format(number).partition("/")[2] for number in (1, 2)}
+    (tiny / "text_encoder_2" / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": index})
+    )
+    document = json.loads((tiny / "model_index.json").read_text())
+    del document["unet"]
+    changes = {
+        "_class_name": "SomethingNewPipeline",
+        "transformer": ["diffusers", "SomethingTransformer2DModel"],
+        "text_encoder_2": ["transformers", "T5EncoderModel"],
+        "tokenizer_2": ["transformers", "T5TokenizerFast"],
+    }
+    (tiny / "model_index.json").write_text(json.dumps({**document, **changes}))
+    return tiny
+
+
+def test_any_other_class_is_taken_with_all_its_components(other: Path) -> None:
+    contents = read_folder(other, allow_pickle=False)
+    assert contents.faults == () and contents.pipeline_class == "SomethingNewPipeline"
+    assert set(contents.components) == {"transformer", "vae", "text_encoder", "text_encoder_2"}
+    second = contents.components["text_encoder_2"]
+    assert (second.bytes, second.parameters) == (2 * 2 * 8 * 4, 2 * 8 * 4)
+    assert find_model(str(other)).bytes_on_disk == contents.bytes_on_disk
+
+
+def test_each_component_has_a_variant_of_its_own(other: Path) -> None:
+    in_half(other, TEXT)
+    assert said(other) == ""
+    assert read_folder(other, allow_pickle=False).components["text_encoder"].bytes > 0
+    whole = other / "transformer" / "diffusion_pytorch_model.safetensors"
+    shutil.copy(whole, whole.with_suffix(".fp16.safetensors"))
+    cut(whole.with_suffix(".fp16.safetensors"))
+    assert said(other) == "", "the plain file is loaded where there is one"
+    cut(whole)
+    assert "transformer/diffusion_pytorch_model.safetensors: truncated" in said(other)
+
+
+FAULTY_OTHERS: list[tuple[Change, str]] = [
+    (lambda folder: (folder / T5.format(2)).unlink(), "text_encoder_2: 1 of 2 parts"),
+    (lambda folder: cut(folder / T5.format(1)), f"{T5.format(1)}: empty"),
+    (lambda folder: shutil.rmtree(folder / "tokenizer_2"), "tokenizer_2: no such folder"),
+    (
+        lambda folder: (folder / "tokenizer_2/spiece.model").rename(folder / "tokenizer_2/x.json"),
+        "tokenizer_2: its vocabulary is missing",
+    ),
+    (lambda folder: (folder / "scheduler/scheduler_config.json").unlink(), "scheduler_config"),
+    (lambda folder: (folder / "transformer/config.json").unlink(), "transformer/config.json is"),
+    (
+        lambda folder: edit(folder / "model_index.json", transformer=["own", "Transformer"]),
+        "transformer is of a class in 'own', which is code of the model's",
+    ),
+    (
+        lambda folder: edit(
+            folder / "model_index.json", image_processor=["transformers", "AProcessor"]
+        ),
+        "the folder image_processor is missing",
+    ),
+    (
+        lambda folder: edit(
+            folder / "model_index.json", tokenizer=[None, None], tokenizer_2=[None, None]
+        ),
+        "names no tokenizer, so it reads no prompt",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "what"), FAULTY_OTHERS)
+def test_fault_of_another_pipeline_is_named(other: Path, change: Change, what: str) -> None:
+    change(other)
+    assert what in said(other)
+    with pytest.raises(ModelError):
+        find_model(str(other))
 
 
 def test_two_faults_are_both_named_and_the_run_says_how_many(tiny: Path) -> None:

@@ -424,10 +424,41 @@ def test_index_that_cannot_be_read_is_told(tmp_path: Path, text: str) -> None:
         find_model(str(tmp_path))
 
 
-def test_other_pipelines_are_refused(tiny_cache: Path, tmp_path: Path) -> None:
-    folder = local_model(tiny_cache, tmp_path / "flux", _class_name="FluxPipeline")
-    with pytest.raises(ModelError, match="a FluxPipeline; expected StableDiffusionPipeline or"):
+@pytest.mark.parametrize(
+    ("other", "reason"),
+    [
+        ("StableDiffusionInpaintPipeline", "it needs an image and a mask to begin with"),
+        ("FluxFillPipeline", "it needs an image and a mask to begin with"),
+        ("StableDiffusionXLImg2ImgPipeline", "it needs an image to begin with"),
+        ("StableDiffusionLatentUpscalePipeline", "it needs an image to begin with"),
+        ("QwenImageEditPlusPipeline", "it needs an image to begin with"),
+        ("FluxControlNetPipeline", "it needs a control image"),
+        ("WanImageToVideoPipeline", "it makes video"),
+        ("AnimateDiffPipeline", "it makes video"),
+        ("StableAudioPipeline", "it makes sound"),
+        ("MarigoldDepthPipeline", "it estimates maps"),
+        ("StableCascadePriorPipeline", "it is one half of a pipeline"),
+    ],
+)
+def test_pipelines_for_something_else_are_refused(
+    tiny_cache: Path, tmp_path: Path, other: str, reason: str
+) -> None:
+    folder = local_model(tiny_cache, tmp_path / "other", _class_name=other)
+    with pytest.raises(ModelError, match=f"a {other}: {reason}"):
         find_model(str(folder))
+
+
+def test_components_are_recorded_with_what_they_hold(tiny_cache: Path, tmp_path: Path) -> None:
+    """The same from the catalogue, before the model is made, and from the files' headers."""
+    folder = local_model(tiny_cache, tmp_path / "mine")
+    read = find_model(str(folder)).outline().components
+    assert read == find_model("synthetic/tiny").outline().components
+    unet = read["unet"]
+    assert (unet.class_name, unet.dtype) == ("UNet2DConditionModel", "float16")
+    assert unet.parameters == parameter_count(TINY.networks["unet"])
+    assert sum(one.bytes for one in read.values()) == TINY.bytes_on_disk
+    pickles = find_model(str(as_pickles(folder)), allow_pickle=True).components["unet"]
+    assert pickles.parameters is None and pickles.dtype is None and pickles.bytes > 0
 
 
 def test_missing_component_is_named(tiny_cache: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from factories import make_run as make_run_record
 
 from sdbench.errors import MachineError
 from sdbench.models.resolve import ModelSource
+from sdbench.models.traits import traits_from
 from sdbench.plan.cost import Estimate
 from sdbench.plan.order import make_plan
 from sdbench.privacy.redact_recorded import (
@@ -21,7 +22,8 @@ from sdbench.privacy.redact_recorded import (
 )
 from sdbench.process.find_device import FoundDevice
 from sdbench.records import Run
-from sdbench.runner.prepare import Prepared, Request, make_run
+from sdbench.runner.prepare import Prepared, make_run
+from sdbench.runner.request import Request
 
 TOKEN = "hf_abcdefghijklmnopqrstuvwxyz012345"
 
@@ -48,6 +50,8 @@ def prepared_with(model_folder: Path, interpreter: Path) -> Prepared:
         at_most=Estimate(1.0, 1, 1),
         facts=make_facts(),
         machine={"chip": "Test", "cores_physical": 2, "memory_bytes": 8_000_000_000},
+        traits=traits_from("StableDiffusionPipeline", {}),
+        resolved={},
     )
 
 

@@ -25,6 +25,7 @@ def tool(name: str) -> ModuleType:
 
 mutants = tool("mutants")
 coverage_table = tool("coverage_table")
+same_output = tool("same_output")
 
 
 def test_the_same_seed_draws_the_same_mutants_and_another_seed_others() -> None:
@@ -98,3 +99,20 @@ def test_comparing_fails_where_a_module_is_lower(tmp_path: Path) -> None:
         )
         assert done.returncode == code, done.stderr
         assert ("lower: sdbench/words.py" in done.stdout) == (code == 1)
+
+
+def test_a_command_that_fails_in_both_checkouts_is_named() -> None:
+    outputs = {
+        "sdbench show a/exit code": b"0\n",
+        "sdbench diagnose a/exit code": b"1\n",
+        "sdbench compare a b/exit code": b"2\n",
+        "sdbench show b/exit code": b"2\n",
+        "sdbench report a/exit code": b"70\n",
+        "sdbench report a/standard error": b"sdbench: no module named pandas\n",
+    }
+    assert not [*same_output.differences(outputs, outputs)]
+    assert [*same_output.failed_alike(outputs, outputs)] == [
+        "sdbench report a: failed in both with exit code 70: sdbench: no module named pandas",
+        "sdbench show b: failed in both with exit code 2: ",
+    ]
+    assert not [*same_output.failed_alike({}, outputs)]  # differences names these

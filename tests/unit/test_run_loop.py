@@ -120,7 +120,7 @@ def test_operations_that_an_earlier_run_counted_are_not_counted_again(tmp_path: 
     config = make_config(matrix=ONE_CASE, replicates=1)
     assert counting("first", config) == [True]
     assert counting("second", config) == [False]
-    assert counting("third", msgspec.structs.replace(config, steps=config.steps + 1)) == [True]
+    assert counting("third", msgspec.structs.replace(config, steps=3)) == [True]
 
 
 def test_damaged_count_is_counted_anew(tmp_path: Path, own_cache: Path) -> None:

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from sdbench.process.events import Event, Phase
+from sdbench.process.events import DECODER, Event, Phase
 from sdbench.process.streams import MAX_LINE_BYTES, TAIL_BYTES, EventLines, Streams, Tail
 
 
@@ -19,7 +19,7 @@ def phases(*names: str) -> list[Event]:
 
 
 def test_event_may_come_in_pieces() -> None:
-    lines = EventLines()
+    lines = EventLines(DECODER)
     whole = line("a") + line("b")
     for index in range(len(whole)):
         lines.feed(whole[index : index + 1])
@@ -28,7 +28,7 @@ def test_event_may_come_in_pieces() -> None:
 
 
 def test_half_an_event_waits_for_its_other_half() -> None:
-    lines = EventLines()
+    lines = EventLines(DECODER)
     lines.feed(line("a")[:-1])
     assert not lines.pending
     lines.feed(b"\n")
@@ -53,20 +53,20 @@ def test_half_an_event_waits_for_its_other_half() -> None:
     ],
 )
 def test_what_is_no_event_is_counted_and_the_next_one_read(rubbish: bytes) -> None:
-    lines = EventLines()
+    lines = EventLines(DECODER)
     lines.feed(rubbish + b"\n" + line("a"))
     assert lines.unreadable == 1
     assert list(lines.pending) == phases("a")
 
 
 def test_deeply_nested_rubbish_is_counted() -> None:
-    lines = EventLines()
+    lines = EventLines(DECODER)
     lines.feed(b"[" * 200_000 + b"\n")
     assert lines.unreadable == 1
 
 
 def test_endless_line_is_noticed_and_not_kept() -> None:
-    lines = EventLines()
+    lines = EventLines(DECODER)
     for _ in range(3):
         lines.feed(b"x" * (MAX_LINE_BYTES // 2))
     assert lines.flooded
@@ -74,7 +74,7 @@ def test_endless_line_is_noticed_and_not_kept() -> None:
 
 
 def test_longest_honest_line_is_read() -> None:
-    lines = EventLines()
+    lines = EventLines(DECODER)
     name = "x" * (MAX_LINE_BYTES - 100)
     lines.feed(line(name))
     assert not lines.flooded
@@ -110,7 +110,7 @@ def test_streams_are_read_apart_and_to_their_end() -> None:
     events, events_in = os.pipe()
     out, out_in = os.pipe()
     err, err_in = os.pipe()
-    streams = Streams(events, out, err)
+    streams = Streams(events, out, err, DECODER)
     os.write(events_in, line("a"))
     os.write(out_in, b"printed")
     os.write(err_in, b"complained")
@@ -130,7 +130,7 @@ def test_streams_are_read_apart_and_to_their_end() -> None:
 
 def test_drain_does_not_wait_for_a_pipe_somebody_holds_open() -> None:
     pipes = [os.pipe() for _ in range(3)]
-    streams = Streams(*(reading for reading, _ in pipes))
+    streams = Streams(pipes[0][0], pipes[1][0], pipes[2][0], DECODER)
     os.write(pipes[1][1], b"last words")
     streams.drain()
     assert streams.stdout.text() == "last words"

@@ -236,7 +236,7 @@ def test_image_that_is_never_a_number_is_named_and_the_others_are_made(
     tries: dict[str, int] = {}
     finite_from = {"right": 1, "second time": 2, "never": 1000}
 
-    def made(pipeline: Any, call: str, steps: int, untiled: Any) -> tuple[Any, dict[str, Any]]:
+    def made(call: str, steps: int, untiled: Any) -> tuple[Any, dict[str, Any]]:
         tries[call] = tries.get(call, 0) + 1
         return tries[call] >= finite_from[call], {}
 

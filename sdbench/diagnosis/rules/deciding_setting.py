@@ -26,11 +26,10 @@ def healthy_neighbours(
     return found
 
 
-def contrast_words(neighbours: dict[str, CaseResult]) -> str:
+def contrast_words(neighbours: dict[str, CaseResult], what: str) -> str:
     """``; with attention slicing off it is right``, or nothing."""
-    if not neighbours:
-        return ""
-    return f"; with {' or with '.join(value_words(r, axis) for axis, r in neighbours.items())} "
+    values = [value_words(row, axis) for axis, row in neighbours.items()]
+    return f"; with {' or with '.join(values)} {what}" if values else ""
 
 
 def use_words(neighbours: dict[str, CaseResult]) -> str | None:

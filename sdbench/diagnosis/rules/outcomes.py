@@ -75,7 +75,7 @@ def _ended(
     first = ended[0]
     if addition is None:
         fine = healthy_neighbours(evidence, row, lambda other: other.summary.outcome == "ok")
-        addition = contrast_words(fine) and f"{contrast_words(fine)}it ends well"
+        addition = contrast_words(fine, "it ends well")
         remedy = use_words(fine) or remedy
     cause = first.cause
     known_remedy = None if cause is None else cause.remedy

@@ -160,20 +160,18 @@ def counted_symptom(
             for replicate, number, image, picture in made
         }
     )
-    addition = contrast_words(fine) and f"{contrast_words(fine)}none does"
     more = stage_words([e for e in evidence.images_of(row) if e.fault in ("black", "not-a-number")])
-    where = f"image {listed(place.images)} {place.words}"
-    use = use_words(fine) or dtype_words(row)
-    if place.pattern == "first-pass" and not use_words(fine):
+    where = f"image {listed(place.images)} {place.words}{contrast_words(fine, 'none does')}"
+    use = use_words(fine)
+    if use is None and place.pattern == "first-pass":
         use = first_pass_remedy(evidence, row, fixed=False)
-    elif place.right_images and not use_words(fine):
-        use = ""  # a type too small would not spare some images in every pass
+    elif use is None and not place.right_images:
+        use = dtype_words(row)  # too small a type would not spare some images in every pass
     return Symptom(
         code,
         "error",
         row,
-        f"{len(wrong)} of {len(made)} pictures {words}: {where}{addition}"
-        + (f"; {more}" if more else ""),
+        f"{len(wrong)} of {len(made)} pictures {words}: {where}" + (f"; {more}" if more else ""),
         " ".join(part for part in (use, LOCALISE) if part),
         {
             "wrong": len(wrong),

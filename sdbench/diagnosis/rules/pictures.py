@@ -76,8 +76,7 @@ def cpu_mismatch(evidence: Evidence, row: CaseResult) -> Symptom | None:
     if seen:
         what = wrong_words(evidence, row) or row.summary.correct_reason or row.summary.correct
         words = f"the pictures are not the CPU's: {what}"
-    if contrast_words(fine):
-        words += f"{contrast_words(fine)}they match"
+    words += contrast_words(fine, "they match")
     remedy = " ".join(part for part in (use_words(fine), LOCALISE) if part)
     tf32 = margin is not None and margin <= _TF32_MARGIN and may_use_tf32(evidence, row)
     if tf32 and not seen:
@@ -123,12 +122,11 @@ def _of_fault(
         return None
     place = evidence.place(row, holds)
     fine = healthy_neighbours(evidence, row, lambda other: _is_fine(evidence, other))
-    addition = contrast_words(fine) and f"{contrast_words(fine)}it is right"
     return Symptom(
         code,
         "error",
         row,
-        f"{wrong_words(evidence, row, holds)}{addition}",
+        wrong_words(evidence, row, holds) + contrast_words(fine, "it is right"),
         " ".join(part for part in (use_words(fine), LOCALISE) if part),
         {
             "images": place.images,

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sdbench.analysis.case_words import CORRECT_WORDS, OUTCOME_WORDS
-from sdbench.analysis.run_summary import per_picture
 from sdbench.comparison import Comparison
 from sdbench.comparison.result import CaseComparison
 from sdbench.quoting.markdown_text import code_block, plain, table
@@ -18,11 +17,18 @@ from sdbench.report.figures import Figure, FigureKind, run_figures, story_figure
 from sdbench.report.pictures.data_uris import Shown
 from sdbench.report.pictures.gallery import Gallery
 from sdbench.report.view import Advice, CaseView, FindingView, Line, Report, RunReport, Tone
-from sdbench.report.view.comparison_words import case_name, side_words, verdict_words
+from sdbench.report.view.comparison_words import (
+    case_name,
+    picture_time,
+    ratio_interval_words,
+    ratio_words,
+    side_words,
+    verdict_words,
+)
 from sdbench.report.view.efficiency_words import EXPLAINED, stage_share_words
-from sdbench.report.view.gains import measurable_gains
+from sdbench.report.view.headline import measurable_gains
 from sdbench.report.view.notes import notes_of
-from sdbench.report.view.summary_words import case_remarks, disturbed_lines
+from sdbench.report.view.summary_words import case_remarks, disturbed_lines, interval_words
 from sdbench.words import printable, seconds, size
 
 # Beyond so many, the rest is folded away.
@@ -129,14 +135,14 @@ def _section(title: str, parts: Iterator[str] | Sequence[str]) -> Iterator[str]:
 def _facts(run: RunReport) -> Iterator[Line]:
     head = run.headline
     yield from head.machine
-    yield Line(what="set-up", about=head.setup_sentence)
+    yield Line("set-up", head.setup_sentence)
     for check in head.setup:
         if check.tone in ("bad", "warning"):
-            yield Line(what=f"{_SIGNS[check.tone]} {check.what}", about=check.found)
+            yield Line(f"{_SIGNS[check.tone]} {check.what}", check.found)
     label = f", {run.label}" if run.label else ""
-    yield Line(what="run", about=f"{run.summary.run_id}, begun {run.created_utc}{label}")
+    yield Line("run", f"{run.summary.run_id}, begun {run.created_utc}{label}")
     for words in notes_of(run):
-        yield Line(what="note", about=words)
+        yield Line("note", words)
 
 
 def _advice(run: RunReport) -> Iterator[str]:
@@ -184,7 +190,6 @@ def _cells(run: RunReport) -> Iterator[str]:
 
 
 def _cell_row(cell: CaseView) -> list[str]:
-    bounds = "–" if cell.ci95 is None else f"{cell.ci95[0]:.3g}–{cell.ci95[1]:.3g} s"
     well, broken = cell.summary.outcome in ("ok", "skipped"), cell.summary.correct == "broken"
     outcome = cell.outcome_words if well else f"**{cell.outcome_words}**"
     picture = f"**{cell.picture_words}**" if broken else cell.picture_words
@@ -192,7 +197,7 @@ def _cell_row(cell: CaseView) -> list[str]:
         plain(cell.name),
         outcome,
         seconds(cell.seconds_per_picture) + (" !" if cell.disturbed else ""),
-        bounds,
+        interval_words(cell.ci95),
         seconds(cell.first_s),
         size(cell.summary.peak_memory_bytes),
         size(cell.summary.swap_delta_bytes),
@@ -321,15 +326,14 @@ def _differences(comparison: Comparison) -> str:
 
 
 def _comparison_row(case: CaseComparison) -> list[str]:
-    bounds = "–" if case.ci95 is None else f"{case.ci95[0]:.3f}–{case.ci95[1]:.3f}"
     verdict = verdict_words(case)
     why = f" ({plain(case.explanation)})" if case.explanation else ""
     return [
         plain(case_name(case)),
-        seconds(per_picture(case.base_s, case.images)),
-        seconds(per_picture(case.new_s, case.images)),
-        "–" if case.ratio is None else f"×{case.ratio:.3f}",
-        bounds,
+        picture_time(case.base_s, case),
+        picture_time(case.new_s, case),
+        ratio_words(case.ratio),
+        ratio_interval_words(case.ci95),
         f"**{verdict}**{why}",
         _both(CORRECT_WORDS, case.correct.base, case.correct.new),
         _both(OUTCOME_WORDS, case.outcome.base, case.outcome.new),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 Theme = dict[str, str]
+"""Colour by role: the names of the palette without ``fig-``."""
 T = TypeVar("T")
 
 # Of an SVG, so that what is measured is what is drawn.

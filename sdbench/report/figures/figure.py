@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from xml.sax.saxutils import escape
 
-from sdbench.report.figures.canvas import lay_out
+from sdbench.report.figures.canvas import Theme, lay_out
 from sdbench.report.figures.palette import COLOURS
 from sdbench.words import printable
 
@@ -28,9 +28,6 @@ FigureKind = Literal[
     "comparison",
     "history",
 ]
-Theme = dict[str, str]
-"""Colour by role: the names of the palette without ``fig-``."""
-
 _ROLES = [colour.name.removeprefix("fig-") for colour in COLOURS]
 # Colours that matplotlib writes into SVG as they are and nothing else uses; they become variables.
 _STAND_INS = {role: f"#fe{number:02x}ef" for number, role in enumerate(_ROLES)}
@@ -58,13 +55,21 @@ class Figure:
 
         Everything others wrote is escaped.
         """
-        return self._svg()
+        with _style(self.id):
+            drawing = self.draw(_STAND_INS)
+            lay_out(drawing)
+            text = io.StringIO()
+            drawing.savefig(text, format="svg", metadata=dict.fromkeys(_METADATA))
+        return _dressed(text.getvalue(), self)
 
     def svg_file(self) -> str:
         """For a file of its own: the same, with both sets of colours in it."""
         ground = "svg{background:var(--fig-ground,#fff)}"
         dark = f"@media (prefers-color-scheme: dark){{svg{{{_DARK}}}}}"
-        return f"<style>{ground}{dark}</style>".join(_around_style(self._svg()))
+        # A style goes after the description.
+        head, end, body = self.inline_svg().partition("</desc>")
+        start = '<?xml version="1.0" encoding="utf-8"?>\n'
+        return f"{start}{head}{end}<style>{ground}{dark}</style>{body}"
 
     def png(self) -> bytes:
         """For where SVG is not shown; always light."""
@@ -74,14 +79,6 @@ class Figure:
             data = io.BytesIO()
             drawing.savefig(data, format="png", dpi=_DPI, metadata={"Software": None})
         return data.getvalue()
-
-    def _svg(self) -> str:
-        with _style(self.id):
-            drawing = self.draw(_STAND_INS)
-            lay_out(drawing)
-            text = io.StringIO()
-            drawing.savefig(text, format="svg", metadata=dict.fromkeys(_METADATA))
-        return _dressed(text.getvalue(), self)
 
 
 _METADATA = ("Creator", "Date", "Format", "Type")
@@ -142,12 +139,6 @@ def _without_marker_names(body: str) -> str:
         return found[0] if name in used else f"<{found[1]}"
 
     return _NAMED_GROUP.sub(kept, body)
-
-
-def _around_style(svg: str) -> tuple[str, str]:
-    """Where a style goes: after the description."""
-    end = svg.index("</desc>") + len("</desc>")
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + svg[:end], svg[end:]
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Memory and swap over the life of one process, with its phases and the pressure on the machine."""
 
+import functools
 from typing import TYPE_CHECKING
 
 from sdbench.report.figures.canvas import Theme, legend, new_drawing
@@ -26,7 +27,7 @@ def timeline_figures(run: RunReport, prefix: str) -> list[Figure]:
             title=f"Memory of {timeline.name} ({timeline.chosen}; {timeline.outcome_words})",
             caption=timeline.sentence,
             description=timeline.sentence,
-            draw=lambda theme, timeline=timeline: _draw(timeline, theme),  # type: ignore[misc]
+            draw=functools.partial(_draw, timeline),
         )
         for number, timeline in enumerate(run.timelines, start=1)
     ]

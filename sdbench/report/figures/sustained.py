@@ -1,5 +1,6 @@
 """Seconds a pass over the minutes of one process, with the GPU's temperature and power below."""
 
+import functools
 from typing import TYPE_CHECKING
 
 from sdbench.report.figures.canvas import Theme, legend, new_drawing
@@ -19,7 +20,7 @@ def sustained_figures(run: RunReport, prefix: str) -> list[Figure]:
             title=f"Speed of {curve.name} over time",
             caption=curve.sentence,
             description=curve.sentence,
-            draw=lambda theme, curve=curve: _draw(curve, theme),  # type: ignore[misc]
+            draw=functools.partial(_draw, curve),
         )
         for number, curve in enumerate(run.sustained, start=1)
     ]

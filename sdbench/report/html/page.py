@@ -90,9 +90,10 @@ def html_report(runs: Sequence[LoadedRun], story: Report | None = None) -> str:
     ]
     environment = _environment()
     context = {"story": story, "parts": parts, "story_figures": story_figures(story)}
+    ordered = sorted(SECTIONS, key=lambda section: len(runs) > 1 and section[0] != "comparison")
     sections = [
         Section(name, title, html)
-        for name, title in _ordered(len(runs))
+        for name, title in ordered
         if (html := environment.get_template(f"sections/{name}.html").render(context)).strip()
     ]
     css, script = css_variables() + _text("report.css"), _text("report.js")
@@ -103,12 +104,6 @@ def html_report(runs: Sequence[LoadedRun], story: Report | None = None) -> str:
         script=script,
         policy=content_security_policy(css, script),
         version=__version__,
-    )
-
-
-def _ordered(runs: int) -> Sequence[tuple[str, str]]:
-    return (
-        SECTIONS if runs == 1 else sorted(SECTIONS, key=lambda section: section[0] != "comparison")
     )
 
 

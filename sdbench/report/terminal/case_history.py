@@ -10,10 +10,10 @@ from rich.table import Table
 from sdbench.analysis.case_words import OUTCOME_WORDS, case_words
 from sdbench.analysis.run_summary import per_picture
 from sdbench.comparison import History, HistoryEntry
+from sdbench.report.terminal.tables import Column, harmless, table_of
 from sdbench.words import counted, printable, seconds
 
 _PLOT_WIDTH = 40
-_SHOWN = ("torch", "diffusers")
 
 
 def render_history(history: History, console: Console, most: int | None = None) -> None:
@@ -41,7 +41,7 @@ def render_history(history: History, console: Console, most: int | None = None) 
             f"{math.expm1(spread.log_sd):.1%}: between two separate runs, less than "
             f"×{spread.least_ratio:.2f} is no change."
         )
-        console.print(escape(printable(words)), soft_wrap=True)
+        console.print(harmless(words), soft_wrap=True)
 
 
 def _table(
@@ -52,25 +52,25 @@ def _table(
     several_arms: bool,
 ) -> Table:
     title = f"{case_words(history.case)}: {printable(series)}"
-    table = Table(title=escape(title), title_justify="left", show_edge=False, pad_edge=False)
-    columns = ["date", "run", *(["arm"] if several_arms else []), *_SHOWN, "outcome"]
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    table.add_column("s/picture", justify="right")
-    table.add_column(scale.heading, no_wrap=True)
-    for entry in entries:
-        outcome = OUTCOME_WORDS[entry.outcome] + (" (simulated)" if entry.simulated else "")
-        cells = [
-            entry.created_utc[:16].replace("T", " "),
-            entry.run_id if entry.label is None else f"{entry.run_id} {entry.label}",
-            *([entry.arm] if several_arms else []),
-            *(entry.versions.get(package, "–") for package in _SHOWN),
-            outcome,
-            seconds(per_picture(entry.latency_s.median, entry.images)),
-            scale.line(entry),
-        ]
-        table.add_row(*(escape(printable(cell)) for cell in cells))
-    return table
+    columns: list[Column[HistoryEntry]] = [
+        ("date", "folded", lambda entry: harmless(entry.created_utc[:16].replace("T", " "))),
+        ("run", "folded", lambda entry: harmless(f"{entry.run_id} {entry.label or ''}".rstrip())),
+        ("arm", "folded", lambda entry: harmless(entry.arm)),
+        ("torch", "folded", lambda entry: harmless(entry.versions.get("torch", "–"))),
+        ("diffusers", "folded", lambda entry: harmless(entry.versions.get("diffusers", "–"))),
+        ("outcome", "folded", _outcome),
+        ("s/picture", "number", _time),
+        (scale.heading, "whole", scale.line),
+    ]
+    return table_of(entries, columns, escape(title), {"arm": several_arms})
+
+
+def _outcome(entry: HistoryEntry) -> str:
+    return OUTCOME_WORDS[entry.outcome] + (" (simulated)" if entry.simulated else "")
+
+
+def _time(entry: HistoryEntry) -> str:
+    return seconds(per_picture(entry.latency_s.median, entry.images))
 
 
 class _Scale:

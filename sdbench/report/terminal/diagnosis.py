@@ -17,7 +17,7 @@ from sdbench.diagnosis.result import (
     Severity,
     Tradeoff,
 )
-from sdbench.report.terminal.tables import print_table
+from sdbench.report.terminal.tables import Column, harmless, print_table, table_of
 from sdbench.words import counted, printable, seconds, size
 
 _MOST_ROWS = 100
@@ -37,7 +37,7 @@ def render_diagnosis(diagnosis: Diagnosis, console: Console, *, everything: bool
     beyond a hundred of each, else they are counted.
     """
     simulated = " – SIMULATED: no real device made these results" if diagnosis.simulated else ""
-    title = escape(printable(diagnosis.run_id))
+    title = harmless(diagnosis.run_id)
     console.print(f"{title} on {diagnosis.device}{simulated}", soft_wrap=True)
     style = "green" if diagnosis.healthy else "red"
     console.print(f"[bold {style}]{escape(diagnosis.headline)}[/]", soft_wrap=True)
@@ -72,14 +72,14 @@ def _print_finding(finding: Finding, console: Console) -> None:
         finding.sentence,
     )
     if finding.severity != "info":
-        console.print(f"    → {escape(printable(finding.remedy))}", soft_wrap=True)
+        console.print(f"    → {harmless(finding.remedy)}", soft_wrap=True)
 
 
 def _print_claim(claim: Claim, console: Console, *, several_stacks: bool) -> None:
     stack = f" [{claim.stack}]" if several_stacks else ""
     words = f"({claim.id}) {claim.verdict}{stack}"
     _say(console, words, _VERDICT_STYLES[claim.verdict], claim.claim)
-    console.print(f"    {escape(printable(claim.sentence))}", soft_wrap=True)
+    console.print(f"    {harmless(claim.sentence)}", soft_wrap=True)
     console.print(f"    {escape(claim.speaks_of)}", style="dim", soft_wrap=True)
 
 
@@ -88,7 +88,7 @@ def _print_recommendation(diagnosis: Diagnosis, console: Console, most: int | No
     if recommendation.tradeoffs:
         print_table(_tradeoffs(recommendation.tradeoffs[:most]), console)
         _print_left_out(len(recommendation.tradeoffs), most, "case", console)
-    console.print(escape(printable(recommendation.sentence)), soft_wrap=True)
+    console.print(harmless(recommendation.sentence), soft_wrap=True)
     shown: set[str] = set()
     for goal in recommendation.goals[:most]:
         _print_goal(goal, console, shown, recommendation.sentence)
@@ -104,7 +104,7 @@ def _print_goal(goal: Goal, console: Console, shown: set[str], sentence: str) ->
     if goal.reason is not None and goal.reason not in shown:
         shown.add(goal.reason)
         if goal.reason.rstrip(".").lower() != sentence.rstrip(".").lower():
-            console.print(f"  [yellow]{escape(printable(goal.reason))}[/]", soft_wrap=True)
+            console.print(f"  [yellow]{harmless(goal.reason)}[/]", soft_wrap=True)
     for name, choice in (("one picture", goal.latency), ("many pictures", goal.throughput)):
         if choice is None:
             continue
@@ -135,28 +135,16 @@ def _printable_lines(text: str) -> str:
 
 
 def _tradeoffs(tradeoffs: Sequence[Tradeoff]) -> Table:
-    table = Table(show_edge=False, pad_edge=False)
-    several_arms = len({entry.arm for entry in tradeoffs}) > 1
-    table.add_column("time against memory", overflow="fold")
-    if several_arms:
-        table.add_column("arm")
-    for name in ("s/picture", "peak memory"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("picture")
-    table.add_column("none better in both")
-    for entry in tradeoffs:
-        cells = [escape(case_words(entry.case))]
-        if several_arms:
-            cells.append(escape(printable(entry.arm)))
-        cells += [
-            seconds(entry.seconds_per_picture),
-            size(entry.peak_memory_bytes),
-            CORRECT_WORDS[entry.correct],
-            "●" if entry.efficient else "",
-        ]
-        table.add_row(*cells)
-    return table
+    columns: list[Column[Tradeoff]] = [
+        ("time against memory", "folded", lambda entry: escape(case_words(entry.case))),
+        ("arm", "text", lambda entry: harmless(entry.arm)),
+        ("s/picture", "figure", lambda entry: seconds(entry.seconds_per_picture)),
+        ("peak memory", "figure", lambda entry: size(entry.peak_memory_bytes)),
+        ("picture", "text", lambda entry: CORRECT_WORDS[entry.correct]),
+        ("none better in both", "text", lambda entry: "●" if entry.efficient else ""),
+    ]
+    return table_of(tradeoffs, columns, shown={"arm": len({e.arm for e in tradeoffs}) > 1})
 
 
 def _say(console: Console, what: str, style: str, about: str) -> None:
-    console.print(f"  [{style}]{escape(what)}[/]  {escape(printable(about))}", soft_wrap=True)
+    console.print(f"  [{style}]{escape(what)}[/]  {harmless(about)}", soft_wrap=True)

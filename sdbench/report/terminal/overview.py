@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from sdbench.analysis.run_summary import CaseSummary
-from sdbench.report.terminal.tables import case_table, print_table
+from sdbench.report.terminal.tables import case_table, harmless, print_lines, print_table
 from sdbench.report.view import Advice, CaseView, RunReport, Tone
-from sdbench.report.view.gains import measurable_gains
+from sdbench.report.view.headline import measurable_gains
 from sdbench.report.view.notes import notes_of
 from sdbench.report.view.passes import passes_sentence, sustained_lines
 from sdbench.report.view.summary_words import (
@@ -18,7 +18,7 @@ from sdbench.report.view.summary_words import (
     spread_lines,
     swapped_words,
 )
-from sdbench.words import counted, printable, seconds, shell, size
+from sdbench.words import counted, seconds, shell, size
 
 MAX_LINES = 40
 _TABLE_HEAD = 2  # names and a rule
@@ -36,7 +36,7 @@ def render_overview(
 
     ``head`` are the lines that say what ran; ``everything`` prints more than one screen.
     """
-    top = [*((what, escape(printable(about))) for what, about in head), *_verdict(story)]
+    top = [*((what, harmless(about)) for what, about in head), *_verdict(story)]
     bottom = [*_use(story), *_claims(story), *_state(story), ("more", _more(path))]
     room = MAX_LINES - len(top) - len(bottom) - _TABLE_HEAD
     remarks = [*_remarks(story)]
@@ -48,35 +48,29 @@ def render_overview(
         left_for_rows = max(_FEWEST_ROWS, left_for_rows - 1)
     shown = _chosen_rows(cells, left_for_rows)
     left_for_remarks = max(1, room - len(shown) - (len(shown) < len(cells)))
-    _print_lines(top, console)
+    print_lines(top, console)
     chosen = {cell.summary.key for cell in cells if cell.recommended}
     print_table(case_table(story.summary, shown, chosen=chosen), console)
     if len(shown) < len(cells):
         console.print(f"and {counted(len(cells) - len(shown), 'more case')}: --all shows them")
     for line in _fitting(remarks, left_for_remarks):
         console.print(f"  {line}", soft_wrap=True)
-    _print_lines(bottom, console)
-
-
-def _print_lines(lines: Lines, console: Console) -> None:
-    width = max((len(what) for what, _ in lines), default=0)
-    for what, about in lines:
-        console.print(f"[bold]{what:<{width}}[/]  {about}", soft_wrap=True)
+    print_lines(bottom, console)
 
 
 def _verdict(story: RunReport) -> Iterator[tuple[str, str]]:
     head = story.headline
     for mark in story.marks:
-        yield "NOTE", f"[bold]{mark.word}[/] – {escape(printable(mark.sentence))}"
+        yield "NOTE", f"[bold]{mark.word}[/] – {harmless(mark.sentence)}"
     yield "set-up", _toned(head.setup_tone, f"{head.setup_sentence}.")
     for check in head.setup:
         if check.tone in ("bad", "warning"):
-            yield "", escape(printable(f"{check.what}: {check.found}"))
+            yield "", harmless(f"{check.what}: {check.found}")
     yield "verdict", _toned(head.tone, story.diagnosis.headline)
 
 
 def _toned(tone: Tone, words: str) -> str:
-    return f"[{_STYLES[tone]}]{escape(printable(words))}[/]"
+    return f"[{_STYLES[tone]}]{harmless(words)}[/]"
 
 
 def _remarks(story: RunReport) -> Iterator[str]:
@@ -86,7 +80,7 @@ def _remarks(story: RunReport) -> Iterator[str]:
         if finding.severity != "info":
             style = _STYLES[reported.tone]
             what_next = f" {finding.remedy}" if finding.code == "unfinished" else ""
-            words = escape(printable(f"{finding.sentence}{what_next}"))
+            words = harmless(f"{finding.sentence}{what_next}")
             yield f"[{style}]{finding.severity} {finding.code}[/]  {words}"
     yield from (f"[yellow]![/] {escape(line)}" for line in disturbed_lines(story.summary))
     yield from map(escape, case_remarks(story.summary, story.summary.cases))
@@ -97,11 +91,11 @@ def _use(story: RunReport) -> Iterator[tuple[str, str]]:
     """What to use, with what the choice gains; else why nothing can be said."""
     head = story.headline
     for advice in head.advice[:4]:
-        yield "use", escape(printable(_advice_words(advice)))
+        yield "use", harmless(_advice_words(advice))
     for reason in head.no_advice[:2]:
-        yield "use", escape(printable(reason))
+        yield "use", harmless(reason)
     if not head.advice and not head.no_advice:
-        yield "use", escape(printable(story.diagnosis.recommendation.sentence))
+        yield "use", harmless(story.diagnosis.recommendation.sentence)
 
 
 def _advice_words(advice: Advice) -> str:
@@ -132,7 +126,7 @@ def _claims(story: RunReport) -> Iterator[tuple[str, str]]:
     words += f": {each}"
     if len(reported) == 1:
         words += f" – {reported[0].sentence}"
-    yield "claims", escape(printable(words))
+    yield "claims", harmless(words)
 
 
 def _state(story: RunReport) -> Iterator[tuple[str, str]]:
@@ -145,12 +139,12 @@ def _state(story: RunReport) -> Iterator[tuple[str, str]]:
     for line in sustained_lines(story.summary):
         yield "sustained", escape(line)
     yield "swap", f"Written to swap meanwhile: {swapped_words(story.summary.swapped_out_bytes)}."
-    for line in _fitting([escape(printable(note)) for note in notes_of(story)], 4):
+    for line in _fitting([harmless(note) for note in notes_of(story)], 4):
         yield "note", line
 
 
 def _more(path: str) -> str:
-    where = escape(printable(shell(path)))
+    where = harmless(shell(path))
     return f"sdbench show {where} CASE · sdbench diagnose {where} · sdbench report {where}"
 
 

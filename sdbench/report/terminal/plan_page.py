@@ -23,6 +23,14 @@ _SHOWN_PROCESSES = 1000
 _PASSES_TO_COMPARE = 4
 
 
+def _work_words(prepared: Prepared) -> str:
+    """``20 steps, ddim, guidance 7.5 (scheduler, guidance_scale as for Stable Diffusion XL)``."""
+    config, resolved = prepared.config, prepared.resolved
+    words = f"{config.steps} steps, {config.scheduler}, guidance {config.guidance_scale}"
+    title = prepared.traits.family.title
+    return f"{words} ({', '.join(resolved)} as for {title})" if resolved else words
+
+
 def introduce(prepared: Prepared, remarks: Console) -> None:
     """The first lines: what, where, how long, how much, and that nothing is sent anywhere."""
     config, plan = prepared.config, prepared.plan
@@ -36,6 +44,7 @@ def introduce(prepared: Prepared, remarks: Console) -> None:
         ("plan", f"{config.name} – {processes}" + (f", {skipped} skipped" if skipped else "")),
         ("machine", machine),
         ("model", _model_words(prepared)),
+        ("work", _work_words(prepared)),
         ("device", _device_words(prepared)),
         ("takes", _cost_words(prepared)),
     ]

@@ -12,7 +12,8 @@ from sdbench.process.import_failures import ImportFailure
 from sdbench.records import Run
 from sdbench.report.terminal.tables import render_summary
 from sdbench.report.view import diagnosed
-from sdbench.runner.prepare import DEFAULT_CONFIG, Prepared
+from sdbench.runner.prepare import Prepared
+from sdbench.runner.request import DEFAULT_CONFIG
 from sdbench.runner.session import SessionResult
 from sdbench.runs import load_run
 from sdbench.words import counted, duration, shell
@@ -98,10 +99,11 @@ def offer_docs(prepared: Prepared, sat: SessionResult, out: Console) -> None:
     """After a default run on a GPU: the plan that tests the documentation, and its hours."""
     if prepared.config.name != DEFAULT_CONFIG or prepared.device.kind == "cpu":
         return
+    from sdbench.plan.for_model import resolve_for
     from sdbench.plan.order import make_plan
     from sdbench.plan.read_config import load_config
 
-    config = load_config(_DOCS_CONFIG)
+    config = resolve_for(load_config(_DOCS_CONFIG), prepared.traits).config
     plan = make_plan(config, prepared.device.kind)
     model, kind = prepared.model.outline(), prepared.device.kind
     guess = estimate_run(config, plan, model, kind, prepared.cores).duration_s

@@ -1,6 +1,7 @@
 """The tables and sentences a person sees."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,6 +17,7 @@ from sdbench.report.view.passes import passes_sentence, sustained_lines
 from sdbench.report.view.summary_words import (
     case_remarks,
     disturbed_lines,
+    interval_words,
     not_checked_lines,
     picture_words,
     spread_lines,
@@ -23,6 +25,17 @@ from sdbench.report.view.summary_words import (
 )
 from sdbench.words import printable, seconds, size
 
+T = TypeVar("T")
+Layout = Literal["text", "whole", "folded", "number", "figure"]
+Column = tuple[str, Layout, Callable[[T], str]]
+"""A column's name, how it is laid out, and what it says of a row, in rich's markup."""
+_LAYOUTS: dict[Layout, dict[str, Any]] = {
+    "text": {},
+    "whole": {"no_wrap": True},
+    "folded": {"overflow": "fold"},
+    "number": {"justify": "right"},
+    "figure": {"justify": "right", "no_wrap": True},
+}
 _OUTCOME_STYLE: dict[Outcome, str] = {"ok": "green", "skipped": "dim"}
 
 _ANY_WIDTH = 10_000
@@ -36,7 +49,7 @@ def render_summary(summary: RunSummary, console: Console, *, first_look: bool = 
     for line in [] if first_look else not_checked_lines(summary):
         console.print(f"  {escape(line)}")
     for warning in summary.warnings:
-        console.print(f"  [yellow]warning:[/] {escape(printable(warning))}")
+        console.print(f"  [yellow]warning:[/] {harmless(warning)}")
     for line in disturbed_lines(summary):
         console.print(f"  [yellow]![/] {escape(line)}", soft_wrap=True)
     for line in [] if first_look else spread_lines(summary):
@@ -70,42 +83,49 @@ def case_table(
     chosen: Collection[tuple[str, str]] = (),
 ) -> Table:
     """A line for each of these rows of a summary; ``chosen`` (case id, arm) are what to use."""
-    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
-    several_arms = len({row.arm for row in summary.cases}) > 1
-    table.add_column("case", overflow="fold")
-    if several_arms:
-        table.add_column("arm")
-    table.add_column("outcome")
-    for name in ("s/picture", "first pass", "95% interval", "peak memory", "swap"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("picture")
-    if chosen:
-        table.add_column("use")
-    for row in rows:
-        cells = [escape(case_words(row.case))]
-        if several_arms:
-            cells.append(escape(printable(row.arm)))
-        style = _OUTCOME_STYLE.get(row.outcome, "red")
-        cells.append(f"[{style}]{OUTCOME_WORDS[row.outcome]}[/]")
-        cells += _numbers(row, summary.images)
-        cells.append(picture_words(row))
-        if chosen:
-            cells.append("●" if row.key in chosen else "")
-        table.add_row(*cells)
-    return table
-
-
-def _numbers(row: CaseSummary, images: int) -> list[str]:
-    median, interval = row.latency_s.median, row.latency_s.ci95
-    bounds = "–" if interval is None else f"{interval[0] / images:.3g}–{interval[1] / images:.3g} s"
-    mark = " !" if row.disturbed else ""
-    return [
-        seconds(per_picture(median, images)) + mark,
-        seconds(per_picture(row.first_pass_s, images)),
-        bounds,
-        size(row.peak_memory_bytes),
-        size(row.swap_delta_bytes),
+    arms, images = {row.arm for row in summary.cases}, summary.images
+    columns: list[Column[CaseSummary]] = [
+        ("case", "folded", lambda row: escape(case_words(row.case))),
+        ("arm", "text", lambda row: harmless(row.arm)),
+        ("outcome", "text", _outcome),
+        ("s/picture", "figure", lambda row: _time(row, images)),
+        ("first pass", "figure", lambda row: seconds(per_picture(row.first_pass_s, images))),
+        ("95% interval", "figure", lambda row: interval_words(row.latency_s.ci95, images)),
+        ("peak memory", "figure", lambda row: size(row.peak_memory_bytes)),
+        ("swap", "figure", lambda row: size(row.swap_delta_bytes)),
+        ("picture", "text", picture_words),
+        ("use", "text", lambda row: "●" if row.key in chosen else ""),
     ]
+    return table_of(rows, columns, title, {"arm": len(arms) > 1, "use": bool(chosen)})
+
+
+def _outcome(row: CaseSummary) -> str:
+    return f"[{_OUTCOME_STYLE.get(row.outcome, 'red')}]{OUTCOME_WORDS[row.outcome]}[/]"
+
+
+def _time(row: CaseSummary, images: int) -> str:
+    return seconds(per_picture(row.latency_s.median, images)) + (" !" if row.disturbed else "")
+
+
+def harmless(text: str) -> str:
+    """Text of others, in which no markup and no terminal escape takes effect."""
+    return escape(printable(text))
+
+
+def table_of(
+    rows: Iterable[T],
+    columns: Sequence[Column[T]],
+    title: str | None = None,
+    shown: Mapping[str, bool] = {},
+) -> Table:
+    """A line a row, without the columns for which ``shown`` is False; the title may hold markup."""
+    columns = [column for column in columns if shown.get(column[0], True)]
+    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    for name, layout, _ in columns:
+        table.add_column(name, **_LAYOUTS[layout])
+    for row in rows:
+        table.add_row(*(say(row) for *_, say in columns))
+    return table
 
 
 def print_table(table: Table, console: Console) -> None:
@@ -125,8 +145,13 @@ def print_table(table: Table, console: Console) -> None:
         console.print(Padding(" · ".join(words), (0, 0, 0, 2)))
 
 
-def render_lines(lines: Sequence[tuple[str, str]], console: Console) -> None:
+def render_lines(lines: Iterable[tuple[str, str]], console: Console) -> None:
     """Two columns: what, and what about it."""
-    width = max(len(what) for what, _ in lines)
+    print_lines([(what, harmless(about)) for what, about in lines], console)
+
+
+def print_lines(lines: Sequence[tuple[str, str]], console: Console) -> None:
+    """As :func:`render_lines`, the second column in rich's markup."""
+    width = max((len(what) for what, _ in lines), default=0)
     for what, about in lines:
-        console.print(f"[bold]{what:<{width}}[/]  {escape(printable(about))}", soft_wrap=True)
+        console.print(f"[bold]{what:<{width}}[/]  {about}", soft_wrap=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sdbench.analysis.case_result import CaseResult, rows_of
 from sdbench.analysis.case_words import case_words, process_name
-from sdbench.analysis.run_summary import device_facts, summary_of
+from sdbench.analysis.run_summary import memory_limit_bytes, summary_of
 from sdbench.comparison import (
     Comparison,
     History,
@@ -89,7 +89,8 @@ def build_run_report(loaded: LoadedRun, *, details: bool = True) -> RunReport:
     }
     cells = cells_of(rows, recommended, processes=details)
     detailed = rows if details else []
-    timelines, timelines_left_out = timelines_of(loaded, detailed, _memory_limit(loaded))
+    limit = memory_limit_bytes(run, loaded.replicates)
+    timelines, timelines_left_out = timelines_of(loaded, detailed, limit)
     stages, stages_left_out = stages_of(detailed)
     divergence, divergence_left_out = divergence_of(detailed)
     names = {planned.case_id: case_words(planned.case) for planned in run.plan.cases}
@@ -98,7 +99,7 @@ def build_run_report(loaded: LoadedRun, *, details: bool = True) -> RunReport:
         diagnosis=diagnosis,
         label=run.label,
         created_utc=run.created_utc,
-        marks=marks_of(loaded, summary),
+        marks=[*marks_of(loaded, summary)],
         missing=_missing(loaded),
         notes=[note for note in diagnosis.notes if note not in loaded.warnings],
         headline=headline_of(loaded, summary, diagnosis, cells),
@@ -116,13 +117,6 @@ def build_run_report(loaded: LoadedRun, *, details: bool = True) -> RunReport:
         method=method_lines(loaded, summary),
         spread=[*spread_lines(summary)],
     )
-
-
-def _memory_limit(loaded: LoadedRun) -> int | None:
-    """What the device says it should hold at most, else the machine's memory, bytes."""
-    reported = device_facts(loaded.replicates).get("recommended_max_bytes")
-    known = reported if reported is not None else loaded.run.machine.get("memory_bytes")
-    return int(known) if isinstance(known, (int, float)) else None
 
 
 def _missing(loaded: LoadedRun) -> list[str]:

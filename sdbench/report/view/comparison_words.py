@@ -54,7 +54,7 @@ def ratio_words(value: float | None) -> str:
     return "–" if value is None else f"×{value:.3f}"
 
 
-def interval_words(bounds: tuple[float, float] | None) -> str:
+def ratio_interval_words(bounds: tuple[float, float] | None) -> str:
     return "–" if bounds is None else f"{bounds[0]:.3f}–{bounds[1]:.3f}"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sdbench.analysis.case_words import arm_words
 from sdbench.analysis.run_summary import RunSummary
-from sdbench.diagnosis.result import Diagnosis, Gain, Goal
+from sdbench.diagnosis.result import Choice, Diagnosis, Gain, Goal
 from sdbench.records import Case, Plan
 from sdbench.report.view.cases import settings_words
 from sdbench.report.view.model import Advice, CaseView, Headline, Tone
@@ -45,6 +45,11 @@ def headline_of(
             default=None,
         ),
     )
+
+
+def measurable_gains(choice: Choice) -> list[str]:
+    """What the choice brings for certain: sentences whose interval lies wholly below 1."""
+    return [gain.sentence for gain in choice.gains if gain.ci95 is not None and gain.ci95[1] < 1]
 
 
 def _size_rank(case: Case) -> tuple[bool, int]:

@@ -18,21 +18,21 @@ Tone = Literal["good", "warning", "bad", "unknown"]
 """How something stands; every renderer adds a word or a shape, never colour alone."""
 
 
-class Line(msgspec.Struct, frozen=True, kw_only=True):
+class Line(msgspec.Struct, frozen=True):
     """What, and what about it."""
 
     what: str
     about: str
 
 
-class Mark(msgspec.Struct, frozen=True, kw_only=True):
+class Mark(msgspec.Struct, frozen=True):
     """What must be seen before anything else, e.g. ``SIMULATED``."""
 
     word: str
     sentence: str
 
 
-class SetupCheck(msgspec.Struct, frozen=True, kw_only=True):
+class SetupCheck(msgspec.Struct, frozen=True):
     """One thing about the set-up, from what the run recorded."""
 
     tone: Tone

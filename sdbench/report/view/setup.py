@@ -20,29 +20,23 @@ _REMEDY = "sdbench doctor says what is wrong and what mends it"
 TONES: tuple[Tone, ...] = ("bad", "warning", "unknown", "good")
 
 
-def marks_of(loaded: LoadedRun, summary: RunSummary) -> list[Mark]:
+def marks_of(loaded: LoadedRun, summary: RunSummary) -> Iterator[Mark]:
     """What must be seen first: that something is not a real machine at its ordinary work."""
-    run, found = loaded.run, []
-    replicates = loaded.replicates
+    run = loaded.run
     recorded = run.machine_facts.get("simulated") is True
     if summary.simulated:
         stand_in = "" if recorded else " A stand-in device was used."
-        found.append(
-            Mark(word="SIMULATED", sentence=f"No real device made these results.{stand_in}")
-        )
+        yield Mark("SIMULATED", f"No real device made these results.{stand_in}")
     if recorded:
-        sentence = "What is said of the machine was played back, not measured here."
-        found.append(Mark(word="RECORDING", sentence=sentence))
-    if any(map(is_virtual, replicates)):
+        yield Mark("RECORDING", "What is said of the machine was played back, not measured here.")
+    if any(map(is_virtual, loaded.replicates)):
         sentence = "The GPU is a virtual machine's: its times tell nothing of a real one."
-        found.append(Mark(word="VIRTUAL GPU", sentence=sentence))
+        yield Mark("VIRTUAL GPU", sentence)
     elif run.identity("virtual") is True:
         sentence = "The run was made in a virtual machine: others on its host may slow it down."
-        found.append(Mark(word="VIRTUAL MACHINE", sentence=sentence))
+        yield Mark("VIRTUAL MACHINE", sentence)
     if run.preload:
-        sentence = f"Workers imported this before torch: {', '.join(run.preload)}."
-        found.append(Mark(word="PRELOAD", sentence=sentence))
-    return found
+        yield Mark("PRELOAD", f"Workers imported this before torch: {', '.join(run.preload)}.")
 
 
 def machine_lines(loaded: LoadedRun) -> list[Line]:
@@ -54,10 +48,10 @@ def machine_lines(loaded: LoadedRun) -> list[Line]:
     )
     weights = "trained" if run.model.trained else "random weights: its pictures are noise"
     return [
-        Line(what="machine", about=machine),
-        Line(what="device", about=_device_words(loaded)),
-        Line(what="software", about=stacks),
-        Line(what="model", about=f"{run.model.name} ({weights})"),
+        Line("machine", machine),
+        Line("device", _device_words(loaded)),
+        Line("software", stacks),
+        Line("model", f"{run.model.name} ({weights})"),
     ]
 
 
@@ -106,33 +100,33 @@ def setup_sentence(checks: Sequence[SetupCheck]) -> tuple[Tone, str]:
 def _device_check(loaded: LoadedRun) -> Iterator[SetupCheck]:
     run = loaded.run
     if run.device != "cpu":
-        yield SetupCheck(tone="good", what="device", found=f"pictures are made on {run.device}")
+        yield SetupCheck("good", "device", f"pictures are made on {run.device}")
         return
     apple = (run.machine.get("system"), run.machine.get("architecture")) == ("Darwin", "arm64")
     asked = run.config.get("device") == "cpu"
     if apple or run.identity("gpus"):
         found = "pictures are made on the CPU, though there is a GPU"
         yield SetupCheck(
-            tone="unknown" if asked else "warning",
-            what="device",
-            found=found + (", as asked for" if asked else ""),
-            remedy=None if asked else _REMEDY,
+            "unknown" if asked else "warning",
+            "device",
+            found + (", as asked for" if asked else ""),
+            None if asked else _REMEDY,
         )
     else:
-        yield SetupCheck(tone="good", what="device", found="no GPU here; the CPU makes pictures")
+        yield SetupCheck("good", "device", "no GPU here; the CPU makes pictures")
 
 
 def _python_check(run: Run) -> Iterator[SetupCheck]:
     translated = run.identity("translated")
     if translated is True:
         yield SetupCheck(
-            tone="bad",
-            what="Python",
-            found="it runs under Rosetta, made for Intel",
-            remedy="install a Python for arm64; " + _REMEDY,
+            "bad",
+            "Python",
+            "it runs under Rosetta, made for Intel",
+            "install a Python for arm64; " + _REMEDY,
         )
     elif run.machine.get("system") == "Darwin" and translated is False:
-        yield SetupCheck(tone="good", what="Python", found="made for this chip")
+        yield SetupCheck("good", "Python", "made for this chip")
 
 
 def _memory_limit_checks(run: Run) -> Iterator[SetupCheck]:
@@ -144,9 +138,7 @@ def _memory_limit_checks(run: Run) -> Iterator[SetupCheck]:
         if problem is None and removes_memory_limit(variables):
             problem = "PYTORCH_MPS_HIGH_WATERMARK_RATIO=0 removes torch's memory limit"
         if problem is not None:
-            yield SetupCheck(
-                tone="warning", what="memory limit", found=problem, remedy="unset the variable"
-            )
+            yield SetupCheck("warning", "memory limit", problem, "unset the variable")
 
 
 def _condition_checks(loaded: LoadedRun, summary: RunSummary) -> Iterator[SetupCheck]:
@@ -155,18 +147,14 @@ def _condition_checks(loaded: LoadedRun, summary: RunSummary) -> Iterator[SetupC
         return
     warnings = [words for words in summary.warnings if words not in loaded.warnings]
     for words in warnings:
-        yield SetupCheck(
-            tone="warning", what="conditions", found=words, remedy="see to it and run again"
-        )
+        yield SetupCheck("warning", "conditions", words, "see to it and run again")
     gates = [entry.gate for entry in loaded.replicates]
     if not warnings and any(gate.pressure or gate.load_1min is not None for gate in gates):
         yield SetupCheck(
-            tone="good",
-            what="conditions",
-            found="every process began cool, with memory to spare and no other load",
+            "good", "conditions", "every process began cool, with memory to spare and no other load"
         )
     elif not warnings:
-        yield SetupCheck(tone="unknown", what="conditions", found="not recorded")
+        yield SetupCheck("unknown", "conditions", "not recorded")
 
 
 def _small_picture_checks(loaded: LoadedRun) -> Iterator[SetupCheck]:
@@ -176,10 +164,10 @@ def _small_picture_checks(loaded: LoadedRun) -> Iterator[SetupCheck]:
         if not check.wrong and check.verdict == "drift":
             tone = "warning"
         yield SetupCheck(
-            tone=tone,
-            what="small picture",
-            found=check_words(check),
-            remedy="sdbench localise shows where it goes wrong" if check.wrong else None,
+            tone,
+            "small picture",
+            check_words(check),
+            "sdbench localise shows where it goes wrong" if check.wrong else None,
         )
 
 
@@ -187,21 +175,21 @@ def environment_lines(loaded: LoadedRun) -> list[Line]:
     """Everything recorded of machine, device, software and variables."""
     run = loaded.run
     lines = [
-        Line(what="run", about=f"{run.run_id}, begun {run.created_utc}"),
-        *([Line(what="label", about=run.label)] if run.label else []),
-        Line(what="sdbench", about=f"{run.sdbench}, schema {run.schema}"),
+        Line("run", f"{run.run_id}, begun {run.created_utc}"),
+        *([Line("label", run.label)] if run.label else []),
+        Line("sdbench", f"{run.sdbench}, schema {run.schema}"),
         *_table_lines("machine", run.machine),
         *_table_lines("device", device_facts(loaded.replicates)),
         *_fact_lines(run.machine_facts),
     ]
     for name, stack in run.stacks.items():
         packages = ", ".join(f"{key} {value}" for key, value in stack.packages.items())
-        lines.append(Line(what=f"stack {name}", about=f"Python {stack.python}, {packages}"))
-    lines += [Line(what=name, about=value) for name, value in run.environment.items()]
+        lines.append(Line(f"stack {name}", f"Python {stack.python}, {packages}"))
+    lines += [Line(name, value) for name, value in run.environment.items()]
     for arm in run.plan.arms:
         variables = " ".join(f"{name}={value}" for name, value in arm.env.items())
         if variables:
-            lines.append(Line(what=f"variables of arm {arm.name}", about=variables))
+            lines.append(Line(f"variables of arm {arm.name}", variables))
     return lines
 
 
@@ -209,18 +197,15 @@ def _table_lines(prefix: str, facts: Mapping[str, Any]) -> Iterator[Line]:
     for name, value in facts.items():
         if value is None or value == "":
             continue
-        yield Line(what=f"{prefix}: {_label(name)}", about=_value_words(name, value))
+        yield Line(f"{prefix}: {_label(name)}", _value_words(name, value))
 
 
 def _fact_lines(facts: Mapping[str, Any]) -> Iterator[Line]:
     """At the run's begin: power, heat, load, memory; reasons where something is not known."""
-    for group in ("memory", "power"):
-        for name, value in (facts.get(group) or {}).items():
-            yield Line(what=f"at the begin: {_label(name)}", about=_value_words(name, value))
-    for name in ("thermal", "load_1min", "free_disk_bytes"):
-        if name in facts:
-            value = facts[name]
-            yield Line(what=f"at the begin: {_label(name)}", about=_value_words(name, value))
+    known = {**(facts.get("memory") or {}), **(facts.get("power") or {})}
+    names = ("thermal", "load_1min", "free_disk_bytes")
+    known |= {name: facts[name] for name in names if name in facts}
+    return _table_lines("at the begin", known)
 
 
 def _label(name: str) -> str:
@@ -244,49 +229,29 @@ def method_lines(loaded: LoadedRun, summary: RunSummary) -> list[Line]:
     run, config = loaded.run, loaded.run.config
     replicates = loaded.replicates
     slots = len(run.plan.slots)
-    return [
-        Line(
-            what="unit",
-            about=f"a process of its own for each repetition: {len(replicates)} of {slots} were "
-            f"run, {config.get('replicates')} a case and arm, started by {run.plan.start}",
-        ),
-        Line(
-            what="a pass",
-            about=f"{summary.images} pictures from prompt to pixels on the host, "
-            f"{config.get('steps')} steps, {config.get('scheduler')}, guidance "
-            f"{config.get('guidance_scale')}, seed {config.get('seed')}",
-        ),
-        Line(
-            what="seconds a picture",
-            about="the median over processes of each one's median of passes 2 on, divided by the "
-            f"pictures of a pass; {_passes_words(loaded)}. The first pass is told apart and never "
-            "averaged in",
-        ),
-        Line(
-            what="interval",
-            about="95% t interval on the logarithms of the processes' medians, from "
-            f"{MIN_PROCESSES} processes on; with fewer there is no speed verdict",
-        ),
-        Line(
-            what="order",
-            about="blocks that hold every case and arm once, shuffled by the seed, arms side by "
-            "side in turning order, so that drift cancels",
-        ),
-        Line(
-            what="comparison",
-            about=f"ratios of times; a difference counts from {DEFAULT_THRESHOLD:.0%} on, and a "
-            "wrong picture gets no speed verdict",
-        ),
-        Line(what="right or wrong", about=_reference_words(loaded)),
-        Line(what="memory", about=_telemetry_words(loaded, summary)),
-        Line(
-            what="stages",
-            about="from a profiling pass of its own, the device synchronised at each boundary; "
-            "never from a timed pass",
-        ),
-        Line(what="model", about=_model_words(run)),
-        Line(what="prompts", about=" · ".join(map(str, config.get("prompts", [])))),
-    ]
+    lines = {
+        "unit": f"a process of its own for each repetition: {len(replicates)} of {slots} were "
+        f"run, {config.get('replicates')} a case and arm, started by {run.plan.start}",
+        "a pass": f"{summary.images} pictures from prompt to pixels on the host, "
+        f"{config.get('steps')} steps, {config.get('scheduler')}, guidance "
+        f"{config.get('guidance_scale')}, seed {config.get('seed')}",
+        "seconds a picture": "the median over processes of each one's median of passes 2 on, "
+        f"divided by the pictures of a pass; {_passes_words(loaded)}. The first pass is told apart "
+        "and never averaged in",
+        "interval": "95% t interval on the logarithms of the processes' medians, from "
+        f"{MIN_PROCESSES} processes on; with fewer there is no speed verdict",
+        "order": "blocks that hold every case and arm once, shuffled by the seed, arms side by "
+        "side in turning order, so that drift cancels",
+        "comparison": f"ratios of times; a difference counts from {DEFAULT_THRESHOLD:.0%} on, and "
+        "a wrong picture gets no speed verdict",
+        "right or wrong": _reference_words(loaded),
+        "memory": _telemetry_words(loaded, summary),
+        "stages": "from a profiling pass of its own, the device synchronised at each boundary; "
+        "never from a timed pass",
+        "model": _model_words(run),
+        "prompts": " · ".join(map(str, config.get("prompts", []))),
+    }
+    return [Line(what, about) for what, about in lines.items()]
 
 
 def _passes_words(loaded: LoadedRun) -> str:

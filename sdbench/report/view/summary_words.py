@@ -33,6 +33,11 @@ def picture_words(row: CaseSummary) -> str:
     return f"{CONTENT_WORDS[row.content]}, {CORRECT_WORDS[row.correct]}"
 
 
+def interval_words(bounds: tuple[float, float] | None, images: int = 1) -> str:
+    """``0.812–0.934 s`` a picture, of bounds in seconds for so many images; ``–`` for none."""
+    return "–" if bounds is None else f"{bounds[0] / images:.3g}–{bounds[1] / images:.3g} s"
+
+
 def case_remarks(summary: RunSummary, rows: Sequence[CaseSummary]) -> Iterator[str]:
     """Why cases did not end well, and what is wrong with their pictures; said once for many."""
     several_arms = len({row.arm for row in summary.cases}) > 1

@@ -6,7 +6,7 @@ from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.run_summary import sustained_of
 from sdbench.report.view.model import SustainedCurve
 from sdbench.report.view.passes import sustained_words
-from sdbench.report.view.timelines import read_timeline
+from sdbench.report.view.timelines import readings_of
 from sdbench.runs import LoadedRun
 
 _MOST_CURVES = 4
@@ -24,7 +24,7 @@ def sustained_curves(loaded: LoadedRun, rows: Sequence[CaseResult]) -> list[Sust
         if judged.first_s is None:
             continue
         begins = [one.begin_t or 0.0 for one in steady]
-        readings = read_timeline(loaded.files, loaded.timeline_name(entry))
+        readings = readings_of(loaded.files, loaded.timeline_name(entry))
         inside = [one for one in readings if begins[0] <= one.t]
         found.append(
             SustainedCurve(

@@ -2,45 +2,23 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.case_words import OUTCOME_WORDS
-from sdbench.files.access import MIB, read_inside
-from sdbench.records import Pressure, Replicate
+from sdbench.records import Replicate
 from sdbench.report.view.model import Span, Timeline
 from sdbench.runs import LoadedRun
+from sdbench.runs.timelines import TimelinePoint, read_timeline
 from sdbench.words import size
 
 # Enough to see the worst, the swap, a death and a calm one; a page of timelines is read by nobody.
 MAX_TIMELINES = 4
 # Twice as many points, a lowest and a highest each: about what 700 pixels can show.
 _BUCKETS = 240
-# An hour at 20 Hz is 12 MB.
-_LARGEST_FILE_BYTES = 64 * MIB
 _SERIES = ("footprint_bytes", "available_bytes", "swap_used_bytes")
-
-
-# Only the worker's own words: a file of a run is not looked at again before it is shared.
-_Phase = Annotated[
-    str,
-    msgspec.Meta(pattern=r"^(?:import|device|load|prime|pass [0-9]{1,5}|profile|yardstick|end)\Z"),
-]
-
-
-class Reading(msgspec.Struct):
-    """A line of ``telemetry/*.jsonl``: a sample, or the beginning of a phase."""
-
-    t: float
-    phase: _Phase | None = None
-    footprint_bytes: int | None = None
-    available_bytes: int | None = None
-    swap_used_bytes: int | None = None
-    pressure: Pressure | None = None
-    gpu_temperature_c: Annotated[float, msgspec.Meta(ge=-100, le=1000)] | None = None
-    gpu_power_w: Annotated[float, msgspec.Meta(ge=0, le=100_000)] | None = None
 
 
 def timelines_of(
@@ -52,7 +30,7 @@ def timelines_of(
     ]
     found = []
     for chosen, row, entry in _chosen(sampled):
-        readings = read_timeline(loaded.files, loaded.timeline_name(entry))
+        readings = readings_of(loaded.files, loaded.timeline_name(entry))
         if sum(one.footprint_bytes is not None for one in readings) > 1:
             name = f"{row.name}, run {entry.block + 1}"
             found.append(_timeline(name, chosen, entry, readings, limit_bytes))
@@ -106,24 +84,17 @@ def _swap(pair: Sampled) -> float | None:
     return grown if grown is not None and grown > 0 else None
 
 
-def read_timeline(folder: Path, name: str) -> list[Reading]:
-    """What can be read; a torn or foreign line is left out."""
-    decoder = msgspec.json.Decoder(Reading)
-    readings = []
-    try:
-        data = read_inside(folder, "telemetry", name, most_bytes=_LARGEST_FILE_BYTES)
-    except OSError:
-        return []
-    for line in data.splitlines():
-        try:
-            readings.append(decoder.decode(line))
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            continue
-    return sorted(readings, key=lambda reading: reading.t)
+def readings_of(folder: Path, name: str) -> list[TimelinePoint]:
+    """A process's timeline, in the order of time."""
+    return sorted(read_timeline(folder, name), key=lambda point: point.t)
 
 
 def _timeline(
-    name: str, chosen: str, entry: Replicate, readings: Sequence[Reading], limit_bytes: int | None
+    name: str,
+    chosen: str,
+    entry: Replicate,
+    readings: Sequence[TimelinePoint],
+    limit_bytes: int | None,
 ) -> Timeline:
     begin, end = readings[0].t, readings[-1].t
     samples = [reading for reading in readings if reading.phase is None]
@@ -159,12 +130,12 @@ def _spans(marks: Sequence[tuple[float, str]], end_s: float) -> list[Span]:
     return spans
 
 
-def _thinned(samples: Sequence[Reading]) -> list[Reading]:
+def _thinned(samples: Sequence[TimelinePoint]) -> list[TimelinePoint]:
     """Of each stretch of time the ends of every series, so that no peak is lost."""
     if len(samples) <= 2 * _BUCKETS:
         return list(samples)
     length = -(-len(samples) // _BUCKETS)
-    kept: list[Reading] = []
+    kept: list[TimelinePoint] = []
     for start in range(0, len(samples), length):
         bucket = samples[start : start + length]
         chosen = {0}

@@ -1,11 +1,32 @@
 """Load the real diffusers pipeline onto a device."""
 
+import inspect
 import json
 import os
 from typing import Any, Optional
 
 from ..devices import Device
-from .stack import PIPELINE_CLASSES, SCHEDULERS, CaseImpossibleError, torch_dtype
+from .schedulers import scheduler_named
+from .stack import PIPELINE_CLASSES, CaseImpossibleError, torch_dtype
+
+_HALF = "fp16"
+_LIBRARIES = ("diffusers", "transformers")
+# Given as None where the class can do without: a safety checker returns black pictures, which
+# would hide real faults, and the other is made for it.
+_NOT_LOADED = ("safety_checker", "feature_extractor")
+# Parameters that only pipelines for something else have.
+_OTHER_PURPOSES = {
+    "strength": "an image to begin with",
+    "image_guidance_scale": "an image to begin with",
+    "mask_image": "a mask",
+    "control_image": "a control image",
+    "controlnet_conditioning_scale": "a control image",
+    "num_frames": "a number of frames: it makes video",
+    "frames": "a number of frames: it makes video",
+    "video_length": "a number of frames: it makes video",
+    "num_videos_per_prompt": "a number of frames: it makes video",
+    "video": "a video",
+}
 
 
 def load(job: "dict[str, Any]", device: Device) -> Any:
@@ -15,33 +36,137 @@ def load(job: "dict[str, Any]", device: Device) -> Any:
     safety checker: it returns black pictures, which would hide real faults.
 
     Raises:
-        CaseImpossibleError: the model's pipeline class is none of ours.
+        CaseImpossibleError: this diffusers has no such pipeline, or it makes no image of a text.
     """
     import diffusers
 
     case, path = job["case"], job["model_path"]
     with open(os.path.join(path, "model_index.json"), encoding="utf-8") as file:
-        class_name = json.load(file).get("_class_name")
-    if class_name not in PIPELINE_CLASSES:
-        raise CaseImpossibleError(f"{class_name} is none of {', '.join(PIPELINE_CLASSES)}")
+        index = json.load(file)
+    kind = _pipeline_class(index, job)
     options: "dict[str, Any]" = {
         _dtype_option(diffusers.__version__): torch_dtype(case["dtype"]),
         # None means safetensors where there are some, else pickle; False would mean pickle only.
         "use_safetensors": None if job.get("allow_pickle") else True,
         "local_files_only": True,
     }
-    if class_name == "StableDiffusionPipeline":
-        options.update(safety_checker=None, feature_extractor=None, requires_safety_checker=False)
-    variant = _stored_variant(path)
-    if variant is not None:
-        options["variant"] = variant
-    pipeline = getattr(diffusers, class_name).from_pretrained(path, **options)
+    absent = _left_out(kind)
+    _require_known_code(index, absent)
+    if kind.__name__ in PIPELINE_CLASSES:
+        variant = _stored_variant(path)
+        if variant is not None:
+            options["variant"] = variant
+        halves: "dict[str, Any]" = {}
+    else:
+        halves = _half_only(path, index, options)
+    pipeline = kind.from_pretrained(path, **options, **absent, **halves)
     pipeline.set_progress_bar_config(disable=True)
-    scheduler = getattr(diffusers, SCHEDULERS[job["scheduler"]])
-    pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config)
+    pipeline.scheduler = scheduler_named(job["scheduler"], pipeline.scheduler)
     _place(pipeline, case["offload"], device)
     device.synchronize()
     return pipeline
+
+
+def _pipeline_class(index: "dict[str, Any]", job: "dict[str, Any]") -> Any:
+    """The class that the folder names, if this diffusers has it and it makes an image of a text.
+
+    Raises:
+        CaseImpossibleError: it has not, or it does not.
+    """
+    import diffusers
+
+    name = index.get("_class_name")
+    kind = getattr(diffusers, name, None) if isinstance(name, str) else None
+    base = diffusers.DiffusionPipeline
+    if inspect.isclass(kind) and hasattr(kind, "_backends"):  # a stand-in for what cannot work
+        needed = ", ".join(kind._backends)
+        raise CaseImpossibleError(f"{name} needs {needed}, and not all of them are installed")
+    if not inspect.isclass(kind) or not issubclass(kind, base) or kind is base:
+        since = job.get("pipeline_since")
+        written = index.get("_diffusers_version")
+        came = f"it came with {since}" if since else f"the model was saved by {written}"
+        raise CaseImpossibleError(f"diffusers {diffusers.__version__} has no {name}; {came}")
+    reason = _other_purpose(inspect.signature(kind.__call__))
+    if reason is not None:
+        raise CaseImpossibleError(f"{name} is no text-to-image pipeline: it {reason}")
+    return kind
+
+
+def _other_purpose(signature: inspect.Signature) -> Optional[str]:
+    """Why a pipeline with this call is not measured; None where it makes an image of a text."""
+    parameters = signature.parameters
+    missing = [name for name in ("prompt", "width", "height") if name not in parameters]
+    if missing:
+        return f"does not take {' and '.join(missing)}"
+    for name, what in _OTHER_PURPOSES.items():
+        if name in parameters:
+            return f"takes {what}"
+    needed = [
+        name
+        for name, parameter in parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        and name not in ("self", "prompt")
+    ]
+    return f"needs {' and '.join(needed)}" if needed else None
+
+
+def _left_out(kind: Any) -> "dict[str, Any]":
+    """Options that leave components out which the class can do without."""
+    parameters = inspect.signature(kind.__init__).parameters
+    optional = getattr(kind, "_optional_components", [])
+    absent: "dict[str, Any]" = {
+        name: None for name in _NOT_LOADED if name in parameters and name in optional
+    }
+    # SDXL and others have no safety checker, so their feature extractor serves something else.
+    if "safety_checker" not in absent:
+        return {}
+    if "requires_safety_checker" in parameters:
+        absent["requires_safety_checker"] = False
+    return absent
+
+
+def _require_known_code(index: "dict[str, Any]", absent: "dict[str, Any]") -> None:
+    """Refuse a component whose code is not the installed diffusers' or transformers'.
+
+    Raises:
+        CaseImpossibleError: there is one.
+    """
+    for name, entry in index.items():
+        named = isinstance(entry, list) and entry and entry[0] is not None
+        if named and name not in absent and entry[0] not in _LIBRARIES:
+            raise CaseImpossibleError(
+                f"{name} is of a class in {entry[0]!r}: sdbench never runs a model's own code"
+            )
+
+
+def _half_only(path: str, index: "dict[str, Any]", options: "dict[str, Any]") -> "dict[str, Any]":
+    """The components that are stored in half precision only, loaded.
+
+    ``variant`` would have every component that is there in both forms loaded in half precision.
+    """
+    import diffusers
+    import transformers
+
+    libraries = {"diffusers": diffusers, "transformers": transformers}
+    loaded = {}
+    for name, entry in index.items():
+        folder = os.path.join(path, name)
+        if isinstance(entry, list) and len(entry) == 2 and _has_half_only(folder):
+            component = getattr(libraries[entry[0]], entry[1])
+            loaded[name] = component.from_pretrained(folder, variant=_HALF, **options)
+    return loaded
+
+
+def _has_half_only(folder: str) -> bool:
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    weights = [
+        name
+        for name in names
+        if name.endswith((".safetensors", ".safetensors.index.json")) and not name.startswith(".")
+    ]
+    half = [name for name in weights if f".{_HALF}." in name or f".{_HALF}-" in name]
+    return bool(half) and len(half) == len(weights)
 
 
 def _dtype_option(version: str) -> str:

@@ -5,19 +5,15 @@ import sys
 from typing import Any
 
 PIPELINE_CLASSES = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
-SCHEDULERS = {
-    "ddim": "DDIMScheduler",
-    "pndm": "PNDMScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "dpmsolver": "DPMSolverMultistepScheduler",
-}
-
-
-# Lazy modules: naming the classes is what really imports them.
+# Lazy modules: naming the classes is what really imports them. What other models need is imported
+# when they are loaded.
 STACK_CLASSES = {
     "diffusers": (
         *PIPELINE_CLASSES,
-        *SCHEDULERS.values(),
+        "DDIMScheduler",
+        "PNDMScheduler",
+        "EulerDiscreteScheduler",
+        "DPMSolverMultistepScheduler",
         "AutoencoderKL",
         "UNet2DConditionModel",
     ),

@@ -1,0 +1,77 @@
+"""What the command line asks of a run, and the configuration that it means."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from sdbench.plan.config import Config, UntilDecided
+from sdbench.plan.read_config import load_config
+from sdbench.privacy.redact_recorded import hide_path
+from sdbench.records import Arm
+
+DEFAULT_CONFIG = "default"
+_LONGEST_ARM_NAME = 56  # leaves room for a number within the 64 a name may have
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for."""
+
+    config: str | None = None
+    model: str | None = None
+    device: str | None = None
+    stacks: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    label: str | None = None
+    allow_pickle: bool = False
+    unsafe_memory: bool = False
+    until_decided: bool = False
+    made: Config | None = None
+    """The configuration itself, where sdbench made it and no file holds it."""
+
+
+def configure(request: Request, name: str) -> Config:
+    """The configuration of that name with everything that the command line says."""
+    if request.made is not None:
+        return request.made
+    overrides = list(request.overrides)
+    if request.model is not None:
+        overrides.append(f"model={_toml_text(request.model)}")
+    if request.device is not None:
+        overrides.append(f"device={_toml_text(request.device)}")
+    config = load_config(name, overrides)
+    if request.stacks:
+        config = msgspec.structs.replace(config, arm=_arms_for(request.stacks))
+    if request.until_decided and config.until_decided is None:
+        config = msgspec.structs.replace(config, until_decided=UntilDecided())
+    return config
+
+
+def _toml_text(value: str) -> str:
+    return json.dumps(value)
+
+
+def _arms_for(stacks: Sequence[str]) -> tuple[Arm, ...]:
+    """One arm a stack, named after its folder; names that are taken are numbered."""
+    arms: dict[str, Arm] = {}
+    for stack in stacks:
+        stem, number = _arm_name(stack), 1
+        name = stem
+        while name.casefold() in {taken.casefold() for taken in arms}:
+            number += 1
+            name = f"{stem}-{number}"
+        arms[name] = Arm(name=name, stack=stack)
+    return tuple(arms.values())
+
+
+def _arm_name(stack: str) -> str:
+    """``venv/bin/python`` and ``venv`` are both called ``venv``; nobody's name is in it."""
+    path = Path(stack)
+    folder = path.parent.parent if path.parent.name == "bin" else path
+    cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", hide_path(str(folder)).rpartition("/")[2])
+    return cleaned.strip("._-")[:_LONGEST_ARM_NAME] or "stack"
