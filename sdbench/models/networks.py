@@ -28,28 +28,31 @@ _KEEPS_FLOAT32 = ("T5EncoderModel", "UMT5EncoderModel")
 class Network:
     """A network of a pipeline.
 
-    ``largest_layer`` is the number of parameters of its largest layer, ``float32_parameters`` the
-    number of those that stay float32 in a float16 pipeline, ``stored_bytes`` the size of its files.
-    ``config`` is empty where its configuration is not here.
+    Parameters are counted: those of its largest layer, of the largest block of a list of blocks,
+    those outside all blocks, and those that stay float32 in a float16 pipeline; 0 where the shapes
+    are not known. ``stored_bytes`` is the size of its files. ``config`` is empty where its
+    configuration is not here.
     """
 
     name: str
     class_name: str
     parameters: int
     stored_bytes: int
-    largest_layer: int
+    largest_layer: int = 0
+    largest_block: int = 0
+    outside_blocks: int = 0
     float32_parameters: int = 0
     config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def encodes_text(self) -> bool:
         """Whether it runs before the denoiser: a text encoder, a prior, an image encoder."""
-        return not self.denoises and self.name != "vae"
+        return not self.denoises and self.name not in ("vae", "vqvae")
 
     @property
     def denoises(self) -> bool:
         """Whether it is called in each step."""
-        return self.name in ("unet", "transformer", "decoder")
+        return self.name.startswith(("unet", "transformer", "decoder"))
 
 
 def networks_of(model: ModelInfo) -> tuple[Network, ...]:
@@ -62,7 +65,7 @@ def networks_of(model: ModelInfo) -> tuple[Network, ...]:
         found = [_from_record(name, component) for name, component in model.components.items()]
     if not found:
         # Weights are mostly stored in half precision.
-        found = [Network("model", "", model.bytes_on_disk // 2, model.bytes_on_disk, 0)]
+        found = [Network("model", "", model.bytes_on_disk // 2, model.bytes_on_disk)]
     return tuple(sorted(found, key=lambda one: one.name))
 
 
@@ -100,9 +103,7 @@ def _in_folder(folder: Path, components: Mapping[str, ComponentInfo]) -> list[Ne
         except (OSError, WeightsError):
             config, shapes = {}, []
         if shapes:
-            found.append(
-                _from_shapes(name, component.class_name, shapes, component.bytes, config)
-            )
+            found.append(_from_shapes(name, component.class_name, shapes, component.bytes, config))
         else:
             found.append(_from_record(name, component, config))
     return found
@@ -114,27 +115,40 @@ def _from_record(
     """Without shapes; a pickle file does not say in which type its numbers are: half precision."""
     count = component.parameters
     parameters = component.bytes // 2 if count is None else count
-    return Network(name, component.class_name, parameters, component.bytes, 0, config=config or {})
+    return Network(name, component.class_name, parameters, component.bytes, config=config or {})
 
 
 def _from_shapes(
     name: str, class_name: str, shapes: Shapes, size_bytes: int, config: Mapping[str, Any]
 ) -> Network:
     layers: dict[str, int] = {}
+    blocks: dict[str, int] = {}
     kept = 0
     for tensor, shape in shapes:
         count = math.prod(shape)
         layer = tensor.rpartition(".")[0]
         layers[layer] = layers.get(layer, 0) + count
+        block = _block_of(tensor)
+        blocks[block] = blocks.get(block, 0) + count
         if class_name in _KEEPS_FLOAT32 and tensor.endswith(_KEPT_FLOAT32):
             kept += count
     parameters = sum(layers.values())
+    outside = blocks.pop("", 0)
     return Network(
         name=name,
         class_name=class_name,
         parameters=parameters,
         stored_bytes=size_bytes,
         largest_layer=max(layers.values(), default=0),
+        largest_block=max(blocks.values(), default=0),
+        outside_blocks=outside,
         float32_parameters=kept,
         config=config,
     )
+
+
+def _block_of(tensor: str) -> str:
+    """``down_blocks.1`` of a tensor's name; nothing where it is in no list of blocks."""
+    words = tensor.split(".")
+    number = next((place for place, word in enumerate(words) if word.isdigit()), None)
+    return "" if number is None else ".".join(words[: number + 1])

@@ -41,7 +41,7 @@ _DEFAULT_TILE = 512
 class Elements(NamedTuple):
     """Numbers held at the highest point; ``known`` is False where no shapes were to be had."""
 
-    count: float
+    total: float
     known: bool = True
 
 
@@ -109,7 +109,9 @@ class _UNet:
         self, config: Shapes, widths: Sequence[int], latent_width: int, latent_height: int
     ) -> None:
         self._widths = widths
-        self._tokens = [latent_width * latent_height / 4**level for level in range(len(widths))]
+        self._tokens: list[float] = [
+            latent_width * latent_height / 4**level for level in range(len(widths))
+        ]
         self._layers = _per_level(config.get("layers_per_block"), len(widths), 2)
         # A head's size by its name, and the number of heads by what diffusers does with it.
         heads = config.get("num_attention_heads") or config.get("attention_head_dim")
@@ -127,7 +129,7 @@ class _UNet:
 
     def elements(self, samples: int, *, whole_scores: bool, sliced: bool) -> float:
         scores = [self._scores(level, samples, whole_scores, sliced) for level in self._levels()]
-        return max(*self._down(samples, scores), *self._up(samples, scores))
+        return max([*self._down(samples, scores), *self._up(samples, scores)])
 
     def _levels(self) -> range:
         return range(len(self._widths))
@@ -190,7 +192,6 @@ def _resnet(inputs: float, outputs: float) -> float:
     the second one; the shortcut.
     """
     return max(
-        3 * inputs,
         3 * inputs + 2 * outputs,
         inputs + 4 * outputs,
         2 * inputs + 3 * outputs if inputs != outputs else 0,
@@ -227,7 +228,7 @@ def decode_elements(
             vae, min(width, tile), min(height, tile), tiled=False, whole_scores=whole_scores
         )
         # Tiles overlap by a quarter; all of them and the image that they are put into are held.
-        return Elements(once.count + 3 * width * height * (16 / 9 + 2), once.known)
+        return Elements(once.total + 3 * width * height * (16 / 9 + 2), once.known)
     widths = _widths(vae.config.get("block_out_channels"))
     if not widths or not vae.class_name.startswith("AutoencoderKL"):
         return Elements(_UNKNOWN_DECODER * width * height, known=False)

@@ -12,7 +12,7 @@ from sdbench.knowledge.known_issues import KnownIssue
 from sdbench.machine.facts import Thermal, Unavailable, known, or_none
 from sdbench.machine.gpu.nvml import GPU_SLOWED
 from sdbench.models.resolve import find_model
-from sdbench.plan.cost import estimate_memory
+from sdbench.plan.predicted_memory import estimate_memory
 from sdbench.plan.order import make_plan
 from sdbench.plan.read_config import load_config
 from sdbench.records import DeviceKind, ModelInfo
