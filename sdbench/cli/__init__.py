@@ -33,6 +33,7 @@ VERBS = {
     "compare": ("sdbench.cli.compare", "Compare A with B, with a statistical verdict."),
     "history": ("sdbench.cli.history", "Show one case over all runs of this machine."),
     "stacks": ("sdbench.cli.stacks", "Make environments with other releases of torch to compare."),
+    "models": ("sdbench.cli.models", "List, make and remove the models that need no download."),
     "report": ("sdbench.cli.report", "Write a run in a format that other programs read."),
 }
 

@@ -9,10 +9,13 @@ import click
 import msgspec
 
 from sdbench.analysis.run_summary import RunSummary, as_json
+from sdbench.cli.models import confirm
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.cli.report import write_page
 from sdbench.errors import UsageError
+from sdbench.files.user_folders import cache_folder
+from sdbench.models.offline import question_before_making
 from sdbench.privacy.redact_recorded import hidden_run
 from sdbench.process.executor import Executor
 from sdbench.process.watch_worker import ProcessExecutor
@@ -229,12 +232,13 @@ def _show_results(sat: SessionResult, run: Run, json_wanted: bool) -> None:
 def _ask(prepared: Prepared) -> None:
     """Ask only where a person would want to be asked; never into a pipe."""
     questions = prepared.questions()
-    if not questions:
-        return
-    if sys.stdin is None or not sys.stdin.isatty():
+    if questions and (sys.stdin is None or not sys.stdin.isatty()):
         raise UsageError(f"{'; '.join(questions)}: there is nobody to ask here, so add --yes")
-    if not click.confirm(f"Note: {'; '.join(questions)}. Go on?", err=True):
-        raise UsageError("not started")
+    model = prepared.model
+    making = None
+    if model.must_be_built:
+        making = question_before_making(model.bytes_on_disk, model.name, cache_folder())
+    confirm([*questions, *([] if making is None else [making])])
 
 
 def _show_plan(prepared: Prepared, json_wanted: bool) -> None:

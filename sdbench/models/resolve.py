@@ -19,6 +19,7 @@ from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.folder import read_folder
 from sdbench.models.folder_files import INDEX
 from sdbench.models.not_a_pipeline import single_file
+from sdbench.models.offline import require_disk
 from sdbench.models.synthetic import Progress
 from sdbench.models.synthetic_model import SyntheticModel
 from sdbench.records import ComponentInfo, ModelInfo
@@ -74,10 +75,13 @@ class ModelSource:
 
         Raises:
             ModelError: it cannot be had.
+            UsageError: there is no room for it on the disk.
         """
         source = self if self.download is None else _fetch(self, allow_pickle=self.allow_pickle)
         if self.name in SYNTHETIC:
             model = SYNTHETIC[self.name]
+            if self.must_be_built:
+                require_disk(self.bytes_on_disk, self.name, cache_folder())
             folder, digest = synthetic.ensure(model, cache_folder(), progress), model.sha256
         else:
             assert source.folder is not None

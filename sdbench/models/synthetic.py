@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from sdbench.errors import ModelError
 from sdbench.models.architecture import Network, stored_as
@@ -51,7 +51,7 @@ def ensure(model: SyntheticModel, cache: Path, progress: Progress | None = None)
     """
     from filelock import FileLock
 
-    folder = cache / "models" / model.name.replace("/", "--")
+    folder = folder_of(model, cache)
     if _is_intact(folder, model):
         return folder
     try:
@@ -66,7 +66,43 @@ def ensure(model: SyntheticModel, cache: Path, progress: Progress | None = None)
 
 def is_cached(model: SyntheticModel, cache: Path) -> bool:
     """Whether :func:`ensure` would find the model ready."""
-    return _is_intact(cache / "models" / model.name.replace("/", "--"), model)
+    return _is_intact(folder_of(model, cache), model)
+
+
+def folder_of(model: SyntheticModel, cache: Path) -> Path:
+    """Where the model is, or will be."""
+    return cache / "models" / model.name.replace("/", "--")
+
+
+def look(model: SyntheticModel, cache: Path) -> Literal["made", "absent", "unchecked"]:
+    """What is in the cache, without reading gigabytes.
+
+    ``unchecked``: a folder that is not as it was written; its next use hashes it, and makes it
+    again where bytes are wrong.
+    """
+    folder = folder_of(model, cache)
+    if not folder.is_dir():
+        return "absent"
+    return "made" if _stamps_if_as_written(folder, model)[1] else "unchecked"
+
+
+def remove(model: SyntheticModel, cache: Path) -> bool:
+    """Delete the model's folder; False if there was none.
+
+    Raises:
+        ModelError: it cannot be deleted.
+    """
+    from filelock import FileLock
+
+    folder = folder_of(model, cache)
+    if not folder.is_dir():
+        return False
+    try:
+        with FileLock(str(folder) + ".lock"):
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise ModelError(f"cannot delete {folder}: {error}") from error
+    return True
 
 
 def folder_digest(files: dict[str, str]) -> str:
@@ -98,15 +134,9 @@ def _is_intact(folder: Path, model: SyntheticModel) -> bool:
     Hashing gigabytes before every run would take longer than loading them, so files whose size and
     time of change are as when they were last hashed are taken as they are; others are hashed.
     """
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        stamps = {name: _stamp(folder / name) for name in manifest["files"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    if manifest.get("sha256") != model.sha256 or not stamps:
-        return False
-    if stamps == manifest["files"]:
-        return True
+    stamps, as_written = _stamps_if_as_written(folder, model)
+    if as_written or not stamps:
+        return as_written
     try:
         digests = {name: file_digest(folder / name) for name in stamps}
     except OSError:
@@ -116,6 +146,21 @@ def _is_intact(folder: Path, model: SyntheticModel) -> bool:
     with contextlib.suppress(OSError):  # a cache that cannot be written is hashed every time
         _write_manifest(folder, model.sha256, list(stamps))
     return True
+
+
+def _stamps_if_as_written(folder: Path, model: SyntheticModel) -> tuple[dict[str, list[int]], bool]:
+    """The stamps of the model's files, and whether they are as when they were last hashed.
+
+    Empty where the manifest is of another model or names what is not there.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        stamps = {name: _stamp(folder / name) for name in manifest["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}, False
+    if manifest.get("sha256") != model.sha256 or not stamps:
+        return {}, False
+    return stamps, stamps == manifest["files"]
 
 
 def _write_manifest(folder: Path, digest: str, names: list[str]) -> None:

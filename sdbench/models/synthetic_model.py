@@ -32,3 +32,9 @@ class SyntheticModel:
     def bytes_on_disk(self) -> int:
         """Size of the weights as stored (float16)."""
         return sum(stored_bytes(network) for network in self.networks.values())
+
+    @property
+    def only_clip(self) -> bool:
+        """Whether every text encoder is CLIP's."""
+        index = self.configs["model_index.json"]
+        return all(index[name][1].startswith("CLIP") for name in self.tokenizers)

@@ -171,7 +171,8 @@ def _plain_error(error: msgspec.ValidationError, source: str) -> ConfigError:
         got = message.removeprefix("Invalid enum value ")
         return ConfigError(source, key, f"expected {_choices_at(key)}, got {got}")
     if "`float | str`" in message or "`int | str`" in message:
-        got = message.partition("got ")[2].replace("`bool`", "true or false").replace("`", "")
+        got = message.partition("got ")[2].replace("`bool`", "true or false")
+        got = got.replace("`float`", "a number").replace("`", "")
         return ConfigError(source, key, f"expected {_choices_at(key)}, got {got}")
     for technical, words in _PLAIN_WORDS.items():
         message = message.replace(technical, words)

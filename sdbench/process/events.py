@@ -67,8 +67,8 @@ class DeviceTried(_Timed, frozen=True, kw_only=True, tag="device"):
 class SignatureRead(_Timed, frozen=True, kw_only=True, tag="signature"):
     """Defaults of a pipeline's ``__call__``; None where it has no number for one."""
 
-    steps: int | None = None
-    guidance_scale: float | None = None
+    steps: int | None
+    guidance_scale: float | None
 
 
 class Loaded(_Timed, frozen=True, kw_only=True, tag="loaded"):

@@ -50,7 +50,7 @@ IMPORTS: dict[str, str] = {
     ),
     "cli": (
         "analysis comparison correctness doctor errors explain files knowledge localise machine "
-        "plan privacy process records report repro runner runs stacks stats words"
+        "models plan privacy process records report repro runner runs stacks stats words"
     ),
     "__main__": "cli",
 }

@@ -35,7 +35,7 @@ def test_defaults_are_those_of_the_documentation() -> None:
     assert (config.model, config.device, config.steps, config.images) == (
         "synthetic/sd15",
         "auto",
-        20,
+        "auto",
         4,
     )
     assert (config.passes, config.replicates, config.timeout_s, config.max_minutes) == (
@@ -134,9 +134,9 @@ def test_unknown_key_is_named_with_what_was_meant(document: dict[str, Any], expe
 @pytest.mark.parametrize(
     ("document", "expected"),
     [
-        ({"steps": "many"}, "mine.toml: steps: expected a whole number, got text"),
-        ({"steps": True}, "mine.toml: steps: expected a whole number, got true or false"),
-        ({"steps": 2.5}, "mine.toml: steps: expected a whole number, got a number"),
+        ({"steps": "many"}, "mine.toml: steps: expected 'auto' or a whole number, got 'many'"),
+        ({"steps": True}, "mine.toml: steps: expected 'auto' or a whole number, got true or false"),
+        ({"steps": 2.5}, "mine.toml: steps: expected 'auto' or a whole number, got a number"),
         ({"prompts": "one"}, "mine.toml: prompts: expected a list, got text"),
         ({"matrix": 5}, "mine.toml: matrix: expected a table, got a whole number"),
         ({"arm": {"name": "x"}}, "mine.toml: arm: expected a list, got a table"),
@@ -350,7 +350,7 @@ def test_override_replaces_a_key(tmp_path: Path) -> None:
         ("=3", "--set: =3: expected key=value"),
         ("steps.deep=3", "--set: steps.deep: the part before the last dot is not a table"),
         ("stepps=3", "quick: stepps: unknown key"),
-        ("steps=many", "quick: steps: expected a whole number, got text"),
+        ("steps=many", "quick: steps: expected 'auto' or a whole number, got 'many'"),
     ],
 )
 def test_override_that_cannot_be_is_explained(override: str, expected: str) -> None:

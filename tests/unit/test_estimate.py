@@ -6,8 +6,8 @@ import pytest
 from factories import make_case, make_config, make_model, make_replicate, make_slot
 
 from sdbench.plan.cost import Pace, estimate_run, estimate_slot, timeout_for
+from sdbench.plan.for_model import shipped_for_its_model
 from sdbench.plan.order import make_plan
-from sdbench.plan.read_config import load_config
 from sdbench.records import DeviceKind, StartMethod
 
 SD15 = make_model("synthetic/sd15", bytes_on_disk=2_132_470_614)
@@ -62,7 +62,7 @@ def test_run_is_the_sum_of_its_processes() -> None:
 
 
 def test_run_never_takes_longer_than_its_budget() -> None:
-    config = load_config("default")
+    config = shipped_for_its_model("default")
     plan = make_plan(config, "cpu")
     assert estimate_run(config, plan, SD15, "cpu", 2).duration_s == 20 * 60
 
@@ -75,7 +75,7 @@ def test_cases_that_are_skipped_cost_nothing() -> None:
 
 
 def test_quick_is_quick_on_two_cores() -> None:
-    config = load_config("quick")
+    config = shipped_for_its_model("quick")
     cost = estimate_run(config, make_plan(config, "cpu"), make_model(), "cpu", 2)
     assert cost.duration_s < 180
     assert cost.peak_memory_bytes < 2e9

@@ -25,6 +25,7 @@ from sdbench.process.events import (
     PassEnded,
     PassesMade,
     Phase,
+    SignatureRead,
     Stack,
     YardstickRead,
 )
@@ -48,10 +49,13 @@ EVENTS: dict[str, Event] = {
         recommended_max_bytes=5,
         simulated=True,
     ),
+    "signature": SignatureRead(t=5.0, steps=28, guidance_scale=7.0),
     "loaded": Loaded(t=5.5, load_s=0.25, peak_bytes=7),
     "pass": PassEnded(
         t=6.5,
         kind="profile",
+        denoiser_calls=20,
+        denoiser_samples=40,
         index=2,
         duration_s=1.25,
         images=[make_picture(), make_picture(black=True, mean=None)],

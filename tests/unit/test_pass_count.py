@@ -32,8 +32,8 @@ from sdbench.analysis.run_summary import CaseSummary, summary_of
 from sdbench.cli import main
 from sdbench.plan.config import FEWEST_PASSES, FEWEST_PASSES_IN_HASTE, MOST_PASSES, Config
 from sdbench.plan.cost import estimate_passes, estimate_slot, passes_within_s
+from sdbench.plan.for_model import shipped_for_its_model
 from sdbench.plan.order import make_plan
-from sdbench.plan.read_config import load_config
 from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.records import Arm, Replicate, Run, Slot
 from sdbench.report.html import html_report
@@ -243,7 +243,7 @@ def test_on_a_slow_machine_nothing_changes(tmp_path: Path) -> None:
     case = make_run().plan.cases[0].case
     large = msgspec.structs.replace(case, resolution="512x512", dtype="float16")
     for name in ("default", "mps-docs", "full"):
-        assert estimate_passes(load_config(name), large, SD15, "mps", 8, "spawn") == 3
+        assert estimate_passes(shipped_for_its_model(name), large, SD15, "mps", 8, "spawn") == 3
 
 
 def test_a_budget_too_small_for_three_passes_gets_two(tmp_path: Path) -> None:

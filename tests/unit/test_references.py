@@ -20,7 +20,7 @@ from sdbench.correctness import references
 from sdbench.correctness.artifact_files import Tensors
 from sdbench.correctness.references import IMAGE_FILE, ReferenceSettings, find_floor, find_reference
 from sdbench.models.builtin import BUILTIN
-from sdbench.plan.read_config import load_config
+from sdbench.plan.for_model import shipped_for_its_model
 from sdbench.process.environment import PRELOAD
 from sdbench.process.executor import FakeExecutor, Report, Supervisor, Task
 from sdbench.process.guard import MemoryGuard
@@ -102,7 +102,7 @@ def test_a_reference_that_is_no_number_is_none(tmp_path: Path, name: str) -> Non
 
 def test_shipped_references_fit_the_shipped_configuration(tmp_path: Path) -> None:
     """`quick` is held against pictures that travel in the package."""
-    config = load_config("quick")
+    config = shipped_for_its_model("quick")
     assert config.matrix is not None
     model = make_model(config.model, sha256=BUILTIN[config.model].sha256)
     shelf = ReferenceStore(config, model, {"current": make_stack(**VERSIONS)}, tmp_path)

@@ -16,8 +16,8 @@ from rich.console import Console
 from sdbench.analysis.run_summary import RunSummary, sustained_of
 from sdbench.cli import main
 from sdbench.plan.cost import estimate_passes, estimate_slot
+from sdbench.plan.for_model import shipped_for_its_model
 from sdbench.plan.order import make_plan
-from sdbench.plan.read_config import load_config
 from sdbench.records import Pass
 from sdbench.report.figures import run_figures
 from sdbench.report.terminal.tables import render_summary
@@ -131,7 +131,7 @@ def test_steady_passes_go_on_for_the_minutes_asked_and_the_number_asked() -> Non
 
 
 def test_plan_counts_on_the_minutes() -> None:
-    config = load_config("sustained")
+    config = shipped_for_its_model("sustained")
     model = make_model("synthetic/sd15", bytes_on_disk=2_132_470_614)
     case = make_plan(config, "cuda").cases[0].case
     quick = estimate_slot(config, case, model, "cuda", 8, "spawn")

@@ -1,0 +1,194 @@
+"""``sdbench models``."""
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from rich.markup import escape
+from rich.table import Table
+
+from sdbench import machine
+from sdbench.cli.options import json_option
+from sdbench.cli.output import console, print_json
+from sdbench.errors import UsageError
+from sdbench.files.user_folders import cache_folder
+from sdbench.machine.facts import or_none
+from sdbench.models import synthetic
+from sdbench.models.offline import (
+    OfflineModel,
+    free_disk_bytes,
+    offline_models,
+    question_before_making,
+    require_disk,
+    synthetic_model,
+)
+from sdbench.models.resolve import find_model
+from sdbench.report.terminal.model_progress import prepare_model
+from sdbench.words import printable, size
+
+_names = click.argument("names", nargs=-1, required=True, metavar="NAME...")
+
+
+@click.group(name="models", invoke_without_command=True)
+@json_option
+@click.pass_context
+def command(context: click.Context, as_json: bool) -> int:
+    """Models that need no download: list, make, remove.
+
+    Without make or remove it lists them: family, size on the disk, memory to draw one image in 16
+    bits (a rough figure: the weights, 0.45 GB for the process and 2.4 GB for decoding 1024x1024),
+    whether that much system memory is available now, and what each is for. The memory of a CUDA
+    GPU is not looked at.
+
+    A synthetic model has the architecture of a published one and random weights, the same bytes on
+    every machine. So its time and memory are the real model's, and its images are noise.
+    `builtin/shapes` is small and trained. A run makes the model it needs, once, in the cache folder
+    (SDBENCH_CACHE); so make one here only to have it ready, and remove it to get its disk back.
+
+    \b
+    sdbench models                               what there is
+    sdbench models make synthetic/sd3            asks first: 15.5 GB
+    sdbench run quick --model synthetic/sd3      measures it
+    sdbench models remove synthetic/sd3          gives the disk back
+    """
+    return _list(as_json) if context.invoked_subcommand is None else 0
+
+
+@command.command(name="make", short_help="Make models, before a run does.")
+@_names
+@click.option("--yes", "-y", is_flag=True, help="Do not ask, whatever it takes.")
+@json_option
+def make_command(names: tuple[str, ...], yes: bool, as_json: bool) -> int:
+    """Make synthetic models in the cache folder; what is there already is checked and kept.
+
+    On a terminal a model of more than 5 GB is asked about first; elsewhere nothing is asked. Too
+    little disk is said before anything is written. Half a model is never left.
+    """
+    cache, models = cache_folder(), [synthetic_model(name) for name in names]
+    missing = {model.name: model for model in models if not synthetic.is_cached(model, cache)}
+    require_disk(sum(one.bytes_on_disk for one in missing.values()), " and ".join(missing), cache)
+    if not yes:
+        asked = (
+            question_before_making(one.bytes_on_disk, one.name, cache) for one in missing.values()
+        )
+        confirm([question for question in asked if question is not None])
+    rows = []
+    for model in models:
+        info = prepare_model(find_model(model.name), console(err=True))
+        action = "made" if missing.pop(model.name, None) else "kept"
+        rows.append({"name": model.name, "action": action, "path": info.path})
+        if not as_json:
+            words = "is ready" if action == "made" else "is there already"
+            _say(f"{model.name} {words}: {size(model.bytes_on_disk)} in {info.path}")
+    if as_json:
+        print_json({"models": rows})
+    return 0
+
+
+@command.command(name="remove", short_help="Delete models that were made.")
+@_names
+@json_option
+def remove_command(names: tuple[str, ...], as_json: bool) -> int:
+    """Delete synthetic models from the cache folder. A run that needs one makes it again."""
+    models = [synthetic_model(name) for name in names]
+    rows = []
+    for model in models:
+        removed = synthetic.remove(model, cache_folder())
+        rows.append({"name": model.name, "removed": removed})
+        if not as_json:
+            _say(f"{model.name} {'is removed' if removed else 'was not made'}")
+    if as_json:
+        print_json({"models": rows})
+    return 0
+
+
+def confirm(questions: list[str]) -> None:
+    """Ask where somebody can answer; elsewhere go on.
+
+    Raises:
+        UsageError: the answer is no.
+    """
+    if not questions or sys.stdin is None or not sys.stdin.isatty():
+        return
+    if not click.confirm(f"Note: {'; '.join(questions)}. Go on?", err=True):
+        raise UsageError("not started")
+
+
+@dataclass(frozen=True)
+class _Room:
+    """What this machine has free now; None where it does not tell."""
+
+    memory_bytes: int | None
+    disk_bytes: int
+
+    def fits(self, model: OfflineModel) -> bool | None:
+        """Whether the memory that the model needs is free; None where that is not known."""
+        return None if self.memory_bytes is None else model.memory_bytes <= self.memory_bytes
+
+
+def _list(as_json: bool) -> int:
+    cache = cache_folder()
+    facts = machine.probe_machine(machine.open_system(), cache)
+    room = _Room(or_none(facts.memory.available_bytes), free_disk_bytes(cache))
+    models = offline_models(cache)
+    if as_json:
+        print_json(
+            {
+                "models": [_row(model, room) for model in models],
+                "memory_available_bytes": room.memory_bytes,
+                "disk_free_bytes": room.disk_bytes,
+                "simulated": facts.simulated,
+                "folder": str(cache / "models"),
+            }
+        )
+        return 0
+    table = Table(show_edge=False, pad_edge=False)
+    for column in ("model", "family", "disk", "memory", "fits now", "state", "for"):
+        table.add_column(column, overflow="fold")
+    for model in models:
+        table.add_row(*(escape(printable(cell)) for cell in _cells(model, room)))
+    out = console()
+    if facts.simulated:
+        out.print("SIMULATED: what is said of the machine comes from a recording")
+    out.print(table)
+    memory = "unknown" if room.memory_bytes is None else size(room.memory_bytes)
+    _say(f"free now: memory {memory}, disk {size(room.disk_bytes)} in {cache}")
+    return 0
+
+
+def _row(model: OfflineModel, room: _Room) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "family": model.family,
+        "pipeline_class": model.pipeline_class,
+        "disk_bytes": model.bytes_on_disk,
+        "memory_bytes": model.memory_bytes,
+        "fits_memory_now": room.fits(model),
+        "state": model.state,
+        "path": str(model.folder),
+        "purpose": model.purpose,
+    }
+
+
+def _cells(model: OfflineModel, room: _Room) -> tuple[str, ...]:
+    fits = {True: "yes", False: "no", None: "unknown"}[room.fits(model)]
+    states = {
+        "made": "made",
+        "absent": "not made",
+        "unchecked": "changed: checked at its next use",
+        "shipped": "in the package",
+    }
+    return (
+        model.name,
+        model.family,
+        size(model.bytes_on_disk),
+        size(model.memory_bytes),
+        fits,
+        states[model.state],
+        model.purpose,
+    )
+
+
+def _say(text: str) -> None:
+    console().print(printable(text), markup=False, soft_wrap=True)
