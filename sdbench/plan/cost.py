@@ -1,4 +1,4 @@
-"""How long, how much memory, how much disk: said before a run starts, from plain arithmetic.
+"""How long and how much disk: said before a run starts, from plain arithmetic.
 
 A rough figure that is there beats a good one that needs a run. Once replicates end, the run loop
 uses what it measured instead (:class:`Pace`).
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sdbench.plan.config import FEWEST_PASSES, MOST_PASSES, Config, work_of
-from sdbench.plan.predicted_memory import PROCESS_BYTES, estimate_memory, predict_memory, target_of
+from sdbench.plan.predicted_memory import PROCESS_BYTES, predict_memory, target_of
 from sdbench.records import Case, DeviceKind, Dtype, ModelInfo, Plan, Replicate, Slot, StartMethod
 
 
@@ -74,7 +74,7 @@ class Estimate:
 def estimate_run(
     config: Config, plan: Plan, model: ModelInfo, device: DeviceKind, cores: int
 ) -> Estimate:
-    """The plan's cost before anything has run."""
+    """The plan's cost before anything has run; memory is what the plan says of its cases."""
     cases = {planned.case_id: planned.case for planned in plan.cases}
     duration_s = sum(
         estimate_slot(config, cases[slot.case_id], model, device, cores, plan.start)
@@ -83,8 +83,7 @@ def estimate_run(
     if plan.start == "fork":
         duration_s += _IMPORT_S * len(plan.arms)
     used = {slot.case_id for slot in plan.slots}
-    target = target_of(model, device)
-    peaks = [predict_memory(config, cases[case_id], target).worst.peak_bytes for case_id in used]
+    peaks = [one.memory.worst.peak_bytes for one in plan.cases if one.memory is not None]
     kept_bytes = sum(_kept_bytes(config, cases[case_id]) for case_id in used)
     disk = int(kept_bytes * config.images * len(plan.arms))
     if config.max_minutes:
@@ -176,7 +175,7 @@ def estimate_reference(
     load_s = 2 * model.bytes_on_disk / _LOAD_BYTES_PER_S  # stored in half precision, made float32
     # Each picture is decoded once more, slightly changed, to see how much of that it shows.
     duration_s = _IMPORT_S + images * (work.steps * step_s + 2 * decode_s)
-    peak_bytes = estimate_memory(config, case, model, "cpu")
+    peak_bytes = predict_memory(config, case, target_of(model, "cpu")).worst.peak_bytes
     for dtype in dtypes:
         floor_s = min(work.steps, _FLOOR_STEPS) * step_s + decode_s
         duration_s += load_s + floor_s * (_FLOAT64_SLOWDOWN if dtype == "float32" else 1)

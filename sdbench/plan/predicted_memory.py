@@ -10,6 +10,8 @@ of cuda with attention that is not fused, and more for the driver.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from sdbench.models.family import family_of
 from sdbench.models.networks import Network, networks_of
 from sdbench.plan.activations import decode_elements, denoiser_elements, text_elements
@@ -20,6 +22,7 @@ from sdbench.records import (
     Dtype,
     MemoryStage,
     ModelInfo,
+    Plan,
     PredictedMemory,
     PredictedStage,
 )
@@ -78,6 +81,11 @@ class Target:
     fused_attention: bool = True
 
     @property
+    def known(self) -> bool:
+        """Whether anything is known of the model's size: of one that is not here it may not be."""
+        return any(one.parameters for one in self.networks)
+
+    @property
     def vae(self) -> Network | None:
         """The autoencoder, where the pipeline has one of that name."""
         return next((one for one in self.networks if one.name in ("vae", "vqvae")), None)
@@ -109,9 +117,20 @@ def predict_memory(config: Config, case: Case, target: Target) -> PredictedMemor
     )
 
 
-def estimate_memory(config: Config, case: Case, model: ModelInfo, device: DeviceKind) -> int:
-    """The most a process takes of what is scarce: the device's memory, else the machine's."""
-    return predict_memory(config, case, target_of(model, device)).worst.peak_bytes
+def with_memory(plan: Plan, config: Config, target: Target) -> Plan:
+    """The plan with what a process of each of its cases is predicted to take.
+
+    Of a model whose size is not known nothing is predicted.
+    """
+    if not target.known:
+        return plan
+    cases = [
+        planned
+        if planned.skip_reason is not None
+        else msgspec.structs.replace(planned, memory=predict_memory(config, planned.case, target))
+        for planned in plan.cases
+    ]
+    return msgspec.structs.replace(plan, cases=cases)
 
 
 def weight_bytes(networks: Sequence[Network], case: Case) -> float:

@@ -8,6 +8,7 @@ from factories import make_case, make_config, make_model, make_replicate, make_s
 from sdbench.plan.cost import Pace, estimate_run, estimate_slot, timeout_for
 from sdbench.plan.for_model import shipped_for_its_model
 from sdbench.plan.order import make_plan
+from sdbench.plan.predicted_memory import target_of, with_memory
 from sdbench.records import DeviceKind, StartMethod
 
 SD15 = make_model("synthetic/sd15", bytes_on_disk=2_132_470_614)
@@ -76,7 +77,9 @@ def test_cases_that_are_skipped_cost_nothing() -> None:
 
 def test_quick_is_quick_on_two_cores() -> None:
     config = shipped_for_its_model("quick")
-    cost = estimate_run(config, make_plan(config, "cpu"), make_model(), "cpu", 2)
+    model = make_model()
+    plan = with_memory(make_plan(config, "cpu"), config, target_of(model, "cpu"))
+    cost = estimate_run(config, plan, model, "cpu", 2)
     assert cost.duration_s < 180
     assert cost.peak_memory_bytes < 2e9
 

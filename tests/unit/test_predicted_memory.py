@@ -91,7 +91,7 @@ def test_attention_slicing_has_no_effect_on_transformers(short: str, device: Dev
 
 
 def test_attention_slicing_helps_where_scores_are_held_and_costs_where_they_are_not() -> None:
-    size = {"resolution": "1024x1024"}
+    size: dict[str, Any] = {"resolution": "1024x1024"}
     on_mps, on_cuda = (
         [
             peak("denoising", predict("synthetic/sd15", kind, attention_slicing=sliced, **size))
