@@ -114,18 +114,18 @@ def memory(facts: DoctorFacts) -> Check | None:
     available, wired = facts.machine.memory.available_bytes, facts.machine.memory.gpu_limit_bytes
     if known(available):
         found += f", {gigabytes(available)} of it available now"
-    if facts.is_mac and known(wired) and wired:
-        found += f", the GPU may use {memory_size(wired)} of it (iogpu.wired_limit_mb is set)"
-        if wired < needs.most:
-            return question.warns(
-                f"{found}: too little for {name}", "sudo sysctl iogpu.wired_limit_mb=0"
-            )
     if needs.least > total:
         return question.fails(
             f"{found}: too little for {name}",
             f"take a smaller model (sdbench run --model {_smaller_model(facts, total)}), or a "
             "larger machine",
         )
+    if facts.is_mac and known(wired) and wired:
+        found += f", the GPU may use {memory_size(wired)} of it (iogpu.wired_limit_mb is set)"
+        if wired < needs.most:
+            return question.warns(
+                f"{found}: too little for {name}", "sudo sysctl iogpu.wired_limit_mb=0"
+            )
     if needs.most > total * _USUAL_SHARE:
         return question.warns(
             f"{found}: tight for {name}",
