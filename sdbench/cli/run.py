@@ -25,6 +25,7 @@ from sdbench.report.terminal.plan_page import introduce, show_plan
 from sdbench.report.terminal.progress import ScreenWatcher
 from sdbench.report.terminal.session_end import import_words, offer_docs, show_table
 from sdbench.runner.loop import Watcher
+from sdbench.runner.memory_fit import fit_document
 from sdbench.runner.prepare import Prepared, make_run, prepare, require_room
 from sdbench.runner.request import Request
 from sdbench.runner.session import SessionResult, run_session
@@ -256,10 +257,11 @@ def _show_plan(prepared: Prepared, json_wanted: bool) -> None:
                 "estimate": {
                     "duration_s": prepared.estimate.duration_s,
                     "at_most_s": prepared.at_most.duration_s,
-                    "peak_memory_bytes": prepared.at_most.peak_memory_bytes,
+                    "peak_memory_bytes": prepared.at_most.peak_memory_bytes or None,
                     "disk_bytes": prepared.at_most.disk_bytes,
                     "download_bytes": getattr(prepared.model.download, "size_bytes", 0),
                 },
+                "memory": fit_document(prepared.memory),
             }
         )
         return

@@ -52,6 +52,11 @@ def removes_memory_limit(environment: Mapping[str, str]) -> bool:
     return HIGH in environment and _ratio(environment[HIGH], _DEFAULT_HIGH) == 0
 
 
+def high_watermark(environment: Mapping[str, str]) -> float:
+    """How many times what is recommended torch's allocator gives at most; 0: without limit."""
+    return _ratio(environment.get(HIGH), _DEFAULT_HIGH)
+
+
 def _problem(name: str, text: str | None) -> str | None:
     if text is None:
         return None

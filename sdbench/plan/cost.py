@@ -1,4 +1,4 @@
-"""How long, how much memory, how much disk: said before a run starts, from plain arithmetic.
+"""How long and how much disk: said before a run starts, from plain arithmetic.
 
 A rough figure that is there beats a good one that needs a run. Once replicates end, the run loop
 uses what it measured instead (:class:`Pace`).
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sdbench.plan.config import FEWEST_PASSES, MOST_PASSES, Config, work_of
+from sdbench.plan.predicted_memory import PROCESS_BYTES, predict_memory, target_of
 from sdbench.records import Case, DeviceKind, Dtype, ModelInfo, Plan, Replicate, Slot, StartMethod
 
 
@@ -24,17 +25,15 @@ class Cost:
     unet_linear: float
     unet_square: float
     decode: float
-    attention_heads: int
-    parameters: int
 
 
 _COSTS = {
     # Three times the work counted: layers this small reach a third of the rates below.
-    "synthetic/tiny": Cost(2.4e6, 1_200, 0.03e9, 4, 2_655_883),
+    "synthetic/tiny": Cost(2.4e6, 1_200, 0.03e9),
     # From its times: 2.1 s at 128x128 and 4.1 s at 192x192 of one core, 20 steps with guidance.
-    "builtin/shapes": Cost(7e6, 1_200, 0.03e9, 4, 14_000_000),
-    "synthetic/sd15": Cost(168.6e6, 7_122, 0.615e9, 8, 1_066_235_307),
-    "synthetic/sdxl": Cost(379.6e6, 2_017, 0.632e9, 10, 3_468_837_867),
+    "builtin/shapes": Cost(7e6, 1_200, 0.03e9),
+    "synthetic/sd15": Cost(168.6e6, 7_122, 0.615e9),
+    "synthetic/sdxl": Cost(379.6e6, 2_017, 0.632e9),
 }
 
 # Sustained floating-point operations a second, and the least time of one UNet call (launches and
@@ -52,15 +51,11 @@ _HALF_ON_CPU_SLOWDOWN = 40  # seen on torch 2.13
 _IMPORT_S = 9.0
 _FORK_S = 0.3
 _LOAD_BYTES_PER_S = 0.5e9
-_PROCESS_BYTES = 450e6  # resident after the imports
-# Working memory of the VAE's decode for each pixel of the picture: the last level's activations.
-_DECODE_BYTES_PER_PIXEL = {"float32": 4_600, "float16": 2_300, "bfloat16": 2_300}
 # A noise floor: how many steps are computed; float64 against float32 (PROTOCOL 18: 34 s and 17 s).
 _FLOOR_STEPS = 4
 _FLOAT64_SLOWDOWN = 2
 # Of a worker's limit: the rest is for counting operations, and for a machine that becomes slower.
 _SHARE_OF_LIMIT = 0.75
-_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _PICTURE_BYTES_PER_PIXEL = 3.2  # a noisy PNG barely compresses; plus final latents
 # The profiling pass is kept in float32: the picture, and the latents of every step.
 _TRACE_BYTES_PER_PIXEL = 12
@@ -79,7 +74,7 @@ class Estimate:
 def estimate_run(
     config: Config, plan: Plan, model: ModelInfo, device: DeviceKind, cores: int
 ) -> Estimate:
-    """The plan's cost before anything has run."""
+    """The plan's cost before anything has run; memory is what the plan says of its cases."""
     cases = {planned.case_id: planned.case for planned in plan.cases}
     duration_s = sum(
         estimate_slot(config, cases[slot.case_id], model, device, cores, plan.start)
@@ -88,7 +83,7 @@ def estimate_run(
     if plan.start == "fork":
         duration_s += _IMPORT_S * len(plan.arms)
     used = {slot.case_id for slot in plan.slots}
-    peaks = [estimate_memory(config, cases[case_id], model, device) for case_id in used]
+    peaks = [one.memory.worst.peak_bytes for one in plan.cases if one.memory is not None]
     kept_bytes = sum(_kept_bytes(config, cases[case_id]) for case_id in used)
     disk = int(kept_bytes * config.images * len(plan.arms))
     if config.max_minutes:
@@ -161,25 +156,6 @@ def _asked_or_auto(config: Config, pass_s: float, start_s: float) -> int:
     return min(MOST_PASSES, max(FEWEST_PASSES, 1 + math.ceil(start_s / pass_s)))
 
 
-def estimate_memory(config: Config, case: Case, model: ModelInfo, device: DeviceKind) -> int:
-    """Peak bytes of one process: weights, the VAE's decode, and attention scores where whole."""
-    cost = _cost(model)
-    batch = config.images if case.batching == "batch" else 1
-    width = _BYTES[case.dtype]
-    pixels = case.width * case.height
-    weights = cost.parameters * width
-    decode_batch = 1 if case.vae_slicing else batch
-    # SDXL's VAE overflows in half precision, so the pipeline decodes in float32.
-    decode_dtype = "float32" if "XL" in model.pipeline_class else case.dtype
-    decode = decode_batch * pixels * _DECODE_BYTES_PER_PIXEL[decode_dtype]
-    scores = 0.0
-    if device == "mps":  # CUDA's and the CPU's attention never hold all scores
-        latent_pixels = pixels / 64
-        share = 0.5 if case.attention_slicing else 1.0
-        scores = share * 2 * batch * cost.attention_heads * latent_pixels**2 * width
-    return int(_PROCESS_BYTES + weights + max(decode, scores))
-
-
 def estimate_reference(
     config: Config,
     case: Case,
@@ -199,7 +175,7 @@ def estimate_reference(
     load_s = 2 * model.bytes_on_disk / _LOAD_BYTES_PER_S  # stored in half precision, made float32
     # Each picture is decoded once more, slightly changed, to see how much of that it shows.
     duration_s = _IMPORT_S + images * (work.steps * step_s + 2 * decode_s)
-    peak_bytes = estimate_memory(config, case, model, "cpu")
+    peak_bytes = predict_memory(config, case, target_of(model, "cpu")).worst.peak_bytes
     for dtype in dtypes:
         floor_s = min(work.steps, _FLOOR_STEPS) * step_s + decode_s
         duration_s += load_s + floor_s * (_FLOAT64_SLOWDOWN if dtype == "float32" else 1)
@@ -208,7 +184,7 @@ def estimate_reference(
     if rounded:
         duration_s += load_s + rounded * (work.steps * step_s + decode_s)
     if "float32" in dtypes:
-        peak_bytes = 2 * peak_bytes - int(_PROCESS_BYTES)
+        peak_bytes = 2 * peak_bytes - PROCESS_BYTES["cpu"]
     return Estimate(duration_s, peak_bytes, 0)
 
 

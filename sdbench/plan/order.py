@@ -280,7 +280,7 @@ def _expand(config: Config, device: DeviceKind, dtype: Dtype) -> list[PlannedCas
         if first is None:
             planned[canonical.case_id] = PlannedCase(
                 case=canonical,
-                skip_reason=_why_impossible(canonical, device),
+                skip_reason=why_impossible(canonical, device),
                 merged=[f"{case.case_id}: {why}"] if why else [],
             )
         else:
@@ -317,7 +317,8 @@ def _canonical(case: Case, images: int) -> tuple[Case, str | None]:
     return case, "; ".join(reasons) or None
 
 
-def _why_impossible(case: Case, device: DeviceKind) -> str | None:
+def why_impossible(case: Case, device: DeviceKind) -> str | None:
+    """Why a case cannot run on a device of that kind; None: it can."""
     if case.offload != "none" and device == "cpu":
         return "offload moves weights between the CPU and a device; here the device is the CPU"
     return None

@@ -72,9 +72,13 @@ class SignatureRead(_Timed, frozen=True, kw_only=True, tag="signature"):
 
 
 class Loaded(_Timed, frozen=True, kw_only=True, tag="loaded"):
-    """The pipeline is on the device with the case's settings on."""
+    """The pipeline is on the device with the case's settings on.
+
+    ``peak_bytes`` is the highest memory while it was loaded, as passes count it; None: unknown.
+    """
 
     load_s: Seconds
+    peak_bytes: Bytes | None = None
 
 
 class PassEnded(Pass, frozen=True, kw_only=True, tag_field="event", tag="pass"):

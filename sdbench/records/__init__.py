@@ -56,7 +56,15 @@ from sdbench.records.failure import (
     Outcome,
 )
 from sdbench.records.numbers import Bytes, Clock, Count, FlopsPerSecond, Seconds, UnitSeconds
-from sdbench.records.planned import Plan, PlannedCase, Slot, StartMethod
+from sdbench.records.planned import (
+    MemoryStage,
+    Plan,
+    PlannedCase,
+    PredictedMemory,
+    PredictedStage,
+    Slot,
+    StartMethod,
+)
 from sdbench.records.recorded import SCHEMA_VERSION
 from sdbench.records.replicate import (
     CountedFlops,
@@ -126,6 +134,7 @@ __all__ = [
     "InterimCase",
     "LoraInfo",
     "MatmulRate",
+    "MemoryStage",
     "ModelInfo",
     "Offload",
     "Outcome",
@@ -138,6 +147,8 @@ __all__ = [
     "PictureFault",
     "Plan",
     "PlannedCase",
+    "PredictedMemory",
+    "PredictedStage",
     "Preflight",
     "Pressure",
     "Record",

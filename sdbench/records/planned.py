@@ -7,21 +7,65 @@ from typing import Literal
 import msgspec
 
 from sdbench.records.case import Arm, Case
-from sdbench.records.numbers import Block, Count
+from sdbench.records.numbers import Block, Bytes, Count
 
 StartMethod = Literal["spawn", "fork"]
+
+
+MemoryStage = Literal["load", "text_encoder", "denoising", "vae_decode"]
+
+
+class PredictedStage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The highest memory of a process in a stage, as predicted from the model's shapes.
+
+    ``device_bytes`` is what the device's allocator holds, None on the CPU, which has none;
+    ``process_bytes`` what the process takes of the machine's memory, which on a Mac includes the
+    former.
+    """
+
+    stage: MemoryStage
+    device_bytes: Bytes | None
+    process_bytes: Bytes
+
+    @property
+    def peak_bytes(self) -> int:
+        """What a run measures: on the device, on the CPU of the process."""
+        return self.process_bytes if self.device_bytes is None else self.device_bytes
+
+
+class PredictedMemory(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The memory that a process of a case was predicted to take, stage by stage.
+
+    ``from_sizes`` names the networks whose shapes are not known, so that their part was estimated
+    from sizes alone, on the high side.
+    """
+
+    stages: list[PredictedStage]
+    from_sizes: list[str] = []
+
+    @property
+    def worst(self) -> PredictedStage:
+        """The stage with the highest memory."""
+        return max(self.stages, key=lambda stage: stage.peak_bytes)
+
+    @property
+    def process_bytes(self) -> int:
+        """The most that the process takes of the machine's memory."""
+        return max(stage.process_bytes for stage in self.stages)
 
 
 class PlannedCase(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A case of a plan; ``skip_reason`` says why it cannot run, ``merged`` what it stands for.
 
     ``flags`` are known issues and predicted overflows it meets on this stack, one sentence each.
+    ``memory`` is None in plans of an older sdbench.
     """
 
     case: Case
     skip_reason: str | None = None
     merged: list[str] = []
     flags: list[str] = []
+    memory: PredictedMemory | None = None
 
     @property
     def case_id(self) -> str:

@@ -272,6 +272,7 @@ class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="re
     unreadable_lines: Count = 0
     import_s: Seconds | None = None
     load_s: Seconds | None = None
+    load_peak_bytes: Bytes | None = None
     passes: list[Pass] = msgspec.field(default_factory=list)
     passes_stopped: PassesStopped | None = None
     yardstick: Yardstick | None = None

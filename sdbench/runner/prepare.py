@@ -31,19 +31,21 @@ from sdbench.plan.config import Config, work_of
 from sdbench.plan.cost import Estimate, Pace, estimate_passes, estimate_run, estimate_slot
 from sdbench.plan.for_model import check_fit, family_dtype
 from sdbench.plan.order import axis_to_decide, make_plan, with_blocks
+from sdbench.plan.predicted_memory import target_of, with_memory
 from sdbench.privacy.redact_recorded import recorded_environment
 from sdbench.process.environment import PRELOAD, preload_modules, worker_environment
 from sdbench.process.executor import Executor
 from sdbench.process.find_device import FoundDevice, accelerator_possible, find_device
 from sdbench.process.resolve_defaults import resolve_defaults
+from sdbench.process.room import room_now
 from sdbench.records import DeviceKind, ModelInfo, Plan, Run, Session, StackInfo
 from sdbench.runner.loop import new_run_id
-from sdbench.runner.request import DEFAULT_CONFIG, Request, configure
+from sdbench.runner.memory_fit import MemoryFit, fit_plan, with_command
+from sdbench.runner.request import CPU_DEFAULT_CONFIG, DEFAULT_CONFIG, Request, configure
 from sdbench.runs import not_writable
 from sdbench.stacks import resolve_stack
 from sdbench.stacks.created import changes
 
-CPU_DEFAULT_CONFIG = "quick"
 # A longer run is asked about first.
 ASK_BEYOND_S = 20 * 60
 _LONGEST_LABEL = 200
@@ -60,6 +62,7 @@ class Prepared:
     model: ModelSource
     plan: Plan
     estimate: Estimate
+    memory: MemoryFit
     at_most: Estimate
     """The same as ``estimate``, or more where the run goes on until it is decided."""
     facts: MachineFacts
@@ -100,11 +103,11 @@ class Prepared:
                 f"from the Hub ({download.repository}); "
                 f"{shutil.disk_usage(Path.home()).free / 1e9:.0f} GB of disk are free"
             )
-        have = self.memory_available_bytes()
-        if have is not None and self.estimate.peak_memory_bytes > have:
+        worst = None if self.memory.worst is None else self.memory.demands[self.memory.worst]
+        if worst is not None and worst.fit in ("swaps", "fails") and worst.free_bytes is not None:
             asked.append(
-                f"it needs about {self.estimate.peak_memory_bytes / 1e9:.1f} GB of memory and "
-                f"{have / 1e9:.1f} GB are free"
+                f"it needs about {worst.peak_bytes / 1e9:.1f} GB of memory and "
+                f"{worst.free_bytes / 1e9:.1f} GB are free"
             )
         held = max(arm.hold_bytes for arm in self.plan.arms)
         if held:
@@ -113,12 +116,6 @@ class Prepared:
                 "(pressure.hold_bytes), which slows down everything else on this machine"
             )
         return asked
-
-    def memory_available_bytes(self) -> int | None:
-        """What the device can give: its own memory on cuda, else the system's."""
-        if self.device.kind == "cuda":
-            return self.device.memory_bytes
-        return or_none(self.facts.memory.available_bytes)
 
 
 def prepare(request: Request, executor: Executor) -> Prepared:
@@ -155,7 +152,13 @@ def prepare(request: Request, executor: Executor) -> Prepared:
             "pressure.hold_bytes: the guard does not see this machine's memory while "
             f"{RECORDING} is set, so none is held; unset it, or leave [pressure] out"
         )
-    plan = _flagged(plan, config, device, stacks, model)
+    target = target_of(model.outline(), device.kind)
+    plan = with_memory(_flagged(plan, config, device, stacks, model), config, target)
+    room = room_now(
+        *(facts, device.kind, device.memory_bytes, worker_environment(first.env)),
+        held_bytes=max(arm.hold_bytes for arm in plan.arms),
+    )
+    memory = with_command(fit_plan(plan, room), request, config, plan, traits, target)
     longest = plan
     if config.until_decided is not None:
         settings = msgspec.structs.replace(config.until_decided, by=axis_to_decide(config, plan))
@@ -173,6 +176,7 @@ def prepare(request: Request, executor: Executor) -> Prepared:
         plan=plan,
         estimate=estimate,
         at_most=at_most,
+        memory=memory,
         facts=facts,
         machine=identity,
         traits=traits,

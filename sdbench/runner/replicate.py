@@ -118,6 +118,7 @@ def replicate_record(
         unreadable_lines=report.unreadable_lines,
         import_s=None if stack is None else stack.import_s,
         load_s=None if loaded is None else loaded.load_s,
+        load_peak_bytes=None if loaded is None else loaded.peak_bytes,
         passes=passes,
         passes_stopped=None if made is None else made.stopped,
         yardstick=_yardstick(said.last(YardstickRead)),

@@ -14,6 +14,8 @@ from sdbench.privacy.redact_recorded import hide_path
 from sdbench.records import Arm
 
 DEFAULT_CONFIG = "default"
+CPU_DEFAULT_CONFIG = "quick"
+"""Of the CPU, for which the other takes too long."""
 _LONGEST_ARM_NAME = 56  # leaves room for a number within the 64 a name may have
 
 

@@ -19,6 +19,7 @@ from sdbench.process.events import Event
 from sdbench.process.executor import Executor, Report, Stop, Supervisor
 from sdbench.process.import_failures import ImportFailure, import_error
 from sdbench.process.interrupt import InterruptFlag
+from sdbench.process.room import swap_room_bytes
 from sdbench.process.sampler import Sample
 from sdbench.records import Arm, MatmulRate, Run
 from sdbench.runner.awake import kept_awake
@@ -102,7 +103,7 @@ def run_session(
                 pace=pace,
                 boot_id=boot_id,
                 memory_bytes=memory_bytes_of(run.machine),
-                swap_room_bytes=_swap_room_bytes(run.machine.get("system")),
+                swap_room_bytes=swap_room_bytes(run.machine.get("system")),
                 allow_pickle=bool(run.config.get("allow_pickle")),
                 replicates=list(before.replicates),
             )
@@ -191,15 +192,6 @@ def _supervisor(loop: RunLoop) -> Supervisor:
         return guard.judge(sample)
 
     return supervise
-
-
-def _swap_room_bytes(system: str | None) -> int | None:
-    """All the swap there is; None on macOS, which makes more as it is needed."""
-    if system == "Darwin":
-        return None
-    import psutil
-
-    return int(psutil.swap_memory().total)
 
 
 def with_new_sitting(run: Run) -> Run:

@@ -121,10 +121,13 @@ def _run_phases(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> "dic
     from .pipelines import apply_settings, load
 
     phase.begin("load")
+    device.reset_peak()
     started = time.perf_counter()
     pipeline = load(job, device)
     apply_settings(pipeline, job["case"])
-    channel.send("loaded", load_s=time.perf_counter() - started)
+    load_s = time.perf_counter() - started
+    peak_bytes, _ = device.peak_bytes()
+    channel.send("loaded", load_s=load_s, peak_bytes=peak_bytes)
 
     from .pass_count import PassCount
     from .passes import Passes

@@ -279,6 +279,15 @@ def test_dry_run_prints_one_document_and_leaves_nothing(
     assert document["estimate"]["download_bytes"] == 0
     assert not results.exists()
     assert not own_cache.exists()
+    assert set(document["memory"]["cases"].values()) <= {
+        "fits",
+        "tight",
+        "unknown",
+        "swaps",
+        "fails",
+    }
+    stages = document["plan"]["cases"][0]["memory"]["stages"]
+    assert [one["stage"] for one in stages] == ["load", "text_encoder", "denoising", "vae_decode"]
 
 
 def test_dry_run_shows_the_order_what_is_skipped_and_what_is_merged(

@@ -84,11 +84,17 @@ EXPECTED: dict[str, tuple[str, dict[str, str]]] = {
     "m2-max-macos14": ("warn", {"mps-computes": "unknown", "known-issues": "warn"}),
     "m4-macos15": (
         "warn",
-        {"disk": "unknown", "environment-variables": "warn", "mps-computes": "unknown"},
+        {
+            "memory": "warn",
+            "disk": "unknown",
+            "environment-variables": "warn",
+            "mps-computes": "unknown",
+        },
     ),
     "m-swapping": (
         "warn",
         {
+            "memory": "warn",
             "memory-pressure": "warn",
             "swap": "warn",
             "load": "unknown",
@@ -144,10 +150,11 @@ def test_rosetta_names_the_commands_that_mend_it(judge: Callable[..., Judged]) -
 
 def test_model_decides_whether_memory_is_enough(judge: Callable[..., Judged]) -> None:
     folder = MACHINES / "m4-macos15"
-    assert statuses(judge(folder, "--model", "synthetic/sd15")[1])["memory"] == "pass"
+    assert statuses(judge(folder, "--model", "synthetic/tiny")[1])["memory"] == "pass"
     assert statuses(judge(folder, "--model", "synthetic/sdxl")[1])["memory"] == "warn"
-    offline = statuses(judge(folder, "--model", "owner/name")[1])["model-offline"]
-    assert offline == "unknown"
+    assert statuses(judge(folder, "--model", "synthetic/flux")[1])["memory"] == "fail"
+    absent = statuses(judge(folder, "--model", "owner/name")[1])
+    assert (absent["model-offline"], absent["memory"]) == ("unknown", "unknown")
 
 
 def test_deep_says_that_it_cannot(judge: Callable[..., Judged]) -> None:

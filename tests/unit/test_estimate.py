@@ -5,11 +5,10 @@ from typing import Any
 import pytest
 from factories import make_case, make_config, make_model, make_replicate, make_slot
 
-from sdbench.models.catalogue import SYNTHETIC
-from sdbench.plan import cost as estimate
-from sdbench.plan.cost import Pace, estimate_memory, estimate_run, estimate_slot, timeout_for
+from sdbench.plan.cost import Pace, estimate_run, estimate_slot, timeout_for
 from sdbench.plan.for_model import shipped_for_its_model
 from sdbench.plan.order import make_plan
+from sdbench.plan.predicted_memory import target_of, with_memory
 from sdbench.records import DeviceKind, StartMethod
 
 SD15 = make_model("synthetic/sd15", bytes_on_disk=2_132_470_614)
@@ -22,18 +21,6 @@ def slot_s(
     case = make_case(**{k: v for k, v in changed.items() if k in make_case().__struct_fields__})
     config = make_config(**{k: v for k, v in changed.items() if not hasattr(case, k)})
     return estimate_slot(config, case, SD15, device, cores, start)
-
-
-def memory(device: DeviceKind = "mps", images: int = 1, **settings: Any) -> int:
-    return estimate_memory(make_config(images=images), make_case(**settings), SD15, device)
-
-
-@pytest.mark.parametrize("short", ["tiny", "sd15", "sdxl"])
-def test_parameters_are_those_of_the_models(short: str) -> None:
-    assert (
-        estimate._COSTS[f"synthetic/{short}"].parameters
-        == SYNTHETIC[f"synthetic/{short}"].parameters
-    )
 
 
 @pytest.mark.parametrize(
@@ -63,29 +50,6 @@ def test_time_is_near_what_was_seen() -> None:
     assert 17 / 2 < (two - one) / profile_share < 17 * 2
 
 
-def test_memory_of_a_batch_is_more_than_that_of_a_loop() -> None:
-    assert memory(images=4, batching="batch") > memory(images=4, batching="loop")
-    assert memory(images=4) == memory(images=1)
-
-
-def test_slicing_halves_the_scores_where_they_are_held_whole() -> None:
-    whole, sliced = (
-        memory(attention_slicing=sliced, resolution="1024x1024") for sliced in (False, True)
-    )
-    assert sliced < whole
-    assert memory("cuda", attention_slicing=True) == memory("cuda", attention_slicing=False)
-
-
-def test_slicing_the_vae_saves_memory_in_a_batch() -> None:
-    batch: dict[str, Any] = {"images": 8, "batching": "batch", "dtype": "float16"}
-    assert memory("cuda", **batch, vae_slicing=True) < memory("cuda", **batch)
-
-
-def test_half_precision_takes_half_the_memory_for_weights() -> None:
-    saved = memory("cuda", resolution="64x64") - memory("cuda", resolution="64x64", dtype="float16")
-    assert saved > 2 * 1_066_235_307 * 0.99
-
-
 def test_run_is_the_sum_of_its_processes() -> None:
     config = make_config(replicates=3)
     plan = make_plan(config, "cpu")
@@ -113,17 +77,11 @@ def test_cases_that_are_skipped_cost_nothing() -> None:
 
 def test_quick_is_quick_on_two_cores() -> None:
     config = shipped_for_its_model("quick")
-    cost = estimate_run(config, make_plan(config, "cpu"), make_model(), "cpu", 2)
+    model = make_model()
+    plan = with_memory(make_plan(config, "cpu"), config, target_of(model, "cpu"))
+    cost = estimate_run(config, plan, model, "cpu", 2)
     assert cost.duration_s < 180
     assert cost.peak_memory_bytes < 2e9
-
-
-def test_unknown_model_is_judged_by_its_pipeline() -> None:
-    config, case = make_config(), make_case()
-    own = make_model("someone/model", pipeline_class="StableDiffusionPipeline")
-    larger = make_model("someone/model", pipeline_class="StableDiffusionXLPipeline")
-    assert estimate_memory(config, case, own, "cpu") == estimate_memory(config, case, SD15, "cpu")
-    assert estimate_memory(config, case, own, "cpu") < estimate_memory(config, case, larger, "cpu")
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ EVENTS: dict[str, Event] = {
         simulated=True,
     ),
     "signature": SignatureRead(t=5.0, steps=28, guidance_scale=7.0),
-    "loaded": Loaded(t=5.5, load_s=0.25),
+    "loaded": Loaded(t=5.5, load_s=0.25, peak_bytes=7),
     "pass": PassEnded(
         t=6.5,
         kind="profile",

@@ -11,6 +11,7 @@ from sdbench.errors import MachineError
 from sdbench.models.resolve import ModelSource
 from sdbench.models.traits import traits_from
 from sdbench.plan.cost import Estimate
+from sdbench.plan.fit import Room
 from sdbench.plan.order import make_plan
 from sdbench.privacy.redact_recorded import (
     hidden_run,
@@ -22,6 +23,7 @@ from sdbench.privacy.redact_recorded import (
 )
 from sdbench.process.find_device import FoundDevice
 from sdbench.records import Run
+from sdbench.runner.memory_fit import MemoryFit
 from sdbench.runner.prepare import Prepared, make_run
 from sdbench.runner.request import Request
 
@@ -48,6 +50,7 @@ def prepared_with(model_folder: Path, interpreter: Path) -> Prepared:
         plan=make_plan(config, "cpu"),
         estimate=Estimate(1.0, 1, 1),
         at_most=Estimate(1.0, 1, 1),
+        memory=MemoryFit(Room("cpu"), {}),
         facts=make_facts(),
         machine={"chip": "Test", "cores_physical": 2, "memory_bytes": 8_000_000_000},
         traits=traits_from("StableDiffusionPipeline", {}),

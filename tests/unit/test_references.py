@@ -262,7 +262,7 @@ def test_too_little_memory_is_the_reason(tmp_path: Path) -> None:
 
 
 def test_without_memory_for_float64_the_rest_is_computed(tmp_path: Path) -> None:
-    maker = Maker(tmp_path, available=740_000_000)
+    maker = Maker(tmp_path, available=640_000_000)
     maker.make("float16", "float32")
     assert maker.asked() == [("64x64", [0, 1], ["float16"])]
     assert str(maker.absent()).startswith("for float32:")

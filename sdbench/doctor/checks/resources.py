@@ -12,10 +12,10 @@ from sdbench.knowledge.known_issues import KnownIssue
 from sdbench.machine.facts import Thermal, Unavailable, known, or_none
 from sdbench.machine.gpu.nvml import GPU_SLOWED
 from sdbench.models.resolve import find_model
-from sdbench.plan.cost import estimate_memory
 from sdbench.plan.order import make_plan
+from sdbench.plan.predicted_memory import predict_memory, target_of
 from sdbench.plan.read_config import load_config
-from sdbench.records import DeviceKind, ModelInfo
+from sdbench.records import DeviceKind, ModelInfo, PredictedMemory
 from sdbench.words import gigabytes
 
 # Public vm_stat outputs of Macs in use show 35% to 60% of memory free or reclaimable without
@@ -51,17 +51,37 @@ class Needs(NamedTuple):
     most: int
 
 
-def memory_needs(facts: DoctorFacts, model: ModelInfo | None = None) -> Needs:
-    """Estimates for a model, or the one asked for, on the device a run would take."""
-    config = load_config("default")
-    device = facts.expected_device()
+# Of a model that is not here, and of which nothing says how large it is.
+_NO_SIZE = Unavailable("the model is not on this disk, so its size is not known")
+
+
+def memory_needs(facts: DoctorFacts, model: ModelInfo | None = None) -> Needs | None:
+    """What a model, or the one asked for, takes of the machine; None where its size is unknown."""
+    predicted = _predicted(facts, model or facts.model.outline)
+    if not predicted:
+        return None
+    return Needs(predicted[0].process_bytes, max(one.process_bytes for one in predicted))
+
+
+def _device_needs(facts: DoctorFacts) -> Needs | None:
+    """As :func:`memory_needs`, of the device's own memory."""
+    predicted = _predicted(facts, facts.model.outline)
+    if not predicted:
+        return None
+    return Needs(predicted[0].worst.peak_bytes, max(one.worst.peak_bytes for one in predicted))
+
+
+def _predicted(facts: DoctorFacts, model: ModelInfo) -> list[PredictedMemory]:
+    """Of the frugal way to make an image, and of each case of the default configuration."""
+    config, device = load_config("default"), facts.expected_device()
+    target = target_of(model, device)
+    if not target.known:
+        return []
     cases = [
         planned.case for planned in make_plan(config, device).cases if planned.skip_reason is None
     ]
     frugal = msgspec.structs.replace(cases[0], attention_slicing=True, batching="loop")
-    model = model or facts.model.outline
-    most = max(estimate_memory(config, case, model, device) for case in cases)
-    return Needs(estimate_memory(config, frugal, model, device), most)
+    return [predict_memory(config, case, target) for case in (frugal, *cases)]
 
 
 def memory(facts: DoctorFacts) -> Check | None:
@@ -77,32 +97,35 @@ def memory(facts: DoctorFacts) -> Check | None:
             if black is None
             else f", which can give black pictures on mps before {black.fixed_in}"
         )
-    question = Question(
-        "memory",
-        f"{name} needs about {gigabytes(needs.least)} with attention slicing, up to "
-        f"{gigabytes(needs.most)} without (512x512, {default_dtype(device)} on {device})",
-        why,
-    )
+    needed = f"enough for {name}"
+    if needs is not None:
+        needed = (
+            f"{name} needs about {gigabytes(needs.least)} with attention slicing, up to "
+            f"{gigabytes(needs.most)} without (512x512, {default_dtype(device)} on {device})"
+        )
+    question = Question("memory", needed, why)
     sizes = [size for size in (or_none(have), limit) if size is not None]
     if isinstance(have, Unavailable) and not sizes:
         return question.unknown(have)
+    if needs is None:
+        return question.unknown(_NO_SIZE)
     total = min(sizes)
     found = memory_size(total) + (" allowed by the container" if total == limit else "")
     available, wired = facts.machine.memory.available_bytes, facts.machine.memory.gpu_limit_bytes
     if known(available):
         found += f", {gigabytes(available)} of it available now"
-    if facts.is_mac and known(wired) and wired:
-        found += f", the GPU may use {memory_size(wired)} of it (iogpu.wired_limit_mb is set)"
-        if wired < needs.most:
-            return question.warns(
-                f"{found}: too little for {name}", "sudo sysctl iogpu.wired_limit_mb=0"
-            )
     if needs.least > total:
         return question.fails(
             f"{found}: too little for {name}",
             f"take a smaller model (sdbench run --model {_smaller_model(facts, total)}), or a "
             "larger machine",
         )
+    if facts.is_mac and known(wired) and wired:
+        found += f", the GPU may use {memory_size(wired)} of it (iogpu.wired_limit_mb is set)"
+        if wired < needs.most:
+            return question.warns(
+                f"{found}: too little for {name}", "sudo sysctl iogpu.wired_limit_mb=0"
+            )
     if needs.most > total * _USUAL_SHARE:
         return question.warns(
             f"{found}: tight for {name}",
@@ -132,7 +155,8 @@ def _black_when_sliced(facts: DoctorFacts) -> KnownIssue | None:
 def _smaller_model(facts: DoctorFacts, size_bytes: int) -> str:
     """The size people use if that fits, else the smallest."""
     usual = find_model("synthetic/sd15").outline()
-    fits = memory_needs(facts, usual).least <= size_bytes
+    needs = memory_needs(facts, usual)
+    fits = needs is not None and needs.least <= size_bytes
     return usual.name if fits else "synthetic/tiny"
 
 
@@ -180,7 +204,8 @@ def swap(facts: DoctorFacts) -> Check | None:
     if used < _MUCH_SWAP_BYTES:
         return question.passes(found)
     available = facts.machine.memory.available_bytes
-    room = known(available) and available >= memory_needs(facts).most
+    needs = memory_needs(facts)
+    room = needs is not None and known(available) and available >= needs.most
     if room and facts.machine.memory.pressure == "normal":
         # What is not used lies there for days; it is no sign that memory is short now.
         return question.passes(f"{found}, while memory pressure is normal and there is room")
@@ -303,11 +328,11 @@ def gpu(facts: DoctorFacts) -> Check | None:
     """An NVIDIA GPU: memory for the model, not busy, not held down."""
     if not facts.nvidia:
         return None
-    needs, now = memory_needs(facts), facts.machine.gpu
+    needs, now = _device_needs(facts), facts.machine.gpu
+    most = "enough" if needs is None else gigabytes(needs.most)
     question = Question(
         "gpu",
-        f"{gigabytes(needs.most)} of its memory free for {facts.model.outline.name}, and nothing "
-        "else on it",
+        f"{most} of its memory free for {facts.model.outline.name}, and nothing else on it",
         "the GPU's own memory is the limit, and other programs on it take time from a run",
     )
     names, total, used = (
@@ -324,6 +349,8 @@ def gpu(facts: DoctorFacts) -> Check | None:
     found = f"{names[0]}, {gigabytes(total)}, {gigabytes(used)} in use"
     if known(now.temperature_c):
         found += f", {now.temperature_c:.0f} °C"
+    if needs is None:
+        return question.unknown(_NO_SIZE)
     if total < needs.least:
         return question.fails(found, "take a smaller model: sdbench run --model synthetic/tiny")
     remedies = []

@@ -11,6 +11,7 @@ from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.resolve import OFFLINE
 from sdbench.plan.config import UntilDecided
 from sdbench.records import Plan
+from sdbench.report.terminal.memory_page import fit_sentence, show_bars
 from sdbench.report.terminal.tables import render_lines
 from sdbench.runner.prepare import Prepared
 from sdbench.stats import LOOKS, MIN_PROCESSES
@@ -47,10 +48,12 @@ def introduce(prepared: Prepared, remarks: Console) -> None:
         ("work", _work_words(prepared)),
         ("device", _device_words(prepared)),
         ("takes", _cost_words(prepared)),
+        ("memory", fit_sentence(prepared.memory, plan)),
     ]
     if config.until_decided is not None:
         lines.insert(1, ("until", _until_words(config.until_decided)))
     render_lines(lines, remarks)
+    show_bars(prepared.memory, plan, remarks)
     for hint in (*prepared.remarks, *_hints(prepared)):
         remarks.print(f"note: {hint}", markup=False, soft_wrap=True)
     if prepared.facts.simulated:
@@ -138,10 +141,7 @@ def _cost_words(prepared: Prepared) -> str:
     if most.duration_s > least.duration_s:
         words = f"at least {words}, at most {duration(most.duration_s)}"
     words += f", never more than {limit:g} min" if limit else ""
-    return (
-        f"{words}; up to {size(most.peak_memory_bytes)} of memory, {size(most.disk_bytes)} of "
-        "disk (rough estimates)"
-    )
+    return f"{words}; {size(most.disk_bytes)} of disk (rough estimates)"
 
 
 def show_plan(prepared: Prepared, out: Console) -> None:

@@ -1,0 +1,80 @@
+"""How much memory a process could have now, from the machine's facts and the device's."""
+
+import math
+from collections.abc import Mapping
+
+from sdbench.knowledge.memory_limits import high_watermark
+from sdbench.machine.facts import MachineFacts, or_none
+from sdbench.plan.fit import Room
+from sdbench.records import DeviceKind
+
+
+def room_now(
+    facts: MachineFacts,
+    device: DeviceKind,
+    device_memory_bytes: int | None,
+    environment: Mapping[str, str],
+    *,
+    limit_bytes: int | None = None,
+    held_bytes: int = 0,
+) -> Room:
+    """The memory that is free now.
+
+    Args:
+        facts: of the machine; of a recording, nothing is asked of this machine.
+        device_memory_bytes: what the device says it has, on mps what it recommends at most.
+        environment: of the worker, whose variables set the limit of the mps allocator.
+        limit_bytes: what a container allows of the machine's memory; None: all of it.
+        held_bytes: what another process of the run holds meanwhile.
+    """
+    available, total = or_none(facts.memory.available_bytes), or_none(facts.identity.memory_bytes)
+    totals = [size for size in (total, limit_bytes) if size is not None]
+    free, limit = _device_room(facts, device, device_memory_bytes, environment)
+    return Room(
+        device=device,
+        available_bytes=None if available is None else max(0, available - held_bytes),
+        total_bytes=min(totals, default=None),
+        swap_bytes=_free_swap_bytes(facts),
+        device_free_bytes=free,
+        device_limit_bytes=limit,
+    )
+
+
+def swap_room_bytes(system: str | None) -> int | None:
+    """All the swap there is; None on macOS, which makes more as it is needed."""
+    if system == "Darwin":
+        return None
+    import psutil
+
+    return int(psutil.swap_memory().total)
+
+
+def _free_swap_bytes(facts: MachineFacts) -> float:
+    """None of it where a recording does not say how much there was."""
+    if facts.identity.system == "Darwin":
+        return math.inf
+    used = or_none(facts.memory.swap_used_bytes)
+    if facts.simulated or used is None:
+        return 0
+    return max(0, (swap_room_bytes(facts.identity.system) or 0) - used)
+
+
+def _device_room(
+    facts: MachineFacts,
+    device: DeviceKind,
+    device_memory_bytes: int | None,
+    environment: Mapping[str, str],
+) -> tuple[float | None, float | None]:
+    """What is free on the device, and where its allocator refuses."""
+    if device == "mps":
+        recommended = device_memory_bytes
+        if recommended is None:
+            return None, None
+        ratio = high_watermark(environment)
+        return recommended, recommended * ratio if ratio else None
+    if device == "cuda":
+        total = or_none(facts.gpu.memory_total_bytes) or device_memory_bytes
+        used = or_none(facts.gpu.memory_used_bytes)
+        # What is in use on the GPU is not known everywhere; its size alone promises nothing.
+        return None if total is None or used is None else total - used, total
+    return None, None
