@@ -67,7 +67,7 @@ def shelf_for(config: Config) -> tuple[ReferenceStore, dict[Group, tuple[Dtype, 
         {STACK: resolve_stack(STACK)},
     )
     plan = make_plan(config, "cpu", memory_bytes=psutil.virtual_memory().total)
-    return shelf, {Group(STACK, planned.case.resolution): DTYPES for planned in plan.cases}
+    return shelf, {Group.of_case(STACK, planned.case): DTYPES for planned in plan.cases}
 
 
 def make(shelf: ReferenceStore, groups: dict[Group, tuple[Dtype, ...]]) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from sdbench.analysis.run_summary import RunSummary, per_picture, summary_of
 from sdbench.errors import UsageError
 from sdbench.files.access import MIB
-from sdbench.records import CORRECTNESS_SEVERITY, OUTCOME_SEVERITY, Case, Replicate
+from sdbench.records import AXES, CORRECTNESS_SEVERITY, OUTCOME_SEVERITY, Case, Replicate, Run
 from sdbench.runs import LoadedRun, find_run, load_run
 from sdbench.runs.timelines import TimelinePoint, read_timeline
 
@@ -40,6 +40,8 @@ _DTYPES = {
     **dict.fromkeys(["pass", "sample", "wrong_pictures", "passes_made"], "int64"),
     **dict.fromkeys(["seconds_per_picture", "correct_margin", "free_percent"], "float64"),
     "pass_flops": "Int64",
+    "steps": "Int64",
+    "guidance_scale": "float64",
     "ceiling_share": "float64",
     **dict.fromkeys(["spread_between_passes", "spread_between_processes"], "float64"),
     **dict.fromkeys(["seconds_per_picture_ci95_low", "seconds_per_picture_ci95_high"], "float64"),
@@ -178,7 +180,7 @@ def case_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[FrameRow]:
         latency = row.latency_s
         low, high = latency.ci95 or (None, None)
         yield {
-            **msgspec.structs.asdict(row.case),
+            **_settings(run, row.case),
             **_of(row, CASE_COLUMNS),
             **_of(row.efficiency, CASE_COLUMNS),
             "run_id": run.run_id,
@@ -194,6 +196,10 @@ def case_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[FrameRow]:
         }
 
 
+def _settings(run: Run, case: Case) -> FrameRow:
+    return {axis: run.setting(case, axis) for axis in AXES}
+
+
 def _of(record: msgspec.Struct, columns: tuple[str, ...]) -> FrameRow:
     """What a record has of the columns."""
     return {name: getattr(record, name) for name in _in_common(type(record), columns)}
@@ -207,7 +213,7 @@ def _in_common(kind: type[msgspec.Struct], columns: tuple[str, ...]) -> list[str
 def replicate_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[FrameRow]:
     """A row for each process, repeated attempts included."""
     run = loaded.run
-    settings = {one.case_id: msgspec.structs.asdict(one.case) for one in run.plan.cases}
+    settings = {one.case_id: _settings(run, one.case) for one in run.plan.cases}
     counting = _counting(loaded)
     of_case = {row.key: row.efficiency for row in summary.cases}
     for entry in loaded.attempts:

@@ -108,7 +108,7 @@ def without_partner(loaded: LoadedRun, axis: str, pairs: Iterable[Pair]) -> list
 
 def _value_reader(run: Run, axis: str) -> Callable[[CaseResult], str]:
     if axis in AXES:
-        return lambda row: spelling(getattr(row.summary.case, axis))
+        return lambda row: spelling(row.run.setting(row.summary.case, axis))
     if axis == "arm":
         return lambda row: row.arm.name
     if axis != "stack":

@@ -38,7 +38,7 @@ Warned = dict[RowKey, set[FindingCode]]
 def recommend(evidence: Evidence, findings: Sequence[Finding]) -> Recommendation:
     """What to use at each resolution, for one picture and for many."""
     warned = _warned(evidence, findings)
-    rows = [row for row in evidence.measured if not row.arm.hold_bytes]
+    rows = _of_one_work([row for row in evidence.measured if not row.arm.hold_bytes])
     timed = [row for row in rows if row.summary.latency_s.median is not None]
     few = _few_processes(timed)
     goals = [
@@ -56,6 +56,20 @@ def recommend(evidence: Evidence, findings: Sequence[Finding]) -> Recommendation
         ],
         few_processes=few,
     )
+
+
+def _of_one_work(rows: Sequence[CaseResult]) -> list[CaseResult]:
+    """Rows that draw the same image: fewer steps are not faster, they are less work.
+
+    Those with the run's own scheduler, steps and guidance; else those with the first row's.
+    """
+    works = [
+        (case.scheduler, case.steps, case.guidance_scale)
+        for case in (row.summary.case for row in rows)
+    ]
+    own = (None, None, None)
+    chosen = own if own in works else next(iter(works), own)
+    return [row for row, work in zip(rows, works, strict=True) if work == chosen]
 
 
 def _few_processes(timed: Sequence[CaseResult]) -> str | None:

@@ -18,7 +18,19 @@ from packaging.version import Version
 from sdbench.files.toml import parse_toml
 from sdbench.knowledge.attention_limits import PIXELS_PER_LATENT, Scores, unet_scores
 from sdbench.knowledge.version_ranges import release, within
-from sdbench.records import Attention, Batching, Case, DeviceKind, Dtype, Offload
+from sdbench.records import (
+    Attention,
+    Batching,
+    Case,
+    DeviceKind,
+    Dtype,
+    Offload,
+    Quantization,
+    Scheduler,
+    TextEncoder,
+    VaeDevice,
+    VaeDtype,
+)
 
 FindingCode = Literal[
     "first-pass-drift",
@@ -61,6 +73,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     vae_tiling: tuple[bool, ...] | None = None
     attention: tuple[Attention, ...] | None = None
     offload: tuple[Offload, ...] | None = None
+    scheduler: tuple[Scheduler, ...] | None = None
+    steps: tuple[int, ...] | None = None
+    guidance_scale: tuple[float, ...] | None = None
+    vae_dtype: tuple[VaeDtype, ...] | None = None
+    vae_device: tuple[VaeDevice, ...] | None = None
+    attention_upcast: tuple[bool, ...] | None = None
+    compile: tuple[bool, ...] | None = None
+    quantization: tuple[Quantization, ...] | None = None
+    text_encoder: tuple[TextEncoder, ...] | None = None
 
     def hold(self, case: Case) -> bool:
         """Whether the case has one of the values on every axis given."""

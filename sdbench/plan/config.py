@@ -5,7 +5,19 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from sdbench.records import Arm, Attention, Batching, Case, Dtype, Offload, Scheduler
+from sdbench.records import (
+    Arm,
+    Attention,
+    Batching,
+    Case,
+    Dtype,
+    Offload,
+    Quantization,
+    Scheduler,
+    TextEncoder,
+    VaeDevice,
+    VaeDtype,
+)
 
 Auto = Literal["auto"]
 # After how many blocks a run that goes on until it is decided is looked at (``stats.LOOKS``).
@@ -16,7 +28,11 @@ FEWEST_PASSES, FEWEST_PASSES_IN_HASTE, MOST_PASSES = 3, 2, 64
 
 
 class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The axes; the plan is their product. Without ``dtype`` the device's default is meant."""
+    """The axes; the plan is their product.
+
+    Without ``dtype`` the model's or the device's default is meant, without ``scheduler``, ``steps``
+    and ``guidance_scale`` those of the run.
+    """
 
     resolution: tuple[str, ...] = ("512x512",)
     attention_slicing: tuple[bool, ...] = (False,)
@@ -27,6 +43,15 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     vae_tiling: tuple[bool, ...] = (False,)
     attention: tuple[Attention, ...] = ("default",)
     offload: tuple[Offload, ...] = ("none",)
+    scheduler: tuple[Scheduler, ...] | None = None
+    steps: tuple[int, ...] | None = None
+    guidance_scale: tuple[float, ...] | None = None
+    vae_dtype: tuple[VaeDtype, ...] = ("same",)
+    vae_device: tuple[VaeDevice, ...] = ("same",)
+    attention_upcast: tuple[bool, ...] = (False,)
+    compile: tuple[bool, ...] = (False,)
+    quantization: tuple[Quantization, ...] = ("none",)
+    text_encoder: tuple[TextEncoder, ...] = ("resident",)
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,6 +66,15 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     vae_tiling: bool | None = None
     attention: Attention | None = None
     offload: Offload | None = None
+    scheduler: Scheduler | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+    vae_dtype: VaeDtype | None = None
+    vae_device: VaeDevice | None = None
+    attention_upcast: bool | None = None
+    compile: bool | None = None
+    quantization: Quantization | None = None
+    text_encoder: TextEncoder | None = None
 
     def settings(self) -> dict[str, Any]:
         """The settings that are given."""
@@ -155,7 +189,9 @@ def work_of(config: Config, case: Case) -> Work:
     Raises:
         ValueError: it is not resolved.
     """
-    scheduler, steps, guidance_scale = config.scheduler, config.steps, config.guidance_scale
+    scheduler = config.scheduler if case.scheduler is None else case.scheduler
+    steps = config.steps if case.steps is None else case.steps
+    guidance_scale = config.guidance_scale if case.guidance_scale is None else case.guidance_scale
     if scheduler == "auto" or steps == "auto" or guidance_scale == "auto":
         raise ValueError(f"{config.name}: expected a configuration that is resolved for its model")
     return Work(scheduler, steps, guidance_scale)

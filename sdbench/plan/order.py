@@ -27,6 +27,8 @@ from sdbench.records import (
 from sdbench.stats import MIN_PROCESSES
 
 _MOST_ARMS = 1000
+# A case may have these of its own; one that has the run's value is the same as one that names none.
+_OF_THE_RUN = ("scheduler", "steps", "guidance_scale")
 DEFAULT_DTYPE: dict[DeviceKind, Dtype] = {"mps": "float16", "cuda": "float16", "cpu": "float32"}
 
 
@@ -46,7 +48,7 @@ def make_plan(
         UsageError: an ``only`` names an axis or value that is not there.
     """
     _check_number(config, "max_cases", _cells(config), "cases", config.max_cases)
-    cases = _filter_only(_expand(config, device, dtype or DEFAULT_DTYPE[device]), only)
+    cases = _filter_only(_expand(config, device, dtype or DEFAULT_DTYPE[device]), only, config)
     if not cases:
         raise ConfigError(config.name, "exclude", "expected at least one case to be left")
     arms = arms_with_levels(config, memory_bytes)
@@ -273,9 +275,9 @@ def _expand(config: Config, device: DeviceKind, dtype: Dtype) -> list[PlannedCas
         if config.case is not None and case in written:
             raise ConfigError(config.name, "case", f"{case.case_id} is listed twice")
         written.add(case)
-        if any(_matches(case, settings) for settings in excludes):
+        if any(_matches(case, settings, config) for settings in excludes):
             continue
-        canonical, why = _canonical(case, config.images)
+        canonical, why = _canonical(case, config)
         first = planned.get(canonical.case_id)
         if first is None:
             planned[canonical.case_id] = PlannedCase(
@@ -297,21 +299,38 @@ def _listed(config: Config, dtype: Dtype) -> Iterable[Case]:
     matrix = config.matrix or Matrix()
     axes: dict[str, Sequence[Any]] = msgspec.structs.asdict(matrix)
     axes["dtype"] = matrix.dtype or [dtype]
+    axes = {axis: [None] if values is None else values for axis, values in axes.items()}
     for values in itertools.product(*(axes[axis] for axis in AXES)):
         yield Case(**dict(zip(AXES, values, strict=True)))
 
 
-def _matches(case: Case, settings: dict[str, Any]) -> bool:
-    return all(getattr(case, axis) == value for axis, value in settings.items())
+def _matches(case: Case, settings: dict[str, Any], config: Config) -> bool:
+    return all(_setting(case, axis, config) == value for axis, value in settings.items())
 
 
-def _canonical(case: Case, images: int) -> tuple[Case, str | None]:
+def _setting(case: Case, axis: str, config: Config) -> Any:
+    """A case's value on an axis; the run's own where the case names none."""
+    value = getattr(case, axis)
+    return getattr(config, axis) if value is None else value
+
+
+def _canonical(case: Case, config: Config) -> tuple[Case, str | None]:
     """The case that stands for all that mean the same, and why they do."""
     reasons = []
-    if case.batching == "batch" and images == 1:
+    for axis in _OF_THE_RUN:
+        if getattr(case, axis) == getattr(config, axis):
+            case = msgspec.structs.replace(case, **{axis: None})
+            reasons.append(f"{axis} is the run's")
+    if case.vae_dtype == case.dtype:
+        case = msgspec.structs.replace(case, vae_dtype="same")
+        reasons.append(f"the VAE is in {case.dtype} anyway")
+    if case.text_encoder == "offloaded" and case.offload != "none":
+        case = msgspec.structs.replace(case, text_encoder="resident")
+        reasons.append("offload moves the text encoders anyway")
+    if case.batching == "batch" and config.images == 1:
         case = msgspec.structs.replace(case, batching="loop")
         reasons.append("a batch of one image is a loop of one")
-    if case.attention_slicing and case.attention != "default":
+    if case.attention_slicing and case.attention in ("math", "sdpa"):
         case = msgspec.structs.replace(case, attention="default")
         reasons.append("slicing replaces the attention processor")
     return case, "; ".join(reasons) or None
@@ -321,10 +340,16 @@ def why_impossible(case: Case, device: DeviceKind) -> str | None:
     """Why a case cannot run on a device of that kind; None: it can."""
     if case.offload != "none" and device == "cpu":
         return "offload moves weights between the CPU and a device; here the device is the CPU"
+    if case.offload != "none" and case.vae_device != "same":
+        return "offload decides where the VAE lies, so it cannot be put on the CPU as well"
+    if case.quantization.startswith("bitsandbytes") and device != "cuda":
+        return f"bitsandbytes quantises for NVIDIA GPUs; here the device is {device}"
     return None
 
 
-def _filter_only(cases: list[PlannedCase], only: Sequence[str]) -> list[PlannedCase]:
+def _filter_only(
+    cases: list[PlannedCase], only: Sequence[str], config: Config
+) -> list[PlannedCase]:
     """Keep the cases that match every ``axis=value[,value]``."""
     for selection in only:
         axis, separator, text = selection.partition("=")
@@ -332,7 +357,8 @@ def _filter_only(cases: list[PlannedCase], only: Sequence[str]) -> list[PlannedC
             raise UsageError(
                 f"--only {selection}: expected AXIS=VALUE, AXIS being one of {', '.join(AXES)}"
             )
-        present = {spelling(getattr(planned.case, axis)) for planned in cases}
+        there = {entry.case: spelling(_setting(entry.case, axis, config)) for entry in cases}
+        present = set(there.values())
         wanted = {value.strip().lower() for value in text.split(",")}
         unknown = wanted - present
         if unknown:
@@ -340,5 +366,5 @@ def _filter_only(cases: list[PlannedCase], only: Sequence[str]) -> list[PlannedC
                 f"--only {selection}: no case has {axis}={sorted(unknown)[0] or '(nothing)'}; "
                 f"there are {', '.join(sorted(present))}"
             )
-        cases = [planned for planned in cases if spelling(getattr(planned.case, axis)) in wanted]
+        cases = [planned for planned in cases if there[planned.case] in wanted]
     return cases

@@ -52,6 +52,10 @@ _RANGES: dict[str, tuple[float, float | None]] = {
 }
 
 
+# Of them a case may have its own.
+_NUMBERS = ("steps", "guidance_scale")
+
+
 def shipped_configs() -> dict[str, Path]:
     """Name to file of the configurations that come with sdbench."""
     return {path.stem: path for path in sorted(configs_folder().glob("*.toml"))}
@@ -240,6 +244,10 @@ def _check_values(config: Config, source: str) -> None:
         for index, selection in enumerate(selections):
             if selection.resolution is not None:
                 _check_resolution(selection.resolution, source, f"{kind}[{index}].resolution")
+            for axis in _NUMBERS:
+                value = getattr(selection, axis)
+                if value is not None:
+                    _check_number(value, source, f"{kind}[{index}].{axis}", *_RANGES[axis])
             if kind == "exclude" and not selection.settings():
                 raise ConfigError(source, f"exclude[{index}]", "expected at least one setting")
     _check_arms(config.arm, source)
@@ -258,8 +266,13 @@ def _check_range(
     value: Any = config
     for part in key.split("."):
         value = getattr(value, part)
-    if value == "auto":
-        return
+    if value != "auto":
+        _check_number(value, source, key, lowest, highest)
+
+
+def _check_number(
+    value: float, source: str, key: str, lowest: float, highest: float | None
+) -> None:
     # NaN fails every comparison, so ask for what must hold.
     if not (value >= lowest and value < float("inf") and (highest is None or value <= highest)):
         limits = (
@@ -278,6 +291,9 @@ def _check_matrix(matrix: Matrix, source: str) -> None:
         repeated = _first_repeated(values)
         if repeated is not None:
             raise ConfigError(source, key, f"expected each value once, {repeated!r} is repeated")
+        if axis in _NUMBERS:
+            for index, value in enumerate(values):
+                _check_number(value, source, f"{key}[{index}]", *_RANGES[axis])
     for index, resolution in enumerate(matrix.resolution):
         _check_resolution(resolution, source, f"matrix.resolution[{index}]")
 

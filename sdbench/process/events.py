@@ -14,6 +14,7 @@ from sdbench.records import (
     Clock,
     Count,
     CountedFlops,
+    Effect,
     FlopsPerSecond,
     Pass,
     PassesStopped,
@@ -111,6 +112,13 @@ class YardstickRead(_Timed, frozen=True, kw_only=True, tag="yardstick"):
         return Yardstick(**{name: getattr(self, name) for name in Yardstick.__struct_fields__})
 
 
+class SettingsSeen(_Timed, frozen=True, kw_only=True, tag="settings"):
+    """What the case's settings did, and how long torch's compiler worked."""
+
+    effects: dict[str, Effect]
+    compile_s: Seconds | None = None
+
+
 class Counted(_Timed, frozen=True, kw_only=True, tag="counted"):
     """The operations of the profiled call and of a measured pass, or why they are not known."""
 
@@ -177,6 +185,7 @@ Event = (
     | PassEnded
     | PassesMade
     | YardstickRead
+    | SettingsSeen
     | Counted
     | CeilingMeasured
     | CallBegun

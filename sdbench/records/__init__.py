@@ -10,7 +10,8 @@ History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old on
     ``decode_expected_rel_l2``, ``reason``, ``reference_content``, ``own_rounding`` and
     ``own_rounding_missing`` of a compared image, ``passes_stopped`` and ``yardstick`` of a
     replicate, ``energy`` and ``stolen_cpu_share`` of telemetry, ``begin_t``, ``denoiser_calls`` and
-    ``denoiser_samples`` of a pass, ``resolved`` of a run
+    ``denoiser_samples`` of a pass, ``resolved`` of a run, ``effects`` and ``compile_s`` of a
+    replicate
 
 Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
 None, with a reason beside it. Decoding is strict about types and lenient about unknown fields, so
@@ -29,7 +30,11 @@ from sdbench.records.case import (
     DeviceKind,
     Dtype,
     Offload,
+    Quantization,
     Scheduler,
+    TextEncoder,
+    VaeDevice,
+    VaeDtype,
     spelling,
 )
 from sdbench.records.compared import (
@@ -68,6 +73,7 @@ from sdbench.records.planned import (
 from sdbench.records.recorded import SCHEMA_VERSION
 from sdbench.records.replicate import (
     CountedFlops,
+    Effect,
     Energy,
     Gate,
     GateFlag,
@@ -123,6 +129,7 @@ __all__ = [
     "DeviceKind",
     "Divergence",
     "Dtype",
+    "Effect",
     "Energy",
     "FailureCause",
     "FlopsPerSecond",
@@ -151,6 +158,7 @@ __all__ = [
     "PredictedStage",
     "Preflight",
     "Pressure",
+    "Quantization",
     "Record",
     "Replicate",
     "RowKey",
@@ -165,9 +173,12 @@ __all__ = [
     "StartMethod",
     "Started",
     "TelemetrySummary",
+    "TextEncoder",
     "Thermal",
     "TracedStage",
     "UnitSeconds",
+    "VaeDevice",
+    "VaeDtype",
     "WaitReason",
     "Withdrawn",
     "Yardstick",

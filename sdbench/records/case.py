@@ -7,12 +7,30 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from sdbench.records.numbers import Bytes, Resolution
+from sdbench.records.numbers import Bytes, GuidanceScale, Resolution, Steps
 
 Batching = Literal["loop", "batch"]
 Dtype = Literal["float32", "float16", "bfloat16"]
-Attention = Literal["default", "math", "sdpa"]
-Offload = Literal["none", "model", "sequential"]
+Attention = Literal[
+    "default",
+    "math",
+    "sdpa",
+    "native-flash",
+    "native-efficient",
+    "native-cudnn",
+    "flash",
+    "flash-3",
+    "sage",
+    "xformers",
+    "flex",
+]
+Offload = Literal["none", "model", "sequential", "group"]
+VaeDtype = Literal["same", "float32"]
+VaeDevice = Literal["same", "cpu"]
+TextEncoder = Literal["resident", "offloaded"]
+Quantization = Literal[
+    "none", "bitsandbytes-8bit", "bitsandbytes-4bit", "torchao-int8", "quanto-int8"
+]
 Scheduler = Literal[
     "ddim",
     "pndm",
@@ -38,7 +56,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One cell of the matrix: the settings that may differ within a run.
 
     The defaults here are part of the identity of a case (only what differs from them is hashed), so
-    they never change, and an axis added later leaves old ids as they are.
+    they never change, and an axis added later leaves old ids as they are. None is what the run as a
+    whole has.
     """
 
     resolution: Resolution = "512x512"
@@ -50,6 +69,15 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     vae_tiling: bool = False
     attention: Attention = "default"
     offload: Offload = "none"
+    scheduler: Scheduler | None = None
+    steps: Steps | None = None
+    guidance_scale: GuidanceScale | None = None
+    vae_dtype: VaeDtype = "same"
+    vae_device: VaeDevice = "same"
+    attention_upcast: bool = False
+    compile: bool = False
+    quantization: Quantization = "none"
+    text_encoder: TextEncoder = "resident"
 
     @property
     def width(self) -> int:
@@ -104,6 +132,15 @@ AXES: dict[str, Axis] = {
     "vae_tiling": Axis("VAE tiling {}", "vae-tiled", code="pipe.vae.enable_tiling()"),
     "attention": Axis("attention {}", "attention-{}"),
     "offload": Axis("offload {}", "offload-{}"),
+    "scheduler": Axis("scheduler {}", "{}", holds_memory=False),
+    "steps": Axis("steps {}", "{}-steps", holds_memory=False),
+    "guidance_scale": Axis("guidance {}", "guidance-{:g}"),
+    "vae_dtype": Axis("VAE type {}", "vae-{}"),
+    "vae_device": Axis("VAE device {}", "vae-on-{}"),
+    "attention_upcast": Axis("attention upcast {}", "upcast"),
+    "compile": Axis("compilation {}", "compiled"),
+    "quantization": Axis("quantization {}", "{}"),
+    "text_encoder": Axis("text encoder {}", "text-encoder-{}"),
 }
 """Every setting of a case, in the order of its fields."""
 

@@ -20,5 +20,7 @@ Clock = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 # Bytes gained or lost.
 ByteChange = Annotated[int, msgspec.Meta(ge=-(1 << 60), le=1 << 60)]
 # As configurations allow them (``plan/config.py``).
+Steps = Annotated[int, msgspec.Meta(ge=1, le=1000)]
+GuidanceScale = Annotated[float, msgspec.Meta(ge=0, le=100)]
 Block = Annotated[int, msgspec.Meta(ge=0, lt=10_000)]
 Resolution = Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}\Z")]

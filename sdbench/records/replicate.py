@@ -119,6 +119,13 @@ class CountedFlops(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     measured_pass: Flops
 
 
+class Effect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Whether a setting changed what was computed; None: that is not known."""
+
+    effective: bool | None
+    reason: str | None = None
+
+
 class Energy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the steady passes of a process took, from cumulative counters read at their edges.
 
@@ -238,6 +245,8 @@ class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="re
 
     ``passes_stopped`` is None where it ended before it had made all its passes, and in records of
     an older sdbench.
+    ``effects`` are of those settings of the case that were examined, most of them in the profiling
+    pass. ``compile_s`` is how long torch's compiler worked, nearly all of it in the first pass.
     ``flops`` are counted by the process that makes the profiling pass.
     ``pss_bytes`` and ``uss_bytes`` are its own share of memory as it reads them itself after its
     last pass (Linux). ``swapped_out_bytes`` is what the whole machine wrote to swap from just
@@ -276,6 +285,8 @@ class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="re
     passes: list[Pass] = msgspec.field(default_factory=list)
     passes_stopped: PassesStopped | None = None
     yardstick: Yardstick | None = None
+    effects: dict[str, Effect] = msgspec.field(default_factory=dict)
+    compile_s: Seconds | None = None
     flops: CountedFlops | None = None
     flops_missing: str | None = None
     peak_memory_bytes: Bytes | None = None

@@ -5,7 +5,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from sdbench.records.case import Arm, DeviceKind, Dtype
+from sdbench.records.case import Arm, Case, DeviceKind, Dtype
 from sdbench.records.compared import Compared, Preflight
 from sdbench.records.numbers import Bytes, Count, FlopsPerSecond
 from sdbench.records.planned import Plan
@@ -145,6 +145,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     def variables(self, arm: Arm) -> dict[str, str]:
         """The environment variables that an arm computed with; its own go first."""
         return {**self.environment, **arm.env}
+
+    def setting(self, case: Case, axis: str) -> Any:
+        """A case's value on an axis; the run's own where the case names none."""
+        value = getattr(case, axis)
+        return self.config.get(axis) if value is None else value
 
     def identity(self, name: str) -> Any:
         """What the machine is, of ``machine_facts``; None where it is not known or not recorded."""

@@ -15,6 +15,9 @@ from sdbench.runner.reference_maker import Group, ImageAsRounded, ReferenceStore
 from sdbench.runs import RunFolder, load_run
 
 _SAME_DIGITS = 1e-9
+_QUANTISED = (
+    "quantised weights are another model's: how far its images may be from the CPU's is unknown"
+)
 
 
 def wanted_by(run: Run, replicates: Iterable[Replicate]) -> dict[Group, set[Dtype]]:
@@ -23,7 +26,8 @@ def wanted_by(run: Run, replicates: Iterable[Replicate]) -> dict[Group, set[Dtyp
     for replicate in replicates:
         if any(entry.kind != "prime" for entry in replicate.passes):
             case = run.plan.planned(replicate.case_id).case
-            wanted.setdefault(_group_of(run, replicate), set()).add(case.dtype)
+            if case.quantization == "none":
+                wanted.setdefault(_group_of(run, replicate), set()).add(case.dtype)
     return wanted
 
 
@@ -50,9 +54,13 @@ def compare_with_cpu(
         case = run.plan.planned(replicate.case_id).case
         arithmetic = arithmetic_of(run, replicate, case)
         key = _group_of(run, replicate), case.dtype, arithmetic
-        if key not in yardsticks:
-            yardsticks[key] = shelf.yardstick(*key)
-        record = comparison.compare(replicate, case, yardsticks[key])
+        if case.quantization != "none":
+            yardstick = ReferenceSet(absent=_QUANTISED)
+        else:
+            if key not in yardsticks:
+                yardsticks[key] = shelf.yardstick(*key)
+            yardstick = yardsticks[key]
+        record = comparison.compare(replicate, case, yardstick)
         before = known.get(replicate.replicate_id)
         if before is None or not _alike(msgspec.to_builtins(before), msgspec.to_builtins(record)):
             folder.append(record)
@@ -86,4 +94,4 @@ def _reader(run: Run, shelf: ReferenceStore) -> ReadContent:
 
 def _group_of(run: Run, replicate: Replicate) -> Group:
     case = run.plan.planned(replicate.case_id).case
-    return Group(run.plan.arm(replicate.arm).stack, case.resolution, case.vae_tiling)
+    return Group.of_case(run.plan.arm(replicate.arm).stack, case)

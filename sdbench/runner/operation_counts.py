@@ -25,7 +25,17 @@ _DECIDING_VERSIONS = ("torch", "diffusers", "transformers", "accelerate")
 
 def alike(case: Case) -> Case:
     """The case that stands for all whose networks are called with the same shapes."""
-    return msgspec.structs.replace(case, warmup=False, dtype="float32", offload="none")
+    return msgspec.structs.replace(
+        case,
+        warmup=False,
+        dtype="float32",
+        offload="none",
+        vae_dtype="same",
+        vae_device="same",
+        attention_upcast=False,
+        compile=False,
+        text_encoder="resident",
+    )
 
 
 def known_count(run: Run, config: Config, stack: str, case: Case) -> CountedFlops | None:

@@ -31,10 +31,22 @@ from sdbench.process.executor import Executor, Report, Stop, Task
 from sdbench.process.guard import MemoryGuard
 from sdbench.process.picture_job import picture_job
 from sdbench.process.sampler import Sample
-from sdbench.records import Arithmetic, Case, Dtype, ModelInfo, StackInfo, StartMethod
+from sdbench.records import (
+    Arithmetic,
+    Case,
+    Dtype,
+    ModelInfo,
+    Scheduler,
+    StackInfo,
+    StartMethod,
+)
 
 # A run must not bring the machine to its knees at the very end (PROTOCOL 18).
 _MEMORY_MARGIN = 1.5
+
+# Of a case's settings, those that change its image: the CPU makes the image with them, and without
+# all others.
+_OF_A_CASE = ("resolution", "vae_tiling", "scheduler", "steps", "guidance_scale")
 
 ImageAsRounded = tuple[Arithmetic, int]
 """An image, by its number from 0, in the arithmetic of a device."""
@@ -44,7 +56,9 @@ Showing = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Group:
-    """Cases that are compared with the same references: one stack, resolution and VAE tiling.
+    """Cases that are compared with the same references.
+
+    That is one stack, resolution and VAE tiling, and the same work: None is what the run has.
 
     VAE tiling changes a picture by design (the norms are computed in each tile alone). So for a
     case with VAE tiling the CPU decodes its reference in tiles, too.
@@ -53,11 +67,19 @@ class Group:
     stack: str
     resolution: str
     vae_tiling: bool = False
+    scheduler: Scheduler | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+
+    @classmethod
+    def of_case(cls, stack: str, case: Case) -> "Group":
+        """The group that a case belongs to."""
+        return cls(stack, **{name: getattr(case, name) for name in _OF_A_CASE})
 
     @property
     def case(self) -> Case:
         """What the CPU runs."""
-        return Case(resolution=self.resolution, vae_tiling=self.vae_tiling)
+        return Case(**{name: getattr(self, name) for name in _OF_A_CASE})
 
 
 @dataclass

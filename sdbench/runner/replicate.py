@@ -29,6 +29,7 @@ from sdbench.process.events import (
     PassEnded,
     PassesMade,
     Phase,
+    SettingsSeen,
     Stack,
     YardstickRead,
 )
@@ -77,7 +78,7 @@ def replicate_record(
     made = said.last(PassesMade)
     ending = _ending(report, said, len(passes), _expected_passes(task, made))
     error, device, done = said.last(Failed), said.last(DeviceTried), said.last(Done)
-    counted = said.last(Counted)
+    counted, settings = said.last(Counted), said.last(SettingsSeen)
     stack, hello, loaded = said.last(Stack), said.last(Hello), said.last(Loaded)
     peak = _peak(passes, report)
     cause = None
@@ -122,6 +123,8 @@ def replicate_record(
         passes=passes,
         passes_stopped=None if made is None else made.stopped,
         yardstick=_yardstick(said.last(YardstickRead)),
+        effects={} if settings is None else settings.effects,
+        compile_s=None if settings is None else settings.compile_s,
         flops=None if counted is None else counted.flops,
         flops_missing=None if counted is None else counted.reason,
         peak_memory_bytes=peak[0],

@@ -15,6 +15,7 @@ attention as products.
 
 from typing import Any, Callable
 
+from .pipelines.compiled import uncompiled
 from .pipelines.components import decoder_of, denoiser_of, text_encoders_of
 from .pipelines.hooks import Undo, map_tensors, replace_method
 
@@ -86,7 +87,7 @@ class _Call:
 
     def __init__(self, stage: str, network: Any, method: str, args: Any, kwargs: Any) -> None:
         self.stage = stage
-        self.network = network
+        self.network = uncompiled(network)
         self.method = method
         self.args = args
         self.kwargs = kwargs

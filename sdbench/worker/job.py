@@ -118,13 +118,13 @@ def _run_phases(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> "dic
     """Load and make passes; what the process weighed when the last of them had ended."""
     began_s = time.perf_counter()
     device = _open(job, channel, phase)
-    from .pipelines import apply_settings, load
+    from .pipelines import Applied, load
 
     phase.begin("load")
     device.reset_peak()
     started = time.perf_counter()
     pipeline = load(job, device)
-    apply_settings(pipeline, job["case"])
+    settings = Applied(pipeline, job, device)
     load_s = time.perf_counter() - started
     peak_bytes, _ = device.peak_bytes()
     channel.send("loaded", load_s=load_s, peak_bytes=peak_bytes)
@@ -152,9 +152,13 @@ def _run_phases(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> "dic
         phase.begin("yardstick")
         yardstick.read("after")
         channel.send("yardstick", **yardstick.record)
+    profile = None
     if job["profile"]:
         phase.begin("profile")
-        channel.send("pass", **passes.profile())
+        with settings.call:
+            profile = passes.profile()
+        channel.send("pass", **profile)
+    channel.send("settings", **settings.record(profile))
     phase.begin("end")
     memory = own_memory()
     if job["count_flops"]:

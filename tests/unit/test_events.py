@@ -25,13 +25,14 @@ from sdbench.process.events import (
     PassEnded,
     PassesMade,
     Phase,
+    SettingsSeen,
     SignatureRead,
     Stack,
     YardstickRead,
 )
 from sdbench.process.operator_calls import Argument, Operand, Storage
 from sdbench.process.streams import EventLines
-from sdbench.records import CountedFlops, Pass, Stage
+from sdbench.records import CountedFlops, Effect, Pass, Stage
 from sdbench.worker.channel import Channel
 
 STAGE = Stage(stage="unet", duration_s=0.5, peak_bytes=3, allocated_bytes=None)
@@ -72,6 +73,11 @@ EVENTS: dict[str, Event] = {
     ),
     "passes": PassesMade(t=6.9, made=12, stopped="median-known"),
     "yardstick": YardstickRead(t=6.9, version=1, before_s=0.01, after_s=0.02, reason="by chance"),
+    "settings": SettingsSeen(
+        t=6.95,
+        effects={"attention_slicing": Effect(effective=False, reason="no network slices")},
+        compile_s=12.5,
+    ),
     "counted": Counted(
         t=7.0,
         flops=CountedFlops(text_encoder=1, denoising=1 << 60, vae_decode=3, measured_pass=1 << 61),

@@ -1,6 +1,7 @@
 """The fixed work that every process times: what it is, when it is read, what a failure does."""
 
 import ast
+import contextlib
 import hashlib
 import sys
 from pathlib import Path
@@ -174,8 +175,18 @@ def test_it_is_read_after_the_first_and_the_last_pass_and_never_before(
 
     channel: Any = SimpleNamespace(send=send)
     monkeypatch.setattr(worker_job, "_open", lambda *_: FakeDevice())
+
+    class Settings:
+        call = contextlib.nullcontext()
+
+        def __init__(self, *_: Any) -> None:
+            pass
+
+        def record(self, profile: object) -> dict[str, Any]:
+            return {}
+
     stand_ins: dict[str, dict[str, Any]] = {
-        "pipelines": {"load": lambda *_: None, "apply_settings": lambda *_: None},
+        "pipelines": {"load": lambda *_: None, "Applied": Settings},
         "passes": {"Passes": Passes},
         "yardstick": {"Yardstick": Read},
     }

@@ -6,13 +6,15 @@ from sdbench.analysis.case_result import CaseResult
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.records import AXES
 
-_VALUE_WORDS = {True: "on", False: "off", "batch": "one batch", "loop": "a loop"}
+_ON_OFF = {True: "on", False: "off"}
+_VALUE_WORDS = {"batch": "one batch", "loop": "a loop"}
 
 
 def value_words(row: CaseResult, axis: str) -> str:
     """``attention slicing on``, ``float16``, ``512x512``: a row's value on an axis."""
-    value = getattr(row.summary.case, axis)
-    return AXES[axis].words.format(_VALUE_WORDS.get(value, value))
+    value = row.run.setting(row.summary.case, axis)
+    words = _ON_OFF[value] if isinstance(value, bool) else _VALUE_WORDS.get(value, value)
+    return AXES[axis].words.format(words)
 
 
 def healthy_neighbours(

@@ -6,7 +6,10 @@ import os
 from typing import Any, Optional
 
 from ..devices import Device
+from .components import denoiser_of
 from .loras import add_loras
+from .placement import place
+from .quantization import has_quantised, quantization_options
 from .schedulers import scheduler_named
 from .stack import PIPELINE_CLASSES, CaseImpossibleError, torch_dtype
 
@@ -60,11 +63,14 @@ def load(job: "dict[str, Any]", device: Device) -> Any:
         halves: "dict[str, Any]" = {}
     else:
         halves = _half_only(path, index, options)
-    pipeline = kind.from_pretrained(path, **options, **absent, **halves)
+    quantised = quantization_options(case["quantization"], index, torch_dtype(case["dtype"]))
+    pipeline = kind.from_pretrained(path, **options, **absent, **halves, **quantised)
+    if quantised and not has_quantised(denoiser_of(pipeline)[1]):
+        raise CaseImpossibleError(f"{case['quantization']} has left the weights as they were")
     add_loras(pipeline, job.get("loras", []))
     pipeline.set_progress_bar_config(disable=True)
     pipeline.scheduler = scheduler_named(job["scheduler"], pipeline.scheduler)
-    _place(pipeline, case["offload"], device)
+    place(pipeline, case, device)
     device.synchronize()
     return pipeline
 
@@ -184,12 +190,3 @@ def _stored_variant(path: str) -> Optional[str]:
     plain = any(name.startswith("diffusion_pytorch_model.safetensors") for name in names)
     half = any(".fp16." in name for name in names)
     return "fp16" if half and not plain else None
-
-
-def _place(pipeline: Any, offload: str, device: Device) -> None:
-    if offload == "none":
-        pipeline.to(device.kind)
-    elif offload == "model":
-        pipeline.enable_model_cpu_offload(device=device.kind)
-    else:
-        pipeline.enable_sequential_cpu_offload(device=device.kind)
