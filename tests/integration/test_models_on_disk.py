@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from conftest import Sdbench
 
 from sdbench.models.resolve import find_model
+from sdbench.records.case import Case
 from sdbench.runs import load_run
 
 ATTENTION = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2"
@@ -24,7 +26,7 @@ def load(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
     from sdbench.worker.pipelines import load
 
     def loaded(path: Path | str, **job: Any) -> Any:
-        case = {"dtype": "float32", "offload": "none"}
+        case = msgspec.to_builtins(Case(dtype="float32")) | {"width": 512, "height": 512}
         return load(
             {"case": case, "model_path": str(path), "scheduler": "ddim", **job}, open_device("cpu")
         )
