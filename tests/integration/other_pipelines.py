@@ -27,8 +27,9 @@ def chroma(folder: Path) -> Any:
     from diffusers import AutoencoderKL, ChromaPipeline, ChromaTransformer2DModel
 
     parts = _parts(folder)
+    config = {key: value for key, value in parts["vae"].config.items() if key[0] != "_"}
     parts["vae"] = AutoencoderKL.from_config(
-        {**parts["vae"].config, "latent_channels": 16, "shift_factor": 0.1159}
+        {**config, "latent_channels": 16, "shift_factor": 0.1159}
     )
     transformer = ChromaTransformer2DModel(
         in_channels=64,
