@@ -161,6 +161,7 @@ CASE_COLUMNS = (
     *("correct", "correct_reason", "correct_margin", "content", "replicates", "planned"),
     *_EFFICIENCY,
     *("p90_s", *_SPREAD),
+    *("predicted_peak_bytes", "peak_bytes", "prediction_error"),
 )
 PASS_COLUMNS = (
     *("run_id", "replicate_id", "attempt", "kind", "pass", "case_id", "arm", "block"),

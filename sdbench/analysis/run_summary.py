@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from sdbench.analysis.efficiency import CaseEfficiency, case_efficiency
+from sdbench.analysis.predicted_peak import predicted_peak
 from sdbench.analysis.telemetry import (
     WAIT_WORDS,
     CaseTelemetry,
@@ -115,6 +116,14 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Why that is unknown."""
     disturbed: list[Disturbed] = []
     """Processes whose times are not the case's own."""
+    predicted_peak_bytes: int | None = None
+    """Predicted before the run, loading included, of the memory that ``peak_bytes`` counts."""
+    peak_bytes: int | None = None
+    """Measured: the highest of the processes that ended well, loading included."""
+    prediction_error: float | None = None
+    """Predicted over measured, minus 1."""
+    prediction_reason: str | None = None
+    """Why that is not known."""
 
     @property
     def key(self) -> RowKey:
@@ -262,6 +271,7 @@ def _summarise_row(
     correct, correct_reason = _correctness(pictures, compared)
     content, content_reason = _content(pictures)
     telemetry, stage = case_telemetry(replicates), peak_stage(replicates)
+    predicted = predicted_peak(planned.memory, replicates)
     spread = nested_spread([steady_times_s(entry) for entry in replicates if not entry.slept])
     ordered = sorted(replicates, key=lambda entry: entry.block)
     return CaseSummary(
@@ -313,6 +323,10 @@ def _summarise_row(
             for entry in ordered
             if (reasons := disturbances(entry))
         ],
+        predicted_peak_bytes=predicted.predicted_bytes,
+        peak_bytes=predicted.measured_bytes,
+        prediction_error=predicted.error,
+        prediction_reason=predicted.reason,
     )
 
 

@@ -199,7 +199,7 @@ def _cell_row(cell: CaseView) -> list[str]:
         seconds(cell.seconds_per_picture) + (" !" if cell.disturbed else ""),
         interval_words(cell.ci95),
         seconds(cell.first_s),
-        size(cell.summary.peak_memory_bytes),
+        cell.memory_words,
         size(cell.summary.swap_delta_bytes),
         picture,
         "●" if cell.recommended else "",

@@ -12,6 +12,7 @@ from sdbench.process.import_failures import ImportFailure
 from sdbench.records import Run
 from sdbench.report.terminal.tables import render_summary
 from sdbench.report.view import diagnosed
+from sdbench.report.view.telemetry_words import prediction_lines
 from sdbench.runner.prepare import Prepared
 from sdbench.runner.request import DEFAULT_CONFIG
 from sdbench.runner.session import SessionResult
@@ -30,6 +31,8 @@ def show_table(sat: SessionResult, run: Run, out: Console) -> None:
             "(time and memory are the real architecture's). So “same as CPU” says nothing "
             "about numbers too large for float16, which real weights may bring."
         )
+    for line in prediction_lines(sat.summary):
+        out.print(f"! {line}", markup=False, soft_wrap=True)
     for line in _picture_words(Path(sat.summary.path), run):
         out.print(line, markup=False, soft_wrap=True)
     out.print(_shares_words(sat.shares), soft_wrap=True)

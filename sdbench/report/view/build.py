@@ -33,6 +33,7 @@ from sdbench.report.view.setup import environment_lines, marks_of, method_lines
 from sdbench.report.view.stages import divergence_of, stages_of
 from sdbench.report.view.summary_words import spread_lines
 from sdbench.report.view.sustained_words import sustained_curves
+from sdbench.report.view.telemetry_words import prediction_lines
 from sdbench.report.view.timelines import timelines_of
 from sdbench.runs import LoadedRun
 from sdbench.runs.reading import without_collecting
@@ -101,7 +102,10 @@ def build_run_report(loaded: LoadedRun, *, details: bool = True) -> RunReport:
         created_utc=run.created_utc,
         marks=[*marks_of(loaded, summary)],
         missing=_missing(loaded),
-        notes=[note for note in diagnosis.notes if note not in loaded.warnings],
+        notes=[
+            *prediction_lines(summary),
+            *(note for note in diagnosis.notes if note not in loaded.warnings),
+        ],
         headline=headline_of(loaded, summary, diagnosis, cells),
         cells=cells,
         timelines=timelines,

@@ -11,7 +11,9 @@ from sdbench.analysis.telemetry import WAIT_WORDS
 from sdbench.records import Case, Replicate, RowKey
 from sdbench.report.view.model import CaseView, ProcessTimes, Tone
 from sdbench.report.view.summary_words import picture_words
+from sdbench.report.view.telemetry_words import predicted_words
 from sdbench.stats import tukey_outliers
+from sdbench.words import size
 
 _MOST_HEAT = 8
 # A run whose times are all within 20% does not reach the darkest.
@@ -68,6 +70,7 @@ def _case_view(
             f"{process_words(one.block, summary.planned)}: {'; '.join(one.reasons)}"
             for one in summary.disturbed
         ],
+        memory_words=size(summary.peak_memory_bytes) + predicted_words(summary),
     )
 
 

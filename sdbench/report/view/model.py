@@ -113,6 +113,7 @@ class CaseView(msgspec.Struct, frozen=True, kw_only=True):
     recommended: bool
     processes: list[ProcessTimes]
     disturbed: list[str] = []
+    memory_words: str = ""
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):

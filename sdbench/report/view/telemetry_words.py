@@ -1,8 +1,12 @@
 """A case's telemetry in sentences: memory, swap, the machine, and what could not be known."""
 
-from sdbench.analysis.run_summary import CaseSummary
+from collections.abc import Iterator
+
+from sdbench.analysis.case_words import case_words
+from sdbench.analysis.predicted_peak import LARGE_ERROR
+from sdbench.analysis.run_summary import CaseSummary, RunSummary
 from sdbench.analysis.telemetry import CaseTelemetry, StageName
-from sdbench.words import size
+from sdbench.words import counted, size
 
 STAGE_WORDS: dict[StageName, str] = {
     "text_encoder": "in the text encoder",
@@ -44,7 +48,46 @@ def _memory_words(row: CaseSummary) -> str:
     if telemetry.footprint_source != row.peak_memory_source:
         source = telemetry.footprint_source or "–"
         words += f"; process {size(telemetry.peak_footprint_bytes)} ({source})"
-    return words
+    return words + predicted_words(row)
+
+
+def predicted_words(row: CaseSummary) -> str:
+    """``; 5.1 GB with loading, predicted 4.6 GB (10% too low)``; nothing if none was predicted."""
+    if row.predicted_peak_bytes is None or row.prediction_error is None:
+        return ""
+    loading = f"{size(row.peak_bytes)} with loading, " if _loading_counts(row) else ""
+    return f"; {loading}predicted {size(row.predicted_peak_bytes)} ({error_words(row)})"
+
+
+def _loading_counts(row: CaseSummary) -> bool:
+    return row.peak_bytes != row.peak_memory_bytes
+
+
+def error_words(row: CaseSummary) -> str:
+    """How far the prediction of a case was off."""
+    error = row.prediction_error or 0.0
+    share = f"{abs(error):.0%}"
+    if share == "0%":
+        return "as measured"
+    return f"{share} too {'high' if error > 0 else 'low'}"
+
+
+def prediction_lines(summary: RunSummary) -> Iterator[str]:
+    """Where memory was predicted wrong by more than a tenth; a stand-in's memory is nobody's."""
+    known = [row for row in summary.cases if row.prediction_error is not None]
+    wrong = [row for row in known if abs(row.prediction_error or 0.0) > LARGE_ERROR]
+    if not wrong or summary.simulated:
+        return
+    # A prediction that is too low is the worse one: it says that a case fits that does not.
+    worst = min(wrong, key=lambda row: row.prediction_error or 0.0)
+    if (worst.prediction_error or 0.0) > 0:
+        worst = max(wrong, key=lambda row: row.prediction_error or 0.0)
+    yield (
+        f"sdbench predicted the memory of {len(wrong)} of {counted(len(known), 'case')} on "
+        f"{summary.device} wrong by more than {LARGE_ERROR:.0%}, at worst {error_words(worst)}: "
+        f"{size(worst.predicted_peak_bytes)} predicted, {size(worst.peak_bytes)} measured "
+        f"({case_words(worst.case)})"
+    )
 
 
 def _allocator_words(telemetry: CaseTelemetry) -> str:
