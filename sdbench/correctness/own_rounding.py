@@ -20,6 +20,7 @@ from sdbench.correctness.picture_differences import picture_differences
 from sdbench.correctness.picture_kinds import lone_specks
 from sdbench.correctness.references import Rounded
 from sdbench.correctness.thresholds import (
+    OWN_LATENTS_SHARE,
     OWN_ROUNDING_LEVELS,
     OWN_ROUNDING_MULTIPLE,
     OWN_ROUNDING_MULTIPLE_OF_MANY,
@@ -28,7 +29,7 @@ from sdbench.correctness.thresholds import (
     OWN_TONES_MULTIPLE,
     VISIBLE,
 )
-from sdbench.records import PictureDifference
+from sdbench.records import OwnRounding, PictureDifference, StageDifference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,6 +94,21 @@ def unexplained(
         left += _specks(got)
     by_kind = {entry.kind: entry for entry in reversed(left)}
     return sorted(by_kind.values(), key=lambda entry: -entry.strength / entry.noticed)
+
+
+def as_far_as_its_picture(
+    latents: StageDifference | None, picture: StageDifference | None, own: OwnRounding
+) -> bool:
+    """Whether final latents and picture are about as far off as each other, as rounding's are.
+
+    Where rounding takes an image far, a device's may come out nearer to the CPU's float32.
+    """
+    if latents is None or picture is None or not own.latents_rel_l2 or not own.picture_rel_l2:
+        return False
+    if latents.rel_l2 is None or picture.rel_l2 is None:
+        return False
+    share = picture.rel_l2 / own.picture_rel_l2
+    return latents.rel_l2 >= OWN_LATENTS_SHARE * share * own.latents_rel_l2
 
 
 def moved_cells(expected: "Pixels", own: "Sequence[Pixels]", rounding: float) -> "Array":

@@ -20,6 +20,7 @@ from sdbench.correctness.artifact_files import Artifacts, is_finite
 from sdbench.correctness.floors import Floor
 from sdbench.correctness.own_rounding import (
     OF_A_SHAPE,
+    as_far_as_its_picture,
     cell_errors,
     moved_cells,
     times_to_make,
@@ -80,6 +81,8 @@ class ReferenceSet:
     """Why one was not made, or not more often."""
     arithmetic: Arithmetic | None = None
     """What may have rounded the device's results; None: what the data type itself does."""
+    excess: str | None = None
+    """Why the floor is not believed, where :meth:`trusted` has left it out."""
 
     def arithmetic_of(self, case: Case) -> Arithmetic | None:
         """What may have rounded a case's results more than float32 does; None: nothing."""
@@ -94,7 +97,13 @@ class ReferenceSet:
         finite = {image: one for image, one in self.rounded.items() if is_finite(one.tensors)}
         excess = None if self.floor is None else self.floor.excess
         known = replace(self, rounded=finite)
-        return known if excess is None else replace(known, floor=None, absent=excess)
+        return known if excess is None else replace(known, floor=None, absent=excess, excess=excess)
+
+    @property
+    def not_float64(self) -> list[str] | None:
+        """Modules whose rounding the floor does not contain; None: not known, or no floor."""
+        names = None if self.floor is None else self.floor.not_float64
+        return None if names is None else [*names]
 
 
 ReadContent = Callable[[int, "Array"], Content | None]
@@ -144,6 +153,7 @@ class ParityResult:
             images=images,
             stages=stages,
             divergence=divergence,
+            not_float64=yardstick.not_float64,
         )
 
     def _image(
@@ -287,6 +297,9 @@ class ParityResult:
         beyond += [entry.kind for entry in left]
         of_a_shape = any(entry.kind in OF_A_SHAPE for entry in differences)
         followed = of_latents or _as_far_as_rounding(found.get("latents"), record)
+        if yardstick.excess is not None:  # the image stays "unknown", which acquits nothing
+            pair_of = found.get("latents"), found.get("picture")
+            followed = followed or as_far_as_its_picture(*pair_of, record)
         if of_a_shape and not left and not followed:  # (tones have no place to be compared in)
             beyond.append("decode")
         reported = {}

@@ -11,7 +11,7 @@ History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old on
     ``own_rounding_missing`` of a compared image, ``passes_stopped`` and ``yardstick`` of a
     replicate, ``energy`` and ``stolen_cpu_share`` of telemetry, ``begin_t``, ``denoiser_calls`` and
     ``denoiser_samples`` of a pass, ``resolved`` of a run, ``effects`` and ``compile_s`` of a
-    replicate
+    replicate, ``not_float64`` of a comparison
 
 Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
 None, with a reason beside it. Decoding is strict about types and lenient about unknown fields, so
