@@ -63,6 +63,20 @@ class CaseResult:
         """Pictures a pass."""
         return int(self.run.config["images"])
 
+    @functools.cached_property
+    def denoiser_samples_per_image(self) -> float | None:
+        """How many samples the denoiser works on for one image, over all of its calls.
+
+        Guidance doubles it. None where no process has counted them, or not all alike.
+        """
+        counted = {
+            entry.denoiser_samples / len(entry.images)
+            for replicate in self.replicates
+            for entry in replicate.of_kind("profile")
+            if entry.denoiser_samples and entry.images
+        }
+        return counted.pop() if len(counted) == 1 else None
+
     def any_process(self, holds: Callable[[Replicate], bool]) -> bool:
         """Whether something holds for one of its processes; pair after pair asks the same."""
         if holds not in self._answers:

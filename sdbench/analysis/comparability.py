@@ -15,6 +15,8 @@ _MEMORY_AXES = {name for name, axis in AXES.items() if axis.holds_memory}
 SWAPPED_BYTES = 64e6
 _NOT_HOT = (None, "nominal")
 _SYSTEM_FACTS = ("system", "release", "build")
+WORK_AXES = ("steps", "guidance_scale", "scheduler")
+"""Settings that may change how often the denoiser is called for an image."""
 _WORK_SETTINGS = ("scheduler", "guidance_scale", "images")
 
 
@@ -50,6 +52,8 @@ def objections_to(pair: Pair, *, by_machine: bool = False) -> Objections:
                 code for code in differing if code not in ("machines-differ", "os-differs")
             ]
         void += differing
+    if other_work(base, new) and not {"steps-differ", "settings-differ"} & {*void}:
+        void.append("work-differs")
     if _starts(base) != _starts(new):
         void.append("start-differs")
     if base.any_process(is_virtual) or new.any_process(is_virtual):
@@ -96,6 +100,12 @@ def _is_much(written_bytes: int | None) -> bool:
 def work_and_place_differ(base: Run, new: Run) -> list[str]:
     """Codes of what two runs did not do alike, or not in the same place."""
     return [*_work_differs(base, new), *_place_differs(base, new)]
+
+
+def other_work(base: CaseResult, new: CaseResult) -> bool:
+    """Whether the denoiser is known to have done other work for an image on the two sides."""
+    samples = base.denoiser_samples_per_image, new.denoiser_samples_per_image
+    return None not in samples and samples[0] != samples[1]
 
 
 def system_of(run: Run) -> tuple[object, ...]:

@@ -19,6 +19,8 @@ REASONS: dict[str, str] = {
     "steps-differ": "the numbers of steps differ",
     "seed-differs": "the seeds differ",
     "settings-differ": "scheduler, guidance scale or pictures a pass differ",
+    "work-differs": "the denoiser did more work for an image on one side: more steps or calls, or "
+    "guidance",
     "device-differs": "the devices differ",
     "machines-differ": "the machines differ",
     "os-differs": "the operating systems differ",
@@ -48,6 +50,7 @@ REASONS: dict[str, str] = {
 UNLIKE: frozenset[str] = frozenset(
     {
         *("model-differs", "prompts-differ", "steps-differ", "seed-differs", "settings-differ"),
+        "work-differs",
         *("device-differs", "machines-differ", "os-differs", "start-differs"),
     }
 )

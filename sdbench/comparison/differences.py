@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from sdbench.analysis.case_result import CaseResult
-from sdbench.analysis.comparability import system_of
+from sdbench.analysis.comparability import other_work, system_of
 from sdbench.analysis.pairs import Pair
 from sdbench.analysis.run_summary import device_facts
 from sdbench.comparison.result import Difference
@@ -39,6 +39,10 @@ def differences_of(pairs: Iterable[Pair]) -> list[Difference]:
         sides = base.run.run_id, base.arm.name, new.run.run_id, new.arm.name
         if pair.axis is not None and pair.axis not in ("arm", "stack", "machine"):
             settings[Difference(what=pair.axis, base=pair.labels[0], new=label)] = None
+        if other_work(base, new):
+            samples = base.denoiser_samples_per_image, new.denoiser_samples_per_image
+            work = _unlike("denoiser samples an image", *(f"{count:g}" for count in samples))
+            settings |= dict.fromkeys(work)
         if sides not in seen:
             seen.add(sides)
             for entry in _between(base, new):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sdbench.analysis.case_result import CaseResult, Figures
+from sdbench.analysis.comparability import WORK_AXES
 from sdbench.analysis.estimates import MEASURES, Measure, PairEstimate
 from sdbench.analysis.pairs import SideName
 from sdbench.analysis.reasons import NOT_INTERLEAVED, explain
@@ -130,7 +131,9 @@ def _case(
     base, new = entry.figures["steady"]
     incorrect = objections.incorrect is not None
     reasons = [*steady.reasons, *([objections.remark] if objections.remark else [])]
-    refused = [*objections.void]
+    # What a setting of the work costs is what was asked for: a ratio, and no verdict.
+    asked = {"work-differs"} if pair.axis in WORK_AXES else set()
+    refused = [code for code in objections.void if code not in asked]
     shown = None if refused else ratio
     drift = None if refused else between_runs(entry.drift, pair)
     return CaseComparison(

@@ -19,12 +19,17 @@ from sdbench.correctness.thresholds import HIGHEST_FLOOR
 from sdbench.files.access import MIB, read_file
 from sdbench.records import Dtype
 
+CANNOT_BE_CHECKED = "cannot be checked"
+"""How the reason begins where a floor is too high to judge by."""
+
 
 class Floor(msgspec.Struct, frozen=True, kw_only=True):
     """Relative L2 errors of one dtype's arithmetic; None where its numbers were not finite.
 
     ``noise`` is the initial noise's from being cast, ``latents`` each computed step's own (by its
-    number from 1), ``picture`` that of decoding the reference's final latents.
+    number from 1), ``picture`` that of decoding the reference's final latents. ``not_float64``
+    names the modules that stayed float32 or complex64 where float32 was compared with float64: the
+    floor does not contain their rounding. None: an older sdbench did not note them.
     """
 
     dtype: Dtype
@@ -34,6 +39,7 @@ class Floor(msgspec.Struct, frozen=True, kw_only=True):
     latents: dict[int, float | None]
     picture: float | None
     picture_max_abs: float | None
+    not_float64: tuple[str, ...] | None = None
 
     @property
     def excess(self) -> str | None:
@@ -44,7 +50,7 @@ class Floor(msgspec.Struct, frozen=True, kw_only=True):
         for name, error in (("text", self.text), ("latents", final), ("picture", self.picture)):
             if error is not None and not error <= bound:
                 return (
-                    f"cannot be checked: the noise floor of {self.dtype} came out as {error:.2g} "
+                    f"{CANNOT_BE_CHECKED}: the noise floor of {self.dtype} came out as {error:.2g} "
                     f"({name}), and rounding alone stays below {bound:g}"
                 )
         return None

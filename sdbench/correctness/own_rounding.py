@@ -20,6 +20,8 @@ from sdbench.correctness.picture_differences import picture_differences
 from sdbench.correctness.picture_kinds import lone_specks
 from sdbench.correctness.references import Rounded
 from sdbench.correctness.thresholds import (
+    OWN_LATENTS_SHARE,
+    OWN_ROUNDING_GROSS,
     OWN_ROUNDING_LEVELS,
     OWN_ROUNDING_MULTIPLE,
     OWN_ROUNDING_MULTIPLE_OF_MANY,
@@ -28,7 +30,7 @@ from sdbench.correctness.thresholds import (
     OWN_TONES_MULTIPLE,
     VISIBLE,
 )
-from sdbench.records import PictureDifference
+from sdbench.records import OwnRounding, PictureDifference, StageDifference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,6 +95,57 @@ def unexplained(
         left += _specks(got)
     by_kind = {entry.kind: entry for entry in reversed(left)}
     return sorted(by_kind.values(), key=lambda entry: -entry.strength / entry.noticed)
+
+
+def allowed_by_own(distance: float | None, times: int) -> float:
+    """What is allowed of an image that rounding alone took so far at most, made so many times."""
+    return own_multiple(times) * (distance or 0.0)
+
+
+def own_margins(found: dict[str, Any], own: OwnRounding) -> dict[str, float]:
+    """The distance of latents and picture over what the floor or the image's own rounding allows.
+
+    A stage whose floor is not known is left out; without the picture's the verdict is ``unknown``.
+    """
+    margins = {}
+    for name, distance in (("latents", own.latents_rel_l2), ("picture", own.picture_rel_l2)):
+        stage: StageDifference | None = found.get(name)
+        if stage is None or stage.margin is None or stage.rel_l2 is None:
+            continue
+        margins[name] = stage.margin
+        if distance:
+            by_own = stage.rel_l2 / allowed_by_own(distance, own.times)
+            margins[name] = min(stage.margin, by_own)
+    return margins
+
+
+def is_gross(found: dict[str, Any], own: OwnRounding) -> bool:
+    """Whether the picture is so far off that making it more often would not explain it."""
+    picture: StageDifference | None = found.get("picture")
+    allowed = OWN_ROUNDING_GROSS * allowed_by_own(own.picture_rel_l2, own.times)
+    return picture is not None and picture.rel_l2 is not None and picture.rel_l2 > allowed
+
+
+def as_far_as_rounding(latents: StageDifference | None, own: OwnRounding) -> bool:
+    """Whether the final latents are about as far off as rounding alone takes them."""
+    if latents is None or latents.rel_l2 is None or own.latents_rel_l2 is None:
+        return False
+    return latents.rel_l2 >= OWN_LATENTS_SHARE * own.latents_rel_l2 > 0
+
+
+def as_far_as_its_picture(
+    latents: StageDifference | None, picture: StageDifference | None, own: OwnRounding
+) -> bool:
+    """Whether final latents and picture are about as far off as each other, as rounding's are.
+
+    Where rounding takes an image far, a device's may come out nearer to the CPU's float32.
+    """
+    if latents is None or picture is None or not own.latents_rel_l2 or not own.picture_rel_l2:
+        return False
+    if latents.rel_l2 is None or picture.rel_l2 is None:
+        return False
+    share = picture.rel_l2 / own.picture_rel_l2
+    return latents.rel_l2 >= OWN_LATENTS_SHARE * share * own.latents_rel_l2
 
 
 def moved_cells(expected: "Pixels", own: "Sequence[Pixels]", rounding: float) -> "Array":

@@ -20,15 +20,18 @@ from sdbench.correctness.artifact_files import Artifacts, is_finite
 from sdbench.correctness.floors import Floor
 from sdbench.correctness.own_rounding import (
     OF_A_SHAPE,
+    as_far_as_its_picture,
+    as_far_as_rounding,
     cell_errors,
+    is_gross,
     moved_cells,
+    own_margins,
     times_to_make,
     unexplained,
 )
 from sdbench.correctness.picture_differences import picture_differences
 from sdbench.correctness.references import Reference, Rounded
 from sdbench.correctness.stage_differences import (
-    allowed_by_own,
     allowed_by_rounding,
     divergence_of,
     furthest,
@@ -80,6 +83,8 @@ class ReferenceSet:
     """Why one was not made, or not more often."""
     arithmetic: Arithmetic | None = None
     """What may have rounded the device's results; None: what the data type itself does."""
+    excess: str | None = None
+    """Why the floor is not believed, where :meth:`trusted` has left it out."""
 
     def arithmetic_of(self, case: Case) -> Arithmetic | None:
         """What may have rounded a case's results more than float32 does; None: nothing."""
@@ -94,7 +99,13 @@ class ReferenceSet:
         finite = {image: one for image, one in self.rounded.items() if is_finite(one.tensors)}
         excess = None if self.floor is None else self.floor.excess
         known = replace(self, rounded=finite)
-        return known if excess is None else replace(known, floor=None, absent=excess)
+        return known if excess is None else replace(known, floor=None, absent=excess, excess=excess)
+
+    @property
+    def not_float64(self) -> list[str] | None:
+        """Modules whose rounding the floor does not contain; None: not known, or no floor."""
+        names = None if self.floor is None else self.floor.not_float64
+        return None if names is None else [*names]
 
 
 ReadContent = Callable[[int, "Array"], Content | None]
@@ -144,6 +155,7 @@ class ParityResult:
             images=images,
             stages=stages,
             divergence=divergence,
+            not_float64=yardstick.not_float64,
         )
 
     def _image(
@@ -282,11 +294,14 @@ class ParityResult:
             differences,
             pair.levels,
         )
-        margins = _own_margins(found, record)
+        margins = own_margins(found, record)
         beyond = [name for name, margin in margins.items() if margin > 1]
         beyond += [entry.kind for entry in left]
         of_a_shape = any(entry.kind in OF_A_SHAPE for entry in differences)
-        followed = of_latents or _as_far_as_rounding(found.get("latents"), record)
+        followed = of_latents or as_far_as_rounding(found.get("latents"), record)
+        if yardstick.excess is not None:  # the image stays "unknown", which acquits nothing
+            pair_of = found.get("latents"), found.get("picture")
+            followed = followed or as_far_as_its_picture(*pair_of, record)
         if of_a_shape and not left and not followed:  # (tones have no place to be compared in)
             beyond.append("decode")
         reported = {}
@@ -299,7 +314,7 @@ class ParityResult:
         misread = found["reference_content"] == "right" and "wrong" not in read
         if misread and self._read(pair.image, pair.pixels) == "wrong":
             beyond.append("content")
-        if beyond and times_to_make(rounded) is not None and not _is_gross(found, record):
+        if beyond and times_to_make(rounded) is not None and not is_gross(found, record):
             reported["own_rounding_missing"] = yardstick.not_rounded or _TOO_FEW_TIMES
         return reported | {"own_rounding": msgspec.structs.replace(record, beyond=beyond)}
 
@@ -358,30 +373,6 @@ class _Pair:
         )
 
 
-def _own_margins(found: dict[str, Any], own: OwnRounding) -> dict[str, float]:
-    """The distance of latents and picture over what the floor or the image's own rounding allows.
-
-    A stage whose floor is not known is left out; without the picture's the verdict is ``unknown``.
-    """
-    margins = {}
-    for name, distance in (("latents", own.latents_rel_l2), ("picture", own.picture_rel_l2)):
-        stage: StageDifference | None = found.get(name)
-        if stage is None or stage.margin is None or stage.rel_l2 is None:
-            continue
-        margins[name] = stage.margin
-        if distance:
-            by_own = stage.rel_l2 / allowed_by_own(distance, own.times)
-            margins[name] = min(stage.margin, by_own)
-    return margins
-
-
-def _is_gross(found: dict[str, Any], own: OwnRounding) -> bool:
-    """Whether the picture is so far off that making it more often would not explain it."""
-    picture: StageDifference | None = found.get("picture")
-    allowed = thresholds.OWN_ROUNDING_GROSS * allowed_by_own(own.picture_rel_l2, own.times)
-    return picture is not None and picture.rel_l2 is not None and picture.rel_l2 > allowed
-
-
 def _is_models_own(fault: PictureFault | None, expected: "Array") -> bool:
     """Whether the CPU's picture is of that kind too, so that the two are to be compared."""
     if fault == "saturated":
@@ -401,13 +392,6 @@ def _fault_of(
     alike = correlation is None or correlation >= thresholds.SAME_PICTURE_CORRELATION
     other = "another-picture" in kinds or (not alike and kinds & _OF_ANOTHER_PLACE)
     return "another-picture" if other else None
-
-
-def _as_far_as_rounding(latents: StageDifference | None, own: OwnRounding) -> bool:
-    """Whether the final latents are about as far off as rounding alone takes them."""
-    if latents is None or latents.rel_l2 is None or own.latents_rel_l2 is None:
-        return False
-    return latents.rel_l2 >= thresholds.OWN_LATENTS_SHARE * own.latents_rel_l2 > 0
 
 
 _OF_ANOTHER_PLACE = frozenset({"shift", "mirrored", "exchanged-parts"})

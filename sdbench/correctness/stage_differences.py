@@ -9,7 +9,7 @@ import msgspec
 from sdbench.correctness import measures, thresholds
 from sdbench.correctness.artifact_files import Tensors
 from sdbench.correctness.floors import Floor
-from sdbench.correctness.own_rounding import own_multiple
+from sdbench.correctness.own_rounding import allowed_by_own
 from sdbench.correctness.references import Reference, Rounded
 from sdbench.records import Case, Divergence, StageDifference, TracedStage
 
@@ -173,11 +173,6 @@ def picture_stage(
 def _allowed(expected: float, case: Case) -> float:
     """The largest relative distance that still counts as the same; never below the type's own."""
     return thresholds.MATCH_MULTIPLE * max(expected, thresholds.UNIT_ROUNDOFF[case.dtype])
-
-
-def allowed_by_own(distance: float | None, times: int) -> float:
-    """What is allowed of an image that rounding alone took so far at most, made so many times."""
-    return own_multiple(times) * (distance or 0.0)
 
 
 def worst_stages(stages: list[StageDifference]) -> list[StageDifference]:

@@ -8,6 +8,7 @@ same code in one arm become one finding, and known issues that the set-up meets 
 from collections.abc import Iterable
 
 from sdbench.analysis.case_result import CaseResult
+from sdbench.analysis.cut_prompts import cut_sentences, measured_prompts, remarks_not_measured
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import SEVERITIES, Finding, Severity
 from sdbench.diagnosis.rules import (
@@ -205,7 +206,15 @@ def _unseen_issues(
 
 
 def _unread_prompts(evidence: Evidence) -> list[Finding]:
-    """Prompts that the model did not read to their end: its pictures are of the beginning."""
+    """Prompts that the model did not read to their end: its pictures are of the beginning.
+
+    As it was measured; as it was predicted where it could not be measured.
+    """
+    measured = measured_prompts(entry for row in evidence.measured for entry in row.replicates)
+    remarks = [
+        *cut_sentences(measured).values(),
+        *remarks_not_measured(evidence.run.prompt_remarks, measured),
+    ]
     return [
         Finding(
             code="known-issue",
@@ -215,7 +224,7 @@ def _unread_prompts(evidence: Evidence) -> list[Finding]:
             evidence={"known_issues": []},
             remedy="Shorten the prompt, with what matters most first.",
         )
-        for remark in evidence.run.prompt_remarks
+        for remark in remarks
     ]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.run_summary import slowed_by_others
+from sdbench.correctness.floors import CANNOT_BE_CHECKED
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Finding, Severity
 from sdbench.knowledge.known_issues import FindingCode
@@ -145,28 +146,52 @@ def _not_checked(evidence: Evidence) -> Iterator[Gap]:
     if not rows:
         return
     seen = sum(any(entry.outcome == "ok" for entry in row.replicates) for row in evidence.measured)
+    too_high = [*dict.fromkeys(reason for row in rows for reason in _floors_too_high(row))]
     reasons = dict.fromkeys(
-        row.summary.correct_reason
-        for row in rows
-        if row.summary.correct == "unknown" and row.summary.correct_reason
+        [
+            *(
+                row.summary.correct_reason
+                for row in rows
+                if row.summary.correct == "unknown" and row.summary.correct_reason
+            ),
+            *too_high,
+        ]
     )
     reference = evidence.run.config.get("reference")
     none_wanted = isinstance(reference, dict) and not reference.get("budget_s")
     why = f": {next(iter(reasons))}" if reasons else ""
     words = f"the pictures of {len(rows)} of {counted(seen, 'case')} were not compared with the CPU"
+    remedy = (
+        "Allow the CPU more time (--set reference.budget_s=…), or measure a smaller resolution."
+    )
+    if none_wanted:
+        remedy = (
+            "Measure again and let the CPU make the pictures to compare with: "
+            "--set reference.budget_s=600."
+        )
+    if all(any(_floors_too_high(row)) for row in rows):
+        in_half = any(row.summary.case.dtype != "float32" for row in rows)
+        remedy = (
+            "More time does not help: this model amplifies rounding too much for a comparison. "
+            f"Measure {'in float32' if in_half else 'another model'}."
+        )
     yield _gap(
         "unfinished",
         "warning",
         f"Not checked: {words}.",
         f"Not checked: {words}: {_names(rows)}{why}.",
         rows,
-        "Measure again and let the CPU make the pictures to compare with: "
-        "--set reference.budget_s=600."
-        if none_wanted
-        else "Allow the CPU more time (--set reference.budget_s=…), or measure a smaller "
-        "resolution.",
+        remedy,
         kind="not-checked",
     )
+
+
+def _floors_too_high(row: CaseResult) -> Iterator[str]:
+    """Why images of a row cannot be judged by their noise floor."""
+    for record in row.compared:
+        for image in record.images:
+            if image.reason is not None and image.reason.startswith(CANNOT_BE_CHECKED):
+                yield image.reason
 
 
 def _has_unchecked(row: CaseResult) -> bool:

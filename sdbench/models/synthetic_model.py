@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sdbench.models.architecture import Network, parameter_count, stored_bytes
+from sdbench.models.tokenizer import kind_of_tokenizer
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class SyntheticModel:
         return sum(stored_bytes(network) for network in self.networks.values())
 
     @property
-    def only_clip(self) -> bool:
-        """Whether every text encoder is CLIP's."""
+    def tokenizer_kinds(self) -> tuple[str, ...]:
+        """``CLIP``, ``T5``, ``Qwen``, in the order of the text encoders, each once."""
         index = self.configs["model_index.json"]
-        return all(index[name][1].startswith("CLIP") for name in self.tokenizers)
+        return tuple(dict.fromkeys(kind_of_tokenizer(index[name][1]) for name in self.tokenizers))

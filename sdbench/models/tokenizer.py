@@ -75,6 +75,8 @@ _LONGEST_WORD_BYTES = 256
 _MOST_MERGES_BYTES = 16 * MIB
 _MOST_CHARACTERS = 50_000
 _SHOWN_CHARACTERS = 60
+_FOLDERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
+_CLIP = "CLIP"
 
 
 class TextLength(NamedTuple):
@@ -86,6 +88,8 @@ class TextLength(NamedTuple):
     """Tokens that the encoder reads; what is beyond is cut off without a word."""
     unread: str
     """The text beyond the limit."""
+    beside: str = ""
+    """Other text encoders of the model, which may read more: ``T5``. Empty: there is none."""
 
     def remark(self, number: int, *, quoting: bool = True) -> str | None:
         """What to say of prompt ``number`` (from 1), with the text or without; None if all is read.
@@ -98,6 +102,9 @@ class TextLength(NamedTuple):
             f"prompt {number} has {self.tokens} tokens (begin and end included) and the model's "
             f"text encoder (CLIP) reads {self.limit} tokens: the rest is cut off"
         )
+        if self.beside:
+            words += f" there; how much {self.beside} reads is measured in the run"
+            return words
         dots = "…" if len(self.unread) > _SHOWN_CHARACTERS else ""
         quoted = f', from "{self.unread[:_SHOWN_CHARACTERS]}{dots}" on'
         return words + quoted if quoting else words
@@ -111,6 +118,8 @@ class Tokenizer(NamedTuple):
 
     merges: dict[tuple[str, str], int]
     limit: int = CLIP_LIMIT
+    beside: str = ""
+    """Text encoders of another kind in the same model, of whose tokens nothing can be said."""
 
     def measure(self, text: str) -> TextLength:
         """The length of a prompt; of its first 50,000 characters where it has more."""
@@ -120,7 +129,7 @@ class Tokenizer(NamedTuple):
             tokens += self._tokens_of(word[0].lower())
             if tokens > self.limit and not unread:
                 unread = text[word.start() :]
-        return TextLength(tokens, self.limit, unread)
+        return TextLength(tokens, self.limit, unread, self.beside)
 
     def _tokens_of(self, word: str) -> int:
         if word in (BEGIN, END):
@@ -163,13 +172,13 @@ def _symbol_of_byte() -> dict[int, str]:
 
 
 def read_tokenizer(folder: Path) -> Tokenizer | None:
-    """The tokenizer of a pipeline folder; None where it cannot be read, or one is not CLIP's.
+    """CLIP's tokenizer of a pipeline folder; None where there is none or it cannot be read.
 
-    A pipeline with two text encoders reads as much as the one that reads less. T5 and Qwen count
-    otherwise and read more, so beside them nothing can be said of what is cut off.
+    A pipeline with two of them reads as much as the one that reads less. T5 and Qwen count
+    otherwise and read more: how much of a prompt they are given is seen in the run only.
     """
-    names = ("tokenizer", "tokenizer_2", "tokenizer_3")
-    if not all(_is_clip(folder / name) for name in names if (folder / name).is_dir()):
+    kinds = {name: _kind_of(folder / name) for name in _FOLDERS if (folder / name).is_dir()}
+    if kinds.get(_FOLDERS[0], _CLIP) != _CLIP:
         return None
     try:
         path = folder / "tokenizer" / "merges.txt"
@@ -185,16 +194,24 @@ def read_tokenizer(folder: Path) -> Tokenizer | None:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     merges = {(pair[0], pair[1]): rank for rank, pair in enumerate(pairs) if len(pair) == 2}
-    limits = [_limit(folder / name) for name in ("tokenizer", "tokenizer_2")]
-    return Tokenizer(merges, min(limits))
+    limits = [_limit(folder / name) for name, kind in kinds.items() if kind == _CLIP]
+    others = dict.fromkeys(kind for kind in kinds.values() if kind != _CLIP)
+    return Tokenizer(merges, min(limits, default=CLIP_LIMIT), " and ".join(others))
 
 
-def _is_clip(folder: Path) -> bool:
+def kind_of_tokenizer(class_name: object) -> str:
+    """``CLIP``, ``T5``, ``Qwen`` or ``the other text encoder``, by a tokenizer's class."""
+    kinds = (_CLIP, "T5", "Qwen")
+    names = class_name if isinstance(class_name, str) else ""
+    return next((kind for kind in kinds if names.startswith(kind)), "the other text encoder")
+
+
+def _kind_of(folder: Path) -> str:
     try:
         name = _json(folder / "tokenizer_config.json")["tokenizer_class"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return True  # older folders do not say
-    return isinstance(name, str) and name.startswith("CLIP")
+        return _CLIP  # older folders do not say
+    return kind_of_tokenizer(name)
 
 
 def _limit(folder: Path) -> int:

@@ -11,7 +11,8 @@ History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old on
     ``own_rounding_missing`` of a compared image, ``passes_stopped`` and ``yardstick`` of a
     replicate, ``energy`` and ``stolen_cpu_share`` of telemetry, ``begin_t``, ``denoiser_calls`` and
     ``denoiser_samples`` of a pass, ``resolved`` of a run, ``effects`` and ``compile_s`` of a
-    replicate
+    replicate, ``not_float64`` and ``padded_images`` of a comparison, ``token_widths``,
+    ``text_masked`` and ``prompt_tokens`` of a pass
 
 Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
 None, with a reason beside it. Decoding is strict about types and lenient about unknown fields, so
@@ -82,6 +83,7 @@ from sdbench.records.replicate import (
     PassKind,
     Picture,
     Pressure,
+    PromptTokens,
     Replicate,
     Stage,
     Started,
@@ -158,6 +160,7 @@ __all__ = [
     "PredictedStage",
     "Preflight",
     "Pressure",
+    "PromptTokens",
     "Quantization",
     "Record",
     "Replicate",

@@ -142,6 +142,8 @@ class Compared(Recorded, frozen=True, kw_only=True, gc=False, tag="compared"):
 
     ``margin`` is the worst of its images and stages. ``stages`` and ``divergence`` come from the
     profiling pass, where the replicate made one. ``reference`` says where the reference is from.
+    ``not_float64`` names modules whose rounding the noise floor does not contain
+    (``correctness/floors.py``); None: that is not known, or there was no floor.
     """
 
     replicate_id: str
@@ -157,6 +159,7 @@ class Compared(Recorded, frozen=True, kw_only=True, gc=False, tag="compared"):
     images: list[ImageCompared] = msgspec.field(default_factory=list)
     stages: list[StageDifference] = msgspec.field(default_factory=list)
     divergence: list[Divergence] = msgspec.field(default_factory=list)
+    not_float64: list[str] | None = None
 
 
 class Preflight(Recorded, frozen=True, kw_only=True, gc=False, tag="checked"):

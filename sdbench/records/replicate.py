@@ -78,13 +78,34 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     footprint_peak_bytes: Bytes | None = None
 
 
+class PromptTokens(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A prompt (by its number from 0) as a text encoder is given it.
+
+    ``tokens`` are all it has, with what the pipeline puts around it, ``read`` those within the
+    limit.
+    """
+
+    prompt: Count
+    encoder: str
+    tokens: Count
+    read: Count
+
+    @property
+    def cut(self) -> bool:
+        """Whether the encoder is not given all of it."""
+        return self.read < self.tokens
+
+
 class Pass(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One pass: prompt to pixels on the host for all images (prime: one step at the same shape).
 
     ``trace_sha256`` names the file of what the profiling pass made on its way. ``footprint_bytes``
     is the process's, as it was last sampled when the pass was reported. ``begin_t`` is the
     system-wide monotonic clock. ``denoiser_calls`` and ``denoiser_samples`` (images, counted in
-    each of these calls) are the work of the profiling pass's call: guidance doubles it.
+    each of these calls) are the work of the profiling pass's call: guidance doubles it. Of the
+    same call are ``token_widths``, the widths of ``input_ids`` that each text encoder was given,
+    and ``text_masked``, whether the denoiser was given a mask of the text. ``prompt_tokens`` are of
+    all prompts of a measured pass that could be counted.
     """
 
     kind: PassKind
@@ -103,6 +124,9 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     begin_t: Clock | None = None
     denoiser_calls: Count | None = None
     denoiser_samples: Count | None = None
+    token_widths: dict[str, list[Count]] | None = None
+    text_masked: bool | None = None
+    prompt_tokens: list[PromptTokens] | None = None
 
 
 class CountedFlops(msgspec.Struct, frozen=True, kw_only=True, gc=False):

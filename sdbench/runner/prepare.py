@@ -199,7 +199,8 @@ def prompt_remarks(
 ) -> tuple[str, ...]:
     """What of the prompts the model will not read; nothing where its tokenizer is not here yet."""
     if model in SYNTHETIC:
-        tokenizer = Tokenizer({}) if SYNTHETIC[model].only_clip else None
+        first, *others = SYNTHETIC[model].tokenizer_kinds
+        tokenizer = Tokenizer({}, beside=" and ".join(others)) if first == "CLIP" else None
     else:
         tokenizer = None if folder is None else read_tokenizer(folder)
     if tokenizer is None:

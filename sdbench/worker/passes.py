@@ -13,6 +13,7 @@ from .devices import Device
 from .fingerprints import latents_record, picture_record
 from .flops import NetworkCalls
 from .pipelines.calls import PipelineCall, pipeline_calls, steps_of_prime
+from .pipelines.prompts import PromptTokens
 from .pipelines.stages import Stages
 from .pipelines.steps import Steps
 from .trace import Trace, save_trace
@@ -45,12 +46,16 @@ class Passes:
         """
         stages = Stages(self._pipeline, self._device)
         trace = Trace(self._pipeline, self._calls[0].latents)
-        with trace, stages, self._networks:
+        text = PromptTokens(self._pipeline)
+        with trace, stages, self._networks, text:
             record = self._run(
                 "profile", 0, self._calls[:1], self._job["steps"], stages=stages, trace=trace
             )
         record["denoiser_calls"] = stages.denoiser_calls
         record["denoiser_samples"] = stages.denoiser_samples
+        record["token_widths"] = text.widths
+        record["text_masked"] = text.masked
+        record["prompt_tokens"] = text.counted(self._job["prompts"][: self._job["images"]])
         record["stages"] = stages.ended
         peaks = [stage["peak_bytes"] for stage in record["stages"]]
         record["peak_bytes"] = None if None in peaks else max(peaks)

@@ -62,6 +62,10 @@ def test_a_transformer_family_is_measured_and_compared(sdbench: Sdbench) -> None
     run = load_run(sdbench.folder / document["path"])
     profiled = [one for entry in run.replicates for one in entry.passes if one.kind == "profile"]
     assert {(one.denoiser_calls, one.denoiser_samples) for one in profiled} == {(2, 2), (2, 4)}
+    for one in profiled:
+        assert one.token_widths == {"text_encoder": [77], "text_encoder_2": [512]}
+        entries = {(entry.prompt, entry.encoder) for entry in one.prompt_tokens or []}
+        assert {encoder for _, encoder in entries} == {"text_encoder", "text_encoder_2"}
 
 
 @pytest.mark.long

@@ -24,6 +24,7 @@ from sdbench.correctness.parity import ParityResult, ReferenceSet, rounding_leve
 from sdbench.correctness.stage_differences import picture_stage
 from sdbench.correctness.thresholds import AMPLIFIED_SSIM
 from sdbench.records import Case, Compared, Dtype, Picture, Replicate
+from sdbench.report.view.correctness_words import correctness_lines
 
 CASE = Case(resolution="64x64", dtype="float16")
 REFERENCES = {0: make_reference(0), 1: make_reference(1)}
@@ -456,6 +457,21 @@ def test_a_floor_that_is_too_high_acquits_nothing(tmp_path: Path, floor: Any) ->
     pale = keep(tmp_path, (0.62 + smooth_picture() * 0.33).astype(np.float32), latents_of()[-1])
     seen = compare(tmp_path, replicate_of([pale]), ReferenceSet(REFERENCES, floor), case)
     assert seen.verdict == "broken", "what anybody sees needs no floor"
+
+
+def test_what_stayed_float32_in_the_floor_is_in_the_record(tmp_path: Path) -> None:
+    made = replicate_of([kept(tmp_path)])
+    name = "transformer.pos_embed (FluxPosEmbed)"
+    floor = make_floor(not_float64=(name,))
+    found = compare(tmp_path, made, ReferenceSet(REFERENCES, floor))
+    assert found.not_float64 == [name]
+    assert correctness_lines([found])[-1] == (
+        "noise floor",
+        (f"without the rounding of {name}: it stays in 32 bits where the CPU computes in float64"),
+    )
+    unknown = compare(tmp_path, made, ReferenceSet(REFERENCES, make_floor()))
+    assert unknown.not_float64 is None
+    assert "noise floor" not in dict(correctness_lines([unknown]))
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,22 @@ def telemetry(**fields: Any) -> TelemetrySummary:
     return TelemetrySummary(samples=1, period_s=0.05, cost_share=0.0, **fields)
 
 
+def profiled(samples: dict[str, int | None], key: str = "arm") -> Any:
+    """Processes of which the first counts its denoiser's samples, by arm or other key of a slot."""
+
+    def fields_of(slot: Slot) -> Fields:
+        count = samples[getattr(slot, key)]
+        profile = make_pass(1.0, 0, kind="profile", denoiser_calls=10, denoiser_samples=count)
+        times = [make_pass(1.0, 1), make_pass(steady()(slot), 2)]
+        return {"passes": [*times, *([profile] if slot.block == 0 else [])]}
+
+    return fields_of
+
+
+def plan_of(config: Config) -> Any:
+    return measured(config=config).run.plan.cases
+
+
 # --- what is compared ----------------------------------------------------------------------------
 
 
@@ -218,6 +234,56 @@ def test_unlike_runs_get_no_verdict_however_clear_the_numbers(reason: str, field
     assert (case.ratio, case.ci95, case.refused) == (None, None, [reason])
     assert (case.first_pass.ratio, case.peak_memory.ratio) == (None, None)
     assert case.base_s is not None and case.new_s is not None  # each side's own is shown
+
+
+def test_sides_whose_denoiser_did_other_work_get_no_verdict() -> None:
+    """One side had guidance: twice the samples for an image, and no setting says so."""
+    comparison = compare_axis(
+        [measured(config=two_arms(), fields=profiled({"old": 20, "new": 40}))], "arm"
+    )
+    case = only(comparison)
+    assert (case.verdict, case.reason) == ("inconclusive", "work-differs")
+    assert (case.ratio, case.first_pass.ratio, case.refused) == (None, None, ["work-differs"])
+    assert case.explanation == REASONS["work-differs"]
+    assert case.peak_memory.verdict == "equivalent"
+    (difference,) = comparison.differences
+    assert difference.what == "denoiser samples an image"
+    assert (difference.base, difference.new) == ("20", "40")
+
+
+@pytest.mark.parametrize("samples", [(20, 20), (20, None), (None, None), (None, 40), (0, 40)])
+def test_work_that_is_alike_or_unknown_takes_no_verdict(samples: tuple[Any, Any]) -> None:
+    counted = profiled(dict(zip(("old", "new"), samples, strict=True)))
+    comparison = compare_axis([measured(config=two_arms(), fields=counted)], "arm")
+    assert only(comparison).verdict == "equivalent"
+    assert comparison.differences == []
+
+
+def test_what_a_setting_of_the_work_costs_is_a_ratio_without_a_verdict() -> None:
+    config = one_case(matrix={"resolution": ["64x64"], "steps": [10, 20]})
+    first, second = [entry.case_id for entry in plan_of(config)]
+    counted = profiled({first: 10, second: 20}, key="case_id")
+    case = only(compare_axis([measured(config=config, fields=counted)], "steps"))
+    assert (case.verdict, case.reason) == ("inconclusive", "work-differs")
+    assert case.ratio == pytest.approx(1.0, rel=0.02)
+
+
+def test_a_batch_does_the_work_of_its_images() -> None:
+    """The profiled call of a loop makes one image, that of a batch all of them."""
+    config = one_case(images=2, matrix={"resolution": ["64x64"], "batching": ["loop", "batch"]})
+    batch = {entry.case_id: entry.case.batching == "batch" for entry in plan_of(config)}
+
+    def counted(slot: Slot) -> Fields:
+        images = 2 if batch[slot.case_id] else 1
+        fields = profiled({slot.case_id: 20 * images}, key="case_id")(slot)
+        whole = [
+            msgspec.structs.replace(one, images=[make_picture()] * images)
+            for one in fields["passes"]
+        ]
+        return {"passes": whole}
+
+    case = only(compare_axis([measured(config=config, fields=counted)], "batching"))
+    assert case.verdict == "equivalent"
 
 
 def test_settings_that_differ_are_named_with_both_values() -> None:

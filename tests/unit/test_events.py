@@ -32,7 +32,7 @@ from sdbench.process.events import (
 )
 from sdbench.process.operator_calls import Argument, Operand, Storage
 from sdbench.process.streams import EventLines
-from sdbench.records import CountedFlops, Effect, Pass, Stage
+from sdbench.records import CountedFlops, Effect, Pass, PromptTokens, Stage
 from sdbench.worker.channel import Channel
 
 STAGE = Stage(stage="unet", duration_s=0.5, peak_bytes=3, allocated_bytes=None)
@@ -57,6 +57,9 @@ EVENTS: dict[str, Event] = {
         kind="profile",
         denoiser_calls=20,
         denoiser_samples=40,
+        token_widths={"text_encoder": [77]},
+        text_masked=False,
+        prompt_tokens=[PromptTokens(prompt=0, encoder="text_encoder", tokens=103, read=77)],
         index=2,
         duration_s=1.25,
         images=[make_picture(), make_picture(black=True, mean=None)],

@@ -1,5 +1,6 @@
 """The noise floor: errors of single steps, added up to what a free run may be expected to show."""
 
+import json
 import math
 from pathlib import Path
 
@@ -40,13 +41,25 @@ def test_overflow_in_the_emulation_means_no_expectation() -> None:
 
 
 def test_floor_is_read_as_written_and_a_torn_one_is_none(tmp_path: Path) -> None:
-    floor = make_floor(latents={1: 1e-3, STEPS: None})
+    floor = make_floor(
+        latents={1: 1e-3, STEPS: None}, not_float64=("transformer.pos_embed (FluxPosEmbed)",)
+    )
     write_reference(tmp_path, make_reference(), [floor])
     path = tmp_path / "floor-float16.json"
     assert load_floor(path) == floor
     path.write_text(path.read_text()[:20])
     assert load_floor(path) is None
     assert load_floor(tmp_path / "floor-bfloat16.json") is None
+
+
+def test_floor_of_an_older_sdbench_does_not_say_what_stayed_float32(tmp_path: Path) -> None:
+    write_reference(tmp_path, make_reference(), [make_floor()])
+    path = tmp_path / "floor-float16.json"
+    document = json.loads(path.read_text())
+    del document["not_float64"]
+    path.write_text(json.dumps(document))
+    floor = load_floor(path)
+    assert floor is not None and floor.not_float64 is None
 
 
 @pytest.mark.parametrize(

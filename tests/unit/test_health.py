@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from diagnosed_runs import case, diagnosis, loaded_run, plan, telemetry
+from diagnosed_runs import beside_cpu, case, diagnosis, image_of, loaded_run, plan, telemetry
 from factories import Called, make_started
 from measured_runs import changed, ended_as, kept, measured, one_case, steady
 
@@ -141,6 +141,16 @@ def test_unchecked_pictures_name_the_way_to_check_them(budget_s: int, remedy: st
     (finding,) = diagnosis(loaded_run(config=config, compared=lambda slot, here: None)).findings
     assert remedy in finding.remedy
     assert "not compared with the CPU" in finding.sentence
+
+
+def test_a_floor_that_is_too_high_is_not_mended_by_more_time() -> None:
+    why = "cannot be checked: the noise floor of float16 came out as 0.3 (latents)"
+    images = [image_of(0, "unknown", reason=why), image_of(1)]
+    half = plan(case=[{"resolution": "64x64", "dtype": "float16"}])
+    run = loaded_run(config=half, compared=lambda slot, here: beside_cpu(slot, here, images))
+    (finding,) = [entry for entry in diagnosis(run).findings if entry.code == "unfinished"]
+    assert why in finding.sentence
+    assert "float32" in finding.remedy and "Allow the CPU" not in finding.remedy
 
 
 def test_one_unchecked_process_of_many_is_enough() -> None:

@@ -82,11 +82,13 @@ def compared(
     *pictures: Picture,
     read: ReadContent = lambda image, pixels: None,
     absent: str | None = None,
+    step_error: float | None = None,
     **yardstick: Any,
 ) -> LoadedRun:
     """A run of one case and as many passes as pictures, compared with the CPU's.
 
-    ``absent`` says why there is no noise floor.
+    ``absent`` says why there is no noise floor; ``step_error`` is the floor's error of each step,
+    where it is not what this arithmetic has.
     """
     is_half = arithmetic != "tf32"
     dtype: Any = arithmetic if is_half else "float32"
@@ -99,8 +101,9 @@ def compared(
     device = "mps" if is_half else "cuda"
     run = make_run(config, device=device, model=make_model(trained=True))
     unit = UNITS[arithmetic]
+    step = unit if step_error is None else step_error
     floor = make_floor(
-        dtype=dtype, text=unit, latents={1: unit, STEPS: unit}, picture=unit / 2, noise=0.0
+        dtype=dtype, text=unit, latents={1: step, STEPS: step}, picture=unit / 2, noise=0.0
     )
     reference = make_reference(pictures=scene()[None])
     held = ReferenceSet(
@@ -255,6 +258,24 @@ def test_without_a_floor_to_trust_rounding_excuses_nothing(tmp_path: Path) -> No
     record = record_of(compared(tmp_path, "float16", own, picture, absent="the floor is too high"))
     assert (record.verdict, record.images[0].reason) == ("unknown", "the floor is too high")
     assert not record.images[0].is_of_rounding
+
+
+def test_an_image_that_rounding_changes_as_much_is_not_accused_by_a_floor_too_high(
+    tmp_path: Path,
+) -> None:
+    """Seen with synthetic/tiny-flux2-klein in bfloat16: a floor of 0.3, and a healthy CPU."""
+    own = rounded(1.0, 2.0)
+    elsewhere = made(0.9, CALM)[1]  # latents that differ in another place
+    picture = keep(tmp_path, made(1.0)[0], elsewhere)
+    (image,) = record_of(compared(tmp_path, "float16", own, picture)).images
+    assert image.own_rounding is not None and "decode" in image.own_rounding.beyond
+    record = record_of(compared(tmp_path, "float16", own, picture, step_error=0.3))
+    assert record.verdict == "unknown" and record.images[0].own_rounding is not None
+    assert record.reason is not None and record.reason.startswith("cannot be checked")
+    faults = (made(1.0)[0], made(0.0)[1]), (washed(made(1.0)[0], 0.5), elsewhere)
+    for fault in faults:
+        wrong = compared(tmp_path, "float16", own, keep(tmp_path, *fault), step_error=0.3)
+        assert record_of(wrong).verdict in ("drift", "broken")
 
 
 @pytest.mark.parametrize("where", ["pictures", "latents"])

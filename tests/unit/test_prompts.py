@@ -5,11 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from diagnosed_runs import above_info, findings, loaded_run
-from factories import make_config
+from diagnosed_runs import above_info, findings, loaded_run, passes
+from factories import make_config, make_pass
 
 from sdbench.models.resolve import find_model
 from sdbench.models.tokenizer import CLIP_LIMIT, Tokenizer, read_tokenizer
+from sdbench.records import PromptTokens
 from sdbench.runner.prepare import prompt_remarks
 
 BYTES = Tokenizer({})
@@ -122,6 +123,49 @@ def test_model_that_is_not_here_yet_has_no_remark_before_it_is() -> None:
     assert len(prompt_remarks(config, shapes.name, shapes.folder)) == 1
     (kept,) = prompt_remarks(config, shapes.name, shapes.folder, quoting=False)
     assert "lighthouse" not in kept and kept.endswith("the rest is cut off")
+
+
+def test_beside_another_encoder_the_rest_is_not_called_lost() -> None:
+    length = Tokenizer({}, beside="T5").measure("x" * 100)
+    remark = length.remark(1)
+    assert remark is not None and "xxx" not in remark
+    assert remark.endswith("cut off there; how much T5 reads is measured in the run")
+
+
+def counted(*entries: tuple[int, str, int, int]) -> list[PromptTokens]:
+    return [
+        PromptTokens(prompt=number, encoder=encoder, tokens=tokens, read=read)
+        for number, encoder, tokens, read in entries
+    ]
+
+
+def told_of(entries: list[PromptTokens] | None, remarks: list[str]) -> list[str]:
+    """The sentences of the findings of a run whose profiling passes counted this."""
+    profile = make_pass(1.0, 0, kind="profile", prompt_tokens=entries)
+    run = loaded_run(
+        lambda slot, of: {"passes": [*passes((1.1, 1.0, 1.0)), profile]}, prompt_remarks=remarks
+    )
+    assert above_info(run) == []
+    return [finding.sentence for finding in findings(run) if finding.code == "known-issue"]
+
+
+def test_what_was_measured_is_told_instead_of_what_was_predicted() -> None:
+    predicted = ["prompt 2 has 90 tokens and so on", "prompt 21 has 99 tokens"]
+    entries = counted((0, "text_encoder", 77, 77), (1, "text_encoder", 103, 77))
+    assert told_of(entries, predicted) == [
+        "Prompt 2 is cut: 103 tokens, the model reads 77.",
+        "Prompt 21 has 99 tokens.",
+    ]
+    whole = counted((1, "text_encoder", 60, 60))
+    assert told_of(whole, predicted) == ["Prompt 21 has 99 tokens."]
+    assert told_of(None, predicted[:1]) == ["Prompt 2 has 90 tokens and so on."]
+
+
+def test_each_text_encoder_cuts_for_itself() -> None:
+    entries = counted((0, "text_encoder", 103, 77), (0, "text_encoder_2", 120, 120))
+    assert told_of(entries, []) == [
+        "Prompt 1 is cut: text_encoder reads 77 of 103 tokens; text_encoder_2 reads all 120 tokens."
+    ]
 
 
 def test_what_was_not_read_is_a_finding_that_makes_nothing_unhealthy() -> None:

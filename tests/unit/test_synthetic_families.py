@@ -8,6 +8,7 @@ from pathlib import Path
 import jinja2
 import make_architectures
 import pytest
+from factories import make_config
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ from sdbench.models.token_tables import (
     t5_tokenizer_files,
 )
 from sdbench.models.tokenizer import read_tokenizer
+from sdbench.runner.prepare import prompt_remarks
 
 TINY = [name for name in SYNTHETIC if name.startswith("synthetic/tiny")]
 
@@ -172,7 +174,14 @@ def test_chat_template_is_as_qwen3_has_it(thinking: bool | None, end: str) -> No
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_prompts_are_counted_where_all_encoders_are_clip(name: str, own_cache: Path) -> None:
+def test_prompts_are_counted_where_an_encoder_is_clip(name: str, own_cache: Path) -> None:
     folder = synthetic.ensure(SYNTHETIC[name], own_cache)
-    only_clip = name in ("synthetic/tiny", "synthetic/tiny-sdxl", "synthetic/tiny-lcm")
-    assert (read_tokenizer(folder) is not None) == only_clip
+    kinds = {
+        **dict.fromkeys(("synthetic/tiny", "synthetic/tiny-sdxl", "synthetic/tiny-lcm"), ""),
+        **dict.fromkeys(("synthetic/tiny-sd3", "synthetic/tiny-flux"), "T5"),
+    }
+    tokenizer = read_tokenizer(folder)
+    assert (None if tokenizer is None else tokenizer.beside) == kinds.get(name)
+    config = make_config(prompts=["a lighthouse at dusk, " * 20])
+    assert len(prompt_remarks(config, name, None)) == (name in kinds)
+    assert prompt_remarks(config, name, None) == prompt_remarks(config, str(folder), folder)

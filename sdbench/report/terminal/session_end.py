@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from sdbench.analysis.cut_prompts import cut_sentences, measured_prompts
 from sdbench.analysis.run_summary import RunSummary, TimeShares
 from sdbench.diagnosis.diagnose import above
 from sdbench.plan.cost import estimate_run
@@ -34,6 +35,8 @@ def show_table(sat: SessionResult, run: Run, out: Console) -> None:
     for line in prediction_lines(sat.summary):
         out.print(f"! {line}", markup=False, soft_wrap=True)
     for line in _picture_words(Path(sat.summary.path), run):
+        out.print(line, markup=False, soft_wrap=True)
+    for line in _cut_words(Path(sat.summary.path), run):
         out.print(line, markup=False, soft_wrap=True)
     out.print(_shares_words(sat.shares), soft_wrap=True)
     path = shell(sat.summary.path)
@@ -69,6 +72,16 @@ def _picture_words(path: Path, run: Run) -> list[str]:
                 for index, image in enumerate(entry.images[:_SHOWN_PICTURES])
             ]
     return []
+
+
+def _cut_words(path: Path, run: Run) -> list[str]:
+    """Prompts that were cut, where nothing could be said of that before the run."""
+    sentences = cut_sentences(measured_prompts(load_run(path).replicates))
+    return [
+        f"note: {sentence}"
+        for number, sentence in sentences.items()
+        if not any(remark.startswith(f"prompt {number + 1} ") for remark in run.prompt_remarks)
+    ]
 
 
 def _findings_words(sat: SessionResult) -> str:

@@ -26,7 +26,21 @@ def correctness_lines(compared: Sequence[Compared]) -> list[tuple[str, str]]:
             passes = pass_words(image.passes)
             lines.append((f"  image {image.image + 1}", f"pass {passes}: {_image_words(image)}"))
     sources = dict.fromkeys(entry.reference for entry in compared if entry.reference)
-    return [*lines, *(("CPU's picture", source) for source in sources)]
+    lines += [("CPU's picture", source) for source in sources]
+    stayed = not_float64_words(compared)
+    return [*lines, ("noise floor", stayed)] if stayed else lines
+
+
+def not_float64_words(compared: Iterable[Compared]) -> str | None:
+    """Which modules' rounding the noise floor does not contain; None where none are known."""
+    names = dict.fromkeys(name for record in compared for name in record.not_float64 or [])
+    if not names:
+        return None
+    stay = "they stay" if len(names) > 1 else "it stays"
+    return (
+        f"without the rounding of {', '.join(names)}: {stay} in 32 bits where the CPU computes in "
+        "float64"
+    )
 
 
 def pass_words(passes: Iterable[int]) -> str:

@@ -8,7 +8,7 @@ from sdbench.analysis.run_summary import RunSummary, device_facts, is_virtual
 from sdbench.knowledge.memory_limits import check_watermarks, removes_memory_limit
 from sdbench.plan.config import FEWEST_PASSES, MOST_PASSES
 from sdbench.records import Run
-from sdbench.report.view.correctness_words import check_words
+from sdbench.report.view.correctness_words import check_words, not_float64_words
 from sdbench.report.view.model import Line, Mark, SetupCheck, Tone
 from sdbench.report.view.passes import count_words
 from sdbench.runs import LoadedRun
@@ -271,10 +271,12 @@ def _reference_words(loaded: LoadedRun) -> str:
     sources = dict.fromkeys(entry.reference for entry in loaded.compared if entry.reference)
     if not sources:
         return "the pictures were not compared with the CPU's"
-    return (
+    words = (
         "pictures are compared with the CPU's in float32 from the same noise; how much they may "
         f"differ is the measured effect of rounding. The CPU's are from: {'; '.join(sources)}"
     )
+    stayed = not_float64_words(loaded.compared)
+    return f"{words}. The noise floor is {stayed}" if stayed else words
 
 
 def _telemetry_words(loaded: LoadedRun, summary: RunSummary) -> str:
