@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from sdbench.analysis.efficiency import CaseEfficiency, case_efficiency
+from sdbench.analysis.no_effect import settings_without_effect
 from sdbench.analysis.telemetry import (
     WAIT_WORDS,
     CaseTelemetry,
@@ -115,6 +116,8 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Why that is unknown."""
     disturbed: list[Disturbed] = []
     """Processes whose times are not the case's own."""
+    no_effect: dict[str, str] = {}
+    """Settings that did nothing in this pipeline, and why; as far as it is on record."""
 
     @property
     def key(self) -> RowKey:
@@ -313,6 +316,7 @@ def _summarise_row(
             for entry in ordered
             if (reasons := disturbances(entry))
         ],
+        no_effect=settings_without_effect(ordered),
     )
 
 

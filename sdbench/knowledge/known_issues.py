@@ -53,6 +53,7 @@ FindingCode = Literal[
     "slow-first-pass",
     "slicing-hurts",
     "slicing-helps",
+    "no-effect-setting",
     "cpu-fallback",
     "known-issue",
     "noisy-host",
