@@ -55,11 +55,14 @@ def setting_words(axis: str, value: object) -> str:
     return AXES[axis].words.format("" if isinstance(value, bool) else value).strip()
 
 
-def no_effect_mark(case: Case, no_effect: Iterable[str]) -> str:
-    """What stands behind the name of a case in a table; empty where all of it has an effect.
+def marked(name: str, case: Case, no_effect: Iterable[str]) -> str:
+    """``512x512 sliced (sliced has no effect on this model)``: a case's name in a table."""
+    words = no_effect_words(case, no_effect)
+    return f"{name} ({words})" if words else name
 
-    ``sliced has no effect on this model``; of the words in the case's name only.
-    """
+
+def no_effect_words(case: Case, no_effect: Iterable[str]) -> str:
+    """Which words of a case's name stand for nothing; empty where all of it has an effect."""
     words = [
         AXES[axis].slug.format(value)
         for axis in no_effect

@@ -348,6 +348,7 @@ def _tradeoffs(evidence: Evidence, rows: list[CaseResult]) -> list[Tradeoff]:
             peak_memory_bytes=row.summary.peak_memory_bytes,
             correct=row.summary.correct,
             efficient=_efficient(row, rows),
+            no_effect=[*row.summary.no_effect],
         )
         for row in rows
     ]
