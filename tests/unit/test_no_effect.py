@@ -170,3 +170,37 @@ def test_the_mark_names_only_what_the_name_of_the_case_shows() -> None:
     assert marked("x", two, ["attention_slicing", "vae_tiling"]) == both
     assert marked("x", Case(), ["guidance_scale"]) == "x"
     assert as_computed(two, ["vae_tiling", "guidance_scale"]) == Case(attention_slicing=True)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "words"),
+    [
+        ("FluxPipeline", "this model is FLUX.1."),
+        ("StableDiffusionXLPipeline", "this model is Stable Diffusion XL."),
+        ("SomethingPipeline", "this model is SomethingPipeline."),
+        ("StableDiffusionPipeline", None),
+    ],
+)
+def test_a_claim_of_stable_diffusion_says_so_on_another_family(
+    pipeline: str, words: str | None
+) -> None:
+    run = run_of({}, model=make_model(pipeline_class=pipeline))
+    found = {one.id: one for one in diagnosis(run).claims}
+    assert ("speaks of Stable Diffusion 1.x" in found["e"].sentence) == (words is not None)
+    assert words is None or found["e"].sentence.endswith(words)
+    assert "Stable Diffusion" not in found["c"].sentence, "nothing was measured"
+
+
+def test_advice_for_a_transformer_names_the_transformer() -> None:
+    cases = [{"resolution": "64x64", "attention": kind} for kind in ("default", "native-flash")]
+    run = loaded_run(
+        config=plan(case=cases),
+        model=FLUX,
+        seconds=lambda slot, here: (
+            (1.0 if here.attention == "native-flash" else 2.0) + 0.001 * slot.index
+        ),
+    )
+    choice = diagnosis(run).recommendation.goals[0].latency
+    assert choice is not None
+    assert 'pipe.transformer.set_attention_backend("_native_flash")' in choice.snippet
+    assert "unet" not in choice.snippet
