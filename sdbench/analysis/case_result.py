@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from sdbench.analysis.case_words import arm_words, row_words
 from sdbench.analysis.run_summary import CaseSummary, RunSummary, summary_of
-from sdbench.records import Arm, Compared, Replicate, RowKey, Run, by_row
+from sdbench.records import Arm, Case, Compared, Replicate, RowKey, Run, by_row
 from sdbench.runs import LoadedRun
 
+_PLAIN = Case()
 Figures = dict[int, float]
 """A process's figure by block."""
 
@@ -76,6 +77,17 @@ class CaseResult:
             if entry.denoiser_samples and entry.images
         }
         return counted.pop() if len(counted) == 1 else None
+
+    def computes_as(self, other: "CaseResult", axis: str) -> bool:
+        """Whether the value of a setting makes no difference to what two rows compute.
+
+        On each side it had no effect or is the default; on one at least it had no effect.
+        """
+        rows = [self, other]
+        without = [axis in row.summary.no_effect for row in rows]
+        default = getattr(_PLAIN, axis, None)
+        plain = [default is not None and getattr(row.summary.case, axis) == default for row in rows]
+        return any(without) and all(one or two for one, two in zip(without, plain, strict=True))
 
     def any_process(self, holds: Callable[[Replicate], bool]) -> bool:
         """Whether something holds for one of its processes; pair after pair asks the same."""

@@ -43,6 +43,8 @@ def objections_to(pair: Pair, *, by_machine: bool = False) -> Objections:
     if base is None or new is None:
         return Objections(None, ["missing-in-base" if base is None else "missing-in-new"], None)
     void = [*_ended_badly(base, new)]
+    if pair.axis is not None and base.computes_as(new, pair.axis):
+        void.append("no-effect")
     remark = None
     if not pair.interleaved:
         differing = work_and_place_differ(base.run, new.run)

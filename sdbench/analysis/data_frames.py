@@ -5,13 +5,14 @@ can be joined with each other, and those of several runs put below one another.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from sdbench.analysis.no_effect import settings_without_effect
 from sdbench.analysis.run_summary import RunSummary, per_picture, summary_of
 from sdbench.errors import UsageError
 from sdbench.files.access import MIB
@@ -64,6 +65,8 @@ class RunFrames:
     marks measured passes from the second on.
     ``telemetry``: one row a sample, by ``replicate_id``, ``attempt`` and ``sample``; ``t_s`` counts
     from the process's first sample, ``phase`` is what the worker was doing.
+
+    ``no_effect`` of cases and replicates names the settings that did nothing, parted by blanks.
 
     Names end in their unit (``_s``, ``_bytes``, ``_w``, ``_c``). What is not known is missing.
     Bytes are ``Int64``, outcomes and verdicts ordered categories (best first), times UTC.
@@ -149,7 +152,7 @@ REPLICATE_COLUMNS = (
     *("peak_memory_bytes", "peak_memory_source", "swapped_out_bytes"),
     *("last_attempt", "first_pass_s", "steady_median_s", "seconds_per_picture"),
     *_EFFICIENCY,
-    *("passes_made", "passes_stopped"),
+    *("passes_made", "passes_stopped", "no_effect"),
 )
 CASE_COLUMNS = (
     *("run_id", "device", "model", "case_id", "arm", "images"),
@@ -160,7 +163,7 @@ CASE_COLUMNS = (
     *("peak_memory_bytes", "peak_memory_source", "swap_delta_bytes"),
     *("correct", "correct_reason", "correct_margin", "content", "replicates", "planned"),
     *_EFFICIENCY,
-    *("p90_s", *_SPREAD),
+    *("p90_s", *_SPREAD, "no_effect"),
     *("predicted_peak_bytes", "peak_bytes", "prediction_error"),
 )
 PASS_COLUMNS = (
@@ -194,11 +197,17 @@ def case_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[FrameRow]:
             "seconds_per_picture_ci95_high": per_picture(high, images),
             "processes": latency.n,
             "steady_median_s": latency.median,
+            "no_effect": _no_effect(row.no_effect),
         }
 
 
 def _settings(run: Run, case: Case) -> FrameRow:
     return {axis: run.setting(case, axis) for axis in AXES}
+
+
+def _no_effect(settings: Iterable[str]) -> str | None:
+    """Settings that did nothing, parted by blanks; None where none is known to have."""
+    return " ".join(settings) or None
 
 
 def _of(record: msgspec.Struct, columns: tuple[str, ...]) -> FrameRow:
@@ -236,6 +245,7 @@ def replicate_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[FrameRow]
             "steady_median_s": steady,
             "seconds_per_picture": per_picture(steady, int(run.config["images"])),
             "passes_made": len(entry.of_kind("measured")),
+            "no_effect": _no_effect(settings_without_effect([entry])),
         }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from sdbench.analysis.no_effect import NO_EFFECT
 from sdbench.records import Outcome
 
 NOT_INTERLEAVED = "not interleaved: the interval contains the drift between the runs"
@@ -25,6 +26,8 @@ REASONS: dict[str, str] = {
     "machines-differ": "the machines differ",
     "os-differs": "the operating systems differ",
     "start-differs": "the workers were started differently (spawn, fork)",
+    # The two sides did the same work.
+    "no-effect": f"the setting {NO_EFFECT}",
     # The machine was not itself.
     "virtual-device": "the device is a virtual machine's: its speed says nothing about real ones",
     "throttled": "one side was slowed down by heat or power saving, the other was not",

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from sdbench.analysis.efficiency import CaseEfficiency, case_efficiency
+from sdbench.analysis.no_effect import settings_without_effect
 from sdbench.analysis.predicted_peak import predicted_peak
 from sdbench.analysis.telemetry import (
     WAIT_WORDS,
@@ -124,6 +125,8 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Predicted over measured, minus 1."""
     prediction_reason: str | None = None
     """Why that is not known."""
+    no_effect: dict[str, str] = {}
+    """Settings that did nothing in this pipeline, and why; as far as it is on record."""
 
     @property
     def key(self) -> RowKey:
@@ -327,6 +330,7 @@ def _summarise_row(
         peak_bytes=predicted.measured_bytes,
         prediction_error=predicted.error,
         prediction_reason=predicted.reason,
+        no_effect=settings_without_effect(ordered),
     )
 
 

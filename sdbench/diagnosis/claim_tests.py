@@ -12,6 +12,7 @@ from packaging.version import InvalidVersion, Version
 from sdbench.analysis.case_result import CaseResult, Figures
 from sdbench.analysis.comparability import swapped
 from sdbench.analysis.estimates import Measure, PairEstimate, estimate_pair
+from sdbench.analysis.no_effect import NO_EFFECT
 from sdbench.correctness.equality import Equality
 from sdbench.diagnosis.evidence import Evidence, paired
 from sdbench.diagnosis.result import ClaimVerdict, Interval
@@ -195,6 +196,9 @@ def slicing_saves_memory(side: Side) -> Answer:
     if not pairs:
         return Answer("inconclusive", "not decided: slicing was not measured on and off.")
     evidence = _pair_evidence(pairs, "memory")
+    pairs = [entry for entry in pairs if not _is_without_effect(entry)]
+    if not pairs:
+        return _not_tested(side, evidence)
     relieved = [entry for entry in pairs if _swaps(entry.pair.base) and not _swaps(entry.pair.new)]
     evidence["swap_prevented"] = [entry.pair.key[1] for entry in relieved]
     judged = [entry for entry in pairs if not entry.void("memory")]
@@ -215,6 +219,8 @@ def slicing_and_speed(side: Side) -> Answer:
     """20% slower without unified memory; faster on Apple silicon under 64 GB, not from there on."""
     pairs = side.pairs("attention_slicing", False, True)
     evidence = _pair_evidence(pairs, "steady")
+    if pairs and all(_is_without_effect(entry) for entry in pairs):
+        return _not_tested(side, evidence)
     pooled = _pooled([entry for entry in pairs if not entry.void("steady")], "steady")
     words = "with slicing a pass takes {ratio:.2f} times as long"
     if side.evidence.run.device != "mps":
@@ -234,6 +240,18 @@ def slicing_and_speed(side: Side) -> Answer:
         return _judged(pooled, evidence, (_LESS[1], math.inf), words)
     words += "; under 64 GB the claim is that it gets faster"
     return _judged(pooled, evidence, _LESS, words)
+
+
+def _is_without_effect(entry: PairEstimate) -> bool:
+    return "no-effect" in entry.objections.void
+
+
+def _not_tested(side: Side, evidence: dict[str, Any]) -> Answer:
+    """Of a claim about attention slicing, on a model that does not slice."""
+    reasons = (row.summary.no_effect.get("attention_slicing") for row in side.rows)
+    why = next(reason for reason in reasons if reason is not None)
+    sentence = f"not tested: attention slicing {NO_EFFECT} ({why.rstrip('.')})."
+    return Answer("inconclusive", sentence, evidence=evidence)
 
 
 def batches_fail(side: Side) -> Answer:

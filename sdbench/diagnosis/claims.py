@@ -1,8 +1,9 @@
 """The documentation's claims about Apple silicon, each tested on the run at hand. Pure.
 
 The claims are those of diffusers' page "How to use Stable Diffusion in Apple Silicon (M1/M2)" in
-its editions of 2022 and 2023. A claim gets a verdict only from a measurement; on a device it does
-not speak of it is not applicable, and what was measured is given all the same.
+its editions of 2022 and 2023, which load Stable Diffusion 1.x. A claim gets a verdict only from a
+measurement; on a device it does not speak of it is not applicable, and what was measured is given
+all the same.
 
 Times are ratios of steady passes, processes paired by block, t intervals on logarithms
 (PROTOCOL 9). A claim with several pairs of cases is judged on the mean of their logs in each
@@ -24,9 +25,11 @@ from sdbench.diagnosis.claim_tests import (
 )
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Claim
+from sdbench.models.family import family_of
 from sdbench.records import DeviceKind
 
 _DOCS_2022 = "diffusers documentation of autumn 2022 (torch 1.13)"
+_CLAIMED_FAMILY = "sd"
 _DOCS_2023 = "diffusers documentation of 2023 (torch 1.13 and 2.0)"
 
 
@@ -70,6 +73,8 @@ def _tested(question: _Question, side: Side) -> Claim:
         sentence = (
             f"It speaks of Apple silicon (mps), and this is {device}. Measured here: {sentence}"
         )
+    if answer.effect is not None:
+        sentence += _of_another_family(side.evidence.run.model.pipeline_class)
     return Claim(
         id=question.id,
         claim=question.claim,
@@ -84,22 +89,12 @@ def _tested(question: _Question, side: Side) -> Claim:
     )
 
 
-# --- (a) the first pass --------------------------------------------------------------------------
-
-
-# --- (b) the CPU's results -----------------------------------------------------------------------
-
-
-# --- (c) swap ------------------------------------------------------------------------------------
-
-
-# --- (d) slicing and memory ----------------------------------------------------------------------
-
-
-# --- (e) slicing and speed -----------------------------------------------------------------------
-
-
-# --- (f) batches ---------------------------------------------------------------------------------
+def _of_another_family(pipeline_class: str) -> str:
+    """A sentence that the claim is about another family of models; empty where it is not."""
+    name, family = family_of(pipeline_class)
+    if name == _CLAIMED_FAMILY:
+        return ""
+    return f" The claim speaks of Stable Diffusion 1.x; this model is {family.title}."
 
 
 _QUESTIONS = (

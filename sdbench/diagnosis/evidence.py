@@ -67,13 +67,16 @@ class Evidence:
         return found if found is not None and found.replicates else None
 
     def neighbours(self, row: CaseResult) -> Iterator[tuple[str, CaseResult]]:
-        """Every measured row in the same arm that differs in exactly one setting, with its name."""
+        """Every measured row in the same arm that differs in exactly one setting, with its name.
+
+        A setting that had no effect separates nothing.
+        """
         case, arm = row.summary.case, row.arm.name
         found = [
             (place, axis, other)
             for axis in AXES
             for place, other in self._alike_but_for[axis, arm, case.without(axis)]
-            if other.summary.case_id != row.summary.case_id
+            if other.summary.case_id != row.summary.case_id and not row.computes_as(other, axis)
         ]
         yield from ((axis, other) for _, axis, other in sorted(found, key=lambda one: one[0]))
 
@@ -151,7 +154,7 @@ class Evidence:
         return self._distinct_pictures[key]
 
     def makes_several_at_once(self, row: CaseResult) -> bool:
-        """Whether the row puts more than one picture into a UNet call."""
+        """Whether the row puts more than one picture into a call of the denoiser."""
         return row.summary.case.batching == "batch" and self.images > 1
 
     def versions(self, row: CaseResult) -> dict[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.cut_prompts import cut_sentences, measured_prompts, remarks_not_measured
+from sdbench.analysis.no_effect import as_computed
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import SEVERITIES, Finding, Severity
 from sdbench.diagnosis.rules import (
@@ -20,6 +21,7 @@ from sdbench.diagnosis.rules import (
     speed,
     spread,
 )
+from sdbench.diagnosis.rules.no_effect import no_effect_settings
 from sdbench.diagnosis.rules.symptom import Rule, Symptom
 from sdbench.knowledge.known_issues import (
     FindingCode,
@@ -72,7 +74,8 @@ _ORDER: tuple[FindingCode, ...] = (
     *("worker-crash", "batch-crash", "oom", "memory-guard", "timeout"),
     *PICTURE_CODES,
     *("swap-bound", "memory-growth", "throttled", "cpu-fallback", "not-steady"),
-    *("slow-first-pass", "slicing-hurts", "slicing-helps", "noisy-host", "known-issue"),
+    *("slow-first-pass", "slicing-hurts", "slicing-helps", "no-effect-setting", "noisy-host"),
+    "known-issue",
 )
 
 
@@ -81,6 +84,7 @@ def find(evidence: Evidence) -> list[Finding]:
     symptoms = [symptom for row in evidence.measured for symptom in _symptoms(evidence, row)]
     issues = {row.key: _issues(evidence, row) for row in evidence.measured}
     found = [_finding(evidence, group, issues) for group in _grouped(symptoms)]
+    found += no_effect_settings(evidence)
     found += _unseen_issues(evidence, issues, symptoms)
     found += _unread_prompts(evidence)
     return sorted(
@@ -246,7 +250,7 @@ def _issues(evidence: Evidence, row: CaseResult) -> list[KnownIssue]:
         torch=versions.get("torch"),
         macos=evidence.fact(row, "macos"),
         diffusers=versions.get("diffusers"),
-        case=row.summary.case,
+        case=as_computed(row.summary.case, row.summary.no_effect),
         images=evidence.images,
         pipeline_class=run.model.pipeline_class,
     )

@@ -17,6 +17,7 @@ from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.case_words import arm_words
 from sdbench.analysis.comparability import swapped, throttled
 from sdbench.analysis.estimates import estimate_pair
+from sdbench.analysis.no_effect import as_computed
 from sdbench.analysis.reasons import explain
 from sdbench.analysis.run_summary import memory_limit_bytes
 from sdbench.diagnosis.evidence import Evidence, paired
@@ -25,7 +26,7 @@ from sdbench.diagnosis.result import Choice, Finding, Gain, Goal, Interval, Reco
 from sdbench.diagnosis.rules.deciding_setting import value_words
 from sdbench.diagnosis.snippets import diffusers_snippet, elsewhere
 from sdbench.knowledge.known_issues import FindingCode
-from sdbench.records import RowKey, spelling
+from sdbench.records import Case, RowKey, spelling
 from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES, RatioEstimate, decide_family
 from sdbench.words import counted
 
@@ -194,8 +195,8 @@ def _decided(
 ) -> CaseResult | str:
     """The row to use, or why none may be recommended.
 
-    Right pictures come before slightly different ones. Warm-up leaves a steady pass as it is, so a
-    case is no rival of the one that differs from it in warm-up alone.
+    Right pictures come before slightly different ones. Warm-up, and a setting that had no effect,
+    leave a steady pass as it is, so a case is no rival of a plainer one that differs in them alone.
     """
     if not usable:
         return "nothing usable was measured outside a batch"
@@ -260,11 +261,20 @@ def _beyond_chance(ratio: RatioEstimate) -> bool:
 
 
 def _plain_twin(row: CaseResult, rows: Sequence[CaseResult]) -> bool:
-    """Whether the row is there without its warm-up, too."""
-    if not row.summary.case.warmup:
-        return False
-    twin = msgspec.structs.replace(row.summary.case, warmup=False)
-    return any(other.summary.case == twin and other.arm.name == row.arm.name for other in rows)
+    """Whether the row is there without its warm-up, or without what had no effect, too."""
+    work = _steady_work(row)
+    return any(
+        other.arm.name == row.arm.name
+        and _steady_work(other) == work
+        and len(other.summary.case.words()) < len(row.summary.case.words())
+        for other in rows
+    )
+
+
+def _steady_work(row: CaseResult) -> Case:
+    """The settings by which a steady pass is computed."""
+    computed = as_computed(row.summary.case, row.summary.no_effect)
+    return msgspec.structs.replace(computed, warmup=False)
 
 
 def _open_words(
@@ -338,6 +348,7 @@ def _tradeoffs(evidence: Evidence, rows: list[CaseResult]) -> list[Tradeoff]:
             peak_memory_bytes=row.summary.peak_memory_bytes,
             correct=row.summary.correct,
             efficient=_efficient(row, rows),
+            no_effect=[*row.summary.no_effect],
         )
         for row in rows
     ]

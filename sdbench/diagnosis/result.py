@@ -96,6 +96,7 @@ class Tradeoff(msgspec.Struct, frozen=True, kw_only=True):
     """A case in the view of time against memory.
 
     ``efficient``: none other at its resolution is right, as fast and as small, and better in one.
+    ``no_effect`` are its settings that did nothing.
     """
 
     case_id: str
@@ -105,6 +106,7 @@ class Tradeoff(msgspec.Struct, frozen=True, kw_only=True):
     peak_memory_bytes: int | None
     correct: Correctness
     efficient: bool
+    no_effect: list[str] = []
 
 
 class Recommendation(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,12 +6,17 @@ They do nearly the same, by other code: nothing of them was measured here.
 
 from sdbench.analysis.case_result import CaseResult
 from sdbench.knowledge.diffusers_names import (
-    PROCESSORS,
+    attention_lines,
+    compile_lines,
+    config_of_case,
+    denoiser_name,
     dtype_option,
+    offload_line,
     pipeline_class,
     scheduler_class,
     scheduler_line,
     switches,
+    without_code,
 )
 from sdbench.quoting.python_source import comment, literal, name, number, whole
 from sdbench.records import Case, ModelInfo, Run
@@ -37,7 +42,8 @@ def diffusers_snippet(run: Run, row: CaseResult, versions: dict[str, str]) -> st
     Raises:
         StoreError: a value of the run is not what code can hold; says which.
     """
-    case, config = row.summary.case, run.config
+    case, denoiser = row.summary.case, denoiser_name(run.model)
+    config, not_set = config_of_case(run, case), without_code(case)
     scheduler, pipeline = scheduler_class(config), pipeline_class(run.model)
     steps, guidance = whole(config.get("steps")), number(config.get("guidance_scale"))
     size = f"width={whole(case.width)}, height={whole(case.height)}"
@@ -51,6 +57,7 @@ def diffusers_snippet(run: Run, row: CaseResult, versions: dict[str, str]) -> st
         options += ", safety_checker=None"
     lines = [
         f"# {comment(remark)}",
+        *([f"# measured with {comment(', '.join(not_set))}, not set here"] if not_set else []),
         "import torch",
         f"from diffusers import {', '.join(filter(None, [scheduler, pipeline]))}",
         "",
@@ -58,8 +65,9 @@ def diffusers_snippet(run: Run, row: CaseResult, versions: dict[str, str]) -> st
         f"pipe = {pipeline}.from_pretrained(model, {options})",
         *filter(None, [scheduler_line(config)]),
         _placement(case, run.device),
-        *_attention(case),
+        *attention_lines(case, denoiser),
         *switches(case),
+        *compile_lines(case, denoiser),
     ]
     call = f"num_inference_steps={steps}, guidance_scale={guidance}, {size}"
     images = whole(config.get("images"))
@@ -130,15 +138,4 @@ def _model_remark(model: ModelInfo) -> str:
 def _placement(case: Case, device: str) -> str:
     if case.offload == "none":
         return f"pipe = pipe.to({literal(device)})"
-    kind = "model" if case.offload == "model" else "sequential"
-    return f"pipe.enable_{kind}_cpu_offload(device={literal(device)})"
-
-
-def _attention(case: Case) -> list[str]:
-    if case.attention not in PROCESSORS:
-        return []
-    processor = PROCESSORS[case.attention]
-    return [
-        f"from diffusers.models.attention_processor import {processor}",
-        f"pipe.unet.set_attn_processor({processor}())",
-    ]
+    return offload_line(case, literal(device), cuda=device == "cuda")

@@ -13,6 +13,12 @@ from sdbench.knowledge.version_ranges import release
 from sdbench.records import Case
 
 PIXELS_PER_LATENT = 8
+FIRST_ATTENTION: dict[str, tuple[int, int]] = {
+    "sd": (8, PIXELS_PER_LATENT),
+    "lcm": (8, PIXELS_PER_LATENT),
+    "sdxl": (10, 2 * PIXELS_PER_LATENT),
+}
+"""Heads, and pixels a token stands for, in the first self-attention of a family's UNet."""
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
@@ -34,8 +40,8 @@ def unet_scores(
 ) -> Scores:
     """The largest array of scores in the UNet.
 
-    ``heads`` and ``pixels_per_token`` are those of its first self-attention: 8 and 8 in SD 1.5, 10
-    and 16 in SDXL, whose first level has none. Attention slicing ("auto") takes half the heads of
+    ``heads`` and ``pixels_per_token`` are those of its first self-attention (``FIRST_ATTENTION``):
+    SDXL's first level has none. Attention slicing ("auto") takes half the heads of
     one sample at a time, whatever the batch (diffusers' ``SlicedAttnProcessor``).
     """
     samples = _batch(case, images) * (2 if guidance else 1)
@@ -57,17 +63,20 @@ def predicted_overflow(
     case: Case,
     images: int,
     guidance: bool,
-    heads: int,
+    heads: int | None,
     torch: str | None,
     *,
     pixels_per_token: int = PIXELS_PER_LATENT,
 ) -> list[str]:
     """One sentence for each array of attention scores that reaches a limit of Metal; mps only.
 
-    ``torch`` is the version of the interpreter measured, None if unknown. An array exactly at a
+    ``heads`` is None where the denoiser is no UNet: then only the VAE's scores are known. ``torch``
+    is the version of the interpreter measured, None if unknown. An array exactly at a
     limit counts: multiples of it were seen to abort (A1111 PR#5796).
     """
-    found = [unet_scores(case, images, guidance, heads, pixels_per_token), vae_scores(case, images)]
+    found = [vae_scores(case, images)]
+    if heads is not None:
+        found.insert(0, unet_scores(case, images, guidance, heads, pixels_per_token))
     version = release(torch)
     sentences = []
     for scores in found:

@@ -7,7 +7,8 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 
 from sdbench.errors import StoreError
-from sdbench.records import AXES, Case, ModelInfo
+from sdbench.models.family import family_of
+from sdbench.records import AXES, Case, ModelInfo, Run, spelling
 
 _FLOW = {"use_flow_sigmas": "True", "prediction_type": "'flow_prediction'"}
 _FLOW_SHIFTED = _FLOW | {"flow_shift": "pipe.scheduler.config.shift"}
@@ -32,6 +33,23 @@ _OWN = "own"
 _PIPELINE = re.compile(r"(?!Diffusion|Auto)[A-Z][A-Za-z0-9]{0,80}Pipeline")
 _LATENTS_GIVEN = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 PROCESSORS = {"math": "AttnProcessor", "sdpa": "AttnProcessor2_0"}
+BACKENDS = {
+    "math": "_native_math",
+    "sdpa": "native",
+    "native-flash": "_native_flash",
+    "native-efficient": "_native_efficient",
+    "native-cudnn": "_native_cudnn",
+    "flash": "flash",
+    "flash-3": "_flash_3",
+    "sage": "sage",
+    "xformers": "xformers",
+    "flex": "flex",
+}
+"""Implementations of attention, as ``worker/pipelines/attention.py`` names them to diffusers."""
+OF_THE_WORK = ("scheduler", "steps", "guidance_scale")
+"""Axes of which a case may leave the value to the run."""
+# Settings of a case for which sdbench writes no code: diffusers has no line for them.
+_NO_CODE = ("vae_dtype", "vae_device", "attention_upcast", "quantization", "text_encoder")
 
 
 def scheduler_class(config: Mapping[str, Any]) -> str | None:
@@ -81,6 +99,69 @@ def is_given_latents(pipeline: str) -> bool:
 def switches(case: Case) -> list[str]:
     """The lines that switch slicing and tiling on, in ``pipe``."""
     return [axis.code for name, axis in AXES.items() if axis.code and getattr(case, name)]
+
+
+def config_of_case(run: Run, case: Case) -> dict[str, Any]:
+    """The run's configuration with the scheduler, steps and guidance scale of a case."""
+    return {**run.config, **{axis: run.setting(case, axis) for axis in OF_THE_WORK}}
+
+
+def without_code(case: Case) -> list[str]:
+    """``vae_dtype = float32``: settings of a case that no line here switches on."""
+    plain = Case()
+    return [
+        f"{axis} = {spelling(value)}"
+        for axis in _NO_CODE
+        if (value := getattr(case, axis)) != getattr(plain, axis)
+    ]
+
+
+def denoiser_name(model: ModelInfo) -> str:
+    """What the pipeline calls the network of its steps."""
+    known = family_of(model.pipeline_class)[1].denoiser
+    return known or ("unet" if "unet" in model.components else "transformer")
+
+
+def attention_lines(case: Case, denoiser: str, *, prefix: str = "") -> list[str]:
+    """The lines that choose the implementation of attention, in ``pipe``.
+
+    ``prefix`` is what a processor is reached by, where it need not be imported.
+    """
+    network = f"pipe.{denoiser}"
+    if case.attention == "default":
+        return []
+    if denoiser == "unet" and case.attention == "xformers":
+        return [f"{network}.enable_xformers_memory_efficient_attention()"]
+    if denoiser == "unet" and case.attention in PROCESSORS:
+        processor = PROCESSORS[case.attention]
+        if prefix:
+            return [f"{network}.set_attn_processor({prefix}{processor}())"]
+        return [
+            f"from diffusers.models.attention_processor import {processor}",
+            f"{network}.set_attn_processor({processor}())",
+        ]
+    return [f'{network}.set_attention_backend("{BACKENDS[case.attention]}")']
+
+
+def offload_line(case: Case, device: str, *, cuda: bool) -> str:
+    """The line that has networks moved to the device as they are needed.
+
+    Args:
+        case: of which ``offload`` is not ``none``.
+        device: the device as an expression of Python.
+        cuda: whether that is an NVIDIA GPU, which copies beside its work.
+    """
+    if case.offload != "group":
+        return f"pipe.enable_{case.offload}_cpu_offload(device={device})"
+    return (
+        f"pipe.enable_group_offload(onload_device=torch.device({device}), "
+        f'offload_type="block_level", num_blocks_per_group=1, use_stream={cuda})'
+    )
+
+
+def compile_lines(case: Case, denoiser: str) -> list[str]:
+    """The line that compiles the denoiser, where the case wants it."""
+    return [f"pipe.{denoiser} = torch.compile(pipe.{denoiser})"] if case.compile else []
 
 
 def dtype_option(packages: Mapping[str, str]) -> str:

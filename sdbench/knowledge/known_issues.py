@@ -16,8 +16,9 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 
 from sdbench.files.toml import parse_toml
-from sdbench.knowledge.attention_limits import PIXELS_PER_LATENT, Scores, unet_scores
+from sdbench.knowledge.attention_limits import FIRST_ATTENTION, unet_scores
 from sdbench.knowledge.version_ranges import release, within
+from sdbench.models.family import family_of, load_families
 from sdbench.records import (
     Attention,
     Batching,
@@ -53,13 +54,13 @@ FindingCode = Literal[
     "slow-first-pass",
     "slicing-hurts",
     "slicing-helps",
+    "no-effect-setting",
     "cpu-fallback",
     "known-issue",
     "noisy-host",
     "unfinished",
 ]
 Confidence = Literal["verified", "reported", "lead"]
-PipelineKind = Literal["sd", "sdxl"]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,8 +97,10 @@ class When(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     Versions are PEP 440 specifiers, compared by release: a nightly or local build (``2.14.0.dev1``,
     ``2.13.0+cpu``) counts as the release it is named after. A version that is not known matches no
-    specifier, except macOS with ``unknown_macos``. ``min_batch`` is pictures in one UNet call,
-    ``min_score_…`` the size of the UNet's attention scores, with guidance.
+    specifier, except macOS with ``unknown_macos``. ``pipeline`` names families
+    (``models/families``); a pipeline that no file names is of none of them. ``min_batch`` is
+    pictures in one call of the denoiser, ``min_score_…`` the size of a UNet's attention scores,
+    with guidance where the family has it; of another denoiser they are not known.
     """
 
     device: tuple[DeviceKind, ...] = ("mps",)
@@ -105,7 +108,7 @@ class When(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     macos: str = ""
     unknown_macos: bool = False
     diffusers: str = ""
-    pipeline: tuple[PipelineKind, ...] | None = None
+    pipeline: tuple[str, ...] | None = None
     settings: Settings = Settings()
     min_pixels: int | None = None
     max_pixels: int | None = None
@@ -172,7 +175,8 @@ def parse_known_issues(text: str) -> tuple[KnownIssue, ...]:
     """Decode and check a catalogue.
 
     Raises:
-        ValueError: not TOML, an unknown key, a wrong type, a bad specifier, an id twice, no link.
+        ValueError: not TOML, an unknown key or family, a wrong type, a bad specifier, an id twice,
+            no link.
     """
     issues = msgspec.convert(parse_toml(text), _Catalogue).issue
     seen: set[str] = set()
@@ -185,6 +189,9 @@ def parse_known_issues(text: str) -> tuple[KnownIssue, ...]:
         specifiers = [one.macos for one in issue.otherwise]
         for when in issue.when:
             specifiers += [when.torch, when.macos, when.diffusers]
+            unknown = {*(when.pipeline or ())} - load_families().keys()
+            if unknown:
+                raise ValueError(f"{issue.id}: {min(unknown)}: no family of pipelines")
         for specifier in specifiers:
             try:
                 SpecifierSet(specifier)
@@ -209,6 +216,9 @@ def matching_issues(
     Versions are those of the interpreter measured, as it reports them; None is unknown. ``images``
     is pictures in a pass, ``pipeline_class`` diffusers' class name.
     """
+    name, family = family_of(pipeline_class)
+    if family.denoiser == "transformer":  # diffusers slices the attention of UNets only
+        case = msgspec.structs.replace(case, attention_slicing=False)
     situation = _Situation(
         device=device,
         torch=release(torch),
@@ -216,16 +226,10 @@ def matching_issues(
         diffusers=release(diffusers),
         case=case,
         batch=images if case.batching == "batch" else 1,
-        pipeline="sdxl" if "XL" in pipeline_class else "sd",
+        family=name,
+        guided=family.guided_above is not None,
     )
     return [entry for entry in entries if any(situation.meets(when) for when in entry.when)]
-
-
-# Heads and pixels a token stands for in the UNet's first self-attention.
-_FIRST_ATTENTION: dict[PipelineKind, tuple[int, int]] = {
-    "sd": (8, PIXELS_PER_LATENT),
-    "sdxl": (10, 2 * PIXELS_PER_LATENT),
-}
 
 
 class _Situation(msgspec.Struct, frozen=True, kw_only=True):
@@ -237,12 +241,13 @@ class _Situation(msgspec.Struct, frozen=True, kw_only=True):
     diffusers: Version | None
     case: Case
     batch: int
-    pipeline: PipelineKind
+    family: str | None
+    guided: bool
 
     def meets(self, when: When) -> bool:
         return (
             self.device in when.device
-            and (when.pipeline is None or self.pipeline in when.pipeline)
+            and (when.pipeline is None or self.family in when.pipeline)
             and when.settings.hold(self.case)
             and within(when.torch, self.torch)
             and within(when.diffusers, self.diffusers)
@@ -251,19 +256,23 @@ class _Situation(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def _is_of_the_size(self, when: When) -> bool:
-        pixels, scores = self.case.width * self.case.height, self._scores()
+        pixels, (elements, size_bytes) = self.case.width * self.case.height, self._scores()
         return (
             (when.max_pixels is None or pixels <= when.max_pixels)
             and _reaches(pixels, when.min_pixels)
             and _reaches(self.batch, when.min_batch)
-            and _reaches(scores.elements, when.min_score_elements)
-            and _reaches(scores.size_bytes, when.min_score_bytes)
+            and _reaches(elements, when.min_score_elements)
+            and _reaches(size_bytes, when.min_score_bytes)
         )
 
-    def _scores(self) -> Scores:
-        heads, pixels_per_token = _FIRST_ATTENTION[self.pipeline]
-        return unet_scores(self.case, self.batch, True, heads, pixels_per_token)
+    def _scores(self) -> tuple[int | None, int | None]:
+        """Elements and bytes of the largest array of attention scores; None: not known."""
+        attention = FIRST_ATTENTION.get(self.family or "")
+        if attention is None:
+            return None, None
+        scores = unet_scores(self.case, self.batch, self.guided, *attention)
+        return scores.elements, scores.size_bytes
 
 
-def _reaches(value: int, lowest: int | None) -> bool:
-    return lowest is None or value >= lowest
+def _reaches(value: int | None, lowest: int | None) -> bool:
+    return lowest is None or (value is not None and value >= lowest)

@@ -161,7 +161,7 @@ def _value(value: Any, names: list[str]) -> str:
 _SCRIPT = '''"""{op} {does}. Needs {needs}.
 
 Met by sdbench {sdbench} in {place},
-call {index} of a Stable Diffusion pass: {model}, {resolution}, {dtype}.
+call {index} of a pass: {model}, {resolution}, {dtype}.
 Usage: python reproduce.py [device]. The exit code is 0 for PASS and 1 for FAIL.
 """
 

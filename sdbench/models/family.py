@@ -7,7 +7,7 @@ model's own folder: defaults with their source, schedulers that fit, the text en
 import functools
 from collections.abc import Mapping
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -39,11 +39,13 @@ class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ``guided_above`` is the guidance scale above which the denoiser is called with twice the
     images; None: it never is. ``tokens`` are the most tokens that each text encoder is given.
     ``schedulers`` are the ones that draw the image the model was trained for; None: unknown.
+    ``denoiser``: diffusers slices the attention of a UNet only.
     """
 
     title: str
     pipelines: tuple[str, ...]
     image_to_image: str | None = None
+    denoiser: Literal["unet", "transformer"] | None = None
     diffusers: str | None = None
     dtype: Dtype | None = None
     scheduler: Scheduler = OWN_SCHEDULER
@@ -100,3 +102,13 @@ def family_of(pipeline_class: str) -> tuple[str | None, Family]:
         if pipeline_class in family.pipelines:
             return name, family
     return None, Family(title=pipeline_class, pipelines=(pipeline_class,))
+
+
+def kind_of_pipeline(pipeline_class: str) -> str:
+    """What a title calls a model: ``Stable Diffusion``, ``FLUX.1``; the class where none is known.
+
+    All the families whose class is named so are Stable Diffusion.
+    """
+    if pipeline_class.startswith("StableDiffusion"):
+        return "Stable Diffusion"
+    return family_of(pipeline_class)[1].title

@@ -12,12 +12,17 @@ from typing import Any
 
 from sdbench.errors import StoreError
 from sdbench.knowledge.diffusers_names import (
-    PROCESSORS,
+    attention_lines,
+    compile_lines,
+    config_of_case,
+    denoiser_name,
     dtype_option,
     is_given_latents,
+    offload_line,
     pipeline_class,
     scheduler_line,
     switches,
+    without_code,
 )
 from sdbench.knowledge.variables import is_tuning
 from sdbench.quoting.python_source import literal, name, number, whole, words
@@ -28,6 +33,7 @@ from sdbench.records import Arm, Case, DeviceKind, Run
 # another picture is hundreds of floors away.
 LIMIT = 10
 
+_ATTENTION = "diffusers.models.attention_processor."
 _MOST_IMAGES = 64  # what a configuration may ask for
 _RESOLUTION = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 _READ_BY_TORCH = ("PYTORCH_", "CUDA_", "NVIDIA_", "OMP_", "MKL_")
@@ -63,8 +69,9 @@ def case_script(
     Raises:
         StoreError: a value of the run is not what a script can hold; says which.
     """
-    config = run.config
+    config = config_of_case(run, case)
     _require_plain_model(run)
+    _require_code(case)
     images, prompts = _images(config), _prompts(config)
     width, height = _sides(case)
     batch = case.batching == "batch"
@@ -93,7 +100,7 @@ def case_script(
         checked=sorted({0, images - 1}) if batch else [0],
         limit=LIMIT,
         options=_options(run, arm, half_weights_only, allow_pickle),
-        settings="\n".join(_settings(case)),
+        settings="\n".join(_settings(case, denoiser_name(run.model), run.device)),
         passes=whole(config.get("passes") if passes is None else passes),
         memory=memory,
         memory_words=memory_words,
@@ -147,6 +154,15 @@ def _require_plain_model(run: Run) -> None:
         )
 
 
+def _require_code(case: Case) -> None:
+    left_out = without_code(case)
+    if left_out:
+        raise StoreError(
+            f"{case.case_id}: expected settings that a script can switch on, got "
+            f"{', '.join(left_out)}: a script for it is not written"
+        )
+
+
 def _model(run: Run) -> str:
     """A Hub id as such; else the folder."""
     name = run.model.name
@@ -177,17 +193,16 @@ def _options(run: Run, arm: Arm, half_weights_only: bool, allow_pickle: bool) ->
     return ", ".join(f"{name}={value}" for name, value in options.items())
 
 
-def _settings(case: Case) -> list[str]:
+def _settings(case: Case, denoiser: str, device: DeviceKind) -> list[str]:
     lines = []
     if case.offload == "none":
         lines.append("pipe = load(DTYPE).to(DEVICE)")
     else:
         lines.append("pipe = load(DTYPE)")
-        lines.append(f"pipe.enable_{name(case.offload)}_cpu_offload(device=DEVICE)")
-    if case.attention != "default":
-        module = "diffusers.models.attention_processor"
-        lines.append(f"pipe.unet.set_attn_processor({module}.{PROCESSORS[case.attention]}())")
+        lines.append(offload_line(case, "DEVICE", cuda=device == "cuda"))
+    lines += attention_lines(case, denoiser, prefix=_ATTENTION)
     lines += switches(case)
+    lines += compile_lines(case, denoiser)
     if case.warmup:
         lines.append("paint(BATCHES[0], steps=1)")
     return lines

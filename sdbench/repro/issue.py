@@ -5,6 +5,7 @@ from typing import Any
 
 from sdbench.analysis.case_words import OUTCOME_WORDS, case_words
 from sdbench.correctness.thresholds import MATCH_MULTIPLE
+from sdbench.models.family import kind_of_pipeline
 from sdbench.quoting.markdown_text import code_block, code_span, plain, table
 from sdbench.records import Arm, PlannedCase, Replicate, Run
 from sdbench.repro.case_script import LIMIT
@@ -61,7 +62,8 @@ _NO_ENVIRONMENT = (
 def _title(run: Run, planned: PlannedCase, attempts: list[Replicate]) -> str:
     outcomes = {OUTCOME_WORDS[entry.outcome] for entry in attempts}
     words = ", ".join(sorted(outcomes)) or "not run"
-    return f"# {run.device}: Stable Diffusion, {plain(case_words(planned.case))}: {words}"
+    kind = kind_of_pipeline(run.model.pipeline_class)
+    return f"# {run.device}: {plain(kind)}, {plain(case_words(planned.case))}: {words}"
 
 
 def _what_was_run(run: Run, planned: PlannedCase, arm: Arm) -> str:

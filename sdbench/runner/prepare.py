@@ -18,12 +18,17 @@ import msgspec
 from sdbench import __version__, machine
 from sdbench.errors import MachineError, UsageError
 from sdbench.files.access import make_folder
-from sdbench.knowledge.attention_limits import predicted_overflow
+from sdbench.knowledge.attention_limits import (
+    FIRST_ATTENTION,
+    PIXELS_PER_LATENT,
+    predicted_overflow,
+)
 from sdbench.knowledge.known_issues import load_known_issues, matching_issues
 from sdbench.knowledge.memory_limits import HIGH, check_watermarks, removes_memory_limit
 from sdbench.machine.facts import Identity, MachineFacts, or_none
 from sdbench.machine.recording import VARIABLE as RECORDING
 from sdbench.models.catalogue import SYNTHETIC
+from sdbench.models.family import family_of
 from sdbench.models.resolve import ModelSource, find_model
 from sdbench.models.tokenizer import Tokenizer, read_tokenizer
 from sdbench.models.traits import Traits, traits_of
@@ -38,7 +43,7 @@ from sdbench.process.executor import Executor
 from sdbench.process.find_device import FoundDevice, accelerator_possible, find_device
 from sdbench.process.resolve_defaults import resolve_defaults
 from sdbench.process.room import room_now
-from sdbench.records import DeviceKind, ModelInfo, Plan, Run, Session, StackInfo
+from sdbench.records import Case, DeviceKind, ModelInfo, Plan, Run, Session, StackInfo
 from sdbench.runner.loop import new_run_id
 from sdbench.runner.memory_fit import MemoryFit, fit_plan, with_command
 from sdbench.runner.request import CPU_DEFAULT_CONFIG, DEFAULT_CONFIG, Request, configure
@@ -284,19 +289,26 @@ def _flagged(
                 pipeline_class=model.pipeline_class,
             )
             flags |= dict.fromkeys(f"{issue.title} ({issue.links[0]})" for issue in issues)
-            xl = "XL" in model.pipeline_class
-            flags |= dict.fromkeys(
-                predicted_overflow(
-                    planned.case,
-                    config.images,
-                    work_of(config, planned.case).guidance_scale > 1,
-                    10 if xl else 8,
-                    torch,
-                    pixels_per_token=16 if xl else 8,
-                )
-            )
+            flags |= dict.fromkeys(_overflows(config, planned.case, model, torch))
         cases.append(msgspec.structs.replace(planned, flags=list(flags)))
     return msgspec.structs.replace(plan, cases=cases)
+
+
+def _overflows(config: Config, case: Case, model: ModelSource, torch: str | None) -> list[str]:
+    """Predicted overflows of attention scores; of a pipeline that no file names none is known."""
+    name, family = family_of(model.pipeline_class)
+    if name is None:
+        return []
+    scale, guided_above = work_of(config, case).guidance_scale, family.guided_above
+    heads, pixels_per_token = FIRST_ATTENTION.get(name, (None, PIXELS_PER_LATENT))
+    return predicted_overflow(
+        case,
+        config.images,
+        guided_above is not None and scale > guided_above,
+        heads,
+        torch,
+        pixels_per_token=pixels_per_token,
+    )
 
 
 def make_run(prepared: Prepared, model: ModelInfo) -> Run:

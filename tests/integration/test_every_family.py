@@ -66,6 +66,21 @@ def test_a_transformer_family_is_measured_and_compared(sdbench: Sdbench) -> None
         assert one.token_widths == {"text_encoder": [77], "text_encoder_2": [512]}
         entries = {(entry.prompt, entry.encoder) for entry in one.prompt_tokens or []}
         assert {encoder for _, encoder in entries} == {"text_encoder", "text_encoder_2"}
+    slicing_has_no_effect(sdbench, document["path"])
+
+
+def slicing_has_no_effect(sdbench: Sdbench, path: str) -> None:
+    """On record, as a finding, in the table, and without a verdict or a claim."""
+    _, diagnosis = sdbench.json("diagnose", path)
+    (finding,) = (one for one in diagnosis["findings"] if one["code"] == "no-effect-setting")
+    assert finding["evidence"]["setting"] == "attention_slicing"
+    assert (finding["severity"], len(finding["case_ids"])) == ("info", 2)
+    claims = {one["id"]: one for one in diagnosis["claims"]}
+    assert all("not tested: attention slicing has no" in claims[one]["sentence"] for one in "de")
+    _, comparison = sdbench.json("compare", path, "--by", "attention_slicing")
+    found = {(one["verdict"], one["reason"], one["ratio"]) for one in comparison["cases"]}
+    assert found == {("inconclusive", "no-effect", None)}
+    assert "sliced has no effect on this model" in sdbench("show", path).stdout
 
 
 @pytest.mark.long

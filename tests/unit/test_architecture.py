@@ -24,7 +24,7 @@ IMPORTS: dict[str, str] = {
     "stats": "",
     "words": "",
     "correctness": "files records words",
-    "knowledge": "errors files records",
+    "knowledge": "errors files models records",
     "machine": "errors files records",
     "models": "errors files records words",
     "plan": "errors files models records stats words",
@@ -36,10 +36,10 @@ IMPORTS: dict[str, str] = {
     "privacy": "errors machine models plan records runs",
     "stacks": "errors files plan process records",
     "comparison": "analysis errors files knowledge machine records runs stats words",
-    "diagnosis": "analysis correctness knowledge machine quoting records runs stats words",
+    "diagnosis": "analysis correctness knowledge machine models quoting records runs stats words",
     "doctor": ("errors files knowledge machine models plan process records stacks words"),
     "localise": ("errors files knowledge models plan privacy process quoting records stacks words"),
-    "repro": "analysis correctness errors knowledge quoting records words",
+    "repro": "analysis correctness errors knowledge models quoting records words",
     "runner": (
         "analysis correctness errors files knowledge machine models plan privacy process "
         "records runs stacks stats words"

@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import re
 from typing import Any
 
 import msgspec
@@ -9,10 +10,16 @@ import pytest
 from factories import make_config, make_model, make_run, make_stack
 
 from sdbench.errors import StoreError
+from sdbench.knowledge.diffusers_names import BACKENDS
 from sdbench.records import Arm, Case, LoraInfo, Run
 from sdbench.repro.case_script import case_script
+from sdbench.worker.pipelines import attention
 
 ARM = Arm()
+GROUP = (
+    "pipe.enable_group_offload(onload_device=torch.device(DEVICE), "
+    'offload_type="block_level", num_blocks_per_group=1, use_stream=False)'
+)
 
 
 def run_with(run: dict[str, Any] | None = None, **config: Any) -> Run:
@@ -209,3 +216,38 @@ def test_schedulers_are_those_of_the_worker() -> None:
 
     ours = {name: kind for name, (kind, _) in SCHEDULERS.items()}
     assert ours == {name: kind for name, (kind, _) in schedulers.SCHEDULERS.items()}
+
+
+@pytest.mark.parametrize(
+    ("case", "line"),
+    [
+        (Case(attention="math"), 'pipe.transformer.set_attention_backend("_native_math")'),
+        (Case(attention="flash"), 'pipe.transformer.set_attention_backend("flash")'),
+        (Case(compile=True), "pipe.transformer = torch.compile(pipe.transformer)"),
+        (
+            Case(offload="group"),
+            GROUP,
+        ),
+    ],
+)
+def test_a_transformer_is_called_by_its_name(case: Case, line: str) -> None:
+    run = run_with({"model": make_model(pipeline_class="FluxPipeline")})
+    assert line in script(case, run).splitlines()
+
+
+def test_a_case_has_its_own_scheduler_steps_and_guidance() -> None:
+    text = script(Case(scheduler="euler", steps=7, guidance_scale=3.5))
+    assert "EulerDiscreteScheduler" in text and "guidance_scale=3.5" in text
+    assert re.search(r"STEPS = .*, 7\n", text)
+
+
+@pytest.mark.parametrize(
+    "case", [Case(vae_dtype="float32", dtype="float16"), Case(quantization="torchao-int8")]
+)
+def test_no_script_leaves_a_setting_out(case: Case) -> None:
+    with pytest.raises(StoreError, match="is not written"):
+        script(case)
+
+
+def test_backends_are_named_as_the_worker_names_them() -> None:
+    assert BACKENDS == attention._BACKENDS

@@ -291,3 +291,39 @@ def test_advice_names_no_torch_that_is_not_made_for_this_macos() -> None:
     assert issue.advice("13.6.1") == (
         "Leave attention slicing off: torch 2.14, which repairs it, needs macOS 14."
     )
+
+
+FLUX = "FluxPipeline"
+
+
+def test_a_family_that_is_no_unet_meets_no_issue_of_slicing_or_of_stable_diffusion() -> None:
+    sliced = Case(attention_slicing=True, dtype="float16")
+    assert met(sliced, pipeline_class=FLUX) == [], "there it does nothing"
+    assert met(sliced, pipeline_class="LatentConsistencyModelPipeline") == ["baddbmm-nan"]
+    large = Case(resolution="2048x2048", attention="math")
+    of_sd = {"bmm-over-2-32-elements", "matmul-output-refused", "bmm-long-reduction-m1-m2"}
+    assert of_sd <= {*met(large)}
+    assert not of_sd & {*met(large, pipeline_class=FLUX)}
+    assert met(Case(), pipeline_class=FLUX, torch="2.2.0", macos="14.4") == []
+    assert met(Case(), torch="2.2.0", macos="14.4") == ["macos-14.4-solid-colour"]
+
+
+def test_a_pipeline_that_no_file_names_is_of_no_family() -> None:
+    """It was taken for Stable Diffusion, or for XL by its name."""
+    odd = "SomethingXLPipeline"
+    assert met(Case(dtype="float16"), pipeline_class=odd) == []
+    assert met(Case(resolution="2048x2048", attention="math"), pipeline_class=odd) == []
+    assert met(Case(attention_slicing=True), pipeline_class=odd) == ["baddbmm-nan"]
+
+
+def test_an_issue_of_no_family_is_refused() -> None:
+    entry = ENTRY + '[[issue.when]]\npipeline = ["sd9"]'
+    with pytest.raises(ValueError, match="one: sd9: no family"):
+        parse_known_issues(entry)
+
+
+def test_predicted_overflow_without_a_unet_is_of_the_vae_alone() -> None:
+    case = Case(resolution="2048x2048")
+    assert len(predicted_overflow(case, 1, False, 8, "2.15.0")) == 2
+    (sentence,) = predicted_overflow(case, 1, False, None, "2.15.0")
+    assert "the VAE's attention" in sentence

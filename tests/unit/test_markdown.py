@@ -122,7 +122,7 @@ def test_stages_are_compared_with_the_rate_of_matrix_products_which_is_explained
     )
     text = report_of(LoadedRun(tmp_path, profiled.run, [], counted, ceilings=[limit])).text
     shares = {row[1]: row[-1] for row in table_with(text, "stage")[1:]}
-    assert shares["denoising (UNet)"] == "50%", "600 operations in 0.6 s, of 2000 a second"
+    assert shares["denoising"] == "50%", "600 operations in 0.6 s, of 2000 a second"
     assert shares["the rest"] == "–"
     assert EXPLAINED in text
 

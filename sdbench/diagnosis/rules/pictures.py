@@ -198,13 +198,17 @@ def _setting_shows_another(evidence: Evidence, row: CaseResult) -> Symptom | Non
     found = evidence.equality(row, "attention_slicing")
     if row.summary.correct != "unknown" or found is None or found.verdict != "different":
         return None
+    addition, remedy = "", "Leave attention slicing off until the pictures are compared"
+    if "attention_slicing" in row.summary.no_effect:
+        addition = "; slicing has no effect on this model, so the cause is something else"
+        remedy = "Compare the pictures"
+    remedy += " with the CPU's (--set reference.budget_s=…)."
     return Symptom(
         "wrong-content",
         severity_of(found),
         row,
         "with attention slicing the picture is another than without"
-        f"{apart_words(found)}; which of the two is right was not checked",
-        "Leave attention slicing off until the pictures are compared with the CPU's "
-        "(--set reference.budget_s=…).",
+        f"{apart_words(found)}; which of the two is right was not checked{addition}",
+        remedy,
         equality_numbers(found),
     )

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from xml.etree import ElementTree
 
 from sdbench.analysis.case_words import OUTCOME_WORDS, row_words
+from sdbench.analysis.no_effect import marked
 from sdbench.analysis.run_summary import CaseSummary, RunSummary
 from sdbench.comparison.result import CaseComparison, Comparison
 from sdbench.report.view.comparison_words import VERDICT_WORDS, case_name
@@ -95,4 +96,5 @@ def _figures(row: CaseSummary) -> str:
     latency = row.latency_s
     if latency.median is None:
         return latency.reason or "no steady time"
-    return f"{latency.median:.6g} s a pass, median of {latency.n} processes"
+    words = f"{latency.median:.6g} s a pass, median of {latency.n} processes"
+    return marked(words, row.case, row.no_effect)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sdbench.analysis.case_words import CORRECT_WORDS, OUTCOME_WORDS
+from sdbench.analysis.no_effect import marked
 from sdbench.comparison import Comparison
 from sdbench.comparison.result import CaseComparison
 from sdbench.quoting.markdown_text import code_block, plain, table
@@ -194,7 +195,7 @@ def _cell_row(cell: CaseView) -> list[str]:
     outcome = cell.outcome_words if well else f"**{cell.outcome_words}**"
     picture = f"**{cell.picture_words}**" if broken else cell.picture_words
     return [
-        plain(cell.name),
+        plain(marked(cell.name, cell.summary.case, cell.summary.no_effect)),
         outcome,
         seconds(cell.seconds_per_picture) + (" !" if cell.disturbed else ""),
         interval_words(cell.ci95),

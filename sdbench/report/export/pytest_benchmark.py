@@ -40,6 +40,7 @@ def pytest_benchmark_document(loaded: LoadedRun) -> dict[str, Any]:
                     "peak_memory_bytes": found.peak_memory_bytes,
                     "outcome": found.outcome,
                     "correct": found.correct,
+                    "no_effect": found.no_effect,
                 },
                 "options": {"disable_gc": False, "timer": "monotonic", "min_rounds": len(times)},
                 "stats": _stats(times),

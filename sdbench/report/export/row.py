@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from sdbench.analysis.no_effect import marked
 from sdbench.analysis.run_summary import device_facts
 from sdbench.quoting.markdown_text import plain, table
 from sdbench.records import Run
@@ -67,7 +68,8 @@ def _settings(run: Run, cell: CaseView | None) -> str:
         return f"{run.device}, {steps}"
     case = cell.summary.case
     dtype = [] if case.dtype in case.words() else [case.dtype]
-    return ", ".join([run.device, case.resolution, steps, *case.words(), *dtype])
+    words = ", ".join([run.device, case.resolution, steps, *case.words(), *dtype])
+    return marked(words, case, cell.summary.no_effect)
 
 
 def _verdict(story: RunReport, cell: CaseView | None) -> str:

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sdbench.analysis.case_words import CORRECT_WORDS, case_words
+from sdbench.analysis.no_effect import marked
 from sdbench.diagnosis.result import (
     Choice,
     Claim,
@@ -136,7 +137,7 @@ def _printable_lines(text: str) -> str:
 
 def _tradeoffs(tradeoffs: Sequence[Tradeoff]) -> Table:
     columns: list[Column[Tradeoff]] = [
-        ("time against memory", "folded", lambda entry: escape(case_words(entry.case))),
+        ("time against memory", "folded", lambda entry: escape(_name(entry))),
         ("arm", "text", lambda entry: harmless(entry.arm)),
         ("s/picture", "figure", lambda entry: seconds(entry.seconds_per_picture)),
         ("peak memory", "figure", lambda entry: size(entry.peak_memory_bytes)),
@@ -144,6 +145,10 @@ def _tradeoffs(tradeoffs: Sequence[Tradeoff]) -> Table:
         ("none better in both", "text", lambda entry: "●" if entry.efficient else ""),
     ]
     return table_of(tradeoffs, columns, shown={"arm": len({e.arm for e in tradeoffs}) > 1})
+
+
+def _name(entry: Tradeoff) -> str:
+    return marked(case_words(entry.case), entry.case, entry.no_effect)
 
 
 def _say(console: Console, what: str, style: str, about: str) -> None:

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from sdbench.analysis.case_words import OUTCOME_WORDS, case_words
+from sdbench.analysis.no_effect import marked
 from sdbench.analysis.run_summary import CaseSummary, RunSummary, per_picture
 from sdbench.records import Outcome
 from sdbench.report.view.efficiency_words import efficiency_sentence
@@ -85,7 +86,7 @@ def case_table(
     """A line for each of these rows of a summary; ``chosen`` (case id, arm) are what to use."""
     arms, images = {row.arm for row in summary.cases}, summary.images
     columns: list[Column[CaseSummary]] = [
-        ("case", "folded", lambda row: escape(case_words(row.case))),
+        ("case", "folded", lambda row: escape(_name(row))),
         ("arm", "text", lambda row: harmless(row.arm)),
         ("outcome", "text", _outcome),
         ("s/picture", "figure", lambda row: _time(row, images)),
@@ -97,6 +98,10 @@ def case_table(
         ("use", "text", lambda row: "●" if row.key in chosen else ""),
     ]
     return table_of(rows, columns, title, {"arm": len(arms) > 1, "use": bool(chosen)})
+
+
+def _name(row: CaseSummary) -> str:
+    return marked(case_words(row.case), row.case, row.no_effect)
 
 
 def _outcome(row: CaseSummary) -> str:

@@ -24,6 +24,7 @@ from sdbench.correctness.equality import check_equality
 from sdbench.diagnosis.diagnose import diagnose
 from sdbench.diagnosis.result import Diagnosis
 from sdbench.errors import SdbenchError
+from sdbench.models.family import kind_of_pipeline
 from sdbench.report.view.cases import cells_of
 from sdbench.report.view.efficiency_words import efficiency_sentence
 from sdbench.report.view.findings import finding_stories
@@ -138,7 +139,8 @@ def _title(runs: Sequence[LoadedRun]) -> str:
     if len(runs) > 1:
         return f"{len(runs)} runs compared"
     (loaded,) = runs
-    return f"Stable Diffusion on {loaded.run.device}: {loaded.run.label or loaded.run.run_id}"
+    kind = kind_of_pipeline(loaded.run.model.pipeline_class)
+    return f"{kind} on {loaded.run.device}: {loaded.run.label or loaded.run.run_id}"
 
 
 def _comparisons(runs: Sequence[LoadedRun]) -> Comparisons:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.case_words import OUTCOME_WORDS, process_words
 from sdbench.analysis.comparability import swapped, throttled
+from sdbench.analysis.no_effect import no_effect_words
 from sdbench.analysis.run_summary import CaseSummary, disturbances, per_picture
 from sdbench.analysis.telemetry import WAIT_WORDS
 from sdbench.records import Case, Replicate, RowKey
@@ -71,6 +72,7 @@ def _case_view(
             for one in summary.disturbed
         ],
         memory_words=size(summary.peak_memory_bytes) + predicted_words(summary),
+        no_effect=no_effect_words(summary.case, summary.no_effect),
     )
 
 

@@ -95,8 +95,9 @@ class ProcessTimes(msgspec.Struct, frozen=True, kw_only=True):
 class CaseView(msgspec.Struct, frozen=True, kw_only=True):
     """One case in one arm, as a person reads it; ``summary`` is what the analysis says of it.
 
-    ``name`` is how a person calls it, ``settings`` that without its size. Times are a picture's;
-    ``heat_level`` is 0 (the run's quickest) to 8 (its slowest), on a logarithmic scale.
+    ``name`` is how a person calls it, ``settings`` that without its size, ``no_effect`` which of
+    these did nothing. Times are a picture's; ``heat_level`` is 0 (the run's quickest) to 8 (its
+    slowest), on a logarithmic scale.
     """
 
     summary: CaseSummary
@@ -114,6 +115,7 @@ class CaseView(msgspec.Struct, frozen=True, kw_only=True):
     processes: list[ProcessTimes]
     disturbed: list[str] = []
     memory_words: str = ""
+    no_effect: str = ""
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):

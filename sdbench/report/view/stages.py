@@ -13,7 +13,7 @@ MAX_STAGE_ROWS = 12
 MAX_CURVES = 8
 STAGE_WORDS = {
     "text_encoder": "text encoder",
-    "denoising_step": "denoising (UNet)",
+    "denoising_step": "denoising",
     "vae_decode": "VAE decode",
     "other": "the rest",
 }

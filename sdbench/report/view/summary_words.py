@@ -11,6 +11,7 @@ from sdbench.analysis.case_words import (
     process_words,
     row_words,
 )
+from sdbench.analysis.no_effect import NO_EFFECT, no_effect_words, setting_words
 from sdbench.analysis.run_summary import CaseSummary, RunSummary
 from sdbench.records import Correctness
 from sdbench.report.view.spread import spread_words, widest
@@ -39,7 +40,10 @@ def interval_words(bounds: tuple[float, float] | None, images: int = 1) -> str:
 
 
 def case_remarks(summary: RunSummary, rows: Sequence[CaseSummary]) -> Iterator[str]:
-    """Why cases did not end well, and what is wrong with their pictures; said once for many."""
+    """Why cases did not end well, what is wrong with pictures, which settings did nothing.
+
+    The same of more than three cases is said once.
+    """
     several_arms = len({row.arm for row in summary.cases}) > 1
     alike: dict[str, list[str]] = {}
     for row in rows:
@@ -60,6 +64,9 @@ def _remarks(row: CaseSummary) -> Iterator[str]:
         yield f"{_PICTURE_WORDS[row.correct]} – {row.correct_reason or ''}"
     if row.content == "wrong":
         yield f"not what was asked for – {row.content_reason or ''}"
+    for axis, reason in row.no_effect.items():
+        if no_effect_words(row.case, [axis]):
+            yield f"{setting_words(axis, getattr(row.case, axis))} {NO_EFFECT} – {reason}"
 
 
 def not_checked_lines(summary: RunSummary) -> Iterator[str]:

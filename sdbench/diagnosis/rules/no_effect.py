@@ -1,0 +1,45 @@
+"""Settings that somebody chose and that did nothing in the model at hand."""
+
+import json
+
+from sdbench.analysis.case_result import CaseResult
+from sdbench.analysis.no_effect import NO_EFFECT, chosen_without_effect, setting_words
+from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.result import Finding
+from sdbench.words import counted
+
+
+def no_effect_settings(evidence: Evidence) -> list[Finding]:
+    """One finding for each setting, value and reason in an arm; information, for nothing is wrong.
+
+    Of a setting whose effect is not on record nothing is said.
+    """
+    groups: dict[tuple[str, str, str, str], list[CaseResult]] = {}
+    for row in evidence.measured:
+        case = row.summary.case
+        chosen = chosen_without_effect(evidence.run, case, row.summary.no_effect)
+        for axis, reason in chosen.items():
+            in_toml = f"{axis} = {json.dumps(evidence.run.setting(case, axis))}"
+            groups.setdefault((axis, in_toml, reason, row.arm.name), []).append(row)
+    return [_finding(axis, toml, why, rows) for (axis, toml, why, _), rows in groups.items()]
+
+
+def _finding(axis: str, in_toml: str, reason: str, rows: list[CaseResult]) -> Finding:
+    value = rows[0].run.setting(rows[0].summary.case, axis)
+    words = setting_words(axis, value)
+    return Finding(
+        code="no-effect-setting",
+        severity="info",
+        case_ids=[row.summary.case_id for row in rows],
+        sentence=f"{words[0].upper()}{words[1:]} {NO_EFFECT}{rows[0].of_arm}: "
+        f"{reason.rstrip('.')} ({counted(len(rows), 'case')}).",
+        evidence={
+            **({"arm": rows[0].arm.name} if rows[0].of_arm else {}),
+            "setting": axis,
+            "value": value,
+            "reason": reason,
+            "cases": {row.summary.case_id: {} for row in rows},
+            "known_issues": [],
+        },
+        remedy=f"Drop {in_toml} from the configuration: with it the same is computed as without.",
+    )
