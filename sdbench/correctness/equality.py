@@ -17,6 +17,7 @@ from sdbench.correctness import measures, picture_measures, thresholds
 from sdbench.correctness import picture_faults as pictures
 from sdbench.correctness.arithmetic import is_tf32
 from sdbench.correctness.artifact_files import Artifacts
+from sdbench.correctness.padding import PADDED
 from sdbench.correctness.picture_differences import picture_differences
 from sdbench.records import (
     Case,
@@ -212,7 +213,9 @@ class _Judge:
         self._artifacts = artifacts
         self._explained: dict[str, _Explained] = {}
         self._beside_cpu: dict[tuple[int, str, str], list[ImageCompared]] = {}
+        self._padded: dict[str, set[int]] = {}
         for record in compared:
+            self._padded.setdefault(record.case_id, set()).update(record.padded_images)
             known = self._explained.setdefault(record.case_id, _Explained())
             for image in record.images:
                 key = image.image, image.pixels_sha256, image.latents_sha256
@@ -245,6 +248,12 @@ class _Judge:
             return answer
         explained = self._explains(cases)
         found = [self._compare(pair, cases, explained) for pair in differing]
+        if kind == "batching":
+            padded = self._padded.get(cases[0].case_id, set())
+            found = [
+                _of_padding(one) if pair.image in padded else one
+                for pair, one in zip(differing, found, strict=True)
+            ]
         worst = min(found, key=lambda one: (_WORST.index(one.verdict), -_apart(one)))
         seen = [one.same_picture for one in found]
         return msgspec.structs.replace(
@@ -392,6 +401,13 @@ class _Judge:
         apart = found.pixels_rel_l2
         beyond = apart is None or apart > allowed
         return msgspec.structs.replace(found, verdict="different") if beyond else found
+
+
+def _of_padding(found: _Found) -> _Found:
+    """Of an image that depends on its neighbours in the batch a difference says nothing."""
+    if found.verdict != "different":
+        return found
+    return _Found("unknown", PADDED, found.rel_l2, found.pixels_rel_l2)
 
 
 def _unlike(passes: Iterable[_Passes]) -> list[_Pair]:

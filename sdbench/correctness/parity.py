@@ -16,7 +16,7 @@ import msgspec
 from sdbench.correctness import measures, picture_measures, thresholds
 from sdbench.correctness import picture_faults as pictures
 from sdbench.correctness.arithmetic import own_arithmetic
-from sdbench.correctness.artifact_files import Artifacts, is_finite
+from sdbench.correctness.artifact_files import Artifacts, Tensors, is_finite
 from sdbench.correctness.floors import Floor
 from sdbench.correctness.own_rounding import (
     OF_A_SHAPE,
@@ -29,6 +29,7 @@ from sdbench.correctness.own_rounding import (
     times_to_make,
     unexplained,
 )
+from sdbench.correctness.padding import PADDED, padded_images, without_accusation
 from sdbench.correctness.picture_differences import picture_differences
 from sdbench.correctness.references import Reference, Rounded
 from sdbench.correctness.stage_differences import (
@@ -125,14 +126,30 @@ class ParityResult:
         self._read = read
         self._seen: dict[tuple[object, ...], ImageCompared] = {}
 
-    def compare(self, replicate: Replicate, case: Case, yardstick: ReferenceSet) -> Compared:
-        """The record for a replicate, whatever became of it."""
+    def padded(self, replicate: Replicate, yardstick: ReferenceSet) -> frozenset[int]:
+        """Images of a profiled batch that depend on their neighbours' prompts."""
+        unmasked = any(one.text_masked is False for one in replicate.of_kind("profile"))
+        trace = self._trace_of(replicate) if unmasked else None
+        return frozenset() if trace is None else padded_images(trace, yardstick.references)
+
+    def compare(
+        self,
+        replicate: Replicate,
+        case: Case,
+        yardstick: ReferenceSet,
+        padded: frozenset[int] = frozenset(),
+    ) -> Compared:
+        """The record for a replicate, whatever became of it.
+
+        ``padded`` are the images of its batch that depend on their neighbours' prompts.
+        """
         yardstick = yardstick.trusted()
         images = [
             self._image(case, yardstick, image, passes, picture)
             for (image, *_), (passes, picture) in _distinct_pictures(replicate).items()
         ]
-        stages, divergence = self._traced(replicate, case, yardstick)
+        images = [without_accusation(entry) if entry.image in padded else entry for entry in images]
+        stages, divergence = self._traced(replicate, case, yardstick, padded)
         margins = [entry.margin for entry in images] + [entry.margin for entry in stages]
         margin = max((known for known in margins if known is not None), default=None)
         verdict = worst(entry.verdict for entry in images)
@@ -156,6 +173,7 @@ class ParityResult:
             stages=stages,
             divergence=divergence,
             not_float64=yardstick.not_float64,
+            padded_images=sorted(padded),
         )
 
     def _image(
@@ -318,18 +336,25 @@ class ParityResult:
             reported["own_rounding_missing"] = yardstick.not_rounded or _TOO_FEW_TIMES
         return reported | {"own_rounding": msgspec.structs.replace(record, beyond=beyond)}
 
+    def _trace_of(self, replicate: Replicate) -> Tensors | None:
+        digests = [entry.trace_sha256 for entry in replicate.passes if entry.trace_sha256]
+        return self._artifacts.trace(digests[0]) if digests else None
+
     def _traced(
-        self, replicate: Replicate, case: Case, yardstick: ReferenceSet
+        self,
+        replicate: Replicate,
+        case: Case,
+        yardstick: ReferenceSet,
+        padded: frozenset[int],
     ) -> tuple[list[StageDifference], list[Divergence]]:
         """Stages and divergence of the profiling pass, the worst over the images it kept."""
-        digests = [entry.trace_sha256 for entry in replicate.passes if entry.trace_sha256]
-        trace = self._artifacts.trace(digests[0]) if digests else None
+        trace = self._trace_of(replicate)
         if trace is None:
             return [], []
         references = {
             image: reference
             for image, reference in yardstick.references.items()
-            if image < len(trace.arrays["pictures"])
+            if image < len(trace.arrays["pictures"]) and image not in padded
         }
         if not references:
             return [], []
@@ -447,8 +472,9 @@ def _verdict(
 
 
 def _is_undecided(entry: ImageCompared) -> bool:
-    """Whether it differs visibly, and only its own rounding, not measured, could explain that."""
-    return entry.verdict == "unknown" and entry.own_rounding_missing is not None
+    """Whether it differs visibly, and rounding that was not measured, or padding, may be why."""
+    may_be_of_rounding = entry.own_rounding_missing is not None
+    return entry.verdict == "unknown" and (may_be_of_rounding or entry.reason == PADDED)
 
 
 def worst(verdicts: Iterable[Correctness]) -> Correctness:

@@ -11,6 +11,7 @@ from typing import Any
 from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.run_summary import slowed_by_others
 from sdbench.correctness.floors import CANNOT_BE_CHECKED
+from sdbench.correctness.padding import PADDED
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Finding, Severity
 from sdbench.knowledge.known_issues import FindingCode
@@ -146,7 +147,11 @@ def _not_checked(evidence: Evidence) -> Iterator[Gap]:
     if not rows:
         return
     seen = sum(any(entry.outcome == "ok" for entry in row.replicates) for row in evidence.measured)
-    too_high = [*dict.fromkeys(reason for row in rows for reason in _floors_too_high(row))]
+    reported = [
+        *dict.fromkeys(
+            reason for row in rows for reason in (*_floors_too_high(row), *_of_padding(row))
+        )
+    ]
     reasons = dict.fromkeys(
         [
             *(
@@ -154,7 +159,7 @@ def _not_checked(evidence: Evidence) -> Iterator[Gap]:
                 for row in rows
                 if row.summary.correct == "unknown" and row.summary.correct_reason
             ),
-            *too_high,
+            *reported,
         ]
     )
     reference = evidence.run.config.get("reference")
@@ -175,6 +180,8 @@ def _not_checked(evidence: Evidence) -> Iterator[Gap]:
             "More time does not help: this model amplifies rounding too much for a comparison. "
             f"Measure {'in float32' if in_half else 'another model'}."
         )
+    elif all(any(_of_padding(row)) for row in rows):
+        remedy = 'Use prompts of the same length, or make the images in a loop (batching = "loop").'
     yield _gap(
         "unfinished",
         "warning",
@@ -192,6 +199,14 @@ def _floors_too_high(row: CaseResult) -> Iterator[str]:
         for image in record.images:
             if image.reason is not None and image.reason.startswith(CANNOT_BE_CHECKED):
                 yield image.reason
+
+
+def _of_padding(row: CaseResult) -> Iterator[str]:
+    """Why images of a batch cannot be judged by those that are made alone."""
+    for record in row.compared:
+        for image in record.images:
+            if image.reason == PADDED:
+                yield PADDED
 
 
 def _has_unchecked(row: CaseResult) -> bool:

@@ -143,7 +143,8 @@ class Compared(Recorded, frozen=True, kw_only=True, gc=False, tag="compared"):
     ``margin`` is the worst of its images and stages. ``stages`` and ``divergence`` come from the
     profiling pass, where the replicate made one. ``reference`` says where the reference is from.
     ``not_float64`` names modules whose rounding the noise floor does not contain
-    (``correctness/floors.py``); None: that is not known, or there was no floor.
+    (``correctness/floors.py``); None: that is not known, or there was no floor. ``padded_images``
+    depend on the other prompts of their batch (``correctness/padding.py``).
     """
 
     replicate_id: str
@@ -160,6 +161,7 @@ class Compared(Recorded, frozen=True, kw_only=True, gc=False, tag="compared"):
     stages: list[StageDifference] = msgspec.field(default_factory=list)
     divergence: list[Divergence] = msgspec.field(default_factory=list)
     not_float64: list[str] | None = None
+    padded_images: list[Count] = msgspec.field(default_factory=list)
 
 
 class Preflight(Recorded, frozen=True, kw_only=True, gc=False, tag="checked"):

@@ -10,7 +10,7 @@ from sdbench.correctness.artifact_files import Artifacts
 from sdbench.correctness.content import judge
 from sdbench.correctness.parity import ParityResult, ReadContent, ReferenceSet
 from sdbench.models.builtin import BUILTIN
-from sdbench.records import Arithmetic, Dtype, Replicate, Run
+from sdbench.records import Arithmetic, Case, Dtype, Replicate, RowKey, Run
 from sdbench.runner.reference_maker import Group, ImageAsRounded, ReferenceStore
 from sdbench.runs import RunFolder, load_run
 
@@ -48,25 +48,40 @@ def compare_with_cpu(
     comparison = ParityResult(artifacts, trained=run.model.trained, read=read)
     wanted: dict[Group, set[ImageAsRounded]] = {}
     yardsticks: dict[tuple[Group, Dtype, Arithmetic | None], ReferenceSet] = {}
+
+    def yardstick_of(replicate: Replicate, case: Case) -> ReferenceSet:
+        if case.quantization != "none":
+            return ReferenceSet(absent=_QUANTISED)
+        key = _group_of(run, replicate), case.dtype, arithmetic_of(run, replicate, case)
+        if key not in yardsticks:
+            yardsticks[key] = shelf.yardstick(*key)
+        return yardsticks[key]
+
+    padded: dict[RowKey, frozenset[int]] = {}  # one process of a row makes the profiling pass
+    for replicate in loaded.replicates:
+        case = run.plan.planned(replicate.case_id).case
+        if case.batching == "batch" and replicate.of_kind("profile"):
+            row = replicate.case_id, replicate.arm
+            found = comparison.padded(replicate, yardstick_of(replicate, case))
+            padded[row] = padded.get(row, frozenset()) | found
     for replicate in loaded.replicates:
         if not replicate.passes:
             continue
         case = run.plan.planned(replicate.case_id).case
         arithmetic = arithmetic_of(run, replicate, case)
-        key = _group_of(run, replicate), case.dtype, arithmetic
-        if case.quantization != "none":
-            yardstick = ReferenceSet(absent=_QUANTISED)
-        else:
-            if key not in yardsticks:
-                yardsticks[key] = shelf.yardstick(*key)
-            yardstick = yardsticks[key]
-        record = comparison.compare(replicate, case, yardstick)
+        record = comparison.compare(
+            replicate,
+            case,
+            yardstick_of(replicate, case),
+            padded.get((replicate.case_id, replicate.arm), frozenset()),
+        )
         before = known.get(replicate.replicate_id)
         if before is None or not _alike(msgspec.to_builtins(before), msgspec.to_builtins(record)):
             folder.append(record)
         for image in record.images:
             if arithmetic is not None and image.own_rounding_missing is not None:
-                wanted.setdefault(key[0], set()).add((arithmetic, image.image))
+                group = _group_of(run, replicate)
+                wanted.setdefault(group, set()).add((arithmetic, image.image))
     return wanted
 
 

@@ -90,6 +90,27 @@ def cog_view(folder: Path) -> Any:
     return CogView3PlusPipeline(transformer=transformer, **parts)
 
 
+def cog_view_4(folder: Path) -> Any:
+    """CogView4, which pads a batch to its longest prompt and gives the denoiser no mask."""
+    from diffusers import CogView4Pipeline, CogView4Transformer2DModel
+
+    parts = _parts(folder)
+    transformer = CogView4Transformer2DModel(
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        text_embed_dim=parts["text_encoder"].config.d_model,
+        time_embed_dim=16,
+        condition_dim=8,
+        pos_embed_max_size=128,
+        sample_size=16,
+        rope_axes_dim=(16, 16),
+    )
+    return CogView4Pipeline(transformer=transformer, **parts)
+
+
 def pixart_alpha(folder: Path) -> Any:
     """PixArt-alpha, with a scheduler that has a memory."""
     from diffusers import DPMSolverMultistepScheduler, PixArtAlphaPipeline, PixArtTransformer2DModel
@@ -110,10 +131,12 @@ def pixart_alpha(folder: Path) -> Any:
     return PixArtAlphaPipeline(transformer=transformer, **parts)
 
 
+PADS_WITHOUT_MASK = "cog-view-4"
 OTHERS: dict[str, Callable[[Path], Any]] = {
     "chroma": chroma,
     "aura-flow": aura_flow,
     "cog-view": cog_view,
+    PADS_WITHOUT_MASK: cog_view_4,
     "pixart-alpha": pixart_alpha,
 }
 

@@ -9,6 +9,7 @@ import other_pipelines
 import pytest
 from conftest import Sdbench
 
+from sdbench.correctness.padding import PADDED
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.runs import load_run
 
@@ -100,3 +101,31 @@ def test_a_pipeline_that_no_file_names_through_all_verbs(
     folder = other_pipelines.save(name, pixart, sdbench.folder / name)
     through_all_verbs(sdbench, str(folder))
     localised(sdbench, str(folder))
+
+
+@pytest.mark.long
+def test_prompts_that_are_padded_for_each_other_are_no_fault(sdbench: Sdbench, cache: Path) -> None:
+    """A family that pads without a mask, and unequal prompts: no other run makes such a batch."""
+    assert sdbench("models", "make", "synthetic/tiny-pixart").returncode == 0
+    pixart = cache / "models" / "synthetic--tiny-pixart"
+    name = other_pipelines.PADS_WITHOUT_MASK
+    folder = other_pipelines.save(name, pixart, sdbench.folder / name)
+    config = sdbench.config(WORK.replace("false, true", "false"), references=True)
+    prompts = f'prompts=["a cat", "{"a long prompt, " * 6}"]'
+    options = ("--model", str(folder), "--set", prompts)
+    _, document = sdbench.json("run", config, *options, **ONE_THREAD)
+    by_batching = {case["case"]["batching"]: case for case in document["cases"]}
+    assert by_batching["loop"]["correct"] == "match"
+    assert by_batching["batch"]["correct"] == "unknown", by_batching["batch"]
+    assert by_batching["batch"]["correct_reason"] == PADDED
+    run = load_run(sdbench.folder / document["path"])
+    widths = {
+        tuple(one.token_widths["text_encoder"])
+        for entry in run.replicates
+        for one in entry.of_kind("profile")
+        if one.token_widths is not None
+    }
+    assert len(widths) == 2, "the batch is wider than the first prompt alone"
+    _, diagnosis = sdbench.json("diagnose", document["path"])
+    codes = {one["code"] for one in diagnosis["findings"] if one["severity"] != "info"}
+    assert codes <= {"unfinished", "noisy-host"}

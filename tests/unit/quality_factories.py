@@ -123,10 +123,12 @@ def keep(folder: Path, picture: Array, latents: Array, **fields: Any) -> Picture
     )
 
 
-def keep_trace(folder: Path, latents: Array, pictures: Array, text: Array) -> str:
+def keep_trace(
+    folder: Path, latents: Array, pictures: Array, text: Array, name: str = "prompt_embeds"
+) -> str:
     """Write a profiling pass's trace (images first); its digest."""
     (folder / "traces").mkdir(parents=True, exist_ok=True)
-    arrays = {"latents": latents, "pictures": pictures, "text.prompt_embeds": text}
+    arrays = {"latents": latents, "pictures": pictures, f"text.{name}": text}
     scratch = folder / "traces" / "scratch"
     write_tensors(scratch, Tensors(arrays, list(range(latents.shape[1]))))
     digest = hashlib.sha256(scratch.read_bytes()).hexdigest()

@@ -11,6 +11,7 @@ from quality_factories import keep, latents_of, noise_picture, nudged, smooth_pi
 
 from sdbench.correctness.artifact_files import Artifacts
 from sdbench.correctness.equality import Equality, check_equality
+from sdbench.correctness.padding import PADDED
 from sdbench.records import (
     Case,
     Compared,
@@ -163,6 +164,24 @@ def test_cases_that_differ_in_one_axis_are_compared(tmp_path: Path, axis: str) -
     assert found.case_ids == [other.case_id, PLAIN.case_id]
     assert found.images == [1], "batch item 2 against loop item 2"
     assert found.same_picture is False
+
+
+def test_a_padded_image_may_differ_between_batch_and_loop(tmp_path: Path) -> None:
+    run = run_of(**AXES["batching"])
+    batch = msgspec.structs.replace(PLAIN, batching="batch")
+    images = [picture(tmp_path, image=0), picture(tmp_path, image=1)]
+    other = keep(tmp_path, noise_picture(), latents_of(2)[-1])
+
+    def answer(made: list[Picture]) -> Equality:
+        replicates = [replicate_of(run, PLAIN, [images]), replicate_of(run, batch, [made])]
+        records = [msgspec.structs.replace(explained(batch), padded_images=[0])]
+        found = check_equality(run, replicates, records, Artifacts(tmp_path))
+        return next(entry for entry in found if entry.kind == "batching")
+
+    padded = answer([other, images[1]])
+    assert (padded.verdict, padded.reason, padded.different_images) == ("unknown", PADDED, [])
+    both = answer([other, other])
+    assert (both.verdict, both.different_images) == ("different", [1])
 
 
 def test_warmup_is_about_the_first_pass_and_the_rest_about_the_last(tmp_path: Path) -> None:
