@@ -24,6 +24,7 @@ from sdbench.words import printable, shell
 
 if TYPE_CHECKING:
     from sdbench.doctor.deep import DeepResult
+    from sdbench.runner.fit_of_sizes import SizeFit
 
 _WORDS = {"pass": "ok", "warn": "warn", "fail": "FAIL", "unknown": "?"}
 _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "dim"}
@@ -41,7 +42,11 @@ _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "di
     help="Examine this interpreter, virtual environment or created stack; nothing is installed "
     "into it.",
 )
-@click.option("--model", help="The model that must fit. [default: the default configuration's]")
+@click.option(
+    "--model",
+    help="The model that must fit. With it, the memory is predicted by stage at 512x512, 1024x1024 "
+    "and the model's own size. [default: the default configuration's]",
+)
 @json_option
 def command(deep: bool, python: str | None, model: str | None, as_json: bool) -> int:
     """Is this machine set up right for Stable Diffusion?
@@ -62,9 +67,14 @@ def command(deep: bool, python: str | None, model: str | None, as_json: bool) ->
     found = None
     if deep:
         found = _look_deep(facts, report)
+    sizes = [] if model is None else _fit_of_sizes(facts)
     if as_json:
-        print_json(_document(facts, report.checks, found))
+        print_json(_document(facts, report.checks, found, sizes))
     else:
+        if sizes:
+            from sdbench.report.terminal.memory_page import show_sizes
+
+            show_sizes(sizes, facts.model.outline.name, out)
         report.closes(facts)
     return 1 if worst(report.checks) == "fail" else 0
 
@@ -82,7 +92,16 @@ def _look_deep(facts: DoctorFacts, report: "_Report") -> "DeepResult | None":
     return found
 
 
-def _document(facts: DoctorFacts, checks: list[Check], deep: "DeepResult | None") -> dict[str, Any]:
+def _fit_of_sizes(facts: DoctorFacts) -> "list[SizeFit]":
+    from sdbench.doctor.free_memory import room_of
+    from sdbench.runner.fit_of_sizes import fit_of_sizes
+
+    return fit_of_sizes(facts.model.outline, room_of(facts))
+
+
+def _document(
+    facts: DoctorFacts, checks: list[Check], deep: "DeepResult | None", sizes: list["SizeFit"]
+) -> dict[str, Any]:
     from sdbench.doctor.deep import as_json as deep_json
     from sdbench.privacy.redact_recorded import hide_path  # brings the whole store with it
     from sdbench.runs.free_text import map_texts
@@ -93,6 +112,17 @@ def _document(facts: DoctorFacts, checks: list[Check], deep: "DeepResult | None"
         "interpreter": facts.interpreter.path,
         "checks": msgspec.to_builtins(checks),
     }
+    if sizes:
+        from sdbench.runner.fit_of_sizes import size_document
+
+        room = sizes[0].fit.room
+        document["memory"] = {
+            "model": facts.model.outline.name,
+            "device": room.device,
+            "machine_available_bytes": room.available_bytes,
+            "device_free_bytes": room.device_free_bytes,
+            "sizes": [size_document(one) for one in sizes],
+        }
     if deep is not None:
         document["deep"] = deep_json(deep)
     return map_texts(document, hide_path)

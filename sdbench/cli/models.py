@@ -1,5 +1,6 @@
 """``sdbench models``."""
 
+import os
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,6 @@ from sdbench.cli.options import json_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import UsageError
 from sdbench.files.user_folders import cache_folder
-from sdbench.machine.facts import or_none
 from sdbench.models import synthetic
 from sdbench.models.offline import (
     OfflineModel,
@@ -24,7 +24,10 @@ from sdbench.models.offline import (
     synthetic_model,
 )
 from sdbench.models.resolve import find_model
+from sdbench.plan.fit import Fit
+from sdbench.process.room import room_without_torch
 from sdbench.report.terminal.model_progress import prepare_model
+from sdbench.runner.fit_of_sizes import SizeFit, fit_of_own_size
 from sdbench.words import printable, size
 
 _names = click.argument("names", nargs=-1, required=True, metavar="NAME...")
@@ -36,10 +39,10 @@ _names = click.argument("names", nargs=-1, required=True, metavar="NAME...")
 def command(context: click.Context, as_json: bool) -> int:
     """Models that need no download: list, make, remove.
 
-    Without make or remove it lists them: family, size on the disk, memory to draw one image in 16
-    bits (a rough figure: the weights, 0.45 GB for the process and 2.4 GB for decoding 1024x1024),
-    whether that much system memory is available now, and what each is for. The memory of a CUDA
-    GPU is not looked at.
+    Without make or remove it lists them: family, size on the disk, the memory that is predicted for
+    one image of the model's own size on this machine's GPU (else its CPU), whether that fits into
+    what is free now (fits, tight, swaps, fails), and what each is for. sdbench doctor --model NAME
+    shows it stage by stage, and what would make it fit.
 
     A synthetic model has the architecture of a published one and random weights, the same bytes on
     every machine. So its time and memory are the real model's, and its images are noise.
@@ -116,28 +119,47 @@ def confirm(questions: list[str]) -> None:
 
 
 @dataclass(frozen=True)
-class _Room:
-    """What this machine has free now; None where it does not tell."""
+class _Listed:
+    """A model, and what one image of its own size takes of this machine."""
 
-    memory_bytes: int | None
-    disk_bytes: int
+    model: OfflineModel
+    size: SizeFit | None
 
-    def fits(self, model: OfflineModel) -> bool | None:
-        """Whether the memory that the model needs is free; None where that is not known."""
-        return None if self.memory_bytes is None else model.memory_bytes <= self.memory_bytes
+    @property
+    def fit(self) -> Fit:
+        """The verdict."""
+        return "unknown" if self.size is None else self.size.fit.fit
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether it can run without swapping; None where that is not known."""
+        return {"fits": True, "tight": True, "unknown": None}.get(self.fit, False)
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The most that it takes of the memory that decides."""
+        if self.size is None or self.size.fit.worst is None:
+            return None
+        demand = self.size.fit.demands[self.size.fit.worst]
+        return None if demand is None else demand.peak_bytes
 
 
 def _list(as_json: bool) -> int:
     cache = cache_folder()
     facts = machine.probe_machine(machine.open_system(), cache)
-    room = _Room(or_none(facts.memory.available_bytes), free_disk_bytes(cache))
-    models = offline_models(cache)
+    room, disk_bytes = room_without_torch(facts, os.environ), free_disk_bytes(cache)
+    models = [
+        _Listed(model, fit_of_own_size(find_model(model.name).outline(), room))
+        for model in offline_models(cache)
+    ]
     if as_json:
         print_json(
             {
-                "models": [_row(model, room) for model in models],
-                "memory_available_bytes": room.memory_bytes,
-                "disk_free_bytes": room.disk_bytes,
+                "models": [_row(model) for model in models],
+                "memory_available_bytes": room.available_bytes,
+                "device": room.device,
+                "device_free_bytes": room.device_free_bytes,
+                "disk_free_bytes": disk_bytes,
                 "simulated": facts.simulated,
                 "folder": str(cache / "models"),
             }
@@ -147,32 +169,38 @@ def _list(as_json: bool) -> int:
     for column in ("model", "family", "disk", "memory", "fits now", "state", "for"):
         table.add_column(column, overflow="fold")
     for model in models:
-        table.add_row(*(escape(printable(cell)) for cell in _cells(model, room)))
+        table.add_row(*(escape(printable(cell)) for cell in _cells(model)))
     out = console()
     if facts.simulated:
         out.print("SIMULATED: what is said of the machine comes from a recording")
     out.print(table)
-    memory = "unknown" if room.memory_bytes is None else size(room.memory_bytes)
-    _say(f"free now: memory {memory}, disk {size(room.disk_bytes)} in {cache}")
+    memory = "unknown" if room.available_bytes is None else size(room.available_bytes)
+    if room.device == "cuda":
+        free = room.device_free_bytes
+        memory += f", of the GPU's memory {'unknown' if free is None else size(free)}"
+    _say(f"free now: memory {memory}, disk {size(disk_bytes)} in {cache}")
     return 0
 
 
-def _row(model: OfflineModel, room: _Room) -> dict[str, Any]:
+def _row(listed: _Listed) -> dict[str, Any]:
+    model = listed.model
     return {
         "name": model.name,
         "family": model.family,
         "pipeline_class": model.pipeline_class,
         "disk_bytes": model.bytes_on_disk,
-        "memory_bytes": model.memory_bytes,
-        "fits_memory_now": room.fits(model),
+        "memory_bytes": listed.memory_bytes,
+        "fits_memory_now": listed.fits,
+        "fit": listed.fit,
+        "resolution": None if listed.size is None else listed.size.resolution,
         "state": model.state,
         "path": str(model.folder),
         "purpose": model.purpose,
     }
 
 
-def _cells(model: OfflineModel, room: _Room) -> tuple[str, ...]:
-    fits = {True: "yes", False: "no", None: "unknown"}[room.fits(model)]
+def _cells(listed: _Listed) -> tuple[str, ...]:
+    model = listed.model
     states = {
         "made": "made",
         "absent": "not made",
@@ -183,8 +211,8 @@ def _cells(model: OfflineModel, room: _Room) -> tuple[str, ...]:
         model.name,
         model.family,
         size(model.bytes_on_disk),
-        size(model.memory_bytes),
-        fits,
+        size(listed.memory_bytes),
+        listed.fit,
         states[model.state],
         model.purpose,
     )

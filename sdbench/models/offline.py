@@ -16,10 +16,6 @@ ASK_BEYOND_BYTES = 5_000_000_000
 """Making a larger model is asked about first."""
 _SMALL_BYTES = 100_000_000
 _SPARE_BYTES = 1_000_000_000  # left on the disk after a model was made
-# Resident after importing torch and diffusers, and the last level of the VAE's decode of 1024x1024
-# in 16 bits, 2,300 bytes a pixel: both as in sdbench.plan.cost.
-_PROCESS_BYTES = 450_000_000
-_DECODE_BYTES = 2_300 * 1024 * 1024
 _FAMILIES = {
     "StableDiffusionPipeline": "Stable Diffusion 1.5",
     "StableDiffusionXLPipeline": "Stable Diffusion XL",
@@ -40,7 +36,6 @@ class OfflineModel:
     family: str
     pipeline_class: str
     bytes_on_disk: int
-    memory_bytes: int
     state: State
     folder: Path
     purpose: str
@@ -54,7 +49,6 @@ def offline_models(cache: Path) -> list[OfflineModel]:
             family=_FAMILIES[model.pipeline_class],
             pipeline_class=model.pipeline_class,
             bytes_on_disk=model.bytes_on_disk,
-            memory_bytes=memory_needed(model.bytes_on_disk),
             state="shipped",
             folder=model.folder,
             purpose="trained: its images can be checked against the prompt",
@@ -67,7 +61,6 @@ def offline_models(cache: Path) -> list[OfflineModel]:
             family=_FAMILIES[model.pipeline_class],
             pipeline_class=model.pipeline_class,
             bytes_on_disk=model.bytes_on_disk,
-            memory_bytes=memory_needed(model.bytes_on_disk),
             state=synthetic.look(model, cache),
             folder=synthetic.folder_of(model, cache),
             purpose=_purpose(model),
@@ -81,16 +74,6 @@ def _purpose(model: SyntheticModel) -> str:
     if model.bytes_on_disk < _SMALL_BYTES:
         return "trying out: the same kinds of layers, tiny; an image in a second"
     return "measuring: time and memory of the published model"
-
-
-def memory_needed(bytes_on_disk: int) -> int:
-    """Memory to draw one image in 16 bits with everything loaded, a rough figure.
-
-    The weights as they are on the disk, the process, and for a model of published size the decoding
-    of 1024x1024.
-    """
-    decode = _DECODE_BYTES if bytes_on_disk >= _SMALL_BYTES else 0
-    return bytes_on_disk + _PROCESS_BYTES + decode
 
 
 def synthetic_model(name: str) -> SyntheticModel:

@@ -10,6 +10,7 @@ from sdbench.models.family import Family, family_of
 from sdbench.models.folder_files import INDEX, entries, read_json
 from sdbench.models.resolve import ModelSource
 from sdbench.models.weights import WeightsError
+from sdbench.records import ModelInfo
 
 Configs = Mapping[str, Mapping[str, Any]]
 """A component's configuration by its name; ``model_index.json`` by the empty name."""
@@ -51,12 +52,22 @@ def traits_from(pipeline_class: str, configs: Configs) -> Traits:
     return Traits(pipeline_class, name, family.for_configs(configs), multiple)
 
 
+def traits_of_outline(model: ModelInfo) -> Traits:
+    """The same of a model of which only that is known; the network is not asked."""
+    folder = Path(model.path) if model.path and Path(model.path).is_dir() else None
+    return traits_from(model.pipeline_class, _configs(model.name, folder))
+
+
 def configs_of(source: ModelSource) -> Configs:
     """The configurations of a model's components; what cannot be read is left out."""
-    if source.name in SYNTHETIC:
-        made = SYNTHETIC[source.name].configs
+    return _configs(source.name, source.folder)
+
+
+def _configs(name: str, folder: Path | None) -> Configs:
+    if name in SYNTHETIC:
+        made = SYNTHETIC[name].configs
         return {path.rpartition("/")[0]: config for path, config in made.items()}
-    return {} if source.folder is None else _read(source.folder)
+    return {} if folder is None else _read(folder)
 
 
 def _read(folder: Path) -> dict[str, dict[str, Any]]:

@@ -7,12 +7,22 @@ uses what it measured instead (:class:`Pace`).
 import bisect
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sdbench.plan.config import FEWEST_PASSES, MOST_PASSES, Config, work_of
 from sdbench.plan.predicted_memory import PROCESS_BYTES, predict_memory, target_of
-from sdbench.records import Case, DeviceKind, Dtype, ModelInfo, Plan, Replicate, Slot, StartMethod
+from sdbench.records import (
+    Case,
+    ComponentInfo,
+    DeviceKind,
+    Dtype,
+    ModelInfo,
+    Plan,
+    Replicate,
+    Slot,
+    StartMethod,
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,13 @@ _COSTS = {
     "synthetic/sd15": Cost(168.6e6, 7_122, 0.615e9),
     "synthetic/sdxl": Cost(379.6e6, 2_017, 0.632e9),
 }
+
+# Parameters of the U-Nets counted above.
+_COUNTED_PARAMETERS = {"synthetic/sd15": 859_520_964, "synthetic/sdxl": 2_567_463_684}
+_FLOPS_OF_A_WEIGHT = 2
+# No network is expected to run quicker than synthetic/tiny, whose layers do not reach the rates.
+_LEAST_LINEAR, _LEAST_SQUARE = 2.4e6, 1_200
+_SMALL_PARAMETERS = 20_000_000
 
 # Sustained floating-point operations a second, and the least time of one UNet call (launches and
 # Python). CPU: seen 80e9 on 2 cores at float32, SD 1.5, 512x512. MPS: published figures give
@@ -214,9 +231,44 @@ def timeout_for(config: Config, estimate_s: float) -> float:
 
 
 def _cost(model: ModelInfo) -> Cost:
+    """Of a model that was not counted, by the parameters of its denoiser where they are known."""
     if model.name in _COSTS:
         return _COSTS[model.name]
-    return _COSTS["synthetic/sdxl" if "XL" in model.pipeline_class else "synthetic/sd15"]
+    usual = "synthetic/sdxl" if "XL" in model.pipeline_class else "synthetic/sd15"
+    cost, parameters = _COSTS[usual], _denoiser_parameters(model.components)
+    if parameters is None:
+        return cost
+    name, count = parameters
+    if name.startswith("transformer"):
+        # Each weight is used once for each token, which is mostly 2x2 latent pixels.
+        linear = max(_FLOPS_OF_A_WEIGHT * count / 4, _LEAST_LINEAR)
+        return Cost(linear, _LEAST_SQUARE, _decode_of(cost, count))
+    share = count / _COUNTED_PARAMETERS[usual]
+    if share >= 1:
+        return cost
+    return Cost(
+        max(share * cost.unet_linear, _LEAST_LINEAR),
+        max(share * cost.unet_square, _LEAST_SQUARE),
+        _decode_of(cost, count),
+    )
+
+
+def _decode_of(cost: Cost, parameters: int) -> float:
+    """A small denoiser comes with a small VAE."""
+    return cost.decode if parameters > _SMALL_PARAMETERS else _COSTS["synthetic/tiny"].decode
+
+
+def _denoiser_parameters(components: Mapping[str, ComponentInfo]) -> tuple[str, int] | None:
+    """Name and parameters of the largest denoiser; None where they are not recorded."""
+    found = [
+        (one.parameters, name)
+        for name, one in components.items()
+        if name.startswith(("unet", "transformer")) and one.parameters is not None
+    ]
+    if not found:
+        return None
+    count, name = max(found)
+    return name, count
 
 
 def _call_times(

@@ -8,6 +8,10 @@ from sdbench.machine.facts import MachineFacts, or_none
 from sdbench.plan.fit import Room
 from sdbench.records import DeviceKind
 
+# What Metal recommends at most is known in a process with torch only. Macs of 8 to 32 GB report two
+# thirds of their memory, larger ones three quarters.
+_RECOMMENDED_SHARE = 2 / 3
+
 
 def room_now(
     facts: MachineFacts,
@@ -38,6 +42,18 @@ def room_now(
         device_free_bytes=free,
         device_limit_bytes=limit,
     )
+
+
+def room_without_torch(facts: MachineFacts, environment: Mapping[str, str]) -> Room:
+    """The memory that is free now of the device that a run would probably take."""
+    identity = facts.identity
+    if identity.system == "Darwin" and or_none(identity.architecture) == "arm64":
+        total = or_none(identity.memory_bytes)
+        limit = or_none(facts.memory.gpu_limit_bytes)
+        recommended = limit or (None if total is None else int(_RECOMMENDED_SHARE * total))
+        return room_now(facts, "mps", recommended, environment)
+    on_gpu = identity.system != "Darwin" and or_none(facts.gpu.memory_total_bytes) is not None
+    return room_now(facts, "cuda" if on_gpu else "cpu", None, environment)
 
 
 def swap_room_bytes(system: str | None) -> int | None:

@@ -359,3 +359,33 @@ def test_wrong_usage_is_one_line(
     assert main(["doctor", *arguments]) == 2
     error = capsys.readouterr().err
     assert line in error and error.count("\n") == 1
+
+
+# --- will it fit ----------------------------------------------------------------------------------
+
+
+def test_memory_of_a_model_is_predicted_by_stage(
+    judge: Callable[..., Judged], text: Callable[..., list[str]]
+) -> None:
+    _, document = judge(MACHINES / "m2-max-macos14", "--model", "synthetic/sdxl")
+    memory = document["memory"]
+    assert (memory["model"], memory["device"]) == ("synthetic/sdxl", "mps")
+    assert [one["resolution"] for one in memory["sizes"]] == ["512x512", "1024x1024"]
+    stages = [[stage["stage"] for stage in one["stages"]] for one in memory["sizes"]]
+    assert stages == [["load", "text_encoder", "denoising", "vae_decode"]] * 2
+    lines = text(MACHINES / "m2-max-macos14", "--model", "synthetic/sdxl")
+    assert sum("free now" in line for line in lines) == 2
+    assert any("memory of synthetic/sdxl, 1024x1024 in float16" in line for line in lines)
+
+
+def test_memory_is_not_predicted_unless_a_model_is_named(judge: Callable[..., Judged]) -> None:
+    assert "memory" not in judge(MACHINES / "m2-max-macos14")[1]
+
+
+def test_memory_of_a_model_that_is_not_here_is_unknown(
+    judge: Callable[..., Judged], text: Callable[..., list[str]]
+) -> None:
+    _, document = judge(MACHINES / "m2-max-macos14", "--model", "someone/else")
+    assert {one["fit"] for one in document["memory"]["sizes"]} == {"unknown"}
+    lines = text(MACHINES / "m2-max-macos14", "--model", "someone/else")
+    assert any("unknown: the model's size is not known" in line for line in lines)

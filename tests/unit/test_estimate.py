@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 from factories import make_case, make_config, make_model, make_replicate, make_slot
 
-from sdbench.plan.cost import Pace, estimate_run, estimate_slot, timeout_for
+from sdbench.models.resolve import find_model
+from sdbench.plan.cost import Pace, estimate_reference, estimate_run, estimate_slot, timeout_for
 from sdbench.plan.for_model import shipped_for_its_model
 from sdbench.plan.order import make_plan
 from sdbench.plan.predicted_memory import target_of, with_memory
-from sdbench.records import DeviceKind, StartMethod
+from sdbench.records import DeviceKind, ModelInfo, StartMethod
 
 SD15 = make_model("synthetic/sd15", bytes_on_disk=2_132_470_614)
 
@@ -111,3 +112,28 @@ def test_pace_learns_nothing_from_a_crash() -> None:
     pace = Pace({"a": 10.0})
     pace.note(make_replicate(make_slot("a"), wall_s=0.1, outcome="crashed"))
     assert pace.slot_s("a") == 10.0
+
+
+def outline(name: str) -> ModelInfo:
+    return find_model(name).outline()
+
+
+def model_s(name: str) -> float:
+    config = make_config(steps=20, images=1, passes=3)
+    case = make_case(resolution="512x512", dtype="float32")
+    return estimate_slot(config, case, outline(name), "cpu", 2, "spawn")
+
+
+def test_a_tiny_model_of_a_large_family_is_not_estimated_as_the_large_one() -> None:
+    usual = model_s("synthetic/tiny")
+    for name in ("tiny-sdxl", "tiny-lcm", "tiny-sd3", "tiny-flux", "tiny-z-image"):
+        assert 0.5 * usual < model_s(f"synthetic/{name}") < 3 * usual
+    config, case = make_config(images=1), make_case(resolution="64x64", dtype="float32")
+    reference = estimate_reference(
+        config, case, outline("synthetic/tiny-sdxl"), 2, images=2, dtypes=["float32", "float16"]
+    )
+    assert reference.peak_memory_bytes < 2e9 and reference.duration_s < 120
+
+
+def test_a_large_transformer_takes_longer_than_a_small_one() -> None:
+    assert model_s("synthetic/flux") > 2 * model_s("synthetic/sd3") > model_s("synthetic/sd15")

@@ -18,6 +18,7 @@ from sdbench.plan.order import make_plan
 from sdbench.plan.predicted_memory import target_of, with_memory
 from sdbench.process.room import room_now
 from sdbench.records import DeviceKind, MemoryStage, PredictedMemory, PredictedStage
+from sdbench.runner.fit_of_sizes import SizeFit, fit_of_sizes, size_document
 from sdbench.runner.memory_fit import MemoryFit, fit_plan, with_command
 from sdbench.runner.request import Request, configure
 
@@ -190,3 +191,38 @@ def test_where_all_fits_there_is_no_command() -> None:
     found = fit_of_request(Request("default"), "cpu", room())
     assert (found.fit, found.command) == ("fits", None)
     assert set(SYNTHETIC) >= {"synthetic/sd15"}
+
+
+# --- sizes, as doctor shows them ------------------------------------------------------------------
+
+
+def sizes(short: str, there: Room) -> list[SizeFit]:
+    return fit_of_sizes(find_model(f"synthetic/{short}").outline(), there)
+
+
+@pytest.mark.parametrize("short", ["sd15", "sdxl", "sd3", "flux", "z-image", "tiny-sd3"])
+def test_both_usual_sizes_and_the_familys_own_are_judged(short: str) -> None:
+    found = sizes(short, room())
+    assert {"512x512", "1024x1024"} <= {one.resolution for one in found}
+    peaks = [one.memory.worst.peak_bytes for one in found if one.memory is not None]
+    assert peaks == sorted(peaks) and len(peaks) == len(found)
+    assert all(len(one.plan.cases) == 1 for one in found)
+
+
+@pytest.mark.parametrize("free", [6, 12, 24])
+def test_what_makes_a_size_fit_is_a_whole_command(free: float) -> None:
+    there = room("cuda", device_free_bytes=free, device_limit_bytes=free)
+    for one in sizes("sdxl", there):
+        assert (one.fit.command is not None) == (one.fit.fit == "fails")
+        if one.fit.command is not None:
+            words = shlex.split(one.fit.command)
+            assert words[:3] == ["sdbench", "run", "full"] and "synthetic/sdxl" in words
+            assert f'matrix={{resolution=["{one.resolution}"]}}' in words
+            document = size_document(one)
+            assert (document["fit"], document["command"]) == ("fails", one.fit.command)
+
+
+def test_of_a_model_that_is_not_here_nothing_is_promised() -> None:
+    found = fit_of_sizes(make_model("someone/else", bytes_on_disk=0, path=""), room())
+    assert found and {one.fit.fit for one in found} == {"unknown"}
+    assert {size_document(one)["peak_bytes"] for one in found} == {None}

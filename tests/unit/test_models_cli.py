@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from factories import Called
+from factories import Called, make_facts
 
 from sdbench.cli import run
 from sdbench.errors import UsageError
@@ -13,6 +14,8 @@ from sdbench.models import offline, synthetic
 from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.resolve import find_model
+from sdbench.plan.fit import Room
+from sdbench.process.room import room_without_torch
 
 TINY = "synthetic/tiny-sd3"
 LARGE = "synthetic/flux"
@@ -74,7 +77,7 @@ def test_list_does_not_hash(
 
 
 @pytest.mark.parametrize(
-    ("available", "fits", "word"), [(10e9, False, "no"), (100e9, True, "yes"), (None, None, "unkn")]
+    ("available", "fits", "word"), [(10e9, False, "fails"), (200e9, True, "fits"), (None, None, "")]
 )
 def test_whether_it_fits_is_of_the_memory_available_now(
     available: float | None,
@@ -84,18 +87,31 @@ def test_whether_it_fits_is_of_the_memory_available_now(
     call: Called,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sdbench.cli.models.or_none", lambda value: available)
+    room = Room("cpu", available_bytes=available)
+    monkeypatch.setattr("sdbench.cli.models.room_without_torch", lambda facts, environment: room)
     rows, document = listed()
     assert rows[LARGE]["fits_memory_now"] is fits
+    assert rows[LARGE]["fit"] == (word or "unknown")
     assert document["memory_available_bytes"] == available
     (line,) = [line for line in call("models")[1].splitlines() if f"{LARGE} " in line]
-    assert word in line
+    assert (word or "unkn") in line
 
 
-def test_memory_is_more_than_the_weights() -> None:
-    weights = SYNTHETIC[LARGE].bytes_on_disk
-    assert weights + 2e9 < offline.memory_needed(weights) < weights + 5e9
-    assert offline.memory_needed(5_000_000) < 1e9
+def test_the_memory_is_what_a_run_predicts(listed: Any) -> None:
+    rows, document = listed()
+    assert document["device"] in ("cpu", "cuda", "mps")
+    assert all(row["memory_bytes"] > row["disk_bytes"] for row in rows.values())
+    assert rows[LARGE]["resolution"] == "1024x1024"
+
+
+def test_the_device_of_a_mac_is_known_without_torch() -> None:
+    facts = make_facts()
+    identity = msgspec.structs.replace(
+        facts.identity, system="Darwin", architecture="arm64", memory_bytes=16 * 2**30
+    )
+    room = room_without_torch(msgspec.structs.replace(facts, identity=identity), {})
+    assert room.device == "mps"
+    assert room.device_free_bytes == pytest.approx(2 / 3 * 16 * 2**30)
 
 
 # --- make ----------------------------------------------------------------------------------------

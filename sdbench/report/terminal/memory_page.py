@@ -8,6 +8,7 @@ from rich.console import Console
 from sdbench.analysis.case_words import case_words
 from sdbench.plan.fit import Demand, Fit, fit_of
 from sdbench.records import MemoryStage, Plan
+from sdbench.runner.fit_of_sizes import SizeFit
 from sdbench.runner.memory_fit import MemoryFit
 from sdbench.words import size
 
@@ -65,6 +66,20 @@ def sizes_words(names: Sequence[str]) -> str:
         f"{', '.join(names)}: of a class whose shapes sdbench does not know, so this is an upper "
         "estimate"
     )
+
+
+def show_sizes(sizes: Sequence[SizeFit], model: str, out: Console) -> None:
+    """Whether a model fits at several sizes: for each one the verdict, the stages, the remedy."""
+    out.print("")
+    if all(one.memory is None for one in sizes):
+        words = "unknown: the model's size is not known before it is here"
+        out.print(f"memory of {model}: {words}", markup=False, soft_wrap=True)
+        return
+    for one in sizes:
+        case = one.plan.cases[0].case
+        what = f"memory of {model}, {one.resolution} in {case.dtype}: {FIT_WORDS[one.fit.fit]}"
+        out.print(what, markup=False, soft_wrap=True)
+        show_bars(one.fit, one.plan, out)
 
 
 def stage_bars(demand: Demand) -> list[str]:
