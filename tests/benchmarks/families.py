@@ -20,6 +20,11 @@ import click
 from sdbench.models.resolve import find_model
 
 CONFIG = Path(__file__).with_name("families.toml")
+KEPT = (
+    *("outcome", "reason", "latency_s", "load_s", "first_pass_s", "no_effect"),
+    *("peak_memory_bytes", "peak_bytes", "predicted_peak_bytes", "prediction_error"),
+    *("correct", "correct_reason", "correct_margin"),
+)
 
 # A person's own loop: nothing of sdbench in it.
 BARE_LOOP = """
@@ -112,9 +117,7 @@ def one_model(options: argparse.Namespace, entry: str) -> dict[str, Any]:
         line["bare"] = bare(options, model, run)
         for case in run["cases"]:
             name = "sliced" if case["case"]["attention_slicing"] else "plain"
-            kept = ("outcome", "reason", "latency_s", "peak_memory_bytes", "predicted_peak_bytes")
-            kept += ("correct", "correct_reason", "correct_margin", "load_s", "first_pass_s")
-            line[name] = {key: case.get(key) for key in kept}
+            line[name] = {key: case.get(key) for key in KEPT}
     else:
         line |= run
     line["wall_s"] = time.monotonic() - started
