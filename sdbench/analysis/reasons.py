@@ -19,6 +19,7 @@ REASONS: dict[str, str] = {
     "steps-differ": "the numbers of steps differ",
     "seed-differs": "the seeds differ",
     "settings-differ": "scheduler, guidance scale or pictures a pass differ",
+    "mode-differs": "text-to-image against image-to-image, or strength or input image differ",
     "device-differs": "the devices differ",
     "machines-differ": "the machines differ",
     "os-differs": "the operating systems differ",
@@ -48,7 +49,7 @@ REASONS: dict[str, str] = {
 UNLIKE: frozenset[str] = frozenset(
     {
         *("model-differs", "prompts-differ", "steps-differ", "seed-differs", "settings-differ"),
-        *("device-differs", "machines-differ", "os-differs", "start-differs"),
+        *("mode-differs", "device-differs", "machines-differ", "os-differs", "start-differs"),
     }
 )
 
