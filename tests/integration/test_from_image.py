@@ -62,8 +62,9 @@ def test_model_that_cannot_begin_with_an_image_is_one_line(sdbench: Sdbench) -> 
 
 
 def test_weak_start_is_made_with_enough_steps_to_prime(sdbench: Sdbench) -> None:
-    config = sdbench.config("steps = 20\n[matrix]\nwarmup = [true]\nresolution = ['64x64']\n")
-    code, document = sdbench.json("run", config, *MODE, "--strength", "0.05", **ONE_THREAD)
+    config = sdbench.config("[matrix]\nwarmup = [true]\nresolution = ['64x64']\n")
+    weak = ("--strength", "0.05", "--set", "steps=20")
+    code, document = sdbench.json("run", config, *MODE, *weak, **ONE_THREAD)
     assert code == 0 and document["outcomes"] == {"ok": 1}
 
 
@@ -90,7 +91,8 @@ def test_pipeline_of_no_family_that_diffusers_knows_how_to_begin(
     "setting", ["vae_tiling = [true]", "vae_dtype = ['float32']", "offload = ['model']"]
 )
 def test_settings_of_the_vae_hold_for_its_encoding(sdbench: Sdbench, setting: str) -> None:
-    text = f"steps = 4\n[matrix]\nresolution = ['128x64']\ndtype = ['bfloat16']\n{setting}\n"
-    code, document = sdbench.json("run", sdbench.config(text, references=True), *MODE, **ONE_THREAD)
+    text = f"[matrix]\nresolution = ['128x64']\ndtype = ['bfloat16']\n{setting}\n"
+    config, steps = sdbench.config(text, references=True), ("--set", "steps=4")
+    code, document = sdbench.json("run", config, *MODE, *steps, **ONE_THREAD)
     assert code == 0 and document["outcomes"] == {"ok": 1}
     assert document["cases"][0]["correct"] != "broken"
