@@ -282,7 +282,7 @@ def _working_bytes(config: Config, case: Case, target: Target) -> dict[MemorySta
         "text_encoder": width * _texts(config, case, target),
     }
     if config.mode == "image-to-image":  # pipelines encode one image after the other
-        found["vae_encode"] = decode_width * _encoded(case, target) + extra
+        found["vae_encode"] = _encoded_bytes(case, target)
     return {
         **found,
         "denoising": width * _denoised(config, case, target),
@@ -346,12 +346,19 @@ def _decoded(case: Case, target: Target) -> float:
     ).total
 
 
-def _encoded(case: Case, target: Target) -> float:
-    return encode_elements(
+def _encoded_bytes(case: Case, target: Target) -> float:
+    """Of one image; SDXL's VAE is made float32 for it, whatever the case's type."""
+    elements = encode_elements(
         *(target.vae or _UNKNOWN, case.width, case.height),
         tiled=case.vae_tiling,
         whole_scores=_whole_scores(case, target),
     ).total
+    forced = target.vae is not None and target.vae.config.get("force_upcast") is True
+    forced = forced and "XL" in target.pipeline_class
+    if not forced and _setting(case, "vae_dtype", "same") != "float32":
+        return BYTES[case.dtype] * elements
+    extra = 4 * target.vae.parameters - _bytes_of(target.vae, case) if target.vae else 0
+    return BYTES["float32"] * elements + extra
 
 
 def _denoisers(target: Target) -> Sequence[Network]:

@@ -24,7 +24,6 @@ from sdbench.knowledge.memory_limits import HIGH, check_watermarks, removes_memo
 from sdbench.machine.facts import Identity, MachineFacts, or_none
 from sdbench.machine.recording import VARIABLE as RECORDING
 from sdbench.models.catalogue import SYNTHETIC
-from sdbench.models.family import family_of
 from sdbench.models.resolve import ModelSource, find_model
 from sdbench.models.tokenizer import Tokenizer, read_tokenizer
 from sdbench.models.traits import Traits, traits_of
@@ -37,18 +36,17 @@ from sdbench.privacy.redact_recorded import recorded_environment
 from sdbench.process.environment import PRELOAD, preload_modules, worker_environment
 from sdbench.process.executor import Executor
 from sdbench.process.find_device import FoundDevice, accelerator_possible, find_device
-from sdbench.process.input_image import input_image_sha256
 from sdbench.process.resolve_defaults import resolve_defaults
 from sdbench.process.room import room_now
 from sdbench.records import (
     DeviceKind,
-    ImageToImage,
     ModelInfo,
     Plan,
     Run,
     Session,
     StackInfo,
 )
+from sdbench.runner.from_image import check_input_image, image_to_image_of
 from sdbench.runner.loop import new_run_id
 from sdbench.runner.memory_fit import MemoryFit, fit_plan, with_command
 from sdbench.runner.request import CPU_DEFAULT_CONFIG, DEFAULT_CONFIG, Request, configure
@@ -338,21 +336,6 @@ def make_run(prepared: Prepared, model: ModelInfo) -> Run:
     )
 
 
-def image_to_image_of(config: Config, plan: Plan, model: ModelInfo) -> ImageToImage | None:
-    """What the images of a run begin with."""
-    if config.mode == "text-to-image":
-        return None
-    sizes = {
-        planned.case.resolution: (planned.case.width, planned.case.height)
-        for planned in plan.cases
-        if planned.skip_reason is None
-    }
-    return ImageToImage(
-        pipeline_class=family_of(model.pipeline_class)[1].image_to_image,
-        input_sha256={name: input_image_sha256(*size) for name, size in sizes.items()},
-    )
-
-
 def new_sitting() -> Session:
     """The three clocks, now."""
     return Session(
@@ -385,6 +368,7 @@ def check_resumable(run: Run) -> None:
         MachineError: the machine, an interpreter's versions, the preload or a variable changed.
     """
     check_same_machine(run)
+    check_input_image(run)
     if preload_modules(os.environ) != run.preload:
         before = ",".join(run.preload) or "(unset)"
         raise MachineError(f"{run.run_id} was begun with {PRELOAD}={before}")

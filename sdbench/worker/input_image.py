@@ -10,7 +10,7 @@ def input_pixels(width: int, height: int) -> Any:
     """
     import numpy as np
 
-    rows, columns = np.mgrid[0:height, 0:width]
+    rows, columns = np.ogrid[0:height, 0:width]
     pixels = np.empty((height, width, 3), dtype=np.uint8)
     sky = rows < height * 5 // 8
     pixels[..., 0] = np.where(sky, 90 + 80 * rows // height, 70)

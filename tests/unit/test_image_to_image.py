@@ -3,12 +3,13 @@
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from factories import make_config, make_model, make_run
 
 from sdbench.analysis.comparability import work_and_place_differ
 from sdbench.correctness.references import ReferenceSettings
-from sdbench.errors import ConfigError, StoreError
+from sdbench.errors import ConfigError, MachineError, StoreError
 from sdbench.models.family import load_families
 from sdbench.models.folder_files import INDEX
 from sdbench.models.pipeline_class import other_purpose
@@ -21,7 +22,10 @@ from sdbench.process.input_image import input_image_sha256
 from sdbench.process.picture_job import picture_job
 from sdbench.records import Case, ImageToImage, Run
 from sdbench.repro.case_script import case_script
-from sdbench.runner.prepare import image_to_image_of
+from sdbench.runner.compare_pictures import _reader
+from sdbench.runner.from_image import image_to_image_of
+from sdbench.runner.prepare import check_resumable
+from sdbench.runner.reference_maker import ReferenceStore
 from sdbench.runs.checks import check_run
 
 KLEIN = traits_from("Flux2KleinPipeline", {})
@@ -170,6 +174,32 @@ def test_run_whose_parts_contradict_each_other_is_refused() -> None:
     ):
         with pytest.raises(StoreError, match=r"image_to_image|config\.strength"):
             check_run(broken, "run.json")
+
+
+def test_run_is_not_resumed_with_another_input_image() -> None:
+    run = run_of(config_of())
+    given = run.image_to_image
+    assert given is not None
+    other = ImageToImage(
+        pipeline_class=given.pipeline_class, input_sha256=dict.fromkeys(given.input_sha256, "0")
+    )
+    with pytest.raises(MachineError, match="draws another input image"):
+        check_resumable(msgspec.structs.replace(run, image_to_image=other))
+
+
+def test_what_such_a_picture_shows_is_not_judged_by_the_prompt() -> None:
+    """The built-in model's pictures of text are; these hold what is in no prompt."""
+    config = config_of(
+        model="builtin/shapes",
+        prompts=["a red circle to the left of a blue star on a white background"],
+    )
+    run = run_of(config, model=make_model("builtin/shapes", trained=True))
+    pixels = np.zeros((64, 64, 3), dtype=np.uint8)
+    read = [
+        _reader(one, ReferenceStore(config, one.model, one.stacks))(0, pixels)
+        for one in (msgspec.structs.replace(run, image_to_image=None), run)
+    ]
+    assert read[0] is not None and read[1] is None
 
 
 def test_script_draws_the_same_input_image(monkeypatch: pytest.MonkeyPatch) -> None:

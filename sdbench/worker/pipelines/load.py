@@ -86,13 +86,15 @@ def _pipeline_class(index: "dict[str, Any]", job: "dict[str, Any]") -> Any:
     """
     name = index.get("_class_name")
     if not is_from_image(job):
-        kind = _class_named(name, index, job)
+        since = job.get("pipeline_since")
+        saved = f"the model was saved by {index.get('_diffusers_version')}"
+        kind = _class_named(name, f"it came with {since}" if since else saved)
         reason = _other_purpose(inspect.signature(kind.__call__))
         if reason is not None:
             raise CaseImpossibleError(f"{name} is no text-to-image pipeline: it {reason}")
         return kind
     name = job["image_to_image"] or image_to_image_name(name)
-    kind = _class_named(name, index, job)
+    kind = _class_named(name, "a newer one may have it")
     parameters = inspect.signature(kind.__call__).parameters
     if "prompt" not in parameters or "image" not in parameters:
         raise CaseImpossibleError(f"{name} does not make an image of a text and an image")
@@ -121,7 +123,12 @@ def image_to_image_name(name: Any) -> str:
     raise CaseImpossibleError(f"diffusers has no image-to-image pipeline for the model of a {name}")
 
 
-def _class_named(name: Any, index: "dict[str, Any]", job: "dict[str, Any]") -> Any:
+def _class_named(name: Any, came: str) -> Any:
+    """The pipeline class of that name; ``came`` says since when diffusers has it.
+
+    Raises:
+        CaseImpossibleError: this diffusers has none, or lacks what it needs.
+    """
     import diffusers
 
     kind = getattr(diffusers, name, None) if isinstance(name, str) else None
@@ -130,9 +137,6 @@ def _class_named(name: Any, index: "dict[str, Any]", job: "dict[str, Any]") -> A
         needed = ", ".join(kind._backends)
         raise CaseImpossibleError(f"{name} needs {needed}, and not all of them are installed")
     if not inspect.isclass(kind) or not issubclass(kind, base) or kind is base:
-        since = job.get("pipeline_since")
-        written = index.get("_diffusers_version")
-        came = f"it came with {since}" if since else f"the model was saved by {written}"
         raise CaseImpossibleError(f"diffusers {diffusers.__version__} has no {name}; {came}")
     return kind
 
