@@ -3,9 +3,10 @@
 Its runs are its own: no shared run begins with an image.
 """
 
+import json
+import shutil
 from pathlib import Path
 
-import other_pipelines
 import pytest
 from conftest import Sdbench
 from test_every_family import ONE_THREAD, localised, through_all_verbs
@@ -80,15 +81,22 @@ def test_every_family_that_begins_with_an_image(sdbench: Sdbench, name: str) -> 
 def test_pipeline_of_no_family_that_diffusers_knows_how_to_begin(
     sdbench: Sdbench, cache: Path
 ) -> None:
-    assert sdbench("models", "make", "synthetic/tiny-pixart").returncode == 0
-    pixart = cache / "models" / "synthetic--tiny-pixart"
-    folder = other_pipelines.save("chroma", pixart, sdbench.folder / "chroma")
-    through_all_verbs(sdbench, str(folder), *MODE, "--set", "steps=4")
+    assert sdbench("models", "make", "synthetic/tiny-sd3").returncode == 0
+    folder = sdbench.folder / "guided"
+    shutil.copytree(cache / "models" / "synthetic--tiny-sd3", folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    index["_class_name"] = "StableDiffusion3PAGPipeline"
+    (folder / "model_index.json").write_text(json.dumps(index))
+    document = through_all_verbs(sdbench, str(folder), *MODE, "--set", "steps=4")
+    given = load_run(sdbench.folder / document["path"]).run.image_to_image
+    assert given is not None and given.pipeline_class is None
+    script = (sdbench.folder / "repro" / "repro.py").read_text()
+    assert "diffusers.AutoPipelineForImage2Image.from_pretrained" in script
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "setting", ["vae_tiling = [true]", "vae_dtype = ['float32']", "offload = ['model']"]
+    "setting", ["vae_tiling = [true]", "vae_dtype = ['float32']", "vae_device = ['cpu']"]
 )
 def test_settings_of_the_vae_hold_for_its_encoding(sdbench: Sdbench, setting: str) -> None:
     text = f"[matrix]\nresolution = ['128x64']\ndtype = ['bfloat16']\n{setting}\n"
