@@ -151,6 +151,17 @@ def _work_differs(base: Run, new: Run) -> Iterator[str]:
             yield code
     if any(base.config.get(key) != new.config.get(key) for key in _WORK_SETTINGS):
         yield "settings-differ"
+    if _begin_differently(base, new):
+        yield "mode-differs"
+
+
+def _begin_differently(base: Run, new: Run) -> bool:
+    """Whether one begins with an image and the other does not, or with another one or strength."""
+    if (base.image_to_image is None) != (new.image_to_image is None):
+        return True
+    sizes = {one.case.resolution for one in base.plan.cases}
+    both = sizes & {one.case.resolution for one in new.plan.cases}
+    return any(base.begins_with(size) != new.begins_with(size) for size in both)
 
 
 def _place_differs(base: Run, new: Run) -> Iterator[str]:

@@ -22,6 +22,7 @@ REASONS: dict[str, str] = {
     "settings-differ": "scheduler, guidance scale or pictures a pass differ",
     "work-differs": "the denoiser did more work for an image on one side: more steps or calls, or "
     "guidance",
+    "mode-differs": "text-to-image against image-to-image, or strength or input image differ",
     "device-differs": "the devices differ",
     "machines-differ": "the machines differ",
     "os-differs": "the operating systems differ",
@@ -53,7 +54,7 @@ REASONS: dict[str, str] = {
 UNLIKE: frozenset[str] = frozenset(
     {
         *("model-differs", "prompts-differ", "steps-differ", "seed-differs", "settings-differ"),
-        "work-differs",
+        *("work-differs", "mode-differs"),
         *("device-differs", "machines-differ", "os-differs", "start-differs"),
     }
 )

@@ -26,6 +26,7 @@ from sdbench.records import (
     Content,
     Correctness,
     InterimAnalysis,
+    Mode,
     Outcome,
     PassesStopped,
     Picture,
@@ -153,6 +154,9 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Where the run goes on until it is decided."""
     records_left_out: int = 0
     """Records in the run's folder that are not of this run, and count for nothing."""
+    mode: Mode = "text-to-image"
+    strength: float | None = None
+    """Of image-to-image: the share of the steps that is made."""
 
     @property
     def exit_code(self) -> int:
@@ -198,6 +202,8 @@ def summary_of(loaded: LoadedRun) -> RunSummary:
         warnings=[*loaded.warnings, *machine_warnings(replicates)],
         looks=loaded.looks,
         records_left_out=loaded.left_out,
+        mode="text-to-image" if run.image_to_image is None else "image-to-image",
+        strength=None if run.image_to_image is None else float(run.config["strength"]),
     )
 
 

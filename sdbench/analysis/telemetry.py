@@ -9,7 +9,7 @@ import msgspec
 from sdbench.machine.facts import PRESSURE_LEVELS, THERMAL_LEVELS
 from sdbench.records import Pass, Replicate, Stage, WaitReason
 
-StageName = Literal["text_encoder", "denoising", "vae_decode"]
+StageName = Literal["text_encoder", "vae_encode", "denoising", "vae_decode"]
 
 # After "with" or "because of".
 WAIT_WORDS: dict[WaitReason, str] = {
@@ -30,6 +30,7 @@ _STICKY_SOURCES = ("rss", "phys-footprint")
 # As a worker names them.
 STAGE_NAMES: dict[str, StageName] = {
     "text_encoder": "text_encoder",
+    "vae_encode": "vae_encode",
     "denoising_step": "denoising",
     "vae_decode": "vae_decode",
 }

@@ -9,7 +9,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from sdbench import __version__
-from sdbench.cli.options import force_option, json_option, lora_option
+from sdbench.cli.options import (
+    force_option,
+    json_option,
+    lora_option,
+    mode_option,
+    strength_option,
+)
 from sdbench.cli.output import console, print_json
 from sdbench.cli.overwriting import not_ours, spare_others
 from sdbench.errors import UsageError
@@ -21,7 +27,7 @@ from sdbench.localise.search import LocaliseRequest, Search, conclude, locate, p
 from sdbench.process.executor import Executor
 from sdbench.process.interrupt import InterruptFlag
 from sdbench.process.watch_worker import ProcessExecutor
-from sdbench.records import Dtype
+from sdbench.records import Dtype, Mode
 from sdbench.report.terminal.model_progress import prepare_model
 from sdbench.report.terminal.operators import localisation_json, render_localisation
 from sdbench.words import duration
@@ -35,6 +41,8 @@ _LEAST_SHARE = 0.02
 @click.command(name="localise")
 @click.option("--model", default="synthetic/tiny", show_default=True, help="As for run.")
 @lora_option
+@mode_option
+@strength_option
 @click.option(
     "--device",
     type=click.Choice(["auto", "mps", "cuda", "cpu"]),
@@ -70,6 +78,8 @@ _LEAST_SHARE = 0.02
 def command(
     model: str,
     lora: tuple[str, ...],
+    mode: Mode | None,
+    strength: float | None,
     device: str,
     stack: str,
     resolution: str,
@@ -93,7 +103,7 @@ def command(
     """
     request = LocaliseRequest(
         *(model, lora, device, stack, resolution, dtype, slicing, vae_tiling, batch, steps),
-        allow_pickle,
+        *(allow_pickle, mode or "text-to-image", strength),
     )
     if output is not None and not force:
         _spare_others(output)

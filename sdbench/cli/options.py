@@ -24,6 +24,20 @@ lora_option = click.option(
     "given several times.",
 )
 """``--lora FILE[:WEIGHT]``: a LoRA on top of the model."""
+mode_option = click.option(
+    "--mode",
+    type=click.Choice(["text-to-image", "image-to-image"]),
+    help="What images are made of: a text, or a text and a built-in input image. [default: "
+    "text-to-image]",
+)
+"""``--mode``: what images begin with."""
+strength_option = click.option(
+    "--strength",
+    type=float,
+    metavar="S",
+    help="Share of the steps that image-to-image makes, above 0 up to 1. [default: 0.6]",
+)
+"""``--strength``: how far an image may be from the one that it begins with."""
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document on standard output."
 )

@@ -10,7 +10,13 @@ import msgspec
 
 from sdbench.analysis.run_summary import RunSummary, as_json
 from sdbench.cli.models import confirm
-from sdbench.cli.options import json_option, lora_option, results_option
+from sdbench.cli.options import (
+    json_option,
+    lora_option,
+    mode_option,
+    results_option,
+    strength_option,
+)
 from sdbench.cli.output import console, print_json
 from sdbench.cli.report import write_page
 from sdbench.errors import UsageError
@@ -38,6 +44,8 @@ from sdbench.words import printable, shell
 @results_option
 @click.option("--model", help="Model: synthetic/…, a folder, or a Hub id. [default: the config's]")
 @lora_option
+@mode_option
+@strength_option
 @click.option(
     "--device",
     type=click.Choice(["auto", "mps", "cuda", "cpu"]),
@@ -93,6 +101,8 @@ def command(
     root: Path,
     model: str | None,
     lora: tuple[str, ...],
+    mode: str | None,
+    strength: float | None,
     device: str | None,
     stacks: tuple[str, ...],
     overrides: tuple[str, ...],
@@ -125,6 +135,8 @@ def command(
         allow_pickle,
         unsafe_memory,
         until_decided,
+        mode=mode,
+        strength=strength,
     )
     executor = ProcessExecutor()
     try:

@@ -1,6 +1,5 @@
 """``sdbench show``."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,7 @@ def _head(loaded: LoadedRun) -> list[tuple[str, str]]:
         ("run", f"{run.run_id}, begun {run.created_utc}" + (f", {run.label}" if run.label else "")),
         ("machine", _machine_words(run)),
         ("model", f"{run.model.title} on {run.device}{weights}"),
-        ("work", _work_words(run.config)),
+        ("work", _work_words(run)),
         ("device", _device_words(device_facts(loaded.replicates), run.device)),
     ]
     for name, stack in run.stacks.items():
@@ -76,9 +75,11 @@ def _machine_words(run: Run) -> str:
     return ", ".join(word for word in [*words, system_words(machine, run.machine_facts)] if word)
 
 
-def _work_words(config: Mapping[str, Any]) -> str:
+def _work_words(run: Run) -> str:
     """``8 steps, ddim, 2 pictures a pass, 3 processes a case``: without it no time means much."""
+    config = run.config
     words = [f"{config.get('steps')} steps", str(config.get("scheduler"))]
+    words += [] if run.image_to_image is None else [run.mode_words]
     words.append(f"{counted(int(config.get('images', 1)), 'picture')} a pass")
     if config.get("until_decided"):
         return ", ".join([*words, "processes until decided"])

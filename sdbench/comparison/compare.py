@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from sdbench.analysis.comparability import work_and_place_differ
 from sdbench.analysis.estimates import PairEstimate, estimate_pair
 from sdbench.analysis.pairs import pairs_of_axis, pairs_of_runs, without_partner
 from sdbench.analysis.reasons import NOT_INTERLEAVED
@@ -180,6 +181,11 @@ def _to_make_alike(base: LoadedRun, new: LoadedRun) -> str:
     configs = base.run.config, new.run.config
     differing = [key for key in _WORK_KEYS if configs[0].get(key) != configs[1].get(key)]
     words = " ".join(f"--set {key}={configs[0].get(key)}" for key in differing)
+    if "mode-differs" in work_and_place_differ(base.run, new.run):
+        mode, strength = base.run.config.get("mode"), base.run.config.get("strength")
+        options = [f"--set mode={mode or 'text-to-image'}"]
+        options += [] if base.run.image_to_image is None else [f"--set strength={strength}"]
+        words = " ".join(filter(None, [words, *options]))
     if configs[0].get("prompts") != configs[1].get("prompts"):
         words += f"{' and ' if words else ''}the same prompts"
     return words

@@ -64,7 +64,8 @@ def series_of(row: CaseResult) -> str:
         software_of(row),
         row.summary.case_id,
         run.model.sha256 or run.model.name,
-        {key: run.config.get(key) for key in _WORK_KEYS},
+        {key: run.config.get(key) for key in _WORK_KEYS}
+        | run.begins_with(row.summary.case.resolution),
         [run.device, run.machine_id, is_simulated(run, row.replicates), run.plan.start],
     ]
     text = json.dumps(known, sort_keys=True, separators=(",", ":"), default=str)

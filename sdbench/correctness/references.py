@@ -45,6 +45,9 @@ class ReferenceSettings(msgspec.Struct, frozen=True, kw_only=True):
     guidance_scale: float
     scheduler: str
     vae_tiling: bool = False
+    strength: float | None = None
+    input_sha256: str | None = None
+    """Of the image to begin with; None, and no strength: text-to-image."""
 
     def key(self, versions: Mapping[str, str] | None = None) -> str:
         """The name of its folder: on the computed shelf with the versions, packaged without."""
@@ -52,6 +55,8 @@ class ReferenceSettings(msgspec.Struct, frozen=True, kw_only=True):
         settings = msgspec.structs.asdict(self)
         if not self.vae_tiling:
             del settings["vae_tiling"]  # as it was before references knew of it
+        if self.input_sha256 is None:
+            del settings["strength"], settings["input_sha256"]  # as before
         content = {
             "schema": REFERENCE_SCHEMA,
             "versions": None if versions is None else deciding,

@@ -16,6 +16,8 @@ from sdbench.knowledge.diffusers_names import (
     scheduler_class,
     scheduler_line,
     switches,
+    takes_size,
+    takes_strength,
     without_code,
 )
 from sdbench.quoting.python_source import comment, literal, name, number, whole
@@ -44,7 +46,7 @@ def diffusers_snippet(run: Run, row: CaseResult, versions: dict[str, str]) -> st
     """
     case, denoiser = row.summary.case, denoiser_name(run.model)
     config, not_set = config_of_case(run, case), without_code(case)
-    scheduler, pipeline = scheduler_class(config), pipeline_class(run.model)
+    scheduler, pipeline = scheduler_class(config), pipeline_class(run)
     steps, guidance = whole(config.get("steps")), number(config.get("guidance_scale"))
     size = f"width={whole(case.width)}, height={whole(case.height)}"
     measured = ", ".join(
@@ -52,7 +54,7 @@ def diffusers_snippet(run: Run, row: CaseResult, versions: dict[str, str]) -> st
     )
     remark = f"measured in {measured or 'diffusers'} on {run.device}, {steps} steps"
     options = f"{dtype_option(versions)}=torch.{name(case.dtype)}, use_safetensors=True"
-    if pipeline == "StableDiffusionPipeline":
+    if run.model.pipeline_class == "StableDiffusionPipeline":
         remark += ", without the safety checker"
         options += ", safety_checker=None"
     lines = [
@@ -69,14 +71,27 @@ def diffusers_snippet(run: Run, row: CaseResult, versions: dict[str, str]) -> st
         *switches(case),
         *compile_lines(case, denoiser),
     ]
-    call = f"num_inference_steps={steps}, guidance_scale={guidance}, {size}"
     images = whole(config.get("images"))
     batch = case.batching == "batch" and int(images) > 1
+    prime_steps = "1"
+    if run.image_to_image is not None:
+        sides = f"({whole(case.width)}, {whole(case.height)})"
+        lines[1:2] = ["import torch", "from diffusers.utils import load_image"]
+        lines.append(f"image = load_image('path/to/your/image.png').resize({sides})")
+        many = batch and takes_strength(pipeline)
+        given = f"image=[image] * {images}" if many else "image=image"
+        size = ", ".join([given, *([size] if takes_size(pipeline) else [])])
+        if takes_strength(pipeline):
+            size += f", strength={number(config.get('strength'))}"
+            prime_steps = steps
+    call = f"num_inference_steps={steps}, guidance_scale={guidance}, {size}"
     times = f" * {images}" if batch else ""
     lines.append(f"prompts = ['a photo of an astronaut riding a horse on mars']{times}")
     if case.warmup:
         first = "prompts" if batch else "prompts[0]"
-        lines.append(f"pipe({first}, num_inference_steps=1, {size})  # warm-up: thrown away")
+        lines.append(
+            f"pipe({first}, num_inference_steps={prime_steps}, {size})  # warm-up: thrown away"
+        )
     if batch:
         lines.append(f"images = pipe(prompts, {call}).images")
     else:

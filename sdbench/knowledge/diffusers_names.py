@@ -31,6 +31,13 @@ SCHEDULERS: dict[str, tuple[str, dict[str, str]]] = {
 _OWN = "own"
 # A pipeline of diffusers by its name; the base class could be asked for code from the Hub.
 _PIPELINE = re.compile(r"(?!Diffusion|Auto)[A-Z][A-Za-z0-9]{0,80}Pipeline")
+_DIFFUSERS_CHOICE = "AutoPipelineForImage2Image"
+_SIZE_OF_IMAGE = (
+    "StableDiffusionImg2ImgPipeline",
+    "StableDiffusionXLImg2ImgPipeline",
+    "LatentConsistencyModelImg2ImgPipeline",
+)
+_NO_STRENGTH = ("Flux2KleinPipeline",)
 _LATENTS_GIVEN = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 PROCESSORS = {"math": "AttnProcessor", "sdpa": "AttnProcessor2_0"}
 BACKENDS = {
@@ -76,19 +83,32 @@ def scheduler_line(config: Mapping[str, Any], *, prefix: str = "") -> str:
     return f"pipe.scheduler = {prefix}{kind}.from_config({', '.join(arguments)})"
 
 
-def pipeline_class(model: ModelInfo) -> str:
-    """The pipeline of a run's model.
+def pipeline_class(run: Run) -> str:
+    """The pipeline that a run loaded its model's networks into.
 
     Raises:
         StoreError: it is no name of a pipeline of diffusers.
     """
-    name = model.pipeline_class
+    key, name = "model.pipeline_class", run.model.pipeline_class
+    if run.image_to_image is not None:
+        if run.image_to_image.pipeline_class is None:
+            return _DIFFUSERS_CHOICE
+        key, name = "image_to_image.pipeline_class", run.image_to_image.pipeline_class
     if not _PIPELINE.fullmatch(name):
         raise StoreError(
-            "run.json: model.pipeline_class: expected the name of a pipeline of diffusers, got "
-            f"{name!r:.60}"
+            f"run.json: {key}: expected the name of a pipeline of diffusers, got {name!r:.60}"
         )
     return name
+
+
+def takes_size(pipeline: str) -> bool:
+    """Whether an image-to-image pipeline has to be given the size of its input image as well."""
+    return pipeline not in (*_SIZE_OF_IMAGE, _DIFFUSERS_CHOICE)
+
+
+def takes_strength(pipeline: str) -> bool:
+    """Whether an image-to-image pipeline makes a share of its steps only."""
+    return pipeline not in _NO_STRENGTH
 
 
 def is_given_latents(pipeline: str) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from sdbench.localise.ranking import JudgedCall, OperatorGroup, ranked, where_it_fails
-from sdbench.records import Case, DeviceKind, Dtype
+from sdbench.records import Case, DeviceKind, Dtype, Mode
 
 Shown = Literal["shown", "not-shown", "not-run"]
 
@@ -40,6 +40,8 @@ class Localisation:
     complete: bool
     proof: Demonstration | None
     duration_s: float
+    mode: Mode = "text-to-image"
+    strength: float | None = None
 
     @cached_property
     def groups(self) -> list[OperatorGroup]:

@@ -21,6 +21,7 @@ from sdbench.localise.ranking import JudgedCall, Status
 from sdbench.models.resolve import ModelSource, find_model
 from sdbench.models.traits import traits_of
 from sdbench.plan.config import Config, work_of
+from sdbench.plan.for_model import check_mode
 from sdbench.plan.read_config import parse_config
 from sdbench.privacy.redact_recorded import redact
 from sdbench.process.environment import worker_environment
@@ -32,7 +33,7 @@ from sdbench.process.operator_calls import OperatorCall, OperatorDifference
 from sdbench.process.picture_job import picture_job
 from sdbench.process.resolve_defaults import resolve_defaults
 from sdbench.process.sampler import Sample
-from sdbench.records import Case, Dtype, ModelInfo
+from sdbench.records import Case, Dtype, Mode, ModelInfo
 from sdbench.stacks import resolve_stack
 from sdbench.words import shell, signal_name
 
@@ -59,6 +60,8 @@ class LocaliseRequest:
     batch: int
     steps: int
     allow_pickle: bool
+    mode: Mode = "text-to-image"
+    strength: float | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,8 @@ def prepare_search(
         "lora": list(request.lora),
         "steps": request.steps,
         "images": request.batch,
+        "mode": request.mode,
+        "strength": "auto" if request.strength is None else request.strength,
         "case": [{"resolution": request.resolution}],
     }
     config = parse_config(document, "localise")
@@ -130,15 +135,18 @@ def prepare_search(
             f"sdbench run quick --model {shell(request.model)}"
         )
     device = find_device(request.device, interpreter, environment, executor)
-    resolved = resolve_defaults(config, traits_of(source), interpreter, environment, executor)
+    traits = traits_of(source)
+    resolved = resolve_defaults(config, traits, interpreter, environment, executor)
+    case = Case(
+        resolution=request.resolution,
+        attention_slicing=request.slicing,
+        vae_tiling=request.vae_tiling,
+        batching="batch",
+    )
+    check_mode(resolved.config, [case], traits)
     return Search(
         config=resolved.config,
-        case=Case(
-            resolution=request.resolution,
-            attention_slicing=request.slicing,
-            vae_tiling=request.vae_tiling,
-            batching="batch",
-        ),
+        case=case,
         device=device,
         dtype=request.dtype or ("float32" if device.kind == "cpu" else "float16"),
         model=prepare(source),
@@ -202,6 +210,8 @@ def conclude(
         case=search.case,
         images=search.config.images,
         steps=work_of(search.config, search.case).steps,
+        mode=search.config.mode,
+        strength=None if search.config.strength == "auto" else search.config.strength,
         judged=found.judged,
         skipped=found.skipped,
         notes=found.notes,

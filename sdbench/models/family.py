@@ -38,6 +38,8 @@ class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     ``guided_above`` is the guidance scale above which the denoiser is called with twice the
     images; None: it never is. ``tokens`` are the most tokens that each text encoder is given.
+    ``image_to_image`` is the class that begins with an image; ``joins_image``: it gives the
+    denoiser the tokens of that image as well and makes all steps, so there is no strength.
     ``schedulers`` are the ones that draw the image the model was trained for; None: unknown.
     ``denoiser``: diffusers slices the attention of a UNet only.
     """
@@ -46,6 +48,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pipelines: tuple[str, ...]
     image_to_image: str | None = None
     denoiser: Literal["unet", "transformer"] | None = None
+    joins_image: bool = False
     diffusers: str | None = None
     dtype: Dtype | None = None
     scheduler: Scheduler = OWN_SCHEDULER

@@ -6,6 +6,7 @@ class itself, looks at its signature as well (``worker/pipelines/load.py``).
 
 import re
 
+from sdbench.models.family import load_families
 from sdbench.models.folder_files import Fault, shown
 
 STABLE_DIFFUSION: dict[str, tuple[str, ...]] = {
@@ -43,6 +44,13 @@ def other_purpose(pipeline_class: object) -> Fault | None:
         return Fault(
             f"a {name}: it is for Flax", "download the model's PyTorch weights (safetensors)"
         )
+    for family in load_families().values():
+        if name == family.image_to_image and name not in family.pipelines:
+            return Fault(
+                f"a {name}: it needs an image to begin with",
+                f"set _class_name in its model_index.json to {family.pipelines[0]} and add --mode "
+                "image-to-image",
+            )
     for words, reason in _OTHER_PURPOSES:
         if re.search(words, name):
             return Fault(f"a {name}: {reason}, and {_MEASURED}", _OF_THE_FAMILY)

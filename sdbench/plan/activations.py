@@ -68,6 +68,7 @@ def denoiser_elements(
     *,
     whole_scores: bool,
     sliced: bool,
+    joined_images: int = 0,
 ) -> Elements:
     """Of one call of the denoiser.
 
@@ -77,6 +78,7 @@ def denoiser_elements(
         text_tokens: tokens of the prompt that a transformer joins to the image's.
         whole_scores: attention holds all its scores, as where it is not fused.
         sliced: attention slicing, which reaches U-Nets only and always holds scores.
+        joined_images: input images of this size whose tokens a transformer joins as well.
     """
     scale = latent_scale(vae)
     if network.class_name == "UNet2DConditionModel":
@@ -89,7 +91,7 @@ def denoiser_elements(
     if not hidden:
         return Elements(_UNKNOWN_DENOISER * samples * width * height / scale**2, known=False)
     side = scale * _patch(network.config, vae)
-    tokens = samples * (width * height / side**2 + text_tokens)
+    tokens = samples * ((1 + joined_images) * width * height / side**2 + text_tokens)
     per_token = _TRANSFORMER.get(network.class_name)
     count = (per_token or _UNKNOWN_TRANSFORMER) * hidden * tokens
     if whole_scores:
@@ -244,6 +246,30 @@ def decode_elements(
             pixels *= 4
         inputs = held = channels
     return Elements(max(found))
+
+
+def encode_elements(
+    vae: Network, width: int, height: int, *, tiled: bool, whole_scores: bool
+) -> Elements:
+    """Of the encoding of one image, as :func:`decode_elements`."""
+    if tiled and tiles(vae, width, height):
+        tile = min(width, _tile(vae)), min(height, _tile(vae))
+        once = encode_elements(vae, *tile, tiled=False, whole_scores=whole_scores)
+        return Elements(once.total + 3 * width * height, once.known)
+    widths = _widths(vae.config.get("block_out_channels"))
+    if not widths or not vae.class_name.startswith("AutoencoderKL"):
+        return Elements(_UNKNOWN_DECODER * width * height, known=False)
+    pixels = float(width * height)
+    inputs, found = widths[0], []
+    for level, channels in enumerate(widths):
+        found.append(_resnet(inputs, channels) * pixels)
+        inputs = channels
+        if level < len(widths) - 1:
+            # Held outside, padded, and the convolution's input and output in another layout.
+            found.append(3 * channels * pixels + 2 * channels * pixels / 4)
+            pixels /= 4
+    scores = _SCORES * pixels**2 if whole_scores else 0.0
+    return Elements(max(*found, _UNET_ATTENTION * inputs * pixels + scores))
 
 
 def tiles(vae: Network | None, width: int, height: int) -> bool:

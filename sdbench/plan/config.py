@@ -11,6 +11,7 @@ from sdbench.records import (
     Batching,
     Case,
     Dtype,
+    Mode,
     Offload,
     Quantization,
     Scheduler,
@@ -136,6 +137,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     description: str = ""
     model: str = "synthetic/sd15"
     lora: tuple[str, ...] = ()
+    mode: Mode = "text-to-image"
+    strength: float | Auto = "auto"
     device: Literal["auto", "mps", "cuda", "cpu"] = "auto"
     steps: int | Auto = "auto"
     guidance_scale: float | Auto = "auto"
@@ -195,6 +198,16 @@ def work_of(config: Config, case: Case) -> Work:
     if scheduler == "auto" or steps == "auto" or guidance_scale == "auto":
         raise ValueError(f"{config.name}: expected a configuration that is resolved for its model")
     return Work(scheduler, steps, guidance_scale)
+
+
+def steps_made(config: Config, case: Case) -> int:
+    """Denoising steps of a call: with an input image the share of them that its strength says.
+
+    Raises:
+        ValueError: the configuration is not resolved for its model.
+    """
+    steps = work_of(config, case).steps
+    return steps if config.strength == "auto" else int(steps * config.strength)
 
 
 def held_bytes(level: float | str, memory_bytes: int) -> int:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sdbench.plan.config import FEWEST_PASSES, MOST_PASSES, Config, work_of
+from sdbench.plan.config import FEWEST_PASSES, MOST_PASSES, Config, steps_made, work_of
 from sdbench.plan.predicted_memory import PROCESS_BYTES, predict_memory, target_of
 from sdbench.records import (
     Case,
@@ -110,7 +110,7 @@ def estimate_run(
 
 def _kept_bytes(config: Config, case: Case) -> float:
     """Bytes on disk of an image of a case, with what its profiling pass keeps."""
-    steps = work_of(config, case).steps
+    steps = steps_made(config, case)
     each = _PICTURE_BYTES_PER_PIXEL + _TRACE_BYTES_PER_PIXEL + steps * _STEP_BYTES_PER_PIXEL
     return case.width * case.height * each
 
@@ -126,7 +126,7 @@ def estimate_slot(
     """Seconds of one process, from start to last line."""
     start_s, step_s, decode_s, pass_s = _times(config, case, model, device, cores, start)
     prime_s = step_s + decode_s if case.warmup else 0.0
-    profile_s = work_of(config, case).steps * step_s + decode_s
+    profile_s = steps_made(config, case) * step_s + decode_s
     passes_s = _passes_of(config, pass_s, start_s) * pass_s
     return start_s + prime_s + passes_s + profile_s / config.fewest_processes
 
@@ -154,11 +154,10 @@ def _times(
 ) -> tuple[float, float, float, float]:
     """Seconds of a process until its pipeline is loaded, of a step, a decode and a pass."""
     batch, calls = (config.images, 1) if case.batching == "batch" else (1, config.images)
-    work = work_of(config, case)
-    step_s, decode_s = _call_times(_cost(model), case, batch, device, cores, work.guidance_scale)
+    step_s, decode_s = _call_times(config, _cost(model), case, batch, device, cores)
     start_s = _FORK_S if start == "fork" else _IMPORT_S
     start_s += model.bytes_on_disk / _LOAD_BYTES_PER_S
-    return start_s, step_s, decode_s, calls * (work.steps * step_s + decode_s)
+    return start_s, step_s, decode_s, calls * (steps_made(config, case) * step_s + decode_s)
 
 
 def _passes_of(config: Config, pass_s: float, start_s: float) -> int:
@@ -187,19 +186,19 @@ def estimate_reference(
 
     ``rounded`` pictures are made as a device rounds.
     """
-    work = work_of(config, case)
-    step_s, decode_s = _call_times(_cost(model), case, 1, "cpu", cores, work.guidance_scale)
+    steps = steps_made(config, case)
+    step_s, decode_s = _call_times(config, _cost(model), case, 1, "cpu", cores)
     load_s = 2 * model.bytes_on_disk / _LOAD_BYTES_PER_S  # stored in half precision, made float32
     # Each picture is decoded once more, slightly changed, to see how much of that it shows.
-    duration_s = _IMPORT_S + images * (work.steps * step_s + 2 * decode_s)
+    duration_s = _IMPORT_S + images * (steps * step_s + 2 * decode_s)
     peak_bytes = predict_memory(config, case, target_of(model, "cpu")).worst.peak_bytes
     for dtype in dtypes:
-        floor_s = min(work.steps, _FLOOR_STEPS) * step_s + decode_s
+        floor_s = min(steps, _FLOOR_STEPS) * step_s + decode_s
         duration_s += load_s + floor_s * (_FLOAT64_SLOWDOWN if dtype == "float32" else 1)
     if images:
         duration_s += load_s
     if rounded:
-        duration_s += load_s + rounded * (work.steps * step_s + decode_s)
+        duration_s += load_s + rounded * (steps * step_s + decode_s)
     if "float32" in dtypes:
         peak_bytes = 2 * peak_bytes - PROCESS_BYTES["cpu"]
     return Estimate(duration_s, peak_bytes, 0)
@@ -272,18 +271,25 @@ def _denoiser_parameters(components: Mapping[str, ComponentInfo]) -> tuple[str, 
 
 
 def _call_times(
-    cost: Cost, case: Case, batch: int, device: DeviceKind, cores: int, guidance_scale: float
+    config: Config, cost: Cost, case: Case, batch: int, device: DeviceKind, cores: int
 ) -> tuple[float, float]:
-    """Seconds of one denoising step and of one decode, for a batch of pictures."""
+    """Seconds of one denoising step and of one decode, for a batch of pictures.
+
+    The encoding of an input image is taken for another decode.
+    """
     latent_pixels = case.width * case.height / 64
-    samples = batch * (2 if guidance_scale > 1 else 1)
+    samples = batch * (2 if work_of(config, case).guidance_scale > 1 else 1)
+    codings = 1 if config.mode == "text-to-image" else 2
     unet = samples * (cost.unet_linear * latent_pixels + cost.unet_square * latent_pixels**2)
     rates = {"cpu": _CPU_FLOPS_PER_CORE * cores, "mps": _MPS_FLOPS, "cuda": _CUDA_FLOPS}
     slowdown = _FLOAT32_SLOWDOWN[device] if case.dtype == "float32" else 1.0
     if device == "cpu" and case.dtype != "float32":
         slowdown = _HALF_ON_CPU_SLOWDOWN
     rate = rates[device] / slowdown
-    return max(_CALL_FLOOR_S[device], unet / rate), batch * cost.decode * latent_pixels / rate
+    return (
+        max(_CALL_FLOOR_S[device], unet / rate),
+        codings * batch * cost.decode * latent_pixels / rate,
+    )
 
 
 @dataclass

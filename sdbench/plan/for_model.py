@@ -6,13 +6,15 @@ from typing import NamedTuple
 import msgspec
 
 from sdbench.errors import ConfigError
-from sdbench.models.family import OWN_SCHEDULER
+from sdbench.models.family import OWN_SCHEDULER, load_families
 from sdbench.models.resolve import find_model
 from sdbench.models.traits import Traits, traits_of
-from sdbench.plan.config import Config, work_of
+from sdbench.plan.config import Config, steps_made, work_of
 from sdbench.plan.read_config import load_config, nearest_sizes
 from sdbench.records import Case, DeviceKind, Dtype, Plan
 
+# Strong enough for another picture, with most of the steps made.
+_STRENGTH = 0.6
 # Of a class that nobody knows anything of.
 _STEPS, _GUIDANCE = 20, 7.5
 _NO_SOURCE = "no source; what sdbench takes for a class of which nothing is known"
@@ -36,8 +38,10 @@ class Resolved(NamedTuple):
 
 
 def needs_signature(config: Config, traits: Traits) -> bool:
-    """Whether only the pipeline's own signature can say what ``auto`` means."""
+    """Whether only the stack can say what ``auto`` means, or whether it has the mode."""
     family = traits.family
+    if traits.family_name is None and config.mode == "image-to-image":
+        return True
     return (config.steps == "auto" and family.steps is None) or (
         config.guidance_scale == "auto" and family.guidance_scale is None
     )
@@ -62,6 +66,9 @@ def resolve_for(config: Config, traits: Traits, call: CallDefaults | None = None
     if config.guidance_scale == "auto":
         scale, sources["guidance_scale"] = _guidance(traits, call)
         given = msgspec.structs.replace(given, guidance_scale=scale)
+    if config.mode == "image-to-image" and config.strength == "auto":
+        strength = 1.0 if traits.family.joins_image else _STRENGTH
+        given = msgspec.structs.replace(given, strength=strength)
     return Resolved(given, sources)
 
 
@@ -105,11 +112,50 @@ def check_fit(config: Config, plan: Plan, traits: Traits) -> None:
     """Refuse what this model would turn into another image, or into an error after loading.
 
     Raises:
-        ConfigError: a size or a scheduler does not fit the model.
+        ConfigError: a size, a scheduler or the mode does not fit the model.
     """
     cases = [planned.case for planned in plan.cases if planned.skip_reason is None]
     _check_sizes(config, cases, traits)
     _check_schedulers(config, cases, traits)
+    check_mode(config, cases, traits)
+
+
+def check_mode(config: Config, cases: Iterable[Case], traits: Traits) -> None:
+    """Refuse to begin with an image where the model cannot, or where no step would be made.
+
+    Raises:
+        ConfigError: the family has no such pipeline, takes no strength, or too few steps are made.
+    """
+    if config.mode == "text-to-image" or config.strength == "auto":
+        return
+    family = traits.family
+    if traits.family_name is not None and family.image_to_image is None:
+        raise no_image_to_image(config, traits)
+    if family.joins_image and config.strength != 1:
+        raise ConfigError(
+            config.name,
+            "strength",
+            f"{family.title} takes no strength and makes all of its steps; leave it out",
+        )
+    for case in cases:
+        if steps_made(config, case) < 1:
+            steps = work_of(config, case).steps
+            raise ConfigError(
+                config.name,
+                "strength",
+                f"expected at least one step, got {steps} steps × strength {config.strength:g}",
+            )
+
+
+def no_image_to_image(config: Config, traits: Traits) -> ConfigError:
+    """What to raise for a model that cannot begin with an image; names the families that can."""
+    able = (one.title for one in load_families().values() if one.image_to_image is not None)
+    return ConfigError(
+        config.name,
+        "mode",
+        f"{traits.family.title} has no image-to-image pipeline; these families have one: "
+        f"{', '.join(able)}",
+    )
 
 
 def _check_sizes(config: Config, cases: Iterable[Case], traits: Traits) -> None:

@@ -14,7 +14,12 @@ import msgspec
 
 from sdbench.models.family import family_of
 from sdbench.models.networks import Network, networks_of
-from sdbench.plan.activations import decode_elements, denoiser_elements, text_elements
+from sdbench.plan.activations import (
+    decode_elements,
+    denoiser_elements,
+    encode_elements,
+    text_elements,
+)
 from sdbench.plan.config import Config, work_of
 from sdbench.records import (
     Case,
@@ -70,7 +75,8 @@ class Target:
 
     ``guided_above`` is the guidance scale above which an image is computed twice in each step,
     ``tokens`` how many of a prompt each text encoder is given. ``fused_attention`` is False for a
-    torch that has no scaled_dot_product_attention.
+    torch that has no scaled_dot_product_attention. ``joins_image``: an input image's tokens are
+    given to the denoiser as well.
     """
 
     networks: tuple[Network, ...]
@@ -79,6 +85,7 @@ class Target:
     guided_above: float | None
     tokens: dict[str, int]
     fused_attention: bool = True
+    joins_image: bool = False
 
     @property
     def known(self) -> bool:
@@ -102,6 +109,7 @@ def target_of(model: ModelInfo, device: DeviceKind, *, fused_attention: bool = T
         guided_above=family.guided_above if name is not None else 1.0,
         tokens=family.tokens,
         fused_attention=fused_attention,
+        joins_image=family.joins_image,
     )
 
 
@@ -109,10 +117,7 @@ def predict_memory(config: Config, case: Case, target: Target) -> PredictedMemor
     """The highest memory of a process of a case in each stage."""
     working = _working_bytes(config, case, target)
     return PredictedMemory(
-        stages=[
-            _stage(stage, case, target, working)
-            for stage in ("load", "text_encoder", "denoising", "vae_decode")
-        ],
+        stages=[_stage(stage, case, target, working) for stage in working],
         from_sizes=_from_sizes(case, target),
     )
 
@@ -178,7 +183,7 @@ def _stage(
         if stage != "vae_decode":  # which uses what was given back once more
             kept += _KEPT_OF_ACTIVATIONS * most
         return _made(stage, None, base + weights * (1 + _KEPT_OF_WEIGHTS) + kept + used)
-    on_cpu = stage == "vae_decode" and _setting(case, "vae_device", "same") == "cpu"
+    on_cpu = stage in ("vae_encode", "vae_decode") and _setting(case, "vae_device", "same") == "cpu"
     resident = _resident(stage, case, target)
     on_device = _WORKSPACE_BYTES[device] + _ROUNDED_UP[device] * resident
     # All weights pass through the machine's memory, and what is offloaded stays there.
@@ -228,7 +233,7 @@ def _resident(stage: MemoryStage, case: Case, target: Target) -> float:
     if _setting(case, "vae_device", "same") == "cpu":
         networks = [one for one in networks if one is not target.vae]
     if case.offload == "none":
-        encoded = stage in ("denoising", "vae_decode")
+        encoded = stage in ("denoising", "vae_decode")  # they leave before the first step
         if encoded and _setting(case, "text_encoder", "resident") == "offloaded":
             networks = [one for one in networks if not one.encodes_text]
         return weight_bytes(networks, case)
@@ -272,9 +277,14 @@ def _working_bytes(config: Config, case: Case, target: Target) -> dict[MemorySta
     extra = 0
     if decodes_in_float32(case, target) and target.vae is not None:
         extra = int(4 * target.vae.parameters - _bytes_of(target.vae, case))
-    return {
+    found: dict[MemoryStage, float] = {
         "load": 0.0,
         "text_encoder": width * _texts(config, case, target),
+    }
+    if config.mode == "image-to-image":  # pipelines encode one image after the other
+        found["vae_encode"] = _encoded_bytes(case, target)
+    return {
+        **found,
         "denoising": width * _denoised(config, case, target),
         "vae_decode": decode_width * together * decoded + extra,
     }
@@ -320,6 +330,7 @@ def _denoised(config: Config, case: Case, target: Target) -> float:
             sum(target.tokens.values()) or _DEFAULT_TOKENS,
             whole_scores=_whole_scores(case, target),
             sliced=case.attention_slicing,
+            joined_images=int(target.joins_image and config.mode == "image-to-image"),
         ).total
         for one in _denoisers(target)
     )
@@ -333,6 +344,21 @@ def _decoded(case: Case, target: Target) -> float:
         tiled=case.vae_tiling,
         whole_scores=_whole_scores(case, target),
     ).total
+
+
+def _encoded_bytes(case: Case, target: Target) -> float:
+    """Of one image; SDXL's VAE is made float32 for it, whatever the case's type."""
+    elements = encode_elements(
+        *(target.vae or _UNKNOWN, case.width, case.height),
+        tiled=case.vae_tiling,
+        whole_scores=_whole_scores(case, target),
+    ).total
+    forced = target.vae is not None and target.vae.config.get("force_upcast") is True
+    forced = forced and "XL" in target.pipeline_class
+    if not forced and _setting(case, "vae_dtype", "same") != "float32":
+        return BYTES[case.dtype] * elements
+    extra = 4 * target.vae.parameters - _bytes_of(target.vae, case) if target.vae else 0
+    return BYTES["float32"] * elements + extra
 
 
 def _denoisers(target: Target) -> Sequence[Network]:

@@ -34,6 +34,7 @@ _LARGEST_SHARE = 90
 _RANGES: dict[str, tuple[float, float | None]] = {
     "steps": (1, 1000),
     "guidance_scale": (0, 100),
+    "strength": (0.01, 1),
     "seed": (0, 2**63 - 1),
     "images": (1, 64),
     "passes": (1, 10_000),
@@ -250,6 +251,8 @@ def _check_values(config: Config, source: str) -> None:
                     _check_number(value, source, f"{kind}[{index}].{axis}", *_RANGES[axis])
             if kind == "exclude" and not selection.settings():
                 raise ConfigError(source, f"exclude[{index}]", "expected at least one setting")
+    if config.strength != "auto" and config.mode == "text-to-image":
+        raise ConfigError(source, "strength", 'expected only with mode = "image-to-image"')
     _check_arms(config.arm, source)
     _check_hold(config.pressure, source)
     if config.until_decided is not None and not 0 < config.until_decided.threshold <= 1:

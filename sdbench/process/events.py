@@ -66,10 +66,14 @@ class DeviceTried(_Timed, frozen=True, kw_only=True, tag="device"):
 
 
 class SignatureRead(_Timed, frozen=True, kw_only=True, tag="signature"):
-    """Defaults of a pipeline's ``__call__``; None where it has no number for one."""
+    """Defaults of a pipeline's ``__call__``; None where it has no number for one.
+
+    ``image_to_image`` is the class that diffusers takes for image-to-image; None: it has none.
+    """
 
     steps: int | None
     guidance_scale: float | None
+    image_to_image: str | None = None
 
 
 class Loaded(_Timed, frozen=True, kw_only=True, tag="loaded"):

@@ -13,11 +13,16 @@ def picture_job(
     config: Config, model: ModelInfo, device: DeviceKind, case: Case, *, allow_pickle: bool
 ) -> dict[str, Any]:
     """Everything that decides the pictures of a case; each kind of job adds what it does."""
-    work = work_of(config, case)
+    work, family = work_of(config, case), family_of(model.pipeline_class)[1]
+    beginning = {
+        "mode": config.mode,
+        "strength": config.strength,
+        "image_to_image": family.image_to_image,
+    }
     return {
         "device": device,
         "model_path": model.path,
-        "pipeline_since": family_of(model.pipeline_class)[1].diffusers,
+        "pipeline_since": family.diffusers,
         "loras": [msgspec.to_builtins(lora) for lora in model.loras],
         "allow_pickle": allow_pickle,
         "scheduler": work.scheduler,
@@ -27,4 +32,5 @@ def picture_job(
         "images": config.images,
         "prompts": list(config.prompts),
         "case": msgspec.to_builtins(case) | {"width": case.width, "height": case.height},
+        **(beginning if config.mode == "image-to-image" else {}),
     }

@@ -2,7 +2,13 @@
 
 from sdbench.models.traits import Traits
 from sdbench.plan.config import Config
-from sdbench.plan.for_model import CallDefaults, Resolved, needs_signature, resolve_for
+from sdbench.plan.for_model import (
+    CallDefaults,
+    Resolved,
+    needs_signature,
+    no_image_to_image,
+    resolve_for,
+)
 from sdbench.process.events import SignatureRead
 from sdbench.process.executor import Executor, Task
 
@@ -21,6 +27,9 @@ def resolve_defaults(
     """The configuration with numbers only.
 
     A process is started for a pipeline class without a family alone.
+
+    Raises:
+        ConfigError: diffusers has no image-to-image pipeline for such a class.
     """
     call = None
     if needs_signature(config, traits):
@@ -36,6 +45,8 @@ def resolve_defaults(
         report = executor.run(task, lambda event, sample: None)
         read = [event for event in report.events if isinstance(event, SignatureRead)]
         call = _believed(read[-1]) if read else None
+        if config.mode == "image-to-image" and read and read[-1].image_to_image is None:
+            raise no_image_to_image(config, traits)
     return resolve_for(config, traits, call)
 
 

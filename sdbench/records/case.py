@@ -31,6 +31,7 @@ TextEncoder = Literal["resident", "offloaded"]
 Quantization = Literal[
     "none", "bitsandbytes-8bit", "bitsandbytes-4bit", "torchao-int8", "quanto-int8"
 ]
+Mode = Literal["text-to-image", "image-to-image"]
 Scheduler = Literal[
     "ddim",
     "pndm",

@@ -12,7 +12,7 @@ from sdbench.records.numbers import Block, Bytes, Count
 StartMethod = Literal["spawn", "fork"]
 
 
-MemoryStage = Literal["load", "text_encoder", "denoising", "vae_decode"]
+MemoryStage = Literal["load", "text_encoder", "vae_encode", "denoising", "vae_decode"]
 
 
 class PredictedStage(msgspec.Struct, frozen=True, kw_only=True, gc=False):

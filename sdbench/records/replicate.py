@@ -138,6 +138,7 @@ class CountedFlops(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
 
     text_encoder: Flops
+    vae_encode: Flops = 0
     denoising: Flops
     vae_decode: Flops
     measured_pass: Flops

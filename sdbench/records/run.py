@@ -117,6 +117,18 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return " + ".join([self.name, *(f"{lora.name} ({lora.weight:g})" for lora in self.loras)])
 
 
+class ImageToImage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What the images of a run begin with.
+
+    ``pipeline_class`` is the class that is loaded with the model's networks; None: diffusers' own
+    choice for the model's class. ``input_sha256`` is of the pixels of the built-in input image, by
+    the resolution of the cases.
+    """
+
+    pipeline_class: str | None
+    input_sha256: dict[str, str]
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """``run.json``: all that holds for the run as a whole."""
 
@@ -141,6 +153,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """What was said of the prompts before the run, their text aside: what of them is not read."""
     resolved: dict[str, str] = {}
     """Settings that the configuration left to the model, and what each was taken from."""
+    image_to_image: ImageToImage | None = None
+    """None: the images are made of text alone."""
 
     def variables(self, arm: Arm) -> dict[str, str]:
         """The environment variables that an arm computed with; its own go first."""
@@ -150,6 +164,22 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         """A case's value on an axis; the run's own where the case names none."""
         value = getattr(case, axis)
         return self.config.get(axis) if value is None else value
+
+    @property
+    def mode_words(self) -> str:
+        """``text-to-image``, or ``image-to-image, strength 0.6``."""
+        if self.image_to_image is None:
+            return "text-to-image"
+        return f"image-to-image, strength {self.config.get('strength')}"
+
+    def begins_with(self, resolution: str) -> dict[str, Any]:
+        """What decides the images of a resolution beside the prompts; empty for text-to-image."""
+        if self.image_to_image is None:
+            return {}
+        return {
+            "strength": self.config.get("strength"),
+            "input_sha256": self.image_to_image.input_sha256.get(resolution),
+        }
 
     def identity(self, name: str) -> Any:
         """What the machine is, of ``machine_facts``; None where it is not known or not recorded."""

@@ -76,7 +76,7 @@ def case_script(
     width, height = _sides(case)
     batch = case.batching == "batch"
     memory, memory_words = _MEMORY[run.device]
-    pipeline = pipeline_class(run.model)
+    pipeline = pipeline_class(run)
     given = is_given_latents(pipeline)
     scheduler = scheduler_line(config, prefix="diffusers.")
     return _SCRIPT.format(
@@ -84,9 +84,7 @@ def case_script(
         run_id=words(run.run_id),
         environment=_environment(run, arm),
         scheduler=f"    {scheduler}\n" if scheduler else "",
-        paint=(_PAINT_FROM_LATENTS if given else _PAINT).format(
-            seed=whole(config.get("seed")), guidance=number(config.get("guidance_scale"))
-        ),
+        paint=_paint(run, config, given),
         pipeline_class=pipeline,
         model=literal(_model(run)),
         device=name(run.device),
@@ -100,7 +98,7 @@ def case_script(
         checked=sorted({0, images - 1}) if batch else [0],
         limit=LIMIT,
         options=_options(run, arm, half_weights_only, allow_pickle),
-        settings="\n".join(_settings(case, denoiser_name(run.model), run.device)),
+        settings="\n".join(_settings(run, case)),
         passes=whole(config.get("passes") if passes is None else passes),
         memory=memory,
         memory_words=memory_words,
@@ -193,18 +191,27 @@ def _options(run: Run, arm: Arm, half_weights_only: bool, allow_pickle: bool) ->
     return ", ".join(f"{name}={value}" for name, value in options.items())
 
 
-def _settings(case: Case, denoiser: str, device: DeviceKind) -> list[str]:
+def _paint(run: Run, config: Mapping[str, Any], given_latents: bool) -> str:
+    values = {"seed": whole(config.get("seed")), "guidance": number(config.get("guidance_scale"))}
+    if run.image_to_image is not None:
+        return _PAINT_FROM_IMAGE.format(**values, strength=number(config.get("strength")))
+    return (_PAINT_FROM_LATENTS if given_latents else _PAINT).format(**values)
+
+
+def _settings(run: Run, case: Case) -> list[str]:
+    denoiser = denoiser_name(run.model)
     lines = []
     if case.offload == "none":
         lines.append("pipe = load(DTYPE).to(DEVICE)")
     else:
         lines.append("pipe = load(DTYPE)")
-        lines.append(offload_line(case, "DEVICE", cuda=device == "cuda"))
+        lines.append(offload_line(case, "DEVICE", cuda=run.device == "cuda"))
     lines += attention_lines(case, denoiser, prefix=_ATTENTION)
     lines += switches(case)
     lines += compile_lines(case, denoiser)
     if case.warmup:
-        lines.append("paint(BATCHES[0], steps=1)")
+        steps = "1" if run.image_to_image is None else "STEPS"
+        lines.append(f"paint(BATCHES[0], steps={steps})")
     return lines
 
 
@@ -236,6 +243,36 @@ def paint(pictures, steps=STEPS):
     accepted = inspect.signature(type(pipe).__call__).parameters
     options = {{name: value for name, value in options.items() if name in accepted}}
     return pipe(prompt=[PROMPTS[i] for i in pictures], generator=seeds, width=WIDTH, height=HEIGHT,
+                num_inference_steps=steps, output_type="pt", **options).images.cpu().float()
+"""
+# The input image is the one that a run has (``worker/input_image.py``).
+_PAINT_FROM_IMAGE = """import inspect, numpy
+from PIL import Image
+
+y, x = numpy.mgrid[0:HEIGHT, 0:WIDTH]
+rgb = numpy.stack([70 + 0 * y, 120 + 60 * x // WIDTH, 60 + 0 * y], axis=-1)
+sky = numpy.stack([90 + 80 * y // HEIGHT, 140 + 60 * y // HEIGHT, 220 + 0 * y], axis=-1)
+rgb[y < HEIGHT * 5 // 8] = sky[y < HEIGHT * 5 // 8]
+rgb[(x - WIDTH // 2) ** 2 + (y - HEIGHT // 2) ** 2 < (min(WIDTH, HEIGHT) // 5) ** 2] = 200, 60, 40
+IMAGE = Image.fromarray(rgb.astype("uint8"))
+
+def draw(shape, generator=None, device=None, dtype=None, layout=None):
+    each = generator if isinstance(generator, list) else [generator]
+    each = each if len(each) == shape[0] else each[:1]
+    one = (shape[0] // len(each), *shape[1:])
+    noise = torch.cat([torch.randn(one, generator=seed) for seed in each])
+    return noise.to(device=device, dtype=dtype)
+
+def paint(pictures, steps=STEPS):
+    for module in [m for n, m in sys.modules.items() if n.startswith("diffusers.")]:
+        if "randn_tensor" in vars(module):
+            module.randn_tensor = draw
+    seeds = [torch.Generator().manual_seed({seed} + picture) for picture in pictures]
+    options = dict(guidance_scale={guidance}, strength={strength}, width=WIDTH, height=HEIGHT)
+    accepted = inspect.signature(type(pipe).__call__).parameters
+    options = {{name: value for name, value in options.items() if name in accepted}}
+    image = [IMAGE] * len(pictures) if "strength" in accepted else IMAGE
+    return pipe(prompt=[PROMPTS[i] for i in pictures], image=image, generator=seeds,
                 num_inference_steps=steps, output_type="pt", **options).images.cpu().float()
 """
 _ROUNDING = """for module in [{modules}]:

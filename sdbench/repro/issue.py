@@ -77,6 +77,8 @@ def _what_was_run(run: Run, planned: PlannedCase, arm: Arm) -> str:
         "guidance": config.get("guidance_scale"),
         "seed": config.get("seed"),
     }
+    if run.image_to_image is not None:
+        settings |= {"mode": config.get("mode"), "strength": config.get("strength")}
     lines = [
         f"- model: {code_span(model.name)} ({plain(model.pipeline_class)}{weights})",
         f"- case: {plain(case_words(planned.case))} ({case}) on {code_span(run.device)}",

@@ -100,9 +100,9 @@ def _alike(one: object, other: object) -> bool:
 
 
 def _reader(run: Run, shelf: ReferenceStore) -> ReadContent:
-    """How pictures are read; only those of the built-in model can be."""
+    """How pictures are read; only those that the built-in model makes of text can be."""
     prompts = shelf.config.prompts
-    if run.model.name not in BUILTIN:
+    if run.model.name not in BUILTIN or run.image_to_image is not None:
         return lambda image, pixels: None
     return lambda image, pixels: judge(pixels, prompts[image % len(prompts)]).content
 

@@ -274,9 +274,10 @@ class RunLoop:
             name = f"{replicate.replicate_id}.{replicate.attempt}"
             why_not = self.folder.write_telemetry(name, report.timeline)
             replicate = msgspec.structs.replace(replicate, telemetry_missing=why_not)
-        replicate = with_content(
-            replicate, self.run.model.name, self.config.prompts, self.folder.path
-        )
+        if self.run.image_to_image is None:  # what an input image adds is in no prompt
+            replicate = with_content(
+                replicate, self.run.model.name, self.config.prompts, self.folder.path
+            )
         replicate = self._with_flops(replicate)
         why_not = self.folder.keep_files()
         if why_not is not None:

@@ -129,11 +129,14 @@ def command_of(request: Request) -> str:
     words = ["sdbench", "run", *([] if request.config is None else [request.config])]
     for option, value in (
         ("--model", request.model),
+        ("--mode", request.mode),
+        ("--strength", None if request.strength is None else f"{request.strength:g}"),
         ("--device", request.device),
         ("--label", request.label),
     ):
         words += [] if value is None else [option, value]
     for option, values in (
+        ("--lora", request.lora),
         ("--stack", request.stacks),
         ("--set", request.overrides),
         ("--only", request.only),

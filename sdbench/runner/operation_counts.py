@@ -75,6 +75,7 @@ def _file_of(run: Run, config: Config, stack: str, case: Case) -> str | None:
         "images": config.images,
         "prompts": list(config.prompts),
         "case": alike(case),
+        **run.begins_with(case.resolution),
     }
     digest = hashlib.sha256(msgspec.json.encode(deciding, order="sorted")).hexdigest()
     return f"{digest[:32]}.json"

@@ -44,6 +44,7 @@ from sdbench.process.find_device import FoundDevice, accelerator_possible, find_
 from sdbench.process.resolve_defaults import resolve_defaults
 from sdbench.process.room import room_now
 from sdbench.records import Case, DeviceKind, ModelInfo, Plan, Run, Session, StackInfo
+from sdbench.runner.from_image import check_input_image, image_to_image_of
 from sdbench.runner.loop import new_run_id
 from sdbench.runner.memory_fit import MemoryFit, fit_plan, with_command
 from sdbench.runner.request import CPU_DEFAULT_CONFIG, DEFAULT_CONFIG, Request, configure
@@ -337,6 +338,7 @@ def make_run(prepared: Prepared, model: ModelInfo) -> Run:
             prompt_remarks(prepared.config, model.name, Path(model.path), quoting=False)
         ),
         resolved=prepared.resolved,
+        image_to_image=image_to_image_of(prepared.config, prepared.plan, model),
     )
 
 
@@ -372,6 +374,7 @@ def check_resumable(run: Run) -> None:
         MachineError: the machine, an interpreter's versions, the preload or a variable changed.
     """
     check_same_machine(run)
+    check_input_image(run)
     if preload_modules(os.environ) != run.preload:
         before = ",".join(run.preload) or "(unset)"
         raise MachineError(f"{run.run_id} was begun with {PRELOAD}={before}")

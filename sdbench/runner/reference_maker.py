@@ -29,6 +29,7 @@ from sdbench.process.environment import PRELOAD, worker_environment
 from sdbench.process.events import Event, Failed, Phase
 from sdbench.process.executor import Executor, Report, Stop, Task
 from sdbench.process.guard import MemoryGuard
+from sdbench.process.input_image import input_image_sha256
 from sdbench.process.picture_job import picture_job
 from sdbench.process.sampler import Sample
 from sdbench.records import (
@@ -96,14 +97,17 @@ class ReferenceStore:
 
     def settings(self, group: Group, image: int) -> ReferenceSettings:
         """What decides the picture of an image."""
-        config = self.config
+        config, case = self.config, group.case
+        from_image = config.mode == "image-to-image"
         return ReferenceSettings(
             model_sha256=self.model.sha256 or "",
             resolution=group.resolution,
             prompt=config.prompts[image % len(config.prompts)],
             seed=config.seed + image,
-            **work_of(config, group.case)._asdict(),
+            **work_of(config, case)._asdict(),
             vae_tiling=group.vae_tiling,
+            strength=None if config.strength == "auto" else config.strength,
+            input_sha256=input_image_sha256(case.width, case.height) if from_image else None,
         )
 
     def reference(self, group: Group, image: int) -> Reference | None:
@@ -158,9 +162,10 @@ class ReferenceStore:
     def untiled_file(self, group: Group, image: int) -> Path | None:
         """The reference of the same image without VAE tiling, if it was computed here.
 
-        Only its decode has to be repeated then. A damaged one, or one with NaN, is not used.
+        Only its decode has to be repeated then. A damaged one, or one with NaN, is not used. An
+        input image is encoded in tiles, too, so that nothing is the same.
         """
-        if not group.vae_tiling:
+        if not group.vae_tiling or self.config.mode == "image-to-image":
             return None
         plain = replace(group, vae_tiling=False)
         found, own = self.reference(plain, image), self.own_folder(plain, image)

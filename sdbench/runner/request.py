@@ -36,6 +36,8 @@ class Request:
     until_decided: bool = False
     made: Config | None = None
     """The configuration itself, where sdbench made it and no file holds it."""
+    mode: str | None = None
+    strength: float | None = None
 
 
 def configure(request: Request, name: str) -> Config:
@@ -47,6 +49,10 @@ def configure(request: Request, name: str) -> Config:
         overrides.append(f"model={_toml_text(request.model)}")
     if request.lora:
         overrides.append(f"lora={_toml_text(request.lora)}")
+    if request.mode is not None:
+        overrides.append(f"mode={_toml_text(request.mode)}")
+    if request.strength is not None:
+        overrides.append(f"strength={request.strength!r}")
     if request.device is not None:
         overrides.append(f"device={_toml_text(request.device)}")
     config = load_config(name, overrides)

@@ -42,7 +42,15 @@ def check_run(run: Run, source: str) -> list[str]:
     fault = next(_faults(run), None)
     if fault is not None:
         raise StoreError(f"{source}: {fault}")
-    return _check_config(run.config, source)
+    warnings = _check_config(run.config, source)
+    from_image = run.config.get("mode") == "image-to-image"
+    if from_image != (run.image_to_image is not None):
+        raise StoreError(
+            f"{source}: image_to_image: expected exactly with config.mode 'image-to-image'"
+        )
+    if from_image and run.config.get("strength") in (None, "auto"):
+        raise StoreError(f"{source}: config.strength: expected what the run used")
+    return warnings
 
 
 def _check_config(config: Mapping[str, Any], source: str) -> list[str]:

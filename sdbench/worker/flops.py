@@ -19,7 +19,7 @@ from .pipelines.compiled import uncompiled
 from .pipelines.components import decoder_of, denoiser_of, text_encoders_of
 from .pipelines.hooks import Undo, map_tensors, replace_method
 
-_STAGES = ("text_encoder", "denoising", "vae_decode")
+_STAGES = ("text_encoder", "vae_encode", "denoising", "vae_decode")
 _NO_COUNTER = "this torch has no flop counter (it came with 2.1)"
 
 
@@ -35,6 +35,8 @@ class NetworkCalls:
         decoder = decoder_of(pipeline)
         if decoder is not None:
             self._methods.append(("vae_decode", decoder[1], "decode"))
+            if callable(getattr(decoder[1], "encode", None)):
+                self._methods.append(("vae_encode", decoder[1], "encode"))
         self._undo: "list[Undo]" = []
         self._noted: "dict[str, _Call]" = {}
 

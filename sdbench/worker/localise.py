@@ -29,7 +29,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from .channel import Channel
 from .devices import Device
 from .pipelines import torch_dtype
-from .pipelines.calls import pipeline_calls
+from .pipelines.calls import is_from_image, pipeline_calls
 from .pipelines.components import decoder_of, denoiser_of, networks_of
 from .repeated_call import (
     LAYOUTS,
@@ -76,7 +76,7 @@ def localise(pipeline: Any, device: Device, job: "dict[str, Any]", channel: Chan
     call to begin with), ``avoid`` (signatures of calls that must not be repeated) and ``capture``
     (None, or ``{"call", "path"}``: only write the operands of that call, as safetensors).
     """
-    owners = _Owners(pipeline, job["steps"])
+    owners = _Owners(pipeline, job)
     repeater = _Repeater(device, owners, job, channel)
     (call,) = pipeline_calls(pipeline, job)
     with torch.inference_mode(), owners, repeater:
@@ -101,7 +101,7 @@ def _notes(device: Device, job: "dict[str, Any]") -> "list[str]":
 class _Owners:
     """Which module an operator belongs to, and how much of the pass is done."""
 
-    def __init__(self, pipeline: Any, steps: int) -> None:
+    def __init__(self, pipeline: Any, job: "dict[str, Any]") -> None:
         networks = networks_of(pipeline)
         self._paths = {
             id(module): f"{name}.{path}" if path else name
@@ -111,7 +111,8 @@ class _Owners:
         self._stack: "list[torch.nn.Module]" = []
         self._handles: "list[Any]" = []
         self._leaves_done = 0
-        # Prompt and negative prompt are encoded one after the other; the VAE only decodes.
+        steps = max(1, int(job["steps"] * job["strength"])) if is_from_image(job) else job["steps"]
+        # Prompt and negative prompt are encoded one after the other.
         encoders = [part for name, part in networks.items() if name.startswith("text_encoder")]
         self._leaves = 2 * sum(_leaf_count(encoder) for encoder in encoders) + steps * _leaf_count(
             denoiser_of(pipeline)[1]
@@ -119,6 +120,8 @@ class _Owners:
         found = decoder_of(pipeline)
         if found is not None:
             self._leaves += _leaf_count(getattr(found[1], "decoder", found[1]))
+            if is_from_image(job):
+                self._leaves += _leaf_count(getattr(found[1], "encoder", found[1]))
 
     def __enter__(self) -> "_Owners":
         self._handles = [

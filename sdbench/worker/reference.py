@@ -162,7 +162,8 @@ def _sampled(call: PipelineCall, steps: int) -> "tuple[dict[str, Any], dict[str,
     call.check(pictures, trace.steps)
     trace.begin(call.noise)
     tensors, _ = trace.tensors(pictures)
-    tensors["latents"] = torch.stack([on_host(one) for one in trace.latents], dim=1)  # all of them
+    latents = torch.stack([on_host(one) for one in trace.latents], dim=1)  # all of them
+    tensors["latents"] = latents.contiguous()
     tensors[_OUTPUTS] = torch.stack(outputs)
     return tensors, {"calls": calls}
 

@@ -23,10 +23,10 @@ attention_slicing = [false, true]
 """
 
 
-def through_all_verbs(sdbench: Sdbench, model: str) -> dict[str, Any]:
+def through_all_verbs(sdbench: Sdbench, model: str, *options: str) -> dict[str, Any]:
     """One run of a model and what the other verbs make of it."""
     config = sdbench.config(WORK, references=True)
-    code, document = sdbench.json("run", config, "--model", model, **ONE_THREAD)
+    code, document = sdbench.json("run", config, "--model", model, *options, **ONE_THREAD)
     assert code == 0, document["cases"]
     correct = {case["case_id"]: case["correct"] for case in document["cases"]}
     assert set(correct.values()) == {"match"}, correct
@@ -50,10 +50,10 @@ def through_all_verbs(sdbench: Sdbench, model: str) -> dict[str, Any]:
     return document
 
 
-def localised(sdbench: Sdbench, model: str) -> None:
+def localised(sdbench: Sdbench, model: str, *more: str) -> None:
     """No operator of the model is beyond its floor on the CPU itself."""
     options = ("--resolution", "64x64", "--device", "cpu", "--steps", "2")
-    code, found = sdbench.json("localise", "--model", model, *options, **ONE_THREAD)
+    code, found = sdbench.json("localise", "--model", model, *options, *more, **ONE_THREAD)
     assert (code, found["beyond"], found["complete"]) == (0, 0, True)
 
 

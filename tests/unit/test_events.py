@@ -50,7 +50,9 @@ EVENTS: dict[str, Event] = {
         recommended_max_bytes=5,
         simulated=True,
     ),
-    "signature": SignatureRead(t=5.0, steps=28, guidance_scale=7.0),
+    "signature": SignatureRead(
+        t=5.0, steps=28, guidance_scale=7.0, image_to_image="FluxImg2ImgPipeline"
+    ),
     "loaded": Loaded(t=5.5, load_s=0.25, peak_bytes=7),
     "pass": PassEnded(
         t=6.5,

@@ -41,7 +41,13 @@ def test_worker_that_did_all_it_should_is_ok() -> None:
 
 def test_counted_operations_are_recorded_or_why_not() -> None:
     events = worker_events(make_task())
-    flops = {"text_encoder": 1, "denoising": 2, "vae_decode": 3, "measured_pass": 12}
+    flops = {
+        "text_encoder": 1,
+        "vae_encode": 4,
+        "denoising": 2,
+        "vae_decode": 3,
+        "measured_pass": 20,
+    }
     counted = [*events[:-1], {"event": "counted", "flops": flops}, events[-1]]
     record = record_of(make_report(counted))
     assert msgspec.to_builtins(record.flops) == flops and record.flops_missing is None

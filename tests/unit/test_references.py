@@ -51,14 +51,17 @@ def test_everything_that_decides_a_picture_is_in_its_key() -> None:
         "guidance_scale": 7.0,
         "scheduler": "euler",
         "vae_tiling": True,
+        "input_sha256": "2" * 64,
     }
-    assert set(changes) == set(SETTINGS.__struct_fields__)
+    assert {*changes, "strength"} == set(SETTINGS.__struct_fields__)
     keys = {SETTINGS.key(VERSIONS)}
     for name, value in changes.items():
         keys.add(msgspec.structs.replace(SETTINGS, **{name: value}).key(VERSIONS))
     for name in ("torch", "diffusers", "transformers"):
         keys.add(SETTINGS.key({**VERSIONS, name: "9.9"}))
-    assert len(keys) == 1 + len(changes) + 3
+    from_image = msgspec.structs.replace(SETTINGS, input_sha256="2" * 64, strength=0.5)
+    keys.add(from_image.key(VERSIONS))
+    assert len(keys) == 1 + len(changes) + 3 + 1
 
 
 def test_packaged_key_knows_no_versions_and_other_packages_do_not_matter() -> None:

@@ -344,6 +344,7 @@ def planted_run(path: Path) -> LoadedRun:
         "stacks": {f"{HOME}/venv": planted(inspect.type_info(Run))["stacks"]["known"]},
         "machine": {"chip": PLANTED, "memory_bytes": 8_000_000_000, "x": PLANTED, PLANTED: 1},
     }
+    document["config"] |= {"mode": "image-to-image", "strength": 0.6}
     document["config"]["name"] = f"{USER}-plan"
     document["config"]["model"] = document["model"]["name"] = f"{HOME}/My Secrets/model"
     run = msgspec.convert(document, Run)

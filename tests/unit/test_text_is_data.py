@@ -37,7 +37,7 @@ from sdbench.errors import SdbenchError, StoreError
 from sdbench.localise.script import operator_script
 from sdbench.quoting.markdown_text import code_block, code_span, plain
 from sdbench.quoting.python_source import comment, literal, name, number, whole, words
-from sdbench.records import CrashReport, FailureCause, Run
+from sdbench.records import CrashReport, FailureCause, ImageToImage, Run
 from sdbench.report.export.tidy_csv import csv_of_runs
 from sdbench.repro.case_script import case_script
 from sdbench.repro.issue import issue_text
@@ -81,6 +81,8 @@ REPLICATE = make_replicate(
 _CHOSEN = {
     *("StableDiffusionPipeline", "StableDiffusionXLPipeline"),
     *("DDIMScheduler", "PNDMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler"),
+    *("StableDiffusionImg2ImgPipeline", "FluxImg2ImgPipeline", "Flux2KleinPipeline"),
+    "AutoPipelineForImage2Image",
     *("dtype", "torch_dtype"),
 }
 
@@ -142,6 +144,20 @@ def scripts_of(run: Run) -> Iterator[tuple[str, str]]:
 
 
 HONEST = {what: set(tree(text)) for what, text in scripts_of(RUN)}
+# The same with an input image, for each way that a pipeline is given one.
+FROM_IMAGE = [
+    msgspec.structs.replace(
+        RUN,
+        config=RUN.config | {"mode": "image-to-image", "strength": 0.5},
+        image_to_image=ImageToImage(pipeline_class=name, input_sha256={"64x64": "1" * 64}),
+    )
+    for name in (
+        "StableDiffusionImg2ImgPipeline",
+        "FluxImg2ImgPipeline",
+        "Flux2KleinPipeline",
+        None,
+    )
+]
 # Honest runs differ in these: no variables, two encoders, one picture, another way to warm up.
 _OTHERS = [
     make_run(CONFIG, model=make_model("owner/model", pipeline_class="StableDiffusionXLPipeline")),
@@ -151,6 +167,7 @@ KNOWN = set().union(*HONEST.values()) | {
     statement
     for run in [
         *_OTHERS,
+        *FROM_IMAGE,
         *(
             make_run(make_config(images=images, case=[{"resolution": "64x64", **settings}]))
             for images in (1, 2)
@@ -180,6 +197,23 @@ def test_every_field_of_a_run_is_data_in_a_script() -> None:
             assert "\n" not in str(error), (place, value)
             refused += 1
     assert checked > 1000 and refused > 50
+
+
+@pytest.mark.parametrize("run", FROM_IMAGE[:1])
+def test_every_field_of_a_run_with_an_input_image_is_data_in_a_script(run: Run) -> None:
+    checked = refused = 0
+    for place, value, changed in hostile_variants(run):
+        if place[0] not in ("config", "image_to_image"):
+            continue  # as without one
+        try:
+            for what, text in scripts_of(changed):
+                strange = [one for one in tree(text) if one not in KNOWN]
+                assert not strange, (what, place, value, strange, text)
+                checked += 1
+        except SdbenchError as error:
+            assert "\n" not in str(error), (place, value)
+            refused += 1
+    assert checked > 100 and refused > 10
 
 
 def test_rule_sees_code_that_got_in() -> None:

@@ -22,6 +22,7 @@ FIT_WORDS: dict[Fit, str] = {
 STAGE_WORDS: dict[MemoryStage, str] = {
     "load": "load",
     "text_encoder": "text encoders",
+    "vae_encode": "VAE encode",
     "denoising": "denoising",
     "vae_decode": "VAE decode",
 }

@@ -24,6 +24,8 @@ def localisation_json(result: Localisation, top: int) -> dict[str, Any]:
         "vae_tiling": result.case.vae_tiling,
         "batch": result.images,
         "steps": result.steps,
+        "mode": result.mode,
+        "strength": result.strength,
         "complete": result.complete,
         "calls": len(result.judged),
         "skipped": result.skipped,

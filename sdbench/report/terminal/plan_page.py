@@ -28,6 +28,8 @@ def _work_words(prepared: Prepared) -> str:
     """``20 steps, ddim, guidance 7.5 (scheduler, guidance_scale as for Stable Diffusion XL)``."""
     config, resolved = prepared.config, prepared.resolved
     words = f"{config.steps} steps, {config.scheduler}, guidance {config.guidance_scale}"
+    if config.mode == "image-to-image":
+        words += f", {config.mode} with strength {config.strength}"
     title = prepared.traits.family.title
     return f"{words} ({', '.join(resolved)} as for {title})" if resolved else words
 

@@ -61,7 +61,7 @@ def import_words(failure: ImportFailure, summary: RunSummary) -> list[str]:
 
 def _picture_words(path: Path, run: Run) -> list[str]:
     """Where the pictures of one pass are and what they should show, for a trained model."""
-    if not run.model.trained:
+    if not run.model.trained or run.image_to_image is not None:
         return []
     prompts = run.config["prompts"]
     for replicate in load_run(path).replicates:

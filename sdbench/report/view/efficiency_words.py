@@ -15,6 +15,7 @@ EXPLAINED = (
 )
 _STAGE_WORDS: dict[StageName, str] = {
     "text_encoder": "text encoder",
+    "vae_encode": "VAE encode",
     "denoising": "denoising",
     "vae_decode": "VAE decode",
 }

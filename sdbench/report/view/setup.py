@@ -249,6 +249,7 @@ def method_lines(loaded: LoadedRun, summary: RunSummary) -> list[Line]:
         "stages": "from a profiling pass of its own, the device synchronised at each boundary; "
         "never from a timed pass",
         "model": _model_words(run),
+        **({"mode": _mode_words(run)} if run.image_to_image is not None else {}),
         "prompts": " · ".join(map(str, config.get("prompts", []))),
     }
     return [Line(what, about) for what, about in lines.items()]
@@ -289,6 +290,13 @@ def _telemetry_words(loaded: LoadedRun, summary: RunSummary) -> str:
         words += f"; sampled every {min(one.period_s for one in sampled):.2g} s at a cost of at "
         words += f"most {max(one.cost_share for one in sampled):.2%} of a core"
     return words
+
+
+def _mode_words(run: Run) -> str:
+    return (
+        f"{run.mode_words}: pipelines begin with a built-in image of the case's size and make that "
+        "share of the steps"
+    )
 
 
 def _model_words(run: Run) -> str:

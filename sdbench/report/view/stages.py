@@ -13,6 +13,7 @@ MAX_STAGE_ROWS = 12
 MAX_CURVES = 8
 STAGE_WORDS = {
     "text_encoder": "text encoder",
+    "vae_encode": "VAE encode",
     "denoising_step": "denoising",
     "vae_decode": "VAE decode",
     "other": "the rest",

@@ -10,6 +10,7 @@ from sdbench.words import counted, size
 
 STAGE_WORDS: dict[StageName, str] = {
     "text_encoder": "in the text encoder",
+    "vae_encode": "in the VAE encode",
     "denoising": "while denoising",
     "vae_decode": "in the VAE decode",
 }

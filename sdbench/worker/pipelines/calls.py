@@ -4,7 +4,9 @@ import inspect
 import math
 from typing import Any, Callable, Optional
 
+from ..input_image import input_pixels
 from .components import denoiser_of
+from .hooks import Undo, replace_method
 from .noise import Noise, draw_noise_here, generators_for
 from .stack import CaseImpossibleError, torch_dtype
 from .steps import Steps
@@ -36,11 +38,14 @@ class PipelineCall:
             # Else an image of a size from a table is drawn, whatever was asked for.
             "use_resolution_binning": False,
         }
-        if job.get("mode") == "image-to-image":
+        self._image: Any = None
+        if is_from_image(job):
             options["strength"] = job["strength"]
+            one = input_image(self._width, self._height)
+            # Without a strength all images given are for each prompt.
+            self._image = [one] * len(images) if "strength" in accepted else one
         self._options = {name: value for name, value in options.items() if name in accepted}
         self._takes_generator = "generator" in accepted
-        self._takes_image = job.get("mode") == "image-to-image" and "image" in accepted
         self.latents = self._given_latents()
         self.noise: Any = None
         """The latents that the last :meth:`make` began with."""
@@ -69,7 +74,8 @@ class PipelineCall:
     ) -> "Callable[[], Any]":
         """A function that makes the call and returns its images (images, 3, height, width).
 
-        ``change`` is applied to the initial noise.
+        ``change`` is applied to the initial noise; with an input image to the latents that the
+        first step is given.
         """
         generators = generators_for(self._job["seed"], self.images)
         options = dict(self._options, num_inference_steps=steps)
@@ -77,8 +83,8 @@ class PipelineCall:
         options["prompt"] = [prompts[image % len(prompts)] for image in self.images]
         if self._takes_generator:
             options["generator"] = generators
-        if self._takes_image:
-            options["image"] = [input_image(self._width, self._height) for _ in self.images]
+        if self._image is not None:
+            options["image"] = self._image
         if self.latents is not None:
             import torch
 
@@ -92,7 +98,11 @@ class PipelineCall:
             with Noise(generators, change):
                 return self.pipeline(**options).images
 
-        return call
+        def call_from_image() -> Any:
+            with Noise(generators), _ChangedLatents(self.pipeline, change):
+                return self.pipeline(**options).images
+
+        return call if self._image is None else call_from_image
 
     def make(
         self,
@@ -142,25 +152,51 @@ def steps_of_prime(pipeline: Any, job: "dict[str, Any]") -> int:
     strength below 1 only that share of the steps is made.
     """
     fewest = 2 if pipeline.scheduler.config.get("shift_terminal") else 1
-    strength = job["strength"] if job.get("mode") == "image-to-image" else 1
-    return math.ceil(fewest / strength)
+    strength = job["strength"] if is_from_image(job) else 1
+    steps = math.ceil(fewest / strength)
+    return steps if int(steps * strength) >= fewest else steps + 1
+
+
+def is_from_image(job: "dict[str, Any]") -> bool:
+    """Whether the pipeline begins with an image."""
+    return bool(job.get("mode") == "image-to-image")
 
 
 def input_image(width: int, height: int) -> Any:
-    """The image that image-to-image begins with: a PIL image, the same bytes everywhere.
-
-    A sky over a ground with a disc: large areas, edges, a gradient, three colours.
-    """
-    import numpy as np
+    """The image that image-to-image begins with: a PIL image, the same bytes everywhere."""
     from PIL import Image
 
-    rows, columns = np.mgrid[0:height, 0:width]
-    pixels = np.empty((height, width, 3), dtype=np.uint8)
-    sky = rows < height * 5 // 8
-    pixels[..., 0] = np.where(sky, 90 + 80 * rows // height, 70)
-    pixels[..., 1] = np.where(sky, 140 + 60 * rows // height, 120 + 60 * columns // width)
-    pixels[..., 2] = np.where(sky, 220, 60)
-    side = min(width, height)
-    disc = (columns - width // 2) ** 2 + (rows - height // 2) ** 2 < (side // 5) ** 2
-    pixels[disc] = (200, 60, 40)
-    return Image.fromarray(pixels)
+    return Image.fromarray(input_pixels(width, height))
+
+
+class _ChangedLatents:
+    """Changes the latents that denoising begins with; a context manager around a call.
+
+    They are the encoded image with noise, so that a change of what is drawn would not be one of
+    what the first step is given.
+    """
+
+    def __init__(self, pipeline: Any, change: "Optional[Callable[[Any], Any]]") -> None:
+        self._pipeline = pipeline
+        self._change = change
+        self._undo: "Optional[Undo]" = None
+
+    def __enter__(self) -> "_ChangedLatents":
+        if self._change is not None:
+            self._undo = replace_method(self._pipeline, "prepare_latents", self._changing)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._undo is not None:
+            self._undo()
+
+    def _changing(self, prepare: "Callable[..., Any]") -> "Callable[..., Any]":
+        def prepared(*args: Any, **kwargs: Any) -> Any:
+            latents = prepare(*args, **kwargs)
+            if self._change is None:
+                return latents
+            if isinstance(latents, tuple):  # with ids of positions
+                return (self._change(latents[0]), *latents[1:])
+            return self._change(latents)
+
+        return prepared

@@ -6,6 +6,7 @@ import os
 from typing import Any, Optional
 
 from ..devices import Device
+from .calls import is_from_image
 from .components import denoiser_of
 from .loras import add_loras
 from .placement import place
@@ -40,7 +41,8 @@ def load(job: "dict[str, Any]", device: Device) -> Any:
     safety checker: it returns black pictures, which would hide real faults.
 
     Raises:
-        CaseImpossibleError: this diffusers has no such pipeline, or it makes no image of a text.
+        CaseImpossibleError: this diffusers has no such pipeline, or it does not make an image of
+            what the job has.
     """
     import diffusers
 
@@ -76,27 +78,66 @@ def load(job: "dict[str, Any]", device: Device) -> Any:
 
 
 def _pipeline_class(index: "dict[str, Any]", job: "dict[str, Any]") -> Any:
-    """The class that the folder names, if this diffusers has it and it makes an image of a text.
+    """The class that the folder names, or the one of its family that begins with an image.
 
     Raises:
-        CaseImpossibleError: it has not, or it does not.
+        CaseImpossibleError: this diffusers has none, or it does not make an image of what the job
+            has.
+    """
+    name = index.get("_class_name")
+    if not is_from_image(job):
+        since = job.get("pipeline_since")
+        saved = f"the model was saved by {index.get('_diffusers_version')}"
+        kind = _class_named(name, f"it came with {since}" if since else saved)
+        reason = _other_purpose(inspect.signature(kind.__call__))
+        if reason is not None:
+            raise CaseImpossibleError(f"{name} is no text-to-image pipeline: it {reason}")
+        return kind
+    name = job["image_to_image"] or image_to_image_name(name)
+    kind = _class_named(name, "a newer one may have it")
+    parameters = inspect.signature(kind.__call__).parameters
+    if "prompt" not in parameters or "image" not in parameters:
+        raise CaseImpossibleError(f"{name} does not make an image of a text and an image")
+    if "strength" not in parameters and job["strength"] != 1:
+        raise CaseImpossibleError(f"{name} takes no strength; set strength = 1")
+    return kind
+
+
+def image_to_image_name(name: Any) -> str:
+    """The class that diffusers itself takes for image-to-image with the networks of another.
+
+    Raises:
+        CaseImpossibleError: it has none.
+    """
+    try:
+        from diffusers.pipelines import auto_pipeline
+    except ImportError:
+        raise CaseImpossibleError(
+            "this diffusers has no list of image-to-image pipelines"
+        ) from None
+    for family, kind in auto_pipeline.AUTO_TEXT2IMAGE_PIPELINES_MAPPING.items():
+        if kind.__name__ == name:
+            found = auto_pipeline.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING.get(family)
+            if found is not None:
+                return str(found.__name__)
+    raise CaseImpossibleError(f"diffusers has no image-to-image pipeline for the model of a {name}")
+
+
+def _class_named(name: Any, came: str) -> Any:
+    """The pipeline class of that name; ``came`` says since when diffusers has it.
+
+    Raises:
+        CaseImpossibleError: this diffusers has none, or lacks what it needs.
     """
     import diffusers
 
-    name = index.get("_class_name")
     kind = getattr(diffusers, name, None) if isinstance(name, str) else None
     base = diffusers.DiffusionPipeline
     if inspect.isclass(kind) and hasattr(kind, "_backends"):  # a stand-in for what cannot work
         needed = ", ".join(kind._backends)
         raise CaseImpossibleError(f"{name} needs {needed}, and not all of them are installed")
     if not inspect.isclass(kind) or not issubclass(kind, base) or kind is base:
-        since = job.get("pipeline_since")
-        written = index.get("_diffusers_version")
-        came = f"it came with {since}" if since else f"the model was saved by {written}"
         raise CaseImpossibleError(f"diffusers {diffusers.__version__} has no {name}; {came}")
-    reason = _other_purpose(inspect.signature(kind.__call__))
-    if reason is not None:
-        raise CaseImpossibleError(f"{name} is no text-to-image pipeline: it {reason}")
     return kind
 
 

@@ -90,10 +90,10 @@ def _compute_on(pipeline: Any, device: Device) -> None:
 
 
 def _decode_apart(pipeline: Any, case: "dict[str, Any]") -> None:
-    """Decode in another type or on another device than the steps are made in.
+    """Decode and encode images in another type or on another device than the steps are made in.
 
     Some pipelines (SDXL on a Mac) cast the VAE back to the type of the latents, so it is cast at
-    each decode.
+    each call. What an encode gives goes on where, and in the type that, its image came in.
     """
     import torch
 
@@ -113,7 +113,27 @@ def _decode_apart(pipeline: Any, case: "dict[str, Any]") -> None:
 
         return decode_apart
 
+    def encoding(encode: Any) -> Any:
+        def encode_apart(image: Any, *args: Any, **kwargs: Any) -> Any:
+            if image.is_meta:
+                return encode(image, *args, **kwargs)
+            if dtype is not None:
+                vae.to(dtype)
+            encoded = encode(image.to(device=device, dtype=dtype), *args, **kwargs)
+            distribution = getattr(encoded, "latent_dist", None)
+            if distribution is None:
+                raise CaseImpossibleError(
+                    f"what a {type(vae).__name__} encodes stays on its device"
+                )
+            numbers = distribution.parameters.to(device=image.device, dtype=image.dtype)
+            encoded.latent_dist = type(distribution)(numbers)
+            return encoded
+
+        return encode_apart
+
     replace_method(vae, "decode", wrapper)
+    if callable(getattr(vae, "encode", None)):
+        replace_method(vae, "encode", encoding)
 
 
 def _leave_after_encoding(pipeline: Any, device: Device) -> None:
