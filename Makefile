@@ -143,7 +143,7 @@ clean:
 $(VENV)/.run: pyproject.toml configs/constraints/*.txt
 	@echo "Setting up $(VENV): torch, diffusers and what they need (once, some minutes)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(INSTALL) --editable .
+	$(INSTALL) --editable '.[torch]'
 	$(COMPILE)
 	@touch $@
 
