@@ -3,9 +3,10 @@
 # make check        ruff, mypy and the unit tests: for every save
 # make affected     the unit tests that a change since the last call can affect, and a few real runs
 # make test-long    what takes longer: stacks with old and new torch (gigabytes on Linux), compared,
-#                   environments that are broken on purpose, every write that fails once, and the
-#                   tests marked `long` (of which `make test` has a few of each kind)
+#                   environments that are broken on purpose, the wheel without torch, every write that
+#                   fails once, and the tests marked `long` (of which `make test` has a few of each kind)
 # make test-stacks  only the first part of it
+# make test-bare    the wheel in an environment without torch
 # make test-writes  every write that fails once
 # make tests-long   the tests marked `long`
 # make test-times   where the time of `make test` goes
@@ -44,7 +45,7 @@ COVERAGE = COVERAGE_CHECKOUT=$(CURDIR)
 COUNTED = --cov --cov-config=tests/coverage.rc --cov-context=test --cov-report=
 
 .PHONY: run test check lint types affected tests-unit tests-together tests-alone tests-standin \
-	tests-long test-stacks test-environments test-writes test-long test-loaded test-times coverage mutants \
+	tests-long test-stacks test-environments test-bare test-writes test-long test-loaded test-times coverage mutants \
 	fuzz fuzz-holes bench reports goldens clean
 
 run: $(VENV)/.run
@@ -96,11 +97,15 @@ test-stacks: $(VENV)/.test
 test-environments: $(VENV)/.test
 	$(PYTEST) tests/stacks/test_broken_environments.py
 
+# The wheel, installed into an environment that has no torch.
+test-bare: $(VENV)/.test
+	$(PYTEST) tests/stacks/test_bare_environment.py
+
 # A run is stopped at every call that changes the disk, or the call fails; then it is resumed.
 test-writes: $(VENV)/.test
 	SDBENCH_TEST_WRITES=all $(PYTEST) -n logical --dist worksteal tests/unit/test_every_write.py
 
-test-long: test-stacks test-environments test-writes tests-long
+test-long: test-stacks test-environments test-bare test-writes tests-long
 
 test-loaded: $(VENV)/.test
 	$(BIN)/python tools/under_load.py --times 2 $(MAKE) tests-together tests-alone tests-standin
@@ -143,7 +148,7 @@ clean:
 $(VENV)/.run: pyproject.toml configs/constraints/*.txt
 	@echo "Setting up $(VENV): torch, diffusers and what they need (once, some minutes)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(INSTALL) --editable .
+	$(INSTALL) --editable '.[torch]'
 	$(COMPILE)
 	@touch $@
 

@@ -16,6 +16,7 @@ from sdbench.cli.options import json_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import MachineError
 from sdbench.process.watch_worker import ProcessExecutor
+from sdbench.records import StackInfo
 from sdbench.runner.try_stack import picture_maker
 from sdbench.stacks.catalogue import (
     ShippedStack,
@@ -28,7 +29,7 @@ from sdbench.stacks.catalogue import (
 )
 from sdbench.stacks.create import create, prove, remove
 from sdbench.stacks.created import StackState, examine, interpreter_in
-from sdbench.stacks.resolve import resolve_stack
+from sdbench.stacks.resolve import missing_packages, own_environment
 from sdbench.stacks.uv import Tell
 from sdbench.words import duration, printable, size
 
@@ -59,17 +60,21 @@ def command() -> None:
 def list_command(as_json: bool) -> int:
     """List the stacks: which there are, which are created, and which are still what they were."""
     found = [examine(stack) for stack in shipped_stacks().values()]
-    rows = [_current_row(), *map(_row, found)]
+    current = own_environment()
+    rows = [_current_row(current), *map(_row, found)]
     if as_json:
         print_json({"stacks": rows})
         return 0
     table = Table(show_edge=False, pad_edge=False)
     for column in ("stack", "torch", "diffusers", "Python", "state"):
         table.add_column(column, overflow="fold")
-    states = ["this environment", *map(_state_words, found)]
+    missing = ", ".join(missing_packages(current))
+    here = f"this environment; without {missing}: sdbench doctor" if missing else "this environment"
+    states = [here, *map(_state_words, found)]
     for row, state in zip(rows, states, strict=True):
         versions = row["packages"]
-        cells = (row["name"], versions["torch"], versions["diffusers"], row["python"], state)
+        torch, diffusers = (versions.get(name, "–") for name in ("torch", "diffusers"))
+        cells = (row["name"], torch, diffusers, row["python"], state)
         table.add_row(*(escape(printable(cell)) for cell in cells))
     console().print(table)
     return 0
@@ -170,12 +175,12 @@ def _row(found: StackState) -> dict[str, Any]:
     }
 
 
-def _current_row() -> dict[str, Any]:
-    here = resolve_stack("current")
+def _current_row(here: StackInfo) -> dict[str, Any]:
+    missing = missing_packages(here)
     return {
         "name": "current",
-        "state": "ready",
-        "reason": None,
+        "state": "spoilt" if missing else "ready",
+        "reason": f"{', '.join(missing)} not installed" if missing else None,
         "python": here.python,
         "packages": here.packages,
         "path": str(Path(here.interpreter).parent.parent),

@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 import msgspec
@@ -181,6 +182,7 @@ class Examination:
                     packages=_UNLISTED if event.packages is None else event.packages,
                     requires=event.requires,
                     platforms=event.platforms,
+                    disposable=_lies_in_a_cache(Path(self.interpreter)),
                 )
         ending = self._packages.ending() or "it ends without an answer"
         return _broken_interpreter(self.interpreter, f"it does not run as a Python: {ending}")
@@ -198,6 +200,15 @@ def _interpreter(name: str | None) -> str:
             "created stack (sdbench stacks list)"
         )
     return str(found)
+
+
+def _lies_in_a_cache(interpreter: Path) -> bool:
+    """Whether a folder above the environment of an interpreter is marked as a cache.
+
+    The mark is a file by the Cache Directory Tagging Specification. uv also puts one into every
+    virtual environment, which therefore does not count.
+    """
+    return any((folder / "CACHEDIR.TAG").is_file() for folder in [*interpreter.parents][2:])
 
 
 def _there(recorded: Mapping[str, str | None]) -> dict[str, str]:

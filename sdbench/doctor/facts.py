@@ -42,6 +42,8 @@ class InterpreterFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What these packages declare that they need, as they declare it (PEP 508)."""
     platforms: dict[str, list[str]] | Unavailable = Unavailable("it is not known")
     """What their wheels were made for, such as ``macosx_11_0_arm64``."""
+    disposable: bool = False
+    """It lies in a cache (``uvx``, ``pipx run``): what is installed into it is not kept."""
 
 
 class DeviceFacts(msgspec.Struct, frozen=True, kw_only=True):

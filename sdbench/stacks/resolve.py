@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,7 @@ def resolve_stack(name: str) -> StackInfo:
         MachineError: it is there but lacks what a worker needs.
     """
     if name == "current":
-        return _checked(name, sys.executable, platform.python_version(), _own_packages())
+        return _checked(name, own_environment())
     if name in shipped_stacks():
         return _created(name)
     interpreter = _interpreter(name)
@@ -31,7 +32,12 @@ def resolve_stack(name: str) -> StackInfo:
         listed = list_installed(interpreter)
     except MachineError as error:
         raise MachineError(f"stack {name}: {error}") from error
-    return _checked(name, str(interpreter), listed.python, listed.packages)
+    return _checked(name, _described(str(interpreter), listed.python, listed.packages))
+
+
+def own_environment() -> StackInfo:
+    """The environment that sdbench runs in, whether or not a worker finds what it needs there."""
+    return _described(sys.executable, platform.python_version(), _own_packages())
 
 
 def find_interpreter(name: str) -> Path | None:
@@ -56,7 +62,7 @@ def _created(name: str) -> StackInfo:
         problem = "is not created yet" if found.state == "absent" else f"is spoilt: {found.reason}"
         raise UsageError(f"stack {name} {problem}; make it with: sdbench stacks create {name}")
     interpreter = str(interpreter_in(found.folder))
-    return _checked(name, interpreter, found.info.python, found.info.packages)
+    return _checked(name, _described(interpreter, found.info.python, found.info.packages))
 
 
 def _interpreter(name: str) -> Path:
@@ -81,12 +87,22 @@ def _own_packages() -> dict[str, str]:
     return found
 
 
-def _checked(name: str, interpreter: str, python: str, found: Mapping[str, str]) -> StackInfo:
-    packages = decisive(found)
-    missing = [need for need in ("torch", "diffusers", "transformers") if need not in packages]
+def _described(interpreter: str, python: str, found: Mapping[str, str]) -> StackInfo:
+    return StackInfo(interpreter=interpreter, python=python, packages=decisive(found))
+
+
+def _checked(name: str, info: StackInfo) -> StackInfo:
+    missing = missing_packages(info)
     if missing:
+        examine = "" if name == "current" else f" --python {shlex.quote(name)}"
         raise MachineError(
-            f"stack {name}: {', '.join(missing)} not installed in {interpreter}; "
-            "install it there, for example with: uv pip install torch diffusers transformers"
+            f"stack {name}: {', '.join(missing)} not installed in {info.interpreter}; "
+            f"sdbench doctor{examine} names the command that installs what is missing; "
+            "--stack PATH takes another environment"
         )
-    return StackInfo(interpreter=interpreter, python=python, packages=packages)
+    return info
+
+
+def missing_packages(info: StackInfo) -> list[str]:
+    """Which packages a worker needs and an environment does not have."""
+    return [need for need in ("torch", "diffusers", "transformers") if need not in info.packages]

@@ -14,6 +14,7 @@ def test_wheel_holds_package_and_configs_and_runs_from_anywhere(tmp_path: Path) 
         check=True,
     )
     (wheel,) = tmp_path.glob("sdbench-*.whl")
+    assert wheel.stat().st_size <= 40_000_000
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "site")

@@ -206,6 +206,10 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
         *("torch-version", "fail", "not installed", "uv pip install --python /opt/venv/bin/python"),
     ),
     (
+        mac(packages={}, disposable=True, os_version="13.4"),
+        *("torch-version", "fail", "not installed", "uv venv --python 3.12 .venv-sd && uv pip"),
+    ),
+    (
         mac(packages={}, interpreter_architecture="x86_64", os_version="13.4"),
         *("torch-version", "fail", "not installed", ARM64_PYTHON),
     ),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sdbench.doctor import examine as examining
-from sdbench.doctor.examine import Examination, Request
+from sdbench.doctor.examine import Examination, Request, _lies_in_a_cache
 from sdbench.doctor.facts import DoctorFacts, TorchFacts, TorchFailed
 from sdbench.doctor.offline_model import find_offline
 from sdbench.errors import UsageError
@@ -362,3 +362,13 @@ def test_models_of_a_recorded_machine_are_not_known() -> None:
     found = find_offline("owner/sdxl-name", recorded=True)
     assert isinstance(found.offline, Unavailable)
     assert found.outline.pipeline_class == "StableDiffusionXLPipeline"
+
+
+def test_environment_in_a_cache_is_not_kept(tmp_path: Path) -> None:
+    python = tmp_path / "cache" / "archive" / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    # uv marks every virtual environment that it makes.
+    (tmp_path / "cache" / "archive" / "venv" / "CACHEDIR.TAG").touch()
+    assert not _lies_in_a_cache(python)
+    (tmp_path / "cache" / "CACHEDIR.TAG").touch()
+    assert _lies_in_a_cache(python)

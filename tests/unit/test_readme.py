@@ -186,7 +186,7 @@ def test_mac_commands_choose_a_torch_that_runs_there(
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         "uv <venv> <--python> <3.12>",
-        f"uv <pip> <install> <.> <{torch}>",
+        f"uv <pip> <install> <.[torch]> <{torch}>",
         "sdbench <run>",
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == [".venv", "bin"]  # no file "2.9"

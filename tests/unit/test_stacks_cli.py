@@ -193,3 +193,14 @@ def test_arms_of_a_configuration_name_stacks(
     ]
     ours = importlib.metadata.version("torch")
     assert f"torch 1.13.1 / {ours}, diffusers" in call("run", str(config), "--dry-run")[1]
+
+
+def test_list_shows_this_environment_also_without_torch(
+    call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sdbench.stacks.resolve._own_packages", dict)
+    code, out, _ = call("stacks", "list", "--json")
+    here = json.loads(out)["stacks"][0]
+    assert (code, here["state"], here["packages"]) == (0, "spoilt", {})
+    assert here["reason"] == "torch, diffusers, transformers not installed"
+    assert "sdbench doctor" in call("stacks", "list")[1]

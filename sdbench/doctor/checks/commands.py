@@ -73,13 +73,13 @@ def python_fits(facts: DoctorFacts) -> bool:
 
 
 def install_stack(facts: DoctorFacts) -> str:
-    """A whole stack that works on this machine, in the interpreter examined if it can hold it.
+    """A whole stack that works on this machine, in the interpreter examined if it can keep it.
 
     Installers leave alone what is there already, even where a newer one is meant.
     """
     if facts.translated_python:
         return arm64_environment(facts)
-    if not python_fits(facts):
+    if facts.interpreter.disposable or not python_fits(facts):
         return new_environment(facts)
     packages = or_none(facts.interpreter.packages) or {}
     upgrade = "--upgrade" if any(name in packages for name in STACK) else ""

@@ -32,6 +32,10 @@ from sdbench.knowledge.version_ranges import release
 from sdbench.machine.facts import Unavailable, or_none
 
 _OLDEST_TORCH = "1.13"
+_WITHOUT_TORCH = (
+    "nothing can be measured in an environment without torch; reading, comparing and reporting "
+    "runs needs none, and run --stack PATH measures in another environment"
+)
 _EXTRA_IS_MEANT = ("diffusers", "transformers")
 
 
@@ -47,7 +51,7 @@ def torch_version(facts: DoctorFacts) -> Check | None:
         return question.unknown(packages)
     newer = install_stack(facts)
     if version is None:
-        return question.fails("torch is not installed", newer, why="diffusers runs on torch")
+        return question.fails("torch is not installed", newer, why=_WITHOUT_TORCH)
     found = f"torch {version}"
     if release(version) is None:
         return question.unknown(f"{found}, which is no version")
@@ -113,10 +117,12 @@ def stack_compatible(facts: DoctorFacts) -> Check | None:
     if not problems:
         there = [f"{name} {packages[name]}" for name in (*NEEDED, *USEFUL) if name in packages]
         return question.passes(", ".join(there))
+    absent = all(problem.missing for problem in problems)
     return question.answered(
         "fail" if any(problem.severe for problem in problems) else "warn",
         "; ".join(problem.words for problem in problems),
         _remedy(facts, packages, problems),
+        why="every run imports them" if absent else None,
     )
 
 
