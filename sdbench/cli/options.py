@@ -24,6 +24,13 @@ lora_option = click.option(
     "given several times.",
 )
 """``--lora FILE[:WEIGHT]``: a LoRA on top of the model."""
+parts_option = click.option(
+    "--parts",
+    metavar="FOLDER",
+    help="What a model in one file does not hold (tokenizer, text encoders, VAE), in a folder laid "
+    "out as diffusers saves a model.",
+)
+"""``--parts FOLDER``: the rest of a model in one file."""
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document on standard output."
 )

@@ -10,7 +10,7 @@ import msgspec
 
 from sdbench.analysis.run_summary import RunSummary, as_json
 from sdbench.cli.models import confirm
-from sdbench.cli.options import json_option, lora_option, results_option
+from sdbench.cli.options import json_option, lora_option, parts_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.cli.report import write_page
 from sdbench.errors import UsageError
@@ -36,8 +36,12 @@ from sdbench.words import printable, shell
 @click.command(name="run")
 @click.argument("config", required=False)
 @results_option
-@click.option("--model", help="Model: synthetic/…, a folder, or a Hub id. [default: the config's]")
+@click.option(
+    "--model",
+    help="Model: synthetic/…, a folder, a .safetensors file, or a Hub id. [default: the config's]",
+)
 @lora_option
+@parts_option
 @click.option(
     "--device",
     type=click.Choice(["auto", "mps", "cuda", "cpu"]),
@@ -93,6 +97,7 @@ def command(
     root: Path,
     model: str | None,
     lora: tuple[str, ...],
+    parts: str | None,
     device: str | None,
     stacks: tuple[str, ...],
     overrides: tuple[str, ...],
@@ -117,6 +122,7 @@ def command(
         config,
         model,
         lora,
+        parts,
         device,
         stacks,
         overrides,

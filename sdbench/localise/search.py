@@ -50,6 +50,7 @@ class LocaliseRequest:
 
     model: str
     lora: tuple[str, ...]
+    parts: str
     device: str
     stack: str
     resolution: str
@@ -113,6 +114,7 @@ def prepare_search(
     document = {
         "model": request.model,
         "lora": list(request.lora),
+        "parts": request.parts,
         "steps": request.steps,
         "images": request.batch,
         "case": [{"resolution": request.resolution}],
@@ -123,7 +125,12 @@ def prepare_search(
     if problem is not None:
         raise UsageError(problem)
     interpreter = resolve_stack(request.stack).interpreter
-    source = find_model(request.model, allow_pickle=request.allow_pickle, lora=request.lora)
+    source = find_model(
+        request.model,
+        allow_pickle=request.allow_pickle,
+        lora=request.lora,
+        parts=request.parts,
+    )
     if source.download is not None:
         raise UsageError(
             f"{request.model} is not on this machine; fetch it first, for example with: "

@@ -75,6 +75,13 @@ def read_folder(folder: Path, *, allow_pickle: bool) -> Contents:
     return Contents(pipeline_class, tuple(reader.weights), faults, reader.components)
 
 
+def read_parts(folder: Path, index: dict[str, Any]) -> Contents:
+    """Read the components that an index names, whichever they are, as :func:`read_folder` does."""
+    reader = _Reader(folder, index, "", allow_pickle=False)
+    faults = tuple(reader.faults_of_parts())
+    return Contents("", tuple(reader.weights), faults, reader.components)
+
+
 class _Reader:
     """One folder with a class that can be measured: its faults, and the weights it loads."""
 
@@ -124,6 +131,14 @@ class _Reader:
         if self._of_stable_diffusion:
             yield from misfits(networks, self._read)
             yield from self._names_without_dots()
+
+    def faults_of_parts(self) -> Iterator[Fault]:
+        """The faults of what the index names, which need not be a whole pipeline."""
+        networks, tokenizers, _ = self._parts()
+        for component in networks:
+            yield from self._network(component)
+        for component in tokenizers:
+            yield from self._tokenizer(component)
 
     def _parts(self) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
         """Networks, tokenizers and schedulers: what Stable Diffusion needs, else what is named."""

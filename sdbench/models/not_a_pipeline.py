@@ -7,6 +7,7 @@ from sdbench.files.access import read_file
 from sdbench.models.folder_files import DOWNLOAD, INDEX, OTHER_LIBRARIES, Fault, entries, shown
 from sdbench.models.tensor_names import describe_tensors
 from sdbench.models.weights import WeightsError, look_at_pickle, read_header
+from sdbench.words import shell
 
 
 def single_file(path: Path) -> Fault:
@@ -24,7 +25,10 @@ def single_file(path: Path) -> Fault:
         except WeightsError as error:
             return Fault(f"a single file, {name}, and it is {error}", error.remedy)
         if what.startswith("a whole checkpoint"):
-            return Fault(f"a single file, not a pipeline folder: {name} is {what}", convert)
+            return Fault(
+                f"a single file, not a pipeline folder: {name} is {what}",
+                f"give the file itself: --model {shell(path)}",
+            )
         return Fault(
             f"a single file, not a pipeline folder: {name} holds {what}",
             "from_single_file needs a whole checkpoint (UNet, VAE and text encoder in one file): "

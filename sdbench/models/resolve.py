@@ -24,6 +24,7 @@ from sdbench.models.folder_files import INDEX, read_json
 from sdbench.models.lora import Denoiser, Lora, read_lora
 from sdbench.models.not_a_pipeline import single_file
 from sdbench.models.offline import require_disk
+from sdbench.models.single_file import SUFFIXES, SingleFile, assemble, read_single_file
 from sdbench.models.synthetic import Progress
 from sdbench.models.synthetic_model import SyntheticModel
 from sdbench.models.weights import WeightsError
@@ -43,6 +44,8 @@ class Download:
     repository: str
     files: tuple[str, ...]
     size_bytes: int
+    revision: str | None = None
+    """The commit that is fetched; None: the newest."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,18 @@ class ModelSource:
     """Its networks; empty while it is not downloaded."""
     lora: tuple[str, ...] = ()
     """The LoRAs on top, each as ``FILE[:WEIGHT]``."""
+    single: SingleFile | None = None
+    """A model in one file, whose folder is assembled by :meth:`prepare`."""
 
     @property
     def must_be_built(self) -> bool:
         """Whether a synthetic model is not in the cache yet."""
-        return self.folder is None and self.download is None
+        return self.folder is None and self.download is None and self.single is None
+
+    @property
+    def tokenizer_folder(self) -> Path | None:
+        """The folder that holds the model's tokenizers; None while they are not here."""
+        return self.folder if self.single is None else self.single.tokenizer_folder()
 
     def outline(self) -> ModelInfo:
         """What is known before the model is there."""
@@ -76,6 +86,8 @@ class ModelSource:
             bytes_on_disk=self.bytes_on_disk,
             trained=self.name not in SYNTHETIC,
             components=self.components,
+            file=None if self.single is None else str(self.single.path),
+            in_file=[] if self.single is None else list(self.single.held),
         )
 
     def prepare(self, progress: Progress | None = None) -> ModelInfo:
@@ -85,15 +97,26 @@ class ModelSource:
             ModelError: it cannot be had.
             UsageError: there is no room for it on the disk.
         """
-        source = self if self.download is None else _fetch(self, allow_pickle=self.allow_pickle)
-        if self.name in SYNTHETIC:
+        source = self
+        if self.single is not None:
+            single = self.single
+            if self.download is not None:
+                single = single.with_tokenizers(_snapshot(self.name, self.download))
+            folder = assemble(single, cache_folder())
+            parts = {"folder": digest_folder(folder), "file": _digest(self.single.path)}
+            digest = synthetic.folder_digest(parts)
+        elif self.download is not None:
+            source = _fetch(self, allow_pickle=self.allow_pickle)
+            assert source.folder is not None
+            folder, digest = source.folder, digest_folder(source.folder)
+        elif self.name in SYNTHETIC:
             model = SYNTHETIC[self.name]
             if self.must_be_built:
                 require_disk(self.bytes_on_disk, self.name, cache_folder())
             folder, digest = synthetic.ensure(model, cache_folder(), progress), model.sha256
         else:
-            assert source.folder is not None
-            folder, digest = source.folder, digest_folder(source.folder)
+            assert self.folder is not None
+            folder, digest = self.folder, digest_folder(self.folder)
         if self.name in BUILTIN and digest != BUILTIN[self.name].sha256:
             raise ModelError(
                 f"{self.name} is not as it was shipped ({digest[:12]} instead of "
@@ -114,22 +137,31 @@ class ModelSource:
         return [read_lora(text, denoiser) for text in self.lora]
 
 
-def find_model(name: str, *, allow_pickle: bool = False, lora: Sequence[str] = ()) -> ModelSource:
+def find_model(
+    name: str, *, allow_pickle: bool = False, lora: Sequence[str] = (), parts: str = ""
+) -> ModelSource:
     """Look a model up without changing anything.
 
     Args:
         lora: LoRAs on top of it, each as ``FILE[:WEIGHT]``.
+        parts: a folder with what a model in one file does not hold.
 
     Raises:
         UsageError: there is no such model or LoRA.
         ModelError: one is there but cannot be used.
     """
-    source = replace(_find(name, allow_pickle), lora=tuple(lora))
+    found = _find(name, allow_pickle, parts)
+    if parts and found.single is None:
+        raise UsageError(
+            f"--parts {shortened(parts)}: only a model in one file takes it, and "
+            f"{shortened(name)} is none"
+        )
+    source = replace(found, lora=tuple(lora))
     source.read_loras()
     return source
 
 
-def _find(name: str, allow_pickle: bool) -> ModelSource:
+def _find(name: str, allow_pickle: bool, parts: str) -> ModelSource:
     if name in SYNTHETIC:
         model = SYNTHETIC[name]
         ready = synthetic.is_cached(model, cache_folder())
@@ -156,10 +188,41 @@ def _find(name: str, allow_pickle: bool) -> ModelSource:
     if path.is_dir():
         return _local(path.absolute(), name, allow_pickle)
     if path.is_file():
+        if path.suffix.lower() in SUFFIXES:
+            return _in_one_file(path.absolute(), name, parts)
         fault = single_file(path)
         raise ModelError(f"{name}: {fault.what}; {fault.remedy}")
     require_hub_id(name)
     return _on_hub(name, allow_pickle)
+
+
+def _in_one_file(path: Path, name: str, parts: str) -> ModelSource:
+    """A model in one file; of its tokenizers, those that nothing here holds are a download."""
+    single = read_single_file(path, name, parts)
+    download = None
+    if single.tokenizers:
+        download = Download(
+            single.repository, single.tokenizer_files, single.tokenizer_bytes, single.revision
+        )
+        cached = _cached(download)
+        if cached is not None:
+            single, download = single.with_tokenizers(cached), None
+    return ModelSource(
+        name,
+        single.pipeline_class,
+        single.bytes_on_disk,
+        None,
+        download,
+        components=single.components,
+        single=single,
+    )
+
+
+def _digest(path: Path) -> str:
+    try:
+        return synthetic.file_digest(path)
+    except OSError as error:
+        raise ModelError(f"{path.name} cannot be read: {error.strerror}") from None
 
 
 def _described(lora: Lora) -> LoraInfo:
@@ -190,6 +253,8 @@ def _denoiser_of(source: ModelSource) -> Denoiser | None:
     config: dict[str, Any] = {}
     if source.name in SYNTHETIC:
         config = SYNTHETIC[source.name].configs.get(f"{component}/config.json", {})
+    elif source.single is not None:
+        config = source.single.component_configs().get(component, {})
     elif source.folder is not None:
         with contextlib.suppress(WeightsError):  # then nothing is known of it
             config = read_json(source.folder / component / "config.json")
@@ -342,15 +407,36 @@ def _is_weights(name: str) -> bool:
 
 def _fetch(source: ModelSource, *, allow_pickle: bool) -> ModelSource:
     """Download a model, then read what has come: a file of an earlier download may be damaged."""
+    assert source.download is not None
+    return _local(_snapshot(source.name, source.download), source.name, allow_pickle)
+
+
+def _snapshot(name: str, download: Download) -> Path:
+    """The folder of a download in the Hub's cache, fetched where it is not there yet."""
     from huggingface_hub import snapshot_download
 
-    assert source.download is not None
+    try:
+        return Path(
+            snapshot_download(
+                download.repository,
+                revision=download.revision,
+                allow_patterns=list(download.files),
+            )
+        )
+    except Exception as error:  # the client raises whatever its HTTP library does
+        raise ModelError(f"{name} could not be downloaded: {error}") from error
+
+
+def _cached(download: Download) -> Path | None:
+    """The snapshot in the Hub's cache that has all files of a download; None: there is none."""
+    from huggingface_hub import snapshot_download
+
     try:
         folder = Path(
             snapshot_download(
-                source.download.repository, allow_patterns=list(source.download.files)
+                download.repository, revision=download.revision, local_files_only=True
             )
         )
-    except Exception as error:
-        raise ModelError(f"{source.name} could not be downloaded: {error}") from error
-    return _local(folder, source.name, allow_pickle)
+    except (OSError, ValueError):
+        return None
+    return folder if all((folder / file).is_file() for file in download.files) else None

@@ -56,6 +56,8 @@ def configs_of(source: ModelSource) -> Configs:
     if source.name in SYNTHETIC:
         made = SYNTHETIC[source.name].configs
         return {path.rpartition("/")[0]: config for path, config in made.items()}
+    if source.single is not None:
+        return source.single.component_configs()
     return {} if source.folder is None else _read(source.folder)
 
 

@@ -233,6 +233,7 @@ class _Words:
             **self.anything(run.config),
             "model": model.name,
             "lora": [f"{lora.name}:{lora.weight:g}" for lora in model.loras],
+            "parts": "",
             "prompts": [self.prompts.get(one, one) for one in run.config.get("prompts", [])],
             "arm": msgspec.to_builtins(plan.arms),
         }
@@ -250,7 +251,13 @@ class _Words:
             msgspec.structs.replace(self.anything(lora), name=f"LoRA {number}", path="")
             for number, lora in enumerate(model.loras, start=1)
         ]
-        return msgspec.structs.replace(self.anything(model), name=name, path="", loras=loras)
+        return msgspec.structs.replace(
+            self.anything(model),
+            name=name,
+            path="",
+            loras=loras,
+            file=None if model.file is None else "",
+        )
 
 
 def _is_folder(model: ModelInfo) -> bool:

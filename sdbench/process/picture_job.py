@@ -17,6 +17,8 @@ def picture_job(
     return {
         "device": device,
         "model_path": model.path,
+        "single_file": model.file,
+        "in_single_file": model.in_file,
         "pipeline_since": family_of(model.pipeline_class)[1].diffusers,
         "loras": [msgspec.to_builtins(lora) for lora in model.loras],
         "allow_pickle": allow_pickle,

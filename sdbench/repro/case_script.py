@@ -145,6 +145,10 @@ def _require_plain_model(run: Run) -> None:
             f"run.json: model.loras: expected none, got {len(run.model.loras)}: a script for a "
             "model with LoRAs is not written"
         )
+    if run.model.file is not None:
+        raise StoreError(
+            "run.json: model.file: expected none: a script for a model in one file is not written"
+        )
 
 
 def _model(run: Run) -> str:

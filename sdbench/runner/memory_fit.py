@@ -129,11 +129,13 @@ def command_of(request: Request) -> str:
     words = ["sdbench", "run", *([] if request.config is None else [request.config])]
     for option, value in (
         ("--model", request.model),
+        ("--parts", request.parts),
         ("--device", request.device),
         ("--label", request.label),
     ):
         words += [] if value is None else [option, value]
     for option, values in (
+        ("--lora", request.lora),
         ("--stack", request.stacks),
         ("--set", request.overrides),
         ("--only", request.only),

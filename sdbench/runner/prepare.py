@@ -133,10 +133,12 @@ def prepare(request: Request, executor: Executor) -> Prepared:
     stacks = {arm.stack: resolve_stack(arm.stack) for arm in config.arm}
     if config.device == "mps" or (config.device == "auto" and accelerator_possible("mps")):
         _check_variables(config, unsafe_memory=request.unsafe_memory)
+    model = _find_model(request, config)  # before any process is started
     device = _find_device(config, stacks, executor)
     if device.kind == "cpu" and request.config in (None, DEFAULT_CONFIG):
         config = configure(request, CPU_DEFAULT_CONFIG)
-    model = find_model(config.model, allow_pickle=request.allow_pickle, lora=config.lora)
+        if request.model is None:
+            model = _find_model(request, config)
     facts = machine.probe_machine(machine.open_system(), Path.cwd())
     identity = machine_record(facts.identity)
     cores = cores_of(identity)
@@ -183,8 +185,14 @@ def prepare(request: Request, executor: Executor) -> Prepared:
         resolved=resolved.sources,
         remarks=(
             *_family_remarks(traits, resolved.sources),
-            *prompt_remarks(config, model.name, model.folder),
+            *prompt_remarks(config, model.name, model.tokenizer_folder),
         ),
+    )
+
+
+def _find_model(request: Request, config: Config) -> ModelSource:
+    return find_model(
+        config.model, allow_pickle=request.allow_pickle, lora=config.lora, parts=config.parts
     )
 
 
@@ -408,6 +416,7 @@ def same_model(run: Run, *, may_download: bool) -> Run:
         run.model.name,
         allow_pickle=run.config.get("allow_pickle") is True,
         lora=run.config.get("lora", ()),
+        parts=run.config.get("parts", ""),
     )
     if source.download is not None and not may_download:
         raise MachineError(

@@ -26,6 +26,7 @@ class Request:
     config: str | None = None
     model: str | None = None
     lora: tuple[str, ...] = ()
+    parts: str | None = None
     device: str | None = None
     stacks: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
@@ -47,6 +48,8 @@ def configure(request: Request, name: str) -> Config:
         overrides.append(f"model={_toml_text(request.model)}")
     if request.lora:
         overrides.append(f"lora={_toml_text(request.lora)}")
+    if request.parts is not None:
+        overrides.append(f"parts={_toml_text(request.parts)}")
     if request.device is not None:
         overrides.append(f"device={_toml_text(request.device)}")
     config = load_config(name, overrides)

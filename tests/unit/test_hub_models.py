@@ -35,7 +35,11 @@ class Hub(ModuleType):
         self.HfApi = lambda: SimpleNamespace(model_info=self._info)
 
     def snapshot_download(
-        self, name: str, local_files_only: bool = False, allow_patterns: list[str] | None = None
+        self,
+        name: str,
+        local_files_only: bool = False,
+        allow_patterns: list[str] | None = None,
+        revision: str | None = None,
     ) -> str:
         assert name == NAME
         if local_files_only:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sdbench.doctor.offline_model import find_offline
-from sdbench.errors import ModelError
+from sdbench.errors import ModelError, UsageError
 from sdbench.models import synthetic
 from sdbench.models.folder import read_folder
 from sdbench.models.not_a_pipeline import single_file
@@ -501,12 +501,12 @@ WHOLE = {
 @pytest.mark.parametrize(
     ("name", "tensors", "what", "remedy"),
     [
-        ("sd.safetensors", WHOLE, "a whole checkpoint", "from_single_file(FILE).save_pretrained"),
+        ("sd.safetensors", WHOLE, "a whole checkpoint", "give the file itself"),
         (
             "sd.safetensors",
             {name: WHOLE[name] for name in list(WHOLE)[::2]},
             "without its VAE",
-            "from_single_file",
+            "give the file itself",
         ),
         ("x.safetensors", {"lora_te_q.lora_down.weight": [2]}, "holds a LoRA", "belongs to"),
         ("x.safetensors", {"conv_in.weight": [2]}, "holds a UNet", "belongs to"),
@@ -521,7 +521,7 @@ def test_single_file_says_what_it_is(
     write_safetensors(tmp_path / name, **tensors)
     fault = single_file(tmp_path / name)
     assert "a single file" in fault.what and what in fault.what and remedy in fault.remedy
-    with pytest.raises(ModelError, match="a single file"):
+    with pytest.raises(UsageError, match="unknown type"):
         find_model(str(tmp_path / name))
 
 
