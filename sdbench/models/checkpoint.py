@@ -4,6 +4,7 @@ Nothing is guessed: diffusers takes every file that it does not recognise for St
 (``infer_diffusers_model_type``); here it is an unknown type.
 """
 
+import dataclasses
 import math
 import re
 from collections import Counter
@@ -13,6 +14,7 @@ from typing import Any
 
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.folder_fit import PURPOSES
+from sdbench.models.gguf_header import GgufHeader
 from sdbench.models.tensor_names import describe_tensors
 from sdbench.models.weights import Tensor
 
@@ -38,6 +40,14 @@ _QUANTISED = re.compile(
     r"(^|\.)(scaled_fp8|scale_weight|weight_scale|comfy_quant|qweight|wscales|absmax)$"
     r"|\.quant_state\."
 )
+# ``general.architecture`` as the usual converters write it, and the layouts that have it.
+_ARCHITECTURES = {
+    "flux": ("FLUX.1", "FLUX.2"),
+    "flux2": ("FLUX.2",),
+    "sd3": ("Stable Diffusion 3",),
+    "lumina2": ("Z-Image",),
+    "z_image": ("Z-Image",),
+}
 _FAMILIES = "Stable Diffusion 1.x, SDXL, Stable Diffusion 3, FLUX.1, FLUX.2, Z-Image"
 
 
@@ -110,6 +120,29 @@ def recognise(tensors: Tensors) -> Recognised:
     raise UnknownTypeError(
         f"unknown type: {describe_tensors(dict(tensors))}; expected a whole checkpoint or a "
         f"denoiser in the original layout of {_FAMILIES}, or a folder as diffusers saves it"
+    )
+
+
+def recognise_gguf(header: GgufHeader) -> Recognised:
+    """Which model a GGUF file is the denoiser of.
+
+    Raises:
+        UnknownTypeError: unknown, or one that diffusers does not read as GGUF.
+    """
+    architecture, expected = header.architecture, _ARCHITECTURES.get(header.architecture or "")
+    if expected is None:
+        raise UnknownTypeError(
+            f"unknown type: a GGUF file of {architecture or 'no architecture'!r:.60}; expected the "
+            f"denoiser of a model, one of {', '.join(_ARCHITECTURES)}"
+        )
+    found = recognise(header.tensors)
+    if found.layout.title not in expected:
+        raise UnknownTypeError(
+            f"unknown type: a GGUF file that calls itself {architecture} and has the tensors of "
+            f"{found.layout.title}"
+        )
+    return dataclasses.replace(
+        found, held={found.layout.component: found.held[found.layout.component]}
     )
 
 

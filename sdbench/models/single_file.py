@@ -7,24 +7,29 @@ the other parts as links. The worker loads the file with that folder as its conf
 import contextlib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from sdbench.errors import ModelError, UsageError
 from sdbench.files.access import make_folder, write_inside
 from sdbench.models.catalogue import SYNTHETIC
-from sdbench.models.checkpoint import Recognised, UnknownTypeError, recognise
+from sdbench.models.checkpoint import Recognised, UnknownTypeError, recognise, recognise_gguf
 from sdbench.models.folder import read_parts
 from sdbench.models.folder_files import INDEX, entries, read_json, shown
+from sdbench.models.gguf_header import GgufHeader, read_gguf_header
 from sdbench.models.pipeline_class import other_purpose, role_of
 from sdbench.models.weights import Tensor, WeightsError, read_header, stored_as
 from sdbench.records import ComponentInfo
 from sdbench.words import shell
 
-SUFFIXES = (".safetensors", ".sft")
+GGUF = ".gguf"
+SUFFIXES = (".safetensors", ".sft", GGUF)
 """Of files that may be a model; others are not read."""
 _CONFIG_FILES = {"network": "config.json", "scheduler": "scheduler_config.json"}
 _LINKED = (".json", ".txt", ".model", ".jinja")
@@ -93,14 +98,30 @@ def read_single_file(path: Path, name: str, parts: str) -> SingleFile:
     """
     folder = _parts_folder(parts)
     try:
-        tensors = read_header(path)
+        if path.suffix.lower() == GGUF:
+            header = read_gguf_header(path)
+            found = recognise_gguf(header)
+            quantised = _quantised(header)
+        else:
+            found, quantised = recognise(read_header(path)), None
     except WeightsError as error:
         raise ModelError(f"{name}: {error}; {error.remedy}") from None
-    try:
-        found = recognise(tensors)
     except UnknownTypeError as error:
         raise UsageError(f"{name}: {error}") from None
-    return _Assembly(path, name, found, folder).made()
+    return _Assembly(path, name, found, folder, quantised).made()
+
+
+def _quantised(header: GgufHeader) -> ComponentInfo:
+    """The denoiser of a GGUF file; its type is the one of most of its bytes, as ggml calls it."""
+    sizes: dict[str, int] = {}
+    for name, tensor in header.tensors.items():
+        sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + header.bytes_of[name]
+    return ComponentInfo(
+        class_name="",
+        bytes=sum(sizes.values()),
+        parameters=sum(math.prod(tensor.shape) for tensor in header.tensors.values()),
+        dtype=max(sizes, key=lambda kind: sizes[kind]),
+    )
 
 
 def _parts_folder(parts: str) -> Path | None:
@@ -121,8 +142,16 @@ def _parts_folder(parts: str) -> Path | None:
 class _Assembly:
     """Finds each component of a pipeline: in the file, in the folder of parts, or as published."""
 
-    def __init__(self, path: Path, name: str, found: Recognised, parts: Path | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        found: Recognised,
+        parts: Path | None,
+        quantised: ComponentInfo | None,
+    ) -> None:
         self._path, self._name, self._found, self._parts = path, name, found, parts
+        self._quantised = quantised
         self._layout = found.layout
         self._published = SYNTHETIC[self._layout.published].configs
         self._configs: dict[str, dict[str, Any]] = {}
@@ -165,7 +194,7 @@ class _Assembly:
             configs=self._configs,
             links=self._links,
             components={
-                **{name: _information(named[name], one) for name, one in held.items()},
+                **{name: self._information(named[name], one) for name, one in held.items()},
                 **components,
             },
             bytes_on_disk=self._path.stat().st_size
@@ -265,6 +294,12 @@ class _Assembly:
                     self._links[f"{name}/{file}"] = self._parts / name / file
         return contents.components
 
+    def _information(self, class_name: str, tensors: Mapping[str, Tensor]) -> ComponentInfo:
+        if self._quantised is not None:
+            return msgspec.structs.replace(self._quantised, class_name=class_name)
+        size, parameters, dtype = stored_as(dict(tensors))
+        return ComponentInfo(class_name=class_name, bytes=size, parameters=parameters, dtype=dtype)
+
     def _what_is_missing(self, missing: list[str], held: list[str]) -> str:
         patterns = " ".join(f"'{name.partition('/')[0]}/*'" for name in missing)
         where = "--parts has no" if self._parts is not None else "missing are"
@@ -274,11 +309,6 @@ class _Assembly:
             f"from the Hub: hf download {self._layout.repository} --include model_index.json "
             f"{patterns} --local-dir FOLDER"
         )
-
-
-def _information(class_name: str, tensors: Mapping[str, Tensor]) -> ComponentInfo:
-    size, parameters, dtype = stored_as(dict(tensors))
-    return ComponentInfo(class_name=class_name, bytes=size, parameters=parameters, dtype=dtype)
 
 
 def assemble(single: SingleFile, cache: Path) -> Path:

@@ -193,3 +193,27 @@ def test_single_file_that_does_not_fit_is_one_line(load: Load, tmp_path: Path) -
     file = single_files.stable_diffusion(folder, tmp_path / "x.safetensors", leave_out="unet")
     with pytest.raises(CaseImpossibleError, match=r"diffusers does not load x\.safetensors: "):
         load(folder, single_file=str(file), in_single_file=["unet", "vae", "text_encoder"])
+
+
+def test_gguf_denoiser_is_compared_with_its_own_weights(sdbench: Sdbench, tmp_path: Path) -> None:
+    """The reference has the same quantised weights, so the images agree; no other run has any."""
+    folder = Path(find_model("synthetic/tiny-sd3").prepare().path)
+    tensors = single_files.sd3_denoiser(single_files.weights(folder, "transformer"))
+    bare = {name.removeprefix("model.diffusion_model."): one for name, one in tensors.items()}
+    file = single_files.gguf_file(tmp_path / "tiny.gguf", bare, "sd3")
+    parts = single_files.without(folder, tmp_path / "parts", "transformer")
+    config = sdbench.config('[[case]]\nresolution = "64x64"\ndtype = "float32"\n', references=True)
+    code, document = sdbench.json("run", config, "--model", file, "--parts", parts)
+    (row,) = document["cases"]
+    assert (code, row["correct"]) == (0, "match"), row
+    loaded = load_run(tmp_path / document["path"])
+    assert loaded.run.model.components["transformer"].dtype == "Q8_0"
+
+
+def test_stack_without_gguf_says_so(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sdbench.worker.pipelines import CaseImpossibleError
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    path = find_model("synthetic/tiny-sd3").prepare().path
+    with pytest.raises(CaseImpossibleError, match="needs the package gguf, which is not installed"):
+        load(path, single_file="x.gguf", in_single_file=["transformer"])

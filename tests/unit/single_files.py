@@ -203,3 +203,22 @@ def header_only(path: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str = 
 
 
 Convert = Callable[[Arrays], Arrays]
+
+
+def gguf_file(path: Path, tensors: Arrays, architecture: str) -> Path:
+    """A GGUF file with the package's own writer: matrices as Q8_0, everything else as float32."""
+    import gguf
+
+    writer = gguf.GGUFWriter(str(path), architecture)
+    q8 = gguf.GGMLQuantizationType.Q8_0
+    for name, one in tensors.items():
+        whole = one.astype(np.float32)
+        if name.endswith(".weight") and one.ndim == 2 and not one.shape[1] % 32:
+            writer.add_tensor(name, gguf.quants.quantize(whole, q8), raw_dtype=q8)
+        else:
+            writer.add_tensor(name, whole)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path

@@ -1,5 +1,6 @@
 """Load a pipeline whose denoiser, or more of it, is in one file in the original layout."""
 
+import importlib.util
 import os
 from typing import Any
 
@@ -50,12 +51,19 @@ def _loaded(
 
     file, folder, held = job["single_file"], job["model_path"], job["in_single_file"]
     libraries = {"diffusers": diffusers, "transformers": transformers}
-    dtype = {name: options[name] for name in ("dtype", "torch_dtype") if name in options}
+    dtype: "dict[str, Any]" = {
+        name: options[name] for name in ("dtype", "torch_dtype") if name in options
+    }
     if len(held) == 1:
         (name,) = held
+        gguf = _gguf_options(file, dtype)
         denoiser = _class_of(libraries, index[name]).from_single_file(
-            file, config=folder, subfolder=name, local_files_only=True, **dtype
+            file, config=folder, subfolder=name, local_files_only=True, **dtype, **gguf
         )
+        if gguf and (job.get("reference") or job.get("localise")):
+            # The same weights as plain tensors, which the CPU computes with in every precision.
+            denoiser.dequantize()
+            denoiser.to(*dtype.values())
         return kind.from_pretrained(folder, **options, **{name: denoiser})
     if not hasattr(kind, "from_single_file"):
         raise CaseImpossibleError(f"{kind.__name__} is not loaded from one file")
@@ -70,6 +78,26 @@ def _loaded(
     return kind.from_single_file(
         file, config=folder, local_files_only=True, **dtype, **{**left, **others}
     )
+
+
+def _gguf_options(file: str, dtype: "dict[str, Any]") -> "dict[str, Any]":
+    """What reads a GGUF file; nothing for others.
+
+    Raises:
+        CaseImpossibleError: this stack does not read one.
+    """
+    if not file.lower().endswith(".gguf"):
+        return {}
+    if importlib.util.find_spec("gguf") is None:
+        raise CaseImpossibleError("a GGUF file needs the package gguf, which is not installed")
+    try:
+        from diffusers import GGUFQuantizationConfig
+    except ImportError:
+        raise CaseImpossibleError(
+            "this diffusers does not read GGUF files (that came with 0.32)"
+        ) from None
+    (compute_dtype,) = dtype.values()
+    return {"quantization_config": GGUFQuantizationConfig(compute_dtype=compute_dtype)}
 
 
 def _class_of(libraries: "dict[str, Any]", entry: "list[str]") -> Any:
