@@ -9,7 +9,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from sdbench import __version__
-from sdbench.cli.options import force_option, json_option, lora_option, parts_option
+from sdbench.cli.options import (
+    force_option,
+    json_option,
+    lora_option,
+    parts_option,
+    revision_option,
+)
 from sdbench.cli.output import console, print_json
 from sdbench.cli.overwriting import not_ours, spare_others
 from sdbench.errors import UsageError
@@ -36,6 +42,7 @@ _LEAST_SHARE = 0.02
 @click.option("--model", default="synthetic/tiny", show_default=True, help="As for run.")
 @lora_option
 @parts_option
+@revision_option
 @click.option(
     "--device",
     type=click.Choice(["auto", "mps", "cuda", "cpu"]),
@@ -72,6 +79,7 @@ def command(
     model: str,
     lora: tuple[str, ...],
     parts: str | None,
+    revision: str | None,
     device: str,
     stack: str,
     resolution: str,
@@ -94,7 +102,7 @@ def command(
     without sdbench. The exit code is 1 when there is one.
     """
     request = LocaliseRequest(
-        *(model, lora, parts or "", device, stack, resolution, dtype),
+        *(model, lora, parts or "", revision or "", device, stack, resolution, dtype),
         *(slicing, vae_tiling, batch, steps, allow_pickle),
     )
     if output is not None and not force:

@@ -31,6 +31,13 @@ parts_option = click.option(
     "out as diffusers saves a model.",
 )
 """``--parts FOLDER``: the rest of a model in one file."""
+revision_option = click.option(
+    "--revision",
+    metavar="REV",
+    help="Branch, tag or commit of a model of the Hub. [default: the newest, or what the local "
+    "cache has of it]",
+)
+"""``--revision REV``: which state of a model of the Hub."""
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document on standard output."
 )

@@ -10,7 +10,13 @@ import msgspec
 
 from sdbench.analysis.run_summary import RunSummary, as_json
 from sdbench.cli.models import confirm
-from sdbench.cli.options import json_option, lora_option, parts_option, results_option
+from sdbench.cli.options import (
+    json_option,
+    lora_option,
+    parts_option,
+    results_option,
+    revision_option,
+)
 from sdbench.cli.output import console, print_json
 from sdbench.cli.report import write_page
 from sdbench.errors import UsageError
@@ -42,6 +48,7 @@ from sdbench.words import printable, shell
 )
 @lora_option
 @parts_option
+@revision_option
 @click.option(
     "--device",
     type=click.Choice(["auto", "mps", "cuda", "cpu"]),
@@ -98,6 +105,7 @@ def command(
     model: str | None,
     lora: tuple[str, ...],
     parts: str | None,
+    revision: str | None,
     device: str | None,
     stacks: tuple[str, ...],
     overrides: tuple[str, ...],
@@ -123,6 +131,7 @@ def command(
         model,
         lora,
         parts,
+        revision,
         device,
         stacks,
         overrides,

@@ -10,7 +10,8 @@ from sdbench.doctor.facts import ModelFacts
 from sdbench.errors import ModelError, UsageError
 from sdbench.machine.facts import Unavailable
 from sdbench.models.folder import read_folder
-from sdbench.models.folder_files import Fault
+from sdbench.models.folder_files import Fault, shown
+from sdbench.models.hub import snapshot_in
 from sdbench.models.not_a_pipeline import single_file
 from sdbench.models.resolve import find_model, place_of, require_hub_id
 from sdbench.models.single_file import SUFFIXES
@@ -43,7 +44,10 @@ def find_offline(name: str, *, recorded: bool) -> ModelFacts:
     path = place_of(name)
     if path.is_file():
         return _single(name, path)
-    folder = path if path.is_dir() else _cached(name, os.environ)
+    try:
+        folder = _folder(path) if path.is_dir() else _cached(name, os.environ)
+    except ModelError as error:
+        return _faulty(name, [Fault(str(error), f"download the model again: {shown(path)}")])
     if folder is None:
         require_hub_id(name)
         return ModelFacts(
@@ -62,6 +66,11 @@ def find_offline(name: str, *, recorded: bool) -> ModelFacts:
     read = counted(len(contents.weights), "weights file")
     note = f"on this disk, whole: {read} of {contents.bytes_on_disk / 1e9:.2f} GB fit their headers"
     return ModelFacts(outline=outline, offline=True, note=note, faults=faults)
+
+
+def _folder(path: Path) -> Path:
+    """The folder, or the snapshot in it where it is a repository of the Hub's cache."""
+    return snapshot_in(path, "") or path
 
 
 def _single(name: str, path: Path) -> ModelFacts:

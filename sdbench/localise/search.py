@@ -51,6 +51,7 @@ class LocaliseRequest:
     model: str
     lora: tuple[str, ...]
     parts: str
+    revision: str
     device: str
     stack: str
     resolution: str
@@ -115,6 +116,7 @@ def prepare_search(
         "model": request.model,
         "lora": list(request.lora),
         "parts": request.parts,
+        "revision": request.revision,
         "steps": request.steps,
         "images": request.batch,
         "case": [{"resolution": request.resolution}],
@@ -130,6 +132,7 @@ def prepare_search(
         allow_pickle=request.allow_pickle,
         lora=request.lora,
         parts=request.parts,
+        revision=request.revision,
     )
     if source.download is not None:
         raise UsageError(

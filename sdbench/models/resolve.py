@@ -21,9 +21,21 @@ from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.folder import read_folder
 from sdbench.models.folder_files import INDEX, read_json
+from sdbench.models.hub import (
+    Download,
+    cached,
+    commit_of,
+    download_from,
+    fetch,
+    pipeline_class_of,
+    require_revision,
+    snapshot_in,
+    why_not,
+)
 from sdbench.models.lora import Denoiser, Lora, read_lora
 from sdbench.models.not_a_pipeline import single_file
 from sdbench.models.offline import require_disk
+from sdbench.models.pipeline_class import other_purpose
 from sdbench.models.single_file import SUFFIXES, SingleFile, assemble, read_single_file
 from sdbench.models.synthetic import Progress
 from sdbench.models.synthetic_model import SyntheticModel
@@ -35,17 +47,6 @@ OFFLINE = (*BUILTIN, *SYNTHETIC)
 """Names of the models that need no download and no folder."""
 _DENOISERS = ("unet", "transformer")
 _EXPECTED = f"expected a folder, a Hub id (owner/name) or one of {', '.join(OFFLINE)}"
-
-
-@dataclass(frozen=True)
-class Download:
-    """What the Hub would send."""
-
-    repository: str
-    files: tuple[str, ...]
-    size_bytes: int
-    revision: str | None = None
-    """The commit that is fetched; None: the newest."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class ModelSource:
     """Its networks; empty while it is not downloaded."""
     lora: tuple[str, ...] = ()
     """The LoRAs on top, each as ``FILE[:WEIGHT]``."""
+    revision: str | None = None
+    """The commit of a model of the Hub."""
     single: SingleFile | None = None
     """A model in one file, whose folder is assembled by :meth:`prepare`."""
 
@@ -86,6 +89,7 @@ class ModelSource:
             bytes_on_disk=self.bytes_on_disk,
             trained=self.name not in SYNTHETIC,
             components=self.components,
+            revision=self.revision,
             file=None if self.single is None else str(self.single.path),
             in_file=[] if self.single is None else list(self.single.held),
         )
@@ -101,7 +105,7 @@ class ModelSource:
         if self.single is not None:
             single = self.single
             if self.download is not None:
-                single = single.with_tokenizers(_snapshot(self.name, self.download))
+                single = single.with_tokenizers(fetch(self.name, self.download))
             folder = assemble(single, cache_folder())
             parts = {"folder": digest_folder(folder), "file": _digest(self.single.path)}
             digest = synthetic.folder_digest(parts)
@@ -138,19 +142,31 @@ class ModelSource:
 
 
 def find_model(
-    name: str, *, allow_pickle: bool = False, lora: Sequence[str] = (), parts: str = ""
+    name: str,
+    *,
+    allow_pickle: bool = False,
+    lora: Sequence[str] = (),
+    parts: str = "",
+    revision: str = "",
 ) -> ModelSource:
     """Look a model up without changing anything.
 
     Args:
         lora: LoRAs on top of it, each as ``FILE[:WEIGHT]``.
         parts: a folder with what a model in one file does not hold.
+        revision: a branch, tag or commit of a model of the Hub; empty: the newest.
 
     Raises:
         UsageError: there is no such model or LoRA.
         ModelError: one is there but cannot be used.
     """
-    found = _find(name, allow_pickle, parts)
+    if revision:
+        require_revision(revision)
+    found = _find(name, allow_pickle, parts, revision)
+    if revision and found.revision is None:
+        raise UsageError(
+            f"--revision {revision}: only a model of the Hub has one, and {shortened(name)} is none"
+        )
     if parts and found.single is None:
         raise UsageError(
             f"--parts {shortened(parts)}: only a model in one file takes it, and "
@@ -161,7 +177,7 @@ def find_model(
     return source
 
 
-def _find(name: str, allow_pickle: bool, parts: str) -> ModelSource:
+def _find(name: str, allow_pickle: bool, parts: str, revision: str) -> ModelSource:
     if name in SYNTHETIC:
         model = SYNTHETIC[name]
         ready = synthetic.is_cached(model, cache_folder())
@@ -186,14 +202,15 @@ def _find(name: str, allow_pickle: bool, parts: str) -> ModelSource:
         raise UsageError(f"no model {name!r}; there are {', '.join(OFFLINE)}")
     path = place_of(name)
     if path.is_dir():
-        return _local(path.absolute(), name, allow_pickle)
+        folder = path.absolute()
+        return _local(snapshot_in(folder, revision) or folder, name, allow_pickle)
     if path.is_file():
         if path.suffix.lower() in SUFFIXES:
             return _in_one_file(path.absolute(), name, parts)
         fault = single_file(path)
         raise ModelError(f"{name}: {fault.what}; {fault.remedy}")
     require_hub_id(name)
-    return _on_hub(name, allow_pickle)
+    return _on_hub(name, allow_pickle, revision)
 
 
 def _in_one_file(path: Path, name: str, parts: str) -> ModelSource:
@@ -204,9 +221,9 @@ def _in_one_file(path: Path, name: str, parts: str) -> ModelSource:
         download = Download(
             single.repository, single.tokenizer_files, single.tokenizer_bytes, single.revision
         )
-        cached = _cached(download)
-        if cached is not None:
-            single, download = single.with_tokenizers(cached), None
+        here = cached(download)
+        if here is not None:
+            single, download = single.with_tokenizers(here), None
     return ModelSource(
         name,
         single.pipeline_class,
@@ -318,6 +335,39 @@ def _local(folder: Path, name: str, allow_pickle: bool) -> ModelSource:
         contents.bytes_on_disk,
         folder,
         components=contents.components,
+        revision=commit_of(folder),
+    )
+
+
+def _on_hub(name: str, allow_pickle: bool, revision: str) -> ModelSource:
+    """A Hub model: from the local Hub cache if it is whole there, else as a download to ask for."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    there = "neither a folder nor in the local Hub cache"
+    try:
+        folder = Path(snapshot_download(name, revision=revision or None, local_files_only=True))
+        return _local(folder, name, allow_pickle)
+    except ModelError as error:
+        there = f"in the local Hub cache and cannot be used ({error})"
+    except (OSError, ValueError):
+        pass  # not there, or not whole
+    try:
+        info = HfApi().model_info(name, revision=revision or None, files_metadata=True)
+    except Exception as error:  # the client raises whatever its HTTP library does
+        raise ModelError(f"{name} is {there}, and {why_not(name, revision, error)}") from error
+    download = download_from(name, info, allow_pickle=allow_pickle)
+    pipeline_class = pipeline_class_of(info, download.files)
+    other = other_purpose(pipeline_class)
+    if other is not None:
+        raise ModelError(f"{name}: {other.what}; {other.remedy}")
+    return ModelSource(
+        name,
+        pipeline_class,
+        download.size_bytes,
+        None,
+        download,
+        allow_pickle,
+        revision=download.revision,
     )
 
 
@@ -333,110 +383,7 @@ def _components_of(model: SyntheticModel) -> dict[str, ComponentInfo]:
     }
 
 
-def _on_hub(name: str, allow_pickle: bool) -> ModelSource:
-    """A Hub model: from the local Hub cache if it is whole there, else as a download to ask for."""
-    from huggingface_hub import HfApi, snapshot_download
-
-    there = "neither a folder nor in the local Hub cache"
-    try:
-        cached = Path(snapshot_download(name, local_files_only=True))
-        return _local(cached, name, allow_pickle)
-    except ModelError as error:
-        there = f"in the local Hub cache and cannot be used ({error})"
-    except (OSError, ValueError):
-        pass  # not there, or not whole
-    try:
-        info = HfApi().model_info(name, files_metadata=True)
-    except Exception as error:  # the client raises whatever its HTTP library does
-        raise ModelError(
-            f"{name} is {there}, and the Hub could not be asked: {type(error).__name__}: "
-            f"{str(error)[:200]}"
-        ) from error
-    sizes = {entry.rfilename: entry.size or 0 for entry in info.siblings or ()}
-    files = needed_files(list(sizes), allow_pickle=allow_pickle)
-    size = sum(sizes[file] for file in files)
-    if not any(file.startswith("unet/") and _is_weights(file) for file in files):
-        raise ModelError(f"{name}: no safetensors weights in the repository's unet folder")
-    pipeline_class = "StableDiffusionPipeline"
-    if any(file.startswith("text_encoder_2/") for file in files):
-        pipeline_class = "StableDiffusionXLPipeline"
-    download = Download(name, tuple(files), size)
-    return ModelSource(name, pipeline_class, size, None, download, allow_pickle)
-
-
-def needed_files(names: list[str], *, allow_pickle: bool = False) -> list[str]:
-    """Of a repository's files, those the pipeline reads: half precision where that is offered.
-
-    A published repository holds the same weights up to six times over; this takes one copy.
-    """
-    chosen = [name for name in names if name == "model_index.json"]
-    for folder in ("scheduler", "tokenizer", "tokenizer_2"):
-        chosen += [name for name in names if name.startswith(f"{folder}/")]
-    for folder in ("unet", "vae", "text_encoder", "text_encoder_2"):
-        inside = [name for name in names if name.startswith(f"{folder}/")]
-        chosen += [name for name in inside if name.endswith("config.json")]
-        weights = _one_copy(inside, allow_pickle)
-        chosen += weights
-        chosen += _indexes(inside, weights)
-    return sorted(chosen)
-
-
-def _indexes(names: list[str], weights: list[str]) -> list[str]:
-    """The index of weights that are cut into several files."""
-    stems = {name.rpartition("-of-")[0].rpartition("-")[0] for name in weights if "-of-" in name}
-    return [
-        name
-        for name in names
-        if name.endswith(".index.json") and any(name.startswith(stem) for stem in stems)
-    ]
-
-
-def _one_copy(names: list[str], allow_pickle: bool) -> list[str]:
-    for suffix in (".safetensors", ".bin") if allow_pickle else (".safetensors",):
-        weights = [name for name in names if name.endswith(suffix)]
-        plain = [name for name in weights if Path(name).name.count(".") == 1]
-        half = [name for name in weights if ".fp16" in Path(name).name]
-        if half or plain:
-            return half or plain
-    return []
-
-
-def _is_weights(name: str) -> bool:
-    return name.endswith((".safetensors", ".bin"))
-
-
 def _fetch(source: ModelSource, *, allow_pickle: bool) -> ModelSource:
     """Download a model, then read what has come: a file of an earlier download may be damaged."""
     assert source.download is not None
-    return _local(_snapshot(source.name, source.download), source.name, allow_pickle)
-
-
-def _snapshot(name: str, download: Download) -> Path:
-    """The folder of a download in the Hub's cache, fetched where it is not there yet."""
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(
-            snapshot_download(
-                download.repository,
-                revision=download.revision,
-                allow_patterns=list(download.files),
-            )
-        )
-    except Exception as error:  # the client raises whatever its HTTP library does
-        raise ModelError(f"{name} could not be downloaded: {error}") from error
-
-
-def _cached(download: Download) -> Path | None:
-    """The snapshot in the Hub's cache that has all files of a download; None: there is none."""
-    from huggingface_hub import snapshot_download
-
-    try:
-        folder = Path(
-            snapshot_download(
-                download.repository, revision=download.revision, local_files_only=True
-            )
-        )
-    except (OSError, ValueError):
-        return None
-    return folder if all((folder / file).is_file() for file in download.files) else None
+    return _local(fetch(source.name, source.download), source.name, allow_pickle)

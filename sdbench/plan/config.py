@@ -137,6 +137,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     model: str = "synthetic/sd15"
     lora: tuple[str, ...] = ()
     parts: str = ""
+    revision: str = ""
     device: Literal["auto", "mps", "cuda", "cpu"] = "auto"
     steps: int | Auto = "auto"
     guidance_scale: float | Auto = "auto"

@@ -153,9 +153,11 @@ def _require_plain_model(run: Run) -> None:
 
 def _model(run: Run) -> str:
     """A Hub id as such; else the folder."""
-    name = run.model.name
-    on_hub = name.count("/") == 1 and not name.startswith(("synthetic/", "builtin/", ".", "~", "/"))
-    return name if on_hub else run.model.path
+    return run.model.name if _is_on_hub(run.model.name) else run.model.path
+
+
+def _is_on_hub(name: str) -> bool:
+    return name.count("/") == 1 and not name.startswith(("synthetic/", "builtin/", ".", "~", "/"))
 
 
 def _environment(run: Run, arm: Arm) -> str:
@@ -174,6 +176,8 @@ def _options(run: Run, arm: Arm, half_weights_only: bool, allow_pickle: bool) ->
     options = {dtype_option({} if stack is None else stack.packages): "dtype"}
     if not allow_pickle:
         options["use_safetensors"] = "True"
+    if run.model.revision is not None and _is_on_hub(run.model.name):
+        options["revision"] = literal(run.model.revision)
     if half_weights_only:
         options["variant"] = '"fp16"'
     if run.model.pipeline_class == "StableDiffusionPipeline":

@@ -130,6 +130,7 @@ def command_of(request: Request) -> str:
     for option, value in (
         ("--model", request.model),
         ("--parts", request.parts),
+        ("--revision", request.revision),
         ("--device", request.device),
         ("--label", request.label),
     ):

@@ -100,7 +100,7 @@ class Prepared:
         if download is not None:
             asked.append(
                 f"it downloads {len(download.files)} files, {download.size_bytes / 1e9:.1f} GB, "
-                f"from the Hub ({download.repository}); "
+                f"from the Hub ({download.repository}, {download.conditions}); "
                 f"{shutil.disk_usage(Path.home()).free / 1e9:.0f} GB of disk are free"
             )
         worst = None if self.memory.worst is None else self.memory.demands[self.memory.worst]
@@ -192,7 +192,11 @@ def prepare(request: Request, executor: Executor) -> Prepared:
 
 def _find_model(request: Request, config: Config) -> ModelSource:
     return find_model(
-        config.model, allow_pickle=request.allow_pickle, lora=config.lora, parts=config.parts
+        config.model,
+        allow_pickle=request.allow_pickle,
+        lora=config.lora,
+        parts=config.parts,
+        revision=config.revision,
     )
 
 
@@ -417,6 +421,7 @@ def same_model(run: Run, *, may_download: bool) -> Run:
         allow_pickle=run.config.get("allow_pickle") is True,
         lora=run.config.get("lora", ()),
         parts=run.config.get("parts", ""),
+        revision=_revision_of(run),
     )
     if source.download is not None and not may_download:
         raise MachineError(
@@ -429,6 +434,13 @@ def same_model(run: Run, *, may_download: bool) -> Run:
             f"{run.model.name} has changed since {run.run_id} began; start a new run"
         )
     return msgspec.structs.replace(run, model=model)
+
+
+def _revision_of(run: Run) -> str:
+    """The commit of a run's model of the Hub, whatever its branch stands for now."""
+    asked = str(run.config.get("revision", ""))
+    on_hub = not Path(run.model.name).exists()
+    return run.model.revision if on_hub and run.model.revision is not None else asked
 
 
 def make_pace(config: Config, plan: Plan, model: ModelInfo, device: DeviceKind, cores: int) -> Pace:

@@ -27,6 +27,7 @@ class Request:
     model: str | None = None
     lora: tuple[str, ...] = ()
     parts: str | None = None
+    revision: str | None = None
     device: str | None = None
     stacks: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
@@ -50,6 +51,8 @@ def configure(request: Request, name: str) -> Config:
         overrides.append(f"lora={_toml_text(request.lora)}")
     if request.parts is not None:
         overrides.append(f"parts={_toml_text(request.parts)}")
+    if request.revision is not None:
+        overrides.append(f"revision={_toml_text(request.revision)}")
     if request.device is not None:
         overrides.append(f"device={_toml_text(request.device)}")
     config = load_config(name, overrides)
