@@ -5,6 +5,8 @@ another library. So the headers of the weights are read, and every JSON file; no
 folder of gigabytes takes milliseconds.
 """
 
+import contextlib
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +39,8 @@ _CODE_OF_OTHERS = "take a model without code of its own: sdbench never runs a mo
 _NOT_LOADED = ("safety_checker", "feature_extractor")
 # Files of which a tokenizer needs one; of the first kind, both.
 _CLIP_VOCABULARY = ("vocab.json", "merges.txt")
+_CHAT_TEMPLATE, _TOKENIZER_CONFIG = "chat_template.jinja", "tokenizer_config.json"
+_MOST_TEMPLATE_BYTES = 200_000  # published ones have up to 20,000
 _VOCABULARIES = ("tokenizer.json", "spiece.model", "tokenizer.model", "vocab.txt")
 
 
@@ -308,6 +312,7 @@ class _Reader:
 
     def _tokenizer(self, component: str) -> Iterator[Fault]:
         names = entries(self._folder / component)
+        yield from self._chat_template(component, names)
         kind = self._class_of(component) or ""
         of_clip = self._of_stable_diffusion or kind.startswith("CLIPTokenizer")
         again = f"download the folder {component} again: it is small"
@@ -332,6 +337,23 @@ class _Reader:
                 "for a CLIPTokenizer",
                 again,
                 blocks=False,
+            )
+
+    def _chat_template(self, component: str, names: Sequence[str]) -> Iterator[Fault]:
+        """A template is run for each prompt, in transformers' sandbox: that it ends is not sure."""
+        size = 0
+        if _CHAT_TEMPLATE in names:
+            with contextlib.suppress(OSError):
+                size = (self._folder / component / _CHAT_TEMPLATE).stat().st_size
+        if _TOKENIZER_CONFIG in names:
+            with contextlib.suppress(WeightsError):  # which is said of the file
+                config = read_json(self._folder / component / _TOKENIZER_CONFIG)
+                size = max(size, len(json.dumps(config.get("chat_template"))))
+        if size > _MOST_TEMPLATE_BYTES:
+            yield Fault(
+                f"{component} has a chat template of {size:,} bytes; expected "
+                f"{_MOST_TEMPLATE_BYTES:,} at most",
+                "take the tokenizer of the model that was published",
             )
 
     def _others(self, known: set[str]) -> Iterator[Fault]:

@@ -46,6 +46,7 @@ from sdbench.words import shell, shortened
 OFFLINE = (*BUILTIN, *SYNTHETIC)
 """Names of the models that need no download and no folder."""
 _DENOISERS = ("unet", "transformer")
+_DIGESTED = (".json", ".txt", ".model", ".jinja", ".safetensors", ".bin")
 _EXPECTED = f"expected a folder, a Hub id (owner/name) or one of {', '.join(OFFLINE)}"
 
 
@@ -208,7 +209,7 @@ def _find(name: str, allow_pickle: bool, parts: str, revision: str) -> ModelSour
         if path.suffix.lower() in SUFFIXES:
             return _in_one_file(path.absolute(), name, parts)
         fault = single_file(path)
-        raise ModelError(f"{name}: {fault.what}; {fault.remedy}")
+        raise UsageError(f"{name}: {fault.what}; {fault.remedy}")
     require_hub_id(name)
     return _on_hub(name, allow_pickle, revision)
 
@@ -309,7 +310,7 @@ def digest_folder(folder: Path) -> str:
     digests = {
         path.relative_to(folder).as_posix(): synthetic.file_digest(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix in (".json", ".txt", ".safetensors", ".bin")
+        if path.is_file() and path.suffix in _DIGESTED
         if path.name != synthetic.MANIFEST and not _is_hidden(path.relative_to(folder))
     }
     return synthetic.folder_digest(digests)

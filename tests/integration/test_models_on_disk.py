@@ -1,5 +1,6 @@
 """Models as people have them on disk: other classes, variants, LoRAs; loaded by real stacks."""
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -213,7 +214,37 @@ def test_gguf_denoiser_is_compared_with_its_own_weights(sdbench: Sdbench, tmp_pa
 def test_stack_without_gguf_says_so(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     from sdbench.worker.pipelines import CaseImpossibleError
 
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    find = importlib.util.find_spec
+
+    def without_gguf(name: str, package: str | None = None) -> Any:
+        return None if name == "gguf" else find(name, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", without_gguf)
     path = find_model("synthetic/tiny-sd3").prepare().path
     with pytest.raises(CaseImpossibleError, match="needs the package gguf, which is not installed"):
         load(path, single_file="x.gguf", in_single_file=["transformer"])
+
+
+LOOP = "{% set x = range(99999) %}{% for a in x %}{% for b in x %}{% for c in x %}{% endfor %}"
+LOOP += "{% endfor %}{% endfor %}"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("template", "outcome"),
+    [(LOOP, "timeout"), ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "failed")],
+)
+def test_chat_template_ends_with_its_worker(
+    sdbench: Sdbench, tmp_path: Path, template: str, outcome: str
+) -> None:
+    """A template that never ends, or reaches outside; no shared run has a hostile model."""
+    folder = tmp_path / "hostile"
+    shutil.copytree(find_model("synthetic/tiny-z-image").prepare().path, folder)
+    path = folder / "tokenizer" / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "chat_template": template}))
+    for other in (folder / "tokenizer").glob("*.jinja"):
+        other.unlink()
+    config = sdbench.config('[[case]]\nresolution = "64x64"\ndtype = "float32"\n')
+    code, document = sdbench.json("run", config, "--model", folder, "--set", "timeout_s=25")
+    assert code == 1
+    assert [one.outcome for one in load_run(tmp_path / document["path"]).replicates] == [outcome]
