@@ -44,7 +44,8 @@ from sdbench.words import printable, shell
 @results_option
 @click.option(
     "--model",
-    help="Model: synthetic/…, a folder, a .safetensors file, or a Hub id. [default: the config's]",
+    help="Model: synthetic/…, a folder, a .safetensors or .gguf file, or a Hub id. "
+    "[default: the config's]",
 )
 @lora_option
 @parts_option

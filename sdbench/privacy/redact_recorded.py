@@ -125,7 +125,7 @@ def _translated(run: Run, path: Callable[[str], str], variables: Sequence[dict[s
         **run.config,
         "model": path(str(run.config["model"])),
         "lora": [path(str(lora)) for lora in run.config.get("lora", [])],
-        "parts": path(str(run.config.get("parts", ""))),
+        **({"parts": path(str(run.config["parts"]))} if "parts" in run.config else {}),
         "arm": msgspec.to_builtins(arms),
     }
     plan = msgspec.structs.replace(run.plan, arms=arms)

@@ -29,6 +29,7 @@ from sdbench.records import Arm, Case, DeviceKind, Run
 LIMIT = 10
 
 _MOST_IMAGES = 64  # what a configuration may ask for
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _RESOLUTION = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 _READ_BY_TORCH = ("PYTORCH_", "CUDA_", "NVIDIA_", "OMP_", "MKL_")
 _RESIDENT = (
@@ -176,8 +177,9 @@ def _options(run: Run, arm: Arm, half_weights_only: bool, allow_pickle: bool) ->
     options = {dtype_option({} if stack is None else stack.packages): "dtype"}
     if not allow_pickle:
         options["use_safetensors"] = "True"
-    if run.model.revision is not None and _is_on_hub(run.model.name):
-        options["revision"] = literal(run.model.revision)
+    commit = run.model.revision
+    if commit is not None and _COMMIT.fullmatch(commit) and _is_on_hub(run.model.name):
+        options["revision"] = literal(commit)
     if half_weights_only:
         options["variant"] = '"fp16"'
     if run.model.pipeline_class == "StableDiffusionPipeline":

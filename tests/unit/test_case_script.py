@@ -209,3 +209,16 @@ def test_schedulers_are_those_of_the_worker() -> None:
 
     ours = {name: kind for name, (kind, _) in SCHEDULERS.items()}
     assert ours == {name: kind for name, (kind, _) in schedulers.SCHEDULERS.items()}
+
+
+def test_script_takes_the_commit_of_a_model_of_the_hub() -> None:
+    for name, revision, there in [
+        ("owner/model", "0123456789" * 4, True),
+        ("owner/model", "main", False),
+        ("./model", "0123456789" * 4, False),
+    ]:
+        run = run_with({})
+        model = msgspec.structs.replace(run.model, name=name, path="/m", revision=revision)
+        run = msgspec.structs.replace(run, model=model)
+        script = case_script(run, Case(), ARM)
+        assert (f"revision='{revision}'" in script or f'revision="{revision}"' in script) is there
