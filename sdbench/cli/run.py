@@ -128,19 +128,8 @@ def command(
     what is measured, and `sdbench resume` goes on with it.
     """
     request = Request(
-        config,
-        model,
-        lora,
-        parts,
-        revision,
-        device,
-        stacks,
-        overrides,
-        only,
-        label,
-        allow_pickle,
-        unsafe_memory,
-        until_decided,
+        *(config, model, lora, parts, revision, device, stacks, overrides, only, label),
+        *(allow_pickle, unsafe_memory, until_decided),
     )
     executor = ProcessExecutor()
     try:
