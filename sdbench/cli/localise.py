@@ -14,6 +14,8 @@ from sdbench.cli.options import (
     json_option,
     lora_option,
     mode_option,
+    parts_option,
+    revision_option,
     strength_option,
 )
 from sdbench.cli.output import console, print_json
@@ -43,6 +45,8 @@ _LEAST_SHARE = 0.02
 @lora_option
 @mode_option
 @strength_option
+@parts_option
+@revision_option
 @click.option(
     "--device",
     type=click.Choice(["auto", "mps", "cuda", "cpu"]),
@@ -80,6 +84,8 @@ def command(
     lora: tuple[str, ...],
     mode: Mode | None,
     strength: float | None,
+    parts: str | None,
+    revision: str | None,
     device: str,
     stack: str,
     resolution: str,
@@ -102,8 +108,8 @@ def command(
     without sdbench. The exit code is 1 when there is one.
     """
     request = LocaliseRequest(
-        *(model, lora, device, stack, resolution, dtype, slicing, vae_tiling, batch, steps),
-        *(allow_pickle, mode or "text-to-image", strength),
+        *(model, lora, parts or "", revision or "", device, stack, resolution, dtype),
+        *(slicing, vae_tiling, batch, steps, allow_pickle, mode or "text-to-image", strength),
     )
     if output is not None and not force:
         _spare_others(output)

@@ -38,6 +38,20 @@ strength_option = click.option(
     help="Share of the steps that image-to-image makes, above 0 up to 1. [default: 0.6]",
 )
 """``--strength``: how far an image may be from the one that it begins with."""
+parts_option = click.option(
+    "--parts",
+    metavar="FOLDER",
+    help="What a model in one file does not hold (tokenizer, text encoders, VAE), in a folder laid "
+    "out as diffusers saves a model.",
+)
+"""``--parts FOLDER``: the rest of a model in one file."""
+revision_option = click.option(
+    "--revision",
+    metavar="REV",
+    help="Branch, tag or commit of a model of the Hub. [default: the newest, or what the local "
+    "cache has of it]",
+)
+"""``--revision REV``: which state of a model of the Hub."""
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document on standard output."
 )

@@ -14,7 +14,9 @@ from sdbench.cli.options import (
     json_option,
     lora_option,
     mode_option,
+    parts_option,
     results_option,
+    revision_option,
     strength_option,
 )
 from sdbench.cli.output import console, print_json
@@ -42,10 +44,16 @@ from sdbench.words import printable, shell
 @click.command(name="run")
 @click.argument("config", required=False)
 @results_option
-@click.option("--model", help="Model: synthetic/…, a folder, or a Hub id. [default: the config's]")
+@click.option(
+    "--model",
+    help="Model: synthetic/…, a folder, a .safetensors or .gguf file, or a Hub id. "
+    "[default: the config's]",
+)
 @lora_option
 @mode_option
 @strength_option
+@parts_option
+@revision_option
 @click.option(
     "--device",
     type=click.Choice(["auto", "mps", "cuda", "cpu"]),
@@ -103,6 +111,8 @@ def command(
     lora: tuple[str, ...],
     mode: str | None,
     strength: float | None,
+    parts: str | None,
+    revision: str | None,
     device: str | None,
     stacks: tuple[str, ...],
     overrides: tuple[str, ...],
@@ -124,19 +134,8 @@ def command(
     what is measured, and `sdbench resume` goes on with it.
     """
     request = Request(
-        config,
-        model,
-        lora,
-        device,
-        stacks,
-        overrides,
-        only,
-        label,
-        allow_pickle,
-        unsafe_memory,
-        until_decided,
-        mode=mode,
-        strength=strength,
+        *(config, model, lora, parts, revision, device, stacks, overrides, only, label),
+        *(allow_pickle, unsafe_memory, until_decided, None, mode, strength),
     )
     executor = ProcessExecutor()
     try:

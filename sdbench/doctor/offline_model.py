@@ -7,11 +7,14 @@ from pathlib import Path
 import msgspec
 
 from sdbench.doctor.facts import ModelFacts
+from sdbench.errors import ModelError, UsageError
 from sdbench.machine.facts import Unavailable
 from sdbench.models.folder import read_folder
-from sdbench.models.folder_files import Fault
+from sdbench.models.folder_files import Fault, shown
+from sdbench.models.hub import snapshot_in
 from sdbench.models.not_a_pipeline import single_file
 from sdbench.models.resolve import find_model, place_of, require_hub_id
+from sdbench.models.single_file import SUFFIXES
 from sdbench.records import ModelInfo
 from sdbench.words import counted
 
@@ -40,8 +43,11 @@ def find_offline(name: str, *, recorded: bool) -> ModelFacts:
         return ModelFacts(outline=_guess(name), offline=reason, note=reason.unavailable)
     path = place_of(name)
     if path.is_file():
-        return _faulty(name, [single_file(path)])
-    folder = path if path.is_dir() else _cached(name, os.environ)
+        return _single(name, path)
+    try:
+        folder = _folder(path) if path.is_dir() else _cached(name, os.environ)
+    except ModelError as error:
+        return _faulty(name, [Fault(str(error), f"download the model again: {shown(path)}")])
     if folder is None:
         require_hub_id(name)
         return ModelFacts(
@@ -60,6 +66,27 @@ def find_offline(name: str, *, recorded: bool) -> ModelFacts:
     read = counted(len(contents.weights), "weights file")
     note = f"on this disk, whole: {read} of {contents.bytes_on_disk / 1e9:.2f} GB fit their headers"
     return ModelFacts(outline=outline, offline=True, note=note, faults=faults)
+
+
+def _folder(path: Path) -> Path:
+    """The folder, or the snapshot in it where it is a repository of the Hub's cache."""
+    return snapshot_in(path, "") or path
+
+
+def _single(name: str, path: Path) -> ModelFacts:
+    """A model in one file; what it lacks is known without ``--parts``."""
+    if path.suffix.lower() not in SUFFIXES:
+        return _faulty(name, [single_file(path)])
+    try:
+        source = find_model(name)
+    except (ModelError, UsageError) as error:
+        remedy = "see README for what --model takes, and for --parts"
+        return _faulty(name, [Fault(str(error).removeprefix(f"{name}: "), remedy)])
+    if source.download is not None:
+        note = f"a file of {source.pipeline_class}; its tokenizers come from the Hub"
+        return ModelFacts(outline=source.outline(), offline=False, note=note)
+    note = f"on this disk, whole: a file of {source.pipeline_class}, which fits its header"
+    return ModelFacts(outline=source.outline(), offline=True, note=note)
 
 
 def _faulty(name: str, faults: list[Fault]) -> ModelFacts:

@@ -51,6 +51,8 @@ class LocaliseRequest:
 
     model: str
     lora: tuple[str, ...]
+    parts: str
+    revision: str
     device: str
     stack: str
     resolution: str
@@ -116,6 +118,8 @@ def prepare_search(
     document = {
         "model": request.model,
         "lora": list(request.lora),
+        "parts": request.parts,
+        "revision": request.revision,
         "steps": request.steps,
         "images": request.batch,
         "mode": request.mode,
@@ -128,7 +132,13 @@ def prepare_search(
     if problem is not None:
         raise UsageError(problem)
     interpreter = resolve_stack(request.stack).interpreter
-    source = find_model(request.model, allow_pickle=request.allow_pickle, lora=request.lora)
+    source = find_model(
+        request.model,
+        allow_pickle=request.allow_pickle,
+        lora=request.lora,
+        parts=request.parts,
+        revision=request.revision,
+    )
     if source.download is not None:
         raise UsageError(
             f"{request.model} is not on this machine; fetch it first, for example with: "

@@ -5,6 +5,8 @@ another library. So the headers of the weights are read, and every JSON file; no
 folder of gigabytes takes milliseconds.
 """
 
+import contextlib
+import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +39,8 @@ _CODE_OF_OTHERS = "take a model without code of its own: sdbench never runs a mo
 _NOT_LOADED = ("safety_checker", "feature_extractor")
 # Files of which a tokenizer needs one; of the first kind, both.
 _CLIP_VOCABULARY = ("vocab.json", "merges.txt")
+_CHAT_TEMPLATE, _TOKENIZER_CONFIG = "chat_template.jinja", "tokenizer_config.json"
+_MOST_TEMPLATE_BYTES = 200_000  # published ones have up to 20,000
 _VOCABULARIES = ("tokenizer.json", "spiece.model", "tokenizer.model", "vocab.txt")
 
 
@@ -73,6 +77,13 @@ def read_folder(folder: Path, *, allow_pickle: bool) -> Contents:
     reader = _Reader(folder, index, pipeline_class, allow_pickle)
     faults = tuple(reader.faults())
     return Contents(pipeline_class, tuple(reader.weights), faults, reader.components)
+
+
+def read_parts(folder: Path, index: dict[str, Any]) -> Contents:
+    """Read the components that an index names, whichever they are, as :func:`read_folder` does."""
+    reader = _Reader(folder, index, "", allow_pickle=False)
+    faults = tuple(reader.faults_of_parts())
+    return Contents("", tuple(reader.weights), faults, reader.components)
 
 
 class _Reader:
@@ -124,6 +135,14 @@ class _Reader:
         if self._of_stable_diffusion:
             yield from misfits(networks, self._read)
             yield from self._names_without_dots()
+
+    def faults_of_parts(self) -> Iterator[Fault]:
+        """The faults of what the index names, which need not be a whole pipeline."""
+        networks, tokenizers, _ = self._parts()
+        for component in networks:
+            yield from self._network(component)
+        for component in tokenizers:
+            yield from self._tokenizer(component)
 
     def _parts(self) -> tuple[Sequence[str], Sequence[str], Sequence[str]]:
         """Networks, tokenizers and schedulers: what Stable Diffusion needs, else what is named."""
@@ -293,6 +312,7 @@ class _Reader:
 
     def _tokenizer(self, component: str) -> Iterator[Fault]:
         names = entries(self._folder / component)
+        yield from self._chat_template(component, names)
         kind = self._class_of(component) or ""
         of_clip = self._of_stable_diffusion or kind.startswith("CLIPTokenizer")
         again = f"download the folder {component} again: it is small"
@@ -317,6 +337,23 @@ class _Reader:
                 "for a CLIPTokenizer",
                 again,
                 blocks=False,
+            )
+
+    def _chat_template(self, component: str, names: Sequence[str]) -> Iterator[Fault]:
+        """A template is run for each prompt, in transformers' sandbox: that it ends is not sure."""
+        size = 0
+        if _CHAT_TEMPLATE in names:
+            with contextlib.suppress(OSError):
+                size = (self._folder / component / _CHAT_TEMPLATE).stat().st_size
+        if _TOKENIZER_CONFIG in names:
+            with contextlib.suppress(WeightsError):  # which is said of the file
+                config = read_json(self._folder / component / _TOKENIZER_CONFIG)
+                size = max(size, len(json.dumps(config.get("chat_template"))))
+        if size > _MOST_TEMPLATE_BYTES:
+            yield Fault(
+                f"{component} has a chat template of {size:,} bytes; expected "
+                f"{_MOST_TEMPLATE_BYTES:,} at most",
+                "take the tokenizer of the model that was published",
             )
 
     def _others(self, known: set[str]) -> Iterator[Fault]:

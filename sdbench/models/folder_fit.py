@@ -7,12 +7,13 @@ from sdbench.models.folder_files import Fault, shown
 from sdbench.models.tensor_names import LANDMARKS, is_landmark
 from sdbench.models.weights import Tensor
 
-_PURPOSES = {
+PURPOSES = {
     9: "inpainting",
     8: "editing pictures (InstructPix2Pix)",
     5: "depth maps",
     7: "upscaling",
 }
+"""What a UNet is made for, by the channels that it takes, if not for text-to-image."""
 
 
 class Read(NamedTuple):
@@ -28,7 +29,7 @@ def misfits(networks: Sequence[str], read: Read) -> Iterator[Fault]:
     unet, vae = read.configs.get("unet", {}), read.configs.get("vae", {})
     inputs, latents = unet.get("in_channels"), vae.get("latent_channels", 4)
     if isinstance(inputs, int) and inputs != latents:
-        purpose = _PURPOSES.get(inputs)
+        purpose = PURPOSES.get(inputs)
         made_for = f": it is made for {purpose}" if purpose else ""
         yield Fault(
             f"the UNet takes {inputs} channels and the VAE gives {latents}{made_for}",

@@ -60,7 +60,7 @@ def networks_of(model: ModelInfo) -> tuple[Network, ...]:
     if model.name in SYNTHETIC:
         found = _synthetic(model.name)
     elif model.path and Path(model.path).is_dir():
-        found = _in_folder(Path(model.path), model.components)
+        found = _in_folder(Path(model.path), model)
     else:
         found = [_from_record(name, component) for name, component in model.components.items()]
     if not found:
@@ -87,10 +87,11 @@ def _class_of(index: Mapping[str, Any], component: str) -> str:
     return str(index[component][1])
 
 
-def _in_folder(folder: Path, components: Mapping[str, ComponentInfo]) -> list[Network]:
+def _in_folder(folder: Path, model: ModelInfo) -> list[Network]:
     contents = read_folder(folder, allow_pickle=True)
     found = []
-    for name, component in (contents.components or components).items():
+    in_file = {name: model.components[name] for name in model.in_file if name in model.components}
+    for name, component in ({**contents.components, **in_file} or model.components).items():
         files = [path for path in contents.weights if path.parent.name == name]
         try:
             config = read_json(folder / name / "config.json")

@@ -1,12 +1,17 @@
 """What a path is that is no pipeline folder, and where the pipeline is."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
-from sdbench.files.access import read_file
+from sdbench.files.access import MIB, read_file
 from sdbench.models.folder_files import DOWNLOAD, INDEX, OTHER_LIBRARIES, Fault, entries, shown
 from sdbench.models.tensor_names import describe_tensors
 from sdbench.models.weights import WeightsError, look_at_pickle, read_header
+from sdbench.words import shell
+
+_MOST_WORKFLOW_BYTES = 16 * MIB
 
 
 def single_file(path: Path) -> Fault:
@@ -24,7 +29,10 @@ def single_file(path: Path) -> Fault:
         except WeightsError as error:
             return Fault(f"a single file, {name}, and it is {error}", error.remedy)
         if what.startswith("a whole checkpoint"):
-            return Fault(f"a single file, not a pipeline folder: {name} is {what}", convert)
+            return Fault(
+                f"a single file, not a pipeline folder: {name} is {what}",
+                f"give the file itself: --model {shell(path)}",
+            )
         return Fault(
             f"a single file, not a pipeline folder: {name} holds {what}",
             "from_single_file needs a whole checkpoint (UNet, VAE and text encoder in one file): "
@@ -46,6 +54,8 @@ def single_file(path: Path) -> Fault:
             "take the model's safetensors weights: a folder, or a checkpoint to convert with "
             "diffusers' from_single_file",
         )
+    if suffix == ".json":
+        return _json_file(path, name)
     if suffix in (".zip", ".gz", ".tar", ".7z", ".rar"):
         return Fault(f"an archive: {name}", "unpack it and give the folder in it")
     return Fault(
@@ -53,6 +63,27 @@ def single_file(path: Path) -> Fault:
         "give a pipeline folder (with a model_index.json), or convert a checkpoint with diffusers' "
         "from_single_file",
     )
+
+
+def _json_file(path: Path, name: str) -> Fault:
+    """A workflow names the model that it uses, and holds none."""
+    try:
+        document = json.loads(read_file(path, _MOST_WORKFLOW_BYTES))
+    except (OSError, ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or not _is_workflow(document):
+        return Fault(f"a single file that is no model: {name}", "give the folder that it is in")
+    return Fault(
+        f"a ComfyUI workflow, which is no model: {name}",
+        "give the checkpoint that its loader names, as a .safetensors file",
+    )
+
+
+def _is_workflow(document: dict[str, Any]) -> bool:
+    """As ComfyUI saves one, or as it exports one for its API."""
+    if isinstance(document.get("nodes"), list) and "links" in document:
+        return True
+    return any(isinstance(node, dict) and "class_type" in node for node in document.values())
 
 
 def no_pipeline(folder: Path) -> Fault:

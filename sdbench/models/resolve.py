@@ -21,9 +21,22 @@ from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.folder import read_folder
 from sdbench.models.folder_files import INDEX, read_json
+from sdbench.models.hub import (
+    Download,
+    cached,
+    commit_of,
+    download_from,
+    fetch,
+    pipeline_class_of,
+    require_revision,
+    snapshot_in,
+    why_not,
+)
 from sdbench.models.lora import Denoiser, Lora, read_lora
 from sdbench.models.not_a_pipeline import single_file
 from sdbench.models.offline import require_disk
+from sdbench.models.pipeline_class import other_purpose
+from sdbench.models.single_file import SUFFIXES, SingleFile, assemble, read_single_file
 from sdbench.models.synthetic import Progress
 from sdbench.models.synthetic_model import SyntheticModel
 from sdbench.models.weights import WeightsError
@@ -33,16 +46,8 @@ from sdbench.words import shell, shortened
 OFFLINE = (*BUILTIN, *SYNTHETIC)
 """Names of the models that need no download and no folder."""
 _DENOISERS = ("unet", "transformer")
+_DIGESTED = (".json", ".txt", ".model", ".jinja", ".safetensors", ".bin")
 _EXPECTED = f"expected a folder, a Hub id (owner/name) or one of {', '.join(OFFLINE)}"
-
-
-@dataclass(frozen=True)
-class Download:
-    """What the Hub would send."""
-
-    repository: str
-    files: tuple[str, ...]
-    size_bytes: int
 
 
 @dataclass(frozen=True)
@@ -60,11 +65,20 @@ class ModelSource:
     """Its networks; empty while it is not downloaded."""
     lora: tuple[str, ...] = ()
     """The LoRAs on top, each as ``FILE[:WEIGHT]``."""
+    revision: str | None = None
+    """The commit of a model of the Hub."""
+    single: SingleFile | None = None
+    """A model in one file, whose folder is assembled by :meth:`prepare`."""
 
     @property
     def must_be_built(self) -> bool:
         """Whether a synthetic model is not in the cache yet."""
-        return self.folder is None and self.download is None
+        return self.folder is None and self.download is None and self.single is None
+
+    @property
+    def tokenizer_folder(self) -> Path | None:
+        """The folder that holds the model's tokenizers; None while they are not here."""
+        return self.folder if self.single is None else self.single.tokenizer_folder()
 
     def outline(self) -> ModelInfo:
         """What is known before the model is there."""
@@ -76,6 +90,9 @@ class ModelSource:
             bytes_on_disk=self.bytes_on_disk,
             trained=self.name not in SYNTHETIC,
             components=self.components,
+            revision=self.revision,
+            file=None if self.single is None else str(self.single.path),
+            in_file=[] if self.single is None else list(self.single.held),
         )
 
     def prepare(self, progress: Progress | None = None) -> ModelInfo:
@@ -85,15 +102,26 @@ class ModelSource:
             ModelError: it cannot be had.
             UsageError: there is no room for it on the disk.
         """
-        source = self if self.download is None else _fetch(self, allow_pickle=self.allow_pickle)
-        if self.name in SYNTHETIC:
+        source = self
+        if self.single is not None:
+            single = self.single
+            if self.download is not None:
+                single = single.with_tokenizers(fetch(self.name, self.download))
+            folder = assemble(single, cache_folder())
+            parts = {"folder": digest_folder(folder), "file": _digest(self.single.path)}
+            digest = synthetic.folder_digest(parts)
+        elif self.download is not None:
+            source = _fetch(self, allow_pickle=self.allow_pickle)
+            assert source.folder is not None
+            folder, digest = source.folder, digest_folder(source.folder)
+        elif self.name in SYNTHETIC:
             model = SYNTHETIC[self.name]
             if self.must_be_built:
                 require_disk(self.bytes_on_disk, self.name, cache_folder())
             folder, digest = synthetic.ensure(model, cache_folder(), progress), model.sha256
         else:
-            assert source.folder is not None
-            folder, digest = source.folder, digest_folder(source.folder)
+            assert self.folder is not None
+            folder, digest = self.folder, digest_folder(self.folder)
         if self.name in BUILTIN and digest != BUILTIN[self.name].sha256:
             raise ModelError(
                 f"{self.name} is not as it was shipped ({digest[:12]} instead of "
@@ -114,22 +142,43 @@ class ModelSource:
         return [read_lora(text, denoiser) for text in self.lora]
 
 
-def find_model(name: str, *, allow_pickle: bool = False, lora: Sequence[str] = ()) -> ModelSource:
+def find_model(
+    name: str,
+    *,
+    allow_pickle: bool = False,
+    lora: Sequence[str] = (),
+    parts: str = "",
+    revision: str = "",
+) -> ModelSource:
     """Look a model up without changing anything.
 
     Args:
         lora: LoRAs on top of it, each as ``FILE[:WEIGHT]``.
+        parts: a folder with what a model in one file does not hold.
+        revision: a branch, tag or commit of a model of the Hub; empty: the newest.
 
     Raises:
         UsageError: there is no such model or LoRA.
         ModelError: one is there but cannot be used.
     """
-    source = replace(_find(name, allow_pickle), lora=tuple(lora))
+    if revision:
+        require_revision(revision)
+    found = _find(name, allow_pickle, parts, revision)
+    if revision and found.revision is None:
+        raise UsageError(
+            f"--revision {revision}: only a model of the Hub has one, and {shortened(name)} is none"
+        )
+    if parts and found.single is None:
+        raise UsageError(
+            f"--parts {shortened(parts)}: only a model in one file takes it, and "
+            f"{shortened(name)} is none"
+        )
+    source = replace(found, lora=tuple(lora))
     source.read_loras()
     return source
 
 
-def _find(name: str, allow_pickle: bool) -> ModelSource:
+def _find(name: str, allow_pickle: bool, parts: str, revision: str) -> ModelSource:
     if name in SYNTHETIC:
         model = SYNTHETIC[name]
         ready = synthetic.is_cached(model, cache_folder())
@@ -154,12 +203,44 @@ def _find(name: str, allow_pickle: bool) -> ModelSource:
         raise UsageError(f"no model {name!r}; there are {', '.join(OFFLINE)}")
     path = place_of(name)
     if path.is_dir():
-        return _local(path.absolute(), name, allow_pickle)
+        folder = path.absolute()
+        return _local(snapshot_in(folder, revision) or folder, name, allow_pickle)
     if path.is_file():
+        if path.suffix.lower() in SUFFIXES:
+            return _in_one_file(path.absolute(), name, parts)
         fault = single_file(path)
-        raise ModelError(f"{name}: {fault.what}; {fault.remedy}")
+        raise UsageError(f"{name}: {fault.what}; {fault.remedy}")
     require_hub_id(name)
-    return _on_hub(name, allow_pickle)
+    return _on_hub(name, allow_pickle, revision)
+
+
+def _in_one_file(path: Path, name: str, parts: str) -> ModelSource:
+    """A model in one file; of its tokenizers, those that nothing here holds are a download."""
+    single = read_single_file(path, name, parts)
+    download = None
+    if single.tokenizers:
+        download = Download(
+            single.repository, single.tokenizer_files, single.tokenizer_bytes, single.revision
+        )
+        here = cached(download)
+        if here is not None:
+            single, download = single.with_tokenizers(here), None
+    return ModelSource(
+        name,
+        single.pipeline_class,
+        single.bytes_on_disk,
+        None,
+        download,
+        components=single.components,
+        single=single,
+    )
+
+
+def _digest(path: Path) -> str:
+    try:
+        return synthetic.file_digest(path)
+    except OSError as error:
+        raise ModelError(f"{path.name} cannot be read: {error.strerror}") from None
 
 
 def _described(lora: Lora) -> LoraInfo:
@@ -190,6 +271,8 @@ def _denoiser_of(source: ModelSource) -> Denoiser | None:
     config: dict[str, Any] = {}
     if source.name in SYNTHETIC:
         config = SYNTHETIC[source.name].configs.get(f"{component}/config.json", {})
+    elif source.single is not None:
+        config = source.single.component_configs().get(component, {})
     elif source.folder is not None:
         with contextlib.suppress(WeightsError):  # then nothing is known of it
             config = read_json(source.folder / component / "config.json")
@@ -227,7 +310,7 @@ def digest_folder(folder: Path) -> str:
     digests = {
         path.relative_to(folder).as_posix(): synthetic.file_digest(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix in (".json", ".txt", ".safetensors", ".bin")
+        if path.is_file() and path.suffix in _DIGESTED
         if path.name != synthetic.MANIFEST and not _is_hidden(path.relative_to(folder))
     }
     return synthetic.folder_digest(digests)
@@ -253,6 +336,39 @@ def _local(folder: Path, name: str, allow_pickle: bool) -> ModelSource:
         contents.bytes_on_disk,
         folder,
         components=contents.components,
+        revision=commit_of(folder),
+    )
+
+
+def _on_hub(name: str, allow_pickle: bool, revision: str) -> ModelSource:
+    """A Hub model: from the local Hub cache if it is whole there, else as a download to ask for."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    there = "neither a folder nor in the local Hub cache"
+    try:
+        folder = Path(snapshot_download(name, revision=revision or None, local_files_only=True))
+        return _local(folder, name, allow_pickle)
+    except ModelError as error:
+        there = f"in the local Hub cache and cannot be used ({error})"
+    except (OSError, ValueError):
+        pass  # not there, or not whole
+    try:
+        info = HfApi().model_info(name, revision=revision or None, files_metadata=True)
+    except Exception as error:  # the client raises whatever its HTTP library does
+        raise ModelError(f"{name} is {there}, and {why_not(name, revision, error)}") from error
+    download = download_from(name, info, allow_pickle=allow_pickle)
+    pipeline_class = pipeline_class_of(info, download.files)
+    other = other_purpose(pipeline_class)
+    if other is not None:
+        raise ModelError(f"{name}: {other.what}; {other.remedy}")
+    return ModelSource(
+        name,
+        pipeline_class,
+        download.size_bytes,
+        None,
+        download,
+        allow_pickle,
+        revision=download.revision,
     )
 
 
@@ -268,89 +384,7 @@ def _components_of(model: SyntheticModel) -> dict[str, ComponentInfo]:
     }
 
 
-def _on_hub(name: str, allow_pickle: bool) -> ModelSource:
-    """A Hub model: from the local Hub cache if it is whole there, else as a download to ask for."""
-    from huggingface_hub import HfApi, snapshot_download
-
-    there = "neither a folder nor in the local Hub cache"
-    try:
-        cached = Path(snapshot_download(name, local_files_only=True))
-        return _local(cached, name, allow_pickle)
-    except ModelError as error:
-        there = f"in the local Hub cache and cannot be used ({error})"
-    except (OSError, ValueError):
-        pass  # not there, or not whole
-    try:
-        info = HfApi().model_info(name, files_metadata=True)
-    except Exception as error:  # the client raises whatever its HTTP library does
-        raise ModelError(
-            f"{name} is {there}, and the Hub could not be asked: {type(error).__name__}: "
-            f"{str(error)[:200]}"
-        ) from error
-    sizes = {entry.rfilename: entry.size or 0 for entry in info.siblings or ()}
-    files = needed_files(list(sizes), allow_pickle=allow_pickle)
-    size = sum(sizes[file] for file in files)
-    if not any(file.startswith("unet/") and _is_weights(file) for file in files):
-        raise ModelError(f"{name}: no safetensors weights in the repository's unet folder")
-    pipeline_class = "StableDiffusionPipeline"
-    if any(file.startswith("text_encoder_2/") for file in files):
-        pipeline_class = "StableDiffusionXLPipeline"
-    download = Download(name, tuple(files), size)
-    return ModelSource(name, pipeline_class, size, None, download, allow_pickle)
-
-
-def needed_files(names: list[str], *, allow_pickle: bool = False) -> list[str]:
-    """Of a repository's files, those the pipeline reads: half precision where that is offered.
-
-    A published repository holds the same weights up to six times over; this takes one copy.
-    """
-    chosen = [name for name in names if name == "model_index.json"]
-    for folder in ("scheduler", "tokenizer", "tokenizer_2"):
-        chosen += [name for name in names if name.startswith(f"{folder}/")]
-    for folder in ("unet", "vae", "text_encoder", "text_encoder_2"):
-        inside = [name for name in names if name.startswith(f"{folder}/")]
-        chosen += [name for name in inside if name.endswith("config.json")]
-        weights = _one_copy(inside, allow_pickle)
-        chosen += weights
-        chosen += _indexes(inside, weights)
-    return sorted(chosen)
-
-
-def _indexes(names: list[str], weights: list[str]) -> list[str]:
-    """The index of weights that are cut into several files."""
-    stems = {name.rpartition("-of-")[0].rpartition("-")[0] for name in weights if "-of-" in name}
-    return [
-        name
-        for name in names
-        if name.endswith(".index.json") and any(name.startswith(stem) for stem in stems)
-    ]
-
-
-def _one_copy(names: list[str], allow_pickle: bool) -> list[str]:
-    for suffix in (".safetensors", ".bin") if allow_pickle else (".safetensors",):
-        weights = [name for name in names if name.endswith(suffix)]
-        plain = [name for name in weights if Path(name).name.count(".") == 1]
-        half = [name for name in weights if ".fp16" in Path(name).name]
-        if half or plain:
-            return half or plain
-    return []
-
-
-def _is_weights(name: str) -> bool:
-    return name.endswith((".safetensors", ".bin"))
-
-
 def _fetch(source: ModelSource, *, allow_pickle: bool) -> ModelSource:
     """Download a model, then read what has come: a file of an earlier download may be damaged."""
-    from huggingface_hub import snapshot_download
-
     assert source.download is not None
-    try:
-        folder = Path(
-            snapshot_download(
-                source.download.repository, allow_patterns=list(source.download.files)
-            )
-        )
-    except Exception as error:
-        raise ModelError(f"{source.name} could not be downloaded: {error}") from error
-    return _local(folder, source.name, allow_pickle)
+    return _local(fetch(source.name, source.download), source.name, allow_pickle)

@@ -60,6 +60,8 @@ def traits_of_outline(model: ModelInfo) -> Traits:
 
 def configs_of(source: ModelSource) -> Configs:
     """The configurations of a model's components; what cannot be read is left out."""
+    if source.single is not None:
+        return source.single.component_configs()
     return _configs(source.name, source.folder)
 
 

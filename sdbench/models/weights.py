@@ -10,13 +10,15 @@ import math
 import os
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sdbench.files.access import open_file
 
 # The library's own limit (safetensors, MAX_HEADER_SIZE).
 _MOST_HEADER_BYTES = 100_000_000
 _PEEK_BYTES = 512
+_MOST_DIMENSIONS = 64  # torch's own limit; the product of a million sizes would take hours
+_LARGEST = (1 << 63) - 1
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _BITS = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
@@ -120,7 +122,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
         file.seek(8)
         text = file.read(length)
     try:
-        tensors, end = _tensors(json.loads(text))
+        tensors, end = _tensors(json.loads(text, object_pairs_hook=_without_repeats))
     except (ArithmeticError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise no_header from None
     expected = 8 + length + end
@@ -154,6 +156,8 @@ def _tensors(header: dict[str, dict[str, list[int] | str]]) -> tuple[dict[str, T
     for name, entry in header.items():
         if name == "__metadata__":
             continue
+        if len(entry["shape"]) > _MOST_DIMENSIONS:
+            raise ValueError(name)
         dtype, shape = str(entry["dtype"]), tuple(map(_whole, entry["shape"]))
         begin, end = map(_whole, entry["data_offsets"])
         bits = _BITS.get(dtype)
@@ -170,10 +174,24 @@ def _tensors(header: dict[str, dict[str, list[int] | str]]) -> tuple[dict[str, T
 
 
 def _whole(value: object) -> int:
-    """A whole number as it stands in a header; 0.5 and "4" are none, though ``int`` takes them."""
+    """A size as it stands in a header; 0.5 and "4" are none, though ``int`` takes them."""
     if type(value) is not int:
         raise TypeError(value)
+    if not 0 <= value <= _LARGEST:
+        raise ValueError(value)
     return value
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys are there once; readers differ in which of two they take.
+
+    Raises:
+        ValueError: one is there twice.
+    """
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key twice")
+    return found
 
 
 def look_at_pickle(path: Path) -> None:

@@ -139,6 +139,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     lora: tuple[str, ...] = ()
     mode: Mode = "text-to-image"
     strength: float | Auto = "auto"
+    parts: str = ""
+    revision: str = ""
     device: Literal["auto", "mps", "cuda", "cpu"] = "auto"
     steps: int | Auto = "auto"
     guidance_scale: float | Auto = "auto"

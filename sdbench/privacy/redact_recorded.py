@@ -115,12 +115,17 @@ def _translated(run: Run, path: Callable[[str], str], variables: Sequence[dict[s
     }
     loras = [msgspec.structs.replace(lora, path=path(lora.path)) for lora in run.model.loras]
     model = msgspec.structs.replace(
-        run.model, name=path(run.model.name), path=path(run.model.path), loras=loras
+        run.model,
+        name=path(run.model.name),
+        path=path(run.model.path),
+        loras=loras,
+        file=None if run.model.file is None else path(run.model.file),
     )
     config = {
         **run.config,
         "model": path(str(run.config["model"])),
         "lora": [path(str(lora)) for lora in run.config.get("lora", [])],
+        **({"parts": path(str(run.config["parts"]))} if "parts" in run.config else {}),
         "arm": msgspec.to_builtins(arms),
     }
     plan = msgspec.structs.replace(run.plan, arms=arms)

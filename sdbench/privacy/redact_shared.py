@@ -233,6 +233,7 @@ class _Words:
             **self.anything(run.config),
             "model": model.name,
             "lora": [f"{lora.name}:{lora.weight:g}" for lora in model.loras],
+            **({"parts": ""} if "parts" in run.config else {}),
             "prompts": [self.prompts.get(one, one) for one in run.config.get("prompts", [])],
             "arm": msgspec.to_builtins(plan.arms),
         }
@@ -250,7 +251,13 @@ class _Words:
             msgspec.structs.replace(self.anything(lora), name=f"LoRA {number}", path="")
             for number, lora in enumerate(model.loras, start=1)
         ]
-        return msgspec.structs.replace(self.anything(model), name=name, path="", loras=loras)
+        return msgspec.structs.replace(
+            self.anything(model),
+            name=name,
+            path="",
+            loras=loras,
+            file=None if model.file is None else "",
+        )
 
 
 def _is_folder(model: ModelInfo) -> bool:
@@ -258,6 +265,8 @@ def _is_folder(model: ModelInfo) -> bool:
     name = model.name
     if name in OFFLINE or name == LOCAL_MODEL:
         return False
+    if model.file is not None or "models--" in name:  # a file, a folder of the Hub's cache
+        return True
     if name.startswith((".", "/", "~", "<")) or name.count("/") != 1:
         return True
     # A relative folder looks like a Hub id; the Hub's cache keeps its models under other names.

@@ -23,6 +23,8 @@ def picture_job(
         "device": device,
         "model_path": model.path,
         "pipeline_since": family.diffusers,
+        "single_file": model.file,
+        "in_single_file": model.in_file,
         "loras": [msgspec.to_builtins(lora) for lora in model.loras],
         "allow_pickle": allow_pickle,
         "scheduler": work.scheduler,

@@ -98,7 +98,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     ``sha256`` covers all files that decide its images: the folder, a single file, the LoRAs with
     their weights. ``components`` are the networks that are loaded, by their names in
-    ``model_index.json``. ``revision`` is the commit of a model of the Hub.
+    ``model_index.json``. ``revision`` is the commit of a model of the Hub. Of a model in one file,
+    ``file`` is that file, ``in_file`` the networks in it, and ``path`` the assembled rest.
     """
 
     name: str
@@ -110,6 +111,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     components: dict[str, ComponentInfo] = {}
     revision: str | None = None
     loras: list[LoraInfo] = []
+    file: str | None = None
+    in_file: list[str] = []
 
     @property
     def title(self) -> str:

@@ -35,6 +35,7 @@ LIMIT = 10
 
 _ATTENTION = "diffusers.models.attention_processor."
 _MOST_IMAGES = 64  # what a configuration may ask for
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _RESOLUTION = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 _READ_BY_TORCH = ("PYTORCH_", "CUDA_", "NVIDIA_", "OMP_", "MKL_")
 _RESIDENT = (
@@ -150,6 +151,10 @@ def _require_plain_model(run: Run) -> None:
             f"run.json: model.loras: expected none, got {len(run.model.loras)}: a script for a "
             "model with LoRAs is not written"
         )
+    if run.model.file is not None:
+        raise StoreError(
+            "run.json: model.file: expected none: a script for a model in one file is not written"
+        )
 
 
 def _require_code(case: Case) -> None:
@@ -163,9 +168,11 @@ def _require_code(case: Case) -> None:
 
 def _model(run: Run) -> str:
     """A Hub id as such; else the folder."""
-    name = run.model.name
-    on_hub = name.count("/") == 1 and not name.startswith(("synthetic/", "builtin/", ".", "~", "/"))
-    return name if on_hub else run.model.path
+    return run.model.name if _is_on_hub(run.model.name) else run.model.path
+
+
+def _is_on_hub(name: str) -> bool:
+    return name.count("/") == 1 and not name.startswith(("synthetic/", "builtin/", ".", "~", "/"))
 
 
 def _environment(run: Run, arm: Arm) -> str:
@@ -184,6 +191,9 @@ def _options(run: Run, arm: Arm, half_weights_only: bool, allow_pickle: bool) ->
     options = {dtype_option({} if stack is None else stack.packages): "dtype"}
     if not allow_pickle:
         options["use_safetensors"] = "True"
+    commit = run.model.revision
+    if commit is not None and _COMMIT.fullmatch(commit) and _is_on_hub(run.model.name):
+        options["revision"] = literal(commit)
     if half_weights_only:
         options["variant"] = '"fp16"'
     if run.model.pipeline_class == "StableDiffusionPipeline":

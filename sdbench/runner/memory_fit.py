@@ -131,6 +131,8 @@ def command_of(request: Request) -> str:
         ("--model", request.model),
         ("--mode", request.mode),
         ("--strength", None if request.strength is None else f"{request.strength:g}"),
+        ("--parts", request.parts),
+        ("--revision", request.revision),
         ("--device", request.device),
         ("--label", request.label),
     ):

@@ -106,7 +106,7 @@ class Prepared:
         if download is not None:
             asked.append(
                 f"it downloads {len(download.files)} files, {download.size_bytes / 1e9:.1f} GB, "
-                f"from the Hub ({download.repository}); "
+                f"from the Hub ({download.repository}, {download.conditions}); "
                 f"{shutil.disk_usage(Path.home()).free / 1e9:.0f} GB of disk are free"
             )
         worst = None if self.memory.worst is None else self.memory.demands[self.memory.worst]
@@ -139,10 +139,12 @@ def prepare(request: Request, executor: Executor) -> Prepared:
     stacks = {arm.stack: resolve_stack(arm.stack) for arm in config.arm}
     if config.device == "mps" or (config.device == "auto" and accelerator_possible("mps")):
         _check_variables(config, unsafe_memory=request.unsafe_memory)
+    model = _find_model(request, config)  # before any process is started
     device = _find_device(config, stacks, executor)
     if device.kind == "cpu" and request.config in (None, DEFAULT_CONFIG):
         config = configure(request, CPU_DEFAULT_CONFIG)
-    model = find_model(config.model, allow_pickle=request.allow_pickle, lora=config.lora)
+        if request.model is None:
+            model = _find_model(request, config)
     facts = machine.probe_machine(machine.open_system(), Path.cwd())
     identity = machine_record(facts.identity)
     cores = cores_of(identity)
@@ -189,8 +191,18 @@ def prepare(request: Request, executor: Executor) -> Prepared:
         resolved=resolved.sources,
         remarks=(
             *_family_remarks(traits, resolved.sources),
-            *prompt_remarks(config, model.name, model.folder),
+            *prompt_remarks(config, model.name, model.tokenizer_folder),
         ),
+    )
+
+
+def _find_model(request: Request, config: Config) -> ModelSource:
+    return find_model(
+        config.model,
+        allow_pickle=request.allow_pickle,
+        lora=config.lora,
+        parts=config.parts,
+        revision=config.revision,
     )
 
 
@@ -424,6 +436,8 @@ def same_model(run: Run, *, may_download: bool) -> Run:
         run.model.name,
         allow_pickle=run.config.get("allow_pickle") is True,
         lora=run.config.get("lora", ()),
+        parts=run.config.get("parts", ""),
+        revision=_revision_of(run),
     )
     if source.download is not None and not may_download:
         raise MachineError(
@@ -436,6 +450,13 @@ def same_model(run: Run, *, may_download: bool) -> Run:
             f"{run.model.name} has changed since {run.run_id} began; start a new run"
         )
     return msgspec.structs.replace(run, model=model)
+
+
+def _revision_of(run: Run) -> str:
+    """The commit of a run's model of the Hub, whatever its branch stands for now."""
+    asked = str(run.config.get("revision", ""))
+    on_hub = not Path(run.model.name).exists()
+    return run.model.revision if on_hub and run.model.revision is not None else asked
 
 
 def make_pace(config: Config, plan: Plan, model: ModelInfo, device: DeviceKind, cores: int) -> Pace:

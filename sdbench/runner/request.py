@@ -26,6 +26,8 @@ class Request:
     config: str | None = None
     model: str | None = None
     lora: tuple[str, ...] = ()
+    parts: str | None = None
+    revision: str | None = None
     device: str | None = None
     stacks: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
@@ -53,6 +55,10 @@ def configure(request: Request, name: str) -> Config:
         overrides.append(f"mode={_toml_text(request.mode)}")
     if request.strength is not None:
         overrides.append(f"strength={request.strength!r}")
+    if request.parts is not None:
+        overrides.append(f"parts={_toml_text(request.parts)}")
+    if request.revision is not None:
+        overrides.append(f"revision={_toml_text(request.revision)}")
     if request.device is not None:
         overrides.append(f"device={_toml_text(request.device)}")
     config = load_config(name, overrides)

@@ -80,6 +80,9 @@ def _weights() -> Iterator[Item]:
         {"a": entry, "b": {**entry, "data_offsets": [20, 36]}},
         {"a": entry, "b": entry},
         b'{"a": ' * 3000,
+        b'{"a": %(e)s, "a": %(e)s}' % {b"e": json.dumps(entry).encode()},
+        json.dumps({"a": entry}).encode().replace(b'"F32"', b'"F32", "dtype": "F32"'),
+        {"a": {**entry, "shape": [1 << 62] * 200_000}},
     ]
     for at, header in enumerate(impossible):
         yield file_of(f"i{at}.safetensors", _safetensors(header), False)
@@ -110,9 +113,25 @@ def _weights() -> Iterator[Item]:
     ):
         yield file_of(f"p{at}.bin", data, False)
     yield file_of("sound.bin", b"\x80\x02}q\x00.", True)
+    yield from _ggufs()
 
 
-_SHAPES: tuple[Any, ...] = ([5], [-4], [1 << 40], "x", ["x"], None, 4, {})
+def _ggufs() -> Iterator[Item]:
+    """A sound header, every cut of it, and each of its numbers made huge."""
+    key = struct.pack("<Q", 20) + b"general.architecture" + struct.pack("<IQ", 8, 3) + b"sd3"
+    tensor = struct.pack("<Q", 1) + b"a" + struct.pack("<IQIQ", 1, 32, 8, 0)
+    whole = b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + key + tensor
+    padding = b"\0" * (-len(whole) % 32)
+    yield file_of("sound.gguf", whole + padding + b"\0" * 34, True)
+    for cut in range(4, len(whole), 3):
+        yield file_of(f"c{cut}.gguf", whole[:cut], False)
+    for at in (4, 8, 16, 24, 52, 56, 67, 76, 80, 88, 92):
+        for number in (0xFF, 0x7F):
+            huge = whole[:at] + bytes([number]) * 4 + whole[at + 4 :]
+            yield file_of(f"n{at}-{number}.gguf", huge + padding + b"\0" * 34, None)
+
+
+_SHAPES: tuple[Any, ...] = ([5], [-4], [-2, -2], [1 << 40], [1] * 65, "x", ["x"], None, 4, {})
 _ENTRIES: tuple[dict[str, Any], ...] = (
     *({"shape": shape} for shape in _SHAPES),
     *({"data_offsets": span} for span in ([0, 15], [16, 0], [1, 17], [-16, 0], [0], [], None, "x")),

@@ -27,6 +27,7 @@ from sdbench.machine.facts import Unavailable
 from sdbench.machine.macos import text as macos_text
 from sdbench.machine.recording import RecordedSystem
 from sdbench.models.folder_files import entries, read_json
+from sdbench.models.gguf_header import read_gguf_header
 from sdbench.models.weights import WeightsError, look_at_pickle, read_header
 from sdbench.plan.read_config import load_config
 from sdbench.report.view import timelines
@@ -127,6 +128,11 @@ def _run(folder: Path, name: str) -> Iterator[str]:
 def _weights(folder: Path, name: str) -> Iterator[str]:
     if name.endswith(".bin"):
         look_at_pickle(folder / name)
+        return
+    if name.endswith(".gguf"):
+        for tensor in read_gguf_header(folder / name).tensors.values():
+            if any(extent > 1 << 40 for extent in tensor.shape):
+                yield "a tensor larger than its file"
         return
     for tensor in read_header(folder / name).values():
         if any(extent < 0 for extent in tensor.shape):

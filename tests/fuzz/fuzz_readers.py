@@ -27,6 +27,7 @@ READERS: tuple[str, ...] = (
     "machine/macos/text.py",
     "machine/recording.py",
     "models/folder_files.py",
+    "models/gguf_header.py",
     "models/weights.py",
     "correctness/artifact_files.py",
     "report/view/timelines.py",

@@ -251,3 +251,16 @@ def test_no_script_leaves_a_setting_out(case: Case) -> None:
 
 def test_backends_are_named_as_the_worker_names_them() -> None:
     assert BACKENDS == attention._BACKENDS
+
+
+def test_script_takes_the_commit_of_a_model_of_the_hub() -> None:
+    for name, revision, there in [
+        ("owner/model", "0123456789" * 4, True),
+        ("owner/model", "main", False),
+        ("./model", "0123456789" * 4, False),
+    ]:
+        run = run_with({})
+        model = msgspec.structs.replace(run.model, name=name, path="/m", revision=revision)
+        run = msgspec.structs.replace(run, model=model)
+        script = case_script(run, Case(), ARM)
+        assert (f"revision='{revision}'" in script or f'revision="{revision}"' in script) is there

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sdbench.doctor.offline_model import find_offline
-from sdbench.errors import ModelError
+from sdbench.errors import ModelError, UsageError
 from sdbench.models import synthetic
 from sdbench.models.folder import read_folder
 from sdbench.models.not_a_pipeline import single_file
@@ -501,12 +501,12 @@ WHOLE = {
 @pytest.mark.parametrize(
     ("name", "tensors", "what", "remedy"),
     [
-        ("sd.safetensors", WHOLE, "a whole checkpoint", "from_single_file(FILE).save_pretrained"),
+        ("sd.safetensors", WHOLE, "a whole checkpoint", "give the file itself"),
         (
             "sd.safetensors",
             {name: WHOLE[name] for name in list(WHOLE)[::2]},
             "without its VAE",
-            "from_single_file",
+            "give the file itself",
         ),
         ("x.safetensors", {"lora_te_q.lora_down.weight": [2]}, "holds a LoRA", "belongs to"),
         ("x.safetensors", {"conv_in.weight": [2]}, "holds a UNet", "belongs to"),
@@ -521,7 +521,7 @@ def test_single_file_says_what_it_is(
     write_safetensors(tmp_path / name, **tensors)
     fault = single_file(tmp_path / name)
     assert "a single file" in fault.what and what in fault.what and remedy in fault.remedy
-    with pytest.raises(ModelError, match="a single file"):
+    with pytest.raises(UsageError, match="unknown type"):
         find_model(str(tmp_path / name))
 
 
@@ -532,8 +532,11 @@ def test_single_file_says_what_it_is(
         ("sd.ckpt", b"\x80\x02}q\x00.", "a checkpoint as a pickle file"),
         ("sd.safetensors", b"version https://git-lfs.github.com/spec/v1\nsize 5\n", "LFS pointer"),
         ("sd.safetensors", b"<html>", "a web page"),
-        ("sd.gguf", b"GGUF", "a single file for GGUF programs"),
         ("sd.zip", b"PK", "an archive"),
+        ("w.json", b'{"3": {"class_type": "KSampler"}}', "a ComfyUI workflow, which is no model"),
+        ("w.json", b'{"nodes": [], "links": []}', "a ComfyUI workflow"),
+        ("w.json", b'{"nodes": 3}', "no model: w.json"),
+        ("w.json", b"[" * 100_000, "no model: w.json"),
         ("notes.txt", b"hello", "a single file that is no model"),
     ],
 )
@@ -541,6 +544,10 @@ def test_other_single_files(tmp_path: Path, name: str, content: bytes, what: str
     (tmp_path / name).write_bytes(content)
     fault = single_file(tmp_path / name)
     assert what in fault.what and fault.remedy
+    if not name.endswith(".safetensors"):
+        with pytest.raises(UsageError) as raised:
+            find_model(str(tmp_path / name))
+        assert "\n" not in str(raised.value)
     assert "neither a folder" not in find_offline(str(tmp_path / name), recorded=False).note
 
 
@@ -581,3 +588,13 @@ def test_large_file_is_read_by_its_header_alone(tmp_path: Path) -> None:
         file.write(len(text).to_bytes(8, "little") + text)
         file.truncate(8 + len(text) + size)
     assert read_header(path)["a"].shape == (size // 2,)
+
+
+@pytest.mark.parametrize("at", ["chat_template.jinja", "tokenizer_config.json"])
+def test_chat_template_of_any_size_is_not_run(tiny: Path, at: str) -> None:
+    path = tiny / "tokenizer" / at
+    loop = "{% for i in range(9) %}" * 20_000
+    if at == "tokenizer_config.json":
+        loop = json.dumps({**json.loads(path.read_text()), "chat_template": loop})
+    path.write_text(loop)
+    assert "tokenizer has a chat template of" in said(tiny)

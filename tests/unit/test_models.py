@@ -19,7 +19,8 @@ from sdbench.files.user_folders import cache_folder
 from sdbench.models import synthetic
 from sdbench.models.architecture import parameter_count
 from sdbench.models.catalogue import SYNTHETIC
-from sdbench.models.resolve import digest_folder, find_model, needed_files
+from sdbench.models.hub import needed_files
+from sdbench.models.resolve import digest_folder, find_model
 from sdbench.models.tokenizer import BEGIN, END, byte_symbols, tokenizer_files
 
 TINY = SYNTHETIC["synthetic/tiny"]

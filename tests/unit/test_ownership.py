@@ -304,7 +304,8 @@ def test_consent_to_pickle_is_the_command_lines(given: bool) -> None:
 def test_strangers_model_is_not_downloaded(
     call: Called, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sdbench.models.resolve import Download, ModelSource
+    from sdbench.models.hub import Download
+    from sdbench.models.resolve import ModelSource
 
     source = ModelSource("a/b", "StableDiffusionPipeline", 1, None, Download("a/b", ("x",), 1))
     monkeypatch.setattr("sdbench.runner.prepare.find_model", lambda *_, **__: source)

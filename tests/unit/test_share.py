@@ -201,6 +201,15 @@ def test_pictures_of_own_prompts_are_left_out(tmp_path: Path) -> None:
     assert told.attempts[0].passes[2].trace_sha256 is None
 
 
+def test_model_in_one_file_is_not_named() -> None:
+    named = {"name": "us/wedding.safetensors", "file": "~/us/wedding.safetensors", "path": "/c/0"}
+    run = make_run(model=msgspec.structs.replace(make_model(), **named))
+    run.config["parts"] = "~/us/parts"
+    (told,) = shared([LoadedRun(Path("x"), run, [], [])], PRIVATE)
+    assert (told.run.model.name, told.run.model.file) == (LOCAL_MODEL, "")
+    assert told.run.config["parts"] == ""
+
+
 @pytest.mark.parametrize(
     ("name", "path", "expected"),
     [
@@ -211,6 +220,7 @@ def test_pictures_of_own_prompts_are_left_out(tmp_path: Path) -> None:
         ("~/models/wedding", "~/models/wedding", LOCAL_MODEL),
         ("./wedding", "/data/wedding", LOCAL_MODEL),
         ("wedding", "/data/wedding", LOCAL_MODEL),
+        ("hub/models--me--wedding", "/hub/models--me--wedding/snapshots/0", LOCAL_MODEL),
     ],
 )
 def test_only_models_that_everybody_can_have_are_named(name: str, path: str, expected: str) -> None:

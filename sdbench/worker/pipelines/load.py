@@ -12,6 +12,7 @@ from .loras import add_loras
 from .placement import place
 from .quantization import has_quantised, quantization_options
 from .schedulers import scheduler_named
+from .single_file import load_single_file
 from .stack import PIPELINE_CLASSES, CaseImpossibleError, torch_dtype
 
 _HALF = "fp16"
@@ -58,6 +59,9 @@ def load(job: "dict[str, Any]", device: Device) -> Any:
     }
     absent = _left_out(kind)
     _require_known_code(index, absent)
+    if job.get("single_file"):
+        pipeline = load_single_file(kind, index, job, dict(options, **absent))
+        return _ready(pipeline, job, device)
     if kind.__name__ in PIPELINE_CLASSES:
         variant = _stored_variant(path)
         if variant is not None:
@@ -69,10 +73,15 @@ def load(job: "dict[str, Any]", device: Device) -> Any:
     pipeline = kind.from_pretrained(path, **options, **absent, **halves, **quantised)
     if quantised and not has_quantised(denoiser_of(pipeline)[1]):
         raise CaseImpossibleError(f"{case['quantization']} has left the weights as they were")
+    return _ready(pipeline, job, device)
+
+
+def _ready(pipeline: Any, job: "dict[str, Any]", device: Device) -> Any:
+    """The pipeline with its LoRAs and scheduler, on the device."""
     add_loras(pipeline, job.get("loras", []))
     pipeline.set_progress_bar_config(disable=True)
     pipeline.scheduler = scheduler_named(job["scheduler"], pipeline.scheduler)
-    place(pipeline, case, device)
+    place(pipeline, job["case"], device)
     device.synchronize()
     return pipeline
 
