@@ -37,6 +37,7 @@ from sdbench.runner.memory_fit import fit_document
 from sdbench.runner.prepare import Prepared, make_run, prepare, require_room
 from sdbench.runner.request import Request
 from sdbench.runner.session import SessionResult, run_session
+from sdbench.runner.start_warnings import slowdown_of
 from sdbench.runs import RunFolder
 from sdbench.words import printable, shell
 
@@ -253,7 +254,9 @@ def _ask(prepared: Prepared) -> None:
     making = None
     if model.must_be_built:
         making = question_before_making(model.bytes_on_disk, model.name, cache_folder())
-    confirm([*questions, *([] if making is None else [making])])
+    # The load is said above; a script is not stopped by it.
+    busy = ["times will mean little under this load"] if slowdown_of(prepared) > 1 else []
+    confirm([*questions, *([] if making is None else [making]), *busy])
 
 
 def _show_plan(prepared: Prepared, json_wanted: bool) -> None:
