@@ -9,7 +9,7 @@ import msgspec
 
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console
-from sdbench.cli.run import exit_code, finish, say_if_not_noted, watcher_for
+from sdbench.cli.session import exit_code, finish, say_if_not_noted, watcher_for
 from sdbench.errors import UsageError
 from sdbench.privacy.redact_recorded import hidden_run, shown_run
 from sdbench.process.watch_worker import ProcessExecutor

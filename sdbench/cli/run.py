@@ -1,14 +1,12 @@
 """``sdbench run``."""
 
 import sys
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
 
-from sdbench.analysis.run_summary import RunSummary, as_json
+from sdbench.analysis.run_summary import RunSummary
 from sdbench.cli.models import confirm
 from sdbench.cli.options import (
     json_option,
@@ -20,7 +18,7 @@ from sdbench.cli.options import (
     strength_option,
 )
 from sdbench.cli.output import console, print_json
-from sdbench.cli.report import write_page
+from sdbench.cli.session import exit_code, finish, say_if_not_noted, watcher_for
 from sdbench.errors import UsageError
 from sdbench.files.user_folders import cache_folder
 from sdbench.models.offline import question_before_making
@@ -30,16 +28,13 @@ from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.records import ModelInfo, Run
 from sdbench.report.terminal.model_progress import prepare_model
 from sdbench.report.terminal.plan_page import introduce, show_plan
-from sdbench.report.terminal.progress import ScreenWatcher
-from sdbench.report.terminal.session_end import import_words, offer_docs, show_table
-from sdbench.runner.loop import Watcher
+from sdbench.report.terminal.session_end import offer_docs
 from sdbench.runner.memory_fit import fit_document
 from sdbench.runner.prepare import Prepared, make_run, prepare, require_room
 from sdbench.runner.request import Request
 from sdbench.runner.session import SessionResult, run_session
 from sdbench.runner.start_warnings import slowdown_of
 from sdbench.runs import RunFolder
-from sdbench.words import printable, shell
 
 
 @click.command(name="run")
@@ -179,70 +174,6 @@ def measure(
         folder.close()
     say_if_not_noted(folder)  # run.json may have been written again, with a longer plan
     return sat, run
-
-
-def say_if_not_noted(folder: RunFolder) -> None:
-    """A run that cannot be recognised as one's own later costs a question, and no measuring."""
-    if folder.not_noted is not None:
-        console(err=True).print(
-            f"note: {folder.not_noted}; so resume will ask whether to trust this run",
-            markup=False,
-            soft_wrap=True,
-        )
-
-
-def watcher_for(path: Path) -> Any:
-    """Opens the screen for a run in a folder."""
-
-    def open_watcher(run: Run) -> AbstractContextManager[Watcher]:
-        return ScreenWatcher(run, console(err=True), str(path))
-
-    return open_watcher
-
-
-def exit_code(sat: SessionResult) -> int:
-    """130 when interrupted, 1 when the guard ended the run, 3 where the stack cannot be imported;
-    else what the outcomes say."""
-    codes = {"interrupted": 130, "swapped-out": 1, "cannot-import": 3}
-    return codes.get(sat.end, sat.summary.exit_code)
-
-
-def finish(sat: SessionResult, run: Run, json_wanted: bool) -> None:
-    """The final table or document, what to do next, and last the page, which takes seconds.
-
-    The page is written even where the table cannot be shown.
-    """
-    try:
-        _show_results(sat, run, json_wanted)
-    finally:
-        page = None if sat.unimportable is not None else write_page(Path(sat.summary.path))
-    if page is not None:
-        (console(err=True) if json_wanted else console(lossy=True)).print(
-            f"Report to look at: {page}", markup=False, soft_wrap=True
-        )
-
-
-def _show_results(sat: SessionResult, run: Run, json_wanted: bool) -> None:
-    remarks = console(err=True)
-    if json_wanted:
-        print_json(as_json(sat.summary), lossy=True)
-    if sat.unimportable is not None:
-        for line in import_words(sat.unimportable, sat.summary):
-            remarks.print(printable(line), markup=False, soft_wrap=True)
-        return
-    if not json_wanted:
-        show_table(sat, run, console(lossy=True))
-    words = {
-        "interrupted": "stopped; everything measured is kept",
-        "budget": "the time budget (max_minutes) is used up; the rest was not run",
-        "swapped-out": "stopped to protect your disk: more was written to swap than "
-        "guard.max_swapped_out_bytes allows; everything measured is kept",
-        "stuck": "a worker could not be ended even by SIGKILL: restart the machine",
-    }
-    if sat.end in words:
-        remarks.print(
-            f"{words[sat.end]}. Go on with: sdbench resume {shell(sat.summary.path)}", markup=False
-        )
 
 
 def _ask(prepared: Prepared) -> None:
