@@ -100,22 +100,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return int(code or 0)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        print_error("sdbench: interrupted")
+        print_error(_line("interrupted", KeyboardInterrupt(), given))
         return 130
     except click.exceptions.NoArgsIsHelpError as error:
         Lossy(sys.stdout).write(f"{error.format_message()}\n")
+        print_error(f"next: {'sdbench stacks list' if _verb_in(given) else 'sdbench doctor'}")
         return 2
     except click.ClickException as error:
-        verb = _verb_in(given)
-        print_error(f"sdbench: {_one_line(error.format_message())} (see sdbench {verb}--help)")
+        print_error(f"sdbench: {_one_line(_usage_words(error, given))}")
         return 2
     except SdbenchError as error:
-        print_error(f"sdbench: {_one_line(str(error))}")
+        print_error(_line(str(error), error, given))
         return error.exit_code
     except BrokenPipeError:  # `sdbench list | head`
         return 1
     except OSError as error:  # the system itself: no process, no descriptor, a folder gone
-        print_error(f"sdbench: {_one_line(_system_words(error))}")
+        print_error(_line(_system_words(error), error, given))
         return 3
     except Exception as error:
         return _last_resort(error, given)
@@ -134,9 +134,28 @@ def _last_resort(error: Exception, given: Sequence[str]) -> int:
     from sdbench.cli.last_resort import describe
 
     words, code = describe(error, given)
-    print_error(f"sdbench: {_one_line(words)}")
+    print_error(_line(words, error, given))
     # git bisect takes every code up to 124 for a bad commit (``compare.CANNOT_TELL``).
     return 125 if "--bisect" in given else code
+
+
+def _line(words: str, error: BaseException, given: Sequence[str]) -> str:
+    """An error's one line: what went wrong, and the command to go on with."""
+    from sdbench.cli.next_step import with_next_step
+
+    return f"sdbench: {_one_line(with_next_step(words, error, given, _verb_in(given).strip()))}"
+
+
+def _usage_words(error: click.ClickException, given: Sequence[str]) -> str:
+    """What click says of a command line, and the help or the command that was probably meant."""
+    from sdbench.cli.next_step import probably_meant
+
+    verb = _verb_in(given)
+    message = error.format_message()
+    meant = None if verb else probably_meant(given, [*VERBS])
+    if meant is not None:
+        return f"no such command {shortened(given[0])!r}; did you mean: {meant}"
+    return f"{message} (see sdbench {verb}--help)"
 
 
 def _system_words(error: OSError) -> str:

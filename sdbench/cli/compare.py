@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from sdbench.cli.options import json_option, results_option
-from sdbench.cli.output import console, print_json, write_text
+from sdbench.cli.output import console, print_json, print_next, write_text
 from sdbench.comparison import (
     CANNOT_TELL,
     Comparison,
@@ -128,7 +128,25 @@ def command(
     closed = why_closed(comparison, conditions)
     if closed is not None:
         console(err=True).print(f"sdbench: {closed}", markup=False, soft_wrap=True)
-    return exit_code(comparison, conditions)
+    code = exit_code(comparison, conditions)
+    if code:
+        print_next(*_next_command(comparison, conditions))
+    return code
+
+
+def _next_command(comparison: Comparison, conditions: Collection[FailOn]) -> list[str]:
+    """Decide what is open; look at wrong pictures; see in a report what became slower."""
+    paths = [side.path for side in (comparison.base, *comparison.new) if side.path is not None]
+    paths = [*dict.fromkeys(paths)]
+    if not paths:
+        return ["sdbench", "list"]
+    if failing(comparison, [one for one in ("wrong",) if {one, "any"} & {*conditions}]):
+        return ["sdbench", "diagnose", paths[-1]]
+    if failing(comparison, [one for one in ("slower",) if {one, "any"} & {*conditions}]):
+        return ["sdbench", "report", *paths]
+    if len(paths) == 2 and comparison.by is None:
+        return ["sdbench", "compare", *paths, "--rerun"]
+    return ["sdbench", "show", paths[-1]]
 
 
 def _again(

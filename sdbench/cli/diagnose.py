@@ -6,7 +6,8 @@ import click
 import msgspec
 
 from sdbench.cli.options import json_option, results_option
-from sdbench.cli.output import console, print_json
+from sdbench.cli.output import console, print_json, print_next
+from sdbench.diagnosis.result import Diagnosis
 from sdbench.report.terminal.diagnosis import render_diagnosis
 from sdbench.report.view import diagnosed
 from sdbench.runs import find_run, load_run
@@ -34,4 +35,14 @@ def command(run: str, everything: bool, root: Path, as_json: bool) -> int:
         print_json(msgspec.to_builtins(diagnosis))
     else:
         render_diagnosis(diagnosis, console(), everything=everything)
+    if diagnosis.exit_code:
+        print_next(*_next_command(diagnosis))
     return diagnosis.exit_code
+
+
+def _next_command(diagnosis: Diagnosis) -> list[str]:
+    """Finish what is unfinished; else look closer at the case of the worst finding."""
+    if any(entry.code == "unfinished" for entry in diagnosis.findings) or not diagnosis.findings:
+        return ["sdbench", "resume", diagnosis.path]
+    case_ids = diagnosis.findings[0].case_ids[:1]
+    return ["sdbench", "show", diagnosis.path, *case_ids]

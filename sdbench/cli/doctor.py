@@ -202,7 +202,8 @@ def _verdict(checks: list[Check], facts: DoctorFacts) -> str:
 def _next_step(checks: list[Check], facts: DoctorFacts) -> str:
     failed = next((check for check in checks if check.status == "fail"), None)
     if failed is not None and failed.remedy is not None:
-        return f"Next, for {failed.id}: {failed.remedy.splitlines()[0]}"
+        words = f"Next, for {failed.id}: {failed.remedy.splitlines()[0]}"
+        return words if "sdbench " in words else f"{words}; then: sdbench doctor"
     model = facts.model.outline.name
     return "Next: sdbench run" + ("" if model == _usual_model() else f" --model {shell(model)}")
 

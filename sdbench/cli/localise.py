@@ -18,7 +18,7 @@ from sdbench.cli.options import (
     revision_option,
     strength_option,
 )
-from sdbench.cli.output import console, print_json
+from sdbench.cli.output import console, print_json, print_next
 from sdbench.cli.overwriting import not_ours, spare_others
 from sdbench.errors import UsageError
 from sdbench.localise.demonstrate import demonstrate
@@ -122,7 +122,13 @@ def command(
         print_json(localisation_json(result, top))
     else:
         render_localisation(result, console(), top)
-    return 0 if result.complete and not result.beyond else 1
+    if result.complete and not result.beyond:
+        return 0
+    if result.proof is not None:
+        print_next("python", result.proof.script, result.device)
+    else:
+        print_next("sdbench", "doctor", "--deep")
+    return 1
 
 
 def _localise(request: LocaliseRequest, executor: Executor, output: Path | None) -> Localisation:

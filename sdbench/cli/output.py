@@ -13,7 +13,7 @@ from sdbench.cli.streams import Lossy
 from sdbench.errors import MachineError
 from sdbench.files.access import make_folder, write_file
 from sdbench.runs import not_writable
-from sdbench.words import printable
+from sdbench.words import printable, shell
 
 # A pipe has no width of its own; a table that wraps at 80 there would be hard to read and to grep.
 _PIPED_WIDTH = 160
@@ -73,6 +73,11 @@ class _Harmless:
             else:
                 lines = map(printable, segment.text.split("\n"))
                 yield Segment("\n".join(lines), segment.style)
+
+
+def print_next(*words: object) -> None:
+    """The command to go on with, as the last line of an exit that is not 0; on standard error."""
+    console(err=True).print(f"next: {shell(*words)}", markup=False, soft_wrap=True)
 
 
 def print_json(document: dict[str, Any], *, lossy: bool = False) -> None:

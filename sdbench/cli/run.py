@@ -18,7 +18,7 @@ from sdbench.cli.options import (
     strength_option,
 )
 from sdbench.cli.output import console, print_json
-from sdbench.cli.session import exit_code, finish, say_if_not_noted, watcher_for
+from sdbench.cli.session import end_with, exit_code, finish, say_if_not_noted, watcher_for
 from sdbench.errors import UsageError
 from sdbench.files.user_folders import cache_folder
 from sdbench.models.offline import question_before_making
@@ -150,7 +150,8 @@ def command(
     closed = _why_closed(sat.summary, fail_on)
     if closed is not None:
         console(err=True).print(f"sdbench: {closed}", markup=False, soft_wrap=True)
-    return exit_code(sat) or _fails_on(sat.summary, fail_on) or int(closed is not None)
+    code = exit_code(sat) or _fails_on(sat.summary, fail_on) or int(closed is not None)
+    return end_with(code, sat)
 
 
 def agree(prepared: Prepared, root: Path, *, yes: bool) -> None:
@@ -180,7 +181,9 @@ def _ask(prepared: Prepared) -> None:
     """Ask only where a person would want to be asked; never into a pipe."""
     questions = prepared.questions()
     if questions and (sys.stdin is None or not sys.stdin.isatty()):
-        raise UsageError(f"{'; '.join(questions)}: there is nobody to ask here, so add --yes")
+        raise UsageError(
+            f"{'; '.join(questions)}: there is nobody to ask here, so add --yes"
+        ).then_with("--yes")
     model = prepared.model
     making = None
     if model.must_be_built:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sdbench.analysis.run_summary import as_json
-from sdbench.cli.output import console, print_json
+from sdbench.cli.output import console, print_json, print_next
 from sdbench.cli.report import write_page
 from sdbench.records import Run
 from sdbench.report.terminal.progress import ScreenWatcher
@@ -40,6 +40,14 @@ def exit_code(sat: SessionResult) -> int:
     else what the outcomes say."""
     codes = {"interrupted": 130, "swapped-out": 1, "cannot-import": 3}
     return codes.get(sat.end, sat.summary.exit_code)
+
+
+def end_with(code: int, sat: SessionResult) -> int:
+    """The exit code, after the command to go on with where it is not 0."""
+    if code and sat.unimportable is None:  # whose last line is a command already
+        verb = "diagnose" if sat.end == "complete" else "resume"
+        print_next("sdbench", verb, sat.summary.path)
+    return code
 
 
 def finish(sat: SessionResult, run: Run, json_wanted: bool) -> None:

@@ -13,7 +13,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from sdbench.cli.options import json_option
-from sdbench.cli.output import console, print_json
+from sdbench.cli.output import console, print_json, print_next
 from sdbench.errors import MachineError
 from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.records import StackInfo
@@ -157,7 +157,10 @@ def check_command(names: tuple[str, ...], as_json: bool) -> int:
         print_json({"stacks": rows})
     elif not rows:
         _say("No stack is created yet. Make one with: sdbench stacks create torch-1.13")
-    return 0 if all(row["works"] for row in rows) else 1
+    spoilt = [row["name"] for row in rows if not row["works"]]
+    if spoilt:
+        print_next("sdbench", "stacks", "create", *spoilt)
+    return int(bool(spoilt))
 
 
 def _row(found: StackState) -> dict[str, Any]:

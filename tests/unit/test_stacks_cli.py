@@ -105,7 +105,9 @@ def test_check_makes_a_picture(rows: Any, call: Any, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("sdbench.cli.stacks.picture_maker", broken)
     code, found = rows("check")
     assert code == 1
-    assert found["torch-1.13"]["problem"].endswith("makes no picture here: died of SIGSEGV")
+    assert found["torch-1.13"]["problem"].endswith(
+        "makes no picture here: died of SIGSEGV; next: sdbench doctor"
+    )
 
 
 def test_stack_that_is_named_and_not_there_does_not_pass_the_check(rows: Any) -> None:
@@ -169,7 +171,7 @@ def test_stack_that_does_not_work_here(call: Any, monkeypatch: pytest.MonkeyPatc
     code, _, err = call("stacks", "create", "torch-1.13")
     assert code == 3
     assert err.splitlines()[-1] == (
-        "sdbench: stack torch-1.13 makes no picture here: died of SIGSEGV"
+        "sdbench: stack torch-1.13 makes no picture here: died of SIGSEGV; next: sdbench doctor"
     )
     assert not stack_folder("torch-1.13").exists()
 
