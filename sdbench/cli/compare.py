@@ -7,8 +7,11 @@ from pathlib import Path
 import click
 import msgspec
 
-from sdbench.cli.options import json_option, results_option
+from sdbench.analysis.run_summary import summary_of
+from sdbench.cli.completion import complete_axis, complete_baseline, complete_run
+from sdbench.cli.options import json_option, results_option, save_baseline_option
 from sdbench.cli.output import console, print_json, print_next, write_text
+from sdbench.cli.session import keep_baseline
 from sdbench.comparison import (
     CANNOT_TELL,
     Comparison,
@@ -27,17 +30,26 @@ from sdbench.errors import SdbenchError, UsageError
 from sdbench.report.export.junit import junit_of_comparison
 from sdbench.report.terminal.comparison import render_comparison
 from sdbench.runs import LoadedRun, find_run, load_run
+from sdbench.runs.baselines import baseline_run, check_baseline_name
 from sdbench.stats import DEFAULT_THRESHOLD
 
 
 @click.command(name="compare")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete_run)
 @click.option(
     "--by",
     metavar="AXIS",
+    shell_complete=complete_axis,
     help="Compare inside each run: arm, stack, or a setting such as attention_slicing; its first "
     "value is the base. With 'machine': two runs, of two machines.",
 )
+@click.option(
+    "--baseline",
+    metavar="NAME",
+    shell_complete=complete_baseline,
+    help="The base is the run that was saved under this name with --save-baseline.",
+)
+@save_baseline_option
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1, min_open=True),
@@ -84,6 +96,8 @@ from sdbench.stats import DEFAULT_THRESHOLD
 def command(
     runs: tuple[str, ...],
     by: str | None,
+    baseline: str | None,
+    saved_as: str | None,
     threshold: float | None,
     conditions: tuple[FailOn, ...],
     bisect: bool,
@@ -104,12 +118,19 @@ def command(
     A machine drifts between two runs made apart, so the interval of their ratio contains that
     drift, and small differences stay undecided. With --rerun both are measured again, interleaved,
     which cancels it.
+
+    With --baseline the base is a saved run: sdbench compare latest --baseline main. With
+    --save-baseline the last RUN is saved under that name, unless a condition of --fail-on holds.
     """
     if threshold is not None and math.isnan(threshold):  # which no range excludes
         raise UsageError("--threshold: expected a number above 0, got nan")
     try:
         expectations = load_expectations(expected) if expected else None
-        loaded = [load_run(find_run(root, name)) for name in runs]
+        if saved_as is not None:
+            check_baseline_name(saved_as)
+        paths = [] if baseline is None else [baseline_run(root, baseline)]
+        paths += [find_run(root, name) for name in runs]
+        loaded = [load_run(path) for path in paths]
         if rerun:
             made, code = _again(loaded, by, threshold, root, yes=yes)
             if code:
@@ -129,6 +150,8 @@ def command(
     if closed is not None:
         console(err=True).print(f"sdbench: {closed}", markup=False, soft_wrap=True)
     code = exit_code(comparison, conditions)
+    if saved_as is not None and not code:
+        keep_baseline(root, saved_as, loaded[-1].path, complete=summary_of(loaded[-1]).complete)
     if code:
         print_next(*_next_command(comparison, conditions))
     return code

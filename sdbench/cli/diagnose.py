@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from sdbench.cli.completion import complete_run
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json, print_next
 from sdbench.diagnosis.result import Diagnosis
@@ -14,7 +15,7 @@ from sdbench.runs import find_run, load_run
 
 
 @click.command(name="diagnose")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_run)
 @click.option(
     "--all",
     "everything",

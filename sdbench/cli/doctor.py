@@ -8,6 +8,7 @@ import msgspec
 from rich.console import Console
 from rich.markup import escape
 
+from sdbench.cli.completion import complete_stack
 from sdbench.cli.options import json_option
 from sdbench.cli.output import console, print_json
 from sdbench.doctor import (
@@ -39,6 +40,7 @@ _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "di
 @click.option(
     "--python",
     metavar="PATH",
+    shell_complete=complete_stack,
     help="Examine this interpreter, virtual environment or created stack; nothing is installed "
     "into it.",
 )

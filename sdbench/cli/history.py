@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from sdbench.cli.completion import complete_case
 from sdbench.cli.list import MOST
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
@@ -15,7 +16,7 @@ from sdbench.words import printable
 
 
 @click.command(name="history")
-@click.argument("case", required=False)
+@click.argument("case", required=False, shell_complete=complete_case)
 @click.option("--all", "everything", is_flag=True, help=f"Also show runs before the last {MOST}.")
 @results_option
 @json_option

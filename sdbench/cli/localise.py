@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from sdbench import __version__
+from sdbench.cli.completion import complete_stack
 from sdbench.cli.options import (
     force_option,
     json_option,
@@ -54,7 +55,14 @@ _LEAST_SHARE = 0.02
     show_default=True,
     help="Device to hold against the CPU: mps, else cuda, else cpu.",
 )
-@click.option("--stack", default="current", show_default=True, metavar="S", help="As for run.")
+@click.option(
+    "--stack",
+    default="current",
+    show_default=True,
+    metavar="S",
+    shell_complete=complete_stack,
+    help="As for run.",
+)
 @click.option(
     "--resolution", default="256x256", show_default=True, metavar="WxH", help="Size of the picture."
 )

@@ -10,6 +10,7 @@ import click
 
 from sdbench.analysis.run_summary import as_json as summary_json
 from sdbench.analysis.run_summary import summary_of
+from sdbench.cli.completion import complete_run
 from sdbench.cli.options import force_option, json_option, results_option_alone
 from sdbench.cli.output import console, print_text, write_files, write_text
 from sdbench.cli.overwriting import WRITTEN_BY, spare_others
@@ -83,7 +84,7 @@ _BY_SUFFIX = {".md": "md", ".csv": "csv", ".json": "json", ".xml": "junit"}
 
 
 @click.command(name="report")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete_run)
 @click.option(
     "-f",
     "--format",

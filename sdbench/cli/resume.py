@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from sdbench.cli.completion import complete_run
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console
 from sdbench.cli.session import end_with, exit_code, finish, say_if_not_noted, watcher_for
@@ -23,7 +24,7 @@ from sdbench.words import printable
 
 
 @click.command(name="resume")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_run)
 @results_option
 @click.option("--retry", is_flag=True, help="Also run again what ended badly (crashed, failed, …).")
 @click.option(

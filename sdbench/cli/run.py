@@ -7,6 +7,12 @@ import click
 import msgspec
 
 from sdbench.analysis.run_summary import RunSummary
+from sdbench.cli.completion import (
+    complete_axis_value,
+    complete_config,
+    complete_key,
+    complete_stack,
+)
 from sdbench.cli.models import confirm
 from sdbench.cli.options import (
     json_option,
@@ -15,13 +21,22 @@ from sdbench.cli.options import (
     parts_option,
     results_option,
     revision_option,
+    save_baseline_option,
     strength_option,
 )
 from sdbench.cli.output import console, print_json
-from sdbench.cli.session import end_with, exit_code, finish, say_if_not_noted, watcher_for
+from sdbench.cli.session import (
+    end_with,
+    exit_code,
+    finish,
+    keep_baseline,
+    say_if_not_noted,
+    watcher_for,
+)
 from sdbench.errors import UsageError
 from sdbench.files.user_folders import cache_folder
 from sdbench.models.offline import question_before_making
+from sdbench.plan.read_config import shipped_configs
 from sdbench.privacy.redact_recorded import hidden_run
 from sdbench.process.executor import Executor
 from sdbench.process.watch_worker import ProcessExecutor
@@ -35,10 +50,19 @@ from sdbench.runner.request import Request
 from sdbench.runner.session import SessionResult, run_session
 from sdbench.runner.start_warnings import slowdown_of
 from sdbench.runs import RunFolder
+from sdbench.runs.baselines import check_baseline_name
+
+_HELP = f"""Measure the matrix and keep every result.
+
+CONFIG is the name of a shipped configuration ({", ".join(shipped_configs())}) or the path of a TOML
+file. Every case runs in processes of its own, so a crash costs one row and not the run. Results go
+to a new folder in the results folder; Ctrl-C keeps what is measured, and `sdbench resume` continues
+it.
+"""
 
 
-@click.command(name="run")
-@click.argument("config", required=False)
+@click.command(name="run", help=_HELP)
+@click.argument("config", required=False, shell_complete=complete_config)
 @results_option
 @click.option(
     "--model",
@@ -61,6 +85,7 @@ from sdbench.runs import RunFolder
     "stacks",
     multiple=True,
     metavar="S",
+    shell_complete=complete_stack,
     help="Measure in this environment: 'current', a stack (see sdbench stacks), or the path of an "
     "interpreter or virtual environment. Give it twice to compare two, interleaved.",
 )
@@ -69,12 +94,14 @@ from sdbench.runs import RunFolder
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
+    shell_complete=complete_key,
     help="Change one key of the configuration, e.g. --set replicates=8 --set steps=20.",
 )
 @click.option(
     "--only",
     multiple=True,
     metavar="AXIS=V[,V]",
+    shell_complete=complete_axis_value,
     help="Keep only these cases, e.g. --only resolution=512x512 --only warmup=true.",
 )
 @click.option("--label", help="A word of yours to find the run by, at most 200 characters.")
@@ -99,6 +126,7 @@ from sdbench.runs import RunFolder
     help="Exit with 1 also when a picture is wrong (or none could be checked), or a case was "
     "skipped.",
 )
+@save_baseline_option
 @json_option
 def command(
     config: str | None,
@@ -120,19 +148,16 @@ def command(
     dry_run: bool,
     yes: bool,
     fail_on: tuple[str, ...],
+    saved_as: str | None,
     as_json: bool,
 ) -> int:
-    """Measure the matrix and keep every result.
-
-    CONFIG is the name of a shipped configuration (default, quick, mps-docs, full, ci,
-    torch-1-vs-2) or the path of a TOML file. Every case runs in processes of its own, so a crash
-    costs one row and not the run. Results go to a new folder in the results folder; Ctrl-C keeps
-    what is measured, and `sdbench resume` goes on with it.
-    """
+    """Measure the matrix and keep every result; the help is built from the shipped files."""
     request = Request(
         *(config, model, lora, parts, revision, device, stacks, overrides, only, label),
         *(allow_pickle, unsafe_memory, until_decided, None, mode, strength),
     )
+    if saved_as is not None:
+        check_baseline_name(saved_as)
     executor = ProcessExecutor()
     try:
         prepared = prepare(request, executor)
@@ -143,6 +168,8 @@ def command(
         model_here = prepare_model(prepared.model, console(err=True))
         sat, run = measure(prepared, model_here, root, executor)
         finish(sat, run, as_json)
+        if saved_as is not None:
+            keep_baseline(root, saved_as, Path(sat.summary.path), complete=sat.summary.complete)
         if not as_json and sat.end == "complete":
             offer_docs(prepared, sat, console(lossy=True))
     finally:

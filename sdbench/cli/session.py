@@ -13,6 +13,7 @@ from sdbench.report.terminal.session_end import import_words, show_table
 from sdbench.runner.loop import Watcher
 from sdbench.runner.session import SessionResult
 from sdbench.runs import RunFolder
+from sdbench.runs.baselines import save_baseline
 from sdbench.words import printable, shell
 
 
@@ -48,6 +49,21 @@ def end_with(code: int, sat: SessionResult) -> int:
         verb = "diagnose" if sat.end == "complete" else "resume"
         print_next("sdbench", verb, sat.summary.path)
     return code
+
+
+def keep_baseline(root: Path, name: str, run: Path, *, complete: bool) -> None:
+    """Save a complete run as a baseline; of another say that it was not saved."""
+    remarks = console(err=True)
+    if not complete:
+        remarks.print(f"Not saved as baseline {name}: the run is not complete.", markup=False)
+        return
+    save_baseline(root, name, run)
+    command = shell("sdbench", "compare", "latest", "--baseline", name)
+    remarks.print(
+        f"Saved as baseline {name}. Compare a later run with it: {command}",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def finish(sat: SessionResult, run: Run, json_wanted: bool) -> None:
