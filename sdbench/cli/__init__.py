@@ -28,6 +28,7 @@ VERBS = {
     "localise": ("sdbench.cli.localise", "Find the operators in which device and CPU part."),
     "repro": ("sdbench.cli.repro", "Write a script and an issue text about one case of a run."),
     "explain": ("sdbench.cli.explain", "Explain a crash text, a crash report or a bad picture."),
+    "issues": ("sdbench.cli.issues", "Browse the known issues of torch, diffusers and macOS."),
     "list": ("sdbench.cli.list", "List the runs there are."),
     "show": ("sdbench.cli.show", "Show a run's table, or one case in full."),
     "compare": ("sdbench.cli.compare", "Compare A with B, with a statistical verdict."),

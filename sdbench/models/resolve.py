@@ -200,7 +200,7 @@ def _find(name: str, allow_pickle: bool, parts: str, revision: str) -> ModelSour
             components=read_folder(shipped.folder, allow_pickle=False).components,
         )
     if name.startswith(("synthetic/", "builtin/")):
-        hint = did_you_mean(name, OFFLINE)
+        hint = did_you_mean(name, OFFLINE, likeness=0.9)  # all begin alike
         raise UsageError(f"no model {name!r}; {hint}there are {', '.join(OFFLINE)}")
     path = place_of(name)
     if path.is_dir():

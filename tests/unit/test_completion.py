@@ -60,6 +60,7 @@ def test_cases_of_no_run_are_none(tmp_path: Path) -> None:
         (("compare", "--by"), "", ["arm", "stack", "machine", *AXES]),
         (("compare", "--by"), "vae_t", ["vae_tiling"]),
         (("run", "--only"), "batch", ["batching="]),
+        (("issues", "--id"), "baddbmm-nan-c", ["baddbmm-nan-cpu"]),
         (("run", "--set"), "rep", ["replicates="]),
     ],
 )
