@@ -3,11 +3,13 @@
 import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 
-from sdbench.analysis.run_summary import summary_of
+from sdbench.analysis.provenance import provenance
+from sdbench.analysis.run_summary import per_picture, summary_of
 from sdbench.cli.completion import complete_axis, complete_baseline, complete_run
 from sdbench.cli.options import json_option, results_option, save_baseline_option
 from sdbench.cli.output import console, print_json, print_next, write_text
@@ -143,7 +145,7 @@ def command(
         # 2 or 3 would tell git that this commit is bad.
         console(err=True).print(f"sdbench: {error}", markup=False, soft_wrap=True)
         return CANNOT_TELL
-    _show(comparison, conditions, junit_path, json_wanted=as_json)
+    _show(comparison, loaded, conditions, junit_path, json_wanted=as_json)
     if bisect:
         return bisect_code(comparison, conditions)
     closed = why_closed(comparison, conditions)
@@ -170,6 +172,17 @@ def _next_command(comparison: Comparison, conditions: Collection[FailOn]) -> lis
     if len(paths) == 2 and comparison.by is None:
         return ["sdbench", "compare", *paths, "--rerun"]
     return ["sdbench", "show", paths[-1]]
+
+
+def _document(comparison: Comparison, runs: Sequence[LoadedRun]) -> dict[str, Any]:
+    """The comparison, with seconds a pass and a picture of both sides, and what measured them."""
+    document: dict[str, Any] = msgspec.to_builtins(comparison)
+    for case in document["cases"]:
+        for side in ("base", "new"):
+            case[f"{side}_seconds_per_pass"] = case[f"{side}_s"]
+            case[f"{side}_seconds_per_picture"] = per_picture(case[f"{side}_s"], case["images"])
+    document["runs"] = [{"run_id": one.run.run_id, **provenance(one.run)} for one in runs]
+    return document
 
 
 def _again(
@@ -214,6 +227,7 @@ def _compare(
 
 def _show(
     comparison: Comparison,
+    runs: Sequence[LoadedRun],
     conditions: Collection[FailOn],
     junit_path: Path | None,
     *,
@@ -225,6 +239,6 @@ def _show(
         closed = why_closed(comparison, conditions)
         write_text(junit_path, junit_of_comparison(comparison, failed, closed))
     if json_wanted:
-        print_json(msgspec.to_builtins(comparison))
+        print_json(_document(comparison, runs))
     else:
         render_comparison(comparison, console())

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from sdbench.analysis.provenance import provenance, with_seconds_per_pass
 from sdbench.cli.completion import complete_run
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json, print_next
@@ -31,9 +32,11 @@ def command(run: str, everything: bool, root: Path, as_json: bool) -> int:
     what the run has kept. Exits with 1 where a finding is an error, where planned processes did not
     end, where pictures were not checked, and where other programs disturbed every process.
     """
-    diagnosis = diagnosed(load_run(find_run(root, run)))
+    loaded = load_run(find_run(root, run))
+    diagnosis = diagnosed(loaded)
     if as_json:
-        print_json(msgspec.to_builtins(diagnosis))
+        document = msgspec.to_builtins(diagnosis) | provenance(loaded.run)
+        print_json(with_seconds_per_pass(document, int(loaded.run.config["images"])))
     else:
         render_diagnosis(diagnosis, console(), everything=everything)
     if diagnosis.exit_code:

@@ -105,7 +105,9 @@ def _document(
     facts: DoctorFacts, checks: list[Check], deep: "DeepResult | None", sizes: list["SizeFit"]
 ) -> dict[str, Any]:
     from sdbench.doctor.deep import as_json as deep_json
+    from sdbench.machine import or_none
     from sdbench.privacy.redact_recorded import hide_path  # brings the whole store with it
+    from sdbench.runner.prepare import machine_record
     from sdbench.runs.free_text import map_texts
 
     document: dict[str, Any] = {
@@ -113,6 +115,11 @@ def _document(
         "simulated": facts.simulated,
         "interpreter": facts.interpreter.path,
         "checks": msgspec.to_builtins(checks),
+        "machine": machine_record(facts.machine.identity),
+        "versions": {
+            "python": or_none(facts.interpreter.python),
+            **(or_none(facts.interpreter.packages) or {}),
+        },
     }
     if sizes:
         from sdbench.runner.fit_of_sizes import size_document

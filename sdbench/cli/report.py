@@ -12,7 +12,7 @@ from sdbench.analysis.run_summary import as_json as summary_json
 from sdbench.analysis.run_summary import summary_of
 from sdbench.cli.completion import complete_run
 from sdbench.cli.options import force_option, json_option, results_option_alone
-from sdbench.cli.output import console, print_text, write_files, write_text
+from sdbench.cli.output import console, identified, print_text, write_files, write_text
 from sdbench.cli.overwriting import WRITTEN_BY, spare_others
 from sdbench.errors import UsageError
 from sdbench.files.access import write_inside
@@ -50,7 +50,8 @@ def _row(runs: Sequence[LoadedRun]) -> str:
 def _json(runs: Sequence[LoadedRun]) -> str:
     """One run as ``run --json`` prints it; several in a list."""
     documents = [summary_json(summary_of(loaded)) for loaded in runs]
-    return _dumped(documents[0] if len(documents) == 1 else {"runs": documents})
+    together = {"runs": documents} | identified({})  # whose beginning tells that it is ours
+    return _dumped(documents[0] if len(documents) == 1 else together)
 
 
 def _pytest_benchmark(runs: Sequence[LoadedRun]) -> str:

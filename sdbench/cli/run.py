@@ -37,7 +37,7 @@ from sdbench.errors import UsageError
 from sdbench.files.user_folders import cache_folder
 from sdbench.models.offline import question_before_making
 from sdbench.plan.read_config import shipped_configs
-from sdbench.privacy.redact_recorded import hidden_run
+from sdbench.privacy.redact_recorded import hidden_run, hide_path
 from sdbench.process.executor import Executor
 from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.records import ModelInfo, Run
@@ -237,6 +237,11 @@ def _show_plan(prepared: Prepared, json_wanted: bool) -> None:
                     "download_bytes": getattr(prepared.model.download, "size_bytes", 0),
                 },
                 "memory": fit_document(prepared.memory),
+                "machine": prepared.machine,
+                "versions": {
+                    hide_path(name): {"python": stack.python, **stack.packages}
+                    for name, stack in prepared.stacks.items()
+                },
             }
         )
         return

@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from sdbench.analysis.case_words import case_words, process_name
+from sdbench.analysis.provenance import provenance
 from sdbench.analysis.run_summary import as_json as summary_json
 from sdbench.analysis.run_summary import device_facts, summary_of
 from sdbench.cli.completion import complete_case, complete_run
@@ -146,6 +147,9 @@ def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
                 ],
                 "replicates": replicates,
                 "compared": msgspec.to_builtins(compared),
+                "schema": summary.schema,
+                "run_id": summary.run_id,
+                **provenance(loaded.run),
             }
         )
         return 0

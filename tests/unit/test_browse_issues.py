@@ -97,7 +97,7 @@ def test_each_column_in_words() -> None:
     assert settings_words(old) == "attention_slicing=true, at least 2 images in a batch"
     assert settings_words(mac) == "on mps, cpu"
     assert settings_words(untold) == ""
-    assert [since_words(entry) for entry in CATALOGUE] == ["torch 1.12", None, None]
+    assert [since_words(entry) for entry in CATALOGUE] == ["torch 1.12", "macOS 14", None]
     assert link_words(old.links[0]) == "pytorch#1"
     assert link_words(mac.links[0]) == mac.links[0]
 
