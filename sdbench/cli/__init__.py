@@ -38,6 +38,8 @@ VERBS = {
     "report": ("sdbench.cli.report", "Write a run in a format that other programs read."),
 }
 
+ALIASES = {"localize": "localise"}
+
 _EPILOG = """\b
 Typical use:
   sdbench doctor              is this machine set up right? (seconds)
@@ -67,6 +69,7 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one verb."""
+        cmd_name = ALIASES.get(cmd_name, cmd_name)
         if cmd_name not in VERBS:
             return None
         import importlib
@@ -174,7 +177,8 @@ def _system_words(error: OSError) -> str:
 def _verb_in(arguments: Sequence[str]) -> str:
     """The verb asked for and a blank, or nothing. Not every error of click's knows its command."""
     words = [word for word in arguments if not word.startswith("-")]
-    return f"{words[0]} " if words and words[0] in VERBS else ""
+    verb = ALIASES.get(words[0], words[0]) if words else ""
+    return f"{verb} " if verb in VERBS else ""
 
 
 def _one_line(text: str) -> str:

@@ -61,6 +61,20 @@ def complete_stack(context: Context, parameter: Parameter, incomplete: str) -> l
     return found or [CompletionItem(incomplete, type="dir")]
 
 
+def complete_stacks(
+    context: Context, parameter: Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """As :func:`complete_stack`, the last of a list with commas."""
+    before, comma, last = incomplete.rpartition(",")
+    items = complete_stack(context, parameter, last)
+    given = before.split(",")
+    return [
+        CompletionItem(f"{before}{comma}{item.value}", type=item.type)
+        for item in items
+        if item.value not in given
+    ]
+
+
 def complete_shipped_stack(
     context: Context, parameter: Parameter, incomplete: str
 ) -> list[CompletionItem]:

@@ -56,6 +56,8 @@ def test_cases_of_no_run_are_none(tmp_path: Path) -> None:
         (("run",), "torch", ["torch-1-vs-2"]),
         (("run", "--stack"), "torch-1", ["torch-1.13"]),
         (("localise", "--stack"), "cur", ["current"]),
+        (("localise", "--across"), "cur", ["current"]),
+        (("localize", "--across"), "torch-2.5,torch-2", ["torch-2.5,torch-2.13"]),
         (("stacks", "create", "torch-1.13"), "torch-", ["torch-2.5", "torch-2.13"]),
         (("compare", "--by"), "", ["arm", "stack", "machine", *AXES]),
         (("compare", "--by"), "vae_t", ["vae_tiling"]),
