@@ -18,11 +18,7 @@ import msgspec
 from sdbench import __version__, machine
 from sdbench.errors import MachineError, UsageError
 from sdbench.files.access import make_folder
-from sdbench.knowledge.attention_limits import (
-    FIRST_ATTENTION,
-    PIXELS_PER_LATENT,
-    predicted_overflow,
-)
+from sdbench.knowledge.attention_limits import FIRST_ATTENTION, PIXELS_PER_LATENT, predicted_overflow
 from sdbench.knowledge.known_issues import load_known_issues, matching_issues
 from sdbench.knowledge.memory_limits import HIGH, check_watermarks, removes_memory_limit
 from sdbench.machine.facts import Identity, MachineFacts, or_none
