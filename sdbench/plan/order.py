@@ -364,9 +364,10 @@ def _filter_only(
         wanted = {value.strip().lower() for value in text.split(",")}
         unknown = wanted - present
         if unknown:
+            hint = did_you_mean(sorted(unknown)[0], present, likeness=0.8)
             raise UsageError(
                 f"--only {selection}: no case has {axis}={sorted(unknown)[0] or '(nothing)'}; "
-                f"{did_you_mean(sorted(unknown)[0], present)}there are {', '.join(sorted(present))}"
+                f"{hint}there are {', '.join(sorted(present))}"
             )
         cases = [planned for planned in cases if there[planned.case] in wanted]
     return cases

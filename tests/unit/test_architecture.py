@@ -24,7 +24,7 @@ IMPORTS: dict[str, str] = {
     "stats": "",
     "words": "",
     "correctness": "files records words",
-    "knowledge": "errors files models records",
+    "knowledge": "errors files models records words",
     "machine": "errors files records",
     "models": "errors files records words",
     "plan": "errors files models records stats words",

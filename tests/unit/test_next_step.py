@@ -53,7 +53,7 @@ def command_at_end(text: str) -> list[str]:
         (("compare", "x", "--threshold", "2"), "compare --help"),
         (("explain", "no-such-file"), "explain --help"),
         (("localise", "--resolution", "1x1"), "localise --help"),
-        (("stacks", "create", "x"), "stacks --help"),
+        (("stacks", "create", "x"), "stacks list"),
         (("models", "make", "x"), "models --help"),
         (("history", "x"), "run"),
     ],
