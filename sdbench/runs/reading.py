@@ -259,7 +259,7 @@ def refuse_newer(loaded: LoadedRun) -> None:
     """
     if loaded.schema > SCHEMA_VERSION:
         words = _newer_words("it has", loaded.schema, loaded.run.sdbench)
-        raise StoreError(f"{loaded.path}: {words}")
+        raise StoreError(f"{loaded.path}: {words}").then("pip install --upgrade sdbench")
 
 
 def _record_lines(loaded: LoadedRun) -> Iterator[bytes | None]:
