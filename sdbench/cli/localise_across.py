@@ -16,6 +16,7 @@ from sdbench.localise.across import (
 )
 from sdbench.localise.localisation import Localisation
 from sdbench.localise.search import LocaliseRequest
+from sdbench.privacy.redact_recorded import hide_path
 from sdbench.report.terminal.operators import localisation_json
 from sdbench.stacks import resolve_stack
 from sdbench.words import counted, printable
@@ -73,7 +74,7 @@ def document_of(searched: Sequence[Searched], top: int) -> dict[str, Any]:
     return {
         "across": [
             {
-                "stack": one.environment.name,
+                "stack": hide_path(one.environment.name),
                 "torch": one.environment.torch,
                 "tried": one.tried,
                 "reason": one.reason,
@@ -84,7 +85,7 @@ def document_of(searched: Sequence[Searched], top: int) -> dict[str, Any]:
         "operators": [
             {
                 "op": op,
-                "answers": {one.environment.name: one.answer(op) for one in searched},
+                "answers": {hide_path(one.environment.name): one.answer(op) for one in searched},
                 "sentence": operator_sentence(op, searched),
             }
             for op in operators_of(searched)
