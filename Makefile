@@ -12,9 +12,9 @@
 # make test-times   where the time of `make test` goes
 # make test-loaded  the tests while other processes keep every core busy: none may depend on time
 # make goldens      record again what the verbs print about the runs in git, and the pages of docs that
-#                   the code determines; then read git diff
+#                   and outputs in README that the code determines; then read git diff
 # make docs         the documentation site, in site/
-# make outputs      run the commands of README.md again and put in what they print
+# make outputs      the same for README.md, with the output that needs torch and a C++ compiler
 # make coverage     which lines and branches the tests run, in every process they start
 # make mutants      plant 80 seeded faults and count those that the tests catch (after make coverage)
 # make fuzz         changed run folders, configurations, logs and pictures through every reading verb,
@@ -151,7 +151,7 @@ docs: $(VENV)/.test
 
 # README shows a fault on the stand-in device, which needs Linux, torch 2.13 and a C++ compiler.
 outputs: $(VENV)/.test
-	$(BIN)/python tools/make_reference.py --outputs
+	$(BIN)/python tools/make_reference.py --all
 
 clean:
 	rm -rf $(VENV)
