@@ -12,6 +12,7 @@ from sdbench.analysis.run_summary import CaseSummary, RunSummary
 from sdbench.comparison import Comparison, History
 from sdbench.diagnosis.result import Choice, Diagnosis, Finding
 from sdbench.records import Outcome, PassesStopped
+from sdbench.report.view.speed import iterations_per_second
 
 Interval = tuple[float, float]
 Tone = Literal["good", "warning", "bad", "unknown"]
@@ -96,7 +97,7 @@ class CaseView(msgspec.Struct, frozen=True, kw_only=True):
     """One case in one arm, as a person reads it; ``summary`` is what the analysis says of it.
 
     ``name`` is how a person calls it, ``settings`` that without its size, ``no_effect`` which of
-    these did nothing. Times are a picture's; ``heat_level`` is 0 (the run's quickest) to 8 (its
+    these did nothing, ``steps`` how many are made for an image (None: not on record). Times are a picture's; ``heat_level`` is 0 (the run's quickest) to 8 (its
     slowest), on a logarithmic scale.
     """
 
@@ -116,6 +117,12 @@ class CaseView(msgspec.Struct, frozen=True, kw_only=True):
     disturbed: list[str] = []
     memory_words: str = ""
     no_effect: str = ""
+    steps: int | None = None
+
+    @property
+    def iterations_per_second(self) -> float | None:
+        """Its steps over the seconds of an image."""
+        return iterations_per_second(self.steps, self.seconds_per_picture)
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
