@@ -16,7 +16,7 @@ from sdbench.comparison import history_of
 from sdbench.records import Slot
 from sdbench.report.figures import Figure, canvas, css_variables, run_figures, story_figures
 from sdbench.report.figures import figure as figure_module
-from sdbench.report.figures.canvas import MOST_ROWS
+from sdbench.report.figures.canvas import MOST_ROWS, Theme
 from sdbench.report.figures.comparisons import history_figure
 from sdbench.report.figures.profile import stages_figure
 from sdbench.report.figures.tradeoff import tradeoff_figure
@@ -54,7 +54,7 @@ def test_every_kind_of_figure_is_drawn(figures: list[Figure]) -> None:
     kinds = {figure.kind for figure in figures}
     assert kinds == {
         *("matrix", "latency", "timeline", "divergence", "stages", "tradeoff"),
-        *("comparison", "history"),
+        *("comparison", "history", "overview"),
     }
 
 
@@ -137,7 +137,7 @@ def test_panels_are_where_constrained_layout_puts_them(
 ) -> None:
     def panels(figure: Figure) -> list[list[float]]:
         with figure_module._style():
-            drawing = figure.draw(dict.fromkeys(figure_module._STAND_INS, "black"))
+            drawing = figure.draw(Theme(dict.fromkeys(figure_module._STAND_INS, "black")))
             canvas.lay_out(drawing)
             drawing.draw_without_rendering()
         return [[*axes.get_position().extents] for axes in drawing.axes]
@@ -310,7 +310,7 @@ def test_settings_without_room_for_their_name_stay_unnamed(tmp_path: Path) -> No
 
 
 def test_panel_that_has_no_room_is_left_where_it_was() -> None:
-    theme = dict.fromkeys(figure_module._STAND_INS, "black")
+    theme = Theme(dict.fromkeys(figure_module._STAND_INS, "black"))
     drawing, (axes,) = canvas.new_drawing(theme, 0.2)
     axes.set_xlabel("higher than the drawing")
     before = [*axes.get_position().extents]
@@ -322,8 +322,9 @@ def test_panel_that_has_no_room_is_left_where_it_was() -> None:
 def test_times_that_differ_by_much_are_drawn_logarithmically(
     times_s: list[float], scale: str
 ) -> None:
-    _, (axes,) = canvas.new_drawing(dict.fromkeys(figure_module._STAND_INS, "black"), 0.2)
-    canvas.time_axis(axes, times_s, "seconds")
+    theme = Theme(dict.fromkeys(figure_module._STAND_INS, "black"))
+    _, (axes,) = canvas.new_drawing(theme, 0.2)
+    canvas.time_axis(axes, times_s, "seconds", theme)
     assert axes.get_xscale() == scale
     assert ("(logarithmic)" in axes.get_xlabel()) == (scale == "log")
     low, high = axes.get_xlim()

@@ -117,6 +117,14 @@
     (table.closest(".scroll") || table).before(bar);
   }
 
+  // On a phone a row is a card: each of its cells says what it is.
+  function labelled(table) {
+    const heads = [...table.tHead.rows[0].cells].map((head) => head.textContent.trim());
+    for (const row of table.tBodies[0].rows) {
+      [...row.cells].forEach((cell, column) => (cell.dataset.label = heads[column] ?? ""));
+    }
+  }
+
   // What scrolls sideways can be reached by the keyboard.
   function scrollable(box, number) {
     const caption = box.querySelector("caption, title");
@@ -195,6 +203,7 @@
 
   document.addEventListener("DOMContentLoaded", () => {
     theme();
+    document.querySelectorAll(".stacked table").forEach(labelled);
     document.querySelectorAll("table.sortable").forEach((table) => {
       sortable(table);
       filterable(table);
