@@ -147,22 +147,33 @@ def in_their_order(chosen: Sequence[T], among: Sequence[T]) -> list[T]:
     return [row for row in among if id(row) in wanted]
 
 
-def label_rows(axes: "Axes", names: Sequence[str], theme: Theme, *, lines: bool = True) -> None:
-    """One row a name, the first on top, with a faint line each; narrow: the name above the line."""
+def label_rows(
+    axes: "Axes",
+    names: Sequence[str],
+    theme: Theme,
+    *,
+    notes: Sequence[str] = (),
+    lines: bool = True,
+) -> None:
+    """One row a name, the first on top, with a faint line each.
+
+    In a narrow figure the name stands above its line, and below it its note, of ``notes``.
+    """
     places = range(len(names))
     if theme.narrow:
         axes.set_yticks([])
         for place, name in zip(places, names, strict=True):
+            words = [name, *notes[place : place + 1]]
             axes.text(
                 0,
                 place - 0.26,
-                "\n".join(shortened(line, 52) for line in name.split("\n")),
+                "\n".join(shortened(line, 52) for line in words),
                 transform=axes.get_yaxis_transform(),
                 va="bottom",
                 fontsize=8,
                 color=theme["ink"],
             )
-        axes.set_ylim(len(names) - 0.6, -0.9 if any("\n" in name for name in names) else -0.75)
+        axes.set_ylim(len(names) - 0.6, -0.9 if notes else -0.75)
     else:
         axes.set_yticks(list(places), [shortened(name) for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)

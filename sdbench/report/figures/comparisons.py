@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sdbench.comparison import History, HistoryEntry
 
 _TICKS_A_SIDE = 5
-_FEWER_TICKS = 2
+_FEWER_TICKS = 3
 _NARROW_ROW = 0.56  # two lines of words above it
 # Beyond that ratio ticks are at 1, 2 and 5 times powers of ten.
 _FAR = 5.0
@@ -79,9 +79,7 @@ def draw_ratios(
 
     names = [case_name(case) for case in cases]
     words = [_words(case.ratio or 1.0, case.verdict) for case in cases]
-    if theme.narrow:
-        names = [f"{name}\n{said}" for name, said in zip(names, words, strict=True)]
-    label_rows(axes, names, theme)
+    label_rows(axes, names, theme, notes=words)
     axes.axvspan(
         1 / (1 + threshold),
         1 + threshold,

@@ -144,9 +144,11 @@
     }).observe(box);
   }
 
-  // Two pictures on top of each other: the slider says how much of the upper one is seen.
+  // Two pictures side by side, or on request on top of each other: then the slider says how much
+  // of the upper one is seen.
   function wipe(figure) {
     const slider = figure.querySelector("input[type=range]");
+    const button = figure.querySelector(".slide");
     const { left, right } = figure.dataset;
     const show = () => {
       figure.style.setProperty("--wipe", `${slider.value}%`);
@@ -155,7 +157,14 @@
       );
     };
     slider.addEventListener("input", show);
-    slider.hidden = false;
+    // What a click does: a label that changes, and so no pressed state.
+    button.addEventListener("click", () => {
+      const sliding = figure.classList.toggle("sliding");
+      figure.parentElement.classList.toggle("sliding", sliding);
+      slider.hidden = !sliding;
+      button.textContent = sliding ? "Side by side" : "Slide";
+    });
+    button.hidden = false;
     show();
   }
 
@@ -210,6 +219,7 @@
     });
     document.querySelectorAll(".scroll, .plot, pre").forEach(scrollable);
     document.querySelectorAll(".wipe").forEach(wipe);
+    document.querySelectorAll(".for-slide").forEach((words) => (words.hidden = false));
     contents();
     printing();
     reveal();
