@@ -106,14 +106,14 @@ def _place(drawing: "Drawing", renderer: "RendererBase") -> float:
     """Move the panels by what stands around each; returns what that was on the right, in inches."""
     width, height = drawing.get_size_inches()
     across, up = _PAD / width, _PAD / height
-    outside = [_outside(axes, renderer) for axes in drawing.axes]
-    left, right = (max(sides[n] for sides in outside) + across for n in (0, 1))
-    free = 1 - sum(above + below + 2 * up for *_, above, below in outside)
+    reaches = [outside(axes, renderer) for axes in drawing.axes]
+    left, right = (max(sides[n] for sides in reaches) + across for n in (0, 1))
+    free = 1 - sum(above + below + 2 * up for *_, above, below in reaches)
     shares = [axes.get_position().height for axes in drawing.axes]
     top = 1.0
     if 1 - left - right <= 0 or free <= 0:
         return 0.0  # no room for a panel at all: better cut than empty
-    for axes, (*_, above, below), share in zip(drawing.axes, outside, shares, strict=True):
+    for axes, (*_, above, below), share in zip(drawing.axes, reaches, shares, strict=True):
         tall = free * share / sum(shares)
         bottom = top - up - above - tall
         axes.set_position((left, bottom, 1 - left - right, tall))
@@ -121,7 +121,7 @@ def _place(drawing: "Drawing", renderer: "RendererBase") -> float:
     return float(right - across) * float(width)
 
 
-def _outside(axes: "Axes", renderer: "RendererBase") -> tuple[float, float, float, float]:
+def outside(axes: "Axes", renderer: "RendererBase") -> tuple[float, float, float, float]:
     """How far it reaches beyond its panel: left, right, above, below; shares of the drawing."""
     panel = axes.get_position()
     reach = axes.get_tightbbox(renderer, for_layout_only=True)

@@ -44,14 +44,12 @@ _WEIGHT: tuple[Verdict, ...] = ("incorrect", "slower", "faster", "inconclusive",
 
 def comparison_figure(comparison: Comparison, number: int) -> Figure | None:
     """None where no case has a ratio; of many cases those that matter most."""
-    known = [case for case in comparison.cases if case.ratio is not None]
-    if not known:
+    shown, known = chosen_ratios(comparison, MOST_ROWS)
+    if not shown:
         return None
-    shown, left_out = known, ""
-    if len(known) > MOST_ROWS:
-        ranked = sorted(known, key=lambda case: _WEIGHT.index(case.verdict))
-        shown = in_their_order(ranked[:MOST_ROWS], known)
-        left_out = f" {MOST_ROWS} of {len(known)} cases are shown, wrong and slower ones first."
+    left_out = ""
+    if len(shown) < known:
+        left_out = f" {len(shown)} of {known} cases are shown, wrong and slower ones first."
     simulated = "Simulated. " if comparison.simulated else ""
     return Figure(
         kind="comparison",
@@ -61,6 +59,13 @@ def comparison_figure(comparison: Comparison, number: int) -> Figure | None:
         description=f"{simulated}{comparison.summary.sentence}",
         draw=lambda theme: _draw(shown, comparison.threshold, theme),
     )
+
+
+def chosen_ratios(comparison: Comparison, most: int) -> tuple[list[CaseComparison], int]:
+    """Cases with a ratio, of many wrong and slower ones first, and how many there are."""
+    known = [case for case in comparison.cases if case.ratio is not None]
+    ranked = sorted(known, key=lambda case: _WEIGHT.index(case.verdict))
+    return in_their_order(ranked[:most], known), len(known)
 
 
 def _draw(cases: list[CaseComparison], threshold: float, theme: Theme) -> "Drawing":

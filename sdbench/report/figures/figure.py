@@ -32,7 +32,7 @@ FigureKind = Literal[
 _ROLES = [colour.name.removeprefix("fig-") for colour in COLOURS]
 # Colours that matplotlib writes into SVG as they are and nothing else uses; they become variables.
 _STAND_INS = {role: f"#fe{number:02x}ef" for number, role in enumerate(_ROLES)}
-_LIGHT = {role: colour.light for role, colour in zip(_ROLES, COLOURS, strict=True)}
+LIGHT = {role: colour.light for role, colour in zip(_ROLES, COLOURS, strict=True)}
 _DARK = ";".join(f"--{colour.name}:{colour.dark}" for colour in COLOURS)
 _DPI = 160
 
@@ -57,7 +57,7 @@ class Figure:
         ``narrow`` is drawn for a phone, with ids of its own. Everything others wrote is escaped.
         """
         name = f"{self.id}-narrow" if narrow else self.id
-        with _style(name):
+        with style(name):
             drawing = self.draw(Theme(_STAND_INS, NARROW if narrow else WIDTH))
             lay_out(drawing)
             text = io.StringIO()
@@ -75,8 +75,8 @@ class Figure:
 
     def png(self) -> bytes:
         """For where SVG is not shown; always light."""
-        with _style():
-            drawing = self.draw(Theme(_LIGHT))
+        with style():
+            drawing = self.draw(Theme(LIGHT))
             lay_out(drawing)
             data = io.BytesIO()
             drawing.savefig(data, format="png", dpi=_DPI, metadata={"Software": None})
@@ -144,7 +144,7 @@ def _without_marker_names(body: str) -> str:
 
 
 @contextlib.contextmanager
-def _style(salt: str = "sdbench") -> Iterator[None]:
+def style(salt: str = "sdbench") -> Iterator[None]:
     """Text stays text and is never taken for mathematics; the same data give the same bytes."""
     import matplotlib as mpl
 

@@ -31,10 +31,16 @@ def overview_figure(run: RunReport, prefix: str) -> Figure | None:
         kind="overview",
         id=f"{prefix}-overview",
         title="Seconds an image, by case",
-        caption=f"The line across a bar is its 95% interval; ★ is recommended.{left_out}{hidden}",
+        caption=f"{_explained(shown)}{left_out}{hidden}",
         description=f"{words}.{left_out}",
         draw=lambda theme: _draw(shown, theme),
     )
+
+
+def _explained(cells: Sequence[CaseView]) -> str:
+    known = any(cell.ci95 is not None for cell in cells)
+    interval = "The line across a bar is its 95% interval" if known else "Without intervals"
+    return f"{interval}{'; ★ is recommended' if any(one.recommended for one in cells) else ''}."
 
 
 def chosen_bars(cells: Sequence[CaseView], most: int) -> list[CaseView]:
@@ -58,7 +64,10 @@ def bar_words(cell: CaseView) -> str:
     words = seconds(cell.seconds_per_picture)
     if cell.iterations_per_second is not None:
         words += f", {iterations_words(cell.iterations_per_second)}"
-    return words if cell.tone != "bad" else f"{words}, ✕ {cell.picture_words}"
+    if cell.tone != "bad":
+        return words
+    why = cell.picture_words if cell.summary.outcome == "ok" else cell.outcome_words
+    return f"{words}, ✕ {why}"
 
 
 def draw_bars(axes: "Axes", cells: Sequence[CaseView], theme: Theme) -> None:
