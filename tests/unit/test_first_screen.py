@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from diagnosed_runs import loaded_run, plan
 from factories import make_model
@@ -138,3 +139,19 @@ def test_figures_of_the_first_screen_say_who_is_recommended() -> None:
     assert "64x64 sliced: 0.25 s, 8.01 it/s" in overview.description
     for narrow in (False, True):
         assert "★ 64x64 sliced" in overview.inline_svg(narrow=narrow)
+
+
+def test_bars_begin_with_the_size_of_the_answer_and_keep_what_is_recommended() -> None:
+    from sdbench.report.figures.overview import chosen_bars
+
+    cases = [{"resolution": size} for size in ("128x128", "768x768", "512x512", "256x256")]
+    (run,) = build_report([loaded_run(config=plan(case=cases))]).runs
+    names = [cell.name for cell in chosen_bars(run.cells, 4)]
+    assert names == ["512x512", "768x768", "256x256", "128x128"]
+    assert [cell.name for cell in chosen_bars(run.cells, 2)] == names[:2]
+    last = [changed_to(cell, recommended=cell.name == "128x128") for cell in run.cells]
+    assert [cell.name for cell in chosen_bars(last, 2)] == ["512x512", "128x128"]
+
+
+def changed_to(cell: Any, **fields: Any) -> Any:
+    return msgspec.structs.replace(cell, **fields)

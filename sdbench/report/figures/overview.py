@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from sdbench.report.figures.canvas import Theme, label_rows, legend, new_drawing, time_axis
 from sdbench.report.figures.figure import Figure
+from sdbench.report.view.headline import size_rank
 from sdbench.report.view.model import CaseView, RunReport
 from sdbench.report.view.speed import iterations_words
 from sdbench.words import seconds
@@ -44,16 +45,12 @@ def _explained(cells: Sequence[CaseView]) -> str:
 
 
 def chosen_bars(cells: Sequence[CaseView], most: int) -> list[CaseView]:
-    """Timed cases, by size and then the fastest first; recommended ones are never left out."""
-    timed = [cell for cell in cells if cell.seconds_per_picture is not None]
-    sizes = [*dict.fromkeys(cell.summary.case.resolution for cell in timed)]
+    """Timed cases, the usual size first, of a size the fastest; recommended ones are all there."""
     ranked = sorted(
-        timed,
-        key=lambda cell: (
-            sizes.index(cell.summary.case.resolution),
-            cell.seconds_per_picture or 0.0,
-        ),
+        (cell for cell in cells if cell.seconds_per_picture is not None),
+        key=lambda cell: cell.seconds_per_picture or 0.0,
     )
+    ranked.sort(key=lambda cell: size_rank(cell.summary.case), reverse=True)
     first = sorted(ranked, key=lambda cell: not cell.recommended)[:most]
     kept = {cell.summary.key for cell in first}
     return [cell for cell in ranked if cell.summary.key in kept]

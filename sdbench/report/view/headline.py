@@ -27,12 +27,12 @@ def headline_of(
     timed = [cell for cell in cells if cell.seconds_per_picture is not None]
     main = max(
         (entry for entry in advice if entry.purpose == "one picture"),
-        key=lambda entry: _size_rank(entry.choice.case),
+        key=lambda entry: size_rank(entry.choice.case),
         default=None,
     )
     main_cell = max(
         (cell for cell in timed if cell.summary.case.batching == "loop"),
-        key=lambda cell: (_size_rank(cell.summary.case), -len(cell.summary.case.words())),
+        key=lambda cell: (size_rank(cell.summary.case), -len(cell.summary.case.words())),
         default=None,
     )
     return Headline(
@@ -58,7 +58,7 @@ def measurable_gains(choice: Choice) -> list[str]:
     return [gain.sentence for gain in choice.gains if gain.ci95 is not None and gain.ci95[1] < 1]
 
 
-def _size_rank(case: Case) -> tuple[bool, int]:
+def size_rank(case: Case) -> tuple[bool, int]:
     """The usual size before all others, then the largest."""
     return case.resolution == _USUAL_SIZE, case.width * case.height
 
