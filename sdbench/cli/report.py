@@ -149,7 +149,7 @@ def command(
         _write_markdown(loaded, target)
         return 0
     _write(form.content_of(loaded), target)
-    if output is None:
+    if output is None and target != _STANDARD_OUTPUT:
         console(err=True).print(f"Written: {target}", markup=False, soft_wrap=True)
     return 0
 
