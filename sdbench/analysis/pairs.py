@@ -8,6 +8,7 @@ from sdbench.analysis.case_result import CaseResult, rows_of
 from sdbench.errors import UsageError
 from sdbench.records import AXES, Case, Run, spelling
 from sdbench.runs import LoadedRun
+from sdbench.words import did_you_mean
 
 SideName = Literal["base", "new"]
 
@@ -113,7 +114,8 @@ def _value_reader(run: Run, axis: str) -> Callable[[CaseResult], str]:
         return lambda row: row.arm.name
     if axis != "stack":
         raise UsageError(
-            f"--by {axis}: expected one of arm, stack, machine (of two runs), {', '.join(AXES)}"
+            f"--by {axis}: {did_you_mean(axis, ['arm', 'stack', 'machine', *AXES])}expected one of "
+            f"arm, stack, machine (of two runs), {', '.join(AXES)}"
         )
     labels = _stack_labels(run)
     return lambda row: labels[row.arm.name]

@@ -10,6 +10,7 @@ import msgspec
 from sdbench.analysis.efficiency import CaseEfficiency, case_efficiency
 from sdbench.analysis.no_effect import settings_without_effect
 from sdbench.analysis.predicted_peak import predicted_peak
+from sdbench.analysis.provenance import provenance
 from sdbench.analysis.telemetry import (
     WAIT_WORDS,
     CaseTelemetry,
@@ -157,6 +158,12 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode = "text-to-image"
     strength: float | None = None
     """Of image-to-image: the share of the steps that is made."""
+    sdbench_version: str = ""
+    """Of the sdbench that measured."""
+    machine: dict[str, Any] = {}
+    versions: dict[str, dict[str, str]] = {}
+    """Of each environment: its packages, and ``python``."""
+    config: dict[str, Any] = {}
 
     @property
     def exit_code(self) -> int:
@@ -204,6 +211,7 @@ def summary_of(loaded: LoadedRun) -> RunSummary:
         records_left_out=loaded.left_out,
         mode="text-to-image" if run.image_to_image is None else "image-to-image",
         strength=None if run.image_to_image is None else float(run.config["strength"]),
+        **provenance(run),
     )
 
 
@@ -475,8 +483,12 @@ def time_shares(
 
 
 def as_json(summary: RunSummary) -> dict[str, Any]:
-    """The contract's document; screens show ``seconds_per_picture``, ``latency_s`` is a pass's."""
+    """The contract's document; screens show ``seconds_per_picture``, ``latency_s`` is a pass's.
+
+    ``seconds_per_pass`` is the median of ``latency_s``.
+    """
     document: dict[str, Any] = msgspec.to_builtins(summary)
     for case, row in zip(document["cases"], summary.cases, strict=True):
+        case["seconds_per_pass"] = row.latency_s.median
         case["seconds_per_picture"] = per_picture(row.latency_s.median, summary.images)
     return document

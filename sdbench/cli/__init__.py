@@ -28,6 +28,7 @@ VERBS = {
     "localise": ("sdbench.cli.localise", "Find the operators in which device and CPU part."),
     "repro": ("sdbench.cli.repro", "Write a script and an issue text about one case of a run."),
     "explain": ("sdbench.cli.explain", "Explain a crash text, a crash report or a bad picture."),
+    "issues": ("sdbench.cli.issues", "Browse the known issues of torch, diffusers and macOS."),
     "list": ("sdbench.cli.list", "List the runs there are."),
     "show": ("sdbench.cli.show", "Show a run's table, or one case in full."),
     "compare": ("sdbench.cli.compare", "Compare A with B, with a statistical verdict."),
@@ -37,6 +38,8 @@ VERBS = {
     "report": ("sdbench.cli.report", "Write a run in a format that other programs read."),
 }
 
+ALIASES = {"localize": "localise"}
+
 _EPILOG = """\b
 Typical use:
   sdbench doctor              is this machine set up right? (seconds)
@@ -44,6 +47,12 @@ Typical use:
   sdbench run quick           everything once on a small model, a few minutes on any CPU
   sdbench run full --dry-run  what it would do, and how long it would take
   sdbench show latest
+
+\b
+Completion of commands, options, runs, cases, configurations, stacks and axes:
+  zsh   eval "$(_SDBENCH_COMPLETE=zsh_source sdbench)"      in ~/.zshrc
+  bash  eval "$(_SDBENCH_COMPLETE=bash_source sdbench)"     in ~/.bashrc
+  fish  _SDBENCH_COMPLETE=fish_source sdbench | source      in ~/.config/fish/config.fish
 
 \b
 Exit codes: 0 all well, 1 a case did not end well, 2 wrong usage or configuration,
@@ -60,6 +69,7 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one verb."""
+        cmd_name = ALIASES.get(cmd_name, cmd_name)
         if cmd_name not in VERBS:
             return None
         import importlib
@@ -100,22 +110,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return int(code or 0)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        print_error("sdbench: interrupted")
+        print_error(_line("interrupted", KeyboardInterrupt(), given))
         return 130
     except click.exceptions.NoArgsIsHelpError as error:
         Lossy(sys.stdout).write(f"{error.format_message()}\n")
+        print_error(f"next: {'sdbench stacks list' if _verb_in(given) else 'sdbench doctor'}")
         return 2
     except click.ClickException as error:
-        verb = _verb_in(given)
-        print_error(f"sdbench: {_one_line(error.format_message())} (see sdbench {verb}--help)")
+        print_error(f"sdbench: {_one_line(_usage_words(error, given))}")
         return 2
     except SdbenchError as error:
-        print_error(f"sdbench: {_one_line(str(error))}")
+        print_error(_line(str(error), error, given))
         return error.exit_code
     except BrokenPipeError:  # `sdbench list | head`
         return 1
     except OSError as error:  # the system itself: no process, no descriptor, a folder gone
-        print_error(f"sdbench: {_one_line(_system_words(error))}")
+        print_error(_line(_system_words(error), error, given))
         return 3
     except Exception as error:
         return _last_resort(error, given)
@@ -134,9 +144,28 @@ def _last_resort(error: Exception, given: Sequence[str]) -> int:
     from sdbench.cli.last_resort import describe
 
     words, code = describe(error, given)
-    print_error(f"sdbench: {_one_line(words)}")
+    print_error(_line(words, error, given))
     # git bisect takes every code up to 124 for a bad commit (``compare.CANNOT_TELL``).
     return 125 if "--bisect" in given else code
+
+
+def _line(words: str, error: BaseException, given: Sequence[str]) -> str:
+    """An error's one line: what went wrong, and the command to go on with."""
+    from sdbench.cli.next_step import with_next_step
+
+    return f"sdbench: {_one_line(with_next_step(words, error, given, _verb_in(given).strip()))}"
+
+
+def _usage_words(error: click.ClickException, given: Sequence[str]) -> str:
+    """What click says of a command line, and the help or the command that was probably meant."""
+    from sdbench.cli.next_step import probably_meant
+
+    verb = _verb_in(given)
+    message = error.format_message()
+    meant = None if verb else probably_meant(given, [*VERBS])
+    if meant is not None:
+        return f"no such command {shortened(given[0])!r}; did you mean: {meant}"
+    return f"{message} (see sdbench {verb}--help)"
 
 
 def _system_words(error: OSError) -> str:
@@ -148,7 +177,8 @@ def _system_words(error: OSError) -> str:
 def _verb_in(arguments: Sequence[str]) -> str:
     """The verb asked for and a blank, or nothing. Not every error of click's knows its command."""
     words = [word for word in arguments if not word.startswith("-")]
-    return f"{words[0]} " if words and words[0] in VERBS else ""
+    verb = ALIASES.get(words[0], words[0]) if words else ""
+    return f"{verb} " if verb in VERBS else ""
 
 
 def _one_line(text: str) -> str:

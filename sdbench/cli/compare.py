@@ -3,12 +3,17 @@
 import math
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 
-from sdbench.cli.options import json_option, results_option
-from sdbench.cli.output import console, print_json, write_text
+from sdbench.analysis.provenance import provenance
+from sdbench.analysis.run_summary import per_picture, summary_of
+from sdbench.cli.completion import complete_axis, complete_baseline, complete_run
+from sdbench.cli.options import json_option, results_option, save_baseline_option
+from sdbench.cli.output import console, print_json, print_next, write_text
+from sdbench.cli.session import keep_baseline
 from sdbench.comparison import (
     CANNOT_TELL,
     Comparison,
@@ -27,17 +32,26 @@ from sdbench.errors import SdbenchError, UsageError
 from sdbench.report.export.junit import junit_of_comparison
 from sdbench.report.terminal.comparison import render_comparison
 from sdbench.runs import LoadedRun, find_run, load_run
+from sdbench.runs.baselines import baseline_run, check_baseline_name
 from sdbench.stats import DEFAULT_THRESHOLD
 
 
 @click.command(name="compare")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete_run)
 @click.option(
     "--by",
     metavar="AXIS",
+    shell_complete=complete_axis,
     help="Compare inside each run: arm, stack, or a setting such as attention_slicing; its first "
     "value is the base. With 'machine': two runs, of two machines.",
 )
+@click.option(
+    "--baseline",
+    metavar="NAME",
+    shell_complete=complete_baseline,
+    help="The base is the run that was saved under this name with --save-baseline.",
+)
+@save_baseline_option
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1, min_open=True),
@@ -84,6 +98,8 @@ from sdbench.stats import DEFAULT_THRESHOLD
 def command(
     runs: tuple[str, ...],
     by: str | None,
+    baseline: str | None,
+    saved_as: str | None,
     threshold: float | None,
     conditions: tuple[FailOn, ...],
     bisect: bool,
@@ -104,12 +120,19 @@ def command(
     A machine drifts between two runs made apart, so the interval of their ratio contains that
     drift, and small differences stay undecided. With --rerun both are measured again, interleaved,
     which cancels it.
+
+    With --baseline the base is a saved run: sdbench compare latest --baseline main. With
+    --save-baseline the last RUN is saved under that name, unless a condition of --fail-on holds.
     """
     if threshold is not None and math.isnan(threshold):  # which no range excludes
         raise UsageError("--threshold: expected a number above 0, got nan")
     try:
         expectations = load_expectations(expected) if expected else None
-        loaded = [load_run(find_run(root, name)) for name in runs]
+        if saved_as is not None:
+            check_baseline_name(saved_as)
+        paths = [] if baseline is None else [baseline_run(root, baseline)]
+        paths += [find_run(root, name) for name in runs]
+        loaded = [load_run(path) for path in paths]
         if rerun:
             made, code = _again(loaded, by, threshold, root, yes=yes)
             if code:
@@ -122,13 +145,44 @@ def command(
         # 2 or 3 would tell git that this commit is bad.
         console(err=True).print(f"sdbench: {error}", markup=False, soft_wrap=True)
         return CANNOT_TELL
-    _show(comparison, conditions, junit_path, json_wanted=as_json)
+    _show(comparison, loaded, conditions, junit_path, json_wanted=as_json)
     if bisect:
         return bisect_code(comparison, conditions)
     closed = why_closed(comparison, conditions)
     if closed is not None:
         console(err=True).print(f"sdbench: {closed}", markup=False, soft_wrap=True)
-    return exit_code(comparison, conditions)
+    code = exit_code(comparison, conditions)
+    if saved_as is not None and not code:
+        keep_baseline(root, saved_as, loaded[-1].path, complete=summary_of(loaded[-1]).complete)
+    if code:
+        print_next(*_next_command(comparison, conditions))
+    return code
+
+
+def _next_command(comparison: Comparison, conditions: Collection[FailOn]) -> list[str]:
+    """Decide what is open; look at wrong pictures; see in a report what became slower."""
+    paths = [side.path for side in (comparison.base, *comparison.new) if side.path is not None]
+    paths = [*dict.fromkeys(paths)]
+    if not paths:
+        return ["sdbench", "list"]
+    if failing(comparison, [one for one in ("wrong",) if {one, "any"} & {*conditions}]):
+        return ["sdbench", "diagnose", paths[-1]]
+    if failing(comparison, [one for one in ("slower",) if {one, "any"} & {*conditions}]):
+        return ["sdbench", "report", *paths]
+    if len(paths) == 2 and comparison.by is None:
+        return ["sdbench", "compare", *paths, "--rerun"]
+    return ["sdbench", "show", paths[-1]]
+
+
+def _document(comparison: Comparison, runs: Sequence[LoadedRun]) -> dict[str, Any]:
+    """The comparison, with seconds a pass and a picture of both sides, and what measured them."""
+    document: dict[str, Any] = msgspec.to_builtins(comparison)
+    for case in document["cases"]:
+        for side in ("base", "new"):
+            case[f"{side}_seconds_per_pass"] = case[f"{side}_s"]
+            case[f"{side}_seconds_per_picture"] = per_picture(case[f"{side}_s"], case["images"])
+    document["runs"] = [{"run_id": one.run.run_id, **provenance(one.run)} for one in runs]
+    return document
 
 
 def _again(
@@ -173,6 +227,7 @@ def _compare(
 
 def _show(
     comparison: Comparison,
+    runs: Sequence[LoadedRun],
     conditions: Collection[FailOn],
     junit_path: Path | None,
     *,
@@ -184,6 +239,6 @@ def _show(
         closed = why_closed(comparison, conditions)
         write_text(junit_path, junit_of_comparison(comparison, failed, closed))
     if json_wanted:
-        print_json(msgspec.to_builtins(comparison))
+        print_json(_document(comparison, runs))
     else:
         render_comparison(comparison, console())

@@ -8,6 +8,7 @@ import msgspec
 from rich.console import Console
 from rich.markup import escape
 
+from sdbench.cli.completion import complete_stack
 from sdbench.cli.options import json_option
 from sdbench.cli.output import console, print_json
 from sdbench.doctor import (
@@ -39,6 +40,7 @@ _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "di
 @click.option(
     "--python",
     metavar="PATH",
+    shell_complete=complete_stack,
     help="Examine this interpreter, virtual environment or created stack; nothing is installed "
     "into it.",
 )
@@ -103,7 +105,9 @@ def _document(
     facts: DoctorFacts, checks: list[Check], deep: "DeepResult | None", sizes: list["SizeFit"]
 ) -> dict[str, Any]:
     from sdbench.doctor.deep import as_json as deep_json
+    from sdbench.machine import or_none
     from sdbench.privacy.redact_recorded import hide_path  # brings the whole store with it
+    from sdbench.runner.prepare import machine_record
     from sdbench.runs.free_text import map_texts
 
     document: dict[str, Any] = {
@@ -111,6 +115,11 @@ def _document(
         "simulated": facts.simulated,
         "interpreter": facts.interpreter.path,
         "checks": msgspec.to_builtins(checks),
+        "machine": machine_record(facts.machine.identity),
+        "versions": {
+            "python": or_none(facts.interpreter.python),
+            **(or_none(facts.interpreter.packages) or {}),
+        },
     }
     if sizes:
         from sdbench.runner.fit_of_sizes import size_document
@@ -202,7 +211,8 @@ def _verdict(checks: list[Check], facts: DoctorFacts) -> str:
 def _next_step(checks: list[Check], facts: DoctorFacts) -> str:
     failed = next((check for check in checks if check.status == "fail"), None)
     if failed is not None and failed.remedy is not None:
-        return f"Next, for {failed.id}: {failed.remedy.splitlines()[0]}"
+        words = f"Next, for {failed.id}: {failed.remedy.splitlines()[0]}"
+        return words if "sdbench " in words else f"{words}; then: sdbench doctor"
     model = facts.model.outline.name
     return "Next: sdbench run" + ("" if model == _usual_model() else f" --model {shell(model)}")
 

@@ -10,6 +10,8 @@ from rich.table import Table
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.comparison import LeftOut, Past, pasts_in
+from sdbench.errors import StoreError
+from sdbench.runs.baselines import names_by_run, read_baselines
 from sdbench.words import counted, printable
 
 MOST = 100
@@ -22,7 +24,10 @@ MOST = 100
 @json_option
 def command(everything: bool, root: Path, as_json: bool) -> int:
     """List the runs in the results folder, oldest first."""
-    rows = [_row(path, past) for path, past in pasts_in(root)]
+    names = _baselines(root)
+    rows = [
+        {**_row(path, past), "baselines": names.get(path.name, [])} for path, past in pasts_in(root)
+    ]
     if as_json:
         print_json({"runs": rows})
         return 0
@@ -31,11 +36,13 @@ def command(everything: bool, root: Path, as_json: bool) -> int:
         out.print(f"No runs in {root} yet. Make one with: sdbench run", markup=False)
         return 0
     table = Table(show_edge=False, pad_edge=False)
-    for column in ("run", "label", "device", "model", "cases", "processes", "state"):
+    columns = ["run", "label", "device", "model", "cases", "processes", "state"]
+    for column in [*columns, *(["baseline"] if names else [])]:
         table.add_column(column, overflow="fold")
     shown = rows if everything else rows[-MOST:]
     for row in shown:
-        table.add_row(*(escape(printable(cell)) for cell in _cells(row)))
+        cells = [*_cells(row), *([", ".join(row["baselines"])] if names else [])]
+        table.add_row(*(escape(printable(cell)) for cell in cells))
     earlier = rows[: len(rows) - len(shown)]
     if earlier:
         lost = sum("error" in row for row in earlier)
@@ -43,6 +50,15 @@ def command(everything: bool, root: Path, as_json: bool) -> int:
         out.print(f"{counted(len(earlier), 'earlier run')}{unreadable}: --all lists them")
     out.print(table)
     return 0
+
+
+def _baselines(root: Path) -> dict[str, list[str]]:
+    """The baselines of each run; a file that cannot be read costs a remark, and not the list."""
+    try:
+        return names_by_run(read_baselines(root))
+    except StoreError as error:
+        console(err=True).print(f"left out: {printable(str(error))}", markup=False, soft_wrap=True)
+        return {}
 
 
 def _row(path: Path, past: Past | LeftOut) -> dict[str, Any]:

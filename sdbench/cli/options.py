@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from sdbench.cli.completion import complete_baseline
+
 DEFAULT_ROOT = Path("results")
 _RESULTS: dict[str, Any] = {
     "type": click.Path(file_okay=False, path_type=Path),
@@ -52,6 +54,14 @@ revision_option = click.option(
     "cache has of it]",
 )
 """``--revision REV``: which state of a model of the Hub."""
+save_baseline_option = click.option(
+    "--save-baseline",
+    "saved_as",
+    metavar="NAME",
+    shell_complete=complete_baseline,
+    help="Save the new run under this name in the results folder, to compare with later.",
+)
+"""``--save-baseline NAME``: a name that points to a run."""
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document on standard output."
 )

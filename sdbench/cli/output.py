@@ -9,12 +9,15 @@ from typing import Any, TextIO, cast
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook
 from rich.segment import Segment
 
+from sdbench import __version__
 from sdbench.cli.streams import Lossy
 from sdbench.errors import MachineError, UsageError
 from sdbench.files.access import make_folder, write_file
 from sdbench.runs import not_writable
-from sdbench.words import printable
+from sdbench.words import printable, shell
 
+DOCUMENT_SCHEMA = 1
+"""Of documents that are not records of a run: those have the schema of the records."""
 # A pipe has no width of its own; a table that wraps at 80 there would be hard to read and to grep.
 _PIPED_WIDTH = 160
 
@@ -75,13 +78,27 @@ class _Harmless:
                 yield Segment("\n".join(lines), segment.style)
 
 
+def print_next(*words: object) -> None:
+    """The command to go on with, as the last line of an exit that is not 0; on standard error."""
+    console(err=True).print(f"next: {shell(*words)}", markup=False, soft_wrap=True)
+
+
 def print_json(document: dict[str, Any], *, lossy: bool = False) -> None:
     """One document, and nothing else, on standard output; ``lossy`` as of :func:`console`.
 
     Raises:
         MachineError: standard output is closed.
     """
-    print_text(json.dumps(document, indent=2, allow_nan=False) + "\n", lossy=lossy)
+    print_text(json.dumps(identified(document), indent=2, allow_nan=False) + "\n", lossy=lossy)
+
+
+def identified(document: dict[str, Any]) -> dict[str, Any]:
+    """A document with its ``schema`` and ``sdbench_version``, where it does not have its own.
+
+    Within a number of the schema fields are added and never renamed or dropped.
+    """
+    known = {"schema": DOCUMENT_SCHEMA, "sdbench_version": __version__}
+    return {name: value for name, value in known.items() if name not in document} | document
 
 
 def print_text(text: str, *, lossy: bool = False) -> None:

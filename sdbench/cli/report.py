@@ -10,9 +10,11 @@ import click
 
 from sdbench.analysis.run_summary import as_json as summary_json
 from sdbench.analysis.run_summary import summary_of
+from sdbench.cli.completion import complete_run
 from sdbench.cli.options import force_option, json_option, results_option_alone
 from sdbench.cli.output import (
     console,
+    identified,
     print_bytes,
     print_text,
     write_bytes,
@@ -57,7 +59,8 @@ def _row(runs: Sequence[LoadedRun]) -> str:
 def _json(runs: Sequence[LoadedRun]) -> str:
     """One run as ``run --json`` prints it; several in a list."""
     documents = [summary_json(summary_of(loaded)) for loaded in runs]
-    return _dumped(documents[0] if len(documents) == 1 else {"runs": documents})
+    together = {"runs": documents} | identified({})  # whose beginning tells that it is ours
+    return _dumped(documents[0] if len(documents) == 1 else together)
 
 
 def _pytest_benchmark(runs: Sequence[LoadedRun]) -> str:
@@ -96,7 +99,7 @@ _BY_SUFFIX = {".md": "md", ".png": "card", ".csv": "csv", ".json": "json", ".xml
 
 
 @click.command(name="report")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete_run)
 @click.option(
     "-f",
     "--format",

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from sdbench.cli.completion import complete_case, complete_run, complete_stack
 from sdbench.cli.options import force_option, json_option, results_option_alone
 from sdbench.cli.output import console, print_json
 from sdbench.cli.overwriting import WRITTEN_BY, spare_others
@@ -29,8 +30,8 @@ _NOT_OURS = (
 
 
 @click.command(name="repro")
-@click.argument("run")
-@click.argument("case")
+@click.argument("run", shell_complete=complete_run)
+@click.argument("case", shell_complete=complete_case)
 @click.option("--arm", help="Which arm of the run. [default: the one that fared worst]")
 @click.option(
     "-o",
@@ -42,6 +43,7 @@ _NOT_OURS = (
 @click.option(
     "--stack",
     metavar="S",
+    shell_complete=complete_stack,
     help="Describe this environment in environment.txt: 'current', or a stack as for run. "
     "[default: the one that the run was made in, if the run is your own]",
 )

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from sdbench.cli.output import console
-from sdbench.cli.run import agree, exit_code, measure
+from sdbench.cli.run import agree, measure
+from sdbench.cli.session import exit_code
 from sdbench.errors import UsageError
 from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.report.terminal.model_progress import prepare_model

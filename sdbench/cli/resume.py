@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 import msgspec
 
+from sdbench.cli.completion import complete_run
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console
-from sdbench.cli.run import exit_code, finish, say_if_not_noted, watcher_for
+from sdbench.cli.session import end_with, exit_code, finish, say_if_not_noted, watcher_for
 from sdbench.errors import UsageError
 from sdbench.privacy.redact_recorded import hidden_run, shown_run
 from sdbench.process.watch_worker import ProcessExecutor
@@ -23,7 +24,7 @@ from sdbench.words import printable
 
 
 @click.command(name="resume")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_run)
 @results_option
 @click.option("--retry", is_flag=True, help="Also run again what ended badly (crashed, failed, …).")
 @click.option(
@@ -77,7 +78,7 @@ def command(
         executor.close()
     say_if_not_noted(folder)
     finish(sat, resumed, as_json)
-    return exit_code(sat)
+    return end_with(exit_code(sat), sat)
 
 
 def _agreed(loaded: LoadedRun, *, trust: bool, allow_pickle: bool) -> Run:
@@ -100,7 +101,9 @@ def _agreed(loaded: LoadedRun, *, trust: bool, allow_pickle: bool) -> Run:
         f"since. To go on with it means: {what_it_decides(run)}"
     )
     if sys.stdin is None or not sys.stdin.isatty():
-        raise UsageError(f"{words}. There is nobody to ask here: read its run.json and add --trust")
+        raise UsageError(
+            f"{words}. There is nobody to ask here: read its run.json and add --trust"
+        ).then_with("--trust")
     if not click.confirm(f"{printable(words)}. Go on?", err=True):
         raise UsageError("not started")
     return run

@@ -7,8 +7,10 @@ import click
 import msgspec
 
 from sdbench.analysis.case_words import case_words, process_name
+from sdbench.analysis.provenance import provenance
 from sdbench.analysis.run_summary import as_json as summary_json
 from sdbench.analysis.run_summary import device_facts, summary_of
+from sdbench.cli.completion import complete_case, complete_run
 from sdbench.cli.options import DEFAULT_ROOT, json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import UsageError
@@ -22,12 +24,12 @@ from sdbench.report.view.efficiency_words import efficiency_words
 from sdbench.report.view.spread import spread_words
 from sdbench.report.view.telemetry_words import telemetry_lines
 from sdbench.runs import LoadedRun, find_run, load_run
-from sdbench.words import counted, memory_words, size, system_words
+from sdbench.words import counted, did_you_mean, memory_words, shell, shortened, size, system_words
 
 
 @click.command(name="show")
-@click.argument("run")
-@click.argument("case", required=False)
+@click.argument("run", shell_complete=complete_run)
+@click.argument("case", required=False, shell_complete=complete_case)
 @click.option("--all", "everything", is_flag=True, help="Every case and remark, however many.")
 @results_option
 @json_option
@@ -118,9 +120,14 @@ def find_case(loaded: LoadedRun, case: str) -> str:
         planned.case_id for planned in cases if case in (planned.case_id, case_words(planned.case))
     ] or [planned.case_id for planned in cases if planned.case_id.startswith(case)]
     if len(matches) != 1:
-        known = ", ".join(planned.case_id for planned in loaded.run.plan.cases)
+        names = [case_words(planned.case) for planned in cases]
+        ids = [planned.case_id for planned in cases]
         found = "no case" if not matches else "several cases"
-        raise UsageError(f"{found} called {case!r} in {loaded.run.run_id}; there are {known}")
+        hint = "" if matches else did_you_mean(case, [*names, *ids])
+        raise UsageError(
+            f"{found} called {shortened(case)!r} in {loaded.run.run_id}; {hint}there are "
+            f"{', '.join(map(repr, names))}"
+        ).then(shell("sdbench", "show", loaded.path))
     return matches[0]
 
 
@@ -140,6 +147,9 @@ def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
                 ],
                 "replicates": replicates,
                 "compared": msgspec.to_builtins(compared),
+                "schema": summary.schema,
+                "run_id": summary.run_id,
+                **provenance(loaded.run),
             }
         )
         return 0

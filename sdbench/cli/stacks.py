@@ -12,8 +12,9 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from sdbench.cli.completion import complete_shipped_stack
 from sdbench.cli.options import json_option
-from sdbench.cli.output import console, print_json
+from sdbench.cli.output import console, print_json, print_next
 from sdbench.errors import MachineError
 from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.records import StackInfo
@@ -33,7 +34,13 @@ from sdbench.stacks.resolve import missing_packages, own_environment
 from sdbench.stacks.uv import Tell
 from sdbench.words import duration, printable, size
 
-_names = click.argument("names", nargs=-1, required=True, metavar="NAME...")
+_names = click.argument(
+    "names",
+    nargs=-1,
+    required=True,
+    metavar="NAME...",
+    shell_complete=complete_shipped_stack,
+)
 
 
 @click.group(name="stacks")
@@ -133,7 +140,7 @@ def remove_command(names: tuple[str, ...], as_json: bool) -> int:
 
 
 @command.command(name="check", short_help="Are they still what they were, and do they work?")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_shipped_stack)
 @json_option
 def check_command(names: tuple[str, ...], as_json: bool) -> int:
     """Check created stacks: versions as in the lock, and a small picture. Without NAME: all.
@@ -157,7 +164,10 @@ def check_command(names: tuple[str, ...], as_json: bool) -> int:
         print_json({"stacks": rows})
     elif not rows:
         _say("No stack is created yet. Make one with: sdbench stacks create torch-1.13")
-    return 0 if all(row["works"] for row in rows) else 1
+    spoilt = [row["name"] for row in rows if not row["works"]]
+    if spoilt:
+        print_next("sdbench", "stacks", "create", *spoilt)
+    return int(bool(spoilt))
 
 
 def _row(found: StackState) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from sdbench.models import synthetic
 from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.synthetic_model import SyntheticModel
+from sdbench.words import did_you_mean
 
 State = Literal["made", "absent", "unchecked", "shipped"]
 ASK_BEYOND_BYTES = 5_000_000_000
@@ -86,7 +87,10 @@ def synthetic_model(name: str) -> SyntheticModel:
         return SYNTHETIC[name]
     if name in BUILTIN:
         raise UsageError(f"{name} comes with sdbench: it is neither made nor removed")
-    raise UsageError(f"no model {name!r} that can be made; there are {', '.join(SYNTHETIC)}")
+    raise UsageError(
+        f"no model {name!r} that can be made; {did_you_mean(name, SYNTHETIC)}there are "
+        f"{', '.join(SYNTHETIC)}"
+    )
 
 
 def free_disk_bytes(cache: Path) -> int:

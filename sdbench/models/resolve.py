@@ -41,7 +41,7 @@ from sdbench.models.synthetic import Progress
 from sdbench.models.synthetic_model import SyntheticModel
 from sdbench.models.weights import WeightsError
 from sdbench.records import ComponentInfo, LoraInfo, ModelInfo
-from sdbench.words import shell, shortened
+from sdbench.words import did_you_mean, shell, shortened
 
 OFFLINE = (*BUILTIN, *SYNTHETIC)
 """Names of the models that need no download and no folder."""
@@ -200,7 +200,8 @@ def _find(name: str, allow_pickle: bool, parts: str, revision: str) -> ModelSour
             components=read_folder(shipped.folder, allow_pickle=False).components,
         )
     if name.startswith(("synthetic/", "builtin/")):
-        raise UsageError(f"no model {name!r}; there are {', '.join(OFFLINE)}")
+        hint = did_you_mean(name, OFFLINE, likeness=0.9)  # all begin alike
+        raise UsageError(f"no model {name!r}; {hint}there are {', '.join(OFFLINE)}")
     path = place_of(name)
     if path.is_dir():
         folder = path.absolute()

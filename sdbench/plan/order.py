@@ -25,6 +25,7 @@ from sdbench.records import (
     spelling,
 )
 from sdbench.stats import MIN_PROCESSES
+from sdbench.words import did_you_mean
 
 _MOST_ARMS = 1000
 # A case may have these of its own; one that has the run's value is the same as one that names none.
@@ -355,16 +356,18 @@ def _filter_only(
         axis, separator, text = selection.partition("=")
         if not separator or axis not in AXES:
             raise UsageError(
-                f"--only {selection}: expected AXIS=VALUE, AXIS being one of {', '.join(AXES)}"
+                f"--only {selection}: expected AXIS=VALUE; {did_you_mean(axis, AXES)}AXIS is one "
+                f"of {', '.join(AXES)}"
             )
         there = {entry.case: spelling(_setting(entry.case, axis, config)) for entry in cases}
         present = set(there.values())
         wanted = {value.strip().lower() for value in text.split(",")}
         unknown = wanted - present
         if unknown:
+            hint = did_you_mean(sorted(unknown)[0], present, likeness=0.8)
             raise UsageError(
                 f"--only {selection}: no case has {axis}={sorted(unknown)[0] or '(nothing)'}; "
-                f"there are {', '.join(sorted(present))}"
+                f"{hint}there are {', '.join(sorted(present))}"
             )
         cases = [planned for planned in cases if there[planned.case] in wanted]
     return cases

@@ -1,6 +1,5 @@
 """Reads a configuration: TOML to settings, with one line for what is wrong in it."""
 
-import difflib
 import functools
 import os
 import re
@@ -20,7 +19,7 @@ from sdbench.plan.config import (
     Pressure,
 )
 from sdbench.records import Arm
-from sdbench.words import shortened
+from sdbench.words import did_you_mean, shortened
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RESOLUTION = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
@@ -84,7 +83,8 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
             raise ConfigError(
                 source,
                 "",
-                f"no such configuration; there are {', '.join(shipped)}, or a path",
+                f"no such configuration; {did_you_mean(name_or_path, shipped)}there are "
+                f"{', '.join(shipped)}, or a path",
             )
     document = _read(path, source)
     if "name" not in document:
@@ -143,8 +143,7 @@ def _reject_unknown_keys(document: Any, struct: Any, source: str, prefix: str) -
     known = _keys_of(struct)
     for key, value in document.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            hint = did_you_mean(key, known)
             raise ConfigError(
                 source, prefix + key, f"unknown key; {hint}expected one of {', '.join(known)}"
             )

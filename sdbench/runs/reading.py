@@ -32,7 +32,7 @@ from sdbench.runs.checks import check_run, device_fault, record_fault
 from sdbench.runs.interning import Sharing
 from sdbench.runs.membership import Belonging
 from sdbench.runs.ownership import digest, is_own
-from sdbench.words import counted, shortened
+from sdbench.words import counted, did_you_mean, shell, shortened
 
 RUN_FILE, RECORDS_FILE = "run.json", "records.jsonl"
 _DECODER = msgspec.json.Decoder(Record)
@@ -44,6 +44,7 @@ _MOST_LINE_BYTES = 64 * MIB
 _MOST_RECORDS = 1_000_000
 _MOST_RECORDS_BYTES = 16 << 30
 _NAMED_LINES = 5
+_USUAL_ROOT = Path("results")
 
 
 @dataclass(frozen=True)
@@ -258,7 +259,7 @@ def refuse_newer(loaded: LoadedRun) -> None:
     """
     if loaded.schema > SCHEMA_VERSION:
         words = _newer_words("it has", loaded.schema, loaded.run.sdbench)
-        raise StoreError(f"{loaded.path}: {words}")
+        raise StoreError(f"{loaded.path}: {words}").then("pip install --upgrade sdbench")
 
 
 def _record_lines(loaded: LoadedRun) -> Iterator[bytes | None]:
@@ -323,7 +324,9 @@ def find_run(root: Path, name: str) -> Path:
     if len(matches) == 1:
         return matches[0]
     found = "no run" if not matches else f"{len(matches)} runs"
-    raise UsageError(f"{found} called {shortened(name)!r} in {root}; see sdbench list")
+    hint = "" if matches else did_you_mean(name, ["latest", *(path.name for path in runs)])
+    listing = shell("sdbench", "list", *([] if root == _USUAL_ROOT else ["--results", root]))
+    raise UsageError(f"{found} called {shortened(name)!r} in {root}; {hint}see {listing}")
 
 
 def list_runs(root: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from packaging.version import Version
 from sdbench.errors import MachineError, UsageError
 from sdbench.files.toml import parse_toml
 from sdbench.plan.read_config import configs_folder
+from sdbench.words import did_you_mean
 
 # What a worker imports: these decide speed and pictures, and a resume refuses when one of them has
 # changed. All else in a lock is what they need.
@@ -82,7 +83,10 @@ def shipped_stack(name: str) -> ShippedStack:
     """
     stacks = shipped_stacks()
     if name not in stacks:
-        raise UsageError(f"no stack {name!r} comes with sdbench; there are {', '.join(stacks)}")
+        raise UsageError(
+            f"no stack {name!r} comes with sdbench; {did_you_mean(name, stacks)}there are "
+            f"{', '.join(stacks)}"
+        ).then("sdbench stacks list")
     return stacks[name]
 
 

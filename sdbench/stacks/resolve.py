@@ -14,6 +14,7 @@ from sdbench.records import StackInfo
 from sdbench.stacks.catalogue import REQUIRED, decisive, shipped_stacks
 from sdbench.stacks.created import examine, interpreter_in, stack_folder
 from sdbench.stacks.listing import list_installed
+from sdbench.words import did_you_mean
 
 
 def resolve_stack(name: str) -> StackInfo:
@@ -69,7 +70,8 @@ def _interpreter(name: str) -> Path:
     found = find_interpreter(name)
     if found is None:
         raise UsageError(
-            f"no stack {name!r}: expected 'current', or one of {', '.join(shipped_stacks())}, or "
+            f"no stack {name!r}: {did_you_mean(name, ['current', *shipped_stacks()])}expected "
+            f"'current', or one of {', '.join(shipped_stacks())}, or "
             "the path of a Python interpreter or of a virtual environment"
         )
     return found

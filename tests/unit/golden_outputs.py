@@ -179,6 +179,8 @@ def _help() -> Iterator[Output]:
     yield Output(("--help",))
     for verb in VERBS:
         yield Output((verb, "--help"))
+    yield Output(("issues",))
+    yield Output(("issues", "baddbmm-nan", "--torch", "2.8", "--json"))
 
 
 def _about(name: str) -> Iterator[Output]:

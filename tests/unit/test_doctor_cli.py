@@ -133,7 +133,10 @@ def test_recorded_machine(judge: Callable[..., Judged], name: str) -> None:
     assert document["simulated"] is True
     assert document["interpreter"] == "(recorded)"
     assert ("python-arch" in found) == (name != "intel-mac")
-    assert set(document) == {"status", "simulated", "interpreter", "checks"}
+    assert set(document) == {
+        *("status", "simulated", "interpreter", "checks"),
+        *("schema", "sdbench_version", "machine", "versions"),
+    }
     for check in document["checks"]:
         assert set(check) == {"id", "status", "found", "expected", "why", "remedy"}
 

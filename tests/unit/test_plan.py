@@ -119,7 +119,7 @@ def test_only_keeps_the_cases_named() -> None:
 @pytest.mark.parametrize(
     ("only", "expected"),
     [
-        ("size=512", "expected AXIS=VALUE, AXIS being one of resolution"),
+        ("size=512", "expected AXIS=VALUE; AXIS is one of resolution"),
         ("warmup", "expected AXIS=VALUE"),
         ("resolution=512x512", "no case has resolution=512x512; there are 128x128, 192x192"),
         ("warmup=true,maybe", "no case has warmup=maybe"),

@@ -310,7 +310,7 @@ def test_stopped_half_way(number: int, code: int, make: Make, tmp_path: Path) ->
         with contextlib.suppress(ProcessLookupError):
             os.kill(installer, signal.SIGKILL)
     else:
-        assert said.endswith("sdbench: interrupted\n")
+        assert said.endswith(f"interrupted; next: sdbench stacks create {STACK.name}\n")
         assert visible() == []
         with pytest.raises(ProcessLookupError):
             os.kill(installer, 0)

@@ -11,6 +11,7 @@ from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.knowledge.known_issues import KnownIssue
 from sdbench.machine.facts import Thermal, Unavailable, known, or_none
 from sdbench.machine.gpu.nvml import GPU_SLOWED
+from sdbench.machine.load import much_load_per_core
 from sdbench.models.resolve import find_model
 from sdbench.plan.order import make_plan
 from sdbench.plan.predicted_memory import predict_memory, target_of
@@ -23,11 +24,7 @@ from sdbench.words import gigabytes
 _USUAL_SHARE = 0.4
 # Less is what a machine keeps in swap after hours of ordinary use.
 _MUCH_SWAP_BYTES = 1_000_000_000
-# Beyond that share of the cores, other programs show in the times of a run on the CPU.
-_MUCH_LOAD_PER_CORE = 0.5
 _BUSY_GPU_SHARE = 0.1
-# Of a run on a GPU, which needs one core, only where all cores are busy.
-_MUCH_LOAD_PER_CORE_ON_GPU = 1.0
 # The least that a run can be asked to leave free; with less, macOS has nowhere to swap to.
 _LEAST_RESERVE_BYTES = 2_000_000_000
 # "If your computer has less than 64 GB of system RAM", the documentation says.
@@ -287,7 +284,7 @@ def thermal(facts: DoctorFacts) -> Check | None:
 def load(facts: DoctorFacts) -> Check | None:
     """Other programs that are running now."""
     on_cpu = facts.expected_device() == "cpu"
-    most = _MUCH_LOAD_PER_CORE if on_cpu else _MUCH_LOAD_PER_CORE_ON_GPU
+    most = much_load_per_core(on_cpu=on_cpu)
     question = Question(
         "load",
         "less than half of the cores busy" if on_cpu else "a core free",

@@ -14,6 +14,7 @@ from sdbench.records import Plan
 from sdbench.report.terminal.memory_page import fit_sentence, show_bars
 from sdbench.report.terminal.tables import render_lines
 from sdbench.runner.prepare import Prepared
+from sdbench.runner.start_warnings import slowdown_of, warnings_of
 from sdbench.stats import LOOKS, MIN_PROCESSES
 from sdbench.words import counted, duration, machine_words, size
 
@@ -56,6 +57,8 @@ def introduce(prepared: Prepared, remarks: Console) -> None:
         lines.insert(1, ("until", _until_words(config.until_decided)))
     render_lines(lines, remarks)
     show_bars(prepared.memory, plan, remarks)
+    for warning in warnings_of(prepared):
+        remarks.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
     for hint in (*prepared.remarks, *_hints(prepared)):
         remarks.print(f"note: {hint}", markup=False, soft_wrap=True)
     if prepared.facts.simulated:
@@ -139,9 +142,12 @@ def _until_words(until: UntilDecided) -> str:
 def _cost_words(prepared: Prepared) -> str:
     least, most = prepared.estimate, prepared.at_most
     limit = prepared.config.max_minutes
-    words = f"about {duration(least.duration_s)}"
+    factor = slowdown_of(prepared)
+    words = f"about {duration(factor * least.duration_s)}"
     if most.duration_s > least.duration_s:
-        words = f"at least {words}, at most {duration(most.duration_s)}"
+        words = f"at least {words}, at most {duration(factor * most.duration_s)}"
+    if factor > 1:
+        words += f" under the load of this moment ({duration(least.duration_s)} without it)"
     words += f", never more than {limit:g} min" if limit else ""
     return f"{words}; {size(most.disk_bytes)} of disk (rough estimates)"
 
