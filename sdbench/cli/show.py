@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from sdbench.analysis.case_words import case_words, process_name
+from sdbench.analysis.iterations import work_words
 from sdbench.analysis.run_summary import as_json as summary_json
 from sdbench.analysis.run_summary import device_facts, summary_of
 from sdbench.cli.options import DEFAULT_ROOT, json_option, results_option
@@ -21,6 +22,7 @@ from sdbench.report.view.correctness_words import check_words, correctness_lines
 from sdbench.report.view.efficiency_words import efficiency_words
 from sdbench.report.view.spread import spread_words
 from sdbench.report.view.telemetry_words import telemetry_lines
+from sdbench.report.view.time_words import time_lines
 from sdbench.runs import LoadedRun, find_run, load_run
 from sdbench.words import counted, memory_words, size, system_words
 
@@ -77,14 +79,10 @@ def _machine_words(run: Run) -> str:
 
 def _work_words(run: Run) -> str:
     """``8 steps, ddim, 2 pictures a pass, 3 processes a case``: without it no time means much."""
-    config = run.config
-    words = [f"{config.get('steps')} steps", str(config.get("scheduler"))]
-    words += [] if run.image_to_image is None else [run.mode_words]
-    words.append(f"{counted(int(config.get('images', 1)), 'picture')} a pass")
-    if config.get("until_decided"):
-        return ", ".join([*words, "processes until decided"])
-    processes = counted(int(config.get("replicates", 1)), "process", "processes")
-    return ", ".join([*words, f"{processes} a case"])
+    if run.config.get("until_decided"):
+        return f"{work_words(run)}, processes until decided"
+    processes = counted(int(run.config.get("replicates", 1)), "process", "processes")
+    return f"{work_words(run)}, {processes} a case"
 
 
 def _device_words(facts: dict[str, Any], device: DeviceKind) -> str:
@@ -152,9 +150,10 @@ def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
             out.print(f"\n{row.arm}", markup=False)
         render_lines(
             [
-                *telemetry_lines(row),
+                *time_lines(row, summary.images, [one for one in attempts if one.arm == row.arm]),
                 ("efficiency", efficiency_words(row.efficiency, row.case.dtype)),
                 ("spread", spread_words(row)),
+                *telemetry_lines(row),
             ],
             out,
         )

@@ -32,7 +32,7 @@ IMPORTS: dict[str, str] = {
     "explain": "correctness errors knowledge records",
     "process": "errors knowledge machine models plan records words worker",
     "runs": "errors files machine plan records words",
-    "analysis": "errors files machine records runs stats",
+    "analysis": "errors files machine records runs stats words",
     "privacy": "errors machine models plan records runs",
     "stacks": "errors files plan process records",
     "comparison": "analysis errors files knowledge machine records runs stats words",

@@ -16,7 +16,7 @@ from sdbench.cli import main
 from sdbench.diagnosis.claims import examine_claims
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.records import Case, Slot
-from sdbench.report.terminal.tables import print_table
+from sdbench.report.terminal.tables import print_command, print_table, say
 from sdbench.report.view.build import build_run_report
 from sdbench.report.view.comparison_words import change_words
 from sdbench.words import memory_words, shell, system_words
@@ -152,3 +152,94 @@ def test_list_counts_cases_and_processes(
 )
 def test_command_to_paste_quotes_the_name_of_a_folder(path: str, expected: str) -> None:
     assert shell(path) == expected
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def on_terminal(width: int) -> tuple[_Terminal, Console]:
+    out = _Terminal()
+    return out, Console(file=out, width=width, force_terminal=True, color_system=None)
+
+
+@pytest.mark.parametrize("width", range(24, 140, 7))
+def test_no_word_of_a_table_is_cut_at_any_width(width: int) -> None:
+    table = Table(show_edge=False, pad_edge=False)
+    for name in ("case", "new", "peak memory"):
+        table.add_column(name)
+    table.add_column("time", no_wrap=True)
+    table.add_row("192x192 sliced", "torch-2.13", "47% more (420 MB → 618 MB)", "×0.744")
+    out, console = on_terminal(width)
+    print_table(table, console)
+    words = out.getvalue().split()
+    for word in ("torch-2.13", "sliced", "×0.744", "618", "more"):
+        assert word in words
+    assert "…" not in out.getvalue()
+    assert max(map(len, out.getvalue().splitlines())) <= max(width, 30)
+
+
+def test_a_table_that_becomes_blocks_breaks_no_number_from_its_unit() -> None:
+    out = io.StringIO()
+    print_table(wide_table(None), Console(file=out, width=30))
+    assert "95% interval 0.551–0.574 s" in out.getvalue()
+
+
+def test_a_sentence_is_wrapped_at_words_on_a_terminal_and_nowhere_else() -> None:
+    sentence = "at least 133.0 GB of memory left, [red]pressure[/] at most normal"
+    out, console = on_terminal(26)
+    say(console, sentence, lead="note  ")
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "note  at least 133.0 GB of"
+    assert all(line.startswith(" " * 6) and len(line) <= 26 for line in lines[1:])
+    assert " ".join(" ".join(lines).split()) == (
+        "note at least 133.0 GB of memory left, pressure at most normal"
+    )
+    piped = io.StringIO()
+    say(Console(file=piped, width=26), sentence, lead="note  ")
+    assert len(piped.getvalue().splitlines()) == 1
+
+
+def test_a_number_keeps_its_unit_where_a_sentence_is_wrapped() -> None:
+    for width in range(30, 60):
+        out, console = on_terminal(width)
+        say(console, "held by the driver 5.2 GB, maximum 140 GB, after 12.3 s of 74.2 it/s")
+        for line in out.getvalue().splitlines():
+            assert not line[-1].isdigit(), (width, line)
+
+
+def test_a_command_is_never_wrapped() -> None:
+    out, console = on_terminal(30)
+    print_command(console, "sdbench localise --model builtin/shapes --resolution 64x64")
+    assert out.getvalue().splitlines() == [
+        "sdbench localise --model builtin/shapes --resolution 64x64"
+    ]
+
+
+def test_steps_and_iterations_stand_next_to_a_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(kept(tmp_path, measured(config=one_case(3, images=2))))
+    assert main(["show", path]) == 0
+    head = next(line for line in capsys.readouterr().out.splitlines() if "s/picture" in line)
+    assert [cell.strip() for cell in head.split("┃")][2:4] == ["s/picture", "it/s"]
+    assert main(["show", path, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["cases"]
+    assert row["steps"] == 2
+    assert row["iterations_per_second"] == pytest.approx(2 / row["seconds_per_picture"])
+
+
+def test_a_case_begins_with_its_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(kept(tmp_path, measured(config=one_case(3, images=2))))
+    assert main(["show", path, "64x64"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("time ")
+    assert "3 processes" in lines[1] and "it/s (2 steps)" in lines[1]
+
+
+def test_kernel_version_is_not_called_a_release_of_macos() -> None:
+    mac = {"system": "Darwin", "release": "23.2.0"}
+    assert system_words(mac) == "Darwin 23.2.0"
+    assert system_words({"system": "Darwin", "release": "26.1"}) == "macOS 26.1"
+    assert system_words({"system": "Darwin", "release": "15.3.1"}) == "macOS 15.3.1"

@@ -1,15 +1,17 @@
 """The tables and sentences a person sees."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
-from rich.measure import Measurement
-from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from sdbench.analysis.case_words import OUTCOME_WORDS, case_words
+from sdbench.analysis.iterations import iterations_per_second, iterations_words
 from sdbench.analysis.no_effect import marked
 from sdbench.analysis.run_summary import CaseSummary, RunSummary, per_picture
 from sdbench.records import Outcome
@@ -39,7 +41,11 @@ _LAYOUTS: dict[Layout, dict[str, Any]] = {
 }
 _OUTCOME_STYLE: dict[Outcome, str] = {"ok": "green", "skipped": "dim"}
 
-_ANY_WIDTH = 10_000
+_BETWEEN_COLUMNS = 3  # a blank, a line, a blank
+_INDENT = 2
+_LEAST_SENTENCE = 20
+_NO_BREAK = "\ue000"  # of private use: rich breaks lines at a no-break space, too
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:s|min|h|B|[kMGT]B|[GT]FLOP(?:/s)?|it/s|W|J|°C|times)\b)")
 
 
 def render_summary(summary: RunSummary, console: Console, *, first_look: bool = False) -> None:
@@ -90,6 +96,7 @@ def case_table(
         ("arm", "text", lambda row: harmless(row.arm)),
         ("outcome", "text", _outcome),
         ("s/picture", "figure", lambda row: _time(row, images)),
+        ("it/s", "figure", lambda row: _rate(row, images)),
         ("first pass", "figure", lambda row: seconds(per_picture(row.first_pass_s, images))),
         ("95% interval", "figure", lambda row: interval_words(row.latency_s.ci95, images)),
         ("peak memory", "figure", lambda row: size(row.peak_memory_bytes)),
@@ -110,6 +117,16 @@ def _outcome(row: CaseSummary) -> str:
 
 def _time(row: CaseSummary, images: int) -> str:
     return seconds(per_picture(row.latency_s.median, images)) + (" !" if row.disturbed else "")
+
+
+def _rate(row: CaseSummary, images: int) -> str:
+    seconds_per_picture = per_picture(row.latency_s.median, images)
+    return rate_figure(iterations_per_second(row.steps, seconds_per_picture))
+
+
+def rate_figure(per_second: float | None) -> str:
+    """``37.4``, under the heading it/s."""
+    return iterations_words(per_second).removesuffix(" it/s")
 
 
 def harmless(text: str) -> str:
@@ -135,9 +152,7 @@ def table_of(
 
 def print_table(table: Table, console: Console) -> None:
     """The table where it fits; on a narrower screen a block a row, so that no number is cut off."""
-    unbounded = console.options.update(max_width=_ANY_WIDTH)
-    needed = Measurement.get(console, unbounded, table).minimum
-    if needed <= console.width:
+    if fit_table(table, console.width):
         console.print(table)
         return
     if table.title:
@@ -147,7 +162,84 @@ def print_table(table: Table, console: Console) -> None:
         name, *reported = [(header, str(cells[number])) for header, cells in columns]
         console.print(f"[bold]{name[1]}[/]")
         words = [f"{header} {value}" for header, value in reported if value not in ("", "–")]
-        console.print(Padding(" · ".join(words), (0, 0, 0, 2)))
+        for line in _filled(words, console.width - _INDENT):
+            say(console, line, lead=" " * _INDENT)
+
+
+def fit_table(table: Table, width: int) -> bool:
+    """Give the columns widths with which the table fits, and say whether it does.
+
+    Only columns of text get narrower, down to their longest word and half of their longest cell.
+    """
+    texts = [[str(column.header), *map(str, column.cells)] for column in table.columns]
+    natural = [max(map(_columns_of, cells)) for cells in texts]
+    least = [
+        most if column.no_wrap else max(_longest_word(cells), -(-most // 2))
+        for column, cells, most in zip(table.columns, texts, natural, strict=True)
+    ]
+    room = width - _BETWEEN_COLUMNS * (len(natural) - 1)
+    if sum(least) > room:
+        return False
+    while sum(natural) > room:
+        widest = max(
+            (index for index, most in enumerate(natural) if most > least[index]),
+            key=lambda index: natural[index],
+        )
+        natural[widest] -= 1
+    for column, most in zip(table.columns, natural, strict=True):
+        column.width = most
+    return True
+
+
+def _columns_of(markup: str) -> int:
+    """How many columns of a terminal a text takes that may hold markup."""
+    return cell_len(_plain(markup))
+
+
+def _plain(markup: str) -> str:
+    return Text.from_markup(markup).plain if "[" in markup else markup
+
+
+def _longest_word(cells: Iterable[str]) -> int:
+    return max((cell_len(word) for cell in cells for word in _plain(cell).split()), default=0)
+
+
+def _filled(words: Sequence[str], width: int) -> Iterator[str]:
+    """As many of these a line as fit, separated by dots; none is broken if it fits a line."""
+    line = ""
+    for word in words:
+        longer = f"{line} · {word}" if line else word
+        if line and _columns_of(longer) > width:
+            yield line
+            longer = word
+        line = longer
+    if line:
+        yield line
+
+
+def say(console: Console, about: str, lead: str = "", style: str = "") -> None:
+    """A sentence in markup behind ``lead``. A terminal gets it wrapped at words and indented as
+    far as it begins; where there is none, it stays one line.
+
+    Commands to be pasted are not for this: they must stay one line (:func:`print_command`).
+    """
+    if not console.is_terminal:
+        console.print(f"{lead}{about}", style=style or None, soft_wrap=True)
+        return
+    indent = _columns_of(lead)
+    width = max(_LEAST_SENTENCE, console.width - indent)
+    whole = Text.from_markup(_BEFORE_UNIT.sub(_NO_BREAK, about))
+    for line in whole.wrap(console, width) or [Text()]:
+        line.rstrip()
+        line.plain = line.plain.replace(_NO_BREAK, " ")
+        words = Text.assemble(Text.from_markup(lead), line)
+        console.print(words, style=style or None, soft_wrap=True)
+        lead = " " * indent
+
+
+def print_command(console: Console, command: str, lead: str = "") -> None:
+    """A command as it is, to be pasted: the terminal may fold it, but no line break gets in."""
+    console.print(f"{lead}[cyan]{harmless(command)}[/]", soft_wrap=True)
 
 
 def render_lines(lines: Iterable[tuple[str, str]], console: Console) -> None:
@@ -159,4 +251,4 @@ def print_lines(lines: Sequence[tuple[str, str]], console: Console) -> None:
     """As :func:`render_lines`, the second column in rich's markup."""
     width = max((len(what) for what, _ in lines), default=0)
     for what, about in lines:
-        console.print(f"[bold]{what:<{width}}[/]  {about}", soft_wrap=True)
+        say(console, about, lead=f"[bold]{what:<{width}}[/]  ")
