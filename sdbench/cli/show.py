@@ -6,6 +6,7 @@ from typing import Any
 import click
 import msgspec
 
+from sdbench.analysis.case_names import cases_called, names_of
 from sdbench.analysis.case_words import case_words, process_name
 from sdbench.analysis.iterations import work_words
 from sdbench.analysis.run_summary import as_json as summary_json
@@ -24,7 +25,7 @@ from sdbench.report.view.spread import spread_words
 from sdbench.report.view.telemetry_words import telemetry_lines
 from sdbench.report.view.time_words import time_lines
 from sdbench.runs import LoadedRun, find_run, load_run
-from sdbench.words import counted, memory_words, size, system_words
+from sdbench.words import counted, memory_words, shortened, size, system_words
 
 
 @click.command(name="show")
@@ -36,8 +37,9 @@ from sdbench.words import counted, memory_words, size, system_words
 def command(run: str, case: str | None, everything: bool, root: Path, as_json: bool) -> int:
     """Show a run on one screen, or everything known of one CASE.
 
-    RUN is a run's path, its id, the beginning of its id, or 'latest'. CASE is what the table calls
-    it ('512x512 sliced float16'), its id, or the beginning of that.
+    RUN is a run's path, its id, the beginning or a part of its id ('155633'), or 'latest'. CASE is
+    what the table calls it ('512x512 sliced float16') or as many of these words as only it has
+    ('sliced'), its id, or the beginning of that.
     """
     path = find_run(root, run)
     loaded = load_run(path)
@@ -106,20 +108,18 @@ def _device_words(facts: dict[str, Any], device: DeviceKind) -> str:
 
 
 def find_case(loaded: LoadedRun, case: str) -> str:
-    """The id of a case given by its words, its id, or the beginning of that.
+    """The id of a case given by (some of) its words, its id, or the beginning of that.
 
     Raises:
         UsageError: none or several match.
     """
-    cases = loaded.run.plan.cases
-    matches = [
-        planned.case_id for planned in cases if case in (planned.case_id, case_words(planned.case))
-    ] or [planned.case_id for planned in cases if planned.case_id.startswith(case)]
+    cases = [planned.case for planned in loaded.run.plan.cases]
+    matches = cases_called(case, cases)
     if len(matches) != 1:
-        known = ", ".join(planned.case_id for planned in loaded.run.plan.cases)
-        found = "no case" if not matches else "several cases"
-        raise UsageError(f"{found} called {case!r} in {loaded.run.run_id}; there are {known}")
-    return matches[0]
+        found, known = ("several cases", matches) if matches else ("no case", cases)
+        called = f"{found} called {shortened(case)!r} in {loaded.run.run_id}"
+        raise UsageError(f"{called}; there are {names_of(known)}")
+    return matches[0].case_id
 
 
 def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:

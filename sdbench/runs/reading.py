@@ -44,6 +44,7 @@ _MOST_LINE_BYTES = 64 * MIB
 _MOST_RECORDS = 1_000_000
 _MOST_RECORDS_BYTES = 16 << 30
 _NAMED_LINES = 5
+_NAMED_RUNS = 5
 
 
 @dataclass(frozen=True)
@@ -307,7 +308,10 @@ def without_collecting() -> Iterator[None]:
 
 
 def find_run(root: Path, name: str) -> Path:
-    """The folder of a run given by path, by id, by the start of an id, or as ``latest``.
+    """The folder of a run given by path, by id, by the start or a part of an id, or as ``latest``.
+
+    A part is what stands between hyphens, one of them or several: the time, the label, the digits
+    at the end.
 
     Raises:
         UsageError: none or several match.
@@ -317,13 +321,20 @@ def find_run(root: Path, name: str) -> Path:
     runs = list_runs(root)
     if name == "latest" and runs:
         return runs[-1]
-    matches = [path for path in runs if path.name == name] or [
-        path for path in runs if path.name.startswith(name)
-    ]
+    matches = (
+        [path for path in runs if path.name == name]
+        or [path for path in runs if path.name.startswith(name)]
+        or [path for path in runs if f"-{name}-" in f"-{path.name}-"]
+    )
     if len(matches) == 1:
         return matches[0]
-    found = "no run" if not matches else f"{len(matches)} runs"
-    raise UsageError(f"{found} called {shortened(name)!r} in {root}; see sdbench list")
+    if not matches:
+        hint = ", where there is none yet; make one with: sdbench run"
+        hint = "; see sdbench list" if runs else hint
+        raise UsageError(f"no run called {shortened(name)!r} in {root}{hint}")
+    named = ", ".join(shortened(path.name) for path in matches[:_NAMED_RUNS])
+    more = ", …" if len(matches) > _NAMED_RUNS else ""
+    raise UsageError(f"{len(matches)} runs called {shortened(name)!r} in {root}: {named}{more}")
 
 
 def list_runs(root: Path) -> list[Path]:

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from factories import Called, make_config, make_picture, make_run, play, small_run, worker_events
 
+from sdbench.analysis.case_words import case_words
 from sdbench.cli import VERBS, cli, show
 from sdbench.cli.list import MOST
 from sdbench.knowledge.crash_reports import read_crash_report
@@ -649,7 +650,7 @@ def test_show_of_a_case_that_is_not_there_lists_those_that_are(call: Called, res
     assert code == 2
     assert_one_line(err)
     for planned in load_run(path).run.plan.cases:
-        assert planned.case_id in err
+        assert case_words(planned.case) in err
 
 
 def test_show_of_a_broken_run_is_one_line_and_exit_code_3(call: Called, results: Path) -> None:

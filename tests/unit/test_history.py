@@ -60,7 +60,7 @@ def test_case_must_be_one(wanted: str, words: str) -> None:
     with pytest.raises(UsageError) as caught:
         history_of([on(1, config_of=one_case(matrix=matrix))], MINE, wanted)
     assert words in str(caught.value)
-    assert "64x64-sliced" in str(caught.value)
+    assert "64x64 sliced" in str(caught.value)
 
 
 def test_no_run_of_this_machine_is_said() -> None:
