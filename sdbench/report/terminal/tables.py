@@ -169,24 +169,26 @@ def print_table(table: Table, console: Console) -> None:
 def fit_table(table: Table, width: int) -> bool:
     """Give the columns widths with which the table fits, and say whether it does.
 
-    Only columns of text get narrower, down to their longest word and half of their longest cell.
+    Only columns of text get narrower, down to their longest word and half of their longest cell,
+    first those in which the fewest cells are wrapped by it.
     """
     texts = [[str(column.header), *map(str, column.cells)] for column in table.columns]
-    natural = [max(map(_columns_of, cells)) for cells in texts]
+    lengths = [[*map(_columns_of, cells)] for cells in texts]
+    widths = [*map(max, lengths)]
     least = [
         most if column.no_wrap else max(_longest_word(cells), -(-most // 2))
-        for column, cells, most in zip(table.columns, texts, natural, strict=True)
+        for column, cells, most in zip(table.columns, texts, widths, strict=True)
     ]
-    room = width - _BETWEEN_COLUMNS * (len(natural) - 1)
+    room = width - _BETWEEN_COLUMNS * (len(widths) - 1)
     if sum(least) > room:
         return False
-    while sum(natural) > room:
-        widest = max(
-            (index for index, most in enumerate(natural) if most > least[index]),
-            key=lambda index: natural[index],
+    while sum(widths) > room:
+        index = min(
+            (index for index, most in enumerate(widths) if most > least[index]),
+            key=lambda index: sum(length >= widths[index] for length in lengths[index]),
         )
-        natural[widest] -= 1
-    for column, most in zip(table.columns, natural, strict=True):
+        widths[index] -= 1
+    for column, most in zip(table.columns, widths, strict=True):
         column.width = most
     return True
 
