@@ -16,8 +16,8 @@ from sdbench.cli.output import console, print_json
 from sdbench.errors import UsageError
 from sdbench.records import DeviceKind, Run
 from sdbench.report.terminal.case_page import show_replicate
+from sdbench.report.terminal.lines import render_lines
 from sdbench.report.terminal.overview import render_overview
-from sdbench.report.terminal.tables import render_lines
 from sdbench.report.view.build import build_run_report
 from sdbench.report.view.correctness_words import check_words, correctness_lines
 from sdbench.report.view.efficiency_words import efficiency_words

@@ -16,7 +16,8 @@ from sdbench.cli import main
 from sdbench.diagnosis.claims import examine_claims
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.records import Case, Slot
-from sdbench.report.terminal.tables import print_command, print_table, say
+from sdbench.report.terminal.lines import print_command, say
+from sdbench.report.terminal.tables import print_table
 from sdbench.report.view.build import build_run_report
 from sdbench.report.view.comparison_words import change_words
 from sdbench.words import memory_words, shell, system_words

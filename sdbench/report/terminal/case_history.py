@@ -10,7 +10,8 @@ from rich.table import Table
 from sdbench.analysis.case_words import OUTCOME_WORDS, case_words
 from sdbench.analysis.run_summary import per_picture
 from sdbench.comparison import History, HistoryEntry
-from sdbench.report.terminal.tables import Column, harmless, table_of
+from sdbench.report.terminal.lines import harmless
+from sdbench.report.terminal.tables import Column, table_of
 from sdbench.words import counted, printable, seconds
 
 _PLOT_WIDTH = 40

@@ -6,15 +6,8 @@ from rich.table import Table
 from sdbench.analysis.case_words import case_words
 from sdbench.comparison.result import CaseComparison, Comparison, Verdict
 from sdbench.comparison.sentence import refused_words, verdict_words
-from sdbench.report.terminal.tables import (
-    Column,
-    fit_table,
-    harmless,
-    print_table,
-    render_lines,
-    say,
-    table_of,
-)
+from sdbench.report.terminal.lines import harmless, render_lines, say
+from sdbench.report.terminal.tables import Column, fit_table, print_table, table_of
 from sdbench.report.view.comparison_words import (
     change_lines,
     decided_words,

@@ -19,15 +19,8 @@ from sdbench.diagnosis.result import (
     Severity,
     Tradeoff,
 )
-from sdbench.report.terminal.tables import (
-    Column,
-    harmless,
-    print_command,
-    print_table,
-    rate_figure,
-    say,
-    table_of,
-)
+from sdbench.report.terminal.lines import harmless, print_command, say
+from sdbench.report.terminal.tables import Column, print_table, rate_figure, table_of
 from sdbench.report.view.finding_words import CLAIM_VERDICTS, remedy_parts
 from sdbench.words import counted, printable, seconds, size
 

@@ -9,14 +9,8 @@ from sdbench.analysis.case_words import case_words
 from sdbench.analysis.iterations import iterations_words
 from sdbench.analysis.run_summary import CaseSummary
 from sdbench.report.terminal.diagnosis import finding_words
-from sdbench.report.terminal.tables import (
-    case_table,
-    harmless,
-    print_command,
-    print_lines,
-    print_table,
-    say,
-)
+from sdbench.report.terminal.lines import harmless, print_command, print_lines, say
+from sdbench.report.terminal.tables import case_table, print_table
 from sdbench.report.view import Advice, CaseView, RunReport, Tone
 from sdbench.report.view.finding_words import CLAIM_VERDICTS
 from sdbench.report.view.headline import measurable_gains

@@ -1,6 +1,5 @@
 """The tables and sentences a person sees."""
 
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -8,13 +7,13 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from sdbench.analysis.case_words import OUTCOME_WORDS, case_words
 from sdbench.analysis.iterations import iterations_per_second, iterations_words
 from sdbench.analysis.no_effect import marked
 from sdbench.analysis.run_summary import CaseSummary, RunSummary, per_picture
 from sdbench.records import Outcome
+from sdbench.report.terminal.lines import columns_of, harmless, plain, say
 from sdbench.report.view.efficiency_words import efficiency_sentence
 from sdbench.report.view.passes import passes_sentence, sustained_lines
 from sdbench.report.view.summary_words import (
@@ -43,9 +42,6 @@ _OUTCOME_STYLE: dict[Outcome, str] = {"ok": "green", "skipped": "dim"}
 
 _BETWEEN_COLUMNS = 3  # a blank, a line, a blank
 _INDENT = 2
-_LEAST_SENTENCE = 20
-_NO_BREAK = "\ue000"  # of private use: rich breaks lines at a no-break space, too
-_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:s|min|h|B|[kMGT]B|[GT]FLOP(?:/s)?|it/s|W|J|°C|times)\b)")
 
 
 def render_summary(summary: RunSummary, console: Console, *, first_look: bool = False) -> None:
@@ -129,11 +125,6 @@ def rate_figure(per_second: float | None) -> str:
     return iterations_words(per_second).removesuffix(" it/s")
 
 
-def harmless(text: str) -> str:
-    """Text of others, in which no markup and no terminal escape takes effect."""
-    return escape(printable(text))
-
-
 def table_of(
     rows: Iterable[T],
     columns: Sequence[Column[T]],
@@ -173,7 +164,7 @@ def fit_table(table: Table, width: int) -> bool:
     first those in which the fewest cells are wrapped by it.
     """
     texts = [[str(column.header), *map(str, column.cells)] for column in table.columns]
-    lengths = [[*map(_columns_of, cells)] for cells in texts]
+    lengths = [[*map(columns_of, cells)] for cells in texts]
     widths = [*map(max, lengths)]
     least = [
         most if column.no_wrap else max(_longest_word(cells), -(-most // 2))
@@ -193,17 +184,8 @@ def fit_table(table: Table, width: int) -> bool:
     return True
 
 
-def _columns_of(markup: str) -> int:
-    """How many columns of a terminal a text takes that may hold markup."""
-    return cell_len(_plain(markup))
-
-
-def _plain(markup: str) -> str:
-    return Text.from_markup(markup).plain if "[" in markup else markup
-
-
 def _longest_word(cells: Iterable[str]) -> int:
-    return max((cell_len(word) for cell in cells for word in _plain(cell).split()), default=0)
+    return max((cell_len(word) for cell in cells for word in plain(cell).split()), default=0)
 
 
 def _filled(words: Sequence[str], width: int) -> Iterator[str]:
@@ -211,46 +193,9 @@ def _filled(words: Sequence[str], width: int) -> Iterator[str]:
     line = ""
     for word in words:
         longer = f"{line} · {word}" if line else word
-        if line and _columns_of(longer) > width:
+        if line and columns_of(longer) > width:
             yield line
             longer = word
         line = longer
     if line:
         yield line
-
-
-def say(console: Console, about: str, lead: str = "", style: str = "") -> None:
-    """A sentence in markup behind ``lead``. A terminal gets it wrapped at words and indented as
-    far as it begins; where there is none, it stays one line.
-
-    Commands to be pasted are not for this: they must stay one line (:func:`print_command`).
-    """
-    if not console.is_terminal:
-        console.print(f"{lead}{about}", style=style or None, soft_wrap=True)
-        return
-    indent = _columns_of(lead)
-    width = max(_LEAST_SENTENCE, console.width - indent)
-    whole = Text.from_markup(_BEFORE_UNIT.sub(_NO_BREAK, about))
-    for line in whole.wrap(console, width) or [Text()]:
-        line.rstrip()
-        line.plain = line.plain.replace(_NO_BREAK, " ")
-        words = Text.assemble(Text.from_markup(lead), line)
-        console.print(words, style=style or None, soft_wrap=True)
-        lead = " " * indent
-
-
-def print_command(console: Console, command: str, lead: str = "") -> None:
-    """A command as it is, to be pasted: the terminal may fold it, but no line break gets in."""
-    console.print(f"{lead}[cyan]{harmless(command)}[/]", soft_wrap=True)
-
-
-def render_lines(lines: Iterable[tuple[str, str]], console: Console) -> None:
-    """Two columns: what, and what about it."""
-    print_lines([(what, harmless(about)) for what, about in lines], console)
-
-
-def print_lines(lines: Sequence[tuple[str, str]], console: Console) -> None:
-    """As :func:`render_lines`, the second column in rich's markup."""
-    width = max((len(what) for what, _ in lines), default=0)
-    for what, about in lines:
-        say(console, about, lead=f"[bold]{what:<{width}}[/]  ")
