@@ -244,3 +244,31 @@ def test_kernel_version_is_not_called_a_release_of_macos() -> None:
     assert system_words(mac) == "Darwin 23.2.0"
     assert system_words({"system": "Darwin", "release": "26.1"}) == "macOS 26.1"
     assert system_words({"system": "Darwin", "release": "15.3.1"}) == "macOS 15.3.1"
+
+
+def test_a_long_lead_does_not_squeeze_the_sentence_behind_it() -> None:
+    out, console = on_terminal(40)
+    say(
+        console,
+        "torch 2.13.0, Python 3.11.7, numpy 2.4.6",
+        lead="  versions of this machine as of today: ",
+    )
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 3 and all(line.startswith("  ") for line in lines)
+
+
+def test_an_id_in_the_list_is_never_broken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = kept(tmp_path, changed(measured(), run_id="20261122-155401-" + "long-" * 20 + "0a65"))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "run.json").write_text("{")
+    for width in (60, 80, 120):
+        monkeypatch.setattr(
+            "sdbench.cli.list.console", lambda width=width: Console(width=width, emoji=False)
+        )
+        assert main(["list", "-o", str(tmp_path)]) == 0
+        assert path.name in capsys.readouterr().out.split()
+    assert main(["list", "-o", str(tmp_path), "--json"]) == 0
+    runs = json.loads(capsys.readouterr().out)["runs"]
+    assert [row["torch"] for row in runs if "torch" in row] == [["2.0.0"]]

@@ -11,6 +11,7 @@ from rich.text import Text
 from sdbench.words import printable
 
 _LEAST_SENTENCE = 20
+_LEAST_SHARE = 0.6  # of the width, for a sentence behind its lead
 _NO_BREAK = "\ue000"  # of private use: rich breaks lines at a no-break space, too
 _BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:s|min|h|B|[kMGT]B|[GT]FLOP(?:/s)?|it/s|W|J|°C|times)\b)")
 
@@ -32,13 +33,16 @@ def plain(markup: str) -> str:
 
 def say(console: Console, about: str, lead: str = "", style: str = "") -> None:
     """A sentence in markup behind ``lead``. A terminal gets it wrapped at words and indented as
-    far as it begins; where there is none, it stays one line.
+    far as it begins, unless that is too far; where there is none, it stays one line.
 
     Commands to be pasted are not for this: they must stay one line (:func:`print_command`).
     """
     if not console.is_terminal:
         console.print(f"{lead}{about}", style=style or None, soft_wrap=True)
         return
+    if console.width - columns_of(lead) < _LEAST_SHARE * console.width:
+        blanks = " " * (len(lead) - len(lead.lstrip(" ")))
+        about, lead = f"{lead[len(blanks) :]}{about}", blanks
     indent = columns_of(lead)
     width = max(_LEAST_SENTENCE, console.width - indent)
     whole = Text.from_markup(_BEFORE_UNIT.sub(_NO_BREAK, about))

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeVar
 from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Column as RichColumn
 from rich.table import Table
 
 from sdbench.analysis.case_words import OUTCOME_WORDS, case_words
@@ -42,6 +43,7 @@ _OUTCOME_STYLE: dict[Outcome, str] = {"ok": "green", "skipped": "dim"}
 
 _BETWEEN_COLUMNS = 3  # a blank, a line, a blank
 _INDENT = 2
+_FOLDED_WIDTH = 20
 
 
 def render_summary(summary: RunSummary, console: Console, *, first_look: bool = False) -> None:
@@ -151,7 +153,7 @@ def print_table(table: Table, console: Console) -> None:
     columns = [(str(column.header), [*column.cells]) for column in table.columns]
     for number in range(table.row_count):
         name, *reported = [(header, str(cells[number])) for header, cells in columns]
-        console.print(f"[bold]{name[1]}[/]")
+        console.print(f"[bold]{name[1]}[/]", soft_wrap=True)
         words = [f"{header} {value}" for header, value in reported if value not in ("", "–")]
         for line in _filled(words, console.width - _INDENT):
             say(console, line, lead=" " * _INDENT)
@@ -160,16 +162,13 @@ def print_table(table: Table, console: Console) -> None:
 def fit_table(table: Table, width: int) -> bool:
     """Give the columns widths with which the table fits, and say whether it does.
 
-    Only columns of text get narrower, down to their longest word and half of their longest cell,
-    first those in which the fewest cells are wrapped by it.
+    Only columns of text get narrower, down to their longest word and half of their longest cell
+    (those that fold further, wherever a word is), first where that wraps the fewest cells.
     """
     texts = [[str(column.header), *map(str, column.cells)] for column in table.columns]
     lengths = [[*map(columns_of, cells)] for cells in texts]
     widths = [*map(max, lengths)]
-    least = [
-        most if column.no_wrap else max(_longest_word(cells), -(-most // 2))
-        for column, cells, most in zip(table.columns, texts, widths, strict=True)
-    ]
+    least = [*map(_least_width, table.columns, texts, widths)]
     room = width - _BETWEEN_COLUMNS * (len(widths) - 1)
     if sum(least) > room:
         return False
@@ -182,6 +181,13 @@ def fit_table(table: Table, width: int) -> bool:
     for column, most in zip(table.columns, widths, strict=True):
         column.width = most
     return True
+
+
+def _least_width(column: RichColumn, cells: Sequence[str], most: int) -> int:
+    if column.no_wrap:
+        return most
+    least = max(_longest_word(cells), -(-most // 2))
+    return min(least, _FOLDED_WIDTH) if column.overflow == "fold" else least
 
 
 def _longest_word(cells: Iterable[str]) -> int:
