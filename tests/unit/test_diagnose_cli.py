@@ -97,3 +97,9 @@ def test_beyond_a_hundred_cases_are_counted_not_told(call: Called, tmp_path: Pat
     everything = call("diagnose", path, "--all")[1]
     assert "more cases: --all" not in everything
     assert everything.count("x64") == out.count("x64") + 10, "5 in the table, 5 after it"
+
+
+def test_with_one_process_a_case_none_is_marked_as_best(call: Called, tmp_path: Path) -> None:
+    _, three, _ = call("diagnose", kept(tmp_path / "3", loaded_run(config=plan(3))))
+    _, one, _ = call("diagnose", kept(tmp_path / "1", loaded_run(config=plan(1))))
+    assert "●" in three and "●" not in one and "none better" not in one

@@ -2,17 +2,19 @@
 
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from diagnosed_runs import case, diagnosis, loaded_run, plan
-from measured_runs import changed, kept, measured, one_case
+from measured_runs import changed, kept, measured, one_case, two_arms
 from rich.console import Console
 from rich.table import Table
 
 from sdbench.analysis.case_words import process_words, run_number
 from sdbench.cli import main
+from sdbench.cli.streams import escape_unknown_characters
 from sdbench.diagnosis.claims import examine_claims
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.records import Case, Slot
@@ -272,3 +274,17 @@ def test_an_id_in_the_list_is_never_broken(
     assert main(["list", "-o", str(tmp_path), "--json"]) == 0
     runs = json.loads(capsys.readouterr().out)["runs"]
     assert [row["torch"] for row in runs if "torch" in row] == [["2.0.0"]]
+
+
+@pytest.mark.parametrize("verb", ["show", "diagnose", "list", "compare"])
+def test_an_output_that_knows_ascii_only_shows_the_rest_escaped(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = kept(tmp_path, measured(config=two_arms(3)))
+    out = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(out, encoding="ascii"))
+    escape_unknown_characters()
+    assert main([verb, *(["-o", str(tmp_path)] if verb == "list" else [str(path)])]) in (0, 1)
+    sys.stdout.flush()
+    text = out.getvalue().decode("ascii")
+    assert path.name in text and ("\\u" in text or verb == "list")

@@ -99,7 +99,8 @@ def _print_claim(claim: Claim, console: Console, *, several_stacks: bool) -> Non
 def _print_recommendation(diagnosis: Diagnosis, console: Console, most: int | None) -> None:
     recommendation = diagnosis.recommendation
     if recommendation.tradeoffs:
-        print_table(_tradeoffs(recommendation.tradeoffs[:most]), console)
+        judged = not recommendation.first_look
+        print_table(_tradeoffs(recommendation.tradeoffs[:most], judged=judged), console)
         _print_left_out(len(recommendation.tradeoffs), most, "case", console)
     say(console, harmless(recommendation.sentence))
     shown: set[str] = set()
@@ -153,7 +154,8 @@ def _printable_lines(text: str) -> str:
     return "\n".join(printable(line) for line in text.splitlines())
 
 
-def _tradeoffs(tradeoffs: Sequence[Tradeoff]) -> Table:
+def _tradeoffs(tradeoffs: Sequence[Tradeoff], *, judged: bool) -> Table:
+    """With marks where there are enough processes to tell cases apart (``judged``)."""
     columns: list[Column[Tradeoff]] = [
         ("time against memory", "folded", lambda entry: escape(_name(entry))),
         ("arm", "text", lambda entry: harmless(entry.arm)),
@@ -163,7 +165,8 @@ def _tradeoffs(tradeoffs: Sequence[Tradeoff]) -> Table:
         ("picture", "text", lambda entry: CORRECT_WORDS[entry.correct]),
         ("none better in both", "text", lambda entry: "●" if entry.efficient else ""),
     ]
-    return table_of(tradeoffs, columns, shown={"arm": len({e.arm for e in tradeoffs}) > 1})
+    several_arms = len({entry.arm for entry in tradeoffs}) > 1
+    return table_of(tradeoffs, columns, shown={"arm": several_arms, columns[-1][0]: judged})
 
 
 def _name(entry: Tradeoff) -> str:
