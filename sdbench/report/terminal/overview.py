@@ -138,9 +138,12 @@ def _claims(story: RunReport) -> Iterator[tuple[str, str]]:
     tested = dict.fromkeys(claim.id for claim in reported)
     can = "can be" if len(ids) > 1 else "could be"
     words = f"{len(tested)} of {len(ids)} documented claims {can} tested on {story.summary.device}"
+    several = len({claim.stack for claim in claims}) > 1
     verdicts: dict[str, list[str]] = {}
     for claim in reported:
-        verdicts.setdefault(CLAIM_VERDICTS[claim.verdict], []).append(f"({claim.id}) {claim.title}")
+        stack = f" [{claim.stack}]" if several else ""
+        words_of = verdicts.setdefault(CLAIM_VERDICTS[claim.verdict], [])
+        words_of.append(f"({claim.id}) {claim.title}{stack}")
     each = "; ".join(
         f"{verdict}: {', '.join(dict.fromkeys(named))}" for verdict, named in verdicts.items()
     )
