@@ -105,8 +105,16 @@ def system_words(machine: Mapping[str, Any], facts: Mapping[str, Any] | None = N
     reported = ((facts or {}).get("identity") or {}).get("os_version")
     if system == "Darwin" and isinstance(reported, str):
         release = reported
-    words = ["macOS" if system == "Darwin" else system, release]
+    if system == "Darwin" and not _is_kernel_version(release):
+        system = "macOS"
+    words = [system, release]
     return " ".join(str(word) for word in words if word)
+
+
+def _is_kernel_version(release: object) -> bool:
+    """Darwin was 20 to 25 where macOS was 11 to 15 and then 26: no macOS has these numbers."""
+    major = str(release).partition(".")[0]
+    return major.isdecimal() and int(major) in range(20, 26)
 
 
 def machine_words(

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from sdbench.analysis.efficiency import CaseEfficiency, case_efficiency
+from sdbench.analysis.iterations import iterations_per_second, steps_of
 from sdbench.analysis.no_effect import settings_without_effect
 from sdbench.analysis.predicted_peak import predicted_peak
 from sdbench.analysis.provenance import provenance
@@ -129,6 +130,8 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Why that is not known."""
     no_effect: dict[str, str] = {}
     """Settings that did nothing in this pipeline, and why; as far as it is on record."""
+    steps: int | None = None
+    """Denoising steps that are made for an image; None where it is not on record."""
 
     @property
     def key(self) -> RowKey:
@@ -345,6 +348,7 @@ def _summarise_row(
         prediction_error=predicted.error,
         prediction_reason=predicted.reason,
         no_effect=settings_without_effect(ordered),
+        steps=steps_of(loaded.run, case),
     )
 
 
@@ -483,12 +487,12 @@ def time_shares(
 
 
 def as_json(summary: RunSummary) -> dict[str, Any]:
-    """The contract's document; screens show ``seconds_per_picture``, ``latency_s`` is a pass's.
-
-    ``seconds_per_pass`` is the median of ``latency_s``.
-    """
+    """The contract's document; screens show ``seconds_per_picture`` and
+    ``iterations_per_second``, ``latency_s`` and ``seconds_per_pass`` are a pass's."""
     document: dict[str, Any] = msgspec.to_builtins(summary)
     for case, row in zip(document["cases"], summary.cases, strict=True):
+        seconds = per_picture(row.latency_s.median, summary.images)
         case["seconds_per_pass"] = row.latency_s.median
-        case["seconds_per_picture"] = per_picture(row.latency_s.median, summary.images)
+        case["seconds_per_picture"] = seconds
+        case["iterations_per_second"] = iterations_per_second(row.steps, seconds)
     return document

@@ -29,6 +29,7 @@ from sdbench.comparison import (
     why_closed,
 )
 from sdbench.errors import SdbenchError, UsageError
+from sdbench.records import AXES, Run
 from sdbench.report.export.junit import junit_of_comparison
 from sdbench.report.terminal.comparison import render_comparison
 from sdbench.runs import LoadedRun, find_run, load_run
@@ -221,8 +222,16 @@ def _compare(
     if by is None:
         by = str(decided.get("by", "arm"))
         if by == "arm" and len(runs[0].run.plan.arms) < 2:
-            raise UsageError("expected a second run to compare with, or --by AXIS")
+            axes = _axes_of(runs[0].run)
+            here = f", here {' or '.join(axes)}" if axes else ""
+            raise UsageError(f"expected a second run to compare with, or --by AXIS{here}")
     return compare_axis(runs, by, threshold=threshold, expectations=expectations)
+
+
+def _axes_of(run: Run) -> list[str]:
+    """The settings of which a run has more than one value."""
+    cases = [planned.case for planned in run.plan.cases]
+    return [axis for axis in AXES if len({run.setting(case, axis) for case in cases}) > 1]
 
 
 def _show(

@@ -21,6 +21,7 @@ from sdbench.doctor import (
     judge,
     worst,
 )
+from sdbench.report.terminal.lines import harmless, say
 from sdbench.words import printable, shell
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class _Report:
 
     def _show(self, check: Check) -> None:
         word = f"[{_STYLES[check.status]}]{_WORDS[check.status]:<4}[/]"
-        self._print(f"{word}  {check.id:<22}{escape(printable(check.found))}")
+        self._say(check.found, lead=f"{word}  {check.id:<22}")
         if check.status in ("warn", "fail"):
             self._explain("expected", check.expected)
             self._explain("why", check.why)
@@ -177,8 +178,16 @@ class _Report:
 
     def _explain(self, what: str, text: str) -> None:
         for line in text.splitlines():
-            self._print(f"        [dim]{what:<10}[/]{escape(printable(line))}")
+            lead = f"        [dim]{what:<10}[/]"
+            if "&&" in line or what == "do":  # a command, to be pasted
+                self._print(f"{lead}{harmless(line)}")
+            else:
+                self._say(line, lead)
             what = ""
+
+    def _say(self, text: str, lead: str) -> None:
+        if self._out is not None:
+            say(self._out, harmless(text), lead=lead)
 
     def _print(self, text: str) -> None:
         if self._out is not None:

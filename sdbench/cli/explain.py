@@ -12,6 +12,7 @@ from sdbench.cli.options import json_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import UsageError
 from sdbench.files.access import open_file
+from sdbench.report.terminal.lines import harmless, say
 from sdbench.words import printable
 
 if TYPE_CHECKING:
@@ -211,11 +212,7 @@ def _show_heading(line: str, found: "Explained") -> None:
     known = [f"{name} {version}" for name, version in named.items() if version]
     words = ", ".join([*known, *([versions.chip] if versions.chip else [])]) or "unknown"
     origin = "recording" if found.versions_of == "machine" and _recorded() else found.versions_of
-    out.print(
-        f"Versions ({_VERSIONS_OF[origin]}): {printable(words)}",
-        markup=False,
-        soft_wrap=True,
-    )
+    say(out, harmless(words), lead=f"Versions ({_VERSIONS_OF[origin]}): ")
 
 
 def _show(explanations: "list[Explanation]") -> None:
@@ -235,8 +232,10 @@ def _show(explanations: "list[Explanation]") -> None:
         rows += [("Decisive words", one.quote)] if one.quote else []
         out.print("")
         for title, words in rows:
-            line = f"{title}: {words}" if title else words
-            out.print(printable(line), markup=False, soft_wrap=True)
+            if title == "Source":  # a line break in a link would break it
+                out.print(f"{title}: {printable(words)}", markup=False, soft_wrap=True)
+            else:
+                say(out, harmless(f"{title}: {words}" if title else words))
 
 
 def _show_settings(picture: "PictureFile") -> None:
@@ -261,9 +260,9 @@ def _show_unknown(found: "Explained") -> None:
             markup=False,
             soft_wrap=True,
         )
-    out.print(
+    say(
+        out,
         "What would help: the whole error output from the command to the end (a crash of native "
         "code says why in its last lines), macOS's crash report (Console, Crash Reports), and the "
         "versions (python -m torch.utils.collect_env).",
-        soft_wrap=True,
     )

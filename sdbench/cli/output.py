@@ -11,7 +11,7 @@ from rich.segment import Segment
 
 from sdbench import __version__
 from sdbench.cli.streams import Lossy
-from sdbench.errors import MachineError
+from sdbench.errors import MachineError, UsageError
 from sdbench.files.access import make_folder, write_file
 from sdbench.runs import not_writable
 from sdbench.words import printable, shell
@@ -114,6 +114,21 @@ def print_text(text: str, *, lossy: bool = False) -> None:
     stream.flush()
 
 
+def print_bytes(data: bytes) -> None:
+    """Data that is no text on standard output.
+
+    Raises:
+        MachineError: standard output is closed.
+        UsageError: standard output is a terminal.
+    """
+    if sys.stdout is None:
+        raise MachineError("standard output is closed, so nothing can be shown")
+    if sys.stdout.isatty():
+        raise UsageError("standard output is a terminal: expected -o FILE, or a pipe")
+    sys.stdout.buffer.write(data)
+    sys.stdout.flush()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file the user asked for.
 
@@ -121,8 +136,18 @@ def write_text(path: Path, text: str) -> None:
         UsageError: it cannot be written there.
         StoreError: the disk is at fault.
     """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """The same, of data that is no text.
+
+    Raises:
+        UsageError: it cannot be written there.
+        StoreError: the disk is at fault.
+    """
     try:
-        write_file(path, text.encode("utf-8"))
+        write_file(path, data)
     except OSError as error:
         raise not_writable(f"cannot write {path}", error) from error
 

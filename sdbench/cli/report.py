@@ -12,11 +12,20 @@ from sdbench.analysis.run_summary import as_json as summary_json
 from sdbench.analysis.run_summary import summary_of
 from sdbench.cli.completion import complete_run
 from sdbench.cli.options import force_option, json_option, results_option_alone
-from sdbench.cli.output import console, identified, print_text, write_files, write_text
+from sdbench.cli.output import (
+    console,
+    identified,
+    print_bytes,
+    print_text,
+    write_bytes,
+    write_files,
+    write_text,
+)
 from sdbench.cli.overwriting import WRITTEN_BY, spare_others
 from sdbench.errors import UsageError
 from sdbench.files.access import write_inside
 from sdbench.privacy.redact_shared import shared
+from sdbench.report.export.card import card_png
 from sdbench.report.export.junit import junit_of_runs
 from sdbench.report.export.markdown import markdown_report
 from sdbench.report.export.pytest_benchmark import pytest_benchmark_document
@@ -39,7 +48,7 @@ class _Format:
     """``file`` is where it goes when nothing is said, None for standard output."""
 
     about: str
-    text_of: Callable[[Sequence[LoadedRun]], str]
+    content_of: Callable[[Sequence[LoadedRun]], str | bytes]
     file: str | None = None
 
 
@@ -71,6 +80,11 @@ _FORMATS: dict[str, _Format] = {
         lambda runs: markdown_report(build_report(runs)).text,
     ),
     "row": _Format("a table line a run, of the fastest recommended settings, for a thread", _row),
+    "card": _Format(
+        "a picture (PNG, 1200x630) to post, of a run or of the comparison of several",
+        lambda runs: card_png(runs, build_report(runs)),
+        "card.png",
+    ),
     "json": _Format("what run --json prints", _json),
     "csv": _Format("a row for each process", csv_of_runs),
     "junit": _Format(
@@ -81,7 +95,7 @@ _FORMATS: dict[str, _Format] = {
 
 
 # What a file of such a name holds; who asks for report.md does not want HTML in it.
-_BY_SUFFIX = {".md": "md", ".csv": "csv", ".json": "json", ".xml": "junit"}
+_BY_SUFFIX = {".md": "md", ".png": "card", ".csv": "csv", ".json": "json", ".xml": "junit"}
 
 
 @click.command(name="report")
@@ -134,16 +148,21 @@ def command(
     loaded = [load_run(find_run(root, name)) for name in runs]
     if share:
         loaded = shared(loaded)
-    if target == _STANDARD_OUTPUT:
-        print_text(form.text_of(loaded))
-        return 0
-    if kind == "md":
+    if kind == "md" and target != _STANDARD_OUTPUT:
         _write_markdown(loaded, target)
-    else:
-        write_text(target, form.text_of(loaded))
-    if output is None:
+        return 0
+    _write(form.content_of(loaded), target)
+    if output is None and target != _STANDARD_OUTPUT:
         console(err=True).print(f"Written: {target}", markup=False, soft_wrap=True)
     return 0
+
+
+def _write(content: str | bytes, target: Path) -> None:
+    to_output = target == _STANDARD_OUTPUT
+    if isinstance(content, bytes):
+        print_bytes(content) if to_output else write_bytes(target, content)
+    else:
+        print_text(content) if to_output else write_text(target, content)
 
 
 def _write_markdown(runs: Sequence[LoadedRun], target: Path) -> None:

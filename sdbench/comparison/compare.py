@@ -6,6 +6,7 @@ import msgspec
 
 from sdbench.analysis.comparability import work_and_place_differ
 from sdbench.analysis.estimates import PairEstimate, estimate_pair
+from sdbench.analysis.iterations import work_words
 from sdbench.analysis.pairs import pairs_of_axis, pairs_of_runs, without_partner
 from sdbench.analysis.reasons import NOT_INTERLEAVED
 from sdbench.analysis.run_summary import machine_warnings
@@ -239,7 +240,8 @@ def _comparison(
 def _side(label: str, loaded: LoadedRun | None) -> SideInfo:
     if loaded is None:
         return SideInfo(label=label, run_id=None, path=None)
-    return SideInfo(label=label, run_id=loaded.run.run_id, path=str(loaded.path))
+    run = loaded.run
+    return SideInfo(label=label, run_id=run.run_id, path=str(loaded.path), work=work_words(run))
 
 
 def _until_decided(loaded: LoadedRun) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from sdbench.analysis.case_names import cases_called, names_of
 from sdbench.analysis.case_result import CaseResult, rows_of
 from sdbench.analysis.run_summary import Latency, summary_of
 from sdbench.comparison.series import series_of
@@ -15,8 +16,6 @@ from sdbench.records import Case, Outcome
 from sdbench.runs import LoadedRun
 from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES, RatioEstimate, drift_between, with_drift
 from sdbench.words import shortened
-
-_NAMED_CASES = 50
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +107,7 @@ def history_of_pasts(runs: Sequence[Past], machine_id: str, case: str | None = N
     """What the runs of a machine say of one case; without one, of that in most runs.
 
     Args:
-        case: a case id, or the beginning of one.
+        case: its words, or an id, as for ``show``.
 
     Raises:
         UsageError: there is no such case, or several, or no run of this machine at all.
@@ -165,17 +164,18 @@ def _spreads(entries: Iterable[HistoryEntry]) -> list[Spread]:
 
 def _find_case(runs: Sequence[Past], wanted: str | None) -> str:
     counts: Counter[str] = Counter()
+    cases: dict[str, Case] = {}
     for run in runs:
         counts.update(dict.fromkeys((case.case_id for case, _ in run.entries), 1))
+        cases.update((case.case_id, case) for case, _ in run.entries)
     if wanted is None:
         return counts.most_common(1)[0][0]
-    matches = [wanted] if wanted in counts else [name for name in counts if name.startswith(wanted)]
+    matches = cases_called(wanted, cases.values())
     if len(matches) != 1:
         found = "no case" if not matches else f"{len(matches)} cases"
-        known = ", ".join(sorted(counts)[:_NAMED_CASES])
-        more = f" and {len(counts) - _NAMED_CASES:,} more" if len(counts) > _NAMED_CASES else ""
-        raise UsageError(f"{found} called {shortened(wanted)!r}; there are {known}{more}")
-    return matches[0]
+        known = names_of(sorted(matches or cases.values(), key=lambda case: case.case_id))
+        raise UsageError(f"{found} called {shortened(wanted)!r}; there are {known}")
+    return matches[0].case_id
 
 
 def _entry(loaded: LoadedRun, row: CaseResult) -> HistoryEntry:

@@ -39,6 +39,8 @@ class SideInfo(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     run_id: str | None
     path: str | None
+    work: str | None = None
+    """``8 steps, ddim, 2 pictures a pass``: what a time of this side is of."""
 
 
 class Both(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,6 +38,7 @@ class _Question:
     """One claim; ``devices`` are those it speaks of."""
 
     id: str
+    title: str
     claim: str
     speaks_of: str
     effect_unit: str
@@ -77,6 +78,7 @@ def _tested(question: _Question, side: Side) -> Claim:
         sentence += _of_another_family(side.evidence.run.model.pipeline_class)
     return Claim(
         id=question.id,
+        title=question.title,
         claim=question.claim,
         speaks_of=question.speaks_of,
         verdict=verdict,
@@ -100,6 +102,7 @@ def _of_another_family(pipeline_class: str) -> str:
 _QUESTIONS = (
     _Question(
         "a",
+        "the first pass differs on torch 1.13",
         "The first pass differs on torch 1.13; priming with one step mends it; torch 2 solves it.",
         f"{_DOCS_2022} and {_DOCS_2023}; torch 1.13, and from 2.0 on",
         "relative distance of latents or pixels, the larger",
@@ -107,6 +110,7 @@ _QUESTIONS = (
     ),
     _Question(
         "b",
+        "images match the CPU's after the warm-up pass",
         "After the warm-up pass results match those of the CPU.",
         f"{_DOCS_2022}; torch 1.13",
         "distance from the CPU over what rounding allows",
@@ -114,6 +118,7 @@ _QUESTIONS = (
     ),
     _Question(
         "c",
+        "swapping makes it much slower",
         "When the system swaps, performance degrades significantly.",
         f"{_DOCS_2023}; any torch",
         "time with swapping / without",
@@ -121,6 +126,7 @@ _QUESTIONS = (
     ),
     _Question(
         "d",
+        "attention slicing saves memory",
         "Attention slicing reduces memory pressure and prevents swapping, above all under 64 GB or "
         "over 512x512.",
         f"{_DOCS_2023}; any torch",
@@ -129,6 +135,7 @@ _QUESTIONS = (
     ),
     _Question(
         "e",
+        "attention slicing costs about 20%, or gains on Apple silicon under 64 GB",
         "Attention slicing costs about 20% without unified memory, and gains on most Apple silicon "
         "under 64 GB.",
         f"{_DOCS_2023}; any torch",
@@ -138,6 +145,7 @@ _QUESTIONS = (
     ),
     _Question(
         "f",
+        "several prompts in a batch fail",
         "Several prompts in a batch crash or do not work reliably; iterate instead.",
         f"{_DOCS_2023}; torch 1.13 and 2.0",
         "share of the batches",

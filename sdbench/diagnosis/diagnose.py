@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from sdbench.analysis.case_result import CaseResult
+from sdbench.analysis.iterations import work_words
 from sdbench.correctness.equality import Equality
 from sdbench.diagnosis.claims import examine_claims
 from sdbench.diagnosis.evidence import Evidence
@@ -12,6 +13,8 @@ from sdbench.diagnosis.recommendation import recommend
 from sdbench.diagnosis.result import SEVERITIES, Diagnosis, Finding, Recommendation
 from sdbench.runs import LoadedRun
 from sdbench.words import counted
+
+_NAMED_FINDINGS = 3
 
 
 def diagnose(
@@ -44,6 +47,7 @@ def diagnose(
         recommendation=recommendation,
         notes=_notes(loaded, evidence),
         missing=missing,
+        work=work_words(loaded.run),
     )
 
 
@@ -78,7 +82,26 @@ def _faults_words(evidence: Evidence, faults: Sequence[Finding]) -> str:
     ended = [row for row in evidence.measured if row.summary.outcome not in ("ok", "skipped")]
     if ended:
         words += f"; {len(ended)} of {counted(len(evidence.measured), 'case')} did not complete"
-    return f"{words}."
+    names = [_name_of(evidence, entry) for entry in faults[:_NAMED_FINDINGS]]
+    more = len(faults) - len(names)
+    return f"{words}: {', '.join(names)}{f' and {more} more' if more else ''}."
+
+
+def _name_of(evidence: Evidence, finding: Finding) -> str:
+    """``out of memory (1024x1024 and 2 more cases)``."""
+    title = finding.title
+    name = title if title[1:2].isupper() else f"{title[0].lower()}{title[1:]}"
+    arm = finding.evidence.get("arm")
+    rows = [
+        row
+        for row in evidence.rows
+        if row.summary.case_id in finding.case_ids and arm in (None, row.arm.name)
+    ]
+    if not rows:
+        return name
+    more = len(finding.case_ids) - 1
+    others = f" and {counted(more, 'more case')}" if more else ""
+    return f"{name} ({rows[0].name}{others})"
 
 
 def _proof_words(evidence: Evidence) -> str:

@@ -5,6 +5,7 @@ import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,6 +27,8 @@ class Evidence:
     run: Run
     rows: list[CaseResult]
     equalities: list[Equality]
+    path: Path = Path()
+    """The run's folder, as commands name it."""
     _examined: dict[tuple[RowKey, RowKey], PairEstimate] = field(default_factory=dict, init=False)
     _distinct_pictures: dict[RowKey, list[Picture]] = field(default_factory=dict, init=False)
 
@@ -40,7 +43,8 @@ class Evidence:
 
         ``rows`` are ``rows_of(loaded)``, where somebody has them already.
         """
-        return cls(loaded.run, rows_of(loaded) if rows is None else [*rows], [*equalities])
+        rows = rows_of(loaded) if rows is None else [*rows]
+        return cls(loaded.run, rows, [*equalities], loaded.path)
 
     @functools.cached_property
     def _by_key(self) -> dict[RowKey, CaseResult]:

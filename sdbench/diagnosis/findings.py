@@ -11,6 +11,7 @@ from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.cut_prompts import cut_sentences, measured_prompts, remarks_not_measured
 from sdbench.analysis.no_effect import as_computed
 from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.next_commands import commands_in
 from sdbench.diagnosis.result import SEVERITIES, Finding, Severity
 from sdbench.diagnosis.rules import (
     machine,
@@ -153,6 +154,7 @@ def _finding(
             "known_issues": [_issue_numbers(issue) for issue in causes],
         },
         remedy=remedy,
+        commands=commands_in(remedy, evidence, first.row),
     )
 
 

@@ -88,6 +88,7 @@ def _unfinished(
     if not processes:
         return
     words = f"{_processes(len(processes), loaded)} {what}"
+    resume = shell("sdbench", "resume", loaded.path)
     rows = _rows_of(evidence, [(entry.case_id, entry.arm) for entry in processes])
     yield _gap(
         "unfinished",
@@ -95,7 +96,8 @@ def _unfinished(
         f"Not finished: {words}{question}.",
         f"{words}: {_names(rows)}.{reasons}",
         rows,
-        f"Continue with: sdbench resume {shell(loaded.path)}",
+        f"Continue with: {resume}",
+        commands=[resume],
         kind=kind,
         processes=[entry.replicate_id for entry in processes],
     )
@@ -107,13 +109,15 @@ def _not_decided(loaded: LoadedRun) -> Iterator[Gap]:
         return
     if loaded.looks and loaded.looks[-1].next_look is None:
         return
+    resume = shell("sdbench", "resume", loaded.path)
     yield _gap(
         "unfinished",
         "warning",
         "Not finished: the run was to measure until decided, and was stopped before.",
         "The run was to measure until every comparison is decided, and was stopped before.",
         [],
-        f"Continue with: sdbench resume {shell(loaded.path)}",
+        f"Continue with: {resume}",
+        commands=[resume],
         kind="not-decided",
     )
 
@@ -261,6 +265,8 @@ def _gap(
     sentence: str,
     rows: Sequence[CaseResult],
     remedy: str,
+    *,
+    commands: Sequence[str] = (),
     **evidence: Any,
 ) -> Gap:
     return Gap(
@@ -272,6 +278,7 @@ def _gap(
             sentence=sentence,
             evidence=evidence,
             remedy=remedy,
+            commands=[*commands],
         ),
     )
 

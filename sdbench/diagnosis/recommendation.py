@@ -17,6 +17,7 @@ from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.case_words import arm_words
 from sdbench.analysis.comparability import swapped, throttled
 from sdbench.analysis.estimates import estimate_pair
+from sdbench.analysis.iterations import iterations_per_second
 from sdbench.analysis.no_effect import as_computed
 from sdbench.analysis.reasons import explain
 from sdbench.analysis.run_summary import memory_limit_bytes
@@ -187,6 +188,9 @@ def _choice(evidence: Evidence, row: CaseResult, rows: list[CaseResult], warned:
         notes=notes,
         snippet=diffusers_snippet(evidence.run, row, evidence.versions(row)),
         elsewhere=elsewhere(case),
+        iterations_per_second=iterations_per_second(
+            summary.steps, summary.latency_s.median / images
+        ),
     )
 
 
@@ -349,6 +353,9 @@ def _tradeoffs(evidence: Evidence, rows: list[CaseResult]) -> list[Tradeoff]:
             correct=row.summary.correct,
             efficient=_efficient(row, rows),
             no_effect=[*row.summary.no_effect],
+            iterations_per_second=iterations_per_second(
+                row.summary.steps, _median_s(row) / evidence.images
+            ),
         )
         for row in rows
     ]

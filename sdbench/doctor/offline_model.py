@@ -80,7 +80,7 @@ def _single(name: str, path: Path) -> ModelFacts:
     try:
         source = find_model(name)
     except (ModelError, UsageError) as error:
-        remedy = "see README for what --model takes, and for --parts"
+        remedy = "see docs/how-to/models.md for what --model takes, and for --parts"
         return _faulty(name, [Fault(str(error).removeprefix(f"{name}: "), remedy)])
     if source.download is not None:
         note = f"a file of {source.pipeline_class}; its tokenizers come from the Hub"

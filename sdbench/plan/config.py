@@ -128,7 +128,7 @@ class UntilDecided(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A configuration, every key defaulted. See README for the meaning of each.
+    """A configuration, every key defaulted. docs/reference/configuration.md has the meanings.
 
     What a model decides is ``auto`` until :mod:`sdbench.plan.for_model` has resolved it.
     """

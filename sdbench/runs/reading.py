@@ -45,6 +45,7 @@ _MOST_RECORDS = 1_000_000
 _MOST_RECORDS_BYTES = 16 << 30
 _NAMED_LINES = 5
 _USUAL_ROOT = Path("results")
+_NAMED_RUNS = 5
 
 
 @dataclass(frozen=True)
@@ -308,7 +309,10 @@ def without_collecting() -> Iterator[None]:
 
 
 def find_run(root: Path, name: str) -> Path:
-    """The folder of a run given by path, by id, by the start of an id, or as ``latest``.
+    """The folder of a run given by path, by id, by the start or a part of an id, or as ``latest``.
+
+    A part is what stands between hyphens, one of them or several: the time, the label, the digits
+    at the end.
 
     Raises:
         UsageError: none or several match.
@@ -318,15 +322,22 @@ def find_run(root: Path, name: str) -> Path:
     runs = list_runs(root)
     if name == "latest" and runs:
         return runs[-1]
-    matches = [path for path in runs if path.name == name] or [
-        path for path in runs if path.name.startswith(name)
-    ]
+    matches = (
+        [path for path in runs if path.name == name]
+        or [path for path in runs if path.name.startswith(name)]
+        or [path for path in runs if f"-{name}-" in f"-{path.name}-"]
+    )
     if len(matches) == 1:
         return matches[0]
-    found = "no run" if not matches else f"{len(matches)} runs"
-    hint = "" if matches else did_you_mean(name, ["latest", *(path.name for path in runs)])
     listing = shell("sdbench", "list", *([] if root == _USUAL_ROOT else ["--results", root]))
-    raise UsageError(f"{found} called {shortened(name)!r} in {root}; {hint}see {listing}")
+    if not matches:
+        hint = did_you_mean(name, ["latest", *(path.name for path in runs)])
+        what = f"{hint}see {listing}" if runs else "there is none yet; make one with: sdbench run"
+        raise UsageError(f"no run called {shortened(name)!r} in {root}; {what}")
+    named = ", ".join(shortened(path.name) for path in matches[:_NAMED_RUNS])
+    more = ", …" if len(matches) > _NAMED_RUNS else ""
+    found = f"{len(matches)} runs called {shortened(name)!r} in {root}"
+    raise UsageError(f"{found}: {named}{more}; see {listing}")
 
 
 def list_runs(root: Path) -> list[Path]:

@@ -650,7 +650,7 @@ def test_show_of_a_case_that_is_not_there_lists_those_that_are(call: Called, res
     assert code == 2
     assert_one_line(err)
     for planned in load_run(path).run.plan.cases:
-        assert repr(case_words(planned.case)) in err
+        assert case_words(planned.case) in err
 
 
 def test_show_of_a_broken_run_is_one_line_and_exit_code_3(call: Called, results: Path) -> None:

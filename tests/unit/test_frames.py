@@ -193,9 +193,9 @@ def test_docstring_shows_an_example() -> None:
         assert f"``{name}``" in (RunFrames.__doc__ or "")
 
 
-def test_example_of_the_readme_runs(run: RunFrames, monkeypatch: pytest.MonkeyPatch) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    example = readme.split("## In a notebook")[1].split("```python\n")[1].split("```")[0]
+def test_example_of_the_documentation_runs(run: RunFrames, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs/python.md").read_text(encoding="utf-8")
+    example = page.split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(run.loaded.path.parent.parent)
     run.loaded.path.parent.rename("results")
     names: dict[str, Any] = {}

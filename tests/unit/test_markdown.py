@@ -199,7 +199,7 @@ def test_row_is_a_table_of_three_lines(results: Path, capsys: pytest.CaptureFixt
     assert main(["report", "latest", "-f", "row", "--results", str(results)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
-    assert {line.count("|") for line in lines} == {11}
+    assert {line.count("|") for line in lines} == {15}
 
 
 def test_json_says_its_schema(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -342,6 +342,25 @@ def test_row_says_machine_settings_time_memory_verdict() -> None:
     assert told["s/picture"] == "0.499 s"
     assert told["peak memory"] == "1.0 GB"
     assert told["verdict"] == "same as CPU"
+    assert told["it/s"] == "4.01", "2 steps in 0.499 s"
+    assert told["95% interval"].endswith(" s") and "–" in told["95% interval"]
+    processes = len({entry.block for entry in loaded.replicates})
+    assert told["processes"] == f"{processes}/{processes}"
+    assert told["date"] == loaded.run.created_utc[:10]
+
+
+def test_row_of_a_gpu_names_its_memory_beside_the_host_s() -> None:
+    facts = {"name": "NVIDIA H200", "recommended_max_bytes": 150_109_880_320}
+    loaded = loaded_run(
+        lambda slot, of: {"device": {"kind": "cuda", "facts": facts}},
+        device="cuda",
+        machine={"chip": "Xeon", "memory_bytes": 135_148_564_480, "system": "Linux"},
+    )
+    told = dict(zip(*row_of(loaded), strict=True))
+    assert (told["chip"], told["RAM"]) == ("NVIDIA H200, 140 GB", "126 GB")
+    lines = {line.what: line.about for line in build_report([loaded]).runs[0].environment}
+    assert lines["device: memory"] == "140 GB" and lines["machine: memory"] == "126 GB"
+    assert not any("recommended" in what for what in lines)
 
 
 def test_several_runs_share_a_heading() -> None:

@@ -57,7 +57,9 @@ def test_what_to_use_is_marked_and_said_with_its_gain(shown: Shown) -> None:
     loaded = loaded_run(seconds=lambda slot, of: steady(0.5 if of.attention_slicing else 1.0)(slot))
     lines = shown(loaded)
     assert [line.split()[1] for line in lines if line.rstrip().endswith("●")] == ["sliced"]
-    assert "64x64, one picture: sliced – 0.25 s a picture" in line_of(lines, "use")
+    assert "64x64, one picture or many: sliced – 0.25 s a picture, 8.01 it/s" in line_of(
+        lines, "use"
+    )
     assert "attention slicing on takes 0.50 times" in line_of(lines, "use")
 
 
@@ -71,7 +73,7 @@ def test_what_is_wrong_stands_below_the_table(shown: Shown) -> None:
     )
     lines = shown(loaded)
     assert "Not healthy" in line_of(lines, "verdict")
-    assert any(line.startswith("  error worker-crash") for line in lines)
+    assert any(line.startswith("  error  Processes crash or fail – 64x64") for line in lines)
     assert any(line.startswith("  64x64 primed: crashed – ended by SIGABRT") for line in lines)
     assert any(line.startswith("  64x64 sliced: wrong picture") for line in lines)
 

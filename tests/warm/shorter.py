@@ -24,11 +24,11 @@ def _of_one_step(check_config: Callable[[], Any]) -> Callable[[], Any]:
     return short
 
 
-def _not_at_the_end_of_a_run(inline_svg: Callable[[Any], str]) -> Callable[[Any], str]:
-    def drawn(figure: Any) -> str:
+def _not_at_the_end_of_a_run(inline_svg: Callable[..., str]) -> Callable[..., str]:
+    def drawn(figure: Any, *, narrow: bool = False) -> str:
         if sys.argv[1:2] in (["run"], ["resume"], ["rerun"]):
             return '<svg role="img"></svg>'
-        return inline_svg(figure)
+        return inline_svg(figure, narrow=narrow)
 
     return drawn
 

@@ -4,6 +4,7 @@ from collections import Counter
 
 from sdbench.analysis.case_result import CaseResult
 from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.next_commands import show_command
 from sdbench.diagnosis.result import Severity
 from sdbench.diagnosis.rules.deciding_setting import contrast_words, healthy_neighbours, use_words
 from sdbench.diagnosis.rules.symptom import Symptom
@@ -43,8 +44,8 @@ def worker_crash(evidence: Evidence, row: CaseResult) -> Symptom | None:
 def timeout(evidence: Evidence, row: CaseResult) -> Symptom | None:
     """No end in time."""
     remedy = (
-        "Look where it stood (sdbench show RUN CASE). If it was only slow, allow more time: "
-        "--set timeout_s=…"
+        f"Look where it stood: {show_command(evidence, row)}. If it was only slow, allow more "
+        "time: --set timeout_s=…"
     )
     return _ended(evidence, row, "timeout", ("timeout",), remedy=remedy)
 
@@ -85,7 +86,7 @@ def _ended(
         row,
         f"{len(ended)} of {len(row.replicates)} processes {_how(first)}{addition}",
         " ".join(words for words in (remedy, known_remedy) if words)
-        or "Read its last words: sdbench show RUN CASE.",
+        or f"See the end of its error output: {show_command(evidence, row)}",
         {
             "processes": len(row.replicates),
             "ended": dict(Counter(entry.outcome for entry in ended)),

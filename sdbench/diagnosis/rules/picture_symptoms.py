@@ -10,6 +10,7 @@ from sdbench.correctness.equality import Equality
 from sdbench.correctness.verdict_words import shows_something, stage_words, unseen_words, what_words
 from sdbench.correctness.wrong_places import Place, Spot, listed, place_of
 from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.next_commands import look_closer
 from sdbench.diagnosis.result import Severity
 from sdbench.diagnosis.rules.deciding_setting import contrast_words, healthy_neighbours, use_words
 from sdbench.diagnosis.rules.symptom import Symptom
@@ -21,7 +22,6 @@ from sdbench.records import ImageCompared, Picture
 SLIGHT_DRIFT = 3.0
 # A difference that grows from pass to pass has grown by half over three passes at least.
 GROWN = 1.5
-LOCALISE = "Find the operator: sdbench localise; make a bug report: sdbench repro RUN CASE."
 
 
 def first_pass_remedy(evidence: Evidence, row: CaseResult, *, fixed: bool) -> str:
@@ -32,9 +32,10 @@ def first_pass_remedy(evidence: Evidence, row: CaseResult, *, fixed: bool) -> st
             "here to help."
         )
     if row.summary.case.warmup:
-        return f"A warm-up pass of one step does not help: throw one whole pass away. {LOCALISE}"
+        words = "A warm-up pass of one step does not help: throw one whole pass away."
+        return f"{words} {look_closer(evidence, row)}"
     if evidence.neighbour(row, "warmup", True) is not None:
-        return f"A warm-up pass was measured and does not help. {LOCALISE}"
+        return f"A warm-up pass was measured and does not help. {look_closer(evidence, row)}"
     remedy = "Make one pass of a single step first and throw it away (warmup = true)"
     release = re.match(r"(\d+)\.", evidence.versions(row).get("torch", ""))
     if release is not None and int(release[1]) < 2:
@@ -172,7 +173,7 @@ def counted_symptom(
         "error",
         row,
         f"{len(wrong)} of {len(made)} pictures {words}: {where}" + (f"; {more}" if more else ""),
-        " ".join(part for part in (use, LOCALISE) if part),
+        " ".join(part for part in (use, look_closer(evidence, row)) if part),
         {
             "wrong": len(wrong),
             "pictures": len(made),

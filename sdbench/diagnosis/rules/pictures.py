@@ -5,10 +5,10 @@ from sdbench.correctness.arithmetic import NO_TF32
 from sdbench.correctness.thresholds import UNIT_ROUNDOFF
 from sdbench.correctness.wrong_places import listed
 from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.next_commands import look_closer
 from sdbench.diagnosis.result import Severity
 from sdbench.diagnosis.rules.deciding_setting import contrast_words, healthy_neighbours, use_words
 from sdbench.diagnosis.rules.picture_symptoms import (
-    LOCALISE,
     SLIGHT_DRIFT,
     apart_words,
     counted_symptom,
@@ -77,7 +77,7 @@ def cpu_mismatch(evidence: Evidence, row: CaseResult) -> Symptom | None:
         what = wrong_words(evidence, row) or row.summary.correct_reason or row.summary.correct
         words = f"the pictures are not the CPU's: {what}"
     words += contrast_words(fine, "they match")
-    remedy = " ".join(part for part in (use_words(fine), LOCALISE) if part)
+    remedy = " ".join(part for part in (use_words(fine), look_closer(evidence, row)) if part)
     tf32 = margin is not None and margin <= _TF32_MARGIN and may_use_tf32(evidence, row)
     if tf32 and not seen:
         severity = "info"
@@ -127,7 +127,7 @@ def _of_fault(
         "error",
         row,
         wrong_words(evidence, row, holds) + contrast_words(fine, "it is right"),
-        " ".join(part for part in (use_words(fine), LOCALISE) if part),
+        " ".join(part for part in (use_words(fine), look_closer(evidence, row)) if part),
         {
             "images": place.images,
             "faults": sorted({entry.fault or "" for entry in wrong}),
@@ -161,7 +161,7 @@ def _misread(evidence: Evidence, row: CaseResult) -> Symptom | None:
         severity,
         row,
         f"{words}; {cause}" if cause else words,
-        "Nothing is wrong with the device." if severity == "info" else LOCALISE,
+        "Nothing is wrong with the device." if severity == "info" else look_closer(evidence, row),
         {"wrong": len(wrong), "read": len(made)},
     )
 

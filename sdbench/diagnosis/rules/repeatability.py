@@ -6,9 +6,9 @@ from sdbench.analysis.case_result import CaseResult
 from sdbench.correctness.equality import Equality, EqualityKind
 from sdbench.correctness.wrong_places import listed
 from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.next_commands import look_closer
 from sdbench.diagnosis.result import Severity
 from sdbench.diagnosis.rules.picture_symptoms import (
-    LOCALISE,
     apart_words,
     different_images,
     equality_numbers,
@@ -49,7 +49,7 @@ def nondeterministic(evidence: Evidence, row: CaseResult) -> Symptom | None:
         severity_of(found),
         row,
         words,
-        f"Do not rely on single pictures of this setting. {LOCALISE}",
+        f"Do not rely on single pictures of this setting. {look_closer(evidence, row)}",
         equality_numbers(found) | place_numbers(place),
     )
 
@@ -139,7 +139,7 @@ def _wrong_items(evidence: Evidence, row: CaseResult) -> Symptom | None:
         _severity_of_items(row, wrong),
         row,
         f"in a batch {wrong_words(evidence, row)}; {beside}",
-        f'Make the pictures in a loop (batching = "loop"). {LOCALISE}',
+        f'Make the pictures in a loop (batching = "loop"). {look_closer(evidence, row)}',
         {
             "right_images": place.right_images,
             "wrong_images": place.images,
@@ -169,7 +169,7 @@ def _unlike_loop(evidence: Evidence, row: CaseResult) -> Symptom | None:
         row,
         f"image {listed(different_images(found))} of a batch is not what a loop makes "
         f"from the same seed{apart_words(found)}",
-        f'Make the pictures in a loop (batching = "loop"). {LOCALISE}',
+        f'Make the pictures in a loop (batching = "loop"). {look_closer(evidence, row)}',
         equality_numbers(found),
     )
 

@@ -98,7 +98,12 @@ def reinstall_torch(facts: DoctorFacts) -> str:
 
 
 def new_environment(facts: DoctorFacts) -> str:
-    """A new environment with a Python that every current package is made for."""
+    """A new environment with a Python that every current package is made for.
+
+    Where this Python runs under Rosetta that is the native one, so that all rows name the same.
+    """
+    if facts.translated_python:
+        return arm64_environment(facts)
     return _environment(facts, _NEW_PYTHON, NEW_ENVIRONMENT)
 
 

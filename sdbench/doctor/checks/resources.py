@@ -96,10 +96,13 @@ def memory(facts: DoctorFacts) -> Check | None:
         )
     needed = f"enough for {name}"
     if needs is not None:
-        needed = (
-            f"{name} needs about {gigabytes(needs.least)} with attention slicing, up to "
-            f"{gigabytes(needs.most)} without (512x512, {default_dtype(device)} on {device})"
+        sizes_words = (
+            f"about {gigabytes(needs.least)} with attention slicing, up to "
+            f"{gigabytes(needs.most)} without"
         )
+        if black is not None:  # what its own row says to leave off
+            sizes_words = f"up to {gigabytes(needs.most)} without attention slicing"
+        needed = f"{name} needs {sizes_words} (512x512, {default_dtype(device)} on {device})"
     question = Question("memory", needed, why)
     sizes = [size for size in (or_none(have), limit) if size is not None]
     if isinstance(have, Unavailable) and not sizes:

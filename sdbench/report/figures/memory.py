@@ -105,7 +105,7 @@ def _phases(axes: "list[Axes]", timeline: Timeline, end: float, theme: Theme) ->
     for span in timeline.phases:
         for one in axes:
             one.axvline(span.begin_s, color=theme["line"], linewidth=0.7, zorder=0)
-        if (span.end_s - span.begin_s) / end >= _NARROW:
+        if (span.end_s - span.begin_s) / end >= _NARROW * (3 if theme.narrow else 1):
             middle = (span.begin_s + span.end_s) / 2
             axes[0].text(
                 middle,

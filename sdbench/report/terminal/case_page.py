@@ -87,8 +87,10 @@ def _crash_lines(report: CrashReport) -> list[str]:
 
 def _pass_table(passes: list[Pass]) -> Table:
     table = Table(show_edge=False, box=None, padding=(0, 2))
-    for column in ("pass", "time", "peak", "pixels", "range"):
-        table.add_column(column)
+    for column in ("pass", "time", "peak"):
+        table.add_column(column, no_wrap=True)
+    for column in ("pixels", "range"):
+        table.add_column(column, overflow="fold")
     for _, alike in itertools.groupby(passes, _kind_and_pictures):
         entries = [*alike]
         if len(entries) < _FEWEST_FOLDED:

@@ -11,8 +11,8 @@ from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.resolve import OFFLINE
 from sdbench.plan.config import UntilDecided
 from sdbench.records import Plan
+from sdbench.report.terminal.lines import render_lines
 from sdbench.report.terminal.memory_page import fit_sentence, show_bars
-from sdbench.report.terminal.tables import render_lines
 from sdbench.runner.prepare import Prepared
 from sdbench.runner.start_warnings import slowdown_of, warnings_of
 from sdbench.stats import LOOKS, MIN_PROCESSES

@@ -11,6 +11,7 @@ from sdbench.analysis.run_summary import CaseSummary, disturbances, per_picture
 from sdbench.analysis.telemetry import WAIT_WORDS
 from sdbench.records import Case, Replicate, RowKey
 from sdbench.report.view.model import CaseView, ProcessTimes, Tone
+from sdbench.report.view.speed import steps_of
 from sdbench.report.view.summary_words import picture_words
 from sdbench.report.view.telemetry_words import predicted_words
 from sdbench.stats import tukey_outliers
@@ -73,6 +74,7 @@ def _case_view(
         ],
         memory_words=size(summary.peak_memory_bytes) + predicted_words(summary),
         no_effect=no_effect_words(summary.case, summary.no_effect),
+        steps=steps_of(row.run, summary.case),
     )
 
 

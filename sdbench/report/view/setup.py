@@ -11,11 +11,14 @@ from sdbench.records import Run
 from sdbench.report.view.correctness_words import check_words, not_float64_words
 from sdbench.report.view.model import Line, Mark, SetupCheck, Tone
 from sdbench.report.view.passes import count_words
+from sdbench.report.view.speed import ITERATIONS_EXPLAINED
 from sdbench.runs import LoadedRun
 from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES
-from sdbench.words import machine_words, size
+from sdbench.words import machine_words, memory_words, size
 
 _REMEDY = "sdbench doctor says what is wrong and what mends it"
+# What a machine has as it is sold, in powers of two, wherever it is recorded.
+_MACHINE_MEMORY = ("memory_bytes", "total_bytes")
 # Worst first.
 TONES: tuple[Tone, ...] = ("bad", "warning", "unknown", "good")
 
@@ -55,9 +58,18 @@ def machine_lines(loaded: LoadedRun) -> list[Line]:
     ]
 
 
+def gpu_words(facts: Mapping[str, Any]) -> str:
+    """``NVIDIA H200, 140 GB``: a CUDA device and its memory, which it calls a recommended most."""
+    memory = facts.get("recommended_max_bytes")
+    words = [str(facts.get("name") or ""), memory_words(memory) if memory else ""]
+    return ", ".join(word for word in words if word)
+
+
 def _device_words(loaded: LoadedRun) -> str:
     facts = device_facts(loaded.replicates)
     name = f", {facts['name']}" if facts.get("name") and loaded.run.device != "cpu" else ""
+    if loaded.run.device == "cuda" and gpu_words(facts):
+        name = f", {gpu_words(facts)}"
     cores = f", {facts['gpu_cores']} GPU cores" if facts.get("gpu_cores") else ""
     return f"{loaded.run.device}{name}{cores}"
 
@@ -179,7 +191,7 @@ def environment_lines(loaded: LoadedRun) -> list[Line]:
         *([Line("label", run.label)] if run.label else []),
         Line("sdbench", f"{run.sdbench}, schema {run.schema}"),
         *_table_lines("machine", run.machine),
-        *_table_lines("device", device_facts(loaded.replicates)),
+        *_device_lines(loaded),
         *_fact_lines(run.machine_facts),
     ]
     for name, stack in run.stacks.items():
@@ -191,6 +203,15 @@ def environment_lines(loaded: LoadedRun) -> list[Line]:
         if variables:
             lines.append(Line(f"variables of arm {arm.name}", variables))
     return lines
+
+
+def _device_lines(loaded: LoadedRun) -> Iterator[Line]:
+    """Metal recommends a maximum; on CUDA the same fact is the memory of the GPU."""
+    facts = dict(device_facts(loaded.replicates))
+    memory = facts.pop("recommended_max_bytes", None) if loaded.run.device == "cuda" else None
+    yield from _table_lines("device", facts)
+    if memory is not None:
+        yield Line("device: memory", memory_words(memory))
 
 
 def _table_lines(prefix: str, facts: Mapping[str, Any]) -> Iterator[Line]:
@@ -217,6 +238,8 @@ def _value_words(name: str, value: Any) -> str:
         return f"not known: {value.get('unavailable', value)}"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if name in _MACHINE_MEMORY and isinstance(value, (int, float)):
+        return memory_words(value)
     if name.endswith("_bytes") and isinstance(value, (int, float)):
         return size(value)
     if isinstance(value, (list, tuple)):
@@ -238,6 +261,7 @@ def method_lines(loaded: LoadedRun, summary: RunSummary) -> list[Line]:
         "seconds a picture": "the median over processes of each one's median of passes 2 on, "
         f"divided by the pictures of a pass; {_passes_words(loaded)}. The first pass is told apart "
         "and never averaged in",
+        "it/s": ITERATIONS_EXPLAINED,
         "interval": "95% t interval on the logarithms of the processes' medians, from "
         f"{MIN_PROCESSES} processes on; with fewer there is no speed verdict",
         "order": "blocks that hold every case and arm once, shuffled by the seed, arms side by "
