@@ -1,4 +1,4 @@
-"""Compares what two checkouts print and write, to the byte, figures and pictures included.
+"""Compares what two checkouts print and write, to the byte, figures and images included.
 
 python tools/same_output.py OTHER_CHECKOUT
 

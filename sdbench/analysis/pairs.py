@@ -32,7 +32,8 @@ class Pair:
 
 
 def pairs_of_runs(base: LoadedRun, new: LoadedRun) -> list[Pair]:
-    """The same case in the same arm of two runs; single arms belong together whatever their names.
+    """The same case in the same variant of two runs; single variants belong together whatever their
+    names.
 
     Raises:
         UsageError: the runs have no case in common.
@@ -120,12 +121,13 @@ def _value_reader(run: Run, axis: str) -> Callable[[CaseResult], str]:
 
 
 def _stack_labels(run: Run) -> Mapping[str, str]:
-    """Arm to stack; a path is called like its arm, which is the same on every machine."""
+    """Variant to environment; a path is called like its variant, which is the same on every
+    machine."""
     labels = {arm.name: arm.name if "/" in arm.stack else arm.stack for arm in run.plan.arms}
     if len(set(labels.values())) < len(labels):
         raise UsageError(
-            f"--by stack: several arms of {run.run_id} have the same stack; compare them with "
-            "--by arm"
+            f"--by stack: several variants of {run.run_id} have the same environment; compare them "
+            "with --by arm"
         )
     return labels
 

@@ -11,15 +11,15 @@ REASONS: dict[str, str] = {
     # One side is not there, or not right.
     "missing-in-base": "the base has no such case",
     "missing-in-new": "the new side has no such case",
-    "wrong-in-base": "the base makes a wrong picture",
-    "wrong-in-new": "the new side makes a wrong picture",
-    "wrong-in-both": "both sides make a wrong picture",
+    "wrong-in-base": "the base makes a wrong image",
+    "wrong-in-new": "the new side makes a wrong image",
+    "wrong-in-both": "both sides make a wrong image",
     # The two did not do the same work, or not in the same place.
     "model-differs": "the two sides ran different models, or files of the same name that differ",
     "prompts-differ": "the prompts differ",
     "steps-differ": "the numbers of steps differ",
     "seed-differs": "the seeds differ",
-    "settings-differ": "scheduler, guidance scale or pictures a pass differ",
+    "settings-differ": "scheduler, guidance scale or images per pass differ",
     "work-differs": "the denoiser did more work for an image on one side: more steps or calls, or "
     "guidance",
     "mode-differs": "text-to-image against image-to-image, or strength or input image differ",

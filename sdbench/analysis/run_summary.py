@@ -1,4 +1,4 @@
-"""A run's records reduced to what people read and scripts consume: one row a case and arm."""
+"""A run's records reduced to what people read and scripts consume: one row per case and variant."""
 
 import statistics
 from collections import Counter
@@ -52,7 +52,7 @@ _LOST = "it began and never ended: sdbench resume goes on with it"
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """Steady seconds a pass: the median over processes of each one's median of passes 2 on.
+    """Steady seconds per pass: the median over processes of each one's median of passes 2 on.
 
     ``n`` counts processes; ``ci95`` is None below 3. Source: PROTOCOL 1, 4 and 9.
     """
@@ -72,7 +72,7 @@ class Disturbed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """One case in one arm."""
+    """One case in one variant."""
 
     case_id: str
     arm: str
@@ -95,7 +95,7 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     correct: Correctness
     correct_reason: str | None
     correct_margin: float | None
-    """Distance from the CPU's pictures over what rounding allows, the worst; up to 1 is a match."""
+    """Distance from the CPU's images over what rounding allows, the worst; up to 1 is a match."""
     content: Content | None
     content_reason: str | None
     replicates: int
@@ -208,7 +208,7 @@ def summary_of(loaded: LoadedRun) -> RunSummary:
 
 
 def per_picture(pass_s: float | None, images: int) -> float | None:
-    """A picture's share of a time of a pass, in seconds; None stays None."""
+    """An image's share of a time of a pass, in seconds; None stays None."""
     return None if pass_s is None else pass_s / images
 
 
@@ -415,7 +415,7 @@ def machine_warnings(replicates: Sequence[Replicate]) -> list[str]:
 def _correctness(
     pictures: list[Picture], compared: list[Compared]
 ) -> tuple[Correctness, str | None]:
-    """The worst of the processes; before the comparison only NaN and black pictures are told."""
+    """The worst of the processes; before the comparison only NaN and black images are told."""
     if compared:
         worst = min(compared, key=lambda record: CORRECTNESS_SEVERITY.index(record.verdict))
         alike = sum(record.verdict == worst.verdict for record in compared)
@@ -424,23 +424,23 @@ def _correctness(
     faults = Counter(fault for picture in pictures if (fault := picture.broken) is not None)
     if faults:
         words = ", ".join(f"{count} {fault}" for fault, count in sorted(faults.items()))
-        return "broken", f"of {len(pictures)} pictures: {words}"
+        return "broken", f"of {len(pictures)} images: {words}"
     if not pictures:
-        return "unknown", "no picture was made"
+        return "unknown", "no image was made"
     return "unknown", "not compared with the CPU"
 
 
 def _content(pictures: list[Picture]) -> tuple[Content | None, str | None]:
-    """Whether the pictures show what was asked for; one wrong picture makes the case wrong."""
+    """Whether the images show what was asked for; one wrong image makes the case wrong."""
     wrong = [picture.content_reason for picture in pictures if picture.content == "wrong"]
     if wrong:
-        return "wrong", f"{len(wrong)} of {len(pictures)} pictures, the first: {wrong[0]}"
+        return "wrong", f"{len(wrong)} of {len(pictures)} images, the first: {wrong[0]}"
     if pictures and all(picture.content == "right" for picture in pictures):
         return "right", None
     reasons = [picture.content_reason for picture in pictures if picture.content is None]
     if not pictures:
-        return None, "no picture was made"
-    return None, reasons[0] or "only the pictures of builtin/shapes can be read"
+        return None, "no image was made"
+    return None, reasons[0] or "only the images of builtin/shapes can be read"
 
 
 class TimeShares(msgspec.Struct, frozen=True, kw_only=True):
@@ -455,7 +455,7 @@ class TimeShares(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rest_s(self) -> float:
-        """Starting processes, saving pictures, writing records; with fork also one import."""
+        """Starting processes, saving images, writing records; with fork also one import."""
         reported = self.passes_s + self.load_s + self.import_s + self.waited_s + self.comparing_s
         return max(0.0, self.wall_s - reported)
 

@@ -39,7 +39,7 @@ _SAME_SHARE = 0.01
 
 
 class CaseTelemetry(msgspec.Struct, frozen=True, kw_only=True):
-    """The worst of all processes of a case in an arm; ``unavailable`` says why one is None.
+    """The worst of all processes of a case in a variant; ``unavailable`` says why one is None.
 
     ``allocated_bytes`` and ``driver_bytes`` are what the device's allocator held after a measured
     pass, and what the driver held for the process; ``swap_delta_bytes``, ``swap_in_bytes`` and
@@ -86,7 +86,7 @@ _COUNTED = ("allocated_bytes", "driver_bytes", "recommended_max_bytes")
 
 
 def case_telemetry(replicates: Sequence[Replicate]) -> CaseTelemetry:
-    """Reduce the telemetry of a case's processes in one arm."""
+    """Reduce the telemetry of a case's processes in one variant."""
     summaries = [entry.telemetry for entry in replicates if entry.telemetry is not None]
     passes = [entry for replicate in replicates for entry in replicate.of_kind("measured")]
     reasons = {name: why for entry in summaries for name, why in entry.unavailable.items()}

@@ -27,7 +27,7 @@ VERBS = {
     ),
     "localise": ("sdbench.cli.localise", "Find the operators in which device and CPU part."),
     "repro": ("sdbench.cli.repro", "Write a script and an issue text about one case of a run."),
-    "explain": ("sdbench.cli.explain", "Explain a crash text, a crash report or a bad picture."),
+    "explain": ("sdbench.cli.explain", "Explain a crash text, a crash report or a bad image."),
     "list": ("sdbench.cli.list", "List the runs there are."),
     "show": ("sdbench.cli.show", "Show a run's table, or one case in full."),
     "compare": ("sdbench.cli.compare", "Compare A with B, with a statistical verdict."),
@@ -47,7 +47,7 @@ Typical use:
 
 \b
 Exit codes: 0 all well, 1 a case did not end well, 2 wrong usage or configuration,
-3 this machine or stack cannot run it (or a run cannot be read), 70 a fault of sdbench
+3 this machine or environment cannot run it (or a run cannot be read), 70 a fault of sdbench
 itself, 130 interrupted (results are kept)."""
 
 
@@ -81,7 +81,7 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="sdbench")
 def cli() -> None:
-    """Is this machine set up right for Stable Diffusion, how fast is it, are its pictures correct,
+    """Is this machine set up right for Stable Diffusion, how fast is it, are its images correct,
     and which settings should I use?
 
     sdbench runs the real diffusers pipeline on Apple silicon (mps), CUDA or a CPU and keeps

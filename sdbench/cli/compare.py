@@ -49,7 +49,7 @@ from sdbench.stats import DEFAULT_THRESHOLD
     "conditions",
     multiple=True,
     type=click.Choice(["slower", "wrong", "undecided", "any"]),
-    help="Exit with 1 when a case is slower; when its picture is wrong or it no longer completes; "
+    help="Exit with 1 when a case is slower; when its image is wrong or it no longer completes; "
     "when it has no verdict; any: slower or wrong. With any of these also when nothing could be "
     "judged.",
 )

@@ -27,7 +27,7 @@ def command(run: str, everything: bool, root: Path, as_json: bool) -> int:
 
     RUN is a run's path, its id, the beginning of its id, or 'latest'. Measures nothing: it reads
     what the run has kept. Exits with 1 where a finding is an error, where planned processes did not
-    end, where pictures were not checked, and where other programs disturbed every process.
+    end, where images were not checked, and where other programs disturbed every process.
     """
     diagnosis = diagnosed(load_run(find_run(root, run)))
     if as_json:

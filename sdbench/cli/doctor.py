@@ -39,8 +39,10 @@ _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "di
 @click.option(
     "--python",
     metavar="PATH",
-    help="Examine this interpreter, virtual environment or created stack; nothing is installed "
-    "into it.",
+    help=(
+        "Examine this interpreter, virtual environment or created environment; nothing is "
+        "installed into it."
+    ),
 )
 @click.option(
     "--model",

@@ -41,20 +41,20 @@ _PACKAGES = (
 @click.argument("file", default="-", metavar="[FILE]")
 @json_option
 def command(file: str, as_json: bool) -> int:
-    """Explain a crash text, a traceback, a macOS crash report or a bad picture.
+    """Explain a crash text, a traceback, a macOS crash report or a bad image.
 
-    FILE is a log or picture of any program that uses torch; without it, or with -, the text is
+    FILE is a log or image of any program that uses torch; without it, or with -, the text is
     read from standard input. Reports what happened, since and until which release, what to do, how
     sure that is, and a public thread about it. Uses the versions stated in the text, or those of
-    this machine if the text states none, and says which. A picture (PNG, JPEG, WebP) is measured,
+    this machine if the text states none, and says which. An image (PNG, JPEG, WebP) is measured,
     and the settings that a program embedded in it are read. Nothing leaves the machine.
 
     Exits with 0 also when nothing is recognised (the list of explanations is then empty), and with
-    2 when the input is neither text nor a picture.
+    2 when the input is neither text nor an image.
     """
     name, data = ("standard input", _from_stdin()) if file == "-" else (file, _from_file(file))
     if not data.strip():
-        raise UsageError(f"{name} is empty; expected a log, a traceback or a picture")
+        raise UsageError(f"{name} is empty; expected a log, a traceback or an image")
     from sdbench.explain.picture_files import picture_format
 
     if picture_format(data) is not None:
@@ -95,8 +95,8 @@ def _picture(name: str, data: bytes, as_json: bool) -> int:
     _show(explanations)
     if not explanations:
         console().print(
-            "\nNo fault can be seen in the picture by itself; whether it is the picture that it "
-            "should be takes a reference. sdbench run compares this machine's pictures with the "
+            "\nNo fault can be seen in the image by itself; whether it is the image that it "
+            "should be takes a reference. sdbench run compares this machine's images with the "
             "CPU's.",
             soft_wrap=True,
         )
@@ -155,7 +155,7 @@ def _from_file(file: str) -> bytes:
             return _bounded(file, stream.read(_LARGEST_BYTES + 1))
     except OSError as error:
         raise UsageError(
-            f"{file}: {error.strerror}; expected a log, a traceback or a picture, or - for "
+            f"{file}: {error.strerror}; expected a log, a traceback or an image, or - for "
             "standard input"
         ) from None
 
@@ -174,7 +174,7 @@ def _decoded(name: str, data: bytes) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")
     if b"\x00" in data[:4096]:
-        raise UsageError(f"{name} is neither text nor a PNG, JPEG or WebP picture")
+        raise UsageError(f"{name} is neither text nor a PNG, JPEG or WebP image")
     return data.decode("utf-8", "replace").removeprefix("\ufeff").replace("\r\n", "\n")
 
 

@@ -56,7 +56,7 @@ _LEAST_SHARE = 0.02
 )
 @click.option("--stack", default="current", show_default=True, metavar="S", help="As for run.")
 @click.option(
-    "--resolution", default="256x256", show_default=True, metavar="WxH", help="Size of the picture."
+    "--resolution", default="256x256", show_default=True, metavar="WxH", help="Size of the image."
 )
 @click.option(
     "--dtype",
@@ -65,7 +65,7 @@ _LEAST_SHARE = 0.02
 )
 @click.option("--slicing", is_flag=True, help="With attention slicing.")
 @click.option("--vae-tiling", is_flag=True, help="With the VAE decoding in tiles.")
-@click.option("--batch", default=1, show_default=True, metavar="N", help="Pictures in the pass.")
+@click.option("--batch", default=1, show_default=True, metavar="N", help="Images in the pass.")
 @click.option("--steps", default=2, show_default=True, metavar="N", help="Denoising steps.")
 @click.option(
     "--top", type=click.IntRange(1), default=10, show_default=True, help="Operators to show."

@@ -65,10 +65,10 @@ def _dumped(document: dict[str, Any]) -> str:
 _FORMATS: dict[str, _Format] = {
     "html": _Format("one page to look at, offline", html_report, REPORT_FILE),
     "md": _Format(
-        "Markdown for GitHub; with -o X.md its pictures are in X_files",
+        "Markdown for GitHub; with -o X.md its images are in X_files",
         lambda runs: markdown_report(build_report(runs)).text,
     ),
-    "row": _Format("a table line a run, of the fastest recommended settings, for a thread", _row),
+    "row": _Format("a table line per run, of the fastest recommended settings, for a thread", _row),
     "json": _Format("what run --json prints", _json),
     "csv": _Format("a row for each process", csv_of_runs),
     "junit": _Format(
@@ -104,7 +104,7 @@ _BY_SUFFIX = {".md": "md", ".csv": "csv", ".json": "json", ".xml": "junit"}
     "--share",
     is_flag=True,
     help="Leave out user and host names, paths, tokens, e-mail addresses, prompts of your own with "
-    "their pictures, and workers' last words.",
+    "their images, and workers' last words.",
 )
 @results_option_alone
 @force_option
@@ -145,7 +145,7 @@ def command(
 
 
 def _write_markdown(runs: Sequence[LoadedRun], target: Path) -> None:
-    """The text, and its pictures in a folder beside it."""
+    """The text, and its images in a folder beside it."""
     folder = target.with_name(f"{target.stem}_files")
     story = build_report(runs)
     galleries = [

@@ -21,7 +21,9 @@ from sdbench.runs import LoadedRun, find_run, load_run
 from sdbench.stacks import resolve_stack
 
 _SCRIPT, _ISSUE, _ENVIRONMENT = "repro.py", "issue.md", "environment.txt"
-_NO_ENVIRONMENT = "unavailable: torch.utils.collect_env did not run in the stack's interpreter\n"
+_NO_ENVIRONMENT = (
+    "unavailable: torch.utils.collect_env did not run in the interpreter of the environment\n"
+)
 _NOT_OURS = (
     "unavailable: this run was not made by this installation of sdbench, so the interpreter that "
     "it names was not started. Run python -m torch.utils.collect_env where the run was made.\n"
@@ -31,7 +33,7 @@ _NOT_OURS = (
 @click.command(name="repro")
 @click.argument("run")
 @click.argument("case")
-@click.option("--arm", help="Which arm of the run. [default: the one that fared worst]")
+@click.option("--arm", help="Which variant of the run. [default: the one that fared worst]")
 @click.option(
     "-o",
     "--output",
@@ -42,7 +44,7 @@ _NOT_OURS = (
 @click.option(
     "--stack",
     metavar="S",
-    help="Describe this environment in environment.txt: 'current', or a stack as for run. "
+    help="Describe this environment in environment.txt: 'current', or an environment as for run. "
     "[default: the one that the run was made in, if the run is your own]",
 )
 @click.option(
@@ -151,14 +153,14 @@ def _passes(run: Run, attempts: list[Replicate]) -> int | None:
 
 
 def _arm(loaded: LoadedRun, case_id: str, name: str | None) -> Arm:
-    """The arm asked for, or the one in which the case ended worst."""
+    """The variant asked for, or the one in which the case ended worst."""
     arms = loaded.run.plan.arms
     if name is not None:
         for arm in arms:
             if arm.name == name:
                 return arm
         raise UsageError(
-            f"no arm {name!r} in {loaded.run.run_id}; there are "
+            f"no variant {name!r} in {loaded.run.run_id}; there are "
             f"{', '.join(arm.name for arm in arms)}"
         )
     ended = {
@@ -194,7 +196,7 @@ def _environment(loaded: LoadedRun, arm: Arm, stack: str | None) -> str | None:
     reported = collect_env(interpreter)
     if reported is None:
         return None
-    where = f"collected in stack {stack}, which may not be the run's\n" if stack else ""
+    where = f"collected in environment {stack}, which may not be the run's\n" if stack else ""
     return where + redacted_text(reported)
 
 

@@ -47,8 +47,8 @@ def command(
     versions must be the ones the run began with.
 
     A run that another installation of sdbench made, or whose run.json was changed, does not decide
-    which programs are started: its stacks must be 'current' or named ones, its variables may only
-    tune the computation, and --allow-pickle must be given again.
+    which programs are started: its environments must be 'current' or named ones, its variables may
+    only tune the computation, and --allow-pickle must be given again.
     """
     path = find_run(root, run)
     folder = RunFolder.open(path)

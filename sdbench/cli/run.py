@@ -65,8 +65,10 @@ from sdbench.words import printable, shell
     "stacks",
     multiple=True,
     metavar="S",
-    help="Measure in this environment: 'current', a stack (see sdbench stacks), or the path of an "
-    "interpreter or virtual environment. Give it twice to compare two, interleaved.",
+    help=(
+        "Measure in this environment: 'current', an environment (see sdbench stacks), or the path "
+        "of an interpreter or virtual environment. Give it twice to compare two, interleaved."
+    ),
 )
 @click.option(
     "--set",
@@ -100,7 +102,7 @@ from sdbench.words import printable, shell
     "--fail-on",
     multiple=True,
     type=click.Choice(["wrong", "skipped"]),
-    help="Exit with 1 also when a picture is wrong (or none could be checked), or a case was "
+    help="Exit with 1 also when an image is wrong (or none could be checked), or a case was "
     "skipped.",
 )
 @json_option
@@ -200,7 +202,8 @@ def watcher_for(path: Path) -> Any:
 
 
 def exit_code(sat: SessionResult) -> int:
-    """130 when interrupted, 1 when the guard ended the run, 3 where the stack cannot be imported;
+    """130 when interrupted, 1 when the guard ended the run, 3 where the environment cannot be
+    imported;
     else what the outcomes say."""
     codes = {"interrupted": 130, "swapped-out": 1, "cannot-import": 3}
     return codes.get(sat.end, sat.summary.exit_code)
@@ -280,12 +283,12 @@ def _show_plan(prepared: Prepared, json_wanted: bool) -> None:
 
 
 def _why_closed(summary: RunSummary, conditions: tuple[str, ...]) -> str | None:
-    """Why the gate fails where no picture could be judged; None where one was, or none asks."""
+    """Why the gate fails where no image could be judged; None where one was, or none asks."""
     judged = any(row.correct != "unknown" or row.content is not None for row in summary.cases)
     if "wrong" not in conditions or judged:
         return None
     reasons = dict.fromkeys(row.correct_reason for row in summary.cases if row.correct_reason)
-    return f"--fail-on wrong: no picture could be judged: {'; '.join(reasons) or 'none was made'}"
+    return f"--fail-on wrong: no image could be judged: {'; '.join(reasons) or 'none was made'}"
 
 
 def _fails_on(summary: RunSummary, conditions: tuple[str, ...]) -> int:

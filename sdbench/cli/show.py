@@ -76,15 +76,15 @@ def _machine_words(run: Run) -> str:
 
 
 def _work_words(run: Run) -> str:
-    """``8 steps, ddim, 2 pictures a pass, 3 processes a case``: without it no time means much."""
+    """``8 steps, ddim, 2 images per pass, 3 processes per case``: without it no time means much."""
     config = run.config
     words = [f"{config.get('steps')} steps", str(config.get("scheduler"))]
     words += [] if run.image_to_image is None else [run.mode_words]
-    words.append(f"{counted(int(config.get('images', 1)), 'picture')} a pass")
+    words.append(f"{counted(int(config.get('images', 1)), 'image')} per pass")
     if config.get("until_decided"):
         return ", ".join([*words, "processes until decided"])
     processes = counted(int(config.get("replicates", 1)), "process", "processes")
-    return ", ".join([*words, f"{processes} a case"])
+    return ", ".join([*words, f"{processes} per case"])
 
 
 def _device_words(facts: dict[str, Any], device: DeviceKind) -> str:

@@ -40,10 +40,10 @@ _names = click.argument("names", nargs=-1, required=True, metavar="NAME...")
 def command() -> None:
     """Version sets for comparing torch releases: list, create, remove, check.
 
-    A stack is an environment of its own with one release of torch and everything else pinned, made
-    by uv from a lock that comes with sdbench. `torch-1.13` and `torch-2.5` have the very same
-    diffusers, transformers and numpy, so that torch alone differs; `current` is the environment
-    that sdbench runs in. Stacks are kept in the cache folder (SDBENCH_CACHE).
+    An environment is an environment of its own with one release of torch and everything else
+    pinned, made by uv from a lock that comes with sdbench. `torch-1.13` and `torch-2.5` have the
+    very same diffusers, transformers and numpy, so that torch alone differs; `current` is the
+    environment that sdbench runs in. Environments are kept in the cache folder (SDBENCH_CACHE).
 
     \b
     sdbench stacks create torch-1.13 torch-2.5         once; on Linux gigabytes are downloaded
@@ -58,7 +58,8 @@ def command() -> None:
 @command.command(name="list", short_help="Which there are, and which are created.")
 @json_option
 def list_command(as_json: bool) -> int:
-    """List the stacks: which there are, which are created, and which are still what they were."""
+    """List the environments: which there are, which are created, and which are still what they
+    were."""
     found = [examine(stack) for stack in shipped_stacks().values()]
     current = own_environment()
     rows = [_current_row(current), *map(_row, found)]
@@ -84,7 +85,7 @@ def list_command(as_json: bool) -> int:
 @_names
 @json_option
 def create_command(names: tuple[str, ...], as_json: bool) -> int:
-    """Create stacks: install them from their locks, check the versions, make a small picture.
+    """Create environments: install them from their locks, check the versions, make a small image.
 
     What is there already and still as it was made is kept; what is not is made anew, and why is
     said. Needs uv (`pip install uv`), the network and minutes; uv keeps what it downloads, so a
@@ -118,7 +119,7 @@ def create_command(names: tuple[str, ...], as_json: bool) -> int:
 @_names
 @json_option
 def remove_command(names: tuple[str, ...], as_json: bool) -> int:
-    """Delete created stacks. What uv has downloaded stays in its cache (`uv cache clean`)."""
+    """Delete created environments. What uv has downloaded stays in its cache (`uv cache clean`)."""
     stacks = [shipped_stack(name) for name in names]
     rows = []
     for stack in stacks:
@@ -136,9 +137,9 @@ def remove_command(names: tuple[str, ...], as_json: bool) -> int:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @json_option
 def check_command(names: tuple[str, ...], as_json: bool) -> int:
-    """Check created stacks: versions as in the lock, and a small picture. Without NAME: all.
+    """Check created environments: versions as in the lock, and a small image. Without NAME: all.
 
-    Exits with 1 when one is not created, not what it was made as, or makes no picture.
+    Exits with 1 when one is not created, not what it was made as, or makes no image.
     """
     stacks = [shipped_stack(name) for name in names]
     found = [examine(stack) for stack in stacks or shipped_stacks().values()]
@@ -148,7 +149,7 @@ def check_command(names: tuple[str, ...], as_json: bool) -> int:
     with _executor() as executor:
         for entry in found:
             with _progress(entry.stack) as tell:
-                tell("making a small picture with it")
+                tell("making a small image with it")
                 problem = _problem(entry, executor)
             rows.append(_row(entry) | {"works": problem is None, "problem": problem})
             if not as_json:
@@ -156,12 +157,13 @@ def check_command(names: tuple[str, ...], as_json: bool) -> int:
     if as_json:
         print_json({"stacks": rows})
     elif not rows:
-        _say("No stack is created yet. Make one with: sdbench stacks create torch-1.13")
+        _say("No environment is created yet. Make one with: sdbench stacks create torch-1.13")
     return 0 if all(row["works"] for row in rows) else 1
 
 
 def _row(found: StackState) -> dict[str, Any]:
-    """A stack for the JSON document; the versions of one not ready are those it will have."""
+    """An environment for the JSON document; the versions of one not ready are those it
+    will have."""
     stack, info = found.stack, found.info if found.state == "ready" else None
     lock = read_lock(lock_path(stack, this_platform()))
     return {
@@ -203,7 +205,7 @@ def _versions_words(row: dict[str, Any]) -> str:
 
 
 def _problem(found: StackState, executor: ProcessExecutor) -> str | None:
-    """Why a stack cannot be measured in; None if it can."""
+    """Why an environment cannot be measured in; None if it can."""
     if found.state != "ready":
         return _state_words(found)
     try:

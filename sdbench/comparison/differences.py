@@ -73,7 +73,7 @@ def is_system_comparison(pairs: Iterable[Pair]) -> bool:
 
 
 def _between(base: CaseResult, new: CaseResult) -> Iterator[Difference]:
-    """Versions, arm, machine, device, environment, model, configuration, sdbench itself."""
+    """Versions, variant, machine, device, environment, model, configuration, sdbench itself."""
     stacks = [row.run.stacks[row.arm.stack] for row in (base, new)]
     yield from _unlike("Python", stacks[0].python, stacks[1].python)
     yield from _in_tables("", stacks[0].packages, stacks[1].packages)

@@ -32,7 +32,7 @@ def why_closed(comparison: Comparison, conditions: Collection[FailOn]) -> str | 
         pictures = condition == "wrong"
         if any(_judged(case, pictures=pictures) for case in comparison.cases):
             continue
-        what = "no picture" if pictures else "no case"
+        what = "no image" if pictures else "no case"
         reasons = dict.fromkeys(case.explanation for case in comparison.cases if case.explanation)
         if pictures:
             reasons = {"none was checked against the CPU": None}
@@ -47,7 +47,7 @@ def exit_code(comparison: Comparison, conditions: Collection[FailOn]) -> int:
 
 
 def _judged(case: CaseComparison, *, pictures: bool) -> bool:
-    """Whether its speed, or its pictures, were judged; a bad end that was there before is both."""
+    """Whether its speed, or its images, were judged; a bad end that was there before is both."""
     if pictures:
         known = case.outcome.new == "ok" and case.correct.new not in (None, "unknown")
         return known or _ended_badly(case)
@@ -59,7 +59,7 @@ def _undecided(case: CaseComparison) -> bool:
 
 
 def _ended_badly(case: CaseComparison) -> bool:
-    """Whether the new side ended badly, or with a wrong picture."""
+    """Whether the new side ended badly, or with a wrong image."""
     return ending(case.outcome.new, case.correct.new) not in WELL
 
 

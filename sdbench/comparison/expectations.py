@@ -14,7 +14,7 @@ from sdbench.records import Outcome
 from sdbench.words import shortened
 
 Expected = Outcome | Literal["incorrect"]
-"""How a case ends; ``incorrect`` is an ``ok`` with a wrong picture."""
+"""How a case ends; ``incorrect`` is an ``ok`` with a wrong image."""
 Expectations = Mapping[str, Expected]
 _WORDS: tuple[str, ...] = (*get_args(Outcome), "incorrect")
 WELL = ("ok", "skipped", None)
@@ -58,7 +58,7 @@ def ending(outcome: str | None, correct: str | None) -> str | None:
 def settle(case: CaseComparison, expected: str | None) -> CaseComparison:
     """Say whether a case got worse (slower, wrong, ended worse) or was mended.
 
-    Without an expectation the base's own ending is what is expected; a wrong picture has to be
+    Without an expectation the base's own ending is what is expected; a wrong image has to be
     expected in so many words.
     """
     before = expected or ending(case.outcome.base, case.correct.base)

@@ -20,7 +20,7 @@ _NAMED_CASES = 50
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One run and arm.
+    """One run and variant.
 
     Runs of one ``series`` did the same work on the same device, so they share a scale.
     ``conditions`` is the same where the software and all else that sdbench knows of is, too.
@@ -78,7 +78,7 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
     processes: int
     complete: bool
     entries: list[tuple[Case, HistoryEntry]]
-    """Of every case in every arm."""
+    """Of every case in every variant."""
 
 
 def past_of(loaded: LoadedRun) -> Past:
@@ -131,7 +131,8 @@ def history_of_pasts(runs: Sequence[Past], machine_id: str, case: str | None = N
 
 
 def times_by_run(entries: Iterable[HistoryEntry]) -> dict[str, list[float]]:
-    """Seconds a pass by conditions, one figure a run (arms that are alike are one run's)."""
+    """Seconds per pass by conditions, one figure per run (variants that are alike are
+    one run's)."""
     logs: dict[str, dict[str, list[float]]] = {}
     for entry in entries:
         median = entry.latency_s.median

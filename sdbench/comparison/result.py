@@ -113,7 +113,7 @@ class CaseComparison(msgspec.Struct, frozen=True, kw_only=True):
 
     ``refused`` are the codes for which the two sides may not be compared at all: then ratios and
     intervals are None, however clear the figures of each side.
-    ``base_s`` and ``new_s`` are seconds a pass (median over processes of their steady medians);
+    ``base_s`` and ``new_s`` are seconds per pass (median over processes of their steady medians);
     screens show them divided by ``images``. ``n`` counts the processes behind them. ``ci99``
     is what decides where a run was allowed to stop early.
     ``more_processes``: about how many more a side an inconclusive case needs. Over many machines

@@ -44,7 +44,7 @@ _FANLESS = (
 )
 
 Earlier = Mapping[str, Sequence[float]]
-"""Seconds a pass of earlier runs by :func:`~sdbench.comparison.series.series_of`, one a run."""
+"""Seconds a pass of earlier runs by :func:`~sdbench.comparison.series.series_of`, one per run."""
 
 
 def earlier_times(pasts: Iterable[Past], before_utc: str) -> Earlier:

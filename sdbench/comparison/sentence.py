@@ -15,7 +15,7 @@ VERDICT_WORDS: dict[Verdict, str] = {
     "slower": "slower",
     "equivalent": "the same",
     "inconclusive": "cannot tell",
-    "incorrect": "wrong picture",
+    "incorrect": "wrong image",
 }
 _ORDER = ("incorrect", "slower", "faster", "equivalent", "inconclusive")
 _JUDGED = ("faster", "slower", "equivalent")

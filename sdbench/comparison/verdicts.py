@@ -184,7 +184,7 @@ def _explained(reasons: Sequence[str], drift: BetweenRuns | None) -> str | None:
 
 
 def _memory_refused(entry: PairEstimate) -> bool:
-    """Whether the two peaks may not be compared; a wrong picture alone leaves them as they are."""
+    """Whether the two peaks may not be compared; a wrong image alone leaves them as they are."""
     return bool({*entry.void("memory")} - {entry.objections.incorrect})
 
 

@@ -9,7 +9,7 @@ from sdbench.records import Case, Correctness, ImageCompared, StageDifference, T
 STAGE_WORDS: dict[TracedStage, str] = {
     "text": "text embeddings",
     "latents": "latents",
-    "picture": "picture",
+    "picture": "image",
 }
 FAULT_WORDS = {
     "not-a-number": "not a number (NaN)",
@@ -17,7 +17,7 @@ FAULT_WORDS = {
     "saturated": "saturated: all light or dark, nothing between",
     "flat": "flat, of one colour",
     "noise": "noise",
-    "another-picture": "another picture than the CPU's",
+    "another-picture": "an image different from the CPU's",
 }
 
 
@@ -32,7 +32,7 @@ def reason_of(
     """Why a replicate got its verdict; ``absent`` says why a part of the reference is missing."""
     unknown = [entry for entry in images if entry.verdict == "unknown"]
     if verdict == "unknown":
-        return (unknown[0].reason or absent) if unknown else "no picture was made"
+        return (unknown[0].reason or absent) if unknown else "no image was made"
     if verdict == "broken":
         return wrong_words(images, "broken")
     words = f"{margin:.2g} of what {case.dtype} rounding allows" if margin else "identical"

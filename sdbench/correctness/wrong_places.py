@@ -1,4 +1,4 @@
-"""Where pictures are wrong: in which passes, which images, which processes. Pure."""
+"""Where images are wrong: in which passes, which images, which processes. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ Pattern = Literal["nowhere", "everywhere", "first-pass", "later-passes", "profil
 
 
 class Spot(NamedTuple):
-    """One picture: the process's number, the pass's (0 is the profiling pass) and the image's."""
+    """One image: the process's number, the pass's (0 is the profiling pass) and the image's."""
 
     process: int
     number: int

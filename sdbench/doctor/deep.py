@@ -156,13 +156,13 @@ def _dtype_check(device: DeviceKind, dtype: str, entries: list[OperatorResult]) 
         others = "another version of torch" if device == "cpu" else "another version of torch or OS"
         remedy = f"avoid {dtype} on {device}, or try {others}; sdbench run shows what it does"
     elif vague:
-        remedy = "sdbench run shows whether it can be seen in a picture"
+        remedy = "sdbench run shows whether it can be seen in an image"
     return Check(
         id=f"deep-{device}-{dtype}",
         status=status,
         found=f"{found}; {named}" if named else found,
         expected=f"{device} agrees with float64 on the CPU as far as {dtype} allows",
-        why="one wrong operator makes noise, black pictures or subtly wrong ones",
+        why="one wrong operator makes noise, black images or subtly wrong ones",
         remedy=remedy,
     )
 

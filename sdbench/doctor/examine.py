@@ -197,7 +197,7 @@ def _interpreter(name: str | None) -> str:
     if found is None:
         raise UsageError(
             f"--python {name}: expected the path of a Python or of a virtual environment, or a "
-            "created stack (sdbench stacks list)"
+            "created environment (sdbench stacks list)"
         )
     return str(found)
 
@@ -266,7 +266,7 @@ def _recorded_torch(
 
 @dataclass(frozen=True)
 class _Answers:
-    """What the child that imports torch and the rest of the stack has said."""
+    """What the child that imports torch and the rest of the environment has said."""
 
     torch: TorchFacts | TorchFailed | Unavailable
     imports: list[ImportTried] | Unavailable = _NO_STACK

@@ -1,6 +1,6 @@
-"""A picture that somebody has: its pixels, and the settings that a program wrote into the file.
+"""An image that somebody has: its pixels, and the settings that a program wrote into the file.
 
-Read as data only, within limits: a small file can claim to be an enormous picture. Where the
+Read as data only, within limits: a small file can claim to be an enormous image. Where the
 settings stand: A1111, Forge and SD.Next write a text called ``parameters`` (in JPEG and WebP the
 EXIF field UserComment), ComfyUI two JSON documents called ``prompt`` and ``workflow``, InvokeAI
 ``invokeai_metadata`` (before: ``sd-metadata``, ``dream``), Draw Things JSON in the XMP packet,
@@ -40,7 +40,7 @@ class PictureSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PictureFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A decoded picture. ``pixels`` is 8-bit (height, width, 3)."""
+    """A decoded image. ``pixels`` is 8-bit (height, width, 3)."""
 
     format: str
     width: int
@@ -59,17 +59,17 @@ def picture_format(data: bytes) -> str | None:
 
 
 def read_picture(data: bytes, name: str) -> PictureFile:
-    """Decode a picture and read what is embedded in it.
+    """Decode an image and read what is embedded in it.
 
     Raises:
-        UsageError: it is no picture, is damaged, or is larger than is safe to decode.
+        UsageError: it is no image, is damaged, or is larger than is safe to decode.
     """
     import numpy as np
     from PIL import Image
 
     kind = picture_format(data)
     if kind is None:
-        raise UsageError(f"{name}: expected a PNG, JPEG or WebP picture")
+        raise UsageError(f"{name}: expected a PNG, JPEG or WebP image")
     too_many = f"expected at most {_MOST_PIXELS} pixels"
     try:
         with warnings.catch_warnings():
@@ -81,18 +81,18 @@ def read_picture(data: bytes, name: str) -> PictureFile:
                 pixels = np.asarray(_flattened(image))
                 texts = _texts(image)
     except Image.DecompressionBombError:
-        raise UsageError(f"{name}: the {kind} picture is enormous; {too_many}") from None
+        raise UsageError(f"{name}: the {kind} image is enormous; {too_many}") from None
     except UsageError:
         raise
     except Exception as error:  # whatever its parsers meet in a damaged chunk: IndexError, too
-        raise UsageError(f"{name}: the {kind} picture cannot be decoded ({error})") from None
+        raise UsageError(f"{name}: the {kind} image cannot be decoded ({error})") from None
     return PictureFile(
         format=kind, width=width, height=height, pixels=pixels, settings=embedded_settings(texts)
     )
 
 
 def embedded_settings(texts: Mapping[str, str]) -> PictureSettings | None:
-    """Settings from the texts of a picture's file, by their names; None where none is known."""
+    """Settings from the texts of an image's file, by their names; None where none is known."""
     for names, program, read in _READERS:
         for name in names:
             values = read(texts[name]) if name in texts else {}

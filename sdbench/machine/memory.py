@@ -1,4 +1,4 @@
-"""Memory and swap, of the system and of one process, cheap enough to be read 20 times a second.
+"""Memory and swap, of the system and of one process, cheap enough to be read 20 times per second.
 
 No subprocess, and as few system calls as the platform allows: a sampler that costs a core's half
 percent already disturbs a CPU benchmark on two cores. What is dearer is read once a second

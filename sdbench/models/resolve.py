@@ -306,7 +306,7 @@ def place_of(name: str) -> Path:
 
 
 def digest_folder(folder: Path) -> str:
-    """SHA-256 over the names and contents of all files a pipeline reads."""
+    """SHA-256 over the names and contents of all files that a pipeline reads."""
     digests = {
         path.relative_to(folder).as_posix(): synthetic.file_digest(path)
         for path in sorted(folder.rglob("*"))

@@ -89,7 +89,7 @@ def _check_number(config: Config, key: str, count: int, what: str, most: int) ->
 def with_blocks(
     plan: Plan, blocks: int, seed: int, rows: Collection[tuple[str, str]] | None = None
 ) -> Plan:
-    """The plan with so many blocks of some rows (case id and arm; None: of all).
+    """The plan with so many blocks of some rows (case id and variant; None: of all).
 
     The slots that it has stay as they are.
     """
@@ -180,8 +180,8 @@ def axis_to_decide(config: Config, plan: Plan) -> str:
         raise ConfigError(
             config.name,
             key,
-            "there is nothing to compare: expected two or more arms (or --stack twice), or cases "
-            "that differ in one setting",
+            "there is nothing to compare: expected two or more variants (or --stack twice), or "
+            "cases that differ in one setting",
         )
     if wanted != "auto" and wanted not in there:
         raise ConfigError(config.name, key, f"expected one of {', '.join(there)}, got {wanted!r}")
@@ -191,7 +191,7 @@ def axis_to_decide(config: Config, plan: Plan) -> str:
 
 
 def _can_compare(axis: str, plan: Plan) -> bool:
-    """Whether two arms, or two cases that run, differ in it alone."""
+    """Whether two variants, or two cases that run, differ in it alone."""
     if axis == "arm":
         return len(plan.arms) > 1
     if axis == "stack":
@@ -201,14 +201,16 @@ def _can_compare(axis: str, plan: Plan) -> bool:
 
 
 def arms_with_levels(config: Config, memory_bytes: int) -> list[Arm]:
-    """Every arm at every level of ``[pressure]``; an arm that holds nothing keeps its name.
+    """Every variant at every level of ``[pressure]``; a variant that holds nothing keeps its name.
 
     Raises:
         ConfigError: a level is as large as the memory, or a level is there twice.
     """
     levels = [held_bytes(level, memory_bytes) for level in config.pressure.hold_bytes] or [0]
     if len(config.arm) * len(levels) > _MOST_ARMS:
-        raise ConfigError(config.name, "arm", f"expected at most {_MOST_ARMS:,} arms and levels")
+        raise ConfigError(
+            config.name, "arm", f"expected at most {_MOST_ARMS:,} variants and levels"
+        )
     arms: dict[str, Arm] = {}
     for arm, (index, level) in itertools.product(config.arm, enumerate(levels)):
         key = f"pressure.hold_bytes[{index}]"
@@ -244,11 +246,12 @@ def resolve_start(config: Config, device: DeviceKind, platform: str = sys.platfo
 
 
 def order_slots(case_ids: Sequence[str], arms: Sequence[str], blocks: int, seed: int) -> list[Slot]:
-    """Every case in every arm, once a block; drift then cancels in paired comparisons (PROTOCOL 3).
+    """Every case in every variant, once a block; drift then cancels in paired comparisons (PROTOCOL
+    3).
 
     Cases are shuffled anew in each block, by a hash so that the order does not depend on a random
-    generator's version. The arms of a case are adjacent; their order is reversed every block and
-    rotated every second one (two arms: AB, BA, BA, AB).
+    generator's version. The variants of a case are adjacent; their order is reversed every block
+    and rotated every second one (two variants: AB, BA, BA, AB).
     """
     slots: list[Slot] = []
     for block in range(blocks):

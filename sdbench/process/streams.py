@@ -9,7 +9,7 @@ import msgspec
 
 E = TypeVar("E")
 TAIL_BYTES = 64 * 1024
-# The longest honest event describes a batch of 64 pictures: about 40 kB.
+# The longest honest event describes a batch of 64 images: about 40 kB.
 MAX_LINE_BYTES = 1 << 20
 _READ_BYTES = 1 << 16
 # A pipe holds at most 1 MiB; whoever writes more after the worker's end is not the worker.

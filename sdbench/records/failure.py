@@ -46,7 +46,7 @@ class FailureCause(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One call on the stack: the library's name and the function, None where not given."""
+    """One call on the environment: the library's name and the function, None where not given."""
 
     image: str | None
     symbol: str | None

@@ -1,7 +1,7 @@
 """A script that shows one case of a run without sdbench: speed, memory, error against the CPU.
 
-Pure: from a run's records to at most 60 lines of text. The pictures come from the same latents as
-in the run (drawn by a CPU generator in float32), the CPU's float32 picture is the reference, and
+Pure: from a run's records to at most 60 lines of text. The images come from the same latents as
+in the run (drawn by a CPU generator in float32), the CPU's float32 image is the reference, and
 the floor is what rounding alone does: float64 for float32, and for half precision float32 with the
 weights and every module's output rounded to that type.
 """
@@ -28,9 +28,9 @@ from sdbench.knowledge.variables import is_tuning
 from sdbench.quoting.python_source import literal, name, number, whole, words
 from sdbench.records import Arm, Case, DeviceKind, Run
 
-# How far beyond the floor a picture counts as wrong. Both are ends of whole passes, which amplify
+# How far beyond the floor an image counts as wrong. Both are ends of whole passes, which amplify
 # any difference alike: half precision on a CPU came to 1.1 floors (synthetic/tiny, 64x64), and
-# another picture is hundreds of floors away.
+# a different image is hundreds of floors away.
 LIMIT = 10
 
 _ATTENTION = "diffusers.models.attention_processor."
@@ -60,7 +60,7 @@ def case_script(
     half_weights_only: bool = False,
     allow_pickle: bool = False,
 ) -> str:
-    """The script for one case in one arm.
+    """The script for one case in one variant.
 
     Its model is a folder or Hub id given on the command line, by default the run's own, written
     with ``~`` for the home folder. ``half_weights_only``: it has only files named ``.fp16.``.
@@ -95,7 +95,7 @@ def case_script(
         steps=whole(config.get("steps")),
         prompts=literal([prompts[index % len(prompts)] for index in range(images)]),
         batches=[[*range(images)]] if batch else [[index] for index in range(images)],
-        # Faults of batches spare the first picture.
+        # Faults of batches spare the first image.
         checked=sorted({0, images - 1}) if batch else [0],
         limit=LIMIT,
         options=_options(run, arm, half_weights_only, allow_pickle),
@@ -299,7 +299,7 @@ import os, platform, resource, sys, time
 MODEL = os.path.expanduser(sys.argv[1] if len(sys.argv) > 1 else {model})
 DEVICE, DTYPE, WIDTH, HEIGHT, STEPS = "{device}", torch.{dtype}, {width}, {height}, {steps}
 PROMPTS = {prompts}
-BATCHES, CHECKED = {batches!r}, {checked!r}  # of each call; held against the CPU's
+BATCHES, CHECKED = {batches!r}, {checked!r}  # of each call; compared with the CPU's
 LIMIT = {limit}  # times the floor
 diffusers.utils.logging.disable_progress_bar()
 

@@ -49,12 +49,12 @@ _SIMULATED = (
 _HOW_TO_REPEAT = f"""## To repeat it
 
 `python repro.py [MODEL]` runs the same case without sdbench: seconds of each pass, memory, and the
-error of its pictures compared with the CPU's. PASS means at most {LIMIT} times what rounding does
+error of its images compared with the CPU's. PASS means at most {LIMIT} times what rounding does
 to a whole pass; a run's own verdict measures rounding step by step and allows {MATCH_MULTIPLE:.0f}
 times that. MODEL is any folder or Hub id of the same kind of model."""
 _ENVIRONMENT = "`environment.txt` is the output of `python -m torch.utils.collect_env`."
 _NO_ENVIRONMENT = (
-    "Add the output of `python -m torch.utils.collect_env`: it did not run in the stack's "
+    "Add the output of `python -m torch.utils.collect_env`: it did not run in the environment's "
     "interpreter here."
 )
 
@@ -70,7 +70,7 @@ def _what_was_run(run: Run, planned: PlannedCase, arm: Arm) -> str:
     config, model, case = run.config, run.model, code_span(planned.case_id)
     weights = "" if model.trained else ", random weights"
     settings = {
-        "pictures a pass": config.get("images"),
+        "images per pass": config.get("images"),
         "passes": config.get("passes"),
         "steps": config.get("steps"),
         "scheduler": config.get("scheduler"),

@@ -22,7 +22,7 @@ from sdbench.words import gigabytes
 
 _PROGRAM = str(Path(ballast_process.__file__).absolute())
 _LOOK_EVERY_S = 0.05
-# Seen: 0.4 GB a second on a small virtual machine.
+# Seen: 0.4 GB per second on a small virtual machine.
 _SLOWEST_BYTES_PER_S = 50e6
 _START_S = 30.0
 _READ_BYTES = 1 << 16

@@ -1,4 +1,4 @@
-"""After the last timed process: every replicate's pictures beside the CPU's, as records."""
+"""After the last timed process: every replicate's images beside the CPU's, as records."""
 
 import math
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ _QUANTISED = (
 
 
 def wanted_by(run: Run, replicates: Iterable[Replicate]) -> dict[Group, set[Dtype]]:
-    """What references these replicates' pictures need, and for which dtypes."""
+    """What references these replicates' images need, and for which dtypes."""
     wanted: dict[Group, set[Dtype]] = {}
     for replicate in replicates:
         if any(entry.kind != "prime" for entry in replicate.passes):
@@ -100,7 +100,7 @@ def _alike(one: object, other: object) -> bool:
 
 
 def _reader(run: Run, shelf: ReferenceStore) -> ReadContent:
-    """How pictures are read; only those that the built-in model makes of text can be."""
+    """How images are read; only those that the built-in model makes of text can be."""
     prompts = shelf.config.prompts
     if run.model.name not in BUILTIN or run.image_to_image is not None:
         return lambda image, pixels: None

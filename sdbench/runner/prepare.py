@@ -273,7 +273,7 @@ def _check_variables(config: Config, *, unsafe_memory: bool) -> None:
                 "machine; add --unsafe-memory if that is meant"
             )
         if problem is not None:
-            raise UsageError(f"arm {arm.name}: {problem}")
+            raise UsageError(f"variant {arm.name}: {problem}")
 
 
 def _flagged(
@@ -283,7 +283,7 @@ def _flagged(
     stacks: dict[str, StackInfo],
     model: ModelSource,
 ) -> Plan:
-    """The plan with each case's known issues and predicted overflows, over all its stacks."""
+    """The plan with each case's known issues and predicted overflows, over all its environments."""
     if device.kind != "mps":
         return plan
     cases = []
@@ -377,7 +377,7 @@ def check_same_machine(run: Run) -> None:
 
 
 def check_resumable(run: Run) -> None:
-    """Refuse to mix two machines or two stacks in one run (its paths shown again).
+    """Refuse to mix two machines or two environments in one run (its paths shown again).
 
     The interpreters that the run names are started: it must be this installation's own, or
     :func:`sdbench.runner.strangers_run.adopted`.
@@ -400,16 +400,16 @@ def check_resumable(run: Run) -> None:
         changed = stack_changes(recorded, recorded.interpreter)
         if changed:
             raise MachineError(
-                f"stack {name} has changed since {run.run_id} began: {', '.join(changed)}; "
+                f"environment {name} has changed since {run.run_id} began: {', '.join(changed)}; "
                 "start a new run"
             )
 
 
 def stack_changes(recorded: StackInfo, stack: str) -> list[str]:
-    """What has another version in a stack now than was recorded; empty: nothing.
+    """What has another version in an environment now than was recorded; empty: nothing.
 
     Raises:
-        UsageError, MachineError: the stack is not there any more, or cannot be started.
+        UsageError, MachineError: the environment is not there any more, or cannot be started.
     """
     now = resolve_stack(stack)
     return changes(
@@ -418,7 +418,7 @@ def stack_changes(recorded: StackInfo, stack: str) -> list[str]:
 
 
 def _deciding(environment: dict[str, str]) -> dict[str, str]:
-    """The variables that change times or pictures, not only where things are kept."""
+    """The variables that change times or images, not only where things are kept."""
     return {
         name: value
         for name, value in environment.items()
@@ -470,7 +470,7 @@ def make_pace(config: Config, plan: Plan, model: ModelInfo, device: DeviceKind, 
 
 
 def _find_device(config: Config, stacks: dict[str, StackInfo], executor: Executor) -> FoundDevice:
-    """The device of the first arm; every arm of a run is measured on the same one."""
+    """The device of the first variant; every variant of a run is measured on the same one."""
     first = config.arm[0]
     return find_device(
         config.device,

@@ -254,7 +254,7 @@ def _killed(report: Report, where: str) -> _Ending:
 
 
 def _peak(passes: list[Pass], report: Report) -> tuple[int | None, str | None, str | None]:
-    """Highest memory while pictures were made (profiling pass aside), its source, or why not."""
+    """Highest memory while images were made (profiling pass aside), its source, or why not."""
     working = [entry for entry in passes if entry.kind != "profile"]
     counted = [entry for entry in working if entry.peak_bytes is not None]
     if counted:
@@ -267,5 +267,5 @@ def _peak(passes: list[Pass], report: Report) -> tuple[int | None, str | None, s
             return sampled, telemetry.footprint_source, None
     if working:
         missing = "telemetry was off" if telemetry is None else "its memory could not be sampled"
-        return None, None, f"no allocator peak on this stack, and {missing}"
+        return None, None, f"no allocator peak on this environment, and {missing}"
     return None, None, "no pass was made"

@@ -1,4 +1,4 @@
-"""Two runs that were made apart, made again as the two arms of one interleaved run.
+"""Two runs that were made apart, made again as the two variants of one interleaved run.
 
 Their interpreters, variables and preloads are started again, so both runs must be this
 installation's own (:mod:`sdbench.runs.ownership`), and both environments must still be what they
@@ -77,7 +77,7 @@ def _check_own(side: str, loaded: LoadedRun) -> None:
         raise _refused(f"{side} ({run.run_id}) was made on another machine")
     if len(run.plan.arms) > 1:
         raise _refused(
-            f"{side} ({run.run_id}) has {len(run.plan.arms)} arms; those of one run are "
+            f"{side} ({run.run_id}) has {len(run.plan.arms)} variants; those of one run are "
             "interleaved already: sdbench compare RUN --by arm"
         )
 
@@ -119,7 +119,7 @@ def _check_unchanged(side: str, run: Run, stack: str, recorded: StackInfo) -> No
 def _variables(side: str, run: Run) -> dict[str, str]:
     """What the side was measured with and this shell has not.
 
-    A variable that is set here and was not set then cannot be taken away by an arm.
+    A variable that is set here and was not set then cannot be taken away by a variant.
     """
     then, now = _deciding(run.environment), _deciding(recorded_environment(os.environ))
     more = sorted(now.keys() - then.keys() - run.plan.arms[0].env.keys())
@@ -140,7 +140,7 @@ def _variables(side: str, run: Run) -> dict[str, str]:
 
 
 def _deciding(environment: Mapping[str, str]) -> dict[str, str]:
-    """Without places, and without the preloads, which are set for each arm."""
+    """Without places, and without the preloads, which are set for each variant."""
     return {
         name: text
         for name, text in environment.items()

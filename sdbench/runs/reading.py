@@ -37,7 +37,7 @@ from sdbench.words import counted, shortened
 RUN_FILE, RECORDS_FILE = "run.json", "records.jsonl"
 _DECODER = msgspec.json.Decoder(Record)
 _RUN_DECODER = msgspec.json.Decoder(Run)
-# A plan of a million processes is 150 MB; a process with 10,000 passes of 4 pictures 25 MB.
+# A plan of a million processes is 150 MB; a process with 10,000 passes of 4 images 25 MB.
 _MOST_RUN_BYTES = 256 * MIB
 _MOST_LINE_BYTES = 64 * MIB
 # Ten times what a matrix of 20,000 cases writes in a night.
@@ -64,9 +64,9 @@ class LoadedRun:
     comparisons: list[Compared] = field(default_factory=list)
     """Every comparison with the CPU, replaced ones included, in order."""
     checks: list[Preflight] = field(default_factory=list)
-    """The small pictures made before sittings."""
+    """The small images made before sittings."""
     ceilings: list[MatmulRate] = field(default_factory=list)
-    """What the device does at most, by arm and dtype."""
+    """What the device does at most, by variant and dtype."""
     looks: list[InterimAnalysis] = field(default_factory=list)
     """Where the run goes on until it is decided."""
     folder: Path | None = None
@@ -87,7 +87,7 @@ class LoadedRun:
 
     @property
     def files(self) -> Path:
-        """The folder to read pictures, latents and timelines from; nothing shows it."""
+        """The folder to read images, latents and timelines from; nothing shows it."""
         return self.folder or self.path
 
     def timeline_path(self, replicate: Replicate) -> Path:

@@ -56,8 +56,8 @@ def drift_between(
     """What may lie between two runs.
 
     Args:
-        base, new: seconds of the yardstick, one figure a process.
-        history: seconds of earlier runs, one figure a run; runs with one software in one list.
+        base, new: seconds of the yardstick, one figure per process.
+        history: seconds of earlier runs, one figure per run; runs with one software in one list.
         prior_log_sd: for this kind of machine.
         same_software: the yardstick ran the same software on both sides.
     """

@@ -1,6 +1,6 @@
 """Does a machine keep its speed under load, and when does it lose it?
 
-A fanless machine makes its first pictures at full clock and slows down as it gets warm. From the
+A fanless machine makes its first images at full clock and slows down as it gets warm. From the
 passes of one process this says how fast it was in the first minute, how fast at the end, and when
 it changed.
 """

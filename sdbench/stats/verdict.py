@@ -17,7 +17,7 @@ OPEN: tuple[WhyOpen, ...] = get_args(WhyOpen)
 NOT_INTERLEAVED: Literal["not-interleaved"] = "not-interleaved"
 
 # A difference below this is not worth a person's time, and layout alone moves medians by 1 to 2%
-# (Mytkowicz et al. 2009; seen here with equal stacks).
+# (Mytkowicz et al. 2009; seen here with equal environments).
 DEFAULT_THRESHOLD = 0.03
 CONFIDENCE = 0.95
 # "How many more" is asked with this chance of an answer, and not beyond so many processes a side:

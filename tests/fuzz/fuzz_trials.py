@@ -300,7 +300,7 @@ def _noting(call: Call) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _drawing(*, really: bool) -> Iterator[None]:
-    """Figures are drawn, or each is the same empty picture with its own title and words."""
+    """Figures are drawn, or each is the same empty image with its own title and words."""
     if really:
         yield
         return

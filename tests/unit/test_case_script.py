@@ -101,7 +101,7 @@ def test_batch_is_one_call_and_its_last_picture_is_checked_too() -> None:
 def test_prompts_and_seeds_are_the_runs() -> None:
     text = script(Case(), run_with(images=3, prompts=["a", "it's"], seed=5))
     assert """PROMPTS = ['a', "it's", 'a']""" in text
-    assert "manual_seed(5 + picture)" in text
+    assert "manual_seed(5 + image)" in text
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def only(comparison: Comparison) -> CaseComparison:
 
 
 def arms(old: float = 1.0, new: float = 1.0, replicates: int = 8, **more: Any) -> CaseComparison:
-    """Two arms of one run, one case."""
+    """Two variants of one run, one case."""
     return only(
         compare_axis(
             [measured(by_arm(old=old, new=new), config=two_arms(replicates), **more)], "arm"
@@ -58,7 +58,8 @@ def telemetry(**fields: Any) -> TelemetrySummary:
 
 
 def profiled(samples: dict[str, int | None], key: str = "arm") -> Any:
-    """Processes of which the first counts its denoiser's samples, by arm or other key of a slot."""
+    """Processes of which the first counts its denoiser's samples, by variant or other key of a
+    slot."""
 
     def fields_of(slot: Slot) -> Fields:
         count = samples[getattr(slot, key)]
@@ -895,7 +896,7 @@ def test_picture_wrong_on_one_machine_is_wrong() -> None:
     runs = [machine(index, 0.8 + 0.01 * index) for index in range(3)]
     case = only(compare_axis([*runs, bad], "arm"))
     assert (case.verdict, case.reason, case.correct.new) == ("incorrect", "wrong-in-new", "broken")
-    assert "wrong picture on 1" in (case.explanation or "")
+    assert "wrong image on 1" in (case.explanation or "")
 
 
 def make_slot_of(entry: Any) -> Slot:

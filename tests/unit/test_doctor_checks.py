@@ -298,7 +298,7 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
     # Not where known-issues says to leave it off.
     (
         mac(memory_bytes=8 * GIB, packages={**PACKAGES, "torch": "2.13.0"}),
-        *("memory", "warn", "tight", "picture at a time: sdbench run --only batching=loop"),
+        *("memory", "warn", "tight", "image at a time: sdbench run --only batching=loop"),
     ),
     (mac(memory_bytes=16 * GIB), "memory", "pass", "16 GB", ""),
     (mac(memory_bytes=2 * GIB), "memory", "fail", "too little", "synthetic/tiny"),
@@ -354,7 +354,7 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
     (mac(low_power_mode=True), "power", "warn", "low power mode on", "pmset -a lowpowermode 0"),
     (mac(source="ups", low_power_mode=UNTOLD), "power", "pass", "a UPS", ""),
     (mac(thermal="heavy"), "thermal", "warn", "heavy", "cool down"),
-    (mac(load_1min=6.0), "load", "pass", "6.0 on 10 cores", ""),  # its GPU makes the pictures
+    (mac(load_1min=6.0), "load", "pass", "6.0 on 10 cores", ""),  # its GPU makes the images
     (mac(load_1min=11.0), "load", "warn", "11.0 on 10 cores", "top"),
     (mac(nice=10), "scheduling", "warn", "niceness 10", "new terminal"),
     (mac(background=True), "scheduling", "warn", "in the background", "taskpolicy"),
@@ -559,7 +559,7 @@ def issues_of(**changes: Any) -> Check:
 def test_known_issues_are_those_of_the_versions() -> None:
     old = issues_of(packages=OLD_PACKAGES, os_version="13.4")
     assert old.status == "warn"
-    assert "The first pass gives another picture" in old.found
+    assert "The first pass gives an image different" in old.found
     assert "https://github.com/huggingface/diffusers/issues/372" in old.why
     new = issues_of()
     assert new.status == "pass" and "first pass" not in new.found

@@ -1,4 +1,5 @@
-"""Environments whose stack does not import: the innermost cause is named, with what to install.
+"""Environments whose environment does not import: the innermost cause is named, with what to
+install.
 
 Each is a virtual environment of its own with packages of a few lines, which fail as the real ones
 do; the child that examines is real. ``tests/stacks`` does the same with real packages.

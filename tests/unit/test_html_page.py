@@ -98,7 +98,7 @@ def test_every_element_is_closed_and_every_id_is_unique(told: str) -> None:
 def test_the_first_screen_answers_the_four_questions(told: str) -> None:
     first, _, _ = told.partition('<section id="findings"')
     text = Page(first).text
-    for words in ("How fast", "1 s a picture", "Set up right?", "What is wrong", "What to use"):
+    for words in ("How fast", "1 s per image", "Set up right?", "What is wrong", "What to use"):
         assert words in text
     assert text.index("Test, 2 cores") < text.index("How fast")
 

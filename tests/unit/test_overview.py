@@ -57,7 +57,7 @@ def test_what_to_use_is_marked_and_said_with_its_gain(shown: Shown) -> None:
     loaded = loaded_run(seconds=lambda slot, of: steady(0.5 if of.attention_slicing else 1.0)(slot))
     lines = shown(loaded)
     assert [line.split()[1] for line in lines if line.rstrip().endswith("●")] == ["sliced"]
-    assert "64x64, one picture: sliced – 0.25 s a picture" in line_of(lines, "use")
+    assert "64x64, one image: sliced – 0.25 s per image" in line_of(lines, "use")
     assert "attention slicing on takes 0.50 times" in line_of(lines, "use")
 
 
@@ -73,7 +73,7 @@ def test_what_is_wrong_stands_below_the_table(shown: Shown) -> None:
     assert "Not healthy" in line_of(lines, "verdict")
     assert any(line.startswith("  error worker-crash") for line in lines)
     assert any(line.startswith("  64x64 primed: crashed – ended by SIGABRT") for line in lines)
-    assert any(line.startswith("  64x64 sliced: wrong picture") for line in lines)
+    assert any(line.startswith("  64x64 sliced: wrong image") for line in lines)
 
 
 def test_simulated_unfinished_and_swapped_are_said(shown: Shown) -> None:
@@ -99,7 +99,7 @@ def test_same_reason_of_many_cases_is_said_once(shown: Shown) -> None:
 
 
 def test_run_that_no_claim_speaks_of_has_no_line_about_claims(shown: Shown) -> None:
-    """Claims are tested in an arm without ballast, and here there is none."""
+    """Claims are tested in a variant without ballast, and here there is none."""
     assert any(line.startswith("claims ") for line in shown(measured(config=one_case(1))))
     held = measured(config=one_case(1, pressure={"hold_bytes": [5e7]}), run_id="held")
     assert not any(line.startswith("claims ") for line in shown(held))
@@ -280,4 +280,4 @@ def test_memory_that_nobody_measured_is_left_out_of_the_advice(shown: Shown) -> 
         return {"peak_memory_bytes": None, "peak_memory_source": None}
 
     use = line_of(shown(loaded_run(unmeasured)), "use")
-    assert "a picture" in use and "None" not in use and "GB" not in use
+    assert "per image" in use and "None" not in use and "GB" not in use

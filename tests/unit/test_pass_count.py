@@ -369,8 +369,8 @@ def test_report_says_how_many_and_why(tmp_path: Path) -> None:
     loaded = measured(config=one_case(3, passes="auto"), fields=many)
     story = build_run_report(loaded)
     assert [one.passes_stopped for one in story.cells[0].processes] == ["start-up-equalled"] * 3
-    (line,) = [line.about for line in story.method if line.what == "seconds a picture"]
-    assert "; 4 to 6 passes a process (a process goes on from 3 to 64 passes" in line
+    (line,) = [line.about for line in story.method if line.what == "seconds per image"]
+    assert "; 4 to 6 passes per process (a process goes on from 3 to 64 passes" in line
     text = html_report([loaded], build_report([loaded]))
     assert "the steady ones lasted as long as the start-up" in text
     rows = [*replicate_rows(loaded, summary_of(loaded))]

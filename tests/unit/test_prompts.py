@@ -104,7 +104,7 @@ LONG = "a lighthouse at dusk, " * 20
         (("",), 1, []),
         ((LONG,), 1, [1]),
         (("a cat", LONG, LONG), 3, [2, 3]),
-        (("a cat", LONG), 1, []),  # the second makes no picture
+        (("a cat", LONG), 1, []),  # the second makes no image
         ((LONG, "a cat"), 8, [1]),
     ],
 )

@@ -345,7 +345,7 @@ def test_a_story_is_plain_data(tmp_path: Path) -> None:
 
 
 def test_arms_that_cannot_be_compared_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record from elsewhere may hold arms that no configuration makes."""
+    """A record from elsewhere may hold variants that no configuration makes."""
 
     def refusing(*_: Any) -> Any:
         raise UsageError("--by arm: the runs have one value only")

@@ -224,7 +224,7 @@ def test_report_has_a_picture_of_it_beside_temperature_and_power(tmp_path: Path)
     assert {power for _, power in curve.power_w} == {300.5}
     (figure,) = [one for one in run_figures(story) if one.kind == "sustained"]
     drawn = figure.inline_svg()
-    for words in ("slower from here on", "GPU, °C", "GPU, W", "seconds a pass"):
+    for words in ("slower from here on", "GPU, °C", "GPU, W", "seconds per pass"):
         assert words in drawn
     assert figure.caption == curve.sentence and "(+30%)" in curve.sentence
 

@@ -40,13 +40,13 @@ Script = Callable[[Task, Supervisor], Report]
 
 
 def decided_by(**settings: Any) -> Config:
-    """Two arms and one small case, until decided."""
+    """Two variants and one small case, until decided."""
     document = {"matrix": {"resolution": ["64x64"]}, "arm": ARMS, "until_decided": settings}
     return make_config(**document)
 
 
 def timed(new: float = 1.0, noise: float = 0.002, **report: Any) -> Script:
-    """Workers whose passes take about 1 s, and so many times as long in the arm ``new``."""
+    """Workers whose passes take about 1 s, and so many times as long in the variant ``new``."""
 
     def script(task: Task, supervise: Supervisor) -> Report:
         slow = new if ".new." in task.replicate_id else 1.0

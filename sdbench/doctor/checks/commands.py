@@ -73,7 +73,8 @@ def python_fits(facts: DoctorFacts) -> bool:
 
 
 def install_stack(facts: DoctorFacts) -> str:
-    """A whole stack that works on this machine, in the interpreter examined if it can keep it.
+    """A whole environment that works on this machine, in the interpreter examined if it can keep
+    it.
 
     Installers leave alone what is there already, even where a newer one is meant.
     """
@@ -103,7 +104,7 @@ def new_environment(facts: DoctorFacts) -> str:
 
 
 def arm64_environment(facts: DoctorFacts) -> str:
-    """A new environment with a native Python, and the stack in it.
+    """A new environment with a native Python, and the environment in it.
 
     The platform is spelt out: an installer that itself runs under Rosetta would otherwise fetch an
     x86_64 Python again.

@@ -39,7 +39,7 @@ def torch_imports(facts: DoctorFacts) -> Check | None:
 
 
 def torch_threads(facts: DoctorFacts) -> Check | None:
-    """Where pictures are made on the CPU: as many threads as there are cores to use."""
+    """Where images are made on the CPU: as many threads as there are cores to use."""
     if facts.expected_device() != "cpu" or not isinstance(facts.torch, TorchFacts):
         return None
     threads, cores = facts.torch.threads, facts.machine.identity.cores_physical

@@ -19,7 +19,7 @@ def chip(facts: DoctorFacts) -> Check | None:
         question = Question(
             "chip",
             "any 64-bit processor",
-            "without a GPU the processor's cores decide how long a picture takes",
+            "without a GPU the processor's cores decide how long an image takes",
         )
         if not words:
             return question.unknown("the system does not report it")

@@ -45,7 +45,7 @@ _THERMAL_WORDS: dict[Thermal, str] = {
 
 
 class Needs(NamedTuple):
-    """Bytes of the default plan: of its smallest way to make a picture, and of its largest case."""
+    """Bytes of the default plan: of its smallest way to make an image, and of its largest case."""
 
     least: int
     most: int
@@ -89,13 +89,13 @@ def memory(facts: DoctorFacts) -> Check | None:
     name, needs = facts.model.outline.name, memory_needs(facts)
     device = facts.expected_device()
     black = _black_when_sliced(facts)
-    why = "when memory runs out the system swaps, and a picture takes many times as long"
+    why = "when memory runs out the system swaps, and an image takes many times as long"
     have, limit = facts.machine.identity.memory_bytes, facts.limits.memory_bytes
     if facts.is_mac and known(have) and have < _DOCUMENTED_SLICING_BYTES:
         why += ". Below 64 GB the documentation recommends attention slicing" + (
             ": sdbench run measures whether it pays here"
             if black is None
-            else f", which can give black pictures on mps before {black.fixed_in}"
+            else f", which can give black images on mps before {black.fixed_in}"
         )
     needed = f"enough for {name}"
     if needs is not None:
@@ -129,10 +129,10 @@ def memory(facts: DoctorFacts) -> Check | None:
     if needs.most > total * _USUAL_SHARE:
         return question.warns(
             f"{found}: tight for {name}",
-            "close other programs, and make one picture at a time with attention slicing: "
+            "close other programs, and make one image at a time with attention slicing: "
             "sdbench run --only attention_slicing=true --only batching=loop"
             if black is None
-            else "close other programs, and make one picture at a time: "
+            else "close other programs, and make one image at a time: "
             "sdbench run --only batching=loop",
         )
     if known(available) and needs.most > available:
@@ -141,7 +141,7 @@ def memory(facts: DoctorFacts) -> Check | None:
 
 
 def _black_when_sliced(facts: DoctorFacts) -> KnownIssue | None:
-    """A known issue of black pictures with attention slicing, if it is met here.
+    """A known issue of black images with attention slicing, if it is met here.
 
     Its row says to leave slicing off, so the row about memory must not recommend it.
     """
@@ -161,7 +161,7 @@ def _smaller_model(facts: DoctorFacts, size_bytes: int) -> str:
 
 
 def default_dtype(device: DeviceKind) -> str:
-    """What pictures are made in unless a plan says otherwise."""
+    """What images are made in unless a plan says otherwise."""
     return "float32" if device == "cpu" else "float16"
 
 
@@ -170,7 +170,7 @@ def memory_pressure(facts: DoctorFacts) -> Check | None:
     question = Question(
         "memory-pressure",
         "normal",
-        "under pressure the system compresses and swaps while pictures are made: their times mean "
+        "under pressure the system compresses and swaps while images are made: their times mean "
         "little",
     )
     pressure, free = facts.machine.memory.pressure, facts.machine.memory.free_percent

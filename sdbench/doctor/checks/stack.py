@@ -61,7 +61,7 @@ def torch_version(facts: DoctorFacts) -> Check | None:
         return question.warns(
             found,
             newer,
-            why="with torch 1.13 the first pass on mps gives another picture than later ones: the "
+            why="with torch 1.13 the first pass on mps gives another image than later ones: the "
             "pipeline must be primed with a pass of one step; torch 2 fixes that and more",
         )
     return question.passes(found)

@@ -63,12 +63,12 @@ _VARIABLES = (
 
 
 def environment_variables(facts: DoctorFacts) -> Check | None:
-    """Limits that contradict each other fail; what changes speed or pictures is a remark."""
+    """Limits that contradict each other fail; what changes speed or images is a remark."""
     variables = facts.environment
     remarks = dict(_remarks(facts, variables))
     question = Question(
         "environment-variables",
-        "none that changes speed or pictures, or that torch refuses",
+        "none that changes speed or images, or that torch refuses",
         "what is set here reaches every run started from this terminal, and its results differ "
         "from everybody else's",
     )

@@ -137,7 +137,7 @@ def history_figure(history: "History") -> Figure | None:
         id="history",
         title=f"{case_words(history.case)} over time",
         caption="Each run of this machine, with its 95% interval.",
-        description=f"{len(known)} runs; the newest took {seconds(newest_s)} a picture.",
+        description=f"{len(known)} runs; the newest took {seconds(newest_s)} per image.",
         draw=lambda theme: _draw_history(known, theme),
     )
 
@@ -174,7 +174,7 @@ def _draw_history(entries: "list[HistoryEntry]", theme: Theme) -> "Drawing":
     names = {places[entry.created_utc]: entry.label or entry.created_utc[:10] for entry in entries}
     axes.set_xticks(list(names), [shortened(name, 14) for name in names.values()])
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("seconds a picture")
+    axes.set_ylabel("seconds per image")
     axes.grid(axis="y", color=theme["line"], linewidth=0.5)
     legend(axes, theme, columns=1)
     return drawing

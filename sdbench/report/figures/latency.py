@@ -44,7 +44,7 @@ def latency_figure(run: RunReport, prefix: str) -> Figure | None:
     return Figure(
         kind="latency",
         id=f"{prefix}-latency",
-        title="Seconds a picture, every process",
+        title="Seconds per image, every process",
         caption=f"The bar is the median over processes.{left_out}{_thinned_words(shown)}",
         description=f"{words}{' …' if len(shown) > 8 else '.'}{left_out}",
         draw=lambda theme: _draw(shown, theme),
@@ -131,6 +131,6 @@ def _draw(cells: list[CaseView], theme: Theme) -> "Drawing":
             zorder=2,
             label="its first pass",
         )
-    time_axis(axes, [time for cell in cells for time in _times(cell)], "seconds a picture")
+    time_axis(axes, [time for cell in cells for time in _times(cell)], "seconds per image")
     legend(axes, theme)
     return drawing

@@ -1,4 +1,4 @@
-"""The colours of figures: one set of names, filled in for a page, a picture in light, in dark.
+"""The colours of figures: one set of names, filled in for a page, an image in light, in dark.
 
 Categories are Okabe and Ito's, which people with any kind of colour vision can tell apart
 (https://jfly.uni-koeln.de/color/); where dark on dark would vanish, the dark set has lighter ones.

@@ -93,7 +93,7 @@ def _draw_stages(rows: list[StageRow], theme: Theme) -> "Drawing":
             fontsize=8,
             color=theme["ink"],
         )
-    time_axis(axes, [most], "seconds of the profiled pass: one picture, in a batch all of them")
+    time_axis(axes, [most], "seconds of the profiled pass: one image, in a batch all of them")
     axes.set_xscale("linear")
     axes.set_xlim(0, most * (1.6 if any(map(_efficiency, rows)) else 1.25))
     legend(axes, theme, columns=5)

@@ -1,4 +1,4 @@
-"""One case over time: a line a run, and a plot beside it."""
+"""One case over time: a line per run, and a plot beside it."""
 
 import math
 from collections.abc import Sequence
@@ -55,14 +55,14 @@ def _table(
     columns: list[Column[HistoryEntry]] = [
         ("date", "folded", lambda entry: harmless(entry.created_utc[:16].replace("T", " "))),
         ("run", "folded", lambda entry: harmless(f"{entry.run_id} {entry.label or ''}".rstrip())),
-        ("arm", "folded", lambda entry: harmless(entry.arm)),
+        ("variant", "folded", lambda entry: harmless(entry.arm)),
         ("torch", "folded", lambda entry: harmless(entry.versions.get("torch", "–"))),
         ("diffusers", "folded", lambda entry: harmless(entry.versions.get("diffusers", "–"))),
         ("outcome", "folded", _outcome),
-        ("s/picture", "number", _time),
+        ("s/image", "number", _time),
         (scale.heading, "whole", scale.line),
     ]
-    return table_of(entries, columns, escape(title), {"arm": several_arms})
+    return table_of(entries, columns, escape(title), {"variant": several_arms})
 
 
 def _outcome(entry: HistoryEntry) -> str:
@@ -104,7 +104,7 @@ class _Scale:
 
 
 def _bounds(entry: HistoryEntry) -> tuple[float, ...]:
-    """Low, middle and high seconds a picture; a stand-in's times have no place among real ones."""
+    """Low, middle and high seconds per image; a stand-in's times have no place among real ones."""
     median, interval = entry.latency_s.median, entry.latency_s.ci95
     if median is None or entry.simulated:
         return ()

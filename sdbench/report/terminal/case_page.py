@@ -17,7 +17,7 @@ from sdbench.words import duration, printable, seconds, size
 
 _CALLS_SHOWN = 6
 _SOURCES_SHOWN = 2
-# So many passes in a row with the same pictures are one line.
+# So many passes in a row with the same images are one line.
 _FEWEST_FOLDED = 8
 
 
@@ -114,7 +114,7 @@ def _pass_row(entry: Pass) -> tuple[str, ...]:
 
 
 def _folded(entries: list[Pass]) -> tuple[str, ...]:
-    """Many passes that made the same pictures: their median time, and the fastest and slowest."""
+    """Many passes that made the same images: their median time, and the fastest and slowest."""
     times = [entry.duration_s for entry in entries]
     low, high = seconds(min(times)).removesuffix(" s"), seconds(max(times))
     name = f"{entries[0].kind} {entries[0].index} to {entries[-1].index}"

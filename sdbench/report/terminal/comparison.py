@@ -63,22 +63,22 @@ def _table(comparison: Comparison) -> Table:
         title += " – SIMULATED: no real device made these numbers"
     one_by_one = not any(case.machines for case in comparison.cases)
     shown = {
-        "arm": any(case.arm is not None for case in comparison.cases),
+        "variant": any(case.arm is not None for case in comparison.cases),
         "new": len(comparison.new) > 1,
-        **dict.fromkeys(["base s/picture", "new s/picture"], one_by_one),
+        **dict.fromkeys(["base s/image", "new s/image"], one_by_one),
     }
     interval = f"{comparison.confidence:.0%} interval"
     columns: list[Column[CaseComparison]] = [
         ("case", "folded", lambda case: harmless(case_words(case.case))),
-        ("arm", "text", lambda case: harmless(case.arm or "")),
+        ("variant", "text", lambda case: harmless(case.arm or "")),
         ("new", "text", lambda case: harmless(case.new)),
-        ("base s/picture", "figure", lambda case: picture_time(case.base_s, case)),
-        ("new s/picture", "figure", lambda case: picture_time(case.new_s, case)),
+        ("base s/image", "figure", lambda case: picture_time(case.base_s, case)),
+        ("new s/image", "figure", lambda case: picture_time(case.new_s, case)),
         ("time new/base", "figure", lambda case: ratio_words(case.ratio)),
         (interval, "figure", lambda case: ratio_interval_words(case.ci99 or case.ci95)),
         ("verdict", "whole", lambda case: f"[{_STYLES[case.verdict]}]{verdict_words(case)}[/]"),
         ("first pass", "number", first_pass_words),
         ("peak memory", "number", memory_words_of),
-        ("picture", "text", picture_words_of),
+        ("image", "text", picture_words_of),
     ]
     return table_of(comparison.cases, columns, title, shown)

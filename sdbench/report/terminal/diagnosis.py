@@ -106,12 +106,12 @@ def _print_goal(goal: Goal, console: Console, shown: set[str], sentence: str) ->
         shown.add(goal.reason)
         if goal.reason.rstrip(".").lower() != sentence.rstrip(".").lower():
             console.print(f"  [yellow]{harmless(goal.reason)}[/]", soft_wrap=True)
-    for name, choice in (("one picture", goal.latency), ("many pictures", goal.throughput)):
+    for name, choice in (("one image", goal.latency), ("many images", goal.throughput)):
         if choice is None:
             continue
         peak = size(choice.peak_memory_bytes)
         words = (
-            f"{case_words(choice.case)}, {seconds(choice.seconds_per_picture)} a picture, {peak}"
+            f"{case_words(choice.case)}, {seconds(choice.seconds_per_picture)} per image, {peak}"
         )
         _say(console, f"{goal.resolution}, {name}", "green", words)
         for gain in choice.gains:
@@ -138,13 +138,13 @@ def _printable_lines(text: str) -> str:
 def _tradeoffs(tradeoffs: Sequence[Tradeoff]) -> Table:
     columns: list[Column[Tradeoff]] = [
         ("time against memory", "folded", lambda entry: escape(_name(entry))),
-        ("arm", "text", lambda entry: harmless(entry.arm)),
-        ("s/picture", "figure", lambda entry: seconds(entry.seconds_per_picture)),
+        ("variant", "text", lambda entry: harmless(entry.arm)),
+        ("s/image", "figure", lambda entry: seconds(entry.seconds_per_picture)),
         ("peak memory", "figure", lambda entry: size(entry.peak_memory_bytes)),
-        ("picture", "text", lambda entry: CORRECT_WORDS[entry.correct]),
+        ("image", "text", lambda entry: CORRECT_WORDS[entry.correct]),
         ("none better in both", "text", lambda entry: "●" if entry.efficient else ""),
     ]
-    return table_of(tradeoffs, columns, shown={"arm": len({e.arm for e in tradeoffs}) > 1})
+    return table_of(tradeoffs, columns, shown={"variant": len({e.arm for e in tradeoffs}) > 1})
 
 
 def _name(entry: Tradeoff) -> str:

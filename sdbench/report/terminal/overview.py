@@ -101,7 +101,7 @@ def _use(story: RunReport) -> Iterator[tuple[str, str]]:
 def _advice_words(advice: Advice) -> str:
     choice = advice.choice
     words = f"{choice.case.resolution}, {advice.purpose}: {advice.settings}"
-    words += f" – {seconds(choice.seconds_per_picture)} a picture"
+    words += f" – {seconds(choice.seconds_per_picture)} per image"
     if choice.peak_memory_bytes is not None:
         words += f", {size(choice.peak_memory_bytes)}"
     return "; ".join([words, *measurable_gains(choice)[:1]])

@@ -38,7 +38,7 @@ def introduce(prepared: Prepared, remarks: Console) -> None:
     """The first lines: what, where, how long, how much, and that nothing is sent anywhere."""
     config, plan = prepared.config, prepared.plan
     skipped = sum(planned.skip_reason is not None for planned in plan.cases)
-    arms = f" × {len(plan.arms)} arms" if len(plan.arms) > 1 else ""
+    arms = f" × {len(plan.arms)} variants" if len(plan.arms) > 1 else ""
     processes = f"{counted(len(plan.slots), 'process', 'processes')}: "
     processes += f"{counted(len(plan.cases) - skipped, 'case')}{arms}"
     processes += f" × {config.fewest_processes}" if config.fewest_processes > 1 else ""
@@ -65,10 +65,10 @@ def introduce(prepared: Prepared, remarks: Console) -> None:
             f"known: {flag}, in {cases} of {len(plan.cases)} cases", markup=False, soft_wrap=True
         )
     if prepared.model.name not in OFFLINE:
-        remarks.print("No safety checker is loaded: it returns black pictures, which hide faults.")
+        remarks.print("No safety checker is loaded: it returns black images, which hide faults.")
     if config.reference.budget_s:
         remarks.print(
-            "Afterwards the CPU makes the pictures to compare with, where they are not known yet: "
+            "Afterwards the CPU makes the images to compare with, where they are not known yet: "
             f"at most {duration(config.reference.budget_s)} (reference.budget_s)."
         )
     nothing = "" if prepared.model.download else "Nothing is downloaded; "
@@ -109,7 +109,7 @@ def _model_words(prepared: Prepared) -> str:
     if source.name in SYNTHETIC:
         words += ", random by design (the real architecture, no download)"
     if source.name in BUILTIN:
-        words += ", trained, in the package: its pictures can be checked against the prompt"
+        words += ", trained, in the package: its images can be checked against the prompt"
     if source.must_be_built:
         words += "; made now, once"
     return words
@@ -132,7 +132,7 @@ def _until_words(until: UntilDecided) -> str:
     counts = f"{', '.join(looks)} and {last}" if looks else last
     return (
         f"every comparison by {until.by} is decided (a difference counts from "
-        f"{until.threshold:.0%} on): looks after {counts} processes a case and arm"
+        f"{until.threshold:.0%} on): looks after {counts} processes per case and variant"
     )
 
 

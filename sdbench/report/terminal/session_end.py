@@ -28,7 +28,7 @@ def show_table(sat: SessionResult, run: Run, out: Console) -> None:
     render_summary(sat.summary, out)
     if not run.model.trained:
         out.print(
-            f"Pictures are noise by design: {run.model.name} has random weights "
+            f"Images are noise by design: {run.model.name} has random weights "
             "(time and memory are the real architecture's). So “same as CPU” says nothing "
             "about numbers too large for float16, which real weights may bring."
         )
@@ -40,7 +40,7 @@ def show_table(sat: SessionResult, run: Run, out: Console) -> None:
         out.print(line, markup=False, soft_wrap=True)
     out.print(_shares_words(sat.shares), soft_wrap=True)
     path = shell(sat.summary.path)
-    out.print(f"Results, pictures included: {sat.summary.path}", markup=False, soft_wrap=True)
+    out.print(f"Results, images included: {sat.summary.path}", markup=False, soft_wrap=True)
     out.print(f"Look closer: sdbench show {path} CASE", markup=False, soft_wrap=True)
     if len(run.plan.arms) > 1 or run.config.get("until_decided"):
         out.print(f"Verdicts: sdbench compare {path}", markup=False, soft_wrap=True)
@@ -60,14 +60,14 @@ def import_words(failure: ImportFailure, summary: RunSummary) -> list[str]:
 
 
 def _picture_words(path: Path, run: Run) -> list[str]:
-    """Where the pictures of one pass are and what they should show, for a trained model."""
+    """Where the images of one pass are and what they should show, for a trained model."""
     if not run.model.trained or run.image_to_image is not None:
         return []
     prompts = run.config["prompts"]
     for replicate in load_run(path).replicates:
         for entry in replicate.of_kind("measured"):
             return [
-                f"Picture: {path / 'images' / image.pixels_sha256}.png – "
+                f"Image: {path / 'images' / image.pixels_sha256}.png – "
                 f"{prompts[index % len(prompts)]}"
                 for index, image in enumerate(entry.images[:_SHOWN_PICTURES])
             ]
@@ -100,7 +100,7 @@ def _findings_words(sat: SessionResult) -> str:
 
 def _shares_words(shares: TimeShares) -> str:
     parts = (
-        ("making pictures", shares.passes_s),
+        ("making images", shares.passes_s),
         ("loading the model", shares.load_s),
         ("importing torch in each process", shares.import_s),
         ("waiting for the machine", shares.waited_s),

@@ -144,7 +144,7 @@ def _title(runs: Sequence[LoadedRun]) -> str:
 
 
 def _comparisons(runs: Sequence[LoadedRun]) -> Comparisons:
-    """Every later run against the first; of a run with several arms, the arms."""
+    """Every later run against the first; of a run with several variants, the variants."""
     shown: list[Comparison] = []
     refused: list[str] = []
     for loaded in runs:

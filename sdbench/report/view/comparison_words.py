@@ -111,7 +111,7 @@ def remark_lines(comparison: Comparison) -> Iterator[str]:
         for outlier in case.outliers:
             yield (
                 f"{name}: run {run_number(outlier.replicate_id)} of the {outlier.side} side stands "
-                f"apart with {picture_time(outlier.median_s, case)} a picture ({outlier.degree}); "
+                f"apart with {picture_time(outlier.median_s, case)} per image ({outlier.degree}); "
                 "it counts"
             )
         if case.mended:

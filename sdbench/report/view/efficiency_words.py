@@ -1,4 +1,4 @@
-"""A case's operations a second beside those of large matrix products of its dtype, in a sentence.
+"""A case's operations per second beside those of large matrix products of its dtype, in a sentence.
 
 The share is of a rate that was measured, not of a limit: what runs in other kernels may be above.
 """
@@ -25,7 +25,7 @@ def efficiency_words(found: CaseEfficiency, dtype: Dtype) -> str:
     """``27.6 TFLOP a pass, 6.91 TFLOP/s: 35% of the rate of large float16 matrix products …``."""
     if found.pass_flops is None:
         return f"not known ({found.unavailable['pass_flops']})"
-    words = f"{_flops(found.pass_flops)} a pass"
+    words = f"{_flops(found.pass_flops)} per pass"
     if found.counted_in is not None:
         words += f" (counted in {found.counted_in})"
     if found.achieved_flops_per_s is not None:

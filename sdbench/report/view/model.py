@@ -48,7 +48,7 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
     much it does, None where nothing does.
     """
 
-    purpose: Literal["one picture", "many pictures"]
+    purpose: Literal["one image", "many images"]
     settings: str
     choice: Choice
     best_gain: str | None
@@ -57,9 +57,9 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
 class Headline(msgspec.Struct, frozen=True, kw_only=True):
     """The first screen: right or wrong, how fast, what to use, what to mend.
 
-    ``main`` is the choice for one picture at 512x512, else at the largest size, ``main_cell`` the
+    ``main`` is the choice for one image at 512x512, else at the largest size, ``main_cell`` the
     plainest case measured there where nothing may be recommended: what a person waits for.
-    ``fastest`` is the recommended cell with the least seconds a picture, None where nothing may be
+    ``fastest`` is the recommended cell with the least seconds per image, None where nothing may be
     recommended; then ``quickest`` still says what was measured, right or not.
     """
 
@@ -77,7 +77,7 @@ class Headline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProcessTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """One process of a cell, in seconds a picture; ``passes_s`` are its steady passes.
+    """One process of a cell, in seconds per image; ``passes_s`` are its steady passes.
 
     ``label`` is what a person calls it (``run 2 of 3``); ``remarks`` what to keep in mind.
     """
@@ -93,10 +93,10 @@ class ProcessTimes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CaseView(msgspec.Struct, frozen=True, kw_only=True):
-    """One case in one arm, as a person reads it; ``summary`` is what the analysis says of it.
+    """One case in one variant, as a person reads it; ``summary`` is what the analysis says of it.
 
     ``name`` is how a person calls it, ``settings`` that without its size, ``no_effect`` which of
-    these did nothing. Times are a picture's; ``heat_level`` is 0 (the run's quickest) to 8 (its
+    these did nothing. Times are an image's; ``heat_level`` is 0 (the run's quickest) to 8 (its
     slowest), on a logarithmic scale.
     """
 

@@ -40,7 +40,7 @@ def sustained_words(found: Sustained) -> str:
     verdict = "stable" if found.stability >= STABLE_SHARE else "not stable"
     words = (
         f"{found.stability:.1%} of its speed kept ({verdict}; 3DMark's limit is "
-        f"{STABLE_SHARE:.0%}): {seconds(found.first_s)} a pass in the first minute, "
+        f"{STABLE_SHARE:.0%}): {seconds(found.first_s)} per pass in the first minute, "
         f"{seconds(found.plateau_s)} at the end"
     )
     if found.slows_after_s is None:

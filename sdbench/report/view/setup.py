@@ -40,13 +40,13 @@ def marks_of(loaded: LoadedRun, summary: RunSummary) -> Iterator[Mark]:
 
 
 def machine_lines(loaded: LoadedRun) -> list[Line]:
-    """Machine, device, stacks and model: four lines for the first screen."""
+    """Machine, device, environments and model: four lines for the first screen."""
     run = loaded.run
     stacks = "; ".join(_stack_words(name, run) for name in run.stacks)
     machine = machine_words(
         run.machine, run.machine_facts, unknown="a machine that did not say what it is"
     )
-    weights = "trained" if run.model.trained else "random weights: its pictures are noise"
+    weights = "trained" if run.model.trained else "random weights: its images are noise"
     return [
         Line("machine", machine),
         Line("device", _device_words(loaded)),
@@ -100,12 +100,12 @@ def setup_sentence(checks: Sequence[SetupCheck]) -> tuple[Tone, str]:
 def _device_check(loaded: LoadedRun) -> Iterator[SetupCheck]:
     run = loaded.run
     if run.device != "cpu":
-        yield SetupCheck("good", "device", f"pictures are made on {run.device}")
+        yield SetupCheck("good", "device", f"images are made on {run.device}")
         return
     apple = (run.machine.get("system"), run.machine.get("architecture")) == ("Darwin", "arm64")
     asked = run.config.get("device") == "cpu"
     if apple or run.identity("gpus"):
-        found = "pictures are made on the CPU, though there is a GPU"
+        found = "images are made on the CPU, though there is a GPU"
         yield SetupCheck(
             "unknown" if asked else "warning",
             "device",
@@ -113,7 +113,7 @@ def _device_check(loaded: LoadedRun) -> Iterator[SetupCheck]:
             None if asked else _REMEDY,
         )
     else:
-        yield SetupCheck("good", "device", "no GPU here; the CPU makes pictures")
+        yield SetupCheck("good", "device", "no GPU here; the CPU makes images")
 
 
 def _python_check(run: Run) -> Iterator[SetupCheck]:
@@ -165,7 +165,7 @@ def _small_picture_checks(loaded: LoadedRun) -> Iterator[SetupCheck]:
             tone = "warning"
         yield SetupCheck(
             tone,
-            "small picture",
+            "small image",
             check_words(check),
             "sdbench localise shows where it goes wrong" if check.wrong else None,
         )
@@ -184,12 +184,12 @@ def environment_lines(loaded: LoadedRun) -> list[Line]:
     ]
     for name, stack in run.stacks.items():
         packages = ", ".join(f"{key} {value}" for key, value in stack.packages.items())
-        lines.append(Line(f"stack {name}", f"Python {stack.python}, {packages}"))
+        lines.append(Line(f"environment {name}", f"Python {stack.python}, {packages}"))
     lines += [Line(name, value) for name, value in run.environment.items()]
     for arm in run.plan.arms:
         variables = " ".join(f"{name}={value}" for name, value in arm.env.items())
         if variables:
-            lines.append(Line(f"variables of arm {arm.name}", variables))
+            lines.append(Line(f"variables of variant {arm.name}", variables))
     return lines
 
 
@@ -231,19 +231,21 @@ def method_lines(loaded: LoadedRun, summary: RunSummary) -> list[Line]:
     slots = len(run.plan.slots)
     lines = {
         "unit": f"a process of its own for each repetition: {len(replicates)} of {slots} were "
-        f"run, {config.get('replicates')} a case and arm, started by {run.plan.start}",
-        "a pass": f"{summary.images} pictures from prompt to pixels on the host, "
+        f"run, {config.get('replicates')} per case and variant, started by {run.plan.start}",
+        "a pass": f"{summary.images} images from prompt to pixels on the host, "
         f"{config.get('steps')} steps, {config.get('scheduler')}, guidance "
         f"{config.get('guidance_scale')}, seed {config.get('seed')}",
-        "seconds a picture": "the median over processes of each one's median of passes 2 on, "
-        f"divided by the pictures of a pass; {_passes_words(loaded)}. The first pass is told apart "
+        "seconds per image": "the median over processes of each one's median of passes 2 on, "
+        f"divided by the images of a pass; {_passes_words(loaded)}. The first pass is told apart "
         "and never averaged in",
         "interval": "95% t interval on the logarithms of the processes' medians, from "
         f"{MIN_PROCESSES} processes on; with fewer there is no speed verdict",
-        "order": "blocks that hold every case and arm once, shuffled by the seed, arms side by "
-        "side in turning order, so that drift cancels",
+        "order": (
+            "blocks that hold every case and variant once, shuffled by the seed, variants side by "
+            "side in turning order, so that drift cancels"
+        ),
         "comparison": f"ratios of times; a difference counts from {DEFAULT_THRESHOLD:.0%} on, and "
-        "a wrong picture gets no speed verdict",
+        "a wrong image gets no speed verdict",
         "right or wrong": _reference_words(loaded),
         "memory": _telemetry_words(loaded, summary),
         "stages": "from a profiling pass of its own, the device synchronised at each boundary; "
@@ -256,24 +258,24 @@ def method_lines(loaded: LoadedRun, summary: RunSummary) -> list[Line]:
 
 
 def _passes_words(loaded: LoadedRun) -> str:
-    """``3 passes a process``, or how many processes made that decided it themselves."""
+    """``3 passes per process``, or how many processes made that decided it themselves."""
     asked = loaded.run.config.get("passes")
     if asked != "auto":
-        return f"{asked} passes a process"
+        return f"{asked} passes per process"
     rule = (
         f"a process goes on from {FEWEST_PASSES} to {MOST_PASSES} passes, until its steady ones "
         "have lasted as long as its start-up or their median is known to 0.5%"
     )
     made = [count for entry in loaded.replicates if (count := len(entry.of_kind("measured")))]
-    return f"{count_words(made)} a process ({rule})" if made else rule
+    return f"{count_words(made)} per process ({rule})" if made else rule
 
 
 def _reference_words(loaded: LoadedRun) -> str:
     sources = dict.fromkeys(entry.reference for entry in loaded.compared if entry.reference)
     if not sources:
-        return "the pictures were not compared with the CPU's"
+        return "the images were not compared with the CPU's"
     words = (
-        "pictures are compared with the CPU's in float32 from the same noise; how much they may "
+        "images are compared with the CPU's in float32 from the same noise; how much they may "
         f"differ is the measured effect of rounding. The CPU's are from: {'; '.join(sources)}"
     )
     stayed = not_float64_words(loaded.compared)
@@ -305,7 +307,7 @@ def _model_words(run: Run) -> str:
         words += f", SHA-256 {run.model.sha256[:12]}…"
     if not run.model.trained:
         words += (
-            ". Random weights by design: time and memory are the real architecture's, pictures "
+            ". Random weights by design: time and memory are the real architecture's, images "
             "are noise, and numbers too large for float16 would not show"
         )
     return words

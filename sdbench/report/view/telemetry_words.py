@@ -116,7 +116,7 @@ def _machine_words(telemetry: CaseTelemetry) -> str:
 
 def _gpu_words(telemetry: CaseTelemetry) -> str:
     mean_w, peak_w = telemetry.gpu_power_mean_w, telemetry.gpu_power_peak_w
-    words = f"{mean_w:.0f} W while pictures were made, {peak_w:.0f} W"
+    words = f"{mean_w:.0f} W while images were made, {peak_w:.0f} W"
     hottest = telemetry.gpu_temperature_peak_c
     return f"{words} at most" + (f", {hottest:.0f} °C at most" if hottest is not None else "")
 

@@ -1,4 +1,4 @@
-"""Timelines of memory: which processes are worth a picture, read and thinned out."""
+"""Timelines of memory: which processes are worth an image, read and thinned out."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -19,7 +19,7 @@ class Applied:
         """Switch them on.
 
         Raises:
-            CaseImpossibleError: the stack, or this pipeline, does not offer one of them.
+            CaseImpossibleError: the environment, or this pipeline, does not offer one of them.
         """
         self._job = job
         self._pipeline = pipeline
@@ -58,7 +58,7 @@ def apply_settings(pipeline: Any, case: "dict[str, Any]") -> Effects:
     """Switch on what is the same on every device; what that does as far as it is known now.
 
     Raises:
-        CaseImpossibleError: the stack, or this pipeline, does not offer one of them.
+        CaseImpossibleError: the environment, or this pipeline, does not offer one of them.
     """
     effects: Effects = {}
     if case["attention"] != "default":

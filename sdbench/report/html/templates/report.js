@@ -136,7 +136,7 @@
     }).observe(box);
   }
 
-  // Two pictures on top of each other: the slider says how much of the upper one is seen.
+  // Two images on top of each other: the slider says how much of the upper one is seen.
   function wipe(figure) {
     const slider = figure.querySelector("input[type=range]");
     const { left, right } = figure.dataset;
