@@ -20,6 +20,8 @@ from sdbench.correctness.picture_differences import picture_differences
 from sdbench.correctness.picture_kinds import lone_specks
 from sdbench.correctness.references import Rounded
 from sdbench.correctness.thresholds import (
+    AMPLIFIED_KINDS,
+    AMPLIFIED_TONES,
     OWN_LATENTS_SHARE,
     OWN_ROUNDING_GROSS,
     OWN_ROUNDING_LEVELS,
@@ -124,6 +126,24 @@ def is_gross(found: dict[str, Any], own: OwnRounding) -> bool:
     picture: StageDifference | None = found.get("picture")
     allowed = OWN_ROUNDING_GROSS * allowed_by_own(own.picture_rel_l2, own.times)
     return picture is not None and picture.rel_l2 is not None and picture.rel_l2 > allowed
+
+
+def amplified_by(
+    differences: Sequence[PictureDifference], latents: StageDifference | None, *, in_place: bool
+) -> list[PictureDifference]:
+    """The differences that rounding may have made in the steps (AMPLIFIED_LATENTS).
+
+    ``in_place``: the latents differ where the image does. Tones have no place, so of them the
+    latents have to differ as rounding makes them differ, and nothing may be plain to see.
+    """
+    found, allowed = (latents.rel_l2, latents.expected_rel_l2) if latents else (None, None)
+    follows = found is not None and allowed and found >= OWN_LATENTS_SHARE * allowed
+    return [
+        entry
+        for entry in differences
+        if (in_place and entry.kind in AMPLIFIED_KINDS)
+        or (follows and entry.kind in AMPLIFIED_TONES and entry.strength < entry.plain)
+    ]
 
 
 def as_far_as_rounding(latents: StageDifference | None, own: OwnRounding) -> bool:

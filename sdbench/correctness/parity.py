@@ -20,6 +20,7 @@ from sdbench.correctness.artifact_files import Artifacts, Tensors, is_finite
 from sdbench.correctness.floors import Floor
 from sdbench.correctness.own_rounding import (
     OF_A_SHAPE,
+    amplified_by,
     as_far_as_its_picture,
     as_far_as_rounding,
     cell_errors,
@@ -274,20 +275,20 @@ class ParityResult:
     ) -> dict[str, Any]:
         """The judgement of an image beyond its floor, by what rounding alone makes of this image.
 
-        Where that was not measured, a small part that rounding may have made (AMPLIFIED_SSIM)
-        leaves the verdict unknown in half precision; in float32 it stays as it is.
+        Where that was not measured, what rounding may have made (AMPLIFIED_SSIM) leaves the verdict
+        unknown in half precision; in float32 it stays as it is.
         """
         differences: list[PictureDifference] = found["differences"]
-        shapes = [d for d in differences if d.kind in thresholds.AMPLIFIED_KINDS]
         of_latents = bool(pair.latents_differ_there)
         rounded = yardstick.rounded.get(pair.image)
         if rounded is None or not pair.fits(rounded):
             reported: dict[str, Any] = {
                 "own_rounding_missing": yardstick.not_rounded or _NOT_ROUNDED
             }
-            may_be = case.dtype != "float32" and shapes and of_latents
+            amplified = amplified_by(differences, found.get("latents"), in_place=of_latents)
+            may_be = case.dtype != "float32" and amplified
             if may_be and found["ssim"] >= thresholds.AMPLIFIED_SSIM:
-                left = [entry for entry in differences if entry not in shapes]
+                left = [entry for entry in differences if entry not in amplified]
                 reported |= _judged(found, left, case, yardstick)
                 # What else is seen stays a finding.
                 if not left and reported["verdict"] != "broken":

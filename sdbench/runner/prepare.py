@@ -18,11 +18,7 @@ import msgspec
 from sdbench import __version__, machine
 from sdbench.errors import MachineError, UsageError
 from sdbench.files.access import make_folder
-from sdbench.knowledge.attention_limits import (
-    FIRST_ATTENTION,
-    PIXELS_PER_LATENT,
-    predicted_overflow,
-)
+from sdbench.knowledge import attention_limits
 from sdbench.knowledge.known_issues import load_known_issues, matching_issues
 from sdbench.knowledge.memory_limits import HIGH, check_watermarks, removes_memory_limit
 from sdbench.machine.facts import Identity, MachineFacts, or_none
@@ -313,8 +309,10 @@ def _overflows(config: Config, case: Case, model: ModelSource, torch: str | None
     if name is None:
         return []
     scale, guided_above = work_of(config, case).guidance_scale, family.guided_above
-    heads, pixels_per_token = FIRST_ATTENTION.get(name, (None, PIXELS_PER_LATENT))
-    return predicted_overflow(
+    heads, pixels_per_token = attention_limits.FIRST_ATTENTION.get(
+        name, (None, attention_limits.PIXELS_PER_LATENT)
+    )
+    return attention_limits.predicted_overflow(
         case,
         config.images,
         guided_above is not None and scale > guided_above,

@@ -127,6 +127,23 @@ def test_a_part_may_be_rounding_only_where_the_latents_differ_too(
         assert found.verdict == "broken"
 
 
+@pytest.mark.parametrize(
+    ("levels", "latents_times", "verdict"),
+    [(3.6, 1.0, "unknown"), (3.6, 0.0, "drift"), (3.6, 0.3, "drift"), (10.0, 1.0, "broken")],
+)
+def test_a_faint_cast_may_be_rounding_where_the_latents_differ_as_rounding_does(
+    tmp_path: Path, levels: float, latents_times: float, verdict: str
+) -> None:
+    picture, latents = smooth_picture().copy(), latents_of()[-1].copy()
+    picture[2] += 1.5 * levels / 255  # of one channel, so two thirds of it are a cast
+    if latents_times:
+        latents = nudged(latents, latents_times * EXPECTED)
+    found = compare(tmp_path, replicate_of([keep(tmp_path, picture, latents)]))
+    assert found.verdict == verdict
+    if verdict == "unknown":
+        assert found.reason is not None and "was not measured" in found.reason
+
+
 def test_a_part_in_float32_is_never_excused(tmp_path: Path) -> None:
     picture, latents = smooth_picture().copy(), latents_of()[-1].copy()
     picture[:, 48:56, 48:56] += 0.1
