@@ -1,4 +1,4 @@
-"""All cases of a comparison in one sentence, with the geometric mean beside it."""
+"""Summarises all cases of a comparison in one sentence, with the geometric mean."""
 
 import math
 import statistics
@@ -14,7 +14,7 @@ VERDICT_WORDS: dict[Verdict, str] = {
     "faster": "faster",
     "slower": "slower",
     "equivalent": "the same",
-    "inconclusive": "cannot tell",
+    "inconclusive": "inconclusive",
     "incorrect": "wrong image",
 }
 _ORDER = ("incorrect", "slower", "faster", "equivalent", "inconclusive")
@@ -24,13 +24,13 @@ _RATIO_STANDS = (*OPEN, "not-interleaved", "too-few-processes", "too-few-machine
 
 
 def verdict_words(case: CaseComparison) -> str:
-    """The verdict, and of sides that are unlike each other that they are not comparable."""
+    """The verdict, or that the sides are not comparable."""
     unlike = case.verdict == "inconclusive" and UNLIKE & {*case.refused}
     return "not comparable" if unlike else VERDICT_WORDS[case.verdict]
 
 
 def summarise_cases(cases: Sequence[CaseComparison], notes: Sequence[str]) -> ComparisonSummary:
-    """Count the verdicts and say what matters first."""
+    """Count the verdicts and state the most important first."""
     mean = geometric_mean(cases)
     return ComparisonSummary(
         verdicts=dict(Counter(case.verdict for case in _by_weight(cases))),
@@ -43,7 +43,7 @@ def summarise_cases(cases: Sequence[CaseComparison], notes: Sequence[str]) -> Co
 
 
 def geometric_mean(cases: Sequence[CaseComparison]) -> GeometricMean:
-    """Over the cases whose ratio compares like with like; never instead of them."""
+    """The geometric mean over the cases with comparable sides; it never replaces their verdicts."""
     logs = [
         math.log(case.ratio)
         for case in cases
@@ -68,7 +68,7 @@ def _sentence(cases: Sequence[CaseComparison], mean: GeometricMean) -> str:
 
 
 def _refused_words(cases: Sequence[CaseComparison]) -> str:
-    """That the sides may not be compared, and why; nothing where all may be."""
+    """The statement that sides are not comparable, and why; empty if all are comparable."""
     refused = [case for case in cases if UNLIKE & {*case.refused}]
     if not refused:
         return ""

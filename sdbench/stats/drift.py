@@ -53,7 +53,7 @@ def drift_between(
     *,
     same_software: bool,
 ) -> Drift:
-    """What may lie between two runs.
+    """The possible drift between two runs.
 
     Args:
         base, new: seconds of the yardstick, one figure per process.
@@ -107,7 +107,7 @@ def satterthwaite(variances: Sequence[float], freedoms: Sequence[float]) -> floa
 
 
 def _seen(base: Sequence[float], new: Sequence[float]) -> Drift | None:
-    """What the yardstick alone says of the drift; None where too few processes have read it."""
+    """The drift estimated from the reference work alone; None if too few processes timed it."""
     if min(len(base), len(new)) < MIN_PROCESSES:
         return None
     logs = [[math.log(value) for value in side] for side in (base, new)]

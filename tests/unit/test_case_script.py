@@ -101,7 +101,7 @@ def test_batch_is_one_call_and_its_last_picture_is_checked_too() -> None:
 def test_prompts_and_seeds_are_the_runs() -> None:
     text = script(Case(), run_with(images=3, prompts=["a", "it's"], seed=5))
     assert """PROMPTS = ['a', "it's", 'a']""" in text
-    assert "manual_seed(5 + image)" in text
+    assert "manual_seed(5 + picture)" in text
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_a_case_has_its_own_scheduler_steps_and_guidance() -> None:
     "case", [Case(vae_dtype="float32", dtype="float16"), Case(quantization="torchao-int8")]
 )
 def test_no_script_leaves_a_setting_out(case: Case) -> None:
-    with pytest.raises(StoreError, match="is not written"):
+    with pytest.raises(StoreError, match="is not supported"):
         script(case)
 
 

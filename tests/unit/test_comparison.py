@@ -248,7 +248,7 @@ def test_sides_whose_denoiser_did_other_work_get_no_verdict() -> None:
     assert case.explanation == REASONS["work-differs"]
     assert case.peak_memory.verdict == "equivalent"
     (difference,) = comparison.differences
-    assert difference.what == "denoiser samples an image"
+    assert difference.what == "denoiser samples per image"
     assert (difference.base, difference.new) == ("20", "40")
 
 
@@ -365,7 +365,7 @@ def test_run_stopped_within_a_block_is_judged_by_those_before_and_says_how_to_go
     assert (case.verdict, case.reason, case.n) == ("slower", None, (5, 5))
     assert case.peak_memory.verdict == "equivalent"
     (note,) = comparison.summary.notes
-    assert "11 of 16 processes are done; go on with: sdbench resume results/x" in note
+    assert "11 of 16 processes are done; continue with: sdbench resume results/x" in note
 
 
 def test_what_was_amiss_with_the_machine_is_told_beside_the_verdicts() -> None:
@@ -850,7 +850,7 @@ def test_run_beside_itself_or_beside_another_machines_says_so() -> None:
     loaded = measured(config=one_case())
     assert "both sides are the same run" in compare_runs(loaded, loaded).summary.notes
     elsewhere = other(machine_id="f" * 16)
-    hint = "the runs are of two machines; to compare the machines add --by machine"
+    hint = "the runs are from two machines; to compare the machines, add --by machine"
     assert hint in compare_runs(loaded, elsewhere).summary.notes
     assert hint not in compare_runs(loaded, elsewhere, by_machine=True).summary.notes
     assert hint not in compare_runs(loaded, other()).summary.notes

@@ -104,7 +104,9 @@ def test_slower_counts_whatever_is_expected_to_end_well() -> None:
 
 def test_expected_case_that_is_not_there_is_told() -> None:
     comparison = compared(expected={"no-such-case": "crashed"})
-    assert comparison.summary.notes == ["expected, but there is no such case: no-such-case"]
+    assert comparison.summary.notes == [
+        "expected by the file, but there is no such case: no-such-case"
+    ]
 
 
 # --- bisect --------------------------------------------------------------------------------------

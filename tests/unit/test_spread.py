@@ -72,8 +72,8 @@ def test_a_disturbed_pass_is_not_the_scatter_of_all() -> None:
 @pytest.mark.parametrize(
     ("times", "dominated_by", "reason"),
     [
-        ([], "unknown", "judged from 3 processes on; here: 0"),
-        ([[1.0, 1.1], [1.0]], "unknown", "judged from 3 processes on; here: 2"),
+        ([], "unknown", "needs at least 3 processes; here: 0"),
+        ([[1.0, 1.1], [1.0]], "unknown", "needs at least 3 processes; here: 2"),
         ([[1.0], [1.1], [1.2]], "unknown", "no process made two steady passes"),
         ([[1.0, 1.0]] * 3, "unknown", "nothing scatters"),
         ([[1.0, 1.0], [1.1, 1.1], [1.0, 1.0]], "processes", None),
@@ -92,7 +92,7 @@ def test_what_cannot_be_told_is_unknown(
 def test_processes_alone_have_no_share_of_their_passes() -> None:
     found = nested_spread([[1.0], [1.1], [1.2]])
     assert found.passes is None and found.processes == pytest.approx(0.096, abs=0.01)
-    assert nested_spread([]) == NestedSpread(reason="judged from 3 processes on; here: 0")
+    assert nested_spread([]) == NestedSpread(reason="needs at least 3 processes; here: 0")
 
 
 # --- in the summary ------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def test_one_process_says_that_it_is_unknown() -> None:
     row = row_of([[1.0, 1.02]])
     assert row.spread_dominated_by == "unknown" and row.spread_between_processes is None
     assert spread_words(row) == (
-        "passes differ by 1.4%, which matters more is unknown (judged from 3 processes on; here: 1)"
+        "passes differ by 1.4%, which matters more is unknown (needs at least 3 processes; here: 1)"
     )
     assert "Spread" not in shown(summary_of([[1.0, 1.02]]))
 
