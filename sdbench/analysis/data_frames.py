@@ -177,7 +177,7 @@ TELEMETRY_COLUMNS = (
 
 
 def case_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[FrameRow]:
-    """A row for each case and variant; times of an image beside those of a pass."""
+    """A row for each case and variant; times per image in addition to those per pass."""
     run, images = loaded.run, summary.images
     for row in summary.cases:
         latency = row.latency_s

@@ -1,4 +1,4 @@
-"""Operations a second of a case beside those of large matrix products on its device. Pure.
+"""Operations per second of a case compared with those of large matrix products on its device. Pure.
 
 The operations are those of matrix products, convolutions and attention, a multiply-add counting
 two, as torch.utils.flop_counter counts them from the shapes. They are compared with the rate of
@@ -45,7 +45,7 @@ class CaseEfficiency(msgspec.Struct, frozen=True, kw_only=True):
     unavailable: dict[str, str] = {}
 
     def at(self, latency_s: float | None) -> "CaseEfficiency":
-        """The same at another latency: one process's beside the case's."""
+        """The same at another latency: one process's compared with the case's."""
         achieved = None if self.pass_flops is None else _rate(self.pass_flops, latency_s)
         return msgspec.structs.replace(
             self,

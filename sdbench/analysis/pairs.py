@@ -47,7 +47,7 @@ def pairs_of_runs(base: LoadedRun, new: LoadedRun) -> list[Pair]:
     if not sides[0].keys() & sides[1].keys():
         raise UsageError(
             f"{base.run.run_id} and {new.run.run_id} have no case"
-            f"{'' if single else ' and arm'} in common"
+            f"{'' if single else ' and variant'} in common"
         )
     pairs = []
     for key in dict.fromkeys([*sides[0], *sides[1]]):

@@ -121,7 +121,7 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     predicted_peak_bytes: int | None = None
     """Predicted before the run, loading included, of the memory that ``peak_bytes`` counts."""
     peak_bytes: int | None = None
-    """Measured: the highest of the processes that ended well, loading included."""
+    """Measured: the highest of the processes that completed, loading included."""
     prediction_error: float | None = None
     """Predicted over measured, minus 1."""
     prediction_reason: str | None = None
@@ -350,7 +350,7 @@ def _latency(replicates: list[Replicate]) -> Latency:
 
 
 def steady_times_s(replicate: Replicate) -> list[float]:
-    """The times of a process's steady passes (2 on); none where it did not end well."""
+    """The times of a process's steady passes (2 on); none if it did not complete."""
     if replicate.outcome != "ok":
         return []
     return [entry.duration_s for entry in replicate.steady_passes]

@@ -27,8 +27,8 @@ _SURE = {
 }
 _VERSIONS_OF = {
     "text": "stated in it",
-    "machine": "of this machine, as the text states none",
-    "recording": "SIMULATED: of a recorded machine, as the text states none",
+    "machine": "of this machine, because the text states none",
+    "recording": "SIMULATED: of a recorded machine, because the text states none",
     "none": "none are known",
 }
 _PACKAGES = (
@@ -49,8 +49,8 @@ def command(file: str, as_json: bool) -> int:
     this machine if the text states none, and says which. An image (PNG, JPEG, WebP) is measured,
     and the settings that a program embedded in it are read. Nothing leaves the machine.
 
-    Exits with 0 also when nothing is recognised (the list of explanations is then empty), and with
-    2 when the input is neither text nor an image.
+    Exits with 0 also if nothing is recognised (the list of explanations is then empty), and with 2
+    if the input is neither text nor an image.
     """
     name, data = ("standard input", _from_stdin()) if file == "-" else (file, _from_file(file))
     if not data.strip():
@@ -95,16 +95,16 @@ def _picture(name: str, data: bytes, as_json: bool) -> int:
     _show(explanations)
     if not explanations:
         console().print(
-            "\nNo fault can be seen in the image by itself; whether it is the image that it "
-            "should be takes a reference. sdbench run compares this machine's images with the "
-            "CPU's.",
+            "\n"
+            "The image alone shows no fault; whether it is the right image can only be decided "
+            "with a reference. sdbench run compares this machine's images with the CPU's.",
             soft_wrap=True,
         )
     return 0
 
 
 def machine_versions() -> "Versions":
-    """What this machine (or the recording that stands in for it) and this Python have."""
+    """The versions of this machine (or of the recording that replaces it) and this Python."""
     import importlib.metadata
     import platform
 
@@ -163,8 +163,8 @@ def _from_file(file: str) -> bytes:
 def _bounded(name: str, data: bytes) -> bytes:
     if len(data) > _LARGEST_BYTES:
         raise UsageError(
-            f"{name} has more than {_LARGEST_BYTES // 2**20} MiB; give the end of it: "
-            "tail -n 5000 FILE | sdbench explain -"
+            f"{name} has more than {_LARGEST_BYTES // 2**20} MiB; use its end: tail -n 5000 FILE | "
+            "sdbench explain -"
         )
     return data
 
@@ -225,7 +225,7 @@ def _show(explanations: "list[Explanation]") -> None:
         rows = [(f"{lead}What happened", one.cause), ("What to do", one.remedy)]
         rows.append(("How sure", _SURE[one.confidence]))
         if one.generic:
-            rows.append(("", "This is general: no more than the message says is known of it."))
+            rows.append(("", "This explanation is general: nothing is known beyond the message."))
         seen = [
             *([f"since {one.since}"] if one.since else []),
             *([f"until {one.until}"] if one.until else []),
@@ -254,7 +254,7 @@ def _show_unknown(found: "Explained") -> None:
     out = console()
     out.print("")
     if found.unexplained is None:
-        out.print("No error that sdbench knows is in this text, and no other that it can see.")
+        out.print("This text contains no error that sdbench recognises.")
     else:
         out.print(
             f"The last error is not known to sdbench: {printable(redact(found.unexplained))}",
@@ -262,8 +262,8 @@ def _show_unknown(found: "Explained") -> None:
             soft_wrap=True,
         )
     out.print(
-        "What would help: the whole error output from the command to the end (a crash of native "
-        "code says why in its last lines), macOS's crash report (Console, Crash Reports), and the "
-        "versions (python -m torch.utils.collect_env).",
+        "Useful additions: the complete error output from the command to the end (native code "
+        "states the cause of a crash in its last lines), macOS's crash report (Console, Crash "
+        "Reports), and the versions (python -m torch.utils.collect_env).",
         soft_wrap=True,
     )

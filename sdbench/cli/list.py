@@ -13,7 +13,7 @@ from sdbench.comparison import LeftOut, Past, pasts_in
 from sdbench.words import counted, printable
 
 MOST = 100
-"""Runs that are listed unless all are asked for: to lay out a table takes longer than to read."""
+"""Number of runs listed by default: formatting a table takes longer than reading the runs."""
 
 
 @click.command(name="list")

@@ -52,7 +52,7 @@ _LEAST_SHARE = 0.02
     type=click.Choice(["auto", "mps", "cuda", "cpu"]),
     default="auto",
     show_default=True,
-    help="Device to hold against the CPU: mps, else cuda, else cpu.",
+    help="Device to compare with the CPU. [default: mps, else cuda, else cpu]",
 )
 @click.option("--stack", default="current", show_default=True, metavar="S", help="As for run.")
 @click.option(
@@ -61,14 +61,22 @@ _LEAST_SHARE = 0.02
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "float16", "bfloat16"]),
-    help="Type under test. [default: float16 on mps and cuda, float32 on the cpu]",
+    help="Data type under test. [default: float16 on mps and cuda, float32 on the cpu]",
 )
-@click.option("--slicing", is_flag=True, help="With attention slicing.")
-@click.option("--vae-tiling", is_flag=True, help="With the VAE decoding in tiles.")
-@click.option("--batch", default=1, show_default=True, metavar="N", help="Images in the pass.")
-@click.option("--steps", default=2, show_default=True, metavar="N", help="Denoising steps.")
+@click.option("--slicing", is_flag=True, help="Enable attention slicing.")
+@click.option("--vae-tiling", is_flag=True, help="Decode with VAE tiling.")
 @click.option(
-    "--top", type=click.IntRange(1), default=10, show_default=True, help="Operators to show."
+    "--batch", default=1, show_default=True, metavar="N", help="Number of images in the pass."
+)
+@click.option(
+    "--steps", default=2, show_default=True, metavar="N", help="Number of denoising steps."
+)
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Number of operators to show.",
 )
 @click.option(
     "-o",
@@ -76,7 +84,7 @@ _LEAST_SHARE = 0.02
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for the script of the worst operator. [default: ./sdbench-localise-OPERATOR]",
 )
-@click.option("--allow-pickle", is_flag=True, help="Also read weights that are pickle files.")
+@click.option("--allow-pickle", is_flag=True, help="Also read weights in pickle files.")
 @force_option
 @json_option
 def command(
@@ -100,12 +108,12 @@ def command(
     force: bool,
     as_json: bool,
 ) -> int:
-    """Find the operators in which a device and the CPU part.
+    """Find operators whose results differ between device and CPU.
 
-    One pass runs on the CPU; every operator in it is done again on the device with the same
-    operands, laid out in memory in the same way. Worst first is what differs by more than the
-    CPU's own rounding explains. For the worst operator a script is written that shows the fault
-    without sdbench. The exit code is 1 when there is one.
+    One pass runs on the CPU. Every operator in it is repeated on the device with the same operands
+    in the same memory layout. Operators whose results differ by more than the CPU's own rounding
+    explains are listed, the worst first. For the worst one a script is written that shows the fault
+    without sdbench. The exit code is 1 if there is such an operator.
     """
     request = LocaliseRequest(
         *(model, lora, parts or "", revision or "", device, stack, resolution, dtype),
@@ -130,8 +138,8 @@ def _localise(request: LocaliseRequest, executor: Executor, output: Path | None)
     remarks = console(err=True)
     search = prepare_search(request, executor, lambda source: prepare_model(source, remarks))
     remarks.print(
-        f"One pass of {request.model} on the CPU at {request.resolution}; every operator is done "
-        f"again on {search.device.kind} in {search.dtype}. Ctrl-C stops.",
+        f"One pass of {request.model} on the CPU at {request.resolution}; every operator is "
+        f"repeated on {search.device.kind} in {search.dtype}. Ctrl-C stops the search.",
         soft_wrap=True,
     )
     with InterruptFlag() as flag, _Screen(remarks) as screen:
@@ -151,7 +159,9 @@ def _demonstrate(
     op = worst.call.op
     # aten::add_.Tensor as part of a folder's name
     folder = output or _free_folder(f"sdbench-localise-{op.rpartition('::')[2].replace('.', '-')}")
-    remarks.print(f"{op} is wrong. Writing a script that shows it, and trying it …", markup=False)
+    remarks.print(
+        f"{op} is wrong. Writing a script that shows the fault, and running it …", markup=False
+    )
     origin = Origin(
         search.model.name,
         search.case.resolution,
@@ -204,7 +214,7 @@ def left_seconds(first: tuple[float, float], now: tuple[float, float]) -> float 
 
 
 class _Screen:
-    """A bar with time left on a terminal, now and then a line elsewhere."""
+    """A progress bar on a terminal, occasional lines elsewhere."""
 
     def __init__(self, remarks: Console) -> None:
         self._remarks = remarks

@@ -33,7 +33,7 @@ _NOT_OURS = (
 @click.command(name="repro")
 @click.argument("run")
 @click.argument("case")
-@click.option("--arm", help="Which variant of the run. [default: the one that fared worst]")
+@click.option("--arm", help="Variant to reproduce. [default: the variant with the worst outcome]")
 @click.option(
     "-o",
     "--output",
@@ -44,14 +44,18 @@ _NOT_OURS = (
 @click.option(
     "--stack",
     metavar="S",
-    help="Describe this environment in environment.txt: 'current', or an environment as for run. "
-    "[default: the one that the run was made in, if the run is your own]",
+    help=(
+        "Environment to describe in environment.txt: 'current', or an environment as for run. "
+        "[default: the one that the run was made in, if the run is your own]"
+    ),
 )
 @click.option(
     "--allow-pickle",
     is_flag=True,
-    help="The script also reads weights that are pickle files. [default: as in the run, if it is "
-    "your own]",
+    help=(
+        "Let the script also read weights in pickle files. [default: as in the run, if it is your "
+        "own]"
+    ),
 )
 @force_option
 @json_option
@@ -66,12 +70,12 @@ def command(
     force: bool,
     as_json: bool,
 ) -> int:
-    """Write what a bug report about one CASE of a RUN needs.
+    """Write the files for a bug report about one CASE of a RUN.
 
-    A script of at most 60 lines that runs the case without sdbench and says its speed, its memory
-    and its error against the CPU; the text of the issue; and what torch.utils.collect_env says.
-    RUN and CASE are given as for show. Nothing is sent anywhere. The interpreter that a run names
-    is started only if this installation made the run.
+    A script of at most 60 lines that runs the case without sdbench and prints its speed, its memory
+    and its error compared with the CPU; the text of the issue; and the output of
+    torch.utils.collect_env. RUN and CASE are given as for show. Nothing is sent anywhere. The
+    interpreter that a run names is started only if this installation made the run.
     """
     loaded = load_run(find_run(root, run))
     planned = loaded.run.plan.planned(find_case(loaded, case))
@@ -134,11 +138,11 @@ def command(
             soft_wrap=True,
         )
     if simulated:
-        out.print("SIMULATED: no real device made these results; they are no bug to report.")
+        out.print("SIMULATED: no real device made these results; do not report them as a bug.")
     out.print(f"Script:      {folder / _SCRIPT}", soft_wrap=True, markup=False)
     out.print(f"Issue text:  {folder / _ISSUE}", soft_wrap=True, markup=False)
     out.print(f"Environment: {folder / _ENVIRONMENT}", soft_wrap=True, markup=False)
-    out.print("Read them before you pass them on. The script needs torch and diffusers only.")
+    out.print("Read the files before you publish them. The script needs torch and diffusers only.")
     return 0
 
 
@@ -153,7 +157,7 @@ def _passes(run: Run, attempts: list[Replicate]) -> int | None:
 
 
 def _arm(loaded: LoadedRun, case_id: str, name: str | None) -> Arm:
-    """The variant asked for, or the one in which the case ended worst."""
+    """The requested variant, or the one with the worst outcome of the case."""
     arms = loaded.run.plan.arms
     if name is not None:
         for arm in arms:
@@ -192,7 +196,7 @@ def _environment(loaded: LoadedRun, arm: Arm, stack: str | None) -> str | None:
         interpreter = show_path(loaded.run.stacks[arm.stack].interpreter)
     else:
         return None
-    console(err=True).print("Asking torch about its environment …")
+    console(err=True).print("Collecting torch's description of the environment …")
     reported = collect_env(interpreter)
     if reported is None:
         return None

@@ -46,7 +46,7 @@ def rerun(
     if code:
         path = shell(sat.summary.path)
         console(err=True).print(
-            f"not complete; everything measured is kept. Go on with: sdbench resume {path}; then: "
+            f"not complete; all measurements are kept. Continue with: sdbench resume {path}; then: "
             f"sdbench compare {path}",
             markup=False,
             soft_wrap=True,

@@ -46,8 +46,10 @@ from sdbench.words import printable, shell
 @results_option
 @click.option(
     "--model",
-    help="Model: synthetic/…, a folder, a .safetensors or .gguf file, or a Hub id. "
-    "[default: the config's]",
+    help=(
+        "Model: synthetic/…, a folder, a .safetensors or .gguf file, or a Hub id. [default: from "
+        "the configuration]"
+    ),
 )
 @lora_option
 @mode_option
@@ -57,7 +59,10 @@ from sdbench.words import printable, shell
 @click.option(
     "--device",
     type=click.Choice(["auto", "mps", "cuda", "cpu"]),
-    help="Device to measure. [default: the config's, usually auto: mps, else cuda, else cpu]",
+    help=(
+        "Device to measure. [default: from the configuration, usually auto: mps, else cuda, else "
+        "cpu]"
+    ),
 )
 @click.option(
     "--stack",
@@ -67,7 +72,8 @@ from sdbench.words import printable, shell
     metavar="S",
     help=(
         "Measure in this environment: 'current', an environment (see sdbench stacks), or the path "
-        "of an interpreter or virtual environment. Give it twice to compare two, interleaved."
+        "of an interpreter or virtual environment. Give it twice to compare two environments, "
+        "interleaved."
     ),
 )
 @click.option(
@@ -83,8 +89,8 @@ from sdbench.words import printable, shell
     metavar="AXIS=V[,V]",
     help="Keep only these cases, e.g. --only resolution=512x512 --only warmup=true.",
 )
-@click.option("--label", help="A word of yours to find the run by, at most 200 characters.")
-@click.option("--allow-pickle", is_flag=True, help="Also read weights that are pickle files.")
+@click.option("--label", help="Label to find the run by, at most 200 characters.")
+@click.option("--allow-pickle", is_flag=True, help="Also read weights in pickle files.")
 @click.option(
     "--unsafe-memory",
     is_flag=True,
@@ -93,17 +99,23 @@ from sdbench.words import printable, shell
 @click.option(
     "--until-decided",
     is_flag=True,
-    help="Measure on until every comparison of the run is decided: looks after 3, 5, 8, 13 and 21 "
-    "processes.",
+    help=(
+        "Continue until every comparison of the run is decided, with analyses after 3, 5, 8, 13 "
+        "and 21 processes."
+    ),
 )
-@click.option("--dry-run", is_flag=True, help="Print the plan and what it would cost; run nothing.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask, whatever it takes.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the plan and its estimated cost without running it."
+)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @click.option(
     "--fail-on",
     multiple=True,
     type=click.Choice(["wrong", "skipped"]),
-    help="Exit with 1 also when an image is wrong (or none could be checked), or a case was "
-    "skipped.",
+    help=(
+        "Exit with 1 also if an image is wrong (or none could be checked), or if a case was "
+        "skipped."
+    ),
 )
 @json_option
 def command(
@@ -131,9 +143,9 @@ def command(
     """Measure the matrix and keep every result.
 
     CONFIG is the name of a shipped configuration (default, quick, mps-docs, full, ci,
-    torch-1-vs-2) or the path of a TOML file. Every case runs in processes of its own, so a crash
-    costs one row and not the run. Results go to a new folder in the results folder; Ctrl-C keeps
-    what is measured, and `sdbench resume` goes on with it.
+    torch-1-vs-2) or the path of a TOML file. Every case runs in separate processes, so a crash
+    costs one case and not the run. Results are written to a new folder in the results folder;
+    Ctrl-C keeps all measurements, and `sdbench resume` continues the run.
     """
     request = Request(
         *(config, model, lora, parts, revision, device, stacks, overrides, only, label),
@@ -220,7 +232,7 @@ def finish(sat: SessionResult, run: Run, json_wanted: bool) -> None:
         page = None if sat.unimportable is not None else write_page(Path(sat.summary.path))
     if page is not None:
         (console(err=True) if json_wanted else console(lossy=True)).print(
-            f"Report to look at: {page}", markup=False, soft_wrap=True
+            f"Report: {page}", markup=False, soft_wrap=True
         )
 
 
@@ -235,15 +247,18 @@ def _show_results(sat: SessionResult, run: Run, json_wanted: bool) -> None:
     if not json_wanted:
         show_table(sat, run, console(lossy=True))
     words = {
-        "interrupted": "stopped; everything measured is kept",
-        "budget": "the time budget (max_minutes) is used up; the rest was not run",
-        "swapped-out": "stopped to protect your disk: more was written to swap than "
-        "guard.max_swapped_out_bytes allows; everything measured is kept",
-        "stuck": "a worker could not be ended even by SIGKILL: restart the machine",
+        "interrupted": "stopped; all measurements are kept",
+        "budget": "the time budget (max_minutes) is used up; the remaining processes were not run",
+        "swapped-out": (
+            "stopped to protect your disk: more was written to swap than "
+            "guard.max_swapped_out_bytes allows; all measurements are kept"
+        ),
+        "stuck": "a worker did not end even after SIGKILL: restart the machine",
     }
     if sat.end in words:
         remarks.print(
-            f"{words[sat.end]}. Go on with: sdbench resume {shell(sat.summary.path)}", markup=False
+            f"{words[sat.end]}. Continue with: sdbench resume {shell(sat.summary.path)}",
+            markup=False,
         )
 
 
@@ -251,7 +266,9 @@ def _ask(prepared: Prepared) -> None:
     """Ask only where a person would want to be asked; never into a pipe."""
     questions = prepared.questions()
     if questions and (sys.stdin is None or not sys.stdin.isatty()):
-        raise UsageError(f"{'; '.join(questions)}: there is nobody to ask here, so add --yes")
+        raise UsageError(
+            f"{'; '.join(questions)}: no terminal is available for a question, so add --yes"
+        )
     model = prepared.model
     making = None
     if model.must_be_built:

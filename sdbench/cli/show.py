@@ -28,14 +28,19 @@ from sdbench.words import counted, memory_words, size, system_words
 @click.command(name="show")
 @click.argument("run")
 @click.argument("case", required=False)
-@click.option("--all", "everything", is_flag=True, help="Every case and remark, however many.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Show all cases and remarks instead of fitting one screen.",
+)
 @results_option
 @json_option
 def command(run: str, case: str | None, everything: bool, root: Path, as_json: bool) -> int:
-    """Show a run on one screen, or everything known of one CASE.
+    """Show a run on one screen, or all records of one CASE.
 
-    RUN is a run's path, its id, the beginning of its id, or 'latest'. CASE is what the table calls
-    it ('512x512 sliced float16'), its id, or the beginning of that.
+    RUN is a run's path, its id, the beginning of its id, or 'latest'. CASE is its name in the table
+    ('512x512 sliced float16'), its id, or the beginning of its id.
     """
     path = find_run(root, run)
     loaded = load_run(path)

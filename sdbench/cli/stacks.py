@@ -38,28 +38,27 @@ _names = click.argument("names", nargs=-1, required=True, metavar="NAME...")
 
 @click.group(name="stacks")
 def command() -> None:
-    """Version sets for comparing torch releases: list, create, remove, check.
+    """Environments for comparing torch releases: list, create, remove, check.
 
-    An environment is an environment of its own with one release of torch and everything else
-    pinned, made by uv from a lock that comes with sdbench. `torch-1.13` and `torch-2.5` have the
-    very same diffusers, transformers and numpy, so that torch alone differs; `current` is the
-    environment that sdbench runs in. Environments are kept in the cache folder (SDBENCH_CACHE).
+    A stack is a separate environment with one release of torch and everything else pinned, made by
+    uv from a lock file that comes with sdbench. `torch-1.13` and `torch-2.5` have the same
+    diffusers, transformers and numpy, so that torch alone differs; `current` is the environment
+    that sdbench runs in. Environments are kept in the cache folder (SDBENCH_CACHE).
 
     \b
     sdbench stacks create torch-1.13 torch-2.5         once; on Linux gigabytes are downloaded
     sdbench run --stack torch-1.13 --stack torch-2.5   measures both, interleaved in one run
-    sdbench compare latest --by stack                  says which is faster
+    sdbench compare latest --by stack                  compares them
 
     To compare other versions, install them into environments of your own and give their paths:
     sdbench run --stack old-venv --stack new-venv. Each of the four takes --json.
     """
 
 
-@command.command(name="list", short_help="Which there are, and which are created.")
+@command.command(name="list", short_help="List the environments and their state.")
 @json_option
 def list_command(as_json: bool) -> int:
-    """List the environments: which there are, which are created, and which are still what they
-    were."""
+    """List the environments, whether they are created, and whether they are unchanged."""
     found = [examine(stack) for stack in shipped_stacks().values()]
     current = own_environment()
     rows = [_current_row(current), *map(_row, found)]
@@ -81,15 +80,16 @@ def list_command(as_json: bool) -> int:
     return 0
 
 
-@command.command(name="create", short_help="Make environments from their locks.")
+@command.command(name="create", short_help="Create environments from their lock files.")
 @_names
 @json_option
 def create_command(names: tuple[str, ...], as_json: bool) -> int:
-    """Create environments: install them from their locks, check the versions, make a small image.
+    """Create environments: install them from their lock files, check the versions, make a small
+    image.
 
-    What is there already and still as it was made is kept; what is not is made anew, and why is
-    said. Needs uv (`pip install uv`), the network and minutes; uv keeps what it downloads, so a
-    second time takes seconds. Stopped half-way, nothing is left.
+    Existing unchanged environments are kept; others are made again, and the reason is shown. Needs
+    uv (`pip install uv`), the network and some minutes; uv caches its downloads, so a second time
+    takes seconds. If it is stopped, nothing incomplete is left.
     """
     stacks = [shipped_stack(name) for name in names]
     rows = []
@@ -101,11 +101,11 @@ def create_command(names: tuple[str, ...], as_json: bool) -> int:
             row = _row(made.found) | {"action": made.action, "rebuilt_because": made.reason}
             rows.append(row)
             if not as_json:
-                words = "is there already"
+                words = "exists already"
                 if made.action != "kept":
                     words = f"is ready after {duration(time.monotonic() - started)}"
                 if made.reason is not None:
-                    words += f" (made anew: {made.reason})"
+                    words += f" (made again: {made.reason})"
                 _say(f"{stack.name} {words}: {_versions_words(row)}, in {row['path']}")
     if as_json:
         print_json({"stacks": rows})
@@ -119,7 +119,7 @@ def create_command(names: tuple[str, ...], as_json: bool) -> int:
 @_names
 @json_option
 def remove_command(names: tuple[str, ...], as_json: bool) -> int:
-    """Delete created environments. What uv has downloaded stays in its cache (`uv cache clean`)."""
+    """Delete created environments. The downloads of uv stay in its cache (`uv cache clean`)."""
     stacks = [shipped_stack(name) for name in names]
     rows = []
     for stack in stacks:
@@ -133,13 +133,13 @@ def remove_command(names: tuple[str, ...], as_json: bool) -> int:
     return 0
 
 
-@command.command(name="check", short_help="Are they still what they were, and do they work?")
+@command.command(name="check", short_help="Check that environments are unchanged and work.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @json_option
 def check_command(names: tuple[str, ...], as_json: bool) -> int:
-    """Check created environments: versions as in the lock, and a small image. Without NAME: all.
+    """Check created environments: versions as in the lock file, and a small image. [default: all]
 
-    Exits with 1 when one is not created, not what it was made as, or makes no image.
+    Exits with 1 if one is not created, was changed, or cannot make an image.
     """
     stacks = [shipped_stack(name) for name in names]
     found = [examine(stack) for stack in stacks or shipped_stacks().values()]
@@ -195,7 +195,7 @@ def _state_words(found: StackState) -> str:
         return "ready"
     make = f"sdbench stacks create {found.stack.name}"
     if found.state == "spoilt":
-        return f"spoilt: {found.reason}; {make}"
+        return f"changed: {found.reason}; {make}"
     return f"not created (about {size(found.stack.disk_bytes[this_platform()])}): {make}"
 
 
@@ -221,7 +221,7 @@ def _say(text: str) -> None:
 
 @contextlib.contextmanager
 def _progress(stack: ShippedStack) -> Iterator[Tell]:
-    """Shows what is done: in one line that moves on a terminal, else line by line."""
+    """Shows progress: in one updated line on a terminal, else line by line."""
     out = console(err=True)
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
     with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as bar:

@@ -1,8 +1,8 @@
 """Does an image show what its prompt asked for? A reader for images of ``builtin/shapes``.
 
 It needs no reference image and no network: colours come from a fixed palette, every shape of an
-image has a colour of its own, so the pixels of one colour are one shape, which is held against
-the six outlines. The verdict depends on the pixels and the prompt alone.
+image has a colour of its own, so the pixels of one colour are one shape, which is compared with the
+six outlines. The verdict depends on the pixels and the prompt alone.
 """
 
 from dataclasses import dataclass

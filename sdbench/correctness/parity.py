@@ -1,4 +1,5 @@
-"""A replicate's images beside the CPU's: how far apart, and whether that is more than rounding.
+"""Compares a replicate's images with the CPU's: how large the difference is, and whether rounding
+explains it.
 
 `match`: no stage is further from the reference than :data:`~.thresholds.MATCH_MULTIPLE` times what
 the noise floor explains, and nothing is to be seen. `drift`: further, or what only a careful eye
@@ -73,7 +74,7 @@ _NO_PICTURE_FLOOR = "how much rounding explains of the image was not measured"
 
 @dataclass(frozen=True)
 class ReferenceSet:
-    """What a case's replicates are held against; ``absent`` says why a part is missing."""
+    """What a case's replicates are compared with; ``absent`` says why a part is missing."""
 
     references: Mapping[int, Reference] = field(default_factory=dict)
     """By image, those there are."""

@@ -70,7 +70,7 @@ def kinds_of(pixels: "Pixels") -> list[PictureKind]:
 
 
 def _whole(pixels: "Pixels") -> Iterator[PictureKind]:
-    """What leaves no image to look at."""
+    """Faults that leave no visible content."""
     import numpy as np
 
     if int(pixels.max()) <= _BLACK_LEVELS:

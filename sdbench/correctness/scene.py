@@ -7,7 +7,7 @@ A prompt names one to three shapes, each with a colour of its own, and the backg
     a yellow background with a red square, a blue cross and a white triangle
 
 Two or three shapes may stand in a row (left of, right of) or a column (above, below); one of two
-may lie inside the other. Colours differ within an image, so that each shape can be told apart by
+may lie inside the other. Colours differ within an image, so that each shape can be identified by
 its colour alone. The model is trained on this language and the content check reads it.
 """
 

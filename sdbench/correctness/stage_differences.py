@@ -134,7 +134,8 @@ def stage_difference(
     always: float = 0.0,
     own: float = 0.0,
 ) -> StageDifference:
-    """One result beside the reference's; ``always`` is allowed beyond what rounding explains.
+    """One result compared with the reference's; ``always`` is allowed beyond what rounding
+    explains.
 
     ``own`` is allowed of this very image by its own rounding.
     """

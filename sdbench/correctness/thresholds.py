@@ -117,7 +117,8 @@ VISIBLE_ERROR = 0.04
 such an image is not called the same."""
 
 FLAT_DEVIATION = 2 * EIGHT_BIT_STEP
-"""With less contrast a correlation says nothing; then images are told apart by their distance."""
+"""With less contrast a correlation says nothing; then images are distinguished by their
+distance."""
 
 FLAT_PICTURES_APART = 0.1
 """Root mean square distance from which two images, one of them flat, are different images."""

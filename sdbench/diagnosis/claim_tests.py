@@ -46,7 +46,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Side:
-    """An environment of the run: its plain variant, and the variants that hold memory beside it."""
+    """An environment of the run: its plain variant, and its variants with a memory ballast."""
 
     evidence: Evidence
     arm: Arm

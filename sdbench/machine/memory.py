@@ -1,7 +1,7 @@
 """Memory and swap, of the system and of one process, cheap enough to be read 20 times per second.
 
 No subprocess, and as few system calls as the platform allows: a sampler that costs a core's half
-percent already disturbs a CPU benchmark on two cores. What is dearer is read once a second
+percent already disturbs a CPU benchmark on two cores. Expensive values are read once a second
 (:meth:`MemoryProbe.slow`).
 """
 

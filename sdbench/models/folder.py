@@ -274,7 +274,8 @@ class _Reader:
         outside = [name for name in names if name != os.path.basename(name)]
         if outside or not names:
             return [], Fault(
-                f"{place} names {shown(outside[0]) if outside else 'no file'}, not files beside it",
+                f"{place} names {shown(outside[0]) if outside else 'no file'}, not files next to "
+                "it",
                 DOWNLOAD,
             )
         paths = [self._folder / component / name for name in names]

@@ -63,7 +63,8 @@ def shipped_configs() -> dict[str, Path]:
 
 
 def configs_folder() -> Path:
-    """What comes with sdbench beside its code: in the package, or next to it in a checkout."""
+    """The files that come with sdbench in addition to its code: in the package, or next to it in a
+    checkout."""
     packaged = Path(str(resources.files("sdbench"))) / "configs"
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "configs"
 
@@ -137,7 +138,7 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
 
 
 def _reject_unknown_keys(document: Any, struct: Any, source: str, prefix: str) -> None:
-    """Walk the document beside its type: an unknown key deserves a better line than 'unknown'."""
+    """Walk the document along its type, so that an unknown key gets a helpful message."""
     if not isinstance(document, dict):
         return
     known = _keys_of(struct)

@@ -99,7 +99,7 @@ class Streams(Generic[E]):
         return bool(ready)
 
     def drain(self) -> None:
-        """Read what is left without waiting: a grandchild may hold a pipe open for ever."""
+        """Read what is left without waiting: a grandchild may hold a pipe open indefinitely."""
         for fd in list(self._open):
             for _ in range(_DRAIN_READS):
                 if fd not in self._open or not self._read(fd):

@@ -109,7 +109,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Axis(NamedTuple):
-    """What is known of one setting of a case, beside its values and its default."""
+    """The facts about one setting of a case, in addition to its values and its default."""
 
     words: str
     """The setting at a value, for a person: a value that says nothing by itself has a name."""

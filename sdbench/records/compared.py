@@ -138,7 +138,8 @@ class ImageCompared(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Compared(Recorded, frozen=True, kw_only=True, gc=False, tag="compared"):
-    """A replicate's images beside the CPU's in float32; a later record replaces an earlier one.
+    """The comparison of a replicate's images with the CPU's in float32; a later record replaces an
+    earlier one.
 
     ``margin`` is the worst of its images and stages. ``stages`` and ``divergence`` come from the
     profiling pass, where the replicate made one. ``reference`` says where the reference is from.

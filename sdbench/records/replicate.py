@@ -346,7 +346,8 @@ class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="re
 
     @functools.cached_property
     def steady_median_s(self) -> float | None:
-        """A process's statistic: the median of its steady passes (2 on), if it ended well."""
+        """A process's statistic: the median of its steady passes (from the second on), if it
+        completed."""
         if self.outcome != "ok":
             return None
         steady = [entry.duration_s for entry in self.steady_passes]

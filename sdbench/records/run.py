@@ -177,7 +177,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return f"image-to-image, strength {self.config.get('strength')}"
 
     def begins_with(self, resolution: str) -> dict[str, Any]:
-        """What decides the images of a resolution beside the prompts; empty for text-to-image."""
+        """What decides the images of a resolution in addition to the prompts; empty for
+        text-to-image."""
         if self.image_to_image is None:
             return {}
         return {

@@ -1,4 +1,5 @@
-"""After the last timed process: every replicate's images beside the CPU's, as records."""
+"""After the last timed process: compares every replicate's images with the CPU's and records the
+result."""
 
 import math
 from collections.abc import Iterable
@@ -16,7 +17,8 @@ from sdbench.runs import RunFolder, load_run
 
 _SAME_DIGITS = 1e-9
 _QUANTISED = (
-    "quantised weights are another model's: how far its images may be from the CPU's is unknown"
+    "quantised weights form a different model: how much its images may differ from the CPU's is "
+    "unknown"
 )
 
 
@@ -86,7 +88,7 @@ def compare_with_cpu(
 
 
 def _alike(one: object, other: object) -> bool:
-    """Whether two records say the same, the last digits of their numbers aside.
+    """Whether two records are equal except for the last digits of their numbers.
 
     These depend on where in memory an array lay, so they differ from one computation to the next.
     """

@@ -1,4 +1,4 @@
-"""The run loop: for each slot, gate, execute, record. Everything a run is stands on this page."""
+"""The run loop: for each slot wait for the gates, execute, record."""
 
 import hashlib
 import time
@@ -81,7 +81,8 @@ class Watcher(Protocol):
         """The last process of a block has ended; how long it took so far, and will take."""
 
     def looked(self, looked: InterimAnalysis, next_s: float, at_most_s: float) -> None:
-        """Whether it goes on, for how long until the next look, and for how long at most."""
+        """Whether the run continues, for how long until the next analysis, and for how long at
+        most."""
 
 
 @dataclass
@@ -108,7 +109,7 @@ class RunLoop:
     further: Callable[[], list[Slot]] = list
     """Asked when all is done: what else there is to do."""
     after_first: Callable[[], object] = list
-    """What is done beside the slots as soon as there is a first figure."""
+    """Work done between the slots as soon as there is a first result."""
     figure_shown: bool = False
     unimportable: ImportFailure | None = None
     """Why the run ended, where a variant's environment cannot be imported."""
@@ -242,7 +243,7 @@ class RunLoop:
         return report, replicate
 
     def _execute(self, slot: Slot, task: Task, queue: list[Slot]) -> Report:
-        """Run the worker, beside its ballast where the variant has one."""
+        """Run the worker, with its memory ballast if the variant has one."""
         hold_bytes = self.run.plan.arm(slot.arm).hold_bytes
         if not hold_bytes:
             return self.executor.run(task, _Supervisor(self, slot, queue))
@@ -460,7 +461,7 @@ class _Supervisor:
             projected += passes_left * event.duration_s
         if elapsed - spent + projected <= _BUDGET_SLACK * budget_s:
             return None
-        limit = f"the run's budget of {budget_s / 60:g} minutes (max_minutes)"
+        limit = f"the time budget of the run, {budget_s / 60:g} minutes (max_minutes),"
         if projected <= budget_s:
             return Stop("out-of-time", f"{limit} is used up")
         return Stop("budget", f"would take {projected:.0f} s, more than {limit}", projected)

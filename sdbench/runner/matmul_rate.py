@@ -1,7 +1,8 @@
-"""Before a run: how fast the device multiplies large matrices, the limit a case is held against.
+"""Before a run: measures how fast the device multiplies large matrices, the limit with which cases
+are compared.
 
 One process for each environment and variant that is measured; all its dtypes take a second or
-two. What comes of it is recorded and decides nothing. On the way it shows whether the environment
+two. The result is recorded and does not affect any verdict. It also shows whether the environment
 can be imported, before anything is measured.
 """
 
@@ -55,7 +56,7 @@ def _task(run: Run, arm: Arm, dtypes: list[Dtype]) -> Task:
 
 
 def _ceiling(run: Run, arm: Arm, dtype: Dtype, report: Report) -> MatmulRate:
-    reason: str | None = f"measuring it ended with status {report.exit_code}"
+    reason: str | None = f"measuring it ended with exit status {report.exit_code}"
     rate = None
     for event in report.events:
         if isinstance(event, CeilingMeasured) and event.dtype == dtype:

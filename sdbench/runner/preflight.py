@@ -1,6 +1,7 @@
-"""Before a run: one small image on the device, beside the CPU's, shown at once.
+"""Before a run: makes one small image on the device, compares it with the CPU's, and shows the
+result at once.
 
-A device that computes wrongly is better known now than after an hour. The model is the trained one
+A device that computes wrongly is detected now and not after an hour. The model is the trained one
 that ships in the package, so the image is also read: does it show what was asked for? It costs
 seconds, decides nothing and is recorded.
 """

@@ -1,4 +1,5 @@
-"""Everything between the command line and the first process: what will be run, where, at what cost.
+"""Everything between the command line and the first process: the plan, the device, and the
+estimated cost.
 
 Nothing here changes the machine; building or fetching the model and making the run folder come
 after the user has agreed.
@@ -124,8 +125,8 @@ def prepare(request: Request, executor: Executor) -> Prepared:
     """Read the configuration, find device and model, make the plan.
 
     Raises:
-        UsageError, ConfigError: the request cannot be understood.
-        MachineError, ModelError: it cannot be carried out here.
+        UsageError, ConfigError: the request is invalid.
+        MachineError, ModelError: this machine cannot carry it out.
     """
     if len(request.label or "") > _LONGEST_LABEL:
         raise UsageError(
@@ -153,8 +154,8 @@ def prepare(request: Request, executor: Executor) -> Prepared:
     check_fit(config, plan, traits)
     if facts.simulated and any(arm.hold_bytes for arm in plan.arms):
         raise UsageError(
-            "pressure.hold_bytes: the guard does not see this machine's memory while "
-            f"{RECORDING} is set, so none is held; unset it, or leave [pressure] out"
+            f"pressure.hold_bytes: the guard does not see this machine's memory while {RECORDING} "
+            "is set, so no ballast is held; unset it, or remove [pressure]"
         )
     target = target_of(model.outline(), device.kind)
     plan = with_memory(_flagged(plan, config, device, stacks, model), config, target)
@@ -266,7 +267,7 @@ def _check_variables(config: Config, *, unsafe_memory: bool) -> None:
         if removes_memory_limit(environment) and not unsafe_memory:
             problem = (
                 f"{HIGH}={environment[HIGH]} lifts the memory limit, which can freeze the whole "
-                "machine; add --unsafe-memory if that is meant"
+                "machine; add --unsafe-memory if this is intended"
             )
         if problem is not None:
             raise UsageError(f"variant {arm.name}: {problem}")
@@ -369,8 +370,8 @@ def check_same_machine(run: Run) -> None:
     """
     if machine.machine_id() != run.machine_id:
         raise MachineError(
-            f"{run.run_id} was begun on another machine ({run.machine.get('chip')}); "
-            "start a new run here and compare the two"
+            f"{run.run_id} was begun on another machine ({run.machine.get('chip')}); start a new "
+            "run here and compare both runs"
         )
 
 
@@ -479,7 +480,7 @@ def _find_device(config: Config, stacks: dict[str, StackInfo], executor: Executo
 
 
 def require_room(root: Path, config: Config) -> None:
-    """Fail before anything is built or recorded when the results cannot be written.
+    """Fail before anything is built or recorded if the results cannot be written.
 
     Raises:
         UsageError: the folder cannot be made or written.

@@ -1,4 +1,4 @@
-"""After a worker has ended: does each of its images show what was asked for?"""
+"""After a worker has ended: checks whether each of its images shows what the prompt asks for."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,7 +57,7 @@ def not_kept(replicate: Replicate, reason: str) -> Replicate:
 
 def _judge(picture: Picture, prompt: str, artifacts: Artifacts) -> ContentVerdict:
     if picture.nan_count or picture.inf_count:  # in the stored image they are black
-        return ContentVerdict("wrong", "not all of it is finite")
+        return ContentVerdict("wrong", "it contains NaN or infinity")
     pixels = artifacts.pixels(picture.pixels_sha256)
     if pixels is None:
         return ContentVerdict(None, "the image could not be read")

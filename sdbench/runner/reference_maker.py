@@ -1,4 +1,5 @@
-"""The CPU's images for a run: found, or computed after the last timed process within a budget."""
+"""Provides the CPU's images for a run: found, or computed after the last timed process within a
+budget."""
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -139,7 +140,7 @@ class ReferenceStore:
         floor = self.floor(group, dtype)
         absent = self.absent.get(group)
         if floor is None and references:
-            absent = absent or f"how much {dtype} rounding explains was not measured"
+            absent = absent or f"the rounding error of {dtype} was not measured"
         rounded = {
             image: found
             for image in references
@@ -326,8 +327,8 @@ class ReferenceMaker:
         if self.clock() + cost.duration_s <= deadline:
             return None
         return (
-            f"the CPU's images would take about {cost.duration_s:.0f} s, more than what is "
-            f"left of reference.budget_s ({self.shelf.config.reference.budget_s:g} s)"
+            f"the CPU's images would take about {cost.duration_s:.0f} s, more than the rest of "
+            f"reference.budget_s ({self.shelf.config.reference.budget_s:g} s)"
         )
 
     def _memory_problem(self, order: _Order) -> str | None:
@@ -337,7 +338,7 @@ class ReferenceMaker:
             return None
         return (
             f"the CPU's images would need {needed / 1e9:.1f} GB of free memory, "
-            f"{available / 1e9:.1f} GB are there"
+            f"{available / 1e9:.1f} GB are free"
         )
 
     def _why_not(self, order: _Order, deadline: float) -> str | None:
@@ -430,5 +431,5 @@ def _problem(report: Report) -> str | None:
             first_line = (event.message.strip().splitlines() or ["no message"])[0]
             return f"computing the CPU's image failed: {event.type}: {first_line}"
     if report.exit_code != 0:
-        return f"computing the CPU's image ended with status {report.exit_code}"
+        return f"computing the CPU's image ended with exit status {report.exit_code}"
     return None

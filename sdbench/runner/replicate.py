@@ -1,4 +1,5 @@
-"""From a worker's report to a replicate's record: pure, so every kind of death can be tested."""
+"""Converts a worker's report into a replicate's record. Pure, so every kind of failure can be
+tested."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -230,14 +231,18 @@ def _root(report: Report, reported: str) -> str:
 def _without_a_word(report: Report, where: str) -> str:
     """Of a worker that ended by itself and reported neither an error nor that it was done."""
     words = last_words(report.stderr_tail) or last_line(report.stderr_tail)
-    said = f"; its error output ends with: {one_line(words)}" if words else ", saying nothing"
-    return f"ended in {where} with status {report.exit_code}{said}"
+    said = (
+        f"; its error output ends with: {one_line(words)}"
+        if words
+        else ", without any error output"
+    )
+    return f"ended in {where} with exit status {report.exit_code}{said}"
 
 
 def _stopped(stop: Stop, report: Report, where: str) -> _Ending:
     reason = f"{stop.reason} (in {where})" if stop.kind == "timeout" else stop.reason
     if report.could_not_be_ended:
-        reason += "; the process did not even end on SIGKILL"
+        reason += "; the process did not end even after SIGKILL"
     return _Ending(_STOPPED.get(stop.kind, "failed"), reason)
 
 

@@ -1,4 +1,4 @@
-"""What the command line asks of a run, and the configuration that it means."""
+"""The request of the command line for a run, and the configuration that results from it."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""One sitting of a run, from the open folder to the summary; ``run`` and ``resume`` share it."""
+"""One session of a run, from the open folder to the summary; used by ``run`` and ``resume``."""
 
 import dataclasses
 import time
@@ -165,7 +165,7 @@ def _check_device(
 def _measure_ceilings(
     run: Run, folder: RunFolder, executor: Executor, loop: RunLoop, known: list[MatmulRate]
 ) -> set[str]:
-    """What the device does at most, recorded beside what the cases will do.
+    """The maximum rate of the device, recorded for comparison with the cases.
 
     Returns the names of the variants whose environment could not be imported on the way.
     """
@@ -183,7 +183,7 @@ def _measure_ceilings(
 
 
 def _supervisor(loop: RunLoop) -> Supervisor:
-    """For what runs beside the slots: ends it when the user or the guard wants it."""
+    """Supervises work between the slots: ends it if the user or the guard requires it."""
     guard = loop.new_guard()
 
     def supervise(event: Event | None, sample: Sample | None) -> Stop | None:

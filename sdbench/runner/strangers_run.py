@@ -1,6 +1,6 @@
 """Resuming a run that this installation did not make (see :mod:`sdbench.runs.ownership`).
 
-What its ``run.json`` says is text of somebody else, so it may not decide what is executed:
+Its ``run.json`` is untrusted text and may not decide what is executed:
 interpreters are taken from this user's environments by name, variables may only tune, and pickle is
 allowed by the command line alone.
 """
@@ -61,6 +61,6 @@ def _with_own_interpreter(name: str, recorded: StackInfo) -> StackInfo:
 
 def _refused(run: Run, why: str) -> UsageError:
     return UsageError(
-        f"{run.run_id} was not made by this installation of sdbench, and {why}: "
-        "start a new run instead"
+        f"{run.run_id} was not made by this installation of sdbench, and {why}: start a new run "
+        "instead"
     )

@@ -1,7 +1,8 @@
 """Make an environment from its lock, check it, and only then give it its name; remove one.
 
-Nothing half made is ever found: all is done in a folder beside, under a lock, and renamed when the
-environment has proven itself. What a killed creation has left is cleared by the next one.
+Nothing half made is ever found: everything is done in a neighbouring folder, under a lock, and
+renamed when the environment has proven itself. What a killed creation has left is cleared by the
+next one.
 """
 
 import contextlib

@@ -330,7 +330,7 @@ def _badness(found: "dict[str, Any]") -> "tuple[int, float]":
 
 
 def _compare(got: Any, expected: Any, exact: Any) -> "dict[str, Any]":
-    """Relative L2 error of ``got`` beside its floor, over what is finite on both sides."""
+    """Relative L2 error of ``got`` compared with its floor, over what is finite on both sides."""
     rounded = expected.to(got.dtype)
     finite = got.isfinite() & rounded.isfinite()
     nonfinite = int((got.isfinite() != rounded.isfinite()).sum())

@@ -261,7 +261,7 @@ def test_long_run_into_a_pipe_is_not_started(call: Called, results: Path, own_ca
     code, out, err = call("run", "full", "--device", "cpu", "-o", str(results))
     assert (code, out) == (2, "")
     assert re.search(
-        r"it takes about \d+\.\d hours.*there is nobody to ask here, so add --yes", err
+        r"it takes about \d+\.\d hours.*no terminal is available for a question, so add --yes", err
     )
     assert not own_cache.exists()
     assert list_runs(results) == []

@@ -135,7 +135,9 @@ def test_a_picture_of_something_else_is_wrong_unless_the_cpu_s_is_too(
         )
     else:
         assert entry.tone == "bad"
-        assert entry.verdict_words == "not as asked: no star found; beside the CPU: not checked"
+        assert (
+            entry.verdict_words == "not as asked: no star found; compared with the CPU: not checked"
+        )
 
 
 def test_a_picture_of_another_size_stands_next_to_the_cpu_s_without_a_difference(

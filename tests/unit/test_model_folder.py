@@ -191,7 +191,7 @@ FAULTY: list[tuple[Change, str, str]] = [
             folder / "unet" / "diffusion_pytorch_model.safetensors.index.json",
             b'{"weight_map": {"a": "../../secret.safetensors"}}',
         ),
-        "names ../../secret.safetensors, not files beside it",
+        "names ../../secret.safetensors, not files next to it",
         "download the model again",
     ),
     (

@@ -80,7 +80,7 @@ def test_create_keeps_what_is_there(rows: Any, call: Any) -> None:
     assert made["torch-1.13"]["path"] == str(stack_folder("torch-1.13"))
     assert rows("create", "torch-1.13")[1]["torch-1.13"]["action"] == "kept"
     code, out, _ = call("stacks", "create", "torch-1.13")
-    assert "torch-1.13 is there already: torch 1.13.1, diffusers 0.31.0, Python 3.10.1" in out
+    assert "torch-1.13 exists already: torch 1.13.1, diffusers 0.31.0, Python 3.10.1" in out
     assert "sdbench run --stack torch-1.13" in out
 
 

@@ -196,7 +196,7 @@ def test_the_timeline_of_what_ended_badly_comes_first(tmp_path: Path) -> None:
     ]
     loaded = LoadedRun(tmp_path, loaded.run, [], attempts)
     timeline = story_of(loaded).timelines[0]
-    assert timeline.chosen == "ended badly"
+    assert timeline.chosen == "failed"
     assert timeline.outcome_words == "stopped to protect your machine"
 
 

@@ -152,7 +152,7 @@ class Displays(msgspec.Struct, frozen=True):
 
 
 def parse_displays(text: str) -> Displays:
-    """JSON or text; a Mac without a screen lists its GPU all the same."""
+    """JSON or text; a Mac without a screen lists its GPU too."""
     data = _profile(text, "SPDisplaysDataType")
     if isinstance(data, Unavailable):
         return Displays(data, data)

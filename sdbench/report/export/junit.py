@@ -34,7 +34,7 @@ def junit_of_comparison(
 
 
 def junit_of_runs(summaries: Sequence[RunSummary]) -> str:
-    """A suite a run, a test per case and variant: failed unless it ended well and is not wrong."""
+    """A suite a run, a test per case and variant: failed unless it completed and is not wrong."""
     return _document(*(_run_suite(summary) for summary in summaries))
 
 

@@ -1,7 +1,7 @@
-"""The story as Markdown for GitHub: tables, and figures as files beside it.
+"""The story as Markdown for GitHub: tables, and figures as files next to it.
 
-Text of others is escaped, so that a prompt or a last word is read as it was written: no markup, no
-link, nobody mentioned.
+Text of others is escaped, so that a prompt or an error message is read as it was written: no
+markup, no link, nobody mentioned.
 """
 
 import base64
@@ -231,7 +231,7 @@ def _url(url: str) -> str:
 
 
 def _gallery(gallery: Gallery, prefix: str, pictures: _Pictures) -> Iterator[str]:
-    """A table for each prompt: what was made beside the CPU's, and where they differ."""
+    """A table for each prompt: the images made, the CPU's, and where they differ."""
     number = 0
     for group in gallery.groups:
         yield f"### {plain(group.title)}: {plain(group.prompt)}"
@@ -256,7 +256,8 @@ def _gallery(gallery: Gallery, prefix: str, pictures: _Pictures) -> Iterator[str
 
 
 def _stages(run: RunReport) -> Iterator[str]:
-    """Where the profiled pass spent its time, and its rate beside that of matrix products."""
+    """Where the profiled pass spent its time, and its rate compared with that of matrix
+    products."""
     rows = [
         [
             plain(row.name),

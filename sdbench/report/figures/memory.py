@@ -34,7 +34,8 @@ def timeline_figures(run: RunReport, prefix: str) -> list[Figure]:
 
 
 def _draw(timeline: Timeline, theme: Theme) -> "Drawing":
-    """The process on a scale of its own: beside a machine's memory it would be a flat line."""
+    """The process on a separate scale: on the scale of a machine's memory it would be a
+    flat line."""
     panels = [
         ("this process", timeline.footprint_bytes, theme["1"], 2.0),
         ("available", timeline.available_bytes, theme["3"], 1.0),

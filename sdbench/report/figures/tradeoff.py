@@ -89,7 +89,8 @@ def _draw(points: "list[Tradeoff]", arms: Collection[str], theme: Theme) -> "Dra
 
 
 def _label(axes: "Axes", points: "list[Tradeoff]", arms: Collection[str], theme: Theme) -> None:
-    """Name points where there is room: beside, above or below; one that has none stays unnamed."""
+    """Name points where there is room: to the side, above or below; one that has none stays
+    unnamed."""
     drawing = axes.get_figure(root=True)
     assert drawing is not None
     lay_out(drawing)  # it decides what is beside what

@@ -96,7 +96,7 @@ def difference_of(pixels: "Pixels", expected: "Pixels", about: str) -> Differenc
 
 
 class Embedder:
-    """Turns what is shown beside each other into data URIs of one size.
+    """Turns images that are shown next to each other into data URIs of one size.
 
     Every such set may take an even share of what is left of the budget.
     """

@@ -1,4 +1,4 @@
-"""The images of a run: each different one once, beside the CPU's, the wrong ones first.
+"""The images of a run: each different one once, next to the CPU's, the wrong ones first.
 
 An image is known by the hash of its pixels, so the same one made by many settings is shown once
 and says so.
@@ -45,7 +45,7 @@ _TONES: dict[Correctness, Tone] = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One different image: which settings made it, and how it stands beside the CPU's.
+    """One different image: which settings made it, and how it compares with the CPU's.
 
     Images that are the CPU's within rounding share an entry, which shows the furthest of them.
 
@@ -144,7 +144,7 @@ class _Writer:
         reason = "; ".join(_faults(one))
         words = CORRECT_WORDS[one.verdict] + (f": {reason}" if reason else "")
         if one.not_as_asked is not None and one.is_wrong:
-            words = f"not as asked: {one.not_as_asked}; beside the CPU: {words}"
+            words = f"not as asked: {one.not_as_asked}; compared with the CPU: {words}"
         elif one.not_as_asked is not None:
             words += f", and like it not as asked: {one.not_as_asked}; it is the model"
         about = f"{self.title(one.group)}, prompt “{printable(self.prompt(one.group))}”"

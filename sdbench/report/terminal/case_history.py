@@ -1,4 +1,4 @@
-"""One case over time: a line per run, and a plot beside it."""
+"""One case over time: a line per run, and a plot next to it."""
 
 import math
 from collections.abc import Sequence

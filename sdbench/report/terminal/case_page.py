@@ -61,7 +61,7 @@ def show_replicate(replicate: Replicate, name: str, out: Console) -> None:
         out.print(f"  {replicate_words(replicate)}", markup=False)
         out.print(_pass_table(replicate.passes))
     if replicate.outcome != "ok" and replicate.stderr_tail:
-        out.print("  last words on standard error:")
+        out.print("  end of the error output:")
         for line in replicate.stderr_tail.strip().splitlines()[-12:]:
             out.print(f"    {printable(line)}", markup=False, soft_wrap=True)
 

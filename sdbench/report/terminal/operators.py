@@ -149,7 +149,7 @@ def _operands_word(proof: Demonstration) -> str:
 
 
 def _proof_words(proof: Demonstration) -> str:
-    beside = " and its operands beside it" if proof.carried else ""
+    beside = " and its operands next to it" if proof.carried else ""
     words = {
         "shown": "It was run and shows the fault.",
         "not-shown": "It was run and does not show the fault: that may depend on what came before.",

@@ -104,7 +104,7 @@ class ScreenWatcher:
             self._comparing = True
             self._console.print(
                 "Measured. Now the CPU makes the images to compare with, once: about "
-                f"{duration(remaining_s)}. Ctrl-C goes without.",
+                f"{duration(remaining_s)}. Ctrl-C skips this.",
                 highlight=False,
             )
         self._words = "the CPU's images"

@@ -1,7 +1,7 @@
 """From loaded runs to a story: reads what runs have kept, then lays it out.
 
 Findings, recommendation and verdicts are ``insight``'s, times and outcomes ``summary``'s, ratios
-``comparison``'s; here they are only put beside each other.
+``comparison``'s; here they are only combined.
 """
 
 import dataclasses

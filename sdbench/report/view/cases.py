@@ -1,4 +1,4 @@
-"""The matrix: every case in every variant, its processes beside it, in seconds per image."""
+"""The matrix: every case in every variant, with its processes, in seconds per image."""
 
 import math
 from collections.abc import Collection, Iterator, Sequence

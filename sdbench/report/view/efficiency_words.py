@@ -1,4 +1,5 @@
-"""A case's operations per second beside those of large matrix products of its dtype, in a sentence.
+"""Describes a case's operations per second compared with those of large matrix products of its
+dtype.
 
 The share is of a rate that was measured, not of a limit: what runs in other kernels may be above.
 """

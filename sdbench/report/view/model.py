@@ -55,7 +55,7 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Headline(msgspec.Struct, frozen=True, kw_only=True):
-    """The first screen: right or wrong, how fast, what to use, what to mend.
+    """The first screen: right or wrong, how fast, what to use, what to fix.
 
     ``main`` is the choice for one image at 512x512, else at the largest size, ``main_cell`` the
     plainest case measured there where nothing may be recommended: what a person waits for.
@@ -208,7 +208,7 @@ class FindingView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparisons(msgspec.Struct, frozen=True, kw_only=True):
-    """What is held against what; ``refused`` says which could not be, and why."""
+    """Which runs are compared; ``refused`` says which could not be, and why."""
 
     shown: list[Comparison]
     refused: list[str]

@@ -26,7 +26,7 @@ _NAMED_CASES = 3
 
 
 def picture_words(row: CaseSummary) -> str:
-    """Beside the CPU's image, and beside the prompt where that can be checked."""
+    """Compared with the CPU's image, and with the prompt if that can be checked."""
     if row.content is None:
         return CORRECT_WORDS[row.correct]
     if row.correct == "unknown":
@@ -40,7 +40,7 @@ def interval_words(bounds: tuple[float, float] | None, images: int = 1) -> str:
 
 
 def case_remarks(summary: RunSummary, rows: Sequence[CaseSummary]) -> Iterator[str]:
-    """Why cases did not end well, what is wrong with images, which settings did nothing.
+    """Why cases did not complete, what is wrong with images, which settings did nothing.
 
     The same of more than three cases is said once.
     """
