@@ -9,7 +9,7 @@ OUTCOME_WORDS: dict[Outcome, str] = {
     "failed": "failed",
     "oom": "out of memory",
     "crashed": "crashed",
-    "timeout": "no end in time",
+    "timeout": "exceeded its time limit",
     "guard": "stopped to protect your machine",
     "skipped": "skipped",
 }

@@ -79,7 +79,7 @@ def pairs_of_axis(loaded: LoadedRun, axis: str) -> list[Pair]:
     if len(values) < 2:
         only = next(iter(values), "none")
         raise UsageError(
-            f"--by {axis}: {loaded.run.run_id} has one value only, {only}; expected two or more"
+            f"--by {axis}: {loaded.run.run_id} has only one value, {only}; expected two or more"
         )
     first, *others = values
     several_arms = axis in AXES and len(loaded.run.plan.arms) > 1

@@ -46,9 +46,12 @@ from sdbench.stats.nested import Dominant, nested_spread
 _BUSY_SHARE = 0.10
 # As long as so much of all cores is idle nobody waits for one: beside a GPU's work it may be busy.
 _ROOM_SHARE = 0.25
-_VIRTUAL = "the GPU is a virtual machine's: its times tell nothing of a Mac's and get no verdict"
-_NOT_REACHED = "not reached yet: sdbench resume goes on with it"
-_LOST = "it began and never ended: sdbench resume goes on with it"
+_VIRTUAL = (
+    "the GPU belongs to a virtual machine: its times are not representative of a Mac and get no "
+    "verdict"
+)
+_NOT_REACHED = "not reached yet: sdbench resume continues with it"
+_LOST = "it began and never ended: sdbench resume continues with it"
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -361,11 +364,11 @@ def sustained_of(replicate: Replicate) -> Sustained:
     if replicate.outcome != "ok":
         return Sustained(reason=f"the process ended as {replicate.outcome}")
     if replicate.passes_stopped == "time-limit":
-        return Sustained(reason="there was no time for the minutes that were asked for")
+        return Sustained(reason="there was not enough time for the requested minutes")
     passes = replicate.steady_passes
     begins = [entry.begin_t for entry in passes if entry.begin_t is not None]
     if len(begins) < len(passes):
-        return Sustained(reason="it is not on record when the passes began")
+        return Sustained(reason="the start times of the passes were not recorded")
     return judge_sustained(begins, [entry.duration_s for entry in passes])
 
 
@@ -406,8 +409,8 @@ def machine_warnings(replicates: Sequence[Replicate]) -> list[str]:
     ]
     if busy:
         words.append(
-            f"in {len(busy)} {of} other programs took up to {max(busy):.0%} of all cores' time "
-            "from the passes"
+            f"in {len(busy)} {of} other programs used up to {max(busy):.0%} of the time of all "
+            "cores during the passes"
         )
     return words
 

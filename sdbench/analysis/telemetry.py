@@ -109,7 +109,7 @@ def case_telemetry(replicates: Sequence[Replicate]) -> CaseTelemetry:
     if not gross:
         unavailable["joules_per_image"] = reported[-1] if reported else absent
     if not above_idle:
-        idle = "no part of the machine was seen idle for long enough"
+        idle = "no part of the machine was observed idle for long enough"
         unavailable["joules_per_image_above_idle"] = (
             idle if gross else unavailable["joules_per_image"]
         )
@@ -177,12 +177,14 @@ def _peak_stage_of(entry: Pass, replicate: Replicate) -> PeakStage:
     highest = max(peaks.values())
     reach_it = [name for name in peaks if peaks[name] >= highest * (1 - _SAME_SHARE)]
     if len(reach_it) == len(peaks):
-        return PeakStage(source=source, reason="all stages stand at the same level, within 1%")
+        return PeakStage(source=source, reason="all stages have the same peak within 1%")
     if source not in _STICKY_SOURCES:
         first = next(name for name in peaks if peaks[name] == highest)
         return PeakStage(stage=first, source=source)
     if reach_it[0] == "text_encoder":
-        return PeakStage(source=source, reason="the process has kept as much since earlier passes")
+        return PeakStage(
+            source=source, reason="the process already held this much after earlier passes"
+        )
     return PeakStage(stage=reach_it[0], source=source)
 
 

@@ -31,8 +31,8 @@ MOST_PIXELS = 8192 * 8192
 # What ``builtin/shapes`` draws before a run, whatever the plan's sizes are.
 _LEAST_LIMIT_PIXELS = 512 * 512
 NOT_ITS_NAME = (
-    "not shown: its file holds something else than its name says (the name is a digest of the "
-    "content), so it is damaged or was put there"
+    "not shown: the content of its file does not match its name (a digest of the content), so it "
+    "is damaged or was replaced"
 )
 
 

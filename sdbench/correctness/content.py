@@ -87,21 +87,21 @@ def _fault(pixels: "Pixels", scene: Scene) -> str | None:
     labels = _name_colours(pixels)
     unnamed = float((labels < 0).mean())
     if unnamed > _MOST_UNNAMED:
-        return f"{unnamed:.0%} of the image is of no colour that was asked for"
+        return f"{unnamed:.0%} of the image has a colour that was not asked for"
     background = _border_colour(labels)
     if background != scene.background:
         return f"the background is {background or 'of no one colour'}, not {scene.background}"
     wanted = {scene.background, *(item.colour for item in scene.items)}
     for colour in PALETTE:
         if colour not in wanted and _covers_enough(labels, colour):
-            return f"something {colour} is there that was not asked for"
+            return f"it shows something {colour} that was not asked for"
     places = []
     for item in scene.items:
         found = _find(labels, item, scene)
         if found is None:
             return f"there is nothing {item.colour}"
         if found.shape != item.shape:
-            return f"what is {item.colour} is {_a(found.shape)}, not {_a(item.shape)}"
+            return f"the {item.colour} object is {_a(found.shape)}, not {_a(item.shape)}"
         places.append(found)
     for (first, one), (second, other) in _neighbours(scene, places):
         if scene.relation is not None and not _holds(scene.relation, one, other):

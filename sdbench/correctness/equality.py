@@ -36,7 +36,7 @@ EqualityKind = Literal["first-pass", "replicates", "warmup", "batching", "attent
 EqualityVerdict = Literal["identical", "same", "different", "unknown"]
 
 _NO_FLOOR = "differs, but how much rounding explains was not measured"
-_OF_ROUNDING = "the CPU's own rounding in the same arithmetic changes this image as much"
+_OF_ROUNDING = "the CPU's own rounding in the same arithmetic changes this image by as much"
 _NO_FILES = "differs, but its latents or its image were not kept"
 
 

@@ -170,7 +170,7 @@ class _Judge:
         for parts in (2, 3, 4, 8):
             found = picture_measures.exchanged_parts(self._got, self._expected, parts)
             if found is not None and found[0] and self._explains(found[1], _WELL):
-                words = f"{found[0]} of {parts * parts} parts of it show what belongs elsewhere"
+                words = f"{found[0]} of {parts * parts} parts of it show content of another place"
                 yield _difference("exchanged-parts", self._error, words)
                 return
 
@@ -190,7 +190,7 @@ class _Judge:
         yield from named
         yield from local
         if not named and not local:
-            yield from _some(self._over("unlike", self._error, "it differs all over"))
+            yield from _some(self._over("unlike", self._error, "it differs everywhere"))
 
     def _of_tones(self, tones: picture_measures.Tones) -> "Iterator[PictureDifference | None]":
         lighter = "lighter" if tones.brightness > 0 else "darker"

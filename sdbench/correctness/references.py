@@ -182,5 +182,5 @@ def _shelves(
 
 def _words(versions: Any) -> str:
     if not isinstance(versions, dict):
-        return "versions not told"
+        return "versions not recorded"
     return ", ".join(f"{name} {versions[name]}" for name in DECIDING_VERSIONS if name in versions)

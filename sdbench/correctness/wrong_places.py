@@ -63,7 +63,7 @@ def place_of(wrong: Mapping[Spot, bool]) -> Place:
 def _over_passes(numbers: list[int], passes: list[int], mixed: set[int]) -> tuple[Pattern, str]:
     if passes == numbers:
         if mixed:
-            return "at-times", "now and then"
+            return "at-times", "occasionally"
         return "everywhere", f"of pass {numbers[0]}" if len(numbers) == 1 else "in every pass"
     if passes == [1] and not mixed:
         return "first-pass", "of pass 1, and of no later pass,"

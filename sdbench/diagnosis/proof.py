@@ -11,7 +11,7 @@ from typing import Any
 from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.run_summary import slowed_by_others
 from sdbench.correctness.floors import CANNOT_BE_CHECKED
-from sdbench.correctness.padding import PADDED
+from sdbench.correctness.padding import PADDED, PADDED_BEGINS
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Finding, Severity
 from sdbench.knowledge.known_issues import FindingCode
@@ -208,7 +208,7 @@ def _of_padding(row: CaseResult) -> Iterator[str]:
     """Why images of a batch cannot be judged by images that are made one at a time."""
     for record in row.compared:
         for image in record.images:
-            if image.reason == PADDED:
+            if image.reason is not None and image.reason.startswith(PADDED_BEGINS):
                 yield PADDED
 
 

@@ -57,7 +57,7 @@ class MemoryProbe(abc.ABC):
 
     def energy_j(self) -> dict[str, float] | Unavailable:
         """Cumulative energy in joules of each part of the machine that is counted."""
-        return Unavailable("nothing here counts energy")
+        return Unavailable("no energy counter is available here")
 
     def close(self) -> None:  # noqa: B027 - a default for probes that hold nothing open
         """Let go of what is held open."""

@@ -17,7 +17,7 @@ from sdbench.records import Case, DeviceKind, Dtype, Plan
 _STRENGTH = 0.6
 # Of a class that nobody knows anything of.
 _STEPS, _GUIDANCE = 20, 7.5
-_NO_SOURCE = "no source; what sdbench takes for a class of which nothing is known"
+_NO_SOURCE = "no source; the default of sdbench for an unknown class"
 
 
 class CallDefaults(NamedTuple):

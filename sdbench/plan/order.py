@@ -50,7 +50,7 @@ def make_plan(
     _check_number(config, "max_cases", _cells(config), "cases", config.max_cases)
     cases = _filter_only(_expand(config, device, dtype or DEFAULT_DTYPE[device]), only, config)
     if not cases:
-        raise ConfigError(config.name, "exclude", "expected at least one case to be left")
+        raise ConfigError(config.name, "exclude", "expected at least one remaining case")
     arms = arms_with_levels(config, memory_bytes)
     runnable, names = runnable_cases(cases), [arm.name for arm in arms]
     blocks = config.fewest_processes
@@ -81,8 +81,8 @@ def _check_number(config: Config, key: str, count: int, what: str, most: int) ->
         raise ConfigError(
             config.name,
             key,
-            f"the plan has {count:,} {what} and {key} is {most:,}; if that is meant, set {key} "
-            f"higher (--set {key}={count}), else take fewer values",
+            f"the plan has {count:,} {what} and {key} is {most:,}; if this is intended, set {key} "
+            f"higher (--set {key}={count}), otherwise use fewer values",
         )
 
 
@@ -186,7 +186,7 @@ def axis_to_decide(config: Config, plan: Plan) -> str:
     if wanted != "auto" and wanted not in there:
         raise ConfigError(config.name, key, f"expected one of {', '.join(there)}, got {wanted!r}")
     if wanted == "auto" and there[0] != "arm" and len(there) > 1:
-        raise ConfigError(config.name, key, f"expected which to compare: {', '.join(there)}")
+        raise ConfigError(config.name, key, f"expected the axis to compare: {', '.join(there)}")
     return there[0] if wanted == "auto" else wanted
 
 
@@ -216,7 +216,9 @@ def arms_with_levels(config: Config, memory_bytes: int) -> list[Arm]:
         key = f"pressure.hold_bytes[{index}]"
         if level and level >= memory_bytes:
             raise ConfigError(
-                config.name, key, f"expected less than the memory there is, {memory_bytes:.3g}"
+                config.name,
+                key,
+                f"expected less than the memory of the machine, {memory_bytes:.3g}",
             )
         name = f"{arm.name}+hold-{level / 1e9:.3g}GB" if level else arm.name
         if name in arms:
@@ -326,10 +328,10 @@ def _canonical(case: Case, config: Config) -> tuple[Case, str | None]:
             reasons.append(f"{axis} is the run's")
     if case.vae_dtype == case.dtype:
         case = msgspec.structs.replace(case, vae_dtype="same")
-        reasons.append(f"the VAE is in {case.dtype} anyway")
+        reasons.append(f"the VAE is in {case.dtype} in any case")
     if case.text_encoder == "offloaded" and case.offload != "none":
         case = msgspec.structs.replace(case, text_encoder="resident")
-        reasons.append("offload moves the text encoders anyway")
+        reasons.append("offload moves the text encoders in any case")
     if case.batching == "batch" and config.images == 1:
         case = msgspec.structs.replace(case, batching="loop")
         reasons.append("a batch of one image is a loop of one")
@@ -344,7 +346,7 @@ def why_impossible(case: Case, device: DeviceKind) -> str | None:
     if case.offload != "none" and device == "cpu":
         return "offload moves weights between the CPU and a device; here the device is the CPU"
     if case.offload != "none" and case.vae_device != "same":
-        return "offload decides where the VAE lies, so it cannot be put on the CPU as well"
+        return "offload decides the device of the VAE, so it cannot also be placed on the CPU"
     if case.quantization.startswith("bitsandbytes") and device != "cuda":
         return f"bitsandbytes quantises for NVIDIA GPUs; here the device is {device}"
     return None

@@ -47,10 +47,10 @@ def check_run(run: Run, source: str) -> list[str]:
     from_image = run.config.get("mode") == "image-to-image"
     if from_image != (run.image_to_image is not None):
         raise StoreError(
-            f"{source}: image_to_image: expected exactly with config.mode 'image-to-image'"
+            f"{source}: image_to_image: expected if, and only if, config.mode is 'image-to-image'"
         )
     if from_image and run.config.get("strength") in (None, "auto"):
-        raise StoreError(f"{source}: config.strength: expected what the run used")
+        raise StoreError(f"{source}: config.strength: expected the value that the run used")
     return warnings
 
 
@@ -61,7 +61,9 @@ def _check_config(config: Mapping[str, Any], source: str) -> list[str]:
             raise StoreError(f"{source}: config.{key}: is missing")
     for key in _RESOLVED:
         if config[key] == "auto":
-            raise StoreError(f"{source}: config.{key}: expected what the run used, got 'auto'")
+            raise StoreError(
+                f"{source}: config.{key}: expected the value that the run used, got 'auto'"
+            )
     if not isinstance(config.get("allow_pickle", False), bool):
         raise StoreError(f"{source}: config.allow_pickle: expected true or false")
     known = set(Config.__struct_fields__)

@@ -171,7 +171,9 @@ def read_run_file(path: Path) -> tuple[Run, bytes]:
     except RecursionError:
         raise StoreError(f"{file}: {TOO_DEEP}") from None
     except (msgspec.MsgspecError, ValueError) as error:
-        raise StoreError(f"{file}: not a run of this or an older sdbench: {error}") from error
+        raise StoreError(
+            f"{file}: not a run of this or an older version of sdbench: {error}"
+        ) from error
 
 
 def _with_records(loaded: LoadedRun) -> LoadedRun:
@@ -245,7 +247,7 @@ def _newer_words(what: str, schema: int, version: str) -> str:
     newer = "a newer sdbench" if version == __version__ else f"sdbench {version} or newer"
     return (
         f"{what} schema {schema}, and this sdbench ({__version__}) knows {SCHEMA_VERSION}: a newer "
-        f"sdbench wrote it. What is new in it is not shown, and it is only read; to go on with it "
+        "sdbench wrote it. Its new fields are not shown, and it is read only; to continue it, "
         f"install {newer}"
     )
 

@@ -152,7 +152,7 @@ def departures(lock: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
     words = [
         f"{name} is {version} instead of {lock[name]}"
         if name in lock
-        else f"{name} {version} is not in the lock"
+        else f"{name} {version} is not in the lock file"
         for name, version in sorted(found.items())
         if name not in lock or Version(version).public != Version(lock[name]).public
     ]

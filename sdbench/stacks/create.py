@@ -65,7 +65,7 @@ def create(stack: ShippedStack, try_out: TryOut, tell: Tell) -> Created:
         if before.state == "ready":
             return Created(before, "kept")
         if before.reason is not None:
-            tell(f"making it anew: {before.reason}")
+            tell(f"making it again: {before.reason}")
         _make(stack, try_out, tell)
         action: Literal["created", "rebuilt"] = "created" if before.reason is None else "rebuilt"
         return Created(examine(stack), action, before.reason)
@@ -105,7 +105,7 @@ def _install(uv: str, stack: ShippedStack, lock: Lock, on: str, scratch: Path, t
     except UvError as error:
         raise UvError(
             f"environment {stack.name}: no environment with Python {stack.python} could be made: "
-            f"{error}; uv downloads a Python where there is none, so without a network put "
+            f"{error}; uv downloads a Python if none is found, so without a network put "
             f"python{stack.python} on the PATH"
         ) from error
     tell(f"installing torch {stack.torch} and the rest")
@@ -115,8 +115,8 @@ def _install(uv: str, stack: ShippedStack, lock: Lock, on: str, scratch: Path, t
         run_uv(uv, ["pip", "install", *options, *REQUIRED], scratch.parent, tell)
     except UvError as error:
         raise UvError(
-            f"environment {stack.name} could not be installed: {error}; what was downloaded is "
-            "kept, so try again"
+            f"environment {stack.name} could not be installed: {error}; the downloads are kept, so "
+            "try again"
         ) from error
 
 
@@ -128,7 +128,9 @@ def _proven(
     installed = list_installed(interpreter)
     wrong = departures(lock.versions, installed.packages)
     if wrong:
-        raise MachineError(f"environment {stack.name} is not as its lock says: {', '.join(wrong)}")
+        raise MachineError(
+            f"environment {stack.name} differs from its lock file: {', '.join(wrong)}"
+        )
     tell("making a small image with it")
     prove(stack, interpreter, try_out)
     return StackRecord(
@@ -180,7 +182,7 @@ def _locked(name: str, tell: Tell) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            tell("waiting for another sdbench that is at work on it")
+            tell("waiting for another sdbench process that is working on it")
             lock.acquire()
     except OSError as error:
         raise UsageError(f"{folder} cannot be written: {error.strerror}") from error

@@ -59,7 +59,9 @@ def find_interpreter(name: str) -> Path | None:
 def _created(name: str) -> StackInfo:
     found = examine(shipped_stacks()[name])
     if found.info is None or found.state != "ready":
-        problem = "is not created yet" if found.state == "absent" else f"is spoilt: {found.reason}"
+        problem = (
+            "is not created yet" if found.state == "absent" else f"was changed: {found.reason}"
+        )
         raise UsageError(
             f"environment {name} {problem}; make it with: sdbench stacks create {name}"
         )
@@ -100,8 +102,8 @@ def _checked(name: str, info: StackInfo) -> StackInfo:
         examine = "" if name == "current" else f" --python {shlex.quote(name)}"
         raise MachineError(
             f"environment {name}: {', '.join(missing)} not installed in {info.interpreter}; "
-            f"sdbench doctor{examine} names the command that installs what is missing; "
-            "--stack PATH takes another environment"
+            f"sdbench doctor{examine} names the command that installs the missing packages; "
+            "--stack PATH measures in another environment"
         )
     return info
 

@@ -41,7 +41,7 @@ _FLOOR_STEPS = 4
 # How much a change of the final latents changes the image is read off a change this large, in
 # units of their norm: well above float32's rounding, well below what another image would be.
 _NUDGE = 1e-2
-# A CPU can give NaN now and then, too: torch 1.13's smallest baddbmm reads uninitialised memory
+# A CPU can give NaN occasionally, too: torch 1.13's smallest baddbmm reads uninitialised memory
 # (pytorch#96037). What comes out three times in a row is the model's own.
 _ATTEMPTS = 3
 _MOST_NAMES = 20

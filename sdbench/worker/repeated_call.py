@@ -322,7 +322,7 @@ def compare_results(
         found = {"output": index, **_compare(ours, theirs, truth)}
         if worst is None or _badness(found) > _badness(worst):
             worst = found
-    return worst or {"error": "gives no tensor"}
+    return worst or {"error": "does not return a tensor"}
 
 
 def _badness(found: "dict[str, Any]") -> "tuple[int, float]":

@@ -103,7 +103,7 @@ def test_an_image_that_shows_nothing_is_named_apart(tmp_path: Path) -> None:
     assert [bool(image.differences) for image in found.images] == [True, False]
     assert found.verdict == "drift" and found.reason is not None
     assert found.reason.startswith("image 1 of pass 1 ")
-    assert found.reason.endswith("image 2 differs too, with nothing to be seen")
+    assert found.reason.endswith("image 2 differs too, without a visible difference")
 
 
 @pytest.mark.parametrize("where", ["in the latents too", "in the decode alone"])

@@ -58,7 +58,7 @@ def test_the_same_picture_of_all_settings_is_shown_once(tmp_path: Path) -> None:
     assert sorted(entry.settings) == ["no options", "primed", "sliced", "sliced, primed"]
     assert entry.identical and entry.reference is None and entry.difference is None
     assert entry.tone == "good"
-    assert "identical to the CPU's image, bit for bit" in entry.measures
+    assert "bit-identical to the CPU's image" in entry.measures
     assert entry.device is not None
     expected = np.rint(smooth_picture().transpose(1, 2, 0) * 255).astype(np.uint8)
     assert np.array_equal(decoded(entry.device), expected)

@@ -393,7 +393,7 @@ FAULTY_OTHERS: list[tuple[Change, str]] = [
         lambda folder: edit(
             folder / "model_index.json", tokenizer=[None, None], tokenizer_2=[None, None]
         ),
-        "names no tokenizer, so it reads no prompt",
+        "names no tokenizer, so it cannot read prompts",
     ),
 ]
 

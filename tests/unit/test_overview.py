@@ -92,7 +92,7 @@ def test_simulated_unfinished_and_swapped_are_said(shown: Shown) -> None:
 def test_same_reason_of_many_cases_is_said_once(shown: Shown) -> None:
     lines = shown(measured(config=one_case(1, matrix=wide(9)), skip=lambda slot: True))
     assert [line for line in lines if "not reached yet" in line] == [
-        "  64x64 and 8 more cases: skipped – not reached yet: sdbench resume goes on with it"
+        "  64x64 and 8 more cases: skipped – not reached yet: sdbench resume continues with it"
     ]
     told = [line for line in lines if "processes have not been run" in line]
     assert [line.split()[0] for line in told] == ["verdict", "warning"]

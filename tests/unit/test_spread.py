@@ -132,13 +132,13 @@ def test_summary_has_both_parts_and_says_what_would_help() -> None:
     assert document["spread_between_processes"] > 0.1
     words = spread_words(row)
     assert words.startswith("processes differ by ") and ", passes by 1.8%: " in words
-    assert words.endswith("more processes, or a quieter host, would make it sharper")
+    assert words.endswith("more processes, or a quieter host, would make it more precise")
     assert f"Spread: 64x64: {words}." in shown(summary)
 
 
 def test_passes_that_scatter_ask_for_more_passes() -> None:
     words = spread_words(row_of(simulated(2, 8, 2, 0.0, 0.05)))
-    assert words.startswith("processes differ by no more than their passes explain, passes by ")
+    assert words.startswith("processes do not differ by more than their passes explain, passes by ")
     assert "more passes (--set passes=…)" in words
 
 

@@ -127,7 +127,7 @@ def test_two_at_once_wait_for_each_other(make: Make, told: list[str]) -> None:
         deadline = time.monotonic() + 30
         while not told and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert told == ["waiting for another sdbench that is at work on it"]
+        assert told == ["waiting for another sdbench process that is working on it"]
         assert visible() == []
     second.join(30)
     assert [entry.action for entry in made] == ["created"]

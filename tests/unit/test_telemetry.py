@@ -61,14 +61,14 @@ def test_stage_of_the_peak_by_the_devices_counter(
 
 def test_no_stage_is_named_where_all_stand_alike() -> None:
     found = peak_stage([profiled("cuda-allocated", stages(2000, 2001, 2010))])
-    assert (found.stage, found.reason) == (None, "all stages stand at the same level, within 1%")
+    assert (found.stage, found.reason) == (None, "all stages have the same peak within 1%")
 
 
 def test_no_stage_is_named_where_memory_was_kept_since_earlier_passes() -> None:
     found = peak_stage([profiled("rss", stages(1500, 1500, 1200))])
     assert (found.stage, found.reason) == (
         None,
-        "the process has kept as much since earlier passes",
+        "the process already held this much after earlier passes",
     )
 
 

@@ -425,4 +425,4 @@ def test_screen_says_what_is_decided_what_is_open_and_for_how_long() -> None:
         "  no verdict, however many follow: c (old → new) – the new side crashed",
         "  goes on to 5 processes: about 2 min, and 15 min at most in all.",
     ]
-    assert lines[4].endswith("1 of 3 decided (1 slower); this was the last look")
+    assert lines[4].endswith("1 of 3 decided (1 slower); this was the last analysis")

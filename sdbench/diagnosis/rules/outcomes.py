@@ -108,7 +108,7 @@ def _how(replicate: Replicate) -> str:
     words = {
         "crashed": "crashed",
         "failed": "failed",
-        "timeout": "did not end in time",
+        "timeout": "exceeded its time limit",
         "oom": "ran out of memory",
         "guard": "were stopped to protect the machine",
     }[replicate.outcome]

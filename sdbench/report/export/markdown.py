@@ -324,7 +324,7 @@ def _differences(comparison: Comparison) -> str:
         [plain(entry.words), plain(str(entry.base or "–")), plain(str(entry.new or "–"))]
         for entry in comparison.differences
     ]
-    return table(["what differs", "base", "new"], rows) if rows else "Nothing known differs."
+    return table(["what differs", "base", "new"], rows) if rows else "There is no known difference."
 
 
 def _comparison_row(case: CaseComparison) -> list[str]:

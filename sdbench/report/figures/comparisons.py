@@ -50,7 +50,7 @@ def comparison_figure(comparison: Comparison, number: int) -> Figure | None:
         kind="comparison",
         id=f"comparison-{number}",
         title="Time, new over base",
-        caption=f"Left is faster.{left_out}",
+        caption=f"Left means faster.{left_out}",
         description=f"{simulated}{comparison.summary.sentence}",
         draw=lambda theme: _draw(shown, comparison.threshold, theme),
     )
@@ -68,7 +68,7 @@ def _draw(cases: list[CaseComparison], threshold: float, theme: Theme) -> "Drawi
         alpha=0.45,
         zorder=0,
         linewidth=0,
-        label=f"counts as the same (±{threshold:.0%})",
+        label=f"equivalent (±{threshold:.0%})",
     )
     axes.axvline(1, color=theme["soft"], linewidth=0.8)
     reach = [1 / (1 + 2 * threshold), 1 + 2 * threshold]

@@ -73,7 +73,7 @@ def _limit(axes: "Axes", timeline: Timeline, theme: Theme) -> None:
             color=theme["2"],
             linewidth=1,
             linestyle="--",
-            label="what the device should hold at most",
+            label="recommended limit of the device",
         )
         axes.set_ylim(top=max(axes.get_ylim()[1], 1.1 * timeline.limit_bytes / _GB))
 

@@ -44,7 +44,7 @@ def _draw(curve: SustainedCurve, theme: Theme) -> "Drawing":
             color=theme["2"],
             linewidth=1,
             linestyle="--",
-            label="slower from here on",
+            label="slower from this point on",
         )
         legend(axes[0], theme)
     for one, (label, points, colour) in zip(axes[1:], below, strict=True):

@@ -53,7 +53,7 @@ def tradeoff_figure(run: RunReport, prefix: str) -> Figure | None:
         kind="tradeoff",
         id=f"{prefix}-tradeoff",
         title="Time against memory",
-        caption="Filled: no other of its size is right, as fast and as small.",
+        caption="Filled: no other case of its size is right and at least as fast and as small.",
         description=f"Efficient are {words}.",
         draw=lambda theme: _draw(known, arms, theme),
     )

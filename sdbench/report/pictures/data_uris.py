@@ -149,12 +149,12 @@ class Embedder:
         if self._shrunk:
             shrunk = counted(self._shrunk, "image is", "images are")
             yield (
-                f"{shrunk} shown smaller than made, so that the page stays small; "
-                "the files in the run's folder are whole."
+                f"{shrunk} shown smaller than made, to keep the page small; the files in the run's "
+                "folder are complete."
             )
         if self._dropped:
             dropped = counted(self._dropped, "image is", "images are")
-            yield f"{dropped} not shown for want of room."
+            yield f"{dropped} not shown for lack of space."
 
     def _encoded(self, drawing: Drawing, rung: int) -> Shown:
         key = None if drawing.digest is None else (drawing.digest, rung)

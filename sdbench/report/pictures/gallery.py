@@ -117,8 +117,8 @@ def gallery_of(
 def _notes(loaded: LoadedRun) -> Iterator[str]:
     if not loaded.run.model.trained:
         yield (
-            f"{loaded.run.model.name} has random weights, so its images are noise by design. "
-            "Only how they differ from the CPU's tells something."
+            f"{loaded.run.model.name} has random weights, so its images are noise by design. Only "
+            "their differences from the CPU's images are meaningful."
         )
 
 
@@ -146,7 +146,9 @@ class _Writer:
         if one.not_as_asked is not None and one.is_wrong:
             words = f"not as asked: {one.not_as_asked}; compared with the CPU: {words}"
         elif one.not_as_asked is not None:
-            words += f", and like it not as asked: {one.not_as_asked}; it is the model"
+            words += (
+                f", and, like the CPU's, not as asked: {one.not_as_asked}; the cause is the model"
+            )
         about = f"{self.title(one.group)}, prompt “{printable(self.prompt(one.group))}”"
         made_with = f"{settings[0]}{' and others' if len(settings) > 1 else ''}"
         pixels = self.embedder.pixels(one.pixels_sha256)
@@ -203,7 +205,7 @@ class _Writer:
         if any(count < rows[row] for row, count in one.made_by.items()):
             words += f", only in pass {pass_words(one.passes)}"
         if one.alike:
-            words += f" ({one.alike + 1} different to the bit, the furthest is shown)"
+            words += f" ({one.alike + 1} with different bits, the most distant is shown)"
         return words
 
     def _missing(self, one: FoundPicture, pixels: "Pixels | None") -> str:
@@ -229,7 +231,7 @@ def _faults(one: FoundPicture) -> Iterator[str]:
 def _measures(one: FoundPicture, identical: bool) -> Iterator[str]:
     worst = one.worst
     if identical:
-        yield "identical to the CPU's image, bit for bit"
+        yield "bit-identical to the CPU's image"
     elif worst is not None and worst.ssim is not None:
         noise = "∞" if worst.psnr_db is None else f"{worst.psnr_db:.1f} dB"
         yield f"PSNR {noise}"

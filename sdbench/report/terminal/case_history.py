@@ -37,9 +37,9 @@ def render_history(history: History, console: Console, most: int | None = None) 
             if entry.conditions == spread.conditions
         )
         words = (
-            f"The {spread.runs} runs with torch {torch} under the same conditions scatter by "
-            f"{math.expm1(spread.log_sd):.1%}: between two separate runs, less than "
-            f"×{spread.least_ratio:.2f} is no change."
+            f"The {spread.runs} runs with torch {torch} under the same conditions differ by "
+            f"{math.expm1(spread.log_sd):.1%}: between two separate runs, a ratio below "
+            f"×{spread.least_ratio:.2f} is not a change."
         )
         console.print(harmless(words), soft_wrap=True)
 

@@ -30,7 +30,7 @@ def show_replicate(replicate: Replicate, name: str, out: Console) -> None:
         soft_wrap=True,
     )
     phases = f"start {replicate.start}, import {seconds(replicate.import_s)}"
-    phases += f", load {seconds(replicate.load_s)}, in all {seconds(replicate.wall_s)}"
+    phases += f", load {seconds(replicate.load_s)}, total {seconds(replicate.wall_s)}"
     out.print(f"  {phases}, peak {size(replicate.peak_memory_bytes)}", markup=False)
     if replicate.uss_bytes is not None:
         own = (
@@ -40,7 +40,7 @@ def show_replicate(replicate: Replicate, name: str, out: Console) -> None:
     gate = replicate.gate
     if gate.flags or gate.waited_s:
         waited = f" after waiting {duration(gate.waited_s)}" if gate.waited_s else ""
-        began = " and ".join(WAIT_WORDS[flag] for flag in gate.flags) or "nothing against it"
+        began = " and ".join(WAIT_WORDS[flag] for flag in gate.flags) or "no objection"
         out.print(f"  began{waited} with {began}", markup=False)
     held_up = "; ".join(disturbances(replicate))
     if held_up:

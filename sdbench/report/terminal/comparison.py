@@ -45,7 +45,7 @@ def render_comparison(comparison: Comparison, console: Console) -> None:
 
 def _print_differences(comparison: Comparison, console: Console) -> None:
     if not comparison.differences:
-        console.print("Nothing that sdbench knows of differs between the two sides.")
+        console.print("No known difference between the two sides.")
         return
     console.print("What differs:")
     width = max(len(entry.words) for entry in comparison.differences)
@@ -58,7 +58,9 @@ def _print_differences(comparison: Comparison, console: Console) -> None:
 def _table(comparison: Comparison) -> Table:
     title: str = comparison.title
     if comparison.title == "system comparison":
-        title += ": the operating system differs too, so no difference is torch's alone"
+        title += (
+            ": the operating system differs too, so no difference can be attributed to torch alone"
+        )
     if comparison.simulated:
         title += " – SIMULATED: no real device made these numbers"
     one_by_one = not any(case.machines for case in comparison.cases)

@@ -142,7 +142,7 @@ def _tradeoffs(tradeoffs: Sequence[Tradeoff]) -> Table:
         ("s/image", "figure", lambda entry: seconds(entry.seconds_per_picture)),
         ("peak memory", "figure", lambda entry: size(entry.peak_memory_bytes)),
         ("image", "text", lambda entry: CORRECT_WORDS[entry.correct]),
-        ("none better in both", "text", lambda entry: "●" if entry.efficient else ""),
+        ("efficient", "text", lambda entry: "●" if entry.efficient else ""),
     ]
     return table_of(tradeoffs, columns, shown={"variant": len({e.arm for e in tradeoffs}) > 1})
 

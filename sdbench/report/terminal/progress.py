@@ -103,8 +103,8 @@ class ScreenWatcher:
         if not self._comparing:
             self._comparing = True
             self._console.print(
-                "Measured. Now the CPU makes the images to compare with, once: about "
-                f"{duration(remaining_s)}. Ctrl-C skips this.",
+                "Measured. Now the CPU makes the reference images, once: about "
+                "{duration(remaining_s)}. Ctrl-C skips this.",
                 highlight=False,
             )
         self._words = "the CPU's images"
@@ -151,8 +151,8 @@ class ScreenWatcher:
             summary = summary_of(LoadedRun(Path(self._path), self._run, [], replicates))
             render_summary(summary, self._console, first_look=True)
             self._console.print(
-                f"Took {duration(elapsed_s)} so far; by these times about {duration(remaining_s)} "
-                f"more to measure, {duration(elapsed_s + remaining_s)} in all.",
+                f"Took {duration(elapsed_s)} so far; about {duration(remaining_s)} more to measure "
+                f"according to these times, {duration(elapsed_s + remaining_s)} in total.",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -164,8 +164,8 @@ class ScreenWatcher:
         if looked.next_look is None:
             return
         self._blocks = looked.next_look
-        longest = f", and {duration(at_most_s)} at most in all" if at_most_s > next_s else ""
+        longest = f", and {duration(at_most_s)} at most in total" if at_most_s > next_s else ""
         self._console.print(
-            f"  goes on to {looked.next_look} processes: about {duration(next_s)}{longest}.",
+            f"  continues to {looked.next_look} processes: about {duration(next_s)}{longest}.",
             highlight=False,
         )

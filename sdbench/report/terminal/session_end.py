@@ -28,9 +28,9 @@ def show_table(sat: SessionResult, run: Run, out: Console) -> None:
     render_summary(sat.summary, out)
     if not run.model.trained:
         out.print(
-            f"Images are noise by design: {run.model.name} has random weights "
-            "(time and memory are the real architecture's). So “same as CPU” says nothing "
-            "about numbers too large for float16, which real weights may bring."
+            f"Images are noise by design: {run.model.name} has random weights (time and memory are "
+            "the real architecture's). “Same as CPU” therefore does not exclude numbers too large "
+            "for float16, which real weights may cause."
         )
     for line in prediction_lines(sat.summary):
         out.print(f"! {line}", markup=False, soft_wrap=True)
@@ -41,7 +41,7 @@ def show_table(sat: SessionResult, run: Run, out: Console) -> None:
     out.print(_shares_words(sat.shares), soft_wrap=True)
     path = shell(sat.summary.path)
     out.print(f"Results, images included: {sat.summary.path}", markup=False, soft_wrap=True)
-    out.print(f"Look closer: sdbench show {path} CASE", markup=False, soft_wrap=True)
+    out.print(f"Details: sdbench show {path} CASE", markup=False, soft_wrap=True)
     if len(run.plan.arms) > 1 or run.config.get("until_decided"):
         out.print(f"Verdicts: sdbench compare {path}", markup=False, soft_wrap=True)
     out.print(_findings_words(sat), soft_wrap=True)
@@ -55,7 +55,7 @@ def import_words(failure: ImportFailure, summary: RunSummary) -> list[str]:
         f"sdbench: {failure.sentence}",
         *([] if failure.cause is None else [f"  {failure.cause}"]),
         f"  → {failure.remedy}",
-        f"  The whole error{before}: sdbench show {shell(summary.path)}",
+        f"  The complete error{before}: sdbench show {shell(summary.path)}",
     ]
 
 
@@ -95,7 +95,7 @@ def _findings_words(sat: SessionResult) -> str:
             code if count == 1 else f"{count} {code}" for code, count in codes.items()
         )
         words += f" ({counted(codes.total(), 'finding')}: {listed})"
-    return f"Diagnosis: {words}. Causes, claims and what to use: sdbench diagnose {shell(path)}"
+    return f"Diagnosis: {words}. Causes, claims and recommendations: sdbench diagnose {shell(path)}"
 
 
 def _shares_words(shares: TimeShares) -> str:

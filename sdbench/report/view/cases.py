@@ -110,7 +110,7 @@ def _remarks(entry: Replicate, outlier: str | None) -> Iterator[str]:
     if entry.outcome != "ok":
         yield f"{OUTCOME_WORDS[entry.outcome]}{f': {entry.reason}' if entry.reason else ''}"
     if outlier is not None:
-        yield f"stands apart from the others ({outlier}); it counts"
+        yield f"an outlier ({outlier}), which still counts"
     if entry.cold_cache:
         yield "the first of its environment: cold caches"
     yield from (

@@ -28,12 +28,19 @@ def marks_of(loaded: LoadedRun, summary: RunSummary) -> Iterator[Mark]:
         stand_in = "" if recorded else " A stand-in device was used."
         yield Mark("SIMULATED", f"No real device made these results.{stand_in}")
     if recorded:
-        yield Mark("RECORDING", "What is said of the machine was played back, not measured here.")
+        yield Mark(
+            "RECORDING",
+            "The facts about the machine come from a recording and were not measured here.",
+        )
     if any(map(is_virtual, loaded.replicates)):
-        sentence = "The GPU is a virtual machine's: its times tell nothing of a real one."
+        sentence = (
+            "The GPU belongs to a virtual machine: its times are not representative of a real one."
+        )
         yield Mark("VIRTUAL GPU", sentence)
     elif run.identity("virtual") is True:
-        sentence = "The run was made in a virtual machine: others on its host may slow it down."
+        sentence = (
+            "The run was made in a virtual machine: other machines on its host may slow it down."
+        )
         yield Mark("VIRTUAL MACHINE", sentence)
     if run.preload:
         yield Mark("PRELOAD", f"Workers imported this before torch: {', '.join(run.preload)}.")
@@ -43,9 +50,7 @@ def machine_lines(loaded: LoadedRun) -> list[Line]:
     """Machine, device, environments and model: four lines for the first screen."""
     run = loaded.run
     stacks = "; ".join(_stack_words(name, run) for name in run.stacks)
-    machine = machine_words(
-        run.machine, run.machine_facts, unknown="a machine that did not say what it is"
-    )
+    machine = machine_words(run.machine, run.machine_facts, unknown="an unknown machine")
     weights = "trained" if run.model.trained else "random weights: its images are noise"
     return [
         Line("machine", machine),
@@ -93,8 +98,8 @@ def setup_sentence(checks: Sequence[SetupCheck]) -> tuple[Tone, str]:
         things = "thing is not as it" if wrong == 1 else "things are not as they"
         return "bad" if counts["bad"] else "warning", f"{wrong} {things} should be"
     if not counts["good"]:
-        return "unknown", "The run recorded too little to tell"
-    return "good", "The machine is set up right, as far as the run recorded it"
+        return "unknown", "The run recorded too little to judge this"
+    return "good", "The machine is set up correctly, as far as the run recorded it"
 
 
 def _device_check(loaded: LoadedRun) -> Iterator[SetupCheck]:
@@ -147,7 +152,7 @@ def _condition_checks(loaded: LoadedRun, summary: RunSummary) -> Iterator[SetupC
         return
     warnings = [words for words in summary.warnings if words not in loaded.warnings]
     for words in warnings:
-        yield SetupCheck("warning", "conditions", words, "see to it and run again")
+        yield SetupCheck("warning", "conditions", words, "fix this and run again")
     gates = [entry.gate for entry in loaded.replicates]
     if not warnings and any(gate.pressure or gate.load_1min is not None for gate in gates):
         yield SetupCheck(
@@ -167,7 +172,7 @@ def _small_picture_checks(loaded: LoadedRun) -> Iterator[SetupCheck]:
             tone,
             "small image",
             check_words(check),
-            "sdbench localise shows where it goes wrong" if check.wrong else None,
+            "sdbench localise shows which operator is wrong" if check.wrong else None,
         )
 
 
@@ -230,8 +235,10 @@ def method_lines(loaded: LoadedRun, summary: RunSummary) -> list[Line]:
     replicates = loaded.replicates
     slots = len(run.plan.slots)
     lines = {
-        "unit": f"a process of its own for each repetition: {len(replicates)} of {slots} were "
-        f"run, {config.get('replicates')} per case and variant, started by {run.plan.start}",
+        "unit": (
+            f"a separate process for each repetition: {len(replicates)} of {slots} were run, "
+            f"{config.get('replicates')} per case and variant, started by {run.plan.start}"
+        ),
         "a pass": f"{summary.images} images from prompt to pixels on the host, "
         f"{config.get('steps')} steps, {config.get('scheduler')}, guidance "
         f"{config.get('guidance_scale')}, seed {config.get('seed')}",
@@ -250,8 +257,10 @@ def method_lines(loaded: LoadedRun, summary: RunSummary) -> list[Line]:
         "a wrong image gets no speed verdict",
         "right or wrong": _reference_words(loaded),
         "memory": _telemetry_words(loaded, summary),
-        "stages": "from a profiling pass of its own, the device synchronised at each boundary; "
-        "never from a timed pass",
+        "stages": (
+            "from a separate profiling pass with the device synchronised at each boundary; never "
+            "from a timed pass"
+        ),
         "model": _model_words(run),
         **({"mode": _mode_words(run)} if run.image_to_image is not None else {}),
         "prompts": " · ".join(map(str, config.get("prompts", []))),

@@ -63,7 +63,7 @@ def _remarks(row: CaseSummary) -> Iterator[str]:
     if row.correct in ("broken", "drift"):
         yield f"{_PICTURE_WORDS[row.correct]} – {row.correct_reason or ''}"
     if row.content == "wrong":
-        yield f"not what was asked for – {row.content_reason or ''}"
+        yield f"not what the prompt asks for – {row.content_reason or ''}"
     for axis, reason in row.no_effect.items():
         if no_effect_words(row.case, [axis]):
             yield f"{setting_words(axis, getattr(row.case, axis))} {NO_EFFECT} – {reason}"
@@ -100,7 +100,7 @@ def disturbed_lines(summary: RunSummary) -> Iterator[str]:
     ]
     yield from map(printable, lines[:_NAMED_CASES])
     if lines[_NAMED_CASES:]:
-        yield f"and {counted(len(lines) - _NAMED_CASES, 'more process', 'more processes')} likewise"
+        yield f"and {counted(len(lines) - _NAMED_CASES, 'more process', 'more processes')} too"
 
 
 def spread_lines(summary: RunSummary) -> Iterator[str]:

@@ -40,7 +40,7 @@ def telemetry_lines(row: CaseSummary) -> list[tuple[str, str]]:
 def _memory_words(row: CaseSummary) -> str:
     words = f"{size(row.peak_memory_bytes)} at most ({row.peak_memory_source or 'not known'})"
     if row.peak_stage is None:
-        words += f", stage of the peak not known ({row.peak_stage_reason})"
+        words += f", stage of the peak unknown ({row.peak_stage_reason})"
     else:
         words += f", peak {STAGE_WORDS[row.peak_stage]}"
         if row.peak_stage_source != row.peak_memory_source:

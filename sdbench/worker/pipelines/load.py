@@ -100,7 +100,7 @@ def _pipeline_class(index: "dict[str, Any]", job: "dict[str, Any]") -> Any:
         kind = _class_named(name, f"it came with {since}" if since else saved)
         reason = _other_purpose(inspect.signature(kind.__call__))
         if reason is not None:
-            raise CaseImpossibleError(f"{name} is no text-to-image pipeline: it {reason}")
+            raise CaseImpossibleError(f"{name} is not a text-to-image pipeline: it {reason}")
         return kind
     name = job["image_to_image"] or image_to_image_name(name)
     kind = _class_named(name, "a newer one may have it")
