@@ -30,7 +30,7 @@ REASONS: dict[str, str] = {
     # The two sides did the same work.
     "no-effect": f"the setting {NO_EFFECT}",
     # The machine was not itself.
-    "virtual-device": "the device belongs to a virtual machine: its speed is not that of a real one",
+    "virtual-device": "the device belongs to a virtual machine: its speed is not a real one's",
     "throttled": "one side was slowed down by heat or power saving, the other was not",
     "both-throttled": "both sides were slowed down by heat or power saving",
     "swap-in-one-arm": "one side swapped memory out, the other did not",

@@ -69,7 +69,7 @@ def introduce(prepared: Prepared, remarks: Console) -> None:
     if config.reference.budget_s:
         remarks.print(
             "Afterwards the CPU makes the missing reference images: at most "
-            "{duration(config.reference.budget_s)} (reference.budget_s)."
+            f"{duration(config.reference.budget_s)} (reference.budget_s)."
         )
     nothing = "" if prepared.model.download else "Nothing is downloaded; "
     remarks.print(

@@ -104,7 +104,7 @@ class ScreenWatcher:
             self._comparing = True
             self._console.print(
                 "Measured. Now the CPU makes the reference images, once: about "
-                "{duration(remaining_s)}. Ctrl-C skips this.",
+                f"{duration(remaining_s)}. Ctrl-C skips this.",
                 highlight=False,
             )
         self._words = "the CPU's images"
