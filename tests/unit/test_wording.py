@@ -72,6 +72,18 @@ def texts_of(path: Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, re.sub(r"``.*?``|`[^`\n]*`", "``", node.value, flags=re.S)
 
 
+def prose_of(path: Path) -> str:
+    """A document or page template without code, tags and addresses."""
+    text = path.read_text()
+    if path.name == "CHANGELOG.md":
+        text = text.partition("## [Unreleased]")[2].partition("\n## [")[0]
+    if path.suffix == ".html":
+        return re.sub(r"{{.*?}}|{%.*?%}|<[^>]*>", " ", text, flags=re.S)
+    text = re.sub(r"^ {4,}.*$", "", text, flags=re.M)
+    text = re.sub(r"^ *```.*?^ *```$|<!--.*?-->", "", text, flags=re.S | re.M)
+    return re.sub(r"``.*?``|`[^`\n]*`|\]\([^)]*\)", "``", text)
+
+
 def faults_in(text: str) -> Iterator[str]:
     """Each word of a text that is not used, with what is used instead."""
     for pattern, better in AVOIDED.items():
@@ -84,7 +96,36 @@ def faults_in(text: str) -> Iterator[str]:
             yield f"{found[0]!r} (use: {better})"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "sdbench").rglob("*.py")), ids=str)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "sdbench").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_texts_use_plain_words(path: Path) -> None:
     faults = [f"{line}: {fault}" for line, text in texts_of(path) for fault in faults_in(text)]
     assert not faults, "\n".join([str(path.relative_to(ROOT)), *faults])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+        *sorted((ROOT / "docs").rglob("*.md")),
+        *sorted((ROOT / "sdbench" / "report").rglob("*.html")),
+    ],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_documents_use_plain_words(path: Path) -> None:
+    assert not [*faults_in(prose_of(path))]
+
+
+@pytest.mark.parametrize(
+    ("text", "faulty"),
+    [
+        ("The kernel tells of it.", True),
+        ("A picture of the arm.", True),
+        ("An image of the variant, --arm NAME, ``arm``.", False),
+        ("The first pass is told apart.", True),
+        ("sdbench stacks create", False),
+    ],
+)
+def test_faults_are_found(text: str, faulty: bool) -> None:
+    assert bool([*faults_in(text)]) == faulty
