@@ -3,7 +3,7 @@
 SdbenchError            1  something failed after the work began
 ├── UsageError          2  wrong usage or configuration: one clear line, no traceback
 │   └── ConfigError     2  a configuration file or key; says file, key, what was expected
-└── MachineError        3  this machine or stack cannot run it at all
+└── MachineError        3  this machine or environment cannot run it at all
     ├── ModelError      3  the model cannot be had or is not what it should be
     └── StoreError      3  the results cannot be written or read
 """
@@ -60,7 +60,7 @@ class ConfigError(UsageError):
 
 
 class MachineError(SdbenchError):
-    """This machine or stack cannot run what was asked."""
+    """This machine or environment cannot run what was asked."""
 
     exit_code = 3
 

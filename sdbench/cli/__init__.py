@@ -18,14 +18,17 @@ from sdbench.words import shortened
 
 # verb: (module that defines a click command of the same name, its line in the overview)
 VERBS = {
-    "doctor": ("sdbench.cli.doctor", "Is this machine set up right? (seconds)"),
-    "run": ("sdbench.cli.run", "Measure the matrix, keep every result (the main job)."),
-    "resume": ("sdbench.cli.resume", "Go on with a run that was stopped or killed."),
+    "doctor": ("sdbench.cli.doctor", "Check whether this machine is set up correctly (seconds)."),
+    "run": ("sdbench.cli.run", "Measure the matrix and keep every result (the main command)."),
+    "resume": ("sdbench.cli.resume", "Continue a run that was stopped or killed."),
     "diagnose": (
         "sdbench.cli.diagnose",
-        "What is wrong, which documented claims hold here, what to use.",
+        "Report what is wrong, which documented claims hold here, and what to use.",
     ),
-    "localise": ("sdbench.cli.localise", "Find the operators in which device and CPU part."),
+    "localise": (
+        "sdbench.cli.localise",
+        "Find operators whose results differ between device and CPU.",
+    ),
     "repro": ("sdbench.cli.repro", "Write a script and an issue text about one case of a run."),
     "explain": ("sdbench.cli.explain", "Explain a crash text, a crash report or a bad picture."),
     "issues": ("sdbench.cli.issues", "Browse the known issues of torch, diffusers and macOS."),
@@ -35,7 +38,7 @@ VERBS = {
     "history": ("sdbench.cli.history", "Show one case over all runs of this machine."),
     "stacks": ("sdbench.cli.stacks", "Make environments with other releases of torch to compare."),
     "models": ("sdbench.cli.models", "List, make and remove the models that need no download."),
-    "report": ("sdbench.cli.report", "Write a run in a format that other programs read."),
+    "report": ("sdbench.cli.report", "Write a page about runs, or export them for other programs."),
 }
 
 ALIASES = {"localize": "localise"}
@@ -43,9 +46,9 @@ ALIASES = {"localize": "localise"}
 _EPILOG = """\b
 Typical use:
   sdbench doctor              is this machine set up right? (seconds)
-  sdbench run                 what a newcomer wants: at most 20 minutes
-  sdbench run quick           everything once on a small model, a few minutes on any CPU
-  sdbench run full --dry-run  what it would do, and how long it would take
+  sdbench run                 the default run: at most 20 minutes
+  sdbench run quick           every setting once on a small model, a few minutes on any CPU
+  sdbench run full --dry-run  show the plan and the estimated time
   sdbench show latest
 
 \b
@@ -61,10 +64,10 @@ itself, 130 interrupted (results are kept)."""
 
 
 class LazyGroup(click.Group):
-    """Imports a verb's module only when the verb is used."""
+    """Imports a command's module only when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The verbs in the order a person meets them."""
+        """The commands in the order of a typical workflow."""
         return [*VERBS]  # once used, the verb "list" is an attribute here and hides the builtin
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -103,8 +106,8 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="sdbench")
 def cli() -> None:
-    """Is this machine set up right for Stable Diffusion, how fast is it, are its pictures correct,
-    and which settings should I use?
+    """Check whether this machine is set up correctly for Stable Diffusion, how fast it is, whether
+    its images are correct, and which settings to use.
 
     sdbench runs the real diffusers pipeline on Apple silicon (mps), CUDA or a CPU and keeps
     every result. Nothing leaves this machine.
@@ -112,7 +115,7 @@ def cli() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code. Prints each error here, in one line."""
+    """Run the command line; returns the exit code. Each error is printed here, in one line."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
         code = cli.main(
@@ -181,20 +184,20 @@ def _usage_words(error: click.ClickException, given: Sequence[str]) -> str:
 
 
 def _system_words(error: OSError) -> str:
-    """``results/x: No such file or directory``: what it is about before what is wrong."""
+    """``results/x: No such file or directory``: the object first, then the problem."""
     names = [shortened(str(name)) for name in (error.filename, error.filename2) if name]
     return f"{' and '.join(names)}: {error.strerror}" if names and error.strerror else str(error)
 
 
 def _verb_in(arguments: Sequence[str]) -> str:
-    """The verb asked for and a blank, or nothing. Not every error of click's knows its command."""
+    """The requested command and a blank, or nothing. Not every click error knows its command."""
     words = [word for word in arguments if not word.startswith("-")]
     verb = ALIASES.get(words[0], words[0]) if words else ""
     return f"{verb} " if verb in VERBS else ""
 
 
 def _one_line(text: str) -> str:
-    """Messages may quote other people's text: one line, and no terminal escapes."""
+    """Messages may quote untrusted text: one line, without terminal escapes."""
     from sdbench.words import printable
 
     return printable(" ".join(text.split()))

@@ -56,43 +56,49 @@ from sdbench.stats import DEFAULT_THRESHOLD
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1, min_open=True),
-    help="The smallest difference that counts, as a share: 0.03 is 3%.  [default: 0.03, or the one "
-    "that the run was decided by]",
+    help=(
+        "Smallest difference that counts, as a fraction: 0.03 is 3%. [default: 0.03, or that of "
+        "the run if it was measured until decided]"
+    ),
 )
 @click.option(
     "--fail-on",
     "conditions",
     multiple=True,
     type=click.Choice(["slower", "wrong", "undecided", "any"]),
-    help="Exit with 1 when a case is slower; when its picture is wrong or it no longer completes; "
-    "when it has no verdict; any: slower or wrong. With any of these also when nothing could be "
-    "judged.",
+    help=(
+        "Exit with 1 if a case is slower; if its image is wrong or it no longer completes "
+        "(wrong); if it has no verdict (undecided); any: slower or wrong. With any of these also "
+        "if nothing could be judged."
+    ),
 )
 @click.option(
     "--bisect",
     is_flag=True,
-    help="Exit with 0 for good, 1 for bad, 125 for cannot tell, as 'git bisect run' wants.",
+    help="Exit with 0 for good, 1 for bad, 125 for undecided, as 'git bisect run' requires.",
 )
 @click.option(
     "--expect",
     "expected",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help='How cases are known to end, as TOML or JSON: "case-id" = "crashed".',
+    help='File with the expected outcomes of cases, TOML or JSON: "case-id" = "crashed".',
 )
 @click.option(
     "--rerun",
     is_flag=True,
-    help="Measure both RUNs again, interleaved in one new run until it is decided, and compare "
-    "that. Both must be your own, and their environments still there and unchanged.",
+    help=(
+        "Measure both RUNs again, interleaved in one new run until it is decided, and compare "
+        "that run. Both must be your own, and their environments must still exist unchanged."
+    ),
 )
-@click.option("--yes", "-y", is_flag=True, help="With --rerun: do not ask, whatever it takes.")
+@click.option("--yes", "-y", is_flag=True, help="With --rerun: do not ask for confirmation.")
 @click.option(
     "--junit",
     "junit_path",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="PATH",
-    help="Also write JUnit XML there.",
+    help="Also write JUnit XML to this file.",
 )
 @results_option
 @json_option
@@ -111,10 +117,10 @@ def command(
     root: Path,
     as_json: bool,
 ) -> int:
-    """Compare A with B, with a verdict that an unchanged system does not get wrong.
+    """Compare A with B, with a verdict whose error rate is controlled.
 
-    Of two RUNS the first is the base, and their cases are compared one by one. With --by the
-    values of an axis are compared inside each of the RUNS, over many machines if there are
+    With two RUNS the first is the base, and their cases are compared one by one. With --by the
+    values of an axis are compared inside each of the RUNS, over several machines if there are
     several. Each is a path, an id, the beginning of an id, or 'latest'. Ratios are new / base:
     above 1 is slower.
 
@@ -189,7 +195,7 @@ def _document(comparison: Comparison, runs: Sequence[LoadedRun]) -> dict[str, An
 def _again(
     runs: Sequence[LoadedRun], by: str | None, threshold: float | None, root: Path, *, yes: bool
 ) -> tuple[LoadedRun, int]:
-    """The run that makes two runs again, and an exit code where it did not come to its end."""
+    """The run that repeats two runs, and an exit code if it did not complete."""
     from sdbench.cli.rerun import rerun
 
     if by is not None or len(runs) != 2:

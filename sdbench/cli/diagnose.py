@@ -26,11 +26,11 @@ from sdbench.runs import find_run, load_run
 @results_option
 @json_option
 def command(run: str, everything: bool, root: Path, as_json: bool) -> int:
-    """Say what is wrong, what to use, and which claims of the documentation hold here.
+    """Report what is wrong, what to use, and which claims of the documentation hold here.
 
-    RUN is a run's path, its id, the beginning of its id, or 'latest'. Measures nothing: it reads
-    what the run has kept. Exits with 1 where a finding is an error, where planned processes did not
-    end, where pictures were not checked, and where other programs disturbed every process.
+    RUN is a run's path, its id, the beginning of its id, or 'latest'. Nothing is measured: the
+    records of the run are read. Exits with 1 if a finding is an error, if planned processes did not
+    end, if images were not checked, or if other programs disturbed every process.
     """
     loaded = load_run(find_run(root, run))
     diagnosis = diagnosed(loaded)

@@ -36,7 +36,7 @@ _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "di
 @click.option(
     "--deep",
     is_flag=True,
-    help="Also try every operator of a pipeline on the device (under a minute).",
+    help="Also test every operator of a pipeline on the device (less than a minute).",
 )
 @click.option(
     "--python",
@@ -47,16 +47,18 @@ _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "di
 )
 @click.option(
     "--model",
-    help="The model that must fit. With it, the memory is predicted by stage at 512x512, 1024x1024 "
-    "and the model's own size. [default: the default configuration's]",
+    help=(
+        "Model that must fit. Predicts its memory by stage at 512x512, 1024x1024 and the model's "
+        "own size. [default: the model of the default configuration]"
+    ),
 )
 @json_option
 def command(deep: bool, python: str | None, model: str | None, as_json: bool) -> int:
-    """Is this machine set up right for Stable Diffusion?
+    """Check whether this machine is set up correctly for Stable Diffusion.
 
-    Looks at the machine, an interpreter and the torch in it, and says of each what was found, what
-    was expected, why it matters and what mends it. It changes nothing, installs nothing and uses
-    no network. Exits with 1 when a check failed.
+    Checks the machine, an interpreter and its torch, and reports for each check what was found,
+    what was expected, why it matters and how to fix it. It changes nothing, installs nothing and
+    uses no network. Exits with 1 if a check failed.
     """
     out = console(err=as_json)
     report = _Report(None if as_json else out)
@@ -139,14 +141,14 @@ def _document(
 
 
 class _Report:
-    """Rows as they are ready, on a console; without one they are only kept."""
+    """Shows results as soon as they are ready; without a console they are only kept."""
 
     def __init__(self, out: Console | None) -> None:
         self._out = out
         self.checks: list[Check] = []
 
     def opens(self, examination: Examination) -> None:
-        """The first line says what is examined, the second what of it is not real."""
+        """The first line names what is examined, the second what is simulated."""
         self._print(f"[bold]Examining {escape(printable(examination.title))}[/]")
         if examination.recorded:
             self._print("[bold]SIMULATED[/]: a recording is judged, not this machine")
@@ -157,13 +159,13 @@ class _Report:
             )
 
     def add(self, checks: Iterable[Check]) -> None:
-        """Keep and show some verdicts."""
+        """Store and show some verdicts."""
         for check in checks:
             self.checks.append(check)
             self._show(check)
 
     def closes(self, facts: DoctorFacts) -> None:
-        """One sentence, and what to do next."""
+        """The summary sentence and the next step."""
         self._print("")
         self._print(escape(_verdict(self.checks, facts)))
         self._print(escape(_next_step(self.checks, facts)))
@@ -203,13 +205,13 @@ _GROUNDS = (
 
 def _verdict(checks: list[Check], facts: DoctorFacts) -> str:
     ids = {status: [c.id for c in checks if c.status == status] for status in _WORDS}
-    untold = f" ({len(ids['unknown'])} could not be told)" if ids["unknown"] else ""
+    untold = f" ({len(ids['unknown'])} could not be determined)" if ids["unknown"] else ""
     if ids["fail"]:
         return f"not ready: {', '.join(ids['fail'])}{untold}"
     untried = "stack-imports" if facts.recorded else ""
     missing = [name for name in ids["unknown"] if name in _GROUNDS and name != untried]
     if missing:
-        return f"no fault found, but this could not be told: {', '.join(missing)}{untold}"
+        return f"no fault found, but this could not be determined: {', '.join(missing)}{untold}"
     device = facts.expected_device()
     if ids["warn"]:
         remarks = "one remark" if len(ids["warn"]) == 1 else f"{len(ids['warn'])} remarks"

@@ -22,7 +22,7 @@ from sdbench.words import printable
 @results_option
 @json_option
 def command(case: str | None, everything: bool, root: Path, as_json: bool) -> int:
-    """Show one CASE over all runs of this machine: date, versions, seconds a picture, and a plot.
+    """Show one CASE over all runs of this machine: date, versions, seconds per image, and a plot.
 
     CASE is given as for show; without it, the case that most runs have. The plot shows each run's
     time as a dot and its 95% interval as a bar.

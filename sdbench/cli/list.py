@@ -16,7 +16,7 @@ from sdbench.runs.baselines import names_by_run, read_baselines
 from sdbench.words import counted, printable
 
 MOST = 100
-"""Runs that are listed unless all are asked for: to lay out a table takes longer than to read."""
+"""Number of runs listed by default: formatting a table takes longer than reading the runs."""
 
 
 _COLUMNS = ("run", "label", "device", "torch", "model", "cases", "processes", "state")

@@ -60,7 +60,7 @@ _LEAST_SHARE = 0.02
     type=click.Choice(["auto", "mps", "cuda", "cpu"]),
     default="auto",
     show_default=True,
-    help="Device to hold against the CPU: mps, else cuda, else cpu.",
+    help="Device to compare with the CPU. [default: mps, else cuda, else cpu]",
 )
 @click.option(
     "--stack",
@@ -79,19 +79,27 @@ _LEAST_SHARE = 0.02
     "is wrong. More than three are bisected. Writes no script.",
 )
 @click.option(
-    "--resolution", default="256x256", show_default=True, metavar="WxH", help="Size of the picture."
+    "--resolution", default="256x256", show_default=True, metavar="WxH", help="Size of the image."
 )
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "float16", "bfloat16"]),
-    help="Type under test. [default: float16 on mps and cuda, float32 on the cpu]",
+    help="Data type under test. [default: float16 on mps and cuda, float32 on the cpu]",
 )
-@click.option("--slicing", is_flag=True, help="With attention slicing.")
-@click.option("--vae-tiling", is_flag=True, help="With the VAE decoding in tiles.")
-@click.option("--batch", default=1, show_default=True, metavar="N", help="Pictures in the pass.")
-@click.option("--steps", default=2, show_default=True, metavar="N", help="Denoising steps.")
+@click.option("--slicing", is_flag=True, help="Enable attention slicing.")
+@click.option("--vae-tiling", is_flag=True, help="Decode with VAE tiling.")
 @click.option(
-    "--top", type=click.IntRange(1), default=10, show_default=True, help="Operators to show."
+    "--batch", default=1, show_default=True, metavar="N", help="Number of images in the pass."
+)
+@click.option(
+    "--steps", default=2, show_default=True, metavar="N", help="Number of denoising steps."
+)
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Number of operators to show.",
 )
 @click.option(
     "-o",
@@ -99,7 +107,7 @@ _LEAST_SHARE = 0.02
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for the script of the worst operator. [default: ./sdbench-localise-OPERATOR]",
 )
-@click.option("--allow-pickle", is_flag=True, help="Also read weights that are pickle files.")
+@click.option("--allow-pickle", is_flag=True, help="Also read weights in pickle files.")
 @force_option
 @json_option
 def command(
@@ -124,7 +132,7 @@ def command(
     force: bool,
     as_json: bool,
 ) -> int:
-    """Find the operators in which a device and the CPU part.
+    """Find operators whose results differ between device and CPU.
 
     One pass runs on the CPU; every operator in it is done again on the device with the same
     operands, laid out in memory in the same way. Worst first is what differs by more than the
@@ -178,8 +186,8 @@ def _localise(
     remarks = console(err=True)
     search = prepare_search(request, executor, lambda source: prepare_model(source, remarks))
     remarks.print(
-        f"One pass of {request.model} on the CPU at {request.resolution}; every operator is done "
-        f"again on {search.device.kind} in {search.dtype}. Ctrl-C stops.",
+        f"One pass of {request.model} on the CPU at {request.resolution}; every operator is "
+        f"repeated on {search.device.kind} in {search.dtype}. Ctrl-C stops the search.",
         soft_wrap=True,
     )
     with InterruptFlag() as flag, _Screen(remarks) as screen:
@@ -199,7 +207,9 @@ def _demonstrate(
     op = worst.call.op
     # aten::add_.Tensor as part of a folder's name
     folder = output or _free_folder(f"sdbench-localise-{op.rpartition('::')[2].replace('.', '-')}")
-    remarks.print(f"{op} is wrong. Writing a script that shows it, and trying it …", markup=False)
+    remarks.print(
+        f"{op} is wrong. Writing a script that shows the fault, and running it …", markup=False
+    )
     origin = Origin(
         search.model.name,
         search.case.resolution,
@@ -252,7 +262,7 @@ def left_seconds(first: tuple[float, float], now: tuple[float, float]) -> float 
 
 
 class _Screen:
-    """A bar with time left on a terminal, now and then a line elsewhere."""
+    """A progress bar on a terminal, occasional lines elsewhere."""
 
     def __init__(self, remarks: Console) -> None:
         self._remarks = remarks

@@ -56,8 +56,8 @@ class _Console(Console):
 class _Shown(RenderHook):
     """Whatever is printed, by whichever verb: terminal escapes in it are shown, not obeyed.
 
-    Names of models, labels, prompts, paths and last words come from outside. Rich's own colours and
-    cursor movements are added to the text later and stay.
+    Names of models, labels, prompts, paths and error output come from outside. Rich's own colours
+    and cursor movements are added to the text later and stay.
     """
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:

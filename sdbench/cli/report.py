@@ -74,9 +74,9 @@ def _dumped(document: dict[str, Any]) -> str:
 
 
 _FORMATS: dict[str, _Format] = {
-    "html": _Format("one page to look at, offline", html_report, REPORT_FILE),
+    "html": _Format("one self-contained page", html_report, REPORT_FILE),
     "md": _Format(
-        "Markdown for GitHub; with -o X.md its pictures are in X_files",
+        "Markdown for GitHub; with -o X.md its images are in X_files",
         lambda runs: markdown_report(build_report(runs)).text,
     ),
     "row": _Format("a table line a run, of the fastest recommended settings, for a thread", _row),
@@ -88,9 +88,11 @@ _FORMATS: dict[str, _Format] = {
     "json": _Format("what run --json prints", _json),
     "csv": _Format("a row for each process", csv_of_runs),
     "junit": _Format(
-        "XML for a CI", lambda runs: junit_of_runs([summary_of(loaded) for loaded in runs])
+        "XML for CI", lambda runs: junit_of_runs([summary_of(loaded) for loaded in runs])
     ),
-    "pytest-benchmark": _Format("one run, for 'pytest-benchmark compare'", _pytest_benchmark),
+    "pytest-benchmark": _Format(
+        "one run in the format of 'pytest-benchmark compare'", _pytest_benchmark
+    ),
 }
 
 
@@ -106,21 +108,24 @@ _BY_SUFFIX = {".md": "md", ".png": "card", ".csv": "csv", ".json": "json", ".xml
     "kind",
     type=click.Choice(list(_FORMATS)),
     help="; ".join(f"{name}: {one.about}" for name, one in _FORMATS.items())
-    + ".  [default: by the name of the output file, else html]",
+    + ".  [default: from the name of the output file, else html]",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="PATH",
-    help="Write there; '-' is standard output.  [default: report.html for html, else standard "
-    "output]",
+    help=(
+        "Output file; '-' is standard output. [default: report.html for html, else standard output]"
+    ),
 )
 @click.option(
     "--share",
     is_flag=True,
-    help="Leave out user and host names, paths, tokens, e-mail addresses, prompts of your own with "
-    "their pictures, and workers' last words.",
+    help=(
+        "Remove user and host names, paths, tokens, e-mail addresses, your own prompts with their "
+        "images, and workers' error output."
+    ),
 )
 @results_option_alone
 @force_option
@@ -134,10 +139,10 @@ def command(
     force: bool,
     as_json: bool,
 ) -> int:
-    """Write a report to look at, or runs in a format that other programs read.
+    """Write a page about runs, or export them for other programs.
 
     RUNS are given by path, by id, by the beginning of an id, or as 'latest'. A page about several
-    runs has their comparison first; the first run is the base.
+    runs begins with their comparison; the first run is the base.
     """
     named = _BY_SUFFIX.get(output.suffix) if output else None
     kind = "json" if as_json else kind or named or "html"
@@ -166,7 +171,7 @@ def _write(content: str | bytes, target: Path) -> None:
 
 
 def _write_markdown(runs: Sequence[LoadedRun], target: Path) -> None:
-    """The text, and its pictures in a folder beside it."""
+    """The text, and its images in a folder next to it."""
     folder = target.with_name(f"{target.stem}_files")
     story = build_report(runs)
     galleries = [
@@ -180,9 +185,10 @@ def _write_markdown(runs: Sequence[LoadedRun], target: Path) -> None:
 
 
 def write_page(folder: Path) -> Path | None:
-    """Write the page of a run into its folder; a failure is one line, and the run stays whole.
+    """Write the page of a run into its folder; a failure gives one line and leaves the run
+    complete.
 
-    Not being able to draw a page must never cost somebody a night of measuring.
+    A failure to draw a page must never cost a finished measurement.
     """
     target = folder / REPORT_FILE
     try:

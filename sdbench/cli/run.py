@@ -66,8 +66,10 @@ it.
 @results_option
 @click.option(
     "--model",
-    help="Model: synthetic/…, a folder, a .safetensors or .gguf file, or a Hub id. "
-    "[default: the config's]",
+    help=(
+        "Model: synthetic/…, a folder, a .safetensors or .gguf file, or a Hub id. [default: from "
+        "the configuration]"
+    ),
 )
 @lora_option
 @mode_option
@@ -77,7 +79,10 @@ it.
 @click.option(
     "--device",
     type=click.Choice(["auto", "mps", "cuda", "cpu"]),
-    help="Device to measure. [default: the config's, usually auto: mps, else cuda, else cpu]",
+    help=(
+        "Device to measure. [default: from the configuration, usually auto: mps, else cuda, else "
+        "cpu]"
+    ),
 )
 @click.option(
     "--stack",
@@ -104,8 +109,8 @@ it.
     shell_complete=complete_axis_value,
     help="Keep only these cases, e.g. --only resolution=512x512 --only warmup=true.",
 )
-@click.option("--label", help="A word of yours to find the run by, at most 200 characters.")
-@click.option("--allow-pickle", is_flag=True, help="Also read weights that are pickle files.")
+@click.option("--label", help="Label to find the run by, at most 200 characters.")
+@click.option("--allow-pickle", is_flag=True, help="Also read weights in pickle files.")
 @click.option(
     "--unsafe-memory",
     is_flag=True,
@@ -114,17 +119,23 @@ it.
 @click.option(
     "--until-decided",
     is_flag=True,
-    help="Measure on until every comparison of the run is decided: looks after 3, 5, 8, 13 and 21 "
-    "processes.",
+    help=(
+        "Continue until every comparison of the run is decided, with analyses after 3, 5, 8, 13 "
+        "and 21 processes."
+    ),
 )
-@click.option("--dry-run", is_flag=True, help="Print the plan and what it would cost; run nothing.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask, whatever it takes.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the plan and its estimated cost without running it."
+)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @click.option(
     "--fail-on",
     multiple=True,
     type=click.Choice(["wrong", "skipped"]),
-    help="Exit with 1 also when a picture is wrong (or none could be checked), or a case was "
-    "skipped.",
+    help=(
+        "Exit with 1 also if an image is wrong (or none could be checked), or if a case was "
+        "skipped."
+    ),
 )
 @save_baseline_option
 @json_option
@@ -249,12 +260,12 @@ def _show_plan(prepared: Prepared, json_wanted: bool) -> None:
 
 
 def _why_closed(summary: RunSummary, conditions: tuple[str, ...]) -> str | None:
-    """Why the gate fails where no picture could be judged; None where one was, or none asks."""
+    """Why the gate fails where no image could be judged; None where one was, or none asks."""
     judged = any(row.correct != "unknown" or row.content is not None for row in summary.cases)
     if "wrong" not in conditions or judged:
         return None
     reasons = dict.fromkeys(row.correct_reason for row in summary.cases if row.correct_reason)
-    return f"--fail-on wrong: no picture could be judged: {'; '.join(reasons) or 'none was made'}"
+    return f"--fail-on wrong: no image could be judged: {'; '.join(reasons) or 'none was made'}"
 
 
 def _fails_on(summary: RunSummary, conditions: tuple[str, ...]) -> int:

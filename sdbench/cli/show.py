@@ -37,7 +37,7 @@ from sdbench.words import counted, did_you_mean, memory_words, shell, shortened,
 @results_option
 @json_option
 def command(run: str, case: str | None, everything: bool, root: Path, as_json: bool) -> int:
-    """Show a run on one screen, or everything known of one CASE.
+    """Show a run on one screen, or all records of one CASE.
 
     RUN is a run's path, its id, the beginning or a part of its id ('155633'), or 'latest'. CASE is
     what the table calls it ('512x512 sliced float16') or as many of these words as only it has

@@ -1,4 +1,4 @@
-"""One case over time on one machine: what each run measured, with which versions."""
+"""The history of one case on one machine: what each run measured, with which versions."""
 
 import math
 import statistics
@@ -19,10 +19,10 @@ from sdbench.words import shortened
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One run and arm.
+    """One run and variant.
 
-    Runs of one ``series`` did the same work on the same device, so they share a scale.
-    ``conditions`` is the same where the software and all else that sdbench knows of is, too.
+    Runs of one ``series`` did the same work on the same device, so their times are comparable.
+    ``conditions`` is equal if the software and everything else that sdbench knows of is equal too.
     """
 
     created_utc: str
@@ -41,10 +41,10 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Spread(msgspec.Struct, frozen=True, kw_only=True):
-    """How far runs under the same conditions differ, although nothing changed.
+    """How much runs under the same conditions differ although nothing changed.
 
     ``log_sd`` is the standard deviation of the logarithm of a run's time. Two separate runs whose
-    ratio is below ``least_ratio`` may be unchanged, even if their processes do not scatter at all.
+    ratio is below ``least_ratio`` may be unchanged, even if their processes show no scatter.
     """
 
     conditions: str
@@ -64,7 +64,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Past(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``list`` and ``history`` tell of a run: small, and derived from its records alone."""
+    """The summary of a run for ``list`` and ``history``, derived from its records alone."""
 
     run_id: str
     created_utc: str
@@ -77,11 +77,11 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
     processes: int
     complete: bool
     entries: list[tuple[Case, HistoryEntry]]
-    """Of every case in every arm."""
+    """The results of every case in every variant."""
 
 
 def past_of(loaded: LoadedRun) -> Past:
-    """Reduce a run to what is told of it among others."""
+    """Reduce a run to its summary for lists of runs."""
     run, summary = loaded.run, summary_of(loaded)
     return Past(
         run_id=run.run_id,
@@ -99,12 +99,12 @@ def past_of(loaded: LoadedRun) -> Past:
 
 
 def history_of(runs: Sequence[LoadedRun], machine_id: str, case: str | None = None) -> History:
-    """As :func:`history_of_pasts`, of runs as read."""
+    """As :func:`history_of_pasts`, for loaded runs."""
     return history_of_pasts([past_of(loaded) for loaded in runs], machine_id, case)
 
 
 def history_of_pasts(runs: Sequence[Past], machine_id: str, case: str | None = None) -> History:
-    """What the runs of a machine say of one case; without one, of that in most runs.
+    """The results of one case in all runs of a machine; by default the case that most runs have.
 
     Args:
         case: its words, or an id, as for ``show``.
@@ -117,7 +117,7 @@ def history_of_pasts(runs: Sequence[Past], machine_id: str, case: str | None = N
         key=lambda run: run.created_utc,
     )
     if not own:
-        raise UsageError("no runs of this machine here yet; make one with: sdbench run")
+        raise UsageError("there are no runs of this machine here yet; make one with: sdbench run")
     case_id = _find_case(own, case)
     found = [(one, entry) for run in own for one, entry in run.entries if one.case_id == case_id]
     return History(
@@ -130,7 +130,8 @@ def history_of_pasts(runs: Sequence[Past], machine_id: str, case: str | None = N
 
 
 def times_by_run(entries: Iterable[HistoryEntry]) -> dict[str, list[float]]:
-    """Seconds a pass by conditions, one figure a run (arms that are alike are one run's)."""
+    """Seconds per pass by conditions, one figure per run (variants that are alike are
+    one run's)."""
     logs: dict[str, dict[str, list[float]]] = {}
     for entry in entries:
         median = entry.latency_s.median

@@ -1,4 +1,4 @@
-"""All cases of a comparison in one sentence, with the geometric mean beside it."""
+"""Summarises all cases of a comparison in one sentence, with the geometric mean."""
 
 import math
 import statistics
@@ -14,8 +14,8 @@ VERDICT_WORDS: dict[Verdict, str] = {
     "faster": "faster",
     "slower": "slower",
     "equivalent": "the same",
-    "inconclusive": "cannot tell",
-    "incorrect": "wrong picture",
+    "inconclusive": "inconclusive",
+    "incorrect": "wrong image",
 }
 _ORDER = ("incorrect", "slower", "faster", "equivalent", "inconclusive")
 _JUDGED = ("faster", "slower", "equivalent")
@@ -26,7 +26,7 @@ _RATIO_STANDS = (*OPEN, "not-interleaved", "too-few-processes", "too-few-machine
 
 
 def verdict_words(case: CaseComparison) -> str:
-    """The verdict, and of sides that are unlike each other that they are not comparable."""
+    """The verdict, or that the sides are not comparable."""
     unlike = case.verdict == "inconclusive" and UNLIKE & {*case.refused}
     return "not comparable" if unlike else VERDICT_WORDS[case.verdict]
 
@@ -41,7 +41,7 @@ def change_words(ratio: float, of: str = "") -> str:
 
 
 def summarise_cases(cases: Sequence[CaseComparison], notes: Sequence[str]) -> ComparisonSummary:
-    """Count the verdicts and say what matters first."""
+    """Count the verdicts and state the most important first."""
     mean = geometric_mean(cases)
     return ComparisonSummary(
         verdicts=dict(Counter(case.verdict for case in _by_weight(cases))),
@@ -54,7 +54,7 @@ def summarise_cases(cases: Sequence[CaseComparison], notes: Sequence[str]) -> Co
 
 
 def geometric_mean(cases: Sequence[CaseComparison]) -> GeometricMean:
-    """Over the cases whose ratio compares like with like; never instead of them."""
+    """The geometric mean over the cases with comparable sides; it never replaces their verdicts."""
     logs = [
         math.log(case.ratio)
         for case in cases

@@ -2,8 +2,8 @@
 
 The claims are those of diffusers' page "How to use Stable Diffusion in Apple Silicon (M1/M2)" in
 its editions of 2022 and 2023, which load Stable Diffusion 1.x. A claim gets a verdict only from a
-measurement; on a device it does not speak of it is not applicable, and what was measured is given
-all the same.
+measurement. On a device that it does not cover it is not applicable; the measured value is shown
+nevertheless.
 
 Times are ratios of steady passes, processes paired by block, t intervals on logarithms
 (PROTOCOL 9). A claim with several pairs of cases is judged on the mean of their logs in each
@@ -35,7 +35,7 @@ _DOCS_2023 = "diffusers documentation of 2023 (torch 1.13 and 2.0)"
 
 @dataclass(frozen=True)
 class _Question:
-    """One claim; ``devices`` are those it speaks of."""
+    """One claim; ``devices`` are those it covers."""
 
     id: str
     title: str
@@ -47,12 +47,13 @@ class _Question:
 
 
 def examine_claims(evidence: Evidence) -> list[Claim]:
-    """All claims, once for each stack of the run."""
+    """All claims, once for each environment of the run."""
     return [_tested(question, side) for side in _sides(evidence) for question in _QUESTIONS]
 
 
 def _sides(evidence: Evidence) -> list[Side]:
-    """Of each stack the first arm that holds no memory; arms may differ in more than memory."""
+    """Of each environment the first variant that holds no memory; variants may differ in more than
+    memory."""
     sides: dict[str, Side] = {}
     for arm in evidence.run.plan.arms:
         if not arm.hold_bytes and arm.stack not in sides:
@@ -72,7 +73,8 @@ def _tested(question: _Question, side: Side) -> Claim:
     if device not in question.devices:
         verdict = "not-applicable"
         sentence = (
-            f"It speaks of Apple silicon (mps), and this is {device}. Measured here: {sentence}"
+            f"The claim is about Apple silicon (mps), and this is {device}. Measured here: "
+            f"{sentence}"
         )
     if answer.effect is not None:
         sentence += _of_another_family(side.evidence.run.model.pipeline_class)
@@ -96,7 +98,7 @@ def _of_another_family(pipeline_class: str) -> str:
     name, family = family_of(pipeline_class)
     if name == _CLAIMED_FAMILY:
         return ""
-    return f" The claim speaks of Stable Diffusion 1.x; this model is {family.title}."
+    return f" The claim is about Stable Diffusion 1.x; this model is {family.title}."
 
 
 _QUESTIONS = (
@@ -113,7 +115,7 @@ _QUESTIONS = (
         "images match the CPU's after the warm-up pass",
         "After the warm-up pass results match those of the CPU.",
         f"{_DOCS_2022}; torch 1.13",
-        "distance from the CPU over what rounding allows",
+        "distance from the CPU divided by the distance that rounding allows",
         matches_cpu,
     ),
     _Question(
@@ -148,7 +150,7 @@ _QUESTIONS = (
         "several prompts in a batch fail",
         "Several prompts in a batch crash or do not work reliably; iterate instead.",
         f"{_DOCS_2023}; torch 1.13 and 2.0",
-        "share of the batches",
+        "share of batches",
         batches_fail,
     ),
 )

@@ -20,9 +20,10 @@ _NAMED_FINDINGS = 3
 def diagnose(
     loaded: LoadedRun, equalities: Sequence[Equality], rows: Sequence[CaseResult] | None = None
 ) -> Diagnosis:
-    """Everything in order; ``equalities`` are ``quality.equality``'s answers about the run.
+    """All parts of the diagnosis in order; ``equalities`` are ``quality.equality``'s answers about
+    the run.
 
-    ``rows`` are ``rows_of(loaded)``, where somebody has them already.
+    ``rows`` are ``rows_of(loaded)``, if the caller has them already.
     """
     evidence = Evidence.of(loaded, equalities, rows)
     gaps = gaps_of(loaded, evidence)
@@ -34,7 +35,7 @@ def diagnose(
     recommendation = recommend(evidence, findings)
     missing = [gap.headline for gap in gaps]
     if not _done(evidence):
-        missing = missing or ["Nothing was measured, so there is nothing to say."]
+        missing = missing or ["The diagnosis of a run in which nothing was measured."]
     return Diagnosis(
         run_id=loaded.run.run_id,
         path=str(loaded.path),
@@ -62,7 +63,7 @@ def _headline(
     missing: Sequence[str],
     recommendation: Recommendation,
 ) -> str:
-    """Faults first, then what is missing; only where there is neither, that it is healthy."""
+    """The first sentence: faults first, then missing evidence; healthy only if there is neither."""
     if not _done(evidence) and not faults:
         return " ".join(dict.fromkeys(["Nothing was measured.", *missing]))
     if faults or missing:
@@ -105,13 +106,14 @@ def _name_of(evidence: Evidence, finding: Finding) -> str:
 
 
 def _proof_words(evidence: Evidence) -> str:
-    """What was shown: that all completed, and how the pictures compare with the CPU's."""
+    """The evidence of health: all processes completed, and how the images compare with
+    the CPU's."""
     done = _done(evidence)
     drift = sum(row.summary.correct == "drift" for row in done)
-    words = "every process completed, and every picture matches the CPU's"
+    words = "every process completed, and every image matches the CPU's"
     if drift:
         words = (
-            "every process completed, and the pictures match the CPU's, slightly different in "
+            "every process completed, and the images match the CPU's, slightly different in "
             f"{drift} of {counted(len(done), 'case')}"
         )
     skipped = sum(row.summary.outcome == "skipped" for row in evidence.rows)
@@ -129,7 +131,7 @@ def _notes(loaded: LoadedRun, evidence: Evidence) -> list[str]:
     notes = [*loaded.warnings]
     if not loaded.run.model.trained:
         notes.append(
-            f"{loaded.run.model.name} has random weights: its pictures are noise, compared with "
-            "the CPU's number by number; overflow that real weights would cause does not show"
+            f"{loaded.run.model.name} has random weights: its images are noise and are compared "
+            "numerically with the CPU's; an overflow that real weights would cause cannot appear"
         )
     return notes

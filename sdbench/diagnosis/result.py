@@ -1,4 +1,4 @@
-"""What a diagnosis comes to, as it is printed and scripted against.
+"""The result of a diagnosis, as it is printed and used by scripts.
 
 Times are seconds, memory is bytes, ratios are new / base: above 1 is slower, or more.
 """
@@ -19,9 +19,10 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that is worth saying about a run, with its evidence and what fixes it.
+    """One finding about a run, with its evidence and its remedy.
 
-    ``evidence`` names the arm where a run has several, and holds the numbers behind the sentence.
+    ``evidence`` names the variant where a run has several, and holds the numbers behind the
+    sentence.
     """
 
     code: FindingCode
@@ -69,10 +70,10 @@ FINDING_TITLES: dict[FindingCode, str] = {
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """A sentence of the documentation, tested on this machine.
+    """A claim of the documentation, tested on this machine.
 
     ``effect`` is in ``effect_unit``; ``sentence`` says what was measured, ``speaks_of`` which
-    document and which torch releases the claim is about.
+    document and which torch releases the claim covers.
     """
 
     id: str
@@ -89,7 +90,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gain(msgspec.Struct, frozen=True, kw_only=True):
-    """What one choice brings: time as chosen over time with the other value, all else alike."""
+    """The gain of one choice: time as chosen divided by time with the other value, everything else
+    equal."""
 
     setting: str
     chosen: str
@@ -119,9 +121,9 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Goal(msgspec.Struct, frozen=True, kw_only=True):
-    """The best settings for one picture soon (latency) and many (throughput) at a resolution.
+    """The best settings for one image soon (latency) and many (throughput) at a resolution.
 
-    A choice is None where nothing measured may be recommended; ``reason`` says why.
+    A choice is None if no measured case may be recommended; ``reason`` says why.
     """
 
     resolution: str
@@ -131,10 +133,10 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tradeoff(msgspec.Struct, frozen=True, kw_only=True):
-    """A case in the view of time against memory.
+    """Time and memory of a case.
 
-    ``efficient``: none other at its resolution is right, as fast and as small, and better in one.
-    ``no_effect`` are its settings that did nothing.
+    ``efficient``: no other right case at its resolution is at least as fast and as small, and
+    better in one of them. ``no_effect`` are its settings that did nothing.
     """
 
     case_id: str
@@ -149,7 +151,7 @@ class Tradeoff(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
-    """What to use, of what was measured.
+    """The recommendation, based on the measured cases.
 
     ``first_look``: too few processes for a verdict, which ``few_processes`` says in words; then
     nothing is recommended.
@@ -166,7 +168,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     """What ``sdbench diagnose --json`` prints.
 
     ``healthy``: no finding above ``info``, and nothing ``missing``, which are sentences about what
-    the run has not shown: processes that did not end, pictures that were not checked.
+    the run has not shown: processes that did not end, images that were not checked.
     """
 
     run_id: str
@@ -185,6 +187,6 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def exit_code(self) -> int:
-        """1 where a finding is an error, or something is missing that health would need."""
+        """1 if a finding is an error, or if evidence that health requires is missing."""
         errors = any(entry.severity == "error" for entry in self.findings)
         return int(errors or bool(self.missing))

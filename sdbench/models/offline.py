@@ -73,8 +73,8 @@ def offline_models(cache: Path) -> list[OfflineModel]:
 
 def _purpose(model: SyntheticModel) -> str:
     if model.bytes_on_disk < _SMALL_BYTES:
-        return "trying out: the same kinds of layers, tiny; an image in a second"
-    return "measuring: time and memory of the published model"
+        return "for trials: the same kinds of layers, tiny; an image takes about a second"
+    return "for measurements: time and memory of the published model"
 
 
 def synthetic_model(name: str) -> SyntheticModel:
@@ -109,7 +109,7 @@ def require_disk(bytes_on_disk: int, name: str, cache: Path) -> None:
     if free < bytes_on_disk + _SPARE_BYTES:
         raise UsageError(
             f"making {name} takes {bytes_on_disk / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB "
-            f"are free in {cache}: make room, or name another place in SDBENCH_CACHE"
+            f"are free in {cache}: free disk space, or set SDBENCH_CACHE to another folder"
         )
 
 

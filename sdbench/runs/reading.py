@@ -37,7 +37,7 @@ from sdbench.words import counted, did_you_mean, shell, shortened
 RUN_FILE, RECORDS_FILE = "run.json", "records.jsonl"
 _DECODER = msgspec.json.Decoder(Record)
 _RUN_DECODER = msgspec.json.Decoder(Run)
-# A plan of a million processes is 150 MB; a process with 10,000 passes of 4 pictures 25 MB.
+# A plan of a million processes is 150 MB; a process with 10,000 passes of 4 images 25 MB.
 _MOST_RUN_BYTES = 256 * MIB
 _MOST_LINE_BYTES = 64 * MIB
 # Ten times what a matrix of 20,000 cases writes in a night.
@@ -66,9 +66,9 @@ class LoadedRun:
     comparisons: list[Compared] = field(default_factory=list)
     """Every comparison with the CPU, replaced ones included, in order."""
     checks: list[Preflight] = field(default_factory=list)
-    """The small pictures made before sittings."""
+    """The small images made before sittings."""
     ceilings: list[MatmulRate] = field(default_factory=list)
-    """What the device does at most, by arm and dtype."""
+    """What the device does at most, by variant and dtype."""
     looks: list[InterimAnalysis] = field(default_factory=list)
     """Where the run goes on until it is decided."""
     folder: Path | None = None
@@ -89,7 +89,7 @@ class LoadedRun:
 
     @property
     def files(self) -> Path:
-        """The folder to read pictures, latents and timelines from; nothing shows it."""
+        """The folder to read images, latents and timelines from; nothing shows it."""
         return self.folder or self.path
 
     def timeline_path(self, replicate: Replicate) -> Path:
@@ -173,7 +173,9 @@ def read_run_file(path: Path) -> tuple[Run, bytes]:
     except RecursionError:
         raise StoreError(f"{file}: {TOO_DEEP}") from None
     except (msgspec.MsgspecError, ValueError) as error:
-        raise StoreError(f"{file}: not a run of this or an older sdbench: {error}") from error
+        raise StoreError(
+            f"{file}: not a run of this or an older version of sdbench: {error}"
+        ) from error
 
 
 def _with_records(loaded: LoadedRun) -> LoadedRun:
@@ -247,7 +249,7 @@ def _newer_words(what: str, schema: int, version: str) -> str:
     newer = "a newer sdbench" if version == __version__ else f"sdbench {version} or newer"
     return (
         f"{what} schema {schema}, and this sdbench ({__version__}) knows {SCHEMA_VERSION}: a newer "
-        f"sdbench wrote it. What is new in it is not shown, and it is only read; to go on with it "
+        "sdbench wrote it. Its new fields are not shown, and it is read only; to continue it, "
         f"install {newer}"
     )
 

@@ -1,4 +1,4 @@
-"""From a stack's name to an interpreter and the versions installed there."""
+"""From an environment's name to an interpreter and the versions installed there."""
 
 import os
 import platform
@@ -18,10 +18,10 @@ from sdbench.words import did_you_mean
 
 
 def resolve_stack(name: str) -> StackInfo:
-    """``current`` (this environment), a created stack, or the path of another environment.
+    """``current`` (this environment), a created environment, or the path of another environment.
 
     Raises:
-        UsageError: there is no such stack, or it has to be created first.
+        UsageError: there is no such environment, or it has to be created first.
         MachineError: it is there but lacks what a worker needs.
     """
     if name == "current":
@@ -32,7 +32,7 @@ def resolve_stack(name: str) -> StackInfo:
     try:
         listed = list_installed(interpreter)
     except MachineError as error:
-        raise MachineError(f"stack {name}: {error}") from error
+        raise MachineError(f"environment {name}: {error}") from error
     return _checked(name, _described(str(interpreter), listed.python, listed.packages))
 
 
@@ -42,7 +42,7 @@ def own_environment() -> StackInfo:
 
 
 def find_interpreter(name: str) -> Path | None:
-    """The Python of a created stack, or that a path names; None if there is neither.
+    """The Python of a created environment, or that a path names; None if there is neither.
 
     A path is an interpreter's or a virtual environment's.
     """
@@ -60,8 +60,12 @@ def find_interpreter(name: str) -> Path | None:
 def _created(name: str) -> StackInfo:
     found = examine(shipped_stacks()[name])
     if found.info is None or found.state != "ready":
-        problem = "is not created yet" if found.state == "absent" else f"is spoilt: {found.reason}"
-        raise UsageError(f"stack {name} {problem}; make it with: sdbench stacks create {name}")
+        problem = (
+            "is not created yet" if found.state == "absent" else f"was changed: {found.reason}"
+        )
+        raise UsageError(
+            f"environment {name} {problem}; make it with: sdbench stacks create {name}"
+        )
     interpreter = str(interpreter_in(found.folder))
     return _checked(name, _described(interpreter, found.info.python, found.info.packages))
 
@@ -98,9 +102,9 @@ def _checked(name: str, info: StackInfo) -> StackInfo:
     if missing:
         examine = "" if name == "current" else f" --python {shlex.quote(name)}"
         raise MachineError(
-            f"stack {name}: {', '.join(missing)} not installed in {info.interpreter}; "
-            f"sdbench doctor{examine} names the command that installs what is missing; "
-            "--stack PATH takes another environment"
+            f"environment {name}: {', '.join(missing)} not installed in {info.interpreter}; "
+            f"sdbench doctor{examine} names the command that installs the missing packages; "
+            "--stack PATH measures in another environment"
         )
     return info
 

@@ -59,7 +59,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def real_run(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two settings on the CPU, compared with the CPU's pictures: one like them, one nearly so.
+    """Two settings on the CPU, compared with the CPU's images: one like them, one nearly so.
 
     (``browser`` first: without one nothing is measured in vain.)
     """
@@ -84,7 +84,7 @@ def real(real_run: Path, pages: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def faulty(pages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight settings: black pictures when sliced, crashes in two, times that differ."""
+    """Eight settings: black images when sliced, crashes in two, times that differ."""
     black = np.zeros((3, 64, 64), np.float32)
     loaded = pictured(
         tmp_path_factory.mktemp("faulty"),
@@ -181,7 +181,7 @@ def page_file(request: pytest.FixtureRequest) -> Path:
 def test_every_page_is_one_quiet_file_that_asks_for_nothing(
     browser: Browser, page_file: Path
 ) -> None:
-    """``opened`` fails on a console message and on any request; figures and pictures are there."""
+    """``opened`` fails on a console message and on any request; figures and images are there."""
     assert page_file.stat().st_size < 3_000_000
     with opened(browser, page_file) as watched:
         page = watched.page
@@ -503,7 +503,7 @@ def test_without_scripts_everything_is_there(browser: Browser, page_file: Path) 
         stack = page.locator(".wipe-stack").first
         left, right = (stack.locator("img").nth(number).bounding_box() for number in (0, 1))
         assert left is not None and right is not None
-        assert left["x"] + left["width"] <= right["x"] + 1, "both pictures are seen"
+        assert left["x"] + left["width"] <= right["x"] + 1, "both images are seen"
         expect(page.locator("main > section").last).to_be_visible()
 
 
@@ -541,7 +541,7 @@ def test_damage_is_said(browser: Browser, damaged: Path) -> None:
     with opened(browser, damaged) as watched:
         text = watched.page.locator("main").inner_text()
         assert "records.jsonl line 1 is unreadable" in text
-        assert "This picture cannot be shown: its file is missing or cannot be read." in text
+        assert "This image cannot be shown: its file is missing or cannot be read." in text
 
 
 def test_pictures_say_what_they_are_to_those_who_do_not_see_them(

@@ -304,7 +304,7 @@ def _drawn_empty(figure: Figure, *, narrow: bool = False) -> str:
 
 @contextlib.contextmanager
 def _drawing(*, really: bool) -> Iterator[None]:
-    """Figures are drawn, or each is the same empty picture with its own title and words."""
+    """Figures are drawn, or each is the same empty image with its own title and words."""
     if really:
         yield
         return

@@ -38,12 +38,12 @@ def keep(root: Path, run: Run | None = None) -> Path:
 
 
 def own_run(config: Config | None = None, **fields: Any) -> Run:
-    """A run that this machine and this stack could go on with."""
+    """A run that this machine and this environment could go on with."""
     return make_run(config, **{"stacks": {"current": resolve_stack("current")}, **fields})
 
 
 def black(task: Task, supervise: Supervisor) -> Report:
-    """A worker that makes black pictures and ends well."""
+    """A worker that makes black images and ends well."""
     events = worker_events(task)
     for event in events:
         if event["event"] == "pass":
@@ -193,7 +193,10 @@ def test_module_is_the_command(tmp_path: Path) -> None:
             "no model 'synthetic/x'; there are builtin/shapes, synthetic/",
         ),
         (["run", "quick", "--model", "./absent"], "no model './absent': expected a folder"),
-        (["run", "quick", "--stack", "./absent"], "no stack './absent': expected 'current', or"),
+        (
+            ["run", "quick", "--stack", "./absent"],
+            "no environment './absent': expected 'current', or",
+        ),
         (["resume", "nothing"], "no run called 'nothing'"),
         (["show", "nothing"], "no run called 'nothing'"),
         (["show", "latest"], "no run called 'latest'"),
@@ -259,7 +262,7 @@ def test_long_run_into_a_pipe_is_not_started(call: Called, results: Path, own_ca
     code, out, err = call("run", "full", "--device", "cpu", "-o", str(results))
     assert (code, out) == (2, "")
     assert re.search(
-        r"it takes about \d+\.\d hours.*there is nobody to ask here, so add --yes", err
+        r"it takes about \d+\.\d hours.*no terminal is available for a question, so add --yes", err
     )
     assert not own_cache.exists()
     assert list_runs(results) == []
@@ -471,7 +474,7 @@ def test_resume_with_another_preload_is_exit_code_3(
 
 
 def run_with_a_secret() -> Run:
-    """As it is written down: an arm had a token, and the file has none."""
+    """As it is written down: a variant had a token, and the file has none."""
     arm = {"name": "mine", "env": {"HF_TOKEN": TOKEN, "PYTORCH_X": "1"}}
     run = own_run(config=make_config(arm=[arm]))
     written = hidden_run(run)
@@ -488,7 +491,7 @@ def test_resume_asks_again_for_a_secret_of_an_arm(
     code, out, err = call("resume", "latest", "-o", str(results), script=play)
     assert (code, out) == (3, "")
     assert_one_line(err)
-    assert "arm mine was given HF_TOKEN" in err
+    assert "variant mine was given HF_TOKEN" in err
     assert "set it in the environment to go on" in err
     assert (path / "run.json").read_bytes() == before
 
@@ -715,7 +718,7 @@ def test_gate_on_pictures_fails_where_none_could_be_judged(call: Called, results
     arguments = small_run(results, "--set", "reference.budget_s=0")
     code, _, err = call(*arguments, "--fail-on", "wrong", script=play)
     assert code == 1
-    assert "sdbench: --fail-on wrong: no picture could be judged: " in err
+    assert "sdbench: --fail-on wrong: no image could be judged: " in err
     assert call(*arguments, script=play)[0] == 0
 
 

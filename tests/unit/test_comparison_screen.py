@@ -24,7 +24,7 @@ def other(loaded: LoadedRun | None = None, **fields: Any) -> LoadedRun:
 
 
 def machine(index: int, ratio: float, **more: Any) -> LoadedRun:
-    """A run of two arms on a machine of its own."""
+    """A run of two variants on a machine of its own."""
     loaded = measured(by_arm(old=1.0, new=ratio), config=two_arms(6), **more)
     return changed(loaded, run_id=f"run-{index}-{ratio}", machine_id=f"{index:016}")
 

@@ -434,7 +434,7 @@ def test_no_shipped_configuration_holds_memory(name: str) -> None:
         ),
         (
             {"arm": [{"name": "a", "hold_bytes": 5}]},
-            "arm[0].hold_bytes: expected in [pressure], for all arms alike",
+            "arm[0].hold_bytes: expected in [pressure], for all variants alike",
         ),
     ],
 )

@@ -115,8 +115,8 @@ def test_utf_16_is_read(call: Called) -> None:
     [
         (b"", "standard input is empty; expected"),
         (b" \n\t", "standard input is empty; expected"),
-        (b"\x7fELF\x00\x00\x00", "neither text nor a PNG, JPEG or WebP picture"),
-        (b"\x89PNG\r\n\x1a\nbroken", "the PNG picture cannot be decoded"),
+        (b"\x7fELF\x00\x00\x00", "neither text nor a PNG, JPEG or WebP image"),
+        (b"\x89PNG\r\n\x1a\nbroken", "the PNG image cannot be decoded"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(call: Called, data: bytes, words: str) -> None:
@@ -132,7 +132,7 @@ def test_files_that_are_not_there_or_too_large(
     for name in (tmp_path / "none.txt", tmp_path):
         code, out, err = call(str(name))
         assert (code, out) == (2, "")
-        assert "expected a log, a traceback or a picture" in err
+        assert "expected a log, a traceback or an image" in err
     monkeypatch.setattr("sdbench.cli.explain._LARGEST_BYTES", 1024 * 1024)
     large = tmp_path / "large.log"
     large.write_bytes(b"x" * (1024 * 1024 + 1))

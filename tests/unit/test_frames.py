@@ -41,7 +41,7 @@ def crashed_in_128(slot: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFrames:
-    """Two pictures a pass, four cases, three processes; half of the cases crash."""
+    """Two images per pass, four cases, three processes; half of the cases crash."""
     loaded = measured(config=one_case(3, matrix=MATRIX, images=2), fields=crashed_in_128)
     path = kept(tmp_path / "kept", loaded)
     first = loaded.attempts[0]

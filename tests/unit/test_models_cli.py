@@ -123,7 +123,7 @@ def test_made_once_and_kept(call: Called, own_cache: Path) -> None:
     code, out, _ = call("models", "make", TINY)
     assert (code, f"{TINY} is ready" in out) == (0, True)
     assert synthetic.is_cached(SYNTHETIC[TINY], own_cache)
-    assert f"{TINY} is there already" in call("models", "make", TINY)[1]
+    assert f"{TINY} exists already" in call("models", "make", TINY)[1]
     code, out, _ = call("models", "make", TINY, "synthetic/tiny", "--json")
     actions = {row["name"]: row["action"] for row in json.loads(out)["models"]}
     assert actions == {TINY: "kept", "synthetic/tiny": "made"}

@@ -305,7 +305,7 @@ def test_more_cases_than_the_configuration_allows_are_refused_before_they_are_ma
 
 def test_more_arms_and_levels_than_anybody_reads_are_refused() -> None:
     arms = [{"name": f"arm-{number}"} for number in range(501)]
-    with pytest.raises(ConfigError, match="arm: expected at most 1,000 arms and levels"):
+    with pytest.raises(ConfigError, match="arm: expected at most 1,000 variants and levels"):
         make_plan(
             make_config(arm=arms, pressure={"hold_bytes": [0, 1e9]}), "cpu", memory_bytes=10**10
         )

@@ -216,7 +216,7 @@ def test_drawing_leaves_no_state_behind(figures: list[Figure]) -> None:
 
 
 def compared(loaded: LoadedRun) -> Figure:
-    """The figure of the two arms of a run."""
+    """The figure of the two variants of a run."""
     (figure,) = (one for one in story_figures(build_report([loaded])) if one.kind == "comparison")
     return figure
 

@@ -73,13 +73,13 @@ def test_show_says_what_a_time_is_of(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["show", str(kept(tmp_path, loaded))]) == 0
     out = capsys.readouterr().out
     assert "Apple M2 Max, 32 GB, macOS 14.2.1" in out
-    assert "2 steps, ddim, 2 pictures a pass, 3 processes a case" in out
+    assert "2 steps, ddim, 2 images per pass, 3 processes per case" in out
 
 
 def wide_table(title: str | None) -> Table:
     table = Table(title=title)
     table.add_column("case")
-    for name in ("s/picture", "95% interval"):
+    for name in ("s/image", "95% interval"):
         table.add_column(name, no_wrap=True)
     table.add_row("512x512 sliced", "0.564 s", "0.551–0.574 s")
     return table

@@ -20,7 +20,7 @@ _NAMES = (
 
 
 def rows_of_runs(runs: Sequence[LoadedRun], stories: Sequence[RunReport]) -> str:
-    """Names and a line a run: of the fastest settings that are recommended.
+    """Names and a line per run: of the fastest settings that are recommended.
 
     Where nothing may be recommended it is the fastest case that was measured, whose verdict then
     says what is wrong with it or not known of it.

@@ -55,7 +55,7 @@ def comparison_figure(comparison: Comparison, number: int) -> Figure | None:
         kind="comparison",
         id=f"comparison-{number}",
         title="Time, new over base",
-        caption=f"Left is faster.{left_out}",
+        caption=f"Left means faster.{left_out}",
         description=f"{simulated}{comparison.summary.sentence}",
         draw=lambda theme: _draw(shown, comparison.threshold, theme),
     )
@@ -92,7 +92,7 @@ def draw_ratios(
         alpha=0.45,
         zorder=0,
         linewidth=0,
-        label=f"counts as the same (±{threshold:.0%})",
+        label=f"equivalent (±{threshold:.0%})",
     )
     axes.axvline(1, color=theme["soft"], linewidth=0.8)
     reach = [1 / (1 + 2 * threshold), 1 + 2 * threshold]
@@ -173,7 +173,7 @@ def history_figure(history: "History") -> Figure | None:
         id="history",
         title=f"{case_words(history.case)} over time",
         caption="Each run of this machine, with its 95% interval.",
-        description=f"{len(known)} runs; the newest took {seconds(newest_s)} a picture.",
+        description=f"{len(known)} runs; the newest took {seconds(newest_s)} per image.",
         draw=lambda theme: _draw_history(known, theme),
     )
 
@@ -210,7 +210,7 @@ def _draw_history(entries: "list[HistoryEntry]", theme: Theme) -> "Drawing":
     names = {places[entry.created_utc]: entry.label or entry.created_utc[:10] for entry in entries}
     axes.set_xticks(list(names), [shortened(name, 14) for name in names.values()])
     axes.set_ylim(bottom=0)
-    axes.set_ylabel("seconds a picture")
+    axes.set_ylabel("seconds per image")
     axes.grid(axis="y", color=theme["line"], linewidth=0.5)
     legend(axes, theme, columns=1)
     return drawing

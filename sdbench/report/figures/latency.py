@@ -43,7 +43,7 @@ def latency_figure(run: RunReport, prefix: str) -> Figure | None:
     return Figure(
         kind="latency",
         id=f"{prefix}-latency",
-        title="Seconds a picture, every process",
+        title="Seconds per image, every process",
         caption=f"The bar is the median over processes.{left_out}{_thinned_words(shown)}",
         description=f"{words}{' …' if len(shown) > 8 else '.'}{left_out}",
         draw=lambda theme: _draw(shown, theme),

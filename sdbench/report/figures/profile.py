@@ -36,7 +36,7 @@ def stages_figure(run: RunReport, prefix: str) -> Figure | None:
         kind="stages",
         id=f"{prefix}-stages",
         title="Where the time of a pass goes",
-        caption="From a profiling pass of its own, the device synchronised between stages.",
+        caption="From a separate profiling pass, with the device synchronised between stages.",
         description=f"{longest.name}, {seconds(longest.total_s)} in the profiled pass: {words}.",
         draw=lambda theme: _draw_stages(run.stages, theme),
     )
@@ -124,8 +124,8 @@ def divergence_figure(run: RunReport, prefix: str) -> Figure | None:
     return Figure(
         kind="divergence",
         id=f"{prefix}-divergence",
-        title="How far latents are from the CPU's, step by step",
-        caption="Dashed grey is what rounding is allowed to explain; × is not a number.",
+        title="Difference of the latents from the CPU's, step by step",
+        caption="Dashed grey is the difference that rounding explains; × is not a number.",
         description=f"{counted(len(curves), 'case')}. {worst.name} ends {away} away (relative L2).",
         draw=lambda theme: _draw_divergence(curves, theme),
     )

@@ -53,7 +53,7 @@ def tradeoff_figure(run: RunReport, prefix: str) -> Figure | None:
         kind="tradeoff",
         id=f"{prefix}-tradeoff",
         title="Time against memory",
-        caption="Filled: no other of its size is right, as fast and as small.",
+        caption="Filled: no other case of its size is right and at least as fast and as small.",
         description=f"Efficient are {words}.",
         draw=lambda theme: _draw(known, arms, theme),
     )
@@ -89,7 +89,8 @@ def _draw(points: "list[Tradeoff]", arms: Collection[str], theme: Theme) -> "Dra
 
 
 def _label(axes: "Axes", points: "list[Tradeoff]", arms: Collection[str], theme: Theme) -> None:
-    """Name points where there is room: beside, above or below; one that has none stays unnamed."""
+    """Name points where there is room: to the side, above or below; one that has none stays
+    unnamed."""
     drawing = axes.get_figure(root=True)
     assert drawing is not None
     lay_out(drawing)  # it decides what is beside what

@@ -52,7 +52,7 @@ SECTIONS: tuple[tuple[str, str], ...] = (
     ("latency", "Time"),
     ("memory", "Memory and swap"),
     ("correctness", "Right or wrong"),
-    ("gallery", "Pictures"),
+    ("gallery", "Images"),
     ("stages", "Stages and efficiency"),
     ("claims", "Documented claims"),
     ("environment", "Environment"),

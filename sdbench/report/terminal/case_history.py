@@ -1,4 +1,4 @@
-"""One case over time: a line a run, and a plot beside it."""
+"""One case over time: a line per run, and a plot next to it."""
 
 import math
 from collections.abc import Sequence
@@ -41,9 +41,9 @@ def render_history(history: History, console: Console, most: int | None = None) 
             if entry.conditions == spread.conditions
         )
         words = (
-            f"The {spread.runs} runs with torch {torch} under the same conditions scatter by "
-            f"{math.expm1(spread.log_sd):.1%}: between two separate runs, less than "
-            f"×{spread.least_ratio:.2f} is no change."
+            f"The {spread.runs} runs with torch {torch} under the same conditions differ by "
+            f"{math.expm1(spread.log_sd):.1%}: between two separate runs, a ratio below "
+            f"×{spread.least_ratio:.2f} is not a change."
         )
         say(console, harmless(words))
 
@@ -112,7 +112,7 @@ class _Scale:
 
 
 def _bounds(entry: HistoryEntry) -> tuple[float, ...]:
-    """Low, middle and high seconds a picture; a stand-in's times have no place among real ones."""
+    """Low, middle and high seconds per image; a stand-in's times have no place among real ones."""
     median, interval = entry.latency_s.median, entry.latency_s.ci95
     if median is None or entry.simulated:
         return ()

@@ -58,7 +58,7 @@ def render_comparison(comparison: Comparison, console: Console) -> None:
 
 def _print_differences(comparison: Comparison, console: Console) -> None:
     if not comparison.differences:
-        console.print("Nothing that sdbench knows of differs between the two sides.")
+        console.print("No known difference between the two sides.")
         return
     console.print("What differs:")
     width = max(len(entry.words) for entry in comparison.differences)
@@ -113,7 +113,9 @@ def _times_table(comparison: Comparison) -> Table:
 def _title(comparison: Comparison) -> str:
     title: str = comparison.title
     if comparison.title == "system comparison":
-        title += ": the operating system differs too, so no difference is torch's alone"
+        title += (
+            ": the operating system differs too, so no difference can be attributed to torch alone"
+        )
     if comparison.simulated:
         title += " – SIMULATED: no real device made these numbers"
     return title
@@ -122,7 +124,7 @@ def _title(comparison: Comparison) -> str:
 def _name_columns() -> list[Column[CaseComparison]]:
     return [
         ("case", "folded", lambda case: harmless(case_words(case.case))),
-        ("arm", "text", lambda case: harmless(case.arm or "")),
+        ("variant", "text", lambda case: harmless(case.arm or "")),
         ("new", "text", lambda case: harmless(case.new)),
     ]
 

@@ -162,8 +162,8 @@ def _tradeoffs(tradeoffs: Sequence[Tradeoff], *, judged: bool) -> Table:
         ("s/picture", "figure", lambda entry: seconds(entry.seconds_per_picture)),
         ("it/s", "figure", lambda entry: rate_figure(entry.iterations_per_second)),
         ("peak memory", "figure", lambda entry: size(entry.peak_memory_bytes)),
-        ("picture", "text", lambda entry: CORRECT_WORDS[entry.correct]),
-        ("none better in both", "text", lambda entry: "●" if entry.efficient else ""),
+        ("image", "text", lambda entry: CORRECT_WORDS[entry.correct]),
+        ("efficient", "text", lambda entry: "●" if entry.efficient else ""),
     ]
     several_arms = len({entry.arm for entry in tradeoffs}) > 1
     return table_of(tradeoffs, columns, shown={"arm": several_arms, columns[-1][0]: judged})

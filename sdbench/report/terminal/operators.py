@@ -168,9 +168,9 @@ def _verdict(result: Localisation) -> str:
     if result.beyond:
         names = ", ".join(dict.fromkeys(group.worst.call.op for group in result.beyond))
         words = f"{result.beyond[0].worst.call.op} is {result.where}. "
-        words += f"Beyond {BEYOND:g}× their floor: {names}."
+        words += f"Above {BEYOND:g}× their floor: {names}."
     if not result.complete:
-        words += " Not all was compared: too many calls ended the process."
+        words += " Not all calls were compared: too many crashed the process."
     return words
 
 
@@ -179,10 +179,10 @@ def _operands_word(proof: Demonstration) -> str:
 
 
 def _proof_words(proof: Demonstration) -> str:
-    beside = " and its operands beside it" if proof.carried else ""
+    beside = " and its operands next to it" if proof.carried else ""
     words = {
         "shown": "It was run and shows the fault.",
-        "not-shown": "It was run and does not show the fault: that may depend on what came before.",
-        "not-run": "It could not be run to its end here.",
+        "not-shown": "It was run and does not show the fault, which may depend on earlier calls.",
+        "not-run": "It could not be completed here.",
     }
     return f"Script for a bug report: {proof.script}{beside}. {words[proof.shown]}"

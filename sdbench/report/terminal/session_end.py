@@ -35,9 +35,9 @@ def show_table(sat: SessionResult, run: Run, out: Console) -> None:
     _show_reached(sat.summary, out)
     if not run.model.trained:
         out.print(
-            f"Pictures are noise by design: {run.model.name} has random weights "
-            "(time and memory are the real architecture's). So “same as CPU” says nothing "
-            "about numbers too large for float16, which real weights may bring."
+            f"Images are noise by design: {run.model.name} has random weights (time and memory are "
+            "the real architecture's). “Same as CPU” therefore does not exclude numbers too large "
+            "for float16, which real weights may cause."
         )
     for line in prediction_lines(sat.summary):
         out.print(f"! {line}", markup=False, soft_wrap=True)
@@ -47,8 +47,8 @@ def show_table(sat: SessionResult, run: Run, out: Console) -> None:
         out.print(line, markup=False, soft_wrap=True)
     out.print(_shares_words(sat.shares), soft_wrap=True)
     path = shell(sat.summary.path)
-    out.print(f"Results, pictures included: {sat.summary.path}", markup=False, soft_wrap=True)
-    out.print(f"Look closer: sdbench show {path} CASE", markup=False, soft_wrap=True)
+    out.print(f"Results, images included: {sat.summary.path}", markup=False, soft_wrap=True)
+    out.print(f"Details: sdbench show {path} CASE", markup=False, soft_wrap=True)
     if len(run.plan.arms) > 1 or run.config.get("until_decided"):
         out.print(f"Verdicts: sdbench compare {path}", markup=False, soft_wrap=True)
     out.print(_findings_words(diagnosis, sat), markup=False, soft_wrap=True)
@@ -75,19 +75,19 @@ def import_words(failure: ImportFailure, summary: RunSummary) -> list[str]:
         f"sdbench: {failure.sentence}",
         *([] if failure.cause is None else [f"  {failure.cause}"]),
         f"  → {failure.remedy}",
-        f"  The whole error{before}: sdbench show {shell(summary.path)}",
+        f"  The complete error{before}: sdbench show {shell(summary.path)}",
     ]
 
 
 def _picture_words(path: Path, run: Run) -> list[str]:
-    """Where the pictures of one pass are and what they should show, for a trained model."""
+    """Where the images of one pass are and what they should show, for a trained model."""
     if not run.model.trained or run.image_to_image is not None:
         return []
     prompts = run.config["prompts"]
     for replicate in load_run(path).replicates:
         for entry in replicate.of_kind("measured"):
             return [
-                f"Picture: {path / 'images' / image.pixels_sha256}.png – "
+                f"Image: {path / 'images' / image.pixels_sha256}.png – "
                 f"{prompts[index % len(prompts)]}"
                 for index, image in enumerate(entry.images[:_SHOWN_PICTURES])
             ]
@@ -119,7 +119,7 @@ def _findings_words(diagnosis: Diagnosis, sat: SessionResult) -> str:
 
 def _shares_words(shares: TimeShares) -> str:
     parts = (
-        ("making pictures", shares.passes_s),
+        ("making images", shares.passes_s),
         ("loading the model", shares.load_s),
         ("importing torch in each process", shares.import_s),
         ("waiting for the machine", shares.waited_s),

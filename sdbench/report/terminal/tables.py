@@ -87,11 +87,11 @@ def case_table(
     title: str | None = None,
     chosen: Collection[tuple[str, str]] = (),
 ) -> Table:
-    """A line for each of these rows of a summary; ``chosen`` (case id, arm) are what to use."""
+    """A line for each of these rows of a summary; ``chosen`` (case id, variant) are what to use."""
     arms, images = {row.arm for row in summary.cases}, summary.images
     columns: list[Column[CaseSummary]] = [
         ("case", "folded", lambda row: escape(_name(row))),
-        ("arm", "text", lambda row: harmless(row.arm)),
+        ("variant", "text", lambda row: harmless(row.arm)),
         ("outcome", "text", _outcome),
         ("s/picture", "figure", lambda row: _time(row, images)),
         ("it/s", "figure", lambda row: _rate(row, images)),
@@ -99,10 +99,10 @@ def case_table(
         ("95% interval", "figure", lambda row: interval_words(row.latency_s.ci95, images)),
         ("peak memory", "figure", lambda row: size(row.peak_memory_bytes)),
         ("swap", "figure", lambda row: size(row.swap_delta_bytes)),
-        ("picture", "text", picture_words),
+        ("image", "text", picture_words),
         ("use", "text", lambda row: "●" if row.key in chosen else ""),
     ]
-    return table_of(rows, columns, title, {"arm": len(arms) > 1, "use": bool(chosen)})
+    return table_of(rows, columns, title, {"variant": len(arms) > 1, "use": bool(chosen)})
 
 
 def _name(row: CaseSummary) -> str:
@@ -133,7 +133,8 @@ def table_of(
     title: str | None = None,
     shown: Mapping[str, bool] = {},
 ) -> Table:
-    """A line a row, without the columns for which ``shown`` is False; the title may hold markup."""
+    """A line per row, without the columns for which ``shown`` is False; the title may
+    hold markup."""
     columns = [column for column in columns if shown.get(column[0], True)]
     table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
     for name, layout, _ in columns:

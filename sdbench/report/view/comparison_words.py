@@ -130,23 +130,23 @@ def remark_lines(comparison: Comparison) -> Iterator[str]:
         reported = bool(UNLIKE & {*case.refused})  # by the sentence below, once for all
         words = "" if reported and len(comparison.cases) > 1 else case.explanation or ""
         if case.more_processes:
-            words += f"; about {case.more_processes} more processes a side would tell"
+            words += f"; about {case.more_processes} more processes per side would decide it"
         if case.more_machines:
-            words += f"; about {case.more_machines} more machines would tell"
+            words += f"; about {case.more_machines} more machines would decide it"
         if words:
             verdict = "" if case.machines else f"{VERDICT_WORDS[case.verdict]} – "
             yield f"{name}: {verdict}{words}"
         for outlier in case.outliers:
             yield (
-                f"{name}: run {run_number(outlier.replicate_id)} of the {outlier.side} side stands "
-                f"apart with {picture_time(outlier.median_s, case)} a picture ({outlier.degree}); "
-                "it counts"
+                f"{name}: run {run_number(outlier.replicate_id)} of the {outlier.side} side is an "
+                f"outlier with {picture_time(outlier.median_s, case)} per image "
+                f"({outlier.degree}); it still counts"
             )
         if case.mended:
             yield f"{name}: fixed: this case now completes"
         if case.regression == "ended-worse":
             where = " on a machine" if case.machines else ""
-            yield f"{name}: got worse – {explain([f'{case.outcome.new}-in-new'])}{where}"
+            yield f"{name}: became worse – {explain([f'{case.outcome.new}-in-new'])}{where}"
 
 
 def case_name(case: CaseComparison) -> str:
@@ -168,7 +168,7 @@ def look_lines(looked: InterimAnalysis) -> list[str]:
     words = f"look after {looked.blocks} processes, by {looked.by}: {verdicts.total()} of "
     words += f"{len(looked.cases)} decided" + (f" ({done})" if done else "")
     if looked.next_look is None and any(case.open for case in looked.cases):
-        words += "; this was the last look"
+        words += "; this was the last analysis"
     return [
         words,
         *(f"  {_looked_case(case)}" for case in looked.cases if case.verdict == "inconclusive"),
@@ -180,7 +180,9 @@ def _looked_case(case: InterimCase) -> str:
     words = f"{case.case_id}{arm} ({case.base} → {case.new})"
     if case.open:
         return f"open: {words}, {ratio_words(case.ratio)} so far"
-    return f"no verdict, however many follow: {words} – {explain([case.reason or 'no-figures'])}"
+    return (
+        f"no verdict, even with more processes: {words} – {explain([case.reason or 'no-figures'])}"
+    )
 
 
 def fine_print(comparison: Comparison) -> str:

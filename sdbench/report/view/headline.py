@@ -74,9 +74,9 @@ def _tone(diagnosis: Diagnosis, cells: Sequence[CaseView]) -> Tone:
 
 
 def _advice(goal: Goal, plan: Plan) -> list[Advice]:
-    """For one picture and for many; said once where both are the same settings."""
+    """For one image and for many; said once where both are the same settings."""
     found = []
-    for purpose, choice in (("one picture", goal.latency), ("many pictures", goal.throughput)):
+    for purpose, choice in (("one image", goal.latency), ("many images", goal.throughput)):
         if choice is None:
             continue
         saving = [gain for gain in choice.gains if _saves(gain)]

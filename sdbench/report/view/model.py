@@ -49,16 +49,16 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
     much it does, None where nothing does.
     """
 
-    purpose: Literal["one picture", "many pictures"]
+    purpose: Literal["one image", "many images"]
     settings: str
     choice: Choice
     best_gain: str | None
 
 
 class Headline(msgspec.Struct, frozen=True, kw_only=True):
-    """The first screen: right or wrong, how fast, what to use, what to mend.
+    """The first screen: right or wrong, how fast, what to use, what to fix.
 
-    ``main`` is the choice for one picture at 512x512, else at the largest size, ``main_cell`` the
+    ``main`` is the choice for one image at 512x512, else at the largest size, ``main_cell`` the
     plainest case measured there where nothing may be recommended: what a person waits for.
     ``fastest`` is the recommended cell with the least seconds a picture, None where nothing may be
     recommended; then ``quickest`` still says what was measured, right or not. ``subject`` is what
@@ -102,7 +102,7 @@ class SideAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProcessTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """One process of a cell, in seconds a picture; ``passes_s`` are its steady passes.
+    """One process of a cell, in seconds per image; ``passes_s`` are its steady passes.
 
     ``label`` is what a person calls it (``run 2 of 3``); ``remarks`` what to keep in mind.
     """
@@ -118,7 +118,7 @@ class ProcessTimes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CaseView(msgspec.Struct, frozen=True, kw_only=True):
-    """One case in one arm, as a person reads it; ``summary`` is what the analysis says of it.
+    """One case in one variant, as a person reads it; ``summary`` is what the analysis says of it.
 
     ``name`` is how a person calls it, ``settings`` that without its size, ``no_effect`` which of
     these did nothing, ``steps`` how many are made for an image (None: not on record). Times are a
@@ -239,7 +239,7 @@ class FindingView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparisons(msgspec.Struct, frozen=True, kw_only=True):
-    """What is held against what; ``refused`` says which could not be, and why."""
+    """Which runs are compared; ``refused`` says which could not be, and why."""
 
     shown: list[Comparison]
     refused: list[str]

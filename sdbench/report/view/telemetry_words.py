@@ -40,7 +40,7 @@ def telemetry_lines(row: CaseSummary) -> list[tuple[str, str]]:
 def _memory_words(row: CaseSummary) -> str:
     words = f"{size(row.peak_memory_bytes)} at most ({row.peak_memory_source or 'not known'})"
     if row.peak_stage is None:
-        words += f", stage of the peak not known ({row.peak_stage_reason})"
+        words += f", stage of the peak unknown ({row.peak_stage_reason})"
     else:
         words += f", peak {STAGE_WORDS[row.peak_stage]}"
         if row.peak_stage_source != row.peak_memory_source:
@@ -124,7 +124,7 @@ def _machine_words(telemetry: CaseTelemetry) -> str:
 
 def _gpu_words(telemetry: CaseTelemetry) -> str:
     mean_w, peak_w = telemetry.gpu_power_mean_w, telemetry.gpu_power_peak_w
-    words = f"{mean_w:.0f} W while pictures were made, {peak_w:.0f} W"
+    words = f"{mean_w:.0f} W while images were made, {peak_w:.0f} W"
     hottest = telemetry.gpu_temperature_peak_c
     return f"{words} at most" + (f", {hottest:.0f} °C at most" if hottest is not None else "")
 

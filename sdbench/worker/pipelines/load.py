@@ -17,7 +17,7 @@ from .stack import PIPELINE_CLASSES, CaseImpossibleError, torch_dtype
 
 _HALF = "fp16"
 _LIBRARIES = ("diffusers", "transformers")
-# Given as None where the class can do without: a safety checker returns black pictures, which
+# Given as None where the class can do without: a safety checker returns black images, which
 # would hide real faults, and the other is made for it.
 _NOT_LOADED = ("safety_checker", "feature_extractor")
 # Parameters that only pipelines for something else have.
@@ -39,7 +39,7 @@ def load(job: "dict[str, Any]", device: Device) -> Any:
     """Load the pipeline and move it to the device.
 
     Safetensors only unless the job allows pickle, local files only, never remote code, and no
-    safety checker: it returns black pictures, which would hide real faults.
+    safety checker: it returns black images, which would hide real faults.
 
     Raises:
         CaseImpossibleError: this diffusers has no such pipeline, or it does not make an image of
@@ -100,7 +100,7 @@ def _pipeline_class(index: "dict[str, Any]", job: "dict[str, Any]") -> Any:
         kind = _class_named(name, f"it came with {since}" if since else saved)
         reason = _other_purpose(kind)
         if reason is not None:
-            raise CaseImpossibleError(f"{name} is no text-to-image pipeline: it {reason}")
+            raise CaseImpossibleError(f"{name} is not a text-to-image pipeline: it {reason}")
         return kind
     name = job["image_to_image"] or image_to_image_name(name)
     kind = _class_named(name, "a newer one may have it")
