@@ -80,13 +80,13 @@ def test_where_there_is_no_run_the_command_that_makes_one_is_named(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"), [("cmopare", "compare"), ("lsit", "list"), ("localize", "localise")]
+    ("typed", "meant"), [("cmopare", "compare"), ("lsit", "list"), ("localisse", "localise")]
 )
 def test_a_verb_that_is_misspelt_is_answered_with_the_one_that_was_meant(
     typed: str, meant: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([typed, "latest"]) == 2
-    assert f"did you mean {meant}?" in capsys.readouterr().err
+    assert f"did you mean: sdbench {meant}" in capsys.readouterr().err
 
 
 def test_a_word_unlike_any_verb_is_answered_with_none(capsys: pytest.CaptureFixture[str]) -> None:
