@@ -167,7 +167,7 @@ def command(
 
 
 def _next_command(comparison: Comparison, conditions: Collection[FailOn]) -> list[str]:
-    """Decide what is open; look at wrong pictures; see in a report what became slower."""
+    """Decide what is open; look at wrong images; see in a report what became slower."""
     paths = [side.path for side in (comparison.base, *comparison.new) if side.path is not None]
     paths = [*dict.fromkeys(paths)]
     if not paths:

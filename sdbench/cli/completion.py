@@ -1,4 +1,4 @@
-"""What a shell may complete: runs, cases, configurations, stacks and axes.
+"""What a shell may complete: runs, cases, configurations, environments and axes.
 
 Nothing is measured or imported for it beyond what reading names takes, and nothing is raised: a
 shell has no place for an error.
@@ -52,7 +52,7 @@ def complete_config(
 
 
 def complete_stack(context: Context, parameter: Parameter, incomplete: str) -> list[CompletionItem]:
-    """``current``, names of stacks, and folders."""
+    """``current``, names of created environments, and folders."""
     from sdbench.stacks.catalogue import shipped_stacks
 
     found: list[CompletionItem] = []
@@ -78,7 +78,7 @@ def complete_stacks(
 def complete_shipped_stack(
     context: Context, parameter: Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Names of the stacks that come with sdbench, without those already named."""
+    """Names of the environments that come with sdbench, without those already named."""
     from sdbench.stacks.catalogue import shipped_stacks
 
     given = context.params.get("names") or ()
@@ -88,7 +88,7 @@ def complete_shipped_stack(
 
 
 def complete_axis(context: Context, parameter: Parameter, incomplete: str) -> list[CompletionItem]:
-    """What ``--by`` takes: arm, stack, machine, and the settings of a case."""
+    """What ``--by`` takes."""
     from sdbench.records import AXES
 
     return _matching(["arm", "stack", "machine", *AXES], incomplete)

@@ -24,7 +24,7 @@ def load_words(facts: MachineFacts, *, on_cpu: bool) -> str | None:
 
 
 def slowdown(facts: MachineFacts, *, on_cpu: bool) -> float:
-    """About how many times as long a run takes beside the load of this moment; at least 1.
+    """About how many times as long a run takes under the load of this moment; at least 1.
 
     The scheduler shares the cores fairly among what wants one: a run on the CPU wants all of them,
     one on a GPU wants one. 1 where the load slows nothing down or is not known.
