@@ -39,17 +39,13 @@ _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "di
 @click.option(
     "--python",
     metavar="PATH",
-    help=(
-        "Interpreter, virtual environment or created environment to examine; nothing is installed "
-        "into it."
-    ),
+    help="Interpreter, virtual environment or created environment to examine; nothing is installed "
+    "into it.",
 )
 @click.option(
     "--model",
-    help=(
-        "Model that must fit. Predicts its memory by stage at 512x512, 1024x1024 and the model's "
-        "own size. [default: the model of the default configuration]"
-    ),
+    help="Model that must fit. Predicts its memory by stage at 512x512, 1024x1024 and the model's "
+    "own size. [default: the model of the default configuration]",
 )
 @json_option
 def command(deep: bool, python: str | None, model: str | None, as_json: bool) -> int:

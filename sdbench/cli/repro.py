@@ -44,18 +44,14 @@ _NOT_OURS = (
 @click.option(
     "--stack",
     metavar="S",
-    help=(
-        "Environment to describe in environment.txt: 'current', or an environment as for run. "
-        "[default: the one that the run was made in, if the run is your own]"
-    ),
+    help="Environment to describe in environment.txt: 'current', or an environment as for run. "
+    "[default: the one that the run was made in, if the run is your own]",
 )
 @click.option(
     "--allow-pickle",
     is_flag=True,
-    help=(
-        "Let the script also read weights in pickle files. [default: as in the run, if it is your "
-        "own]"
-    ),
+    help="Let the script also read weights in pickle files. [default: as in the run, if it is your "
+    "own]",
 )
 @force_option
 @json_option

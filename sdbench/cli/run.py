@@ -46,10 +46,8 @@ from sdbench.words import printable, shell
 @results_option
 @click.option(
     "--model",
-    help=(
-        "Model: synthetic/…, a folder, a .safetensors or .gguf file, or a Hub id. [default: from "
-        "the configuration]"
-    ),
+    help="Model: synthetic/…, a folder, a .safetensors or .gguf file, or a Hub id. [default: from "
+    "the configuration]",
 )
 @lora_option
 @mode_option
@@ -59,10 +57,8 @@ from sdbench.words import printable, shell
 @click.option(
     "--device",
     type=click.Choice(["auto", "mps", "cuda", "cpu"]),
-    help=(
-        "Device to measure. [default: from the configuration, usually auto: mps, else cuda, else "
-        "cpu]"
-    ),
+    help="Device to measure. [default: from the configuration, usually auto: mps, else cuda, else "
+    "cpu]",
 )
 @click.option(
     "--stack",
@@ -70,11 +66,9 @@ from sdbench.words import printable, shell
     "stacks",
     multiple=True,
     metavar="S",
-    help=(
-        "Measure in this environment: 'current', an environment (see sdbench stacks), or the path "
-        "of an interpreter or virtual environment. Give it twice to compare two environments, "
-        "interleaved."
-    ),
+    help="Measure in this environment: 'current', an environment (see sdbench stacks), or the path "
+    "of an interpreter or virtual environment. Give it twice to compare two environments, "
+    "interleaved.",
 )
 @click.option(
     "--set",
@@ -99,23 +93,16 @@ from sdbench.words import printable, shell
 @click.option(
     "--until-decided",
     is_flag=True,
-    help=(
-        "Continue until every comparison of the run is decided, with analyses after 3, 5, 8, 13 "
-        "and 21 processes."
-    ),
+    help="Continue until every comparison of the run is decided, with analyses after 3, 5, 8, 13 "
+    "and 21 processes.",
 )
-@click.option(
-    "--dry-run", is_flag=True, help="Print the plan and its estimated cost without running it."
-)
+@click.option("--dry-run", is_flag=True, help="Print the plan and its estimated cost; run nothing.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @click.option(
     "--fail-on",
     multiple=True,
     type=click.Choice(["wrong", "skipped"]),
-    help=(
-        "Exit with 1 also if an image is wrong (or none could be checked), or if a case was "
-        "skipped."
-    ),
+    help="Exit with 1 also if an image is wrong (or none was checked), or if a case was skipped.",
 )
 @json_option
 def command(
@@ -214,8 +201,7 @@ def watcher_for(path: Path) -> Any:
 
 
 def exit_code(sat: SessionResult) -> int:
-    """130 when interrupted, 1 when the guard ended the run, 3 where the environment cannot be
-    imported;
+    """130 if interrupted, 1 if the guard ended the run, 3 if the environment cannot be imported;
     else what the outcomes say."""
     codes = {"interrupted": 130, "swapped-out": 1, "cannot-import": 3}
     return codes.get(sat.end, sat.summary.exit_code)
@@ -231,9 +217,8 @@ def finish(sat: SessionResult, run: Run, json_wanted: bool) -> None:
     finally:
         page = None if sat.unimportable is not None else write_page(Path(sat.summary.path))
     if page is not None:
-        (console(err=True) if json_wanted else console(lossy=True)).print(
-            f"Report: {page}", markup=False, soft_wrap=True
-        )
+        screen = console(err=True) if json_wanted else console(lossy=True)
+        screen.print(f"Report: {page}", markup=False, soft_wrap=True)
 
 
 def _show_results(sat: SessionResult, run: Run, json_wanted: bool) -> None:
@@ -249,10 +234,8 @@ def _show_results(sat: SessionResult, run: Run, json_wanted: bool) -> None:
     words = {
         "interrupted": "stopped; all measurements are kept",
         "budget": "the time budget (max_minutes) is used up; the remaining processes were not run",
-        "swapped-out": (
-            "stopped to protect your disk: more was written to swap than "
-            "guard.max_swapped_out_bytes allows; all measurements are kept"
-        ),
+        "swapped-out": "stopped to protect your disk: more was swapped out than "
+        "guard.max_swapped_out_bytes allows; all measurements are kept",
         "stuck": "a worker did not end even after SIGKILL: restart the machine",
     }
     if sat.end in words:

@@ -58,7 +58,7 @@ def test_remarks_say_what_is_odd_about_a_process() -> None:
     (cell,) = story_of(measured(steady(noise=0.001), config=one_case(8), fields=fields)).cells
     remarks = [" ".join(process.remarks) for process in cell.processes]
     assert "cold caches" in remarks[0]
-    assert "stands apart" in remarks[1]
+    assert "an outlier" in remarks[1]
     assert "crashed: SIGABRT in pass 2" in remarks[2]
     assert remarks[3:] == [""] * 5
 
