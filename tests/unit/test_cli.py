@@ -350,7 +350,7 @@ def test_plan_that_could_find_no_difference_says_what_would(call: Called) -> Non
     quick = ["run", "quick", "--stack", "current", "--stack", "current", "--dry-run"]
     _, out, _ = call(*quick)
     assert "note: with replicates = 1 there are measurements without verdicts" in out
-    assert "--set passes=4 finds changes far more often" in out
+    assert "--set passes=4 detects changes far more often" in out
     _, out, _ = call("run", "ci", "--stack", "current", "--stack", "current", "--dry-run")
     assert "note:" not in out
     _, out, _ = call("run", "quick", "--dry-run")
@@ -531,7 +531,7 @@ def test_resume_runs_the_rest_and_notes_the_sitting(call: Called, results: Path)
     assert len(load_run(path).run.sittings) == 2
     code, _, err = call("resume", "latest", "-o", str(results), "--json", script=play)
     assert code == 0
-    assert "4 of 4 processes are done, 0 to go." in err
+    assert "4 of 4 processes are done, 0 remain." in err
     assert len(load_run(path).attempts) == 4
     assert len(load_run(path).run.sittings) == 2  # nothing was to do
 

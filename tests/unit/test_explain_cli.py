@@ -174,4 +174,4 @@ def test_picture_for_people(call: Called, tmp_path: Path) -> None:
 def test_help_says_the_exit_codes(call: Called) -> None:
     code, out, _ = call("--help")
     assert code == 0
-    assert "Exits with 0 also when nothing is recognised" in " ".join(out.split())
+    assert "Exits with 0 also if nothing is recognised" in " ".join(out.split())

@@ -222,7 +222,7 @@ def test_pictures_stay_within_their_budget(tmp_path: Path, budget_bytes: int) ->
     )
     gallery = shown(loaded, budget_bytes=budget_bytes)
     assert sum(map(len, uris(gallery))) == gallery.size_bytes <= budget_bytes
-    dropped = any("for want of room" in sentence for sentence in gallery.left_out)
+    dropped = any("for lack of space" in sentence for sentence in gallery.left_out)
     assert dropped == (budget_bytes < 60_000)
     entries = only(gallery)
     assert all((entry.device is None) == (entry.missing is not None) for entry in entries)

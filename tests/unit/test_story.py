@@ -262,7 +262,7 @@ def test_what_is_furthest_from_the_cpu_comes_first() -> None:
     run = story_of(LoadedRun(loaded.path, loaded.run, [], loaded.attempts, comparisons=records))
     assert [curve.name for curve in run.divergence[:2]] == ["128x64", sizes[-1]]
     assert len(run.divergence) == MAX_CURVES
-    assert f"of {len(sizes)} cases" in (run.divergence_left_out or "")
+    assert f"cases of {len(sizes)} with" in (run.divergence_left_out or "")
 
 
 def test_findings_come_with_evidence_in_words_and_links(tmp_path: Path) -> None:
