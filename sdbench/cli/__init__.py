@@ -23,7 +23,7 @@ VERBS = {
     "resume": ("sdbench.cli.resume", "Continue a run that was stopped or killed."),
     "diagnose": (
         "sdbench.cli.diagnose",
-        "Report what is wrong, which documented claims hold here, and what to use.",
+        "Report what is wrong, which claims hold here, and what to use.",
     ),
     "localise": (
         "sdbench.cli.localise",

@@ -44,7 +44,7 @@ from sdbench.stats import DEFAULT_THRESHOLD
     metavar="AXIS",
     shell_complete=complete_axis,
     help="Compare inside each run: arm, stack, or a setting such as attention_slicing; its first "
-    "value is the base. With 'machine': two runs, of two machines.",
+    "value is the base. With 'machine': two runs from two machines.",
 )
 @click.option(
     "--baseline",
@@ -56,21 +56,17 @@ from sdbench.stats import DEFAULT_THRESHOLD
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 1, min_open=True),
-    help=(
-        "Smallest difference that counts, as a fraction: 0.03 is 3%. [default: 0.03, or that of "
-        "the run if it was measured until decided]"
-    ),
+    help="Smallest difference that counts, as a fraction: 0.03 is 3%. [default: 0.03, or that of "
+    "the run if it was measured until decided]",
 )
 @click.option(
     "--fail-on",
     "conditions",
     multiple=True,
     type=click.Choice(["slower", "wrong", "undecided", "any"]),
-    help=(
-        "Exit with 1 if a case is slower; if its image is wrong or it no longer completes "
-        "(wrong); if it has no verdict (undecided); any: slower or wrong. With any of these also "
-        "if nothing could be judged."
-    ),
+    help="Exit with 1 if a case is slower; if its image is wrong or it no longer completes "
+    "(wrong); if it has no verdict (undecided); any: slower or wrong. With any of these also "
+    "if nothing could be judged.",
 )
 @click.option(
     "--bisect",
@@ -87,10 +83,8 @@ from sdbench.stats import DEFAULT_THRESHOLD
 @click.option(
     "--rerun",
     is_flag=True,
-    help=(
-        "Measure both RUNs again, interleaved in one new run until it is decided, and compare "
-        "that run. Both must be your own, and their environments must still exist unchanged."
-    ),
+    help="Measure both RUNs again, interleaved in one new run until it is decided, and compare "
+    "that run. Both must be your own, and their environments must still exist unchanged.",
 )
 @click.option("--yes", "-y", is_flag=True, help="With --rerun: do not ask for confirmation.")
 @click.option(

@@ -42,15 +42,13 @@ _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "di
     "--python",
     metavar="PATH",
     shell_complete=complete_stack,
-    help="Examine this interpreter, virtual environment or created stack; nothing is installed "
+    help="Interpreter, virtual environment or created environment to examine; nothing is installed "
     "into it.",
 )
 @click.option(
     "--model",
-    help=(
-        "Model that must fit. Predicts its memory by stage at 512x512, 1024x1024 and the model's "
-        "own size. [default: the model of the default configuration]"
-    ),
+    help="Model that must fit. Predicts its memory by stage at 512x512, 1024x1024 and the model's "
+    "own size. [default: the model of the default configuration]",
 )
 @json_option
 def command(deep: bool, python: str | None, model: str | None, as_json: bool) -> int:

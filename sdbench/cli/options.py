@@ -41,19 +41,15 @@ strength_option = click.option(
 parts_option = click.option(
     "--parts",
     metavar="FOLDER",
-    help=(
-        "Folder in the layout of diffusers with the components that a single-file model lacks "
-        "(tokenizer, text encoders, VAE)."
-    ),
+    help="Folder in the layout of diffusers with the components that a single-file model lacks "
+    "(tokenizer, text encoders, VAE).",
 )
 """``--parts FOLDER``: the rest of a model in one file."""
 revision_option = click.option(
     "--revision",
     metavar="REV",
-    help=(
-        "Branch, tag or commit of a model of the Hub. [default: the newest, or the one in the "
-        "local cache]"
-    ),
+    help="Branch, tag or commit of a model of the Hub. [default: the newest, or the one in the "
+    "local cache]",
 )
 """``--revision REV``: which state of a model of the Hub."""
 save_baseline_option = click.option(

@@ -20,7 +20,7 @@ _MARKS = re.compile(
     + rb'|"fullname": "sdbench::'  # pytest-benchmark
     + rb"|\A\| chip \| GPU cores \| RAM \|"  # row
     + rb'|\A"""Case [^\n]* of sdbench run '  # repro.py
-    + rb"|\A[^\n]*\n\nMet by sdbench "  # reproduce.py
+    + rb"|\A[^\n]*\n\n(?:Met|Found) by sdbench "  # reproduce.py
 )
 _LOOKED_AT_BYTES = 1 << 14
 

@@ -115,17 +115,14 @@ _BY_SUFFIX = {".md": "md", ".png": "card", ".csv": "csv", ".json": "json", ".xml
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="PATH",
-    help=(
-        "Output file; '-' is standard output. [default: report.html for html, else standard output]"
-    ),
+    help="Output file; '-' is standard output. "
+    "[default: report.html for html, else standard output]",
 )
 @click.option(
     "--share",
     is_flag=True,
-    help=(
-        "Remove user and host names, paths, tokens, e-mail addresses, your own prompts with their "
-        "images, and workers' error output."
-    ),
+    help="Remove user and host names, paths, tokens, e-mail addresses, your own prompts with their "
+    "images, and workers' error output.",
 )
 @results_option_alone
 @force_option

@@ -46,16 +46,14 @@ _NOT_OURS = (
     "--stack",
     metavar="S",
     shell_complete=complete_stack,
-    help="Describe this environment in environment.txt: 'current', or a stack as for run. "
+    help="Environment to describe in environment.txt: 'current', or an environment as for run. "
     "[default: the one that the run was made in, if the run is your own]",
 )
 @click.option(
     "--allow-pickle",
     is_flag=True,
-    help=(
-        "Let the script also read weights in pickle files. [default: as in the run, if it is your "
-        "own]"
-    ),
+    help="Let the script also read weights in pickle files. [default: as in the run, if it is your "
+    "own]",
 )
 @force_option
 @json_option

@@ -66,10 +66,8 @@ it.
 @results_option
 @click.option(
     "--model",
-    help=(
-        "Model: synthetic/…, a folder, a .safetensors or .gguf file, or a Hub id. [default: from "
-        "the configuration]"
-    ),
+    help="Model: synthetic/…, a folder, a .safetensors or .gguf file, or a Hub id. [default: from "
+    "the configuration]",
 )
 @lora_option
 @mode_option
@@ -79,10 +77,8 @@ it.
 @click.option(
     "--device",
     type=click.Choice(["auto", "mps", "cuda", "cpu"]),
-    help=(
-        "Device to measure. [default: from the configuration, usually auto: mps, else cuda, else "
-        "cpu]"
-    ),
+    help="Device to measure. [default: from the configuration, usually auto: mps, else cuda, else "
+    "cpu]",
 )
 @click.option(
     "--stack",
@@ -91,8 +87,9 @@ it.
     multiple=True,
     metavar="S",
     shell_complete=complete_stack,
-    help="Measure in this environment: 'current', a stack (see sdbench stacks), or the path of an "
-    "interpreter or virtual environment. Give it twice to compare two, interleaved.",
+    help="Measure in this environment: 'current', an environment (see sdbench stacks), or the path "
+    "of an interpreter or virtual environment. Give it twice to compare two environments, "
+    "interleaved.",
 )
 @click.option(
     "--set",
@@ -119,23 +116,16 @@ it.
 @click.option(
     "--until-decided",
     is_flag=True,
-    help=(
-        "Continue until every comparison of the run is decided, with analyses after 3, 5, 8, 13 "
-        "and 21 processes."
-    ),
+    help="Continue until every comparison of the run is decided, with analyses after 3, 5, 8, 13 "
+    "and 21 processes.",
 )
-@click.option(
-    "--dry-run", is_flag=True, help="Print the plan and its estimated cost without running it."
-)
+@click.option("--dry-run", is_flag=True, help="Print the plan and its estimated cost; run nothing.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @click.option(
     "--fail-on",
     multiple=True,
     type=click.Choice(["wrong", "skipped"]),
-    help=(
-        "Exit with 1 also if an image is wrong (or none could be checked), or if a case was "
-        "skipped."
-    ),
+    help="Exit with 1 also if an image is wrong (or none was checked), or if a case was skipped.",
 )
 @save_baseline_option
 @json_option

@@ -203,10 +203,8 @@ def _unseen_issues(
             code="known-issue",
             severity="info",
             case_ids=[*dict.fromkeys(case_id for case_id, _ in keys)],
-            sentence=(
-                f"A known issue of these versions and settings: {issue.title}. It did not occur in "
-                "this run."
-            ),
+            sentence=f"A known issue of these versions and settings: {issue.title}. "
+            "It did not occur in this run.",
             evidence={"known_issues": [_issue_numbers(issue)]},
             remedy=f"If it occurs: {issue.advice(macos)}",
         )

@@ -1,5 +1,4 @@
-"""Everything between the command line and the first process: the plan, the device, and the
-estimated cost.
+"""Everything between the command line and the first process: plan, device, estimated cost.
 
 Nothing here changes the machine; building or fetching the model and making the run folder come
 after the user has agreed.

@@ -284,7 +284,7 @@ def test_faults_of_any_operator_are_recorded_for_what_they_are(sdbench: Sdbench)
         "watchdog": ("failed", None, "metal-watchdog"),
         "unraised": ("failed", None, "gpu-timeout"),
     }
-    assert len(ran["killed"].of_kind("measured")) == 1, "what was measured before is kept"
+    assert len(ran["killed"].of_kind("measured")) == 1, "earlier measurements are kept"
 
 
 def _recorded(beginning: str) -> Path:

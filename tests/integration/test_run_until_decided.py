@@ -46,5 +46,5 @@ def test_run_looks_after_three_processes_and_compare_judges_by_that_look(sdbench
 
     again = sdbench("resume", "latest")
     assert again.returncode == 0
-    assert "6 of 6 processes are done, 0 to go." in again.stderr
+    assert "6 of 6 processes are done, 0 remain." in again.stderr
     assert "look after 3 processes, by arm" in again.stderr

@@ -210,5 +210,7 @@ def test_screen_corrects_the_announced_time_after_the_first_block() -> None:
         screen.block_ends(1, replicates, 260.0, 140.0)
     lines = text.getvalue()
     assert "first figure, after 41 s: 2 s per image" in lines
-    assert lines.count("Took 2 min so far; by these times about 4 min more to measure") == 1
-    assert "7 min in all" in lines
+    assert (
+        lines.count("Took 2 min so far; about 4 min more to measure according to these times") == 1
+    )
+    assert "7 min in total" in lines

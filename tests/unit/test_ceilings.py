@@ -52,7 +52,7 @@ def test_arms_with_the_same_stack_and_environment_share_a_process() -> None:
 
 def test_what_is_known_is_not_measured_again_even_if_it_failed() -> None:
     first, _ = measured(run_of(), exit_code=-6, events=[])
-    assert [entry.reason for entry in first] == ["measuring it ended with status -6"] * 2
+    assert [entry.reason for entry in first] == ["measuring it ended with exit status -6"] * 2
     assert measured(run_of(), first) == ([], [])
 
 

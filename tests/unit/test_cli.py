@@ -330,7 +330,7 @@ def test_dry_run_until_decided_shows_the_least_and_the_most_time(call: Called) -
     code, out, _ = call(*arguments, "--until-decided")
     assert code == 0
     assert "until    every comparison by arm is decided" in out
-    assert "looks after 3, 5, 8, 13 and 21 processes" in out
+    assert "analyses after 3, 5, 8, 13 and 21 processes" in out
     assert "at least about" in out
     assert "to at most block 21, until decided" in out
     fewer = "until_decided.max_processes=8"
@@ -350,8 +350,8 @@ def test_until_decided_with_nothing_to_compare_is_said_before_anything_runs(call
 def test_plan_that_could_find_no_difference_says_what_would(call: Called) -> None:
     quick = ["run", "quick", "--stack", "current", "--stack", "current", "--dry-run"]
     _, out, _ = call(*quick)
-    assert "note: with replicates = 1 there are figures and no verdicts" in out
-    assert "--set passes=4 finds changes far more often" in out
+    assert "note: with replicates = 1 there are measurements without verdicts" in out
+    assert "--set passes=4 detects changes far more often" in out
     _, out, _ = call("run", "ci", "--stack", "current", "--stack", "current", "--dry-run")
     assert "note:" not in out
     _, out, _ = call("run", "quick", "--dry-run")
@@ -419,7 +419,7 @@ def test_interrupted_run_is_exit_code_130_and_can_be_resumed(call: Called, resul
     code, out, err = call(*small_run(results, "--json"), script=interrupting)
     document = json.loads(out)
     assert code == 130
-    assert "everything measured is kept. Go on with: sdbench resume" in err
+    assert "all measurements are kept. Continue with: sdbench resume" in err
     code, out, _ = call("resume", document["path"], "--json", script=play)
     assert code == 0
     assert json.loads(out)["outcomes"] == {"ok": 1}
@@ -528,11 +528,11 @@ def test_resume_runs_the_rest_and_notes_the_sitting(call: Called, results: Path)
     code, out, err = call("resume", "latest", "-o", str(results), "--json", script=play)
     assert code == 0
     assert json.loads(out)["outcomes"] == {"ok": 2}
-    assert "0 of 4 processes are done, 4 to go." in err
+    assert "0 of 4 processes are done, 4 remain." in err
     assert len(load_run(path).run.sittings) == 2
     code, _, err = call("resume", "latest", "-o", str(results), "--json", script=play)
     assert code == 0
-    assert "4 of 4 processes are done, 0 to go." in err
+    assert "4 of 4 processes are done, 0 remain." in err
     assert len(load_run(path).attempts) == 4
     assert len(load_run(path).run.sittings) == 2  # nothing was to do
 
@@ -562,7 +562,7 @@ def test_list_tells_of_a_run_it_cannot_read_and_goes_on(call: Called, results: P
     code, out, _ = call("list", "--json", "-o", str(results))
     rows = json.loads(out)["runs"]
     assert code == 0
-    assert "not a run of this or an older sdbench" in rows[0]["error"]
+    assert "not a run of this or an older version of sdbench" in rows[0]["error"]
     assert "error" not in rows[1]
     assert "unreadable" in call("list", "-o", str(results))[1]
 
@@ -737,7 +737,7 @@ def test_question_that_is_answered_no_starts_nothing(
     assert (code, out) == (2, "")
     assert "not started" in err
     (question,) = questions
-    assert re.fullmatch(r"Note: it takes .* hours.*\. Go on\?", question)
+    assert re.fullmatch(r"Note: it takes .* hours.*\. Continue\?", question)
     assert list_runs(results) == [] and not own_cache.exists()
 
 

@@ -164,7 +164,7 @@ def test_a_small_margin_in_the_latents_does_not_hide_a_wrong_decode(tmp_path: Pa
     found = compare(tmp_path, replicate_of([picture]))
     assert found.verdict == "broken"
     assert found.reason is not None and "fine noise lies over it" in found.reason
-    assert "the latents are right, so it went wrong in the decode" in found.reason
+    assert "the latents are right, so the fault is in the decode" in found.reason
 
 
 def test_rounding_to_eight_bits_is_always_allowed(tmp_path: Path) -> None:

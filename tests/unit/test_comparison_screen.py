@@ -30,7 +30,7 @@ def machine(index: int, ratio: float, **more: Any) -> LoadedRun:
 
 
 def test_another_system_is_said_in_the_title() -> None:
-    words = "the operating system differs too, so no difference is torch's alone"
+    words = "the operating system differs too, so no difference can be attributed to torch alone"
     assert words in screen(compare_runs(measured(), other(machine={"release": "15.1"})))
     assert words not in screen(compare_runs(measured(), other()))
 
@@ -79,7 +79,7 @@ def test_how_many_more_machines_would_tell_is_said() -> None:
     ratios = (0.93, 0.99, 0.92, 0.97)
     comparison = compare_axis([machine(i, ratio) for i, ratio in enumerate(ratios)], "arm")
     (case,) = comparison.cases
-    assert f"about {case.more_machines} more machines would tell" in screen(comparison)
+    assert f"about {case.more_machines} more machines would decide it" in screen(comparison)
 
 
 def test_case_that_completes_now_is_said_to_be_fixed() -> None:

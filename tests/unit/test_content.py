@@ -72,11 +72,11 @@ def test_relation_is_what_was_asked() -> None:
         (Scene("white", SCENE.items[:1]), "there is nothing blue"),
         (
             Scene("white", (Item("green", "circle"), SCENE.items[1])),
-            "something green is there that was not asked for",
+            "it shows something green that was not asked for",
         ),
         (
             Scene("white", (Item("red", "square"), SCENE.items[1])),
-            "what is red is a square, not a circle",
+            "the red object is a square, not a circle",
         ),
     ],
 )
@@ -92,14 +92,14 @@ def test_a_speck_of_another_colour_counts_from_half_a_percent_of_the_picture(
     pixels = draw_scene(SCENE, [LEFT, RIGHT], 128).copy()
     pixels[8 : 8 + side, 60 : 60 + side] = PALETTE["green"]
     reason = judge(pixels, PROMPT).reason
-    assert reason == ("something green is there that was not asked for" if told else None)
+    assert reason == ("it shows something green that was not asked for" if told else None)
 
 
 def test_a_second_one_of_the_same_is_wrong() -> None:
     pixels = draw_scene(Scene("white", (Item("red", "circle"),)), [(0.25, 0.25, 0.15)], 128)
     pixels = np.minimum(pixels, pixels[::-1, ::-1])
     verdict = judge(pixels, "a red circle on a white background")
-    assert verdict.reason == "what is red is none of the shapes, not a circle"
+    assert verdict.reason == "the red object is none of the shapes, not a circle"
 
 
 @pytest.mark.parametrize("kind", ["noise", "black", "grey", "noisy", "half", "colours swapped"])

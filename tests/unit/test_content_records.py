@@ -42,7 +42,7 @@ def judged(folder: Path, *pictures: Picture, model: str = "builtin/shapes") -> l
 def test_each_picture_is_held_against_its_own_prompt(folder: Path) -> None:
     first, second, third = judged(folder, *[make_picture(pixels_sha256=STORED)] * 3)
     assert (first.content, second.content, third.content) == ("right", "wrong", "right")
-    assert second.content_reason == "something red is there that was not asked for"
+    assert second.content_reason == "it shows something red that was not asked for"
 
 
 def test_other_models_pictures_are_not_read(folder: Path) -> None:
@@ -112,7 +112,7 @@ def test_table_says_it_in_plain_words() -> None:
     assert picture_words(summary_of(make_picture()).cases[0]) == "not checked"
     console = Console(record=True, width=200)
     render_summary(summary_of(WRONG), console)
-    assert "not what was asked for – 1 of 1 images" in console.export_text()
+    assert "not what the prompt asks for – 1 of 1 images" in console.export_text()
 
 
 def test_shipped_model_is_there_and_as_it_was_shipped() -> None:

@@ -162,7 +162,7 @@ def test_machine_that_became_slower_is_not_called_a_slower_software() -> None:
     case = only(run(1.0), run(1.25, seed=2, unit_s=0.0125))
     assert (case.verdict, case.reason) == ("inconclusive", "not-interleaved")
     assert case.drift is not None and case.drift.machine_ratio == pytest.approx(1.25, abs=0.01)
-    assert "fixed work took 24.8% longer" in (case.explanation or "")
+    assert "fixed reference work took 24.8% longer" in (case.explanation or "")
     assert case.ratio == pytest.approx(1.25, abs=0.01)  # as the times say
     assert case.ci95 is not None and case.ci95[0] < 1 < case.ci95[1]
 

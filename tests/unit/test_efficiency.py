@@ -136,7 +136,7 @@ def test_words_give_rate_share_and_stages() -> None:
 def test_more_than_the_products_rate_is_no_riddle() -> None:
     found = efficiency([profiled(flops=FLOPS)], ceiling(flops_per_s=1.0))
     words = efficiency_words(found, "float32")
-    assert "of the rate of large float32 matrix products, so it runs other kernels" in words
+    assert "of the rate of large float32 matrix products, so it uses other kernels" in words
     assert "% (other kernels)" in words.partition("in the profiling pass: ")[2]
     assert "limit" not in words and "ceiling" not in words
 

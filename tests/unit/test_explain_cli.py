@@ -76,13 +76,13 @@ def test_nothing_recognised_is_an_empty_list_and_an_honest_sentence(call: Called
     code, out, _ = call(stdin=b"ValueError: a new one\n")
     assert code == 0
     assert "not known to sdbench: ValueError: a new one" in out
-    assert "What would help" in out
+    assert "Useful additions" in out
 
 
 def test_a_general_sentence_says_so(call: Called) -> None:
     _, out, _ = call(stdin=b"zsh: abort      python a.py\n")
     assert "How sure: low" in out
-    assert "This is general" in out
+    assert "This explanation is general" in out
 
 
 def test_versions_of_a_recorded_machine(call: Called, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,4 +177,4 @@ def test_picture_for_people(call: Called, tmp_path: Path) -> None:
 def test_help_says_the_exit_codes(call: Called) -> None:
     code, out, _ = call("--help")
     assert code == 0
-    assert "Exits with 0 also when nothing is recognised" in " ".join(out.split())
+    assert "Exits with 0 also if nothing is recognised" in " ".join(out.split())

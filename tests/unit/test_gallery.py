@@ -96,7 +96,7 @@ def test_pictures_within_rounding_share_an_entry(tmp_path: Path) -> None:
     (entry,) = only(shown(pictured(tmp_path, painter)))
     assert entry.verdict == "match"
     assert entry.how_many == (
-        "The same within rounding in all 4 settings (4 different to the bit, the furthest is shown)"
+        "The same within rounding in all 4 settings (4 with different bits, the most distant is shown)"
     )
     assert len(entry.settings) == 4
     assert entry.difference is not None
@@ -131,7 +131,7 @@ def test_a_picture_of_something_else_is_wrong_unless_the_cpu_s_is_too(
     if compared:
         assert entry.tone == "good"
         assert entry.verdict_words == (
-            "same as CPU, and like it not as asked: no star found; it is the model"
+            "same as CPU, and, like the CPU's, not as asked: no star found; the cause is the model"
         )
     else:
         assert entry.tone == "bad"
@@ -222,7 +222,7 @@ def test_pictures_stay_within_their_budget(tmp_path: Path, budget_bytes: int) ->
     )
     gallery = shown(loaded, budget_bytes=budget_bytes)
     assert sum(map(len, uris(gallery))) == gallery.size_bytes <= budget_bytes
-    dropped = any("for want of room" in sentence for sentence in gallery.left_out)
+    dropped = any("for lack of space" in sentence for sentence in gallery.left_out)
     assert dropped == (budget_bytes < 60_000)
     entries = only(gallery)
     assert all((entry.device is None) == (entry.missing is not None) for entry in entries)

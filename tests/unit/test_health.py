@@ -307,4 +307,4 @@ def test_only_unlike_sides_are_called_not_comparable(call: Called, tmp_path: Pat
     crashed = ended_as("crashed")
     broken = measured(config=arms, fields=lambda slot: crashed if slot.arm == "new" else {})
     out = call("compare", kept(tmp_path, changed(broken, run_id="arms")))[1]
-    assert "not comparable" not in out and "cannot tell – the new side crashed" in out
+    assert "not comparable" not in out and "inconclusive – the new side crashed" in out

@@ -127,7 +127,7 @@ def test_three_runs_under_the_same_conditions_tell_how_far_runs_differ() -> None
     assert spread.log_sd == pytest.approx(0.05, rel=0.1)
     assert spread.least_ratio == pytest.approx(1.03 * 1.36, rel=0.05)  # t of 2 degrees: 4.3
     words = shown(history_of(same, MINE))
-    assert "The 3 runs with torch 2.0.0 under the same conditions scatter by 5." in words
+    assert "The 3 runs with torch 2.0.0 under the same conditions differ by 5." in words
     assert history_of(same[:2], MINE).spreads == []
 
 

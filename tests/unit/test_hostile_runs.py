@@ -365,12 +365,12 @@ def test_a_folder_that_was_deleted_or_moved_ends_the_run_at_the_next_record(
     folder = RunFolder.create(results, make_run())
     folder.append(make_started())
     folder.path.rename(results / "elsewhere")
-    with pytest.raises(StoreError, match="deleted or moved away"):
+    with pytest.raises(StoreError, match="deleted or moved during"):
         folder.append(make_replicate())
     (results / "elsewhere").rename(folder.path)
     folder.append(make_replicate())
     (folder.path / RECORDS_FILE).unlink()
-    with pytest.raises(StoreError, match="deleted or moved away") as caught:
+    with pytest.raises(StoreError, match="deleted or moved during") as caught:
         folder.append(make_replicate())
     assert caught.value.exit_code == 3
     folder.close()
@@ -441,7 +441,7 @@ def test_what_a_file_holds_must_be_what_its_name_says(tmp_path: Path) -> None:
     Image.fromarray(pixels + 1).save(path)
     artifacts = Artifacts(tmp_path)
     assert artifacts.pixels(digest) is None
-    assert "something else than its name says" in (artifacts.why_not(digest) or "")
+    assert "does not match its name" in (artifacts.why_not(digest) or "")
     path.unlink()
     (tmp_path / "elsewhere.png").write_bytes(b"")
     path.symlink_to(tmp_path / "elsewhere.png")

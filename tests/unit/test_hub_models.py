@@ -232,7 +232,7 @@ class OfflineModeIsEnabled(ConnectionError):  # noqa: N818 - the client's name f
         (_RefusedError(404), "no such repository"),
         (RevisionNotFoundError(404), "no revision 'v1' of it"),
         (OfflineModeIsEnabled("off"), "offline mode; unset HF_HUB_OFFLINE"),
-        (_RefusedError(500), "could not be asked: _RefusedError: a page of text"),
+        (_RefusedError(500), "could not be queried: _RefusedError: a page of text"),
     ],
 )
 def test_refusals_are_one_plain_line(hub: Hub, error: Exception, words: str) -> None:

@@ -183,7 +183,7 @@ def test_run_is_not_resumed_with_another_input_image() -> None:
     other = ImageToImage(
         pipeline_class=given.pipeline_class, input_sha256=dict.fromkeys(given.input_sha256, "0")
     )
-    with pytest.raises(MachineError, match="draws another input image"):
+    with pytest.raises(MachineError, match="draws a different input image"):
         check_resumable(msgspec.structs.replace(run, image_to_image=other))
 
 

@@ -153,7 +153,7 @@ def test_what_one_gpu_cannot_tell_leaves_the_rest(monkeypatch: pytest.MonkeyPatc
 
 def test_nvml_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = opened(monkeypatch, FakeNvml(["a"], {"init"}))
-    assert _reason(reader.read().power_w) == "NVML does not start: Not Supported"
+    assert _reason(reader.read().power_w) == "NVML could not be started: Not Supported"
 
 
 def test_missing_package_is_named_with_the_command(
@@ -210,7 +210,7 @@ def test_power_is_energy_between_two_readings() -> None:
 @pytest.mark.parametrize(
     ("energies", "times", "reason"),
     [
-        ((None, None), (1.0, 2.0), "knows no energy"),
+        ((None, None), (1.0, 2.0), "does not report energy"),
         ((5000, 1000), (1.0, 2.0), "ran backwards"),
         ((1000, 2000), (1.0, 1.001), "two readings"),
         ((RuntimeError(), RuntimeError()), (1.0, 2.0), "failed (RuntimeError)"),

@@ -104,7 +104,7 @@ def test_vm_stat_quotes_one_label_and_counts_bytes_in_another() -> None:
 def test_vm_stat_with_counters_that_cannot_be(line: str) -> None:
     found = counts(parse_vm_stat(f"(page size of 16384 bytes)\n{line}\n"))
     assert found.bytes_of("Swapouts") == Unavailable(
-        f"Swapouts: “{line.split()[1].rstrip('.')}” cannot be"
+        f"Swapouts: “{line.split()[1].rstrip('.')}” is impossible"
     )
 
 
@@ -448,4 +448,4 @@ def test_free_disk_that_is_not_told() -> None:
     for said in ("", "df: /nowhere: No such file or directory\n", "Filesystem 1K-blocks\n/dev 9\n"):
         assert parse_df(said) == Unavailable("df names no free space")
     absurd = DF_K.replace("9124532", "99999999999999999999")
-    assert parse_df(absurd) == Unavailable("df: “102400000000000000000000” cannot be")
+    assert parse_df(absurd) == Unavailable("df: “102400000000000000000000” is impossible")

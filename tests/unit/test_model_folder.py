@@ -245,7 +245,7 @@ FAULTY: list[tuple[Change, str, str]] = [
     ),
     (
         lambda folder: edit(folder / "model_index.json", unet=["my_unet", "MyUNet"]),
-        "unet is of a class in 'my_unet', which is code of the model's",
+        "unet is of a class in 'my_unet', which is code supplied with the model",
         "never runs",
     ),
     (
@@ -381,7 +381,7 @@ FAULTY_OTHERS: list[tuple[Change, str]] = [
     (lambda folder: (folder / "transformer/config.json").unlink(), "transformer/config.json is"),
     (
         lambda folder: edit(folder / "model_index.json", transformer=["own", "Transformer"]),
-        "transformer is of a class in 'own', which is code of the model's",
+        "transformer is of a class in 'own', which is code supplied with the model",
     ),
     (
         lambda folder: edit(

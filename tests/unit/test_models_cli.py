@@ -186,7 +186,9 @@ def test_large_model_is_asked_about_on_a_terminal(
 ) -> None:
     code, _, err = call("models", "make", LARGE)
     assert (code, "not started" in err) == (2, True)
-    assert asked == [f"Note: making {LARGE} takes 33.7 GB of disk, once; 900.0 GB are free. Go on?"]
+    assert asked == [
+        f"Note: making {LARGE} takes 33.7 GB of disk, once; 900.0 GB are free. Continue?"
+    ]
     assert not own_cache.exists()
 
 

@@ -255,7 +255,7 @@ def test_reason_of_an_abort_is_in_the_crash_report_where_the_worker_wrote_none(
 def test_end_without_an_event_tells_the_last_line_of_the_error_output() -> None:
     report = make_report(events_until("import"), exit_code=3, stderr_tail="odd\nlicence expired\n")
     assert record_of(report).reason == (
-        "ended in import with status 3; its error output ends with: licence expired"
+        "ended in import with exit status 3; its error output ends with: licence expired"
     )
 
 
@@ -318,14 +318,14 @@ def test_worker_that_could_not_be_ended_is_told() -> None:
     report = make_report([], exit_code=None, stop=Stop("timeout", "late"), could_not_be_ended=True)
     record = record_of(report)
     assert record.outcome == "timeout"
-    assert "did not even end on SIGKILL" in (record.reason or "")
+    assert "did not end even after SIGKILL" in (record.reason or "")
 
 
 def test_silent_end_is_a_failure_with_the_status() -> None:
     record = record_of(make_report(events_until("import"), exit_code=3))
     assert (record.outcome, record.reason) == (
         "failed",
-        "ended in import with status 3, saying nothing",
+        "ended in import with exit status 3, without any error output",
     )
 
 

@@ -307,7 +307,7 @@ def test_words() -> None:
     assert replicate_words(known) == "7 measured passes (their median is known to 0.5%)"
     assert replicate_words(timed([1.0])) == "1 measured pass"
     assert passes_sentence(summarise(run, [known, slow], "x")) == (
-        "Processes made 3 to 7 passes. Why no more: their median is known to 0.5% (1), the steady "
+        "Processes made 3 to 7 passes. Reason to stop: their median is known to 0.5% (1), the steady "
         "passes lasted as long as the start-up (1)."
     )
     asked = [timed([2.0, 1.0], block, passes_stopped="asked") for block in (0, 1)]
@@ -322,7 +322,7 @@ def test_screens_say_how_many_passes_were_made_and_why_no_more(
         return {"passes": passes, "passes_stopped": "median-known"}
 
     loaded = measured(config=one_case(2), fields=known)
-    sentence = "Processes made 5 passes. Why no more: their median is known to 0.5% (2)."
+    sentence = "Processes made 5 passes. Reason to stop: their median is known to 0.5% (2)."
     assert main(["show", str(kept(tmp_path, loaded))]) == 0
     (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith("passes "))
     assert line.removeprefix("passes").strip() == sentence

@@ -180,8 +180,8 @@ def sliced(at: At) -> bool:
 PLAIN_AND_SLICED: tuple[dict[str, Any], ...] = ({}, {"attention_slicing": True})
 PLAIN_AND_PRIMED: tuple[dict[str, Any], ...] = ({}, {"warmup": True})
 PRIMED = ({"warmup": True},)
-DECODE = "the latents are right, so it went wrong in the decode"
-LATENTS = "latents are wrong already"
+DECODE = "the latents are right, so the fault is in the decode"
+LATENTS = "latents are already wrong"
 NO_FLOAT32 = "float32"
 FAULTS = [
     # every image, in the decode: kind and strength

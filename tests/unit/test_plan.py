@@ -105,7 +105,7 @@ def test_exclude_leaves_out_what_matches_all_its_keys() -> None:
 
 
 def test_excluding_everything_is_an_error() -> None:
-    with pytest.raises(ConfigError, match="at least one case"):
+    with pytest.raises(ConfigError, match="at least one remaining case"):
         plan_of(exclude=[{"warmup": False}])
 
 
@@ -284,9 +284,9 @@ def test_without_levels_arms_are_as_configured() -> None:
 @pytest.mark.parametrize(
     ("levels", "memory_bytes", "expected"),
     [
-        ([16e9], 16_000_000_000, r"hold_bytes\[0\]: expected less than the memory there is"),
+        ([16e9], 16_000_000_000, r"hold_bytes\[0\]: expected less than the memory of the machine"),
         ([0, 2e9, "50%"], 4_000_000_000, r"hold_bytes\[2\]: expected each level once"),
-        ([4e9], 0, r"hold_bytes\[0\]: expected less than the memory there is"),
+        ([4e9], 0, r"hold_bytes\[0\]: expected less than the memory of the machine"),
     ],
 )
 def test_level_that_cannot_be_held_is_an_error(

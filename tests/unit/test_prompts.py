@@ -129,7 +129,7 @@ def test_beside_another_encoder_the_rest_is_not_called_lost() -> None:
     length = Tokenizer({}, beside="T5").measure("x" * 100)
     remark = length.remark(1)
     assert remark is not None and "xxx" not in remark
-    assert remark.endswith("cut off there; how much T5 reads is measured in the run")
+    assert remark.endswith("cut there; how much T5 reads is measured in the run")
 
 
 def counted(*entries: tuple[int, str, int, int]) -> list[PromptTokens]:

@@ -261,7 +261,7 @@ def test_too_little_memory_is_the_reason(tmp_path: Path) -> None:
     maker = Maker(tmp_path, available=500_000_000)
     maker.make("float16")
     assert maker.asked() == []
-    assert "0.5 GB are there" in str(maker.absent())
+    assert "0.5 GB are free" in str(maker.absent())
 
 
 def test_without_memory_for_float64_the_rest_is_computed(tmp_path: Path) -> None:

@@ -236,7 +236,7 @@ def test_rerun_that_the_user_stops_is_kept_and_decides_nothing(
     )
     assert (code, out) == (expected, "")
     (made,) = {path.parent for path in results.glob("*/run.json")} - {base, new}
-    assert f"Go on with: sdbench resume {made}" in err
+    assert f"Continue with: sdbench resume {made}" in err
 
 
 @pytest.mark.parametrize(

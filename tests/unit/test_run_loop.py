@@ -792,7 +792,7 @@ def test_disk_that_is_full_ends_the_sitting_and_keeps_the_rest(tmp_path: Path) -
     loop = make_loop(tmp_path, script)
     with (
         contextlib.ExitStack() as disk,
-        pytest.raises(StoreError, match="what was measured before is kept"),
+        pytest.raises(StoreError, match="earlier measurements are kept"),
     ):
         carry_out(loop)
     assert outcomes(loop.folder.path) == ["ok"]

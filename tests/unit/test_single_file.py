@@ -123,8 +123,8 @@ def test_variants_differ_in_what_the_shapes_say() -> None:
         ({"transformer_blocks.0.attn.to_q.weight": (2, 2)}, "unknown type"),
         ({"unet.down_blocks.0.lora_A.weight": (2, 2)}, "unknown type: a LoRA"),
         (FLUX | {"img_in.weight": (3072, 384)}, "384 channels, and that of FLUX.1 64"),
-        (FLUX | {"double_blocks.0.a.scale_weight": ()}, "quantised in a way of another program"),
-        (FLUX | {"a.quant_state.bitsandbytes__nf4": (1,)}, "quantised in a way of another"),
+        (FLUX | {"double_blocks.0.a.scale_weight": ()}, "quantised in a format of another program"),
+        (FLUX | {"a.quant_state.bitsandbytes__nf4": (1,)}, "quantised in a format of another"),
         (FLUX | {"img_in.weight": (3072,)}, "unknown type"),
         (
             unet("synthetic/sd15", **{"input_blocks.0.0.weight": (320, 9, 3, 3)}),

@@ -141,8 +141,8 @@ def test_two_at_once_wait_for_each_other(make: Make, told: list[str]) -> None:
     [
         ({"venv": "echo 'error: no such Python' >&2; exit 2"}, UvError, "no such Python.*put pyth"),
         ({"install": "echo 'error: odd' >&2; exit 1"}, UvError, "could not be installed: odd"),
-        ({"install": "exit 3"}, UvError, "uv ended with status 3"),
-        ({"install": "kill -9 $$"}, UvError, "uv ended with status -9"),
+        ({"install": "exit 3"}, UvError, "uv ended with exit status 3"),
+        ({"install": "kill -9 $$"}, UvError, "uv ended with exit status -9"),
         (
             {"install": "echo 'error: No space left on device (os error 28)' >&2; exit 1"},
             UvError,
@@ -151,7 +151,7 @@ def test_two_at_once_wait_for_each_other(make: Make, told: list[str]) -> None:
         (
             {"packages": {**lock_of().versions, "torch": "2.0.0"}},
             MachineError,
-            r"not as its lock says: torch is 2\.0\.0 instead of 1\.13\.1",
+            r"differs from its lock file: torch is 2\.0\.0 instead of 1\.13\.1",
         ),
         ({"packages": {}}, MachineError, "torch is not installed, diffusers is not installed"),
         ({"torch": "2.5.1+cu124"}, MachineError, "torch calls itself 2.5.1"),

@@ -107,7 +107,7 @@ def test_created_environment_is_found_by_its_name() -> None:
 def test_changed_environment_is_not_measured_in() -> None:
     folder = created()
     telling_python(folder / "bin" / "python", {**lock_of().versions, "numpy": "2.0.0"})
-    with pytest.raises(UsageError, match=r"spoilt: numpy was 1\.26\.4 and is 2\.0\.0.*create"):
+    with pytest.raises(UsageError, match=r"was changed: numpy was 1\.26\.4 and is 2\.0\.0.*create"):
         resolve_stack("torch-1.13")
 
 

@@ -22,7 +22,7 @@ def test_packages_of_this_interpreter_are_listed() -> None:
     ("program", "reason"),
     [
         ("yes", "it prints more than 4,194,304 bytes"),
-        ("echo '[]'; exit 3", "it ended with status 3"),
+        ("echo '[]'; exit 3", "it ended with exit status 3"),
         ("sleep 600 & echo $! > {pid}; echo '[]'", "it did not end within 1 s"),
         ("echo '[1'", "Expected `object`"),
     ],

@@ -151,7 +151,7 @@ def test_build_for_the_cpu_is_the_same_version_and_needs_less() -> None:
     [
         ({"numpy": "2.0"}, "numpy is 2.0 instead of 1.0"),
         ({"torch": "1.0.1"}, "torch is 1.0.1 instead of 1.0"),
-        ({"pip": "26"}, "pip 26 is not in the lock"),
+        ({"pip": "26"}, "pip 26 is not in the lock file"),
     ],
 )
 def test_other_version_or_package_is_a_departure(change: dict[str, str], words: str) -> None:

@@ -168,7 +168,7 @@ def test_full_disk_takes_the_half_written_record_back(folder: RunFolder) -> None
     with largest_file(len(before) + 40), pytest.raises(StoreError) as caught:
         folder.append(make_replicate())
     assert "cannot write" in str(caught.value)
-    assert "what was measured before is kept" in str(caught.value)
+    assert "earlier measurements are kept" in str(caught.value)
     assert caught.value.exit_code == 3
     assert records.read_bytes() == before
 
@@ -247,7 +247,7 @@ def test_run_that_cannot_be_read_is_explained(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no run there"):
         load_run(tmp_path)
     (tmp_path / RUN_FILE).write_text('{"run_id": 5}')
-    with pytest.raises(StoreError, match="not a run of this or an older sdbench"):
+    with pytest.raises(StoreError, match="not a run of this or an older version of sdbench"):
         load_run(tmp_path)
     (tmp_path / RUN_FILE).write_bytes(b"\xff\x00")
     with pytest.raises(StoreError):

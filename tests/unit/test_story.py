@@ -58,7 +58,7 @@ def test_remarks_say_what_is_odd_about_a_process() -> None:
     (cell,) = story_of(measured(steady(noise=0.001), config=one_case(8), fields=fields)).cells
     remarks = [" ".join(process.remarks) for process in cell.processes]
     assert "cold caches" in remarks[0]
-    assert "stands apart" in remarks[1]
+    assert "an outlier" in remarks[1]
     assert "crashed: SIGABRT in pass 2" in remarks[2]
     assert remarks[3:] == [""] * 5
 
@@ -262,7 +262,7 @@ def test_what_is_furthest_from_the_cpu_comes_first() -> None:
     run = story_of(LoadedRun(loaded.path, loaded.run, [], loaded.attempts, comparisons=records))
     assert [curve.name for curve in run.divergence[:2]] == ["128x64", sizes[-1]]
     assert len(run.divergence) == MAX_CURVES
-    assert f"of {len(sizes)} cases" in (run.divergence_left_out or "")
+    assert f"cases of {len(sizes)} with" in (run.divergence_left_out or "")
 
 
 def test_findings_come_with_evidence_in_words_and_links(tmp_path: Path) -> None:

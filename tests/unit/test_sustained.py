@@ -186,7 +186,7 @@ def test_even_process_is_told_to_be_stable() -> None:
 @pytest.mark.parametrize(
     ("ended", "words"),
     [
-        ({"passes_stopped": "time-limit"}, "no time for the minutes"),
+        ({"passes_stopped": "time-limit"}, "not enough time for the requested minutes"),
         ({"outcome": "crashed"}, "crashed"),
     ],
 )

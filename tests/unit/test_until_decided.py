@@ -151,7 +151,7 @@ def test_what_is_compared_is_what_the_plan_has_several_of(
         (
             {"matrix": {"warmup": [False, True], "attention_slicing": [False, True]}},
             "auto",
-            "expected which to compare: attention_slicing, warmup",
+            "expected the axis to compare: attention_slicing, warmup",
         ),
     ],
 )
@@ -422,7 +422,7 @@ def test_screen_says_what_is_decided_what_is_open_and_for_how_long() -> None:
     assert lines[:4] == [
         "look after 3 processes, by arm: 1 of 3 decided (1 slower)",
         "  open: b (old → new), ×1.021 so far",
-        "  no verdict, however many follow: c (old → new) – the new side crashed",
-        "  goes on to 5 processes: about 2 min, and 15 min at most in all.",
+        "  no verdict, even with more processes: c (old → new) – the new side crashed",
+        "  continues to 5 processes: about 2 min, and 15 min at most in total.",
     ]
     assert lines[4].endswith("1 of 3 decided (1 slower); this was the last analysis")

@@ -37,10 +37,8 @@ def chip(facts: DoctorFacts) -> Check | None:
     return question.fails(
         f"an Intel Mac: {words}" if words else "an Intel Mac",
         _on_the_cpu(facts),
-        why=(
-            f"{question.why}. The CPU still works, slowly; torch 2.2.2 is the last release for "
-            "Intel Macs"
-        ),
+        why=f"{question.why}. The CPU still works, slowly; torch 2.2.2 is the last release for "
+        "Intel Macs",
     )
 
 
@@ -107,10 +105,8 @@ def macos_version(facts: DoctorFacts) -> Check | None:
         return question.fails(
             found,
             f"{update_macos(facts)}, or: {install_stack(facts)}",
-            why=(
-                f"torch {torch} was built for macOS {needs.macos} and later: on an older version "
-                "it does not load, or does not offer mps"
-            ),
+            why=f"torch {torch} was built for macOS {needs.macos} and later: on an older version "
+            "it does not load, or does not offer mps",
         )
     if within(version, f"<{_RECOMMENDED_MACOS}"):
         return question.warns(found, update_macos(facts))

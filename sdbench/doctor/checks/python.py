@@ -80,9 +80,7 @@ def python_version(facts: DoctorFacts) -> Check | None:
         return question.fails(
             found,
             new_environment(facts),
-            why=(
-                f"this machine needs {torch_requirement(facts)}, and none of these releases "
-                f"supports Python {python}"
-            ),
+            why=f"this machine needs {torch_requirement(facts)}, and none of these releases "
+            f"supports Python {python}",
         )
     return question.passes(found)

@@ -62,10 +62,8 @@ def torch_version(facts: DoctorFacts) -> Check | None:
         return question.warns(
             found,
             newer,
-            why=(
-                "with torch 1.13 the first pass on mps gives another image than later ones: the "
-                "pipeline needs a warm-up pass of one step; torch 2 fixes this and other problems"
-            ),
+            why="with torch 1.13 the first pass on mps gives another image than later ones: the "
+            "pipeline needs a warm-up pass of one step; torch 2 fixes this and other problems",
         )
     return question.passes(found)
 
