@@ -52,14 +52,14 @@ Typical use:
   sdbench show latest
 
 \b
-Completion of commands, options, runs, cases, configurations, stacks and axes:
+Completion of commands, options, runs, cases, configurations, environments and axes:
   zsh   eval "$(_SDBENCH_COMPLETE=zsh_source sdbench)"      in ~/.zshrc
   bash  eval "$(_SDBENCH_COMPLETE=bash_source sdbench)"     in ~/.bashrc
   fish  _SDBENCH_COMPLETE=fish_source sdbench | source      in ~/.config/fish/config.fish
 
 \b
-Exit codes: 0 all well, 1 a case did not end well, 2 wrong usage or configuration,
-3 this machine or stack cannot run it (or a run cannot be read), 70 a fault of sdbench
+Exit codes: 0 all well, 1 a case did not complete, 2 wrong usage or configuration,
+3 this machine or environment cannot run it (or a run cannot be read), 70 a fault of sdbench
 itself, 130 interrupted (results are kept)."""
 
 

@@ -81,7 +81,7 @@ _FORMATS: dict[str, _Format] = {
     ),
     "row": _Format("a table line a run, of the fastest recommended settings, for a thread", _row),
     "card": _Format(
-        "a picture (PNG, 1200x630) to post, of a run or of the comparison of several",
+        "an image (PNG, 1200x630) to post, of a run or of the comparison of several",
         lambda runs: card_png(runs, build_report(runs)),
         "card.png",
     ),

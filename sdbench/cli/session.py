@@ -37,7 +37,7 @@ def watcher_for(path: Path) -> Any:
 
 
 def exit_code(sat: SessionResult) -> int:
-    """130 when interrupted, 1 when the guard ended the run, 3 where the stack cannot be imported;
+    """130 when interrupted, 1 when the guard ended the run, 3 where the environment cannot be imported;
     else what the outcomes say."""
     codes = {"interrupted": 130, "swapped-out": 1, "cannot-import": 3}
     return codes.get(sat.end, sat.summary.exit_code)

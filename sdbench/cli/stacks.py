@@ -164,7 +164,7 @@ def check_command(names: tuple[str, ...], as_json: bool) -> int:
     if as_json:
         print_json({"stacks": rows})
     elif not rows:
-        _say("No stack is created yet. Make one with: sdbench stacks create torch-1.13")
+        _say("No environment is created yet. Make one with: sdbench stacks create torch-1.13")
     spoilt = [row["name"] for row in rows if not row["works"]]
     if spoilt:
         print_next("sdbench", "stacks", "create", *spoilt)

@@ -105,7 +105,7 @@ _QUESTIONS = (
     _Question(
         "a",
         "the first pass differs on torch 1.13",
-        "The first pass differs on torch 1.13; priming with one step mends it; torch 2 solves it.",
+        "The first pass differs on torch 1.13; priming with one step fixes it; torch 2 solves it.",
         f"{_DOCS_2022} and {_DOCS_2023}; torch 1.13, and from 2.0 on",
         "relative distance of latents or pixels, the larger",
         first_pass_differs,

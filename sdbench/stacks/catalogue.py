@@ -84,7 +84,7 @@ def shipped_stack(name: str) -> ShippedStack:
     stacks = shipped_stacks()
     if name not in stacks:
         raise UsageError(
-            f"no stack {name!r} comes with sdbench; {did_you_mean(name, stacks)}there are "
+            f"no environment {name!r} comes with sdbench; {did_you_mean(name, stacks)}there are "
             f"{', '.join(stacks)}"
         ).then("sdbench stacks list")
     return stacks[name]

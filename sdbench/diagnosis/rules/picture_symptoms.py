@@ -170,7 +170,7 @@ def counted_symptom(
         code,
         "error",
         row,
-        f"{len(wrong)} of {len(made)} pictures {words}: {where}" + (f"; {more}" if more else ""),
+        f"{len(wrong)} of {len(made)} images {words}: {where}" + (f"; {more}" if more else ""),
         " ".join(part for part in (use, look_closer(evidence, row)) if part),
         {
             "wrong": len(wrong),

@@ -110,7 +110,7 @@ def _print_next(result: Localisation, out: Console) -> None:
         print_command(out, shell("python", result.proof.script), lead="  ")
     elif not result.beyond:
         words = (
-            "Next, if images are wrong all the same: search with the settings with which they are. "
+            "Next, if images are wrong nevertheless: search with the settings with which they are. "
             "This prints the whole command for each of them:"
         )
         say(out, words)

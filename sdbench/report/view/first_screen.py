@@ -117,7 +117,7 @@ def _counted_words(cases: Sequence[CaseComparison], only: Verdict | None) -> str
 
 
 def _name(side: SideInfo, comparison: Comparison) -> str:
-    """An arm or a value by its name, a whole run by its id."""
+    """A variant or a value by its name, a whole run by its id."""
     return side.label if comparison.by is not None else side.run_id or side.label
 
 

@@ -60,7 +60,7 @@ class Headline(msgspec.Struct, frozen=True, kw_only=True):
 
     ``main`` is the choice for one image at 512x512, else at the largest size, ``main_cell`` the
     plainest case measured there where nothing may be recommended: what a person waits for.
-    ``fastest`` is the recommended cell with the least seconds a picture, None where nothing may be
+    ``fastest`` is the recommended cell with the least seconds an image, None where nothing may be
     recommended; then ``quickest`` still says what was measured, right or not. ``subject`` is what
     every number depends on, ``answers`` are its largest figures, ``claims`` how many were tested.
     """
