@@ -37,7 +37,7 @@ def watcher_for(path: Path) -> Any:
 
 
 def exit_code(sat: SessionResult) -> int:
-    """130 when interrupted, 1 when the guard ended the run, 3 where the environment cannot be imported;
+    """130 when interrupted, 1 when the guard ended the run, 3 where torch cannot be imported;
     else what the outcomes say."""
     codes = {"interrupted": 130, "swapped-out": 1, "cannot-import": 3}
     return codes.get(sat.end, sat.summary.exit_code)
@@ -77,7 +77,7 @@ def finish(sat: SessionResult, run: Run, json_wanted: bool) -> None:
         page = None if sat.unimportable is not None else write_page(Path(sat.summary.path))
     if page is not None:
         (console(err=True) if json_wanted else console(lossy=True)).print(
-            f"Report to look at: {page}", markup=False, soft_wrap=True
+            f"Report: {page}", markup=False, soft_wrap=True
         )
 
 

@@ -64,7 +64,7 @@ def _table(
         ("torch", "whole", lambda entry: harmless(entry.versions.get("torch", "–"))),
         ("diffusers", "folded", lambda entry: harmless(entry.versions.get("diffusers", "–"))),
         ("outcome", "folded", _outcome),
-        ("s/picture", "figure", _time),
+        ("s/image", "figure", _time),
     ]
     if scale is not None:
         columns.append((scale.heading, "whole", scale.line))

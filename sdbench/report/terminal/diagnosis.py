@@ -127,7 +127,7 @@ def _print_goal(goal: Goal, console: Console, shown: set[str], sentence: str) ->
     for name, choice in choices:
         words = [
             case_words(choice.case),
-            f"{seconds(choice.seconds_per_picture)} a picture",
+            f"{seconds(choice.seconds_per_picture)} an image",
             iterations_words(choice.iterations_per_second),
             size(choice.peak_memory_bytes),
         ]
@@ -159,7 +159,7 @@ def _tradeoffs(tradeoffs: Sequence[Tradeoff], *, judged: bool) -> Table:
     columns: list[Column[Tradeoff]] = [
         ("time against memory", "folded", lambda entry: escape(_name(entry))),
         ("arm", "text", lambda entry: harmless(entry.arm)),
-        ("s/picture", "figure", lambda entry: seconds(entry.seconds_per_picture)),
+        ("s/image", "figure", lambda entry: seconds(entry.seconds_per_picture)),
         ("it/s", "figure", lambda entry: rate_figure(entry.iterations_per_second)),
         ("peak memory", "figure", lambda entry: size(entry.peak_memory_bytes)),
         ("image", "text", lambda entry: CORRECT_WORDS[entry.correct]),

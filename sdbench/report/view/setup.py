@@ -265,7 +265,7 @@ def method_lines(loaded: LoadedRun, summary: RunSummary) -> list[Line]:
         "a pass": f"{summary.images} images from prompt to pixels on the host, "
         f"{config.get('steps')} steps, {config.get('scheduler')}, guidance "
         f"{config.get('guidance_scale')}, seed {config.get('seed')}",
-        "seconds a picture": "the median over processes of each one's median of passes 2 on, "
+        "seconds an image": "the median over processes of each one's median of passes 2 on, "
         f"divided by the images of a pass; {_passes_words(loaded)}. The first pass is separate "
         "and never averaged in",
         "it/s": ITERATIONS_EXPLAINED,
