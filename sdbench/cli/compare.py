@@ -118,9 +118,9 @@ def command(
     several. Each is a path, an id, the beginning of an id, or 'latest'. Ratios are new / base:
     above 1 is slower.
 
-    A machine drifts between two runs made apart, so the interval of their ratio contains that
-    drift, and small differences stay undecided. With --rerun both are measured again, interleaved,
-    which cancels it.
+    A machine drifts between separate runs, so the interval of their ratio includes that drift, and
+    small differences remain undecided. With --rerun both sides are measured again, interleaved,
+    which cancels the drift.
 
     With --baseline the base is a saved run: sdbench compare latest --baseline main. With
     --save-baseline the last RUN is saved under that name, unless a condition of --fail-on holds.
@@ -176,7 +176,7 @@ def _next_command(comparison: Comparison, conditions: Collection[FailOn]) -> lis
 
 
 def _document(comparison: Comparison, runs: Sequence[LoadedRun]) -> dict[str, Any]:
-    """The comparison, with seconds a pass and a picture of both sides, and what measured them."""
+    """The comparison, with seconds a pass and an image of both sides, and what measured them."""
     document: dict[str, Any] = msgspec.to_builtins(comparison)
     for case in document["cases"]:
         for side in ("base", "new"):

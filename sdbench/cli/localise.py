@@ -134,10 +134,11 @@ def command(
 ) -> int:
     """Find operators whose results differ between device and CPU.
 
-    One pass runs on the CPU; every operator in it is done again on the device with the same
-    operands, laid out in memory in the same way. Worst first is what differs by more than the
-    CPU's own rounding explains. For the worst operator a script is written that shows the fault
-    without sdbench. The exit code is 1 when there is one. `localize` is the same command.
+    One pass runs on the CPU. Every operator in it is repeated on the device with the same operands
+    in the same memory layout. Operators whose results differ by more than the CPU's own rounding
+    explains are listed, the worst first. For the worst one a script is written that shows the fault
+    without sdbench. The exit code is 1 if there is such an operator. `localize` is the same
+    command.
     """
     request = LocaliseRequest(
         *(model, lora, parts or "", revision or "", device, stack, resolution, dtype),

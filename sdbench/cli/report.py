@@ -81,11 +81,11 @@ _FORMATS: dict[str, _Format] = {
     ),
     "row": _Format("a table line a run, of the fastest recommended settings, for a thread", _row),
     "card": _Format(
-        "a picture (PNG, 1200x630) to post, of a run or of the comparison of several",
+        "an image (PNG, 1200x630) to post, of a run or of the comparison of several",
         lambda runs: card_png(runs, build_report(runs)),
         "card.png",
     ),
-    "json": _Format("what run --json prints", _json),
+    "json": _Format("the document that run --json prints", _json),
     "csv": _Format("a row for each process", csv_of_runs),
     "junit": _Format(
         "XML for CI", lambda runs: junit_of_runs([summary_of(loaded) for loaded in runs])

@@ -34,7 +34,7 @@ _NOT_OURS = (
 @click.command(name="repro")
 @click.argument("run", shell_complete=complete_run)
 @click.argument("case", shell_complete=complete_case)
-@click.option("--arm", help="Which arm of the run. [default: the one that fared worst]")
+@click.option("--arm", help="Variant to reproduce. [default: the variant with the worst outcome]")
 @click.option(
     "-o",
     "--output",

@@ -74,9 +74,10 @@ def _interpreter(name: str) -> Path:
     found = find_interpreter(name)
     if found is None:
         raise UsageError(
-            f"no stack {name!r}: {did_you_mean(name, ['current', *shipped_stacks()])}expected "
-            f"'current', or one of {', '.join(shipped_stacks())}, or "
-            "the path of a Python interpreter or of a virtual environment"
+            f"no environment {name!r}: "
+            f"{did_you_mean(name, ['current', *shipped_stacks()])}expected 'current', or one of "
+            f"{', '.join(shipped_stacks())}, or the path of a Python interpreter or of a virtual "
+            "environment"
         )
     return found
 

@@ -76,7 +76,8 @@ def test_memory_that_cannot_be_had_is_told(monkeypatch: pytest.MonkeyPatch, tmp_
     stop = ProcessBallast(SIZE, FakeProbe()).take(keep_on)
     assert stop == Stop(
         "ballast",
-        "0.1 GB could not be held (pressure.hold_bytes): the ballast process ended with exit status 3",
+        "0.1 GB could not be held (pressure.hold_bytes): the ballast process ended with exit "
+        "status 3",
     )
 
 

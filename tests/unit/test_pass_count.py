@@ -307,8 +307,8 @@ def test_words() -> None:
     assert replicate_words(known) == "7 measured passes (their median is known to 0.5%)"
     assert replicate_words(timed([1.0])) == "1 measured pass"
     assert passes_sentence(summarise(run, [known, slow], "x")) == (
-        "Processes made 3 to 7 passes. Reason to stop: their median is known to 0.5% (1), the steady "
-        "passes lasted as long as the start-up (1)."
+        "Processes made 3 to 7 passes. Reason to stop: their median is known to 0.5% (1), the "
+        "steady passes lasted as long as the start-up (1)."
     )
     asked = [timed([2.0, 1.0], block, passes_stopped="asked") for block in (0, 1)]
     assert passes_sentence(summarise(run, asked, "x")) is None

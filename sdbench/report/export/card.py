@@ -1,4 +1,4 @@
-"""One picture to post: what was measured, on what, with intervals, 1200 × 630 pixels (PNG).
+"""One image to post: what was measured, on what, with intervals, 1200 × 630 pixels (PNG).
 
 All its words are in the file's ``Description``, for who does not see it and for programs.
 """
@@ -42,7 +42,7 @@ _SIGNS: dict[Tone, tuple[str, str]] = {
 
 
 def card_png(runs: Sequence[LoadedRun], story: Report) -> bytes:
-    """The picture of a run, or of the comparison of several.
+    """The image of a run, or of the comparison of several.
 
     Raises:
         UsageError: the runs cannot be compared.
@@ -91,7 +91,7 @@ def title_of(run: RunReport, comparison: Comparison | None) -> str:
 
 
 def words_of(run: RunReport, comparison: Comparison | None) -> list[str]:
-    """Everything the picture says, line by line."""
+    """Everything the image says, line by line."""
     lines = [
         title_of(run, comparison),
         run.diagnosis.headline,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sdbench.report.pictures.data_uris import Pixels
 
 PICTURES_BYTES = 1_600_000
-"""What the pictures of a page may take, as they stand in it (base64); a page is to be < 3 MB."""
+"""What the images of a page may take, as they stand in it (base64); a page is to be < 3 MB."""
 _THUMBNAIL_BYTES = 60_000
 MOST_SHOWN = 24
 """Different images of one run; more than that nobody looks at."""
@@ -50,7 +50,7 @@ class Entry:
 
     Images that are the CPU's within rounding share an entry, which shows the furthest of them.
 
-    ``device`` is None where its file is not there (``missing`` says why), ``reference`` where
+    ``device`` is None where its file is not implemented (``missing`` says why), ``reference`` where
     there is none to compare with, ``difference`` and its ``map`` where the two are identical or of
     another size.
     """
@@ -118,7 +118,7 @@ def gallery_of(
 def thumbnail_of(
     loaded: LoadedRun, run: RunReport, budget_bytes: int = _THUMBNAIL_BYTES
 ) -> Entry | None:
-    """The run's worst picture, small, with the CPU's; None where no file of one is there."""
+    """The run's worst image, small, with the CPU's; None where no file of one is there."""
     gallery = gallery_of(loaded, run, budget_bytes, most_shown=1)
     entries = [entry for group in gallery.groups for entry in group.entries]
     return next((entry for entry in entries if entry.device is not None), None)

@@ -120,14 +120,14 @@ def _print_goal(goal: Goal, console: Console, shown: set[str], sentence: str) ->
         if goal.reason.rstrip(".").lower() != sentence.rstrip(".").lower():
             say(console, f"[yellow]{harmless(goal.reason)}[/]", lead="  ")
     if goal.latency is not None and goal.latency == goal.throughput:
-        choices = [("one picture or many", goal.latency)]
+        choices = [("one image or many", goal.latency)]
     else:
         both = (("one image", goal.latency), ("many images", goal.throughput))
         choices = [(name, choice) for name, choice in both if choice is not None]
     for name, choice in choices:
         words = [
             case_words(choice.case),
-            f"{seconds(choice.seconds_per_picture)} a picture",
+            f"{seconds(choice.seconds_per_picture)} an image",
             iterations_words(choice.iterations_per_second),
             size(choice.peak_memory_bytes),
         ]

@@ -106,13 +106,13 @@ def _use(story: RunReport) -> Iterator[tuple[str, str]]:
 
 
 def _advice_lines(advice: Sequence[Advice]) -> list[str]:
-    """One line for each choice; what is best for one picture and for many is one line."""
+    """One line for each choice; what is best for one image and for many is one line."""
     purposes: dict[tuple[str, str], list[str]] = {}
     for one in advice:
         purposes.setdefault((one.choice.case_id, one.choice.arm), []).append(one.purpose)
     first = {(one.choice.case_id, one.choice.arm): one for one in reversed(advice)}
     return [
-        _advice_words(first[key], named[0] if len(named) == 1 else "one picture or many")
+        _advice_words(first[key], named[0] if len(named) == 1 else "one image or many")
         for key, named in purposes.items()
     ]
 
@@ -120,7 +120,7 @@ def _advice_lines(advice: Sequence[Advice]) -> list[str]:
 def _advice_words(advice: Advice, purpose: str) -> str:
     choice = advice.choice
     words = f"{choice.case.resolution}, {purpose}: {advice.settings}"
-    words += f" – {seconds(choice.seconds_per_picture)} a picture"
+    words += f" – {seconds(choice.seconds_per_picture)} an image"
     if choice.iterations_per_second is not None:
         words += f", {iterations_words(choice.iterations_per_second)}"
     if choice.peak_memory_bytes is not None:

@@ -53,7 +53,7 @@ def picture_time(value: float | None, case: CaseComparison) -> str:
 
 
 def picture_times(case: CaseComparison) -> str:
-    """``1.96 → 1.09 s``: seconds a picture of both sides."""
+    """``1.96 → 1.09 s``: seconds an image of both sides."""
     base, new = picture_time(case.base_s, case), picture_time(case.new_s, case)
     return f"{base if new == '–' else base.removesuffix(' s')} → {new}"
 
@@ -90,7 +90,7 @@ def change_lines(comparison: Comparison) -> Iterator[str]:
             changes.append(f"peak memory {memory_words_of(case)}")
         pictures = case.correct.base, case.correct.new
         if None not in pictures and pictures != ("match", "match"):
-            changes.append(f"picture {picture_words_of(case)}")
+            changes.append(f"image {picture_words_of(case)}")
         if changes:
             yield f"{case_name(case)}: {', '.join(changes)}"
 

@@ -21,7 +21,7 @@ def use_lines(recommendation: Recommendation, run: Run) -> list[str]:
 
 
 def steps_per_second(seconds_per_picture: float, steps: int) -> float:
-    """Denoising steps a second (it/s) over the whole time of a picture, decoding included."""
+    """Denoising steps a second (it/s) over the whole time of an image, decoding included."""
     return steps / seconds_per_picture
 
 
@@ -54,7 +54,7 @@ def _choice_words(choice: Choice, run: Run) -> str:
     how = "one by one" if choice.case.batching == "loop" else f"in a batch of {_images(run)}"
     named = ", ".join([*settings, how]) + arm_words(choice.arm, run.plan.arms)
     rate = steps_per_second(choice.seconds_per_picture, _steps(run, choice.case))
-    return f"{named}: {seconds(choice.seconds_per_picture)} a picture, {rate:.3g} it/s"
+    return f"{named}: {seconds(choice.seconds_per_picture)} an image, {rate:.3g} it/s"
 
 
 def _steps(run: Run, case: Case) -> int:
