@@ -59,7 +59,8 @@ Completion of commands, options, runs, cases, configurations, environments and a
 
 \b
 Exit codes: 0 success, 1 a case did not complete, 2 wrong usage or configuration,
-3 this machine or environment cannot run it (or a run cannot be read), 70 an internal error of sdbench, 130 interrupted (results are kept)."""
+3 this machine or environment cannot run it (or a run cannot be read), 70 an internal error
+of sdbench, 130 interrupted (results are kept)."""
 
 
 class LazyGroup(click.Group):

@@ -88,18 +88,10 @@ _LEAST_SHARE = 0.02
 )
 @click.option("--slicing", is_flag=True, help="Enable attention slicing.")
 @click.option("--vae-tiling", is_flag=True, help="Decode with VAE tiling.")
+@click.option("--batch", default=1, show_default=True, metavar="N", help="Images in the pass.")
+@click.option("--steps", default=2, show_default=True, metavar="N", help="Denoising steps.")
 @click.option(
-    "--batch", default=1, show_default=True, metavar="N", help="Number of images in the pass."
-)
-@click.option(
-    "--steps", default=2, show_default=True, metavar="N", help="Number of denoising steps."
-)
-@click.option(
-    "--top",
-    type=click.IntRange(1),
-    default=10,
-    show_default=True,
-    help="Number of operators to show.",
+    "--top", type=click.IntRange(1), default=10, show_default=True, help="Operators to show."
 )
 @click.option(
     "-o",
@@ -137,8 +129,7 @@ def command(
     One pass runs on the CPU. Every operator in it is repeated on the device with the same operands
     in the same memory layout. Operators whose results differ by more than the CPU's own rounding
     explains are listed, the worst first. For the worst one a script is written that shows the fault
-    without sdbench. The exit code is 1 if there is such an operator. `localize` is the same
-    command.
+    without sdbench. The exit code is 1 if there is such an operator. Also called `localize`.
     """
     request = LocaliseRequest(
         *(model, lora, parts or "", revision or "", device, stack, resolution, dtype),
