@@ -48,10 +48,7 @@ from sdbench.stats.nested import Dominant, nested_spread
 _BUSY_SHARE = 0.10
 # As long as so much of all cores is idle nobody waits for one: beside a GPU's work it may be busy.
 _ROOM_SHARE = 0.25
-_VIRTUAL = (
-    "the GPU belongs to a virtual machine: its times are not representative of a Mac and get no "
-    "verdict"
-)
+_VIRTUAL = "the GPU belongs to a virtual machine: its times are not a Mac's and get no verdict"
 _NOT_REACHED = "not reached yet: sdbench resume continues with it"
 _LOST = "it began and never ended: sdbench resume continues with it"
 

@@ -30,10 +30,10 @@ VERBS = {
         "Find operators whose results differ between device and CPU.",
     ),
     "repro": ("sdbench.cli.repro", "Write a script and an issue text about one case of a run."),
-    "explain": ("sdbench.cli.explain", "Explain a crash text, a crash report or a bad picture."),
+    "explain": ("sdbench.cli.explain", "Explain a crash text, a crash report or a bad image."),
     "issues": ("sdbench.cli.issues", "Browse the known issues of torch, diffusers and macOS."),
-    "list": ("sdbench.cli.list", "List the runs there are."),
-    "show": ("sdbench.cli.show", "Show a run's table, or one case in full."),
+    "list": ("sdbench.cli.list", "List the existing runs."),
+    "show": ("sdbench.cli.show", "Show the table of a run, or one case in full."),
     "compare": ("sdbench.cli.compare", "Compare A with B, with a statistical verdict."),
     "history": ("sdbench.cli.history", "Show one case over all runs of this machine."),
     "stacks": ("sdbench.cli.stacks", "Make environments with other releases of torch to compare."),
@@ -58,9 +58,9 @@ Completion of commands, options, runs, cases, configurations, environments and a
   fish  _SDBENCH_COMPLETE=fish_source sdbench | source      in ~/.config/fish/config.fish
 
 \b
-Exit codes: 0 all well, 1 a case did not complete, 2 wrong usage or configuration,
-3 this machine or environment cannot run it (or a run cannot be read), 70 a fault of sdbench
-itself, 130 interrupted (results are kept)."""
+Exit codes: 0 success, 1 a case did not complete, 2 wrong usage or configuration,
+3 this machine or environment cannot run it (or a run cannot be read), 70 an internal error
+of sdbench, 130 interrupted (results are kept)."""
 
 
 class LazyGroup(click.Group):

@@ -118,9 +118,9 @@ def command(
     several. Each is a path, an id, the beginning of an id, or 'latest'. Ratios are new / base:
     above 1 is slower.
 
-    A machine drifts between two runs made apart, so the interval of their ratio contains that
-    drift, and small differences stay undecided. With --rerun both are measured again, interleaved,
-    which cancels it.
+    A machine drifts between separate runs, so the interval of their ratio includes that drift, and
+    small differences remain undecided. With --rerun both sides are measured again, interleaved,
+    which cancels the drift.
 
     With --baseline the base is a saved run: sdbench compare latest --baseline main. With
     --save-baseline the last RUN is saved under that name, unless a condition of --fail-on holds.

@@ -262,7 +262,7 @@ def _show_unknown(found: "Explained") -> None:
         )
     say(
         out,
-        "What would help: the whole error output from the command to the end (a crash of native "
-        "code says why in its last lines), macOS's crash report (Console, Crash Reports), and the "
-        "versions (python -m torch.utils.collect_env).",
+        "Useful additions: the complete error output from the command to the end (native code "
+        "states the cause of a crash in its last lines), macOS's crash report (Console, Crash "
+        "Reports), and the versions (python -m torch.utils.collect_env).",
     )

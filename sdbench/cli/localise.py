@@ -82,18 +82,10 @@ from sdbench.stacks import resolve_stack
 )
 @click.option("--slicing", is_flag=True, help="Enable attention slicing.")
 @click.option("--vae-tiling", is_flag=True, help="Decode with VAE tiling.")
+@click.option("--batch", default=1, show_default=True, metavar="N", help="Images in the pass.")
+@click.option("--steps", default=2, show_default=True, metavar="N", help="Denoising steps.")
 @click.option(
-    "--batch", default=1, show_default=True, metavar="N", help="Number of images in the pass."
-)
-@click.option(
-    "--steps", default=2, show_default=True, metavar="N", help="Number of denoising steps."
-)
-@click.option(
-    "--top",
-    type=click.IntRange(1),
-    default=10,
-    show_default=True,
-    help="Number of operators to show.",
+    "--top", type=click.IntRange(1), default=10, show_default=True, help="Operators to show."
 )
 @click.option(
     "-o",
@@ -128,10 +120,10 @@ def command(
 ) -> int:
     """Find operators whose results differ between device and CPU.
 
-    One pass runs on the CPU; every operator in it is done again on the device with the same
-    operands, laid out in memory in the same way. Worst first is what differs by more than the
-    CPU's own rounding explains. For the worst operator a script is written that shows the fault
-    without sdbench. The exit code is 1 when there is one. `localize` is the same command.
+    One pass runs on the CPU. Every operator in it is repeated on the device with the same operands
+    in the same memory layout. Operators whose results differ by more than the CPU's own rounding
+    explains are listed, the worst first. For the worst one a script is written that shows the fault
+    without sdbench. The exit code is 1 if there is such an operator. Also called `localize`.
     """
     request = LocaliseRequest(
         *(model, lora, parts or "", revision or "", device, stack, resolution, dtype),

@@ -53,6 +53,6 @@ def spare_others(path: Path, *, force: bool) -> None:
 def not_ours(path: Path) -> UsageError:
     """The refusal to overwrite a file."""
     return UsageError(
-        f"{path} exists and was not written by sdbench: name another place with -o, or "
-        "overwrite it with --force"
+        f"{path} exists and was not written by sdbench: choose another path with -o, or overwrite "
+        "it with --force"
     ).then_with("--force")

@@ -85,7 +85,7 @@ _FORMATS: dict[str, _Format] = {
         lambda runs: card_png(runs, build_report(runs)),
         "card.png",
     ),
-    "json": _Format("what run --json prints", _json),
+    "json": _Format("the document that run --json prints", _json),
     "csv": _Format("a row for each process", csv_of_runs),
     "junit": _Format(
         "XML for CI", lambda runs: junit_of_runs([summary_of(loaded) for loaded in runs])

@@ -104,8 +104,8 @@ def _agreed(loaded: LoadedRun, *, trust: bool, allow_pickle: bool) -> Run:
     )
     if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError(
-            f"{words}. There is nobody to ask here: read its run.json and add --trust"
+            f"{words}. No terminal is available for a question: read its run.json and add --trust"
         ).then_with("--trust")
-    if not click.confirm(f"{printable(words)}. Go on?", err=True):
+    if not click.confirm(f"{printable(words)}. Continue?", err=True):
         raise UsageError("not started")
     return run

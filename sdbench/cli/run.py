@@ -210,7 +210,7 @@ def _ask(prepared: Prepared) -> None:
     questions = prepared.questions()
     if questions and (sys.stdin is None or not sys.stdin.isatty()):
         raise UsageError(
-            f"{'; '.join(questions)}: there is nobody to ask here, so add --yes"
+            f"{'; '.join(questions)}: no terminal is available for a question, so add --yes"
         ).then_with("--yes")
     model = prepared.model
     making = None

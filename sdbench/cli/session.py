@@ -37,7 +37,8 @@ def watcher_for(path: Path) -> Any:
 
 
 def exit_code(sat: SessionResult) -> int:
-    """130 when interrupted, 1 when the guard ended the run, 3 where torch cannot be imported;
+    """130 when interrupted, 1 when the guard ended the run, 3 where the environment cannot be
+    imported;
     else what the outcomes say."""
     codes = {"interrupted": 130, "swapped-out": 1, "cannot-import": 3}
     return codes.get(sat.end, sat.summary.exit_code)
@@ -92,13 +93,16 @@ def _show_results(sat: SessionResult, run: Run, json_wanted: bool) -> None:
     if not json_wanted:
         show_table(sat, run, console(lossy=True))
     words = {
-        "interrupted": "stopped; everything measured is kept",
-        "budget": "the time budget (max_minutes) is used up; the rest was not run",
-        "swapped-out": "stopped to protect your disk: more was written to swap than "
-        "guard.max_swapped_out_bytes allows; everything measured is kept",
-        "stuck": "a worker could not be ended even by SIGKILL: restart the machine",
+        "interrupted": "stopped; all measurements are kept",
+        "budget": "the time budget (max_minutes) is used up; the remaining processes were not run",
+        "swapped-out": (
+            "stopped to protect your disk: more was written to swap than "
+            "guard.max_swapped_out_bytes allows; all measurements are kept"
+        ),
+        "stuck": "a worker did not end even after SIGKILL: restart the machine",
     }
     if sat.end in words:
         remarks.print(
-            f"{words[sat.end]}. Go on with: sdbench resume {shell(sat.summary.path)}", markup=False
+            f"{words[sat.end]}. Continue with: sdbench resume {shell(sat.summary.path)}",
+            markup=False,
         )

@@ -33,7 +33,12 @@ from sdbench.words import counted, did_you_mean, memory_words, shell, shortened,
 @click.command(name="show")
 @click.argument("run", shell_complete=complete_run)
 @click.argument("case", required=False, shell_complete=complete_case)
-@click.option("--all", "everything", is_flag=True, help="Every case and remark, however many.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Show all cases and remarks instead of fitting one screen.",
+)
 @results_option
 @json_option
 def command(run: str, case: str | None, everything: bool, root: Path, as_json: bool) -> int:

@@ -47,8 +47,8 @@ _names = click.argument(
 def command() -> None:
     """Environments for comparing torch releases: list, create, remove, check.
 
-    A stack is a separate environment with one release of torch and everything else pinned, made by
-    uv from a lock file that comes with sdbench. `torch-1.13` and `torch-2.5` have the same
+    An environment is a separate environment with one release of torch and everything else pinned,
+    made by uv from a lock file that comes with sdbench. `torch-1.13` and `torch-2.5` have the same
     diffusers, transformers and numpy, so that torch alone differs; `current` is the environment
     that sdbench runs in. Environments are kept in the cache folder (SDBENCH_CACHE).
 
@@ -140,7 +140,7 @@ def remove_command(names: tuple[str, ...], as_json: bool) -> int:
     return 0
 
 
-@command.command(name="check", short_help="Are they still what they were, and do they work?")
+@command.command(name="check", short_help="Check that environments are unchanged and work.")
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_shipped_stack)
 @json_option
 def check_command(names: tuple[str, ...], as_json: bool) -> int:

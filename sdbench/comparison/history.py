@@ -117,7 +117,9 @@ def history_of_pasts(runs: Sequence[Past], machine_id: str, case: str | None = N
         key=lambda run: run.created_utc,
     )
     if not own:
-        raise UsageError("there are no runs of this machine here yet; make one with: sdbench run")
+        raise UsageError(
+            "there are there are no runs of this machine here yet; make one with: sdbench run"
+        )
     case_id = _find_case(own, case)
     found = [(one, entry) for run in own for one, entry in run.entries if one.case_id == case_id]
     return History(

@@ -82,7 +82,7 @@ def _sentence(cases: Sequence[CaseComparison], mean: GeometricMean) -> str:
 
 
 def refused_words(cases: Sequence[CaseComparison]) -> str:
-    """That the sides may not be compared, and why; nothing where all may be."""
+    """The statement that sides are not comparable, and why; empty if all are comparable."""
     refused = [case for case in cases if UNLIKE & {*case.refused}]
     if not refused:
         return ""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-PADDED_BEGINS = "cannot tell: the prompts of this batch have unequal lengths"
+PADDED_BEGINS = "inconclusive: the prompts of this batch have unequal lengths"
 """How the reason begins, in the records of every version."""
 PADDED = (
     f"{PADDED_BEGINS} and the model has no mask for the padding, so this image differs from the "

@@ -105,15 +105,16 @@ _QUESTIONS = (
     _Question(
         "a",
         "the first pass differs on torch 1.13",
-        "The first pass differs on torch 1.13; priming with one step fixes it; torch 2 solves it.",
-        f"{_DOCS_2022} and {_DOCS_2023}; torch 1.13, and from 2.0 on",
+        "The first pass differs on torch 1.13; a warm-up pass of one step fixes it; torch 2 "
+        "solves it.",
+        f"{_DOCS_2022} and {_DOCS_2023}; torch 1.13, and 2.0 or later",
         "relative distance of latents or pixels, the larger",
         first_pass_differs,
     ),
     _Question(
         "b",
         "images match the CPU's after the warm-up pass",
-        "After the warm-up pass results match those of the CPU.",
+        "After the warm-up pass the results match those of the CPU.",
         f"{_DOCS_2022}; torch 1.13",
         "distance from the CPU divided by the distance that rounding allows",
         matches_cpu,
@@ -129,8 +130,8 @@ _QUESTIONS = (
     _Question(
         "d",
         "attention slicing saves memory",
-        "Attention slicing reduces memory pressure and prevents swapping, above all under 64 GB or "
-        "over 512x512.",
+        "Attention slicing reduces memory pressure and prevents swapping, especially with less "
+        "than 64 GB or above 512x512.",
         f"{_DOCS_2023}; any torch",
         "peak memory with slicing / without",
         slicing_saves_memory,
@@ -138,8 +139,8 @@ _QUESTIONS = (
     _Question(
         "e",
         "attention slicing costs about 20%, or gains on Apple silicon under 64 GB",
-        "Attention slicing costs about 20% without unified memory, and gains on most Apple silicon "
-        "under 64 GB.",
+        "Attention slicing is about 20% slower without unified memory, and faster on most Apple "
+        "silicon with less than 64 GB.",
         f"{_DOCS_2023}; any torch",
         "time with slicing / without",
         slicing_and_speed,
@@ -148,7 +149,7 @@ _QUESTIONS = (
     _Question(
         "f",
         "several prompts in a batch fail",
-        "Several prompts in a batch crash or do not work reliably; iterate instead.",
+        "Several prompts in a batch crash or do not work reliably; use a loop instead.",
         f"{_DOCS_2023}; torch 1.13 and 2.0",
         "share of batches",
         batches_fail,

@@ -43,8 +43,8 @@ _REMEDIES = {
     "tiles": "Decode without VAE tiling, or with a larger overlap of tiles.",
 }
 _USUAL_REMEDY = (
-    "Make the same image with the same seed on the CPU: if it is right there, the device is the "
-    "cause. sdbench run does this and reports which setting is wrong."
+    "Make the same image with the same seed on the CPU: if the image is right there, the device "
+    "is the cause. sdbench run does this and reports which setting is wrong."
 )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 # Counters tick 100 times per second on each core: within half a second a share is known to 2%.
 _LEAST_S = 0.5
-# Guests' time is in user time too; waiting for a disk leaves a core free.
+# Guests' time is in user time too; waiting for a disk leaves one core free.
 _COUNTED_TWICE = ("guest", "guest_nice")
 _IDLE = ("idle", "iowait")
 

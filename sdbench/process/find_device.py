@@ -77,7 +77,9 @@ def find_device(
             reasons.append(event.message)
     if not reasons:
         tail = report.stderr_tail.strip().splitlines()
-        reasons.append(f"the probe ended with status {report.exit_code}: {' / '.join(tail[-2:])}")
+        reasons.append(
+            f"the probe ended with exit status {report.exit_code}: {' / '.join(tail[-2:])}"
+        )
     raise MachineError(f"device {wanted}: {'; '.join(reasons)}")
 
 

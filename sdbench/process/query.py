@@ -95,7 +95,7 @@ class Child:
         code = self._process.returncode
         if code is not None and code < 0:
             return f"the process died with {signal_name(-code)}{self._last_words()}"
-        return f"the process ended with status {code}{self._last_words()}"
+        return f"the process ended with exit status {code}{self._last_words()}"
 
     def _last_words(self) -> str:
         lines = self._streams.stderr.text().strip().splitlines()

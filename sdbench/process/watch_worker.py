@@ -183,7 +183,7 @@ class _Execution:
         if streams.events.flooded:
             self._stop = Stop("flood", "the worker wrote an endless line into its event pipe")
         elif now >= deadline:
-            self._stop = Stop("timeout", f"no end after {self._task.timeout_s:.0f} s")
+            self._stop = Stop("timeout", f"not finished after {self._task.timeout_s:.0f} s")
         elif streams.events_closed:
             self._quiet_since = self._quiet_since or now
             if now - self._quiet_since > _QUIET_EXIT_S and child.poll() is None:

@@ -21,7 +21,7 @@ _LONGEST_ARM_NAME = 56  # leaves room for a number within the 64 a name may have
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks for."""
+    """The request of the command line."""
 
     config: str | None = None
     model: str | None = None

@@ -75,9 +75,9 @@ def _interpreter(name: str) -> Path:
     if found is None:
         raise UsageError(
             f"no environment {name!r}: "
-            f"{did_you_mean(name, ['current', *shipped_stacks()])}expected "
-            f"'current', or one of {', '.join(shipped_stacks())}, or "
-            "the path of a Python interpreter or of a virtual environment"
+            f"{did_you_mean(name, ['current', *shipped_stacks()])}expected 'current', or one of "
+            f"{', '.join(shipped_stacks())}, or the path of a Python interpreter or of a virtual "
+            "environment"
         )
     return found
 

@@ -42,8 +42,8 @@ def find_uv() -> str:
 
         return str(find_uv_bin())
     raise UsageError(
-        "uv makes the environments and is not here; get it with: pip install uv "
-        "(on a Mac also: brew install uv)"
+        "uv makes the environments and is not installed; install it with: pip install uv (on a "
+        "Mac also: brew install uv)"
     )
 
 

@@ -12,9 +12,9 @@ float32 adds about sqrt(K) of float32's own u (rounding errors as a random walk:
     4 u + 4 sqrt(K) u(float32)            (8 u for attention: scores and weights are rounded too)
 
 an operator is as exact as sums in float32 make it. Some devices sum in the dtype itself, which is
-worse and not wrong: up to max(16 u, sqrt(K) u, 2**-9) it counts as less exact, beyond that as
-wrong. (2**-9 is for float32: no less exact than float16.) Normalisations and softmax are not longer
-sums for this purpose: a device that sums them in half precision is wrong.
+worse and not wrong: up to max(16 u, sqrt(K) u, 2**-9) it counts as less accurate, beyond that as
+wrong. (2**-9 is for float32: no less accurate than float16.) Normalisations and softmax are not
+longer sums for this purpose: a device that sums them in half precision is wrong.
 """
 
 import functools

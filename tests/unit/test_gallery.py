@@ -96,8 +96,8 @@ def test_pictures_within_rounding_share_an_entry(tmp_path: Path) -> None:
     (entry,) = only(shown(pictured(tmp_path, painter)))
     assert entry.verdict == "match"
     assert entry.how_many == (
-        "The same within rounding in all 4 settings "
-        "(4 with different bits, the most distant is shown)"
+        "The same within rounding in all 4 settings (4 with different bits, the most distant is "
+        "shown)"
     )
     assert len(entry.settings) == 4
     assert entry.difference is not None

@@ -34,7 +34,7 @@ def first_pass_remedy(evidence: Evidence, row: CaseResult, *, fixed: bool) -> st
         return f"{words} {look_closer(evidence, row)}"
     if evidence.neighbour(row, "warmup", True) is not None:
         return f"A warm-up pass was measured and does not help. {look_closer(evidence, row)}"
-    remedy = "Make one pass of a single step first and throw it away (warmup = true)"
+    remedy = "Make a warm-up pass of one step first (warmup = true)"
     release = re.match(r"(\d+)\.", evidence.versions(row).get("torch", ""))
     if release is not None and int(release[1]) < 2:
         return f"{remedy}, or use torch 2.0 or later."

@@ -129,7 +129,7 @@ def _of_fault(
         code,
         "error",
         row,
-        wrong_words(evidence, row, holds) + contrast_words(fine, "it is right"),
+        wrong_words(evidence, row, holds) + contrast_words(fine, "the image is right"),
         " ".join(part for part in (use_words(fine), look_closer(evidence, row)) if part),
         {
             "images": place.images,

@@ -50,7 +50,7 @@ def nondeterministic(evidence: Evidence, row: CaseResult) -> Symptom | None:
         severity_of(found),
         row,
         words,
-        f"Do not rely on single images of this setting. {look_closer(evidence, row)}",
+        f"Do not rely on individual images made with these settings. {look_closer(evidence, row)}",
         equality_numbers(found) | place_numbers(place),
     )
 
@@ -97,7 +97,7 @@ def first_pass_drift(evidence: Evidence, row: CaseResult) -> Symptom | None:
     elif row.summary.correct == "unknown":
         words += "; which of them is right was not checked"
     if fixed:
-        words += "; after a warm-up pass it does not differ"
+        words += "; after a warm-up pass it does not differ differ"
     severity: Severity = "info" if found.verdict == "unknown" else severity_of(found)
     numbers = (
         equality_numbers(found)
@@ -170,8 +170,8 @@ def _unlike_loop(evidence: Evidence, row: CaseResult) -> Symptom | None:
         "batch-mismatch",
         severity_of(found),
         row,
-        f"image {listed(different_images(found))} of a batch is not what a loop makes "
-        f"from the same seed{apart_words(found)}",
+        f"image {listed(different_images(found))} of a batch differs from the one that a loop "
+        f"makes from the same seed{apart_words(found)}",
         f'Make the images in a loop (batching = "loop"). {look_closer(evidence, row)}',
         equality_numbers(found),
     )

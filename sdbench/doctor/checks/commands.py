@@ -101,7 +101,7 @@ def reinstall_torch(facts: DoctorFacts) -> str:
 
 
 def new_environment(facts: DoctorFacts) -> str:
-    """A new environment with a Python that every current package is made for.
+    """The command for a new environment with a Python that every current package supports.
 
     Where this Python runs under Rosetta that is the native one, so that all rows name the same.
     """

@@ -110,8 +110,8 @@ def _print_next(result: Localisation, out: Console) -> None:
         print_command(out, shell("python", result.proof.script), lead="  ")
     elif not result.beyond:
         words = (
-            "Next, if images are wrong nevertheless: search with the settings with which they are. "
-            "This prints the whole command for each of them:"
+            "Next, if images are wrong nevertheless: search with the settings with which they "
+            "are. This prints the whole command for each of them:"
         )
         say(out, words)
         print_command(out, "sdbench diagnose latest", lead="  ")
@@ -162,7 +162,9 @@ def _numbers(entry: JudgedCall) -> list[str]:
 
 def _verdict(result: Localisation) -> str:
     device = result.device
-    words = f"No operator is beyond {BEYOND:g}× its floor: {device} computes like the CPU."
+    words = (
+        f"No operator exceeds {BEYOND:g}× its floor: {device} gives the same results as the CPU."
+    )
     if not result.complete and not result.beyond:
         words = f"No operator that was compared is beyond {BEYOND:g}× its floor."
     if result.beyond:

@@ -7,7 +7,7 @@ from sdbench.diagnosis.result import ClaimVerdict, Finding
 CLAIM_VERDICTS: dict[ClaimVerdict, str] = {
     "confirmed": "confirmed",
     "refuted": "refuted",
-    "inconclusive": "cannot tell",
+    "inconclusive": "inconclusive",
     "not-applicable": "not applicable",
 }
 

@@ -22,9 +22,7 @@ def subject_words(loaded: LoadedRun) -> list[str]:
     """What every number depends on: machine, torch, model, sizes, steps, processes."""
     run = loaded.run
     gpu = gpu_words(device_facts(loaded.replicates)) if run.device == "cuda" else ""
-    machine = machine_words(
-        run.machine, run.machine_facts, unknown="a machine that did not say what it is"
-    )
+    machine = machine_words(run.machine, run.machine_facts, unknown="an unknown machine")
     releases = [stack.packages.get("torch") for stack in run.stacks.values()]
     torch = ", ".join(dict.fromkeys(release for release in releases if release))
     return [

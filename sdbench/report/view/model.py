@@ -121,8 +121,8 @@ class CaseView(msgspec.Struct, frozen=True, kw_only=True):
     """One case in one variant, as a person reads it; ``summary`` is what the analysis says of it.
 
     ``name`` is how a person calls it, ``settings`` that without its size, ``no_effect`` which of
-    these did nothing, ``steps`` how many are made for an image (None: not on record). Times are a
-    picture's; ``heat_level`` is 0 (the run's quickest) to 8 (its slowest), on a logarithmic scale.
+    these did nothing, ``steps`` how many are made for an image (None: not on record). Times are an
+    image's; ``heat_level`` is 0 (the run's quickest) to 8 (its slowest), on a logarithmic scale.
     """
 
     summary: CaseSummary
@@ -264,8 +264,8 @@ class SustainedCurve(msgspec.Struct, frozen=True, kw_only=True):
 class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     """Everything one run has to say.
 
-    ``missing`` says what is not there, or could not be read. ``timelines_left_out`` and the like
-    are sentences; None where nothing was left out. ``spread`` says what makes times uncertain.
+    ``missing`` says what is not implemented, or could not be read. ``timelines_left_out`` and the
+    like are sentences; None where nothing was left out. ``spread`` says what makes times uncertain.
     """
 
     summary: RunSummary

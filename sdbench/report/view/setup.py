@@ -16,7 +16,7 @@ from sdbench.runs import LoadedRun
 from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES
 from sdbench.words import machine_words, memory_words, size
 
-_REMEDY = "sdbench doctor says what is wrong and what fixes it"
+_REMEDY = "sdbench doctor says what is wrong and how to fix it"
 # What a machine has as it is sold, in powers of two, wherever it is recorded.
 _MACHINE_MEMORY = ("memory_bytes", "total_bytes")
 # Worst first.
@@ -265,9 +265,11 @@ def method_lines(loaded: LoadedRun, summary: RunSummary) -> list[Line]:
         "a pass": f"{summary.images} images from prompt to pixels on the host, "
         f"{config.get('steps')} steps, {config.get('scheduler')}, guidance "
         f"{config.get('guidance_scale')}, seed {config.get('seed')}",
-        "seconds an image": "the median over processes of each one's median of passes 2 on, "
-        f"divided by the images of a pass; {_passes_words(loaded)}. The first pass is separate "
-        "and never averaged in",
+        "seconds an image": (
+            "the median over processes of each one's median of passes 2 on, divided by the images "
+            f"of a pass; {_passes_words(loaded)}. The first pass is reported separately and never "
+            "averaged in"
+        ),
         "it/s": ITERATIONS_EXPLAINED,
         "interval": "95% t interval on the logarithms of the processes' medians, from "
         f"{MIN_PROCESSES} processes on; with fewer there is no speed verdict",
