@@ -145,4 +145,4 @@ def test_sides_that_are_unlike_are_reported_first() -> None:
 
 def test_the_work_that_a_time_is_of_is_in_the_head() -> None:
     shown = screen(compare_runs(measured(), other()))
-    assert re.search(r"^work +2 steps, ddim, \d pictures? a pass$", shown, re.MULTILINE)
+    assert re.search(r"^work +2 steps, ddim, \d images? per pass$", shown, re.MULTILINE)

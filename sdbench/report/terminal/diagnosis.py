@@ -127,7 +127,7 @@ def _print_goal(goal: Goal, console: Console, shown: set[str], sentence: str) ->
     for name, choice in choices:
         words = [
             case_words(choice.case),
-            f"{seconds(choice.seconds_per_picture)} an image",
+            f"{seconds(choice.seconds_per_picture)} per image",
             iterations_words(choice.iterations_per_second),
             size(choice.peak_memory_bytes),
         ]

@@ -23,14 +23,14 @@ def time_lines(
 
 
 def _time_words(row: CaseSummary, images: int) -> str:
-    """``0.108 s an image (0.0875–0.141 s, 3 processes), first 0.501 s, 74.1 it/s (8 steps)``."""
+    """``0.108 s per image (0.0875–0.141 s, 3 processes), first 0.501 s, 74.1 it/s (8 steps)``."""
     a_picture = per_picture(row.latency_s.median, images)
     if a_picture is None:
         return f"not known: {row.latency_s.reason or row.reason or 'not measured'}"
     processes = counted(row.latency_s.n, "process", "processes")
     bounds = row.latency_s.ci95
     sure = "" if bounds is None else f"95% interval {interval_words(bounds, images)}, "
-    words = f"{seconds(a_picture)} an image ({sure}{processes})"
+    words = f"{seconds(a_picture)} per image ({sure}{processes})"
     if row.first_pass_s is not None:
         words += f", in the first pass {seconds(per_picture(row.first_pass_s, images))}"
     rate = iterations_per_second(row.steps, a_picture)
