@@ -17,8 +17,12 @@ def flagged(
     device: FoundDevice,
     stacks: dict[str, StackInfo],
     model: ModelSource,
+    chip: str | None,
 ) -> Plan:
-    """The plan with each case's known issues and predicted overflows, over all its stacks."""
+    """The plan with each case's known issues and predicted overflows, over all its stacks.
+
+    ``chip`` is the machine's, as macOS names it; None is unknown.
+    """
     if device.kind != "mps":
         return plan
     cases = []
@@ -31,6 +35,7 @@ def flagged(
                 device=device.kind,
                 torch=torch,
                 macos=device.facts.get("macos"),
+                chip=chip,
                 diffusers=stack.packages.get("diffusers"),
                 case=planned.case,
                 images=config.images,

@@ -155,7 +155,8 @@ def prepare(request: Request, executor: Executor) -> Prepared:
             f"{RECORDING} is set, so none is held; unset it, or leave [pressure] out"
         )
     target = target_of(model.outline(), device.kind)
-    plan = with_memory(flagged(plan, config, device, stacks, model), config, target)
+    plan = flagged(plan, config, device, stacks, model, identity["chip"])
+    plan = with_memory(plan, config, target)
     room = room_now(
         *(facts, device.kind, device.memory_bytes, worker_environment(first.env)),
         held_bytes=max(arm.hold_bytes for arm in plan.arms),
