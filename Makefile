@@ -18,6 +18,7 @@
 #                   for an hour (ARGS="--minutes 600 --seed 7"); what breaks is kept in fuzz-found
 # make fuzz-holes   plant ten seeded holes in the code that reads and count those the fuzzer finds
 # make bench        set up and run the project's own micro-benchmarks
+# make dist         the package, in dist/, as a release has it
 # make reports      write the reports of all runs in results/ again
 
 PYTHON ?= python3
@@ -46,7 +47,7 @@ COUNTED = --cov --cov-config=tests/coverage.rc --cov-context=test --cov-report=
 
 .PHONY: run test check lint types affected tests-unit tests-together tests-alone tests-standin \
 	tests-long test-stacks test-environments test-bare test-writes test-long test-loaded test-times coverage mutants \
-	fuzz fuzz-holes bench reports goldens clean
+	fuzz fuzz-holes bench reports goldens dist clean
 
 run: $(VENV)/.run
 	$(BIN)/sdbench run $(ARGS)
@@ -141,6 +142,10 @@ reports: $(VENV)/.run
 
 goldens: $(VENV)/.test
 	$(BIN)/python tests/unit/goldens.py
+
+dist: $(VENV)/.test
+	rm -rf dist
+	$(BIN)/uv build --quiet --out-dir dist
 
 clean:
 	rm -rf $(VENV)
