@@ -40,11 +40,11 @@ __all__ = ["EDITIONS", "conflicts_of", "examine_claims"]
 
 _CLAIMED_FAMILY = "sd"
 EDITIONS = {
-    "2022": "autumn 2022 (from October 2022 on, for torch 1.13)",
-    "2023": "2023 (from March 2023 on, for torch 1.13 and 2.0)",
-    "today": "today (as read in November 2026)",
+    "2022": "October 2022 (torch 1.13)",
+    "2023": "March 2023 (torch 1.13 and 2.0)",
+    "today": "today (read in November 2026)",
 }
-"""The editions of the page and when they were valid."""
+"""The editions of the page: from when on they were valid, and for which torch they were written."""
 _ALL = ("2022", "2023", "today")
 
 
@@ -109,7 +109,8 @@ def _tested(question: _Question, side: Side) -> Claim:
 
 
 def _speaks_of(question: _Question) -> str:
-    editions = " and of ".join(EDITIONS[name] for name in question.editions)
+    *rest, last = (EDITIONS[name] for name in question.editions)
+    editions = f"{', '.join(rest)} and {last}" if rest else last
     return f"diffusers documentation of {editions}; {question.torch}"
 
 
