@@ -11,7 +11,10 @@
 # make tests-long   the tests marked `long`
 # make test-times   where the time of `make test` goes
 # make test-loaded  the tests while other processes keep every core busy: none may depend on time
-# make goldens      record again what the verbs print about the runs in git; then read git diff
+# make goldens      record again what the verbs print about the runs in git, and the pages of docs that
+#                   and outputs in README that the code determines; then read git diff
+# make docs         the documentation site, in site/
+# make outputs      the same for README.md, with the output that needs torch and a C++ compiler
 # make coverage     which lines and branches the tests run, in every process they start
 # make mutants      plant 80 seeded faults and count those that the tests catch (after make coverage)
 # make fuzz         changed run folders, configurations, logs and pictures through every reading verb,
@@ -47,7 +50,7 @@ COUNTED = --cov --cov-config=tests/coverage.rc --cov-context=test --cov-report=
 
 .PHONY: run test check lint types affected tests-unit tests-together tests-alone tests-standin \
 	tests-long test-stacks test-environments test-bare test-writes test-long test-loaded test-times coverage mutants \
-	fuzz fuzz-holes bench reports goldens dist clean
+	fuzz fuzz-holes bench reports goldens docs outputs dist clean
 
 run: $(VENV)/.run
 	$(BIN)/sdbench run $(ARGS)
@@ -142,6 +145,14 @@ reports: $(VENV)/.run
 
 goldens: $(VENV)/.test
 	$(BIN)/python tests/unit/goldens.py
+	$(BIN)/python tools/make_reference.py
+
+docs: $(VENV)/.test
+	$(BIN)/python -m mkdocs build --strict
+
+# README shows a fault on the stand-in device, which needs Linux, torch 2.13 and a C++ compiler.
+outputs: $(VENV)/.test
+	$(BIN)/python tools/make_reference.py --all
 
 dist: $(VENV)/.test
 	rm -rf dist

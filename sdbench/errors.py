@@ -3,10 +3,12 @@
 SdbenchError            1  something failed after the work began
 ├── UsageError          2  wrong usage or configuration: one clear line, no traceback
 │   └── ConfigError     2  a configuration file or key; says file, key, what was expected
-└── MachineError        3  this machine or stack cannot run it at all
+└── MachineError        3  this machine or environment cannot run it at all
     ├── ModelError      3  the model cannot be had or is not what it should be
     └── StoreError      3  the results cannot be written or read
 """
+
+from typing import TypeVar
 
 __all__ = [
     "ConfigError",
@@ -18,10 +20,29 @@ __all__ = [
 ]
 
 
+_Error = TypeVar("_Error", bound="SdbenchError")
+
+
 class SdbenchError(Exception):
-    """Anything sdbench reports to the user in one line."""
+    """Anything sdbench reports to the user in one line.
+
+    ``next_command`` is the command to go on with, ``missing_option`` the option that the same
+    command line lacks; where both are None the command line chooses.
+    """
 
     exit_code = 1
+    next_command: str | None = None
+    missing_option: str | None = None
+
+    def then(self: _Error, command: str) -> _Error:
+        """The same error, with the command to go on with."""
+        self.next_command = command
+        return self
+
+    def then_with(self: _Error, option: str) -> _Error:
+        """The same error, where the same command line with this option goes on."""
+        self.missing_option = option
+        return self
 
 
 class UsageError(SdbenchError):
@@ -39,7 +60,7 @@ class ConfigError(UsageError):
 
 
 class MachineError(SdbenchError):
-    """This machine or stack cannot run what was asked."""
+    """This machine or environment cannot run what was asked."""
 
     exit_code = 3
 

@@ -1,8 +1,29 @@
 """Words, numbers and others' text, as every part says them alike."""
 
+import difflib
 import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+_LONGEST_TYPED = 200  # what is longer was not typed, and comparing takes time
+
+
+def close_to(word: str, known: Iterable[str], most: int = 3, *, likeness: float = 0.6) -> list[str]:
+    """Of the known words those that a mistyped one probably meant, the likeliest first.
+
+    ``likeness`` is difflib's ratio, from 0 to 1, from which on two words are alike.
+    """
+    by_fold = {one.casefold(): one for one in known}
+    if len(word) > _LONGEST_TYPED:
+        return []
+    near = difflib.get_close_matches(word.casefold(), by_fold, n=most, cutoff=likeness)
+    return [by_fold[one] for one in near]
+
+
+def did_you_mean(word: str, known: Iterable[str], *, likeness: float = 0.6) -> str:
+    """``did you mean 'x'? ``, to stand before a list of what there is; empty if none is alike."""
+    near = close_to(word, known, most=1, likeness=likeness)
+    return f"did you mean {near[0]!r}? " if near else ""
 
 
 def counted(count: int, one: str, many: str = "") -> str:
@@ -84,8 +105,16 @@ def system_words(machine: Mapping[str, Any], facts: Mapping[str, Any] | None = N
     reported = ((facts or {}).get("identity") or {}).get("os_version")
     if system == "Darwin" and isinstance(reported, str):
         release = reported
-    words = ["macOS" if system == "Darwin" else system, release]
+    if system == "Darwin" and not _is_kernel_version(release):
+        system = "macOS"
+    words = [system, release]
     return " ".join(str(word) for word in words if word)
+
+
+def _is_kernel_version(release: object) -> bool:
+    """Darwin was 20 to 25 where macOS was 11 to 15 and then 26: no macOS has these numbers."""
+    major = str(release).partition(".")[0]
+    return major.isdecimal() and int(major) in range(20, 26)
 
 
 def machine_words(

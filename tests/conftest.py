@@ -17,7 +17,7 @@ for _number in (signal.SIGTERM, signal.SIGHUP):
     signal.signal(_number, signal.SIG_DFL)
 
 # Pytest's processes share the cores, and BLAS's threads wait for each other by spinning: seen, the
-# comparisons of pictures took more than twice the processor time with two threads.
+# comparisons of images took more than twice the processor time with two threads.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # No test cuts the power (faulty_disk.py simulates that), so none waits for the disk: most of the

@@ -1,9 +1,10 @@
 """Makes the locks in configs/stacks anew, with uv: python tools/lock_stacks.py [STACK]...
 
-A lock pins what a stack's worker imports (sdbench.stacks.catalogue.REQUIRED) and all that it needs,
-on one platform, with the hashes of all files: the torch of configs/stacks/stacks.toml, everything
-else at the version of the tested set in configs/constraints. Needs uv and the network; no Python of
-the stack's release, and not the platform. Look at what has changed (git diff) before you commit it.
+A lock pins what an environment's worker imports (sdbench.stacks.catalogue.REQUIRED) and all that it
+needs, on one platform, with the hashes of all files: the torch of configs/stacks/stacks.toml,
+everything else at the version of the tested set in configs/constraints. Needs uv and the network;
+no Python of the environment's release, and not the platform. Look at what has changed (git diff)
+before you commit it.
 """
 
 import os
@@ -62,7 +63,7 @@ def lock(stack: ShippedStack, platform: str) -> None:
 
 
 def main() -> None:
-    """Make the locks of the stacks named, or of all."""
+    """Make the locks of the environments named, or of all."""
     for stack in map(shipped_stack, sys.argv[1:] or shipped_stacks()):
         for platform in PLATFORMS:
             lock(stack, platform)

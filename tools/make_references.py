@@ -1,10 +1,10 @@
-"""Fills ``sdbench/correctness/data`` with the CPU's pictures for shipped configurations.
+"""Fills ``sdbench/correctness/data`` with the CPU's images for shipped configurations.
 
     python tools/make_references.py quick default mps-docs
 
 What is there already is left alone. What is missing is computed as a run would compute it, into the
 cache, so this can be stopped and begun again; then it is packed: the latents of at most six steps
-and the picture in 8 bits. ``--prune`` removes what none of the named configurations needs.
+and the image in 8 bits. ``--prune`` removes what none of the named configurations needs.
 """
 
 import argparse

@@ -1,21 +1,29 @@
-"""Compares what two checkouts print and write, to the byte, figures and pictures included.
+"""Compares what two checkouts print and write, to the byte, figures and images included.
 
-python tools/same_output.py OTHER_CHECKOUT
+python tools/same_output.py [--without-words] OTHER_CHECKOUT
 
 Both render every output that tests/unit/golden_outputs.py lists, of the runs of this checkout, with
 the same interpreter and libraries, each in a process of its own. Exits with 1 if an output differs,
 and if a command failed in both checkouts: that their outputs are the same then proves nothing.
+
+``--without-words`` compares only what a change of wording must leave alone: the names and order of
+the outputs, exit codes, JSON keys with their structure and plain values, and in sentences the
+numbers, options, configuration keys and paths (with counts and without order, because a new
+sentence may name them in another one).
+Drawings and the pixels of figures are left out, because they contain words.
 """
 
 import argparse
 import difflib
 import itertools
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +34,16 @@ _WIDTH = 120
 _BEFORE = 30  # characters that are shown before a difference
 # golden_outputs.py also asks for comparisons that must be refused, with exit code 2.
 _REFUSING = ("compare", "history")
+
+
+_DRAWING = re.compile(r"(<svg [^>]*>\s*)(<title.*?</title>)(<desc.*?</desc>).*?</svg>", re.S)
+_KEPT = re.compile(
+    r"--[a-z][a-z-]+"  # options
+    r"|(?<![\w])(?:~|\.{1,2})?/?(?:[\w.-]+/)+[\w.-]+"  # paths
+    r"|[a-z_]+\.[a-z_]+\s?="  # configuration keys
+    r"|\d+(?:[.,]\d+)*"  # numbers
+)
+_UNITS = ("s/picture", "s/image")
 
 
 def rendered(checkout: Path, scratch: Path) -> dict[str, bytes]:
@@ -41,6 +59,42 @@ def rendered(checkout: Path, scratch: Path) -> dict[str, bytes]:
         sys.exit(f"the outputs of {checkout} could not be rendered")
     files = (path for path in sorted(target.rglob("*")) if path.is_file())
     return {path.relative_to(target).as_posix(): path.read_bytes() for path in files}
+
+
+def without_words(outputs: dict[str, bytes]) -> dict[str, bytes]:
+    """What of each part no change of wording may change."""
+    return {
+        name: _without_words(data)
+        for name, data in outputs.items()
+        if not (name.endswith(".png") and f"{name[:-4]}.svg" in outputs)
+    }
+
+
+def _without_words(data: bytes) -> bytes:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return data
+    try:
+        return json.dumps(_plain(json.loads(text)), indent=1).encode()
+    except ValueError:
+        return "\n".join(_kept(_DRAWING.sub(r"\2\3", text))).encode()
+
+
+def _plain(value: object) -> object:
+    """A JSON value whose sentences are reduced to what they contain besides words."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, str) and " " in value:
+        return _kept(value)
+    return value
+
+
+def _kept(text: str) -> list[str]:
+    found = Counter(part for part in _KEPT.findall(text) if part not in _UNITS)
+    return [f"{part} × {count}" for part, count in sorted(found.items())]
 
 
 def differences(before: dict[str, bytes], now: dict[str, bytes]) -> Iterator[str]:
@@ -102,9 +156,15 @@ def main() -> int:
     """Render both, compare, and keep the outputs where they differ."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("other", type=Path, help="another checkout, for instance an older one")
-    other: Path = parser.parse_args().other.resolve()
+    parser.add_argument(
+        "--without-words", action="store_true", help="compare what a change of wording keeps"
+    )
+    asked = parser.parse_args()
+    other: Path = asked.other.resolve()
     scratch = Path(tempfile.mkdtemp(prefix="sdbench-same-output-"))
     before, now = rendered(other, scratch / "before"), rendered(ROOT, scratch / "now")
+    if asked.without_words:
+        before, now = without_words(before), without_words(now)
     found, failures = [*differences(before, now)], [*failed_alike(before, now)]
     for words in (*found, *failures):
         print(words)
@@ -114,7 +174,8 @@ def main() -> int:
         return 1
     shutil.rmtree(scratch)
     outputs = len({name.partition("/")[0] for name in now})
-    print(f"{outputs} outputs ({len(now)} files) are the same to the byte")
+    how = "without words" if asked.without_words else "to the byte"
+    print(f"{outputs} outputs ({len(now)} files) are the same {how}")
     return 0
 
 

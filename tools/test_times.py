@@ -2,7 +2,7 @@
 
 Sets up an environment from nothing, runs what `make test` runs, and prints how long each part took,
 the most expensive tests and fixtures, and the sum of each kind of cost: starting workers, importing
-torch, loading models, making pictures, waiting.
+torch, loading models, making images, waiting.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def costs(log: Path) -> dict[str, float]:
         command_line = any(w == "start" and str(d).startswith("-m") for _, w, d in of_process)
         for (t, word, detail), following in zip(of_process, [*of_process[1:], None], strict=True):
             if isinstance(detail, float):
-                total["importing the stack" if word == "import" else word] += detail
+                total["importing the environment" if word == "import" else word] += detail
             if following is None:
                 continue
             lasted = following[0] - t
@@ -64,7 +64,7 @@ def _kind(phase: str) -> str:
         "load": "loading models",
         "operators": "operators one by one",
         "matrix products": "matrix products",
-        "import": "importing the stack, preloads and waiting for them",
+        "import": "importing the environment, preloads and waiting for them",
         "device": "opening devices",
     }.get(phase, "ends of workers")
 

@@ -1,4 +1,4 @@
-"""What sdbench reports of seeded picture faults and of runs that are not healthy, as Markdown.
+"""What sdbench reports of seeded image faults and of runs that are not healthy, as Markdown.
 
     python tools/verdict_tables.py > tests/proof/verdicts.md
 
@@ -24,12 +24,12 @@ from sdbench.cli import main as sdbench  # noqa: E402
 from sdbench.diagnosis.diagnose import diagnose  # noqa: E402
 from sdbench.quoting.markdown_text import plain, table  # noqa: E402
 
-_HEAD = """# What is reported of wrong pictures and of runs that are not healthy
+_HEAD = """# What is reported of wrong images and of runs that are not healthy
 
-Made by `python tools/verdict_tables.py`. Pictures and runs are constructed, so no device made them.
+Made by `python tools/verdict_tables.py`. Images and runs are constructed, so no device made them.
 """
 _FAULTS_HEAD = """
-## Seeded picture faults
+## Seeded image faults
 
 Each run has two cases (others where the fault is about a setting), 3 images and 4 passes.
 """

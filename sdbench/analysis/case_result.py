@@ -1,4 +1,4 @@
-"""A case of a run in an arm: its document, and the figures of its processes."""
+"""A case of a run in a variant: its document, and the figures of its processes."""
 
 import functools
 from collections import defaultdict
@@ -17,7 +17,7 @@ Figures = dict[int, float]
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What one run has of one case in one arm."""
+    """What one run has of one case in one variant."""
 
     run: Run
     arm: Arm
@@ -41,7 +41,7 @@ class CaseResult:
 
     @property
     def of_arm(self) -> str:
-        """`` [old]``; nothing where the run has one arm only."""
+        """`` [old]``; nothing where the run has one variant only."""
         return arm_words(self.arm.name, self.run.plan.arms)
 
     @functools.cached_property
@@ -61,7 +61,7 @@ class CaseResult:
 
     @property
     def images(self) -> int:
-        """Pictures a pass."""
+        """Images per pass."""
         return int(self.run.config["images"])
 
     @functools.cached_property
@@ -110,7 +110,7 @@ class CaseResult:
 
 
 def rows_of(loaded: LoadedRun, summary: RunSummary | None = None) -> list[CaseResult]:
-    """Every case in every arm of a run, measured or not.
+    """Every case in every variant of a run, measured or not.
 
     ``summary`` is ``summary_of(loaded)``, where somebody has it already.
     """

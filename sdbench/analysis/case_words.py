@@ -9,7 +9,7 @@ OUTCOME_WORDS: dict[Outcome, str] = {
     "failed": "failed",
     "oom": "out of memory",
     "crashed": "crashed",
-    "timeout": "no end in time",
+    "timeout": "exceeded its time limit",
     "guard": "stopped to protect your machine",
     "skipped": "skipped",
 }
@@ -28,7 +28,7 @@ def case_words(case: Case) -> str:
 
 
 def row_words(case: Case, arm: str, arms: Sized) -> str:
-    """``512x512 sliced float16 [old]``: a case, with its arm where its run has several."""
+    """``512x512 sliced float16 [old]``: a case, with its variant where its run has several."""
     return case_words(case) + arm_words(arm, arms)
 
 
@@ -49,7 +49,8 @@ def run_number(replicate_id: str) -> str:
 
 
 def process_name(replicate: Replicate, run: Run) -> str:
-    """``512x512 sliced, run 2 of 3``: a process of a run, with its arm where there are several."""
+    """``512x512 sliced, run 2 of 3``: a process of a run, with its variant where there
+    are several."""
     planned = run.plan.processes(replicate.case_id, replicate.arm)
     case = run.plan.planned(replicate.case_id).case
     row = row_words(case, replicate.arm, run.plan.arms)

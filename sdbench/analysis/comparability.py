@@ -24,7 +24,7 @@ _WORK_SETTINGS = ("scheduler", "guidance_scale", "images")
 class Objections:
     """Codes of :mod:`~sdbench.analysis.reasons`.
 
-    ``incorrect`` and ``void`` take the speed verdict; ``remark`` stands beside one.
+    ``incorrect`` and ``void`` take the speed verdict; ``remark`` is shown with one.
     """
 
     incorrect: str | None

@@ -1,7 +1,7 @@
 """A run as pandas frames, for notebooks: ``sdbench.load(run)``. The same rows are the CSV's.
 
-Every frame has a column or index level for the run, the case, the arm and the process, so frames
-can be joined with each other, and those of several runs put below one another.
+Every frame has a column or index level for the run, the case, the variant and the process, so
+frames can be joined with each other, and those of several runs put below one another.
 """
 
 import functools
@@ -58,19 +58,18 @@ _LEVELS = {
 class RunFrames:
     """A run as pandas frames; made by :func:`load`.
 
-    ``cases``: one row a case and arm, by ``case_id`` and ``arm``; what ``sdbench show`` tells.
-    ``replicates``: one row a process, by ``replicate_id`` and ``attempt``; repeated attempts are
-    all there, ``last_attempt`` marks those that count.
-    ``passes``: one row a pass, by ``replicate_id``, ``attempt``, ``kind`` and ``pass``; ``steady``
-    marks measured passes from the second on.
-    ``telemetry``: one row a sample, by ``replicate_id``, ``attempt`` and ``sample``; ``t_s`` counts
-    from the process's first sample, ``phase`` is what the worker was doing.
+    ``cases``: one row per case and variant, by ``case_id`` and ``arm``; what ``sdbench show``
+    tells. ``replicates``: one row per process, by ``replicate_id`` and ``attempt``; repeated
+    attempts are all there, ``last_attempt`` marks those that count. ``passes``: one row per pass,
+    by ``replicate_id``, ``attempt``, ``kind`` and ``pass``; ``steady`` marks measured passes from
+    the second on. ``telemetry``: one row a sample, by ``replicate_id``, ``attempt`` and ``sample``;
+    ``t_s`` counts from the process's first sample, ``phase`` is what the worker was doing.
 
     ``no_effect`` of cases and replicates names the settings that did nothing, parted by blanks.
 
     Names end in their unit (``_s``, ``_bytes``, ``_w``, ``_c``). What is not known is missing.
     Bytes are ``Int64``, outcomes and verdicts ordered categories (best first), times UTC.
-    Frames are made when first asked for; ``telemetry`` reads a file a process.
+    Frames are made when first asked for; ``telemetry`` reads a file per process.
     """
 
     loaded: LoadedRun
@@ -87,18 +86,18 @@ class RunFrames:
 
     @functools.cached_property
     def cases(self) -> "DataFrame":
-        """One row a case and arm."""
+        """One row per case and variant."""
         return _frame(case_rows(self.loaded, self._summary), CASE_COLUMNS, ["case_id", "arm"])
 
     @functools.cached_property
     def replicates(self) -> "DataFrame":
-        """One row a process."""
+        """One row per process."""
         rows = replicate_rows(self.loaded, self._summary)
         return _frame(rows, REPLICATE_COLUMNS, ["replicate_id", "attempt"])
 
     @functools.cached_property
     def passes(self) -> "DataFrame":
-        """One row a pass."""
+        """One row per pass."""
         rows = pass_rows(self.loaded)
         return _frame(rows, PASS_COLUMNS, ["replicate_id", "attempt", "kind", "pass"])
 
@@ -178,7 +177,7 @@ TELEMETRY_COLUMNS = (
 
 
 def case_rows(loaded: LoadedRun, summary: RunSummary) -> Iterator[FrameRow]:
-    """A row for each case and arm; times of a picture beside those of a pass."""
+    """A row for each case and variant; times per image in addition to those per pass."""
     run, images = loaded.run, summary.images
     for row in summary.cases:
         latency = row.latency_s

@@ -1,10 +1,10 @@
-"""Operations a second of a case beside those of large matrix products on its device. Pure.
+"""Operations per second of a case compared with those of large matrix products on its device. Pure.
 
 The operations are those of matrix products, convolutions and attention, a multiply-add counting
 two, as torch.utils.flop_counter counts them from the shapes. They are compared with the rate of
-large square matrix products in the case's dtype, measured in the same arm just before the run. That
-is no limit: what runs in other kernels may be beyond it (convolutions on CUDA multiply float32 in
-TF32, plain products do not; some CPUs have faster convolutions than products).
+large square matrix products in the case's dtype, measured in the same variant just before the run.
+That is no limit: what runs in other kernels may be beyond it (convolutions on CUDA multiply float32
+in TF32, plain products do not; some CPUs have faster convolutions than products).
 """
 
 import math
@@ -27,12 +27,12 @@ class StageEfficiency(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CaseEfficiency(msgspec.Struct, frozen=True, kw_only=True):
-    """A case in an arm; ``unavailable`` says why one is None.
+    """A case in a variant; ``unavailable`` says why one is None.
 
-    ``pass_flops`` are those of a measured pass (all pictures), ``achieved_flops_per_s`` is over the
+    ``pass_flops`` are those of a measured pass (all images), ``achieved_flops_per_s`` is over the
     steady latency, ``ceiling_share`` what that is of ``ceiling_flops_per_s``, which is the rate of
     what ``ceiling_of`` names and no limit: what is above it ran in other kernels. ``counted_in``
-    names the arm whose torch counted, where that is another.
+    names the variant whose torch counted, where that is another.
     """
 
     pass_flops: int | None
@@ -45,7 +45,7 @@ class CaseEfficiency(msgspec.Struct, frozen=True, kw_only=True):
     unavailable: dict[str, str] = {}
 
     def at(self, latency_s: float | None) -> "CaseEfficiency":
-        """The same at another latency: one process's beside the case's."""
+        """The same at another latency: one process's compared with the case's."""
         achieved = None if self.pass_flops is None else _rate(self.pass_flops, latency_s)
         return msgspec.structs.replace(
             self,
@@ -62,10 +62,11 @@ def case_efficiency(
     ceilings: Iterable[MatmulRate],
     latency_s: float | None,
 ) -> CaseEfficiency:
-    """Operations, rate and share of the rate of matrix products of a case in an arm.
+    """Operations, rate and share of the rate of matrix products of a case in a variant.
 
-    ``of_all_arms`` are the case's replicates in every arm: the shapes are the same in each, so an
-    arm whose torch cannot count takes the count of one that can. ``latency_s`` is the steady one.
+    ``of_all_arms`` are the case's replicates in every variant: the shapes are the same in each, so
+    a variant whose torch cannot count takes the count of one that can. ``latency_s`` is the steady
+    one.
     """
     unavailable: dict[str, str] = {}
     counter = _counter(replicates) or _counter(of_all_arms)

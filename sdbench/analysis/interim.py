@@ -57,7 +57,7 @@ def look_after(
 
 
 def rows_still_open(loaded: LoadedRun, looked: InterimAnalysis) -> set[tuple[str, str]]:
-    """Case id and arm of each side of the comparisons that a look left open."""
+    """Case id and variant of each side of the comparisons that a look left open."""
     pairs = pairs_of_axis(loaded, looked.by)
     return {
         row.key

@@ -8,6 +8,7 @@ from sdbench.analysis.case_result import CaseResult, rows_of
 from sdbench.errors import UsageError
 from sdbench.records import AXES, Case, Run, spelling
 from sdbench.runs import LoadedRun
+from sdbench.words import did_you_mean
 
 SideName = Literal["base", "new"]
 
@@ -32,7 +33,8 @@ class Pair:
 
 
 def pairs_of_runs(base: LoadedRun, new: LoadedRun) -> list[Pair]:
-    """The same case in the same arm of two runs; single arms belong together whatever their names.
+    """The same case in the same variant of two runs; single variants belong together whatever their
+    names.
 
     Raises:
         UsageError: the runs have no case in common.
@@ -46,7 +48,7 @@ def pairs_of_runs(base: LoadedRun, new: LoadedRun) -> list[Pair]:
     if not sides[0].keys() & sides[1].keys():
         raise UsageError(
             f"{base.run.run_id} and {new.run.run_id} have no case"
-            f"{'' if single else ' and arm'} in common"
+            f"{'' if single else ' and variant'} in common"
         )
     pairs = []
     for key in dict.fromkeys([*sides[0], *sides[1]]):
@@ -78,7 +80,7 @@ def pairs_of_axis(loaded: LoadedRun, axis: str) -> list[Pair]:
     if len(values) < 2:
         only = next(iter(values), "none")
         raise UsageError(
-            f"--by {axis}: {loaded.run.run_id} has one value only, {only}; expected two or more"
+            f"--by {axis}: {loaded.run.run_id} has only one value, {only}; expected two or more"
         )
     first, *others = values
     several_arms = axis in AXES and len(loaded.run.plan.arms) > 1
@@ -113,19 +115,21 @@ def _value_reader(run: Run, axis: str) -> Callable[[CaseResult], str]:
         return lambda row: row.arm.name
     if axis != "stack":
         raise UsageError(
-            f"--by {axis}: expected one of arm, stack, machine (of two runs), {', '.join(AXES)}"
+            f"--by {axis}: {did_you_mean(axis, ['arm', 'stack', 'machine', *AXES])}expected one of "
+            f"arm, stack, machine (of two runs), {', '.join(AXES)}"
         )
     labels = _stack_labels(run)
     return lambda row: labels[row.arm.name]
 
 
 def _stack_labels(run: Run) -> Mapping[str, str]:
-    """Arm to stack; a path is called like its arm, which is the same on every machine."""
+    """Variant to environment; a path is called like its variant, which is the same on every
+    machine."""
     labels = {arm.name: arm.name if "/" in arm.stack else arm.stack for arm in run.plan.arms}
     if len(set(labels.values())) < len(labels):
         raise UsageError(
-            f"--by stack: several arms of {run.run_id} have the same stack; compare them with "
-            "--by arm"
+            f"--by stack: several variants of {run.run_id} have the same environment; compare them "
+            "with --by arm"
         )
     return labels
 

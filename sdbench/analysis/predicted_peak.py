@@ -39,7 +39,7 @@ def prediction_error(predicted_bytes: int | None, measured_bytes: int | None) ->
 def predicted_peak(
     memory: PredictedMemory | None, replicates: Sequence[Replicate]
 ) -> PredictedPeak:
-    """The prediction of a case beside the highest that its processes took.
+    """The predicted peak of a case compared with the highest that was measured.
 
     A process that died has not shown how much it would have taken, so it counts for nothing. Where
     the memory of loading was not measured, it is left out of the prediction as well.
@@ -47,7 +47,7 @@ def predicted_peak(
     ended = [entry for entry in replicates if entry.outcome == "ok"]
     highest = max(ended, key=_measured_bytes, default=None)
     if highest is None or highest.peak_memory_bytes is None:
-        reason = "no process ended well" if highest is None else highest.peak_memory_reason
+        reason = "no process completed" if highest is None else highest.peak_memory_reason
         predicted = None if memory is None else memory.worst.peak_bytes
         return PredictedPeak(predicted, None, reason)
     measured = _measured_bytes(highest)

@@ -9,17 +9,17 @@ NOT_INTERLEAVED = "not interleaved: the interval contains the drift between the 
 
 REASONS: dict[str, str] = {
     # One side is not there, or not right.
-    "missing-in-base": "the base has no such case",
-    "missing-in-new": "the new side has no such case",
-    "wrong-in-base": "the base makes a wrong picture",
-    "wrong-in-new": "the new side makes a wrong picture",
-    "wrong-in-both": "both sides make a wrong picture",
+    "missing-in-base": "the base does not have this case",
+    "missing-in-new": "the new side does not have this case",
+    "wrong-in-base": "the base makes a wrong image",
+    "wrong-in-new": "the new side makes a wrong image",
+    "wrong-in-both": "both sides make a wrong image",
     # The two did not do the same work, or not in the same place.
     "model-differs": "the two sides ran different models, or files of the same name that differ",
     "prompts-differ": "the prompts differ",
     "steps-differ": "the numbers of steps differ",
     "seed-differs": "the seeds differ",
-    "settings-differ": "scheduler, guidance scale or pictures a pass differ",
+    "settings-differ": "scheduler, guidance scale or images per pass differ",
     "work-differs": "the denoiser did more work for an image on one side: more steps or calls, or "
     "guidance",
     "mode-differs": "text-to-image against image-to-image, or strength or input image differ",
@@ -30,24 +30,28 @@ REASONS: dict[str, str] = {
     # The two sides did the same work.
     "no-effect": f"the setting {NO_EFFECT}",
     # The machine was not itself.
-    "virtual-device": "the device is a virtual machine's: its speed says nothing about real ones",
+    "virtual-device": "the device belongs to a virtual machine: its speed is not a real one's",
     "throttled": "one side was slowed down by heat or power saving, the other was not",
     "both-throttled": "both sides were slowed down by heat or power saving",
     "swap-in-one-arm": "one side swapped memory out, the other did not",
     # The numbers do not carry a verdict.
     "no-figures": "a side has no steady passes",
-    "not-a-number": "a figure is not a positive number",
-    "too-few-processes": "a verdict takes at least 3 processes a side",
-    "unequal-blocks": "the sides do not have figures of the same blocks",
-    "zero-variance": "the figures do not scatter at all, as no measured time does",
-    "interval-too-wide": "the interval reaches over the threshold",
-    "not-interleaved": "the two runs were made apart, and the machine drifts between runs",
-    "many-cases": "the interval alone would say so, but among this many cases chance does too",
-    "machine-busy": "other programs took much of the CPU, and without the processes that they held "
-    "up nobody can tell; measure again when nothing else runs",
+    "not-a-number": "a value is not a positive number",
+    "too-few-processes": "a verdict needs at least 3 processes per side",
+    "unequal-blocks": "the sides do not have values of the same blocks",
+    "zero-variance": "the values show no scatter, which is impossible for measured times",
+    "interval-too-wide": "the interval contains the threshold",
+    "not-interleaved": "the two runs were made separately, and the machine drifts between runs",
+    "many-cases": (
+        "the interval alone would decide it, but among this many cases chance can produce the same"
+    ),
+    "machine-busy": (
+        "other programs used much of the CPU, and too few undisturbed processes remain for a "
+        "verdict; measure again when no other programs run"
+    ),
     "memory-source-differs": "the peaks were not measured in the same way",
     # Over many machines.
-    "too-few-machines": "a verdict over machines takes at least 3 that count",
+    "too-few-machines": "a verdict over machines needs at least 3 valid ones",
 }
 
 # The two sides did other work, or did it elsewhere or otherwise: no figures help.
@@ -63,7 +67,7 @@ _ENDED: dict[Outcome, str] = {
     "failed": "failed",
     "oom": "ran out of memory",
     "crashed": "crashed",
-    "timeout": "did not end in time",
+    "timeout": "exceeded its time limit",
     "guard": "was stopped to protect the machine",
     "skipped": "was not run",
 }

@@ -1,4 +1,4 @@
-"""A run's records reduced to what people read and scripts consume: one row a case and arm."""
+"""A run's records reduced to what people read and scripts consume: one row per case and variant."""
 
 import statistics
 from collections import Counter
@@ -8,8 +8,10 @@ from typing import Any
 import msgspec
 
 from sdbench.analysis.efficiency import CaseEfficiency, case_efficiency
+from sdbench.analysis.iterations import iterations_per_second, steps_of
 from sdbench.analysis.no_effect import settings_without_effect
 from sdbench.analysis.predicted_peak import predicted_peak
+from sdbench.analysis.provenance import provenance
 from sdbench.analysis.telemetry import (
     WAIT_WORDS,
     CaseTelemetry,
@@ -46,13 +48,16 @@ from sdbench.stats.nested import Dominant, nested_spread
 _BUSY_SHARE = 0.10
 # As long as so much of all cores is idle nobody waits for one: beside a GPU's work it may be busy.
 _ROOM_SHARE = 0.25
-_VIRTUAL = "the GPU is a virtual machine's: its times tell nothing of a Mac's and get no verdict"
-_NOT_REACHED = "not reached yet: sdbench resume goes on with it"
-_LOST = "it began and never ended: sdbench resume goes on with it"
+_VIRTUAL = (
+    "the GPU belongs to a virtual machine: its times are not representative of a Mac and get no "
+    "verdict"
+)
+_NOT_REACHED = "not reached yet: sdbench resume continues with it"
+_LOST = "it began and never ended: sdbench resume continues with it"
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """Steady seconds a pass: the median over processes of each one's median of passes 2 on.
+    """Steady seconds per pass: the median over processes of each one's median of passes 2 on.
 
     ``n`` counts processes; ``ci95`` is None below 3. Source: PROTOCOL 1, 4 and 9.
     """
@@ -72,7 +77,7 @@ class Disturbed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """One case in one arm."""
+    """One case in one variant."""
 
     case_id: str
     arm: str
@@ -95,7 +100,7 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     correct: Correctness
     correct_reason: str | None
     correct_margin: float | None
-    """Distance from the CPU's pictures over what rounding allows, the worst; up to 1 is a match."""
+    """Distance from the CPU's images over what rounding allows, the worst; up to 1 is a match."""
     content: Content | None
     content_reason: str | None
     replicates: int
@@ -121,13 +126,15 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     predicted_peak_bytes: int | None = None
     """Predicted before the run, loading included, of the memory that ``peak_bytes`` counts."""
     peak_bytes: int | None = None
-    """Measured: the highest of the processes that ended well, loading included."""
+    """Measured: the highest of the processes that completed, loading included."""
     prediction_error: float | None = None
     """Predicted over measured, minus 1."""
     prediction_reason: str | None = None
     """Why that is not known."""
     no_effect: dict[str, str] = {}
     """Settings that did nothing in this pipeline, and why; as far as it is on record."""
+    steps: int | None = None
+    """Denoising steps that are made for an image; None where it is not on record."""
 
     @property
     def key(self) -> RowKey:
@@ -157,6 +164,12 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode = "text-to-image"
     strength: float | None = None
     """Of image-to-image: the share of the steps that is made."""
+    sdbench_version: str = ""
+    """Of the sdbench that measured."""
+    machine: dict[str, Any] = {}
+    versions: dict[str, dict[str, str]] = {}
+    """Of each environment: its packages, and ``python``."""
+    config: dict[str, Any] = {}
 
     @property
     def exit_code(self) -> int:
@@ -204,11 +217,12 @@ def summary_of(loaded: LoadedRun) -> RunSummary:
         records_left_out=loaded.left_out,
         mode="text-to-image" if run.image_to_image is None else "image-to-image",
         strength=None if run.image_to_image is None else float(run.config["strength"]),
+        **provenance(run),
     )
 
 
 def per_picture(pass_s: float | None, images: int) -> float | None:
-    """A picture's share of a time of a pass, in seconds; None stays None."""
+    """An image's share of a time of a pass, in seconds; None stays None."""
     return None if pass_s is None else pass_s / images
 
 
@@ -337,6 +351,7 @@ def _summarise_row(
         prediction_error=predicted.error,
         prediction_reason=predicted.reason,
         no_effect=settings_without_effect(ordered),
+        steps=steps_of(loaded.run, case),
     )
 
 
@@ -350,7 +365,7 @@ def _latency(replicates: list[Replicate]) -> Latency:
 
 
 def steady_times_s(replicate: Replicate) -> list[float]:
-    """The times of a process's steady passes (2 on); none where it did not end well."""
+    """The times of a process's steady passes (2 on); none if it did not complete."""
     if replicate.outcome != "ok":
         return []
     return [entry.duration_s for entry in replicate.steady_passes]
@@ -361,11 +376,11 @@ def sustained_of(replicate: Replicate) -> Sustained:
     if replicate.outcome != "ok":
         return Sustained(reason=f"the process ended as {replicate.outcome}")
     if replicate.passes_stopped == "time-limit":
-        return Sustained(reason="there was no time for the minutes that were asked for")
+        return Sustained(reason="there was not enough time for the requested minutes")
     passes = replicate.steady_passes
     begins = [entry.begin_t for entry in passes if entry.begin_t is not None]
     if len(begins) < len(passes):
-        return Sustained(reason="it is not on record when the passes began")
+        return Sustained(reason="the start times of the passes were not recorded")
     return judge_sustained(begins, [entry.duration_s for entry in passes])
 
 
@@ -406,8 +421,8 @@ def machine_warnings(replicates: Sequence[Replicate]) -> list[str]:
     ]
     if busy:
         words.append(
-            f"in {len(busy)} {of} other programs took up to {max(busy):.0%} of all cores' time "
-            "from the passes"
+            f"in {len(busy)} {of} other programs used up to {max(busy):.0%} of the time of all "
+            "cores during the passes"
         )
     return words
 
@@ -415,7 +430,7 @@ def machine_warnings(replicates: Sequence[Replicate]) -> list[str]:
 def _correctness(
     pictures: list[Picture], compared: list[Compared]
 ) -> tuple[Correctness, str | None]:
-    """The worst of the processes; before the comparison only NaN and black pictures are told."""
+    """The worst of the processes; before the comparison only NaN and black images are told."""
     if compared:
         worst = min(compared, key=lambda record: CORRECTNESS_SEVERITY.index(record.verdict))
         alike = sum(record.verdict == worst.verdict for record in compared)
@@ -424,23 +439,23 @@ def _correctness(
     faults = Counter(fault for picture in pictures if (fault := picture.broken) is not None)
     if faults:
         words = ", ".join(f"{count} {fault}" for fault, count in sorted(faults.items()))
-        return "broken", f"of {len(pictures)} pictures: {words}"
+        return "broken", f"of {len(pictures)} images: {words}"
     if not pictures:
-        return "unknown", "no picture was made"
+        return "unknown", "no image was made"
     return "unknown", "not compared with the CPU"
 
 
 def _content(pictures: list[Picture]) -> tuple[Content | None, str | None]:
-    """Whether the pictures show what was asked for; one wrong picture makes the case wrong."""
+    """Whether the images show what was asked for; one wrong image makes the case wrong."""
     wrong = [picture.content_reason for picture in pictures if picture.content == "wrong"]
     if wrong:
-        return "wrong", f"{len(wrong)} of {len(pictures)} pictures, the first: {wrong[0]}"
+        return "wrong", f"{len(wrong)} of {len(pictures)} images, the first: {wrong[0]}"
     if pictures and all(picture.content == "right" for picture in pictures):
         return "right", None
     reasons = [picture.content_reason for picture in pictures if picture.content is None]
     if not pictures:
-        return None, "no picture was made"
-    return None, reasons[0] or "only the pictures of builtin/shapes can be read"
+        return None, "no image was made"
+    return None, reasons[0] or "only the images of builtin/shapes can be read"
 
 
 class TimeShares(msgspec.Struct, frozen=True, kw_only=True):
@@ -455,7 +470,7 @@ class TimeShares(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rest_s(self) -> float:
-        """Starting processes, saving pictures, writing records; with fork also one import."""
+        """Starting processes, saving images, writing records; with fork also one import."""
         reported = self.passes_s + self.load_s + self.import_s + self.waited_s + self.comparing_s
         return max(0.0, self.wall_s - reported)
 
@@ -475,8 +490,12 @@ def time_shares(
 
 
 def as_json(summary: RunSummary) -> dict[str, Any]:
-    """The contract's document; screens show ``seconds_per_picture``, ``latency_s`` is a pass's."""
+    """The contract's document; screens show ``seconds_per_picture`` and
+    ``iterations_per_second``, ``latency_s`` and ``seconds_per_pass`` are a pass's."""
     document: dict[str, Any] = msgspec.to_builtins(summary)
     for case, row in zip(document["cases"], summary.cases, strict=True):
-        case["seconds_per_picture"] = per_picture(row.latency_s.median, summary.images)
+        seconds = per_picture(row.latency_s.median, summary.images)
+        case["seconds_per_pass"] = row.latency_s.median
+        case["seconds_per_picture"] = seconds
+        case["iterations_per_second"] = iterations_per_second(row.steps, seconds)
     return document

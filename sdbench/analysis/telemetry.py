@@ -39,7 +39,7 @@ _SAME_SHARE = 0.01
 
 
 class CaseTelemetry(msgspec.Struct, frozen=True, kw_only=True):
-    """The worst of all processes of a case in an arm; ``unavailable`` says why one is None.
+    """The worst of all processes of a case in a variant; ``unavailable`` says why one is None.
 
     ``allocated_bytes`` and ``driver_bytes`` are what the device's allocator held after a measured
     pass, and what the driver held for the process; ``swap_delta_bytes``, ``swap_in_bytes`` and
@@ -86,7 +86,7 @@ _COUNTED = ("allocated_bytes", "driver_bytes", "recommended_max_bytes")
 
 
 def case_telemetry(replicates: Sequence[Replicate]) -> CaseTelemetry:
-    """Reduce the telemetry of a case's processes in one arm."""
+    """Reduce the telemetry of a case's processes in one variant."""
     summaries = [entry.telemetry for entry in replicates if entry.telemetry is not None]
     passes = [entry for replicate in replicates for entry in replicate.of_kind("measured")]
     reasons = {name: why for entry in summaries for name, why in entry.unavailable.items()}
@@ -109,7 +109,7 @@ def case_telemetry(replicates: Sequence[Replicate]) -> CaseTelemetry:
     if not gross:
         unavailable["joules_per_image"] = reported[-1] if reported else absent
     if not above_idle:
-        idle = "no part of the machine was seen idle for long enough"
+        idle = "no part of the machine was observed idle for long enough"
         unavailable["joules_per_image_above_idle"] = (
             idle if gross else unavailable["joules_per_image"]
         )
@@ -177,12 +177,14 @@ def _peak_stage_of(entry: Pass, replicate: Replicate) -> PeakStage:
     highest = max(peaks.values())
     reach_it = [name for name in peaks if peaks[name] >= highest * (1 - _SAME_SHARE)]
     if len(reach_it) == len(peaks):
-        return PeakStage(source=source, reason="all stages stand at the same level, within 1%")
+        return PeakStage(source=source, reason="all stages have the same peak within 1%")
     if source not in _STICKY_SOURCES:
         first = next(name for name in peaks if peaks[name] == highest)
         return PeakStage(stage=first, source=source)
     if reach_it[0] == "text_encoder":
-        return PeakStage(source=source, reason="the process has kept as much since earlier passes")
+        return PeakStage(
+            source=source, reason="the process already held this much after earlier passes"
+        )
     return PeakStage(stage=reach_it[0], source=source)
 
 

@@ -18,32 +18,44 @@ from sdbench.words import shortened
 
 # verb: (module that defines a click command of the same name, its line in the overview)
 VERBS = {
-    "doctor": ("sdbench.cli.doctor", "Is this machine set up right? (seconds)"),
-    "run": ("sdbench.cli.run", "Measure the matrix, keep every result (the main job)."),
-    "resume": ("sdbench.cli.resume", "Go on with a run that was stopped or killed."),
+    "doctor": ("sdbench.cli.doctor", "Check whether this machine is set up correctly (seconds)."),
+    "run": ("sdbench.cli.run", "Measure the matrix and keep every result (the main command)."),
+    "resume": ("sdbench.cli.resume", "Continue a run that was stopped or killed."),
     "diagnose": (
         "sdbench.cli.diagnose",
-        "What is wrong, which documented claims hold here, what to use.",
+        "Report what is wrong, which documented claims hold here, and what to use.",
     ),
-    "localise": ("sdbench.cli.localise", "Find the operators in which device and CPU part."),
+    "localise": (
+        "sdbench.cli.localise",
+        "Find operators whose results differ between device and CPU.",
+    ),
     "repro": ("sdbench.cli.repro", "Write a script and an issue text about one case of a run."),
     "explain": ("sdbench.cli.explain", "Explain a crash text, a crash report or a bad picture."),
+    "issues": ("sdbench.cli.issues", "Browse the known issues of torch, diffusers and macOS."),
     "list": ("sdbench.cli.list", "List the runs there are."),
     "show": ("sdbench.cli.show", "Show a run's table, or one case in full."),
     "compare": ("sdbench.cli.compare", "Compare A with B, with a statistical verdict."),
     "history": ("sdbench.cli.history", "Show one case over all runs of this machine."),
     "stacks": ("sdbench.cli.stacks", "Make environments with other releases of torch to compare."),
     "models": ("sdbench.cli.models", "List, make and remove the models that need no download."),
-    "report": ("sdbench.cli.report", "Write a run in a format that other programs read."),
+    "report": ("sdbench.cli.report", "Write a page about runs, or export them for other programs."),
 }
+
+ALIASES = {"localize": "localise"}
 
 _EPILOG = """\b
 Typical use:
   sdbench doctor              is this machine set up right? (seconds)
-  sdbench run                 what a newcomer wants: at most 20 minutes
-  sdbench run quick           everything once on a small model, a few minutes on any CPU
-  sdbench run full --dry-run  what it would do, and how long it would take
+  sdbench run                 the default run: at most 20 minutes
+  sdbench run quick           every setting once on a small model, a few minutes on any CPU
+  sdbench run full --dry-run  show the plan and the estimated time
   sdbench show latest
+
+\b
+Completion of commands, options, runs, cases, configurations, stacks and axes:
+  zsh   eval "$(_SDBENCH_COMPLETE=zsh_source sdbench)"      in ~/.zshrc
+  bash  eval "$(_SDBENCH_COMPLETE=bash_source sdbench)"     in ~/.bashrc
+  fish  _SDBENCH_COMPLETE=fish_source sdbench | source      in ~/.config/fish/config.fish
 
 \b
 Exit codes: 0 all well, 1 a case did not end well, 2 wrong usage or configuration,
@@ -52,14 +64,15 @@ itself, 130 interrupted (results are kept)."""
 
 
 class LazyGroup(click.Group):
-    """Imports a verb's module only when the verb is used."""
+    """Imports a command's module only when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The verbs in the order a person meets them."""
+        """The commands in the order of a typical workflow."""
         return [*VERBS]  # once used, the verb "list" is an attribute here and hides the builtin
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one verb."""
+        cmd_name = ALIASES.get(cmd_name, cmd_name)
         if cmd_name not in VERBS:
             return None
         import importlib
@@ -67,6 +80,18 @@ class LazyGroup(click.Group):
         module = importlib.import_module(VERBS[cmd_name][0])
         command: click.Command = module.command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does; of a word that is no verb the verb most like it is named."""
+        if args and not args[0].startswith("-") and args[0] not in VERBS:
+            import difflib
+
+            close = difflib.get_close_matches(args[0], VERBS, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise click.UsageError(f"no such command {shortened(args[0])!r}{hint}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs from the table above, importing none."""
@@ -81,8 +106,8 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="sdbench")
 def cli() -> None:
-    """Is this machine set up right for Stable Diffusion, how fast is it, are its pictures correct,
-    and which settings should I use?
+    """Check whether this machine is set up correctly for Stable Diffusion, how fast it is, whether
+    its images are correct, and which settings to use.
 
     sdbench runs the real diffusers pipeline on Apple silicon (mps), CUDA or a CPU and keeps
     every result. Nothing leaves this machine.
@@ -90,7 +115,7 @@ def cli() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code. Prints each error here, in one line."""
+    """Run the command line; returns the exit code. Each error is printed here, in one line."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
         code = cli.main(
@@ -100,22 +125,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return int(code or 0)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        print_error("sdbench: interrupted")
+        print_error(_line("interrupted", KeyboardInterrupt(), given))
         return 130
     except click.exceptions.NoArgsIsHelpError as error:
         Lossy(sys.stdout).write(f"{error.format_message()}\n")
+        print_error(f"next: {'sdbench stacks list' if _verb_in(given) else 'sdbench doctor'}")
         return 2
     except click.ClickException as error:
-        verb = _verb_in(given)
-        print_error(f"sdbench: {_one_line(error.format_message())} (see sdbench {verb}--help)")
+        print_error(f"sdbench: {_one_line(_usage_words(error, given))}")
         return 2
     except SdbenchError as error:
-        print_error(f"sdbench: {_one_line(str(error))}")
+        print_error(_line(str(error), error, given))
         return error.exit_code
     except BrokenPipeError:  # `sdbench list | head`
         return 1
     except OSError as error:  # the system itself: no process, no descriptor, a folder gone
-        print_error(f"sdbench: {_one_line(_system_words(error))}")
+        print_error(_line(_system_words(error), error, given))
         return 3
     except Exception as error:
         return _last_resort(error, given)
@@ -134,25 +159,45 @@ def _last_resort(error: Exception, given: Sequence[str]) -> int:
     from sdbench.cli.last_resort import describe
 
     words, code = describe(error, given)
-    print_error(f"sdbench: {_one_line(words)}")
+    print_error(_line(words, error, given))
     # git bisect takes every code up to 124 for a bad commit (``compare.CANNOT_TELL``).
     return 125 if "--bisect" in given else code
 
 
+def _line(words: str, error: BaseException, given: Sequence[str]) -> str:
+    """An error's one line: what went wrong, and the command to go on with."""
+    from sdbench.cli.next_step import with_next_step
+
+    return f"sdbench: {_one_line(with_next_step(words, error, given, _verb_in(given).strip()))}"
+
+
+def _usage_words(error: click.ClickException, given: Sequence[str]) -> str:
+    """What click says of a command line, and the help or the command that was probably meant."""
+    from sdbench.cli.next_step import probably_meant
+
+    verb = _verb_in(given)
+    message = error.format_message()
+    meant = None if verb else probably_meant(given, [*VERBS])
+    if meant is not None:
+        return f"no such command {shortened(given[0])!r}; did you mean: {meant}"
+    return f"{message} (see sdbench {verb}--help)"
+
+
 def _system_words(error: OSError) -> str:
-    """``results/x: No such file or directory``: what it is about before what is wrong."""
+    """``results/x: No such file or directory``: the object first, then the problem."""
     names = [shortened(str(name)) for name in (error.filename, error.filename2) if name]
     return f"{' and '.join(names)}: {error.strerror}" if names and error.strerror else str(error)
 
 
 def _verb_in(arguments: Sequence[str]) -> str:
-    """The verb asked for and a blank, or nothing. Not every error of click's knows its command."""
+    """The requested command and a blank, or nothing. Not every click error knows its command."""
     words = [word for word in arguments if not word.startswith("-")]
-    return f"{words[0]} " if words and words[0] in VERBS else ""
+    verb = ALIASES.get(words[0], words[0]) if words else ""
+    return f"{verb} " if verb in VERBS else ""
 
 
 def _one_line(text: str) -> str:
-    """Messages may quote other people's text: one line, and no terminal escapes."""
+    """Messages may quote untrusted text: one line, without terminal escapes."""
     from sdbench.words import printable
 
     return printable(" ".join(text.split()))

@@ -8,6 +8,7 @@ import msgspec
 from rich.console import Console
 from rich.markup import escape
 
+from sdbench.cli.completion import complete_stack
 from sdbench.cli.options import json_option
 from sdbench.cli.output import console, print_json
 from sdbench.doctor import (
@@ -20,6 +21,7 @@ from sdbench.doctor import (
     judge,
     worst,
 )
+from sdbench.report.terminal.lines import harmless, say
 from sdbench.words import printable, shell
 
 if TYPE_CHECKING:
@@ -35,27 +37,30 @@ _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "di
 @click.option(
     "--deep",
     is_flag=True,
-    help="Also try every operator of a pipeline on the device, and on mps each known fault that "
-    "has a probe (under two minutes).",
+    help="Also test every operator of a pipeline on the device, and on mps each known fault that "
+    "has a probe (less than two minutes).",
 )
 @click.option(
     "--python",
     metavar="PATH",
+    shell_complete=complete_stack,
     help="Examine this interpreter, virtual environment or created stack; nothing is installed "
     "into it.",
 )
 @click.option(
     "--model",
-    help="The model that must fit. With it, the memory is predicted by stage at 512x512, 1024x1024 "
-    "and the model's own size. [default: the default configuration's]",
+    help=(
+        "Model that must fit. Predicts its memory by stage at 512x512, 1024x1024 and the model's "
+        "own size. [default: the model of the default configuration]"
+    ),
 )
 @json_option
 def command(deep: bool, python: str | None, model: str | None, as_json: bool) -> int:
-    """Is this machine set up right for Stable Diffusion?
+    """Check whether this machine is set up correctly for Stable Diffusion.
 
-    Looks at the machine, an interpreter and the torch in it, and says of each what was found, what
-    was expected, why it matters and what mends it. It changes nothing, installs nothing and uses
-    no network. Exits with 1 when a check failed.
+    Checks the machine, an interpreter and its torch, and reports for each check what was found,
+    what was expected, why it matters and how to fix it. It changes nothing, installs nothing and
+    uses no network. Exits with 1 if a check failed.
     """
     out = console(err=as_json)
     report = _Report(None if as_json else out)
@@ -120,7 +125,9 @@ def _document(
     sizes: list["SizeFit"],
 ) -> dict[str, Any]:
     from sdbench.doctor.deep import as_json as deep_json
+    from sdbench.machine import or_none
     from sdbench.privacy.redact_recorded import hide_path  # brings the whole store with it
+    from sdbench.runner.prepare import machine_record
     from sdbench.runs.free_text import map_texts
 
     document: dict[str, Any] = {
@@ -128,6 +135,11 @@ def _document(
         "simulated": facts.simulated,
         "interpreter": facts.interpreter.path,
         "checks": msgspec.to_builtins(checks),
+        "machine": machine_record(facts.machine.identity),
+        "versions": {
+            "python": or_none(facts.interpreter.python),
+            **(or_none(facts.interpreter.packages) or {}),
+        },
     }
     if sizes:
         from sdbench.runner.fit_of_sizes import size_document
@@ -150,14 +162,14 @@ def _document(
 
 
 class _Report:
-    """Rows as they are ready, on a console; without one they are only kept."""
+    """Shows results as soon as they are ready; without a console they are only kept."""
 
     def __init__(self, out: Console | None) -> None:
         self._out = out
         self.checks: list[Check] = []
 
     def opens(self, examination: Examination) -> None:
-        """The first line says what is examined, the second what of it is not real."""
+        """The first line names what is examined, the second what is simulated."""
         self._print(f"[bold]Examining {escape(printable(examination.title))}[/]")
         if examination.recorded:
             self._print("[bold]SIMULATED[/]: a recording is judged, not this machine")
@@ -168,20 +180,20 @@ class _Report:
             )
 
     def add(self, checks: Iterable[Check]) -> None:
-        """Keep and show some verdicts."""
+        """Store and show some verdicts."""
         for check in checks:
             self.checks.append(check)
             self._show(check)
 
     def closes(self, facts: DoctorFacts) -> None:
-        """One sentence, and what to do next."""
+        """The summary sentence and the next step."""
         self._print("")
         self._print(escape(_verdict(self.checks, facts)))
         self._print(escape(_next_step(self.checks, facts)))
 
     def _show(self, check: Check) -> None:
         word = f"[{_STYLES[check.status]}]{_WORDS[check.status]:<4}[/]"
-        self._print(f"{word}  {check.id:<22}{escape(printable(check.found))}")
+        self._say(check.found, lead=f"{word}  {check.id:<22}")
         if check.status in ("warn", "fail"):
             self._explain("expected", check.expected)
             self._explain("why", check.why)
@@ -189,8 +201,16 @@ class _Report:
 
     def _explain(self, what: str, text: str) -> None:
         for line in text.splitlines():
-            self._print(f"        [dim]{what:<10}[/]{escape(printable(line))}")
+            lead = f"        [dim]{what:<10}[/]"
+            if "&&" in line or what == "do":  # a command, to be pasted
+                self._print(f"{lead}{harmless(line)}")
+            else:
+                self._say(line, lead)
             what = ""
+
+    def _say(self, text: str, lead: str) -> None:
+        if self._out is not None:
+            say(self._out, harmless(text), lead=lead)
 
     def _print(self, text: str) -> None:
         if self._out is not None:
@@ -206,13 +226,13 @@ _GROUNDS = (
 
 def _verdict(checks: list[Check], facts: DoctorFacts) -> str:
     ids = {status: [c.id for c in checks if c.status == status] for status in _WORDS}
-    untold = f" ({len(ids['unknown'])} could not be told)" if ids["unknown"] else ""
+    untold = f" ({len(ids['unknown'])} could not be determined)" if ids["unknown"] else ""
     if ids["fail"]:
         return f"not ready: {', '.join(ids['fail'])}{untold}"
     untried = "stack-imports" if facts.recorded else ""
     missing = [name for name in ids["unknown"] if name in _GROUNDS and name != untried]
     if missing:
-        return f"no fault found, but this could not be told: {', '.join(missing)}{untold}"
+        return f"no fault found, but this could not be determined: {', '.join(missing)}{untold}"
     device = facts.expected_device()
     if ids["warn"]:
         remarks = "one remark" if len(ids["warn"]) == 1 else f"{len(ids['warn'])} remarks"
@@ -223,7 +243,8 @@ def _verdict(checks: list[Check], facts: DoctorFacts) -> str:
 def _next_step(checks: list[Check], facts: DoctorFacts) -> str:
     failed = next((check for check in checks if check.status == "fail"), None)
     if failed is not None and failed.remedy is not None:
-        return f"Next, for {failed.id}: {failed.remedy.splitlines()[0]}"
+        words = f"Next, for {failed.id}: {failed.remedy.splitlines()[0]}"
+        return words if "sdbench " in words else f"{words}; then: sdbench doctor"
     model = facts.model.outline.name
     return "Next: sdbench run" + ("" if model == _usual_model() else f" --model {shell(model)}")
 

@@ -12,6 +12,7 @@ from sdbench.cli.options import json_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import UsageError
 from sdbench.files.access import open_file
+from sdbench.report.terminal.lines import harmless, say
 from sdbench.words import printable
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ _SURE = {
 }
 _VERSIONS_OF = {
     "text": "stated in it",
-    "machine": "of this machine, as the text states none",
-    "recording": "SIMULATED: of a recorded machine, as the text states none",
+    "machine": "of this machine, because the text states none",
+    "recording": "SIMULATED: of a recorded machine, because the text states none",
     "none": "none are known",
 }
 _PACKAGES = (
@@ -41,20 +42,20 @@ _PACKAGES = (
 @click.argument("file", default="-", metavar="[FILE]")
 @json_option
 def command(file: str, as_json: bool) -> int:
-    """Explain a crash text, a traceback, a macOS crash report or a bad picture.
+    """Explain a crash text, a traceback, a macOS crash report or a bad image.
 
-    FILE is a log or picture of any program that uses torch; without it, or with -, the text is
+    FILE is a log or image of any program that uses torch; without it, or with -, the text is
     read from standard input. Reports what happened, since and until which release, what to do, how
     sure that is, and a public thread about it. Uses the versions stated in the text, or those of
-    this machine if the text states none, and says which. A picture (PNG, JPEG, WebP) is measured,
+    this machine if the text states none, and says which. An image (PNG, JPEG, WebP) is measured,
     and the settings that a program embedded in it are read. Nothing leaves the machine.
 
-    Exits with 0 also when nothing is recognised (the list of explanations is then empty), and with
-    2 when the input is neither text nor a picture.
+    Exits with 0 also if nothing is recognised (the list of explanations is then empty), and with 2
+    if the input is neither text nor an image.
     """
     name, data = ("standard input", _from_stdin()) if file == "-" else (file, _from_file(file))
     if not data.strip():
-        raise UsageError(f"{name} is empty; expected a log, a traceback or a picture")
+        raise UsageError(f"{name} is empty; expected a log, a traceback or an image")
     from sdbench.explain.picture_files import picture_format
 
     if picture_format(data) is not None:
@@ -95,16 +96,16 @@ def _picture(name: str, data: bytes, as_json: bool) -> int:
     _show(explanations)
     if not explanations:
         console().print(
-            "\nNo fault can be seen in the picture by itself; whether it is the picture that it "
-            "should be takes a reference. sdbench run compares this machine's pictures with the "
-            "CPU's.",
+            "\n"
+            "The image alone shows no fault; whether it is the right image can only be decided "
+            "with a reference. sdbench run compares this machine's images with the CPU's.",
             soft_wrap=True,
         )
     return 0
 
 
 def machine_versions() -> "Versions":
-    """What this machine (or the recording that stands in for it) and this Python have."""
+    """The versions of this machine (or of the recording that replaces it) and this Python."""
     import importlib.metadata
     import platform
 
@@ -155,7 +156,7 @@ def _from_file(file: str) -> bytes:
             return _bounded(file, stream.read(_LARGEST_BYTES + 1))
     except OSError as error:
         raise UsageError(
-            f"{file}: {error.strerror}; expected a log, a traceback or a picture, or - for "
+            f"{file}: {error.strerror}; expected a log, a traceback or an image, or - for "
             "standard input"
         ) from None
 
@@ -163,8 +164,8 @@ def _from_file(file: str) -> bytes:
 def _bounded(name: str, data: bytes) -> bytes:
     if len(data) > _LARGEST_BYTES:
         raise UsageError(
-            f"{name} has more than {_LARGEST_BYTES // 2**20} MiB; give the end of it: "
-            "tail -n 5000 FILE | sdbench explain -"
+            f"{name} has more than {_LARGEST_BYTES // 2**20} MiB; use its end: tail -n 5000 FILE | "
+            "sdbench explain -"
         )
     return data
 
@@ -174,7 +175,7 @@ def _decoded(name: str, data: bytes) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")
     if b"\x00" in data[:4096]:
-        raise UsageError(f"{name} is neither text nor a PNG, JPEG or WebP picture")
+        raise UsageError(f"{name} is neither text nor a PNG, JPEG or WebP image")
     return data.decode("utf-8", "replace").removeprefix("\ufeff").replace("\r\n", "\n")
 
 
@@ -211,11 +212,7 @@ def _show_heading(line: str, found: "Explained") -> None:
     known = [f"{name} {version}" for name, version in named.items() if version]
     words = ", ".join([*known, *([versions.chip] if versions.chip else [])]) or "unknown"
     origin = "recording" if found.versions_of == "machine" and _recorded() else found.versions_of
-    out.print(
-        f"Versions ({_VERSIONS_OF[origin]}): {printable(words)}",
-        markup=False,
-        soft_wrap=True,
-    )
+    say(out, harmless(words), lead=f"Versions ({_VERSIONS_OF[origin]}): ")
 
 
 def _show(explanations: "list[Explanation]") -> None:
@@ -225,7 +222,7 @@ def _show(explanations: "list[Explanation]") -> None:
         rows = [(f"{lead}What happened", one.cause), ("What to do", one.remedy)]
         rows.append(("How sure", _SURE[one.confidence]))
         if one.generic:
-            rows.append(("", "This is general: no more than the message says is known of it."))
+            rows.append(("", "This explanation is general: nothing is known beyond the message."))
         seen = [
             *([f"since {one.since}"] if one.since else []),
             *([f"until {one.until}"] if one.until else []),
@@ -235,8 +232,10 @@ def _show(explanations: "list[Explanation]") -> None:
         rows += [("Decisive words", one.quote)] if one.quote else []
         out.print("")
         for title, words in rows:
-            line = f"{title}: {words}" if title else words
-            out.print(printable(line), markup=False, soft_wrap=True)
+            if title == "Source":  # a line break in a link would break it
+                out.print(f"{title}: {printable(words)}", markup=False, soft_wrap=True)
+            else:
+                say(out, harmless(f"{title}: {words}" if title else words))
 
 
 def _show_settings(picture: "PictureFile") -> None:
@@ -254,16 +253,16 @@ def _show_unknown(found: "Explained") -> None:
     out = console()
     out.print("")
     if found.unexplained is None:
-        out.print("No error that sdbench knows is in this text, and no other that it can see.")
+        out.print("This text contains no error that sdbench recognises.")
     else:
         out.print(
             f"The last error is not known to sdbench: {printable(redact(found.unexplained))}",
             markup=False,
             soft_wrap=True,
         )
-    out.print(
+    say(
+        out,
         "What would help: the whole error output from the command to the end (a crash of native "
         "code says why in its last lines), macOS's crash report (Console, Crash Reports), and the "
         "versions (python -m torch.utils.collect_env).",
-        soft_wrap=True,
     )

@@ -10,17 +10,17 @@ from pathlib import Path
 from sdbench import __version__
 
 FAULT = 70
-"""Exit code where sdbench itself is at fault: EX_SOFTWARE of sysexits.h, so that nobody takes it
-for 1, which says something about a case."""
+"""Exit code for a fault in sdbench itself: EX_SOFTWARE of sysexits.h, so that it is not confused
+with 1, which is a result about a case."""
 NO_MEMORY = 3
-"""Exit code where memory ran out: this machine cannot do it, as configured."""
+"""Exit code if memory ran out: this machine cannot do it as configured."""
 _MOST_CHARACTERS = 200_000
 
 
 def describe(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]:
     """Save the traceback of an unexpected error; returns the line to print and the exit code."""
     no_memory = isinstance(error, MemoryError)
-    what = "memory ran out" if no_memory else "a fault of sdbench itself"
+    what = "memory ran out" if no_memory else "an internal error of sdbench"
     words = f"{type(error).__name__}: {str(error)[:300]}".rstrip(": ")
     try:
         path = _save(error, arguments)

@@ -10,10 +10,16 @@ from rich.table import Table
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.comparison import LeftOut, Past, pasts_in
+from sdbench.errors import StoreError
+from sdbench.report.terminal.tables import print_table
+from sdbench.runs.baselines import names_by_run, read_baselines
 from sdbench.words import counted, printable
 
 MOST = 100
-"""Runs that are listed unless all are asked for: to lay out a table takes longer than to read."""
+"""Number of runs listed by default: formatting a table takes longer than reading the runs."""
+
+
+_COLUMNS = ("run", "label", "device", "torch", "model", "cases", "processes", "state")
 
 
 @click.command(name="list")
@@ -22,7 +28,10 @@ MOST = 100
 @json_option
 def command(everything: bool, root: Path, as_json: bool) -> int:
     """List the runs in the results folder, oldest first."""
-    rows = [_row(path, past) for path, past in pasts_in(root)]
+    names = _baselines(root)
+    rows = [
+        {**_row(path, past), "baselines": names.get(path.name, [])} for path, past in pasts_in(root)
+    ]
     if as_json:
         print_json({"runs": rows})
         return 0
@@ -31,18 +40,30 @@ def command(everything: bool, root: Path, as_json: bool) -> int:
         out.print(f"No runs in {root} yet. Make one with: sdbench run", markup=False)
         return 0
     table = Table(show_edge=False, pad_edge=False)
-    for column in ("run", "label", "device", "model", "cases", "processes", "state"):
-        table.add_column(column, overflow="fold")
+    # Ids are given back to other verbs, so they stay whole.
+    for column in [*_COLUMNS, *(["baseline"] if names else [])]:
+        whole = column in ("run", "device", "processes")
+        table.add_column(column, no_wrap=whole, overflow="fold")
     shown = rows if everything else rows[-MOST:]
     for row in shown:
-        table.add_row(*(escape(printable(cell)) for cell in _cells(row)))
+        cells = [*_cells(row), *([", ".join(row["baselines"])] if names else [])]
+        table.add_row(*(escape(printable(cell)) for cell in cells))
     earlier = rows[: len(rows) - len(shown)]
     if earlier:
         lost = sum("error" in row for row in earlier)
         unreadable = f", {lost} unreadable" if lost else ""
         out.print(f"{counted(len(earlier), 'earlier run')}{unreadable}: --all lists them")
-    out.print(table)
+    print_table(table, out)
     return 0
+
+
+def _baselines(root: Path) -> dict[str, list[str]]:
+    """The baselines of each run; a file that cannot be read costs a remark, and not the list."""
+    try:
+        return names_by_run(read_baselines(root))
+    except StoreError as error:
+        console(err=True).print(f"left out: {printable(str(error))}", markup=False, soft_wrap=True)
+        return {}
 
 
 def _row(path: Path, past: Past | LeftOut) -> dict[str, Any]:
@@ -52,14 +73,25 @@ def _row(path: Path, past: Past | LeftOut) -> dict[str, Any]:
     return {
         "path": str(path),
         **{name: getattr(past, name) for name in (*fields, "processes", "complete")},
+        "torch": _torch_releases(past),
     }
+
+
+def _torch_releases(past: Past) -> list[str]:
+    """Of all environments of a run, each once, in their order."""
+    releases = (entry.versions.get("torch") for _, entry in past.entries)
+    return list(dict.fromkeys(release for release in releases if release))
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
     if "error" in row:
-        return [row["run_id"], "", "", "", "", "", f"unreadable: {row['error']}"]
+        return [row["run_id"], *[""] * (len(_COLUMNS) - 2), f"unreadable: {row['error']}"]
     outcomes = ", ".join(f"{count} {name}" for name, count in row["outcomes"].items())
     device = row["device"] + (" (simulated)" if row["simulated"] else "")
     state = "complete" if row["complete"] else "can be resumed"
     processes = str(row["processes"])
-    return [row["run_id"], row["label"] or "", device, row["model"], outcomes, processes, state]
+    torch = ", ".join(row["torch"])
+    return [
+        *(row["run_id"], row["label"] or "", device, torch, row["model"]),
+        *(outcomes, processes, state),
+    ]

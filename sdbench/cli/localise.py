@@ -3,12 +3,16 @@
 import itertools
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from sdbench import __version__
+from sdbench.cli.completion import complete_stack, complete_stacks
+from sdbench.cli.localise_across import across as search_in_each
+from sdbench.cli.localise_across import names_in
 from sdbench.cli.options import (
     force_option,
     json_option,
@@ -18,7 +22,7 @@ from sdbench.cli.options import (
     revision_option,
     strength_option,
 )
-from sdbench.cli.output import console, print_json
+from sdbench.cli.output import console, print_json, print_next
 from sdbench.cli.overwriting import not_ours, spare_others
 from sdbench.errors import UsageError
 from sdbench.localise.demonstrate import demonstrate
@@ -26,12 +30,16 @@ from sdbench.localise.localisation import Demonstration, Localisation
 from sdbench.localise.ranking import JudgedCall, ranked
 from sdbench.localise.script import OPERANDS_FILE, SCRIPT_FILE, Origin
 from sdbench.localise.search import LocaliseRequest, Search, conclude, locate, prepare_search
+from sdbench.machine import open_system, probe_machine
+from sdbench.privacy.redact_recorded import hide_path
 from sdbench.process.executor import Executor
 from sdbench.process.interrupt import InterruptFlag
 from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.records import Dtype, Mode
 from sdbench.report.terminal.model_progress import prepare_model
 from sdbench.report.terminal.operators import localisation_json, render_localisation
+from sdbench.runner.prepare import machine_record
+from sdbench.stacks import resolve_stack
 from sdbench.words import duration
 
 _REPAINT_EVERY_S = 1.0
@@ -52,23 +60,46 @@ _LEAST_SHARE = 0.02
     type=click.Choice(["auto", "mps", "cuda", "cpu"]),
     default="auto",
     show_default=True,
-    help="Device to hold against the CPU: mps, else cuda, else cpu.",
+    help="Device to compare with the CPU. [default: mps, else cuda, else cpu]",
 )
-@click.option("--stack", default="current", show_default=True, metavar="S", help="As for run.")
 @click.option(
-    "--resolution", default="256x256", show_default=True, metavar="WxH", help="Size of the picture."
+    "--stack",
+    default="current",
+    show_default=True,
+    metavar="S",
+    shell_complete=complete_stack,
+    help="As for run.",
+)
+@click.option(
+    "--across",
+    multiple=True,
+    metavar="S,S…",
+    shell_complete=complete_stacks,
+    help="Search in each of these environments and report on which releases of torch an operator "
+    "is wrong. More than three are bisected. Writes no script.",
+)
+@click.option(
+    "--resolution", default="256x256", show_default=True, metavar="WxH", help="Size of the image."
 )
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "float16", "bfloat16"]),
-    help="Type under test. [default: float16 on mps and cuda, float32 on the cpu]",
+    help="Data type under test. [default: float16 on mps and cuda, float32 on the cpu]",
 )
-@click.option("--slicing", is_flag=True, help="With attention slicing.")
-@click.option("--vae-tiling", is_flag=True, help="With the VAE decoding in tiles.")
-@click.option("--batch", default=1, show_default=True, metavar="N", help="Pictures in the pass.")
-@click.option("--steps", default=2, show_default=True, metavar="N", help="Denoising steps.")
+@click.option("--slicing", is_flag=True, help="Enable attention slicing.")
+@click.option("--vae-tiling", is_flag=True, help="Decode with VAE tiling.")
 @click.option(
-    "--top", type=click.IntRange(1), default=10, show_default=True, help="Operators to show."
+    "--batch", default=1, show_default=True, metavar="N", help="Number of images in the pass."
+)
+@click.option(
+    "--steps", default=2, show_default=True, metavar="N", help="Number of denoising steps."
+)
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Number of operators to show.",
 )
 @click.option(
     "-o",
@@ -76,7 +107,7 @@ _LEAST_SHARE = 0.02
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for the script of the worst operator. [default: ./sdbench-localise-OPERATOR]",
 )
-@click.option("--allow-pickle", is_flag=True, help="Also read weights that are pickle files.")
+@click.option("--allow-pickle", is_flag=True, help="Also read weights in pickle files.")
 @force_option
 @json_option
 def command(
@@ -88,6 +119,7 @@ def command(
     revision: str | None,
     device: str,
     stack: str,
+    across: tuple[str, ...],
     resolution: str,
     dtype: Dtype | None,
     slicing: bool,
@@ -100,38 +132,62 @@ def command(
     force: bool,
     as_json: bool,
 ) -> int:
-    """Find the operators in which a device and the CPU part.
+    """Find operators whose results differ between device and CPU.
 
     One pass runs on the CPU; every operator in it is done again on the device with the same
     operands, laid out in memory in the same way. Worst first is what differs by more than the
     CPU's own rounding explains. For the worst operator a script is written that shows the fault
-    without sdbench. The exit code is 1 when there is one.
+    without sdbench. The exit code is 1 when there is one. `localize` is the same command.
     """
     request = LocaliseRequest(
         *(model, lora, parts or "", revision or "", device, stack, resolution, dtype),
         *(slicing, vae_tiling, batch, steps, allow_pickle, mode or "text-to-image", strength),
     )
+    names = names_in(across) if across else []
+    if names and (stack != "current" or output is not None):
+        raise UsageError("--across: expected neither --stack nor --output with it")
     if output is not None and not force:
         _spare_others(output)
     executor = ProcessExecutor()
     try:
+        if names:
+            return search_in_each(
+                *(request, names, lambda one: _localise(one, executor, None, prove=False), top),
+                json_wanted=as_json,
+            )
         result = _localise(request, executor, output)
     finally:
         executor.close()
     if as_json:
-        print_json(localisation_json(result, top))
+        print_json({**localisation_json(result, top), **_measured_by(stack)})
     else:
         render_localisation(result, console(), top)
-    return 0 if result.complete and not result.beyond else 1
+    if result.complete and not result.beyond:
+        return 0
+    if result.proof is not None:
+        print_next("python", result.proof.script, result.device)
+    else:
+        print_next("sdbench", "doctor", "--deep")
+    return 1
 
 
-def _localise(request: LocaliseRequest, executor: Executor, output: Path | None) -> Localisation:
+def _measured_by(stack: str) -> dict[str, Any]:
+    """The machine and the software of a search, as in the documents of runs."""
+    identity = probe_machine(open_system(), Path.cwd()).identity
+    info = resolve_stack(stack)
+    versions = {hide_path(stack): {"python": info.python, **info.packages}}
+    return {"machine": machine_record(identity), "versions": versions}
+
+
+def _localise(
+    request: LocaliseRequest, executor: Executor, output: Path | None, *, prove: bool = True
+) -> Localisation:
     began = time.monotonic()
     remarks = console(err=True)
     search = prepare_search(request, executor, lambda source: prepare_model(source, remarks))
     remarks.print(
-        f"One pass of {request.model} on the CPU at {request.resolution}; every operator is done "
-        f"again on {search.device.kind} in {search.dtype}. Ctrl-C stops.",
+        f"One pass of {request.model} on the CPU at {request.resolution}; every operator is "
+        f"repeated on {search.device.kind} in {search.dtype}. Ctrl-C stops the search.",
         soft_wrap=True,
     )
     with InterruptFlag() as flag, _Screen(remarks) as screen:
@@ -140,7 +196,7 @@ def _localise(request: LocaliseRequest, executor: Executor, output: Path | None)
         raise click.Abort
     groups = ranked(found.judged)
     proof = None
-    if groups and groups[0].beyond:
+    if prove and groups and groups[0].beyond:
         proof = _demonstrate(groups[0].worst, search, output, executor, remarks)
     return conclude(search, found, proof, time.monotonic() - began)
 
@@ -151,7 +207,9 @@ def _demonstrate(
     op = worst.call.op
     # aten::add_.Tensor as part of a folder's name
     folder = output or _free_folder(f"sdbench-localise-{op.rpartition('::')[2].replace('.', '-')}")
-    remarks.print(f"{op} is wrong. Writing a script that shows it, and trying it …", markup=False)
+    remarks.print(
+        f"{op} is wrong. Writing a script that shows the fault, and running it …", markup=False
+    )
     origin = Origin(
         search.model.name,
         search.case.resolution,
@@ -204,7 +262,7 @@ def left_seconds(first: tuple[float, float], now: tuple[float, float]) -> float 
 
 
 class _Screen:
-    """A bar with time left on a terminal, now and then a line elsewhere."""
+    """A progress bar on a terminal, occasional lines elsewhere."""
 
     def __init__(self, remarks: Console) -> None:
         self._remarks = remarks

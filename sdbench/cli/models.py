@@ -39,34 +39,35 @@ _names = click.argument("names", nargs=-1, required=True, metavar="NAME...")
 def command(context: click.Context, as_json: bool) -> int:
     """Models that need no download: list, make, remove.
 
-    Without make or remove it lists them: family, size on the disk, the memory that is predicted for
-    one image of the model's own size on this machine's GPU (else its CPU), whether that fits into
-    what is free now (fits, tight, swaps, fails), and what each is for. sdbench doctor --model NAME
-    shows it stage by stage, and what would make it fit.
+    Without make or remove they are listed: family, size on disk, predicted memory for one image of
+    the model's own size on this machine's GPU (else its CPU), whether it fits into the memory that
+    is free now (fits, tight, swaps, fails), and its purpose. sdbench doctor --model NAME shows the
+    memory stage by stage, and which settings make it fit.
 
     A synthetic model has the architecture of a published one and random weights, the same bytes on
-    every machine. So its time and memory are the real model's, and its images are noise.
-    `builtin/shapes` is small and trained. A run makes the model it needs, once, in the cache folder
-    (SDBENCH_CACHE); so make one here only to have it ready, and remove it to get its disk back.
+    every machine. Its time and memory are therefore those of the real model, and its images are
+    noise. `builtin/shapes` is small and trained. A run makes the model that it needs once, in the
+    cache folder (SDBENCH_CACHE). Use make to prepare one in advance, and remove to free its disk
+    space.
 
     \b
-    sdbench models                               what there is
+    sdbench models                               lists the models
     sdbench models make synthetic/sd3            asks first: 15.5 GB
     sdbench run quick --model synthetic/sd3      measures it
-    sdbench models remove synthetic/sd3          gives the disk back
+    sdbench models remove synthetic/sd3          frees its disk space
     """
     return _list(as_json) if context.invoked_subcommand is None else 0
 
 
-@command.command(name="make", short_help="Make models, before a run does.")
+@command.command(name="make", short_help="Make models before a run needs them.")
 @_names
-@click.option("--yes", "-y", is_flag=True, help="Do not ask, whatever it takes.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 def make_command(names: tuple[str, ...], yes: bool, as_json: bool) -> int:
-    """Make synthetic models in the cache folder; what is there already is checked and kept.
+    """Make synthetic models in the cache folder; existing ones are checked and kept.
 
-    On a terminal a model of more than 5 GB is asked about first; elsewhere nothing is asked. Too
-    little disk is said before anything is written. Half a model is never left.
+    On a terminal, models larger than 5 GB need confirmation; elsewhere nothing is asked. Too little
+    disk space is reported before anything is written. An incomplete model is never left behind.
     """
     cache, models = cache_folder(), [synthetic_model(name) for name in names]
     missing = {model.name: model for model in models if not synthetic.is_cached(model, cache)}
@@ -82,14 +83,14 @@ def make_command(names: tuple[str, ...], yes: bool, as_json: bool) -> int:
         action = "made" if missing.pop(model.name, None) else "kept"
         rows.append({"name": model.name, "action": action, "path": info.path})
         if not as_json:
-            words = "is ready" if action == "made" else "is there already"
+            words = "is ready" if action == "made" else "exists already"
             _say(f"{model.name} {words}: {size(model.bytes_on_disk)} in {info.path}")
     if as_json:
         print_json({"models": rows})
     return 0
 
 
-@command.command(name="remove", short_help="Delete models that were made.")
+@command.command(name="remove", short_help="Delete synthetic models.")
 @_names
 @json_option
 def remove_command(names: tuple[str, ...], as_json: bool) -> int:
@@ -114,13 +115,13 @@ def confirm(questions: list[str]) -> None:
     """
     if not questions or sys.stdin is None or not sys.stdin.isatty():
         return
-    if not click.confirm(f"Note: {'; '.join(questions)}. Go on?", err=True):
+    if not click.confirm(f"Note: {'; '.join(questions)}. Continue?", err=True):
         raise UsageError("not started")
 
 
 @dataclass(frozen=True)
 class _Listed:
-    """A model, and what one image of its own size takes of this machine."""
+    """A model, and the memory that one image of its own size needs on this machine."""
 
     model: OfflineModel
     size: SizeFit | None
@@ -137,7 +138,7 @@ class _Listed:
 
     @property
     def memory_bytes(self) -> int | None:
-        """The most that it takes of the memory that decides."""
+        """Its peak of the memory that is the limit."""
         if self.size is None or self.size.fit.worst is None:
             return None
         demand = self.size.fit.demands[self.size.fit.worst]
@@ -172,7 +173,7 @@ def _list(as_json: bool) -> int:
         table.add_row(*(escape(printable(cell)) for cell in _cells(model)))
     out = console()
     if facts.simulated:
-        out.print("SIMULATED: what is said of the machine comes from a recording")
+        out.print("SIMULATED: the facts about the machine come from a recording")
     out.print(table)
     memory = "unknown" if room.available_bytes is None else size(room.available_bytes)
     if room.device == "cuda":

@@ -5,12 +5,14 @@ from typing import Any
 
 import click
 
+from sdbench.cli.completion import complete_baseline
+
 DEFAULT_ROOT = Path("results")
 _RESULTS: dict[str, Any] = {
     "type": click.Path(file_okay=False, path_type=Path),
     "default": DEFAULT_ROOT,
     "show_default": True,
-    "help": "Folder that holds the run folders.",
+    "help": "Results folder, which holds the run folders.",
 }
 results_option = click.option("-o", "--results", "root", **_RESULTS)
 """``-o ROOT``: the folder that holds run folders."""
@@ -20,38 +22,48 @@ lora_option = click.option(
     "--lora",
     multiple=True,
     metavar="FILE[:WEIGHT]",
-    help="A LoRA (.safetensors) on top of the model, e.g. --lora style.safetensors:0.8. May be "
-    "given several times.",
+    help="Add a LoRA (.safetensors) to the model, e.g. --lora style.safetensors:0.8. Repeatable.",
 )
 """``--lora FILE[:WEIGHT]``: a LoRA on top of the model."""
 mode_option = click.option(
     "--mode",
     type=click.Choice(["text-to-image", "image-to-image"]),
-    help="What images are made of: a text, or a text and a built-in input image. [default: "
-    "text-to-image]",
+    help="Input of the pipeline: a text, or a text and a built-in image. [default: text-to-image]",
 )
 """``--mode``: what images begin with."""
 strength_option = click.option(
     "--strength",
     type=float,
     metavar="S",
-    help="Share of the steps that image-to-image makes, above 0 up to 1. [default: 0.6]",
+    help="Strength of image-to-image, above 0 up to 1. [default: 0.6]",
 )
 """``--strength``: how far an image may be from the one that it begins with."""
 parts_option = click.option(
     "--parts",
     metavar="FOLDER",
-    help="What a model in one file does not hold (tokenizer, text encoders, VAE), in a folder laid "
-    "out as diffusers saves a model.",
+    help=(
+        "Folder in the layout of diffusers with the components that a single-file model lacks "
+        "(tokenizer, text encoders, VAE)."
+    ),
 )
 """``--parts FOLDER``: the rest of a model in one file."""
 revision_option = click.option(
     "--revision",
     metavar="REV",
-    help="Branch, tag or commit of a model of the Hub. [default: the newest, or what the local "
-    "cache has of it]",
+    help=(
+        "Branch, tag or commit of a model of the Hub. [default: the newest, or the one in the "
+        "local cache]"
+    ),
 )
 """``--revision REV``: which state of a model of the Hub."""
+save_baseline_option = click.option(
+    "--save-baseline",
+    "saved_as",
+    metavar="NAME",
+    shell_complete=complete_baseline,
+    help="Save the new run under this name in the results folder, to compare with later.",
+)
+"""``--save-baseline NAME``: a name that points to a run."""
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document on standard output."
 )

@@ -9,12 +9,15 @@ from typing import Any, TextIO, cast
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook
 from rich.segment import Segment
 
+from sdbench import __version__
 from sdbench.cli.streams import Lossy
-from sdbench.errors import MachineError
+from sdbench.errors import MachineError, UsageError
 from sdbench.files.access import make_folder, write_file
 from sdbench.runs import not_writable
-from sdbench.words import printable
+from sdbench.words import printable, shell
 
+DOCUMENT_SCHEMA = 1
+"""Of documents that are not records of a run: those have the schema of the records."""
 # A pipe has no width of its own; a table that wraps at 80 there would be hard to read and to grep.
 _PIPED_WIDTH = 160
 
@@ -53,8 +56,8 @@ class _Console(Console):
 class _Shown(RenderHook):
     """Whatever is printed, by whichever verb: terminal escapes in it are shown, not obeyed.
 
-    Names of models, labels, prompts, paths and last words come from outside. Rich's own colours and
-    cursor movements are added to the text later and stay.
+    Names of models, labels, prompts, paths and error output come from outside. Rich's own colours
+    and cursor movements are added to the text later and stay.
     """
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
@@ -75,13 +78,27 @@ class _Harmless:
                 yield Segment("\n".join(lines), segment.style)
 
 
+def print_next(*words: object) -> None:
+    """The command to go on with, as the last line of an exit that is not 0; on standard error."""
+    console(err=True).print(f"next: {shell(*words)}", markup=False, soft_wrap=True)
+
+
 def print_json(document: dict[str, Any], *, lossy: bool = False) -> None:
     """One document, and nothing else, on standard output; ``lossy`` as of :func:`console`.
 
     Raises:
         MachineError: standard output is closed.
     """
-    print_text(json.dumps(document, indent=2, allow_nan=False) + "\n", lossy=lossy)
+    print_text(json.dumps(identified(document), indent=2, allow_nan=False) + "\n", lossy=lossy)
+
+
+def identified(document: dict[str, Any]) -> dict[str, Any]:
+    """A document with its ``schema`` and ``sdbench_version``, where it does not have its own.
+
+    Within a number of the schema fields are added and never renamed or dropped.
+    """
+    known = {"schema": DOCUMENT_SCHEMA, "sdbench_version": __version__}
+    return {name: value for name, value in known.items() if name not in document} | document
 
 
 def print_text(text: str, *, lossy: bool = False) -> None:
@@ -97,6 +114,21 @@ def print_text(text: str, *, lossy: bool = False) -> None:
     stream.flush()
 
 
+def print_bytes(data: bytes) -> None:
+    """Data that is no text on standard output.
+
+    Raises:
+        MachineError: standard output is closed.
+        UsageError: standard output is a terminal.
+    """
+    if sys.stdout is None:
+        raise MachineError("standard output is closed, so nothing can be shown")
+    if sys.stdout.isatty():
+        raise UsageError("standard output is a terminal: expected -o FILE, or a pipe")
+    sys.stdout.buffer.write(data)
+    sys.stdout.flush()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file the user asked for.
 
@@ -104,8 +136,18 @@ def write_text(path: Path, text: str) -> None:
         UsageError: it cannot be written there.
         StoreError: the disk is at fault.
     """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """The same, of data that is no text.
+
+    Raises:
+        UsageError: it cannot be written there.
+        StoreError: the disk is at fault.
+    """
     try:
-        write_file(path, text.encode("utf-8"))
+        write_file(path, data)
     except OSError as error:
         raise not_writable(f"cannot write {path}", error) from error
 

@@ -55,4 +55,4 @@ def not_ours(path: Path) -> UsageError:
     return UsageError(
         f"{path} exists and was not written by sdbench: name another place with -o, or "
         "overwrite it with --force"
-    )
+    ).then_with("--force")

@@ -10,12 +10,22 @@ import click
 
 from sdbench.analysis.run_summary import as_json as summary_json
 from sdbench.analysis.run_summary import summary_of
+from sdbench.cli.completion import complete_run
 from sdbench.cli.options import force_option, json_option, results_option_alone
-from sdbench.cli.output import console, print_text, write_files, write_text
+from sdbench.cli.output import (
+    console,
+    identified,
+    print_bytes,
+    print_text,
+    write_bytes,
+    write_files,
+    write_text,
+)
 from sdbench.cli.overwriting import WRITTEN_BY, spare_others
 from sdbench.errors import UsageError
 from sdbench.files.access import write_inside
 from sdbench.privacy.redact_shared import shared
+from sdbench.report.export.card import card_png
 from sdbench.report.export.junit import junit_of_runs
 from sdbench.report.export.markdown import markdown_report
 from sdbench.report.export.pytest_benchmark import pytest_benchmark_document
@@ -38,7 +48,7 @@ class _Format:
     """``file`` is where it goes when nothing is said, None for standard output."""
 
     about: str
-    text_of: Callable[[Sequence[LoadedRun]], str]
+    content_of: Callable[[Sequence[LoadedRun]], str | bytes]
     file: str | None = None
 
 
@@ -49,7 +59,8 @@ def _row(runs: Sequence[LoadedRun]) -> str:
 def _json(runs: Sequence[LoadedRun]) -> str:
     """One run as ``run --json`` prints it; several in a list."""
     documents = [summary_json(summary_of(loaded)) for loaded in runs]
-    return _dumped(documents[0] if len(documents) == 1 else {"runs": documents})
+    together = {"runs": documents} | identified({})  # whose beginning tells that it is ours
+    return _dumped(documents[0] if len(documents) == 1 else together)
 
 
 def _pytest_benchmark(runs: Sequence[LoadedRun]) -> str:
@@ -63,48 +74,58 @@ def _dumped(document: dict[str, Any]) -> str:
 
 
 _FORMATS: dict[str, _Format] = {
-    "html": _Format("one page to look at, offline", html_report, REPORT_FILE),
+    "html": _Format("one self-contained page", html_report, REPORT_FILE),
     "md": _Format(
-        "Markdown for GitHub; with -o X.md its pictures are in X_files",
+        "Markdown for GitHub; with -o X.md its images are in X_files",
         lambda runs: markdown_report(build_report(runs)).text,
     ),
     "row": _Format("a table line a run, of the fastest recommended settings, for a thread", _row),
+    "card": _Format(
+        "a picture (PNG, 1200x630) to post, of a run or of the comparison of several",
+        lambda runs: card_png(runs, build_report(runs)),
+        "card.png",
+    ),
     "json": _Format("what run --json prints", _json),
     "csv": _Format("a row for each process", csv_of_runs),
     "junit": _Format(
-        "XML for a CI", lambda runs: junit_of_runs([summary_of(loaded) for loaded in runs])
+        "XML for CI", lambda runs: junit_of_runs([summary_of(loaded) for loaded in runs])
     ),
-    "pytest-benchmark": _Format("one run, for 'pytest-benchmark compare'", _pytest_benchmark),
+    "pytest-benchmark": _Format(
+        "one run in the format of 'pytest-benchmark compare'", _pytest_benchmark
+    ),
 }
 
 
 # What a file of such a name holds; who asks for report.md does not want HTML in it.
-_BY_SUFFIX = {".md": "md", ".csv": "csv", ".json": "json", ".xml": "junit"}
+_BY_SUFFIX = {".md": "md", ".png": "card", ".csv": "csv", ".json": "json", ".xml": "junit"}
 
 
 @click.command(name="report")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete_run)
 @click.option(
     "-f",
     "--format",
     "kind",
     type=click.Choice(list(_FORMATS)),
     help="; ".join(f"{name}: {one.about}" for name, one in _FORMATS.items())
-    + ".  [default: by the name of the output file, else html]",
+    + ".  [default: from the name of the output file, else html]",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="PATH",
-    help="Write there; '-' is standard output.  [default: report.html for html, else standard "
-    "output]",
+    help=(
+        "Output file; '-' is standard output. [default: report.html for html, else standard output]"
+    ),
 )
 @click.option(
     "--share",
     is_flag=True,
-    help="Leave out user and host names, paths, tokens, e-mail addresses, prompts of your own with "
-    "their pictures, and workers' last words.",
+    help=(
+        "Remove user and host names, paths, tokens, e-mail addresses, your own prompts with their "
+        "images, and workers' error output."
+    ),
 )
 @results_option_alone
 @force_option
@@ -118,10 +139,10 @@ def command(
     force: bool,
     as_json: bool,
 ) -> int:
-    """Write a report to look at, or runs in a format that other programs read.
+    """Write a page about runs, or export them for other programs.
 
     RUNS are given by path, by id, by the beginning of an id, or as 'latest'. A page about several
-    runs has their comparison first; the first run is the base.
+    runs begins with their comparison; the first run is the base.
     """
     named = _BY_SUFFIX.get(output.suffix) if output else None
     kind = "json" if as_json else kind or named or "html"
@@ -132,20 +153,25 @@ def command(
     loaded = [load_run(find_run(root, name)) for name in runs]
     if share:
         loaded = shared(loaded)
-    if target == _STANDARD_OUTPUT:
-        print_text(form.text_of(loaded))
-        return 0
-    if kind == "md":
+    if kind == "md" and target != _STANDARD_OUTPUT:
         _write_markdown(loaded, target)
-    else:
-        write_text(target, form.text_of(loaded))
-    if output is None:
+        return 0
+    _write(form.content_of(loaded), target)
+    if output is None and target != _STANDARD_OUTPUT:
         console(err=True).print(f"Written: {target}", markup=False, soft_wrap=True)
     return 0
 
 
+def _write(content: str | bytes, target: Path) -> None:
+    to_output = target == _STANDARD_OUTPUT
+    if isinstance(content, bytes):
+        print_bytes(content) if to_output else write_bytes(target, content)
+    else:
+        print_text(content) if to_output else write_text(target, content)
+
+
 def _write_markdown(runs: Sequence[LoadedRun], target: Path) -> None:
-    """The text, and its pictures in a folder beside it."""
+    """The text, and its images in a folder next to it."""
     folder = target.with_name(f"{target.stem}_files")
     story = build_report(runs)
     galleries = [
@@ -159,9 +185,10 @@ def _write_markdown(runs: Sequence[LoadedRun], target: Path) -> None:
 
 
 def write_page(folder: Path) -> Path | None:
-    """Write the page of a run into its folder; a failure is one line, and the run stays whole.
+    """Write the page of a run into its folder; a failure gives one line and leaves the run
+    complete.
 
-    Not being able to draw a page must never cost somebody a night of measuring.
+    A failure to draw a page must never cost a finished measurement.
     """
     target = folder / REPORT_FILE
     try:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from sdbench.cli.completion import complete_case, complete_run, complete_stack
 from sdbench.cli.options import force_option, json_option, results_option_alone
 from sdbench.cli.output import console, print_json
 from sdbench.cli.overwriting import WRITTEN_BY, spare_others
@@ -21,7 +22,9 @@ from sdbench.runs import LoadedRun, find_run, load_run
 from sdbench.stacks import resolve_stack
 
 _SCRIPT, _ISSUE, _ENVIRONMENT = "repro.py", "issue.md", "environment.txt"
-_NO_ENVIRONMENT = "unavailable: torch.utils.collect_env did not run in the stack's interpreter\n"
+_NO_ENVIRONMENT = (
+    "unavailable: torch.utils.collect_env did not run in the interpreter of the environment\n"
+)
 _NOT_OURS = (
     "unavailable: this run was not made by this installation of sdbench, so the interpreter that "
     "it names was not started. Run python -m torch.utils.collect_env where the run was made.\n"
@@ -29,8 +32,8 @@ _NOT_OURS = (
 
 
 @click.command(name="repro")
-@click.argument("run")
-@click.argument("case")
+@click.argument("run", shell_complete=complete_run)
+@click.argument("case", shell_complete=complete_case)
 @click.option("--arm", help="Which arm of the run. [default: the one that fared worst]")
 @click.option(
     "-o",
@@ -42,14 +45,17 @@ _NOT_OURS = (
 @click.option(
     "--stack",
     metavar="S",
+    shell_complete=complete_stack,
     help="Describe this environment in environment.txt: 'current', or a stack as for run. "
     "[default: the one that the run was made in, if the run is your own]",
 )
 @click.option(
     "--allow-pickle",
     is_flag=True,
-    help="The script also reads weights that are pickle files. [default: as in the run, if it is "
-    "your own]",
+    help=(
+        "Let the script also read weights in pickle files. [default: as in the run, if it is your "
+        "own]"
+    ),
 )
 @force_option
 @json_option
@@ -64,12 +70,12 @@ def command(
     force: bool,
     as_json: bool,
 ) -> int:
-    """Write what a bug report about one CASE of a RUN needs.
+    """Write the files for a bug report about one CASE of a RUN.
 
-    A script of at most 60 lines that runs the case without sdbench and says its speed, its memory
-    and its error against the CPU; the text of the issue; and what torch.utils.collect_env says.
-    RUN and CASE are given as for show. Nothing is sent anywhere. The interpreter that a run names
-    is started only if this installation made the run.
+    A script of at most 60 lines that runs the case without sdbench and prints its speed, its memory
+    and its error compared with the CPU; the text of the issue; and the output of
+    torch.utils.collect_env. RUN and CASE are given as for show. Nothing is sent anywhere. The
+    interpreter that a run names is started only if this installation made the run.
     """
     loaded = load_run(find_run(root, run))
     planned = loaded.run.plan.planned(find_case(loaded, case))
@@ -132,11 +138,11 @@ def command(
             soft_wrap=True,
         )
     if simulated:
-        out.print("SIMULATED: no real device made these results; they are no bug to report.")
+        out.print("SIMULATED: no real device made these results; do not report them as a bug.")
     out.print(f"Script:      {folder / _SCRIPT}", soft_wrap=True, markup=False)
     out.print(f"Issue text:  {folder / _ISSUE}", soft_wrap=True, markup=False)
     out.print(f"Environment: {folder / _ENVIRONMENT}", soft_wrap=True, markup=False)
-    out.print("Read them before you pass them on. The script needs torch and diffusers only.")
+    out.print("Read the files before you publish them. The script needs torch and diffusers only.")
     return 0
 
 
@@ -151,14 +157,14 @@ def _passes(run: Run, attempts: list[Replicate]) -> int | None:
 
 
 def _arm(loaded: LoadedRun, case_id: str, name: str | None) -> Arm:
-    """The arm asked for, or the one in which the case ended worst."""
+    """The requested variant, or the one with the worst outcome of the case."""
     arms = loaded.run.plan.arms
     if name is not None:
         for arm in arms:
             if arm.name == name:
                 return arm
         raise UsageError(
-            f"no arm {name!r} in {loaded.run.run_id}; there are "
+            f"no variant {name!r} in {loaded.run.run_id}; there are "
             f"{', '.join(arm.name for arm in arms)}"
         )
     ended = {
@@ -190,11 +196,11 @@ def _environment(loaded: LoadedRun, arm: Arm, stack: str | None) -> str | None:
         interpreter = show_path(loaded.run.stacks[arm.stack].interpreter)
     else:
         return None
-    console(err=True).print("Asking torch about its environment …")
+    console(err=True).print("Collecting torch's description of the environment …")
     reported = collect_env(interpreter)
     if reported is None:
         return None
-    where = f"collected in stack {stack}, which may not be the run's\n" if stack else ""
+    where = f"collected in environment {stack}, which may not be the run's\n" if stack else ""
     return where + redacted_text(reported)
 
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from sdbench.cli.output import console
-from sdbench.cli.run import agree, exit_code, measure
+from sdbench.cli.run import agree, measure
+from sdbench.cli.session import exit_code
 from sdbench.errors import UsageError
 from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.report.terminal.model_progress import prepare_model
@@ -19,7 +20,7 @@ def rerun(
 ) -> tuple[LoadedRun, int]:
     """Measure both sides until decided; returns the new run and 0, or why it was not completed.
 
-    That is an exit code: 130 where the user stopped it, 3 where a stack cannot be imported.
+    That is an exit code: 130 where the user stopped it, 3 where an environment cannot be imported.
 
     Raises:
         UsageError: a side cannot be made again, or the user does not agree.
@@ -46,7 +47,7 @@ def rerun(
     if code:
         path = shell(sat.summary.path)
         console(err=True).print(
-            f"not complete; everything measured is kept. Go on with: sdbench resume {path}; then: "
+            f"not complete; all measurements are kept. Continue with: sdbench resume {path}; then: "
             f"sdbench compare {path}",
             markup=False,
             soft_wrap=True,

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 import msgspec
 
+from sdbench.cli.completion import complete_run
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console
-from sdbench.cli.run import exit_code, finish, say_if_not_noted, watcher_for
+from sdbench.cli.session import end_with, exit_code, finish, say_if_not_noted, watcher_for
 from sdbench.errors import UsageError
 from sdbench.privacy.redact_recorded import hidden_run, shown_run
 from sdbench.process.watch_worker import ProcessExecutor
@@ -23,9 +24,11 @@ from sdbench.words import printable
 
 
 @click.command(name="resume")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_run)
 @results_option
-@click.option("--retry", is_flag=True, help="Also run again what ended badly (crashed, failed, …).")
+@click.option(
+    "--retry", is_flag=True, help="Also repeat replicates that crashed, failed or timed out."
+)
 @click.option(
     "--trust",
     is_flag=True,
@@ -34,21 +37,21 @@ from sdbench.words import printable
 @click.option(
     "--allow-pickle",
     is_flag=True,
-    help="Also read weights that are pickle files. [default: as the run began, if it is your own]",
+    help="Also read weights in pickle files. [default: as the run began, if it is your own]",
 )
 @json_option
 def command(
     run: str, root: Path, retry: bool, trust: bool, allow_pickle: bool, as_json: bool
 ) -> int:
-    """Go on with a run that was interrupted, killed, or out of time.
+    """Continue a run that was interrupted, killed, or out of time.
 
-    RUN is a run's path, its id, the beginning of its id, or 'latest'. Finished processes are not
-    run again, crashed ones included, unless --retry is given. The machine and the installed
-    versions must be the ones the run began with.
+    RUN is a run's path, its id, the beginning of its id, or 'latest'. Finished processes, including
+    crashed ones, are not repeated unless --retry is given. The machine and the installed versions
+    must be the same as at the beginning of the run.
 
-    A run that another installation of sdbench made, or whose run.json was changed, does not decide
-    which programs are started: its stacks must be 'current' or named ones, its variables may only
-    tune the computation, and --allow-pickle must be given again.
+    A run that another installation of sdbench made, or whose run.json was changed, cannot decide
+    which programs are started: its environments must be 'current' or named ones, its variables may
+    only tune the computation, and --allow-pickle must be given again.
     """
     path = find_run(root, run)
     folder = RunFolder.open(path)
@@ -59,10 +62,10 @@ def command(
         check_resumable(resumed)
         resumed = with_put_off_again(resumed, loaded)
         left = len(remaining_slots(dataclasses.replace(loaded, run=resumed), retry=retry))
-        further = ", then until decided" if undecided(loaded) else ""
+        further = ", then until every comparison is decided" if undecided(loaded) else ""
         console(err=True).print(
             f"{resumed.run_id}: {len(resumed.plan.slots) - left} of {len(resumed.plan.slots)} "
-            f"processes are done, {left} to go{further}.",
+            f"processes are done, {left} remain{further}.",
             soft_wrap=True,
         )
         if left or further:
@@ -77,7 +80,7 @@ def command(
         executor.close()
     say_if_not_noted(folder)
     finish(sat, resumed, as_json)
-    return exit_code(sat)
+    return end_with(exit_code(sat), sat)
 
 
 def _agreed(loaded: LoadedRun, *, trust: bool, allow_pickle: bool) -> Run:
@@ -97,10 +100,12 @@ def _agreed(loaded: LoadedRun, *, trust: bool, allow_pickle: bool) -> Run:
         return run
     words = (
         f"{run.run_id} was not made by this installation of sdbench, or its run.json was changed "
-        f"since. To go on with it means: {what_it_decides(run)}"
+        f"since. To continue it means: {what_it_decides(run)}"
     )
     if sys.stdin is None or not sys.stdin.isatty():
-        raise UsageError(f"{words}. There is nobody to ask here: read its run.json and add --trust")
+        raise UsageError(
+            f"{words}. There is nobody to ask here: read its run.json and add --trust"
+        ).then_with("--trust")
     if not click.confirm(f"{printable(words)}. Go on?", err=True):
         raise UsageError("not started")
     return run

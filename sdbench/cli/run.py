@@ -1,14 +1,18 @@
 """``sdbench run``."""
 
 import sys
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
 
-from sdbench.analysis.run_summary import RunSummary, as_json
+from sdbench.analysis.run_summary import RunSummary
+from sdbench.cli.completion import (
+    complete_axis_value,
+    complete_config,
+    complete_key,
+    complete_stack,
+)
 from sdbench.cli.models import confirm
 from sdbench.cli.options import (
     json_option,
@@ -17,37 +21,55 @@ from sdbench.cli.options import (
     parts_option,
     results_option,
     revision_option,
+    save_baseline_option,
     strength_option,
 )
 from sdbench.cli.output import console, print_json
-from sdbench.cli.report import write_page
+from sdbench.cli.session import (
+    end_with,
+    exit_code,
+    finish,
+    keep_baseline,
+    say_if_not_noted,
+    watcher_for,
+)
 from sdbench.errors import UsageError
 from sdbench.files.user_folders import cache_folder
 from sdbench.models.offline import question_before_making
-from sdbench.privacy.redact_recorded import hidden_run
+from sdbench.plan.read_config import shipped_configs
+from sdbench.privacy.redact_recorded import hidden_run, hide_path
 from sdbench.process.executor import Executor
 from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.records import ModelInfo, Run
 from sdbench.report.terminal.model_progress import prepare_model
 from sdbench.report.terminal.plan_page import introduce, show_plan
-from sdbench.report.terminal.progress import ScreenWatcher
-from sdbench.report.terminal.session_end import import_words, offer_docs, show_table
-from sdbench.runner.loop import Watcher
+from sdbench.report.terminal.session_end import offer_docs
 from sdbench.runner.memory_fit import fit_document
 from sdbench.runner.prepare import Prepared, make_run, prepare, require_room
 from sdbench.runner.request import Request
 from sdbench.runner.session import SessionResult, run_session
+from sdbench.runner.start_warnings import slowdown_of
 from sdbench.runs import RunFolder
-from sdbench.words import printable, shell
+from sdbench.runs.baselines import check_baseline_name
+
+_HELP = f"""Measure the matrix and keep every result.
+
+CONFIG is the name of a shipped configuration ({", ".join(shipped_configs())}) or the path of a TOML
+file. Every case runs in processes of its own, so a crash costs one row and not the run. Results go
+to a new folder in the results folder; Ctrl-C keeps what is measured, and `sdbench resume` continues
+it.
+"""
 
 
-@click.command(name="run")
-@click.argument("config", required=False)
+@click.command(name="run", help=_HELP)
+@click.argument("config", required=False, shell_complete=complete_config)
 @results_option
 @click.option(
     "--model",
-    help="Model: synthetic/…, a folder, a .safetensors or .gguf file, or a Hub id. "
-    "[default: the config's]",
+    help=(
+        "Model: synthetic/…, a folder, a .safetensors or .gguf file, or a Hub id. [default: from "
+        "the configuration]"
+    ),
 )
 @lora_option
 @mode_option
@@ -57,7 +79,10 @@ from sdbench.words import printable, shell
 @click.option(
     "--device",
     type=click.Choice(["auto", "mps", "cuda", "cpu"]),
-    help="Device to measure. [default: the config's, usually auto: mps, else cuda, else cpu]",
+    help=(
+        "Device to measure. [default: from the configuration, usually auto: mps, else cuda, else "
+        "cpu]"
+    ),
 )
 @click.option(
     "--stack",
@@ -65,6 +90,7 @@ from sdbench.words import printable, shell
     "stacks",
     multiple=True,
     metavar="S",
+    shell_complete=complete_stack,
     help="Measure in this environment: 'current', a stack (see sdbench stacks), or the path of an "
     "interpreter or virtual environment. Give it twice to compare two, interleaved.",
 )
@@ -73,16 +99,18 @@ from sdbench.words import printable, shell
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
+    shell_complete=complete_key,
     help="Change one key of the configuration, e.g. --set replicates=8 --set steps=20.",
 )
 @click.option(
     "--only",
     multiple=True,
     metavar="AXIS=V[,V]",
+    shell_complete=complete_axis_value,
     help="Keep only these cases, e.g. --only resolution=512x512 --only warmup=true.",
 )
-@click.option("--label", help="A word of yours to find the run by, at most 200 characters.")
-@click.option("--allow-pickle", is_flag=True, help="Also read weights that are pickle files.")
+@click.option("--label", help="Label to find the run by, at most 200 characters.")
+@click.option("--allow-pickle", is_flag=True, help="Also read weights in pickle files.")
 @click.option(
     "--unsafe-memory",
     is_flag=True,
@@ -91,18 +119,25 @@ from sdbench.words import printable, shell
 @click.option(
     "--until-decided",
     is_flag=True,
-    help="Measure on until every comparison of the run is decided: looks after 3, 5, 8, 13 and 21 "
-    "processes.",
+    help=(
+        "Continue until every comparison of the run is decided, with analyses after 3, 5, 8, 13 "
+        "and 21 processes."
+    ),
 )
-@click.option("--dry-run", is_flag=True, help="Print the plan and what it would cost; run nothing.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask, whatever it takes.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the plan and its estimated cost without running it."
+)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @click.option(
     "--fail-on",
     multiple=True,
     type=click.Choice(["wrong", "skipped"]),
-    help="Exit with 1 also when a picture is wrong (or none could be checked), or a case was "
-    "skipped.",
+    help=(
+        "Exit with 1 also if an image is wrong (or none could be checked), or if a case was "
+        "skipped."
+    ),
 )
+@save_baseline_option
 @json_option
 def command(
     config: str | None,
@@ -124,19 +159,16 @@ def command(
     dry_run: bool,
     yes: bool,
     fail_on: tuple[str, ...],
+    saved_as: str | None,
     as_json: bool,
 ) -> int:
-    """Measure the matrix and keep every result.
-
-    CONFIG is the name of a shipped configuration (default, quick, mps-docs, full, ci,
-    torch-1-vs-2) or the path of a TOML file. Every case runs in processes of its own, so a crash
-    costs one row and not the run. Results go to a new folder in the results folder; Ctrl-C keeps
-    what is measured, and `sdbench resume` goes on with it.
-    """
+    """Measure the matrix and keep every result; the help is built from the shipped files."""
     request = Request(
         *(config, model, lora, parts, revision, device, stacks, overrides, only, label),
         *(allow_pickle, unsafe_memory, until_decided, None, mode, strength),
     )
+    if saved_as is not None:
+        check_baseline_name(saved_as)
     executor = ProcessExecutor()
     try:
         prepared = prepare(request, executor)
@@ -147,6 +179,8 @@ def command(
         model_here = prepare_model(prepared.model, console(err=True))
         sat, run = measure(prepared, model_here, root, executor)
         finish(sat, run, as_json)
+        if saved_as is not None:
+            keep_baseline(root, saved_as, Path(sat.summary.path), complete=sat.summary.complete)
         if not as_json and sat.end == "complete":
             offer_docs(prepared, sat, console(lossy=True))
     finally:
@@ -154,7 +188,8 @@ def command(
     closed = _why_closed(sat.summary, fail_on)
     if closed is not None:
         console(err=True).print(f"sdbench: {closed}", markup=False, soft_wrap=True)
-    return exit_code(sat) or _fails_on(sat.summary, fail_on) or int(closed is not None)
+    code = exit_code(sat) or _fails_on(sat.summary, fail_on) or int(closed is not None)
+    return end_with(code, sat)
 
 
 def agree(prepared: Prepared, root: Path, *, yes: bool) -> None:
@@ -180,80 +215,20 @@ def measure(
     return sat, run
 
 
-def say_if_not_noted(folder: RunFolder) -> None:
-    """A run that cannot be recognised as one's own later costs a question, and no measuring."""
-    if folder.not_noted is not None:
-        console(err=True).print(
-            f"note: {folder.not_noted}; so resume will ask whether to trust this run",
-            markup=False,
-            soft_wrap=True,
-        )
-
-
-def watcher_for(path: Path) -> Any:
-    """Opens the screen for a run in a folder."""
-
-    def open_watcher(run: Run) -> AbstractContextManager[Watcher]:
-        return ScreenWatcher(run, console(err=True), str(path))
-
-    return open_watcher
-
-
-def exit_code(sat: SessionResult) -> int:
-    """130 when interrupted, 1 when the guard ended the run, 3 where the stack cannot be imported;
-    else what the outcomes say."""
-    codes = {"interrupted": 130, "swapped-out": 1, "cannot-import": 3}
-    return codes.get(sat.end, sat.summary.exit_code)
-
-
-def finish(sat: SessionResult, run: Run, json_wanted: bool) -> None:
-    """The final table or document, what to do next, and last the page, which takes seconds.
-
-    The page is written even where the table cannot be shown.
-    """
-    try:
-        _show_results(sat, run, json_wanted)
-    finally:
-        page = None if sat.unimportable is not None else write_page(Path(sat.summary.path))
-    if page is not None:
-        (console(err=True) if json_wanted else console(lossy=True)).print(
-            f"Report to look at: {page}", markup=False, soft_wrap=True
-        )
-
-
-def _show_results(sat: SessionResult, run: Run, json_wanted: bool) -> None:
-    remarks = console(err=True)
-    if json_wanted:
-        print_json(as_json(sat.summary), lossy=True)
-    if sat.unimportable is not None:
-        for line in import_words(sat.unimportable, sat.summary):
-            remarks.print(printable(line), markup=False, soft_wrap=True)
-        return
-    if not json_wanted:
-        show_table(sat, run, console(lossy=True))
-    words = {
-        "interrupted": "stopped; everything measured is kept",
-        "budget": "the time budget (max_minutes) is used up; the rest was not run",
-        "swapped-out": "stopped to protect your disk: more was written to swap than "
-        "guard.max_swapped_out_bytes allows; everything measured is kept",
-        "stuck": "a worker could not be ended even by SIGKILL: restart the machine",
-    }
-    if sat.end in words:
-        remarks.print(
-            f"{words[sat.end]}. Go on with: sdbench resume {shell(sat.summary.path)}", markup=False
-        )
-
-
 def _ask(prepared: Prepared) -> None:
     """Ask only where a person would want to be asked; never into a pipe."""
     questions = prepared.questions()
     if questions and (sys.stdin is None or not sys.stdin.isatty()):
-        raise UsageError(f"{'; '.join(questions)}: there is nobody to ask here, so add --yes")
+        raise UsageError(
+            f"{'; '.join(questions)}: there is nobody to ask here, so add --yes"
+        ).then_with("--yes")
     model = prepared.model
     making = None
     if model.must_be_built:
         making = question_before_making(model.bytes_on_disk, model.name, cache_folder())
-    confirm([*questions, *([] if making is None else [making])])
+    # The load is said above; a script is not stopped by it.
+    busy = ["times will mean little under this load"] if slowdown_of(prepared) > 1 else []
+    confirm([*questions, *([] if making is None else [making]), *busy])
 
 
 def _show_plan(prepared: Prepared, json_wanted: bool) -> None:
@@ -273,6 +248,11 @@ def _show_plan(prepared: Prepared, json_wanted: bool) -> None:
                     "download_bytes": getattr(prepared.model.download, "size_bytes", 0),
                 },
                 "memory": fit_document(prepared.memory),
+                "machine": prepared.machine,
+                "versions": {
+                    hide_path(name): {"python": stack.python, **stack.packages}
+                    for name, stack in prepared.stacks.items()
+                },
             }
         )
         return
@@ -280,12 +260,12 @@ def _show_plan(prepared: Prepared, json_wanted: bool) -> None:
 
 
 def _why_closed(summary: RunSummary, conditions: tuple[str, ...]) -> str | None:
-    """Why the gate fails where no picture could be judged; None where one was, or none asks."""
+    """Why the gate fails where no image could be judged; None where one was, or none asks."""
     judged = any(row.correct != "unknown" or row.content is not None for row in summary.cases)
     if "wrong" not in conditions or judged:
         return None
     reasons = dict.fromkeys(row.correct_reason for row in summary.cases if row.correct_reason)
-    return f"--fail-on wrong: no picture could be judged: {'; '.join(reasons) or 'none was made'}"
+    return f"--fail-on wrong: no image could be judged: {'; '.join(reasons) or 'none was made'}"
 
 
 def _fails_on(summary: RunSummary, conditions: tuple[str, ...]) -> int:

@@ -6,36 +6,42 @@ from typing import Any
 import click
 import msgspec
 
+from sdbench.analysis.case_names import cases_called, names_of
 from sdbench.analysis.case_words import case_words, process_name
+from sdbench.analysis.iterations import work_words
+from sdbench.analysis.provenance import provenance
 from sdbench.analysis.run_summary import as_json as summary_json
 from sdbench.analysis.run_summary import device_facts, summary_of
+from sdbench.cli.completion import complete_case, complete_run
 from sdbench.cli.options import DEFAULT_ROOT, json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import UsageError
 from sdbench.records import DeviceKind, Run
 from sdbench.report.terminal.case_page import show_replicate
+from sdbench.report.terminal.lines import render_lines
 from sdbench.report.terminal.overview import render_overview
-from sdbench.report.terminal.tables import render_lines
 from sdbench.report.view.build import build_run_report
 from sdbench.report.view.correctness_words import check_words, correctness_lines
 from sdbench.report.view.efficiency_words import efficiency_words
 from sdbench.report.view.spread import spread_words
 from sdbench.report.view.telemetry_words import telemetry_lines
+from sdbench.report.view.time_words import time_lines
 from sdbench.runs import LoadedRun, find_run, load_run
-from sdbench.words import counted, memory_words, size, system_words
+from sdbench.words import counted, did_you_mean, memory_words, shell, shortened, size, system_words
 
 
 @click.command(name="show")
-@click.argument("run")
-@click.argument("case", required=False)
+@click.argument("run", shell_complete=complete_run)
+@click.argument("case", required=False, shell_complete=complete_case)
 @click.option("--all", "everything", is_flag=True, help="Every case and remark, however many.")
 @results_option
 @json_option
 def command(run: str, case: str | None, everything: bool, root: Path, as_json: bool) -> int:
-    """Show a run on one screen, or everything known of one CASE.
+    """Show a run on one screen, or all records of one CASE.
 
-    RUN is a run's path, its id, the beginning of its id, or 'latest'. CASE is what the table calls
-    it ('512x512 sliced float16'), its id, or the beginning of that.
+    RUN is a run's path, its id, the beginning or a part of its id ('155633'), or 'latest'. CASE is
+    what the table calls it ('512x512 sliced float16') or as many of these words as only it has
+    ('sliced'), its id, or the beginning of that.
     """
     path = find_run(root, run)
     loaded = load_run(path)
@@ -77,14 +83,10 @@ def _machine_words(run: Run) -> str:
 
 def _work_words(run: Run) -> str:
     """``8 steps, ddim, 2 pictures a pass, 3 processes a case``: without it no time means much."""
-    config = run.config
-    words = [f"{config.get('steps')} steps", str(config.get("scheduler"))]
-    words += [] if run.image_to_image is None else [run.mode_words]
-    words.append(f"{counted(int(config.get('images', 1)), 'picture')} a pass")
-    if config.get("until_decided"):
-        return ", ".join([*words, "processes until decided"])
-    processes = counted(int(config.get("replicates", 1)), "process", "processes")
-    return ", ".join([*words, f"{processes} a case"])
+    if run.config.get("until_decided"):
+        return f"{work_words(run)}, processes until decided"
+    processes = counted(int(run.config.get("replicates", 1)), "process", "processes")
+    return f"{work_words(run)}, {processes} a case"
 
 
 def _device_words(facts: dict[str, Any], device: DeviceKind) -> str:
@@ -108,20 +110,22 @@ def _device_words(facts: dict[str, Any], device: DeviceKind) -> str:
 
 
 def find_case(loaded: LoadedRun, case: str) -> str:
-    """The id of a case given by its words, its id, or the beginning of that.
+    """The id of a case given by (some of) its words, its id, or the beginning of that.
 
     Raises:
         UsageError: none or several match.
     """
-    cases = loaded.run.plan.cases
-    matches = [
-        planned.case_id for planned in cases if case in (planned.case_id, case_words(planned.case))
-    ] or [planned.case_id for planned in cases if planned.case_id.startswith(case)]
+    cases = [planned.case for planned in loaded.run.plan.cases]
+    matches = cases_called(case, cases)
     if len(matches) != 1:
-        known = ", ".join(planned.case_id for planned in loaded.run.plan.cases)
-        found = "no case" if not matches else "several cases"
-        raise UsageError(f"{found} called {case!r} in {loaded.run.run_id}; there are {known}")
-    return matches[0]
+        found, known = ("several cases", matches) if matches else ("no case", cases)
+        called = f"{found} called {shortened(case)!r} in {loaded.run.run_id}"
+        ids = [planned.case_id for planned in loaded.run.plan.cases]
+        hint = "" if matches else did_you_mean(case, [*map(case_words, cases), *ids])
+        raise UsageError(f"{called}; {hint}there are {names_of(known)}").then(
+            shell("sdbench", "show", loaded.path)
+        )
+    return matches[0].case_id
 
 
 def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
@@ -140,6 +144,9 @@ def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
                 ],
                 "replicates": replicates,
                 "compared": msgspec.to_builtins(compared),
+                "schema": summary.schema,
+                "run_id": summary.run_id,
+                **provenance(loaded.run),
             }
         )
         return 0
@@ -152,9 +159,10 @@ def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
             out.print(f"\n{row.arm}", markup=False)
         render_lines(
             [
-                *telemetry_lines(row),
+                *time_lines(row, summary.images, [one for one in attempts if one.arm == row.arm]),
                 ("efficiency", efficiency_words(row.efficiency, row.case.dtype)),
                 ("spread", spread_words(row)),
+                *telemetry_lines(row),
             ],
             out,
         )

@@ -12,8 +12,9 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from sdbench.cli.completion import complete_shipped_stack
 from sdbench.cli.options import json_option
-from sdbench.cli.output import console, print_json
+from sdbench.cli.output import console, print_json, print_next
 from sdbench.errors import MachineError
 from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.records import StackInfo
@@ -33,32 +34,38 @@ from sdbench.stacks.resolve import missing_packages, own_environment
 from sdbench.stacks.uv import Tell
 from sdbench.words import duration, printable, size
 
-_names = click.argument("names", nargs=-1, required=True, metavar="NAME...")
+_names = click.argument(
+    "names",
+    nargs=-1,
+    required=True,
+    metavar="NAME...",
+    shell_complete=complete_shipped_stack,
+)
 
 
 @click.group(name="stacks")
 def command() -> None:
-    """Version sets for comparing torch releases: list, create, remove, check.
+    """Environments for comparing torch releases: list, create, remove, check.
 
-    A stack is an environment of its own with one release of torch and everything else pinned, made
-    by uv from a lock that comes with sdbench. `torch-1.13` and `torch-2.5` have the very same
+    A stack is a separate environment with one release of torch and everything else pinned, made by
+    uv from a lock file that comes with sdbench. `torch-1.13` and `torch-2.5` have the same
     diffusers, transformers and numpy, so that torch alone differs; `current` is the environment
-    that sdbench runs in. Stacks are kept in the cache folder (SDBENCH_CACHE).
+    that sdbench runs in. Environments are kept in the cache folder (SDBENCH_CACHE).
 
     \b
     sdbench stacks create torch-1.13 torch-2.5         once; on Linux gigabytes are downloaded
     sdbench run --stack torch-1.13 --stack torch-2.5   measures both, interleaved in one run
-    sdbench compare latest --by stack                  says which is faster
+    sdbench compare latest --by stack                  compares them
 
     To compare other versions, install them into environments of your own and give their paths:
     sdbench run --stack old-venv --stack new-venv. Each of the four takes --json.
     """
 
 
-@command.command(name="list", short_help="Which there are, and which are created.")
+@command.command(name="list", short_help="List the environments and their state.")
 @json_option
 def list_command(as_json: bool) -> int:
-    """List the stacks: which there are, which are created, and which are still what they were."""
+    """List the environments, whether they are created, and whether they are unchanged."""
     found = [examine(stack) for stack in shipped_stacks().values()]
     current = own_environment()
     rows = [_current_row(current), *map(_row, found)]
@@ -80,15 +87,16 @@ def list_command(as_json: bool) -> int:
     return 0
 
 
-@command.command(name="create", short_help="Make environments from their locks.")
+@command.command(name="create", short_help="Create environments from their lock files.")
 @_names
 @json_option
 def create_command(names: tuple[str, ...], as_json: bool) -> int:
-    """Create stacks: install them from their locks, check the versions, make a small picture.
+    """Create environments: install them from their lock files, check the versions, make a small
+    image.
 
-    What is there already and still as it was made is kept; what is not is made anew, and why is
-    said. Needs uv (`pip install uv`), the network and minutes; uv keeps what it downloads, so a
-    second time takes seconds. Stopped half-way, nothing is left.
+    Existing unchanged environments are kept; others are made again, and the reason is shown. Needs
+    uv (`pip install uv`), the network and some minutes; uv caches its downloads, so a second time
+    takes seconds. If it is stopped, nothing incomplete is left.
     """
     stacks = [shipped_stack(name) for name in names]
     rows = []
@@ -100,11 +108,11 @@ def create_command(names: tuple[str, ...], as_json: bool) -> int:
             row = _row(made.found) | {"action": made.action, "rebuilt_because": made.reason}
             rows.append(row)
             if not as_json:
-                words = "is there already"
+                words = "exists already"
                 if made.action != "kept":
                     words = f"is ready after {duration(time.monotonic() - started)}"
                 if made.reason is not None:
-                    words += f" (made anew: {made.reason})"
+                    words += f" (made again: {made.reason})"
                 _say(f"{stack.name} {words}: {_versions_words(row)}, in {row['path']}")
     if as_json:
         print_json({"stacks": rows})
@@ -118,7 +126,7 @@ def create_command(names: tuple[str, ...], as_json: bool) -> int:
 @_names
 @json_option
 def remove_command(names: tuple[str, ...], as_json: bool) -> int:
-    """Delete created stacks. What uv has downloaded stays in its cache (`uv cache clean`)."""
+    """Delete created environments. The downloads of uv stay in its cache (`uv cache clean`)."""
     stacks = [shipped_stack(name) for name in names]
     rows = []
     for stack in stacks:
@@ -133,12 +141,12 @@ def remove_command(names: tuple[str, ...], as_json: bool) -> int:
 
 
 @command.command(name="check", short_help="Are they still what they were, and do they work?")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_shipped_stack)
 @json_option
 def check_command(names: tuple[str, ...], as_json: bool) -> int:
-    """Check created stacks: versions as in the lock, and a small picture. Without NAME: all.
+    """Check created environments: versions as in the lock file, and a small image. [default: all]
 
-    Exits with 1 when one is not created, not what it was made as, or makes no picture.
+    Exits with 1 if one is not created, was changed, or cannot make an image.
     """
     stacks = [shipped_stack(name) for name in names]
     found = [examine(stack) for stack in stacks or shipped_stacks().values()]
@@ -148,7 +156,7 @@ def check_command(names: tuple[str, ...], as_json: bool) -> int:
     with _executor() as executor:
         for entry in found:
             with _progress(entry.stack) as tell:
-                tell("making a small picture with it")
+                tell("making a small image with it")
                 problem = _problem(entry, executor)
             rows.append(_row(entry) | {"works": problem is None, "problem": problem})
             if not as_json:
@@ -157,11 +165,15 @@ def check_command(names: tuple[str, ...], as_json: bool) -> int:
         print_json({"stacks": rows})
     elif not rows:
         _say("No stack is created yet. Make one with: sdbench stacks create torch-1.13")
-    return 0 if all(row["works"] for row in rows) else 1
+    spoilt = [row["name"] for row in rows if not row["works"]]
+    if spoilt:
+        print_next("sdbench", "stacks", "create", *spoilt)
+    return int(bool(spoilt))
 
 
 def _row(found: StackState) -> dict[str, Any]:
-    """A stack for the JSON document; the versions of one not ready are those it will have."""
+    """An environment for the JSON document; the versions of one not ready are those it
+    will have."""
     stack, info = found.stack, found.info if found.state == "ready" else None
     lock = read_lock(lock_path(stack, this_platform()))
     return {
@@ -193,7 +205,7 @@ def _state_words(found: StackState) -> str:
         return "ready"
     make = f"sdbench stacks create {found.stack.name}"
     if found.state == "spoilt":
-        return f"spoilt: {found.reason}; {make}"
+        return f"changed: {found.reason}; {make}"
     return f"not created (about {size(found.stack.disk_bytes[this_platform()])}): {make}"
 
 
@@ -203,7 +215,7 @@ def _versions_words(row: dict[str, Any]) -> str:
 
 
 def _problem(found: StackState, executor: ProcessExecutor) -> str | None:
-    """Why a stack cannot be measured in; None if it can."""
+    """Why an environment cannot be measured in; None if it can."""
     if found.state != "ready":
         return _state_words(found)
     try:
@@ -219,7 +231,7 @@ def _say(text: str) -> None:
 
 @contextlib.contextmanager
 def _progress(stack: ShippedStack) -> Iterator[Tell]:
-    """Shows what is done: in one line that moves on a terminal, else line by line."""
+    """Shows progress: in one updated line on a terminal, else line by line."""
     out = console(err=True)
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
     with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as bar:

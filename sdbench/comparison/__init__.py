@@ -1,4 +1,4 @@
-"""One side against the other: which rows belong together, what differs, what may be concluded.
+"""Compares two sides: which cases belong together, what differs, and which conclusions are valid.
 
 ``compare_runs`` takes two runs, ``compare_axis`` the values of an axis inside each of one or more
 runs. Both end in a :class:`Comparison`, which renderers and exit codes read.

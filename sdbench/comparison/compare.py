@@ -1,4 +1,4 @@
-"""Comparisons as a whole: of two runs, of an axis in one run, of an axis on many machines."""
+"""Complete comparisons: of two runs, of an axis in one run, of an axis over many machines."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,6 +6,7 @@ import msgspec
 
 from sdbench.analysis.comparability import work_and_place_differ
 from sdbench.analysis.estimates import PairEstimate, estimate_pair
+from sdbench.analysis.iterations import work_words
 from sdbench.analysis.pairs import pairs_of_axis, pairs_of_runs, without_partner
 from sdbench.analysis.reasons import NOT_INTERLEAVED
 from sdbench.analysis.run_summary import machine_warnings
@@ -38,12 +39,12 @@ def compare_runs(
     expectations: Expectations | None = None,
     pasts: Sequence[Past] = (),
 ) -> Comparison:
-    """Hold every case of a run against the same case of another.
+    """Compare every case of a run with the same case of another run.
 
     Args:
-        pasts: other runs (``history_index.pasts_beside``): those made before the
-            newer of the two show how far unchanged runs differ.
-        by_machine: the machine is what is compared, so that machines and systems may differ.
+        pasts: other runs (``history_index.pasts_beside``): those made before the newer of the two
+            show how much unchanged runs differ. by_machine: machines are compared, so machines and
+            systems may differ.
 
     Raises:
         UsageError: one run is simulated and the other is not, or no case is in both.
@@ -64,7 +65,7 @@ def compare_runs(
         notes.append("both sides are the same run")
     void = {code for entry in examined for code in entry.objections.void}
     if base.run.machine_id != new.run.machine_id and void <= _MACHINE_REASONS and not by_machine:
-        notes.append("the runs are of two machines; to compare the machines add --by machine")
+        notes.append("the runs are from two machines; to compare the machines, add --by machine")
     changes = _to_make_alike(base, new)
     if changes:
         notes.append(f"to compare with {base.run.run_id}, measure again with {changes}")
@@ -99,7 +100,7 @@ def compare_axis(
     threshold: float = DEFAULT_THRESHOLD,
     expectations: Expectations | None = None,
 ) -> Comparison:
-    """Hold the values of an axis against its first, inside each run.
+    """Compare the values of an axis with its first value, inside each run.
 
     Runs of several machines are paired within each machine; the verdict is then over machines,
     each of them one observation. Of several runs of one machine the newest counts.
@@ -125,14 +126,14 @@ def compare_axis(
             continue
         if not pairs:
             refusal = UsageError(
-                f"--by {axis}: no two cases of {run.run.run_id} differ in it alone"
+                f"--by {axis}: no two cases of {run.run.run_id} differ only in this setting"
             )
-            infos.append(machine_info(run, f"it has no two cases that differ in {axis} alone"))
+            infos.append(machine_info(run, f"it has no two cases that differ only in {axis}"))
             continue
         alone = without_partner(run, axis, pairs)
         if alone:
             notes.append(
-                f"{run.run.run_id}: nothing differs in {axis} alone from {', '.join(alone)}"
+                f"{run.run.run_id}: no case differs only in {axis} from {', '.join(alone)}"
             )
         examined = [estimate_pair(pair) for pair in pairs]
         machines.append(MachineCases(run, examined, judge_pairs(examined, threshold, confidence)))
@@ -166,7 +167,8 @@ def compare_axis(
 
 
 def _rerun_command(base: LoadedRun, new: LoadedRun) -> str | None:
-    """What makes both sides again in one run; None where this installation could not do it."""
+    """The command that measures both sides again in one run; None if this installation cannot do
+    it."""
     here = machine_id()
     if base.run.run_id == new.run.run_id:
         return None
@@ -177,7 +179,7 @@ def _rerun_command(base: LoadedRun, new: LoadedRun) -> str | None:
 
 
 def _to_make_alike(base: LoadedRun, new: LoadedRun) -> str:
-    """The options of ``run`` with which the new run would do the base's work."""
+    """The options of ``run`` with which a new run does the same work as the base."""
     configs = base.run.config, new.run.config
     differing = [key for key in _WORK_KEYS if configs[0].get(key) != configs[1].get(key)]
     words = " ".join(f"--set {key}={configs[0].get(key)}" for key in differing)
@@ -211,7 +213,11 @@ def _comparison(
     known = {case.case_id for case in cases} | {case.new_case_id for case in cases}
     remarks = [
         *([NOT_INTERLEAVED] if any(not pair.interleaved for pair in pairs) else []),
-        *(f"expected, but there is no such case: {name}" for name in expected if name not in known),
+        *(
+            f"expected by the file, but there is no such case: {name}"
+            for name in expected
+            if name not in known
+        ),
         *notes,
         *(words for run in runs if (words := _until_decided(run)) is not None),
         *(words for run in runs if (words := _unfinished(run)) is not None),
@@ -239,11 +245,12 @@ def _comparison(
 def _side(label: str, loaded: LoadedRun | None) -> SideInfo:
     if loaded is None:
         return SideInfo(label=label, run_id=None, path=None)
-    return SideInfo(label=label, run_id=loaded.run.run_id, path=str(loaded.path))
+    run = loaded.run
+    return SideInfo(label=label, run_id=run.run_id, path=str(loaded.path), work=work_words(run))
 
 
 def _until_decided(loaded: LoadedRun) -> str | None:
-    """How often the run was looked at, which is why its intervals are wider."""
+    """Notes on interim analyses of the runs, which make their intervals wider."""
     if not loaded.looks:
         return None
     blocks = [str(count) for count in sorted({look.blocks for look in loaded.looks})]
@@ -258,16 +265,16 @@ def _unfinished(loaded: LoadedRun) -> str | None:
     if done >= planned:
         return None
     return (
-        f"{loaded.run.run_id}: {done} of {planned} processes are done; "
-        f"go on with: sdbench resume {shell(loaded.path)}"
+        f"{loaded.run.run_id}: {done} of {planned} processes are done; continue with: sdbench "
+        f"resume {shell(loaded.path)}"
     )
 
 
 def _all_simulated(runs: Sequence[LoadedRun]) -> bool:
-    """Whether a stand-in made these.
+    """Whether these runs were made on a stand-in device.
 
     Raises:
-        UsageError: some are real and some are not; those are never compared.
+        UsageError: simulated and real runs are mixed; they are never compared.
     """
     kinds = {
         run.run.run_id: run.run.simulated or any(entry.simulated for entry in run.replicates)
@@ -280,7 +287,7 @@ def _all_simulated(runs: Sequence[LoadedRun]) -> bool:
 
 
 def _confidence(runs: Sequence[LoadedRun]) -> float:
-    """99% where a run was allowed to stop as soon as it was decided (PROTOCOL 12)."""
+    """The confidence: 99% if a run could stop as soon as it was decided (PROTOCOL 12), else 95%."""
     early = any(run.run.config.get("until_decided") for run in runs)
     return LOOK_CONFIDENCE if early else CONFIDENCE
 

@@ -1,4 +1,4 @@
-"""What is not the same on both sides: read before any verdict."""
+"""Differences between the two sides other than the compared one, to be read before any verdict."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -22,9 +22,9 @@ _SYSTEM_DEVICE_FACTS = ("macos", "mpsgraph")
 
 
 def differences_of(pairs: Iterable[Pair]) -> list[Difference]:
-    """Everything that differs between the two sides of any pair, each thing once.
+    """Every difference between the two sides of any pair, each listed once.
 
-    What only some of several new sides have is marked with their labels.
+    Differences of only some of several new sides are marked with their labels.
     """
     settings: dict[Difference, None] = {}
     found: dict[Difference, dict[str, None]] = {}
@@ -41,7 +41,7 @@ def differences_of(pairs: Iterable[Pair]) -> list[Difference]:
             settings[Difference(what=pair.axis, base=pair.labels[0], new=label)] = None
         if other_work(base, new):
             samples = base.denoiser_samples_per_image, new.denoiser_samples_per_image
-            work = _unlike("denoiser samples an image", *(f"{count:g}" for count in samples))
+            work = _unlike("denoiser samples per image", *(f"{count:g}" for count in samples))
             settings |= dict.fromkeys(work)
         if sides not in seen:
             seen.add(sides)
@@ -59,7 +59,8 @@ def differences_of(pairs: Iterable[Pair]) -> list[Difference]:
 
 
 def is_system_comparison(pairs: Iterable[Pair]) -> bool:
-    """Whether the operating system, and with it MPSGraph, differs: then no verdict is torch's."""
+    """Whether the operating system, and with it MPSGraph, differs: then no verdict can be
+    attributed to torch."""
     return any(
         system_of(pair.base.run) != system_of(pair.new.run)
         or any(
@@ -73,13 +74,13 @@ def is_system_comparison(pairs: Iterable[Pair]) -> bool:
 
 
 def _between(base: CaseResult, new: CaseResult) -> Iterator[Difference]:
-    """Versions, arm, machine, device, environment, model, configuration, sdbench itself."""
+    """Versions, variant, machine, device, environment, model, configuration, sdbench itself."""
     stacks = [row.run.stacks[row.arm.stack] for row in (base, new)]
     yield from _unlike("Python", stacks[0].python, stacks[1].python)
     yield from _in_tables("", stacks[0].packages, stacks[1].packages)
     yield from _in_tables("variable ", base.arm.env, new.arm.env)
     yield from _unlike("telemetry", base.arm.telemetry, new.arm.telemetry)
-    yield from _unlike("memory held meanwhile", base.arm.hold_bytes, new.arm.hold_bytes)
+    yield from _unlike("memory ballast", base.arm.hold_bytes, new.arm.hold_bytes)
     devices = [device_facts(row.replicates) for row in (base, new)]
     yield from _in_tables("device ", devices[0], devices[1])
     if base.run.run_id != new.run.run_id:
@@ -93,15 +94,15 @@ def _between_runs(base: Run, new: Run) -> Iterator[Difference]:
     yield from _in_tables("variable ", base.environment, new.environment)
     yield from _unlike("preload", ", ".join(base.preload), ", ".join(new.preload))
     yield from _unlike("model", base.model.name, new.model.name)
-    yield from _unlike("model's content", base.model.sha256, new.model.sha256)
-    yield from _unlike("start of workers", base.plan.start, new.plan.start)
+    yield from _unlike("content of the model", base.model.sha256, new.model.sha256)
+    yield from _unlike("start method of workers", base.plan.start, new.plan.start)
     yield from _unlike("sdbench", base.sdbench, new.sdbench)
     settings = [_flat(run.config) for run in (base, new)]
     yield from _in_tables("", settings[0], settings[1])
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested tables as ``guard.max_swap_growth_bytes``; what names the plan is left out."""
+    """Nested tables as ``guard.max_swap_growth_bytes``; the names of the plan are omitted."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if key in _OWN_WORDS:

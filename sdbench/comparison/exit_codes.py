@@ -1,4 +1,4 @@
-"""What a comparison means for an exit code. A gate that could judge nothing fails."""
+"""The exit code of a comparison. A gate that could not judge anything fails."""
 
 from collections.abc import Collection
 from typing import Literal
@@ -14,7 +14,7 @@ _NO_SPEED = ("inconclusive", "incorrect")
 
 
 def failing(comparison: Comparison, conditions: Collection[FailOn]) -> list[CaseComparison]:
-    """The cases for which one of the conditions holds."""
+    """The cases that meet one of the conditions."""
     kinds = {kind for condition in conditions for kind in _MEANS[condition]}
     return [
         case
@@ -24,15 +24,15 @@ def failing(comparison: Comparison, conditions: Collection[FailOn]) -> list[Case
 
 
 def why_closed(comparison: Comparison, conditions: Collection[FailOn]) -> str | None:
-    """Why a gate fails though no condition holds: nothing that it asks for could be judged.
+    """Why a gate fails although no condition holds: nothing that it requires could be judged.
 
-    None without conditions, and where at least one case was judged for each of them.
+    None without conditions, and if at least one case was judged for each of them.
     """
     for condition in conditions:
         pictures = condition == "wrong"
         if any(_judged(case, pictures=pictures) for case in comparison.cases):
             continue
-        what = "no picture" if pictures else "no case"
+        what = "no image" if pictures else "no case"
         reasons = dict.fromkeys(case.explanation for case in comparison.cases if case.explanation)
         if pictures:
             reasons = {"none was checked against the CPU": None}
@@ -42,12 +42,13 @@ def why_closed(comparison: Comparison, conditions: Collection[FailOn]) -> str | 
 
 
 def exit_code(comparison: Comparison, conditions: Collection[FailOn]) -> int:
-    """1 where a condition holds, or where nothing that one asks for could be judged."""
+    """1 if a condition holds, or if nothing that a condition requires could be judged."""
     return int(bool(failing(comparison, conditions) or why_closed(comparison, conditions)))
 
 
 def _judged(case: CaseComparison, *, pictures: bool) -> bool:
-    """Whether its speed, or its pictures, were judged; a bad end that was there before is both."""
+    """Whether its speed, or its images, were judged; a failure that the base had too counts as
+    both."""
     if pictures:
         known = case.outcome.new == "ok" and case.correct.new not in (None, "unknown")
         return known or _ended_badly(case)
@@ -59,12 +60,13 @@ def _undecided(case: CaseComparison) -> bool:
 
 
 def _ended_badly(case: CaseComparison) -> bool:
-    """Whether the new side ended badly, or with a wrong picture."""
+    """Whether the new side did not complete, or made a wrong image."""
     return ending(case.outcome.new, case.correct.new) not in WELL
 
 
 def bisect_code(comparison: Comparison, conditions: Collection[FailOn]) -> int:
-    """What ``git bisect run`` wants: 0 good, 1 bad, 125 undecided. No condition means any.
+    """The exit code for ``git bisect run``: 0 good, 1 bad, 125 undecided. Without conditions all of
+    them apply.
 
     An undecided case gives 125, whether or not ``undecided`` is a condition.
     """

@@ -1,4 +1,5 @@
-"""What is known to go wrong is no regression, and what no longer does is noticed."""
+"""Expected failures: a known failure is not a regression, and a failure that has disappeared is
+reported."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from sdbench.records import Outcome
 from sdbench.words import shortened
 
 Expected = Outcome | Literal["incorrect"]
-"""How a case ends; ``incorrect`` is an ``ok`` with a wrong picture."""
+"""The outcome of a case; ``incorrect`` is an ``ok`` with a wrong image."""
 Expectations = Mapping[str, Expected]
 _WORDS: tuple[str, ...] = (*get_args(Outcome), "incorrect")
 WELL = ("ok", "skipped", None)
@@ -24,7 +25,7 @@ def load_expectations(path: Path) -> Expectations:
     """Read ``case_id = "outcome"`` from a TOML file, or the same from a JSON object.
 
     Raises:
-        ConfigError: the file cannot be read, or a value is no outcome.
+        ConfigError: the file cannot be read, or a value is not an outcome.
     """
     source = str(path)
     try:
@@ -51,15 +52,15 @@ def _read_json(path: Path) -> Any:
 
 
 def ending(outcome: str | None, correct: str | None) -> str | None:
-    """How a side ended, in the words of an expectation; None where there is no such case."""
+    """The outcome of a side as an expectation; None if there is no such case."""
     return "incorrect" if outcome == "ok" and correct == "broken" else outcome
 
 
 def settle(case: CaseComparison, expected: str | None) -> CaseComparison:
-    """Say whether a case got worse (slower, wrong, ended worse) or was mended.
+    """Decide whether a case became worse (slower, wrong, worse outcome) or was fixed.
 
-    Without an expectation the base's own ending is what is expected; a wrong picture has to be
-    expected in so many words.
+    Without an expectation the outcome of the base is expected; a wrong image must be expected
+    explicitly.
     """
     before = expected or ending(case.outcome.base, case.correct.base)
     after = ending(case.outcome.new, case.correct.new)

@@ -1,4 +1,4 @@
-"""One case over time on one machine: what each run measured, with which versions."""
+"""The history of one case on one machine: what each run measured, with which versions."""
 
 import math
 import statistics
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from sdbench.analysis.case_names import cases_called, names_of
 from sdbench.analysis.case_result import CaseResult, rows_of
 from sdbench.analysis.run_summary import Latency, summary_of
 from sdbench.comparison.series import series_of
@@ -16,14 +17,12 @@ from sdbench.runs import LoadedRun
 from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES, RatioEstimate, drift_between, with_drift
 from sdbench.words import shortened
 
-_NAMED_CASES = 50
-
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One run and arm.
+    """One run and variant.
 
-    Runs of one ``series`` did the same work on the same device, so they share a scale.
-    ``conditions`` is the same where the software and all else that sdbench knows of is, too.
+    Runs of one ``series`` did the same work on the same device, so their times are comparable.
+    ``conditions`` is equal if the software and everything else that sdbench knows of is equal too.
     """
 
     created_utc: str
@@ -42,10 +41,10 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Spread(msgspec.Struct, frozen=True, kw_only=True):
-    """How far runs under the same conditions differ, although nothing changed.
+    """How much runs under the same conditions differ although nothing changed.
 
     ``log_sd`` is the standard deviation of the logarithm of a run's time. Two separate runs whose
-    ratio is below ``least_ratio`` may be unchanged, even if their processes do not scatter at all.
+    ratio is below ``least_ratio`` may be unchanged, even if their processes show no scatter.
     """
 
     conditions: str
@@ -65,7 +64,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Past(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``list`` and ``history`` tell of a run: small, and derived from its records alone."""
+    """The summary of a run for ``list`` and ``history``, derived from its records alone."""
 
     run_id: str
     created_utc: str
@@ -78,11 +77,11 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
     processes: int
     complete: bool
     entries: list[tuple[Case, HistoryEntry]]
-    """Of every case in every arm."""
+    """The results of every case in every variant."""
 
 
 def past_of(loaded: LoadedRun) -> Past:
-    """Reduce a run to what is told of it among others."""
+    """Reduce a run to its summary for lists of runs."""
     run, summary = loaded.run, summary_of(loaded)
     return Past(
         run_id=run.run_id,
@@ -100,15 +99,15 @@ def past_of(loaded: LoadedRun) -> Past:
 
 
 def history_of(runs: Sequence[LoadedRun], machine_id: str, case: str | None = None) -> History:
-    """As :func:`history_of_pasts`, of runs as read."""
+    """As :func:`history_of_pasts`, for loaded runs."""
     return history_of_pasts([past_of(loaded) for loaded in runs], machine_id, case)
 
 
 def history_of_pasts(runs: Sequence[Past], machine_id: str, case: str | None = None) -> History:
-    """What the runs of a machine say of one case; without one, of that in most runs.
+    """The results of one case in all runs of a machine; by default the case that most runs have.
 
     Args:
-        case: a case id, or the beginning of one.
+        case: its words, or an id, as for ``show``.
 
     Raises:
         UsageError: there is no such case, or several, or no run of this machine at all.
@@ -118,7 +117,7 @@ def history_of_pasts(runs: Sequence[Past], machine_id: str, case: str | None = N
         key=lambda run: run.created_utc,
     )
     if not own:
-        raise UsageError("no runs of this machine here yet; make one with: sdbench run")
+        raise UsageError("there are no runs of this machine here yet; make one with: sdbench run")
     case_id = _find_case(own, case)
     found = [(one, entry) for run in own for one, entry in run.entries if one.case_id == case_id]
     return History(
@@ -131,7 +130,8 @@ def history_of_pasts(runs: Sequence[Past], machine_id: str, case: str | None = N
 
 
 def times_by_run(entries: Iterable[HistoryEntry]) -> dict[str, list[float]]:
-    """Seconds a pass by conditions, one figure a run (arms that are alike are one run's)."""
+    """Seconds per pass by conditions, one figure per run (variants that are alike are
+    one run's)."""
     logs: dict[str, dict[str, list[float]]] = {}
     for entry in entries:
         median = entry.latency_s.median
@@ -165,17 +165,18 @@ def _spreads(entries: Iterable[HistoryEntry]) -> list[Spread]:
 
 def _find_case(runs: Sequence[Past], wanted: str | None) -> str:
     counts: Counter[str] = Counter()
+    cases: dict[str, Case] = {}
     for run in runs:
         counts.update(dict.fromkeys((case.case_id for case, _ in run.entries), 1))
+        cases.update((case.case_id, case) for case, _ in run.entries)
     if wanted is None:
         return counts.most_common(1)[0][0]
-    matches = [wanted] if wanted in counts else [name for name in counts if name.startswith(wanted)]
+    matches = cases_called(wanted, cases.values())
     if len(matches) != 1:
         found = "no case" if not matches else f"{len(matches)} cases"
-        known = ", ".join(sorted(counts)[:_NAMED_CASES])
-        more = f" and {len(counts) - _NAMED_CASES:,} more" if len(counts) > _NAMED_CASES else ""
-        raise UsageError(f"{found} called {shortened(wanted)!r}; there are {known}{more}")
-    return matches[0]
+        known = names_of(sorted(matches or cases.values(), key=lambda case: case.case_id))
+        raise UsageError(f"{found} called {shortened(wanted)!r}; there are {known}")
+    return matches[0].case_id
 
 
 def _entry(loaded: LoadedRun, row: CaseResult) -> HistoryEntry:

@@ -1,8 +1,7 @@
 """An index of the runs in a results folder, kept in the cache folder, for ``list`` and ``history``.
 
-An entry is derived and never trusted over its run: it counts only while ``run.json`` and the
-records are the very files that it was made from (size, times, inode), and only for this version of
-sdbench. One that cannot be read is made anew.
+An entry is derived data: it is used only while ``run.json`` and the records are unchanged (size,
+times, inode), and only by this version of sdbench. An unreadable entry is made again.
 """
 
 import hashlib
@@ -30,7 +29,7 @@ _SETTLED_S = 2.0
 _ABANDONED_S = 600.0
 
 Stamp = list[tuple[int, int, int, int] | None]
-"""Size, inode and the times of content and of inode in ns, of both files; None: not there."""
+"""Size, inode, and modification and change times in ns of both files; None for a missing file."""
 
 
 class _Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +47,7 @@ class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def pasts_in(root: Path) -> Iterator[tuple[Path, Past | LeftOut]]:
-    """Every run of a results folder, oldest first; a damaged one hides no other."""
+    """Every run of a results folder, oldest first; a damaged run does not hide the others."""
     remove_scratch(cache_folder(), "runs", older_than_s=_ABANDONED_S)
     for path in list_runs(root):
         try:
@@ -60,13 +59,13 @@ def pasts_in(root: Path) -> Iterator[tuple[Path, Past | LeftOut]]:
 
 
 def pasts_beside(runs: Sequence[LoadedRun]) -> list[Past]:
-    """What lies in the same results folders as some runs, those left out: their history."""
+    """The other runs in the results folders of some runs: their history."""
     own = {run.files.absolute() for run in runs}
     return [past for path, past in pasts_around(runs).items() if path not in own]
 
 
 def pasts_around(runs: Sequence[LoadedRun]) -> dict[Path, Past]:
-    """All that lies in the same results folders as some runs, these too, by absolute path."""
+    """All runs in the results folders of some runs, these included, by absolute path."""
     roots = dict.fromkeys(run.files.absolute().parent for run in runs)
     return {
         path.absolute(): past

@@ -1,4 +1,5 @@
-"""One verdict over many machines: paired within each, then each machine is one observation."""
+"""One verdict over many machines: sides are paired within each machine, then each machine is one
+observation."""
 
 import math
 from collections import Counter
@@ -39,12 +40,12 @@ class _OnMachine:
     case: CaseComparison
 
     def counts(self, measure: Measure) -> bool:
-        """Whether its ratio may stand as an observation."""
+        """Whether its ratio is valid as an observation."""
         return not self.examined.void(measure) and self.examined.ratios[measure].error is not None
 
 
 def machine_info(loaded: LoadedRun, left_out: str | None = None) -> MachineInfo:
-    """Who took part, or why not."""
+    """Whether the machine took part, or why not."""
     facts = loaded.run.machine
     system = " ".join(str(facts[key]) for key in ("system", "release") if facts.get(key))
     return MachineInfo(
@@ -60,7 +61,7 @@ def machine_info(loaded: LoadedRun, left_out: str | None = None) -> MachineInfo:
 def judge_machines(
     machines: Sequence[MachineCases], threshold: float, confidence: float
 ) -> list[CaseComparison]:
-    """One verdict a case over all machines that have it."""
+    """One verdict per case over all machines that measured it."""
     groups: dict[tuple[str, ...], list[_OnMachine]] = {}
     for machine in machines:
         for examined, case in zip(machine.examined, machine.cases, strict=True):
@@ -85,7 +86,7 @@ def _over_machines(group: Iterable[_OnMachine], measure: Measure) -> RatioEstima
 
 
 def _void(group: Sequence[_OnMachine], measure: Measure) -> list[str]:
-    """Why there is no verdict over machines: too few count, and what kept most of them out."""
+    """Why there is no verdict over machines: too few are valid, and the most frequent reason."""
     if sum(entry.counts(measure) for entry in group) >= MIN_MACHINES:
         return []
     causes = Counter(
@@ -138,7 +139,7 @@ def _incorrect_codes(incorrect: Iterable[_OnMachine]) -> list[str]:
 
 
 def _results(group: Sequence[_OnMachine], verdict: Verdict) -> list[MachineResult]:
-    """Each machine's own; apart stand Tukey's outliers and those that say the opposite."""
+    """Each machine's own result; Tukey's outliers and opposite results are marked as apart."""
     logs = {
         index: math.log(entry.case.ratio)
         for index, entry in enumerate(group)
@@ -161,7 +162,8 @@ def _results(group: Sequence[_OnMachine], verdict: Verdict) -> list[MachineResul
 
 
 def _tally(results: Sequence[MachineResult]) -> str:
-    """``faster on 18 of 20 machines, slower on 1; apart from …``, and who is not counted, why."""
+    """``faster on 18 of 20 machines, slower on 1; apart from …``, and and which machines are not
+    counted, with the reason."""
     counts = Counter(result.verdict for result in results)
     (most, count), *rest = counts.most_common()
     words = f"{VERDICT_WORDS[most]} on {count} of {len(results)} machines"

@@ -1,4 +1,4 @@
-"""What a comparison comes to, as it is printed and scripted against.
+"""The result of a comparison, as it is printed and used by scripts.
 
 Times are seconds, memory is bytes, ratios are new / base: above 1 is slower, or more. Intervals are
 not adjusted for the number of cases; verdicts are.
@@ -17,9 +17,9 @@ Interval = tuple[float, float]
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing that is not the same on both sides; None is "not known" or "not there".
+    """One difference between the sides; None stands for "unknown" or "absent".
 
-    ``side`` is the label of the new side that it is about where there are several, else not told.
+    ``side`` is the label of the new side concerned if there are several, else None.
     """
 
     what: str
@@ -29,27 +29,29 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def words(self) -> str:
-        """What differs, and where that is not clear on which side."""
+        """The name of the difference, with the side if there are several."""
         return self.what if self.side is None else f"{self.what} [{self.side}]"
 
 
 class SideInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """Who is compared. Over many machines the runs are in ``Comparison.machines``."""
+    """The two sides. Over many machines the runs are in ``Comparison.machines``."""
 
     label: str
     run_id: str | None
     path: str | None
+    work: str | None = None
+    """``8 steps, ddim, 2 pictures a pass``: what a time of this side is of."""
 
 
 class Both(msgspec.Struct, frozen=True, kw_only=True):
-    """The same word for each side."""
+    """The label of each side."""
 
     base: str | None
     new: str | None
 
 
 class FirstPass(msgspec.Struct, frozen=True, kw_only=True):
-    """Measured pass 1, seconds; processes that met cold caches on one side only are left out."""
+    """Measured pass 1, seconds; processes with cold caches on one side only are omitted."""
 
     base_s: float | None
     new_s: float | None
@@ -71,7 +73,7 @@ class PeakMemory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OutlierProcess(msgspec.Struct, frozen=True, kw_only=True):
-    """A process whose steady median stands apart from its side's others. It counts all the same."""
+    """A process whose steady median is an outlier on its side. It still counts."""
 
     side: Literal["base", "new"]
     replicate_id: str
@@ -94,11 +96,11 @@ class MachineResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BetweenRuns(msgspec.Struct, frozen=True, kw_only=True):
-    """What two separate runs may differ by although nothing changed; the interval contains it.
+    """How much two separate runs may differ although nothing changed; the interval includes it.
 
     ``log_sd`` is the standard deviation of the logarithm of one run's time. ``source`` says where
-    it is from: ``runs`` earlier runs, the yardstick (fixed work that every process times), or what
-    is assumed for this kind of ``machine``. ``machine_ratio`` is the yardstick's new / base.
+    it is from: ``runs`` earlier runs, the yardstick (fixed work that every process times), or the
+    assumption for this kind of ``machine``. ``machine_ratio`` is the yardstick's new / base.
     """
 
     source: Literal["history", "yardstick", "prior"]
@@ -112,13 +114,13 @@ class CaseComparison(msgspec.Struct, frozen=True, kw_only=True):
     """One case on both sides. ``reason`` is a fixed code, ``explanation`` the same in words.
 
     ``refused`` are the codes for which the two sides may not be compared at all: then ratios and
-    intervals are None, however clear the figures of each side.
-    ``base_s`` and ``new_s`` are seconds a pass (median over processes of their steady medians);
+    intervals are None, regardless of the measurements.
+    ``base_s`` and ``new_s`` are seconds per pass (median over processes of their steady medians);
     screens show them divided by ``images``. ``n`` counts the processes behind them. ``ci99``
-    is what decides where a run was allowed to stop early.
-    ``more_processes``: about how many more a side an inconclusive case needs. Over many machines
-    ``n`` counts machines and ``more_machines`` is what is asked for. ``drift`` is there where the
-    sides are two separate runs, ``command`` where it would decide what they leave open.
+    decides the verdict if a run could stop early.
+    ``more_processes``: about how many more processes per side an inconclusive case needs. Over many
+    machines ``n`` counts machines and ``more_machines`` is the number needed. ``drift`` is present
+    if the sides are two separate runs, ``command`` if it would decide an inconclusive case.
     """
 
     case_id: str
@@ -170,7 +172,8 @@ class MachineInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GeometricMean(msgspec.Struct, frozen=True, kw_only=True):
-    """Of the ratios of ``n`` cases. It stands beside the cases and decides nothing."""
+    """The geometric mean of the ratios of ``n`` cases. It is information and does not affect any
+    verdict."""
 
     ratio: float | None
     n: int

@@ -1,6 +1,6 @@
-"""What two separate runs may differ by although nothing changed: the one rule for all who compare.
+"""How much two separate runs may differ although nothing changed: the one rule for all comparisons.
 
-Numbers are in :mod:`sdbench.stats.drift`; here is what they are taken from.
+The numbers are in :mod:`sdbench.stats.drift`; this module collects the data for them.
 """
 
 import math
@@ -30,12 +30,12 @@ PRIOR_LOG_SD: dict[MachineKind, float] = {
     "other-load": 0.15,
 }
 KIND_WORDS: dict[MachineKind, str] = {
-    "still": "a machine that nothing else uses",
-    "unknown": "a machine of which too little is known",
+    "still": "an otherwise idle machine",
+    "unknown": "a machine about which too little is known",
     "virtual": "a virtual machine",
     "fanless": "a Mac without a fan",
     "battery": "a machine on battery",
-    "other-load": "a machine that other programs use",
+    "other-load": "a machine that other programs also use",
 }
 # Apple's identifiers of the MacBook (2015 to 2017) and of the MacBook Air with Apple silicon.
 _FANLESS = (
@@ -44,19 +44,20 @@ _FANLESS = (
 )
 
 Earlier = Mapping[str, Sequence[float]]
-"""Seconds a pass of earlier runs by :func:`~sdbench.comparison.series.series_of`, one a run."""
+"""Seconds a pass of earlier runs by :func:`~sdbench.comparison.series.series_of`, one per run."""
 
 
 def earlier_times(pasts: Iterable[Past], before_utc: str) -> Earlier:
-    """What runs made before that time measured, where they were measured as a verdict needs."""
+    """The measurements of earlier runs that meet the requirements of a verdict."""
     earlier = (past for past in pasts if past.created_utc < before_utc)
     return times_by_run(entry for past in earlier for _, entry in past.entries)
 
 
 def drift_of(pair: Pair, earlier: Earlier, *, by_machine: bool = False) -> Drift | None:
-    """The drift between the two runs of a pair; None where there is none to reckon with.
+    """The drift between the two runs of a pair; None if there is none to consider.
 
-    Of two machines the yardsticks differ by the machines, which is what is compared.
+    Between two machines the reference work differs because of the machines, which are what is
+    compared.
     """
     base, new = pair.base, pair.new
     if base is None or new is None or pair.interleaved:
@@ -78,7 +79,7 @@ def drift_of(pair: Pair, earlier: Earlier, *, by_machine: bool = False) -> Drift
 
 
 def machine_kind(row: CaseResult) -> MachineKind:
-    """What is known of the machine as this row was measured, the worst first."""
+    """The known conditions of the machine while this case was measured, the worst first."""
     virtual = row.run.identity("virtual")
     kinds: dict[MachineKind, bool] = {
         "virtual": virtual is True,
@@ -93,7 +94,7 @@ def machine_kind(row: CaseResult) -> MachineKind:
 
 
 def between_runs(drift: Drift | None, pair: Pair) -> BetweenRuns | None:
-    """The drift as the record of a comparison has it."""
+    """The drift in the form of a comparison's record."""
     if drift is None:
         return None
     kinds = [machine_kind(row) for row in pair.rows]
@@ -107,15 +108,18 @@ def between_runs(drift: Drift | None, pair: Pair) -> BetweenRuns | None:
 
 
 def drift_words(drift: BetweenRuns) -> str:
-    """What the interval contains, and why."""
+    """Which drift the interval includes, and why."""
     words = []
     if drift.source == "history":
         share = math.expm1(drift.log_sd)
-        words.append(f"{drift.runs} earlier runs of this case scatter by {share:.1%}")
+        words.append(f"{drift.runs} earlier runs of this case differ by {share:.1%}")
     elif drift.source == "prior":
         share = math.expm1(math.sqrt(2) * drift.log_sd)
         words.append(f"two runs on {KIND_WORDS[drift.machine]} may differ by {share:.0%}")
     if drift.machine_ratio is not None:
         less = "longer" if drift.machine_ratio >= 1 else "less time"
-        words.append(f"fixed work took {abs(drift.machine_ratio - 1):.1%} {less} in the new run")
+        words.append(
+            f"the fixed reference work took {abs(drift.machine_ratio - 1):.1%} {less} in the new "
+            "run"
+        )
     return ", and ".join(words)

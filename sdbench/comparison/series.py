@@ -1,4 +1,5 @@
-"""Which runs are of one series: the same work, with the same software, on the same machine."""
+"""Decides which runs form one series: the same work, with the same software, on the
+same machine."""
 
 import hashlib
 import json
@@ -25,12 +26,13 @@ _PIPELINE_PACKAGES = frozenset(
 
 
 def software_of(row: CaseResult) -> list[Any]:
-    """All of the software that times may depend on."""
+    """All software that times may depend on."""
     return _software(row, frozenset(), ())
 
 
 def operators_of(row: CaseResult) -> list[Any]:
-    """The part of the software that the yardstick's speed may depend on: torch and below it."""
+    """The software that the speed of the reference work may depend on: torch and what it is built
+    on."""
     return _software(row, _PIPELINE_PACKAGES, _OF_PIPELINES)
 
 
@@ -58,7 +60,8 @@ def _deciding(variables: Mapping[str, str], prefixes: tuple[str, ...]) -> dict[s
 
 
 def series_of(row: CaseResult) -> str:
-    """A digest that two rows share only if nothing that sdbench knows of differs but the time."""
+    """A digest that two results share only if nothing that sdbench knows of differs except the
+    time."""
     run = row.run
     known = [
         software_of(row),
@@ -73,12 +76,12 @@ def series_of(row: CaseResult) -> str:
 
 
 def is_simulated(run: Run, replicates: list[Replicate]) -> bool:
-    """Whether a stand-in made these."""
+    """Whether these runs were made on a stand-in device."""
     return run.simulated or any(entry.simulated for entry in replicates)
 
 
 def yardsticks_of(row: CaseResult) -> dict[int, Figures]:
-    """Seconds of the yardstick by its version, then by block: of processes that ended well."""
+    """Seconds of the reference work by its version, then by block, for processes that completed."""
     found: dict[int, Figures] = {}
     for entry in row.replicates:
         read = entry.yardstick

@@ -1,4 +1,4 @@
-"""From examined pairs to verdicts; the cases of one comparison are judged together."""
+"""Derives verdicts from estimated pairs; the cases of one comparison are tested together."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +40,8 @@ _MEMORY_WORDS: dict[Verdict, MemoryVerdict] = {
 
 @dataclass(frozen=True)
 class Decision:
-    """A verdict with its reason codes, gravest first, and the judgement where numbers decided."""
+    """A verdict with its reason codes, the most serious first, and the test result if numbers
+    decided."""
 
     ratio: RatioEstimate
     verdict: Verdict
@@ -65,7 +66,7 @@ def decide(
     threshold: float,
     confidence: float,
 ) -> list[dict[Measure, Decision]]:
-    """Judge each measure as a family of its own: ratios, and why they get no verdict."""
+    """Test each measure as a separate family: ratios, and why they get no verdict."""
     families = [
         _decide_family([case[measure] for case in cases], threshold, confidence)
         for measure in MEASURES
@@ -76,7 +77,7 @@ def decide(
 def _decide_family(
     family: Sequence[tuple[RatioEstimate, list[str]]], threshold: float, confidence: float
 ) -> list[Decision]:
-    """Judge what may be judged; the rest is inconclusive for the reasons given."""
+    """Test the comparable pairs; the others are inconclusive for the given reasons."""
     judged = [ratio for ratio, void in family if not void]
     results = iter(decide_family(judged, threshold, confidence))
     decisions = []
@@ -93,7 +94,7 @@ def _decide_family(
 def first_pass_of(
     decision: Decision, base: Figures, new: Figures, *, refused: bool = False
 ) -> FirstPass:
-    """The record of a first pass; without a ratio where the two may not be compared."""
+    """The record of a first pass; without a ratio if the two are not comparable."""
     return FirstPass(
         base_s=middle(base),
         new_s=middle(new),
@@ -107,7 +108,7 @@ def first_pass_of(
 def peak_memory_of(
     decision: Decision, base: Figures, new: Figures, *, refused: bool = False
 ) -> PeakMemory:
-    """The record of a peak; without a ratio where the two may not be compared."""
+    """The record of a peak; without a ratio if the two are not comparable."""
     return PeakMemory(
         base_bytes=middle(base),
         new_bytes=middle(new),
@@ -176,7 +177,7 @@ def _case(
 
 
 def _explained(reasons: Sequence[str], drift: BetweenRuns | None) -> str | None:
-    """The reasons in words, with what is known of the drift where that leaves it open."""
+    """The reasons in words, with the drift if it is why the verdict is open."""
     words = explain(reasons)
     if drift is not None and "not-interleaved" in reasons:
         words += f" ({drift_words(drift)})"
@@ -184,7 +185,7 @@ def _explained(reasons: Sequence[str], drift: BetweenRuns | None) -> str | None:
 
 
 def _memory_refused(entry: PairEstimate) -> bool:
-    """Whether the two peaks may not be compared; a wrong picture alone leaves them as they are."""
+    """Whether the two peaks are not comparable; a wrong image alone does not affect memory."""
     return bool({*entry.void("memory")} - {entry.objections.incorrect})
 
 

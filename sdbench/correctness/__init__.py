@@ -1,1 +1,1 @@
-"""Whether a picture is right: what it shows against what was asked."""
+"""Whether an image is right: what it shows against what was asked."""

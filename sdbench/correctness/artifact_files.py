@@ -31,13 +31,13 @@ MOST_PIXELS = 8192 * 8192
 # What ``builtin/shapes`` draws before a run, whatever the plan's sizes are.
 _LEAST_LIMIT_PIXELS = 512 * 512
 NOT_ITS_NAME = (
-    "not shown: its file holds something else than its name says (the name is a digest of the "
-    "content), so it is damaged or was put there"
+    "not shown: the content of its file does not match its name (a digest of the content), so it "
+    "is damaged or was replaced"
 )
 
 
 def most_pixels(plan: Plan) -> int:
-    """Pixels of the largest picture that a run can have made."""
+    """Pixels of the largest image that a run can have made."""
     planned = (entry.case.width * entry.case.height for entry in plan.cases)
     return min(MOST_PIXELS, max(_LEAST_LIMIT_PIXELS, *planned))
 
@@ -57,9 +57,9 @@ class Tensors:
 
 
 class Artifacts:
-    """The pictures, latents and traces in a run's folder.
+    """The images, latents and traces in a run's folder.
 
-    Pictures of more than ``most_pixels`` are not decoded: a small file can hold an enormous one.
+    Images of more than ``most_pixels`` are not decoded: a small file can hold an enormous one.
     """
 
     def __init__(self, folder: Path, most_pixels: int = MOST_PIXELS) -> None:
@@ -74,7 +74,7 @@ class Artifacts:
         return self._kept("latents", digest)
 
     def pixels(self, digest: str) -> "Array | None":
-        """A picture, 8 bits (height, width, 3)."""
+        """An image, 8 bits (height, width, 3)."""
         return self._kept("pixels", digest)
 
     def trace(self, digest: str) -> Tensors | None:
@@ -120,7 +120,7 @@ class Artifacts:
         return digest in held
 
     def keep_pixels(self, pixels: "Array") -> str | None:
-        """Write a picture by its content as a worker does; its digest, None if it cannot be."""
+        """Write an image by its content as a worker does; its digest, None if it cannot be."""
         digest = pixels_digest(pixels)
         name = f"{digest}.png"
         try:
@@ -142,7 +142,7 @@ class Artifacts:
 
 
 def pixels_digest(pixels: "Array") -> str:
-    """The name of a picture's file (``worker/fingerprints.py``)."""
+    """The name of an image's file (``worker/fingerprints.py``)."""
     return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
 
 

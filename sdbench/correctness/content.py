@@ -1,8 +1,8 @@
-"""Does a picture show what its prompt asked for? A reader for pictures of ``builtin/shapes``.
+"""Does an image show what its prompt asked for? A reader for images of ``builtin/shapes``.
 
-It needs no reference picture and no network: colours come from a fixed palette, every shape of a
-picture has a colour of its own, so the pixels of one colour are one shape, which is held against
-the six outlines. The verdict depends on the pixels and the prompt alone.
+It needs no reference image and no network: colours come from a fixed palette, every shape of an
+image has a colour of its own, so the pixels of one colour are one shape, which is compared with the
+six outlines. The verdict depends on the pixels and the prompt alone.
 """
 
 from dataclasses import dataclass
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 _NEAR = 60
 """A pixel has a palette colour's name within this distance (levels); colours are 92 apart."""
 _MOST_UNNAMED = 0.15
-"""Edges blend two colours; at 128 pixels those of three shapes are about 6% of a picture."""
+"""Edges blend two colours; at 128 pixels those of three shapes are about 6% of an image."""
 _LEAST_AREA = 0.005
-"""Of the picture; the smallest shape trained on, a star, covers 0.018."""
+"""Of the image; the smallest shape trained on, a star, covers 0.018."""
 _LEAST_OVERLAP = 0.65
 """Intersection over union with the best outline: two of a shape side by side reach 0.5, tips that
 the VAE has rounded off cost a small star 0.3."""
@@ -73,7 +73,7 @@ class _Found:
 
 
 def judge(pixels: "Pixels", prompt: str) -> ContentVerdict:
-    """Judge a picture (height, width, 3) against its prompt."""
+    """Judge an image (height, width, 3) against its prompt."""
     try:
         scene = parse_prompt(prompt)
     except PromptError as error:
@@ -87,21 +87,21 @@ def _fault(pixels: "Pixels", scene: Scene) -> str | None:
     labels = _name_colours(pixels)
     unnamed = float((labels < 0).mean())
     if unnamed > _MOST_UNNAMED:
-        return f"{unnamed:.0%} of the picture is of no colour that was asked for"
+        return f"{unnamed:.0%} of the image has a colour that was not asked for"
     background = _border_colour(labels)
     if background != scene.background:
         return f"the background is {background or 'of no one colour'}, not {scene.background}"
     wanted = {scene.background, *(item.colour for item in scene.items)}
     for colour in PALETTE:
         if colour not in wanted and _covers_enough(labels, colour):
-            return f"something {colour} is there that was not asked for"
+            return f"it shows something {colour} that was not asked for"
     places = []
     for item in scene.items:
         found = _find(labels, item, scene)
         if found is None:
             return f"there is nothing {item.colour}"
         if found.shape != item.shape:
-            return f"what is {item.colour} is {_a(found.shape)}, not {_a(item.shape)}"
+            return f"the {item.colour} object is {_a(found.shape)}, not {_a(item.shape)}"
         places.append(found)
     for (first, one), (second, other) in _neighbours(scene, places):
         if scene.relation is not None and not _holds(scene.relation, one, other):

@@ -1,7 +1,7 @@
 """Does one device agree with itself? Pass against pass, cell against cell, process against process.
 
-Pure over records and the files a run kept. Bits are looked at first: equal digests are equal
-pictures. Where they differ, the distance of the final latents and that of the pixels are each held
+Pure over records and the files that a run kept. Bits are looked at first: equal digests are equal
+images. Where they differ, the distance of the final latents and that of the pixels are each held
 against what rounding alone explains for the dtype, as the comparison with the CPU recorded it; and
 what a person would see between the two is named. Latents alone do not tell: a fault in the decode
 leaves them identical.
@@ -36,8 +36,8 @@ EqualityKind = Literal["first-pass", "replicates", "warmup", "batching", "attent
 EqualityVerdict = Literal["identical", "same", "different", "unknown"]
 
 _NO_FLOOR = "differs, but how much rounding explains was not measured"
-_OF_ROUNDING = "the CPU's own rounding in the same arithmetic changes this image as much"
-_NO_FILES = "differs, but its latents or its picture were not kept"
+_OF_ROUNDING = "the CPU's own rounding in the same arithmetic changes this image by as much"
+_NO_FILES = "differs, but its latents or its image were not kept"
 
 
 class Equality(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,7 +165,7 @@ def _across_cases(
 
 
 def _pictures_of(passes: Iterable[_Passes]) -> int:
-    """How many pictures there are to compare."""
+    """How many images there are to compare."""
     return sum(min(len(one.images), len(other.images)) for one, other in passes)
 
 
@@ -174,7 +174,7 @@ def _have_pictures(passes: Iterable[_Passes]) -> bool:
 
 
 def _plainer(case: Case) -> Iterator[tuple[EqualityKind, Case]]:
-    """The cases that are alike but for one setting that should leave the picture alone."""
+    """The cases that are alike but for one setting that should leave the image alone."""
     if case.warmup:
         yield "warmup", msgspec.structs.replace(case, warmup=False)
     if case.batching == "batch":
@@ -184,7 +184,7 @@ def _plainer(case: Case) -> Iterator[tuple[EqualityKind, Case]]:
 
 
 class _Found(msgspec.Struct, frozen=True):
-    """How two pictures of a pair compare; infinite where one of them is not a number."""
+    """How two images of a pair compare; infinite where one of them is not a number."""
 
     verdict: EqualityVerdict
     reason: str | None = None
@@ -196,7 +196,7 @@ class _Found(msgspec.Struct, frozen=True):
 
 
 class _Explained(msgspec.Struct):
-    """What rounding explains in a case: relative L2 of latents, picture, and decode alone."""
+    """What rounding explains in a case: relative L2 of latents, image, and decode alone."""
 
     latents: float | None = None
     picture: float | None = None
@@ -207,7 +207,7 @@ _WORST: tuple[EqualityVerdict, ...] = ("different", "unknown", "same", "identica
 
 
 class _Judge:
-    """Answers questions; two pictures are compared once."""
+    """Answers questions; two images are compared once."""
 
     def __init__(self, artifacts: Artifacts, compared: Sequence[Compared]) -> None:
         self._artifacts = artifacts
@@ -226,14 +226,14 @@ class _Judge:
                     known.picture = _larger(known.picture, image.picture.expected_rel_l2)
                 known.decode = _larger(known.decode, image.decode_expected_rel_l2)
         self._pairs: dict[tuple[object, ...], _Found] = {}
-        # Cases share their pictures, too: two files are opened and measured once.
+        # Cases share their images, too: two files are opened and measured once.
         self._latents_apart = functools.cache(self._latents_apart_of)
         self._pixels_apart = functools.cache(self._pixels_apart_of)
 
     def answer(
         self, kind: EqualityKind, cases: list[Case], arm: str, passes: list[_Passes]
     ) -> Equality:
-        """The worst of all pictures that were made twice."""
+        """The worst of all images that were made twice."""
         differing = _unlike(passes)
         answer = Equality(
             kind=kind,
@@ -362,7 +362,7 @@ class _Judge:
         return measures.relative_l2(second, first)
 
     def _pixels(self, pair: _Pair, cases: list[Case], explained: _Explained) -> _Found:
-        """By the pixels alone. Pictures that are identical in all 8 bits are the same."""
+        """By the pixels alone. Images that are identical in all 8 bits are the same."""
         if pair.one.pixels_sha256 == pair.other.pixels_sha256:
             return _Found("same", pixels_rel_l2=0.0, same_picture=True)
         error = explained.picture
@@ -411,8 +411,8 @@ def _of_padding(found: _Found) -> _Found:
 
 
 def _unlike(passes: Iterable[_Passes]) -> list[_Pair]:
-    """Pictures that differ in any bit. What processes repeat is there once: a run has many."""
-    # Equal pictures of a run are held once (``runs/interning.py``), so most are known at once.
+    """Images that differ in any bit. What processes repeat is there once: a run has many."""
+    # Equal images of a run are held once (``runs/interning.py``), so most are known at once.
     seen: dict[tuple[int, int, int], _Pair] = {}
     for one, other in passes:
         if one.images == other.images:
@@ -429,7 +429,7 @@ def _unlike(passes: Iterable[_Passes]) -> list[_Pair]:
 
 
 def _names(picture: Picture) -> tuple[str, str]:
-    """The hashes of a picture's latents and pixels: equal for identical pictures only."""
+    """The hashes of an image's latents and pixels: equal for identical images only."""
     return picture.latents_sha256, picture.pixels_sha256
 
 

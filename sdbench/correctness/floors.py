@@ -66,9 +66,9 @@ class Floor(msgspec.Struct, frozen=True, kw_only=True):
         return _added_up(self.noise, errors, self.steps)
 
     def expected_picture(self, picture_gain: float | None) -> float | None:
-        """Of the decoded picture of a free run: the latents' divergence decoded, and the decode.
+        """Of the decoded image of a free run: the latents' divergence decoded, and the decode.
 
-        ``picture_gain`` is how much of a relative change of the final latents the picture shows.
+        ``picture_gain`` is how much of a relative change of the final latents the image shows.
         """
         divergence = self.expected_divergence()
         if divergence is None or self.picture is None or picture_gain is None:

@@ -1,4 +1,4 @@
-"""How far two arrays, or two pictures, are apart: plain numbers, no judgement."""
+"""How far two arrays, or two images, are apart: plain numbers, no judgement."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,9 +7,9 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
     Pixels = NDArray[Any]
-    """An 8-bit picture (height, width, 3)."""
+    """An 8-bit image (height, width, 3)."""
 
-_CELL = 8  # pixels of a picture for one point of its latents
+_CELL = 8  # pixels of an image for one point of its latents
 
 
 def relative_l2(got: "Array", expected: "Array") -> float | None:
@@ -44,7 +44,7 @@ def cosine(got: "Array", expected: "Array") -> float | None:
 
 
 def correlation(got: "Pixels", expected: "Pixels") -> float | None:
-    """Correlation of two pictures over all channels, each channel's mean removed."""
+    """Correlation of two images over all channels, each channel's mean removed."""
     import numpy as np
 
     one, other = (np.asarray(picture, np.float64) for picture in (got, expected))
@@ -54,9 +54,9 @@ def correlation(got: "Pixels", expected: "Pixels") -> float | None:
 def correlation_of_errors(
     got: "Pixels", expected: "Pixels", latents: "Array", expected_latents: "Array"
 ) -> float | None:
-    """How far a picture and its latents differ in the same places, from -1 to 1.
+    """How far an image and its latents differ in the same places, from -1 to 1.
 
-    Pictures are (height, width, 3), latents (..., rows, columns). The error of each point of the
+    Images are (height, width, 3), latents (..., rows, columns). The error of each point of the
     latents is compared with that of the pixels which it becomes. None where the shapes do not
     fit, a number is not finite or one of the two differs nowhere.
     """
@@ -76,7 +76,7 @@ def correlation_of_errors(
 
 
 def peak_signal_to_noise_db(got: "Pixels", expected: "Pixels") -> float | None:
-    """PSNR of 8-bit pictures; None (infinite) when they are identical."""
+    """PSNR of 8-bit images; None (infinite) when they are identical."""
     import numpy as np
     from skimage.metrics import peak_signal_noise_ratio
 
@@ -86,14 +86,14 @@ def peak_signal_to_noise_db(got: "Pixels", expected: "Pixels") -> float | None:
 
 
 def structural_similarity(got: "Pixels", expected: "Pixels") -> float:
-    """SSIM of 8-bit pictures (Wang et al. 2004), mean over channels."""
+    """SSIM of 8-bit images (Wang et al. 2004), mean over channels."""
     from skimage.metrics import structural_similarity as ssim
 
     return float(ssim(expected, got, channel_axis=2, data_range=255))
 
 
 def neighbour_correlation(pixels: "Pixels") -> float | None:
-    """How much a cell of 8x8 pixels is like the next one; None for a flat or tiny picture.
+    """How much a cell of 8x8 pixels is like the next one; None for a flat or tiny image.
 
     A cell is what one point of the latents becomes, so this is low for a decoded field of noise
     although its pixels, smoothed by the decoder, follow each other closely.
@@ -112,7 +112,7 @@ def neighbour_correlation(pixels: "Pixels") -> float | None:
 
 
 def to_pixels(picture: "Array") -> "Pixels":
-    """An 8-bit picture (height, width, 3) from values in [0, 1] (3, height, width), as stored."""
+    """An 8-bit image (height, width, 3) from values in [0, 1] (3, height, width), as stored."""
     import numpy as np
 
     if picture.dtype == np.uint8:

@@ -8,7 +8,7 @@ is such an image is seen by making it on the CPU in the same arithmetic, freely 
 (:data:`~.thresholds.OWN_ROUNDING_MULTIPLE`), and where three times do not explain the image, it is
 made more often (:func:`times_to_make`). So it explains a difference that lies in this place
 and is not much larger; what remains without this place (a wash-out, a cast, bands, another part)
-is judged as in every picture.
+is judged as in every image.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     Pixels = NDArray[Any]
 
 OF_A_SHAPE = frozenset({"part", "unlike", "another-picture"})
-"""What a shape that came out otherwise is seen as; no fault of the whole picture is among them."""
+"""What a shape that came out otherwise is seen as; no fault of the whole image is among them."""
 
 
 def times_to_make(made: Rounded | None) -> int | None:
@@ -54,7 +54,7 @@ def times_to_make(made: Rounded | None) -> int | None:
 
 
 def own_multiple(times: int) -> float:
-    """How many times the most of so many pictures still is rounding."""
+    """How many times the most of so many images still is rounding."""
     many = times >= OWN_ROUNDING_TIMES[1]
     return OWN_ROUNDING_MULTIPLE_OF_MANY if many else OWN_ROUNDING_MULTIPLE
 
@@ -68,7 +68,7 @@ def unexplained(
 ) -> list[PictureDifference]:
     """What is to be seen and is not of rounding, strongest first.
 
-    ``own`` are the CPU's pictures in this arithmetic, ``differences`` what is to be seen between
+    ``own`` are the CPU's images in this arithmetic, ``differences`` what is to be seen between
     ``got`` and ``expected``, ``rounding`` is what the noise floor explains (root mean square in
     levels).
     """
@@ -105,9 +105,9 @@ def allowed_by_own(distance: float | None, times: int) -> float:
 
 
 def own_margins(found: dict[str, Any], own: OwnRounding) -> dict[str, float]:
-    """The distance of latents and picture over what the floor or the image's own rounding allows.
+    """The distance of latents and image over what the floor or the image's own rounding allows.
 
-    A stage whose floor is not known is left out; without the picture's the verdict is ``unknown``.
+    A stage whose floor is not known is left out; without the image's the verdict is ``unknown``.
     """
     margins = {}
     for name, distance in (("latents", own.latents_rel_l2), ("picture", own.picture_rel_l2)):
@@ -122,7 +122,7 @@ def own_margins(found: dict[str, Any], own: OwnRounding) -> dict[str, float]:
 
 
 def is_gross(found: dict[str, Any], own: OwnRounding) -> bool:
-    """Whether the picture is so far off that making it more often would not explain it."""
+    """Whether the image is so far off that making it more often would not explain it."""
     picture: StageDifference | None = found.get("picture")
     allowed = OWN_ROUNDING_GROSS * allowed_by_own(own.picture_rel_l2, own.times)
     return picture is not None and picture.rel_l2 is not None and picture.rel_l2 > allowed
@@ -133,7 +133,7 @@ def amplified_by(
 ) -> list[PictureDifference]:
     """The differences that rounding may have made in the steps (AMPLIFIED_LATENTS).
 
-    ``in_place``: the latents differ where the picture does. Tones have no place, so of them the
+    ``in_place``: the latents differ where the image does. Tones have no place, so of them the
     latents have to differ as rounding makes them differ, and nothing may be plain to see.
     """
     found, allowed = (latents.rel_l2, latents.expected_rel_l2) if latents else (None, None)
@@ -156,7 +156,7 @@ def as_far_as_rounding(latents: StageDifference | None, own: OwnRounding) -> boo
 def as_far_as_its_picture(
     latents: StageDifference | None, picture: StageDifference | None, own: OwnRounding
 ) -> bool:
-    """Whether final latents and picture are about as far off as each other, as rounding's are.
+    """Whether final latents and image are about as far off as each other, as rounding's are.
 
     Where rounding takes an image far, a device's may come out nearer to the CPU's float32.
     """
@@ -169,7 +169,7 @@ def as_far_as_its_picture(
 
 
 def moved_cells(expected: "Pixels", own: "Sequence[Pixels]", rounding: float) -> "Array":
-    """In which cells of 8x8 pixels, or next to which, rounding alone changes the picture."""
+    """In which cells of 8x8 pixels, or next to which, rounding alone changes the image."""
     moved: Array = _moves(expected, own) > _moved_from(rounding)
     return moved
 

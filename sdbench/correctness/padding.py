@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
+PADDED_BEGINS = "cannot tell: the prompts of this batch have unequal lengths"
+"""How the reason begins, in the records of every version."""
 PADDED = (
-    "cannot tell: the prompts of this batch have unequal lengths and the model has no mask for the "
-    "padding, so this image is another one than alone, on any device"
+    f"{PADDED_BEGINS} and the model has no mask for the padding, so this image differs from the "
+    "one that is made alone, on any device"
 )
 """Why an image is not judged by its difference from the one that is made alone."""
 # No padding makes these.

@@ -1,10 +1,11 @@
-"""A replicate's pictures beside the CPU's: how far apart, and whether that is more than rounding.
+"""Compares a replicate's images with the CPU's: how large the difference is, and whether rounding
+explains it.
 
 `match`: no stage is further from the reference than :data:`~.thresholds.MATCH_MULTIPLE` times what
 the noise floor explains, and nothing is to be seen. `drift`: further, or what only a careful eye
-sees. `broken`: NaN, black, flat, noise, another picture, or a difference that anybody sees.
+sees. `broken`: NaN, black, flat, noise, another image, or a difference that anybody sees.
 `unknown`: there was nothing to compare with, or the floor is too high to tell. The margin is the
-distance over what is allowed, so up to 1 it matches. Identical pictures need no floor.
+distance over what is allowed, so up to 1 it matches. Identical images need no floor.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -65,15 +66,15 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-_NOT_KEPT = "the picture was not kept, so its decode was not checked"
+_NOT_KEPT = "the image was not kept, so its decode was not checked"
 _NOT_ROUNDED = "how much rounding alone changes this image was not measured"
 _TOO_FEW_TIMES = "how much rounding alone changes this image was measured a few times only"
-_NO_PICTURE_FLOOR = "how much rounding explains of the picture was not measured"
+_NO_PICTURE_FLOOR = "how much rounding explains of the image was not measured"
 
 
 @dataclass(frozen=True)
 class ReferenceSet:
-    """What a case's replicates are held against; ``absent`` says why a part is missing."""
+    """What a case's replicates are compared with; ``absent`` says why a part is missing."""
 
     references: Mapping[int, Reference] = field(default_factory=dict)
     """By image, those there are."""
@@ -111,7 +112,7 @@ class ReferenceSet:
 
 
 ReadContent = Callable[[int, "Array"], Content | None]
-"""Whether the picture of an image shows what its prompt asks for; None: that cannot be read."""
+"""Whether an image shows what its prompt asks for; None: that cannot be read."""
 
 
 def _unread(image: int, pixels: "Array") -> Content | None:
@@ -119,7 +120,7 @@ def _unread(image: int, pixels: "Array") -> Content | None:
 
 
 class ParityResult:
-    """Compares the replicates of one run; a picture made many times is looked at once."""
+    """Compares the replicates of one run; an image made many times is looked at once."""
 
     def __init__(self, artifacts: Artifacts, *, trained: bool, read: ReadContent = _unread) -> None:
         self._artifacts = artifacts
@@ -157,7 +158,7 @@ class ParityResult:
         if verdict == "match" and any(map(_is_undecided, images)):
             verdict = "unknown"  # the other images do not acquit one that differs visibly
         if verdict == "match" and margin is not None and margin > 1:
-            verdict = "drift"  # a stage on the way differs, though the picture came out right
+            verdict = "drift"  # a stage on the way differs, though the image came out right
         sources = dict.fromkeys(entry.source for entry in yardstick.references.values())
         return Compared(
             replicate_id=replicate.replicate_id,
@@ -258,7 +259,7 @@ class ParityResult:
         elif pixels is not None:
             found["fault"] = "another-picture"  # of another size
         elif "latents" in found and pictures.other_latents(found["latents"].cosine):
-            found["fault"] = "another-picture"  # the picture itself was not kept
+            found["fault"] = "another-picture"  # the image itself was not kept
         found |= _judged(found, differences, case, yardstick)
         if pixels is None or not alike or yardstick.arithmetic_of(case) is None:
             return found
@@ -383,7 +384,7 @@ class _Pair:
 
     @property
     def latents_differ_there(self) -> bool:
-        """Whether the latents differ where the picture does (AMPLIFIED_LATENTS)."""
+        """Whether the latents differ where the image does (AMPLIFIED_LATENTS)."""
         if self.latents is None:
             return False
         alike = measures.correlation_of_errors(
@@ -400,7 +401,7 @@ class _Pair:
 
 
 def _is_models_own(fault: PictureFault | None, expected: "Array") -> bool:
-    """Whether the CPU's picture is of that kind too, so that the two are to be compared."""
+    """Whether the CPU's image is of that kind too, so that the two are to be compared."""
     if fault == "saturated":
         return pictures.is_saturated(expected)
     return fault == "flat" and picture_measures.is_of_one_colour(expected)
@@ -409,7 +410,7 @@ def _is_models_own(fault: PictureFault | None, expected: "Array") -> bool:
 def _fault_of(
     differences: list[PictureDifference], correlation: float | None
 ) -> PictureFault | None:
-    """The fault that makes a picture another one, if one of the differences does."""
+    """The fault that makes an image another one, if one of the differences does."""
     kinds = {entry.kind for entry in differences}
     if "flat" in kinds:
         return "flat"
@@ -424,7 +425,7 @@ _OF_ANOTHER_PLACE = frozenset({"shift", "mirrored", "exchanged-parts"})
 
 
 def rounding_levels(error: float | None, expected: "Array", case: Case) -> float:
-    """What rounding explains of an 8-bit picture: root mean square in levels."""
+    """What rounding explains of an 8-bit image: root mean square in levels."""
     relative = thresholds.SOME_ROUNDING[case.dtype] if error is None else error
     eight_bits = 0.29  # a level's uniform distribution has a deviation of 1 / sqrt(12)
     return relative * picture_measures.root_mean_square(expected) + eight_bits
@@ -490,7 +491,7 @@ def _distinct_pictures(
     found: dict[tuple[int, str, str], tuple[list[int], Picture]] = {}
     for entry in replicate.passes:
         if entry.kind == "prime":
-            continue  # one step: another picture by design
+            continue  # one step: another image by design
         for image, picture in enumerate(entry.images):
             key = image, picture.pixels_sha256, picture.latents_sha256
             found.setdefault(key, ([], picture))[0].append(entry.index)

@@ -1,7 +1,7 @@
-"""What a person would see between two pictures that should be the same: named, and how strong.
+"""What a person would see between two images that should be the same: named, and how strong.
 
 Each kind has a measure (:mod:`.picture_measures`) and a limit (:data:`.thresholds.VISIBLE`): below
-``noticed`` nobody sees it, from ``plain`` on anybody does. Rounding may change a picture too, so a
+``noticed`` nobody sees it, from ``plain`` on anybody does. Rounding may change an image too, so a
 multiple of what rounding explains is always allowed.
 """
 
@@ -66,14 +66,14 @@ def picture_differences(
     return [*found]
 
 
-# Passes and processes bring the same pictures, and an image's own rounding is asked for with each
-# picture of it that differs. What is found of two is small, so it is kept by what they hold.
+# Passes and processes bring the same images, and an image's own rounding is asked for with each
+# image of it that differs. What is found of two is small, so it is kept by what they hold.
 _MOST_JUDGED = 4096
 _JUDGED: dict[tuple[object, ...], list[PictureDifference]] = {}
 
 
 def _named(pixels: "Pixels") -> tuple[object, ...]:
-    """What names a picture: two with the same name are the same."""
+    """What names an image: two with the same name are the same."""
     import numpy as np
 
     data = np.ascontiguousarray(pixels)
@@ -112,7 +112,7 @@ _OF_TILING = frozenset(
 
 
 class _Judge:
-    """Holds two pictures and asks the measures."""
+    """Holds two images and asks the measures."""
 
     def __init__(
         self, got: "Pixels", expected: "Pixels", rounding: float, share: float = 1.0
@@ -140,7 +140,7 @@ class _Judge:
         )
 
     def whole(self) -> "Iterator[PictureDifference]":
-        """The one change that the whole picture has gone through, if one explains it."""
+        """The one change that the whole image has gone through, if one explains it."""
         flat = 255 * FLAT_DEVIATION
         if picture_measures.channel_deviation(self._got) < flat:
             if picture_measures.channel_deviation(self._expected) >= 2 * flat:
@@ -170,7 +170,7 @@ class _Judge:
         for parts in (2, 3, 4, 8):
             found = picture_measures.exchanged_parts(self._got, self._expected, parts)
             if found is not None and found[0] and self._explains(found[1], _WELL):
-                words = f"{found[0]} of {parts * parts} parts of it show what belongs elsewhere"
+                words = f"{found[0]} of {parts * parts} parts of it show content of another place"
                 yield _difference("exchanged-parts", self._error, words)
                 return
 
@@ -190,7 +190,7 @@ class _Judge:
         yield from named
         yield from local
         if not named and not local:
-            yield from _some(self._over("unlike", self._error, "it differs all over"))
+            yield from _some(self._over("unlike", self._error, "it differs everywhere"))
 
     def _of_tones(self, tones: picture_measures.Tones) -> "Iterator[PictureDifference | None]":
         lighter = "lighter" if tones.brightness > 0 else "darker"
@@ -282,11 +282,11 @@ class _Judge:
             return None
         if self._specks(left) is not None or self._bands(left, _WIDEST_BANDS) is not None:
             return None
-        words = f"{_place(wrong)} is wrong ({wrong.mean():.0%} of the picture)"
+        words = f"{_place(wrong)} is wrong ({wrong.mean():.0%} of the image)"
         return self._over("part", float(errors.max()), words)
 
     def _moved(self) -> PictureDifference | None:
-        """The same picture at another place."""
+        """The same image at another place."""
         slight, share = picture_measures.fraction_moved(self._got, self._expected)
         far = (slight.right**2 + slight.down**2) ** 0.5
         if share > _SHARE_EXPLAINED and far < 2:
@@ -325,7 +325,7 @@ def _some(entry: PictureDifference | None) -> list[PictureDifference]:
 
 
 def _is_noise(got: "Pixels", expected: "Pixels", alike: float | None) -> bool:
-    """Noise, of pixels or of cells, where the other picture is none; ``alike``: as they are."""
+    """Noise, of pixels or of cells, where the other image is none; ``alike``: as they are."""
     if alike is not None and alike >= SAME_PICTURE_CORRELATION:
         return False
     own, theirs = (picture_measures.pixel_correlation(picture) for picture in (got, expected))

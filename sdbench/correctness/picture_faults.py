@@ -1,4 +1,4 @@
-"""What is wrong with a picture by itself, and whether two pictures show the same."""
+"""What is wrong with an image by itself, and whether two images show the same."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def certain_fault(picture: Picture, pixels: "Pixels | None") -> PictureFault | None:
-    """What is wrong whatever the picture should show: no reference is needed."""
+    """What is wrong whatever the image should show: no reference is needed."""
     if picture.nan_count or picture.inf_count or picture.latents_nonfinite_count:
         return "not-a-number"
     if picture.black:
@@ -25,7 +25,7 @@ def certain_fault(picture: Picture, pixels: "Pixels | None") -> PictureFault | N
 
 
 def likely_fault(picture: Picture, pixels: "Pixels | None") -> PictureFault | None:
-    """What a trained model's picture should never be; random weights make such by design."""
+    """What a trained model's image should never be; random weights make such by design."""
     if picture.flat:
         return "flat"
     if pixels is None:
@@ -42,7 +42,7 @@ def is_saturated(pixels: "Pixels") -> bool:
 
 
 def is_noise(pixels: "Pixels") -> bool:
-    """Whether the picture looks like noise: neither its pixels nor its cells follow each other."""
+    """Whether the image looks like noise: neither its pixels nor its cells follow each other."""
     pixel = picture_measures.pixel_correlation(pixels)
     if pixel is not None and pixel < thresholds.NEIGHBOURS_OF_NOISE:
         return True
@@ -60,7 +60,7 @@ def same_picture(pixels: "Pixels", reference: "Pixels") -> bool:
 
 
 def other_latents(cosine: float | None) -> bool:
-    """Whether two final latents with this angle between them are of different pictures."""
+    """Whether two final latents with this angle between them are of different images."""
     return cosine is not None and cosine < thresholds.SAME_PICTURE_CORRELATION
 
 

@@ -1,8 +1,8 @@
-"""What is wrong with a picture, as far as the picture alone tells, without a reference.
+"""What is wrong with an image, as far as the image alone tells, without a reference.
 
-For somebody who holds a bad picture and nothing else. A kind is named only where ordinary
+For somebody who holds a bad image and nothing else. A kind is named only where ordinary
 photographs and drawings do not have it; how sure that is, is said. Black, flat and white noise
-are certain; seams, bands and specks are likely; paleness may be the picture's own.
+are certain; seams, bands and specks are likely; paleness may be the image's own.
 """
 
 from collections.abc import Iterator
@@ -56,9 +56,9 @@ class PictureKind:
 
 
 def kinds_of(pixels: "Pixels") -> list[PictureKind]:
-    """The kinds of fault seen in an 8-bit picture (height, width, 3), the surest first.
+    """The kinds of fault seen in an 8-bit image (height, width, 3), the surest first.
 
-    Empty where nothing is found, which does not mean that the picture is right.
+    Empty where nothing is found, which does not mean that the image is right.
     """
     whole = next(_whole(pixels), None)
     if whole is not None:
@@ -70,18 +70,18 @@ def kinds_of(pixels: "Pixels") -> list[PictureKind]:
 
 
 def _whole(pixels: "Pixels") -> Iterator[PictureKind]:
-    """What leaves no picture to look at."""
+    """Faults that leave no visible content."""
     import numpy as np
 
     if int(pixels.max()) <= _BLACK_LEVELS:
         yield PictureKind(
-            "black", "The picture is black: not a number (NaN) is stored as black.", "high"
+            "black", "The image is black: not a number (NaN) is stored as black.", "high"
         )
         return
     low, high = np.percentile(pixels, [0.5, 99.5], axis=(0, 1))
     if float((high - low).max()) <= _FLAT_LEVELS:
         colour = ", ".join(f"{value:.0f}" for value in pixels.mean(axis=(0, 1)))
-        yield PictureKind("flat", f"The picture is flat, of one colour (RGB {colour}).", "high")
+        yield PictureKind("flat", f"The image is flat, of one colour (RGB {colour}).", "high")
         return
     yield from _noise(pixels)
     yield from _saturated(pixels)
@@ -94,14 +94,14 @@ def _noise(pixels: "Pixels") -> Iterator[PictureKind]:
     deviation = picture_measures.channel_deviation(pixels)
     if alike < NEIGHBOURS_OF_NOISE and deviation >= _NOISE_DEVIATION and _is_even(pixels):
         sure: Confidence = "high" if abs(alike) < NEIGHBOURS_OF_NOISE / 2 else "medium"
-        yield PictureKind("noise", "The picture is noise: no pixel follows from the next.", sure)
+        yield PictureKind("noise", "The image is noise: no pixel follows from the next.", sure)
         return
     light, colour = _light_and_colour(pixels)
     colour_alike = picture_measures.pixel_correlation(colour)
     strong = picture_measures.root_mean_square(colour) >= _NOISE_DEVIATION
     if colour_alike is not None and colour_alike < NEIGHBOURS_OF_NOISE and strong:
         yield PictureKind(
-            "colour-noise", "Colour noise lies over the picture: its colours are random.", "high"
+            "colour-noise", "Colour noise lies over the image: its colours are random.", "high"
         )
         return
     blobs = measures.neighbour_correlation(pixels)
@@ -109,7 +109,7 @@ def _noise(pixels: "Pixels") -> Iterator[PictureKind]:
     if blobs is not None and blobs < _BLOBS_ALIKE and colourful and _is_even(pixels):
         yield PictureKind(
             "noise",
-            "The picture is blobs of colour, as when noise is decoded that was not denoised.",
+            "The image is blobs of colour, as when noise is decoded that was not denoised.",
             "medium",
         )
 
@@ -123,12 +123,12 @@ def _saturated(pixels: "Pixels") -> Iterator[PictureKind]:
     corners = (pixels >= 128) @ np.array([1, 2, 4])
     shares = np.bincount(corners.ravel(), minlength=8) / corners.size
     if int((shares >= 0.02).sum()) >= 5 and (shares[1:7] > 0.02).sum() >= 3:
-        words = "The picture is saturated: every colour is at an end of the scale."
+        words = "The image is saturated: every colour is at an end of the scale."
         yield PictureKind("saturated", words, "medium")
 
 
 def _in_places(pixels: "Pixels") -> Iterator[PictureKind]:
-    """What lies over a picture."""
+    """What lies over an image."""
     drawn = (
         picture_measures.levels_used(pixels) < _FEWEST_LEVELS
     )  # a chessboard has seams by design
@@ -137,20 +137,20 @@ def _in_places(pixels: "Pixels") -> Iterator[PictureKind]:
     if down and across and _on_a_grid(down, sides[0]) and _on_a_grid(across, sides[1]):
         yield PictureKind(
             "tiles",
-            "The picture falls into tiles: seams run across it in both directions, at "
+            "The image falls into tiles: seams run across it in both directions, at "
             f"{_places(down)} from the top and {_places(across)} from the left.",
             "medium",
         )
     else:
         for axis, name in ((0, "Horizontal"), (1, "Vertical")):
             if _has_bands(pixels, axis):
-                yield PictureKind("bands", f"{name} bands lie over the picture.", "medium")
+                yield PictureKind("bands", f"{name} bands lie over the image.", "medium")
     specks = lone_specks(pixels)
     if specks:
         yield PictureKind("specks", f"{specks} single pixels stand out (specks).", "medium")
     step = _step_of_levels(pixels)
     if step is not None:
-        words = f"The picture is posterised: its colours are {step} levels apart."
+        words = f"The image is posterised: its colours are {step} levels apart."
         yield PictureKind("posterised", words, "medium")
     yield from _washed_out(pixels)
 
@@ -163,7 +163,7 @@ def _washed_out(pixels: "Pixels") -> Iterator[PictureKind]:
     if pale and lightest < _PALE_LIGHTEST:
         yield PictureKind(
             "washed-out",
-            f"The picture may be washed out: it uses the levels {darkest:.0f} to {lightest:.0f} of "
+            f"The image may be washed out: it uses the levels {darkest:.0f} to {lightest:.0f} of "
             "0 to 255 only. It may also be meant so.",
             "low",
         )

@@ -1,7 +1,7 @@
-"""Numbers about the difference of two pictures, each for one kind of fault; no judgement.
+"""Numbers about the difference of two images, each for one kind of fault; no judgement.
 
-Pictures are 8-bit arrays (height, width, 3); everything is computed and returned in levels
-(0 to 255), in pixels, or as a share, as the docstrings say. ``got`` is the picture in question,
+Images are 8-bit arrays (height, width, 3); everything is computed and returned in levels
+(0 to 255), in pixels, or as a share, as the docstrings say. ``got`` is the image in question,
 ``expected`` the one it is compared with; both have the same shape.
 """
 
@@ -24,7 +24,7 @@ CELL = 8
 _TRIMMED = 3.0  # robust deviations beyond which a pixel does not take part in a fit
 _TONES = 16
 _SQUARE = 4
-_SAMPLED = 256  # a larger picture is sampled to find a shift
+_SAMPLED = 256  # a larger image is sampled to find a shift
 
 
 def root_mean_square(array: "Array") -> float:
@@ -68,9 +68,9 @@ class Tones:
     """A global change of tones, fitted by least squares without the pixels that do not follow.
 
     ``brightness`` and ``cast`` (the channel furthest from the mean of all) are mean differences in
-    levels, ``contrast`` and ``saturation`` factors (None where the expected picture has too little
+    levels, ``contrast`` and ``saturation`` factors (None where the expected image has too little
     of it to tell), ``curve`` the largest bend of the tone curve in levels. ``fitted`` is the
-    expected picture with this change; ``alike`` the correlation of the two after it.
+    expected image with this change; ``alike`` the correlation of the two after it.
     """
 
     brightness: float
@@ -84,7 +84,7 @@ class Tones:
 
 
 def tones(got: "Pixels", expected: "Pixels") -> Tones:
-    """How brightness, contrast and colour of the whole picture have changed."""
+    """How brightness, contrast and colour of the whole image have changed."""
     import numpy as np
 
     whole, whole_expected = np.asarray(got, np.float64), np.asarray(expected, np.float64)
@@ -258,7 +258,7 @@ def graininess(left: "Array") -> tuple[float, float]:
 def specks(left: "Array", expected: "Pixels", least: float) -> "Array":
     """Which pixels are off by at least so many levels where nearly all around them is right.
 
-    What the expected picture itself does around a pixel is allowed: edges move a little.
+    What the expected image itself does around a pixel is allowed: edges move a little.
     """
     import numpy as np
 
@@ -328,7 +328,7 @@ def level_gap(pixels: "Pixels") -> float:
 
 
 def periodic_share(left: "Array") -> float:
-    """How much of a difference's power one wave across the picture has, from 0 to 1."""
+    """How much of a difference's power one wave across the image has, from 0 to 1."""
     import numpy as np
 
     field = left.mean(axis=2)
@@ -345,7 +345,7 @@ def periodic_share(left: "Array") -> float:
 
 @dataclass(frozen=True)
 class Moved:
-    """Where the picture has to be moved for the two to agree, and how well they then do.
+    """Where the image has to be moved for the two to agree, and how well they then do.
 
     ``right`` and ``down`` are pixels; ``left_over`` is the remaining root mean square in levels.
     """
@@ -419,7 +419,7 @@ def _error_of_overlap(one: "Array", other: "Array", down: int, right: int, step:
 def fraction_moved(got: "Pixels", expected: "Pixels") -> tuple[Moved, float]:
     """A shift by less than two pixels or so, read off the slopes; and the share it explains.
 
-    Least squares of the difference over the expected picture's gradients (Lucas and Kanade 1981).
+    Least squares of the difference over the expected image's gradients (Lucas and Kanade 1981).
     """
     import numpy as np
 
@@ -435,7 +435,7 @@ def fraction_moved(got: "Pixels", expected: "Pixels") -> tuple[Moved, float]:
 
 
 def rearrangements(expected: "Pixels") -> "Iterator[tuple[str, str, Array]]":
-    """Kind, words and picture for each way in which whole channels or axes may be exchanged."""
+    """Kind, words and image for each way in which whole channels or axes may be exchanged."""
     import numpy as np
 
     names = {
@@ -460,7 +460,7 @@ def rearrangements(expected: "Pixels") -> "Iterator[tuple[str, str, Array]]":
 def exchanged_parts(got: "Pixels", expected: "Pixels", parts: int) -> tuple[int, float] | None:
     """How many of ``parts`` x ``parts`` parts show what belongs elsewhere, and the error left.
 
-    None where the picture cannot be divided so. The error is in levels, with every part compared
+    None where the image cannot be divided so. The error is in levels, with every part compared
     with the one that it is most like.
     """
     import numpy as np

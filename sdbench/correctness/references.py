@@ -1,4 +1,4 @@
-"""Where the CPU's pictures are kept, and by which key they are found.
+"""Where the CPU's images are kept, and by which key they are found.
 
 A folder for each reference: ``image.safetensors`` (a trace, see ``worker/trace.py``) and, for the
 image whose settings they were measured at, ``floor-<dtype>.json``; for images that were beyond
@@ -35,7 +35,7 @@ PACKAGED = Path(__file__).parent / "data"
 
 
 class ReferenceSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """All that decides one reference picture, versions apart."""
+    """All that decides one reference image, versions apart."""
 
     model_sha256: str
     resolution: str
@@ -87,12 +87,12 @@ class Reference:
 
     @property
     def is_packed(self) -> bool:
-        """Whether the picture has 8 bits only."""
+        """Whether the image has 8 bits only."""
         return self.picture.dtype.kind == "u"
 
     @property
     def picture_gain(self) -> float | None:
-        """Relative change of the picture for a relative change of the final latents."""
+        """Relative change of the image for a relative change of the final latents."""
         gain = self.tensors.metadata.get("picture_gain")
         return float(gain) if isinstance(gain, (int, float)) else None
 
@@ -119,7 +119,7 @@ class Rounded:
 
     @property
     def pictures(self) -> "list[NDArray[Any]]":
-        """The pictures (3, height, width), values in [0, 1], of each time it was made."""
+        """The images (3, height, width), values in [0, 1], of each time it was made."""
         return list(self.tensors.arrays["pictures"])
 
 
@@ -182,5 +182,5 @@ def _shelves(
 
 def _words(versions: Any) -> str:
     if not isinstance(versions, dict):
-        return "versions not told"
+        return "versions not recorded"
     return ", ".join(f"{name} {versions[name]}" for name in DECIDING_VERSIONS if name in versions)

@@ -1,13 +1,13 @@
-"""The little language of ``builtin/shapes``: prompts that say exactly what a picture must show.
+"""The little language of ``builtin/shapes``: prompts that say exactly what an image must show.
 
 A prompt names one to three shapes, each with a colour of its own, and the background:
 
     a red circle on a white background
-    a picture of a blue star to the right of a green ring on a black background
+    an image of a blue star to the right of a green ring on a black background
     a yellow background with a red square, a blue cross and a white triangle
 
 Two or three shapes may stand in a row (left of, right of) or a column (above, below); one of two
-may lie inside the other. Colours differ within a picture, so that each shape can be told apart by
+may lie inside the other. Colours differ within an image, so that each shape can be identified by
 its colour alone. The model is trained on this language and the content check reads it.
 """
 
@@ -84,7 +84,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows.
+    """What an image shows.
 
     ``relation`` holds between each item and the next: with three items in "left of", the first is
     left of the second and that left of the third. None: the items may be anywhere.
@@ -117,7 +117,7 @@ class Scene:
 
 
 def parse_prompt(prompt: str) -> Scene:
-    """What a picture for this prompt must show.
+    """What an image for this prompt must show.
 
     Raises:
         PromptError: the prompt is not of the language.

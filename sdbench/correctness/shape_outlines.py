@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 RING_HOLE = 0.58
 """Inner radius of a ring, of its outer one."""
-_ARM = 0.34  # half the width of a cross's arms
+_ARM = 0.34  # half the width of a cross
 _STAR_WAIST = 0.45  # inner radius of a star, of its outer one
 
 

@@ -34,7 +34,7 @@ def traced_stages(
     divergence: Divergence | None,
     own: "AllowedByOwn",
 ) -> list[StageDifference]:
-    """Text, final latents and picture of one image of a trace; latents with their worst margin."""
+    """Text, final latents and pixels of one image of a trace; latents with their worst margin."""
     stages = []
     for name, array in reference.tensors.text.items():
         got = trace.arrays.get(name)
@@ -66,7 +66,7 @@ def traced_stages(
 
 @dataclass(frozen=True)
 class AllowedByOwn:
-    """How far an image may be from float32 by its own rounding: latents by step, the picture."""
+    """How far an image may be from float32 by its own rounding: latents by step, the image."""
 
     latents: Mapping[int, float] = field(default_factory=dict)
     picture: float = 0.0
@@ -134,7 +134,8 @@ def stage_difference(
     always: float = 0.0,
     own: float = 0.0,
 ) -> StageDifference:
-    """One result beside the reference's; ``always`` is allowed beyond what rounding explains.
+    """One result compared with the reference's; ``always`` is allowed beyond what rounding
+    explains.
 
     ``own`` is allowed of this very image by its own rounding.
     """
@@ -159,7 +160,7 @@ def picture_stage(
     case: Case,
     own: float = 0.0,
 ) -> StageDifference:
-    """As :func:`stage_difference`, from 0 to 1; two 8-bit pictures may round differently."""
+    """As :func:`stage_difference`, from 0 to 1; two 8-bit images may round differently."""
     import numpy as np
 
     always = 0.0

@@ -9,15 +9,15 @@ from sdbench.records import Case, Correctness, ImageCompared, StageDifference, T
 STAGE_WORDS: dict[TracedStage, str] = {
     "text": "text embeddings",
     "latents": "latents",
-    "picture": "picture",
+    "picture": "image",
 }
 FAULT_WORDS = {
     "not-a-number": "not a number (NaN)",
     "black": "black",
-    "saturated": "saturated: all light or dark, nothing between",
+    "saturated": "saturated: only the lightest and darkest levels",
     "flat": "flat, of one colour",
     "noise": "noise",
-    "another-picture": "another picture than the CPU's",
+    "another-picture": "an image different from the CPU's",
 }
 
 
@@ -32,7 +32,7 @@ def reason_of(
     """Why a replicate got its verdict; ``absent`` says why a part of the reference is missing."""
     unknown = [entry for entry in images if entry.verdict == "unknown"]
     if verdict == "unknown":
-        return (unknown[0].reason or absent) if unknown else "no picture was made"
+        return (unknown[0].reason or absent) if unknown else "no image was made"
     if verdict == "broken":
         return wrong_words(images, "broken")
     words = f"{margin:.2g} of what {case.dtype} rounding allows" if margin else "identical"
@@ -55,7 +55,7 @@ def _drift_words(
         rounding = own_rounding_words(own, case)
         return f"image {numbers} differs, and {rounding} changes it as much"
     if margin is None or margin <= 1:
-        return f"the difference can be seen, though {case.dtype} rounding explains as much"
+        return f"the difference is visible, although {case.dtype} rounding explains as much"
     times = f"{margin:,.0f}" if margin >= 10 else f"{margin:.2g}"
     place = STAGE_WORDS[_worst_place(images, stages)]
     return f"{place} {times} times further from the CPU's than {case.dtype} rounding allows"
@@ -83,13 +83,13 @@ def shows_something(entry: ImageCompared) -> bool:
 
 
 def unseen_words(wrong: Iterable[ImageCompared]) -> str:
-    """``image 2, 3 differ too, with nothing to be seen``, where others show something."""
+    """``image 2, 3 differ too, without a visible difference``, where others show something."""
     shown = {entry.image + 1 for entry in wrong if shows_something(entry)}
     unseen = sorted({entry.image + 1 for entry in wrong} - shown)
     if not shown or not unseen:
         return ""
     verb = "differs" if len(unseen) == 1 else "differ"
-    return f"image {listed(unseen)} {verb} too, with nothing to be seen"
+    return f"image {listed(unseen)} {verb} too, without a visible difference"
 
 
 def _place_of(images: Iterable[ImageCompared], wrong: list[ImageCompared]) -> Place:
@@ -121,8 +121,8 @@ def stage_words(wrong: list[ImageCompared]) -> str:
     """In which stage these images went wrong, if their latents show it; else empty."""
     right = {entry.latents_are_right for entry in wrong}
     if right == {True}:
-        return "the latents are right, so it went wrong in the decode or after it"
-    return "the latents are wrong already" if right == {False} else ""
+        return "the latents are right, so the fault is in the decode or after it"
+    return "the latents are already wrong" if right == {False} else ""
 
 
 def _worst_place(images: list[ImageCompared], stages: list[StageDifference]) -> TracedStage:

@@ -1,4 +1,4 @@
-"""Where pictures are wrong: in which passes, which images, which processes. Pure."""
+"""Where images are wrong: in which passes, which images, which processes. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ Pattern = Literal["nowhere", "everywhere", "first-pass", "later-passes", "profil
 
 
 class Spot(NamedTuple):
-    """One picture: the process's number, the pass's (0 is the profiling pass) and the image's."""
+    """One image: the process's number, the pass's (0 is the profiling pass) and the image's."""
 
     process: int
     number: int
@@ -63,7 +63,7 @@ def place_of(wrong: Mapping[Spot, bool]) -> Place:
 def _over_passes(numbers: list[int], passes: list[int], mixed: set[int]) -> tuple[Pattern, str]:
     if passes == numbers:
         if mixed:
-            return "at-times", "now and then"
+            return "at-times", "occasionally"
         return "everywhere", f"of pass {numbers[0]}" if len(numbers) == 1 else "in every pass"
     if passes == [1] and not mixed:
         return "first-pass", "of pass 1, and of no later pass,"

@@ -1,1 +1,1 @@
-"""What results mean: causes of failures, known issues, findings, claims, recommendation."""
+"""Interprets results: causes of failures, known issues, findings, claims and recommendations."""

@@ -1,4 +1,4 @@
-"""The tests of documented claims: one function a claim, from the evidence of a side."""
+"""Tests of documented claims: one function per claim, given the evidence of one environment."""
 
 import dataclasses
 import math
@@ -20,6 +20,7 @@ from sdbench.diagnosis.rules import outcomes, pictures, repeatability
 from sdbench.diagnosis.rules.symptom import Rule
 from sdbench.records import Arm
 from sdbench.stats import DEFAULT_THRESHOLD, RatioEstimate, ratio_of_logs
+from sdbench.words import counted
 
 # "Significantly": half of the 20% the same page gives as a figure worth telling.
 _SIGNIFICANT = 1.10
@@ -30,12 +31,12 @@ _ABOUT_20_FASTER = (1 / 1.30, 1 / 1.10)
 _LESS = (-math.inf, 1 / (1 + DEFAULT_THRESHOLD))
 _LARGE_BYTES = 64e9
 _STANDARD_PIXELS = 512 * 512
-_TOO_FEW = "with fewer than 3 processes a case there is no verdict on times"
+_TOO_FEW = "with fewer than 3 processes per case there is no verdict on times"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A verdict with its measurement."""
+    """A verdict and the measurement behind it."""
 
     verdict: ClaimVerdict
     sentence: str
@@ -46,7 +47,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Side:
-    """A stack of the run: its plain arm, and the arms that hold memory beside it."""
+    """An environment of the run: its plain variant, and its variants with a memory ballast."""
 
     evidence: Evidence
     arm: Arm
@@ -54,11 +55,11 @@ class Side:
 
     @property
     def rows(self) -> list[CaseResult]:
-        """The measured rows of the plain arm."""
+        """The measured cases of the plain variant."""
         return [row for row in self.evidence.measured if row.arm.name == self.arm.name]
 
     def pairs(self, axis: str, base: object, new: object) -> list[PairEstimate]:
-        """Rows of the plain arm that differ in one setting."""
+        """Cases of the plain variant that differ in one setting."""
         return self.evidence.pairs(axis, base, new, self.arm.name)
 
     @property
@@ -78,7 +79,8 @@ class Side:
 
 
 def first_pass_differs(side: Side) -> Answer:
-    """On 1.x the claim is that it differs and priming helps, on 2.x that it no longer does."""
+    """The claim for torch 1.x: the first pass differs and a warm-up pass helps. For 2.x: it does
+    not differ."""
     cold = _first_passes(side, warmup=False)
     primed = _first_passes(side, warmup=True)
     torch = side.torch
@@ -101,7 +103,8 @@ def first_pass_differs(side: Side) -> Answer:
     words += f" on torch {torch}"
     unknown = [entry for entry in cold if entry.differs is None]
     if unknown:
-        words += f"; {len(unknown)} more could not be decided: {unknown[0].why_unknown}"
+        more = counted(len(unknown), "more case")
+        words += f"; {more} could not be decided: {unknown[0].why_unknown}"
     if unknown and not differing:
         return Answer("inconclusive", f"{words}.", effect, None, evidence)
     if torch.release >= (2,):
@@ -111,15 +114,17 @@ def first_pass_differs(side: Side) -> Answer:
         return Answer("refuted", f"{words}.", effect, None, evidence)
     if not primed or any(entry.differs is None for entry in primed):
         rest = "could not be checked" if primed else "was not measured"
-        return Answer("inconclusive", f"{words}; priming {rest}.", effect, None, evidence)
+        return Answer(
+            "inconclusive", f"{words}; whether a warm-up pass helps {rest}.", effect, None, evidence
+        )
     if any(entry.differs for entry in primed):
-        return Answer("refuted", f"{words}; priming does not help.", effect, None, evidence)
-    return Answer("confirmed", f"{words}; after priming none does.", effect, None, evidence)
+        return Answer("refuted", f"{words}; a warm-up pass does not help.", effect, None, evidence)
+    return Answer("confirmed", f"{words}; after a warm-up pass none does.", effect, None, evidence)
 
 
 @dataclass(frozen=True)
 class _FirstPass:
-    """Whether a row's first pass is unlike its later ones; None where it is not known."""
+    """Whether a case's first pass differs from its later ones; None if unknown."""
 
     differs: bool | None
     why_unknown: str
@@ -135,15 +140,13 @@ def _first_passes(side: Side, *, warmup: bool) -> list[_FirstPass]:
         entry = side.evidence.equality(row, "first-pass")
         if entry is None:
             case = {"case_id": row.summary.case_id, "verdict": "unknown"}
-            found.append(_FirstPass(None, "no process of it made two passes", 0.0, case))
+            found.append(_FirstPass(None, "no process of the case made two passes", 0.0, case))
             continue
         differs = None if entry.verdict == "unknown" else entry.verdict == "different"
         why_unknown = entry.reason or "whether it differs was not measured"
         if differs and not repeatability.first_is_odd_one_out(side.evidence, row, entry):
             differs = None
-            why_unknown = (
-                "later passes differ as well, could not be compared, or are the wrong ones"
-            )
+            why_unknown = "later passes also differ, could not be compared, or are the wrong ones"
         distance = max(entry.rel_l2 or 0.0, entry.pixels_rel_l2 or 0.0)
         found.append(_FirstPass(differs, why_unknown, distance, _equality_words(entry)))
     return found
@@ -184,7 +187,7 @@ def slower_when_swapping(side: Side) -> Answer:
         words = "nothing swapped" if not swapping else "no case was measured both with and without"
         return Answer(
             "inconclusive",
-            f"not decided: {words}; to provoke it: --set 'pressure.hold_bytes=[0, \"50%\"]'.",
+            f"not decided: {words}; to provoke swapping: --set 'pressure.hold_bytes=[0, \"50%\"]'.",
             evidence={"swapping": swapping},
         )
     words = "with swapping a pass takes {ratio:.2f} times as long"
@@ -205,7 +208,7 @@ def slicing_saves_memory(side: Side) -> Answer:
     judged = [entry for entry in pairs if not entry.void("memory")]
     large = [entry for entry in judged if _pixels(entry) > _STANDARD_PIXELS]
     at_large = _pooled(large, "memory")
-    words = "with slicing the peak of memory is {ratio:.2f} times"
+    words = "with slicing the memory peak is {ratio:.2f} times that without"
     if at_large is not None and at_large.ratio is not None:
         words += f" (over 512x512: {at_large.ratio:.2f})"
     stage = next((row.summary.peak_stage for entry in pairs for row in entry.pair.rows[1:]), None)
@@ -217,12 +220,13 @@ def slicing_saves_memory(side: Side) -> Answer:
 
 
 def slicing_and_speed(side: Side) -> Answer:
-    """20% slower without unified memory; faster on Apple silicon under 64 GB, not from there on."""
+    """The claim: 20% slower without unified memory; faster on Apple silicon under 64 GB, not at 64
+    GB or more."""
     return _slicing_and_speed(side, _ABOUT_20, "1.2")
 
 
 def slicing_and_speed_today(side: Side) -> Answer:
-    """20% faster without unified memory; of Apple silicon the same as :func:`slicing_and_speed`."""
+    """The claim: 20% faster without unified memory; of Apple silicon as it was before."""
     return _slicing_and_speed(side, _ABOUT_20_FASTER, "0.83")
 
 
@@ -252,9 +256,9 @@ def _slicing_and_speed(side: Side, elsewhere: Interval, figure: str) -> Answer:
     if memory is None:
         return Answer("inconclusive", "not decided: the machine's memory is unknown.")
     if memory >= _LARGE_BYTES:
-        words += "; from 64 GB on the claim is that nothing is gained"
+        words += "; for 64 GB and more the claim is that nothing is gained"
         return _judged(pooled, evidence, (_LESS[1], math.inf), words)
-    words += "; under 64 GB the claim is that it gets faster"
+    words += "; for less than 64 GB the claim is that it is faster"
     return _judged(pooled, evidence, _LESS, words)
 
 
@@ -263,7 +267,7 @@ def _is_without_effect(entry: PairEstimate) -> bool:
 
 
 def _not_tested(side: Side, evidence: dict[str, Any]) -> Answer:
-    """Of a claim about attention slicing, on a model that does not slice."""
+    """The result of a claim about attention slicing for a model that does not slice."""
     reasons = (row.summary.no_effect.get("attention_slicing") for row in side.rows)
     why = next(reason for reason in reasons if reason is not None)
     sentence = f"not tested: attention slicing {NO_EFFECT} ({why.rstrip('.')})."
@@ -299,7 +303,7 @@ def batches_fail(side: Side) -> Answer:
             "finding": None if found is None else found.code,
         }
     effect = len(failing) / len(pairs)
-    words = f"{len(failing)} of {len(pairs)} batches crashed or differ from the loop's pictures"
+    words = f"{len(failing)} of {len(pairs)} batches crashed or differ from the loop's images"
     if failing:
         return Answer("confirmed", f"{words}.", effect, None, {"cases": cases})
     if unchecked:
@@ -330,7 +334,8 @@ def _pixels(entry: PairEstimate) -> int:
 
 
 def _pooled(pairs: Sequence[PairEstimate], measure: Measure) -> RatioEstimate | None:
-    """The mean of the pairs' logs in each block in which all have figures, over the blocks."""
+    """The mean of the pairs' logarithms in each block in which all pairs have values, over the
+    blocks."""
     usable = [entry for entry in pairs if all(entry.figures[measure])]
     if not usable:
         return None
@@ -355,10 +360,10 @@ def _judged(
     claimed: Interval,
     words: str,
 ) -> Answer:
-    """Confirmed where the whole interval lies within what is claimed, refuted where outside."""
+    """Confirmed if the whole interval lies inside the claimed range, refuted if it lies outside."""
     if pooled is None or pooled.ratio is None:
         return Answer(
-            "inconclusive", "not decided: there are no figures of both.", evidence=evidence
+            "inconclusive", "not decided: there are no measurements of both.", evidence=evidence
         )
     sentence = words.format(ratio=pooled.ratio)
     ci95 = pooled.interval()

@@ -2,8 +2,8 @@
 
 The claims are those of diffusers' page about Apple silicon ("How to use Stable Diffusion in Apple
 Silicon (M1/M2)", today "Metal Performance Shaders (MPS)") in its editions of 2022, 2023 and today,
-which load Stable Diffusion 1.x. A claim gets a verdict only from a measurement; on a device it does
-not speak of it is not applicable, and what was measured is given all the same. Where two editions
+which load Stable Diffusion 1.x. A claim gets a verdict only from a measurement. On a device that it
+does not cover it is not applicable; the measured value is shown nevertheless. Where two editions
 contradict each other, :func:`conflicts_of` says which one the machine agrees with.
 
 Times are ratios of steady passes, processes paired by block, t intervals on logarithms
@@ -50,9 +50,10 @@ _ALL = ("2022", "2023", "today")
 
 @dataclass(frozen=True)
 class _Question:
-    """One claim; ``devices`` are those it speaks of, ``meaning`` is what exactly is tested."""
+    """One claim; ``devices`` are those it covers, ``meaning`` is what exactly is tested."""
 
     id: str
+    title: str
     claim: str
     editions: tuple[str, ...]
     torch: str
@@ -63,12 +64,13 @@ class _Question:
 
 
 def examine_claims(evidence: Evidence) -> list[Claim]:
-    """All claims, once for each stack of the run."""
+    """All claims, once for each environment of the run."""
     return [_tested(question, side) for side in _sides(evidence) for question in _QUESTIONS]
 
 
 def _sides(evidence: Evidence) -> list[Side]:
-    """Of each stack the first arm that holds no memory; arms may differ in more than memory."""
+    """Of each environment the first variant that holds no memory; variants may differ in more than
+    memory."""
     sides: dict[str, Side] = {}
     for arm in evidence.run.plan.arms:
         if not arm.hold_bytes and arm.stack not in sides:
@@ -88,12 +90,14 @@ def _tested(question: _Question, side: Side) -> Claim:
     if device not in question.devices:
         verdict = "not-applicable"
         sentence = (
-            f"It speaks of Apple silicon (mps), and this is {device}. Measured here: {sentence}"
+            f"The claim is about Apple silicon (mps), and this is {device}. Measured here: "
+            f"{sentence}"
         )
     if answer.effect is not None:
         sentence += _of_another_family(side.evidence.run.model.pipeline_class)
     return Claim(
         id=question.id,
+        title=question.title,
         claim=question.claim,
         speaks_of=_speaks_of(question),
         verdict=verdict,
@@ -119,12 +123,13 @@ def _of_another_family(pipeline_class: str) -> str:
     name, family = family_of(pipeline_class)
     if name == _CLAIMED_FAMILY:
         return ""
-    return f" The claim speaks of Stable Diffusion 1.x; this model is {family.title}."
+    return f" The claim is about Stable Diffusion 1.x; this model is {family.title}."
 
 
 _QUESTIONS = (
     _Question(
         "a",
+        "the first pass differs on torch 1.13",
         "The first pass differs on torch 1.13; priming with one step mends it; torch 2 solves it.",
         _ALL,
         "torch 1.13, and from 2.0 on",
@@ -135,15 +140,17 @@ _QUESTIONS = (
     ),
     _Question(
         "b",
+        "images match the CPU's after the warm-up pass",
         "After the warm-up pass results match those of the CPU.",
         _ALL,
         "torch 1.13",
         "every case with warm-up is within what rounding allows of the CPU's images",
-        "distance from the CPU over what rounding allows",
+        "distance from the CPU divided by the distance that rounding allows",
         matches_cpu,
     ),
     _Question(
         "c",
+        "swapping makes it much slower",
         "When the system swaps, performance degrades significantly.",
         _ALL,
         "any torch",
@@ -153,6 +160,7 @@ _QUESTIONS = (
     ),
     _Question(
         "d",
+        "attention slicing saves memory",
         "Attention slicing reduces memory pressure and prevents swapping, above all under 64 GB or "
         "over 512x512.",
         _ALL,
@@ -163,6 +171,7 @@ _QUESTIONS = (
     ),
     _Question(
         "e",
+        "attention slicing costs about 20%, or gains on Apple silicon under 64 GB",
         "Attention slicing costs about 20% without unified memory, and gains on most Apple silicon "
         "under 64 GB.",
         ("2022", "2023"),
@@ -174,15 +183,17 @@ _QUESTIONS = (
     ),
     _Question(
         "f",
+        "several prompts in a batch fail",
         "Several prompts in a batch crash or do not work reliably; iterate instead.",
         ("2022", "2023"),
         "torch 1.13 and 2.0",
         "a batch crashes or differs where the same images in a loop are right",
-        "share of the batches",
+        "share of batches",
         batches_fail,
     ),
     _Question(
         "g",
+        "attention slicing gains about 20%",
         "Attention slicing usually improves performance by about 20% without unified memory, and "
         "gains on most Apple silicon under 64 GB.",
         ("today",),
@@ -194,6 +205,7 @@ _QUESTIONS = (
     ),
     _Question(
         "h",
+        "no array is larger than 2**32",
         "The mps backend does not support arrays (NDArray) larger than 2**32.",
         ("today",),
         "any torch",
@@ -204,6 +216,7 @@ _QUESTIONS = (
     ),
     _Question(
         "i",
+        "half precision loads",
         "The pipeline loads in half precision (the variant fp16 in float16).",
         ("today",),
         "any torch",
@@ -214,6 +227,7 @@ _QUESTIONS = (
     ),
     _Question(
         "j",
+        "torch 1.13 is the minimum",
         "PyTorch 2.0 is recommended, 1.13 is the minimum.",
         ("2023", "today"),
         "torch 1.13, and from 2.0 on",

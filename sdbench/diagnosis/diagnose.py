@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from sdbench.analysis.case_result import CaseResult
+from sdbench.analysis.iterations import work_words
 from sdbench.correctness.equality import Equality
 from sdbench.diagnosis.claims import conflicts_of, examine_claims
 from sdbench.diagnosis.evidence import Evidence
@@ -13,13 +14,16 @@ from sdbench.diagnosis.result import SEVERITIES, Diagnosis, Finding, Recommendat
 from sdbench.runs import LoadedRun
 from sdbench.words import counted
 
+_NAMED_FINDINGS = 3
+
 
 def diagnose(
     loaded: LoadedRun, equalities: Sequence[Equality], rows: Sequence[CaseResult] | None = None
 ) -> Diagnosis:
-    """Everything in order; ``equalities`` are ``quality.equality``'s answers about the run.
+    """All parts of the diagnosis in order; ``equalities`` are ``quality.equality``'s answers about
+    the run.
 
-    ``rows`` are ``rows_of(loaded)``, where somebody has them already.
+    ``rows`` are ``rows_of(loaded)``, if the caller has them already.
     """
     evidence = Evidence.of(loaded, equalities, rows)
     gaps = gaps_of(loaded, evidence)
@@ -32,7 +36,7 @@ def diagnose(
     claims = examine_claims(evidence)
     missing = [gap.headline for gap in gaps]
     if not _done(evidence):
-        missing = missing or ["Nothing was measured, so there is nothing to say."]
+        missing = missing or ["The diagnosis of a run in which nothing was measured."]
     return Diagnosis(
         run_id=loaded.run.run_id,
         path=str(loaded.path),
@@ -46,6 +50,7 @@ def diagnose(
         notes=_notes(loaded, evidence),
         missing=missing,
         conflicts=conflicts_of(claims, loaded.run.device),
+        work=work_words(loaded.run),
     )
 
 
@@ -60,7 +65,7 @@ def _headline(
     missing: Sequence[str],
     recommendation: Recommendation,
 ) -> str:
-    """Faults first, then what is missing; only where there is neither, that it is healthy."""
+    """The first sentence: faults first, then missing evidence; healthy only if there is neither."""
     if not _done(evidence) and not faults:
         return " ".join(dict.fromkeys(["Nothing was measured.", *missing]))
     if faults or missing:
@@ -80,17 +85,37 @@ def _faults_words(evidence: Evidence, faults: Sequence[Finding]) -> str:
     ended = [row for row in evidence.measured if row.summary.outcome not in ("ok", "skipped")]
     if ended:
         words += f"; {len(ended)} of {counted(len(evidence.measured), 'case')} did not complete"
-    return f"{words}."
+    names = [_name_of(evidence, entry) for entry in faults[:_NAMED_FINDINGS]]
+    more = len(faults) - len(names)
+    return f"{words}: {', '.join(names)}{f' and {more} more' if more else ''}."
+
+
+def _name_of(evidence: Evidence, finding: Finding) -> str:
+    """``out of memory (1024x1024 and 2 more cases)``."""
+    title = finding.title
+    name = title if title[1:2].isupper() else f"{title[0].lower()}{title[1:]}"
+    arm = finding.evidence.get("arm")
+    rows = [
+        row
+        for row in evidence.rows
+        if row.summary.case_id in finding.case_ids and arm in (None, row.arm.name)
+    ]
+    if not rows:
+        return name
+    more = len(finding.case_ids) - 1
+    others = f" and {counted(more, 'more case')}" if more else ""
+    return f"{name} ({rows[0].name}{others})"
 
 
 def _proof_words(evidence: Evidence) -> str:
-    """What was shown: that all completed, and how the pictures compare with the CPU's."""
+    """The evidence of health: all processes completed, and how the images compare with
+    the CPU's."""
     done = _done(evidence)
     drift = sum(row.summary.correct == "drift" for row in done)
-    words = "every process completed, and every picture matches the CPU's"
+    words = "every process completed, and every image matches the CPU's"
     if drift:
         words = (
-            "every process completed, and the pictures match the CPU's, slightly different in "
+            "every process completed, and the images match the CPU's, slightly different in "
             f"{drift} of {counted(len(done), 'case')}"
         )
     skipped = sum(row.summary.outcome == "skipped" for row in evidence.rows)
@@ -108,7 +133,7 @@ def _notes(loaded: LoadedRun, evidence: Evidence) -> list[str]:
     notes = [*loaded.warnings]
     if not loaded.run.model.trained:
         notes.append(
-            f"{loaded.run.model.name} has random weights: its pictures are noise, compared with "
-            "the CPU's number by number; overflow that real weights would cause does not show"
+            f"{loaded.run.model.name} has random weights: its images are noise and are compared "
+            "numerically with the CPU's; an overflow that real weights would cause cannot appear"
         )
     return notes

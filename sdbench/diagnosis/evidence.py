@@ -1,10 +1,11 @@
-"""A run laid out for rules to ask: its rows, their pictures compared with the CPU's, pairs that
-differ in one setting. Pure over records."""
+"""A run indexed for the rules: its cases, the comparisons of their images with the CPU's, and pairs
+that differ in one setting. Pure over records."""
 
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,11 +22,13 @@ from sdbench.runs import LoadedRun
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything the rules look at."""
+    """Everything that the rules evaluate."""
 
     run: Run
     rows: list[CaseResult]
     equalities: list[Equality]
+    path: Path = Path()
+    """The run's folder, as commands name it."""
     _examined: dict[tuple[RowKey, RowKey], PairEstimate] = field(default_factory=dict, init=False)
     _distinct_pictures: dict[RowKey, list[Picture]] = field(default_factory=dict, init=False)
 
@@ -36,11 +39,12 @@ class Evidence:
         equalities: Sequence[Equality],
         rows: Sequence[CaseResult] | None = None,
     ) -> "Evidence":
-        """Lay a run out; ``equalities`` are the answers of ``quality.equality``.
+        """Index a run; ``equalities`` are the answers of ``quality.equality``.
 
-        ``rows`` are ``rows_of(loaded)``, where somebody has them already.
+        ``rows`` are ``rows_of(loaded)``, if the caller has them already.
         """
-        return cls(loaded.run, rows_of(loaded) if rows is None else [*rows], [*equalities])
+        rows = rows_of(loaded) if rows is None else [*rows]
+        return cls(loaded.run, rows, [*equalities], loaded.path)
 
     @functools.cached_property
     def _by_key(self) -> dict[RowKey, CaseResult]:
@@ -48,28 +52,30 @@ class Evidence:
 
     @property
     def images(self) -> int:
-        """Pictures a pass."""
+        """Images per pass."""
         return int(self.run.config["images"])
 
     @functools.cached_property
     def measured(self) -> list[CaseResult]:
-        """Rows with at least one process."""
+        """Cases with at least one process."""
         return [row for row in self.rows if row.replicates]
 
     def neighbour(self, row: CaseResult, axis: str, value: object) -> CaseResult | None:
-        """The row that has another value on one axis and is alike otherwise, if it was measured."""
+        """The case that differs in one axis only and has the given value there, if it
+        was measured."""
         case = msgspec.structs.replace(row.summary.case, **{axis: value})
         return self.measured_in(row.arm, case.case_id)
 
     def measured_in(self, arm: Arm, case_id: str) -> CaseResult | None:
-        """The row of a case in an arm, if it was measured."""
+        """The result of a case in a variant, if it was measured."""
         found = self._by_key.get((case_id, arm.name))
         return found if found is not None and found.replicates else None
 
     def neighbours(self, row: CaseResult) -> Iterator[tuple[str, CaseResult]]:
-        """Every measured row in the same arm that differs in exactly one setting, with its name.
+        """Every measured row in the same variant that differs in exactly one setting, with its
+        name.
 
-        A setting that had no effect separates nothing.
+        A setting that had no effect does not count as a difference.
         """
         case, arm = row.summary.case, row.arm.name
         found = [
@@ -84,7 +90,7 @@ class Evidence:
     def _alike_but_for(
         self,
     ) -> "defaultdict[tuple[str, str, tuple[object, ...]], list[tuple[int, CaseResult]]]":
-        """Measured rows, with their places, by an axis, the arm, and all settings but that."""
+        """Measured rows, with their places, by an axis, the variant, and all settings but that."""
         groups = defaultdict(list)
         for place, row in enumerate(self.measured):
             for axis in AXES:
@@ -94,7 +100,7 @@ class Evidence:
     def pairs(
         self, axis: str, base: object, new: object, arm: str | None = None
     ) -> list[PairEstimate]:
-        """Every row that has ``new`` on an axis against the one alike that has ``base``."""
+        """Pairs that differ in one axis only: ``base`` in one case, ``new`` in the other."""
         found = []
         for row in self.measured:
             if getattr(row.summary.case, axis) != new or arm not in (None, row.arm.name):
@@ -105,14 +111,15 @@ class Evidence:
         return found
 
     def examined(self, base: CaseResult, new: CaseResult, axis: str) -> PairEstimate:
-        """Two rows of the run that differ in one setting. Rules and claims ask for the same."""
+        """Compares two cases of the run that differ in one setting. Cached, because rules and
+        claims need the same pairs."""
         key = base.key, new.key
         if key not in self._examined:
             self._examined[key] = estimate_pair(paired(base, new, axis))
         return self._examined[key]
 
     def equality(self, row: CaseResult, kind: EqualityKind) -> Equality | None:
-        """The answer about a row; of an axis the row that has it on."""
+        """The answer about a case; for an axis, about the case in which the setting is on."""
         return self._equalities_by_row.get((kind, *row.key))
 
     @functools.cached_property
@@ -139,14 +146,14 @@ class Evidence:
         )
 
     def pictures(self, row: CaseResult) -> Iterator[tuple[Replicate, int, int, Picture]]:
-        """Process, pass, image and picture of everything a row made in measured passes."""
+        """Process, pass, index and image of everything a row made in measured passes."""
         for replicate in row.replicates:
             for entry in replicate.of_kind("measured"):
                 for image, picture in enumerate(entry.images):
                     yield replicate, entry.index, image, picture
 
     def distinct_pictures(self, row: CaseResult) -> list[Picture]:
-        """The row's pictures without repetitions: processes usually make identical ones."""
+        """The distinct images of a case: processes usually make identical ones."""
         key = row.key
         if key not in self._distinct_pictures:
             made = {id(picture): picture for *_, picture in self.pictures(row)}
@@ -154,23 +161,24 @@ class Evidence:
         return self._distinct_pictures[key]
 
     def makes_several_at_once(self, row: CaseResult) -> bool:
-        """Whether the row puts more than one picture into a call of the denoiser."""
+        """Whether the case passes more than one image to a call of the denoiser."""
         return row.summary.case.batching == "batch" and self.images > 1
 
     def versions(self, row: CaseResult) -> dict[str, str]:
-        """Versions of the row's stack, as its workers reported them, else as the run planned."""
+        """Versions of the row's environment, as its workers reported them, else as the
+        run planned."""
         for replicate in row.replicates:
             if replicate.versions:
                 return replicate.versions
         return self.run.stacks[row.arm.stack].packages
 
     def fact(self, row: CaseResult, name: str) -> Any:
-        """A fact that a worker reported about the device; None if none did."""
+        """A fact that a worker reported about the device; None if no worker did."""
         return device_facts(row.replicates).get(name)
 
 
 def paired(base: CaseResult, new: CaseResult, axis: str | None = None) -> Pair:
-    """Two rows of one run, to be estimated block by block; ``axis`` is all in which they differ."""
+    """Two cases of one run, to be estimated block by block; they differ in ``axis`` only."""
     labels = [
         row.arm.name if axis is None else spelling(getattr(row.summary.case, axis))
         for row in (base, new)

@@ -1,8 +1,10 @@
-"""From a run to its findings: every rule asked of every row, one finding a cause. Pure.
+"""Derives the findings of a run: every rule is applied to every case, and each cause gives one
+finding. Pure.
 
-Rules that explain the same thing stand in one group, the most specific first; of a group a row gets
-the first that holds. What a process that died leaves behind is not judged further. Symptoms of the
-same code in one arm become one finding, and known issues that the set-up meets are linked to it.
+Rules that explain the same symptom form one group, the most specific first; the first rule of a
+group that holds for a case is used. The output of a process that died is not judged further.
+Symptoms of the same code in one variant become one finding, and known issues that the set-up meets
+are linked to it.
 """
 
 from collections.abc import Iterable
@@ -11,6 +13,7 @@ from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.cut_prompts import cut_sentences, measured_prompts, remarks_not_measured
 from sdbench.analysis.no_effect import as_computed
 from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.next_commands import commands_in
 from sdbench.diagnosis.result import SEVERITIES, Finding, Severity
 from sdbench.diagnosis.rules import (
     machine,
@@ -112,7 +115,7 @@ def _is_above_info(symptom: Symptom | None) -> bool:
 
 
 def _is_told(evidence: Evidence, row: CaseResult) -> bool:
-    """Whether what varies says all: nothing is wrong beyond it but, at most, the first pass."""
+    """Whether variation explains everything: apart from it at most the first pass is wrong."""
     return picture_symptoms.wrong_place(evidence, row).pattern in ("nowhere", "first-pass")
 
 
@@ -126,7 +129,7 @@ def _gravest(rules: Iterable[Rule], evidence: Evidence, row: CaseResult) -> Symp
 
 
 def _grouped(symptoms: Iterable[Symptom]) -> list[list[Symptom]]:
-    """Those of one code and severity in one arm, in the order met."""
+    """Symptoms grouped by code, severity and variant, in order of first appearance."""
     groups: dict[tuple[FindingCode, Severity, str], list[Symptom]] = {}
     for symptom in symptoms:
         key = symptom.code, symptom.severity, symptom.row.arm.name
@@ -153,13 +156,14 @@ def _finding(
             "known_issues": [_issue_numbers(issue) for issue in causes],
         },
         remedy=remedy,
+        commands=commands_in(remedy, evidence, first.row),
     )
 
 
 def _sentence(group: list[Symptom], causes: list[KnownIssue]) -> str:
     words = f"{group[0].row.name}: {group[0].words}"
     if len(group) > 1:
-        words += f" (and likewise {counted(len(group) - 1, 'more case')})"
+        words += f" (also {counted(len(group) - 1, 'more case')})"
     if causes:
         words += f". Likely cause, a known issue: {causes[0].title} ({causes[0].links[0]})"
     return words.rstrip(".") + "."
@@ -168,7 +172,7 @@ def _sentence(group: list[Symptom], causes: list[KnownIssue]) -> str:
 def _likely_causes(
     group: list[Symptom], issues: dict[RowKey, list[KnownIssue]]
 ) -> list[KnownIssue]:
-    """Known issues that these rows meet and that show as this; only for what is a fault."""
+    """Known issues that apply to these cases and cause this symptom; only for faults."""
     if group[0].severity == "info":
         return []
     found: dict[str, KnownIssue] = {}
@@ -183,7 +187,7 @@ def _likely_causes(
 def _unseen_issues(
     evidence: Evidence, issues: dict[RowKey, list[KnownIssue]], symptoms: list[Symptom]
 ) -> list[Finding]:
-    """Known issues that settings meet and that did not show here: information."""
+    """Known issues that apply to the settings and did not occur in this run; severity info."""
     seen = {(entry.row.key, entry.code) for entry in symptoms if entry.severity != "info"}
     met: dict[str, tuple[KnownIssue, list[RowKey]]] = {}
     shown: set[str] = set()
@@ -199,10 +203,12 @@ def _unseen_issues(
             code="known-issue",
             severity="info",
             case_ids=[*dict.fromkeys(case_id for case_id, _ in keys)],
-            sentence=f"These versions and settings are known for: {issue.title}. It did not show "
-            "here.",
+            sentence=(
+                f"A known issue of these versions and settings: {issue.title}. It did not occur in "
+                "this run."
+            ),
             evidence={"known_issues": [_issue_numbers(issue)]},
-            remedy=f"Should it show: {issue.advice(macos)}",
+            remedy=f"If it occurs: {issue.advice(macos)}",
         )
         for issue, keys in met.values()
         if issue.id not in shown
@@ -210,9 +216,9 @@ def _unseen_issues(
 
 
 def _unread_prompts(evidence: Evidence) -> list[Finding]:
-    """Prompts that the model did not read to their end: its pictures are of the beginning.
+    """Prompts that were cut before the model read them: the images show only their beginning.
 
-    As it was measured; as it was predicted where it could not be measured.
+    Uses the measurement; the prediction if it could not be measured.
     """
     measured = measured_prompts(entry for row in evidence.measured for entry in row.replicates)
     remarks = [
@@ -226,7 +232,7 @@ def _unread_prompts(evidence: Evidence) -> list[Finding]:
             case_ids=[*dict.fromkeys(row.summary.case_id for row in evidence.measured)],
             sentence=f"{remark[0].upper()}{remark[1:]}.",
             evidence={"known_issues": []},
-            remedy="Shorten the prompt, with what matters most first.",
+            remedy="Shorten the prompt, or put what matters most at its beginning.",
         )
         for remark in remarks
     ]

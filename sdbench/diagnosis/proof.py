@@ -1,7 +1,7 @@
-"""What a run has not shown, and would have to before it may be called healthy. Pure.
+"""Evidence that a run lacks and that is required before it may be called healthy. Pure.
 
-Health needs proof: every planned process ended, every picture was compared with the CPU's, and the
-machine did this run's work and not mostly that of others. Each gap is a finding with its remedy.
+Health needs proof: every planned process ended, every image was compared with the CPU's, and other
+programs did not use most of the machine. Each gap is a finding with its remedy.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.run_summary import slowed_by_others
 from sdbench.correctness.floors import CANNOT_BE_CHECKED
-from sdbench.correctness.padding import PADDED
+from sdbench.correctness.padding import PADDED, PADDED_BEGINS
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.result import Finding, Severity
 from sdbench.knowledge.known_issues import FindingCode
@@ -24,14 +24,14 @@ _NAMED_CASES = 3
 
 @dataclass(frozen=True)
 class Gap:
-    """Something that is not shown: ``headline`` for the verdict, and the finding about it."""
+    """A piece of missing evidence: ``headline`` for the verdict, and the finding about it."""
 
     headline: str
     finding: Finding
 
 
 def gaps_of(loaded: LoadedRun, evidence: Evidence) -> list[Gap]:
-    """Everything that is missing, what matters most first; empty where health can be judged."""
+    """All missing evidence, the most important first; empty if health can be judged."""
     return [
         *_lost(loaded, evidence),
         *_not_run(loaded, evidence),
@@ -43,7 +43,7 @@ def gaps_of(loaded: LoadedRun, evidence: Evidence) -> list[Gap]:
 
 
 def _lost(loaded: LoadedRun, evidence: Evidence) -> Iterator[Gap]:
-    """Processes that began and of which nothing was heard again."""
+    """Processes that started and left no result."""
     yield from _unfinished(
         loaded,
         evidence,
@@ -51,9 +51,11 @@ def _lost(loaded: LoadedRun, evidence: Evidence) -> Iterator[Gap]:
         "began and never ended",
         kind="lost",
         severity="error",
-        question=" (did the computer freeze or restart?)",
-        reasons=" The computer froze or restarted, sdbench was killed, or the run is still going "
-        "on.",
+        question=" (the computer may have frozen or restarted)",
+        reasons=(
+            " Either the computer froze or restarted, or sdbench was killed, or the run is still "
+            "in progress."
+        ),
     )
 
 
@@ -84,10 +86,11 @@ def _unfinished(
     question: str = "",
     reasons: str = "",
 ) -> Iterator[Gap]:
-    """The gap that processes without a result leave; ``what`` is what became of them."""
+    """The missing evidence of processes without a result; ``what`` says what happened to them."""
     if not processes:
         return
     words = f"{_processes(len(processes), loaded)} {what}"
+    resume = shell("sdbench", "resume", loaded.path)
     rows = _rows_of(evidence, [(entry.case_id, entry.arm) for entry in processes])
     yield _gap(
         "unfinished",
@@ -95,31 +98,35 @@ def _unfinished(
         f"Not finished: {words}{question}.",
         f"{words}: {_names(rows)}.{reasons}",
         rows,
-        f"Continue with: sdbench resume {shell(loaded.path)}",
+        f"Continue with: {resume}",
+        commands=[resume],
         kind=kind,
         processes=[entry.replicate_id for entry in processes],
     )
 
 
 def _not_decided(loaded: LoadedRun) -> Iterator[Gap]:
-    """A run that was to go on until decided and was stopped before its last look."""
+    """A run that was to continue until every comparison is decided and was stopped earlier."""
     if not loaded.run.config.get("until_decided") or not loaded.replicates:
         return
     if loaded.looks and loaded.looks[-1].next_look is None:
         return
+    resume = shell("sdbench", "resume", loaded.path)
     yield _gap(
         "unfinished",
         "warning",
-        "Not finished: the run was to measure until decided, and was stopped before.",
-        "The run was to measure until every comparison is decided, and was stopped before.",
+        "Not finished: the run was to measure until every comparison is decided, and was stopped "
+        "earlier.",
+        "The run was to measure until every comparison is decided, and was stopped earlier.",
         [],
-        f"Continue with: sdbench resume {shell(loaded.path)}",
+        f"Continue with: {resume}",
+        commands=[resume],
         kind="not-decided",
     )
 
 
 def _over_budget(evidence: Evidence) -> Iterator[Gap]:
-    """Cases that were left out because they would take longer than the run may."""
+    """Cases that were skipped because they would exceed the time limit of the run."""
     rows = [
         row
         for row in evidence.measured
@@ -142,7 +149,7 @@ def _over_budget(evidence: Evidence) -> Iterator[Gap]:
 
 
 def _not_checked(evidence: Evidence) -> Iterator[Gap]:
-    """Cases with a picture that nothing was compared with, in any of their processes."""
+    """Cases with an image that was not compared with a reference in any process."""
     rows = [row for row in evidence.measured if _has_unchecked(row)]
     if not rows:
         return
@@ -165,20 +172,20 @@ def _not_checked(evidence: Evidence) -> Iterator[Gap]:
     reference = evidence.run.config.get("reference")
     none_wanted = isinstance(reference, dict) and not reference.get("budget_s")
     why = f": {next(iter(reasons))}" if reasons else ""
-    words = f"the pictures of {len(rows)} of {counted(seen, 'case')} were not compared with the CPU"
+    words = f"the images of {len(rows)} of {counted(seen, 'case')} were not compared with the CPU"
     remedy = (
         "Allow the CPU more time (--set reference.budget_s=…), or measure a smaller resolution."
     )
     if none_wanted:
         remedy = (
-            "Measure again and let the CPU make the pictures to compare with: "
-            "--set reference.budget_s=600."
+            "Measure again and allow the CPU time to make the reference images: --set "
+            "reference.budget_s=600."
         )
     if all(any(_floors_too_high(row)) for row in rows):
         in_half = any(row.summary.case.dtype != "float32" for row in rows)
         remedy = (
-            "More time does not help: this model amplifies rounding too much for a comparison. "
-            f"Measure {'in float32' if in_half else 'another model'}."
+            "More time does not help: this model amplifies rounding errors too much for a "
+            f"comparison. Measure {'in float32' if in_half else 'another model'}."
         )
     elif all(any(_of_padding(row)) for row in rows):
         remedy = 'Use prompts of the same length, or make the images in a loop (batching = "loop").'
@@ -194,7 +201,7 @@ def _not_checked(evidence: Evidence) -> Iterator[Gap]:
 
 
 def _floors_too_high(row: CaseResult) -> Iterator[str]:
-    """Why images of a row cannot be judged by their noise floor."""
+    """Why images of a case cannot be judged by their noise floor."""
     for record in row.compared:
         for image in record.images:
             if image.reason is not None and image.reason.startswith(CANNOT_BE_CHECKED):
@@ -202,10 +209,10 @@ def _floors_too_high(row: CaseResult) -> Iterator[str]:
 
 
 def _of_padding(row: CaseResult) -> Iterator[str]:
-    """Why images of a batch cannot be judged by those that are made alone."""
+    """Why images of a batch cannot be judged by images that are made one at a time."""
     for record in row.compared:
         for image in record.images:
-            if image.reason == PADDED:
+            if image.reason is not None and image.reason.startswith(PADDED_BEGINS):
                 yield PADDED
 
 
@@ -220,7 +227,7 @@ def _has_unchecked(row: CaseResult) -> bool:
 
 
 def _checked(replicate: Replicate, record: Compared | None) -> bool:
-    """Whether every picture of a process's measured passes was compared, and could be."""
+    """Whether every image of a process's measured passes was compared, and could be."""
     if not any(entry.images for entry in replicate.of_kind("measured")):
         return True
     if record is None or record.verdict == "unknown":
@@ -229,7 +236,8 @@ def _checked(replicate: Replicate, record: Compared | None) -> bool:
 
 
 def _disturbed(evidence: Evidence) -> Iterator[Gap]:
-    """Every process was held up by other programs: no time here is this machine's own."""
+    """Every process was slowed down by other programs, so no time is representative of this
+    machine."""
     measured = evidence.measured
     done = [(row, one) for row in measured for one in row.replicates if one.outcome == "ok"]
     if not done or not all(slowed_by_others(entry) for _, entry in done):
@@ -238,8 +246,8 @@ def _disturbed(evidence: Evidence) -> Iterator[Gap]:
         entry.telemetry.other_cpu_share or 0.0 for _, entry in done if entry.telemetry is not None
     )
     words = (
-        f"other programs took up to {most:.0%} of all cores' time in all of "
-        f"{counted(len(done), 'process', 'processes')}, so the times say little"
+        f"other programs used up to {most:.0%} of the time of all cores in each of "
+        f"{counted(len(done), 'process', 'processes')}, so the times are not reliable"
     )
     rows = [*{row.key: row for row, _ in done}.values()]
     yield _gap(
@@ -261,6 +269,8 @@ def _gap(
     sentence: str,
     rows: Sequence[CaseResult],
     remedy: str,
+    *,
+    commands: Sequence[str] = (),
     **evidence: Any,
 ) -> Gap:
     return Gap(
@@ -272,6 +282,7 @@ def _gap(
             sentence=sentence,
             evidence=evidence,
             remedy=remedy,
+            commands=[*commands],
         ),
     )
 

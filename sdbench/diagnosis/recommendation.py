@@ -1,8 +1,8 @@
-"""The fastest settings whose pictures are right and whose memory fits, of what was measured. Pure.
+"""Recommends the fastest measured settings whose images are right and whose memory fits. Pure.
 
-A setting is left out that did not complete, whose picture is wrong or was not checked, that
+A setting is left out that did not complete, whose image is wrong or was not checked, that
 swapped or was throttled, or whose peak comes too close to what the device has. One is recommended
-only where the numbers decide: with at least 3 processes a case, against at least one other case,
+only where the numbers decide: with at least 3 processes per case, against at least one other case,
 and with every other usable case either slower beyond chance or the same within the threshold
 (PROTOCOL 10); among the latter the plainest is taken.
 """
@@ -17,6 +17,7 @@ from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.case_words import arm_words
 from sdbench.analysis.comparability import swapped, throttled
 from sdbench.analysis.estimates import estimate_pair
+from sdbench.analysis.iterations import iterations_per_second
 from sdbench.analysis.no_effect import as_computed
 from sdbench.analysis.reasons import explain
 from sdbench.analysis.run_summary import memory_limit_bytes
@@ -37,7 +38,7 @@ Warned = dict[RowKey, set[FindingCode]]
 
 
 def recommend(evidence: Evidence, findings: Sequence[Finding]) -> Recommendation:
-    """What to use at each resolution, for one picture and for many."""
+    """The recommendation for each resolution, for one image and for many."""
     warned = _warned(evidence, findings)
     rows = _of_one_work([row for row in evidence.measured if not row.arm.hold_bytes])
     timed = [row for row in rows if row.summary.latency_s.median is not None]
@@ -60,9 +61,10 @@ def recommend(evidence: Evidence, findings: Sequence[Finding]) -> Recommendation
 
 
 def _of_one_work(rows: Sequence[CaseResult]) -> list[CaseResult]:
-    """Rows that draw the same image: fewer steps are not faster, they are less work.
+    """The cases that make the same image: fewer steps are less work, not faster settings.
 
-    Those with the run's own scheduler, steps and guidance; else those with the first row's.
+    Those with the run's own scheduler, steps and guidance; else those with the settings of the
+    first case.
     """
     works = [
         (case.scheduler, case.steps, case.guidance_scale)
@@ -74,11 +76,11 @@ def _of_one_work(rows: Sequence[CaseResult]) -> list[CaseResult]:
 
 
 def _few_processes(timed: Sequence[CaseResult]) -> str | None:
-    """That no case was measured in enough processes for a verdict; None where one was."""
+    """A sentence if no case was measured in enough processes for a verdict, else None."""
     most = max((row.summary.latency_s.n for row in timed), default=MIN_PROCESSES)
     if most >= MIN_PROCESSES:
         return None
-    return f"no speed verdict or recommendation: {counted(most, 'process', 'processes')} a case"
+    return f"no speed verdict or recommendation: {counted(most, 'process', 'processes')} per case"
 
 
 def _by_resolution(rows: Sequence[CaseResult]) -> dict[str, list[CaseResult]]:
@@ -97,15 +99,15 @@ def _goal(
     if not usable:
         counts = Counter(refused.values())
         reasons = ", ".join(f"{counted(count, 'case')} {why}" for why, count in counts.items())
-        reason = f"nothing measured at {resolution} can be recommended: {reasons}"
+        reason = f"no measured setting can be recommended at {resolution}: {reasons}"
     if reason is not None:
         return Goal(resolution=resolution, latency=None, throughput=None, reason=reason)
     single, alone = (
         [row for row in some if not evidence.makes_several_at_once(row)] for some in (usable, rows)
     )
     purposes = {
-        "one picture": _decided(evidence, single, alone),
-        "many pictures": _decided(evidence, usable, rows),
+        "one image": _decided(evidence, single, alone),
+        "many images": _decided(evidence, usable, rows),
     }
     latency, throughput = (
         None if isinstance(found, str) else _choice(evidence, found, rows, warned)
@@ -117,7 +119,7 @@ def _goal(
 
 
 def _reason(resolution: str, reasons: dict[str, str]) -> str | None:
-    """Why something is not recommended, said once where it is the same for both purposes."""
+    """Why nothing is recommended, once if the reason is the same for both purposes."""
     purposes: dict[str, list[str]] = {}
     for purpose, why in reasons.items():
         purposes.setdefault(why, []).append(purpose)
@@ -129,13 +131,13 @@ def _reason(resolution: str, reasons: dict[str, str]) -> str | None:
 
 
 def _refusal(evidence: Evidence, row: CaseResult, warned: Warned) -> str | None:
-    """Why a row may not be recommended; None where it may."""
+    """Why a case may not be recommended; None if it may."""
     if row.summary.outcome != "ok":
         return "that did not complete"
     if row.summary.correct == "broken":
-        return "with a wrong picture"
+        return "with a wrong image"
     if warned.get(row.key, set()).intersection(PICTURE_CODES):
-        return "with a finding about its pictures"
+        return "with a finding about its images"
     if row.summary.correct == "unknown":
         return "not checked against the CPU"
     if row.summary.latency_s.median is None:
@@ -171,7 +173,7 @@ def _choice(evidence: Evidence, row: CaseResult, rows: list[CaseResult], warned:
     limit = memory_limit_bytes(evidence.run, row.replicates)
     notes = [f"see the finding {code}" for code in sorted(warned.get(row.key, ()))]
     if summary.correct == "drift":
-        notes.append("its pictures are slightly different from the CPU's")
+        notes.append("its images are slightly different from the CPU's")
     if summary.peak_memory_bytes is None or limit is None:
         notes.append("whether its memory fits with room to spare is not known")
     return Choice(
@@ -187,6 +189,9 @@ def _choice(evidence: Evidence, row: CaseResult, rows: list[CaseResult], warned:
         notes=notes,
         snippet=diffusers_snippet(evidence.run, row, evidence.versions(row)),
         elsewhere=elsewhere(case),
+        iterations_per_second=iterations_per_second(
+            summary.steps, summary.latency_s.median / images
+        ),
     )
 
 
@@ -195,11 +200,12 @@ def _decided(
 ) -> CaseResult | str:
     """The row to use, or why none may be recommended.
 
-    Right pictures come before slightly different ones. Warm-up, and a setting that had no effect,
-    leave a steady pass as it is, so a case is no rival of a plainer one that differs in them alone.
+    Right images come before slightly different ones. Warm-up, and a setting that had no effect,
+    do not change a steady pass, so a case does not compete with a plainer one that differs only in
+    them.
     """
     if not usable:
-        return "nothing usable was measured outside a batch"
+        return "no usable case without a batch was measured"
     completed = [row for row in rows if row.summary.outcome == "ok" and row.steady_s]
     if len(completed) < 2:
         only = _name(usable[0])
@@ -218,7 +224,8 @@ def _decided(
 
 @dataclass(frozen=True)
 class _Against:
-    """A case against the fastest: whether it is slower, and whether that is decided at all."""
+    """The comparison of a case with the fastest one: whether it is slower, and whether that is
+    decided."""
 
     decided: bool
     slower: bool
@@ -229,7 +236,7 @@ class _Against:
 
 
 def _judged(fastest: CaseResult, others: Sequence[CaseResult]) -> list[_Against]:
-    """Every other case against the fastest, paired by block, as one family of comparisons."""
+    """Compares every other case with the fastest, paired by block, as one family of comparisons."""
     examined = [estimate_pair(paired(fastest, row)) for row in others]
     judgements = decide_family([entry.ratios["steady"] for entry in examined])
     found = []
@@ -253,7 +260,7 @@ def _judged(fastest: CaseResult, others: Sequence[CaseResult]) -> list[_Against]
 
 
 def _beyond_chance(ratio: RatioEstimate) -> bool:
-    """Slower by less than what counts as a difference, and yet slower: also undisturbed."""
+    """Whether the case is slower by less than the threshold, also in undisturbed processes only."""
     return all(
         bounds is not None and bounds[0] > 1
         for bounds in (one.interval() for one in (ratio, ratio.undisturbed) if one is not None)
@@ -261,7 +268,8 @@ def _beyond_chance(ratio: RatioEstimate) -> bool:
 
 
 def _plain_twin(row: CaseResult, rows: Sequence[CaseResult]) -> bool:
-    """Whether the row is there without its warm-up, or without what had no effect, too."""
+    """Whether the same case was also measured without its warm-up, or without the settings that had
+    no effect."""
     work = _steady_work(row)
     return any(
         other.arm.name == row.arm.name
@@ -272,7 +280,7 @@ def _plain_twin(row: CaseResult, rows: Sequence[CaseResult]) -> bool:
 
 
 def _steady_work(row: CaseResult) -> Case:
-    """The settings by which a steady pass is computed."""
+    """The settings that determine a steady pass."""
     computed = as_computed(row.summary.case, row.summary.no_effect)
     return msgspec.structs.replace(computed, warmup=False)
 
@@ -280,9 +288,9 @@ def _steady_work(row: CaseResult) -> Case:
 def _open_words(
     evidence: Evidence, fastest: CaseResult, open_: Sequence[tuple[CaseResult, _Against]]
 ) -> str:
-    """``a (0.2 s a picture) and b (0.21 s) cannot be distinguished: …``."""
+    """``a (0.2 s per image) and b (0.21 s) cannot be distinguished: …``."""
     names = [
-        f"{_name(row)} ({_median_s(row) / evidence.images:.3g} s a picture)"
+        f"{_name(row)} ({_median_s(row) / evidence.images:.3g} s per image)"
         for row in (fastest, *(row for row, _ in open_))
     ]
     first = open_[0][1]
@@ -294,7 +302,7 @@ def _open_words(
         words += f" ({first.why})"
     more = max((found.more_processes or 0 for _, found in open_), default=0)
     if more:
-        words += f"; about {counted(more, 'more process', 'more processes')} a case would decide"
+        words += f"; about {counted(more, 'more process', 'more processes')} per case would decide"
     return words
 
 
@@ -308,7 +316,7 @@ def _median_s(row: CaseResult) -> float:
 
 
 def _gains(row: CaseResult, rows: list[CaseResult], evidence: Evidence) -> list[Gain]:
-    """Against every measured case that differs in one setting, and has a time."""
+    """The comparisons with every measured case that differs in one setting and has a time."""
     found = []
     for axis, other in evidence.neighbours(row):
         if other not in rows or other.summary.latency_s.median is None:
@@ -337,7 +345,7 @@ def _times(ratio: float | None, ci95: Interval | None) -> str:
 
 
 def _tradeoffs(evidence: Evidence, rows: list[CaseResult]) -> list[Tradeoff]:
-    """Time against memory; broken pictures are shown and are never efficient."""
+    """Time and memory of every case; cases with wrong images are listed but never efficient."""
     rows = sorted(rows, key=_median_s)
     return [
         Tradeoff(
@@ -349,6 +357,9 @@ def _tradeoffs(evidence: Evidence, rows: list[CaseResult]) -> list[Tradeoff]:
             correct=row.summary.correct,
             efficient=_efficient(row, rows),
             no_effect=[*row.summary.no_effect],
+            iterations_per_second=iterations_per_second(
+                row.summary.steps, _median_s(row) / evidence.images
+            ),
         )
         for row in rows
     ]
@@ -361,7 +372,8 @@ def _efficient(row: CaseResult, rows: list[CaseResult]) -> bool:
 
 
 def _dominates(other: CaseResult, row: CaseResult) -> bool:
-    """Not slower, not larger, better in one, and not wrong; by less than counts is alike."""
+    """Whether another case is at least as good in time and memory, better in one of them by more
+    than the threshold, and not wrong."""
     if other.summary.correct == "broken" or other.summary.peak_memory_bytes is None:
         return False
     theirs = _median_s(other), other.summary.peak_memory_bytes
@@ -379,12 +391,12 @@ def _sentence(evidence: Evidence, goals: Sequence[Goal], few: str | None) -> str
         return goals[0].reason or "nothing was measured" if goals else "nothing was measured"
     words = []
     for goal in chosen:
-        for name, choice in (("one picture", goal.latency), ("many", goal.throughput)):
+        for name, choice in (("one image", goal.latency), ("many", goal.throughput)):
             if choice is not None:
                 settings = " ".join(choice.case.words()) or "no options"
                 settings += arm_words(choice.arm, evidence.run.plan.arms)
                 words.append(
                     f"{goal.resolution}, {name}: {settings} "
-                    f"({choice.seconds_per_picture:.3g} s a picture)"
+                    f"({choice.seconds_per_picture:.3g} s per image)"
                 )
     return "; ".join(words) + "."

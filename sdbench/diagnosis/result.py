@@ -1,4 +1,4 @@
-"""What a diagnosis comes to, as it is printed and scripted against.
+"""The result of a diagnosis, as it is printed and used by scripts.
 
 Times are seconds, memory is bytes, ratios are new / base: above 1 is slower, or more.
 """
@@ -19,9 +19,10 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that is worth saying about a run, with its evidence and what fixes it.
+    """One finding about a run, with its evidence and its remedy.
 
-    ``evidence`` names the arm where a run has several, and holds the numbers behind the sentence.
+    ``evidence`` names the variant where a run has several, and holds the numbers behind the
+    sentence.
     """
 
     code: FindingCode
@@ -30,18 +31,55 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     sentence: str
     evidence: dict[str, Any]
     remedy: str
+    commands: list[str] = []
+    """Commands that stand in ``remedy``, each whole, to be pasted."""
+
+    @property
+    def title(self) -> str:
+        """What it is called; ``code`` is for scripts."""
+        return FINDING_TITLES[self.code]
+
+
+FINDING_TITLES: dict[FindingCode, str] = {
+    "first-pass-drift": "The first pass differs from later ones",
+    "batch-mismatch": "Wrong images in a batch",
+    "batch-crash": "A batch crashes",
+    "nan-output": "Images hold NaN or infinity",
+    "black-output": "Black images",
+    "noise-output": "Noise instead of an image",
+    "wrong-content": "Images do not show the prompt",
+    "nondeterministic": "The same seed gives different images",
+    "cpu-mismatch": "Images differ from the CPU's",
+    "swap-bound": "Slowed down by swapping",
+    "memory-growth": "Memory grows from pass to pass",
+    "throttled": "Slowed down by heat or power saving",
+    "not-steady": "The speed changes from pass to pass",
+    "worker-crash": "Processes crash or fail",
+    "timeout": "No end in time",
+    "oom": "Out of memory",
+    "memory-guard": "Stopped to protect the machine",
+    "slow-first-pass": "Slow first pass",
+    "slicing-hurts": "Attention slicing costs time",
+    "slicing-helps": "Attention slicing saves time",
+    "no-effect-setting": "A setting without effect",
+    "cpu-fallback": "Operators run on the CPU instead",
+    "known-issue": "Known issue or limit",
+    "noisy-host": "Times scatter too much",
+    "unfinished": "Not all is measured and checked",
+}
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """A sentence of the documentation, tested on this machine.
+    """A claim of the documentation, tested on this machine.
 
     ``effect`` is in ``effect_unit``; ``sentence`` says what was measured, ``speaks_of`` which
-    document and which torch releases the claim is about. ``editions`` are the editions of the page
+    document and which torch releases the claim covers. ``editions`` are the editions of the page
     that say it (``2022``, ``2023``, ``today``; ``claims.EDITIONS`` has their dates), ``meaning`` is
     what exactly is tested.
     """
 
     id: str
+    title: str
     claim: str
     speaks_of: str
     verdict: ClaimVerdict
@@ -69,7 +107,8 @@ class Conflict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gain(msgspec.Struct, frozen=True, kw_only=True):
-    """What one choice brings: time as chosen over time with the other value, all else alike."""
+    """The gain of one choice: time as chosen divided by time with the other value, everything else
+    equal."""
 
     setting: str
     chosen: str
@@ -95,12 +134,13 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str]
     snippet: str
     elsewhere: dict[str, list[str]]
+    iterations_per_second: float | None = None
 
 
 class Goal(msgspec.Struct, frozen=True, kw_only=True):
-    """The best settings for one picture soon (latency) and many (throughput) at a resolution.
+    """The best settings for one image soon (latency) and many (throughput) at a resolution.
 
-    A choice is None where nothing measured may be recommended; ``reason`` says why.
+    A choice is None if no measured case may be recommended; ``reason`` says why.
     """
 
     resolution: str
@@ -110,10 +150,10 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tradeoff(msgspec.Struct, frozen=True, kw_only=True):
-    """A case in the view of time against memory.
+    """Time and memory of a case.
 
-    ``efficient``: none other at its resolution is right, as fast and as small, and better in one.
-    ``no_effect`` are its settings that did nothing.
+    ``efficient``: no other right case at its resolution is at least as fast and as small, and
+    better in one of them. ``no_effect`` are its settings that did nothing.
     """
 
     case_id: str
@@ -124,10 +164,11 @@ class Tradeoff(msgspec.Struct, frozen=True, kw_only=True):
     correct: Correctness
     efficient: bool
     no_effect: list[str] = []
+    iterations_per_second: float | None = None
 
 
 class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
-    """What to use, of what was measured.
+    """The recommendation, based on the measured cases.
 
     ``first_look``: too few processes for a verdict, which ``few_processes`` says in words; then
     nothing is recommended.
@@ -144,7 +185,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     """What ``sdbench diagnose --json`` prints.
 
     ``healthy``: no finding above ``info``, and nothing ``missing``, which are sentences about what
-    the run has not shown: processes that did not end, pictures that were not checked.
+    the run has not shown: processes that did not end, images that were not checked.
     """
 
     run_id: str
@@ -159,9 +200,11 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str]
     missing: list[str] = []
     conflicts: list[Conflict] = []
+    work: str = ""
+    """``8 steps, ddim, 2 pictures a pass``: what times here are of."""
 
     @property
     def exit_code(self) -> int:
-        """1 where a finding is an error, or something is missing that health would need."""
+        """1 if a finding is an error, or if evidence that health requires is missing."""
         errors = any(entry.severity == "error" for entry in self.findings)
         return int(errors or bool(self.missing))

@@ -39,7 +39,7 @@ _NAMED = ("diffusers", "torch")
 
 
 def diffusers_snippet(run: Run, row: CaseResult, versions: dict[str, str]) -> str:
-    """Code that makes pictures with the settings of a row, ready to paste.
+    """Code that makes images with the settings of a row, ready to paste.
 
     Raises:
         StoreError: a value of the run is not what code can hold; says which.

@@ -1,4 +1,4 @@
-"""Is this machine set up right? Facts are gathered, pure checks judge them."""
+"""Checks whether this machine is set up correctly: gathers facts, then pure checks judge them."""
 
 from sdbench.doctor.checks import BEFORE_TORCH, WITH_TORCH, judge
 from sdbench.doctor.examine import Examination, Request

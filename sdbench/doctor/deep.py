@@ -1,7 +1,8 @@
-"""``--deep``: the operators of a pipeline on the device against the CPU, and its ceilings.
+"""``--deep``: compares the operators of a pipeline on the device with the CPU, and measures the
+device's maximum rates.
 
-The operators run in a child. Metal ends a process whose assertion fails, and no operator's death
-may hide the others: the child is started again without the one it died of.
+The operators run in a child process. Metal aborts a process if an assertion fails; the child is
+then started again without the operator that caused it, so that the others are still tested.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,29 +24,27 @@ _MOST_DEATHS = 8
 
 
 class DeepResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything ``--deep`` has found on one device."""
+    """All results of ``--deep`` for one device."""
 
     device: DeviceKind
     operators: list[OperatorResult]
     ceilings: list[DeviceRate]
     ended: str | None = None
-    """Why it is not complete, None if it is."""
+    """Why the result is incomplete; None if it is complete."""
 
 
 def cannot_be_deep(facts: DoctorFacts) -> Check | None:
-    """Why no operator can be tried, None if they can."""
-    question = Question(
-        "deep", "a device to compute on", "operators are judged by what they compute"
-    )
+    """Why no operator can be tested; None if they can."""
+    question = Question("deep", "a device to compute on", "operators are judged by their results")
     if facts.recorded:
-        return question.unknown("nothing can be computed on a recording")
+        return question.unknown("a recording cannot compute anything")
     if _best_device(facts) is None:
-        return question.unknown("torch offers no device that computes")
+        return question.unknown("torch offers no working device")
     return None
 
 
 def _best_device(facts: DoctorFacts) -> DeviceKind | None:
-    """The device a run would take, of those that do compute."""
+    """The working device that a run would use."""
     devices = facts.torch.devices.values() if isinstance(facts.torch, TorchFacts) else ()
     return next((device.kind for device in devices if device.computes is True), None)
 
@@ -53,9 +52,9 @@ def _best_device(facts: DoctorFacts) -> DeviceKind | None:
 def examine_device(
     facts: DoctorFacts, notice: Callable[[str], None] = lambda _: None
 ) -> DeepResult:
-    """Run the operators on the best device, in children, until each has an answer.
+    """Run the operators on the best device, in child processes, until each has a result.
 
-    ``notice`` is called with the name of what is tried now.
+    ``notice`` is called with the name of each operator before it is tested.
     """
     device = _best_device(facts)
     assert device is not None
@@ -96,7 +95,8 @@ def _follow(
     ceilings: dict[str, DeviceRate],
     notice: Callable[[str], None],
 ) -> str | None:
-    """Collect what a child says; the key of what it was at when it ended, None for nothing."""
+    """Collect a child's results; return the key of the operator that was running when it ended, or
+    None."""
     trying: str | None = None
     for event in child.events():
         if isinstance(event, Trying):
@@ -112,7 +112,7 @@ def _follow(
 
 
 def as_json(result: DeepResult) -> dict[str, Any]:
-    """The figures behind the verdicts; names carry the units."""
+    """The numbers behind the verdicts; their names contain the units."""
     document: dict[str, Any] = msgspec.to_builtins(result)
     for entry in (*document["operators"], *document["ceilings"]):
         del entry["event"]  # how they came from the child
@@ -120,14 +120,14 @@ def as_json(result: DeepResult) -> dict[str, Any]:
 
 
 def deep_checks(result: DeepResult) -> Iterator[Check]:
-    """One verdict for each dtype, one for the ceilings."""
+    """One verdict per dtype, and one for the maximum rates."""
     if result.ended is not None:
         yield Check(
             id=f"deep-{result.device}",
             status="fail" if result.operators else "unknown",
-            found=f"not all operators could be tried: {result.ended}",
-            expected="every operator has an answer",
-            why="what was not tried may be wrong",
+            found=f"not all operators could be tested: {result.ended}",
+            expected="every operator has a result",
+            why="operators that were not tested may be wrong",
         )
     for dtype in dict.fromkeys(entry.dtype for entry in result.operators):
         entries = [entry for entry in result.operators if entry.dtype == dtype]
@@ -142,7 +142,7 @@ def _dtype_check(device: DeviceKind, dtype: str, entries: list[OperatorResult]) 
     bad = [entry for entry in entries if entry.verdict not in tolerable]
     vague = [entry for entry in entries if entry.verdict == "less-exact"]
     right = sum(entry.verdict == "right" for entry in entries)
-    found = f"{right} of {len(entries)} operators as exact as they should be"
+    found = f"{right} of {len(entries)} operators as accurate as expected"
     named = "; ".join(_words(entry) for entry in entries if entry.verdict != "right")
     # What a run uses by default: float32 and float16 on a GPU, float32 on a CPU.
     used = dtype == "float32" or (dtype == "float16" and device != "cpu")
@@ -154,30 +154,33 @@ def _dtype_check(device: DeviceKind, dtype: str, entries: list[OperatorResult]) 
     remedy = None
     if bad:
         others = "another version of torch" if device == "cpu" else "another version of torch or OS"
-        remedy = f"avoid {dtype} on {device}, or try {others}; sdbench run shows what it does"
+        remedy = (
+            f"avoid {dtype} on {device}, or try {others}; sdbench run shows the effect on images"
+        )
     elif vague:
-        remedy = "sdbench run shows whether it can be seen in a picture"
+        remedy = "sdbench run shows whether the effect is visible in an image"
     return Check(
         id=f"deep-{device}-{dtype}",
         status=status,
         found=f"{found}; {named}" if named else found,
         expected=f"{device} agrees with float64 on the CPU as far as {dtype} allows",
-        why="one wrong operator makes noise, black pictures or subtly wrong ones",
+        why="one wrong operator can cause noise, black images or slightly wrong images",
         remedy=remedy,
     )
 
 
 def _words(entry: OperatorResult) -> str:
     if entry.verdict in ("wrong", "less-exact") and entry.rel_l2 is not None:
-        words = "wrong" if entry.verdict == "wrong" else "less exact"
+        words = "wrong" if entry.verdict == "wrong" else "less accurate"
         return (
-            f"{entry.operator} {words} ({entry.rel_l2:.1e} off, {entry.tolerance or 0:.1e} is fine)"
+            f"{entry.operator} {words} (error {entry.rel_l2:.1e}, tolerance "
+            f"{entry.tolerance or 0:.1e})"
         )
     plain = {
         "not-a-number": "gives not-a-number",
-        "missing": "is not there",
+        "missing": "is not implemented",
         "raised": "fails",
-        "died": "kills the process",
+        "died": "crashes the process",
         "hung": "hangs",
     }[entry.verdict]
     return f"{entry.operator} {plain}" + (f" ({entry.message})" if entry.message else "")
@@ -194,6 +197,6 @@ def _ceiling_check(result: DeepResult) -> Check:
         id=f"deep-{result.device}-ceilings",
         status="pass",
         found=", ".join(words),
-        expected="measured here; there is no value to hold it against",
-        why="no pipeline can be faster than these two allow",
+        expected="measured here; there is no reference value to compare with",
+        why="these two rates limit the speed of every pipeline",
     )

@@ -1,7 +1,7 @@
-"""Gathers what doctor judges: starts the children, asks the machine, reads a recording.
+"""Gathers the facts for doctor: starts child processes, queries the machine, or reads a recording.
 
 The child that imports torch takes seconds. It is started first and read last, so that everything
-else is on the screen by then.
+else is already on the screen.
 """
 
 import os
@@ -59,26 +59,26 @@ _UNRECORDED = Unavailable("it is not in the recording")
 _UNLISTED = Unavailable("this Python is too old to list its packages")
 _NO_TORCH = Unavailable("torch is not installed")
 _PENDING = Unavailable("nothing has been imported yet")
-_NOT_IMPORTED = Unavailable("nothing is imported for a recording")
+_NOT_IMPORTED = Unavailable("a recording does not import anything")
 _NO_STACK = Unavailable("torch could not be imported")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks for."""
+    """The request of the command line."""
 
     python: str | None = None
     """An interpreter or a virtual environment; None is the one sdbench runs in."""
     model: str | None = None
-    """None is the default configuration's."""
+    """None stands for the default configuration's model."""
 
 
 class Examination:
-    """An interpreter and the machine under it; close it to end what is still running.
+    """An interpreter and its machine; close it to end the child processes that are still running.
 
     Attributes:
         interpreter: the path of the interpreter.
-        title: the same as a person would say it.
+        title: the interpreter's name for people.
 
     Raises:
         UsageError: there is no such interpreter or model, or the recording cannot be read.
@@ -132,16 +132,17 @@ class Examination:
 
     @property
     def recorded(self) -> bool:
-        """Whether another machine's recording is judged."""
+        """Whether a recording of another machine is judged."""
         return self._system.simulated
 
     @property
     def preloads(self) -> str:
-        """What the environment puts before torch, such as a stand-in device; mostly nothing."""
+        """Modules that the environment loads before torch, such as a stand-in device;
+        usually none."""
         return os.environ.get(PRELOAD, "")
 
     def before_torch(self) -> DoctorFacts:
-        """Everything that is known without torch."""
+        """All facts that are known without torch."""
         machine = probe_machine(self._system, cache_folder())
         recording = self._system.facts if isinstance(self._system, RecordedSystem) else None
         interpreter = self._interpreter_facts(recording)
@@ -161,7 +162,7 @@ class Examination:
         )
 
     def with_torch(self, facts: DoctorFacts) -> DoctorFacts:
-        """The same with what torch says, once it does."""
+        """The same, completed with the answer of torch."""
         if facts.recorded:
             return facts
         if self._torch is None or not known(facts.interpreter.python):
@@ -184,7 +185,7 @@ class Examination:
                     platforms=event.platforms,
                     disposable=_lies_in_a_cache(Path(self.interpreter)),
                 )
-        ending = self._packages.ending() or "it ends without an answer"
+        ending = self._packages.ending() or "it ended without an answer"
         return _broken_interpreter(self.interpreter, f"it does not run as a Python: {ending}")
 
 
@@ -197,7 +198,7 @@ def _interpreter(name: str | None) -> str:
     if found is None:
         raise UsageError(
             f"--python {name}: expected the path of a Python or of a virtual environment, or a "
-            "created stack (sdbench stacks list)"
+            "created environment (sdbench stacks list)"
         )
     return str(found)
 
@@ -212,7 +213,7 @@ def _lies_in_a_cache(interpreter: Path) -> bool:
 
 
 def _there(recorded: Mapping[str, str | None]) -> dict[str, str]:
-    """Without what was recorded as not there."""
+    """The recorded facts without those recorded as absent."""
     return {name: value for name, value in recorded.items() if value is not None}
 
 
@@ -254,7 +255,7 @@ def _recorded_torch(
         kind="mps",
         built=_UNRECORDED if said.mps_built is None else said.mps_built,
         available=_UNRECORDED if said.mps_available is None else said.mps_available,
-        computes=Unavailable("nothing can be computed on a recording"),
+        computes=Unavailable("a recording cannot compute anything"),
     )
     return TorchFacts(
         version=said.version or _UNRECORDED,
@@ -266,7 +267,7 @@ def _recorded_torch(
 
 @dataclass(frozen=True)
 class _Answers:
-    """What the child that imports torch and the rest of the stack has said."""
+    """The messages of the child that imports torch and the rest of the environment."""
 
     torch: TorchFacts | TorchFailed | Unavailable
     imports: list[ImportTried] | Unavailable = _NO_STACK
@@ -274,11 +275,11 @@ class _Answers:
 
 
 def _answers(child: Child) -> _Answers:
-    """What the child says; what killed it is named by what it was trying."""
+    """The child's messages; if it crashed, the cause is named after the step that was running."""
     imported: TorchImported | None = None
     devices: dict[str, DeviceFacts] = {}
     imports: list[ImportTried] = []
-    openmp: list[str] | Unavailable = Unavailable("the imports did not end")
+    openmp: list[str] | Unavailable = Unavailable("the imports did not finish")
     trying: str | None = None
     for event in child.events():
         if isinstance(event, Absent):
@@ -297,7 +298,7 @@ def _answers(child: Child) -> _Answers:
             openmp = event.openmp
     ending = child.ending()
     if imported is None:
-        return _Answers(torch=TorchFailed(reason=ending or "it ends without an answer"))
+        return _Answers(torch=TorchFailed(reason=ending or "it ended without an answer"))
     for kind in DEVICES:
         if ending is not None and trying == kind:
             devices[kind] = DeviceFacts(
@@ -353,7 +354,7 @@ def _free_here() -> int | Unavailable:
 
 
 def _limits(system: System) -> Limits:
-    """Of Linux's control groups and of the processors this process may use."""
+    """Limits from Linux control groups, and from the processors that this process may use."""
     if system.name() != "Linux":
         return Limits()
     memory = [group.limit_bytes for group in limited_cgroups(system.read, None)]

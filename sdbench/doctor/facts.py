@@ -1,6 +1,7 @@
-"""What doctor judges: the machine, an interpreter, the torch in it, the model asked for.
+"""The facts that doctor judges: the machine, an interpreter, its torch, and the requested model.
 
-Plain data with a reason for every gap; :mod:`.examine` fills it in, :mod:`.checks` reads it.
+Plain data with a reason for every missing value; :mod:`.examine` fills it in, :mod:`.checks` reads
+it.
 """
 
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ Status = Literal["pass", "warn", "fail", "unknown"]
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One verdict: what was found, what was expected, why it matters, what fixes it."""
+    """One verdict: what was found, what was expected, why it matters, and the remedy."""
 
     id: str
     status: Status
@@ -25,45 +26,45 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     expected: str
     why: str
     remedy: str | None = None
-    """A command wherever one fixes it; None where there is nothing to fix."""
+    """A command if one fixes the problem; None if there is nothing to fix."""
 
 
 class InterpreterFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The Python that is examined, and what is installed in it."""
+    """The examined Python and its installed packages."""
 
     path: str
     python: str | Unavailable
     """Its version."""
     architecture: str | Unavailable
-    """What it runs as: ``x86_64`` under Rosetta."""
+    """The architecture it runs as: ``x86_64`` under Rosetta."""
     packages: dict[str, str] | Unavailable
     """Version by normalised name (``huggingface-hub``) of the packages of the torch stack."""
     requires: dict[str, list[str]] = {}
-    """What these packages declare that they need, as they declare it (PEP 508)."""
+    """The requirements that these packages declare (PEP 508)."""
     platforms: dict[str, list[str]] | Unavailable = Unavailable("it is not known")
-    """What their wheels were made for, such as ``macosx_11_0_arm64``."""
+    """The platform tags of their wheels, such as ``macosx_11_0_arm64``."""
     disposable: bool = False
     """It lies in a cache (``uvx``, ``pipx run``): what is installed into it is not kept."""
 
 
 class DeviceFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What torch says of one kind of device, and what became of a small computation there."""
+    """What torch reports about one kind of device, and the result of a small computation there."""
 
     kind: DeviceKind
     built: bool | Unavailable
     available: bool | Unavailable
     computes: bool | Unavailable
-    """Whether matrix product and sum agreed with the CPU's; False also where they failed."""
+    """Whether matrix product and sum agreed with the CPU's; False also if they failed."""
     reason: str | None = None
     """Why it cannot be used, or how it failed."""
     name: str | None = None
     dtypes: list[str] = []
     memory_bytes: int | None = None
-    """What it recommends at most."""
+    """The memory limit that it recommends."""
 
 
 class TorchFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """torch, asked in a process of its own."""
+    """What torch reports, queried in a separate process."""
 
     version: str | Unavailable
     devices: dict[str, DeviceFacts]
@@ -71,42 +72,42 @@ class TorchFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Threads of an operator on the CPU."""
     import_s: float | Unavailable
     simulated: bool = False
-    """A preload has replaced a device."""
+    """Whether a preload has replaced a device."""
 
     def device(self, kind: DeviceKind) -> DeviceFacts | None:
-        """What is known of one kind, None if it was not asked."""
+        """The facts about one kind of device; None if it was not queried."""
         return self.devices.get(kind)
 
 
 class TorchFailed(msgspec.Struct, frozen=True, kw_only=True):
-    """torch is installed, and asking it ended badly (an exception, a signal, no answer)."""
+    """Whether torch is installed and querying it failed (an exception, a signal, no answer)."""
 
     reason: str
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The model a run would take, as far as it is known without the network."""
+    """The model that a run would use, as far as it is known without the network."""
 
     outline: ModelInfo
     offline: bool | Unavailable
-    """Whether it can be had without the network."""
+    """Whether it is available without the network."""
     note: str
-    """Where it is, or why it is not there."""
+    """Where it is, or why it is not available."""
     to_make_bytes: int = 0
-    """Disk it will still take."""
+    """Disk space that it still needs."""
     faults: list[Fault] = []
-    """What is wrong with the files that are there."""
+    """What is wrong with the existing files."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a container or the system allows of the machine; None is no limit."""
+    """The limits that a container or the system sets; None stands for no limit."""
 
     memory_bytes: int | None = None
     cpus: float | None = None
 
 
 class DoctorFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it."""
+    """The total."""
 
     machine: MachineFacts
     interpreter: InterpreterFacts
@@ -116,32 +117,33 @@ class DoctorFacts(msgspec.Struct, frozen=True, kw_only=True):
     nvidia_driver: bool = False
     """Whether NVIDIA's driver is loaded, whether or not the system reports the GPU."""
     results_free_bytes: int | Unavailable
-    """Of the file system that takes the results."""
+    """Free bytes of the file system that holds the results."""
     torch: TorchFacts | TorchFailed | Unavailable
-    """Unavailable before torch has been asked, and where it is not installed."""
+    """Unavailable before torch has been queried, and if it is not installed."""
     imports: list[ImportTried] | Unavailable = Unavailable("nothing has been imported yet")
-    """The packages that a run imports, as far as they were tried."""
+    """The packages that a run imports, as far as their import was tried."""
     openmp: list[str] | Unavailable = Unavailable("nothing has been imported yet")
     """Files of the OpenMP runtimes that the imports load."""
 
     @property
     def recorded(self) -> bool:
-        """Whether another machine's recording is judged."""
+        """Whether a recording of another machine is judged."""
         return self.machine.simulated
 
     @property
     def simulated(self) -> bool:
-        """Whether a recording or a stand-in is judged."""
+        """Whether a recording or a stand-in device is judged."""
         return self.recorded or (isinstance(self.torch, TorchFacts) and self.torch.simulated)
 
     @property
     def is_mac(self) -> bool:
-        """Whether the machine is a Mac, be it an Intel one."""
+        """Whether the machine is a Mac, including Intel Macs."""
         return self.machine.identity.system == "Darwin"
 
     @property
     def apple_silicon(self) -> bool | Unavailable:
-        """Whether the hardware is Apple's own, judged by what an x86_64 process is shown too."""
+        """Whether the processor is Apple's, from facts that are also visible to an
+        x86_64 process."""
         identity = self.machine.identity
         if known(identity.architecture) and identity.architecture == "arm64":
             return True
@@ -176,7 +178,7 @@ class DoctorFacts(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
     def expected_device(self) -> DeviceKind:
-        """The device a run would take if everything were in order."""
+        """The device that a run would use if everything were in order."""
         if self.is_mac and self.apple_silicon is not False:
             return "mps"
         if isinstance(self.torch, TorchFacts):
@@ -187,7 +189,7 @@ class DoctorFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def worst(checks: Iterable[Check]) -> Literal["pass", "warn", "fail"]:
-    """The overall status; a check without an answer makes nothing worse."""
+    """The overall status; a check without an answer does not lower it."""
     seen = {check.status for check in checks}
     if "fail" in seen:
         return "fail"

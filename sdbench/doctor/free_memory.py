@@ -1,4 +1,4 @@
-"""How much memory a run could have now, from what doctor has found out."""
+"""The memory that a run could use now, from the facts of doctor."""
 
 from sdbench.doctor.facts import DoctorFacts, TorchFacts
 from sdbench.plan.fit import Room
@@ -6,7 +6,7 @@ from sdbench.process.room import room_now
 
 
 def room_of(facts: DoctorFacts) -> Room:
-    """The memory that is free for the device that a run would take."""
+    """The free memory of the device that a run would use."""
     kind = facts.expected_device()
     device = facts.torch.device(kind) if isinstance(facts.torch, TorchFacts) else None
     return room_now(

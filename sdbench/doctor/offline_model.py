@@ -1,4 +1,4 @@
-"""The model a run would take, as far as it is known without the network."""
+"""The model that a run would use, as far as it is known without the network."""
 
 import os
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ _OURS = ("synthetic/", "builtin/")
 
 
 def find_offline(name: str, *, recorded: bool) -> ModelFacts:
-    """Look for a model here, and nowhere else.
+    """Look for a model on this machine only.
 
-    ``recorded``: another machine is judged, so what lies on this one's disk does not count.
+    ``recorded``: another machine is judged, so the files on this disk do not count.
 
     Raises:
-        UsageError: there is no such model of ours, or it is neither a path nor a Hub id.
+        UsageError: sdbench has no such model, or it is neither a path nor a Hub id.
     """
     if name.startswith(_OURS):
         outline = find_model(name).outline()
@@ -35,11 +35,11 @@ def find_offline(name: str, *, recorded: bool) -> ModelFacts:
         return ModelFacts(
             outline=outline,
             offline=True,
-            note="in the cache" if made else "made here once, without network",
+            note="in the cache" if made else "made locally once, without a network",
             to_make_bytes=0 if made else outline.bytes_on_disk,
         )
     if recorded:
-        reason = Unavailable("which models the recorded machine holds is not in the recording")
+        reason = Unavailable("the recording does not list the models of the machine")
         return ModelFacts(outline=_guess(name), offline=reason, note=reason.unavailable)
     path = place_of(name)
     if path.is_file():
@@ -51,7 +51,9 @@ def find_offline(name: str, *, recorded: bool) -> ModelFacts:
     if folder is None:
         require_hub_id(name)
         return ModelFacts(
-            outline=_guess(name), offline=False, note="neither a folder nor in the Hub's cache"
+            outline=_guess(name),
+            offline=False,
+            note="neither a folder nor a model in the Hub's cache",
         )
     contents = read_folder(folder, allow_pickle=False)
     faults = list(contents.faults)
@@ -64,7 +66,10 @@ def find_offline(name: str, *, recorded: bool) -> ModelFacts:
         bytes_on_disk=contents.bytes_on_disk,
     )
     read = counted(len(contents.weights), "weights file")
-    note = f"on this disk, whole: {read} of {contents.bytes_on_disk / 1e9:.2f} GB fit their headers"
+    note = (
+        f"on this disk, complete: {read} of {contents.bytes_on_disk / 1e9:.2f} GB match their "
+        "headers"
+    )
     return ModelFacts(outline=outline, offline=True, note=note, faults=faults)
 
 
@@ -74,18 +79,18 @@ def _folder(path: Path) -> Path:
 
 
 def _single(name: str, path: Path) -> ModelFacts:
-    """A model in one file; what it lacks is known without ``--parts``."""
+    """A model in one file; missing parts are detected without ``--parts``."""
     if path.suffix.lower() not in SUFFIXES:
         return _faulty(name, [single_file(path)])
     try:
         source = find_model(name)
     except (ModelError, UsageError) as error:
-        remedy = "see README for what --model takes, and for --parts"
+        remedy = "see docs/how-to/models.md for what --model takes, and for --parts"
         return _faulty(name, [Fault(str(error).removeprefix(f"{name}: "), remedy)])
     if source.download is not None:
-        note = f"a file of {source.pipeline_class}; its tokenizers come from the Hub"
+        note = f"a file of {source.pipeline_class}; its tokenizers are downloaded from the Hub"
         return ModelFacts(outline=source.outline(), offline=False, note=note)
-    note = f"on this disk, whole: a file of {source.pipeline_class}, which fits its header"
+    note = f"on this disk, complete: a file of {source.pipeline_class}, which matches its header"
     return ModelFacts(outline=source.outline(), offline=True, note=note)
 
 
@@ -95,7 +100,7 @@ def _faulty(name: str, faults: list[Fault]) -> ModelFacts:
 
 
 def _guess(name: str) -> ModelInfo:
-    """Enough to estimate with."""
+    """A model description that is sufficient for estimates."""
     xl = "xl" in name.lower()
     return ModelInfo(
         name=name,
@@ -110,7 +115,7 @@ def _guess(name: str) -> ModelInfo:
 def _cached(name: str, environment: Mapping[str, str]) -> Path | None:
     """The snapshot of a Hub id in the Hub's cache.
 
-    The Hub's client is not asked: importing it takes longer than all of this.
+    The Hub's client is not used, because importing it takes longer than all of this.
     """
     cache = _hub_cache(environment) / f"models--{name.replace('/', '--')}"
     try:

@@ -1,1 +1,1 @@
-"""`sdbench explain`: what a pasted error output or a picture shows, with cause and remedy."""
+"""`sdbench explain`: what a pasted error output or an image shows, with cause and remedy."""

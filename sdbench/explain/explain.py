@@ -1,9 +1,9 @@
-"""From a pasted log, traceback or crash report to what happened and what to do. Pure.
+"""Explains a pasted log, traceback or crash report: what happened and what to do. Pure.
 
-The engine is the one that explains dead workers (``failures.py``); here the text may be of any
-program, hold several failures, and state its versions itself. Of each failure one cause is given:
-what native code wrote before it ended the process, else the root of the exception chain, else what
-is known of the way the process ended. The failure written last comes first.
+The engine is the one that explains crashed workers (``failure_causes.py``). Here the text may come
+from any program, contain several failures, and state its own versions. Each failure gets one cause:
+what native code wrote before it ended the process, else the root of the exception chain, else the
+way the process ended. The last failure in the text comes first.
 """
 
 import re
@@ -39,7 +39,7 @@ _MOST_INCIDENTS = 50
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened and what to do.
+    """One explained failure: cause and remedy.
 
     ``confidence``: high (the message says it, or maintainers confirmed it), medium (several reports
     agree), low (a lead). ``generic``: no more than the message says is known. ``source`` names
@@ -59,17 +59,18 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explained(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is said of a text. ``unexplained`` is its last error where no rule knows it."""
+    """The explanation of a text. ``unexplained`` is its last error if no rule matches it."""
 
     explanations: list[Explanation]
     versions: Versions
     versions_of: str
-    """``text`` (stated in it), ``machine`` (this one's, as the text states none) or ``none``."""
+    """``text`` (stated in the text), ``machine`` (this machine's, because the text states none) or
+    ``none``."""
     unexplained: str | None = None
 
 
 def explain_text(text: str, machine: Versions) -> Explained:
-    """Explain a log; ``machine`` is what this machine has, used where the text states nothing."""
+    """Explain a log; ``machine`` holds this machine's versions, used if the text states none."""
     read = text[:_LONGEST_START] + "\n" + text[-_LONGEST_END:]
     versions, versions_of = _chosen(versions_in(read), machine)
     versions = msgspec.structs.replace(versions, dtype=dtype_in_text(read), in_force=of_text(read))
@@ -104,7 +105,8 @@ def read_log(text: str, versions: Versions) -> list[FailureCause]:
 
 
 def explanation(cause: FailureCause, versions: Versions) -> Explanation:
-    """A cause as it is shown, with the threads of known issues that show so on these versions."""
+    """A cause as it is shown, with links to known issues of these versions that cause
+    this failure."""
     sources = [*cause.sources, *issue_sources(_issues_of(cause.kind, versions))]
     named = [*dict.fromkeys(sources)][:_MOST_SOURCES]
     return Explanation(
@@ -122,7 +124,7 @@ def explanation(cause: FailureCause, versions: Versions) -> Explanation:
 
 
 def _chosen(stated: Versions, machine: Versions) -> tuple[Versions, str]:
-    """The text's versions; this machine's where it states none and its Python does not differ."""
+    """The text's versions; this machine's if it states none and its Python does not differ."""
     if states_software(stated):
         return stated, "text"
     if stated.python and machine.python and not machine.python.startswith(stated.python):
@@ -133,7 +135,7 @@ def _chosen(stated: Versions, machine: Versions) -> tuple[Versions, str]:
 
 
 def _of_incident(links: list[str], versions: Versions) -> list[tuple[Tier, FailureCause]]:
-    """What one failure comes to: at most one cause."""
+    """The cause of one failure, if a rule matches."""
     whole = "".join(links)
     native_or_raised = [rule for rule in rules_of("abort", "raised") if not rule.wrapper]
     raised = [rule for rule in rules_of("raised") if not rule.wrapper]
@@ -197,7 +199,7 @@ def _name(link: str) -> str:
 
 
 def _as_log(report: CrashReport, text: str) -> str:
-    """The words of a crash report, one line each, as rules read them."""
+    """The relevant fields of a crash report, one line each, in the form that rules match."""
     frames = [f"{frame.image or 'unknown'} {frame.symbol or ''}" for frame in report.frames]
     signal = f" ({report.signal})" if report.signal else ""
     translated = re.search(r'X86-64 \(Translated\)|"translated" ?: ?true', text) is not None
@@ -216,7 +218,7 @@ def _by_signal(report: CrashReport, versions: Versions) -> list[FailureCause]:
 
 
 def _with_report(cause: FailureCause, report: CrashReport) -> FailureCause:
-    """The cause, with the library in which it happened where no more than that is known."""
+    """The cause, completed with the library in which the crash happened if the rule is generic."""
     named = next(
         (frame for frame in report.frames if frame.image and not _is_plumbing(frame.image)), None
     )
@@ -228,7 +230,7 @@ def _with_report(cause: FailureCause, report: CrashReport) -> FailureCause:
 
 
 def _is_plumbing(image: str) -> bool:
-    """Whether a library only carries out the end of a process."""
+    """Whether a library only ends a process and is not the cause."""
     return image.startswith(("libsystem", "libc++abi", "libobjc", "dyld"))
 
 

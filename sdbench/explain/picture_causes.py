@@ -1,7 +1,7 @@
-"""From the kinds of fault that a picture shows to what is known to make such pictures. Pure.
+"""Maps the kinds of fault that an image shows to their known causes. Pure.
 
-What a picture shows is measured (``correctness/picture_kinds.py``); why is a lead: the known issues
-that the versions and the picture's size meet, and what most often makes this kind.
+The kind of fault is measured (``correctness/picture_kinds.py``). The cause is a lead: known issues
+of these versions and this image size, and the most frequent cause of this kind of fault.
 """
 
 from collections.abc import Sequence
@@ -31,25 +31,29 @@ _USUAL: tuple[FindingCode, ...] = ("wrong-content",)
 
 # What most often makes each kind, and what to try first.
 _REMEDIES = {
-    "black": "Compute in float32, or only the VAE (A1111: --no-half-vae; SDXL: the VAE "
-    "madebyollin/sdxl-vae-fp16-fix) and attention (ComfyUI: --force-upcast-attention); leave "
-    "attention slicing off on torch before 2.14. If the rest is right, a safety checker made it "
-    "black: diffusers' paints over what it takes for unsafe.",
+    "black": (
+        "Compute in float32, or only the VAE (A1111: --no-half-vae; SDXL: the VAE "
+        "madebyollin/sdxl-vae-fp16-fix) and attention (ComfyUI: --force-upcast-attention); leave "
+        "attention slicing off on torch before 2.14. If everything else is right, a safety "
+        "checker blacked the image out: that of diffusers replaces images which it classifies as "
+        "unsafe."
+    ),
     "flat": "Compute in float32, first the VAE alone; check that the VAE belongs to the model.",
-    "noise": "Make one picture at a time, check that VAE, scheduler and number of steps belong to "
+    "noise": "Make one image at a time, check that VAE, scheduler and number of steps belong to "
     "the model (distilled models need their own), and try float32.",
     "tiles": "Decode without VAE tiling, or with a larger overlap of tiles.",
 }
 _USUAL_REMEDY = (
-    "Make the same picture with the same seed on the CPU: if it is right there, the device is at "
-    "fault. sdbench run does that and says which setting is wrong."
+    "Make the same image with the same seed on the CPU: if it is right there, the device is the "
+    "cause. sdbench run does this and reports which setting is wrong."
 )
 
 
 def explain_picture(
     kinds: Sequence[PictureKind], picture: PictureFile, versions: Versions
 ) -> list[Explanation]:
-    """What each kind of fault is, and the known issues that make such pictures on such versions."""
+    """The explanation of each kind of fault, with the known issues that cause such images on these
+    versions."""
     found = [_measured(kind) for kind in kinds]
     met: dict[str, KnownIssue] = {}
     for kind in kinds:
@@ -78,12 +82,13 @@ def _measured(kind: PictureKind) -> Explanation:
 
 
 def _known(issue: KnownIssue, picture: PictureFile, versions: Versions) -> Explanation:
-    """An issue as a possible cause: never sure, as the settings are not in the picture."""
+    """An issue as a possible cause. It is never certain, because the image does not show the
+    settings."""
     names = issue_sources([issue])
     condition = _condition([when for when in issue.when if _may_hold(when, picture, versions)])
     return Explanation(
         id=issue.id,
-        cause=f"These versions are known for pictures like this: {issue.title}{condition}.",
+        cause=f"A known issue of these versions causes such images: {issue.title}{condition}.",
         remedy=issue.advice(versions.macos),
         confidence="medium" if issue.confidence == "verified" and not condition else "low",
         generic=False,
@@ -100,7 +105,7 @@ def _may_meet(issue: KnownIssue, picture: PictureFile, versions: Versions) -> bo
 
 
 def _may_hold(when: When, picture: PictureFile, versions: Versions) -> bool:
-    """Whether the versions and the size, which are known, do not speak against it."""
+    """Whether the known versions and the known size are compatible with the issue."""
     pixels = picture.width * picture.height
     model = "" if picture.settings is None else " ".join(picture.settings.values.values()).lower()
     return (
@@ -116,7 +121,7 @@ def _may_hold(when: When, picture: PictureFile, versions: Versions) -> bool:
 
 
 def _condition(whens: Sequence[When]) -> str:
-    """``, if attention slicing was on``: what the picture does not show."""
+    """``, if attention slicing was on``: the conditions that the image does not show."""
     words = {
         words_ for when in whens for words_ in [_setting_words(when.settings)] if words_ is not None
     }
@@ -136,5 +141,5 @@ def _setting_words(settings: Settings) -> str | None:
     if settings.attention == ("math",):
         said.append("attention was computed without the fused function")
     if settings.warmup == (False,):
-        said.append("it was the first picture of the process")
+        said.append("it was the first image of the process")
     return " and ".join(said) or None

@@ -1,10 +1,10 @@
-"""A picture that somebody has: its pixels, and the settings that a program wrote into the file.
+"""Reads an image file: its pixels, and the settings that a program wrote into it.
 
-Read as data only, within limits: a small file can claim to be an enormous picture. Where the
-settings stand: A1111, Forge and SD.Next write a text called ``parameters`` (in JPEG and WebP the
-EXIF field UserComment), ComfyUI two JSON documents called ``prompt`` and ``workflow``, InvokeAI
-``invokeai_metadata`` (before: ``sd-metadata``, ``dream``), Draw Things JSON in the XMP packet,
-NovelAI ``Comment``.
+It is read as data only and within limits, because a small file can claim to be an enormous image.
+Where settings are stored: A1111, Forge and SD.Next write a text called ``parameters`` (in JPEG and
+WebP the EXIF field UserComment), ComfyUI two JSON documents called ``prompt`` and ``workflow``,
+InvokeAI ``invokeai_metadata`` (before: ``sd-metadata``, ``dream``), Draw Things JSON in the XMP
+packet, NovelAI ``Comment``.
 """
 
 import html
@@ -33,14 +33,15 @@ _EXIF_IFD = 0x8769
 
 
 class PictureSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What is embedded: which program wrote it, and settings by the names it uses, as text."""
+    """The embedded metadata: the program that wrote it, and settings under the program's names, as
+    text."""
 
     program: str
     values: dict[str, str]
 
 
 class PictureFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A decoded picture. ``pixels`` is 8-bit (height, width, 3)."""
+    """A decoded image. ``pixels`` is 8-bit (height, width, 3)."""
 
     format: str
     width: int
@@ -50,7 +51,8 @@ class PictureFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def picture_format(data: bytes) -> str | None:
-    """``PNG``, ``JPEG`` or ``WEBP`` by the first bytes, whatever the file is called; else None."""
+    """``PNG``, ``JPEG`` or ``WEBP`` according to the first bytes, independent of the file name;
+    else None."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "PNG"
     if data.startswith(b"\xff\xd8\xff"):
@@ -59,17 +61,17 @@ def picture_format(data: bytes) -> str | None:
 
 
 def read_picture(data: bytes, name: str) -> PictureFile:
-    """Decode a picture and read what is embedded in it.
+    """Decode an image and read what is embedded in it.
 
     Raises:
-        UsageError: it is no picture, is damaged, or is larger than is safe to decode.
+        UsageError: the file is not an image, is damaged, or is too large to decode safely.
     """
     import numpy as np
     from PIL import Image
 
     kind = picture_format(data)
     if kind is None:
-        raise UsageError(f"{name}: expected a PNG, JPEG or WebP picture")
+        raise UsageError(f"{name}: expected a PNG, JPEG or WebP image")
     too_many = f"expected at most {_MOST_PIXELS} pixels"
     try:
         with warnings.catch_warnings():
@@ -81,18 +83,18 @@ def read_picture(data: bytes, name: str) -> PictureFile:
                 pixels = np.asarray(_flattened(image))
                 texts = _texts(image)
     except Image.DecompressionBombError:
-        raise UsageError(f"{name}: the {kind} picture is enormous; {too_many}") from None
+        raise UsageError(f"{name}: the {kind} image is too large; {too_many}") from None
     except UsageError:
         raise
     except Exception as error:  # whatever its parsers meet in a damaged chunk: IndexError, too
-        raise UsageError(f"{name}: the {kind} picture cannot be decoded ({error})") from None
+        raise UsageError(f"{name}: the {kind} image cannot be decoded ({error})") from None
     return PictureFile(
         format=kind, width=width, height=height, pixels=pixels, settings=embedded_settings(texts)
     )
 
 
 def embedded_settings(texts: Mapping[str, str]) -> PictureSettings | None:
-    """Settings from the texts of a picture's file, by their names; None where none is known."""
+    """Settings from the texts of an image file, by name; None if no known program wrote any."""
     for names, program, read in _READERS:
         for name in names:
             values = read(texts[name]) if name in texts else {}
@@ -102,7 +104,8 @@ def embedded_settings(texts: Mapping[str, str]) -> PictureSettings | None:
 
 
 def _flattened(image: Any) -> Any:
-    """As RGB; what is transparent is shown on white, as viewers do, for it is not black."""
+    """The image as RGB, with transparent areas on white as viewers show them, so that they do not
+    count as black."""
     from PIL import Image
 
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -132,7 +135,7 @@ def _texts(image: Any) -> dict[str, str]:
 
 
 def _user_comment(comment: Any) -> str:
-    """EXIF's field of eight bytes that name the encoding, and the text."""
+    """Decode an EXIF field: eight bytes that name the encoding, then the text."""
     if not isinstance(comment, bytes):
         return str(comment)
     encoding, text = comment[:8], comment[8:]
@@ -145,7 +148,7 @@ def _user_comment(comment: Any) -> str:
 
 
 def _bounded(values: Mapping[str, str]) -> dict[str, str]:
-    """At most so many values, one line each."""
+    """A limited number of values, each shortened to one line."""
     return {
         name[:_LONGEST_VALUE]: " ".join(value.split())[:_LONGEST_VALUE]
         for name, value in [*values.items()][:_MOST_SETTINGS]
@@ -178,7 +181,8 @@ _COMFY_INPUTS = {
 
 
 def _comfy(text: str) -> dict[str, str]:
-    """The inputs of ComfyUI's graph that matter, ``class.input``; links between nodes are left."""
+    """The relevant inputs of ComfyUI's graph, as ``class.input``; links between nodes
+    are omitted."""
     values: dict[str, str] = {}
     for node in _object(text).values():
         inputs = node.get("inputs") if isinstance(node, dict) else None
@@ -192,7 +196,7 @@ def _comfy(text: str) -> dict[str, str]:
 
 
 def _flat(text: str) -> dict[str, str]:
-    """A JSON document's own values; of what is nested the name of a model."""
+    """The top-level values of a JSON document, and of nested ones the name of a model."""
     values: dict[str, str] = {}
     for name, value in _object(text).items():
         if isinstance(value, (str, int, float)):

@@ -1,8 +1,8 @@
-"""Versions that a pasted log, traceback or crash report states about itself. Pure text reading.
+"""Extracts the versions that a pasted log, traceback or crash report states. Pure text parsing.
 
-Read are the lines of ``torch.utils.collect_env`` and ``diffusers-cli env``, pip's and conda's
+It reads the lines of ``torch.utils.collect_env`` and ``diffusers-cli env``, pip's and conda's
 lists, what ComfyUI and A1111 print when they start, paths of packages and headers of crash
-reports. A version in a sentence ("needs torch 2.1", "starting from macOS 13.2") is no statement
+reports. A version in a sentence ("needs torch 2.1", "starting from macOS 13.2") is not a statement
 about the machine, so a bare name counts only where a line begins with it.
 """
 
@@ -64,7 +64,7 @@ _PACKAGES = (
 
 
 def versions_in(text: str) -> Versions:
-    """What a text states; None where it states nothing."""
+    """The versions that a text states; None for each that it does not state."""
     architecture = _first(_ARCHITECTURE, text)
     return Versions(
         torch=_first(_TORCH, text),
@@ -79,7 +79,7 @@ def versions_in(text: str) -> Versions:
 
 
 def states_software(versions: Versions) -> bool:
-    """Whether anything is known by which a failure can be judged: more than Python and the chip."""
+    """Whether more is known than Python and the processor, so that a failure can be judged."""
     return bool(versions.torch or versions.macos or versions.packages)
 
 

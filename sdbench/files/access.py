@@ -26,7 +26,7 @@ from typing import BinaryIO, cast
 MIB = 1 << 20
 DISK_FAULTS = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT})
 """Errors of the disk itself; neither the path nor a permission is wrong."""
-TOO_DEEP = "nested hundreds of levels deep, which nothing of sdbench is"
+TOO_DEEP = "nested hundreds of levels deep, unlike any file of sdbench"
 """What is said where a parser gave up (RecursionError)."""
 
 # What a file is called until it is whole (``worker/atomic_write.py`` too);
@@ -94,7 +94,9 @@ def open_to_append(folder: Path, name: str) -> BinaryIO:
         file = _opened(fd, "ab")
     if os.fstat(fd).st_nlink > 1:
         file.close()
-        raise OSError(errno.EMLINK, "it is also another file (a hard link); put a copy here", name)
+        raise OSError(
+            errno.EMLINK, "it has another name too (a hard link); replace it by a copy", name
+        )
     return file
 
 

@@ -1,1 +1,2 @@
-"""What is known of releases and failures: issues, crash texts, limits, versions."""
+"""Known issues, crash texts, limits and version requirements of torch, Metal and diffusers
+releases."""

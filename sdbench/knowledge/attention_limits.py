@@ -1,10 +1,10 @@
-"""How large the attention scores of a case get, and which limits of Metal they reach. Pure.
+"""Predicts how large the attention scores of a case get and which limits of Metal they reach. Pure.
 
 Attention compares every token with every other one: a layer's scores have (samples × heads) × L²
 elements, L = (height / 8) × (width / 8) in the first layer of SD 1.5's UNet. torch's mps backend
 computes most of them as one array, and Metal's arrays have limits: 2**32 bytes (pytorch#143859,
-#149261), 2**31 elements (pytorch#84039), 2**32 elements, beyond which results are wrong without a
-word (pytorch#179352, #197636).
+# 49261), 2**31 elements (pytorch#84039), 2**32 elements, beyond which results are silently wrong
+# (pytorch#179352, #197636).
 """
 
 from dataclasses import dataclass
@@ -103,10 +103,10 @@ def _consequence(scores: Scores, torch: tuple[int, ...] | None) -> str | None:
         if torch is not None and torch < (2, 4):
             return "that reaches 2**32 elements: Metal is known to end the process there"
         seen = "" if torch is None or torch < (2, 15) else "; seen up to torch 2.14"
-        return f"that reaches 2**32 elements: wrong pictures without an error are known there{seen}"
+        return f"that reaches 2**32 elements: wrong images without an error are known there{seen}"
     if scores.elements >= 2**31:
         return (
-            "that reaches 2**31 elements: ended processes and wrong pictures without an error are "
+            "that reaches 2**31 elements: ended processes and wrong images without an error are "
             "known there"
         )
     if scores.size_bytes >= 2**32:

@@ -1,4 +1,5 @@
-"""Which versions work together. Read in the macOS wheels, executed, or declared; see each table."""
+"""Which versions work together. Sources: the macOS wheels, test runs, and declared metadata; see
+each table."""
 
 import re
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from sdbench.knowledge.version_ranges import release
 
 
 class TorchNeeds(NamedTuple):
-    """What a release of torch needs of the system."""
+    """What a release of torch requires of the operating system."""
 
     since: str
     macos: str
@@ -36,7 +37,7 @@ _TORCH = (
 
 
 class VersionRule(NamedTuple):
-    """Where ``package`` is as ``version`` says, ``other`` must be as ``needs`` says."""
+    """If the version of ``package`` is in ``version``, that of ``other`` must be in ``needs``."""
 
     package: str
     version: str
@@ -44,7 +45,8 @@ class VersionRule(NamedTuple):
     needs: str
     because: str
     fix: str | None = None
-    """What to install instead; None: a whole set of versions that was run together."""
+    """What to install instead; None stands for a complete set of versions that was
+    tested together."""
 
 
 # Executed, or read in the packages' own code and metadata: also where these declare nothing.
@@ -90,12 +92,12 @@ RULES = (
     VersionRule("torch", "<2.3", "numpy", "<2", "else torch says 'Numpy is not available'"),
 )
 
-# Without the first four no picture is made; accelerate is for loading fast and for offload.
+# Without the first four no image is made; accelerate is for loading fast and for offload.
 NEEDED = ("diffusers", "transformers", "safetensors", "numpy")
 USEFUL = ("accelerate",)
 STACK = ("torch", *NEEDED, *USEFUL, "tokenizers", "huggingface-hub")
 EXTRAS = ("torchvision", "peft", "xformers", "bitsandbytes")
-"""Not needed, and imported by diffusers and transformers wherever they are installed."""
+"""Optional packages that diffusers and transformers import if they are installed."""
 # What is asked for; the rest comes with it.
 PIPELINE = ("diffusers", "transformers", "accelerate")
 # What sdbench's worker needs, and so `sdbench run`.
@@ -124,11 +126,11 @@ _NEW_SET = {
 }
 _NEW_SET_NEEDS_PYTHON = ">=3.11"
 NEWEST_NEEDS_TORCH = ">=2.6"
-"""What the newest diffusers and transformers ask for."""
+"""What the newest diffusers and transformers require."""
 
 
 def development(version: object) -> str | None:
-    """What a version is called that is no release; None for a release.
+    """The kind of build that a version names if it is not a release; None for a release.
 
     A number after ``+`` names the platform (``+cpu``, ``+cu126``, ``+rocm6.2``) or, with ``git``,
     the commit of a source build.
@@ -147,7 +149,7 @@ def development(version: object) -> str | None:
     if parsed.is_prerelease:
         return "a pre-release"
     if local and not _OFFICIAL_LOCAL.fullmatch(local):
-        return "a build of somebody else's"
+        return "a third-party build"
     return None
 
 
@@ -167,7 +169,7 @@ def torchvision_for(torch: object) -> str | None:
 
 
 def within(version: object, specifier: str) -> bool | None:
-    """Whether a version's release is in a range; None for what is no version."""
+    """Whether a version's release is in a range; None for text that is not a version."""
     parsed = release(version)
     return None if parsed is None else SpecifierSet(specifier).contains(parsed)
 
@@ -177,7 +179,8 @@ _UNTABLED = ("a nightly build", "a development version", "a build from source")
 
 
 def torch_needs(torch: Any) -> TorchNeeds | None:
-    """What a release of torch needs, None for one without mps or what is no release."""
+    """The system requirements of a torch release; None for one without mps and for text that is not
+    a release."""
     parsed = release(torch)
     if parsed is None or development(torch) in _UNTABLED:
         return None
@@ -188,7 +191,7 @@ def torch_needs(torch: Any) -> TorchNeeds | None:
 def newest_torch_for(macos: Any) -> str:
     """What to ask an installer for on a macOS: ``torch<2.9``; ``torch`` where the newest runs.
 
-    On a macOS that is too old for any of them: what runs once it has been updated a little.
+    If this macOS is too old for all of them: the release that runs after the smallest update.
     """
     parsed = release(macos)
     if parsed is None:
@@ -199,10 +202,11 @@ def newest_torch_for(macos: Any) -> str:
 
 
 def stack_with(torch: str) -> list[str]:
-    """A whole stack to ask an installer for, around ``torch<2.6`` or the like.
+    """A whole environment to ask an installer for, around ``torch<2.6`` or the like.
 
     The newest diffusers asks for torch 2.6 or later. Around an older one an installer left to
-    itself picks a set that is valid on paper and broken, so the set that was run is named in full.
+    itself picks a set that satisfies all metadata and still does not work, so the full tested set
+    is named.
     """
     if any(_allows(torch, needs) and within(needs.since, NEWEST_NEEDS_TORCH) for needs in _TORCH):
         return [torch, *PIPELINE]
@@ -222,7 +226,8 @@ def _allows(torch: str, needs: TorchNeeds) -> bool:
 
 
 def torch_for_python(python: Any) -> str | None:
-    """The releases that have wheels for a Python, as a specifier; None for what fits none."""
+    """The releases that have wheels for a Python, as a specifier; None if there is no
+    such release."""
     parsed = release(python)
     if parsed is None:
         return None

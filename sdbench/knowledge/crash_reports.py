@@ -1,4 +1,4 @@
-"""The part of a macOS crash report that says why a process died. Pure text reading.
+"""Extracts from a macOS crash report why a process died. Pure text parsing.
 
 Two forms: the ``.ips`` file, and the text that Console shows (and macOS 11 and before wrote).
 
@@ -20,7 +20,8 @@ _LONGEST = 400
 def read_crash_report(text: str) -> CrashReport | None:
     """The relevant part of an ``.ips`` file; None if nothing in it reports a crash.
 
-    Never raises: a report may be cut while macOS still writes it, and any value may be of any type.
+    Never raises: a report may be truncated while macOS is still writing it, and any value may have
+    any type.
     """
     first_line, _, rest = text.partition("\n")
     header, body = _object(first_line), _object(rest) or _parts(text)
@@ -57,7 +58,7 @@ _FRAME = re.compile(
 
 
 def find_crash_report(text: str) -> CrashReport | None:
-    """The first crash report in a pasted text, of either form, whatever stands around it."""
+    """The first crash report in a pasted text, in either form, surrounded by any other text."""
     start = _IPS.search(text)
     if start is not None:
         found = read_crash_report(text[start.start() :].lstrip())
@@ -67,7 +68,7 @@ def find_crash_report(text: str) -> CrashReport | None:
 
 
 def read_text_report(text: str) -> CrashReport | None:
-    """What a crash report in text form says; None if the text is none."""
+    """The relevant part of a crash report in text form; None if the text is not a crash report."""
     kind = re.search(r"^Exception Type: {1,20}(\S{1,60})(?: \((SIG\w{1,10})\))?", text, re.M)
     if kind is None or re.search(r"^(?:Process|Thread \d{1,4} Crashed)\b", text, re.M) is None:
         return None
@@ -125,7 +126,7 @@ _KEYS = (
 
 
 def _parts(text: str) -> dict[str, Any]:
-    """What can be read of a document that is cut: every known key whose value is whole."""
+    """Parse a truncated document: every known key whose value is complete."""
     found: dict[str, Any] = {}
     for key in _KEYS:
         value = _value_of(key, text, 0)
@@ -144,7 +145,7 @@ def _parts(text: str) -> dict[str, Any]:
 
 
 def _value_of(key: str, text: str, start: int) -> Any:
-    """The JSON value after the first mention of a key, None if it is not there or not whole."""
+    """The JSON value after the first mention of a key, None if it is missing or incomplete."""
     place = re.compile(rf'"{key}"\s*:\s*').search(text, start)
     if place is None:
         return None
@@ -163,7 +164,8 @@ def _sequence(value: Any) -> list[Any]:
 
 
 def _text(value: Any) -> str | None:
-    """One line without folders, or None: a path's last part says enough and names nobody."""
+    """One line in which each path is reduced to its last part, or None. The last part identifies
+    the file without naming a user."""
     if not isinstance(value, str) or not value.strip():
         return None
     one_line = " ".join(value[: 10 * _LONGEST].split())

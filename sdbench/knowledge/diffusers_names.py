@@ -1,4 +1,4 @@
-"""Names of diffusers for scripts and snippets: what a run says is looked up here. Pure."""
+"""Names in diffusers for the scripts and snippets made from a run. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -63,7 +63,7 @@ def scheduler_class(config: Mapping[str, Any]) -> str | None:
     """The scheduler of a run's configuration; None where the model's own is kept.
 
     Raises:
-        StoreError: it is none that sdbench knows.
+        StoreError: sdbench does not know this scheduler.
     """
     known = (*SCHEDULERS, _OWN)
     name = _known("config.scheduler", config.get("scheduler"), known)
@@ -87,7 +87,7 @@ def pipeline_class(run: Run) -> str:
     """The pipeline that a run loaded its model's networks into.
 
     Raises:
-        StoreError: it is no name of a pipeline of diffusers.
+        StoreError: this is not the name of a diffusers pipeline.
     """
     key, name = "model.pipeline_class", run.model.pipeline_class
     if run.image_to_image is not None:
@@ -107,7 +107,7 @@ def takes_size(pipeline: str) -> bool:
 
 
 def takes_strength(pipeline: str) -> bool:
-    """Whether an image-to-image pipeline makes a share of its steps only."""
+    """Whether an image-to-image pipeline runs only the share of its steps that strength selects."""
     return pipeline not in _NO_STRENGTH
 
 
@@ -145,7 +145,7 @@ def denoiser_name(model: ModelInfo) -> str:
 def attention_lines(case: Case, denoiser: str, *, prefix: str = "") -> list[str]:
     """The lines that choose the implementation of attention, in ``pipe``.
 
-    ``prefix`` is what a processor is reached by, where it need not be imported.
+    ``prefix`` is what a processor is reached by, if it does not have to be imported.
     """
     network = f"pipe.{denoiser}"
     if case.attention == "default":
@@ -164,12 +164,12 @@ def attention_lines(case: Case, denoiser: str, *, prefix: str = "") -> list[str]
 
 
 def offload_line(case: Case, device: str, *, cuda: bool) -> str:
-    """The line that has networks moved to the device as they are needed.
+    """The line that moves networks to the device when they are needed.
 
     Args:
         case: of which ``offload`` is not ``none``.
         device: the device as an expression of Python.
-        cuda: whether that is an NVIDIA GPU, which copies beside its work.
+        cuda: whether that is an NVIDIA GPU, which copies while it computes.
     """
     if case.offload != "group":
         return f"pipe.enable_{case.offload}_cpu_offload(device={device})"

@@ -1,4 +1,4 @@
-"""From a dead worker's error output to a cause a user can act on. Pure text reading.
+"""Derives from a dead worker's error output a cause that a user can act on. Pure text parsing.
 
 Metal ends the process on a failed assertion, so the only trace may be the tail of stderr. What such
 a tail is like: a progress bar may stand before the error on the same line, or in the middle of it;
@@ -23,12 +23,12 @@ def read_failure(
     signal: str | None,
     versions: Versions = UNKNOWN,
 ) -> FailureCause | None:
-    """The cause of a failure, or None if no known words are there.
+    """The cause of a failure, or None if the text matches no rule.
 
-    What raised an exception is described best by the exception, and where that passes on another
-    one, by the root of its chain; what was ended by a signal, by stderr. ``signal`` is the name
-    (``SIGABRT``), None if the process ended by itself. A process that sdbench itself stopped ends
-    by SIGKILL too: do not ask about those. ``versions`` are those of the worker.
+    For a raised exception the exception is evaluated (the root of its chain, if it wraps another
+    one); for a process that a signal ended, its error output. ``signal`` is the name (``SIGABRT``),
+    None if the process ended by itself. Do not call this for processes that sdbench stopped itself:
+    they end with SIGKILL too. ``versions`` are those of the worker.
     """
     raised = _clean(f"{exception_type or ''}: {exception_message or ''}")
     tail = _clean(stderr_tail)
@@ -55,13 +55,13 @@ def read_failure(
 def first_cause(
     rules: Iterable[FailurePattern], text: str, versions: Versions
 ) -> FailureCause | None:
-    """The cause by the first rule whose words are in a text."""
+    """The cause from the first rule that matches a text."""
     causes = (rule.read(text, versions) for rule in rules)
     return next((cause for cause in causes if cause is not None), None)
 
 
 def without_advice(message: str) -> str:
-    """An exception's message without what torch advises.
+    """An exception's message without the advice that torch appends.
 
     Lifting the memory limit can freeze a Mac, and the remedy of the cause says better what to do.
     """
@@ -75,7 +75,7 @@ _ADVICE = words(
 
 
 def gpu_work_failure(stderr_tail: str) -> FailureCause | None:
-    """What Metal said of a piece of work that failed, of a process that ended well all the same.
+    """What Metal reported about GPU work that failed in a process that nevertheless completed.
 
     Before torch 2.15 such an error is only written to stderr: the pipeline goes on, and what that
     work should have computed is missing or wrong.
@@ -84,7 +84,8 @@ def gpu_work_failure(stderr_tail: str) -> FailureCause | None:
 
 
 def fallback_operators(stderr_tail: str) -> list[str]:
-    """Operators that ran on the CPU instead (``aten::nonzero``), each once, as first met.
+    """Operators that ran on the CPU instead (``aten::nonzero``), each once, in order of first
+    appearance.
 
     torch warns once for each place. Two wordings: the dispatcher's (``PYTORCH_ENABLE_MPS_FALLBACK``
     or a built-in fallback), the same from 1.12 on, and a kernel's own on an older macOS.

@@ -1,4 +1,4 @@
-"""The rules by which a failure is known: how ``failure_texts.toml`` is read and applied. Pure.
+"""The rules that recognise a failure: reads and applies ``failure_texts.toml``. Pure.
 
 A message may be cut at either end and broken by other output, so a rule asks for as few words as
 identify it, a blank in a pattern stands for any white space, and each number is looked for on its
@@ -25,7 +25,7 @@ from sdbench.records import Confidence, FailureCause
 
 T = TypeVar("T")
 Tier = Literal["abort", "raised", "gpu-work", "general", "ended", "remark"]
-"""What kind of words these are, most specific first.
+"""The kinds of text that a rule matches, most specific first.
 
 ``abort``: written by what then ended the process. ``raised``: of an exception. ``gpu-work``: Metal
 on a piece of work that failed, after which the process may have gone on. ``general``: that a check
@@ -71,7 +71,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     other_share: float | None = None
 
     def hold(self, versions: Versions, text: str, cause: FailureCause) -> bool:
-        """Whether they hold of a failure that was read from a text."""
+        """Whether all conditions hold for a failure that was read from a text."""
         return (
             within(self.torch, release(versions.torch))
             and within(self.macos, release(versions.macos))
@@ -84,7 +84,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Refinement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a rule says instead where ``when`` holds; None leaves what the rule says."""
+    """What replaces a rule's fields where ``when`` holds; None keeps the rule's own value."""
 
     when: Conditions
     cause: str | None = None
@@ -96,7 +96,7 @@ class Refinement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class FailurePattern(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Words to look for and what they mean.
+    """A pattern to search for and the cause and remedy that it stands for.
 
     ``pattern``'s named groups fill ``cause`` and ``remedy``; ``asked``, ``allocated``, ``other``
     and ``limit`` are sizes, ``quote`` the decisive words. ``sizes`` are patterns with one group
@@ -128,7 +128,7 @@ class FailurePattern(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     near_misses: tuple[str, ...] = ()
 
     def last_match(self, text: str) -> re.Match[str] | None:
-        """Where the words are in the text; of several mentions the last counts."""
+        """Where the pattern matches the text; of several matches the last one counts."""
         found = _compiled(self.pattern).finditer(text)
         if self.not_after:
             found = (match for match in found if not self._excused(text, match.start()))
@@ -140,7 +140,7 @@ class FailurePattern(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         return _compiled(self.not_after).search(before) is not None
 
     def read(self, text: str, versions: Versions = UNKNOWN) -> FailureCause | None:
-        """The cause if the words are in the text, as it is on these versions."""
+        """The cause for these versions if the pattern matches the text, else None."""
         match = self.last_match(text)
         if match is None:
             return None
@@ -201,7 +201,7 @@ class FailurePattern(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 def fitted(remedy: str, versions: Versions) -> str:
-    """A remedy without the parts that advise what was already so in the failed run.
+    """A remedy without the parts that advise settings which the failed run already had.
 
     ``[unless half: float16]`` stands only where the run was not in half precision; of
     ``[a smaller resolution | unless half: float16 | unless cpu: ...]`` those that are left are
@@ -221,7 +221,7 @@ def fitted(remedy: str, versions: Versions) -> str:
 
 
 def _part(text: str) -> tuple[list[str], str]:
-    """A part of a remedy: the conditions under which it is left out, and its words."""
+    """A part of a remedy: the conditions under which it is omitted, and its text."""
     match = re.match(r"\s*unless ([^:]+):", text)
     return ([], text.strip()) if match is None else (match[1].split(), text[match.end() :].strip())
 
@@ -262,7 +262,7 @@ def parse_rules(text: str) -> tuple[FailurePattern, ...]:
     seen: set[str] = set()
     for rule in rules:
         if rule.id in seen:
-            raise ValueError(f"{rule.id}: the id is there twice")
+            raise ValueError(f"{rule.id}: this id is used twice")
         seen.add(rule.id)
         try:
             _check(rule)
@@ -292,7 +292,7 @@ SIGNALS = {
 
 
 def rule_of_signal(name: str | None) -> FailurePattern | None:
-    """The rule for a process that a signal ended and that left no known words."""
+    """The rule for a process that a signal ended and whose error output matches no other rule."""
     wanted = SIGNALS.get(name or "")
     return next((rule for rule in load_rules() if rule.id == wanted), None)
 
@@ -319,7 +319,7 @@ def _check(rule: FailurePattern) -> None:
     for sentence in said:
         gaps = {name for _, name, _, _ in string.Formatter().parse(sentence) if name is not None}
         if gaps - given:
-            raise ValueError(f"nothing fills {', '.join(sorted(gaps - given))}")
+            raise ValueError(f"the pattern has no group named {', '.join(sorted(gaps - given))}")
     if not rule.examples:
         raise ValueError("expected at least one example")
 
@@ -353,7 +353,8 @@ def _bytes(text: str) -> int:
 
 
 def gib(value: int | None) -> str:
-    """As torch writes it, so that the figure is found again in the error; properly named."""
+    """In the form that torch uses, so that the number can be found in the error, with the correct
+    unit."""
     if value is None:
         return "an unknown amount"
     if value >= 2**30:
@@ -362,7 +363,8 @@ def gib(value: int | None) -> str:
 
 
 def one_line(text: str) -> str:
-    """One line, without folders: the last part of a path says enough and names nobody."""
+    """One line in which each path is reduced to its last part, which identifies the file without
+    naming a user."""
     line = " ".join(text.split()).strip("` ")
     if line.count("'") % 2 and "`" not in line:
         line = line.strip("'")

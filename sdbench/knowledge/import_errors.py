@@ -1,6 +1,7 @@
-"""Why a stack cannot be imported and what to do about it, as the rules say it. Pure.
+"""Why an environment cannot be imported and what to do about it, according to the failure rules.
+Pure.
 
-``doctor``, ``run`` and ``explain`` take the words from here, so that one error has one cause and
+``doctor``, ``run`` and ``explain`` take their text from here, so that one error has one cause and
 one remedy. Doctor adds the command for the environment that it examined, ``run`` the interpreter.
 """
 
@@ -10,14 +11,14 @@ from sdbench.records import FailureCause
 
 
 def read_import_error(error: str) -> FailureCause | None:
-    """The cause of an error given as ``Type: message``; None if no rule knows it.
+    """The cause of an error given as ``Type: message``; None if no rule matches it.
 
-    No versions are given: a stack that cannot be imported has reported none.
+    No versions are given: an environment that cannot be imported has reported none.
     """
     kind, _, message = error.partition(": ")
     return read_failure("", kind, message, None)
 
 
 def remedy_of_rule(rule_id: str) -> str:
-    """What a rule advises where no case of it is known."""
+    """A rule's remedy if none of its special cases is known to apply."""
     return next(rule.remedy for rule in load_rules() if rule.id == rule_id)

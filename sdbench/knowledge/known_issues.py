@@ -1,4 +1,4 @@
-"""The catalogue of known issues (``known_issues.toml``) and which of them a case meets. Pure.
+"""The catalogue of known issues (``known_issues.toml``), and which of them apply to a case. Pure.
 
 An issue says in ``when`` under which versions and settings it is met; one table that holds in all
 its parts is enough. No table at all: the settings of a case do not show whether it
@@ -67,7 +67,7 @@ Confidence = Literal["verified", "reported", "lead"]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Values of a case's axes that trigger an issue; an axis not given may have any value."""
+    """Axis values that trigger an issue; an axis that is not listed may have any value."""
 
     attention_slicing: tuple[bool, ...] | None = None
     warmup: tuple[bool, ...] | None = None
@@ -102,8 +102,8 @@ class When(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ``2.13.0+cpu``) counts as the release it is named after. A version that is not known matches no
     specifier, except macOS with ``unknown_macos``. ``chip`` names families of Apple's chips; a chip
     that is not known is of none. ``pipeline`` names families
-    (``models/families``); a pipeline that no file names is of none of them. ``min_batch`` is
-    pictures in one call of the denoiser, ``min_score_…`` the size of a UNet's attention scores,
+    (``models/families``); a pipeline that no file lists belongs to none of them. ``min_batch`` is
+    images in one call of the denoiser, ``min_score_…`` the size of a UNet's attention scores,
     with guidance where the family has it; of another denoiser they are not known.
     """
 
@@ -152,7 +152,8 @@ class Otherwise(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class KnownIssue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One known issue. ``what`` says what happens; ``symptoms`` are the findings it shows as.
+    """One known issue. ``what`` describes it; ``symptoms`` are the codes of the findings that it
+    causes.
 
     ``failures`` are the kinds of failure (ids in ``failure_texts.toml``) as which a crash shows; an
     issue that names some is no explanation of a crash of another kind.
@@ -187,7 +188,7 @@ class KnownIssue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         )
 
     def advice(self, macos: str | None) -> str:
-        """What to do on this macOS; None is unknown or no Mac."""
+        """What to do on this macOS; None stands for an unknown version or another system."""
         here = release(macos)
         fitting = (one.workaround for one in self.otherwise if within(one.macos, here))
         return next(fitting, self.workaround)
@@ -222,7 +223,7 @@ def parse_known_issues(text: str) -> tuple[KnownIssue, ...]:
     seen: set[str] = set()
     for issue in issues:
         if issue.id in seen:
-            raise ValueError(f"{issue.id}: the id is there twice")
+            raise ValueError(f"{issue.id}: this id is used twice")
         seen.add(issue.id)
         if not issue.links or not all(link.startswith("https://") for link in issue.links):
             raise ValueError(f"{issue.id}: expected at least one link, each starting https://")
@@ -235,7 +236,7 @@ def parse_known_issues(text: str) -> tuple[KnownIssue, ...]:
             specifiers += [when.torch, when.macos, when.diffusers]
             unknown = {*(when.pipeline or ())} - load_families().keys()
             if unknown:
-                raise ValueError(f"{issue.id}: {min(unknown)}: no family of pipelines")
+                raise ValueError(f"{issue.id}: {min(unknown)}: not a family of pipelines")
         for specifier in specifiers:
             try:
                 SpecifierSet(specifier)
@@ -256,10 +257,10 @@ def matching_issues(
     images: int,
     pipeline_class: str,
 ) -> list[KnownIssue]:
-    """The issues a case meets on a stack, in the catalogue's order.
+    """The issues a case meets on an environment, in the catalogue's order.
 
     Versions are those of the interpreter measured, as it reports them; ``chip`` is the machine's,
-    as macOS names it (``Apple M5 Max``); None is unknown. ``images`` is pictures in a pass,
+    as macOS names it (``Apple M5 Max``); None is unknown. ``images`` is images in a pass,
     ``pipeline_class`` diffusers' class name.
     """
     name, family = family_of(pipeline_class)
@@ -280,7 +281,7 @@ def matching_issues(
 
 
 class _Situation(msgspec.Struct, frozen=True, kw_only=True):
-    """A case on a stack, versions reduced to releases."""
+    """A case on an environment, versions reduced to releases."""
 
     device: DeviceKind
     torch: Version | None
@@ -315,7 +316,7 @@ class _Situation(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def _scores(self) -> tuple[int | None, int | None]:
-        """Elements and bytes of the largest array of attention scores; None: not known."""
+        """Elements and bytes of the largest array of attention scores; None if unknown."""
         attention = FIRST_ATTENTION.get(self.family or "")
         if attention is None:
             return None, None

@@ -2,7 +2,7 @@
 
 torch reads the two ratios with C's ``strtod`` when the allocator is first used and refuses what
 contradicts itself (``MPSAllocator.mm``: ``invalid low watermark ratio``): a worker would only find
-out after the model is loaded. What ``strtod`` cannot read it takes for 0, which means no limit.
+out after the model is loaded. Text that ``strtod`` cannot parse counts as 0, which means no limit.
 """
 
 import re
@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
 
 
 def check_watermarks(environment: Mapping[str, str]) -> str | None:
-    """One line saying why the ratios cannot work and what to do, None if they can."""
+    """One line that says why the ratios are invalid and what to do; None if they are valid."""
     for name in (HIGH, LOW):
         problem = _problem(name, environment.get(name))
         if problem is not None:
@@ -53,7 +53,7 @@ def removes_memory_limit(environment: Mapping[str, str]) -> bool:
 
 
 def high_watermark(environment: Mapping[str, str]) -> float:
-    """How many times what is recommended torch's allocator gives at most; 0: without limit."""
+    """The allocator's limit as a multiple of the recommended working set; 0 stands for no limit."""
     return _ratio(environment.get(HIGH), _DEFAULT_HIGH)
 
 
@@ -63,8 +63,8 @@ def _problem(name: str, text: str | None) -> str | None:
     match = _NUMBER.match(text)
     if match is None or text[match.end() :].strip():
         return (
-            f"{name}={text!r} is not a plain number (torch takes what it cannot read for 0, no "
-            f"limit); expected one from 0 to {_HIGHEST:g}, or unset it"
+            f"{name}={text!r} is not a plain number, and torch would treat it as 0 (no limit); "
+            f"expected a number from 0 to {_HIGHEST:g}, or unset the variable"
         )
     if not 0 <= float(text) <= _HIGHEST:
         return f"{name}={text.strip()} is outside 0 to {_HIGHEST:g}, which torch refuses"

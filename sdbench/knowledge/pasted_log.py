@@ -1,4 +1,5 @@
-"""The structure of an error output or a pasted log: what ended it, and which error caused which.
+"""Parses an error output or a pasted log: which error ended the process, and which error caused
+which.
 
 A log may hold several tracebacks. Python joins those of one failure by a sentence: "The above
 exception was the direct cause of the following exception" (the first is the cause), "During
@@ -25,7 +26,8 @@ _EXCEPTION = re.compile(
 
 
 def without_progress(text: str) -> str:
-    """A text without progress bars and terminal colours, so that broken words meet again."""
+    """A text without progress bars and terminal colours, so that words interrupted by them are
+    joined again."""
     return _BAR.sub("", _ANSI.sub("", text))
 
 
@@ -95,7 +97,7 @@ _LAST_WORDS = re.compile(
 
 
 def last_words(error_output: str) -> str | None:
-    """What a process wrote just before something other than Python ended it, one line.
+    """The line that a process wrote just before native code ended it.
 
     That is the last line of those that native code writes before it aborts; None if none is there.
     """
@@ -121,7 +123,7 @@ _LAZY = re.compile(
 
 
 def innermost_message(message: str) -> str:
-    """Of a message that passes on another one, that one: the first line that says what happened."""
+    """The inner message of one that wraps another: its first line that says what happened."""
     inner = _LAZY.sub("", message).strip()
     lines = [line.strip() for line in (inner or message).splitlines() if line.strip()]
     return lines[0] if lines else ""

@@ -1,7 +1,7 @@
-"""Settings that the failed run already had, so that no remedy advises them. Pure.
+"""Settings that the failed run already had and that no remedy therefore advises. Pure.
 
-Each name below may stand in a remedy of ``failure_texts.toml`` as ``[unless NAME: ...]``. Of a
-worker everything is known; a pasted log seldom states any of it, and what is unknown is not in
+Each name below may stand in a remedy of ``failure_texts.toml`` as ``[unless NAME: ...]``. All
+settings of a worker are known. A pasted log seldom states them; an unknown setting counts as not in
 force.
 """
 
@@ -18,7 +18,7 @@ NAMES = frozenset(
     {
         *DTYPES,
         "half",  # float16 or bfloat16
-        "one-at-a-time",  # pictures are made one by one
+        "one-at-a-time",  # images are made one by one
         "slicing",
         "no-slicing",
         "vae-slicing",
@@ -34,7 +34,7 @@ NAMES = frozenset(
 
 
 def of_job(job: Mapping[str, Any], environment: Mapping[str, str]) -> frozenset[str]:
-    """What is in force in a worker with this job and these environment variables."""
+    """The settings in force in a worker with this job and these environment variables."""
     case = job["case"]
     images = int(job.get("images", 1))
     so = {
@@ -52,7 +52,8 @@ def of_job(job: Mapping[str, Any], environment: Mapping[str, str]) -> frozenset[
 
 
 def of_text(text: str) -> frozenset[str]:
-    """What a pasted text shows to be in force: its commands and its code, not its advice."""
+    """The settings that a pasted text shows to be in force, from its commands and code, not from
+    its advice."""
     return frozenset(name for name, pattern in _IN_TEXT.items() if pattern.search(text))
 
 
@@ -64,7 +65,8 @@ def dtype_in_text(text: str) -> str | None:
 
 
 def holds(condition: str, versions: Versions) -> bool:
-    """Whether a name, or a range such as ``torch>=2.1``, is so on these versions and settings."""
+    """Whether a condition (a name, or a range such as ``torch>=2.1``) holds for these versions and
+    settings."""
     package, specifier = _split(condition)
     if package is not None:
         return within(specifier, release(versions.torch if package == "torch" else versions.macos))
@@ -77,7 +79,7 @@ def check_condition(condition: str) -> None:
     """Raise ValueError where a condition is neither a known name nor a range of versions."""
     package, specifier = _split(condition)
     if package is None and condition not in NAMES:
-        raise ValueError(f"{condition}: no setting that is known")
+        raise ValueError(f"{condition}: not a known setting")
     try:
         SpecifierSet(specifier)
     except InvalidSpecifier as error:

@@ -12,9 +12,9 @@ _VALUE = re.compile(r"[A-Za-z0-9_.,:=+ -]{0,200}")
 
 
 def is_tuning(name: str, value: str) -> bool:
-    """Whether a variable can do no more than change times, memory or pictures.
+    """Whether a variable can do no more than change times, memory or images.
 
-    By its name, and by its value: one that could be a path is not.
+    Both its name and its value decide: a value that could be a path is refused.
     """
     return (
         _TUNING.fullmatch(name) is not None
@@ -26,6 +26,6 @@ def is_tuning(name: str, value: str) -> bool:
 def only_says_where(name: str) -> bool:
     """Whether a variable says only where things are kept, or how the Hub is reached.
 
-    Other variables of sdbench's own may be read by a preload, and so decide times and pictures.
+    Other variables of sdbench's own may be read by a preload, and so decide times and images.
     """
     return name in ("SDBENCH_CACHE", "SDBENCH_STATE") or name.startswith("HF_HUB_")

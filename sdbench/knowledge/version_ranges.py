@@ -1,4 +1,5 @@
-"""Versions of torch and macOS as people and programs write them, and whether a range holds them."""
+"""Parses versions of torch and macOS as people and programs write them, and tests them against
+ranges."""
 
 import msgspec
 from packaging.specifiers import SpecifierSet
@@ -10,7 +11,7 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
 
     ``architecture`` is the process's (``arm64``, ``x86_64``), ``packages`` the other Python
     packages by their normalised names. ``in_force`` are settings that were already so (names of
-    ``in_force.py``), whose advice would be of no use.
+    ``in_force.py``), so advice to set them would be useless.
     """
 
     torch: str | None = None
@@ -27,7 +28,8 @@ UNKNOWN = Versions()
 
 
 def release(version: object) -> Version | None:
-    """``2.13.0+cpu`` and ``2.14.0.dev20260901`` as 2.13.0 and 2.14.0; None for what is none."""
+    """``2.13.0+cpu`` and ``2.14.0.dev20260901`` as 2.13.0 and 2.14.0; None for text that is not a
+    version."""
     try:
         return Version(Version(str(version)).base_version)
     except InvalidVersion:

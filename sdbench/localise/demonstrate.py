@@ -1,4 +1,4 @@
-"""Writes a script about one operator call and runs it, to know that it shows the fault."""
+"""Writes a script about one operator call and runs it to check that it shows the fault."""
 
 import subprocess
 from pathlib import Path
@@ -27,9 +27,9 @@ _SCRIPT_LIMIT_S = 300.0
 def demonstrate(
     entry: JudgedCall, search: Search, origin: Origin, folder: Path, executor: Executor
 ) -> Demonstration:
-    """Write a script that shows the fault, and run it: with seeded operands if those show it.
+    """Write a script that shows the fault and run it, with seeded operands if they show it.
 
-    Else the operands themselves are written beside it, if they are small enough to pass on.
+    Otherwise the operands themselves are saved next to it, if they are small enough to share.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -55,16 +55,16 @@ def _written(
 
 
 def _capture(search: Search, call: OperatorCall, path: Path, executor: Executor) -> bool:
-    """Write the operands of one call to a safetensors file; whether that worked."""
+    """Write the operands of one call to a safetensors file; return whether that succeeded."""
     task = search.task(capture={"call": call.index, "path": str(path)})
     report = executor.run(task, lambda event, sample: None)
     return report.exit_code == 0 and path.is_file()
 
 
 def _try_script(path: Path, entry: JudgedCall, search: Search) -> Shown:
-    """Run a script in the interpreter it is about; whether it shows what the search has seen.
+    """Run a script in the measured interpreter; return whether it shows what the search found.
 
-    A stand-in device is not for the script to know, so it is preloaded from outside.
+    The script does not know about a stand-in device, so the device is preloaded from outside.
     """
     preloads = ",".join(preload_modules(search.environment))
     try:

@@ -1,4 +1,4 @@
-"""A finished search for the operators in which a device and the CPU part. Pure data."""
+"""The result of a search for operators whose results differ between device and CPU. Pure data."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,9 +13,9 @@ Shown = Literal["shown", "not-shown", "not-run"]
 
 @dataclass(frozen=True)
 class Demonstration:
-    """A script about one call, and whether running it showed the fault.
+    """A script about one call, and whether running it shows the fault.
 
-    ``carried``: its operands are in a file beside it, because seeded ones did not show it.
+    ``carried``: its operands are in a file next to it, because seeded ones do not show the fault.
     """
 
     script: Path
@@ -25,7 +25,8 @@ class Demonstration:
 
 @dataclass(frozen=True)
 class Localisation:
-    """What was looked at and what was found; ``skipped`` counts calls not compared, by reason."""
+    """The calls that were compared and the results; ``skipped`` counts calls not compared, by
+    reason."""
 
     model: str
     device: DeviceKind
@@ -50,12 +51,12 @@ class Localisation:
 
     @property
     def beyond(self) -> list[OperatorGroup]:
-        """What the device does wrongly."""
+        """The operators with wrong results on the device."""
         return [group for group in self.groups if group.beyond]
 
     @property
     def where(self) -> str | None:
-        """In which calls the worst operator is wrong."""
+        """The calls in which the worst operator is wrong."""
         if not self.beyond:
             return None
         return where_it_fails(self.judged, self.beyond[0].worst.call.op)

@@ -1,4 +1,5 @@
-"""Operator calls done on two devices: what was called, how far apart the results are, who is worst.
+"""Operator calls on two devices: what was called, the error of the result, and which operators are
+worst.
 
 Pure. The numbers come from ``sdbench/worker/localise.py``, which says how they are made.
 """
@@ -24,7 +25,7 @@ _NONFINITE_RANK = 2
 
 @dataclass(frozen=True)
 class JudgedCall:
-    """A call and what became of it on the device."""
+    """A call and its result on the device."""
 
     call: OperatorCall
     status: Status
@@ -33,7 +34,7 @@ class JudgedCall:
 
     @property
     def beyond(self) -> bool:
-        """Whether the device does this wrongly."""
+        """Whether the device's result is wrong."""
         ratio = self.comparison.ratio
         return self._rank > 0 or (ratio is not None and ratio > BEYOND)
 
@@ -44,7 +45,8 @@ class JudgedCall:
 
     @property
     def severity(self) -> tuple[bool, bool, int, float, float]:
-        """Sorts by what is worse: wrong and met before wrong, the kind of fault, the ratio."""
+        """A sort key, worst first: wrong calls of the pass before other wrong calls, then the kind
+        of fault, then the ratio."""
         comparison = self.comparison
         ratio, error = comparison.ratio or 0.0, comparison.rel_l2 or 0.0
         return self.beyond and self.met, self.beyond, self._rank, ratio, error
@@ -58,7 +60,7 @@ class JudgedCall:
 
 @dataclass(frozen=True)
 class OperatorGroup:
-    """All calls of one operator in one module; ``worst`` speaks for them."""
+    """All calls of one operator in one module; ``worst`` represents them."""
 
     worst: JudgedCall
     calls: int
@@ -68,7 +70,7 @@ class OperatorGroup:
 def ranked(judged: Sequence[JudgedCall]) -> list[OperatorGroup]:
     """Operators by owning module, worst first.
 
-    An operator that is made of others is left out where one of its parts is to blame.
+    An operator composed of others is omitted if one of its components is the cause.
     """
     explained = _explained(judged)
     groups: dict[tuple[str | None, ...], list[JudgedCall]] = {}
@@ -88,7 +90,7 @@ def ranked(judged: Sequence[JudgedCall]) -> list[OperatorGroup]:
 
 
 def _explained(judged: Sequence[JudgedCall]) -> set[int]:
-    """Calls that are wrong because a part of them is."""
+    """Calls that are wrong because an operator that they call is wrong."""
     by_index = {entry.call.index: entry for entry in judged}
     explained: set[int] = set()
     for entry in judged:
@@ -100,9 +102,10 @@ def _explained(judged: Sequence[JudgedCall]) -> set[int]:
 
 
 def where_it_fails(judged: Sequence[JudgedCall], op: str) -> str:
-    """In which calls of an operator the device is wrong, and what sets them apart.
+    """The calls of an operator in which the device is wrong, and what distinguishes them.
 
-    ``wrong in 12 of 45 calls: in all with an operand that is not contiguous, in no other``.
+    ``wrong in 12 of 45 calls: in every call with an operand that is not contiguous, and in no
+    other``.
     """
     calls = [entry for entry in judged if entry.call.op == op and entry.met]
     wrong = [entry for entry in calls if entry.beyond]
@@ -114,12 +117,12 @@ def where_it_fails(judged: Sequence[JudgedCall], op: str) -> str:
     words = f"wrong in {len(wrong)} of {len(calls)} calls"
     for feature, has in _FEATURES.items():
         if all(has(entry.call) for entry in wrong) and not any(has(e.call) for e in right):
-            return f"{words}: in all with {feature}, in no other"
+            return f"{words}: in every call with {feature}, and in no other"
     return words
 
 
 def _layouts(judged: Sequence[JudgedCall], op: str) -> str:
-    """The layouts in which an operator goes wrong."""
+    """The memory layouts with which an operator is wrong."""
     wrong = [entry.call.layout for entry in judged if entry.call.op == op and entry.beyond]
     return " and ".join(
         _LAYOUT_WORDS.get(layout or "", str(layout)) for layout in [*dict.fromkeys(wrong)]

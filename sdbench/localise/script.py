@@ -1,7 +1,7 @@
-"""A script that shows one operator going wrong, for a bug report: torch and nothing of sdbench.
+"""Writes a script for a bug report that shows one wrong operator with torch alone, without sdbench.
 
-Pure: from a call's description to text. The operands are drawn from seeds, with the mean and
-deviation of the real ones and laid out in memory like them, or read from a safetensors file.
+Pure: a call's description becomes text. The operands are drawn from seeds, with the mean, deviation
+    and memory layout of the real ones, or read from a safetensors file.
 """
 
 import keyword
@@ -25,7 +25,7 @@ _BYTES = {"float32": 4, "int32": 4, "float16": 2, "bfloat16": 2, "int16": 2, "in
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the call was met."""
+    """Where the call was found."""
 
     model: str
     resolution: str
@@ -35,7 +35,8 @@ class Origin:
 
 
 def operands_bytes(call: OperatorCall) -> int:
-    """Size of the operands' memory in the type under test, without what is not read."""
+    """Size in bytes of the operands' memory in the type under test, without parts that are not
+    read."""
     return sum(
         storage.elements * _BYTES.get(storage.dtype, 1)
         for storage in call.storages
@@ -44,7 +45,7 @@ def operands_bytes(call: OperatorCall) -> int:
 
 
 def operator_script(entry: JudgedCall, origin: Origin, *, carried: bool) -> str:
-    """The script; ``carried`` reads the operands from ``operands.safetensors`` beside it."""
+    """The script; ``carried`` reads the operands from ``operands.safetensors`` next to it."""
     call, function = entry.call, _function(entry.call.op)
     names = _operand_names(call)
     place = f"{call.module} ({call.module_class})" if call.module else "the pipeline itself"
@@ -82,14 +83,14 @@ def operator_script(entry: JudgedCall, origin: Origin, *, carried: bool) -> str:
 
 
 _DOES = {
-    "compared": "gives another result on {0} than on the CPU",
+    "compared": "gives a result on {0} that differs from the CPU's",
     "failed": "fails on {0}",
-    "crashed": "ends the process on {0}",
-    "hung": "does not come back on {0}",
+    "crashed": "crashes the process on {0}",
+    "hung": "does not return on {0}",
 }
 _IMPORTS = "import platform\nimport sys\n"
 _SEEDED = '''def normal(seed, count, mean, deviation):
-    """Random numbers with the mean and deviation of those it was met with."""
+    """Random numbers with the recorded mean and deviation."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(count, generator=generator) * deviation + mean
 
@@ -99,13 +100,13 @@ def integers(seed, count, low, high):
     return torch.randint(low, high + 1, (count,), generator=generator)
 
 
-# The memory behind the operands.'''
-_CARRIED = f"""# The memory behind the operands, as it was met.
+# The memory of the operands.'''
+_CARRIED = f"""# The memory of the operands, as recorded.
 CARRIED = load_file(str(pathlib.Path(__file__).with_name("{OPERANDS_FILE}")))"""
 
 
 def _storage(index: int, storage: Storage, carried: bool) -> str:
-    """An expression for the memory behind an operand, on the CPU."""
+    """A Python expression for the memory of an operand, on the CPU."""
     count, dtype = whole(storage.elements), f"torch.{name(storage.dtype)}"
     if storage.unread:
         return f'torch.full(({count},), float("nan"), dtype={dtype})'
@@ -121,7 +122,7 @@ def _storage(index: int, storage: Storage, carried: bool) -> str:
 
 
 def _operand_names(call: OperatorCall) -> list[str]:
-    """The schema's names, made fit to be variables of the script."""
+    """The schema's argument names as valid variable names of the script."""
     return [
         name(f"{operand.name}_" if keyword.iskeyword(operand.name) else operand.name)
         for operand in call.operands
@@ -131,7 +132,7 @@ def _operand_names(call: OperatorCall) -> list[str]:
 def _function(op: str) -> str:
     match = _NAME.fullmatch(op)
     if match is None:
-        raise StoreError(f"{op!r:.60} is no operator of aten")
+        raise StoreError(f"{op!r:.60} is not an aten operator")
     return f"torch.ops.aten.{match[1]}.{match[2] or 'default'}"
 
 
@@ -160,7 +161,7 @@ def _value(value: Any, names: list[str]) -> str:
 
 _SCRIPT = '''"""{op} {does}. Needs {needs}.
 
-Met by sdbench {sdbench} in {place},
+Found by sdbench {sdbench} in {place},
 call {index} of a pass: {model}, {resolution}, {dtype}.
 Usage: python reproduce.py [device]. The exit code is 0 for PASS and 1 for FAIL.
 """
@@ -181,7 +182,7 @@ MEMORY = [
 
 
 def run(device, dtype):
-    """The operator, its operands being views of memory as they were: shape, strides, offset."""
+    """Call the operator on views of memory with the recorded shapes, strides and offsets."""
     memory = [
         flat.to(device, dtype if flat.is_floating_point() else flat.dtype, copy=True)
         for flat in MEMORY
@@ -193,7 +194,7 @@ def run(device, dtype):
 
 
 def distance(value, reference):
-    """Relative L2 error over what is finite in both, and how many are finite in one alone."""
+    """Relative L2 error over elements finite in both, and how many are finite in only one."""
     rounded = reference.to(value.dtype)
     both = value.isfinite() & rounded.isfinite()
     nonfinite = (value.isfinite() != rounded.isfinite()).sum()

@@ -1,7 +1,9 @@
-"""Finds the operators in which a device and the CPU part, through workers that may die of it.
+"""Finds operators whose results differ between device and CPU. Each runs in a worker process,
+because an operator may crash it.
 
-One worker repeats every operator of a pass on the device (``sdbench/worker/localise.py``). Where a
-call ends it, or does not come back, that call is noted and a new worker goes on after it.
+One worker repeats every operator of a pass on the device (``sdbench/worker/localise.py``). If a
+call crashes the worker or does not return, that call is recorded and a new worker continues after
+it.
 """
 
 import time
@@ -47,7 +49,7 @@ _MOST_DEATHS = 8
 
 @dataclass(frozen=True)
 class LocaliseRequest:
-    """What the command line asks for."""
+    """The request of the command line."""
 
     model: str
     lora: tuple[str, ...]
@@ -68,7 +70,7 @@ class LocaliseRequest:
 
 @dataclass(frozen=True)
 class Search:
-    """Which pass, on which device, in which type."""
+    """The pass to search, with its device and data type."""
 
     config: Config
     case: Case
@@ -80,7 +82,7 @@ class Search:
     allow_pickle: bool = False
 
     def task(self, **more: Any) -> Task:
-        """A worker for this pass."""
+        """The job of a worker for this pass."""
         return Task(
             replicate_id="localise",
             interpreter=self.interpreter,
@@ -92,7 +94,7 @@ class Search:
         )
 
     def _job(self) -> dict[str, Any]:
-        """The pass itself runs in float32, whatever is under test."""
+        """The pass itself runs in float32, whichever type is under test."""
         pictures = picture_job(
             self.config, self.model, self.device.kind, self.case, allow_pickle=self.allow_pickle
         )
@@ -109,11 +111,11 @@ class Search:
 def prepare_search(
     request: LocaliseRequest, executor: Executor, prepare: Callable[[ModelSource], ModelInfo]
 ) -> Search:
-    """Check the request, find the device, make the model ready with ``prepare``.
+    """Check the request, find the device, and prepare the model with ``prepare``.
 
     Raises:
-        UsageError: the request cannot be understood, or the model is not on this machine.
-        MachineError: it cannot be carried out here.
+        UsageError: the request is invalid, or the model is not on this machine.
+        MachineError: this machine cannot carry it out.
     """
     document = {
         "model": request.model,
@@ -141,8 +143,8 @@ def prepare_search(
     )
     if source.download is not None:
         raise UsageError(
-            f"{request.model} is not on this machine; fetch it first, for example with: "
-            f"sdbench run quick --model {shell(request.model)}"
+            f"{request.model} is not on this machine; download it first, for example with: sdbench "
+            f"run quick --model {shell(request.model)}"
         )
     device = find_device(request.device, interpreter, environment, executor)
     traits = traits_of(source)
@@ -168,7 +170,7 @@ def prepare_search(
 
 @dataclass
 class Found:
-    """What is known so far."""
+    """The results so far."""
 
     judged: list[JudgedCall] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
@@ -184,10 +186,10 @@ Tick = Callable[[float], None]
 def locate(
     search: Search, executor: Executor, tick: Tick, interrupted: Callable[[], bool]
 ) -> Found:
-    """Repeat every operator of the pass on the device; ``tick`` is told the share done.
+    """Repeat every operator of the pass on the device; ``tick`` is called with the completed share.
 
     Raises:
-        MachineError: the pass itself cannot be run, on the CPU or at all.
+        MachineError: the pass itself does not run on the CPU.
     """
     found = Found()
     first, avoid = 0, list[str]()
@@ -211,7 +213,7 @@ def locate(
 def conclude(
     search: Search, found: Found, proof: Demonstration | None, duration_s: float
 ) -> Localisation:
-    """What was found, with all that says what it was found in."""
+    """The result, with a description of the pass that was searched."""
     return Localisation(
         model=search.model.name,
         device=search.device.kind,
@@ -232,7 +234,7 @@ def conclude(
 
 
 class _Supervisor:
-    """Watches one worker: the call it is in, the memory it takes, and the user."""
+    """Watches one worker: its current call, its memory, and interrupts by the user."""
 
     def __init__(self, search: Search, tick: Tick, interrupted: Callable[[], bool]) -> None:
         self._tick = tick
@@ -253,12 +255,12 @@ class _Supervisor:
         if self._interrupted():
             return Stop("interrupted", "stopped by the user")
         if self._call_began is not None and time.monotonic() - self._call_began > CALL_LIMIT_S:
-            return Stop("timeout", f"no end after {CALL_LIMIT_S:.0f} s")
+            return Stop("timeout", f"not finished after {CALL_LIMIT_S:.0f} s")
         return self._guard.judge(sample)
 
 
 def _take(report: Report, found: Found) -> OperatorCall | None:
-    """Add what a worker told; the call it was in when it ended, if it was in one."""
+    """Add a worker's results; return the call that was running when it ended, if any."""
     begun: CallBegun | None = None
     for event in report.events:
         if isinstance(event, CallBegun):
@@ -277,7 +279,7 @@ def _take(report: Report, found: Found) -> OperatorCall | None:
 
 
 def _death(call: OperatorCall, report: Report) -> JudgedCall:
-    """The verdict on the call in which a worker died, or from which it did not come back."""
+    """The verdict on the call in which a worker crashed or from which it did not return."""
     nothing = OperatorDifference(index=call.index)
     if report.stop is not None:
         return JudgedCall(call, "hung", nothing, report.stop.reason)
@@ -292,7 +294,7 @@ def _why_it_ended(report: Report) -> str:
         first_line = innermost_message(errors[-1].message) or "no message"
         return redact(f"{errors[-1].type} in {errors[-1].phase}: {first_line}")
     name = None if (report.exit_code or 0) >= 0 else signal_name(-(report.exit_code or 0))
-    words = f"ended by {name}" if name else f"ended with status {report.exit_code}"
+    words = f"ended by {name}" if name else f"ended with exit status {report.exit_code}"
     crash = None if report.crash_report is None else report.crash_report.message
     cause = read_failure(f"{report.stderr_tail}\n{crash or ''}", None, None, name)
     if cause is None:

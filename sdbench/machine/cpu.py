@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Counters tick 100 times a second on each core: within half a second a share is known to 2%.
+# Counters tick 100 times per second on each core: within half a second a share is known to 2%.
 _LEAST_S = 0.5
 # Guests' time is in user time too; waiting for a disk leaves a core free.
 _COUNTED_TWICE = ("guest", "guest_nice")

@@ -89,7 +89,7 @@ class LiveSystem:
             there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
             return shutil.disk_usage(there).free
         except OSError as error:
-            return Unavailable(f"the file system does not tell ({error.strerror})")
+            return Unavailable(f"the file system does not report it ({error.strerror})")
 
     def scheduling(self) -> Scheduling:
         return Scheduling(nice=os.nice(0), background=_in_background())
@@ -125,5 +125,5 @@ def _in_background() -> bool | Unavailable:
         if sys.platform == "linux":
             return os.sched_getscheduler(0) == os.SCHED_IDLE
     except OSError:
-        return Unavailable("the system refuses to tell")
+        return Unavailable("the system refuses to report it")
     return Unavailable("this system has no such state")

@@ -1,7 +1,7 @@
-"""Memory and swap, of the system and of one process, cheap enough to be read 20 times a second.
+"""Memory and swap, of the system and of one process, cheap enough to be read 20 times per second.
 
 No subprocess, and as few system calls as the platform allows: a sampler that costs a core's half
-percent already disturbs a CPU benchmark on two cores. What is dearer is read once a second
+percent already disturbs a CPU benchmark on two cores. Expensive values are read once a second
 (:meth:`MemoryProbe.slow`).
 """
 
@@ -57,7 +57,7 @@ class MemoryProbe(abc.ABC):
 
     def energy_j(self) -> dict[str, float] | Unavailable:
         """Cumulative energy in joules of each part of the machine that is counted."""
-        return Unavailable("nothing here counts energy")
+        return Unavailable("no energy counter is available here")
 
     def close(self) -> None:  # noqa: B027 - a default for probes that hold nothing open
         """Let go of what is held open."""

@@ -24,14 +24,14 @@ def whole(text: str, what: str, least: int, most: int) -> int | Unavailable:
     """A whole number within bounds."""
     found = re.fullmatch(r"\s*(-?[0-9]{1,100})\s*", text)
     if found is None:
-        return Unavailable(f"{what}: {shown(text)} is no whole number")
+        return Unavailable(f"{what}: {shown(text)} is not a whole number")
     number = int(found[1])
     return number if least <= number <= most else impossible(what, text)
 
 
 def impossible(what: str, value: object) -> Unavailable:
     """Why a number is not believed."""
-    return Unavailable(f"{what}: {shown(str(value))} cannot be")
+    return Unavailable(f"{what}: {shown(str(value))} is impossible")
 
 
 def memory_size(text: str) -> int | Unavailable:
@@ -48,5 +48,5 @@ def name_of(text: str, what: str) -> str | Unavailable:
     """A name of a thing: one short line that can be printed."""
     name = text.strip()
     if not 0 < len(name) <= 100 or not name.isprintable():
-        return Unavailable(f"{what}: {shown(text)} is no name")
+        return Unavailable(f"{what}: {shown(text)} is not a name")
     return name

@@ -73,7 +73,7 @@ def timed_out(program: str, limit_s: float = COMMAND_LIMIT_S) -> Unavailable:
 
 
 def stdout_of(program: str, output: Output | Unavailable) -> str | Unavailable:
-    """What a program printed, if it ended well; its stderr may name things and is not quoted."""
+    """What a program printed, if it succeeded; its stderr may name things and is not quoted."""
     if isinstance(output, Unavailable):
         return output
     if output.exit != 0:

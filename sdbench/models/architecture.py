@@ -277,7 +277,7 @@ Network = UNet | VAE | TextEncoder | Tabled
 
 
 def stored_as(name: str) -> tuple[str, int]:
-    """The safetensors type of a tensor and its bytes an element: float16, but for a counter."""
+    """The safetensors type of a tensor and its bytes per element: float16, but for a counter."""
     return ("I64", 8) if name.endswith("num_batches_tracked") else ("F16", 2)
 
 

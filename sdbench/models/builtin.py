@@ -10,8 +10,8 @@ DATA = Path(__file__).parent / "data"
 class BuiltinModel:
     """A pipeline folder in the package.
 
-    Its prompts are the language of :mod:`sdbench.correctness.scene`, so that what its pictures
-    show can be checked. ``sha256`` is the digest of all files a pipeline reads.
+    Its prompts are the language of :mod:`sdbench.correctness.scene`, so that what its images
+    show can be checked. ``sha256`` is the digest of all files that a pipeline reads.
     """
 
     name: str

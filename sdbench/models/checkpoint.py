@@ -107,8 +107,8 @@ def recognise(tensors: Tensors) -> Recognised:
     quantised = next(filter(_QUANTISED.search, tensors), None)
     if quantised is not None:
         raise UnknownTypeError(
-            "its weights are quantised in a way of another program, which diffusers does not read; "
-            "take the file in float16, bfloat16 or plain FP8, or a GGUF file"
+            "its weights are quantised in a format of another program, which diffusers does not "
+            "read; take the file in float16, bfloat16 or plain FP8, or a GGUF file"
         )
     denoiser = _denoiser(tensors)
     for layout in _LAYOUTS:

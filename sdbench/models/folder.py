@@ -69,7 +69,7 @@ def read_folder(folder: Path, *, allow_pickle: bool) -> Contents:
         index = read_json(folder / INDEX)
         pipeline_class = index["_class_name"]
     except (WeightsError, KeyError) as error:
-        reason = "it names no _class_name" if isinstance(error, KeyError) else str(error)
+        reason = "it has no _class_name" if isinstance(error, KeyError) else str(error)
         return Contents("", (), (Fault(f"{INDEX} cannot be read: {reason}", DOWNLOAD),))
     other = other_purpose(pipeline_class)
     if other is not None:
@@ -116,7 +116,7 @@ class _Reader:
             )
         roles = set(map(role_of, self._read.kinds.values()))
         if not networks or not roles & {"tokenizer", "processor"}:
-            lacking = "tokenizer, so it reads no prompt" if networks else "network with weights"
+            lacking = "tokenizer, so it cannot read prompts" if networks else "network with weights"
             yield Fault(
                 f"a {self._class}, and {INDEX} names no {lacking}",
                 "take a text-to-image model, or download this one again",
@@ -177,7 +177,8 @@ class _Reader:
         folder, library = self._folder / component, self._index[component][0]
         if library not in ("diffusers", "transformers"):
             yield Fault(
-                f"{component} is of a class in {shown(library)!r}, which is code of the model's",
+                f"{component} is of a class in {shown(library)!r}, which is code supplied with the "
+                "model",
                 _CODE_OF_OTHERS,
             )
             return
@@ -274,7 +275,8 @@ class _Reader:
         outside = [name for name in names if name != os.path.basename(name)]
         if outside or not names:
             return [], Fault(
-                f"{place} names {shown(outside[0]) if outside else 'no file'}, not files beside it",
+                f"{place} names {shown(outside[0]) if outside else 'no file'}, not files next to "
+                "it",
                 DOWNLOAD,
             )
         paths = [self._folder / component / name for name in names]

@@ -9,7 +9,7 @@ from sdbench.models.weights import Tensor
 
 PURPOSES = {
     9: "inpainting",
-    8: "editing pictures (InstructPix2Pix)",
+    8: "editing images (InstructPix2Pix)",
     5: "depth maps",
     7: "upscaling",
 }

@@ -1,8 +1,8 @@
 """GGUF files, read as far as their headers: metadata, and which tensors they hold.
 
 The layout is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (versions 2 and 3).
-Every count and length is the file's own word, so each is held against what is left of the file and
-of a budget before anything is read.
+Every count and length is the file's own word, so each is compared with the rest of the file and of
+a budget before anything is read.
 """
 
 import math

@@ -124,9 +124,9 @@ def why_not(name: str, revision: str, error: Exception) -> str:
             "hf auth login"
         )
     if "OfflineModeIsEnabled" in kinds:
-        return "the Hub is not asked in offline mode; unset HF_HUB_OFFLINE to download it"
+        return "the Hub is not contacted in offline mode; unset HF_HUB_OFFLINE to download it"
     first = " ".join(str(error).split())[:200]
-    return f"the Hub could not be asked: {type(error).__name__}: {first}"
+    return f"the Hub could not be queried: {type(error).__name__}: {first}"
 
 
 def require_revision(revision: str) -> None:

@@ -51,8 +51,7 @@ def single_file(path: Path) -> Fault:
     if library is not None:
         return Fault(
             f"a single file for {library}: {name}",
-            "take the model's safetensors weights: a folder, or a checkpoint to convert with "
-            "diffusers' from_single_file",
+            "take the model's safetensors weights: a folder or a checkpoint",
         )
     if suffix == ".json":
         return _json_file(path, name)
@@ -60,8 +59,7 @@ def single_file(path: Path) -> Fault:
         return Fault(f"an archive: {name}", "unpack it and give the folder in it")
     return Fault(
         f"a single file that is no model: {name}",
-        "give a pipeline folder (with a model_index.json), or convert a checkpoint with diffusers' "
-        "from_single_file",
+        "give a pipeline folder (with a model_index.json), a .safetensors file or a .gguf file",
     )
 
 

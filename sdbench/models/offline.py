@@ -10,6 +10,7 @@ from sdbench.models import synthetic
 from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.synthetic_model import SyntheticModel
+from sdbench.words import did_you_mean
 
 State = Literal["made", "absent", "unchecked", "shipped"]
 ASK_BEYOND_BYTES = 5_000_000_000
@@ -72,8 +73,8 @@ def offline_models(cache: Path) -> list[OfflineModel]:
 
 def _purpose(model: SyntheticModel) -> str:
     if model.bytes_on_disk < _SMALL_BYTES:
-        return "trying out: the same kinds of layers, tiny; an image in a second"
-    return "measuring: time and memory of the published model"
+        return "for trials: the same kinds of layers, tiny; an image takes about a second"
+    return "for measurements: time and memory of the published model"
 
 
 def synthetic_model(name: str) -> SyntheticModel:
@@ -86,7 +87,10 @@ def synthetic_model(name: str) -> SyntheticModel:
         return SYNTHETIC[name]
     if name in BUILTIN:
         raise UsageError(f"{name} comes with sdbench: it is neither made nor removed")
-    raise UsageError(f"no model {name!r} that can be made; there are {', '.join(SYNTHETIC)}")
+    raise UsageError(
+        f"no model {name!r} that can be made; {did_you_mean(name, SYNTHETIC)}there are "
+        f"{', '.join(SYNTHETIC)}"
+    )
 
 
 def free_disk_bytes(cache: Path) -> int:
@@ -105,7 +109,7 @@ def require_disk(bytes_on_disk: int, name: str, cache: Path) -> None:
     if free < bytes_on_disk + _SPARE_BYTES:
         raise UsageError(
             f"making {name} takes {bytes_on_disk / 1e9:.1f} GB of disk, and {free / 1e9:.1f} GB "
-            f"are free in {cache}: make room, or name another place in SDBENCH_CACHE"
+            f"are free in {cache}: free disk space, or set SDBENCH_CACHE to another folder"
         )
 
 

@@ -25,7 +25,7 @@ _OTHER_PURPOSES = (
     ),
     (r"ControlNet|Control", "it needs a control image"),
     (r"Video|AnimateDiff|I2V|T2V|TI2V|World", "it makes video"),
-    (r"Audio|Music|Speech", "it makes sound"),
+    (r"Audio|Music|Speech", "it makes audio"),
     (r"Depth|Normals|Marigold|Intrinsics", "it estimates maps of an image"),
     (r"Prior(?!\w*Combined)", "it is one half of a pipeline and makes no image"),
 )

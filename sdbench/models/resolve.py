@@ -41,7 +41,7 @@ from sdbench.models.synthetic import Progress
 from sdbench.models.synthetic_model import SyntheticModel
 from sdbench.models.weights import WeightsError
 from sdbench.records import ComponentInfo, LoraInfo, ModelInfo
-from sdbench.words import shell, shortened
+from sdbench.words import did_you_mean, shell, shortened
 
 OFFLINE = (*BUILTIN, *SYNTHETIC)
 """Names of the models that need no download and no folder."""
@@ -124,7 +124,7 @@ class ModelSource:
             folder, digest = self.folder, digest_folder(self.folder)
         if self.name in BUILTIN and digest != BUILTIN[self.name].sha256:
             raise ModelError(
-                f"{self.name} is not as it was shipped ({digest[:12]} instead of "
+                f"{self.name} differs from the released file ({digest[:12]} instead of "
                 f"{BUILTIN[self.name].sha256[:12]}): install sdbench again"
             )
         loras = [_described(lora) for lora in source.read_loras()]
@@ -166,12 +166,13 @@ def find_model(
     found = _find(name, allow_pickle, parts, revision)
     if revision and found.revision is None:
         raise UsageError(
-            f"--revision {revision}: only a model of the Hub has one, and {shortened(name)} is none"
+            f"--revision {revision}: only a model of the Hub has one, and {shortened(name)} is not "
+            "one"
         )
     if parts and found.single is None:
         raise UsageError(
-            f"--parts {shortened(parts)}: only a model in one file takes it, and "
-            f"{shortened(name)} is none"
+            f"--parts {shortened(parts)}: only a model in one file takes it, and {shortened(name)} "
+            "is not one"
         )
     source = replace(found, lora=tuple(lora))
     source.read_loras()
@@ -200,7 +201,8 @@ def _find(name: str, allow_pickle: bool, parts: str, revision: str) -> ModelSour
             components=read_folder(shipped.folder, allow_pickle=False).components,
         )
     if name.startswith(("synthetic/", "builtin/")):
-        raise UsageError(f"no model {name!r}; there are {', '.join(OFFLINE)}")
+        hint = did_you_mean(name, OFFLINE, likeness=0.9)  # all begin alike
+        raise UsageError(f"no model {name!r}; {hint}there are {', '.join(OFFLINE)}")
     path = place_of(name)
     if path.is_dir():
         folder = path.absolute()
@@ -306,7 +308,7 @@ def place_of(name: str) -> Path:
 
 
 def digest_folder(folder: Path) -> str:
-    """SHA-256 over the names and contents of all files a pipeline reads."""
+    """SHA-256 over the names and contents of all files that a pipeline reads."""
     digests = {
         path.relative_to(folder).as_posix(): synthetic.file_digest(path)
         for path in sorted(folder.rglob("*"))

@@ -119,8 +119,8 @@ def _build(model: SyntheticModel, folder: Path, progress: Progress | None) -> No
         digest = folder_digest(digests)
         if digest != model.sha256:
             raise ModelError(
-                f"{model.name} came out as {digest}, expected {model.sha256}: "
-                "numpy's Philox stream differs here, so results would not compare; please report"
+                f"{model.name} came out as {digest}, expected {model.sha256}: numpy's Philox "
+                "stream differs here, so results would not be comparable; please report this"
             )
         _write_manifest(scratch, digest, list(digests))
         scratch.rename(folder)

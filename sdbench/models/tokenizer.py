@@ -100,7 +100,7 @@ class TextLength(NamedTuple):
             return None
         words = (
             f"prompt {number} has {self.tokens} tokens (begin and end included) and the model's "
-            f"text encoder (CLIP) reads {self.limit} tokens: the rest is cut off"
+            f"text encoder (CLIP) reads {self.limit} tokens: the rest is cut"
         )
         if self.beside:
             words += f" there; how much {self.beside} reads is measured in the run"

@@ -1,4 +1,5 @@
-"""How much a network holds beside its weights while it runs, from the shapes in its configuration.
+"""How much memory a network needs in addition to its weights while it runs, from the shapes in its
+configuration.
 
 Numbers of elements, not bytes. They follow what PyTorch keeps alive in diffusers' modules, line by
 line, when no gradients are kept: a residual and the input of a block are held by its caller, skip

@@ -101,7 +101,7 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Pressure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Memory that a separate process holds while a case runs: each level is an arm of its own.
+    """Memory that a separate process holds while a case runs: each level is a variant of its own.
 
     A level is a number of bytes, or a share of the machine's memory such as ``50%``.
     """
@@ -119,7 +119,7 @@ class UntilDecided(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Measure on until every comparison is decided (PROTOCOL 12), instead of ``replicates``.
 
     ``by`` is what is compared: ``arm``, ``stack`` or an axis; ``auto``: what the plan has several
-    of. ``max_processes`` a case and arm is one of the counts after which a run is looked at.
+    of. ``max_processes`` a case and variant is one of the counts after which a run is looked at.
     """
 
     by: str = "auto"
@@ -128,7 +128,7 @@ class UntilDecided(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A configuration, every key defaulted. See README for the meaning of each.
+    """A configuration, every key defaulted. docs/reference/configuration.md has the meanings.
 
     What a model decides is ``auto`` until :mod:`sdbench.plan.for_model` has resolved it.
     """
@@ -168,7 +168,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def fewest_processes(self) -> int:
-        """Processes a case and arm that are measured in any case."""
+        """Processes per case and variant that are measured in any case."""
         if self.until_decided is None:
             return self.replicates
         first: int = typing.get_args(Looks)[0]

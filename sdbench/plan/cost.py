@@ -53,7 +53,7 @@ _FLOPS_OF_A_WEIGHT = 2
 _LEAST_LINEAR, _LEAST_SQUARE = 2.4e6, 1_200
 _SMALL_PARAMETERS = 20_000_000
 
-# Sustained floating-point operations a second, and the least time of one UNet call (launches and
+# Sustained floating-point operations per second, and the least time of one UNet call (launches and
 # Python). CPU: seen 80e9 on 2 cores at float32, SD 1.5, 512x512. MPS: published figures give
 # 0.065 to 0.115e12 for each GPU core; 8 cores are the smallest Apple silicon has. CUDA: 48e12 on an
 # H200 at 512x512, where launches still weigh.
@@ -64,7 +64,7 @@ _CALL_FLOOR_S = {"cpu": 0.03, "mps": 0.06, "cuda": 0.03}
 _FLOAT32_SLOWDOWN = {"cpu": 1.0, "mps": 1.4, "cuda": 3.0}
 _HALF_ON_CPU_SLOWDOWN = 40  # seen on torch 2.13
 
-# Of a process: interpreter, torch and diffusers; reading weights, in bytes a second.
+# Of a process: interpreter, torch and diffusers; reading weights, in bytes per second.
 _IMPORT_S = 9.0
 _FORK_S = 0.3
 _LOAD_BYTES_PER_S = 0.5e9
@@ -74,7 +74,7 @@ _FLOAT64_SLOWDOWN = 2
 # Of a worker's limit: the rest is for counting operations, and for a machine that becomes slower.
 _SHARE_OF_LIMIT = 0.75
 _PICTURE_BYTES_PER_PIXEL = 3.2  # a noisy PNG barely compresses; plus final latents
-# The profiling pass is kept in float32: the picture, and the latents of every step.
+# The profiling pass is kept in float32: the image, and the latents of every step.
 _TRACE_BYTES_PER_PIXEL = 12
 _STEP_BYTES_PER_PIXEL = 0.25
 
@@ -182,14 +182,14 @@ def estimate_reference(
     dtypes: Sequence[Dtype],
     rounded: int = 0,
 ) -> Estimate:
-    """Of computing the CPU's pictures of a resolution, and the noise floors of some dtypes.
+    """Of computing the CPU's images of a resolution, and the noise floors of some dtypes.
 
-    ``rounded`` pictures are made as a device rounds.
+    ``rounded`` images are made as a device rounds.
     """
     steps = steps_made(config, case)
     step_s, decode_s = _call_times(config, _cost(model), case, 1, "cpu", cores)
     load_s = 2 * model.bytes_on_disk / _LOAD_BYTES_PER_S  # stored in half precision, made float32
-    # Each picture is decoded once more, slightly changed, to see how much of that it shows.
+    # Each image is decoded once more, slightly changed, to see how much of that it shows.
     duration_s = _IMPORT_S + images * (steps * step_s + 2 * decode_s)
     peak_bytes = predict_memory(config, case, target_of(model, "cpu")).worst.peak_bytes
     for dtype in dtypes:
@@ -273,7 +273,7 @@ def _denoiser_parameters(components: Mapping[str, ComponentInfo]) -> tuple[str, 
 def _call_times(
     config: Config, cost: Cost, case: Case, batch: int, device: DeviceKind, cores: int
 ) -> tuple[float, float]:
-    """Seconds of one denoising step and of one decode, for a batch of pictures.
+    """Seconds of one denoising step and of one decode, for a batch of images.
 
     The encoding of an input image is taken for another decode.
     """

@@ -13,11 +13,11 @@ from sdbench.plan.config import Config, steps_made, work_of
 from sdbench.plan.read_config import load_config, nearest_sizes
 from sdbench.records import Case, DeviceKind, Dtype, Plan
 
-# Strong enough for another picture, with most of the steps made.
+# Strong enough for another image, with most of the steps made.
 _STRENGTH = 0.6
 # Of a class that nobody knows anything of.
 _STEPS, _GUIDANCE = 20, 7.5
-_NO_SOURCE = "no source; what sdbench takes for a class of which nothing is known"
+_NO_SOURCE = "no source; the default of sdbench for an unknown class"
 
 
 class CallDefaults(NamedTuple):
@@ -38,7 +38,7 @@ class Resolved(NamedTuple):
 
 
 def needs_signature(config: Config, traits: Traits) -> bool:
-    """Whether only the stack can say what ``auto`` means, or whether it has the mode."""
+    """Whether only the environment can say what ``auto`` means, or whether it has the mode."""
     family = traits.family
     if traits.family_name is None and config.mode == "image-to-image":
         return True

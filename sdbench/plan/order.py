@@ -25,6 +25,7 @@ from sdbench.records import (
     spelling,
 )
 from sdbench.stats import MIN_PROCESSES
+from sdbench.words import did_you_mean
 
 _MOST_ARMS = 1000
 # A case may have these of its own; one that has the run's value is the same as one that names none.
@@ -50,7 +51,7 @@ def make_plan(
     _check_number(config, "max_cases", _cells(config), "cases", config.max_cases)
     cases = _filter_only(_expand(config, device, dtype or DEFAULT_DTYPE[device]), only, config)
     if not cases:
-        raise ConfigError(config.name, "exclude", "expected at least one case to be left")
+        raise ConfigError(config.name, "exclude", "expected at least one remaining case")
     arms = arms_with_levels(config, memory_bytes)
     runnable, names = runnable_cases(cases), [arm.name for arm in arms]
     blocks = config.fewest_processes
@@ -81,15 +82,15 @@ def _check_number(config: Config, key: str, count: int, what: str, most: int) ->
         raise ConfigError(
             config.name,
             key,
-            f"the plan has {count:,} {what} and {key} is {most:,}; if that is meant, set {key} "
-            f"higher (--set {key}={count}), else take fewer values",
+            f"the plan has {count:,} {what} and {key} is {most:,}; if this is intended, set {key} "
+            f"higher (--set {key}={count}), otherwise use fewer values",
         )
 
 
 def with_blocks(
     plan: Plan, blocks: int, seed: int, rows: Collection[tuple[str, str]] | None = None
 ) -> Plan:
-    """The plan with so many blocks of some rows (case id and arm; None: of all).
+    """The plan with so many blocks of some rows (case id and variant; None: of all).
 
     The slots that it has stay as they are.
     """
@@ -180,18 +181,18 @@ def axis_to_decide(config: Config, plan: Plan) -> str:
         raise ConfigError(
             config.name,
             key,
-            "there is nothing to compare: expected two or more arms (or --stack twice), or cases "
-            "that differ in one setting",
+            "there is nothing to compare: expected two or more variants (or --stack twice), or "
+            "cases that differ in one setting",
         )
     if wanted != "auto" and wanted not in there:
         raise ConfigError(config.name, key, f"expected one of {', '.join(there)}, got {wanted!r}")
     if wanted == "auto" and there[0] != "arm" and len(there) > 1:
-        raise ConfigError(config.name, key, f"expected which to compare: {', '.join(there)}")
+        raise ConfigError(config.name, key, f"expected the axis to compare: {', '.join(there)}")
     return there[0] if wanted == "auto" else wanted
 
 
 def _can_compare(axis: str, plan: Plan) -> bool:
-    """Whether two arms, or two cases that run, differ in it alone."""
+    """Whether two variants, or two cases that run, differ in it alone."""
     if axis == "arm":
         return len(plan.arms) > 1
     if axis == "stack":
@@ -201,20 +202,24 @@ def _can_compare(axis: str, plan: Plan) -> bool:
 
 
 def arms_with_levels(config: Config, memory_bytes: int) -> list[Arm]:
-    """Every arm at every level of ``[pressure]``; an arm that holds nothing keeps its name.
+    """Every variant at every level of ``[pressure]``; a variant that holds nothing keeps its name.
 
     Raises:
         ConfigError: a level is as large as the memory, or a level is there twice.
     """
     levels = [held_bytes(level, memory_bytes) for level in config.pressure.hold_bytes] or [0]
     if len(config.arm) * len(levels) > _MOST_ARMS:
-        raise ConfigError(config.name, "arm", f"expected at most {_MOST_ARMS:,} arms and levels")
+        raise ConfigError(
+            config.name, "arm", f"expected at most {_MOST_ARMS:,} variants and levels"
+        )
     arms: dict[str, Arm] = {}
     for arm, (index, level) in itertools.product(config.arm, enumerate(levels)):
         key = f"pressure.hold_bytes[{index}]"
         if level and level >= memory_bytes:
             raise ConfigError(
-                config.name, key, f"expected less than the memory there is, {memory_bytes:.3g}"
+                config.name,
+                key,
+                f"expected less than the memory of the machine, {memory_bytes:.3g}",
             )
         name = f"{arm.name}+hold-{level / 1e9:.3g}GB" if level else arm.name
         if name in arms:
@@ -244,11 +249,12 @@ def resolve_start(config: Config, device: DeviceKind, platform: str = sys.platfo
 
 
 def order_slots(case_ids: Sequence[str], arms: Sequence[str], blocks: int, seed: int) -> list[Slot]:
-    """Every case in every arm, once a block; drift then cancels in paired comparisons (PROTOCOL 3).
+    """Every case in every variant, once a block; drift then cancels in paired comparisons (PROTOCOL
+    3).
 
     Cases are shuffled anew in each block, by a hash so that the order does not depend on a random
-    generator's version. The arms of a case are adjacent; their order is reversed every block and
-    rotated every second one (two arms: AB, BA, BA, AB).
+    generator's version. The variants of a case are adjacent; their order is reversed every block
+    and rotated every second one (two variants: AB, BA, BA, AB).
     """
     slots: list[Slot] = []
     for block in range(blocks):
@@ -323,10 +329,10 @@ def _canonical(case: Case, config: Config) -> tuple[Case, str | None]:
             reasons.append(f"{axis} is the run's")
     if case.vae_dtype == case.dtype:
         case = msgspec.structs.replace(case, vae_dtype="same")
-        reasons.append(f"the VAE is in {case.dtype} anyway")
+        reasons.append(f"the VAE is in {case.dtype} in any case")
     if case.text_encoder == "offloaded" and case.offload != "none":
         case = msgspec.structs.replace(case, text_encoder="resident")
-        reasons.append("offload moves the text encoders anyway")
+        reasons.append("offload moves the text encoders in any case")
     if case.batching == "batch" and config.images == 1:
         case = msgspec.structs.replace(case, batching="loop")
         reasons.append("a batch of one image is a loop of one")
@@ -341,7 +347,7 @@ def why_impossible(case: Case, device: DeviceKind) -> str | None:
     if case.offload != "none" and device == "cpu":
         return "offload moves weights between the CPU and a device; here the device is the CPU"
     if case.offload != "none" and case.vae_device != "same":
-        return "offload decides where the VAE lies, so it cannot be put on the CPU as well"
+        return "offload decides the device of the VAE, so it cannot also be placed on the CPU"
     if case.quantization.startswith("bitsandbytes") and device != "cuda":
         return f"bitsandbytes quantises for NVIDIA GPUs; here the device is {device}"
     return None
@@ -355,16 +361,18 @@ def _filter_only(
         axis, separator, text = selection.partition("=")
         if not separator or axis not in AXES:
             raise UsageError(
-                f"--only {selection}: expected AXIS=VALUE, AXIS being one of {', '.join(AXES)}"
+                f"--only {selection}: expected AXIS=VALUE; {did_you_mean(axis, AXES)}AXIS is one "
+                f"of {', '.join(AXES)}"
             )
         there = {entry.case: spelling(_setting(entry.case, axis, config)) for entry in cases}
         present = set(there.values())
         wanted = {value.strip().lower() for value in text.split(",")}
         unknown = wanted - present
         if unknown:
+            hint = did_you_mean(sorted(unknown)[0], present, likeness=0.8)
             raise UsageError(
                 f"--only {selection}: no case has {axis}={sorted(unknown)[0] or '(nothing)'}; "
-                f"there are {', '.join(sorted(present))}"
+                f"{hint}there are {', '.join(sorted(present))}"
             )
         cases = [planned for planned in cases if there[planned.case] in wanted]
     return cases

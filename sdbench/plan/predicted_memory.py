@@ -217,7 +217,7 @@ def _load_peak(case: Case, target: Target) -> float:
 
 
 def _converted(case: Case, target: Target) -> int:
-    """Bytes of the largest file that is held beside what it is converted to."""
+    """Bytes of the largest file that is in memory together with its converted copy."""
     width = BYTES[case.dtype]
     sizes = (
         one.stored_bytes
@@ -257,7 +257,7 @@ def _offloaded(network: Network, case: Case) -> float:
 
 
 def _active(stage: MemoryStage, target: Target) -> list[Network]:
-    """The networks that run in a stage; one that cannot be told apart runs in all of them."""
+    """The networks that run in a stage; one that cannot be assigned counts in all of them."""
     found = {
         "text_encoder": [one for one in target.networks if one.encodes_text],
         "denoising": [one for one in target.networks if one.denoises],
@@ -269,7 +269,7 @@ def _active(stage: MemoryStage, target: Target) -> list[Network]:
 
 
 def _working_bytes(config: Config, case: Case, target: Target) -> dict[MemoryStage, float]:
-    """What is held beside the weights, in each stage."""
+    """The memory needed in addition to the weights, in each stage."""
     width, batch = BYTES[case.dtype], _batch(config, case)
     decoded = _decoded(case, target)
     together = 1 if case.vae_slicing else batch

@@ -1,6 +1,5 @@
 """Reads a configuration: TOML to settings, with one line for what is wrong in it."""
 
-import difflib
 import functools
 import os
 import re
@@ -20,12 +19,12 @@ from sdbench.plan.config import (
     Pressure,
 )
 from sdbench.records import Arm
-from sdbench.words import shortened
+from sdbench.words import did_you_mean, shortened
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RESOLUTION = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 _LONGEST_SHOWN = 200
-# The VAE halves a side three times; what is beyond the limits makes no picture or fits no memory.
+# The VAE halves a side three times; what is beyond the limits makes no image or fits no memory.
 _MULTIPLE, _LEAST, _MOST = 8, 64, 8192
 _SHARE = re.compile(r"([0-9]{1,2})%")
 # More leaves the system itself nothing; the guard would end every case.
@@ -63,7 +62,8 @@ def shipped_configs() -> dict[str, Path]:
 
 
 def configs_folder() -> Path:
-    """What comes with sdbench beside its code: in the package, or next to it in a checkout."""
+    """The files that come with sdbench in addition to its code: in the package, or next to it in a
+    checkout."""
     packaged = Path(str(resources.files("sdbench"))) / "configs"
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "configs"
 
@@ -84,7 +84,8 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
             raise ConfigError(
                 source,
                 "",
-                f"no such configuration; there are {', '.join(shipped)}, or a path",
+                f"no such configuration; {did_you_mean(name_or_path, shipped)}there are "
+                f"{', '.join(shipped)}, or a path",
             )
     document = _read(path, source)
     if "name" not in document:
@@ -137,14 +138,13 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
 
 
 def _reject_unknown_keys(document: Any, struct: Any, source: str, prefix: str) -> None:
-    """Walk the document beside its type: an unknown key deserves a better line than 'unknown'."""
+    """Walk the document along its type, so that an unknown key gets a helpful message."""
     if not isinstance(document, dict):
         return
     known = _keys_of(struct)
     for key, value in document.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            hint = did_you_mean(key, known)
             raise ConfigError(
                 source, prefix + key, f"unknown key; {hint}expected one of {', '.join(known)}"
             )
@@ -232,7 +232,7 @@ def _check_values(config: Config, source: str) -> None:
         _check_range(config, source, key, lowest, highest)
     if not _NAME.fullmatch(config.name):
         raise ConfigError(source, "name", "expected letters, digits, '.', '_' or '-', at most 64")
-    # An empty prompt is one: the picture that the model makes unguided.
+    # An empty prompt is one: the image that the model makes unguided.
     if not config.prompts:
         raise ConfigError(source, "prompts", 'expected at least one prompt ("" is an empty one)')
     if config.matrix is not None and config.case is not None:
@@ -360,7 +360,7 @@ def _check_arms(arms: tuple[Arm, ...], source: str) -> None:
             raise ConfigError(
                 source,
                 f"arm[{index}].hold_bytes",
-                "expected in [pressure], for all arms alike",
+                "expected in [pressure], for all variants alike",
             )
 
 

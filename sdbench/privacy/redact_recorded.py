@@ -1,7 +1,7 @@
 """What must never reach a result file: tokens, user names, home folders.
 
 Two ways. Free text (what a worker wrote) is *redacted*, which cannot be undone. What a resume
-needs again (paths, an arm's variables) is *hidden* so that the same user can show it again: the
+needs again (paths, a variant's variables) is *hidden* so that the same user can show it again: the
 home folder as ``~`` or ``<home>``, the user's name as ``<user>``, secrets as ``<secret>``, which
 the environment must then hold.
 """
@@ -97,14 +97,14 @@ def shown_run(run: Run) -> Run:
     """A run read back, with the real paths and variables its workers need.
 
     Raises:
-        MachineError: a secret variable of an arm is no longer in the environment.
+        MachineError: a secret variable of a variant is no longer in the environment.
     """
     variables = [_shown_variables(arm.name, arm.env) for arm in run.plan.arms]
     return _translated(run, show_path, variables)
 
 
 def _translated(run: Run, path: Callable[[str], str], variables: Sequence[dict[str, str]]) -> Run:
-    """The run with each path translated and each arm's variables replaced."""
+    """The run with each path translated and each variant's variables replaced."""
     arms = [
         msgspec.structs.replace(arm, stack=path(arm.stack), env=env)
         for arm, env in zip(run.plan.arms, variables, strict=True)
@@ -144,8 +144,8 @@ def _shown_variables(arm: str, variables: Mapping[str, str]) -> dict[str, str]:
     for name, value in variables.items():
         if value == SECRET and name not in os.environ:
             raise MachineError(
-                f"arm {arm} was given {name}, which is not written down because it is a secret: "
-                "set it in the environment to go on"
+                f"variant {arm} was given {name}, which is not written down because it is a "
+                "secret: set it in the environment to go on"
             )
         shown[name] = os.environ[name] if value == SECRET else show_path(value)
     return shown

@@ -1,6 +1,6 @@
 """Runs as they may be shown to anybody: before any renderer sees them, so that none can leak.
 
-Out go users' names, hosts, paths, secrets, e-mail addresses, prompts of one's own with the pictures
+Out go users' names, hosts, paths, secrets, e-mail addresses, prompts of one's own with the images
 made from them, and what workers wrote on their way out. Every text that is not one of a fixed set
 is looked at, whatever record it stands in, so a field added later is covered. Numbers, settings,
 versions and verdicts stay. Doing it twice changes nothing.
@@ -66,14 +66,14 @@ class Private:
 def shared(runs: Sequence[LoadedRun], private: Private | None = None) -> list[LoadedRun]:
     """The runs without what is private; names that stand for something else are the same in all.
 
-    ``path`` becomes the run's id; ``files`` is still where pictures and timelines are read.
+    ``path`` becomes the run's id; ``files`` is still where images and timelines are read.
     """
     words = _Words.of(runs, private or Private.here())
     return [_shared_run(loaded, words) for loaded in runs]
 
 
 def _shared_run(loaded: LoadedRun, words: "_Words") -> LoadedRun:
-    """Every field is scrubbed, so a kind of record added later is too; pictures need more."""
+    """Every field is scrubbed, so a kind of record added later is too; images need more."""
     run = words.run(loaded.run)
     ids = {
         new.replicate_id: old.replicate_id
@@ -95,7 +95,7 @@ def _shared_run(loaded: LoadedRun, words: "_Words") -> LoadedRun:
 
 @dataclass(frozen=True)
 class _Records:
-    """Scrubs the records that hold pictures; ``own`` tells which prompts are the user's."""
+    """Scrubs the records that hold images; ``own`` tells which prompts are the user's."""
 
     words: "_Words"
     own: list[bool]
@@ -150,7 +150,7 @@ class _Records:
 
 
 def _nameless(digest: str) -> str:
-    """A digest that no file has; equal pictures keep equal ones."""
+    """A digest that no file has; equal images keep equal ones."""
     return hashlib.sha256(b"shared" + digest.encode()).hexdigest()
 
 
@@ -198,7 +198,8 @@ class _Words:
         return words
 
     def _stand_in(self, what: str, names: Iterable[str]) -> None:
-        """Private names of arms and stacks are numbered, so that they are still told apart."""
+        """Private names of variants and environments are numbered, so that they are still told
+        apart."""
         all_names = dict.fromkeys(names)
         private = [name for name in all_names if self.text(name) != name]
         free = (f"{what}-{number}" for number in count(1))
@@ -226,7 +227,8 @@ class _Words:
         return key if self._names is None else self._names.sub("<user>", key)
 
     def run(self, run: Run) -> Run:
-        """``run.json``: arms, stacks, model and prompts go by names that stand for them."""
+        """``run.json``: variants, environments, model and prompts go by names that
+        stand for them."""
         model = self._model(run.model)
         plan = self.anything(run.plan)
         config = {

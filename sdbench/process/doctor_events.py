@@ -69,7 +69,7 @@ class ImportFailure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImportTried(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="import"):
-    """What became of one package of the stack."""
+    """What became of one package of the environment."""
 
     name: str
     failure: ImportFailure | None

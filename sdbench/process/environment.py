@@ -1,4 +1,4 @@
-"""The environment a worker gets: the user's own, the arm's on top, and a few safe defaults."""
+"""The environment a worker gets: the user's own, the variant's on top, and a few safe defaults."""
 
 import os
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _DEFAULTS = {
 def worker_environment(
     arm: Mapping[str, str], base: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """Environment variables of a worker in an arm; PYTHONPATH names absolute folders only."""
+    """Environment variables of a worker in a variant; PYTHONPATH names absolute folders only."""
     return child_environment({**_DEFAULTS, **base, **arm})
 
 

@@ -55,7 +55,9 @@ def find_device(
     )
     report = executor.run(task, lambda event, sample: None)
     if wanted == "cpu" and (report.exit_code != 0 or report.stop is not None):
-        return FoundDevice("cpu")  # a stack that dies while importing is told by the run's rows
+        return FoundDevice(
+            "cpu"
+        )  # an environment that dies while importing is reported by the rows of the run
     reasons = []
     for event in report.events:
         if isinstance(event, DeviceTried):

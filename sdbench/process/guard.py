@@ -25,7 +25,7 @@ _DISK_EVERY_S = 1.0
 
 @dataclass
 class MemoryGuard:
-    """Judges the samples of one worker, and of the ballast beside it."""
+    """Judges the samples of one worker, and of its memory ballast."""
 
     max_swap_growth_bytes: float
     min_free_disk_bytes: float

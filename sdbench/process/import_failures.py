@@ -1,4 +1,5 @@
-"""A stack that cannot be imported ends a run: no case can be measured in it, however often tried.
+"""An environment that cannot be imported ends a run: no case can be measured in it, however often
+tried.
 
 A death while importing (a signal) is another matter: it is a row like any other, since it may be of
 one process only.
@@ -32,12 +33,12 @@ class ImportFailure:
     @property
     def sentence(self) -> str:
         """One line: whose environment, and which exception."""
-        whose = "this environment" if self.arm is None else f"the environment of arm {self.arm}"
+        whose = "this environment" if self.arm is None else f"the environment of variant {self.arm}"
         return f"{whose} cannot import what a run needs: {self.error}"
 
 
 def import_error(report: Report) -> Failed | None:
-    """The exception that importing the stack raised; None where a worker ended otherwise."""
+    """The exception that importing the environment raised; None where a worker ended otherwise."""
     ended_by_signal = report.exit_code is not None and report.exit_code < 0
     if report.stop is not None or ended_by_signal:
         return None
@@ -48,7 +49,7 @@ def import_error(report: Report) -> Failed | None:
 
 
 def import_failure(run: Run, arm: str, report: Report) -> ImportFailure | None:
-    """Why no process of an arm can begin; None where this one began."""
+    """Why no process of a variant can begin; None where this one began."""
     error = import_error(report)
     if error is None:
         return None

@@ -1,4 +1,5 @@
-"""Ctrl-C stops politely: a flag to look at when it suits, restored handlers afterwards."""
+"""Ctrl-C stops in an orderly way: it sets a flag that is checked at suitable points; handlers are
+restored afterwards."""
 
 import signal
 import threading

@@ -1,4 +1,4 @@
-"""What a worker is told about the pictures it makes."""
+"""What a worker is told about the images it makes."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from sdbench.records import Case, DeviceKind, ModelInfo
 def picture_job(
     config: Config, model: ModelInfo, device: DeviceKind, case: Case, *, allow_pickle: bool
 ) -> dict[str, Any]:
-    """Everything that decides the pictures of a case; each kind of job adds what it does."""
+    """Everything that decides the images of a case; each kind of job adds what it does."""
     work, family = work_of(config, case), family_of(model.pipeline_class)[1]
     beginning = {
         "mode": config.mode,

@@ -1,4 +1,5 @@
-"""A configuration's ``auto`` for a model, with the measured stack's word where only that knows."""
+"""A configuration's ``auto`` for a model, with the measured environment's word where only that
+knows."""
 
 from sdbench.models.traits import Traits
 from sdbench.plan.config import Config

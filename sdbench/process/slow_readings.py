@@ -29,7 +29,7 @@ _OF_THE_GPU: dict[str, _Reduction] = {
 
 @dataclass(frozen=True)
 class TimedReading:
-    """A slow reading, and whether a picture was being made."""
+    """A slow reading, and whether an image was being made."""
 
     reading: SlowReading
     in_pass: bool
@@ -38,7 +38,7 @@ class TimedReading:
 def extremes(readings: Sequence[TimedReading]) -> dict[str, Any]:
     """Fields of a ``TelemetrySummary``: worst levels, peaks, GPU power.
 
-    The machine's levels count from start to end; the GPU's values only while pictures are made,
+    The machine's levels count from start to end; the GPU's values only while images are made,
     because importing and loading leave it idle.
     """
     every = [timed.reading for timed in readings]

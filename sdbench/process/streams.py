@@ -9,7 +9,7 @@ import msgspec
 
 E = TypeVar("E")
 TAIL_BYTES = 64 * 1024
-# The longest honest event describes a batch of 64 pictures: about 40 kB.
+# The longest honest event describes a batch of 64 images: about 40 kB.
 MAX_LINE_BYTES = 1 << 20
 _READ_BYTES = 1 << 16
 # A pipe holds at most 1 MiB; whoever writes more after the worker's end is not the worker.
@@ -99,7 +99,7 @@ class Streams(Generic[E]):
         return bool(ready)
 
     def drain(self) -> None:
-        """Read what is left without waiting: a grandchild may hold a pipe open for ever."""
+        """Read what is left without waiting: a grandchild may hold a pipe open indefinitely."""
         for fd in list(self._open):
             for _ in range(_DRAIN_READS):
                 if fd not in self._open or not self._read(fd):

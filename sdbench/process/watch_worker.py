@@ -69,8 +69,8 @@ class ProcessExecutor:
     def _server_for(self, task: Task, supervise: Supervisor) -> "ForkServer | None":
         """The server of this interpreter and environment; None (spawn instead) if it won't start.
 
-        A stack that cannot even be imported then fails in a worker of its own, where the failure
-        is recorded like any other.
+        An environment that cannot even be imported then fails in a worker of its own, where the
+        failure is recorded like any other.
         """
         key = (task.interpreter, *(f"{k}={v}" for k, v in sorted(task.environment.items())))
         if key not in self._servers:

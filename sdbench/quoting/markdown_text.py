@@ -16,6 +16,7 @@ _SHORTEST_FENCE = 4
 _NUMBERS = {
     *("s/picture", "95% interval", "first pass", "peak memory", "swap", "time new/base"),
     *("base s/picture", "new s/picture", "time", "share", "of matrix products", "GPU cores", "RAM"),
+    *("it/s", "processes"),
 }
 
 

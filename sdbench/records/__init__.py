@@ -15,7 +15,7 @@ History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old on
     ``text_masked`` and ``prompt_tokens`` of a pass
 
 Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
-None, with a reason beside it. Decoding is strict about types and lenient about unknown fields, so
+None, with a reason next to it. Decoding is strict about types and lenient about unknown fields, so
 that a newer record still loads in an older sdbench as far as that one knows it.
 
 Records hold no reference cycles, so the collector leaves them alone (``gc=False``): there may be

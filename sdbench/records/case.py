@@ -1,4 +1,4 @@
-"""A case (one setting of every axis) and an arm (an environment to measure it in)."""
+"""A case (one setting of every axis) and a variant (an environment to measure it in)."""
 
 import functools
 import hashlib
@@ -82,12 +82,12 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def width(self) -> int:
-        """Width of the picture in pixels."""
+        """Width of the image in pixels."""
         return int(self.resolution.split("x")[0])
 
     @property
     def height(self) -> int:
-        """Height of the picture in pixels."""
+        """Height of the image in pixels."""
         return int(self.resolution.split("x")[1])
 
     @property
@@ -109,7 +109,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Axis(NamedTuple):
-    """What is known of one setting of a case, beside its values and its default."""
+    """The facts about one setting of a case, in addition to its values and its default."""
 
     words: str
     """The setting at a value, for a person: a value that says nothing by itself has a name."""
@@ -167,7 +167,8 @@ def _case_id(case: Case) -> str:
 
 
 class Arm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One side of a comparison inside a run: a stack, an environment, telemetry on or off.
+    """One side of a comparison inside a run: an environment, environment variables, telemetry on or
+    off.
 
     ``hold_bytes`` is how much memory a separate process holds meanwhile (``[pressure]``).
     """

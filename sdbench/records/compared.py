@@ -1,4 +1,4 @@
-"""What the comparison of pictures with the CPU's found."""
+"""What the comparison of images with the CPU's found."""
 
 from typing import Literal
 
@@ -44,10 +44,10 @@ class Divergence(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class PictureDifference(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One thing a person would see between two pictures that should be the same.
+    """One thing a person would see between two images that should be the same.
 
     ``strength`` is in the kind's own unit; a careful eye sees it from ``noticed`` on, anybody from
-    ``plain`` on. ``words`` say what it is, with "it" for the picture.
+    ``plain`` on. ``words`` say what it is, with "it" for the image.
     """
 
     kind: str
@@ -67,7 +67,7 @@ class OwnRounding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     It was made more than once; each number is the largest of them (``ssim`` the lowest).
     ``part_levels`` is the root mean square, in levels of 255, of the cell of 8x8 pixels that
-    changed most, ``moved_share`` the share of the picture in which cells changed; ``content`` is
+    changed most, ``moved_share`` the share of the image in which cells changed; ``content`` is
     what was read in each, ``pixels_sha256`` names them in the run's folder. ``arithmetic`` is what
     it was rounded as. ``beyond`` says in which measures the device's image is further off than this
     explains; none: it explains it.
@@ -93,11 +93,11 @@ class OwnRounding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class ImageCompared(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One image of one or more passes that made it alike; pass 0 is the profiling pass.
 
-    PSNR in dB (None: identical), SSIM and correlation are over 8-bit pictures;
-    ``reference_pixels_sha256`` names the CPU's picture in the run's folder. ``differences`` are
+    PSNR in dB (None: identical), SSIM and correlation are over 8-bit images;
+    ``reference_pixels_sha256`` names the CPU's image in the run's folder. ``differences`` are
     what a person would see between the two. ``decode_expected_rel_l2`` is what rounding explains
-    of the picture where the latents are the same; ``reason`` says why nothing could be said.
-    ``reference_content`` is whether the CPU's picture shows what was asked for. ``own_rounding`` is
+    of the image where the latents are the same; ``reason`` says why nothing could be said.
+    ``reference_content`` is whether the CPU's image shows what was asked for. ``own_rounding`` is
     there where an image was beyond its floor in half precision, or visibly different where float32
     may have been TF32; ``own_rounding_missing`` says why it is not, or why the image was not made
     more often.
@@ -138,7 +138,8 @@ class ImageCompared(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Compared(Recorded, frozen=True, kw_only=True, gc=False, tag="compared"):
-    """A replicate's pictures beside the CPU's in float32; a later record replaces an earlier one.
+    """The comparison of a replicate's images with the CPU's in float32; a later record replaces an
+    earlier one.
 
     ``margin`` is the worst of its images and stages. ``stages`` and ``divergence`` come from the
     profiling pass, where the replicate made one. ``reference`` says where the reference is from.
@@ -165,7 +166,7 @@ class Compared(Recorded, frozen=True, kw_only=True, gc=False, tag="compared"):
 
 
 class Preflight(Recorded, frozen=True, kw_only=True, gc=False, tag="checked"):
-    """One small picture of the trained built-in model, made on the device before a run.
+    """One small image of the trained built-in model, made on the device before a run.
 
     ``content`` says whether it shows what its prompt asked for, as far as it can be read.
     """

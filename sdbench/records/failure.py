@@ -22,7 +22,7 @@ class FailureCause(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Why a worker failed. ``kind`` is stable; numbers are None where the text does not give them.
 
     For ``mps-out-of-memory``: ``allocated_bytes`` is held by torch's allocator (tensors and its
-    cache), ``other_bytes`` by Metal for the same process beside it (compiled graphs and their
+    cache), ``other_bytes`` by Metal for the same process in addition (compiled graphs and their
     buffers), ``limit_bytes`` is the high watermark. ``assertion`` quotes the decisive words.
     ``generic``: the sentence says no more than the message; ``sources`` are public threads
     (owner/repository#number), ``since`` and ``until`` the releases between which it was seen.
@@ -46,7 +46,7 @@ class FailureCause(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One call on the stack: the library's name and the function, None where not given."""
+    """One call on the environment: the library's name and the function, None where not given."""
 
     image: str | None
     symbol: str | None

@@ -6,7 +6,7 @@ import msgspec
 
 # A time that JSON can hold and a person can live through: no NaN, no infinity.
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
-# A pass makes pictures, so it takes a microsecond at least; ratios and logarithms rely on it.
+# A pass makes images, so it takes a microsecond at least; ratios and logarithms rely on it.
 PassSeconds = Annotated[float, msgspec.Meta(ge=1e-6, le=1e9)]
 # Of the yardstick's unit of work; ratios and logarithms rely on it.
 UnitSeconds = Annotated[float, msgspec.Meta(ge=1e-9, le=1e6)]

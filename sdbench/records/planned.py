@@ -57,8 +57,8 @@ class PredictedMemory(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class PlannedCase(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A case of a plan; ``skip_reason`` says why it cannot run, ``merged`` what it stands for.
 
-    ``flags`` are known issues and predicted overflows it meets on this stack, one sentence each.
-    ``memory`` is None in plans of an older sdbench.
+    ``flags`` are known issues and predicted overflows it meets on this environment, one sentence
+    each. ``memory`` is None in plans of an older sdbench.
     """
 
     case: Case
@@ -74,7 +74,7 @@ class PlannedCase(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Slot(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One process to run: a case in an arm in a block, at its place in the order."""
+    """One process to run: a case in a variant in a block, at its place in the order."""
 
     index: Count
     block: Block
@@ -104,14 +104,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return self._by_id[case_id]
 
     def processes(self, case_id: str, arm: str) -> int:
-        """How many processes of a case in an arm are planned."""
+        """How many processes of a case in a variant are planned."""
         return self._processes[case_id, arm]
 
     def arm(self, name: str) -> Arm:
-        """The arm of that name.
+        """The variant of that name.
 
         Raises:
-            KeyError: the plan has no such arm.
+            KeyError: the plan has no such variant.
         """
         return self._arms_by_name[name]
 

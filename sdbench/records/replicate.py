@@ -34,7 +34,7 @@ Thermal = Literal["nominal", "moderate", "heavy", "trapping", "sleeping"]
 
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One generated picture, reduced to hashes and statistics over its finite values.
+    """One generated image, reduced to hashes and statistics over its finite values.
 
     ``content`` says whether it shows what its prompt asked for: None where that cannot be checked.
     """
@@ -56,7 +56,7 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def broken(self) -> str | None:
-        """Why this picture is wrong whatever it should show, or None."""
+        """Why this image is wrong whatever it should show, or None."""
         if self.nan_count or self.inf_count:
             return "not-a-number"
         return "black" if self.black else None
@@ -132,8 +132,8 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class CountedFlops(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Floating-point operations of products, convolutions and attention; a multiply-add counts two.
 
-    The stages are of the call that the profiling pass makes (one picture in a loop, all of them in
-    a batch), ``measured_pass`` is all pictures. Counted by torch.utils.flop_counter from the shapes
+    The stages are of the call that the profiling pass makes (one image in a loop, all of them in
+    a batch), ``measured_pass`` is all images. Counted by torch.utils.flop_counter from the shapes
     alone, on the meta device.
     """
 
@@ -184,7 +184,7 @@ class Yardstick(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class TelemetrySummary(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The timeline of a replicate in a few numbers; ``unavailable`` says why one is None.
 
-    Peaks of levels are the worst level seen. Readings of the GPU count while pictures are made.
+    Peaks of levels are the worst level seen. Readings of the GPU count while images are made.
     CPU shares are of all cores over the measured passes: other programs', nobody's, and of the
     former what the host of a virtual machine gave to others.
     """
@@ -346,7 +346,8 @@ class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="re
 
     @functools.cached_property
     def steady_median_s(self) -> float | None:
-        """A process's statistic: the median of its steady passes (2 on), if it ended well."""
+        """A process's statistic: the median of its steady passes (from the second on), if it
+        completed."""
         if self.outcome != "ok":
             return None
         steady = [entry.duration_s for entry in self.steady_passes]

@@ -14,7 +14,8 @@ from sdbench.records.replicate import Replicate, Started, Withdrawn
 
 
 class MatmulRate(Recorded, frozen=True, kw_only=True, gc=False, tag="ceiling"):
-    """The rate of large square matrix products on the device, measured before an arm's first case.
+    """The rate of large square matrix products on the device, measured before a variant's first
+    case.
 
     None with the reason where it was not measured.
     """
@@ -160,7 +161,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """None: the images are made of text alone."""
 
     def variables(self, arm: Arm) -> dict[str, str]:
-        """The environment variables that an arm computed with; its own go first."""
+        """The environment variables that a variant computed with; its own go first."""
         return {**self.environment, **arm.env}
 
     def setting(self, case: Case, axis: str) -> Any:
@@ -176,7 +177,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return f"image-to-image, strength {self.config.get('strength')}"
 
     def begins_with(self, resolution: str) -> dict[str, Any]:
-        """What decides the images of a resolution beside the prompts; empty for text-to-image."""
+        """What decides the images of a resolution in addition to the prompts; empty for
+        text-to-image."""
         if self.image_to_image is None:
             return {}
         return {
@@ -191,12 +193,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 RowKey = tuple[str, str]
-"""Case id and arm."""
+"""Case id and variant."""
 OfRow = TypeVar("OfRow", Replicate, Compared)
 
 
 def by_row(records: Iterable[OfRow]) -> dict[RowKey, list[OfRow]]:
-    """Records of each case in each arm, in their order."""
+    """Records of each case in each variant, in their order."""
     found: dict[RowKey, list[OfRow]] = {}
     for record in records:
         found.setdefault((record.case_id, record.arm), []).append(record)

@@ -1,9 +1,10 @@
-"""A script that shows one case of a run without sdbench: speed, memory, error against the CPU.
+"""Writes a script that repeats one case of a run without sdbench: speed, memory, error compared
+with the CPU.
 
-Pure: from a run's records to at most 60 lines of text. The pictures come from the same latents as
-in the run (drawn by a CPU generator in float32), the CPU's float32 picture is the reference, and
-the floor is what rounding alone does: float64 for float32, and for half precision float32 with the
-weights and every module's output rounded to that type.
+Pure: a run's records become at most 60 lines of text. The images come from the same latents as
+in the run (drawn by a CPU generator in float32), the CPU's float32 image is the reference, and
+the floor is the error of rounding alone: float64 for float32, and for half precision float32 with
+the weights and every module's output rounded to that type.
 """
 
 import re
@@ -28,9 +29,9 @@ from sdbench.knowledge.variables import is_tuning
 from sdbench.quoting.python_source import literal, name, number, whole, words
 from sdbench.records import Arm, Case, DeviceKind, Run
 
-# How far beyond the floor a picture counts as wrong. Both are ends of whole passes, which amplify
+# How far beyond the floor an image counts as wrong. Both are ends of whole passes, which amplify
 # any difference alike: half precision on a CPU came to 1.1 floors (synthetic/tiny, 64x64), and
-# another picture is hundreds of floors away.
+# a different image is hundreds of floors away.
 LIMIT = 10
 
 _ATTENTION = "diffusers.models.attention_processor."
@@ -42,12 +43,12 @@ _RESIDENT = (
     'resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)'
 )
 _MEMORY: dict[DeviceKind, tuple[str, str]] = {
-    "cuda": ("torch.cuda.max_memory_allocated()", "the allocator's peak"),
+    "cuda": ("torch.cuda.max_memory_allocated()", "peak of the allocator"),
     "mps": (
         'torch.mps.driver_allocated_memory() if hasattr(torch, "mps") else 0',
-        "what Metal holds at the end; 0 before torch 2.0",
+        "Metal's memory at the end; 0 before torch 2.0",
     ),
-    "cpu": (_RESIDENT, "the process's peak"),
+    "cpu": (_RESIDENT, "peak of the process"),
 }
 
 
@@ -60,7 +61,7 @@ def case_script(
     half_weights_only: bool = False,
     allow_pickle: bool = False,
 ) -> str:
-    """The script for one case in one arm.
+    """The script for one case in one variant.
 
     Its model is a folder or Hub id given on the command line, by default the run's own, written
     with ``~`` for the home folder. ``half_weights_only``: it has only files named ``.fp16.``.
@@ -68,7 +69,7 @@ def case_script(
     ``allow_pickle``: pickle files are read too, which no record of a run can ask for.
 
     Raises:
-        StoreError: a value of the run is not what a script can hold; says which.
+        StoreError: a value of the run cannot be written into a script; the message names it.
     """
     config = config_of_case(run, case)
     _require_plain_model(run)
@@ -95,7 +96,7 @@ def case_script(
         steps=whole(config.get("steps")),
         prompts=literal([prompts[index % len(prompts)] for index in range(images)]),
         batches=[[*range(images)]] if batch else [[index] for index in range(images)],
-        # Faults of batches spare the first picture.
+        # Faults of batches spare the first image.
         checked=sorted({0, images - 1}) if batch else [0],
         limit=LIMIT,
         options=_options(run, arm, half_weights_only, allow_pickle),
@@ -128,7 +129,7 @@ def _prompts(config: Mapping[str, Any]) -> list[str]:
 
 
 def _modules(pipeline: str) -> str:
-    """The modules that are rounded, as entries of a list."""
+    """The modules whose outputs are rounded, as entries of a list."""
     if not is_given_latents(pipeline):
         return "m for p in pipe.components.values() if hasattr(p, 'modules') for m in p.modules()"
     encoders = ["text_encoder", "text_encoder_2"] if "XL" in pipeline else ["text_encoder"]
@@ -145,15 +146,15 @@ def _sides(case: Case) -> tuple[str, str]:
 
 
 def _require_plain_model(run: Run) -> None:
-    """The script loads a pipeline folder or a Hub id, and would leave out anything on top of it."""
+    """Refuse models that a pipeline folder or a Hub id does not describe completely."""
     if run.model.loras:
         raise StoreError(
-            f"run.json: model.loras: expected none, got {len(run.model.loras)}: a script for a "
-            "model with LoRAs is not written"
+            f"run.json: model.loras: expected none, got {len(run.model.loras)}: scripts for a "
+            "model with LoRAs are not supported"
         )
     if run.model.file is not None:
         raise StoreError(
-            "run.json: model.file: expected none: a script for a model in one file is not written"
+            "run.json: model.file: expected none: scripts for a model in one file are not supported"
         )
 
 
@@ -162,12 +163,12 @@ def _require_code(case: Case) -> None:
     if left_out:
         raise StoreError(
             f"{case.case_id}: expected settings that a script can switch on, got "
-            f"{', '.join(left_out)}: a script for it is not written"
+            f"{', '.join(left_out)}: a script for it is not supported"
         )
 
 
 def _model(run: Run) -> str:
-    """A Hub id as such; else the folder."""
+    """The Hub id if the model has one, else the folder."""
     return run.model.name if _is_on_hub(run.model.name) else run.model.path
 
 
@@ -176,7 +177,8 @@ def _is_on_hub(name: str) -> bool:
 
 
 def _environment(run: Run, arm: Arm) -> str:
-    """The variables that decide how the device computes; torch reads them when it is imported."""
+    """The environment variables that decide how the device computes; torch reads them during
+    import."""
     wanted = {
         name: value
         for name, value in sorted(run.variables(arm).items())
@@ -186,7 +188,8 @@ def _environment(run: Run, arm: Arm) -> str:
 
 
 def _options(run: Run, arm: Arm, half_weights_only: bool, allow_pickle: bool) -> str:
-    """How from_pretrained is called by the worker; ``dtype`` has another name in older releases."""
+    """The arguments with which the worker calls from_pretrained; ``dtype`` has another name in
+    older releases."""
     stack = run.stacks.get(arm.stack)
     options = {dtype_option({} if stack is None else stack.packages): "dtype"}
     if not allow_pickle:
@@ -299,7 +302,7 @@ import os, platform, resource, sys, time
 MODEL = os.path.expanduser(sys.argv[1] if len(sys.argv) > 1 else {model})
 DEVICE, DTYPE, WIDTH, HEIGHT, STEPS = "{device}", torch.{dtype}, {width}, {height}, {steps}
 PROMPTS = {prompts}
-BATCHES, CHECKED = {batches!r}, {checked!r}  # of each call; held against the CPU's
+BATCHES, CHECKED = {batches!r}, {checked!r}  # of each call; compared with the CPU's
 LIMIT = {limit}  # times the floor
 diffusers.utils.logging.disable_progress_bar()
 

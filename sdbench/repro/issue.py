@@ -27,9 +27,9 @@ def issue_text(
     simulated: bool,
     has_environment: bool = True,
 ) -> str:
-    """What was run, what happened, on which machine, with which versions; then how to repeat it.
+    """The report: what was run, what happened, the machine and versions, and how to repeat it.
 
-    ``has_environment``: whether ``collect_env`` could be run for the file beside it.
+    ``has_environment``: whether ``environment.txt`` with the output of ``collect_env`` exists.
     """
     sections = [
         _title(run, planned, attempts),
@@ -44,18 +44,19 @@ def issue_text(
 
 
 _SIMULATED = (
-    "> **SIMULATED**: no real device made this. It is here to try sdbench; do not report it."
+    "> **SIMULATED**: no real device was measured. This is a demonstration of sdbench; do not "
+    "report it."
 )
 _HOW_TO_REPEAT = f"""## To repeat it
 
 `python repro.py [MODEL]` runs the same case without sdbench: seconds of each pass, memory, and the
-error of its pictures compared with the CPU's. PASS means at most {LIMIT} times what rounding does
-to a whole pass; a run's own verdict measures rounding step by step and allows {MATCH_MULTIPLE:.0f}
+error of its images compared with the CPU's. PASS means at most {LIMIT} times the rounding error of
+a whole pass; the verdict of a run measures rounding step by step and allows {MATCH_MULTIPLE:.0f}
 times that. MODEL is any folder or Hub id of the same kind of model."""
 _ENVIRONMENT = "`environment.txt` is the output of `python -m torch.utils.collect_env`."
 _NO_ENVIRONMENT = (
-    "Add the output of `python -m torch.utils.collect_env`: it did not run in the stack's "
-    "interpreter here."
+    "Add the output of `python -m torch.utils.collect_env`: it did not run in the interpreter of "
+    "the environment here."
 )
 
 
@@ -70,7 +71,7 @@ def _what_was_run(run: Run, planned: PlannedCase, arm: Arm) -> str:
     config, model, case = run.config, run.model, code_span(planned.case_id)
     weights = "" if model.trained else ", random weights"
     settings = {
-        "pictures a pass": config.get("images"),
+        "images per pass": config.get("images"),
         "passes": config.get("passes"),
         "steps": config.get("steps"),
         "scheduler": config.get("scheduler"),
@@ -126,7 +127,7 @@ def _row(entry: Replicate) -> list[str]:
 
 
 def _told(entry: Replicate) -> str:
-    """The reason, the cause and the last words of a process that did not end well."""
+    """The reason, the cause and the end of the error output of a process that did not complete."""
     lines = [f"Process {entry.block + 1}: {plain(entry.reason or 'no reason known')}."]
     if entry.cause is not None:
         lines.append(plain(entry.cause.sentence))
@@ -134,7 +135,7 @@ def _told(entry: Replicate) -> str:
         lines.append(f"The system's crash report says: {plain(entry.crash_report.message)}")
     tail = entry.stderr_tail.strip().splitlines()[-_TAIL_LINES:]
     if tail:
-        lines.append(f"Last words on standard error:\n\n{code_block(tail, 'text')}")
+        lines.append(f"End of the error output:\n\n{code_block(tail, 'text')}")
     return "\n\n".join(lines)
 
 
@@ -161,10 +162,12 @@ def _machine(run: Run, arm: Arm, attempts: list[Replicate]) -> str:
 def _known_issues(planned: PlannedCase) -> str:
     if not planned.flags:
         return ""
-    return "## Known issues these settings meet\n\n" + "\n".join(map(_flag, planned.flags))
+    return ("## Known issues of these settings and versions\n\n") + "\n".join(
+        map(_flag, planned.flags)
+    )
 
 
 def _flag(flag: str) -> str:
-    """A known issue keeps its link where it is one of the catalogue's kind."""
+    """A known issue keeps its link if the link has the form that the catalogue uses."""
     match = _KNOWN_ISSUE.fullmatch(flag)
     return f"- {plain(flag)}" if match is None else f"- {plain(match['title'])} ({match['url']})"

@@ -1,1 +1,1 @@
-"""The parent: starts workers one at a time, watches them, writes down what became of each."""
+"""The parent process: starts workers one at a time, watches them and records their outcomes."""

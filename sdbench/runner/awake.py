@@ -1,4 +1,4 @@
-"""Hold off idle sleep on macOS while a run goes on; the display may sleep."""
+"""Prevent idle sleep on macOS during a run; the display may sleep."""
 
 import contextlib
 import os

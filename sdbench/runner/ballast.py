@@ -1,7 +1,7 @@
 """Memory held by a process of its own while a case runs (``[pressure]``).
 
-It is taken before the worker starts, under the guard's eyes, and let go of as soon as the guard
-acts, the worker has ended, or this process is gone.
+It is allocated before the worker starts, supervised by the guard, and released as soon as the guard
+acts, the worker has ended, or this process ends.
 """
 
 import contextlib
@@ -22,20 +22,20 @@ from sdbench.words import gigabytes
 
 _PROGRAM = str(Path(ballast_process.__file__).absolute())
 _LOOK_EVERY_S = 0.05
-# Seen: 0.4 GB a second on a small virtual machine.
+# Seen: 0.4 GB per second on a small virtual machine.
 _SLOWEST_BYTES_PER_S = 50e6
 _START_S = 30.0
 _READ_BYTES = 1 << 16
 
 
 class Ballast(Protocol):
-    """Memory that can be taken and let go of."""
+    """A memory ballast that can be allocated and released."""
 
     def take(self, supervise: Supervisor) -> Stop | None:
-        """Take it all; None when it is held, else why it was not to be."""
+        """Allocate all of it; None on success, else the reason of the failure."""
 
     def release(self) -> None:
-        """Let go of it at once; does nothing where none is held."""
+        """Release it at once; does nothing if none is held."""
 
 
 class ProcessBallast:
@@ -47,7 +47,7 @@ class ProcessBallast:
         self._process: subprocess.Popen[bytes] | None = None
 
     def take(self, supervise: Supervisor) -> Stop | None:
-        """Start the process and watch it grow; whoever supervises may stop it."""
+        """Start the process and watch it grow; the supervisor may stop it."""
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", _PROGRAM, str(self._hold_bytes)],
             stdin=subprocess.PIPE,
@@ -91,7 +91,7 @@ class ProcessBallast:
             if not data:
                 code = process.wait()
                 words = f"{wanted} could not be held (pressure.hold_bytes): "
-                return Stop("ballast", f"{words}the ballast ended with status {code}")
+                return Stop("ballast", f"{words}the ballast process ended with exit status {code}")
             *lines, rest = (rest + data).split(b"\n")
             held = int(lines[-1]) if lines else held
         return None

@@ -4,7 +4,7 @@ Standard library alone. It says on standard output how much it holds while it ta
 started it holds the other end of standard input, so it cannot outlive that process. Each page
 holds random bytes of its own page's length, which neither macOS's compressor nor zram can shrink
 (both work page by page, so copies of one random block are as good as fresh ones and made at
-memory speed). Every page is written again now and then, a little each second, so that the system
+memory speed). Every page is written again occasionally, a little each second, so that the system
 cannot page it out for good: 256 MiB a second at most (about 0.4% of a core).
 """
 

@@ -1,4 +1,5 @@
-"""After the last timed process: every replicate's pictures beside the CPU's, as records."""
+"""After the last timed process: compares every replicate's images with the CPU's and records the
+result."""
 
 import math
 from collections.abc import Iterable
@@ -16,12 +17,13 @@ from sdbench.runs import RunFolder, load_run
 
 _SAME_DIGITS = 1e-9
 _QUANTISED = (
-    "quantised weights are another model's: how far its images may be from the CPU's is unknown"
+    "quantised weights form a different model: how much its images may differ from the CPU's is "
+    "unknown"
 )
 
 
 def wanted_by(run: Run, replicates: Iterable[Replicate]) -> dict[Group, set[Dtype]]:
-    """What references these replicates' pictures need, and for which dtypes."""
+    """What references these replicates' images need, and for which dtypes."""
     wanted: dict[Group, set[Dtype]] = {}
     for replicate in replicates:
         if any(entry.kind != "prime" for entry in replicate.passes):
@@ -86,7 +88,7 @@ def compare_with_cpu(
 
 
 def _alike(one: object, other: object) -> bool:
-    """Whether two records say the same, the last digits of their numbers aside.
+    """Whether two records are equal except for the last digits of their numbers.
 
     These depend on where in memory an array lay, so they differ from one computation to the next.
     """
@@ -100,7 +102,7 @@ def _alike(one: object, other: object) -> bool:
 
 
 def _reader(run: Run, shelf: ReferenceStore) -> ReadContent:
-    """How pictures are read; only those that the built-in model makes of text can be."""
+    """How images are read; only those that the built-in model makes of text can be."""
     prompts = shelf.config.prompts
     if run.model.name not in BUILTIN or run.image_to_image is not None:
         return lambda image, pixels: None

@@ -1,4 +1,4 @@
-"""Whether a model fits at the usual image sizes, before anybody has written a configuration."""
+"""Whether a model fits at the usual image sizes, without a configuration."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -19,7 +19,7 @@ def flagged(
     model: ModelSource,
     chip: str | None,
 ) -> Plan:
-    """The plan with each case's known issues and predicted overflows, over all its stacks.
+    """The plan with each case's known issues and predicted overflows, over all its environments.
 
     ``chip`` is the machine's, as macOS names it; None is unknown.
     """

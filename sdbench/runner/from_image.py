@@ -34,6 +34,6 @@ def check_input_image(run: Run) -> None:
         known = recorded.get(case.resolution)
         if known is not None and known != input_image_sha256(case.width, case.height):
             raise MachineError(
-                f"this sdbench draws another input image than {run.run_id} began with; "
-                "start a new run"
+                f"this sdbench draws a different input image from the one that {run.run_id} began "
+                "with; start a new run"
             )

@@ -1,8 +1,8 @@
-"""What the machine looks like before a process starts, and waiting until it looks better.
+"""The state of the machine before a process starts, and waiting for a better state.
 
 Everything is recorded; only what ``[gate] wait_for`` names is waited for, never longer than
-``max_wait_s`` over the whole run. Then the process runs all the same and its record says what was
-not as it should be (PROTOCOL 16).
+``max_wait_s`` over the whole run. Then the process runs nevertheless, and its record lists the
+deviations (PROTOCOL 16).
 """
 
 import time

@@ -1,4 +1,4 @@
-"""The run loop: for each slot, gate, execute, record. Everything a run is stands on this page."""
+"""The run loop: for each slot wait for the gates, execute, record."""
 
 import hashlib
 import time
@@ -55,7 +55,7 @@ class Watcher(Protocol):
     """What is shown while a run goes on."""
 
     def checked(self, check: Preflight) -> None:
-        """The small picture before the run is made and compared."""
+        """The small image before the run is made and compared."""
 
     def slot_begins(self, slot: Slot, done: int, total: int, remaining_s: float) -> None:
         """A process is about to start."""
@@ -64,10 +64,10 @@ class Watcher(Protocol):
         """About once a second while nothing runs because the machine is not ready."""
 
     def tick(self, phase: str | None, remaining_s: float) -> None:
-        """At most a few dozen times a second; paints at most once."""
+        """At most a few dozen times per second; paints at most once."""
 
     def compares(self, doing: str, remaining_s: float) -> None:
-        """As :meth:`tick`, while the CPU makes the pictures to compare with."""
+        """As :meth:`tick`, while the CPU makes the images to compare with."""
 
     def slot_ends(self, replicate: Replicate, done: int, total: int) -> None:
         """A process has ended and is recorded."""
@@ -81,7 +81,8 @@ class Watcher(Protocol):
         """The last process of a block has ended; how long it took so far, and will take."""
 
     def looked(self, looked: InterimAnalysis, next_s: float, at_most_s: float) -> None:
-        """Whether it goes on, for how long until the next look, and for how long at most."""
+        """Whether the run continues, for how long until the next analysis, and for how long at
+        most."""
 
 
 @dataclass
@@ -108,10 +109,10 @@ class RunLoop:
     further: Callable[[], list[Slot]] = list
     """Asked when all is done: what else there is to do."""
     after_first: Callable[[], object] = list
-    """What is done beside the slots as soon as there is a first figure."""
+    """Work done between the slots as soon as there is a first result."""
     figure_shown: bool = False
     unimportable: ImportFailure | None = None
-    """Why the run ended, where an arm's stack cannot be imported."""
+    """Why the run ended, where a variant's environment cannot be imported."""
     wear: SwapWriteGuard = field(init=False)
     _began: float = 0.0
     _recorded_here: int = 0
@@ -201,7 +202,8 @@ class RunLoop:
         return awaited or queue[:1]
 
     def _cannot_import(self, replicate: Replicate, report: Report) -> ImportFailure | None:
-        """Why its arm's stack cannot be imported, unless another process of the arm could."""
+        """Why its variant's environment cannot be imported, unless another process of the variant
+        could."""
         if any(entry.arm == replicate.arm and entry.versions for entry in self.replicates):
             return None
         return import_failure(self.run, replicate.arm, report)
@@ -241,7 +243,7 @@ class RunLoop:
         return report, replicate
 
     def _execute(self, slot: Slot, task: Task, queue: list[Slot]) -> Report:
-        """Run the worker, beside its ballast where the arm has one."""
+        """Run the worker, with its memory ballast if the variant has one."""
         hold_bytes = self.run.plan.arm(slot.arm).hold_bytes
         if not hold_bytes:
             return self.executor.run(task, _Supervisor(self, slot, queue))
@@ -298,7 +300,7 @@ class RunLoop:
         return replicate
 
     def _known_flops(self, case_id: str, arm: str) -> CountedFlops | None:
-        """What a process of the same stack has counted, here or in an earlier run."""
+        """What a process of the same environment has counted, here or in an earlier run."""
         stack, case = self._stack_and_case(case_id, arm)
         for entry in self.replicates:
             if entry.flops is not None:
@@ -327,7 +329,7 @@ class RunLoop:
                 self.pace.remaining_s(self._awaited(queue)),
                 None if self.budget_s is None else self.budget_s - self.elapsed_s(),
             ),
-            "profile": slot.block == 0,  # once a case and arm
+            "profile": slot.block == 0,  # once a case and variant
             "count_flops": slot.block == 0 and self._known_flops(slot.case_id, slot.arm) is None,
             # Fewer processes get no verdict, so nobody asks how far the machine drifts.
             "yardstick": self.run.plan.processes(slot.case_id, slot.arm) >= MIN_PROCESSES,
@@ -344,7 +346,8 @@ class RunLoop:
         )
 
     def _first_of_its_stack(self, slot: Slot) -> bool:
-        """Whether no process of this stack has run since the machine started (by a marker file)."""
+        """Whether no process of this environment has run since the machine started (by a marker
+        file)."""
         stack = self.run.stacks[self.run.plan.arm(slot.arm).stack]
         text = (
             f"{self.boot_id}/{self.run.device}/{stack.interpreter}/{sorted(stack.packages.items())}"
@@ -458,7 +461,7 @@ class _Supervisor:
             projected += passes_left * event.duration_s
         if elapsed - spent + projected <= _BUDGET_SLACK * budget_s:
             return None
-        limit = f"the run's budget of {budget_s / 60:g} minutes (max_minutes)"
+        limit = f"the time budget of the run, {budget_s / 60:g} minutes (max_minutes),"
         if projected <= budget_s:
             return Stop("out-of-time", f"{limit} is used up")
         return Stop("budget", f"would take {projected:.0f} s, more than {limit}", projected)

@@ -1,8 +1,9 @@
-"""Before a run: how fast the device multiplies large matrices, the limit a case is held against.
+"""Before a run: measures how fast the device multiplies large matrices, the limit with which cases
+are compared.
 
-One process for each stack and environment that is measured; all its dtypes take a second or two.
-What comes of it is recorded and decides nothing. On the way it shows whether the stack can be
-imported, before anything is measured.
+One process for each environment and variant that is measured; all its dtypes take a second or
+two. The result is recorded and does not affect any verdict. It also shows whether the environment
+can be imported, before anything is measured.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,10 +23,10 @@ def measure_ceilings(
     supervise: Supervisor,
     reported: Callable[[Sequence[Arm], Report], None] = lambda arms, report: None,
 ) -> Iterator[MatmulRate]:
-    """The limits of every arm that are not known yet, in each dtype that it is to measure.
+    """The limits of every variant that are not known yet, in each dtype that it is to measure.
 
-    ``reported`` gets the report of each process with the arms that share it: they also import the
-    whole stack.
+    ``reported`` gets the report of each process with the variants that share it: they also import
+    the whole environment.
     """
     told = {(entry.arm, entry.dtype) for entry in known}
     dtypes = sorted({entry.case.dtype for entry in run.plan.cases if entry.skip_reason is None})
@@ -55,7 +56,7 @@ def _task(run: Run, arm: Arm, dtypes: list[Dtype]) -> Task:
 
 
 def _ceiling(run: Run, arm: Arm, dtype: Dtype, report: Report) -> MatmulRate:
-    reason: str | None = f"measuring it ended with status {report.exit_code}"
+    reason: str | None = f"measuring it ended with exit status {report.exit_code}"
     rate = None
     for event in report.events:
         if isinstance(event, CeilingMeasured) and event.dtype == dtype:

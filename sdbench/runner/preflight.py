@@ -1,7 +1,8 @@
-"""Before a run: one small picture on the device, beside the CPU's, shown at once.
+"""Before a run: makes one small image on the device, compares it with the CPU's, and shows the
+result at once.
 
-A device that computes wrongly is better known now than after an hour. The model is the trained one
-that ships in the package, so the picture is also read: does it show what was asked for? It costs
+A device that computes wrongly is detected now and not after an hour. The model is the trained one
+that ships in the package, so the image is also read: does it show what was asked for? It costs
 seconds, decides nothing and is recorded.
 """
 
@@ -28,14 +29,14 @@ _LIMIT_S = 60.0  # ten seconds on a machine in order; starting a process there t
 
 
 def check_config() -> Config:
-    """The first picture of the configuration that any CPU runs: its reference is packaged."""
+    """The first image of the configuration that any CPU runs: its reference is packaged."""
     return msgspec.structs.replace(shipped_for_its_model("quick"), images=1)
 
 
 def run_preflight(
     run: Run, folder: RunFolder, executor: Executor, supervise: Supervisor
 ) -> Preflight:
-    """Make the picture as the run's first process will, and look at it, whatever comes of it."""
+    """Make the image as the run's first process will, and look at it, whatever comes of it."""
     config = check_config()
     model = find_model(config.model).prepare()
     arm, first = run.plan.arms[0], run.plan.planned(run.plan.slots[0].case_id).case

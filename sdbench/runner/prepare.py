@@ -1,4 +1,5 @@
-"""Everything between the command line and the first process: what will be run, where, at what cost.
+"""Everything between the command line and the first process: the plan, the device, and the
+estimated cost.
 
 Nothing here changes the machine; building or fetching the model and making the run folder come
 after the user has agreed.
@@ -122,8 +123,8 @@ def prepare(request: Request, executor: Executor) -> Prepared:
     """Read the configuration, find device and model, make the plan.
 
     Raises:
-        UsageError, ConfigError: the request cannot be understood.
-        MachineError, ModelError: it cannot be carried out here.
+        UsageError, ConfigError: the request is invalid.
+        MachineError, ModelError: this machine cannot carry it out.
     """
     if len(request.label or "") > _LONGEST_LABEL:
         raise UsageError(
@@ -151,8 +152,8 @@ def prepare(request: Request, executor: Executor) -> Prepared:
     check_fit(config, plan, traits)
     if facts.simulated and any(arm.hold_bytes for arm in plan.arms):
         raise UsageError(
-            "pressure.hold_bytes: the guard does not see this machine's memory while "
-            f"{RECORDING} is set, so none is held; unset it, or leave [pressure] out"
+            f"pressure.hold_bytes: the guard does not see this machine's memory while {RECORDING} "
+            "is set, so no ballast is held; unset it, or remove [pressure]"
         )
     target = target_of(model.outline(), device.kind)
     plan = flagged(plan, config, device, stacks, model, identity["chip"])
@@ -265,10 +266,10 @@ def _check_variables(config: Config, *, unsafe_memory: bool) -> None:
         if removes_memory_limit(environment) and not unsafe_memory:
             problem = (
                 f"{HIGH}={environment[HIGH]} lifts the memory limit, which can freeze the whole "
-                "machine; add --unsafe-memory if that is meant"
+                "machine; add --unsafe-memory if this is intended"
             )
         if problem is not None:
-            raise UsageError(f"arm {arm.name}: {problem}")
+            raise UsageError(f"variant {arm.name}: {problem}")
 
 
 def make_run(prepared: Prepared, model: ModelInfo) -> Run:
@@ -318,13 +319,13 @@ def check_same_machine(run: Run) -> None:
     """
     if machine.machine_id() != run.machine_id:
         raise MachineError(
-            f"{run.run_id} was begun on another machine ({run.machine.get('chip')}); "
-            "start a new run here and compare the two"
+            f"{run.run_id} was begun on another machine ({run.machine.get('chip')}); start a new "
+            "run here and compare both runs"
         )
 
 
 def check_resumable(run: Run) -> None:
-    """Refuse to mix two machines or two stacks in one run (its paths shown again).
+    """Refuse to mix two machines or two environments in one run (its paths shown again).
 
     The interpreters that the run names are started: it must be this installation's own, or
     :func:`sdbench.runner.strangers_run.adopted`.
@@ -347,16 +348,16 @@ def check_resumable(run: Run) -> None:
         changed = stack_changes(recorded, recorded.interpreter)
         if changed:
             raise MachineError(
-                f"stack {name} has changed since {run.run_id} began: {', '.join(changed)}; "
+                f"environment {name} has changed since {run.run_id} began: {', '.join(changed)}; "
                 "start a new run"
             )
 
 
 def stack_changes(recorded: StackInfo, stack: str) -> list[str]:
-    """What has another version in a stack now than was recorded; empty: nothing.
+    """What has another version in an environment now than was recorded; empty: nothing.
 
     Raises:
-        UsageError, MachineError: the stack is not there any more, or cannot be started.
+        UsageError, MachineError: the environment is not there any more, or cannot be started.
     """
     now = resolve_stack(stack)
     return changes(
@@ -365,7 +366,7 @@ def stack_changes(recorded: StackInfo, stack: str) -> list[str]:
 
 
 def _deciding(environment: dict[str, str]) -> dict[str, str]:
-    """The variables that change times or pictures, not only where things are kept."""
+    """The variables that change times or images, not only where things are kept."""
     return {
         name: value
         for name, value in environment.items()
@@ -417,7 +418,7 @@ def make_pace(config: Config, plan: Plan, model: ModelInfo, device: DeviceKind, 
 
 
 def _find_device(config: Config, stacks: dict[str, StackInfo], executor: Executor) -> FoundDevice:
-    """The device of the first arm; every arm of a run is measured on the same one."""
+    """The device of the first variant; every variant of a run is measured on the same one."""
     first = config.arm[0]
     return find_device(
         config.device,
@@ -428,7 +429,7 @@ def _find_device(config: Config, stacks: dict[str, StackInfo], executor: Executo
 
 
 def require_room(root: Path, config: Config) -> None:
-    """Fail before anything is built or recorded when the results cannot be written.
+    """Fail before anything is built or recorded if the results cannot be written.
 
     Raises:
         UsageError: the folder cannot be made or written.

@@ -1,4 +1,4 @@
-"""After a worker has ended: does each of its pictures show what was asked for?"""
+"""After a worker has ended: checks whether each of its images shows what the prompt asks for."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,14 +14,14 @@ from sdbench.records import Picture, Replicate
 def with_content(
     replicate: Replicate, model: str, prompts: Sequence[str], folder: Path
 ) -> Replicate:
-    """The replicate with a verdict on each stored picture of its measured passes.
+    """The replicate with a verdict on each stored image of its measured passes.
 
-    Only the built-in model's pictures can be read; others' stay without a verdict.
+    Only the built-in model's images can be read; others' stay without a verdict.
     """
     if model not in BUILTIN:
         return replicate
     artifacts = Artifacts(folder)
-    verdicts: dict[tuple[str, str], ContentVerdict] = {}  # passes repeat their pictures
+    verdicts: dict[tuple[str, str], ContentVerdict] = {}  # passes repeat their images
     passes = []
     for entry in replicate.passes:
         if entry.kind == "measured":
@@ -43,7 +43,7 @@ def with_content(
 
 
 def not_kept(replicate: Replicate, reason: str) -> Replicate:
-    """The replicate where none of its pictures is known to be on the disk."""
+    """The replicate where none of its images is known to be on the disk."""
 
     def noted(picture: Picture) -> Picture:
         return msgspec.structs.replace(picture, not_kept=picture.not_kept or reason)
@@ -56,9 +56,9 @@ def not_kept(replicate: Replicate, reason: str) -> Replicate:
 
 
 def _judge(picture: Picture, prompt: str, artifacts: Artifacts) -> ContentVerdict:
-    if picture.nan_count or picture.inf_count:  # in the stored picture they are black
-        return ContentVerdict("wrong", "not all of it is finite")
+    if picture.nan_count or picture.inf_count:  # in the stored image they are black
+        return ContentVerdict("wrong", "it contains NaN or infinity")
     pixels = artifacts.pixels(picture.pixels_sha256)
     if pixels is None:
-        return ContentVerdict(None, "the picture could not be read")
+        return ContentVerdict(None, "the image could not be read")
     return judge(pixels, prompt)

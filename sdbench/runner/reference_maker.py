@@ -1,4 +1,5 @@
-"""The CPU's pictures for a run: found, or computed after the last timed process within a budget."""
+"""Provides the CPU's images for a run: found, or computed after the last timed process within a
+budget."""
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -59,9 +60,9 @@ Showing = Callable[[str, float], None]
 class Group:
     """Cases that are compared with the same references.
 
-    That is one stack, resolution and VAE tiling, and the same work: None is what the run has.
+    That is one environment, resolution and VAE tiling, and the same work: None is what the run has.
 
-    VAE tiling changes a picture by design (the norms are computed in each tile alone). So for a
+    VAE tiling changes an image by design (the norms are computed in each tile alone). So for a
     case with VAE tiling the CPU decodes its reference in tiles, too.
     """
 
@@ -96,7 +97,7 @@ class ReferenceStore:
     """Why an image of the group could not be made as rounding makes it."""
 
     def settings(self, group: Group, image: int) -> ReferenceSettings:
-        """What decides the picture of an image."""
+        """What decides the pixels of an image."""
         config, case = self.config, group.case
         from_image = config.mode == "image-to-image"
         return ReferenceSettings(
@@ -139,7 +140,7 @@ class ReferenceStore:
         floor = self.floor(group, dtype)
         absent = self.absent.get(group)
         if floor is None and references:
-            absent = absent or f"how much {dtype} rounding explains was not measured"
+            absent = absent or f"the rounding error of {dtype} was not measured"
         rounded = {
             image: found
             for image in references
@@ -326,8 +327,8 @@ class ReferenceMaker:
         if self.clock() + cost.duration_s <= deadline:
             return None
         return (
-            f"the CPU's pictures would take about {cost.duration_s:.0f} s, more than what is "
-            f"left of reference.budget_s ({self.shelf.config.reference.budget_s:g} s)"
+            f"the CPU's images would take about {cost.duration_s:.0f} s, more than the rest of "
+            f"reference.budget_s ({self.shelf.config.reference.budget_s:g} s)"
         )
 
     def _memory_problem(self, order: _Order) -> str | None:
@@ -336,13 +337,13 @@ class ReferenceMaker:
         if available is None or available >= needed:
             return None
         return (
-            f"the CPU's pictures would need {needed / 1e9:.1f} GB of free memory, "
-            f"{available / 1e9:.1f} GB are there"
+            f"the CPU's images would need {needed / 1e9:.1f} GB of free memory, "
+            f"{available / 1e9:.1f} GB are free"
         )
 
     def _why_not(self, order: _Order, deadline: float) -> str | None:
         if self.interrupted():
-            return "stopped before the CPU's picture was computed"
+            return "stopped before the CPU's image was computed"
         return self._time_problem(order, deadline) or self._memory_problem(order)
 
     def _compute(self, order: _Order, deadline: float, later_s: float) -> str | None:
@@ -358,7 +359,7 @@ class ReferenceMaker:
                 own_s = max(0.0, began + cost_s - self.clock())
                 self.showing(f"{order.group.resolution}, {phase}", own_s + later_s)
             if self.interrupted():
-                return Stop("interrupted", "stopped before the CPU's picture was computed")
+                return Stop("interrupted", "stopped before the CPU's image was computed")
             if self.clock() > deadline:
                 return Stop("out-of-time", "reference.budget_s was used up before it was computed")
             return self.guard.judge(sample)
@@ -428,7 +429,7 @@ def _problem(report: Report) -> str | None:
     for event in report.events:
         if isinstance(event, Failed):
             first_line = (event.message.strip().splitlines() or ["no message"])[0]
-            return f"computing the CPU's picture failed: {event.type}: {first_line}"
+            return f"computing the CPU's image failed: {event.type}: {first_line}"
     if report.exit_code != 0:
-        return f"computing the CPU's picture ended with status {report.exit_code}"
+        return f"computing the CPU's image ended with exit status {report.exit_code}"
     return None

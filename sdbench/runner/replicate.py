@@ -1,4 +1,5 @@
-"""From a worker's report to a replicate's record: pure, so every kind of death can be tested."""
+"""Converts a worker's report into a replicate's record. Pure, so every kind of failure can be
+tested."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -230,14 +231,18 @@ def _root(report: Report, reported: str) -> str:
 def _without_a_word(report: Report, where: str) -> str:
     """Of a worker that ended by itself and reported neither an error nor that it was done."""
     words = last_words(report.stderr_tail) or last_line(report.stderr_tail)
-    said = f"; its error output ends with: {one_line(words)}" if words else ", saying nothing"
-    return f"ended in {where} with status {report.exit_code}{said}"
+    said = (
+        f"; its error output ends with: {one_line(words)}"
+        if words
+        else ", without any error output"
+    )
+    return f"ended in {where} with exit status {report.exit_code}{said}"
 
 
 def _stopped(stop: Stop, report: Report, where: str) -> _Ending:
     reason = f"{stop.reason} (in {where})" if stop.kind == "timeout" else stop.reason
     if report.could_not_be_ended:
-        reason += "; the process did not even end on SIGKILL"
+        reason += "; the process did not end even after SIGKILL"
     return _Ending(_STOPPED.get(stop.kind, "failed"), reason)
 
 
@@ -254,7 +259,7 @@ def _killed(report: Report, where: str) -> _Ending:
 
 
 def _peak(passes: list[Pass], report: Report) -> tuple[int | None, str | None, str | None]:
-    """Highest memory while pictures were made (profiling pass aside), its source, or why not."""
+    """Highest memory while images were made (profiling pass aside), its source, or why not."""
     working = [entry for entry in passes if entry.kind != "profile"]
     counted = [entry for entry in working if entry.peak_bytes is not None]
     if counted:
@@ -267,5 +272,5 @@ def _peak(passes: list[Pass], report: Report) -> tuple[int | None, str | None, s
             return sampled, telemetry.footprint_source, None
     if working:
         missing = "telemetry was off" if telemetry is None else "its memory could not be sampled"
-        return None, None, f"no allocator peak on this stack, and {missing}"
+        return None, None, f"no allocator peak on this environment, and {missing}"
     return None, None, "no pass was made"

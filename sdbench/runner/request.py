@@ -1,4 +1,4 @@
-"""What the command line asks of a run, and the configuration that it means."""
+"""The request of the command line for a run, and the configuration that results from it."""
 
 import json
 import re
@@ -74,7 +74,7 @@ def _toml_text(value: str | Sequence[str]) -> str:
 
 
 def _arms_for(stacks: Sequence[str]) -> tuple[Arm, ...]:
-    """One arm a stack, named after its folder; names that are taken are numbered."""
+    """One variant an environment, named after its folder; names that are taken are numbered."""
     arms: dict[str, Arm] = {}
     for stack in stacks:
         stem, number = _arm_name(stack), 1

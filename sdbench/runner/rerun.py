@@ -1,4 +1,4 @@
-"""Two runs that were made apart, made again as the two arms of one interleaved run.
+"""Repeats two separate runs as the two variants of one interleaved run.
 
 Their interpreters, variables and preloads are started again, so both runs must be this
 installation's own (:mod:`sdbench.runs.ownership`), and both environments must still be what they
@@ -50,7 +50,7 @@ def again(base: LoadedRun, new: LoadedRun, threshold: float) -> Config:
     if not common:
         raise _refused("the two runs have no case in common")
     if {run.plan.arms[0].hold_bytes for run in runs} != {runs[0].plan.arms[0].hold_bytes}:
-        raise _refused("different amounts of memory were held meanwhile (pressure.hold_bytes)")
+        raise _refused("the two runs had different memory ballasts (pressure.hold_bytes)")
     return msgspec.structs.replace(
         config_of(runs[0]),
         name="rerun",
@@ -70,14 +70,14 @@ def _check_own(side: str, loaded: LoadedRun) -> None:
     if not loaded.own:
         raise _refused(
             f"{side} ({run.run_id}) was not made by this installation of sdbench, so the "
-            "interpreter that it names is not started; measure both sides in one run: "
-            "sdbench run --stack OLD --stack NEW"
+            "interpreter that it names is not started; measure both sides in one run: sdbench run "
+            "--stack OLD --stack NEW"
         )
     if run.machine_id != machine_id():
         raise _refused(f"{side} ({run.run_id}) was made on another machine")
     if len(run.plan.arms) > 1:
         raise _refused(
-            f"{side} ({run.run_id}) has {len(run.plan.arms)} arms; those of one run are "
+            f"{side} ({run.run_id}) has {len(run.plan.arms)} variants; those of one run are "
             "interleaved already: sdbench compare RUN --by arm"
         )
 
@@ -119,7 +119,7 @@ def _check_unchanged(side: str, run: Run, stack: str, recorded: StackInfo) -> No
 def _variables(side: str, run: Run) -> dict[str, str]:
     """What the side was measured with and this shell has not.
 
-    A variable that is set here and was not set then cannot be taken away by an arm.
+    A variable that is set here and was not set then cannot be taken away by a variant.
     """
     then, now = _deciding(run.environment), _deciding(recorded_environment(os.environ))
     more = sorted(now.keys() - then.keys() - run.plan.arms[0].env.keys())
@@ -140,7 +140,7 @@ def _variables(side: str, run: Run) -> dict[str, str]:
 
 
 def _deciding(environment: Mapping[str, str]) -> dict[str, str]:
-    """Without places, and without the preloads, which are set for each arm."""
+    """Without places, and without the preloads, which are set for each variant."""
     return {
         name: text
         for name, text in environment.items()

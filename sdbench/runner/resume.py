@@ -1,4 +1,4 @@
-"""What is left of a run that was stopped, killed or taken down with the machine."""
+"""What remains of a run that was stopped, killed or interrupted by a restart of the machine."""
 
 from collections import Counter
 
@@ -13,7 +13,7 @@ def remaining_slots(loaded: LoadedRun, *, retry: bool) -> list[Slot]:
     """The slots of a run that still have to be run; finished ones count whatever their outcome.
 
     A case under which the machine restarted is not run again in any block, and one that slept is
-    run once more. With ``retry`` everything that did not end well is run again.
+    run once more. With ``retry`` everything that did not complete is run again.
     """
     slept = Counter(entry.replicate_id for entry in loaded.attempts if entry.slept)
     finished, dangerous = set(), set()

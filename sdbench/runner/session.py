@@ -1,4 +1,4 @@
-"""One sitting of a run, from the open folder to the summary; ``run`` and ``resume`` share it."""
+"""One session of a run, from the open folder to the summary; used by ``run`` and ``resume``."""
 
 import dataclasses
 import time
@@ -36,7 +36,7 @@ from sdbench.runner.until_decided import UntilDecided
 from sdbench.runs import RunFolder, load_run
 from sdbench.runs.checks import without_none
 
-# Ends after which the machine is fit and the user willing to go on with the CPU's pictures.
+# Ends after which the machine is fit and the user willing to go on with the CPU's images.
 _CALM_ENDS: tuple[End, ...] = ("complete", "budget")
 
 OpenWatcher = Callable[[Run], AbstractContextManager[Watcher]]
@@ -115,7 +115,7 @@ def run_session(
                 return _measure_ceilings(run, folder, executor, loop, before.ceilings)
 
             if len(run.plan.arms) > 1 and slots:
-                # An arm that cannot be imported is found before anything is measured.
+                # A variant that cannot be imported is found before anything is measured.
                 suspects = measure_limits()
                 slots.sort(key=lambda slot: slot.arm not in suspects)
             else:  # nobody waits for the first figure longer than needed
@@ -155,7 +155,7 @@ def run_session(
 def _check_device(
     run: Run, folder: RunFolder, executor: Executor, watcher: Watcher, loop: RunLoop
 ) -> None:
-    """Make a small picture first; nothing that comes of it keeps the run from going on."""
+    """Make a small image first; nothing that comes of it keeps the run from going on."""
     check = run_preflight(run, folder, executor, _supervisor(loop))
     if not loop.interrupted():
         folder.append(check)
@@ -165,9 +165,9 @@ def _check_device(
 def _measure_ceilings(
     run: Run, folder: RunFolder, executor: Executor, loop: RunLoop, known: list[MatmulRate]
 ) -> set[str]:
-    """What the device does at most, recorded beside what the cases will do.
+    """The maximum rate of the device, recorded for comparison with the cases.
 
-    Returns the names of the arms whose stack could not be imported on the way.
+    Returns the names of the variants whose environment could not be imported on the way.
     """
     suspects: set[str] = set()
 
@@ -183,7 +183,7 @@ def _measure_ceilings(
 
 
 def _supervisor(loop: RunLoop) -> Supervisor:
-    """For what runs beside the slots: ends it when the user or the guard wants it."""
+    """Supervises work between the slots: ends it if the user or the guard requires it."""
     guard = loop.new_guard()
 
     def supervise(event: Event | None, sample: Sample | None) -> Stop | None:
@@ -207,7 +207,7 @@ def config_of(run: Run) -> Config:
 
 
 def _as_configured(arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    """Arms without their level of ``[pressure]``, which follows a ``+`` in the name."""
+    """Variants without their level of ``[pressure]``, which follows a ``+`` in the name."""
     configured = {}
     for arm in arms:
         name = arm.name.partition("+")[0]

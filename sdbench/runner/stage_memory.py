@@ -1,4 +1,4 @@
-"""How much memory the process took in each stage and after each pass, from the timeline.
+"""Derives from the timeline how much memory the process used in each stage and after each pass.
 
 Where a device's allocator has no peak counter (mps before torch 2.13, the CPU of a Mac), the
 parent's samples and the worker's stage times are joined on the clock they share.

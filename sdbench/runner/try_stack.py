@@ -1,4 +1,4 @@
-"""One picture in one step with the smallest model: whether a stack works at all.
+"""One image in one step with the smallest model: whether an environment works at all.
 
 A real worker makes it, as in a run, so that whatever a worker imports is imported.
 """
@@ -22,9 +22,9 @@ _LIMIT_S = 600.0  # a first import of torch from a slow disk takes minutes
 
 
 def picture_maker(executor: Executor) -> Callable[[Path], str]:
-    """Makes the picture with an interpreter, on the CPU; returns the version its torch gives.
+    """Makes the image with an interpreter, on the CPU; returns the version its torch gives.
 
-    What is made raises MachineError where no picture comes of it.
+    What is made raises MachineError where no image comes of it.
     """
 
     def make(interpreter: Path) -> str:

@@ -25,7 +25,8 @@ _ALWAYS = (
     *("passes", "replicates", "prompts"),
 )
 _RESOLVED = ("scheduler", "steps", "guidance_scale")
-# As arms are: with their level of [pressure] in the name and in ``hold_bytes``. The plan has them.
+# As variants are: with their level of [pressure] in the name and in ``hold_bytes``. The plan has
+# them.
 _NOT_AS_CONFIGURED = ("arm", "allow_pickle")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 _WHOLE = ("memory_bytes", "cores_physical", "cores_logical", "gpu_cores")
@@ -46,10 +47,10 @@ def check_run(run: Run, source: str) -> list[str]:
     from_image = run.config.get("mode") == "image-to-image"
     if from_image != (run.image_to_image is not None):
         raise StoreError(
-            f"{source}: image_to_image: expected exactly with config.mode 'image-to-image'"
+            f"{source}: image_to_image: expected if, and only if, config.mode is 'image-to-image'"
         )
     if from_image and run.config.get("strength") in (None, "auto"):
-        raise StoreError(f"{source}: config.strength: expected what the run used")
+        raise StoreError(f"{source}: config.strength: expected the value that the run used")
     return warnings
 
 
@@ -60,7 +61,9 @@ def _check_config(config: Mapping[str, Any], source: str) -> list[str]:
             raise StoreError(f"{source}: config.{key}: is missing")
     for key in _RESOLVED:
         if config[key] == "auto":
-            raise StoreError(f"{source}: config.{key}: expected what the run used, got 'auto'")
+            raise StoreError(
+                f"{source}: config.{key}: expected the value that the run used, got 'auto'"
+            )
     if not isinstance(config.get("allow_pickle", False), bool):
         raise StoreError(f"{source}: config.allow_pickle: expected true or false")
     known = set(Config.__struct_fields__)
@@ -119,7 +122,7 @@ def _plan_faults(run: Run) -> Iterator[str]:
         if len(entries) > most:
             yield f"plan.{name}: {len(entries):,} of them, and at most {most:,} are read"
     if not plan.cases or not plan.arms:
-        yield "plan: expected at least one case and one arm"
+        yield "plan: expected at least one case and one variant"
     cases = [planned.case_id for planned in plan.cases]
     arms = [arm.name for arm in plan.arms]
     if len(set(cases)) < len(cases):
@@ -130,11 +133,11 @@ def _plan_faults(run: Run) -> Iterator[str]:
         if not _NAME.fullmatch(arm.name):
             yield f"plan.arms[{index}].name: expected letters, digits, '.', '_', '+' or '-'"
         if arm.stack not in run.stacks:
-            yield f"plan.arms[{index}].stack: {shortened(arm.stack)!r} is none of the run's stacks"
+            yield f"plan.arms[{index}].stack: {shortened(arm.stack)!r} is not in run.stacks"
     known_cases, known_arms = set(cases), set(arms)
     for index, slot in enumerate(plan.slots):
         if slot.case_id not in known_cases or slot.arm not in known_arms:
-            yield f"plan.slots[{index}]: its case and arm are not in the plan"
+            yield f"plan.slots[{index}]: its case and variant are not in the plan"
 
 
 def _fact_faults(run: Run) -> Iterator[str]:

@@ -227,8 +227,8 @@ def _refuse_links(path: Path) -> None:
     for name in _WRITTEN_FOLDERS:
         if (path / name).is_symlink():
             raise StoreError(
-                f"{path / name}: is a link, and what is measured is not written through links: "
-                "put the folder itself there"
+                f"{path / name}: is a link, and results are not written through links: use the "
+                "folder itself"
             )
 
 
@@ -243,7 +243,7 @@ def _require_in_place(fd: int, path: Path) -> None:
     except OSError:
         there = None
     if there is None or not os.path.samestat(there, os.fstat(fd)):
-        raise OSError(errno.ENOENT, "it was deleted or moved away while the run went on")
+        raise OSError(errno.ENOENT, "it was deleted or moved during the run")
 
 
 def _lock(path: Path) -> FileLock:
@@ -264,7 +264,7 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(
-            f"cannot write {path}: {error.strerror}; what was measured before is kept"
+            f"cannot write {path}: {error.strerror}; earlier measurements are kept"
         ) from error
 
 

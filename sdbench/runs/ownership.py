@@ -1,7 +1,7 @@
 """Which runs this installation made: only those may decide what is executed here.
 
 Results are made to be shared, so a run folder may come from anybody, and what its ``run.json`` says
-is text: the interpreter, the variables of an arm, the preloads, the consent to pickle. Whenever
+is text: the interpreter, the variables of a variant, the preloads, the consent to pickle. Whenever
 sdbench writes a ``run.json``, it notes the SHA-256 of that file in a folder of its own, which is
 never part of a run. A run is this installation's own when its ``run.json`` is, byte for byte, one
 that was noted. The id, which every shared run shows, proves nothing.

@@ -32,18 +32,20 @@ from sdbench.runs.checks import check_run, device_fault, record_fault
 from sdbench.runs.interning import Sharing
 from sdbench.runs.membership import Belonging
 from sdbench.runs.ownership import digest, is_own
-from sdbench.words import counted, shortened
+from sdbench.words import counted, did_you_mean, shell, shortened
 
 RUN_FILE, RECORDS_FILE = "run.json", "records.jsonl"
 _DECODER = msgspec.json.Decoder(Record)
 _RUN_DECODER = msgspec.json.Decoder(Run)
-# A plan of a million processes is 150 MB; a process with 10,000 passes of 4 pictures 25 MB.
+# A plan of a million processes is 150 MB; a process with 10,000 passes of 4 images 25 MB.
 _MOST_RUN_BYTES = 256 * MIB
 _MOST_LINE_BYTES = 64 * MIB
 # Ten times what a matrix of 20,000 cases writes in a night.
 _MOST_RECORDS = 1_000_000
 _MOST_RECORDS_BYTES = 16 << 30
 _NAMED_LINES = 5
+_USUAL_ROOT = Path("results")
+_NAMED_RUNS = 5
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,9 @@ class LoadedRun:
     comparisons: list[Compared] = field(default_factory=list)
     """Every comparison with the CPU, replaced ones included, in order."""
     checks: list[Preflight] = field(default_factory=list)
-    """The small pictures made before sittings."""
+    """The small images made before sittings."""
     ceilings: list[MatmulRate] = field(default_factory=list)
-    """What the device does at most, by arm and dtype."""
+    """What the device does at most, by variant and dtype."""
     looks: list[InterimAnalysis] = field(default_factory=list)
     """Where the run goes on until it is decided."""
     folder: Path | None = None
@@ -87,7 +89,7 @@ class LoadedRun:
 
     @property
     def files(self) -> Path:
-        """The folder to read pictures, latents and timelines from; nothing shows it."""
+        """The folder to read images, latents and timelines from; nothing shows it."""
         return self.folder or self.path
 
     def timeline_path(self, replicate: Replicate) -> Path:
@@ -171,7 +173,9 @@ def read_run_file(path: Path) -> tuple[Run, bytes]:
     except RecursionError:
         raise StoreError(f"{file}: {TOO_DEEP}") from None
     except (msgspec.MsgspecError, ValueError) as error:
-        raise StoreError(f"{file}: not a run of this or an older sdbench: {error}") from error
+        raise StoreError(
+            f"{file}: not a run of this or an older version of sdbench: {error}"
+        ) from error
 
 
 def _with_records(loaded: LoadedRun) -> LoadedRun:
@@ -245,7 +249,7 @@ def _newer_words(what: str, schema: int, version: str) -> str:
     newer = "a newer sdbench" if version == __version__ else f"sdbench {version} or newer"
     return (
         f"{what} schema {schema}, and this sdbench ({__version__}) knows {SCHEMA_VERSION}: a newer "
-        f"sdbench wrote it. What is new in it is not shown, and it is only read; to go on with it "
+        "sdbench wrote it. Its new fields are not shown, and it is read only; to continue it, "
         f"install {newer}"
     )
 
@@ -258,7 +262,7 @@ def refuse_newer(loaded: LoadedRun) -> None:
     """
     if loaded.schema > SCHEMA_VERSION:
         words = _newer_words("it has", loaded.schema, loaded.run.sdbench)
-        raise StoreError(f"{loaded.path}: {words}")
+        raise StoreError(f"{loaded.path}: {words}").then("pip install --upgrade sdbench")
 
 
 def _record_lines(loaded: LoadedRun) -> Iterator[bytes | None]:
@@ -307,7 +311,10 @@ def without_collecting() -> Iterator[None]:
 
 
 def find_run(root: Path, name: str) -> Path:
-    """The folder of a run given by path, by id, by the start of an id, or as ``latest``.
+    """The folder of a run given by path, by id, by the start or a part of an id, or as ``latest``.
+
+    A part is what stands between hyphens, one of them or several: the time, the label, the digits
+    at the end.
 
     Raises:
         UsageError: none or several match.
@@ -317,13 +324,22 @@ def find_run(root: Path, name: str) -> Path:
     runs = list_runs(root)
     if name == "latest" and runs:
         return runs[-1]
-    matches = [path for path in runs if path.name == name] or [
-        path for path in runs if path.name.startswith(name)
-    ]
+    matches = (
+        [path for path in runs if path.name == name]
+        or [path for path in runs if path.name.startswith(name)]
+        or [path for path in runs if f"-{name}-" in f"-{path.name}-"]
+    )
     if len(matches) == 1:
         return matches[0]
-    found = "no run" if not matches else f"{len(matches)} runs"
-    raise UsageError(f"{found} called {shortened(name)!r} in {root}; see sdbench list")
+    listing = shell("sdbench", "list", *([] if root == _USUAL_ROOT else ["--results", root]))
+    if not matches:
+        hint = did_you_mean(name, ["latest", *(path.name for path in runs)])
+        what = f"{hint}see {listing}" if runs else "there is none yet; make one with: sdbench run"
+        raise UsageError(f"no run called {shortened(name)!r} in {root}; {what}")
+    named = ", ".join(shortened(path.name) for path in matches[:_NAMED_RUNS])
+    more = ", …" if len(matches) > _NAMED_RUNS else ""
+    found = f"{len(matches)} runs called {shortened(name)!r} in {root}"
+    raise UsageError(f"{found}: {named}{more}; see {listing}")
 
 
 def list_runs(root: Path) -> list[Path]:

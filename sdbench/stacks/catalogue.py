@@ -16,8 +16,9 @@ from packaging.version import Version
 from sdbench.errors import MachineError, UsageError
 from sdbench.files.toml import parse_toml
 from sdbench.plan.read_config import configs_folder
+from sdbench.words import did_you_mean
 
-# What a worker imports: these decide speed and pictures, and a resume refuses when one of them has
+# What a worker imports: these decide speed and images, and a resume refuses when one of them has
 # changed. All else in a lock is what they need.
 REQUIRED = (
     "torch",
@@ -57,7 +58,7 @@ class ShippedStack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 @dataclass(frozen=True)
 class Lock:
-    """The version of every package a stack may have, by normalised name."""
+    """The version of every package an environment may have, by normalised name."""
 
     path: Path
     sha256: str
@@ -82,7 +83,10 @@ def shipped_stack(name: str) -> ShippedStack:
     """
     stacks = shipped_stacks()
     if name not in stacks:
-        raise UsageError(f"no stack {name!r} comes with sdbench; there are {', '.join(stacks)}")
+        raise UsageError(
+            f"no stack {name!r} comes with sdbench; {did_you_mean(name, stacks)}there are "
+            f"{', '.join(stacks)}"
+        ).then("sdbench stacks list")
     return stacks[name]
 
 
@@ -95,7 +99,7 @@ def this_platform() -> str:
     found = f"{_SYSTEMS.get(platform.system(), platform.system())}-{platform.machine()}"
     if found not in PLATFORMS:
         raise MachineError(
-            f"stacks are made for {' and '.join(PLATFORMS)}, and this Python is {found}; "
+            f"environments are made for {' and '.join(PLATFORMS)}, and this Python is {found}; "
             "install other versions into an environment of your own and name its path"
         )
     return found
@@ -150,7 +154,7 @@ def departures(lock: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
     words = [
         f"{name} is {version} instead of {lock[name]}"
         if name in lock
-        else f"{name} {version} is not in the lock"
+        else f"{name} {version} is not in the lock file"
         for name, version in sorted(found.items())
         if name not in lock or Version(version).public != Version(lock[name]).public
     ]
@@ -159,7 +163,7 @@ def departures(lock: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
 
 
 def decisive(packages: Mapping[str, str]) -> dict[str, str]:
-    """Of versions by normalised name those that decide speed and pictures, as a run names them."""
+    """Of versions by normalised name those that decide speed and images, as a run names them."""
     return {
         name: packages[canonicalize_name(name)]
         for name in REQUIRED

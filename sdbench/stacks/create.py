@@ -1,7 +1,8 @@
 """Make an environment from its lock, check it, and only then give it its name; remove one.
 
-Nothing half made is ever found: all is done in a folder beside, under a lock, and renamed when the
-environment has proven itself. What a killed creation has left is cleared by the next one.
+Nothing half made is ever found: everything is done in a neighbouring folder, under a lock, and
+renamed when the environment has proven itself. What a killed creation has left is cleared by the
+next one.
 """
 
 import contextlib
@@ -39,7 +40,7 @@ from sdbench.stacks.listing import list_installed
 from sdbench.stacks.uv import Tell, UvError, find_uv, run_uv
 
 TryOut = Callable[[Path], str]
-"""Makes a small picture with an interpreter and returns the version of torch that made it; raises
+"""Makes a small image with an interpreter and returns the version of torch that made it; raises
 MachineError where that fails."""
 
 
@@ -64,7 +65,7 @@ def create(stack: ShippedStack, try_out: TryOut, tell: Tell) -> Created:
         if before.state == "ready":
             return Created(before, "kept")
         if before.reason is not None:
-            tell(f"making it anew: {before.reason}")
+            tell(f"making it again: {before.reason}")
         _make(stack, try_out, tell)
         action: Literal["created", "rebuilt"] = "created" if before.reason is None else "rebuilt"
         return Created(examine(stack), action, before.reason)
@@ -103,8 +104,8 @@ def _install(uv: str, stack: ShippedStack, lock: Lock, on: str, scratch: Path, t
         run_uv(uv, ["venv", *options, str(scratch)], scratch.parent, tell)
     except UvError as error:
         raise UvError(
-            f"stack {stack.name}: no environment with Python {stack.python} could be made: "
-            f"{error}; uv downloads a Python where there is none, so without a network put "
+            f"environment {stack.name}: no environment with Python {stack.python} could be made: "
+            f"{error}; uv downloads a Python if none is found, so without a network put "
             f"python{stack.python} on the PATH"
         ) from error
     tell(f"installing torch {stack.torch} and the rest")
@@ -114,7 +115,7 @@ def _install(uv: str, stack: ShippedStack, lock: Lock, on: str, scratch: Path, t
         run_uv(uv, ["pip", "install", *options, *REQUIRED], scratch.parent, tell)
     except UvError as error:
         raise UvError(
-            f"stack {stack.name} could not be installed: {error}; what was downloaded is kept, so "
+            f"environment {stack.name} could not be installed: {error}; the downloads are kept, so "
             "try again"
         ) from error
 
@@ -122,13 +123,15 @@ def _install(uv: str, stack: ShippedStack, lock: Lock, on: str, scratch: Path, t
 def _proven(
     stack: ShippedStack, lock: Lock, on: str, scratch: Path, try_out: TryOut, tell: Tell
 ) -> StackRecord:
-    """The info file of an environment whose versions are the lock's and which makes a picture."""
+    """The info file of an environment whose versions are the lock's and which makes an image."""
     interpreter = interpreter_in(scratch)
     installed = list_installed(interpreter)
     wrong = departures(lock.versions, installed.packages)
     if wrong:
-        raise MachineError(f"stack {stack.name} is not as its lock says: {', '.join(wrong)}")
-    tell("making a small picture with it")
+        raise MachineError(
+            f"environment {stack.name} differs from its lock file: {', '.join(wrong)}"
+        )
+    tell("making a small image with it")
     prove(stack, interpreter, try_out)
     return StackRecord(
         name=stack.name,
@@ -141,7 +144,7 @@ def _proven(
 
 
 def prove(stack: ShippedStack, interpreter: Path, try_out: TryOut) -> None:
-    """Make a picture, and see that it was the stack's own torch that made it.
+    """Make an image, and see that it was the environment's own torch that made it.
 
     Raises:
         MachineError: it does not work.
@@ -149,10 +152,10 @@ def prove(stack: ShippedStack, interpreter: Path, try_out: TryOut) -> None:
     try:
         torch = try_out(interpreter)
     except MachineError as error:
-        raise MachineError(f"stack {stack.name} makes no picture here: {error}") from error
+        raise MachineError(f"environment {stack.name} makes no image here: {error}") from error
     if Version(torch).public != stack.torch:
         raise MachineError(
-            f"stack {stack.name}: torch calls itself {torch} instead of {stack.torch}; is "
+            f"environment {stack.name}: torch calls itself {torch} instead of {stack.torch}; is "
             "PYTHONPATH set?"
         )
 
@@ -161,8 +164,9 @@ def _require_room(stack: ShippedStack, on: str) -> None:
     needed, free = stack.disk_bytes[on], shutil.disk_usage(stacks_folder()).free
     if free < needed:
         raise UsageError(
-            f"stack {stack.name} takes about {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB of disk "
-            f"are free in {stacks_folder()}; make room, or set SDBENCH_CACHE to another folder"
+            f"environment {stack.name} takes about {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB "
+            f"of disk are free in {stacks_folder()}; make room, or set SDBENCH_CACHE to another "
+            "folder"
         )
 
 
@@ -178,7 +182,7 @@ def _locked(name: str, tell: Tell) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            tell("waiting for another sdbench that is at work on it")
+            tell("waiting for another sdbench process that is working on it")
             lock.acquire()
     except OSError as error:
         raise UsageError(f"{folder} cannot be written: {error.strerror}") from error

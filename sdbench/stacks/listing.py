@@ -98,7 +98,7 @@ def _answer(command: list[str]) -> bytes:
     if ended_late.is_set():
         raise OSError(f"it did not end within {_LIMIT_S:.0f} s")
     if status:
-        raise OSError(f"it ended with status {status}")
+        raise OSError(f"it ended with exit status {status}")
     return answer
 
 

@@ -1,4 +1,4 @@
-"""From a stack's name to an interpreter and the versions installed there."""
+"""From an environment's name to an interpreter and the versions installed there."""
 
 import os
 import platform
@@ -14,13 +14,14 @@ from sdbench.records import StackInfo
 from sdbench.stacks.catalogue import REQUIRED, decisive, shipped_stacks
 from sdbench.stacks.created import examine, interpreter_in, stack_folder
 from sdbench.stacks.listing import list_installed
+from sdbench.words import did_you_mean
 
 
 def resolve_stack(name: str) -> StackInfo:
-    """``current`` (this environment), a created stack, or the path of another environment.
+    """``current`` (this environment), a created environment, or the path of another environment.
 
     Raises:
-        UsageError: there is no such stack, or it has to be created first.
+        UsageError: there is no such environment, or it has to be created first.
         MachineError: it is there but lacks what a worker needs.
     """
     if name == "current":
@@ -31,7 +32,7 @@ def resolve_stack(name: str) -> StackInfo:
     try:
         listed = list_installed(interpreter)
     except MachineError as error:
-        raise MachineError(f"stack {name}: {error}") from error
+        raise MachineError(f"environment {name}: {error}") from error
     return _checked(name, _described(str(interpreter), listed.python, listed.packages))
 
 
@@ -41,7 +42,7 @@ def own_environment() -> StackInfo:
 
 
 def find_interpreter(name: str) -> Path | None:
-    """The Python of a created stack, or that a path names; None if there is neither.
+    """The Python of a created environment, or that a path names; None if there is neither.
 
     A path is an interpreter's or a virtual environment's.
     """
@@ -59,8 +60,12 @@ def find_interpreter(name: str) -> Path | None:
 def _created(name: str) -> StackInfo:
     found = examine(shipped_stacks()[name])
     if found.info is None or found.state != "ready":
-        problem = "is not created yet" if found.state == "absent" else f"is spoilt: {found.reason}"
-        raise UsageError(f"stack {name} {problem}; make it with: sdbench stacks create {name}")
+        problem = (
+            "is not created yet" if found.state == "absent" else f"was changed: {found.reason}"
+        )
+        raise UsageError(
+            f"environment {name} {problem}; make it with: sdbench stacks create {name}"
+        )
     interpreter = str(interpreter_in(found.folder))
     return _checked(name, _described(interpreter, found.info.python, found.info.packages))
 
@@ -69,7 +74,8 @@ def _interpreter(name: str) -> Path:
     found = find_interpreter(name)
     if found is None:
         raise UsageError(
-            f"no stack {name!r}: expected 'current', or one of {', '.join(shipped_stacks())}, or "
+            f"no stack {name!r}: {did_you_mean(name, ['current', *shipped_stacks()])}expected "
+            f"'current', or one of {', '.join(shipped_stacks())}, or "
             "the path of a Python interpreter or of a virtual environment"
         )
     return found
@@ -96,9 +102,9 @@ def _checked(name: str, info: StackInfo) -> StackInfo:
     if missing:
         examine = "" if name == "current" else f" --python {shlex.quote(name)}"
         raise MachineError(
-            f"stack {name}: {', '.join(missing)} not installed in {info.interpreter}; "
-            f"sdbench doctor{examine} names the command that installs what is missing; "
-            "--stack PATH takes another environment"
+            f"environment {name}: {', '.join(missing)} not installed in {info.interpreter}; "
+            f"sdbench doctor{examine} names the command that installs the missing packages; "
+            "--stack PATH measures in another environment"
         )
     return info
 

@@ -81,7 +81,9 @@ def run_uv(program: str, arguments: Sequence[str], folder: Path, tell: Tell) -> 
             _end(process)
         raise
     if process.returncode != 0:
-        raise UvError(problem_in("".join(lines)) or f"uv ended with status {process.returncode}")
+        raise UvError(
+            problem_in("".join(lines)) or f"uv ended with exit status {process.returncode}"
+        )
 
 
 def problem_in(said: str) -> str:

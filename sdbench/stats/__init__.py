@@ -1,4 +1,4 @@
-"""Pure numbers: the only place that knows scipy."""
+"""Pure statistics: the only room that imports scipy."""
 
 from sdbench.stats.bootstrap import bootstrap_interval
 from sdbench.stats.drift import drift_between, with_drift

@@ -1,4 +1,4 @@
-"""A second opinion on an interval, where there are enough processes for one."""
+"""A bootstrap interval as a second estimate, if there are enough processes."""
 
 import math
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ def bootstrap_interval(
 ) -> tuple[float, float] | None:
     """The 95% percentile bootstrap interval of the ratio new / base of geometric means.
 
-    None below ten processes a side. Paired sides are resampled by block, others each for itself.
-    Seeded: the same figures give the same interval.
+    None below ten processes per side. Paired sides are resampled by block, unpaired sides
+    independently. Seeded: the same values give the same interval.
 
     Args:
         base, new: the processes' figures by block; paired sides have the same blocks.

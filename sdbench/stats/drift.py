@@ -53,11 +53,11 @@ def drift_between(
     *,
     same_software: bool,
 ) -> Drift:
-    """What may lie between two runs.
+    """The possible drift between two runs.
 
     Args:
-        base, new: seconds of the yardstick, one figure a process.
-        history: seconds of earlier runs, one figure a run; runs with one software in one list.
+        base, new: seconds of the yardstick, one figure per process.
+        history: seconds of earlier runs, one figure per run; runs with one software in one list.
         prior_log_sd: for this kind of machine.
         same_software: the yardstick ran the same software on both sides.
     """
@@ -107,7 +107,7 @@ def satterthwaite(variances: Sequence[float], freedoms: Sequence[float]) -> floa
 
 
 def _seen(base: Sequence[float], new: Sequence[float]) -> Drift | None:
-    """What the yardstick alone says of the drift; None where too few processes have read it."""
+    """The drift estimated from the reference work alone; None if too few processes timed it."""
     if min(len(base), len(new)) < MIN_PROCESSES:
         return None
     logs = [[math.log(value) for value in side] for side in (base, new)]

@@ -30,5 +30,6 @@ def log_t_interval(times: Sequence[float], confidence: float = 0.95) -> tuple[fl
 
 
 def bounds_of_logs(low: float, high: float) -> tuple[float, float]:
-    """Bounds of an interval back from logarithms; where nothing is known they are enormous."""
+    """Bounds of an interval converted back from logarithms; finite but very large if nothing is
+    known."""
     return math.exp(max(low, -_LARGEST_LOG)), math.exp(min(high, _LARGEST_LOG))

@@ -39,7 +39,8 @@ class NestedSpread:
 
 
 def nested_spread(processes: Sequence[Sequence[float]]) -> NestedSpread:
-    """Part the scatter of steady pass times, given process by process, in seconds.
+    """Split the scatter of steady pass times, given process by process in seconds, into its two
+    sources.
 
     An F test (5%) says whether processes differ by more than their passes explain. Below three
     processes, or with one pass in each, nothing is dominated by anything. Source: nested analysis
@@ -49,13 +50,13 @@ def nested_spread(processes: Sequence[Sequence[float]]) -> NestedSpread:
     passes_variance, freedom = _within(logs)
     passes = None if passes_variance is None else math.expm1(math.sqrt(passes_variance))
     if len(logs) < MIN_PROCESSES:
-        words = f"judged from {MIN_PROCESSES} processes on; here: {len(logs)}"
+        words = f"needs at least {MIN_PROCESSES} processes; here: {len(logs)}"
         return NestedSpread(passes=passes, reason=words)
     of_medians = statistics.variance([statistics.median(times) for times in logs])
     if passes_variance is None:
         return NestedSpread(
             processes=math.expm1(math.sqrt(of_medians)),
-            reason="no process made two steady passes, so what the passes add is not known",
+            reason="no process made two steady passes, so the scatter of passes is unknown",
         )
     explained = statistics.fmean(passes_variance * _of_median(len(times)) for times in logs)
     beyond = max(0.0, of_medians - explained)
@@ -97,4 +98,4 @@ def _dominant(
         return ("processes" if times > 2 else "both"), None
     if times <= 2:
         return "passes", None
-    return "unknown", "too few processes to tell what the passes add"
+    return "unknown", "too few processes to separate the scatter of passes"

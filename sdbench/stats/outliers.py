@@ -1,4 +1,4 @@
-"""Outliers are labelled, never deleted (PROTOCOL 14)."""
+"""Labels outliers and never deletes them (PROTOCOL 14)."""
 
 import statistics
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _FEWEST = 5
 
 @dataclass(frozen=True)
 class Outlier(Generic[K]):
-    """One figure that stands apart from the others."""
+    """One value that is an outlier."""
 
     key: K
     value: float

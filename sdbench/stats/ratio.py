@@ -1,4 +1,4 @@
-"""How many times as long one side takes as the other, estimated on logarithms (PROTOCOL 9).
+"""The ratio of the times of two sides, estimated on logarithms (PROTOCOL 9).
 
 Logarithms, because times are positive, skewed and compared by ratio. One number a process, because
 processes are the unit of repetition.

@@ -1,4 +1,4 @@
-"""Measuring until decided, without fooling oneself by looking often (PROTOCOL 12)."""
+"""Sequential analysis: measuring until decided with controlled error rates (PROTOCOL 12)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ LOOK_CONFIDENCE = 1 - (1 - 0.95) / len(LOOKS)
 
 @dataclass(frozen=True)
 class Look:
-    """One look: the verdicts so far, and whether to go on."""
+    """One interim analysis: the verdicts so far, and whether to continue."""
 
     blocks: int
     judgements: list[FamilyResult]
     next_look: int | None
-    """After how many blocks to look again; None: stop here."""
+    """The number of blocks before the next analysis; None to stop."""
 
     @property
     def open_cases(self) -> list[int]:
@@ -35,13 +35,14 @@ def look_at(
     threshold: float = DEFAULT_THRESHOLD,
     most: int = LOOKS[-1],
 ) -> Look:
-    """Judge a run's comparisons after some blocks, with 99% intervals, and say whether to go on.
+    """Test a run's comparisons after some blocks with 99% intervals, and decide whether to
+    continue.
 
-    A comparison that cannot be judged (a side crashed, no figures) keeps nobody waiting. No look
-    comes after more than ``most`` blocks.
+    A comparison that cannot be judged (a side crashed, no values) does not prolong the run. No
+    analysis is made after more than ``most`` blocks.
 
     Raises:
-        ValueError: this many blocks is no time to look.
+        ValueError: no analysis is planned after this many blocks.
     """
     if blocks not in LOOKS:
         raise ValueError(f"looks are after {LOOKS} blocks only, not after {blocks}")

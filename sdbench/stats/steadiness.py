@@ -1,4 +1,4 @@
-"""Do passes settle, or does a process get slower or faster as it goes on? (PROTOCOL 15)"""
+"""Tests whether pass times are steady or a process becomes slower or faster (PROTOCOL 15)."""
 
 import math
 import statistics
@@ -41,8 +41,8 @@ def judge_steadiness(
         return Steadiness(
             "unknown",
             None,
-            f"judged from {MIN_PROCESSES} processes of {MIN_PASSES} passes on; "
-            f"here: {len(processes)} of {passes}",
+            f"needs at least {MIN_PROCESSES} processes of {MIN_PASSES} passes; here: "
+            f"{len(processes)} of {passes}",
         )
     if not all(math.isfinite(time) and time > 0 for process in processes for time in process):
         return Steadiness("unknown", None, "a pass time is not a number")

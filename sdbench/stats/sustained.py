@@ -1,6 +1,6 @@
-"""Does a machine keep its speed under load, and when does it lose it?
+"""Estimates whether a machine keeps its speed under load, and when it becomes slower.
 
-A fanless machine makes its first pictures at full clock and slows down as it gets warm. From the
+A fanless machine makes its first images at full clock and slows down as it gets warm. From the
 passes of one process this says how fast it was in the first minute, how fast at the end, and when
 it changed.
 """
@@ -56,7 +56,7 @@ def judge_sustained(
     Args:
         begins_s: when each pass began, in seconds on one clock.
         durations_s: how long each took, in seconds.
-        threshold: a smaller change is none.
+        threshold: a smaller change does not count.
 
     The step is the split into two parts that leaves the smallest sum of absolute deviations of the
     logarithms (a single disturbed pass moves it by little); it counts where the later median is

@@ -1,4 +1,5 @@
-"""From estimates to verdicts: beyond the threshold, within it, or not known (PROTOCOL 10)."""
+"""Derives verdicts from estimates: beyond the threshold, within it, or inconclusive
+(PROTOCOL 10)."""
 
 import bisect
 import math
@@ -17,7 +18,7 @@ OPEN: tuple[WhyOpen, ...] = get_args(WhyOpen)
 NOT_INTERLEAVED: Literal["not-interleaved"] = "not-interleaved"
 
 # A difference below this is not worth a person's time, and layout alone moves medians by 1 to 2%
-# (Mytkowicz et al. 2009; seen here with equal stacks).
+# (Mytkowicz et al. 2009; seen here with equal environments).
 DEFAULT_THRESHOLD = 0.03
 CONFIDENCE = 0.95
 # "How many more" is asked with this chance of an answer, and not beyond so many processes a side:
@@ -28,7 +29,7 @@ _MOST_PROCESSES = 200
 
 @dataclass(frozen=True)
 class FamilyResult:
-    """What one estimate of a family comes to.
+    """The test result of one estimate of a family.
 
     ``p_value`` is one-sided against the nearer of ±log(1 + δ), for the claim the verdict makes;
     ``q_value`` is the same after Benjamini–Hochberg. ``more_processes`` is how many more a side an
@@ -119,16 +120,18 @@ def more_processes(
     threshold: float = DEFAULT_THRESHOLD,
     confidence: float = CONFIDENCE,
 ) -> int | None:
-    """About how many more processes a side would settle it, if scatter and ratio stay as seen.
+    """About how many more processes per side would decide it, if scatter and ratio stay as
+    measured.
 
-    None where the ratio lies so near the threshold that no reasonable number would.
+    None if the ratio is so close to the threshold that no reasonable number would suffice.
     """
     if estimate.log is None or not estimate.error or estimate.freedom is None:
         return None
     log, error, freedom, now = estimate.log, estimate.error, estimate.freedom, min(estimate.n)
 
     def reach(count: int) -> float:
-        """How far from the threshold that many processes can tell a ratio, with the power asked."""
+        """The distance from the threshold that this many processes can detect with the required
+        power."""
         grown = freedom * (count - 1) / (now - 1)
         quantiles = t_quantile((1 + confidence) / 2, grown) + t_quantile(_POWER, grown)
         return quantiles * error * math.sqrt(now / count)
@@ -140,7 +143,7 @@ def more_processes(
 
 
 def _problem_of(estimate: RatioEstimate) -> Problem | None:
-    """Why it cannot be judged. A NaN from wherever is never significant: it compares as false."""
+    """Why it cannot be judged. A NaN is never significant, because it compares as false."""
     numbers = estimate.log, estimate.error, estimate.freedom
     if estimate.problem is None and not all(
         number is not None and math.isfinite(number) for number in numbers

@@ -14,7 +14,7 @@ def keep_file(folder: str, name: str, content: "Callable[[], bytes]") -> Optiona
     """Write a file under its content's name once; a torn write never takes the final name.
 
     Returns why it could not be kept (a full disk, say): a measurement is worth more than its
-    picture, so that is noted and not raised.
+    image, so that is noted and not raised.
     """
     path = os.path.join(folder, name)
     try:

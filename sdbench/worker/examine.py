@@ -165,8 +165,8 @@ def _try_device(kind: str) -> "Dict[str, Any]":
     if error_found < _LARGEST_ERROR:
         return dict(said, computes=True)
     reason = (
-        f"a small matrix product on {kind} is {error_found:.2g} away from the CPU's: "
-        "the device or its driver computes wrongly"
+        f"a small matrix product on {kind} differs from the CPU's by {error_found:.2g}: the device "
+        "or its driver computes wrongly"
     )
     return dict(said, computes=False, reason=reason)
 

@@ -1,6 +1,6 @@
 """What a pass produced, reduced to hashes and statistics; the files are kept by content.
 
-Two passes made the same picture exactly when their pixel hashes agree. Final latents are hashed
+Two passes made the same image exactly when their pixel hashes agree. Final latents are hashed
 bit for bit in the dtype they were computed in, so they also tell differences that eight bits hide.
 """
 
@@ -16,7 +16,7 @@ _ONE_LEVEL = 1 / 255  # less contrast than this rounds to a single 8-bit level
 
 
 def picture_record(picture: Any, folder: Optional[str]) -> "dict[str, Any]":
-    """Describe one picture, a float tensor (3, height, width) on the CPU with values in [0, 1].
+    """Describe one image, a float tensor (3, height, width) on the CPU with values in [0, 1].
 
     Not-finite values are counted and left out of the statistics; in the stored PNG they are black.
     """

@@ -1,4 +1,4 @@
-"""A server that has imported the stack and forks a worker a request (Linux only).
+"""A server that has imported the environment and forks a worker for each request (Linux only).
 
 Importing torch and diffusers takes seconds; a fork takes milliseconds. Forked workers share
 address layout and heap, so they are used only where no speed verdict is given. The server runs no
@@ -25,7 +25,7 @@ _DESCRIPTORS = ("events", "lifeline", "stdout", "stderr")
 
 
 def serve(fd: int) -> None:
-    """Import the stack, then fork a worker for each request until the socket closes."""
+    """Import the environment, then fork a worker for each request until the socket closes."""
     from .pipelines import import_stack
 
     connection = socket.socket(fileno=fd)

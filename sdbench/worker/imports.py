@@ -29,7 +29,7 @@ _OPENMP = re.compile(r"lib(?:omp|iomp5|gomp)[^/]*\.(?:dylib|so)[^/]*$")
 
 
 def examine_imports(channel: "Channel") -> None:
-    """Import every package of the stack that is installed, and what a run takes from it."""
+    """Import every package of the environment that is installed, and what a run takes from it."""
     for name in _PACKAGES:
         if not _is_installed(name):
             continue

@@ -191,7 +191,7 @@ def _make_references(job: "dict[str, Any]", channel: Channel, phase: _Phases) ->
 def _measure_ceilings(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> None:
     """Measure how fast the device multiplies large matrices, then import what a case needs.
 
-    For the first torch is enough; the second finds a stack that no case could be run in.
+    For the first torch is enough; the second finds an environment that no case could be run in.
     """
     phase.begin("import")
     import_preloads(preload_names())
@@ -210,7 +210,7 @@ def _measure_ceilings(job: "dict[str, Any]", channel: Channel, phase: _Phases) -
 
 
 def _open(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> Any:
-    """Import the stack, open the job's device, and tell both."""
+    """Import the environment, open the job's device, and tell both."""
     phase.begin("import")
     started = time.perf_counter()
     preloads = import_preloads(preload_names())

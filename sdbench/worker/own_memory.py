@@ -1,7 +1,7 @@
 """What this process itself weighs, without what it shares with others (Linux).
 
 The kernel walks every page table for it (23 to 38 ms at 4 GiB) and holds the process's memory map
-meanwhile, so the parent cannot ask while pictures are made: the worker goes from one pass straight
+meanwhile, so the parent cannot ask while images are made: the worker goes from one pass straight
 into the next. The worker asks itself once, after its last pass.
 """
 

@@ -18,7 +18,7 @@ _KNOWN_TO = 0.005
 # Half the 95% interval of a median, in standard deviations over the root of the number of passes:
 # a median scatters √(π/2) = 1.2533 times as far as a mean.
 _HALF_INTERVAL = 1.96 * 1.2533
-# Where an image comes out otherwise every time, each picture is kept and compared with the CPU's:
+# Where an image comes out otherwise every time, each image is kept and compared with the CPU's:
 # with more of them than this, disk and comparison cost more than further passes are worth.
 _MOST_PICTURES = 8
 
@@ -39,7 +39,7 @@ def why_enough(
         times_s: the measured passes so far, the first included.
         start_s: what the process took until its pipeline was ready.
         left_s: the time that the process has left.
-        pictures: the most different pictures that an image has come out as.
+        images: the most different images that an image has come out as.
         sustain_s: steady passes go on for at least so long.
     """
     made = len(times_s)

@@ -41,7 +41,7 @@ class Passes:
     def profile(self) -> "dict[str, Any]":
         """One call with the device synchronised at every boundary: where time and memory go.
 
-        What it makes on its way is kept too, to be held against the CPU's; and what the networks
+        What it makes on its way is kept too, to be compared with the CPU's; and what the networks
         are called with, to count operations by.
         """
         stages = Stages(self._pipeline, self._device)

@@ -1,4 +1,4 @@
-"""References on the CPU in float32, and how far rounding alone may take a picture from them.
+"""References on the CPU in float32, and how far rounding alone may take an image from them.
 
 *Reference*: the very pipeline that is measured, on the CPU, in float32, in a loop, nothing sliced,
 from the same noise. Its trace (:mod:`.trace`) also holds the denoiser's outputs.
@@ -13,9 +13,9 @@ Only a few steps are computed; on the others the denoiser's output is the refere
 schedulers with a memory (PNDM, DPM-Solver) on the reference's path too.
 
 *Rounded*: an image as the CPU makes it in the arithmetic of that floor, but running freely, as a
-device does. Made only where a picture is beyond its floor: a trained model can be undecided about
+device does. Made only where an image is beyond its floor: a trained model can be undecided about
 an image, and then rounding alone changes it more than forced steps can show. It is made several
-times, all but the first from latents that are one rounding unit away, because one such picture is
+times, all but the first from latents that are one rounding unit away, because one such image is
 only one of those that rounding may lead to. For float32 on an NVIDIA GPU the arithmetic is TF32
 (:mod:`.rounding`).
 """
@@ -38,10 +38,10 @@ from .rounding import Rounding, loaded_as, rounding_of
 from .trace import Trace, on_host, serialised, spread
 
 _FLOOR_STEPS = 4
-# How much a change of the final latents changes the picture is read off a change this large, in
-# units of their norm: well above float32's rounding, well below what another picture would be.
+# How much a change of the final latents changes the image is read off a change this large, in
+# units of their norm: well above float32's rounding, well below what another image would be.
 _NUDGE = 1e-2
-# A CPU can give NaN now and then, too: torch 1.13's smallest baddbmm reads uninitialised memory
+# A CPU can give NaN occasionally, too: torch 1.13's smallest baddbmm reads uninitialised memory
 # (pytorch#96037). What comes out three times in a row is the model's own.
 _ATTEMPTS = 3
 _MOST_NAMES = 20
@@ -196,7 +196,7 @@ def _is_finite(tensors: "dict[str, Any]") -> bool:
 def _picture_gain(
     call: PipelineCall, steps: int, reference: "dict[str, Any]", metadata: "dict[str, Any]"
 ) -> float:
-    """Relative change of the picture for a relative change of the final latents."""
+    """Relative change of the image for a relative change of the final latents."""
     import torch
 
     final = reference["latents"][:, -1]
@@ -378,7 +378,7 @@ class _Forced:
 def _rounded(
     rounding: Rounding, call: PipelineCall, steps: int, item: "dict[str, Any]"
 ) -> "dict[str, Any]":
-    """An image made freely in this arithmetic: latents (times, steps + 1, …) and pictures."""
+    """An image made freely in this arithmetic: latents (times, steps + 1, …) and images."""
     import torch
 
     made = [_load(item["path"])[0]] if item["more"] else []

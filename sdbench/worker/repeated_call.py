@@ -234,7 +234,7 @@ def mapped(value: Any, change: "Callable[[Any], Any]") -> Any:
 def laid_out(args: Any, kwargs: "dict[str, Any]", layout: str) -> "Optional[tuple[Any, Any]]":
     """The arguments with the first operand elsewhere in memory; None where that cannot be.
 
-    ``channels_last`` has the channels of a picture next to each other, ``slice`` is the second
+    ``channels_last`` has the channels of an image next to each other, ``slice`` is the second
     half of a tensor twice as wide, as ``chunk`` gives it.
     """
     first = next((t for t in tensors_in([args, kwargs]) if _is_float(t) and t.dim() >= 3), None)
@@ -247,7 +247,7 @@ def laid_out(args: Any, kwargs: "dict[str, Any]", layout: str) -> "Optional[tupl
     else:
         return None
     if other.stride() == first.stride() and not other.storage_offset():
-        return None  # one channel, or a picture of one pixel: nothing to lay out in another way
+        return None  # one channel, or an image of one pixel: nothing to lay out in another way
 
     def moved(value: Any) -> Any:
         return other if value is first else value
@@ -322,7 +322,7 @@ def compare_results(
         found = {"output": index, **_compare(ours, theirs, truth)}
         if worst is None or _badness(found) > _badness(worst):
             worst = found
-    return worst or {"error": "gives no tensor"}
+    return worst or {"error": "does not return a tensor"}
 
 
 def _badness(found: "dict[str, Any]") -> "tuple[int, float]":
@@ -330,7 +330,7 @@ def _badness(found: "dict[str, Any]") -> "tuple[int, float]":
 
 
 def _compare(got: Any, expected: Any, exact: Any) -> "dict[str, Any]":
-    """Relative L2 error of ``got`` beside its floor, over what is finite on both sides."""
+    """Relative L2 error of ``got`` compared with its floor, over what is finite on both sides."""
     rounded = expected.to(got.dtype)
     finite = got.isfinite() & rounded.isfinite()
     nonfinite = int((got.isfinite() != rounded.isfinite()).sum())

@@ -94,7 +94,7 @@ class Rounding:
         return noise.to(self._dtype)
 
     def run(self, call: PipelineCall, steps: int, number: int = 0) -> "tuple[Any, Any]":
-        """Latents (1, steps + 1, …) and picture (1, …) in float32; each number starts elsewhere.
+        """Latents (1, steps + 1, …) and image (1, …) in float32; each number starts elsewhere.
 
         Number 0 starts from the call's noise, the others one rounding unit away from it.
         """

@@ -1,4 +1,4 @@
-"""What a pipeline call makes on its way: text embeddings, latents after every step, the picture.
+"""What a pipeline call makes on its way: text embeddings, latents after every step, the image.
 
 While the call runs everything is kept by reference, so nothing is copied and nothing waits for the
 device; on its way to a file it becomes float32. A trace is a safetensors file with these tensors,
@@ -7,7 +7,7 @@ images first:
     text.<name>   what ``encode_prompt`` gave, by name where it is known, else by position
     latents       (images, kept, …): the noise given, then after each step, in the loop's own shape:
                   (channels, height, width) or packed (tokens, channels)
-    pictures      (images, 3, height, width), values in [0, 1]
+    images      (images, 3, height, width), values in [0, 1]
 
 ``latents`` may leave steps out; the metadata's ``kept`` says which are there (0 is the noise).
 """
@@ -20,7 +20,7 @@ from typing import Any
 from .atomic_write import keep_file
 
 # A trace is a means, not a result: on long or large passes fewer images and steps are kept. Four
-# pictures of 512x512 in 20 steps take 20 MB.
+# images of 512x512 in 20 steps take 20 MB.
 LIMIT_BYTES = 64 << 20
 _MOST_STEPS = 50
 _NAMED = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")

@@ -1,4 +1,4 @@
-"""What do fingerprints cost? Hashes, statistics and files of each picture, beside the pass itself.
+"""What do fingerprints cost? Hashes, statistics and files of each image, beside the pass itself.
 
     python tests/benchmarks/fingerprints.py [--device cuda] [--model builtin/shapes] …  (see --help)
 

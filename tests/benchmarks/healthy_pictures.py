@@ -4,10 +4,10 @@
         [--seeds SEED ...] [--keep FOLDER]
 
 Each run is a real one of a random setting: model, size, steps, scheduler, dtype, sliced or not, in
-a batch or a loop, VAE in tiles or slices, primed or not, three pictures and three passes. The
+a batch or a loop, VAE in tiles or slices, primed or not, three images and three passes. The
 models are small, because the CPU makes every reference. Prints a line a run and every finding above
-``info`` about a picture, with the measures of each image beyond its noise floor and what rounding
-alone made of it; exits 1 where there is one, or where a picture was not checked. Times are
+``info`` about an image, with the measures of each image beyond its noise floor and what rounding
+alone made of it; exits 1 where there is one, or where an image was not checked. Times are
 not looked at, so several runs may share a machine (``--jobs``).
 """
 
@@ -82,7 +82,7 @@ def settings_of(seed: int, device: str) -> dict[str, Any]:
 def findings_of(
     settings: dict[str, Any], folder: Path
 ) -> tuple[list[dict[str, Any]], str, list[str]]:
-    """A real run's findings above information about its pictures, its verdict, and its measures."""
+    """A real run's findings above information about its images, its verdict, and its measures."""
     config = folder / f"healthy-{settings['seed']}.toml"
     config.write_text(_CONFIG.format(**{name: json.dumps(v) for name, v in settings.items()}))
     sdbench = [sys.executable, "-m", "sdbench"]
@@ -150,7 +150,7 @@ def _line_of(image: ImageCompared) -> str:
     words = (
         f"image {image.image + 1} pass {','.join(map(str, image.passes))} {image.verdict} "
         f"{image.fault or ''} margin {_shown(image.margin)}; "
-        f"latents {_apart(image.latents)}, picture {_apart(image.picture)}, "
+        f"latents {_apart(image.latents)}, image {_apart(image.picture)}, "
         f"SSIM {_shown(image.ssim)}; "
         f"seen: {seen or 'nothing'}; CPU's read as {image.reference_content}"
     )
@@ -159,7 +159,7 @@ def _line_of(image: ImageCompared) -> str:
     beyond = ", ".join(own.beyond) or "nothing"
     return (
         f"{words}; {own.arithmetic} rounding alone, {own.times} times: "
-        f"latents {_shown(own.latents_rel_l2)}, picture {_shown(own.picture_rel_l2)}, "
+        f"latents {_shown(own.latents_rel_l2)}, image {_shown(own.picture_rel_l2)}, "
         f"SSIM {own.ssim:.3f}, worst cell {own.part_levels:.0f} levels, "
         f"moves {own.moved_share:.0%}, read as {own.content}, beyond it: {beyond}"
     )

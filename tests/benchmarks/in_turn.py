@@ -306,7 +306,7 @@ def _table(document: dict[str, Any]) -> str:
     low, high = document["ci95"]
     least, most = document["middle_half"]
     pairs = f"{document['processes']} x {document['pairs'] // document['processes']}"
-    same = "the same pictures" if document["same_pictures"] else "DIFFERENT pictures"
+    same = "the same images" if document["same_pictures"] else "DIFFERENT images"
     return (
         "| setting | processes x pairs | sdbench/bare | 95% interval | spread of pairs | half of "
         "the pairs | sdbench s | bare s |\n|---|---|---:|---:|---:|---:|---:|---:|\n"

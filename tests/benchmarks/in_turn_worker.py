@@ -59,7 +59,7 @@ class _BarePass:
             self._calls = [(prompts, torch.cat(noise))]
 
     def make(self) -> tuple[float, list[Any]]:
-        """Seconds of one pass, and its pictures."""
+        """Seconds of one pass, and its images."""
         pictures = []
         if self._synchronize is not None:
             self._synchronize()

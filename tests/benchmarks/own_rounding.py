@@ -51,7 +51,7 @@ def job_of(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def free_runs(settings: dict[str, Any], arithmetic: str, runs: int) -> Iterator[tuple[Any, Any]]:
-    """Of each image the picture of float32 (8 bits) and those of the rounded runs."""
+    """Of each image the image of float32 (8 bits) and those of the rounded runs."""
     job, device = job_of(settings), open_device("cpu")
     pipeline = load(job, device)
     calls = pipeline_calls(pipeline, job)

@@ -1,14 +1,15 @@
-"""Is an unchanged system left alone and a slower one found, for real? Two arms of one stack.
+"""Is an unchanged system left alone and a slower one found, for real? Two variants of one
+environment.
 
     python tests/benchmarks/real_ab.py --slowdown 1.0     A/A: no case may be faster or slower
     python tests/benchmarks/real_ab.py --slowdown 1.1     A/B: every case has to be slower
 
-Runs two cases of ``quick`` with 8 processes of 4 steady passes in each arm, the second arm slowed
-inside the pipeline by ``tests/faults/sdbench_test_slowdown.py``, and compares them. About 9 minutes
-on 2 cores each; for a machine on which nothing else runs. Exits with 1 when a verdict is wrong.
-What this does not know itself goes to ``sdbench run``: ``--dry-run`` shows what it would take. On a
-machine whose processes differ by 7% and more among each other, 8 of them tell 10% rarely; measure
-on until it is told, or until 21 of them did not:
+Runs two cases of ``quick`` with 8 processes of 4 steady passes in each variant, the second variant
+slowed inside the pipeline by ``tests/faults/sdbench_test_slowdown.py``, and compares them. About 9
+minutes on 2 cores each; for a machine on which nothing else runs. Exits with 1 when a verdict is
+wrong. What this does not know itself goes to ``sdbench run``: ``--dry-run`` shows what it would
+take. On a machine whose processes differ by 7% and more among each other, 8 of them tell 10%
+rarely; measure on until it is told, or until 21 of them did not:
 
     python tests/benchmarks/real_ab.py --only attention_slicing=false --until-decided
 
@@ -31,11 +32,11 @@ ONLY = ("resolution=128x128", "warmup=false", "batching=loop")
 
 
 def arms(slowdown: float) -> str:
-    """The TOML of two arms; the environment is theirs alone."""
+    """The TOML of two variants; the environment is theirs alone."""
     slowed = (
         f'SDBENCH_WORKER_PRELOAD = "sdbench_test_slowdown", SDBENCH_TEST_SLOWDOWN = "{slowdown}"'
     )
-    return f'arm = [{{ name = "as-it-is" }}, {{ name = "changed", env = {{ {slowed} }} }}]'
+    return f'variant = [{{ name = "as-it-is" }}, {{ name = "changed", env = {{ {slowed} }} }}]'
 
 
 def main() -> int:
@@ -78,7 +79,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    # The workers of both arms inherit it, so that the slow-down alone differs between them.
+    # The workers of both variants inherit it, so that the slow-down alone differs between them.
     paths = str(FAULTS), os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     sys.exit(main())

@@ -1,12 +1,13 @@
-"""How often are verdicts wrong, for real? Many arms in one interleaved run, every pair judged.
+"""How often are verdicts wrong, for real? Many variants in one interleaved run, every pair judged.
 
-    python tests/benchmarks/real_pairs.py OUT                  21 arms: 210 pairs
+    python tests/benchmarks/real_pairs.py OUT                  21 variants: 210 pairs
     python tests/benchmarks/real_pairs.py OUT --only-judge     of the run that lies in OUT already
 
-Some arms are slowed inside the pipeline by ``tests/faults/sdbench_test_slowdown.py``, all others
-are alike; a seed draws which. Each pair of arms is judged as ``sdbench compare --by arm`` judges
-two arms, as a family of its own. Pairs share arms, so they are not independent: the share
-of false verdicts is unbiased, its error larger than that of as many separate runs.
+Some variants are slowed inside the pipeline by ``tests/faults/sdbench_test_slowdown.py``, all
+others are alike; a seed draws which. Each pair of variants is judged as ``sdbench compare --by
+arm`` judges two variants, as a family of its own. Pairs share variants, so they are not
+independent: the share of false verdicts is unbiased, its error larger than that of as many separate
+runs.
 
 About 20 minutes on two cores on which nothing else runs. Exits with 1 where more than 5% of the
 pairs that are alike get a verdict, or a slow-down is called faster.
@@ -37,7 +38,7 @@ _MOST_FALSE_SHARE = 0.05
 
 
 def arms(alike: int, slowed: int, slowdown: float, seed: int) -> str:
-    """The TOML of the arms, in an order drawn by the seed; all have the same preload."""
+    """The TOML of the variants, in an order drawn by the seed; all have the same preload."""
     factors = [1.0] * alike + [slowdown] * slowed
     random.Random(seed).shuffle(factors)
     rows = []
@@ -46,11 +47,11 @@ def arms(alike: int, slowed: int, slowdown: float, seed: int) -> str:
         preload = 'SDBENCH_WORKER_PRELOAD = "sdbench_test_slowdown"'
         slowed_by = f'SDBENCH_TEST_SLOWDOWN = "{factor}"'
         rows.append(f'{{ name = "{name}", env = {{ {preload}, {slowed_by} }} }}')
-    return f"arm = [{', '.join(rows)}]"
+    return f"variant = [{', '.join(rows)}]"
 
 
 def measure(out: Path, replicates: int, arms_toml: str) -> None:
-    """One run of all arms, interleaved."""
+    """One run of all variants, interleaved."""
     paths = str(FAULTS), os.environ.get("PYTHONPATH")
     path = os.pathsep.join(path for path in paths if path)
     run = [sys.executable, "-m", "sdbench", "run", "quick", "--yes", "-o", str(out)]
@@ -60,7 +61,7 @@ def measure(out: Path, replicates: int, arms_toml: str) -> None:
 
 
 def verdict(base: CaseResult, new: CaseResult) -> str:
-    """What comparing these two arms alone says of the time of a picture."""
+    """What comparing these two variants alone says of the time of an image."""
     pair = Pair(
         key=(base.summary.case_id, new.arm.name),
         case=base.summary.case,

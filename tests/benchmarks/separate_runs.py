@@ -74,12 +74,12 @@ def measure_all(out: Path, runs: int, slowdown: float, more: list[str], *, busy:
 
 
 def interleaved(out: Path, slowdown: float, more: list[str]) -> int:
-    """Two arms of one run."""
+    """Two variants of one run."""
     slowed = (
         f'SDBENCH_WORKER_PRELOAD = "sdbench_test_slowdown", SDBENCH_TEST_SLOWDOWN = "{slowdown}"'
     )
-    arms = f'arm = [{{ name = "as-it-is" }}, {{ name = "changed", env = {{ {slowed} }} }}]'
-    measure(out, f"arms {slowdown}", 1.0, arms, *more)
+    arms = f'variant = [{{ name = "as-it-is" }}, {{ name = "changed", env = {{ {slowed} }} }}]'
+    measure(out, f"variants {slowdown}", 1.0, arms, *more)
     compare = [sys.executable, "-m", "sdbench", "compare", "latest", "-o", str(out), "--json"]
     document = subprocess.run(compare, check=True, capture_output=True).stdout
     (case,) = json.loads(document)["cases"]

@@ -10,7 +10,7 @@ it wide. What falls due while the watcher is held is read as soon as it goes on,
 rather more here than in a run.
 
 Steady medians until the half-width is 1%; the ratio belongs within 0.99 to 1.01 (PROTOCOL 8). Not
-watched means more than an arm without telemetry: the process that samples, guards and paints is
+watched means more than a variant without telemetry: the process that samples, guards and paints is
 held altogether. How: see ``lockstep.py``.
 """
 

@@ -59,7 +59,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def real_run(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two settings on the CPU, compared with the CPU's pictures: one like them, one nearly so.
+    """Two settings on the CPU, compared with the CPU's images: one like them, one nearly so.
 
     (``browser`` first: without one nothing is measured in vain.)
     """
@@ -84,7 +84,7 @@ def real(real_run: Path, pages: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def faulty(pages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight settings: black pictures when sliced, crashes in two, times that differ."""
+    """Eight settings: black images when sliced, crashes in two, times that differ."""
     black = np.zeros((3, 64, 64), np.float32)
     loaded = pictured(
         tmp_path_factory.mktemp("faulty"),
@@ -181,7 +181,7 @@ def page_file(request: pytest.FixtureRequest) -> Path:
 def test_every_page_is_one_quiet_file_that_asks_for_nothing(
     browser: Browser, page_file: Path
 ) -> None:
-    """``opened`` fails on a console message and on any request; figures and pictures are there."""
+    """``opened`` fails on a console message and on any request; figures and images are there."""
     assert page_file.stat().st_size < 3_000_000
     with opened(browser, page_file) as watched:
         page = watched.page
@@ -241,15 +241,68 @@ def serious(page: Page) -> list[str]:
 
 @pytest.mark.parametrize("page_file", EVERY_PAGE, indirect=True)
 def test_a_phone_has_nothing_to_scroll_sideways(browser: Browser, page_file: Path) -> None:
-    """Wide tables do so in a box of their own, which the keyboard reaches."""
+    """Rows of tables are cards, figures are drawn for it; what is wide has a box of its own, which
+    the keyboard reaches."""
     with opened(browser, page_file, size=PHONE) as watched:
         page = watched.page
         page.locator("details").evaluate_all("all => all.forEach(one => one.open = true)")
         assert page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
-        boxes = page.locator(".scroll, .plot").evaluate_all(
-            "all => all.filter(b => b.scrollWidth > b.clientWidth + 1).map(b => b.tabIndex)"
+        wide = "all => all.filter(b => b.scrollWidth > b.clientWidth + 1).map(b => b.tabIndex)"
+        assert page.locator(".stacked, .plot").evaluate_all(wide) == []
+        assert set(page.locator(".scroll").evaluate_all(wide)) <= {0}
+
+
+def test_on_a_phone_a_row_is_a_card_with_every_cell_named(browser: Browser, faulty: Path) -> None:
+    with opened(browser, faulty, size=PHONE) as watched:
+        table = case_table(watched.page)
+        heads = [words.strip("↕") for words in table.locator("thead th").all_text_contents()]
+        expect(table.locator("thead")).to_be_hidden()
+        row = table.locator("tbody tr").first
+        labels = row.locator("td").evaluate_all("all => all.map(cell => cell.dataset.label)")
+        assert labels == heads[1:] and "Time" in labels
+        shown = row.locator("td").first.evaluate("c => getComputedStyle(c, '::before').content")
+        assert labels[0] in shown
+        for cell in row.locator("th, td:not(:empty)").all():
+            box = cell.bounding_box()
+            assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= PHONE[0]
+
+
+@pytest.mark.parametrize(("size", "kind"), [((1280, 900), "wide"), (PHONE, "narrow")])
+def test_figures_are_drawn_for_the_width_of_the_screen(
+    browser: Browser, faulty: Path, size: tuple[int, int], kind: str
+) -> None:
+    with opened(browser, faulty, size=size) as watched:
+        shown = watched.page.locator(".plot:visible")
+        kinds = shown.evaluate_all("all => all.map(one => one.className)")
+        assert kinds and set(kinds) == {f"plot {kind}"}
+        sizes = shown.locator("svg").evaluate_all(
+            "all => all.map(one => one.getBoundingClientRect().width / one.viewBox.baseVal.width)"
         )
-        assert boxes and set(boxes) == {0}
+        assert all(scale > 1.1 for scale in sizes), "letters as large as they were drawn"
+        if kind == "wide":
+            widths = shown.locator("svg").evaluate_all("all => all.map(o => o.clientWidth)")
+            assert max(widths) > 950
+
+
+@pytest.mark.parametrize("page_file", ["real", "faulty"], indirect=True)
+def test_tables_fit_into_1280_pixels(browser: Browser, page_file: Path) -> None:
+    with opened(browser, page_file) as watched:
+        boxes = watched.page.locator(".stacked")
+        wide = (
+            "all => all.filter(b => b.scrollWidth > b.clientWidth + 1)"
+            ".map(b => b.querySelector('caption').textContent)"
+        )
+        assert boxes.count() > 2 and boxes.evaluate_all(wide) == []
+
+
+def test_the_answer_is_on_the_first_screen(browser: Browser, faulty: Path) -> None:
+    """What is wrong, how long an image takes, what to use: without scrolling."""
+    with opened(browser, faulty) as watched:
+        page = watched.page
+        for words in ("What is wrong", "One image", "Recommended"):
+            expect(page.get_by_role("heading", name=words)).to_be_in_viewport()
+        expect(page.locator(".figure-number").first).to_be_in_viewport()
+        assert page.locator("#verdict").get_by_text("it/s").count() > 0
 
 
 def case_table(page: Page) -> Locator:
@@ -336,11 +389,29 @@ def test_tables_are_filtered_by_words_and_by_outcome(browser: Browser, faulty: P
         assert shown.count() == total
 
 
+def test_pictures_are_side_by_side_until_sliding_is_asked_for(
+    browser: Browser, faulty: Path
+) -> None:
+    with opened(browser, faulty) as watched:
+        figure = watched.page.locator(".wipe").first
+        button, slider = figure.get_by_role("button"), figure.locator("input")
+        places = [figure.locator("img").nth(number).bounding_box() for number in (0, 1)]
+        assert places[0] is not None and places[1] is not None
+        assert places[0]["x"] + places[0]["width"] <= places[1]["x"] + 1
+        expect(slider).to_be_hidden()
+        button.press("Enter")
+        expect(slider).to_be_visible()
+        expect(button).to_have_text("Side by side")
+        button.click()
+        expect(slider).to_be_hidden()
+
+
 def test_slider_goes_from_the_device_s_picture_to_the_cpu_s(browser: Browser, faulty: Path) -> None:
     """The device's is black and the CPU's is not, so what is seen can be told."""
     with opened(browser, faulty) as watched:
         slider = watched.page.locator(".wipe input").first
         stack = watched.page.locator(".wipe-stack").first
+        watched.page.locator(".wipe .slide").first.click()
         slider.focus()
         assert slider.input_value() == "50"
         slider.press("ArrowRight")
@@ -432,7 +503,7 @@ def test_without_scripts_everything_is_there(browser: Browser, page_file: Path) 
         stack = page.locator(".wipe-stack").first
         left, right = (stack.locator("img").nth(number).bounding_box() for number in (0, 1))
         assert left is not None and right is not None
-        assert left["x"] + left["width"] <= right["x"] + 1, "both pictures are seen"
+        assert left["x"] + left["width"] <= right["x"] + 1, "both images are seen"
         expect(page.locator("main > section").last).to_be_visible()
 
 
@@ -470,7 +541,7 @@ def test_damage_is_said(browser: Browser, damaged: Path) -> None:
     with opened(browser, damaged) as watched:
         text = watched.page.locator("main").inner_text()
         assert "records.jsonl line 1 is unreadable" in text
-        assert "This picture cannot be shown: its file is missing or cannot be read." in text
+        assert "This image cannot be shown: its file is missing or cannot be read." in text
 
 
 def test_pictures_say_what_they_are_to_those_who_do_not_see_them(

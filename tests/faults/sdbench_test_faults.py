@@ -1,4 +1,4 @@
-"""A preload that makes the real pipeline die in the ways real ones do, chosen by picture width.
+"""A preload that makes the real pipeline die in the ways real ones do, chosen by image width.
 
 ``SDBENCH_TEST_FAULTS`` is a JSON object from width in pixels to the name of a fault below; the
 fault strikes at the start of the pipeline call with that width, in a real worker, for real.

@@ -1,4 +1,4 @@
-"""Files that are no documents, each way of being wrong once: weights, pictures, traces."""
+"""Files that are no documents, each way of being wrong once: weights, images, traces."""
 
 import hashlib
 import io
@@ -153,7 +153,7 @@ def _jsons() -> Iterator[Item]:
         yield file_of(f"{name}-entries", odd, None)
 
 
-# --- pictures -------------------------------------------------------------------------------------
+# --- images -------------------------------------------------------------------------------------
 
 _GRAPH: dict[str, Any] = {
     "3": {"class_type": "KSampler", "inputs": {"seed": 5, "steps": 8, "cfg": 7.5, "model": ["4"]}},
@@ -245,7 +245,7 @@ _CHUNKS = (
 
 
 def _with_chunks() -> Iterator[bytes]:
-    """A whole picture with one odd chunk more, before its data or after."""
+    """A whole image with one odd chunk more, before its data or after."""
     data = zlib.compress(b"\0" * 25 * 8)
     for name in _CHUNKS:
         for content in (b"", b"\0", b"a\0\0", b"\0" * 40, b"\xff" * 40):
@@ -269,7 +269,7 @@ def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
     return stream.getvalue()
 
 
-# --- pictures, latents and traces of a run --------------------------------------------------------
+# --- images, latents and traces of a run --------------------------------------------------------
 
 
 def _artifacts(pictured: Tree) -> Iterator[Item]:
@@ -362,7 +362,7 @@ def _true_arrays() -> Iterator[Item]:
 
 
 def _too_large() -> tuple[bytes, str]:
-    """A whole black picture of a column more than can be, and the digest that is its name."""
+    """A whole black image of a column more than can be, and the digest that is its name."""
     width, height = 8193, 8192
     packed = zlib.compressobj(1)
     line = b"\0" * ((width + 7) // 8 + 1)

@@ -34,7 +34,7 @@ from sdbench.report.view import timelines
 from sdbench.runs.reading import load_run
 
 MOST_PIXELS = 8192 * 8192
-"""Of the largest picture that a configuration can ask for."""
+"""Of the largest image that a configuration can ask for."""
 
 
 _LONG_TEXT = 20_000
@@ -156,7 +156,7 @@ def _expectations(folder: Path, name: str) -> Iterator[str]:
 def _picture(folder: Path, name: str) -> Iterator[str]:
     found = read_picture((folder / name).read_bytes(), name)
     if found.width * found.height > MOST_PIXELS:
-        yield "an enormous picture is decoded"
+        yield "an enormous image is decoded"
     if found.pixels.dtype != np.uint8 or found.pixels.ndim != 3:
         yield "pixels that are none"
     if name.startswith("with-") and found.settings is None:
@@ -174,7 +174,7 @@ def _log(folder: Path, name: str) -> Iterator[str]:
 
 
 def _artifact(folder: Path, name: str) -> Iterator[str]:
-    """A picture, latents or a trace, by the digest that its name has."""
+    """An image, latents or a trace, by the digest that its name has."""
     run, kind, file = name.split("/")
     digest = file.partition(".")[0]
     artifacts = Artifacts(folder / run)
@@ -191,7 +191,7 @@ def _artifact(folder: Path, name: str) -> Iterator[str]:
     if array is None:
         raise RefusedError
     if kind == "images" and array.shape[0] * array.shape[1] > MOST_PIXELS:
-        yield "an enormous picture is decoded"
+        yield "an enormous image is decoded"
     heads = (str(array.shape), f"torch.float32{array.shape}")
     if digest not in {hashlib.sha256(one.encode() + array.tobytes()).hexdigest() for one in heads}:
         yield "a file that is not what its name says"

@@ -361,7 +361,7 @@ def _file_gone(files: Files, random: Random, subject: Subject) -> None:
         del files[name]
 
 
-# --- pictures and logs ----------------------------------------------------------------------------
+# --- images and logs ----------------------------------------------------------------------------
 
 
 @way("picture", times=6)

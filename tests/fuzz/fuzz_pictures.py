@@ -1,4 +1,4 @@
-"""Pictures, latents and traces that others may have made: unusual, enormous, torn, with texts."""
+"""Images, latents and traces that others may have made: unusual, enormous, torn, with texts."""
 
 import hashlib
 import io
@@ -17,7 +17,7 @@ from PIL import Image, PngImagePlugin
 from safetensors.numpy import save
 
 STRANGER_LEVELS = (250, 4, 251)
-"""The colour of a picture that no run has made, so that it is recognised wherever it is shown."""
+"""The colour of an image that no run has made, so that it is recognised wherever it is shown."""
 PARAMETERS = (
     "a castle\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a, CFG scale: 7.5, Seed: 42, "
     'Size: 512x768, Model: "base, v1", Version: v1.9.0'
@@ -43,12 +43,12 @@ _USER_COMMENT, _EXIF = 0x9286, 0x8769
 
 
 def stranger(size: tuple[int, int] = (64, 64)) -> bytes:
-    """A picture of one colour, as PNG."""
+    """An image of one colour, as PNG."""
     return _saved(Image.new("RGB", size, STRANGER_LEVELS), "PNG")
 
 
 def is_stranger(data: bytes) -> bool:
-    """Whether it is that picture, at whatever size and however it was compressed."""
+    """Whether it is that image, at whatever size and however it was compressed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -57,13 +57,13 @@ def is_stranger(data: bytes) -> bool:
             if image.width * image.height > 1 << 22:
                 return False
             levels = np.asarray(image.convert("RGB"), np.float32).reshape(-1, 3)
-    except Exception:  # Pillow has many for what is no picture
+    except Exception:  # Pillow has many for what is no image
         return False
     return bool((np.abs(levels - np.array(STRANGER_LEVELS)).max(axis=1) < 24).mean() > 0.5)
 
 
 def picture(random: Random) -> bytes:
-    """A whole picture of some format, mode and size, mostly with something embedded."""
+    """A whole image of some format, mode and size, mostly with something embedded."""
     mode = random.choice(("RGB", "RGBA", "L", "LA", "P", "1", "I;16", "CMYK"))
     size = random.choice(((64, 64), (1, 1), (8, 200), (33, 17), (256, 256)))
     kind = random.choice(("PNG", "PNG", "JPEG", "WEBP"))
@@ -247,7 +247,7 @@ def odd_safetensors(random: Random) -> bytes:
 
 
 def true_artifact(random: Random, kind: str) -> tuple[str, bytes]:
-    """An unusual picture, latents or trace, and the digest that is its right name.
+    """An unusual image, latents or trace, and the digest that is its right name.
 
     Anybody can compute a digest: a right name makes nothing harmless.
     """

@@ -58,7 +58,7 @@ class Call:
 
 
 def broken_promises(call: Call, *, strangers: bool) -> Iterator[str]:
-    """What does not hold. ``strangers``: the input has pictures that are not the run's."""
+    """What does not hold. ``strangers``: the input has images that are not the run's."""
     if call.endless is not None:
         yield f"it does not end: {call.endless}"
     yield from (f"a fault nobody foresaw: {one}" for one in call.raised)
@@ -153,7 +153,7 @@ def _configuration(config: dict[str, Any]) -> Iterator[str]:
                 yield f"a variable with which nothing can be started: {name!r}"
     names = [arm["name"].casefold() for arm in config.get("arm", ())]
     if len(set(names)) < len(names) or not names:
-        yield f"arms that cannot be told apart: {names!r}"
+        yield f"variants that cannot be told apart: {names!r}"
 
 
 def _snippets(value: Any) -> Iterator[str]:
@@ -267,11 +267,11 @@ def _page(text: str, name: str) -> Iterator[str]:
 
 
 def _pictures(call: Call) -> Iterator[str]:
-    """A picture whose content is not its name's is not shown as the run's."""
+    """An image whose content is not its name's is not shown as the run's."""
     shown = [data for name, data in call.files.items() if name.endswith((".png", ".webp", ".jpg"))]
     for name, data in call.files.items():
         if name.endswith(".html"):
             found = _EMBEDDED.findall(data.decode("utf-8", "replace"))
             shown += [base64.b64decode(text) for text in found]
     if any(is_stranger(data) for data in shown):
-        yield "it shows a picture that the run has not made"
+        yield "it shows an image that the run has not made"

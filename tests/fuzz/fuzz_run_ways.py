@@ -97,12 +97,12 @@ def _pictures_named(files: Files, random: Random, subject: Subject) -> None:
     files["records.jsonl"] = b"\n".join(lines) + b"\n"
 
 
-# --- pictures, latents, traces, timelines ---------------------------------------------------------
+# --- images, latents, traces, timelines ---------------------------------------------------------
 
 
 @way("run", times=3)
 def _odd_artifact(files: Files, random: Random, subject: Subject) -> None:
-    """A picture, latents, a trace or a timeline that is another than its name says, or none."""
+    """An image, latents, a trace or a timeline that is another than its name says, or none."""
     found = [name for name in files if "/" in name]
     if not found:
         return
@@ -138,7 +138,7 @@ def _odd_artifact(files: Files, random: Random, subject: Subject) -> None:
 
 @way("run", times=2)
 def _true_artifact(files: Files, random: Random, subject: Subject) -> None:
-    """An unusual picture, latents or trace under its right name, and named so in the records."""
+    """An unusual image, latents or trace under its right name, and named so in the records."""
     found = [name for name in files if name.endswith((".png", ".npy", ".safetensors"))]
     if not found:
         return

@@ -1,4 +1,4 @@
-"""Sound inputs to be changed: run folders, configurations, logs, pictures, recordings, models."""
+"""Sound inputs to be changed: run folders, configurations, logs, images, recordings, models."""
 
 import json
 import re

@@ -298,14 +298,18 @@ def _noting(call: Call) -> Iterator[None]:
         yield
 
 
+def _drawn_empty(figure: Figure, *, narrow: bool = False) -> str:
+    return _dressed(_EMPTY_SVG, figure, f"{figure.id}-narrow" if narrow else figure.id)
+
+
 @contextlib.contextmanager
 def _drawing(*, really: bool) -> Iterator[None]:
-    """Figures are drawn, or each is the same empty picture with its own title and words."""
+    """Figures are drawn, or each is the same empty image with its own title and words."""
     if really:
         yield
         return
     with (
-        mock.patch.object(Figure, "inline_svg", lambda self: _dressed(_EMPTY_SVG, self)),
+        mock.patch.object(Figure, "inline_svg", _drawn_empty),
         mock.patch.object(Figure, "png", lambda self: _EMPTY_PNG),
     ):
         yield

@@ -37,7 +37,7 @@ class Sdbench:
     def config(self, text: str, name: str = "plan.toml", *, references: bool = False) -> Path:
         """Write a configuration over small defaults; returns its path.
 
-        Only the tests of correctness pay for pictures made on the CPU to compare with.
+        Only the tests of correctness pay for images made on the CPU to compare with.
         """
         path = self.folder / name
         path.write_text(SMALL + ("" if references else "[reference]\nbudget_s = 0\n") + text)

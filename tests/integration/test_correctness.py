@@ -1,4 +1,4 @@
-"""Real pictures held against the CPU's: references computed, kept and found again."""
+"""Real images held against the CPU's: references computed, kept and found again."""
 
 import json
 import os
@@ -85,7 +85,7 @@ def test_a_fault_in_the_workers_is_found_and_does_not_reach_the_reference(
     for image in by_dtype["bfloat16"].images:
         assert image.own_rounding is not None and image.own_rounding.beyond
         assert image.own_rounding.times in OWN_ROUNDING_TIMES
-        assert len(set(image.own_rounding.pixels_sha256)) > 1, "each is another picture"
+        assert len(set(image.own_rounding.pixels_sha256)) > 1, "each is another image"
         for digest in image.own_rounding.pixels_sha256:
             assert (loaded.path / "images" / f"{digest}.png").is_file()
     verdicts = [entry.dtype for entry in loaded.comparisons]
@@ -136,7 +136,7 @@ def test_the_cpu_s_picture_and_the_trace_are_kept_with_the_run(sdbench: Sdbench)
     assert (loaded.path / "traces" / f"{profile.trace_sha256}.safetensors").is_file()
     assert profile.trace_missing is None
     measured = loaded.replicates[0].of_kind("measured")[0]
-    assert profile.images[0] == measured.images[0], "tracing leaves the picture alone"
+    assert profile.images[0] == measured.images[0], "tracing leaves the image alone"
     shown = sdbench("show", "latest", record.case_id).stdout
     assert "same as CPU" in shown and "text embeddings" in shown
 

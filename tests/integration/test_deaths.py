@@ -11,7 +11,7 @@ from conftest import Sdbench
 
 from sdbench.runs import load_run
 
-# width of the picture: (fault, expected outcome, words in the reason)
+# width of the image: (fault, expected outcome, words in the reason)
 DEATHS = {
     "72": ("abort", "crashed", "SIGABRT"),
     "80": ("segfault", "crashed", "SIGSEGV"),
@@ -85,7 +85,8 @@ def test_every_death_is_a_row_and_the_run_goes_on(
 def test_spawned_and_forked_workers_make_the_same_pictures_and_die_alike(sdbench: Sdbench) -> None:
     environment = _with_faults(**{"72": "abort"})
     hashes = []
-    # (A worker spawned by a cold parent imports the stack: that it dies alike, warm ones show.)
+    # (A worker spawned by a cold parent imports the environment: that it dies alike, warm ones
+    # show.)
     for start, widths in (("fork", ["64", "72"]), ("spawn", ["64"])):
         options = ("--set", f"start={start}", "--set", "timeout_s=300", "--set", "passes=1")
         _, document = sdbench.json("run", sdbench.config(_cases(*widths)), *options, **environment)

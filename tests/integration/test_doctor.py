@@ -176,7 +176,7 @@ def test_deep_names_each_operator_that_is_wrong_and_outlives_one_that_kills(
         ("float16", "group_norm"): "died",
     }
     assert "softmax wrong" in found(document, "deep-cpu-float32")
-    assert "group_norm kills the process" in found(document, "deep-cpu-float16")
+    assert "group_norm crashes the process" in found(document, "deep-cpu-float16")
     assert "failed assertion" in found(document, "deep-cpu-float16")
 
 

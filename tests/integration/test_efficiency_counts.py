@@ -58,7 +58,7 @@ class ByHand:
 
 
 def counted_by_hand() -> dict[str, int]:
-    """Of one picture, by stage: the real pipeline, on the CPU, with hooks."""
+    """Of one image, by stage: the real pipeline, on the CPU, with hooks."""
     import torch
     from diffusers import DDIMScheduler, StableDiffusionPipeline
 

@@ -261,7 +261,7 @@ def test_wrong_use_is_one_line(sdbench: Sdbench) -> None:
         (("localise", "--resolution", "65x64"), "multiple of 8"),
         (("localise", "--batch", "0"), "images"),
         (("localise", "--model", "synthetic/none"), "no model"),
-        (("localise", "--stack", "/nowhere"), "no stack"),
+        (("localise", "--stack", "/nowhere"), "no environment"),
         (("repro", "nothing", "64x64"), "no run"),
     ):
         done = sdbench(*arguments)

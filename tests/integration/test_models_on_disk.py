@@ -1,4 +1,5 @@
-"""Models as people have them on disk: other classes, variants, LoRAs; loaded by real stacks."""
+"""Models as people have them on disk: other classes, variants, LoRAs; loaded by real
+environments."""
 
 import importlib.util
 import json

@@ -245,7 +245,7 @@ def test_faults_of_any_operator_are_recorded_for_what_they_are(sdbench: Sdbench)
     }
     arms = _arms(**{name: {"SDBENCH_STANDIN_FAULT": fault} for name, fault in faults.items()})
     case = ONE_CASE.replace("attention_slicing = true", "attention_slicing = false")
-    # Without guidance the items of the UNet's batch are the pictures.
+    # Without guidance the items of the UNet's batch are the images.
     code, document = sdbench.json(
         *(
             "run",

@@ -1,4 +1,4 @@
-"""The trained model in the package: real pictures, read and judged; faults that spoil them."""
+"""The trained model in the package: real images, read and judged; faults that spoil them."""
 
 import json
 from pathlib import Path
@@ -42,21 +42,21 @@ def test_pictures_show_what_was_asked_for(sdbench: Sdbench) -> None:
     done = sdbench("run", _plan(sdbench), *options, "--fail-on", "wrong", "--label", "x")
     assert done.returncode == 0, done.stderr
     assert "as asked" in done.stdout and "noise by design" not in done.stdout
-    pictures = [line for line in done.stdout.splitlines() if line.startswith("Picture: ")]
+    pictures = [line for line in done.stdout.splitlines() if line.startswith("Image: ")]
     assert len(pictures) == 2 and "a yellow star inside a purple ring" in pictures[1]
     for line in pictures:
-        name = line.removeprefix("Picture: ").split(" – ")[0]
+        name = line.removeprefix("Image: ").split(" – ")[0]
         assert (sdbench.folder / name).is_file()
 
 
 def test_what_a_wrong_picture_costs(sdbench: Sdbench) -> None:
-    """One step is not enough: the picture is no number and not black, and wrong all the same."""
+    """One step is not enough: the image is no number and not black, and wrong all the same."""
     options = ("--set", "images=1", "--set", "replicates=1", "--set", "steps=1")
     arguments = ("run", _plan(sdbench), *options, "--device", "cpu")
     code, document = sdbench.json(*arguments)
     (row,) = document["cases"]
     assert (code, row["outcome"], row["content"]) == (0, "ok", "wrong")
-    assert row["content_reason"].startswith("1 of 1 pictures, the first: ")
+    assert row["content_reason"].startswith("1 of 1 images, the first: ")
     code, _ = sdbench.json(*arguments, "--fail-on", "wrong")
     assert code == 1
 

@@ -32,7 +32,7 @@ def test_matrix_completes_and_pictures_agree(matrix_run: SharedRun) -> None:
             tuple(picture.pixels_sha256 for picture in entry.images)
             for entry in replicate.of_kind("measured")
         }
-        assert len(hashes) == 1, "the same process made different pictures"
+        assert len(hashes) == 1, "the same process made different images"
         assert not any(p.broken or p.flat for e in replicate.passes for p in e.images)
         telemetry = path / "telemetry" / f"{replicate.replicate_id}.1.jsonl"
         lines = [json.loads(line) for line in telemetry.read_text().splitlines()]

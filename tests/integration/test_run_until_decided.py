@@ -1,4 +1,4 @@
-"""A real run that goes on until it is decided, one arm really slower."""
+"""A real run that goes on until it is decided, one variant really slower."""
 
 from conftest import Sdbench
 

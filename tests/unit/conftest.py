@@ -70,7 +70,7 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
         with monkeypatch.context() as here:
             if arguments[:1] in (("run",), ("resume",), ("rerun",)):
                 # Drawing the page at the end takes longer than all else; test_html_page.py has it.
-                here.setattr(Figure, "inline_svg", lambda figure: '<svg role="img"></svg>')
+                here.setattr(Figure, "inline_svg", lambda figure, **_: '<svg role="img"></svg>')
             code = main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
         return code, captured.out, captured.err

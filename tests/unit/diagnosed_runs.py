@@ -23,7 +23,7 @@ FIRST, AXES = "64x64", ("attention_slicing", "warmup", "batching")
 
 
 def plan(replicates: int = 3, **document: Any) -> Config:
-    """Base, sliced, primed and batch cases at one size, two pictures a pass."""
+    """Base, sliced, primed and batch cases at one size, two images per pass."""
     cases = [
         {"resolution": FIRST},
         {"resolution": FIRST, "attention_slicing": True},
@@ -71,7 +71,7 @@ def loaded_run(
 
 
 def passes(times: tuple[float, ...], images: int = 2, **fields: Any) -> list[Pass]:
-    """Measured passes of so many seconds; every pass makes the same pictures."""
+    """Measured passes of so many seconds; every pass makes the same images."""
     pictures = [make_picture(pixels_sha256=f"{image}" * 64) for image in range(images)]
     return [
         make_pass(time, index, **{"images": pictures, **fields})

@@ -75,7 +75,7 @@ def torch_facts(*devices: DeviceFacts, **changes: Any) -> TorchFacts:
 
 
 def mac(**changes: Any) -> DoctorFacts:
-    """An M4 with 32 GB on macOS 26 and the newest stack; nothing to remark."""
+    """An M4 with 32 GB on macOS 26 and the newest environment; nothing to remark."""
     facts = DoctorFacts(
         machine=MachineFacts(
             simulated=False,

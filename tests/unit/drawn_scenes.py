@@ -1,4 +1,4 @@
-"""Pictures of scenes, drawn with Pillow and not with what training draws with."""
+"""Images of scenes, drawn with Pillow and not with what training draws with."""
 
 import math
 
@@ -10,7 +10,7 @@ from sdbench.correctness.scene import PALETTE, Scene, Shape
 
 Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float]
-"""Centre x, centre y and half the width, in units of the picture's side."""
+"""Centre x, centre y and half the width, in units of the image's side."""
 _FINE = 4  # drawn so much larger, then averaged: smooth edges
 
 
@@ -23,7 +23,7 @@ def draw_scene(scene: Scene, boxes: list[Box], side: int) -> Pixels:
 
 
 def with_noise(pixels: Pixels, deviation: float, seed: int = 0) -> Pixels:
-    """The picture with normal noise in every channel, in 8-bit levels."""
+    """The image with normal noise in every channel, in 8-bit levels."""
     noise = np.random.default_rng(seed).normal(0, deviation, pixels.shape)
     return np.clip(np.rint(pixels + noise), 0, 255).astype(np.uint8)
 

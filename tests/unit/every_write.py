@@ -1,6 +1,6 @@
 """Runs a verb over a disk that fails at one call, and what a user does then: look, and resume.
 
-The workers are stand-ins, but they keep pictures as real ones do. What must hold afterwards is in
+The workers are stand-ins, but they keep images as real ones do. What must hold afterwards is in
 :func:`broken_promises`.
 """
 
@@ -98,7 +98,7 @@ class Desk:
         return Said(code, out.getvalue(), err.getvalue())
 
     def work(self, task: Task, supervise: Supervisor) -> Report:
-        """Do as a worker does: make the picture that everybody makes, keep it, tell of it."""
+        """Do as a worker does: make the image that everybody makes, keep it, tell of it."""
         events = worker_events(task, pass_s=next(self.paces))
         if "artifacts" in task.job:
             self.ran.append(task.replicate_id)
@@ -114,11 +114,11 @@ class Desk:
 
 
 def _paces() -> Iterator[float]:
-    """Seconds a pass, so unlike that nothing is decided by them."""
+    """Seconds per pass, so unlike that nothing is decided by them."""
     return itertools.cycle((1.0, 1.5, 0.7))
 
 
-# What every worker makes: the CPU's picture, but for what rounding leaves of it.
+# What every worker makes: the CPU's image, but for what rounding leaves of it.
 _PIXELS = np.rint(smooth_picture().transpose(1, 2, 0) * 255).astype(np.uint8)
 _LATENTS = nudged(latents_of()[-1], 1e-4)
 _PICTURE = make_picture(
@@ -130,7 +130,7 @@ _PICTURE = make_picture(
 
 
 def _pass(event: dict[str, Any], folder: str) -> dict[str, Any]:
-    """A pass whose picture is kept as a worker keeps it."""
+    """A pass whose image is kept as a worker keeps it."""
     images, latents = os.path.join(folder, "images"), os.path.join(folder, "latents")
     not_kept = keep_file(images, f"{_PICTURE.pixels_sha256}.png", lambda: _png(_PIXELS))
     neither = keep_file(latents, f"{_PICTURE.latents_sha256}.npy", lambda: _npy(np, _LATENTS))
@@ -422,7 +422,7 @@ def _missing_files(loaded: LoadedRun, replicate: Replicate, artifacts: Artifacts
         yield f"the timeline of {replicate.replicate_id} is not there and nobody says so"
     for picture in (picture for entry in replicate.passes for picture in entry.images):
         if picture.not_kept is None and artifacts.pixels(picture.pixels_sha256) is None:
-            yield f"a picture of {replicate.replicate_id} is not there and nobody says so"
+            yield f"an image of {replicate.replicate_id} is not there and nobody says so"
         if artifacts.latents(picture.latents_sha256 or "") is None and picture.not_kept is None:
             yield f"latents of {replicate.replicate_id} are not there"
 

@@ -1,4 +1,4 @@
-"""Runs whose pictures have a fault: of a kind, in a stage, in some passes and images."""
+"""Runs whose images have a fault: of a kind, in a stage, in some passes and images."""
 
 import functools
 from collections.abc import Callable
@@ -18,12 +18,12 @@ from sdbench.runs import LoadedRun
 
 SIDE, IMAGES, PASSES = 64, 3, 4
 Paint = Callable[[Array], Array]
-"""From the right picture (3, height, width) in [0, 1] to a wrong one."""
+"""From the right image (3, height, width) in [0, 1] to a wrong one."""
 
 
 @dataclass(frozen=True)
 class At:
-    """One picture of a run: the case it is of, its pass and its image, both counted from 1."""
+    """One image of a run: the case it is of, its pass and its image, both counted from 1."""
 
     case: Case
     number: int
@@ -55,7 +55,7 @@ class Fault:
 
 @functools.cache
 def scene(image: int = 0) -> Array:
-    """A picture with a sky, a ground, a disc, a block and some texture: (3, 64, 64) in [0, 1]."""
+    """An image with a sky, a ground, a disc, a block and some texture: (3, 64, 64) in [0, 1]."""
     y, x = np.mgrid[0:SIDE, 0:SIDE] / SIDE
     sky = np.stack([0.35 + 0.3 * y, 0.5 + 0.3 * y, 0.85 - 0.1 * y])
     ground = np.stack([0.5 - 0.2 * x, 0.42 + 0.1 * x, 0.2 + 0.1 * y])
@@ -73,7 +73,7 @@ def scene(image: int = 0) -> Array:
 
 
 def faulty_run(folder: Path, fault: Fault | None, **document: Any) -> LoadedRun:
-    """One process a case with four passes of three pictures, rounded as the dtype rounds."""
+    """One process a case with four passes of three images, rounded as the dtype rounds."""
     dtype = fault.dtype if fault is not None else document.pop("dtype", "float32")
     cases = (fault.cases if fault is not None else None) or ({}, {"batching": "batch"})
     settings = [{"resolution": f"{SIDE}x{SIDE}", "dtype": dtype, **case} for case in cases]

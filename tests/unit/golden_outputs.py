@@ -179,6 +179,8 @@ def _help() -> Iterator[Output]:
     yield Output(("--help",))
     for verb in VERBS:
         yield Output((verb, "--help"))
+    yield Output(("issues",))
+    yield Output(("issues", "baddbmm-nan", "--torch", "2.8", "--json"))
 
 
 def _about(name: str) -> Iterator[Output]:
@@ -203,7 +205,7 @@ def _about(name: str) -> Iterator[Output]:
         )
         yield report
         yield Output((*report.arguments, "--share"), like=report, slow=kind in ("row", "html"))
-        if kind == "md":  # as a file it has figures and pictures
+        if kind == "md":  # as a file it has figures and images
             yield Output(("report", run, "-o", f"{_WRITTEN}/run.md"), like=report, slow=True)
     yield Output(("repro", run, next(iter(cases)), "-o", f"{_WRITTEN}/repro"))
 

@@ -3,7 +3,7 @@
 Everything is kept byte for byte, except
 
 - figures: title and description of the drawing;
-- pictures (data URIs and PNG files): size and a hash of the pixels;
+- images (data URIs and PNG files): size and a hash of the pixels;
 - numbers with more than ``DIGITS`` significant digits are rounded to so many: scipy 1.14 and 1.17
   have quantiles of t that differ by 2e-11 of their value, and last digits may depend on the
   processor;

@@ -42,7 +42,7 @@ def yardstick(
 
 
 def by_arm(**seconds: float) -> Times:
-    """Another time in each arm."""
+    """Another time in each variant."""
     return lambda slot: steady(seconds[slot.arm])(slot)
 
 
@@ -99,7 +99,7 @@ def one_case(replicates: int = 8, **document: Any) -> Config:
 
 
 def two_arms(replicates: int = 8, **document: Any) -> Config:
-    """Arms ``old`` and ``new``, interleaved."""
+    """Variants ``old`` and ``new``, interleaved."""
     return one_case(replicates, arm=[{"name": "old"}, {"name": "new"}], **document)
 
 

@@ -1,4 +1,4 @@
-"""Runs that were never run, with pictures in their folders and the CPU's beside them."""
+"""Runs that were never run, with images in their folders and the CPU's beside them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ from sdbench.records import Slot
 from sdbench.runs import LoadedRun
 
 Painter = Callable[[Slot, int], Array]
-"""The picture (3, 64, 64) that a process makes in a pass."""
+"""The image (3, 64, 64) that a process makes in a pass."""
 
 
 def four_settings(replicates: int = 1, *, dtypes: tuple[str, ...] = (), **document: Any) -> Config:
@@ -39,9 +39,9 @@ def pictured(
     picture: Callable[[Slot], dict[str, Any]] = lambda slot: {},
     **fields: Any,
 ) -> LoadedRun:
-    """A run on mps with two passes a process; the CPU made ``smooth_picture()``.
+    """A run on mps with two passes per process; the CPU made ``smooth_picture()``.
 
-    ``picture`` gives further fields of a process's pictures.
+    ``picture`` gives further fields of a process's images.
     """
 
     def passes(slot: Slot) -> dict[str, Any]:

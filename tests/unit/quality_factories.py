@@ -1,4 +1,4 @@
-"""Small pictures, latents, traces and references on disk, as workers leave them."""
+"""Small images, latents, traces and references on disk, as workers leave them."""
 
 import hashlib
 import json
@@ -18,12 +18,12 @@ from sdbench.records import Picture
 
 Array = NDArray[Any]
 STEPS = 4
-SHAPE = (4, 8, 8)  # latents of a 64x64 picture
+SHAPE = (4, 8, 8)  # latents of a 64x64 image
 VERSIONS = {"torch": "2.0.0", "diffusers": "0.31.0", "transformers": "4.46.0"}
 
 
 def smooth_picture(seed: int = 0) -> Array:
-    """A float picture (3, 64, 64) in [0, 1] whose 8x8 cells follow each other."""
+    """A float image (3, 64, 64) in [0, 1] whose 8x8 cells follow each other."""
     y, x = np.mgrid[0:64, 0:64] / 64
     phase = 2.0 * seed
     channels = [0.5 + 0.4 * np.sin(5 * x + phase + c) * np.cos(4 * y - phase) for c in range(3)]
@@ -96,7 +96,7 @@ def write_tensors(path: Path, tensors: Tensors) -> None:
 
 
 def keep(folder: Path, picture: Array, latents: Array, **fields: Any) -> Picture:
-    """Write a picture and its final latents as a worker does; the record of them."""
+    """Write an image and its final latents as a worker does; the record of them."""
     from PIL import Image
 
     for name in ("images", "latents"):

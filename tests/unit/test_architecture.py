@@ -24,7 +24,7 @@ IMPORTS: dict[str, str] = {
     "stats": "",
     "words": "",
     "correctness": "files records words",
-    "knowledge": "errors files models records",
+    "knowledge": "errors files models records words",
     "machine": "errors files records",
     "models": "errors files records words",
     "plan": "errors files models records stats words",
@@ -32,9 +32,9 @@ IMPORTS: dict[str, str] = {
     "explain": "correctness errors knowledge records",
     "process": "errors knowledge machine models plan records words worker",
     "runs": "errors files machine plan records words",
-    "analysis": "errors files machine records runs stats",
+    "analysis": "errors files machine records runs stats words",
     "privacy": "errors machine models plan records runs",
-    "stacks": "errors files plan process records",
+    "stacks": "errors files plan process records words",
     "comparison": "analysis errors files knowledge machine records runs stats words",
     "diagnosis": "analysis correctness knowledge machine models quoting records runs stats words",
     "doctor": ("errors files knowledge machine models plan process records stacks words"),
@@ -49,8 +49,8 @@ IMPORTS: dict[str, str] = {
         "localise models plan process quoting records runner runs stats words"
     ),
     "cli": (
-        "analysis comparison correctness doctor errors explain files knowledge localise machine "
-        "models plan privacy process records report repro runner runs stacks stats words"
+        "analysis comparison correctness diagnosis doctor errors explain files knowledge localise "
+        "machine models plan privacy process records report repro runner runs stacks stats words"
     ),
     "__main__": "cli",
 }

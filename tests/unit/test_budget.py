@@ -209,6 +209,6 @@ def test_screen_corrects_the_announced_time_after_the_first_block() -> None:
         screen.block_ends(0, replicates, 130.0, 270.0)
         screen.block_ends(1, replicates, 260.0, 140.0)
     lines = text.getvalue()
-    assert "first figure, after 41 s: 2 s a picture" in lines
+    assert "first figure, after 41 s: 2 s per image" in lines
     assert lines.count("Took 2 min so far; by these times about 4 min more to measure") == 1
     assert "7 min in all" in lines

@@ -245,7 +245,7 @@ def test_a_case_has_its_own_scheduler_steps_and_guidance() -> None:
     "case", [Case(vae_dtype="float32", dtype="float16"), Case(quantization="torchao-int8")]
 )
 def test_no_script_leaves_a_setting_out(case: Case) -> None:
-    with pytest.raises(StoreError, match="is not written"):
+    with pytest.raises(StoreError, match="is not supported"):
         script(case)
 
 

@@ -1,4 +1,5 @@
-"""Limits of the device: measured once for each stack and environment, whatever comes of it."""
+"""Limits of the device: measured once for each environment and environment, whatever
+comes of it."""
 
 from typing import Any
 

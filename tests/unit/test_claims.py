@@ -103,12 +103,15 @@ def test_first_pass_on_an_old_torch_without_priming_is_open() -> None:
     run = loaded_run(versions=OLD, config=plan(case=[{"resolution": "64x64"}]))
     found = claim(run, "a", equality("first-pass", BASE))
     assert (found.verdict, found.effect) == ("inconclusive", 0.5)
-    assert "priming was not measured" in found.sentence
+    assert "a warm-up pass helps was not measured" in found.sentence
 
 
 def test_cases_that_made_one_pass_leave_the_claim_open() -> None:
     found = claim(loaded_run(), "a", equality("first-pass", BASE, "same"))
-    assert found.verdict == "inconclusive" and "no process of it made two passes" in found.sentence
+    assert (
+        found.verdict == "inconclusive"
+        and "no process of the case made two passes" in found.sentence
+    )
 
 
 @pytest.mark.parametrize("later", ["different", "unknown"])
@@ -116,7 +119,7 @@ def test_passes_that_all_differ_say_nothing_of_the_first(later: str) -> None:
     vary = equality("first-pass", BASE, later=later)
     found = claim(loaded_run(), "a", vary, equality("first-pass", PRIMED, "identical"))
     assert (found.verdict, found.effect) == ("inconclusive", None)
-    assert "later passes differ as well" in found.sentence
+    assert "later passes also differ" in found.sentence
 
 
 @pytest.mark.parametrize("versions", [OLD, None])
@@ -147,7 +150,7 @@ def test_one_case_that_cannot_be_told_leaves_the_claim_open() -> None:
     run = loaded_run()
     others = [one for one in first_passes(run, "same", "same") if one.case_ids != [SLICED.case_id]]
     found = claim(run, "a", *others, equality("first-pass", SLICED, "unknown"))
-    assert found.verdict == "inconclusive" and "1 more could not be decided" in found.sentence
+    assert found.verdict == "inconclusive" and "1 more case could not be decided" in found.sentence
 
 
 # --- (b) -----------------------------------------------------------------------------------------

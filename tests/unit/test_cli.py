@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from factories import Called, make_config, make_picture, make_run, play, small_run, worker_events
 
+from sdbench.analysis.case_words import case_words
 from sdbench.cli import VERBS, cli, show
 from sdbench.cli.list import MOST
 from sdbench.knowledge.crash_reports import read_crash_report
@@ -37,12 +38,12 @@ def keep(root: Path, run: Run | None = None) -> Path:
 
 
 def own_run(config: Config | None = None, **fields: Any) -> Run:
-    """A run that this machine and this stack could go on with."""
+    """A run that this machine and this environment could go on with."""
     return make_run(config, **{"stacks": {"current": resolve_stack("current")}, **fields})
 
 
 def black(task: Task, supervise: Supervisor) -> Report:
-    """A worker that makes black pictures and ends well."""
+    """A worker that makes black images and ends well."""
     events = worker_events(task)
     for event in events:
         if event["event"] == "pass":
@@ -181,7 +182,7 @@ def test_module_is_the_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["run", "quik"], "quik: no such configuration; there are"),
+        (["run", "quik"], "quik: no such configuration; did you mean"),
         (["run", "absent.toml"], "absent.toml: no such file"),
         (["run", "quick", "--set", "steps=0"], "quick: steps: expected a number from 1 to 1000"),
         (["run", "quick", "--set", "stepps=1"], "quick: stepps: unknown key; did you mean 'steps'"),
@@ -192,7 +193,10 @@ def test_module_is_the_command(tmp_path: Path) -> None:
             "no model 'synthetic/x'; there are builtin/shapes, synthetic/",
         ),
         (["run", "quick", "--model", "./absent"], "no model './absent': expected a folder"),
-        (["run", "quick", "--stack", "./absent"], "no stack './absent': expected 'current', or"),
+        (
+            ["run", "quick", "--stack", "./absent"],
+            "no environment './absent': expected 'current', or",
+        ),
         (["resume", "nothing"], "no run called 'nothing'"),
         (["show", "nothing"], "no run called 'nothing'"),
         (["show", "latest"], "no run called 'latest'"),
@@ -258,7 +262,7 @@ def test_long_run_into_a_pipe_is_not_started(call: Called, results: Path, own_ca
     code, out, err = call("run", "full", "--device", "cpu", "-o", str(results))
     assert (code, out) == (2, "")
     assert re.search(
-        r"it takes about \d+\.\d hours.*there is nobody to ask here, so add --yes", err
+        r"it takes about \d+\.\d hours.*no terminal is available for a question, so add --yes", err
     )
     assert not own_cache.exists()
     assert list_runs(results) == []
@@ -433,7 +437,7 @@ def test_device_that_does_not_work_is_exit_code_3(
 
     code, out, err = call(*small_run(results, "--device", "mps"), script=probing)
     assert (code, out) == (3, "")
-    assert err == "sdbench: device mps: no Metal here\n"
+    assert err == "sdbench: device mps: no Metal here; next: sdbench doctor\n"
 
 
 # --- resume, list, show --------------------------------------------------------------------------
@@ -470,7 +474,7 @@ def test_resume_with_another_preload_is_exit_code_3(
 
 
 def run_with_a_secret() -> Run:
-    """As it is written down: an arm had a token, and the file has none."""
+    """As it is written down: a variant had a token, and the file has none."""
     arm = {"name": "mine", "env": {"HF_TOKEN": TOKEN, "PYTORCH_X": "1"}}
     run = own_run(config=make_config(arm=[arm]))
     written = hidden_run(run)
@@ -487,7 +491,7 @@ def test_resume_asks_again_for_a_secret_of_an_arm(
     code, out, err = call("resume", "latest", "-o", str(results), script=play)
     assert (code, out) == (3, "")
     assert_one_line(err)
-    assert "arm mine was given HF_TOKEN" in err
+    assert "variant mine was given HF_TOKEN" in err
     assert "set it in the environment to go on" in err
     assert (path / "run.json").read_bytes() == before
 
@@ -542,7 +546,7 @@ def test_run_that_another_process_works_on_is_exit_code_2(call: Called, results:
 
 
 def test_list_prints_one_document_even_of_nothing(call: Called, results: Path) -> None:
-    assert json.loads(call("list", "--json", "-o", str(results))[1]) == {"runs": []}
+    assert json.loads(call("list", "--json", "-o", str(results))[1])["runs"] == []
     path = keep(results, own_run(label="mine"))
     code, out, err = call("list", "--json", "-o", str(results))
     (row,) = json.loads(out)["runs"]
@@ -649,7 +653,7 @@ def test_show_of_a_case_that_is_not_there_lists_those_that_are(call: Called, res
     assert code == 2
     assert_one_line(err)
     for planned in load_run(path).run.plan.cases:
-        assert planned.case_id in err
+        assert case_words(planned.case) in err
 
 
 def test_show_of_a_broken_run_is_one_line_and_exit_code_3(call: Called, results: Path) -> None:
@@ -694,7 +698,7 @@ def test_impossible_name_is_one_short_line(
     code, out, err = call(*arguments, script=play)
     assert (code, out) == (2, "")
     assert_one_line(err)
-    assert expected in err and len(err) < 500
+    assert expected in err and len(err) < 550
 
 
 def test_variable_no_process_can_have_is_refused_before_a_folder_is_made(
@@ -714,7 +718,7 @@ def test_gate_on_pictures_fails_where_none_could_be_judged(call: Called, results
     arguments = small_run(results, "--set", "reference.budget_s=0")
     code, _, err = call(*arguments, "--fail-on", "wrong", script=play)
     assert code == 1
-    assert "sdbench: --fail-on wrong: no picture could be judged: " in err
+    assert "sdbench: --fail-on wrong: no image could be judged: " in err
     assert call(*arguments, script=play)[0] == 0
 
 

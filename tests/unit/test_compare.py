@@ -1,4 +1,4 @@
-"""Verdicts on a replicate's pictures, from files as workers leave them."""
+"""Verdicts on a replicate's images, from files as workers leave them."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ EXPECTED = 2e-3  # of the final latents, see make_floor
 
 
 def replicate_of(*passes: list[Picture], **fields: Any) -> Replicate:
-    """Measured passes with these pictures."""
+    """Measured passes with these images."""
     made = [make_pass(index=number, images=images) for number, images in enumerate(passes, 1)]
     return make_replicate(passes=made, **fields)
 
@@ -50,7 +50,7 @@ def compare(
 
 
 def kept(folder: Path, image: int = 0, error: float = 0.0, **fields: Any) -> Picture:
-    """The reference's image with an error of that relative size in latents and picture."""
+    """The reference's image with an error of that relative size in latents and image."""
     latents = latents_of(image)[-1]
     picture = smooth_picture(image)
     if error:
@@ -65,7 +65,7 @@ def test_identical_is_a_match_with_margin_zero(tmp_path: Path) -> None:
     for image in found.images:
         assert image.psnr_db is None and image.ssim == pytest.approx(1.0)
         path = tmp_path / "images" / f"{image.reference_pixels_sha256}.png"
-        assert path.is_file(), "the CPU's picture is kept beside"
+        assert path.is_file(), "the CPU's image is kept beside"
 
 
 def test_margin_is_the_error_over_four_times_what_is_expected(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_an_image_that_shows_nothing_is_named_apart(tmp_path: Path) -> None:
     assert [bool(image.differences) for image in found.images] == [True, False]
     assert found.verdict == "drift" and found.reason is not None
     assert found.reason.startswith("image 1 of pass 1 ")
-    assert found.reason.endswith("image 2 differs too, with nothing to be seen")
+    assert found.reason.endswith("image 2 differs too, without a visible difference")
 
 
 @pytest.mark.parametrize("where", ["in the latents too", "in the decode alone"])
@@ -210,7 +210,7 @@ def test_a_picture_of_another_size_is_another_picture(tmp_path: Path) -> None:
     ],
 )
 def test_what_the_cpus_picture_is_too_is_no_fault(tmp_path: Path, own: Any, fault: str) -> None:
-    """Random weights may make such pictures."""
+    """Random weights may make such images."""
     made = replicate_of([keep(tmp_path, own, latents_of()[-1])])
     alike = ReferenceSet({0: make_reference(pictures=own[None])}, make_floor())
     found = compare(tmp_path, made, alike)
@@ -279,7 +279,7 @@ def nearly_flat() -> Any:
         (np.random.default_rng(4).random((3, 64, 64)), "noise"),
         (smooth_picture(), None),
     ],
-    ids=["of one colour", "nearly of one colour", "of 10 levels", "noise of pixels", "a picture"],
+    ids=["of one colour", "nearly of one colour", "of 10 levels", "noise of pixels", "an image"],
 )
 @pytest.mark.parametrize("is_kept", [True, False], ids=["kept", "not kept"])
 def test_what_a_trained_model_never_makes_needs_no_reference(
@@ -324,7 +324,7 @@ def test_without_a_floor_only_another_picture_is_told(tmp_path: Path) -> None:
 def test_no_picture_was_made(tmp_path: Path) -> None:
     prime = make_pass(kind="prime", index=0, images=[make_picture()])
     found = compare(tmp_path, make_replicate(passes=[prime]))
-    assert (found.verdict, found.reason, found.images) == ("unknown", "no picture was made", [])
+    assert (found.verdict, found.reason, found.images) == ("unknown", "no image was made", [])
 
 
 # --- files that are not as they should be --------------------------------------------------------
@@ -398,7 +398,7 @@ def test_a_stage_on_the_way_that_differs_is_drift(
 ) -> None:
     found = traced(tmp_path, errors, text, picture)
     assert found.verdict == "drift"
-    assert found.reason is not None and found.reason.startswith(where)
+    assert found.reason is not None and found.reason.startswith(where.replace("picture", "image"))
 
 
 def test_a_packaged_picture_has_eight_bits_and_that_is_allowed_for(tmp_path: Path) -> None:
@@ -494,7 +494,7 @@ def test_what_stayed_float32_in_the_floor_is_in_the_record(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "floor",
     [None, make_floor(latents={1: None, STEPS: 1e-3}, noise=None), make_floor(picture=None)],
-    ids=["none", "nulls", "no picture"],
+    ids=["none", "nulls", "no image"],
 )
 def test_identical_pictures_need_no_floor(tmp_path: Path, floor: Any) -> None:
     """Seen with torch 1.13.1 and the tiny model in 2, 3 and 8 steps."""

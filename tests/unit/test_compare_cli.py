@@ -66,7 +66,7 @@ def test_run_with_arms_is_compared_by_arm_without_being_asked(call: Called, root
         (1.3, [], 0),
         (1.3, ["--fail-on", "slower"], 1),
         (1.3, ["--fail-on", "any"], 1),
-        (1.3, ["--fail-on", "wrong"], 1),  # no picture was checked
+        (1.3, ["--fail-on", "wrong"], 1),  # no image was checked
         (1.3, ["--fail-on", "slower", "--threshold", "0.5"], 0),
         (1.0, ["--fail-on", "any"], 0),
         (1.3, ["--bisect"], 1),

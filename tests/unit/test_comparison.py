@@ -36,7 +36,7 @@ def only(comparison: Comparison) -> CaseComparison:
 
 
 def arms(old: float = 1.0, new: float = 1.0, replicates: int = 8, **more: Any) -> CaseComparison:
-    """Two arms of one run, one case."""
+    """Two variants of one run, one case."""
     return only(
         compare_axis(
             [measured(by_arm(old=old, new=new), config=two_arms(replicates), **more)], "arm"
@@ -58,7 +58,8 @@ def telemetry(**fields: Any) -> TelemetrySummary:
 
 
 def profiled(samples: dict[str, int | None], key: str = "arm") -> Any:
-    """Processes of which the first counts its denoiser's samples, by arm or other key of a slot."""
+    """Processes of which the first counts its denoiser's samples, by variant or other key of a
+    slot."""
 
     def fields_of(slot: Slot) -> Fields:
         count = samples[getattr(slot, key)]
@@ -247,7 +248,7 @@ def test_sides_whose_denoiser_did_other_work_get_no_verdict() -> None:
     assert case.explanation == REASONS["work-differs"]
     assert case.peak_memory.verdict == "equivalent"
     (difference,) = comparison.differences
-    assert difference.what == "denoiser samples an image"
+    assert difference.what == "denoiser samples per image"
     assert (difference.base, difference.new) == ("20", "40")
 
 
@@ -364,7 +365,7 @@ def test_run_stopped_within_a_block_is_judged_by_those_before_and_says_how_to_go
     assert (case.verdict, case.reason, case.n) == ("slower", None, (5, 5))
     assert case.peak_memory.verdict == "equivalent"
     (note,) = comparison.summary.notes
-    assert "11 of 16 processes are done; go on with: sdbench resume results/x" in note
+    assert "11 of 16 processes are done; continue with: sdbench resume results/x" in note
 
 
 def test_what_was_amiss_with_the_machine_is_told_beside_the_verdicts() -> None:
@@ -849,7 +850,7 @@ def test_run_beside_itself_or_beside_another_machines_says_so() -> None:
     loaded = measured(config=one_case())
     assert "both sides are the same run" in compare_runs(loaded, loaded).summary.notes
     elsewhere = other(machine_id="f" * 16)
-    hint = "the runs are of two machines; to compare the machines add --by machine"
+    hint = "the runs are from two machines; to compare the machines, add --by machine"
     assert hint in compare_runs(loaded, elsewhere).summary.notes
     assert hint not in compare_runs(loaded, elsewhere, by_machine=True).summary.notes
     assert hint not in compare_runs(loaded, other()).summary.notes
@@ -895,7 +896,7 @@ def test_picture_wrong_on_one_machine_is_wrong() -> None:
     runs = [machine(index, 0.8 + 0.01 * index) for index in range(3)]
     case = only(compare_axis([*runs, bad], "arm"))
     assert (case.verdict, case.reason, case.correct.new) == ("incorrect", "wrong-in-new", "broken")
-    assert "wrong picture on 1" in (case.explanation or "")
+    assert "wrong image on 1" in (case.explanation or "")
 
 
 def make_slot_of(entry: Any) -> Slot:

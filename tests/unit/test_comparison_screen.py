@@ -1,6 +1,7 @@
 """What the screen of a comparison says, one thing after another."""
 
 import io
+import re
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ def other(loaded: LoadedRun | None = None, **fields: Any) -> LoadedRun:
 
 
 def machine(index: int, ratio: float, **more: Any) -> LoadedRun:
-    """A run of two arms on a machine of its own."""
+    """A run of two variants on a machine of its own."""
     loaded = measured(by_arm(old=1.0, new=ratio), config=two_arms(6), **more)
     return changed(loaded, run_id=f"run-{index}-{ratio}", machine_id=f"{index:016}")
 
@@ -88,3 +89,60 @@ def test_case_that_completes_now_is_said_to_be_fixed() -> None:
         fields=lambda slot: ended_as("crashed", signal="SIGSEGV") if slot.arm == "old" else {},
     )
     assert "fixed: this case now completes" in screen(compare_axis([crashing], "arm"))
+
+
+def narrow(comparison: Comparison, width: int) -> str:
+    out = io.StringIO()
+    render_comparison(comparison, Console(file=out, width=width))
+    return out.getvalue()
+
+
+def slowed(*names: str) -> Comparison:
+    """One arm and others that take three times as long and half the memory, with longish names."""
+    arms = [{"name": name} for name in ("torch-1.13", *names)]
+    loaded = measured(
+        by_arm(**{"torch-1.13": 1.0}, **dict.fromkeys(names, 3.0)),
+        config=one_case(8, arm=arms),
+        fields=lambda slot: {
+            "peak_memory_bytes": 10**9 if slot.arm == "torch-1.13" else 5 * 10**8,
+            "peak_memory_source": "mps-allocated",
+        },
+    )
+    return compare_axis([loaded], "arm")
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120, 160, 200])
+def test_nothing_is_cut_off_however_narrow_the_screen(width: int) -> None:
+    comparison = slowed("torch-2.5", "torch-2.13")
+    shown = narrow(comparison, width)
+    (case, _) = comparison.cases
+    assert case.ratio is not None and case.ci95 is not None
+    assert "…" not in shown
+    for words in ("torch-2.13", f"×{case.ratio:.3f}", f"{case.ci95[0]:.3f}–{case.ci95[1]:.3f}"):
+        assert words in shown
+    assert "1.0 GB" in shown and "500 MB" in shown
+
+
+def test_a_decided_ratio_is_put_into_words() -> None:
+    shown = narrow(slowed("new"), 200)
+    assert re.search(r"slower, [23](\.\d+)? times the time", shown)
+    assert re.search(
+        r"Geometric mean of 2 ratios: \S+ \([23]\S* times the time\)\.",
+        narrow(slowed("new", "newer"), 200),
+    )
+
+
+def test_an_undecided_comparison_has_no_ratio_in_words() -> None:
+    shown = narrow(compare_runs(measured(), other()), 200)
+    assert "less time" not in shown and "more time" not in shown and "times the" not in shown
+
+
+def test_sides_that_are_unlike_are_reported_first() -> None:
+    more_steps = measured(steady(seed=2), config=one_case(8, steps=7))
+    lines = screen(compare_runs(measured(), other(more_steps))).splitlines()
+    assert lines[0].startswith("Not comparable: ") and "steps" in lines[0]
+
+
+def test_the_work_that_a_time_is_of_is_in_the_head() -> None:
+    shown = screen(compare_runs(measured(), other()))
+    assert re.search(r"^work +2 steps, ddim, \d pictures? a pass$", shown, re.MULTILINE)

@@ -360,7 +360,8 @@ def test_override_that_cannot_be_is_explained(override: str, expected: str) -> N
 
 
 def test_unknown_configuration_lists_the_shipped_ones() -> None:
-    with pytest.raises(ConfigError, match=r"quik: no such configuration; there are .*quick"):
+    words = r"quik: no such configuration; did you mean 'quick'\? there are .*quick"
+    with pytest.raises(ConfigError, match=words):
         load_config("quik")
 
 
@@ -433,7 +434,7 @@ def test_no_shipped_configuration_holds_memory(name: str) -> None:
         ),
         (
             {"arm": [{"name": "a", "hold_bytes": 5}]},
-            "arm[0].hold_bytes: expected in [pressure], for all arms alike",
+            "arm[0].hold_bytes: expected in [pressure], for all variants alike",
         ),
     ],
 )

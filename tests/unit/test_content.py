@@ -1,4 +1,4 @@
-"""The reader of pictures, on pictures drawn here: right ones, and wrong ones of every kind."""
+"""The reader of images, on images drawn here: right ones, and wrong ones of every kind."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Where the verdict on a picture's content goes: record, row, table, exit code."""
+"""Where the verdict on an image's content goes: record, row, table, exit code."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ PROMPTS = (SCENE.caption(), "a blue circle on a white background")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A run's folder with one stored picture: a red circle on white."""
+    """A run's folder with one stored image: a red circle on white."""
     (tmp_path / "images").mkdir()
     Image.fromarray(PIXELS).save(tmp_path / "images" / f"{STORED}.png")
     return tmp_path
@@ -53,7 +53,7 @@ def test_other_models_pictures_are_not_read(folder: Path) -> None:
 def test_picture_that_is_not_stored_gets_no_verdict_but_the_reason(folder: Path) -> None:
     (picture,) = judged(folder, make_picture(pixels_sha256="c" * 64))
     assert picture.content is None
-    assert picture.content_reason == "the picture could not be read"
+    assert picture.content_reason == "the image could not be read"
 
 
 def test_not_finite_is_wrong_whatever_the_stored_picture_shows(folder: Path) -> None:
@@ -87,8 +87,8 @@ WRONG = make_picture(content="wrong", content_reason="there is nothing red")
 def test_one_wrong_picture_makes_the_case_wrong() -> None:
     (row,) = summary_of(RIGHT, WRONG).cases
     assert row.content == "wrong"
-    assert row.content_reason == "1 of 2 pictures, the first: there is nothing red"
-    assert row.correct == "unknown"  # that is said beside the CPU's pictures only
+    assert row.content_reason == "1 of 2 images, the first: there is nothing red"
+    assert row.correct == "unknown"  # that is said beside the CPU's images only
 
 
 def test_case_is_right_when_all_its_pictures_are() -> None:
@@ -97,7 +97,7 @@ def test_case_is_right_when_all_its_pictures_are() -> None:
     (row,) = summary_of(RIGHT, make_picture(content_reason="the prompt is odd")).cases
     assert (row.content, row.content_reason) == (None, "the prompt is odd")
     (row,) = summary_of(make_picture()).cases
-    assert row.content_reason == "only the pictures of builtin/shapes can be read"
+    assert row.content_reason == "only the images of builtin/shapes can be read"
 
 
 def test_fail_on_wrong_means_wrong_content_too() -> None:
@@ -112,7 +112,7 @@ def test_table_says_it_in_plain_words() -> None:
     assert picture_words(summary_of(make_picture()).cases[0]) == "not checked"
     console = Console(record=True, width=200)
     render_summary(summary_of(WRONG), console)
-    assert "not what was asked for – 1 of 1 pictures" in console.export_text()
+    assert "not what was asked for – 1 of 1 images" in console.export_text()
 
 
 def test_shipped_model_is_there_and_as_it_was_shipped() -> None:

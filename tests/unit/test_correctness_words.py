@@ -57,10 +57,10 @@ def test_a_match_is_told_with_its_distances_and_its_source() -> None:
     assert picture[1].split("; ") == [
         "pass 1, 2, profile: same as CPU",
         "final latents 1.2e-03 away, 0.15 of what rounding allows",
-        "picture PSNR 51 dB, SSIM 0.999",
+        "image PSNR 51 dB, SSIM 0.999",
     ]
     assert correctness_lines([record, record])[8:] == [
-        ("CPU's picture", "packaged, made with torch 2.13.0")
+        ("CPU's image", "packaged, made with torch 2.13.0")
     ]
 
 
@@ -76,7 +76,10 @@ def test_what_is_wrong_is_named() -> None:
     )
     lines = dict(correctness_lines([compared(verdict="broken", images=[image])]))
     assert lines["run 3"] == "wrong"
-    assert lines["  image 2"] == "pass 1: wrong; another picture; final latents not finite"
+    assert (
+        lines["  image 2"]
+        == "pass 1: wrong; an image different from the CPU's; final latents not finite"
+    )
 
 
 def test_the_check_before_a_run_is_one_line_that_obeys_nothing() -> None:

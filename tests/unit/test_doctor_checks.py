@@ -159,7 +159,7 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
     ),
     (mac(os_version="fifteen"), "macos-version", "unknown", "fifteen", ""),
     # a virtual Mac
-    (mac(virtual=True), "virtual-machine", "warn", "no verdict about speed", "real Mac"),
+    (mac(virtual=True), "virtual-machine", "warn", "speed cannot be judged", "real Mac"),
     # Python
     (
         mac(interpreter_architecture="x86_64", os_version="13.4"),
@@ -191,7 +191,7 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
     ),
     (
         mac(python="3.11.1", packages=OLD_PACKAGES),
-        *("python-version", "warn", "not made for it", "uv venv"),
+        *("python-version", "warn", "does not support it", "uv venv"),
     ),
     (mac(python="3.10.1", packages=OLD_PACKAGES), "python-version", "pass", "3.10.1", ""),
     (mac(python="3.15.0"), "python-version", "pass", "3.15.0", ""),
@@ -269,11 +269,11 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
     ),
     (
         mac(requires={"diffusers": ["safetensors>=0.9"]}),
-        *("stack-compatible", "fail", "diffusers 0.42.1 asks for safetensors>=0.9", "==0.8.0"),
+        *("stack-compatible", "fail", "diffusers 0.42.1 requires safetensors>=0.9", "==0.8.0"),
     ),
     (
         mac(requires={"diffusers": ['torch>=3; extra == "torch"']}),
-        *("stack-compatible", "warn", "asks for torch>=3", ""),
+        *("stack-compatible", "warn", "requires torch>=3", ""),
     ),
     (
         mac(packages=OLD_PACKAGES, requires={"safetensors": ['torch>=2.4; extra == "torch"']}),
@@ -298,7 +298,7 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
     # Not where known-issues says to leave it off.
     (
         mac(memory_bytes=8 * GIB, packages={**PACKAGES, "torch": "2.13.0"}),
-        *("memory", "warn", "tight", "picture at a time: sdbench run --only batching=loop"),
+        *("memory", "warn", "tight", "image at a time: sdbench run --only batching=loop"),
     ),
     (mac(memory_bytes=16 * GIB), "memory", "pass", "16 GB", ""),
     (mac(memory_bytes=2 * GIB), "memory", "fail", "too little", "synthetic/tiny"),
@@ -350,11 +350,11 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
         *("disk", "warn", "11.0 GB", "free some disk"),
     ),
     # power, heat, load
-    (mac(source="battery"), "power", "warn", "battery, 100% left", "plug in"),
+    (mac(source="battery"), "power", "warn", "battery, 100% left", "connect the power adapter"),
     (mac(low_power_mode=True), "power", "warn", "low power mode on", "pmset -a lowpowermode 0"),
     (mac(source="ups", low_power_mode=UNTOLD), "power", "pass", "a UPS", ""),
     (mac(thermal="heavy"), "thermal", "warn", "heavy", "cool down"),
-    (mac(load_1min=6.0), "load", "pass", "6.0 on 10 cores", ""),  # its GPU makes the pictures
+    (mac(load_1min=6.0), "load", "pass", "6.0 on 10 cores", ""),  # its GPU makes the images
     (mac(load_1min=11.0), "load", "warn", "11.0 on 10 cores", "top"),
     (mac(nice=10), "scheduling", "warn", "niceness 10", "new terminal"),
     (mac(background=True), "scheduling", "warn", "in the background", "taskpolicy"),
@@ -362,7 +362,7 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
     (cuda_box(memory_used_bytes=140 * GIB), "gpu", "warn", "150.3 GB in use", "nvidia-smi"),
     (cuda_box(memory_total_bytes=2 * GIB), "gpu", "fail", "2.1 GB", "synthetic/tiny"),
     (cuda_box(throttled=["heat (software)"]), "gpu", "warn", "heat", "PERFORMANCE"),
-    (cuda_box(throttled=["power limit"]), "gpu", "pass", "held down: power limit", ""),
+    (cuda_box(throttled=["power limit"]), "gpu", "pass", "throttled: power limit", ""),
     (cuda_box(gpus=UNTOLD, nvidia_driver=True), "gpu", "unknown", "nobody told", ""),
     # variables
     (
@@ -374,7 +374,7 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
         *("environment-variables", "fail", "run on the CPU", f"unset {HIGH} PYTORCH_ENABLE_MPS_"),
     ),
     (mac(environment={HIGH: "0.0"}), "environment-variables", "warn", "freeze", "unset"),
-    (cpu_box(environment={HIGH: "1.0"}), "environment-variables", "pass", "none", ""),
+    (cpu_box(environment={HIGH: "1.0"}), "environment-variables", "pass", "no such variable", ""),
     (
         mac(environment={"PYTORCH_ENABLE_MPS_FALLBACK": "1", "PYTORCH_MPS_FAST_MATH": "1"}),
         "environment-variables",
@@ -384,7 +384,7 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
     ),
     (
         mac(environment={"PYTORCH_ENABLE_MPS_FALLBACK": "0", "CUDA_VISIBLE_DEVICES": ""}),
-        *("environment-variables", "pass", "none", ""),
+        *("environment-variables", "pass", "no such variable", ""),
     ),
     (cuda_box(environment={"CUDA_VISIBLE_DEVICES": ""}), "environment-variables", "warn", "no", ""),
     (
@@ -437,7 +437,7 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
                 device("mps", available=False, computes=UNTOLD, reason="it needs macOS 12.3")
             )
         ),
-        *("mps-available", "fail", "needs macOS 12.3", "Terminal of the Mac itself"),
+        *("mps-available", "fail", "needs macOS 12.3", "Terminal application on the Mac itself"),
     ),
     (
         mac(torch=NO_MPS, packages={**PACKAGES, "torch": "2.9.1"}, os_version="13.4"),
@@ -458,7 +458,7 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
         mac(torch=torch_facts(device("mps", computes=False, reason="the first operation failed"))),
         *("mps-computes", "fail", "first operation failed", "restart"),
     ),
-    (mac(torch=torch_facts()), "mps-built", "unknown", "did not get as far as mps", ""),
+    (mac(torch=torch_facts()), "mps-built", "unknown", "did not answer for mps", ""),
     # cuda
     (
         cuda_box(torch=torch_facts(no_device("cuda"))),
@@ -529,7 +529,7 @@ def test_stand_in_has_the_rows_of_a_mac_for_its_device() -> None:
 
 
 def test_recorded_virtual_mac_does_not_compute_whatever_torch_says() -> None:
-    device_facts = device("mps", computes=Unavailable("nothing can be computed on a recording"))
+    device_facts = device("mps", computes=Unavailable("a recording cannot compute anything"))
     torch = torch_facts(device_facts)
     virtual = verdicts(recorded(mac(virtual=True, torch=torch)))["mps-computes"]
     assert virtual.status == "fail" and "virtual Mac" in virtual.found
@@ -559,7 +559,7 @@ def issues_of(**changes: Any) -> Check:
 def test_known_issues_are_those_of_the_versions() -> None:
     old = issues_of(packages=OLD_PACKAGES, os_version="13.4")
     assert old.status == "warn"
-    assert "The first pass gives another picture" in old.found
+    assert "The first pass gives an image different" in old.found
     assert "https://github.com/huggingface/diffusers/issues/372" in old.why
     new = issues_of()
     assert new.status == "pass" and "first pass" not in new.found

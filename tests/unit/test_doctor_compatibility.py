@@ -58,7 +58,7 @@ def test_every_release_in_the_table_has_its_row() -> None:
         ("2.3.0+git97ff6cf", "a build from source"),
         ("2.9.0rc3", "a pre-release"),
         ("5.0.0rc1", "a pre-release"),
-        ("2.3.0+computecanada", "a build of somebody else's"),
+        ("2.3.0+computecanada", "a third-party build"),
     ],
 )
 def test_what_is_no_release_is_called_what_it_is(version: str | None, kind: str | None) -> None:

@@ -155,7 +155,7 @@ def test_verdict_of_a_dtype(kind: str, dtype: str, verdict: str, status: str) ->
 def test_one_row_for_each_dtype() -> None:
     checks = result_of("mps", ("float32", "gelu", "right"), ("float16", "gelu", "wrong"))
     assert [check.status for check in checks] == ["pass", "fail"]
-    assert "gelu wrong (5.0e-02 off, 1.0e-03 is fine)" in checks[1].found
+    assert "gelu wrong (error 5.0e-02, tolerance 1.0e-03)" in checks[1].found
 
 
 def test_ceilings_in_words() -> None:
@@ -172,11 +172,11 @@ def test_ceilings_in_words() -> None:
 @pytest.mark.parametrize(
     ("facts", "reason"),
     [
-        (recorded(mac()), "nothing can be computed on a recording"),
-        (mac(torch=TorchFailed(reason="dead")), "torch offers no device"),
+        (recorded(mac()), "a recording cannot compute anything"),
+        (mac(torch=TorchFailed(reason="dead")), "torch offers no working device"),
         (
             mac(torch=TorchFacts(version="2.1", devices={}, threads=1, import_s=1.0)),
-            "torch offers no device",
+            "torch offers no working device",
         ),
         (mac(), None),
     ],

@@ -103,8 +103,8 @@ def test_chatter_on_standard_output_does_no_harm(stub: Stub) -> None:
         ("sys.exit('this is not the Python you want')", "not the Python you want"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "the process died with SIGSEGV"),
         ("say('failed', type='ValueError', message='a\\nb')", "ValueError: a b"),
-        ("say('done')", "it ends without an answer"),
-        ("say('packages', python=3); say('done')", "it ends without an answer"),
+        ("say('done')", "it ended without an answer"),
+        ("say('packages', python=3); say('done')", "it ended without an answer"),
         ("os.write(fd, b'x' * (3 << 20))", "an endless line"),
     ],
 )
@@ -134,7 +134,7 @@ def test_file_that_is_no_program(tmp_path: Path) -> None:
             "sys.stderr.write('failed assertion x\\n'); sys.stderr.flush(); os.abort()",
             "the process died with SIGABRT: failed assertion x",
         ),
-        ("say('torch', version=1); say('done')", "it ends without an answer"),
+        ("say('torch', version=1); say('done')", "it ended without an answer"),
     ],
 )
 def test_torch_that_does_not_import_is_told_apart(stub: Stub, body: str, reason: str) -> None:

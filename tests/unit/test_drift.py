@@ -228,7 +228,7 @@ def test_arms_of_one_earlier_run_are_one_run() -> None:
     arms = replace(loaded.run, run_id="two-arms", created_utc="2025-02-02")
     two = past_of(LoadedRun(loaded.path, arms, [], loaded.attempts))
     series = {entry.conditions for _, entry in two.entries}
-    assert len(series) == 1  # alike but for the name of the arm
+    assert len(series) == 1  # alike but for the name of the variant
     case = only(run(), run(seed=2), [two, past(1.0, 3)])
     assert case.drift is not None and case.drift.source == "yardstick"  # two runs, not three
 

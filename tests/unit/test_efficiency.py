@@ -123,7 +123,7 @@ def test_words_give_rate_share_and_stages() -> None:
     )
     found = efficiency([profiled(flops=big)], ceiling(flops_per_s=20e12))
     words = efficiency_words(found, "float16")
-    assert words.startswith("27.6 TFLOP a pass, 6.91 TFLOP/s: ")
+    assert words.startswith("27.6 TFLOP per pass, 6.91 TFLOP/s: ")
     assert "35% of the rate of large float16 matrix products (20 TFLOP/s here)" in words
     assert "of that rate in the profiling pass: " in words, "a share of a rate, not of time"
     assert "denoising 10%" in words and "VAE decode 2%" in words and "other kernels" not in words

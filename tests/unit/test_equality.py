@@ -216,7 +216,7 @@ def test_processes_of_different_blocks_are_not_paired(tmp_path: Path) -> None:
 
 
 def toned(folder: Path, brighter: float, image: int = 0) -> Picture:
-    """The same latents, decoded to a lighter picture."""
+    """The same latents, decoded to a lighter image."""
     return keep(folder, np.clip(smooth_picture(image) + brighter, 0, 1), latents_of(image)[-1])
 
 

@@ -101,17 +101,17 @@ PLANTED = [
         cut="bare",
     ),
     Planted(
-        "names of pictures are not flushed",
+        "names of images are not flushed",
         ["sdbench.runs.RunFolder.keep_files"],
         _nothing,
         "latents",
         cut="bare",
     ),
     Planted(
-        "pictures are not flushed",
+        "images are not flushed",
         ["every_write.keep_file"],
         _without_flushing,
-        "a picture",
+        "an image",
         cut="renamed",
     ),
     Planted(

@@ -32,7 +32,7 @@ def compared(
     expected: dict[str, Any] | None = None,
     replicates: int = 8,
 ) -> Comparison:
-    """One case, two arms; a number is a time, a dictionary how it ended."""
+    """One case, two variants; a number is a time, a dictionary how it ended."""
     sides = {"old": old, "new": new}
     times = {arm: side if isinstance(side, float) else 1.0 for arm, side in sides.items()}
     fields = {arm: side for arm, side in sides.items() if isinstance(side, dict)}
@@ -55,7 +55,7 @@ def fails(comparison: Comparison, *conditions: FailOn) -> bool:
         (1.0, 1.2, True, False),
         (1.2, 1.0, False, False),
         (1.0, BLACK, False, True),
-        (BLACK, BLACK, False, True),  # a wrong picture has to be expected in so many words
+        (BLACK, BLACK, False, True),  # a wrong image has to be expected in so many words
         (BLACK, 1.0, False, False),
         (1.0, CRASHED, False, True),
         (CRASHED, CRASHED, False, False),  # no worse than before
@@ -104,7 +104,9 @@ def test_slower_counts_whatever_is_expected_to_end_well() -> None:
 
 def test_expected_case_that_is_not_there_is_told() -> None:
     comparison = compared(expected={"no-such-case": "crashed"})
-    assert comparison.summary.notes == ["expected, but there is no such case: no-such-case"]
+    assert comparison.summary.notes == [
+        "expected by the file, but there is no such case: no-such-case"
+    ]
 
 
 # --- bisect --------------------------------------------------------------------------------------

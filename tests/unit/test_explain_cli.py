@@ -41,7 +41,10 @@ CUDA = b"PyTorch version: 2.0.1\nAssertionError: Torch not compiled with CUDA en
 
 def test_json_of_a_text(call: Called) -> None:
     found = document(call("--json", "-", stdin=CUDA))
-    assert set(found) == {"explanations", "versions", "unexplained", "simulated"}
+    of_every_document = {"schema", "sdbench_version"}
+    assert set(found) - of_every_document == {
+        *("explanations", "versions", "unexplained", "simulated")
+    }
     (one,) = found["explanations"]
     assert {"cause", "remedy", "confidence", "source"} <= set(one)
     assert (one["confidence"], one["generic"]) == ("high", False)
@@ -112,8 +115,8 @@ def test_utf_16_is_read(call: Called) -> None:
     [
         (b"", "standard input is empty; expected"),
         (b" \n\t", "standard input is empty; expected"),
-        (b"\x7fELF\x00\x00\x00", "neither text nor a PNG, JPEG or WebP picture"),
-        (b"\x89PNG\r\n\x1a\nbroken", "the PNG picture cannot be decoded"),
+        (b"\x7fELF\x00\x00\x00", "neither text nor a PNG, JPEG or WebP image"),
+        (b"\x89PNG\r\n\x1a\nbroken", "the PNG image cannot be decoded"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(call: Called, data: bytes, words: str) -> None:
@@ -129,7 +132,7 @@ def test_files_that_are_not_there_or_too_large(
     for name in (tmp_path / "none.txt", tmp_path):
         code, out, err = call(str(name))
         assert (code, out) == (2, "")
-        assert "expected a log, a traceback or a picture" in err
+        assert "expected a log, a traceback or an image" in err
     monkeypatch.setattr("sdbench.cli.explain._LARGEST_BYTES", 1024 * 1024)
     large = tmp_path / "large.log"
     large.write_bytes(b"x" * (1024 * 1024 + 1))

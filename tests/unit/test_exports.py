@@ -31,7 +31,7 @@ MATRIX = {"resolution": ["64x64", "128x128", "256x256"]}
 
 
 def mixed() -> LoadedRun:
-    """Three cases: one slower, one the same, one crashed in the new arm."""
+    """Three cases: one slower, one the same, one crashed in the new variant."""
 
     def fields(slot: Any) -> dict[str, Any]:
         if slot.arm == "new" and slot.case_id.startswith("256"):

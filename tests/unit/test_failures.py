@@ -162,7 +162,7 @@ def test_ndarray_assertion_and_limit() -> None:
         "[MPSNDArray initWithDevice:descriptor:isTextureBacked:] Error: total bytes of NDArray "
         "> 2**32"
     )
-    assert "slicing" not in cause.remedy  # gives black pictures before torch 2.14
+    assert "slicing" not in cause.remedy  # gives black images before torch 2.14
 
 
 def test_error_behind_a_bar_on_the_same_line() -> None:

@@ -87,7 +87,7 @@ def died(of: Case, **fields: Any) -> Any:
 def test_batch_that_dies_where_a_loop_does_not() -> None:
     (found,) = above_info(loaded_run(died(BATCH)))
     assert (found.code, found.severity, found.case_ids) == ("batch-crash", "error", [BATCH.case_id])
-    assert "SIGABRT" in found.sentence and "in a loop are fine" in found.sentence
+    assert "SIGABRT" in found.sentence and "in a loop are right" in found.sentence
     assert "loop" in found.remedy
     assert found.evidence["cases"][BATCH.case_id]["cause"] == "metal-assertion"
 
@@ -146,7 +146,7 @@ def test_guard_is_what_holding_memory_asks_for() -> None:
     assert codes(loaded_run(guarded, config=config)) == []
 
 
-# --- pictures ------------------------------------------------------------------------------------
+# --- images ------------------------------------------------------------------------------------
 
 
 def test_nan_is_told_once_and_the_cpu_not_asked() -> None:
@@ -181,7 +181,7 @@ def test_first_pass() -> None:
     (found,) = above_info(run, drift, equality("first-pass", PRIMED, "identical"))
     assert (found.code, found.severity) == ("first-pass-drift", "warning")
     assert "after a warm-up pass it does not" in found.sentence
-    assert "measured here to help" in found.remedy
+    assert "in this run it helps" in found.remedy
     (worse,) = above_info(run, equality("first-pass", BASE, same_picture=False))
     assert worse.severity == "error"
 
@@ -283,7 +283,7 @@ PART = {
     "strength": 9.0,
     "noticed": 6.0,
     "plain": 12.0,
-    "words": "the upper left part is wrong (3% of the picture)",
+    "words": "the upper left part is wrong (3% of the image)",
 }
 
 
@@ -295,7 +295,7 @@ def test_images_that_show_something_are_named_and_others_apart() -> None:
     ]
     (found,) = above_info(loaded_run(compared=wrong(BASE, *images)))
     assert "image 1 in every pass has: the upper left part is wrong" in found.sentence
-    assert "image 2 differs too, with nothing to be seen" in found.sentence
+    assert "image 2 differs too, without a visible difference" in found.sentence
     assert "is right" not in found.sentence, "image 2 is not the CPU's either"
 
 
@@ -310,12 +310,14 @@ def test_what_the_model_misdraws_names_the_images_that_look_different() -> None:
     ]
     found = findings(loaded_run(misread, compared=wrong(BASE, *images)))
     (sentence,) = [entry.sentence for entry in found if entry.severity == "error"]
-    assert "the CPU's do not either, and they look different: image 2 in every pass" in sentence
+    assert (
+        "the CPU's images do not either, and they look different: image 2 in every pass" in sentence
+    )
     assert "the upper left part is wrong" in sentence and "(image 1 is right)" in sentence
 
 
 def test_nothing_broken_goes_unsaid() -> None:
-    """A picture wrong in one pass only, and no answer about equality."""
+    """An image wrong in one pass only, and no answer about equality."""
     images = [
         image_of(0, "broken", fault="another-picture", passes=[3]),
         image_of(0, "match", passes=[1, 2]),
@@ -487,7 +489,7 @@ def test_operators_that_ran_on_the_cpu() -> None:
         (5.0, 2.0, "info"),  # exactly 3 s more
         (5.1, 2.0, "warning"),
         (9.0, 2.0, "warning"),
-        (15.9, 8.0, "info"),  # less than the pictures themselves take
+        (15.9, 8.0, "info"),  # less than the images themselves take
         (16.1, 8.0, "warning"),
     ],
 )
@@ -669,7 +671,7 @@ def test_images_of_a_batch_that_drift(
 @pytest.mark.parametrize(
     ("fields", "severity", "words"),
     [
-        ({"verdict": "match"}, "info", "nobody would see a difference"),
+        ({"verdict": "match"}, "info", "there is no visible difference"),
         ({"verdict": "drift", "reference_content": None}, "warning", "was not read"),
         ({"verdict": "drift"}, "warning", "how much rounding alone changes them was not measured"),
     ],
@@ -702,4 +704,4 @@ def test_images_misread_for_different_causes_are_told_apart() -> None:
     ]
     found = findings(loaded_run(misread, compared=wrong(BASE, *images)))
     sentences = [entry.sentence for entry in found if entry.code == "wrong-content"]
-    assert any("image 2: the CPU's do; how much rounding" in words for words in sentences)
+    assert any("image 2: the CPU's images do; how much rounding" in words for words in sentences)

@@ -41,7 +41,7 @@ def crashed_in_128(slot: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFrames:
-    """Two pictures a pass, four cases, three processes; half of the cases crash."""
+    """Two images per pass, four cases, three processes; half of the cases crash."""
     loaded = measured(config=one_case(3, matrix=MATRIX, images=2), fields=crashed_in_128)
     path = kept(tmp_path / "kept", loaded)
     first = loaded.attempts[0]
@@ -193,9 +193,9 @@ def test_docstring_shows_an_example() -> None:
         assert f"``{name}``" in (RunFrames.__doc__ or "")
 
 
-def test_example_of_the_readme_runs(run: RunFrames, monkeypatch: pytest.MonkeyPatch) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    example = readme.split("## In a notebook")[1].split("```python\n")[1].split("```")[0]
+def test_example_of_the_documentation_runs(run: RunFrames, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs/python.md").read_text(encoding="utf-8")
+    example = page.split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(run.loaded.path.parent.parent)
     run.loaded.path.parent.rename("results")
     names: dict[str, Any] = {}

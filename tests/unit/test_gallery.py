@@ -1,4 +1,4 @@
-"""Which pictures a report shows, in which order, how large, and what it says of them."""
+"""Which images a report shows, in which order, how large, and what it says of them."""
 
 import base64
 import hashlib
@@ -39,7 +39,7 @@ def decoded(picture: Shown) -> Array:
 
 
 def uris(gallery: Gallery) -> list[str]:
-    """Every picture that the page will hold, as often as it stands there."""
+    """Every image that the page will hold, as often as it stands there."""
     found = []
     for group in gallery.groups:
         for entry in group.entries:
@@ -54,11 +54,11 @@ def is_sliced(slot: Slot) -> bool:
 
 def test_the_same_picture_of_all_settings_is_shown_once(tmp_path: Path) -> None:
     (entry,) = only(shown(pictured(tmp_path, lambda slot, index: smooth_picture())))
-    assert entry.how_many == "The same picture in all 4 settings"
+    assert entry.how_many == "The same image in all 4 settings"
     assert sorted(entry.settings) == ["no options", "primed", "sliced", "sliced, primed"]
     assert entry.identical and entry.reference is None and entry.difference is None
     assert entry.tone == "good"
-    assert "identical to the CPU's picture, bit for bit" in entry.measures
+    assert "bit-identical to the CPU's image" in entry.measures
     assert entry.device is not None
     expected = np.rint(smooth_picture().transpose(1, 2, 0) * 255).astype(np.uint8)
     assert np.array_equal(decoded(entry.device), expected)
@@ -73,7 +73,7 @@ def test_wrong_pictures_come_first_and_say_what_is_wrong(tmp_path: Path) -> None
     wrong, right = only(shown(loaded))
     assert (wrong.tone, right.tone) == ("bad", "good")
     assert wrong.verdict_words == "wrong: black"
-    assert wrong.how_many == right.how_many == "The same picture in 2 of 4 settings"
+    assert wrong.how_many == right.how_many == "The same image in 2 of 4 settings"
     assert wrong.settings == ["sliced", "sliced, primed"]
     assert wrong.device is not None and wrong.reference is not None
     assert "Made on mps (sliced and others)" in wrong.device.alt
@@ -111,7 +111,7 @@ def test_a_picture_of_the_first_pass_only_says_so(tmp_path: Path) -> None:
     )
     drifted, right = only(shown(loaded))
     assert drifted.verdict_words == "slightly different"
-    assert drifted.how_many == "The same picture in all 4 settings, only in pass 1"
+    assert drifted.how_many == "The same image in all 4 settings, only in pass 1"
     assert drifted.settings[0].endswith("(1 of 2)")
     assert right.how_many.endswith("only in pass 2")
     assert any(words.startswith("PSNR") for words in drifted.measures)
@@ -135,7 +135,9 @@ def test_a_picture_of_something_else_is_wrong_unless_the_cpu_s_is_too(
         )
     else:
         assert entry.tone == "bad"
-        assert entry.verdict_words == "not as asked: no star found; beside the CPU: not checked"
+        assert (
+            entry.verdict_words == "not as asked: no star found; compared with the CPU: not checked"
+        )
 
 
 def test_a_picture_of_another_size_stands_next_to_the_cpu_s_without_a_difference(
@@ -164,7 +166,7 @@ def test_a_picture_that_cannot_be_read_is_said_to_be_missing(tmp_path: Path, dam
         data = file.read_bytes()
         file.unlink()
         if damage != "gone":
-            file.write_bytes(data[:60] if damage == "torn" else b"not a picture")
+            file.write_bytes(data[:60] if damage == "torn" else b"not an image")
     (entry,) = only(shown(loaded))
     assert entry.device is None
     assert entry.missing == "its file is missing or cannot be read"
@@ -197,7 +199,7 @@ def test_a_run_without_pictures_has_an_empty_gallery(tmp_path: Path) -> None:
 
 
 def test_of_too_many_the_worst_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
-    """Eight processes, all of them another picture; one is right."""
+    """Eight processes, all of them another image; one is right."""
     loaded = pictured(
         tmp_path,
         lambda slot, index: smooth_picture() if slot.index == 3 else noise_picture(slot.index),
@@ -206,7 +208,7 @@ def test_of_too_many_the_worst_are_shown_and_the_rest_counted(tmp_path: Path) ->
     gallery = shown(loaded, most_shown=3)
     assert [entry.verdict for entry in only(gallery)] == ["broken"] * 3
     assert gallery.left_out[0] == (
-        "5 more different pictures are not shown here: 4 wrong, 1 same as CPU."
+        "5 more different images are not shown here: 4 wrong, 1 same as CPU."
     )
 
 
@@ -239,7 +241,7 @@ def test_large_pictures_are_shown_smaller_and_beside_each_other_at_one_size() ->
         assert device.smaller == f"shown at {device.width}×{device.width}"
     assert 0 < embedder.spent_bytes <= 400_000
     (sentence,) = embedder.left_out()
-    assert sentence.startswith("3 pictures are shown smaller than made")
+    assert sentence.startswith("3 images are shown smaller than made")
 
 
 def test_a_single_pixel_that_differs_is_seen_in_a_smaller_map() -> None:

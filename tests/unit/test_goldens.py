@@ -82,7 +82,7 @@ def picture(grey: int) -> bytes:
 def page(
     *, title: str = "Time", line: str = "M 0 1", grey: int = 9, seconds: str = "1.2345678"
 ) -> str:
-    """A figure, a picture and a number."""
+    """A figure, an image and a number."""
     uri = f"data:image/png;base64,{base64.b64encode(picture(grey)).decode()}"
     svg = f'<svg role="img"><title>{title}</title><desc>a: 1 s</desc><path d="{line}"/></svg>'
     return as_text({"standard output": f'{svg}<img src="{uri}">{seconds}\n'.encode()})

@@ -62,30 +62,30 @@ HOSTILE: dict[str, tuple[Callable[[], LoadedRun], int, str | None, str]] = {
         "timeout",
         "3 of 4 cases did not complete",
     ),
-    "pictures not checked": (unchecked, 1, "unfinished", "the pictures of 4 of 4 cases were not"),
+    "images not checked": (unchecked, 1, "unfinished", "the images of 4 of 4 cases were not"),
     "all disturbed": (
         lambda: loaded_run(lambda slot, here: {"telemetry": BUSY}),
         1,
         None,
-        "up to 83% of all cores' time in all of 12 processes",
+        "up to 83% of the time of all cores in each of 12 processes",
     ),
     "all disturbed, one process": (
         lambda: loaded_run(lambda slot, here: {"telemetry": BUSY}, config=plan(1)),
         1,
         None,
-        "up to 83% of all cores' time in all of 4 processes",
+        "up to 83% of the time of all cores in each of 4 processes",
     ),
     "single case": (
         lambda: loaded_run(config=plan(case=[{"resolution": "64x64"}])),
         0,
         None,
-        "every process completed, and every picture matches",
+        "every process completed, and every image matches",
     ),
     "one process": (
         lambda: loaded_run(config=plan(1)),
         0,
         None,
-        "no speed verdict or recommendation: 1 process a case",
+        "no speed verdict or recommendation: 1 process per case",
     ),
     "nothing at all": (
         lambda: without(loaded_run(), lambda slot: True, begun=False),
@@ -195,7 +195,7 @@ def test_a_case_under_which_the_machine_restarted_is_not_asked_for_again() -> No
 def test_a_run_that_was_to_be_decided_and_was_stopped_is_not_finished() -> None:
     config = plan(until_decided={"by": "attention_slicing", "threshold": 0.03, "max_processes": 8})
     found = diagnosis(loaded_run(config=config))
-    assert found.exit_code == 1 and "until decided" in found.headline
+    assert found.exit_code == 1 and "comparison is decided" in found.headline
 
 
 def test_lost_cases_do_not_read_as_not_reached(call: Called, tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_a_gate_on_pictures_needs_pictures_that_were_checked(call: Called, tmp_p
     blind = kept(tmp_path / "2", loaded_run(config=plan(**arms), compared=lambda slot, here: None))
     code, _, err = call("compare", blind, "--fail-on", "wrong")
     assert code == 1
-    assert "--fail-on wrong: no picture could be judged: none was checked against the CPU" in err
+    assert "--fail-on wrong: no image could be judged: none was checked against the CPU" in err
 
 
 def test_a_bisection_cannot_tell_of_what_is_undecided(call: Called, tmp_path: Path) -> None:

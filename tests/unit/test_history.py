@@ -60,7 +60,7 @@ def test_case_must_be_one(wanted: str, words: str) -> None:
     with pytest.raises(UsageError) as caught:
         history_of([on(1, config_of=one_case(matrix=matrix))], MINE, wanted)
     assert words in str(caught.value)
-    assert "64x64-sliced" in str(caught.value)
+    assert "64x64 sliced" in str(caught.value)
 
 
 def test_no_run_of_this_machine_is_said() -> None:
@@ -134,3 +134,14 @@ def test_three_runs_under_the_same_conditions_tell_how_far_runs_differ() -> None
 def test_runs_without_a_verdicts_processes_tell_nothing_of_the_drift() -> None:
     few = one_case(replicates=2)
     assert history_of([on(day, config_of=few) for day in (1, 2, 3)], MINE).spreads == []
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_no_id_release_or_time_of_a_history_is_cut_off(width: int) -> None:
+    run_id = "20261122-155401-torch-1-vs-2-0a65"
+    history = history_of([on(1, run_id=run_id), on(2, run_id="20261123-155401-default-63bc")], MINE)
+    out = io.StringIO()
+    render_history(history, Console(file=out, width=width))
+    shown = out.getvalue()
+    assert run_id in shown and "…" not in shown
+    assert ("●" in shown) is (width == 200), "the plot is what a narrow screen goes without"

@@ -296,7 +296,7 @@ def test_a_newer_schema_is_read_and_never_written(run: Path, where: str, call: C
     assert call("show", run)[0] == 0
     code, _, err = call("resume", run)
     newer = "sdbench 9.1 or newer" if where == "run.json" else "a newer sdbench"
-    assert code == 3 and f"install {newer}\n" in err and err.count("\n") == 1
+    assert code == 3 and f"install {newer}; next: pip install" in err and err.count("\n") == 1
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 

@@ -188,7 +188,7 @@ def test_run_is_not_resumed_with_another_input_image() -> None:
 
 
 def test_what_such_a_picture_shows_is_not_judged_by_the_prompt() -> None:
-    """The built-in model's pictures of text are; these hold what is in no prompt."""
+    """The built-in model's images of text are; these hold what is in no prompt."""
     config = config_of(
         model="builtin/shapes",
         prompts=["a red circle to the left of a blue star on a white background"],

@@ -111,7 +111,7 @@ def test_a_broken_arm_is_found_before_anything_is_measured(
 
     code, _, err = call("run", str(config), "-o", str(results), script=script)
     assert code == 3
-    assert f"the environment of arm bad cannot import what a run needs: {INNERMOST}" in err
+    assert f"the environment of variant bad cannot import what a run needs: {INNERMOST}" in err
     assert [entry.arm for entry in load_run(list_runs(results)[0]).replicates] == ["bad"]
 
 

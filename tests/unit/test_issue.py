@@ -64,7 +64,7 @@ def test_case_never_run_says_why() -> None:
 
 
 def test_known_issues_come_with_their_links() -> None:
-    flag = "black pictures (https://github.com/pytorch/pytorch/issues/1)"
+    flag = "black images (https://github.com/pytorch/pytorch/issues/1)"
     assert f"- {flag}\n" in text(make_replicate(), flags=[flag])
     assert "Known issues" not in text(make_replicate())
 

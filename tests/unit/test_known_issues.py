@@ -161,7 +161,7 @@ def test_settings_are_the_axes_of_a_case() -> None:
         (ENTRY + "[[issue.when]]\nsettings = { slicing = [true] }", "slicing"),
         (ENTRY + '[[issue.when]]\nsettings = { dtype = ["float64"] }', "float64"),
         (ENTRY + '[[issue.when]]\ntorch = "below 2"', "one: Invalid specifier"),
-        (ENTRY + ENTRY, "one: the id is there twice"),
+        (ENTRY + ENTRY, "one: this id is used twice"),
         (ENTRY.replace("https://example.org/1", "example.org"), "one: expected at least one link"),
         (ENTRY.replace('"lead"', '"sure"'), "sure"),
         (ENTRY.replace("[[issue]]", "[[issue"), "line 2"),
@@ -295,7 +295,7 @@ def test_sizes() -> None:
 
 
 def test_scores_of_sd15() -> None:
-    """16·L² elements with guidance for 8 heads, L = (H/8)(W/8), for each picture of a batch."""
+    """16·L² elements with guidance for 8 heads, L = (H/8)(W/8), for each image of a batch."""
     assert unet_scores(Case(), 4, True, 8).elements == 16 * 4096**2
     assert unet_scores(Case(), 4, True, 8).size_bytes == 2**30
     assert unet_scores(Case(batching="batch"), 4, True, 8).elements == 64 * 4096**2
@@ -392,7 +392,7 @@ def test_a_pipeline_that_no_file_names_is_of_no_family() -> None:
 
 def test_an_issue_of_no_family_is_refused() -> None:
     entry = ENTRY + '[[issue.when]]\npipeline = ["sd9"]'
-    with pytest.raises(ValueError, match="one: sd9: no family"):
+    with pytest.raises(ValueError, match="one: sd9: not a family"):
         parse_known_issues(entry)
 
 

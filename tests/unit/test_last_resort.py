@@ -96,7 +96,7 @@ def test_errors_of_the_system_begin_with_the_name(
     RunFolder.create(results, make_run()).close()
     raising(monkeypatch, OSError(24, "Too many open files", "results/x"))
     code, _, err = call("show", "latest", "-o", results)
-    assert (code, err) == (3, "sdbench: results/x: Too many open files\n")
+    assert (code, err) == (3, "sdbench: results/x: Too many open files; next: sdbench doctor\n")
 
 
 # --- streams that go away -------------------------------------------------------------------------
@@ -143,7 +143,7 @@ def test_a_reading_verb_says_that_it_has_nowhere_to_write(
     for words in (["list"], ["show", "latest"], ["show", "latest", "--json"]):
         assert main([*words, "-o", str(results)]) == 3
         assert capsys.readouterr().err == (
-            "sdbench: standard output is closed, so nothing can be shown\n"
+            "sdbench: standard output is closed, so nothing can be shown; next: sdbench doctor\n"
         )
     monkeypatch.setattr(sys, "stdout", Gone(BrokenPipeError()))
     assert main(["list", "-o", str(results)]) == 1

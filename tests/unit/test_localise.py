@@ -145,7 +145,7 @@ def test_what_only_the_cpu_has_is_no_call(search: Search) -> None:
             "OSError in load: no",
         ),
         ([], {"exit_code": -11}, "ended by SIGSEGV"),
-        ([], {"exit_code": 0}, "ended with status 0"),
+        ([], {"exit_code": 0}, "ended with exit status 0"),
         ([begun(CALLS[0])], {"stop": Stop("guard", "swap grew")}, "swap grew"),
     ],
 )

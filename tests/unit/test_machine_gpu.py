@@ -202,7 +202,7 @@ def _clock(*times: float) -> Any:
 
 def test_power_is_energy_between_two_readings() -> None:
     reader = AppleEnergy(FakeMonitor(1000, 13_000, 13_000), _clock(10.0, 11.0, 13.0))
-    assert _reason(reader.read().power_w) == "power needs two readings some time apart"
+    assert _reason(reader.read().power_w) == "power needs two readings at different times"
     assert reader.read().power_w == 12.0
     assert reader.read().power_w == 0.0
 
@@ -235,13 +235,16 @@ def test_every_part_that_is_counted_is_told_in_joules() -> None:
 def test_chip_without_a_counter_for_its_gpu_has_no_power() -> None:
     metrics = SimpleNamespace(cpu_total_mj=9000)
     reader = AppleEnergy(SimpleNamespace(get_cumulative_energy=lambda: metrics))
-    assert _reason(reader.read().power_w) == "zeus-apple-silicon knows no GPU energy of this chip"
+    assert (
+        _reason(reader.read().power_w)
+        == "zeus-apple-silicon does not report GPU energy for this chip"
+    )
 
 
 def test_energy_monitor_names_no_gpu_and_is_not_used_when_closed() -> None:
     readings: list[str] = []
     reader = AppleEnergy(SimpleNamespace(get_cumulative_energy=lambda: readings.append("read")))
-    assert _reason(reader.names()) == "the energy monitor names no GPU"
+    assert _reason(reader.names()) == "the energy monitor does not list a GPU"
     reader.close()
     assert readings == []
 

@@ -131,7 +131,7 @@ def test_slow_reading() -> None:
     found = MacMemoryProbe(library).slow()
     assert (found.pressure, found.free_percent, found.thermal) == ("warn", 37, "moderate")
     assert found.compressor_bytes == 716251 * 16384
-    assert found.gpu == all_unavailable(Gpu, "no GPU is watched")
+    assert found.gpu == all_unavailable(Gpu, "no GPU is monitored")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_slow_reading_of_what_is_not_told_or_cannot_be() -> None:
     )
     assert nothing.free_percent == Unavailable("sysctl does not know kern.memorystatus_level")
     assert nothing.compressor_bytes == Unavailable("host_statistics64 failed")
-    assert nothing.thermal == Unavailable("macOS does not tell its thermal level")
+    assert nothing.thermal == Unavailable("macOS does not report its thermal level")
     odd = MacMemoryProbe(
         FakeLibSystem(
             sysctls={b"kern.memorystatus_vm_pressure_level": 3, b"kern.memorystatus_level": -9},
@@ -175,7 +175,7 @@ def test_energy_and_state_of_the_gpu_are_its_readers() -> None:
     probe = MacMemoryProbe(FakeLibSystem(), Reader("not installed"))
     assert probe.energy_j() == {"gpu": 4.0, "cpu": 9.0}
     assert probe.slow().gpu == all_unavailable(Gpu, "not installed")
-    assert MacMemoryProbe(FakeLibSystem()).energy_j() == Unavailable("no GPU is watched")
+    assert MacMemoryProbe(FakeLibSystem()).energy_j() == Unavailable("no GPU is monitored")
 
 
 def test_children_are_no_more_than_fit() -> None:

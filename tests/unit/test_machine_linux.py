@@ -163,10 +163,10 @@ def test_pressure_without_stall_information(proc: Path) -> None:
 def test_slow_reading_says_what_linux_does_not_tell(proc: Path) -> None:
     probe = LinuxMemoryProbe(proc, proc / "no-sys")
     found = probe.slow()
-    assert found.free_percent == Unavailable("only macOS tells")
-    assert found.compressor_bytes == Unavailable("this kernel does not tell")
-    assert found.thermal == Unavailable("this system shows no temperature with a limit")
-    assert found.gpu.power_w == Unavailable("no GPU is watched")
+    assert found.free_percent == Unavailable("only macOS reports it")
+    assert found.compressor_bytes == Unavailable("this kernel does not report it")
+    assert found.thermal == Unavailable("this system reports no temperature with a limit")
+    assert found.gpu.power_w == Unavailable("no GPU is monitored")
     (proc / "meminfo").write_bytes(MEMINFO + b"Zswap:      2048 kB\nZswapped: 9000 kB\n")
     assert probe.slow().compressor_bytes == 2048 * 1024
     probe.close()

@@ -1,4 +1,4 @@
-"""Markdown as GitHub reads it: tables, pictures beside it, other people's text as text."""
+"""Markdown as GitHub reads it: tables, images beside it, other people's text as text."""
 
 import html
 import json
@@ -100,7 +100,7 @@ def test_run_without_any_result_still_gives_a_report() -> None:
 
 
 def test_run_that_no_claim_speaks_of_has_no_section_about_claims() -> None:
-    """Claims are tested in an arm without ballast, and here there is none."""
+    """Claims are tested in a variant without ballast, and here there is none."""
     heading = "## What the documentation claims, tested here"
     assert heading in report_of(measured(config=one_case(1))).text
     held = measured(config=one_case(1, pressure={"hold_bytes": [5e7]}))
@@ -199,7 +199,7 @@ def test_row_is_a_table_of_three_lines(results: Path, capsys: pytest.CaptureFixt
     assert main(["report", "latest", "-f", "row", "--results", str(results)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
-    assert {line.count("|") for line in lines} == {11}
+    assert {line.count("|") for line in lines} == {15}
 
 
 def test_json_says_its_schema(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,7 +207,7 @@ def test_json_says_its_schema(results: Path, capsys: pytest.CaptureFixture[str])
     assert json.loads(capsys.readouterr().out)["schema"] == SCHEMA_VERSION
 
 
-# --- pictures ------------------------------------------------------------------------------------
+# --- images ------------------------------------------------------------------------------------
 
 
 def test_pictures_are_files_beside_it_and_all_are_linked() -> None:
@@ -339,9 +339,28 @@ def test_row_says_machine_settings_time_memory_verdict() -> None:
     assert told["OS"] == "macOS 15.1"
     assert told["torch"] == "2.0.0"
     assert told["settings"] == "mps, 64x64, 2 steps, sliced, float32"
-    assert told["s/picture"] == "0.499 s"
+    assert told["s/image"] == "0.499 s"
     assert told["peak memory"] == "1.0 GB"
     assert told["verdict"] == "same as CPU"
+    assert told["it/s"] == "4.01", "2 steps in 0.499 s"
+    assert told["95% interval"].endswith(" s") and "–" in told["95% interval"]
+    processes = len({entry.block for entry in loaded.replicates})
+    assert told["processes"] == f"{processes}/{processes}"
+    assert told["date"] == loaded.run.created_utc[:10]
+
+
+def test_row_of_a_gpu_names_its_memory_beside_the_host_s() -> None:
+    facts = {"name": "NVIDIA H200", "recommended_max_bytes": 150_109_880_320}
+    loaded = loaded_run(
+        lambda slot, of: {"device": {"kind": "cuda", "facts": facts}},
+        device="cuda",
+        machine={"chip": "Xeon", "memory_bytes": 135_148_564_480, "system": "Linux"},
+    )
+    told = dict(zip(*row_of(loaded), strict=True))
+    assert (told["chip"], told["RAM"]) == ("NVIDIA H200, 140 GB", "126 GB")
+    lines = {line.what: line.about for line in build_report([loaded]).runs[0].environment}
+    assert lines["device: memory"] == "140 GB" and lines["machine: memory"] == "126 GB"
+    assert not any("recommended" in what for what in lines)
 
 
 def test_several_runs_share_a_heading() -> None:
@@ -366,4 +385,4 @@ def test_row_is_honest_where_nothing_can_be_recommended(
 ) -> None:
     names, cells = row_of(loaded)
     told = dict(zip(names, cells, strict=True))
-    assert (told["s/picture"], told["verdict"]) == (time, verdict)
+    assert (told["s/image"], told["verdict"]) == (time, verdict)

@@ -1,4 +1,4 @@
-"""Distances of arrays and pictures, on cases whose answer is known."""
+"""Distances of arrays and images, on cases whose answer is known."""
 
 import math
 

@@ -127,7 +127,7 @@ HARMLESS: list[Change] = [
 def test_what_does_no_harm_is_no_fault(tiny: Path, change: Change) -> None:
     change(tiny)
     assert said(tiny) == ""
-    assert "on this disk, whole" in find_offline(str(tiny), recorded=False).note
+    assert "on this disk, complete" in find_offline(str(tiny), recorded=False).note
 
 
 FAULTY: list[tuple[Change, str, str]] = [
@@ -191,7 +191,7 @@ FAULTY: list[tuple[Change, str, str]] = [
             folder / "unet" / "diffusion_pytorch_model.safetensors.index.json",
             b'{"weight_map": {"a": "../../secret.safetensors"}}',
         ),
-        "names ../../secret.safetensors, not files beside it",
+        "names ../../secret.safetensors, not files next to it",
         "download the model again",
     ),
     (
@@ -393,7 +393,7 @@ FAULTY_OTHERS: list[tuple[Change, str]] = [
         lambda folder: edit(
             folder / "model_index.json", tokenizer=[None, None], tokenizer_2=[None, None]
         ),
-        "names no tokenizer, so it reads no prompt",
+        "names no tokenizer, so it cannot read prompts",
     ),
 ]
 

@@ -436,7 +436,7 @@ def test_index_that_cannot_be_read_is_told(tmp_path: Path, text: str) -> None:
         ("FluxControlNetPipeline", "it needs a control image"),
         ("WanImageToVideoPipeline", "it makes video"),
         ("AnimateDiffPipeline", "it makes video"),
-        ("StableAudioPipeline", "it makes sound"),
+        ("StableAudioPipeline", "it makes audio"),
         ("MarigoldDepthPipeline", "it estimates maps"),
         ("StableCascadePriorPipeline", "it is one half of a pipeline"),
     ],

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.resolve import find_model
 from sdbench.plan.fit import Room
+from sdbench.process.find_device import FoundDevice
 from sdbench.process.room import room_without_torch
 
 TINY = "synthetic/tiny-sd3"
@@ -121,7 +123,7 @@ def test_made_once_and_kept(call: Called, own_cache: Path) -> None:
     code, out, _ = call("models", "make", TINY)
     assert (code, f"{TINY} is ready" in out) == (0, True)
     assert synthetic.is_cached(SYNTHETIC[TINY], own_cache)
-    assert f"{TINY} is there already" in call("models", "make", TINY)[1]
+    assert f"{TINY} exists already" in call("models", "make", TINY)[1]
     code, out, _ = call("models", "make", TINY, "synthetic/tiny", "--json")
     actions = {row["name"]: row["action"] for row in json.loads(out)["models"]}
     assert actions == {TINY: "kept", "synthetic/tiny": "made"}
@@ -206,7 +208,9 @@ def test_where_nobody_answers_nothing_is_asked(
 
 def prepared(name: str) -> Any:
     source = find_model(name)
-    return type("Prepared", (), {"model": source, "questions": lambda self: []})()
+    return SimpleNamespace(
+        model=source, questions=list, facts=make_facts(), device=FoundDevice("cpu")
+    )
 
 
 def test_run_asks_before_it_makes_a_large_model(asked: list[str], terminal: None) -> None:

@@ -186,7 +186,7 @@ def test_a_claim_of_stable_diffusion_says_so_on_another_family(
 ) -> None:
     run = run_of({}, model=make_model(pipeline_class=pipeline))
     found = {one.id: one for one in diagnosis(run).claims}
-    assert ("speaks of Stable Diffusion 1.x" in found["e"].sentence) == (words is not None)
+    assert ("about Stable Diffusion 1.x" in found["e"].sentence) == (words is not None)
     assert words is None or found["e"].sentence.endswith(words)
     assert "Stable Diffusion" not in found["c"].sentence, "nothing was measured"
 

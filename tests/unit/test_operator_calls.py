@@ -106,7 +106,8 @@ def test_says_what_sets_the_wrong_calls_apart() -> None:
     right = [make_judged(make_call(index, op), 1.0) for index in (2, 3, 4)]
     other = make_judged(make_call(9, "aten::other"), 1e9)
     assert where_it_fails([*wrong, *right, other], op) == (
-        "wrong in 2 of 5 calls: in all with an operand that is not contiguous, in no other"
+        "wrong in 2 of 5 calls: in every call with an operand that is not contiguous, and in no "
+        "other"
     )
     assert where_it_fails(wrong, op) == "wrong in all 2 calls"
 

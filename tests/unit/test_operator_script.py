@@ -114,7 +114,7 @@ def test_name_that_python_keeps_for_itself_is_changed() -> None:
 
 @pytest.mark.parametrize("op", ["aten::add;import os", "os.system", "aten::"])
 def test_only_operators_get_into_a_script(op: str) -> None:
-    with pytest.raises(StoreError, match="no operator"):
+    with pytest.raises(StoreError, match="not an aten operator"):
         operator_script(make_judged(make_call(op=op), 1e6), ORIGIN, carried=False)
 
 
@@ -126,10 +126,10 @@ def test_only_names_get_into_a_script() -> None:
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        ("compared", "gives another result on mps than on the CPU"),
+        ("compared", "gives a result on mps that differs from the CPU's"),
         ("failed", "fails on mps"),
-        ("crashed", "ends the process on mps"),
-        ("hung", "does not come back on mps"),
+        ("crashed", "crashes the process on mps"),
+        ("hung", "does not return on mps"),
     ],
 )
 def test_says_what_was_met_and_where(status: Any, words: str) -> None:

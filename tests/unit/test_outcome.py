@@ -385,12 +385,14 @@ def test_peak_is_the_footprint_where_the_stack_has_no_counter() -> None:
 def test_unknown_peak_is_none_with_a_reason() -> None:
     record = record_of(make_report(worker_events(make_task())))
     assert (record.peak_memory_bytes, record.peak_memory_source) == (None, None)
-    assert record.peak_memory_reason == "no allocator peak on this stack, and telemetry was off"
+    assert (
+        record.peak_memory_reason == "no allocator peak on this environment, and telemetry was off"
+    )
     unsampled = TelemetrySummary(samples=0, period_s=0.1, cost_share=0.0)
     record = record_of(make_report(worker_events(make_task()), telemetry=unsampled))
     assert record.peak_memory_bytes is None
     assert record.peak_memory_reason == (
-        "no allocator peak on this stack, and its memory could not be sampled"
+        "no allocator peak on this environment, and its memory could not be sampled"
     )
     assert record_of(make_report([])).peak_memory_reason == "no pass was made"
 

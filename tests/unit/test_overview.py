@@ -57,7 +57,9 @@ def test_what_to_use_is_marked_and_said_with_its_gain(shown: Shown) -> None:
     loaded = loaded_run(seconds=lambda slot, of: steady(0.5 if of.attention_slicing else 1.0)(slot))
     lines = shown(loaded)
     assert [line.split()[1] for line in lines if line.rstrip().endswith("●")] == ["sliced"]
-    assert "64x64, one picture: sliced – 0.25 s a picture" in line_of(lines, "use")
+    assert "64x64, one picture or many: sliced – 0.25 s a picture, 8.01 it/s" in line_of(
+        lines, "use"
+    )
     assert "attention slicing on takes 0.50 times" in line_of(lines, "use")
 
 
@@ -71,9 +73,9 @@ def test_what_is_wrong_stands_below_the_table(shown: Shown) -> None:
     )
     lines = shown(loaded)
     assert "Not healthy" in line_of(lines, "verdict")
-    assert any(line.startswith("  error worker-crash") for line in lines)
+    assert any(line.startswith("  error  Processes crash or fail – 64x64") for line in lines)
     assert any(line.startswith("  64x64 primed: crashed – ended by SIGABRT") for line in lines)
-    assert any(line.startswith("  64x64 sliced: wrong picture") for line in lines)
+    assert any(line.startswith("  64x64 sliced: wrong image") for line in lines)
 
 
 def test_simulated_unfinished_and_swapped_are_said(shown: Shown) -> None:
@@ -92,14 +94,14 @@ def test_simulated_unfinished_and_swapped_are_said(shown: Shown) -> None:
 def test_same_reason_of_many_cases_is_said_once(shown: Shown) -> None:
     lines = shown(measured(config=one_case(1, matrix=wide(9)), skip=lambda slot: True))
     assert [line for line in lines if "not reached yet" in line] == [
-        "  64x64 and 8 more cases: skipped – not reached yet: sdbench resume goes on with it"
+        "  64x64 and 8 more cases: skipped – not reached yet: sdbench resume continues with it"
     ]
     told = [line for line in lines if "processes have not been run" in line]
     assert [line.split()[0] for line in told] == ["verdict", "warning"]
 
 
 def test_run_that_no_claim_speaks_of_has_no_line_about_claims(shown: Shown) -> None:
-    """Claims are tested in an arm without ballast, and here there is none."""
+    """Claims are tested in a variant without ballast, and here there is none."""
     assert any(line.startswith("claims ") for line in shown(measured(config=one_case(1))))
     held = measured(config=one_case(1, pressure={"hold_bytes": [5e7]}), run_id="held")
     assert not any(line.startswith("claims ") for line in shown(held))
@@ -280,4 +282,4 @@ def test_memory_that_nobody_measured_is_left_out_of_the_advice(shown: Shown) -> 
         return {"peak_memory_bytes": None, "peak_memory_source": None}
 
     use = line_of(shown(loaded_run(unmeasured)), "use")
-    assert "a picture" in use and "None" not in use and "GB" not in use
+    assert "per image" in use and "None" not in use and "GB" not in use

@@ -59,7 +59,7 @@ IN_EACH = pytest.mark.parametrize(
 
 
 def made(amount: float, at: Any = UNDECIDED, seed: int = 0) -> tuple[Array, Array]:
-    """Picture and final latents of image 0 with a place that came out otherwise by so much."""
+    """Image and final latents of image 0 with a place that came out otherwise by so much."""
     rows, columns = (slice(part.start // 8, part.stop // 8) for part in at)
     picture, latents = scene().copy(), nudged(latents_of()[-1], 1e-4, seed + 1)
     picture[(slice(None), *at)] += 0.2 * amount * np.array([1, -0.5, 0.5])[:, None, None]
@@ -85,7 +85,7 @@ def compared(
     step_error: float | None = None,
     **yardstick: Any,
 ) -> LoadedRun:
-    """A run of one case and as many passes as pictures, compared with the CPU's.
+    """A run of one case and as many passes as images, compared with the CPU's.
 
     ``absent`` says why there is no noise floor; ``step_error`` is the floor's error of each step,
     where it is not what this arithmetic has.
@@ -214,7 +214,7 @@ def test_a_wrong_part_is_found_where_rounding_does_not_make_it(
 
 @HALF
 def test_a_little_part_is_unknown_until_rounding_was_measured(tmp_path: Path, dtype: str) -> None:
-    """What may be rounding by its share of the picture (AMPLIFIED_SSIM)."""
+    """What may be rounding by its share of the image (AMPLIFIED_SSIM)."""
     picture = keep(tmp_path, *made(1.2, np.s_[40:48, 24:32]))
     before = record_of(compared(tmp_path, dtype, None, picture))
     assert (before.verdict, before.images[0].differences) == ("unknown", [])
@@ -318,7 +318,7 @@ def test_a_misread_picture_is_not_the_models_where_the_cpus_was_not_read(tmp_pat
 
 
 def test_what_the_model_misdraws_hides_no_fault(tmp_path: Path) -> None:
-    """The CPU's picture shows something else too, and the device's is washed out besides."""
+    """The CPU's image shows something else too, and the device's is washed out besides."""
     picture, latents = made(0.0)
     dull = keep(tmp_path, washed(picture, 0.93), latents, content="wrong")
     loaded = compared(tmp_path, "float16", rounded(0.0), dull, read=lambda image, pixels: "wrong")

@@ -277,7 +277,7 @@ def test_variable_that_tunes_is_shown_in_the_question() -> None:
     env = {"PYTORCH_ENABLE_MPS_FALLBACK": "1"}
     run = adopted(own_run(make_config(arm=[{"name": "mine", "env": env}])), allow_pickle=False)
     told = what_it_decides(run)
-    assert "arm mine sets PYTORCH_ENABLE_MPS_FALLBACK=1" in told
+    assert "variant mine sets PYTORCH_ENABLE_MPS_FALLBACK=1" in told
     assert f"current is {sys.executable}" in told and "the model is synthetic/tiny" in told
 
 

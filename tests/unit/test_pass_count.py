@@ -307,8 +307,8 @@ def test_words() -> None:
     assert replicate_words(known) == "7 measured passes (their median is known to 0.5%)"
     assert replicate_words(timed([1.0])) == "1 measured pass"
     assert passes_sentence(summarise(run, [known, slow], "x")) == (
-        "Processes made 3 to 7 passes. Why no more: their median is known to 0.5% (1), "
-        "the steady ones lasted as long as the start-up (1)."
+        "Processes made 3 to 7 passes. Why no more: their median is known to 0.5% (1), the steady "
+        "passes lasted as long as the start-up (1)."
     )
     asked = [timed([2.0, 1.0], block, passes_stopped="asked") for block in (0, 1)]
     assert passes_sentence(summarise(run, asked, "x")) is None
@@ -369,10 +369,10 @@ def test_report_says_how_many_and_why(tmp_path: Path) -> None:
     loaded = measured(config=one_case(3, passes="auto"), fields=many)
     story = build_run_report(loaded)
     assert [one.passes_stopped for one in story.cells[0].processes] == ["start-up-equalled"] * 3
-    (line,) = [line.about for line in story.method if line.what == "seconds a picture"]
-    assert "; 4 to 6 passes a process (a process goes on from 3 to 64 passes" in line
+    (line,) = [line.about for line in story.method if line.what == "seconds per image"]
+    assert "; 4 to 6 passes per process (a process goes on from 3 to 64 passes" in line
     text = html_report([loaded], build_report([loaded]))
-    assert "the steady ones lasted as long as the start-up" in text
+    assert "the steady passes lasted as long as the start-up" in text
     rows = [*replicate_rows(loaded, summary_of(loaded))]
     assert [(row["passes_made"], row["passes_stopped"]) for row in rows] == [
         (count, "start-up-equalled") for count in (4, 5, 6)

@@ -1,4 +1,4 @@
-"""Every kind of wrong picture, at the weakest that a person sees: what is found and said."""
+"""Every kind of wrong image, at the weakest that a person sees: what is found and said."""
 
 import re
 from collections import Counter
@@ -11,6 +11,7 @@ from faulty_pictures import At, Fault, Paint, equalities_of, faulty_run, scene
 from quality_factories import Array
 
 from sdbench.diagnosis.diagnose import diagnose
+from sdbench.diagnosis.result import Finding
 
 RNG = np.random.default_rng
 
@@ -183,7 +184,7 @@ DECODE = "the latents are right, so it went wrong in the decode"
 LATENTS = "latents are wrong already"
 NO_FLOAT32 = "float32"
 FAULTS = [
-    # every picture, in the decode: kind and strength
+    # every image, in the decode: kind and strength
     Fault("lighter", lighter(0.05), says=("lighter", DECODE)),
     Fault("a little lighter", lighter(0.018), severity="warning", says=("lighter",)),
     Fault("darker", lighter(-0.05), says=("darker", DECODE)),
@@ -302,7 +303,7 @@ FAULTS = [
     ),
     Fault("whole batch lighter", lighter(0.1), in_batch, code="batch-mismatch", says=("loop",)),
     Fault(
-        "third picture black",
+        "third image black",
         colour(0, 0, 0),
         third_image,
         code="black-output",
@@ -310,7 +311,7 @@ FAULTS = [
         never=("first pass", NO_FLOAT32, "in a loop"),
     ),
     Fault(
-        "third picture black in float16",
+        "third image black in float16",
         colour(0, 0, 0),
         third_image,
         code="black-output",
@@ -326,9 +327,7 @@ FAULTS = [
         dtype="float16",
     ),
     Fault("all black", colour(0, 0, 0), code="black-output", never=(NO_FLOAT32,)),
-    Fault(
-        "third picture pale", contrast(0.6), third_image, says=("image 3", "image 1, 2 is right")
-    ),
+    Fault("third image pale", contrast(0.6), third_image, says=("image 3", "image 1, 2 is right")),
     # settings
     Fault(
         "pale when sliced",
@@ -342,7 +341,7 @@ FAULTS = [
         noise,
         sliced,
         code="noise-output",
-        says=("attention slicing off it is right",),
+        says=("attention slicing off the image is right",),
         cases=PLAIN_AND_SLICED,
     ),
     Fault(
@@ -350,10 +349,10 @@ FAULTS = [
         lighter(0.1),
         lambda at: at.number == 1 and not at.case.warmup,
         code="first-pass-drift",
-        says=("measured here to help",),
+        says=("in this run it helps",),
         cases=PLAIN_AND_PRIMED,
     ),
-    # without the CPU's pictures
+    # without the CPU's images
     Fault(
         "first pass, not checked",
         lighter(0.1),
@@ -397,10 +396,18 @@ OFTEN = {
     *("lower part noise", "posterised", "washed out in float16", "tiles in bfloat16"),
     *("noise from the denoising", "latents alone", "first pass lighter in the decode"),
     *("first pass wrong although primed", "later passes pale", "growing", "other each time"),
-    *("second of a batch noise", "third picture black in float16", "all black"),
+    *("second of a batch noise", "third image black in float16", "all black"),
     *("pale when sliced", "first pass mended by a warm-up", "first pass, not checked"),
     *("sliced, not checked", "other each time, not checked"),
 }
+
+
+def advice_of(finding: Finding) -> str:
+    """The remedy without its commands, which name the settings of the case."""
+    words = finding.remedy
+    for command in finding.commands:
+        words = words.replace(command, "")
+    return words
 
 
 @pytest.mark.parametrize(
@@ -419,7 +426,7 @@ def test_fault_is_found_and_named(tmp_path: Path, fault: Fault) -> None:
     found = diagnose(loaded, equalities_of(tmp_path, loaded))
     above_info = [entry for entry in found.findings if entry.severity != "info"]
     told = {(entry.code, entry.severity) for entry in above_info}
-    said = " ".join(f"{entry.sentence} {entry.remedy}" for entry in above_info)
+    said = " ".join(f"{entry.sentence} {advice_of(entry)}" for entry in above_info)
     assert (fault.code, fault.severity) in told, said or "nothing"
     assert not found.healthy
     assert [words for words in fault.says if not re.search(words, said)] == [], said

@@ -1,4 +1,4 @@
-"""Pictures that somebody has: what is embedded in them, and what their faults may come from."""
+"""Images that somebody has: what is embedded in them, and what their faults may come from."""
 
 import io
 import json
@@ -163,7 +163,7 @@ def png_of(
         (b"\x89PNG\r\n\x1a\n", "cannot be decoded"),
         # Pillow has an IndexError for a colour profile that is cut, after the pixels.
         (png_of(8, 8, zlib.compress(bytes(25 * 8)), after=(b"iCCP", b"a")), "cannot be decoded"),
-        (b"text", "expected a PNG, JPEG or WebP picture"),
+        (b"text", "expected a PNG, JPEG or WebP image"),
     ],
 )
 def test_damaged_or_enormous_pictures_are_one_line(data: bytes, words: str) -> None:

@@ -1,4 +1,4 @@
-"""What a picture tells of its fault without a reference, and what it does not."""
+"""What an image tells of its fault without a reference, and what it does not."""
 
 import numpy as np
 import pytest

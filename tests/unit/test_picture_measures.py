@@ -1,4 +1,4 @@
-"""Measures of two pictures, beside what is worked out in the plainest way."""
+"""Measures of two images, beside what is worked out in the plainest way."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def test_errors_of_blocks_are_those_of_each_by_itself(shape: tuple[int, int, int
 @pytest.mark.parametrize("side", [64, 640])
 @pytest.mark.parametrize(("down", "right"), [(1, 0), (-2, 1), (5, -9)])
 def test_shift_is_found_rolled_around_or_not(side: int, down: int, right: int) -> None:
-    """A picture of 640 pixels is sampled."""
+    """An image of 640 pixels is sampled."""
     picture = RNG(1).integers(0, 256, (side, side, 3)).astype(np.uint8)
     rolled = np.roll(picture, (down, right), axis=(0, 1))
     found = picture_measures.moved(rolled, picture)

@@ -119,7 +119,7 @@ def test_only_keeps_the_cases_named() -> None:
 @pytest.mark.parametrize(
     ("only", "expected"),
     [
-        ("size=512", "expected AXIS=VALUE, AXIS being one of resolution"),
+        ("size=512", "expected AXIS=VALUE; AXIS is one of resolution"),
         ("warmup", "expected AXIS=VALUE"),
         ("resolution=512x512", "no case has resolution=512x512; there are 128x128, 192x192"),
         ("warmup=true,maybe", "no case has warmup=maybe"),
@@ -305,7 +305,7 @@ def test_more_cases_than_the_configuration_allows_are_refused_before_they_are_ma
 
 def test_more_arms_and_levels_than_anybody_reads_are_refused() -> None:
     arms = [{"name": f"arm-{number}"} for number in range(501)]
-    with pytest.raises(ConfigError, match="arm: expected at most 1,000 arms and levels"):
+    with pytest.raises(ConfigError, match="arm: expected at most 1,000 variants and levels"):
         make_plan(
             make_config(arm=arms, pressure={"hold_bytes": [0, 1e9]}), "cpu", memory_bytes=10**10
         )

@@ -68,8 +68,8 @@ def test_the_highest_of_the_processes_that_ended_well_counts() -> None:
     ("memory", "processes", "reason"),
     [
         (None, [measured(5)], "nothing was predicted"),
-        (ON_CPU, [], "no process ended well"),
-        (ON_CPU, [measured(5, outcome="crashed")], "no process ended well"),
+        (ON_CPU, [], "no process completed"),
+        (ON_CPU, [measured(5, outcome="crashed")], "no process completed"),
         (ON_CPU, [measured(None, peak_memory_reason="telemetry was off")], "telemetry was off"),
     ],
 )

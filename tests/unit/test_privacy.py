@@ -143,7 +143,7 @@ def test_run_file_holds_no_secret_of_an_arm() -> None:
 
 
 def arms_with(**env: str) -> Run:
-    """A run whose only arm has these variables."""
+    """A run whose only variant has these variables."""
     return make_run_record(make_config(arm=[{"name": "mine", "env": env}]))
 
 
@@ -151,7 +151,7 @@ def test_secret_variable_of_an_arm_is_asked_for_again(monkeypatch: pytest.Monkey
     monkeypatch.delenv("MY_API_KEY", raising=False)
     hidden = hidden_run(arms_with(MY_API_KEY="1234"))
     assert "1234" not in msgspec.json.encode([hidden.plan, hidden.config]).decode()
-    with pytest.raises(MachineError, match=r"^arm mine was given MY_API_KEY, .* a secret"):
+    with pytest.raises(MachineError, match=r"^variant mine was given MY_API_KEY, .* a secret"):
         shown_run(hidden)
 
 

@@ -26,7 +26,7 @@ def test_wait_is_told_once_with_its_reason_and_its_end() -> None:
 
 
 def test_process_that_went_well_is_a_line_where_output_is_piped_and_none_on_a_terminal() -> None:
-    words = "[1/4] 128x128, run 1 of 2: ok, 1 s a picture"
+    words = "[1/4] 128x128, run 1 of 2: ok, 1 s per image"
     for terminal in (False, True):
         screen, text = watcher(terminal)
         slot = screen._run.plan.slots[0]
@@ -53,7 +53,7 @@ def test_why_no_more_passes_were_made_is_said_unless_so_many_were_asked_for(
         screen.slot_begins(slot, 0, 4, 10.0)
         screen.slot_ends(make_replicate(slot, passes_stopped=stopped), 1, 4)
     (line,) = text.getvalue().splitlines()
-    assert line == f"[1/4] 128x128, run 1 of 2: ok, 1 s a picture{words}"
+    assert line == f"[1/4] 128x128, run 1 of 2: ok, 1 s per image{words}"
 
 
 def test_wait_for_another_reason_is_told_anew() -> None:

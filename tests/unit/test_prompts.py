@@ -51,7 +51,7 @@ def test_limit_itself_is_read_and_one_more_is_not() -> None:
     assert over.unread == "boat at the end"
     remark = over.remark(3)
     assert remark is not None and remark.startswith("prompt 3 has 89 tokens")
-    assert "reads 77 tokens: the rest is cut off" in remark and '"boat at the end"' in remark
+    assert "reads 77 tokens: the rest is cut" in remark and '"boat at the end"' in remark
 
 
 def test_first_word_may_be_too_long() -> None:
@@ -104,7 +104,7 @@ LONG = "a lighthouse at dusk, " * 20
         (("",), 1, []),
         ((LONG,), 1, [1]),
         (("a cat", LONG, LONG), 3, [2, 3]),
-        (("a cat", LONG), 1, []),  # the second makes no picture
+        (("a cat", LONG), 1, []),  # the second makes no image
         ((LONG, "a cat"), 8, [1]),
     ],
 )
@@ -122,7 +122,7 @@ def test_model_that_is_not_here_yet_has_no_remark_before_it_is() -> None:
     shapes = find_model("builtin/shapes")
     assert len(prompt_remarks(config, shapes.name, shapes.folder)) == 1
     (kept,) = prompt_remarks(config, shapes.name, shapes.folder, quoting=False)
-    assert "lighthouse" not in kept and kept.endswith("the rest is cut off")
+    assert "lighthouse" not in kept and kept.endswith("the rest is cut")
 
 
 def test_beside_another_encoder_the_rest_is_not_called_lost() -> None:

@@ -1,4 +1,4 @@
-"""The small picture before a run: compared, read, recorded, and never in the way."""
+"""The small image before a run: compared, read, recorded, and never in the way."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from sdbench.runs.reading import load_run
 
 
 def packaged() -> Reference:
-    """The picture that travels in the package, as the CPU made it."""
+    """The image that travels in the package, as the CPU made it."""
     config = check_config()
     model = make_model(config.model, sha256=BUILTIN[config.model].sha256)
     stacks = {"current": make_stack(**VERSIONS)}
@@ -38,7 +38,7 @@ def a_run(**fields: Any) -> Run:
 
 
 def check(root: Path, picture: Any = None, **report: Any) -> tuple[Preflight, Task]:
-    """The check's record when the device makes this picture (values in [0, 1])."""
+    """The check's record when the device makes this image (values in [0, 1])."""
     reference, run = packaged(), a_run()
     folder = RunFolder.create(root, run)
 

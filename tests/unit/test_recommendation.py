@@ -157,7 +157,7 @@ def test_other_findings_stand_beside_the_choice() -> None:
 
 def test_first_look() -> None:
     found = diagnosis(loaded_run(config=plan(2), seconds=taking())).recommendation
-    words = "no speed verdict or recommendation: 2 processes a case"
+    words = "no speed verdict or recommendation: 2 processes per case"
     assert found.first_look and found.few_processes == words
     assert found.sentence.lower() == f"{words}."
     (goal,) = found.goals
@@ -183,7 +183,7 @@ def test_two_that_cannot_be_distinguished_are_told_with_their_ratio() -> None:
     )
     reason = goal_of(loaded_run(config=config, seconds=noisy(0.2))).reason
     assert re.search(
-        r"s a picture\) cannot be distinguished \(ratio \d\.\d\d, 95% interval \d", reason or ""
+        r"s per image\) cannot be distinguished \(ratio \d\.\d\d, 95% interval \d", reason or ""
     )
 
 
@@ -255,7 +255,7 @@ def test_snippet_is_python_and_does_what_was_measured() -> None:
     config = plan(steps=7, case=[batch, {**batch, "attention_slicing": True}])
     run = loaded_run(config=config, seconds=taking_longer("attention_slicing", True))
     (goal,) = diagnosis(run).recommendation.goals
-    assert goal.latency is None and "outside a batch" in (goal.reason or "")
+    assert goal.latency is None and "without a batch" in (goal.reason or "")
     assert goal.throughput is not None
     code = goal.throughput.snippet
     ast.parse(code)

@@ -1,4 +1,4 @@
-"""The CPU's pictures: by which key they are found, when they are computed, and when not."""
+"""The CPU's images: by which key they are found, when they are computed, and when not."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,7 +96,7 @@ def test_a_torn_reference_is_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["latents", "pictures", "unet"])
 def test_a_reference_that_is_no_number_is_none(tmp_path: Path, name: str) -> None:
-    """Nothing can be held against it: every picture would be "another" (seen on torch 1.13)."""
+    """Nothing can be held against it: every image would be "another" (seen on torch 1.13)."""
     reference = make_reference()
     reference.tensors.arrays[name] = np.full((1, 4, 8, 8), np.nan, np.float32)
     write_reference(tmp_path / SETTINGS.key(VERSIONS), reference)
@@ -104,7 +104,7 @@ def test_a_reference_that_is_no_number_is_none(tmp_path: Path, name: str) -> Non
 
 
 def test_shipped_references_fit_the_shipped_configuration(tmp_path: Path) -> None:
-    """`quick` is held against pictures that travel in the package."""
+    """`quick` is held against images that travel in the package."""
     config = shipped_for_its_model("quick")
     assert config.matrix is not None
     model = make_model(config.model, sha256=BUILTIN[config.model].sha256)
@@ -275,13 +275,13 @@ def test_a_stop_of_the_user_ends_it(tmp_path: Path) -> None:
     maker = Maker(tmp_path, interrupted=True)
     maker.make("float32")
     assert maker.asked() == []
-    assert maker.absent() == "stopped before the CPU's picture was computed"
+    assert maker.absent() == "stopped before the CPU's image was computed"
 
 
 def test_what_failed_is_told_in_one_line(tmp_path: Path) -> None:
     maker = Maker(tmp_path, failing=True)
     maker.make("float32")
-    assert maker.absent() == "computing the CPU's picture failed: OSError: no space"
+    assert maker.absent() == "computing the CPU's image failed: OSError: no space"
 
 
 def test_it_is_stopped_when_the_budget_is_used_up(tmp_path: Path) -> None:

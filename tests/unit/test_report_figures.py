@@ -16,8 +16,8 @@ from sdbench.comparison import history_of
 from sdbench.records import Slot
 from sdbench.report.figures import Figure, canvas, css_variables, run_figures, story_figures
 from sdbench.report.figures import figure as figure_module
-from sdbench.report.figures.canvas import MOST_ROWS
-from sdbench.report.figures.comparisons import history_figure
+from sdbench.report.figures.canvas import MOST_ROWS, Theme
+from sdbench.report.figures.comparisons import history_figure, ratio_ticks
 from sdbench.report.figures.profile import stages_figure
 from sdbench.report.figures.tradeoff import tradeoff_figure
 from sdbench.report.view import build_report
@@ -54,7 +54,7 @@ def test_every_kind_of_figure_is_drawn(figures: list[Figure]) -> None:
     kinds = {figure.kind for figure in figures}
     assert kinds == {
         *("matrix", "latency", "timeline", "divergence", "stages", "tradeoff"),
-        *("comparison", "history"),
+        *("comparison", "history", "overview"),
     }
 
 
@@ -136,8 +136,8 @@ def test_panels_are_where_constrained_layout_puts_them(
     figures: list[Figure], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def panels(figure: Figure) -> list[list[float]]:
-        with figure_module._style():
-            drawing = figure.draw(dict.fromkeys(figure_module._STAND_INS, "black"))
+        with figure_module.style():
+            drawing = figure.draw(Theme(dict.fromkeys(figure_module._STAND_INS, "black")))
             canvas.lay_out(drawing)
             drawing.draw_without_rendering()
         return [[*axes.get_position().extents] for axes in drawing.axes]
@@ -156,10 +156,11 @@ def test_text_of_others_is_text(tmp_path: Path) -> None:
         for cell in run.cells
     ]
     for figure in run_figures(msgspec.structs.replace(run, cells=cells)):
-        svg = figure.inline_svg()
-        ElementTree.fromstring(svg)
-        assert "<script" not in svg and "\x1b" not in svg and "\u202e" not in svg
-    matrix = run_figures(msgspec.structs.replace(run, cells=cells))[0]
+        for svg in (figure.inline_svg(), figure.inline_svg(narrow=True)):
+            ElementTree.fromstring(svg)
+            assert "<script" not in svg and "\x1b" not in svg and "\u202e" not in svg
+    hostile = run_figures(msgspec.structs.replace(run, cells=cells))
+    matrix = next(figure for figure in hostile if figure.kind == "matrix")
     assert any("$x^2$" in text for text in texts(matrix.inline_svg())), "not mathematics"
 
 
@@ -215,7 +216,7 @@ def test_drawing_leaves_no_state_behind(figures: list[Figure]) -> None:
 
 
 def compared(loaded: LoadedRun) -> Figure:
-    """The figure of the two arms of a run."""
+    """The figure of the two variants of a run."""
     (figure,) = (one for one in story_figures(build_report([loaded])) if one.kind == "comparison")
     return figure
 
@@ -310,7 +311,7 @@ def test_settings_without_room_for_their_name_stay_unnamed(tmp_path: Path) -> No
 
 
 def test_panel_that_has_no_room_is_left_where_it_was() -> None:
-    theme = dict.fromkeys(figure_module._STAND_INS, "black")
+    theme = Theme(dict.fromkeys(figure_module._STAND_INS, "black"))
     drawing, (axes,) = canvas.new_drawing(theme, 0.2)
     axes.set_xlabel("higher than the drawing")
     before = [*axes.get_position().extents]
@@ -322,9 +323,38 @@ def test_panel_that_has_no_room_is_left_where_it_was() -> None:
 def test_times_that_differ_by_much_are_drawn_logarithmically(
     times_s: list[float], scale: str
 ) -> None:
-    _, (axes,) = canvas.new_drawing(dict.fromkeys(figure_module._STAND_INS, "black"), 0.2)
-    canvas.time_axis(axes, times_s, "seconds")
+    theme = Theme(dict.fromkeys(figure_module._STAND_INS, "black"))
+    _, (axes,) = canvas.new_drawing(theme, 0.2)
+    canvas.time_axis(axes, times_s, "seconds", theme)
     assert axes.get_xscale() == scale
     assert ("(logarithmic)" in axes.get_xlabel()) == (scale == "log")
     low, high = axes.get_xlim()
     assert low < min(times_s) and high > max(times_s)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "most", "ticks"),
+    [
+        (0.52, 1.08, 5, [0.6, 0.7, 0.8, 0.9, 1]),
+        (0.52, 1.08, 3, [0.6, 0.8, 1]),
+        (0.97, 1.035, 5, [0.97, 0.98, 0.99, 1, 1.01, 1.02, 1.03]),
+        (0.94, 2.9, 5, [1, 1.5, 2, 2.5]),
+        (0.09, 1.1, 5, [0.1, 0.2, 0.5, 1]),
+        (0.9, 12.0, 5, [1, 2, 5, 10]),
+        (0.0009, 1200.0, 3, [0.001, 0.01, 0.1, 1, 10, 100, 1000]),
+    ],
+)
+def test_ticks_of_ratios_are_round_numbers(
+    low: float, high: float, most: int, ticks: list[float]
+) -> None:
+    assert ratio_ticks(low, high, most) == [pytest.approx(tick) for tick in ticks]
+
+
+def test_a_narrow_figure_has_its_own_ids_and_names_above_its_rows(figures: list[Figure]) -> None:
+    for figure in figures:
+        wide, narrow = figure.inline_svg(), figure.inline_svg(narrow=True)
+        ids = [re.findall(r' id="([^"]+)"', svg) for svg in (wide, narrow)]
+        assert ids[0] and not {*ids[0]} & {*ids[1]}
+        assert f'id="{figure.id}-narrow-title"' in narrow
+        widths = [float(re.search(r'viewBox="0 0 ([\d.]+)', svg)[1]) for svg in (wide, narrow)]  # type: ignore[index]
+        assert figure.kind == "matrix" or widths[1] < 275 < 700 < widths[0]

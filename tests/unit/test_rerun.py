@@ -166,7 +166,7 @@ def test_variable_that_is_not_on_record_in_full_is_not_guessed(results: Path) ->
     ("fields", "words"),
     [
         ({"machine_id": "another"}, "was made on another machine"),
-        ({"config": two_arms(), "stacks": {"current": CURRENT}}, "has 2 arms"),
+        ({"config": two_arms(), "stacks": {"current": CURRENT}}, "has 2 variants"),
         ({"config": one_case(steps=7)}, "the numbers of steps differ"),
         ({"device": "mps"}, "the devices differ"),
         ({"config": one_case(matrix={"resolution": ["128x128"]})}, "no case in common"),
@@ -179,7 +179,7 @@ def test_runs_that_cannot_be_made_again_together(results: Path, fields: Fields, 
 
 def test_secret_that_is_not_here_any_more(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def shown(run: object) -> None:
-        raise MachineError("arm mine was given HF_TOKEN")
+        raise MachineError("variant mine was given HF_TOKEN")
 
     monkeypatch.setattr(again_module, "shown_run", shown)
     base, new = load_run(kept(results, "before")), load_run(kept(results, "after"))
@@ -190,7 +190,7 @@ def test_secret_that_is_not_here_any_more(results: Path, monkeypatch: pytest.Mon
 
 
 def slower_new(task: Task, supervise: Supervisor) -> Report:
-    """Workers whose passes take about 1 s, and 1.3 times as long in the arm ``new``."""
+    """Workers whose passes take about 1 s, and 1.3 times as long in the variant ``new``."""
     slow = 1.3 if ".new." in task.replicate_id else 1.0
     scatter = random.Random(task.replicate_id).gauss(0, 0.004)
     return play(task, supervise, pass_s=slow * (1 + scatter))

@@ -22,7 +22,7 @@ RED, BLUE, GREEN = Item("red", "circle"), Item("blue", "star"), Item("green", "r
     ("prompt", "scene"),
     [
         ("a red circle on a white background", Scene("white", (RED,))),
-        ("A picture of  the red circle on a white background.", Scene("white", (RED,))),
+        ("An image of  the red circle on a white background.", Scene("white", (RED,))),
         (
             "a black background with a red circle to the left of a blue star",
             Scene("black", (RED, BLUE), "left of"),

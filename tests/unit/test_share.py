@@ -112,7 +112,7 @@ def test_private_word_goes(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "0.8 s/picture, new/base 1.02, and/or, 2 / 3",
+        "0.8 s/image, new/base 1.02, and/or, 2 / 3",
         "https://github.com/pytorch/pytorch/issues/77764",
         "stable-diffusion-v1-5/stable-diffusion-v1-5 with tokenizers 0.23.3",
         "MPS backend out of memory (8.00 GB, max allowed: 9.07 GB)",
@@ -166,7 +166,7 @@ def test_prompts_of_shipped_configurations_are_everybodys() -> None:
 
 
 def with_pictures(root: Path) -> LoadedRun:
-    """Two pictures a pass, the second of an own prompt, both kept, as are trace and latents."""
+    """Two images per pass, the second of an own prompt, both kept, as are trace and latents."""
     astronaut = make_config().prompts[0]
     pictures = [
         make_picture(pixels_sha256="a" * 64, content="right"),
@@ -196,7 +196,7 @@ def test_pictures_of_own_prompts_are_left_out(tmp_path: Path) -> None:
         "wrong",
         LEFT_OUT,
     )
-    # Passes that made the same picture still did.
+    # Passes that made the same image still did.
     assert told.attempts[0].passes[1].images[1].pixels_sha256 == second.pixels_sha256
     assert told.attempts[0].passes[2].trace_sha256 is None
 
@@ -300,7 +300,7 @@ def test_names_of_this_user_and_machine_are_known(monkeypatch: pytest.MonkeyPatc
 
 # Fields that are not free: they tie records together, or are read as numbers.
 BLACK = hashlib.sha256(repr((8, 8, 3)).encode() + bytes(8 * 8 * 3)).hexdigest()
-"""The name of a black picture of 8 x 8 pixels."""
+"""The name of a black image of 8 x 8 pixels."""
 STRUCTURAL = {"resolution", "case_id", "replicate_id"}
 
 
@@ -446,7 +446,7 @@ def test_nothing_private_is_left_in_any_record() -> None:
 
 
 def planted_folder(root: Path) -> Path:
-    """The planted run on disk, with timelines and pictures."""
+    """The planted run on disk, with timelines and images."""
     loaded = planted_run(root)
     path = kept(root / USER / "results", loaded)
     folder = RunFolder.open(path)
@@ -492,7 +492,7 @@ def as_ada(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_private_is_in_any_format(kind: str, prompts: list[str], tmp_path: Path) -> None:
     path = planted_folder(tmp_path)
     document = json.loads((path / "run.json").read_text())
-    document["config"]["prompts"] = prompts  # pictures are shown where the first is everybody's
+    document["config"]["prompts"] = prompts  # images are shown where the first is everybody's
     (path / "run.json").write_text(json.dumps(document))
     out = tmp_path / "out"
     out.mkdir()
@@ -512,7 +512,7 @@ def test_nothing_private_is_in_any_format(kind: str, prompts: list[str], tmp_pat
 
 
 def pictures_in(file: Path, data: bytes) -> Iterator[bytes]:
-    """The PNG or other pictures in a file, unpacked."""
+    """The PNG or other images in a file, unpacked."""
     if file.suffix == ".png":
         yield data
     for encoded in re.findall(rb"data:image/[\w.+-]+;base64,([A-Za-z0-9+/=]+)", data):

@@ -72,8 +72,8 @@ def test_a_disturbed_pass_is_not_the_scatter_of_all() -> None:
 @pytest.mark.parametrize(
     ("times", "dominated_by", "reason"),
     [
-        ([], "unknown", "judged from 3 processes on; here: 0"),
-        ([[1.0, 1.1], [1.0]], "unknown", "judged from 3 processes on; here: 2"),
+        ([], "unknown", "needs at least 3 processes; here: 0"),
+        ([[1.0, 1.1], [1.0]], "unknown", "needs at least 3 processes; here: 2"),
         ([[1.0], [1.1], [1.2]], "unknown", "no process made two steady passes"),
         ([[1.0, 1.0]] * 3, "unknown", "nothing scatters"),
         ([[1.0, 1.0], [1.1, 1.1], [1.0, 1.0]], "processes", None),
@@ -92,7 +92,7 @@ def test_what_cannot_be_told_is_unknown(
 def test_processes_alone_have_no_share_of_their_passes() -> None:
     found = nested_spread([[1.0], [1.1], [1.2]])
     assert found.passes is None and found.processes == pytest.approx(0.096, abs=0.01)
-    assert nested_spread([]) == NestedSpread(reason="judged from 3 processes on; here: 0")
+    assert nested_spread([]) == NestedSpread(reason="needs at least 3 processes; here: 0")
 
 
 # --- in the summary ------------------------------------------------------------------------------
@@ -132,13 +132,13 @@ def test_summary_has_both_parts_and_says_what_would_help() -> None:
     assert document["spread_between_processes"] > 0.1
     words = spread_words(row)
     assert words.startswith("processes differ by ") and ", passes by 1.8%: " in words
-    assert words.endswith("more processes, or a quieter host, would make it sharper")
+    assert words.endswith("more processes, or a quieter host, would make it more precise")
     assert f"Spread: 64x64: {words}." in shown(summary)
 
 
 def test_passes_that_scatter_ask_for_more_passes() -> None:
     words = spread_words(row_of(simulated(2, 8, 2, 0.0, 0.05)))
-    assert words.startswith("processes differ by no more than their passes explain, passes by ")
+    assert words.startswith("processes do not differ by more than their passes explain, passes by ")
     assert "more passes (--set passes=…)" in words
 
 
@@ -146,7 +146,7 @@ def test_one_process_says_that_it_is_unknown() -> None:
     row = row_of([[1.0, 1.02]])
     assert row.spread_dominated_by == "unknown" and row.spread_between_processes is None
     assert spread_words(row) == (
-        "passes differ by 1.4%, which matters more is unknown (judged from 3 processes on; here: 1)"
+        "passes differ by 1.4%, which matters more is unknown (needs at least 3 processes; here: 1)"
     )
     assert "Spread" not in shown(summary_of([[1.0, 1.02]]))
 

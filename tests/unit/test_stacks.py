@@ -1,4 +1,5 @@
-"""From a stack's name to an interpreter and its versions; interpreters here are small scripts."""
+"""From an environment's name to an interpreter and its versions; interpreters here are small
+scripts."""
 
 import json
 import sys
@@ -50,7 +51,7 @@ def test_link_in_a_virtual_environment_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_stack_that_does_not_exist_is_wrong_usage(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no stack"):
+    with pytest.raises(UsageError, match="no environment"):
         resolve_stack(str(tmp_path / "absent"))
 
 

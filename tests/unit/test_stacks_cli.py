@@ -18,7 +18,7 @@ from sdbench.stacks.created import INFO, stack_folder
 
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Linux, a uv that installs nothing, and pictures that are made without a worker."""
+    """Linux, a uv that installs nothing, and images that are made without a worker."""
     monkeypatch.setattr("platform.system", lambda: "Linux")
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     folder = fake_uv(tmp_path).parent
@@ -80,7 +80,7 @@ def test_create_keeps_what_is_there(rows: Any, call: Any) -> None:
     assert made["torch-1.13"]["path"] == str(stack_folder("torch-1.13"))
     assert rows("create", "torch-1.13")[1]["torch-1.13"]["action"] == "kept"
     code, out, _ = call("stacks", "create", "torch-1.13")
-    assert "torch-1.13 is there already: torch 1.13.1, diffusers 0.31.0, Python 3.10.1" in out
+    assert "torch-1.13 exists already: torch 1.13.1, diffusers 0.31.0, Python 3.10.1" in out
     assert "sdbench run --stack torch-1.13" in out
 
 
@@ -105,7 +105,7 @@ def test_check_makes_a_picture(rows: Any, call: Any, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("sdbench.cli.stacks.picture_maker", broken)
     code, found = rows("check")
     assert code == 1
-    assert found["torch-1.13"]["problem"].endswith("makes no picture here: died of SIGSEGV")
+    assert found["torch-1.13"]["problem"].endswith("makes no image here: died of SIGSEGV")
 
 
 def test_stack_that_is_named_and_not_there_does_not_pass_the_check(rows: Any) -> None:
@@ -131,12 +131,12 @@ def test_remove(rows: Any) -> None:
         (
             ["stacks", "create", "torch-9"],
             2,
-            "no stack 'torch-9' comes with sdbench; there are torch",
+            "no stack 'torch-9' comes with sdbench; did you mean 'torch-2.5'? there are torch",
         ),
-        (["stacks", "create", "torch-1.13", "x"], 2, "no stack 'x' comes"),
-        (["stacks", "create", "../x"], 2, "no stack '../x' comes"),
-        (["stacks", "remove", "current"], 2, "no stack 'current' comes"),
-        (["stacks", "check", "nothing"], 2, "no stack 'nothing' comes"),
+        (["stacks", "create", "torch-1.13", "x"], 2, "no environment 'x' comes"),
+        (["stacks", "create", "../x"], 2, "no environment '../x' comes"),
+        (["stacks", "remove", "current"], 2, "no environment 'current' comes"),
+        (["stacks", "check", "nothing"], 2, "no environment 'nothing' comes"),
         (["stacks", "create"], 2, "Missing argument 'NAME...'"),
         (["stacks", "mend"], 2, "No such command 'mend'"),
         (["run", "quick", "--stack", "torch-1.13"], 2, "with: sdbench stacks create torch-1.13"),
@@ -160,7 +160,9 @@ def test_failure_is_told_in_one_line(call: Any, tmp_path: Path) -> None:
     fake_uv(tmp_path, install="echo 'error: \033[1mno such thing' >&2; exit 1")
     code, _, err = call("stacks", "create", "torch-1.13")
     assert code == 2
-    assert err.splitlines()[-1].startswith("sdbench: stack torch-1.13 could not be installed: ")
+    assert err.splitlines()[-1].startswith(
+        "sdbench: environment torch-1.13 could not be installed: "
+    )
     assert "\033" not in err
 
 
@@ -169,7 +171,7 @@ def test_stack_that_does_not_work_here(call: Any, monkeypatch: pytest.MonkeyPatc
     code, _, err = call("stacks", "create", "torch-1.13")
     assert code == 3
     assert err.splitlines()[-1] == (
-        "sdbench: stack torch-1.13 makes no picture here: died of SIGSEGV"
+        "sdbench: stack torch-1.13 makes no picture here: died of SIGSEGV; next: sdbench doctor"
     )
     assert not stack_folder("torch-1.13").exists()
 

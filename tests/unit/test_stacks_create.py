@@ -44,7 +44,7 @@ def told() -> list[str]:
 
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[str]) -> Make:
-    """Create the stack with a fake uv."""
+    """Create the environment with a fake uv."""
 
     def made(torch: str = STACK.torch, **uv: Any) -> Created:
         program = fake_uv(tmp_path, **uv)
@@ -61,7 +61,7 @@ def calls(folder: Path) -> list[str]:
 
 
 def visible() -> list[str]:
-    """What is in the stacks folder, the files that lock it aside."""
+    """What is in the environments folder, the files that lock it aside."""
     return sorted(path.name for path in stacks_folder().iterdir() if path.suffix != ".lock")
 
 
@@ -127,7 +127,7 @@ def test_two_at_once_wait_for_each_other(make: Make, told: list[str]) -> None:
         deadline = time.monotonic() + 30
         while not told and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert told == ["waiting for another sdbench that is at work on it"]
+        assert told == ["waiting for another sdbench process that is working on it"]
         assert visible() == []
     second.join(30)
     assert [entry.action for entry in made] == ["created"]
@@ -182,7 +182,7 @@ def test_picture_that_cannot_be_made(make: Make, tmp_path: Path, told: list[str]
     def failing(interpreter: Path) -> str:
         raise MachineError("SIGSEGV while importing")
 
-    with pytest.raises(MachineError, match="makes no picture here: SIGSEGV while importing"):
+    with pytest.raises(MachineError, match="makes no image here: SIGSEGV while importing"):
         create(STACK, failing, told.append)
     assert visible() == []
 
@@ -310,7 +310,7 @@ def test_stopped_half_way(number: int, code: int, make: Make, tmp_path: Path) ->
         with contextlib.suppress(ProcessLookupError):
             os.kill(installer, signal.SIGKILL)
     else:
-        assert said.endswith("sdbench: interrupted\n")
+        assert said.endswith(f"interrupted; next: sdbench stacks create {STACK.name}\n")
         assert visible() == []
         with pytest.raises(ProcessLookupError):
             os.kill(installer, 0)

@@ -84,7 +84,7 @@ def test_every_file_has_its_hash_and_none_an_address(stack: ShippedStack, platfo
 
 
 def test_stack_that_is_not_shipped() -> None:
-    with pytest.raises(UsageError, match=r"no stack 'torch-9'.*torch-1\.13, torch-2\.5"):
+    with pytest.raises(UsageError, match=r"no environment 'torch-9'.*torch-1\.13, torch-2\.5"):
         shipped_stack("torch-9")
 
 

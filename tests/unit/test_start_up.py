@@ -1,4 +1,4 @@
-"""What a worker does while it imports the stack."""
+"""What a worker does while it imports the environment."""
 
 import gc
 import sys

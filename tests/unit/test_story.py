@@ -196,7 +196,7 @@ def test_the_timeline_of_what_ended_badly_comes_first(tmp_path: Path) -> None:
     ]
     loaded = LoadedRun(tmp_path, loaded.run, [], attempts)
     timeline = story_of(loaded).timelines[0]
-    assert timeline.chosen == "ended badly"
+    assert timeline.chosen == "failed"
     assert timeline.outcome_words == "stopped to protect your machine"
 
 
@@ -345,7 +345,7 @@ def test_a_story_is_plain_data(tmp_path: Path) -> None:
 
 
 def test_arms_that_cannot_be_compared_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record from elsewhere may hold arms that no configuration makes."""
+    """A record from elsewhere may hold variants that no configuration makes."""
 
     def refusing(*_: Any) -> Any:
         raise UsageError("--by arm: the runs have one value only")

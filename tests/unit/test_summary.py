@@ -1,4 +1,4 @@
-"""What a run's records come to, one row a case and arm."""
+"""What a run's records come to, one row per case and variant."""
 
 import json
 from typing import Any
@@ -86,7 +86,7 @@ def test_no_pass_at_all_is_said(run: Run) -> None:
     row = row_of(run, {"times": (), "outcome": "crashed", "reason": "ended by SIGSEGV in load"})
     assert row.latency_s.reason == "no pass was made"
     assert (row.first_pass_s, row.prime_s) == (None, None)
-    assert row.correct_reason == "no picture was made"
+    assert row.correct_reason == "no image was made"
 
 
 def test_prime_pass_is_reported_apart(run: Run) -> None:
@@ -177,7 +177,7 @@ def test_picture_that_is_wrong_whatever_it_shows_is_broken(
     bad = make_pass(1.0, 2, images=[make_picture(), make_picture(**fault)])
     row = row_of(run, {"passes": [make_pass(), bad]})
     assert row.correct == "broken"
-    assert (row.correct_reason or "").startswith(f"of 3 pictures: 1 {word}")
+    assert (row.correct_reason or "").startswith(f"of 3 images: 1 {word}")
 
 
 def test_picture_without_a_reference_is_unknown_and_never_a_match(run: Run) -> None:

@@ -199,7 +199,7 @@ def test_process_that_did_not_last_is_not_called_stable(ended: dict[str, Any], w
 def test_where_it_was_not_asked_or_not_recorded_nothing_is_claimed() -> None:
     assert sustained_lines(summary_of(warming(slows=True))) == []
     (line,) = sustained_lines(summary_of(warming(slows=True, begin=False), sustain_minutes=4))
-    assert line == "not judged: it is not on record when the passes began"
+    assert line == "not judged: the start times of the passes were not recorded"
 
 
 def story_of(folder: Path, *, slows: bool) -> RunReport:
@@ -224,7 +224,7 @@ def test_report_has_a_picture_of_it_beside_temperature_and_power(tmp_path: Path)
     assert {power for _, power in curve.power_w} == {300.5}
     (figure,) = [one for one in run_figures(story) if one.kind == "sustained"]
     drawn = figure.inline_svg()
-    for words in ("slower from here on", "GPU, °C", "GPU, W", "seconds a pass"):
+    for words in ("slower from this point on", "GPU, °C", "GPU, W", "seconds per pass"):
         assert words in drawn
     assert figure.caption == curve.sentence and "(+30%)" in curve.sentence
 

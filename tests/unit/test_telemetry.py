@@ -61,14 +61,14 @@ def test_stage_of_the_peak_by_the_devices_counter(
 
 def test_no_stage_is_named_where_all_stand_alike() -> None:
     found = peak_stage([profiled("cuda-allocated", stages(2000, 2001, 2010))])
-    assert (found.stage, found.reason) == (None, "all stages stand at the same level, within 1%")
+    assert (found.stage, found.reason) == (None, "all stages have the same peak within 1%")
 
 
 def test_no_stage_is_named_where_memory_was_kept_since_earlier_passes() -> None:
     found = peak_stage([profiled("rss", stages(1500, 1500, 1200))])
     assert (found.stage, found.reason) == (
         None,
-        "the process has kept as much since earlier passes",
+        "the process already held this much after earlier passes",
     )
 
 
@@ -209,7 +209,7 @@ def test_screen_has_lines_for_allocator_gpu_and_energy_where_they_are_known() ->
         lines["allocator"]
         == "2.0 GB in use after a pass, 3.0 GB held by the driver, maximum 11.0 GB"
     )
-    assert lines["gpu"] == "282 W while pictures were made, 300 W at most, 71 °C at most"
+    assert lines["gpu"] == "282 W while images were made, 300 W at most, 71 °C at most"
     assert lines["energy"] == "an image takes gpu 400 J, cpu 30 J; above idle gpu 300 J"
 
 
@@ -231,7 +231,7 @@ def test_screen_leaves_out_what_is_not_known_of_gpu_and_energy() -> None:
     energy = Energy(window_s=20.0, passes=1, joules={"gpu": 400.0})
     known = telemetry(gpu_power_mean_w=281.6, gpu_power_peak_w=300.2, energy=energy)
     lines = lines_of(make_replicate(telemetry=known))
-    assert lines["gpu"] == "282 W while pictures were made, 300 W at most"
+    assert lines["gpu"] == "282 W while images were made, 300 W at most"
     assert lines["energy"] == "an image takes gpu 400 J"
     assert (
         lines_of(make_replicate(telemetry=telemetry()))

@@ -158,7 +158,7 @@ FROM_IMAGE = [
         None,
     )
 ]
-# Honest runs differ in these: no variables, two encoders, one picture, another way to warm up.
+# Honest runs differ in these: no variables, two encoders, one image, another way to warm up.
 _OTHERS = [
     make_run(CONFIG, model=make_model("owner/model", pipeline_class="StableDiffusionXLPipeline")),
     make_run(make_config(images=1, case=[{"resolution": "64x64", "dtype": "float16"}] * 1)),

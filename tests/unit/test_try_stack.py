@@ -1,4 +1,5 @@
-"""One picture that proves a stack: what its worker is asked for, and what comes of its answer."""
+"""One image that proves an environment: what its worker is asked for, and what comes of
+its answer."""
 
 from pathlib import Path
 
@@ -15,7 +16,7 @@ PYTHON = Path("/opt/sd/bin/python")
 
 def test_one_picture_is_asked_of_the_stacks_own_interpreter() -> None:
     def script(task: Task, supervise: Supervisor) -> Report:
-        assert Path(task.job["artifacts"]).is_dir(), "the worker can write its picture"
+        assert Path(task.job["artifacts"]).is_dir(), "the worker can write its image"
         return play(task, supervise)
 
     executor = FakeExecutor(script)

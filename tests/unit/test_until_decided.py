@@ -40,13 +40,13 @@ Script = Callable[[Task, Supervisor], Report]
 
 
 def decided_by(**settings: Any) -> Config:
-    """Two arms and one small case, until decided."""
+    """Two variants and one small case, until decided."""
     document = {"matrix": {"resolution": ["64x64"]}, "arm": ARMS, "until_decided": settings}
     return make_config(**document)
 
 
 def timed(new: float = 1.0, noise: float = 0.002, **report: Any) -> Script:
-    """Workers whose passes take about 1 s, and so many times as long in the arm ``new``."""
+    """Workers whose passes take about 1 s, and so many times as long in the variant ``new``."""
 
     def script(task: Task, supervise: Supervisor) -> Report:
         slow = new if ".new." in task.replicate_id else 1.0
@@ -425,4 +425,4 @@ def test_screen_says_what_is_decided_what_is_open_and_for_how_long() -> None:
         "  no verdict, however many follow: c (old → new) – the new side crashed",
         "  goes on to 5 processes: about 2 min, and 15 min at most in all.",
     ]
-    assert lines[4].endswith("1 of 3 decided (1 slower); this was the last look")
+    assert lines[4].endswith("1 of 3 decided (1 slower); this was the last analysis")

@@ -2,20 +2,23 @@
 
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from diagnosed_runs import case, diagnosis, loaded_run, plan
-from measured_runs import changed, kept, measured, one_case
+from measured_runs import changed, kept, measured, one_case, two_arms
 from rich.console import Console
 from rich.table import Table
 
 from sdbench.analysis.case_words import process_words, run_number
 from sdbench.cli import main
+from sdbench.cli.streams import escape_unknown_characters
 from sdbench.diagnosis.claims import examine_claims
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.records import Case, Slot
+from sdbench.report.terminal.lines import print_command, say
 from sdbench.report.terminal.tables import print_table
 from sdbench.report.view.build import build_run_report
 from sdbench.report.view.comparison_words import change_words
@@ -70,13 +73,13 @@ def test_show_says_what_a_time_is_of(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["show", str(kept(tmp_path, loaded))]) == 0
     out = capsys.readouterr().out
     assert "Apple M2 Max, 32 GB, macOS 14.2.1" in out
-    assert "2 steps, ddim, 2 pictures a pass, 3 processes a case" in out
+    assert "2 steps, ddim, 2 images per pass, 3 processes per case" in out
 
 
 def wide_table(title: str | None) -> Table:
     table = Table(title=title)
     table.add_column("case")
-    for name in ("s/picture", "95% interval"):
+    for name in ("s/image", "95% interval"):
         table.add_column(name, no_wrap=True)
     table.add_row("512x512 sliced", "0.564 s", "0.551–0.574 s")
     return table
@@ -152,3 +155,136 @@ def test_list_counts_cases_and_processes(
 )
 def test_command_to_paste_quotes_the_name_of_a_folder(path: str, expected: str) -> None:
     assert shell(path) == expected
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def on_terminal(width: int) -> tuple[_Terminal, Console]:
+    out = _Terminal()
+    return out, Console(file=out, width=width, force_terminal=True, color_system=None)
+
+
+@pytest.mark.parametrize("width", range(24, 140, 7))
+def test_no_word_of_a_table_is_cut_at_any_width(width: int) -> None:
+    table = Table(show_edge=False, pad_edge=False)
+    for name in ("case", "new", "peak memory"):
+        table.add_column(name)
+    table.add_column("time", no_wrap=True)
+    table.add_row("192x192 sliced", "torch-2.13", "47% more (420 MB → 618 MB)", "×0.744")
+    out, console = on_terminal(width)
+    print_table(table, console)
+    words = out.getvalue().split()
+    for word in ("torch-2.13", "sliced", "×0.744", "618", "more"):
+        assert word in words
+    assert "…" not in out.getvalue()
+    assert max(map(len, out.getvalue().splitlines())) <= max(width, 30)
+
+
+def test_a_table_that_becomes_blocks_breaks_no_number_from_its_unit() -> None:
+    out = io.StringIO()
+    print_table(wide_table(None), Console(file=out, width=30))
+    assert "95% interval 0.551–0.574 s" in out.getvalue()
+
+
+def test_a_sentence_is_wrapped_at_words_on_a_terminal_and_nowhere_else() -> None:
+    sentence = "at least 133.0 GB of memory left, [red]pressure[/] at most normal"
+    out, console = on_terminal(26)
+    say(console, sentence, lead="note  ")
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "note  at least 133.0 GB of"
+    assert all(line.startswith(" " * 6) and len(line) <= 26 for line in lines[1:])
+    assert " ".join(" ".join(lines).split()) == (
+        "note at least 133.0 GB of memory left, pressure at most normal"
+    )
+    piped = io.StringIO()
+    say(Console(file=piped, width=26), sentence, lead="note  ")
+    assert len(piped.getvalue().splitlines()) == 1
+
+
+def test_a_number_keeps_its_unit_where_a_sentence_is_wrapped() -> None:
+    for width in range(30, 60):
+        out, console = on_terminal(width)
+        say(console, "held by the driver 5.2 GB, maximum 140 GB, after 12.3 s of 74.2 it/s")
+        for line in out.getvalue().splitlines():
+            assert not line[-1].isdigit(), (width, line)
+
+
+def test_a_command_is_never_wrapped() -> None:
+    out, console = on_terminal(30)
+    print_command(console, "sdbench localise --model builtin/shapes --resolution 64x64")
+    assert out.getvalue().splitlines() == [
+        "sdbench localise --model builtin/shapes --resolution 64x64"
+    ]
+
+
+def test_steps_and_iterations_stand_next_to_a_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(kept(tmp_path, measured(config=one_case(3, images=2))))
+    assert main(["show", path]) == 0
+    head = next(line for line in capsys.readouterr().out.splitlines() if "s/picture" in line)
+    assert [cell.strip() for cell in head.split("┃")][2:4] == ["s/picture", "it/s"]
+    assert main(["show", path, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["cases"]
+    assert row["steps"] == 2
+    assert row["iterations_per_second"] == pytest.approx(2 / row["seconds_per_picture"])
+
+
+def test_a_case_begins_with_its_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(kept(tmp_path, measured(config=one_case(3, images=2))))
+    assert main(["show", path, "64x64"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("time ")
+    assert "3 processes" in lines[1] and "it/s (2 steps)" in lines[1]
+
+
+def test_kernel_version_is_not_called_a_release_of_macos() -> None:
+    mac = {"system": "Darwin", "release": "23.2.0"}
+    assert system_words(mac) == "Darwin 23.2.0"
+    assert system_words({"system": "Darwin", "release": "26.1"}) == "macOS 26.1"
+    assert system_words({"system": "Darwin", "release": "15.3.1"}) == "macOS 15.3.1"
+
+
+def test_a_long_lead_does_not_squeeze_the_sentence_behind_it() -> None:
+    out, console = on_terminal(40)
+    say(
+        console,
+        "torch 2.13.0, Python 3.11.7, numpy 2.4.6",
+        lead="  versions of this machine as of today: ",
+    )
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 3 and all(line.startswith("  ") for line in lines)
+
+
+def test_an_id_in_the_list_is_never_broken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = kept(tmp_path, changed(measured(), run_id="20261122-155401-" + "long-" * 20 + "0a65"))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "run.json").write_text("{")
+    for width in (60, 80, 120):
+        monkeypatch.setattr(
+            "sdbench.cli.list.console", lambda width=width: Console(width=width, emoji=False)
+        )
+        assert main(["list", "-o", str(tmp_path)]) == 0
+        assert path.name in capsys.readouterr().out.split()
+    assert main(["list", "-o", str(tmp_path), "--json"]) == 0
+    runs = json.loads(capsys.readouterr().out)["runs"]
+    assert [row["torch"] for row in runs if "torch" in row] == [["2.0.0"]]
+
+
+@pytest.mark.parametrize("verb", ["show", "diagnose", "list", "compare"])
+def test_an_output_that_knows_ascii_only_shows_the_rest_escaped(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = kept(tmp_path, measured(config=two_arms(3)))
+    out = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(out, encoding="ascii"))
+    escape_unknown_characters()
+    assert main([verb, *(["-o", str(tmp_path)] if verb == "list" else [str(path)])]) in (0, 1)
+    sys.stdout.flush()
+    text = out.getvalue().decode("ascii")
+    assert path.name in text and ("\\u" in text or verb == "list")

@@ -232,7 +232,7 @@ def test_server_that_refuses_closes_what_it_was_given_and_goes_on(
 def test_image_that_is_never_a_number_is_named_and_the_others_are_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A CPU gives NaN now and then: the second time may be right."""
+    """A CPU gives NaN occasionally: the second time may be right."""
     tries: dict[str, int] = {}
     finite_from = {"right": 1, "second time": 2, "never": 1000}
 

@@ -57,7 +57,7 @@ def commands(*, macos: bool) -> list[Any]:
 
 
 def test_there_are_these_workflows() -> None:
-    assert [path.stem for path in WORKFLOWS] == ["linux", "mac", "release"]
+    assert [path.stem for path in WORKFLOWS] == ["docs", "linux", "mac", "release"]
     assert {where for where, job, _ in jobs() if is_for_macos_alone(job)} == {"mac/mps"}
 
 
@@ -99,7 +99,9 @@ def test_nothing_is_allowed_but_what_a_job_names() -> None:
         assert workflow["permissions"] == {}, where
         assert job["permissions"], where
         wanted = {"contents": "read"}
-        if where == "release/publish":
+        if where == "docs/publish":
+            wanted = {"pages": "write", "id-token": "write"}
+        elif where == "release/publish":
             wanted = {"id-token": "write"}
         assert job["permissions"] == wanted, where
 
@@ -128,6 +130,11 @@ def test_release_publishes_what_was_built_by_trusted_publishing() -> None:
     assert publish["environment"]["name"] == "pypi"
     assert not any("run" in step for step in publish["steps"])
     assert not any("password" in step.get("with", {}) for step in publish["steps"])
+
+
+def test_only_a_push_publishes_the_documentation() -> None:
+    publish = loaded(FOLDER / "docs.yml")["jobs"]["publish"]
+    assert publish["if"] == "github.event_name == 'push'"
 
 
 def test_the_second_mac_blocks_nothing() -> None:

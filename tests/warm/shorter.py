@@ -24,11 +24,11 @@ def _of_one_step(check_config: Callable[[], Any]) -> Callable[[], Any]:
     return short
 
 
-def _not_at_the_end_of_a_run(inline_svg: Callable[[Any], str]) -> Callable[[Any], str]:
-    def drawn(figure: Any) -> str:
+def _not_at_the_end_of_a_run(inline_svg: Callable[..., str]) -> Callable[..., str]:
+    def drawn(figure: Any, *, narrow: bool = False) -> str:
         if sys.argv[1:2] in (["run"], ["resume"], ["rerun"]):
             return '<svg role="img"></svg>'
-        return inline_svg(figure)
+        return inline_svg(figure, narrow=narrow)
 
     return drawn
 
@@ -37,7 +37,7 @@ _OPERATORS = "sdbench_worker.operators"
 SHORTER: tuple[Replacement, ...] = (
     # Read twice by every worker of two passes, 0.4 s of a core; here each reading is one timing.
     ("sdbench_worker.yardstick", None, "_BUDGET_S", lambda _: 0.001),
-    # For every arm of every run, 0.3 s of a core.
+    # For every variant of every run, 0.3 s of a core.
     (_OPERATORS, None, "_SIDES", lambda _: ((0.0, 256),)),
     (_OPERATORS, None, "_VECTOR_BYTES", lambda _: {256: 1 << 22}),
     (_OPERATORS, None, "_SHORTEST_TIMING_S", lambda _: 0.002),
@@ -53,7 +53,7 @@ def convolve_quickly() -> None:
 
     That loop takes nine tenths of a worker's time there, thirty times as long as float32. Here the
     operands are float32, and the result is rounded. For other types it is what it was: a product
-    with the unfolded picture.
+    with the unfolded image.
     """
     import torch
 

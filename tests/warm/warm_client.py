@@ -14,7 +14,8 @@ import socket
 import sys
 
 LIMITS = [name for name in dir(resource) if name.startswith("RLIMIT_")]
-# Preloads that may come after the stack: they change torch and diffusers where these are looked up.
+# Preloads that may come after the environment: they change torch and diffusers where these are
+# looked up.
 _LATE_PRELOADS = {
     "",
     "sdbench_test_faults",

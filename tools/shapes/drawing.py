@@ -19,7 +19,7 @@ _FINE = 8  # each cell of a field is measured on this many samples a side
 
 @dataclass
 class Batch:
-    """Drawings as tensors: shape -1 where a picture has fewer shapes; bottom shape first."""
+    """Drawings as tensors: shape -1 where an image has fewer shapes; bottom shape first."""
 
     shapes: torch.Tensor  # (n, MOST_SHAPES) int64
     boxes: torch.Tensor  # (n, MOST_SHAPES, 3)
@@ -71,7 +71,7 @@ def distance_fields() -> torch.Tensor:
 
 @torch.no_grad()
 def draw(batch: Batch, side: int, fields: torch.Tensor) -> torch.Tensor:
-    """Pictures (n, 3, side, side) in [-1, 1]."""
+    """Images (n, 3, side, side) in [-1, 1]."""
     count = len(batch.background)
     axis = (torch.arange(side, device=fields.device) + 0.5) / side
     grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1)

@@ -2,8 +2,8 @@
 
     python -m shapes.evaluate FOLDER --device cpu --dtype float32 --sizes 128 --report out.json
 
-Prompts are a fixed sample of the scenes that training never saw. "attributes" counts pictures with
-every shape, every colour and the background right; "relation" counts, among pictures of two shapes
+Prompts are a fixed sample of the scenes that training never saw. "attributes" counts images with
+every shape, every colour and the background right; "relation" counts, among images of two shapes
 in a relation, those where everything including the relation is right.
 """
 
@@ -35,7 +35,7 @@ def held_out_prompts(count: int) -> list[str]:
 def make_pictures(
     pipeline: Any, prompts: list[str], side: int, arguments: argparse.Namespace
 ) -> np.ndarray:
-    """Pictures (n, side, side, 3), 8 bits; picture i starts from the noise of seed i."""
+    """Images (n, side, side, 3), 8 bits; image i starts from the noise of seed i."""
     made = []
     for start in range(0, len(prompts), arguments.batch):
         texts = prompts[start : start + arguments.batch]
@@ -63,7 +63,7 @@ def _judge_one(job: tuple[np.ndarray, str]) -> str | None:
 
 
 def shares(prompts: list[str], reasons: list[str | None]) -> dict[str, Any]:
-    """The figures of one set of pictures."""
+    """The figures of one set of images."""
     scenes = [parse_prompt(prompt) for prompt in prompts]
     # The reader names the relation last, so a fault there means that all else was right.
     attributes = [reason is None or " is not " in reason for reason in reasons]
@@ -89,7 +89,7 @@ def shares(prompts: list[str], reasons: list[str | None]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Make and judge the pictures; print and keep the figures."""
+    """Make and judge the images; print and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--report", type=Path)
-    parser.add_argument("--sheet", type=Path, help="also save the first pictures side by side")
+    parser.add_argument("--sheet", type=Path, help="also save the first images side by side")
     arguments = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     pipeline = StableDiffusionPipeline.from_pretrained(

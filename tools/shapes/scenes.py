@@ -32,7 +32,7 @@ _KINDS: list[tuple[int, Relation | None, float]] = [
 ]
 
 Box = tuple[float, float, float]
-"""Centre x, centre y and half the width, in units of the picture's side; y points down."""
+"""Centre x, centre y and half the width, in units of the image's side; y points down."""
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,9 @@ from shapes.scenes import random_drawing
 
 CHUNK = 32
 NOISE_LEVELS = 4
-"""Each picture of a batch is seen at so many noise levels: it need be drawn and encoded once."""
+"""Each image of a batch is seen at so many noise levels: it need be drawn and encoded once."""
 
-# Picture side: (chunks of drawings in a batch, share of the batches early, share late). The work
+# Image side: (chunks of drawings in a batch, share of the batches early, share late). The work
 # of a batch is about the same at every size.
 UNET_SIZES = {
     64: (16, 0.25, 0.03),
@@ -69,7 +69,7 @@ class Drawings(IterableDataset[Batch]):
 
 
 class Source:
-    """Batches of pictures on the device, of a random size each."""
+    """Batches of images on the device, of a random size each."""
 
     def __init__(self, accelerator: Accelerator, sizes: dict[int, Any], workers: int) -> None:
         seed = 100 * accelerator.process_index + int(time.time()) % 86400
@@ -87,7 +87,7 @@ class Source:
         self._rng = random.Random(0)  # every process draws the same sizes
 
     def batch(self, progress: float, scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pictures in [-1, 1] and the tokens of their captions."""
+        """Images in [-1, 1] and the tokens of their captions."""
         late = progress > 0.5
         sides = list(self._sizes)
         weights = [self._sizes[side][2 if late else 1] for side in sides]
@@ -125,14 +125,14 @@ class Clock:
 
 
 class Autoencoding(nn.Module):
-    """A VAE with its loss: how far the picture and its edges are off, and a little KL."""
+    """A VAE with its loss: how far the image and its edges are off, and a little KL."""
 
     def __init__(self) -> None:
         super().__init__()
         self.vae = make_vae()
 
     def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The loss, and the mean absolute error of a picture in [-1, 1]."""
+        """The loss, and the mean absolute error of an image in [-1, 1]."""
         posterior = self.vae.encode(pictures).latent_dist
         again = self.vae.decode(posterior.sample()).sample
         error = (again - pictures).float()

@@ -1,6 +1,6 @@
-"""The rules behind findings: one small function a code, each asked about one row of a run.
+"""The rules behind findings: one small function per code, each applied to one case of a run.
 
-``ends``: processes that did not end well. ``pictures``: what came out wrong. ``machine``: swap,
+``outcomes``: processes that did not complete. ``pictures``: wrong images. ``machine``: swap,
 heat, memory. ``speed``: times. Each returns a symptom, or None; :mod:`sdbench.diagnosis.findings`
 puts symptoms together.
 """

@@ -1,4 +1,4 @@
-"""Which single setting separates a row with a fault from one without."""
+"""Finds the single setting in which a case with a fault differs from a case without."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ _VALUE_WORDS = {"batch": "one batch", "loop": "a loop"}
 
 
 def value_words(row: CaseResult, axis: str) -> str:
-    """``attention slicing on``, ``float16``, ``512x512``: a row's value on an axis."""
+    """``attention slicing on``, ``float16``, ``512x512``: a case's value on an axis."""
     value = row.run.setting(row.summary.case, axis)
     words = _ON_OFF[value] if isinstance(value, bool) else _VALUE_WORDS.get(value, value)
     return AXES[axis].words.format(words)
@@ -20,7 +20,7 @@ def value_words(row: CaseResult, axis: str) -> str:
 def healthy_neighbours(
     evidence: Evidence, row: CaseResult, healthy: Callable[[CaseResult], bool]
 ) -> dict[str, CaseResult]:
-    """By setting, a row that differs from this one in it alone and does not have the fault."""
+    """For each setting, a case that differs only in it and does not have the fault."""
     found: dict[str, CaseResult] = {}
     for axis, other in evidence.neighbours(row):
         if healthy(other):
@@ -29,13 +29,13 @@ def healthy_neighbours(
 
 
 def contrast_words(neighbours: dict[str, CaseResult], what: str) -> str:
-    """``; with attention slicing off it is right``, or nothing."""
+    """``; with attention slicing off the image is right``, or nothing."""
     values = [value_words(row, axis) for axis, row in neighbours.items()]
     return f"; with {' or with '.join(values)} {what}" if values else ""
 
 
 def use_words(neighbours: dict[str, CaseResult]) -> str | None:
-    """What to use instead, measured here; None where nothing was."""
+    """What to use instead according to this run; None if no alternative was measured."""
     if not neighbours:
         return None
     return f"Use {' or '.join(value_words(row, axis) for axis, row in neighbours.items())}."

@@ -1,4 +1,4 @@
-"""What memory, heat and missing operators did to a row."""
+"""Rules about memory, heat and missing operators."""
 
 import itertools
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ _MOST_ONE_BY_ONE, _PARTS = 8, 4
 
 
 def swap_bound(evidence: Evidence, row: CaseResult) -> Symptom | None:
-    """The machine wrote memory to swap while the row ran."""
+    """The machine wrote memory to swap while the case ran."""
     hit = [entry for entry in row.replicates if swapped(entry)]
     if not hit:
         return None
@@ -43,18 +43,18 @@ def swap_bound(evidence: Evidence, row: CaseResult) -> Symptom | None:
         f"{written / 1e9:.1f} GB to swap"
     )
     if row.arm.hold_bytes:
-        words += f", with {row.arm.hold_bytes / 1e9:.1f} GB held on purpose"
+        words += f", with a memory ballast of {row.arm.hold_bytes / 1e9:.1f} GB"
     elif known_normal:
-        words += "; memory pressure stayed normal, so it may be another program's"
+        words += "; memory pressure stayed normal, so another program may be the cause"
     else:
-        words += ": its times are the disk's as much as the GPU's"
+        words += "; the measured times include time spent swapping"
     return Symptom(
         "swap-bound",
         severity,
         row,
         words,
         "Close other programs, or use settings that need less memory: float16, a smaller "
-        "resolution, one picture at a time, attention slicing where its pictures are right.",
+        "resolution, one image at a time, attention slicing where its images are right.",
         {
             "processes": len(hit),
             "swapped_out_bytes": written,
@@ -66,7 +66,7 @@ def swap_bound(evidence: Evidence, row: CaseResult) -> Symptom | None:
 
 
 def memory_growth(evidence: Evidence, row: CaseResult) -> Symptom | None:
-    """More memory is held after every pass, in every process."""
+    """The memory in use grows after every pass, in every process."""
     processes = [entry.of_kind("measured") for entry in row.replicates if entry.passes]
     for name, least, fewest in (
         ("allocated_bytes", _TENSORS_KEPT_BYTES, 2),
@@ -79,10 +79,9 @@ def memory_growth(evidence: Evidence, row: CaseResult) -> Symptom | None:
                 "memory-growth",
                 "warning",
                 row,
-                f"at least {growth / 1e6:.0f} MB more memory is held after every pass "
-                f"({_HOLDERS[name]}), in all of "
-                f"{len(processes)} processes",
-                "Make many pictures in several processes, or call torch.mps.empty_cache() (CUDA: "
+                f"the memory in use grows by at least {growth / 1e6:.0f} MB after every pass "
+                f"({_HOLDERS[name]}), in all of {len(processes)} processes",
+                "Make many images in several processes, or call torch.mps.empty_cache() (CUDA: "
                 "torch.cuda.empty_cache()) between passes and measure again.",
                 {"counter": name, "least_growth_bytes_per_pass": growth},
             )
@@ -90,7 +89,7 @@ def memory_growth(evidence: Evidence, row: CaseResult) -> Symptom | None:
 
 
 def throttling(evidence: Evidence, row: CaseResult) -> Symptom | None:
-    """Heat or power saving held it back."""
+    """Heat or power saving slowed the case down."""
     hit = [entry for entry in row.replicates if throttled(entry)]
     if not hit:
         return None
@@ -112,15 +111,18 @@ def throttling(evidence: Evidence, row: CaseResult) -> Symptom | None:
         f"the machine was warm in {of}{why}, and its clocks may have been lower"
         if warm
         else f"{of} were slowed down by heat or power saving{why}",
-        "Turn low-power mode off and plug in."
+        "Turn low-power mode off and connect the power supply."
         if saving
-        else 'Let it cool down, free its vents, and wait for it: gate.wait_for = ["thermal"].',
+        else (
+            "Let the machine cool down, clear its vents, and make sdbench wait until it has "
+            'cooled: gate.wait_for = ["thermal"].'
+        ),
         {"processes": len(hit), "levels": levels, "gpu": gpu, "low_power_mode": saving},
     )
 
 
 def cpu_fallback(evidence: Evidence, row: CaseResult) -> Symptom | None:
-    """Operators that ran on the CPU because the device has none."""
+    """Operators that ran on the CPU because the device does not implement them."""
     names = sorted({name for entry in row.replicates for name in entry.fallback_operators})
     if not names:
         return None
@@ -128,9 +130,9 @@ def cpu_fallback(evidence: Evidence, row: CaseResult) -> Symptom | None:
         "cpu-fallback",
         "warning",
         row,
-        f"the device lacks {', '.join(names)}, which ran on the CPU instead: every call waits for "
-        "the GPU and copies there and back",
-        "Use a newer torch, which has more operators; else expect it to be slow.",
+        f"the device does not implement {', '.join(names)}, which ran on the CPU instead: every "
+        "call waits for the GPU and copies the data in both directions",
+        "Use a newer torch, which implements more operators; otherwise expect lower speed.",
         {"operators": names},
     )
 
@@ -161,7 +163,7 @@ def _growth(passes: Sequence[Pass], name: str, fewest: int) -> int | None:
     """The least that one pass left behind beyond the one before, bytes.
 
     Of many passes: from one part of them to the next, by the least that was held in each. A pass
-    after which memory was tidied up then hides no growth, and is none.
+    after which memory was released then neither hides growth nor counts as growth.
     """
     reported: list[int | None] = [getattr(entry, name) for entry in passes]
     held = [size for size in reported if size is not None]

@@ -1,4 +1,4 @@
-"""Settings that somebody chose and that did nothing in the model at hand."""
+"""Settings that the user chose and that have no effect on this model."""
 
 import json
 
@@ -10,9 +10,10 @@ from sdbench.words import counted
 
 
 def no_effect_settings(evidence: Evidence) -> list[Finding]:
-    """One finding for each setting, value and reason in an arm; information, for nothing is wrong.
+    """One finding for each setting, value and reason in a variant; severity info, because nothing
+    is wrong.
 
-    Of a setting whose effect is not on record nothing is said.
+    A setting whose effect was not recorded gives no finding.
     """
     groups: dict[tuple[str, str, str, str], list[CaseResult]] = {}
     for row in evidence.measured:
@@ -41,5 +42,5 @@ def _finding(axis: str, in_toml: str, reason: str, rows: list[CaseResult]) -> Fi
             "cases": {row.summary.case_id: {} for row in rows},
             "known_issues": [],
         },
-        remedy=f"Drop {in_toml} from the configuration: with it the same is computed as without.",
+        remedy=f"Remove {in_toml} from the configuration: it does not change the computation.",
     )

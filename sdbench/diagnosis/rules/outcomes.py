@@ -1,61 +1,64 @@
-"""Processes that did not end well."""
+"""Rules about processes that did not complete."""
 
 from collections import Counter
 
 from sdbench.analysis.case_result import CaseResult
 from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.next_commands import show_command
 from sdbench.diagnosis.result import Severity
 from sdbench.diagnosis.rules.deciding_setting import contrast_words, healthy_neighbours, use_words
 from sdbench.diagnosis.rules.symptom import Symptom
 from sdbench.knowledge.known_issues import FindingCode
 from sdbench.records import Outcome, Replicate
 
-_LESS_MEMORY = "Use a smaller resolution, float16 or one picture at a time; close other programs."
+_LESS_MEMORY = "Use a smaller resolution, float16 or one image at a time; close other programs."
 
 
 def batch_crash(evidence: Evidence, row: CaseResult) -> Symptom | None:
-    """A batch ends its process where a loop does not.
+    """A process crashes with a batch and not with a loop.
 
-    Where no loop was tried, an abort is put down to the batch, and an exception is not: the first
-    is what batches are known for, the second says itself what it is about.
+    If no loop was measured, an abort is attributed to the batch and an exception is not: batches
+    are known to cause aborts, and an exception states its own cause.
     """
     if not evidence.makes_several_at_once(row) or not _while_working(row):
         return None
     loop = evidence.neighbour(row, "batching", "loop")
     if loop is not None and loop.summary.outcome != "ok":
         return None  # whatever it is, it is not the batch
-    looped = "a loop was not measured" if loop is None else "the same pictures in a loop are fine"
+    looped = (
+        "a loop was not measured" if loop is None else "the same images made in a loop are right"
+    )
     return _ended(
         evidence,
         row,
         "batch-crash",
         ("crashed",) if loop is None else ("crashed", "failed"),
         f"; {looped}",
-        'Make the pictures in a loop (batching = "loop").',
+        'Make the images in a loop (batching = "loop").',
     )
 
 
 def worker_crash(evidence: Evidence, row: CaseResult) -> Symptom | None:
-    """A process died or raised an error."""
+    """A process crashed or raised an error."""
     return _ended(evidence, row, "worker-crash", ("crashed", "failed"))
 
 
 def timeout(evidence: Evidence, row: CaseResult) -> Symptom | None:
-    """No end in time."""
+    """A process exceeded its time limit."""
     remedy = (
-        "Look where it stood (sdbench show RUN CASE). If it was only slow, allow more time: "
-        "--set timeout_s=…"
+        f"Look where it stood: {show_command(evidence, row)}. If it was only slow, allow more "
+        "time: --set timeout_s=…"
     )
     return _ended(evidence, row, "timeout", ("timeout",), remedy=remedy)
 
 
 def oom(evidence: Evidence, row: CaseResult) -> Symptom | None:
-    """Memory ran out."""
+    """A process ran out of memory."""
     return _ended(evidence, row, "oom", ("oom",), remedy=_LESS_MEMORY)
 
 
 def memory_guard(evidence: Evidence, row: CaseResult) -> Symptom | None:
-    """Stopped to protect the machine; where memory was held on purpose, that was the question."""
+    """Stopped to protect the machine; with a memory ballast this may be the expected outcome."""
     severity: Severity = "info" if row.arm.hold_bytes else "error"
     return _ended(evidence, row, "memory-guard", ("guard",), remedy=_LESS_MEMORY, severity=severity)
 
@@ -75,7 +78,7 @@ def _ended(
     first = ended[0]
     if addition is None:
         fine = healthy_neighbours(evidence, row, lambda other: other.summary.outcome == "ok")
-        addition = contrast_words(fine, "it ends well")
+        addition = contrast_words(fine, "it completes")
         remedy = use_words(fine) or remedy
     cause = first.cause
     known_remedy = None if cause is None else cause.remedy
@@ -85,7 +88,7 @@ def _ended(
         row,
         f"{len(ended)} of {len(row.replicates)} processes {_how(first)}{addition}",
         " ".join(words for words in (remedy, known_remedy) if words)
-        or "Read its last words: sdbench show RUN CASE.",
+        or f"See the end of its error output: {show_command(evidence, row)}",
         {
             "processes": len(row.replicates),
             "ended": dict(Counter(entry.outcome for entry in ended)),
@@ -102,11 +105,11 @@ def _ended(
 def _how(replicate: Replicate) -> str:
     """``crashed (SIGABRT) in pass 1: …``."""
     if replicate.machine_restarted:
-        return "ran when the machine restarted"
+        return "were running when the machine restarted"
     words = {
         "crashed": "crashed",
         "failed": "failed",
-        "timeout": "did not end in time",
+        "timeout": "exceeded its time limit",
         "oom": "ran out of memory",
         "guard": "were stopped to protect the machine",
     }[replicate.outcome]
@@ -119,6 +122,6 @@ def _how(replicate: Replicate) -> str:
 
 
 def _while_working(row: CaseResult) -> bool:
-    """Whether it ended with the model loaded: before that no batch is to blame."""
+    """Whether it ended with the model loaded: before that a batch cannot be the cause."""
     phases = {entry.last_phase for entry in row.replicates if entry.outcome != "ok"}
     return not phases & {None, "import", "load"}

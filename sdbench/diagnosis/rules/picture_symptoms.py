@@ -1,4 +1,4 @@
-"""What the rules about pictures share: where a difference begins, its size, its words."""
+"""Shared by the rules about images: where a difference begins, its size and its wording."""
 
 import itertools
 import re
@@ -10,6 +10,7 @@ from sdbench.correctness.equality import Equality
 from sdbench.correctness.verdict_words import shows_something, stage_words, unseen_words, what_words
 from sdbench.correctness.wrong_places import Place, Spot, listed, place_of
 from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.next_commands import look_closer
 from sdbench.diagnosis.result import Severity
 from sdbench.diagnosis.rules.deciding_setting import contrast_words, healthy_neighbours, use_words
 from sdbench.diagnosis.rules.symptom import Symptom
@@ -21,20 +22,18 @@ from sdbench.records import ImageCompared, Picture
 SLIGHT_DRIFT = 3.0
 # A difference that grows from pass to pass has grown by half over three passes at least.
 GROWN = 1.5
-LOCALISE = "Find the operator: sdbench localise; make a bug report: sdbench repro RUN CASE."
 
 
 def first_pass_remedy(evidence: Evidence, row: CaseResult, *, fixed: bool) -> str:
-    """What fits: no warm-up where it is on and does not help, no release that is in use."""
+    """The remedies that apply: no warm-up if it is on and does not help, no release that is already
+    in use."""
     if fixed:
-        return (
-            "Make one pass of a single step first and throw it away (warmup = true) – measured "
-            "here to help."
-        )
+        return "Make a warm-up pass of one step first (warmup = true); in this run it helps."
     if row.summary.case.warmup:
-        return f"A warm-up pass of one step does not help: throw one whole pass away. {LOCALISE}"
+        words = "A warm-up pass of one step does not help: throw one whole pass away."
+        return f"{words} {look_closer(evidence, row)}"
     if evidence.neighbour(row, "warmup", True) is not None:
-        return f"A warm-up pass was measured and does not help. {LOCALISE}"
+        return f"A warm-up pass was measured and does not help. {look_closer(evidence, row)}"
     remedy = "Make one pass of a single step first and throw it away (warmup = true)"
     release = re.match(r"(\d+)\.", evidence.versions(row).get("torch", ""))
     if release is not None and int(release[1]) < 2:
@@ -50,7 +49,7 @@ def is_beyond(entry: ImageCompared) -> bool:
 
 
 def wrong_place(evidence: Evidence, row: CaseResult) -> Place:
-    """Where a row's pictures are wrong in comparison with the CPU's."""
+    """Where a case's images are wrong compared with the CPU's."""
     return evidence.place(row, is_beyond)
 
 
@@ -71,7 +70,7 @@ def wrong_words(
         words += f" (image {listed(right)} is right)"
     more = (
         stage_words(shown or wrong),
-        "it grows from pass to pass" if grows(shown or wrong) else "",
+        "the difference grows from pass to pass" if grows(shown or wrong) else "",
         _profiled_words(evidence, row, place),
         unseen_words(wrong),
     )
@@ -83,7 +82,7 @@ def verb_of(what: str) -> str:
 
 
 def grows(wrong: list[ImageCompared]) -> bool:
-    """Whether the distance from the CPU's picture grows with every pass, over three at least."""
+    """Whether the distance from the CPU's image grows with every pass, over three at least."""
     by_pass: dict[int, float] = {}
     for entry in wrong:
         distance = None if entry.picture is None else entry.picture.rel_l2
@@ -108,7 +107,7 @@ def _profiled_words(evidence: Evidence, row: CaseResult, place: Place) -> str:
 
 
 def kinds_of(wrong: Iterable[ImageCompared]) -> list[str]:
-    """What is wrong, by name."""
+    """The name of the fault."""
     kinds: dict[str, None] = {}
     for entry in wrong:
         kinds |= dict.fromkeys([entry.fault] if entry.fault else [])
@@ -126,7 +125,7 @@ def place_numbers(place: Place) -> dict[str, object]:
 
 
 def dtype_words(row: CaseResult) -> str:
-    """A larger type, if there is one."""
+    """Advice to use a type with a larger range, if there is one."""
     larger = {"float16": "float32 or bfloat16", "bfloat16": "float32"}.get(row.summary.case.dtype)
     return f"Use {larger}, or another torch release." if larger else "Try another torch release."
 
@@ -172,7 +171,7 @@ def counted_symptom(
         "error",
         row,
         f"{len(wrong)} of {len(made)} pictures {words}: {where}" + (f"; {more}" if more else ""),
-        " ".join(part for part in (use, LOCALISE) if part),
+        " ".join(part for part in (use, look_closer(evidence, row)) if part),
         {
             "wrong": len(wrong),
             "pictures": len(made),
@@ -184,31 +183,33 @@ def counted_symptom(
 
 
 def severity_of(found: Equality) -> Severity:
-    """What anybody sees is an error, anything else a warning."""
+    """The severity: a visible difference is an error, any other a warning."""
     return "error" if found.is_plain else "warning"
 
 
 def apart_words(found: Equality) -> str:
-    """How far two pictures are apart, where, and what is to be seen of it."""
+    """How large the difference of two images is, where it begins, and whether it is visible."""
     if found.rel_l2 is None and found.pixels_rel_l2 is None:
         return f" ({found.reason})" if found.reason else ""
     parts = []
     if found.decode_only:
-        parts.append("the latents are identical, so it is the decode or what comes after it")
+        parts.append("the latents are identical, so the cause is the decode or a later step")
     elif found.rel_l2 is not None:
-        parts.append(f"latents {found.rel_l2:.2g} apart{allowed_words(found.allowed_rel_l2)}")
+        parts.append(f"latents differ by {found.rel_l2:.2g}{allowed_words(found.allowed_rel_l2)}")
     if found.pixels_rel_l2:
         allowed = allowed_words(found.allowed_pixels_rel_l2)
-        parts.append(f"pixels {found.pixels_rel_l2:.2g} apart{allowed}")
+        parts.append(f"pixels differ by {found.pixels_rel_l2:.2g}{allowed}")
     if found.differences:
-        parts.append(f"beside the other {found.differences[0].words}")
+        parts.append(f"compared with the other {found.differences[0].words}")
     elif found.same_picture is not None:
-        parts.append("it shows something else" if not found.same_picture else "no one would see it")
+        parts.append(
+            "it shows something else" if not found.same_picture else "the difference is not visible"
+        )
     return f" ({'; '.join(parts)})"
 
 
 def different_images(found: Equality) -> list[int]:
-    """By number from 1; those that differ in any bit where nothing more is known."""
+    """Image numbers from 1; those that differ in any bit if nothing more is known."""
     return [image + 1 for image in found.different_images or found.images]
 
 

@@ -1,14 +1,14 @@
-"""Pictures that came out wrong, the most specific reason first."""
+"""Rules about wrong images, the most specific reason first."""
 
 from sdbench.analysis.case_result import CaseResult
 from sdbench.correctness.arithmetic import NO_TF32
 from sdbench.correctness.thresholds import UNIT_ROUNDOFF
 from sdbench.correctness.wrong_places import listed
 from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.next_commands import look_closer
 from sdbench.diagnosis.result import Severity
 from sdbench.diagnosis.rules.deciding_setting import contrast_words, healthy_neighbours, use_words
 from sdbench.diagnosis.rules.picture_symptoms import (
-    LOCALISE,
     SLIGHT_DRIFT,
     apart_words,
     counted_symptom,
@@ -30,7 +30,7 @@ _TF32_MARGIN = UNIT_ROUNDOFF["float16"] / UNIT_ROUNDOFF["float32"]
 
 
 def nan_output(evidence: Evidence, row: CaseResult) -> Symptom | None:
-    """Numbers that are none."""
+    """NaN or infinite values."""
     return counted_symptom(
         evidence,
         row,
@@ -41,19 +41,19 @@ def nan_output(evidence: Evidence, row: CaseResult) -> Symptom | None:
 
 
 def black_output(evidence: Evidence, row: CaseResult) -> Symptom | None:
-    """All black."""
+    """Black images."""
     return counted_symptom(
         evidence, row, "black-output", lambda picture: picture.black, "are black"
     )
 
 
 def noise_output(evidence: Evidence, row: CaseResult) -> Symptom | None:
-    """Noise where the CPU makes a picture."""
+    """Noise although the CPU makes an image."""
     return _of_fault(evidence, row, "noise-output", ("noise",))
 
 
 def wrong_content(evidence: Evidence, row: CaseResult) -> Symptom | None:
-    """A picture that does not show what it should."""
+    """An image that does not show what the prompt asks for."""
     return (
         _of_fault(evidence, row, "wrong-content", ("flat", "saturated"))
         or _misread(evidence, row)
@@ -62,7 +62,7 @@ def wrong_content(evidence: Evidence, row: CaseResult) -> Symptom | None:
 
 
 def cpu_mismatch(evidence: Evidence, row: CaseResult) -> Symptom | None:
-    """Another picture than the CPU's; or one that differs from it more than rounding explains."""
+    """An image different from the CPU's, or one that differs by more than rounding explains."""
     if row.summary.correct not in ("broken", "drift"):
         return None
     broken = row.summary.correct == "broken"
@@ -75,15 +75,18 @@ def cpu_mismatch(evidence: Evidence, row: CaseResult) -> Symptom | None:
     words = f"slightly different from the CPU: {row.summary.correct_reason}"
     if seen:
         what = wrong_words(evidence, row) or row.summary.correct_reason or row.summary.correct
-        words = f"the pictures are not the CPU's: {what}"
+        words = f"the images differ from the CPU's: {what}"
     words += contrast_words(fine, "they match")
-    remedy = " ".join(part for part in (use_words(fine), LOCALISE) if part)
+    remedy = " ".join(part for part in (use_words(fine), look_closer(evidence, row)) if part)
     tf32 = margin is not None and margin <= _TF32_MARGIN and may_use_tf32(evidence, row)
     if tf32 and not seen:
         severity = "info"
-        words += "; TF32, in which this GPU may multiply float32, explains as much"
+        words += (
+            "; TF32, which this GPU may use for float32 products, can explain a difference of "
+            "this size"
+        )
     if tf32 and not broken:
-        remedy = f"To see whether it is TF32, measure with {NO_TF32}=0 in the environment."
+        remedy = f"To test for TF32, measure with {NO_TF32}=0 in the environment."
     wrong = [entry for entry in evidence.images_of(row) if entry.verdict in ("broken", "drift")]
     numbers = {
         "verdict": row.summary.correct,
@@ -105,7 +108,7 @@ def cpu_mismatch(evidence: Evidence, row: CaseResult) -> Symptom | None:
 
 
 def _is_fine(evidence: Evidence, row: CaseResult) -> bool:
-    """Whether a row was compared with the CPU and nothing is beyond a slight drift."""
+    """Whether a case was compared with the CPU and shows at most a slight drift."""
     if row.summary.correct not in ("match", "drift"):
         return False
     return not any(is_beyond(entry) for entry in evidence.images_of(row))
@@ -127,7 +130,7 @@ def _of_fault(
         "error",
         row,
         wrong_words(evidence, row, holds) + contrast_words(fine, "it is right"),
-        " ".join(part for part in (use_words(fine), LOCALISE) if part),
+        " ".join(part for part in (use_words(fine), look_closer(evidence, row)) if part),
         {
             "images": place.images,
             "faults": sorted({entry.fault or "" for entry in wrong}),
@@ -137,7 +140,7 @@ def _of_fault(
 
 
 def _misread(evidence: Evidence, row: CaseResult) -> Symptom | None:
-    """Content that was read and is not what the prompt asks for."""
+    """The image content was read and is not what the prompt asks for."""
     if not any(picture.content == "wrong" for picture in evidence.distinct_pictures(row)):
         return None
     made = [entry for entry in evidence.pictures(row) if entry[3].content is not None]
@@ -150,7 +153,7 @@ def _misread(evidence: Evidence, row: CaseResult) -> Symptom | None:
         for _, _, image, picture in wrong
     ]
     (severity, cause), _ = max(causes, key=lambda one: _MISREAD_SEVERITIES.index(one[0][0]))
-    words = f"{len(wrong)} of {len(made)} pictures do not show what the prompt asks for"
+    words = f"{len(wrong)} of {len(made)} images do not show what the prompt asks for"
     images = {image for why, image in causes if why == (severity, cause)}
     if cause not in ("", _LOOKS_DIFFERENT) and images != {image for _, image in causes}:
         cause = f"image {listed(sorted(images))}: {cause}"
@@ -161,17 +164,18 @@ def _misread(evidence: Evidence, row: CaseResult) -> Symptom | None:
         severity,
         row,
         f"{words}; {cause}" if cause else words,
-        "Nothing is wrong with the device." if severity == "info" else LOCALISE,
+        "Nothing is wrong with the device." if severity == "info" else look_closer(evidence, row),
         {"wrong": len(wrong), "read": len(made)},
     )
 
 
-_LOOKS_DIFFERENT = "the CPU's do not either, and they look different"
+_LOOKS_DIFFERENT = "the CPU's images do not either, and they look different"
 _MISREAD_SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
 
 
 def _why_misread(compared: list[ImageCompared]) -> tuple[Severity, str]:
-    """How bad a picture is that does not show what was asked for, and why it came out so."""
+    """The severity of an image that does not show what the prompt asks for, and the
+    probable cause."""
     if not compared or any(entry.verdict not in ("match", "drift") for entry in compared):
         models_own = compared and all(entry.reference_content == "wrong" for entry in compared)
         return "error", _LOOKS_DIFFERENT if models_own else ""
@@ -180,34 +184,35 @@ def _why_misread(compared: list[ImageCompared]) -> tuple[Severity, str]:
         or (entry.reference_content is None and entry.verdict == "match")
         for entry in compared
     ):
-        return "info", "the CPU's pictures are the same, so it is the model"
+        return "info", "the CPU's images are the same, so the model is the cause"
     if all(entry.verdict == "match" for entry in compared):
-        return "info", "nobody would see a difference from the CPU's pictures, which do"
+        return "info", "there is no visible difference from the CPU's images, which do"
     if any(entry.reference_content is None for entry in compared):
-        return "warning", "whether the CPU's pictures do was not read"
+        return "warning", "the content of the CPU's images was not read"
     rounding = [entry.own_rounding for entry in compared]
     if all(own is not None and "content" not in own.beyond for own in rounding):
         return "info", "the CPU's own rounding in the same arithmetic changes them as much"
     if any(own is not None for own in rounding):
-        return "error", "the CPU's do, with its own rounding in the same arithmetic too"
-    return "warning", "the CPU's do; how much rounding alone changes them was not measured"
+        return "error", "the CPU's images do, also with the CPU's rounding in the same arithmetic"
+    return "warning", "the CPU's images do; how much rounding alone changes them was not measured"
 
 
 def _setting_shows_another(evidence: Evidence, row: CaseResult) -> Symptom | None:
-    """Slicing on and off show different things, and no reference says which is right."""
+    """Images with and without slicing show different content, and no reference decides which is
+    right."""
     found = evidence.equality(row, "attention_slicing")
     if row.summary.correct != "unknown" or found is None or found.verdict != "different":
         return None
-    addition, remedy = "", "Leave attention slicing off until the pictures are compared"
+    addition, remedy = "", "Leave attention slicing off until the images are compared"
     if "attention_slicing" in row.summary.no_effect:
         addition = "; slicing has no effect on this model, so the cause is something else"
-        remedy = "Compare the pictures"
+        remedy = "Compare the images"
     remedy += " with the CPU's (--set reference.budget_s=…)."
     return Symptom(
         "wrong-content",
         severity_of(found),
         row,
-        "with attention slicing the picture is another than without"
+        "with attention slicing the image differs from the one without"
         f"{apart_words(found)}; which of the two is right was not checked{addition}",
         remedy,
         equality_numbers(found),

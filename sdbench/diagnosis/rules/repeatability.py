@@ -1,4 +1,5 @@
-"""Rules about pictures that should be alike: over passes, processes, and batch against loop."""
+"""Rules about images that should be equal: between passes, between processes, and between batch and
+loop."""
 
 from collections.abc import Callable
 
@@ -6,9 +7,9 @@ from sdbench.analysis.case_result import CaseResult
 from sdbench.correctness.equality import Equality, EqualityKind
 from sdbench.correctness.wrong_places import listed
 from sdbench.diagnosis.evidence import Evidence
+from sdbench.diagnosis.next_commands import look_closer
 from sdbench.diagnosis.result import Severity
 from sdbench.diagnosis.rules.picture_symptoms import (
-    LOCALISE,
     apart_words,
     different_images,
     equality_numbers,
@@ -25,14 +26,14 @@ from sdbench.records import ImageCompared, Picture
 
 
 def batch_mismatch(evidence: Evidence, row: CaseResult) -> Symptom | None:
-    """Pictures of a batch are wrong, or not those a loop makes."""
+    """Images of a batch are wrong, or differ from those that a loop makes."""
     if not evidence.makes_several_at_once(row):
         return None
     return _wrong_items(evidence, row) or _unlike_loop(evidence, row)
 
 
 def nondeterministic(evidence: Evidence, row: CaseResult) -> Symptom | None:
-    """The same work gives another picture each time, or at some time."""
+    """The same work gives a different image every time, or sometimes."""
     found = evidence.equality(row, "replicates")
     if found is None or found.verdict != "different" or not _later_vary_between(evidence, row):
         found = evidence.equality(row, "first-pass")
@@ -40,22 +41,22 @@ def nondeterministic(evidence: Evidence, row: CaseResult) -> Symptom | None:
             return None
         if first_is_odd_one_out(evidence, row, found):
             return None
-    words = f"the same settings and seed give different pictures{apart_words(found)}"
+    words = f"the same settings and seed give different images{apart_words(found)}"
     place = wrong_place(evidence, row)
     if place.pattern in ("later-passes", "at-times", "first-pass"):
-        words += f"; image {listed(place.images)} {place.words} is not the CPU's"
+        words += f"; image {listed(place.images)} {place.words} differs from the CPU's"
     return Symptom(
         "nondeterministic",
         severity_of(found),
         row,
         words,
-        f"Do not rely on single pictures of this setting. {LOCALISE}",
+        f"Do not rely on single pictures of this setting. {look_closer(evidence, row)}",
         equality_numbers(found) | place_numbers(place),
     )
 
 
 def last_digits_vary(evidence: Evidence, row: CaseResult) -> Symptom | None:
-    """The same work gives other bits each time, no further apart than rounding explains."""
+    """The same work gives different bits every time, within what rounding explains."""
     varying: dict[EqualityKind, Callable[[], bool]] = {
         "replicates": lambda: _later_vary_between(evidence, row),
         "first-pass": lambda: _later_vary_within(row),
@@ -68,15 +69,15 @@ def last_digits_vary(evidence: Evidence, row: CaseResult) -> Symptom | None:
                 "nondeterministic",
                 "info",
                 row,
-                f"the same settings and seed give pictures that differ {how}{apart_words(found)}",
-                "Nothing needs doing; only do not expect the same bits twice.",
+                f"the same settings and seed give images that differ {how}{apart_words(found)}",
+                "No action is needed. Do not expect identical bits in repeated runs.",
                 equality_numbers(found),
             )
     return None
 
 
 def first_pass_drift(evidence: Evidence, row: CaseResult) -> Symptom | None:
-    """A process's first pass differs from its later ones, and is the one that is wrong."""
+    """A process's first pass differs from its later ones, and the first is the wrong one."""
     found = evidence.equality(row, "first-pass")
     if found is None or found.verdict not in ("different", "unknown"):
         return None
@@ -86,7 +87,8 @@ def first_pass_drift(evidence: Evidence, row: CaseResult) -> Symptom | None:
     primed = evidence.neighbour(row, "warmup", True)
     fixed = primed is not None and _first_is_right(evidence, primed)
     words = (
-        f"the first pass of a process gives another picture than later passes{apart_words(found)}"
+        "the first pass of a process gives an image different from later "
+        f"passes{apart_words(found)}"
     )
     if found.verdict == "unknown":
         words = f"the first pass of a process {found.reason or 'differs from later ones'}"
@@ -95,7 +97,7 @@ def first_pass_drift(evidence: Evidence, row: CaseResult) -> Symptom | None:
     elif row.summary.correct == "unknown":
         words += "; which of them is right was not checked"
     if fixed:
-        words += "; after a warm-up pass it does not"
+        words += "; after a warm-up pass it does not differ"
     severity: Severity = "info" if found.verdict == "unknown" else severity_of(found)
     numbers = (
         equality_numbers(found)
@@ -107,10 +109,10 @@ def first_pass_drift(evidence: Evidence, row: CaseResult) -> Symptom | None:
 
 
 def first_is_odd_one_out(evidence: Evidence, row: CaseResult, found: Equality) -> bool:
-    """Of passes that differ, whether the first alone is unlike the others.
+    """Whether, of passes that differ, only the first differs from the others.
 
-    It is not where later passes differ from each other too, or may do so, and not where the first
-    matches the CPU's picture and a later one does not.
+    False if later passes also differ from each other, or may do so, and if the first matches the
+    CPU's image and a later one does not.
     """
     if found.later in ("different", "unknown"):
         return False
@@ -118,7 +120,8 @@ def first_is_odd_one_out(evidence: Evidence, row: CaseResult, found: Equality) -
 
 
 def _wrong_items(evidence: Evidence, row: CaseResult) -> Symptom | None:
-    """By the CPU's pictures: some of the batch are right, others are not; or a loop's are."""
+    """Judged by the CPU's images: some images of the batch are right and others are not, or those
+    of a loop are right."""
     place = wrong_place(evidence, row)
     wrong = [entry for entry in evidence.images_of(row) if is_beyond(entry)]
     if not place.images or place.pattern == "first-pass":
@@ -127,19 +130,19 @@ def _wrong_items(evidence: Evidence, row: CaseResult) -> Symptom | None:
     if loop is None or loop.summary.correct == "unknown":
         if not place.right_images or 1 in place.images:
             return None  # nothing says that it is the batch
-        beside = f"image {listed(place.right_images)} is the CPU's, a loop was not checked"
+        beside = f"image {listed(place.right_images)} matches the CPU's, a loop was not checked"
     elif set(wrong_place(evidence, loop).images) & set(place.images):
         return None  # a loop makes the same mistake
     else:
-        beside = "a loop makes it as the CPU does"
+        beside = "a loop gives the same image as the CPU"
         if place.right_images:
-            beside = f"image {listed(place.right_images)} is the CPU's, and {beside}"
+            beside = f"image {listed(place.right_images)} matches the CPU's, and {beside}"
     return Symptom(
         "batch-mismatch",
         _severity_of_items(row, wrong),
         row,
         f"in a batch {wrong_words(evidence, row)}; {beside}",
-        f'Make the pictures in a loop (batching = "loop"). {LOCALISE}',
+        f'Make the pictures in a loop (batching = "loop"). {look_closer(evidence, row)}',
         {
             "right_images": place.right_images,
             "wrong_images": place.images,
@@ -152,7 +155,7 @@ def _wrong_items(evidence: Evidence, row: CaseResult) -> Symptom | None:
 
 
 def _unlike_loop(evidence: Evidence, row: CaseResult) -> Symptom | None:
-    """By the same pictures made in a loop, where that loop can be trusted."""
+    """Judged by the same images made in a loop, if that loop can be trusted."""
     found = evidence.equality(row, "batching")
     loop = evidence.neighbour(row, "batching", "loop")
     if found is None or found.verdict != "different" or loop is None:
@@ -169,7 +172,7 @@ def _unlike_loop(evidence: Evidence, row: CaseResult) -> Symptom | None:
         row,
         f"image {listed(different_images(found))} of a batch is not what a loop makes "
         f"from the same seed{apart_words(found)}",
-        f'Make the pictures in a loop (batching = "loop"). {LOCALISE}',
+        f'Make the pictures in a loop (batching = "loop"). {look_closer(evidence, row)}',
         equality_numbers(found),
     )
 
@@ -192,7 +195,8 @@ def _later_vary_within(row: CaseResult) -> bool:
 
 
 def _digests(picture: Picture) -> tuple[str, str]:
-    """What names it: the latents alone do not tell of a fault in the decode."""
+    """The fault is named after what differs: the latents alone do not show a fault in
+    the decode."""
     return picture.latents_sha256, picture.pixels_sha256
 
 
@@ -202,7 +206,8 @@ def _first_is_right(evidence: Evidence, row: CaseResult) -> bool:
 
 
 def _severity_of_items(row: CaseResult, wrong: list[ImageCompared]) -> Severity:
-    """Half precision alone lets some images of a batch drift, as long as nobody sees it."""
+    """Half precision alone lets some images of a batch drift, while the difference is
+    not visible."""
     if any(entry.verdict == "broken" for entry in wrong):
         return "error"
     seen = any(entry.differences for entry in wrong)

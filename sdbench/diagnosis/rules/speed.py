@@ -39,7 +39,7 @@ def slow_first_pass(evidence: Evidence, row: CaseResult) -> Symptom | None:
     severity: Severity = "warning" if beyond and several and not busy else "info"
     images = evidence.images
     words = (
-        f"the first pass takes {first / images:.3g} s a picture, later ones {steady / images:.3g} s"
+        f"the first pass takes {first / images:.3g} s per image, later ones {steady / images:.3g} s"
     )
     if not warm_firsts:
         words += " (it met cold caches; a second process would say more)"
@@ -50,7 +50,7 @@ def slow_first_pass(evidence: Evidence, row: CaseResult) -> Symptom | None:
         severity,
         row,
         words,
-        "Keep the process alive between pictures; a warm-up pass of one step moves the wait to the "
+        "Keep the process alive between images; a warm-up pass of one step moves the wait to the "
         "start.",
         {"first_pass_s": first, "steady_s": steady, "cold_cache": not warm_firsts},
     )

@@ -1,6 +1,6 @@
-"""What doctor judges, in the order it is shown. Each check is pure: facts in, a verdict out.
+"""The checks of doctor, in the order shown. Each check is a pure function from facts to a verdict.
 
-A check that belongs to another kind of machine gives None and is left out.
+A check that does not apply to this kind of machine returns None and is omitted.
 """
 
 from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ BEFORE_TORCH: tuple[CheckFunction, ...] = (
     model.model_files,
     model.model_offline,
 )
-"""What can be judged while torch is still being imported."""
+"""The checks that can run while torch is still being imported."""
 
 WITH_TORCH: tuple[CheckFunction, ...] = (
     devices.torch_imports,
@@ -58,11 +58,11 @@ WITH_TORCH: tuple[CheckFunction, ...] = (
     devices.cuda_computes,
     issues.known_issues,
 )
-"""What torch has to be asked for."""
+"""The checks that need an answer from torch."""
 
 
 def judge(checks: tuple[CheckFunction, ...], facts: DoctorFacts) -> Iterator[Check]:
-    """The verdicts that belong to this machine."""
+    """The verdicts that apply to this machine."""
     for check in checks:
         verdict = check(facts)
         if verdict is not None:

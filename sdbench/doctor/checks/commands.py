@@ -1,4 +1,4 @@
-"""Commands that fix what a check found, and figures, as the checks word them."""
+"""Commands that fix what a check found, and sizes as the checks write them."""
 
 import shlex
 
@@ -27,13 +27,13 @@ _ARM64_ENVIRONMENT = ".venv-arm64"
 
 
 def memory_size(size_bytes: int) -> str:
-    """Memory as it is sold: ``16 GB`` for 2**34 bytes."""
+    """Memory size as advertised: ``16 GB`` for 2**34 bytes."""
     whole, rest = divmod(size_bytes, 1 << 30)
     return gigabytes(size_bytes) if rest else f"{whole} GB"
 
 
 def install(facts: DoctorFacts, *requirements: str, options: str = "") -> str:
-    """Install into the interpreter examined."""
+    """The command that installs into the interpreter examined."""
     words = ["uv", "pip", "install"]
     if not facts.recorded:
         words += ["--python", facts.interpreter.path]
@@ -41,13 +41,13 @@ def install(facts: DoctorFacts, *requirements: str, options: str = "") -> str:
 
 
 def uninstall(facts: DoctorFacts, *packages: str) -> str:
-    """Remove from the interpreter examined."""
+    """The command that removes packages from the interpreter examined."""
     python = [] if facts.recorded else ["--python", facts.interpreter.path]
     return shlex.join(["uv", "pip", "uninstall", *python, *packages])
 
 
 def install_proven(facts: DoctorFacts, *more: str) -> str:
-    """A set of versions that was run together, around the torch that is there."""
+    """The command that installs a tested set of versions for the torch that is installed."""
     torch, python = facts.installed("torch"), or_none(facts.interpreter.python)
     if torch is None or facts.translated_python or not python_fits(facts):
         return install_stack(facts)
@@ -65,7 +65,8 @@ def torch_requirement(facts: DoctorFacts) -> str:
 
 
 def python_fits(facts: DoctorFacts) -> bool:
-    """Whether the interpreter examined can hold a torch that runs here and be measured in."""
+    """Whether the interpreter examined supports a torch that runs on this machine, and
+    sdbench run."""
     python = facts.interpreter.python
     if not known(python) or release(python) is None:
         return True  # nothing speaks against it
@@ -73,9 +74,10 @@ def python_fits(facts: DoctorFacts) -> bool:
 
 
 def install_stack(facts: DoctorFacts) -> str:
-    """A whole stack that works on this machine, in the interpreter examined if it can keep it.
+    """The command that installs a complete working environment, in the interpreter examined if it
+    supports one.
 
-    Installers leave alone what is there already, even where a newer one is meant.
+    Installers keep packages that are already installed, even if a newer one is wanted.
     """
     if facts.translated_python:
         return arm64_environment(facts)
@@ -87,7 +89,8 @@ def install_stack(facts: DoctorFacts) -> str:
 
 
 def reinstall_torch(facts: DoctorFacts) -> str:
-    """The same release of torch again, from the usual place; the newest if there is none such."""
+    """The command that reinstalls the same release of torch from the usual index; the newest if
+    that does not exist."""
     wanted, there = torch_requirement(facts), facts.installed("torch") or ""
     again, _, _ = there.partition("+")
     if release(again) is not None and Requirement(wanted).specifier.contains(
@@ -98,12 +101,17 @@ def reinstall_torch(facts: DoctorFacts) -> str:
 
 
 def new_environment(facts: DoctorFacts) -> str:
-    """A new environment with a Python that every current package is made for."""
+    """A new environment with a Python that every current package is made for.
+
+    Where this Python runs under Rosetta that is the native one, so that all rows name the same.
+    """
+    if facts.translated_python:
+        return arm64_environment(facts)
     return _environment(facts, _NEW_PYTHON, NEW_ENVIRONMENT)
 
 
 def arm64_environment(facts: DoctorFacts) -> str:
-    """A new environment with a native Python, and the stack in it.
+    """The command for a new virtual environment with a native Python and all packages.
 
     The platform is spelt out: an installer that itself runs under Rosetta would otherwise fetch an
     x86_64 Python again.

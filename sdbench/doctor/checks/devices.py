@@ -1,4 +1,4 @@
-"""What torch says when it is asked, and what became of a computation."""
+"""Checks of what torch reports about the devices, and of a small computation on each."""
 
 from sdbench.doctor.checks.commands import (
     arm64_environment,
@@ -19,13 +19,13 @@ _USE_THE_CPU = "use the CPU: sdbench run quick --device cpu"
 
 
 def torch_imports(facts: DoctorFacts) -> Check | None:
-    """Whether torch can be imported at all; left out where there is none to import."""
+    """Whether torch can be imported; omitted if torch is not installed."""
     if isinstance(facts.torch, Unavailable) or facts.recorded:
         return None
     question = Question(
         "torch-imports",
-        "torch imports and answers",
-        "a torch that dies while it is imported is broken, or made for another system",
+        "torch can be imported and responds",
+        "a torch that crashes during import is broken, or was built for another system",
     )
     if isinstance(facts.torch, TorchFailed):
         kind, _, message = facts.torch.reason.partition(": ")
@@ -39,7 +39,7 @@ def torch_imports(facts: DoctorFacts) -> Check | None:
 
 
 def torch_threads(facts: DoctorFacts) -> Check | None:
-    """Where pictures are made on the CPU: as many threads as there are cores to use."""
+    """If images are made on the CPU: whether torch uses one thread per usable core."""
     if facts.expected_device() != "cpu" or not isinstance(facts.torch, TorchFacts):
         return None
     threads, cores = facts.torch.threads, facts.machine.identity.cores_physical
@@ -48,8 +48,8 @@ def torch_threads(facts: DoctorFacts) -> Check | None:
     usable = min(cores, facts.limits.cpus or cores)
     question = Question(
         "torch-threads",
-        f"one for each of {usable:g} cores",
-        "fewer leave cores idle, more wait for each other",
+        f"one per core ({usable:g} cores)",
+        "fewer threads leave cores idle, more threads wait for each other",
     )
     found = f"{threads} threads"
     if facts.limits.cpus is not None and facts.limits.cpus < cores:
@@ -61,12 +61,12 @@ def torch_threads(facts: DoctorFacts) -> Check | None:
 
 
 def _asked(facts: DoctorFacts, kind: DeviceKind) -> DeviceFacts | str:
-    """What torch says of a device, or why it could not be asked."""
+    """What torch reports about a device, or why it could not be asked."""
     if isinstance(facts.torch, TorchFailed):
         return "torch could not be imported"
     if isinstance(facts.torch, Unavailable):
         return facts.torch.unavailable
-    return facts.torch.device(kind) or f"torch did not get as far as {kind}"
+    return facts.torch.device(kind) or f"torch did not answer for {kind}"
 
 
 def _has_mps_rows(facts: DoctorFacts) -> bool:
@@ -79,7 +79,7 @@ def mps_built(facts: DoctorFacts) -> Check | None:
     """Whether this torch was built with mps."""
     if not _has_mps_rows(facts):
         return None
-    question = Question("mps-built", "yes", "without it torch knows no Apple GPU")
+    question = Question("mps-built", "yes", "without mps torch cannot use an Apple GPU")
     device = _asked(facts, "mps")
     if isinstance(device, str):
         return question.unknown(device)
@@ -91,18 +91,18 @@ def mps_built(facts: DoctorFacts) -> Check | None:
 
 
 def _mps_torch(facts: DoctorFacts) -> str:
-    """How to come by a torch with mps."""
+    """How to install a torch with mps."""
     if facts.apple_silicon is False:
         return _USE_THE_CPU
     return arm64_environment(facts) if facts.translated_python else reinstall_torch(facts)
 
 
 def mps_available(facts: DoctorFacts) -> Check | None:
-    """Whether torch offers mps on this system, which is no proof yet."""
+    """Whether torch reports mps as available, which does not prove that it works."""
     if not _has_mps_rows(facts):
         return None
     question = Question(
-        "mps-available", "yes", "torch offers mps where macOS and the GPU are what it was made for"
+        "mps-available", "yes", "torch offers mps if it supports this macOS and this GPU"
     )
     device = _asked(facts, "mps")
     if isinstance(device, str):
@@ -118,7 +118,7 @@ def mps_available(facts: DoctorFacts) -> Check | None:
 
 
 def _why_no_mps(facts: DoctorFacts) -> tuple[str, str]:
-    """What keeps a torch that was built with mps from offering it, and what helps."""
+    """Why a torch that was built with mps does not offer it, and the remedy."""
     identity, torch = facts.machine.identity, facts.installed("torch")
     needs = torch_needs(torch)
     if facts.apple_silicon is False:
@@ -126,45 +126,46 @@ def _why_no_mps(facts: DoctorFacts) -> tuple[str, str]:
     if facts.translated_python:
         return "this Python runs under Rosetta", arm64_environment(facts)
     if identity.virtual is True:
-        return "a virtual Mac has no GPU of its own", _USE_THE_CPU
+        return "a virtual Mac has no GPU", _USE_THE_CPU
     if needs is not None and within(or_none(identity.os_version), f"<{needs.macos}"):
         return (
             f"torch {torch} needs macOS {needs.macos}",
             f"{update_macos(facts)}, or: {install_stack(facts)}",
         )
     # pytorch#167679 and #177819: nothing wrong but this; a sandbox has been one reason.
-    again = f"sdbench doctor; if it stays: {reinstall_torch(facts)}"
+    again = f"sdbench doctor; if the problem remains: {reinstall_torch(facts)}"
     return (
-        "nothing else here explains it; a sandbox or a remote session can hide the GPU",
-        f"try in the Terminal of the Mac itself: {again}",
+        "no other check explains it; a sandbox or a remote session can hide the GPU",
+        f"try it in the Terminal application on the Mac itself: {again}",
     )
 
 
 def mps_computes(facts: DoctorFacts) -> Check | None:
-    """Whether mps really computes, and rightly."""
+    """Whether mps computes correctly."""
     if not _has_mps_rows(facts):
         return None
     question = Question(
         "mps-computes",
         "a small matrix product agrees with the CPU's",
-        "is_available() is no proof: on virtual Macs it says yes and the first allocation fails",
+        "is_available() does not prove that mps works: on virtual Macs it returns True and the "
+        "first allocation fails",
     )
     device = _asked(facts, "mps")
     if isinstance(device, str):
         return question.unknown(device)
     if isinstance(device.computes, Unavailable):
         if facts.recorded and device.available is False:
-            return question.unknown("mps is not available, so there is nothing to try")
+            return question.unknown("mps is not available, so nothing was tried")
         if facts.recorded and facts.machine.identity.virtual is True and device.available is True:
             return question.fails(
-                "torch calls mps available, but a virtual Mac has no GPU to compute with",
+                "torch reports mps as available, but a virtual Mac has no GPU",
                 _USE_THE_CPU,
             )
         return question.unknown(device.computes)
     if device.computes:
         return question.passes(_computing(device))
     return question.fails(
-        device.reason or "no", "restart the Mac; if it stays: sdbench run --device cpu"
+        device.reason or "no", "restart the Mac; if the problem remains: sdbench run --device cpu"
     )
 
 
@@ -186,10 +187,11 @@ def _has_cuda_rows(facts: DoctorFacts) -> bool:
 
 
 def cuda_built(facts: DoctorFacts) -> Check | None:
-    """A torch for the CPU alone on a machine with an NVIDIA GPU is a common mistake."""
+    """Whether torch was built with CUDA. A CPU-only torch on a machine with an NVIDIA GPU is a
+    common mistake."""
     if not _has_cuda_rows(facts):
         return None
-    question = Question("cuda-built", "yes", "without it torch cannot use the GPU that is there")
+    question = Question("cuda-built", "yes", "without CUDA torch cannot use the installed GPU")
     device = _asked(facts, "cuda")
     if isinstance(device, str):
         return question.unknown(device)
@@ -209,7 +211,7 @@ def cuda_available(facts: DoctorFacts) -> Check | None:
     if not _has_cuda_rows(facts) or (isinstance(device, DeviceFacts) and device.built is False):
         return None
     question = Question(
-        "cuda-available", "yes", "torch finds a GPU where the driver is new enough for it"
+        "cuda-available", "yes", "torch finds a GPU if the driver is new enough for this build"
     )
     if isinstance(device, str):
         return question.unknown(device)
@@ -219,20 +221,21 @@ def cuda_available(facts: DoctorFacts) -> Check | None:
         return question.passes("yes")
     return question.fails(
         f"no: {device.reason}" if device.reason else "no",
-        "see what the driver says: nvidia-smi; an old driver needs an older build: "
+        "see what the driver reports: nvidia-smi; an old driver needs an older build: "
         + install(facts, "torch", options="--reinstall --torch-backend auto"),
     )
 
 
 def cuda_computes(facts: DoctorFacts) -> Check | None:
-    """Whether the GPU really computes, and rightly."""
+    """Whether the GPU computes correctly."""
     device = _asked(facts, "cuda")
     if not _has_cuda_rows(facts) or (isinstance(device, DeviceFacts) and not device.available):
         return None
     question = Question(
         "cuda-computes",
         "a small matrix product agrees with the CPU's",
-        "a GPU that somebody else uses exclusively is available too, and fails at first use",
+        "a GPU that another process uses exclusively is reported as available and fails at first "
+        "use",
     )
     if isinstance(device, str):
         return question.unknown(device)
@@ -240,4 +243,4 @@ def cuda_computes(facts: DoctorFacts) -> Check | None:
         return question.unknown(device.computes)
     if device.computes:
         return question.passes(_computing(device))
-    return question.fails(device.reason or "no", "see who holds it: nvidia-smi")
+    return question.fails(device.reason or "no", "see which process uses it: nvidia-smi")

@@ -1,7 +1,7 @@
-"""What to do about an import that failed: the advice of the rules, and the command for it. Pure.
+"""Remedies for failed imports: the advice of the failure rules and the matching command. Pure.
 
-What is named to install is a package that a rule names or that is installed, never a name that only
-the message gives: a wrong name in a registry may be anybody's program.
+Only packages that a rule names or that are installed are suggested for installation, never a name
+that appears only in the message: a wrong name in a registry may be a malicious package.
 """
 
 import re
@@ -28,36 +28,37 @@ _NO_MODULE = re.compile(r"No module named '([\w.]+)'")
 
 
 def cause_of(failure: ImportFailure) -> FailureCause | None:
-    """What the rules say of a failed import."""
+    """The rules' explanation of a failed import."""
     return read_import_error(f"{failure.type}: {failure.message}")
 
 
 def remedy_for(name: str, failure: ImportFailure, facts: DoctorFacts) -> str:
-    """What to do where package ``name`` could not be imported."""
+    """The remedy if package ``name`` could not be imported."""
     cause = cause_of(failure)
     command = _command(cause, name, failure, facts)
     return command or "" if cause is None else _with_command(cause.remedy, command)
 
 
 def _with_command(advice: str, command: str | None) -> str:
-    """Advice of the rules, and the command that follows it here."""
+    """The advice of the rules, followed by the matching command for this environment."""
     return advice if command is None else f"{advice} Command: {command}"
 
 
 def remedy_of_architecture(facts: DoctorFacts) -> str:
-    """What to do about packages for another processor."""
+    """The remedy for packages built for another processor."""
     return _with_command(remedy_of_rule("architecture-mismatch"), _for_this_processor(facts))
 
 
 def remedy_of_openmp(facts: DoctorFacts) -> str:
-    """What to do about two OpenMP runtimes."""
+    """The remedy for two OpenMP runtimes."""
     return _with_command(remedy_of_rule("openmp-duplicate"), new_environment(facts))
 
 
 def _command(
     cause: FailureCause | None, name: str, failure: ImportFailure, facts: DoctorFacts
 ) -> str | None:
-    """The command that follows the advice in the environment examined; None: there is none."""
+    """The command that carries out the advice in the environment examined; None if there is no such
+    command."""
     kind, quote = ("", "") if cause is None else (cause.kind, cause.assertion or "")
     asked = (failure.asked_by or name).split(".")[0]
     if kind == "shadowed-package":
@@ -86,7 +87,7 @@ def _for_this_processor(facts: DoctorFacts) -> str:
 
 
 def _for_an_extra(extra: str, facts: DoctorFacts) -> str:
-    leave_out = f"or, as a run does not need it: {uninstall(facts, extra)}"
+    leave_out = f"or remove it, because a run does not need it: {uninstall(facts, extra)}"
     if extra == "torchvision":
         release = torchvision_for(facts.installed("torch"))
         fitting = "torchvision" if release is None else f"torchvision=={release}.*"
@@ -95,7 +96,7 @@ def _for_an_extra(extra: str, facts: DoctorFacts) -> str:
         newest = within(facts.installed("transformers"), ">=5")
         fitting = "peft>=0.18" if newest else "peft"
         return f"{install(facts, fitting, options='--upgrade')}; {leave_out}"
-    return f"{uninstall(facts, extra)}: it is for NVIDIA GPUs, and a run does not need it"
+    return f"{uninstall(facts, extra)}: it is for NVIDIA GPUs only, and a run does not need it"
 
 
 def _for_numpy(asked: str, facts: DoctorFacts) -> str:
@@ -118,7 +119,8 @@ def _for_a_module(cause: FailureCause, asked: str, facts: DoctorFacts) -> str:
 
 
 def _required(quote: str, facts: DoctorFacts) -> str | None:
-    """``transformers``' own check of versions: what it asks for, where that is installed."""
+    """The requirement in an error of ``transformers``' own version check, if that package is
+    installed."""
     try:
         requirement = Requirement(quote.partition(" is required")[0])
     except InvalidRequirement:

@@ -1,4 +1,4 @@
-"""Whether all that a run imports can be imported, and what of it does not go together."""
+"""Checks whether everything that a run imports can be imported, and which packages conflict."""
 
 import re
 from pathlib import PurePath
@@ -19,12 +19,12 @@ _LONGEST_MESSAGE = 400
 
 
 def stack_imports(facts: DoctorFacts) -> Check | None:
-    """diffusers and what it is built on, imported as a run imports it."""
+    """Imports diffusers and its dependencies in the same way as a run."""
     question = Question(
         "stack-imports",
         "diffusers' pipelines and schedulers, transformers' text encoders and what they import",
-        "versions that installers accept together can still fail to import, and every process of "
-        "a run would end with it",
+        "versions that installers accept can still fail to import, and then every process of a "
+        "run would fail",
     )
     tried = facts.imports
     if isinstance(tried, Unavailable):
@@ -43,7 +43,7 @@ def stack_imports(facts: DoctorFacts) -> Check | None:
 def _failed(
     question: Question, failed: list[ImportTried], fine: list[str], facts: DoctorFacts
 ) -> Check:
-    """Every cause once, the first first: what is built on it fails with it."""
+    """Every cause once, the root cause first: packages that depend on it fail with it."""
     causes: list[list[ImportTried]] = []
     for one in failed:
         same = next((cause for cause in causes if _follows(one, cause[0])), None)
@@ -61,7 +61,7 @@ def _failed(
     # An extra that fails alone is not what a run needs.
     harmless = {one.name for one in failed} <= set(EXTRAS) and "diffusers" in fine
     if harmless:
-        found.append("diffusers imports without it")
+        found.append("diffusers can be imported without it")
     return question.answered(
         "warn" if harmless else "fail",
         ". ".join(["; ".join(found), *dict.fromkeys(reasons)]),
@@ -70,7 +70,8 @@ def _failed(
 
 
 def _follows(later: ImportTried, first: ImportTried) -> bool:
-    """Whether a package failed by what another did: in the same words, or in words about it."""
+    """Whether a package failed because of another one: with the same message, or a message about
+    it."""
     assert later.failure is not None and first.failure is not None
     about = re.search(rf"\b{first.name}\b", later.failure.message)
     return later.failure.message == first.failure.message or about is not None
@@ -82,13 +83,13 @@ def _words(
     name = _with_version(tried.name, facts)
     message = " ".join(failure.message.split())[:_LONGEST_MESSAGE]
     if failure.type == "died":
-        words = f"importing {name} ended the process: {message}"
+        words = f"the process crashed while importing {name}: {message}"
     else:
         kind = "" if failure.type == "Placeholder" else f"{failure.type}: "
         words = f"{name} cannot be imported: {kind}{message}"
     asked = (failure.asked_by or "").split(".")[0].replace("_", "-")
     if asked and asked != tried.name.replace("_", "-"):
-        words += f" (asked for by {_with_version(asked, facts)}, {failure.asked_by})"
+        words += f" (required by {_with_version(asked, facts)}, {failure.asked_by})"
     if likewise:
         words += f"; so {' and '.join(likewise)} cannot be imported either"
     return words
@@ -100,7 +101,7 @@ def _with_version(name: str, facts: DoctorFacts) -> str:
 
 
 def openmp_runtimes(facts: DoctorFacts) -> Check | None:
-    """Two of LLVM's or Intel's runtimes in one process; left out where there are not."""
+    """Two OpenMP runtimes of LLVM or Intel in one process; omitted if there is only one."""
     if not known(facts.openmp):
         return None
     fighting = [
@@ -111,20 +112,21 @@ def openmp_runtimes(facts: DoctorFacts) -> Check | None:
     question = Question(
         "openmp",
         "one OpenMP runtime",
-        "two of them in one process abort it (OMP: Error #15), hang it, or compute wrongly",
+        "two OpenMP runtimes in one process can abort it (OMP: Error #15), hang it or give wrong "
+        "results",
     )
     return question.warns(f"two are loaded: {' and '.join(fighting)}", remedy_of_openmp(facts))
 
 
 def wheel_architecture(facts: DoctorFacts) -> Check | None:
-    """Whether every package with compiled code was made for the Python that loads it."""
+    """Whether every package with compiled code was built for the Python that loads it."""
     native = facts.interpreter.architecture
     # Of an x86_64 Python on Apple silicon python-arch speaks.
     if not facts.is_mac or facts.apple_silicon is False or facts.translated_python:
         return None
     question = Question(
         "wheel-arch",
-        "packages made for the processor that this Python is made for",
+        "packages built for the same processor as this Python",
         "compiled code for another processor cannot be loaded: 'mach-o file, but is an "
         "incompatible architecture'",
     )
@@ -137,7 +139,7 @@ def wheel_architecture(facts: DoctorFacts) -> Check | None:
     if not wrong:
         return question.passes(str(native))
     words = ", ".join(f"{_with_version(name, facts)} ({platforms[name][0]})" for name in wrong)
-    return question.fails(f"made for another processor: {words}", remedy_of_architecture(facts))
+    return question.fails(f"built for another processor: {words}", remedy_of_architecture(facts))
 
 
 def _fits(tags: list[str], native: str) -> bool:

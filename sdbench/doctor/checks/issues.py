@@ -1,4 +1,4 @@
-"""Known issues that are met by exactly these versions."""
+"""Known issues that apply to the installed versions."""
 
 import functools
 
@@ -17,19 +17,19 @@ _PLANS = ("default", "mps-docs")
 
 
 def known_issues(facts: DoctorFacts) -> Check | None:
-    """One row that names them all, each with its link."""
+    """One row that lists all of them, each with its link."""
     question = Question(
         "known-issues",
-        "none that these versions meet",
-        "somebody else has met it and said so: it need not be searched for again",
+        "none that applies to these versions",
+        "a problem that is already reported does not have to be investigated again",
     )
     device = facts.expected_device()
     if device == "mps" and release(facts.installed("torch")) is None:
-        return question.unknown("it depends on torch's version, which is not known")
+        return question.unknown("this depends on the version of torch, which is unknown")
     met = issues_met(facts)
     kind = development(facts.installed("torch"))
     if device == "mps" and not met and kind is not None:
-        return question.unknown(f"the catalogue is about releases of torch, and this is {kind}")
+        return question.unknown(f"the catalogue covers releases of torch, and this is {kind}")
     if not met and device == "mps" and _chip(facts) is None:
         return question.unknown("some depend on the chip, which is not known")
     if not met:
@@ -57,7 +57,7 @@ def _chip(facts: DoctorFacts) -> str | None:
 
 
 def issues_met(facts: DoctorFacts) -> list[KnownIssue]:
-    """The known issues that a usual plan meets with what is installed here."""
+    """The known issues that apply to the standard plans with the versions installed here."""
     return met_issues(
         device=facts.expected_device(),
         torch=facts.installed("torch"),
@@ -78,7 +78,7 @@ def met_issues(
     diffusers: str | None,
     pipeline_class: str,
 ) -> list[KnownIssue]:
-    """What the cases of the usual plans meet on these versions, in the catalogue's order."""
+    """The known issues of the standard plans' cases on these versions, in the catalogue's order."""
     catalogue = load_known_issues()
     met: set[str] = set()
     for config in map(load_config, _PLANS):

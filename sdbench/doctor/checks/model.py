@@ -1,4 +1,4 @@
-"""The model asked for: whole, of a kind that can be measured, and to be had without the network."""
+"""Checks the requested model: complete, of a supported kind, and available without the network."""
 
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts
@@ -10,15 +10,15 @@ _MOST_FAULTS = 6
 
 
 def model_files(facts: DoctorFacts) -> Check | None:
-    """What is wrong with the files on this disk; left out where nothing is."""
+    """What is wrong with the files on this disk; omitted if nothing is wrong."""
     faults = facts.model.faults
     if not faults:
         return None
     question = Question(
         "model-files",
-        "a folder that diffusers can load: a Stable Diffusion pipeline, every file whole",
-        "diffusers reports a file that is missing, damaged or of another kind only after seconds "
-        "to minutes of loading, and often in other words",
+        "a folder that diffusers can load: a Stable Diffusion pipeline with every file complete",
+        "diffusers reports a missing, damaged or unsuitable file only after seconds to minutes of "
+        "loading, often with a misleading message",
     )
     found = "; ".join(fault.what for fault in faults[:_MOST_FAULTS])
     if len(faults) > _MOST_FAULTS:
@@ -31,14 +31,15 @@ def model_files(facts: DoctorFacts) -> Check | None:
 
 
 def model_offline(facts: DoctorFacts) -> Check | None:
-    """The model asked for; the synthetic ones are always there, because they are made here."""
+    """The requested model. Synthetic models are always available because sdbench makes them
+    locally."""
     model = facts.model
     if any(fault.blocks for fault in model.faults):
         return None  # model-files says what it is
     question = Question(
         "model-offline",
         "a model that needs no download",
-        "a run downloads nothing without asking, and HF_HUB_OFFLINE forbids it",
+        "a run does not download without asking, and HF_HUB_OFFLINE forbids downloads",
     )
     if isinstance(model.offline, Unavailable):
         return question.unknown(model.offline)
@@ -47,6 +48,6 @@ def model_offline(facts: DoctorFacts) -> Check | None:
         return question.passes(found)
     return question.warns(
         found,
-        f"sdbench run --model {shell(model.outline.name)} asks and then downloads it; without "
+        f"sdbench run --model {shell(model.outline.name)} asks and then downloads it; without a "
         "network: sdbench run --model synthetic/sd15",
     )

@@ -1,4 +1,4 @@
-"""The machine itself: its chip; of a Mac its macOS, and whether it is a real one."""
+"""Checks the machine: its processor and, on a Mac, macOS and whether it is a virtual machine."""
 
 from sdbench.doctor.checks.commands import NEW_ENVIRONMENT, install_stack, memory_size, python_fits
 from sdbench.doctor.checks.question import Question
@@ -13,13 +13,13 @@ _RECOMMENDED_MACOS = "13.0"
 
 
 def chip(facts: DoctorFacts) -> Check | None:
-    """Apple silicon on a Mac; elsewhere any processor will do."""
+    """On a Mac Apple silicon is expected; elsewhere any 64-bit processor."""
     words = _chip_words(facts)
     if not facts.is_mac:
         question = Question(
             "chip",
             "any 64-bit processor",
-            "without a GPU the processor's cores decide how long a picture takes",
+            "without a GPU the processor determines how long an image takes",
         )
         if not words:
             return question.unknown("the system does not report it")
@@ -27,7 +27,7 @@ def chip(facts: DoctorFacts) -> Check | None:
     question = Question(
         "chip",
         "Apple silicon (M1 or later)",
-        "torch's mps device is made for Apple's own GPUs, and the documentation asks for them",
+        "torch's mps device is for Apple GPUs, and the documentation requires one",
     )
     apple = facts.apple_silicon
     if isinstance(apple, Unavailable):
@@ -37,13 +37,15 @@ def chip(facts: DoctorFacts) -> Check | None:
     return question.fails(
         f"an Intel Mac: {words}" if words else "an Intel Mac",
         _on_the_cpu(facts),
-        why=f"{question.why}. The CPU still works here, slowly; torch 2.2.2 is the last that is "
-        "made for Intel Macs",
+        why=(
+            f"{question.why}. The CPU still works, slowly; torch 2.2.2 is the last release for "
+            "Intel Macs"
+        ),
     )
 
 
 def _on_the_cpu(facts: DoctorFacts) -> str:
-    """What an Intel Mac can do, with the last torch that is made for it."""
+    """The remedy on an Intel Mac: the CPU, with the last torch release for Intel Macs."""
     if within(facts.installed("torch"), INTEL_TORCH.removeprefix("torch")):
         return "sdbench run quick --device cpu"
     there = "" if python_fits(facts) else f" --python {NEW_ENVIRONMENT}"
@@ -51,7 +53,7 @@ def _on_the_cpu(facts: DoctorFacts) -> str:
 
 
 def update_macos(facts: DoctorFacts) -> str:
-    """Where the update is to be found, which has moved."""
+    """Where to find the update: the location depends on the version of macOS."""
     where = "System Settings > General"
     if within(or_none(facts.machine.identity.os_version), "<13"):
         where = "System Preferences"
@@ -59,7 +61,7 @@ def update_macos(facts: DoctorFacts) -> str:
 
 
 def _chip_words(facts: DoctorFacts) -> str | None:
-    """Name, cores, memory and model, as far as they are reported; None without a name."""
+    """Name, cores, memory and model, as far as they are reported; None if the name is unknown."""
     identity = facts.machine.identity
     if not known(identity.chip):
         return None
@@ -79,7 +81,7 @@ def _chip_words(facts: DoctorFacts) -> str | None:
 
 
 def macos_version(facts: DoctorFacts) -> Check | None:
-    """What the documentation asks for, and what the installed torch itself needs."""
+    """Whether macOS is what the documentation requires and what the installed torch needs."""
     if not facts.is_mac:
         return None
     torch = facts.installed("torch")
@@ -91,22 +93,24 @@ def macos_version(facts: DoctorFacts) -> Check | None:
     question = Question(
         "macos-version",
         expected,
-        "mps is a part of macOS: older ones lack operators or compute some of them wrongly",
+        "mps depends on macOS: older versions lack operators or compute some of them wrongly",
     )
     version = facts.machine.identity.os_version
     if isinstance(version, Unavailable):
         return question.unknown(version)
     found = f"macOS {version}"
     if release(version) is None:
-        return question.unknown(f"{found}, which is no version")
+        return question.unknown(f"{found}, which is not a version")
     if within(version, f"<{_REQUIRED_MACOS}"):
         return question.fails(found, update_macos(facts))
     if needs is not None and within(version, f"<{needs.macos}"):
         return question.fails(
             found,
             f"{update_macos(facts)}, or: {install_stack(facts)}",
-            why=f"torch {torch} was made for macOS {needs.macos} and later: on an older one it "
-            "does not load, or offers no mps",
+            why=(
+                f"torch {torch} was built for macOS {needs.macos} and later: on an older version "
+                "it does not load, or does not offer mps"
+            ),
         )
     if within(version, f"<{_RECOMMENDED_MACOS}"):
         return question.warns(found, update_macos(facts))
@@ -114,14 +118,15 @@ def macos_version(facts: DoctorFacts) -> Check | None:
 
 
 def virtual_machine(facts: DoctorFacts) -> Check | None:
-    """A virtual Mac has no GPU of its own; elsewhere virtual machines are ordinary."""
+    """Whether this is a virtual Mac, which has no GPU. On other systems virtual machines are
+    accepted."""
     if not facts.is_mac:
         return None
     question = Question(
         "virtual-machine",
         "a real Mac",
-        "a virtual Mac's GPU is a stand-in: torch may call mps available and then fail, and what "
-        "is measured there says nothing about any Mac",
+        "a virtual Mac has only an emulated GPU: torch may report mps as available and then fail, "
+        "and measurements do not apply to any real Mac",
     )
     virtual = facts.machine.identity.virtual
     if isinstance(virtual, Unavailable):
@@ -129,6 +134,6 @@ def virtual_machine(facts: DoctorFacts) -> Check | None:
     if not virtual:
         return question.passes("a real Mac")
     return question.warns(
-        "a virtual machine: no verdict about speed can be given here",
-        "measure on a real Mac; here only: sdbench run quick --device cpu",
+        "a virtual machine: speed cannot be judged here",
+        "measure on a real Mac; on this machine use: sdbench run quick --device cpu",
     )

@@ -1,4 +1,4 @@
-"""The interpreter: made for this processor, and of a version torch is made for."""
+"""Checks the interpreter: built for this processor, and of a version that torch supports."""
 
 from sdbench.doctor.checks.commands import (
     arm64_environment,
@@ -14,13 +14,13 @@ from sdbench.machine.facts import Unavailable
 
 
 def python_arch(facts: DoctorFacts) -> Check | None:
-    """On Apple silicon a native Python; an Intel Mac has no choice."""
+    """Whether Python is native. Only Apple silicon has a choice."""
     if not facts.is_mac or facts.apple_silicon is False:
         return None
     question = Question(
         "python-arch",
         "arm64",
-        "torch has no mps in an x86_64 Python, and everything else runs translated and slower",
+        "torch has no mps in an x86_64 Python, and everything else runs slower under translation",
     )
     architecture = facts.interpreter.architecture
     if isinstance(architecture, Unavailable):
@@ -35,15 +35,15 @@ def python_arch(facts: DoctorFacts) -> Check | None:
 
 
 def python_version(facts: DoctorFacts) -> Check | None:
-    """Whether the interpreter runs, and whether torch is made for it."""
+    """Whether the interpreter runs and whether torch supports it."""
     torch = facts.installed("torch")
     needs = torch_needs(torch)
-    expected = "3.10 or later, and one that torch is made for"
+    expected = "3.10 or later, and a version that torch supports"
     if needs is not None:
         upper = f" to {needs.python_to}" if needs.python_to else " or later"
         expected = f"{needs.python_from}{upper} for torch {torch}; 3.10 or later for sdbench run"
     question = Question(
-        "python-version", expected, "torch is made for certain versions of Python only"
+        "python-version", expected, "each torch release supports certain versions of Python only"
     )
     python = facts.interpreter.python
     if isinstance(python, Unavailable):
@@ -51,36 +51,38 @@ def python_version(facts: DoctorFacts) -> Check | None:
             return question.unknown(python)
         return question.fails(
             python.unavailable,
-            "give another one: sdbench doctor --python PATH",
-            why="nothing can be examined or measured with a Python that does not run",
+            "choose another interpreter: sdbench doctor --python PATH",
+            why="nothing can be examined or measured with a Python that does not start",
         )
     found = f"Python {python}"
     if release(python) is None:
-        return question.unknown(f"{found}, which is no version")
+        return question.unknown(f"{found}, which is not a version")
     made_for = torch_for_python(python)
     if made_for is None:
         return question.fails(
             found,
             new_environment(facts),
-            why=f"there is no torch from 1.13 on for Python {python}",
+            why=f"no torch release from 1.13 on supports Python {python}",
         )
     if needs is not None and within(torch, made_for) is False:
         return question.warns(
-            f"{found} with torch {torch}, which is not made for it",
+            f"{found} with torch {torch}, which does not support it",
             new_environment(facts),
-            why=f"{question.why}; this one was built by somebody else, and nobody tests it",
+            why=f"{question.why}; this torch is a third-party build that is not tested",
         )
     if not within(python, MEASURABLE):
         return question.warns(
             found,
             new_environment(facts),
-            why="Stable Diffusion runs in it, but sdbench run needs 3.10 or later to measure in it",
+            why="Stable Diffusion runs with it, but sdbench run needs 3.10 or later",
         )
     if torch is None and not python_fits(facts):
         return question.fails(
             found,
             new_environment(facts),
-            why=f"what runs on this machine is {torch_requirement(facts)}, and none of these "
-            f"releases is made for Python {python}",
+            why=(
+                f"this machine needs {torch_requirement(facts)}, and none of these releases "
+                f"supports Python {python}"
+            ),
         )
     return question.passes(found)

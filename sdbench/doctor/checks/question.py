@@ -1,4 +1,4 @@
-"""What a check asks; its answers are verdicts."""
+"""The question of a check; its answers are verdicts."""
 
 from typing import NamedTuple
 
@@ -7,26 +7,26 @@ from sdbench.machine.facts import Unavailable
 
 
 class Question(NamedTuple):
-    """The part of a verdict that does not depend on what is found."""
+    """The part of a verdict that does not depend on the result."""
 
     id: str
     expected: str
     why: str
 
     def passes(self, found: str) -> Check:
-        """As expected."""
+        """A verdict that passes."""
         return self.answered("pass", found)
 
     def warns(self, found: str, remedy: str, *, why: str | None = None) -> Check:
-        """It works, less well than it could."""
+        """A verdict with a warning."""
         return self.answered("warn", found, remedy, why)
 
     def fails(self, found: str, remedy: str, *, why: str | None = None) -> Check:
-        """It does not work."""
+        """A verdict that fails."""
         return self.answered("fail", found, remedy, why)
 
     def unknown(self, reason: Unavailable | str) -> Check:
-        """It is not known, and why."""
+        """A verdict that is unknown, with the reason."""
         text = reason.unavailable if isinstance(reason, Unavailable) else reason
         return self.answered("unknown", text)
 

@@ -1,4 +1,5 @@
-"""What the machine has left for a run: memory, disk, power, coolness, quiet."""
+"""Checks the resources that are available for a run: memory, disk, power, temperature and idle
+cores."""
 
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.knowledge.known_issues import KnownIssue
 from sdbench.machine.facts import Thermal, Unavailable, known, or_none
 from sdbench.machine.gpu.nvml import GPU_SLOWED
+from sdbench.machine.load import much_load_per_core
 from sdbench.models.resolve import find_model
 from sdbench.plan.order import make_plan
 from sdbench.plan.predicted_memory import predict_memory, target_of
@@ -23,11 +25,7 @@ from sdbench.words import gigabytes
 _USUAL_SHARE = 0.4
 # Less is what a machine keeps in swap after hours of ordinary use.
 _MUCH_SWAP_BYTES = 1_000_000_000
-# Beyond that share of the cores, other programs show in the times of a run on the CPU.
-_MUCH_LOAD_PER_CORE = 0.5
 _BUSY_GPU_SHARE = 0.1
-# Of a run on a GPU, which needs one core, only where all cores are busy.
-_MUCH_LOAD_PER_CORE_ON_GPU = 1.0
 # The least that a run can be asked to leave free; with less, macOS has nowhere to swap to.
 _LEAST_RESERVE_BYTES = 2_000_000_000
 # "If your computer has less than 64 GB of system RAM", the documentation says.
@@ -39,13 +37,14 @@ _COLOURS = {"warn": "yellow", "critical": "red"}
 _THERMAL_WORDS: dict[Thermal, str] = {
     "moderate": "moderate: warm, and the clocks may be lowered",
     "heavy": "heavy: hot, and the clocks are lowered",
-    "trapping": "trapping: very hot, and much is held back",
-    "sleeping": "sleeping: too hot, and about to go to sleep",
+    "trapping": "trapping: very hot, and strongly slowed down",
+    "sleeping": "sleeping: too hot, about to go to sleep",
 }
 
 
 class Needs(NamedTuple):
-    """Bytes of the default plan: of its smallest way to make a picture, and of its largest case."""
+    """Memory needs in bytes: of the most frugal way to make an image, and of the largest case of
+    the default plan."""
 
     least: int
     most: int
@@ -56,7 +55,8 @@ _NO_SIZE = Unavailable("the model is not on this disk, so its size is not known"
 
 
 def memory_needs(facts: DoctorFacts, model: ModelInfo | None = None) -> Needs | None:
-    """What a model, or the one asked for, takes of the machine; None where its size is unknown."""
+    """The machine memory that a model needs (default: the requested one); None if its size is
+    unknown."""
     predicted = _predicted(facts, model or facts.model.outline)
     if not predicted:
         return None
@@ -64,7 +64,7 @@ def memory_needs(facts: DoctorFacts, model: ModelInfo | None = None) -> Needs | 
 
 
 def _device_needs(facts: DoctorFacts) -> Needs | None:
-    """As :func:`memory_needs`, of the device's own memory."""
+    """As :func:`memory_needs`, for the device's own memory."""
     predicted = _predicted(facts, facts.model.outline)
     if not predicted:
         return None
@@ -72,7 +72,8 @@ def _device_needs(facts: DoctorFacts) -> Needs | None:
 
 
 def _predicted(facts: DoctorFacts, model: ModelInfo) -> list[PredictedMemory]:
-    """Of the frugal way to make an image, and of each case of the default configuration."""
+    """Needs of the most frugal way to make an image, and of each case of the default
+    configuration."""
     config, device = load_config("default"), facts.expected_device()
     target = target_of(model, device)
     if not target.known:
@@ -85,24 +86,27 @@ def _predicted(facts: DoctorFacts, model: ModelInfo) -> list[PredictedMemory]:
 
 
 def memory(facts: DoctorFacts) -> Check | None:
-    """Memory of the machine, or of the container, against the model."""
+    """Whether the memory of the machine, or of the container, is enough for the model."""
     name, needs = facts.model.outline.name, memory_needs(facts)
     device = facts.expected_device()
     black = _black_when_sliced(facts)
-    why = "when memory runs out the system swaps, and a picture takes many times as long"
+    why = "when memory runs out the system swaps, and an image takes many times as long"
     have, limit = facts.machine.identity.memory_bytes, facts.limits.memory_bytes
     if facts.is_mac and known(have) and have < _DOCUMENTED_SLICING_BYTES:
         why += ". Below 64 GB the documentation recommends attention slicing" + (
-            ": sdbench run measures whether it pays here"
+            ": sdbench run measures whether it helps on this machine"
             if black is None
-            else f", which can give black pictures on mps before {black.fixed_in}"
+            else f", which can give black images on mps before {black.fixed_in}"
         )
     needed = f"enough for {name}"
     if needs is not None:
-        needed = (
-            f"{name} needs about {gigabytes(needs.least)} with attention slicing, up to "
-            f"{gigabytes(needs.most)} without (512x512, {default_dtype(device)} on {device})"
+        sizes_words = (
+            f"about {gigabytes(needs.least)} with attention slicing, up to "
+            f"{gigabytes(needs.most)} without"
         )
+        if black is not None:  # what its own row says to leave off
+            sizes_words = f"up to {gigabytes(needs.most)} without attention slicing"
+        needed = f"{name} needs {sizes_words} (512x512, {default_dtype(device)} on {device})"
     question = Question("memory", needed, why)
     sizes = [size for size in (or_none(have), limit) if size is not None]
     if isinstance(have, Unavailable) and not sizes:
@@ -117,8 +121,8 @@ def memory(facts: DoctorFacts) -> Check | None:
     if needs.least > total:
         return question.fails(
             f"{found}: too little for {name}",
-            f"take a smaller model (sdbench run --model {_smaller_model(facts, total)}), or a "
-            "larger machine",
+            f"use a smaller model (sdbench run --model {_smaller_model(facts, total)}) or a "
+            "machine with more memory",
         )
     if facts.is_mac and known(wired) and wired:
         found += f", the GPU may use {memory_size(wired)} of it (iogpu.wired_limit_mb is set)"
@@ -129,10 +133,10 @@ def memory(facts: DoctorFacts) -> Check | None:
     if needs.most > total * _USUAL_SHARE:
         return question.warns(
             f"{found}: tight for {name}",
-            "close other programs, and make one picture at a time with attention slicing: "
+            "close other programs, and make one image at a time with attention slicing: "
             "sdbench run --only attention_slicing=true --only batching=loop"
             if black is None
-            else "close other programs, and make one picture at a time: "
+            else "close other programs, and make one image at a time: "
             "sdbench run --only batching=loop",
         )
     if known(available) and needs.most > available:
@@ -141,9 +145,9 @@ def memory(facts: DoctorFacts) -> Check | None:
 
 
 def _black_when_sliced(facts: DoctorFacts) -> KnownIssue | None:
-    """A known issue of black pictures with attention slicing, if it is met here.
+    """A known issue of black images with attention slicing, if it is met here.
 
-    Its row says to leave slicing off, so the row about memory must not recommend it.
+    Its check advises against slicing, so the memory check must not recommend it.
     """
     for issue in issues_met(facts):
         sliced = all(when.settings.attention_slicing == (True,) for when in issue.when)
@@ -153,7 +157,7 @@ def _black_when_sliced(facts: DoctorFacts) -> KnownIssue | None:
 
 
 def _smaller_model(facts: DoctorFacts, size_bytes: int) -> str:
-    """The size people use if that fits, else the smallest."""
+    """The usual size if that fits, else the smallest."""
     usual = find_model("synthetic/sd15").outline()
     needs = memory_needs(facts, usual)
     fits = needs is not None and needs.least <= size_bytes
@@ -161,17 +165,17 @@ def _smaller_model(facts: DoctorFacts, size_bytes: int) -> str:
 
 
 def default_dtype(device: DeviceKind) -> str:
-    """What pictures are made in unless a plan says otherwise."""
+    """The data type that a run uses by default."""
     return "float32" if device == "cpu" else "float16"
 
 
 def memory_pressure(facts: DoctorFacts) -> Check | None:
-    """How hard the system has to look for memory now."""
+    """The current memory pressure."""
     question = Question(
         "memory-pressure",
         "normal",
-        "under pressure the system compresses and swaps while pictures are made: their times mean "
-        "little",
+        "under memory pressure the system compresses and swaps while images are made, so their "
+        "times are not reliable",
     )
     pressure, free = facts.machine.memory.pressure, facts.machine.memory.free_percent
     if isinstance(pressure, Unavailable):
@@ -183,17 +187,17 @@ def memory_pressure(facts: DoctorFacts) -> Check | None:
     if facts.is_mac:
         how = "open -a 'Activity Monitor'  (its Memory tab)"
         found += f" ({_COLOURS[pressure]} in Activity Monitor)"
-    remedy = f"close what holds much memory; to see what does: {how}"
+    remedy = f"close programs that use much memory; to list them: {how}"
     return question.answered("fail" if pressure == "critical" else "warn", found, remedy)
 
 
 def swap(facts: DoctorFacts) -> Check | None:
-    """Swap in use now, and what was written since the machine started."""
+    """Swap in use now, and the amount written since the machine started."""
     question = Question(
         "swap",
         f"less than {gigabytes(_MUCH_SWAP_BYTES)} in use",
-        "swapped memory is many times slower than memory; the documentation names it as what "
-        "makes Stable Diffusion slow",
+        "swap is many times slower than memory; the documentation names it as a main cause of "
+        "slow image generation",
     )
     used, written = facts.machine.memory.swap_used_bytes, facts.machine.memory.swapped_out_bytes
     if isinstance(used, Unavailable):
@@ -209,17 +213,17 @@ def swap(facts: DoctorFacts) -> Check | None:
     if room and facts.machine.memory.pressure == "normal":
         # What is not used lies there for days; it is no sign that memory is short now.
         return question.passes(f"{found}, while memory pressure is normal and there is room")
-    return question.warns(found, "close programs, or restart the machine, before a run")
+    return question.warns(found, "close programs or restart the machine before a run")
 
 
 def disk(facts: DoctorFacts) -> Check | None:
-    """Room for the model and the results, and for the guard's reserve."""
+    """Disk space for the model, the results and the guard's reserve."""
     reserve = load_config("default").guard.min_free_disk_bytes
     to_make = facts.model.to_make_bytes
-    expected = f"{gigabytes(reserve)} free besides what a run makes"
+    expected = f"{gigabytes(reserve)} free in addition to what a run writes"
     if to_make:
         expected += f" ({facts.model.outline.name}: {gigabytes(to_make)})"
-    swaps = ", and macOS needs free disk to swap" if facts.is_mac else ""
+    swaps = ", and macOS needs free disk space for swap" if facts.is_mac else ""
     question = Question("disk", expected, f"sdbench run stops when the disk fills up{swaps}")
     models, results = facts.machine.free_disk_bytes, facts.results_free_bytes
     sizes = [size for size in (models, results) if known(size)]
@@ -235,16 +239,16 @@ def disk(facts: DoctorFacts) -> Check | None:
             remedy += ", or: sdbench run --set guard.min_free_disk_bytes=2e9"
         return question.fails(found, remedy)
     if least < reserve + to_make:
-        return question.warns(found, "free some disk before a run")
+        return question.warns(found, "free some disk space before a run")
     return question.passes(found)
 
 
 def power(facts: DoctorFacts) -> Check | None:
-    """Mains, and no low power mode."""
+    """Whether the machine is on mains power and not in low power mode."""
     question = Question(
         "power",
-        "mains, and no low power mode",
-        "on battery and in low power mode the system slows down, so times do not compare",
+        "mains power and no low power mode",
+        "on battery and in low power mode the system slows down, so times are not comparable",
     )
     state = facts.machine.power
     if not known(state.source) and not known(state.low_power_mode):
@@ -254,7 +258,7 @@ def power(facts: DoctorFacts) -> Check | None:
     if known(state.source):
         words.append({"ac": "mains", "battery": "battery", "ups": "a UPS"}[state.source])
         if state.source == "battery":
-            remedies.append("plug in the power adapter")
+            remedies.append("connect the power adapter")
             if known(state.battery_percent):
                 words.append(f"{state.battery_percent}% left")
     if known(state.low_power_mode):
@@ -267,11 +271,11 @@ def power(facts: DoctorFacts) -> Check | None:
 
 
 def thermal(facts: DoctorFacts) -> Check | None:
-    """Whether the system holds the clocks down because it is hot."""
+    """Whether the system limits its clocks because it is hot."""
     question = Question(
         "thermal",
         "nominal",
-        "a hot machine runs slower: the same run gives other times an hour later",
+        "a hot machine runs slower: the same run gives different times an hour later",
     )
     level = facts.machine.thermal
     if isinstance(level, Unavailable):
@@ -280,18 +284,18 @@ def thermal(facts: DoctorFacts) -> Check | None:
         return question.passes(level)
     busy = "top -o cpu" if facts.is_mac else "top"
     return question.warns(
-        _THERMAL_WORDS[level], f"let it cool down; to see what keeps it busy: {busy}"
+        _THERMAL_WORDS[level], f"let it cool down; to see which programs keep it busy: {busy}"
     )
 
 
 def load(facts: DoctorFacts) -> Check | None:
-    """Other programs that are running now."""
+    """The load of other programs."""
     on_cpu = facts.expected_device() == "cpu"
-    most = _MUCH_LOAD_PER_CORE if on_cpu else _MUCH_LOAD_PER_CORE_ON_GPU
+    most = much_load_per_core(on_cpu=on_cpu)
     question = Question(
         "load",
-        "less than half of the cores busy" if on_cpu else "a core free",
-        "other programs take time and memory from a run, and unevenly",
+        "less than half of the cores busy" if on_cpu else "one core free",
+        "other programs take time and memory from a run, in varying amounts",
     )
     average, cores = facts.machine.load_1min, facts.machine.identity.cores_logical
     if isinstance(average, Unavailable):
@@ -302,11 +306,12 @@ def load(facts: DoctorFacts) -> Check | None:
     if average <= cores * most:
         return question.passes(found)
     top = "top -o cpu" if facts.is_mac else "top"
-    return question.warns(found, f"see what is running, and end it or wait: {top}")
+    return question.warns(found, f"see which programs are running, and end them or wait: {top}")
 
 
 def scheduling(facts: DoctorFacts) -> Check | None:
-    """Left out where nothing holds this process back, which is nearly always."""
+    """The scheduling priority of this process; omitted if it is ordinary, as it nearly
+    always is."""
     reported = facts.machine.scheduling
     background = known(reported.background) and reported.background
     niceness = reported.nice if known(reported.nice) else 0
@@ -315,8 +320,8 @@ def scheduling(facts: DoctorFacts) -> Check | None:
     question = Question(
         "scheduling",
         "ordinary priority",
-        "what is started from here inherits it: on a Mac background work stays on the slow cores, "
-        "elsewhere it waits for the others",
+        "processes started from here inherit it: on a Mac background work runs on the slow cores "
+        "only, elsewhere it waits for other processes",
     )
     found = "in the background" if background else f"with niceness {niceness}"
     return question.warns(
@@ -325,15 +330,15 @@ def scheduling(facts: DoctorFacts) -> Check | None:
 
 
 def gpu(facts: DoctorFacts) -> Check | None:
-    """An NVIDIA GPU: memory for the model, not busy, not held down."""
+    """An NVIDIA GPU: enough memory for the model, idle, and not throttled."""
     if not facts.nvidia:
         return None
     needs, now = _device_needs(facts), facts.machine.gpu
     most = "enough" if needs is None else gigabytes(needs.most)
     question = Question(
         "gpu",
-        f"{most} of its memory free for {facts.model.outline.name}, and nothing else on it",
-        "the GPU's own memory is the limit, and other programs on it take time from a run",
+        f"{most} of its memory free for {facts.model.outline.name}, and no other program using it",
+        "the GPU's own memory is the limit, and other programs that use it slow a run down",
     )
     names, total, used = (
         facts.machine.identity.gpus,
@@ -352,12 +357,12 @@ def gpu(facts: DoctorFacts) -> Check | None:
     if needs is None:
         return question.unknown(_NO_SIZE)
     if total < needs.least:
-        return question.fails(found, "take a smaller model: sdbench run --model synthetic/tiny")
+        return question.fails(found, "use a smaller model: sdbench run --model synthetic/tiny")
     remedies = []
     if total - used < needs.most or used > total * _BUSY_GPU_SHARE:
-        remedies.append("see who uses it, and wait or end it: nvidia-smi")
+        remedies.append("see which programs use it, and wait or end them: nvidia-smi")
     if known(now.throttled) and now.throttled:
-        found += f", held down: {', '.join(now.throttled)}"
+        found += f", throttled: {', '.join(now.throttled)}"
         if not GPU_SLOWED.isdisjoint(now.throttled):
-            remedies.append("see why: nvidia-smi -q -d PERFORMANCE")
+            remedies.append("see the reason: nvidia-smi -q -d PERFORMANCE")
     return question.warns(found, "; ".join(remedies)) if remedies else question.passes(found)

@@ -1,4 +1,5 @@
-"""torch and what runs on it: there, new enough, and of versions that work together."""
+"""Checks torch and the packages on top of it: installed, new enough, and in versions that work
+together."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -34,17 +35,17 @@ from sdbench.machine.facts import Unavailable, or_none
 _OLDEST_TORCH = "1.13"
 _WITHOUT_TORCH = (
     "nothing can be measured in an environment without torch; reading, comparing and reporting "
-    "runs needs none, and run --stack PATH measures in another environment"
+    "runs works without it, and run --stack PATH measures in another environment"
 )
 _EXTRA_IS_MEANT = ("diffusers", "transformers")
 
 
 def torch_version(facts: DoctorFacts) -> Check | None:
-    """At least 1.13, and 2 or later where the first pass matters."""
+    """Whether torch is at least 1.13, better 2.0 or later."""
     question = Question(
         "torch-version",
         f"{_OLDEST_TORCH} or later, 2.0 or later recommended",
-        "1.13 is the first whose mps device diffusers supports",
+        "torch 1.13 is the first release whose mps device diffusers supports",
     )
     packages, version = facts.interpreter.packages, facts.installed("torch")
     if version is None and isinstance(packages, Unavailable):
@@ -54,21 +55,23 @@ def torch_version(facts: DoctorFacts) -> Check | None:
         return question.fails("torch is not installed", newer, why=_WITHOUT_TORCH)
     found = f"torch {version}"
     if release(version) is None:
-        return question.unknown(f"{found}, which is no version")
+        return question.unknown(f"{found}, which is not a version")
     if within(version, f"<{_OLDEST_TORCH}"):
         return question.fails(found, newer)
     if facts.is_mac and within(version, "<2"):
         return question.warns(
             found,
             newer,
-            why="with torch 1.13 the first pass on mps gives another picture than later ones: the "
-            "pipeline must be primed with a pass of one step; torch 2 fixes that and more",
+            why=(
+                "with torch 1.13 the first pass on mps gives another image than later ones: the "
+                "pipeline needs a warm-up pass of one step; torch 2 fixes this and other problems"
+            ),
         )
     return question.passes(found)
 
 
 def development_builds(facts: DoctorFacts) -> Check | None:
-    """Nightlies and source builds, which no table is about; left out where all are releases."""
+    """Nightly and source builds, which no table covers; omitted if all packages are releases."""
     packages = or_none(facts.interpreter.packages) or {}
     torch = facts.installed("torch")
     versions = {**({} if torch is None else {"torch": torch}), **packages}
@@ -82,33 +85,34 @@ def development_builds(facts: DoctorFacts) -> Check | None:
     question = Question(
         "development-builds",
         "releases",
-        "a nightly, a pre-release or a source build differs from every release: what is known of "
-        "releases (macOS, Python, faults, versions that fit) was not applied to it, its results "
-        "compare with nobody's, and it may be broken on the day it was made",
+        "a nightly, a pre-release or a source build differs from every release: what is known "
+        "about releases (macOS, Python, faults, compatible versions) was not applied to it, its "
+        "results are not comparable with other people's, and it may be temporarily broken",
     )
     words = ", ".join(f"{name} {versions[name]} is {kind}" for name, kind in kinds.items())
     again = [f"{name}" if name != "torch" else torch_requirement(facts) for name in sorted(kinds)]
     return question.warns(
-        words, f"to compare with others, take releases: {install(facts, *again, options='-U')}"
+        words, f"to compare with others, use releases: {install(facts, *again, options='-U')}"
     )
 
 
 class Problem(NamedTuple):
-    """One thing that does not fit."""
+    """One conflict of versions."""
 
     words: str
     severe: bool
     fix: tuple[str, ...] = ()
-    """What to install; nothing where a whole set of versions has to be."""
+    """What to install; empty if a complete set of versions has to be installed."""
     missing: bool = False
 
 
 def stack_compatible(facts: DoctorFacts) -> Check | None:
-    """Nothing missing, and no two versions that cannot work together."""
+    """Whether nothing is missing and no two versions conflict."""
     question = Question(
         "stack-compatible",
         "diffusers and what it needs, in versions that work together",
-        "installers do not see all of these clashes: a valid install can still fail to import",
+        "installers do not detect all of these conflicts: a valid installation can still fail to "
+        "import",
     )
     packages = facts.interpreter.packages
     if isinstance(packages, Unavailable):
@@ -122,7 +126,7 @@ def stack_compatible(facts: DoctorFacts) -> Check | None:
         "fail" if any(problem.severe for problem in problems) else "warn",
         "; ".join(problem.words for problem in problems),
         _remedy(facts, packages, problems),
-        why="every run imports them" if absent else None,
+        why="every run imports these packages" if absent else None,
     )
 
 
@@ -137,7 +141,7 @@ def _missing(packages: dict[str, str]) -> Iterator[Problem]:
 
 
 def _broken_rules(packages: dict[str, str]) -> dict[tuple[str, str], VersionRule]:
-    """Of the rules about one pair of packages the last, which is the strictest."""
+    """For each pair of packages the last rule that applies, which is the strictest."""
     return {
         (rule.package, rule.other): rule
         for rule in RULES
@@ -150,11 +154,11 @@ def _broken_rules(packages: dict[str, str]) -> dict[tuple[str, str], VersionRule
 
 
 def _clashes(packages: dict[str, str]) -> Iterator[Problem]:
-    """What is known to clash, whether or not the packages say so."""
+    """Known conflicts, whether or not the packages declare them."""
     for rule in _broken_rules(packages).values():
         yield Problem(
             f"{rule.package} {packages[rule.package]} needs {rule.other}{rule.needs}, and "
-            f"{packages[rule.other]} is there ({rule.because})",
+            f"{packages[rule.other]} is installed ({rule.because})",
             severe=True,
             fix=() if rule.fix is None else (rule.fix,),
         )
@@ -166,18 +170,18 @@ def _clashes(packages: dict[str, str]) -> Iterator[Problem]:
         and there.release[:2] != Version(made_for).release
     ):
         yield Problem(
-            f"torchvision {packages['torchvision']} is not made for torch {packages['torch']}, "
-            f"which needs torchvision {made_for} (transformers imports it, and fails)",
+            f"torchvision {packages['torchvision']} does not match torch {packages['torch']}, "
+            f"which needs torchvision {made_for} (transformers imports it and fails)",
             severe=True,
             fix=(f"torchvision=={made_for}.*",),
         )
 
 
 def _declared_clashes(facts: DoctorFacts, packages: dict[str, str]) -> Iterator[Problem]:
-    """What the packages themselves declare.
+    """Conflicts with what the packages themselves declare.
 
-    torch is an extra to all of them. What diffusers and transformers ask of it is meant; others'
-    (safetensors 0.8 asks for 2.4 and works with 1.13) is ignored.
+    torch is an optional extra of all of them. The requirements of diffusers and transformers are
+    used; those of other packages (safetensors 0.8 requires 2.4 and works with 1.13) are ignored.
     """
     reported = {*_broken_rules(packages), ("torchvision", "torch")}
     for name, lines in facts.interpreter.requires.items():
@@ -190,8 +194,8 @@ def _declared_clashes(facts: DoctorFacts, packages: dict[str, str]) -> Iterator[
                 continue
             reported.add((name, other))
             yield Problem(
-                f"{name} {packages.get(name)} asks for {other}{requirement.specifier}, and "
-                f"{packages[other]} is there",
+                f"{name} {packages.get(name)} requires {other}{requirement.specifier}, and "
+                f"{packages[other]} is installed",
                 severe=not extra and name not in EXTRAS,
                 fix=(name,) if name in EXTRAS else (),
             )
@@ -205,9 +209,10 @@ def _parsed(line: str) -> Requirement | None:
 
 
 def _extra_of(requirement: Requirement, facts: DoctorFacts) -> str | None:
-    """The extra that a need is under, empty for none; None where it does not hold here.
+    """The extra that a requirement belongs to, empty if none; None if its marker does not hold
+    here.
 
-    Of the extras only ``torch`` counts: it is what everybody here has in mind.
+    Of the extras only ``torch`` counts, because sdbench always needs it.
     """
     marker = requirement.marker
     if marker is None:

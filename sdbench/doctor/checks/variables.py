@@ -1,4 +1,4 @@
-"""Environment variables that change what torch and diffusers do."""
+"""Checks environment variables that change the behaviour of torch and diffusers."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
@@ -14,7 +14,7 @@ def _is_on(value: str) -> bool:
 
 
 class Variable(NamedTuple):
-    """A variable that is worth a remark when it is set so."""
+    """A variable that gets a remark if it has this value."""
 
     name: str
     effect: str
@@ -26,33 +26,46 @@ class Variable(NamedTuple):
 _VARIABLES = (
     Variable(
         "PYTORCH_ENABLE_MPS_FALLBACK",
-        "operators that mps lacks run on the CPU, slowly and with one warning only",
+        "operators that mps does not implement run on the CPU, slowly and with only one warning",
         True,
         False,
     ),
-    Variable("PYTORCH_MPS_FAST_MATH", "mps computes faster and less exactly", True, False),
-    Variable("PYTORCH_MPS_PREFER_METAL", "other kernels multiply matrices", True, False),
-    Variable("PYTORCH_MPS_DISABLE_PREFILL_ATTENTION", "older kernels do attention", True, False),
+    Variable("PYTORCH_MPS_FAST_MATH", "mps computes faster and less accurately", True, False),
+    Variable("PYTORCH_MPS_PREFER_METAL", "matrix products use different kernels", True, False),
+    Variable("PYTORCH_MPS_DISABLE_PREFILL_ATTENTION", "attention uses older kernels", True, False),
     Variable(
         "KMP_DUPLICATE_LIB_OK",
-        "two OpenMP runtimes in one process are let pass, which can crash it or give wrong numbers",
+        "two OpenMP runtimes are tolerated in one process, which can crash it or give wrong "
+        "results",
         True,
         True,
     ),
-    Variable("MTL_DEBUG_LAYER", "Metal checks every call: slow, and it aborts sooner", True, False),
-    Variable("MTL_SHADER_VALIDATION", "Metal checks every memory access, slowly", True, False),
+    Variable(
+        "MTL_DEBUG_LAYER",
+        "Metal checks every call, which is slow and aborts at errors that are otherwise ignored",
+        True,
+        False,
+    ),
+    Variable(
+        "MTL_SHADER_VALIDATION", "Metal checks every memory access, which is slow", True, False
+    ),
     Variable(
         "DYLD_INSERT_LIBRARIES",
-        "a library of somebody else's is put into every process",
+        "a third-party library is loaded into every process",
         True,
         False,
         lambda value: bool(value.strip()),
     ),
-    Variable("CUDA_LAUNCH_BLOCKING", "every kernel is waited for, so the GPU idles", False, True),
-    Variable("PYTORCH_NO_CUDA_MEMORY_CACHING", "memory is asked for anew each time", False, True),
+    Variable(
+        "CUDA_LAUNCH_BLOCKING",
+        "torch waits for every kernel, so the GPU is partly idle",
+        False,
+        True,
+    ),
+    Variable("PYTORCH_NO_CUDA_MEMORY_CACHING", "memory is allocated anew each time", False, True),
     Variable(
         "CUDA_VISIBLE_DEVICES",
-        "torch sees no GPU",
+        "torch does not see a GPU",
         False,
         True,
         lambda value: value.strip() in ("", "-1"),
@@ -63,14 +76,14 @@ _VARIABLES = (
 
 
 def environment_variables(facts: DoctorFacts) -> Check | None:
-    """Limits that contradict each other fail; what changes speed or pictures is a remark."""
+    """Contradictory memory limits fail; variables that change speed or images give a remark."""
     variables = facts.environment
     remarks = dict(_remarks(facts, variables))
     question = Question(
         "environment-variables",
-        "none that changes speed or pictures, or that torch refuses",
-        "what is set here reaches every run started from this terminal, and its results differ "
-        "from everybody else's",
+        "no variable that changes speed or images, or that torch refuses",
+        "these variables apply to every run started from this terminal, so its results differ "
+        "from other people's",
     )
     problem = check_watermarks(variables) if facts.is_mac else None
     problems = [problem] if problem is not None else []
@@ -80,7 +93,7 @@ def environment_variables(facts: DoctorFacts) -> Check | None:
             names.append(name)
             problems.append(f"{name}={variables[name]}: {effect}")
     if not problems:
-        return question.passes("none set that matters")
+        return question.passes("no such variable is set")
     status: Status = "warn" if problem is None else "fail"
     return question.answered(status, "; ".join(problems), f"unset {' '.join(names)}")
 

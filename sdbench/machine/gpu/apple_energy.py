@@ -12,7 +12,7 @@ from typing import Any
 from sdbench.machine.facts import Gpu, Unavailable
 from sdbench.machine.gpu.reader import GpuReader, NoGpu
 
-_UNTOLD = Unavailable("macOS tells this to root only")
+_UNTOLD = Unavailable("macOS reports this to root only")
 # The cores' own counters are part of cpu_total_mj.
 _DOMAINS = {
     "cpu": "cpu_total_mj",
@@ -31,8 +31,8 @@ def open_apple_energy() -> GpuReader:
         from zeus_apple_silicon import AppleEnergyMonitor
     except ImportError:
         return NoGpu(
-            "macOS tells a GPU's power to root only; to read it without: "
-            "pip install zeus-apple-silicon"
+            "macOS reports the power of a GPU to root only; to read it without root: pip install "
+            "zeus-apple-silicon"
         )
     try:
         return AppleEnergy(AppleEnergyMonitor())
@@ -49,7 +49,7 @@ class AppleEnergy:
         self._before: tuple[float, float] | None = None
 
     def names(self) -> list[str] | Unavailable:
-        return Unavailable("the energy monitor names no GPU")
+        return Unavailable("the energy monitor does not list a GPU")
 
     def read(self) -> Gpu:
         return Gpu(
@@ -67,7 +67,7 @@ class AppleEnergy:
             return Unavailable(f"zeus-apple-silicon failed ({type(error).__name__})")
         reported = {name: getattr(metrics, key, None) for name, key in _DOMAINS.items()}
         joules = {name: mj / 1000 for name, mj in reported.items() if isinstance(mj, (int, float))}
-        return joules or Unavailable("zeus-apple-silicon knows no energy of this chip")
+        return joules or Unavailable("zeus-apple-silicon does not report energy for this chip")
 
     def close(self) -> None:
         return None
@@ -77,11 +77,11 @@ class AppleEnergy:
         if isinstance(energy, Unavailable):
             return energy
         if "gpu" not in energy:
-            return Unavailable("zeus-apple-silicon knows no GPU energy of this chip")
+            return Unavailable("zeus-apple-silicon does not report GPU energy for this chip")
         energy_j = energy["gpu"]
         now = self._clock()
         before, self._before = self._before, (now, energy_j)
         if before is None or now - before[0] < _SHORTEST_S:
-            return Unavailable("power needs two readings some time apart")
+            return Unavailable("power needs two readings at different times")
         power_w = (energy_j - before[1]) / (now - before[0])
         return power_w if power_w >= 0 else Unavailable("the energy counter ran backwards")

@@ -40,7 +40,7 @@ def open_nvml(environ: Mapping[str, str] = os.environ, driver: Path = _DRIVER) -
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        return NoGpu(f"NVML does not start: {error}")
+        return NoGpu(f"NVML could not be started: {error}")
     try:
         handles = _handles(pynvml, environ.get("CUDA_VISIBLE_DEVICES"))
     except pynvml.NVMLError as error:

@@ -16,7 +16,7 @@ from sdbench.machine.linux.thermal import ThermalZones
 from sdbench.machine.plausible import MOST_CORES, memory_size, name_of, whole
 from sdbench.machine.system import System
 
-_UNTOLD = Unavailable("this kernel does not tell")
+_UNTOLD = Unavailable("this kernel does not report it")
 _NOT_ASKED = Unavailable("it was not asked for")
 _CPUS = "/sys/devices/system/cpu"
 
@@ -96,7 +96,7 @@ class LinuxProbe:
         elif own or mains:
             source = "ac"
         else:
-            source = Unavailable("this system shows no power supply")
+            source = Unavailable("this system reports no power supply")
         charge = self._system.read(f"{own[0]}/capacity") if own else None
         profile = self._system.read("/sys/firmware/acpi/platform_profile")
         return Power(
@@ -106,7 +106,7 @@ class LinuxProbe:
             else charge
             if isinstance(charge, Unavailable)
             else whole(charge, "charge of the battery", 0, 100),
-            low_power_mode=Unavailable("the firmware shows no power profile")
+            low_power_mode=Unavailable("the firmware reports no power profile")
             if isinstance(profile, Unavailable)
             else profile.strip() == "low-power",
         )

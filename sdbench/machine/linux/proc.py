@@ -11,7 +11,7 @@ from sdbench.machine.linux.thermal import ThermalZones
 from sdbench.machine.memory import MemoryProbe, SystemMemory
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-MACOS_ONLY = Unavailable("only macOS tells")
+MACOS_ONLY = Unavailable("only macOS reports it")
 
 _MEMINFO = (b"MemAvailable", b"SwapTotal", b"SwapFree")
 MEMINFO_MORE = (*_MEMINFO, b"MemTotal", b"Zswap")
@@ -26,7 +26,7 @@ class LinuxMemoryProbe(MemoryProbe):
         self,
         proc: Path = Path("/proc"),
         sys: Path = Path("/sys"),
-        gpu: GpuReader = NoGpu("no GPU is watched"),  # noqa: B008 - it has no state
+        gpu: GpuReader = NoGpu("no GPU is monitored"),  # noqa: B008 - it has no state
     ) -> None:
         self._proc = str(proc)
         self._meminfo = os.open(proc / "meminfo", os.O_RDONLY)
@@ -54,7 +54,7 @@ class LinuxMemoryProbe(MemoryProbe):
             pressure=pressure(meminfo, self._cgroups, read_text, self._proc),
             thermal=self._thermal.level(read_text),
             free_percent=MACOS_ONLY,
-            compressor_bytes=meminfo.get(b"Zswap", Unavailable("this kernel does not tell")),
+            compressor_bytes=meminfo.get(b"Zswap", Unavailable("this kernel does not report it")),
             gpu=self._gpu.read(),
         )
 

@@ -45,7 +45,7 @@ def pressure(
             levels.append(_stall_level(read(cgroup.stalls_path)))
     reported = [level for level in levels if level is not None]
     if not reported:
-        return Unavailable("this kernel tells neither stalls nor available memory")
+        return Unavailable("this kernel reports neither stalls nor available memory")
     return max(reported, key=PRESSURE_LEVELS.index)
 
 

@@ -41,7 +41,7 @@ class ThermalZones:
         if before is not None and self._count is not None and self._count > before:
             levels.append("moderate")
         if not levels:
-            return Unavailable("this system shows no temperature with a limit")
+            return Unavailable("this system reports no temperature with a limit")
         return max(levels, key=THERMAL_LEVELS.index)
 
 

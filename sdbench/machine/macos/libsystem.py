@@ -75,7 +75,7 @@ class MacMemoryProbe(MemoryProbe):
     def __init__(
         self,
         library: Any = None,
-        gpu: GpuReader = NoGpu("no GPU is watched"),  # noqa: B008 - it has no state
+        gpu: GpuReader = NoGpu("no GPU is monitored"),  # noqa: B008 - it has no state
     ) -> None:
         self._system = library or ctypes.CDLL(_LIBRARY, use_errno=True)
         self._host = self._system.mach_host_self()
@@ -173,5 +173,5 @@ class MacMemoryProbe(MemoryProbe):
         if self._thermal_token is None or self._system.notify_get_state(
             self._thermal_token, ctypes.byref(state)
         ):
-            return Unavailable("macOS does not tell its thermal level")
+            return Unavailable("macOS does not report its thermal level")
         return parse_thermal(f"{THERMAL_KEY} {state.value}", THERMAL_KEY)

@@ -282,7 +282,7 @@ class MacProbe:
         intel = "RELEASE_X86_64" in kernel or any("Intel" in chip for chip in chips)
         if intel or arm64 is False or (machine == "x86_64" and translated is False):
             return "x86_64"
-        return Unavailable("nothing tells Intel from Apple silicon under Rosetta")
+        return Unavailable("Intel and Apple silicon cannot be distinguished under Rosetta")
 
     def _kernel(self) -> str:
         """Its version, which ends in the architecture it was built for; empty if not told."""

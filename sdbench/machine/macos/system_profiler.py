@@ -39,12 +39,12 @@ def parse_version(text: str) -> str | Unavailable:
     """
     version = text.strip()
     if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,4}){0,3}", version):
-        return Unavailable(f"{shown(text)} is no version" if version else "no version is named")
+        return Unavailable(f"{shown(text)} is not a version" if version else "no version is named")
     major = int(version.split(".")[0])
     if version == "10.16" or version.startswith("10.16.") or 16 <= major <= 25:
-        return Unavailable(f"{version} is what old programs are told, not the true version")
+        return Unavailable(f"{version} is the version reported to old programs, not the true one")
     if not 10 <= major <= 99:
-        return Unavailable(f"{version} is no version of macOS")
+        return Unavailable(f"{version} is not a version of macOS")
     return version
 
 
@@ -52,7 +52,7 @@ def parse_build(text: str) -> str | Unavailable:
     """A build such as 24G90, 22F5049e or 22E772610a."""
     build = text.strip()
     if not re.fullmatch(r"[0-9]{1,3}[A-Z][0-9]{1,8}[a-z]?", build):
-        return Unavailable(f"{shown(text)} is no build" if build else "no build is named")
+        return Unavailable(f"{shown(text)} is not a build" if build else "no build is named")
     return build
 
 
@@ -152,7 +152,7 @@ class Displays(msgspec.Struct, frozen=True):
 
 
 def parse_displays(text: str) -> Displays:
-    """JSON or text; a Mac without a screen lists its GPU all the same."""
+    """JSON or text; a Mac without a screen lists its GPU too."""
     data = _profile(text, "SPDisplaysDataType")
     if isinstance(data, Unavailable):
         return Displays(data, data)

@@ -14,7 +14,7 @@ from sdbench.words import printable
 def junit_of_comparison(
     comparison: Comparison, failing: Collection[CaseComparison], closed: str | None = None
 ) -> str:
-    """One test a case: failed as the exit code says, skipped where it is unknown.
+    """One test per case: failed as the exit code says, skipped where it is unknown.
 
     ``closed`` is why the gate fails although no condition holds: a test of its own that fails.
     """
@@ -34,7 +34,7 @@ def junit_of_comparison(
 
 
 def junit_of_runs(summaries: Sequence[RunSummary]) -> str:
-    """A suite a run, a test a case and arm: failed unless it ended well and is not wrong."""
+    """A suite a run, a test per case and variant: failed unless it completed and is not wrong."""
     return _document(*(_run_suite(summary) for summary in summaries))
 
 
@@ -50,7 +50,7 @@ def _run_suite(summary: RunSummary) -> ElementTree.Element:
         elif row.outcome != "ok":
             _child(test, "failure", f"{OUTCOME_WORDS[row.outcome]}: {row.reason}", row.outcome)
         elif row.correct == "broken":
-            _child(test, "failure", f"wrong picture: {row.correct_reason}", "incorrect")
+            _child(test, "failure", f"wrong image: {row.correct_reason}", "incorrect")
         _child(test, "system-out", _figures(row))
     return suite
 

@@ -1,7 +1,7 @@
-"""The story as Markdown for GitHub: tables, and figures as files beside it.
+"""The story as Markdown for GitHub: tables, and figures as files next to it.
 
-Text of others is escaped, so that a prompt or a last word is read as it was written: no markup, no
-link, nobody mentioned.
+Text of others is escaped, so that a prompt or an error message is read as it was written: no
+markup, no link, nobody mentioned.
 """
 
 import base64
@@ -39,7 +39,7 @@ _SIGNS: dict[Tone, str] = {"good": "✅", "warning": "⚠️", "bad": "❌", "un
 
 @dataclass(frozen=True)
 class Markdown:
-    """A text, and the files its pictures are in, by name."""
+    """A text, and the files its images are in, by name."""
 
     text: str
     files: dict[str, bytes] = field(default_factory=dict)
@@ -48,9 +48,9 @@ class Markdown:
 def markdown_report(
     story: Report, folder: str | None = None, galleries: Sequence[Gallery] = ()
 ) -> Markdown:
-    """The report; ``folder`` is where its pictures will be, None leaves them out.
+    """The report; ``folder`` is where its images will be, None leaves them out.
 
-    ``galleries`` are the runs' pictures, in the order of the story.
+    ``galleries`` are the runs' images, in the order of the story.
     """
     pictures = _Pictures(folder)
     parts = [f"# {plain(story.title)}"]
@@ -82,7 +82,7 @@ class _Pictures:
             yield f"[![{words}]({link}.png)]({link}.svg)"
 
     def add(self, name: str, shown: Shown) -> str:
-        """A picture of the gallery as a file of its own."""
+        """An image of the gallery as a file of its own."""
         head, _, encoded = shown.uri.partition(",")
         name = f"{name}.{head.removeprefix('data:image/').partition(';')[0]}"
         self.files[name] = base64.b64decode(encoded)
@@ -116,7 +116,7 @@ def _run(
     yield from _cells(run)
     yield from pictures.of(figures, "matrix", "tradeoff", "latency", "sustained")
     if gallery is not None:
-        yield from _section("Pictures", _gallery(gallery, prefix, pictures))
+        yield from _section("Images", _gallery(gallery, prefix, pictures))
     yield from _findings(run)
     yield from _section("Memory and swap", pictures.of(figures, "timeline"))
     yield from _section("Right or wrong", pictures.of(figures, "divergence"))
@@ -152,7 +152,7 @@ def _advice(run: RunReport) -> Iterator[str]:
     if recommendation.first_look or not head.advice:
         yield plain(recommendation.sentence)
     if head.advice:
-        names = ["size", "for", "settings", "s/picture", "peak memory", "gain"]
+        names = ["size", "for", "settings", "s/image", "peak memory", "gain"]
         yield table(names, [*_advice_rows(head.advice)])
     yield from map(plain, head.no_advice)
     code = head.main or head.fastest
@@ -162,7 +162,7 @@ def _advice(run: RunReport) -> Iterator[str]:
 
 
 def _advice_rows(advice: Sequence[Advice]) -> Iterator[list[str]]:
-    """A line a choice: the same settings may be best for one picture and for many."""
+    """A line per choice: the same settings may be best for one image and for many."""
     purposes: dict[tuple[str, str], list[Advice]] = {}
     for entry in advice:
         purposes.setdefault((entry.choice.case_id, entry.choice.arm), []).append(entry)
@@ -179,9 +179,9 @@ def _advice_rows(advice: Sequence[Advice]) -> Iterator[list[str]]:
 
 
 def _cells(run: RunReport) -> Iterator[str]:
-    names = ["case", "outcome", "s/picture", "95% interval", "first pass", "peak memory", "swap"]
+    names = ["case", "outcome", "s/image", "95% interval", "first pass", "peak memory", "swap"]
     rows = [_cell_row(cell) for cell in run.cells]
-    full = table([*names, "picture", "use"], rows)
+    full = table([*names, "image", "use"], rows)
     yield full if len(rows) <= _OPEN_ROWS else _folded(f"{len(rows)} cases", full)
     lines = [*(f"! {line}" for line in disturbed_lines(run.summary)), *run.spread]
     lines += case_remarks(run.summary, run.summary.cases)
@@ -231,7 +231,7 @@ def _url(url: str) -> str:
 
 
 def _gallery(gallery: Gallery, prefix: str, pictures: _Pictures) -> Iterator[str]:
-    """A table for each prompt: what was made beside the CPU's, and where they differ."""
+    """A table for each prompt: the images made, the CPU's, and where they differ."""
     number = 0
     for group in gallery.groups:
         yield f"### {plain(group.title)}: {plain(group.prompt)}"
@@ -256,7 +256,8 @@ def _gallery(gallery: Gallery, prefix: str, pictures: _Pictures) -> Iterator[str
 
 
 def _stages(run: RunReport) -> Iterator[str]:
-    """Where the profiled pass spent its time, and its rate beside that of matrix products."""
+    """Where the profiled pass spent its time, and its rate compared with that of matrix
+    products."""
     rows = [
         [
             plain(row.name),
@@ -315,9 +316,9 @@ def _comparisons(story: Report, pictures: _Pictures) -> Iterator[str]:
         yield f"## {base} against {', '.join(new)}"
         yield plain(comparison.summary.sentence)
         yield _differences(comparison)
-        names = ["case", "base s/picture", "new s/picture", "time new/base", "95% interval"]
+        names = ["case", "base s/image", "new s/image", "time new/base", "95% interval"]
         yield table(
-            [*names, "verdict", "picture", "outcome"],
+            [*names, "verdict", "image", "outcome"],
             [_comparison_row(case) for case in comparison.cases],
         )
     yield from drawn
@@ -330,7 +331,7 @@ def _differences(comparison: Comparison) -> str:
         [plain(entry.words), plain(str(entry.base or "–")), plain(str(entry.new or "–"))]
         for entry in comparison.differences
     ]
-    return table(["what differs", "base", "new"], rows) if rows else "Nothing known differs."
+    return table(["what differs", "base", "new"], rows) if rows else "There is no known difference."
 
 
 def _comparison_row(case: CaseComparison) -> list[str]:

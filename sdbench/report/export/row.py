@@ -7,17 +7,20 @@ from sdbench.analysis.run_summary import device_facts
 from sdbench.quoting.markdown_text import plain, table
 from sdbench.records import Run
 from sdbench.report.view import CaseView, RunReport
+from sdbench.report.view.setup import gpu_words
+from sdbench.report.view.speed import iterations_words
+from sdbench.report.view.summary_words import interval_words
 from sdbench.runs import LoadedRun
 from sdbench.words import memory_words, seconds, size, system_words
 
 _NAMES = (
     *("chip", "GPU cores", "RAM", "OS", "torch", "model", "settings"),
-    *("s/picture", "peak memory", "verdict"),
+    *("s/picture", "it/s", "95% interval", "processes", "peak memory", "verdict", "date"),
 )
 
 
 def rows_of_runs(runs: Sequence[LoadedRun], stories: Sequence[RunReport]) -> str:
-    """Names and a line a run: of the fastest settings that are recommended.
+    """Names and a line per run: of the fastest settings that are recommended.
 
     Where nothing may be recommended it is the fastest case that was measured, whose verdict then
     says what is wrong with it or not known of it.
@@ -30,7 +33,7 @@ def _row(loaded: LoadedRun, story: RunReport) -> list[str]:
     run, cell = loaded.run, _chosen(story)
     facts = device_facts(loaded.replicates)
     cores = facts.get("gpu_cores") or run.identity("gpu_cores")
-    chip = facts.get("name") if run.device == "cuda" else None
+    chip = gpu_words(facts) if run.device == "cuda" else None
     return [
         plain(str(chip or run.machine.get("chip") or run.machine.get("architecture") or "–")),
         plain(str(cores or "–")),
@@ -40,9 +43,17 @@ def _row(loaded: LoadedRun, story: RunReport) -> list[str]:
         plain(run.model.name),
         plain(_settings(run, cell)),
         "–" if cell is None else seconds(cell.seconds_per_picture),
+        "–" if cell is None else _rate(cell),
+        "–" if cell is None else interval_words(cell.ci95),
+        "–" if cell is None else f"{cell.summary.replicates}/{cell.summary.planned}",
         "–" if cell is None else size(cell.summary.peak_memory_bytes),
         _verdict(story, cell),
+        plain(run.created_utc[:10]),
     ]
+
+
+def _rate(cell: CaseView) -> str:
+    return iterations_words(cell.iterations_per_second).removesuffix(" it/s")
 
 
 def _chosen(story: RunReport) -> CaseView | None:

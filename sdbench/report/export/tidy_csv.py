@@ -1,4 +1,4 @@
-"""Runs as CSV: one row a process, names with units, empty where nothing is known."""
+"""Runs as CSV: one row per process, names with units, empty where nothing is known."""
 
 import csv
 import io

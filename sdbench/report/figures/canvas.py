@@ -1,7 +1,7 @@
 """Empty axes in the report's style, and what several figures do alike."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from sdbench.words import printable, seconds
@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from matplotlib.backend_bases import RendererBase
     from matplotlib.figure import Figure as Drawing
 
-Theme = dict[str, str]
-"""Colour by role: the names of the palette without ``fig-``."""
 T = TypeVar("T")
 
 # Of an SVG, so that what is measured is what is drawn.
@@ -22,23 +20,42 @@ _PAD = 3 / 72
 # A layout that moves less is the last, inches; and there are so many at most.
 _CLOSE = 2 / 72
 _MOST_TIMES = 4
-# Inches at 72 points; a page shows it about 690 pixels wide.
-WIDTH = 7.2
+# Inches at 72 points: what a page of 1280 pixels and one of 390 have room for.
+WIDTH = 10.6
+NARROW = 3.72
 # Beyond that ratio a linear axis would hide the small ones.
 _LOG_FROM = 8.0
-# What a row of a list-like figure takes.
-ROW = 0.24
+# What a row of a list-like figure takes; in a narrow one its name stands above it.
+_ROW, _NARROW_ROW = 0.27, 0.42
 # And how many of them can still be read.
 MOST_ROWS = 40
 
 
+class Theme(dict[str, str]):
+    """How a figure is drawn: colour by role (palette's names without ``fig-``), width in inches."""
+
+    def __init__(self, colours: Mapping[str, str], width: float = WIDTH) -> None:
+        super().__init__(colours)
+        self.width = width
+
+    @property
+    def narrow(self) -> bool:
+        """Whether it is for a phone: names above rows, fewer ticks, legends in two columns."""
+        return self.width <= NARROW
+
+    @property
+    def row(self) -> float:
+        """What a row of a list-like figure takes, in inches."""
+        return _NARROW_ROW if self.narrow else _ROW
+
+
 def new_drawing(
-    theme: Theme, height: float, *, width: float = WIDTH, panels: Sequence[float] = (1,)
+    theme: Theme, height: float, *, width: float | None = None, panels: Sequence[float] = (1,)
 ) -> "tuple[Drawing, list[Axes]]":
-    """A drawing of inches with axes above each other, heights in proportion."""
+    """A drawing as wide as the theme's, in inches, axes above each other, heights in proportion."""
     from matplotlib.figure import Figure as Drawing
 
-    size = (width, height)
+    size = (width or theme.width, height)
     drawing = Drawing(size, _DPI, facecolor=theme["ground"], layout="constrained")
     drawing.patch.set_alpha(0.0 if theme["ground"].startswith("#fe") else 1.0)
     grid = drawing.subplots(
@@ -89,14 +106,14 @@ def _place(drawing: "Drawing", renderer: "RendererBase") -> float:
     """Move the panels by what stands around each; returns what that was on the right, in inches."""
     width, height = drawing.get_size_inches()
     across, up = _PAD / width, _PAD / height
-    outside = [_outside(axes, renderer) for axes in drawing.axes]
-    left, right = (max(sides[n] for sides in outside) + across for n in (0, 1))
-    free = 1 - sum(above + below + 2 * up for *_, above, below in outside)
+    reaches = [outside(axes, renderer) for axes in drawing.axes]
+    left, right = (max(sides[n] for sides in reaches) + across for n in (0, 1))
+    free = 1 - sum(above + below + 2 * up for *_, above, below in reaches)
     shares = [axes.get_position().height for axes in drawing.axes]
     top = 1.0
     if 1 - left - right <= 0 or free <= 0:
         return 0.0  # no room for a panel at all: better cut than empty
-    for axes, (*_, above, below), share in zip(drawing.axes, outside, shares, strict=True):
+    for axes, (*_, above, below), share in zip(drawing.axes, reaches, shares, strict=True):
         tall = free * share / sum(shares)
         bottom = top - up - above - tall
         axes.set_position((left, bottom, 1 - left - right, tall))
@@ -104,7 +121,7 @@ def _place(drawing: "Drawing", renderer: "RendererBase") -> float:
     return float(right - across) * float(width)
 
 
-def _outside(axes: "Axes", renderer: "RendererBase") -> tuple[float, float, float, float]:
+def outside(axes: "Axes", renderer: "RendererBase") -> tuple[float, float, float, float]:
     """How far it reaches beyond its panel: left, right, above, below; shares of the drawing."""
     panel = axes.get_position()
     reach = axes.get_tightbbox(renderer, for_layout_only=True)
@@ -130,31 +147,59 @@ def in_their_order(chosen: Sequence[T], among: Sequence[T]) -> list[T]:
     return [row for row in among if id(row) in wanted]
 
 
-def label_rows(axes: "Axes", names: Sequence[str], theme: Theme, *, lines: bool = True) -> None:
-    """One row a name, the first on top, with a faint line each."""
+def label_rows(
+    axes: "Axes",
+    names: Sequence[str],
+    theme: Theme,
+    *,
+    notes: Sequence[str] = (),
+    lines: bool = True,
+) -> None:
+    """One row a name, the first on top, with a faint line each.
+
+    In a narrow figure the name stands above its line, and below it its note, of ``notes``.
+    """
     places = range(len(names))
-    axes.set_yticks(list(places), [shortened(name) for name in names])
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    if theme.narrow:
+        axes.set_yticks([])
+        for place, name in zip(places, names, strict=True):
+            words = [name, *notes[place : place + 1]]
+            axes.text(
+                0,
+                place - 0.26,
+                "\n".join(shortened(line, 52) for line in words),
+                transform=axes.get_yaxis_transform(),
+                va="bottom",
+                fontsize=8,
+                color=theme["ink"],
+            )
+        axes.set_ylim(len(names) - 0.6, -0.9 if notes else -0.75)
+    else:
+        axes.set_yticks(list(places), [shortened(name) for name in names])
+        axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     for place in places if lines else ():
         axes.axhline(place, color=theme["line"], linewidth=0.6, zorder=0)
 
 
-def time_axis(axes: "Axes", values: Sequence[float], label: str) -> None:
+def time_axis(axes: "Axes", values: Sequence[float], label: str, theme: Theme) -> None:
     """Seconds from 0 on, or logarithmic where they differ by much."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     axes.set_xlabel(label)
     known = [value for value in values if value > 0]
     if known and max(known) / min(known) > _LOG_FROM:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+        subs = (1, 3) if theme.narrow else (1, 2, 5)
+        axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=12))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlim(min(known) / 1.25, max(known) * 1.25)
         axes.set_xlabel(f"{label} (logarithmic)")
     else:
         axes.set_xlim(0, max(known, default=1.0) * 1.08)
+        if theme.narrow:
+            axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: seconds(value)))
 
 
@@ -169,9 +214,9 @@ def legend(axes: "Axes", theme: Theme, *, columns: int = 4) -> None:
     found = axes.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1.01),
-        ncols=columns,
+        ncols=min(columns, 2) if theme.narrow else columns,
         frameon=False,
-        fontsize=8,
+        fontsize=8 if theme.narrow else 9,
         borderaxespad=0,
         handletextpad=0.5,
         columnspacing=1.4,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from xml.sax.saxutils import escape
 
-from sdbench.report.figures.canvas import Theme, lay_out
+from sdbench.report.figures.canvas import NARROW, WIDTH, Theme, lay_out
 from sdbench.report.figures.palette import COLOURS
 from sdbench.words import printable
 
@@ -27,11 +27,12 @@ FigureKind = Literal[
     "tradeoff",
     "comparison",
     "history",
+    "overview",
 ]
 _ROLES = [colour.name.removeprefix("fig-") for colour in COLOURS]
 # Colours that matplotlib writes into SVG as they are and nothing else uses; they become variables.
 _STAND_INS = {role: f"#fe{number:02x}ef" for number, role in enumerate(_ROLES)}
-_LIGHT = {role: colour.light for role, colour in zip(_ROLES, COLOURS, strict=True)}
+LIGHT = {role: colour.light for role, colour in zip(_ROLES, COLOURS, strict=True)}
 _DARK = ";".join(f"--{colour.name}:{colour.dark}" for colour in COLOURS)
 _DPI = 160
 
@@ -50,17 +51,18 @@ class Figure:
     description: str
     draw: "Callable[[Theme], Drawing]"
 
-    def inline_svg(self) -> str:
+    def inline_svg(self, *, narrow: bool = False) -> str:
         """For a page: text stays text, colours are CSS variables, ids are this figure's own.
 
-        Everything others wrote is escaped.
+        ``narrow`` is drawn for a phone, with ids of its own. Everything others wrote is escaped.
         """
-        with _style(self.id):
-            drawing = self.draw(_STAND_INS)
+        name = f"{self.id}-narrow" if narrow else self.id
+        with style(name):
+            drawing = self.draw(Theme(_STAND_INS, NARROW if narrow else WIDTH))
             lay_out(drawing)
             text = io.StringIO()
             drawing.savefig(text, format="svg", metadata=dict.fromkeys(_METADATA))
-        return _dressed(text.getvalue(), self)
+        return _dressed(text.getvalue(), self, name)
 
     def svg_file(self) -> str:
         """For a file of its own: the same, with both sets of colours in it."""
@@ -73,8 +75,8 @@ class Figure:
 
     def png(self) -> bytes:
         """For where SVG is not shown; always light."""
-        with _style():
-            drawing = self.draw(_LIGHT)
+        with style():
+            drawing = self.draw(Theme(LIGHT))
             lay_out(drawing)
             data = io.BytesIO()
             drawing.savefig(data, format="png", dpi=_DPI, metadata={"Software": None})
@@ -96,11 +98,11 @@ _STYLE = re.compile(r' style="([^"]*)"')
 _POINTS_TO_PIXELS = 4 / 3
 
 
-def _dressed(text: str, figure: Figure) -> str:
+def _dressed(text: str, figure: Figure, name: str) -> str:
     """Its own title and ids, short, colours as variables, and no style that a page must refuse."""
     start = _START.search(text)
     assert start is not None, "matplotlib's SVG begins with its size"
-    box, title, described = start[1], f"{figure.id}-title", f"{figure.id}-desc"
+    box, title, described = start[1], f"{name}-title", f"{name}-desc"
     width, height = (float(number) * _POINTS_TO_PIXELS for number in box.split()[2:])
     head = (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
@@ -114,7 +116,7 @@ def _dressed(text: str, figure: Figure) -> str:
     body = _STYLE.sub(lambda found: _attributes(found[1]), body)
     body = _BETWEEN_TAGS.sub("><", body.replace("\n", " "))
     body = _TAG.sub(lambda tag: _LONG_NUMBER.sub(r"\1", tag[0]), body)
-    body = _ID.sub(rf"\g<1>{figure.id}-", body)
+    body = _ID.sub(rf"\g<1>{name}-", body)
     for colour, role in zip(COLOURS, _ROLES, strict=True):
         body = body.replace(_STAND_INS[role], f"var(--{colour.name},{colour.light})")
     return head + body.strip()
@@ -142,7 +144,7 @@ def _without_marker_names(body: str) -> str:
 
 
 @contextlib.contextmanager
-def _style(salt: str = "sdbench") -> Iterator[None]:
+def style(salt: str = "sdbench") -> Iterator[None]:
     """Text stays text and is never taken for mathematics; the same data give the same bytes."""
     import matplotlib as mpl
 

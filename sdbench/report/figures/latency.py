@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from sdbench.report.figures.canvas import (
     MOST_ROWS,
-    ROW,
     Theme,
     in_their_order,
     label_rows,
@@ -44,7 +43,7 @@ def latency_figure(run: RunReport, prefix: str) -> Figure | None:
     return Figure(
         kind="latency",
         id=f"{prefix}-latency",
-        title="Seconds a picture, every process",
+        title="Seconds per image, every process",
         caption=f"The bar is the median over processes.{left_out}{_thinned_words(shown)}",
         description=f"{words}{' …' if len(shown) > 8 else '.'}{left_out}",
         draw=lambda theme: _draw(shown, theme),
@@ -76,7 +75,7 @@ def _thinned_words(cells: list[CaseView]) -> str:
 
 
 def _draw(cells: list[CaseView], theme: Theme) -> "Drawing":
-    drawing, (axes,) = new_drawing(theme, 0.95 + ROW * len(cells))
+    drawing, (axes,) = new_drawing(theme, 0.95 + theme.row * len(cells))
     label_rows(axes, [cell.name for cell in cells], theme)
     first: list[tuple[float, float]] = []
     steady: list[tuple[float, float]] = []
@@ -131,6 +130,6 @@ def _draw(cells: list[CaseView], theme: Theme) -> "Drawing":
             zorder=2,
             label="its first pass",
         )
-    time_axis(axes, [time for cell in cells for time in _times(cell)], "seconds a picture")
+    time_axis(axes, [time for cell in cells for time in _times(cell)], "seconds an image", theme)
     legend(axes, theme)
     return drawing

@@ -1,4 +1,4 @@
-"""The matrix as a heat map: resolution against settings, seconds a picture in every cell."""
+"""The matrix as a heat map: resolution against settings, seconds per image in every cell."""
 
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _MOST_CELLS = 600
 _MOST_COLUMNS = 10
-_SIGNS = {"broken": "✗ wrong picture", "drift": "≈"}
+_SIGNS = {"broken": "✗ wrong image", "drift": "≈"}
 
 
 def matrix_figure(run: RunReport, prefix: str) -> Figure | None:
@@ -27,13 +27,13 @@ def matrix_figure(run: RunReport, prefix: str) -> Figure | None:
     slowest = max(timed, key=lambda cell: cell.seconds_per_picture or 0.0)
     description = (
         f"{len(run.cells)} cells, {len(timed)} with a steady time. Fastest: {fastest.name} with "
-        f"{seconds(fastest.seconds_per_picture)} a picture; slowest: {slowest.name} with "
+        f"{seconds(fastest.seconds_per_picture)} per image; slowest: {slowest.name} with "
         f"{seconds(slowest.seconds_per_picture)}. The table below holds every number."
     )
     return Figure(
         kind="matrix",
         id=f"{prefix}-matrix",
-        title="Seconds a picture in every cell of the matrix",
+        title="Seconds per image in every cell of the matrix",
         caption="The stronger the colour, the slower; ★ is recommended.",
         description=description,
         draw=lambda theme: _draw(run.cells, theme),

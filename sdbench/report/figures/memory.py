@@ -34,7 +34,8 @@ def timeline_figures(run: RunReport, prefix: str) -> list[Figure]:
 
 
 def _draw(timeline: Timeline, theme: Theme) -> "Drawing":
-    """The process on a scale of its own: beside a machine's memory it would be a flat line."""
+    """The process on a separate scale: on the scale of a machine's memory it would be a
+    flat line."""
     panels = [
         ("this process", timeline.footprint_bytes, theme["1"], 2.0),
         ("available", timeline.available_bytes, theme["3"], 1.0),
@@ -72,7 +73,7 @@ def _limit(axes: "Axes", timeline: Timeline, theme: Theme) -> None:
             color=theme["2"],
             linewidth=1,
             linestyle="--",
-            label="what the device should hold at most",
+            label="recommended limit of the device",
         )
         axes.set_ylim(top=max(axes.get_ylim()[1], 1.1 * timeline.limit_bytes / _GB))
 
@@ -105,7 +106,7 @@ def _phases(axes: "list[Axes]", timeline: Timeline, end: float, theme: Theme) ->
     for span in timeline.phases:
         for one in axes:
             one.axvline(span.begin_s, color=theme["line"], linewidth=0.7, zorder=0)
-        if (span.end_s - span.begin_s) / end >= _NARROW:
+        if (span.end_s - span.begin_s) / end >= _NARROW * (3 if theme.narrow else 1):
             middle = (span.begin_s + span.end_s) / 2
             axes[0].text(
                 middle,

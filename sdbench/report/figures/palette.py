@@ -1,6 +1,6 @@
-"""The colours of figures: one set of names, filled in for a page, a picture in light, in dark.
+"""The colours of figures: one set of names, filled in for a page, an image in light, in dark.
 
-Categories are Okabe and Ito's, which people with any kind of colour vision can tell apart
+Categories are Okabe and Ito's, which people with any kind of colour vision can distinguish
 (https://jfly.uni-koeln.de/color/); where dark on dark would vanish, the dark set has lighter ones.
 Figures never tell by colour alone: shapes, hatches, dashes or words go with it.
 """

@@ -19,7 +19,7 @@ from sdbench.words import counted, seconds
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
-_ROW = 0.34
+_ROW, _NARROW_ROW = 0.34, 0.5
 _DASHES = ("-", "--", "-.", ":")
 _POINTS = "osD^vP*X"
 # A stage narrower than that share of the longest bar has no room for a number.
@@ -36,15 +36,17 @@ def stages_figure(run: RunReport, prefix: str) -> Figure | None:
         kind="stages",
         id=f"{prefix}-stages",
         title="Where the time of a pass goes",
-        caption="From a profiling pass of its own, the device synchronised between stages.",
+        caption="From a separate profiling pass, with the device synchronised between stages.",
         description=f"{longest.name}, {seconds(longest.total_s)} in the profiled pass: {words}.",
         draw=lambda theme: _draw_stages(run.stages, theme),
     )
 
 
 def _draw_stages(rows: list[StageRow], theme: Theme) -> "Drawing":
-    drawing, (axes,) = new_drawing(theme, 0.95 + _ROW * len(rows))
-    label_rows(axes, [row.name for row in rows], theme, lines=False)
+    row_height = _NARROW_ROW if theme.narrow else _ROW
+    drawing, (axes,) = new_drawing(theme, 0.95 + row_height * len(rows))
+    names = [f"{row.name}: {seconds(row.total_s)}" if theme.narrow else row.name for row in rows]
+    label_rows(axes, names, theme, lines=False)
     order = list(dict.fromkeys(stage.words for row in rows for stage in row.stages))
     looks = [("1", ""), ("2", "///"), ("3", "\\\\\\"), ("line", ""), ("4", "---")]
     most = max(row.total_s for row in rows)
@@ -59,7 +61,7 @@ def _draw_stages(rows: list[StageRow], theme: Theme) -> "Drawing":
                         place,
                         stage.seconds,
                         left=begin,
-                        height=0.62,
+                        height=0.4 if theme.narrow else 0.62,
                         color=theme[colour],
                         edgecolor=theme["ground"],
                         hatch=hatch,
@@ -84,7 +86,7 @@ def _draw_stages(rows: list[StageRow], theme: Theme) -> "Drawing":
                             },
                         )
                 begin += stage.seconds
-    for place, row in enumerate(rows):
+    for place, row in enumerate([] if theme.narrow else rows):
         axes.text(
             row.total_s + 0.01 * most,
             place,
@@ -93,9 +95,11 @@ def _draw_stages(rows: list[StageRow], theme: Theme) -> "Drawing":
             fontsize=8,
             color=theme["ink"],
         )
-    time_axis(axes, [most], "seconds of the profiled pass: one picture, in a batch all of them")
+    unit = "seconds of the profiled pass: one image, in a batch all of them"
+    time_axis(axes, [most], "seconds of the profiled pass" if theme.narrow else unit, theme)
     axes.set_xscale("linear")
-    axes.set_xlim(0, most * (1.6 if any(map(_efficiency, rows)) else 1.25))
+    room = 1.02 if theme.narrow else 1.6 if any(map(_efficiency, rows)) else 1.25
+    axes.set_xlim(0, most * room)
     legend(axes, theme, columns=5)
     return drawing
 
@@ -120,8 +124,8 @@ def divergence_figure(run: RunReport, prefix: str) -> Figure | None:
     return Figure(
         kind="divergence",
         id=f"{prefix}-divergence",
-        title="How far latents are from the CPU's, step by step",
-        caption="Dashed grey is what rounding is allowed to explain; × is not a number.",
+        title="Difference of the latents from the CPU's, step by step",
+        caption="Dashed grey is the difference that rounding explains; × is not a number.",
         description=f"{counted(len(curves), 'case')}. {worst.name} ends {away} away (relative L2).",
         draw=lambda theme: _draw_divergence(curves, theme),
     )
@@ -166,7 +170,7 @@ def _draw_divergence(curves: list[DivergenceCurve], theme: Theme) -> "Drawing":
     axes.grid(axis="y", color=theme["line"], linewidth=0.5)
     axes.set_xlabel("denoising step (0: the noise)")
     axes.set_ylabel("relative L2 distance")
-    legend(axes, theme, columns=2 if len(curves) > 1 else 3)
+    legend(axes, theme, columns=1 if theme.narrow else 2 if len(curves) > 1 else 3)
     return drawing
 
 

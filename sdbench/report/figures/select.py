@@ -5,6 +5,7 @@ from sdbench.report.figures.figure import Figure
 from sdbench.report.figures.latency import latency_figure
 from sdbench.report.figures.matrix import matrix_figure
 from sdbench.report.figures.memory import timeline_figures
+from sdbench.report.figures.overview import overview_figure
 from sdbench.report.figures.profile import divergence_figure, stages_figure
 from sdbench.report.figures.sustained import sustained_figures
 from sdbench.report.figures.tradeoff import tradeoff_figure
@@ -17,6 +18,7 @@ def run_figures(run: RunReport, prefix: str = "run-1") -> list[Figure]:
     ``prefix`` begins every id, so that several runs fit into one page or folder.
     """
     found = [
+        overview_figure(run, prefix),
         matrix_figure(run, prefix),
         tradeoff_figure(run, prefix),
         latency_figure(run, prefix),

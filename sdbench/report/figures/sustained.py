@@ -1,4 +1,4 @@
-"""Seconds a pass over the minutes of one process, with the GPU's temperature and power below."""
+"""Seconds per pass over the minutes of one process, with the GPU's temperature and power below."""
 
 import functools
 from typing import TYPE_CHECKING
@@ -36,7 +36,7 @@ def _draw(curve: SustainedCurve, theme: Theme) -> "Drawing":
     drawing, axes = new_drawing(theme, 0.75 + 0.55 * sum(heights), panels=heights)
     minutes = [begin / 60 for begin in curve.begin_s]
     axes[0].plot(minutes, curve.pass_s, color=theme["1"], linewidth=0, marker="o", markersize=3)
-    axes[0].set_ylabel("seconds a pass", fontsize=8)
+    axes[0].set_ylabel("seconds per pass", fontsize=8)
     axes[0].set_ylim(0, 1.15 * max(curve.pass_s))
     if curve.slows_after_s is not None:
         axes[0].axvline(
@@ -44,7 +44,7 @@ def _draw(curve: SustainedCurve, theme: Theme) -> "Drawing":
             color=theme["2"],
             linewidth=1,
             linestyle="--",
-            label="slower from here on",
+            label="slower from this point on",
         )
         legend(axes[0], theme)
     for one, (label, points, colour) in zip(axes[1:], below, strict=True):

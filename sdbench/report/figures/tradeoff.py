@@ -53,7 +53,7 @@ def tradeoff_figure(run: RunReport, prefix: str) -> Figure | None:
         kind="tradeoff",
         id=f"{prefix}-tradeoff",
         title="Time against memory",
-        caption="Filled: no other of its size is right, as fast and as small.",
+        caption="Filled: no other case of its size is right and at least as fast and as small.",
         description=f"Efficient are {words}.",
         draw=lambda theme: _draw(known, arms, theme),
     )
@@ -77,7 +77,7 @@ def _draw(points: "list[Tradeoff]", arms: Collection[str], theme: Theme) -> "Dra
         named += best
     if any(one.correct == "broken" for one in points):
         axes.plot([], [], "x", color=theme["bad"], markersize=6, label="wrong picture")
-    time_axis(axes, [one.seconds_per_picture for one in points], "seconds a picture")
+    time_axis(axes, [one.seconds_per_picture for one in points], "seconds an image", theme)
     axes.set_ylabel("peak memory, GB")
     heights = [(one.peak_memory_bytes or 0) / 1e9 for one in points]
     narrow = min(heights) > 0.5 * max(heights)
@@ -89,7 +89,8 @@ def _draw(points: "list[Tradeoff]", arms: Collection[str], theme: Theme) -> "Dra
 
 
 def _label(axes: "Axes", points: "list[Tradeoff]", arms: Collection[str], theme: Theme) -> None:
-    """Name points where there is room: beside, above or below; one that has none stays unnamed."""
+    """Name points where there is room: to the side, above or below; one that has none stays
+    unnamed."""
     drawing = axes.get_figure(root=True)
     assert drawing is not None
     lay_out(drawing)  # it decides what is beside what

@@ -18,13 +18,23 @@ from typing import TYPE_CHECKING, Any
 
 from sdbench import __version__
 from sdbench.analysis.case_words import CORRECT_WORDS, OUTCOME_WORDS, case_words
+from sdbench.comparison import Comparison
 from sdbench.report.figures import Figure, css_variables, run_figures, story_figures
 from sdbench.report.html.policy import content_security_policy
-from sdbench.report.pictures.gallery import PICTURES_BYTES, gallery_of
-from sdbench.report.view import Report, RunReport, build_report
-from sdbench.report.view.comparison_words import VERDICT_WORDS, case_name, verdict_words
+from sdbench.report.pictures.gallery import PICTURES_BYTES, Entry, gallery_of, thumbnail_of
+from sdbench.report.view import CaseView, Report, RunReport, build_report
+from sdbench.report.view.comparison_words import (
+    VERDICT_WORDS,
+    case_name,
+    change_words,
+    first_pass_words,
+    memory_words_of,
+    verdict_words,
+)
 from sdbench.report.view.efficiency_words import EXPLAINED, rate_words, stage_share_words
+from sdbench.report.view.first_screen import answers_of, date_words
 from sdbench.report.view.passes import STOPPED_WORDS
+from sdbench.report.view.speed import iterations_words
 from sdbench.report.view.spread import share
 from sdbench.runs import LoadedRun
 from sdbench.words import printable, seconds, size
@@ -42,12 +52,16 @@ SECTIONS: tuple[tuple[str, str], ...] = (
     ("latency", "Time"),
     ("memory", "Memory and swap"),
     ("correctness", "Right or wrong"),
-    ("gallery", "Pictures"),
+    ("gallery", "Images"),
     ("stages", "Stages and efficiency"),
     ("claims", "Documented claims"),
     ("environment", "Environment"),
     ("method", "How it was measured"),
 )
+
+
+# Characters of a finding on the first screen.
+_BRIEF = 180
 
 
 @dataclass(frozen=True)
@@ -61,12 +75,18 @@ class Section:
 
 @dataclass(frozen=True)
 class RunPart:
-    """A run with its figures; ``prefix`` begins the ids of what is about it."""
+    """A run with its figures; ``prefix`` begins the ids of what is about it.
+
+    ``compared`` are the comparisons that its first screen answers with, and their figures.
+    """
 
     run: RunReport
     prefix: str
     figures: list[Figure]
     gallery: Any
+    thumbnail: Entry | None = None
+    compared: Sequence[Comparison] = ()
+    compared_figures: Sequence[Figure] = ()
 
     def of(self, *kinds: str) -> list[Figure]:
         """Its figures of some kinds."""
@@ -79,17 +99,22 @@ def html_report(runs: Sequence[LoadedRun], story: Report | None = None) -> str:
     ``story`` is what ``tell(runs)`` gave, where somebody has it already.
     """
     story = story or build_report(runs)
+    together = story_figures(story)
+    alone = len(runs) == 1
     parts = [
         RunPart(
             run,
             f"run-{number}",
             run_figures(run, f"run-{number}"),
             gallery_of(loaded, run, PICTURES_BYTES // len(runs)),
+            thumbnail_of(loaded, run),
+            story.comparisons.shown if alone else (),
+            [one for one in together if one.kind == "comparison"] if alone else (),
         )
         for number, (loaded, run) in enumerate(zip(runs, story.runs, strict=True), start=1)
     ]
     environment = _environment()
-    context = {"story": story, "parts": parts, "story_figures": story_figures(story)}
+    context = {"story": story, "parts": parts, "story_figures": together, "alone": alone}
     ordered = sorted(SECTIONS, key=lambda section: len(runs) > 1 and section[0] != "comparison")
     sections = [
         Section(name, title, html)
@@ -139,6 +164,16 @@ def _environment() -> "Environment":
         verdict=verdict_words,
         code=_code,
         picture=_picture,
+        narrow_picture=_narrow_picture,
+        answers=answers_of,
+        date=date_words,
+        iterations=iterations_words,
+        brief=_brief,
+        change=change_words,
+        first_pass_change=first_pass_words,
+        memory_change=memory_words_of,
+        spread_pair=_spread_pair,
+        sentence=_sentence,
     )
     environment.globals.update(
         stopped_words=STOPPED_WORDS,
@@ -167,6 +202,30 @@ def _picture(figure: Figure) -> Any:
     from markupsafe import Markup
 
     return Markup(figure.inline_svg())  # our own drawing, its texts escaped
+
+
+def _narrow_picture(figure: Figure) -> Any:
+    """The same, drawn for a phone; the page shows one of the two."""
+    from markupsafe import Markup
+
+    return Markup(figure.inline_svg(narrow=True))  # as above
+
+
+def _spread_pair(cell: CaseView) -> str:
+    """``7.0% · 16%``: between passes of a process, and between processes."""
+    passes, processes = cell.summary.spread_between_passes, cell.summary.spread_between_processes
+    words = ["–" if value is None else share(value) for value in (passes, processes)]
+    return words[0] if words[0] == words[1] == "–" else " · ".join(words)
+
+
+def _sentence(words: str) -> str:
+    """With a capital at its start."""
+    return words[:1].upper() + words[1:]
+
+
+def _brief(words: str) -> str:
+    """A finding's sentence for the first screen; what is cut stands in its own section."""
+    return words if len(words) <= _BRIEF else f"{words[: _BRIEF - 1].rstrip()}…"
 
 
 def _interval(bounds: tuple[float, float] | None) -> str:

@@ -1,4 +1,4 @@
-"""What a page allows itself: its own style, its own script, pictures inside it. Nothing else."""
+"""What a page allows itself: its own style, its own script, images inside it. Nothing else."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Pictures as a page holds them: data URIs that together stay within a budget.
+"""Images as a page holds them: data URIs that together stay within a budget.
 
 What is shown may be smaller than what was made; differences are computed from all pixels before
 anything is made smaller.
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Pixels = NDArray[Any]
-    """An 8-bit picture (height, width, 3)."""
+    """An 8-bit image (height, width, 3)."""
 
 # Tried in this order: the longest side in pixels, and WebP's quality.
 _SIZES = ((512, 82), (384, 80), (256, 76), (192, 70), (128, 60))
-# A picture so small is kept to the bit, as PNG, where that fits.
+# An image so small is kept to the bit, as PNG, where that fits.
 _LOSSLESS_SIDE = 192
 _LOSSLESS = 100
 # Inferno's colours (matplotlib, CC0): lightness grows evenly, for any kind of colour vision.
@@ -35,9 +35,9 @@ _LEVELS = 256
 
 @dataclass(frozen=True)
 class Drawing:
-    """What is to be shown: a picture (height, width, 3), or a map (height, width) to colour.
+    """What is to be shown: an image (height, width, 3), or a map (height, width) to colour.
 
-    ``digest`` names a picture that stands in the page more than once, None any other.
+    ``digest`` names an image that stands in the page more than once, None any other.
     """
 
     pixels: "Pixels"
@@ -52,7 +52,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture as the page holds it; ``smaller`` says so where pixels were left out."""
+    """An image as the page holds it; ``smaller`` says so where pixels were left out."""
 
     uri: str
     width: int
@@ -81,7 +81,7 @@ class Difference:
 
 
 def difference_of(pixels: "Pixels", expected: "Pixels", about: str) -> Difference:
-    """The map of two pictures of one size, from all of their pixels."""
+    """The map of two images of one size, from all of their pixels."""
     import numpy as np
 
     apart = np.abs(pixels.astype(np.int16) - expected.astype(np.int16)).max(axis=2)
@@ -96,7 +96,7 @@ def difference_of(pixels: "Pixels", expected: "Pixels", about: str) -> Differenc
 
 
 class Embedder:
-    """Turns what is shown beside each other into data URIs of one size.
+    """Turns images that are shown next to each other into data URIs of one size.
 
     Every such set may take an even share of what is left of the budget.
     """
@@ -113,7 +113,7 @@ class Embedder:
         self._shrunk = 0
 
     def pixels(self, digest: str | None) -> "Pixels | None":
-        """A picture as it was made; the last two are kept at hand."""
+        """An image as it was made; the last two are kept at hand."""
         if digest is None:
             return None
         known = digest in self._at_hand
@@ -124,7 +124,7 @@ class Embedder:
         return pixels
 
     def why_not(self, digest: str) -> str | None:
-        """Why a picture whose file is there is not shown."""
+        """Why an image whose file is there is not shown."""
         return self._artifacts.why_not(digest)
 
     def embed(self, drawings: Sequence[Drawing]) -> list[Shown] | None:
@@ -147,14 +147,14 @@ class Embedder:
     def left_out(self) -> Iterator[str]:
         """What the budget cost."""
         if self._shrunk:
-            shrunk = counted(self._shrunk, "picture is", "pictures are")
+            shrunk = counted(self._shrunk, "image is", "images are")
             yield (
-                f"{shrunk} shown smaller than made, so that the page stays small; "
-                "the files in the run's folder are whole."
+                f"{shrunk} shown smaller than made, to keep the page small; the files in the run's "
+                "folder are complete."
             )
         if self._dropped:
-            dropped = counted(self._dropped, "picture is", "pictures are")
-            yield f"{dropped} not shown for want of room."
+            dropped = counted(self._dropped, "image is", "images are")
+            yield f"{dropped} not shown for lack of space."
 
     def _encoded(self, drawing: Drawing, rung: int) -> Shown:
         key = None if drawing.digest is None else (drawing.digest, rung)
@@ -184,7 +184,7 @@ def _brightest(apart: "Pixels") -> int:
 
 
 def _way(rung: int, side: int) -> tuple[int, int]:
-    """Longest side and quality; small pictures are kept to the bit until the very last rung."""
+    """Longest side and quality; small images are kept to the bit until the very last rung."""
     longest, quality = _SIZES[rung]
     if side <= min(longest, _LOSSLESS_SIDE) and rung + 1 < len(_SIZES):
         return side, _LOSSLESS

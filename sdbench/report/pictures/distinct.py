@@ -1,4 +1,4 @@
-"""The different pictures of a run, the worst first, known by the hash of their pixels."""
+"""The different images of a run, the worst first, known by the hash of their pixels."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,12 +19,12 @@ from sdbench.runs import LoadedRun
 GroupKey = tuple[str, int]
 """Resolution and number of the image: one prompt and seed at one size."""
 Made = Mapping[GroupKey, Mapping[RowKey, int]]
-"""How many pictures of a group every case and arm made."""
+"""How many images of a group every case and variant made."""
 
 
 @dataclass
 class FoundPicture:
-    """One different picture while the records are read; ``alike`` are others within rounding."""
+    """One different image while the records are read; ``alike`` are others within rounding."""
 
     group: GroupKey
     pixels_sha256: str
@@ -33,12 +33,12 @@ class FoundPicture:
     passes: set[int] = field(default_factory=set)
     compared: list[ImageCompared] = field(default_factory=list)
     by_identity: dict[int, Picture] = field(default_factory=dict)
-    """Equal pictures of a run are held once (``runs/interning.py``)."""
+    """Equal images of a run are held once (``runs/interning.py``)."""
     alike: int = 0
 
     @property
     def pictures(self) -> Iterable[Picture]:
-        """The different records of this picture."""
+        """The different records of this image."""
         return self.by_identity.values()
 
     @property
@@ -59,7 +59,7 @@ class FoundPicture:
 
     @property
     def verdict(self) -> Correctness:
-        """Beside the CPU; without that a broken or wrong picture still is what it is."""
+        """Beside the CPU; without that a broken or wrong image still is what it is."""
         if any(one.broken for one in self.pictures):
             return "broken"
         return self.worst.verdict if self.worst is not None else "unknown"
@@ -74,7 +74,7 @@ class FoundPicture:
 
     @property
     def is_wrong(self) -> bool:
-        """Broken, or of something else than asked, unless the CPU's picture is so too."""
+        """Broken, or of something else than asked, unless the CPU's image is so too."""
         like_cpu = self.verdict in ("match", "drift")
         return self.verdict == "broken" or (self.not_as_asked is not None and not like_cpu)
 
@@ -87,7 +87,7 @@ class FoundPicture:
 def different_pictures(
     loaded: LoadedRun,
 ) -> tuple[list[FoundPicture], Made]:
-    """The different pictures, and how many of each group every case and arm made."""
+    """The different images, and how many of each group every case and variant made."""
     cases = {planned.case_id: planned.case for planned in loaded.run.plan.cases}
     compared = {entry.replicate_id: entry for entry in loaded.compared}
     found: dict[tuple[object, ...], FoundPicture] = {}
@@ -116,7 +116,7 @@ def different_pictures(
 
 
 def _pictures(replicate: Replicate) -> Iterator[tuple[int, int, Picture]]:
-    """Pass, image and picture; a prime pass makes another picture by design."""
+    """Pass, index and image; a prime pass makes another image by design."""
     for entry in replicate.passes:
         if entry.kind != "prime":
             for image, picture in enumerate(entry.images):
@@ -129,7 +129,7 @@ def _beside_cpu(compared: Compared | None) -> dict[tuple[int, str, str], ImageCo
 
 
 def matches_as_one(found: Sequence[FoundPicture]) -> list[FoundPicture]:
-    """Of the pictures that match one of the CPU's, the furthest stands for all."""
+    """Of the images that match one of the CPU's, the furthest stands for all."""
     matches: dict[tuple[object, ...], FoundPicture] = {}
     rest = []
     for one in sorted(found, key=lambda one: one.likeness):
@@ -146,7 +146,7 @@ def matches_as_one(found: Sequence[FoundPicture]) -> list[FoundPicture]:
 
 
 def by_group(found: Iterable[FoundPicture]) -> list[tuple[GroupKey, list[FoundPicture]]]:
-    """Groups with their pictures, in both the worst first."""
+    """Groups with their images, in both the worst first."""
     groups: dict[GroupKey, list[FoundPicture]] = {}
     for one in found:
         groups.setdefault(one.group, []).append(one)
@@ -156,7 +156,7 @@ def by_group(found: Iterable[FoundPicture]) -> list[tuple[GroupKey, list[FoundPi
 
 
 def _place(group: GroupKey) -> tuple[int, str, int]:
-    """Small pictures before large ones, in the order of their prompts."""
+    """Small images before large ones, in the order of their prompts."""
     resolution, image = group
     width, _, height = resolution.partition("x")
     return int(width) * int(height), resolution, image
@@ -179,4 +179,4 @@ def choose(found: Sequence[FoundPicture], most: int) -> tuple[list[FoundPicture]
         for verdict in CORRECTNESS_SEVERITY
         if verdict in rest
     )
-    return chosen, [f"{len(rest)} more different pictures are not shown here: {counts}."]
+    return chosen, [f"{len(rest)} more different images are not shown here: {counts}."]

@@ -1,6 +1,6 @@
-"""The pictures of a run: each different one once, beside the CPU's, the wrong ones first.
+"""The images of a run: each different one once, next to the CPU's, the wrong ones first.
 
-A picture is known by the hash of its pixels, so the same one made by many settings is shown once
+An image is known by the hash of its pixels, so the same one made by many settings is shown once
 and says so.
 """
 
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 PICTURES_BYTES = 1_600_000
 """What the pictures of a page may take, as they stand in it (base64); a page is to be < 3 MB."""
+_THUMBNAIL_BYTES = 60_000
 MOST_SHOWN = 24
-"""Different pictures of one run; more than that nobody looks at."""
+"""Different images of one run; more than that nobody looks at."""
 
 _TONES: dict[Correctness, Tone] = {
     "match": "good",
@@ -45,9 +46,9 @@ _TONES: dict[Correctness, Tone] = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One different picture: which settings made it, and how it stands beside the CPU's.
+    """One different image: which settings made it, and how it compares with the CPU's.
 
-    Pictures that are the CPU's within rounding share an entry, which shows the furthest of them.
+    Images that are the CPU's within rounding share an entry, which shows the furthest of them.
 
     ``device`` is None where its file is not there (``missing`` says why), ``reference`` where
     there is none to compare with, ``difference`` and its ``map`` where the two are identical or of
@@ -70,7 +71,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Group:
-    """All different pictures of one prompt and seed at one size."""
+    """All different images of one prompt and seed at one size."""
 
     title: str
     prompt: str
@@ -94,7 +95,7 @@ def gallery_of(
     budget_bytes: int = PICTURES_BYTES,
     most_shown: int = MOST_SHOWN,
 ) -> Gallery:
-    """The different pictures of a run, encoded to fit ``budget_bytes`` of the page."""
+    """The different images of a run, encoded to fit ``budget_bytes`` of the page."""
     found, made = different_pictures(loaded)
     chosen, left_out = choose(matches_as_one(found), most_shown)
     embedder = Embedder(
@@ -114,17 +115,26 @@ def gallery_of(
     )
 
 
+def thumbnail_of(
+    loaded: LoadedRun, run: RunReport, budget_bytes: int = _THUMBNAIL_BYTES
+) -> Entry | None:
+    """The run's worst picture, small, with the CPU's; None where no file of one is there."""
+    gallery = gallery_of(loaded, run, budget_bytes, most_shown=1)
+    entries = [entry for group in gallery.groups for entry in group.entries]
+    return next((entry for entry in entries if entry.device is not None), None)
+
+
 def _notes(loaded: LoadedRun) -> Iterator[str]:
     if not loaded.run.model.trained:
         yield (
-            f"{loaded.run.model.name} has random weights, so its pictures are noise by design. "
-            "Only how they differ from the CPU's tells something."
+            f"{loaded.run.model.name} has random weights, so its images are noise by design. Only "
+            "their differences from the CPU's images are meaningful."
         )
 
 
 @dataclass(frozen=True)
 class _Writer:
-    """Says of every picture what is to be said."""
+    """Says of every image what is to be said."""
 
     loaded: LoadedRun
     run: RunReport
@@ -133,7 +143,7 @@ class _Writer:
 
     def title(self, group: GroupKey) -> str:
         resolution, image = group
-        return f"{resolution.replace('x', '×')}, picture {image + 1}"
+        return f"{resolution.replace('x', '×')}, image {image + 1}"
 
     def prompt(self, group: GroupKey) -> str:
         prompts = self.loaded.run.config.get("prompts") or ["prompt not known"]
@@ -144,9 +154,11 @@ class _Writer:
         reason = "; ".join(_faults(one))
         words = CORRECT_WORDS[one.verdict] + (f": {reason}" if reason else "")
         if one.not_as_asked is not None and one.is_wrong:
-            words = f"not as asked: {one.not_as_asked}; beside the CPU: {words}"
+            words = f"not as asked: {one.not_as_asked}; compared with the CPU: {words}"
         elif one.not_as_asked is not None:
-            words += f", and like it not as asked: {one.not_as_asked}; it is the model"
+            words += (
+                f", and, like the CPU's, not as asked: {one.not_as_asked}; the cause is the model"
+            )
         about = f"{self.title(one.group)}, prompt “{printable(self.prompt(one.group))}”"
         made_with = f"{settings[0]}{' and others' if len(settings) > 1 else ''}"
         pixels = self.embedder.pixels(one.pixels_sha256)
@@ -157,7 +169,7 @@ class _Writer:
             alt = f"Made on {self.loaded.run.device} ({made_with}): {about}. Verdict: {words}."
             drawings.append(Drawing(pixels, alt))
         if pixels is not None and expected is not None and not identical:
-            alt = f"The CPU's picture in float32: {about}."
+            alt = f"The CPU's image in float32: {about}."
             drawings.append(Drawing(expected, alt, one.reference_sha256))
             if pixels.shape == expected.shape:
                 difference = difference_of(pixels, expected, about)
@@ -180,7 +192,7 @@ class _Writer:
         )
 
     def _settings(self, one: FoundPicture) -> list[str]:
-        """In the plan's order, each with how often it made this picture if it made others too."""
+        """In the plan's order, each with how often it made this image if it made others too."""
         names = {cell.summary.key: cell.settings for cell in self.run.cells}
         words = []
         for row, name in names.items():
@@ -193,7 +205,7 @@ class _Writer:
     def _how_many(self, one: FoundPicture) -> str:
         rows = self.made[one.group]
         made, of = len(one.made_by), len(rows)
-        what = "The same within rounding" if one.alike else "The same picture"
+        what = "The same within rounding" if one.alike else "The same image"
         if of == 1:
             words = "The only setting of this size"
         elif made == 1:
@@ -203,7 +215,7 @@ class _Writer:
         if any(count < rows[row] for row, count in one.made_by.items()):
             words += f", only in pass {pass_words(one.passes)}"
         if one.alike:
-            words += f" ({one.alike + 1} different to the bit, the furthest is shown)"
+            words += f" ({one.alike + 1} with different bits, the most distant is shown)"
         return words
 
     def _missing(self, one: FoundPicture, pixels: "Pixels | None") -> str:
@@ -229,7 +241,7 @@ def _faults(one: FoundPicture) -> Iterator[str]:
 def _measures(one: FoundPicture, identical: bool) -> Iterator[str]:
     worst = one.worst
     if identical:
-        yield "identical to the CPU's picture, bit for bit"
+        yield "bit-identical to the CPU's image"
     elif worst is not None and worst.ssim is not None:
         noise = "∞" if worst.psnr_db is None else f"{worst.psnr_db:.1f} dB"
         yield f"PSNR {noise}"

@@ -1,4 +1,4 @@
-"""One case over time: a line a run, and a plot beside it."""
+"""One case over time: a line per run, and a plot next to it."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,8 @@ from rich.table import Table
 from sdbench.analysis.case_words import OUTCOME_WORDS, case_words
 from sdbench.analysis.run_summary import per_picture
 from sdbench.comparison import History, HistoryEntry
-from sdbench.report.terminal.tables import Column, harmless, table_of
+from sdbench.report.terminal.lines import harmless, say
+from sdbench.report.terminal.tables import Column, fit_table, print_table, table_of
 from sdbench.words import counted, printable, seconds
 
 _PLOT_WIDTH = 40
@@ -29,7 +30,10 @@ def render_history(history: History, console: Console, most: int | None = None) 
         shown = entries if most is None else entries[-most:]
         if len(shown) < len(entries):
             console.print(f"{counted(len(entries) - len(shown), 'earlier line')}: --all shows them")
-        console.print(_table(history, series, shown, _Scale(entries), several_arms))
+        table = _table(history, series, shown, _Scale(entries), several_arms)
+        if not fit_table(table, console.width):
+            table = _table(history, series, shown, None, several_arms)
+        print_table(table, console)
     for spread in history.spreads:
         torch = next(
             entry.versions.get("torch", "–")
@@ -37,32 +41,36 @@ def render_history(history: History, console: Console, most: int | None = None) 
             if entry.conditions == spread.conditions
         )
         words = (
-            f"The {spread.runs} runs with torch {torch} under the same conditions scatter by "
-            f"{math.expm1(spread.log_sd):.1%}: between two separate runs, less than "
-            f"×{spread.least_ratio:.2f} is no change."
+            f"The {spread.runs} runs with torch {torch} under the same conditions differ by "
+            f"{math.expm1(spread.log_sd):.1%}: between two separate runs, a ratio below "
+            f"×{spread.least_ratio:.2f} is not a change."
         )
-        console.print(harmless(words), soft_wrap=True)
+        say(console, harmless(words))
 
 
 def _table(
     history: History,
     series: str,
     entries: Sequence[HistoryEntry],
-    scale: "_Scale",
+    scale: "_Scale | None",
     several_arms: bool,
 ) -> Table:
+    """With a plot and the date apart, unless there is no ``scale``; ids begin with the date."""
     title = f"{case_words(history.case)}: {printable(series)}"
     columns: list[Column[HistoryEntry]] = [
         ("date", "folded", lambda entry: harmless(entry.created_utc[:16].replace("T", " "))),
-        ("run", "folded", lambda entry: harmless(f"{entry.run_id} {entry.label or ''}".rstrip())),
-        ("arm", "folded", lambda entry: harmless(entry.arm)),
-        ("torch", "folded", lambda entry: harmless(entry.versions.get("torch", "–"))),
+        ("run", "whole", lambda entry: harmless(f"{entry.run_id} {entry.label or ''}".rstrip())),
+        ("arm", "whole", lambda entry: harmless(entry.arm)),
+        ("torch", "whole", lambda entry: harmless(entry.versions.get("torch", "–"))),
         ("diffusers", "folded", lambda entry: harmless(entry.versions.get("diffusers", "–"))),
         ("outcome", "folded", _outcome),
-        ("s/picture", "number", _time),
-        (scale.heading, "whole", scale.line),
+        ("s/picture", "figure", _time),
     ]
-    return table_of(entries, columns, escape(title), {"arm": several_arms})
+    if scale is not None:
+        columns.append((scale.heading, "whole", scale.line))
+    wide = scale is not None
+    shown = {"arm": several_arms, "date": wide, "diffusers": wide}
+    return table_of(entries, columns, escape(title), shown)
 
 
 def _outcome(entry: HistoryEntry) -> str:
@@ -104,7 +112,7 @@ class _Scale:
 
 
 def _bounds(entry: HistoryEntry) -> tuple[float, ...]:
-    """Low, middle and high seconds a picture; a stand-in's times have no place among real ones."""
+    """Low, middle and high seconds per image; a stand-in's times have no place among real ones."""
     median, interval = entry.latency_s.median, entry.latency_s.ci95
     if median is None or entry.simulated:
         return ()

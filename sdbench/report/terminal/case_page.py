@@ -17,7 +17,7 @@ from sdbench.words import duration, printable, seconds, size
 
 _CALLS_SHOWN = 6
 _SOURCES_SHOWN = 2
-# So many passes in a row with the same pictures are one line.
+# So many passes in a row with the same images are one line.
 _FEWEST_FOLDED = 8
 
 
@@ -30,7 +30,7 @@ def show_replicate(replicate: Replicate, name: str, out: Console) -> None:
         soft_wrap=True,
     )
     phases = f"start {replicate.start}, import {seconds(replicate.import_s)}"
-    phases += f", load {seconds(replicate.load_s)}, in all {seconds(replicate.wall_s)}"
+    phases += f", load {seconds(replicate.load_s)}, total {seconds(replicate.wall_s)}"
     out.print(f"  {phases}, peak {size(replicate.peak_memory_bytes)}", markup=False)
     if replicate.uss_bytes is not None:
         own = (
@@ -40,7 +40,7 @@ def show_replicate(replicate: Replicate, name: str, out: Console) -> None:
     gate = replicate.gate
     if gate.flags or gate.waited_s:
         waited = f" after waiting {duration(gate.waited_s)}" if gate.waited_s else ""
-        began = " and ".join(WAIT_WORDS[flag] for flag in gate.flags) or "nothing against it"
+        began = " and ".join(WAIT_WORDS[flag] for flag in gate.flags) or "no objection"
         out.print(f"  began{waited} with {began}", markup=False)
     held_up = "; ".join(disturbances(replicate))
     if held_up:
@@ -61,7 +61,7 @@ def show_replicate(replicate: Replicate, name: str, out: Console) -> None:
         out.print(f"  {replicate_words(replicate)}", markup=False)
         out.print(_pass_table(replicate.passes))
     if replicate.outcome != "ok" and replicate.stderr_tail:
-        out.print("  last words on standard error:")
+        out.print("  end of the error output:")
         for line in replicate.stderr_tail.strip().splitlines()[-12:]:
             out.print(f"    {printable(line)}", markup=False, soft_wrap=True)
 
@@ -87,8 +87,10 @@ def _crash_lines(report: CrashReport) -> list[str]:
 
 def _pass_table(passes: list[Pass]) -> Table:
     table = Table(show_edge=False, box=None, padding=(0, 2))
-    for column in ("pass", "time", "peak", "pixels", "range"):
-        table.add_column(column)
+    for column in ("pass", "time", "peak"):
+        table.add_column(column, no_wrap=True)
+    for column in ("pixels", "range"):
+        table.add_column(column, overflow="fold")
     for _, alike in itertools.groupby(passes, _kind_and_pictures):
         entries = [*alike]
         if len(entries) < _FEWEST_FOLDED:
@@ -114,7 +116,7 @@ def _pass_row(entry: Pass) -> tuple[str, ...]:
 
 
 def _folded(entries: list[Pass]) -> tuple[str, ...]:
-    """Many passes that made the same pictures: their median time, and the fastest and slowest."""
+    """Many passes that made the same images: their median time, and the fastest and slowest."""
     times = [entry.duration_s for entry in entries]
     low, high = seconds(min(times)).removesuffix(" s"), seconds(max(times))
     name = f"{entries[0].kind} {entries[0].index} to {entries[-1].index}"

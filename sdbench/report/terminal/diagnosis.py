@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sdbench.analysis.case_words import CORRECT_WORDS, case_words
+from sdbench.analysis.iterations import iterations_words
 from sdbench.analysis.no_effect import marked
 from sdbench.diagnosis.result import (
     Choice,
@@ -19,7 +20,9 @@ from sdbench.diagnosis.result import (
     Severity,
     Tradeoff,
 )
-from sdbench.report.terminal.tables import Column, harmless, print_table, table_of
+from sdbench.report.terminal.lines import harmless, print_command, say
+from sdbench.report.terminal.tables import Column, print_table, rate_figure, table_of
+from sdbench.report.view.finding_words import CLAIM_VERDICTS, remedy_parts
 from sdbench.words import counted, printable, seconds, size
 
 _MOST_ROWS = 100
@@ -39,10 +42,10 @@ def render_diagnosis(diagnosis: Diagnosis, console: Console, *, everything: bool
     beyond a hundred of each, else they are counted.
     """
     simulated = " – SIMULATED: no real device made these results" if diagnosis.simulated else ""
-    title = harmless(diagnosis.run_id)
-    console.print(f"{title} on {diagnosis.device}{simulated}", soft_wrap=True)
+    title = f"{harmless(diagnosis.run_id)} on {diagnosis.device}{simulated}"
+    say(console, f"{title}: {harmless(diagnosis.work)}" if diagnosis.work else title)
     style = "green" if diagnosis.healthy else "red"
-    console.print(f"[bold {style}]{escape(diagnosis.headline)}[/]", soft_wrap=True)
+    say(console, f"[bold {style}]{harmless(diagnosis.headline)}[/]")
     for note in diagnosis.notes:
         _say(console, "note", "yellow", note)
     if diagnosis.findings:
@@ -62,30 +65,39 @@ def render_diagnosis(diagnosis: Diagnosis, console: Console, *, everything: bool
     left_out = sum(claim.verdict == "not-applicable" for claim in diagnosis.claims)
     if left_out and not everything:
         speak = "speaks" if left_out == 1 else "speak"
-        console.print(
-            f"  {counted(left_out, 'claim')} {speak} of other devices than {diagnosis.device} and "
+        say(
+            console,
+            f"{counted(left_out, 'claim')} {speak} of other devices than {diagnosis.device} and "
             "cannot be tested here: --all shows them",
-            soft_wrap=True,
+            lead="  ",
         )
 
 
+def finding_words(finding: Finding) -> str:
+    """``Out of memory – 64x64: 2 of 3 processes … (oom)`` in markup: the code in small print."""
+    return f"[bold]{finding.title}[/] – {harmless(finding.sentence)} [dim]({finding.code})[/]"
+
+
 def _print_finding(finding: Finding, console: Console) -> None:
-    _say(
-        console,
-        f"{finding.severity} {finding.code}",
-        _SEVERITY_STYLES[finding.severity],
-        finding.sentence,
-    )
-    if finding.severity != "info":
-        console.print(f"    → {harmless(finding.remedy)}", soft_wrap=True)
+    style = _SEVERITY_STYLES[finding.severity]
+    say(console, finding_words(finding), lead=f"  [{style}]{finding.severity:<7}[/] ")
+    if finding.severity == "info":
+        return
+    lead = "    → "
+    for words, command in remedy_parts(finding):
+        if words:
+            say(console, harmless(words), lead=lead)
+            lead = "      "
+        if command is not None:
+            print_command(console, command, lead="        ")
 
 
 def _print_claim(claim: Claim, console: Console, *, several_stacks: bool) -> None:
     stack = f" [{claim.stack}]" if several_stacks else ""
-    words = f"({claim.id}) {claim.verdict}{stack}"
+    words = f"({claim.id}) {CLAIM_VERDICTS[claim.verdict]}{stack}"
     _say(console, words, _VERDICT_STYLES[claim.verdict], claim.claim)
-    console.print(f"    {harmless(claim.sentence)}", soft_wrap=True)
-    console.print(f"    {escape(claim.speaks_of)}", style="dim", soft_wrap=True)
+    say(console, harmless(claim.sentence), lead="    ")
+    say(console, harmless(claim.speaks_of), lead="    ", style="dim")
 
 
 def _print_conflict(conflict: Conflict, console: Console, *, several_stacks: bool) -> None:
@@ -98,9 +110,10 @@ def _print_conflict(conflict: Conflict, console: Console, *, several_stacks: boo
 def _print_recommendation(diagnosis: Diagnosis, console: Console, most: int | None) -> None:
     recommendation = diagnosis.recommendation
     if recommendation.tradeoffs:
-        print_table(_tradeoffs(recommendation.tradeoffs[:most]), console)
+        judged = not recommendation.first_look
+        print_table(_tradeoffs(recommendation.tradeoffs[:most], judged=judged), console)
         _print_left_out(len(recommendation.tradeoffs), most, "case", console)
-    console.print(harmless(recommendation.sentence), soft_wrap=True)
+    say(console, harmless(recommendation.sentence))
     shown: set[str] = set()
     for goal in recommendation.goals[:most]:
         _print_goal(goal, console, shown, recommendation.sentence)
@@ -116,19 +129,25 @@ def _print_goal(goal: Goal, console: Console, shown: set[str], sentence: str) ->
     if goal.reason is not None and goal.reason not in shown:
         shown.add(goal.reason)
         if goal.reason.rstrip(".").lower() != sentence.rstrip(".").lower():
-            console.print(f"  [yellow]{harmless(goal.reason)}[/]", soft_wrap=True)
-    for name, choice in (("one picture", goal.latency), ("many pictures", goal.throughput)):
-        if choice is None:
-            continue
-        peak = size(choice.peak_memory_bytes)
-        words = (
-            f"{case_words(choice.case)}, {seconds(choice.seconds_per_picture)} a picture, {peak}"
-        )
-        _say(console, f"{goal.resolution}, {name}", "green", words)
+            say(console, f"[yellow]{harmless(goal.reason)}[/]", lead="  ")
+    if goal.latency is not None and goal.latency == goal.throughput:
+        choices = [("one picture or many", goal.latency)]
+    else:
+        both = (("one picture", goal.latency), ("many pictures", goal.throughput))
+        choices = [(name, choice) for name, choice in both if choice is not None]
+    for name, choice in choices:
+        words = [
+            case_words(choice.case),
+            f"{seconds(choice.seconds_per_picture)} a picture",
+            iterations_words(choice.iterations_per_second),
+            size(choice.peak_memory_bytes),
+        ]
+        console.print()
+        _say(console, f"{goal.resolution}, {name}", "green", ", ".join(words))
         for gain in choice.gains:
-            console.print(f"    {escape(gain.sentence)}", soft_wrap=True)
+            say(console, harmless(gain.sentence), lead="    ")
         for note in choice.notes:
-            console.print(f"    note: {escape(note)}", soft_wrap=True)
+            say(console, harmless(note), lead="    note: ")
         if choice.case_id not in shown:
             shown.add(choice.case_id)
             _print_how(choice, console)
@@ -139,23 +158,26 @@ def _print_how(choice: Choice, console: Console) -> None:
     console.print(escape(_printable_lines(choice.snippet)), style="cyan", soft_wrap=True)
     for program, options in choice.elsewhere.items():
         words = ", ".join(options)
-        console.print(f"    {program} (not measured there): {escape(words)}", soft_wrap=True)
+        say(console, harmless(words), lead=f"    {program} (not measured there): ")
 
 
 def _printable_lines(text: str) -> str:
     return "\n".join(printable(line) for line in text.splitlines())
 
 
-def _tradeoffs(tradeoffs: Sequence[Tradeoff]) -> Table:
+def _tradeoffs(tradeoffs: Sequence[Tradeoff], *, judged: bool) -> Table:
+    """With marks where there are enough processes to tell cases apart (``judged``)."""
     columns: list[Column[Tradeoff]] = [
         ("time against memory", "folded", lambda entry: escape(_name(entry))),
         ("arm", "text", lambda entry: harmless(entry.arm)),
         ("s/picture", "figure", lambda entry: seconds(entry.seconds_per_picture)),
+        ("it/s", "figure", lambda entry: rate_figure(entry.iterations_per_second)),
         ("peak memory", "figure", lambda entry: size(entry.peak_memory_bytes)),
-        ("picture", "text", lambda entry: CORRECT_WORDS[entry.correct]),
-        ("none better in both", "text", lambda entry: "●" if entry.efficient else ""),
+        ("image", "text", lambda entry: CORRECT_WORDS[entry.correct]),
+        ("efficient", "text", lambda entry: "●" if entry.efficient else ""),
     ]
-    return table_of(tradeoffs, columns, shown={"arm": len({e.arm for e in tradeoffs}) > 1})
+    several_arms = len({entry.arm for entry in tradeoffs}) > 1
+    return table_of(tradeoffs, columns, shown={"arm": several_arms, columns[-1][0]: judged})
 
 
 def _name(entry: Tradeoff) -> str:
@@ -163,4 +185,4 @@ def _name(entry: Tradeoff) -> str:
 
 
 def _say(console: Console, what: str, style: str, about: str) -> None:
-    console.print(f"  [{style}]{escape(what)}[/]  {harmless(about)}", soft_wrap=True)
+    say(console, harmless(about), lead=f"  [{style}]{escape(what)}[/]  ")

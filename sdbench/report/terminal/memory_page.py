@@ -14,10 +14,10 @@ from sdbench.words import size
 
 FIT_WORDS: dict[Fit, str] = {
     "fits": "fits",
-    "tight": "tight: it fits only just, or not if the prediction is somewhat low",
-    "unknown": "unknown: not all that decides it could be found out",
-    "swaps": "swaps: more than is free, so the system will swap or compress memory",
-    "fails": "fails: more than there is",
+    "tight": "tight: it barely fits, or does not fit if the prediction is somewhat low",
+    "unknown": "unknown: not all required facts are known",
+    "swaps": "swaps: more than the free memory, so the system will swap or compress memory",
+    "fails": "fails: more than the total memory",
 }
 STAGE_WORDS: dict[MemoryStage, str] = {
     "load": "load",
@@ -36,7 +36,7 @@ def fit_sentence(fit: MemoryFit, plan: Plan) -> str:
         return "no case is left to run"
     demand = fit.demands[fit.worst]
     if demand is None:
-        return "unknown: the model's size is not known before it is here"
+        return "unknown: the size of the model is unknown before it is downloaded"
     words = f"{FIT_WORDS[demand.fit]}; predicted for {case_words(plan.planned(fit.worst).case)}"
     if len(fit.demands) == 1:
         return words
@@ -58,22 +58,19 @@ def show_bars(fit: MemoryFit, plan: Plan, out: Console) -> None:
     if fit.command is not None:
         out.print(f"  to make it fit: {fit.command}", markup=False, soft_wrap=True)
     elif demand.fit in ("swaps", "fails"):
-        out.print("  no setting of a case makes it fit: take a smaller model, or free memory")
+        out.print("  no setting of a case makes it fit: use a smaller model, or free memory")
 
 
 def sizes_words(names: Sequence[str]) -> str:
     """What an upper estimate rests on."""
-    return (
-        f"{', '.join(names)}: of a class whose shapes sdbench does not know, so this is an upper "
-        "estimate"
-    )
+    return f"{', '.join(names)}: of an unknown class, so this is an upper estimate"
 
 
 def show_sizes(sizes: Sequence[SizeFit], model: str, out: Console) -> None:
     """Whether a model fits at several sizes: for each one the verdict, the stages, the remedy."""
     out.print("")
     if all(one.memory is None for one in sizes):
-        words = "unknown: the model's size is not known before it is here"
+        words = "unknown: the size of the model is unknown before it is downloaded"
         out.print(f"memory of {model}: {words}", markup=False, soft_wrap=True)
         return
     for one in sizes:

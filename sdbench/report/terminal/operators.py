@@ -3,12 +3,13 @@
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from sdbench.localise.localisation import Demonstration, Localisation
 from sdbench.localise.ranking import BEYOND, JudgedCall, OperatorGroup
-from sdbench.words import duration, printable
+from sdbench.report.terminal.lines import harmless, print_command, say
+from sdbench.report.terminal.tables import print_table
+from sdbench.words import duration, shell
 
 
 def localisation_json(result: Localisation, top: int) -> dict[str, Any]:
@@ -65,24 +66,55 @@ def _row(group: OperatorGroup) -> dict[str, Any]:
 
 
 def render_localisation(result: Localisation, out: Console, top: int) -> None:
-    """The table, the verdict in a sentence, the script."""
-    out.print(_table(result, top))
-    if len(result.groups) > top:
-        out.print(f"and {len(result.groups) - top} more (--top shows them)")
-    for reason, op in _reasons(result.groups[:top]).items():
-        out.print(printable(f"  {op}: {reason}"), markup=False, soft_wrap=True)
-    out.print(_verdict(result), soft_wrap=True, markup=False)
+    """The verdict, the operators that differ, the script, and how to go on.
+
+    Operators that agree with the CPU are counted; of them the nearest to its limit is named.
+    """
+    title = f"{result.device} against the CPU in {result.dtype}, {result.model}"
+    if result.simulated:
+        title += " – SIMULATED: no real device made these numbers"
+    say(out, harmless(title))
+    say(out, f"[bold {'red' if result.beyond else 'default'}]{harmless(_verdict(result))}[/]")
+    shown = result.beyond[:top]
+    if shown:
+        print_table(_table(shown), out)
+    if len(result.beyond) > len(shown):
+        out.print(f"and {len(result.beyond) - len(shown)} more (--top shows them)")
+    for reason, op in _reasons(shown).items():
+        say(out, harmless(f"{op}: {reason}"), lead="  ")
+    if not result.beyond and result.groups:
+        say(out, harmless(_nearest_words(result.groups[0])))
     left_out = ", ".join(f"{count} {reason}" for reason, count in result.skipped.items())
-    out.print(
+    words = (
         f"{len(result.judged)} calls compared in {duration(result.duration_s)}. "
-        f"Not compared: {left_out or 'none'}.",
-        soft_wrap=True,
-        markup=False,
+        f"Not compared: {left_out or 'none'}."
     )
+    say(out, harmless(words))
     for note in result.notes:
-        out.print(f"Note: {note}", soft_wrap=True, markup=False)
+        say(out, harmless(note), lead="Note: ")
     if result.proof is not None:
-        out.print(_proof_words(result.proof), soft_wrap=True, markup=False)
+        say(out, harmless(_proof_words(result.proof)))
+    _print_next(result, out)
+
+
+def _nearest_words(group: OperatorGroup) -> str:
+    """The operator that comes nearest to its limit."""
+    call, numbers = group.worst.call, _numbers(group.worst)
+    where = call.module or "the pipeline"
+    return f"Nearest to its limit: {call.op} in {where}, {numbers[2]} times its floor."
+
+
+def _print_next(result: Localisation, out: Console) -> None:
+    if result.proof is not None:
+        out.print("Next: show the fault without sdbench, and attach the script to a bug report:")
+        print_command(out, shell("python", result.proof.script), lead="  ")
+    elif not result.beyond:
+        words = (
+            "Next, if images are wrong all the same: search with the settings with which they are. "
+            "This prints the whole command for each of them:"
+        )
+        say(out, words)
+        print_command(out, "sdbench diagnose latest", lead="  ")
 
 
 def _reasons(groups: list[OperatorGroup]) -> dict[str, str]:
@@ -90,18 +122,14 @@ def _reasons(groups: list[OperatorGroup]) -> dict[str, str]:
     return {group.worst.reason: group.worst.call.op for group in groups if group.worst.reason}
 
 
-def _table(result: Localisation, top: int) -> Table:
-    title = f"{result.device} against the CPU in {result.dtype}, {result.model}"
-    if result.simulated:
-        title += " – SIMULATED: no real device made these numbers"
-    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+def _table(groups: list[OperatorGroup]) -> Table:
+    table = Table(show_edge=False, pad_edge=False)
     for column in ("operator", "module", "class"):
         table.add_column(column, overflow="fold")
     for column in ("wrong calls", "call", "shape", "strides", "error", "floor", "ratio"):
-        table.add_column(column, justify="right")
-    for group in result.groups[:top]:
-        style = "red" if group.beyond else None
-        table.add_row(*(escape(printable(cell)) for cell in _cells(group)), style=style)
+        table.add_column(column, justify="right", no_wrap=True)
+    for group in groups:
+        table.add_row(*(harmless(cell) for cell in _cells(group)), style="red")
     return table
 
 
@@ -135,12 +163,14 @@ def _numbers(entry: JudgedCall) -> list[str]:
 def _verdict(result: Localisation) -> str:
     device = result.device
     words = f"No operator is beyond {BEYOND:g}× its floor: {device} computes like the CPU."
+    if not result.complete and not result.beyond:
+        words = f"No operator that was compared is beyond {BEYOND:g}× its floor."
     if result.beyond:
         names = ", ".join(dict.fromkeys(group.worst.call.op for group in result.beyond))
         words = f"{result.beyond[0].worst.call.op} is {result.where}. "
-        words += f"Beyond {BEYOND:g}× their floor: {names}."
+        words += f"Above {BEYOND:g}× their floor: {names}."
     if not result.complete:
-        words += " Not all was compared: too many calls ended the process."
+        words += " Not all calls were compared: too many crashed the process."
     return words
 
 
@@ -149,10 +179,10 @@ def _operands_word(proof: Demonstration) -> str:
 
 
 def _proof_words(proof: Demonstration) -> str:
-    beside = " and its operands beside it" if proof.carried else ""
+    beside = " and its operands next to it" if proof.carried else ""
     words = {
         "shown": "It was run and shows the fault.",
-        "not-shown": "It was run and does not show the fault: that may depend on what came before.",
-        "not-run": "It could not be run to its end here.",
+        "not-shown": "It was run and does not show the fault, which may depend on earlier calls.",
+        "not-run": "It could not be completed here.",
     }
     return f"Script for a bug report: {proof.script}{beside}. {words[proof.shown]}"

@@ -5,9 +5,14 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.markup import escape
 
+from sdbench.analysis.case_words import case_words
+from sdbench.analysis.iterations import iterations_words
 from sdbench.analysis.run_summary import CaseSummary
-from sdbench.report.terminal.tables import case_table, harmless, print_lines, print_table
+from sdbench.report.terminal.diagnosis import finding_words
+from sdbench.report.terminal.lines import harmless, print_command, print_lines, say
+from sdbench.report.terminal.tables import case_table, print_table
 from sdbench.report.view import Advice, CaseView, RunReport, Tone
+from sdbench.report.view.finding_words import CLAIM_VERDICTS
 from sdbench.report.view.headline import measurable_gains
 from sdbench.report.view.notes import notes_of
 from sdbench.report.view.passes import passes_sentence, sustained_lines
@@ -24,6 +29,7 @@ MAX_LINES = 40
 _TABLE_HEAD = 2  # names and a rule
 _FEWEST_ROWS = 6
 _FEWEST_REMARKS = 4
+_LEAD = len("machine  ")  # as wide as the longest name of a line
 _STYLES: dict[Tone, str] = {"good": "green", "warning": "yellow", "bad": "red", "unknown": "dim"}
 Lines = list[tuple[str, str]]
 """Two columns, the second with markup."""
@@ -37,8 +43,8 @@ def render_overview(
     ``head`` are the lines that say what ran; ``everything`` prints more than one screen.
     """
     top = [*((what, harmless(about)) for what, about in head), *_verdict(story)]
-    bottom = [*_use(story), *_claims(story), *_state(story), ("more", _more(path))]
-    room = MAX_LINES - len(top) - len(bottom) - _TABLE_HEAD
+    bottom, more = [*_use(story), *_claims(story), *_state(story)], _more(story, path)
+    room = MAX_LINES - len(top) - len(bottom) - len(more) - _TABLE_HEAD
     remarks = [*_remarks(story)]
     cells = story.cells
     if everything:
@@ -54,8 +60,10 @@ def render_overview(
     if len(shown) < len(cells):
         console.print(f"and {counted(len(cells) - len(shown), 'more case')}: --all shows them")
     for line in _fitting(remarks, left_for_remarks):
-        console.print(f"  {line}", soft_wrap=True)
+        say(console, line, lead="  ")
     print_lines(bottom, console)
+    for number, command in enumerate(more):
+        print_command(console, command, lead=f"[bold]{'' if number else 'more':<{_LEAD}}[/]")
 
 
 def _verdict(story: RunReport) -> Iterator[tuple[str, str]]:
@@ -79,9 +87,8 @@ def _remarks(story: RunReport) -> Iterator[str]:
         finding = reported.finding
         if finding.severity != "info":
             style = _STYLES[reported.tone]
-            what_next = f" {finding.remedy}" if finding.code == "unfinished" else ""
-            words = harmless(f"{finding.sentence}{what_next}")
-            yield f"[{style}]{finding.severity} {finding.code}[/]  {words}"
+            next_step = f" {harmless(finding.remedy)}" if finding.code == "unfinished" else ""
+            yield f"[{style}]{finding.severity}[/]  {finding_words(finding)}{next_step}"
     yield from (f"[yellow]![/] {escape(line)}" for line in disturbed_lines(story.summary))
     yield from map(escape, case_remarks(story.summary, story.summary.cases))
     yield from map(escape, not_checked_lines(story.summary))
@@ -90,18 +97,32 @@ def _remarks(story: RunReport) -> Iterator[str]:
 def _use(story: RunReport) -> Iterator[tuple[str, str]]:
     """What to use, with what the choice gains; else why nothing can be said."""
     head = story.headline
-    for advice in head.advice[:4]:
-        yield "use", harmless(_advice_words(advice))
-    for reason in head.no_advice[:2]:
+    for words in _advice_lines(head.advice)[:4]:
+        yield "use", harmless(words)
+    for reason in list(dict.fromkeys(head.no_advice))[:2]:
         yield "use", harmless(reason)
     if not head.advice and not head.no_advice:
         yield "use", harmless(story.diagnosis.recommendation.sentence)
 
 
-def _advice_words(advice: Advice) -> str:
+def _advice_lines(advice: Sequence[Advice]) -> list[str]:
+    """One line for each choice; what is best for one picture and for many is one line."""
+    purposes: dict[tuple[str, str], list[str]] = {}
+    for one in advice:
+        purposes.setdefault((one.choice.case_id, one.choice.arm), []).append(one.purpose)
+    first = {(one.choice.case_id, one.choice.arm): one for one in reversed(advice)}
+    return [
+        _advice_words(first[key], named[0] if len(named) == 1 else "one picture or many")
+        for key, named in purposes.items()
+    ]
+
+
+def _advice_words(advice: Advice, purpose: str) -> str:
     choice = advice.choice
-    words = f"{choice.case.resolution}, {advice.purpose}: {advice.settings}"
+    words = f"{choice.case.resolution}, {purpose}: {advice.settings}"
     words += f" – {seconds(choice.seconds_per_picture)} a picture"
+    if choice.iterations_per_second is not None:
+        words += f", {iterations_words(choice.iterations_per_second)}"
     if choice.peak_memory_bytes is not None:
         words += f", {size(choice.peak_memory_bytes)}"
     return "; ".join([words, *measurable_gains(choice)[:1]])
@@ -117,13 +138,16 @@ def _claims(story: RunReport) -> Iterator[tuple[str, str]]:
     tested = dict.fromkeys(claim.id for claim in reported)
     can = "can be" if len(ids) > 1 else "could be"
     words = f"{len(tested)} of {len(ids)} documented claims {can} tested on {story.summary.device}"
+    several = len({claim.stack for claim in claims}) > 1
     verdicts: dict[str, list[str]] = {}
     for claim in reported:
-        verdicts.setdefault(claim.verdict, []).append(claim.id)
+        stack = f" [{claim.stack}]" if several else ""
+        words_of = verdicts.setdefault(CLAIM_VERDICTS[claim.verdict], [])
+        words_of.append(f"({claim.id}) {claim.title}{stack}")
     each = "; ".join(
-        f"{', '.join(dict.fromkeys(of))} {verdict}" for verdict, of in verdicts.items()
+        f"{verdict}: {', '.join(dict.fromkeys(named))}" for verdict, named in verdicts.items()
     )
-    words += f": {each}"
+    words += f"; {each}"
     if len(reported) == 1:
         words += f" – {reported[0].sentence}"
     yield "claims", harmless(words)
@@ -143,9 +167,14 @@ def _state(story: RunReport) -> Iterator[tuple[str, str]]:
         yield "note", line
 
 
-def _more(path: str) -> str:
-    where = harmless(shell(path))
-    return f"sdbench show {where} CASE · sdbench diagnose {where} · sdbench report {where}"
+def _more(story: RunReport, path: str) -> list[str]:
+    """Where to go on; the case is one that a finding is about, else the first."""
+    above_info = [one for one in story.findings if one.finding.severity != "info" and one.names]
+    ids = [case_id for one in above_info for case_id in one.finding.case_ids]
+    cases = [cell.summary.case for cell in story.cells]
+    cases = [case for case in cases if case.case_id in ids[:1]] or cases
+    of_case = [shell("sdbench", "show", path, case_words(case)) for case in cases[:1]]
+    return [*of_case, *(shell("sdbench", verb, path) for verb in ("diagnose", "report"))]
 
 
 def _chosen_rows(cells: Sequence[CaseView], room: int) -> list[CaseSummary]:

@@ -11,9 +11,10 @@ from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.resolve import OFFLINE
 from sdbench.plan.config import UntilDecided
 from sdbench.records import Plan
+from sdbench.report.terminal.lines import render_lines
 from sdbench.report.terminal.memory_page import fit_sentence, show_bars
-from sdbench.report.terminal.tables import render_lines
 from sdbench.runner.prepare import Prepared
+from sdbench.runner.start_warnings import slowdown_of, warnings_of
 from sdbench.stats import LOOKS, MIN_PROCESSES
 from sdbench.words import counted, duration, machine_words, size
 
@@ -38,11 +39,11 @@ def introduce(prepared: Prepared, remarks: Console) -> None:
     """The first lines: what, where, how long, how much, and that nothing is sent anywhere."""
     config, plan = prepared.config, prepared.plan
     skipped = sum(planned.skip_reason is not None for planned in plan.cases)
-    arms = f" × {len(plan.arms)} arms" if len(plan.arms) > 1 else ""
+    arms = f" × {len(plan.arms)} variants" if len(plan.arms) > 1 else ""
     processes = f"{counted(len(plan.slots), 'process', 'processes')}: "
     processes += f"{counted(len(plan.cases) - skipped, 'case')}{arms}"
     processes += f" × {config.fewest_processes}" if config.fewest_processes > 1 else ""
-    machine = machine_words(prepared.machine, unknown="a machine that does not tell its chip")
+    machine = machine_words(prepared.machine, unknown="a machine of unknown processor")
     lines = [
         ("plan", f"{config.name} – {processes}" + (f", {skipped} skipped" if skipped else "")),
         ("machine", machine),
@@ -56,25 +57,27 @@ def introduce(prepared: Prepared, remarks: Console) -> None:
         lines.insert(1, ("until", _until_words(config.until_decided)))
     render_lines(lines, remarks)
     show_bars(prepared.memory, plan, remarks)
+    for warning in warnings_of(prepared):
+        remarks.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
     for hint in (*prepared.remarks, *_hints(prepared)):
         remarks.print(f"note: {hint}", markup=False, soft_wrap=True)
     if prepared.facts.simulated:
-        remarks.print("SIMULATED: what is said of the machine comes from a recording")
+        remarks.print("SIMULATED: the facts about the machine come from a recording")
     for flag, cases in _flags(plan).items():
         remarks.print(
             f"known: {flag}, in {cases} of {len(plan.cases)} cases", markup=False, soft_wrap=True
         )
     if prepared.model.name not in OFFLINE:
-        remarks.print("No safety checker is loaded: it returns black pictures, which hide faults.")
+        remarks.print("No safety checker is loaded: it returns black images, which hide faults.")
     if config.reference.budget_s:
         remarks.print(
-            "Afterwards the CPU makes the pictures to compare with, where they are not known yet: "
-            f"at most {duration(config.reference.budget_s)} (reference.budget_s)."
+            "Afterwards the CPU makes the missing reference images: at most "
+            f"{duration(config.reference.budget_s)} (reference.budget_s)."
         )
     nothing = "" if prepared.model.download else "Nothing is downloaded; "
     remarks.print(
-        f"{nothing}{'n' if nothing else 'N'}othing leaves this machine. "
-        "Ctrl-C stops and keeps everything measured."
+        f"{nothing}{'n' if nothing else 'N'}othing leaves this machine. Ctrl-C stops and keeps all "
+        "measurements."
     )
 
 
@@ -86,14 +89,14 @@ def _hints(prepared: Prepared) -> list[str]:
     hints = []
     if config.fewest_processes < MIN_PROCESSES:
         hints.append(
-            f"with replicates = {config.fewest_processes} there are figures and no verdicts: "
+            f"with replicates = {config.fewest_processes} there are measurements without verdicts: "
             "--until-decided, or --set replicates=8"
         )
     if passes < _PASSES_TO_COMPARE:
         auto = " of a case" if config.passes == "auto" else ""
         hints.append(
-            f"with {passes} passes{auto} one disturbed pass decides what a process counts for: "
-            f"--set passes={_PASSES_TO_COMPARE} finds changes far more often"
+            f"with {passes} passes{auto} one disturbed pass can determine the result of a process: "
+            f"--set passes={_PASSES_TO_COMPARE} detects changes far more often"
         )
     return hints
 
@@ -109,7 +112,7 @@ def _model_words(prepared: Prepared) -> str:
     if source.name in SYNTHETIC:
         words += ", random by design (the real architecture, no download)"
     if source.name in BUILTIN:
-        words += ", trained, in the package: its pictures can be checked against the prompt"
+        words += ", trained, in the package: its images can be checked against the prompt"
     if source.must_be_built:
         words += "; made now, once"
     return words
@@ -132,16 +135,19 @@ def _until_words(until: UntilDecided) -> str:
     counts = f"{', '.join(looks)} and {last}" if looks else last
     return (
         f"every comparison by {until.by} is decided (a difference counts from "
-        f"{until.threshold:.0%} on): looks after {counts} processes a case and arm"
+        f"{until.threshold:.0%} on): analyses after {counts} processes per case and variant"
     )
 
 
 def _cost_words(prepared: Prepared) -> str:
     least, most = prepared.estimate, prepared.at_most
     limit = prepared.config.max_minutes
-    words = f"about {duration(least.duration_s)}"
+    factor = slowdown_of(prepared)
+    words = f"about {duration(factor * least.duration_s)}"
     if most.duration_s > least.duration_s:
-        words = f"at least {words}, at most {duration(most.duration_s)}"
+        words = f"at least {words}, at most {duration(factor * most.duration_s)}"
+    if factor > 1:
+        words += f" under the load of this moment ({duration(least.duration_s)} without it)"
     words += f", never more than {limit:g} min" if limit else ""
     return f"{words}; {size(most.disk_bytes)} of disk (rough estimates)"
 
@@ -160,9 +166,7 @@ def show_plan(prepared: Prepared, out: Console) -> None:
         out.print(f"  and {more:,} more processes (all of them: --json)")
     until = prepared.config.until_decided
     if until is not None and until.max_processes > prepared.config.fewest_processes:
-        out.print(
-            f"  and on in the same way, to at most block {until.max_processes}, until decided"
-        )
+        out.print(f"  and so on, to at most block {until.max_processes}, until decided")
     remarks = [*_plan_remarks(plan)]
     for line in remarks[:_SHOWN_PROCESSES]:
         out.print(f"  {line}", markup=False)

@@ -56,7 +56,7 @@ class ScreenWatcher:
         self._bar.stop()
 
     def checked(self, check: Preflight) -> None:
-        """Say how the small picture before the run came out."""
+        """Say how the small image before the run came out."""
         self._console.print(
             f"check: {check_words(check)}",
             style="bold red" if check.wrong else None,
@@ -103,11 +103,11 @@ class ScreenWatcher:
         if not self._comparing:
             self._comparing = True
             self._console.print(
-                "Measured. Now the CPU makes the pictures to compare with, once: about "
-                f"{duration(remaining_s)}. Ctrl-C goes without.",
+                "Measured. Now the CPU makes the reference images, once: about "
+                f"{duration(remaining_s)}. Ctrl-C skips this.",
                 highlight=False,
             )
-        self._words = "the CPU's pictures"
+        self._words = "the CPU's images"
         self.tick(doing, remaining_s)
 
     def slot_ends(self, replicate: Replicate, done: int, total: int) -> None:
@@ -118,7 +118,7 @@ class ScreenWatcher:
             return
         steady = per_picture(replicate.steady_median_s, int(self._run.config["images"]))
         outcome = OUTCOME_WORDS[replicate.outcome]
-        detail = f", {seconds(steady)} a picture" if steady is not None else ""
+        detail = f", {seconds(steady)} per image" if steady is not None else ""
         if replicate.passes_stopped not in (None, "asked"):
             detail += f", {replicate_words(replicate)}"
         held_up = "; ".join(disturbances(replicate))
@@ -136,7 +136,7 @@ class ScreenWatcher:
         figure = seconds(per_picture(pass_s, int(self._run.config["images"])))
         case = self._run.plan.planned(slot.case_id).case
         self._console.print(
-            f"first figure, after {duration(elapsed_s)}: {figure} a picture ({case_words(case)}; "
+            f"first figure, after {duration(elapsed_s)}: {figure} per image ({case_words(case)}; "
             "a first pass, and later ones are usually faster)",
             markup=False,
             highlight=False,
@@ -151,8 +151,8 @@ class ScreenWatcher:
             summary = summary_of(LoadedRun(Path(self._path), self._run, [], replicates))
             render_summary(summary, self._console, first_look=True)
             self._console.print(
-                f"Took {duration(elapsed_s)} so far; by these times about {duration(remaining_s)} "
-                f"more to measure, {duration(elapsed_s + remaining_s)} in all.",
+                f"Took {duration(elapsed_s)} so far; about {duration(remaining_s)} more to measure "
+                f"according to these times, {duration(elapsed_s + remaining_s)} in total.",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -164,8 +164,8 @@ class ScreenWatcher:
         if looked.next_look is None:
             return
         self._blocks = looked.next_look
-        longest = f", and {duration(at_most_s)} at most in all" if at_most_s > next_s else ""
+        longest = f", and {duration(at_most_s)} at most in total" if at_most_s > next_s else ""
         self._console.print(
-            f"  goes on to {looked.next_look} processes: about {duration(next_s)}{longest}.",
+            f"  continues to {looked.next_look} processes: about {duration(next_s)}{longest}.",
             highlight=False,
         )

@@ -3,34 +3,41 @@
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 
 from sdbench.analysis.cut_prompts import cut_sentences, measured_prompts
 from sdbench.analysis.run_summary import RunSummary, TimeShares
 from sdbench.diagnosis.diagnose import above
+from sdbench.diagnosis.result import Diagnosis
 from sdbench.plan.cost import estimate_run
 from sdbench.process.import_failures import ImportFailure
 from sdbench.records import Run
 from sdbench.report.terminal.tables import render_summary
 from sdbench.report.view import diagnosed
 from sdbench.report.view.telemetry_words import prediction_lines
+from sdbench.report.view.use_words import use_lines
 from sdbench.runner.prepare import Prepared
 from sdbench.runner.request import DEFAULT_CONFIG
 from sdbench.runner.session import SessionResult
 from sdbench.runs import load_run
-from sdbench.words import counted, duration, shell
+from sdbench.words import counted, duration, printable, shell
 
 _DOCS_CONFIG = "mps-docs"
 _SHOWN_PICTURES = 4
 
 
 def show_table(sat: SessionResult, run: Run, out: Console) -> None:
-    render_summary(sat.summary, out)
+    """What to use, then the table, then what there is to know about both and where to read on."""
+    diagnosis = diagnosed(load_run(Path(sat.summary.path)))
+    for line in use_lines(diagnosis.recommendation, run):
+        out.print(printable(line), style="bold", markup=False, soft_wrap=True)
+    _show_reached(sat.summary, out)
     if not run.model.trained:
         out.print(
-            f"Pictures are noise by design: {run.model.name} has random weights "
-            "(time and memory are the real architecture's). So “same as CPU” says nothing "
-            "about numbers too large for float16, which real weights may bring."
+            f"Images are noise by design: {run.model.name} has random weights (time and memory are "
+            "the real architecture's). “Same as CPU” therefore does not exclude numbers too large "
+            "for float16, which real weights may cause."
         )
     for line in prediction_lines(sat.summary):
         out.print(f"! {line}", markup=False, soft_wrap=True)
@@ -40,11 +47,24 @@ def show_table(sat: SessionResult, run: Run, out: Console) -> None:
         out.print(line, markup=False, soft_wrap=True)
     out.print(_shares_words(sat.shares), soft_wrap=True)
     path = shell(sat.summary.path)
-    out.print(f"Results, pictures included: {sat.summary.path}", markup=False, soft_wrap=True)
-    out.print(f"Look closer: sdbench show {path} CASE", markup=False, soft_wrap=True)
+    out.print(f"Results, images included: {sat.summary.path}", markup=False, soft_wrap=True)
+    out.print(f"Details: sdbench show {path} CASE", markup=False, soft_wrap=True)
     if len(run.plan.arms) > 1 or run.config.get("until_decided"):
         out.print(f"Verdicts: sdbench compare {path}", markup=False, soft_wrap=True)
-    out.print(_findings_words(sat), soft_wrap=True)
+    out.print(_findings_words(diagnosis, sat), markup=False, soft_wrap=True)
+
+
+def _show_reached(summary: RunSummary, out: Console) -> None:
+    """The table of the cases that were begun; of the others only how many there are."""
+    not_reached = [row for row in summary.cases if row.planned and not row.replicates]
+    begun = [row for row in summary.cases if row not in not_reached]
+    if not begun:
+        render_summary(summary, out)
+        return
+    render_summary(msgspec.structs.replace(summary, cases=begun), out)
+    if not_reached:
+        words = f"{len(not_reached)} of {counted(len(summary.cases), 'case')} not reached"
+        out.print(f"{words}: sdbench resume {shell(summary.path)}", markup=False, soft_wrap=True)
 
 
 def import_words(failure: ImportFailure, summary: RunSummary) -> list[str]:
@@ -55,19 +75,19 @@ def import_words(failure: ImportFailure, summary: RunSummary) -> list[str]:
         f"sdbench: {failure.sentence}",
         *([] if failure.cause is None else [f"  {failure.cause}"]),
         f"  → {failure.remedy}",
-        f"  The whole error{before}: sdbench show {shell(summary.path)}",
+        f"  The complete error{before}: sdbench show {shell(summary.path)}",
     ]
 
 
 def _picture_words(path: Path, run: Run) -> list[str]:
-    """Where the pictures of one pass are and what they should show, for a trained model."""
+    """Where the images of one pass are and what they should show, for a trained model."""
     if not run.model.trained or run.image_to_image is not None:
         return []
     prompts = run.config["prompts"]
     for replicate in load_run(path).replicates:
         for entry in replicate.of_kind("measured"):
             return [
-                f"Picture: {path / 'images' / image.pixels_sha256}.png – "
+                f"Image: {path / 'images' / image.pixels_sha256}.png – "
                 f"{prompts[index % len(prompts)]}"
                 for index, image in enumerate(entry.images[:_SHOWN_PICTURES])
             ]
@@ -84,10 +104,8 @@ def _cut_words(path: Path, run: Run) -> list[str]:
     ]
 
 
-def _findings_words(sat: SessionResult) -> str:
+def _findings_words(diagnosis: Diagnosis, sat: SessionResult) -> str:
     """How much is wrong, and where it is said what."""
-    path = Path(sat.summary.path)
-    diagnosis = diagnosed(load_run(path))
     codes = Counter(entry.code for entry in above(diagnosis.findings))
     words = diagnosis.headline.rstrip(".")
     if codes:
@@ -95,12 +113,13 @@ def _findings_words(sat: SessionResult) -> str:
             code if count == 1 else f"{count} {code}" for code, count in codes.items()
         )
         words += f" ({counted(codes.total(), 'finding')}: {listed})"
-    return f"Diagnosis: {words}. Causes, claims and what to use: sdbench diagnose {shell(path)}"
+    command = f"sdbench diagnose {shell(sat.summary.path)}"
+    return f"Diagnosis: {words}. Causes, claims and code to use: {command}"
 
 
 def _shares_words(shares: TimeShares) -> str:
     parts = (
-        ("making pictures", shares.passes_s),
+        ("making images", shares.passes_s),
         ("loading the model", shares.load_s),
         ("importing torch in each process", shares.import_s),
         ("waiting for the machine", shares.waited_s),

@@ -1,18 +1,20 @@
 """The tables and sentences a person sees."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
-from rich.measure import Measurement
-from rich.padding import Padding
+from rich.table import Column as RichColumn
 from rich.table import Table
 
 from sdbench.analysis.case_words import OUTCOME_WORDS, case_words
+from sdbench.analysis.iterations import iterations_per_second, iterations_words
 from sdbench.analysis.no_effect import marked
 from sdbench.analysis.run_summary import CaseSummary, RunSummary, per_picture
 from sdbench.records import Outcome
+from sdbench.report.terminal.lines import columns_of, harmless, plain, say
 from sdbench.report.view.efficiency_words import efficiency_sentence
 from sdbench.report.view.passes import passes_sentence, sustained_lines
 from sdbench.report.view.summary_words import (
@@ -39,7 +41,9 @@ _LAYOUTS: dict[Layout, dict[str, Any]] = {
 }
 _OUTCOME_STYLE: dict[Outcome, str] = {"ok": "green", "skipped": "dim"}
 
-_ANY_WIDTH = 10_000
+_BETWEEN_COLUMNS = 3  # a blank, a line, a blank
+_INDENT = 2
+_FOLDED_WIDTH = 20
 
 
 def render_summary(summary: RunSummary, console: Console, *, first_look: bool = False) -> None:
@@ -83,21 +87,22 @@ def case_table(
     title: str | None = None,
     chosen: Collection[tuple[str, str]] = (),
 ) -> Table:
-    """A line for each of these rows of a summary; ``chosen`` (case id, arm) are what to use."""
+    """A line for each of these rows of a summary; ``chosen`` (case id, variant) are what to use."""
     arms, images = {row.arm for row in summary.cases}, summary.images
     columns: list[Column[CaseSummary]] = [
         ("case", "folded", lambda row: escape(_name(row))),
-        ("arm", "text", lambda row: harmless(row.arm)),
+        ("variant", "text", lambda row: harmless(row.arm)),
         ("outcome", "text", _outcome),
         ("s/picture", "figure", lambda row: _time(row, images)),
+        ("it/s", "figure", lambda row: _rate(row, images)),
         ("first pass", "figure", lambda row: seconds(per_picture(row.first_pass_s, images))),
         ("95% interval", "figure", lambda row: interval_words(row.latency_s.ci95, images)),
         ("peak memory", "figure", lambda row: size(row.peak_memory_bytes)),
         ("swap", "figure", lambda row: size(row.swap_delta_bytes)),
-        ("picture", "text", picture_words),
+        ("image", "text", picture_words),
         ("use", "text", lambda row: "●" if row.key in chosen else ""),
     ]
-    return table_of(rows, columns, title, {"arm": len(arms) > 1, "use": bool(chosen)})
+    return table_of(rows, columns, title, {"variant": len(arms) > 1, "use": bool(chosen)})
 
 
 def _name(row: CaseSummary) -> str:
@@ -112,9 +117,14 @@ def _time(row: CaseSummary, images: int) -> str:
     return seconds(per_picture(row.latency_s.median, images)) + (" !" if row.disturbed else "")
 
 
-def harmless(text: str) -> str:
-    """Text of others, in which no markup and no terminal escape takes effect."""
-    return escape(printable(text))
+def _rate(row: CaseSummary, images: int) -> str:
+    seconds_per_picture = per_picture(row.latency_s.median, images)
+    return rate_figure(iterations_per_second(row.steps, seconds_per_picture))
+
+
+def rate_figure(per_second: float | None) -> str:
+    """``37.4``, under the heading it/s."""
+    return iterations_words(per_second).removesuffix(" it/s")
 
 
 def table_of(
@@ -123,7 +133,8 @@ def table_of(
     title: str | None = None,
     shown: Mapping[str, bool] = {},
 ) -> Table:
-    """A line a row, without the columns for which ``shown`` is False; the title may hold markup."""
+    """A line per row, without the columns for which ``shown`` is False; the title may
+    hold markup."""
     columns = [column for column in columns if shown.get(column[0], True)]
     table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
     for name, layout, _ in columns:
@@ -135,9 +146,7 @@ def table_of(
 
 def print_table(table: Table, console: Console) -> None:
     """The table where it fits; on a narrower screen a block a row, so that no number is cut off."""
-    unbounded = console.options.update(max_width=_ANY_WIDTH)
-    needed = Measurement.get(console, unbounded, table).minimum
-    if needed <= console.width:
+    if fit_table(table, console.width):
         console.print(table)
         return
     if table.title:
@@ -145,18 +154,55 @@ def print_table(table: Table, console: Console) -> None:
     columns = [(str(column.header), [*column.cells]) for column in table.columns]
     for number in range(table.row_count):
         name, *reported = [(header, str(cells[number])) for header, cells in columns]
-        console.print(f"[bold]{name[1]}[/]")
+        console.print(f"[bold]{name[1]}[/]", soft_wrap=True)
         words = [f"{header} {value}" for header, value in reported if value not in ("", "–")]
-        console.print(Padding(" · ".join(words), (0, 0, 0, 2)))
+        for line in _filled(words, console.width - _INDENT):
+            say(console, line, lead=" " * _INDENT)
 
 
-def render_lines(lines: Iterable[tuple[str, str]], console: Console) -> None:
-    """Two columns: what, and what about it."""
-    print_lines([(what, harmless(about)) for what, about in lines], console)
+def fit_table(table: Table, width: int) -> bool:
+    """Give the columns widths with which the table fits, and say whether it does.
+
+    Only columns of text get narrower, down to their longest word and half of their longest cell
+    (those that fold further, wherever a word is), first where that wraps the fewest cells.
+    """
+    texts = [[str(column.header), *map(str, column.cells)] for column in table.columns]
+    lengths = [[*map(columns_of, cells)] for cells in texts]
+    widths = [*map(max, lengths)]
+    least = [*map(_least_width, table.columns, texts, widths)]
+    room = width - _BETWEEN_COLUMNS * (len(widths) - 1)
+    if sum(least) > room:
+        return False
+    while sum(widths) > room:
+        index = min(
+            (index for index, most in enumerate(widths) if most > least[index]),
+            key=lambda index: sum(length >= widths[index] for length in lengths[index]),
+        )
+        widths[index] -= 1
+    for column, most in zip(table.columns, widths, strict=True):
+        column.width = most
+    return True
 
 
-def print_lines(lines: Sequence[tuple[str, str]], console: Console) -> None:
-    """As :func:`render_lines`, the second column in rich's markup."""
-    width = max((len(what) for what, _ in lines), default=0)
-    for what, about in lines:
-        console.print(f"[bold]{what:<{width}}[/]  {about}", soft_wrap=True)
+def _least_width(column: RichColumn, cells: Sequence[str], most: int) -> int:
+    if column.no_wrap:
+        return most
+    least = max(_longest_word(cells), -(-most // 2))
+    return min(least, _FOLDED_WIDTH) if column.overflow == "fold" else least
+
+
+def _longest_word(cells: Iterable[str]) -> int:
+    return max((cell_len(word) for cell in cells for word in plain(cell).split()), default=0)
+
+
+def _filled(words: Sequence[str], width: int) -> Iterator[str]:
+    """As many of these a line as fit, separated by dots; none is broken if it fits a line."""
+    line = ""
+    for word in words:
+        longer = f"{line} · {word}" if line else word
+        if line and columns_of(longer) > width:
+            yield line
+            longer = word
+        line = longer
+    if line:
+        yield line

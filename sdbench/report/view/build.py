@@ -1,7 +1,7 @@
 """From loaded runs to a story: reads what runs have kept, then lays it out.
 
 Findings, recommendation and verdicts are ``insight``'s, times and outcomes ``summary``'s, ratios
-``comparison``'s; here they are only put beside each other.
+``comparison``'s; here they are only combined.
 """
 
 import dataclasses
@@ -144,7 +144,7 @@ def _title(runs: Sequence[LoadedRun]) -> str:
 
 
 def _comparisons(runs: Sequence[LoadedRun]) -> Comparisons:
-    """Every later run against the first; of a run with several arms, the arms."""
+    """Every later run against the first; of a run with several variants, the variants."""
     shown: list[Comparison] = []
     refused: list[str] = []
     for loaded in runs:

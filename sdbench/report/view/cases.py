@@ -1,4 +1,4 @@
-"""The matrix: every case in every arm, its processes beside it, in seconds a picture."""
+"""The matrix: every case in every variant, with its processes, in seconds per image."""
 
 import math
 from collections.abc import Collection, Iterator, Sequence
@@ -11,6 +11,7 @@ from sdbench.analysis.run_summary import CaseSummary, disturbances, per_picture
 from sdbench.analysis.telemetry import WAIT_WORDS
 from sdbench.records import Case, Replicate, RowKey
 from sdbench.report.view.model import CaseView, ProcessTimes, Tone
+from sdbench.report.view.speed import steps_of
 from sdbench.report.view.summary_words import picture_words
 from sdbench.report.view.telemetry_words import predicted_words
 from sdbench.stats import tukey_outliers
@@ -73,6 +74,7 @@ def _case_view(
         ],
         memory_words=size(summary.peak_memory_bytes) + predicted_words(summary),
         no_effect=no_effect_words(summary.case, summary.no_effect),
+        steps=steps_of(row.run, summary.case),
     )
 
 
@@ -81,7 +83,7 @@ def _tone(summary: CaseSummary) -> Tone:
         return "unknown"
     if summary.outcome != "ok" or summary.correct == "broken":
         return "bad"
-    if summary.content == "wrong":  # where the CPU's picture is so too it is the model
+    if summary.content == "wrong":  # where the CPU's image is so too it is the model
         return "bad" if summary.correct == "unknown" else "warning"
     if summary.correct == "drift":
         return "warning"
@@ -110,9 +112,9 @@ def _remarks(entry: Replicate, outlier: str | None) -> Iterator[str]:
     if entry.outcome != "ok":
         yield f"{OUTCOME_WORDS[entry.outcome]}{f': {entry.reason}' if entry.reason else ''}"
     if outlier is not None:
-        yield f"stands apart from the others ({outlier}); it counts"
+        yield f"an outlier ({outlier}), which still counts"
     if entry.cold_cache:
-        yield "the first of its stack: cold caches"
+        yield "the first of its environment: cold caches"
     yield from (
         f"disturbed: {why}{'; it does not count' if entry.slept else ''}"
         for why in disturbances(entry)

@@ -8,18 +8,20 @@ from sdbench.analysis.reasons import UNLIKE, explain
 from sdbench.analysis.run_summary import per_picture
 from sdbench.comparison.result import CaseComparison, Comparison, SideInfo
 from sdbench.comparison.sentence import VERDICT_WORDS as VERDICT_WORDS
+from sdbench.comparison.sentence import change_words as change_words
 from sdbench.comparison.sentence import verdict_words as verdict_words
 from sdbench.records import InterimAnalysis, InterimCase
 from sdbench.words import memory_words, seconds, size
 
-_TIMES_FROM = 2.0
-_TENTHS_BELOW = 0.1
-
 
 def side_lines(comparison: Comparison) -> Iterator[tuple[str, str]]:
-    yield "base", side_words(comparison.base, comparison.by)
-    for side in comparison.new:
-        yield "new", side_words(side, comparison.by)
+    sides = [("base", comparison.base), *(("new", side) for side in comparison.new)]
+    several = len({side.work for _, side in sides}) > 1
+    for what, side in sides:
+        work = f": {side.work}" if several and side.work else ""
+        yield what, f"{side_words(side, comparison.by)}{work}"
+    if not several and comparison.base.work:
+        yield "work", comparison.base.work
     if comparison.by is not None:
         yield "by", comparison.by
     for machine in comparison.machines:
@@ -50,12 +52,47 @@ def picture_time(value: float | None, case: CaseComparison) -> str:
     return seconds(per_picture(value, case.images))
 
 
+def picture_times(case: CaseComparison) -> str:
+    """``1.96 → 1.09 s``: seconds a picture of both sides."""
+    base, new = picture_time(case.base_s, case), picture_time(case.new_s, case)
+    return f"{base if new == '–' else base.removesuffix(' s')} → {new}"
+
+
 def ratio_words(value: float | None) -> str:
     return "–" if value is None else f"×{value:.3f}"
 
 
 def ratio_interval_words(bounds: tuple[float, float] | None) -> str:
     return "–" if bounds is None else f"{bounds[0]:.3f}–{bounds[1]:.3f}"
+
+
+def ratio_and_interval_words(case: CaseComparison) -> str:
+    """``×0.584 (0.538–0.633)``."""
+    bounds = case.ci99 or case.ci95
+    words = ratio_words(case.ratio)
+    return words if bounds is None else f"{words} ({ratio_interval_words(bounds)})"
+
+
+def decided_words(case: CaseComparison) -> list[str]:
+    """``26% less time`` of a case that is faster or slower; nothing of one that is neither."""
+    if case.ratio is None or case.verdict not in ("faster", "slower"):
+        return []
+    return [change_words(case.ratio, "time")]
+
+
+def change_lines(comparison: Comparison) -> Iterator[str]:
+    """Apart from the time of later passes, what is decided to differ in which case."""
+    for case in comparison.cases:
+        changes = []
+        if case.first_pass.verdict in ("faster", "slower"):
+            changes.append(f"first pass {first_pass_words(case)}")
+        if case.peak_memory.verdict in ("less", "more"):
+            changes.append(f"peak memory {memory_words_of(case)}")
+        pictures = case.correct.base, case.correct.new
+        if None not in pictures and pictures != ("match", "match"):
+            changes.append(f"picture {picture_words_of(case)}")
+        if changes:
+            yield f"{case_name(case)}: {', '.join(changes)}"
 
 
 def first_pass_words(case: CaseComparison) -> str:
@@ -78,15 +115,6 @@ def _change(ratio: float | None, verdict: str, of: str = "") -> str:
     return change_words(ratio, of)
 
 
-def change_words(ratio: float, of: str = "") -> str:
-    """``26% less time`` of 0.74, ``80% more time`` of 1.8, ``2.5 times the time`` of 2.5."""
-    unit = f" {of}" if of else ""
-    if ratio >= _TIMES_FROM:
-        return f"{ratio:.3g} times{f' the {of}' if of else ' as much'}"
-    digits = 1 if abs(ratio - 1) < _TENTHS_BELOW else 0
-    return f"{abs(ratio - 1):.{digits}%} {'less' if ratio < 1 else 'more'}{unit}"
-
-
 def picture_words_of(case: CaseComparison) -> str:
     sides = [
         CORRECT_WORDS.get(side, "–") if side else "–"  # type: ignore[call-overload]
@@ -102,23 +130,23 @@ def remark_lines(comparison: Comparison) -> Iterator[str]:
         reported = bool(UNLIKE & {*case.refused})  # by the sentence below, once for all
         words = "" if reported and len(comparison.cases) > 1 else case.explanation or ""
         if case.more_processes:
-            words += f"; about {case.more_processes} more processes a side would tell"
+            words += f"; about {case.more_processes} more processes per side would decide it"
         if case.more_machines:
-            words += f"; about {case.more_machines} more machines would tell"
+            words += f"; about {case.more_machines} more machines would decide it"
         if words:
             verdict = "" if case.machines else f"{VERDICT_WORDS[case.verdict]} – "
             yield f"{name}: {verdict}{words}"
         for outlier in case.outliers:
             yield (
-                f"{name}: run {run_number(outlier.replicate_id)} of the {outlier.side} side stands "
-                f"apart with {picture_time(outlier.median_s, case)} a picture ({outlier.degree}); "
-                "it counts"
+                f"{name}: run {run_number(outlier.replicate_id)} of the {outlier.side} side is an "
+                f"outlier with {picture_time(outlier.median_s, case)} per image "
+                f"({outlier.degree}); it still counts"
             )
         if case.mended:
             yield f"{name}: fixed: this case now completes"
         if case.regression == "ended-worse":
             where = " on a machine" if case.machines else ""
-            yield f"{name}: got worse – {explain([f'{case.outcome.new}-in-new'])}{where}"
+            yield f"{name}: became worse – {explain([f'{case.outcome.new}-in-new'])}{where}"
 
 
 def case_name(case: CaseComparison) -> str:
@@ -140,7 +168,7 @@ def look_lines(looked: InterimAnalysis) -> list[str]:
     words = f"look after {looked.blocks} processes, by {looked.by}: {verdicts.total()} of "
     words += f"{len(looked.cases)} decided" + (f" ({done})" if done else "")
     if looked.next_look is None and any(case.open for case in looked.cases):
-        words += "; this was the last look"
+        words += "; this was the last analysis"
     return [
         words,
         *(f"  {_looked_case(case)}" for case in looked.cases if case.verdict == "inconclusive"),
@@ -152,7 +180,9 @@ def _looked_case(case: InterimCase) -> str:
     words = f"{case.case_id}{arm} ({case.base} → {case.new})"
     if case.open:
         return f"open: {words}, {ratio_words(case.ratio)} so far"
-    return f"no verdict, however many follow: {words} – {explain([case.reason or 'no-figures'])}"
+    return (
+        f"no verdict, even with more processes: {words} – {explain([case.reason or 'no-figures'])}"
+    )
 
 
 def fine_print(comparison: Comparison) -> str:

@@ -1,9 +1,9 @@
-"""How a case's pictures compare with the CPU's, in words."""
+"""How a case's images compare with the CPU's, in words."""
 
 from collections.abc import Iterable, Sequence
 
 from sdbench.analysis.case_words import CONTENT_WORDS, CORRECT_WORDS, OUTCOME_WORDS, run_number
-from sdbench.correctness.verdict_words import STAGE_WORDS
+from sdbench.correctness.verdict_words import FAULT_WORDS, STAGE_WORDS
 from sdbench.records import Compared, ImageCompared, Preflight, StageDifference
 from sdbench.words import printable, ranges, seconds
 
@@ -26,7 +26,7 @@ def correctness_lines(compared: Sequence[Compared]) -> list[tuple[str, str]]:
             passes = pass_words(image.passes)
             lines.append((f"  image {image.image + 1}", f"pass {passes}: {_image_words(image)}"))
     sources = dict.fromkeys(entry.reference for entry in compared if entry.reference)
-    lines += [("CPU's picture", source) for source in sources]
+    lines += [("CPU's image", source) for source in sources]
     stayed = not_float64_words(compared)
     return [*lines, ("noise floor", stayed)] if stayed else lines
 
@@ -51,7 +51,7 @@ def pass_words(passes: Iterable[int]) -> str:
 
 
 def check_words(check: Preflight) -> str:
-    """How the small picture before a run came out."""
+    """How the small image before a run came out."""
     verdict = (
         CORRECT_WORDS[check.verdict] if check.outcome == "ok" else OUTCOME_WORDS[check.outcome]
     )
@@ -66,12 +66,12 @@ def check_words(check: Preflight) -> str:
 def _image_words(image: ImageCompared) -> str:
     words = [CORRECT_WORDS[image.verdict]]
     if image.fault is not None:
-        words.append(image.fault.replace("-", " "))
+        words.append(FAULT_WORDS.get(image.fault, image.fault.replace("-", " ")))
     if image.latents is not None:
         words.append(f"final latents {_distance_words(image.latents)}")
     if image.ssim is not None:
         noise = "identical" if image.psnr_db is None else f"PSNR {image.psnr_db:.0f} dB"
-        words.append(f"picture {noise}, SSIM {image.ssim:.3f}")
+        words.append(f"image {noise}, SSIM {image.ssim:.3f}")
     return "; ".join(words)
 
 

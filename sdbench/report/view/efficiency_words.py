@@ -1,4 +1,5 @@
-"""A case's operations a second beside those of large matrix products of its dtype, in a sentence.
+"""Describes a case's operations per second compared with those of large matrix products of its
+dtype.
 
 The share is of a rate that was measured, not of a limit: what runs in other kernels may be above.
 """
@@ -10,7 +11,7 @@ from sdbench.records import Dtype
 
 EXPLAINED = (
     "Rates are compared with that of large matrix products of the case's dtype, measured on this "
-    "device. It is no limit: a stage above 100% runs other kernels than a matrix product's "
+    "device. It is not a limit: a stage above 100% uses kernels other than matrix products "
     "(convolutions, attention)."
 )
 _STAGE_WORDS: dict[StageName, str] = {
@@ -25,7 +26,7 @@ def efficiency_words(found: CaseEfficiency, dtype: Dtype) -> str:
     """``27.6 TFLOP a pass, 6.91 TFLOP/s: 35% of the rate of large float16 matrix products …``."""
     if found.pass_flops is None:
         return f"not known ({found.unavailable['pass_flops']})"
-    words = f"{_flops(found.pass_flops)} a pass"
+    words = f"{_flops(found.pass_flops)} per pass"
     if found.counted_in is not None:
         words += f" (counted in {found.counted_in})"
     if found.achieved_flops_per_s is not None:
@@ -52,7 +53,7 @@ def stage_share_words(share: float) -> str:
 def share_words(share: float, dtype: Dtype) -> str:
     """``35% of the rate of large float16 matrix products``, with what being above it means."""
     words = f"{share:.0%} of the rate of {product_words(dtype)}"
-    return f"{words}, so it runs other kernels" if share > 1 else words
+    return f"{words}, so it uses other kernels" if share > 1 else words
 
 
 def efficiency_sentence(summary: RunSummary) -> str | None:
@@ -67,7 +68,7 @@ def efficiency_sentence(summary: RunSummary) -> str | None:
         if row.efficiency.ceiling_flops_per_s is not None:
             limits.setdefault(row.case.dtype, []).append(row.efficiency.ceiling_flops_per_s)
     rates = ", ".join(f"{dtype} {rate_words(max(limits[dtype]))}" for dtype in sorted(limits))
-    above = "; above 100% other kernels than a matrix product's ran" if max(shares) > 1 else ""
+    above = "; above 100% kernels other than matrix products ran" if max(shares) > 1 else ""
     return (
         f"Efficiency: {low if low == high else f'{low} to {high}'} of the rate of large matrix "
         f"products here ({rates}){above}."

@@ -7,6 +7,7 @@ from sdbench.analysis.run_summary import RunSummary
 from sdbench.diagnosis.result import Choice, Diagnosis, Gain, Goal
 from sdbench.records import Case, Plan
 from sdbench.report.view.cases import settings_words
+from sdbench.report.view.first_screen import answers_in_times, claims_words, subject_words
 from sdbench.report.view.model import Advice, CaseView, Headline, Tone
 from sdbench.report.view.setup import machine_lines, setup_of, setup_sentence
 from sdbench.runs import LoadedRun
@@ -24,6 +25,16 @@ def headline_of(
     recommendation = diagnosis.recommendation
     advice = [entry for goal in recommendation.goals for entry in _advice(goal, loaded.run.plan)]
     timed = [cell for cell in cells if cell.seconds_per_picture is not None]
+    main = max(
+        (entry for entry in advice if entry.purpose == "one picture"),
+        key=lambda entry: size_rank(entry.choice.case),
+        default=None,
+    )
+    main_cell = max(
+        (cell for cell in timed if cell.summary.case.batching == "loop"),
+        key=lambda cell: (size_rank(cell.summary.case), -len(cell.summary.case.words())),
+        default=None,
+    )
     return Headline(
         tone=_tone(diagnosis, cells),
         machine=machine_lines(loaded),
@@ -34,16 +45,11 @@ def headline_of(
         quickest=min(timed, key=lambda cell: cell.seconds_per_picture or 0.0, default=None),
         advice=advice,
         no_advice=[goal.reason for goal in recommendation.goals if goal.reason is not None],
-        main=max(
-            (entry for entry in advice if entry.purpose == "one picture"),
-            key=lambda entry: _size_rank(entry.choice.case),
-            default=None,
-        ),
-        main_cell=max(
-            (cell for cell in timed if cell.summary.case.batching == "loop"),
-            key=lambda cell: (_size_rank(cell.summary.case), -len(cell.summary.case.words())),
-            default=None,
-        ),
+        main=main,
+        main_cell=main_cell,
+        subject=subject_words(loaded),
+        answers=answers_in_times(cells, main, main_cell),
+        claims=claims_words(diagnosis.claims, summary.device),
     )
 
 
@@ -52,7 +58,7 @@ def measurable_gains(choice: Choice) -> list[str]:
     return [gain.sentence for gain in choice.gains if gain.ci95 is not None and gain.ci95[1] < 1]
 
 
-def _size_rank(case: Case) -> tuple[bool, int]:
+def size_rank(case: Case) -> tuple[bool, int]:
     """The usual size before all others, then the largest."""
     return case.resolution == _USUAL_SIZE, case.width * case.height
 
@@ -68,9 +74,9 @@ def _tone(diagnosis: Diagnosis, cells: Sequence[CaseView]) -> Tone:
 
 
 def _advice(goal: Goal, plan: Plan) -> list[Advice]:
-    """For one picture and for many; said once where both are the same settings."""
+    """For one image and for many; said once where both are the same settings."""
     found = []
-    for purpose, choice in (("one picture", goal.latency), ("many pictures", goal.throughput)):
+    for purpose, choice in (("one image", goal.latency), ("many images", goal.throughput)):
         if choice is None:
             continue
         saving = [gain for gain in choice.gains if _saves(gain)]

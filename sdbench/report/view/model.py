@@ -12,6 +12,7 @@ from sdbench.analysis.run_summary import CaseSummary, RunSummary
 from sdbench.comparison import Comparison, History
 from sdbench.diagnosis.result import Choice, Diagnosis, Finding
 from sdbench.records import Outcome, PassesStopped
+from sdbench.report.view.speed import iterations_per_second
 
 Interval = tuple[float, float]
 Tone = Literal["good", "warning", "bad", "unknown"]
@@ -48,19 +49,20 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
     much it does, None where nothing does.
     """
 
-    purpose: Literal["one picture", "many pictures"]
+    purpose: Literal["one image", "many images"]
     settings: str
     choice: Choice
     best_gain: str | None
 
 
 class Headline(msgspec.Struct, frozen=True, kw_only=True):
-    """The first screen: right or wrong, how fast, what to use, what to mend.
+    """The first screen: right or wrong, how fast, what to use, what to fix.
 
-    ``main`` is the choice for one picture at 512x512, else at the largest size, ``main_cell`` the
+    ``main`` is the choice for one image at 512x512, else at the largest size, ``main_cell`` the
     plainest case measured there where nothing may be recommended: what a person waits for.
     ``fastest`` is the recommended cell with the least seconds a picture, None where nothing may be
-    recommended; then ``quickest`` still says what was measured, right or not.
+    recommended; then ``quickest`` still says what was measured, right or not. ``subject`` is what
+    every number depends on, ``answers`` are its largest figures, ``claims`` how many were tested.
     """
 
     tone: Tone
@@ -74,10 +76,33 @@ class Headline(msgspec.Struct, frozen=True, kw_only=True):
     no_advice: list[str]
     main: Advice | None = None
     main_cell: "CaseView | None" = None
+    subject: list[str] = []
+    answers: list["Answer"] = []
+    claims: str | None = None
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A figure of the first screen: what was measured for one image, or for many in a batch."""
+
+    purpose: Literal["one image", "many images"]
+    cell: "CaseView"
+
+
+class SideAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A comparison in words, for one of its new sides.
+
+    ``change`` is what all its cases come to (``26 to 42% less time``), ``details`` how many.
+    """
+
+    base: str
+    new: str
+    tone: Tone
+    change: str
+    details: list[str]
 
 
 class ProcessTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """One process of a cell, in seconds a picture; ``passes_s`` are its steady passes.
+    """One process of a cell, in seconds per image; ``passes_s`` are its steady passes.
 
     ``label`` is what a person calls it (``run 2 of 3``); ``remarks`` what to keep in mind.
     """
@@ -93,11 +118,11 @@ class ProcessTimes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CaseView(msgspec.Struct, frozen=True, kw_only=True):
-    """One case in one arm, as a person reads it; ``summary`` is what the analysis says of it.
+    """One case in one variant, as a person reads it; ``summary`` is what the analysis says of it.
 
     ``name`` is how a person calls it, ``settings`` that without its size, ``no_effect`` which of
-    these did nothing. Times are a picture's; ``heat_level`` is 0 (the run's quickest) to 8 (its
-    slowest), on a logarithmic scale.
+    these did nothing, ``steps`` how many are made for an image (None: not on record). Times are a
+    picture's; ``heat_level`` is 0 (the run's quickest) to 8 (its slowest), on a logarithmic scale.
     """
 
     summary: CaseSummary
@@ -116,6 +141,12 @@ class CaseView(msgspec.Struct, frozen=True, kw_only=True):
     disturbed: list[str] = []
     memory_words: str = ""
     no_effect: str = ""
+    steps: int | None = None
+
+    @property
+    def iterations_per_second(self) -> float | None:
+        """Its steps over the seconds of an image."""
+        return iterations_per_second(self.steps, self.seconds_per_picture)
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
@@ -208,7 +239,7 @@ class FindingView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparisons(msgspec.Struct, frozen=True, kw_only=True):
-    """What is held against what; ``refused`` says which could not be, and why."""
+    """Which runs are compared; ``refused`` says which could not be, and why."""
 
     shown: list[Comparison]
     refused: list[str]

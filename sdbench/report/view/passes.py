@@ -10,9 +10,9 @@ from sdbench.words import counted, duration, seconds
 
 STOPPED_WORDS: dict[PassesStopped, str] = {
     "asked": "as many as configured",
-    "start-up-equalled": "the steady ones lasted as long as the start-up",
+    "start-up-equalled": "the steady passes lasted as long as the start-up",
     "median-known": "their median is known to 0.5%",
-    "most-passes": "the most that a process makes",
+    "most-passes": "the maximum of a process",
     "pictures-vary": "an image came out differently every time",
     "time-limit": "there was no time for more",
 }
@@ -40,11 +40,11 @@ def sustained_words(found: Sustained) -> str:
     verdict = "stable" if found.stability >= STABLE_SHARE else "not stable"
     words = (
         f"{found.stability:.1%} of its speed kept ({verdict}; 3DMark's limit is "
-        f"{STABLE_SHARE:.0%}): {seconds(found.first_s)} a pass in the first minute, "
+        f"{STABLE_SHARE:.0%}): {seconds(found.first_s)} per pass in the first minute, "
         f"{seconds(found.plateau_s)} at the end"
     )
     if found.slows_after_s is None:
-        return f"{words}; no moment when it became slower was found"
+        return f"{words}; no moment of slowing down was found"
     after = duration(found.slows_after_s)
     return f"{words} ({found.change - 1:+.0%}); slower from {after} on"
 
@@ -70,4 +70,4 @@ def passes_sentence(summary: RunSummary) -> str | None:
     reasons = ", ".join(
         f"{STOPPED_WORDS[reason]} ({count})" for reason, count in stopped.most_common()
     )
-    return f"Processes made {count_words(counts)}. Why no more: {reasons}."
+    return f"Processes made {count_words(counts)}. Reason to stop: {reasons}."

@@ -11,11 +11,14 @@ from sdbench.records import Run
 from sdbench.report.view.correctness_words import check_words, not_float64_words
 from sdbench.report.view.model import Line, Mark, SetupCheck, Tone
 from sdbench.report.view.passes import count_words
+from sdbench.report.view.speed import ITERATIONS_EXPLAINED
 from sdbench.runs import LoadedRun
 from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES
-from sdbench.words import machine_words, size
+from sdbench.words import machine_words, memory_words, size
 
 _REMEDY = "sdbench doctor says what is wrong and what mends it"
+# What a machine has as it is sold, in powers of two, wherever it is recorded.
+_MACHINE_MEMORY = ("memory_bytes", "total_bytes")
 # Worst first.
 TONES: tuple[Tone, ...] = ("bad", "warning", "unknown", "good")
 
@@ -28,25 +31,30 @@ def marks_of(loaded: LoadedRun, summary: RunSummary) -> Iterator[Mark]:
         stand_in = "" if recorded else " A stand-in device was used."
         yield Mark("SIMULATED", f"No real device made these results.{stand_in}")
     if recorded:
-        yield Mark("RECORDING", "What is said of the machine was played back, not measured here.")
+        yield Mark(
+            "RECORDING",
+            "The facts about the machine come from a recording and were not measured here.",
+        )
     if any(map(is_virtual, loaded.replicates)):
-        sentence = "The GPU is a virtual machine's: its times tell nothing of a real one."
+        sentence = (
+            "The GPU belongs to a virtual machine: its times are not representative of a real one."
+        )
         yield Mark("VIRTUAL GPU", sentence)
     elif run.identity("virtual") is True:
-        sentence = "The run was made in a virtual machine: others on its host may slow it down."
+        sentence = (
+            "The run was made in a virtual machine: other machines on its host may slow it down."
+        )
         yield Mark("VIRTUAL MACHINE", sentence)
     if run.preload:
         yield Mark("PRELOAD", f"Workers imported this before torch: {', '.join(run.preload)}.")
 
 
 def machine_lines(loaded: LoadedRun) -> list[Line]:
-    """Machine, device, stacks and model: four lines for the first screen."""
+    """Machine, device, environments and model: four lines for the first screen."""
     run = loaded.run
     stacks = "; ".join(_stack_words(name, run) for name in run.stacks)
-    machine = machine_words(
-        run.machine, run.machine_facts, unknown="a machine that did not say what it is"
-    )
-    weights = "trained" if run.model.trained else "random weights: its pictures are noise"
+    machine = machine_words(run.machine, run.machine_facts, unknown="an unknown machine")
+    weights = "trained" if run.model.trained else "random weights: its images are noise"
     return [
         Line("machine", machine),
         Line("device", _device_words(loaded)),
@@ -55,9 +63,18 @@ def machine_lines(loaded: LoadedRun) -> list[Line]:
     ]
 
 
+def gpu_words(facts: Mapping[str, Any]) -> str:
+    """``NVIDIA H200, 140 GB``: a CUDA device and its memory, which it calls a recommended most."""
+    memory = facts.get("recommended_max_bytes")
+    words = [str(facts.get("name") or ""), memory_words(memory) if memory else ""]
+    return ", ".join(word for word in words if word)
+
+
 def _device_words(loaded: LoadedRun) -> str:
     facts = device_facts(loaded.replicates)
     name = f", {facts['name']}" if facts.get("name") and loaded.run.device != "cpu" else ""
+    if loaded.run.device == "cuda" and gpu_words(facts):
+        name = f", {gpu_words(facts)}"
     cores = f", {facts['gpu_cores']} GPU cores" if facts.get("gpu_cores") else ""
     return f"{loaded.run.device}{name}{cores}"
 
@@ -93,19 +110,19 @@ def setup_sentence(checks: Sequence[SetupCheck]) -> tuple[Tone, str]:
         things = "thing is not as it" if wrong == 1 else "things are not as they"
         return "bad" if counts["bad"] else "warning", f"{wrong} {things} should be"
     if not counts["good"]:
-        return "unknown", "The run recorded too little to tell"
-    return "good", "The machine is set up right, as far as the run recorded it"
+        return "unknown", "The run recorded too little to judge this"
+    return "good", "The machine is set up correctly, as far as the run recorded it"
 
 
 def _device_check(loaded: LoadedRun) -> Iterator[SetupCheck]:
     run = loaded.run
     if run.device != "cpu":
-        yield SetupCheck("good", "device", f"pictures are made on {run.device}")
+        yield SetupCheck("good", "device", f"images are made on {run.device}")
         return
     apple = (run.machine.get("system"), run.machine.get("architecture")) == ("Darwin", "arm64")
     asked = run.config.get("device") == "cpu"
     if apple or run.identity("gpus"):
-        found = "pictures are made on the CPU, though there is a GPU"
+        found = "images are made on the CPU, though there is a GPU"
         yield SetupCheck(
             "unknown" if asked else "warning",
             "device",
@@ -113,7 +130,7 @@ def _device_check(loaded: LoadedRun) -> Iterator[SetupCheck]:
             None if asked else _REMEDY,
         )
     else:
-        yield SetupCheck("good", "device", "no GPU here; the CPU makes pictures")
+        yield SetupCheck("good", "device", "no GPU here; the CPU makes images")
 
 
 def _python_check(run: Run) -> Iterator[SetupCheck]:
@@ -147,7 +164,7 @@ def _condition_checks(loaded: LoadedRun, summary: RunSummary) -> Iterator[SetupC
         return
     warnings = [words for words in summary.warnings if words not in loaded.warnings]
     for words in warnings:
-        yield SetupCheck("warning", "conditions", words, "see to it and run again")
+        yield SetupCheck("warning", "conditions", words, "fix this and run again")
     gates = [entry.gate for entry in loaded.replicates]
     if not warnings and any(gate.pressure or gate.load_1min is not None for gate in gates):
         yield SetupCheck(
@@ -165,9 +182,9 @@ def _small_picture_checks(loaded: LoadedRun) -> Iterator[SetupCheck]:
             tone = "warning"
         yield SetupCheck(
             tone,
-            "small picture",
+            "small image",
             check_words(check),
-            "sdbench localise shows where it goes wrong" if check.wrong else None,
+            "sdbench localise shows which operator is wrong" if check.wrong else None,
         )
 
 
@@ -179,18 +196,27 @@ def environment_lines(loaded: LoadedRun) -> list[Line]:
         *([Line("label", run.label)] if run.label else []),
         Line("sdbench", f"{run.sdbench}, schema {run.schema}"),
         *_table_lines("machine", run.machine),
-        *_table_lines("device", device_facts(loaded.replicates)),
+        *_device_lines(loaded),
         *_fact_lines(run.machine_facts),
     ]
     for name, stack in run.stacks.items():
         packages = ", ".join(f"{key} {value}" for key, value in stack.packages.items())
-        lines.append(Line(f"stack {name}", f"Python {stack.python}, {packages}"))
+        lines.append(Line(f"environment {name}", f"Python {stack.python}, {packages}"))
     lines += [Line(name, value) for name, value in run.environment.items()]
     for arm in run.plan.arms:
         variables = " ".join(f"{name}={value}" for name, value in arm.env.items())
         if variables:
-            lines.append(Line(f"variables of arm {arm.name}", variables))
+            lines.append(Line(f"variables of variant {arm.name}", variables))
     return lines
+
+
+def _device_lines(loaded: LoadedRun) -> Iterator[Line]:
+    """Metal recommends a maximum; on CUDA the same fact is the memory of the GPU."""
+    facts = dict(device_facts(loaded.replicates))
+    memory = facts.pop("recommended_max_bytes", None) if loaded.run.device == "cuda" else None
+    yield from _table_lines("device", facts)
+    if memory is not None:
+        yield Line("device: memory", memory_words(memory))
 
 
 def _table_lines(prefix: str, facts: Mapping[str, Any]) -> Iterator[Line]:
@@ -217,6 +243,8 @@ def _value_words(name: str, value: Any) -> str:
         return f"not known: {value.get('unavailable', value)}"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if name in _MACHINE_MEMORY and isinstance(value, (int, float)):
+        return memory_words(value)
     if name.endswith("_bytes") and isinstance(value, (int, float)):
         return size(value)
     if isinstance(value, (list, tuple)):
@@ -230,24 +258,31 @@ def method_lines(loaded: LoadedRun, summary: RunSummary) -> list[Line]:
     replicates = loaded.replicates
     slots = len(run.plan.slots)
     lines = {
-        "unit": f"a process of its own for each repetition: {len(replicates)} of {slots} were "
-        f"run, {config.get('replicates')} a case and arm, started by {run.plan.start}",
-        "a pass": f"{summary.images} pictures from prompt to pixels on the host, "
+        "unit": (
+            f"a separate process for each repetition: {len(replicates)} of {slots} were run, "
+            f"{config.get('replicates')} per case and variant, started by {run.plan.start}"
+        ),
+        "a pass": f"{summary.images} images from prompt to pixels on the host, "
         f"{config.get('steps')} steps, {config.get('scheduler')}, guidance "
         f"{config.get('guidance_scale')}, seed {config.get('seed')}",
         "seconds a picture": "the median over processes of each one's median of passes 2 on, "
         f"divided by the pictures of a pass; {_passes_words(loaded)}. The first pass is told apart "
         "and never averaged in",
+        "it/s": ITERATIONS_EXPLAINED,
         "interval": "95% t interval on the logarithms of the processes' medians, from "
         f"{MIN_PROCESSES} processes on; with fewer there is no speed verdict",
-        "order": "blocks that hold every case and arm once, shuffled by the seed, arms side by "
-        "side in turning order, so that drift cancels",
+        "order": (
+            "blocks that hold every case and variant once, shuffled by the seed, variants side by "
+            "side in turning order, so that drift cancels"
+        ),
         "comparison": f"ratios of times; a difference counts from {DEFAULT_THRESHOLD:.0%} on, and "
-        "a wrong picture gets no speed verdict",
+        "a wrong image gets no speed verdict",
         "right or wrong": _reference_words(loaded),
         "memory": _telemetry_words(loaded, summary),
-        "stages": "from a profiling pass of its own, the device synchronised at each boundary; "
-        "never from a timed pass",
+        "stages": (
+            "from a separate profiling pass with the device synchronised at each boundary; never "
+            "from a timed pass"
+        ),
         "model": _model_words(run),
         **({"mode": _mode_words(run)} if run.image_to_image is not None else {}),
         "prompts": " · ".join(map(str, config.get("prompts", []))),
@@ -256,24 +291,24 @@ def method_lines(loaded: LoadedRun, summary: RunSummary) -> list[Line]:
 
 
 def _passes_words(loaded: LoadedRun) -> str:
-    """``3 passes a process``, or how many processes made that decided it themselves."""
+    """``3 passes per process``, or how many processes made that decided it themselves."""
     asked = loaded.run.config.get("passes")
     if asked != "auto":
-        return f"{asked} passes a process"
+        return f"{asked} passes per process"
     rule = (
         f"a process goes on from {FEWEST_PASSES} to {MOST_PASSES} passes, until its steady ones "
         "have lasted as long as its start-up or their median is known to 0.5%"
     )
     made = [count for entry in loaded.replicates if (count := len(entry.of_kind("measured")))]
-    return f"{count_words(made)} a process ({rule})" if made else rule
+    return f"{count_words(made)} per process ({rule})" if made else rule
 
 
 def _reference_words(loaded: LoadedRun) -> str:
     sources = dict.fromkeys(entry.reference for entry in loaded.compared if entry.reference)
     if not sources:
-        return "the pictures were not compared with the CPU's"
+        return "the images were not compared with the CPU's"
     words = (
-        "pictures are compared with the CPU's in float32 from the same noise; how much they may "
+        "images are compared with the CPU's in float32 from the same noise; how much they may "
         f"differ is the measured effect of rounding. The CPU's are from: {'; '.join(sources)}"
     )
     stayed = not_float64_words(loaded.compared)
@@ -305,7 +340,7 @@ def _model_words(run: Run) -> str:
         words += f", SHA-256 {run.model.sha256[:12]}…"
     if not run.model.trained:
         words += (
-            ". Random weights by design: time and memory are the real architecture's, pictures "
+            ". Random weights by design: time and memory are the real architecture's, images "
             "are noise, and numbers too large for float16 would not show"
         )
     return words

@@ -6,9 +6,9 @@ from sdbench.analysis.run_summary import CaseSummary
 from sdbench.stats.nested import Dominant
 
 _HELP: dict[Dominant, str] = {
-    "processes": "more processes, or a quieter host, would make it sharper",
-    "passes": "more passes (--set passes=…) would make it sharper",
-    "both": "more processes, or a quieter host, would make it sharper; more passes a little",
+    "processes": "more processes, or a quieter host, would make it more precise",
+    "passes": "more passes (--set passes=…) would make it more precise",
+    "both": "more processes, or a quieter host, would make it more precise; more passes a little",
 }
 
 
@@ -17,7 +17,7 @@ def spread_words(row: CaseSummary) -> str:
     passes, processes = row.spread_between_passes, row.spread_between_processes
     reported = []
     if processes is not None and row.spread_dominated_by == "passes":
-        reported.append("processes differ by no more than their passes explain")
+        reported.append("processes do not differ by more than their passes explain")
     elif processes is not None:
         reported.append(f"processes differ by {share(processes)}")
     if passes is not None:

@@ -107,7 +107,10 @@ def divergence_of(rows: Sequence[CaseResult]) -> tuple[list[DivergenceCurve], st
     if len(found) <= MAX_CURVES:
         return [curve for _, curve in found], None
     worst_first = sorted(found, key=lambda pair: pair[0])[:MAX_CURVES]
-    sentence = f"The {MAX_CURVES} furthest from the CPU of {len(found)} cases are shown."
+    sentence = (
+        f"The {MAX_CURVES} cases of {len(found)} with the largest differences from the CPU are "
+        "shown."
+    )
     return [curve for _, curve in worst_first], sentence
 
 

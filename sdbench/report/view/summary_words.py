@@ -18,15 +18,15 @@ from sdbench.report.view.spread import spread_words, widest
 from sdbench.words import counted, gigabytes, printable
 
 _PICTURE_WORDS: dict[Correctness, str] = {
-    "broken": "wrong picture",
-    "drift": "slightly different picture",
+    "broken": "wrong image",
+    "drift": "slightly different image",
 }
 # Of the same thing in more cases than that, one is named.
 _NAMED_CASES = 3
 
 
 def picture_words(row: CaseSummary) -> str:
-    """Beside the CPU's picture, and beside the prompt where that can be checked."""
+    """Compared with the CPU's image, and with the prompt if that can be checked."""
     if row.content is None:
         return CORRECT_WORDS[row.correct]
     if row.correct == "unknown":
@@ -35,12 +35,12 @@ def picture_words(row: CaseSummary) -> str:
 
 
 def interval_words(bounds: tuple[float, float] | None, images: int = 1) -> str:
-    """``0.812–0.934 s`` a picture, of bounds in seconds for so many images; ``–`` for none."""
+    """``0.812–0.934 s`` an image, of bounds in seconds for so many images; ``–`` for none."""
     return "–" if bounds is None else f"{bounds[0] / images:.3g}–{bounds[1] / images:.3g} s"
 
 
 def case_remarks(summary: RunSummary, rows: Sequence[CaseSummary]) -> Iterator[str]:
-    """Why cases did not end well, what is wrong with pictures, which settings did nothing.
+    """Why cases did not complete, what is wrong with images, which settings did nothing.
 
     The same of more than three cases is said once.
     """
@@ -63,21 +63,21 @@ def _remarks(row: CaseSummary) -> Iterator[str]:
     if row.correct in ("broken", "drift"):
         yield f"{_PICTURE_WORDS[row.correct]} – {row.correct_reason or ''}"
     if row.content == "wrong":
-        yield f"not what was asked for – {row.content_reason or ''}"
+        yield f"not what the prompt asks for – {row.content_reason or ''}"
     for axis, reason in row.no_effect.items():
         if no_effect_words(row.case, [axis]):
             yield f"{setting_words(axis, getattr(row.case, axis))} {NO_EFFECT} – {reason}"
 
 
 def not_checked_lines(summary: RunSummary) -> Iterator[str]:
-    """Why pictures that were made were not compared, and in how many cases."""
+    """Why images that were made were not compared, and in how many cases."""
     for reason, count in _not_checked(summary).items():
         words = f"{CORRECT_WORDS['unknown']} in {count} of {len(summary.cases)} cases – {reason}"
         yield printable(words)
 
 
 def _not_checked(summary: RunSummary) -> Counter[str]:
-    """Why pictures that were made were not compared, and in how many cases."""
+    """Why images that were made were not compared, and in how many cases."""
     return Counter(
         row.correct_reason
         for row in summary.cases
@@ -100,12 +100,12 @@ def disturbed_lines(summary: RunSummary) -> Iterator[str]:
     ]
     yield from map(printable, lines[:_NAMED_CASES])
     if lines[_NAMED_CASES:]:
-        yield f"and {counted(len(lines) - _NAMED_CASES, 'more process', 'more processes')} likewise"
+        yield f"and {counted(len(lines) - _NAMED_CASES, 'more process', 'more processes')} too"
 
 
 def spread_lines(summary: RunSummary) -> Iterator[str]:
     """What makes the figures uncertain, of the case that it shows most in."""
     arms = {row.arm for row in summary.cases}
     for row, others in widest(summary.cases):
-        more = f" (and likewise {counted(others, 'more case')})" if others else ""
+        more = f" (also {counted(others, 'more case')})" if others else ""
         yield printable(f"Spread: {row_words(row.case, row.arm, arms)}: {spread_words(row)}{more}.")

@@ -1,4 +1,4 @@
-"""How the speed of a process developed, beside temperature and power: for ``sustain_minutes``."""
+"""How the speed of a process developed, with temperature and power: for ``sustain_minutes``."""
 
 from collections.abc import Sequence
 

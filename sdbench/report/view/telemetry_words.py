@@ -6,7 +6,7 @@ from sdbench.analysis.case_words import case_words
 from sdbench.analysis.predicted_peak import LARGE_ERROR
 from sdbench.analysis.run_summary import CaseSummary, RunSummary
 from sdbench.analysis.telemetry import CaseTelemetry, StageName
-from sdbench.words import counted, size
+from sdbench.words import counted, memory_words, size
 
 STAGE_WORDS: dict[StageName, str] = {
     "text_encoder": "in the text encoder",
@@ -25,7 +25,7 @@ def telemetry_lines(row: CaseSummary) -> list[tuple[str, str]]:
         ("machine", _machine_words(telemetry)),
     ]
     if telemetry.allocated_bytes is not None:
-        lines.insert(1, ("allocator", _allocator_words(telemetry)))
+        lines.insert(1, ("allocator", _allocator_words(row)))
     if telemetry.gpu_power_mean_w is not None:
         lines.append(("gpu", _gpu_words(telemetry)))
     if telemetry.joules_per_image:
@@ -40,7 +40,7 @@ def telemetry_lines(row: CaseSummary) -> list[tuple[str, str]]:
 def _memory_words(row: CaseSummary) -> str:
     words = f"{size(row.peak_memory_bytes)} at most ({row.peak_memory_source or 'not known'})"
     if row.peak_stage is None:
-        words += f", stage of the peak not known ({row.peak_stage_reason})"
+        words += f", stage of the peak unknown ({row.peak_stage_reason})"
     else:
         words += f", peak {STAGE_WORDS[row.peak_stage]}"
         if row.peak_stage_source != row.peak_memory_source:
@@ -91,12 +91,20 @@ def prediction_lines(summary: RunSummary) -> Iterator[str]:
     )
 
 
-def _allocator_words(telemetry: CaseTelemetry) -> str:
+def _allocator_words(row: CaseSummary) -> str:
+    telemetry = row.telemetry
     return (
         f"{size(telemetry.allocated_bytes)} in use after a pass, "
         f"{size(telemetry.driver_bytes)} held by the driver, "
-        f"maximum {size(telemetry.recommended_max_bytes)}"
+        f"maximum {_maximum_words(row)}"
     )
+
+
+def _maximum_words(row: CaseSummary) -> str:
+    """What Metal recommends; of a CUDA device all of its memory, as it is sold."""
+    maximum_bytes = row.telemetry.recommended_max_bytes
+    on_cuda = (row.peak_memory_source or "").startswith("cuda")
+    return memory_words(maximum_bytes) if on_cuda else size(maximum_bytes)
 
 
 def _swap_words(telemetry: CaseTelemetry) -> str:
@@ -116,7 +124,7 @@ def _machine_words(telemetry: CaseTelemetry) -> str:
 
 def _gpu_words(telemetry: CaseTelemetry) -> str:
     mean_w, peak_w = telemetry.gpu_power_mean_w, telemetry.gpu_power_peak_w
-    words = f"{mean_w:.0f} W while pictures were made, {peak_w:.0f} W"
+    words = f"{mean_w:.0f} W while images were made, {peak_w:.0f} W"
     hottest = telemetry.gpu_temperature_peak_c
     return f"{words} at most" + (f", {hottest:.0f} °C at most" if hottest is not None else "")
 

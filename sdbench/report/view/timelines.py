@@ -1,4 +1,4 @@
-"""Timelines of memory: which processes are worth a picture, read and thinned out."""
+"""Timelines of memory: which processes are worth an image, read and thinned out."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,7 +51,7 @@ Sampled = tuple[CaseResult, Replicate]
 def _chosen(sampled: Sequence[Sampled]) -> list[tuple[str, CaseResult, Replicate]]:
     """Each process once, for the first reason that picks it."""
     reasons: list[tuple[str, Callable[[Sampled], float | None]]] = [
-        ("ended badly", lambda pair: _if(pair[1].outcome != "ok", _peak(pair))),
+        ("failed", lambda pair: _if(pair[1].outcome != "ok", _peak(pair))),
         ("largest process", _peak),
         ("most swap", _swap),
         ("smallest process", lambda pair: None if (peak := _peak(pair)) is None else -peak),

@@ -19,7 +19,7 @@ class CUDA(Device):
         if torch.version.cuda is None and getattr(torch.version, "hip", None) is None:
             return f"torch {torch.__version__} is built without CUDA; install a CUDA build of torch"
         if not torch.cuda.is_available():
-            return "torch finds no CUDA device: check the driver with nvidia-smi"
+            return "torch does not find a CUDA device: check the driver with nvidia-smi"
         return None
 
     def synchronize(self) -> None:

@@ -1,4 +1,4 @@
-"""All that knows diffusers: the stack, loading, settings, calls, stages."""
+"""All that knows diffusers: the environment, loading, settings, calls, stages."""
 
 from .load import load
 from .settings import Applied, apply_settings

@@ -30,7 +30,7 @@ def set_attention(denoiser: Any, name: str) -> Effect:
     """Have the denoiser's attention computed by another implementation.
 
     Raises:
-        CaseImpossibleError: the stack has no such implementation.
+        CaseImpossibleError: the environment has no such implementation.
     """
     from torch.nn import functional
 

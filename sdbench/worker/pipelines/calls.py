@@ -1,11 +1,10 @@
 """The pipeline calls of one pass: the same work and the same noise on every device."""
 
-import inspect
 import math
 from typing import Any, Callable, Optional
 
 from ..input_image import input_pixels
-from .components import denoiser_of
+from .components import call_options, denoiser_of
 from .hooks import Undo, replace_method
 from .noise import Noise, draw_noise_here, generators_for
 from .stack import CaseImpossibleError, torch_dtype
@@ -29,7 +28,7 @@ class PipelineCall:
         self.images = images
         self._job = job
         self._width, self._height = case["width"], case["height"]
-        accepted = inspect.signature(type(pipeline).__call__).parameters
+        accepted = call_options(type(pipeline))
         options = {
             "width": self._width,
             "height": self._height,

@@ -45,7 +45,7 @@ def effect_of_compiling() -> Effect:
 
         graphs = counters["stats"]["unique_graphs"]
     except (ImportError, KeyError):
-        return Effect(None, "this torch does not say what it has compiled")
+        return Effect(None, "this torch does not report what it has compiled")
     return Effect(True) if graphs else Effect(False, "torch.compile has compiled nothing")
 
 

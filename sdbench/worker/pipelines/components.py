@@ -1,5 +1,6 @@
 """Which component of a pipeline does what, whatever the pipeline's family calls it."""
 
+import inspect
 from typing import Any, Optional, Tuple
 
 _DENOISERS = ("unet", "transformer")
@@ -53,3 +54,18 @@ def text_encoders_of(pipeline: Any) -> "dict[str, Any]":
         for name, network in networks_of(pipeline).items()
         if name.startswith("text_encoder")
     }
+
+
+# What every text-to-image pipeline of diffusers takes.
+_USUAL_OPTIONS = ("prompt", "width", "height", "guidance_scale", "generator", "output_type")
+
+
+def call_options(kind: Any) -> "frozenset[str]":
+    """Names of the options that a pipeline class can be called with.
+
+    A call that takes any keyword (a class that somebody has wrapped) is taken to accept what every
+    text-to-image pipeline accepts.
+    """
+    parameters = inspect.signature(kind.__call__).parameters
+    open_ended = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    return frozenset(parameters) | frozenset(_USUAL_OPTIONS if open_ended else ())

@@ -81,11 +81,9 @@ def _guidance(scale: float, call: WatchedCall, profile: "dict[str, Any]", images
     if call.takes_guidance:
         return Effect(True)
     if samples is None or not steps:
-        return Effect(None, "how many images the denoiser is called with was not seen")
+        return Effect(None, "the number of images per call of the denoiser was not observed")
     if samples >= 2 * steps * images:
         return Effect(True)
     if scale <= 1:
-        return Effect(None, "at this scale there is no guidance")
-    return Effect(
-        False, "the denoiser is called once an image and is not given the scale: it is distilled"
-    )
+        return Effect(None, "this scale switches guidance off")
+    return Effect(False, "the denoiser is called once per image without the scale: it is distilled")

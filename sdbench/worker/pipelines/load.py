@@ -7,7 +7,7 @@ from typing import Any, Optional
 
 from ..devices import Device
 from .calls import is_from_image
-from .components import denoiser_of
+from .components import call_options, denoiser_of
 from .loras import add_loras
 from .placement import place
 from .quantization import has_quantised, quantization_options
@@ -17,7 +17,7 @@ from .stack import PIPELINE_CLASSES, CaseImpossibleError, torch_dtype
 
 _HALF = "fp16"
 _LIBRARIES = ("diffusers", "transformers")
-# Given as None where the class can do without: a safety checker returns black pictures, which
+# Given as None where the class can do without: a safety checker returns black images, which
 # would hide real faults, and the other is made for it.
 _NOT_LOADED = ("safety_checker", "feature_extractor")
 # Parameters that only pipelines for something else have.
@@ -39,7 +39,7 @@ def load(job: "dict[str, Any]", device: Device) -> Any:
     """Load the pipeline and move it to the device.
 
     Safetensors only unless the job allows pickle, local files only, never remote code, and no
-    safety checker: it returns black pictures, which would hide real faults.
+    safety checker: it returns black images, which would hide real faults.
 
     Raises:
         CaseImpossibleError: this diffusers has no such pipeline, or it does not make an image of
@@ -98,13 +98,13 @@ def _pipeline_class(index: "dict[str, Any]", job: "dict[str, Any]") -> Any:
         since = job.get("pipeline_since")
         saved = f"the model was saved by {index.get('_diffusers_version')}"
         kind = _class_named(name, f"it came with {since}" if since else saved)
-        reason = _other_purpose(inspect.signature(kind.__call__))
+        reason = _other_purpose(kind)
         if reason is not None:
-            raise CaseImpossibleError(f"{name} is no text-to-image pipeline: it {reason}")
+            raise CaseImpossibleError(f"{name} is not a text-to-image pipeline: it {reason}")
         return kind
     name = job["image_to_image"] or image_to_image_name(name)
     kind = _class_named(name, "a newer one may have it")
-    parameters = inspect.signature(kind.__call__).parameters
+    parameters = call_options(kind)
     if "prompt" not in parameters or "image" not in parameters:
         raise CaseImpossibleError(f"{name} does not make an image of a text and an image")
     if "strength" not in parameters and job["strength"] != 1:
@@ -150,10 +150,10 @@ def _class_named(name: Any, came: str) -> Any:
     return kind
 
 
-def _other_purpose(signature: inspect.Signature) -> Optional[str]:
+def _other_purpose(kind: Any) -> Optional[str]:
     """Why a pipeline with this call is not measured; None where it makes an image of a text."""
-    parameters = signature.parameters
-    missing = [name for name in ("prompt", "width", "height") if name not in parameters]
+    parameters, accepted = inspect.signature(kind.__call__).parameters, call_options(kind)
+    missing = [name for name in ("prompt", "width", "height") if name not in accepted]
     if missing:
         return f"does not take {' and '.join(missing)}"
     for name, what in _OTHER_PURPOSES.items():

@@ -10,8 +10,8 @@ def add_loras(pipeline: Any, loras: "List[Dict[str, Any]]") -> None:
     """Load LoRAs (``path``, ``name``, ``weight``) as adapters, each with its weight.
 
     Raises:
-        CaseImpossibleError: this stack or this pipeline takes none, or one does not fit or changes
-            nothing.
+        CaseImpossibleError: this environment or this pipeline takes none, or one does not fit or
+            changes nothing.
     """
     if not loras:
         return

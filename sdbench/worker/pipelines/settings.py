@@ -9,7 +9,7 @@ from .components import decoder_of, denoiser_of
 from .effects import Effect, Effects, WatchedCall, effects_of_call
 from .stack import CaseImpossibleError
 
-_ON_CPU = "everything is on the CPU anyway"
+_ON_CPU = "everything is on the CPU in any case"
 
 
 class Applied:
@@ -19,7 +19,7 @@ class Applied:
         """Switch them on.
 
         Raises:
-            CaseImpossibleError: the stack, or this pipeline, does not offer one of them.
+            CaseImpossibleError: the environment, or this pipeline, does not offer one of them.
         """
         self._job = job
         self._pipeline = pipeline
@@ -58,7 +58,7 @@ def apply_settings(pipeline: Any, case: "dict[str, Any]") -> Effects:
     """Switch on what is the same on every device; what that does as far as it is known now.
 
     Raises:
-        CaseImpossibleError: the stack, or this pipeline, does not offer one of them.
+        CaseImpossibleError: the environment, or this pipeline, does not offer one of them.
     """
     effects: Effects = {}
     if case["attention"] != "default":
@@ -82,7 +82,7 @@ def _on_vae(pipeline: Any, what: str) -> Effect:
     getattr(found[1], f"enable_{what}")()
     if what == "slicing":
         return Effect(True)
-    return Effect(None, "whether an image of this size is decoded in tiles was not seen")
+    return Effect(None, "whether an image of this size is decoded in tiles was not observed")
 
 
 def _placement_effects(pipeline: Any, case: "dict[str, Any]", device: Device) -> Effects:
@@ -119,4 +119,6 @@ def _is_batch(job: "dict[str, Any]") -> bool:
 def _effect_of_upcast(upcast: Upcast) -> Effect:
     if upcast.used:
         return Effect(True)
-    return Effect(False, "the attention is computed in float32, or in a kernel's own type, anyway")
+    return Effect(
+        False, "the attention is computed in float32, or in a kernel's own type, in any case"
+    )

@@ -84,7 +84,7 @@ def _gguf_options(file: str, dtype: "dict[str, Any]") -> "dict[str, Any]":
     """What reads a GGUF file; nothing for others.
 
     Raises:
-        CaseImpossibleError: this stack does not read one.
+        CaseImpossibleError: this environment does not read one.
     """
     if not file.lower().endswith(".gguf"):
         return {}

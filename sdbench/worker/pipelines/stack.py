@@ -22,7 +22,7 @@ STACK_CLASSES = {
 
 
 class CaseImpossibleError(Exception):
-    """This stack or device does not offer what the case asks for."""
+    """This environment or device does not offer what the case asks for."""
 
 
 def import_stack() -> "dict[str, str]":

@@ -117,6 +117,14 @@
     (table.closest(".scroll") || table).before(bar);
   }
 
+  // On a phone a row is a card: each of its cells says what it is.
+  function labelled(table) {
+    const heads = [...table.tHead.rows[0].cells].map((head) => head.textContent.trim());
+    for (const row of table.tBodies[0].rows) {
+      [...row.cells].forEach((cell, column) => (cell.dataset.label = heads[column] ?? ""));
+    }
+  }
+
   // What scrolls sideways can be reached by the keyboard.
   function scrollable(box, number) {
     const caption = box.querySelector("caption, title");
@@ -136,9 +144,11 @@
     }).observe(box);
   }
 
-  // Two pictures on top of each other: the slider says how much of the upper one is seen.
+  // Two pictures side by side, or on request on top of each other: then the slider says how much
+  // of the upper one is seen.
   function wipe(figure) {
     const slider = figure.querySelector("input[type=range]");
+    const button = figure.querySelector(".slide");
     const { left, right } = figure.dataset;
     const show = () => {
       figure.style.setProperty("--wipe", `${slider.value}%`);
@@ -147,7 +157,14 @@
       );
     };
     slider.addEventListener("input", show);
-    slider.hidden = false;
+    // What a click does: a label that changes, and so no pressed state.
+    button.addEventListener("click", () => {
+      const sliding = figure.classList.toggle("sliding");
+      figure.parentElement.classList.toggle("sliding", sliding);
+      slider.hidden = !sliding;
+      button.textContent = sliding ? "Side by side" : "Slide";
+    });
+    button.hidden = false;
     show();
   }
 
@@ -195,12 +212,14 @@
 
   document.addEventListener("DOMContentLoaded", () => {
     theme();
+    document.querySelectorAll(".stacked table").forEach(labelled);
     document.querySelectorAll("table.sortable").forEach((table) => {
       sortable(table);
       filterable(table);
     });
     document.querySelectorAll(".scroll, .plot, pre").forEach(scrollable);
     document.querySelectorAll(".wipe").forEach(wipe);
+    document.querySelectorAll(".for-slide").forEach((words) => (words.hidden = false));
     contents();
     printing();
     reveal();

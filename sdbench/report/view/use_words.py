@@ -1,0 +1,84 @@
+"""What to use, in the words with which a run ends. Pure."""
+
+from sdbench.analysis.case_words import arm_words
+from sdbench.diagnosis.result import Choice, Goal, Recommendation
+from sdbench.plan.read_config import load_config, shipped_configs
+from sdbench.records import Case, Run
+from sdbench.report.view.headline import measurable_gains
+from sdbench.stats import MIN_PROCESSES
+from sdbench.words import seconds, shell
+
+
+def use_lines(recommendation: Recommendation, run: Run) -> list[str]:
+    """A line for each resolution, else one that says why nothing is recommended.
+
+    ``Use at 512x512: float16, one by one: 0.214 s a picture, 37 it/s; many: …``.
+    """
+    if recommendation.few_processes is not None:
+        return [_too_early(recommendation.few_processes, run)]
+    lines = [line for goal in recommendation.goals for line in _goal_lines(goal, run)]
+    return lines or [f"No recommendation: {recommendation.sentence}"]
+
+
+def steps_per_second(seconds_per_picture: float, steps: int) -> float:
+    """Denoising steps a second (it/s) over the whole time of a picture, decoding included."""
+    return steps / seconds_per_picture
+
+
+def _goal_lines(goal: Goal, run: Run) -> list[str]:
+    choices = [
+        (purpose, choice)
+        for purpose, choice in (("one picture", goal.latency), ("many", goal.throughput))
+        if choice is not None
+    ]
+    reasons = [] if goal.reason is None else [f"{_capital(goal.reason)}."]
+    if not choices:
+        return reasons
+    if goal.latency is not None and goal.latency == goal.throughput:
+        choices = [("one or many", goal.latency)]
+    first = choices[0][0] == "one picture"
+    words = [
+        ("" if first and purpose == "one picture" else f"{purpose}: ") + _choice_words(choice, run)
+        for purpose, choice in choices
+    ]
+    gains = dict.fromkeys(
+        sentence for _, choice in choices for sentence in measurable_gains(choice)[:1]
+    )
+    sentences = [f"Use at {goal.resolution}: {'; '.join(words)}", *map(_capital, gains)]
+    return [". ".join(sentences) + ".", *reasons]
+
+
+def _choice_words(choice: Choice, run: Run) -> str:
+    """``sliced, float16, one by one: 0.214 s a picture, 37 it/s``."""
+    settings = [word for word in choice.case.words() if word != "batch"]
+    how = "one by one" if choice.case.batching == "loop" else f"in a batch of {_images(run)}"
+    named = ", ".join([*settings, how]) + arm_words(choice.arm, run.plan.arms)
+    rate = steps_per_second(choice.seconds_per_picture, _steps(run, choice.case))
+    return f"{named}: {seconds(choice.seconds_per_picture)} a picture, {rate:.3g} it/s"
+
+
+def _steps(run: Run, case: Case) -> int:
+    """Denoising steps of a call; with an input image the share that its strength says."""
+    steps = int(run.setting(case, "steps"))
+    return steps if run.image_to_image is None else int(steps * float(run.config["strength"]))
+
+
+def _images(run: Run) -> int:
+    return int(run.config["images"])
+
+
+def _too_early(few: str, run: Run) -> str:
+    """That no case has enough processes, and the command that measures enough."""
+    name = str(run.config.get("name"))
+    words = f"Too early to say what to use: {few.rpartition(': ')[2]}"
+    if name not in shipped_configs():
+        return f"{words}. A recommendation takes {MIN_PROCESSES}: --set replicates={MIN_PROCESSES}"
+    command = ["sdbench", "run", name]
+    if run.model.name != load_config(name).model:
+        command += ["--model", run.model.name]
+    command += ["--set", f"replicates={MIN_PROCESSES}"]
+    return f"{words}. A recommendation takes {MIN_PROCESSES}: {shell(*command)}"
+
+
+def _capital(sentence: str) -> str:
+    return sentence[0].upper() + sentence[1:]
