@@ -314,8 +314,8 @@ def test_batches_that_crash_or_differ() -> None:
         ("cuda", 80 * GB, 1.2, "refuted", "It slows down here instead."),
         ("cuda", 80 * GB, 0.96, "refuted", "It gains less here than claimed."),
         ("cpu", 80 * GB, 0.5, "refuted", "It gains more here than claimed."),
-        ("mps", 16 * GB, 0.8, "confirmed", "under 64 GB"),
-        ("mps", 64 * GB, 0.8, "refuted", "from 64 GB on"),
+        ("mps", 16 * GB, 0.8, "confirmed", "less than 64 GB"),
+        ("mps", 64 * GB, 0.8, "refuted", "64 GB and more"),
     ],
 )
 def test_slicing_and_speed_today(

@@ -133,7 +133,7 @@ def _print_goal(goal: Goal, console: Console, shown: set[str], sentence: str) ->
     if goal.latency is not None and goal.latency == goal.throughput:
         choices = [("one picture or many", goal.latency)]
     else:
-        both = (("one picture", goal.latency), ("many pictures", goal.throughput))
+        both = (("one image", goal.latency), ("many images", goal.throughput))
         choices = [(name, choice) for name, choice in both if choice is not None]
     for name, choice in choices:
         words = [

@@ -26,7 +26,7 @@ def headline_of(
     advice = [entry for goal in recommendation.goals for entry in _advice(goal, loaded.run.plan)]
     timed = [cell for cell in cells if cell.seconds_per_picture is not None]
     main = max(
-        (entry for entry in advice if entry.purpose == "one picture"),
+        (entry for entry in advice if entry.purpose == "one image"),
         key=lambda entry: size_rank(entry.choice.case),
         default=None,
     )

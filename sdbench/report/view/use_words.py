@@ -28,7 +28,7 @@ def steps_per_second(seconds_per_picture: float, steps: int) -> float:
 def _goal_lines(goal: Goal, run: Run) -> list[str]:
     choices = [
         (purpose, choice)
-        for purpose, choice in (("one picture", goal.latency), ("many", goal.throughput))
+        for purpose, choice in (("one image", goal.latency), ("many", goal.throughput))
         if choice is not None
     ]
     reasons = [] if goal.reason is None else [f"{_capital(goal.reason)}."]
@@ -36,9 +36,9 @@ def _goal_lines(goal: Goal, run: Run) -> list[str]:
         return reasons
     if goal.latency is not None and goal.latency == goal.throughput:
         choices = [("one or many", goal.latency)]
-    first = choices[0][0] == "one picture"
+    first = choices[0][0] == "one image"
     words = [
-        ("" if first and purpose == "one picture" else f"{purpose}: ") + _choice_words(choice, run)
+        ("" if first and purpose == "one image" else f"{purpose}: ") + _choice_words(choice, run)
         for purpose, choice in choices
     ]
     gains = dict.fromkeys(
