@@ -83,6 +83,8 @@ def met_issues(
     met: set[str] = set()
     for config in map(load_config, _PLANS):
         for planned in make_plan(config, device).cases:
+            if planned.case.attention == "math":
+                continue  # it is there to provoke a documented limit; nobody uses it
             issues = matching_issues(
                 catalogue,
                 device=device,
