@@ -222,8 +222,8 @@ def sdpa_long_half(device: str) -> "Optional[str]":
     from torch.nn import functional
 
     sdpa = functional.scaled_dot_product_attention
-    drawn = [drawn(1, 1, 4096, 64) * scale for scale in (4, 1, 1)]
-    return compared(device, sdpa, *drawn, dtype="float16")
+    operands = [drawn(1, 1, 4096, 64) * scale for scale in (4, 1, 1)]
+    return compared(device, sdpa, *operands, dtype="float16")
 
 
 def sdpa_masked_row_nan(device: str) -> "Optional[str]":
