@@ -197,9 +197,7 @@ def test_deep_finds_the_stand_ins_wrong_operator(sdbench: Sdbench) -> None:
     shown = {name for name, entry in probes.items() if entry["verdict"] != "absent"}
     assert shown == {"baddbmm-nan"}
     assert statuses(document)["deep-mps-known-faults"] == "fail"
-    assert "Attention slicing gives black pictures (NaN)" in found(
-        document, "deep-mps-known-faults"
-    )
+    assert "Attention slicing gives black images (NaN)" in found(document, "deep-mps-known-faults")
 
 
 @needs_standin
