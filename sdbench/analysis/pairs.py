@@ -116,7 +116,7 @@ def _value_reader(run: Run, axis: str) -> Callable[[CaseResult], str]:
     if axis != "stack":
         raise UsageError(
             f"--by {axis}: {did_you_mean(axis, ['arm', 'stack', 'machine', *AXES])}expected one of "
-            f"variant, environment, machine (of two runs), {', '.join(AXES)}"
+            f"arm, stack, machine (of two runs), {', '.join(AXES)}"
         )
     labels = _stack_labels(run)
     return lambda row: labels[row.arm.name]

@@ -226,7 +226,7 @@ def _is_weights(name: str) -> bool:
 
 
 def fetch(name: str, download: Download) -> Path:
-    """The folder of a download in the Hub's cache, fetched where it is not implemented yet."""
+    """The folder of a download in the Hub's cache, fetched where it is not there yet."""
     from huggingface_hub import snapshot_download
 
     try:

@@ -14,8 +14,8 @@ _LINK = re.compile(r"([@#](?=\w)|:(?=//)|www(?=\.))", re.IGNORECASE)
 _TICKS = re.compile(r"`+")
 _SHORTEST_FENCE = 4
 _NUMBERS = {
-    *("s/picture", "95% interval", "first pass", "peak memory", "swap", "time new/base"),
-    *("base s/picture", "new s/picture", "time", "share", "of matrix products", "GPU cores", "RAM"),
+    *("s/image", "95% interval", "first pass", "peak memory", "swap", "time new/base"),
+    *("base s/image", "new s/image", "time", "share", "of matrix products", "GPU cores", "RAM"),
     *("it/s", "processes"),
 }
 

@@ -407,7 +407,7 @@ def stack_changes(recorded: StackInfo, stack: str) -> list[str]:
     """What has another version in an environment now than was recorded; empty: nothing.
 
     Raises:
-        UsageError, MachineError: the environment is not implemented any more, or cannot be started.
+        UsageError, MachineError: the environment is not there any more, or cannot be started.
     """
     now = resolve_stack(stack)
     return changes(

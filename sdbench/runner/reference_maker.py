@@ -86,7 +86,7 @@ class Group:
 
 @dataclass
 class ReferenceStore:
-    """Finds the references of a configuration, and says why one is not implemented."""
+    """Finds the references of a configuration, and says why one is not there."""
 
     config: Config
     model: ModelInfo

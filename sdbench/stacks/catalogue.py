@@ -114,7 +114,7 @@ def read_lock(path: Path) -> Lock:
     """A lock as ``uv pip compile`` writes it.
 
     Raises:
-        MachineError: it is not implemented, or a line of it is no pinned version.
+        MachineError: it is not there, or a line of it is no pinned version.
     """
     try:
         data = path.read_bytes()
@@ -154,7 +154,7 @@ def departures(lock: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
     words = [
         f"{name} is {version} instead of {lock[name]}"
         if name in lock
-        else f"{name} {version} is not in the lock file file"
+        else f"{name} {version} is not in the lock file"
         for name, version in sorted(found.items())
         if name not in lock or Version(version).public != Version(lock[name]).public
     ]

@@ -96,7 +96,7 @@ def why_spoilt(
     if info.platform != platform:
         return f"it was made for {info.platform}, and this is {platform}"
     if info.lock_sha256 != lock.sha256:
-        return "it was made from another lock file file"
+        return "it was made from another lock file"
     if found is None:
         return "its Python does not run"
     changed = changes(

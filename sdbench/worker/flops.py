@@ -172,7 +172,7 @@ def _as_module(network: Any, method: str) -> Any:
     """A module whose forward is a method of the network, with the network's weights."""
     import torch
 
-    class Method(torch.nn.Module):  # type: ignore[misc]  # torch is not implemented to be checked
+    class Method(torch.nn.Module):  # type: ignore[misc]  # torch is not there to be checked
         def __init__(self) -> None:
             super().__init__()
             self.network = network

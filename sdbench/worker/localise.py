@@ -157,7 +157,7 @@ def _leaf_count(network: Any) -> int:
     return sum(not any(True for _ in module.children()) for module in network.modules())
 
 
-class _Repeater(TorchDispatchMode):  # type: ignore[misc]  # torch is not implemented to be checked
+class _Repeater(TorchDispatchMode):  # type: ignore[misc]  # torch is not there to be checked
     """Sees every operator of the pass."""
 
     def __init__(

@@ -99,7 +99,7 @@ def test_chatter_on_standard_output_does_no_harm(stub: Stub) -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ("sys.exit(3)", "the process ended with status 3"),
+        ("sys.exit(3)", "the process ended with exit status 3"),
         ("sys.exit('this is not the Python you want')", "not the Python you want"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "the process died with SIGSEGV"),
         ("say('failed', type='ValueError', message='a\\nb')", "ValueError: a b"),

@@ -55,7 +55,7 @@ def test_cases_that_do_not_agree_are_counted_the_worst_first() -> None:
 def test_an_undecided_case_is_never_good() -> None:
     loaded = measured(by_arm(old=1.0, new=0.5), config=two_arms(1))
     (answer,) = answers_of(compare_axis([loaded], "arm"))
-    assert (answer.change, answer.tone) == ("cannot tell", "unknown")
+    assert (answer.change, answer.tone) == ("inconclusive", "unknown")
 
 
 def test_runs_that_are_unlike_are_not_comparable() -> None:

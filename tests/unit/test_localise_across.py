@@ -222,7 +222,7 @@ def test_document_has_every_environment_and_every_operator(across: Any) -> None:
         (("--across", "current"), "expected two or more different environments"),
         (("--across", "current,current"), "expected two or more different environments"),
         (("--across", "a,b", "--stack", "c"), "neither --stack nor --output"),
-        (("--across", "current,no-such"), "no stack 'no-such'"),
+        (("--across", "current,no-such"), "no environment 'no-such'"),
     ],
 )
 def test_wrong_use_is_one_line(arguments: tuple[str, ...], words: str, call: Called) -> None:

@@ -42,7 +42,7 @@ def screen(*judged: Any, width: int = 80, top: int = 10, **fields: Any) -> list[
 
 def test_a_healthy_device_takes_a_few_lines_and_no_table() -> None:
     lines = screen(*FINE)
-    assert lines[1].startswith("No operator is beyond")
+    assert lines[1].startswith("No operator exceeds")
     assert len(lines) < 10 and not any("aten::op3" in line for line in lines)
     assert any(line.startswith("Nearest to its limit: aten::op19") for line in lines)
     assert lines[-1].strip() == "sdbench diagnose latest"
@@ -63,7 +63,7 @@ def test_no_figure_of_it_is_cut_off(width: int) -> None:
 def test_a_search_that_did_not_end_acquits_nothing() -> None:
     text = " ".join(screen(*FINE, complete=False))
     assert "computes like the CPU" not in text
-    assert "No operator that was compared is beyond" in text and "Not all was compared" in text
+    assert "No operator that was compared is beyond" in text and "Not all calls were compared" in text
 
 
 def test_more_than_fit_are_counted() -> None:

@@ -67,7 +67,7 @@ def test_probe_that_raises_says_what() -> None:
 
 def test_probe_that_dies_says_its_last_words() -> None:
     executor = answering(exit_code=-6, stderr_tail="one\ntwo\nassertion failed\n")
-    with pytest.raises(MachineError, match="ended with status -6: two / assertion failed"):
+    with pytest.raises(MachineError, match="ended with exit status -6: two / assertion failed"):
         find_device("auto", "python", PRELOADED, executor)
 
 

@@ -131,7 +131,7 @@ def test_remove(rows: Any) -> None:
         (
             ["stacks", "create", "torch-9"],
             2,
-            "no stack 'torch-9' comes with sdbench; did you mean 'torch-2.5'? there are torch",
+            "no environment 'torch-9' comes with sdbench; did you mean 'torch-2.5'? there are torch",
         ),
         (["stacks", "create", "torch-1.13", "x"], 2, "no environment 'x' comes"),
         (["stacks", "create", "../x"], 2, "no environment '../x' comes"),
@@ -171,7 +171,7 @@ def test_stack_that_does_not_work_here(call: Any, monkeypatch: pytest.MonkeyPatc
     code, _, err = call("stacks", "create", "torch-1.13")
     assert code == 3
     assert err.splitlines()[-1] == (
-        "sdbench: stack torch-1.13 makes no picture here: died of SIGSEGV; next: sdbench doctor"
+        "sdbench: environment torch-1.13 makes no image here: died of SIGSEGV; next: sdbench doctor"
     )
     assert not stack_folder("torch-1.13").exists()
 

@@ -207,7 +207,7 @@ def test_folder_that_cannot_be_written(
 def test_uv_that_is_not_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, "uv", None)
-    with pytest.raises(UsageError, match="get it with: pip install uv"):
+    with pytest.raises(UsageError, match="install it with: pip install uv"):
         find_uv()
 
 

@@ -114,6 +114,6 @@ def test_person_on_a_terminal_is_asked_and_a_script_is_not(
     monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda self: True})())
     with pytest.raises(UsageError, match="not started"):
         _ask(under(5.0))
-    assert asked == ["Note: times will mean little under this load. Go on?"]
+    assert asked == ["Note: times will mean little under this load. Continue?"]
     _ask(under(0.5))
     assert len(asked) == 1

@@ -27,9 +27,9 @@ def lines(run: LoadedRun) -> list[str]:
 def test_settings_stand_first_with_seconds_a_picture_and_steps_a_second() -> None:
     run = loaded_run(config=plan(replicates=8, steps=10), compared=matching, seconds=taking(TIMES))
     (line,) = lines(run)
-    # two pictures a pass: 1.0 s a pass is 0.5 s a picture, and 10 steps in it are 20 a second
+    # two pictures a pass: 1.0 s a pass is 0.5 s per image, and 10 steps in it are 20 a second
     assert line.startswith(
-        "Use at 64x64: one by one: 0.5 s a picture, 20 it/s; many: in a batch of 2: 0.3 s a "
+        "Use at 64x64: one by one: 0.5 s per image, 20 it/s; many: in a batch of 2: 0.3 s a "
         "picture, 33.3 it/s. "
     )
     assert "Attention slicing off takes 0.67 times" in line
@@ -39,19 +39,19 @@ def test_nothing_is_recommended_from_one_process_and_the_command_for_enough_is_g
     config = plan(replicates=1, name="quick")
     (line,) = lines(loaded_run(config=config, compared=matching, seconds=taking(TIMES)))
     assert line == (
-        "Too early to say what to use: 1 process a case. A "
+        "Too early to say what to use: 1 process per case. A "
         "recommendation takes 3: sdbench run quick --model synthetic/tiny --set replicates=3"
     )
 
 
 def test_of_a_configuration_of_ones_own_only_the_option_is_named() -> None:
     (line,) = lines(loaded_run(config=plan(replicates=2, name="mine"), compared=matching))
-    assert line.endswith("2 processes a case. A recommendation takes 3: --set replicates=3")
+    assert line.endswith("2 processes per case. A recommendation takes 3: --set replicates=3")
 
 
 def test_why_nothing_is_recommended_is_said_where_pictures_were_not_checked() -> None:
     (line,) = lines(loaded_run(compared=lambda slot, of: None))
-    assert line.startswith("Nothing measured at 64x64 can be recommended: 4 cases not checked")
+    assert line.startswith("No measured setting can be recommended at 64x64: 4 cases not checked")
 
 
 @pytest.mark.parametrize(("seconds", "steps", "rate"), [(0.5, 10, 20.0), (0.25, 8, 32.0)])

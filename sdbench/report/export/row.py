@@ -15,7 +15,7 @@ from sdbench.words import memory_words, seconds, size, system_words
 
 _NAMES = (
     *("chip", "GPU cores", "RAM", "OS", "torch", "model", "settings"),
-    *("s/picture", "it/s", "95% interval", "processes", "peak memory", "verdict", "date"),
+    *("s/image", "it/s", "95% interval", "processes", "peak memory", "verdict", "date"),
 )
 
 

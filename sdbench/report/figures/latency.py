@@ -130,6 +130,6 @@ def _draw(cells: list[CaseView], theme: Theme) -> "Drawing":
             zorder=2,
             label="its first pass",
         )
-    time_axis(axes, [time for cell in cells for time in _times(cell)], "seconds an image", theme)
+    time_axis(axes, [time for cell in cells for time in _times(cell)], "seconds per image", theme)
     legend(axes, theme)
     return drawing

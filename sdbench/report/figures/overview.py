@@ -31,7 +31,7 @@ def overview_figure(run: RunReport, prefix: str) -> Figure | None:
     return Figure(
         kind="overview",
         id=f"{prefix}-overview",
-        title="Seconds an image, by case",
+        title="Seconds per image, by case",
         caption=f"{_explained(shown)}{left_out}{hidden}",
         description=f"{words}.{left_out}",
         draw=lambda theme: _draw(shown, theme),
@@ -108,7 +108,7 @@ def draw_bars(axes: "Axes", cells: Sequence[CaseView], theme: Theme) -> None:
             first = True
         ends.append(end)
     most = max([*ends, *firsts])
-    time_axis(axes, [most], "seconds an image", theme)
+    time_axis(axes, [most], "seconds per image", theme)
     for row, said in enumerate([] if theme.narrow else words):
         axes.text(
             1.01,

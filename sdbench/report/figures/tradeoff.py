@@ -77,7 +77,7 @@ def _draw(points: "list[Tradeoff]", arms: Collection[str], theme: Theme) -> "Dra
         named += best
     if any(one.correct == "broken" for one in points):
         axes.plot([], [], "x", color=theme["bad"], markersize=6, label="wrong image")
-    time_axis(axes, [one.seconds_per_picture for one in points], "seconds an image", theme)
+    time_axis(axes, [one.seconds_per_picture for one in points], "seconds per image", theme)
     axes.set_ylabel("peak memory, GB")
     heights = [(one.peak_memory_bytes or 0) / 1e9 for one in points]
     narrow = min(heights) > 0.5 * max(heights)

@@ -83,16 +83,16 @@ def _table(comparison: Comparison) -> Table:
     interval = f"{comparison.confidence:.0%} interval"
     columns: list[Column[CaseComparison]] = [
         *_name_columns(),
-        ("base s/picture", "figure", lambda case: picture_time(case.base_s, case)),
-        ("new s/picture", "figure", lambda case: picture_time(case.new_s, case)),
+        ("base s/image", "figure", lambda case: picture_time(case.base_s, case)),
+        ("new s/image", "figure", lambda case: picture_time(case.new_s, case)),
         ("time new/base", "figure", lambda case: ratio_words(case.ratio)),
         (interval, "figure", lambda case: ratio_interval_words(case.ci99 or case.ci95)),
         ("verdict", "whole", _verdict),
         ("first pass", "number", first_pass_words),
         ("peak memory", "number", memory_words_of),
-        ("picture", "text", picture_words_of),
+        ("image", "text", picture_words_of),
     ]
-    times = dict.fromkeys(["base s/picture", "new s/picture"], one_by_one)
+    times = dict.fromkeys(["base s/image", "new s/image"], one_by_one)
     return table_of(comparison.cases, columns, _title(comparison), _names_shown(comparison) | times)
 
 
@@ -101,12 +101,12 @@ def _times_table(comparison: Comparison) -> Table:
     interval = f"time new/base ({comparison.confidence:.0%})"
     columns: list[Column[CaseComparison]] = [
         *_name_columns(),
-        ("s/picture", "figure", picture_times),
+        ("s/image", "figure", picture_times),
         (interval, "figure", ratio_and_interval_words),
         ("verdict", "text", _short_verdict),
     ]
     one_by_one = not any(case.machines for case in comparison.cases)
-    shown = _names_shown(comparison) | {"s/picture": one_by_one}
+    shown = _names_shown(comparison) | {"s/image": one_by_one}
     return table_of(comparison.cases, columns, _title(comparison), shown)
 
 
@@ -131,7 +131,7 @@ def _name_columns() -> list[Column[CaseComparison]]:
 
 def _names_shown(comparison: Comparison) -> dict[str, bool]:
     return {
-        "arm": any(case.arm is not None for case in comparison.cases),
+        "variant": any(case.arm is not None for case in comparison.cases),
         "new": len(comparison.new) > 1,
     }
 

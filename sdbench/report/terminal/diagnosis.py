@@ -127,7 +127,7 @@ def _print_goal(goal: Goal, console: Console, shown: set[str], sentence: str) ->
     for name, choice in choices:
         words = [
             case_words(choice.case),
-            f"{seconds(choice.seconds_per_picture)} an image",
+            f"{seconds(choice.seconds_per_picture)} per image",
             iterations_words(choice.iterations_per_second),
             size(choice.peak_memory_bytes),
         ]
@@ -158,15 +158,15 @@ def _tradeoffs(tradeoffs: Sequence[Tradeoff], *, judged: bool) -> Table:
     """With marks where there are enough processes to tell cases apart (``judged``)."""
     columns: list[Column[Tradeoff]] = [
         ("time against memory", "folded", lambda entry: escape(_name(entry))),
-        ("arm", "text", lambda entry: harmless(entry.arm)),
-        ("s/picture", "figure", lambda entry: seconds(entry.seconds_per_picture)),
+        ("variant", "text", lambda entry: harmless(entry.arm)),
+        ("s/image", "figure", lambda entry: seconds(entry.seconds_per_picture)),
         ("it/s", "figure", lambda entry: rate_figure(entry.iterations_per_second)),
         ("peak memory", "figure", lambda entry: size(entry.peak_memory_bytes)),
         ("image", "text", lambda entry: CORRECT_WORDS[entry.correct]),
         ("efficient", "text", lambda entry: "●" if entry.efficient else ""),
     ]
     several_arms = len({entry.arm for entry in tradeoffs}) > 1
-    return table_of(tradeoffs, columns, shown={"arm": several_arms, columns[-1][0]: judged})
+    return table_of(tradeoffs, columns, shown={"variant": several_arms, columns[-1][0]: judged})
 
 
 def _name(entry: Tradeoff) -> str:

@@ -120,7 +120,7 @@ def _advice_lines(advice: Sequence[Advice]) -> list[str]:
 def _advice_words(advice: Advice, purpose: str) -> str:
     choice = advice.choice
     words = f"{choice.case.resolution}, {purpose}: {advice.settings}"
-    words += f" – {seconds(choice.seconds_per_picture)} an image"
+    words += f" – {seconds(choice.seconds_per_picture)} per image"
     if choice.iterations_per_second is not None:
         words += f", {iterations_words(choice.iterations_per_second)}"
     if choice.peak_memory_bytes is not None:

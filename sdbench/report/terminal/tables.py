@@ -93,7 +93,7 @@ def case_table(
         ("case", "folded", lambda row: escape(_name(row))),
         ("variant", "text", lambda row: harmless(row.arm)),
         ("outcome", "text", _outcome),
-        ("s/picture", "figure", lambda row: _time(row, images)),
+        ("s/image", "figure", lambda row: _time(row, images)),
         ("it/s", "figure", lambda row: _rate(row, images)),
         ("first pass", "figure", lambda row: seconds(per_picture(row.first_pass_s, images))),
         ("95% interval", "figure", lambda row: interval_words(row.latency_s.ci95, images)),

@@ -53,7 +53,7 @@ def picture_time(value: float | None, case: CaseComparison) -> str:
 
 
 def picture_times(case: CaseComparison) -> str:
-    """``1.96 → 1.09 s``: seconds an image of both sides."""
+    """``1.96 → 1.09 s``: seconds per image of both sides."""
     base, new = picture_time(case.base_s, case), picture_time(case.new_s, case)
     return f"{base if new == '–' else base.removesuffix(' s')} → {new}"
 

@@ -66,9 +66,9 @@ def _work(run: Run) -> Iterator[str]:
 
 
 def processes_words(run: Run) -> str:
-    """``3 processes a case``."""
+    """``3 processes per case``."""
     most = max((run.plan.processes(one.case_id, one.arm) for one in run.plan.slots), default=0)
-    return f"{counted(most, 'process', 'processes')} a case"
+    return f"{counted(most, 'process', 'processes')} per case"
 
 
 def answers_of(comparison: Comparison) -> list[SideAnswer]:

@@ -60,7 +60,7 @@ class Headline(msgspec.Struct, frozen=True, kw_only=True):
 
     ``main`` is the choice for one image at 512x512, else at the largest size, ``main_cell`` the
     plainest case measured there where nothing may be recommended: what a person waits for.
-    ``fastest`` is the recommended cell with the least seconds an image, None where nothing may be
+    ``fastest`` is the recommended cell with the least seconds per image, None where nothing may be
     recommended; then ``quickest`` still says what was measured, right or not. ``subject`` is what
     every number depends on, ``answers`` are its largest figures, ``claims`` how many were tested.
     """
@@ -264,7 +264,7 @@ class SustainedCurve(msgspec.Struct, frozen=True, kw_only=True):
 class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     """Everything one run has to say.
 
-    ``missing`` says what is not implemented, or could not be read. ``timelines_left_out`` and the
+    ``missing`` says what is not there, or could not be read. ``timelines_left_out`` and the
     like are sentences; None where nothing was left out. ``spread`` says what makes times uncertain.
     """
 

@@ -265,7 +265,7 @@ def method_lines(loaded: LoadedRun, summary: RunSummary) -> list[Line]:
         "a pass": f"{summary.images} images from prompt to pixels on the host, "
         f"{config.get('steps')} steps, {config.get('scheduler')}, guidance "
         f"{config.get('guidance_scale')}, seed {config.get('seed')}",
-        "seconds an image": (
+        "seconds per image": (
             "the median over processes of each one's median of passes 2 on, divided by the images "
             f"of a pass; {_passes_words(loaded)}. The first pass is reported separately and never "
             "averaged in"

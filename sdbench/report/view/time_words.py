@@ -30,7 +30,7 @@ def _time_words(row: CaseSummary, images: int) -> str:
     processes = counted(row.latency_s.n, "process", "processes")
     bounds = row.latency_s.ci95
     sure = "" if bounds is None else f"95% interval {interval_words(bounds, images)}, "
-    words = f"{seconds(a_picture)} an image ({sure}{processes})"
+    words = f"{seconds(a_picture)} per image ({sure}{processes})"
     if row.first_pass_s is not None:
         words += f", in the first pass {seconds(per_picture(row.first_pass_s, images))}"
     rate = iterations_per_second(row.steps, a_picture)

@@ -54,7 +54,7 @@ def _choice_words(choice: Choice, run: Run) -> str:
     how = "one by one" if choice.case.batching == "loop" else f"in a batch of {_images(run)}"
     named = ", ".join([*settings, how]) + arm_words(choice.arm, run.plan.arms)
     rate = steps_per_second(choice.seconds_per_picture, _steps(run, choice.case))
-    return f"{named}: {seconds(choice.seconds_per_picture)} an image, {rate:.3g} it/s"
+    return f"{named}: {seconds(choice.seconds_per_picture)} per image, {rate:.3g} it/s"
 
 
 def _steps(run: Run, case: Case) -> int:
