@@ -3,6 +3,11 @@
 from sdbench.records import Case, Run
 from sdbench.words import counted
 
+ITERATIONS_EXPLAINED = (
+    "denoising steps of an image over its seconds, text encoder and VAE included; in a batch the "
+    "steps of every image count"
+)
+
 
 def steps_of(run: Run, case: Case) -> int | None:
     """Denoising steps that are made for an image; None where the run does not say.
@@ -30,8 +35,8 @@ def iterations_words(per_second: float | None) -> str:
 
 
 def work_words(run: Run) -> str:
-    """``8 steps, ddim, 2 pictures a pass``: without it no time means much."""
+    """``8 steps, ddim, 2 images a pass``: without it no time means much."""
     config = run.config
     words = [f"{config.get('steps')} steps", str(config.get("scheduler"))]
     words += [] if run.image_to_image is None else [run.mode_words]
-    return ", ".join([*words, f"{counted(int(config.get('images', 1)), 'picture')} a pass"])
+    return ", ".join([*words, f"{counted(int(config.get('images', 1)), 'image')} a pass"])

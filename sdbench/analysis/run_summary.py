@@ -487,8 +487,7 @@ def time_shares(
 
 
 def as_json(summary: RunSummary) -> dict[str, Any]:
-    """The contract's document; screens show ``seconds_per_picture`` and
-    ``iterations_per_second``, ``latency_s`` and ``seconds_per_pass`` are a pass's."""
+    """The contract's document; ``latency_s`` and ``seconds_per_pass`` are a pass's."""
     document: dict[str, Any] = msgspec.to_builtins(summary)
     for case, row in zip(document["cases"], summary.cases, strict=True):
         seconds = per_picture(row.latency_s.median, summary.images)

@@ -183,7 +183,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str]
     missing: list[str] = []
     work: str = ""
-    """``8 steps, ddim, 2 pictures a pass``: what times here are of."""
+    """``8 steps, ddim, 2 images a pass``: what times here are of."""
 
     @property
     def exit_code(self) -> int:

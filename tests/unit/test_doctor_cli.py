@@ -392,3 +392,21 @@ def test_memory_of_a_model_that_is_not_here_is_unknown(
     assert {one["fit"] for one in document["memory"]["sizes"]} == {"unknown"}
     lines = text(MACHINES / "m2-max-macos14", "--model", "someone/else")
     assert any("unknown: the size of the model is unknown" in line for line in lines)
+
+
+def test_rows_about_one_machine_do_not_contradict_each_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a Mac under Rosetta all rows name the same new environment, and none advises slicing,
+    which another says to leave off."""
+    recording = Path(__file__).parents[1] / "data" / "machines" / "m1-8gb-macos13-rosetta"
+    monkeypatch.setenv("SDBENCH_MACHINE_RECORDING", str(recording))
+    assert main(["doctor", "--json"]) == 1
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    remedies = [entry["remedy"] for entry in checks if "uv venv" in (entry["remedy"] or "")]
+    assert len(remedies) >= 3
+    assert len(set(remedies)) == 1 and ".venv-arm64" in remedies[0]
+    (memory,) = [entry for entry in checks if entry["id"] == "memory"]
+    assert "without attention slicing" in memory["expected"]
+    assert "attention_slicing=true" not in memory["remedy"]
+    assert not any("attention slicing on" in (entry["remedy"] or "") for entry in checks)

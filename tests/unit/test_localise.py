@@ -22,7 +22,6 @@ from factories import (
 )
 from rich.console import Console
 
-from sdbench.cli.localise import left_seconds
 from sdbench.errors import MachineError
 from sdbench.localise import search as localise
 from sdbench.localise.search import Found, Search, locate
@@ -30,6 +29,7 @@ from sdbench.process.executor import Executor, FakeExecutor, Report, Stop, Super
 from sdbench.process.find_device import FoundDevice
 from sdbench.process.operator_calls import OperatorCall
 from sdbench.records import Case
+from sdbench.report.terminal.search_progress import left_seconds
 
 CALLS = [make_call(index, f"aten::op{index}") for index in range(5)]
 END = {"event": "localised", "t": 1.0, "skipped": {"views": 3}, "notes": []}

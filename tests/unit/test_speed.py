@@ -3,8 +3,8 @@
 import pytest
 from measured_runs import changed, measured
 
+from sdbench.analysis.iterations import iterations_per_second, iterations_words, steps_of
 from sdbench.records import Case, ImageToImage
-from sdbench.report.view.speed import iterations_per_second, iterations_words, steps_of
 
 
 def test_steps_are_the_run_s_or_the_case_s_own() -> None:

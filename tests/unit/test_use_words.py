@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 
-import pytest
 from diagnosed_runs import case, diagnosis, loaded_run, matching, plan
 
 from sdbench.records import Case, Slot
-from sdbench.report.view.use_words import steps_per_second, use_lines
+from sdbench.report.view.use_words import use_lines
 from sdbench.runs import LoadedRun
 
 
@@ -51,9 +50,4 @@ def test_of_a_configuration_of_ones_own_only_the_option_is_named() -> None:
 
 def test_why_nothing_is_recommended_is_said_where_pictures_were_not_checked() -> None:
     (line,) = lines(loaded_run(compared=lambda slot, of: None))
-    assert line.startswith("No measured setting can be recommended at 64x64: 4 cases not checked")
-
-
-@pytest.mark.parametrize(("seconds", "steps", "rate"), [(0.5, 10, 20.0), (0.25, 8, 32.0)])
-def test_rate_is_steps_over_the_whole_picture(seconds: float, steps: int, rate: float) -> None:
-    assert steps_per_second(seconds, steps) == rate
+    assert line.startswith("Nothing measured at 64x64 can be recommended: 4 cases not checked")

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
+from sdbench.analysis.iterations import iterations_words
 from sdbench.analysis.no_effect import marked
 from sdbench.analysis.run_summary import device_facts
 from sdbench.quoting.markdown_text import plain, table
 from sdbench.records import Run
 from sdbench.report.view import CaseView, RunReport
 from sdbench.report.view.setup import gpu_words
-from sdbench.report.view.speed import iterations_words
 from sdbench.report.view.summary_words import interval_words
 from sdbench.runs import LoadedRun
 from sdbench.words import memory_words, seconds, size, system_words

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from sdbench.analysis.iterations import iterations_words
 from sdbench.report.figures.canvas import Theme, label_rows, legend, new_drawing, time_axis
 from sdbench.report.figures.figure import Figure
 from sdbench.report.view.headline import size_rank
 from sdbench.report.view.model import CaseView, RunReport
-from sdbench.report.view.speed import iterations_words
 from sdbench.words import seconds
 
 if TYPE_CHECKING:

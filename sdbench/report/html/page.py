@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdbench import __version__
 from sdbench.analysis.case_words import CORRECT_WORDS, OUTCOME_WORDS, case_words
+from sdbench.analysis.iterations import iterations_words
 from sdbench.comparison import Comparison
 from sdbench.report.figures import Figure, css_variables, run_figures, story_figures
 from sdbench.report.html.policy import content_security_policy
@@ -34,7 +35,6 @@ from sdbench.report.view.comparison_words import (
 from sdbench.report.view.efficiency_words import EXPLAINED, rate_words, stage_share_words
 from sdbench.report.view.first_screen import answers_of, date_words
 from sdbench.report.view.passes import STOPPED_WORDS
-from sdbench.report.view.speed import iterations_words
 from sdbench.report.view.spread import share
 from sdbench.runs import LoadedRun
 from sdbench.words import printable, seconds, size

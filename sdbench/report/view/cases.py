@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterator, Sequence
 from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.case_words import OUTCOME_WORDS, process_words
 from sdbench.analysis.comparability import swapped, throttled
+from sdbench.analysis.iterations import steps_of
 from sdbench.analysis.no_effect import no_effect_words
 from sdbench.analysis.run_summary import CaseSummary, disturbances, per_picture
 from sdbench.analysis.telemetry import WAIT_WORDS
 from sdbench.records import Case, Replicate, RowKey
 from sdbench.report.view.model import CaseView, ProcessTimes, Tone
-from sdbench.report.view.speed import steps_of
 from sdbench.report.view.summary_words import picture_words
 from sdbench.report.view.telemetry_words import predicted_words
 from sdbench.stats import tukey_outliers

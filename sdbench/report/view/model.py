@@ -8,11 +8,11 @@ from typing import Literal
 
 import msgspec
 
+from sdbench.analysis.iterations import iterations_per_second
 from sdbench.analysis.run_summary import CaseSummary, RunSummary
 from sdbench.comparison import Comparison, History
 from sdbench.diagnosis.result import Choice, Diagnosis, Finding
 from sdbench.records import Outcome, PassesStopped
-from sdbench.report.view.speed import iterations_per_second
 
 Interval = tuple[float, float]
 Tone = Literal["good", "warning", "bad", "unknown"]

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from sdbench.analysis.iterations import ITERATIONS_EXPLAINED
 from sdbench.analysis.run_summary import RunSummary, device_facts, is_virtual
 from sdbench.knowledge.memory_limits import check_watermarks, removes_memory_limit
 from sdbench.plan.config import FEWEST_PASSES, MOST_PASSES
@@ -11,7 +12,6 @@ from sdbench.records import Run
 from sdbench.report.view.correctness_words import check_words, not_float64_words
 from sdbench.report.view.model import Line, Mark, SetupCheck, Tone
 from sdbench.report.view.passes import count_words
-from sdbench.report.view.speed import ITERATIONS_EXPLAINED
 from sdbench.runs import LoadedRun
 from sdbench.stats import DEFAULT_THRESHOLD, MIN_PROCESSES
 from sdbench.words import machine_words, memory_words, size

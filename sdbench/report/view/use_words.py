@@ -1,9 +1,10 @@
 """What to use, in the words with which a run ends. Pure."""
 
 from sdbench.analysis.case_words import arm_words
+from sdbench.analysis.iterations import iterations_words
 from sdbench.diagnosis.result import Choice, Goal, Recommendation
 from sdbench.plan.read_config import load_config, shipped_configs
-from sdbench.records import Case, Run
+from sdbench.records import Run
 from sdbench.report.view.headline import measurable_gains
 from sdbench.stats import MIN_PROCESSES
 from sdbench.words import seconds, shell
@@ -12,17 +13,12 @@ from sdbench.words import seconds, shell
 def use_lines(recommendation: Recommendation, run: Run) -> list[str]:
     """A line for each resolution, else one that says why nothing is recommended.
 
-    ``Use at 512x512: float16, one by one: 0.214 s a picture, 37 it/s; many: …``.
+    ``Use at 512x512: float16, one by one: 0.214 s an image, 37 it/s; many: …``.
     """
     if recommendation.few_processes is not None:
         return [_too_early(recommendation.few_processes, run)]
     lines = [line for goal in recommendation.goals for line in _goal_lines(goal, run)]
     return lines or [f"No recommendation: {recommendation.sentence}"]
-
-
-def steps_per_second(seconds_per_picture: float, steps: int) -> float:
-    """Denoising steps a second (it/s) over the whole time of an image, decoding included."""
-    return steps / seconds_per_picture
 
 
 def _goal_lines(goal: Goal, run: Run) -> list[str]:
@@ -49,18 +45,12 @@ def _goal_lines(goal: Goal, run: Run) -> list[str]:
 
 
 def _choice_words(choice: Choice, run: Run) -> str:
-    """``sliced, float16, one by one: 0.214 s a picture, 37 it/s``."""
+    """``sliced, float16, one by one: 0.214 s an image, 37 it/s``."""
     settings = [word for word in choice.case.words() if word != "batch"]
     how = "one by one" if choice.case.batching == "loop" else f"in a batch of {_images(run)}"
     named = ", ".join([*settings, how]) + arm_words(choice.arm, run.plan.arms)
-    rate = steps_per_second(choice.seconds_per_picture, _steps(run, choice.case))
-    return f"{named}: {seconds(choice.seconds_per_picture)} per image, {rate:.3g} it/s"
-
-
-def _steps(run: Run, case: Case) -> int:
-    """Denoising steps of a call; with an input image the share that its strength says."""
-    steps = int(run.setting(case, "steps"))
-    return steps if run.image_to_image is None else int(steps * float(run.config["strength"]))
+    rate = iterations_words(choice.iterations_per_second)
+    return f"{named}: {seconds(choice.seconds_per_picture)} an image, {rate}"
 
 
 def _images(run: Run) -> int:
