@@ -176,7 +176,7 @@ def _next_command(comparison: Comparison, conditions: Collection[FailOn]) -> lis
 
 
 def _document(comparison: Comparison, runs: Sequence[LoadedRun]) -> dict[str, Any]:
-    """The comparison, with seconds a pass and an image of both sides, and what measured them."""
+    """The comparison, with seconds per pass and an image of both sides, and what measured them."""
     document: dict[str, Any] = msgspec.to_builtins(comparison)
     for case in document["cases"]:
         for side in ("base", "new"):

@@ -79,7 +79,7 @@ _FORMATS: dict[str, _Format] = {
         "Markdown for GitHub; with -o X.md its images are in X_files",
         lambda runs: markdown_report(build_report(runs)).text,
     ),
-    "row": _Format("a table line a run, of the fastest recommended settings, for a thread", _row),
+    "row": _Format("a table line per run, of the fastest recommended settings, for a thread", _row),
     "card": _Format(
         "an image (PNG, 1200x630) to post, of a run or of the comparison of several",
         lambda runs: card_png(runs, build_report(runs)),

@@ -461,7 +461,7 @@ class _Supervisor:
             projected += passes_left * event.duration_s
         if elapsed - spent + projected <= _BUDGET_SLACK * budget_s:
             return None
-        limit = f"the time budget of the run, {budget_s / 60:g} minutes (max_minutes),"
+        limit = f"the run's budget of {budget_s / 60:g} minutes (max_minutes)"
         if projected <= budget_s:
             return Stop("out-of-time", f"{limit} is used up")
         return Stop("budget", f"would take {projected:.0f} s, more than {limit}", projected)

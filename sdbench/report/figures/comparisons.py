@@ -79,7 +79,8 @@ def _draw(cases: list[CaseComparison], threshold: float, theme: Theme) -> "Drawi
 def draw_ratios(
     axes: "Axes", cases: Sequence[CaseComparison], threshold: float, theme: Theme
 ) -> None:
-    """A row a case: its ratio with interval, and the verdict in words (narrow: below its name)."""
+    """A row per case: its ratio with interval, and the verdict in words (narrow: below
+    its name)."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     names = [case_name(case) for case in cases]

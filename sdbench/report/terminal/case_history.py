@@ -60,7 +60,7 @@ def _table(
     columns: list[Column[HistoryEntry]] = [
         ("date", "folded", lambda entry: harmless(entry.created_utc[:16].replace("T", " "))),
         ("run", "whole", lambda entry: harmless(f"{entry.run_id} {entry.label or ''}".rstrip())),
-        ("arm", "whole", lambda entry: harmless(entry.arm)),
+        ("variant", "whole", lambda entry: harmless(entry.arm)),
         ("torch", "whole", lambda entry: harmless(entry.versions.get("torch", "–"))),
         ("diffusers", "folded", lambda entry: harmless(entry.versions.get("diffusers", "–"))),
         ("outcome", "folded", _outcome),
@@ -69,7 +69,7 @@ def _table(
     if scale is not None:
         columns.append((scale.heading, "whole", scale.line))
     wide = scale is not None
-    shown = {"arm": several_arms, "date": wide, "diffusers": wide}
+    shown = {"variant": several_arms, "date": wide, "diffusers": wide}
     return table_of(entries, columns, escape(title), shown)
 
 

@@ -90,7 +90,7 @@ def _table(comparison: Comparison) -> Table:
         ("verdict", "whole", _verdict),
         ("first pass", "number", first_pass_words),
         ("peak memory", "number", memory_words_of),
-        ("picture", "text", picture_words_of),
+        ("image", "text", picture_words_of),
     ]
     times = dict.fromkeys(["base s/image", "new s/image"], one_by_one)
     return table_of(comparison.cases, columns, _title(comparison), _names_shown(comparison) | times)
@@ -131,7 +131,7 @@ def _name_columns() -> list[Column[CaseComparison]]:
 
 def _names_shown(comparison: Comparison) -> dict[str, bool]:
     return {
-        "arm": any(case.arm is not None for case in comparison.cases),
+        "variant": any(case.arm is not None for case in comparison.cases),
         "new": len(comparison.new) > 1,
     }
 

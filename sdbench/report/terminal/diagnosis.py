@@ -177,7 +177,7 @@ def _tradeoffs(tradeoffs: Sequence[Tradeoff], *, judged: bool) -> Table:
         ("efficient", "text", lambda entry: "●" if entry.efficient else ""),
     ]
     several_arms = len({entry.arm for entry in tradeoffs}) > 1
-    return table_of(tradeoffs, columns, shown={"arm": several_arms, columns[-1][0]: judged})
+    return table_of(tradeoffs, columns, shown={"variant": several_arms, columns[-1][0]: judged})
 
 
 def _name(entry: Tradeoff) -> str:
