@@ -19,6 +19,7 @@ from sdbench.words import shortened
 # verb: (module that defines a click command of the same name, its line in the overview)
 VERBS = {
     "doctor": ("sdbench.cli.doctor", "Is this machine set up right? (seconds)"),
+    "selftest": ("sdbench.cli.selftest", "Compare each instrument with an independent source."),
     "run": ("sdbench.cli.run", "Measure the matrix, keep every result (the main job)."),
     "resume": ("sdbench.cli.resume", "Go on with a run that was stopped or killed."),
     "diagnose": (

@@ -12,7 +12,7 @@ History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old on
     replicate, ``energy`` and ``stolen_cpu_share`` of telemetry, ``begin_t``, ``denoiser_calls`` and
     ``denoiser_samples`` of a pass, ``resolved`` of a run, ``effects`` and ``compile_s`` of a
     replicate, ``not_float64`` and ``padded_images`` of a comparison, ``token_widths``,
-    ``text_masked`` and ``prompt_tokens`` of a pass
+    ``text_masked`` and ``prompt_tokens`` of a pass, ``selftest`` of a run
 
 Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
 None, with a reason beside it. Decoding is strict about types and lenient about unknown fields, so
@@ -62,6 +62,7 @@ from sdbench.records.failure import (
     Frame,
     Outcome,
 )
+from sdbench.records.instrument_lines import InstrumentLine, InstrumentStatus, Selftest
 from sdbench.records.numbers import Bytes, Clock, Count, FlopsPerSecond, Seconds, UnitSeconds
 from sdbench.records.planned import (
     MemoryStage,
@@ -142,6 +143,8 @@ __all__ = [
     "GateFlag",
     "ImageCompared",
     "ImageToImage",
+    "InstrumentLine",
+    "InstrumentStatus",
     "InterimAnalysis",
     "InterimCase",
     "LoraInfo",
@@ -172,6 +175,7 @@ __all__ = [
     "Run",
     "Scheduler",
     "Seconds",
+    "Selftest",
     "Session",
     "Slot",
     "StackInfo",

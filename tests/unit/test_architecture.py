@@ -44,13 +44,14 @@ IMPORTS: dict[str, str] = {
         "analysis correctness errors files knowledge machine models plan privacy process "
         "records runs stacks stats words"
     ),
+    "selftest": "machine process records",
     "report": (
         "analysis comparison correctness diagnosis errors explain knowledge "
         "localise models plan process quoting records runner runs stats words"
     ),
     "cli": (
         "analysis comparison correctness doctor errors explain files knowledge localise machine "
-        "models plan privacy process records report repro runner runs stacks stats words"
+        "models plan privacy process records report repro runner runs selftest stacks stats words"
     ),
     "__main__": "cli",
 }
