@@ -9,7 +9,11 @@ from sdbench import __version__
 from sdbench.machine import machine_id
 from sdbench.records import InstrumentLine, Selftest
 from sdbench.selftest.clocks import clock_lines
+from sdbench.selftest.deaths import death_lines
 from sdbench.selftest.judging import confirmed
+from sdbench.selftest.load import load_lines
+from sdbench.selftest.memory_counters import memory_lines
+from sdbench.selftest.synchronisation import kernel_lines
 from sdbench.selftest.workers import Setup
 
 LIMIT_S = 300.0
@@ -30,7 +34,13 @@ class Instrument:
     expected_s: float
 
 
-INSTRUMENTS = (Instrument("clock", "clocks", clock_lines, 3),)
+INSTRUMENTS = (
+    Instrument("clock", "clocks", clock_lines, 3),
+    Instrument("memory", "memory", memory_lines, 10),
+    Instrument("load", "other load", load_lines, 3),
+    Instrument("death", "deaths of workers", death_lines, 25),
+    Instrument("sync", "synchronisation", kernel_lines, 10),
+)
 
 
 def run_selftest(
