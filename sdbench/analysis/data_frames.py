@@ -257,6 +257,7 @@ def pass_rows(loaded: LoadedRun) -> Iterator[FrameRow]:
             yield {
                 **_names(loaded, entry),
                 **_of(one, PASS_COLUMNS),
+                **({"duration_s": None} if "times" in entry.voided else {}),
                 "pass": one.index,
                 "last_attempt": (entry.replicate_id, entry.attempt) in counting,
                 "steady": one.kind == "measured" and one.index > 1,

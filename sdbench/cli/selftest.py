@@ -58,16 +58,14 @@ def test_instruments(device: str, python: str) -> Selftest:
     Raises:
         UsageError, MachineError: the interpreter or the device cannot be used.
     """
-    interpreter = resolve_stack(python).interpreter
+    stack = resolve_stack(python)
     environment = worker_environment({})
     system, probe = machine.open_system(), machine.open_memory_probe()
     executor = ProcessExecutor()
     try:
         with console(err=True).status("starting …", refresh_per_second=1) as status:
-            found = find_device(device, interpreter, environment, executor)
-            setup = Setup(
-                *(interpreter, environment, found.kind, executor, probe, system),
-            )
+            found = find_device(device, stack.interpreter, environment, executor)
+            setup = Setup(stack, environment, found.kind, executor, probe, system)
             result = run_selftest(
                 setup,
                 simulated=found.simulated or system.simulated,

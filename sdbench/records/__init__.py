@@ -62,7 +62,12 @@ from sdbench.records.failure import (
     Frame,
     Outcome,
 )
-from sdbench.records.instrument_lines import InstrumentLine, InstrumentStatus, Selftest
+from sdbench.records.instrument_lines import (
+    InstrumentLine,
+    InstrumentStatus,
+    Selftest,
+    VoidedFigure,
+)
 from sdbench.records.numbers import Bytes, Clock, Count, FlopsPerSecond, Seconds, UnitSeconds
 from sdbench.records.planned import (
     MemoryStage,
@@ -190,6 +195,7 @@ __all__ = [
     "UnitSeconds",
     "VaeDevice",
     "VaeDtype",
+    "VoidedFigure",
     "WaitReason",
     "Withdrawn",
     "Yardstick",

@@ -8,6 +8,23 @@ from sdbench.records.case import DeviceKind
 from sdbench.records.numbers import Seconds
 
 InstrumentStatus = Literal["pass", "fail", "unknown"]
+VoidedFigure = Literal[
+    "times",
+    "footprint",
+    "allocator",
+    "driver",
+    "gpu_memory",
+    "available",
+    "swap",
+    "pressure",
+    "load",
+    "temperature",
+    "power",
+    "pictures",
+    "deaths",
+    "sleep",
+]
+"""Figures that are unknown where an instrument they rest on has failed (``runs/voided.py``)."""
 
 
 class InstrumentLine(msgspec.Struct, frozen=True, kw_only=True, gc=False):

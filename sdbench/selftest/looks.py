@@ -13,6 +13,7 @@ from sdbench.selftest.deaths import death_lines
 from sdbench.selftest.judging import confirmed
 from sdbench.selftest.load import load_lines
 from sdbench.selftest.memory_counters import memory_lines
+from sdbench.selftest.pictures import picture_lines
 from sdbench.selftest.synchronisation import kernel_lines
 from sdbench.selftest.workers import Setup
 
@@ -40,6 +41,7 @@ INSTRUMENTS = (
     Instrument("load", "other load", load_lines, 3),
     Instrument("death", "deaths of workers", death_lines, 25),
     Instrument("sync", "synchronisation", kernel_lines, 10),
+    Instrument("picture", "the comparison of pictures", picture_lines, 60),
 )
 
 

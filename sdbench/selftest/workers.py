@@ -8,7 +8,7 @@ from sdbench.machine import MemoryProbe, System
 from sdbench.process.events import Event, InstrumentRead
 from sdbench.process.executor import Executor, Report, Stop, Task
 from sdbench.process.sampler import Sample
-from sdbench.records import DeviceKind
+from sdbench.records import DeviceKind, StackInfo
 
 _LIMIT_S = 120.0
 
@@ -17,13 +17,18 @@ _LIMIT_S = 120.0
 class Setup:
     """What the instruments are tested with: the same objects as a run measures with."""
 
-    interpreter: str
+    stack: StackInfo
     environment: dict[str, str]
     device: DeviceKind
     executor: Executor
     probe: MemoryProbe
     system: System
     limit_s: float = _LIMIT_S
+
+    @property
+    def interpreter(self) -> str:
+        """The interpreter of the workers."""
+        return self.stack.interpreter
 
     def start(
         self,

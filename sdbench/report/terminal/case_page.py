@@ -59,7 +59,10 @@ def show_replicate(replicate: Replicate, name: str, out: Console) -> None:
         out.print(f"  ran on the CPU instead: {names}", markup=False, soft_wrap=True)
     if replicate.passes:
         out.print(f"  {replicate_words(replicate)}", markup=False)
-        out.print(_pass_table(replicate.passes))
+        if "times" in replicate.voided:
+            out.print(f"  times are unknown: {replicate.voided['times']}", markup=False)
+        else:
+            out.print(_pass_table(replicate.passes))
     if replicate.outcome != "ok" and replicate.stderr_tail:
         out.print("  last words on standard error:")
         for line in replicate.stderr_tail.strip().splitlines()[-12:]:
