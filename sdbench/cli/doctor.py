@@ -24,6 +24,7 @@ from sdbench.words import printable, shell
 
 if TYPE_CHECKING:
     from sdbench.doctor.deep import DeepResult
+    from sdbench.records import Selftest
     from sdbench.runner.fit_of_sizes import SizeFit
 
 _WORDS = {"pass": "ok", "warn": "warn", "fail": "FAIL", "unknown": "?"}
@@ -37,6 +38,12 @@ _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "di
     help="Also try every operator of a pipeline on the device (under a minute).",
 )
 @click.option(
+    "--instruments",
+    is_flag=True,
+    help="Also compare each instrument with an independent source, as sdbench selftest does (at "
+    "most 5 minutes).",
+)
+@click.option(
     "--python",
     metavar="PATH",
     help="Examine this interpreter, virtual environment or created stack; nothing is installed "
@@ -48,7 +55,9 @@ _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "di
     "and the model's own size. [default: the default configuration's]",
 )
 @json_option
-def command(deep: bool, python: str | None, model: str | None, as_json: bool) -> int:
+def command(
+    deep: bool, instruments: bool, python: str | None, model: str | None, as_json: bool
+) -> int:
     """Is this machine set up right for Stable Diffusion?
 
     Looks at the machine, an interpreter and the torch in it, and says of each what was found, what
@@ -67,16 +76,33 @@ def command(deep: bool, python: str | None, model: str | None, as_json: bool) ->
     found = None
     if deep:
         found = _look_deep(facts, report)
+    tested = _with_instruments(python) if instruments else None
     sizes = [] if model is None else _fit_of_sizes(facts)
     if as_json:
-        print_json(_document(facts, report.checks, found, sizes))
+        document = _document(facts, report.checks, found, sizes)
+        if tested is not None:
+            from sdbench.cli.selftest import document as instruments_document
+
+            document["instruments"] = instruments_document(tested)
+        print_json(document)
     else:
         if sizes:
             from sdbench.report.terminal.memory_page import show_sizes
 
             show_sizes(sizes, facts.model.outline.name, out)
+        if tested is not None:
+            from sdbench.cli.selftest import show
+
+            show(tested)
         report.closes(facts)
-    return 1 if worst(report.checks) == "fail" else 0
+    failed = worst(report.checks) == "fail" or (tested is not None and bool(tested.failed))
+    return 1 if failed else 0
+
+
+def _with_instruments(python: str | None) -> "Selftest":
+    from sdbench.cli.selftest import examine_instruments
+
+    return examine_instruments("auto", python or "current")
 
 
 def _look_deep(facts: DoctorFacts, report: "_Report") -> "DeepResult | None":

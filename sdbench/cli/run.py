@@ -21,6 +21,7 @@ from sdbench.cli.options import (
 )
 from sdbench.cli.output import console, print_json
 from sdbench.cli.report import write_page
+from sdbench.cli.selftest import mention_selftest
 from sdbench.errors import UsageError
 from sdbench.files.user_folders import cache_folder
 from sdbench.models.offline import question_before_making
@@ -38,6 +39,7 @@ from sdbench.runner.prepare import Prepared, make_run, prepare, require_room
 from sdbench.runner.request import Request
 from sdbench.runner.session import SessionResult, run_session
 from sdbench.runs import RunFolder
+from sdbench.selftest.kept import last_selftest
 from sdbench.words import printable, shell
 
 
@@ -161,6 +163,7 @@ def agree(prepared: Prepared, root: Path, *, yes: bool) -> None:
     """Say what will be measured, and ask where a person would want to be asked."""
     require_room(root, prepared.config)
     introduce(prepared, console(err=True))
+    mention_selftest(prepared.device.kind)
     if not yes:
         _ask(prepared)
 
@@ -170,6 +173,7 @@ def measure(
 ) -> tuple[SessionResult, Run]:
     """A new run in a folder of its own."""
     run = make_run(prepared, model)
+    run = msgspec.structs.replace(run, selftest=last_selftest(run.device))
     folder = RunFolder.create(root, hidden_run(run))
     say_if_not_noted(folder)
     try:

@@ -9,10 +9,13 @@ from rich.markup import escape
 from sdbench import machine
 from sdbench.cli.options import json_option
 from sdbench.cli.output import console, print_json
+from sdbench.privacy.redact_recorded import hide_path, redact
 from sdbench.process.environment import worker_environment
 from sdbench.process.find_device import find_device
 from sdbench.process.watch_worker import ProcessExecutor
-from sdbench.records import InstrumentLine, Selftest
+from sdbench.records import DeviceKind, InstrumentLine, Selftest
+from sdbench.runs.voided import voided_by, words_of
+from sdbench.selftest.kept import keep, last_selftest, offered_before
 from sdbench.selftest.looks import run_selftest
 from sdbench.selftest.workers import Setup
 from sdbench.stacks import resolve_stack
@@ -44,7 +47,7 @@ def command(device: str, python: str, as_json: bool) -> int:
     the two sources is wrong. Figures that rest on a failed instrument are unknown in later runs on
     this machine. The exit code is 1 when a line failed; unknown lines are listed.
     """
-    result = test_instruments(device, python)
+    result = examine_instruments(device, python)
     if as_json:
         print_json(document(result))
     else:
@@ -52,7 +55,7 @@ def command(device: str, python: str, as_json: bool) -> int:
     return 1 if result.failed else 0
 
 
-def test_instruments(device: str, python: str) -> Selftest:
+def examine_instruments(device: str, python: str) -> Selftest:
     """Run the selftest, with its progress on standard error.
 
     Raises:
@@ -61,7 +64,7 @@ def test_instruments(device: str, python: str) -> Selftest:
     stack = resolve_stack(python)
     environment = worker_environment({})
     system, probe = machine.open_system(), machine.open_memory_probe()
-    executor = ProcessExecutor()
+    executor = ProcessExecutor(probe)
     try:
         with console(err=True).status("starting …", refresh_per_second=1) as status:
             found = find_device(device, stack.interpreter, environment, executor)
@@ -72,9 +75,39 @@ def test_instruments(device: str, python: str) -> Selftest:
                 notice=lambda what: status.update(f"testing {what} …"),
             )
     finally:
-        executor.close()
-        probe.close()
+        executor.close()  # and with it the probe
+    result = _without_secrets(result)
+    if not result.simulated:
+        try:
+            keep(result)
+        except OSError as error:
+            console(err=True).print(
+                f"note: the result could not be kept for later runs ({error.strerror})",
+                markup=False,
+            )
     return result
+
+
+def _without_secrets(result: Selftest) -> Selftest:
+    """Reasons may quote the error output of a worker."""
+    lines = [
+        line
+        if line.reason is None
+        else msgspec.structs.replace(line, reason=hide_path(redact(line.reason)))
+        for line in result.lines
+    ]
+    return msgspec.structs.replace(result, lines=lines)
+
+
+def mention_selftest(device: DeviceKind) -> None:
+    """Offer the selftest to a machine's first run; say what a failed one makes unknown."""
+    found = last_selftest(device)
+    lines = [] if found is None else words_of(voided_by(found))
+    if found is None and not offered_before():
+        offer = f"To test them: sdbench selftest --device {device} (at most 5 minutes)"
+        lines = [f"the instruments of sdbench were not tested on this machine yet. {offer}"]
+    for line in lines:
+        console(err=True).print(f"note: {line}", markup=False, soft_wrap=True)
 
 
 def document(result: Selftest) -> dict[str, Any]:
