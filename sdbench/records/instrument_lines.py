@@ -17,6 +17,7 @@ VoidedFigure = Literal[
     "available",
     "swap",
     "pressure",
+    "thermal",
     "load",
     "temperature",
     "power",

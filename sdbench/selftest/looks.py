@@ -14,7 +14,10 @@ from sdbench.selftest.judging import confirmed
 from sdbench.selftest.load import load_lines
 from sdbench.selftest.memory_counters import memory_lines
 from sdbench.selftest.pictures import picture_lines
+from sdbench.selftest.sleep import sleep_lines
+from sdbench.selftest.swap import swap_lines
 from sdbench.selftest.synchronisation import kernel_lines
+from sdbench.selftest.telemetry_cost import cost_lines, sensor_lines
 from sdbench.selftest.workers import Setup
 
 LIMIT_S = 300.0
@@ -42,6 +45,10 @@ INSTRUMENTS = (
     Instrument("death", "deaths of workers", death_lines, 25),
     Instrument("sync", "synchronisation", kernel_lines, 10),
     Instrument("picture", "the comparison of pictures", picture_lines, 60),
+    Instrument("telemetry", "sensors", sensor_lines, 5),
+    Instrument("telemetry", "the cost of telemetry", cost_lines, 60),
+    Instrument("swap", "swap and memory pressure", swap_lines, 2),
+    Instrument("sleep", "sleep", sleep_lines, 3),
 )
 
 

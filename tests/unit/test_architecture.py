@@ -44,7 +44,7 @@ IMPORTS: dict[str, str] = {
         "analysis correctness errors files knowledge machine models plan privacy process "
         "records runs stacks stats words"
     ),
-    "selftest": "correctness files machine models plan process records runner",
+    "selftest": "correctness files machine models plan process records runner stats",
     "report": (
         "analysis comparison correctness diagnosis errors explain knowledge "
         "localise models plan process quoting records runner runs stats words"
