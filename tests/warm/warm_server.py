@@ -152,10 +152,14 @@ class Server:
         descriptors = array.array("i")
         for _, _, part in ancillary:
             descriptors.frombytes(part[: len(part) - len(part) % descriptors.itemsize])
+        if not data:  # the client was killed before it asked
+            connection.close()
+            return None
         request: dict[str, Any] = json.loads(data)
         if "list" in request:
             found = [pid for pid, mark in self._marks.items() if mark == request["list"]]
-            connection.send(json.dumps(found).encode())
+            with contextlib.suppress(OSError):
+                connection.send(json.dumps(found).encode())
             connection.close()
             return None
         pid = os.fork()
@@ -167,7 +171,8 @@ class Server:
             os.close(descriptor)
         self._children[pid] = connection
         self._marks[pid] = request["environment"].get(MARK)
-        connection.send(json.dumps({"pid": pid}).encode())
+        with contextlib.suppress(OSError):  # the client was killed meanwhile: it hangs up
+            connection.send(json.dumps({"pid": pid}).encode())
         pidfd = os.pidfd_open(pid)
         self._selector.register(pidfd, selectors.EVENT_READ, lambda fd: self._reap(fd, pid))
         self._selector.register(
