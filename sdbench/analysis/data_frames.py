@@ -257,7 +257,7 @@ def pass_rows(loaded: LoadedRun) -> Iterator[FrameRow]:
             yield {
                 **_names(loaded, entry),
                 **_of(one, PASS_COLUMNS),
-                **({"duration_s": None} if "times" in entry.voided else {}),
+                **({} if entry.why_voided("times") is None else {"duration_s": None}),
                 "pass": one.index,
                 "last_attempt": (entry.replicate_id, entry.attempt) in counting,
                 "steady": one.kind == "measured" and one.index > 1,

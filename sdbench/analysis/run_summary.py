@@ -342,7 +342,7 @@ def _latency(replicates: list[Replicate]) -> Latency:
     medians = [steady for entry in replicates if (steady := entry.steady_median_s) is not None]
     if not medians:
         measured = any(entry.of_kind("measured") for entry in replicates)
-        voided = next((why for entry in replicates if (why := entry.voided.get("times"))), None)
+        voided = next((why for entry in replicates if (why := entry.why_voided("times"))), None)
         reason = "no process made a second pass" if measured else "no pass was made"
         return Latency(median=None, ci95=None, n=0, reason=voided or reason)
     return Latency(median=statistics.median(medians), ci95=log_t_interval(medians), n=len(medians))

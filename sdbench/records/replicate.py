@@ -330,7 +330,7 @@ class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="re
     telemetry_missing: str | None = None
     stdout_tail: str = ""
     stderr_tail: str = ""
-    voided: dict[VoidedFigure, str] = msgspec.field(default_factory=dict)
+    voided: dict[VoidedFigure, str] | msgspec.UnsetType = msgspec.UNSET
 
     def of_kind(self, kind: PassKind) -> list[Pass]:
         """The passes of one kind, in order."""
@@ -338,7 +338,11 @@ class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="re
 
     def timed(self, kind: PassKind) -> list[Pass]:
         """The passes of one kind whose times are known, in order."""
-        return [] if "times" in self.voided else self.of_kind(kind)
+        return self.of_kind(kind) if self.why_voided("times") is None else []
+
+    def why_voided(self, figure: VoidedFigure) -> str | None:
+        """Why a figure is unknown after a selftest; None where no instrument failed for it."""
+        return None if isinstance(self.voided, msgspec.UnsetType) else self.voided.get(figure)
 
     @property
     def first_pass_s(self) -> float | None:
