@@ -330,7 +330,7 @@ class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="re
     telemetry_missing: str | None = None
     stdout_tail: str = ""
     stderr_tail: str = ""
-    voided: dict[VoidedFigure, str] | msgspec.UnsetType = msgspec.UNSET
+    voided: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
     def of_kind(self, kind: PassKind) -> list[Pass]:
         """The passes of one kind, in order."""
