@@ -27,6 +27,7 @@ from sdbench.words import printable, shell
 if TYPE_CHECKING:
     from sdbench.doctor.deep import DeepResult
     from sdbench.doctor.probing import ProbedFaults
+    from sdbench.records import Selftest
     from sdbench.runner.fit_of_sizes import SizeFit
 
 _WORDS = {"pass": "ok", "warn": "warn", "fail": "FAIL", "unknown": "?"}
@@ -41,6 +42,12 @@ _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "di
     "has a probe (less than two minutes).",
 )
 @click.option(
+    "--instruments",
+    is_flag=True,
+    help="Also compare each instrument with an independent source, as sdbench selftest does (at "
+    "most 5 minutes).",
+)
+@click.option(
     "--python",
     metavar="PATH",
     shell_complete=complete_stack,
@@ -53,7 +60,9 @@ _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "di
     "own size. [default: the model of the default configuration]",
 )
 @json_option
-def command(deep: bool, python: str | None, model: str | None, as_json: bool) -> int:
+def command(
+    deep: bool, instruments: bool, python: str | None, model: str | None, as_json: bool
+) -> int:
     """Check whether this machine is set up correctly for Stable Diffusion.
 
     Checks the machine, an interpreter and its torch, and reports for each check what was found,
@@ -74,16 +83,33 @@ def command(deep: bool, python: str | None, model: str | None, as_json: bool) ->
         found = _look_deep(facts, report)
     if found is not None and found.device == "mps":
         probed = _probe_faults(facts, report)
+    tested = _with_instruments(python) if instruments else None
     sizes = [] if model is None else _fit_of_sizes(facts)
     if as_json:
-        print_json(_document(facts, report.checks, found, probed, sizes))
+        document = _document(facts, report.checks, found, probed, sizes)
+        if tested is not None:
+            from sdbench.cli.selftest import document as instruments_document
+
+            document["instruments"] = instruments_document(tested)
+        print_json(document)
     else:
         if sizes:
             from sdbench.report.terminal.memory_page import show_sizes
 
             show_sizes(sizes, facts.model.outline.name, out)
+        if tested is not None:
+            from sdbench.cli.selftest import show
+
+            show(tested)
         report.closes(facts)
-    return 1 if worst(report.checks) == "fail" else 0
+    failed = worst(report.checks) == "fail" or (tested is not None and bool(tested.failed))
+    return 1 if failed else 0
+
+
+def _with_instruments(python: str | None) -> "Selftest":
+    from sdbench.cli.selftest import examine_instruments
+
+    return examine_instruments("auto", python or "current")
 
 
 def _look_deep(facts: DoctorFacts, report: "_Report") -> "DeepResult | None":
