@@ -37,7 +37,7 @@ _STYLES = {"pass": "green", "fail": "bold red", "unknown": "dim"}
     default="current",
     show_default=True,
     metavar="PATH",
-    help="Interpreter, virtual environment or created stack in which the workers run.",
+    help="Interpreter, virtual environment or created environment in which the workers run.",
 )
 @json_option
 def command(device: str, python: str, as_json: bool) -> int:

@@ -127,7 +127,7 @@ def torch_is_enough(side: Side) -> Answer:
 
 
 def conflicts_of(claims: Sequence[Claim], device: str) -> list[Conflict]:
-    """Where two editions contradict each other, and which of them each stack agrees with."""
+    """Where two editions contradict each other, and which of them each environment agrees with."""
     by_key = {(claim.stack, claim.id): claim for claim in claims}
     return [
         _about_slicing(by_key[stack, "e"], by_key[stack, "g"], device)

@@ -58,7 +58,7 @@ RESTS = (
     Rest("load", "load by other programs", ("load-",)),
     Rest("temperature", "temperature of the GPU", ("telemetry-temperature",)),
     Rest("power", "power and energy", ("telemetry-power",)),
-    Rest("pictures", "correctness of pictures", ("picture-",)),
+    Rest("pictures", "correctness of images", ("picture-",)),
     Rest("deaths", "how processes ended", ("death-",)),
     Rest("sleep", "whether the machine slept", ("sleep-",)),
 )

@@ -44,7 +44,7 @@ INSTRUMENTS = (
     Instrument("load", "other load", load_lines, 3),
     Instrument("death", "deaths of workers", death_lines, 25),
     Instrument("sync", "synchronisation", kernel_lines, 10),
-    Instrument("picture", "the comparison of pictures", picture_lines, 60),
+    Instrument("picture", "the comparison of images", picture_lines, 60),
     Instrument("telemetry", "sensors", sensor_lines, 5),
     Instrument("telemetry", "the cost of telemetry", cost_lines, 60),
     Instrument("swap", "swap and memory pressure", swap_lines, 2),

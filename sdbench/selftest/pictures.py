@@ -1,7 +1,7 @@
-"""Right pictures must pass, and each of eight faults planted in one worker must be found.
+"""Right images must pass, and each of eight faults planted in one worker must be found.
 
 The worker makes one pass a fault, with the trained model of the package, and the ordinary
-comparison with the CPU's packaged pictures judges them.
+comparison with the CPU's packaged images judges them.
 """
 
 import os
@@ -48,7 +48,7 @@ IsNoise = Callable[[ImageCompared], bool]
 
 
 def picture_lines(setup: Setup) -> list[InstrumentLine]:
-    """One line for the right pictures and one for each fault."""
+    """One line for the right images and one for each fault."""
     config = msgspec.structs.replace(shipped_for_its_model("quick"), images=2)
     with tempfile.TemporaryDirectory(prefix="sdbench-selftest-") as folder:
         return _look(setup, config, Path(folder))
@@ -57,7 +57,7 @@ def picture_lines(setup: Setup) -> list[InstrumentLine]:
 def question_of(planted: str) -> Question:
     """The line of a pass."""
     if planted == "none":
-        name, source = "right", "pictures of a pass in which nothing is planted"
+        name, source = "right", "images of a pass in which nothing is planted"
     else:
         name, source = planted, f"the fault that was planted in the pass: {planted}"
     return Question(
@@ -118,7 +118,7 @@ def judged(images: Sequence[ImageCompared], noise: IsNoise) -> list[InstrumentLi
         question = question_of(planted)
         if code is None:
             reasons = {image.reason for image in images if image.verdict == "unknown"}
-            words = "; ".join(sorted(filter(None, reasons))) or "its pictures were not compared"
+            words = "; ".join(sorted(filter(None, reasons))) or "its images were not compared"
             lines.append(question.unknown(words, expected=expected))
         else:
             lines.append(question.compare_words(code, expected))
@@ -126,7 +126,7 @@ def judged(images: Sequence[ImageCompared], noise: IsNoise) -> list[InstrumentLi
 
 
 def code_of(images: Sequence[ImageCompared], noise: IsNoise) -> str | None:
-    """What is wrong with the pictures of one pass, in a word; None where that is unknown."""
+    """What is wrong with the images of one pass, in a word; None where that is unknown."""
     if not images or any(image.verdict == "unknown" for image in images):
         return None
     wrong = [image for image in images if image.verdict != "match"]
