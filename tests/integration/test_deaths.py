@@ -19,7 +19,7 @@ DEATHS = {
     "96": ("raise", "failed", "ValueError in pass 1"),
     "104": ("hang-with-lock", "timeout", "in pass 1"),
     "112": ("eat-memory", "oom", "pass 1"),
-    "120": ("exit-silently", "failed", "saying nothing"),
+    "120": ("exit-silently", "failed", "without any error output"),
     "128": ("close-pipe", "failed", "closed its event pipe"),
     "136": ("flood", "failed", "endless line"),
     "144": ("rubbish", "ok", ""),

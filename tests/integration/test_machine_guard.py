@@ -226,7 +226,7 @@ def test_no_memory_is_held_where_the_guard_sees_a_recording(
     config = sdbench.config('[pressure]\nhold_bytes = [1e9]\n[[case]]\nresolution = "64x64"\n')
     done = sdbench("run", config, "--yes", **hot_mac)
     assert done.returncode == 2
-    assert "unset it, or leave [pressure] out" in done.stderr
+    assert "unset it, or remove [pressure]" in done.stderr
 
 
 def test_wait_is_shown_and_ctrl_c_ends_it(sdbench: Sdbench, hot_mac: dict[str, str]) -> None:
