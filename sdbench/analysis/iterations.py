@@ -39,4 +39,4 @@ def work_words(run: Run) -> str:
     config = run.config
     words = [f"{config.get('steps')} steps", str(config.get("scheduler"))]
     words += [] if run.image_to_image is None else [run.mode_words]
-    return ", ".join([*words, f"{counted(int(config.get('images', 1)), 'image')} a pass"])
+    return ", ".join([*words, f"{counted(int(config.get('images', 1)), 'image')} per pass"])

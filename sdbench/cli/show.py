@@ -87,7 +87,7 @@ def _machine_words(run: Run) -> str:
 
 
 def _work_words(run: Run) -> str:
-    """``8 steps, ddim, 2 images a pass, 3 processes a case``: without it no time means much."""
+    """``8 steps, ddim, 2 images per pass, 3 processes per case``: without it no time means much."""
     if run.config.get("until_decided"):
         return f"{work_words(run)}, processes until decided"
     processes = counted(int(run.config.get("replicates", 1)), "process", "processes")

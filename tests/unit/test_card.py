@@ -33,7 +33,7 @@ def test_card_of_a_run_stands_by_itself() -> None:
     _, words = card_of(loaded)
     first = words.splitlines()[0]
     assert first.startswith("64x64: ") and "it/s" in first
-    for part in ("2 cores", "torch 2.0.0", "2 steps", "3 processes a case", "64x64"):
+    for part in ("2 cores", "torch 2.0.0", "2 steps", "3 processes per case", "64x64"):
         assert part in words
     assert loaded.run.run_id in words and "2026" in words
     assert "–" in words, "an interval"

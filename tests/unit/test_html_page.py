@@ -98,7 +98,7 @@ def test_every_element_is_closed_and_every_id_is_unique(told: str) -> None:
 def test_the_first_screen_answers_the_four_questions(told: str) -> None:
     first, _, _ = told.partition('<section id="findings"')
     text = Page(first).text
-    for words in ("One image", "1 s", "2 it/s", "set up right", "nothing wrong", "Recommended"):
+    for words in ("One image", "1 s", "2 it/s", "set up correctly", "nothing wrong", "Recommended"):
         assert words in text
     assert text.index("Test, 2 cores") < text.index("One image")
 

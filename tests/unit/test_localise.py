@@ -236,6 +236,9 @@ def test_screen_shows_the_share_done_and_the_time_left(
     monkeypatch.setattr("sdbench.cli.localise.locate", located)
     monkeypatch.setattr("sdbench.cli.localise.time", SimpleNamespace(monotonic=clock))
     monkeypatch.setattr(
+        "sdbench.report.terminal.search_progress.time", SimpleNamespace(monotonic=clock)
+    )
+    monkeypatch.setattr(
         "sdbench.cli.localise.console",
         lambda err: Console(file=text, width=160, force_terminal=terminal),
     )

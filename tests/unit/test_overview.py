@@ -57,9 +57,7 @@ def test_what_to_use_is_marked_and_said_with_its_gain(shown: Shown) -> None:
     loaded = loaded_run(seconds=lambda slot, of: steady(0.5 if of.attention_slicing else 1.0)(slot))
     lines = shown(loaded)
     assert [line.split()[1] for line in lines if line.rstrip().endswith("●")] == ["sliced"]
-    assert "64x64, one image or many: sliced – 0.25 s per image, 8.01 it/s" in line_of(
-        lines, "use"
-    )
+    assert "64x64, one image or many: sliced – 0.25 s per image, 8.01 it/s" in line_of(lines, "use")
     assert "attention slicing on takes 0.50 times" in line_of(lines, "use")
 
 

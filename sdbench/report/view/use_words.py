@@ -50,7 +50,7 @@ def _choice_words(choice: Choice, run: Run) -> str:
     how = "one by one" if choice.case.batching == "loop" else f"in a batch of {_images(run)}"
     named = ", ".join([*settings, how]) + arm_words(choice.arm, run.plan.arms)
     rate = iterations_words(choice.iterations_per_second)
-    return f"{named}: {seconds(choice.seconds_per_picture)} an image, {rate}"
+    return f"{named}: {seconds(choice.seconds_per_picture)} per image, {rate}"
 
 
 def _images(run: Run) -> int:
