@@ -21,6 +21,7 @@
 #                   for an hour (ARGS="--minutes 600 --seed 7"); what breaks is kept in fuzz-found
 # make fuzz-holes   plant ten seeded holes in the code that reads and count those the fuzzer finds
 # make bench        set up and run the project's own micro-benchmarks
+# make dist         the package, in dist/, as a release has it
 # make reports      write the reports of all runs in results/ again
 
 PYTHON ?= python3
@@ -49,7 +50,7 @@ COUNTED = --cov --cov-config=tests/coverage.rc --cov-context=test --cov-report=
 
 .PHONY: run test check lint types affected tests-unit tests-together tests-alone tests-standin \
 	tests-long test-stacks test-environments test-bare test-writes test-long test-loaded test-times coverage mutants \
-	fuzz fuzz-holes bench reports goldens docs outputs clean
+	fuzz fuzz-holes bench reports goldens docs outputs dist clean
 
 run: $(VENV)/.run
 	$(BIN)/sdbench run $(ARGS)
@@ -152,6 +153,10 @@ docs: $(VENV)/.test
 # README shows a fault on the stand-in device, which needs Linux, torch 2.13 and a C++ compiler.
 outputs: $(VENV)/.test
 	$(BIN)/python tools/make_reference.py --all
+
+dist: $(VENV)/.test
+	rm -rf dist
+	$(BIN)/uv build --quiet --out-dir dist
 
 clean:
 	rm -rf $(VENV)

@@ -256,6 +256,7 @@ def pass_rows(loaded: LoadedRun) -> Iterator[FrameRow]:
             yield {
                 **_names(loaded, entry),
                 **_of(one, PASS_COLUMNS),
+                **({} if entry.why_voided("times") is None else {"duration_s": None}),
                 "pass": one.index,
                 "last_attempt": (entry.replicate_id, entry.attempt) in counting,
                 "steady": one.kind == "measured" and one.index > 1,

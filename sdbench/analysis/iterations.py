@@ -35,7 +35,7 @@ def iterations_words(per_second: float | None) -> str:
 
 
 def work_words(run: Run) -> str:
-    """``8 steps, ddim, 2 images a pass``: without it no time means much."""
+    """``8 steps, ddim, 2 images per pass``: without it no time means much."""
     config = run.config
     words = [f"{config.get('steps')} steps", str(config.get("scheduler"))]
     words += [] if run.image_to_image is None else [run.mode_words]

@@ -23,7 +23,7 @@ def provenance(run: Run) -> dict[str, Any]:
 
 
 def with_seconds_per_pass(document: Any, images: int) -> Any:
-    """A document in which everything with seconds an image has seconds a pass next to it.
+    """A document in which everything with seconds per image has seconds a pass next to it.
 
     Args:
         document: decoded JSON; it is changed in place.

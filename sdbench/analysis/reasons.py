@@ -8,7 +8,7 @@ from sdbench.records import Outcome
 NOT_INTERLEAVED = "not interleaved: the interval contains the drift between the runs"
 
 REASONS: dict[str, str] = {
-    # One side is not there, or not right.
+    # One side is missing, or not right.
     "missing-in-base": "the base does not have this case",
     "missing-in-new": "the new side does not have this case",
     "wrong-in-base": "the base makes a wrong image",

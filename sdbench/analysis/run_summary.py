@@ -302,9 +302,7 @@ def _summarise_row(
         reason=worst.reason if worst else planned.skip_reason or (_LOST if lost else _NOT_REACHED),
         latency_s=latency,
         first_pass_s=_median(entry.first_pass_s for entry in replicates),
-        prime_s=_median(
-            one.duration_s for entry in replicates for one in entry.of_kind("prime")[:1]
-        ),
+        prime_s=_median(one.duration_s for entry in replicates for one in entry.timed("prime")[:1]),
         load_s=_median(entry.load_s for entry in replicates),
         peak_memory_bytes=None if peak is None else peak.peak_memory_bytes,
         peak_memory_source=None if peak is None else peak.peak_memory_source,
@@ -356,8 +354,9 @@ def _latency(replicates: list[Replicate]) -> Latency:
     medians = [steady for entry in replicates if (steady := entry.steady_median_s) is not None]
     if not medians:
         measured = any(entry.of_kind("measured") for entry in replicates)
+        voided = next((why for entry in replicates if (why := entry.why_voided("times"))), None)
         reason = "no process made a second pass" if measured else "no pass was made"
-        return Latency(median=None, ci95=None, n=0, reason=reason)
+        return Latency(median=None, ci95=None, n=0, reason=voided or reason)
     return Latency(median=statistics.median(medians), ci95=log_t_interval(medians), n=len(medians))
 
 

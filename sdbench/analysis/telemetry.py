@@ -107,7 +107,9 @@ def case_telemetry(replicates: Sequence[Replicate]) -> CaseTelemetry:
     gross, above_idle = _joules_per_image(replicates)
     reported = [entry.energy.reason for entry in summaries if entry.energy and entry.energy.reason]
     if not gross:
-        unavailable["joules_per_image"] = reported[-1] if reported else absent
+        unavailable["joules_per_image"] = (
+            reported[-1] if reported else reasons.get("energy", absent)
+        )
     if not above_idle:
         idle = "no part of the machine was observed idle for long enough"
         unavailable["joules_per_image_above_idle"] = (

@@ -19,6 +19,7 @@ from sdbench.words import shortened
 # verb: (module that defines a click command of the same name, its line in the overview)
 VERBS = {
     "doctor": ("sdbench.cli.doctor", "Check whether this machine is set up correctly (seconds)."),
+    "selftest": ("sdbench.cli.selftest", "Compare each instrument with an independent source."),
     "run": ("sdbench.cli.run", "Measure the matrix and keep every result (the main command)."),
     "resume": ("sdbench.cli.resume", "Continue a run that was stopped or killed."),
     "diagnose": (

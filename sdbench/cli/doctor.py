@@ -26,6 +26,8 @@ from sdbench.words import printable, shell
 
 if TYPE_CHECKING:
     from sdbench.doctor.deep import DeepResult
+    from sdbench.doctor.probing import ProbedFaults
+    from sdbench.records import Selftest
     from sdbench.runner.fit_of_sizes import SizeFit
 
 _WORDS = {"pass": "ok", "warn": "warn", "fail": "FAIL", "unknown": "?"}
@@ -36,7 +38,14 @@ _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "di
 @click.option(
     "--deep",
     is_flag=True,
-    help="Also test every operator of a pipeline on the device (less than a minute).",
+    help="Also test every operator of a pipeline on the device, and on mps each known fault that "
+    "has a probe (less than two minutes).",
+)
+@click.option(
+    "--instruments",
+    is_flag=True,
+    help="Also compare each instrument with an independent source, as sdbench selftest does (at "
+    "most 5 minutes).",
 )
 @click.option(
     "--python",
@@ -51,7 +60,9 @@ _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "di
     "own size. [default: the model of the default configuration]",
 )
 @json_option
-def command(deep: bool, python: str | None, model: str | None, as_json: bool) -> int:
+def command(
+    deep: bool, instruments: bool, python: str | None, model: str | None, as_json: bool
+) -> int:
     """Check whether this machine is set up correctly for Stable Diffusion.
 
     Checks the machine, an interpreter and its torch, and reports for each check what was found,
@@ -67,19 +78,38 @@ def command(deep: bool, python: str | None, model: str | None, as_json: bool) ->
         with console(err=True).status("importing torch and diffusers …", refresh_per_second=1):
             facts = examination.with_torch(facts)
     report.add(judge(WITH_TORCH, facts))
-    found = None
+    found, probed = None, None
     if deep:
         found = _look_deep(facts, report)
+    if found is not None and found.device == "mps":
+        probed = _probe_faults(facts, report)
+    tested = _with_instruments(python) if instruments else None
     sizes = [] if model is None else _fit_of_sizes(facts)
     if as_json:
-        print_json(_document(facts, report.checks, found, sizes))
+        document = _document(facts, report.checks, found, probed, sizes)
+        if tested is not None:
+            from sdbench.cli.selftest import document as instruments_document
+
+            document["instruments"] = instruments_document(tested)
+        print_json(document)
     else:
         if sizes:
             from sdbench.report.terminal.memory_page import show_sizes
 
             show_sizes(sizes, facts.model.outline.name, out)
+        if tested is not None:
+            from sdbench.cli.selftest import show
+
+            show(tested)
         report.closes(facts)
-    return 1 if worst(report.checks) == "fail" else 0
+    failed = worst(report.checks) == "fail" or (tested is not None and bool(tested.failed))
+    return 1 if failed else 0
+
+
+def _with_instruments(python: str | None) -> "Selftest":
+    from sdbench.cli.selftest import examine_instruments
+
+    return examine_instruments("auto", python or "current")
 
 
 def _look_deep(facts: DoctorFacts, report: "_Report") -> "DeepResult | None":
@@ -95,6 +125,15 @@ def _look_deep(facts: DoctorFacts, report: "_Report") -> "DeepResult | None":
     return found
 
 
+def _probe_faults(facts: DoctorFacts, report: "_Report") -> "ProbedFaults":
+    from sdbench.doctor.probing import probe_check, probe_faults
+
+    with console(err=True).status("starting …", refresh_per_second=1) as status:
+        probed = probe_faults(facts, lambda what: status.update(f"trying {what}"))
+    report.add([probe_check(facts, probed)])
+    return probed
+
+
 def _fit_of_sizes(facts: DoctorFacts) -> "list[SizeFit]":
     from sdbench.doctor.free_memory import room_of
     from sdbench.runner.fit_of_sizes import fit_of_sizes
@@ -103,7 +142,11 @@ def _fit_of_sizes(facts: DoctorFacts) -> "list[SizeFit]":
 
 
 def _document(
-    facts: DoctorFacts, checks: list[Check], deep: "DeepResult | None", sizes: list["SizeFit"]
+    facts: DoctorFacts,
+    checks: list[Check],
+    deep: "DeepResult | None",
+    probed: "ProbedFaults | None",
+    sizes: list["SizeFit"],
 ) -> dict[str, Any]:
     from sdbench.doctor.deep import as_json as deep_json
     from sdbench.machine import or_none
@@ -135,6 +178,10 @@ def _document(
         }
     if deep is not None:
         document["deep"] = deep_json(deep)
+    if probed is not None:
+        from sdbench.doctor.probing import as_json as probed_json
+
+        document["deep"]["probes"] = probed_json(probed)
     return map_texts(document, hide_path)
 
 

@@ -153,7 +153,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files into a folder, which is made if it is not there.
+    """Write files into a folder, which is made if it does not exist.
 
     Raises:
         UsageError: they cannot be written there.

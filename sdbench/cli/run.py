@@ -25,6 +25,7 @@ from sdbench.cli.options import (
     strength_option,
 )
 from sdbench.cli.output import console, print_json
+from sdbench.cli.selftest import mention_selftest
 from sdbench.cli.session import (
     end_with,
     exit_code,
@@ -51,6 +52,7 @@ from sdbench.runner.session import SessionResult, run_session
 from sdbench.runner.start_warnings import slowdown_of
 from sdbench.runs import RunFolder
 from sdbench.runs.baselines import check_baseline_name
+from sdbench.selftest.kept import last_selftest
 
 _HELP = f"""Measure the matrix and keep every result.
 
@@ -186,6 +188,7 @@ def agree(prepared: Prepared, root: Path, *, yes: bool) -> None:
     """Say what will be measured, and ask where a person would want to be asked."""
     require_room(root, prepared.config)
     introduce(prepared, console(err=True))
+    mention_selftest(prepared.device.kind)
     if not yes:
         _ask(prepared)
 
@@ -195,6 +198,7 @@ def measure(
 ) -> tuple[SessionResult, Run]:
     """A new run in a folder of its own."""
     run = make_run(prepared, model)
+    run = msgspec.structs.replace(run, selftest=last_selftest(run.device))
     folder = RunFolder.create(root, hidden_run(run))
     say_if_not_noted(folder)
     try:

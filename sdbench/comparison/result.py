@@ -40,7 +40,7 @@ class SideInfo(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str | None
     path: str | None
     work: str | None = None
-    """``8 steps, ddim, 2 images a pass``: what a time of this side is of."""
+    """``8 steps, ddim, 2 images per pass``: what a time of this side is of."""
 
 
 class Both(msgspec.Struct, frozen=True, kw_only=True):

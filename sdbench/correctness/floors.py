@@ -85,7 +85,7 @@ def _added_up(noise: float, errors: dict[int, float], steps: int) -> "NDArray[An
 
 
 def load_floor(path: Path) -> Floor | None:
-    """The floor in a file; None if it is not there or not whole."""
+    """The floor in a file; None if it is missing or incomplete."""
     try:
         return msgspec.json.decode(read_file(path, MIB), type=Floor)
     except (OSError, msgspec.MsgspecError, ValueError, RecursionError):

@@ -183,7 +183,7 @@ class ParityResult:
     ) -> ImageCompared:
         reference = yardstick.references.get(image)
         key = (
-            *(case.dtype, image, picture.pixels_sha256, picture.latents_sha256),
+            *(case.dtype, image, picture.pixels_sha256, picture.latents_sha256, picture.broken),
             *(None if reference is None else reference.folder, yardstick.floor is None),
             yardstick.not_rounded,
         )
@@ -486,13 +486,16 @@ def worst(verdicts: Iterable[Correctness]) -> Correctness:
 
 def _distinct_pictures(
     replicate: Replicate,
-) -> dict[tuple[int, str, str], tuple[list[int], Picture]]:
-    """Each image as it came out, by number and digests, and in which passes it came out so."""
-    found: dict[tuple[int, str, str], tuple[list[int], Picture]] = {}
+) -> dict[tuple[int, str, str, str | None], tuple[list[int], Picture]]:
+    """Each image as it came out, by number and digests, and in which passes it came out so.
+
+    NaN is stored as black, so the digests of a black image and one of NaN are the same.
+    """
+    found: dict[tuple[int, str, str, str | None], tuple[list[int], Picture]] = {}
     for entry in replicate.passes:
         if entry.kind == "prime":
             continue  # one step: another image by design
         for image, picture in enumerate(entry.images):
-            key = image, picture.pixels_sha256, picture.latents_sha256
+            key = image, picture.pixels_sha256, picture.latents_sha256, picture.broken
             found.setdefault(key, ([], picture))[0].append(entry.index)
     return found

@@ -160,7 +160,7 @@ def find_floor(
 
 
 def load_rounded(path: Path) -> Rounded | None:
-    """The image in a file, as rounding makes it; None if it is not there or not whole.
+    """The image in a file, as rounding makes it; None if it is missing or incomplete.
 
     One that contains NaN or infinity counts as missing unless it came out so several times: then
     the arithmetic overflows, and making it again would give the same.

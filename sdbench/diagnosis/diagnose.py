@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sdbench.analysis.case_result import CaseResult
 from sdbench.analysis.iterations import work_words
 from sdbench.correctness.equality import Equality
-from sdbench.diagnosis.claims import examine_claims
+from sdbench.diagnosis.claims import conflicts_of, examine_claims
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.diagnosis.findings import find
 from sdbench.diagnosis.proof import gaps_of
@@ -33,6 +33,7 @@ def diagnose(
         key=lambda entry: SEVERITIES.index(entry.severity),
     )
     recommendation = recommend(evidence, findings)
+    claims = examine_claims(evidence)
     missing = [gap.headline for gap in gaps]
     if not _done(evidence):
         missing = missing or ["The diagnosis of a run in which nothing was measured."]
@@ -44,10 +45,11 @@ def diagnose(
         healthy=not above(findings) and not missing,
         headline=_headline(evidence, above(faults), missing, recommendation),
         findings=findings,
-        claims=examine_claims(evidence),
+        claims=claims,
         recommendation=recommendation,
         notes=_notes(loaded, evidence),
         missing=missing,
+        conflicts=conflicts_of(claims, loaded.run.device),
         work=work_words(loaded.run),
     )
 

@@ -248,11 +248,13 @@ def _issue_numbers(issue: KnownIssue) -> dict[str, object]:
 
 def _issues(evidence: Evidence, row: CaseResult) -> list[KnownIssue]:
     run, versions = evidence.run, evidence.versions(row)
+    chip = run.machine.get("chip")
     return matching_issues(
         load_known_issues(),
         device=run.device,
         torch=versions.get("torch"),
         macos=evidence.fact(row, "macos"),
+        chip=chip if isinstance(chip, str) else None,
         diffusers=versions.get("diffusers"),
         case=as_computed(row.summary.case, row.summary.no_effect),
         images=evidence.images,

@@ -73,7 +73,9 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """A claim of the documentation, tested on this machine.
 
     ``effect`` is in ``effect_unit``; ``sentence`` says what was measured, ``speaks_of`` which
-    document and which torch releases the claim covers.
+    document and which torch releases the claim covers. ``editions`` are the editions of the page
+    that say it (``2022``, ``2023``, ``today``; ``claims.EDITIONS`` has their dates), ``meaning`` is
+    what exactly is tested.
     """
 
     id: str
@@ -86,6 +88,21 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     effect_unit: str
     ci95: Interval | None
     evidence: dict[str, Any]
+    stack: str
+    editions: list[str] = []
+    meaning: str = ""
+
+
+class Conflict(msgspec.Struct, frozen=True, kw_only=True):
+    """Two editions of the documentation that contradict each other.
+
+    ``agrees_with`` is the edition that this machine agrees with in direction; None: not decided.
+    """
+
+    about: str
+    claims: list[str]
+    agrees_with: str | None
+    sentence: str
     stack: str
 
 
@@ -182,8 +199,9 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     recommendation: Recommendation
     notes: list[str]
     missing: list[str] = []
+    conflicts: list[Conflict] = []
     work: str = ""
-    """``8 steps, ddim, 2 images a pass``: what times here are of."""
+    """``8 steps, ddim, 2 images per pass``: what times here are of."""
 
     @property
     def exit_code(self) -> int:

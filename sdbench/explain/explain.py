@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from sdbench.explain.versions_in_text import states_software, versions_in
+from sdbench.knowledge.chips import is_one_of
 from sdbench.knowledge.crash_reports import find_crash_report
 from sdbench.knowledge.failure_causes import first_cause
 from sdbench.knowledge.failure_texts import FailurePattern, Tier, rule_of_signal, rules_of
@@ -169,7 +170,12 @@ def _issues_of(kind: str, versions: Versions) -> Sequence[KnownIssue]:
         issue
         for issue in load_known_issues()
         if kind in issue.failures
-        and any(within(when.torch, torch) and within(when.macos, macos) for when in issue.when)
+        and any(
+            within(when.torch, torch)
+            and within(when.macos, macos)
+            and is_one_of(when.chip, versions.chip)
+            for when in issue.when
+        )
     ]
 
 

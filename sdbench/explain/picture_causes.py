@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from sdbench.correctness.picture_kinds import PictureKind
 from sdbench.explain.explain import Explanation, issue_sources, link_of
 from sdbench.explain.picture_files import PictureFile
+from sdbench.knowledge.chips import is_one_of
 from sdbench.knowledge.known_issues import (
     FindingCode,
     KnownIssue,
@@ -112,6 +113,7 @@ def _may_hold(when: When, picture: PictureFile, versions: Versions) -> bool:
         and bool(when.torch or when.macos)
         and within(when.torch, release(versions.torch))
         and within(when.macos, release(versions.macos))
+        and is_one_of(when.chip, versions.chip)
         and (when.min_pixels is None or pixels >= when.min_pixels)
         and (when.max_pixels is None or pixels <= when.max_pixels)
         and (when.pipeline is None or when.pipeline != ("sdxl",) or "xl" in model or not model)

@@ -47,7 +47,7 @@ _PYTHON = (
     r"/Python\.framework/Versions/(?P<version>3\.\d{1,2})/",
 )
 _CHIP = (
-    r"(?P<version>Apple M\d{1,2}(?: (?:Pro|Max|Ultra))?)\b",
+    r"(?P<version>Apple M\d{1,2}(?: (?:Pro|Max|Ultra)| \(Virtual\))?)(?!\w)",
     r"(?P<version>Intel(?:\(R\))? (?:Core|Xeon)[^\n,|]{0,40})",
 )
 _ARCHITECTURE = (

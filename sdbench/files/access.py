@@ -67,7 +67,7 @@ def open_inside(folder: Path, *names: str) -> BinaryIO:
     """A file in a folder of others, to read; no part of the way below the folder may be a link.
 
     Raises:
-        OSError: it is not there, is reached through a link, or is no regular file.
+        OSError: it does not exist, is reached through a link, or is no regular file.
     """
     with _parent(folder, names) as parent:
         return _opened(_open_at(parent, names[-1], os.O_RDONLY))
@@ -84,7 +84,7 @@ def read_inside(folder: Path, *names: str, most_bytes: int) -> bytes:
 
 
 def open_to_append(folder: Path, name: str) -> BinaryIO:
-    """A file in a folder, made if it is not there, to write at its end; unbuffered.
+    """A file in a folder, made if it does not exist, to write at its end; unbuffered.
 
     Raises:
         OSError: it is a link or no regular file, has a second name, or cannot be made.

@@ -3,7 +3,9 @@
 An issue says in ``when`` under which versions and settings it is met; one table that holds in all
 its parts is enough. No table at all: the settings of a case do not show whether it
 meets the issue (another way of using torch, another model), which is there for ``localise``, for
-reports and for reading.
+reports and for reading. ``affects`` says which versions, chips, dtypes and operators a fault is
+known of, whether or not a case meets it. ``probe`` names a short computation
+(``sdbench/worker/probes.py``) that shows the fault; ``sdbench doctor --deep`` runs them all.
 """
 
 import functools
@@ -17,6 +19,7 @@ from packaging.version import Version
 
 from sdbench.files.toml import parse_toml
 from sdbench.knowledge.attention_limits import FIRST_ATTENTION, unet_scores
+from sdbench.knowledge.chips import Chip, is_one_of
 from sdbench.knowledge.version_ranges import release, within
 from sdbench.models.family import family_of, load_families
 from sdbench.records import (
@@ -97,7 +100,8 @@ class When(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     Versions are PEP 440 specifiers, compared by release: a nightly or local build (``2.14.0.dev1``,
     ``2.13.0+cpu``) counts as the release it is named after. A version that is not known matches no
-    specifier, except macOS with ``unknown_macos``. ``pipeline`` names families
+    specifier, except macOS with ``unknown_macos``. ``chip`` names families of Apple's chips; a chip
+    that is not known is of none. ``pipeline`` names families
     (``models/families``); a pipeline that no file lists belongs to none of them. ``min_batch`` is
     images in one call of the denoiser, ``min_score_…`` the size of a UNet's attention scores,
     with guidance where the family has it; of another denoiser they are not known.
@@ -107,6 +111,7 @@ class When(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     torch: str = ""
     macos: str = ""
     unknown_macos: bool = False
+    chip: tuple[Chip, ...] = ()
     diffusers: str = ""
     pipeline: tuple[str, ...] | None = None
     settings: Settings = Settings()
@@ -115,6 +120,28 @@ class When(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     min_batch: int | None = None
     min_score_elements: int | None = None
     min_score_bytes: int | None = None
+
+
+class Affects(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a fault is known of; what is empty is not limited as far as anybody reported.
+
+    ``torch`` and ``macos`` are PEP 440 specifiers, ``dtype`` names of torch's types, ``operator``
+    names in ``torch.ops.aten``.
+    """
+
+    torch: str = ""
+    macos: str = ""
+    chip: tuple[Chip, ...] = ()
+    dtype: tuple[str, ...] = ()
+    operator: tuple[str, ...] = ()
+
+    def hold(self, torch: str | None, macos: str | None, chip: str | None) -> bool:
+        """Whether these versions and this chip are among those it is known of."""
+        return (
+            within(self.torch, release(torch))
+            and within(self.macos, release(macos))
+            and is_one_of(self.chip, chip)
+        )
 
 
 class Otherwise(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -145,7 +172,20 @@ class KnownIssue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     failures: tuple[str, ...] = ()
     fixed_in: str | None = None
     when: tuple[When, ...] = ()
+    affects: Affects | None = None
+    probe: str | None = None
     otherwise: tuple[Otherwise, ...] = ()
+
+    def known_of(self, torch: str | None, macos: str | None, chip: str | None) -> bool:
+        """Whether it is known of these versions and this chip, whatever the settings."""
+        if self.affects is not None:
+            return self.affects.hold(torch, macos, chip)
+        return any(
+            within(when.torch, release(torch))
+            and within(when.macos, release(macos))
+            and is_one_of(when.chip, chip)
+            for when in self.when
+        )
 
     def advice(self, macos: str | None) -> str:
         """What to do on this macOS; None stands for an unknown version or another system."""
@@ -177,7 +217,7 @@ def parse_known_issues(text: str) -> tuple[KnownIssue, ...]:
 
     Raises:
         ValueError: not TOML, an unknown key or family, a wrong type, a bad specifier, an id twice,
-            no link.
+            no link, neither ``when`` nor ``affects``.
     """
     issues = msgspec.convert(parse_toml(text), _Catalogue).issue
     seen: set[str] = set()
@@ -187,7 +227,11 @@ def parse_known_issues(text: str) -> tuple[KnownIssue, ...]:
         seen.add(issue.id)
         if not issue.links or not all(link.startswith("https://") for link in issue.links):
             raise ValueError(f"{issue.id}: expected at least one link, each starting https://")
+        if not issue.when and issue.affects is None:
+            raise ValueError(f"{issue.id}: expected a table when or affects")
         specifiers = [one.macos for one in issue.otherwise]
+        if issue.affects is not None:
+            specifiers += [issue.affects.torch, issue.affects.macos]
         for when in issue.when:
             specifiers += [when.torch, when.macos, when.diffusers]
             unknown = {*(when.pipeline or ())} - load_families().keys()
@@ -207,6 +251,7 @@ def matching_issues(
     device: DeviceKind,
     torch: str | None,
     macos: str | None,
+    chip: str | None,
     diffusers: str | None,
     case: Case,
     images: int,
@@ -214,8 +259,9 @@ def matching_issues(
 ) -> list[KnownIssue]:
     """The issues a case meets on an environment, in the catalogue's order.
 
-    Versions are those of the interpreter measured, as it reports them; None is unknown. ``images``
-    is images in a pass, ``pipeline_class`` diffusers' class name.
+    Versions are those of the interpreter measured, as it reports them; ``chip`` is the machine's,
+    as macOS names it (``Apple M5 Max``); None is unknown. ``images`` is images in a pass,
+    ``pipeline_class`` diffusers' class name.
     """
     name, family = family_of(pipeline_class)
     if family.denoiser == "transformer":  # diffusers slices the attention of UNets only
@@ -224,6 +270,7 @@ def matching_issues(
         device=device,
         torch=release(torch),
         macos=release(macos),
+        chip=chip,
         diffusers=release(diffusers),
         case=case,
         batch=images if case.batching == "batch" else 1,
@@ -239,6 +286,7 @@ class _Situation(msgspec.Struct, frozen=True, kw_only=True):
     device: DeviceKind
     torch: Version | None
     macos: Version | None
+    chip: str | None
     diffusers: Version | None
     case: Case
     batch: int
@@ -251,6 +299,7 @@ class _Situation(msgspec.Struct, frozen=True, kw_only=True):
             and (when.pipeline is None or self.family in when.pipeline)
             and when.settings.hold(self.case)
             and within(when.torch, self.torch)
+            and is_one_of(when.chip, self.chip)
             and within(when.diffusers, self.diffusers)
             and (within(when.macos, self.macos) or (when.unknown_macos and self.macos is None))
             and self._is_of_the_size(when)

@@ -90,7 +90,7 @@ def no_pipeline(folder: Path) -> Fault:
         return Fault(f"{INDEX} is not a regular file", DOWNLOAD)
     if os.path.lexists(folder / INDEX):
         return Fault(
-            f"{INDEX} is a link to a file that is not there",
+            f"{INDEX} is a link to a file that does not exist",
             "copy the folder with the files that its links name (cp -RL), or download it again",
         )
     cached = next((part for part in (folder, folder.parent) if _is_repository(part)), None)

@@ -151,7 +151,7 @@ def _is_intact(folder: Path, model: SyntheticModel) -> bool:
 def _stamps_if_as_written(folder: Path, model: SyntheticModel) -> tuple[dict[str, list[int]], bool]:
     """The stamps of the model's files, and whether they are as when they were last hashed.
 
-    Empty where the manifest is of another model or names what is not there.
+    Empty where the manifest is of another model or names what does not exist.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text())

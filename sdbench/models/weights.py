@@ -67,7 +67,7 @@ def look_at(path: Path) -> bytes:
     try:
         if not path.exists() and path.is_symlink():
             raise WeightsError(
-                f"a link to {os.readlink(path)}, which is not there",
+                f"a link to {os.readlink(path)}, which does not exist",
                 "copy the folder with the files that its links name (cp -RL), or download it again",
             )
         with open_file(path) as file:

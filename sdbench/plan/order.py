@@ -45,8 +45,8 @@ def make_plan(
     ``dtype`` is the model's own, for cases that name none; None: the device's usual one.
 
     Raises:
-        ConfigError: no case is left to run, or the memory to hold is not there.
-        UsageError: an ``only`` names an axis or value that is not there.
+        ConfigError: no case is left to run, or the memory to hold is not available.
+        UsageError: an ``only`` names an axis or value that does not exist.
     """
     _check_number(config, "max_cases", _cells(config), "cases", config.max_cases)
     cases = _filter_only(_expand(config, device, dtype or DEFAULT_DTYPE[device]), only, config)

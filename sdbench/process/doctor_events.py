@@ -9,6 +9,7 @@ from sdbench.records import DeviceKind
 OperatorVerdict = Literal[
     "right", "less-exact", "wrong", "not-a-number", "missing", "raised", "died", "hung"
 ]
+ProbeVerdict = Literal["shown", "absent", "not-there", "not-run", "died", "hung"]
 
 
 class Packages(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="packages"):
@@ -101,6 +102,19 @@ class DeviceRate(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", t
     bytes_per_s: float | None = None
 
 
+class ProbeResult(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="probe"):
+    """What became of one probe of a known fault.
+
+    ``not-there``: this torch or this device lacks what the probe needs, so the fault cannot be
+    there. ``not-run``: it failed otherwise, and nothing is known. A probe that ended the process or
+    gave no answer is ``died`` or ``hung``.
+    """
+
+    name: str
+    verdict: ProbeVerdict
+    message: str | None = None
+
+
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag="failed"):
     """An exception ended it."""
 
@@ -122,6 +136,7 @@ Event = (
     | Libraries
     | OperatorResult
     | DeviceRate
+    | ProbeResult
     | Failed
     | Done
 )

@@ -138,6 +138,17 @@ class CeilingMeasured(_Timed, frozen=True, kw_only=True, tag="ceiling"):
     reason: str | None = None
 
 
+class InstrumentRead(_Timed, frozen=True, kw_only=True, tag="instrument"):
+    """What a worker read of its own instruments for the selftest; ``reason`` where it could not.
+
+    Names of ``values`` carry the unit.
+    """
+
+    name: str
+    values: dict[str, float | None] = {}
+    reason: str | None = None
+
+
 class CallBegun(OperatorCall, frozen=True, kw_only=True, tag_field="event", tag="call"):
     """An operator call is about to be repeated on the device."""
 
@@ -192,6 +203,7 @@ Event = (
     | SettingsSeen
     | Counted
     | CeilingMeasured
+    | InstrumentRead
     | CallBegun
     | CallCompared
     | Localised

@@ -9,6 +9,8 @@ from pathlib import Path
 import sdbench.worker
 
 WORKER_FOLDER = str(Path(sdbench.worker.__file__).absolute().parent)
+PLANTED_FAULTS_FOLDER = os.path.join(WORKER_FOLDER, "planted")
+PLANTED_FAULTS_MODULE = "sdbench_planted_faults"
 EXAMINATION = os.path.join(WORKER_FOLDER, "examine.py")
 
 

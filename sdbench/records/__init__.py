@@ -12,7 +12,7 @@ History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old on
     replicate, ``energy`` and ``stolen_cpu_share`` of telemetry, ``begin_t``, ``denoiser_calls`` and
     ``denoiser_samples`` of a pass, ``resolved`` of a run, ``effects`` and ``compile_s`` of a
     replicate, ``not_float64`` and ``padded_images`` of a comparison, ``token_widths``,
-    ``text_masked`` and ``prompt_tokens`` of a pass
+    ``text_masked`` and ``prompt_tokens`` of a pass, ``selftest`` of a run
 
 Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
 None, with a reason next to it. Decoding is strict about types and lenient about unknown fields, so
@@ -61,6 +61,12 @@ from sdbench.records.failure import (
     FailureCause,
     Frame,
     Outcome,
+)
+from sdbench.records.instrument_lines import (
+    InstrumentLine,
+    InstrumentStatus,
+    Selftest,
+    VoidedFigure,
 )
 from sdbench.records.numbers import Bytes, Clock, Count, FlopsPerSecond, Seconds, UnitSeconds
 from sdbench.records.planned import (
@@ -142,6 +148,8 @@ __all__ = [
     "GateFlag",
     "ImageCompared",
     "ImageToImage",
+    "InstrumentLine",
+    "InstrumentStatus",
     "InterimAnalysis",
     "InterimCase",
     "LoraInfo",
@@ -172,6 +180,7 @@ __all__ = [
     "Run",
     "Scheduler",
     "Seconds",
+    "Selftest",
     "Session",
     "Slot",
     "StackInfo",
@@ -186,6 +195,7 @@ __all__ = [
     "UnitSeconds",
     "VaeDevice",
     "VaeDtype",
+    "VoidedFigure",
     "WaitReason",
     "Withdrawn",
     "Yardstick",

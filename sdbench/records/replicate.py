@@ -8,6 +8,7 @@ import msgspec
 
 from sdbench.records.compared import Content
 from sdbench.records.failure import CrashReport, FailureCause, Outcome
+from sdbench.records.instrument_lines import VoidedFigure
 from sdbench.records.numbers import (
     Block,
     ByteChange,
@@ -275,7 +276,8 @@ class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="re
     ``flops`` are counted by the process that makes the profiling pass.
     ``pss_bytes`` and ``uss_bytes`` are its own share of memory as it reads them itself after its
     last pass (Linux). ``swapped_out_bytes`` is what the whole machine wrote to swap from just
-    before its start, ballast included, to its end.
+    before its start, ballast included, to its end. ``voided`` is not recorded: when a run is read
+    it says which figures are unknown because an instrument failed its selftest, and why.
     """
 
     replicate_id: str
@@ -328,21 +330,30 @@ class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="re
     telemetry_missing: str | None = None
     stdout_tail: str = ""
     stderr_tail: str = ""
+    voided: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
     def of_kind(self, kind: PassKind) -> list[Pass]:
         """The passes of one kind, in order."""
         return self._by_kind.get(kind, [])
 
+    def timed(self, kind: PassKind) -> list[Pass]:
+        """The passes of one kind whose times are known, in order."""
+        return self.of_kind(kind) if self.why_voided("times") is None else []
+
+    def why_voided(self, figure: VoidedFigure) -> str | None:
+        """Why a figure is unknown after a selftest; None where no instrument failed for it."""
+        return None if isinstance(self.voided, msgspec.UnsetType) else self.voided.get(figure)
+
     @property
     def first_pass_s(self) -> float | None:
         """Seconds of measured pass 1."""
-        firsts = (one.duration_s for one in self.of_kind("measured") if one.index == 1)
+        firsts = (one.duration_s for one in self.timed("measured") if one.index == 1)
         return next(firsts, None)
 
     @property
     def steady_passes(self) -> list[Pass]:
-        """The measured passes from the second on."""
-        return [entry for entry in self.of_kind("measured") if entry.index > 1]
+        """The measured passes from the second on; none where their times are voided."""
+        return [entry for entry in self.timed("measured") if entry.index > 1]
 
     @functools.cached_property
     def steady_median_s(self) -> float | None:

@@ -7,6 +7,7 @@ import msgspec
 
 from sdbench.records.case import Arm, Case, DeviceKind, Dtype
 from sdbench.records.compared import Compared, Preflight
+from sdbench.records.instrument_lines import Selftest
 from sdbench.records.numbers import Bytes, Count, FlopsPerSecond
 from sdbench.records.planned import Plan
 from sdbench.records.recorded import SCHEMA_VERSION, Recorded
@@ -159,6 +160,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Settings that the configuration left to the model, and what each was taken from."""
     image_to_image: ImageToImage | None = None
     """None: the images are made of text alone."""
+    selftest: Selftest | None = None
+    """What the last selftest of this machine and device found; None: there was none."""
 
     def variables(self, arm: Arm) -> dict[str, str]:
         """The environment variables that a variant computed with; its own go first."""

@@ -110,7 +110,7 @@ def _what_happened(attempts: list[Replicate], planned: PlannedCase) -> str:
 
 def _row(entry: Replicate) -> list[str]:
     measured = entry.of_kind("measured")
-    first = measured[0].duration_s if measured else None
+    first = entry.first_pass_s
     broken = sorted({picture.broken for p in measured for picture in p.images if picture.broken})
     peak = size(entry.peak_memory_bytes)
     if entry.peak_memory_source:

@@ -44,7 +44,7 @@ def compare_with_cpu(
     Raises:
         StoreError: a record could not be written.
     """
-    loaded = load_run(folder.path)
+    loaded = load_run(folder.path, as_recorded=True)
     known = {entry.replicate_id: entry for entry in loaded.compared}
     artifacts, read = Artifacts(folder.path), _reader(run, shelf)
     comparison = ParityResult(artifacts, trained=run.model.trained, read=read)

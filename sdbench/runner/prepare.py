@@ -18,17 +18,14 @@ import msgspec
 from sdbench import __version__, machine
 from sdbench.errors import MachineError, UsageError
 from sdbench.files.access import make_folder
-from sdbench.knowledge import attention_limits
-from sdbench.knowledge.known_issues import load_known_issues, matching_issues
 from sdbench.knowledge.memory_limits import HIGH, check_watermarks, removes_memory_limit
 from sdbench.machine.facts import Identity, MachineFacts, or_none
 from sdbench.machine.recording import VARIABLE as RECORDING
 from sdbench.models.catalogue import SYNTHETIC
-from sdbench.models.family import family_of
 from sdbench.models.resolve import ModelSource, find_model
 from sdbench.models.tokenizer import Tokenizer, read_tokenizer
 from sdbench.models.traits import Traits, traits_of
-from sdbench.plan.config import Config, work_of
+from sdbench.plan.config import Config
 from sdbench.plan.cost import Estimate, Pace, estimate_passes, estimate_run, estimate_slot
 from sdbench.plan.for_model import check_fit, family_dtype
 from sdbench.plan.order import axis_to_decide, make_plan, with_blocks
@@ -39,7 +36,8 @@ from sdbench.process.executor import Executor
 from sdbench.process.find_device import FoundDevice, accelerator_possible, find_device
 from sdbench.process.resolve_defaults import resolve_defaults
 from sdbench.process.room import room_now
-from sdbench.records import Case, DeviceKind, ModelInfo, Plan, Run, Session, StackInfo
+from sdbench.records import DeviceKind, ModelInfo, Plan, Run, Session, StackInfo
+from sdbench.runner.flagging import flagged
 from sdbench.runner.from_image import check_input_image, image_to_image_of
 from sdbench.runner.loop import new_run_id
 from sdbench.runner.memory_fit import MemoryFit, fit_plan, with_command
@@ -157,7 +155,8 @@ def prepare(request: Request, executor: Executor) -> Prepared:
             "is set, so no ballast is held; unset it, or remove [pressure]"
         )
     target = target_of(model.outline(), device.kind)
-    plan = with_memory(_flagged(plan, config, device, stacks, model), config, target)
+    plan = flagged(plan, config, device, stacks, model, identity["chip"])
+    plan = with_memory(plan, config, target)
     room = room_now(
         *(facts, device.kind, device.memory_bytes, worker_environment(first.env)),
         held_bytes=max(arm.hold_bytes for arm in plan.arms),
@@ -272,56 +271,6 @@ def _check_variables(config: Config, *, unsafe_memory: bool) -> None:
             raise UsageError(f"variant {arm.name}: {problem}")
 
 
-def _flagged(
-    plan: Plan,
-    config: Config,
-    device: FoundDevice,
-    stacks: dict[str, StackInfo],
-    model: ModelSource,
-) -> Plan:
-    """The plan with each case's known issues and predicted overflows, over all its environments."""
-    if device.kind != "mps":
-        return plan
-    cases = []
-    for planned in plan.cases:
-        flags: dict[str, None] = {}
-        for stack in stacks.values():
-            torch = stack.packages.get("torch")
-            issues = matching_issues(
-                load_known_issues(),
-                device=device.kind,
-                torch=torch,
-                macos=device.facts.get("macos"),
-                diffusers=stack.packages.get("diffusers"),
-                case=planned.case,
-                images=config.images,
-                pipeline_class=model.pipeline_class,
-            )
-            flags |= dict.fromkeys(f"{issue.title} ({issue.links[0]})" for issue in issues)
-            flags |= dict.fromkeys(_overflows(config, planned.case, model, torch))
-        cases.append(msgspec.structs.replace(planned, flags=list(flags)))
-    return msgspec.structs.replace(plan, cases=cases)
-
-
-def _overflows(config: Config, case: Case, model: ModelSource, torch: str | None) -> list[str]:
-    """Predicted overflows of attention scores; of a pipeline that no file names none is known."""
-    name, family = family_of(model.pipeline_class)
-    if name is None:
-        return []
-    scale, guided_above = work_of(config, case).guidance_scale, family.guided_above
-    heads, pixels_per_token = attention_limits.FIRST_ATTENTION.get(
-        name, (None, attention_limits.PIXELS_PER_LATENT)
-    )
-    return attention_limits.predicted_overflow(
-        case,
-        config.images,
-        guided_above is not None and scale > guided_above,
-        heads,
-        torch,
-        pixels_per_token=pixels_per_token,
-    )
-
-
 def make_run(prepared: Prepared, model: ModelInfo) -> Run:
     """A new run; ``redact_recorded.hidden_run`` is what may be written down of it."""
     now = datetime.now(timezone.utc)
@@ -407,7 +356,7 @@ def stack_changes(recorded: StackInfo, stack: str) -> list[str]:
     """What has another version in an environment now than was recorded; empty: nothing.
 
     Raises:
-        UsageError, MachineError: the environment is not there any more, or cannot be started.
+        UsageError, MachineError: the environment no longer exists, or cannot be started.
     """
     now = resolve_stack(stack)
     return changes(

@@ -86,7 +86,7 @@ class Group:
 
 @dataclass
 class ReferenceStore:
-    """Finds the references of a configuration, and says why one is not there."""
+    """Finds the references of a configuration, and says why one is missing."""
 
     config: Config
     model: ModelInfo

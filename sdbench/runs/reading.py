@@ -32,6 +32,7 @@ from sdbench.runs.checks import check_run, device_fault, record_fault
 from sdbench.runs.interning import Sharing
 from sdbench.runs.membership import Belonging
 from sdbench.runs.ownership import digest, is_own
+from sdbench.runs.voided import compared_without_voided, voided_by, without_voided, words_of
 from sdbench.words import counted, did_you_mean, shell, shortened
 
 RUN_FILE, RECORDS_FILE = "run.json", "records.jsonl"
@@ -137,10 +138,11 @@ def last_attempts(attempts: Iterable[Replicate]) -> list[Replicate]:
     return list({replicate.replicate_id: replicate for replicate in attempts}.values())
 
 
-def load_run(path: Path) -> LoadedRun:
+def load_run(path: Path, *, as_recorded: bool = False) -> LoadedRun:
     """Read a run folder, whatever state it was left in.
 
-    What is no record of this run (another plan's, another device's) is counted and left out.
+    What is no record of this run (another plan's, another device's) is counted and left out. So are
+    figures that rest on an instrument that failed its selftest, but with ``as_recorded``.
 
     Raises:
         UsageError: there is no run there.
@@ -153,7 +155,8 @@ def load_run(path: Path) -> LoadedRun:
     if run.schema > SCHEMA_VERSION:
         loaded.warnings.append(_newer_words(f"{RUN_FILE} has", run.schema, run.sdbench))
     with without_collecting():
-        return _with_records(loaded)
+        loaded = _with_records(loaded)
+    return loaded if as_recorded else _without_voided(loaded)
 
 
 def read_run_file(path: Path) -> tuple[Run, bytes]:
@@ -218,6 +221,20 @@ def _with_records(loaded: LoadedRun) -> LoadedRun:
     if newest > max(loaded.run.schema, SCHEMA_VERSION):
         loaded.warnings.append(_newer_words("records have", newest, loaded.run.sdbench))
     return dataclasses.replace(loaded, left_out=len(foreign), schema=max(newest, loaded.run.schema))
+
+
+def _without_voided(loaded: LoadedRun) -> LoadedRun:
+    """The run without figures that rest on a failed instrument, each of which is a warning."""
+    voided = voided_by(loaded.run.selftest)
+    if not voided:
+        return loaded
+    return dataclasses.replace(
+        loaded,
+        attempts=[without_voided(entry, voided) for entry in loaded.attempts],
+        comparisons=[compared_without_voided(entry, voided) for entry in loaded.comparisons],
+        ceilings=[] if "times" in voided else loaded.ceilings,
+        warnings=[*loaded.warnings, *words_of(voided)],
+    )
 
 
 def _lists_of(loaded: LoadedRun) -> dict[type[Record], list[Any]]:

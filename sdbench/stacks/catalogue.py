@@ -114,7 +114,7 @@ def read_lock(path: Path) -> Lock:
     """A lock as ``uv pip compile`` writes it.
 
     Raises:
-        MachineError: it is not there, or a line of it is no pinned version.
+        MachineError: it is missing, or a line of it is no pinned version.
     """
     try:
         data = path.read_bytes()

@@ -26,7 +26,7 @@ def keep_file(folder: str, name: str, content: "Callable[[], bytes]") -> Optiona
 
 
 def write_whole(path: str, data: bytes) -> None:
-    """Write a file as a whole or not at all; its folder is made if it is not there.
+    """Write a file as a whole or not at all; its folder is made if it does not exist.
 
     Raises:
         OSError: it cannot be written.

@@ -3,8 +3,8 @@
 ``packages`` lists what is installed, with the standard library alone and without importing any of
 it; ``torch`` imports torch, tries its devices and imports what a run imports (:mod:`.imports`);
 ``operators`` tries the operators of a pipeline
-(:mod:`.operators`). Nothing is installed or changed. Python 3.8 and later: people's older
-environments can be examined too.
+(:mod:`.operators`), ``probes`` those known faults that ``--names`` names (:mod:`.probes`). Nothing
+is installed or changed. Python 3.8 and later: people's older environments can be examined too.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def _leave_path() -> str:
 def main(arguments: "List[str]") -> None:
     """Answer one question on the event pipe and end without the interpreter's shutdown."""
     parser = argparse.ArgumentParser(prog="sdbench examination")
-    parser.add_argument("what", choices=["packages", "torch", "operators"])
+    parser.add_argument("what", choices=["packages", "torch", "operators", "probes"])
     parser.add_argument("--events", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--limit", type=int, required=True, help="seconds until it ends itself")
@@ -52,6 +52,11 @@ def main(arguments: "List[str]") -> None:
             channel.send("packages", **packages(options.names))
         elif options.what == "torch":
             _examine_torch(channel)
+        elif options.what == "probes":
+            from .probes import examine_probes
+
+            _import_torch(channel)
+            examine_probes(channel, options.device, options.names)
         else:
             from .operators import examine_operators
 

@@ -1,7 +1,7 @@
 """Imports what a run imports, one package after the other, and says of each whether it comes up.
 
 An import that fails deep inside diffusers is wrapped by its lazy modules, several times over; what
-is reported is the innermost cause and which module asked for what is not there. Python 3.8
+is reported is the innermost cause and which module asked for what does not exist. Python 3.8
 and later, as everything that examines.
 """
 

@@ -58,6 +58,8 @@ def run_job(job: "dict[str, Any]", channel: Channel, watchdog_pid: int) -> None:
             _make_references(job, channel, phase)
         elif job.get("ceilings"):
             _measure_ceilings(job, channel, phase)
+        elif job.get("selftest"):
+            _test_instruments(job, channel, phase)
         else:
             memory = _run_phases(job, channel, phase)
         channel.send("done", **memory)
@@ -207,6 +209,15 @@ def _measure_ceilings(job: "dict[str, Any]", channel: Channel, phase: _Phases) -
     from .pipelines import import_stack
 
     import_stack()
+
+
+def _test_instruments(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> None:
+    """Read instruments inside a worker, or end it in the way that the job names."""
+    phase.begin("import")
+    import_preloads(preload_names())
+    from .instruments import take_part
+
+    take_part(job, channel, phase.begin)
 
 
 def _open(job: "dict[str, Any]", channel: Channel, phase: _Phases) -> Any:

@@ -105,7 +105,7 @@ def _weights() -> Iterator[Item]:
         yield file_of(f"l{length}.safetensors", head, False)
         yield file_of(f"h{length}.safetensors", Odd("sparse", size=_LONG + 9, head=head), False)
     for name, odd in _NO_FILES.items():
-        says = {"nowhere": "is not there", "empty": "empty"}.get(name, "")
+        says = {"nowhere": "does not exist", "empty": "empty"}.get(name, "")
         yield file_of(f"{name}.safetensors", odd, False, says)
         yield file_of(f"{name}.bin", odd, False)
     for at, data in enumerate(

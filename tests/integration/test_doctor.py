@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from conftest import Sdbench
 
+from sdbench.worker.probes import PROBES
+
 STANDIN = Path(__file__).parent.parent / "standin"
 needs_standin = pytest.mark.skipif(
     not (shutil.which("g++") or shutil.which("c++"))
@@ -190,6 +192,28 @@ def test_deep_finds_the_stand_ins_wrong_operator(sdbench: Sdbench) -> None:
     assert "softmax wrong" in found(document, "deep-mps-float32")
     assert "baddbmm beta=0 gives not-a-number" in found(document, "deep-mps-float32")
     assert "matmul" not in found(document, "deep-mps-float32")
+    probes = {entry["name"]: entry for entry in document["deep"]["probes"]["results"]}
+    assert probes.keys() == PROBES.keys() and document["deep"]["probes"]["ended"] is None
+    shown = {name for name, entry in probes.items() if entry["verdict"] != "absent"}
+    assert shown == {"baddbmm-nan"}
+    assert statuses(document)["deep-mps-known-faults"] == "fail"
+    assert "Attention slicing gives black images (NaN)" in found(document, "deep-mps-known-faults")
+
+
+@needs_standin
+def test_deep_outlives_a_known_fault_that_kills(sdbench: Sdbench) -> None:
+    """A run of its own: here the child of the probes has to die."""
+    fault = "at-op:op=aten::convolution:effect=die:when=noncontiguous:elements=500"
+    code, document = sdbench.json(
+        *("doctor", "--deep", "--model", "synthetic/tiny"),
+        **standin(SDBENCH_STANDIN_FAULT=fault),
+    )
+    probes = {entry["name"]: entry for entry in document["deep"]["probes"]["results"]}
+    assert probes.keys() == PROBES.keys()
+    died = {name for name, entry in probes.items() if entry["verdict"] == "died"}
+    assert "conv-expanded-kernel-abort" in died
+    assert probes["silu-strides"]["verdict"] == "absent"
+    assert code == 1
 
 
 def test_run_measures_in_another_python(sdbench: Sdbench) -> None:

@@ -44,13 +44,15 @@ IMPORTS: dict[str, str] = {
         "analysis correctness errors files knowledge machine models plan privacy process "
         "records runs stacks stats words"
     ),
+    "selftest": "correctness files machine models plan process records runner stats",
     "report": (
         "analysis comparison correctness diagnosis errors explain knowledge "
         "localise models plan process quoting records runner runs stats words"
     ),
     "cli": (
         "analysis comparison correctness diagnosis doctor errors explain files knowledge localise "
-        "machine models plan privacy process records report repro runner runs stacks stats words"
+        "machine models plan privacy process records report repro runner runs selftest stacks "
+        "stats words"
     ),
     "__main__": "cli",
 }

@@ -19,7 +19,8 @@ from diagnosed_runs import (
 )
 
 from sdbench.correctness.equality import Equality
-from sdbench.records import Case, Compared, Slot
+from sdbench.diagnosis.claims import EDITIONS
+from sdbench.records import Case, Compared, FailureCause, Slot
 from sdbench.runs import LoadedRun
 
 BASE, SLICED, PRIMED, BATCH = (
@@ -47,15 +48,19 @@ def on(memory_bytes: float, **fields: Any) -> dict[str, Any]:
 
 def test_every_claim_says_whose_and_about_what() -> None:
     found = diagnosis(loaded_run()).claims
-    assert [entry.id for entry in found] == ["a", "b", "c", "d", "e", "f"]
+    assert [entry.id for entry in found] == [*"abcdefghij"]
     for entry in found:
         assert "documentation" in entry.speaks_of and "torch" in entry.speaks_of
-        assert entry.sentence.endswith(".") and entry.effect_unit
+        assert entry.sentence.endswith(".") and entry.effect_unit and entry.meaning
+        assert entry.editions and set(entry.editions) <= EDITIONS.keys()
+        assert all(EDITIONS[name] in entry.speaks_of for name in entry.editions)
 
 
 def test_no_verdict_without_a_measurement() -> None:
     run = loaded_run(config=plan(case=[{"resolution": "64x64"}]), compared=lambda slot, here: None)
-    found = diagnosis(run).claims
+    found = [
+        entry for entry in diagnosis(run).claims if entry.id not in "ij"
+    ]  # which loading shows
     assert {entry.verdict for entry in found} == {"inconclusive"}
     assert all(entry.effect is None and "not decided" in entry.sentence for entry in found)
 
@@ -63,7 +68,7 @@ def test_no_verdict_without_a_measurement() -> None:
 def test_mac_claims_do_not_apply_elsewhere_but_say_what_was_measured() -> None:
     run = loaded_run(device="cuda", seconds=sliced_takes(1.2))
     found = {entry.id: entry for entry in diagnosis(run).claims}
-    assert {i for i, entry in found.items() if entry.verdict == "not-applicable"} == set("abcdf")
+    assert {i for i, entry in found.items() if entry.verdict == "not-applicable"} == set("abcdfhij")
     assert found["b"].effect == pytest.approx(0.2)
     assert found["e"].verdict == "confirmed"
 
@@ -297,3 +302,153 @@ def test_batches_that_crash_or_differ() -> None:
     assert found.evidence["cases"][BATCH.case_id]["finding"] == "batch-crash"
     unlike = loaded_run(compared=lambda slot, here: None)
     assert claim(unlike, "f", equality("batching", BATCH)).verdict == "confirmed"
+
+
+# --- today's page --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("device", "memory", "factor", "verdict", "words"),
+    [
+        ("cuda", 80 * GB, 0.83, "confirmed", "about 0.83"),
+        ("cuda", 80 * GB, 1.2, "refuted", "It slows down here instead."),
+        ("cuda", 80 * GB, 0.96, "refuted", "It gains less here than claimed."),
+        ("cpu", 80 * GB, 0.5, "refuted", "It gains more here than claimed."),
+        ("mps", 16 * GB, 0.8, "confirmed", "less than 64 GB"),
+        ("mps", 64 * GB, 0.8, "refuted", "64 GB and more"),
+    ],
+)
+def test_slicing_and_speed_today(
+    device: str, memory: int, factor: float, verdict: str, words: str
+) -> None:
+    run = loaded_run(seconds=sliced_takes(factor), **on(memory, device=device))
+    found = claim(run, "g")
+    assert (found.verdict, found.editions) == (verdict, ["today"])
+    assert words in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("device", "factor", "edition", "words"),
+    [
+        ("cuda", 1.2, "2023", "agrees with the pages of 2022 and 2023"),
+        ("cuda", 0.83, "today", "agrees with today's page"),
+        ("cuda", 2.0, "2023", "slows down here, as the pages of 2022 and 2023 say, though not by"),
+        ("cpu", 0.95, "today", "gains here, as today's page says, though not by about 20%"),
+        ("cuda", 1.0, None, "Not decided"),
+        ("mps", 0.8, None, "cannot decide"),
+    ],
+)
+def test_which_edition_a_machine_agrees_with(
+    device: str, factor: float, edition: str | None, words: str
+) -> None:
+    run = loaded_run(seconds=sliced_takes(factor), **on(16 * GB, device=device))
+    (conflict,) = diagnosis(run).conflicts
+    assert (conflict.claims, conflict.agrees_with) == (["e", "g"], edition)
+    assert words in conflict.sentence
+
+
+def test_a_conflict_without_a_measurement_is_not_decided() -> None:
+    run = loaded_run(config=plan(case=[{"resolution": "64x64"}]), device="cuda")
+    (conflict,) = diagnosis(run).conflicts
+    assert conflict.agrees_with is None and "Not decided" in conflict.sentence
+
+
+LARGE = {"resolution": "768x768", "dtype": "float32", "attention": "math"}
+
+
+def large(change: Any = lambda slot, here: {}, **fields: Any) -> LoadedRun:
+    return loaded_run(change, config=plan(case=[LARGE, {"resolution": "64x64"}]), **fields)
+
+
+def ends_with(kind: str) -> Callable[[Slot, Case], dict[str, Any]]:
+    cause = FailureCause(kind=kind, sentence="s", remedy="r")
+
+    def change(slot: Slot, here: Case) -> dict[str, Any]:
+        if here.attention != "math":
+            return {}
+        return {"outcome": "crashed", "signal": "SIGABRT", "passes": [], "cause": cause}
+
+    return change
+
+
+def test_large_arrays_that_are_right() -> None:
+    found = claim(large(), "h")
+    assert (found.verdict, found.effect) == ("refuted", 0.0)
+    (entry,) = found.evidence["cases"].values()
+    assert entry["score_bytes"] == 5_435_817_984
+
+
+def test_large_arrays_that_abort() -> None:
+    found = claim(large(ends_with("ndarray-over-2-32-bytes")), "h")
+    assert (found.verdict, found.effect) == ("confirmed", 1.0)
+
+
+def test_large_arrays_that_are_wrong() -> None:
+    def compared(slot: Slot, here: Case) -> Compared:
+        if here.attention != "math":
+            return matching(slot, here)
+        return beside_cpu(slot, here, [image_of(0, "broken", fault="noise")])
+
+    assert claim(large(compared=compared), "h").verdict == "confirmed"
+
+
+@pytest.mark.parametrize("kind", ["mps-out-of-memory", "segmentation-fault"])
+def test_another_end_says_nothing_of_large_arrays(kind: str) -> None:
+    assert claim(large(ends_with(kind)), "h").verdict == "inconclusive"
+
+
+def test_large_arrays_that_nobody_compared() -> None:
+    found = claim(large(compared=lambda slot, here: None), "h")
+    assert found.verdict == "inconclusive" and "0 match the CPU" in found.sentence
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"attention": "default"},  # torch's own attention need not make the array
+        {"attention_slicing": True},
+        {"dtype": "float16"},
+        {"resolution": "512x512"},
+    ],
+)
+def test_what_makes_no_large_array(settings: dict[str, Any]) -> None:
+    run = loaded_run(config=plan(case=[{**LARGE, **settings}]))
+    found = claim(run, "h")
+    assert found.verdict == "inconclusive" and "no case was measured" in found.sentence
+
+
+def test_half_precision_that_loads() -> None:
+    cases = [{"resolution": "64x64", "dtype": dtype} for dtype in ("float16", "float32")]
+
+    def fails(slot: Slot, here: Case) -> dict[str, Any]:
+        failed = {"outcome": "failed", "passes": [], "last_phase": "load"}
+        return failed if here.dtype == "float16" else {}
+
+    found = claim(loaded_run(config=plan(case=cases)), "i")
+    assert (found.verdict, found.effect) == ("confirmed", 1.0)
+    assert claim(loaded_run(fails, config=plan(case=cases)), "i").verdict == "refuted"
+    alone = loaded_run(fails, config=plan(case=cases[:1]))
+    assert claim(alone, "i").verdict == "inconclusive", "nothing loads"
+    none = claim(loaded_run(config=plan(case=cases[1:])), "i")
+    assert none.verdict == "inconclusive" and "no case in float16" in none.sentence
+
+
+@pytest.mark.parametrize(
+    ("versions", "verdict", "words"),
+    [
+        ({"torch": "1.13.1", "diffusers": "0.31.0"}, "confirmed", "with torch 1.13.1."),
+        ({"torch": "2.0.1", "diffusers": "0.31.0"}, "confirmed", "with torch 2.0.1."),
+        ({"torch": "1.12.1", "diffusers": "0.31.0"}, "refuted", "which is older"),
+        ({"torch": "2.13.0", "diffusers": "0.42.1"}, "refuted", "needs torch >=2.6"),
+        ({"torch": "2.13.0", "diffusers": "0.35.0"}, "refuted", "needs torch >=2.1"),
+        ({"torch": "unknown", "diffusers": "0.31.0"}, "inconclusive", "torch release is unknown"),
+    ],
+)
+def test_releases_of_torch(versions: dict[str, str], verdict: str, words: str) -> None:
+    found = claim(loaded_run(versions=versions), "j")
+    assert found.verdict == verdict and words in found.sentence
+
+
+def test_releases_of_torch_with_which_nothing_completes() -> None:
+    run = loaded_run(lambda slot, here: {"outcome": "failed", "passes": []}, versions=OLD)
+    assert claim(run, "j").verdict == "inconclusive"

@@ -9,6 +9,7 @@ from factories import Called, make_pass, make_picture
 from measured_runs import kept, measured, one_case
 
 from sdbench.diagnosis.result import Finding
+from sdbench.records import Case, Slot
 from sdbench.runs import LoadedRun
 
 BATCH = case(batching="batch")
@@ -25,7 +26,7 @@ def test_document_of_a_healthy_run(call: Called, tmp_path: Path) -> None:
     assert [
         set(entry) >= {"id", "verdict", "sentence", "effect", "ci95", "evidence"}
         for entry in document["claims"]
-    ] == [True] * 6
+    ] == [True] * 10
     assert document["recommendation"]["goals"][0]["latency"]["case_id"] == case().case_id
 
 
@@ -56,13 +57,26 @@ def test_claims_about_other_devices_are_counted_not_told(call: Called, tmp_path:
     code, out, _ = call("diagnose", path)
     assert code == 0
     assert "not applicable" not in out
-    assert "5 claims speak of other devices than cpu and cannot be tested here: --all" in out
+    assert "8 claims speak of other devices than cpu and cannot be tested here: --all" in out
     code, out, _ = call("diagnose", path, "--all")
-    assert (code, out.count("not applicable")) == (0, 5)
+    assert (code, out.count("not applicable")) == (0, 8)
     code, out, _ = call("diagnose", path, "--json")
     assert code == 0
     claims = json.loads(out)["claims"]
-    assert [entry["verdict"] for entry in claims].count("not-applicable") == 5
+    assert [entry["verdict"] for entry in claims].count("not-applicable") == 8
+
+
+def test_editions_that_contradict_each_other(call: Called, tmp_path: Path) -> None:
+    def seconds(slot: Slot, here: Case) -> float:
+        return (1.2 if here.attention_slicing else 1.0) * (1 + 0.001 * (slot.index % 3))
+
+    path = kept(tmp_path, loaded_run(device="cuda", seconds=seconds))
+    _, out, _ = call("diagnose", path)
+    assert "(e) and (g) contradict each other about attention slicing" in out
+    assert "This machine agrees with the pages of 2022 and 2023." in out
+    _, out, _ = call("diagnose", path, "--json")
+    (conflict,) = json.loads(out)["conflicts"]
+    assert conflict["agrees_with"] == "2023"
 
 
 def test_warnings_are_no_failure(call: Called, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from sdbench.process.events import (
     Event,
     Failed,
     Hello,
+    InstrumentRead,
     Loaded,
     Localised,
     PassEnded,
@@ -89,6 +90,9 @@ EVENTS: dict[str, Event] = {
         reason="only for this test",
     ),
     "ceiling": CeilingMeasured(t=7.1, dtype="float16", flops_per_s=2.5e12, reason="as above"),
+    "instrument": InstrumentRead(
+        t=7.2, name="clocks", values={"perf_counter_s": 1.5, "raw_s": None}, reason="as above"
+    ),
     "error": Failed(t=7.5, type="OSError", message="a\nb", kind="oom", phase="load"),
     "call": CallBegun(
         t=8.0,

@@ -1,9 +1,12 @@
 """The catalogue of known issues, what a case meets of it, and predicted attention sizes."""
 
+import inspect
+
 import msgspec
 import pytest
 
 from sdbench.knowledge.attention_limits import predicted_overflow, unet_scores, vae_scores
+from sdbench.knowledge.chips import chip_family
 from sdbench.knowledge.known_issues import (
     KnownIssue,
     Settings,
@@ -12,6 +15,7 @@ from sdbench.knowledge.known_issues import (
     parse_known_issues,
 )
 from sdbench.records import AXES, Case, DeviceKind
+from sdbench.worker.probes import PROBES
 
 ENTRY = """
 [[issue]]
@@ -21,6 +25,7 @@ what = "w"
 workaround = "a"
 links = ["https://example.org/1"]
 confidence = "lead"
+[issue.affects]
 """
 
 
@@ -31,6 +36,7 @@ def met(
     device: DeviceKind = "mps",
     torch: str | None = "2.13.0",
     macos: str | None = "15.3",
+    chip: str | None = "Apple M4 Pro",
     diffusers: str | None = "0.42.1",
     images: int = 1,
     pipeline_class: str = "StableDiffusionPipeline",
@@ -40,6 +46,7 @@ def met(
         device=device,
         torch=torch,
         macos=macos,
+        chip=chip,
         diffusers=diffusers,
         case=case,
         images=images,
@@ -61,22 +68,86 @@ def test_every_issue_of_the_seed_is_there() -> None:
         *("pytorch/issues/174345", "pytorch/issues/192212", "pytorch/issues/187280"),
         *("Fooocus/issues/2171", "diffusers/issues/548", "pytorch/issues/139389"),
         "InvokeAI/issues/398",
+        *("pytorch/issues/180776", "pytorch/pull/181466", "pytorch/issues/196582"),
+        *("pytorch/issues/197796", "pytorch/pull/190791", "pytorch/pull/181742"),
+        *("diffusers/pull/14459", "kornia/issues/4159"),
     ):
         assert thread + " " in links + " ", thread
 
 
 def test_entries_are_written_for_people() -> None:
     issues = load_known_issues()
-    assert len(issues) >= 35
+    assert len(issues) >= 60
     for issue in issues:
         assert issue.what.endswith("."), issue.id
         assert issue.workaround.endswith("."), issue.id
         assert not issue.title.endswith("."), issue.id
         if not issue.when:
-            reasons = ("no case meets it", "it is a lead", "this is a lead", "think of it when")
+            reasons = ("no case meets it", "t is a lead", "this is a lead", "think of it when")
             assert any(reason in issue.what or "no case" in issue.what for reason in reasons), (
                 issue.id
             )
+
+
+def test_linear_on_m5_before_torch_2_12() -> None:
+    half = Case(dtype="bfloat16")
+    id_ = "linear-nondeterministic-m5"
+    assert id_ in met(half, torch="2.11.0", macos="26.4", chip="Apple M5 Max")
+    assert id_ not in met(half, torch="2.13.0", macos="26.4", chip="Apple M5 Max")
+    assert id_ not in met(half, torch="2.11.0", macos="26.4", chip="Apple M4 Max")
+    assert id_ not in met(half, torch="2.11.0", macos="26.4", chip=None), "an unknown chip"
+    assert id_ not in met(half, torch=None, macos="26.4", chip="Apple M5 Max")
+    assert id_ not in met(Case(dtype="float32"), torch="2.11.0", macos="26.4", chip="Apple M5")
+
+
+def test_a_virtual_mac_is_none_of_the_real_chips() -> None:
+    case = Case(dtype="float32")
+    virtual = "Apple M1 (Virtual)"
+    assert met(case, macos="26.5", chip=virtual) == ["virtual-macos-26-wrong"]
+    assert met(case, torch="2.14.0", macos="26.5", chip=virtual) == ["virtual-metal-4"]
+    assert met(case, macos="15.6", chip=virtual) == []
+    assert met(case, macos="14.7", chip=virtual) == ["virtual-no-memory"]
+    assert met(case, macos="26.5", chip="Apple M1") == []
+    large = Case(resolution="1472x1472", attention="math")
+    assert "bmm-long-reduction-m1-m2" in met(large, chip="Apple M2 Ultra")
+    for chip in (virtual, "Apple M3", "Apple M10", "Intel(R) Core(TM) i9", None):
+        assert "bmm-long-reduction-m1-m2" not in met(large, chip=chip), chip
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("Apple M5 Max", "M5"),
+        ("Apple M1", "M1"),
+        ("Apple M12", "M12"),
+        ("Apple M1 (Virtual)", "virtual"),
+        ("VirtualApple @ 2.50GHz", "virtual"),
+        ("Apple Paravirtual device", "virtual"),
+        ("Apple A18 Pro", None),
+        ("Intel(R) Core(TM) M5-6Y57", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_family_of_a_chip(name: str | None, family: str | None) -> None:
+    assert chip_family(name) == family
+
+
+def test_what_a_fault_is_known_of() -> None:
+    (issue,) = (i for i in load_known_issues() if i.id == "linear-nondeterministic-m5")
+    assert issue.known_of("2.12.1", "26.4", "Apple M5")
+    assert not issue.known_of("2.13.0", "26.4", "Apple M5")
+    assert not issue.known_of("2.12.1", "26.4", "Apple M4")
+    assert not issue.known_of(None, "26.4", "Apple M5"), "an unknown torch"
+    (issue,) = (i for i in load_known_issues() if i.id == "macos-14.4-solid-colour")
+    assert issue.affects is None and issue.known_of("2.2.1", "14.4", None)
+
+
+def test_every_probe_is_there_short_and_used() -> None:
+    probes = {issue.probe for issue in load_known_issues() if issue.probe}
+    assert probes == PROBES.keys()
+    for name, probe in PROBES.items():
+        assert len(inspect.getsource(probe).strip().splitlines()) <= 20, name
 
 
 def test_settings_are_the_axes_of_a_case() -> None:
@@ -94,6 +165,9 @@ def test_settings_are_the_axes_of_a_case() -> None:
         (ENTRY.replace("https://example.org/1", "example.org"), "one: expected at least one link"),
         (ENTRY.replace('"lead"', '"sure"'), "sure"),
         (ENTRY.replace("[[issue]]", "[[issue"), "line 2"),
+        (ENTRY.replace("[issue.affects]", ""), "one: expected a table when or affects"),
+        (ENTRY + 'torch = "below 2"', "one: Invalid specifier"),
+        (ENTRY + 'chip = ["M0"]', "M0"),
     ],
 )
 def test_a_bad_catalogue_is_refused(text: str, words: str) -> None:
@@ -302,7 +376,7 @@ def test_a_family_that_is_no_unet_meets_no_issue_of_slicing_or_of_stable_diffusi
     assert met(sliced, pipeline_class="LatentConsistencyModelPipeline") == ["baddbmm-nan"]
     large = Case(resolution="2048x2048", attention="math")
     of_sd = {"bmm-over-2-32-elements", "matmul-output-refused", "bmm-long-reduction-m1-m2"}
-    assert of_sd <= {*met(large)}
+    assert of_sd <= {*met(large, chip="Apple M1 Max")}
     assert not of_sd & {*met(large, pipeline_class=FLUX)}
     assert met(Case(), pipeline_class=FLUX, torch="2.2.0", macos="14.4") == []
     assert met(Case(), torch="2.2.0", macos="14.4") == ["macos-14.4-solid-colour"]

@@ -234,7 +234,8 @@ def test_screen_shows_the_share_done_and_the_time_left(
 
     monkeypatch.setattr("sdbench.cli.localise.prepare_search", lambda *_: search)
     monkeypatch.setattr("sdbench.cli.localise.locate", located)
-    monkeypatch.setattr("sdbench.cli.localise.time", SimpleNamespace(monotonic=clock))
+    for module in ("cli.localise", "report.terminal.search_progress"):
+        monkeypatch.setattr(f"sdbench.{module}.time", SimpleNamespace(monotonic=clock))
     monkeypatch.setattr(
         "sdbench.report.terminal.search_progress.time", SimpleNamespace(monotonic=clock)
     )

@@ -488,7 +488,7 @@ def test_empty_and_foreign_folders(tmp_path: Path) -> None:
 
 def test_folder_with_a_dangling_index(tiny: Path) -> None:
     dangling(tiny / "model_index.json")
-    assert "model_index.json is a link to a file that is not there" in said(tiny)
+    assert "model_index.json is a link to a file that does not exist" in said(tiny)
 
 
 WHOLE = {

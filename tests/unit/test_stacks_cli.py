@@ -131,7 +131,7 @@ def test_remove(rows: Any) -> None:
         (
             ["stacks", "create", "torch-9"],
             2,
-            "no environment 'torch-9' comes with sdbench; did you mean 'torch-2.5'? there are",
+            "no environment 'torch-9' comes with sdbench; did you mean 'torch-2.5'?",
         ),
         (["stacks", "create", "torch-1.13", "x"], 2, "no environment 'x' comes"),
         (["stacks", "create", "../x"], 2, "no environment '../x' comes"),

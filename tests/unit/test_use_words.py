@@ -28,8 +28,8 @@ def test_settings_stand_first_with_seconds_a_picture_and_steps_a_second() -> Non
     (line,) = lines(run)
     # two pictures a pass: 1.0 s a pass is 0.5 s per image, and 10 steps in it are 20 a second
     assert line.startswith(
-        "Use at 64x64: one by one: 0.5 s per image, 20 it/s; many: in a batch of 2: 0.3 s per "
-        "image, 33.3 it/s. "
+        "Use at 64x64: one by one: 0.5 s per image, 20 it/s; many: in a batch of 2: 0.3 s "
+        "per image, 33.3 it/s. "
     )
     assert "Attention slicing off takes 0.67 times" in line
 

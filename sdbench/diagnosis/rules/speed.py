@@ -63,7 +63,7 @@ def not_steady(evidence: Evidence, row: CaseResult) -> Symptom | None:
     wanders, and where they get faster the machine has not warmed up yet: both are said, no more.
     """
     made = [
-        [entry.duration_s for entry in replicate.of_kind("measured")]
+        [entry.duration_s for entry in replicate.timed("measured")]
         for replicate in row.replicates
         if replicate.outcome == "ok" and not replicate.slept
     ]

@@ -286,6 +286,13 @@ def _claims(run: RunReport) -> Iterator[str]:
     if rows:
         yield "## What the documentation claims, tested here"
         yield table(["", "verdict", "claim", "measured"], rows)
+        for conflict in run.diagnosis.conflicts:
+            if conflict.agrees_with is not None:
+                claims = " and ".join(conflict.claims)
+                yield (
+                    f"{plain(claims)} contradict each other about {plain(conflict.about)}. "
+                    f"{plain(conflict.sentence)}"
+                )
 
 
 def _lines(lines: Sequence[Line]) -> str:

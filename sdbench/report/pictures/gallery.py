@@ -50,7 +50,7 @@ class Entry:
 
     Images that are the CPU's within rounding share an entry, which shows the furthest of them.
 
-    ``device`` is None where its file is not there (``missing`` says why), ``reference`` where
+    ``device`` is None where its file is missing (``missing`` says why), ``reference`` where
     there is none to compare with, ``difference`` and its ``map`` where the two are identical or of
     another size.
     """

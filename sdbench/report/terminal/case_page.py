@@ -59,7 +59,11 @@ def show_replicate(replicate: Replicate, name: str, out: Console) -> None:
         out.print(f"  ran on the CPU instead: {names}", markup=False, soft_wrap=True)
     if replicate.passes:
         out.print(f"  {replicate_words(replicate)}", markup=False)
-        out.print(_pass_table(replicate.passes))
+        why_no_times = replicate.why_voided("times")
+        if why_no_times is not None:
+            out.print(f"  times are unknown: {why_no_times}", markup=False)
+        else:
+            out.print(_pass_table(replicate.passes))
     if replicate.outcome != "ok" and replicate.stderr_tail:
         out.print("  end of the error output:")
         for line in replicate.stderr_tail.strip().splitlines()[-12:]:

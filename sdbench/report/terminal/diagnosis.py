@@ -13,6 +13,7 @@ from sdbench.diagnosis.result import (
     Choice,
     Claim,
     ClaimVerdict,
+    Conflict,
     Diagnosis,
     Finding,
     Goal,
@@ -58,6 +59,9 @@ def render_diagnosis(diagnosis: Diagnosis, console: Console, *, everything: bool
     for claim in diagnosis.claims:
         if everything or claim.verdict != "not-applicable":
             _print_claim(claim, console, several_stacks=several)
+    for conflict in diagnosis.conflicts:
+        if everything or conflict.agrees_with is not None:
+            _print_conflict(conflict, console, several_stacks=several)
     left_out = sum(claim.verdict == "not-applicable" for claim in diagnosis.claims)
     if left_out and not everything:
         speak = "speaks" if left_out == 1 else "speak"
@@ -94,6 +98,13 @@ def _print_claim(claim: Claim, console: Console, *, several_stacks: bool) -> Non
     _say(console, words, _VERDICT_STYLES[claim.verdict], claim.claim)
     say(console, harmless(claim.sentence), lead="    ")
     say(console, harmless(claim.speaks_of), lead="    ", style="dim")
+
+
+def _print_conflict(conflict: Conflict, console: Console, *, several_stacks: bool) -> None:
+    stack = f" [{conflict.stack}]" if several_stacks else ""
+    claims = " and ".join(f"({letter})" for letter in conflict.claims)
+    words = f"{claims} contradict each other about {conflict.about}. {conflict.sentence}"
+    _say(console, f"editions{stack}", "dim", words)
 
 
 def _print_recommendation(diagnosis: Diagnosis, console: Console, most: int | None) -> None:

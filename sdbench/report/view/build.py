@@ -38,6 +38,7 @@ from sdbench.report.view.telemetry_words import prediction_lines
 from sdbench.report.view.timelines import timelines_of
 from sdbench.runs import LoadedRun
 from sdbench.runs.reading import without_collecting
+from sdbench.runs.voided import voided_by
 
 # A line through fewer would be an opinion.
 _MIN_HISTORY = 3
@@ -92,7 +93,9 @@ def build_run_report(loaded: LoadedRun, *, details: bool = True) -> RunReport:
     cells = cells_of(rows, recommended, processes=details)
     detailed = rows if details else []
     limit = memory_limit_bytes(run, loaded.replicates)
-    timelines, timelines_left_out = timelines_of(loaded, detailed, limit)
+    # A timeline is drawn from the file, in which a counter that failed its selftest still is.
+    drawn = [] if {"footprint", "available", "swap"} & voided_by(run.selftest).keys() else detailed
+    timelines, timelines_left_out = timelines_of(loaded, drawn, limit)
     stages, stages_left_out = stages_of(detailed)
     divergence, divergence_left_out = divergence_of(detailed)
     names = {planned.case_id: case_words(planned.case) for planned in run.plan.cases}

@@ -264,7 +264,7 @@ class SustainedCurve(msgspec.Struct, frozen=True, kw_only=True):
 class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     """Everything one run has to say.
 
-    ``missing`` says what is not there, or could not be read. ``timelines_left_out`` and the
+    ``missing`` says what is missing, or could not be read. ``timelines_left_out`` and the
     like are sentences; None where nothing was left out. ``spread`` says what makes times uncertain.
     """
 

@@ -23,7 +23,7 @@ def time_lines(
 
 
 def _time_words(row: CaseSummary, images: int) -> str:
-    """``0.108 s an image (0.0875–0.141 s, 3 processes), first 0.501 s, 74.1 it/s (8 steps)``."""
+    """``0.108 s per image (0.0875–0.141 s, 3 processes), first 0.501 s, 74.1 it/s (8 steps)``."""
     a_picture = per_picture(row.latency_s.median, images)
     if a_picture is None:
         return f"not known: {row.latency_s.reason or row.reason or 'not measured'}"

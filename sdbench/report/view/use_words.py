@@ -13,7 +13,7 @@ from sdbench.words import seconds, shell
 def use_lines(recommendation: Recommendation, run: Run) -> list[str]:
     """A line for each resolution, else one that says why nothing is recommended.
 
-    ``Use at 512x512: float16, one by one: 0.214 s an image, 37 it/s; many: …``.
+    ``Use at 512x512: float16, one by one: 0.214 s per image, 37 it/s; many: …``.
     """
     if recommendation.few_processes is not None:
         return [_too_early(recommendation.few_processes, run)]
@@ -45,7 +45,7 @@ def _goal_lines(goal: Goal, run: Run) -> list[str]:
 
 
 def _choice_words(choice: Choice, run: Run) -> str:
-    """``sliced, float16, one by one: 0.214 s an image, 37 it/s``."""
+    """``sliced, float16, one by one: 0.214 s per image, 37 it/s``."""
     settings = [word for word in choice.case.words() if word != "batch"]
     how = "one by one" if choice.case.batching == "loop" else f"in a batch of {_images(run)}"
     named = ", ".join([*settings, how]) + arm_words(choice.arm, run.plan.arms)

@@ -1,0 +1,1 @@
+"""``sdbench selftest``: compares each instrument with an independent source on this machine."""

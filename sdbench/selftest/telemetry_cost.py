@@ -1,0 +1,185 @@
+"""Telemetry: does it slow a worker down, and do equal processes get no verdict; GPU sensors."""
+
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from sdbench.machine.facts import Unavailable, known, or_none
+from sdbench.models.resolve import find_model
+from sdbench.plan.config import Config
+from sdbench.plan.for_model import shipped_for_its_model
+from sdbench.process.executor import Task
+from sdbench.process.picture_job import picture_job
+from sdbench.records import Case, Gate, InstrumentLine, ModelInfo, Slot
+from sdbench.runner.replicate import replicate_record
+from sdbench.selftest.judging import Question, all_unknown
+from sdbench.selftest.workers import Setup
+from sdbench.stats import RatioEstimate, decide_family, paired_ratio
+
+_BLOCKS = 4
+_PASSES = 5
+_LIMIT_S = 60.0
+_CASE = Case(resolution="64x64", dtype="float32")
+_ALLOWED_RATIO = 0.05
+_SMI = ("/usr/bin/nvidia-smi", "--query-gpu=temperature.gpu,power.draw", "-i", "0")
+_SMI_FORMAT = "--format=csv,noheader,nounits"
+
+OVERHEAD = Question(
+    id="telemetry-overhead",
+    instrument="time of a pass with telemetry, over the time without",
+    source="1: telemetry must not be seen in a time",
+    allowed=_ALLOWED_RATIO,
+    ground="5%: telemetry may use 0.5% of a core, the rest is the scatter of short processes",
+)
+EQUAL = Question(
+    id="telemetry-aa",
+    instrument="verdict on two sides of four equal processes each",
+    source="both sides are the same work",
+)
+TEMPERATURE = Question(
+    id="telemetry-temperature",
+    instrument="temperature of the GPU as telemetry reads it",
+    source="nvidia-smi",
+    unit="C",
+    allowed=5.0,
+    ground="5 degrees: the two are read one after the other",
+)
+POWER = Question(
+    id="telemetry-power",
+    instrument="power of the GPU as telemetry reads it",
+    source="nvidia-smi",
+    unit="W",
+    allowed=50.0,
+    ground="50 W: the power of an idle GPU moves between two readings",
+)
+THERMAL = Question(
+    id="telemetry-thermal",
+    instrument="thermal level as telemetry reads it",
+    source="notifyutil, parsed apart",
+)
+_THERMAL_KEY = "com.apple.system.thermalpressurelevel"
+_THERMAL_LEVELS = ("nominal", "moderate", "heavy", "trapping", "sleeping")
+
+Times = Mapping[int, float]
+
+
+def cost_lines(setup: Setup) -> list[InstrumentLine]:
+    """Twelve short processes, in turn: with telemetry, without, and with it again."""
+    config = msgspec.structs.replace(shipped_for_its_model("quick"), images=1, steps=2)
+    model = find_model(config.model).prepare()
+    sides: dict[str, dict[int, float]] = {"on": {}, "off": {}, "again": {}}
+    with tempfile.TemporaryDirectory(prefix="sdbench-selftest-") as folder:
+        for block in range(_BLOCKS):
+            names = list(sides)
+            for name in names[block % 3 :] + names[: block % 3]:
+                task = _task(setup, config, model, Path(folder), telemetry=name != "off")
+                seconds, why = _run(setup, task)
+                if seconds is None:
+                    return all_unknown((OVERHEAD, EQUAL), f"a short process gave no time: {why}")
+                sides[name][block] = seconds
+    return judged(sides["off"], sides["on"], sides["again"])
+
+
+def judged(off: Times, on: Times, again: Times) -> list[InstrumentLine]:
+    """The two lines from one time a process, in seconds, by block."""
+    return [overhead_line(paired_ratio(off, on)), equal_line(paired_ratio(on, again))]
+
+
+def overhead_line(estimate: RatioEstimate) -> InstrumentLine:
+    """Pass where the whole interval is within what is allowed, fail where it is wholly outside."""
+    interval = estimate.interval()
+    if interval is None or estimate.ratio is None:
+        return OVERHEAD.unknown(f"no interval: {estimate.problem}")
+    low, high = interval
+    words = f"95% interval {low:.3f} to {high:.3f}"
+    line = OVERHEAD.compare(estimate.ratio, 1.0)
+    inside = low >= 1 - _ALLOWED_RATIO and high <= 1 + _ALLOWED_RATIO
+    outside = high < 1 - _ALLOWED_RATIO or low > 1 + _ALLOWED_RATIO
+    if not inside and not outside:
+        return OVERHEAD.unknown(
+            f"the processes scatter too much: {words}", measured=estimate.ratio, expected=1.0
+        )
+    return msgspec.structs.replace(line, reason=words)
+
+
+def equal_line(estimate: RatioEstimate) -> InstrumentLine:
+    """Pass where the product's own rule finds no difference."""
+    (found,) = decide_family([estimate])
+    if estimate.problem is not None:
+        return EQUAL.unknown(f"no verdict was possible: {estimate.problem}")
+    differs = found.verdict in ("faster", "slower")
+    return EQUAL.compare_words(found.verdict if differs else "no difference", "no difference")
+
+
+def _task(setup: Setup, config: Config, model: ModelInfo, folder: Path, *, telemetry: bool) -> Task:
+    single = {"OMP_NUM_THREADS": "1"} if setup.device == "cpu" else {}
+    return Task(
+        replicate_id="selftest-telemetry",
+        interpreter=setup.interpreter,
+        environment={**setup.environment, **single},
+        job=picture_job(config, model, setup.device, _CASE, allow_pickle=False)
+        | {
+            "passes": _PASSES,
+            "profile": False,
+            "count_flops": False,
+            "artifacts": str(folder.absolute()),
+        },
+        start="fork" if setup.system.name() == "Linux" and setup.device == "cpu" else "spawn",
+        timeout_s=_LIMIT_S,
+        telemetry=telemetry,
+    )
+
+
+def _run(setup: Setup, task: Task) -> tuple[float | None, str | None]:
+    """Seconds of a steady pass, or why there are none."""
+    report = setup.executor.run(task, lambda event, sample: None)
+    slot = Slot(index=0, block=0, case_id=_CASE.case_id, arm="selftest")
+    record = replicate_record(slot, 1, task, report, Gate(), cold_cache=False)
+    return record.steady_median_s, record.reason
+
+
+def sensor_lines(setup: Setup) -> list[InstrumentLine]:
+    """Temperature, power and the thermal level: compared, or why they cannot be."""
+    slow = setup.probe.slow()
+    said = setup.system.command((*_SMI, _SMI_FORMAT))
+    other = parse_smi(said.stdout) if known(said) and said.exit == 0 else {}
+    lines = []
+    for question, name, fact in (
+        (TEMPERATURE, "temperature_c", slow.gpu.temperature_c),
+        (POWER, "power_w", slow.gpu.power_w),
+    ):
+        if isinstance(fact, Unavailable):
+            lines.append(question.unknown(fact.unavailable))
+        elif name not in other:
+            reason = "it is read, but no second source can be read without rights here"
+            lines.append(question.unknown(reason, measured=fact))
+        else:
+            lines.append(question.compare(fact, other[name]))
+    return [*lines, _thermal_line(setup, or_none(slow.thermal))]
+
+
+def _thermal_line(setup: Setup, own: str | None) -> InstrumentLine:
+    if setup.system.name() != "Darwin":
+        return THERMAL.unknown("there is no second source of the thermal level here", measured=own)
+    said = setup.system.command(("/usr/bin/notifyutil", "-g", _THERMAL_KEY))
+    level = parse_thermal_level(said.stdout) if known(said) else None
+    if level is None:
+        return THERMAL.unknown("notifyutil does not tell the thermal level", measured=own)
+    return THERMAL.compare_words(own, level)
+
+
+def parse_smi(text: str) -> dict[str, float]:
+    """``45, 71.03`` as temperature in degrees Celsius and power in watts."""
+    found = re.match(r"\s*([0-9.]+)\s*,\s*([0-9.]+)\s*$", text)
+    if found is None:
+        return {}
+    return {"temperature_c": float(found[1]), "power_w": float(found[2])}
+
+
+def parse_thermal_level(text: str) -> str | None:
+    """The number that ``notifyutil -g`` prints behind the key, as macOS names the level."""
+    number = text.rsplit(None, 1)[-1] if text.startswith(_THERMAL_KEY) else ""
+    return _THERMAL_LEVELS[int(number)] if number in ("0", "1", "2", "3", "4") else None

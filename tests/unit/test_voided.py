@@ -1,0 +1,148 @@
+"""A run after a failed selftest: what rests on the instrument is unknown, everywhere it is read."""
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from factories import Called, make_replicate, make_run, play, small_run, summarise
+
+from sdbench.machine import machine_id
+from sdbench.process.executor import Report, Supervisor, Task
+from sdbench.records import InstrumentLine, Selftest, TelemetrySummary, VoidedFigure
+from sdbench.runs import load_run
+from sdbench.runs.voided import REASON, RESTS, voided_by, without_voided
+from sdbench.selftest.kept import keep, last_selftest, offered_before
+
+
+def selftest(*failed: str, **fields: Any) -> Selftest:
+    lines = [InstrumentLine(id=f, status="fail", instrument="a", source="b") for f in failed]
+    defaults: dict[str, Any] = {
+        "made_utc": "2026-01-01T00:00:00+00:00",
+        "sdbench": "0.1.0",
+        "machine_id": machine_id(),
+        "device": "cpu",
+        "simulated": False,
+        "duration_s": 60.0,
+        "lines": [*lines, InstrumentLine(id="ok", status="pass", instrument="a", source="b")],
+    }
+    return Selftest(**{**defaults, **fields})
+
+
+def working(task: Task, supervise: Supervisor) -> Report:
+    telemetry = TelemetrySummary(
+        samples=9,
+        period_s=0.05,
+        cost_share=0.0,
+        peak_footprint_bytes=10**9,
+        pass_peak_footprint_bytes=10**9,
+        footprint_source="rss",
+        swap_delta_bytes=5,
+        swap_out_bytes=5,
+        min_available_bytes=10**9,
+        other_cpu_share=0.5,
+        idle_cpu_share=0.5,
+        gpu_power_mean_w=20.0,
+        gpu_power_peak_w=25.0,
+        pressure_peak="normal",
+    )
+    return play(task, supervise, telemetry=telemetry)
+
+
+# id of a failed line: (path into the summary's row, path to its reason)
+VOIDS = {
+    "clock-worker-perf-counter-raw": ("latency_s.median", "latency_s.reason"),
+    "sync-kernel": ("latency_s.median", "latency_s.reason"),
+    "memory-host-footprint": ("peak_memory_bytes", "peak_memory_reason"),
+    "memory-host-peak": ("peak_memory_bytes", "peak_memory_reason"),
+    "memory-host-free-source": (
+        "telemetry.min_available_bytes",
+        "telemetry.unavailable.min_available_bytes",
+    ),
+    "swap-out": ("telemetry.swap_out_bytes", "telemetry.unavailable.swap_out_bytes"),
+    "swap-pressure": ("telemetry.pressure_peak", "telemetry.unavailable.pressure_peak"),
+    "telemetry-power": ("telemetry.gpu_power_mean_w", "telemetry.unavailable.gpu_power_mean_w"),
+}
+
+
+def at(document: Any, path: str) -> Any:
+    for name in path.split("."):
+        document = document[name]
+    return document
+
+
+@pytest.mark.parametrize("line", VOIDS)
+def test_a_run_shows_unknown_for_what_rests_on_a_failed_line(
+    line: str, call: Called, results: Path, tiny: None
+) -> None:
+    keep(selftest())
+    _, out, _ = call(*small_run(results, "--yes", "--json"), script=working)
+    value, reason = VOIDS[line]
+    (row,) = json.loads(out)["cases"]
+    assert at(row, value) is not None, "known where no line failed"
+
+    keep(selftest(line))
+    _, out, err = call(*small_run(results, "--yes", "--json"), script=working)
+    document = json.loads(out)
+    (row,) = document["cases"]
+    assert at(row, value) is None
+    assert at(row, reason) == f"{REASON} ({line})"
+    assert any(REASON in words and line in words for words in document["warnings"])
+    assert line in err, "it is said before the run, too"
+    folder = Path(document["path"])
+    assert load_run(folder).run.selftest == selftest(line)
+    _, shown, _ = call("show", folder)
+    assert REASON in shown
+    recorded = load_run(folder, as_recorded=True)
+    assert recorded.replicates[0].steady_median_s is not None, "the records keep what was measured"
+
+
+def test_times_are_nowhere(call: Called, results: Path, tiny: None) -> None:
+    keep(selftest("clock-parent-monotonic-raw"))
+    _, out, _ = call(*small_run(results, "--yes", "--json"), script=working)
+    document = json.loads(out)
+    (row,) = document["cases"]
+    assert [row[name] for name in ("first_pass_s", "prime_s", "load_s", "p90_s")] == [None] * 4
+    (replicate,) = load_run(Path(document["path"])).replicates
+    assert (replicate.first_pass_s, replicate.steady_passes, replicate.timed("measured")) == (
+        None,
+        [],
+        [],
+    )
+    code, shown, err = call("show", document["path"], row["case_id"])
+    assert code == 0, err
+    assert "times are unknown" in shown
+
+
+def test_pictures_are_not_acquitted_by_a_comparison_that_failed() -> None:
+    voided = voided_by(selftest("picture-black"))
+    row = summarise(make_run(), [without_voided(make_replicate(), voided)]).cases[0]
+    assert row.content_reason == voided["pictures"]
+
+
+@pytest.mark.parametrize("figure", get_args(VoidedFigure))
+def test_every_figure_rests_on_a_line(figure: VoidedFigure) -> None:
+    (rest,) = [rest for rest in RESTS if rest.figure == figure]
+    assert voided_by(selftest(f"{rest.lines[0]}x")).keys() >= {figure}
+
+
+def test_unknown_and_passed_lines_void_nothing() -> None:
+    line = InstrumentLine(id="clock-x", status="unknown", instrument="a", source="b")
+    assert voided_by(selftest(lines=[line])) == {}
+    assert voided_by(None) == {}
+
+
+def test_the_result_of_another_machine_or_device_is_none() -> None:
+    keep(selftest("clock-x", machine_id="0" * 16))
+    assert last_selftest("cpu") is None
+    keep(selftest("clock-x", device="cuda"))
+    assert last_selftest("cpu") is None and last_selftest("cuda") is not None
+
+
+def test_the_first_run_offers_it_once(call: Called, results: Path, tiny: None) -> None:
+    said = [
+        "sdbench selftest" in call(*small_run(results, "--yes"), script=working)[2]
+        for _ in range(2)
+    ]
+    assert said == [True, False]
+    assert offered_before()
