@@ -287,8 +287,7 @@ class ParityResult:
                 "own_rounding_missing": yardstick.not_rounded or _NOT_ROUNDED
             }
             amplified = amplified_by(differences, found.get("latents"), in_place=of_latents)
-            may_be = case.dtype != "float32" and amplified
-            if may_be and found["ssim"] >= thresholds.AMPLIFIED_SSIM:
+            if amplified and case.dtype != "float32" and found["ssim"] >= thresholds.AMPLIFIED_SSIM:
                 left = [entry for entry in differences if entry not in amplified]
                 reported |= _judged(found, left, case, yardstick)
                 # What else is seen stays a finding.

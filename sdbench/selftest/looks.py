@@ -11,8 +11,8 @@ from sdbench.records import InstrumentLine, Selftest
 from sdbench.selftest.clocks import clock_lines
 from sdbench.selftest.deaths import death_lines
 from sdbench.selftest.judging import confirmed
-from sdbench.selftest.load import load_lines
 from sdbench.selftest.memory_counters import memory_lines
+from sdbench.selftest.other_load import load_lines
 from sdbench.selftest.pictures import picture_lines
 from sdbench.selftest.sleep import sleep_lines
 from sdbench.selftest.swap import swap_lines

@@ -23,8 +23,8 @@ from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.records import InstrumentLine
 from sdbench.selftest.clocks import clock_lines
 from sdbench.selftest.deaths import DEATHS, death_lines
-from sdbench.selftest.load import load_lines
 from sdbench.selftest.memory_counters import memory_lines
+from sdbench.selftest.other_load import load_lines
 from sdbench.selftest.workers import Setup
 from sdbench.stacks import resolve_stack
 

@@ -48,6 +48,7 @@ workaround = "a"
 links = ["https://example.org/2"]
 confidence = "lead"
 fixed_in = "torch 2.4"
+affects = {}
 """
 )
 

@@ -655,9 +655,7 @@ def test_case_that_projects_beyond_the_budget_is_skipped_with_the_projection(
     assert carry_out(loop) == "complete"
     (record,) = load_run(loop.folder.path).attempts
     assert (record.outcome, record.projected_s) == ("skipped", 300.0)
-    assert "would take 300 s, more than the run's budget of 1 minutes" in (
-        record.reason or ""
-    )
+    assert "would take 300 s, more than the run's budget of 1 minutes" in (record.reason or "")
     assert len(record.passes) == 1
 
 
@@ -690,9 +688,7 @@ def test_worker_that_never_ends_its_first_pass_is_stopped_by_the_budget(tmp_path
     carry_out(loop)
     (record,) = load_run(loop.folder.path).attempts
     assert (record.outcome, record.wall_s) == ("skipped", 67.0)
-    assert "would take 67 s, more than the run's budget of 1 minutes" in (
-        record.reason or ""
-    )
+    assert "would take 67 s, more than the run's budget of 1 minutes" in (record.reason or "")
     assert record.projected_s == 67.0
 
 
