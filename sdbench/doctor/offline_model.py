@@ -67,7 +67,7 @@ def find_offline(name: str, *, recorded: bool) -> ModelFacts:
     )
     read = counted(len(contents.weights), "weights file")
     note = (
-        f"on this disk, complete: {read} of {contents.bytes_on_disk / 1e9:.2f} GB match their "
+        f"on this disk, whole: {read} of {contents.bytes_on_disk / 1e9:.2f} GB match their "
         "headers"
     )
     return ModelFacts(outline=outline, offline=True, note=note, faults=faults)
@@ -90,7 +90,7 @@ def _single(name: str, path: Path) -> ModelFacts:
     if source.download is not None:
         note = f"a file of {source.pipeline_class}; its tokenizers are downloaded from the Hub"
         return ModelFacts(outline=source.outline(), offline=False, note=note)
-    note = f"on this disk, complete: a file of {source.pipeline_class}, which matches its header"
+    note = f"on this disk, whole: a file of {source.pipeline_class}, which matches its header"
     return ModelFacts(outline=source.outline(), offline=True, note=note)
 
 

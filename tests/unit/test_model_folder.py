@@ -127,7 +127,7 @@ HARMLESS: list[Change] = [
 def test_what_does_no_harm_is_no_fault(tiny: Path, change: Change) -> None:
     change(tiny)
     assert said(tiny) == ""
-    assert "on this disk, complete" in find_offline(str(tiny), recorded=False).note
+    assert "on this disk, whole" in find_offline(str(tiny), recorded=False).note
 
 
 FAULTY: list[tuple[Change, str, str]] = [
