@@ -57,6 +57,8 @@ def find_offline(name: str, *, recorded: bool) -> ModelFacts:
         )
     contents = read_folder(folder, allow_pickle=False)
     faults = list(contents.faults)
+    if path.is_dir() and folder != path:
+        faults.append(_not_the_snapshot(folder))
     if any(fault.blocks for fault in faults):
         return _faulty(name, faults)
     outline = msgspec.structs.replace(
@@ -67,8 +69,7 @@ def find_offline(name: str, *, recorded: bool) -> ModelFacts:
     )
     read = counted(len(contents.weights), "weights file")
     note = (
-        f"on this disk, whole: {read} of {contents.bytes_on_disk / 1e9:.2f} GB match their "
-        "headers"
+        f"on this disk, whole: {read} of {contents.bytes_on_disk / 1e9:.2f} GB match their headers"
     )
     return ModelFacts(outline=outline, offline=True, note=note, faults=faults)
 
@@ -78,6 +79,16 @@ def _folder(path: Path) -> Path:
     return snapshot_in(path, "") or path
 
 
+def _not_the_snapshot(snapshot: Path) -> Fault:
+    """sdbench finds the snapshot; diffusers itself does not load the folder around it."""
+    return Fault(
+        "this is the folder of a repository in the Hub's cache; sdbench takes the snapshot "
+        f"{snapshot.name} in it, and diffusers cannot load it",
+        f"give other programs the snapshot: {shown(snapshot)}",
+        blocks=False,
+    )
+
+
 def _single(name: str, path: Path) -> ModelFacts:
     """A model in one file; missing parts are detected without ``--parts``."""
     if path.suffix.lower() not in SUFFIXES:
@@ -85,7 +96,10 @@ def _single(name: str, path: Path) -> ModelFacts:
     try:
         source = find_model(name)
     except (ModelError, UsageError) as error:
-        remedy = "see docs/how-to/models.md for what --model takes, and for --parts"
+        remedy = (
+            "see docs/how-to/models.md for what --model takes, and for --parts; or convert it to a "
+            "folder: diffusers' from_single_file, then save_pretrained"
+        )
         return _faulty(name, [Fault(str(error).removeprefix(f"{name}: "), remedy)])
     if source.download is not None:
         note = f"a file of {source.pipeline_class}; its tokenizers are downloaded from the Hub"

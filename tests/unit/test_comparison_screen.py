@@ -65,7 +65,7 @@ def test_memory_that_differs_is_shown_with_both_medians(peak: float, words: str)
         },
     )
     shown = screen(compare_axis([loaded], "arm"))
-    assert f"{words}, medians)" in shown
+    assert f"{words})" in shown and "median of the processes" in shown
 
 
 def test_machine_that_is_left_out_is_named_with_the_reason() -> None:

@@ -16,7 +16,8 @@ from sdbench.machine.sampling import RecordedMemoryProbe, open_memory_probe
 from sdbench.process.executor import FakeExecutor
 from sdbench.process.launch import PLANTED_FAULTS_FOLDER, PLANTED_FAULTS_MODULE
 from sdbench.records import ImageCompared, InstrumentLine, StageDifference
-from sdbench.selftest import load, pictures, sleep, synchronisation, telemetry_cost
+from sdbench.selftest import other_load as load
+from sdbench.selftest import pictures, sleep, synchronisation, telemetry_cost
 from sdbench.selftest.memory_counters import TAKEN_BYTES, Plateaus, host_questions
 from sdbench.selftest.swap import counter_lines, parse_vm_stat, swap_lines
 from sdbench.selftest.workers import Setup

@@ -89,7 +89,7 @@ def _table(comparison: Comparison) -> Table:
         (interval, "figure", lambda case: ratio_interval_words(case.ci99 or case.ci95)),
         ("verdict", "whole", _verdict),
         ("first pass", "number", first_pass_words),
-        ("peak memory", "number", memory_words_of),
+        ("peak memory", "figure", memory_words_of),
         ("image", "text", picture_words_of),
     ]
     times = dict.fromkeys(["base s/image", "new s/image"], one_by_one)

@@ -104,7 +104,7 @@ def memory_words_of(case: CaseComparison) -> str:
     memory = case.peak_memory
     words = _change(memory.ratio, memory.verdict)
     if memory.new_bytes is not None and memory.verdict in ("less", "more"):
-        words += f" ({size(memory.base_bytes)} → {size(memory.new_bytes)}, medians)"
+        words += f" ({size(memory.base_bytes)} → {size(memory.new_bytes)})"
     return words
 
 
@@ -188,5 +188,6 @@ def _looked_case(case: InterimCase) -> str:
 def fine_print(comparison: Comparison) -> str:
     return (
         f"Times are compared by ratio; a difference counts from {comparison.threshold:.1%} on. "
-        "Intervals are for each case alone; verdicts are corrected for the number of cases."
+        "Intervals are for each case alone; verdicts are corrected for the number of cases. Peak "
+        "memory is the median of the processes."
     )
