@@ -237,6 +237,9 @@ def test_screen_shows_the_share_done_and_the_time_left(
     for module in ("cli.localise", "report.terminal.search_progress"):
         monkeypatch.setattr(f"sdbench.{module}.time", SimpleNamespace(monotonic=clock))
     monkeypatch.setattr(
+        "sdbench.report.terminal.search_progress.time", SimpleNamespace(monotonic=clock)
+    )
+    monkeypatch.setattr(
         "sdbench.cli.localise.console",
         lambda err: Console(file=text, width=160, force_terminal=terminal),
     )

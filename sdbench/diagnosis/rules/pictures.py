@@ -75,7 +75,7 @@ def cpu_mismatch(evidence: Evidence, row: CaseResult) -> Symptom | None:
     words = f"slightly different from the CPU: {row.summary.correct_reason}"
     if seen:
         what = wrong_words(evidence, row) or row.summary.correct_reason or row.summary.correct
-        words = f"the images differ from the CPU's: {what}"
+        words = f"the images are not the CPU's: {what}"
     words += contrast_words(fine, "they match")
     remedy = " ".join(part for part in (use_words(fine), look_closer(evidence, row)) if part)
     tf32 = margin is not None and margin <= _TF32_MARGIN and may_use_tf32(evidence, row)
