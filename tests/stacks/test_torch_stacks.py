@@ -58,7 +58,7 @@ def test_stack_has_to_be_created_first(call: Sdbench) -> None:
     done = call("run", "quick", "--stack", OLD)
     assert done.returncode == 2
     assert done.stderr == (
-        f"sdbench: stack {OLD} is not created yet; make it with: sdbench stacks create {OLD}\n"
+        f"sdbench: environment {OLD} is not created yet; make it with: sdbench stacks create {OLD}\n"
     )
 
 
@@ -135,7 +135,7 @@ def test_changed_stack_is_not_measured_in(call: Sdbench, folder: Path) -> None:
     try:
         done = call("run", "quick", "--stack", OLD)
         assert done.returncode == 2
-        assert "spoilt: numpy was 1.26.4 and is absent; make it with" in done.stderr
+        assert "was changed: numpy was 1.26.4 and is absent; make it with" in done.stderr
         assert call.json("stacks", "check", OLD)[0] == 1
     finally:
         (site / "put-aside").rename(numpy)
