@@ -58,7 +58,8 @@ def test_stack_has_to_be_created_first(call: Sdbench) -> None:
     done = call("run", "quick", "--stack", OLD)
     assert done.returncode == 2
     assert done.stderr == (
-        f"sdbench: environment {OLD} is not created yet; make it with: sdbench stacks create {OLD}\n"
+        f"sdbench: environment {OLD} is not created yet; make it with: sdbench stacks create "
+        f"{OLD}\n"
     )
 
 
