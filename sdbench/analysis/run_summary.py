@@ -248,8 +248,10 @@ def is_virtual(replicate: Replicate) -> bool:
 
 
 def slowed_by_others(replicate: Replicate) -> bool:
-    """Whether other programs held this process up; what is not known does not count."""
+    """Whether other programs slowed this process, or nobody knows because the instrument failed."""
     telemetry = replicate.telemetry
+    if replicate.why_voided("load") is not None:
+        return True
     if telemetry is None or telemetry.other_cpu_share is None or telemetry.idle_cpu_share is None:
         return False
     return telemetry.other_cpu_share > _BUSY_SHARE and telemetry.idle_cpu_share < _ROOM_SHARE
@@ -257,10 +259,11 @@ def slowed_by_others(replicate: Replicate) -> bool:
 
 def disturbances(replicate: Replicate) -> list[str]:
     """What held this process up, in words; empty where nothing is known to have done so."""
-    reasons = []
+    voided = (replicate.why_voided("load"), replicate.why_voided("sleep"))
+    reasons = [why for why in voided if why is not None]
     telemetry = replicate.telemetry
-    if telemetry is not None and slowed_by_others(replicate):
-        words = f"other programs took {telemetry.other_cpu_share or 0.0:.0%} of all cores' time"
+    if telemetry is not None and telemetry.other_cpu_share and slowed_by_others(replicate):
+        words = f"other programs took {telemetry.other_cpu_share:.0%} of all cores' time"
         if (telemetry.stolen_cpu_share or 0.0) > _BUSY_SHARE:
             words += f", {telemetry.stolen_cpu_share:.0%} of it on the host of this virtual machine"
         reasons.append(words)

@@ -7,6 +7,7 @@ from typing import Any, get_args
 import pytest
 from factories import Called, make_replicate, make_run, play, small_run, summarise
 
+from sdbench.analysis.run_summary import disturbances, slowed_by_others
 from sdbench.machine import machine_id
 from sdbench.process.executor import Report, Supervisor, Task
 from sdbench.records import InstrumentLine, Selftest, TelemetrySummary, VoidedFigure
@@ -146,3 +147,10 @@ def test_the_first_run_offers_it_once(call: Called, results: Path, tiny: None) -
     ]
     assert said == [True, False]
     assert offered_before()
+
+
+def test_load_that_could_not_be_measured_is_not_taken_for_a_quiet_machine() -> None:
+    quiet = make_replicate()
+    voided = without_voided(quiet, voided_by(selftest("load-machine")))
+    assert not slowed_by_others(quiet) and slowed_by_others(voided)
+    assert [reason.startswith(REASON) for reason in disturbances(voided)] == [True]
