@@ -429,7 +429,7 @@ def machine_warnings(replicates: Sequence[Replicate]) -> list[str]:
 def _correctness(
     pictures: list[Picture], compared: list[Compared]
 ) -> tuple[Correctness, str | None]:
-    """The worst of the processes; before the comparison only NaN and black images are told."""
+    """The worst of the processes; before the comparison only NaN and black images are known."""
     if compared:
         worst = min(compared, key=lambda record: CORRECTNESS_SEVERITY.index(record.verdict))
         alike = sum(record.verdict == worst.verdict for record in compared)
