@@ -59,7 +59,7 @@ def _row(runs: Sequence[LoadedRun]) -> str:
 def _json(runs: Sequence[LoadedRun]) -> str:
     """One run as ``run --json`` prints it; several in a list."""
     documents = [summary_json(summary_of(loaded)) for loaded in runs]
-    together = {"runs": documents} | identified({})  # the file begins with it, which marks it as ours
+    together = {"runs": documents} | identified({})  # marks the file as ours
     return _dumped(documents[0] if len(documents) == 1 else together)
 
 
