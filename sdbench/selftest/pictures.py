@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from sdbench.correctness.arithmetic import NO_TF32
 from sdbench.correctness.artifact_files import Artifacts
 from sdbench.correctness.parity import ParityResult
 from sdbench.correctness.picture_faults import is_noise
@@ -78,6 +79,8 @@ def _look(setup: Setup, config: Config, folder: Path) -> list[InstrumentLine]:
             PRELOAD: ",".join(preloads),
             "PYTHONPATH": os.pathsep.join(paths),
             FAULTS: ",".join(planted for planted, _ in PASSES),
+            # The images are judged by the rounding of float32; TF32 would be taken for a fault.
+            NO_TF32: "0",
             # Threads that wait for each other's core make a pass ten times slower.
             **({"OMP_NUM_THREADS": "1"} if setup.device == "cpu" else {}),
         },
