@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from sdbench.runs.timelines import TimelinePoint, read_timeline, thinned
 
 MOST_PICTURE_BYTES = 1_400_000
 """Of all images of a bundle together, so that the default run's takes at most 3 MB."""
+# The marks that stand for private words have brackets, which names may not have.
+_NOT_IN_A_NAME = re.compile("[<>]")
 _MOST_FILE_BYTES = 32 * MIB
 _ENCODE = msgspec.json.Encoder().encode
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"
@@ -58,11 +61,17 @@ def without_identity(loaded: LoadedRun, kept: Kept, installation: Installation) 
     )
     run = msgspec.structs.replace(
         run,
+        run_id=_as_name(run.run_id),
+        config={**run.config, "name": _as_name(str(run.config["name"]))},
         machine_id=installation.machine(run.machine_id, own),
         sittings=sittings,
         selftest=selftest,
     )
     return dataclasses.replace(told, run=run, started=started)
+
+
+def _as_name(text: str) -> str:
+    return _NOT_IN_A_NAME.sub("", text)
 
 
 def contents_of(loaded: LoadedRun) -> Contents:
