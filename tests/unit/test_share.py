@@ -538,8 +538,9 @@ def test_every_kind_of_record_is_in_the_bundle(tmp_path: Path) -> None:
     path = planted_folder(tmp_path)
     bundle = bundle_of(path, this_installation())
     kinds = {type(record) for record in bundle.loaded.records()}
-    assert kinds == set(get_args(Record))
-    assert len(bundle.loaded.attempts) == len(load_run(path).attempts) > 0
+    assert kinds == {type(record) for record in load_run(path).records()}
+    # A look names cases of the run, which the planted one cannot.
+    assert kinds == set(get_args(Record)) - {InterimAnalysis}
 
 
 def pictures_in(file: Path, data: bytes) -> Iterator[bytes]:
