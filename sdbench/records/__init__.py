@@ -75,6 +75,7 @@ from sdbench.records.planned import (
     PlannedCase,
     PredictedMemory,
     PredictedStage,
+    PredictedTime,
     Slot,
     StartMethod,
 )
@@ -170,6 +171,7 @@ __all__ = [
     "PlannedCase",
     "PredictedMemory",
     "PredictedStage",
+    "PredictedTime",
     "Preflight",
     "Pressure",
     "PromptTokens",

@@ -76,7 +76,7 @@ def run_session(
         folder.append(victim)
     before = dataclasses.replace(before, run=run, attempts=[*before.attempts, *victims])
     slots = remaining_slots(before, retry=retry)
-    pace = make_pace(config, run.plan, run.model, run.device, cores_of(run.machine))
+    pace = make_pace(config, run.plan, run.model, run.device, run.machine)
     for replicate in before.replicates:
         pace.note(replicate)
     probe = machine.open_memory_probe()

@@ -17,6 +17,7 @@ from sdbench.report.terminal.tables import render_summary
 from sdbench.report.view import diagnosed
 from sdbench.report.view.telemetry_words import prediction_lines
 from sdbench.report.view.use_words import use_lines
+from sdbench.runner.predictions import expected_of, rates_of
 from sdbench.runner.prepare import Prepared
 from sdbench.runner.request import DEFAULT_CONFIG
 from sdbench.runner.session import SessionResult
@@ -141,7 +142,8 @@ def offer_docs(prepared: Prepared, sat: SessionResult, out: Console) -> None:
     config = resolve_for(load_config(_DOCS_CONFIG), prepared.traits).config
     plan = make_plan(config, prepared.device.kind)
     model, kind = prepared.model.outline(), prepared.device.kind
-    guess = estimate_run(config, plan, model, kind, prepared.cores).duration_s
+    rates = expected_of(rates_of(prepared.machine, model, kind))
+    guess = estimate_run(config, plan, model, kind, prepared.cores, rates).duration_s
     # Corrected by how far the estimate of this run was off.
     expected = sum(sat.pace.estimates[slot.case_id] for slot in prepared.plan.slots)
     taken = sum(sat.pace.slot_s(slot.case_id) for slot in prepared.plan.slots)
