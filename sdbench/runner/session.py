@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from sdbench import machine
-from sdbench.analysis.run_summary import RunSummary, TimeShares, summary_of, time_shares
+from sdbench.analysis.run_summary import RunSummary, summary_of
+from sdbench.analysis.time_shares import TimeShares, time_shares
 from sdbench.correctness.thresholds import OWN_ROUNDING_TIMES
 from sdbench.plan.config import Config
 from sdbench.plan.cost import Pace

@@ -7,7 +7,8 @@ import msgspec
 from rich.console import Console
 
 from sdbench.analysis.cut_prompts import cut_sentences, measured_prompts
-from sdbench.analysis.run_summary import RunSummary, TimeShares
+from sdbench.analysis.run_summary import RunSummary
+from sdbench.analysis.time_shares import TimeShares
 from sdbench.diagnosis.diagnose import above
 from sdbench.diagnosis.result import Diagnosis
 from sdbench.plan.cost import estimate_run
