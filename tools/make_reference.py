@@ -4,8 +4,9 @@
     python tools/make_reference.py --all  # also the output of localise in README.md, with torch
 
 ``commands.md`` comes from click, ``records.md`` from the msgspec structs of the result files and of
-the JSON documents. An output in README.md is the code block below a comment
-``<!-- output: COMMAND -->``; its first line, the command as a reader would type it, stays.
+the JSON documents, ``predictions.md`` from ``prediction_page.py``. An output in README.md is the
+code block below a comment ``<!-- output: COMMAND -->``; its first line, the command as a reader
+would type it, stays.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from typing import Annotated, Any, Literal
 
 import click
 import msgspec
+from prediction_page import predictions_page
 
 from sdbench.analysis.run_summary import RunSummary
 from sdbench.cli import VERBS, cli
@@ -255,7 +257,11 @@ def _cut(line: str) -> str:
     return line if len(line) <= _WIDTH else f"{line[: _WIDTH - 1]}…"
 
 
-PAGES = {"commands.md": commands_page, "records.md": records_page}
+PAGES = {
+    "commands.md": commands_page,
+    "predictions.md": predictions_page,
+    "records.md": records_page,
+}
 
 
 def main() -> None:

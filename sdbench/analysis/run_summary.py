@@ -11,6 +11,7 @@ from sdbench.analysis.efficiency import CaseEfficiency, case_efficiency
 from sdbench.analysis.iterations import iterations_per_second, steps_of
 from sdbench.analysis.no_effect import settings_without_effect
 from sdbench.analysis.predicted_peak import predicted_peak
+from sdbench.analysis.predicted_time import ScoredTime, score_time
 from sdbench.analysis.provenance import provenance
 from sdbench.analysis.telemetry import (
     WAIT_WORDS,
@@ -128,6 +129,8 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Predicted over measured, minus 1."""
     prediction_reason: str | None = None
     """Why that is not known."""
+    scored_time: ScoredTime | None = None
+    """The predicted time of an image compared with the measured one, on real Macs only."""
     no_effect: dict[str, str] = {}
     """Settings that did nothing in this pipeline, and why; as far as it is on record."""
     steps: int | None = None
@@ -348,6 +351,9 @@ def _summarise_row(
         peak_bytes=predicted.measured_bytes,
         prediction_error=predicted.error,
         prediction_reason=predicted.reason,
+        scored_time=score_time(
+            planned.time, loaded.run, latency.median, virtual=any(map(is_virtual, replicates))
+        ),
         no_effect=settings_without_effect(ordered),
         steps=steps_of(loaded.run, case),
     )

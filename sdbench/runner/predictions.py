@@ -133,14 +133,21 @@ def expected_of(found: RateBounds | None) -> Rates | None:
 def with_times(
     plan: Plan, config: Config, model: ModelInfo, machine: Mapping[str, Any], device: DeviceKind
 ) -> Plan:
-    """The plan with the predicted time of each of its cases, where there is one."""
+    """The plan with the predicted time of each of its cases, where there is one.
+
+    ``plan`` has the predicted memory: a case that needs more than the machine has will swap, and
+    then the time is not that of the arithmetic.
+    """
     known = known_chip(machine) if device == "mps" else None
     if known is None:
         return plan
+    total = machine.get("memory_bytes")
     cases = []
     for planned in plan.cases:
         rate = expected_rate(known, model, planned.case.dtype)
-        if planned.skip_reason is None and rate is not None:
+        needed = 0 if planned.memory is None else planned.memory.process_bytes
+        fits = not isinstance(total, int) or needed <= total
+        if planned.skip_reason is None and rate is not None and fits:
             time = predict_time(config, planned.case, model, rate)
             planned = msgspec.structs.replace(planned, time=time)
         cases.append(planned)
@@ -159,8 +166,8 @@ def why_not_predicted(
     if rates_of(machine, model, device) is None:
         return f"no times are predicted for {model.name}: no public report is of its family"
     return (
-        "no times are predicted for these cases: too little work for a step, or settings that no "
-        "public report is of"
+        "no times are predicted for these cases: too little work for a step, more memory than the "
+        "machine has, or settings that no public report is of"
     )
 
 

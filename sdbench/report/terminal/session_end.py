@@ -17,6 +17,7 @@ from sdbench.records import Run
 from sdbench.report.terminal.tables import render_summary
 from sdbench.report.view import diagnosed
 from sdbench.report.view.telemetry_words import prediction_lines
+from sdbench.report.view.time_words import scored_lines
 from sdbench.report.view.use_words import use_lines
 from sdbench.runner.predictions import expected_of, rates_of
 from sdbench.runner.prepare import Prepared
@@ -43,6 +44,8 @@ def show_table(sat: SessionResult, run: Run, out: Console) -> None:
         )
     for line in prediction_lines(sat.summary):
         out.print(f"! {line}", markup=False, soft_wrap=True)
+    for line in scored_lines(sat.summary.cases):
+        out.print(line, markup=False, soft_wrap=True)
     for line in _picture_words(Path(sat.summary.path), run):
         out.print(line, markup=False, soft_wrap=True)
     for line in _cut_words(Path(sat.summary.path), run):
