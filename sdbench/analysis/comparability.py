@@ -61,16 +61,24 @@ def objections_to(pair: Pair, *, by_machine: bool = False) -> Objections:
     if base.any_process(is_virtual) or new.any_process(is_virtual):
         void.append("virtual-device")
     slowed = [row.any_process(throttled) for row in (base, new)]
-    if any(slowed):
+    if base.any_process(_heat_is_unknown) or new.any_process(_heat_is_unknown):
+        void.append("heat-unknown")
+    elif any(slowed):
         if all(slowed):
             remark = remark or "both-throttled"
         else:
             void.append("throttled")
+    memory_is_compared = pair.axis in _MEMORY_AXES or base.arm.hold_bytes != new.arm.hold_bytes
     if base.any_process(swapped) != new.any_process(swapped):
-        if pair.axis in _MEMORY_AXES or base.arm.hold_bytes != new.arm.hold_bytes:
+        if memory_is_compared:
             remark = remark or "swap-in-one-arm"
         else:
             void.append("swap-in-one-arm")
+    elif base.any_process(_swap_is_unknown) or new.any_process(_swap_is_unknown):
+        if memory_is_compared:
+            remark = remark or "swap-unknown"
+        else:
+            void.append("swap-unknown")
     return Objections(_incorrect(base, new), void, remark)
 
 
@@ -93,6 +101,16 @@ def swapped(replicate: Replicate) -> bool:
         telemetry is not None
         and (_is_much(telemetry.swap_out_bytes) or _is_much(telemetry.swap_delta_bytes))
     )
+
+
+def _swap_is_unknown(replicate: Replicate) -> bool:
+    """Whether nobody knows if the machine swapped, because the instrument failed its selftest."""
+    return replicate.why_voided("swap") is not None
+
+
+def _heat_is_unknown(replicate: Replicate) -> bool:
+    """As :func:`_swap_is_unknown`, of heat."""
+    return replicate.why_voided("thermal") is not None
 
 
 def _is_much(written_bytes: int | None) -> bool:

@@ -414,9 +414,11 @@ def machine_warnings(replicates: Sequence[Replicate]) -> list[str]:
     if warm:
         words.append(f"in {warm} {of} the machine was warm, and its clocks may have been lower")
     busy = [
-        entry.telemetry.other_cpu_share or 0.0
+        entry.telemetry.other_cpu_share
         for entry in replicates
-        if entry.telemetry is not None and slowed_by_others(entry)
+        if entry.telemetry is not None
+        and entry.telemetry.other_cpu_share is not None
+        and slowed_by_others(entry)
     ]
     if busy:
         words.append(
