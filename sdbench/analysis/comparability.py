@@ -58,8 +58,10 @@ def objections_to(pair: Pair, *, by_machine: bool = False) -> Objections:
         void.append("work-differs")
     if _starts(base) != _starts(new):
         void.append("start-differs")
-    if base.any_process(is_virtual) or new.any_process(is_virtual):
+    if _on_virtual_gpu(base) or _on_virtual_gpu(new):
         void.append("virtual-device")
+    elif _other_machine(base, new) and (base.run.on_virtual_mac or new.run.on_virtual_mac):
+        void.append("virtual-mac")
     slowed = [row.any_process(throttled) for row in (base, new)]
     if base.any_process(_heat_is_unknown) or new.any_process(_heat_is_unknown):
         void.append("heat-unknown")
@@ -80,6 +82,15 @@ def objections_to(pair: Pair, *, by_machine: bool = False) -> Objections:
         else:
             void.append("swap-unknown")
     return Objections(_incorrect(base, new), void, remark)
+
+
+def _on_virtual_gpu(row: CaseResult) -> bool:
+    on_mps = row.run.device == "mps"
+    return row.any_process(is_virtual) or (on_mps and row.run.on_virtual_mac)
+
+
+def _other_machine(base: CaseResult, new: CaseResult) -> bool:
+    return base.run.machine_id != new.run.machine_id
 
 
 def throttled(replicate: Replicate) -> bool:

@@ -31,6 +31,8 @@ REASONS: dict[str, str] = {
     "no-effect": f"the setting {NO_EFFECT}",
     # The machine was not itself.
     "virtual-device": "the device belongs to a virtual machine: its speed is not a real one's",
+    "virtual-mac": "one machine is a virtual Mac: its times are not compared with another "
+    "machine's",
     "throttled": "one side was slowed down by heat or power saving, the other was not",
     "both-throttled": "both sides were slowed down by heat or power saving",
     "heat-unknown": "whether heat slowed one side down is unknown: the instrument failed its "

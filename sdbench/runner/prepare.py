@@ -7,7 +7,7 @@ after the user has agreed.
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,6 +18,8 @@ import msgspec
 from sdbench import __version__, machine
 from sdbench.errors import MachineError, UsageError
 from sdbench.files.access import make_folder
+from sdbench.knowledge.chips import chip_of_machine
+from sdbench.knowledge.coverage import beyond_tables
 from sdbench.knowledge.memory_limits import HIGH, check_watermarks, removes_memory_limit
 from sdbench.machine.facts import Identity, MachineFacts, or_none
 from sdbench.machine.recording import VARIABLE as RECORDING
@@ -155,7 +157,8 @@ def prepare(request: Request, executor: Executor) -> Prepared:
             "is set, so no ballast is held; unset it, or remove [pressure]"
         )
     target = target_of(model.outline(), device.kind)
-    plan = flagged(plan, config, device, stacks, model, identity["chip"])
+    chip = chip_of_machine(identity["chip"], identity["virtual"])
+    plan = flagged(plan, config, device, stacks, model, chip)
     plan = with_memory(plan, config, target)
     room = room_now(
         *(facts, device.kind, device.memory_bytes, worker_environment(first.env)),
@@ -185,6 +188,7 @@ def prepare(request: Request, executor: Executor) -> Prepared:
         traits=traits,
         resolved=resolved.sources,
         remarks=(
+            *dict.fromkeys(_machine_remarks(device, identity, chip, stacks)),
             *_family_remarks(traits, resolved.sources),
             *prompt_remarks(config, model.name, model.tokenizer_folder),
         ),
@@ -199,6 +203,27 @@ def _find_model(request: Request, config: Config) -> ModelSource:
         parts=config.parts,
         revision=config.revision,
     )
+
+
+def _machine_remarks(
+    device: FoundDevice,
+    identity: Mapping[str, Any],
+    chip: str | None,
+    stacks: Mapping[str, StackInfo],
+) -> Iterator[str]:
+    """On mps: that the Mac is a virtual one, and what is assumed beyond sdbench's tables."""
+    if device.kind != "mps":
+        return
+    if identity["virtual"] is True or device.facts.get("virtualised"):
+        yield (
+            "this is a virtual Mac: a run shows whether it works and whether images are right; "
+            "its times mean nothing for a real Mac and get no verdict"
+        )
+    macos = device.facts.get("macos")
+    if macos is None and identity["system"] == "Darwin":
+        macos = identity["release"]
+    for stack in stacks.values():
+        yield from beyond_tables(chip=chip, macos=macos, torch=stack.packages.get("torch"))
 
 
 def _family_remarks(traits: Traits, sources: Mapping[str, str]) -> tuple[str, ...]:
@@ -237,6 +262,7 @@ def machine_record(identity: Identity) -> dict[str, Any]:
         "cores_logical": or_none(identity.cores_logical),
         "gpu_cores": or_none(identity.gpu_cores),
         "translated": or_none(identity.translated),
+        "virtual": or_none(identity.virtual),
         "memory_bytes": or_none(identity.memory_bytes),
     }
 

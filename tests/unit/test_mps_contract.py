@@ -247,10 +247,46 @@ def test_virtual_machine_is_named_and_not_told_to_lift_the_limit(
     )
     with pytest.raises(DeviceUnavailableError) as caught:
         MPS().prove()
-    assert "Tried to allocate 0 bytes on private pool. This is a virtual machine" in str(
-        caught.value
-    )
-    assert "--device cpu" in str(caught.value) and "WATERMARK" not in str(caught.value)
+    said = str(caught.value)
+    assert "0 bytes on private pool. This virtual machine has no GPU memory" in said
+    assert "macos-15" in said and "--device cpu" in said and "WATERMARK" not in said
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            "MPS backend out of memory (MPS allocated: 1024.00 MB). Tried to allocate 256 bytes on "
+            "shared pool.",
+            "has no GPU memory",
+        ),
+        (
+            'Failed to created pipeline state object, error: Error Domain=AGXMetalG13X Code=3 "'
+            'unsupported deferred-static-alloca-size"',
+            "cannot build torch's Metal 4 programs: use a torch before 2.14",
+        ),
+        (
+            "MPS backend out of memory (MPS allocated: 3.00 GB). Tried to allocate 4.00 GB",
+            "virtual",
+        ),
+        ("Internal Error (0000000e:Internal Error)", "and it does not compute"),
+    ],
+)
+def test_a_first_operation_that_fails_on_a_virtual_mac_is_explained(
+    monkeypatch: pytest.MonkeyPatch, error: str, words: str
+) -> None:
+    """pytorch#196582, actions/runner-images#11899."""
+    FakeTorch("2.13.0", monkeypatch)
+    backend = sys.modules["torch.backends.mps"]
+    monkeypatch.setattr(backend, "get_name", lambda: "Apple Paravirtual device")
+    fail_first_operation(monkeypatch, error)
+    with pytest.raises(DeviceUnavailableError) as caught:
+        MPS().prove()
+    assert words in str(caught.value) and "macos-15" in str(caught.value)
+    monkeypatch.setattr(backend, "get_name", lambda: "Apple M1")
+    with pytest.raises(DeviceUnavailableError) as caught:
+        MPS().prove()
+    assert "virtual" not in str(caught.value)
 
 
 def test_device_that_computes_wrongly_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:

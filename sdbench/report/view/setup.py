@@ -44,6 +44,8 @@ def marks_of(loaded: LoadedRun, summary: RunSummary) -> Iterator[Mark]:
         sentence = (
             "The run was made in a virtual machine: other machines on its host may slow it down."
         )
+        if run.on_virtual_mac:
+            sentence += " It is a virtual Mac: its times mean nothing for a real one."
         yield Mark("VIRTUAL MACHINE", sentence)
     if run.preload:
         yield Mark("PRELOAD", f"Workers imported this before torch: {', '.join(run.preload)}.")

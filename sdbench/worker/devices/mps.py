@@ -123,12 +123,7 @@ class MPS(Device):
     def explain(self, error: Exception) -> str:
         """Without torch's advice to lift the memory limit, which helps no virtual machine."""
         text = str(error).split(" Use PYTORCH_MPS_HIGH_WATERMARK_RATIO")[0]
-        if self._virtualised():
-            return (
-                f"{text} This is a virtual machine, whose GPU torch cannot use: measure on the Mac "
-                "itself, or with --device cpu"
-            )
-        return text
+        return f"{text} {_virtual_cause(text)}" if self._virtualised() else text
 
     def _name(self) -> Optional[str]:
         import torch
@@ -159,6 +154,23 @@ class MPS(Device):
         return found
 
 
+def _virtual_cause(text: str) -> str:
+    """Why the first operation failed on the GPU of a virtual machine, and what to do."""
+    remedy = "use a virtual Mac with macOS 15 (macos-15), a real Mac, or --device cpu"
+    if re.search(r"out of memory.*Tried to allocate \d+ bytes", text, re.DOTALL):
+        # actions/runner-images#9918 and #11899
+        return (
+            "This virtual machine has no GPU memory; the size of the image or of the model plays "
+            f"no role: {remedy}"
+        )
+    if "pipeline state" in text or "cooperative_tensor" in text:  # pytorch#196582
+        return (
+            "The GPU of this virtual machine cannot build torch's Metal 4 programs: use a torch "
+            f"before 2.14, or {remedy}"
+        )
+    return f"This is the GPU of a virtual machine, and it does not compute: {remedy}"
+
+
 def _instead() -> str:
     if sys.platform == "darwin":
         return "install the one from PyPI (pip install --force-reinstall torch)"
@@ -168,7 +180,7 @@ def _instead() -> str:
 def _needed_macos(torch_version: str) -> str:
     """The oldest macOS on which a release offers mps, as its wheels say."""
     release = tuple(int(number) for number in re.findall(r"\d+", torch_version)[:2])
-    return next(macos for since, macos in _NEEDED_MACOS if release >= since)
+    return next((macos for since, macos in _NEEDED_MACOS if release >= since), "12.3")
 
 
 def _in_virtual_machine() -> Optional[bool]:
