@@ -37,7 +37,7 @@ from sdbench.process.environment import PRELOAD, preload_modules, worker_environ
 from sdbench.process.executor import Executor
 from sdbench.process.find_device import FoundDevice, accelerator_possible, find_device
 from sdbench.process.resolve_defaults import resolve_defaults
-from sdbench.process.room import room_now
+from sdbench.process.room import VIRTUAL_MAC_FREE_BYTES, VIRTUAL_MAC_LIMIT_BYTES, room_now
 from sdbench.records import DeviceKind, ModelInfo, Plan, Run, Session, StackInfo
 from sdbench.runner.flagging import flagged
 from sdbench.runner.from_image import check_input_image, image_to_image_of
@@ -163,6 +163,7 @@ def prepare(request: Request, executor: Executor) -> Prepared:
     room = room_now(
         *(facts, device.kind, device.memory_bytes, worker_environment(first.env)),
         held_bytes=max(arm.hold_bytes for arm in plan.arms),
+        virtual_gpu=bool(device.facts.get("virtualised")),
     )
     memory = with_command(fit_plan(plan, room), request, config, plan, traits, target)
     longest = plan
@@ -217,7 +218,9 @@ def _machine_remarks(
     if identity["virtual"] is True or device.facts.get("virtualised"):
         yield (
             "this is a virtual Mac: a run shows whether it works and whether images are right; "
-            "its times mean nothing for a real Mac and get no verdict"
+            "its times mean nothing for a real Mac and get no verdict. Its GPU can use about "
+            f"{VIRTUAL_MAC_LIMIT_BYTES / 1e9:g} GB, and less than "
+            f"{VIRTUAL_MAC_FREE_BYTES / 1e9:g} GB for one array"
         )
     macos = device.facts.get("macos")
     if macos is None and identity["system"] == "Darwin":

@@ -158,7 +158,7 @@ def mps_computes(facts: DoctorFacts) -> Check | None:
         if facts.recorded and device.available is False:
             return question.unknown("mps is not available, so nothing was tried")
         return question.unknown(device.computes)
-    virtual = facts.machine.identity.virtual is True or _is_paravirtual(device)
+    virtual = facts.machine.identity.virtual is True or device.is_paravirtual
     if device.computes:
         computing = _computing(device)
         if virtual:
@@ -169,11 +169,6 @@ def mps_computes(facts: DoctorFacts) -> Check | None:
     return question.fails(
         device.reason or "no", "restart the Mac; if the problem remains: sdbench run --device cpu"
     )
-
-
-def _is_paravirtual(device: DeviceFacts) -> bool:
-    """Whether torch says that the GPU is a virtual machine's (pytorch PR#111576)."""
-    return "paravirtual" in (device.name or "").lower()
 
 
 def _computing(device: DeviceFacts) -> str:
