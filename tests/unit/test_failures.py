@@ -525,18 +525,24 @@ LIMIT = "Metal's memory limit was reached"
     [
         # actions/runner-images#9918, kitzeslab/opensoundscape#850, newer units
         (
-            "allocated: 0 bytes, other allocations: 0 bytes, max allowed: 7.93 GB). Tried to "
-            "allocate 256 bytes on private pool.",
+            (
+                "allocated: 0 bytes, other allocations: 0 bytes, max allowed: 7.93 GB). Tried to "
+                "allocate 256 bytes on private pool."
+            ),
             NO_MEMORY,
         ),
         (
-            "allocated: 0 bytes, other allocations: 0 bytes, max allowed: 1.70 GB). Tried to "
-            "allocate 0 bytes on private pool.",
+            (
+                "allocated: 0 bytes, other allocations: 0 bytes, max allowed: 1.70 GB). Tried to "
+                "allocate 0 bytes on private pool."
+            ),
             NO_MEMORY,
         ),
         (
-            "allocated: 0 bytes, other allocations: 384.00 KiB, max allowed: 7.93 GiB). Tried to "
-            "allocate 256 bytes on shared pool.",
+            (
+                "allocated: 0 bytes, other allocations: 384.00 KiB, max allowed: 7.93 GiB). Tried to "
+                "allocate 256 bytes on shared pool."
+            ),
             NO_MEMORY,
         ),
         # actions/runner-images#11899
@@ -558,15 +564,23 @@ def test_a_virtual_mac_without_gpu_memory_is_not_called_too_large_an_image(
     "text",
     [
         # One array that is larger than all that is allowed.
-        "allocated: 0 bytes, other allocations: 0 bytes, max allowed: 9.07 GB). Tried to allocate "
-        "12.00 GB on private pool.",
+        (
+            "allocated: 0 bytes, other allocations: 0 bytes, max allowed: 9.07 GB). Tried to allocate "
+            "12.00 GB on private pool."
+        ),
         # A limit that somebody set.
-        "allocated: 0 bytes, other allocations: 384.00 KB, max allowed: 384.00 KB). Tried to "
-        "allocate 256 bytes on private pool.",
-        "allocated: 72.40 GB, other allocations: 15.71 GB, max allowed: 81.60 GB). Tried to "
-        "allocate 256 bytes on shared pool.",
-        "allocated: 1024.00 MB, other allocations: 5.00 GB, max allowed: 6.00 GB). Tried to "
-        "allocate 256 bytes on shared pool.",
+        (
+            "allocated: 0 bytes, other allocations: 384.00 KB, max allowed: 384.00 KB). Tried to "
+            "allocate 256 bytes on private pool."
+        ),
+        (
+            "allocated: 72.40 GB, other allocations: 15.71 GB, max allowed: 81.60 GB). Tried to "
+            "allocate 256 bytes on shared pool."
+        ),
+        (
+            "allocated: 1024.00 MB, other allocations: 5.00 GB, max allowed: 6.00 GB). Tried to "
+            "allocate 256 bytes on shared pool."
+        ),
     ],
 )
 def test_a_full_real_mac_is_not_called_a_virtual_one(text: str) -> None:
