@@ -416,9 +416,7 @@ def machine_warnings(replicates: Sequence[Replicate]) -> list[str]:
     busy = [
         entry.telemetry.other_cpu_share
         for entry in replicates
-        if entry.telemetry is not None
-        and entry.telemetry.other_cpu_share is not None
-        and slowed_by_others(entry)
+        if entry.telemetry and entry.telemetry.other_cpu_share and slowed_by_others(entry)
     ]
     if busy:
         words.append(

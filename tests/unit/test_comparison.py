@@ -522,7 +522,7 @@ def test_virtual_device_gets_no_speed_verdict() -> None:
 
 
 MAC = {"chip": "Apple M4", "system": "Darwin"}
-VIRTUAL_MAC = {
+VIRTUAL_MAC: dict[str, Any] = {
     "machine": {"chip": "Apple M1 (Virtual)", "system": "Darwin"},
     "machine_facts": {"identity": {"virtual": True}},
 }

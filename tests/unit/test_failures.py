@@ -540,8 +540,8 @@ LIMIT = "Metal's memory limit was reached"
         ),
         (
             (
-                "allocated: 0 bytes, other allocations: 384.00 KiB, max allowed: 7.93 GiB). Tried to "
-                "allocate 256 bytes on shared pool."
+                "allocated: 0 bytes, other allocations: 384.00 KiB, max allowed: 7.93 GiB). Tried "
+                "to allocate 256 bytes on shared pool."
             ),
             NO_MEMORY,
         ),
@@ -565,8 +565,8 @@ def test_a_virtual_mac_without_gpu_memory_is_not_called_too_large_an_image(
     [
         # One array that is larger than all that is allowed.
         (
-            "allocated: 0 bytes, other allocations: 0 bytes, max allowed: 9.07 GB). Tried to allocate "
-            "12.00 GB on private pool."
+            "allocated: 0 bytes, other allocations: 0 bytes, max allowed: 9.07 GB). Tried to "
+            "allocate 12.00 GB on private pool."
         ),
         # A limit that somebody set.
         (

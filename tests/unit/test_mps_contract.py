@@ -193,10 +193,14 @@ def test_virtual_gpu_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
 class FakeLibrary:
     """The C library of a macOS that says whether it runs in a virtual machine."""
 
-    def __init__(self, present: int | None) -> None:
+    def __init__(self, present: int | None, version: bytes = b"") -> None:
         self.present = present
+        self.version = version
 
     def sysctlbyname(self, name: bytes, value: Any, size: Any, *rest: object) -> int:
+        if name == b"kern.osproductversion":
+            value.value = self.version
+            return 0 if self.version else -1
         assert name == b"kern.hv_vmm_present" and size._obj.value == 4
         if self.present is None:
             return -1
@@ -213,6 +217,27 @@ def test_torch_that_does_not_name_the_gpu_has_macos_asked(
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(ctypes, "CDLL", lambda name: FakeLibrary(present))
     assert MPS().facts()["virtualised"] is expected
+
+
+@pytest.mark.parametrize(
+    ("told", "kernel", "expected"),
+    [
+        ("16.0", b"26.5.2", "26.5.2"),  # a Python that was built before macOS 26
+        ("10.16", b"11.7", "11.7"),
+        ("28.0", b"28.0", "28.0"),
+        ("15.6", b"", "15.6"),
+        ("15.6", b"nonsense", "15.6"),
+        ("", b"", None),
+    ],
+)
+def test_the_true_version_of_macos_is_recorded(
+    told: str, kernel: bytes, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeTorch("2.13.0", monkeypatch)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(platform, "mac_ver", lambda: (told, ("", "", ""), ""))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: FakeLibrary(0, kernel))
+    assert MPS().facts()["macos"] == expected
 
 
 def fail_first_operation(monkeypatch: pytest.MonkeyPatch, text: str) -> None:

@@ -45,7 +45,7 @@ class MPS(Device):
             return (
                 f"torch {torch.__version__} has mps but this system does not offer it: it needs "
                 f"macOS {_needed_macos(torch.__version__)} or later on Apple silicon; "
-                f"here: {platform.mac_ver()[0] or 'no macOS'}"
+                f"here: {_macos_version() or 'no macOS'}"
             )
         return None
 
@@ -107,7 +107,7 @@ class MPS(Device):
             "gpu_cores": self._optional(torch.backends.mps, "get_core_count"),
             "recommended_max_bytes": recommended,
             "virtualised": self._virtualised(),
-            "macos": platform.mac_ver()[0] or None,
+            "macos": _macos_version(),
         }
 
     def supported_dtypes(self) -> "tuple[str, ...]":
@@ -181,6 +181,20 @@ def _needed_macos(torch_version: str) -> str:
     """The oldest macOS on which a release offers mps, as its wheels say."""
     release = tuple(int(number) for number in re.findall(r"\d+", torch_version)[:2])
     return next((macos for since, macos in _NEEDED_MACOS if release >= since), "12.3")
+
+
+def _macos_version() -> Optional[str]:
+    """The true version: Python is told 10.16 for 11 or 16.0 for 26 if it was built before those."""
+    told = platform.mac_ver()[0] or None
+    if sys.platform != "darwin":
+        return told
+    value = ctypes.create_string_buffer(32)
+    size = ctypes.c_size_t(len(value))
+    failed = ctypes.CDLL(None).sysctlbyname(
+        b"kern.osproductversion", value, ctypes.byref(size), None, ctypes.c_size_t(0)
+    )
+    version = "" if failed else value.value.decode("ascii", "replace")
+    return version if re.match(r"\d+(\.\d+)*$", version) else told
 
 
 def _in_virtual_machine() -> Optional[bool]:
