@@ -26,7 +26,6 @@ from sdbench.diagnosis.rules import (
 )
 from sdbench.diagnosis.rules.no_effect import no_effect_settings
 from sdbench.diagnosis.rules.symptom import Rule, Symptom
-from sdbench.knowledge.chips import chip_of_machine
 from sdbench.knowledge.known_issues import (
     FindingCode,
     KnownIssue,
@@ -255,7 +254,7 @@ def _issues(evidence: Evidence, row: CaseResult) -> list[KnownIssue]:
         device=run.device,
         torch=versions.get("torch"),
         macos=evidence.fact(row, "macos"),
-        chip=chip_of_machine(chip, run.identity("virtual")) if isinstance(chip, str) else None,
+        chip=chip if isinstance(chip, str) else None,
         diffusers=versions.get("diffusers"),
         case=as_computed(row.summary.case, row.summary.no_effect),
         images=evidence.images,

@@ -157,8 +157,7 @@ def prepare(request: Request, executor: Executor) -> Prepared:
             "is set, so no ballast is held; unset it, or remove [pressure]"
         )
     target = target_of(model.outline(), device.kind)
-    chip = chip_of_machine(identity["chip"], identity["virtual"])
-    plan = flagged(plan, config, device, stacks, model, chip)
+    plan = flagged(plan, config, device, stacks, model, identity["chip"])
     plan = with_memory(plan, config, target)
     room = room_now(
         *(facts, device.kind, device.memory_bytes, worker_environment(first.env)),
@@ -189,7 +188,7 @@ def prepare(request: Request, executor: Executor) -> Prepared:
         traits=traits,
         resolved=resolved.sources,
         remarks=(
-            *dict.fromkeys(_machine_remarks(device, identity, chip, stacks)),
+            *dict.fromkeys(_machine_remarks(device, identity, stacks)),
             *_family_remarks(traits, resolved.sources),
             *prompt_remarks(config, model.name, model.tokenizer_folder),
         ),
@@ -209,7 +208,6 @@ def _find_model(request: Request, config: Config) -> ModelSource:
 def _machine_remarks(
     device: FoundDevice,
     identity: Mapping[str, Any],
-    chip: str | None,
     stacks: Mapping[str, StackInfo],
 ) -> Iterator[str]:
     """On mps: that the Mac is a virtual one, and what is assumed beyond sdbench's tables."""
@@ -226,7 +224,9 @@ def _machine_remarks(
     if macos is None and identity["system"] == "Darwin":
         macos = identity["release"]
     for stack in stacks.values():
-        yield from beyond_tables(chip=chip, macos=macos, torch=stack.packages.get("torch"))
+        yield from beyond_tables(
+            chip=identity["chip"], macos=macos, torch=stack.packages.get("torch")
+        )
 
 
 def _family_remarks(traits: Traits, sources: Mapping[str, str]) -> tuple[str, ...]:
@@ -259,7 +259,7 @@ def machine_record(identity: Identity) -> dict[str, Any]:
         "release": or_none(identity.os_version if mac else identity.os_build),
         "build": or_none(identity.os_build),
         "architecture": or_none(identity.architecture),
-        "chip": or_none(identity.chip),
+        "chip": chip_of_machine(or_none(identity.chip), identity.virtual),
         "model": or_none(identity.model),
         "cores_physical": or_none(identity.cores_physical),
         "cores_logical": or_none(identity.cores_logical),

@@ -302,3 +302,9 @@ def test_a_run_on_a_virtual_mac_says_what_its_times_are_worth(
     run = json.loads((Path(document["path"]) / "run.json").read_text(encoding="utf-8"))
     flags = [flag for case in run["plan"]["cases"] for flag in case["flags"]]
     assert any("A virtual Mac with macOS 26 computes wrong" in flag for flag in flags)
+    assert document["machine"]["chip"] == "Apple M9 (Virtual)"
+    _, table, _ = call("report", "-f", "row", document["path"])
+    names, _, row = (line.split("|") for line in table.strip().splitlines())
+    cells = dict(zip((name.strip() for name in names), (cell.strip() for cell in row), strict=True))
+    assert (cells["s/image"], cells["it/s"], cells["95% interval"]) == ("–", "–", "–")
+    assert "VIRTUAL GPU" in cells["verdict"]

@@ -19,6 +19,8 @@ from sdbench.words import machine_words, memory_words, size
 _REMEDY = "sdbench doctor says what is wrong and how to fix it"
 # What a machine has as it is sold, in powers of two, wherever it is recorded.
 _MACHINE_MEMORY = ("memory_bytes", "total_bytes")
+VIRTUAL_GPU = "VIRTUAL GPU"
+"""The mark of a run whose times mean nothing for a real machine."""
 # Worst first.
 TONES: tuple[Tone, ...] = ("bad", "warning", "unknown", "good")
 
@@ -35,11 +37,11 @@ def marks_of(loaded: LoadedRun, summary: RunSummary) -> Iterator[Mark]:
             "RECORDING",
             "The facts about the machine come from a recording and were not measured here.",
         )
-    if any(map(is_virtual, loaded.replicates)):
+    if any(map(is_virtual, loaded.replicates)) or (run.device == "mps" and run.on_virtual_mac):
         sentence = (
             "The GPU belongs to a virtual machine: its times are not representative of a real one."
         )
-        yield Mark("VIRTUAL GPU", sentence)
+        yield Mark(VIRTUAL_GPU, sentence)
     elif run.identity("virtual") is True:
         sentence = (
             "The run was made in a virtual machine: other machines on its host may slow it down."
