@@ -276,6 +276,8 @@ def test_run_and_its_readers_on_a_mac_that_no_table_knows(
     assert code == 0 and document["machine"]["chip"] == "Apple M9 Extreme"
     assert document["machine"]["virtual"] is False
     assert f"this chip {UNKNOWN}" in err and f"macOS 28 {UNKNOWN}" in err
+    page = (Path(document["path"]) / "report.html").read_text(encoding="utf-8")
+    assert "new to sdbench" in page and f"this chip {UNKNOWN}" in page
     for words in (
         *(["show"], ["diagnose"], ["report", "-f", "row"], ["report", "-f", "md"]),
         *(["list"], ["compare"]),

@@ -6,6 +6,7 @@ from typing import Any
 
 from sdbench.analysis.iterations import ITERATIONS_EXPLAINED
 from sdbench.analysis.run_summary import RunSummary, device_facts, is_virtual
+from sdbench.knowledge.coverage import beyond_tables
 from sdbench.knowledge.memory_limits import check_watermarks, removes_memory_limit
 from sdbench.plan.config import FEWEST_PASSES, MOST_PASSES
 from sdbench.records import Run
@@ -102,6 +103,7 @@ def setup_of(loaded: LoadedRun, summary: RunSummary) -> list[SetupCheck]:
         *_memory_limit_checks(loaded.run),
         *_condition_checks(loaded, summary),
         *_small_picture_checks(loaded),
+        *_new_to_sdbench_checks(loaded),
     ]
     return sorted(checks, key=lambda check: TONES.index(check.tone))
 
@@ -190,6 +192,24 @@ def _small_picture_checks(loaded: LoadedRun) -> Iterator[SetupCheck]:
             check_words(check),
             "sdbench localise shows which operator is wrong" if check.wrong else None,
         )
+
+
+def _new_to_sdbench_checks(loaded: LoadedRun) -> Iterator[SetupCheck]:
+    """What is assumed of a Mac, a macOS or a torch that no table of this sdbench knows."""
+    run = loaded.run
+    if run.device != "mps":
+        return
+    macos = device_facts(loaded.replicates).get("macos")
+    if macos is None and run.machine.get("system") == "Darwin":
+        macos = run.machine.get("release")
+    chip = run.machine.get("chip")
+    words = [
+        sentence
+        for stack in run.stacks.values()
+        for sentence in beyond_tables(chip=chip, macos=macos, torch=stack.packages.get("torch"))
+    ]
+    for sentence in dict.fromkeys(words):
+        yield SetupCheck("unknown", "new to sdbench", sentence)
 
 
 def environment_lines(loaded: LoadedRun) -> list[Line]:
