@@ -110,6 +110,8 @@ def test_none_of_the_known_issues_is_no_acquittal_beyond_the_tables() -> None:
     ):
         row = checks_of(facts_of(machine, chip, macos, torch))["known-issues"]
         assert row.status == "unknown" and UNKNOWN in row.found
+    unnamed = checks_of(facts_of(machine, "Apple processor", "26.1", "2.15.0"))["known-issues"]
+    assert unnamed.status == "unknown" and "depend on the chip" in unnamed.found
     assert checks_of(facts_of(machine, "Apple M4", "26.1", "2.15.0"))["known-issues"].status == (
         "pass"
     )

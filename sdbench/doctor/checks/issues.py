@@ -4,7 +4,7 @@ import functools
 
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts
-from sdbench.knowledge.chips import chip_of_machine
+from sdbench.knowledge.chips import chip_family, chip_of_machine
 from sdbench.knowledge.compatibility import development
 from sdbench.knowledge.coverage import beyond_tables
 from sdbench.knowledge.known_issues import KnownIssue, load_known_issues, matching_issues
@@ -32,13 +32,13 @@ def known_issues(facts: DoctorFacts) -> Check | None:
     kind = development(facts.installed("torch"))
     if device == "mps" and not met and kind is not None:
         return question.unknown(f"the catalogue covers releases of torch, and this is {kind}")
-    if not met and device == "mps" and chip_name(facts) is None:
-        return question.unknown("some depend on the chip, which is not known")
     if device == "mps" and not met:
-        torch, macos = facts.installed("torch"), _macos(facts)
-        beyond = [*beyond_tables(chip=chip_name(facts), macos=macos, torch=torch)]
+        chip, torch = chip_name(facts), facts.installed("torch")
+        beyond = [*beyond_tables(chip=chip, macos=_macos(facts), torch=torch)]
         if beyond:
             return question.unknown(f"none of those that are listed; {'; '.join(beyond)}")
+        if chip_family(chip) is None:  # macOS 11 calls every chip "Apple processor"
+            return question.unknown("some depend on the chip, which is not known")
     if not met:
         return question.passes(f"none of the {len(load_known_issues())} in the catalogue")
     titles = "; ".join(
