@@ -6,8 +6,10 @@ from typing import Any, get_args
 
 import pytest
 from factories import Called, make_replicate, make_run, play, small_run, summarise
+from measured_runs import Fields, by_arm, measured, one_case, steady, two_arms
 
-from sdbench.analysis.run_summary import disturbances, slowed_by_others
+from sdbench.analysis.run_summary import disturbances, machine_warnings, slowed_by_others
+from sdbench.comparison import CaseComparison, compare_axis
 from sdbench.machine import machine_id
 from sdbench.process.executor import Report, Supervisor, Task
 from sdbench.records import InstrumentLine, Selftest, TelemetrySummary, VoidedFigure
@@ -154,3 +156,53 @@ def test_load_that_could_not_be_measured_is_not_taken_for_a_quiet_machine() -> N
     voided = without_voided(quiet, voided_by(selftest("load-machine")))
     assert not slowed_by_others(quiet) and slowed_by_others(voided)
     assert [reason.startswith(REASON) for reason in disturbances(voided)] == [True]
+    with_telemetry = without_voided(make_replicate(**QUIET), voided_by(selftest("load-machine")))
+    assert slowed_by_others(with_telemetry)
+    assert machine_warnings([with_telemetry]) == []  # and not "other programs used up to 0%"
+
+
+def compared_after(line: str | None, fields: Fields) -> CaseComparison:
+    """Two variants of one run, the new one slower, after a selftest with a failed line."""
+    loaded = measured(by_arm(old=1.0, new=2.0), config=two_arms(8), fields=lambda slot: fields)
+    voided = voided_by(None if line is None else selftest(line))
+    loaded.replicates[:] = [without_voided(entry, voided) for entry in loaded.replicates]
+    (case,) = compare_axis([loaded], "arm").cases
+    return case
+
+
+QUIET: Fields = {
+    "swapped_out_bytes": 0,
+    "telemetry": TelemetrySummary(
+        samples=1, period_s=0.05, cost_share=0.0, swap_out_bytes=0, thermal_peak="nominal"
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("line", "reason", "memory"),
+    [
+        ("swap-out", "swap-unknown", "inconclusive"),
+        ("swap-used", "swap-unknown", "inconclusive"),
+        ("telemetry-thermal", "heat-unknown", "equivalent"),
+    ],
+)
+def test_swap_and_heat_that_could_not_be_measured_are_objections(
+    line: str, reason: str, memory: str
+) -> None:
+    healthy = compared_after(None, QUIET)
+    assert (healthy.verdict, healthy.peak_memory.verdict) == ("slower", "equivalent")
+    case = compared_after(line, QUIET)
+    assert (case.verdict, case.reason) == ("inconclusive", reason)
+    assert case.peak_memory.verdict == memory
+
+
+def test_unknown_swap_is_a_remark_where_the_axis_changes_memory() -> None:
+    sliced = {"resolution": ["64x64"], "attention_slicing": [False, True]}
+    loaded = measured(
+        lambda slot: steady(1.0 if "sliced" in slot.case_id else 2.0)(slot),
+        config=one_case(matrix=sliced),
+    )
+    voided = voided_by(selftest("swap-in"))
+    loaded.replicates[:] = [without_voided(entry, voided) for entry in loaded.replicates]
+    (case,) = compare_axis([loaded], "attention_slicing").cases
+    assert (case.verdict, case.reason) == ("faster", "swap-unknown")
