@@ -74,7 +74,7 @@ def _head(loaded: LoadedRun) -> list[tuple[str, str]]:
     ]
     for name, stack in run.stacks.items():
         packages = ", ".join(f"{key} {value}" for key, value in stack.packages.items())
-        lines.append(("stack", f"{name}: Python {stack.python}, {packages}"))
+        lines.append(("environment", f"{name}: Python {stack.python}, {packages}"))
     lines += [("check", check_words(check)) for check in loaded.checks[-1:]]
     return lines
 

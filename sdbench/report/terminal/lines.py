@@ -64,8 +64,9 @@ def render_lines(lines: Iterable[tuple[str, str]], console: Console) -> None:
     print_lines([(what, harmless(about)) for what, about in lines], console)
 
 
-def print_lines(lines: Sequence[tuple[str, str]], console: Console) -> None:
-    """As :func:`render_lines`, the second column in rich's markup."""
-    width = max((len(what) for what, _ in lines), default=0)
+def print_lines(lines: Sequence[tuple[str, str]], console: Console, least: int = 0) -> None:
+    """As :func:`render_lines`, the second column in rich's markup; ``least`` is the fewest
+    characters of the first column, so that several groups of lines are aligned."""
+    width = max([least, *(len(what) for what, _ in lines)])
     for what, about in lines:
         say(console, about, lead=f"[bold]{what:<{width}}[/]  ")
