@@ -139,15 +139,18 @@ def _claims(story: RunReport) -> Iterator[tuple[str, str]]:
     can = "can be" if len(ids) > 1 else "could be"
     words = f"{len(tested)} of {len(ids)} documented claims {can} tested on {story.summary.device}"
     several = len({claim.stack for claim in claims}) > 1
-    verdicts: dict[str, list[str]] = {}
+    found: dict[str, dict[str, list[str]]] = {}
     for claim in reported:
-        stack = f" [{claim.stack}]" if several else ""
-        words_of = verdicts.setdefault(CLAIM_VERDICTS[claim.verdict], [])
-        words_of.append(f"({claim.id}) {claim.title}{stack}")
-    each = "; ".join(
-        f"{verdict}: {', '.join(dict.fromkeys(named))}" for verdict, named in verdicts.items()
-    )
-    words += f"; {each}"
+        verdicts = found.setdefault(f"({claim.id}) {claim.title}", {})
+        verdicts.setdefault(CLAIM_VERDICTS[claim.verdict], []).append(claim.stack)
+    each_claim = []
+    for title, verdicts in found.items():
+        each = [
+            f"{verdict} [{', '.join(dict.fromkeys(stacks))}]" if several else verdict
+            for verdict, stacks in verdicts.items()
+        ]
+        each_claim.append(f"{title}: {', '.join(each)}")
+    words += f": {'; '.join(each_claim)}"
     if len(reported) == 1:
         words += f" – {reported[0].sentence}"
     yield "claims", harmless(words)

@@ -87,7 +87,10 @@ def case_table(
     title: str | None = None,
     chosen: Collection[tuple[str, str]] = (),
 ) -> Table:
-    """A line for each of these rows of a summary; ``chosen`` (case id, variant) are what to use."""
+    """A line for each of these rows of a summary; ``chosen`` (case id, variant) are what to use.
+
+    Outcomes are a column where one is not ok, and so is swap where some was used or is unknown.
+    """
     arms, images = {row.arm for row in summary.cases}, summary.images
     columns: list[Column[CaseSummary]] = [
         ("case", "folded", lambda row: escape(_name(row))),
@@ -102,7 +105,13 @@ def case_table(
         ("image", "text", picture_words),
         ("use", "text", lambda row: "●" if row.key in chosen else ""),
     ]
-    return table_of(rows, columns, title, {"variant": len(arms) > 1, "use": bool(chosen)})
+    shown = {
+        "variant": len(arms) > 1,
+        "outcome": any(row.outcome != "ok" for row in summary.cases),
+        "swap": any(row.swap_delta_bytes != 0 for row in summary.cases),
+        "use": bool(chosen),
+    }
+    return table_of(rows, columns, title, shown)
 
 
 def _name(row: CaseSummary) -> str:
@@ -153,11 +162,21 @@ def print_table(table: Table, console: Console) -> None:
         console.print(table.title)
     columns = [(str(column.header), [*column.cells]) for column in table.columns]
     for number in range(table.row_count):
-        name, *reported = [(header, str(cells[number])) for header, cells in columns]
-        console.print(f"[bold]{name[1]}[/]", soft_wrap=True)
-        words = [f"{header} {value}" for header, value in reported if value not in ("", "–")]
+        row = [(header, str(cells[number])) for header, cells in columns]
+        names = [value for place, (header, value) in enumerate(row) if not place or _names(header)]
+        console.print(f"[bold]{' · '.join(filter(None, names))}[/]", soft_wrap=True)
+        words = [
+            f"{header} {value}"
+            for header, value in row[1:]
+            if value not in ("", "–") and not _names(header)
+        ]
         for line in _filled(words, console.width - _INDENT):
             say(console, line, lead=" " * _INDENT)
+
+
+def _names(header: str) -> bool:
+    """Whether a column says, with the first one, what a row is about."""
+    return header in ("variant", "new")
 
 
 def fit_table(table: Table, width: int) -> bool:
