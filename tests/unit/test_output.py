@@ -97,7 +97,7 @@ def test_characters_that_standard_output_does_not_have_are_escaped(
     written = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding, errors))
     escape_unknown_characters()
-    console().print("a – b")
+    console().print("0.1–0.2 s → ☃")
     sys.stdout.flush()
-    dash = "–" if encoding == "utf-8" else r"\u2013"
-    assert written.getvalue() == f"a {dash} b\n".encode()
+    words = "0.1–0.2 s → ☃" if encoding == "utf-8" else r"0.1-0.2 s -> \u2603"
+    assert written.getvalue() == f"{words}\n".encode()
