@@ -156,8 +156,9 @@ def print_table(table: Table, console: Console) -> None:
     # Rich numbers the columns of a table; the padding of the last one differs.
     table.columns = [dataclasses.replace(column, _index=at) for at, column in enumerate(left)]
     _print_narrow(table, console)
-    if common:
-        words = " · ".join(f"{column.header} {next(iter(column.cells))}" for column in common)
+    alike = [(column.header, str(next(iter(column.cells)))) for column in common]
+    words = " · ".join(f"{header} {value}" for header, value in alike if value not in ("", "–"))
+    if words:
         say(console, words, lead="every row: ")
 
 
