@@ -35,6 +35,7 @@ from sdbench.process.executor import Executor
 from sdbench.process.interrupt import InterruptFlag
 from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.records import Dtype, Mode
+from sdbench.report.terminal.lines import say_plain
 from sdbench.report.terminal.model_progress import prepare_model
 from sdbench.report.terminal.operators import localisation_json, render_localisation
 from sdbench.report.terminal.search_progress import SearchProgress
@@ -171,10 +172,10 @@ def _localise(
     began = time.monotonic()
     remarks = console(err=True)
     search = prepare_search(request, executor, lambda source: prepare_model(source, remarks))
-    remarks.print(
+    say_plain(
+        remarks,
         f"One pass of {request.model} on the CPU at {request.resolution}; every operator is "
         f"repeated on {search.device.kind} in {search.dtype}. Ctrl-C stops the search.",
-        soft_wrap=True,
     )
     with InterruptFlag() as flag, SearchProgress(remarks) as screen:
         found = locate(search, executor, screen.tick, lambda: flag.requested)

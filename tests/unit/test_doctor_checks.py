@@ -305,6 +305,7 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
         *("memory", "warn", "tight", "image at a time: sdbench run --only batching=loop"),
     ),
     (mac(memory_bytes=16 * GIB), "memory", "pass", "16 GB", ""),
+    (mac(memory_bytes=25_297_000_000), "memory", "pass", "24 GB", ""),
     (mac(memory_bytes=2 * GIB), "memory", "fail", "too little", "synthetic/tiny"),
     (mac(available_bytes=2 * GIB), "memory", "warn", "too little", "close other programs"),
     (

@@ -24,7 +24,7 @@ _LEAST_SPAN = math.log(1.2)
 
 def settings_words(case: Case) -> str:
     """What is changed, the size apart: ``sliced, float16``."""
-    return ", ".join(case.words()) or "no options"
+    return ", ".join(case.words()) or "defaults"
 
 
 def cells_of(
