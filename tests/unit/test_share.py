@@ -55,7 +55,7 @@ PLANTED = (
 
 
 # Fields of a loaded run that nothing shows.
-NAMELESS = ("folder", "recorded_ids", "run_sha256", "left_out")
+NAMELESS = ("folder", "recorded_ids", "run_sha256", "left_out", "unreadable", "order")
 
 
 def leaks(text: str) -> list[str]:
