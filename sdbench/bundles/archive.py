@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sdbench.bundles.refusal import Refused
+from sdbench.bundles.refusal import RefusedError
 from sdbench.files.access import MIB
 from sdbench.words import shortened
 
@@ -77,7 +77,7 @@ def read_archive(data: bytes) -> dict[str, bytes]:
     """The members by name, in the order of the archive.
 
     Raises:
-        Refused: the archive is not one that sdbench writes, or it is beyond the limits.
+        RefusedError: the archive is not one that sdbench writes, or it is beyond the limits.
     """
     entries, directory = _directory(data)
     _check_names([entry.name for entry in entries])
@@ -94,12 +94,12 @@ def read_archive(data: bytes) -> dict[str, bytes]:
         raise _unsafe("there are bytes of no member before the directory")
     for name in REQUIRED:
         if name not in members:
-            raise Refused("schema", f"{name} is missing")
+            raise RefusedError("schema", f"{name} is missing")
     return members
 
 
-def _unsafe(reason: str) -> Refused:
-    return Refused("unsafe-archive", reason)
+def _unsafe(reason: str) -> RefusedError:
+    return RefusedError("unsafe-archive", reason)
 
 
 def _directory(data: bytes) -> tuple[list[Entry], int]:
@@ -126,10 +126,9 @@ def _entries(data: bytes, begin: int, end: int, count: int) -> Iterator[Entry]:
     for _ in range(count):
         if at + _CENTRAL.size > end:
             raise _unsafe("its directory is cut")
-        (
-            *(signature, made_by, needed, flags, method, _time, _date, crc32, packed, size),
-            *(name_length, extra, comment, disk, _internal, attributes, offset),
-        ) = _CENTRAL.unpack_from(data, at)
+        fields = _CENTRAL.unpack_from(data, at)
+        signature, made_by, needed, flags, method, _, _, crc32, packed, size = fields[:10]
+        name_length, extra, comment, disk, _, attributes, offset = fields[10:]
         at += _CENTRAL.size
         raw = data[at : at + name_length]
         at += name_length

@@ -16,7 +16,7 @@ RefusalCode = Literal[
 ]
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A bundle that is not accepted; the first reason ends the reading of it."""
 
     def __init__(self, code: RefusalCode, reason: str) -> None:

@@ -58,7 +58,7 @@ class Tensors:
 
 
 class Artifacts:
-    """The images, latents and traces in a run's folder, or its files in memory by their paths there.
+    """The images, latents and traces of a run: in its folder, or in memory by their paths in it.
 
     Images of more than ``most_pixels`` are not decoded: a small file can hold an enormous one.
     """
