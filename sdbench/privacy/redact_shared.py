@@ -73,11 +73,14 @@ class Kept:
     model_name: bool = False
 
 
+NOTHING_KEPT = Kept()
+
+
 def shared(
     runs: Sequence[LoadedRun],
     private: Private | None = None,
     *,
-    kept: Kept = Kept(),
+    kept: Kept = NOTHING_KEPT,
     salt: str | None = None,
 ) -> list[LoadedRun]:
     """The runs without what is private; names that stand for something else are the same in all.
@@ -183,7 +186,7 @@ class _Words:
     """What each private word becomes; ``known`` are whole texts, names that stand for one first."""
 
     prompts: dict[str, str]
-    kept: Kept = Kept()
+    kept: Kept = NOTHING_KEPT
     salt: str | None = None
     _steps: "list[_Step]" = field(default_factory=list)
     _names: re.Pattern[str] | None = None
