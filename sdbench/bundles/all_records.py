@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 
-from sdbench.bundles.opened import Contents
+from sdbench.bundles.opened import Opened
 from sdbench.bundles.refusal import RefusedError
 from sdbench.plan.order import order_slots, runnable_cases
 from sdbench.records import Compared, Record, Replicate, Run, Slot, Started, Withdrawn
 from sdbench.words import shortened
 
 
-def check_records(contents: Contents, fewest_processes: int) -> None:
+def check_records(bundle: Opened, fewest_processes: int) -> None:
     """Compare plan and records with what the plan's seed and its carrying out allow.
 
     ``fewest_processes`` are the blocks that the configuration plans at first.
@@ -17,11 +17,12 @@ def check_records(contents: Contents, fewest_processes: int) -> None:
     Raises:
         RefusedError: order, record-missing, record-duplicate.
     """
-    run = contents.loaded.run
-    _check_once(contents.records)
+    run = bundle.loaded.run
+    _check_once(bundle.records)
     _check_plan(run, fewest_processes)
-    _check_order(run, contents.records)
-    _check_compared(contents)
+    _check_order(run, bundle.records, in_any_order=bool(bundle.lines_left_out))
+    if not bundle.lines_left_out:
+        _check_compared(bundle)
 
 
 def _check_once(records: Iterable[Record]) -> None:
@@ -69,14 +70,14 @@ def _check_plan(run: Run, fewest_processes: int) -> None:
         raise RefusedError("record-missing", "the plan lacks processes that its seed gives")
 
 
-def _check_order(run: Run, records: Sequence[Record]) -> None:
+def _check_order(run: Run, records: Sequence[Record], *, in_any_order: bool) -> None:
     """No process begins before all earlier ones of the plan have ended, but with a time budget.
 
     A process whose machine restarted ends its case: it is not begun again.
     """
     place = {slot.replicate_id: number for number, slot in enumerate(run.plan.slots)}
     index = {slot.replicate_id: slot.index for slot in run.plan.slots}
-    in_any_order = bool(run.config.get("max_minutes"))
+    in_any_order = in_any_order or bool(run.config.get("max_minutes"))
     ever_ended = {record.replicate_id for record in records if isinstance(record, Replicate)}
     ended: set[str] = set()
     begun: set[tuple[str, int]] = set()
@@ -120,9 +121,9 @@ def _is_over(slot: Slot, ended: set[str], dangerous: set[tuple[str, str]]) -> bo
     return slot.replicate_id in ended or (slot.case_id, slot.arm) in dangerous
 
 
-def _check_compared(contents: Contents) -> None:
+def _check_compared(bundle: Opened) -> None:
     """Comparisons are made in the order of the processes, so none is left out between others."""
-    loaded = contents.loaded
+    loaded = bundle.loaded
     compared = {entry.replicate_id for entry in loaded.compared}
     missing: str | None = None
     for entry in loaded.replicates:

@@ -17,21 +17,27 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from sdbench.bundles.format import (
+    MANIFEST,
+    MOST_MANIFEST_BYTES,
+    MOST_MEMBERS,
+    MOST_UNPACKED_BYTES,
+    RECORDS_MEMBER,
+    REPORT,
+    REQUIRED,
+    RUN_MEMBER,
+    SUMMARY,
+    is_member,
+)
 from sdbench.bundles.refusal import RefusedError
 from sdbench.files.access import MIB
 from sdbench.words import shortened
 
-MANIFEST, RUN, RECORDS = "manifest.json", "run.json", "records.jsonl"
-SUMMARY, REPORT = "summary.json", "report.html"
-REQUIRED = (MANIFEST, RUN, RECORDS, SUMMARY)
-MOST_FILE_BYTES = 128 * MIB
-MOST_UNPACKED_BYTES = 256 * MIB
-MOST_MEMBERS = 20_000
 # By the beginning of a name. Images are as large as a configuration may ask for, uncompressed.
 _MOST_BYTES = {
-    MANIFEST: 8 * MIB,
-    RUN: 64 * MIB,
-    RECORDS: 128 * MIB,
+    MANIFEST: MOST_MANIFEST_BYTES,
+    RUN_MEMBER: 64 * MIB,
+    RECORDS_MEMBER: 128 * MIB,
     SUMMARY: 64 * MIB,
     REPORT: 64 * MIB,
     "images/": 128 * MIB,
@@ -40,10 +46,6 @@ _MOST_BYTES = {
 # Records that repeat themselves become 40 times smaller; deflate ends at 1032.
 _MOST_RATIO = 250
 _RATIO_COUNTS_FROM_BYTES = MIB
-_NAMES = re.compile(
-    r"manifest\.json|run\.json|records\.jsonl|summary\.json|report\.html"
-    r"|images/[0-9a-f]{64}\.png|telemetry/[A-Za-z0-9][A-Za-z0-9._+-]{0,239}\.jsonl"
-)
 _END, _CENTRAL = struct.Struct("<4s4H2LH"), struct.Struct("<4s6H3L5H2L")
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 _UTF8 = 1 << 11
@@ -158,9 +160,9 @@ def _name(raw: bytes) -> str:
     except UnicodeDecodeError:
         shown = raw.decode("utf-8", "replace")
         like = unicodedata.normalize("NFKC", shown).casefold()
-        what = "looks like another name" if _NAMES.fullmatch(like) else "no name of a bundle's"
+        what = "looks like another name" if is_member(like) else "no name of a bundle's"
         raise _unsafe(f"{_quoted(shown)}: not ASCII, {what}") from None
-    if _NAMES.fullmatch(name):
+    if is_member(name):
         return name
     raise _unsafe(f"{_quoted(name)}: {_wrong_with(name)}")
 

@@ -1,6 +1,7 @@
 """What is in the members of a bundle, decoded strictly: every line counts, or the bundle is
 refused."""
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -11,7 +12,14 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from sdbench.bundles.archive import MANIFEST, RECORDS, RUN, SUMMARY
+from sdbench.bundles.format import (
+    FORMAT,
+    MANIFEST,
+    RECORDS_MEMBER,
+    RUN_MEMBER,
+    SUMMARY,
+    Manifest,
+)
 from sdbench.bundles.refusal import RefusedError
 from sdbench.errors import StoreError
 from sdbench.files.access import TOO_DEEP
@@ -20,23 +28,12 @@ from sdbench.runs import LoadedRun, run_of_bytes
 from sdbench.runs.timelines import TimelinePoint
 from sdbench.words import shortened
 
-FORMAT = 1
 _RECORD = msgspec.json.Decoder(Record)
 _POINT = msgspec.json.Decoder(TimelinePoint)
 
 
-class _Sealed(msgspec.Struct, frozen=True, kw_only=True):
-    sha256: str
-    bytes: int
-
-
-class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    format: int
-    members: dict[str, _Sealed]
-
-
 @dataclass(frozen=True)
-class Contents:
+class Opened:
     """A bundle whose hashes are right and whose members are what they should be."""
 
     loaded: LoadedRun
@@ -44,6 +41,8 @@ class Contents:
     """In the order of the file."""
     summary: dict[str, Any]
     members: Mapping[str, bytes]
+    lines_left_out: int
+    """Lines of the run's records file that the bundle does not have, as it says itself."""
 
     def timeline(self, name: str) -> list[TimelinePoint]:
         """The lines of a member of ``telemetry/``; none where there is no such member.
@@ -55,35 +54,36 @@ class Contents:
         return [] if data is None else [*_decoded_lines(data, f"telemetry/{name}", _POINT)]
 
 
-def contents_of(members: Mapping[str, bytes]) -> Contents:
+def opened(members: Mapping[str, bytes]) -> Opened:
     """Check hashes and decode.
 
     Raises:
         RefusedError: hash, schema, not-finite, record-duplicate.
     """
-    _check_hashes(members)
-    _refuse_newer(_document(members[RUN], RUN), RUN)
+    manifest = _checked_manifest(members)
+    _refuse_newer(_document(members[RUN_MEMBER], RUN_MEMBER), RUN_MEMBER)
     summary = _document(members[SUMMARY], SUMMARY)
-    records = list(_decoded_lines(members[RECORDS], RECORDS, _RECORD))
+    records = list(_decoded_lines(members[RECORDS_MEMBER], RECORDS_MEMBER, _RECORD))
     newest = max((record.schema for record in records), default=1)
     if newest > SCHEMA_VERSION:
-        raise _newer(RECORDS, newest)
+        raise _newer(RECORDS_MEMBER, newest)
     try:
-        loaded = run_of_bytes(members[RUN], members[RECORDS], Path("bundle"))
+        loaded = run_of_bytes(members[RUN_MEMBER], members[RECORDS_MEMBER], Path())
     except StoreError as error:
-        raise RefusedError("schema", str(error).removeprefix("bundle/")) from None
+        raise RefusedError("schema", str(error)) from None
+    loaded = dataclasses.replace(loaded, path=Path(loaded.run.run_id))
     if loaded.left_out or loaded.unreadable:
         raise RefusedError("schema", _first_warning(loaded))
-    return Contents(loaded, records, summary, members)
+    return Opened(loaded, records, summary, members, manifest.lines_left_out)
 
 
-def _check_hashes(members: Mapping[str, bytes]) -> None:
+def _checked_manifest(members: Mapping[str, bytes]) -> Manifest:
     document = _document(members[MANIFEST], MANIFEST)
     known = document.get("format")
     if isinstance(known, int) and known > FORMAT:
         raise RefusedError("schema", f"{MANIFEST}: format {known}, and this sdbench knows {FORMAT}")
     try:
-        manifest = msgspec.convert(document, _Manifest)
+        manifest = msgspec.convert(document, Manifest)
     except msgspec.ValidationError as error:
         raise RefusedError("schema", f"{MANIFEST}: {error}") from None
     if manifest.format != FORMAT:
@@ -97,10 +97,11 @@ def _check_hashes(members: Mapping[str, bytes]) -> None:
         data = members[name]
         if len(data) != sealed.bytes or hashlib.sha256(data).hexdigest() != sealed.sha256:
             raise RefusedError("hash", f"{name} is not what {MANIFEST} says: it was changed")
+    return manifest
 
 
 def _first_warning(loaded: LoadedRun) -> str:
-    return next(iter(loaded.warnings), f"{RECORDS}: records of another run")
+    return next(iter(loaded.warnings), f"{RECORDS_MEMBER}: records of another run")
 
 
 def _refuse_newer(document: Mapping[str, Any], name: str) -> None:

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator
 
 from sdbench.analysis.efficiency import case_efficiency
-from sdbench.bundles.opened import Contents
+from sdbench.bundles.opened import Opened
 from sdbench.bundles.refusal import RefusedError
 from sdbench.knowledge.peak_rates import most_flops_per_s
 from sdbench.knowledge.releases import is_known_release, never_released
@@ -18,13 +18,13 @@ _BEYOND_PRODUCTS = 20.0
 _BEYOND_PEAK = 2.5
 
 
-def check_simulated(contents: Contents) -> None:
+def check_simulated(bundle: Opened) -> None:
     """A run is real only if nothing in it says that it is simulated, and its device can be there.
 
     Raises:
         RefusedError: implausible.
     """
-    run = contents.loaded.run
+    run = bundle.loaded.run
     system = run.machine.get("system")
     if run.device == "mps" and not run.simulated and system != "Darwin":
         raise _implausible(f"the device is mps and the system {_shown(system)}: not a real one")
@@ -32,18 +32,18 @@ def check_simulated(contents: Contents) -> None:
         raise _implausible("the device is cuda and the system macOS: not a real one")
     if run.simulated:
         return
-    said = _says_simulated(contents)
+    said = _says_simulated(bundle)
     if said is not None:
         raise _implausible(f"run.json says that the run is real, {said} that it is simulated")
 
 
-def _says_simulated(contents: Contents) -> str | None:
-    run = contents.loaded.run
+def _says_simulated(bundle: Opened) -> str | None:
+    run = bundle.loaded.run
     if run.machine_facts.get("simulated"):
         return "machine_facts"
     if any(name.split(".")[0] == _OF_THE_STAND_IN for name in run.preload):
         return "its preload"
-    for record in contents.records:
+    for record in bundle.records:
         kinds = Replicate | Compared | Preflight | MatmulRate
         if isinstance(record, kinds) and record.simulated:
             return "a record"
@@ -81,13 +81,13 @@ def _versions(run: Run, attempts: list[Replicate]) -> Iterator[tuple[str, str]]:
                 yield name, versions[name]
 
 
-def check_rates(contents: Contents) -> list[str]:
+def check_rates(bundle: Opened) -> list[str]:
     """No case computes faster than its kind of device can; returns what could not be compared.
 
     Raises:
         RefusedError: implausible.
     """
-    loaded = contents.loaded
+    loaded = bundle.loaded
     run, not_compared = loaded.run, dict[str, None]()
     if run.simulated:
         return ["rates: the device is simulated"]
@@ -113,8 +113,8 @@ def check_rates(contents: Contents) -> list[str]:
                 not_compared["rates: what this device can do at most is not known"] = None
             if rate.achieved_flops_per_s > _BEYOND_PEAK * (most or float("inf")):
                 raise _implausible(
-                    f"{shortened(case.case_id)} computes {rate.achieved_flops_per_s:.2g} operations "
-                    f"a second, and such a device does at most {most:.2g}"
+                    f"{shortened(case.case_id)} computes {rate.achieved_flops_per_s:.2g} "
+                    f"operations a second, and such a device does at most {most:.2g}"
                 )
             if (rate.ceiling_share or 0.0) > _BEYOND_PRODUCTS:
                 raise _implausible(

@@ -5,16 +5,17 @@ next phase it takes the pass and what is done with its images. Times that were e
 that. Of 151 committed processes the rest was never below zero and at most 0.47 s.
 """
 
+import itertools
 import math
 import statistics
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from sdbench.bundles.opened import Contents
+from sdbench.bundles.opened import Opened
 from sdbench.bundles.refusal import RefusedError
 from sdbench.records import Pass, Replicate, Run
 from sdbench.runs.timelines import TimelinePoint
-from sdbench.words import shortened
+from sdbench.words import counted, shortened
 
 _CLOCK_S = 0.05
 """By so much clocks and reports may differ within a process."""
@@ -27,19 +28,19 @@ _WALL_CLOCK_S, _WALL_CLOCK_SHARE, _WALL_CLOCK_JUMP_S = 2.0, 0.02, 3600.0
 _STAGES_SHARE = 0.01
 
 
-def check_times(contents: Contents) -> str | None:
+def check_times(bundle: Opened) -> list[str]:
     """Compare the times of all processes; returns what could not be compared.
 
     Raises:
         RefusedError: implausible.
     """
-    loaded = contents.loaded
+    loaded = bundle.loaded
     _check_wall_clock(loaded.attempts)
     rests: list[tuple[float, float]] = []
     without = 0
     for entry in loaded.attempts:
         _check_process(entry)
-        timeline = contents.timeline(loaded.timeline_name(entry))
+        timeline = bundle.timeline(loaded.timeline_name(entry))
         if timeline:
             _check_span(entry, timeline)
         found = [] if entry.slept else [*_rests(entry, timeline)]
@@ -52,11 +53,10 @@ def check_times(contents: Contents) -> str | None:
         raise _implausible(
             "passes are recorded as shorter than their processes were busy with them"
         )
-    return (
-        f"times of {without} processes: nothing else recorded when passes began"
-        if without
-        else None
-    )
+    if not without:
+        return []
+    words = counted(without, "process", "processes")
+    return [f"times of {words}: nothing else recorded when passes began"]
 
 
 def _implausible(reason: str) -> RefusedError:
@@ -123,11 +123,11 @@ def _check_span(entry: Replicate, timeline: Sequence[TimelinePoint]) -> None:
 def _rests(entry: Replicate, timeline: Sequence[TimelinePoint]) -> Iterable[tuple[Pass, float]]:
     """Passes with the seconds from their end to the next phase or pass."""
     phases = [point for point in timeline if point.phase is not None]
-    until = {point.phase: after.t for point, after in zip(phases, phases[1:], strict=False)}
+    until = {point.phase: after.t for point, after in itertools.pairwise(phases)}
     since = {point.phase: point.t for point in phases}
-    following = {
+    following: dict[tuple[str, int], float | None] = {
         (one.kind, one.index): after.begin_t
-        for one, after in zip(entry.passes, entry.passes[1:], strict=False)
+        for one, after in itertools.pairwise(entry.passes)
         # Between pass 1 and 2, and before the profiling pass, the yardstick may be read.
         if one.kind == after.kind == "measured" and one.index > 1
     }
