@@ -5,12 +5,14 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from sdbench.bundles.format import is_image
 from sdbench.bundles.opened import Opened
 from sdbench.bundles.refusal import RefusedError
 from sdbench.correctness import measures
 from sdbench.correctness.arithmetic import arithmetic_of
-from sdbench.correctness.artifact_files import Artifacts, pixels_digest
+from sdbench.correctness.artifact_files import Artifacts
 from sdbench.correctness.content import judge
 from sdbench.correctness.floors import Floor
 from sdbench.correctness.parity import ParityResult, ReferenceSet, worst
@@ -67,13 +69,13 @@ def check_images(
     run = bundle.loaded.run
     at_hand = _checked_files(bundle, artifacts)
     recorded = {picture.pixels_sha256 for _, _, picture in _pictures(bundle)}
-    _check_statistics(bundle, artifacts, at_hand, strictly=strictly)
     _check_verdicts(bundle)
     judged = _Judged(run, artifacts, config, strictly=strictly)
     without: set[str] = set()
     by_id = {entry.replicate_id: entry for entry in bundle.loaded.replicates}
     for record in bundle.loaded.compared:
         without |= judged.check(record, by_id[record.replicate_id])
+    _check_statistics(bundle, artifacts, at_hand, judged.matching, strictly=strictly)
     notes = []
     if recorded - at_hand:
         missing = counted(len(recorded - at_hand), "image")
@@ -122,9 +124,17 @@ def _pictures(bundle: Opened) -> Iterator[tuple[Replicate, int, Picture]]:
 
 
 def _check_statistics(
-    bundle: Opened, artifacts: Artifacts, at_hand: set[str], *, strictly: bool
+    bundle: Opened,
+    artifacts: Artifacts,
+    at_hand: set[str],
+    matching: set[tuple[str, int]],
+    *,
+    strictly: bool,
 ) -> None:
-    """What a worker said of an image is so: its mean, and whether it shows its prompt."""
+    """What a worker said of an image is so: its mean, and whether it shows its prompt.
+
+    One that matches the CPU's shows what that shows.
+    """
     run = bundle.loaded.run
     prompts = run.config["prompts"]
     readable = strictly and run.model.name in BUILTIN and run.image_to_image is None
@@ -137,11 +147,14 @@ def _check_statistics(
         seen.add(key)
         pixels = artifacts.pixels(picture.pixels_sha256)
         assert pixels is not None
-        name = shortened(picture.pixels_sha256, 12)
+        name = picture.pixels_sha256[:12]
         finite = not picture.nan_count and not picture.inf_count and picture.mean is not None
         if finite and abs(float(pixels.mean()) / 255 - (picture.mean or 0.0)) > _SAME_MEAN:
             raise _differs(f"image {name}: its mean is not the recorded one")
-        if readable and picture.content == "right" and judge(pixels, prompt).content != "right":
+        claimed = readable and picture.content == "right"
+        if not claimed or (picture.pixels_sha256, number) in matching:
+            continue
+        if judge(pixels, prompt).content != "right":
             raise _differs(f"image {name} is recorded as showing its prompt, and does not")
 
 
@@ -194,6 +207,8 @@ class _Judged:
         self._strictly = strictly
         self._parity = ParityResult(artifacts, trained=run.model.trained)
         self._measured: set[tuple[object, ...]] = set()
+        self.matching: set[tuple[str, int]] = set()
+        """Images, with their number, that match the package's reference."""
 
     def check(self, record: Compared, replicate: Replicate) -> set[str]:
         """Returns images for which there is no reference.
@@ -202,18 +217,29 @@ class _Judged:
             RefusedError: picture-differs.
         """
         case = self._run.plan.planned(record.case_id).case
-        references: dict[int, Reference] = {}
-        without: set[str] = set()
-        for image in record.images:
-            reference = self._reference_of(case, image.image)
-            if reference is None:
-                without.add(image.pixels_sha256)
-            else:
-                references[image.image] = reference
-            self._check_distance(record, image, case, reference)
+        found = {image.image: self._reference_of(case, image.image) for image in record.images}
+        references = {image: one for image, one in found.items() if one is not None}
+        again: dict[tuple[int, str, str], ImageCompared] = {}
         if references:
-            self._check_verdict(record, replicate, case, references)
-        return without
+            yardstick = ReferenceSet(
+                references,
+                _floor(self._settings(case, 0), case.dtype),
+                arithmetic=arithmetic_of(self._run, replicate, case),
+            )
+            compared = self._parity.compare(replicate, case, yardstick)
+            again = {_key(image): image for image in compared.images}
+        for image in record.images:
+            if self._artifacts.pixels(image.pixels_sha256) is None:
+                continue
+            after = again.get(_key(image))
+            named = image.reference_pixels_sha256
+            if after is not None and named == after.reference_pixels_sha256:
+                _compare_distances(record, image, after)
+            elif named is not None:
+                self._check_distance(record, image, case, references.get(image.image))
+            if after is not None:
+                self._check_verdict(record, image, after)
+        return {image.pixels_sha256 for image in record.images if found[image.image] is None}
 
     def _settings(self, case: Case, image: int) -> ReferenceSettings:
         config = self._config
@@ -235,62 +261,70 @@ class _Judged:
     def _check_distance(
         self, record: Compared, image: ImageCompared, case: Case, reference: Reference | None
     ) -> None:
-        """The recorded distance from the recorded reference, which is the CPU's image."""
-        named = image.reference_pixels_sha256
-        key = image.pixels_sha256, named, image.psnr_db, image.ssim, case.dtype
+        """The distance from a reference that is in the bundle, and is the CPU's image."""
+        key = image.pixels_sha256, image.reference_pixels_sha256, image.psnr_db, image.ssim
         pixels = self._artifacts.pixels(image.pixels_sha256)
-        if pixels is None or named is None or key in self._measured:
+        expected = self._artifacts.pixels(image.reference_pixels_sha256 or "")
+        if pixels is None or expected is None or expected.shape != pixels.shape:
+            return
+        if key in self._measured:
             return
         self._measured.add(key)
         packaged = None if reference is None else measures.to_pixels(reference.picture)
-        expected = self._artifacts.pixels(named)
-        if packaged is not None and expected is None and pixels_digest(packaged) == named:
-            expected = packaged
-        if expected is None or expected.shape != pixels.shape:
-            return
-        name = f"image {shortened(image.pixels_sha256, 12)} of {shortened(record.case_id)}"
         if packaged is not None and not _alike(packaged, expected):
-            raise _differs(f"{name}: its reference is not the CPU's image of these settings")
-        stage = picture_stage(pixels, expected, None, case)
-        recorded = None if image.picture is None else image.picture.rel_l2
-        for what, before, again in (
-            ("distance", recorded, stage.rel_l2),
-            ("psnr_db", image.psnr_db, measures.peak_signal_to_noise_db(pixels, expected)),
-            ("ssim", image.ssim, measures.structural_similarity(pixels, expected)),
-        ):
-            if not _same(before, again):
-                raise _differs(f"{name}: {what} from the CPU's is {again}, recorded is {before}")
+            raise _differs(
+                f"{_called(record, image)}: its reference is not the CPU's image of these settings"
+            )
+        again = msgspec.structs.replace(
+            image,
+            picture=picture_stage(pixels, expected, None, case),
+            psnr_db=measures.peak_signal_to_noise_db(pixels, expected),
+            ssim=measures.structural_similarity(pixels, expected),
+        )
+        _compare_distances(record, image, again)
 
-    def _check_verdict(
-        self,
-        record: Compared,
-        replicate: Replicate,
-        case: Case,
-        references: dict[int, Reference],
-    ) -> None:
+    def _check_verdict(self, record: Compared, before: ImageCompared, after: ImageCompared) -> None:
         """No verdict is better than the one that the package's reference gives.
 
         What only rounding explains (``own_rounding``) cannot be judged without its images.
         """
-        yardstick = ReferenceSet(
-            references,
-            _floor(self._settings(case, 0), case.dtype),
-            arithmetic=arithmetic_of(self._run, replicate, case),
-        )
-        again = self._parity.compare(replicate, case, yardstick)
-        packaged = (record.reference or "").startswith("packaged")
-        for before, after in zip(record.images, again.images, strict=False):
-            same = (before.image, before.pixels_sha256) == (after.image, after.pixels_sha256)
-            if not same or before.own_rounding is not None:
-                continue
-            acquitted = before.verdict in ("match", "drift") and after.verdict == "broken"
-            if self._strictly and packaged:
-                acquitted |= (before.verdict, after.verdict) == ("match", "drift")
-            if acquitted:
-                raise _differs(
-                    f"image {shortened(before.pixels_sha256, 12)} of {shortened(record.case_id)} "
-                    f"is called {before.verdict}, and beside the CPU's it is {after.verdict}"
-                )
+        if after.verdict == "match":
+            self.matching.add((before.pixels_sha256, before.image))
+        if before.own_rounding is not None:
+            return
+        acquitted = before.verdict in ("match", "drift") and after.verdict == "broken"
+        if self._strictly and (record.reference or "").startswith("packaged"):
+            acquitted |= (before.verdict, after.verdict) == ("match", "drift")
+        if acquitted:
+            raise _differs(
+                f"{_called(record, before)} is called {before.verdict}, and compared with the "
+                f"CPU's it is {after.verdict}"
+            )
+
+
+def _key(image: ImageCompared) -> tuple[int, str, str]:
+    return image.image, image.pixels_sha256, image.latents_sha256
+
+
+def _called(record: Compared, image: ImageCompared) -> str:
+    return f"image {image.pixels_sha256[:12]} of {shortened(record.case_id)}"
+
+
+def _compare_distances(record: Compared, before: ImageCompared, after: ImageCompared) -> None:
+    for name, recorded, again in (
+        ("distance", _rel_l2(before), _rel_l2(after)),
+        ("psnr_db", before.psnr_db, after.psnr_db),
+        ("ssim", before.ssim, after.ssim),
+    ):
+        if not _same(recorded, again):
+            raise _differs(
+                f"{_called(record, before)}: {name} from the CPU's is {again}, recorded is "
+                f"{recorded}"
+            )
+
+
+def _rel_l2(image: ImageCompared) -> float | None:
+    return None if image.picture is None else image.picture.rel_l2
 
 
 def _alike(one: "Array", other: "Array") -> bool:
