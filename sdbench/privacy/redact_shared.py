@@ -74,6 +74,8 @@ class Kept:
 
 
 NOTHING_KEPT = Kept()
+KEPT_NAMES = {"prompts": "prompts", "pictures": "pictures", "model-name": "model_name"}
+"""What a user calls what stays, and the field of :class:`Kept`."""
 
 
 def shared(

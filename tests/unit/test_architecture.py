@@ -54,8 +54,8 @@ IMPORTS: dict[str, str] = {
         "stats words"
     ),
     "cli": (
-        "analysis comparison correctness diagnosis doctor errors explain files knowledge localise "
-        "machine models plan privacy process records report repro runner runs selftest stacks "
+        "analysis bundles comparison correctness diagnosis doctor errors explain files knowledge "
+        "localise machine models plan privacy process records report repro runner runs selftest stacks "
         "stats words"
     ),
     "__main__": "cli",
