@@ -21,6 +21,7 @@ def check_records(bundle: Opened, fewest_processes: int) -> None:
     _check_once(bundle.records)
     _check_plan(run, fewest_processes)
     _check_order(run, bundle.records, in_any_order=bool(bundle.lines_left_out))
+    _check_passes(bundle.loaded.attempts)
     if not bundle.lines_left_out:
         _check_compared(bundle)
 
@@ -119,6 +120,17 @@ def _check_order(run: Run, records: Sequence[Record], *, in_any_order: bool) -> 
 
 def _is_over(slot: Slot, ended: set[str], dangerous: set[tuple[str, str]]) -> bool:
     return slot.replicate_id in ended or (slot.case_id, slot.arm) in dangerous
+
+
+def _check_passes(attempts: Iterable[Replicate]) -> None:
+    """Measured passes are numbered from 1 without a gap; a process makes one of the other kinds."""
+    for entry in attempts:
+        name = shortened(entry.replicate_id)
+        measured = [one.index for one in entry.of_kind("measured")]
+        if measured != [*range(1, 1 + len(measured))]:
+            raise RefusedError("record-missing", f"{name}: a measured pass is missing")
+        if len(entry.of_kind("prime")) > 1 or len(entry.of_kind("profile")) > 1:
+            raise RefusedError("record-duplicate", f"{name}: a pass is there twice")
 
 
 def _check_compared(bundle: Opened) -> None:

@@ -78,11 +78,6 @@ def _check_process(entry: Replicate) -> None:
         stages_s = math.fsum(stage.duration_s for stage in one.stages or [])
         if stages_s > one.duration_s * (1 + _STAGES_SHARE) + _CLOCK_S:
             raise _implausible(f"{_called(entry)}: stages take longer than their pass")
-    for kind in ("measured", "profile", "prime"):
-        indices = [one.index for one in entry.passes if one.kind == kind]
-        first = 1 if kind == "measured" else indices[0] if indices else 0
-        if indices != [*range(first, first + len(indices))]:
-            raise RefusedError("record-missing", f"{_called(entry)}: a {kind} pass is missing")
 
 
 def _check_wall_clock(attempts: Iterable[Replicate]) -> None:
