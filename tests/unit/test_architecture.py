@@ -55,8 +55,8 @@ IMPORTS: dict[str, str] = {
     ),
     "cli": (
         "analysis bundles comparison correctness diagnosis doctor errors explain files knowledge "
-        "localise machine models plan privacy process records report repro runner runs selftest stacks "
-        "stats words"
+        "localise machine models plan privacy process records report repro runner runs selftest "
+        "stacks stats words"
     ),
     "__main__": "cli",
 }
