@@ -1,7 +1,9 @@
 """What of a run folder goes into a bundle: the members' bytes, without what is private."""
 
 import dataclasses
+import json
 import os
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,8 +24,11 @@ from sdbench.runs.timelines import TimelinePoint, read_timeline, thinned
 
 MOST_PICTURE_BYTES = 1_400_000
 """Of all images of a bundle together, so that the default run's takes at most 3 MB."""
+# The marks that stand for private words have brackets, which names may not have.
+_NOT_IN_A_NAME = re.compile("[<>]")
 _MOST_FILE_BYTES = 32 * MIB
 _ENCODE = msgspec.json.Encoder().encode
+_NOT_PRINTABLE = re.compile("[^\\x00-\\x7f]")
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 _PNG_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 
@@ -58,6 +63,8 @@ def without_identity(loaded: LoadedRun, kept: Kept, installation: Installation) 
     )
     run = msgspec.structs.replace(
         run,
+        run_id=_as_name(run.run_id),
+        config={**run.config, "name": _as_name(str(run.config["name"]))},
         machine_id=installation.machine(run.machine_id, own),
         sittings=sittings,
         selftest=selftest,
@@ -65,12 +72,16 @@ def without_identity(loaded: LoadedRun, kept: Kept, installation: Installation) 
     return dataclasses.replace(told, run=run, started=started)
 
 
+def _as_name(text: str) -> str:
+    return _NOT_IN_A_NAME.sub("", text)
+
+
 def contents_of(loaded: LoadedRun) -> Contents:
     """The members that come from the run folder, of a run :func:`without_identity`."""
     pictures, large, damaged = _pictures(loaded)
     timelines, thinned_readings = _timelines(loaded)
     members = {
-        RUN_MEMBER: msgspec.json.format(_ENCODE(loaded.run), indent=1) + b"\n",
+        RUN_MEMBER: _printable(msgspec.json.format(_ENCODE(loaded.run), indent=1)) + b"\n",
         RECORDS_MEMBER: b"".join(_lines(loaded.run, loaded.records())),
         **pictures,
         **timelines,
@@ -81,7 +92,16 @@ def contents_of(loaded: LoadedRun) -> Contents:
 def _lines(run: Run, records: Iterator[Record]) -> Iterator[bytes]:
     """The records as a run folder has them: each names its run."""
     for record in records:
-        yield _ENCODE(msgspec.structs.replace(record, run_id=run.run_id)) + b"\n"
+        named = msgspec.structs.replace(record, run_id=run.run_id)
+        yield _printable(_ENCODE(named)) + b"\n"
+
+
+def _printable(document: bytes) -> bytes:
+    """JSON in which what a terminal could obey is escaped, as all that is not ASCII."""
+    if document.isascii() and b"\x7f" not in document:
+        return document
+    escaped = _NOT_PRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], document.decode())
+    return escaped.replace("\x7f", "\\u007f").encode()
 
 
 # --- images ---------------------------------------------------------------------------------------

@@ -64,7 +64,10 @@ def _all(original: LoadedRun, contents: Contents, kept: Kept) -> Iterator[Remove
     )
     marks = _marks_of(contents.loaded) - _marks_of(original)
     found = Counter(_MARKS[mark] for mark in marks.elements())
-    words = ", ".join(counted(count, name) for name, count in sorted(found.items()))
+    words = ", ".join(
+        counted(count, name, f"{name}es" if name.endswith("s") else "")
+        for name, count in sorted(found.items())
+    )
     yield _removed("names", found.total(), f"Replaced in texts: {words}.")
     prompts = [one for one in original.run.config.get("prompts", []) if is_own_prompt(one)]
     count = 0 if kept.prompts else len(prompts)

@@ -18,6 +18,7 @@ from sdbench.bundles.installation import Installation
 from sdbench.bundles.publishable import Publishable, publishable
 from sdbench.bundles.removed import Removed, removed_from
 from sdbench.bundles.summary import encoded, examine, load_contents
+from sdbench.errors import StoreError
 from sdbench.files.access import write_inside
 from sdbench.privacy.redact_shared import NOTHING_KEPT, Kept
 from sdbench.report.html import html_report
@@ -73,7 +74,7 @@ def bundle_of(
     members = dict(contents.members)
     lines_left_out = original.unreadable + original.left_out
     with laid_out(members) as folder:
-        loaded = load_contents(folder)
+        loaded = _as_read_back(folder, path)
         examined = examine(loaded)
         members[SUMMARY] = encoded(examined.document)
         page = html_report([loaded], picture_bytes=_PAGE_PICTURE_BYTES)
@@ -87,6 +88,14 @@ def bundle_of(
         publishable=publishable(examined, lines_left_out),
         loaded=loaded,
     )
+
+
+def _as_read_back(folder: Path, path: Path) -> LoadedRun:
+    try:
+        return load_contents(folder)
+    except StoreError as error:
+        words = str(error).replace(str(folder), str(path))
+        raise StoreError(f"{words} (without what is private)") from None
 
 
 def sealed(members: Mapping[str, bytes]) -> bytes:

@@ -37,8 +37,8 @@ _MOST_LABEL = 100
     "--include",
     metavar="WHAT,...",
     shell_complete=complete_include,
-    help="Keep what is your own: prompts, pictures (images of your own prompts), model-name (names "
-    "of local models and LoRAs). [default: a salted hash in its place]",
+    help="Keep what is your own: `prompts`, `pictures` (images of own prompts), `model-name` "
+    "(names of local models and LoRAs). [default: a salted hash in its place]",
 )
 @click.option(
     "--label",
