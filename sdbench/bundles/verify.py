@@ -3,7 +3,7 @@
 From the outside in, and the first reason to refuse ends it: the archive, hashes, schemas, the
 records' number and order, images, every figure and verdict computed again, and whether the rest can
 be. It cannot prove that a machine measured this: whoever edits the raw records consistently is not
-found out (docs/how-to/share-a-run.md).
+found out (docs/how-to/verify-a-bundle.md).
 """
 
 from collections.abc import Iterator

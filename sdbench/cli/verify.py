@@ -19,11 +19,9 @@ _THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 @click.command(name="verify")
-@click.argument(
-    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
-)
+@click.argument("file", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
 @json_option
-def command(files: tuple[Path, ...], as_json: bool) -> int:
+def command(file: tuple[Path, ...], as_json: bool) -> int:
     """Check bundles: safe to read, unchanged, and everything in them follows from the records.
 
     FILE is a file that 'sdbench bundle' wrote. It is read in memory and nothing is extracted. Then
@@ -41,7 +39,7 @@ def command(files: tuple[Path, ...], as_json: bool) -> int:
         os.environ.setdefault(name, "1")
     from sdbench.bundles.verify import verify_file
 
-    results = [verify_file(file) for file in files]
+    results = [verify_file(path) for path in file]
     if as_json:
         print_json({"files": [msgspec.to_builtins(entry) for entry in results]})
     else:

@@ -187,7 +187,7 @@ def test_a_text_of_a_forger_does_not_reach_the_terminal(
 
 
 def test_the_signature_of_the_documentation(quick: Members, tmp_path: Path) -> None:
-    """The commands of docs/how-to/share-a-run.md, with a key that is made for it."""
+    """The commands of docs/how-to/verify-a-bundle.md, with a key that is made for it."""
     if shutil.which("ssh-keygen") is None:
         pytest.skip("there is no ssh-keygen here")
     bundle = tmp_path / "mine.sdbench.zip"
