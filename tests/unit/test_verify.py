@@ -199,11 +199,11 @@ def test_the_signature_of_the_documentation(quick: Members, tmp_path: Path) -> N
         return done.returncode
 
     assert keygen("-q", "-t", "ed25519", "-N", "", "-f", key) == 0
-    assert keygen("-Y", "sign", "-f", key, "-n", "sdbench", bundle) == 0
+    assert keygen("-Y", "sign", "-f", key, "-n", "sdbench-bundle", bundle) == 0
     signers = tmp_path / "signers"
     signers.write_text(f"octocat {(tmp_path / 'key.pub').read_text()}")
     check = (
-        *("-Y", "verify", "-f", signers, "-I", "octocat", "-n", "sdbench"),
+        *("-Y", "verify", "-f", signers, "-I", "octocat", "-n", "sdbench-bundle"),
         *("-s", tmp_path / "mine.sdbench.zip.sig"),
     )
     assert keygen(*check, stdin=bundle.read_bytes()) == 0
