@@ -12,6 +12,7 @@ import pytest
 from factories import Called
 from forged_bundles import (
     FORGERIES,
+    QUICK,
     RESULTS,
     Forgery,
     Members,
@@ -26,7 +27,6 @@ from sdbench.bundles.verify import Verified, verify
 from sdbench.bundles.write import sealed
 from sdbench.privacy.redact_shared import Kept
 
-QUICK = RESULTS / "20261122-155156-quick-587b"
 RUNS = sorted(path.parent for path in RESULTS.glob("*/run.json"))
 ALL_KEPT = Kept(prompts=True, pictures=True, model_name=True)
 
@@ -47,6 +47,13 @@ def test_forged_bundles_are_refused(quick: Members, forgery: Forgery) -> None:
     assert (found.status, found.code) == ("refused", forgery.code), found
     assert found.reason
     assert found.publishable is None
+
+
+def test_the_table_of_the_proof_has_every_forgery() -> None:
+    """``python tools/bundle_table.py`` makes it."""
+    text = (RESULTS.parent / "tests/proof/bundles.md").read_text(encoding="utf-8")
+    for number, forgery in enumerate(FORGERIES, start=1):
+        assert f"| {number} | {forgery.what} | `{forgery.code}` |" in text
 
 
 FORMS = {
