@@ -113,8 +113,8 @@ def _memory(job: "Dict[str, Any]", channel: "Channel") -> None:
 
 
 def _device_for_memory(job: "Dict[str, Any]") -> "Device":
-    """Of the CPU without torch, which none of its counters need."""
-    if job["device"] == "cpu":
+    """The host's memory is taken without torch, which none of its counters need."""
+    if job["where"] == "host":
         from .devices.cpu import CPU
 
         return CPU()
