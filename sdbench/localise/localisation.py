@@ -55,6 +55,15 @@ class Localisation:
         return [group for group in self.groups if group.beyond]
 
     @property
+    def beyond_rounding(self) -> list[OperatorGroup]:
+        """The operators whose error is more than rounding allows, though not taken for wrong."""
+        return [
+            group
+            for group in self.groups
+            if group.worst.rounding in ("beyond", "within-coarse") and not group.beyond
+        ]
+
+    @property
     def where(self) -> str | None:
         """The calls in which the worst operator is wrong."""
         if not self.beyond:

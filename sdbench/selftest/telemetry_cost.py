@@ -18,7 +18,7 @@ from sdbench.process.picture_job import picture_job
 from sdbench.records import Case, Gate, InstrumentLine, ModelInfo, Slot
 from sdbench.runner.replicate import replicate_record
 from sdbench.selftest.judging import Question, all_unknown
-from sdbench.selftest.workers import Setup
+from sdbench.selftest.workers import ONE_THREAD, Setup
 from sdbench.stats import RatioEstimate, decide_family, paired_ratio
 
 _PROCESSES = 8
@@ -158,12 +158,11 @@ def equal_line(estimate: RatioEstimate) -> InstrumentLine:
 
 
 def _task(setup: Setup, config: Config, model: ModelInfo, folder: Path, number: int) -> Task:
-    single = {"OMP_NUM_THREADS": "1"} if setup.device == "cpu" else {}
     paused = [index for index, sampled in enumerate(_SAMPLED, 2) if sampled == bool(number % 2)]
     return Task(
         replicate_id="selftest-telemetry",
         interpreter=setup.interpreter,
-        environment={**setup.environment, **single},
+        environment={**setup.environment, **ONE_THREAD},
         job=picture_job(config, model, setup.device, _CASE, allow_pickle=False)
         | {
             "passes": 1 + len(_SAMPLED),

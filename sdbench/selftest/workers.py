@@ -11,6 +11,8 @@ from sdbench.process.sampler import Sample
 from sdbench.records import DeviceKind, StackInfo
 
 _LIMIT_S = 120.0
+# Threads that wait for each other where another program has a core make a pass ten times slower.
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)

@@ -207,8 +207,7 @@ def _kernel(job: "Dict[str, Any]", channel: "Channel") -> None:
     device = open_device(job["device"])
     import torch
 
-    if device.kind == "cpu":
-        torch.set_num_threads(1)  # threads wait for each other where another program has a core
+    torch.set_num_threads(1)  # threads wait for each other where another program has a core
     size = _KERNEL_SIZE[device.kind]
     with torch.no_grad():
         matrix = torch.eye(size, device=device.kind) * 0.5
