@@ -11,7 +11,7 @@ from sdbench.localise.localisation import Demonstration, Localisation
 from sdbench.localise.ranking import BEYOND, JudgedCall, OperatorGroup
 from sdbench.report.terminal.lines import harmless, print_command, say
 from sdbench.report.terminal.tables import print_table
-from sdbench.words import counted, duration, shell
+from sdbench.words import duration, shell
 
 _MOST_NAMED = 3
 
@@ -38,6 +38,7 @@ def localisation_json(result: Localisation, top: int) -> dict[str, Any]:
         "limit": BEYOND,
         "beyond": len(result.beyond),
         "beyond_rounding": len(result.beyond_rounding),
+        "within_coarse": len(result.within_coarse),
         "ops": [_row(group) for group in result.groups[:top]],
         "where": result.where,
         "script": None if proof is None else str(proof.script),
@@ -128,19 +129,35 @@ def _rounding_words(result: Localisation, shown: list[OperatorGroup]) -> list[st
         f"{found['unknown']}."
     )
     lines = [total]
-    lines += [f"{group.worst.call.op}: {rounding_sentence(group.worst)}" for group in shown]
-    lines += [
-        f"Less than {BEYOND:g}× its floor, but not explained by rounding: {group.worst.call.op} in "
-        f"{group.worst.call.module or 'the pipeline'}. {rounding_sentence(group.worst)}"
-        for group in result.beyond_rounding[:_MOST_NAMED]
-    ]
+    lines += [f"{op}: {words}" for op, words in _worst_by_op(shown).items()]
+    for groups, what in (
+        (result.beyond_rounding, "but not explained by rounding"),
+        (result.within_coarse, "and explained by coarser arithmetic alone"),
+    ):
+        lines += [
+            f"Less than {BEYOND:g}× its floor, {what}: {op}. {words}"
+            for op, words in [*_worst_by_op(groups).items()][:_MOST_NAMED]
+        ]
     return lines
+
+
+def _worst_by_op(groups: list[OperatorGroup]) -> dict[str, str]:
+    """The sentence about the depth of the worst call of each operator, where it has a bound."""
+    worst: dict[str, JudgedCall] = {}
+    for group in groups:
+        if group.worst.of_bound is not None:
+            worst.setdefault(group.worst.call.op, group.worst)
+    return {op: rounding_sentence(entry) for op, entry in worst.items()}
 
 
 def _print_next(result: Localisation, out: Console) -> None:
     if result.proof is not None:
         out.print("Next: show the fault without sdbench, and attach the script to a bug report:")
         print_command(out, shell("python", result.proof.script), lead="  ")
+    elif result.beyond_rounding and result.dtype != "float32":
+        words = "Next: search in float32, where rounding is smaller and a fault shows more clearly:"
+        say(out, words)
+        print_command(out, "sdbench localise --dtype float32", lead="  ")
     elif not result.beyond:
         words = (
             "Next, if images are wrong nevertheless: search with the settings with which they "
@@ -214,10 +231,10 @@ def _verdict(result: Localisation) -> str:
         f"No operator exceeds {BEYOND:g}× its floor: {device} gives the same results as the CPU."
     )
     if result.beyond_rounding:
-        words = (
-            f"No operator exceeds {BEYOND:g}× its floor, but the errors of "
-            f"{counted(len(result.beyond_rounding), 'operator')} are not explained by rounding."
-        )
+        ops = ", ".join(dict.fromkeys(group.worst.call.op for group in result.beyond_rounding))
+        words = f"No operator exceeds {BEYOND:g}× its floor, but rounding does not explain {ops}."
+    elif result.within_coarse:
+        words = f"No operator exceeds {BEYOND:g}× its floor; {device} may use coarser arithmetic."
     if not result.complete and not result.beyond:
         words = f"No operator that was compared is beyond {BEYOND:g}× its floor."
     if result.beyond:
