@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sdbench.process.executor import Report
 from sdbench.records import DeviceKind, InstrumentLine
 from sdbench.selftest.judging import Question
-from sdbench.selftest.workers import Setup, readings, why_incomplete
+from sdbench.selftest.workers import readings, why_incomplete
 
-_KERNEL_S = 0.02
+KERNEL_S = 0.02
 # By how much the median of the timings may be above the least of them, and how far apart the two
 # sides must be to fail in spite of that: a launch is many times shorter than its kernel.
 _MOST_UNREST = 1.25
@@ -46,11 +47,10 @@ _TWICE = SecondSource(
 )
 
 
-def kernel_lines(setup: Setup) -> list[InstrumentLine]:
+def kernel_lines(device: DeviceKind, report: Report) -> list[InstrumentLine]:
     """The synchronised time against a blocking copy, and against the device's timer."""
-    report = setup.start("kernel", seconds=_KERNEL_S)
     found = readings(report).get("kernel", {})
-    return judged(setup.device, found, why_incomplete(report))
+    return judged(device, found, why_incomplete(report))
 
 
 def judged(

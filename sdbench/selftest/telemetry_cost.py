@@ -25,7 +25,7 @@ from sdbench.stats import RatioEstimate, decide_family, paired_ratio
 _PROCESSES = 8
 # After the first pass, which is left out, telemetry samples in every pass or pauses; ABBA, so that
 # drift cancels. Processes with odd numbers do it the other way round.
-_SAMPLED = (True, False, False, True) * 3
+_SAMPLED = (True, False, False, True) * 2
 # A pass lasts some periods of the sampler.
 _STEPS = 8
 _LIMIT_S = 60.0

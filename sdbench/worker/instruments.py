@@ -262,9 +262,16 @@ def _cuda_event_s(work: "Callable[[int], Any]", times: int) -> float:
     return float(begins.elapsed_time(ends)) / 1000
 
 
+def _memory_and_kernel(job: "Dict[str, Any]", channel: "Channel") -> None:
+    """Both in one process, since importing torch and opening the device take seconds."""
+    _memory(job, channel)
+    _kernel(job, channel)
+
+
 _PARTS: "Dict[str, Callable[[Dict[str, Any], Channel], None]]" = {
     "clocks": _clocks,
     "memory": _memory,
+    "memory-and-kernel": _memory_and_kernel,
     "burn": _burn,
     "die": _die,
     "kernel": _kernel,

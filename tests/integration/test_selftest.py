@@ -25,7 +25,7 @@ from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.records import InstrumentLine
 from sdbench.selftest.clocks import clock_lines
 from sdbench.selftest.deaths import DEATHS, death_lines
-from sdbench.selftest.memory_counters import memory_lines
+from sdbench.selftest.memory_counters import host_lines
 from sdbench.selftest.other_load import load_lines
 from sdbench.selftest.pictures import PASSES
 from sdbench.selftest.workers import Setup
@@ -145,17 +145,17 @@ sdbench_worker.job._tell_error = lambda channel, error, phase: None
 def test_memory_counters_agree_and_each_that_lies_is_named(setup: Setup, tmp_path: Path) -> None:
     probe = setup.probe
     assert isinstance(probe, LyingProbe)
-    assert failed(memory_lines(setup)) == set()
+    assert failed(host_lines(setup)) == set()
     probe.footprint = lambda size: size // 1024
-    lines = memory_lines(setup)
+    lines = host_lines(setup)
     assert not {"memory-host-footprint", "memory-host-footprint-source"} & passed(lines)
     probe.footprint = lambda size: size
     probe.available = lambda size: 8_000_000_000
     # Unknown, if other programs took or gave back memory meanwhile; wrong figures never pass.
-    assert "memory-host-free-source" not in passed(memory_lines(setup))
+    assert "memory-host-free-source" not in passed(host_lines(setup))
     probe.available = lambda size: size
     stuck = with_preload(setup, tmp_path, STUCK_PEAK)
-    assert failed(memory_lines(stuck)) == {"memory-host-peak"}
+    assert failed(host_lines(stuck)) == {"memory-host-peak"}
 
 
 @pytest.mark.parametrize("clock", ["perf_counter", "monotonic"])
