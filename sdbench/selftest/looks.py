@@ -1,5 +1,6 @@
 """All instruments in turn, within five minutes; each failure is looked at a second time."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def run_selftest(
             continue
         notice(instrument.what)
         started = time.monotonic()
-        found = instrument.look(setup)
+        found = instrument.look(dataclasses.replace(setup, deadline=began + limit_s))
         took_s = time.monotonic() - started
         if any(line.status == "fail" for line in found) and left_s > 2 * took_s:
             notice(f"{instrument.what}, a second time")

@@ -1,5 +1,6 @@
 """Starts the workers of the selftest and gives back what they read."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ class Setup:
     probe: MemoryProbe
     system: System
     limit_s: float = _LIMIT_S
+    deadline: float = math.inf
+    """When the selftest has to be over, on the monotonic clock."""
 
     @property
     def interpreter(self) -> str:

@@ -1,12 +1,15 @@
 """All instruments in turn: a second look at failures, and what is left out where time is short."""
 
+import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from factories import make_replicate, make_stack
+from factories import FakeClock, make_replicate, make_stack
 
 from sdbench.process.executor import FakeExecutor
 from sdbench.records import InstrumentLine
+from sdbench.selftest import telemetry_cost
 from sdbench.selftest.deaths import DEATHS, judged
 from sdbench.selftest.looks import INSTRUMENTS, Instrument, run_selftest
 from sdbench.selftest.workers import Setup
@@ -61,3 +64,22 @@ def test_a_worker_that_never_came_to_its_death_proves_nothing(death: Any) -> Non
     record = make_replicate(outcome="timeout", reason="not finished after 5 s")
     found = judged(death, record, ordered=False)
     assert found.status == "unknown" and "not finished after 5 s" in (found.reason or "")
+
+
+def test_processes_that_do_not_fit_into_the_time_are_not_started(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes 10 s of 25: the third would end too late."""
+    clock = FakeClock()
+    monkeypatch.setattr(telemetry_cost, "time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr(telemetry_cost, "_task", lambda *_: None)
+
+    def run(*_: Any) -> telemetry_cost.ProcessTimes:
+        clock.now += 10
+        return telemetry_cost.ProcessTimes(on_s=1.0, off_s=1.0, all_s=1.0)
+
+    monkeypatch.setattr(telemetry_cost, "_run", run)
+    short = dataclasses.replace(setup, deadline=clock.now + 25)
+    overhead, equal = telemetry_cost.cost_lines(short)
+    assert (overhead.status, equal.status) == ("unknown", "unknown")
+    assert equal.reason == "the machine was too busy: 2 of 8 processes in time"
