@@ -91,7 +91,7 @@ def _look(setup: Setup, config: Config, folder: Path) -> list[InstrumentLine]:
             "artifacts": str(folder.absolute()),
         },
         start="spawn",
-        timeout_s=_LIMIT_S,
+        timeout_s=setup.within(_LIMIT_S),
         telemetry=False,
     )
     report = setup.executor.run(task, lambda event, sample: None)

@@ -182,7 +182,7 @@ def _task(setup: Setup, config: Config, model: ModelInfo, folder: Path, number: 
         # A process that has imported the stack cannot fork for CUDA. A device called mps is, on
         # Linux, a stand-in that computes on the CPU.
         start="fork" if setup.system.name() == "Linux" and setup.device != "cuda" else "spawn",
-        timeout_s=_LIMIT_S,
+        timeout_s=setup.within(_LIMIT_S),
         unsampled_phases=frozenset(f"pass {index}" for index in paused),
     )
 

@@ -1,6 +1,7 @@
 """Starts the workers of the selftest and gives back what they read."""
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,10 @@ class Setup:
         """The interpreter of the workers."""
         return self.stack.interpreter
 
+    def within(self, limit_s: float) -> float:
+        """The limit of a worker in seconds, or what is left until the deadline if that is less."""
+        return max(1.0, min(limit_s, self.deadline - time.monotonic()))
+
     def start(
         self,
         part: str,
@@ -60,7 +65,7 @@ class Setup:
             environment=self.environment,
             job={"selftest": part, "device": self.device, **job},
             start="spawn",
-            timeout_s=limit_s or self.limit_s,
+            timeout_s=self.within(limit_s or self.limit_s),
             telemetry=False,
         )
 

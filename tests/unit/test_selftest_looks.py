@@ -1,6 +1,7 @@
 """All instruments in turn: a second look at failures, and what is left out where time is short."""
 
 import dataclasses
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -83,3 +84,12 @@ def test_processes_that_do_not_fit_into_the_time_are_not_started(
     overhead, equal = telemetry_cost.cost_lines(short)
     assert (overhead.status, equal.status) == ("unknown", "unknown")
     assert equal.reason == "the machine was too busy: 2 of 8 processes in time"
+
+
+def test_no_worker_has_more_time_than_is_left(setup: Setup) -> None:
+    assert setup.task("kernel").timeout_s == setup.limit_s, "without a deadline"
+    short = dataclasses.replace(setup, deadline=time.monotonic() + 20)
+    assert 10 < short.task("kernel").timeout_s <= 20
+    assert short.task("die", limit_s=5).timeout_s == 5
+    over = dataclasses.replace(setup, deadline=time.monotonic() - 20)
+    assert over.task("kernel").timeout_s == 1
