@@ -119,7 +119,9 @@ def escape_unknown_characters() -> None:
     # "surrogateescape" is Python's choice in the locale C; it raises as "strict" does.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in _REPLACED:
-            stream.reconfigure(errors=_ERRORS)
+            # A descriptor that was a file and now is a pipe has no position to be asked for.
+            with contextlib.suppress(OSError):
+                stream.reconfigure(errors=_ERRORS)
 
 
 def let_go() -> None:

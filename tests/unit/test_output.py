@@ -1,6 +1,7 @@
 """The console of every verb shows other people's text and does not obey it."""
 
 import io
+import os
 import re
 import sys
 from pathlib import Path
@@ -101,3 +102,18 @@ def test_characters_that_standard_output_does_not_have_are_escaped(
     sys.stdout.flush()
     words = "0.1–0.2 s → ☃" if encoding == "utf-8" else r"0.1-0.2 s -> \u2603"
     assert written.getvalue() == f"{words}\n".encode()
+
+
+def test_a_stream_whose_file_became_a_pipe_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, write = os.pipe()
+    with (tmp_path / "log").open("w", encoding="ascii") as stream:
+        os.dup2(write, stream.fileno())
+        monkeypatch.setattr("sys.stderr", stream)
+        escape_unknown_characters()
+        sys.stderr.write("said\n")
+        sys.stderr.flush()
+    assert os.read(read, 100) == b"said\n"
+    os.close(read)
+    os.close(write)

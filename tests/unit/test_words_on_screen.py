@@ -22,6 +22,7 @@ from sdbench.report.terminal.lines import print_command, say, say_plain
 from sdbench.report.terminal.tables import print_table
 from sdbench.report.view.build import build_run_report
 from sdbench.report.view.comparison_words import change_words
+from sdbench.runs import LoadedRun
 from sdbench.words import memory_words, shell, system_words
 
 SIZES = ({"resolution": "128x128"}, {"resolution": "512x512"}, {"resolution": "768x768"})
@@ -328,3 +329,14 @@ def test_an_output_that_knows_ascii_only_has_no_escapes_of_our_own_characters(
     sys.stdout.flush()
     text = out.getvalue().decode("ascii")
     assert path.name in text and "\\u" not in text and "\\x" not in text
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_only_ones_own_runs_are_offered_to_be_measured_again(
+    own: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [str(kept(tmp_path / name, measured(config=one_case(1)))) for name in "ab"]
+    monkeypatch.setattr(LoadedRun, "own", property(lambda self: own))
+    assert main(["compare", *paths, "--fail-on", "undecided"]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("next: sdbench ") and last.endswith("--rerun") == own
