@@ -4,11 +4,13 @@
     python tools/make_reference.py --all  # also the output of localise in README.md, with torch
 
 ``commands.md`` comes from click, ``records.md`` from the msgspec structs of the result files and of
-the JSON documents. An output in README.md is the code block below a comment
-``<!-- output: COMMAND -->``; its first line, the command as a reader would type it, stays.
+the JSON documents, and so do the schemas; ``predictions.md`` comes from ``prediction_page.py``. An
+output in README.md is the code block below a comment ``<!-- output: COMMAND -->``; its first line,
+the command as a reader would type it, stays.
 """
 
 import argparse
+import functools
 import inspect
 import os
 import re
@@ -16,14 +18,16 @@ import subprocess
 import sys
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import click
 import msgspec
+from prediction_page import predictions_page
 
 from sdbench.analysis.run_summary import RunSummary
+from sdbench.bundles.schema import SCHEMAS, schema_text
 from sdbench.cli import VERBS, cli
 from sdbench.comparison.history import History
 from sdbench.comparison.result import Comparison
@@ -86,7 +90,9 @@ def commands_page() -> str:
 
 
 def _command_parts(words: list[str], command: click.Command) -> Iterator[str]:
-    context = click.Context(command, info_name=" ".join(["sdbench", *words]))
+    # With the settings of the real one: click keeps the help option that it makes of them.
+    above = click.Context(cli, **cli.context_settings)
+    context = click.Context(command, parent=above, info_name=" ".join(["sdbench", *words]))
     pieces = " ".join(command.collect_usage_pieces(context))
     yield f"```text\n{context.info_name} {pieces}\n```"
     yield _help_text(command.help or "")
@@ -255,7 +261,12 @@ def _cut(line: str) -> str:
     return line if len(line) <= _WIDTH else f"{line[: _WIDTH - 1]}…"
 
 
-PAGES = {"commands.md": commands_page, "records.md": records_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "commands.md": commands_page,
+    "predictions.md": predictions_page,
+    "records.md": records_page,
+    **{f"schema/{name}.json": functools.partial(schema_text, name) for name in SCHEMAS},
+}
 
 
 def main() -> None:

@@ -124,7 +124,9 @@ def command(
     One pass runs on the CPU. Every operator in it is repeated on the device with the same operands
     in the same memory layout. Operators whose results differ by more than the CPU's own rounding
     explains are listed, the worst first. For the worst one a script is written that shows the fault
-    without sdbench. The exit code is 1 if there is such an operator. Also called `localize`.
+    without sdbench. For operators that add up, the report says whether the depth of their sums
+    explains the error. The exit code is 1 if an operator is wrong or beyond rounding. Also called
+    `localize`.
     """
     request = LocaliseRequest(
         *(model, lora, parts or "", revision or "", device, stack, resolution, dtype),
@@ -149,7 +151,7 @@ def command(
         print_json({**localisation_json(result, top), **_measured_by(stack)})
     else:
         render_localisation(result, console(), top)
-    if result.complete and not result.beyond:
+    if result.right:
         return 0
     if result.proof is not None:
         print_next("python", result.proof.script, result.device)

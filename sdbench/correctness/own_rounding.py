@@ -136,13 +136,25 @@ def amplified_by(
     ``in_place``: the latents differ where the image does. Tones have no place, so of them the
     latents have to differ as rounding makes them differ, and nothing may be plain to see.
     """
-    found, allowed = (latents.rel_l2, latents.expected_rel_l2) if latents else (None, None)
-    follows = found is not None and allowed and found >= OWN_LATENTS_SHARE * allowed
+    tones = faint_tones(differences, latents)
     return [
         entry
         for entry in differences
-        if (in_place and entry.kind in AMPLIFIED_KINDS)
-        or (follows and entry.kind in AMPLIFIED_TONES and entry.strength < entry.plain)
+        if entry in tones or (in_place and entry.kind in AMPLIFIED_KINDS)
+    ]
+
+
+def faint_tones(
+    differences: Sequence[PictureDifference], latents: StageDifference | None
+) -> list[PictureDifference]:
+    """The tones that are noticed, not plain, in an image whose latents differ by rounding."""
+    found, allowed = (latents.rel_l2, latents.expected_rel_l2) if latents else (None, None)
+    if found is None or not allowed or found < OWN_LATENTS_SHARE * allowed:
+        return []
+    return [
+        entry
+        for entry in differences
+        if entry.kind in AMPLIFIED_TONES and entry.strength < entry.plain
     ]
 
 

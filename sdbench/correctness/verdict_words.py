@@ -119,10 +119,10 @@ def what_words(wrong: list[ImageCompared]) -> str:
 
 def stage_words(wrong: list[ImageCompared]) -> str:
     """In which stage these images went wrong, if their latents show it; else empty."""
-    right = {entry.latents_are_right for entry in wrong}
-    if right == {True}:
+    if all(entry.decode_is_wrong for entry in wrong):
         return "the latents are right, so the fault is in the decode or after it"
-    return "the latents are already wrong" if right == {False} else ""
+    wrong_latents = all(entry.latents_are_right is False for entry in wrong)
+    return "the latents are already wrong" if wrong_latents else ""
 
 
 def _worst_place(images: list[ImageCompared], stages: list[StageDifference]) -> TracedStage:

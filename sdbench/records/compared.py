@@ -136,6 +136,14 @@ class ImageCompared(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             return None
         return self.latents.margin <= 1
 
+    @property
+    def decode_is_wrong(self) -> bool:
+        """Whether the latents are right and the image is further off than they explain."""
+        if not self.latents_are_right:
+            return False
+        off = self.picture.margin if self.picture is not None else None
+        return off is None or self.latents is None or off > (self.latents.margin or 0)
+
 
 class Compared(Recorded, frozen=True, kw_only=True, gc=False, tag="compared"):
     """The comparison of a replicate's images with the CPU's in float32; a later record replaces an

@@ -80,6 +80,10 @@ class LoadedRun:
     """Of the ``run.json`` that ``run`` was read from; None where it was not read from one."""
     left_out: int = 0
     """Records that are not of this run, and so in none of the lists."""
+    unreadable: int = 0
+    """Lines of the records file that are no records, and so in none of the lists."""
+    order: list[type[Record]] = field(default_factory=list)
+    """The type of each record, in the order of the file."""
     schema: int = SCHEMA_VERSION
     """The newest schema of ``run.json`` and the records."""
 
@@ -87,6 +91,12 @@ class LoadedRun:
     def own(self) -> bool:
         """Whether this installation made it: only then may it decide what is executed."""
         return is_own(self.run_sha256)
+
+    def records(self) -> Iterator[Record]:
+        """Every record of the run as it is in the lists, in the order of the file."""
+        lists = {kind: iter(records) for kind, records in _lists_of(self).items()}
+        for kind in self.order:
+            yield next(lists[kind])
 
     @property
     def files(self) -> Path:
@@ -150,13 +160,32 @@ def load_run(path: Path, *, as_recorded: bool = False) -> LoadedRun:
             sdbench writes.
     """
     run, data = read_run_file(path)
+    loaded = _checked(path, run, data)
+    with without_collecting():
+        loaded = _with_records(loaded, _record_lines(loaded))
+    return loaded if as_recorded else as_believed(loaded)
+
+
+def run_of_bytes(run_file: bytes, records_file: bytes, name: Path) -> LoadedRun:
+    """A run whose files are in memory, as recorded (:func:`as_believed` is the rest).
+
+    ``name`` is what messages call its folder.
+
+    Raises:
+        StoreError: as :func:`load_run`.
+    """
+    loaded = _checked(name, decode_run(run_file, name / RUN_FILE), run_file)
+    with without_collecting():
+        return _with_records(loaded, records_file.split(b"\n"))
+
+
+def _checked(path: Path, run: Run, data: bytes) -> LoadedRun:
+    """The run without its records."""
     found = check_run(run, str(path / RUN_FILE))
     loaded = LoadedRun(path, run, [], [], warnings=found, run_sha256=digest(data))
     if run.schema > SCHEMA_VERSION:
         loaded.warnings.append(_newer_words(f"{RUN_FILE} has", run.schema, run.sdbench))
-    with without_collecting():
-        loaded = _with_records(loaded)
-    return loaded if as_recorded else _without_voided(loaded)
+    return loaded
 
 
 def read_run_file(path: Path) -> tuple[Run, bytes]:
@@ -168,11 +197,21 @@ def read_run_file(path: Path) -> tuple[Run, bytes]:
     file = path / RUN_FILE
     try:
         data = read_inside(path, RUN_FILE, most_bytes=_MOST_RUN_BYTES)
-        return _RUN_DECODER.decode(data), data
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{shortened(str(path))}: no run there (no {RUN_FILE})") from None
     except OSError as error:
         raise StoreError(f"{file}: cannot be read: {error.strerror}") from error
+    return decode_run(data, file), data
+
+
+def decode_run(data: bytes, file: Path) -> Run:
+    """The content of a ``run.json``; messages call it ``file``.
+
+    Raises:
+        StoreError: it is none.
+    """
+    try:
+        return _RUN_DECODER.decode(data)
     except RecursionError:
         raise StoreError(f"{file}: {TOO_DEEP}") from None
     except (msgspec.MsgspecError, ValueError) as error:
@@ -181,14 +220,14 @@ def read_run_file(path: Path) -> tuple[Run, bytes]:
         ) from error
 
 
-def _with_records(loaded: LoadedRun) -> LoadedRun:
+def _with_records(loaded: LoadedRun, lines: Iterable[bytes | None]) -> LoadedRun:
     """The run with the lines of its records file; what is wrong with them is a warning."""
     own, sharing, lists = Belonging(loaded.run), Sharing(device_fault), _lists_of(loaded)
     unreadable: list[tuple[int, str]] = []
     foreign: list[int] = []
     newest = SCHEMA_VERSION
     number = 0
-    for number, line in enumerate(_record_lines(loaded), start=1):
+    for number, line in enumerate(lines, start=1):
         if line is not None and not line.strip():
             continue
         try:
@@ -209,6 +248,7 @@ def _with_records(loaded: LoadedRun) -> LoadedRun:
         if own.has(record):
             msgspec.structs.force_setattr(record, "run_id", msgspec.UNSET)  # the run has it
             lists[type(record)].append(record)
+            loaded.order.append(type(record))
         else:
             foreign.append(number)
     for number, why in unreadable[:_NAMED_LINES]:
@@ -220,10 +260,15 @@ def _with_records(loaded: LoadedRun) -> LoadedRun:
         loaded.warnings.append(_foreign_words(foreign))
     if newest > max(loaded.run.schema, SCHEMA_VERSION):
         loaded.warnings.append(_newer_words("records have", newest, loaded.run.sdbench))
-    return dataclasses.replace(loaded, left_out=len(foreign), schema=max(newest, loaded.run.schema))
+    return dataclasses.replace(
+        loaded,
+        left_out=len(foreign),
+        unreadable=len(unreadable),
+        schema=max(newest, loaded.run.schema),
+    )
 
 
-def _without_voided(loaded: LoadedRun) -> LoadedRun:
+def as_believed(loaded: LoadedRun) -> LoadedRun:
     """The run without figures that rest on a failed instrument, each of which is a warning."""
     voided = voided_by(loaded.run.selftest)
     if not voided:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from factories import make_pass, make_picture, make_replicate
@@ -23,6 +24,7 @@ from sdbench.correctness.measures import to_pixels
 from sdbench.correctness.parity import ParityResult, ReferenceSet, rounding_levels
 from sdbench.correctness.stage_differences import picture_stage
 from sdbench.correctness.thresholds import AMPLIFIED_SSIM
+from sdbench.correctness.verdict_words import stage_words
 from sdbench.records import Case, Compared, Dtype, Picture, Replicate
 from sdbench.report.view.correctness_words import correctness_lines
 
@@ -165,6 +167,20 @@ def test_a_small_margin_in_the_latents_does_not_hide_a_wrong_decode(tmp_path: Pa
     assert found.verdict == "broken"
     assert found.reason is not None and "fine noise lies over it" in found.reason
     assert "the latents are right, so the fault is in the decode" in found.reason
+
+
+def test_the_decode_is_not_blamed_for_an_image_no_further_off_than_its_latents(
+    tmp_path: Path,
+) -> None:
+    picture, latents = smooth_picture().copy(), nudged(latents_of()[-1], 3.9 * EXPECTED)
+    picture[:, 48:56, 48:56] += 0.1
+    found = compare(tmp_path, replicate_of([keep(tmp_path, picture, latents)]))
+    (image,) = found.images
+    assert image.latents is not None and image.picture is not None
+    nearer = msgspec.structs.replace(image.picture, margin=0.5)
+    for stage, blamed in ((image.picture, True), (nearer, False)):
+        words = stage_words([msgspec.structs.replace(image, picture=stage)])
+        assert ("the fault is in the decode" in words) == blamed
 
 
 def test_rounding_to_eight_bits_is_always_allowed(tmp_path: Path) -> None:
