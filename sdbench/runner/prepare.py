@@ -7,7 +7,7 @@ after the user has agreed.
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,7 +19,6 @@ from sdbench import __version__, machine
 from sdbench.errors import MachineError, UsageError
 from sdbench.files.access import make_folder
 from sdbench.knowledge.chips import chip_of_machine
-from sdbench.knowledge.coverage import beyond_tables
 from sdbench.knowledge.memory_limits import HIGH, check_watermarks, removes_memory_limit
 from sdbench.machine.facts import Identity, MachineFacts, or_none
 from sdbench.machine.recording import VARIABLE as RECORDING
@@ -37,11 +36,12 @@ from sdbench.process.environment import PRELOAD, preload_modules, worker_environ
 from sdbench.process.executor import Executor
 from sdbench.process.find_device import FoundDevice, accelerator_possible, find_device
 from sdbench.process.resolve_defaults import resolve_defaults
-from sdbench.process.room import VIRTUAL_MAC_FREE_BYTES, VIRTUAL_MAC_LIMIT_BYTES, room_now
+from sdbench.process.room import room_now
 from sdbench.records import DeviceKind, ModelInfo, Plan, Run, Session, StackInfo
 from sdbench.runner.flagging import flagged
 from sdbench.runner.from_image import check_input_image, image_to_image_of
 from sdbench.runner.loop import new_run_id
+from sdbench.runner.machine_remarks import machine_remarks
 from sdbench.runner.memory_fit import MemoryFit, fit_plan, with_command
 from sdbench.runner.predictions import expected_of, rates_of, why_not_predicted, with_times
 from sdbench.runner.request import CPU_DEFAULT_CONFIG, DEFAULT_CONFIG, Request, configure
@@ -204,7 +204,7 @@ def prepare(request: Request, executor: Executor) -> Prepared:
         resolved=resolved.sources,
         likely_s=likely_s,
         remarks=(
-            *dict.fromkeys(_machine_remarks(device, identity, stacks)),
+            *dict.fromkeys(machine_remarks(device, identity, stacks)),
             *_family_remarks(traits, resolved.sources),
             *prompt_remarks(config, model.name, model.tokenizer_folder),
             *([] if not_predicted is None else [not_predicted]),
@@ -220,30 +220,6 @@ def _find_model(request: Request, config: Config) -> ModelSource:
         parts=config.parts,
         revision=config.revision,
     )
-
-
-def _machine_remarks(
-    device: FoundDevice,
-    identity: Mapping[str, Any],
-    stacks: Mapping[str, StackInfo],
-) -> Iterator[str]:
-    """On mps: that the Mac is a virtual one, and what is assumed beyond sdbench's tables."""
-    if device.kind != "mps":
-        return
-    if identity["virtual"] is True or device.facts.get("virtualised"):
-        yield (
-            "this is a virtual Mac: a run shows whether it works and whether images are right; "
-            "its times mean nothing for a real Mac and get no verdict. Its GPU can use about "
-            f"{VIRTUAL_MAC_LIMIT_BYTES / 1e9:g} GB, and less than "
-            f"{VIRTUAL_MAC_FREE_BYTES / 1e9:g} GB for one array"
-        )
-    macos = device.facts.get("macos")
-    if macos is None and identity["system"] == "Darwin":
-        macos = identity["release"]
-    for stack in stacks.values():
-        yield from beyond_tables(
-            chip=identity["chip"], macos=macos, torch=stack.packages.get("torch")
-        )
 
 
 def _family_remarks(traits: Traits, sources: Mapping[str, str]) -> tuple[str, ...]:
