@@ -4,8 +4,9 @@
     python tools/make_reference.py --all  # also the output of localise in README.md, with torch
 
 ``commands.md`` comes from click, ``records.md`` from the msgspec structs of the result files and of
-the JSON documents, and so do the schemas. An output in README.md is the code block below a comment
-``<!-- output: COMMAND -->``; its first line, the command as a reader would type it, stays.
+the JSON documents, and so do the schemas; ``predictions.md`` comes from ``prediction_page.py``. An
+output in README.md is the code block below a comment ``<!-- output: COMMAND -->``; its first line,
+the command as a reader would type it, stays.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from typing import Annotated, Any, Literal
 
 import click
 import msgspec
+from prediction_page import predictions_page
 
 from sdbench.analysis.run_summary import RunSummary
 from sdbench.bundles.schema import SCHEMAS, schema_text
@@ -259,6 +261,7 @@ def _cut(line: str) -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands_page,
+    "predictions.md": predictions_page,
     "records.md": records_page,
     **{f"schema/{name}.json": functools.partial(schema_text, name) for name in SCHEMAS},
 }

@@ -11,6 +11,7 @@ from sdbench.analysis.efficiency import CaseEfficiency, case_efficiency
 from sdbench.analysis.iterations import iterations_per_second, steps_of
 from sdbench.analysis.no_effect import settings_without_effect
 from sdbench.analysis.predicted_peak import predicted_peak
+from sdbench.analysis.predicted_time import ScoredTime, score_time
 from sdbench.analysis.provenance import provenance
 from sdbench.analysis.telemetry import (
     WAIT_WORDS,
@@ -128,6 +129,8 @@ class CaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     """Predicted over measured, minus 1."""
     prediction_reason: str | None = None
     """Why that is not known."""
+    scored_time: ScoredTime | None = None
+    """The predicted time of an image compared with the measured one, on real Macs only."""
     no_effect: dict[str, str] = {}
     """Settings that did nothing in this pipeline, and why; as far as it is on record."""
     steps: int | None = None
@@ -348,6 +351,9 @@ def _summarise_row(
         peak_bytes=predicted.measured_bytes,
         prediction_error=predicted.error,
         prediction_reason=predicted.reason,
+        scored_time=score_time(
+            planned.time, loaded.run, latency.median, virtual=any(map(is_virtual, replicates))
+        ),
         no_effect=settings_without_effect(ordered),
         steps=steps_of(loaded.run, case),
     )
@@ -455,37 +461,6 @@ def _content(pictures: list[Picture]) -> tuple[Content | None, str | None]:
     if not pictures:
         return None, "no image was made"
     return None, reasons[0] or "only the images of builtin/shapes can be read"
-
-
-class TimeShares(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a sitting's wall time went, in seconds; ``rest_s`` is sdbench's and the system's."""
-
-    wall_s: float
-    passes_s: float
-    load_s: float
-    import_s: float
-    waited_s: float = 0.0
-    comparing_s: float = 0.0
-
-    @property
-    def rest_s(self) -> float:
-        """Starting processes, saving images, writing records; with fork also one import."""
-        reported = self.passes_s + self.load_s + self.import_s + self.waited_s + self.comparing_s
-        return max(0.0, self.wall_s - reported)
-
-
-def time_shares(
-    replicates: Sequence[Replicate], wall_s: float, comparing_s: float = 0.0
-) -> TimeShares:
-    """Split a sitting's wall time by what its workers reported."""
-    return TimeShares(
-        wall_s=wall_s,
-        passes_s=sum(entry.duration_s for replicate in replicates for entry in replicate.passes),
-        load_s=sum(replicate.load_s or 0.0 for replicate in replicates),
-        import_s=sum(replicate.import_s or 0.0 for replicate in replicates),
-        waited_s=sum(replicate.gate.waited_s for replicate in replicates),
-        comparing_s=comparing_s,
-    )
 
 
 def as_json(summary: RunSummary) -> dict[str, Any]:

@@ -46,6 +46,7 @@ from sdbench.report.terminal.model_progress import prepare_model
 from sdbench.report.terminal.plan_page import introduce, show_plan
 from sdbench.report.terminal.session_end import offer_docs
 from sdbench.runner.memory_fit import fit_document
+from sdbench.runner.predictions import basis_words
 from sdbench.runner.prepare import Prepared, make_run, prepare, require_room
 from sdbench.runner.request import Request
 from sdbench.runner.session import SessionResult, run_session
@@ -237,6 +238,8 @@ def _show_plan(prepared: Prepared, json_wanted: bool) -> None:
                 "estimate": {
                     "duration_s": prepared.estimate.duration_s,
                     "at_most_s": prepared.at_most.duration_s,
+                    "likely_s": prepared.likely_s,
+                    "basis": None if prepared.likely_s is None else basis_words(),
                     "peak_memory_bytes": prepared.at_most.peak_memory_bytes or None,
                     "disk_bytes": prepared.at_most.disk_bytes,
                     "download_bytes": getattr(prepared.model.download, "size_bytes", 0),

@@ -24,6 +24,9 @@ from sdbench.records import (
     StartMethod,
 )
 
+Rates = Mapping[Dtype, float]
+"""Operations per second that a device is predicted to reach, by data type."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -60,7 +63,8 @@ _SMALL_PARAMETERS = 20_000_000
 _CPU_FLOPS_PER_CORE = 40e9
 _MPS_FLOPS = 8 * 0.07e12
 _CUDA_FLOPS = 30e12
-_CALL_FLOOR_S = {"cpu": 0.03, "mps": 0.06, "cuda": 0.03}
+CALL_FLOOR_S = {"cpu": 0.03, "mps": 0.06, "cuda": 0.03}
+"""Least seconds of one call of the denoiser."""
 _FLOAT32_SLOWDOWN = {"cpu": 1.0, "mps": 1.4, "cuda": 3.0}
 _HALF_ON_CPU_SLOWDOWN = 40  # seen on torch 2.13
 
@@ -89,12 +93,17 @@ class Estimate:
 
 
 def estimate_run(
-    config: Config, plan: Plan, model: ModelInfo, device: DeviceKind, cores: int
+    config: Config,
+    plan: Plan,
+    model: ModelInfo,
+    device: DeviceKind,
+    cores: int,
+    rates: Rates | None = None,
 ) -> Estimate:
     """The plan's cost before anything has run; memory is what the plan says of its cases."""
     cases = {planned.case_id: planned.case for planned in plan.cases}
     duration_s = sum(
-        estimate_slot(config, cases[slot.case_id], model, device, cores, plan.start)
+        estimate_slot(config, cases[slot.case_id], model, device, cores, plan.start, rates)
         for slot in plan.slots
     )
     if plan.start == "fork":
@@ -122,9 +131,10 @@ def estimate_slot(
     device: DeviceKind,
     cores: int,
     start: StartMethod,
+    rates: Rates | None = None,
 ) -> float:
     """Seconds of one process, from start to last line."""
-    start_s, step_s, decode_s, pass_s = _times(config, case, model, device, cores, start)
+    start_s, step_s, decode_s, pass_s = _times(config, case, model, device, cores, start, rates)
     prime_s = step_s + decode_s if case.warmup else 0.0
     profile_s = steps_made(config, case) * step_s + decode_s
     passes_s = _passes_of(config, pass_s, start_s) * pass_s
@@ -138,9 +148,10 @@ def estimate_passes(
     device: DeviceKind,
     cores: int,
     start: StartMethod,
+    rates: Rates | None = None,
 ) -> int:
     """Measured passes of one process; of ``auto`` at most so many, with time enough for three."""
-    start_s, _, _, pass_s = _times(config, case, model, device, cores, start)
+    start_s, _, _, pass_s = _times(config, case, model, device, cores, start, rates)
     return _passes_of(config, pass_s, start_s)
 
 
@@ -151,10 +162,11 @@ def _times(
     device: DeviceKind,
     cores: int,
     start: StartMethod,
+    rates: Rates | None = None,
 ) -> tuple[float, float, float, float]:
     """Seconds of a process until its pipeline is loaded, of a step, a decode and a pass."""
     batch, calls = (config.images, 1) if case.batching == "batch" else (1, config.images)
-    step_s, decode_s = _call_times(config, _cost(model), case, batch, device, cores)
+    step_s, decode_s = _call_times(config, _cost(model), case, batch, device, cores, rates)
     start_s = _FORK_S if start == "fork" else _IMPORT_S
     start_s += model.bytes_on_disk / _LOAD_BYTES_PER_S
     return start_s, step_s, decode_s, calls * (steps_made(config, case) * step_s + decode_s)
@@ -270,26 +282,54 @@ def _denoiser_parameters(components: Mapping[str, ComponentInfo]) -> tuple[str, 
     return name, count
 
 
-def _call_times(
-    config: Config, cost: Cost, case: Case, batch: int, device: DeviceKind, cores: int
-) -> tuple[float, float]:
-    """Seconds of one denoising step and of one decode, for a batch of images.
+@dataclass(frozen=True)
+class ImageWork:
+    """Floating-point operations of one call of the denoiser, and of what codes the images."""
 
-    The encoding of an input image is taken for another decode.
-    """
+    step_flops: float
+    coding_flops: float
+
+    def image_flops(self, steps: int) -> float:
+        """Of the whole call of a pipeline with so many steps; text encoders are left out."""
+        return steps * self.step_flops + self.coding_flops
+
+
+def work_flops(config: Config, case: Case, model: ModelInfo, batch: int = 1) -> ImageWork:
+    """What a model computes for a batch of images, from its shapes or its size."""
+    return _work(config, _cost(model), case, batch)
+
+
+def _work(config: Config, cost: Cost, case: Case, batch: int) -> ImageWork:
+    """The encoding of an input image is taken for another decode."""
     latent_pixels = case.width * case.height / 64
     samples = batch * (2 if work_of(config, case).guidance_scale > 1 else 1)
     codings = 1 if config.mode == "text-to-image" else 2
-    unet = samples * (cost.unet_linear * latent_pixels + cost.unet_square * latent_pixels**2)
-    rates = {"cpu": _CPU_FLOPS_PER_CORE * cores, "mps": _MPS_FLOPS, "cuda": _CUDA_FLOPS}
+    each = cost.unet_linear * latent_pixels + cost.unet_square * latent_pixels**2
+    return ImageWork(samples * each, codings * batch * cost.decode * latent_pixels)
+
+
+def _call_times(
+    config: Config,
+    cost: Cost,
+    case: Case,
+    batch: int,
+    device: DeviceKind,
+    cores: int,
+    rates: Rates | None = None,
+) -> tuple[float, float]:
+    """Seconds of one denoising step and of one decode, for a batch of images."""
+    work = _work(config, cost, case, batch)
+    rate = (rates or {}).get(case.dtype) or _usual_rate(case, device, cores)
+    return max(CALL_FLOOR_S[device], work.step_flops / rate), work.coding_flops / rate
+
+
+def _usual_rate(case: Case, device: DeviceKind, cores: int) -> float:
+    """Operations per second of a device of which nothing more is known."""
+    usual = {"cpu": _CPU_FLOPS_PER_CORE * cores, "mps": _MPS_FLOPS, "cuda": _CUDA_FLOPS}
     slowdown = _FLOAT32_SLOWDOWN[device] if case.dtype == "float32" else 1.0
     if device == "cpu" and case.dtype != "float32":
         slowdown = _HALF_ON_CPU_SLOWDOWN
-    rate = rates[device] / slowdown
-    return (
-        max(_CALL_FLOOR_S[device], unet / rate),
-        codings * batch * cost.decode * latent_pixels / rate,
-    )
+    return usual[device] / slowdown
 
 
 @dataclass
@@ -298,6 +338,8 @@ class Pace:
 
     estimates: dict[str, float]
     """Seconds of one process by case id, as estimated before the run."""
+    cautious: Mapping[str, float] = field(default_factory=dict)
+    """The same where no prediction is relied on; where it is longer, time limits follow it."""
     _own_s: dict[str, tuple[int, float]] = field(default_factory=dict)
     """A case's processes, and their seconds together without their imports."""
     _imports_s: list[float] = field(default_factory=list)
@@ -339,8 +381,9 @@ class Pace:
         return self.estimates[case_id] * factor
 
     def cautious_slot_s(self, case_id: str) -> float:
-        """As :meth:`slot_s`, but never below the estimate: what a time limit is reckoned from."""
-        return max(self.estimates[case_id], self.slot_s(case_id))
+        """As :meth:`slot_s`, but never below an estimate: what a time limit is reckoned from."""
+        estimate_s = self.estimates[case_id]
+        return max(estimate_s, self.cautious.get(case_id, estimate_s), self.slot_s(case_id))
 
     def remaining_s(self, slots: Iterable[Slot]) -> float:
         """Seconds for these slots."""

@@ -15,7 +15,7 @@ Fit = Literal["fits", "tight", "unknown", "swaps", "fails"]
 """In order of severity. ``tight``: less than the prediction's error is left."""
 _SEVERITY: tuple[Fit, ...] = ("fits", "tight", "unknown", "swaps", "fails")
 # How far a prediction may be too low; nothing was measured on mps.
-_MARGIN: dict[DeviceKind, float] = {"cpu": 0.15, "cuda": 0.15, "mps": 0.3}
+MARGIN: dict[DeviceKind, float] = {"cpu": 0.15, "cuda": 0.15, "mps": 0.3}
 _SMALLER = ("768x768", "512x512", "256x256")
 
 Change = dict[str, Any]
@@ -107,7 +107,7 @@ def _device_fit(needed: float, room: Room) -> Fit:
 
 
 def _within(needed: float, free: float, device: DeviceKind) -> Fit:
-    return "tight" if needed * (1 + _MARGIN[device]) > free else "fits"
+    return "tight" if needed * (1 + MARGIN[device]) > free else "fits"
 
 
 # --- what would make it fit ---------------------------------------------------------------------

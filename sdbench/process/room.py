@@ -10,7 +10,7 @@ from sdbench.records import DeviceKind
 
 # What Metal recommends at most is known in a process with torch only. Macs of 8 to 32 GB report two
 # thirds of their memory, larger ones three quarters.
-_RECOMMENDED_SHARE = 2 / 3
+RECOMMENDED_SHARE = 2 / 3
 
 
 def room_now(
@@ -50,7 +50,7 @@ def room_without_torch(facts: MachineFacts, environment: Mapping[str, str]) -> R
     if identity.system == "Darwin" and or_none(identity.architecture) == "arm64":
         total = or_none(identity.memory_bytes)
         limit = or_none(facts.memory.gpu_limit_bytes)
-        recommended = limit or (None if total is None else int(_RECOMMENDED_SHARE * total))
+        recommended = limit or (None if total is None else int(RECOMMENDED_SHARE * total))
         return room_now(facts, "mps", recommended, environment)
     on_gpu = identity.system != "Darwin" and or_none(facts.gpu.memory_total_bytes) is not None
     return room_now(facts, "cuda" if on_gpu else "cpu", None, environment)

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from sdbench.records.case import Arm, Case
-from sdbench.records.numbers import Block, Bytes, Count
+from sdbench.records.numbers import Block, Bytes, Count, PassSeconds
 
 StartMethod = Literal["spawn", "fork"]
 
@@ -54,11 +54,24 @@ class PredictedMemory(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return max(stage.process_bytes for stage in self.stages)
 
 
+class PredictedTime(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Seconds of an image in a steady pass on a Mac, predicted before the run.
+
+    The interval is made for nine of ten machines. ``basis`` says what it rests on: published
+    figures and public reports, no measurement of sdbench.
+    """
+
+    image_s: PassSeconds
+    low_s: PassSeconds
+    high_s: PassSeconds
+    basis: str
+
+
 class PlannedCase(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A case of a plan; ``skip_reason`` says why it cannot run, ``merged`` what it stands for.
 
     ``flags`` are known issues and predicted overflows it meets on this environment, one sentence
-    each. ``memory`` is None in plans of an older sdbench.
+    each. ``memory`` is None in plans of an older sdbench, ``time`` where none was predicted.
     """
 
     case: Case
@@ -66,6 +79,7 @@ class PlannedCase(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     merged: list[str] = []
     flags: list[str] = []
     memory: PredictedMemory | None = None
+    time: PredictedTime | None = None
 
     @property
     def case_id(self) -> str:

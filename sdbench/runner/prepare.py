@@ -26,7 +26,7 @@ from sdbench.models.resolve import ModelSource, find_model
 from sdbench.models.tokenizer import Tokenizer, read_tokenizer
 from sdbench.models.traits import Traits, traits_of
 from sdbench.plan.config import Config
-from sdbench.plan.cost import Estimate, Pace, estimate_passes, estimate_run, estimate_slot
+from sdbench.plan.cost import Estimate, Pace, Rates, estimate_passes, estimate_run, estimate_slot
 from sdbench.plan.for_model import check_fit, family_dtype
 from sdbench.plan.order import axis_to_decide, make_plan, with_blocks
 from sdbench.plan.predicted_memory import target_of, with_memory
@@ -41,6 +41,7 @@ from sdbench.runner.flagging import flagged
 from sdbench.runner.from_image import check_input_image, image_to_image_of
 from sdbench.runner.loop import new_run_id
 from sdbench.runner.memory_fit import MemoryFit, fit_plan, with_command
+from sdbench.runner.predictions import expected_of, rates_of, why_not_predicted, with_times
 from sdbench.runner.request import CPU_DEFAULT_CONFIG, DEFAULT_CONFIG, Request, configure
 from sdbench.runs import not_writable
 from sdbench.stacks import resolve_stack
@@ -73,6 +74,8 @@ class Prepared:
     """Of each setting that was left to the model, what it was taken from."""
     remarks: tuple[str, ...] = ()
     """What the user should know before it starts."""
+    likely_s: tuple[float, float] | None = None
+    """The interval of ``estimate`` where it is predicted from published figures of a Mac's chip."""
 
     @property
     def cores(self) -> int:
@@ -84,8 +87,9 @@ class Prepared:
         """Measured passes of a process, as estimated; of the case that makes fewest."""
         plan, model, kind = self.plan, self.model.outline(), self.device.kind
         cases = [plan.planned(case_id).case for case_id in {slot.case_id for slot in plan.slots}]
+        rates = expected_of(rates_of(self.machine, model, kind))
         counts = (
-            estimate_passes(self.config, case, model, kind, self.cores, plan.start)
+            estimate_passes(self.config, case, model, kind, self.cores, plan.start, rates)
             for case in cases
         )
         return min(counts, default=self.config.fewest_passes)
@@ -157,6 +161,7 @@ def prepare(request: Request, executor: Executor) -> Prepared:
     target = target_of(model.outline(), device.kind)
     plan = flagged(plan, config, device, stacks, model, identity["chip"])
     plan = with_memory(plan, config, target)
+    plan = with_times(plan, config, model.outline(), identity, device.kind)
     room = room_now(
         *(facts, device.kind, device.memory_bytes, worker_environment(first.env)),
         held_bytes=max(arm.hold_bytes for arm in plan.arms),
@@ -167,9 +172,19 @@ def prepare(request: Request, executor: Executor) -> Prepared:
         settings = msgspec.structs.replace(config.until_decided, by=axis_to_decide(config, plan))
         config = msgspec.structs.replace(config, until_decided=settings)
         longest = with_blocks(plan, settings.max_processes, config.seed)
+    found = rates_of(identity, model.outline(), device.kind)
     estimate, at_most = (
-        estimate_run(config, one, model.outline(), device.kind, cores) for one in (plan, longest)
+        estimate_run(config, one, model.outline(), device.kind, cores, expected_of(found))
+        for one in (plan, longest)
     )
+    likely_s = None
+    if found is not None and any(one.time is not None for one in plan.cases):
+        fast, slow = (
+            estimate_run(config, plan, model.outline(), device.kind, cores, rates).duration_s
+            for rates in (found.highest, found.lowest)
+        )
+        likely_s = fast, slow
+    not_predicted = why_not_predicted(plan, identity, model.outline(), device.kind)
     return Prepared(
         request=request,
         config=config,
@@ -184,9 +199,11 @@ def prepare(request: Request, executor: Executor) -> Prepared:
         machine=identity,
         traits=traits,
         resolved=resolved.sources,
+        likely_s=likely_s,
         remarks=(
             *_family_remarks(traits, resolved.sources),
             *prompt_remarks(config, model.name, model.tokenizer_folder),
+            *([] if not_predicted is None else [not_predicted]),
         ),
     )
 
@@ -406,14 +423,22 @@ def _revision_of(run: Run) -> str:
     return run.model.revision if on_hub and run.model.revision is not None else asked
 
 
-def make_pace(config: Config, plan: Plan, model: ModelInfo, device: DeviceKind, cores: int) -> Pace:
-    """The estimates of a plan's cases."""
-    return Pace(
-        {
-            planned.case_id: estimate_slot(config, planned.case, model, device, cores, plan.start)
-            for planned in plan.cases
-        }
-    )
+def make_pace(
+    config: Config, plan: Plan, model: ModelInfo, device: DeviceKind, machine: Mapping[str, Any]
+) -> Pace:
+    """The estimates of a plan's cases on a machine of that record.
+
+    What is predicted from published figures is shown; time limits do not rely on it.
+    """
+    found, cores = rates_of(machine, model, device), cores_of(machine)
+
+    def estimates(rates: Rates | None) -> dict[str, float]:
+        common = (model, device, cores, plan.start, rates)
+        return {one.case_id: estimate_slot(config, one.case, *common) for one in plan.cases}
+
+    if found is None:
+        return Pace(estimates(None))
+    return Pace(estimates(found.expected), estimates(None))
 
 
 def _find_device(config: Config, stacks: dict[str, StackInfo], executor: Executor) -> FoundDevice:

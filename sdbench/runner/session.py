@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from sdbench import machine
-from sdbench.analysis.run_summary import RunSummary, TimeShares, summary_of, time_shares
+from sdbench.analysis.run_summary import RunSummary, summary_of
+from sdbench.analysis.time_shares import TimeShares, time_shares
 from sdbench.correctness.thresholds import OWN_ROUNDING_TIMES
 from sdbench.plan.config import Config
 from sdbench.plan.cost import Pace
@@ -76,7 +77,7 @@ def run_session(
         folder.append(victim)
     before = dataclasses.replace(before, run=run, attempts=[*before.attempts, *victims])
     slots = remaining_slots(before, retry=retry)
-    pace = make_pace(config, run.plan, run.model, run.device, cores_of(run.machine))
+    pace = make_pace(config, run.plan, run.model, run.device, run.machine)
     for replicate in before.replicates:
         pace.note(replicate)
     probe = machine.open_memory_probe()

@@ -2,7 +2,7 @@
 
 from sdbench.stats.bootstrap import bootstrap_interval
 from sdbench.stats.drift import drift_between, with_drift
-from sdbench.stats.interval import MIN_PROCESSES, log_t_interval
+from sdbench.stats.interval import MIN_PROCESSES, log_t_interval, log_t_prediction
 from sdbench.stats.outliers import tukey_outliers
 from sdbench.stats.percentiles import percentile
 from sdbench.stats.ratio import (
@@ -46,6 +46,7 @@ __all__ = [
     "judge_steadiness",
     "judge_sustained",
     "log_t_interval",
+    "log_t_prediction",
     "look_at",
     "more_processes",
     "paired_ratio",

@@ -29,6 +29,26 @@ def log_t_interval(times: Sequence[float], confidence: float = 0.95) -> tuple[fl
     return bounds_of_logs(center - half, center + half)
 
 
+def log_t_prediction(
+    values: Sequence[float], confidence: float = 0.9
+) -> tuple[float, float, float] | None:
+    """The geometric mean of positive values, and where one further value is expected; None below
+    three values.
+
+    A t prediction interval on the logarithms: wider than that of the mean by the spread of single
+    values. Source: Hahn and Meeker, Statistical Intervals, 1991, chapter 4.
+    """
+    if len(values) < MIN_PROCESSES:
+        return None
+    from scipy.special import stdtrit
+
+    logs = [math.log(value) for value in values]
+    center, count = statistics.fmean(logs), len(logs)
+    half = float(stdtrit(count - 1, (1 + confidence) / 2))
+    half *= statistics.stdev(logs) * math.sqrt(1 + 1 / count)
+    return math.exp(center), *bounds_of_logs(center - half, center + half)
+
+
 def bounds_of_logs(low: float, high: float) -> tuple[float, float]:
     """Bounds of an interval converted back from logarithms; finite but very large if nothing is
     known."""

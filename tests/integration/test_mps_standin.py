@@ -20,6 +20,7 @@ from sdbench.records import Replicate
 from sdbench.runs import load_run
 
 STANDIN = Path(__file__).parent.parent / "standin"
+MACHINES = Path(__file__).parent.parent / "data/machines"
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("g++") or shutil.which("c++"))
@@ -111,6 +112,35 @@ def test_auto_finds_the_device(sdbench: Sdbench) -> None:
         **_standin(),
     )
     assert code == 0 and document["device"] == "mps" and document["simulated"] is True
+
+
+def test_the_announced_time_is_predicted_for_a_chip_with_published_figures(
+    sdbench: Sdbench, tmp_path: Path
+) -> None:
+    """On a recorded M4 and on a chip that nobody knows; workers are asked for the device alone."""
+    known = MACHINES / "m4-macos15"
+    unknown = tmp_path / "unknown-chip"
+    shutil.copytree(known, unknown)
+    for path in unknown.iterdir():
+        path.write_text(path.read_text().replace("Apple M4", "Apple M9"))
+    asked = ("run", "default", "--device", "mps", "--dry-run")
+    code, document = sdbench.json(*asked, **_standin(SDBENCH_MACHINE_RECORDING=str(known)))
+    assert code == 0 and document["machine"]["chip"] == "Apple M4"
+    times = {planned["case"]["dtype"]: planned["time"] for planned in document["plan"]["cases"]}
+    assert times["float16"]["low_s"] < times["float16"]["image_s"] < times["float16"]["high_s"]
+    assert "Apple M4, 10 GPU cores" in times["float16"]["basis"]
+    low_s, high_s = document["estimate"]["likely_s"]
+    assert low_s <= document["estimate"]["duration_s"] <= high_s
+    assert "no Mac has run sdbench yet" in document["estimate"]["basis"]
+
+    shown = sdbench(*asked, **_standin(SDBENCH_MACHINE_RECORDING=str(known)))
+    words = " ".join(shown.stdout.split())
+    assert "the time is predicted from published figures of the chip and public reports" in words
+    assert "no Mac has run sdbench yet" in words and "SIMULATED" in words
+    shown = sdbench(*asked, **_standin(SDBENCH_MACHINE_RECORDING=str(unknown)))
+    words = " ".join(shown.stdout.split())
+    assert "no times are predicted for Apple M9: sdbench has no published figures of it" in words
+    assert "the time is predicted" not in words
 
 
 def test_each_fault_is_survived_and_seen(sdbench: Sdbench) -> None:

@@ -13,6 +13,7 @@ from sdbench.plan.config import UntilDecided
 from sdbench.records import Plan
 from sdbench.report.terminal.lines import render_lines
 from sdbench.report.terminal.memory_page import fit_sentence, show_bars
+from sdbench.runner.predictions import basis_words
 from sdbench.runner.prepare import Prepared
 from sdbench.runner.start_warnings import slowdown_of, warnings_of
 from sdbench.stats import LOOKS, MIN_PROCESSES
@@ -149,7 +150,20 @@ def _cost_words(prepared: Prepared) -> str:
     if factor > 1:
         words += f" under the load of this moment ({duration(least.duration_s)} without it)"
     words += f", never more than {limit:g} min" if limit else ""
-    return f"{words}; {size(most.disk_bytes)} of disk (rough estimates)"
+    words += f"; {size(most.disk_bytes)} of disk (rough estimates)"
+    return words if prepared.likely_s is None else f"{words}; {_prediction_words(prepared)}"
+
+
+def _prediction_words(prepared: Prepared) -> str:
+    """What the announced time rests on where no run of a Mac has been measured, and its interval.
+
+    The interval is of the time without other load, like the prediction.
+    """
+    low, high = prepared.likely_s or (0.0, 0.0)
+    words = f"the time is {basis_words()}"
+    if duration(low) == duration(high):
+        return words
+    return f"{words}; {duration(low)} to {duration(high)} is likely"
 
 
 def show_plan(prepared: Prepared, out: Console) -> None:

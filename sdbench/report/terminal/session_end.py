@@ -7,7 +7,8 @@ import msgspec
 from rich.console import Console
 
 from sdbench.analysis.cut_prompts import cut_sentences, measured_prompts
-from sdbench.analysis.run_summary import RunSummary, TimeShares
+from sdbench.analysis.run_summary import RunSummary
+from sdbench.analysis.time_shares import TimeShares
 from sdbench.diagnosis.diagnose import above
 from sdbench.diagnosis.result import Diagnosis
 from sdbench.plan.cost import estimate_run
@@ -16,7 +17,9 @@ from sdbench.records import Run
 from sdbench.report.terminal.tables import render_summary
 from sdbench.report.view import diagnosed
 from sdbench.report.view.telemetry_words import prediction_lines
+from sdbench.report.view.time_words import scored_lines
 from sdbench.report.view.use_words import use_lines
+from sdbench.runner.predictions import expected_of, rates_of
 from sdbench.runner.prepare import Prepared
 from sdbench.runner.request import DEFAULT_CONFIG
 from sdbench.runner.session import SessionResult
@@ -41,6 +44,8 @@ def show_table(sat: SessionResult, run: Run, out: Console) -> None:
         )
     for line in prediction_lines(sat.summary):
         out.print(f"! {line}", markup=False, soft_wrap=True)
+    for line in scored_lines(sat.summary.cases):
+        out.print(line, markup=False, soft_wrap=True)
     for line in _picture_words(Path(sat.summary.path), run):
         out.print(line, markup=False, soft_wrap=True)
     for line in _cut_words(Path(sat.summary.path), run):
@@ -141,7 +146,8 @@ def offer_docs(prepared: Prepared, sat: SessionResult, out: Console) -> None:
     config = resolve_for(load_config(_DOCS_CONFIG), prepared.traits).config
     plan = make_plan(config, prepared.device.kind)
     model, kind = prepared.model.outline(), prepared.device.kind
-    guess = estimate_run(config, plan, model, kind, prepared.cores).duration_s
+    rates = expected_of(rates_of(prepared.machine, model, kind))
+    guess = estimate_run(config, plan, model, kind, prepared.cores, rates).duration_s
     # Corrected by how far the estimate of this run was off.
     expected = sum(sat.pace.estimates[slot.case_id] for slot in prepared.plan.slots)
     taken = sum(sat.pace.slot_s(slot.case_id) for slot in prepared.plan.slots)

@@ -1,13 +1,21 @@
 """What a case's time is and where it goes, in words."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 from sdbench.analysis.iterations import iterations_per_second, iterations_words
+from sdbench.analysis.predicted_time import Score, ScoredTime
 from sdbench.analysis.run_summary import CaseSummary, per_picture
 from sdbench.records import Pass, Replicate
 from sdbench.report.view.stages import STAGE_WORDS
 from sdbench.report.view.summary_words import interval_words
 from sdbench.words import counted, seconds
+
+_SCORE_WORDS: dict[Score, str] = {
+    "inside": "inside the interval",
+    "faster": "faster than the interval",
+    "slower": "slower than the interval",
+}
 
 
 def time_lines(
@@ -18,6 +26,8 @@ def time_lines(
     ``attempts`` are the processes of this row, ``images`` how many a pass makes.
     """
     lines = [("time", _time_words(row, images))]
+    if row.scored_time is not None:
+        lines.append(("predicted", scored_words(row.scored_time)))
     stages = _stages_words(attempts)
     return [*lines, ("stages", stages)] if stages else lines
 
@@ -35,6 +45,32 @@ def _time_words(row: CaseSummary, images: int) -> str:
         words += f", in the first pass {seconds(per_picture(row.first_pass_s, images))}"
     rate = iterations_per_second(row.steps, a_picture)
     return words if rate is None else f"{words}; {iterations_words(rate)} ({row.steps} steps)"
+
+
+def scored_words(scored: ScoredTime) -> str:
+    """``3.1 s per image (2.2–4.4 s), measured 2.9 s: inside the interval; predicted from …``."""
+    predicted = scored.predicted
+    low, high = seconds(predicted.low_s).removesuffix(" s"), seconds(predicted.high_s)
+    return (
+        f"{seconds(predicted.image_s)} per image ({low}–{high}), measured "
+        f"{seconds(scored.image_s)}: {_SCORE_WORDS[scored.score]}; {predicted.basis}"
+    )
+
+
+def scored_lines(rows: Sequence[CaseSummary]) -> Iterator[str]:
+    """How the predictions of a run's times did, in one line; none where nothing was predicted."""
+    scored = [row.scored_time for row in rows if row.scored_time is not None]
+    if not scored:
+        return
+    held = sum(one.score == "inside" for one in scored)
+    words = f"Predicted times: {held} of {counted(len(scored), 'case')} inside the interval"
+    worst = max(scored, key=lambda one: abs(math.log(one.ratio)))
+    if worst.score != "inside":
+        words += (
+            f"; at worst {seconds(worst.predicted.image_s)} per image were predicted and "
+            f"{seconds(worst.image_s)} measured"
+        )
+    yield f"{words} (the predictions rest on published figures, not on measurements)."
 
 
 def _stages_words(attempts: Sequence[Replicate]) -> str | None:
