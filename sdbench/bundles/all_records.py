@@ -17,11 +17,11 @@ def check_records(bundle: Opened, fewest_processes: int) -> None:
     Raises:
         RefusedError: order, record-missing, record-duplicate.
     """
-    run = bundle.loaded.run
+    run = bundle.recorded.run
     _check_once(bundle.records)
     _check_plan(run, fewest_processes)
     _check_order(run, bundle.records, in_any_order=bool(bundle.lines_left_out))
-    _check_passes(bundle.loaded.attempts)
+    _check_passes(bundle.recorded.attempts)
     if not bundle.lines_left_out:
         _check_compared(bundle)
 
@@ -135,7 +135,7 @@ def _check_passes(attempts: Iterable[Replicate]) -> None:
 
 def _check_compared(bundle: Opened) -> None:
     """Comparisons are made in the order of the processes, so none is left out between others."""
-    loaded = bundle.loaded
+    loaded = bundle.recorded
     compared = {entry.replicate_id for entry in loaded.compared}
     missing: str | None = None
     for entry in loaded.replicates:

@@ -24,7 +24,7 @@ from sdbench.bundles.refusal import RefusedError
 from sdbench.errors import StoreError
 from sdbench.files.access import TOO_DEEP
 from sdbench.records import SCHEMA_VERSION, Record
-from sdbench.runs import LoadedRun, run_of_bytes
+from sdbench.runs import LoadedRun, as_believed, run_of_bytes
 from sdbench.runs.timelines import TimelinePoint
 from sdbench.words import shortened
 
@@ -36,7 +36,9 @@ _POINT = msgspec.json.Decoder(TimelinePoint)
 class Opened:
     """A bundle whose hashes are right and whose members are what they should be."""
 
+    recorded: LoadedRun
     loaded: LoadedRun
+    """The same without figures that rest on an instrument that failed its selftest."""
     records: list[Record]
     """In the order of the file."""
     summary: dict[str, Any]
@@ -63,18 +65,22 @@ def opened(members: Mapping[str, bytes]) -> Opened:
     manifest = _checked_manifest(members)
     _refuse_newer(_document(members[RUN_MEMBER], RUN_MEMBER), RUN_MEMBER)
     summary = _document(members[SUMMARY], SUMMARY)
-    records = list(_decoded_lines(members[RECORDS_MEMBER], RECORDS_MEMBER, _RECORD))
-    newest = max((record.schema for record in records), default=1)
-    if newest > SCHEMA_VERSION:
-        raise _newer(RECORDS_MEMBER, newest)
     try:
-        loaded = run_of_bytes(members[RUN_MEMBER], members[RECORDS_MEMBER], Path())
+        recorded = run_of_bytes(members[RUN_MEMBER], members[RECORDS_MEMBER], Path())
     except StoreError as error:
         raise RefusedError("schema", str(error)) from None
-    loaded = dataclasses.replace(loaded, path=Path(loaded.run.run_id))
-    if loaded.left_out or loaded.unreadable:
-        raise RefusedError("schema", _first_warning(loaded))
-    return Opened(loaded, records, summary, members, manifest.lines_left_out)
+    recorded = dataclasses.replace(recorded, path=Path(recorded.run.run_id))
+    if recorded.unreadable:
+        for _ in _decoded_lines(members[RECORDS_MEMBER], RECORDS_MEMBER, _RECORD):
+            pass  # it raises what is wrong
+    if recorded.unreadable or recorded.left_out:
+        raise RefusedError("schema", _first_warning(recorded))
+    if recorded.schema > SCHEMA_VERSION:
+        raise _newer(RECORDS_MEMBER, recorded.schema)
+    records = list(recorded.records())
+    return Opened(
+        recorded, as_believed(recorded), records, summary, members, manifest.lines_left_out
+    )
 
 
 def _checked_manifest(members: Mapping[str, bytes]) -> Manifest:

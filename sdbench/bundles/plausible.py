@@ -24,7 +24,7 @@ def check_simulated(bundle: Opened) -> None:
     Raises:
         RefusedError: implausible.
     """
-    run = bundle.loaded.run
+    run = bundle.recorded.run
     system = run.machine.get("system")
     if run.device == "mps" and not run.simulated and system != "Darwin":
         raise _implausible(f"the device is mps and the system {_shown(system)}: not a real one")
@@ -38,7 +38,7 @@ def check_simulated(bundle: Opened) -> None:
 
 
 def _says_simulated(bundle: Opened) -> str | None:
-    run = bundle.loaded.run
+    run = bundle.recorded.run
     if run.machine_facts.get("simulated"):
         return "machine_facts"
     if any(name.split(".")[0] == _OF_THE_STAND_IN for name in run.preload):
@@ -87,7 +87,7 @@ def check_rates(bundle: Opened) -> list[str]:
     Raises:
         RefusedError: implausible.
     """
-    loaded = bundle.loaded
+    loaded = bundle.recorded
     run, not_compared = loaded.run, dict[str, None]()
     if run.simulated:
         return ["rates: the device is simulated"]

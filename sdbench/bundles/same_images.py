@@ -66,14 +66,14 @@ def check_images(
     Raises:
         RefusedError: picture-differs, record-missing.
     """
-    run = bundle.loaded.run
+    run = bundle.recorded.run
     at_hand = _checked_files(bundle, artifacts)
     recorded = {picture.pixels_sha256 for _, _, picture in _pictures(bundle)}
     _check_verdicts(bundle)
     judged = _Judged(run, artifacts, config, strictly=strictly)
     without: set[str] = set()
-    by_id = {entry.replicate_id: entry for entry in bundle.loaded.replicates}
-    for record in bundle.loaded.compared:
+    by_id = {entry.replicate_id: entry for entry in bundle.recorded.replicates}
+    for record in bundle.recorded.compared:
         without |= judged.check(record, by_id[record.replicate_id])
     _check_statistics(bundle, artifacts, at_hand, judged.matching, strictly=strictly)
     notes = []
@@ -105,7 +105,7 @@ def _checked_files(bundle: Opened, artifacts: Artifacts) -> set[str]:
 
 def _named(bundle: Opened) -> set[str]:
     """Every image that a record names."""
-    loaded = bundle.loaded
+    loaded = bundle.recorded
     names: set[str | None] = {picture.pixels_sha256 for _, _, picture in _pictures(bundle)}
     for check in loaded.checks:
         names |= {check.pixels_sha256, check.reference_pixels_sha256}
@@ -117,7 +117,7 @@ def _named(bundle: Opened) -> set[str]:
 
 
 def _pictures(bundle: Opened) -> Iterator[tuple[Replicate, int, Picture]]:
-    for entry in bundle.loaded.attempts:
+    for entry in bundle.recorded.attempts:
         for one in entry.passes:
             for number, picture in enumerate(one.images):
                 yield entry, number, picture
@@ -135,7 +135,7 @@ def _check_statistics(
 
     One that matches the CPU's shows what that shows.
     """
-    run = bundle.loaded.run
+    run = bundle.recorded.run
     prompts = run.config["prompts"]
     readable = strictly and run.model.name in BUILTIN and run.image_to_image is None
     seen: set[tuple[object, ...]] = set()
@@ -161,14 +161,14 @@ def _check_statistics(
 def _check_verdicts(bundle: Opened) -> None:
     """The verdict of a process follows from its images, which are those that it made."""
     made: dict[str, dict[tuple[int, str, str], Picture]] = {}
-    for entry in bundle.loaded.replicates:
+    for entry in bundle.recorded.replicates:
         made[entry.replicate_id] = {
             (number, picture.pixels_sha256, picture.latents_sha256): picture
             for one in entry.passes
             if one.kind != "prime"
             for number, picture in enumerate(one.images)
         }
-    for record in bundle.loaded.compared:
+    for record in bundle.recorded.compared:
         name = shortened(record.replicate_id)
         own = made[record.replicate_id]
         keys = [(one.image, one.pixels_sha256, one.latents_sha256) for one in record.images]
@@ -179,6 +179,15 @@ def _check_verdicts(bundle: Opened) -> None:
         for key, image in zip(keys, record.images, strict=True):
             if own[key].broken is not None and image.verdict != "broken":
                 raise _differs(f"{name}: an image that is {own[key].broken} is not called broken")
+            if image.fault is not None and image.verdict != "broken":
+                raise _differs(f"{name}: an image with a fault is called {image.verdict}")
+        margins = [image.margin for image in record.images]
+        margins += [stage.margin for stage in record.stages]
+        margin = max((known for known in margins if known is not None), default=None)
+        if not _same(record.margin, margin):
+            raise _differs(f"{name}: its margin is not the worst of its images and stages")
+        if record.verdict == "match" and (margin or 0.0) > 1:
+            raise _differs(f"{name} is called a match, with a margin of {margin:.2g}")
         least = worst(image.verdict for image in record.images)
         if _severity(least) < min(_severity(record.verdict), _severity("match")):
             raise _differs(f"{name} is called {record.verdict}, and an image of it {least}")

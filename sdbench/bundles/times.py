@@ -34,7 +34,7 @@ def check_times(bundle: Opened) -> list[str]:
     Raises:
         RefusedError: implausible.
     """
-    loaded = bundle.loaded
+    loaded = bundle.recorded
     _check_wall_clock(loaded.attempts)
     rests: list[tuple[float, float]] = []
     without = 0

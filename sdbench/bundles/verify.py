@@ -23,10 +23,11 @@ from sdbench.bundles.publishable import Publishable, publishable
 from sdbench.bundles.refusal import RefusalCode, RefusedError
 from sdbench.bundles.same_figures import first_difference
 from sdbench.bundles.same_images import check_images
+from sdbench.bundles.same_memory import check_memory
 from sdbench.bundles.summary import Examined, encoded, examine
 from sdbench.bundles.times import check_times
 from sdbench.correctness.artifact_files import Artifacts, most_pixels
-from sdbench.errors import UsageError
+from sdbench.errors import SdbenchError, UsageError
 from sdbench.files.access import open_file
 from sdbench.runs.checks import config_of
 from sdbench.words import shortened
@@ -70,6 +71,8 @@ def verify(data: bytes, path: str) -> Verified:
         return _verified(data, path)
     except RefusedError as error:
         return Verified(path=path, status="refused", code=error.code, reason=error.reason)
+    except SdbenchError as error:  # what is said of a run needs values that types do not promise
+        return Verified(path=path, status="refused", code="schema", reason=str(error))
 
 
 def _verified(data: bytes, path: str) -> Verified:
@@ -86,6 +89,7 @@ def _verified(data: bytes, path: str) -> Verified:
     of_images = check_images(bundle, artifacts, config, strictly=strictly)
     examined = examine(loaded, artifacts)
     _check_figures(bundle, examined, strictly=strictly)
+    check_memory(bundle)
     not_checked = [
         *check_times(bundle),
         *check_versions(loaded.run, loaded.attempts),

@@ -3,6 +3,7 @@
 from sdbench.runs.folder import RunFolder, not_writable
 from sdbench.runs.reading import (
     LoadedRun,
+    as_believed,
     find_run,
     last_attempts,
     list_runs,
@@ -13,6 +14,7 @@ from sdbench.runs.reading import (
 __all__ = [
     "LoadedRun",
     "RunFolder",
+    "as_believed",
     "find_run",
     "last_attempts",
     "list_runs",

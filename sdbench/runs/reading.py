@@ -163,19 +163,20 @@ def load_run(path: Path, *, as_recorded: bool = False) -> LoadedRun:
     loaded = _checked(path, run, data)
     with without_collecting():
         loaded = _with_records(loaded, _record_lines(loaded))
-    return loaded if as_recorded else _without_voided(loaded)
+    return loaded if as_recorded else as_believed(loaded)
 
 
 def run_of_bytes(run_file: bytes, records_file: bytes, name: Path) -> LoadedRun:
-    """A run whose files are in memory; ``name`` is what messages call its folder.
+    """A run whose files are in memory, as recorded (:func:`as_believed` is the rest).
+
+    ``name`` is what messages call its folder.
 
     Raises:
         StoreError: as :func:`load_run`.
     """
     loaded = _checked(name, decode_run(run_file, name / RUN_FILE), run_file)
     with without_collecting():
-        loaded = _with_records(loaded, records_file.split(b"\n"))
-    return _without_voided(loaded)
+        return _with_records(loaded, records_file.split(b"\n"))
 
 
 def _checked(path: Path, run: Run, data: bytes) -> LoadedRun:
@@ -267,7 +268,7 @@ def _with_records(loaded: LoadedRun, lines: Iterable[bytes | None]) -> LoadedRun
     )
 
 
-def _without_voided(loaded: LoadedRun) -> LoadedRun:
+def as_believed(loaded: LoadedRun) -> LoadedRun:
     """The run without figures that rest on a failed instrument, each of which is a warning."""
     voided = voided_by(loaded.run.selftest)
     if not voided:

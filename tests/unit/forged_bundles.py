@@ -27,7 +27,7 @@ from sdbench.bundles.summary import encoded, examine
 from sdbench.bundles.write import bundle_of, sealed
 from sdbench.correctness.artifact_files import Artifacts, pixels_digest
 from sdbench.privacy.redact_shared import NOTHING_KEPT, Kept
-from sdbench.runs import run_of_bytes
+from sdbench.runs import as_believed, run_of_bytes
 
 RESULTS = Path(__file__).parents[2] / "results"
 NOBODY = Installation(machine_id=f"m-{'0' * 16}", salt="0" * 64)
@@ -56,7 +56,8 @@ def repaired(members: Members) -> bytes:
 
 def summarised(members: Members) -> Members:
     """The members with a summary that follows from the records."""
-    loaded = run_of_bytes(members[RUN_MEMBER], members[RECORDS_MEMBER], Path("forged"))
+    recorded = run_of_bytes(members[RUN_MEMBER], members[RECORDS_MEMBER], Path("forged"))
+    loaded = as_believed(recorded)
     loaded = dataclasses.replace(loaded, path=Path(loaded.run.run_id))
     return members | {SUMMARY: encoded(examine(loaded, Artifacts(members)).document)}
 
@@ -344,7 +345,7 @@ def _in_run(*path: str | int, to: Any) -> Callable[[Members], bytes]:
     return lambda members: hashed(edited(members, RUN_MEMBER, _set(*path, to=to)))
 
 
-def _in_every(kind: str, name: str, change: Callable[[Any], Any]) -> Callable[[Members], bytes]:
+def in_every(kind: str, name: str, change: Callable[[Any], Any]) -> Callable[[Members], bytes]:
     """A field of every record of a kind, with summary and hashes repaired."""
 
     def one(record: Document) -> None:
@@ -559,12 +560,12 @@ FORGERIES = [
     Forgery(
         "a slow first pass left out",
         "record-missing",
-        _in_every("replicate", "passes", lambda passes: passes[1:]),
+        in_every("replicate", "passes", lambda passes: passes[1:]),
     ),
     Forgery(
         "an image left out of a comparison",
         "record-missing",
-        _in_every("compared", "images", lambda images: images[1:]),
+        in_every("compared", "images", lambda images: images[1:]),
     ),
     Forgery("a process twice", "record-duplicate", lambda m: repaired(_doubled(m))),
     Forgery(
@@ -586,6 +587,11 @@ FORGERIES = [
         "the same, distances left out, still called a match",
         "picture-differs",
         lambda m: repaired(_another_image(m, keep_numbers=False)),
+    ),
+    Forgery(
+        "a margin that is not that of the images",
+        "picture-differs",
+        in_every("compared", "margin", lambda margin: margin / 2 if margin else -1.0),
     ),
     Forgery(
         "images closer to the CPU's than they are",
@@ -618,7 +624,7 @@ FORGERIES = [
     Forgery(
         "wall times that differ from the clock's",
         "implausible",
-        _in_every("replicate", "wall_s", lambda wall_s: 2 * wall_s + 5),
+        in_every("replicate", "wall_s", lambda wall_s: 2 * wall_s + 5),
     ),
     Forgery(
         "a rate that the device cannot have, all clocks adapted",
@@ -626,9 +632,23 @@ FORGERIES = [
         lambda m: repaired(_all_faster(m, 300.0)),
     ),
     Forgery(
+        "less memory than the passes took",
+        "implausible",
+        in_every("replicate", "peak_memory_bytes", lambda peak: peak // 2),
+    ),
+    Forgery(
+        "less memory than the timeline has",
+        "implausible",
+        in_every(
+            "replicate",
+            "telemetry",
+            lambda read: read | {"peak_footprint_bytes": read["peak_footprint_bytes"] // 2},
+        ),
+    ),
+    Forgery(
         "simulated records passed as real",
         "implausible",
-        _in_every("replicate", "simulated", lambda _: True),
+        in_every("replicate", "simulated", lambda _: True),
     ),
     Forgery(
         "a simulated machine passed as real",
