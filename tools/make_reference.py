@@ -4,11 +4,12 @@
     python tools/make_reference.py --all  # also the output of localise in README.md, with torch
 
 ``commands.md`` comes from click, ``records.md`` from the msgspec structs of the result files and of
-the JSON documents. An output in README.md is the code block below a comment
+the JSON documents, and so do the schemas. An output in README.md is the code block below a comment
 ``<!-- output: COMMAND -->``; its first line, the command as a reader would type it, stays.
 """
 
 import argparse
+import functools
 import inspect
 import os
 import re
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,7 @@ import click
 import msgspec
 
 from sdbench.analysis.run_summary import RunSummary
+from sdbench.bundles.schema import SCHEMAS, schema_text
 from sdbench.cli import VERBS, cli
 from sdbench.comparison.history import History
 from sdbench.comparison.result import Comparison
@@ -255,7 +257,11 @@ def _cut(line: str) -> str:
     return line if len(line) <= _WIDTH else f"{line[: _WIDTH - 1]}…"
 
 
-PAGES = {"commands.md": commands_page, "records.md": records_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "commands.md": commands_page,
+    "records.md": records_page,
+    **{f"schema/{name}.json": functools.partial(schema_text, name) for name in SCHEMAS},
+}
 
 
 def main() -> None:

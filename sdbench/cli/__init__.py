@@ -40,6 +40,8 @@ VERBS = {
     "stacks": ("sdbench.cli.stacks", "Make environments with other releases of torch to compare."),
     "models": ("sdbench.cli.models", "List, make and remove the models that need no download."),
     "report": ("sdbench.cli.report", "Write a page about runs, or export them for other programs."),
+    "bundle": ("sdbench.cli.bundle", "Write a run into one sealed file to give to others."),
+    "schema": ("sdbench.cli.schema", "Print the JSON schema of a run, its records or a bundle."),
 }
 
 ALIASES = {"localize": "localise"}

@@ -118,6 +118,27 @@ def complete_issue(context: Context, parameter: Parameter, incomplete: str) -> l
     return [CompletionItem(name, help=titles[name]) for name in _beginning(titles, incomplete)]
 
 
+def complete_schema(
+    context: Context, parameter: Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Names of the JSON schemas, each with what it describes."""
+    from sdbench.bundles.schema import SCHEMAS
+
+    return [CompletionItem(name, help=SCHEMAS[name][1]) for name in _beginning(SCHEMAS, incomplete)]
+
+
+def complete_include(
+    context: Context, parameter: Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """What a bundle may keep of a user's own, the last of a list with commas."""
+    from sdbench.privacy.redact_shared import KEPT_NAMES
+
+    before, comma, last = incomplete.rpartition(",")
+    given = before.split(",")
+    found = [name for name in _beginning(KEPT_NAMES, last) if name not in given]
+    return [CompletionItem(f"{before}{comma}{name}") for name in found]
+
+
 def complete_baseline(
     context: Context, parameter: Parameter, incomplete: str
 ) -> list[CompletionItem]:

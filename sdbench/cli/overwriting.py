@@ -21,6 +21,7 @@ _MARKS = re.compile(
     + rb"|\A\| chip \| GPU cores \| RAM \|"  # row
     + rb'|\A"""Case [^\n]* of sdbench run '  # repro.py
     + rb"|\A[^\n]*\n\n(?:Met|Found) by sdbench "  # reproduce.py
+    + rb"|\APK\x03\x04(?s:.{26})manifest\.json"  # a bundle
 )
 _LOOKED_AT_BYTES = 1 << 14
 

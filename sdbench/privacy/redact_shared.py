@@ -30,6 +30,7 @@ from sdbench.records import (
     AXES,
     Compared,
     ImageCompared,
+    LoraInfo,
     ModelInfo,
     Pass,
     Picture,
@@ -63,12 +64,34 @@ class Private:
         return cls(frozenset(_own_names()), frozenset({host, host.split(".")[0]}))
 
 
-def shared(runs: Sequence[LoadedRun], private: Private | None = None) -> list[LoadedRun]:
+@dataclass(frozen=True)
+class Kept:
+    """What of a user's own stays nevertheless, because the user asked for it."""
+
+    prompts: bool = False
+    pictures: bool = False
+    model_name: bool = False
+
+
+NOTHING_KEPT = Kept()
+KEPT_NAMES = {"prompts": "prompts", "pictures": "pictures", "model-name": "model_name"}
+"""What a user calls what stays, and the field of :class:`Kept`."""
+
+
+def shared(
+    runs: Sequence[LoadedRun],
+    private: Private | None = None,
+    *,
+    kept: Kept = NOTHING_KEPT,
+    salt: str | None = None,
+) -> list[LoadedRun]:
     """The runs without what is private; names that stand for something else are the same in all.
 
-    ``path`` becomes the run's id; ``files`` is still where images and timelines are read.
+    ``path`` becomes the run's id; ``files`` is still where images and timelines are read. With a
+    ``salt`` an own prompt or model goes by a hash of both instead of by a number, so that the same
+    one goes by the same name whenever the salt is used.
     """
-    words = _Words.of(runs, private or Private.here())
+    words = _Words.of(runs, private or Private.here(), kept, salt)
     return [_shared_run(loaded, words) for loaded in runs]
 
 
@@ -79,7 +102,8 @@ def _shared_run(loaded: LoadedRun, words: "_Words") -> LoadedRun:
         new.replicate_id: old.replicate_id
         for old, new in zip(loaded.run.plan.slots, run.plan.slots, strict=True)
     }
-    own = [prompt in words.prompts for prompt in loaded.run.config.get("prompts", [])]
+    prompts = loaded.run.config.get("prompts", [])
+    own = [is_own_prompt(prompt) and not words.kept.pictures for prompt in prompts]
     scrub = _Records(words, own)
     texts = {each.name: words.anything(getattr(loaded, each.name)) for each in fields(loaded)}
     reported: dict[str, Any] = {
@@ -128,7 +152,7 @@ class _Records:
             return entry
         return msgspec.structs.replace(
             entry,
-            pixels_sha256=_nameless(picture.pixels_sha256),
+            pixels_sha256=self.words.nameless(picture.pixels_sha256),
             not_kept=f"made from an own prompt, {LEFT_OUT}",
             content_reason=picture.content_reason and LEFT_OUT,
         )
@@ -138,20 +162,25 @@ class _Records:
         if not self._is_own(image.image):
             return entry
         reference, rounding = image.reference_pixels_sha256, entry.own_rounding
+        nameless = self.words.nameless
         return msgspec.structs.replace(
             entry,
-            pixels_sha256=_nameless(image.pixels_sha256),
-            reference_pixels_sha256=reference and _nameless(reference),
+            pixels_sha256=nameless(image.pixels_sha256),
+            reference_pixels_sha256=reference and nameless(reference),
             own_rounding=rounding
             and msgspec.structs.replace(
-                rounding, pixels_sha256=[_nameless(digest) for digest in rounding.pixels_sha256]
+                rounding, pixels_sha256=[nameless(digest) for digest in rounding.pixels_sha256]
             ),
         )
 
 
-def _nameless(digest: str) -> str:
-    """A digest that no file has; equal images keep equal ones."""
-    return hashlib.sha256(b"shared" + digest.encode()).hexdigest()
+def is_own_prompt(prompt: str) -> bool:
+    """Whether a prompt is the user's own: of no shipped configuration, and not hidden already."""
+    return prompt not in _shipped_prompts() and not _OWN_PROMPT.fullmatch(prompt)
+
+
+def _salted(salt: str, text: str) -> str:
+    return hashlib.sha256(f"{salt}{text}".encode()).hexdigest()
 
 
 @dataclass
@@ -159,21 +188,28 @@ class _Words:
     """What each private word becomes; ``known`` are whole texts, names that stand for one first."""
 
     prompts: dict[str, str]
+    kept: Kept = NOTHING_KEPT
+    salt: str | None = None
     _steps: "list[_Step]" = field(default_factory=list)
     _names: re.Pattern[str] | None = None
     _known: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, runs: Sequence[LoadedRun], private: Private) -> "_Words":
+    def of(
+        cls, runs: Sequence[LoadedRun], private: Private, kept: Kept, salt: str | None
+    ) -> "_Words":
         """Collect the private words of the runs; those of this machine are given."""
         users = {*private.users, *(name for loaded in runs for name in _users_in(loaded))}
         own = dict.fromkeys(
             prompt
             for loaded in runs
             for prompt in loaded.run.config.get("prompts", [])
-            if prompt not in _shipped_prompts() and not _OWN_PROMPT.fullmatch(prompt)
+            if is_own_prompt(prompt)
         )
-        words = cls({prompt: f"own prompt {number}" for number, prompt in enumerate(own, start=1)})
+        words = cls({}, kept, salt)
+        if not kept.prompts:
+            for number, prompt in enumerate(own, start=1):
+                words.prompts[prompt] = words._named("own prompt", prompt, number)
         words._steps = [
             *(
                 (_quoted(prompt), name)
@@ -182,6 +218,7 @@ class _Words:
             ),
             *PATTERNS,
             _EMAIL,
+            _GPU_ID,
             *_PATHS,
             *((_name(host), "<host>") for host in _worth_hiding(private.hosts)),
             (_LOCAL_HOST, "<host>"),
@@ -204,6 +241,16 @@ class _Words:
         private = [name for name in all_names if self.text(name) != name]
         free = (f"{what}-{number}" for number in count(1))
         self._known |= zip(private, (name for name in free if name not in all_names), strict=False)
+
+    def _named(self, what: str, text: str, number: int | None = None) -> str:
+        """What stands for a private name: a part of its salted hash, else a number."""
+        if self.salt is not None:
+            return f"{what} {_salted(self.salt, text)[:_HASH_DIGITS]}"
+        return what if number is None else f"{what} {number}"
+
+    def nameless(self, digest: str) -> str:
+        """A digest that no file has; equal images keep equal ones."""
+        return _salted("shared" if self.salt is None else self.salt, digest)
 
     def text(self, text: str) -> str:
         """A text without private words."""
@@ -248,24 +295,34 @@ class _Words:
         )
 
     def _model(self, model: ModelInfo) -> ModelInfo:
-        name = LOCAL_MODEL if _is_folder(model) else self.text(model.name)
         loras = [
-            msgspec.structs.replace(self.anything(lora), name=f"LoRA {number}", path="")
+            msgspec.structs.replace(self.anything(lora), name=self._lora(lora, number), path="")
             for number, lora in enumerate(model.loras, start=1)
         ]
         return msgspec.structs.replace(
             self.anything(model),
-            name=name,
+            name=self._model_name(model),
             path="",
             loras=loras,
             file=None if model.file is None else "",
         )
 
+    def _model_name(self, model: ModelInfo) -> str:
+        if not is_local_model(model):
+            return self.text(model.name)
+        last = model.name.rstrip("/").rpartition("/")[2]
+        return self.text(last) if self.kept.model_name else self._named(LOCAL_MODEL, model.name)
 
-def _is_folder(model: ModelInfo) -> bool:
+    def _lora(self, lora: LoraInfo, number: int) -> str:
+        if self.kept.model_name or _STANDS_FOR_LORA.fullmatch(lora.name):
+            return self.text(lora.name)
+        return self._named("LoRA", lora.name, number)
+
+
+def is_local_model(model: ModelInfo) -> bool:
     """Whether its name is a place on a disk, and not one of ours or of the Hub."""
     name = model.name
-    if name in OFFLINE or name == LOCAL_MODEL:
+    if name in OFFLINE or _STANDS_FOR_MODEL.fullmatch(name):
         return False
     if model.file is not None or "models--" in name:  # a file, a folder of the Hub's cache
         return True
@@ -278,7 +335,12 @@ def _is_folder(model: ModelInfo) -> bool:
 # --- what is private ------------------------------------------------------------------------------
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
-_OWN_PROMPT = re.compile(r"own prompt \d+")
+_HASH_DIGITS = 12
+_OWN_PROMPT = re.compile(rf"own prompt (?:\d+|[0-9a-f]{{{_HASH_DIGITS}}})")
+_STANDS_FOR_MODEL = re.compile(rf"{LOCAL_MODEL}(?: [0-9a-f]{{{_HASH_DIGITS}}})?")
+_STANDS_FOR_LORA = re.compile(rf"LoRA (?:\d+|[0-9a-f]{{{_HASH_DIGITS}}})")
+# What NVIDIA calls one single GPU: as good as a serial number.
+_GPU_ID: _Step = (re.compile(r"\b(?:GPU|MIG)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "<gpu>")
 _EMAIL: _Step = (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "<email>")
 
 

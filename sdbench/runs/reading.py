@@ -80,6 +80,10 @@ class LoadedRun:
     """Of the ``run.json`` that ``run`` was read from; None where it was not read from one."""
     left_out: int = 0
     """Records that are not of this run, and so in none of the lists."""
+    unreadable: int = 0
+    """Lines of the records file that are no records, and so in none of the lists."""
+    order: list[type[Record]] = field(default_factory=list)
+    """The type of each record, in the order of the file."""
     schema: int = SCHEMA_VERSION
     """The newest schema of ``run.json`` and the records."""
 
@@ -87,6 +91,12 @@ class LoadedRun:
     def own(self) -> bool:
         """Whether this installation made it: only then may it decide what is executed."""
         return is_own(self.run_sha256)
+
+    def records(self) -> Iterator[Record]:
+        """Every record of the run as it is in the lists, in the order of the file."""
+        lists = {kind: iter(records) for kind, records in _lists_of(self).items()}
+        for kind in self.order:
+            yield next(lists[kind])
 
     @property
     def files(self) -> Path:
@@ -209,6 +219,7 @@ def _with_records(loaded: LoadedRun) -> LoadedRun:
         if own.has(record):
             msgspec.structs.force_setattr(record, "run_id", msgspec.UNSET)  # the run has it
             lists[type(record)].append(record)
+            loaded.order.append(type(record))
         else:
             foreign.append(number)
     for number, why in unreadable[:_NAMED_LINES]:
@@ -220,7 +231,12 @@ def _with_records(loaded: LoadedRun) -> LoadedRun:
         loaded.warnings.append(_foreign_words(foreign))
     if newest > max(loaded.run.schema, SCHEMA_VERSION):
         loaded.warnings.append(_newer_words("records have", newest, loaded.run.sdbench))
-    return dataclasses.replace(loaded, left_out=len(foreign), schema=max(newest, loaded.run.schema))
+    return dataclasses.replace(
+        loaded,
+        left_out=len(foreign),
+        unreadable=len(unreadable),
+        schema=max(newest, loaded.run.schema),
+    )
 
 
 def _without_voided(loaded: LoadedRun) -> LoadedRun:

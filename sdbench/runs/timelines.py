@@ -1,5 +1,6 @@
 """Timelines: what was sampled while a process ran, a file of JSON lines for each process."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,12 @@ _Phase = Annotated[
     str,
     msgspec.Meta(pattern=r"^(?:import|device|load|prime|pass [0-9]{1,5}|profile|yardstick|end)\Z"),
 ]
+
+
+SERIES = ("footprint_bytes", "available_bytes", "swap_used_bytes")
+"""What is drawn of a timeline."""
+# Twice as many points, a lowest and a highest each: about what 700 pixels can show.
+_BUCKETS = 240
 
 
 class TimelinePoint(msgspec.Struct, kw_only=True):
@@ -50,3 +57,21 @@ def read_timeline(folder: Path, name: str, most_bytes: int = 64 * MIB) -> list[T
         except (msgspec.MsgspecError, ValueError, RecursionError):
             continue
     return points
+
+
+def thinned(samples: Sequence[TimelinePoint]) -> list[TimelinePoint]:
+    """Of each stretch of time the ends of every series, so that no peak is lost."""
+    if len(samples) <= 2 * _BUCKETS:
+        return list(samples)
+    length = -(-len(samples) // _BUCKETS)
+    kept: list[TimelinePoint] = []
+    for start in range(0, len(samples), length):
+        bucket = samples[start : start + length]
+        chosen = {0}
+        for name in SERIES:
+            values = [getattr(one, name) for one in bucket]
+            known = [value for value in values if value is not None]
+            if known:
+                chosen |= {values.index(min(known)), values.index(max(known))}
+        kept += [bucket[index] for index in sorted(chosen)]
+    return [*kept, samples[-1]]

@@ -12,8 +12,10 @@ import shutil
 import signal
 import stat
 import sys
+import tempfile
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,12 +64,13 @@ class Box:
         self.noted.clear()
 
     def written(self) -> dict[str, bytes]:
-        """Files in the current folder, by name."""
-        return {
-            path.relative_to(self.work).as_posix(): path.read_bytes()
-            for path in sorted(self.work.rglob("*"))
-            if path.is_file() and path.name != "torch.py"
-        }
+        """Files in the current folder, by name; of a bundle its members."""
+        found = {}
+        for path in sorted(self.work.rglob("*")):
+            if path.is_file() and path.name != "torch.py":
+                name = path.relative_to(self.work).as_posix()
+                found |= _members(path) if path.suffix == ".zip" else {name: path.read_bytes()}
+        return found
 
     def remember(self) -> None:
         """What is not to be changed from now on."""
@@ -94,15 +97,22 @@ class Box:
     def watched(self) -> Iterator[None]:
         """The limits and the watch, for one call."""
         _install()
-        before = os.getcwd()
+        before = os.getcwd(), tempfile.tempdir
         os.chdir(self.work)
+        tempfile.tempdir = str(self.inside)  # where a bundle is laid out
         _open_boxes.append(self)
         try:
             with _limited_memory(), _limited_time():
                 yield
         finally:
             _open_boxes.remove(self)
-            os.chdir(before)
+            os.chdir(before[0])
+            tempfile.tempdir = before[1]
+
+
+def _members(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {f"{path.name}/{name}": archive.read(name) for name in archive.namelist()}
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -32,6 +32,7 @@ from sdbench.models.weights import WeightsError, look_at_pickle, read_header
 from sdbench.plan.read_config import load_config
 from sdbench.report.view import timelines
 from sdbench.runs.reading import load_run
+from sdbench.runs.timelines import thinned
 
 MOST_PIXELS = 8192 * 8192
 """Of the largest image that a configuration can ask for."""
@@ -201,7 +202,7 @@ def _timeline(folder: Path, name: str) -> Iterator[str]:
     run, _, file = name.split("/")
     readings = timelines.readings_of(folder / run, file)
     samples = [one for one in readings if one.phase is None]
-    kept = timelines._thinned(samples)
+    kept = thinned(samples)
     if [one.t for one in readings] != sorted(one.t for one in readings):
         yield "a timeline that goes back"
     if len(kept) > 2000:

@@ -36,6 +36,8 @@ _RUN_LINES: tuple[tuple[str, ...], ...] = (
     ("report", RUN, "-o", "page.md"),
     ("report", RUN, "--share", "-f", "json", "-o", "-"),
     ("report", RUN, "--share", "-o", "shared.md"),
+    ("bundle", RUN, "--yes", "-o", "run.sdbench.zip"),
+    ("bundle", RUN, "--yes", "--json", "--include", "prompts,pictures", "-o", "run.sdbench.zip"),
     *[("repro", RUN, CASE, "-o", "repro")] * 2,
     ("repro", RUN, CASE, "-o", "repro", "--json"),
     ("resume", RUN),

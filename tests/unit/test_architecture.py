@@ -49,10 +49,14 @@ IMPORTS: dict[str, str] = {
         "analysis comparison correctness diagnosis errors explain knowledge "
         "localise models plan process quoting records runner runs stats words"
     ),
-    "cli": (
-        "analysis comparison correctness diagnosis doctor errors explain files knowledge localise "
-        "machine models plan privacy process records report repro runner runs selftest stacks "
+    "bundles": (
+        "analysis correctness diagnosis errors files machine models privacy records report runs "
         "stats words"
+    ),
+    "cli": (
+        "analysis bundles comparison correctness diagnosis doctor errors explain files knowledge "
+        "localise machine models plan privacy process records report repro runner runs selftest "
+        "stacks stats words"
     ),
     "__main__": "cli",
 }

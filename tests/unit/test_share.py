@@ -4,11 +4,12 @@ import base64
 import hashlib
 import json
 import re
+import zipfile
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -16,6 +17,8 @@ from factories import make_config, make_model, make_pass, make_picture, make_rep
 from measured_runs import kept, measured, one_case
 from msgspec import inspect
 
+from sdbench.bundles.installation import this_installation
+from sdbench.bundles.write import bundle_of
 from sdbench.cli import main
 from sdbench.cli.report import _FORMATS
 from sdbench.plan.read_config import load_config, shipped_configs
@@ -55,7 +58,7 @@ PLANTED = (
 
 
 # Fields of a loaded run that nothing shows.
-NAMELESS = ("folder", "recorded_ids", "run_sha256", "left_out")
+NAMELESS = ("folder", "recorded_ids", "run_sha256", "left_out", "unreadable", "order")
 
 
 def leaks(text: str) -> list[str]:
@@ -509,6 +512,35 @@ def test_nothing_private_is_in_any_format(kind: str, prompts: list[str], tmp_pat
         for picture in pictures_in(file, data):
             assert leaks(picture.decode("latin-1")) == [], file.name
             assert b"Author" not in picture
+
+
+@pytest.mark.usefixtures("as_ada")
+def test_nothing_private_is_in_a_bundle(tmp_path: Path) -> None:
+    path = planted_folder(tmp_path)
+    target = tmp_path / "out.sdbench.zip"
+    label = f"{USER} on {HOST}"
+    arguments = ["bundle", str(path), "--yes", "--label", label, "-o", str(target)]
+    assert main(arguments) == 0
+    with zipfile.ZipFile(target) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    assert {"run.json", "records.jsonl", "summary.json", "report.html"} <= set(members)
+    assert leaks(target.read_bytes().decode("latin-1")) == []
+    for name, data in members.items():
+        assert leaks(name) == []
+        assert leaks(data.decode("utf-8", "replace")) == [], name
+        for picture in pictures_in(Path(name), data):
+            assert leaks(picture.decode("latin-1")) == [], name
+
+
+@pytest.mark.usefixtures("as_ada")
+def test_every_kind_of_record_is_in_the_bundle(tmp_path: Path) -> None:
+    """The check of the check: nothing is clean because it is missing."""
+    path = planted_folder(tmp_path)
+    bundle = bundle_of(path, this_installation())
+    kinds = {type(record) for record in bundle.loaded.records()}
+    assert kinds == {type(record) for record in load_run(path).records()}
+    # A look names cases of the run, which the planted one cannot.
+    assert kinds == set(get_args(Record)) - {InterimAnalysis}
 
 
 def pictures_in(file: Path, data: bytes) -> Iterator[bytes]:

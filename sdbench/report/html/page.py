@@ -93,10 +93,13 @@ class RunPart:
         return [figure for figure in self.figures if figure.kind in kinds]
 
 
-def html_report(runs: Sequence[LoadedRun], story: Report | None = None) -> str:
+def html_report(
+    runs: Sequence[LoadedRun], story: Report | None = None, picture_bytes: int = PICTURES_BYTES
+) -> str:
     """One page about one run, or about several with their comparison first.
 
-    ``story`` is what ``tell(runs)`` gave, where somebody has it already.
+    ``story`` is what ``tell(runs)`` gave, where somebody has it already; ``picture_bytes`` is how
+    much the images of all runs may take together.
     """
     story = story or build_report(runs)
     together = story_figures(story)
@@ -106,7 +109,7 @@ def html_report(runs: Sequence[LoadedRun], story: Report | None = None) -> str:
             run,
             f"run-{number}",
             run_figures(run, f"run-{number}"),
-            gallery_of(loaded, run, PICTURES_BYTES // len(runs)),
+            gallery_of(loaded, run, picture_bytes // len(runs)),
             thumbnail_of(loaded, run),
             story.comparisons.shown if alone else (),
             [one for one in together if one.kind == "comparison"] if alone else (),

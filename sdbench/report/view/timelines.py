@@ -11,14 +11,11 @@ from sdbench.analysis.case_words import OUTCOME_WORDS
 from sdbench.records import Replicate
 from sdbench.report.view.model import Span, Timeline
 from sdbench.runs import LoadedRun
-from sdbench.runs.timelines import TimelinePoint, read_timeline
+from sdbench.runs.timelines import SERIES, TimelinePoint, read_timeline, thinned
 from sdbench.words import size
 
 # Enough to see the worst, the swap, a death and a calm one; a page of timelines is read by nobody.
 MAX_TIMELINES = 4
-# Twice as many points, a lowest and a highest each: about what 700 pixels can show.
-_BUCKETS = 240
-_SERIES = ("footprint_bytes", "available_bytes", "swap_used_bytes")
 
 
 def timelines_of(
@@ -98,8 +95,8 @@ def _timeline(
 ) -> Timeline:
     begin, end = readings[0].t, readings[-1].t
     samples = [reading for reading in readings if reading.phase is None]
-    kept = _thinned(samples)
-    series = {name: [getattr(one, name) for one in kept] for name in _SERIES}
+    kept = thinned(samples)
+    series = {name: [getattr(one, name) for one in kept] for name in SERIES}
     return Timeline(
         name=name,
         chosen=chosen,
@@ -128,24 +125,6 @@ def _spans(marks: Sequence[tuple[float, str]], end_s: float) -> list[Span]:
         else:
             spans.append(Span(name=name, begin_s=round(begin_s, 3), end_s=round(until, 3)))
     return spans
-
-
-def _thinned(samples: Sequence[TimelinePoint]) -> list[TimelinePoint]:
-    """Of each stretch of time the ends of every series, so that no peak is lost."""
-    if len(samples) <= 2 * _BUCKETS:
-        return list(samples)
-    length = -(-len(samples) // _BUCKETS)
-    kept: list[TimelinePoint] = []
-    for start in range(0, len(samples), length):
-        bucket = samples[start : start + length]
-        chosen = {0}
-        for name in _SERIES:
-            values = [getattr(one, name) for one in bucket]
-            known = [value for value in values if value is not None]
-            if known:
-                chosen |= {values.index(min(known)), values.index(max(known))}
-        kept += [bucket[index] for index in sorted(chosen)]
-    return [*kept, samples[-1]]
 
 
 def _sentence(entry: Replicate, lasted_s: float) -> str:
