@@ -14,6 +14,7 @@ import msgspec
 from sdbench import __version__
 from sdbench.analysis.provenance import provenance, with_seconds_per_pass
 from sdbench.analysis.run_summary import RunSummary, as_json, summary_of
+from sdbench.correctness.artifact_files import Artifacts
 from sdbench.diagnosis.result import Diagnosis
 from sdbench.report.view import diagnosed
 from sdbench.runs import LoadedRun, load_run
@@ -65,9 +66,12 @@ def load_contents(folder: Path) -> LoadedRun:
     return dataclasses.replace(loaded, path=Path(loaded.run.run_id), folder=folder)
 
 
-def examine(loaded: LoadedRun) -> Examined:
-    """Everything that sdbench says of a run that :func:`load_contents` has read."""
-    return Examined(loaded, summary_of(loaded), diagnosed(loaded))
+def examine(loaded: LoadedRun, artifacts: Artifacts | None = None) -> Examined:
+    """Everything that sdbench says of a run that :func:`load_contents` has read.
+
+    ``artifacts`` are its images; None: those in its folder.
+    """
+    return Examined(loaded, summary_of(loaded), diagnosed(loaded, artifacts=artifacts))
 
 
 def encoded(document: dict[str, Any]) -> bytes:

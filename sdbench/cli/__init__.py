@@ -41,6 +41,7 @@ VERBS = {
     "models": ("sdbench.cli.models", "List, make and remove the models that need no download."),
     "report": ("sdbench.cli.report", "Write a page about runs, or export them for other programs."),
     "bundle": ("sdbench.cli.bundle", "Write a run into one sealed file to give to others."),
+    "verify": ("sdbench.cli.verify", "Check bundles: unchanged, and computed from their records."),
     "schema": ("sdbench.cli.schema", "Print the JSON schema of a run, its records or a bundle."),
 }
 

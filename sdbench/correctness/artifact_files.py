@@ -9,6 +9,7 @@ import io
 import json
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tokenize import TokenError
@@ -57,12 +58,12 @@ class Tensors:
 
 
 class Artifacts:
-    """The images, latents and traces in a run's folder.
+    """The images, latents and traces of a run: in its folder, or in memory by their paths in it.
 
     Images of more than ``most_pixels`` are not decoded: a small file can hold an enormous one.
     """
 
-    def __init__(self, folder: Path, most_pixels: int = MOST_PIXELS) -> None:
+    def __init__(self, folder: Path | Mapping[str, bytes], most_pixels: int = MOST_PIXELS) -> None:
         self._folder = folder
         self._most_pixels = most_pixels
         self._not_their_name: set[str] = set()
@@ -120,9 +121,14 @@ class Artifacts:
         return digest in held
 
     def keep_pixels(self, pixels: "Array") -> str | None:
-        """Write an image by its content as a worker does; its digest, None if it cannot be."""
+        """Write an image by its content as a worker does; its digest, None if it cannot be.
+
+        Among files in memory nothing is written.
+        """
         digest = pixels_digest(pixels)
         name = f"{digest}.png"
+        if isinstance(self._folder, Mapping):
+            return digest
         try:
             if not (self._folder / "images" / name).exists():
                 write_inside(self._folder, "images", name, data=_png(pixels))
@@ -133,6 +139,8 @@ class Artifacts:
     def _read(self, folder: str, digest: str, suffix: str) -> bytes | None:
         if not _DIGEST.fullmatch(digest):
             return None
+        if isinstance(self._folder, Mapping):
+            return self._folder.get(f"{folder}/{digest}{suffix}")
         try:
             return read_inside(
                 self._folder, folder, f"{digest}{suffix}", most_bytes=_LARGEST_FILE_BYTES

@@ -1,7 +1,14 @@
 """Run folders: durable, resumable, readable by anything that reads JSON lines."""
 
 from sdbench.runs.folder import RunFolder, not_writable
-from sdbench.runs.reading import LoadedRun, find_run, last_attempts, list_runs, load_run
+from sdbench.runs.reading import (
+    LoadedRun,
+    find_run,
+    last_attempts,
+    list_runs,
+    load_run,
+    run_of_bytes,
+)
 
 __all__ = [
     "LoadedRun",
@@ -11,4 +18,5 @@ __all__ = [
     "list_runs",
     "load_run",
     "not_writable",
+    "run_of_bytes",
 ]

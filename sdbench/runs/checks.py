@@ -67,14 +67,9 @@ def _check_config(config: Mapping[str, Any], source: str) -> list[str]:
     if not isinstance(config.get("allow_pickle", False), bool):
         raise StoreError(f"{source}: config.allow_pickle: expected true or false")
     known = set(Config.__struct_fields__)
-    own = {
-        key: value
-        for key, value in without_none(config).items()
-        if key in known and key not in _NOT_AS_CONFIGURED
-    }
     unknown = [key for key in config if key not in known and key not in _NOT_AS_CONFIGURED]
     try:
-        parse_config(own, f"{source}: config")
+        _parsed(config, f"{source}: config")
     except ConfigError as error:
         raise StoreError(str(error)) from None
     if not unknown:
@@ -82,6 +77,20 @@ def _check_config(config: Mapping[str, Any], source: str) -> list[str]:
     names = shortened(", ".join(unknown))
     words = f"run.json has settings that this sdbench does not know ({names})"
     return [f"{words}: what they changed is not shown"]
+
+
+def config_of(run: Run) -> Config:
+    """The configuration of a run that :func:`check_run` has found right, its variants aside."""
+    return _parsed(run.config, "config")
+
+
+def _parsed(config: Mapping[str, Any], source: str) -> Config:
+    own = {
+        key: value
+        for key, value in without_none(config).items()
+        if key in Config.__struct_fields__ and key not in _NOT_AS_CONFIGURED
+    }
+    return parse_config(own, source)
 
 
 def without_none(document: Mapping[str, Any]) -> dict[str, Any]:

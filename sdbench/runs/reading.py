@@ -160,13 +160,31 @@ def load_run(path: Path, *, as_recorded: bool = False) -> LoadedRun:
             sdbench writes.
     """
     run, data = read_run_file(path)
+    loaded = _checked(path, run, data)
+    with without_collecting():
+        loaded = _with_records(loaded, _record_lines(loaded))
+    return loaded if as_recorded else _without_voided(loaded)
+
+
+def run_of_bytes(run_file: bytes, records_file: bytes, name: Path) -> LoadedRun:
+    """A run whose files are in memory; ``name`` is what messages call its folder.
+
+    Raises:
+        StoreError: as :func:`load_run`.
+    """
+    loaded = _checked(name, decode_run(run_file, name / RUN_FILE), run_file)
+    with without_collecting():
+        loaded = _with_records(loaded, records_file.split(b"\n"))
+    return _without_voided(loaded)
+
+
+def _checked(path: Path, run: Run, data: bytes) -> LoadedRun:
+    """The run without its records."""
     found = check_run(run, str(path / RUN_FILE))
     loaded = LoadedRun(path, run, [], [], warnings=found, run_sha256=digest(data))
     if run.schema > SCHEMA_VERSION:
         loaded.warnings.append(_newer_words(f"{RUN_FILE} has", run.schema, run.sdbench))
-    with without_collecting():
-        loaded = _with_records(loaded)
-    return loaded if as_recorded else _without_voided(loaded)
+    return loaded
 
 
 def read_run_file(path: Path) -> tuple[Run, bytes]:
@@ -178,11 +196,21 @@ def read_run_file(path: Path) -> tuple[Run, bytes]:
     file = path / RUN_FILE
     try:
         data = read_inside(path, RUN_FILE, most_bytes=_MOST_RUN_BYTES)
-        return _RUN_DECODER.decode(data), data
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{shortened(str(path))}: no run there (no {RUN_FILE})") from None
     except OSError as error:
         raise StoreError(f"{file}: cannot be read: {error.strerror}") from error
+    return decode_run(data, file), data
+
+
+def decode_run(data: bytes, file: Path) -> Run:
+    """The content of a ``run.json``; messages call it ``file``.
+
+    Raises:
+        StoreError: it is none.
+    """
+    try:
+        return _RUN_DECODER.decode(data)
     except RecursionError:
         raise StoreError(f"{file}: {TOO_DEEP}") from None
     except (msgspec.MsgspecError, ValueError) as error:
@@ -191,14 +219,14 @@ def read_run_file(path: Path) -> tuple[Run, bytes]:
         ) from error
 
 
-def _with_records(loaded: LoadedRun) -> LoadedRun:
+def _with_records(loaded: LoadedRun, lines: Iterable[bytes | None]) -> LoadedRun:
     """The run with the lines of its records file; what is wrong with them is a warning."""
     own, sharing, lists = Belonging(loaded.run), Sharing(device_fault), _lists_of(loaded)
     unreadable: list[tuple[int, str]] = []
     foreign: list[int] = []
     newest = SCHEMA_VERSION
     number = 0
-    for number, line in enumerate(_record_lines(loaded), start=1):
+    for number, line in enumerate(lines, start=1):
         if line is not None and not line.strip():
             continue
         try:

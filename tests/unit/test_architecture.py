@@ -50,8 +50,8 @@ IMPORTS: dict[str, str] = {
         "localise models plan process quoting records runner runs stats words"
     ),
     "bundles": (
-        "analysis correctness diagnosis errors files machine models privacy records report runs "
-        "stats words"
+        "analysis correctness diagnosis errors files knowledge machine models plan privacy records "
+        "report runs stats words"
     ),
     "cli": (
         "analysis bundles comparison correctness diagnosis doctor errors explain files knowledge "

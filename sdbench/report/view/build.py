@@ -64,13 +64,20 @@ def build_report(runs: Sequence[LoadedRun]) -> Report:
 
 
 @without_collecting()
-def diagnosed(loaded: LoadedRun, rows: Sequence[CaseResult] | None = None) -> Diagnosis:
-    """The diagnosis of a run in its folder; ``rows`` are ``rows_of(loaded)`` if there already."""
+def diagnosed(
+    loaded: LoadedRun,
+    rows: Sequence[CaseResult] | None = None,
+    artifacts: Artifacts | None = None,
+) -> Diagnosis:
+    """The diagnosis of a run; ``rows`` are ``rows_of(loaded)`` if there already.
+
+    ``artifacts`` are its images and latents; None: those in its folder.
+    """
     equalities = check_equality(
         loaded.run,
         loaded.replicates,
         loaded.compared,
-        Artifacts(loaded.files, most_pixels(loaded.run.plan)),
+        artifacts or Artifacts(loaded.files, most_pixels(loaded.run.plan)),
     )
     return diagnose(loaded, equalities, rows)
 
