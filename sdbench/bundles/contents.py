@@ -1,6 +1,7 @@
 """What of a run folder goes into a bundle: the members' bytes, without what is private."""
 
 import dataclasses
+import json
 import os
 import re
 import struct
@@ -27,6 +28,7 @@ MOST_PICTURE_BYTES = 1_400_000
 _NOT_IN_A_NAME = re.compile("[<>]")
 _MOST_FILE_BYTES = 32 * MIB
 _ENCODE = msgspec.json.Encoder().encode
+_NOT_PRINTABLE = re.compile("[^\\x00-\\x7f]")
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 _PNG_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 
@@ -79,7 +81,7 @@ def contents_of(loaded: LoadedRun) -> Contents:
     pictures, large, damaged = _pictures(loaded)
     timelines, thinned_readings = _timelines(loaded)
     members = {
-        RUN_MEMBER: msgspec.json.format(_ENCODE(loaded.run), indent=1) + b"\n",
+        RUN_MEMBER: _printable(msgspec.json.format(_ENCODE(loaded.run), indent=1)) + b"\n",
         RECORDS_MEMBER: b"".join(_lines(loaded.run, loaded.records())),
         **pictures,
         **timelines,
@@ -90,7 +92,16 @@ def contents_of(loaded: LoadedRun) -> Contents:
 def _lines(run: Run, records: Iterator[Record]) -> Iterator[bytes]:
     """The records as a run folder has them: each names its run."""
     for record in records:
-        yield _ENCODE(msgspec.structs.replace(record, run_id=run.run_id)) + b"\n"
+        named = msgspec.structs.replace(record, run_id=run.run_id)
+        yield _printable(_ENCODE(named)) + b"\n"
+
+
+def _printable(document: bytes) -> bytes:
+    """JSON in which what a terminal could obey is escaped, as all that is not ASCII."""
+    if document.isascii() and b"\x7f" not in document:
+        return document
+    escaped = _NOT_PRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], document.decode())
+    return escaped.replace("\x7f", "\\u007f").encode()
 
 
 # --- images ---------------------------------------------------------------------------------------

@@ -76,5 +76,5 @@ def examine(loaded: LoadedRun, artifacts: Artifacts | None = None) -> Examined:
 
 def encoded(document: dict[str, Any]) -> bytes:
     """The bytes of ``summary.json``: compact, keys in the order of the document."""
-    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return f"{text}\n".encode()
+    text = json.dumps(document, separators=(",", ":"), allow_nan=False)
+    return f"{text}\n".replace("\x7f", "\\u007f").encode("ascii")
