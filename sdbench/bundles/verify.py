@@ -66,13 +66,18 @@ def verify_file(path: Path) -> Verified:
 
 def verify(data: bytes, path: str) -> Verified:
     """Verify the bytes of a bundle; ``path`` is what the result calls it."""
+    return verify_and_examine(data, path)[0]
+
+
+def verify_and_examine(data: bytes, path: str) -> tuple[Verified, Examined | None]:
+    """As :func:`verify`, and what was computed of the run; None of a refused one."""
     try:
         return _verified(data, path)
     except RefusedError as error:
-        return Verified(path=path, status="refused", code=error.code, reason=error.reason)
+        return Verified(path=path, status="refused", code=error.code, reason=error.reason), None
 
 
-def _verified(data: bytes, path: str) -> Verified:
+def _verified(data: bytes, path: str) -> tuple[Verified, Examined]:
     if len(data) > MOST_BUNDLE_BYTES:
         raise RefusedError("unsafe-archive", f"larger than the {MOST_BUNDLE_BYTES:,} bytes read")
     bundle = opened(read_archive(data))
@@ -93,7 +98,7 @@ def _verified(data: bytes, path: str) -> Verified:
         *of_images,
         *_not_compared(made_by, strictly=strictly),
     ]
-    return Verified(
+    verified = Verified(
         path=path,
         status="ok",
         simulated=examined.summary.simulated,
@@ -101,6 +106,7 @@ def _verified(data: bytes, path: str) -> Verified:
         publishable=publishable(examined, bundle.lines_left_out),
         not_checked=not_checked,
     )
+    return verified, examined
 
 
 def _check_figures(bundle: Opened, examined: Examined, *, strictly: bool) -> None:
