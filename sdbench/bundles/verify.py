@@ -67,15 +67,21 @@ def verify_file(path: Path) -> Verified:
 
 def verify(data: bytes, path: str) -> Verified:
     """Verify the bytes of a bundle; ``path`` is what the result calls it."""
+    return verify_and_examine(data, path)[0]
+
+
+def verify_and_examine(data: bytes, path: str) -> tuple[Verified, Examined | None]:
+    """As :func:`verify`, and what was computed of the run; None of a refused one."""
     try:
         return _verified(data, path)
     except RefusedError as error:
-        return Verified(path=path, status="refused", code=error.code, reason=error.reason)
+        return Verified(path=path, status="refused", code=error.code, reason=error.reason), None
     except SdbenchError as error:  # what is said of a run needs values that types do not promise
-        return Verified(path=path, status="refused", code="schema", reason=str(error))
+        refused = Verified(path=path, status="refused", code="schema", reason=str(error))
+        return refused, None
 
 
-def _verified(data: bytes, path: str) -> Verified:
+def _verified(data: bytes, path: str) -> tuple[Verified, Examined]:
     if len(data) > MOST_BUNDLE_BYTES:
         raise RefusedError("unsafe-archive", f"larger than the {MOST_BUNDLE_BYTES:,} bytes read")
     bundle = opened(read_archive(data))
@@ -97,7 +103,7 @@ def _verified(data: bytes, path: str) -> Verified:
         *of_images,
         *_not_compared(made_by, strictly=strictly),
     ]
-    return Verified(
+    verified = Verified(
         path=path,
         status="ok",
         simulated=examined.summary.simulated,
@@ -105,6 +111,7 @@ def _verified(data: bytes, path: str) -> Verified:
         publishable=publishable(examined, bundle.lines_left_out),
         not_checked=not_checked,
     )
+    return verified, examined
 
 
 def _check_figures(bundle: Opened, examined: Examined, *, strictly: bool) -> None:
