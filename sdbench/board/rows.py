@@ -3,26 +3,48 @@
 Seconds are per image, memory is bytes. A row never stands for two machines or two runs.
 """
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from sdbench.analysis.case_words import case_words
+from sdbench.analysis.iterations import steps_of
 from sdbench.analysis.run_summary import CaseSummary, device_facts, per_picture
 from sdbench.bundles.publishable import BlockerCode, Publishable
 from sdbench.bundles.summary import Examined
 from sdbench.diagnosis.result import ClaimVerdict, Severity
 from sdbench.knowledge.variables import is_tuning
-from sdbench.records import Arm, DeviceKind, Outcome, Run
+from sdbench.records import Arm, Case, DeviceKind, Outcome, Run
 from sdbench.words import gigabytes, memory_words, system_words
 
 Image = Literal["right", "slightly-different", "wrong", "unknown"]
 """Compared with the CPU's images, and with the prompt where that can be read."""
 Interval = tuple[float, float]
+UNKNOWN = "–"
+"""What stands for a chip or a memory that is not known."""
 
 # Of variables that containers set and that change no time.
 _WITHOUT_EFFECT = ("_VERSION", "_VISIBLE_DEVICES")
+
+
+class MachineClass(NamedTuple):
+    """Equal for similar machines: chip, GPU cores, and memory as it is sold."""
+
+    chip: str
+    gpu_cores: int | None
+    memory: str
+
+    @property
+    def known(self) -> bool:
+        """Whether chip and memory are known; machines of which they are not are not similar."""
+        return UNKNOWN not in (self.chip, self.memory)
+
+    @property
+    def words(self) -> str:
+        """``Apple M4, 10 GPU cores, 16 GB``."""
+        cores = [] if self.gpu_cores is None else [f"{self.gpu_cores} GPU cores"]
+        return ", ".join([self.chip, *cores, self.memory])
 
 
 class ClaimSeen(msgspec.Struct, frozen=True, gc=False):
@@ -86,9 +108,9 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
         return memory_words(self.memory_bytes)
 
     @property
-    def machine_class(self) -> tuple[str, int | None, str]:
-        """Equal for similar machines: chip, GPU cores, and memory as it is sold."""
-        return self.chip, self.gpu_cores, self.memory_class
+    def machine_class(self) -> MachineClass:
+        """Equal for similar machines."""
+        return MachineClass(self.chip, self.gpu_cores, self.memory_class)
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -165,7 +187,7 @@ def rows_of(
         virtual: whether it ran in a virtual machine.
         publishable: what keeps it from being ranked.
     """
-    run = examined.loaded.run
+    run, facts = examined.loaded.run, device_facts(examined.loaded.replicates)
     submission = Submission(
         bundle_sha256=bundle_sha256,
         measured_sha256=measured_sha256,
@@ -175,10 +197,8 @@ def rows_of(
         created_utc=run.created_utc,
         sdbench_version=run.sdbench,
         machine_id=run.machine_id,
-        chip=_chip(examined),
-        gpu_cores=_whole(
-            device_facts(examined.loaded.replicates).get("gpu_cores") or run.identity("gpu_cores")
-        ),
+        chip=_chip(run, facts),
+        gpu_cores=_gpu_cores(run, facts),
         memory_bytes=_whole(run.machine.get("memory_bytes")),
         system=system_words(run.machine, run.machine_facts) or "–",
         device=run.device,
@@ -212,7 +232,7 @@ def _row(submission: Submission, run: Run, summary: CaseSummary, arm: Arm, image
         diffusers=packages.get("diffusers", "–"),
         resolution=summary.case.resolution,
         dtype=summary.case.dtype,
-        setting=_setting(run, summary, arm, images),
+        setting=setting_of(run, summary.case, arm),
         outcome=summary.outcome,
         seconds_per_image=per_picture(latency.median, images),
         ci95=latency.ci95 and (latency.ci95[0] / images, latency.ci95[1] / images),
@@ -232,13 +252,13 @@ def image_of(summary: CaseSummary) -> Image:
     return "slightly-different" if summary.correct == "drift" else "unknown"
 
 
-def _setting(run: Run, summary: CaseSummary, arm: Arm, images: int) -> str:
+def setting_of(run: Run, case: Case, arm: Arm) -> str:
     """``512x512 sliced float16, 20 steps, ddim, guidance 7.5, 4 images``."""
-    case = summary.case
+    images = int(run.config["images"])
     dtype = [] if case.dtype in case.words() else [case.dtype]
     parts = [" ".join([case_words(case), *dtype])]
     if case.steps is None:
-        parts.append(f"{summary.steps or run.config.get('steps')} steps")
+        parts.append(f"{steps_of(run, case) or run.config.get('steps')} steps")
     if case.scheduler is None:
         parts.append(str(run.config.get("scheduler")))
     if case.guidance_scale is None:
@@ -251,16 +271,25 @@ def _setting(run: Run, summary: CaseSummary, arm: Arm, images: int) -> str:
     parts += [
         f"{name}={value}"
         for name, value in sorted(run.variables(arm).items())
-        if is_tuning(name, value) and not name.endswith(_WITHOUT_EFFECT)
+        if is_tuning(name, value)
     ]
     return ", ".join(parts)
 
 
-def _chip(examined: Examined) -> str:
+def machine_class_of(run: Run, facts: Mapping[str, Any]) -> MachineClass:
+    """The class of a run's machine; ``facts`` are the device's."""
+    memory = memory_words(_whole(run.machine.get("memory_bytes")))
+    return MachineClass(_chip(run, facts), _gpu_cores(run, facts), memory)
+
+
+def _chip(run: Run, facts: Mapping[str, Any]) -> str:
     """The chip, or the graphics card of a CUDA run."""
-    run = examined.loaded.run
-    card = device_facts(examined.loaded.replicates).get("name") if run.device == "cuda" else None
-    return str(card or run.machine.get("chip") or run.machine.get("architecture") or "–")
+    card = facts.get("name") if run.device == "cuda" else None
+    return str(card or run.machine.get("chip") or run.machine.get("architecture") or UNKNOWN)
+
+
+def _gpu_cores(run: Run, facts: Mapping[str, Any]) -> int | None:
+    return _whole(facts.get("gpu_cores") or run.identity("gpu_cores"))
 
 
 def _whole(value: object) -> int | None:
