@@ -5,7 +5,6 @@
 table. Each has a twin ``.js`` for the browser, which may not read ``.json`` from a folder.
 """
 
-import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -113,11 +112,12 @@ def encode_site(
             submissions.append(run)
     columns: dict[str, list[int]] = {}
     tables: dict[str, list[Any]] = {}
-    for name in _WORD_COLUMNS:
-        columns[name], tables[name] = _coded([getattr(one.row, name) for one in placed])
+    rows = [one.row for one in placed]
+    for name in _WORD_COLUMNS[:-1]:
+        columns[name], tables[name] = _coded([getattr(row, name) for row in rows])
+    columns["why_not_ranked"], tables["why_not_ranked"] = _coded([one.why for one in placed])
     columns["submission"] = [numbers[id(one.row.submission)] for one in placed]
     columns["place"] = [one.place for one in placed]
-    rows = [one.row for one in placed]
     pieces = [
         Piece(
             **{name: column[at : at + PIECE_ROWS] for name, column in columns.items()},
@@ -152,7 +152,7 @@ def _coded(values: Sequence[Any]) -> tuple[list[int], list[Any]]:
 def write_data(
     site: Path, placed: Sequence[Placed], refused: Sequence[Refused], same_as: dict[str, str]
 ) -> Board:
-    """Write the data of a site, ``board.json`` last. Pieces of an earlier board that are not needed stay.
+    """Write the data of a site, ``board.json`` last.
 
     Raises:
         OSError: it cannot be written.
@@ -261,10 +261,8 @@ def _read(site: Path, name: str, kind: Any) -> Any:
 def by_bundle(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """The rows of each bundle, by its SHA-256."""
     found: dict[str, list[Row]] = {}
-    for sha256, own in itertools.groupby(
-        sorted(rows, key=lambda row: row.submission.bundle_sha256 or ""),
-        key=lambda row: row.submission.bundle_sha256,
-    ):
+    for row in rows:
+        sha256 = row.submission.bundle_sha256
         if sha256 is not None:
-            found[sha256] = list(own)
+            found.setdefault(sha256, []).append(row)
     return found
