@@ -9,14 +9,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
-from board_factories import row, submission
+from board_factories import hostile_site, row, submission
 from factories import Called
 from real_bundles import FLOAT32, real_bundle, virtual_bundle
 
 import sdbench.board.build as building
-from sdbench.board.build import Built, build
+from sdbench.board.build import build
 from sdbench.board.claim_view import claims_seen
 from sdbench.board.inputs import find_inputs, read_bundle, rows_of_run
 from sdbench.board.model_view import model_view, version_order
@@ -395,25 +394,6 @@ def test_without_pyarrow_there_is_no_parquet_and_it_is_told(
 
 
 # --- pages ----------------------------------------------------------------------------------------
-
-HOSTILE = '"><script>window.pwned = 1</script>{{ 7 * 7 }}\x1b[31m'
-
-
-def hostile_site(folder: Path) -> Built:
-    """A site in which every text of others would do harm."""
-    texts = ("run_id", "label", "machine_id", "chip", "system", "model", "created_utc")
-    run = submission(1, **dict.fromkeys(texts, HOSTILE))
-    of_row = ("case_id", "arm", "torch", "diffusers", "resolution", "dtype", "setting")
-    found = row(run, **dict.fromkeys(of_row, HOSTILE))
-    other = row(run, **dict.fromkeys(of_row, f"2{HOSTILE}"))
-    sources = folder / "in"
-    sources.mkdir(parents=True)
-    (sources / "a.sdbench.zip").write_bytes(b"a")
-    rows = [msgspec.structs.replace(one, submission=run) for one in (found, other)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(building, "once_each", lambda runs: (rows, {}))
-        patch.setattr(building._Seen, "verify", lambda *_: None)
-        return build([sources], folder / "site")
 
 
 def test_others_text_is_text(tmp_path: Path) -> None:
