@@ -5,15 +5,16 @@
 table. Each has a twin ``.js`` for the browser, which may not read ``.json`` from a folder.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from sdbench import __version__
-from sdbench.board.ranking import Placed
-from sdbench.board.rows import Image, Interval, Row, Submission
+from sdbench.board.rows import Image, Row, Submission
+from sdbench.board.table import Placed, Table, empty_table
 from sdbench.errors import StoreError, UsageError
 from sdbench.files.access import MIB, read_inside, write_inside
 from sdbench.records import Outcome
@@ -51,9 +52,6 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
     why_not_ranked: list[str | None]
 
 
-_WORD_COLUMNS = Words.__struct_fields__
-
-
 class Board(msgspec.Struct, frozen=True, kw_only=True):
     """``board.json``. ``same_as`` names, for a bundle that counts for nothing, the one that holds
     the same measurement."""
@@ -87,66 +85,41 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
     image: list[int]
     why_not_ranked: list[int]
     seconds_per_image: list[float | None]
-    ci95: list[Interval | None]
+    seconds_low: list[float | None]
+    seconds_high: list[float | None]
     n: list[int]
-    peak_memory_bytes: list[int | None]
+    peak_memory_bytes: list[float | None]
 
 
-class Site(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True)
+class Site:
     """A site's data as it was read."""
 
     board: Board
-    rows: list[Row]
+    table: Table
 
 
-def encode_site(
-    placed: Sequence[Placed], refused: Sequence[Refused], same_as: dict[str, str]
-) -> tuple[Board, list[Submission], list[Piece]]:
-    """The documents of rows in the order of the table."""
-    numbers: dict[int, int] = {}
-    submissions: list[Submission] = []
-    for one in placed:
-        run = one.row.submission
-        if id(run) not in numbers:
-            numbers[id(run)] = len(submissions)
-            submissions.append(run)
-    columns: dict[str, list[int]] = {}
-    tables: dict[str, list[Any]] = {}
-    rows = [one.row for one in placed]
-    for name in _WORD_COLUMNS[:-1]:
-        columns[name], tables[name] = _coded([getattr(row, name) for row in rows])
-    columns["why_not_ranked"], tables["why_not_ranked"] = _coded([one.why for one in placed])
-    columns["submission"] = [numbers[id(one.row.submission)] for one in placed]
-    columns["place"] = [one.place for one in placed]
-    pieces = [
-        Piece(
-            **{name: column[at : at + PIECE_ROWS] for name, column in columns.items()},
-            seconds_per_image=[row.seconds_per_image for row in rows[at : at + PIECE_ROWS]],
-            ci95=[row.ci95 for row in rows[at : at + PIECE_ROWS]],
-            n=[row.n for row in rows[at : at + PIECE_ROWS]],
-            peak_memory_bytes=[row.peak_memory_bytes for row in rows[at : at + PIECE_ROWS]],
-        )
-        for at in range(0, len(rows), PIECE_ROWS)
-    ]
-    board = Board(
+def board_of(table: Table, refused: Sequence[Refused], same_as: dict[str, str]) -> Board:
+    """What ``board.json`` says of a table in order."""
+    return Board(
         format=FORMAT,
         sdbench_version=__version__,
-        rows=len(rows),
-        ranked=sum(one.place > 0 for one in placed),
-        machines=len({run.machine_id for run in submissions}),
-        models=len({(run.model, run.model_sha256) for run in submissions}),
-        pieces=len(pieces),
-        words=Words(**tables),
+        rows=len(table),
+        ranked=int((table.columns["place"] > 0).sum()),
+        machines=len({run.machine_id for run in table.submissions}),
+        models=len({(run.model, run.model_sha256) for run in table.submissions}),
+        pieces=-(-len(table) // PIECE_ROWS),
+        words=Words(**table.words),
         refused=sorted(refused, key=lambda one: one.bundle_sha256),
         same_as=dict(sorted(same_as.items())),
     )
-    return board, submissions, pieces
 
 
-def _coded(values: Sequence[Any]) -> tuple[list[int], list[Any]]:
-    """Places in a list of the different values, in the order in which they appear."""
-    places: dict[Any, int] = {}
-    return [places.setdefault(value, len(places)) for value in values], list(places)
+def pieces_of(table: Table) -> Iterator[Piece]:
+    """The pieces of a table in order; NaN is null in JSON."""
+    for at in range(0, len(table), PIECE_ROWS):
+        columns = {n: column[at : at + PIECE_ROWS].tolist() for n, column in table.columns.items()}
+        yield Piece(**columns)
 
 
 def write_data(
@@ -162,8 +135,16 @@ def write_data(
     return board
 
 
+def encode_site(
+    placed: Sequence[Placed], refused: Sequence[Refused], same_as: dict[str, str]
+) -> tuple[Board, list[Submission], list[Piece]]:
+    """The documents of :func:`write_data`."""
+    table = empty_table().with_rows([one.row for one in placed]).in_order()
+    return board_of(table, refused, same_as), table.submissions, [*pieces_of(table)]
+
+
 def write_documents(
-    site: Path, board: Board, submissions: Sequence[Submission], pieces: Sequence[Piece]
+    site: Path, board: Board, submissions: Sequence[Submission], pieces: Iterable[Piece]
 ) -> None:
     """Write the JSON files, ``board.json`` last. Raises as :func:`write_data`."""
     for number, piece in enumerate(pieces):
@@ -188,7 +169,7 @@ def load_site(site: Path) -> list[Row]:
         UsageError: there is no site.
         StoreError: its data cannot be read.
     """
-    return read_site(site).rows
+    return [one.row for one in read_site(site).table.placed()]
 
 
 def read_site(site: Path) -> Site:
@@ -215,43 +196,39 @@ def read_site(site: Path) -> Site:
     except FileNotFoundError as error:
         raise StoreError(f"{shortened(str(site))}: a file of {DATA}/ is missing") from error
     try:
-        rows = [row for piece in pieces for row in _rows(board.words, submissions, piece)]
-    except (IndexError, ValueError) as error:
+        return Site(board, _table(board, submissions, pieces))
+    except (ValueError, OverflowError) as error:
         raise StoreError(
             f"{shortened(str(site))}: its data do not fit together; build it again"
         ) from error
-    return Site(board=board, rows=rows)
 
 
-def _rows(words: Words, submissions: Sequence[Submission], piece: Piece) -> Iterator[Row]:
-    """The rows of a piece.
+def _table(board: Board, submissions: list[Submission], pieces: Sequence[Piece]) -> Table:
+    """The table of some pieces.
 
     Raises:
-        ValueError: its columns are not of one length, or a number is negative.
-        IndexError: a number stands for nothing.
+        ValueError: columns are not of one length, or a number stands for nothing.
+        OverflowError: a number has more than 64 bits.
     """
-    names = [name for name in _WORD_COLUMNS if name != "why_not_ranked"]
-    coded = {name: getattr(piece, name) for name in names} | {"submission": piece.submission}
-    if any(column and min(column) < 0 for column in coded.values()):
-        raise ValueError("a negative number")
-    texts = [[getattr(words, name)[at] for at in getattr(piece, name)] for name in names]
-    for run, seconds, ci95, n, memory, *values in zip(
-        piece.submission,
-        piece.seconds_per_image,
-        piece.ci95,
-        piece.n,
-        piece.peak_memory_bytes,
-        *texts,
-        strict=True,
-    ):
-        yield Row(
-            submission=submissions[run],
-            seconds_per_image=seconds,
-            ci95=ci95,
-            n=n,
-            peak_memory_bytes=memory,
-            **dict(zip(names, values, strict=True)),
-        )
+    import numpy as np
+
+    words = msgspec.structs.asdict(board.words)
+    empty = empty_table()
+    columns = {}
+    for name, column in empty.columns.items():
+        parts = [np.array(getattr(piece, name), column.dtype) for piece in pieces]
+        columns[name] = np.concatenate([column, *parts])
+        count = len(submissions) if name == "submission" else len(words.get(name, ()))
+        bounded = name in words or name == "submission"
+        if (
+            bounded
+            and len(columns[name])
+            and not 0 <= columns[name].min() <= columns[name].max() < count
+        ):
+            raise ValueError(f"{name}: a number stands for nothing")
+    if len({len(column) for column in columns.values()}) > 1:
+        raise ValueError("columns of different length")
+    return Table(submissions, words, columns)
 
 
 def _read(site: Path, name: str, kind: Any) -> Any:
@@ -263,13 +240,3 @@ def _read(site: Path, name: str, kind: Any) -> Any:
         raise StoreError(f"{shortened(str(site))}: {DATA}/{name}: {error.strerror}") from error
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise StoreError(f"{shortened(str(site))}: {DATA}/{name}: {error}") from error
-
-
-def by_bundle(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """The rows of each bundle, by its SHA-256."""
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        sha256 = row.submission.bundle_sha256
-        if sha256 is not None:
-            found.setdefault(sha256, []).append(row)
-    return found

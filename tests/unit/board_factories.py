@@ -11,6 +11,7 @@ import pytest
 import sdbench.board.build as building
 from sdbench.board.build import Built, build
 from sdbench.board.rows import ClaimSeen, FaultSeen, Row, Submission
+from sdbench.board.table import empty_table
 
 
 def submission(number: int = 1, **changes: Any) -> Submission:
@@ -68,7 +69,8 @@ def site_of(rows: Sequence[Row], folder: Path, piece_rows: int = 10_000) -> Buil
     (sources / "a.sdbench.zip").write_bytes(b"a")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SDBENCH_CACHE", str(folder / "cache"))
-        patch.setattr(building, "once_each", lambda runs: ([*rows], {}))
+        table = empty_table().with_rows(rows).in_order()
+        patch.setattr(building, "_counted", lambda sources, known: (table, {}))
         patch.setattr(building._Seen, "verify", lambda *_: None)
         patch.setattr("sdbench.board.site_data.PIECE_ROWS", piece_rows)
         return build([sources], folder / "site")
