@@ -142,28 +142,28 @@ def _why_not_placed(run: Submission) -> str | None:
 
 
 def _placed(row: Row, similar: Sequence[Row]) -> PlacedCase:
-    known = {
-        "case_id": row.case_id,
-        "arm": row.arm,
-        "setting": row.setting,
-        "seconds_per_image": row.seconds_per_image,
-        "ci95": row.ci95,
-    }
-    reason = _why_no_place(row)
     same = [other for other in similar if other.work == row.work]
     peers = by_machine(same, row.torch, row.diffusers)
+    reason = _why_no_place(row)
     if reason is None and not peers:
         reason = "no similar machine has measured it"
-    if reason is not None or row.seconds_per_image is None:
-        return PlacedCase(**known, machines=len(peers), reason=reason)
-    times = [_seconds(other) for other in peers]
-    slower = sum(time > row.seconds_per_image for time in times)
-    equal = sum(time == row.seconds_per_image for time in times)
-    return PlacedCase(
-        **known,
+    case = PlacedCase(
+        case_id=row.case_id,
+        arm=row.arm,
+        setting=row.setting,
+        seconds_per_image=row.seconds_per_image,
+        ci95=row.ci95,
         machines=len(peers),
+        reason=reason,
+    )
+    if reason is not None:
+        return case
+    own, times = _seconds(row), [_seconds(other) for other in peers]
+    slower = sum(time > own for time in times)
+    return msgspec.structs.replace(
+        case,
         slower=slower,
-        percentile=100 * (slower + equal / 2) / len(times),
+        percentile=100 * (slower + times.count(own) / 2) / len(times),
         median_s=statistics.median(times),
         fastest_s=min(_seconds(other) for other in same),
         faster=[*_faster(row, same)],
@@ -231,7 +231,7 @@ def measured(rows: Sequence[Row], torch: str, diffusers: str) -> Measured | None
     if not chosen:
         return None
     times = [_seconds(row) for row in chosen]
-    bounds = [bound for row in chosen for bound in (row.ci95 or (_seconds(row),) * 2)]
+    bounds = [bound for row in chosen for bound in row.ci95 or (_seconds(row), _seconds(row))]
     peaks = [row.peak_memory_bytes for row in chosen if row.peak_memory_bytes is not None]
     return Measured(
         setting=chosen[0].setting,

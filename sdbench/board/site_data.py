@@ -7,16 +7,16 @@ table. Each has a twin ``.js`` for the browser, which may not read ``.json`` fro
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from sdbench import __version__
 from sdbench.board.ranking import Placed
-from sdbench.board.rows import Image, Interval, Row, Submission
+from sdbench.board.rows import Image, Row, Submission
 from sdbench.errors import StoreError, UsageError
 from sdbench.files.access import MIB, read_inside, write_inside
-from sdbench.records import Outcome
+from sdbench.records import Bytes, Count, Outcome
 from sdbench.words import shortened
 
 FORMAT = 1
@@ -24,7 +24,10 @@ DATA = "data"
 BOARD_FILE, SUBMISSIONS_FILE = "board.json", "submissions.json"
 PIECE_ROWS = 10_000
 _MOST_BYTES = 512 * MIB
-_MOST_PIECES = 100_000
+_MOST_PIECE_BYTES = 16 * MIB
+_MOST_ROWS = 3_000_000
+# Seconds of one image: nothing that is measured takes no time.
+_ImageSeconds = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,23 +76,23 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
     """Rows as columns of equal length. ``place`` is 0 of a row that is not ranked."""
 
-    submission: list[int]
-    place: list[int]
-    case_id: list[int]
-    arm: list[int]
-    torch: list[int]
-    diffusers: list[int]
-    resolution: list[int]
-    dtype: list[int]
-    setting: list[int]
-    outcome: list[int]
-    peak_memory_source: list[int]
-    image: list[int]
-    why_not_ranked: list[int]
-    seconds_per_image: list[float | None]
-    ci95: list[Interval | None]
-    n: list[int]
-    peak_memory_bytes: list[int | None]
+    submission: list[Count]
+    place: list[Count]
+    case_id: list[Count]
+    arm: list[Count]
+    torch: list[Count]
+    diffusers: list[Count]
+    resolution: list[Count]
+    dtype: list[Count]
+    setting: list[Count]
+    outcome: list[Count]
+    peak_memory_source: list[Count]
+    image: list[Count]
+    why_not_ranked: list[Count]
+    seconds_per_image: list[_ImageSeconds | None]
+    ci95: list[tuple[_ImageSeconds, _ImageSeconds] | None]
+    n: list[Count]
+    peak_memory_bytes: list[Bytes | None]
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,17 +201,21 @@ def read_site(site: Path) -> Site:
             f"{shortened(str(site))}: a board of format {board.format}, and this sdbench knows "
             f"{FORMAT}; build it again"
         )
-    if not 0 <= board.pieces <= _MOST_PIECES:
-        raise StoreError(f"{shortened(str(site))}: {BOARD_FILE}: pieces: {board.pieces}")
+    if not (0 <= board.rows <= _MOST_ROWS and board.pieces == -(-board.rows // PIECE_ROWS)):
+        raise StoreError(
+            f"{shortened(str(site))}: {BOARD_FILE}: {board.rows} rows in {board.pieces} pieces"
+        )
+    rows: list[Row] = []
     try:
         submissions = _read(site, SUBMISSIONS_FILE, list[Submission])
-        pieces = [
-            _read(site, f"{piece_name(number)}.json", Piece) for number in range(board.pieces)
-        ]
+        for number in range(board.pieces):
+            name = f"{piece_name(number)}.json"
+            piece = _read(site, name, Piece, most_bytes=_MOST_PIECE_BYTES)
+            rows += _rows(board.words, submissions, piece)
+            if len(rows) > board.rows:
+                raise ValueError("more rows than the board has")
     except FileNotFoundError as error:
         raise StoreError(f"{shortened(str(site))}: a file of {DATA}/ is missing") from error
-    try:
-        rows = [row for piece in pieces for row in _rows(board.words, submissions, piece)]
     except (IndexError, ValueError) as error:
         raise StoreError(
             f"{shortened(str(site))}: its data do not fit together; build it again"
@@ -220,13 +227,10 @@ def _rows(words: Words, submissions: Sequence[Submission], piece: Piece) -> Iter
     """The rows of a piece.
 
     Raises:
-        ValueError: its columns are not of one length, or a number is negative.
+        ValueError: its columns are not of one length.
         IndexError: a number stands for nothing.
     """
     names = [name for name in _WORD_COLUMNS if name != "why_not_ranked"]
-    coded = {name: getattr(piece, name) for name in names} | {"submission": piece.submission}
-    if any(column and min(column) < 0 for column in coded.values()):
-        raise ValueError("a negative number")
     texts = [[getattr(words, name)[at] for at in getattr(piece, name)] for name in names]
     for run, seconds, ci95, n, memory, *values in zip(
         piece.submission,
@@ -247,9 +251,9 @@ def _rows(words: Words, submissions: Sequence[Submission], piece: Piece) -> Iter
         )
 
 
-def _read(site: Path, name: str, kind: Any) -> Any:
+def _read(site: Path, name: str, kind: Any, most_bytes: int = _MOST_BYTES) -> Any:
     try:
-        return msgspec.json.decode(read_inside(site, DATA, name, most_bytes=_MOST_BYTES), type=kind)
+        return msgspec.json.decode(read_inside(site, DATA, name, most_bytes=most_bytes), type=kind)
     except FileNotFoundError:
         raise
     except OSError as error:
