@@ -56,9 +56,9 @@ IMPORTS: dict[str, str] = {
     "submissions": "bundles errors files words",
     "board": "analysis bundles diagnosis errors files knowledge records runs words",
     "cli": (
-        "analysis bundles comparison correctness diagnosis doctor errors explain files knowledge "
-        "localise machine models plan privacy process records report repro runner runs selftest "
-        "stacks stats submissions words"
+        "analysis board bundles comparison correctness diagnosis doctor errors explain files "
+        "knowledge localise machine models plan privacy process records report repro runner runs "
+        "selftest stacks stats submissions words"
     ),
     "__main__": "cli",
 }

@@ -8,9 +8,10 @@ import msgspec
 import pytest
 from factories import Called
 
+from sdbench.board.measured import measured_work
 from sdbench.board.ranking import in_order
 from sdbench.board.rows import Row, Submission
-from sdbench.board.similar import measured, place, similar_rows
+from sdbench.board.similar import place, similar_rows
 from sdbench.board.site_data import write_data
 
 
@@ -179,11 +180,11 @@ def test_a_machine_counts_once_and_with_the_same_versions() -> None:
 
 
 def test_what_was_measured_before_a_run() -> None:
-    found = measured(OTHERS, "2.13.0", "0.39.0")
+    found = measured_work(OTHERS, "2.13.0", "0.39.0")
     assert found is not None
     assert (found.machines, found.seconds_per_image) == (4, 10.45)
-    assert found.low == pytest.approx(7.84) and found.high == pytest.approx(12.24)
-    assert measured([], "2.13.0", "0.39.0") is None
+    assert found.low_s == pytest.approx(7.84) and found.high_s == pytest.approx(12.24)
+    assert measured_work([], "2.13.0", "0.39.0") is None
 
 
 # --- the command line -----------------------------------------------------------------------------
