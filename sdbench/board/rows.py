@@ -14,6 +14,7 @@ from sdbench.analysis.run_summary import CaseSummary, device_facts, per_picture
 from sdbench.bundles.publishable import BlockerCode, Publishable
 from sdbench.bundles.summary import Examined
 from sdbench.diagnosis.result import ClaimVerdict, Severity
+from sdbench.knowledge.known_issues import FindingCode
 from sdbench.knowledge.variables import is_tuning
 from sdbench.records import Arm, Case, DeviceKind, Outcome, Run
 from sdbench.words import gigabytes, memory_words, system_words
@@ -61,7 +62,7 @@ class ClaimSeen(msgspec.Struct, frozen=True, gc=False):
 class FaultSeen(msgspec.Struct, frozen=True):
     """A finding above info: its code, the known issues that explain it, and in how many cases."""
 
-    code: str
+    code: FindingCode
     severity: Severity
     known_issues: list[str]
     cases: int

@@ -155,17 +155,24 @@ def _coded(values: Sequence[Any]) -> tuple[list[int], list[Any]]:
 def write_data(
     site: Path, placed: Sequence[Placed], refused: Sequence[Refused], same_as: dict[str, str]
 ) -> Board:
-    """Write the data of a site, ``board.json`` last.
+    """Write the data of a site, without scripts and pages.
 
     Raises:
         OSError: it cannot be written.
     """
     board, submissions, pieces = encode_site(placed, refused, same_as)
+    write_documents(site, board, submissions, pieces)
+    return board
+
+
+def write_documents(
+    site: Path, board: Board, submissions: Sequence[Submission], pieces: Sequence[Piece]
+) -> None:
+    """Write the JSON files, ``board.json`` last. Raises as :func:`write_data`."""
     for number, piece in enumerate(pieces):
         _write(site, f"{piece_name(number)}.json", piece)
     _write(site, SUBMISSIONS_FILE, submissions)
     _write(site, BOARD_FILE, board)
-    return board
 
 
 def _write(site: Path, name: str, document: Any) -> None:
