@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 FIRST_ROWS = 50
 """Rows that are in the table's page itself."""
-_MOST_ROWS = 1000
+_MOST_ROWS = 100
+_MOST_POINTS = 500
 _COLUMNS = (
     ("place", "Place", True),
     ("chip", "Chip", False),
@@ -261,7 +262,7 @@ def _machine(own: Sequence[Placed], runs: Sequence[Submission], **context: Any) 
 def _memory_series(rows: Sequence[Row]) -> list[Series]:
     """A series for each model; what has no right image is not drawn."""
     models: dict[str, list[Any]] = {}
-    for row in rows[:_MOST_ROWS]:
+    for row in rows[:_MOST_POINTS]:
         point = memory_point(row)
         if point is not None and row.image != "wrong" and row.outcome == "ok":
             models.setdefault(row.submission.model, []).append(point)

@@ -272,7 +272,7 @@ def setting_of(run: Run, case: Case, arm: Arm) -> str:
     parts += [
         f"{name}={value}"
         for name, value in sorted(run.variables(arm).items())
-        if is_tuning(name, value)
+        if is_tuning(name, value) and not name.endswith(_WITHOUT_EFFECT)
     ]
     return ", ".join(parts)
 

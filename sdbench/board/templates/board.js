@@ -343,6 +343,8 @@
     find(".back").addEventListener("click", () => turn(-1));
     find(".on").addEventListener("click", () => turn(1));
     addEventListener("hashchange", () => { readAddress(); apply(); });
+    // A phone has room for the rows or for all filters.
+    form.querySelector(".more").open = matchMedia("(min-width: 40rem)").matches;
     form.hidden = false;
     started = true;
     accept();
