@@ -8,6 +8,8 @@ from typing import Any
 PACKAGE = Path(__file__).resolve().parents[2] / "sdbench"
 
 READERS: tuple[str, ...] = (
+    "bundles/archive.py",
+    "bundles/opened.py",
     "plan/config.py",
     "plan/read_config.py",
     "files/access.py",
@@ -54,6 +56,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
         ("plan/config.py", "plan/read_config.py", "files/toml.py"),
         ("config", "expectations", "run"),
     ),
+    **dict.fromkeys(("bundles/archive.py", "bundles/opened.py"), ("bundle",)),
     "comparison/expectations.py": ("expectations",),
     **dict.fromkeys(("knowledge/crash_reports.py", "explain/explain.py"), ("log",)),
     **dict.fromkeys(("knowledge/pasted_log.py", "explain/versions_in_text.py"), ("log",)),

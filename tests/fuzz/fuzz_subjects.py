@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from factories import UTC, make_picture, make_replicate, make_started
+from fuzz_bundles import bundle_subjects
 from fuzz_mutations import Subject
 from fuzz_pictures import stranger
 from fuzz_trees import Tree, read_tree
@@ -65,6 +66,7 @@ def all_subjects() -> list[Subject]:
             *_recordings(),
             *_models(Path(folder)),
             *_expectations(),
+            *bundle_subjects(),
         ]
 
 

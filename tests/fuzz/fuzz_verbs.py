@@ -83,6 +83,7 @@ _LINES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("doctor", "--model", FOLDER),
         ("explain", FILE),
     ),
+    "bundle": (("verify", FILE), ("verify", FILE, "--json"), ("verify", FILE, FILE)),
     "expectations": (
         ("compare", OTHER, OTHER, "--expect", FILE),
         ("compare", OTHER, OTHER, "--expect", FILE, "--json"),

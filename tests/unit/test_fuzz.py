@@ -24,6 +24,7 @@ EXAMPLES = {
     "recording": 6,
     "model": 4,
     "expectations": 4,
+    "bundle": 5,
 }
 """Drawn inputs: few, as what is simple is tried in turn and not by luck."""
 
