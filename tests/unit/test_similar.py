@@ -4,62 +4,32 @@ import json
 from pathlib import Path
 from typing import Any
 
+import board_factories
 import msgspec
 import pytest
 from factories import Called
 
 from sdbench.board.measured import measured_work
 from sdbench.board.ranking import in_order
-from sdbench.board.rows import Row, Submission
+from sdbench.board.rows import Row
 from sdbench.board.similar import place, similar_rows
 from sdbench.board.site_data import write_data
-
-
-def submission(machine: str = "own", **fields: Any) -> Submission:
-    known: dict[str, Any] = {
-        "bundle_sha256": None,
-        "measured_sha256": "",
-        "verified": True,
-        "run_id": f"run-of-{machine}",
-        "label": None,
-        "created_utc": "2026-01-02T03:04:05.000+00:00",
-        "sdbench_version": "0.1.0",
-        "machine_id": machine,
-        "chip": "Apple M4",
-        "gpu_cores": 10,
-        "memory_bytes": 16 << 30,
-        "system": "macOS 26.1",
-        "device": "mps",
-        "simulated": False,
-        "virtual": False,
-        "blockers": [],
-        "model": "synthetic/sd15",
-        "model_sha256": "d" * 64,
-    }
-    return Submission(**(known | fields))
 
 
 def row(
     machine: str, seconds: float | None, run: dict[str, Any] | None = None, **fields: Any
 ) -> Row:
-    known: dict[str, Any] = {
-        "submission": submission(machine, **(run or {})),
+    """A case of a machine by its name; ``run`` are fields of its submission."""
+    of_run: dict[str, Any] = {"model_sha256": "d" * 64, "run_id": f"run-of-{machine}"}
+    of_case: dict[str, Any] = {
         "case_id": "512x512-float16-000000",
-        "arm": "current",
-        "torch": "2.13.0",
         "diffusers": "0.39.0",
-        "resolution": "512x512",
-        "dtype": "float16",
         "setting": "512x512 float16, 20 steps",
-        "outcome": "ok",
         "seconds_per_image": seconds,
         "ci95": None if seconds is None else (0.98 * seconds, 1.02 * seconds),
-        "n": 5,
-        "peak_memory_bytes": 4_000_000_000,
-        "peak_memory_source": "device",
-        "image": "right",
     }
-    return Row(**(known | fields))
+    submission = board_factories.submission(machine_id=machine, **(of_run | (run or {})))
+    return board_factories.row(submission, **(of_case | fields))
 
 
 OWN = row("own", 10.0)
@@ -234,7 +204,7 @@ HOSTILE = [
     lambda text: text.replace(b"8.0", b"-8.0"),
     lambda text: text.replace(b"8.0", b"1e999"),
     lambda text: text.replace(b"8.0", b"NaN"),
-    lambda text: text.replace(b'"n":[5', b'"n":[-5'),
+    lambda text: text.replace(b'"n":[3', b'"n":[-3'),
     lambda text: text.replace(b'"submission":[0', b'"submission":[99'),
     lambda text: text.replace(b'"submission":[0', b'"submission":[-1'),
     lambda text: text.replace(b'"n":[', b'"n":[7,'),
