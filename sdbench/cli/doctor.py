@@ -80,7 +80,7 @@ def command(
     With --model and --with it also shows what similar machines of a board measured of the model.
     """
     if site is not None and model is None:
-        raise UsageError("--with: expected --model too").then_with("--model synthetic/sd15")
+        raise UsageError("--with: expected --model too").then_with("--model=synthetic/sd15")
     out = console(err=as_json)
     report = _Report(None if as_json else out)
     with Examination(Request(python=python, model=model)) as examination:

@@ -143,7 +143,7 @@ def test_doctor_in_a_virtual_machine_shows_no_real_one(
 
 def test_doctor_needs_a_model_with_a_site(tmp_path: Path, call: Called) -> None:
     code, _, err = call("doctor", "--with", tmp_path)
-    assert code == 2 and "--model" in err
+    assert code == 2 and err.rstrip().endswith(f"doctor --with {tmp_path} --model=synthetic/sd15")
 
 
 def test_a_plan_says_what_similar_machines_measured(
