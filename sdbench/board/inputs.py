@@ -1,9 +1,7 @@
 """What a board is built from: bundles and run folders, found, verified and turned into rows."""
 
 import hashlib
-import io
 import os
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +12,9 @@ from sdbench.board.rows import Row, rows_of
 from sdbench.bundles.format import MOST_BUNDLE_BYTES, RECORDS_MEMBER, RUN_MEMBER, SUFFIX
 from sdbench.bundles.installation import this_installation
 from sdbench.bundles.publishable import publishable
+from sdbench.bundles.refusal import RefusedError
 from sdbench.bundles.summary import examine
-from sdbench.bundles.verify import Verified, verify_and_examine
+from sdbench.bundles.verify import Verified, accept
 from sdbench.bundles.write import bundle_of
 from sdbench.errors import UsageError
 from sdbench.files.access import open_file
@@ -97,14 +96,16 @@ def bundle_bytes(source: Input) -> bytes:
 def read_bundle(data: bytes, path: str) -> Read:
     """Verify a bundle and lay it out as rows; ``path`` is what its verification calls it."""
     sha256 = hashlib.sha256(data).hexdigest()
-    verified, examined = verify_and_examine(data, path)
-    if examined is None or verified.publishable is None:
-        return Read(sha256, verified, [])
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:  # verified to be what it should
-        records = archive.read(RECORDS_MEMBER)
+    try:
+        accepted = accept(data, path)
+    except RefusedError as error:
+        refused = Verified(path=path, status="refused", code=error.code, reason=error.reason)
+        return Read(sha256, refused, [])
+    verified = accepted.verified
+    assert verified.publishable is not None  # of one that is ok
     rows = rows_of(
-        examined,
-        measured_sha256=hashlib.sha256(records).hexdigest(),
+        accepted.examined,
+        measured_sha256=hashlib.sha256(accepted.members[RECORDS_MEMBER]).hexdigest(),
         bundle_sha256=sha256,
         verified=True,
         virtual=verified.virtual,

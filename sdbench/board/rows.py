@@ -198,8 +198,8 @@ def rows_of(
         created_utc=run.created_utc,
         sdbench_version=run.sdbench,
         machine_id=run.machine_id,
-        chip=_chip(run, facts),
-        gpu_cores=_gpu_cores(run, facts),
+        chip=_chip(run.machine, run.device, facts),
+        gpu_cores=_whole(facts.get("gpu_cores") or run.identity("gpu_cores")),
         memory_bytes=_whole(run.machine.get("memory_bytes")),
         system=system_words(run.machine, run.machine_facts) or "–",
         device=run.device,
@@ -277,20 +277,21 @@ def setting_of(run: Run, case: Case, arm: Arm) -> str:
     return ", ".join(parts)
 
 
-def machine_class_of(run: Run, facts: Mapping[str, Any]) -> MachineClass:
-    """The class of a run's machine; ``facts`` are the device's."""
-    memory = memory_words(_whole(run.machine.get("memory_bytes")))
-    return MachineClass(_chip(run, facts), _gpu_cores(run, facts), memory)
+def machine_class_of(
+    machine: Mapping[str, Any], device: DeviceKind, facts: Mapping[str, Any]
+) -> MachineClass:
+    """The class of a machine by its record (``run.json``) and the facts of its device."""
+    return MachineClass(
+        chip=_chip(machine, device, facts),
+        gpu_cores=_whole(facts.get("gpu_cores") or machine.get("gpu_cores")),
+        memory=memory_words(_whole(machine.get("memory_bytes"))),
+    )
 
 
-def _chip(run: Run, facts: Mapping[str, Any]) -> str:
+def _chip(machine: Mapping[str, Any], device: DeviceKind, facts: Mapping[str, Any]) -> str:
     """The chip, or the graphics card of a CUDA run."""
-    card = facts.get("name") if run.device == "cuda" else None
-    return str(card or run.machine.get("chip") or run.machine.get("architecture") or UNKNOWN)
-
-
-def _gpu_cores(run: Run, facts: Mapping[str, Any]) -> int | None:
-    return _whole(facts.get("gpu_cores") or run.identity("gpu_cores"))
+    card = facts.get("name") if device == "cuda" else None
+    return str(card or machine.get("chip") or machine.get("architecture") or UNKNOWN)
 
 
 def _whole(value: object) -> int | None:

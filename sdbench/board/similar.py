@@ -110,7 +110,7 @@ def similar_rows(site: Iterable[Row], machine: MachineClass) -> list[Row]:
 
 def by_machine(rows: Iterable[Row], torch: str, diffusers: str) -> list[Row]:
     """One row for each machine, of the versions if it has them; of several the median."""
-    ordered = sorted(rows, key=lambda row: (row.submission.machine_id, _seconds(row)))
+    ordered = sorted(rows, key=lambda row: (row.submission.machine_id, seconds_of(row)))
     chosen = []
     for _, group in itertools.groupby(ordered, key=lambda row: row.submission.machine_id):
         every = list(group)
@@ -142,30 +142,30 @@ def _why_not_placed(run: Submission) -> str | None:
 
 
 def _placed(row: Row, similar: Sequence[Row]) -> PlacedCase:
-    known = {
-        "case_id": row.case_id,
-        "arm": row.arm,
-        "setting": row.setting,
-        "seconds_per_image": row.seconds_per_image,
-        "ci95": row.ci95,
-    }
-    reason = _why_no_place(row)
     same = [other for other in similar if other.work == row.work]
     peers = by_machine(same, row.torch, row.diffusers)
+    reason = _why_no_place(row)
     if reason is None and not peers:
         reason = "no similar machine has measured it"
-    if reason is not None or row.seconds_per_image is None:
-        return PlacedCase(**known, machines=len(peers), reason=reason)
-    times = [_seconds(other) for other in peers]
-    slower = sum(time > row.seconds_per_image for time in times)
-    equal = sum(time == row.seconds_per_image for time in times)
-    return PlacedCase(
-        **known,
+    case = PlacedCase(
+        case_id=row.case_id,
+        arm=row.arm,
+        setting=row.setting,
+        seconds_per_image=row.seconds_per_image,
+        ci95=row.ci95,
         machines=len(peers),
+        reason=reason,
+    )
+    if reason is not None:
+        return case
+    own, times = seconds_of(row), [seconds_of(other) for other in peers]
+    slower = sum(time > own for time in times)
+    return msgspec.structs.replace(
+        case,
         slower=slower,
-        percentile=100 * (slower + equal / 2) / len(times),
+        percentile=100 * (slower + times.count(own) / 2) / len(times),
         median_s=statistics.median(times),
-        fastest_s=min(_seconds(other) for other in same),
+        fastest_s=min(seconds_of(other) for other in same),
         faster=[*_faster(row, same)],
     )
 
@@ -183,15 +183,15 @@ def _why_no_place(row: Row) -> str | None:
 def _faster(row: Row, same: Sequence[Row]) -> Iterator[FasterRun]:
     """The fastest row of each machine and versions that is faster, the fastest first."""
     seen: set[tuple[str, str, str, str]] = set()
-    for other in sorted(same, key=_seconds):
+    for other in sorted(same, key=seconds_of):
         run = other.submission
         what = (run.machine_id, other.torch, other.diffusers, run.system)
-        if _seconds(other) >= _seconds(row) or what in seen:
+        if seconds_of(other) >= seconds_of(row) or what in seen:
             continue
         seen.add(what)
         yield FasterRun(
             machine_id=run.machine_id,
-            seconds_per_image=_seconds(other),
+            seconds_per_image=seconds_of(other),
             ci95=other.ci95,
             n=other.n,
             torch=other.torch,
@@ -201,44 +201,6 @@ def _faster(row: Row, same: Sequence[Row]) -> Iterator[FasterRun]:
         )
 
 
-def _seconds(row: Row) -> float:
+def seconds_of(row: Row) -> float:
     """Of a row that has a time; a ranked row does."""
     return float("inf") if row.seconds_per_image is None else row.seconds_per_image
-
-
-# --- before a run ---------------------------------------------------------------------------------
-
-
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """What similar machines measured of the same work.
-
-    ``seconds_per_image`` is the median of the machines. ``low`` and ``high`` enclose the 95%
-    intervals of all of them. ``peak_memory_bytes`` is the highest.
-    """
-
-    setting: str
-    machines: int
-    seconds_per_image: float
-    low: float
-    high: float
-    peak_memory_bytes: int | None
-    torch: list[str]
-
-
-def measured(rows: Sequence[Row], torch: str, diffusers: str) -> Measured | None:
-    """Summarise ranked rows of the same work, preferring these versions; None of no rows."""
-    chosen = by_machine(rows, torch, diffusers)
-    if not chosen:
-        return None
-    times = [_seconds(row) for row in chosen]
-    bounds = [bound for row in chosen for bound in (row.ci95 or (_seconds(row),) * 2)]
-    peaks = [row.peak_memory_bytes for row in chosen if row.peak_memory_bytes is not None]
-    return Measured(
-        setting=chosen[0].setting,
-        machines=len(chosen),
-        seconds_per_image=statistics.median(times),
-        low=min(bounds),
-        high=max(bounds),
-        peak_memory_bytes=max(peaks, default=None),
-        torch=sorted({row.torch for row in chosen}),
-    )

@@ -8,7 +8,7 @@ table. Each has a twin ``.js`` for the browser, which may not read ``.json`` fro
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -17,7 +17,7 @@ from sdbench.board.rows import Image, Row, Submission
 from sdbench.board.table import Placed, Table, empty_table
 from sdbench.errors import StoreError, UsageError
 from sdbench.files.access import MIB, read_inside, write_inside
-from sdbench.records import Outcome
+from sdbench.records import Bytes, Count, Outcome
 from sdbench.words import shortened
 
 FORMAT = 1
@@ -25,7 +25,10 @@ DATA = "data"
 BOARD_FILE, SUBMISSIONS_FILE = "board.json", "submissions.json"
 PIECE_ROWS = 10_000
 _MOST_BYTES = 512 * MIB
-_MOST_PIECES = 100_000
+_MOST_PIECE_BYTES = 16 * MIB
+_MOST_ROWS = 3_000_000
+# Seconds of one image: nothing that is measured takes no time.
+_ImageSeconds = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,24 +74,24 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
     """Rows as columns of equal length. ``place`` is 0 of a row that is not ranked."""
 
-    submission: list[int]
-    place: list[int]
-    case_id: list[int]
-    arm: list[int]
-    torch: list[int]
-    diffusers: list[int]
-    resolution: list[int]
-    dtype: list[int]
-    setting: list[int]
-    outcome: list[int]
-    peak_memory_source: list[int]
-    image: list[int]
-    why_not_ranked: list[int]
-    seconds_per_image: list[float | None]
-    seconds_low: list[float | None]
-    seconds_high: list[float | None]
-    n: list[int]
-    peak_memory_bytes: list[float | None]
+    submission: list[Count]
+    place: list[Count]
+    case_id: list[Count]
+    arm: list[Count]
+    torch: list[Count]
+    diffusers: list[Count]
+    resolution: list[Count]
+    dtype: list[Count]
+    setting: list[Count]
+    outcome: list[Count]
+    peak_memory_source: list[Count]
+    image: list[Count]
+    why_not_ranked: list[Count]
+    seconds_per_image: list[_ImageSeconds | None]
+    seconds_low: list[_ImageSeconds | None]
+    seconds_high: list[_ImageSeconds | None]
+    n: list[Count]
+    peak_memory_bytes: list[Bytes | None]
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,9 @@ def pieces_of(table: Table) -> Iterator[Piece]:
     """The pieces of a table in order; NaN is null in JSON."""
     for at in range(0, len(table), PIECE_ROWS):
         columns = {n: column[at : at + PIECE_ROWS].tolist() for n, column in table.columns.items()}
-        yield Piece(**columns)
+        peaks = columns.pop("peak_memory_bytes")
+        whole = [None if peak != peak else int(peak) for peak in peaks]
+        yield Piece(**columns, peak_memory_bytes=whole)
 
 
 def write_data(
@@ -186,25 +191,24 @@ def read_site(site: Path) -> Site:
             f"{shortened(str(site))}: a board of format {board.format}, and this sdbench knows "
             f"{FORMAT}; build it again"
         )
-    if not 0 <= board.pieces <= _MOST_PIECES:
-        raise StoreError(f"{shortened(str(site))}: {BOARD_FILE}: pieces: {board.pieces}")
+    if not (0 <= board.rows <= _MOST_ROWS and board.pieces == -(-board.rows // PIECE_ROWS)):
+        raise StoreError(
+            f"{shortened(str(site))}: {BOARD_FILE}: {board.rows} rows in {board.pieces} pieces"
+        )
     try:
         submissions = _read(site, SUBMISSIONS_FILE, list[Submission])
-        pieces = [
-            _read(site, f"{piece_name(number)}.json", Piece) for number in range(board.pieces)
-        ]
+        table = _table(site, board, submissions)
     except FileNotFoundError as error:
         raise StoreError(f"{shortened(str(site))}: a file of {DATA}/ is missing") from error
-    try:
-        return Site(board, _table(board, submissions, pieces))
     except (ValueError, OverflowError) as error:
         raise StoreError(
             f"{shortened(str(site))}: its data do not fit together; build it again"
         ) from error
+    return Site(board, table)
 
 
-def _table(board: Board, submissions: list[Submission], pieces: Sequence[Piece]) -> Table:
-    """The table of some pieces.
+def _table(site: Path, board: Board, submissions: list[Submission]) -> Table:
+    """The table of all pieces.
 
     Raises:
         ValueError: columns are not of one length, or a number stands for nothing.
@@ -214,26 +218,34 @@ def _table(board: Board, submissions: list[Submission], pieces: Sequence[Piece])
 
     words = msgspec.structs.asdict(board.words)
     empty = empty_table()
-    columns = {}
-    for name, column in empty.columns.items():
-        parts = [np.array(getattr(piece, name), column.dtype) for piece in pieces]
-        columns[name] = np.concatenate([column, *parts])
-        count = len(submissions) if name == "submission" else len(words.get(name, ()))
-        bounded = name in words or name == "submission"
-        if (
-            bounded
-            and len(columns[name])
-            and not 0 <= columns[name].min() <= columns[name].max() < count
-        ):
-            raise ValueError(f"{name}: a number stands for nothing")
-    if len({len(column) for column in columns.values()}) > 1:
-        raise ValueError("columns of different length")
-    return Table(submissions, words, columns)
+    parts = [empty.columns]
+    rows = 0
+    for number in range(board.pieces):
+        name = f"{piece_name(number)}.json"
+        piece = _read(site, name, Piece, most_bytes=_MOST_PIECE_BYTES)
+        rows += len(piece.n)
+        if rows > board.rows:
+            raise ValueError("more rows than the board has")
+        columns = {
+            name: np.array(getattr(piece, name), column.dtype)
+            for name, column in empty.columns.items()
+        }
+        if any(len(column) != len(piece.n) for column in columns.values()):
+            raise ValueError("columns of different length")
+        for name, column in columns.items():
+            count = len(submissions) if name == "submission" else len(words.get(name, ()))
+            if (name in words or name == "submission") and len(column) and column.max() >= count:
+                raise ValueError("a number stands for nothing")
+        if (np.isnan(columns["seconds_low"]) != np.isnan(columns["seconds_high"])).any():
+            raise ValueError("half an interval")
+        parts.append(columns)
+    together = {name: np.concatenate([one[name] for one in parts]) for name in empty.columns}
+    return Table(submissions, words, together)
 
 
-def _read(site: Path, name: str, kind: Any) -> Any:
+def _read(site: Path, name: str, kind: Any, most_bytes: int = _MOST_BYTES) -> Any:
     try:
-        return msgspec.json.decode(read_inside(site, DATA, name, most_bytes=_MOST_BYTES), type=kind)
+        return msgspec.json.decode(read_inside(site, DATA, name, most_bytes=most_bytes), type=kind)
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -22,7 +22,7 @@ from sdbench.records import Record, Run
 from sdbench.runs import LoadedRun
 from sdbench.runs.timelines import TimelinePoint, read_timeline, thinned
 
-MOST_PICTURE_BYTES = 1_400_000
+MOST_PICTURE_BYTES = 2_000_000
 """Of all images of a bundle together, so that the default run's takes at most 3 MB."""
 # The marks that stand for private words have brackets, which names may not have.
 _NOT_IN_A_NAME = re.compile("[<>]")

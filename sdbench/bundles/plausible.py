@@ -50,6 +50,21 @@ def _says_simulated(bundle: Opened) -> str | None:
     return None
 
 
+def check_machine(run: Run) -> None:
+    """What stands in two places of a run is the same in both.
+
+    Raises:
+        RefusedError: implausible.
+    """
+    for name, value in run.machine.items():
+        fact = run.identity(name)
+        if fact is not None and value is not None and fact != value:
+            raise _implausible(
+                f"machine.{shortened(name)} is {_shown(value)}, and the machine's facts have "
+                f"{_shown(fact)}"
+            )
+
+
 def _implausible(reason: str) -> RefusedError:
     return RefusedError("implausible", reason)
 

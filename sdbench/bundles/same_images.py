@@ -229,7 +229,10 @@ class _Judged:
         found = {image.image: self._reference_of(case, image.image) for image in record.images}
         references = {image: one for image, one in found.items() if one is not None}
         again: dict[tuple[int, str, str], ImageCompared] = {}
-        if references:
+        at_hand = any(
+            self._artifacts.pixels(one.pixels_sha256) is not None for one in record.images
+        )
+        if references and at_hand:
             yardstick = ReferenceSet(
                 references,
                 _floor(self._settings(case, 0), case.dtype),

@@ -3,10 +3,11 @@
 From the outside in, and the first reason to refuse ends it: the archive, hashes, schemas, the
 records' number and order, images, every figure and verdict computed again, and whether the rest can
 be. It cannot prove that a machine measured this: whoever edits the raw records consistently is not
-found out (docs/how-to/share-a-run.md).
+found out (docs/how-to/verify-a-bundle.md).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from sdbench.bundles.all_records import check_records
 from sdbench.bundles.archive import read_archive
 from sdbench.bundles.format import MOST_BUNDLE_BYTES, SUMMARY
 from sdbench.bundles.opened import Opened, opened
-from sdbench.bundles.plausible import check_rates, check_simulated, check_versions
+from sdbench.bundles.plausible import check_machine, check_rates, check_simulated, check_versions
 from sdbench.bundles.publishable import Publishable, publishable
 from sdbench.bundles.refusal import RefusalCode, RefusedError
 from sdbench.bundles.same_figures import first_difference
@@ -67,51 +68,67 @@ def verify_file(path: Path) -> Verified:
 
 def verify(data: bytes, path: str) -> Verified:
     """Verify the bytes of a bundle; ``path`` is what the result calls it."""
-    return verify_and_examine(data, path)[0]
-
-
-def verify_and_examine(data: bytes, path: str) -> tuple[Verified, Examined | None]:
-    """As :func:`verify`, and what was computed of the run; None of a refused one."""
     try:
-        return _verified(data, path)
+        return accept(data, path).verified
     except RefusedError as error:
-        return Verified(path=path, status="refused", code=error.code, reason=error.reason), None
-    except SdbenchError as error:  # what is said of a run needs values that types do not promise
-        refused = Verified(path=path, status="refused", code="schema", reason=str(error))
-        return refused, None
+        return Verified(path=path, status="refused", code=error.code, reason=error.reason)
 
 
-def _verified(data: bytes, path: str) -> tuple[Verified, Examined]:
+@dataclass(frozen=True)
+class Accepted:
+    """A bundle that is ok, and what this sdbench says of the run in it, computed anew.
+
+    Whoever shows the run takes ``examined`` and not the bundle's own summary.
+    """
+
+    verified: Verified
+    examined: Examined
+    members: Mapping[str, bytes]
+
+
+def accept(data: bytes, path: str) -> Accepted:
+    """Verify the bytes of a bundle and keep what was computed.
+
+    Raises:
+        RefusedError: it is not what sdbench writes, or does not follow from its records.
+    """
     if len(data) > MOST_BUNDLE_BYTES:
         raise RefusedError("unsafe-archive", f"larger than the {MOST_BUNDLE_BYTES:,} bytes read")
     bundle = opened(read_archive(data))
+    try:
+        return _accepted(bundle, path)
+    except SdbenchError as error:  # what is said of a run needs values that types do not promise
+        raise RefusedError("schema", str(error)) from None
+
+
+def _accepted(bundle: Opened, path: str) -> Accepted:
     loaded = bundle.loaded
     config = config_of(loaded.run)
     made_by = bundle.summary.get("sdbench_version")
     strictly = made_by == __version__
     check_records(bundle, config.fewest_processes)
     check_simulated(bundle)
+    check_machine(loaded.run)
     artifacts = Artifacts(bundle.members, most_pixels(loaded.run.plan))
     of_images = check_images(bundle, artifacts, config, strictly=strictly)
     examined = examine(loaded, artifacts)
     _check_figures(bundle, examined, strictly=strictly)
     check_memory(bundle)
-    not_checked = [
-        *check_times(bundle),
-        *check_versions(loaded.run, loaded.attempts),
-        *check_rates(bundle),
-        *of_images,
-        *_not_compared(made_by, strictly=strictly),
-    ]
     verified = Verified(
         path=path,
         status="ok",
         simulated=examined.summary.simulated,
         virtual=_virtual(bundle),
         publishable=publishable(examined, bundle.lines_left_out),
-        not_checked=not_checked,
+        not_checked=[
+            *check_times(bundle),
+            *check_versions(loaded.run, loaded.attempts),
+            *check_rates(bundle),
+            *of_images,
+            *_not_compared(made_by, strictly=strictly),
+        ],
     )
-    return verified, examined
+    return Accepted(verified, examined, bundle.members)
 
 
 def _check_figures(bundle: Opened, examined: Examined, *, strictly: bool) -> None:

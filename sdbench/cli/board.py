@@ -14,6 +14,7 @@ def command() -> None:
     network and needs no program behind it.
 
     \b
+    sdbench board init board                     a repository to which others add bundles
     sdbench board build submissions -o site      a site of all bundles in a folder, or renewed
     """
 

@@ -87,8 +87,8 @@ def _show(candidates: Sequence["Candidate"], commands: Sequence[str], out: Conso
     for one in candidates:
         words = f"{_WORDS[one.status]}: {one.path}"
         if one.status == "refused":
-            words += f": {one.reason} ({one.code})"
-            words += f" {one.remedy}" if one.remedy else ""
+            remedy = f" {one.remedy}" if one.remedy else ""
+            words += f": {one.reason}{remedy} ({one.code})"
         else:
             words += f" → {one.target} ({size(one.bytes)}, SHA-256 {one.sha256})"
         out.print(words, markup=False, soft_wrap=True)

@@ -19,18 +19,16 @@ _THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 @click.command(name="verify")
-@click.argument(
-    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
-)
+@click.argument("file", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
 @json_option
-def command(files: tuple[Path, ...], as_json: bool) -> int:
+def command(file: tuple[Path, ...], as_json: bool) -> int:
     """Check bundles: safe to read, unchanged, and everything in them follows from the records.
 
-    FILE is a file that 'sdbench bundle' wrote. It is read in memory and nothing is extracted. Then
-    hashes are compared, every figure and verdict is computed again from the records, and images are
-    compared with the references in the package. At last it is checked whether the order of the
-    processes fits the seed, times fit each other, and versions and rates can be. The first reason
-    to refuse a file ends its check.
+    FILE is a file that 'sdbench bundle' wrote. It is read in memory, and nothing is extracted.
+    Checked are the form of the archive, hashes, whether all records are there once and in the order
+    of the seed, images (also with the references in the package), every figure and verdict
+    (computed again from the records), and whether times, memory, rates and versions can be. The
+    first reason to refuse a file ends its check.
 
     What this cannot prove: whoever edits the raw records consistently is not found out. What could
     not be compared with anything is listed as not checked.
@@ -40,7 +38,7 @@ def command(files: tuple[Path, ...], as_json: bool) -> int:
     limit_threads()
     from sdbench.bundles.verify import verify_file
 
-    results = [verify_file(file) for file in files]
+    results = [verify_file(path) for path in file]
     if as_json:
         print_json({"files": [msgspec.to_builtins(entry) for entry in results]})
     else:

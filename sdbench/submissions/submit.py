@@ -10,16 +10,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
-from sdbench.bundles.archive import read_archive
-from sdbench.bundles.format import MOST_BUNDLE_BYTES, RUN_MEMBER, SUFFIX
+from sdbench.bundles.format import MOST_BUNDLE_BYTES, SUFFIX
 from sdbench.bundles.publishable import Blocker, Publishable
-from sdbench.bundles.verify import Verified, verify
+from sdbench.bundles.refusal import RefusedError
+from sdbench.bundles.verify import accept
 from sdbench.errors import MachineError, UsageError
 from sdbench.files.access import read_file, read_inside, write_inside
+from sdbench.records import Run
 from sdbench.submissions.repository import SUBMISSIONS
 from sdbench.words import shell, shortened
 
@@ -58,17 +59,6 @@ class Judged:
     candidate: Candidate
 
 
-class _Ids(msgspec.Struct, frozen=True):
-    run_id: str
-    machine_id: str
-
-
-class _Refusal(NamedTuple):
-    code: str
-    reason: str
-    remedy: str | None = None
-
-
 def judge_file(path: Path, repository: Path) -> Judged:
     """Verify a file and say where a repository would keep it. Nothing is written.
 
@@ -80,39 +70,45 @@ def judge_file(path: Path, repository: Path) -> Judged:
         data = read_file(path, MOST_BUNDLE_BYTES)
     except OSError as error:
         raise UsageError(f"{shortened(str(path))}: {error.strerror}") from error
-    found = verify(data, str(path))
-    refusal = _refusal(found)
-    target, known = None, None
-    if refusal is None:
-        target = _place(data)
-        known = None if target is None else _kept(repository, target)
-        if target is None:
-            refusal = _Refusal("ids", "the ids of its machine or run are no names for a file")
-        elif known not in (None, data):
-            refusal = _Refusal(
-                "other-bundle",
-                f"the repository has another bundle of the same run: {target}",
-                shell("git", "-C", repository, "rm", target),
-            )
-    if refusal is not None:
-        status: CandidateStatus = "refused"
-    else:
-        status = "new" if known is None else "present"
-    return Judged(
-        data,
-        Candidate(
-            path=str(path),
-            status=status,
-            bytes=len(data),
-            sha256=hashlib.sha256(data).hexdigest(),
-            target=target,
-            shown_as_wrong=refusal is None
-            and found.publishable is not None
-            and not found.publishable.ok,
-            code=refusal and refusal.code,
-            reason=refusal and refusal.reason,
-            remedy=refusal and refusal.remedy,
-        ),
+    candidate = Candidate(
+        path=str(path),
+        status="refused",
+        bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
+    return Judged(data, _judged(candidate, data, repository))
+
+
+def _judged(candidate: Candidate, data: bytes, repository: Path) -> Candidate:
+    """What becomes of a candidate that is refused so far."""
+
+    def refused(code: str, reason: str, remedy: str | None = None) -> Candidate:
+        return msgspec.structs.replace(candidate, code=code, reason=reason, remedy=remedy)
+
+    try:
+        accepted = accept(data, candidate.path)
+    except RefusedError as error:
+        return refused(error.code, error.reason)
+    publishable = accepted.verified.publishable
+    assert publishable is not None  # of a bundle that is accepted
+    blocker = obstacle(publishable)
+    if blocker is not None:
+        return refused(blocker.code, blocker.sentence, blocker.remedy)
+    target = _place(accepted.examined.loaded.run)
+    if target is None:
+        return refused("ids", "The ids of its machine or run are no names for a file.")
+    known = _kept(repository, target)
+    if known is not None and known != data:
+        return refused(
+            "other-bundle",
+            f"The repository has another bundle of the same run: {target}.",
+            shell("git", "-C", repository, "rm", target),
+        )
+    return msgspec.structs.replace(
+        candidate,
+        status="new" if known is None else "present",
+        target=target,
+        shown_as_wrong=not publishable.ok,
     )
 
 
@@ -157,21 +153,11 @@ def git_commands(candidates: Sequence[Candidate], repository: Path) -> list[str]
     ]
 
 
-def _refusal(found: Verified) -> _Refusal | None:
-    if found.publishable is None:
-        return _Refusal(str(found.code), str(found.reason))
-    blocker = obstacle(found.publishable)
-    if blocker is None:
-        return None
-    return _Refusal(blocker.code, blocker.sentence, blocker.remedy)
-
-
-def _place(data: bytes) -> str | None:
+def _place(run: Run) -> str | None:
     """``submissions/MACHINE/RUN.sdbench.zip``; None where the ids are not as sdbench makes them."""
-    ids = msgspec.json.decode(read_archive(data)[RUN_MEMBER], type=_Ids)
-    if not _MACHINE.fullmatch(ids.machine_id) or not _RUN.fullmatch(ids.run_id):
+    if not _MACHINE.fullmatch(run.machine_id) or not _RUN.fullmatch(run.run_id):
         return None
-    return f"{SUBMISSIONS}/{ids.machine_id}/{ids.run_id}{SUFFIX}"
+    return f"{SUBMISSIONS}/{run.machine_id}/{run.run_id}{SUFFIX}"
 
 
 def _kept(repository: Path, target: str) -> bytes | None:

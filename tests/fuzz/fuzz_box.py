@@ -65,7 +65,7 @@ class Box:
 
     def written(self) -> dict[str, bytes]:
         """Files in the current folder, by name; of a bundle its members."""
-        found = {}
+        found: dict[str, bytes] = {}
         for path in sorted(self.work.rglob("*")):
             if path.is_file() and path.name != "torch.py":
                 name = path.relative_to(self.work).as_posix()

@@ -8,6 +8,8 @@ from typing import Any
 PACKAGE = Path(__file__).resolve().parents[2] / "sdbench"
 
 READERS: tuple[str, ...] = (
+    "bundles/archive.py",
+    "bundles/opened.py",
     "plan/config.py",
     "plan/read_config.py",
     "files/access.py",
@@ -17,6 +19,7 @@ READERS: tuple[str, ...] = (
         for name in ("case", "compared", "failure", "planned", "replicate", "run")
     ),
     "files/toml.py",
+    "board/site_data.py",
     "comparison/expectations.py",
     "comparison/history_index.py",
     "knowledge/crash_reports.py",
@@ -44,6 +47,7 @@ WRITING: dict[str, tuple[str, ...]] = {
         *("open_to_append", "write_inside", "write_all", "flush_to_disk", "flush_folder"),
         *("_flush_names", "_write_at", "make_folder", "write_file"),
     ),
+    "board/site_data.py": ("encode_site", "_coded", "write_data", "_write", "by_bundle"),
     "correctness/artifact_files.py": ("keep_pixels", "_save_picture", "is_finite", "load_tensors"),
     "plan/config.py": ("held_bytes",),
 }
@@ -54,6 +58,8 @@ READ_BY: dict[str, tuple[str, ...]] = {
         ("plan/config.py", "plan/read_config.py", "files/toml.py"),
         ("config", "expectations", "run"),
     ),
+    **dict.fromkeys(("bundles/archive.py", "bundles/opened.py"), ("bundle",)),
+    "board/site_data.py": ("site",),
     "comparison/expectations.py": ("expectations",),
     **dict.fromkeys(("knowledge/crash_reports.py", "explain/explain.py"), ("log",)),
     **dict.fromkeys(("knowledge/pasted_log.py", "explain/versions_in_text.py"), ("log",)),

@@ -17,6 +17,7 @@ from unittest import mock
 from factories import make_report
 from fuzz_batches import Batch
 from fuzz_box import Box, Forbidden, TakesTooLong
+from fuzz_bundles import NAME, bundle_of_files
 from fuzz_direct import Read, read_each
 from fuzz_mutations import Files, Mutation, Subject, mutated
 from fuzz_pictures import is_stranger
@@ -151,7 +152,8 @@ class Bench:
         results = self.box.given / "results"
         write_tree(self.sound.tree, results / SOUND, self.box.outside)
         folder = results / "1-given" if subject.kind == "run" else self.box.given / "folder"
-        write_tree(files, folder, self.box.outside)
+        laid = bundle_of_files(subject, files) if subject.kind == "bundle" else files
+        write_tree(laid, folder, self.box.outside)
         return folder
 
     def _filled(
@@ -163,7 +165,7 @@ class Bench:
             "other": str(results / SOUND),
             "results": str(results),
             "folder": str(folder),
-            "file": str(folder / next(iter(subject.tree))),
+            "file": str(folder / _given_name(subject)),
             "case": _FIRST_CASE if subject.kind == "run" else "x",
         }
         filled = [word.format_map(words) for word in line]
@@ -176,7 +178,7 @@ class Bench:
     ) -> Call:
         call = Call(tuple(line))
         # ``resume`` opens the run to write, which leaves its lock and puts a torn line aside.
-        given = folder / next(iter(subject.tree))
+        given = folder / _given_name(subject)
         for path in [*self.box.work.iterdir()]:
             if path.name != "torch.py":
                 _remove(path)
@@ -218,7 +220,7 @@ class Bench:
             return environment
         if subject.kind == "recording":
             environment[_MACHINE] = str(folder)
-        elif subject.kind == "model":
+        elif subject.kind in ("model", "site"):
             # Doctor would start an interpreter to look at this machine.
             environment[_MACHINE] = str(_MACHINES / "m4-macos15")
         return environment
@@ -229,6 +231,11 @@ _MACHINES = Path(__file__).parents[1] / "data" / "machines"
 
 _KEPT_OPEN = 4
 """Files that libraries may keep open from their first use on."""
+
+
+def _given_name(subject: Subject) -> str:
+    """The file that the user names."""
+    return NAME if subject.kind == "bundle" else next(iter(subject.tree))
 
 
 def _open_files() -> int:

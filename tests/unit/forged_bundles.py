@@ -30,6 +30,8 @@ from sdbench.privacy.redact_shared import NOTHING_KEPT, Kept
 from sdbench.runs import as_believed, run_of_bytes
 
 RESULTS = Path(__file__).parents[2] / "results"
+QUICK = RESULTS / "20261122-155156-quick-587b"
+"""A run with images and timelines."""
 NOBODY = Installation(machine_id=f"m-{'0' * 16}", salt="0" * 64)
 Members = dict[str, bytes]
 Document = dict[str, Any]
@@ -664,6 +666,11 @@ FORGERIES = [
         "Metal on Linux",
         "implausible",
         lambda m: repaired(edited_records(edited(m, RUN_MEMBER, _of_mps), _device_of_mps)),
+    ),
+    Forgery(
+        "another chip than the facts have",
+        "implausible",
+        lambda m: repaired(edited(m, RUN_MEMBER, _set("machine", "chip", to="Apple M4 Max"))),
     ),
     Forgery("a torch that never existed", "implausible", with_version("torch", "2.7.9")),
     Forgery("a diffusers that never existed", "implausible", with_version("diffusers", "0.24.9")),

@@ -53,12 +53,12 @@ IMPORTS: dict[str, str] = {
         "analysis correctness diagnosis errors files knowledge machine models plan privacy records "
         "report runs stats words"
     ),
-    "submissions": "bundles errors files words",
-    "board": "analysis bundles diagnosis errors files knowledge records runs words",
+    "submissions": "bundles errors files records words",
+    "board": "analysis bundles diagnosis errors files knowledge records report runs words",
     "cli": (
-        "analysis bundles comparison correctness diagnosis doctor errors explain files knowledge "
-        "localise machine models plan privacy process records report repro runner runs selftest "
-        "stacks stats submissions words"
+        "analysis board bundles comparison correctness diagnosis doctor errors explain files "
+        "knowledge localise machine models plan privacy process records report repro runner runs "
+        "selftest stacks stats submissions words"
     ),
     "__main__": "cli",
 }

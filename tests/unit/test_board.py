@@ -152,7 +152,8 @@ def test_damaged_data_are_one_line(tmp_path: Path, name: str, data: bytes) -> No
 
 
 @pytest.mark.parametrize(
-    ("column", "value"), [("submission", [5]), ("setting", [-1]), ("image", [0, 0]), ("n", [])]
+    ("column", "value"),
+    [("submission", [5]), ("setting", [1]), ("image", [0, 0]), ("n", []), ("seconds_low", [None])],
 )
 def test_numbers_that_stand_for_nothing_are_refused(
     tmp_path: Path, column: str, value: list[int]

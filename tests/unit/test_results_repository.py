@@ -16,6 +16,7 @@ from test_workflows import BIN, zizmor
 from test_workflows import FOLDER as OUR_WORKFLOWS
 
 from sdbench import __version__
+from sdbench.board.site_data import load_site
 from sdbench.submissions.repository import WORKFLOW, repository_files
 
 TARGET = f"submissions/m-{'1' * 16}/{FLOAT32.name}.sdbench.zip"
@@ -60,6 +61,7 @@ def test_no_placeholder_is_left() -> None:
     for path, data in repository_files().items():
         assert b"@VERSION@" not in data, path
     assert f"sdbench=={__version__}" in repository_files()[WORKFLOW].decode()
+    assert __version__ in repository_files()["README.md"].decode()
 
 
 def test_init_refuses_a_folder_with_something_in_it(tmp_path: Path, call: Called) -> None:
@@ -258,5 +260,36 @@ def test_a_pull_request_is_what_submit_would_have_added(what: str, submitted: Pa
     assert not (submitted.parent / "oops").exists() and not (submitted / "oops").exists()
 
 
-def test_the_steps_that_install_are_sound() -> None:
-    assert steps()["Install"] == f"python -m pip install 'sdbench=={__version__}'"
+BUILD = "Build"
+
+
+def test_the_board_is_built_of_what_was_submitted(submitted: Path, tmp_path: Path) -> None:
+    """The bundle that was put there by hand is refused, and the others are published anyway."""
+    put(submitted, real_bundle())
+    submitted.rename(tmp_path / "board")
+    done = run_step(BUILD, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "refused" in done.stdout and "old.sdbench.zip" in done.stdout
+    assert (tmp_path / "site/index.html").is_file()
+    rows = load_site(tmp_path / "site")
+    assert rows and {row.submission.machine_id for row in rows} == {f"m-{'1' * 16}"}
+
+
+def test_a_new_repository_has_a_page(tmp_path: Path, repository: Path) -> None:
+    done = run_step(BUILD, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "No run was submitted yet" in (tmp_path / "site/index.html").read_text()
+
+
+def test_the_steps_that_install_name_this_version() -> None:
+    """They are not run here: they need the network."""
+    installed = [
+        step["run"]
+        for job in workflow()["jobs"].values()
+        for step in job["steps"]
+        if step.get("name") == "Install"
+    ]
+    assert installed == [
+        f"python -m pip install 'sdbench=={__version__}'",
+        f"python -m pip install 'sdbench[board]=={__version__}'",
+    ]

@@ -58,6 +58,13 @@ def test_schema_is_printed_and_nothing_else(call: Called) -> None:
     assert call("schema", "records") == (0, schema_text("records"), "")
 
 
+def test_schemas_are_listed(call: Called) -> None:
+    code, out, _ = call("schema")
+    assert code == 0 and all(f"sdbench schema {name}\n" in out for name in SCHEMAS)
+    code, out, _ = call("schema", "--json")
+    assert [entry["name"] for entry in json.loads(out)["schemas"]] == [*SCHEMAS]
+
+
 def test_unknown_schema_is_one_line(call: Called) -> None:
     code, out, err = call("schema", "record")
     assert (code, out) == (2, "")

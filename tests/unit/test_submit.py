@@ -1,16 +1,18 @@
 """``sdbench submit``: what a results repository takes, where it goes, and that nothing is sent."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from factories import Called
 from real_bundles import FLOAT32, real_bundle, virtual_bundle
 
 from sdbench.bundles.publishable import Blocker, Publishable
-from sdbench.bundles.verify import Verified
+from sdbench.bundles.verify import accept
 from sdbench.submissions.submit import git_commands, judge_file, obstacle
 
 TARGET = f"submissions/m-{'1' * 16}/{FLOAT32.name}.sdbench.zip"
@@ -134,8 +136,12 @@ def test_wrong_images_are_announced(
     good: bytes, repository: Path, tmp_path: Path, call: Called, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = Blocker(code="pictures-wrong", sentence="Images are wrong.", remedy="")
-    found = Verified(path="x", status="ok", publishable=Publishable(ok=False, blockers=[wrong]))
-    monkeypatch.setattr("sdbench.submissions.submit.verify", lambda data, path: found)
+    accepted = accept(good, "x")
+    verified = msgspec.structs.replace(
+        accepted.verified, publishable=Publishable(ok=False, blockers=[wrong])
+    )
+    found = dataclasses.replace(accepted, verified=verified)
+    monkeypatch.setattr("sdbench.submissions.submit.accept", lambda data, path: found)
     code, out, _ = call("submit", written(tmp_path, good), "--to", repository)
     assert code == 0 and "shows it as wrong and never ranks it" in out
     assert files_in(repository) == [TARGET]

@@ -12,6 +12,7 @@ import pytest
 from factories import Called
 from forged_bundles import (
     FORGERIES,
+    QUICK,
     RESULTS,
     Forgery,
     Members,
@@ -26,7 +27,6 @@ from sdbench.bundles.verify import Verified, verify
 from sdbench.bundles.write import sealed
 from sdbench.privacy.redact_shared import Kept
 
-QUICK = RESULTS / "20261122-155156-quick-587b"
 RUNS = sorted(path.parent for path in RESULTS.glob("*/run.json"))
 ALL_KEPT = Kept(prompts=True, pictures=True, model_name=True)
 
@@ -47,6 +47,13 @@ def test_forged_bundles_are_refused(quick: Members, forgery: Forgery) -> None:
     assert (found.status, found.code) == ("refused", forgery.code), found
     assert found.reason
     assert found.publishable is None
+
+
+def test_the_table_of_the_proof_has_every_forgery() -> None:
+    """``python tools/bundle_table.py`` makes it."""
+    text = (RESULTS.parent / "tests/proof/bundles.md").read_text(encoding="utf-8")
+    for number, forgery in enumerate(FORGERIES, start=1):
+        assert f"| {number} | {forgery.what} | `{forgery.code}` |" in text
 
 
 FORMS = {
@@ -187,7 +194,7 @@ def test_a_text_of_a_forger_does_not_reach_the_terminal(
 
 
 def test_the_signature_of_the_documentation(quick: Members, tmp_path: Path) -> None:
-    """The commands of docs/how-to/share-a-run.md, with a key that is made for it."""
+    """The commands of docs/how-to/verify-a-bundle.md, with a key that is made for it."""
     if shutil.which("ssh-keygen") is None:
         pytest.skip("there is no ssh-keygen here")
     bundle = tmp_path / "mine.sdbench.zip"
@@ -199,11 +206,11 @@ def test_the_signature_of_the_documentation(quick: Members, tmp_path: Path) -> N
         return done.returncode
 
     assert keygen("-q", "-t", "ed25519", "-N", "", "-f", key) == 0
-    assert keygen("-Y", "sign", "-f", key, "-n", "sdbench", bundle) == 0
+    assert keygen("-Y", "sign", "-f", key, "-n", "sdbench-bundle", bundle) == 0
     signers = tmp_path / "signers"
     signers.write_text(f"octocat {(tmp_path / 'key.pub').read_text()}")
     check = (
-        *("-Y", "verify", "-f", signers, "-I", "octocat", "-n", "sdbench"),
+        *("-Y", "verify", "-f", signers, "-I", "octocat", "-n", "sdbench-bundle"),
         *("-s", tmp_path / "mine.sdbench.zip.sig"),
     )
     assert keygen(*check, stdin=bundle.read_bytes()) == 0
