@@ -5,6 +5,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -216,16 +217,18 @@ def _write_site(
     site: Path, table: Table, refused: Sequence[Refused], same_as: dict[str, str]
 ) -> tuple[Board, _Written]:
     board = board_of(table, refused, same_as)
-    for number, data in enumerate(piece_scripts(table)):
-        _write(site, f"{DATA}/{piece_name(number)}.js", data)
     runs = table.submissions
-    scripts = {
-        f"{DATA}/submissions.js": submissions_script(runs, machine_page, model_page),
-        f"{DATA}/board.js": board_script(board),
-    }
-    parquet = parquet_of(table)
-    for name, data in (scripts | assets()).items():
-        _write(site, name, data)
+    with ThreadPoolExecutor(1) as beside:  # pyarrow leaves the interpreter to others meanwhile
+        later = beside.submit(parquet_of, table)
+        scripts = {
+            f"{DATA}/submissions.js": submissions_script(runs, machine_page, model_page),
+            f"{DATA}/board.js": board_script(board),
+        }
+        for number, data in enumerate(piece_scripts(table)):
+            _write(site, f"{DATA}/{piece_name(number)}.js", data)
+        for name, data in (scripts | assets()).items():
+            _write(site, name, data)
+        parquet = later.result()
     if parquet is not None:
         _write(site, f"{DATA}/{PARQUET_FILE}", parquet)
     pages = [*pages_of(board, table, parquet=parquet is not None)]

@@ -49,17 +49,17 @@ class FileIndex:
 
     def sha256(self, source: Input, state: State) -> str | None:
         """The content's digest if it is as it was; None if it must be read."""
-        known = self._before.get(os.path.abspath(source.path))
+        known = self._before.get(source.absolute)
         if known is None or known.state != state:
             return None
-        self._now[os.path.abspath(source.path)] = known
+        self._now[source.absolute] = known
         return known.sha256
 
     def note(self, source: Input, state: State, sha256: str) -> None:
         """Remember what was read; ``state`` is from before it was read."""
         newest = max((time_ns for one in state for time_ns in one[1:3]), default=0)
         if newest < time.time_ns() - _SETTLED_NS:
-            self._now[os.path.abspath(source.path)] = Known(state, sha256)
+            self._now[source.absolute] = Known(state, sha256)
 
     def keep(self) -> None:
         """Write it for the next time."""
@@ -78,7 +78,7 @@ def state_of(source: Input) -> State:
     found: list[tuple[int, ...]] = []
     for name in names:
         try:
-            entry = os.stat(source.path / name)
+            entry = os.stat(os.path.join(source.absolute, name) if name else source.absolute)
         except OSError:
             continue
         found.append((entry.st_size, entry.st_mtime_ns, entry.st_ctime_ns, entry.st_ino))

@@ -24,10 +24,11 @@ from sdbench.words import shortened
 
 @dataclass(frozen=True)
 class Input:
-    """A bundle or a run folder."""
+    """A bundle or a run folder; ``absolute`` is its place however it was named."""
 
     path: Path
     kind: Literal["bundle", "run"]
+    absolute: str
 
 
 @dataclass(frozen=True)
@@ -45,20 +46,24 @@ def find_inputs(paths: Sequence[Path]) -> list[Input]:
     Raises:
         UsageError: a path is not there, or is neither.
     """
-    found: dict[Path, Input] = {}
+    found: dict[str, Input] = {}
     for path in paths:
         if path.is_dir():
             within = [*_within(path)]
             if not within:
                 raise UsageError(f"{shortened(str(path))}: no bundle (*{SUFFIX}) and no run in it")
         elif path.is_file():
-            within = [Input(path, "bundle")]
+            within = [_input(path, "bundle")]
         else:
             raise UsageError(
                 f"{shortened(str(path))}: expected a bundle, a run or a folder of them"
             )
-        found.update({Path(os.path.abspath(one.path)): one for one in within})
+        found.update({one.absolute: one for one in within})
     return [found[place] for place in sorted(found)]
+
+
+def _input(path: Path, kind: Literal["bundle", "run"]) -> Input:
+    return Input(path, kind, os.path.abspath(path))
 
 
 def _within(folder: Path) -> Iterator[Input]:
@@ -68,13 +73,13 @@ def _within(folder: Path) -> Iterator[Input]:
     except OSError as error:
         raise UsageError(f"{shortened(str(folder))}: {error.strerror}") from error
     if any(entry.name == RUN_MEMBER and entry.is_file(follow_symlinks=False) for entry in entries):
-        yield Input(folder, "run")
+        yield _input(folder, "run")
         return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _within(Path(entry.path))
         elif entry.name.endswith(SUFFIX) and entry.is_file(follow_symlinks=False):
-            yield Input(Path(entry.path), "bundle")
+            yield _input(Path(entry.path), "bundle")
 
 
 def bundle_bytes(source: Input) -> bytes:

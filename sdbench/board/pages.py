@@ -285,7 +285,6 @@ def _verdicts(runs: Sequence[Submission]) -> list[tuple[str, str, int]]:
         (claim.id, claim.verdict)
         for run in runs
         for claim in {(one.id, one.verdict): one for one in run.claims}.values()
-        if claim.verdict != "not-applicable"
     )
     return [(asked.get(id, id), verdict, count) for (id, verdict), count in sorted(counts.items())]
 

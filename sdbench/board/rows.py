@@ -49,14 +49,11 @@ class MachineClass(NamedTuple):
 
 
 class ClaimSeen(msgspec.Struct, frozen=True, gc=False):
-    """A claim of the documentation on a machine; ``effect`` is in the claim's own unit."""
+    """A claim of the documentation that applies to a machine, in one of its environments."""
 
     id: str
     stack: str
     verdict: ClaimVerdict
-    effect: float | None
-    effect_unit: str
-    ci95: Interval | None
 
 
 class FaultSeen(msgspec.Struct, frozen=True):
@@ -209,8 +206,9 @@ def rows_of(
         model=run.model.title,
         model_sha256=run.model.sha256,
         claims=[
-            ClaimSeen(one.id, one.stack, one.verdict, one.effect, one.effect_unit, one.ci95)
+            ClaimSeen(one.id, one.stack, one.verdict)
             for one in examined.diagnosis.claims
+            if one.verdict != "not-applicable"
         ],
         faults=[*_faults(examined)],
     )

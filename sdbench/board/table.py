@@ -233,11 +233,13 @@ def _in_order_of_use(column: "Column", count: int) -> "tuple[list[int], Column]"
     """The values of a column in the order of their first rows, and the column in their numbers."""
     import numpy as np
 
-    values, first = np.unique(column, return_index=True)
-    used = values[np.argsort(first, kind="stable")]
+    # Of the rows that write to the same place the last one stays, so they go backwards.
+    first = np.full(count, len(column), np.int64)
+    first[column[::-1]] = np.arange(len(column) - 1, -1, -1)
+    used = np.argsort(first, kind="stable")[: int((first < len(column)).sum())]
     number = np.zeros(count, column.dtype)
     number[used] = np.arange(len(used))
-    return used.tolist(), number[column] if len(column) else column
+    return used.tolist(), number[column]
 
 
 def _ranks(words: Sequence[str]) -> "Column":

@@ -114,9 +114,7 @@ def many_rows(runs: int = 30, chips: Sequence[str] = _CHIPS) -> list[Row]:
             model=("synthetic/sd15", "synthetic/sdxl")[number % 2],
             blockers=["on-battery"] if number % 5 == 4 else [],
             label=f"run {number}",
-            claims=[
-                ClaimSeen("e", "current", "confirmed" if machine % 2 else "refuted", 1.1, "", None)
-            ],
+            claims=[ClaimSeen("e", "current", "confirmed" if machine % 2 else "refuted")],
             faults=[FaultSeen("nan-output", "error", ["baddbmm-nan"], 1)] if number == 3 else [],
         )
         for case in range(10):

@@ -448,14 +448,14 @@ def test_versions_sort_as_numbers() -> None:
 
 
 def test_claims_count_machines_of_real_runs() -> None:
-    said = [ClaimSeen("a", "current", "confirmed", None, "", None)]
+    said = [ClaimSeen("a", "current", "confirmed")]
     runs = [
         submission(1, claims=said),
         submission(2, claims=said, machine_id="m-0000000000000001"),
-        submission(3, claims=[ClaimSeen("a", "current", "refuted", None, "", None)]),
+        submission(3, claims=[ClaimSeen("a", "current", "refuted")]),
         submission(4, claims=said, blockers=["virtual"]),
         submission(5, claims=said, verified=False),
-        submission(6, claims=[ClaimSeen("a", "current", "not-applicable", None, "", None)]),
+        submission(6, claims=[ClaimSeen("a", "current", "not-applicable")]),
     ]
     (seen,) = claims_seen(runs)
     assert seen.counts == {"confirmed": 1, "refuted": 1}
