@@ -14,7 +14,7 @@ import msgspec
 
 from sdbench import __version__
 from sdbench.board.inputs import Input
-from sdbench.files.access import MIB, read_file, write_inside
+from sdbench.files.access import MIB, make_folder, read_file, write_inside
 from sdbench.files.user_folders import cache_folder
 from sdbench.runs.reading import RECORDS_FILE, RUN_FILE
 
@@ -64,10 +64,10 @@ class FileIndex:
     def keep(self) -> None:
         """Write it for the next time."""
         kept = _Kept(sdbench_version=__version__, files=self._now)
+        folder = cache_folder() / _FOLDER
         try:
-            write_inside(
-                cache_folder(), _FOLDER, self._name, data=msgspec.json.encode(kept), flushed=False
-            )
+            make_folder(folder)
+            write_inside(folder, self._name, data=msgspec.json.encode(kept), flushed=False)
         except OSError:
             return
 

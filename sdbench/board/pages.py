@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 FIRST_ROWS = 50
 """Rows that are in the table's page itself."""
 _MOST_ROWS = 100
-_MOST_POINTS = 500
+_MOST_POINTS = 200
 _COLUMNS = (
     ("place", "Place", True),
     ("chip", "Chip", False),

@@ -154,7 +154,9 @@ def _svg(
             way = " ".join(f"{x(point.x):.1f},{y(point.y):.1f}" for point in one.points)
             parts.append(f'<polyline class="line series-{number + 1}" points="{way}"/>')
     for number, one in enumerate(series):
-        parts += (_mark(number, x(point.x), y(point.y), point.words) for point in one.points)
+        for point in one.points:  # a phone has nothing to point with
+            words = point.words if width == _WIDE else None
+            parts.append(_mark(number, x(point.x), y(point.y), words))
     parts.append(
         f'<text class="axis" x="{_LEFT + inner / 2:.0f}" y="{_HEIGHT - 6}" text-anchor="middle">'
         f"{escape(x_words)}{' (logarithmic)' if across.logarithmic else ''}</text>"

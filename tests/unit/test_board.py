@@ -17,7 +17,7 @@ from real_bundles import FLOAT32, real_bundle, virtual_bundle
 import sdbench.board.build as building
 from sdbench.board.build import build
 from sdbench.board.claim_view import claims_seen
-from sdbench.board.inputs import find_inputs, read_bundle, rows_of_run
+from sdbench.board.inputs import bundle_bytes, find_inputs, read_bundle, rows_of_run
 from sdbench.board.model_view import model_view, version_order
 from sdbench.board.names import machine_page, model_page
 from sdbench.board.plots import Point, Series, number_axis, scatter
@@ -299,6 +299,32 @@ def test_a_refused_bundle_counts_for_nothing_and_is_told(
     assert (document["bundles"], document["rows"]) == (2, 4)
     assert "refused" in (site / "index.html").read_text()
     assert build([submissions], site).new == 0
+
+
+def test_a_file_that_did_not_change_is_not_read(
+    submissions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless it changed just before it was read: its time may then not tell of the next change."""
+    monkeypatch.setenv("SDBENCH_CACHE", str(tmp_path / "none" / "cache"))
+    read: list[str] = []
+
+    def noted(source: Any) -> bytes:
+        read.append(source.path.name)
+        return bundle_bytes(source)
+
+    monkeypatch.setattr(building, "bundle_bytes", noted)
+    bundle = submissions / "one" / "one.sdbench.zip"
+    build([bundle], tmp_path / "site")
+    build([bundle], tmp_path / "site")
+    assert len(read) == 2
+    monkeypatch.setattr("sdbench.board.file_index._SETTLED_NS", -10_000_000_000)
+    build([bundle], tmp_path / "site")
+    assert len(read) == 3
+    again = build([bundle], tmp_path / "site")
+    assert (len(read), again.bundles) == (3, 1)
+    bundle.touch()
+    build([bundle], tmp_path / "site")
+    assert len(read) == 4
 
 
 def test_a_changed_file_is_verified_again(
