@@ -46,17 +46,17 @@ class Installation(msgspec.Struct, frozen=True, kw_only=True):
         return f"{kind}-{digest[:_DIGITS]}"
 
 
-def this_installation() -> Installation:
-    """The id and the salt of this installation, made now if it has none.
+def kept_installation() -> Installation | None:
+    """The id and the salt of this installation; None where it has shared nothing yet.
 
     Raises:
-        StoreError: they cannot be read, or not be kept for the next time.
+        StoreError: they cannot be read.
     """
     path = state_folder() / _FILE
     try:
         return msgspec.json.decode(read_file(path, MIB), type=Installation)
     except FileNotFoundError:
-        pass
+        return None
     except OSError as error:
         raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -64,6 +64,18 @@ def this_installation() -> Installation:
             f"{path}: expected the random id and salt of this installation; remove the file to "
             "get new ones"
         ) from None
+
+
+def this_installation() -> Installation:
+    """The id and the salt of this installation, made now if it has none.
+
+    Raises:
+        StoreError: they cannot be read, or not be kept for the next time.
+    """
+    found = kept_installation()
+    if found is not None:
+        return found
+    path = state_folder() / _FILE
     made = Installation(
         machine_id=f"m-{secrets.token_hex(_DIGITS // 2)}", salt=secrets.token_hex(32)
     )

@@ -42,6 +42,8 @@ VERBS = {
     "report": ("sdbench.cli.report", "Write a page about runs, or export them for other programs."),
     "bundle": ("sdbench.cli.bundle", "Write a run into one sealed file to give to others."),
     "verify": ("sdbench.cli.verify", "Check bundles: unchanged, and computed from their records."),
+    "board": ("sdbench.cli.board", "Make a site and a results repository of many machines' runs."),
+    "submit": ("sdbench.cli.submit", "Add a bundle to the checkout of a results repository."),
     "schema": ("sdbench.cli.schema", "Print the JSON schema of a run, its records or a bundle."),
 }
 

@@ -11,7 +11,7 @@ import msgspec
 from sdbench.analysis.provenance import provenance
 from sdbench.analysis.run_summary import per_picture, summary_of
 from sdbench.cli.completion import complete_axis, complete_baseline, complete_run
-from sdbench.cli.options import json_option, results_option, save_baseline_option
+from sdbench.cli.options import json_option, results_option, save_baseline_option, with_option
 from sdbench.cli.output import console, print_json, print_next, write_text
 from sdbench.cli.session import keep_baseline
 from sdbench.comparison import (
@@ -95,6 +95,7 @@ from sdbench.stats import DEFAULT_THRESHOLD
     metavar="PATH",
     help="Also write JUnit XML to this file.",
 )
+@with_option
 @results_option
 @json_option
 def command(
@@ -109,6 +110,7 @@ def command(
     rerun: bool,
     yes: bool,
     junit_path: Path | None,
+    site: Path | None,
     root: Path,
     as_json: bool,
 ) -> int:
@@ -125,7 +127,24 @@ def command(
 
     With --baseline the base is a saved run: sdbench compare latest --baseline main. With
     --save-baseline the last RUN is saved under that name, unless a condition of --fail-on holds.
+
+    With --with one RUN is placed among the verified runs of similar machines of a board: the same
+    chip, GPU cores and memory. Simulated and virtual runs have no place, and the machine's own runs
+    on the board do not count.
     """
+    if site is not None:
+        others = (by, baseline, saved_as, threshold, expected, junit_path)
+        if (
+            len(runs) != 1
+            or bisect
+            or rerun
+            or conditions
+            or any(one is not None for one in others)
+        ):
+            raise UsageError("--with: expected one RUN, and no option but --results and --json")
+        from sdbench.cli.compare_with import compare_with
+
+        return compare_with(runs[0], root, site, as_json=as_json)
     if threshold is not None and math.isnan(threshold):  # which no range excludes
         raise UsageError("--threshold: expected a number above 0, got nan")
     try:

@@ -1,6 +1,7 @@
 """``sdbench doctor``."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sdbench.cli.completion import complete_stack
-from sdbench.cli.options import json_option
+from sdbench.cli.options import json_option, with_option
 from sdbench.cli.output import console, print_json
 from sdbench.doctor import (
     BEFORE_TORCH,
@@ -21,6 +22,7 @@ from sdbench.doctor import (
     judge,
     worst,
 )
+from sdbench.errors import UsageError
 from sdbench.report.terminal.lines import harmless, say
 from sdbench.words import printable, shell
 
@@ -59,16 +61,26 @@ _STYLES = {"pass": "green", "warn": "yellow", "fail": "bold red", "unknown": "di
     help="Model that must fit. Predicts its memory by stage at 512x512, 1024x1024 and the model's "
     "own size. [default: the model of the default configuration]",
 )
+@with_option
 @json_option
 def command(
-    deep: bool, instruments: bool, python: str | None, model: str | None, as_json: bool
+    deep: bool,
+    instruments: bool,
+    python: str | None,
+    model: str | None,
+    site: Path | None,
+    as_json: bool,
 ) -> int:
     """Check whether this machine is set up correctly for Stable Diffusion.
 
     Checks the machine, an interpreter and its torch, and reports for each check what was found,
     what was expected, why it matters and how to fix it. It changes nothing, installs nothing and
     uses no network. Exits with 1 if a check failed.
+
+    With --model and --with it also shows what similar machines of a board measured of the model.
     """
+    if site is not None and model is None:
+        raise UsageError("--with: expected --model too").then_with("--model=synthetic/sd15")
     out = console(err=as_json)
     report = _Report(None if as_json else out)
     with Examination(Request(python=python, model=model)) as examination:
@@ -85,8 +97,15 @@ def command(
         probed = _probe_faults(facts, report)
     tested = _with_instruments(python) if instruments else None
     sizes = [] if model is None else _fit_of_sizes(facts)
+    measured = None
+    if site is not None:
+        from sdbench.cli.measured import measured_for_model
+
+        measured = measured_for_model(site, facts)
     if as_json:
         document = _document(facts, report.checks, found, probed, sizes)
+        if measured is not None:
+            document["measured"] = measured.document
         if tested is not None:
             from sdbench.cli.selftest import document as instruments_document
 
@@ -97,6 +116,8 @@ def command(
             from sdbench.report.terminal.memory_page import show_sizes
 
             show_sizes(sizes, facts.model.outline.name, out)
+        if measured is not None:
+            measured.show(out)
         if tested is not None:
             from sdbench.cli.selftest import show
 

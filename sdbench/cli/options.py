@@ -60,6 +60,14 @@ save_baseline_option = click.option(
     help="Save the new run under this name in the results folder, to compare with later.",
 )
 """``--save-baseline NAME``: a name that points to a run."""
+with_option = click.option(
+    "--with",
+    "site",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="SITE",
+    help="Board to compare with, a folder that 'sdbench board build' wrote.",
+)
+"""``--with SITE``: what similar machines measured."""
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document on standard output."
 )

@@ -1,7 +1,9 @@
 """``sdbench run``."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -23,6 +25,7 @@ from sdbench.cli.options import (
     revision_option,
     save_baseline_option,
     strength_option,
+    with_option,
 )
 from sdbench.cli.output import console, print_json
 from sdbench.cli.selftest import mention_selftest
@@ -54,6 +57,9 @@ from sdbench.runner.start_warnings import slowdown_of
 from sdbench.runs import RunFolder
 from sdbench.runs.baselines import check_baseline_name
 from sdbench.selftest.kept import last_selftest
+
+if TYPE_CHECKING:
+    from sdbench.cli.measured import OnYourChip
 
 _HELP = f"""Measure the matrix and keep every result.
 
@@ -131,6 +137,7 @@ it.
     help="Exit with 1 also if an image is wrong (or none was checked), or if a case was skipped.",
 )
 @save_baseline_option
+@with_option
 @json_option
 def command(
     config: str | None,
@@ -153,6 +160,7 @@ def command(
     yes: bool,
     fail_on: tuple[str, ...],
     saved_as: str | None,
+    site: Path | None,
     as_json: bool,
 ) -> int:
     """Measure the matrix and keep every result; the help is built from the shipped files."""
@@ -165,10 +173,11 @@ def command(
     executor = ProcessExecutor()
     try:
         prepared = prepare(request, executor)
+        measured = None if site is None else _measured(site, prepared)
         if dry_run:
-            _show_plan(prepared, as_json)
+            _show_plan(prepared, measured, as_json)
             return 0
-        agree(prepared, root, yes=yes)
+        agree(prepared, root, yes=yes, measured=() if measured is None else measured.words)
         model_here = prepare_model(prepared.model, console(err=True))
         sat, run = measure(prepared, model_here, root, executor)
         finish(sat, run, as_json)
@@ -185,10 +194,13 @@ def command(
     return end_with(code, sat)
 
 
-def agree(prepared: Prepared, root: Path, *, yes: bool) -> None:
-    """Say what will be measured, and ask where a person would want to be asked."""
+def agree(prepared: Prepared, root: Path, *, yes: bool, measured: Sequence[str] = ()) -> None:
+    """Say what will be measured, and ask where a person would want to be asked.
+
+    ``measured`` says what similar machines of a board measured.
+    """
     require_room(root, prepared.config)
-    introduce(prepared, console(err=True))
+    introduce(prepared, console(err=True), measured)
     mention_selftest(prepared.device.kind)
     if not yes:
         _ask(prepared)
@@ -226,7 +238,13 @@ def _ask(prepared: Prepared) -> None:
     confirm([*questions, *([] if making is None else [making]), *busy])
 
 
-def _show_plan(prepared: Prepared, json_wanted: bool) -> None:
+def _measured(site: Path, prepared: Prepared) -> "OnYourChip":
+    from sdbench.cli.measured import measured_for_plan
+
+    return measured_for_plan(site, prepared)
+
+
+def _show_plan(prepared: Prepared, measured: "OnYourChip | None", json_wanted: bool) -> None:
     plan = prepared.plan
     if json_wanted:
         print_json(
@@ -250,10 +268,11 @@ def _show_plan(prepared: Prepared, json_wanted: bool) -> None:
                     hide_path(name): {"python": stack.python, **stack.packages}
                     for name, stack in prepared.stacks.items()
                 },
+                **({} if measured is None else {"measured": measured.document}),
             }
         )
         return
-    show_plan(prepared, console())
+    show_plan(prepared, console(), () if measured is None else measured.words)
 
 
 def _why_closed(summary: RunSummary, conditions: tuple[str, ...]) -> str | None:

@@ -35,8 +35,7 @@ def command(file: tuple[Path, ...], as_json: bool) -> int:
 
     Exits with 0 if all files are ok, and with 1 if one is refused.
     """
-    for name in _THREADS:
-        os.environ.setdefault(name, "1")
+    limit_threads()
     from sdbench.bundles.verify import verify_file
 
     results = [verify_file(path) for path in file]
@@ -51,6 +50,12 @@ def command(file: tuple[Path, ...], as_json: bool) -> int:
     if refused:
         print_next("sdbench", "verify", "--help")
     return 1 if refused else 0
+
+
+def limit_threads() -> None:
+    """One thread for the libraries that multiply for numpy; before numpy is imported."""
+    for name in _THREADS:
+        os.environ.setdefault(name, "1")
 
 
 def _lines(entry: "Verified") -> list[str]:

@@ -36,7 +36,7 @@ from sdbench.diagnosis.result import Claim
 from sdbench.models.family import family_of
 from sdbench.records import DeviceKind
 
-__all__ = ["EDITIONS", "conflicts_of", "examine_claims"]
+__all__ = ["EDITIONS", "claims_asked", "conflicts_of", "examine_claims"]
 
 _CLAIMED_FAMILY = "sd"
 EDITIONS = {
@@ -66,6 +66,11 @@ class _Question:
 def examine_claims(evidence: Evidence) -> list[Claim]:
     """All claims, once for each environment of the run."""
     return [_tested(question, side) for side in _sides(evidence) for question in _QUESTIONS]
+
+
+def claims_asked() -> dict[str, str]:
+    """What each claim says, by its id."""
+    return {question.id: question.claim for question in _QUESTIONS}
 
 
 def _sides(evidence: Evidence) -> list[Side]:

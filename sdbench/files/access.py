@@ -160,6 +160,16 @@ def make_folder(path: Path, mode: int = 0o777) -> None:
     flush_folder(path.parent)
 
 
+def remove_inside(folder: Path, *names: str) -> None:
+    """Remove a file in a folder, if it is there; a link is removed and not followed.
+
+    Raises:
+        OSError: it cannot be removed, or a folder on the way is a link.
+    """
+    with contextlib.suppress(FileNotFoundError), _parent(folder, names) as parent:
+        os.unlink(names[-1], dir_fd=parent)
+
+
 def remove_scratch(folder: Path, *names: str, older_than_s: float = 0.0) -> None:
     """Remove the unfinished files of killed processes from a folder, which may be missing."""
     with contextlib.suppress(OSError), _parent(folder, (*names, "")) as parent:

@@ -88,13 +88,13 @@ def _change_value(files: Files, random: Random, subject: Subject, *, typed: bool
     _put(files, name, line, document)
 
 
-@way("run", "config", "recording", "bundle", times=8)
+@way("run", "config", "recording", "bundle", "site", times=8)
 def _typed_value(files: Files, random: Random, subject: Subject) -> None:
     """What sdbench itself could have written there, or nearly."""
     _change_value(files, random, subject, typed=True)
 
 
-@way("run", "config", "recording", "model", "expectations", "log", "bundle", times=5)
+@way("run", "config", "recording", "model", "expectations", "log", "bundle", "site", times=5)
 def _any_value(files: Files, random: Random, subject: Subject) -> None:
     _change_value(files, random, subject, typed=False)
 
@@ -142,7 +142,7 @@ def _changed_text(text: str, random: Random) -> str:
     return "\n".join(lines)
 
 
-@way("run", "config", "recording", "model", "expectations", "log", "bundle", times=2)
+@way("run", "config", "recording", "model", "expectations", "log", "bundle", "site", times=2)
 def _entry_gone(files: Files, random: Random, subject: Subject) -> None:
     found = _document(files, random)
     if found is None:
@@ -155,7 +155,7 @@ def _entry_gone(files: Files, random: Random, subject: Subject) -> None:
         _put(files, name, line, document)
 
 
-@way("run", "config", "recording", "model", "expectations", "bundle", times=2)
+@way("run", "config", "recording", "model", "expectations", "bundle", "site", times=2)
 def _entry_more(files: Files, random: Random, subject: Subject) -> None:
     """An unknown key, one with a hostile name, or an entry of a list twice."""
     found = _document(files, random)
@@ -175,7 +175,7 @@ def _entry_more(files: Files, random: Random, subject: Subject) -> None:
     _put(files, name, line, document)
 
 
-@way("run", "config", "recording", "model", "expectations", "bundle")
+@way("run", "config", "recording", "model", "expectations", "bundle", "site")
 def _deep_value(files: Files, random: Random, subject: Subject) -> None:
     found = _document(files, random)
     if found is None or not isinstance(found[2], dict):
@@ -187,7 +187,7 @@ def _deep_value(files: Files, random: Random, subject: Subject) -> None:
     _put(files, name, line, document)
 
 
-@way("run", "config", "recording", "model", "expectations", "bundle")
+@way("run", "config", "recording", "model", "expectations", "bundle", "site")
 def _long_number(files: Files, random: Random, subject: Subject) -> None:
     """In place of a number that is there, as text: more digits than Python reads, or no number."""
     name = random.choice([*files])
@@ -350,7 +350,7 @@ def _named(files: Files, random: Random) -> list[str]:
     return first if first and random.random() < 0.5 else [*files]
 
 
-@way("run", "model", "recording", "bundle")
+@way("run", "model", "recording", "bundle", "site")
 def _file_gone(files: Files, random: Random, subject: Subject) -> None:
     name = random.choice([*files])
     folder = name.rpartition("/")[0]

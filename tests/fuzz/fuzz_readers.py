@@ -19,6 +19,7 @@ READERS: tuple[str, ...] = (
         for name in ("case", "compared", "failure", "planned", "replicate", "run")
     ),
     "files/toml.py",
+    "board/site_data.py",
     "comparison/expectations.py",
     "comparison/history_index.py",
     "knowledge/crash_reports.py",
@@ -44,7 +45,10 @@ READERS: tuple[str, ...] = (
 WRITING: dict[str, tuple[str, ...]] = {
     "files/access.py": (
         *("open_to_append", "write_inside", "write_all", "flush_to_disk", "flush_folder"),
-        *("_flush_names", "_write_at", "make_folder", "write_file"),
+        *("_flush_names", "_write_at", "make_folder", "write_file", "remove_inside"),
+    ),
+    "board/site_data.py": (
+        *("encode_site", "board_of", "pieces_of", "write_data", "write_documents", "_write"),
     ),
     "correctness/artifact_files.py": ("keep_pixels", "_save_picture", "is_finite", "load_tensors"),
     "plan/config.py": ("held_bytes",),
@@ -57,6 +61,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
         ("config", "expectations", "run"),
     ),
     **dict.fromkeys(("bundles/archive.py", "bundles/opened.py"), ("bundle",)),
+    "board/site_data.py": ("site",),
     "comparison/expectations.py": ("expectations",),
     **dict.fromkeys(("knowledge/crash_reports.py", "explain/explain.py"), ("log",)),
     **dict.fromkeys(("knowledge/pasted_log.py", "explain/versions_in_text.py"), ("log",)),

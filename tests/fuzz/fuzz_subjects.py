@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import board_factories
 import msgspec
 from factories import UTC, make_picture, make_replicate, make_started
 from fuzz_bundles import bundle_subjects
@@ -19,6 +20,8 @@ from quality_factories import keep_trace, latents_of, smooth_picture
 from recordings import RECORDINGS, folder_system
 from told_runs import stages, told_run
 
+from sdbench.board.ranking import in_order
+from sdbench.board.site_data import encode_site
 from sdbench.records import (
     CrashReport,
     FailureCause,
@@ -66,6 +69,7 @@ def all_subjects() -> list[Subject]:
             *_recordings(),
             *_models(Path(folder)),
             *_expectations(),
+            *_sites(),
             *bundle_subjects(),
         ]
 
@@ -290,6 +294,21 @@ def _models(folder: Path) -> list[Subject]:
 
     made = synthetic.ensure(SYNTHETIC["synthetic/tiny"], folder / "cache")
     return [Subject("model", "tiny", read_tree(made))]
+
+
+def _sites() -> list[Subject]:
+    """The data of a board: machines like the one that doctor looks at, and others."""
+    fields: list[dict[str, Any]] = [
+        {"chip": "Apple M4"},
+        {"chip": "Apple M4", "memory_bytes": 24 << 30},
+        {"device": "cuda"},
+    ]
+    runs = [board_factories.submission(number, **one) for number, one in enumerate(fields)]
+    rows = [board_factories.row(run, seconds_per_image=time) for run in runs for time in (8.0, 9.0)]
+    board, submissions, pieces = encode_site(in_order(rows), [], {})
+    documents = {"board": board, "submissions": submissions, "cases-0000": pieces[0]}
+    tree = {f"data/{name}.json": msgspec.json.encode(one) for name, one in documents.items()}
+    return [Subject("site", "small", tree)]
 
 
 def _expectations() -> list[Subject]:

@@ -220,7 +220,7 @@ class Bench:
             return environment
         if subject.kind == "recording":
             environment[_MACHINE] = str(folder)
-        elif subject.kind == "model":
+        elif subject.kind in ("model", "site"):
             # Doctor would start an interpreter to look at this machine.
             environment[_MACHINE] = str(_MACHINES / "m4-macos15")
         return environment

@@ -84,6 +84,12 @@ _LINES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("explain", FILE),
     ),
     "bundle": (("verify", FILE), ("verify", FILE, "--json"), ("verify", FILE, FILE)),
+    "site": (
+        ("compare", OTHER, "--with", FOLDER),
+        ("compare", OTHER, "--with", FOLDER, "--json"),
+        ("doctor", "--model", "synthetic/sd15", "--with", FOLDER),
+        ("doctor", "--model", "synthetic/sd15", "--with", FOLDER, "--json"),
+    ),
     "expectations": (
         ("compare", OTHER, OTHER, "--expect", FILE),
         ("compare", OTHER, OTHER, "--expect", FILE, "--json"),

@@ -54,7 +54,10 @@ def ways_for(kind: str) -> list[str]:
     return _FOR[kind]
 
 
-_ALL = ("run", "config", "log", "picture", "recording", "model", "expectations", "bundle")
+_ALL = (
+    *("run", "config", "log", "picture", "recording", "model", "expectations", "bundle"),
+    "site",
+)
 
 
 def way(*kinds: str, times: int = 1) -> Callable[[Any], Any]:

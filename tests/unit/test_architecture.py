@@ -53,10 +53,12 @@ IMPORTS: dict[str, str] = {
         "analysis correctness diagnosis errors files knowledge machine models plan privacy records "
         "report runs stats words"
     ),
+    "submissions": "bundles errors files records words",
+    "board": "analysis bundles diagnosis errors files knowledge records report runs words",
     "cli": (
-        "analysis bundles comparison correctness diagnosis doctor errors explain files knowledge "
-        "localise machine models plan privacy process records report repro runner runs selftest "
-        "stacks stats words"
+        "analysis board bundles comparison correctness diagnosis doctor errors explain files "
+        "knowledge localise machine models plan privacy process records report repro runner runs "
+        "selftest stacks stats submissions words"
     ),
     "__main__": "cli",
 }
@@ -65,7 +67,7 @@ MEASURED = {"torch", "diffusers", "transformers", "accelerate"}
 # Slow to import: in functions only, where they are needed.
 HEAVY = MEASURED | {
     *("huggingface_hub", "safetensors", "numpy", "pandas", "scipy"),
-    *("skimage", "matplotlib", "jinja2", "PIL"),
+    *("skimage", "matplotlib", "jinja2", "PIL", "pyarrow"),
 }
 WORKER_STACK = MEASURED | {"numpy", "peft", "PIL", "safetensors", "tokenizers"}
 # What runs in a worker before its preloads, and so before torch.

@@ -34,6 +34,23 @@ def test_runs_are_completed_from_the_results_folder(verb: str, kept: Path) -> No
     assert completed(verb, *where, incomplete="2026") == [kept.name]
 
 
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (("compare", "latest", "--with"), "dir"),
+        (("run", "--with"), "dir"),
+        (("doctor", "--with"), "dir"),
+        (("submit", "--to"), "dir"),
+        (("submit",), "file"),
+        (("board", "init"), "dir"),
+    ],
+)
+def test_paths_are_left_to_the_shell(words: tuple[str, ...], kind: str) -> None:
+    shell = ShellComplete(cli, {}, "sdbench", "_SDBENCH_COMPLETE")
+    (item,) = shell.get_completions([*words], "a")
+    assert (item.value, item.type) == ("a", kind)
+
+
 def test_run_that_is_named_is_not_offered_again(kept: Path) -> None:
     where = ("--results", str(kept.parent))
     assert completed("compare", *where, "latest") == [kept.name]

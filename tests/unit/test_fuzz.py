@@ -25,6 +25,7 @@ EXAMPLES = {
     "model": 4,
     "expectations": 4,
     "bundle": 5,
+    "site": 4,
 }
 """Drawn inputs: few, as what is simple is tried in turn and not by luck."""
 

@@ -1,5 +1,5 @@
 """The report as one page of HTML that needs nothing else."""
 
-from sdbench.report.html.page import html_report
+from sdbench.report.html.page import html_report, page_script, page_style
 
-__all__ = ["html_report"]
+__all__ = ["html_report", "page_script", "page_style"]

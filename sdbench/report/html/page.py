@@ -124,7 +124,7 @@ def html_report(
         for name, title in ordered
         if (html := environment.get_template(f"sections/{name}.html").render(context)).strip()
     ]
-    css, script = css_variables() + _text("report.css"), _text("report.js")
+    css, script = page_style(), page_script()
     return environment.get_template("base.html").render(
         story=story,
         sections=sections,
@@ -133,6 +133,16 @@ def html_report(
         policy=content_security_policy(css, script),
         version=__version__,
     )
+
+
+def page_style() -> str:
+    """The style of pages: colours of figures first. A board's pages have it too."""
+    return css_variables() + _text("report.css")
+
+
+def page_script() -> str:
+    """The script of pages: light and dark, tables that can be sorted and filtered."""
+    return _text("report.js")
 
 
 def _text(name: str) -> str:

@@ -1,7 +1,7 @@
 """What is about to be measured: the first lines of a run, and its plan."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 
@@ -24,6 +24,7 @@ _SHOWN_PROCESSES = 1000
 # Three steady passes outvote a disturbed one: 8 processes find a change of 10% in 98 of 100
 # simulated runs, with one steady pass less in 77.
 _PASSES_TO_COMPARE = 4
+ON_YOUR_CHIP = "measured on your chip"
 
 
 def _work_words(prepared: Prepared) -> str:
@@ -36,8 +37,11 @@ def _work_words(prepared: Prepared) -> str:
     return f"{words} ({', '.join(resolved)} as for {title})" if resolved else words
 
 
-def introduce(prepared: Prepared, remarks: Console) -> None:
-    """The first lines: what, where, how long, how much, and that nothing is sent anywhere."""
+def introduce(prepared: Prepared, remarks: Console, measured: Sequence[str] = ()) -> None:
+    """The first lines: what, where, how long, how much, and that nothing is sent anywhere.
+
+    ``measured`` says what similar machines of a board measured.
+    """
     config, plan = prepared.config, prepared.plan
     skipped = sum(planned.skip_reason is not None for planned in plan.cases)
     arms = f" × {len(plan.arms)} variants" if len(plan.arms) > 1 else ""
@@ -53,6 +57,7 @@ def introduce(prepared: Prepared, remarks: Console) -> None:
         ("device", _device_words(prepared)),
         ("takes", _cost_words(prepared)),
         ("memory", fit_sentence(prepared.memory, plan)),
+        *(("" if index else ON_YOUR_CHIP, words) for index, words in enumerate(measured)),
     ]
     if config.until_decided is not None:
         lines.insert(1, ("until", _until_words(config.until_decided)))
@@ -164,10 +169,10 @@ def _prediction_words(prepared: Prepared) -> str:
     return f"{words}; {duration(low)} to {duration(high)} is likely"
 
 
-def show_plan(prepared: Prepared, out: Console) -> None:
-    """The plan in its order, for ``--dry-run``."""
+def show_plan(prepared: Prepared, out: Console, measured: Sequence[str] = ()) -> None:
+    """The plan in its order, for ``--dry-run``; ``measured`` as of :func:`introduce`."""
     plan = prepared.plan
-    introduce(prepared, out)
+    introduce(prepared, out, measured)
     out.print(f"\nWorkers are started by {plan.start}. In order:")
     cases = {planned.case_id: planned for planned in plan.cases}
     for slot in plan.slots[:_SHOWN_PROCESSES]:

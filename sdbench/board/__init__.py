@@ -1,0 +1,1 @@
+"""``sdbench board``: many verified runs as one static site."""
