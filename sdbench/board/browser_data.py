@@ -4,13 +4,15 @@ Each file is one call, ``sdbenchBoard("kind", number, {…})``. Numbers are roun
 shows; the exact ones are in the JSON files.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
+from sdbench.board import site_data
 from sdbench.board.rows import Submission
-from sdbench.board.site_data import Board, Piece
+from sdbench.board.site_data import Board
+from sdbench.board.table import Table
 
 _COLUMNS = (
     *("submission", "place", "torch", "diffusers", "resolution", "dtype", "setting"),
@@ -59,18 +61,14 @@ def submissions_script(
     return script("submissions", 0, document)
 
 
-def piece_script(number: int, piece: Piece) -> bytes:
-    """The rows of a piece: places in the lists of words, seconds, megabytes."""
-    document: dict[str, Any] = {name: getattr(piece, name) for name in _COLUMNS}
-    document["why"] = document.pop("why_not_ranked")
-    document["seconds"] = [_rounded(value) for value in piece.seconds_per_image]
-    document["low"] = [None if one is None else _rounded(one[0]) for one in piece.ci95]
-    document["high"] = [None if one is None else _rounded(one[1]) for one in piece.ci95]
-    document["memory"] = [
-        None if value is None else round(value / 1e6) for value in piece.peak_memory_bytes
-    ]
-    return script("piece", number, document)
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 5)
+def piece_scripts(table: Table) -> Iterator[bytes]:
+    """The pieces of a table in order: places in the lists of words, seconds, megabytes."""
+    columns = {name: table.columns[name] for name in _COLUMNS}
+    columns["why"] = columns.pop("why_not_ranked")
+    columns["seconds"] = table.columns["seconds_per_image"].round(5)
+    columns["low"] = table.columns["seconds_low"].round(5)
+    columns["high"] = table.columns["seconds_high"].round(5)
+    columns["memory"] = (table.columns["peak_memory_bytes"] / 1e6).round()
+    for number, at in enumerate(range(0, len(table), site_data.PIECE_ROWS)):
+        part = slice(at, at + site_data.PIECE_ROWS)
+        yield script("piece", number, {name: one[part].tolist() for name, one in columns.items()})

@@ -10,24 +10,25 @@ from pathlib import Path
 import msgspec
 
 from sdbench import __version__
-from sdbench.board.browser_data import board_script, piece_script, submissions_script
+from sdbench.board.browser_data import board_script, piece_scripts, submissions_script
 from sdbench.board.file_index import FileIndex, state_of
 from sdbench.board.inputs import Input, bundle_bytes, find_inputs, read_bundle
 from sdbench.board.names import machine_page, model_page
 from sdbench.board.pages import Page, assets, pages_of
 from sdbench.board.parquet import parquet_of
-from sdbench.board.ranking import Placed, in_order, once_each
+from sdbench.board.ranking import once_each
 from sdbench.board.rows import Row
 from sdbench.board.site_data import (
     DATA,
     Board,
     Refused,
-    by_bundle,
-    encode_site,
+    board_of,
     piece_name,
+    pieces_of,
     read_site,
     write_documents,
 )
+from sdbench.board.table import Table, empty_table
 from sdbench.errors import StoreError, UsageError
 from sdbench.files.access import MIB, make_folder, read_inside, remove_inside, write_inside
 from sdbench.words import shortened
@@ -84,23 +85,26 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
 class _Seen:
     """What is known of each bundle, by SHA-256, and the time that verifying took.
 
+    ``table`` is what an earlier build left, ``new`` the rows of what was verified since.
     ``same_as`` are bundles that counted for nothing, as they hold the measurement of another.
     """
 
     def __init__(
         self,
-        rows: Sequence[Row] = (),
+        table: Table | None = None,
         refused: Sequence[Refused] = (),
         same_as: Mapping[str, str] | None = None,
     ) -> None:
-        self.rows = by_bundle(rows)
+        self.table = empty_table() if table is None else table
+        self.new: dict[str, list[Row]] = {}
+        self.runs = {run.bundle_sha256: run for run in self.table.submissions}
         self.refused = {one.bundle_sha256: one for one in refused}
         self.same_as = dict(same_as or {})
         self.verified = 0
         self.verified_s = 0.0
 
     def __contains__(self, sha256: object) -> bool:
-        return sha256 in self.rows or sha256 in self.refused or sha256 in self.same_as
+        return sha256 in self.runs or sha256 in self.refused or sha256 in self.same_as
 
     def verify(self, data: bytes, source: Input, sha256: str) -> None:
         """Verify a bundle and keep what was found."""
@@ -110,7 +114,8 @@ class _Seen:
         self.verified_s += time.perf_counter() - started
         self.same_as.pop(sha256, None)
         if read.rows:
-            self.rows[sha256] = read.rows
+            self.new[sha256] = read.rows
+            self.runs[sha256] = read.rows[0].submission
         else:
             self.refused[sha256] = Refused(
                 bundle_sha256=sha256,
@@ -144,12 +149,11 @@ def build(
             duplicates.append(SameFile(path=str(source.path), same_as=str(sources[sha256].path)))
         sources.setdefault(sha256, source)
         tell(number, len(inputs))
-    rows, same_as = _counted(sources, known)
-    placed = in_order(rows)
+    table, same_as = _counted(sources, known)
     refused = [known.refused[sha256] for sha256 in sources if sha256 in known.refused]
     try:
         make_folder(site)
-        board, written = _write_site(site, placed, refused, same_as)
+        board, written = _write_site(site, table, refused, same_as)
     except OSError as error:
         raise StoreError(f"{shortened(str(site))}: cannot be written: {error.strerror}") from error
     index.keep()
@@ -160,7 +164,7 @@ def build(
     rate = known.verified / known.verified_s if known.verified else None
     return Built(
         path=str(site),
-        bundles=len(by_bundle(rows)),
+        bundles=len(table.submissions),
         rows=board.rows,
         ranked=board.ranked,
         machines=board.machines,
@@ -184,15 +188,22 @@ def build(
     )
 
 
-def _counted(sources: Mapping[str, Input], known: _Seen) -> tuple[list[Row], dict[str, str]]:
-    """The rows that count, and the bundles that hold the measurement of another."""
+def _counted(sources: Mapping[str, Input], known: _Seen) -> tuple[Table, dict[str, str]]:
+    """The rows that count, in order, and the bundles that hold the measurement of another."""
     left = {sha256: known.same_as[sha256] for sha256 in sources if sha256 in known.same_as}
     for sha256, other in [*left.items()]:
         if other not in sources:  # the one that counted is gone
             del left[sha256]
             known.verify(bundle_bytes(sources[sha256]), sources[sha256], sha256)
-    rows, same_as = once_each(known.rows[sha256] for sha256 in sources if sha256 in known.rows)
-    return rows, same_as | {one: same_as.get(other, other) for one, other in left.items()}
+    runs, same_as = once_each(known.runs[sha256] for sha256 in sources if sha256 in known.runs)
+    chosen = {run.bundle_sha256 for run in runs}
+    kept = known.table.of_submissions(
+        run.bundle_sha256 in chosen for run in known.table.submissions
+    )
+    new = [row for sha256, rows in known.new.items() if sha256 in chosen for row in rows]
+    return kept.with_rows(new).in_order(), same_as | {
+        one: same_as.get(other, other) for one, other in left.items()
+    }
 
 
 class _Written(msgspec.Struct, frozen=True):
@@ -202,24 +213,25 @@ class _Written(msgspec.Struct, frozen=True):
 
 
 def _write_site(
-    site: Path, placed: Sequence[Placed], refused: Sequence[Refused], same_as: dict[str, str]
+    site: Path, table: Table, refused: Sequence[Refused], same_as: dict[str, str]
 ) -> tuple[Board, _Written]:
-    board, submissions, pieces = encode_site(placed, refused, same_as)
-    for number, piece in enumerate(pieces):
-        _write(site, f"{DATA}/{piece_name(number)}.js", piece_script(number, piece))
+    board = board_of(table, refused, same_as)
+    for number, data in enumerate(piece_scripts(table)):
+        _write(site, f"{DATA}/{piece_name(number)}.js", data)
+    runs = table.submissions
     scripts = {
-        f"{DATA}/submissions.js": submissions_script(submissions, machine_page, model_page),
+        f"{DATA}/submissions.js": submissions_script(runs, machine_page, model_page),
         f"{DATA}/board.js": board_script(board),
     }
-    parquet = parquet_of(placed)
+    parquet = parquet_of(table)
     for name, data in (scripts | assets()).items():
         _write(site, name, data)
     if parquet is not None:
         _write(site, f"{DATA}/{PARQUET_FILE}", parquet)
-    pages = [*pages_of(board, submissions, placed, parquet=parquet is not None)]
+    pages = [*pages_of(board, table, parquet=parquet is not None)]
     pages_written = _write_pages(site, pages)
-    write_documents(site, board, submissions, pieces)
-    _remove_others(site, {page.name for page in pages}, len(pieces), parquet=parquet is not None)
+    write_documents(site, board, runs, pieces_of(table))
+    _remove_others(site, {page.name for page in pages}, board.pieces, parquet=parquet is not None)
     place = None if parquet is None else str(site / DATA / PARQUET_FILE)
     return board, _Written(len(pages), pages_written, place)
 
@@ -262,7 +274,7 @@ def _known(site: Path) -> _Seen:
         ) from None
     if known.board.sdbench_version != __version__:
         return _Seen()
-    return _Seen(known.rows, known.board.refused, known.board.same_as)
+    return _Seen(known.table, known.board.refused, known.board.same_as)
 
 
 def _looked_at(source: Input, index: FileIndex, known: _Seen) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sdbench.board.plots import Point, Series
-from sdbench.board.ranking import Placed
 from sdbench.board.rows import Row
+from sdbench.board.table import Placed
 from sdbench.words import seconds, size
 
 MOST_SETTINGS = 5

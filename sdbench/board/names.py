@@ -1,5 +1,6 @@
 """The file names of pages. Machine ids and model names are others' text. Pure."""
 
+import functools
 import hashlib
 import re
 
@@ -15,6 +16,7 @@ def machine_page(machine_id: str) -> str:
     return f"machines/x-{_digest(machine_id)}.html"
 
 
+@functools.lru_cache(maxsize=1 << 12)
 def model_page(model: str, sha256: str | None) -> str:
     """``models/synthetic-sd15-0a1b2c3d4e5f.html``: its name, and a digest of name and content."""
     word = _NOT_IN_A_NAME.sub("-", model.lower())[:_MOST_LETTERS].strip("-")

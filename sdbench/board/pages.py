@@ -23,9 +23,9 @@ from sdbench.board.model_view import (
 )
 from sdbench.board.names import machine_page, model_page
 from sdbench.board.plots import Series, over_names, scatter
-from sdbench.board.ranking import Placed
 from sdbench.board.rows import Interval, Row, Submission
 from sdbench.board.site_data import Board
+from sdbench.board.table import Placed, Table, groups
 from sdbench.board.words import IMAGE_TONES, IMAGE_WORDS, every_why, why_words
 from sdbench.diagnosis.claims import claims_asked
 from sdbench.diagnosis.result import FINDING_TITLES
@@ -90,57 +90,65 @@ def assets() -> dict[str, bytes]:
     }
 
 
-def pages_of(
-    board: Board, submissions: Sequence[Submission], placed: Sequence[Placed], *, parquet: bool
-) -> Iterator[Page]:
+def pages_of(board: Board, table: Table, *, parquet: bool) -> Iterator[Page]:
     """All pages, the table's first. ``parquet``: whether there is such a file to link to."""
+    import numpy as np
+
     shared = _shared_digest(parquet)
-    machines: dict[str, list[Placed]] = {}
-    models: dict[tuple[str, str | None], list[Placed]] = {}
-    runs_of: dict[object, dict[int, Submission]] = {}
-    for one in placed:
-        run = one.row.submission
-        model = run.model, run.model_sha256
-        machines.setdefault(run.machine_id, []).append(one)
-        models.setdefault(model, []).append(one)
-        runs_of.setdefault(run.machine_id, {})[id(run)] = run
-        runs_of.setdefault(model, {})[id(run)] = run
+    runs = table.submissions
     context = {"parquet": parquet}
-    whole = _digest(shared, submissions)
+    whole = _digest(shared, runs)
     yield Page(
         "index.html",
         "-".join([whole, *(one.bundle_sha256[:16] for one in board.refused)]),
-        functools.partial(
-            _rendered,
+        lambda: _rendered(
             "index.html",
             board=board,
-            runs=len(submissions),
+            runs=len(runs),
             columns=_COLUMNS,
-            first=placed[:FIRST_ROWS],
+            first=table.placed(np.arange(min(FIRST_ROWS, len(table)))),
             refused=board.refused,
             every_why=json.dumps(every_why()),
             **context,
         ),
     )
-    yield Page(
-        "models.html",
-        whole,
-        lambda: _rendered("models.html", models=_model_lines(models), **context),
-    )
-    yield Page("claims.html", whole, lambda: _claims(submissions, **context))
-    yield Page("faults.html", whole, lambda: _faults(submissions, **context))
-    for model, own in models.items():
+    models = _Groups([(run.model, run.model_sha256) for run in runs], table)
+    machines = _Groups([run.machine_id for run in runs], table)
+    lines = functools.partial(_model_lines, models, table)
+    yield Page("models.html", whole, lambda: _rendered("models.html", models=lines(), **context))
+    yield Page("claims.html", whole, lambda: _claims(runs, **context))
+    yield Page("faults.html", whole, lambda: _faults(runs, **context))
+    for model, own, at in models:
         yield Page(
             model_page(*model),
-            _digest(shared, runs_of[model].values()),
-            functools.partial(_model, own, **context),
+            _digest(shared, own),
+            functools.partial(lambda at: _model(table.placed(at), **context), at),
         )
-    for machine, own in machines.items():
+    for machine, own, at in machines:
         yield Page(
             machine_page(machine),
-            _digest(shared, runs_of[machine].values()),
-            functools.partial(_machine, own, [*runs_of[machine].values()], **context),
+            _digest(shared, own),
+            functools.partial(lambda own, at: _machine(table.placed(at), own, **context), own, at),
         )
+
+
+class _Groups:
+    """The runs and the places of the rows of each machine, or of each model."""
+
+    def __init__(self, keys: Sequence[Any], table: Table) -> None:
+        import numpy as np
+
+        numbers: dict[Any, int] = {}
+        of_run = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+        self._keys = list(numbers)
+        self._runs: list[list[Submission]] = [[] for _ in numbers]
+        for run, number in zip(table.submissions, of_run.tolist(), strict=True):
+            self._runs[number].append(run)
+        self._rows = dict(groups(of_run[table.columns["submission"]]))
+
+    def __iter__(self) -> Iterator[tuple[Any, list[Submission], Any]]:
+        for number, at in self._rows.items():
+            yield self._keys[number], self._runs[number], at
 
 
 def _digest(shared: str, runs: Any) -> str:
@@ -159,19 +167,20 @@ def _sorted(entries: Any) -> list[Any]:
     return sorted(entries, key=lambda entry: str(entry.name))
 
 
-def _model_lines(models: dict[tuple[str, str | None], list[Placed]]) -> list[dict[str, Any]]:
+def _model_lines(models: _Groups, table: Table) -> list[dict[str, Any]]:
+    wrong = table.words["image"].index("wrong") if "wrong" in table.words["image"] else -1
     lines = [
         {
             "model": model,
             "sha256": sha256,
-            "machines": len({one.row.submission.machine_id for one in own}),
-            "rows": len(own),
-            "ranked": sum(one.place > 0 for one in own),
-            "wrong": sum(one.row.image == "wrong" for one in own),
+            "machines": len({run.machine_id for run in own}),
+            "rows": len(at),
+            "ranked": int((table.columns["place"][at] > 0).sum()),
+            "wrong": int((table.columns["image"][at] == wrong).sum()),
         }
-        for (model, sha256), own in models.items()
+        for (model, sha256), own, at in models
     ]
-    return sorted(lines, key=lambda line: (-line["machines"], line["model"]))
+    return sorted(lines, key=lambda line: (-line["machines"], line["model"], line["sha256"] or ""))
 
 
 def _claims(submissions: Sequence[Submission], **context: Any) -> str:

@@ -2,59 +2,81 @@
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sdbench.board.ranking import Placed
-from sdbench.board.rows import Submission
+from sdbench.board.table import NUMBERS, TEXTS, Table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _OF_RUN = (
-    *("bundle_sha256", "verified", "run_id", "label", "created_utc", "sdbench_version"),
-    *("machine_id", "chip", "gpu_cores", "memory_bytes", "system", "device", "simulated"),
-    *("virtual", "model", "model_sha256", "publishable"),
+    *("bundle_sha256", "run_id", "label", "created_utc", "sdbench_version", "machine_id"),
+    *("chip", "system", "device", "model", "model_sha256"),
 )
-_OF_ROW = (
-    *("case_id", "arm", "torch", "diffusers", "resolution", "dtype", "setting", "outcome"),
-    *("seconds_per_image", "n", "peak_memory_bytes", "peak_memory_source", "image"),
-)
+_FLAGS = ("verified", "simulated", "virtual", "publishable")
+_WHOLE = ("gpu_cores", "memory_bytes")
 
 
-def parquet_of(placed: Sequence[Placed]) -> bytes | None:
-    """The file; None where pyarrow is not installed (``pip install "sdbench[board]"``)."""
+def parquet_of(table: Table) -> bytes | None:
+    """The file; None where pyarrow is not installed (``pip install "sdbench[board]"``).
+
+    A place of 0 in the table is null in the file.
+    """
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
         return None
-    runs: dict[int, int] = {}
-    submissions: list[Submission] = []
-    for one in placed:
-        run = one.row.submission
-        if id(run) not in runs:
-            runs[id(run)] = len(submissions)
-            submissions.append(run)
-    where = pa.array([runs[id(one.row.submission)] for one in placed], pa.int32())
-    columns: dict[str, Any] = {
-        name: pa.array([getattr(run, name) for run in submissions], _type(pa, name)).take(where)
-        for name in _OF_RUN
-    }
-    blockers = pa.array([",".join(run.blockers) for run in submissions], pa.string())
-    columns["blockers"] = blockers.take(where)
-    rows = [one.row for one in placed]
-    for name in _OF_ROW:
-        columns[name] = pa.array([getattr(row, name) for row in rows], _type(pa, name))
-    for at, name in enumerate(("seconds_low", "seconds_high")):
-        columns[name] = pa.array([row.ci95 and row.ci95[at] for row in rows], pa.float64())
-    columns["place"] = pa.array([one.place or None for one in placed], pa.int32())
-    columns["why_not_ranked"] = pa.array([one.why for one in placed], pa.string())
+    import numpy as np
+
+    runs, where = table.submissions, table.columns["submission"]
+    arrays: dict[str, Any] = {}
+    for name in _OF_RUN:
+        arrays[name] = _texts(pa, [getattr(run, name) for run in runs], where)
+    arrays["blockers"] = _texts(pa, [",".join(run.blockers) for run in runs], where)
+    for name, kind in (
+        *((name, pa.bool_()) for name in _FLAGS),
+        *((n, pa.int64()) for n in _WHOLE),
+    ):
+        known = np.array([getattr(run, name) for run in runs], np.float64)[where]
+        arrays[name] = _numbers(pa, known).cast(kind)
+    for name in TEXTS:
+        arrays[name] = _texts(pa, table.words[name], table.columns[name])
+    for name in NUMBERS:
+        arrays[name] = _numbers(pa, table.columns[name])
+    arrays["peak_memory_bytes"] = arrays["peak_memory_bytes"].cast(pa.int64())
+    arrays["n"] = _numbers(pa, table.columns["n"].astype(np.float64)).cast(pa.int64())
+    places = table.columns["place"].astype(np.float64)
+    arrays["place"] = _numbers(pa, np.where(places == 0, np.nan, places)).cast(pa.int64())
     file = io.BytesIO()
-    pq.write_table(pa.table(columns), file, compression="zstd")
+    pq.write_table(pa.table(arrays), file, compression="zstd")
     return file.getvalue()
 
 
-def _type(pa: Any, name: str) -> Any:
-    """Fixed, so that a board without a single value of a column has the same schema."""
-    if name in ("verified", "simulated", "virtual", "publishable"):
-        return pa.bool_()
-    if name in ("gpu_cores", "memory_bytes", "n", "peak_memory_bytes"):
-        return pa.int64()
-    return pa.float64() if name == "seconds_per_image" else pa.string()
+# Arrays are made of their bytes: pyarrow.array() imports pandas, which takes a second.
+
+
+def _numbers(pa: Any, values: "NDArray[Any]") -> Any:
+    """Doubles; NaN is null."""
+    import numpy as np
+
+    known = ~np.isnan(values)
+    bits = np.packbits(known, bitorder="little").tobytes()
+    data = np.where(known, values, 0.0).astype(np.float64).tobytes()
+    buffers = [pa.py_buffer(bits), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.float64(), len(values), buffers)
+
+
+def _texts(pa: Any, words: Sequence[str | None], where: "NDArray[Any]") -> Any:
+    """Texts by their places in a list; None is null."""
+    import numpy as np
+
+    encoded = [b"" if word is None else word.encode(errors="backslashreplace") for word in words]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    buffers = [None, pa.py_buffer(ends.tobytes()), pa.py_buffer(b"".join(encoded))]
+    values = pa.Array.from_buffers(pa.large_string(), len(words), buffers)
+    known = np.array([word is not None for word in words], bool)[where]
+    bits = pa.py_buffer(np.packbits(known, bitorder="little").tobytes())
+    places = pa.py_buffer(where.astype(np.int32).tobytes())
+    index = pa.Array.from_buffers(pa.int32(), len(where), [bits, places])
+    return pa.DictionaryArray.from_arrays(index, values)

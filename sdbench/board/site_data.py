@@ -5,15 +5,16 @@
 table. Each has a twin ``.js`` for the browser, which may not read ``.json`` from a folder.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
 from sdbench import __version__
-from sdbench.board.ranking import Placed
 from sdbench.board.rows import Image, Row, Submission
+from sdbench.board.table import Placed, Table, empty_table
 from sdbench.errors import StoreError, UsageError
 from sdbench.files.access import MIB, read_inside, write_inside
 from sdbench.records import Bytes, Count, Outcome
@@ -54,9 +55,6 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
     why_not_ranked: list[str | None]
 
 
-_WORD_COLUMNS = Words.__struct_fields__
-
-
 class Board(msgspec.Struct, frozen=True, kw_only=True):
     """``board.json``. ``same_as`` names, for a bundle that counts for nothing, the one that holds
     the same measurement."""
@@ -90,66 +88,43 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
     image: list[Count]
     why_not_ranked: list[Count]
     seconds_per_image: list[_ImageSeconds | None]
-    ci95: list[tuple[_ImageSeconds, _ImageSeconds] | None]
+    seconds_low: list[_ImageSeconds | None]
+    seconds_high: list[_ImageSeconds | None]
     n: list[Count]
     peak_memory_bytes: list[Bytes | None]
 
 
-class Site(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True)
+class Site:
     """A site's data as it was read."""
 
     board: Board
-    rows: list[Row]
+    table: Table
 
 
-def encode_site(
-    placed: Sequence[Placed], refused: Sequence[Refused], same_as: dict[str, str]
-) -> tuple[Board, list[Submission], list[Piece]]:
-    """The documents of rows in the order of the table."""
-    numbers: dict[int, int] = {}
-    submissions: list[Submission] = []
-    for one in placed:
-        run = one.row.submission
-        if id(run) not in numbers:
-            numbers[id(run)] = len(submissions)
-            submissions.append(run)
-    columns: dict[str, list[int]] = {}
-    tables: dict[str, list[Any]] = {}
-    rows = [one.row for one in placed]
-    for name in _WORD_COLUMNS[:-1]:
-        columns[name], tables[name] = _coded([getattr(row, name) for row in rows])
-    columns["why_not_ranked"], tables["why_not_ranked"] = _coded([one.why for one in placed])
-    columns["submission"] = [numbers[id(one.row.submission)] for one in placed]
-    columns["place"] = [one.place for one in placed]
-    pieces = [
-        Piece(
-            **{name: column[at : at + PIECE_ROWS] for name, column in columns.items()},
-            seconds_per_image=[row.seconds_per_image for row in rows[at : at + PIECE_ROWS]],
-            ci95=[row.ci95 for row in rows[at : at + PIECE_ROWS]],
-            n=[row.n for row in rows[at : at + PIECE_ROWS]],
-            peak_memory_bytes=[row.peak_memory_bytes for row in rows[at : at + PIECE_ROWS]],
-        )
-        for at in range(0, len(rows), PIECE_ROWS)
-    ]
-    board = Board(
+def board_of(table: Table, refused: Sequence[Refused], same_as: dict[str, str]) -> Board:
+    """What ``board.json`` says of a table in order."""
+    return Board(
         format=FORMAT,
         sdbench_version=__version__,
-        rows=len(rows),
-        ranked=sum(one.place > 0 for one in placed),
-        machines=len({run.machine_id for run in submissions}),
-        models=len({(run.model, run.model_sha256) for run in submissions}),
-        pieces=len(pieces),
-        words=Words(**tables),
+        rows=len(table),
+        ranked=int((table.columns["place"] > 0).sum()),
+        machines=len({run.machine_id for run in table.submissions}),
+        models=len({(run.model, run.model_sha256) for run in table.submissions}),
+        pieces=-(-len(table) // PIECE_ROWS),
+        words=Words(**table.words),
         refused=sorted(refused, key=lambda one: one.bundle_sha256),
         same_as=dict(sorted(same_as.items())),
     )
-    return board, submissions, pieces
 
 
-def _coded(values: Sequence[Any]) -> tuple[list[int], list[Any]]:
-    """Places in a list of the different values, in the order in which they appear."""
-    places: dict[Any, int] = {}
-    return [places.setdefault(value, len(places)) for value in values], list(places)
+def pieces_of(table: Table) -> Iterator[Piece]:
+    """The pieces of a table in order; NaN is null in JSON."""
+    for at in range(0, len(table), PIECE_ROWS):
+        columns = {n: column[at : at + PIECE_ROWS].tolist() for n, column in table.columns.items()}
+        peaks = columns.pop("peak_memory_bytes")
+        whole = [None if peak != peak else int(peak) for peak in peaks]
+        yield Piece(**columns, peak_memory_bytes=whole)
 
 
 def write_data(
@@ -165,8 +140,16 @@ def write_data(
     return board
 
 
+def encode_site(
+    placed: Sequence[Placed], refused: Sequence[Refused], same_as: dict[str, str]
+) -> tuple[Board, list[Submission], list[Piece]]:
+    """The documents of :func:`write_data`."""
+    table = empty_table().with_rows([one.row for one in placed]).in_order()
+    return board_of(table, refused, same_as), table.submissions, [*pieces_of(table)]
+
+
 def write_documents(
-    site: Path, board: Board, submissions: Sequence[Submission], pieces: Sequence[Piece]
+    site: Path, board: Board, submissions: Sequence[Submission], pieces: Iterable[Piece]
 ) -> None:
     """Write the JSON files, ``board.json`` last. Raises as :func:`write_data`."""
     for number, piece in enumerate(pieces):
@@ -191,7 +174,7 @@ def load_site(site: Path) -> list[Row]:
         UsageError: there is no site.
         StoreError: its data cannot be read.
     """
-    return read_site(site).rows
+    return [one.row for one in read_site(site).table.placed()]
 
 
 def read_site(site: Path) -> Site:
@@ -212,50 +195,52 @@ def read_site(site: Path) -> Site:
         raise StoreError(
             f"{shortened(str(site))}: {BOARD_FILE}: {board.rows} rows in {board.pieces} pieces"
         )
-    rows: list[Row] = []
     try:
         submissions = _read(site, SUBMISSIONS_FILE, list[Submission])
-        for number in range(board.pieces):
-            name = f"{piece_name(number)}.json"
-            piece = _read(site, name, Piece, most_bytes=_MOST_PIECE_BYTES)
-            rows += _rows(board.words, submissions, piece)
-            if len(rows) > board.rows:
-                raise ValueError("more rows than the board has")
+        table = _table(site, board, submissions)
     except FileNotFoundError as error:
         raise StoreError(f"{shortened(str(site))}: a file of {DATA}/ is missing") from error
-    except (IndexError, ValueError) as error:
+    except (ValueError, OverflowError) as error:
         raise StoreError(
             f"{shortened(str(site))}: its data do not fit together; build it again"
         ) from error
-    return Site(board=board, rows=rows)
+    return Site(board, table)
 
 
-def _rows(words: Words, submissions: Sequence[Submission], piece: Piece) -> Iterator[Row]:
-    """The rows of a piece.
+def _table(site: Path, board: Board, submissions: list[Submission]) -> Table:
+    """The table of all pieces.
 
     Raises:
-        ValueError: its columns are not of one length.
-        IndexError: a number stands for nothing.
+        ValueError: columns are not of one length, or a number stands for nothing.
+        OverflowError: a number has more than 64 bits.
     """
-    names = [name for name in _WORD_COLUMNS if name != "why_not_ranked"]
-    texts = [[getattr(words, name)[at] for at in getattr(piece, name)] for name in names]
-    for run, seconds, ci95, n, memory, *values in zip(
-        piece.submission,
-        piece.seconds_per_image,
-        piece.ci95,
-        piece.n,
-        piece.peak_memory_bytes,
-        *texts,
-        strict=True,
-    ):
-        yield Row(
-            submission=submissions[run],
-            seconds_per_image=seconds,
-            ci95=ci95,
-            n=n,
-            peak_memory_bytes=memory,
-            **dict(zip(names, values, strict=True)),
-        )
+    import numpy as np
+
+    words = msgspec.structs.asdict(board.words)
+    empty = empty_table()
+    parts = [empty.columns]
+    rows = 0
+    for number in range(board.pieces):
+        name = f"{piece_name(number)}.json"
+        piece = _read(site, name, Piece, most_bytes=_MOST_PIECE_BYTES)
+        rows += len(piece.n)
+        if rows > board.rows:
+            raise ValueError("more rows than the board has")
+        columns = {
+            name: np.array(getattr(piece, name), column.dtype)
+            for name, column in empty.columns.items()
+        }
+        if any(len(column) != len(piece.n) for column in columns.values()):
+            raise ValueError("columns of different length")
+        for name, column in columns.items():
+            count = len(submissions) if name == "submission" else len(words.get(name, ()))
+            if (name in words or name == "submission") and len(column) and column.max() >= count:
+                raise ValueError("a number stands for nothing")
+        if (np.isnan(columns["seconds_low"]) != np.isnan(columns["seconds_high"])).any():
+            raise ValueError("half an interval")
+        parts.append(columns)
+    together = {name: np.concatenate([one[name] for one in parts]) for name in empty.columns}
+    return Table(submissions, words, together)
 
 
 def _read(site: Path, name: str, kind: Any, most_bytes: int = _MOST_BYTES) -> Any:
@@ -267,13 +252,3 @@ def _read(site: Path, name: str, kind: Any, most_bytes: int = _MOST_BYTES) -> An
         raise StoreError(f"{shortened(str(site))}: {DATA}/{name}: {error.strerror}") from error
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise StoreError(f"{shortened(str(site))}: {DATA}/{name}: {error}") from error
-
-
-def by_bundle(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """The rows of each bundle, by its SHA-256."""
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        sha256 = row.submission.bundle_sha256
-        if sha256 is not None:
-            found.setdefault(sha256, []).append(row)
-    return found

@@ -69,8 +69,12 @@ def opened(
     size: tuple[int, int] = (1280, 900),
     dark: bool = False,
     scripted: bool = True,
+    within: Path | None = None,
 ) -> Iterator[Watched]:
-    """The file in a browser; afterwards it must have been quiet and have asked for nothing."""
+    """The file in a browser; afterwards it must have been quiet and have asked for nothing.
+
+    Of a site in a folder, ``within``, pages may ask for files in it.
+    """
     width, height = size
     context = browser.new_context(
         viewport={"width": width, "height": height},
@@ -79,9 +83,11 @@ def opened(
     )
     page, address = context.new_page(), file.resolve().as_uri()
     watched = Watched(page)
+    folder = None if within is None else within.resolve().as_uri()
 
     def route(route: Route) -> None:
-        if route.request.url.partition("#")[0] == address:
+        asked = route.request.url.partition("#")[0]
+        if asked == address or (folder is not None and asked.startswith(f"{folder}/")):
             route.continue_()
         else:
             watched.requests.append(route.request.url)
