@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 from sdbench.words import printable, seconds
 
 _WIDE, _NARROW, _HEIGHT = 760, 350, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 12, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 14, 12, 46
 # Beyond that ratio a linear axis would hide the small ones.
 _LOG_FROM = 8.0
 _SERIES = 5

@@ -45,9 +45,11 @@ READERS: tuple[str, ...] = (
 WRITING: dict[str, tuple[str, ...]] = {
     "files/access.py": (
         *("open_to_append", "write_inside", "write_all", "flush_to_disk", "flush_folder"),
-        *("_flush_names", "_write_at", "make_folder", "write_file"),
+        *("_flush_names", "_write_at", "make_folder", "write_file", "remove_inside"),
     ),
-    "board/site_data.py": ("encode_site", "_coded", "write_data", "_write", "by_bundle"),
+    "board/site_data.py": (
+        *("encode_site", "board_of", "pieces_of", "write_data", "write_documents", "_write"),
+    ),
     "correctness/artifact_files.py": ("keep_pixels", "_save_picture", "is_finite", "load_tensors"),
     "plan/config.py": ("held_bytes",),
 }

@@ -95,13 +95,16 @@ def hostile_site(folder: Path) -> Built:
     return site_of(hostile_rows(), folder)
 
 
-def many_rows(runs: int = 30) -> list[Row]:
-    """Runs of twelve machines with ten cases each; some wrong, some not ranked."""
+_CHIPS = ("Apple M1", "Apple M2 Pro", "Apple M4 Max")
+
+
+def many_rows(runs: int = 30, chips: Sequence[str] = _CHIPS) -> list[Row]:
+    """Runs of twelve machines with three chips, ten cases each; some wrong, some not ranked."""
     chance = random.Random(5)
     rows = []
     for number in range(runs):
         machine = number % 12
-        chip = ("Apple M1", "Apple M2 Pro", "Apple M4 Max")[machine % 3]
+        chip = chips[machine % 3]
         run = submission(
             number,
             machine_id=f"m-{machine:016x}",
@@ -125,7 +128,7 @@ def many_rows(runs: int = 30) -> list[Row]:
                     case_id=f"case-{case}",
                     torch=("2.5.1", "2.9.1", "2.13.0")[number // 12],
                     resolution=size,
-                    setting=f"{size} float16{' sliced' if case > 5 else ''}, {5 + case} steps",
+                    setting=f"{size}{' sliced' if case > 5 else ''} float16, {5 + case} steps",
                     seconds_per_image=seconds,
                     ci95=(seconds * 0.95, seconds * 1.05),
                     peak_memory_bytes=int(4e9 + case * 3e8 + machine * 1e7),
