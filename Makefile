@@ -140,8 +140,8 @@ bench: $(VENV)/.test
 
 reports: $(VENV)/.run
 	@for run in results/*/run.json; do \
-		$(BIN)/sdbench report "$${run%/run.json}" -f html && \
-		$(BIN)/sdbench report "$${run%/run.json}" -f md || exit 1; done
+		$(BIN)/sdbench report "$${run%/run.json}" -o "$${run%/run.json}/report.html" && \
+		$(BIN)/sdbench report "$${run%/run.json}" -o "$${run%/run.json}/report.md" || exit 1; done
 
 goldens: $(VENV)/.test
 	$(BIN)/python tests/unit/goldens.py

@@ -134,6 +134,26 @@ def machine_words(
     return ", ".join(word for word in words if word)
 
 
+def device_words(facts: Mapping[str, Any], device: str) -> str:
+    """``Apple M1, gpu cores 8, recommended max 11.5 GB``, from what a worker reported of it.
+
+    Metal recommends a maximum; on CUDA the same fact is the memory of the GPU.
+    """
+    words = [str(facts["name"])] if facts.get("name") else []
+    for name, fact in facts.items():
+        label = name.removesuffix("_bytes").replace("_", " ")
+        if name == "recommended_max_bytes" and device == "cuda":
+            label, fact = "memory", memory_words(fact)
+        if name == "name" or fact is None or fact is False:
+            continue
+        if fact is True:
+            words.append(label)
+        else:
+            in_bytes = name.endswith("_bytes") and isinstance(fact, int)
+            words.append(f"{label} {size(fact) if in_bytes else fact}")
+    return ", ".join(words) or "nothing reported"
+
+
 def printable(text: str) -> str:
     """Text that is not ours: terminal escapes in it are shown, not obeyed."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -90,7 +90,9 @@ def commands_page() -> str:
 
 
 def _command_parts(words: list[str], command: click.Command) -> Iterator[str]:
-    context = click.Context(command, info_name=" ".join(["sdbench", *words]))
+    # With the settings of the real one: click keeps the help option that it makes of them.
+    above = click.Context(cli, **cli.context_settings)
+    context = click.Context(command, parent=above, info_name=" ".join(["sdbench", *words]))
     pieces = " ".join(command.collect_usage_pieces(context))
     yield f"```text\n{context.info_name} {pieces}\n```"
     yield _help_text(command.help or "")

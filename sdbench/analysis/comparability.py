@@ -58,20 +58,39 @@ def objections_to(pair: Pair, *, by_machine: bool = False) -> Objections:
         void.append("work-differs")
     if _starts(base) != _starts(new):
         void.append("start-differs")
-    if base.any_process(is_virtual) or new.any_process(is_virtual):
+    if _on_virtual_gpu(base) or _on_virtual_gpu(new):
         void.append("virtual-device")
+    elif _other_machine(base, new) and (base.run.on_virtual_mac or new.run.on_virtual_mac):
+        void.append("virtual-mac")
     slowed = [row.any_process(throttled) for row in (base, new)]
-    if any(slowed):
+    if base.any_process(_heat_is_unknown) or new.any_process(_heat_is_unknown):
+        void.append("heat-unknown")
+    elif any(slowed):
         if all(slowed):
             remark = remark or "both-throttled"
         else:
             void.append("throttled")
+    memory_is_compared = pair.axis in _MEMORY_AXES or base.arm.hold_bytes != new.arm.hold_bytes
     if base.any_process(swapped) != new.any_process(swapped):
-        if pair.axis in _MEMORY_AXES or base.arm.hold_bytes != new.arm.hold_bytes:
+        if memory_is_compared:
             remark = remark or "swap-in-one-arm"
         else:
             void.append("swap-in-one-arm")
+    elif base.any_process(_swap_is_unknown) or new.any_process(_swap_is_unknown):
+        if memory_is_compared:
+            remark = remark or "swap-unknown"
+        else:
+            void.append("swap-unknown")
     return Objections(_incorrect(base, new), void, remark)
+
+
+def _on_virtual_gpu(row: CaseResult) -> bool:
+    on_mps = row.run.device == "mps"
+    return row.any_process(is_virtual) or (on_mps and row.run.on_virtual_mac)
+
+
+def _other_machine(base: CaseResult, new: CaseResult) -> bool:
+    return base.run.machine_id != new.run.machine_id
 
 
 def throttled(replicate: Replicate) -> bool:
@@ -93,6 +112,16 @@ def swapped(replicate: Replicate) -> bool:
         telemetry is not None
         and (_is_much(telemetry.swap_out_bytes) or _is_much(telemetry.swap_delta_bytes))
     )
+
+
+def _swap_is_unknown(replicate: Replicate) -> bool:
+    """Whether nobody knows if the machine swapped, because the instrument failed its selftest."""
+    return replicate.why_voided("swap") is not None
+
+
+def _heat_is_unknown(replicate: Replicate) -> bool:
+    """As :func:`_swap_is_unknown`, of heat."""
+    return replicate.why_voided("thermal") is not None
 
 
 def _is_much(written_bytes: int | None) -> bool:

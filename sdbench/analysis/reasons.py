@@ -31,9 +31,15 @@ REASONS: dict[str, str] = {
     "no-effect": f"the setting {NO_EFFECT}",
     # The machine was not itself.
     "virtual-device": "the device belongs to a virtual machine: its speed is not a real one's",
+    "virtual-mac": "one machine is a virtual Mac: its times are not compared with another "
+    "machine's",
     "throttled": "one side was slowed down by heat or power saving, the other was not",
     "both-throttled": "both sides were slowed down by heat or power saving",
+    "heat-unknown": "whether heat slowed one side down is unknown: the instrument failed its "
+    "selftest",
     "swap-in-one-arm": "one side swapped memory out, the other did not",
+    "swap-unknown": "whether one side swapped memory out is unknown: the instrument failed its "
+    "selftest",
     # The numbers do not carry a verdict.
     "no-figures": "a side has no steady passes",
     "not-a-number": "a value is not a positive number",

@@ -420,9 +420,9 @@ def machine_warnings(replicates: Sequence[Replicate]) -> list[str]:
     if warm:
         words.append(f"in {warm} {of} the machine was warm, and its clocks may have been lower")
     busy = [
-        entry.telemetry.other_cpu_share or 0.0
+        entry.telemetry.other_cpu_share
         for entry in replicates
-        if entry.telemetry is not None and slowed_by_others(entry)
+        if entry.telemetry and entry.telemetry.other_cpu_share and slowed_by_others(entry)
     ]
     if busy:
         words.append(

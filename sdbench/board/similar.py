@@ -12,6 +12,7 @@ import msgspec
 
 from sdbench.board.rows import Interval, MachineClass, Row, Submission
 
+Work = tuple[str, str, str | None, str]
 # A run with one of these says nothing about a real machine at its ordinary work.
 _NOT_REAL = {
     "simulated": "it is simulated",
@@ -87,7 +88,7 @@ def place(
         for row in similar_rows(site, run.machine_class)
         if not _is_own(row, run, own_machine_ids)
     ]
-    machines = {row.submission.machine_id for row in similar}
+    machines, works = {row.submission.machine_id for row in similar}, by_work(similar)
     reason = _why_not_placed(run)
     if reason is None and not machines:
         reason = f"no verified run of a similar machine ({run.machine_class.words}) is on the board"
@@ -95,7 +96,7 @@ def place(
         run_id=run.run_id,
         machine=run.machine_class.words,
         similar_machines=len(machines),
-        cases=[] if reason is not None else [_placed(row, similar) for row in own],
+        cases=[] if reason is not None else [_placed(row, works.get(row.work, [])) for row in own],
         caveats=[*run.blockers],
         reason=reason,
     )
@@ -105,7 +106,23 @@ def similar_rows(site: Iterable[Row], machine: MachineClass) -> list[Row]:
     """The ranked rows of machines of a class; none where chip or memory is not known."""
     if not machine.known:
         return []
-    return [row for row in site if row.ranked and row.submission.machine_class == machine]
+    alike: dict[int, bool] = {}  # by the identity of a submission, which many rows have in common
+    found = []
+    for row in site:
+        run = row.submission
+        if id(run) not in alike:
+            alike[id(run)] = run.machine_class == machine
+        if alike[id(run)] and row.ranked:
+            found.append(row)
+    return found
+
+
+def by_work(rows: Iterable[Row]) -> dict[Work, list[Row]]:
+    """Rows whose times may be compared, together."""
+    found: dict[Work, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.work, []).append(row)
+    return found
 
 
 def by_machine(rows: Iterable[Row], torch: str, diffusers: str) -> list[Row]:
@@ -141,8 +158,7 @@ def _why_not_placed(run: Submission) -> str | None:
     return None
 
 
-def _placed(row: Row, similar: Sequence[Row]) -> PlacedCase:
-    same = [other for other in similar if other.work == row.work]
+def _placed(row: Row, same: Sequence[Row]) -> PlacedCase:
     peers = by_machine(same, row.torch, row.diffusers)
     reason = _why_no_place(row)
     if reason is None and not peers:

@@ -6,6 +6,7 @@ from sdbench.bundles.opened import Opened
 from sdbench.bundles.refusal import RefusedError
 from sdbench.plan.order import order_slots, runnable_cases
 from sdbench.records import Compared, Record, Replicate, Run, Slot, Started, Withdrawn
+from sdbench.runs.checks import MOST_SLOTS
 from sdbench.words import shortened
 
 
@@ -46,11 +47,12 @@ def _check_plan(run: Run, fewest_processes: int) -> None:
     """The slots are those that the seed gives; later blocks keep the order of their block."""
     plan = run.plan
     arms = [arm.name for arm in plan.arms]
-    blocks = max((slot.block for slot in plan.slots), default=0) + 1
-    wanted = order_slots(
-        runnable_cases(plan.cases), arms, max(blocks, fewest_processes), int(run.config["seed"])
-    )
-    first = len(wanted) // max(blocks, fewest_processes) * fewest_processes
+    cases = runnable_cases(plan.cases)
+    blocks = max([fewest_processes, *(slot.block + 1 for slot in plan.slots)])
+    if len(cases) * len(arms) * blocks > MOST_SLOTS:
+        raise RefusedError("order", f"its seed gives more than {MOST_SLOTS:,} processes")
+    wanted = order_slots(cases, arms, blocks, int(run.config["seed"]))
+    first = len(cases) * len(arms) * fewest_processes
     place = {slot.replicate_id: slot.index for slot in wanted}
     before: Slot | None = None
     for slot in plan.slots:

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
+# Signature, length and name of the first chunk, width, height.
+_HEADER = struct.Struct(">8sL4s2L")
+# A bundle has 2 MB of images; a small file can hold an enormous one, and comparing takes gigabytes.
+_MOST_PIXELS, _MOST_PIXELS_TOGETHER = 4096 * 4096, 256 * 1024 * 1024
 # The images of another release's CPU are the same but for rounding.
 _SAME_REFERENCE_CORRELATION = 0.99
 _SAME_SHARE, _SAME_DIFFERENCE = 1e-4, 1e-6
@@ -93,7 +98,12 @@ def _checked_files(bundle: Opened, artifacts: Artifacts) -> set[str]:
     """The hashes of all images in the bundle, each of which is what its name says."""
     named = _named(bundle)
     found: set[str] = set()
+    total = 0
     for name in filter(is_image, bundle.members):
+        pixels = _size(bundle.members[name])
+        total += pixels
+        if pixels > _MOST_PIXELS or total > _MOST_PIXELS_TOGETHER:
+            raise RefusedError("unsafe-archive", f"{name}: more pixels than are read ({pixels:,})")
         digest = name.removeprefix("images/").removesuffix(".png")
         if digest not in named:
             raise _differs(f"{name}: no record names it")
@@ -101,6 +111,14 @@ def _checked_files(bundle: Opened, artifacts: Artifacts) -> set[str]:
             raise _differs(f"{name}: its pixels are not those of its name")
         found.add(digest)
     return found
+
+
+def _size(png: bytes) -> int:
+    """The pixels that a PNG says it has, in the chunk that comes first; 0 of no PNG."""
+    if len(png) < _HEADER.size:
+        return 0
+    *_, width, height = _HEADER.unpack_from(png)
+    return int(width) * int(height)
 
 
 def _named(bundle: Opened) -> set[str]:

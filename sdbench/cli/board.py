@@ -16,6 +16,8 @@ def command() -> None:
     \b
     sdbench board init board                     a repository to which others add bundles
     sdbench board build submissions -o site      a site of all bundles in a folder, or renewed
+
+    Both take --json.
     """
 
 

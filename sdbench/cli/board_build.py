@@ -68,8 +68,8 @@ def build_command(paths: tuple[Path, ...], site: Path, as_json: bool) -> int:
 def _tell(done: int, of: int) -> None:
     """How far it is, to a terminal only."""
     if sys.stderr.isatty() and (done % _EVERY == 0 or done == of):
-        end = "\n" if done == of else ""
-        click.echo(f"\r{done:,} of {of:,} looked at{end}", err=True, nl=False)
+        end = "\n" if done == of else "\r"
+        console(err=True).print(f"{done:,} of {of:,} looked at", end=end, markup=False)
 
 
 def _lines(built: "Built") -> list[str]:

@@ -28,6 +28,7 @@ from sdbench.comparison import (
     pasts_beside,
     why_closed,
 )
+from sdbench.comparison.sentence import refused_words
 from sdbench.errors import SdbenchError, UsageError
 from sdbench.records import AXES, Run
 from sdbench.report.export.junit import junit_of_comparison
@@ -175,12 +176,18 @@ def command(
     if saved_as is not None and not code:
         keep_baseline(root, saved_as, loaded[-1].path, complete=summary_of(loaded[-1]).complete)
     if code:
-        print_next(*_next_command(comparison, conditions))
+        repeatable = all(one.own for one in loaded) and not refused_words(comparison.cases)
+        print_next(*_next_command(comparison, conditions, repeatable=repeatable))
     return code
 
 
-def _next_command(comparison: Comparison, conditions: Collection[FailOn]) -> list[str]:
-    """Decide what is open; look at wrong images; see in a report what became slower."""
+def _next_command(
+    comparison: Comparison, conditions: Collection[FailOn], *, repeatable: bool
+) -> list[str]:
+    """Decide what is open; look at wrong images; see in a report what became slower.
+
+    ``repeatable``: whether the runs can be measured again here, and may be compared.
+    """
     paths = [side.path for side in (comparison.base, *comparison.new) if side.path is not None]
     paths = [*dict.fromkeys(paths)]
     if not paths:
@@ -189,7 +196,7 @@ def _next_command(comparison: Comparison, conditions: Collection[FailOn]) -> lis
         return ["sdbench", "diagnose", paths[-1]]
     if failing(comparison, [one for one in ("slower",) if {one, "any"} & {*conditions}]):
         return ["sdbench", "report", *paths]
-    if len(paths) == 2 and comparison.by is None:
+    if len(paths) == 2 and comparison.by is None and repeatable:
         return ["sdbench", "compare", *paths, "--rerun"]
     return ["sdbench", "show", paths[-1]]
 

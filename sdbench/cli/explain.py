@@ -109,6 +109,7 @@ def machine_versions() -> "Versions":
     import importlib.metadata
     import platform
 
+    from sdbench.knowledge.chips import chip_of_machine
     from sdbench.knowledge.version_ranges import Versions
     from sdbench.machine import RecordedSystem, open_system, or_none, probe_machine
 
@@ -130,7 +131,7 @@ def machine_versions() -> "Versions":
         torch=packages.get("torch"),
         macos=or_none(identity.os_version) if identity.system == "Darwin" else None,
         python=python,
-        chip=or_none(identity.chip),
+        chip=chip_of_machine(or_none(identity.chip), identity.virtual),
         architecture=or_none(identity.architecture),
         packages={name: version for name, version in packages.items() if name in _PACKAGES},
     )

@@ -18,6 +18,7 @@ from sdbench.knowledge.browse_issues import (
     since_words,
 )
 from sdbench.knowledge.known_issues import KnownIssue, load_known_issues
+from sdbench.report.terminal.lines import say_plain
 from sdbench.words import counted
 
 _WIDE = 120
@@ -121,5 +122,5 @@ def _show_in_full(entry: KnownIssue, macos: str | None, out: Console) -> None:
 
 def _rows(rows: Sequence[tuple[str, str]], out: Console) -> None:
     for name, words in rows:
-        out.print(f"  {name + ':':<14}{words}", markup=False, soft_wrap=True)
+        say_plain(out, words, lead=f"  {name + ':':<14}")
     out.print()

@@ -35,6 +35,7 @@ from sdbench.process.executor import Executor
 from sdbench.process.interrupt import InterruptFlag
 from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.records import Dtype, Mode
+from sdbench.report.terminal.lines import say_plain
 from sdbench.report.terminal.model_progress import prepare_model
 from sdbench.report.terminal.operators import localisation_json, render_localisation
 from sdbench.report.terminal.search_progress import SearchProgress
@@ -123,7 +124,9 @@ def command(
     One pass runs on the CPU. Every operator in it is repeated on the device with the same operands
     in the same memory layout. Operators whose results differ by more than the CPU's own rounding
     explains are listed, the worst first. For the worst one a script is written that shows the fault
-    without sdbench. The exit code is 1 if there is such an operator. Also called `localize`.
+    without sdbench. For operators that add up, the report says whether the depth of their sums
+    explains the error. The exit code is 1 if an operator is wrong or beyond rounding. Also called
+    `localize`.
     """
     request = LocaliseRequest(
         *(model, lora, parts or "", revision or "", device, stack, resolution, dtype),
@@ -148,7 +151,7 @@ def command(
         print_json({**localisation_json(result, top), **_measured_by(stack)})
     else:
         render_localisation(result, console(), top)
-    if result.complete and not result.beyond:
+    if result.right:
         return 0
     if result.proof is not None:
         print_next("python", result.proof.script, result.device)
@@ -171,10 +174,10 @@ def _localise(
     began = time.monotonic()
     remarks = console(err=True)
     search = prepare_search(request, executor, lambda source: prepare_model(source, remarks))
-    remarks.print(
+    say_plain(
+        remarks,
         f"One pass of {request.model} on the CPU at {request.resolution}; every operator is "
         f"repeated on {search.device.kind} in {search.dtype}. Ctrl-C stops the search.",
-        soft_wrap=True,
     )
     with InterruptFlag() as flag, SearchProgress(remarks) as screen:
         found = locate(search, executor, screen.tick, lambda: flag.requested)

@@ -43,7 +43,8 @@ def across(
 ) -> int:
     """Search each environment and report where each operator is wrong; returns the exit code.
 
-    That is 0 only where every environment was searched to its end and nothing is wrong.
+    That is 0 only where every environment was searched to its end, and nothing is wrong or beyond
+    rounding.
     """
     # All of them before the first search, which takes minutes.
     environments = [
@@ -61,12 +62,16 @@ def across(
         print_json(document_of(searched, top))
     else:
         _show(searched)
-    wrong = [one for one in searched if one.wrong]
+    wrong = [
+        one
+        for one in searched
+        if one.wrong or (one.result is not None and one.result.beyond_rounding)
+    ]
     if wrong:
         print_next("sdbench", "localise", *_options(request, wrong[-1].environment.name))
     elif not _whole(searched):
         print_next("sdbench", "doctor", "--python", _first_open(searched).environment.name)
-    return 0 if _whole(searched) and not wrong else 1
+    return 0 if all(one.result is not None and one.result.right for one in searched) else 1
 
 
 def document_of(searched: Sequence[Searched], top: int) -> dict[str, Any]:
@@ -115,6 +120,8 @@ def _state(one: Searched) -> str:
     if one.result is None:
         return f"could not be searched: {one.reason}"
     words = f"{counted(len(one.wrong), 'operator')} wrong, {len(one.result.judged)} calls compared"
+    beyond = len(one.result.beyond_rounding)
+    words += f", {beyond} beyond rounding" if beyond else ""
     return words if one.result.complete else f"{words}, not to the end"
 
 

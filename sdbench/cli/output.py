@@ -8,6 +8,7 @@ from typing import Any, TextIO, cast
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType, RenderHook
 from rich.segment import Segment
+from rich.theme import Theme
 
 from sdbench import __version__
 from sdbench.cli.streams import Lossy
@@ -18,6 +19,16 @@ from sdbench.words import printable, shell
 
 DOCUMENT_SCHEMA = 1
 """Of documents that are not records of a run: those have the schema of the records."""
+COLOURS = {"green": 28, "yellow": 166, "red": 196, "cyan": 31}
+"""Numbers of the 256 colours that can be read on a light and on a dark ground; a terminal's own
+green, yellow and cyan are too light for a white one."""
+_THEME = Theme(
+    {
+        f"{weight}{name}": f"{weight}color({number})"
+        for name, number in COLOURS.items()
+        for weight in ("", "bold ")
+    }
+)
 # A pipe has no width of its own; a table that wraps at 80 there would be hard to read and to grep.
 _PIPED_WIDTH = 160
 
@@ -42,6 +53,7 @@ def console(*, err: bool = False, lossy: bool = False) -> Console:
         highlight=False,
         emoji=False,
         width=width,
+        theme=_THEME,
     )
     made.push_render_hook(_Shown())
     return made

@@ -1,7 +1,6 @@
 """``sdbench show``."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
@@ -16,7 +15,7 @@ from sdbench.cli.completion import complete_case, complete_run
 from sdbench.cli.options import DEFAULT_ROOT, json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import UsageError
-from sdbench.records import DeviceKind, Run
+from sdbench.records import Run
 from sdbench.report.terminal.case_page import show_replicate
 from sdbench.report.terminal.lines import render_lines
 from sdbench.report.terminal.overview import render_overview
@@ -27,7 +26,15 @@ from sdbench.report.view.spread import spread_words
 from sdbench.report.view.telemetry_words import telemetry_lines
 from sdbench.report.view.time_words import time_lines
 from sdbench.runs import LoadedRun, find_run, load_run
-from sdbench.words import counted, did_you_mean, memory_words, shell, shortened, size, system_words
+from sdbench.words import (
+    counted,
+    device_words,
+    did_you_mean,
+    memory_words,
+    shell,
+    shortened,
+    system_words,
+)
 
 
 @click.command(name="show")
@@ -70,11 +77,11 @@ def _head(loaded: LoadedRun) -> list[tuple[str, str]]:
         ("machine", _machine_words(run)),
         ("model", f"{run.model.title} on {run.device}{weights}"),
         ("work", _work_words(run)),
-        ("device", _device_words(device_facts(loaded.replicates), run.device)),
+        ("device", device_words(device_facts(loaded.replicates), run.device)),
     ]
     for name, stack in run.stacks.items():
         packages = ", ".join(f"{key} {value}" for key, value in stack.packages.items())
-        lines.append(("stack", f"{name}: Python {stack.python}, {packages}"))
+        lines.append(("environment", f"{name}: Python {stack.python}, {packages}"))
     lines += [("check", check_words(check)) for check in loaded.checks[-1:]]
     return lines
 
@@ -92,26 +99,6 @@ def _work_words(run: Run) -> str:
         return f"{work_words(run)}, processes until decided"
     processes = counted(int(run.config.get("replicates", 1)), "process", "processes")
     return f"{work_words(run)}, {processes} per case"
-
-
-def _device_words(facts: dict[str, Any], device: DeviceKind) -> str:
-    """``Apple M1, gpu cores 8, recommended max 11.5 GB``.
-
-    Metal recommends a maximum; on CUDA the same fact is the memory of the GPU.
-    """
-    words = [str(facts["name"])] if "name" in facts else []
-    for name, fact in facts.items():
-        label = name.removesuffix("_bytes").replace("_", " ")
-        if name == "recommended_max_bytes" and device == "cuda":
-            label, fact = "memory", memory_words(fact)
-        if name == "name" or fact is False:
-            continue
-        if fact is True:
-            words.append(label)
-        else:
-            in_bytes = name.endswith("_bytes") and isinstance(fact, int)
-            words.append(f"{label} {size(fact) if in_bytes else fact}")
-    return ", ".join(words) or "nothing told"
 
 
 def find_case(loaded: LoadedRun, case: str) -> str:

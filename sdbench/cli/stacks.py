@@ -73,7 +73,7 @@ def list_command(as_json: bool) -> int:
         print_json({"stacks": rows})
         return 0
     table = Table(show_edge=False, pad_edge=False)
-    for column in ("stack", "torch", "diffusers", "Python", "state"):
+    for column in ("environment", "torch", "diffusers", "Python", "state"):
         table.add_column(column, overflow="fold")
     missing = ", ".join(missing_packages(current))
     here = f"this environment; without {missing}: sdbench doctor" if missing else "this environment"

@@ -3,13 +3,46 @@
 A measurement goes on without them. What cannot be shown is dropped; the records have it.
 """
 
+import codecs
 import contextlib
 import io
 import os
 import sys
 from typing import TextIO
 
-_RAISING = ("strict", "surrogateescape")
+_REPLACED = ("strict", "surrogateescape", "backslashreplace")
+_IN_ASCII = {
+    "–": "-",
+    "−": "-",
+    "─": "-",
+    "━": "-",
+    "×": "x",
+    "·": "|",
+    "…": "...",
+    "→": "->",
+    "“": "'",
+    "”": "'",
+    "±": "+/-",
+    "●": "*",
+    "★": "*",
+    "█": "#",
+    "░": ".",
+}
+"""Characters of sdbench's own sentences and tables, and what stands for them where there is only
+ASCII. None is a quotation mark or a backslash, so that JSON stays JSON."""
+_ERRORS = "sdbench-ascii"
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str | bytes, int]:
+    """An error handler of codecs: sdbench's own characters in ASCII, all others escaped."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    unknown = error.object[error.start : error.end]
+    words = (_IN_ASCII.get(one, one) for one in unknown)
+    return "".join(words).encode("ascii", "backslashreplace").decode(), error.end
+
+
+codecs.register_error(_ERRORS, _in_ascii)
 
 
 class Lossy(io.TextIOBase):
@@ -28,7 +61,7 @@ class Lossy(io.TextIOBase):
                 self._stream.write(text)
                 self._stream.flush()
             except UnicodeEncodeError:  # a terminal that knows ASCII only
-                return self.write(text.encode("ascii", "backslashreplace").decode())
+                return self.write(text.encode("ascii", _ERRORS).decode())
             except OSError as error:
                 self.lost = error.strerror or str(error)
             except ValueError:  # it was closed by somebody in this process
@@ -80,13 +113,15 @@ def reserve_descriptors() -> None:
 
 
 def escape_unknown_characters() -> None:
-    r"""Let standard output show a character that its encoding does not have as ``\u2013``.
-
-    Python does so for standard error; for standard output it raises UnicodeEncodeError.
+    r"""Let the standard streams show a character that their encoding does not have: sdbench's own
+    in ASCII (``-``, ``x``), others as ``\u2603``. Python would raise UnicodeEncodeError.
     """
     # "surrogateescape" is Python's choice in the locale C; it raises as "strict" does.
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in _RAISING:
-        sys.stdout.reconfigure(errors="backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in _REPLACED:
+            # A descriptor that was a file and now is a pipe has no position to be asked for.
+            with contextlib.suppress(OSError):
+                stream.reconfigure(errors=_ERRORS)
 
 
 def let_go() -> None:

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="submit")
-@click.argument(
-    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
-)
+@click.argument("file", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
 @click.option(
     "--to",
     "repository",
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be added and where; write nothing.")
 @json_option
-def command(files: tuple[Path, ...], repository: Path, dry_run: bool, as_json: bool) -> int:
+def command(file: tuple[Path, ...], repository: Path, dry_run: bool, as_json: bool) -> int:
     """Add bundles to the checkout of a results repository.
 
     FILE is a file that 'sdbench bundle' wrote. It is verified as by 'sdbench verify', must be
@@ -53,7 +51,7 @@ def command(files: tuple[Path, ...], repository: Path, dry_run: bool, as_json: b
     from sdbench.submissions.submit import add, git_commands, judge_file
 
     check_repository(repository)
-    judged = [judge_file(file, repository) for file in files]
+    judged = [judge_file(one, repository) for one in file]
     candidates = [one.candidate for one in judged]
     refused = [one for one in candidates if one.status == "refused"]
     if not refused and not dry_run:

@@ -26,6 +26,7 @@ from sdbench.words import shell
 
 # What --by machine allows to differ.
 _MACHINE_REASONS = {"machines-differ", "os-differs"}
+_VIRTUAL_LEFT_OUT = "a virtual Mac: its times are not compared with those of real machines"
 # Settings of a run that decide its work, each one number or word.
 _WORK_KEYS = ("steps", "seed", "scheduler", "guidance_scale", "images")
 
@@ -110,11 +111,15 @@ def compare_axis(
     """
     simulated = _all_simulated(runs)
     newest = _newest_by_machine(runs)
-    confidence = _confidence(newest)
-    machines: list[MachineCases] = []
     infos = [
         machine_info(run, "an older run of the same machine") for run in runs if run not in newest
     ]
+    virtual = [run for run in newest if run.run.on_virtual_mac]
+    if len(virtual) < len(newest):
+        newest = [run for run in newest if run not in virtual]
+        infos += [machine_info(run, _VIRTUAL_LEFT_OUT) for run in virtual]
+    confidence = _confidence(newest)
+    machines: list[MachineCases] = []
     notes = []
     refusal: UsageError | None = None
     for run in newest:

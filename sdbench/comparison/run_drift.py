@@ -12,6 +12,8 @@ from sdbench.analysis.run_summary import slowed_by_others
 from sdbench.comparison.history import Past, times_by_run
 from sdbench.comparison.result import BetweenRuns, MachineKind
 from sdbench.comparison.series import operators_of, series_of, yardsticks_of
+from sdbench.knowledge.chips import chip_family
+from sdbench.records import Run
 from sdbench.stats import Drift, drift_between
 
 # Standard deviation of the logarithm of a run's time between separate runs of the same, by kind of
@@ -42,6 +44,10 @@ _FANLESS = (
     *("MacBook8,1", "MacBook9,1", "MacBook10,1", "MacBookAir10,1", "Mac14,2", "Mac14,15"),
     *("Mac15,12", "Mac15,13", "Mac16,12", "Mac16,13"),
 )
+
+# The families for which that list is complete. Of later ones only these models surely have a fan.
+_LISTED = ("M1", "M2", "M3", "M4")
+_WITH_A_FAN = ("Mac17,2",)
 
 Earlier = Mapping[str, Sequence[float]]
 """Seconds a pass of earlier runs by :func:`~sdbench.comparison.series.series_of`, one per run."""
@@ -86,11 +92,20 @@ def machine_kind(row: CaseResult) -> MachineKind:
         "other-load": any(
             slowed_by_others(one) or "load" in one.gate.flags for one in row.replicates
         ),
-        "unknown": virtual is not False,
+        "unknown": virtual is not False or _may_lack_a_fan(row.run),
         "battery": any(one.gate.power_source == "battery" for one in row.replicates),
         "fanless": row.run.machine.get("model") in _FANLESS,
     }
     return next((kind for kind, holds in kinds.items() if holds), "still")
+
+
+def _may_lack_a_fan(run: Run) -> bool:
+    """Whether it is a Mac with an Apple chip that is too new for what is known of fans."""
+    chip, model = run.machine.get("chip"), run.machine.get("model")
+    if not isinstance(chip, str) or not chip.startswith("Apple ") or model in _WITH_A_FAN:
+        return False
+    family = chip_family(chip)
+    return family not in (*_LISTED, "virtual") and not chip.endswith((" Pro", " Max", " Ultra"))
 
 
 def between_runs(drift: Drift | None, pair: Pair) -> BetweenRuns | None:

@@ -307,7 +307,7 @@ def _open_words(
 
 
 def _name(row: CaseResult) -> str:
-    return (" ".join(row.summary.case.words()) or "no options") + row.of_arm
+    return (" ".join(row.summary.case.words()) or "defaults") + row.of_arm
 
 
 def _median_s(row: CaseResult) -> float:
@@ -393,7 +393,7 @@ def _sentence(evidence: Evidence, goals: Sequence[Goal], few: str | None) -> str
     for goal in chosen:
         for name, choice in (("one image", goal.latency), ("many", goal.throughput)):
             if choice is not None:
-                settings = " ".join(choice.case.words()) or "no options"
+                settings = " ".join(choice.case.words()) or "defaults"
                 settings += arm_words(choice.arm, evidence.run.plan.arms)
                 words.append(
                     f"{goal.resolution}, {name}: {settings} "

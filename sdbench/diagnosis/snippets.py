@@ -36,6 +36,7 @@ _REAL_MODELS = {
     "synthetic/lcm": "SimianLuo/LCM_Dreamshaper_v7",
 }
 _NAMED = ("diffusers", "torch")
+_WIDTH = 80
 
 
 def diffusers_snippet(run: Run, row: CaseResult, versions: dict[str, str]) -> str:
@@ -52,19 +53,21 @@ def diffusers_snippet(run: Run, row: CaseResult, versions: dict[str, str]) -> st
     measured = ", ".join(
         f"{package} {versions[package]}" for package in _NAMED if package in versions
     )
-    remark = f"measured in {measured or 'diffusers'} on {run.device}, {steps} steps"
+    remarks = [f"measured in {measured or 'diffusers'} on {run.device}, {steps} steps"]
     options = f"{dtype_option(versions)}=torch.{name(case.dtype)}, use_safetensors=True"
     if run.model.pipeline_class == "StableDiffusionPipeline":
-        remark += ", without the safety checker"
+        remarks.append("without the safety checker")
         options += ", safety_checker=None"
     lines = [
-        f"# {comment(remark)}",
+        *(f"# {comment(remark)}" for remark in remarks),
         *([f"# measured with {comment(', '.join(not_set))}, not set here"] if not_set else []),
         "import torch",
         f"from diffusers import {', '.join(filter(None, [scheduler, pipeline]))}",
+        *(["from diffusers.utils import load_image"] if run.image_to_image is not None else []),
         "",
-        f"model = {literal(_model_name(run.model))}{_model_remark(run.model)}",
-        f"pipe = {pipeline}.from_pretrained(model, {options})",
+        *_model_remark(run.model),
+        f"model = {literal(_model_name(run.model))}",
+        *_call(f"pipe = {pipeline}.from_pretrained(", f"model, {options}"),
         *filter(None, [scheduler_line(config)]),
         _placement(case, run.device),
         *attention_lines(case, denoiser),
@@ -76,7 +79,6 @@ def diffusers_snippet(run: Run, row: CaseResult, versions: dict[str, str]) -> st
     prime_steps = "1"
     if run.image_to_image is not None:
         sides = f"({whole(case.width)}, {whole(case.height)})"
-        lines[1:2] = ["import torch", "from diffusers.utils import load_image"]
         lines.append(f"image = load_image('path/to/your/image.png').resize({sides})")
         many = batch and takes_strength(pipeline)
         given = f"image=[image] * {images}" if many else "image=image"
@@ -89,13 +91,13 @@ def diffusers_snippet(run: Run, row: CaseResult, versions: dict[str, str]) -> st
     lines.append(f"prompts = ['a photo of an astronaut riding a horse on mars']{times}")
     if case.warmup:
         first = "prompts" if batch else "prompts[0]"
-        lines.append(
-            f"pipe({first}, num_inference_steps={prime_steps}, {size})  # warm-up: thrown away"
-        )
+        lines.append("# warm-up: thrown away")
+        lines += _call("pipe(", f"{first}, num_inference_steps={prime_steps}, {size}")
+    lines += _call("settings = dict(", call)
     if batch:
-        lines.append(f"images = pipe(prompts, {call}).images")
+        lines.append("images = pipe(prompts, **settings).images")
     else:
-        lines.append(f"images = [pipe(prompt, {call}).images[0] for prompt in prompts]")
+        lines.append("images = [pipe(prompt, **settings).images[0] for prompt in prompts]")
     return "\n".join(lines) + "\n"
 
 
@@ -143,11 +145,17 @@ def _model_name(model: ModelInfo) -> str:
     return "path/to/your/model" if looks_local else model.name
 
 
-def _model_remark(model: ModelInfo) -> str:
+def _model_remark(model: ModelInfo) -> list[str]:
     if model.name in _REAL_MODELS:
         kind = "a small model of sdbench's own" if model.trained else "random weights"
-        return f"  # measured: {model.name}, {kind}"
-    return "" if _model_name(model) == model.name else f"  # measured: {comment(model.name)}"
+        return [f"# measured: {model.name}, {kind}"]
+    return [] if _model_name(model) == model.name else [f"# measured: {comment(model.name)}"]
+
+
+def _call(head: str, arguments: str) -> list[str]:
+    """A call on one line; the arguments on a line of their own where a terminal would fold it."""
+    line = f"{head}{arguments})"
+    return [line] if len(line) < _WIDTH else [head, f"    {arguments}", ")"]
 
 
 def _placement(case: Case, device: str) -> str:

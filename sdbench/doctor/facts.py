@@ -62,6 +62,11 @@ class DeviceFacts(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int | None = None
     """The memory limit that it recommends."""
 
+    @property
+    def is_paravirtual(self) -> bool:
+        """Whether torch says that the GPU is a virtual machine's (pytorch PR#111576)."""
+        return "paravirtual" in (self.name or "").lower()
+
 
 class TorchFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What torch reports, queried in a separate process."""

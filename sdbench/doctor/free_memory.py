@@ -12,4 +12,5 @@ def room_of(facts: DoctorFacts) -> Room:
     return room_now(
         *(facts.machine, kind, None if device is None else device.memory_bytes, facts.environment),
         limit_bytes=facts.limits.memory_bytes,
+        virtual_gpu=device is not None and device.is_paravirtual,
     )

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
+from sdbench.doctor.checks.issues import chip_name
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.knowledge.known_issues import KnownIssue, load_known_issues
-from sdbench.machine.facts import known, or_none
+from sdbench.machine.facts import known
 from sdbench.process.doctor_events import ProbeResult, ProbeVerdict, Trying
 from sdbench.process.query import Child
 
@@ -125,7 +126,7 @@ def probe_check(facts: DoctorFacts, probed: ProbedFaults) -> Check:
 
 
 def _named(facts: DoctorFacts, shown: Sequence[tuple[KnownIssue, ProbeResult]]) -> Iterator[str]:
-    torch, chip = facts.installed("torch"), or_none(facts.machine.identity.chip)
+    torch, chip = facts.installed("torch"), chip_name(facts)
     for issue, result in shown:
         here = issue.known_of(torch, _macos(facts), chip)
         note = "" if here else "; not known of these versions and this chip, worth a report"

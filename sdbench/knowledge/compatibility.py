@@ -36,6 +36,10 @@ _TORCH = (
 )
 
 
+NEWEST_TORCH = Version("2.15")
+"""The newest release that the tables of sdbench cover."""
+
+
 class VersionRule(NamedTuple):
     """If the version of ``package`` is in ``version``, that of ``other`` must be in ``needs``."""
 
@@ -159,9 +163,12 @@ _OFFICIAL_LOCAL = re.compile(
 
 
 def torchvision_for(torch: object) -> str | None:
-    """The release of torchvision that is made for a release of torch: ``0.20`` for 2.5."""
+    """The release of torchvision that is made for a release of torch: ``0.20`` for 2.5.
+
+    None of a build that is no release and of a release that the tables do not cover.
+    """
     parsed = release(torch)
-    if parsed is None or development(torch) is not None:
+    if parsed is None or development(torch) is not None or is_beyond_tables(torch):
         return None
     if (parsed.major, parsed.minor) == (1, 13):
         return "0.14"
@@ -186,6 +193,17 @@ def torch_needs(torch: Any) -> TorchNeeds | None:
         return None
     fitting = [needs for needs in _TORCH if Version(needs.since) <= parsed]
     return fitting[-1] if fitting else None
+
+
+def is_beyond_tables(torch: Any) -> bool:
+    """Whether a torch is of a newer minor release than the tables cover."""
+    parsed = release(torch)
+    return parsed is not None and parsed.release[:2] > NEWEST_TORCH.release[:2]
+
+
+def newest_needs() -> TorchNeeds:
+    """The system requirements of the newest torch that is known, assumed of any newer one."""
+    return _TORCH[-1]
 
 
 def newest_torch_for(macos: Any) -> str:

@@ -19,6 +19,7 @@ import msgspec
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from sdbench.files.toml import parse_toml
+from sdbench.knowledge.chips import Chip, is_one_of
 from sdbench.knowledge.settings_in_force import check_condition, holds
 from sdbench.knowledge.version_ranges import UNKNOWN, Versions, is_prerelease, release, within
 from sdbench.records import Confidence, FailureCause
@@ -58,8 +59,11 @@ def words(pattern: str, flags: int = 0) -> re.Pattern[str]:
 class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What must all hold. Versions are PEP 440 specifiers; ``text`` and ``not_text`` are patterns.
 
-    ``other_share`` is met where what Metal held in addition to torch's tensors is at least
-    that part of all that was held.
+    ``chip`` names families of Apple's chips; a chip that is not known is of none. ``other_share``
+    is met where what Metal held in addition to torch's tensors is at least that part of all that
+    was held. ``held_at_most`` and ``asked_at_most`` are bytes; what the text does not say meets
+    neither. ``below_limit``: what was held and asked for together is less than what was allowed, as
+    far as the text says it.
     """
 
     torch: str = ""
@@ -68,7 +72,11 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     prerelease: bool | None = None
     text: str = ""
     not_text: str = ""
+    chip: tuple[Chip, ...] = ()
     other_share: float | None = None
+    held_at_most: int | None = None
+    asked_at_most: int | None = None
+    below_limit: bool = False
 
     def hold(self, versions: Versions, text: str, cause: FailureCause) -> bool:
         """Whether all conditions hold for a failure that was read from a text."""
@@ -79,7 +87,11 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             and (self.prerelease is None or is_prerelease(versions.torch) == self.prerelease)
             and (not self.text or _compiled(self.text).search(text) is not None)
             and (not self.not_text or _compiled(self.not_text).search(text) is None)
+            and is_one_of(self.chip, versions.chip)
             and (self.other_share is None or _other_share(cause) >= self.other_share)
+            and _at_most(_held_bytes(cause), self.held_at_most)
+            and _at_most(cause.asked_bytes, self.asked_at_most)
+            and (not self.below_limit or _below_limit(cause))
         )
 
 
@@ -331,6 +343,22 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 def _chosen(refined: T | None, usual: T) -> T:
     return usual if refined is None else refined
+
+
+def _held_bytes(cause: FailureCause) -> int | None:
+    """What torch and Metal held together; None where the text does not say what torch held."""
+    if cause.allocated_bytes is None:
+        return None
+    return cause.allocated_bytes + (cause.other_bytes or 0)
+
+
+def _below_limit(cause: FailureCause) -> bool:
+    needed = (_held_bytes(cause) or 0) + (cause.asked_bytes or 0)
+    return cause.limit_bytes is None or needed < cause.limit_bytes
+
+
+def _at_most(size_bytes: int | None, most_bytes: int | None) -> bool:
+    return most_bytes is None or (size_bytes is not None and size_bytes <= most_bytes)
 
 
 def _other_share(cause: FailureCause) -> float:

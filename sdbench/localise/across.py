@@ -57,7 +57,8 @@ class Searched:
         calls = [entry for entry in self.result.judged if entry.call.op == op]
         if any(entry.beyond for entry in calls):
             return "wrong"
-        return "right" if calls and self.result.complete else "unknown"
+        explained = not any(entry.rounding == "beyond" for entry in calls)
+        return "right" if calls and explained and self.result.complete else "unknown"
 
 
 def oldest_first(environments: Sequence[Environment]) -> list[Environment]:

@@ -55,6 +55,25 @@ class Localisation:
         return [group for group in self.groups if group.beyond]
 
     @property
+    def beyond_rounding(self) -> list[OperatorGroup]:
+        """The operators whose error is less than the limit, but more than rounding allows."""
+        return [group for group in self._near if group.worst.rounding == "beyond"]
+
+    @property
+    def within_coarse(self) -> list[OperatorGroup]:
+        """Those whose error rounding allows only in a coarser type than float32."""
+        return [group for group in self._near if group.worst.rounding == "within-coarse"]
+
+    @property
+    def _near(self) -> list[OperatorGroup]:
+        return [group for group in self.groups if not group.beyond]
+
+    @property
+    def right(self) -> bool:
+        """Whether all calls were compared and nothing is wrong or beyond rounding."""
+        return self.complete and not self.beyond and not self.beyond_rounding
+
+    @property
     def where(self) -> str | None:
         """The calls in which the worst operator is wrong."""
         if not self.beyond:

@@ -18,6 +18,8 @@ from sdbench.process.operator_calls import OperatorCall, OperatorDifference
 BEYOND = 30.0
 
 Status = Literal["compared", "failed", "crashed", "hung"]
+# An error compared with what rounding may cause at the depth of the operator's sums.
+Rounding = Literal["within", "within-coarse", "beyond", "unknown"]
 # From bad to worst: raised an exception, differs, does not come back, ends the process.
 _STATUS_RANK: dict[Status, int] = {"compared": 0, "failed": 1, "hung": 3, "crashed": 4}
 _NONFINITE_RANK = 2
@@ -37,6 +39,31 @@ class JudgedCall:
         """Whether the device's result is wrong."""
         ratio = self.comparison.ratio
         return self._rank > 0 or (ratio is not None and ratio > BEYOND)
+
+    @property
+    def of_bound(self) -> float | None:
+        """The error as a multiple of the rounding error that the depth of the sums allows."""
+        error, bound = self.comparison.rel_l2, self.comparison.bound
+        return None if error is None or not bound else error / bound
+
+    @property
+    def rounding(self) -> Rounding:
+        """Whether rounding explains the error.
+
+        ``within-coarse``: only if the device adds up, or multiplies, in ``comparison.coarse``.
+        Unknown where the depth is not, or where there is no result. No rounding makes a number that
+        is finite infinite, or not a number.
+        """
+        comparison = self.comparison
+        if self.status == "compared" and comparison.nonfinite:
+            return "beyond"
+        multiple = self.of_bound
+        if self.status != "compared" or multiple is None or comparison.rel_l2 is None:
+            return "unknown"
+        if multiple <= 1:
+            return "within"
+        coarse = comparison.coarse_bound
+        return "within-coarse" if coarse and comparison.rel_l2 <= coarse else "beyond"
 
     @property
     def met(self) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sdbench.errors import StoreError
+from sdbench.localise.depth_words import rounding_sentence
 from sdbench.localise.ranking import BEYOND, JudgedCall
 from sdbench.process.operator_calls import OperatorCall, Storage
 from sdbench.quoting.python_source import comment, literal, name, number, whole, words
@@ -63,6 +64,7 @@ def operator_script(entry: JudgedCall, origin: Origin, *, carried: bool) -> str:
         does=_DOES[entry.status].format(name(origin.device)),
         place=words(place),
         index=whole(call.index),
+        rounding=words(rounding_sentence(entry)),
         sdbench=words(origin.sdbench),
         model=words(origin.model),
         resolution=words(origin.resolution),
@@ -163,6 +165,7 @@ _SCRIPT = '''"""{op} {does}. Needs {needs}.
 
 Found by sdbench {sdbench} in {place},
 call {index} of a pass: {model}, {resolution}, {dtype}.
+{rounding}
 Usage: python reproduce.py [device]. The exit code is 0 for PASS and 1 for FAIL.
 """
 

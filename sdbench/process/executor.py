@@ -24,6 +24,8 @@ class Task:
     start: StartMethod
     timeout_s: float
     telemetry: bool = True
+    unsampled_phases: frozenset[str] = frozenset()
+    """Phases in which telemetry pauses, so that its cost can be measured within one process."""
 
 
 @dataclass(frozen=True)

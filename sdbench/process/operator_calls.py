@@ -84,6 +84,10 @@ class OperatorDifference(msgspec.Struct, frozen=True, kw_only=True):
     """How far the device's result is from the CPU's.
 
     ``nonfinite`` counts elements that are finite on one side only; there is no ratio then.
+    ``depth`` is the number of terms in each of its sums, ``bound`` the relative L2 error that
+    rounding may cause with such a depth; ``coarse_bound`` where it adds up, or multiplies, in the
+    type ``coarse`` (``float16``, ``bfloat16``, ``tf32``). None where no bound is known, or where
+    another call of the operator in its module is further from the CPU's.
     ``left_out``: the operator is only the CPU's way of doing the one it is a part of.
     """
 
@@ -93,5 +97,9 @@ class OperatorDifference(msgspec.Struct, frozen=True, kw_only=True):
     floor: float | None = None
     ratio: float | None = None
     nonfinite: Count = 0
+    depth: Count | None = None
+    bound: float | None = None
+    coarse: str | None = None
+    coarse_bound: float | None = None
     error: str | None = None
     left_out: bool = False

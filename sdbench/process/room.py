@@ -11,6 +11,11 @@ from sdbench.records import DeviceKind
 # What Metal recommends at most is known in a process with torch only. Macs of 8 to 32 GB report two
 # thirds of their memory, larger ones three quarters.
 RECOMMENDED_SHARE = 2 / 3
+# A virtual Mac's GPU, whatever Metal recommends: seen were a working set of about 5 GB and a
+# largest array of 3.76 GB (kornia PR#4160). 3.5 GB are taken for safe, and 3 GB for one array; a
+# process that takes less than that altogether has no larger array.
+VIRTUAL_MAC_LIMIT_BYTES = 3.5e9
+VIRTUAL_MAC_FREE_BYTES = 3.0e9
 
 
 def room_now(
@@ -21,6 +26,7 @@ def room_now(
     *,
     limit_bytes: int | None = None,
     held_bytes: int = 0,
+    virtual_gpu: bool = False,
 ) -> Room:
     """The memory that is free now.
 
@@ -30,10 +36,14 @@ def room_now(
         environment: of the worker, whose variables set the limit of the mps allocator.
         limit_bytes: what a container allows of the machine's memory; None: all of it.
         held_bytes: what another process of the run holds meanwhile.
+        virtual_gpu: torch says that the GPU is a virtual machine's.
     """
     available, total = or_none(facts.memory.available_bytes), or_none(facts.identity.memory_bytes)
     totals = [size for size in (total, limit_bytes) if size is not None]
     free, limit = _device_room(facts, device, device_memory_bytes, environment)
+    if device == "mps" and (virtual_gpu or on_virtual_mac(facts)):
+        free = min(VIRTUAL_MAC_FREE_BYTES, math.inf if free is None else free)
+        limit = min(VIRTUAL_MAC_LIMIT_BYTES, math.inf if limit is None else limit)
     return Room(
         device=device,
         available_bytes=None if available is None else max(0, available - held_bytes),
@@ -42,6 +52,11 @@ def room_now(
         device_free_bytes=free,
         device_limit_bytes=limit,
     )
+
+
+def on_virtual_mac(facts: MachineFacts) -> bool:
+    """Whether the machine is known to be a virtual Mac."""
+    return facts.identity.system == "Darwin" and facts.identity.virtual is True
 
 
 def room_without_torch(facts: MachineFacts, environment: Mapping[str, str]) -> Room:

@@ -93,6 +93,7 @@ class _Execution:
         self._probe = probe
         self._server = server
         self._sampler: Sampler | None = None
+        self._paused = False
         self._machine = MachineSampler(probe)
         self._stop: Stop | None = None
         self._events: list[Event] = []
@@ -159,7 +160,7 @@ class _Execution:
             now = time.monotonic()
             sample = None
             if now >= self._next_sample:
-                if self._sampler is not None:
+                if self._sampler is not None and not self._paused:
                     sample = self._sampler.take()
                     period_s = self._sampler.period_s
                 else:  # without telemetry the guard still looks, and nothing is kept
@@ -198,10 +199,19 @@ class _Execution:
                 self._sampler = Sampler(self._probe, event.pid, ignored_pid=event.watchdog_pid)
                 self._next_sample = float("-inf")  # a quick worker may be gone after a tick
             if isinstance(event, Phase) and self._sampler is not None:
-                self._sampler.mark(event.name, event.t)
+                self._enter(event, self._sampler)
             wish = self._supervise(event, None)
             if stoppable:
                 self._stop = self._stop or wish
+
+    def _enter(self, phase: Phase, sampler: Sampler) -> None:
+        """Mark a phase, and sample from its beginning unless telemetry is to pause in it."""
+        paused = phase.name in self._task.unsampled_phases
+        if not paused:
+            sampler.mark(phase.name, phase.t)
+        if paused != self._paused:
+            self._paused = paused
+            self._next_sample = time.monotonic() + _TICK_S if paused else float("-inf")
 
     def _end(self, child: _Child, streams: _Streams) -> int | None:
         """End the worker's whole group, politely first; None if even SIGKILL does not."""

@@ -49,7 +49,10 @@ class InstrumentLine(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Selftest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """All lines of one selftest, and where and when it was made."""
+    """All lines of one selftest, and where and when it was made.
+
+    ``durations_s`` says how long each group of instruments took.
+    """
 
     made_utc: str
     sdbench: str
@@ -58,6 +61,7 @@ class Selftest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     simulated: bool
     duration_s: Seconds
     lines: list[InstrumentLine]
+    durations_s: dict[str, Seconds] = {}
 
     @property
     def failed(self) -> list[str]:

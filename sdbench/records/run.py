@@ -189,6 +189,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
             "input_sha256": self.image_to_image.input_sha256.get(resolution),
         }
 
+    @property
+    def on_virtual_mac(self) -> bool:
+        """Whether it was made on a virtual Mac, whose times are not compared with a real one's."""
+        return self.machine.get("system") == "Darwin" and self.identity("virtual") is True
+
     def identity(self, name: str) -> Any:
         """What the machine is, of ``machine_facts``; None where it is not known or not recorded."""
         fact = (self.machine_facts.get("identity") or {}).get(name)

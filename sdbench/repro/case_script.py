@@ -39,6 +39,14 @@ _MOST_IMAGES = 64  # what a configuration may ask for
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _RESOLUTION = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 _READ_BY_TORCH = ("PYTORCH_", "CUDA_", "NVIDIA_", "OMP_", "MKL_")
+# Which GPU, and where CUDA is: of the machine that the run was made on.
+_OF_THE_MACHINE = {
+    "CUDA_HOME",
+    "CUDA_PATH",
+    "CUDA_VERSION",
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_VISIBLE_DEVICES",
+}
 _RESIDENT = (
     'resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)'
 )
@@ -182,7 +190,9 @@ def _environment(run: Run, arm: Arm) -> str:
     wanted = {
         name: value
         for name, value in sorted(run.variables(arm).items())
-        if is_tuning(name, value) and name.startswith(_READ_BY_TORCH)
+        if is_tuning(name, value)
+        and name.startswith(_READ_BY_TORCH)
+        and name not in _OF_THE_MACHINE
     }
     return f"os.environ.update({literal(wanted)})\n" if wanted else ""
 

@@ -9,7 +9,7 @@ from sdbench.models.family import kind_of_pipeline
 from sdbench.quoting.markdown_text import code_block, code_span, plain, table
 from sdbench.records import Arm, PlannedCase, Replicate, Run
 from sdbench.repro.case_script import LIMIT
-from sdbench.words import memory_words, seconds, size, system_words
+from sdbench.words import device_words, memory_words, seconds, size, system_words
 
 _TAIL_LINES = 40
 # As flags are written: what is known, and where it is discussed.
@@ -52,7 +52,8 @@ _HOW_TO_REPEAT = f"""## To repeat it
 `python repro.py [MODEL]` runs the same case without sdbench: seconds of each pass, memory, and the
 error of its images compared with the CPU's. PASS means at most {LIMIT} times the rounding error of
 a whole pass; the verdict of a run measures rounding step by step and allows {MATCH_MULTIPLE:.0f}
-times that. MODEL is any folder or Hub id of the same kind of model."""
+times that. MODEL is any folder or Hub id of the same kind of model. Give it where the model of this
+run is not on the disk: without it the script uses the folder in which sdbench found or made it."""
 _ENVIRONMENT = "`environment.txt` is the output of `python -m torch.utils.collect_env`."
 _NO_ENVIRONMENT = (
     "Add the output of `python -m torch.utils.collect_env`: it did not run in the interpreter of "
@@ -61,8 +62,13 @@ _NO_ENVIRONMENT = (
 
 
 def _title(run: Run, planned: PlannedCase, attempts: list[Replicate]) -> str:
-    outcomes = {OUTCOME_WORDS[entry.outcome] for entry in attempts}
-    words = ", ".join(sorted(outcomes)) or "not run"
+    outcomes = {OUTCOME_WORDS[entry.outcome] for entry in attempts if entry.outcome != "ok"}
+    broken = {words for entry in attempts for words in _broken(entry)}
+    words = ", ".join(sorted(outcomes))
+    if broken:
+        words += f"{'; ' if words else ''}images are {', '.join(sorted(broken))}"
+    if not words:
+        words = "every process completed" if attempts else "not run"
     kind = kind_of_pipeline(run.model.pipeline_class)
     return f"# {run.device}: {plain(kind)}, {plain(case_words(planned.case))}: {words}"
 
@@ -102,16 +108,22 @@ def _what_happened(attempts: list[Replicate], planned: PlannedCase) -> str:
         reason = planned.skip_reason or "this case has not been run in this run"
         return f"## What happened\n\nNothing: {plain(reason)}."
     names = ["process", "outcome", "passes", "first pass", "steady pass", "peak memory"]
-    names.append("pictures")
+    names.append("images")
     rows = table(names, [_row(entry) for entry in attempts])
     reported = [_told(entry) for entry in attempts if entry.outcome != "ok"]
     return "\n\n".join(["## What happened", rows, *reported])
 
 
+def _broken(entry: Replicate) -> list[str]:
+    """What is wrong with the measured images at sight: ``black``, ``not-a-number``."""
+    measured = entry.of_kind("measured")
+    return sorted({picture.broken for p in measured for picture in p.images if picture.broken})
+
+
 def _row(entry: Replicate) -> list[str]:
     measured = entry.of_kind("measured")
     first = entry.first_pass_s
-    broken = sorted({picture.broken for p in measured for picture in p.images if picture.broken})
+    broken = _broken(entry)
     peak = size(entry.peak_memory_bytes)
     if entry.peak_memory_source:
         peak += f" ({plain(entry.peak_memory_source)})"
@@ -147,10 +159,8 @@ def _machine(run: Run, arm: Arm, attempts: list[Replicate]) -> str:
     device: dict[str, Any] = next(
         (found for entry in attempts if isinstance(found := entry.device.get("facts"), dict)), {}
     )
-    reported = plain(
-        ", ".join(f"{key} {value}" for key, value in device.items() if value is not None)
-    )
-    if reported:
+    reported = plain(device_words(device, run.device))
+    if device:
         lines.append(f"- device: {reported}")
     stack = run.stacks.get(arm.stack)
     if stack is not None:

@@ -18,6 +18,7 @@ import msgspec
 from sdbench import __version__, machine
 from sdbench.errors import MachineError, UsageError
 from sdbench.files.access import make_folder
+from sdbench.knowledge.chips import chip_of_machine
 from sdbench.knowledge.memory_limits import HIGH, check_watermarks, removes_memory_limit
 from sdbench.machine.facts import Identity, MachineFacts, or_none
 from sdbench.machine.recording import VARIABLE as RECORDING
@@ -40,6 +41,7 @@ from sdbench.records import DeviceKind, ModelInfo, Plan, Run, Session, StackInfo
 from sdbench.runner.flagging import flagged
 from sdbench.runner.from_image import check_input_image, image_to_image_of
 from sdbench.runner.loop import new_run_id
+from sdbench.runner.machine_remarks import machine_remarks
 from sdbench.runner.memory_fit import MemoryFit, fit_plan, with_command
 from sdbench.runner.predictions import expected_of, rates_of, why_not_predicted, with_times
 from sdbench.runner.request import CPU_DEFAULT_CONFIG, DEFAULT_CONFIG, Request, configure
@@ -165,6 +167,7 @@ def prepare(request: Request, executor: Executor) -> Prepared:
     room = room_now(
         *(facts, device.kind, device.memory_bytes, worker_environment(first.env)),
         held_bytes=max(arm.hold_bytes for arm in plan.arms),
+        virtual_gpu=bool(device.facts.get("virtualised")),
     )
     memory = with_command(fit_plan(plan, room), request, config, plan, traits, target)
     longest = plan
@@ -201,6 +204,7 @@ def prepare(request: Request, executor: Executor) -> Prepared:
         resolved=resolved.sources,
         likely_s=likely_s,
         remarks=(
+            *dict.fromkeys(machine_remarks(device, identity, stacks)),
             *_family_remarks(traits, resolved.sources),
             *prompt_remarks(config, model.name, model.tokenizer_folder),
             *([] if not_predicted is None else [not_predicted]),
@@ -248,12 +252,13 @@ def machine_record(identity: Identity) -> dict[str, Any]:
         "release": or_none(identity.os_version if mac else identity.os_build),
         "build": or_none(identity.os_build),
         "architecture": or_none(identity.architecture),
-        "chip": or_none(identity.chip),
+        "chip": chip_of_machine(or_none(identity.chip), identity.virtual),
         "model": or_none(identity.model),
         "cores_physical": or_none(identity.cores_physical),
         "cores_logical": or_none(identity.cores_logical),
         "gpu_cores": or_none(identity.gpu_cores),
         "translated": or_none(identity.translated),
+        "virtual": or_none(identity.virtual),
         "memory_bytes": or_none(identity.memory_bytes),
     }
 

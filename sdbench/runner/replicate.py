@@ -171,10 +171,13 @@ def _yardstick(read: YardstickRead | None) -> Yardstick | None:
 def _versions(task: Task, stack: Stack | None, device: DeviceTried | None) -> Versions:
     """What the worker said of its software and its machine before it ended, and its settings."""
     packages = {} if stack is None else stack.versions
-    macos = None if device is None else device.facts.get("macos")
+    facts = {} if device is None else device.facts
+    macos = facts.get("macos")
+    name = "Apple Paravirtual device" if facts.get("virtualised") else facts.get("name")
     return Versions(
         torch=packages.get("torch"),
         macos=macos if isinstance(macos, str) else None,
+        chip=name if isinstance(name, str) else None,
         dtype=task.job["case"].get("dtype"),
         packages=packages,
         in_force=of_job(task.job, task.environment),

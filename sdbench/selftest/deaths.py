@@ -55,8 +55,9 @@ def death_lines(setup: Setup) -> list[InstrumentLine]:
     children: list[int] = []
     aborted: Replicate | None = None
     for death in DEATHS:
+        named = len(children)
         record = _die(setup, death, children)
-        lines.append(judged(death, record))
+        lines.append(judged(death, record, ordered=len(children) > named))
         if death.how == "aborted":
             aborted = record
     left = float(len(_still_there(children))) if len(children) == len(DEATHS) else None
@@ -64,13 +65,19 @@ def death_lines(setup: Setup) -> list[InstrumentLine]:
     return [*lines, _crash_report_line(setup, aborted)]
 
 
-def judged(death: Death, record: Replicate) -> InstrumentLine:
-    """Whether the record says how the worker died."""
+def judged(death: Death, record: Replicate, *, ordered: bool) -> InstrumentLine:
+    """Whether the record says how the worker died.
+
+    ``ordered``: it came as far as its order; if not, it ended otherwise or its time was too short.
+    """
     question = Question(
         id=f"death-{death.how}",
         instrument="outcome in the record of a worker",
         source=f"the death that it was ordered to die: {death.how}",
     )
+    if not ordered:
+        words = f"the worker ended before it was to die: {record.reason or record.outcome}"
+        return question.unknown(words, expected=death.recorded)
     said: str = record.outcome
     if "," in death.recorded:
         said = f"{said}, {record.signal or record.exception_type}"

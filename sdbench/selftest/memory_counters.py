@@ -5,9 +5,11 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from sdbench.machine.facts import known
 from sdbench.process.events import InstrumentRead
+from sdbench.process.executor import Report
 from sdbench.records import InstrumentLine
 from sdbench.selftest.judging import Question, all_unknown
 from sdbench.selftest.workers import Setup, why_incomplete
@@ -21,6 +23,7 @@ _LEAST_FREE_BYTES = 4 * TAKEN_BYTES
 _OWN_ALLOWED_BYTES = 32 * MIB
 _MACHINE_ALLOWED_BYTES = 128 * MIB
 _LEVEL_SHARE = 0.02
+PLATEAUS = ("before", "held", "returned")
 _ORDERED = "the 512 MiB that the worker was ordered to take"
 _OWN_GROUND = "32 MiB: blocks of the allocator and what the worker itself needs meanwhile"
 _MACHINE_GROUND = "128 MiB: other programs take and give back memory meanwhile"
@@ -52,24 +55,30 @@ class Plateaus:
         return self.by_name.get(name, {}).get(counter)
 
 
-def memory_lines(setup: Setup) -> list[InstrumentLine]:
-    """Host memory, and the device's where it has counters of its own."""
-    lines = _look(setup, "host", host_questions(setup.device == "cpu", setup.system.name()))
-    if setup.device != "cpu":
-        lines += _look(setup, "device", device_questions(setup.device))
-    return lines
+def host_lines(setup: Setup) -> list[InstrumentLine]:
+    """Host memory, of a worker that does not import torch."""
+    asked = host_questions(setup.device == "cpu", setup.system.name())
+    return watch_memory(setup, "memory", asked, where="host")[0]
 
 
-def _look(setup: Setup, where: str, asked: "list[MovedBy]") -> list[InstrumentLine]:
-    questions = [one.question for one in asked]
+def watch_memory(
+    setup: Setup, part: str, asked: "list[MovedBy]", *, where: str, **job: Any
+) -> tuple[list[InstrumentLine], Report | None]:
+    """The lines of a worker that takes memory and gives it back, and its report.
+
+    No worker is started, and there is no report, where too little memory is free.
+    """
     free = setup.probe.system().available_bytes
     if free is not None and free < _LEAST_FREE_BYTES:
-        return all_unknown(questions, f"only {free / 1e6:.0f} MB are free: not enough to take some")
+        words = f"only {free / 1e6:.0f} MB are free: not enough to take some"
+        return all_unknown([one.question for one in asked], words), None
     hold_s = _HOLD_MACOS_S if setup.system.name() == "Darwin" else _HOLD_S
     found, late = Plateaus(), 0
 
     def notice(read: InstrumentRead) -> None:
         nonlocal late
+        if read.name.split("-")[0] not in PLATEAUS:
+            return
         values = {**read.values, **counters_of(setup, int(read.values.get("pid") or 0))}
         if time.monotonic() > read.t + hold_s:
             late += 1  # the worker may have moved on
@@ -77,7 +86,7 @@ def _look(setup: Setup, where: str, asked: "list[MovedBy]") -> list[InstrumentLi
             found.by_name[read.name] = values
 
     report = setup.start(
-        "memory", notice, where=where, bytes=TAKEN_BYTES, rounds=_ROUNDS, hold_s=hold_s
+        part, notice, where=where, bytes=TAKEN_BYTES, rounds=_ROUNDS, hold_s=hold_s, **job
     )
     missing = why_incomplete(report)
     if missing is None and late:
@@ -85,7 +94,7 @@ def _look(setup: Setup, where: str, asked: "list[MovedBy]") -> list[InstrumentLi
     if missing is None and where == "device":
         said = (event.reason for event in report.events if isinstance(event, InstrumentRead))
         missing = next(said, None)
-    return [one.answer(found, missing) for one in asked]
+    return [one.answer(found, missing) for one in asked], report
 
 
 def counters_of(setup: Setup, pid: int) -> dict[str, float | None]:

@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
@@ -43,35 +43,37 @@ OF_MACHINE = Question(
 )
 
 
-@dataclass
-class _Look:
-    """Readings at the beginning and the end of the burning."""
+@dataclass(frozen=True)
+class Reading:
+    """CPU time at one moment: of the child and this process as telemetry reads them, and of all
+    cores as ``/proc/stat`` has it, in seconds.
+    """
 
-    of_child: list[CpuTimes | None] = field(default_factory=list)
-    of_parent: list[CpuTimes | None] = field(default_factory=list)
-    machine_busy_s: list[float | None] = field(default_factory=list)
+    child: CpuTimes | None
+    parent: CpuTimes | None
+    busy_s: float | None
 
 
 def load_lines(setup: Setup) -> list[InstrumentLine]:
     """Three lines: the child's own time, its part in the load of others, the machine's load."""
-    look = _Look()
+    taken: list[Reading] = []
 
     def notice(read: InstrumentRead) -> None:
         pid = int(read.values.get("pid") or 0)
-        look.of_child.append(setup.probe.cpu(pid, []))
-        look.of_parent.append(setup.probe.cpu(os.getpid(), []))
-        look.machine_busy_s.append(_busy_s(setup))
+        child, parent = (setup.probe.cpu(one, []) for one in (pid, os.getpid()))
+        taken.append(Reading(child, parent, _busy_s(setup)))
 
     report = setup.start("burn", notice, seconds=_SECONDS, hold_s=_HOLD_S)
     found = readings(report)
-    begins, ends = (found.get(name, {}).get("used_s") for name in ("begins", "ends"))
-    used_s = None if begins is None or ends is None else ends - begins
-    own = [None if one is None else one.own_s for one in look.of_child]
+    used = [found.get(name, {}).get("used_s") for name in ("begins", "ends")]
     return judged(
-        used_s=used_s,
-        child_s=_change(own),
-        others_s=others_s(look.of_parent),
-        busy_s=_less(_change(look.machine_busy_s), look.of_parent),
+        used_s=change(used),
+        child_s=change(_seconds([one.child for one in taken], _own_s)),
+        others_s=others_s([one.parent for one in taken]),
+        busy_s=_less(
+            change([one.busy_s for one in taken]),
+            change(_seconds([one.parent for one in taken], _own_s)),
+        ),
         missing=why_incomplete(report),
         machine_source=setup.system.name() == "Linux",
     )
@@ -110,27 +112,32 @@ def _allowing(question: Question, of_s: float | None, share: float) -> Question:
     return msgspec.structs.replace(question, allowed=allowed)
 
 
-def _change(values: Sequence[float | None]) -> float | None:
+def change(values: Sequence[float | None]) -> float | None:
+    """From the first to the last of two values; None where one is missing."""
     if len(values) != 2 or values[0] is None or values[1] is None:
         return None
     return values[1] - values[0]
 
 
-def others_s(readings_of_parent: Sequence[CpuTimes | None]) -> float | None:
+def others_s(of_parent: Sequence[CpuTimes | None]) -> float | None:
     """Seconds of CPU time that went to other programs than the one read."""
-    if len(readings_of_parent) != 2:
-        return None
-    first, last = readings_of_parent
-    if first is None or last is None:
-        return None
-    total, idle = last.total_s - first.total_s, last.idle_s - first.idle_s
-    return total - idle - (last.own_s - first.own_s)
+    busy_s = change(_seconds(of_parent, lambda times: times.total_s - times.idle_s))
+    return _less(busy_s, change(_seconds(of_parent, _own_s)))
 
 
-def _less(busy_s: float | None, of_parent: Sequence[CpuTimes | None]) -> float | None:
+def _seconds(
+    times: Sequence[CpuTimes | None], which: Callable[[CpuTimes], float]
+) -> list[float | None]:
+    return [None if one is None else which(one) for one in times]
+
+
+def _own_s(times: CpuTimes) -> float:
+    return times.own_s
+
+
+def _less(busy_s: float | None, own_s: float | None) -> float | None:
     """Without what this process used meanwhile."""
-    own = _change([None if one is None else one.own_s for one in of_parent])
-    return None if busy_s is None or own is None else busy_s - own
+    return None if busy_s is None or own_s is None else busy_s - own_s
 
 
 def _busy_s(setup: Setup) -> float | None:

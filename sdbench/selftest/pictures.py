@@ -26,7 +26,7 @@ from sdbench.records import Case, Gate, ImageCompared, InstrumentLine, Slot
 from sdbench.runner.reference_maker import Group, ReferenceStore
 from sdbench.runner.replicate import replicate_record
 from sdbench.selftest.judging import Question, all_unknown
-from sdbench.selftest.workers import Setup
+from sdbench.selftest.workers import ONE_THREAD, Setup
 
 FAULTS = "SDBENCH_PLANTED_FAULTS"
 _LIMIT_S = 180.0
@@ -81,8 +81,7 @@ def _look(setup: Setup, config: Config, folder: Path) -> list[InstrumentLine]:
             FAULTS: ",".join(planted for planted, _ in PASSES),
             # The images are judged by the rounding of float32; TF32 would be taken for a fault.
             NO_TF32: "0",
-            # Threads that wait for each other's core make a pass ten times slower.
-            **({"OMP_NUM_THREADS": "1"} if setup.device == "cpu" else {}),
+            **ONE_THREAD,
         },
         job=picture_job(config, model, setup.device, _CASE, allow_pickle=False)
         | {
@@ -92,7 +91,7 @@ def _look(setup: Setup, config: Config, folder: Path) -> list[InstrumentLine]:
             "artifacts": str(folder.absolute()),
         },
         start="spawn",
-        timeout_s=_LIMIT_S,
+        timeout_s=setup.within(_LIMIT_S),
         telemetry=False,
     )
     report = setup.executor.run(task, lambda event, sample: None)

@@ -151,7 +151,10 @@ def _try_device(kind: str) -> "Dict[str, Any]":
     said = _said_of(kind)
     try:
         device = open_device(kind)
-        error_found = _matrix_product_error(kind)
+        errors = {
+            "matrix product": _matrix_product_error(kind),
+            "linear layer": _linear_error(kind),
+        }
         name = device.facts().get("name")
         said["name"] = None if name is None else str(name)
         said["dtypes"] = list(device.supported_dtypes())
@@ -162,11 +165,14 @@ def _try_device(kind: str) -> "Dict[str, Any]":
     except Exception as error:
         message = f"{type(error).__name__}: {error}"
         return dict(said, computes=False, reason=message[:2000])
-    if error_found < _LARGEST_ERROR:
+    wrong = [
+        f"{what} ({error:.2g})" for what, error in errors.items() if not error < _LARGEST_ERROR
+    ]
+    if not wrong:
         return dict(said, computes=True)
     reason = (
-        f"a small matrix product on {kind} differs from the CPU's by {error_found:.2g}: the device "
-        "or its driver computes wrongly"
+        f"on {kind} a small {' and a small '.join(wrong)} differs from the CPU's: the device or "
+        "its driver computes wrongly"
     )
     return dict(said, computes=False, reason=reason)
 
@@ -198,6 +204,22 @@ def _matrix_product_error(kind: str) -> float:
     left, right = (torch.randn(64, 64, generator=generator) for _ in range(2))
     expected = left @ right
     got = (left.to(kind) @ right.to(kind)).cpu()
+    return float((got - expected).norm() / expected.norm())
+
+
+def _linear_error(kind: str) -> float:
+    """As above, of a linear layer with a bias and an input of three dimensions.
+
+    Virtual Macs with macOS 26 compute it wrong (pytorch#192934), and matrix products right.
+    """
+    import torch
+    from torch.nn import functional
+
+    generator = torch.Generator().manual_seed(1)
+    shapes = ((2, 64, 128), (384, 128), (384,))
+    inputs = [torch.randn(shape, generator=generator) for shape in shapes]
+    expected = functional.linear(*inputs)
+    got = functional.linear(*(one.to(kind) for one in inputs)).cpu()
     return float((got - expected).norm() / expected.norm())
 
 

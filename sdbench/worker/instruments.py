@@ -113,8 +113,8 @@ def _memory(job: "Dict[str, Any]", channel: "Channel") -> None:
 
 
 def _device_for_memory(job: "Dict[str, Any]") -> "Device":
-    """Of the CPU without torch, which none of its counters need."""
-    if job["device"] == "cpu":
+    """The host's memory is taken without torch, which none of its counters need."""
+    if job["where"] == "host":
         from .devices.cpu import CPU
 
         return CPU()
@@ -207,8 +207,7 @@ def _kernel(job: "Dict[str, Any]", channel: "Channel") -> None:
     device = open_device(job["device"])
     import torch
 
-    if device.kind == "cpu":
-        torch.set_num_threads(1)  # threads wait for each other where another program has a core
+    torch.set_num_threads(1)  # threads wait for each other where another program has a core
     size = _KERNEL_SIZE[device.kind]
     with torch.no_grad():
         matrix = torch.eye(size, device=device.kind) * 0.5
@@ -263,9 +262,16 @@ def _cuda_event_s(work: "Callable[[int], Any]", times: int) -> float:
     return float(begins.elapsed_time(ends)) / 1000
 
 
+def _memory_and_kernel(job: "Dict[str, Any]", channel: "Channel") -> None:
+    """Both in one process, since importing torch and opening the device take seconds."""
+    _memory(job, channel)
+    _kernel(job, channel)
+
+
 _PARTS: "Dict[str, Callable[[Dict[str, Any], Channel], None]]" = {
     "clocks": _clocks,
     "memory": _memory,
+    "memory-and-kernel": _memory_and_kernel,
     "burn": _burn,
     "die": _die,
     "kernel": _kernel,

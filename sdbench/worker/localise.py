@@ -17,8 +17,13 @@ then each is taken apart here and its parts are repeated too.
 *Floor*: how far from the truth the CPU's own result is bound to be. For float32, float32 against
 float64; for half precision, what remains of a float32 result when it is rounded to that type, its
 operands being rounded before. Never less than the unit roundoff of the result's type.
+
+*Bound*: the rounding error expected from the length of the operator's sums
+(:mod:`.reduction_bounds`), of the worst call of each operator in each module: one more computation
+of it on the CPU.
 """
 
+import os
 from collections import Counter
 from typing import Any, Optional
 
@@ -31,6 +36,7 @@ from .devices import Device
 from .pipelines import torch_dtype
 from .pipelines.calls import is_from_image, pipeline_calls
 from .pipelines.components import decoder_of, denoiser_of, networks_of
+from .reduction_bounds import bounds_of
 from .repeated_call import (
     LAYOUTS,
     Call,
@@ -85,17 +91,22 @@ def localise(pipeline: Any, device: Device, job: "dict[str, Any]", channel: Chan
 
 
 def _notes(device: Device, job: "dict[str, Any]") -> "list[str]":
-    if device.kind != "cuda" or job["compute_dtype"] != "float32":
+    if job["compute_dtype"] != "float32":
         return []
-    tf32 = {
-        "convolutions": torch.backends.cudnn.allow_tf32,
-        "matrix products": torch.backends.cuda.matmul.allow_tf32,
-    }
     return [
         f"{what} use TF32 here (10 bits of precision): NVIDIA_TF32_OVERRIDE=0 turns that off"
-        for what, on in tf32.items()
-        if on
+        for what in ("convolutions", "matrix products")
+        if _multiplies_in_tf32(device, what)
     ]
+
+
+def _multiplies_in_tf32(device: Device, what: str) -> bool:
+    """Whether the device may multiply float32 in TF32, in convolutions or elsewhere."""
+    if device.kind != "cuda" or os.environ.get("NVIDIA_TF32_OVERRIDE") == "0":
+        return False
+    if "convolution" in what:
+        return bool(torch.backends.cudnn.allow_tf32)
+    return bool(torch.backends.cuda.matmul.allow_tf32)
 
 
 class _Owners:
@@ -175,6 +186,7 @@ class _Repeater(TorchDispatchMode):  # type: ignore[misc]  # torch is not there 
         self._within: "list[int]" = []
         self._laid_out: "set[Any]" = set()
         self._viewed: "set[str]" = set()
+        self._worst: "dict[Any, float]" = {}
         self.skipped: "Counter[str]" = Counter()
 
     def __torch_dispatch__(
@@ -273,7 +285,13 @@ class _Repeater(TorchDispatchMode):  # type: ignore[misc]  # torch is not there 
         except Exception as error:
             self._fail(index, error)
         else:
-            self._channel.send("compared", index=index, **compare_results(got, expected, exact))
+            found = compare_results(got, expected, exact)
+            group = (module, description["op"], layout)
+            if (found.get("ratio") or 0.0) >= self._worst.get(group, 0.0):
+                self._worst[group] = found.get("ratio") or 0.0
+                tf32 = _multiplies_in_tf32(self._device, call.name)
+                found.update(bounds_of(call, expected, self._dtype, tf32))
+            self._channel.send("compared", index=index, **found)
 
     def _fail(self, index: int, error: Exception) -> None:
         text = f"{type(error).__name__}: {str(error).strip()}"[:1000]

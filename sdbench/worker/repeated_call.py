@@ -113,6 +113,30 @@ class Call:
         self._flats[index] = torch.full_like(self._flats[index], float("nan"))
         return {index}
 
+    @property
+    def name(self) -> str:
+        """The operator without its overload: ``aten::mean``."""
+        return str(self._func._schema.name)
+
+    def named(self, dtype: Any) -> "dict[str, Any]":
+        """All arguments by name, those not given as well, on the CPU."""
+        defaults = {
+            argument.name: argument.default_value
+            for argument in self._func._schema.arguments
+            if argument.has_default_value()
+        }
+        args, kwargs = self._rebuilt("cpu", dtype)
+        given = {argument.name: value for argument, value in _bound(self._func, args, kwargs)}
+        return {**defaults, **given}
+
+    def squared(self) -> Any:
+        """The first result of the same call with squared operands, in float32 on the CPU."""
+        args, kwargs = self._rebuilt("cpu", torch.float32, torch.square)
+        for name in ("alpha", "beta"):
+            if name in kwargs:
+                kwargs[name] = kwargs[name] ** 2
+        return next(tensors_in(self._func(*args, **kwargs)))
+
     def _given(self) -> "tuple[Any, Any, dict[str, Any]]":
         return self._func, self._args, self._kwargs
 
@@ -129,11 +153,16 @@ class Call:
             host.append(flat.as_strided(result.shape, result.stride(), result.storage_offset()))
         return host
 
-    def _results(self, device: str, dtype: Any) -> "list[Any]":
+    def _rebuilt(
+        self, device: str, dtype: Any, change: "Optional[Callable[[Any], Any]]" = None
+    ) -> "tuple[Any, dict[str, Any]]":
+        """The arguments on a device, the floating-point ones in a type and changed."""
         flats = [
             flat.to(device=device, dtype=dtype if _is_float(flat) else flat.dtype, copy=True)
             for flat in self._flats
         ]
+        if change is not None:
+            flats = [change(flat) if _is_float(flat) else flat for flat in flats]
         widened = torch.float64 if dtype is torch.float64 else torch.float32
 
         def rebuilt(value: Any) -> Any:
@@ -147,6 +176,10 @@ class Call:
         args, kwargs = mapped(self._args, rebuilt), mapped(self._kwargs, rebuilt)
         if self._needs_device():
             kwargs["device"] = torch.device(device)
+        return args, kwargs
+
+    def _results(self, device: str, dtype: Any) -> "list[Any]":
+        args, kwargs = self._rebuilt(device, dtype)
         result = self._func(*args, **kwargs)
         found = list(tensors_in(result)) or written(self._func, args, kwargs)
         return found[:1] if operator_name(self._func).startswith(_FIRST_RESULT_COUNTS) else found

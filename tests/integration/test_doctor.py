@@ -119,6 +119,28 @@ def test_stand_in_that_lacks_an_operator_does_not_compute(sdbench: Sdbench) -> N
     assert "aten::mm" in found(document, "mps-computes")
 
 
+@needs_standin
+def test_whether_a_virtual_mac_computes_is_tried(sdbench: Sdbench) -> None:
+    """The probe of a device in a real interpreter, which no run has: doctor alone tries both."""
+    name = "Apple Paravirtual device"
+
+    def mps_row(**variables: str) -> dict[str, Any]:
+        _, document = sdbench.json("doctor", **standin(SDBENCH_STANDIN_NAME=name, **variables))
+        (row,) = [check for check in document["checks"] if check["id"] == "mps-computes"]
+        return dict(row)
+
+    right = mps_row()
+    assert right["status"] == "pass"
+    assert "a virtual Mac: it computes, its times mean nothing" in right["found"]
+    # As hosted virtual Macs with macOS 26 do, whose matrix products are right (pytorch#192934).
+    wrong = mps_row(SDBENCH_STANDIN_FAULT="at-op:op=aten::linear:effect=scale:scale=1.5")
+    assert wrong["status"] == "fail" and "macos-15" in wrong["remedy"]
+    assert "linear layer" in wrong["found"] and "matrix product" not in wrong["found"]
+    empty = mps_row(SDBENCH_STANDIN_MEMORY_BYTES="1")
+    assert empty["status"] == "fail" and "macos-15" in empty["remedy"]
+    assert "This virtual machine has no GPU memory" in empty["found"]
+
+
 def test_deep_on_the_cpu(sdbench: Sdbench) -> None:
     _, document = sdbench.json("doctor", "--deep", "--model", "synthetic/tiny")
     rows = statuses(document)

@@ -45,6 +45,14 @@ def test_cpu_against_itself_is_right_everywhere(sdbench: Sdbench) -> None:
     assert (code, document["beyond"], document["script"]) == (0, 0, None)
     assert document["complete"] and document["simulated"] is False
     assert {row["ratio"] for row in document["ops"]} == {0.0}
+    depths = {row["op"]: row["depth"] for row in document["ops"]}
+    summed = {op for op, depth in depths.items() if depth is not None}
+    assert summed >= {"aten::convolution", "aten::addmm", "aten::mm", "aten::bmm"}
+    assert summed >= {"aten::native_group_norm", "aten::native_layer_norm"}
+    assert "aten::scaled_dot_product_attention" in summed
+    assert depths["aten::silu"] is None
+    for row in document["ops"]:
+        assert row["rounding"] == ("unknown" if row["depth"] is None else "within")
     assert all(0 < row["floor"] < 1e-5 for row in document["ops"])
     # What is outside leaf modules is there as well as they are, each with its owner.
     classes = {row["op"]: row["class"] for row in document["ops"]}
@@ -58,6 +66,8 @@ def test_half_precision_stays_near_its_floor(sdbench: Sdbench) -> None:
     code, document = sdbench.json(*options, "--slicing", **ONE_THREAD)
     assert (code, document["beyond"]) == (0, 0)
     assert 0 < document["ops"][0]["ratio"] < 10
+    assert {row["rounding"] for row in document["ops"]} <= {"within", "unknown"}
+    assert (document["beyond_rounding"], document["within_coarse"]) == (0, 0)
 
 
 @needs_standin
@@ -92,6 +102,21 @@ def test_injected_operator_is_named_first(
     assert first["beyond"] > 0 and document["complete"]
     wrong = {row["op"] for row in document["ops"] if row["beyond"]}
     assert wrong == {op}
+    known = op not in ("aten::silu",)
+    assert first["rounding"] == ("beyond" if known else "unknown")
+
+
+@needs_standin
+def test_a_fault_of_1_percent_in_half_precision_is_beyond_rounding(sdbench: Sdbench) -> None:
+    """It is less than 30 times the floor of float16."""
+    options = ("localise", "--resolution", "64x64", "--dtype", "float16", "--steps", "1")
+    fault = "at-op:op=aten::convolution:effect=scale:scale=1.01"
+    code, document = sdbench.json(*options, "--device", "mps", **standin(fault))
+    assert (code, document["beyond"]) == (1, 0)
+    assert document["beyond_rounding"] > 0
+    (first, *_) = document["ops"]
+    assert (first["op"], first["rounding"]) == ("aten::convolution", "beyond")
+    assert first["of_bound"] == first["rel_l2"] / first["bound"] > 4
 
 
 @needs_standin

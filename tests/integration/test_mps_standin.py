@@ -341,7 +341,7 @@ def test_virtual_machine_is_recorded_and_shown(sdbench: Sdbench) -> None:
     unusable = _standin(SDBENCH_STANDIN_NAME=name, SDBENCH_STANDIN_MEMORY_BYTES="1")
     done = sdbench("run", config, "--device", "mps", **unusable)
     assert done.returncode == 3
-    assert "This is a virtual machine, whose GPU torch cannot use" in done.stderr
+    assert "This virtual machine has no GPU memory" in done.stderr and "macos-15" in done.stderr
     assert "WATERMARK" not in done.stderr
 
 

@@ -6,8 +6,10 @@ A shared run does not do: its workers make pictures, while these take memory, bu
 import dataclasses
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,22 @@ from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.records import InstrumentLine
 from sdbench.selftest.clocks import clock_lines
 from sdbench.selftest.deaths import DEATHS, death_lines
-from sdbench.selftest.memory_counters import memory_lines
+from sdbench.selftest.memory_counters import host_lines
 from sdbench.selftest.other_load import load_lines
+from sdbench.selftest.pictures import PASSES
 from sdbench.selftest.workers import Setup
 from sdbench.stacks import resolve_stack
+
+STANDIN = {
+    "SDBENCH_WORKER_PRELOAD": "sdbench_standin",
+    "PYTHONPATH": str(Path(__file__).parent.parent / "standin"),
+}
+needs_standin = pytest.mark.skipif(
+    not (shutil.which("g++") or shutil.which("c++"))
+    or os.uname().sysname != "Linux"
+    or not metadata.version("torch").startswith("2.13"),
+    reason="the stand-in device needs Linux, torch 2.13 and a C++ compiler",
+)
 
 Look = Callable[[Setup], list[InstrumentLine]]
 
@@ -131,17 +145,17 @@ sdbench_worker.job._tell_error = lambda channel, error, phase: None
 def test_memory_counters_agree_and_each_that_lies_is_named(setup: Setup, tmp_path: Path) -> None:
     probe = setup.probe
     assert isinstance(probe, LyingProbe)
-    assert failed(memory_lines(setup)) == set()
+    assert failed(host_lines(setup)) == set()
     probe.footprint = lambda size: size // 1024
-    lines = memory_lines(setup)
+    lines = host_lines(setup)
     assert not {"memory-host-footprint", "memory-host-footprint-source"} & passed(lines)
     probe.footprint = lambda size: size
     probe.available = lambda size: 8_000_000_000
     # Unknown, if other programs took or gave back memory meanwhile; wrong figures never pass.
-    assert "memory-host-free-source" not in passed(memory_lines(setup))
+    assert "memory-host-free-source" not in passed(host_lines(setup))
     probe.available = lambda size: size
     stuck = with_preload(setup, tmp_path, STUCK_PEAK)
-    assert failed(memory_lines(stuck)) == {"memory-host-peak"}
+    assert failed(host_lines(stuck)) == {"memory-host-peak"}
 
 
 @pytest.mark.parametrize("clock", ["perf_counter", "monotonic"])
@@ -225,6 +239,22 @@ def test_a_watcher_that_does_not_see_a_death_is_named(
         assert isinstance(setup.executor, LyingExecutor)
         setup.executor.change = change
     assert failed(death_lines(broken)) == {f"death-{how}"}
+
+
+@pytest.mark.long
+@needs_standin
+def test_all_of_it_on_the_stand_in(sdbench: Sdbench) -> None:
+    """Every line that a device without Metal can answer passes; the others say why not."""
+    state = {"SDBENCH_STATE": str(sdbench.folder / "state")}
+    code, document = sdbench.json("selftest", "--device", "mps", **STANDIN, **state)
+    assert code == 0, document["failed"]
+    assert document["simulated"] and document["duration_s"] < 300
+    lines = {line["id"]: line for line in document["lines"]}
+    assert all(line["reason"] for line in lines.values() if line["status"] == "unknown")
+    answered = {name for name, line in lines.items() if line["status"] == "pass"}
+    assert {f"picture-{'right' if name == 'none' else name}" for name, _ in PASSES} <= answered
+    assert {"memory-device-allocator", "memory-device-driver", "death-aborted"} <= answered
+    assert not os.path.exists(sdbench.folder / "state" / "selftest"), "nothing simulated is kept"
 
 
 @pytest.mark.long

@@ -252,6 +252,27 @@ def _another_file(members: Members) -> Members:
     return members | {names[0]: members[names[1]]}
 
 
+def _first_image(members: Members) -> str:
+    return next(name for name in members if name.startswith("images/"))
+
+
+def _png_of(side: int) -> bytes:
+    """The beginning of a PNG that says it is so large."""
+    head = b"IHDR" + struct.pack(">2L5B", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">L", 13) + head + bytes(4)
+
+
+def _many_blocks(document: Document) -> None:
+    """Few slots and many cases, one of them in the last block that a plan can have."""
+    planned = document["plan"]["cases"]
+    planned += [
+        planned[0] | {"case": planned[0]["case"] | {"resolution": f"{8 * side}x8"}}
+        for side in range(16, 216)
+    ]
+    slots = document["plan"]["slots"]
+    slots.append(slots[-1] | {"index": len(slots), "block": 9_999})
+
+
 def _png(pixels: "np.ndarray[Any, Any]") -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="PNG")
@@ -451,6 +472,11 @@ FORGERIES = [
         "unsafe-archive",
         lambda m: _at_both(_whole(m), _RUN_NAME, 16, b"\0\0\0\0"),
     ),
+    Forgery(
+        "an image of 60,000 x 60,000 pixels",
+        "unsafe-archive",
+        lambda m: hashed(m | {_first_image(m): _png_of(60_000)}),
+    ),
     Forgery("no archive", "unsafe-archive", lambda _: b"<!doctype html>"),
     # Hashes and schemas.
     Forgery(
@@ -607,6 +633,11 @@ FORGERIES = [
     ),
     Forgery(
         "a plan that does not fit the seed", "order", lambda m: repaired(_planned_otherwise(m))
+    ),
+    Forgery(
+        "a plan of so many blocks that nobody can make it",
+        "order",
+        lambda m: repaired(edited(m, RUN_MEMBER, _many_blocks)),
     ),
     Forgery(
         "another seed",

@@ -134,7 +134,9 @@ def test_half_precision_files_are_asked_for_where_there_are_no_others() -> None:
 
 def test_variables_that_change_what_is_computed_are_set_before_torch_comes() -> None:
     run = run_with({"environment": {"PYTORCH_ENABLE_MPS_FALLBACK": "1", "HF_HUB_OFFLINE": "1"}})
-    arm = Arm(env={"PYTORCH_MPS_FAST_MATH": "1", "CUDA_TOKEN": "<secret>"})
+    arm = Arm(
+        env={"PYTORCH_MPS_FAST_MATH": "1", "CUDA_TOKEN": "<secret>", "CUDA_VISIBLE_DEVICES": "1"}
+    )
     text = script(Case(), run, arm)
     assert (
         "os.environ.update({'PYTORCH_ENABLE_MPS_FALLBACK': '1', 'PYTORCH_MPS_FAST_MATH': '1'})\n"

@@ -16,7 +16,7 @@ import pytest
 from factories import Called, make_config, make_picture, make_run, play, small_run, worker_events
 
 from sdbench.analysis.case_words import case_words
-from sdbench.cli import VERBS, cli, show
+from sdbench.cli import VERBS, cli
 from sdbench.cli.list import MOST
 from sdbench.knowledge.crash_reports import read_crash_report
 from sdbench.plan.config import Config
@@ -25,6 +25,7 @@ from sdbench.process.executor import Report, Supervisor, Task
 from sdbench.records import Run, StackInfo
 from sdbench.runs import RunFolder, list_runs, load_run
 from sdbench.stacks import resolve_stack
+from sdbench.words import device_words
 
 TOKEN = "hf_abcdefghijklmnopqrstuvwxyz012345"
 HEAVY = ("torch", "numpy", "pandas", "scipy", "matplotlib")
@@ -620,9 +621,9 @@ def test_show_tells_what_macos_reported_of_a_death(call: Called, results: Path) 
 
 def test_show_calls_the_memory_of_a_gpu_its_own_and_metals_a_recommendation() -> None:
     facts = {"name": "NVIDIA H200", "recommended_max_bytes": 150_110_011_392}
-    assert show._device_words(facts, "cuda") == "NVIDIA H200, memory 140 GB"
+    assert device_words(facts, "cuda") == "NVIDIA H200, memory 140 GB"
     facts = {"name": "Apple M1", "recommended_max_bytes": 11_453_251_584}
-    assert show._device_words(facts, "mps") == "Apple M1, recommended max 11.5 GB"
+    assert device_words(facts, "mps") == "Apple M1, recommended max 11.5 GB"
 
 
 def test_show_says_how_sure_a_cause_is_and_where_it_was_reported(

@@ -521,6 +521,45 @@ def test_virtual_device_gets_no_speed_verdict() -> None:
     assert case.peak_memory.verdict == "equivalent"
 
 
+MAC = {"chip": "Apple M4", "system": "Darwin"}
+VIRTUAL_MAC: dict[str, Any] = {
+    "machine": {"chip": "Apple M1 (Virtual)", "system": "Darwin"},
+    "machine_facts": {"identity": {"virtual": True}},
+}
+
+
+def test_a_virtual_mac_is_never_compared_with_a_real_one() -> None:
+    real = measured(machine=MAC)
+    virtual = other(measured(steady(2.0)), machine_id="another", **VIRTUAL_MAC)
+    for pair in ((real, virtual), (virtual, real)):
+        case = only(compare_runs(*pair, by_machine=True))
+        assert (case.verdict, case.reason) == ("inconclusive", "virtual-mac")
+        assert "a virtual Mac" in (case.explanation or "")
+        assert only(compare_runs(*pair)).verdict == "inconclusive"
+    linux = {**VIRTUAL_MAC, "machine": {"system": "Linux"}}
+    cloud = other(measured(steady(2.0)), machine_id="another", **linux)
+    assert only(compare_runs(real, cloud, by_machine=True)).verdict == "slower"
+
+
+def test_the_gpu_of_a_virtual_mac_is_virtual_whatever_torch_says() -> None:
+    loaded = measured(by_arm(old=1.0, new=2.0), config=two_arms(8))
+    on_mps = changed(loaded, device="mps", **VIRTUAL_MAC)
+    case = only(compare_axis([on_mps], "arm"))
+    assert (case.verdict, case.reason) == ("inconclusive", "virtual-device")
+    on_cpu = changed(loaded, device="cpu", **VIRTUAL_MAC)
+    assert only(compare_axis([on_cpu], "arm")).verdict == "slower"
+
+
+def test_a_virtual_mac_is_left_out_of_a_verdict_over_real_machines() -> None:
+    real = [machine(index, 0.8 + 0.01 * index) for index in range(3)]
+    virtual = machine(3, 2.0, **VIRTUAL_MAC)
+    comparison = compare_axis([*real, virtual], "arm")
+    assert (only(comparison).verdict, only(comparison).n) == ("faster", (3, 3))
+    (left_out,) = [one for one in comparison.machines if one.left_out]
+    assert left_out.run_id == "run-3" and "a virtual Mac" in (left_out.left_out or "")
+    assert only(compare_axis([virtual], "arm")).verdict == "slower", "by itself"
+
+
 def test_simulated_is_never_compared_with_real() -> None:
     with pytest.raises(UsageError, match="never compared with real ones; simulated: other"):
         compare_runs(measured(), other(simulated=True))

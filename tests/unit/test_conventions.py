@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -164,9 +163,11 @@ ASKED = sorted(
 @pytest.mark.parametrize("command", ASKED)
 def test_commands_of_the_forms_are_understood(command: str) -> None:
     _, verb, *arguments = shlex.split(command)
-    found = cli.get_command(click.Context(cli), verb)
+    # A command keeps its help option: without the program above it, it would lose -h for good.
+    program = cli.make_context("sdbench", [verb], resilient_parsing=True)
+    found = cli.get_command(program, verb)
     assert found is not None
-    with found.make_context(verb, arguments):
+    with found.make_context(verb, arguments, parent=program):
         pass
 
 

@@ -279,7 +279,8 @@ def understand(arguments: list[str]) -> None:
         click.ClickException: it is not one.
     """
     group: click.Group = cli
-    context = click.Context(group)
+    # With the settings of the real one: click keeps the help option that it makes of them.
+    context = click.Context(group, **group.context_settings)
     while True:
         name, command, rest = group.resolve_command(context, arguments)
         assert name is not None and command is not None

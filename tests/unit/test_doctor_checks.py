@@ -159,7 +159,11 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
     ),
     (mac(os_version="fifteen"), "macos-version", "unknown", "fifteen", ""),
     # a virtual Mac
-    (mac(virtual=True), "virtual-machine", "warn", "speed cannot be judged", "real Mac"),
+    (
+        *(mac(virtual=True, os_version="15.6"), "virtual-machine", "warn"),
+        *("times mean nothing", "sdbench run ci"),
+    ),
+    (mac(virtual=True), "virtual-machine", "warn", "macOS 26 compute wrong", "macos-15"),
     # Python
     (
         mac(interpreter_architecture="x86_64", os_version="13.4"),
@@ -301,6 +305,7 @@ CASES: list[tuple[DoctorFacts, str, str, str, str]] = [
         *("memory", "warn", "tight", "image at a time: sdbench run --only batching=loop"),
     ),
     (mac(memory_bytes=16 * GIB), "memory", "pass", "16 GB", ""),
+    (mac(memory_bytes=25_297_000_000), "memory", "pass", "24 GB", ""),
     (mac(memory_bytes=2 * GIB), "memory", "fail", "too little", "synthetic/tiny"),
     (mac(available_bytes=2 * GIB), "memory", "warn", "too little", "close other programs"),
     (
@@ -528,13 +533,59 @@ def test_stand_in_has_the_rows_of_a_mac_for_its_device() -> None:
     assert facts.simulated
 
 
-def test_recorded_virtual_mac_does_not_compute_whatever_torch_says() -> None:
+def test_whether_a_recorded_mac_computes_is_unknown_a_virtual_one_too() -> None:
     device_facts = device("mps", computes=Unavailable("a recording cannot compute anything"))
     torch = torch_facts(device_facts)
-    virtual = verdicts(recorded(mac(virtual=True, torch=torch)))["mps-computes"]
-    assert virtual.status == "fail" and "virtual Mac" in virtual.found
-    real = verdicts(recorded(mac(torch=torch)))["mps-computes"]
-    assert real.status == "unknown"
+    for virtual in (True, False):
+        found = verdicts(recorded(mac(virtual=virtual, torch=torch)))
+        assert found["mps-computes"].status == "unknown"
+
+
+def test_a_virtual_mac_that_computes_passes_and_its_times_mean_nothing() -> None:
+    found = verdicts(mac(virtual=True, os_version="15.6"))
+    assert found["mps-computes"].status == "pass"
+    assert "it computes, its times mean nothing" in found["mps-computes"].found
+    assert found["virtual-machine"].status == "warn" and found["known-issues"].status == "pass"
+    assert "no GPU" not in " ".join(check.found for check in found.values())
+
+
+@pytest.mark.parametrize("virtual", [True, False])
+def test_a_gpu_that_does_not_compute_is_not_helped_by_a_restart_of_a_virtual_mac(
+    virtual: bool,
+) -> None:
+    reason = "on mps a small linear layer (1.3) differs from the CPU's"
+    torch = torch_facts(device("mps", computes=False, reason=reason))
+    found = verdicts(mac(virtual=virtual, torch=torch))["mps-computes"]
+    assert (found.status, found.found) == ("fail", reason)
+    assert ("macos-15" in (found.remedy or "")) == virtual
+    assert ("restart the Mac" in (found.remedy or "")) != virtual
+
+
+@pytest.mark.parametrize(
+    ("macos", "torch", "issue"),
+    [
+        ("26.1", "2.13.0", "A virtual Mac with macOS 26 computes wrong"),
+        ("26.1", "2.8.0", "A virtual Mac with macOS 26 computes wrong"),
+        ("26.1", "2.14.0", "torch 2.14 fails on a virtual Mac with macOS 26"),
+        ("15.6", "2.13.0", None),
+        ("15.6", "2.14.0", None),
+    ],
+)
+@pytest.mark.parametrize("chip", ["Apple M1 (Virtual)", "Apple M4 Pro", "Apple M9 Extreme"])
+def test_virtual_macs_that_are_known_to_be_wrong_are_named_whatever_their_chip(
+    chip: str, macos: str, torch: str, issue: str | None
+) -> None:
+    facts = mac(virtual=True, chip=chip, os_version=macos, packages={**PACKAGES, "torch": torch})
+    found = verdicts(facts)
+    said = f"{found['known-issues'].found} {found['known-issues'].remedy}"
+    if issue is None:
+        assert "irtual" not in said
+        assert "macos-15" not in (found["virtual-machine"].remedy or "")
+    else:
+        assert issue in said and "macos-15" in said
+        assert "macos-15" in (found["virtual-machine"].remedy or "")
+    real = verdicts(mac(chip="Apple M1", os_version=macos, packages={**PACKAGES, "torch": torch}))
+    assert "virtual" not in f"{real['known-issues'].found} {real['known-issues'].remedy}"
 
 
 def test_remedies_of_a_recording_name_no_interpreter() -> None:

@@ -104,13 +104,13 @@ EXPECTED: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "virtual-mac": (
-        "fail",
+        "warn",
         {
             "virtual-machine": "warn",
             "memory": "warn",
             "disk": "unknown",
             "load": "unknown",
-            "mps-computes": "fail",
+            "mps-computes": "unknown",
             "known-issues": "warn",
         },
     ),

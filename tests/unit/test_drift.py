@@ -261,6 +261,24 @@ def test_series_knows_work_software_and_machine_but_no_label_and_no_counts() -> 
             {},
             "fanless",
         ),
+        *(
+            (
+                {
+                    "machine_facts": {"identity": {"virtual": False}},
+                    "machine": {"chip": chip, "model": model},
+                },
+                {},
+                kind,
+            )
+            for chip, model, kind in (
+                ("Apple M4", "Mac16,10", "still"),
+                ("Apple M5", "Mac17,2", "still"),
+                ("Apple M5 Max", "Mac17,6", "still"),
+                # It may have no fan: nothing is assumed.
+                ("Apple M5", "Mac17,99", "unknown"),
+                ("Apple M9 Extreme", "Mac30,1", "unknown"),
+            )
+        ),
         (
             {"machine_facts": {"identity": {"virtual": False}}},
             {"gate": Gate(power_source="battery")},

@@ -1,12 +1,19 @@
 """The strict list of what is known to be wrong on a hosted Mac."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from expected_failures import failures, main
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+LISTS = sorted((Path(__file__).parents[2] / ".github/expected-failures").glob("*.toml"))
 LIST = """
 [[failure]]
 id = "probe/conv-65536-refused"
@@ -55,6 +62,25 @@ def test_a_failure_that_is_not_listed_is_red(judged: Any) -> None:
 def test_a_document_that_cannot_be_read_is_missing(judged: Any, text: str) -> None:
     code, words = judged(text, text="")
     assert code == 1 and "**missing**: doctor" in words
+
+
+@pytest.mark.parametrize(("status", "code"), [("fail", 0), ("unknown", 1), ("pass", 1)])
+def test_a_line_of_the_selftest_can_be_listed(tmp_path: Path, status: str, code: int) -> None:
+    listed = LIST.replace("probe/conv-65536-refused", "selftest/memory-device-driver")
+    (tmp_path / "list.toml").write_text(listed)
+    found = tmp_path / "found"
+    found.mkdir()
+    line = {"id": "memory-device-driver", "status": status}
+    (found / "selftest.json").write_text(json.dumps({"lines": [line]}))
+    assert main([str(tmp_path / "list.toml"), str(found), "--need", "selftest"]) == code
+
+
+@pytest.mark.parametrize("path", LISTS, ids=lambda path: path.stem)
+def test_the_lists_name_documents_that_the_workflow_writes(path: Path) -> None:
+    listed = tomllib.loads(path.read_text(encoding="utf-8")).get("failure", [])
+    kinds = {entry["id"].split("/")[0] for entry in listed}
+    assert kinds <= {"doctor", "probe", "selftest", "run-ci", "run-quick", "localise", "unit-tests"}
+    assert all(entry["reason"] and entry["source"].startswith("https://") for entry in listed)
 
 
 def test_where_nothing_is_gated_all_is_recorded(judged: Any) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from sdbench.knowledge.crash_reports import read_crash_report
 from sdbench.knowledge.failure_causes import fallback_operators, read_failure
+from sdbench.knowledge.version_ranges import Versions
 from sdbench.records import FailureCause
 
 DATA = Path(__file__).parent.parent / "data"
@@ -509,3 +510,97 @@ def test_crash_report_without_its_first_line() -> None:
     report = read_crash_report(REPORT.split("\n", 1)[1])
     assert report is not None
     assert (report.signal, report.os_version) == ("SIGABRT", None)
+
+
+# --- virtual Macs: what hosted runners print
+
+NO_MEMORY = "this virtual machine has no GPU memory"
+CAPPED = "limited to 1024 MB for the GPU"
+LIMIT = "Metal's memory limit was reached"
+
+
+@pytest.mark.parametrize("chip", [None, "Apple M1 (Virtual)", "Apple Paravirtual device"])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        # actions/runner-images#9918, kitzeslab/opensoundscape#850, newer units
+        (
+            (
+                "allocated: 0 bytes, other allocations: 0 bytes, max allowed: 7.93 GB). Tried to "
+                "allocate 256 bytes on private pool."
+            ),
+            NO_MEMORY,
+        ),
+        (
+            (
+                "allocated: 0 bytes, other allocations: 0 bytes, max allowed: 1.70 GB). Tried to "
+                "allocate 0 bytes on private pool."
+            ),
+            NO_MEMORY,
+        ),
+        (
+            (
+                "allocated: 0 bytes, other allocations: 384.00 KiB, max allowed: 7.93 GiB). Tried "
+                "to allocate 256 bytes on shared pool."
+            ),
+            NO_MEMORY,
+        ),
+        # actions/runner-images#11899
+        ("allocated: 1024.00 MB). Tried to allocate 256 bytes on shared pool.", CAPPED),
+    ],
+)
+def test_a_virtual_mac_without_gpu_memory_is_not_called_too_large_an_image(
+    text: str, words: str, chip: str | None
+) -> None:
+    message = f"MPS backend out of memory (MPS {text} Use PYTORCH_MPS_HIGH_WATERMARK_RATIO=0.0"
+    cause = read_failure("", "RuntimeError", message, None, Versions(chip=chip))
+    assert cause is not None and cause.kind == "mps-out-of-memory"
+    assert words in cause.sentence and "virtual" in cause.sentence
+    assert "macos-15" in cause.remedy and "--device cpu" in cause.remedy
+    assert "smaller" not in cause.remedy and "WATERMARK" not in cause.remedy
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # One array that is larger than all that is allowed.
+        (
+            "allocated: 0 bytes, other allocations: 0 bytes, max allowed: 9.07 GB). Tried to "
+            "allocate 12.00 GB on private pool."
+        ),
+        # A limit that somebody set.
+        (
+            "allocated: 0 bytes, other allocations: 384.00 KB, max allowed: 384.00 KB). Tried to "
+            "allocate 256 bytes on private pool."
+        ),
+        (
+            "allocated: 72.40 GB, other allocations: 15.71 GB, max allowed: 81.60 GB). Tried to "
+            "allocate 256 bytes on shared pool."
+        ),
+        (
+            "allocated: 1024.00 MB, other allocations: 5.00 GB, max allowed: 6.00 GB). Tried to "
+            "allocate 256 bytes on shared pool."
+        ),
+    ],
+)
+def test_a_full_real_mac_is_not_called_a_virtual_one(text: str) -> None:
+    cause = cause_of(f"RuntimeError: MPS backend out of memory (MPS {text}")
+    assert cause.sentence.startswith(LIMIT) and "virtual" not in cause.sentence
+
+
+def test_a_virtual_mac_that_is_full_has_less_memory_than_torch_says() -> None:
+    text = (
+        "RuntimeError: MPS backend out of memory (MPS allocated: 3.40 GB, other allocations: "
+        "1.71 GB, max allowed: 7.93 GB). Tried to allocate 1.20 GB on private pool."
+    )
+    virtual = read_failure(text, None, None, None, Versions(chip="Apple M1 (Virtual)"))
+    assert virtual is not None and "about 3.5 GB" in virtual.sentence
+    assert cause_of(text).sentence.startswith(LIMIT)
+
+
+def test_metal_4_on_a_virtual_mac_is_named_with_the_image_that_works() -> None:
+    """pytorch#196582."""
+    for part in ("unsupported deferred-static-alloca-size", "undefined cooperative_tensor"):
+        cause = cause_of(f'RuntimeError: Failed to created pipeline state object, error: "{part}"')
+        assert cause.kind == "metal-pipeline-state"
+        assert "virtual Mac with macOS 26" in cause.sentence and "macos-15" in cause.remedy

@@ -122,6 +122,24 @@ def test_what_a_run_holds_and_what_a_container_allows_are_not_free() -> None:
     assert (found.available_bytes, found.total_bytes) == (7 * GB, 4 * GB)
 
 
+@pytest.mark.parametrize("said_by", ["macos", "torch"])
+@pytest.mark.parametrize("recommended", [5 * GB, None])
+def test_a_virtual_macs_gpu_has_less_memory_than_metal_recommends(
+    said_by: str, recommended: int | None
+) -> None:
+    facts = make_facts()
+    if said_by == "macos":
+        identity = msgspec.structs.replace(facts.identity, system="Darwin", virtual=True)
+        facts = msgspec.structs.replace(facts, identity=identity)
+    virtual_gpu = said_by == "torch"
+    found = room_now(facts, "mps", recommended, {}, virtual_gpu=virtual_gpu)
+    assert (found.device_free_bytes, found.device_limit_bytes) == (3.0e9, 3.5e9)
+    small = room_now(facts, "mps", 10**9, {}, virtual_gpu=virtual_gpu)
+    assert (small.device_free_bytes, small.device_limit_bytes) == (1e9, 1.7e9)
+    on_cpu = room_now(facts, "cpu", None, {}, virtual_gpu=virtual_gpu)
+    assert on_cpu.device_limit_bytes is None
+
+
 def test_the_mps_allocators_limit_follows_its_variable() -> None:
     limits = [
         room_now(make_facts(), "mps", 10 * GB, environment).device_limit_bytes

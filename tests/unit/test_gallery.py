@@ -55,7 +55,7 @@ def is_sliced(slot: Slot) -> bool:
 def test_the_same_picture_of_all_settings_is_shown_once(tmp_path: Path) -> None:
     (entry,) = only(shown(pictured(tmp_path, lambda slot, index: smooth_picture())))
     assert entry.how_many == "The same image in all 4 settings"
-    assert sorted(entry.settings) == ["no options", "primed", "sliced", "sliced, primed"]
+    assert sorted(entry.settings) == ["defaults", "primed", "sliced", "sliced, primed"]
     assert entry.identical and entry.reference is None and entry.difference is None
     assert entry.tone == "good"
     assert "bit-identical to the CPU's image" in entry.measures

@@ -28,7 +28,7 @@ def test_environment_is_no_output_where_it_could_not_be_had() -> None:
 
 def test_healthy_case_has_its_figures() -> None:
     told = text(make_replicate(times=(2.5, 1.25)))
-    assert told.startswith("# cpu: Stable Diffusion, 64x64: ok\n")
+    assert told.startswith("# cpu: Stable Diffusion, 64x64: every process completed\n")
     assert "| 1 | ok | 2 | 2.5 s | 1.25 s |" in told and "finite, not black" in told
     assert "SIMULATED" not in told
 
@@ -55,7 +55,9 @@ def test_crash_has_signal_cause_and_last_words() -> None:
 
 def test_wrong_pictures_are_named() -> None:
     passes = [make_pass(images=[make_picture(nan_count=1)])]
-    assert "not-a-number" in text(make_replicate(passes=passes))
+    told = text(make_replicate(passes=passes))
+    assert told.startswith("# cpu: Stable Diffusion, 64x64: images are not-a-number\n")
+    assert "| not-a-number |" in told
 
 
 def test_case_never_run_says_why() -> None:

@@ -121,8 +121,8 @@ def test_what_cannot_be_shown_is_dropped(error: Exception) -> None:
 def test_letters_that_a_terminal_does_not_know_are_spelt_out() -> None:
     data = io.BytesIO()
     terminal = io.TextIOWrapper(data, "ascii")
-    Lossy(terminal).write("0.5 – 1\n")
-    assert data.getvalue() == b"0.5 \\u2013 1\n"
+    Lossy(terminal).write("0.5 – 1 ☃\n")
+    assert data.getvalue() == b"0.5 - 1 \\u2603\n"
 
 
 @pytest.mark.parametrize("error", [None, *LOST])

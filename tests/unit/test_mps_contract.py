@@ -193,10 +193,14 @@ def test_virtual_gpu_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
 class FakeLibrary:
     """The C library of a macOS that says whether it runs in a virtual machine."""
 
-    def __init__(self, present: int | None) -> None:
+    def __init__(self, present: int | None, version: bytes = b"") -> None:
         self.present = present
+        self.version = version
 
     def sysctlbyname(self, name: bytes, value: Any, size: Any, *rest: object) -> int:
+        if name == b"kern.osproductversion":
+            value.value = self.version
+            return 0 if self.version else -1
         assert name == b"kern.hv_vmm_present" and size._obj.value == 4
         if self.present is None:
             return -1
@@ -213,6 +217,27 @@ def test_torch_that_does_not_name_the_gpu_has_macos_asked(
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(ctypes, "CDLL", lambda name: FakeLibrary(present))
     assert MPS().facts()["virtualised"] is expected
+
+
+@pytest.mark.parametrize(
+    ("told", "kernel", "expected"),
+    [
+        ("16.0", b"26.5.2", "26.5.2"),  # a Python that was built before macOS 26
+        ("10.16", b"11.7", "11.7"),
+        ("28.0", b"28.0", "28.0"),
+        ("15.6", b"", "15.6"),
+        ("15.6", b"nonsense", "15.6"),
+        ("", b"", None),
+    ],
+)
+def test_the_true_version_of_macos_is_recorded(
+    told: str, kernel: bytes, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeTorch("2.13.0", monkeypatch)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(platform, "mac_ver", lambda: (told, ("", "", ""), ""))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: FakeLibrary(0, kernel))
+    assert MPS().facts()["macos"] == expected
 
 
 def fail_first_operation(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
@@ -247,10 +272,44 @@ def test_virtual_machine_is_named_and_not_told_to_lift_the_limit(
     )
     with pytest.raises(DeviceUnavailableError) as caught:
         MPS().prove()
-    assert "Tried to allocate 0 bytes on private pool. This is a virtual machine" in str(
-        caught.value
-    )
-    assert "--device cpu" in str(caught.value) and "WATERMARK" not in str(caught.value)
+    said = str(caught.value)
+    assert "0 bytes on private pool. This virtual machine has no GPU memory" in said
+    assert "macos-15" in said and "--device cpu" in said and "WATERMARK" not in said
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            "MPS backend out of memory (MPS allocated: 1024.00 MB). Tried to allocate 256 bytes",
+            "has no GPU memory",
+        ),
+        (
+            'Failed to created pipeline state object: "unsupported deferred-static-alloca-size"',
+            "cannot build torch's Metal 4 programs: use a torch before 2.14",
+        ),
+        (
+            "MPS backend out of memory (MPS allocated: 3.00 GB). Tried to allocate 4.00 GB",
+            "virtual",
+        ),
+        ("Internal Error (0000000e:Internal Error)", "and it does not compute"),
+    ],
+)
+def test_a_first_operation_that_fails_on_a_virtual_mac_is_explained(
+    monkeypatch: pytest.MonkeyPatch, error: str, words: str
+) -> None:
+    """pytorch#196582, actions/runner-images#11899."""
+    FakeTorch("2.13.0", monkeypatch)
+    backend = sys.modules["torch.backends.mps"]
+    monkeypatch.setattr(backend, "get_name", lambda: "Apple Paravirtual device")
+    fail_first_operation(monkeypatch, error)
+    with pytest.raises(DeviceUnavailableError) as caught:
+        MPS().prove()
+    assert words in str(caught.value) and "macos-15" in str(caught.value)
+    monkeypatch.setattr(backend, "get_name", lambda: "Apple M1")
+    with pytest.raises(DeviceUnavailableError) as caught:
+        MPS().prove()
+    assert "virtual" not in str(caught.value)
 
 
 def test_device_that_computes_wrongly_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ import shlex
 from pathlib import Path
 from typing import Any, get_args
 
-import click
 import pytest
 from diagnosed_runs import case, diagnosis, loaded_run, only
 from factories import Called, make_pass, make_picture
@@ -30,9 +29,11 @@ def options_of(command: str) -> dict[str, Any]:
     """What click makes of a command, which fails if it is not one of ours."""
     words = shlex.split(command)
     assert words[0] == "sdbench" and words[1] in VERBS, command
-    verb = cli.get_command(click.Context(cli), words[1])
+    # A command keeps its help option: without the program above it, it would lose -h for good.
+    program = cli.make_context("sdbench", [words[1]], resilient_parsing=True)
+    verb = cli.get_command(program, words[1])
     assert verb is not None
-    return verb.make_context(words[1], words[2:]).params
+    return verb.make_context(words[1], words[2:], parent=program).params
 
 
 def nan_in(of: Case, **more: Any) -> Finding:

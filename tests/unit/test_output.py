@@ -1,17 +1,19 @@
 """The console of every verb shows other people's text and does not obey it."""
 
 import io
+import os
 import re
 import sys
 from pathlib import Path
 
 import pytest
+from rich.color_triplet import ColorTriplet
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 import sdbench
-from sdbench.cli.output import console
+from sdbench.cli.output import COLOURS, console
 from sdbench.cli.streams import escape_unknown_characters
 
 HOSTILE = "a\x1b]0;title\x07b\x1b[2Jc\u202ed\x9be\r"
@@ -45,6 +47,30 @@ def test_colours_and_bars_of_our_own_stay(monkeypatch: pytest.MonkeyPatch) -> No
     assert "\x1b[?25l" in stream.getvalue()  # the bar hides the cursor
 
 
+def _contrast(one: float, other: float) -> float:
+    """WCAG's contrast of two relative luminances."""
+    lighter, darker = max(one, other), min(one, other)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(colour: ColorTriplet) -> float:
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in colour.normalized
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("name", COLOURS)
+@pytest.mark.parametrize("weight", ["", "bold "])
+@pytest.mark.parametrize("ground", [0, 30, 255])
+def test_colours_can_be_read_on_light_and_dark_grounds(name: str, weight: str, ground: int) -> None:
+    style = console().get_style(f"{weight}{name}")
+    assert style.color is not None and style.bold == (True if weight else None)
+    background = _luminance(ColorTriplet(ground, ground, ground))
+    assert _contrast(_luminance(style.color.get_truecolor()), background) > 3.3
+
+
 def test_words_between_colons_are_no_pictures(capsys: pytest.CaptureFixture[str]) -> None:
     console().print("a :warning: b")
     assert capsys.readouterr().out == "a :warning: b\n"
@@ -72,7 +98,22 @@ def test_characters_that_standard_output_does_not_have_are_escaped(
     written = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding, errors))
     escape_unknown_characters()
-    console().print("a – b")
+    console().print("0.1–0.2 s → ☃")
     sys.stdout.flush()
-    dash = "–" if encoding == "utf-8" else r"\u2013"
-    assert written.getvalue() == f"a {dash} b\n".encode()
+    words = "0.1–0.2 s → ☃" if encoding == "utf-8" else r"0.1-0.2 s -> \u2603"
+    assert written.getvalue() == f"{words}\n".encode()
+
+
+def test_a_stream_whose_file_became_a_pipe_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, write = os.pipe()
+    with (tmp_path / "log").open("w", encoding="ascii") as stream:
+        os.dup2(write, stream.fileno())
+        monkeypatch.setattr("sys.stderr", stream)
+        escape_unknown_characters()
+        sys.stderr.write("said\n")
+        sys.stderr.flush()
+    assert os.read(read, 100) == b"said\n"
+    os.close(read)
+    os.close(write)

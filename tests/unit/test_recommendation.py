@@ -264,7 +264,8 @@ def test_snippet_is_python_and_does_what_was_measured() -> None:
         "dtype=torch.float16, use_safetensors=True, safety_checker=None" in code
         and "torch_dtype" not in code
     )
-    assert "7 steps, without the safety checker" in code and "pipe.to('mps')" in code
+    assert "7 steps\n# without the safety checker" in code and "pipe.to('mps')" in code
+    assert max(map(len, code.splitlines())) < 80, "a terminal of 80 columns does not fold it"
     assert "num_inference_steps=7" in code and "width=64, height=128" in code
     assert "* 2" in code and "enable_attention_slicing" not in code
     assert "DDIMScheduler.from_config" in code

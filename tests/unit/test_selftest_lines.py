@@ -248,26 +248,49 @@ EVEN = {0: 1.0, 1: 1.001, 2: 0.999, 3: 1.0005}
 
 def test_telemetry_that_costs_nothing_passes_with_its_interval() -> None:
     again = {0: 1.0005, 1: 1.0, 2: 1.001, 3: 0.9995}
-    overhead, equal = telemetry_cost.judged(EVEN, again, EVEN)
+    overhead, equal = telemetry_cost.judged(EVEN, again, again, EVEN)
     assert (overhead.status, equal.status) == ("pass", "pass")
     assert "interval" in (overhead.reason or "")
 
 
 def test_telemetry_that_slows_by_a_fifth_fails() -> None:
     slow = {block: 1.2 * time * (1 + 0.001 * block) for block, time in EVEN.items()}
-    overhead, equal = telemetry_cost.judged(EVEN, slow, slow | {0: 1.201})
+    overhead, equal = telemetry_cost.judged(EVEN, slow, slow, slow | {0: 1.201})
     assert (overhead.status, equal.status) == ("fail", "pass")
 
 
 def test_a_verdict_on_equal_processes_fails() -> None:
     slow = {block: 1.2 * time * (1 + 0.001 * block) for block, time in EVEN.items()}
-    assert telemetry_cost.judged(EVEN, EVEN | {0: 1.0007}, slow)[1].status == "fail"
+    assert telemetry_cost.judged(EVEN, EVEN, EVEN, slow)[1].status == "fail"
 
 
 def test_scatter_leaves_the_cost_unknown() -> None:
     wild = {0: 1.0, 1: 1.6, 2: 0.7, 3: 1.2}
-    overhead, equal = telemetry_cost.judged(EVEN, wild, EVEN)
+    overhead, equal = telemetry_cost.judged(EVEN, wild, EVEN | {0: 1.0007}, EVEN)
     assert (overhead.status, equal.status) == ("unknown", "pass")
+
+
+def test_a_pass_counts_by_whether_telemetry_took_a_sample_in_it() -> None:
+    passes = [(10.0, 0.2), (10.5, 0.3), (11.0, 0.4), (11.5, 0.5)]
+    assert telemetry_cost.by_telemetry(passes, [10.1, 10.15, 11.95]) == ([0.3, 0.4], [0.2, 0.5])
+    timeline = [b'{"t": 10.1, "footprint_bytes": 1}', b'{"t": 10.2, "phase": "pass 1"}']
+    assert telemetry_cost.sample_times(timeline) == [10.1]
+
+
+def test_telemetry_that_never_pauses_is_unknown() -> None:
+    overhead, equal = telemetry_cost.judged({}, EVEN, EVEN, EVEN | {0: 1.002})
+    assert (overhead.status, equal.status) == ("unknown", "pass")
+    assert "on and off in turn" in (overhead.reason or "")
+
+
+def test_telemetry_is_on_as_often_as_off_and_drift_cancels() -> None:
+    sampled = telemetry_cost._SAMPLED
+    on = [index for index, one in enumerate(sampled) if one]
+    assert 2 * len(on) == len(sampled) and 2 * sum(on) == sum(range(len(sampled)))
+    assert telemetry_cost._sides([1, 2, 3, 4, 5, 6, 7, 8]) == (
+        {0: 1, 1: 4, 2: 5, 3: 8},
+        {0: 2, 1: 3, 2: 6, 3: 7},
+    )
 
 
 def test_sensors_of_a_second_source() -> None:

@@ -4,13 +4,16 @@ import json
 from pathlib import Path
 from typing import Any, get_args
 
+import msgspec
 import pytest
-from factories import Called, make_replicate, make_run, play, small_run, summarise
+from factories import Called, make_pass, make_replicate, make_run, play, small_run, summarise
+from measured_runs import Fields, by_arm, measured, one_case, steady, two_arms
 
-from sdbench.analysis.run_summary import disturbances, slowed_by_others
+from sdbench.analysis.run_summary import disturbances, machine_warnings, slowed_by_others
+from sdbench.comparison import CaseComparison, compare_axis
 from sdbench.machine import machine_id
 from sdbench.process.executor import Report, Supervisor, Task
-from sdbench.records import InstrumentLine, Selftest, TelemetrySummary, VoidedFigure
+from sdbench.records import FailureCause, InstrumentLine, Selftest, TelemetrySummary, VoidedFigure
 from sdbench.runs import load_run
 from sdbench.runs.voided import REASON, RESTS, voided_by, without_voided
 from sdbench.selftest.kept import keep, last_selftest, offered_before
@@ -46,23 +49,48 @@ def working(task: Task, supervise: Supervisor) -> Report:
         gpu_power_mean_w=20.0,
         gpu_power_peak_w=25.0,
         pressure_peak="normal",
+        swap_start_bytes=1,
+        thermal_peak="nominal",
+        gpu_temperature_peak_c=60.0,
     )
     return play(task, supervise, telemetry=telemetry)
 
 
-# id of a failed line: (path into the summary's row, path to its reason)
+# Each kind of broken instrument: the line of the selftest that names it (test_selftest_lines.py and
+# tests/integration/test_selftest.py break them), and what a run afterwards shows as unknown, as a
+# path into the summary's row, with the path to its reason.
 VOIDS = {
     "clock-worker-perf-counter-raw": ("latency_s.median", "latency_s.reason"),
+    "clock-parent-perf-counter-realtime": ("latency_s.median", "latency_s.reason"),
+    "clock-device-event": ("latency_s.median", "latency_s.reason"),
     "sync-kernel": ("latency_s.median", "latency_s.reason"),
+    "telemetry-overhead": ("latency_s.median", "latency_s.reason"),
+    "telemetry-aa": ("latency_s.median", "latency_s.reason"),
     "memory-host-footprint": ("peak_memory_bytes", "peak_memory_reason"),
     "memory-host-peak": ("peak_memory_bytes", "peak_memory_reason"),
     "memory-host-free-source": (
         "telemetry.min_available_bytes",
         "telemetry.unavailable.min_available_bytes",
     ),
+    "swap-used": ("telemetry.swap_delta_bytes", "telemetry.unavailable.swap_delta_bytes"),
     "swap-out": ("telemetry.swap_out_bytes", "telemetry.unavailable.swap_out_bytes"),
     "swap-pressure": ("telemetry.pressure_peak", "telemetry.unavailable.pressure_peak"),
+    "telemetry-thermal": ("telemetry.thermal_peak", "telemetry.unavailable.thermal_peak"),
+    "telemetry-temperature": (
+        "telemetry.gpu_temperature_peak_c",
+        "telemetry.unavailable.gpu_temperature_peak_c",
+    ),
     "telemetry-power": ("telemetry.gpu_power_mean_w", "telemetry.unavailable.gpu_power_mean_w"),
+}
+# Those that are not in the row: what is said of them in the warnings.
+VOIDS_IN_WORDS = {
+    "death-aborted": "how processes ended",
+    "picture-black": "correctness of images",
+    "memory-device-allocator": "memory by the device's allocator",
+    "memory-device-driver": "memory by the device's driver",
+    "load-child": "load by other programs",
+    "memory-device-used": "memory in use on the GPU",
+    "sleep-held": "whether the machine slept",
 }
 
 
@@ -72,23 +100,15 @@ def at(document: Any, path: str) -> Any:
     return document
 
 
-@pytest.mark.parametrize("line", VOIDS)
-def test_a_run_shows_unknown_for_what_rests_on_a_failed_line(
-    line: str, call: Called, results: Path, tiny: None
+def test_a_run_after_a_failed_selftest_keeps_its_result_and_says_so(
+    call: Called, results: Path, tiny: None
 ) -> None:
-    keep(selftest())
-    _, out, _ = call(*small_run(results, "--yes", "--json"), script=working)
-    value, reason = VOIDS[line]
-    (row,) = json.loads(out)["cases"]
-    assert at(row, value) is not None, "known where no line failed"
-
+    line = "sync-kernel"
     keep(selftest(line))
     _, out, err = call(*small_run(results, "--yes", "--json"), script=working)
     document = json.loads(out)
     (row,) = document["cases"]
-    assert at(row, value) is None
-    assert at(row, reason) == f"{REASON} ({line})"
-    assert any(REASON in words and line in words for words in document["warnings"])
+    assert at(row, "latency_s.median") is None
     assert line in err, "it is said before the run, too"
     folder = Path(document["path"])
     assert load_run(folder).run.selftest == selftest(line)
@@ -96,6 +116,54 @@ def test_a_run_shows_unknown_for_what_rests_on_a_failed_line(
     assert REASON in shown
     recorded = load_run(folder, as_recorded=True)
     assert recorded.replicates[0].steady_median_s is not None, "the records keep what was measured"
+
+
+def test_a_run_shows_unknown_for_what_rests_on_each_kind_of_failed_line(
+    call: Called, results: Path, tiny: None
+) -> None:
+    """One run; the selftest that it keeps is replaced."""
+    keep(selftest())
+    _, out, _ = call(*small_run(results, "--yes", "--json"), script=working)
+    document = json.loads(out)
+    run_file = Path(document["path"]) / "run.json"
+    run = json.loads(run_file.read_text())
+    (healthy,) = document["cases"]
+
+    def shown(*lines: str) -> dict[str, Any]:
+        run["selftest"] = msgspec.to_builtins(selftest(*lines))
+        run_file.write_text(json.dumps(run))
+        found: dict[str, Any] = json.loads(call("show", document["path"], "--json")[1])
+        return found
+
+    for line, (value, reason) in VOIDS.items():
+        assert at(healthy, value) is not None, f"{value} is known where no line failed"
+        after = shown(line)
+        (row,) = after["cases"]
+        assert at(row, value) is None, line
+        assert at(row, reason) == f"{REASON} ({line})"
+        assert any(REASON in words and line in words for words in after["warnings"])
+    for line, words in VOIDS_IN_WORDS.items():
+        assert f"unknown: {words}; {REASON} ({line})" in shown(line)["warnings"]
+    kinds = {figure for line in [*VOIDS, *VOIDS_IN_WORDS] for figure in voided_by(selftest(line))}
+    assert kinds == set(get_args(VoidedFigure)), "every figure is here"
+
+
+def test_what_is_not_in_a_row_is_taken_out_of_the_records() -> None:
+    cause = FailureCause(kind="x", sentence="y", remedy="z")
+    crashed = make_replicate(outcome="crashed", cause=cause)
+    assert without_voided(crashed, voided_by(selftest("death-aborted"))).cause is None
+    (entry, *_) = make_replicate(passes=[make_pass(1.0, allocated_bytes=5, driver_bytes=6)]).passes
+    assert (entry.allocated_bytes, entry.driver_bytes) == (5, 6)
+    for line, name in (("allocator", "allocated_bytes"), ("driver", "driver_bytes")):
+        voided = voided_by(selftest(f"memory-device-{line}"))
+        (left,) = without_voided(make_replicate(passes=[entry]), voided).passes
+        assert getattr(left, name) is None
+    telemetry = TelemetrySummary(
+        samples=9, period_s=0.05, cost_share=0.0, gpu_memory_peak_bytes=10**9
+    )
+    used = voided_by(selftest("memory-device-used"))
+    after = without_voided(make_replicate(telemetry=telemetry), used).telemetry
+    assert after is not None and after.gpu_memory_peak_bytes is None
 
 
 def test_times_are_nowhere(call: Called, results: Path, tiny: None) -> None:
@@ -154,3 +222,53 @@ def test_load_that_could_not_be_measured_is_not_taken_for_a_quiet_machine() -> N
     voided = without_voided(quiet, voided_by(selftest("load-machine")))
     assert not slowed_by_others(quiet) and slowed_by_others(voided)
     assert [reason.startswith(REASON) for reason in disturbances(voided)] == [True]
+    with_telemetry = without_voided(make_replicate(**QUIET), voided_by(selftest("load-machine")))
+    assert slowed_by_others(with_telemetry)
+    assert machine_warnings([with_telemetry]) == []  # and not "other programs used up to 0%"
+
+
+def compared_after(line: str | None, fields: Fields) -> CaseComparison:
+    """Two variants of one run, the new one slower, after a selftest with a failed line."""
+    loaded = measured(by_arm(old=1.0, new=2.0), config=two_arms(8), fields=lambda slot: fields)
+    voided = voided_by(None if line is None else selftest(line))
+    loaded.replicates[:] = [without_voided(entry, voided) for entry in loaded.replicates]
+    (case,) = compare_axis([loaded], "arm").cases
+    return case
+
+
+QUIET: Fields = {
+    "swapped_out_bytes": 0,
+    "telemetry": TelemetrySummary(
+        samples=1, period_s=0.05, cost_share=0.0, swap_out_bytes=0, thermal_peak="nominal"
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("line", "reason", "memory"),
+    [
+        ("swap-out", "swap-unknown", "inconclusive"),
+        ("swap-used", "swap-unknown", "inconclusive"),
+        ("telemetry-thermal", "heat-unknown", "equivalent"),
+    ],
+)
+def test_swap_and_heat_that_could_not_be_measured_are_objections(
+    line: str, reason: str, memory: str
+) -> None:
+    healthy = compared_after(None, QUIET)
+    assert (healthy.verdict, healthy.peak_memory.verdict) == ("slower", "equivalent")
+    case = compared_after(line, QUIET)
+    assert (case.verdict, case.reason) == ("inconclusive", reason)
+    assert case.peak_memory.verdict == memory
+
+
+def test_unknown_swap_is_a_remark_where_the_axis_changes_memory() -> None:
+    sliced = {"resolution": ["64x64"], "attention_slicing": [False, True]}
+    loaded = measured(
+        lambda slot: steady(1.0 if "sliced" in slot.case_id else 2.0)(slot),
+        config=one_case(matrix=sliced),
+    )
+    voided = voided_by(selftest("swap-in"))
+    loaded.replicates[:] = [without_voided(entry, voided) for entry in loaded.replicates]
+    (case,) = compare_axis([loaded], "attention_slicing").cases
+    assert (case.verdict, case.reason) == ("faster", "swap-unknown")

@@ -129,3 +129,26 @@ def test_documents_use_plain_words(path: Path) -> None:
 )
 def test_faults_are_found(text: str, faulty: bool) -> None:
     assert bool([*faults_in(text)]) == faulty
+
+
+def labels_in(screen: str) -> set[str]:
+    """What stands at the beginning of lines, before two blanks, and the heads of tables."""
+    labels = set(re.findall(r"^(\w+) {2}", screen, re.M))
+    for head in re.findall(r"^(.*┃.*)$", screen, re.M):
+        labels.update(name.strip() for name in head.split("┃"))
+    return labels
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((ROOT / "tests" / "data" / "goldens").glob("*.txt")),
+    ids=lambda path: path.stem,
+)
+def test_labels_of_screens_use_the_terms_of_the_field(path: Path) -> None:
+    of_code = {"arm", "arms", "stack", "stacks", "picture", "pictures", "s/picture"}
+    assert not labels_in(path.read_text()) & of_code
+
+
+def test_labels_are_found() -> None:
+    screen = "stack    current: Python 3.11\ncase ┃ arm ┃ s/image\n  stacks    Make environments"
+    assert labels_in(screen) == {"stack", "case", "arm", "s/image"}

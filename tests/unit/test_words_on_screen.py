@@ -18,10 +18,11 @@ from sdbench.cli.streams import escape_unknown_characters
 from sdbench.diagnosis.claims import examine_claims
 from sdbench.diagnosis.evidence import Evidence
 from sdbench.records import Case, Slot
-from sdbench.report.terminal.lines import print_command, say
+from sdbench.report.terminal.lines import print_command, say, say_plain
 from sdbench.report.terminal.tables import print_table
 from sdbench.report.view.build import build_run_report
 from sdbench.report.view.comparison_words import change_words
+from sdbench.runs import LoadedRun
 from sdbench.words import memory_words, shell, system_words
 
 SIZES = ({"resolution": "128x128"}, {"resolution": "512x512"}, {"resolution": "768x768"})
@@ -189,6 +190,46 @@ def test_a_table_that_becomes_blocks_breaks_no_number_from_its_unit() -> None:
     assert "95% interval 0.551–0.574 s" in out.getvalue()
 
 
+@pytest.mark.parametrize("width", [60, 24])
+def test_what_all_rows_have_in_common_is_said_once_on_a_narrow_screen(width: int) -> None:
+    table = Table(show_edge=False, pad_edge=False)
+    for name in ("case", "variant", "outcome", "s/image", "image"):
+        table.add_column(name)
+    table.add_row("64x64", "old", "[green]ok[/]", "0.51 s", "as asked, same as CPU")
+    table.add_row("64x64 sliced", "old", "[green]ok[/]", "0.62 s", "as asked, same as CPU")
+    out, console = on_terminal(width)
+    print_table(table, console)
+    text = " ".join(out.getvalue().split())
+    assert text.endswith("every row: outcome ok · image as asked, same as CPU")
+    assert text.count("same as CPU") == 1 and text.count("old") == 2
+    if width == 24:
+        assert "64x64 · old" in text
+
+
+def test_a_column_that_differs_in_one_row_stays_a_column() -> None:
+    table = Table(show_edge=False, pad_edge=False)
+    for name in ("case", "outcome"):
+        table.add_column(name)
+    table.add_row("64x64 sliced in bfloat16", "ok")
+    table.add_row("128x128 sliced in bfloat16", "crashed")
+    out, console = on_terminal(20)
+    print_table(table, console)
+    assert "every row" not in out.getvalue() and "outcome crashed" in out.getvalue()
+
+
+def test_a_command_at_the_end_of_a_sentence_is_not_broken() -> None:
+    sentence = "Too early to say what to use: sdbench run quick --set replicates=3"
+    out, console = on_terminal(40)
+    say_plain(console, sentence)
+    assert [line.rstrip() for line in out.getvalue().splitlines()] == [
+        "Too early to say what to use:",
+        "  sdbench run quick --set replicates=3",
+    ]
+    out, console = on_terminal(80)
+    say_plain(console, f"[1/2] {sentence}", lead="! ")
+    assert out.getvalue().rstrip() == f"! [1/2] {sentence}"
+
+
 def test_a_sentence_is_wrapped_at_words_on_a_terminal_and_nowhere_else() -> None:
     sentence = "at least 133.0 GB of memory left, [red]pressure[/] at most normal"
     out, console = on_terminal(26)
@@ -277,7 +318,7 @@ def test_an_id_in_the_list_is_never_broken(
 
 
 @pytest.mark.parametrize("verb", ["show", "diagnose", "list", "compare"])
-def test_an_output_that_knows_ascii_only_shows_the_rest_escaped(
+def test_an_output_that_knows_ascii_only_has_no_escapes_of_our_own_characters(
     verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = kept(tmp_path, measured(config=two_arms(3)))
@@ -287,4 +328,15 @@ def test_an_output_that_knows_ascii_only_shows_the_rest_escaped(
     assert main([verb, *(["-o", str(tmp_path)] if verb == "list" else [str(path)])]) in (0, 1)
     sys.stdout.flush()
     text = out.getvalue().decode("ascii")
-    assert path.name in text and ("\\u" in text or verb == "list")
+    assert path.name in text and "\\u" not in text and "\\x" not in text
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_only_ones_own_runs_are_offered_to_be_measured_again(
+    own: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [str(kept(tmp_path / name, measured(config=one_case(1)))) for name in "ab"]
+    monkeypatch.setattr(LoadedRun, "own", property(lambda self: own))
+    assert main(["compare", *paths, "--fail-on", "undecided"]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("next: sdbench ") and last.endswith("--rerun") == own

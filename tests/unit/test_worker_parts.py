@@ -117,9 +117,10 @@ def test_interpreter_without_torch_says_so(
     assert ([event["event"] for event in events], status) == (["absent", "done"], 0)
 
 
+@pytest.mark.parametrize("wrong", ["matrix product", "linear layer"])
 @pytest.mark.parametrize(("error", "computes"), [(1e-4, True), (0.3, False), (float("nan"), False)])
 def test_device_that_computes_wrongly_is_not_said_to_compute(
-    error: float, computes: bool, monkeypatch: pytest.MonkeyPatch
+    error: float, computes: bool, wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = SimpleNamespace(
         facts=lambda: {"name": "GPU"},
@@ -128,10 +129,15 @@ def test_device_that_computes_wrongly_is_not_said_to_compute(
     )
     monkeypatch.setattr("sdbench.worker.devices.open_device", lambda kind: device)
     monkeypatch.setattr(examine, "_said_of", lambda kind: {"built": True, "available": True})
-    monkeypatch.setattr(examine, "_matrix_product_error", lambda kind: error)
+    for what, name in (
+        ("matrix product", "_matrix_product_error"),
+        ("linear layer", "_linear_error"),
+    ):
+        monkeypatch.setattr(examine, name, lambda kind, size=error if what == wrong else 0: size)
     said = examine._try_device("mps")
     assert (said["computes"], said["name"]) == (computes, "GPU")
     assert ("computes wrongly" in said.get("reason", "")) is not computes
+    assert (f"a small {wrong} (" in said.get("reason", "")) is not computes
 
 
 # --- errors --------------------------------------------------------------------------------------

@@ -210,7 +210,8 @@ def test_the_judging_step_runs_here(tmp_path: Path) -> None:
         ).returncode
 
     assert run("macos-15") == 1, "nothing was written"
-    assert "**missing**: doctor" in summary.read_text(encoding="utf-8")
+    words = summary.read_text(encoding="utf-8")
+    assert "**missing**: doctor" in words and "**missing**: selftest" in words
     (found / "doctor.json").write_text('{"checks": [], "deep": {"probes": {"results": []}}}')
     (found / "selftest.json").write_text('{"lines": []}')
     (found / "localise.json").write_text('{"ops": []}')

@@ -17,19 +17,23 @@ from sdbench.knowledge.compatibility import (
 )
 from sdbench.knowledge.version_ranges import release
 from sdbench.machine.facts import known, or_none
-from sdbench.words import gigabytes
+from sdbench.words import gigabytes, memory_words
 
 # The newest Python that wheels of every release of torch from 2.2 on are made for.
 _NEW_PYTHON = "3.12"
 # Not .venv: that is likely to be there, and to be what sdbench itself runs in.
 NEW_ENVIRONMENT = ".venv-sd"
 _ARM64_ENVIRONMENT = ".venv-arm64"
+_SMALL_BYTES = 4 << 30
 
 
 def memory_size(size_bytes: int) -> str:
-    """Memory size as advertised: ``16 GB`` for 2**34 bytes."""
-    whole, rest = divmod(size_bytes, 1 << 30)
-    return gigabytes(size_bytes) if rest else f"{whole} GB"
+    """Memory size as sold, and as runs call it: ``16 GB`` for 2**34 bytes or a little less.
+
+    What is small, such as the limit of a container, is exact.
+    """
+    exact = size_bytes < _SMALL_BYTES and size_bytes % (1 << 30)
+    return gigabytes(size_bytes) if exact else memory_words(size_bytes)
 
 
 def install(facts: DoctorFacts, *requirements: str, options: str = "") -> str:

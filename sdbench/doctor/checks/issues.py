@@ -4,7 +4,9 @@ import functools
 
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts
+from sdbench.knowledge.chips import chip_family, chip_of_machine
 from sdbench.knowledge.compatibility import development
+from sdbench.knowledge.coverage import beyond_tables
 from sdbench.knowledge.known_issues import KnownIssue, load_known_issues, matching_issues
 from sdbench.knowledge.version_ranges import release
 from sdbench.machine.facts import known, or_none
@@ -30,8 +32,13 @@ def known_issues(facts: DoctorFacts) -> Check | None:
     kind = development(facts.installed("torch"))
     if device == "mps" and not met and kind is not None:
         return question.unknown(f"the catalogue covers releases of torch, and this is {kind}")
-    if not met and device == "mps" and _chip(facts) is None:
-        return question.unknown("some depend on the chip, which is not known")
+    if device == "mps" and not met:
+        chip, torch = chip_name(facts), facts.installed("torch")
+        beyond = [*beyond_tables(chip=chip, macos=_macos(facts), torch=torch)]
+        if beyond:
+            return question.unknown(f"none of those that are listed; {'; '.join(beyond)}")
+        if chip_family(chip) is None:  # macOS 11 calls every chip "Apple processor"
+            return question.unknown("some depend on the chip, which is not known")
     if not met:
         return question.passes(f"none of the {len(load_known_issues())} in the catalogue")
     titles = "; ".join(
@@ -52,8 +59,11 @@ def _macos(facts: DoctorFacts) -> str | None:
     return macos if known(macos) and facts.is_mac else None
 
 
-def _chip(facts: DoctorFacts) -> str | None:
-    return or_none(facts.machine.identity.chip)
+def chip_name(facts: DoctorFacts) -> str | None:
+    """The chip's name, which says where it is a virtual Mac's; None if it is not known."""
+    identity = facts.machine.identity
+    virtual = identity.virtual if facts.is_mac and facts.apple_silicon is not False else False
+    return chip_of_machine(or_none(identity.chip), virtual)
 
 
 def issues_met(facts: DoctorFacts) -> list[KnownIssue]:
@@ -62,7 +72,7 @@ def issues_met(facts: DoctorFacts) -> list[KnownIssue]:
         device=facts.expected_device(),
         torch=facts.installed("torch"),
         macos=_macos(facts),
-        chip=_chip(facts),
+        chip=chip_name(facts),
         diffusers=facts.installed("diffusers"),
         pipeline_class=facts.model.outline.pipeline_class,
     )

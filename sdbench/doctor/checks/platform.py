@@ -4,12 +4,16 @@ from sdbench.doctor.checks.commands import NEW_ENVIRONMENT, install_stack, memor
 from sdbench.doctor.checks.question import Question
 from sdbench.doctor.facts import Check, DoctorFacts
 from sdbench.knowledge.compatibility import INTEL_TORCH, torch_needs, within
+from sdbench.knowledge.coverage import beyond_chip, beyond_macos
 from sdbench.knowledge.version_ranges import release
 from sdbench.machine.facts import Unavailable, known, or_none
 
 # The documentation of diffusers for mps: 12.6 or later, 13.0 or later recommended.
 _REQUIRED_MACOS = "12.6"
 _RECOMMENDED_MACOS = "13.0"
+# kornia/kornia#4207, actions/runner-images#14380: up to macOS 15 virtual Macs compute right.
+VIRTUAL_WRONG_MACOS = ">=26"
+VIRTUAL_REMEDY = "use a virtual Mac with macOS 15 (the image macos-15), or a real Mac"
 
 
 def chip(facts: DoctorFacts) -> Check | None:
@@ -33,7 +37,9 @@ def chip(facts: DoctorFacts) -> Check | None:
     if isinstance(apple, Unavailable):
         return question.unknown(apple)
     if apple:
-        return question.passes(words or "Apple silicon")
+        assumed = beyond_chip(or_none(facts.machine.identity.chip))
+        found = words or "Apple silicon"
+        return question.passes(f"{found}; {assumed}" if assumed else found)
     return question.fails(
         f"an Intel Mac: {words}" if words else "an Intel Mac",
         _on_the_cpu(facts),
@@ -110,26 +116,36 @@ def macos_version(facts: DoctorFacts) -> Check | None:
         )
     if within(version, f"<{_RECOMMENDED_MACOS}"):
         return question.warns(found, update_macos(facts))
-    return question.passes(found)
+    assumed = beyond_macos(version)
+    return question.passes(f"{found}; {assumed}" if assumed else found)
 
 
 def virtual_machine(facts: DoctorFacts) -> Check | None:
-    """Whether this is a virtual Mac, which has no GPU. On other systems virtual machines are
-    accepted."""
+    """Whether this is a virtual Mac, whose times mean nothing. On other systems virtual machines
+    are accepted. Whether its GPU computes is the question of ``mps-computes``."""
     if not facts.is_mac:
         return None
     question = Question(
         "virtual-machine",
         "a real Mac",
-        "a virtual Mac has only an emulated GPU: torch may report mps as available and then fail, "
-        "and measurements do not apply to any real Mac",
+        "a virtual Mac shows whether the code runs and whether images are right, if its GPU "
+        "computes (mps-computes). Its times are never compared with those of a real Mac",
     )
     virtual = facts.machine.identity.virtual
     if isinstance(virtual, Unavailable):
         return question.unknown(virtual)
     if not virtual:
         return question.passes("a real Mac")
+    found = "a virtual Mac: its times mean nothing for a real Mac"
+    remedy = "measure times on a real Mac; here check that it runs and is right: sdbench run ci"
+    if facts.apple_silicon is False or not within(
+        or_none(facts.machine.identity.os_version), VIRTUAL_WRONG_MACOS
+    ):
+        return question.warns(found, remedy)
     return question.warns(
-        "a virtual machine: speed cannot be judged here",
-        "measure on a real Mac; on this machine use: sdbench run quick --device cpu",
+        f"{found}, and virtual Macs with macOS 26 compute wrong on mps",
+        f"{VIRTUAL_REMEDY}. {remedy[0].upper()}{remedy[1:]}",
+        why=f"{question.why}. On hosted virtual Macs with macOS 26 (the image macos-26, "
+        "MPSGraph 6.4.2 and 6.5.1) mps gives wrong results with torch 2.8 to 2.13 and cannot build "
+        "programs of torch 2.14; real Macs with macOS 26 are right",
     )

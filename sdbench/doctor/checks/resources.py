@@ -17,8 +17,13 @@ from sdbench.models.resolve import find_model
 from sdbench.plan.order import make_plan
 from sdbench.plan.predicted_memory import predict_memory, target_of
 from sdbench.plan.read_config import load_config
+from sdbench.process.room import (
+    VIRTUAL_MAC_FREE_BYTES,
+    VIRTUAL_MAC_LIMIT_BYTES,
+    on_virtual_mac,
+)
 from sdbench.records import DeviceKind, ModelInfo, PredictedMemory
-from sdbench.words import gigabytes
+from sdbench.words import gigabytes, shell
 
 # Public vm_stat outputs of Macs in use show 35% to 60% of memory free or reclaimable without
 # swapping, 43% in the median. Beyond that share a run and what else is open push each other out.
@@ -118,6 +123,10 @@ def memory(facts: DoctorFacts) -> Check | None:
     available, wired = facts.machine.memory.available_bytes, facts.machine.memory.gpu_limit_bytes
     if known(available):
         found += f", {gigabytes(available)} of it available now"
+    if device == "mps" and on_virtual_mac(facts.machine):
+        short = _virtual_mac_is_short(facts, question, found)
+        if short is not None:
+            return short
     if needs.least > total:
         return question.fails(
             f"{found}: too little for {name}",
@@ -142,6 +151,24 @@ def memory(facts: DoctorFacts) -> Check | None:
     if known(available) and needs.most > available:
         return question.warns(f"{found}: too little for {name} now", "close other programs")
     return question.passes(found)
+
+
+def _virtual_mac_is_short(facts: DoctorFacts, question: Question, found: str) -> Check | None:
+    """The verdict where the GPU of a virtual Mac has too little memory for the model."""
+    needs, name = _device_needs(facts), facts.model.outline.name
+    if needs is None or needs.most <= VIRTUAL_MAC_FREE_BYTES:
+        return None
+    most, array = gigabytes(VIRTUAL_MAC_LIMIT_BYTES), gigabytes(VIRTUAL_MAC_FREE_BYTES)
+    found += f", about {most} of it for the GPU of this virtual Mac: too little for {name}"
+    why = (
+        f"{question.why}. The GPU of a virtual Mac can use about {most}, and less than {array} for "
+        "one array, whatever torch says is allowed"
+    )
+    smaller = "use a smaller model: sdbench run --model synthetic/tiny"
+    if needs.least > VIRTUAL_MAC_LIMIT_BYTES:
+        return question.fails(found, smaller, why=why)
+    fitting = f"to see which sizes of this one fit: sdbench doctor --model {shell(name)}"
+    return question.warns(f"{found} with usual settings", f"{smaller}; {fitting}", why=why)
 
 
 def _black_when_sliced(facts: DoctorFacts) -> KnownIssue | None:

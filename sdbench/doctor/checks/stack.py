@@ -29,6 +29,7 @@ from sdbench.knowledge.compatibility import (
     torchvision_for,
     within,
 )
+from sdbench.knowledge.coverage import beyond_torch
 from sdbench.knowledge.version_ranges import release
 from sdbench.machine.facts import Unavailable, or_none
 
@@ -65,7 +66,8 @@ def torch_version(facts: DoctorFacts) -> Check | None:
             why="with torch 1.13 the first pass on mps gives another image than later ones: the "
             "pipeline needs a warm-up pass of one step; torch 2 fixes this and other problems",
         )
-    return question.passes(found)
+    assumed = beyond_torch(version)
+    return question.passes(f"{found}; {assumed}" if assumed else found)
 
 
 def development_builds(facts: DoctorFacts) -> Check | None:

@@ -8,7 +8,7 @@ from sdbench.analysis.run_summary import device_facts
 from sdbench.quoting.markdown_text import plain, table
 from sdbench.records import Run
 from sdbench.report.view import CaseView, RunReport
-from sdbench.report.view.setup import gpu_words
+from sdbench.report.view.setup import VIRTUAL_GPU, gpu_words
 from sdbench.report.view.summary_words import interval_words
 from sdbench.runs import LoadedRun
 from sdbench.words import memory_words, seconds, size, system_words
@@ -23,7 +23,7 @@ def rows_of_runs(runs: Sequence[LoadedRun], stories: Sequence[RunReport]) -> str
     """Names and a line per run: of the fastest settings that are recommended.
 
     Where nothing may be recommended it is the fastest case that was measured, whose verdict then
-    says what is wrong with it or not known of it.
+    says what is wrong with it or not known of it. The GPU of a virtual machine has no times here.
     """
     rows = [_row(loaded, story) for loaded, story in zip(runs, stories, strict=True)]
     return table(_NAMES, rows) + "\n"
@@ -34,6 +34,7 @@ def _row(loaded: LoadedRun, story: RunReport) -> list[str]:
     facts = device_facts(loaded.replicates)
     cores = facts.get("gpu_cores") or run.identity("gpu_cores")
     chip = gpu_words(facts) if run.device == "cuda" else None
+    timed = None if any(mark.word == VIRTUAL_GPU for mark in story.marks) else cell
     return [
         plain(str(chip or run.machine.get("chip") or run.machine.get("architecture") or "–")),
         plain(str(cores or "–")),
@@ -42,9 +43,9 @@ def _row(loaded: LoadedRun, story: RunReport) -> list[str]:
         plain(_torch(run, cell)),
         plain(run.model.name),
         plain(_settings(run, cell)),
-        "–" if cell is None else seconds(cell.seconds_per_picture),
-        "–" if cell is None else _rate(cell),
-        "–" if cell is None else interval_words(cell.ci95),
+        "–" if timed is None else seconds(timed.seconds_per_picture),
+        "–" if timed is None else _rate(timed),
+        "–" if timed is None else interval_words(timed.ci95),
         "–" if cell is None else f"{cell.summary.replicates}/{cell.summary.planned}",
         "–" if cell is None else size(cell.summary.peak_memory_bytes),
         _verdict(story, cell),

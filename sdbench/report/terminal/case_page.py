@@ -12,6 +12,7 @@ from sdbench.analysis.run_summary import disturbances
 from sdbench.analysis.telemetry import WAIT_WORDS
 from sdbench.explain.explain import link_of
 from sdbench.records import CrashReport, FailureCause, Pass, Replicate, Stage
+from sdbench.report.terminal.lines import say_plain
 from sdbench.report.view.passes import replicate_words
 from sdbench.words import duration, printable, seconds, size
 
@@ -24,11 +25,8 @@ _FEWEST_FOLDED = 8
 def show_replicate(replicate: Replicate, name: str, out: Console) -> None:
     words = OUTCOME_WORDS[replicate.outcome]
     reason = f": {printable(replicate.reason)}" if replicate.reason else ""
-    out.print(
-        f"\n{name}, attempt {replicate.attempt}: {words}{reason}",
-        markup=False,
-        soft_wrap=True,
-    )
+    out.print()
+    say_plain(out, f"{name}, attempt {replicate.attempt}: {words}{reason}")
     phases = f"start {replicate.start}, import {seconds(replicate.import_s)}"
     phases += f", load {seconds(replicate.load_s)}, total {seconds(replicate.wall_s)}"
     out.print(f"  {phases}, peak {size(replicate.peak_memory_bytes)}", markup=False)
@@ -44,10 +42,10 @@ def show_replicate(replicate: Replicate, name: str, out: Console) -> None:
         out.print(f"  began{waited} with {began}", markup=False)
     held_up = "; ".join(disturbances(replicate))
     if held_up:
-        out.print(f"  ! disturbed: {held_up}", markup=False)
+        say_plain(out, f"disturbed: {held_up}", lead="  ! ")
     if replicate.cause is not None:
-        out.print(f"  cause: {printable(replicate.cause.sentence)}", markup=False, soft_wrap=True)
-        out.print(f"  remedy: {replicate.cause.remedy}", markup=False, soft_wrap=True)
+        say_plain(out, replicate.cause.sentence, lead="  cause: ")
+        say_plain(out, replicate.cause.remedy, lead="  remedy: ")
         ground = _ground(replicate.cause)
         if ground:
             out.print(f"  {ground}", markup=False, soft_wrap=True)
@@ -56,9 +54,9 @@ def show_replicate(replicate: Replicate, name: str, out: Console) -> None:
             out.print(f"  {printable(line)}", markup=False, soft_wrap=True)
     if replicate.fallback_operators:
         names = ", ".join(replicate.fallback_operators)
-        out.print(f"  ran on the CPU instead: {names}", markup=False, soft_wrap=True)
+        say_plain(out, names, lead="  ran on the CPU instead: ")
     if replicate.passes:
-        out.print(f"  {replicate_words(replicate)}", markup=False)
+        say_plain(out, replicate_words(replicate), lead="  ")
         why_no_times = replicate.why_voided("times")
         if why_no_times is not None:
             out.print(f"  times are unknown: {why_no_times}", markup=False)

@@ -64,7 +64,7 @@ def _print_differences(comparison: Comparison, console: Console) -> None:
     width = max(len(entry.words) for entry in comparison.differences)
     for entry in comparison.differences:
         sides = [value_words(entry.what, value) for value in (entry.base, entry.new)]
-        say(console, harmless(" → ".join(sides)), lead=f"  {harmless(entry.words):<{width}}  ")
+        say(console, harmless(" → ".join(sides)), lead=f"  {harmless(f'{entry.words:<{width}}')}  ")
 
 
 def _print_table(comparison: Comparison, console: Console) -> None:

@@ -169,7 +169,7 @@ def _tradeoffs(tradeoffs: Sequence[Tradeoff], *, judged: bool) -> Table:
     """With marks where there are enough processes to tell cases apart (``judged``)."""
     columns: list[Column[Tradeoff]] = [
         ("time against memory", "folded", lambda entry: escape(_name(entry))),
-        ("arm", "text", lambda entry: harmless(entry.arm)),
+        ("variant", "text", lambda entry: harmless(entry.arm)),
         ("s/image", "figure", lambda entry: seconds(entry.seconds_per_picture)),
         ("it/s", "figure", lambda entry: rate_figure(entry.iterations_per_second)),
         ("peak memory", "figure", lambda entry: size(entry.peak_memory_bytes)),

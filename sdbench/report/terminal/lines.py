@@ -12,6 +12,7 @@ from sdbench.words import printable
 
 _LEAST_SENTENCE = 20
 _LEAST_SHARE = 0.6  # of the width, for a sentence behind its lead
+_BEFORE_COMMAND = ": sdbench "
 _NO_BREAK = "\ue000"  # of private use: rich breaks lines at a no-break space, too
 _BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:s|min|h|B|[kMGT]B|[GT]FLOP(?:/s)?|it/s|W|J|°C|times)\b)")
 
@@ -54,6 +55,17 @@ def say(console: Console, about: str, lead: str = "", style: str = "") -> None:
         lead = " " * indent
 
 
+def say_plain(console: Console, text: str, lead: str = "", style: str = "") -> None:
+    """A sentence without markup, as :func:`say`. A command at its end (``…: sdbench show X``) is
+    not broken: where both do not fit a line of the terminal, it gets one of its own."""
+    words, before, command = text.rpartition(_BEFORE_COMMAND)
+    if not before or not console.is_terminal or columns_of(lead) + len(text) <= console.width:
+        say(console, harmless(text), lead=lead, style=style)
+        return
+    say(console, harmless(f"{words}:"), lead=lead, style=style)
+    print_command(console, f"sdbench {command}", lead=" " * (columns_of(lead) + 2))
+
+
 def print_command(console: Console, command: str, lead: str = "") -> None:
     """A command as it is, to be pasted: the terminal may fold it, but no line break gets in."""
     console.print(f"{lead}[cyan]{harmless(command)}[/]", soft_wrap=True)
@@ -64,8 +76,9 @@ def render_lines(lines: Iterable[tuple[str, str]], console: Console) -> None:
     print_lines([(what, harmless(about)) for what, about in lines], console)
 
 
-def print_lines(lines: Sequence[tuple[str, str]], console: Console) -> None:
-    """As :func:`render_lines`, the second column in rich's markup."""
-    width = max((len(what) for what, _ in lines), default=0)
+def print_lines(lines: Sequence[tuple[str, str]], console: Console, least: int = 0) -> None:
+    """As :func:`render_lines`, the second column in rich's markup; ``least`` is the fewest
+    characters of the first column, so that several groups of lines are aligned."""
+    width = max([least, *(len(what) for what, _ in lines)])
     for what, about in lines:
         say(console, about, lead=f"[bold]{what:<{width}}[/]  ")

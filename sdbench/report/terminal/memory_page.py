@@ -8,6 +8,7 @@ from rich.console import Console
 from sdbench.analysis.case_words import case_words
 from sdbench.plan.fit import Demand, Fit, fit_of
 from sdbench.records import MemoryStage, Plan
+from sdbench.report.terminal.lines import say_plain
 from sdbench.runner.fit_of_sizes import SizeFit
 from sdbench.runner.memory_fit import MemoryFit
 from sdbench.words import size
@@ -54,7 +55,7 @@ def show_bars(fit: MemoryFit, plan: Plan, out: Console) -> None:
         out.print(f"  {line}", markup=False, soft_wrap=True)
     memory = plan.planned(fit.worst).memory
     if memory is not None and memory.from_sizes:
-        out.print(f"  {sizes_words(memory.from_sizes)}", markup=False, soft_wrap=True)
+        say_plain(out, sizes_words(memory.from_sizes), lead="  ")
     if fit.command is not None:
         out.print(f"  to make it fit: {fit.command}", markup=False, soft_wrap=True)
     elif demand.fit in ("swaps", "fails"):

@@ -1,15 +1,19 @@
 """Operators in which a device and the CPU part: the table, its sentences, and the JSON document."""
 
+from collections import Counter
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from sdbench.localise.depth_words import rounding_sentence, rounding_word
 from sdbench.localise.localisation import Demonstration, Localisation
 from sdbench.localise.ranking import BEYOND, JudgedCall, OperatorGroup
 from sdbench.report.terminal.lines import harmless, print_command, say
 from sdbench.report.terminal.tables import print_table
 from sdbench.words import duration, shell
+
+_MOST_NAMED = 3
 
 
 def localisation_json(result: Localisation, top: int) -> dict[str, Any]:
@@ -33,6 +37,8 @@ def localisation_json(result: Localisation, top: int) -> dict[str, Any]:
         "notes": result.notes,
         "limit": BEYOND,
         "beyond": len(result.beyond),
+        "beyond_rounding": len(result.beyond_rounding),
+        "within_coarse": len(result.within_coarse),
         "ops": [_row(group) for group in result.groups[:top]],
         "where": result.where,
         "script": None if proof is None else str(proof.script),
@@ -59,6 +65,12 @@ def _row(group: OperatorGroup) -> dict[str, Any]:
         "floor": comparison.floor,
         "ratio": comparison.ratio,
         "nonfinite": comparison.nonfinite,
+        "depth": comparison.depth,
+        "bound": comparison.bound,
+        "of_bound": worst.of_bound,
+        "coarse": comparison.coarse,
+        "coarse_bound": comparison.coarse_bound,
+        "rounding": worst.rounding,
         "reason": worst.reason,
         "calls": group.calls,
         "beyond": group.beyond,
@@ -80,6 +92,8 @@ def render_localisation(result: Localisation, out: Console, top: int) -> None:
         print_table(_table(shown), out)
     if len(result.beyond) > len(shown):
         out.print(f"and {len(result.beyond) - len(shown)} more (--top shows them)")
+    for words in _rounding_words(result, shown):
+        say(out, harmless(words))
     for reason, op in _reasons(shown).items():
         say(out, harmless(f"{op}: {reason}"), lead="  ")
     if not result.beyond and result.groups:
@@ -101,13 +115,49 @@ def _nearest_words(group: OperatorGroup) -> str:
     """The operator that comes nearest to its limit."""
     call, numbers = group.worst.call, _numbers(group.worst)
     where = call.module or "the pipeline"
-    return f"Nearest to its limit: {call.op} in {where}, {numbers[2]} times its floor."
+    words = f"Nearest to its limit: {call.op} in {where}, {numbers[2]} times its floor."
+    return words if group.worst.of_bound is None else f"{words} {rounding_sentence(group.worst)}"
+
+
+def _rounding_words(result: Localisation, shown: list[OperatorGroup]) -> list[str]:
+    """What the depth of the sums says: of all operators, of the wrong ones, and of those near."""
+    found = Counter(group.worst.rounding for group in result.groups)
+    coarse = found["within-coarse"]
+    total = (
+        f"Rounding expected from the depth of sums: {found['within']} of {len(result.groups)} "
+        f"operators are within it, {found['beyond'] + coarse} beyond; no bound is known of "
+        f"{found['unknown']}."
+    )
+    lines = [total]
+    lines += [f"{op}: {words}" for op, words in _worst_by_op(shown).items()]
+    for groups, what in (
+        (result.beyond_rounding, "but not explained by rounding"),
+        (result.within_coarse, "and explained by coarser arithmetic alone"),
+    ):
+        lines += [
+            f"Less than {BEYOND:g}× its floor, {what}: {op}. {words}"
+            for op, words in [*_worst_by_op(groups).items()][:_MOST_NAMED]
+        ]
+    return lines
+
+
+def _worst_by_op(groups: list[OperatorGroup]) -> dict[str, str]:
+    """The sentence about the depth of the worst call of each operator, where it has a bound."""
+    worst: dict[str, JudgedCall] = {}
+    for group in groups:
+        if group.worst.of_bound is not None:
+            worst.setdefault(group.worst.call.op, group.worst)
+    return {op: rounding_sentence(entry) for op, entry in worst.items()}
 
 
 def _print_next(result: Localisation, out: Console) -> None:
     if result.proof is not None:
         out.print("Next: show the fault without sdbench, and attach the script to a bug report:")
         print_command(out, shell("python", result.proof.script), lead="  ")
+    elif result.beyond_rounding and result.dtype != "float32":
+        words = "Next: search in float32, where rounding is smaller and a fault shows more clearly:"
+        say(out, words)
+        print_command(out, "sdbench localise --dtype float32", lead="  ")
     elif not result.beyond:
         words = (
             "Next, if images are wrong nevertheless: search with the settings with which they "
@@ -128,6 +178,9 @@ def _table(groups: list[OperatorGroup]) -> Table:
         table.add_column(column, overflow="fold")
     for column in ("wrong calls", "call", "shape", "strides", "error", "floor", "ratio"):
         table.add_column(column, justify="right", no_wrap=True)
+    for column in ("depth", "bound", "× bound"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("rounding", overflow="fold")
     for group in groups:
         table.add_row(*(harmless(cell) for cell in _cells(group)), style="red")
     return table
@@ -146,6 +199,18 @@ def _cells(group: OperatorGroup) -> list[str]:
         shape or "1 number",
         "" if strides is None else ",".join(map(str, strides)),
         *_numbers(group.worst),
+        *_depth_numbers(group.worst),
+        rounding_word(group.worst),
+    ]
+
+
+def _depth_numbers(entry: JudgedCall) -> list[str]:
+    """Depth, bound, and the error as a multiple of the bound; empty where they are not known."""
+    comparison, multiple = entry.comparison, entry.of_bound
+    return [
+        "" if comparison.depth is None else str(comparison.depth),
+        "" if comparison.bound is None else f"{comparison.bound:.2g}",
+        "" if multiple is None else f"{multiple:.3g}",
     ]
 
 
@@ -165,6 +230,11 @@ def _verdict(result: Localisation) -> str:
     words = (
         f"No operator exceeds {BEYOND:g}× its floor: {device} gives the same results as the CPU."
     )
+    if result.beyond_rounding:
+        ops = ", ".join(dict.fromkeys(group.worst.call.op for group in result.beyond_rounding))
+        words = f"No operator exceeds {BEYOND:g}× its floor, but rounding does not explain {ops}."
+    elif result.within_coarse:
+        words = f"No operator exceeds {BEYOND:g}× its floor; {device} may use coarser arithmetic."
     if not result.complete and not result.beyond:
         words = f"No operator that was compared is beyond {BEYOND:g}× its floor."
     if result.beyond:

@@ -29,7 +29,6 @@ MAX_LINES = 40
 _TABLE_HEAD = 2  # names and a rule
 _FEWEST_ROWS = 6
 _FEWEST_REMARKS = 4
-_LEAD = len("machine  ")  # as wide as the longest name of a line
 _STYLES: dict[Tone, str] = {"good": "green", "warning": "yellow", "bad": "red", "unknown": "dim"}
 Lines = list[tuple[str, str]]
 """Two columns, the second with markup."""
@@ -54,16 +53,17 @@ def render_overview(
         left_for_rows = max(_FEWEST_ROWS, left_for_rows - 1)
     shown = _chosen_rows(cells, left_for_rows)
     left_for_remarks = max(1, room - len(shown) - (len(shown) < len(cells)))
-    print_lines(top, console)
+    width = max(len(what) for what, _ in [*top, *bottom])
+    print_lines(top, console, width)
     chosen = {cell.summary.key for cell in cells if cell.recommended}
     print_table(case_table(story.summary, shown, chosen=chosen), console)
     if len(shown) < len(cells):
         console.print(f"and {counted(len(cells) - len(shown), 'more case')}: --all shows them")
     for line in _fitting(remarks, left_for_remarks):
         say(console, line, lead="  ")
-    print_lines(bottom, console)
+    print_lines(bottom, console, width)
     for number, command in enumerate(more):
-        print_command(console, command, lead=f"[bold]{'' if number else 'more':<{_LEAD}}[/]")
+        print_command(console, command, lead=f"[bold]{'' if number else 'more':<{width}}[/]  ")
 
 
 def _verdict(story: RunReport) -> Iterator[tuple[str, str]]:
@@ -139,15 +139,18 @@ def _claims(story: RunReport) -> Iterator[tuple[str, str]]:
     can = "can be" if len(ids) > 1 else "could be"
     words = f"{len(tested)} of {len(ids)} documented claims {can} tested on {story.summary.device}"
     several = len({claim.stack for claim in claims}) > 1
-    verdicts: dict[str, list[str]] = {}
+    found: dict[str, dict[str, list[str]]] = {}
     for claim in reported:
-        stack = f" [{claim.stack}]" if several else ""
-        words_of = verdicts.setdefault(CLAIM_VERDICTS[claim.verdict], [])
-        words_of.append(f"({claim.id}) {claim.title}{stack}")
-    each = "; ".join(
-        f"{verdict}: {', '.join(dict.fromkeys(named))}" for verdict, named in verdicts.items()
-    )
-    words += f"; {each}"
+        verdicts = found.setdefault(f"({claim.id}) {claim.title}", {})
+        verdicts.setdefault(CLAIM_VERDICTS[claim.verdict], []).append(claim.stack)
+    each_claim = []
+    for title, verdicts in found.items():
+        each = [
+            f"{verdict} [{', '.join(dict.fromkeys(stacks))}]" if several else verdict
+            for verdict, stacks in verdicts.items()
+        ]
+        each_claim.append(f"{title}: {', '.join(each)}")
+    words += f": {'; '.join(each_claim)}"
     if len(reported) == 1:
         words += f" – {reported[0].sentence}"
     yield "claims", harmless(words)

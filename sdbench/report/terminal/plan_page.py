@@ -11,7 +11,7 @@ from sdbench.models.catalogue import SYNTHETIC
 from sdbench.models.resolve import OFFLINE
 from sdbench.plan.config import UntilDecided
 from sdbench.records import Plan
-from sdbench.report.terminal.lines import render_lines
+from sdbench.report.terminal.lines import render_lines, say_plain
 from sdbench.report.terminal.memory_page import fit_sentence, show_bars
 from sdbench.runner.predictions import basis_words
 from sdbench.runner.prepare import Prepared
@@ -64,15 +64,13 @@ def introduce(prepared: Prepared, remarks: Console, measured: Sequence[str] = ()
     render_lines(lines, remarks)
     show_bars(prepared.memory, plan, remarks)
     for warning in warnings_of(prepared):
-        remarks.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+        say_plain(remarks, warning, lead="warning: ", style="yellow")
     for hint in (*prepared.remarks, *_hints(prepared)):
-        remarks.print(f"note: {hint}", markup=False, soft_wrap=True)
+        say_plain(remarks, hint, lead="note: ")
     if prepared.facts.simulated:
         remarks.print("SIMULATED: the facts about the machine come from a recording")
     for flag, cases in _flags(plan).items():
-        remarks.print(
-            f"known: {flag}, in {cases} of {len(plan.cases)} cases", markup=False, soft_wrap=True
-        )
+        say_plain(remarks, f"known: {flag}, in {cases} of {len(plan.cases)} cases")
     if prepared.model.name not in OFFLINE:
         remarks.print("No safety checker is loaded: it returns black images, which hide faults.")
     if config.reference.budget_s:

@@ -14,6 +14,7 @@ from sdbench.analysis.case_words import OUTCOME_WORDS, case_words, row_words
 from sdbench.analysis.run_summary import disturbances, per_picture, summary_of
 from sdbench.analysis.telemetry import WAIT_WORDS
 from sdbench.records import InterimAnalysis, Preflight, Replicate, Run, Slot, WaitReason
+from sdbench.report.terminal.lines import say_plain
 from sdbench.report.terminal.tables import render_summary
 from sdbench.report.view.comparison_words import look_lines
 from sdbench.report.view.correctness_words import check_words
@@ -57,13 +58,8 @@ class ScreenWatcher:
 
     def checked(self, check: Preflight) -> None:
         """Say how the small image before the run came out."""
-        self._console.print(
-            f"check: {check_words(check)}",
-            style="bold red" if check.wrong else None,
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        style = "bold red" if check.wrong else ""
+        say_plain(self._console, f"check: {check_words(check)}", style=style)
 
     def slot_begins(self, slot: Slot, done: int, total: int, remaining_s: float) -> None:
         """Show what starts now."""
@@ -124,23 +120,16 @@ class ScreenWatcher:
         held_up = "; ".join(disturbances(replicate))
         detail += f" ! {held_up}" if held_up else ""
         reason = f" – {printable(replicate.reason)}" if replicate.reason else ""
-        self._console.print(
-            f"[{done}/{total}] {self._words}: {outcome}{detail}{reason}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        say_plain(self._console, f"[{done}/{total}] {self._words}: {outcome}{detail}{reason}")
 
     def first_figure(self, slot: Slot, pass_s: float, elapsed_s: float) -> None:
         """Something to go by within the first minute."""
         figure = seconds(per_picture(pass_s, int(self._run.config["images"])))
         case = self._run.plan.planned(slot.case_id).case
-        self._console.print(
+        say_plain(
+            self._console,
             f"first figure, after {duration(elapsed_s)}: {figure} per image ({case_words(case)}; "
             "a first pass, and later ones are usually faster)",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
         )
 
     def block_ends(
@@ -150,17 +139,16 @@ class ScreenWatcher:
         if block == 0 and any(slot.block for slot in self._run.plan.slots):
             summary = summary_of(LoadedRun(Path(self._path), self._run, [], replicates))
             render_summary(summary, self._console, first_look=True)
-            self._console.print(
+            say_plain(
+                self._console,
                 f"Took {duration(elapsed_s)} so far; about {duration(remaining_s)} more to measure "
                 f"according to these times, {duration(elapsed_s + remaining_s)} in total.",
-                highlight=False,
-                soft_wrap=True,
             )
 
     def looked(self, looked: InterimAnalysis, next_s: float, at_most_s: float) -> None:
         """What is decided and what is open; how long until the next look, and at most."""
         for line in look_lines(looked):
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+            say_plain(self._console, line)
         if looked.next_look is None:
             return
         self._blocks = looked.next_look

@@ -14,6 +14,7 @@ from sdbench.diagnosis.result import Diagnosis
 from sdbench.plan.cost import estimate_run
 from sdbench.process.import_failures import ImportFailure
 from sdbench.records import Run
+from sdbench.report.terminal.lines import say_plain
 from sdbench.report.terminal.tables import render_summary
 from sdbench.report.view import diagnosed
 from sdbench.report.view.telemetry_words import prediction_lines
@@ -24,7 +25,7 @@ from sdbench.runner.prepare import Prepared
 from sdbench.runner.request import DEFAULT_CONFIG
 from sdbench.runner.session import SessionResult
 from sdbench.runs import load_run
-from sdbench.words import counted, duration, printable, shell
+from sdbench.words import counted, duration, shell
 
 _DOCS_CONFIG = "mps-docs"
 _SHOWN_PICTURES = 4
@@ -34,7 +35,7 @@ def show_table(sat: SessionResult, run: Run, out: Console) -> None:
     """What to use, then the table, then what there is to know about both and where to read on."""
     diagnosis = diagnosed(load_run(Path(sat.summary.path)))
     for line in use_lines(diagnosis.recommendation, run):
-        out.print(printable(line), style="bold", markup=False, soft_wrap=True)
+        say_plain(out, line, style="bold")
     _show_reached(sat.summary, out)
     if not run.model.trained:
         out.print(
@@ -43,20 +44,20 @@ def show_table(sat: SessionResult, run: Run, out: Console) -> None:
             "for float16, which real weights may cause."
         )
     for line in prediction_lines(sat.summary):
-        out.print(f"! {line}", markup=False, soft_wrap=True)
+        say_plain(out, line, lead="! ")
     for line in scored_lines(sat.summary.cases):
-        out.print(line, markup=False, soft_wrap=True)
+        say_plain(out, line)
     for line in _picture_words(Path(sat.summary.path), run):
         out.print(line, markup=False, soft_wrap=True)
     for line in _cut_words(Path(sat.summary.path), run):
-        out.print(line, markup=False, soft_wrap=True)
-    out.print(_shares_words(sat.shares), soft_wrap=True)
+        say_plain(out, line)
+    say_plain(out, _shares_words(sat.shares))
     path = shell(sat.summary.path)
     out.print(f"Results, images included: {sat.summary.path}", markup=False, soft_wrap=True)
     out.print(f"Details: sdbench show {path} CASE", markup=False, soft_wrap=True)
     if len(run.plan.arms) > 1 or run.config.get("until_decided"):
         out.print(f"Verdicts: sdbench compare {path}", markup=False, soft_wrap=True)
-    out.print(_findings_words(diagnosis, sat), markup=False, soft_wrap=True)
+    say_plain(out, _findings_words(diagnosis, sat))
 
 
 def _show_reached(summary: RunSummary, out: Console) -> None:
@@ -69,7 +70,7 @@ def _show_reached(summary: RunSummary, out: Console) -> None:
     render_summary(msgspec.structs.replace(summary, cases=begun), out)
     if not_reached:
         words = f"{len(not_reached)} of {counted(len(summary.cases), 'case')} not reached"
-        out.print(f"{words}: sdbench resume {shell(summary.path)}", markup=False, soft_wrap=True)
+        say_plain(out, f"{words}: sdbench resume {shell(summary.path)}")
 
 
 def import_words(failure: ImportFailure, summary: RunSummary) -> list[str]:

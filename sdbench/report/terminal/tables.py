@@ -1,5 +1,6 @@
 """The tables and sentences a person sees."""
 
+import dataclasses
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -50,23 +51,23 @@ def render_summary(summary: RunSummary, console: Console, *, first_look: bool = 
     """The table of a run, what went wrong below it."""
     print_table(_table(summary, first_look), console)
     for line in case_remarks(summary, summary.cases):
-        console.print(f"  {escape(line)}")
+        say(console, escape(line), lead="  ")
     for line in [] if first_look else not_checked_lines(summary):
-        console.print(f"  {escape(line)}")
+        say(console, escape(line), lead="  ")
     for warning in summary.warnings:
-        console.print(f"  [yellow]warning:[/] {harmless(warning)}")
+        say(console, harmless(warning), lead="  [yellow]warning:[/] ")
     for line in disturbed_lines(summary):
-        console.print(f"  [yellow]![/] {escape(line)}", soft_wrap=True)
+        say(console, escape(line), lead="  [yellow]![/] ")
     for line in [] if first_look else spread_lines(summary):
-        console.print(escape(line), soft_wrap=True)
+        say(console, escape(line))
     passes = passes_sentence(summary)
     if passes is not None:
-        console.print(passes, soft_wrap=True)
+        say(console, escape(passes))
     for line in sustained_lines(summary):
-        console.print(f"Sustained: {line}.", soft_wrap=True, markup=False)
+        say(console, escape(f"Sustained: {line}."))
     efficiency = None if first_look else efficiency_sentence(summary)
     if efficiency is not None:
-        console.print(efficiency, soft_wrap=True)
+        say(console, escape(efficiency))
     if not first_look:
         console.print(f"Written to swap meanwhile: {swapped_words(summary.swapped_out_bytes)}.")
 
@@ -145,7 +146,43 @@ def table_of(
 
 
 def print_table(table: Table, console: Console) -> None:
-    """The table where it fits; on a narrower screen a block a row, so that no number is cut off."""
+    """The table where it fits, so that no number is cut off.
+
+    On a narrower screen what all rows have in common stands below it, once; if it does not fit
+    then either, each row is a block of lines.
+    """
+    common = [] if _whole_width(table) <= console.width else _common_columns(table)
+    left = [column for column in table.columns if column not in common]
+    # Rich numbers the columns of a table; the padding of the last one differs.
+    table.columns = [dataclasses.replace(column, _index=at) for at, column in enumerate(left)]
+    _print_narrow(table, console)
+    alike = [(column.header, str(next(iter(column.cells)))) for column in common]
+    words = " · ".join(f"{header} {value}" for header, value in alike if value not in ("", "–"))
+    if words:
+        say(console, words, lead="every row: ")
+
+
+def _whole_width(table: Table) -> int:
+    """The width of a table none of whose cells is wrapped."""
+    widths = [
+        max(map(columns_of, [str(column.header), *map(str, column.cells)]))
+        for column in table.columns
+    ]
+    return sum(widths) + _BETWEEN_COLUMNS * (len(widths) - 1)
+
+
+def _common_columns(table: Table) -> list[RichColumn]:
+    """Columns that say the same in each of several rows, those that name the rows apart."""
+    if table.row_count < 2:
+        return []
+    return [
+        column
+        for column in table.columns[1:]
+        if len({*map(str, column.cells)}) == 1 and not _names(str(column.header))
+    ]
+
+
+def _print_narrow(table: Table, console: Console) -> None:
     if fit_table(table, console.width):
         console.print(table)
         return
@@ -153,11 +190,21 @@ def print_table(table: Table, console: Console) -> None:
         console.print(table.title)
     columns = [(str(column.header), [*column.cells]) for column in table.columns]
     for number in range(table.row_count):
-        name, *reported = [(header, str(cells[number])) for header, cells in columns]
-        console.print(f"[bold]{name[1]}[/]", soft_wrap=True)
-        words = [f"{header} {value}" for header, value in reported if value not in ("", "–")]
+        row = [(header, str(cells[number])) for header, cells in columns]
+        names = [value for place, (header, value) in enumerate(row) if not place or _names(header)]
+        console.print(f"[bold]{' · '.join(filter(None, names))}[/]", soft_wrap=True)
+        words = [
+            f"{header} {value}"
+            for header, value in row[1:]
+            if value not in ("", "–") and not _names(header)
+        ]
         for line in _filled(words, console.width - _INDENT):
             say(console, line, lead=" " * _INDENT)
+
+
+def _names(header: str) -> bool:
+    """Whether a column says, with the first one, what a row is about."""
+    return header in ("variant", "new")
 
 
 def fit_table(table: Table, width: int) -> bool:

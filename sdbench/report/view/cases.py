@@ -24,7 +24,7 @@ _LEAST_SPAN = math.log(1.2)
 
 def settings_words(case: Case) -> str:
     """What is changed, the size apart: ``sliced, float16``."""
-    return ", ".join(case.words()) or "no options"
+    return ", ".join(case.words()) or "defaults"
 
 
 def cells_of(
@@ -123,5 +123,9 @@ def _remarks(entry: Replicate, outlier: str | None) -> Iterator[str]:
         yield "the machine swapped meanwhile"
     if throttled(entry):
         yield "slowed down by heat"
+    if (why := entry.why_voided("swap")) is not None:
+        yield f"whether the machine swapped is unknown: {why}"
+    if (why := entry.why_voided("thermal")) is not None:
+        yield f"whether heat slowed it down is unknown: {why}"
     if entry.gate.flags:
         yield f"began with {' and '.join(WAIT_WORDS[flag] for flag in entry.gate.flags)}"

@@ -6,6 +6,7 @@ from typing import Any
 
 from sdbench.analysis.iterations import ITERATIONS_EXPLAINED
 from sdbench.analysis.run_summary import RunSummary, device_facts, is_virtual
+from sdbench.knowledge.coverage import beyond_tables
 from sdbench.knowledge.memory_limits import check_watermarks, removes_memory_limit
 from sdbench.plan.config import FEWEST_PASSES, MOST_PASSES
 from sdbench.records import Run
@@ -19,6 +20,8 @@ from sdbench.words import machine_words, memory_words, size
 _REMEDY = "sdbench doctor says what is wrong and how to fix it"
 # What a machine has as it is sold, in powers of two, wherever it is recorded.
 _MACHINE_MEMORY = ("memory_bytes", "total_bytes")
+VIRTUAL_GPU = "VIRTUAL GPU"
+"""The mark of a run whose times mean nothing for a real machine."""
 # Worst first.
 TONES: tuple[Tone, ...] = ("bad", "warning", "unknown", "good")
 
@@ -35,15 +38,17 @@ def marks_of(loaded: LoadedRun, summary: RunSummary) -> Iterator[Mark]:
             "RECORDING",
             "The facts about the machine come from a recording and were not measured here.",
         )
-    if any(map(is_virtual, loaded.replicates)):
+    if any(map(is_virtual, loaded.replicates)) or (run.device == "mps" and run.on_virtual_mac):
         sentence = (
             "The GPU belongs to a virtual machine: its times are not representative of a real one."
         )
-        yield Mark("VIRTUAL GPU", sentence)
+        yield Mark(VIRTUAL_GPU, sentence)
     elif run.identity("virtual") is True:
         sentence = (
             "The run was made in a virtual machine: other machines on its host may slow it down."
         )
+        if run.on_virtual_mac:
+            sentence += " It is a virtual Mac: its times mean nothing for a real one."
         yield Mark("VIRTUAL MACHINE", sentence)
     if run.preload:
         yield Mark("PRELOAD", f"Workers imported this before torch: {', '.join(run.preload)}.")
@@ -98,6 +103,7 @@ def setup_of(loaded: LoadedRun, summary: RunSummary) -> list[SetupCheck]:
         *_memory_limit_checks(loaded.run),
         *_condition_checks(loaded, summary),
         *_small_picture_checks(loaded),
+        *_new_to_sdbench_checks(loaded),
     ]
     return sorted(checks, key=lambda check: TONES.index(check.tone))
 
@@ -186,6 +192,24 @@ def _small_picture_checks(loaded: LoadedRun) -> Iterator[SetupCheck]:
             check_words(check),
             "sdbench localise shows which operator is wrong" if check.wrong else None,
         )
+
+
+def _new_to_sdbench_checks(loaded: LoadedRun) -> Iterator[SetupCheck]:
+    """What is assumed of a Mac, a macOS or a torch that no table of this sdbench knows."""
+    run = loaded.run
+    if run.device != "mps":
+        return
+    macos = device_facts(loaded.replicates).get("macos")
+    if macos is None and run.machine.get("system") == "Darwin":
+        macos = run.machine.get("release")
+    chip = run.machine.get("chip")
+    words = [
+        sentence
+        for stack in run.stacks.values()
+        for sentence in beyond_tables(chip=chip, macos=macos, torch=stack.packages.get("torch"))
+    ]
+    for sentence in dict.fromkeys(words):
+        yield SetupCheck("unknown", "new to sdbench", sentence)
 
 
 def environment_lines(loaded: LoadedRun) -> list[Line]:

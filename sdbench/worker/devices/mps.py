@@ -45,7 +45,7 @@ class MPS(Device):
             return (
                 f"torch {torch.__version__} has mps but this system does not offer it: it needs "
                 f"macOS {_needed_macos(torch.__version__)} or later on Apple silicon; "
-                f"here: {platform.mac_ver()[0] or 'no macOS'}"
+                f"here: {_macos_version() or 'no macOS'}"
             )
         return None
 
@@ -107,7 +107,7 @@ class MPS(Device):
             "gpu_cores": self._optional(torch.backends.mps, "get_core_count"),
             "recommended_max_bytes": recommended,
             "virtualised": self._virtualised(),
-            "macos": platform.mac_ver()[0] or None,
+            "macos": _macos_version(),
         }
 
     def supported_dtypes(self) -> "tuple[str, ...]":
@@ -123,12 +123,7 @@ class MPS(Device):
     def explain(self, error: Exception) -> str:
         """Without torch's advice to lift the memory limit, which helps no virtual machine."""
         text = str(error).split(" Use PYTORCH_MPS_HIGH_WATERMARK_RATIO")[0]
-        if self._virtualised():
-            return (
-                f"{text} This is a virtual machine, whose GPU torch cannot use: measure on the Mac "
-                "itself, or with --device cpu"
-            )
-        return text
+        return f"{text} {_virtual_cause(text)}" if self._virtualised() else text
 
     def _name(self) -> Optional[str]:
         import torch
@@ -159,6 +154,23 @@ class MPS(Device):
         return found
 
 
+def _virtual_cause(text: str) -> str:
+    """Why the first operation failed on the GPU of a virtual machine, and what to do."""
+    remedy = "use a virtual Mac with macOS 15 (macos-15), a real Mac, or --device cpu"
+    if re.search(r"out of memory.*Tried to allocate \d+ bytes", text, re.DOTALL):
+        # actions/runner-images#9918 and #11899
+        return (
+            "This virtual machine has no GPU memory; the size of the image or of the model plays "
+            f"no role: {remedy}"
+        )
+    if "pipeline state" in text or "cooperative_tensor" in text:  # pytorch#196582
+        return (
+            "The GPU of this virtual machine cannot build torch's Metal 4 programs: use a torch "
+            f"before 2.14, or {remedy}"
+        )
+    return f"This is the GPU of a virtual machine, and it does not compute: {remedy}"
+
+
 def _instead() -> str:
     if sys.platform == "darwin":
         return "install the one from PyPI (pip install --force-reinstall torch)"
@@ -168,7 +180,21 @@ def _instead() -> str:
 def _needed_macos(torch_version: str) -> str:
     """The oldest macOS on which a release offers mps, as its wheels say."""
     release = tuple(int(number) for number in re.findall(r"\d+", torch_version)[:2])
-    return next(macos for since, macos in _NEEDED_MACOS if release >= since)
+    return next((macos for since, macos in _NEEDED_MACOS if release >= since), "12.3")
+
+
+def _macos_version() -> Optional[str]:
+    """The true version: Python is told 10.16 for 11 or 16.0 for 26 if it was built before those."""
+    told = platform.mac_ver()[0] or None
+    if sys.platform != "darwin":
+        return told
+    value = ctypes.create_string_buffer(32)
+    size = ctypes.c_size_t(len(value))
+    failed = ctypes.CDLL(None).sysctlbyname(
+        b"kern.osproductversion", value, ctypes.byref(size), None, ctypes.c_size_t(0)
+    )
+    version = "" if failed else value.value.decode("ascii", "replace")
+    return version if re.match(r"\d+(\.\d+)*$", version) else told
 
 
 def _in_virtual_machine() -> Optional[bool]:

@@ -1,5 +1,6 @@
 """The denoiser compiled by torch, and how long that took."""
 
+import re
 from typing import Any, Optional
 
 from ..devices import Device
@@ -19,7 +20,7 @@ def compile_denoiser(pipeline: Any, device: Device) -> None:
     """
     import torch
 
-    release = tuple(int(part) for part in str(torch.__version__).split(".")[:2])
+    release = tuple(int(number) for number in re.findall(r"\d+", str(torch.__version__))[:2])
     if not hasattr(torch, "compile"):
         raise CaseImpossibleError("this torch has no torch.compile (it came with 2.0)")
     if device.kind == "mps" and release < _FIRST_ON_MPS:

@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import re
 from typing import Any, Optional
 
 from ..devices import Device
@@ -229,8 +230,8 @@ def _has_half_only(folder: str) -> bool:
 
 def _dtype_option(version: str) -> str:
     """``dtype`` is what from_pretrained calls it from 0.42 on; 0.31 knows ``torch_dtype`` only."""
-    major, minor = (int(part) for part in version.split(".")[:2])
-    return "dtype" if (major, minor) >= (0, 42) else "torch_dtype"
+    release = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    return "dtype" if release >= (0, 42) else "torch_dtype"
 
 
 def _stored_variant(path: str) -> Optional[str]:
