@@ -20,6 +20,7 @@ from sdbench.board.parquet import parquet_of
 from sdbench.board.ranking import once_each
 from sdbench.board.rows import Row
 from sdbench.board.site_data import (
+    BOARD_FILE,
     DATA,
     Board,
     Refused,
@@ -36,7 +37,9 @@ from sdbench.words import shortened
 
 PARQUET_FILE = "board.parquet"
 _PAGES_FILE = "pages.json"
-_MOST_BYTES = 64 * MIB
+_MOST_BYTES = 512 * MIB
+# What every file of that name begins with that sdbench wrote.
+_MARK, _HEAD_BYTES = b'"sdbench_version":', 200
 _PIECE = re.compile(r"cases-([0-9]{4,})\.js(?:on)?")
 
 
@@ -153,7 +156,7 @@ def build(
     table, same_as = _counted(sources, known)
     refused = [known.refused[sha256] for sha256 in sources if sha256 in known.refused]
     try:
-        make_folder(site)
+        _begin(site)
         board, written = _write_site(site, table, refused, same_as)
     except OSError as error:
         raise StoreError(f"{shortened(str(site))}: cannot be written: {error.strerror}") from error
@@ -205,6 +208,14 @@ def _counted(sources: Mapping[str, Input], known: _Seen) -> tuple[Table, dict[st
     return kept.with_rows(new).in_order(), same_as | {
         one: same_as.get(other, other) for one, other in left.items()
     }
+
+
+def _begin(site: Path) -> None:
+    """Make a new site an empty board, so that it is known as one if this build is stopped."""
+    make_folder(site)
+    if not os.listdir(site):
+        empty = board_of(empty_table(), [], {})
+        _write(site, f"{DATA}/{BOARD_FILE}", msgspec.json.encode(empty))
 
 
 class _Written(msgspec.Struct, frozen=True):
@@ -259,7 +270,10 @@ def _names(folder: Path) -> list[str]:
 
 
 def _known(site: Path) -> _Seen:
-    """What another build of this version left there; nothing of another version is believed."""
+    """What another build of this version left there.
+
+    Nothing of another version is believed, and nothing of a build that was stopped.
+    """
     try:
         entries = os.listdir(site)
     except FileNotFoundError:
@@ -269,12 +283,18 @@ def _known(site: Path) -> _Seen:
     if not entries:
         return _Seen()
     try:
-        known = read_site(site)
-    except UsageError:
+        head = read_inside(site, DATA, BOARD_FILE, most_bytes=_MOST_BYTES)[:_HEAD_BYTES]
+    except OSError:
+        head = b""
+    if _MARK not in head:
         raise UsageError(
             f"{shortened(str(site))}: there is something else in it, and no board; choose a new "
             "folder with -o"
-        ) from None
+        )
+    try:
+        known = read_site(site)
+    except StoreError:
+        return _Seen()
     if known.board.sdbench_version != __version__:
         return _Seen()
     return _Seen(known.table, known.board.refused, known.board.same_as)

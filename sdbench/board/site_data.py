@@ -5,6 +5,7 @@
 table. Each has a twin ``.js`` for the browser, which may not read ``.json`` from a folder.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,10 +58,11 @@ class Words(msgspec.Struct, frozen=True, kw_only=True):
 
 class Board(msgspec.Struct, frozen=True, kw_only=True):
     """``board.json``. ``same_as`` names, for a bundle that counts for nothing, the one that holds
-    the same measurement."""
+    the same measurement. ``content`` is a digest of all runs: files of one build have the same."""
 
     format: int
     sdbench_version: str
+    content: str
     rows: int
     ranked: int
     machines: int
@@ -74,6 +76,7 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
     """Rows as columns of equal length. ``place`` is 0 of a row that is not ranked."""
 
+    content: str
     submission: list[Count]
     place: list[Count]
     case_id: list[Count]
@@ -107,6 +110,7 @@ def board_of(table: Table, refused: Sequence[Refused], same_as: dict[str, str]) 
     return Board(
         format=FORMAT,
         sdbench_version=__version__,
+        content=content_of(table.submissions),
         rows=len(table),
         ranked=int((table.columns["place"] > 0).sum()),
         machines=len({run.machine_id for run in table.submissions}),
@@ -118,13 +122,20 @@ def board_of(table: Table, refused: Sequence[Refused], same_as: dict[str, str]) 
     )
 
 
+def content_of(submissions: Sequence[Submission]) -> str:
+    """A digest of runs in their order, by their bundles."""
+    names = "\n".join(run.bundle_sha256 or run.run_id for run in submissions)
+    return hashlib.sha256(names.encode(errors="backslashreplace")).hexdigest()
+
+
 def pieces_of(table: Table) -> Iterator[Piece]:
     """The pieces of a table in order; NaN is null in JSON."""
+    content = content_of(table.submissions)
     for at in range(0, len(table), PIECE_ROWS):
         columns = {n: column[at : at + PIECE_ROWS].tolist() for n, column in table.columns.items()}
         peaks = columns.pop("peak_memory_bytes")
         whole = [None if peak != peak else int(peak) for peak in peaks]
-        yield Piece(**columns, peak_memory_bytes=whole)
+        yield Piece(content=content, **columns, peak_memory_bytes=whole)
 
 
 def write_data(
@@ -211,11 +222,14 @@ def _table(site: Path, board: Board, submissions: list[Submission]) -> Table:
     """The table of all pieces.
 
     Raises:
-        ValueError: columns are not of one length, or a number stands for nothing.
+        ValueError: columns are not of one length, a number stands for nothing, or files are of
+            two builds.
         OverflowError: a number has more than 64 bits.
     """
     import numpy as np
 
+    if content_of(submissions) != board.content:
+        raise ValueError("submissions of another build")
     words = msgspec.structs.asdict(board.words)
     empty = empty_table()
     parts = [empty.columns]
@@ -223,6 +237,8 @@ def _table(site: Path, board: Board, submissions: list[Submission]) -> Table:
     for number in range(board.pieces):
         name = f"{piece_name(number)}.json"
         piece = _read(site, name, Piece, most_bytes=_MOST_PIECE_BYTES)
+        if piece.content != board.content:
+            raise ValueError("a piece of another build")
         rows += len(piece.n)
         if rows > board.rows:
             raise ValueError("more rows than the board has")

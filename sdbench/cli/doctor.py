@@ -293,11 +293,7 @@ def _next_step(checks: list[Check], facts: DoctorFacts) -> str:
     if failed is not None and failed.remedy is not None:
         words = f"Next, for {failed.id}: {failed.remedy.splitlines()[0]}"
         return words if "sdbench " in words else f"{words}; then: sdbench doctor"
-    model = facts.model.outline.name
-    return "Next: sdbench run" + ("" if model == _usual_model() else f" --model {shell(model)}")
-
-
-def _usual_model() -> str:
     from sdbench.plan.read_config import load_config
 
-    return load_config("default").model
+    model, usual = facts.model.outline.name, load_config("default").model
+    return "Next: sdbench run" + ("" if model == usual else f" --model {shell(model)}")

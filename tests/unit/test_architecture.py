@@ -109,10 +109,13 @@ def imported(tree: ast.AST) -> Iterator[str]:
             yield from (f"{stem}{joint}{alias.name}" for alias in node.names)
 
 
-def imported_at_once(tree: ast.Module) -> Iterator[str]:
+def imported_at_once(tree: ast.Module | ast.ClassDef) -> Iterator[str]:
     """What is imported as soon as the module is, so not in functions or for type checkers only."""
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        if isinstance(node, ast.ClassDef):
+            yield from imported_at_once(node)
             continue
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue
@@ -288,7 +291,8 @@ def test_rules_see_what_they_should() -> None:
         "from ..config import Config\n"
         "if TYPE_CHECKING:\n    import pandas\n"
         "def function():\n    import torch\n"
+        "class Kind:\n    import scipy\n    def method(self):\n        import torch\n"
     )
-    assert packages(imported(tree)) == {"numpy", "sdbench", "pandas", "torch"}
-    assert packages(imported_at_once(tree)) == {"numpy", "sdbench"}
+    assert packages(imported(tree)) == {"numpy", "sdbench", "pandas", "torch", "scipy"}
+    assert packages(imported_at_once(tree)) == {"numpy", "sdbench", "scipy"}
     assert {"sdbench.cli.run", "..config", "..config.Config"} <= set(imported(tree))

@@ -25,6 +25,7 @@ from sdbench.board.ranking import in_order, once_each
 from sdbench.board.rows import ClaimSeen, Row
 from sdbench.board.site_data import PIECE_ROWS, load_site, write_data
 from sdbench.errors import StoreError, UsageError
+from sdbench.files.access import write_inside
 
 
 def places(rows: list[Row]) -> list[int]:
@@ -163,6 +164,18 @@ def test_numbers_that_stand_for_nothing_are_refused(
     path.write_text(json.dumps(json.loads(path.read_text()) | {column: value}))
     with pytest.raises(StoreError, match="do not fit together"):
         load_site(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["board", "submissions", "cases-0000"])
+def test_files_of_two_builds_are_not_put_together(tmp_path: Path, name: str) -> None:
+    """A build that was stopped may leave some; with other words they would say something else."""
+    for number, site in enumerate(("one", "two")):
+        (tmp_path / site).mkdir()
+        write_data(tmp_path / site, in_order([row(submission(number, chip=site))]), [], {})
+    place = Path("data") / f"{name}.json"
+    shutil.copy(tmp_path / "two" / place, tmp_path / "one" / place)
+    with pytest.raises(StoreError, match="do not fit together"):
+        load_site(tmp_path / "one")
 
 
 def test_no_site_there(tmp_path: Path) -> None:
@@ -383,6 +396,46 @@ def test_unfit_paths_are_one_line(tmp_path: Path, there: str, call: Called) -> N
     assert code == 2
     assert len(error.strip().splitlines()) == 1
     assert not (tmp_path / "site").exists()
+
+
+@pytest.mark.parametrize("written", [1, 2, 6, 11, 14])
+def test_a_build_that_is_stopped_is_made_again(
+    submissions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    build([submissions], tmp_path / "whole")
+    for site in (tmp_path / "new", tmp_path / "renewed"):
+        if site.name == "renewed":
+            build([submissions / "one"], site)
+        left = [written]
+
+        def stopping(place: Path, *names: str, left: list[int] = left, **given: Any) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            write_inside(place, *names, **given)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("sdbench.board.build.write_inside", stopping)
+            patch.setattr("sdbench.board.site_data.write_inside", stopping)
+            build([submissions], site)
+        build([submissions], site)
+        assert files_of(site) == files_of(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b'{"format": 1, "sdbench_version": 3}', b"\xff"])
+def test_a_damaged_site_is_made_again_if_it_is_one(
+    submissions: Path, tmp_path: Path, data: bytes
+) -> None:
+    site = tmp_path / "site"
+    build([submissions / "one"], site)
+    whole = files_of(site)
+    (site / "data" / "board.json").write_bytes(data)
+    if b"sdbench_version" in data:
+        build([submissions / "one"], site)
+        assert files_of(site) == whole
+    else:
+        with pytest.raises(UsageError, match="no board"):
+            build([submissions / "one"], site)
 
 
 def test_a_folder_of_others_is_not_written_into(

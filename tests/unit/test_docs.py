@@ -17,6 +17,7 @@ import make_reference
 import msgspec
 import pytest
 import yaml
+from board_factories import many_rows, site_of
 from golden_outputs import ROOT, tracked_runs
 
 from sdbench.cli import VERBS, cli, main
@@ -337,6 +338,7 @@ def test_blocks_are_valid(page: Path) -> None:
 
 def test_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(RUN, tmp_path / "results" / Path(RUN).name)
+    site_of(many_rows(), tmp_path)
     monkeypatch.chdir(tmp_path)
     assert main(["report", "latest", "-o", "run.csv"]) == 0
     names: dict[str, Any] = {}
