@@ -1,0 +1,453 @@
+"""A fleet's folder: what is to be done, the ledger, and an ordinary run folder for each group.
+
+The run folders lie directly in it, so every verb works on them, and each replicate line is in
+exactly one ``records.jsonl``.
+"""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from sdbench.errors import StoreError, UsageError
+from sdbench.files.access import (
+    MIB,
+    flush_folder,
+    make_folder,
+    open_to_append,
+    read_inside,
+    write_inside,
+)
+from sdbench.fleet.ledger import (
+    Done,
+    Event,
+    Given,
+    Grouped,
+    Ledger,
+    LedgerFile,
+    Session,
+    UnitSlot,
+    read_events,
+)
+from sdbench.fleet.messages import (
+    Description,
+    FileEntry,
+    Plan,
+    Result,
+    WrongAnswerError,
+    unpacked,
+)
+from sdbench.privacy.redact_recorded import hidden_run
+from sdbench.records import Compared, Record, Replicate, Run, Slot, Started
+from sdbench.runner.loop import new_run_id
+from sdbench.runs import RunFolder, list_runs, load_run, not_writable
+from sdbench.stats import MIN_PROCESSES
+
+Mode = Literal["split", "every"]
+FLEET_FILE, STOP_FILE = "fleet.json", "stop"
+_LOCK = ".fleet-lock"
+_MOST_BYTES = 64 * MIB
+_ENCODER = msgspec.json.Encoder()
+
+
+class FleetPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """``fleet.json``."""
+
+    schema: int = 1
+    fleet_id: str
+    created_utc: str
+    mode: Mode
+    plan: Plan
+
+
+@dataclass
+class FleetFolder:
+    """A fleet folder opened to go on with it; only one process holds it."""
+
+    path: Path
+    fleet: FleetPlan
+    ledger: LedgerFile
+    _lock: FileLock
+    _runs: dict[str, RunFolder] = field(default_factory=dict)
+    """Open run folders by group."""
+    _attempts: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Number of the last attempt that a run folder knows, by group and slot."""
+    compared: dict[str, set[str]] = field(default_factory=dict)
+    """Replicates whose images were compared, by group."""
+    checked: set[str] = field(default_factory=set)
+    """Groups whose device was checked."""
+
+    @classmethod
+    def create(cls, root: Path, plan: Plan, mode: Mode) -> "FleetFolder":
+        """Make the folder of a new fleet.
+
+        Raises:
+            UsageError, StoreError: it cannot be made there.
+        """
+        now = datetime.now(timezone.utc)
+        fleet_id = new_run_id(f"fleet-{plan.config.name}", now, os.urandom(2))
+        fleet = FleetPlan(
+            fleet_id=fleet_id,
+            created_utc=now.isoformat(timespec="milliseconds"),
+            mode=mode,
+            plan=plan,
+        )
+        path = root / fleet_id
+        try:
+            make_folder(root)
+            os.mkdir(path)
+            flush_folder(root)
+            write_inside(
+                path, FLEET_FILE, data=msgspec.json.format(_ENCODER.encode(fleet)) + b"\n"
+            )
+        except OSError as error:
+            raise not_writable(f"cannot make {path}", error) from error
+        return cls._opened(path, fleet)
+
+    @classmethod
+    def open(cls, path: Path) -> "FleetFolder":
+        """Open the folder of a fleet that was stopped or killed.
+
+        Raises:
+            UsageError: there is none, or another process has it open.
+            StoreError: it cannot be read or written.
+        """
+        folder = cls._opened(path, read_fleet(path))
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                (path / STOP_FILE).unlink()
+            folder._take_up()
+        except BaseException:
+            folder.close()
+            raise
+        return folder
+
+    @classmethod
+    def _opened(cls, path: Path, fleet: FleetPlan) -> "FleetFolder":
+        lock = _lock(path)
+        try:
+            return cls(path, fleet, LedgerFile(path), lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    @property
+    def state(self) -> Ledger:
+        """Where every slot is."""
+        return self.ledger.state
+
+    @property
+    def stop_wanted(self) -> bool:
+        """Whether somebody has asked the fleet to stop."""
+        return os.path.lexists(self.path / STOP_FILE)
+
+    def record(self, *events: Event) -> None:
+        """Have events on the disk, with the time, and then in the state."""
+        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        self.ledger.record([msgspec.structs.replace(event, at_utc=now) for event in events])
+
+    def group_for(self, about: Description) -> str:
+        """The group that a machine works for; made now if it is the first one of it.
+
+        Raises:
+            StoreError: its run folder cannot be made.
+        """
+        every = self.fleet.mode == "every"
+        group = f"{about.kind}-{about.machine}" if every else about.kind
+        if group not in self.state.groups:
+            assert about.run is not None
+            self._make_group(group, about.title, about.run)
+        return group
+
+    def run_of(self, group: str) -> Run:
+        """The run of a group."""
+        return self._folder(group).before.run
+
+    def path_of(self, group: str) -> Path:
+        """The run folder of a group."""
+        return self.path / self.state.groups[group].run_id
+
+    def attempt(self, group: str, slot: str) -> int:
+        """The number of a slot's next attempt."""
+        self._folder(group)
+        return self._attempts.get((group, slot), 0) + 1
+
+    def keep_result(self, given: Given, result: Result, blob: bytes) -> Replicate | None:
+        """Keep what a machine measured, unless the slot has a record already.
+
+        The files first, then the records, then the ledger: a crash in between loses nothing, because
+        a fleet that is resumed takes up what its run folders have.
+
+        Returns the replicate that counts, None where nothing was measured or another one counts.
+
+        Raises:
+            WrongAnswerError: the answer is not about this slot; nothing was kept.
+            StoreError: it could not be written.
+        """
+        attempts = [entry for entry in result.records if isinstance(entry, Replicate)]
+        if not attempts:
+            return None
+        about = {entry.replicate_id for entry in result.records if _is_of_process(entry)}
+        if about != {given.slot} or not all(map(_is_of_process, result.records)):
+            raise WrongAnswerError(f"a machine answered for {sorted(about)} and not {given.slot}")
+        last = attempts[-1]
+        done = Done(
+            group=given.group,
+            slot=given.slot,
+            give=given.give,
+            machine=given.machine,
+            outcome=last.outcome,
+        )
+        if self.state.is_done(given.group, given.slot):
+            self.record(done)
+            return None
+        self._keep(given.group, result.records, result.files, blob)
+        self.record(done)
+        return last
+
+    def keep_extra(self, group: str, result: Result, blob: bytes) -> None:
+        """Keep what is no replicate: checks, rates, comparisons.
+
+        Raises:
+            WrongAnswerError, StoreError: as :meth:`keep_result`.
+        """
+        extra = [entry for entry in result.records if not _is_of_process(entry)]
+        known = self.compared[group]
+        new = [
+            entry
+            for entry in extra
+            if not isinstance(entry, Compared) or entry.replicate_id not in known
+        ]
+        self._keep(group, new, result.files, blob)
+        known.update(entry.replicate_id for entry in new if isinstance(entry, Compared))
+
+    def write_off(self, group: str, slot_id: str, given: Given) -> Replicate:
+        """Record that a case crashed, because its slot killed its worker process twice.
+
+        Raises:
+            StoreError: it could not be written.
+        """
+        run = self.run_of(group)
+        slot = next(one for one in run.plan.slots if one.replicate_id == slot_id)
+        replicate = _crashed(run, slot, self.attempt(group, slot_id), given)
+        self._keep(group, [replicate], [], b"")
+        self.record(
+            Done(group=group, slot=slot_id, give=given.give, machine=given.machine, outcome="crashed")
+        )
+        return replicate
+
+    def uncompared(self, group: str) -> dict[str, list[Replicate]]:
+        """Replicates with images that were not compared with the CPU's yet, by case."""
+        loaded = load_run(self.path_of(group), as_recorded=True)
+        found: dict[str, list[Replicate]] = {}
+        for replicate in loaded.replicates:
+            if replicate.passes and replicate.replicate_id not in self.compared[group]:
+                found.setdefault(replicate.case_id, []).append(replicate)
+        return found
+
+    def files_of(self, group: str, replicates: Iterable[Replicate]) -> Iterator[tuple[str, str, bytes]]:
+        """The images, latents and traces of replicates, as far as they are there."""
+        path = self.path_of(group)
+        names: dict[tuple[str, str], None] = {}
+        for replicate in replicates:
+            for entry in replicate.passes:
+                for picture in entry.images:
+                    names["images", f"{picture.pixels_sha256}.png"] = None
+                    names["latents", f"{picture.latents_sha256}.npy"] = None
+                if entry.trace_sha256 is not None:
+                    names["traces", f"{entry.trace_sha256}.safetensors"] = None
+        for folder, name in names:
+            with contextlib.suppress(OSError):
+                yield folder, name, read_inside(path, folder, name, most_bytes=_MOST_BYTES)
+
+    def close(self) -> None:
+        """Close all files and let go of the folder."""
+        for run_folder in self._runs.values():
+            run_folder.close()
+        self.ledger.close()
+        self._lock.release()
+
+    def _make_group(self, group: str, title: str, described: Run) -> None:
+        fleet = self.fleet
+        run_id = new_run_id(fleet.plan.config.name, datetime.now(timezone.utc), os.urandom(2))
+        run = hidden_run(msgspec.structs.replace(described, run_id=run_id))
+        if fleet.mode == "split":
+            run = msgspec.structs.replace(run, machine_id=_shared_id(fleet.fleet_id, group))
+        self._runs[group] = RunFolder.create(self.path, run)
+        self.compared[group] = set()
+        slots = [UnitSlot(id=slot.replicate_id, unit=unit_of(run, slot)) for slot in run.plan.slots]
+        self.record(Grouped(group=group, run_id=run_id, title=title, slots=slots))
+
+    def _take_up(self) -> None:
+        """Have the ledger know every record that is in a run folder."""
+        if self.state.groups or self.ledger.state.machines:
+            self.record(Session())
+        for group in [*self.state.groups]:
+            loaded = self._folder(group).before
+            missing = [
+                Done(group=group, slot=entry.replicate_id, outcome=entry.outcome)
+                for entry in loaded.replicates
+                if not self.state.is_done(group, entry.replicate_id)
+            ]
+            if missing:
+                self.record(*missing)
+
+    def _folder(self, group: str) -> RunFolder:
+        if group not in self._runs:
+            folder = RunFolder.open(self.path_of(group))
+            self._runs[group] = folder
+            loaded = folder.before
+            for entry in [*loaded.started, *loaded.attempts]:
+                key = group, entry.replicate_id
+                self._attempts[key] = max(self._attempts.get(key, 0), entry.attempt)
+            self.compared[group] = {entry.replicate_id for entry in loaded.compared}
+            if loaded.checks or loaded.ceilings:
+                self.checked.add(group)
+        return self._runs[group]
+
+    def _keep(
+        self, group: str, records: Iterable[Record], files: Iterable[FileEntry], blob: bytes
+    ) -> None:
+        folder = self._folder(group)
+        try:
+            for where, name, data in unpacked(files, blob):
+                write_inside(folder.path, where, name, data=data)
+        except OSError as error:
+            raise StoreError(f"cannot write into {folder.path}: {error.strerror}") from error
+        folder.keep_files()
+        for record in records:
+            folder.append(record)
+            if isinstance(record, Started | Replicate):
+                self._attempts[group, record.replicate_id] = record.attempt
+
+
+def read_fleet(path: Path) -> FleetPlan:
+    """``fleet.json`` of a fleet folder.
+
+    Raises:
+        UsageError: there is no fleet.
+        StoreError: it cannot be read.
+    """
+    file = path / FLEET_FILE
+    try:
+        data = read_inside(path, FLEET_FILE, most_bytes=_MOST_BYTES)
+        return msgspec.json.decode(data, type=FleetPlan)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{path}: no fleet there (no {FLEET_FILE})") from None
+    except OSError as error:
+        raise StoreError(f"{file}: cannot be read: {error.strerror}") from error
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise StoreError(f"{file}: not a fleet of this sdbench: {error}") from error
+
+
+def read_state(path: Path) -> tuple[FleetPlan, Ledger]:
+    """A fleet as it is now, without opening it: another process may be at work.
+
+    Raises:
+        UsageError, StoreError: as :func:`read_fleet`.
+    """
+    return read_fleet(path), Ledger(read_events(path))
+
+
+def ask_to_stop(path: Path) -> None:
+    """Leave word that the fleet is to stop.
+
+    Raises:
+        UsageError: there is no fleet, or it cannot be written.
+    """
+    read_fleet(path)
+    try:
+        write_inside(path, STOP_FILE, data=b"")
+    except OSError as error:
+        raise not_writable(f"{path / STOP_FILE}", error) from error
+
+
+def is_at_work(path: Path) -> bool:
+    """Whether a process has the fleet open."""
+    try:
+        lock = _lock(path)
+    except UsageError:
+        return True
+    lock.release()
+    return False
+
+
+def find_fleet(root: Path, name: str) -> Path:
+    """A fleet by its path, its id, the beginning of its id, or ``latest``.
+
+    Raises:
+        UsageError: none or several are meant.
+    """
+    if (Path(name) / FLEET_FILE).is_file():
+        return Path(name)
+    fleets = sorted(path.parent for path in root.glob(f"*/{FLEET_FILE}"))
+    if name == "latest" and fleets:
+        return max(fleets, key=lambda path: read_fleet(path).created_utc)
+    meant = [path for path in fleets if path.name.startswith(name)]
+    if len(meant) != 1:
+        found = "no fleet" if not meant else f"{len(meant)} fleets"
+        raise UsageError(f"{name}: {found} of that name in {root}")
+    return meant[0]
+
+
+def runs_of(path: Path) -> list[Path]:
+    """The run folders of a fleet."""
+    return list_runs(path)
+
+
+def unit_of(run: Run, slot: Slot) -> str:
+    """What one machine measures whole, because it is compared in pairs.
+
+    With enough processes for a verdict that is a block: every case in every variant once. With
+    fewer there is no verdict, and only the variants of a case stay together.
+    """
+    if run.plan.processes(slot.case_id, slot.arm) >= MIN_PROCESSES:
+        return f"{slot.block}"
+    return f"{slot.block}/{slot.case_id}"
+
+
+def _is_of_process(record: Record) -> bool:
+    return isinstance(record, Started | Replicate)
+
+
+def _shared_id(fleet_id: str, group: str) -> str:
+    """A machine id for a run that several machines of one kind share: it equals no machine's."""
+    return hashlib.sha256(f"sdbench fleet\n{fleet_id}\n{group}".encode()).hexdigest()[:16]
+
+
+def _crashed(run: Run, slot: Slot, attempt: int, given: Given) -> Replicate:
+    return Replicate(
+        replicate_id=slot.replicate_id,
+        case_id=slot.case_id,
+        arm=slot.arm,
+        block=slot.block,
+        slot=slot.index,
+        attempt=attempt,
+        outcome="crashed",
+        reason="the process that measured it was killed twice, together with its supervisor",
+        simulated=run.simulated,
+        start=run.plan.start,
+        started_utc=given.at_utc,
+        ended_utc=given.at_utc,
+        wall_s=0.0,
+        machine_id=given.machine,
+    )
+
+
+def _lock(path: Path) -> FileLock:
+    lock = FileLock(str(path / _LOCK))
+    try:
+        open_to_append(path, _LOCK).close()
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(f"{path}: another sdbench is working on this fleet") from None
+    except OSError as error:
+        raise not_writable(f"{path}", error) from error
+    return lock
