@@ -41,6 +41,7 @@ VERBS = {
     "models": ("sdbench.cli.models", "List, make and remove the models that need no download."),
     "report": ("sdbench.cli.report", "Write a page about runs, or export them for other programs."),
     "bundle": ("sdbench.cli.bundle", "Write a run into one sealed file to give to others."),
+    "fleet": ("sdbench.cli.fleet", "Measure one configuration on many machines."),
     "schema": ("sdbench.cli.schema", "Print the JSON schema of a run, its records or a bundle."),
 }
 

@@ -91,15 +91,15 @@ def _signed(role: str, key: Any, authority: Any, authority_key: Any) -> Any:
         authority.subject,
         key.public_key(),
         authority_key,
-        lambda builder: builder.add_extension(
-            x509.BasicConstraints(ca=False, path_length=None), critical=True
-        )
-        .add_extension(_usage(digital_signature=True, key_agreement=True), critical=True)
-        .add_extension(both, critical=False)
-        .add_extension(names, critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()),
-            critical=False,
+        lambda builder: (
+            builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(digital_signature=True, key_agreement=True), critical=True)
+            .add_extension(both, critical=False)
+            .add_extension(names, critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()),
+                critical=False,
+            )
         ),
     )
 
@@ -165,7 +165,9 @@ def _write(path: Path, data: bytes) -> None:
     Raises:
         OSError: it is there already, or cannot be written.
     """
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _PRIVATE)
+    fd = os.open(
+        path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _PRIVATE
+    )
     try:
         write_all(fd, data)
         flush_to_disk(fd)

@@ -7,6 +7,7 @@ exactly one ``records.jsonl``.
 import contextlib
 import hashlib
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -48,6 +49,7 @@ from sdbench.privacy.redact_recorded import hidden_run
 from sdbench.records import Compared, Record, Replicate, Run, Slot, Started
 from sdbench.runner.loop import new_run_id
 from sdbench.runs import RunFolder, list_runs, load_run, not_writable
+from sdbench.runs.reading import RECORDS_FILE
 from sdbench.stats import MIN_PROCESSES
 
 Mode = Literal["split", "every"]
@@ -83,6 +85,10 @@ class FleetFolder:
     """Replicates whose images were compared, by group."""
     checked: set[str] = field(default_factory=set)
     """Groups whose device was checked."""
+    _pictured: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Replicates that made images, and their cases, by group."""
+    _loaded: dict[str, tuple[int, dict[str, list[Replicate]]]] = field(default_factory=dict)
+    """Replicates by case as a run folder had them, and how many made images then, by group."""
 
     @classmethod
     def create(cls, root: Path, plan: Plan, mode: Mode) -> "FleetFolder":
@@ -104,9 +110,7 @@ class FleetFolder:
             make_folder(root)
             os.mkdir(path)
             flush_folder(root)
-            write_inside(
-                path, FLEET_FILE, data=msgspec.json.format(_ENCODER.encode(fleet)) + b"\n"
-            )
+            write_inside(path, FLEET_FILE, data=msgspec.json.format(_ENCODER.encode(fleet)) + b"\n")
         except OSError as error:
             raise not_writable(f"cannot make {path}", error) from error
         return cls._opened(path, fleet)
@@ -182,8 +186,8 @@ class FleetFolder:
     def keep_result(self, given: Given, result: Result, blob: bytes) -> Replicate | None:
         """Keep what a machine measured, unless the slot has a record already.
 
-        The files first, then the records, then the ledger: a crash in between loses nothing, because
-        a fleet that is resumed takes up what its run folders have.
+        The files first, then the records, then the ledger: a crash in between loses nothing,
+        because a fleet that is resumed takes up what its run folders have.
 
         Returns the replicate that counts, None where nothing was measured or another one counts.
 
@@ -194,9 +198,9 @@ class FleetFolder:
         attempts = [entry for entry in result.records if isinstance(entry, Replicate)]
         if not attempts:
             return None
-        about = {entry.replicate_id for entry in result.records if _is_of_process(entry)}
-        if about != {given.slot} or not all(map(_is_of_process, result.records)):
-            raise WrongAnswerError(f"a machine answered for {sorted(about)} and not {given.slot}")
+        for entry in result.records:
+            if not isinstance(entry, Started | Replicate) or entry.replicate_id != given.slot:
+                raise WrongAnswerError(f"a machine sent records that are not of {given.slot}")
         last = attempts[-1]
         done = Done(
             group=given.group,
@@ -218,7 +222,7 @@ class FleetFolder:
         Raises:
             WrongAnswerError, StoreError: as :meth:`keep_result`.
         """
-        extra = [entry for entry in result.records if not _is_of_process(entry)]
+        extra = [entry for entry in result.records if not isinstance(entry, Started | Replicate)]
         known = self.compared[group]
         new = [
             entry
@@ -239,20 +243,37 @@ class FleetFolder:
         replicate = _crashed(run, slot, self.attempt(group, slot_id), given)
         self._keep(group, [replicate], [], b"")
         self.record(
-            Done(group=group, slot=slot_id, give=given.give, machine=given.machine, outcome="crashed")
+            Done(
+                group=group, slot=slot_id, give=given.give, machine=given.machine, outcome="crashed"
+            )
         )
         return replicate
 
-    def uncompared(self, group: str) -> dict[str, list[Replicate]]:
-        """Replicates with images that were not compared with the CPU's yet, by case."""
-        loaded = load_run(self.path_of(group), as_recorded=True)
-        found: dict[str, list[Replicate]] = {}
-        for replicate in loaded.replicates:
-            if replicate.passes and replicate.replicate_id not in self.compared[group]:
-                found.setdefault(replicate.case_id, []).append(replicate)
-        return found
+    def cases_to_compare(self, group: str) -> list[str]:
+        """Cases with images that were not compared with the CPU's yet."""
+        self._folder(group)
+        known = self.compared[group]
+        cases = {case: None for entry, case in self._pictured[group].items() if entry not in known}
+        return [*cases]
 
-    def files_of(self, group: str, replicates: Iterable[Replicate]) -> Iterator[tuple[str, str, bytes]]:
+    def uncompared(self, group: str, case: str) -> list[Replicate]:
+        """Replicates of a case whose images were not compared with the CPU's yet."""
+        pictured = len(self._pictured[group])
+        if group not in self._loaded or self._loaded[group][0] != pictured:
+            by_case: dict[str, list[Replicate]] = {}
+            for replicate in load_run(self.path_of(group), as_recorded=True).replicates:
+                by_case.setdefault(replicate.case_id, []).append(replicate)
+            self._loaded[group] = pictured, by_case
+        known = self.compared[group]
+        return [
+            entry
+            for entry in self._loaded[group][1].get(case, [])
+            if entry.passes and entry.replicate_id not in known
+        ]
+
+    def files_of(
+        self, group: str, replicates: Iterable[Replicate]
+    ) -> Iterator[tuple[str, str, bytes]]:
         """The images, latents and traces of replicates, as far as they are there."""
         path = self.path_of(group)
         names: dict[tuple[str, str], None] = {}
@@ -281,14 +302,14 @@ class FleetFolder:
         if fleet.mode == "split":
             run = msgspec.structs.replace(run, machine_id=_shared_id(fleet.fleet_id, group))
         self._runs[group] = RunFolder.create(self.path, run)
-        self.compared[group] = set()
+        self.compared[group], self._pictured[group] = set(), {}
         slots = [UnitSlot(id=slot.replicate_id, unit=unit_of(run, slot)) for slot in run.plan.slots]
         self.record(Grouped(group=group, run_id=run_id, title=title, slots=slots))
 
     def _take_up(self) -> None:
         """Have the ledger know every record that is in a run folder."""
-        if self.state.groups or self.ledger.state.machines:
-            self.record(Session())
+        self._remove_unknown_runs()
+        self.record(Session())
         for group in [*self.state.groups]:
             loaded = self._folder(group).before
             missing = [
@@ -299,6 +320,13 @@ class FleetFolder:
             if missing:
                 self.record(*missing)
 
+    def _remove_unknown_runs(self) -> None:
+        """Remove the folder of a run that was made just before a crash: nothing is in it."""
+        known = {group.run_id for group in self.state.groups.values()}
+        for path in list_runs(self.path):
+            if path.name not in known and not os.path.lexists(path / RECORDS_FILE):
+                shutil.rmtree(path)
+
     def _folder(self, group: str) -> RunFolder:
         if group not in self._runs:
             folder = RunFolder.open(self.path_of(group))
@@ -308,6 +336,9 @@ class FleetFolder:
                 key = group, entry.replicate_id
                 self._attempts[key] = max(self._attempts.get(key, 0), entry.attempt)
             self.compared[group] = {entry.replicate_id for entry in loaded.compared}
+            self._pictured[group] = {
+                entry.replicate_id: entry.case_id for entry in loaded.replicates if entry.passes
+            }
             if loaded.checks or loaded.ceilings:
                 self.checked.add(group)
         return self._runs[group]
@@ -324,8 +355,10 @@ class FleetFolder:
         folder.keep_files()
         for record in records:
             folder.append(record)
-            if isinstance(record, Started | Replicate):
+            if isinstance(record, (Started, Replicate)):
                 self._attempts[group, record.replicate_id] = record.attempt
+            if isinstance(record, Replicate) and record.passes:
+                self._pictured[group][record.replicate_id] = record.case_id
 
 
 def read_fleet(path: Path) -> FleetPlan:
@@ -411,10 +444,6 @@ def unit_of(run: Run, slot: Slot) -> str:
     if run.plan.processes(slot.case_id, slot.arm) >= MIN_PROCESSES:
         return f"{slot.block}"
     return f"{slot.block}/{slot.case_id}"
-
-
-def _is_of_process(record: Record) -> bool:
-    return isinstance(record, Started | Replicate)
 
 
 def _shared_id(fleet_id: str, group: str) -> str:

@@ -16,7 +16,7 @@ The rules:
 """
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,13 +159,13 @@ class Group:
     """Those that wait, in the order in which they are given."""
     owner: dict[str, str] = field(default_factory=dict)
     """The machine that a unit belongs to."""
+    done: int = 0
 
     def counts(self) -> dict[SlotState, int]:
         """How many slots are in each state."""
-        found: dict[SlotState, int] = {"waiting": 0, "given": 0, "done": 0}
-        for slot in self.slots.values():
-            found[slot.state] += 1
-        return found
+        waiting = len(self.waiting)
+        given = len(self.slots) - waiting - self.done
+        return {"waiting": waiting, "given": given, "done": self.done}
 
 
 @dataclass
@@ -194,6 +194,7 @@ class Ledger:
         self._gives: dict[int, _Give] = {}
         self._open: dict[str, dict[int, Given]] = defaultdict(dict)
         """Gives that are under way, by machine."""
+        self._done_by: Counter[str | None] = Counter()
         self._left = 0
         self._last_give = 0
         for event in events:
@@ -239,17 +240,17 @@ class Ledger:
         """What a machine was given and has not answered, as far as it is there."""
         return [*self._open[machine].values()]
 
+    def done_by(self, machine: str) -> int:
+        """How many records of slots are a machine's."""
+        return self._done_by[machine]
+
     def crashed(self) -> list[tuple[str, str, Given]]:
         """Slots that are not given again because they killed their worker, with their last give."""
         found = []
         for group in self.groups.values():
             for slot in group.slots.values():
                 if slot.state != "done" and slot.deaths >= MOST_DEATHS:
-                    gives = [
-                        give.event
-                        for give in self._gives_of(group.id, slot.id)
-                        if give.died
-                    ]
+                    gives = [give.event for give in self._gives_of(group.id, slot.id) if give.died]
                     found.append((group.id, slot.id, gives[-1]))
         return found
 
@@ -295,9 +296,7 @@ class Ledger:
         if event.group in self.groups:
             return
         slots = {entry.id: _Slot(entry.id, entry.unit) for entry in event.slots}
-        self.groups[event.group] = Group(
-            event.group, event.run_id, event.title, slots, dict(slots)
-        )
+        self.groups[event.group] = Group(event.group, event.run_id, event.title, slots, dict(slots))
         self._left += len(slots)
 
     def _give(self, event: Given) -> None:
@@ -370,6 +369,8 @@ class Ledger:
             return
         slot.state, slot.by, slot.outcome = "done", event.machine, event.outcome
         group.waiting.pop(slot.id, None)
+        group.done += 1
+        self._done_by[event.machine] += 1
         self._left -= 1
 
     def _begin_session(self) -> None:

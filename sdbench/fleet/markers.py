@@ -79,7 +79,7 @@ def _is_alive(marker: _Marker) -> bool:
     if marker.boot_id != machine.boot_id():
         return False
     try:
-        return psutil.Process(marker.pid).create_time() == marker.created_s
+        return bool(psutil.Process(marker.pid).create_time() == marker.created_s)
     except psutil.Error:
         return False
 
