@@ -355,7 +355,7 @@ class FleetFolder:
         folder.keep_files()
         for record in records:
             folder.append(record)
-            if isinstance(record, (Started, Replicate)):
+            if isinstance(record, Started) or isinstance(record, Replicate):
                 self._attempts[group, record.replicate_id] = record.attempt
             if isinstance(record, Replicate) and record.passes:
                 self._pictured[group][record.replicate_id] = record.case_id
