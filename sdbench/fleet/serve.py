@@ -7,6 +7,7 @@ Where the scheduler is lost Dask ends both; then they are started again until th
 
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
 import tempfile
@@ -79,7 +80,7 @@ async def _work_once(
         memory_limit=0,
         local_directory=str(folder),
         startup_information={"sdbench": facts_of_worker},
-        silence_logs=False,
+        silence_logs=logging.WARNING,
     )
     try:
         await nanny
