@@ -1,6 +1,5 @@
 """``sdbench fleet``."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -197,9 +196,10 @@ def worker_command(
     Whoever holds the fleet's keys can run programs here as this user.
     """
     require_extra()
+    from sdbench.fleet.connection import quieten
     from sdbench.fleet.serve import serve
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    quieten()
     out = console(err=True)
     reached = connection(scheduler, certificates, insecure, role="worker")
     serve(reached, name, lambda words: out.print(printable(words), markup=False, soft_wrap=True))

@@ -1,7 +1,6 @@
 """What ``fleet run`` and ``fleet resume`` share: the connection, the screen, and the end."""
 
 import importlib.util
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,9 +125,10 @@ def work(
     json_wanted: bool,
 ) -> int:
     """Work on a fleet to its end and show its runs; the exit code."""
+    from sdbench.fleet.connection import quieten
     from sdbench.fleet.engine import Engine, Settings
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    quieten()
     remarks = console(err=True)
     screen = Screen(remarks)
     screen.says(f"Fleet {folder.fleet.fleet_id}, in {folder.path}")

@@ -5,6 +5,7 @@ for a scheduler on this machine, and has to be asked for.
 """
 
 import ipaddress
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,6 +76,14 @@ def connection_to(
         if not file.is_file():
             raise UsageError(f"--certificates {certificates}: {file.name} is not there")
     return Connection(address, certificates)
+
+
+def quieten() -> None:
+    """Have Dask say nothing by itself: what matters is said by whoever uses it."""
+    import distributed  # sets its loggers up when it is imported
+
+    assert distributed
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
 
 
 def _is_loopback(host: str) -> bool:

@@ -108,11 +108,7 @@ class Engine:
         Raises:
             StoreError: a record could not be written; all before it are kept.
         """
-        import dask
-
-        # A task is begun by nobody else than whom it was given to, and shown to nobody.
-        with dask.config.set({"distributed.worker.profile.enabled": False}):
-            end = asyncio.run(self._run())
+        end = asyncio.run(self._run())
         self.folder.record(Ended(how=end))
         return end
 
@@ -270,8 +266,8 @@ class _Connected:
                 self._lost(worker, "silent")
         if any(worker.busy and not worker.silent for worker in self._workers.values()):
             self._engine.last_busy = now
-        if self._out_of_time() and not self._engine.out_of_time:
-            self._engine.out_of_time = True
+        self._engine.out_of_time = self._engine.out_of_time or self._out_of_time()
+        self._folder.flush()
 
     def _leaves(self, worker: _Worker) -> None:
         if worker.serving is not None:
@@ -422,7 +418,9 @@ class _Connected:
             spent_s=engine.elapsed_s(),
             later_s=self._later_s(group),
         )
-        folder.record(given)
+        folder.note(given)
+        await asyncio.sleep(0)  # whoever else gives something now shares the write
+        folder.flush()
         engine.watcher.slot_given(about.title, slot)
         try:
             text, blob = await self._ask(worker, task.measure, encode(order))

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -152,10 +152,27 @@ class FleetFolder:
         """Whether somebody has asked the fleet to stop."""
         return os.path.lexists(self.path / STOP_FILE)
 
-    def record(self, *events: Event) -> None:
-        """Have events on the disk, with the time, and then in the state."""
+    def note(self, *events: Event) -> None:
+        """Have events in the state, with the time; :meth:`flush` comes before acting on them."""
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        self.ledger.record([msgspec.structs.replace(event, at_utc=now) for event in events])
+        self.ledger.note([msgspec.structs.replace(event, at_utc=now) for event in events])
+
+    def flush(self) -> None:
+        """Have on the disk what was noted.
+
+        Raises:
+            StoreError: it could not be written.
+        """
+        self.ledger.flush()
+
+    def record(self, *events: Event) -> None:
+        """Have events in the state and on the disk.
+
+        Raises:
+            StoreError: they could not be written.
+        """
+        self.note(*events)
+        self.flush()
 
     def group_for(self, about: Description) -> str:
         """The group that a machine works for; made now if it is the first one of it.
@@ -209,11 +226,12 @@ class FleetFolder:
             machine=given.machine,
             outcome=last.outcome,
         )
+        # Its place in the ledger follows from the record, so it need not be on the disk at once.
         if self.state.is_done(given.group, given.slot):
-            self.record(done)
+            self.note(done)
             return None
         self._keep(given.group, result.records, result.files, blob)
-        self.record(done)
+        self.note(done)
         return last
 
     def keep_extra(self, group: str, result: Result, blob: bytes) -> None:
@@ -290,6 +308,7 @@ class FleetFolder:
 
     def close(self) -> None:
         """Close all files and let go of the folder."""
+        self.ledger.flush()
         for run_folder in self._runs.values():
             run_folder.close()
         self.ledger.close()
@@ -344,7 +363,7 @@ class FleetFolder:
         return self._runs[group]
 
     def _keep(
-        self, group: str, records: Iterable[Record], files: Iterable[FileEntry], blob: bytes
+        self, group: str, records: Sequence[Record], files: Iterable[FileEntry], blob: bytes
     ) -> None:
         folder = self._folder(group)
         try:
@@ -352,13 +371,14 @@ class FleetFolder:
                 write_inside(folder.path, where, name, data=data)
         except OSError as error:
             raise StoreError(f"cannot write into {folder.path}: {error.strerror}") from error
-        folder.keep_files()
+        folder.append(*records)
         for record in records:
-            folder.append(record)
-            if isinstance(record, Started) or isinstance(record, Replicate):
+            if isinstance(record, Started):
                 self._attempts[group, record.replicate_id] = record.attempt
-            if isinstance(record, Replicate) and record.passes:
-                self._pictured[group][record.replicate_id] = record.case_id
+            elif isinstance(record, Replicate):
+                self._attempts[group, record.replicate_id] = record.attempt
+                if record.passes:
+                    self._pictured[group][record.replicate_id] = record.case_id
 
 
 def read_fleet(path: Path) -> FleetPlan:

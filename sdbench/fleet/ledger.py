@@ -2,7 +2,7 @@
 
 A slot is ``waiting``, ``given`` or ``done``. Every change is an event; the state follows from the
 events alone, so replaying the file gives the state again. :class:`Ledger` is pure;
-:class:`LedgerFile` has each event on the disk before it is acted on.
+:class:`LedgerFile` has events on the disk before they are acted on.
 
 The rules:
 
@@ -15,6 +15,7 @@ The rules:
 - The slots of a unit (what is compared in pairs) go to one machine, as long as it is there.
 """
 
+import contextlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -424,7 +425,7 @@ def read_events(folder: Path) -> list[Event]:
 
 
 class LedgerFile:
-    """A ledger and its file; an event is on the disk before the state knows it."""
+    """A ledger and its file."""
 
     def __init__(self, folder: Path) -> None:
         """Open or make the file; the state is what its events say.
@@ -435,6 +436,7 @@ class LedgerFile:
         self._path = folder / LEDGER_FILE
         events = read_events(folder)
         self.state = Ledger(events)
+        self._noted: list[bytes] = []
         try:
             self._file = open_to_append(folder, LEDGER_FILE)
             flush_folder(folder)
@@ -442,24 +444,30 @@ class LedgerFile:
         except OSError as error:
             raise StoreError(f"cannot write {self._path}: {error.strerror}") from error
 
-    def record(self, events: Sequence[Event]) -> None:
-        """Write events, wait until they are on the disk, then apply them.
+    def note(self, events: Sequence[Event]) -> None:
+        """Apply events; whoever acts on them calls :meth:`flush` first."""
+        for event in events:
+            self._noted.append(_ENCODER.encode(event) + b"\n")
+            self.state.apply(event)
+
+    def flush(self) -> None:
+        """Write what was noted, and return once it is on the disk itself.
 
         Raises:
-            StoreError: they could not be written; the state is as it was.
+            StoreError: it could not be written; nothing may be done about what was noted.
         """
+        if not self._noted:
+            return
         fd = self._file.fileno()
         size = os.fstat(fd).st_size
         try:
-            write_all(fd, b"".join(_ENCODER.encode(event) + b"\n" for event in events))
+            write_all(fd, b"".join(self._noted))
             flush_to_disk(fd)
         except OSError as error:
-            try:
+            with contextlib.suppress(OSError):
                 os.ftruncate(fd, size)
-            finally:
-                raise StoreError(f"cannot write {self._path}: {error.strerror}") from error
-        for event in events:
-            self.state.apply(event)
+            raise StoreError(f"cannot write {self._path}: {error.strerror}") from error
+        self._noted.clear()
 
     def close(self) -> None:
         """Close the file."""

@@ -36,7 +36,9 @@ _CONFIG = {
 def serve(connection: Connection, name: str | None, say: Callable[[str], None]) -> None:
     """Work for a scheduler until a signal ends it; the scheduler may come and go."""
     import dask
+    import distributed  # before its settings are changed: it fills in the others
 
+    assert distributed
     with dask.config.set(_CONFIG):
         asyncio.run(_serve(connection, name, say))
 

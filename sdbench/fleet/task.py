@@ -81,11 +81,12 @@ class _Scratch(RunFolder):
         super().__init__(LoadedRun(path, run, [], []), FileLock(str(path / LOCK_FILE)))
         self.kept: list[Record] = []
 
-    def append(self, record: Record) -> None:
-        named = msgspec.structs.replace(record, run_id=self.before.run.run_id)
+    def append(self, *records: Record) -> None:
         with open(self.path / RECORDS_FILE, "ab") as file:
-            file.write(_ENCODER.encode(named) + b"\n")
-        self.kept.append(record)
+            for record in records:
+                named = msgspec.structs.replace(record, run_id=self.before.run.run_id)
+                file.write(_ENCODER.encode(named) + b"\n")
+        self.kept += records
 
     def keep_files(self) -> str | None:
         return None

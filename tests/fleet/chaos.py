@@ -42,9 +42,9 @@ def hurt(fleet: Fleet, harm: str, chance: random.Random, pause_s: float, mode: s
     """Do one harm now, and what makes it good where somebody has to; what was done."""
     number = chance.randrange(fleet.machines)
     if harm in ("worker", "pause"):
+        wait_until(lambda: fleet.worker_process(number), 120)
         process = fleet.worker_process(number)
-        if process is None:
-            return f"{harm} {number}: was not there"
+        assert process is not None
         if harm == "worker":
             process.kill()
             return f"worker {number} killed"
@@ -80,7 +80,7 @@ def go_through(
     """One fleet with all harms, in random order at random moments; what is wrong afterwards."""
     chance = random.Random(seed)
     slot_s, pause_s = (5.0, 8.0) if real else (0.6, 4.0)
-    replicates = (2 if real else 8) if mode == "split" else (1 if real else 2)
+    replicates = (2 if real else 16) if mode == "split" else (1 if real else 4)
     fleet = Fleet(
         folder, slot_s=slot_s, cache=cache, real=real, namespaces=namespaces, silent_s=2.0
     )
@@ -89,7 +89,7 @@ def go_through(
         fleet.start()
         config = str(folder / "chaos.toml")
         fleet.start_client("run", config, "--mode", mode, "--machines", "4")
-        wait_until(lambda: fleet.recorded() >= 1, 180)
+        wait_until(lambda: fleet.recorded() >= 1, 300)
         for harm in chance.sample(HARMS, len(HARMS)):
             time.sleep(chance.uniform(0.0, 2.5))
             if not fleet.client_runs():
@@ -97,7 +97,7 @@ def go_through(
                 continue
             before = fleet.recorded()
             say(f"  {hurt(fleet, harm, chance, pause_s, mode)}, {before} recorded before")
-        code = fleet.wait_for_client(300)
+        code = fleet.wait_for_client(600)
         wrong = fleet.broken_promises()
         say(f"  {len(fleet.planned())} planned, {fleet.recorded()} recorded, exit code {code}")
         if code != 0:

@@ -113,7 +113,7 @@ class Fleet:
                 *(sys.executable, "-m", "sdbench", "fleet", *words),
                 *("--scheduler", self.address, "--certificates", str(self.certificates)),
                 *("-o", str(self.results), "--silent-after", str(self.silent_s)),
-                *("--patience", "60"),
+                *("--patience", "300"),
             ],
             {"SDBENCH_STATE": str(self.folder / "client-state")},
         )
@@ -205,8 +205,7 @@ class Fleet:
             subprocess.run(["ip", "link", "del", _BRIDGE], check=False, capture_output=True)
 
     def _start(self, name: str, command: list[str], environment: dict[str, str]) -> None:
-        log = open(self.folder / f"{name}.log", "ab")
-        with log:
+        with open(self.folder / f"{name}.log", "ab") as log:
             self._processes[name] = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -267,9 +266,7 @@ def _make_namespace(number: int) -> str:
 
 
 def _remove_namespace(number: int) -> None:
-    subprocess.run(
-        ["ip", "netns", "del", f"sdbench-{number}"], check=False, capture_output=True
-    )
+    subprocess.run(["ip", "netns", "del", f"sdbench-{number}"], check=False, capture_output=True)
 
 
 def _free_port() -> int:

@@ -420,6 +420,7 @@ def test_status_and_stop_need_no_scheduler(call: Called, results: Path) -> None:
     assert call("fleet", "status", "-o", results)[0] == 2
     folder, _ = begin(results)
     keep(folder, *give(folder))
+    folder.flush()
     code, out, _ = call("fleet", "status", "-o", results, "--json")
     document = json.loads(out)
     assert code == 0
