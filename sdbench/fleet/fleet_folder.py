@@ -351,9 +351,10 @@ class FleetFolder:
             folder = RunFolder.open(self.path_of(group))
             self._runs[group] = folder
             loaded = folder.before
-            for entry in [*loaded.started, *loaded.attempts]:
-                key = group, entry.replicate_id
-                self._attempts[key] = max(self._attempts.get(key, 0), entry.attempt)
+            begun = [(entry.replicate_id, entry.attempt) for entry in loaded.started]
+            ended = [(entry.replicate_id, entry.attempt) for entry in loaded.attempts]
+            for replicate_id, attempt in sorted([*begun, *ended], key=lambda one: one[1]):
+                self._attempts[group, replicate_id] = attempt
             self.compared[group] = {entry.replicate_id for entry in loaded.compared}
             self._pictured[group] = {
                 entry.replicate_id: entry.case_id for entry in loaded.replicates if entry.passes
@@ -373,9 +374,7 @@ class FleetFolder:
             raise StoreError(f"cannot write into {folder.path}: {error.strerror}") from error
         folder.append(*records)
         for record in records:
-            if isinstance(record, Started):
-                self._attempts[group, record.replicate_id] = record.attempt
-            elif isinstance(record, Replicate):
+            if isinstance(record, Replicate):
                 self._attempts[group, record.replicate_id] = record.attempt
                 if record.passes:
                     self._pictured[group][record.replicate_id] = record.case_id

@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parent.parent / "unit")]
 
@@ -64,41 +63,56 @@ class _Quiet:
         print(words)
 
 
+# Functions travel by name, so those of the simulated workers are a module's own.
+_REAL = {"describe": task.describe, "measure": task.measure}
+_ANSWERS: dict[str, Answer] = {}
+_FIRST: list[tuple[str, str, bytes]] = []
+
+
+def simulated_describe(text: str) -> Answer:
+    """Each worker is a machine of its own."""
+    from distributed import get_worker
+
+    if "describe" not in _ANSWERS:
+        _ANSWERS["describe"] = _REAL["describe"](text)
+    about = decode(_ANSWERS["describe"][0], Description)
+    name = hashlib.sha256(str(get_worker().name).encode()).hexdigest()[:16]
+    return encode(msgspec.structs.replace(about, machine=name, process=name)), b""
+
+
+def canned_measure(text: str) -> Answer:
+    """The answer to the first slot, as if it were this one's."""
+    order = decode(text, MeasureOrder)
+    if not _FIRST:
+        _FIRST.append((order.slot, *_REAL["measure"](text)))
+    slot, answer, blob = _FIRST[0]
+    case_id, arm, block = order.slot.rsplit(".", 2)
+    old_case, _, old_block = slot.rsplit(".", 2)
+    assert arm
+    return (
+        answer.replace(slot, order.slot)
+        .replace(f'"case_id":"{old_case}"', f'"case_id":"{case_id}"')
+        .replace(f'"block":{old_block},', f'"block":{block},')
+    ), blob
+
+
+def nothing(*_: object) -> Answer:
+    """A check or a comparison that finds nothing."""
+    return '{"records":[],"files":[]}', b""
+
+
 def simulate(count: int, *, in_memory: bool) -> None:
     """In a process of its own: a scheduler and so many workers, until standard input ends."""
-    from distributed import Scheduler, Worker, get_worker
+    from distributed import Scheduler, Worker
 
     quieten()
-
-    prepared = task._here
-    real_measure, real_describe = task.measure, task.describe
     task.open_executor = lambda: FakeExecutor(play)
-    task._turn = lambda interrupted: contextlib.nullcontext()  # type: ignore[assignment]
-    answers: dict[str, Any] = {}
-
-    def describe(text: str) -> Answer:
-        answers.setdefault("describe", real_describe(text))
-        about = decode(answers["describe"][0], Description)
-        name = hashlib.sha256(str(get_worker().name).encode()).hexdigest()[:16]
-        return encode(msgspec.structs.replace(about, machine=name, process=name)), b""
-
-    def measure(text: str) -> Answer:
-        """The answer to the first slot, as if it were this one's."""
-        order = decode(text, MeasureOrder)
-        if "measure" not in answers:
-            answers["measure"] = (order.slot, real_measure(text))
-        slot, (answer, blob) = answers["measure"]
-        run = prepared(encode(order.plan)).run
-        wanted = next(one for one in run.plan.slots if one.replicate_id == order.slot)
-        answer = answer.replace(f'"{slot}"', f'"{order.slot}"')
-        old = f'"block":{slot.rpartition(".")[2]},'
-        return answer.replace(old, f'"block":{wanted.block},'), blob
-
-    task.describe = describe
+    task._turn = lambda interrupted: contextlib.nullcontext()  # type: ignore
+    for name in ("check", "compare"):
+        setattr(task, name, nothing)
+    task.describe = simulated_describe
     if in_memory:
-        task.measure = measure
-    task.check = lambda text: ('{"records":[],"files":[]}', b"")
-    task.compare = lambda text, blob: ('{"records":[],"files":[]}', b"")
+        task.measure = canned_measure
 
     async def serve() -> None:
         async with contextlib.AsyncExitStack() as stack:
@@ -121,15 +135,22 @@ def simulate(count: int, *, in_memory: bool) -> None:
     import distributed
 
     assert distributed  # fills in its settings before one is changed
-    with dask.config.set({"distributed.worker.profile.enabled": False}):
+    # Fifty workers in one process would look at it a hundred times a second.
+    settings = {
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.system-monitor.interval": "10s",
+    }
+    with dask.config.set(settings):
         asyncio.run(serve())
 
 
 def throughput(root: Path, slots: int, workers: int, *, in_memory: bool) -> None:
     """Print slots a second and the client's memory."""
-    words = [sys.executable, __file__, "--simulate", str(workers)]
+    program = f"import fleet_speed; fleet_speed.simulate({workers}, in_memory={in_memory})"
+    folders = [Path(__file__).parent, Path(__file__).parent.parent / "unit"]
     with subprocess.Popen(
-        [*words, *(["--whole"] if not in_memory else [])],
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -212,15 +233,10 @@ def _resolutions(count: int) -> list[str]:
 def main() -> None:
     """Measure all of it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--simulate", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--whole", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--slots", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=50)
     wanted = parser.parse_args()
     quieten()
-    if wanted.simulate is not None:
-        simulate(wanted.simulate, in_memory=not wanted.whole)
-        return
     print(f"machine {machine.machine_id()[:6]}, {os.cpu_count()} cores, load {os.getloadavg()[0]}")
     with tempfile.TemporaryDirectory(prefix="sdbench-fleet-speed-") as folder:
         os.environ["SDBENCH_STATE"] = str(Path(folder) / "state")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 from factories import Called, make_config, make_picture, make_replicate, make_run, play
 
@@ -188,7 +189,7 @@ def test_slot_under_which_a_process_was_killed_is_told_by_the_next(
 ) -> None:
     with markers.marked("fleet.7"):
         assert markers.killed_under() == (), "it lives"
-        monkeypatch.setattr(markers.psutil.Process, "create_time", lambda _: 1.0)
+        monkeypatch.setattr(psutil.Process, "create_time", lambda _: 1.0)
         assert markers.killed_under() == ("fleet.7",)
     assert markers.killed_under() == ()
 

@@ -25,6 +25,7 @@ from sdbench.fleet.ledger import (
     Seen,
     Session,
     UnitSlot,
+    WhyLost,
     read_events,
 )
 
@@ -228,7 +229,7 @@ class _World:
             self.running.remove(event)
             self.tell(Returned(give=event.give, why="interrupted"))
             return
-        why = "silent" if kind == "pause" else "gone"
+        why: WhyLost = "silent" if kind == "pause" else "gone"
         self.tell(Lost(machine=event.machine, process=event.process, why=why))
         if kind == "kill":
             self.running.remove(event)
