@@ -34,7 +34,7 @@ def command() -> None:
     that restarts and a client that is killed cost time and no result.
 
     Needs Dask: pip install 'sdbench[fleet]'. For two or three machines, `sdbench run` on each and
-    `sdbench compare` need no engine at all.
+    `sdbench compare` need no engine at all. run, resume and status print a document with --json.
 
     \b
     sdbench fleet certificates certs                                  once; copy to every machine
@@ -172,7 +172,8 @@ def resume_command(
     repeated.
     """
     require_extra()
-    from sdbench.fleet.fleet_folder import FleetFolder, find_fleet
+    from sdbench.fleet.fleet_file import find_fleet
+    from sdbench.fleet.fleet_folder import FleetFolder
 
     reached = connection(scheduler, certificates, insecure)
     folder = FleetFolder.open(find_fleet(root, fleet))
@@ -232,7 +233,7 @@ def status_command(fleet: str, root: Path, as_json: bool) -> int:
     FLEET is a fleet's path, its id, the beginning of its id, or 'latest'. Needs no Dask.
     """
     from sdbench.cli.fleet_status import show_status, status_document
-    from sdbench.fleet.fleet_folder import find_fleet
+    from sdbench.fleet.fleet_file import find_fleet
 
     document = status_document(find_fleet(root, fleet))
     if as_json:
@@ -250,7 +251,7 @@ def stop_command(fleet: str, root: Path) -> int:
 
     FLEET is a fleet's path, its id, the beginning of its id, or 'latest'.
     """
-    from sdbench.fleet.fleet_folder import ask_to_stop, find_fleet, is_at_work
+    from sdbench.fleet.fleet_file import ask_to_stop, find_fleet, is_at_work
 
     path = find_fleet(root, fleet)
     if not is_at_work(path):

@@ -20,7 +20,7 @@ from sdbench.words import counted, printable, shell
 if TYPE_CHECKING:
     from sdbench.fleet.certificates import Role
     from sdbench.fleet.connection import Connection
-    from sdbench.fleet.engine import End
+    from sdbench.fleet.course import End
     from sdbench.fleet.fleet_folder import FleetFolder
     from sdbench.fleet.ledger import WhyLost
 
@@ -126,7 +126,8 @@ def work(
 ) -> int:
     """Work on a fleet to its end and show its runs; the exit code."""
     from sdbench.fleet.connection import quieten
-    from sdbench.fleet.engine import Engine, Settings
+    from sdbench.fleet.course import Settings
+    from sdbench.fleet.engine import Engine
 
     quieten()
     remarks = console(err=True)

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sdbench.fleet.fleet_folder import is_at_work, read_state
+from sdbench.fleet.fleet_file import is_at_work, read_state
 
 
 def status_document(path: Path) -> dict[str, Any]:

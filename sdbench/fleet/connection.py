@@ -15,7 +15,11 @@ from sdbench.errors import UsageError
 from sdbench.fleet.certificates import CA_FILE, Role, files_of
 
 if TYPE_CHECKING:
+    from distributed import Client
     from distributed.security import Security
+
+CONNECT_S = 10.0
+"""How long one attempt to reach a scheduler takes."""
 
 
 @dataclass(frozen=True)
@@ -24,21 +28,6 @@ class Connection:
 
     address: str
     certificates: Path | None
-
-    def security(self) -> "Security":
-        """As Dask needs it."""
-        from distributed.security import Security
-
-        if self.certificates is None:
-            return Security(require_encryption=False)
-        pairs = {}
-        for role in ("client", "worker", "scheduler"):
-            certificate, key = files_of(self.certificates, role)
-            if certificate.is_file():
-                pairs[f"tls_{role}_cert"] = str(certificate)
-                pairs[f"tls_{role}_key"] = str(key)
-        ca_file = str(self.certificates / CA_FILE)
-        return Security(tls_ca_file=ca_file, require_encryption=True, **pairs)
 
 
 def connection_to(
@@ -76,6 +65,44 @@ def connection_to(
         if not file.is_file():
             raise UsageError(f"--certificates {certificates}: {file.name} is not there")
     return Connection(address, certificates)
+
+
+def security_of(connection: Connection) -> "Security":
+    """The certificates, as Dask needs them."""
+    from distributed.security import Security
+
+    if connection.certificates is None:
+        return Security(require_encryption=False)
+    pairs = {}
+    for role in ("client", "worker", "scheduler"):
+        certificate, key = files_of(connection.certificates, role)
+        if certificate.is_file():
+            pairs[f"tls_{role}_cert"] = str(certificate)
+            pairs[f"tls_{role}_key"] = str(key)
+    ca_file = str(connection.certificates / CA_FILE)
+    return Security(tls_ca_file=ca_file, require_encryption=True, **pairs)
+
+
+def new_client(connection: Connection) -> "Client":
+    """A client of the scheduler, to be awaited, which nothing else uses by accident."""
+    from distributed import Client
+
+    client: Client = Client(
+        connection.address,
+        security=security_of(connection),
+        asynchronous=True,
+        set_as_default=False,
+        timeout=CONNECT_S,
+        name="sdbench-fleet",
+    )
+    return client
+
+
+def ends_with_its_worker(error: Exception) -> bool:
+    """Whether a task failed because its worker is gone."""
+    from distributed import KilledWorker
+
+    return isinstance(error, (OSError, KilledWorker))
 
 
 def quieten() -> None:

@@ -12,19 +12,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
 
 import msgspec
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from sdbench.errors import StoreError, UsageError
+from sdbench.errors import StoreError
 from sdbench.files.access import (
     MIB,
     flush_folder,
     make_folder,
-    open_to_append,
     read_inside,
     write_inside,
+)
+from sdbench.fleet.fleet_file import (
+    FLEET_FILE,
+    STOP_FILE,
+    FleetPlan,
+    Mode,
+    lock_fleet,
+    read_fleet,
 )
 from sdbench.fleet.ledger import (
     Done,
@@ -35,7 +41,6 @@ from sdbench.fleet.ledger import (
     LedgerFile,
     Session,
     UnitSlot,
-    read_events,
 )
 from sdbench.fleet.messages import (
     Description,
@@ -52,21 +57,8 @@ from sdbench.runs import RunFolder, list_runs, load_run, not_writable
 from sdbench.runs.reading import RECORDS_FILE
 from sdbench.stats import MIN_PROCESSES
 
-Mode = Literal["split", "every"]
-FLEET_FILE, STOP_FILE = "fleet.json", "stop"
-_LOCK = ".fleet-lock"
 _MOST_BYTES = 64 * MIB
 _ENCODER = msgspec.json.Encoder()
-
-
-class FleetPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """``fleet.json``."""
-
-    schema: int = 1
-    fleet_id: str
-    created_utc: str
-    mode: Mode
-    plan: Plan
 
 
 @dataclass
@@ -135,7 +127,7 @@ class FleetFolder:
 
     @classmethod
     def _opened(cls, path: Path, fleet: FleetPlan) -> "FleetFolder":
-        lock = _lock(path)
+        lock = lock_fleet(path)
         try:
             return cls(path, fleet, LedgerFile(path), lock)
         except BaseException:
@@ -380,80 +372,6 @@ class FleetFolder:
                     self._pictured[group][record.replicate_id] = record.case_id
 
 
-def read_fleet(path: Path) -> FleetPlan:
-    """``fleet.json`` of a fleet folder.
-
-    Raises:
-        UsageError: there is no fleet.
-        StoreError: it cannot be read.
-    """
-    file = path / FLEET_FILE
-    try:
-        data = read_inside(path, FLEET_FILE, most_bytes=_MOST_BYTES)
-        return msgspec.json.decode(data, type=FleetPlan)
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{path}: no fleet there (no {FLEET_FILE})") from None
-    except OSError as error:
-        raise StoreError(f"{file}: cannot be read: {error.strerror}") from error
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise StoreError(f"{file}: not a fleet of this sdbench: {error}") from error
-
-
-def read_state(path: Path) -> tuple[FleetPlan, Ledger]:
-    """A fleet as it is now, without opening it: another process may be at work.
-
-    Raises:
-        UsageError, StoreError: as :func:`read_fleet`.
-    """
-    return read_fleet(path), Ledger(read_events(path))
-
-
-def ask_to_stop(path: Path) -> None:
-    """Leave word that the fleet is to stop.
-
-    Raises:
-        UsageError: there is no fleet, or it cannot be written.
-    """
-    read_fleet(path)
-    try:
-        write_inside(path, STOP_FILE, data=b"")
-    except OSError as error:
-        raise not_writable(f"{path / STOP_FILE}", error) from error
-
-
-def is_at_work(path: Path) -> bool:
-    """Whether a process has the fleet open."""
-    try:
-        lock = _lock(path)
-    except UsageError:
-        return True
-    lock.release()
-    return False
-
-
-def find_fleet(root: Path, name: str) -> Path:
-    """A fleet by its path, its id, the beginning of its id, or ``latest``.
-
-    Raises:
-        UsageError: none or several are meant.
-    """
-    if (Path(name) / FLEET_FILE).is_file():
-        return Path(name)
-    fleets = sorted(path.parent for path in root.glob(f"*/{FLEET_FILE}"))
-    if name == "latest" and fleets:
-        return max(fleets, key=lambda path: read_fleet(path).created_utc)
-    meant = [path for path in fleets if path.name.startswith(name)]
-    if len(meant) != 1:
-        found = "no fleet" if not meant else f"{len(meant)} fleets"
-        raise UsageError(f"{name}: {found} of that name in {root}")
-    return meant[0]
-
-
-def runs_of(path: Path) -> list[Path]:
-    """The run folders of a fleet."""
-    return list_runs(path)
-
-
 def unit_of(run: Run, slot: Slot) -> str:
     """What one machine measures whole, because it is compared in pairs.
 
@@ -487,15 +405,3 @@ def _crashed(run: Run, slot: Slot, attempt: int, given: Given) -> Replicate:
         wall_s=0.0,
         machine_id=given.machine,
     )
-
-
-def _lock(path: Path) -> FileLock:
-    lock = FileLock(str(path / _LOCK))
-    try:
-        open_to_append(path, _LOCK).close()
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UsageError(f"{path}: another sdbench is working on this fleet") from None
-    except OSError as error:
-        raise not_writable(f"{path}", error) from error
-    return lock

@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 
 from sdbench import machine
-from sdbench.fleet.connection import Connection
-from sdbench.fleet.engine import RESOURCE
+from sdbench.fleet.connection import Connection, security_of
+from sdbench.fleet.dispatch import RESOURCE
 
 _AGAIN_AFTER_S = 2.0
 _CLOSE_S = 10.0
@@ -78,7 +78,7 @@ async def _work_once(
         nthreads=1,
         resources={RESOURCE: 1},
         name=name,
-        security=connection.security(),
+        security=security_of(connection),
         memory_limit=0,
         local_directory=str(folder),
         startup_information={"sdbench": facts_of_worker},
@@ -108,7 +108,7 @@ async def _can_connect(connection: Connection) -> bool:
         comm = await connect(
             connection.address,
             timeout=_CLOSE_S,
-            **connection.security().get_connection_args("worker"),
+            **security_of(connection).get_connection_args("worker"),
         )
         await comm.close()
     except OSError:

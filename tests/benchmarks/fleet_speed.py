@@ -24,9 +24,10 @@ import msgspec
 from factories import make_config, play
 
 from sdbench import __version__, machine
-from sdbench.fleet import engine, task
+from sdbench.fleet import dispatch, task
 from sdbench.fleet.connection import Connection, quieten
-from sdbench.fleet.engine import Engine, Settings
+from sdbench.fleet.course import Settings
+from sdbench.fleet.engine import Engine
 from sdbench.fleet.fleet_folder import FleetFolder
 from sdbench.fleet.messages import (
     Answer,
@@ -124,7 +125,7 @@ def simulate(count: int, *, in_memory: bool) -> None:
                     scheduler.address,
                     nthreads=1,
                     name=f"m{number}",
-                    resources={engine.RESOURCE: 1},
+                    resources={dispatch.RESOURCE: 1},
                     memory_limit=0,
                 )
                 await stack.enter_async_context(worker)
@@ -202,7 +203,7 @@ def overhead(times: int) -> None:
             n_workers=1,
             threads_per_worker=1,
             processes=False,
-            resources={engine.RESOURCE: 1},
+            resources={dispatch.RESOURCE: 1},
             dashboard_address=None,
         ) as cluster,
         cluster.get_client() as client,
@@ -212,7 +213,9 @@ def overhead(times: int) -> None:
             task.measure(order)
             direct.append(time.perf_counter() - began)
             began = time.perf_counter()
-            client.submit(task.measure, order, resources={engine.RESOURCE: 1}, pure=False).result()
+            client.submit(
+                task.measure, order, resources={dispatch.RESOURCE: 1}, pure=False
+            ).result()
             through.append(time.perf_counter() - began)
     more = statistics.median(through) - statistics.median(direct)
     print(

@@ -53,10 +53,11 @@ IMPORTS: dict[str, str] = {
         "analysis correctness diagnosis errors files machine models privacy records report runs "
         "stats words"
     ),
+    "fleet": "errors files machine plan privacy process records runner runs selftest stats",
     "cli": (
-        "analysis bundles comparison correctness diagnosis doctor errors explain files knowledge "
-        "localise machine models plan privacy process records report repro runner runs selftest "
-        "stacks stats words"
+        "analysis bundles comparison correctness diagnosis doctor errors explain files fleet "
+        "knowledge localise machine models plan privacy process records report repro runner runs "
+        "selftest stacks stats words"
     ),
     "__main__": "cli",
 }
@@ -64,6 +65,7 @@ IMPORTS: dict[str, str] = {
 MEASURED = {"torch", "diffusers", "transformers", "accelerate"}
 # Slow to import: in functions only, where they are needed.
 HEAVY = MEASURED | {
+    *("asyncssh", "cryptography", "dask", "distributed"),
     *("huggingface_hub", "safetensors", "numpy", "pandas", "scipy"),
     *("skimage", "matplotlib", "jinja2", "PIL"),
 }

@@ -16,8 +16,9 @@ from sdbench.analysis.pairs import pairs_of_axis
 from sdbench.errors import MachineError, UsageError
 from sdbench.fleet import markers, task
 from sdbench.fleet.certificates import make_certificates
-from sdbench.fleet.connection import connection_to
-from sdbench.fleet.fleet_folder import FleetFolder, Mode, unit_of
+from sdbench.fleet.connection import connection_to, security_of
+from sdbench.fleet.fleet_file import Mode
+from sdbench.fleet.fleet_folder import FleetFolder, unit_of
 from sdbench.fleet.ledger import Given, Seen
 from sdbench.fleet.machine_kind import kind_of
 from sdbench.fleet.messages import (
@@ -379,7 +380,7 @@ def test_plain_connection_is_for_this_machine_and_has_to_be_asked_for(tmp_path: 
 
 def test_tls_connection_needs_encryption_and_certificates_at_both_ends(tmp_path: Path) -> None:
     make_certificates(tmp_path)
-    security = connection_to("tls://mac:8786", tmp_path, "worker", insecure=False).security()
+    security = security_of(connection_to("tls://mac:8786", tmp_path, "worker", insecure=False))
     assert security.require_encryption is True
     arguments = security.get_listen_args("worker")
     assert arguments["ssl_context"].verify_mode.name == "CERT_REQUIRED"
