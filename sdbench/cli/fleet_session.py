@@ -9,6 +9,7 @@ from rich.console import Console
 from sdbench.analysis.run_summary import summary_of
 from sdbench.cli.fleet_status import status_document
 from sdbench.cli.output import console, print_json, print_next
+from sdbench.cli.report import write_page
 from sdbench.errors import UsageError
 from sdbench.plan.config import Config
 from sdbench.process.interrupt import InterruptFlag
@@ -143,6 +144,14 @@ def work(
     return _finish(folder.path, end, json_wanted)
 
 
+def _write_pages(path: Path, runs: list[Path], mode: str, out: Console) -> None:
+    """One page that compares the machines, or one for each kind of them."""
+    together = mode == "every" and len(runs) > 1
+    pages = [write_page(path, runs)] if together else [write_page(run) for run in runs]
+    for page in filter(None, pages):
+        out.print(f"Report: {page}", markup=False, soft_wrap=True)
+
+
 def _finish(path: Path, end: "End", json_wanted: bool) -> int:
     document = status_document(path)
     if json_wanted:
@@ -158,6 +167,8 @@ def _finish(path: Path, end: "End", json_wanted: bool) -> int:
             markup=False,
             soft_wrap=True,
         )
+    if end == "complete":
+        _write_pages(path, [Path(run["path"]) for run in document["runs"]], document["mode"], out)
     if end in _END_WORDS:
         words = f"{_END_WORDS[end]}."
         console(err=True).print(words, markup=False, soft_wrap=True)

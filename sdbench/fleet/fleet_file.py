@@ -1,5 +1,6 @@
 """``fleet.json``: what a fleet does, and finding, stopping and reading a fleet from outside."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,7 @@ from sdbench.errors import StoreError, UsageError
 from sdbench.files.access import MIB, open_to_append, read_inside, write_inside
 from sdbench.fleet.ledger import Ledger, read_events
 from sdbench.fleet.messages import Plan
+from sdbench.privacy.redact_recorded import hide_path, show_path
 from sdbench.runs import not_writable
 
 Mode = Literal["split", "every"]
@@ -28,6 +30,36 @@ class FleetPlan(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan
 
 
+def write_fleet(path: Path, fleet: FleetPlan) -> None:
+    """Write ``fleet.json``, without the user's name and home folder.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    text = msgspec.json.encode(_translated(fleet, hide_path))
+    write_inside(path, FLEET_FILE, data=msgspec.json.format(text) + b"\n")
+
+
+def _translated(fleet: FleetPlan, path: Callable[[str], str]) -> FleetPlan:
+    """The fleet with each path of its configuration translated."""
+    config = fleet.plan.config
+    arms = tuple(
+        msgspec.structs.replace(
+            arm, stack=path(arm.stack), env={name: path(text) for name, text in arm.env.items()}
+        )
+        for arm in config.arm
+    )
+    config = msgspec.structs.replace(
+        config,
+        model=path(config.model),
+        lora=tuple(map(path, config.lora)),
+        parts=path(config.parts),
+        arm=arms,
+    )
+    plan = msgspec.structs.replace(fleet.plan, config=config)
+    return msgspec.structs.replace(fleet, plan=plan)
+
+
 def read_fleet(path: Path) -> FleetPlan:
     """``fleet.json`` of a fleet folder.
 
@@ -38,7 +70,7 @@ def read_fleet(path: Path) -> FleetPlan:
     file = path / FLEET_FILE
     try:
         data = read_inside(path, FLEET_FILE, most_bytes=_MOST_BYTES)
-        return msgspec.json.decode(data, type=FleetPlan)
+        return _translated(msgspec.json.decode(data, type=FleetPlan), show_path)
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{path}: no fleet there (no {FLEET_FILE})") from None
     except OSError as error:

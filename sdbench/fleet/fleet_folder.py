@@ -25,12 +25,12 @@ from sdbench.files.access import (
     write_inside,
 )
 from sdbench.fleet.fleet_file import (
-    FLEET_FILE,
     STOP_FILE,
     FleetPlan,
     Mode,
     lock_fleet,
     read_fleet,
+    write_fleet,
 )
 from sdbench.fleet.ledger import (
     Done,
@@ -102,7 +102,7 @@ class FleetFolder:
             make_folder(root)
             os.mkdir(path)
             flush_folder(root)
-            write_inside(path, FLEET_FILE, data=msgspec.json.format(_ENCODER.encode(fleet)) + b"\n")
+            write_fleet(path, fleet)
         except OSError as error:
             raise not_writable(f"cannot make {path}", error) from error
         return cls._opened(path, fleet)

@@ -13,11 +13,13 @@ from factories import Called, make_config, make_picture, make_replicate, make_ru
 from sdbench import __version__, machine
 from sdbench.analysis.estimates import estimate_pair
 from sdbench.analysis.pairs import pairs_of_axis
+from sdbench.bundles.contents import without_identity
+from sdbench.bundles.installation import Installation
 from sdbench.errors import MachineError, UsageError
 from sdbench.fleet import markers, task
 from sdbench.fleet.certificates import make_certificates
 from sdbench.fleet.connection import connection_to, security_of
-from sdbench.fleet.fleet_file import Mode
+from sdbench.fleet.fleet_file import Mode, read_fleet
 from sdbench.fleet.fleet_folder import FleetFolder, unit_of
 from sdbench.fleet.ledger import Given, Seen
 from sdbench.fleet.machine_kind import kind_of
@@ -38,6 +40,7 @@ from sdbench.fleet.messages import (
     unpacked,
 )
 from sdbench.plan.config import Config
+from sdbench.privacy.redact_shared import Kept
 from sdbench.process.executor import FakeExecutor
 from sdbench.records import MatmulRate, Replicate, Run
 from sdbench.runs import list_runs, load_run
@@ -441,6 +444,31 @@ def test_certificates_are_listed(call: Called, tmp_path: Path) -> None:
     code, out, _ = call("fleet", "certificates", tmp_path / "c")
     assert code == 0
     assert len(out.splitlines()) == 8
+
+
+def test_fleet_file_has_no_home_and_is_read_with_it(tmp_path: Path) -> None:
+    model = str(Path.home() / "models" / "mine")
+    arms = [{"name": "a", "stack": str(Path.home() / "venv"), "env": {"X": str(Path.home())}}]
+    folder = FleetFolder.create(tmp_path, make_plan(make_config(model=model, arm=arms)), "split")
+    folder.close()
+    if str(Path.home()) != "/":
+        assert str(Path.home()) not in (folder.path / "fleet.json").read_text()
+    assert read_fleet(folder.path) == folder.fleet
+
+
+def test_bundle_has_no_machines_id(tmp_path: Path) -> None:
+    folder, group = begin(tmp_path)
+    keep(folder, *give(folder))
+    folder.close()
+    loaded = load_run(folder.path_of(group))
+    here = Installation(machine_id="m-" + "0" * 16, salt="0" * 64)
+    shared = without_identity(loaded, Kept(), here)
+    assert [entry.machine_id for entry in shared.attempts] == [here.machine_id]
+    (replicate,) = loaded.attempts
+    loaded.attempts[0] = msgspec.structs.replace(replicate, machine_id="f" * 16)
+    (other,) = without_identity(loaded, Kept(), here).attempts
+    assert str(other.machine_id).startswith("m-")
+    assert other.machine_id != here.machine_id
 
 
 def test_described_run_has_no_private_paths(monkeypatch: pytest.MonkeyPatch) -> None:
