@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from sdbench.fleet.fleet_file import is_at_work, read_state
+from sdbench.words import printable
 
 
 def status_document(path: Path) -> dict[str, Any]:
@@ -60,13 +62,17 @@ def show_status(document: dict[str, Any], out: Console) -> None:
     )
     runs = Table("run", "machines", "done", "given", "waiting", box=None)
     for run in document["runs"]:
-        runs.add_row(
-            run["run"], run["title"], *(str(run[key]) for key in ("done", "given", "waiting"))
-        )
+        counts = (str(run[key]) for key in ("done", "given", "waiting"))
+        runs.add_row(_plain(run["run"]), _plain(run["title"]), *counts)
     out.print(runs)
     machines = Table("machine", "state", "done", "slot", box=None)
     for machine in document["machines"]:
         there = "there" if machine["there"] else "gone"
-        slots = ", ".join(machine["slots"])
-        machines.add_row(machine["title"], there, str(machine["done"]), slots)
+        slots = _plain(", ".join(machine["slots"]))
+        machines.add_row(_plain(machine["title"]), there, str(machine["done"]), slots)
     out.print(machines)
+
+
+def _plain(text: str) -> str:
+    """Text of a file that anybody may have written, for a table."""
+    return escape(printable(text))

@@ -9,10 +9,11 @@ from filelock import FileLock, Timeout
 
 from sdbench.errors import StoreError, UsageError
 from sdbench.files.access import MIB, open_to_append, read_inside, write_inside
-from sdbench.fleet.ledger import Ledger, read_events
+from sdbench.fleet.ledger import Ledger, read_events, replayed
 from sdbench.fleet.messages import Plan
 from sdbench.privacy.redact_recorded import hide_path, show_path
 from sdbench.runs import not_writable
+from sdbench.runs.ownership import digest, is_own, note_own
 
 Mode = Literal["split", "every"]
 FLEET_FILE, STOP_FILE = "fleet.json", "stop"
@@ -31,13 +32,27 @@ class FleetPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write_fleet(path: Path, fleet: FleetPlan) -> None:
-    """Write ``fleet.json``, without the user's name and home folder.
+    """Write ``fleet.json``, without the user's name and home folder, and note it as our own.
 
     Raises:
         OSError: it cannot be written.
     """
-    text = msgspec.json.encode(_translated(fleet, hide_path))
-    write_inside(path, FLEET_FILE, data=msgspec.json.format(text) + b"\n")
+    text = msgspec.json.format(msgspec.json.encode(_translated(fleet, hide_path))) + b"\n"
+    note_own(digest(text), fleet.fleet_id)
+    write_inside(path, FLEET_FILE, data=text)
+
+
+def require_own(path: Path) -> None:
+    """Refuse a fleet that somebody else made: its configuration decides what machines execute.
+
+    Raises:
+        UsageError: this installation did not make it, or ``fleet.json`` was changed since.
+    """
+    if not is_own(digest(read_inside(path, FLEET_FILE, most_bytes=_MOST_BYTES))):
+        raise UsageError(
+            f"{path.name} was not made by this installation of sdbench, or its {FLEET_FILE} was "
+            "changed since, so it may not decide what machines execute: start a new fleet"
+        )
 
 
 def _translated(fleet: FleetPlan, path: Callable[[str], str]) -> FleetPlan:
@@ -85,7 +100,7 @@ def read_state(path: Path) -> tuple[FleetPlan, Ledger]:
     Raises:
         UsageError, StoreError: as :func:`read_fleet`.
     """
-    return read_fleet(path), Ledger(read_events(path))
+    return read_fleet(path), replayed(path, read_events(path))
 
 
 def ask_to_stop(path: Path) -> None:

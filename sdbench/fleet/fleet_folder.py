@@ -30,6 +30,7 @@ from sdbench.fleet.fleet_file import (
     Mode,
     lock_fleet,
     read_fleet,
+    require_own,
     write_fleet,
 )
 from sdbench.fleet.ledger import (
@@ -112,10 +113,13 @@ class FleetFolder:
         """Open the folder of a fleet that was stopped or killed.
 
         Raises:
-            UsageError: there is none, or another process has it open.
+            UsageError: there is none, another process has it open, or this installation did not
+                make it.
             StoreError: it cannot be read or written.
         """
-        folder = cls._opened(path, read_fleet(path))
+        fleet = read_fleet(path)
+        require_own(path)
+        folder = cls._opened(path, fleet)
         try:
             with contextlib.suppress(FileNotFoundError):
                 (path / STOP_FILE).unlink()

@@ -35,6 +35,7 @@ from sdbench.files.access import (
     open_to_append,
     write_all,
 )
+from sdbench.words import shortened
 
 LEDGER_FILE = "ledger.jsonl"
 MOST_DEATHS = 2
@@ -395,6 +396,21 @@ class Ledger:
                 yield give
 
 
+def replayed(folder: Path, events: Iterable[Event]) -> Ledger:
+    """The state after the events of a fleet folder.
+
+    Raises:
+        StoreError: they do not fit together, so somebody else wrote them.
+    """
+    try:
+        return Ledger(events)
+    except KeyError as error:
+        raise StoreError(
+            f"{folder / LEDGER_FILE}: an event is about {shortened(str(error))}, which no event "
+            "before it names"
+        ) from None
+
+
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Event)
 
@@ -435,7 +451,7 @@ class LedgerFile:
         """
         self._path = folder / LEDGER_FILE
         events = read_events(folder)
-        self.state = Ledger(events)
+        self.state = replayed(folder, events)
         self._noted: list[bytes] = []
         try:
             self._file = open_to_append(folder, LEDGER_FILE)

@@ -300,6 +300,31 @@ def test_slot_that_crashed_twice_is_a_row(tmp_path: Path) -> None:
     assert (row.replicate_id, row.outcome) == (given.slot, "crashed")
 
 
+def test_fleet_of_somebody_else_is_not_resumed_and_shown_as_text(
+    tmp_path: Path, call: Called, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = begin(tmp_path)
+    folder.close()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("SDBENCH_STATE", str(tmp_path / "another"))
+        with pytest.raises(UsageError, match="not made by this installation"):
+            FleetFolder.open(folder.path)
+    events = (folder.path / "ledger.jsonl").read_text()
+    hostile = json.dumps("\x1b[31m[red]Mac[/red]")[1:-1]
+    title = describe(folder.fleet.plan).title
+    (folder.path / "ledger.jsonl").write_text(events.replace(title, hostile))
+    code, out, _ = call("fleet", "status", folder.path)
+    assert code == 0
+    assert "[red]Mac" in out
+    assert "\x1b" not in out
+    (folder.path / "ledger.jsonl").write_text(
+        '{"event":"given","give":1,"group":"x","slot":"s","machine":"m","process":"p"}\n'
+    )
+    code, _, err = call("fleet", "status", folder.path)
+    assert (code, len(err.splitlines())) == (3, 1)
+    assert "an event is about 'x', which no event before it names" in err
+
+
 def test_fleet_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
     folder, _ = begin(tmp_path)
     with pytest.raises(UsageError, match="another sdbench is working on this fleet"):
