@@ -48,7 +48,7 @@ def estimate_pair(
     The block in which a run was stopped counts where both sides were measured in it.
     """
     base, new = pair.base, pair.new
-    cut = _cut_block(pair) | _planned_for_one(pair) | _out_of_order(pair)
+    cut = _cut_block(pair) | _planned_for_one(pair) | _apart(pair) | _out_of_order(pair)
     taken: dict[Measure, tuple[Figures, Figures]] = {
         "steady": (base.steady_s if base else {}, new.steady_s if new else {}),
         "first_pass": _equally_cold(base, new),
@@ -86,15 +86,31 @@ def _planned_for_one(pair: Pair) -> set[int]:
     return {*(blocks[0] ^ blocks[1])} if pair.interleaved and len(blocks) == 2 else set()
 
 
+def _apart(pair: Pair) -> set[int]:
+    """Blocks whose two sides were measured on two machines of a fleet: no difference cancels."""
+    if not pair.interleaved or len(pair.rows) < 2:
+        return set()
+    base, new = ({entry.block: entry.machine_id for entry in row.replicates} for row in pair.rows)
+    return {block for block in base.keys() & new.keys() if base[block] != new[block]}
+
+
 def _out_of_order(pair: Pair) -> set[int]:
     """Blocks of which one side was measured only after the other side's next block had begun.
 
-    That is so where a process was repeated later; what drifted meanwhile does not cancel.
+    That is so where a process was repeated later; what drifted meanwhile does not cancel. Machines
+    of a fleet have blocks of their own, side by side.
     """
     if not pair.interleaved or len(pair.rows) < 2:
         return set()
-    base, new = ({entry.block: entry.started_utc for entry in row.replicates} for row in pair.rows)
-    return _overtaken(base, new) | _overtaken(new, base)
+    machines = {entry.machine_id for row in pair.rows for entry in row.replicates}
+    overtaken = set()
+    for machine in machines:
+        base, new = (
+            {e.block: e.started_utc for e in row.replicates if e.machine_id == machine}
+            for row in pair.rows
+        )
+        overtaken |= _overtaken(base, new) | _overtaken(new, base)
+    return overtaken
 
 
 def _overtaken(own: dict[int, str], other: dict[int, str]) -> set[int]:

@@ -58,6 +58,12 @@ def without_identity(loaded: LoadedRun, kept: Kept, installation: Installation) 
         msgspec.structs.replace(one, boot_id=one.boot_id and installation.boot(one.boot_id))
         for one in told.started
     ]
+    attempts = [
+        one
+        if one.machine_id is msgspec.UNSET
+        else msgspec.structs.replace(one, machine_id=installation.machine(one.machine_id, own))
+        for one in told.attempts
+    ]
     selftest = run.selftest and msgspec.structs.replace(
         run.selftest, machine_id=installation.machine(run.selftest.machine_id, own)
     )
@@ -69,7 +75,7 @@ def without_identity(loaded: LoadedRun, kept: Kept, installation: Installation) 
         sittings=sittings,
         selftest=selftest,
     )
-    return dataclasses.replace(told, run=run, started=started)
+    return dataclasses.replace(told, run=run, started=started, attempts=attempts)
 
 
 def _as_name(text: str) -> str:

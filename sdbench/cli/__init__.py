@@ -44,6 +44,7 @@ VERBS = {
     "verify": ("sdbench.cli.verify", "Check bundles: unchanged, and computed from their records."),
     "board": ("sdbench.cli.board", "Make a site and a results repository of many machines' runs."),
     "submit": ("sdbench.cli.submit", "Add a bundle to the checkout of a results repository."),
+    "fleet": ("sdbench.cli.fleet", "Measure one configuration on many machines."),
     "schema": ("sdbench.cli.schema", "Print the JSON schema of a run, its records or a bundle."),
 }
 

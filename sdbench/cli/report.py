@@ -181,21 +181,21 @@ def _write_markdown(runs: Sequence[LoadedRun], target: Path) -> None:
     write_text(target, f"{report.text}\n<!-- {WRITTEN_BY} -->\n")
 
 
-def write_page(folder: Path) -> Path | None:
-    """Write the page of a run into its folder; a failure gives one line and leaves the run
-    complete.
+def write_page(folder: Path, runs: Sequence[Path] = ()) -> Path | None:
+    """Write the page of a run into its folder, or of several runs into the folder that holds them;
+    a failure gives one line and leaves the runs complete.
 
     A failure to draw a page must never cost a finished measurement.
     """
     target = folder / REPORT_FILE
     try:
-        page = html_report([load_run(folder)])
+        page = html_report([load_run(run) for run in runs or (folder,)])
         write_inside(folder, REPORT_FILE, data=page.encode("utf-8"))
     except (Exception, KeyboardInterrupt) as error:
         words = str(error) or type(error).__name__
         console(err=True).print(
             f"the page of this run could not be written ({words}); "
-            f"try: sdbench report {shell(folder)}",
+            f"try: sdbench report {shell(*(runs or (folder,)))}",
             markup=False,
             soft_wrap=True,
         )

@@ -276,8 +276,9 @@ class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="re
     ``flops`` are counted by the process that makes the profiling pass.
     ``pss_bytes`` and ``uss_bytes`` are its own share of memory as it reads them itself after its
     last pass (Linux). ``swapped_out_bytes`` is what the whole machine wrote to swap from just
-    before its start, ballast included, to its end. ``voided`` is not recorded: when a run is read
-    it says which figures are unknown because an instrument failed its selftest, and why.
+    before its start, ballast included, to its end. ``machine_id`` is the machine, where several
+    machines of one kind share a run (``sdbench fleet``). ``voided`` is not recorded: when a run is
+    read it says which figures are unknown because an instrument failed its selftest, and why.
     """
 
     replicate_id: str
@@ -330,6 +331,7 @@ class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="re
     telemetry_missing: str | None = None
     stdout_tail: str = ""
     stderr_tail: str = ""
+    machine_id: str | msgspec.UnsetType = msgspec.UNSET
     voided: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
     def of_kind(self, kind: PassKind) -> list[Pass]:

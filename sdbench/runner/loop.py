@@ -110,6 +110,10 @@ class RunLoop:
     """Asked when all is done: what else there is to do."""
     after_first: Callable[[], object] = list
     """Work done between the slots as soon as there is a first result."""
+    spent_s: float = 0.0
+    """Seconds of the budget that were used before the sitting's first slot."""
+    later_s: float = 0.0
+    """Seconds that slots outside this sitting will take of the budget."""
     figure_shown: bool = False
     unimportable: ImportFailure | None = None
     """Why the run ended, where a variant's environment cannot be imported."""
@@ -326,7 +330,7 @@ class RunLoop:
             "passes_within_s": passes_within_s(
                 timeout_s,
                 self.pace.slot_s(slot.case_id),
-                self.pace.remaining_s(self._awaited(queue)),
+                self.pace.remaining_s(self._awaited(queue)) + self.later_s,
                 None if self.budget_s is None else self.budget_s - self.elapsed_s(),
             ),
             "profile": slot.block == 0,  # once a case and variant
@@ -374,8 +378,8 @@ class RunLoop:
         return 60 * self.config.max_minutes if self.config.max_minutes else None
 
     def elapsed_s(self) -> float:
-        """Seconds since the sitting's first slot."""
-        return self.clock() - self._began
+        """Seconds since the sitting's first slot, and those of the budget used before it."""
+        return self.spent_s + self.clock() - self._began
 
     def within_budget_s(self, wanted_s: float) -> float:
         """So many seconds, or what is left of the budget where that is less."""

@@ -13,6 +13,7 @@ from sdbench import machine
 from sdbench.analysis.run_summary import RunSummary, summary_of
 from sdbench.analysis.time_shares import TimeShares, time_shares
 from sdbench.correctness.thresholds import OWN_ROUNDING_TIMES
+from sdbench.machine import MemoryProbe
 from sdbench.plan.config import Config
 from sdbench.plan.cost import Pace
 from sdbench.plan.read_config import parse_config
@@ -69,10 +70,8 @@ def run_session(
     """
     began = time.monotonic()
     config = config_of(run)
-    system = machine.open_system()
-    boot_id = machine.boot_id()
     before = folder.before
-    victims = restart_victims(before, boot_id)
+    victims = restart_victims(before, machine.boot_id())
     for victim in victims:
         folder.append(victim)
     before = dataclasses.replace(before, run=run, attempts=[*before.attempts, *victims])
@@ -83,66 +82,24 @@ def run_session(
     probe = machine.open_memory_probe()
     try:
         with InterruptFlag() as flag, kept_awake(), open_watcher(run) as watcher:
-            gates = Gates(
-                settings=config.gate,
-                look=lambda: machine.probe_machine(system, folder.path),
-                min_free_disk_bytes=config.guard.min_free_disk_bytes,
-                waiting=watcher.waits,
-                interrupted=lambda: flag.requested,
-                waited_s=sum(entry.gate.waited_s for entry in before.attempts),
+            loop = open_loop(
+                run, folder, executor, probe, watcher, lambda: flag.requested, pace=pace
             )
-            loop = RunLoop(
-                run=run,
-                config=config,
-                folder=folder,
-                executor=executor,
-                probe=probe,
-                watcher=watcher,
-                gates=gates,
-                open_ballast=lambda hold_bytes: ProcessBallast(hold_bytes, probe),
-                interrupted=lambda: flag.requested,
-                pace=pace,
-                boot_id=boot_id,
-                memory_bytes=memory_bytes_of(run.machine),
-                swap_room_bytes=swap_room_bytes(run.machine.get("system")),
-                allow_pickle=bool(run.config.get("allow_pickle")),
-                replicates=list(before.replicates),
-            )
+            loop.gates.waited_s = sum(entry.gate.waited_s for entry in before.attempts)
+            loop.replicates += before.replicates
             loop.further = UntilDecided(loop).further
             if slots and run.device != "cpu" and not before.checks:
-                _check_device(run, folder, executor, watcher, loop)
-
-            def measure_limits() -> set[str]:
-                return _measure_ceilings(run, folder, executor, loop, before.ceilings)
-
+                check_device(loop)
             if len(run.plan.arms) > 1 and slots:
                 # A variant that cannot be imported is found before anything is measured.
-                suspects = measure_limits()
+                suspects = measure_limits(loop, before.ceilings)
                 slots.sort(key=lambda slot: slot.arm not in suspects)
             else:  # nobody waits for the first figure longer than needed
-                loop.after_first = measure_limits
+                loop.after_first = lambda: measure_limits(loop, before.ceilings)
             end = loop.carry_out(slots, attempts_so_far(before))
             run = loop.run  # until decided, its plan has grown
             measured = time.monotonic()
-            shelf = ReferenceStore(config, run.model, run.stacks)
-            maker = ReferenceMaker(
-                shelf=shelf,
-                executor=executor,
-                probe=probe,
-                guard=loop.new_guard(),
-                showing=watcher.compares,
-                interrupted=lambda: flag.requested,
-                cores=cores_of(run.machine),
-                start=run.plan.start,
-                allow_pickle=loop.allow_pickle,
-            )
-            if end in _CALM_ENDS:
-                maker.make(wanted_by(run, loop.replicates))
-            undecided = compare_with_cpu(folder, run, shelf)
-            for _ in OWN_ROUNDING_TIMES:
-                if undecided and end in _CALM_ENDS:
-                    maker.make_rounded(undecided)
-                    undecided = compare_with_cpu(folder, run, shelf)
+            compare_images(loop, calm=end in _CALM_ENDS)
     finally:
         probe.close()
     loaded = load_run(folder.path)
@@ -153,19 +110,83 @@ def run_session(
     return SessionResult(end, summary, pace, shares, loop.unimportable)
 
 
-def _check_device(
-    run: Run, folder: RunFolder, executor: Executor, watcher: Watcher, loop: RunLoop
-) -> None:
+def open_loop(
+    run: Run,
+    folder: RunFolder,
+    executor: Executor,
+    probe: MemoryProbe,
+    watcher: Watcher,
+    interrupted: Callable[[], bool],
+    *,
+    pace: Pace,
+) -> RunLoop:
+    """The loop of a run on this machine, with its gates and its guard."""
+    config = config_of(run)
+    system = machine.open_system()
+    gates = Gates(
+        settings=config.gate,
+        look=lambda: machine.probe_machine(system, folder.path),
+        min_free_disk_bytes=config.guard.min_free_disk_bytes,
+        waiting=watcher.waits,
+        interrupted=interrupted,
+    )
+    return RunLoop(
+        run=run,
+        config=config,
+        folder=folder,
+        executor=executor,
+        probe=probe,
+        watcher=watcher,
+        gates=gates,
+        open_ballast=lambda hold_bytes: ProcessBallast(hold_bytes, probe),
+        interrupted=interrupted,
+        pace=pace,
+        boot_id=machine.boot_id(),
+        memory_bytes=memory_bytes_of(run.machine),
+        swap_room_bytes=swap_room_bytes(run.machine.get("system")),
+        allow_pickle=bool(run.config.get("allow_pickle")),
+    )
+
+
+def compare_images(loop: RunLoop, *, calm: bool) -> None:
+    """Record how the images of a loop's replicates compare with the CPU's.
+
+    ``calm``: images of the CPU that are missing are made, within their budget.
+
+    Raises:
+        StoreError: a comparison could not be written.
+    """
+    run = loop.run
+    shelf = ReferenceStore(loop.config, run.model, run.stacks)
+    maker = ReferenceMaker(
+        shelf=shelf,
+        executor=loop.executor,
+        probe=loop.probe,
+        guard=loop.new_guard(),
+        showing=loop.watcher.compares,
+        interrupted=loop.interrupted,
+        cores=cores_of(run.machine),
+        start=run.plan.start,
+        allow_pickle=loop.allow_pickle,
+    )
+    if calm:
+        maker.make(wanted_by(run, loop.replicates))
+    undecided = compare_with_cpu(loop.folder, run, shelf)
+    for _ in OWN_ROUNDING_TIMES:
+        if undecided and calm:
+            maker.make_rounded(undecided)
+            undecided = compare_with_cpu(loop.folder, run, shelf)
+
+
+def check_device(loop: RunLoop) -> None:
     """Make a small image first; nothing that comes of it keeps the run from going on."""
-    check = run_preflight(run, folder, executor, _supervisor(loop))
+    check = run_preflight(loop.run, loop.folder, loop.executor, _supervisor(loop))
     if not loop.interrupted():
-        folder.append(check)
-        watcher.checked(check)
+        loop.folder.append(check)
+        loop.watcher.checked(check)
 
 
-def _measure_ceilings(
-    run: Run, folder: RunFolder, executor: Executor, loop: RunLoop, known: list[MatmulRate]
-) -> set[str]:
+def measure_limits(loop: RunLoop, known: Sequence[MatmulRate] = ()) -> set[str]:
     """The maximum rate of the device, recorded for comparison with the cases.
 
     Returns the names of the variants whose environment could not be imported on the way.
@@ -176,10 +197,11 @@ def _measure_ceilings(
         if import_error(report) is not None:
             suspects.update(arm.name for arm in arms)
 
-    for ceiling in measure_ceilings(run, known, executor, _supervisor(loop), note):
+    supervise = _supervisor(loop)
+    for ceiling in measure_ceilings(loop.run, known, loop.executor, supervise, note):
         if loop.interrupted():
             break
-        folder.append(ceiling)
+        loop.folder.append(ceiling)
     return suspects
 
 

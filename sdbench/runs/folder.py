@@ -121,16 +121,17 @@ class RunFolder:
             self.not_noted = note_own(digest(text), run.run_id)
             write_inside(self.path, RUN_FILE, data=text)
 
-    def append(self, record: Record) -> None:
-        """Append one record, under this run's id, and return once it is on the disk itself.
+    def append(self, *records: Record) -> None:
+        """Append records, under this run's id, and return once they are on the disk itself.
 
         A write that fails half-way (a full disk) is taken back, so the file stays whole.
 
         Raises:
             StoreError: the disk is full, or the folder is gone or cannot be written.
         """
-        named = msgspec.structs.replace(record, run_id=self.before.run.run_id)
-        line = _ENCODER.encode(named) + b"\n"
+        run_id = self.before.run.run_id
+        named = (msgspec.structs.replace(record, run_id=run_id) for record in records)
+        lines = b"".join(_ENCODER.encode(record) + b"\n" for record in named)
         with _explained(self.path / RECORDS_FILE):
             if self._records is None:
                 self._records = open_to_append(self.path, RECORDS_FILE)
@@ -139,7 +140,7 @@ class RunFolder:
             _require_in_place(fd, self.path / RECORDS_FILE)
             size = os.fstat(fd).st_size
             try:
-                write_all(fd, line)
+                write_all(fd, lines)
                 flush_to_disk(fd)
             except OSError:
                 with contextlib.suppress(OSError):

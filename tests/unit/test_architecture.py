@@ -55,8 +55,9 @@ IMPORTS: dict[str, str] = {
     ),
     "submissions": "bundles errors files records words",
     "board": "analysis bundles diagnosis errors files knowledge records report runs words",
+    "fleet": "errors files machine plan privacy process records runner runs selftest stats",
     "cli": (
-        "analysis board bundles comparison correctness diagnosis doctor errors explain files "
+        "analysis board bundles comparison correctness diagnosis doctor errors explain files fleet "
         "knowledge localise machine models plan privacy process records report repro runner runs "
         "selftest stacks stats submissions words"
     ),
@@ -66,6 +67,7 @@ IMPORTS: dict[str, str] = {
 MEASURED = {"torch", "diffusers", "transformers", "accelerate"}
 # Slow to import: in functions only, where they are needed.
 HEAVY = MEASURED | {
+    *("asyncssh", "cryptography", "dask", "distributed"),
     *("huggingface_hub", "safetensors", "numpy", "pandas", "scipy"),
     *("skimage", "matplotlib", "jinja2", "PIL", "pyarrow"),
 }

@@ -1,0 +1,177 @@
+"""What ``fleet run`` and ``fleet resume`` share: the connection, the screen, and the end."""
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from sdbench.analysis.run_summary import summary_of
+from sdbench.cli.fleet_status import status_document
+from sdbench.cli.output import console, print_json, print_next
+from sdbench.cli.report import write_page
+from sdbench.errors import UsageError
+from sdbench.plan.config import Config
+from sdbench.process.interrupt import InterruptFlag
+from sdbench.records import Replicate
+from sdbench.runs import load_run
+from sdbench.runs.secrets import holds_secret, is_secret_name
+from sdbench.words import counted, printable, shell
+
+if TYPE_CHECKING:
+    from sdbench.fleet.certificates import Role
+    from sdbench.fleet.connection import Connection
+    from sdbench.fleet.course import End
+    from sdbench.fleet.fleet_folder import FleetFolder
+    from sdbench.fleet.ledger import WhyLost
+
+_EXIT_CODES = {"interrupted": 130, "no-machine": 3, "refused": 3, "held-back": 1}
+_END_WORDS = {
+    "interrupted": "stopped; all measurements are kept",
+    "stopped": "stopped by sdbench fleet stop; all measurements are kept",
+    "budget": "the time budget (max_minutes) is used up; the remaining processes were not run",
+    "no-machine": "no machine was left to go on with; all measurements are kept",
+    "refused": "no machine can take part",
+    "held-back": (
+        "the remaining slots are held back: three machines vanished under each of them, and "
+        "nobody knows why; resume gives them again"
+    ),
+}
+_LOST_WORDS = {
+    "gone": "its worker is gone",
+    "silent": "it is not heard of any more",
+    "scheduler": "the scheduler is gone",
+}
+_NEEDED = ("dask", "distributed", "cryptography", "asyncssh")
+
+
+def require_extra() -> None:
+    """Refuse what needs Dask where it is not installed.
+
+    Raises:
+        UsageError: it is not; the message has the command.
+    """
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(f"{', '.join(missing)} not installed: pip install 'sdbench[fleet]'").then(
+            "pip install 'sdbench[fleet]'"
+        )
+
+
+def check_config(config: Config) -> None:
+    """Refuse what a fleet cannot do.
+
+    Raises:
+        UsageError: it goes on until decided, or has a secret to pass on.
+    """
+    if config.until_decided is not None:
+        raise UsageError(
+            f"{config.name}: until_decided: a fleet carries out a fixed plan; remove it, or use "
+            "sdbench run on one machine"
+        )
+    for arm in config.arm:
+        for name, value in arm.env.items():
+            if is_secret_name(name) or holds_secret(value):
+                raise UsageError(
+                    f"{config.name}: variant {arm.name} sets {name}, which looks like a secret: a "
+                    "fleet passes none on; set it in the environment of each worker"
+                )
+
+
+def connection(
+    address: str, certificates: Path | None, insecure: bool, role: "Role" = "client"
+) -> "Connection":
+    """How to reach the scheduler.
+
+    Raises:
+        UsageError: as of :func:`~sdbench.fleet.connection.connection_to`.
+    """
+    from sdbench.fleet.connection import connection_to
+
+    return connection_to(address, certificates, role, insecure=insecure)
+
+
+class Screen:
+    """A line for everything that happens, on standard error."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+
+    def machine_joins(self, title: str, run: str) -> None:
+        self.says(f"{title} takes part in {run}")
+
+    def machine_left_out(self, name: str, why: str) -> None:
+        self.says(f"{name} is left out: {why}")
+
+    def machine_lost(self, title: str, why: "WhyLost") -> None:
+        self.says(f"{title}: {_LOST_WORDS[why]}")
+
+    def slot_given(self, title: str, slot: str) -> None:
+        """Shown when it is done."""
+
+    def slot_done(self, title: str, replicate: Replicate, done: int, total: int) -> None:
+        why = "" if replicate.reason is None else f": {replicate.reason}"
+        self.says(f"{done} of {total}  {replicate.replicate_id}  {replicate.outcome}{why}  {title}")
+
+    def says(self, words: str) -> None:
+        self._out.print(printable(words), markup=False, soft_wrap=True)
+
+
+def work(
+    folder: "FleetFolder",
+    reached: "Connection",
+    machines: int,
+    silent_s: float,
+    patience_s: float,
+    json_wanted: bool,
+) -> int:
+    """Work on a fleet to its end and show its runs; the exit code."""
+    from sdbench.fleet.connection import quieten
+    from sdbench.fleet.course import Settings
+    from sdbench.fleet.engine import Engine
+
+    quieten()
+    remarks = console(err=True)
+    screen = Screen(remarks)
+    screen.says(f"Fleet {folder.fleet.fleet_id}, in {folder.path}")
+    settings = Settings(machines=machines, silent_s=silent_s, patience_s=patience_s)
+    try:
+        with InterruptFlag() as flag:
+            engine = Engine(folder, reached, screen, lambda: flag.requested, settings)
+            end = engine.run()
+    finally:
+        folder.close()
+    return _finish(folder.path, end, json_wanted)
+
+
+def _write_pages(path: Path, runs: list[Path], mode: str, out: Console) -> None:
+    """One page that compares the machines, or one for each kind of them."""
+    together = mode == "every" and len(runs) > 1
+    pages = [write_page(path, runs)] if together else [write_page(run) for run in runs]
+    for page in filter(None, pages):
+        out.print(f"Report: {page}", markup=False, soft_wrap=True)
+
+
+def _finish(path: Path, end: "End", json_wanted: bool) -> int:
+    document = status_document(path)
+    if json_wanted:
+        print_json({"end": end, **document}, lossy=True)
+    out = console(err=True) if json_wanted else console(lossy=True)
+    codes = [_EXIT_CODES.get(end, 0)]
+    for run in document["runs"]:
+        summary = summary_of(load_run(Path(run["path"])))
+        codes.append(summary.exit_code)
+        out.print(
+            f"{run['title']}: {run['done']} of {counted(run['slots'], 'process', 'processes')} "
+            f"recorded: {shell('sdbench', 'show', run['path'])}",
+            markup=False,
+            soft_wrap=True,
+        )
+    if end == "complete":
+        _write_pages(path, [Path(run["path"]) for run in document["runs"]], document["mode"], out)
+    if end in _END_WORDS:
+        words = f"{_END_WORDS[end]}."
+        console(err=True).print(words, markup=False, soft_wrap=True)
+    if end != "complete":
+        print_next("sdbench", "fleet", "resume", path, "--scheduler", "ADDRESS")
+    return codes[0] or max(codes)

@@ -1,0 +1,126 @@
+"""``sdbench fleet worker``: a Dask worker that is set up for measuring.
+
+One thread, one slot at a time, no profiler of Dask's (it looks at every thread each 10 ms), no
+limit of Dask's for memory (the guard of a run has its own). The nanny starts a killed worker again.
+Where the scheduler is lost Dask ends both; then they are started again until the scheduler is back.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sdbench import machine
+from sdbench.fleet.connection import Connection, security_of
+from sdbench.fleet.dispatch import RESOURCE
+
+_AGAIN_AFTER_S = 2.0
+_CLOSE_S = 10.0
+_CONFIG = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": False,
+    "distributed.admin.system-monitor.gil.enabled": False,
+}
+
+
+def serve(connection: Connection, name: str | None, say: Callable[[str], None]) -> None:
+    """Work for a scheduler until a signal ends it; the scheduler may come and go."""
+    import dask
+    import distributed  # before its settings are changed: it fills in the others
+
+    assert distributed
+    with dask.config.set(_CONFIG):
+        asyncio.run(_serve(connection, name, say))
+
+
+async def _serve(connection: Connection, name: str | None, say: Callable[[str], None]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    with tempfile.TemporaryDirectory(prefix="sdbench-worker-") as folder:
+        told = False
+        while not stop.is_set():
+            problem = await _work_once(connection, name, Path(folder), stop, say)
+            if stop.is_set():
+                break
+            if not told:
+                say(f"no connection to {connection.address}{problem}; trying again")
+            told = bool(problem)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(stop.wait(), _AGAIN_AFTER_S)
+
+
+async def _work_once(
+    connection: Connection,
+    name: str | None,
+    folder: Path,
+    stop: asyncio.Event,
+    say: Callable[[str], None],
+) -> str:
+    """Work as long as the scheduler is there; why it could not be reached, or nothing."""
+    from distributed import Nanny
+
+    if not await _can_connect(connection):
+        return ": nobody answers there"
+    nanny = Nanny(
+        connection.address,
+        nthreads=1,
+        resources={RESOURCE: 1},
+        name=name,
+        security=security_of(connection),
+        memory_limit=0,
+        local_directory=str(folder),
+        startup_information={"sdbench": facts_of_worker},
+        silence_logs=logging.WARNING,
+    )
+    try:
+        await nanny
+    except Exception as error:
+        return f": {error}"
+    say(f"connected to {connection.address}")
+    waiting = [asyncio.create_task(stop.wait()), asyncio.create_task(nanny.finished())]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(nanny.close(timeout=_CLOSE_S), 2 * _CLOSE_S)
+    return ""
+
+
+async def _can_connect(connection: Connection) -> bool:
+    """Whether a scheduler answers: without one a nanny waits for a long time, deaf to signals."""
+    from distributed.comm import connect
+
+    try:
+        comm = await connect(
+            connection.address,
+            timeout=_CLOSE_S,
+            **security_of(connection).get_connection_args("worker"),
+        )
+        await comm.close()
+    except OSError:
+        return False
+    return True
+
+
+def facts_of_worker(worker: Any) -> dict[str, Any]:
+    """The machine's facts, as ``sdbench doctor`` finds them, for whoever looks at the scheduler."""
+    facts = machine.probe_machine(machine.open_system(), Path.cwd())
+    return {
+        "python": sys.version.split()[0],
+        "machine_id": machine.machine_id(),
+        "facts": msgspec.to_builtins(facts),
+    }
