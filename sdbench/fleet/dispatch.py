@@ -30,7 +30,7 @@ from sdbench.fleet.messages import (
 )
 from sdbench.plan.cost import Pace
 from sdbench.records import Replicate
-from sdbench.runner.prepare import cores_of, make_pace
+from sdbench.runner.prepare import make_pace
 from sdbench.runner.session import config_of
 
 if TYPE_CHECKING:
@@ -414,9 +414,7 @@ class Dispatcher:
         paces = self._course.paces
         if group not in paces:
             run = self._folder.run_of(group)
-            paces[group] = make_pace(
-                config_of(run), run.plan, run.model, run.device, cores_of(run.machine)
-            )
+            paces[group] = make_pace(config_of(run), run.plan, run.model, run.device, run.machine)
         return paces[group]
 
     def _note_pace(self, group: str, replicate: Replicate) -> None:

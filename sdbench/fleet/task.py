@@ -42,7 +42,7 @@ from sdbench.process.watch_worker import ProcessExecutor
 from sdbench.records import InterimAnalysis, Preflight, Record, Replicate, Run, Slot, WaitReason
 from sdbench.runner.awake import kept_awake
 from sdbench.runner.loop import RunLoop
-from sdbench.runner.prepare import cores_of, make_pace, make_run, prepare
+from sdbench.runner.prepare import make_pace, make_run, prepare
 from sdbench.runner.request import Request
 from sdbench.runner.session import (
     check_device,
@@ -248,7 +248,7 @@ def _opened(
         raise MachineError("this machine has changed since the fleet began to use it")
     run = here.run
     executor, probe = open_executor(), machine.open_memory_probe()
-    pace = make_pace(config_of(run), run.plan, run.model, run.device, cores_of(run.machine))
+    pace = make_pace(config_of(run), run.plan, run.model, run.device, run.machine)
     try:
         with tempfile.TemporaryDirectory(prefix="sdbench-slot-") as path:
             folder = _Scratch(Path(path), run)
