@@ -17,6 +17,7 @@ from sdbench import __version__
 from sdbench.analysis.run_summary import is_virtual
 from sdbench.bundles.all_records import check_records
 from sdbench.bundles.archive import read_archive
+from sdbench.bundles.evidence import evidence_of
 from sdbench.bundles.format import MOST_BUNDLE_BYTES, SUMMARY
 from sdbench.bundles.opened import Opened, opened
 from sdbench.bundles.plausible import check_machine, check_rates, check_simulated, check_versions
@@ -31,7 +32,7 @@ from sdbench.correctness.artifact_files import Artifacts, most_pixels
 from sdbench.errors import SdbenchError, UsageError
 from sdbench.files.access import open_file
 from sdbench.runs.checks import config_of
-from sdbench.words import shortened
+from sdbench.words import counted, shortened
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,14 +115,19 @@ def _accepted(bundle: Opened, path: str) -> Accepted:
     examined = examine(loaded, artifacts)
     _check_figures(bundle, examined, strictly=strictly)
     check_memory(bundle)
+    unconfirmed = check_times(bundle)
     verified = Verified(
         path=path,
         status="ok",
         simulated=examined.summary.simulated,
         virtual=_virtual(bundle),
-        publishable=publishable(examined, bundle.lines_left_out),
+        publishable=publishable(
+            examined,
+            bundle.lines_left_out,
+            evidence_of(loaded, bundle.members, unconfirmed),
+        ),
         not_checked=[
-            *check_times(bundle),
+            *_unconfirmed(unconfirmed),
             *check_versions(loaded.run, loaded.attempts),
             *check_rates(bundle),
             *of_images,
@@ -172,6 +178,12 @@ def _figures(document: dict[str, Any]) -> dict[str, Any]:
             row["latency_s"] = {name: latency.get(name) for name in ("median", "ci95", "n")}
     names = ("run_id", "device", "simulated", "outcomes", "complete")
     return {"cases": rows} | {name: run.get(name) for name in names}
+
+
+def _unconfirmed(processes: int) -> Iterator[str]:
+    if processes:
+        words = counted(processes, "process", "processes")
+        yield f"times of {words}: nothing else recorded when passes began"
 
 
 def _not_compared(made_by: object, *, strictly: bool) -> Iterator[str]:

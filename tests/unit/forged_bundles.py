@@ -279,6 +279,22 @@ def _png(pixels: "np.ndarray[Any, Any]") -> bytes:
     return file.getvalue()
 
 
+def image_instead(members: Members, old: str, pixels: "np.ndarray[Any, Any]") -> Members:
+    """Another image in the place of the one with this hash, named rightly in all records."""
+    new = pixels_digest(pixels)
+    changed = {name: data for name, data in members.items() if name != f"images/{old}.png"}
+    changed[f"images/{new}.png"] = _png(pixels)
+    changed[RECORDS_MEMBER] = changed[RECORDS_MEMBER].replace(old.encode(), new.encode())
+
+    def change(record: Document) -> None:
+        for entry in record.get("passes", []):
+            for picture in entry["images"]:
+                if picture["pixels_sha256"] == new:
+                    picture["mean"] = float(pixels.mean()) / 255
+
+    return edited_records(changed, change)
+
+
 def _another_image(members: Members, *, keep_numbers: bool) -> Members:
     """Noise in place of an image, named rightly in all records; its verdict stays."""
     # An image of a process, in the order in which records name them.
@@ -292,15 +308,9 @@ def _another_image(members: Members, *, keep_numbers: bool) -> Members:
         pixels = np.asarray(image.convert("RGB"))
     noise = np.random.default_rng(1).integers(0, 256, pixels.shape, np.uint8)
     new = pixels_digest(noise)
-    changed = {name: data for name, data in members.items() if name != f"images/{old}.png"}
-    changed[f"images/{new}.png"] = _png(noise)
-    changed[RECORDS_MEMBER] = changed[RECORDS_MEMBER].replace(old.encode(), new.encode())
+    changed = image_instead(members, old, noise)
 
     def change(record: Document) -> None:
-        for entry in record.get("passes", []):
-            for picture in entry["images"]:
-                if picture["pixels_sha256"] == new:
-                    picture["mean"] = float(noise.mean()) / 255
         for image in record.get("images", []):
             if image["pixels_sha256"] == new and not keep_numbers:
                 image |= {"picture": None, "psnr_db": None, "ssim": None}
