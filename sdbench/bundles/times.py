@@ -49,6 +49,7 @@ def check_times(bundle: Opened) -> int:
     """
     loaded = bundle.recorded
     _check_wall_clock(loaded.attempts)
+    _check_turns(loaded.run, loaded.attempts)
     rests: list[tuple[float, float]] = []
     without = 0
     for entry in loaded.attempts:
@@ -104,6 +105,20 @@ def _check_wall_clock(attempts: Iterable[Replicate]) -> None:
         off.append(beyond)
     if off and statistics.median(off) > _WALL_CLOCK_S:
         raise _implausible("processes took other times than between their start and their end")
+
+
+def _check_turns(run: Run, attempts: Sequence[Replicate]) -> None:
+    """Processes run one after another; a clock that is set back makes it look otherwise once."""
+    spans = [(_instant(entry.started_utc), _instant(entry.ended_utc)) for entry in attempts]
+    first_s = [(began - _instant(run.created_utc)).total_seconds() for began, _ in spans[:1]]
+    if any(early_s < -_WALL_CLOCK_JUMP_S for early_s in first_s):
+        raise _implausible("its first process began before the run")
+    overlaps = sum(
+        (began - ended).total_seconds() < -_WALL_CLOCK_S
+        for (_, ended), (began, _) in itertools.pairwise(spans)
+    )
+    if overlaps > 1:
+        raise _implausible(f"{overlaps} processes began before the one before them had ended")
 
 
 def _instant(text: str) -> datetime:

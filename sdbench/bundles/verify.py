@@ -20,7 +20,13 @@ from sdbench.bundles.archive import read_archive
 from sdbench.bundles.evidence import evidence_of
 from sdbench.bundles.format import MOST_BUNDLE_BYTES, SUMMARY
 from sdbench.bundles.opened import Opened, opened
-from sdbench.bundles.plausible import check_machine, check_rates, check_simulated, check_versions
+from sdbench.bundles.plausible import (
+    check_machine,
+    check_rates,
+    check_simulated,
+    check_texts,
+    check_versions,
+)
 from sdbench.bundles.publishable import Publishable, publishable
 from sdbench.bundles.refusal import RefusalCode, RefusedError
 from sdbench.bundles.same_figures import first_difference
@@ -109,6 +115,7 @@ def _accepted(bundle: Opened, path: str) -> Accepted:
     strictly = made_by == __version__
     check_records(bundle, config.fewest_processes)
     check_simulated(bundle)
+    check_texts(loaded.run)
     check_machine(loaded.run)
     artifacts = Artifacts(bundle.members, most_pixels(loaded.run.plan))
     of_images = check_images(bundle, artifacts, config, strictly=strictly)
