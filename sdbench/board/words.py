@@ -39,10 +39,12 @@ _WHY_WORDS = {
     "load-unknown": "other load not known",
     "memory-pressure": "memory was short",
     "slept": "the machine slept",
+    "times-unchecked": "times not checked",
     "unknown-model": "unknown model",
     "selftest-failed": "selftest failed",
     "selftest-missing": "no selftest",
     "pictures-unchecked": "images not checked",
+    "pictures-missing": "no image in the bundle",
     "pictures-wrong": "wrong images in the run",
 }
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 
-from sdbench import machine
 from sdbench.bundles.format import RECORDS_MEMBER, RUN_MEMBER
 from sdbench.bundles.installation import Installation
 from sdbench.correctness.artifact_files import Artifacts, most_pixels
@@ -48,7 +47,6 @@ class Contents:
 def without_identity(loaded: LoadedRun, kept: Kept, installation: Installation) -> LoadedRun:
     """The run as it may be given to anybody, and under the installation's random id."""
     (told,) = shared([loaded], kept=kept, salt=installation.salt)
-    own = machine.machine_id()
     run = told.run
     sittings = [
         msgspec.structs.replace(one, boot_id=one.boot_id and installation.boot(one.boot_id))
@@ -65,13 +63,13 @@ def without_identity(loaded: LoadedRun, kept: Kept, installation: Installation) 
         for one in told.attempts
     ]
     selftest = run.selftest and msgspec.structs.replace(
-        run.selftest, machine_id=installation.machine(run.selftest.machine_id, own)
+        run.selftest, machine_id=installation.machine(run.selftest.machine_id)
     )
     run = msgspec.structs.replace(
         run,
         run_id=_as_name(run.run_id),
         config={**run.config, "name": _as_name(str(run.config["name"]))},
-        machine_id=installation.machine(run.machine_id, own),
+        machine_id=installation.machine(run.machine_id),
         sittings=sittings,
         selftest=selftest,
     )

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import msgspec
 
+from sdbench import machine
 from sdbench.errors import StoreError
 from sdbench.files.access import MIB, make_folder, read_file, write_file
 from sdbench.files.user_folders import state_folder
@@ -23,17 +24,26 @@ _SHARED = re.compile(rf"[mb]-[0-9a-f]{{{_DIGITS}}}")
 
 
 class Installation(msgspec.Struct, frozen=True, kw_only=True):
-    """``salt`` never leaves this machine."""
+    """``salt`` never leaves this machine; ``made_on`` is the salted hash of its recorded id.
+
+    A home folder that is moved to a new machine takes both along, so the new one is another.
+    """
 
     machine_id: Annotated[str, msgspec.Meta(pattern=r"^m-[0-9a-f]{16}\Z")]
     salt: _Hexadecimal
+    made_on: str = ""
 
-    def machine(self, recorded: str, own: str) -> str:
-        """The id under which a machine is shared; ``own`` is this machine's recorded id.
+    def machine(self, recorded: str) -> str:
+        """The id under which a machine is shared: the random one of the machine it was made on.
 
         Another machine's id is replaced by a salted hash; an id that was shared stays.
         """
-        return self.machine_id if recorded == own else self._hidden("m", recorded)
+        hidden = self.hidden_machine(recorded)
+        return self.machine_id if hidden == self.made_on else hidden
+
+    def hidden_machine(self, recorded: str) -> str:
+        """The salted hash of a machine's recorded id."""
+        return self._hidden("m", recorded)
 
     def boot(self, recorded: str) -> str:
         """What stands for the id of a start of a machine: equal ones stay equal."""
@@ -79,6 +89,7 @@ def this_installation() -> Installation:
     made = Installation(
         machine_id=f"m-{secrets.token_hex(_DIGITS // 2)}", salt=secrets.token_hex(32)
     )
+    made = msgspec.structs.replace(made, made_on=made.hidden_machine(machine.machine_id()))
     try:
         make_folder(state_folder(), 0o700)
         write_file(path, msgspec.json.encode(made))

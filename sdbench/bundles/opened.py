@@ -23,7 +23,7 @@ from sdbench.bundles.format import (
 from sdbench.bundles.refusal import RefusedError
 from sdbench.errors import StoreError
 from sdbench.files.access import TOO_DEEP
-from sdbench.records import SCHEMA_VERSION, Record
+from sdbench.records import SCHEMA_VERSION, Record, Replicate
 from sdbench.runs import LoadedRun, as_believed, run_of_bytes
 from sdbench.runs.timelines import TimelinePoint
 from sdbench.words import shortened
@@ -46,14 +46,18 @@ class Opened:
     lines_left_out: int
     """Lines of the run's records file that the bundle does not have, as it says itself."""
 
-    def timeline(self, name: str) -> list[TimelinePoint]:
-        """The lines of a member of ``telemetry/``; none where there is no such member.
 
-        Raises:
-            RefusedError: a line is not one of a timeline.
-        """
-        data = self.members.get(f"telemetry/{name}")
-        return [] if data is None else [*_decoded_lines(data, f"telemetry/{name}", _POINT)]
+def timeline_of(
+    members: Mapping[str, bytes], loaded: LoadedRun, entry: Replicate
+) -> list[TimelinePoint]:
+    """The timeline of a process; none where there is no such member.
+
+    Raises:
+        RefusedError: a line is not one of a timeline.
+    """
+    name = f"telemetry/{loaded.timeline_name(entry)}"
+    data = members.get(name)
+    return [] if data is None else [*_decoded_lines(data, name, _POINT)]
 
 
 def opened(members: Mapping[str, bytes]) -> Opened:

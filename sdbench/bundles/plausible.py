@@ -1,16 +1,29 @@
 """Whether what a run says of its machine, its software and its speed can be."""
 
 import itertools
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from sdbench.analysis.efficiency import case_efficiency
 from sdbench.bundles.opened import Opened
 from sdbench.bundles.refusal import RefusedError
-from sdbench.knowledge.peak_rates import most_flops_per_s
+from sdbench.knowledge.chips import chip_family
+from sdbench.knowledge.peak_rates import most_flops_per_s, most_gpu_cores
 from sdbench.knowledge.releases import is_known_release, never_released
+from sdbench.machine.plausible import MOST_CORES, MOST_MEMORY_BYTES
 from sdbench.records import Compared, MatmulRate, Preflight, Replicate, Run, by_row
 from sdbench.words import shortened
 
+_MACHINE_ID = re.compile(r"m-[0-9a-f]{16}")
+_MOST_LETTERS = 500
+# A family may get a larger chip than it has so far.
+_OF_CHIPS_TO_COME = 2
+_MOST_OF_A_MACHINE = {
+    "memory_bytes": MOST_MEMORY_BYTES,
+    "cores_physical": MOST_CORES,
+    "cores_logical": MOST_CORES,
+}
 _OF_THE_STAND_IN = "sdbench_standin"
 # The fastest kernels do more than large products: TF32 eight times, Winograd's convolutions
 # 2.25 times.
@@ -50,8 +63,28 @@ def _says_simulated(bundle: Opened) -> str | None:
     return None
 
 
+def check_texts(run: Run) -> None:
+    """Texts that a board shows are short, and the machine goes by an id that sdbench made.
+
+    Raises:
+        RefusedError: schema.
+    """
+    if _MACHINE_ID.fullmatch(run.machine_id) is None:
+        raise RefusedError(
+            "schema", f"machine_id: expected m- and 16 digits, got {shortened(run.machine_id)!r}"
+        )
+    texts = {"label": run.label, "model.name": run.model.name, "sdbench": run.sdbench}
+    texts |= {f"machine.{name}": value for name, value in run.machine.items()}
+    for name, text in texts.items():
+        if isinstance(text, str) and len(text) > _MOST_LETTERS:
+            raise RefusedError(
+                "schema",
+                f"{shortened(name)}: expected at most {_MOST_LETTERS} letters, got {len(text):,}",
+            )
+
+
 def check_machine(run: Run) -> None:
-    """What stands in two places of a run is the same in both.
+    """What stands in two places of a run is the same in both, and there are such machines.
 
     Raises:
         RefusedError: implausible.
@@ -63,6 +96,23 @@ def check_machine(run: Run) -> None:
                 f"machine.{shortened(name)} is {_shown(value)}, and the machine's facts have "
                 f"{_shown(fact)}"
             )
+    _check_chip(run.machine)
+    for name, most in _MOST_OF_A_MACHINE.items():
+        number = run.machine.get(name)
+        if number is not None and number > most:
+            raise _implausible(f"machine.{name} is {number:,}, and no machine has over {most:,}")
+
+
+def _check_chip(machine: Mapping[str, Any]) -> None:
+    chip, cores = str(machine.get("chip") or ""), machine.get("gpu_cores")
+    if chip_family(chip) in (None, "virtual"):
+        return
+    # On macOS a program for Intel's chips runs on Apple's, and sees its own architecture.
+    if machine.get("system") != "Darwin" and machine.get("architecture") == "x86_64":
+        raise _implausible(f"the chip is {_shown(chip)} and the architecture x86_64")
+    most = most_gpu_cores(chip)
+    if cores is not None and most is not None and cores > _OF_CHIPS_TO_COME * most:
+        raise _implausible(f"there is no {_shown(chip)} with {cores} GPU cores")
 
 
 def _implausible(reason: str) -> RefusedError:

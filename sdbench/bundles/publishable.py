@@ -10,6 +10,7 @@ import msgspec
 
 from sdbench.analysis.comparability import throttled
 from sdbench.analysis.run_summary import CaseSummary, is_virtual, slowed_by_others
+from sdbench.bundles.evidence import Evidence
 from sdbench.bundles.summary import Examined
 from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
@@ -37,10 +38,12 @@ BlockerCode = Literal[
     "load-unknown",
     "memory-pressure",
     "slept",
+    "times-unchecked",
     "unknown-model",
     "selftest-failed",
     "selftest-missing",
     "pictures-unchecked",
+    "pictures-missing",
     "pictures-wrong",
 ]
 """The most serious first; this is the order of the list."""
@@ -68,20 +71,24 @@ class Publishable(msgspec.Struct, frozen=True, kw_only=True):
     blockers: list[Blocker]
 
 
-def publishable(examined: Examined, lines_left_out: int = 0) -> Publishable:
+def publishable(
+    examined: Examined, lines_left_out: int = 0, evidence: Evidence | None = None
+) -> Publishable:
     """All blockers of a run, in the order of :data:`BlockerCode`.
 
     Args:
         examined: the run and what is said of it.
         lines_left_out: lines of the records file that were no records of the run.
+        evidence: what the bundle of the run has; None where there is no bundle.
     """
     blockers = [
         *_origin(examined),
         *_completeness(examined, lines_left_out),
         *_conditions(examined),
+        *_times(evidence),
         *_model(examined.loaded.run),
         *_selftest(examined.loaded.run),
-        *_pictures(examined),
+        *_pictures(examined, evidence),
     ]
     return Publishable(ok=not blockers, blockers=blockers)
 
@@ -269,6 +276,16 @@ _CONDITIONS: Sequence[tuple[BlockerCode, Callable[[Replicate], bool], str, str]]
 )
 
 
+def _times(evidence: Evidence | None) -> Iterator[Blocker]:
+    if evidence is not None and evidence.unconfirmed_processes:
+        processes = counted(evidence.unconfirmed_processes, "process", "processes")
+        yield _blocker(
+            "times-unchecked",
+            f"Times of {processes} cannot be checked: the bundle does not say when passes began.",
+            "Measure with telemetry on and with this version of sdbench.",
+        )
+
+
 def _model(run: Run) -> Iterator[Blocker]:
     model = run.model
     local = is_local_model(model) or model.name.startswith(LOCAL_MODEL)
@@ -308,7 +325,7 @@ def _selftest(run: Run) -> Iterator[Blocker]:
         )
 
 
-def _pictures(examined: Examined) -> Iterator[Blocker]:
+def _pictures(examined: Examined, evidence: Evidence | None) -> Iterator[Blocker]:
     rows = [row for row in examined.summary.cases if row.outcome == "ok"]
     partly = {
         case_id
@@ -322,6 +339,12 @@ def _pictures(examined: Examined) -> Iterator[Blocker]:
             "pictures-unchecked",
             f"Images of {_names(unchecked)} were not compared with the CPU's.",
             "Give the CPU time to make the reference images: --set reference.budget_s=600.",
+        )
+    if rows and evidence is not None and not evidence.images:
+        yield _blocker(
+            "pictures-missing",
+            "The bundle has no image that the run made, so nobody can check one.",
+            "Measure with built-in prompts, or bundle with --include pictures.",
         )
     wrong = [
         row for row in examined.summary.cases if row.correct == "broken" or row.content == "wrong"

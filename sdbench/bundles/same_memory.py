@@ -1,6 +1,6 @@
 """Whether recorded memory is what passes and timelines have."""
 
-from sdbench.bundles.opened import Opened
+from sdbench.bundles.opened import Opened, timeline_of
 from sdbench.bundles.refusal import RefusedError
 from sdbench.records import Replicate
 from sdbench.words import shortened
@@ -17,7 +17,7 @@ def check_memory(bundle: Opened) -> None:
             _check_peak(entry)
         if entry.telemetry is None:
             continue
-        points = bundle.timeline(bundle.recorded.timeline_name(entry))
+        points = timeline_of(bundle.members, bundle.recorded, entry)
         footprints = [one.footprint_bytes for one in points if one.footprint_bytes is not None]
         recorded = entry.telemetry.peak_footprint_bytes
         if recorded is not None and footprints and max(footprints) > recorded:

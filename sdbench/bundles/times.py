@@ -8,14 +8,15 @@ that. Of 151 committed processes the rest was never below zero and at most 0.47 
 import itertools
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from sdbench.bundles.opened import Opened
+from sdbench.bundles.opened import Opened, timeline_of
 from sdbench.bundles.refusal import RefusedError
 from sdbench.records import Pass, Replicate, Run
+from sdbench.runs import LoadedRun
 from sdbench.runs.timelines import TimelinePoint
-from sdbench.words import counted, shortened
+from sdbench.words import shortened
 
 _CLOCK_S = 0.05
 """By so much clocks and reports may differ within a process."""
@@ -28,22 +29,35 @@ _WALL_CLOCK_S, _WALL_CLOCK_SHARE, _WALL_CLOCK_JUMP_S = 2.0, 0.02, 3600.0
 _STAGES_SHARE = 0.01
 
 
-def check_times(bundle: Opened) -> list[str]:
-    """Compare the times of all processes; returns what could not be compared.
+def unconfirmed(loaded: LoadedRun, members: Mapping[str, bytes]) -> int:
+    """How many processes have passes, and nothing else that says when these began.
+
+    Raises:
+        RefusedError: a line of a timeline is not one.
+    """
+    return sum(
+        bool(entry.passes) and not _known_rests(entry, timeline_of(members, loaded, entry))
+        for entry in loaded.attempts
+    )
+
+
+def check_times(bundle: Opened) -> int:
+    """Compare the times of all processes; returns how many processes are :func:`unconfirmed`.
 
     Raises:
         RefusedError: implausible.
     """
     loaded = bundle.recorded
     _check_wall_clock(loaded.attempts)
+    _check_turns(loaded.run, loaded.attempts)
     rests: list[tuple[float, float]] = []
     without = 0
     for entry in loaded.attempts:
         _check_process(entry)
-        timeline = bundle.timeline(loaded.timeline_name(entry))
+        timeline = timeline_of(bundle.members, loaded, entry)
         if timeline:
             _check_span(entry, timeline)
-        found = [] if entry.slept else [*_rests(entry, timeline)]
+        found = _known_rests(entry, timeline)
         without += not found and bool(entry.passes)
         allowed = _pixels(loaded.run, entry)
         for one, rest_s in found:
@@ -53,10 +67,7 @@ def check_times(bundle: Opened) -> list[str]:
         raise _implausible(
             "passes are recorded as shorter than their processes were busy with them"
         )
-    if not without:
-        return []
-    words = counted(without, "process", "processes")
-    return [f"times of {words}: nothing else recorded when passes began"]
+    return without
 
 
 def _implausible(reason: str) -> RefusedError:
@@ -96,6 +107,20 @@ def _check_wall_clock(attempts: Iterable[Replicate]) -> None:
         raise _implausible("processes took other times than between their start and their end")
 
 
+def _check_turns(run: Run, attempts: Sequence[Replicate]) -> None:
+    """Processes run one after another; a clock that is set back makes it look otherwise once."""
+    spans = [(_instant(entry.started_utc), _instant(entry.ended_utc)) for entry in attempts]
+    first_s = [(began - _instant(run.created_utc)).total_seconds() for began, _ in spans[:1]]
+    if any(early_s < -_WALL_CLOCK_JUMP_S for early_s in first_s):
+        raise _implausible("its first process began before the run")
+    overlaps = sum(
+        (began - ended).total_seconds() < -_WALL_CLOCK_S
+        for (_, ended), (began, _) in itertools.pairwise(spans)
+    )
+    if overlaps > 1:
+        raise _implausible(f"{overlaps} processes began before the one before them had ended")
+
+
 def _instant(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text)
@@ -113,6 +138,11 @@ def _check_span(entry: Replicate, timeline: Sequence[TimelinePoint]) -> None:
     for one in entry.passes:
         if one.begin_t is not None and not min(clocks) - 1 <= one.begin_t <= max(clocks) + 1:
             raise _implausible(f"{_called(entry)}: a pass began outside of its timeline")
+
+
+def _known_rests(entry: Replicate, timeline: Sequence[TimelinePoint]) -> list[tuple[Pass, float]]:
+    """None of a process during which the machine slept."""
+    return [] if entry.slept else [*_rests(entry, timeline)]
 
 
 def _rests(entry: Replicate, timeline: Sequence[TimelinePoint]) -> Iterable[tuple[Pass, float]]:

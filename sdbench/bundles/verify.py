@@ -17,9 +17,16 @@ from sdbench import __version__
 from sdbench.analysis.run_summary import is_virtual
 from sdbench.bundles.all_records import check_records
 from sdbench.bundles.archive import read_archive
+from sdbench.bundles.evidence import evidence_of
 from sdbench.bundles.format import MOST_BUNDLE_BYTES, SUMMARY
 from sdbench.bundles.opened import Opened, opened
-from sdbench.bundles.plausible import check_machine, check_rates, check_simulated, check_versions
+from sdbench.bundles.plausible import (
+    check_machine,
+    check_rates,
+    check_simulated,
+    check_texts,
+    check_versions,
+)
 from sdbench.bundles.publishable import Publishable, publishable
 from sdbench.bundles.refusal import RefusalCode, RefusedError
 from sdbench.bundles.same_figures import first_difference
@@ -31,7 +38,7 @@ from sdbench.correctness.artifact_files import Artifacts, most_pixels
 from sdbench.errors import SdbenchError, UsageError
 from sdbench.files.access import open_file
 from sdbench.runs.checks import config_of
-from sdbench.words import shortened
+from sdbench.words import counted, shortened
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,20 +115,26 @@ def _accepted(bundle: Opened, path: str) -> Accepted:
     strictly = made_by == __version__
     check_records(bundle, config.fewest_processes)
     check_simulated(bundle)
+    check_texts(loaded.run)
     check_machine(loaded.run)
     artifacts = Artifacts(bundle.members, most_pixels(loaded.run.plan))
     of_images = check_images(bundle, artifacts, config, strictly=strictly)
     examined = examine(loaded, artifacts)
     _check_figures(bundle, examined, strictly=strictly)
     check_memory(bundle)
+    unconfirmed = check_times(bundle)
     verified = Verified(
         path=path,
         status="ok",
         simulated=examined.summary.simulated,
         virtual=_virtual(bundle),
-        publishable=publishable(examined, bundle.lines_left_out),
+        publishable=publishable(
+            examined,
+            bundle.lines_left_out,
+            evidence_of(loaded, bundle.members, unconfirmed),
+        ),
         not_checked=[
-            *check_times(bundle),
+            *_unconfirmed(unconfirmed),
             *check_versions(loaded.run, loaded.attempts),
             *check_rates(bundle),
             *of_images,
@@ -172,6 +185,12 @@ def _figures(document: dict[str, Any]) -> dict[str, Any]:
             row["latency_s"] = {name: latency.get(name) for name in ("median", "ci95", "n")}
     names = ("run_id", "device", "simulated", "outcomes", "complete")
     return {"cases": rows} | {name: run.get(name) for name in names}
+
+
+def _unconfirmed(processes: int) -> Iterator[str]:
+    if processes:
+        words = counted(processes, "process", "processes")
+        yield f"times of {words}: nothing else recorded when passes began"
 
 
 def _not_compared(made_by: object, *, strictly: bool) -> Iterator[str]:

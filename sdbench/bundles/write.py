@@ -13,11 +13,13 @@ from pathlib import Path
 import msgspec
 
 from sdbench.bundles.contents import contents_of, without_identity
+from sdbench.bundles.evidence import evidence_of
 from sdbench.bundles.format import MANIFEST, REPORT, SUMMARY, is_image, manifest_of, order_of
 from sdbench.bundles.installation import Installation
 from sdbench.bundles.publishable import Publishable, publishable
 from sdbench.bundles.removed import Removed, removed_from
 from sdbench.bundles.summary import encoded, examine, load_contents
+from sdbench.bundles.times import unconfirmed
 from sdbench.errors import StoreError
 from sdbench.files.access import write_inside
 from sdbench.privacy.redact_shared import NOTHING_KEPT, Kept
@@ -85,7 +87,9 @@ def bundle_of(
         data=sealed(members),
         members={name: members[name] for name in sorted(members, key=order_of)},
         removed=removed_from(original, contents, kept),
-        publishable=publishable(examined, lines_left_out),
+        publishable=publishable(
+            examined, lines_left_out, evidence_of(loaded, members, unconfirmed(loaded, members))
+        ),
         loaded=loaded,
     )
 

@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sdbench import machine
 from sdbench.bundles.installation import kept_installation
 from sdbench.cli.output import console, print_json
 from sdbench.runs import find_run
@@ -47,7 +46,7 @@ def _own_machine_ids(recorded: str) -> set[str]:
     installation = kept_installation()
     if installation is None:
         return {recorded}
-    return {recorded, installation.machine(recorded, machine.machine_id())}
+    return {recorded, installation.machine(recorded)}
 
 
 def _show(placing: "Placing", site: Path, out: Console) -> None:

@@ -48,6 +48,14 @@ def most_flops_per_s(
     return _of_apple(machine, dtype)
 
 
+def most_gpu_cores(chip: str) -> int | None:
+    """How many GPU cores a chip of this name has at most; None of an unknown family."""
+    if chip_family(chip) not in _APPLE_CORE:
+        return None
+    variant = re.search(r"\b(Pro|Max|Ultra)\b", chip)
+    return _MOST_APPLE_CORES[variant[1] if variant else ""]
+
+
 def _of_nvidia(name: str, dtype: Dtype) -> float:
     words = re.findall(r"[A-Za-z0-9]+", name)
     for model, (single, half) in _NVIDIA.items():
@@ -61,7 +69,6 @@ def _of_apple(machine: Mapping[str, Any], dtype: Dtype) -> float | None:
     family = chip_family(chip)
     if family not in _APPLE_CORE:
         return None
-    variant = re.search(r"\b(Pro|Max|Ultra)\b", chip)
-    cores = machine.get("gpu_cores") or _MOST_APPLE_CORES[variant[1] if variant else ""]
+    cores = machine.get("gpu_cores") or most_gpu_cores(chip) or 0
     units = 1.0 if dtype == "float32" else _APPLE_MATRIX_UNITS.get(family, 1.0)
     return float(cores) * _APPLE_CORE[family] * units

@@ -360,6 +360,7 @@ _PATHS: list[_Step] = [
             r"|(?P<plain>(?<![\w.~/>])(?:~[\w.-]*|\.{1,2}|<home>|\$HOME)?/(?=[^\s/])"
             rf"{_STEP}+)"
             r"|(?P<windows>(?<!\w)(?:[A-Za-z]:|\\)\\[^\s'\"<>|,;]+)"
+            r"|(?P<encoded>%2F(?:Users|home)%2F[^\s'\"<>|,;&]+)"
         ),
         _place,
     )

@@ -22,11 +22,11 @@ PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         ),
         SECRET,
     ),
-    # Without a digit it is a name: hf_hub_download, sk-learn-contrib.
+    # A short one without a digit is a name: hf_hub_download, sk-learn-contrib.
     (
         re.compile(
             r"\b(?:hf|api_org|sk|pk|rk|gh[opsur]|github_pat|glpat|xox[abeprs]|npm|dckr_pat|pypi)"
-            r"[_-](?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{12,}"
+            r"[_-](?=[A-Za-z_-]*[0-9]|[A-Za-z]{30})[A-Za-z0-9_-]{12,}"
         ),
         _TOKEN,
     ),
@@ -53,6 +53,14 @@ PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
             r"(?i)((?:token|secret|passw(?:or)?d|passphrase|api[_-]?key|access[_-]?key"
             r"|account[_-]?key|private[_-]?key|credentials?|cookie)[\"']?\s*[:=]\s*[\"']?)"
             r"(?!<)[^\s\"'&,;]{4,}"
+        ),
+        rf"\1{SECRET}",
+    ),
+    # What system_profiler writes of one single machine.
+    (
+        re.compile(
+            r"(?i)(\b(?:serial[ _-]?(?:number|no\.?)?|hardware uuid|provisioning udid)"
+            r"(?: ?\([a-z]+\))?[\"']?\s*[:=]\s*[\"']?)(?=[A-Za-z-]*[0-9])[A-Za-z0-9-]{8,}"
         ),
         rf"\1{SECRET}",
     ),

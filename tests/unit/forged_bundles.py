@@ -279,6 +279,22 @@ def _png(pixels: "np.ndarray[Any, Any]") -> bytes:
     return file.getvalue()
 
 
+def image_instead(members: Members, old: str, pixels: "np.ndarray[Any, Any]") -> Members:
+    """Another image in the place of the one with this hash, named rightly in all records."""
+    new = pixels_digest(pixels)
+    changed = {name: data for name, data in members.items() if name != f"images/{old}.png"}
+    changed[f"images/{new}.png"] = _png(pixels)
+    changed[RECORDS_MEMBER] = changed[RECORDS_MEMBER].replace(old.encode(), new.encode())
+
+    def change(record: Document) -> None:
+        for entry in record.get("passes", []):
+            for picture in entry["images"]:
+                if picture["pixels_sha256"] == new:
+                    picture["mean"] = float(pixels.mean()) / 255
+
+    return edited_records(changed, change)
+
+
 def _another_image(members: Members, *, keep_numbers: bool) -> Members:
     """Noise in place of an image, named rightly in all records; its verdict stays."""
     # An image of a process, in the order in which records name them.
@@ -292,15 +308,9 @@ def _another_image(members: Members, *, keep_numbers: bool) -> Members:
         pixels = np.asarray(image.convert("RGB"))
     noise = np.random.default_rng(1).integers(0, 256, pixels.shape, np.uint8)
     new = pixels_digest(noise)
-    changed = {name: data for name, data in members.items() if name != f"images/{old}.png"}
-    changed[f"images/{new}.png"] = _png(noise)
-    changed[RECORDS_MEMBER] = changed[RECORDS_MEMBER].replace(old.encode(), new.encode())
+    changed = image_instead(members, old, noise)
 
     def change(record: Document) -> None:
-        for entry in record.get("passes", []):
-            for picture in entry["images"]:
-                if picture["pixels_sha256"] == new:
-                    picture["mean"] = float(noise.mean()) / 255
         for image in record.get("images", []):
             if image["pixels_sha256"] == new and not keep_numbers:
                 image |= {"picture": None, "psnr_db": None, "ssim": None}
@@ -376,6 +386,37 @@ def in_every(kind: str, name: str, change: Callable[[Any], Any]) -> Callable[[Me
             record[name] = change(record[name])
 
     return lambda members: repaired(edited_records(members, one))
+
+
+def _in_run_repaired(*path: str | int, to: Any) -> Callable[[Members], bytes]:
+    return lambda members: repaired(edited(members, RUN_MEMBER, _set(*path, to=to)))
+
+
+def _with_fact(name: str, value: object) -> Callable[[Document], None]:
+    """A fact of the machine, in both places of a run."""
+
+    def change(document: Document) -> None:
+        document["machine"][name] = document["machine_facts"]["identity"][name] = value
+
+    return change
+
+
+def _of_chip(chip: str) -> Callable[[Members], bytes]:
+    return lambda members: repaired(edited(members, RUN_MEMBER, _with_fact("chip", chip)))
+
+
+def _of_many_gpu_cores(document: Document) -> None:
+    for name, value in (("system", "Darwin"), ("chip", "Apple M4"), ("gpu_cores", 400)):
+        _with_fact(name, value)(document)
+
+
+def _at_once(record: Document) -> None:
+    """Every process began when the run did."""
+    if record["type"] == "replicate":
+        began = datetime.datetime.fromisoformat("2026-11-22T15:51:57.000+00:00")
+        ended = began + datetime.timedelta(seconds=record["wall_s"])
+        record["started_utc"] = began.isoformat(timespec="milliseconds")
+        record["ended_utc"] = ended.isoformat(timespec="milliseconds")
 
 
 class Forgery(NamedTuple):
@@ -703,6 +744,34 @@ FORGERIES = [
         "implausible",
         lambda m: repaired(edited(m, RUN_MEMBER, _set("machine", "chip", to="Apple M4 Max"))),
     ),
+    Forgery("a chip that no such machine has", "implausible", _of_chip("Apple M4 Max")),
+    Forgery(
+        "more cores than a machine has",
+        "implausible",
+        lambda m: repaired(edited(m, RUN_MEMBER, _with_fact("cores_logical", 10**9))),
+    ),
+    Forgery(
+        "more GPU cores than the chip has",
+        "implausible",
+        lambda m: repaired(edited(m, RUN_MEMBER, _of_many_gpu_cores)),
+    ),
+    Forgery(
+        "processes that ran at the same time",
+        "implausible",
+        lambda m: repaired(edited_records(m, _at_once)),
+    ),
+    Forgery(
+        "a run created after its processes",
+        "implausible",
+        _in_run_repaired("created_utc", to="2099-01-01T00:00:00+00:00"),
+    ),
+    Forgery("a date that is none", "schema", _in_run_repaired("created_utc", to="yesterday")),
+    Forgery(
+        "a machine id that sdbench never made",
+        "schema",
+        _in_run_repaired("machine_id", to="../../x"),
+    ),
+    Forgery("a label of 100,000 letters", "schema", _in_run_repaired("label", to="x" * 100_000)),
     Forgery("a torch that never existed", "implausible", with_version("torch", "2.7.9")),
     Forgery("a diffusers that never existed", "implausible", with_version("diffusers", "0.24.9")),
 ]

@@ -16,6 +16,7 @@ import pytest
 from factories import Called, make_config, make_model, make_pass, make_picture
 from measured_runs import kept, measured, one_case
 
+from sdbench import machine
 from sdbench.bundles import contents
 from sdbench.bundles.format import MANIFEST, SUMMARY, Manifest, is_member
 from sdbench.bundles.installation import this_installation
@@ -179,9 +180,20 @@ def test_hashes_are_salted_by_the_installation(
 
 def test_machine_that_is_not_this_one_keeps_an_id_of_its_own() -> None:
     here = this_installation()
-    own, other, third = (here.machine(name, "this one") for name in ("this one", "other", "third"))
-    assert len({own, other, third}) == 3
-    assert here.machine(own, "x") == own and here.machine(other, "x") == other
+    ids = [here.machine(name) for name in (machine.machine_id(), "other", "third")]
+    assert len(set(ids)) == 3 and ids[0] == here.machine_id
+    assert [here.machine(name) for name in ids] == ids
+
+
+def test_a_new_machine_with_the_home_folder_of_an_old_one_has_an_id_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old = machine.machine_id()
+    here = this_installation()
+    monkeypatch.setattr(machine, "machine_id", lambda: "new")
+    moved = this_installation()
+    assert moved == here
+    assert moved.machine("new") != moved.machine(old) == here.machine_id
 
 
 def test_no_id_of_the_machine_is_left(run: Path) -> None:

@@ -9,6 +9,7 @@ from diagnosed_runs import beside_cpu, image_of, matching
 from factories import make_model
 from measured_runs import measured, one_case
 
+from sdbench.bundles.evidence import Evidence
 from sdbench.bundles.publishable import BlockerCode, Publishable, publishable
 from sdbench.bundles.summary import examine
 from sdbench.models.builtin import BUILTIN
@@ -183,6 +184,16 @@ def test_lines_that_are_no_records_block() -> None:
     assert [entry.code for entry in judged(quiet(), 1).blockers] == ["damaged"]
 
 
+@pytest.mark.parametrize(
+    ("evidence", "code"),
+    [(Evidence(0, 0), "pictures-missing"), (Evidence(1, 1), "times-unchecked")],
+)
+def test_a_bundle_without_evidence_blocks(evidence: Evidence, code: str) -> None:
+    found = publishable(examine(quiet()), evidence=evidence).blockers
+    assert [entry.code for entry in found] == [code]
+    assert publishable(examine(quiet()), evidence=Evidence(1, 0)).ok
+
+
 def test_a_run_in_which_nothing_was_measured_says_so() -> None:
     loaded = quiet()
     loaded.attempts.clear()
@@ -199,6 +210,7 @@ def test_the_most_serious_stands_first() -> None:
 
 def test_every_code_is_tried_here() -> None:
     tried = {code for code, _ in BLOCKED} | {"damaged", "nothing-measured", "newer-schema"}
+    tried |= {"pictures-missing", "times-unchecked"}
     assert tried == set(get_args(BlockerCode))
 
 

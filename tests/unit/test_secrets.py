@@ -36,6 +36,9 @@ SECRETS = {
     "bearer": "Authorization: Bearer abcdefgh12345",
     "named": f"DB_PASSWORD={PASSWORD}",
     "json": f'{{"client_secret": "{PASSWORD}"}}',
+    "letters": "hf_" + "AbCdEfGhIjKlMnOpQrStUvWxYzAbCdEfGh",
+    "serial": "Serial Number (system): C02ABCDEFGH5XYZWVUTS",
+    "hardware": "Hardware UUID: 8F0B1C2D-1234-5678-9ABC-DEF012345678",
     "azure": f"AccountKey={PASSWORD}==;EndpointSuffix=x",
 }
 
@@ -69,6 +72,7 @@ def test_secret_goes_from_records_shares_and_issues(secret: str) -> None:
         "3f786850e387550fdab836ed7e6dc881de23001b",
         "https://github.com/pytorch/pytorch/issues/77764",
         "git@github.com, user@host without a scheme",
+        "serial: sequential, serial number unknown",
         "token indices sequence length: 77 > 76",
         "cuda:0 MPSNDArray.mm:761: failed assertion `[MPSTemporaryNDArray initWithDevice]`",
         "PYTORCH_MPS_HIGH_WATERMARK_RATIO=0.0",

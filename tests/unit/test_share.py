@@ -90,6 +90,7 @@ def scrubbed(text: str, prompts: tuple[str, ...] = (PROMPT,)) -> str:
         (r"C:\Users\grace\x", "<path>"),
         (r"\\server\share\x", "<path>"),
         ("../grace/plan.toml", "<path>"),
+        ("?next=%2FUsers%2Fgrace%2Fx&a", "?next=<path>&a"),
         (f"by {USER.upper()}", "by <user>"),
         (f"{USER}_plan", "<user>_plan"),
         (f"on {HOST} or {HOST}.fritz.box", "on <host> or <host>.fritz.box"),

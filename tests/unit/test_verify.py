@@ -133,6 +133,17 @@ def test_a_damaged_run_is_accepted_and_not_publishable(quick: Members) -> None:
 # --- the verb -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("folder", "code"), [("images/", "pictures-missing"), ("telemetry/", "times-unchecked")]
+)
+def test_what_was_left_out_confirms_nothing(quick: Members, folder: str, code: str) -> None:
+    left = {name: data for name, data in quick.items() if not name.startswith(folder)}
+    found = verdict(repaired(left))
+    assert found.status == "ok" and found.not_checked
+    assert found.publishable is not None
+    assert code in [blocker.code for blocker in found.publishable.blockers]
+
+
 def test_json_and_exit_codes(quick: Members, call: Called, tmp_path: Path) -> None:
     good, bad = tmp_path / "good.sdbench.zip", tmp_path / "bad.sdbench.zip"
     good.write_bytes(hashed(quick))
