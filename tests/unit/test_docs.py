@@ -278,7 +278,7 @@ def understand(arguments: list[str]) -> None:
         click.ClickException: it is not one.
     """
     group: click.Group = cli
-    context = click.Context(group)
+    context = click.Context(group, **cli.context_settings)
     while True:
         name, command, rest = group.resolve_command(context, arguments)
         assert name is not None and command is not None
