@@ -182,7 +182,7 @@ def compare(text: str, blob: bytes) -> Answer:
     order = decode(text, CompareOrder)
     interrupted = _cancelled()
     with _turn(interrupted), _opened(order.plan, order.kind, interrupted) as (loop, folder):
-        (folder.path / RUN_FILE).write_bytes(_ENCODER.encode(loop.run))
+        write_inside(folder.path, RUN_FILE, data=_ENCODER.encode(loop.run), flushed=False)
         for where, name, data in unpacked(order.files, blob):
             write_inside(folder.path, where, name, data=data, flushed=False)
         for record in order.records:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "unit")]
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parent.parent / "unit")]
 
 from fleet_bench import CONTINUE, STOP, Fleet, running, wait_until
 

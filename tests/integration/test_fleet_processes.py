@@ -74,7 +74,9 @@ def test_fleet_that_measures_for_real_is_as_an_ordinary_run(
     """No shared run serves: it must have gone through Dask, images included."""
     with running(Fleet(tmp_path, machines=2, cache=tiny, real=True, silent_s=60)) as fleet:
         fleet.start()
-        fleet.start_client("run", write_config(tmp_path), "--mode", "every", "--machines", "2")
+        config = tmp_path / "fleet.toml"
+        config.write_text(CONFIG.format(replicates=1).replace("budget_s = 0", "budget_s = 600"))
+        fleet.start_client("run", str(config), "--mode", "every", "--machines", "2")
         assert fleet.wait_for_client(600) == 0, fleet.log("client")
         assert fleet.broken_promises() == []
         paths = list_runs(fleet.path)
@@ -93,6 +95,7 @@ def test_fleet_that_measures_for_real_is_as_an_ordinary_run(
             }
             assert images == {file.stem for file in (path / "images").glob("*.png")}
             assert loaded.ceilings
+            assert {entry.verdict for entry in loaded.compared} == {"match"}
         verbs: tuple[tuple[str | Path, ...], ...] = (
             ("show", paths[0]),
             ("diagnose", paths[0]),
