@@ -59,7 +59,7 @@ def without_identity(loaded: LoadedRun, kept: Kept, installation: Installation) 
     attempts = [
         one
         if one.machine_id is msgspec.UNSET
-        else msgspec.structs.replace(one, machine_id=installation.machine(one.machine_id, own))
+        else msgspec.structs.replace(one, machine_id=installation.machine(one.machine_id))
         for one in told.attempts
     ]
     selftest = run.selftest and msgspec.structs.replace(
