@@ -88,7 +88,11 @@ def commands_page() -> str:
 
 
 def _command_parts(words: list[str], command: click.Command) -> Iterator[str]:
-    context = click.Context(command, info_name=" ".join(["sdbench", *words]))
+    context = click.Context(
+        command,
+        help_option_names=cli.context_settings["help_option_names"],
+        info_name=" ".join(["sdbench", *words]),
+    )
     pieces = " ".join(command.collect_usage_pieces(context))
     yield f"```text\n{context.info_name} {pieces}\n```"
     yield _help_text(command.help or "")
