@@ -229,8 +229,8 @@ def _write_site(
 ) -> tuple[Board, _Written]:
     board = board_of(table, refused, same_as)
     runs = table.submissions
-    with ThreadPoolExecutor(1) as beside:  # pyarrow leaves the interpreter to others meanwhile
-        later = beside.submit(parquet_of, table)
+    with ThreadPoolExecutor(1) as background:  # pyarrow leaves the interpreter to others meanwhile
+        later = background.submit(parquet_of, table)
         scripts = {
             f"{DATA}/submissions.js": submissions_script(runs, machine_page, model_page),
             f"{DATA}/board.js": board_script(board),

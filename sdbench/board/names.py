@@ -4,14 +4,15 @@ import functools
 import hashlib
 import re
 
-_MACHINE = re.compile(r"m-[0-9a-f]{16}")
+from sdbench.bundles.format import MACHINE_ID
+
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9]+")
 _MOST_LETTERS = 40
 
 
 def machine_page(machine_id: str) -> str:
     """``machines/m-0123456789abcdef.html``."""
-    if _MACHINE.fullmatch(machine_id):
+    if MACHINE_ID.fullmatch(machine_id):
         return f"machines/{machine_id}.html"
     return f"machines/x-{_digest(machine_id)}.html"
 

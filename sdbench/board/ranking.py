@@ -3,9 +3,6 @@
 from collections.abc import Iterable
 
 from sdbench.board.rows import Submission
-from sdbench.board.table import Placed, in_order
-
-__all__ = ["Placed", "in_order", "once_each"]
 
 
 def once_each(runs: Iterable[Submission]) -> tuple[list[Submission], dict[str, str]]:

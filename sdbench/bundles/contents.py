@@ -22,7 +22,8 @@ from sdbench.runs import LoadedRun
 from sdbench.runs.timelines import TimelinePoint, read_timeline, thinned
 
 MOST_PICTURE_BYTES = 2_000_000
-"""Of all images of a bundle together, so that the default run's takes at most 3 MB."""
+"""Of all images of a bundle together, so that the default run's takes at most 3 MB; one may be
+larger."""
 # The marks that stand for private words have brackets, which names may not have.
 _NOT_IN_A_NAME = re.compile("[<>]")
 _MOST_FILE_BYTES = 32 * MIB
@@ -46,21 +47,21 @@ class Contents:
 
 def without_identity(loaded: LoadedRun, kept: Kept, installation: Installation) -> LoadedRun:
     """The run as it may be given to anybody, and under the installation's random id."""
-    (told,) = shared([loaded], kept=kept, salt=installation.salt)
-    run = told.run
+    (redacted,) = shared([loaded], kept=kept, salt=installation.salt)
+    run = redacted.run
     sittings = [
         msgspec.structs.replace(one, boot_id=one.boot_id and installation.boot(one.boot_id))
         for one in run.sittings
     ]
     started = [
         msgspec.structs.replace(one, boot_id=one.boot_id and installation.boot(one.boot_id))
-        for one in told.started
+        for one in redacted.started
     ]
     attempts = [
         one
         if one.machine_id is msgspec.UNSET
         else msgspec.structs.replace(one, machine_id=installation.machine(one.machine_id))
-        for one in told.attempts
+        for one in redacted.attempts
     ]
     selftest = run.selftest and msgspec.structs.replace(
         run.selftest, machine_id=installation.machine(run.selftest.machine_id)
@@ -73,7 +74,7 @@ def without_identity(loaded: LoadedRun, kept: Kept, installation: Installation) 
         sittings=sittings,
         selftest=selftest,
     )
-    return dataclasses.replace(told, run=run, started=started, attempts=attempts)
+    return dataclasses.replace(redacted, run=run, started=started, attempts=attempts)
 
 
 def _as_name(text: str) -> str:
@@ -124,7 +125,7 @@ def _pictures(loaded: LoadedRun) -> tuple[dict[str, bytes], int, int]:
         bare = _without_metadata(data)
         if bare is None or artifacts.pixels(digest) is None:
             damaged += 1
-        elif len(bare) > room:
+        elif found and len(bare) > room:  # without any image nobody can check one
             large += 1
         else:
             found[f"images/{digest}.png"] = bare

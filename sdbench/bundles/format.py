@@ -31,6 +31,8 @@ REQUIRED = (MANIFEST, RUN_MEMBER, RECORDS_MEMBER, SUMMARY)
 _IMAGE = re.compile(r"images/[0-9a-f]{64}\.png")
 _TIMELINE = re.compile(r"telemetry/[A-Za-z0-9][A-Za-z0-9._+-]{0,240}\.jsonl")
 
+MACHINE_ID = re.compile(r"m-[0-9a-f]{16}")
+"""The random id under which a machine is shared."""
 MOST_MEMBERS = 20_000
 MOST_BUNDLE_BYTES = 64 * MIB
 """Of the file."""

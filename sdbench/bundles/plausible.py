@@ -1,11 +1,11 @@
 """Whether what a run says of its machine, its software and its speed can be."""
 
 import itertools
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sdbench.analysis.efficiency import case_efficiency
+from sdbench.bundles.format import MACHINE_ID
 from sdbench.bundles.opened import Opened
 from sdbench.bundles.refusal import RefusedError
 from sdbench.knowledge.chips import chip_family
@@ -15,7 +15,6 @@ from sdbench.machine.plausible import MOST_CORES, MOST_MEMORY_BYTES
 from sdbench.records import Compared, MatmulRate, Preflight, Replicate, Run, by_row
 from sdbench.words import shortened
 
-_MACHINE_ID = re.compile(r"m-[0-9a-f]{16}")
 _MOST_LETTERS = 500
 # A family may get a larger chip than it has so far.
 _OF_CHIPS_TO_COME = 2
@@ -69,7 +68,7 @@ def check_texts(run: Run) -> None:
     Raises:
         RefusedError: schema.
     """
-    if _MACHINE_ID.fullmatch(run.machine_id) is None:
+    if MACHINE_ID.fullmatch(run.machine_id) is None:
         raise RefusedError(
             "schema", f"machine_id: expected m- and 16 digits, got {shortened(run.machine_id)!r}"
         )

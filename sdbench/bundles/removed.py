@@ -118,7 +118,7 @@ def _marks_of(loaded: LoadedRun) -> Counter[str]:
     return found
 
 
-def _own_pictures(original: LoadedRun, told: LoadedRun) -> int:
+def _own_pictures(original: LoadedRun, redacted: LoadedRun) -> int:
     """Images that exist as files and go by another hash in the bundle."""
     before, after = (
         {
@@ -127,6 +127,6 @@ def _own_pictures(original: LoadedRun, told: LoadedRun) -> int:
             for one in entry.passes
             for picture in one.images
         }
-        for loaded in (original, told)
+        for loaded in (original, redacted)
     )
     return sum((original.files / "images" / f"{digest}.png").is_file() for digest in before - after)

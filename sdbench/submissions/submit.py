@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from sdbench.bundles.format import MOST_BUNDLE_BYTES, SUFFIX
+from sdbench.bundles.format import MACHINE_ID, MOST_BUNDLE_BYTES, SUFFIX
 from sdbench.bundles.publishable import Blocker, Publishable
 from sdbench.bundles.refusal import RefusedError
 from sdbench.bundles.verify import accept
@@ -27,7 +27,6 @@ from sdbench.words import shell, shortened
 CandidateStatus = Literal["new", "added", "present", "refused"]
 
 _SHOWN_AS_WRONG = "pictures-wrong"
-_MACHINE = re.compile(r"m-[0-9a-f]{16}")
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,180}")
 _NAMED = 3
 
@@ -155,7 +154,7 @@ def git_commands(candidates: Sequence[Candidate], repository: Path) -> list[str]
 
 def _place(run: Run) -> str | None:
     """``submissions/MACHINE/RUN.sdbench.zip``; None where the ids are not as sdbench makes them."""
-    if not _MACHINE.fullmatch(run.machine_id) or not _RUN.fullmatch(run.run_id):
+    if not MACHINE_ID.fullmatch(run.machine_id) or not _RUN.fullmatch(run.run_id):
         return None
     return f"{SUBMISSIONS}/{run.machine_id}/{run.run_id}{SUFFIX}"
 

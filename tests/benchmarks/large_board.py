@@ -28,9 +28,9 @@ from pathlib import Path
 import msgspec
 
 from sdbench.board.inputs import bundle_bytes, find_inputs, read_bundle
-from sdbench.board.ranking import in_order
 from sdbench.board.rows import ClaimSeen, FaultSeen, Row, Submission
 from sdbench.board.site_data import write_data
+from sdbench.board.table import in_order
 from sdbench.diagnosis.claims import claims_asked
 from sdbench.diagnosis.result import ClaimVerdict
 

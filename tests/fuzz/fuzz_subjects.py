@@ -20,8 +20,8 @@ from quality_factories import keep_trace, latents_of, smooth_picture
 from recordings import RECORDINGS, folder_system
 from told_runs import stages, told_run
 
-from sdbench.board.ranking import in_order
 from sdbench.board.site_data import encode_site
+from sdbench.board.table import in_order
 from sdbench.records import (
     CrashReport,
     FailureCause,

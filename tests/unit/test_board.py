@@ -21,9 +21,10 @@ from sdbench.board.inputs import bundle_bytes, find_inputs, read_bundle, rows_of
 from sdbench.board.model_view import model_view, version_order
 from sdbench.board.names import machine_page, model_page
 from sdbench.board.plots import Point, Series, number_axis, scatter
-from sdbench.board.ranking import in_order, once_each
+from sdbench.board.ranking import once_each
 from sdbench.board.rows import ClaimSeen, Row
 from sdbench.board.site_data import PIECE_ROWS, load_site, write_data
+from sdbench.board.table import in_order
 from sdbench.errors import StoreError, UsageError
 from sdbench.files.access import write_inside
 

@@ -224,7 +224,9 @@ def test_image_that_is_not_what_its_name_says_is_left_out(run: Path) -> None:
 
 def test_images_beyond_the_limit_are_left_out(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contents, "MOST_PICTURE_BYTES", 10)
-    assert removed(bundle_of(run, this_installation()))["large-pictures"] == 1
+    bundle = bundle_of(run, this_installation(), kept=Kept(prompts=True, pictures=True))
+    assert sum(name.startswith("images/") for name in bundle.members) == 1
+    assert removed(bundle)["large-pictures"] == 1
 
 
 def test_damaged_run_is_bundled_and_may_not_be_published(run: Path) -> None:

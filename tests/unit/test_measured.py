@@ -12,9 +12,9 @@ from test_similar import row
 
 from sdbench.analysis.run_summary import device_facts
 from sdbench.board.measured import measured_model, measured_plan
-from sdbench.board.ranking import in_order
 from sdbench.board.rows import MachineClass, Row, machine_class_of, rows_of
 from sdbench.board.site_data import write_data
+from sdbench.board.table import in_order
 from sdbench.bundles.publishable import publishable
 from sdbench.bundles.summary import examine
 from sdbench.runs import LoadedRun

@@ -10,10 +10,10 @@ import pytest
 from factories import Called
 
 from sdbench.board.measured import measured_work
-from sdbench.board.ranking import in_order
 from sdbench.board.rows import Row
 from sdbench.board.similar import place, similar_rows
 from sdbench.board.site_data import write_data
+from sdbench.board.table import in_order
 
 
 def row(
