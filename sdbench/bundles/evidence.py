@@ -1,4 +1,4 @@
-"""What a bundle has besides records, so that others can check these."""
+"""What a bundle has in addition to records, so that others can check these."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
