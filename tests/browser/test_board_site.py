@@ -1,24 +1,17 @@
 """A board in a real browser, from a folder: search, filters, sorting, links, phone, axe."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from board_factories import hostile_site, many_rows, site_of
-from chromium import Watched, opened, running
+from chromium import Watched, opened
 from playwright.sync_api import Browser, Locator, Page, expect
 
 PHONE = (390, 844)
 PAGES = ("index", "models", "claims", "faults", "model", "machine")
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with running() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -5,14 +5,13 @@ import itertools
 import re
 import shutil
 import unicodedata
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from chromium import opened, running
+from chromium import opened
 from conftest import Sdbench, shared_run
 from factories import make_model
 from pictured_runs import four_settings, pictured
@@ -49,12 +48,6 @@ max_wait_s = 0
 resolution = ["128x128"]
 batching = ["loop", "batch"]
 """
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with running() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="session")
