@@ -129,7 +129,7 @@ READING = {
     "csv": (("report", RUN, "-f", "csv"), 0, "512x512"),
     "json": (("report", RUN, "-f", "json"), 0, RUN.name),
     "junit": (("report", RUN, "-f", "junit"), 0, "<testsuite"),
-    "explain picture": (("explain", ROOT / "results/report-page.png"), 0, "960x810 pixels"),
+    "explain picture": (("explain", ROOT / "results/report-page.png"), 0, "1024x900 pixels"),
     "models": (("models",), 0, "synthetic/tiny"),
     "stacks": (("stacks", "list"), 0, "without torch, diffusers, transformers"),
 }
