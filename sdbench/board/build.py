@@ -129,14 +129,17 @@ class _Seen:
 
 
 def build(
-    paths: Sequence[Path], site: Path, *, tell: Callable[[int, int], None] = lambda done, of: None
+    paths: Sequence[Path],
+    site: Path,
+    *,
+    progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Built:
     """Make or renew a site of exactly the runs in some places.
 
     Args:
         paths: bundles, run folders, and folders of them.
         site: the site's folder; it is made, or holds a board already, or nothing.
-        tell: called with how many inputs are looked at, and of how many.
+        progress: called after each input, with the number of those read and of all.
 
     Raises:
         UsageError: a path is unfit, or the folder holds something else.
@@ -152,7 +155,7 @@ def build(
         if sha256 in sources:
             duplicates.append(SameFile(path=str(source.path), same_as=str(sources[sha256].path)))
         sources.setdefault(sha256, source)
-        tell(number, len(inputs))
+        progress(number, len(inputs))
     table, same_as = _counted(sources, known)
     refused = [known.refused[sha256] for sha256 in sources if sha256 in known.refused]
     try:

@@ -30,8 +30,8 @@ from sdbench.board.words import IMAGE_TONES, IMAGE_WORDS, every_why, why_words
 from sdbench.diagnosis.claims import claims_asked
 from sdbench.diagnosis.result import FINDING_TITLES
 from sdbench.knowledge.known_issues import load_known_issues
-from sdbench.report.html import page_script, page_style
-from sdbench.words import counted, printable, seconds, size
+from sdbench.report.html import page_environment, page_script, page_style
+from sdbench.words import counted, seconds, size
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -322,17 +322,7 @@ def _text(name: str) -> str:
 
 @functools.cache
 def _environment() -> "Environment":
-    """Everything is escaped, everything must exist, and what does not print is made visible."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FunctionLoader(_text),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_shown,
-    )
+    environment = page_environment(_text)
     environment.filters.update(
         counted=lambda count, word: counted(count, word).replace(str(count), f"{count:,}", 1),
         interval=_interval,
@@ -347,11 +337,6 @@ def _environment() -> "Environment":
         tones=IMAGE_TONES,
     )
     return environment
-
-
-def _shown(value: Any) -> Any:
-    """The one place where text of others is made printable; markup is ours."""
-    return printable(value) if type(value) is str else value
 
 
 def _interval(bounds: Interval) -> str:

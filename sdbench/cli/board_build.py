@@ -54,7 +54,7 @@ def build_command(paths: tuple[Path, ...], site: Path, as_json: bool) -> int:
     limit_threads()
     from sdbench.board.build import build
 
-    built = build(paths, site, tell=_tell)
+    built = build(paths, site, progress=_show_progress)
     if as_json:
         print_json(msgspec.to_builtins(built))
     else:
@@ -65,7 +65,7 @@ def build_command(paths: tuple[Path, ...], site: Path, as_json: bool) -> int:
     return 1 if built.refused else 0
 
 
-def _tell(done: int, of: int) -> None:
+def _show_progress(done: int, of: int) -> None:
     """How far it is, to a terminal only."""
     if sys.stderr.isatty() and (done % _EVERY == 0 or done == of):
         end = "\n" if done == of else "\r"

@@ -46,8 +46,8 @@ _MOST_LINE_BYTES = 64 * MIB
 
 SlotState = Literal["waiting", "given", "done"]
 WhyLost = Literal["gone", "silent", "scheduler"]
-"""``gone``: its worker left; ``silent``: it was not heard of for long; ``scheduler``: nobody can
-tell, because the scheduler itself was lost."""
+"""``gone``: its worker left; ``silent``: it sent nothing for too long; ``scheduler``: unknown,
+because the scheduler itself was lost."""
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):

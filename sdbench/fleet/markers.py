@@ -1,4 +1,4 @@
-"""What a worker process was measuring when it was killed, told by the next one on that machine.
+"""What a worker process was measuring when it was killed; the next one on that machine reports it.
 
 A file names the give while it runs. An orderly end removes it, whatever its reason (a lost
 scheduler, Ctrl-C); after kill -9, a crash or the kernel's out-of-memory killer it is still there.

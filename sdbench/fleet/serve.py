@@ -49,14 +49,14 @@ async def _serve(connection: Connection, name: str | None, say: Callable[[str], 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
     with tempfile.TemporaryDirectory(prefix="sdbench-worker-") as folder:
-        told = False
+        reported = False
         while not stop.is_set():
             problem = await _work_once(connection, name, Path(folder), stop, say)
             if stop.is_set():
                 break
-            if not told:
+            if not reported:
                 say(f"no connection to {connection.address}{problem}; trying again")
-            told = bool(problem)
+            reported = bool(problem)
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(stop.wait(), _AGAIN_AFTER_S)
 

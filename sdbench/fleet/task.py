@@ -285,7 +285,7 @@ def _never() -> bool:
 
 
 def _cancelled() -> Callable[[], bool]:
-    """Tells whether nobody waits for this task any more: its client is gone, or this worker ends.
+    """Whether nobody waits for this task any more: its client is gone, or this worker ends.
 
     Outside of a Dask worker nobody can cancel.
     """

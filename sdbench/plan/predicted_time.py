@@ -62,7 +62,7 @@ def predict_time(
     """Seconds of an image in a steady pass.
 
     None where the time is not that of the arithmetic: a step shorter than the least that a call of
-    the denoiser takes, and settings of which no report tells (:func:`is_plain`).
+    the denoiser takes, and settings for which there is no report (:func:`is_plain`).
     """
     work = work_flops(config, case, model)
     if work.step_flops / rate.flops_per_s < CALL_FLOOR_S["mps"] or not is_plain(case):

@@ -21,6 +21,7 @@ from sdbench.analysis.case_words import CORRECT_WORDS, OUTCOME_WORDS, case_words
 from sdbench.analysis.iterations import iterations_words
 from sdbench.comparison import Comparison
 from sdbench.report.figures import Figure, css_variables, run_figures, story_figures
+from sdbench.report.html.environment import page_environment
 from sdbench.report.html.policy import content_security_policy
 from sdbench.report.pictures.gallery import PICTURES_BYTES, Entry, gallery_of, thumbnail_of
 from sdbench.report.view import CaseView, Report, RunReport, build_report
@@ -98,8 +99,8 @@ def html_report(
 ) -> str:
     """One page about one run, or about several with their comparison first.
 
-    ``story`` is what ``tell(runs)`` gave, where somebody has it already; ``picture_bytes`` is how
-    much the images of all runs may take together.
+    ``story`` is what :func:`build_report` returned for these runs, where it was called already;
+    ``picture_bytes`` is how much the images of all runs may take together.
     """
     story = story or build_report(runs)
     together = story_figures(story)
@@ -153,17 +154,7 @@ def _text(name: str) -> str:
 
 @functools.cache
 def _environment() -> "Environment":
-    """Everything is escaped, everything must exist, and what does not print is made visible."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FunctionLoader(_text),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_shown,
-    )
+    environment = page_environment(_text)
     environment.filters.update(
         printable=printable,
         seconds=seconds,
@@ -196,11 +187,6 @@ def _environment() -> "Environment":
         verdict_words=VERDICT_WORDS,
     )
     return environment
-
-
-def _shown(value: Any) -> Any:
-    """The one place where text of others is made printable; markup is ours."""
-    return printable(value) if type(value) is str else value
 
 
 def _code(text: str) -> Any:
