@@ -157,7 +157,7 @@ def _finish(path: Path, end: "End", json_wanted: bool) -> int:
     if json_wanted:
         print_json({"end": end, **document}, lossy=True)
     out = console(err=True) if json_wanted else console(lossy=True)
-    codes = [_EXIT_CODES.get(end, 0)]
+    codes = []
     for run in document["runs"]:
         summary = summary_of(load_run(Path(run["path"])))
         codes.append(summary.exit_code)
@@ -174,4 +174,5 @@ def _finish(path: Path, end: "End", json_wanted: bool) -> int:
         console(err=True).print(words, markup=False, soft_wrap=True)
     if end != "complete":
         print_next("sdbench", "fleet", "resume", path, "--scheduler", "ADDRESS")
-    return codes[0] or max(codes)
+    # Where there is no run, nothing was measured.
+    return _EXIT_CODES.get(end) or max(codes, default=1)

@@ -155,7 +155,7 @@ def _shown(value: float | str | None, unit: str) -> str:
 
 
 def verdict(result: Selftest) -> str:
-    """``all instruments that could be tested agree`` or the ids of those that do not."""
+    """``39 lines passed; 11 lines unknown``, or the ids of the lines that failed."""
     unknown = sum(line.status == "unknown" for line in result.lines)
     passed = sum(line.status == "pass" for line in result.lines)
     rest = f"; {counted(unknown, 'line')} unknown" if unknown else ""
