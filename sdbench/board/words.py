@@ -43,6 +43,7 @@ _WHY_WORDS = {
     "unknown-model": "unknown model",
     "selftest-failed": "selftest failed",
     "selftest-missing": "no selftest",
+    "selftest-unknown": "selftest incomplete",
     "pictures-unchecked": "images not checked",
     "pictures-missing": "no image in the bundle",
     "pictures-wrong": "wrong images in the run",

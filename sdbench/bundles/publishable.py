@@ -16,6 +16,7 @@ from sdbench.models.builtin import BUILTIN
 from sdbench.models.catalogue import SYNTHETIC
 from sdbench.privacy.redact_shared import LOCAL_MODEL, is_local_model
 from sdbench.records import SCHEMA_VERSION, Replicate, Run
+from sdbench.runs.voided import not_vouched_for
 from sdbench.stats import MIN_PROCESSES
 from sdbench.words import counted
 
@@ -42,6 +43,7 @@ BlockerCode = Literal[
     "unknown-model",
     "selftest-failed",
     "selftest-missing",
+    "selftest-unknown",
     "pictures-unchecked",
     "pictures-missing",
     "pictures-wrong",
@@ -322,6 +324,12 @@ def _selftest(run: Run) -> Iterator[Blocker]:
             "selftest-failed",
             f"Instruments failed the selftest: {few}{more}.",
             "sdbench selftest shows why; measure again when it passes.",
+        )
+    elif unsure := not_vouched_for(selftest):
+        yield _blocker(
+            "selftest-unknown",
+            f"The selftest did not look at {', '.join(unsure)}.",
+            "Run sdbench selftest while nothing else runs, then measure again.",
         )
 
 
