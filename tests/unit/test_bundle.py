@@ -170,7 +170,7 @@ def test_hashes_are_salted_by_the_installation(
 ) -> None:
     here = this_installation()
     assert this_installation() == here
-    assert (tmp_path / "state" / "sharing.json").stat().st_mode & 0o77 == 0
+    assert Path(os.environ["SDBENCH_STATE"], "sharing.json").stat().st_mode & 0o77 == 0
     first = bundle_of(run, here).loaded.run
     monkeypatch.setenv("SDBENCH_STATE", str(tmp_path / "elsewhere"))
     second = bundle_of(run, this_installation()).loaded.run
@@ -207,7 +207,7 @@ def test_no_id_of_the_machine_is_left(run: Path) -> None:
 
 def test_file_of_the_installation_that_is_damaged_is_named(tmp_path: Path) -> None:
     this_installation()
-    (tmp_path / "state" / "sharing.json").write_text("{}")
+    Path(os.environ["SDBENCH_STATE"], "sharing.json").write_text("{}")
     with pytest.raises(StoreError, match="expected the random id and salt"):
         this_installation()
 
