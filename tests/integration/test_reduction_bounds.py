@@ -157,11 +157,11 @@ def test_a_right_result_is_within_and_one_that_is_1_percent_too_large_is_not(
     right = looked_at(name, dtype, lambda result: result)
     assert right["depth"] == CALLS[name][1]
     assert right["rel_l2"] < right["bound"]
-    wrong = looked_at(name, torch.float32, lambda result: result * 1.01)
-    assert wrong["rel_l2"] > 30 * wrong["bound"]
-    if dtype is torch.float16 and name != "attention with large scores":
-        wrong = looked_at(name, dtype, lambda result: result * 1.01)
-        assert wrong["rel_l2"] > wrong["bound"]
+    least = {torch.float32: 30, torch.float16: 1}.get(dtype)
+    if least is None or (least == 1 and name == "attention with large scores"):
+        return  # 1% is within the rounding of such a type
+    wrong = looked_at(name, dtype, lambda result: result * 1.01)
+    assert wrong["rel_l2"] > least * wrong["bound"]
 
 
 @pytest.mark.parametrize("dtype", TYPES, indirect=True)
