@@ -67,6 +67,12 @@ def results(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages have empty figures: drawing them takes longer than all else."""
+    monkeypatch.setattr(Figure, "inline_svg", lambda figure, **_: '<svg role="img"></svg>')
+
+
+@pytest.fixture
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Called:
     """Runs the command line; with ``script`` that is what its workers do."""
     from sdbench.cli import main
