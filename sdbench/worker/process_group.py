@@ -22,7 +22,7 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from .channel import Channel
 from .pipelines import CaseImpossibleError
@@ -34,6 +34,13 @@ _TIMEOUT = datetime.timedelta(days=1)
 # A process whose group is broken waits so long to be ended: another one knows why it broke.
 _PATIENCE_S = 20.0
 _END_PATIENCE_S = 10.0
+_LONGEST_LINE = 1 << 20
+_UNHEARD = {
+    "type": "RuntimeError",
+    "message": "a process of the group stopped reporting and went on",
+    "kind": "exception",
+    "causes": [],
+}
 # Set only where the user has not. Everything is on one host. NVLS is NVLink's multicast, which
 # barriers do not need and which has put GPUs out of service that other programs use.
 _DEFAULTS = {
@@ -74,6 +81,19 @@ def size_for(job: "Dict[str, Any]") -> int:
     if count < 2:
         raise CaseImpossibleError("split needs two GPUs or more, and torch finds one")
     return min(count, int(job["images"]))
+
+
+def meeting_place(environment: "Mapping[str, str]", size: int, port: int) -> "Dict[str, str]":
+    """The variables by which processes of this host find each other, their ranks aside."""
+    defaults = {name: _DEFAULTS[name] for name in _DEFAULTS if name not in environment}
+    count = str(size)
+    return dict(
+        defaults,
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+        WORLD_SIZE=count,
+        LOCAL_WORLD_SIZE=count,
+    )
 
 
 class Group:
@@ -133,14 +153,7 @@ class Leader(Group):
         self._channel = channel
         self._shares_device = job["device"] == "cpu"
         self._ending = False
-        for name, value in _DEFAULTS.items():
-            os.environ.setdefault(name, value)
-        os.environ.update(
-            MASTER_ADDR="127.0.0.1",
-            MASTER_PORT=str(_free_port()),
-            WORLD_SIZE=str(size),
-            LOCAL_WORLD_SIZE=str(size),
-        )
+        os.environ.update(meeting_place(os.environ, size, _free_port()))
         job = dict(job, size=size, threads=_threads(), forked=False)
         channel.send("group", processes=size, threads=job["threads"])
         self._members = [_Member(dict(job, rank=rank), self._lost) for rank in range(1, size)]
@@ -190,7 +203,8 @@ class Leader(Group):
             return
         self._channel.send("member", rank=member.rank, exit_code=code)
         if error is not None:
-            self._channel.send("error", **error)
+            fields = {name: error[name] for name in error if name not in ("event", "t")}
+            self._channel.send("error", **fields)
         elif code < 0:
             faulthandler.disable()  # the stack of this process says nothing about that one
             os.kill(os.getpid(), -code)
@@ -242,17 +256,33 @@ class _Member:
     def _listen(self, reading: int) -> None:
         error = None
         with open(reading, encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                event = json.loads(line)
-                name = event.pop("event")
-                del event["t"]
-                if name == "pass":
+            while True:
+                line = lines.readline(_LONGEST_LINE)
+                if not line or len(line) == _LONGEST_LINE:
+                    break
+                event = _parsed(line)
+                if event.get("event") == "pass":
                     self.records.put(event)
-                elif name == "error":
+                elif event.get("event") == "error":
                     error = event
-                elif name == "done":
-                    self.weights.put(event)
-        self._lost(self, error, self._process.wait())
+                elif event.get("event") == "done":
+                    self.weights.put({name: event[name] for name in event if "bytes" in name})
+        try:
+            code = self._process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            error = dict(_UNHEARD)
+            self._process.kill()
+            code = self._process.wait()
+        self._lost(self, error, code)
+
+
+def _parsed(line: str) -> "Dict[str, Any]":
+    """The event of a line; empty where something else has written into the pipe."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return {}
+    return event if isinstance(event, dict) else {}
 
 
 def take_part(job: "Dict[str, Any]", passes_of: "Callable[[Group], Any]", channel: Channel) -> None:
