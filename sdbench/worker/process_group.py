@@ -35,12 +35,6 @@ _TIMEOUT = datetime.timedelta(days=1)
 _PATIENCE_S = 20.0
 _END_PATIENCE_S = 10.0
 _LONGEST_LINE = 1 << 20
-_UNHEARD = {
-    "type": "RuntimeError",
-    "message": "a process of the group stopped reporting and went on",
-    "kind": "exception",
-    "causes": [],
-}
 # Set only where the user has not. Everything is on one host. NVLS is NVLink's multicast, which
 # barriers do not need and which has put GPUs out of service that other programs use.
 _DEFAULTS = {
@@ -258,7 +252,11 @@ class _Member:
         with open(reading, encoding="utf-8", errors="replace") as lines:
             while True:
                 line = lines.readline(_LONGEST_LINE)
-                if not line or len(line) == _LONGEST_LINE:
+                if not line:
+                    break
+                if len(line) == _LONGEST_LINE:
+                    error = _fault("wrote an endless line into its event pipe")
+                    self._process.kill()
                     break
                 event = _parsed(line)
                 if event.get("event") == "pass":
@@ -270,10 +268,16 @@ class _Member:
         try:
             code = self._process.wait(_PATIENCE_S)
         except subprocess.TimeoutExpired:
-            error = dict(_UNHEARD)
+            error = _fault("closed its event pipe and went on")
             self._process.kill()
             code = self._process.wait()
         self._lost(self, error, code)
+
+
+def _fault(words: str) -> "Dict[str, Any]":
+    """The error of a process that cannot report one itself."""
+    message = f"a process of the group {words}"
+    return {"type": "RuntimeError", "message": message, "kind": "exception", "causes": []}
 
 
 def _parsed(line: str) -> "Dict[str, Any]":
