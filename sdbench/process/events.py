@@ -40,7 +40,7 @@ class Hello(_Timed, frozen=True, kw_only=True, tag="hello"):
 
 
 class Phase(_Timed, frozen=True, kw_only=True, tag="phase"):
-    """A phase begins: import, device, load, prime, pass N, yardstick, profile, end."""
+    """A phase begins: import, device, group, load, prime, pass N, yardstick, profile, end."""
 
     name: str
 
@@ -74,6 +74,23 @@ class SignatureRead(_Timed, frozen=True, kw_only=True, tag="signature"):
     steps: int | None
     guidance_scale: float | None
     image_to_image: str | None = None
+
+
+class GroupBegun(_Timed, frozen=True, kw_only=True, tag="group"):
+    """The worker starts so many processes (itself included) that make each pass together.
+
+    ``threads`` are what each of them computes with on the CPU.
+    """
+
+    processes: Count
+    threads: Count | None = None
+
+
+class MemberEnded(_Timed, frozen=True, kw_only=True, tag="member"):
+    """Another process of the group ended, and the worker with it; ``rank`` counts from 0."""
+
+    rank: Count
+    exit_code: int | None = None
 
 
 class Loaded(_Timed, frozen=True, kw_only=True, tag="loaded"):
@@ -196,6 +213,8 @@ Event = (
     | Stack
     | DeviceTried
     | SignatureRead
+    | GroupBegun
+    | MemberEnded
     | Loaded
     | PassEnded
     | PassesMade

@@ -13,7 +13,8 @@ History of ``SCHEMA_VERSION``, which ``run.json`` and every record carry (old on
     ``denoiser_samples`` of a pass, ``resolved`` of a run, ``effects`` and ``compile_s`` of a
     replicate, ``not_float64`` and ``padded_images`` of a comparison, ``token_widths``,
     ``text_masked`` and ``prompt_tokens`` of a pass, ``selftest`` of a run,
-    ``time`` of a planned case, ``machine_id`` of a replicate
+    ``time`` of a planned case, ``machine_id`` and ``processes`` of a replicate,
+    ``process_peak_bytes`` of a pass
 
 Times are seconds, memory is bytes, timestamps are UTC in ISO 8601. What could not be measured is
 None, with a reason next to it. Decoding is strict about types and lenient about unknown fields, so

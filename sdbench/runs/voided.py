@@ -174,7 +174,7 @@ def _side(source: str | None) -> Side:
 def _of_pass(entry: Pass, replicate: Replicate, voided: Voided) -> Pass:
     changes: dict[str, Any] = {}
     if _side(entry.peak_source or replicate.peak_memory_source) in voided:
-        changes["peak_bytes"] = None
+        changes |= {"peak_bytes": None, "process_peak_bytes": None}
     if "allocator" in voided:
         changes["allocated_bytes"] = None
     if "driver" in voided:
