@@ -51,12 +51,12 @@ from sdbench.fleet.messages import (
     WrongAnswerError,
     unpacked,
 )
+from sdbench.plan.units import unit_of
 from sdbench.privacy.redact_recorded import hidden_run
 from sdbench.records import Compared, Record, Replicate, Run, Slot, Started
 from sdbench.runner.loop import new_run_id
 from sdbench.runs import RunFolder, list_runs, load_run, not_writable
 from sdbench.runs.reading import RECORDS_FILE
-from sdbench.stats import MIN_PROCESSES
 
 _MOST_BYTES = 64 * MIB
 _ENCODER = msgspec.json.Encoder()
@@ -374,17 +374,6 @@ class FleetFolder:
                 self._attempts[group, record.replicate_id] = record.attempt
                 if record.passes:
                     self._pictured[group][record.replicate_id] = record.case_id
-
-
-def unit_of(run: Run, slot: Slot) -> str:
-    """What one machine measures whole, because it is compared in pairs.
-
-    With enough processes for a verdict that is a block: every case in every variant once. With
-    fewer there is no verdict, and only the variants of a case stay together.
-    """
-    if run.plan.processes(slot.case_id, slot.arm) >= MIN_PROCESSES:
-        return f"{slot.block}"
-    return f"{slot.block}/{slot.case_id}"
 
 
 def _shared_id(fleet_id: str, group: str) -> str:

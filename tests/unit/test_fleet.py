@@ -20,7 +20,7 @@ from sdbench.fleet import markers, task
 from sdbench.fleet.certificates import make_certificates
 from sdbench.fleet.connection import connection_to, security_of
 from sdbench.fleet.fleet_file import Mode, read_fleet
-from sdbench.fleet.fleet_folder import FleetFolder, unit_of
+from sdbench.fleet.fleet_folder import FleetFolder
 from sdbench.fleet.ledger import Given, Seen
 from sdbench.fleet.machine_kind import kind_of
 from sdbench.fleet.messages import (
@@ -40,6 +40,7 @@ from sdbench.fleet.messages import (
     unpacked,
 )
 from sdbench.plan.config import Config
+from sdbench.plan.units import unit_of
 from sdbench.privacy.redact_shared import Kept
 from sdbench.process.executor import FakeExecutor
 from sdbench.records import MatmulRate, Replicate, Run
