@@ -255,7 +255,7 @@ class FleetFolder:
         run = self.run_of(group)
         slot = next(one for one in run.plan.slots if one.replicate_id == slot_id)
         replicate = _crashed(run, slot, self.attempt(group, slot_id), given)
-        self._keep(group, [replicate], [], b"")
+        self._keep(group, [_started(replicate), replicate], [], b"")
         self.record(
             Done(
                 group=group, slot=slot_id, give=given.give, machine=given.machine, outcome="crashed"
@@ -379,6 +379,20 @@ class FleetFolder:
 def _shared_id(fleet_id: str, group: str) -> str:
     """A machine id for a run that several machines of one kind share: it equals no machine's."""
     return hashlib.sha256(f"sdbench fleet\n{fleet_id}\n{group}".encode()).hexdigest()[:16]
+
+
+def _started(replicate: Replicate) -> Started:
+    """The start of a process of which its machine could keep no record."""
+    return Started(
+        replicate_id=replicate.replicate_id,
+        case_id=replicate.case_id,
+        arm=replicate.arm,
+        block=replicate.block,
+        slot=replicate.slot,
+        attempt=replicate.attempt,
+        started_utc=replicate.started_utc,
+        boot_id=None,
+    )
 
 
 def _crashed(run: Run, slot: Slot, attempt: int, given: Given) -> Replicate:

@@ -234,7 +234,7 @@ class Ledger:
             owner = group.owner.get(slot.unit)
             if owner == machine:
                 return group.id, slot.id
-            if free is None and (owner is None or not self._is_there(owner)):
+            if free is None and (owner is None or not self.machines[owner].processes):
                 free = slot
         return None if free is None else (group.id, free.id)
 
@@ -348,7 +348,8 @@ class Ledger:
                 self._wait_again(number, lost=False)
 
     def _wait_again(self, number: int, *, lost: bool) -> None:
-        """A slot waits again unless somebody else has it; behind all others."""
+        """A slot waits again unless somebody else has it; behind all others, with its unit's rest
+        after it: ``verify`` checks that a machine keeps the plan's order within a unit."""
         give = self._gives[number].event
         self._open[give.machine].pop(number, None)
         group = self.groups[give.group]
@@ -358,6 +359,9 @@ class Ledger:
         if slot.state == "given" and not slot.open:
             slot.state = "waiting"
             group.waiting[slot.id] = slot
+            for one in [one for one in group.slots.values() if one.unit == slot.unit]:
+                if group.waiting.pop(one.id, None):
+                    group.waiting[one.id] = one
 
     def _done(self, event: Done) -> None:
         group = self.groups[event.group]
@@ -386,9 +390,6 @@ class Ledger:
         for group in self.groups.values():
             for slot in group.slots.values():
                 slot.losses = 0
-
-    def _is_there(self, machine: str) -> bool:
-        return bool(self.machines[machine].processes)
 
     def _gives_of(self, group: str, slot: str) -> Iterator[_Give]:
         for give in self._gives.values():
