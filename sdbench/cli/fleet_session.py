@@ -66,15 +66,15 @@ def check_config(config: Config) -> None:
     """
     if config.until_decided is not None:
         raise UsageError(
-            f"{config.name}: until_decided: a fleet carries out a fixed plan; remove it, or use "
-            "sdbench run on one machine"
+            f"{config.name}: until_decided: a fleet carries out a fixed plan; set replicates "
+            "instead, or use sdbench run on one machine"
         )
     for arm in config.arm:
         for name, value in arm.env.items():
             if is_secret_name(name) or holds_secret(value):
                 raise UsageError(
                     f"{config.name}: variant {arm.name} sets {name}, which looks like a secret: a "
-                    "fleet passes none on; set it in the environment of each worker"
+                    "fleet passes none on; remove it there and set it in the environment of each worker"
                 )
 
 
