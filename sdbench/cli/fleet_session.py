@@ -74,7 +74,8 @@ def check_config(config: Config) -> None:
             if is_secret_name(name) or holds_secret(value):
                 raise UsageError(
                     f"{config.name}: variant {arm.name} sets {name}, which looks like a secret: a "
-                    "fleet passes none on; remove it there and set it in the environment of each worker"
+                    "fleet passes none on; remove it there and set it in the environment of each "
+                    "worker"
                 )
 
 

@@ -10,7 +10,8 @@ from filelock import FileLock, Timeout
 
 from sdbench.errors import StoreError, UsageError
 from sdbench.files.access import MIB, open_to_append, read_inside, write_inside
-from sdbench.fleet.ledger import Ledger, read_events, replayed
+from sdbench.fleet.ledger import Ledger
+from sdbench.fleet.ledger_file import read_events, replayed
 from sdbench.fleet.messages import Plan
 from sdbench.privacy.redact_recorded import hide_path, show_path
 from sdbench.runs import list_fleets, not_writable

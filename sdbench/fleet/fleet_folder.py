@@ -39,10 +39,10 @@ from sdbench.fleet.ledger import (
     Given,
     Grouped,
     Ledger,
-    LedgerFile,
     Session,
     UnitSlot,
 )
+from sdbench.fleet.ledger_file import LedgerFile
 from sdbench.fleet.messages import (
     Description,
     FileEntry,
