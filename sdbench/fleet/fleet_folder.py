@@ -339,14 +339,21 @@ class FleetFolder:
         """Remove the folder of a run that was made just before a crash: nothing is in it."""
         known = {group.run_id for group in self.state.groups.values()}
         for path in list_runs(self.path):
-            if path.name not in known and not os.path.lexists(path / RECORDS_FILE):
+            unknown = path.name not in known and not os.path.islink(path)
+            if unknown and not os.path.lexists(path / RECORDS_FILE):
                 shutil.rmtree(path)
 
     def _folder(self, group: str) -> RunFolder:
         if group not in self._runs:
+            if os.path.islink(self.path_of(group)):
+                raise StoreError(f"{self.path_of(group)}: a link, and not the fleet's own folder")
             folder = RunFolder.open(self.path_of(group))
-            self._runs[group] = folder
             loaded = folder.before
+            planned = {slot.replicate_id for slot in loaded.run.plan.slots}
+            if planned != self.state.groups[group].slots.keys():
+                folder.close()
+                raise StoreError(f"{folder.path}: its plan is not the one of the fleet's ledger")
+            self._runs[group] = folder
             begun = [(entry.replicate_id, entry.attempt) for entry in loaded.started]
             ended = [(entry.replicate_id, entry.attempt) for entry in loaded.attempts]
             for replicate_id, attempt in sorted([*begun, *ended], key=lambda one: one[1]):

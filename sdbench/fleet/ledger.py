@@ -18,7 +18,7 @@ The rules:
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -31,6 +31,9 @@ SlotState = Literal["waiting", "given", "done"]
 WhyLost = Literal["gone", "silent", "scheduler"]
 """``gone``: its worker left; ``silent``: it sent nothing for too long; ``scheduler``: unknown,
 because the scheduler itself was lost."""
+
+
+_Number = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
@@ -73,7 +76,7 @@ class Lost(_Event, frozen=True, kw_only=True, tag="lost"):
 class Given(_Event, frozen=True, kw_only=True, tag="given"):
     """A slot was handed to a worker process; ``give`` numbers that, from 1."""
 
-    give: int
+    give: _Number
     group: str
     slot: str
     machine: str
@@ -83,13 +86,13 @@ class Given(_Event, frozen=True, kw_only=True, tag="given"):
 class Died(_Event, frozen=True, kw_only=True, tag="died"):
     """A machine found that its worker process had been killed while it measured."""
 
-    give: int
+    give: _Number
 
 
 class Returned(_Event, frozen=True, kw_only=True, tag="returned"):
     """A slot came back without a record, through no fault of its own; ``why`` in words."""
 
-    give: int
+    give: _Number
     why: str
 
 
@@ -101,7 +104,7 @@ class Done(_Event, frozen=True, kw_only=True, tag="done"):
 
     group: str
     slot: str
-    give: int | None = None
+    give: _Number | None = None
     machine: str | None = None
     outcome: str = ""
 
@@ -260,7 +263,8 @@ class Ledger:
         if isinstance(event, Grouped):
             self._group(event)
         elif isinstance(event, Seen):
-            known = self.machines.setdefault(event.machine, _Machine(event.group, event.title))
+            group = self.groups[event.group].id
+            known = self.machines.setdefault(event.machine, _Machine(group, event.title))
             known.processes.add(event.process)
         elif isinstance(event, Lost):
             self._lose(event)

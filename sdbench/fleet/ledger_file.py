@@ -18,10 +18,12 @@ from sdbench.files.access import (
     write_all,
 )
 from sdbench.fleet.ledger import Event, Ledger
+from sdbench.runs.checks import NAME
 from sdbench.words import shortened
 
 LEDGER_FILE = "ledger.jsonl"
 _MOST_LINE_BYTES = 64 * MIB
+_MOST_BYTES = 1024 * MIB
 
 
 def replayed(folder: Path, events: Iterable[Event]) -> Ledger:
@@ -30,13 +32,17 @@ def replayed(folder: Path, events: Iterable[Event]) -> Ledger:
     Raises:
         StoreError: they do not fit together, so somebody else wrote them.
     """
+    path = folder / LEDGER_FILE
     try:
-        return Ledger(events)
+        ledger = Ledger(events)
     except KeyError as error:
         raise StoreError(
-            f"{folder / LEDGER_FILE}: an event is about {shortened(str(error))}, which no event "
-            "before it names"
+            f"{path}: an event is about {shortened(str(error))}, which no event before it names"
         ) from None
+    for group in ledger.groups.values():
+        if not NAME.fullmatch(group.run_id):
+            raise StoreError(f"{path}: {shortened(repr(group.run_id))} is not the id of a run")
+    return ledger
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -54,6 +60,8 @@ def read_events(folder: Path) -> list[Event]:
     torn: str | None = None
     try:
         with open_inside(folder, LEDGER_FILE) as file:
+            if os.fstat(file.fileno()).st_size > _MOST_BYTES:
+                raise StoreError(f"{path}: larger than the {_MOST_BYTES:,} bytes that are read")
             for number, line in enumerate(lines_of(file, _MOST_LINE_BYTES), start=1):
                 if torn is not None:
                     raise StoreError(f"{path}: {torn}")

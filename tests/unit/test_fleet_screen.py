@@ -1,4 +1,4 @@
-"""The screen of a fleet: a line a machine on a terminal, plain lines elsewhere; never in the way."""
+"""The screen of a fleet: a line a machine on a terminal, else plain lines; never in the way."""
 
 import io
 import threading
