@@ -1,6 +1,7 @@
 """``sdbench resume``."""
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from sdbench.runner.resume import remaining_slots, undecided, with_put_off_again
 from sdbench.runner.session import config_of, run_session, with_new_sitting
 from sdbench.runner.strangers_run import adopted, what_it_decides
 from sdbench.runs import LoadedRun, RunFolder, find_run
-from sdbench.words import printable
+from sdbench.runs.reading import FLEET_FILE
+from sdbench.words import printable, shell
 
 
 @click.command(name="resume")
@@ -54,6 +56,7 @@ def command(
     only tune the computation, and --allow-pickle must be given again.
     """
     path = find_run(root, run)
+    _check_no_fleet(path)
     folder = RunFolder.open(path)
     executor = ProcessExecutor()
     try:
@@ -81,6 +84,18 @@ def command(
     say_if_not_noted(folder)
     finish(sat, resumed, as_json)
     return end_with(exit_code(sat), sat)
+
+
+def _check_no_fleet(run: Path) -> None:
+    """Refuse a fleet's run: the fleet's ledger has what is done, and which machine does what.
+
+    Raises:
+        UsageError: it is one.
+    """
+    fleet = run.absolute().parent
+    if os.path.lexists(fleet / FLEET_FILE):
+        command = shell("sdbench", "fleet", "resume", fleet, "--scheduler", "ADDRESS")
+        raise UsageError(f"{run.name} is a run of a fleet. Continue the fleet: {command}")
 
 
 def _agreed(loaded: LoadedRun, *, trust: bool, allow_pickle: bool) -> Run:
