@@ -14,8 +14,15 @@ from sdbench.cli.completion import (
     complete_key,
     complete_stack,
 )
+from sdbench.cli.devices import (
+    chosen_devices,
+    device_wanted,
+    measure_on,
+    show_devices,
+)
 from sdbench.cli.models import confirm
 from sdbench.cli.options import (
+    devices_option,
     json_option,
     lora_option,
     mode_option,
@@ -58,6 +65,7 @@ from sdbench.selftest.kept import last_selftest
 
 if TYPE_CHECKING:
     from sdbench.cli.measured import OnYourChip
+    from sdbench.devices.host import Device
 
 _HELP = f"""Measure the matrix and keep every result.
 
@@ -87,6 +95,7 @@ it.
     help="Device to measure. [default: from the configuration, usually auto: mps, else cuda, else "
     "cpu]",
 )
+@devices_option
 @click.option(
     "--stack",
     "--python",
@@ -147,6 +156,7 @@ def command(
     parts: str | None,
     revision: str | None,
     device: str | None,
+    devices: str | None,
     stacks: tuple[str, ...],
     overrides: tuple[str, ...],
     only: tuple[str, ...],
@@ -162,6 +172,7 @@ def command(
     as_json: bool,
 ) -> int:
     """Measure the matrix and keep every result; the help is built from the shipped files."""
+    device = device_wanted(devices, device)
     request = Request(
         *(config, model, lora, parts, revision, device, stacks, overrides, only, label),
         *(allow_pickle, unsafe_memory, until_decided, None, mode, strength),
@@ -171,13 +182,15 @@ def command(
     executor = ProcessExecutor()
     try:
         prepared = prepare(request, executor)
+        chosen = chosen_devices(devices, prepared)
         measured = None if site is None else _measured(site, prepared)
         if dry_run:
-            show_run_plan(prepared, measured, as_json)
+            show_run_plan(prepared, measured, chosen, as_json)
             return 0
-        agree(prepared, root, yes=yes, measured=() if measured is None else measured.words)
+        words = () if measured is None else measured.words
+        agree(prepared, root, yes=yes, measured=words, devices=chosen)
         model_here = prepare_model(prepared.model, console(err=True))
-        sat, run = measure(prepared, model_here, root, executor)
+        sat, run = measure(prepared, model_here, root, executor, chosen)
         finish(sat, run, as_json)
         if saved_as is not None:
             keep_baseline(root, saved_as, Path(sat.summary.path), complete=sat.summary.complete)
@@ -192,28 +205,42 @@ def command(
     return end_with(code, sat)
 
 
-def agree(prepared: Prepared, root: Path, *, yes: bool, measured: Sequence[str] = ()) -> None:
+def agree(
+    prepared: Prepared,
+    root: Path,
+    *,
+    yes: bool,
+    measured: Sequence[str] = (),
+    devices: "Sequence[Device]" = (),
+) -> None:
     """Say what will be measured, and ask where a person would want to be asked.
 
     ``measured`` says what similar machines of a board measured.
     """
     require_room(root, prepared.config)
     introduce(prepared, console(err=True), measured)
+    show_devices(prepared, devices, console(err=True))
     mention_selftest(prepared.device.kind)
     if not yes:
         _ask(prepared)
 
 
 def measure(
-    prepared: Prepared, model: ModelInfo, root: Path, executor: Executor
+    prepared: Prepared,
+    model: ModelInfo,
+    root: Path,
+    executor: Executor,
+    devices: "Sequence[Device]" = (),
 ) -> tuple[SessionResult, Run]:
     """A new run in a folder of its own."""
     run = make_run(prepared, model)
-    run = msgspec.structs.replace(run, selftest=last_selftest(run.device))
+    records = [one.record for one in devices]
+    run = msgspec.structs.replace(run, selftest=last_selftest(run.device), devices=records)
     folder = RunFolder.create(root, hidden_run(run))
     say_if_not_noted(folder)
     try:
-        sat = run_session(folder, run, executor, watcher_for(folder.path))
+        watcher, on_devices = watcher_for(folder.path), measure_on(devices)
+        sat = run_session(folder, run, executor, watcher, measure=on_devices)
     finally:
         folder.close()
     say_if_not_noted(folder)  # run.json may have been written again, with a longer plan

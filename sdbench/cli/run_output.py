@@ -1,10 +1,12 @@
 """What ``sdbench run`` prints of a plan, and what ``--fail-on`` makes of the results."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from sdbench.analysis.run_summary import RunSummary
+from sdbench.cli.devices import devices_document, show_devices
 from sdbench.cli.output import console, print_json
 from sdbench.privacy.redact_recorded import hide_path
 from sdbench.report.terminal.plan_page import show_plan
@@ -14,9 +16,15 @@ from sdbench.runner.prepare import Prepared
 
 if TYPE_CHECKING:
     from sdbench.cli.measured import OnYourChip
+    from sdbench.devices.host import Device
 
 
-def show_run_plan(prepared: Prepared, measured: "OnYourChip | None", json_wanted: bool) -> None:
+def show_run_plan(
+    prepared: Prepared,
+    measured: "OnYourChip | None",
+    devices: "Sequence[Device]",
+    json_wanted: bool,
+) -> None:
     """The plan and what it costs, for ``--dry-run``."""
     plan = prepared.plan
     if json_wanted:
@@ -42,10 +50,12 @@ def show_run_plan(prepared: Prepared, measured: "OnYourChip | None", json_wanted
                     for name, stack in prepared.stacks.items()
                 },
                 **({} if measured is None else {"measured": measured.document}),
+                **devices_document(devices),
             }
         )
         return
     show_plan(prepared, console(), () if measured is None else measured.words)
+    show_devices(prepared, devices, console())
 
 
 def why_closed(summary: RunSummary, conditions: tuple[str, ...]) -> str | None:

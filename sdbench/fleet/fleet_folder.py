@@ -53,6 +53,7 @@ from sdbench.fleet.messages import (
 )
 from sdbench.privacy.redact_recorded import hidden_run
 from sdbench.records import Compared, Record, Replicate, Run, Slot, Started
+from sdbench.records import Plan as RunPlan
 from sdbench.runner.loop import new_run_id
 from sdbench.runs import RunFolder, list_runs, load_run, not_writable
 from sdbench.runs.reading import RECORDS_FILE
@@ -318,7 +319,9 @@ class FleetFolder:
             run = msgspec.structs.replace(run, machine_id=_shared_id(fleet.fleet_id, group))
         self._runs[group] = RunFolder.create(self.path, run)
         self.compared[group], self._pictured[group] = set(), {}
-        slots = [UnitSlot(id=slot.replicate_id, unit=unit_of(run, slot)) for slot in run.plan.slots]
+        slots = [
+            UnitSlot(id=slot.replicate_id, unit=unit_of(run.plan, slot)) for slot in run.plan.slots
+        ]
         self.record(Grouped(group=group, run_id=run_id, title=title, slots=slots))
 
     def _take_up(self) -> None:
@@ -376,13 +379,18 @@ class FleetFolder:
                     self._pictured[group][record.replicate_id] = record.case_id
 
 
-def unit_of(run: Run, slot: Slot) -> str:
+def units_of(plan: RunPlan) -> list[str]:
+    """Everything that one machine measures whole, in the order of the plan."""
+    return [*dict.fromkeys(unit_of(plan, slot) for slot in plan.slots)]
+
+
+def unit_of(plan: RunPlan, slot: Slot) -> str:
     """What one machine measures whole, because it is compared in pairs.
 
     With enough processes for a verdict that is a block: every case in every variant once. With
     fewer there is no verdict, and only the variants of a case stay together.
     """
-    if run.plan.processes(slot.case_id, slot.arm) >= MIN_PROCESSES:
+    if plan.processes(slot.case_id, slot.arm) >= MIN_PROCESSES:
         return f"{slot.block}"
     return f"{slot.block}/{slot.case_id}"
 
