@@ -11,6 +11,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
+import msgspec
+
 from sdbench.bundles.opened import Opened, timeline_of
 from sdbench.bundles.refusal import RefusedError
 from sdbench.records import Pass, Replicate, Run
@@ -108,7 +110,16 @@ def _check_wall_clock(attempts: Iterable[Replicate]) -> None:
 
 
 def _check_turns(run: Run, attempts: Sequence[Replicate]) -> None:
-    """Processes run one after another; a clock that is set back makes it look otherwise once."""
+    """Processes of a machine run one after another; a clock that is set back makes it look
+    otherwise once."""
+    machines: dict[str | msgspec.UnsetType, list[Replicate]] = {}
+    for entry in attempts:
+        machines.setdefault(entry.machine_id, []).append(entry)
+    for own in machines.values():
+        _check_turns_of_one(run, own)
+
+
+def _check_turns_of_one(run: Run, attempts: Sequence[Replicate]) -> None:
     spans = [(_instant(entry.started_utc), _instant(entry.ended_utc)) for entry in attempts]
     first_s = [(began - _instant(run.created_utc)).total_seconds() for began, _ in spans[:1]]
     if any(early_s < -_WALL_CLOCK_JUMP_S for early_s in first_s):

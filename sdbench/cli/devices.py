@@ -70,7 +70,7 @@ def measure_on(devices: "Sequence[Device]") -> "Measure | None":
     """What measures on these devices; None: the run's own device alone does."""
     if not devices:
         return None
-    from sdbench.devices.session import measuring
+    from sdbench.devices.measuring import measuring
 
     return measuring(devices)
 

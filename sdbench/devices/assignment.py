@@ -59,12 +59,20 @@ class Assignment:
         """
         with self._changed:
             while not (self._closed or self._ledger.complete):
-                offer = self._ledger.offer(machine)
-                if offer is not None:
-                    self._give(machine, offer[1])
-                    return self._slots[offer[1]]
+                slot = self.take_now(machine)
+                if slot is not None:
+                    return slot
                 self._changed.wait(_WAIT_S)
             return None
+
+    def take_now(self, machine: str) -> Slot | None:
+        """The next process for a device; None: there is nothing for it at the moment."""
+        with self._changed:
+            offer = self._ledger.offer(machine)
+            if offer is None:
+                return None
+            self._give(machine, offer[1])
+            return self._slots[offer[1]]
 
     def end(self, machine: str, *, recorded: bool) -> None:
         """The process that a device was given has ended; without a record it is given again."""

@@ -102,7 +102,7 @@ def run_session(
     summary = summary_of(loaded)
     own = loaded.attempts[len(before.attempts) :]
     now = time.monotonic()
-    shares = time_shares(own, now - began, now - measured)
+    shares = time_shares(own, now - began, now - measured, max(1, len(run.devices)))
     return SessionResult(end, summary, pace, shares, loop.unimportable)
 
 

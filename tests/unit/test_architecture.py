@@ -58,9 +58,9 @@ IMPORTS: dict[str, str] = {
     "fleet": ("errors files machine plan privacy process records runner runs selftest stats words"),
     "devices": "errors fleet machine plan privacy process records runner runs stats words",
     "cli": (
-        "analysis board bundles comparison correctness devices diagnosis doctor errors explain files fleet "
-        "knowledge localise machine models plan privacy process records report repro runner runs "
-        "selftest stacks stats submissions words"
+        "analysis board bundles comparison correctness devices diagnosis doctor errors explain "
+        "files fleet knowledge localise machine models plan privacy process records report repro "
+        "runner runs selftest stacks stats submissions words"
     ),
     "__main__": "cli",
 }

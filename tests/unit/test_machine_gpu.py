@@ -19,6 +19,7 @@ class FakeNvml(ModuleType):
     """What sdbench uses of ``pynvml``; ``broken`` functions are not supported by the GPU."""
 
     NVML_TEMPERATURE_GPU = 0
+    NVML_DEVICE_MIG_ENABLE = 1
 
     class NVMLError(Exception):
         """As in pynvml."""
@@ -53,6 +54,16 @@ class FakeNvml(ModuleType):
 
     def nvmlDeviceGetName(self, gpu: int) -> str | bytes:  # noqa: N802
         return self.gpus[gpu]
+
+    def nvmlDeviceGetUUID(self, gpu: int) -> str:  # noqa: N802
+        return f"GPU-{gpu}"
+
+    def nvmlDeviceGetPciInfo(self, gpu: int) -> Any:  # noqa: N802
+        return SimpleNamespace(busId=f"0000000{gpu}:AB:00.0".encode())
+
+    def nvmlDeviceGetMigMode(self, gpu: int) -> list[int]:  # noqa: N802
+        self._check("mig")
+        return [int(gpu == 1), 0]
 
     def nvmlDeviceGetPowerUsage(self, gpu: int) -> int:  # noqa: N802
         self._check("power")
