@@ -226,7 +226,8 @@ def test_a_record_that_cannot_be_written_ends_all_devices(
 
 
 def test_a_budget_that_is_used_up_ends_all_devices(tmp_path: Path) -> None:
-    config = msgspec.structs.replace(plan_of(8), max_minutes=1e-4)
+    """A process says that it took longer than the budget, so no second one begins."""
+    config = msgspec.structs.replace(plan_of(8), max_minutes=0.05)
     assert sit(tmp_path, Workers(), config).end == "budget"
     loaded = the_run(tmp_path)
     assert 0 < len(loaded.attempts) < len(loaded.run.plan.slots)
