@@ -7,6 +7,7 @@ from sdbench.bundles.refusal import RefusedError
 from sdbench.plan.order import order_slots, runnable_cases
 from sdbench.records import Compared, Record, Replicate, Run, Slot, Started, Withdrawn
 from sdbench.runs.checks import MOST_SLOTS
+from sdbench.stats import MIN_PROCESSES
 from sdbench.words import shortened
 
 
@@ -76,16 +77,22 @@ def _check_plan(run: Run, fewest_processes: int) -> None:
 def _check_order(run: Run, records: Sequence[Record], *, in_any_order: bool) -> None:
     """No process begins before all earlier ones of the plan have ended, but with a time budget.
 
-    A process whose machine restarted ends its case: it is not begun again.
+    A process whose machine restarted ends its case: it is not begun again. Where several devices
+    measured, that holds within each block.
     """
-    place = {slot.replicate_id: number for number, slot in enumerate(run.plan.slots)}
+    sequences: dict[object, list[Slot]] = {}
+    for slot in run.plan.slots:
+        sequences.setdefault(_sequence_of(run, slot), []).append(slot)
+    place = {
+        slot.replicate_id: (own, at) for own in sequences.values() for at, slot in enumerate(own)
+    }
     index = {slot.replicate_id: slot.index for slot in run.plan.slots}
     in_any_order = in_any_order or bool(run.config.get("max_minutes"))
     ever_ended = {record.replicate_id for record in records if isinstance(record, Replicate)}
     ended: set[str] = set()
     begun: set[tuple[str, int]] = set()
     dangerous: set[tuple[str, str]] = set()
-    left = 0  # the first slot that has not ended
+    first_left = dict.fromkeys(map(id, sequences.values()), 0)  # the first that has not ended
     for record in records:
         if not isinstance(record, Started | Replicate):
             continue
@@ -104,11 +111,13 @@ def _check_order(run: Run, records: Sequence[Record], *, in_any_order: bool) -> 
                 dangerous.add((record.case_id, record.arm))
             continue
         begun.add((record.replicate_id, record.attempt))
-        at = place[record.replicate_id]
-        while left < at and _is_over(run.plan.slots[left], ended, dangerous):
+        own, at = place[record.replicate_id]
+        left = first_left[id(own)]
+        while left < at and _is_over(own[left], ended, dangerous):
             left += 1
+        first_left[id(own)] = left
         if left < at and not in_any_order:
-            missing = run.plan.slots[left].replicate_id
+            missing = own[left].replicate_id
             if missing in ever_ended:
                 raise RefusedError(
                     "order", f"{name} began before {shortened(missing)}, which the plan has first"
@@ -118,6 +127,14 @@ def _check_order(run: Run, records: Sequence[Record], *, in_any_order: bool) -> 
                 f"{name} began, and {shortened(missing)}, which comes before it, has no record "
                 "of its end",
             )
+
+
+def _sequence_of(run: Run, slot: Slot) -> object:
+    """What a slot is in the order of: the plan, or of several devices what one of them measures."""
+    if not run.devices:
+        return None
+    whole = run.plan.processes(slot.case_id, slot.arm) >= MIN_PROCESSES
+    return slot.block if whole else (slot.block, slot.case_id)
 
 
 def _is_over(slot: Slot, ended: set[str], dangerous: set[tuple[str, str]]) -> bool:
