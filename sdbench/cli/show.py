@@ -32,6 +32,7 @@ from sdbench.words import (
     device_words,
     did_you_mean,
     memory_words,
+    printable,
     shell,
     shortened,
     system_words,
@@ -149,7 +150,7 @@ def _show_case(loaded: LoadedRun, case: str, json_wanted: bool) -> int:
         out.print("SIMULATED: no real device made these numbers")
     beside = beside_words(loaded.run)
     if beside is not None:
-        out.print(f"Times: {beside}", markup=False, soft_wrap=True)
+        out.print(f"Times: {printable(beside)}", markup=False, soft_wrap=True)
     for row in rows:
         if len(rows) > 1:
             out.print(f"\n{row.arm}", markup=False)

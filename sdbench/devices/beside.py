@@ -7,6 +7,7 @@ interval and the rule for equivalence are those of every comparison (PROTOCOL 9 
 """
 
 import dataclasses
+import functools
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +31,7 @@ from sdbench.stats import DEFAULT_THRESHOLD, RatioEstimate, decide_family, paire
 PAIRS = 5
 """Pairs of processes: with 1% of scatter between processes the interval is ± 1.8%."""
 _LEAST_PASSES = 3
+_DOING = "testing whether they disturb one another"
 _WAIT_S = 0.2
 _VERDICTS: Mapping[str, BesideVerdict] = {
     "equivalent": "undisturbed",
@@ -129,6 +131,7 @@ class _Test:
         self._own, *self._others = lanes
         self._slot = slot
         self._task = task
+        self._left = 2 * PAIRS
 
     def result(self) -> BesideOthers | None:
         """Pairs in the order AB, BA, AB: drift cancels."""
@@ -138,6 +141,7 @@ class _Test:
             for pair in range(PAIRS):
                 for side in (0, 1) if pair % 2 == 0 else (1, 0):
                     sides[side][pair] = measure[side]()
+                    self._left -= 1
             found = judged(*sides)
         except _FailedError as error:
             found = not_tested(str(error))
@@ -151,6 +155,10 @@ class _Test:
             others=len(self._others),
         )
 
+    @property
+    def _remaining_s(self) -> float:
+        return self._left * self._loop.pace.slot_s(self._slot.case_id)
+
     def _alone(self) -> float:
         return self._own.do(lambda: self._measure(self._own)).result()
 
@@ -159,7 +167,7 @@ class _Test:
         enough = threading.Event()
         ready = [threading.Event() for _ in self._others]
         busy = [
-            lane.do(lambda lane=lane, first=first: self._keep_busy(lane, first, enough))  # type: ignore[misc]
+            lane.do(functools.partial(self._keep_busy, lane, first, enough))
             for lane, first in zip(self._others, ready, strict=True)
         ]
         try:
@@ -175,7 +183,14 @@ class _Test:
         raise _FailedError(next(filter(None, problems), "another device did not work"))
 
     def _measure(self, lane: Lane) -> float:
-        report = lane.executor.run(self._task, supervisor_for(self._loop))
+        guarded = supervisor_for(self._loop)
+
+        def supervise(event: Event | None, sample: Sample | None) -> Stop | None:
+            if event is None:
+                self._loop.watcher.tick(_DOING, self._remaining_s)
+            return guarded(event, sample)
+
+        report = lane.executor.run(self._task, supervise)
         record = replicate_record(self._slot, 1, self._task, report, Gate(), cold_cache=False)
         if record.steady_median_s is None:
             raise _FailedError(f"a process of the test gave no time: {record.reason}")

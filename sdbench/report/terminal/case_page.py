@@ -33,7 +33,7 @@ def show_replicate(replicate: Replicate, name: str, out: Console) -> None:
     out.print(f"  {phases}, peak {size(replicate.peak_memory_bytes)}", markup=False)
     if replicate.placement is not UNSET:
         place = f"{replicate.placement.device}, cores {replicate.placement.cores}"
-        out.print(f"  on {place}", markup=False)
+        say_plain(out, f"on {place}", lead="  ")
     if replicate.uss_bytes is not None:
         own = (
             f"{size(replicate.uss_bytes)} its own (USS), {size(replicate.pss_bytes)} by share (PSS)"
