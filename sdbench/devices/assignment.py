@@ -18,11 +18,32 @@ from sdbench.fleet.ledger import (
     Seen,
     UnitSlot,
 )
-from sdbench.records import Replicate, Run, Slot
+from sdbench.records import Outcome, Replicate, Run, Slot
 
+MOST_FAILURES = 2
+"""A device gets no more after so many processes in a row that failed there alone."""
+_BAD: frozenset[Outcome] = frozenset({"failed", "crashed", "oom", "timeout"})
 _GROUP = "run"
 # A thread that waits looks so often whether the others have ended.
 _WAIT_S = 0.5
+
+
+def fails_alone(replicates: Iterable[Replicate], machine: str) -> bool:
+    """Whether the last processes of a device failed, and each case completed on another one.
+
+    A GPU that is lost fails at once, so it would otherwise take what the others could measure.
+    """
+    own: list[Replicate] = []
+    completed: set[tuple[str, str]] = set()
+    for entry in replicates:
+        if entry.machine_id == machine:
+            own.append(entry)
+        elif entry.outcome == "ok":
+            completed.add((entry.case_id, entry.arm))
+    last = own[-MOST_FAILURES:]
+    return len(last) == MOST_FAILURES and all(
+        entry.outcome in _BAD and (entry.case_id, entry.arm) in completed for entry in last
+    )
 
 
 class Assignment:

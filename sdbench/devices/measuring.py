@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 import msgspec
 
-from sdbench.devices.assignment import Assignment
+from sdbench.devices.assignment import Assignment, fails_alone
 from sdbench.devices.beside import (
     PAIRS,
     compare_beside_others,
@@ -33,7 +33,7 @@ from sdbench.runs import LoadedRun
 
 # The gravest first: how a run ends whose devices ended differently.
 _GRAVEST: tuple[End, ...] = (
-    *("cannot-import", "swapped-out", "stuck", "interrupted", "budget"),
+    *("cannot-import", "swapped-out", "stuck", "interrupted", "budget", "device-failed"),
     "complete",
 )
 # After these the other devices get nothing more.
@@ -152,6 +152,8 @@ class _Session:
                 if end in _FOR_ALL:
                     self._loop.unimportable = loop.unimportable
                     assignment.close()
+                if end == "complete" and fails_alone(loop.replicates, machine):
+                    end = "device-failed"
                 if end != "complete":
                     assignment.lose(machine)
                     return end

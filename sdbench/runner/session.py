@@ -39,7 +39,7 @@ from sdbench.runs import LoadedRun, RunFolder, load_run
 from sdbench.runs.checks import without_none
 
 # Ends after which the machine is fit and the user willing to go on with the CPU's images.
-_CALM_ENDS: tuple[End, ...] = ("complete", "budget")
+_CALM_ENDS: tuple[End, ...] = ("complete", "budget", "device-failed")
 
 OpenWatcher = Callable[[Run], AbstractContextManager[Watcher]]
 Measure = Callable[[RunLoop, LoadedRun, list[Slot]], End]

@@ -14,10 +14,13 @@ from device_doubles import pinned
 from factories import (
     RecordingWatcher,
     make_config,
+    make_replicate,
     make_run,
+    make_slot,
     play,
 )
 
+from sdbench.devices.assignment import fails_alone
 from sdbench.devices.beside import PAIRS
 from sdbench.devices.host import Device
 from sdbench.devices.lanes import PinnedExecutor
@@ -203,6 +206,48 @@ def test_a_device_that_hangs_leaves_its_blocks_to_the_others(tmp_path: Path) -> 
         slot.replicate_id for slot in loaded.run.plan.slots
     }
     assert Counter(entry.placement.device for entry in loaded.attempts)["cpu:1"] == 1
+
+
+def test_a_device_that_fails_alone_does_not_take_what_others_could_measure(tmp_path: Path) -> None:
+    """As a GPU that fell off the bus: every process fails at once."""
+
+    def lost(name: str, task: Task, supervise: Supervisor) -> Report | None:
+        if task.replicate_id == "beside-others" or name != "cpu:1":
+            return None
+        done.wait(10.0)  # until the other device has completed each case once
+        return play(task, supervise, events=[], exit_code=1)
+
+    done = threading.Event()
+
+    def count(name: str, task: Task, supervise: Supervisor) -> Report | None:
+        found = lost(name, task, supervise)
+        if name == "cpu:0" and task.replicate_id.endswith((".2", ".3")):
+            done.set()
+        return found
+
+    assert sit(tmp_path, Workers(count)).end == "device-failed"
+    loaded = the_run(tmp_path)
+    assert {entry.replicate_id for entry in loaded.attempts} == {
+        slot.replicate_id for slot in loaded.run.plan.slots
+    }
+    failed = [entry.placement.device for entry in loaded.attempts if entry.outcome == "failed"]
+    assert failed == ["cpu:1", "cpu:1"]
+
+
+def test_a_case_that_fails_everywhere_is_no_fault_of_a_device() -> None:
+    slots = [make_slot(block=block) for block in range(4)]
+
+    def ended(*outcomes: tuple[str, Any]) -> list[Replicate]:
+        return [
+            make_replicate(slot, machine_id=machine, outcome=outcome)
+            for slot, (machine, outcome) in zip(slots, outcomes, strict=False)
+        ]
+
+    assert fails_alone(ended(("x", "ok"), ("y", "crashed"), ("y", "failed")), "y")
+    assert not fails_alone(ended(("x", "crashed"), ("y", "crashed"), ("y", "crashed")), "y")
+    assert not fails_alone(ended(("x", "ok"), ("y", "crashed")), "y")
+    assert not fails_alone(ended(("x", "ok"), ("y", "crashed"), ("y", "ok")), "y")
+    assert not fails_alone(ended(("x", "ok"), ("y", "guard"), ("y", "guard")), "y")
 
 
 def test_a_record_that_cannot_be_written_ends_all_devices(
