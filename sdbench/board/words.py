@@ -36,6 +36,7 @@ _WHY_WORDS = {
     "on-battery": "on battery",
     "power-unknown": "power source not known",
     "other-load": "other programs ran",
+    "beside-others": "other devices worked",
     "load-unknown": "other load not known",
     "memory-pressure": "memory was short",
     "slept": "the machine slept",

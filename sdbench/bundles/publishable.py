@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from sdbench.analysis.beside import beside_words
 from sdbench.analysis.comparability import throttled
 from sdbench.analysis.run_summary import CaseSummary, is_virtual, slowed_by_others
 from sdbench.bundles.evidence import Evidence
@@ -37,6 +38,7 @@ BlockerCode = Literal[
     "power-unknown",
     "other-load",
     "load-unknown",
+    "beside-others",
     "memory-pressure",
     "slept",
     "times-unchecked",
@@ -179,6 +181,11 @@ def _conditions(examined: Examined) -> Iterator[Blocker]:
     replicates = [entry for entry in examined.loaded.replicates if entry.passes]
     if not replicates:
         return
+    beside = beside_words(examined.loaded.run)
+    if beside is not None:
+        yield _blocker(
+            "beside-others", f"The times were {beside}.", "Measure on one device at a time."
+        )
     for code, holds, sentence, remedy in _CONDITIONS:
         count = sum(map(holds, replicates))
         if count:

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from sdbench.cli.completion import complete_run
+from sdbench.cli.devices import devices_again, measure_on
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console
 from sdbench.cli.session import end_with, exit_code, finish, say_if_not_noted, watcher_for
@@ -63,6 +64,7 @@ def command(
         loaded = folder.before
         resumed = _agreed(loaded, trust=trust, allow_pickle=allow_pickle)
         check_resumable(resumed)
+        on_devices = measure_on(devices_again(resumed, config_of(resumed)))
         resumed = with_put_off_again(resumed, loaded)
         left = len(remaining_slots(dataclasses.replace(loaded, run=resumed), retry=retry))
         further = ", then until every comparison is decided" if undecided(loaded) else ""
@@ -77,7 +79,9 @@ def command(
             resumed = with_new_sitting(resumed)
             folder.write_run(hidden_run(resumed))
             say_if_not_noted(folder)
-        sat = run_session(folder, resumed, executor, watcher_for(path), retry=retry)
+        sat = run_session(
+            folder, resumed, executor, watcher_for(path), retry=retry, measure=on_devices
+        )
     finally:
         folder.close()
         executor.close()

@@ -31,12 +31,13 @@ class _Timed(msgspec.Struct, frozen=True, kw_only=True, tag_field="event"):
 
 
 class Hello(_Timed, frozen=True, kw_only=True, tag="hello"):
-    """The worker is there and guarded by its watchdog."""
+    """The worker is there and guarded by its watchdog; ``cores`` are the CPUs it may use."""
 
     pid: int
     watchdog_pid: int | None = None
     python: str | None = None
     forked: bool = False
+    cores: list[int] | None = None
 
 
 class Phase(_Timed, frozen=True, kw_only=True, tag="phase"):

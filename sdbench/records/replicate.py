@@ -256,6 +256,14 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     unavailable: dict[str, str] = {}
 
 
+class Placement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The device that a process was pinned to, and the logical CPUs that it had, as the kernel
+    lists them."""
+
+    device: str
+    cores: str
+
+
 class Started(Recorded, frozen=True, kw_only=True, gc=False, tag="started"):
     """Written, durably, before a process starts: after a power cut it says what was running."""
 
@@ -282,8 +290,10 @@ class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="re
     included (``batching`` is ``split``); the shares of memory are then of all of them.
     ``swapped_out_bytes`` is what the whole machine wrote to swap from just
     before its start, ballast included, to its end. ``machine_id`` is the machine, where several
-    machines of one kind share a run (``sdbench fleet``). ``voided`` is not recorded: when a run is
-    read it says which figures are unknown because an instrument failed its selftest, and why.
+    machines of one kind share a run (``sdbench fleet``), or the device, where several devices of
+    one host do (``run --devices``); ``placement`` is of the latter. ``voided`` is not recorded:
+    when a run is read it says which figures are unknown because an instrument failed its selftest,
+    and why.
     """
 
     replicate_id: str
@@ -338,6 +348,7 @@ class Replicate(Recorded, frozen=True, kw_only=True, dict=True, gc=True, tag="re
     stdout_tail: str = ""
     stderr_tail: str = ""
     machine_id: str | msgspec.UnsetType = msgspec.UNSET
+    placement: Placement | msgspec.UnsetType = msgspec.UNSET
     voided: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
     def of_kind(self, kind: PassKind) -> list[Pass]:

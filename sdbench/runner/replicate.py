@@ -145,6 +145,8 @@ def replicate_record(
         telemetry=report.telemetry,
         stdout_tail=redact(report.stdout_tail),
         stderr_tail=redact(report.stderr_tail),
+        machine_id=report.machine_id or msgspec.UNSET,
+        placement=report.placement or msgspec.UNSET,
     )
 
 

@@ -43,6 +43,7 @@ def run_job(job: "dict[str, Any]", channel: Channel, watchdog_pid: "Optional[int
         watchdog_pid=watchdog_pid,
         python=".".join(str(part) for part in sys.version_info[:3]),
         forked=job["forked"],
+        cores=sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
     )
     phase = _Phases(channel)
     memory: "dict[str, Any]" = {}

@@ -56,10 +56,11 @@ IMPORTS: dict[str, str] = {
     ),
     "submissions": "bundles errors files records words",
     "board": "analysis bundles diagnosis errors files knowledge records report runs words",
+    "devices": "errors fleet machine plan privacy process records runner runs stats words",
     "cli": (
-        "analysis board bundles comparison correctness diagnosis doctor errors explain files fleet "
-        "knowledge localise machine models plan privacy process records report repro runner runs "
-        "selftest stacks stats submissions words"
+        "analysis board bundles comparison correctness devices diagnosis doctor errors explain "
+        "files fleet knowledge localise machine models plan privacy process records report repro "
+        "runner runs selftest stacks stats submissions words"
     ),
     "__main__": "cli",
 }
