@@ -55,7 +55,9 @@ IMPORTS: dict[str, str] = {
     ),
     "submissions": "bundles errors files records words",
     "board": "analysis bundles diagnosis errors files knowledge records report runs words",
-    "fleet": ("errors files machine plan privacy process records runner runs selftest stats words"),
+    "fleet": (
+        "errors files machine plan privacy process records runner runs selftest stacks stats words"
+    ),
     "cli": (
         "analysis board bundles comparison correctness diagnosis doctor errors explain files fleet "
         "knowledge localise machine models plan privacy process records report repro runner runs "
