@@ -10,13 +10,15 @@ from sdbench.cli.completion import complete_axis_value, complete_config, complet
 from sdbench.cli.fleet_options import (
     certificates_option,
     fleet_argument,
+    hosts_option,
     insecure_option,
     machines_option,
     patience_option,
     scheduler_option,
     silent_option,
+    yes_option,
 )
-from sdbench.cli.fleet_session import check_config, connection, require_extra, work
+from sdbench.cli.fleet_session import check_config, connection, require_extra, way_to, work
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import UsageError
@@ -48,6 +50,7 @@ def command() -> None:
 @command.command(name="run", short_help="Measure a configuration on the machines of a scheduler.")
 @click.argument("config", shell_complete=complete_config)
 @scheduler_option
+@hosts_option
 @certificates_option
 @insecure_option
 @click.option(
@@ -85,16 +88,12 @@ def command() -> None:
 @machines_option
 @silent_option
 @patience_option
-@click.option(
-    "--yes",
-    "-y",
-    is_flag=True,
-    help="Let every machine do what `sdbench run` asks about: download a model, run for long.",
-)
+@yes_option
 @json_option
 def run_command(
     config: str,
-    scheduler: str,
+    scheduler: str | None,
+    hosts: Path | None,
     certificates: Path | None,
     insecure: bool,
     mode: Any,
@@ -131,8 +130,8 @@ def run_command(
     request = Request(config=config, model=model, device=device, overrides=overrides)
     settled = configure(request, config)
     check_config(settled)
-    reached = connection(scheduler, certificates, insecure)
     require_room(root, settled)
+    way = way_to(scheduler, hosts, certificates, insecure, settled, yes=yes)
     plan = Plan(
         sdbench=__version__,
         config=settled,
@@ -142,28 +141,32 @@ def run_command(
         yes=yes,
     )
     folder = FleetFolder.create(root, plan, mode)
-    return work(folder, reached, machines, silent_s, patience_s, as_json)
+    return work(folder, way, machines, silent_s, patience_s, as_json)
 
 
 @command.command(name="resume", short_help="Continue a fleet that was stopped or killed.")
 @fleet_argument
 @scheduler_option
+@hosts_option
 @certificates_option
 @insecure_option
 @results_option
 @machines_option
 @silent_option
 @patience_option
+@yes_option
 @json_option
 def resume_command(
     fleet: str,
-    scheduler: str,
+    scheduler: str | None,
+    hosts: Path | None,
     certificates: Path | None,
     insecure: bool,
     root: Path,
     machines: int,
     silent_s: float,
     patience_s: float,
+    yes: bool,
     as_json: bool,
 ) -> int:
     """Continue a fleet that was stopped or killed, with whatever machines are there.
@@ -172,12 +175,14 @@ def resume_command(
     repeated.
     """
     require_extra()
-    from sdbench.fleet.fleet_file import find_fleet
+    from sdbench.fleet.fleet_file import find_fleet, read_fleet, require_own
     from sdbench.fleet.fleet_folder import FleetFolder
 
-    reached = connection(scheduler, certificates, insecure)
-    folder = FleetFolder.open(find_fleet(root, fleet))
-    return work(folder, reached, machines, silent_s, patience_s, as_json)
+    path = find_fleet(root, fleet)
+    config = read_fleet(path).plan.config
+    require_own(path)
+    way = way_to(scheduler, hosts, certificates, insecure, config, yes=yes)
+    return work(FleetFolder.open(path), way, machines, silent_s, patience_s, as_json)
 
 
 @command.command(name="worker", short_help="Let this machine measure for a scheduler.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from sdbench.analysis.run_summary import summary_of
+from sdbench.cli.fleet_hosts import Hosts, check_hosts, run_on
 from sdbench.cli.fleet_status import status_document
 from sdbench.cli.output import console, print_json, print_next
 from sdbench.cli.report import write_page
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from sdbench.fleet.course import End
     from sdbench.fleet.fleet_folder import FleetFolder
     from sdbench.fleet.ledger import WhyLost
+
+    Way = Connection | Hosts
 
 _EXIT_CODES = {"interrupted": 130, "no-machine": 3, "refused": 3, "held-back": 1}
 _END_WORDS = {
@@ -91,6 +94,33 @@ def connection(
     return connection_to(address, certificates, role, insecure=insecure)
 
 
+def way_to(
+    scheduler: str | None,
+    hosts: Path | None,
+    certificates: Path | None,
+    insecure: bool,
+    config: Config,
+    *,
+    yes: bool,
+) -> "Way":
+    """The machines of a scheduler that runs already, or those of a file that ssh reaches.
+
+    Raises:
+        UsageError: not exactly one of the two is meant, or it is not what it should be.
+        MachineError: no host can take part.
+    """
+    if hosts is not None and (scheduler is not None or certificates is not None or insecure):
+        raise UsageError("--hosts makes its own scheduler and keys; expected it alone")
+    if hosts is not None:
+        return check_hosts(hosts, config, yes=yes)
+    if scheduler is None:
+        raise UsageError(
+            "which machines? expected --scheduler ADDRESS of a Dask scheduler, or --hosts FILE "
+            "with machines to reach by ssh"
+        )
+    return connection(scheduler, certificates, insecure)
+
+
 class Screen:
     """A line for everything that happens, on standard error."""
 
@@ -119,7 +149,7 @@ class Screen:
 
 def work(
     folder: "FleetFolder",
-    reached: "Connection",
+    way: "Way",
     machines: int,
     silent_s: float,
     patience_s: float,
@@ -137,11 +167,15 @@ def work(
     settings = Settings(machines=machines, silent_s=silent_s, patience_s=patience_s)
     try:
         with InterruptFlag() as flag:
-            engine = Engine(folder, reached, screen, lambda: flag.requested, settings)
-            end = engine.run()
+
+            def engine(reached: "Connection") -> Engine:
+                return Engine(folder, reached, screen, lambda: flag.requested, settings)
+
+            end = run_on(way, engine, screen.says) if isinstance(way, Hosts) else engine(way).run()
     finally:
         folder.close()
-    return _finish(folder.path, end, json_wanted)
+    again = ("--hosts", way.file.path) if isinstance(way, Hosts) else ("--scheduler", "ADDRESS")
+    return _finish(folder.path, end, again, json_wanted)
 
 
 def _write_pages(path: Path, runs: list[Path], mode: str, out: Console) -> None:
@@ -152,7 +186,7 @@ def _write_pages(path: Path, runs: list[Path], mode: str, out: Console) -> None:
         out.print(f"Report: {page}", markup=False, soft_wrap=True)
 
 
-def _finish(path: Path, end: "End", json_wanted: bool) -> int:
+def _finish(path: Path, end: "End", again: tuple[object, ...], json_wanted: bool) -> int:
     document = status_document(path)
     if json_wanted:
         print_json({"end": end, **document}, lossy=True)
@@ -173,6 +207,6 @@ def _finish(path: Path, end: "End", json_wanted: bool) -> int:
         words = f"{_END_WORDS[end]}."
         console(err=True).print(words, markup=False, soft_wrap=True)
     if end != "complete":
-        print_next("sdbench", "fleet", "resume", path, "--scheduler", "ADDRESS")
+        print_next("sdbench", "fleet", "resume", path, *again)
     # Where there is no run, nothing was measured.
     return _EXIT_CODES.get(end) or max(codes, default=1)

@@ -33,11 +33,15 @@ class Engine:
         Raises:
             StoreError: a record could not be written; all before it are kept.
         """
-        end = asyncio.run(self._run())
+        return asyncio.run(self.work())
+
+    async def work(self) -> End:
+        """The same in a loop that runs already."""
+        end = await self._work()
         self._course.folder.record(Ended(how=end))
         return end
 
-    async def _run(self) -> End:
+    async def _work(self) -> End:
         course = self._course
         while True:
             try:

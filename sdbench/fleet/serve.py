@@ -6,14 +6,16 @@ Where the scheduler is lost Dask ends both; then they are started again until th
 """
 
 import asyncio
+import atexit
 import contextlib
 import logging
+import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -21,8 +23,12 @@ from sdbench import machine
 from sdbench.fleet.connection import Connection, security_of
 from sdbench.fleet.dispatch import RESOURCE
 
+if TYPE_CHECKING:
+    from distributed import Nanny
+
 _AGAIN_AFTER_S = 2.0
 _CLOSE_S = 10.0
+_SCHEDULER_GONE_S = 60.0
 _CONFIG = {
     "distributed.worker.profile.enabled": False,
     "distributed.worker.memory.target": False,
@@ -69,21 +75,9 @@ async def _work_once(
     say: Callable[[str], None],
 ) -> str:
     """Work as long as the scheduler is there; why it could not be reached, or nothing."""
-    from distributed import Nanny
-
     if not await _can_connect(connection):
         return ": nobody answers there"
-    nanny = Nanny(
-        connection.address,
-        nthreads=1,
-        resources={RESOURCE: 1},
-        name=name,
-        security=security_of(connection),
-        memory_limit=0,
-        local_directory=str(folder),
-        startup_information={"sdbench": facts_of_worker},
-        silence_logs=logging.WARNING,
-    )
+    nanny = measuring_nanny(connection, name, folder, silence_logs=logging.WARNING)
     try:
         await nanny
     except Exception as error:
@@ -98,6 +92,42 @@ async def _work_once(
         with contextlib.suppress(Exception):
             await asyncio.wait_for(nanny.close(timeout=_CLOSE_S), 2 * _CLOSE_S)
     return ""
+
+
+def measuring_nanny(
+    connection: Connection, name: str | None, folder: Path, **options: Any
+) -> "Nanny":
+    """Dask's supervisor of one worker that measures, to be awaited; ``folder`` is for its files."""
+    from distributed import Nanny
+
+    nanny: Nanny = Nanny(
+        connection.address,
+        nthreads=1,
+        resources={RESOURCE: 1},
+        name=name,
+        security=security_of(connection),
+        memory_limit=0,
+        local_directory=str(folder),
+        startup_information={"sdbench": facts_of_worker},
+        **options,
+    )
+    return nanny
+
+
+def nanny_of_host(scheduler: str, name: str, folder: str) -> "Nanny":
+    """The same for a worker that ssh starts: Dask calls this on the host (``dask_spec``).
+
+    ``folder`` has the keys of the fleet, and is removed when the process ends. It ends when the
+    scheduler is gone.
+    """
+    import dask
+    import distributed
+
+    assert distributed
+    dask.config.set(_CONFIG)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    connection = Connection(scheduler, Path(folder))
+    return measuring_nanny(connection, name, Path(folder), death_timeout=_SCHEDULER_GONE_S)
 
 
 async def _can_connect(connection: Connection) -> bool:
