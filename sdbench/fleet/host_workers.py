@@ -41,6 +41,7 @@ _STEADY_S = 120.0
 """After so long a worker counts as started well, and the pauses begin anew."""
 _LOOK_EVERY_S = 1.0
 _END_S = 20.0
+_CUT = "the ssh connection was cut"
 _MAKE_FOLDER = "import tempfile; print(tempfile.mkdtemp(prefix='sdbench-fleet-'))"
 # It stands between quotes in a command line that Dask makes.
 _FOLDER = re.compile(r"/[A-Za-z0-9/._+-]{1,400}")
@@ -148,20 +149,23 @@ class _Keeper:
 
     async def _work_once(self) -> str:
         """Start a worker and wait until it ends; why it did."""
+        import asyncssh
+
         try:
             worker = await self._start()
             said = await _last_line(worker)
-            cut = worker.proc.exit_status is None
+            if worker.proc.exit_status is None:
+                return _CUT
+            return f"its worker has ended{f': {shortened(said, 200)}' if said else ''}"
         except UnfitHostError as error:
             return str(error)
+        except asyncssh.ConnectionLost:
+            return _CUT
         except Exception as error:  # whatever Dask or asyncssh says: it is tried again
             return f"no worker there: {shortened(str(error) or type(error).__name__, 200)}"
         finally:
             if not self.ending:
                 await self._close()
-        if cut:
-            return "the ssh connection was cut"
-        return f"its worker has ended{f': {shortened(said, 200)}' if said else ''}"
 
     async def _start(self) -> "Worker":
         from distributed.deploy.ssh import Worker

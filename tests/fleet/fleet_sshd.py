@@ -148,6 +148,10 @@ class SshFleet(Fleet):
             },
         )
 
+    def interrupt_client(self) -> None:
+        """Press Ctrl-C."""
+        self._processes["client"].send_signal(signal.SIGINT)
+
     def cut(self, number: int) -> int:
         """Kill what sshd has started for the connections to a host; how many it were."""
         cut = 0
