@@ -57,7 +57,9 @@ def check_hosts(path: Path, config: Config, *, yes: bool) -> Hosts:
     except OSError as error:
         raise UsageError(f"{path}: port: {file.port} cannot be used here: {error}") from error
     if not fit:
-        raise MachineError(f"{path}: none of {counted(len(file.hosts), 'host')} can take part")
+        raise MachineError(
+            f"{path}: none of {counted(len(file.hosts), 'host')} can take part"
+        ).then(file.hosts[0].ssh_words)
     return Hosts(file, tuple(fit))
 
 

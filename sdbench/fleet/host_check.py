@@ -174,7 +174,7 @@ async def check_host(
         UnfitHostError: something is missing.
     """
     address = host.address or own_address(connection)
-    command = shlex.join([there(python), "-", address, str(port)])
+    command = f"{shell_word(python)} {shlex.join(['-', address, str(port)])}"
     try:
         done = await asyncio.wait_for(connection.run(command, input=_PROBE), _PROBE_S)
     except Exception as error:
@@ -201,9 +201,11 @@ async def check_host(
     return FitHost(host, python, address, words)
 
 
-def there(python: str) -> str:
-    """An interpreter for a command that begins in the home folder: quoted, a ~ means nothing."""
-    return f"./{python[2:]}" if python.startswith("~/") else python
+def shell_word(python: str) -> str:
+    """An interpreter as a word for the shell there, which expands nothing of it but a ``~/``."""
+    if python.startswith("~/"):
+        return f'"$HOME"/{shlex.quote(python[2:])}'
+    return shlex.quote(python)
 
 
 def own_address(connection: "SSHClientConnection") -> str:

@@ -24,7 +24,7 @@ from sdbench.fleet.host_check import (
     connect,
     connect_options,
     load_known_hosts,
-    there,
+    shell_word,
 )
 from sdbench.fleet.hosts_file import HostsFile
 from sdbench.words import shortened
@@ -173,7 +173,6 @@ class _Keeper:
         async with await connect(self._host, self._known) as connection:
             await _remove(connection, self._folders)
             folder = await self._put_keys(connection)
-        python = shlex.quote(there(self._fit.python))
         address = self._fit.address
         bracketed = f"[{address}]" if ":" in address else address
         worker = self._worker = Worker(
@@ -182,7 +181,7 @@ class _Keeper:
             connect_options(self._host, self._known),
             {"name": self._host.name, "folder": folder},
             worker_class=_NANNY,
-            remote_python=python,
+            remote_python=shell_word(self._fit.python),
             name=self._host.name,
         )
         try:
@@ -198,7 +197,7 @@ class _Keeper:
         """A folder there that only its owner can read, with what a worker needs."""
         import asyncssh
 
-        command = shlex.join([there(self._fit.python), "-c", _MAKE_FOLDER])
+        command = f"{shell_word(self._fit.python)} {shlex.join(['-c', _MAKE_FOLDER])}"
         done = await connection.run(command, check=True, timeout=_START_S)
         folder = str(done.stdout or "").strip().rpartition("\n")[2]
         if not _FOLDER.fullmatch(folder):
