@@ -22,10 +22,10 @@ _SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
 _NO_ROUTE = {65, 113}
 """EHOSTUNREACH on macOS and on Linux."""
 LOCAL_NETWORK = (
-    "macOS 15 and later answer so to a program that may not use the local network: System "
-    "Settings, Privacy & Security, Local Network, switch it on for {program}"
+    "macOS 15 and later answer so where {program} may not use the local network (ssh itself may): "
+    "switch it on in System Settings, Privacy & Security, Local Network"
 )
-_TERMINAL = "the terminal program that runs sdbench"
+_TERMINAL = "the terminal program that sdbench was started from"
 # Read from standard input by the Python on the host, so nothing of it is in a command line.
 _PROBE = """
 import json, socket, sys
@@ -245,7 +245,7 @@ def _unreached(address: str, port: int, found: dict[str, Any]) -> str | None:
     number, words = found["unreached"]
     said = shortened(str(words), 120)
     if number in _NO_ROUTE:
-        said = _no_route(number == 65, "the program that runs Python there")
+        said = _no_route(number == 65, "what runs Python there")
     return (
         f"it does not reach this machine at {address}, port {port} ({said}): set address in the "
         "hosts file, and port where a firewall lets only one in"
