@@ -4,7 +4,13 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from sdbench.fleet.connection import CONNECT_S, Connection, new_client
+from sdbench.fleet.connection import (
+    CONNECT_S,
+    TERMINAL,
+    Connection,
+    new_client,
+    no_route_words,
+)
 from sdbench.fleet.course import Course, End, Settings, Watcher
 from sdbench.fleet.dispatch import Dispatcher
 from sdbench.fleet.fleet_folder import FleetFolder
@@ -73,6 +79,7 @@ class Engine:
         ]
         if lost:
             folder.record(*lost)
+        why = no_route_words(error, TERMINAL) or str(error)
         self._course.watcher.says(
-            f"no connection to {self._connection.address}: trying again ({error})"
+            f"no connection to {self._connection.address}: trying again ({why})"
         )

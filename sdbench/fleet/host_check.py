@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import shlex
 import sys
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdbench import __version__
+from sdbench.fleet.connection import TERMINAL, no_route_words
 from sdbench.fleet.hosts_file import Host, HostsFile
 from sdbench.words import shell, shortened
 
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
 CONNECT_S = 15.0
 _PROBE_S = 90.0
 _SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
-_NO_ROUTE = {65, 113}
-"""EHOSTUNREACH on macOS and on Linux."""
-LOCAL_NETWORK = (
-    "macOS 15 and later answer so where {program} may not use the local network (ssh itself may): "
-    "switch it on in System Settings, Privacy & Security, Local Network"
-)
-_TERMINAL = "the terminal program that sdbench was started from"
 # Read from standard input by the Python on the host, so nothing of it is in a command line.
 _PROBE = """
 import json, socket, sys
@@ -120,7 +113,7 @@ def why_not_connected(host: Host, error: Exception, platform: str = sys.platform
     """Why ssh does not reach a host, and what to do."""
     import asyncssh
 
-    words = shortened(str(error).strip() or type(error).__name__, 200)
+    words = shortened(" ".join(str(error).split()) or type(error).__name__, 200)
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         return (
             "its host key is not in known_hosts, or is another one than there: connect once and "
@@ -131,9 +124,8 @@ def why_not_connected(host: Host, error: Exception, platform: str = sys.platform
         return (
             f"permission denied, no key was accepted: {keys}; for a key with a passphrase, ssh-add"
         )
-    number = _errno_in(error)
-    if number in _NO_ROUTE or "No route to host" in words:
-        return _no_route(platform == "darwin", _TERMINAL)
+    if no_route := no_route_words(error, TERMINAL, platform):
+        return no_route
     if isinstance(error, ConnectionRefusedError) or "refused" in words:
         return (
             f"nothing answers on its ssh port ({words}): switch ssh on there (on a Mac: System "
@@ -144,20 +136,6 @@ def why_not_connected(host: Host, error: Exception, platform: str = sys.platform
     if type(error).__name__ == "gaierror":
         return f"its name is not known here ({words}): {host.ssh_words}"
     return f"no ssh connection ({words}): {host.ssh_words}"
-
-
-def _no_route(on_mac: bool, program: str) -> str:
-    mac = f"; {LOCAL_NETWORK.format(program=program)}" if on_mac else ""
-    return f"No route to host{mac}"
-
-
-def _errno_in(error: BaseException) -> int | None:
-    """The number of an error, also where asyncio has put several into one."""
-    number = getattr(error, "errno", None)
-    if number is None:
-        found = re.search(r"\[Errno (\d+)\]", str(error))
-        number = int(found[1]) if found else None
-    return number if isinstance(number, int) else None
 
 
 async def check_host(
@@ -178,7 +156,8 @@ async def check_host(
     try:
         done = await asyncio.wait_for(connection.run(command, input=_PROBE), _PROBE_S)
     except Exception as error:
-        raise UnfitHostError(f"its Python could not be asked: {error}") from error
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise UnfitHostError(f"its Python could not be asked: {words}") from error
     found = _found(str(done.stdout or ""))
     if found is None:
         said = str(done.stderr or "").strip().splitlines()
@@ -236,16 +215,17 @@ def why_unfit(host: Host, python: str, found: dict[str, Any], *, needs_torch: bo
 
 def _install(host: Host, python: str, wanted: str) -> str:
     """The command that a person types here; what is for the host is quoted twice."""
-    return f"{host.ssh_words} {shlex.quote(shell(python, '-m', 'pip', 'install', wanted))}"
+    command = f"{shell_word(python)} {shell('-m', 'pip', 'install', wanted)}"
+    return f"{host.ssh_words} {shlex.quote(command)}"
 
 
 def _unreached(address: str, port: int, found: dict[str, Any]) -> str | None:
     if "unreached" not in found:
         return None
     number, words = found["unreached"]
-    said = shortened(str(words), 120)
-    if number in _NO_ROUTE:
-        said = _no_route(number == 65, "what runs Python there")
+    platform = "darwin" if number == 65 else "linux"
+    said = no_route_words(f"[Errno {number}]", "what runs Python there", platform)
+    said = said or shortened(str(words), 120)
     return (
         f"it does not reach this machine at {address}, port {port} ({said}): set address in the "
         "hosts file, and port where a firewall lets only one in"

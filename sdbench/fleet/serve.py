@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sdbench import machine
-from sdbench.fleet.connection import Connection, security_of
+from sdbench.fleet.connection import TERMINAL, Connection, no_route_words, security_of
 from sdbench.fleet.dispatch import RESOURCE
 
 if TYPE_CHECKING:
@@ -75,8 +75,9 @@ async def _work_once(
     say: Callable[[str], None],
 ) -> str:
     """Work as long as the scheduler is there; why it could not be reached, or nothing."""
-    if not await _can_connect(connection):
-        return ": nobody answers there"
+    problem = await _connection_problem(connection)
+    if problem is not None:
+        return f": {problem}"
     nanny = measuring_nanny(connection, name, folder, silence_logs=logging.WARNING)
     try:
         await nanny
@@ -130,8 +131,8 @@ def nanny_of_host(scheduler: str, name: str, folder: str) -> "Nanny":
     return measuring_nanny(connection, name, Path(folder), death_timeout=_SCHEDULER_GONE_S)
 
 
-async def _can_connect(connection: Connection) -> bool:
-    """Whether a scheduler answers: without one a nanny waits for a long time, deaf to signals."""
+async def _connection_problem(connection: Connection) -> str | None:
+    """Why no scheduler answers: without one a nanny waits for a long time, deaf to signals."""
     from distributed.comm import connect
 
     try:
@@ -141,9 +142,9 @@ async def _can_connect(connection: Connection) -> bool:
             **security_of(connection).get_connection_args("worker"),
         )
         await comm.close()
-    except OSError:
-        return False
-    return True
+    except OSError as error:
+        return no_route_words(error, TERMINAL) or "nobody answers there"
+    return None
 
 
 def facts_of_worker(worker: Any) -> dict[str, Any]:
