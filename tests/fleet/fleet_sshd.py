@@ -172,6 +172,10 @@ class SshFleet(Fleet):
                     found.append(process)
         return found
 
+    def nothing_runs(self) -> bool:
+        """Whether every host is empty."""
+        return not any(self.processes_of(number) for number in range(self.machines))
+
     def worker_process(self, number: int) -> psutil.Process | None:
         for process in self.processes_of(number):
             with contextlib.suppress(psutil.Error):
