@@ -31,15 +31,19 @@ from sdbench.words import printable
 def command() -> None:
     """Measure one configuration on many machines: run, worker, certificates, status, resume, stop.
 
-    The machines run Dask workers, which `sdbench fleet worker` starts; this machine hands them the
-    slots of the plan, one at a time, and keeps every result. A machine that vanishes, a scheduler
-    that restarts and a client that is killed cost time and no result.
+    The machines run Dask workers, which are started by ssh (`--hosts`) or by `sdbench fleet
+    worker`; this machine hands them the slots of the plan, one at a time, and keeps every result. A
+    machine that vanishes, a scheduler that restarts and a client that is killed cost time and no
+    result.
 
     Needs Dask: pip install 'sdbench[fleet]'. For two or three machines, `sdbench run` on each and
     `sdbench compare` need no engine at all. run, resume and status print a document with --json.
 
     \b
-    sdbench fleet certificates certs                                  once; copy to every machine
+    sdbench fleet run quick --hosts hosts.toml        by ssh; nothing is to be started elsewhere
+
+    \b
+    sdbench fleet certificates certs                  or with a scheduler that stays;
     dask scheduler --protocol tls --tls-ca-file certs/ca.pem \\
       --tls-cert certs/scheduler.pem --tls-key certs/scheduler-key.pem
     sdbench fleet worker tls://HOST:8786 --certificates certs         on every machine
@@ -47,7 +51,7 @@ def command() -> None:
     """
 
 
-@command.command(name="run", short_help="Measure a configuration on the machines of a scheduler.")
+@command.command(name="run", short_help="Measure a configuration on many machines.")
 @click.argument("config", shell_complete=complete_config)
 @scheduler_option
 @hosts_option
@@ -110,7 +114,13 @@ def run_command(
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Measure a configuration on the machines of a Dask scheduler.
+    """Measure a configuration on the machines of a file (--hosts) or of a scheduler.
+
+    --hosts FILE has a table [[host]] for each machine: host, and as needed name, user, port, and
+    python (a path there) or stack (an environment that uv installs there, if you agree). Host keys
+    must be in known_hosts. Each host is checked before anything begins, and a line says what is
+    missing. Keys for this run are made here and removed from the hosts at the end; a connection
+    that is cut is made again.
 
     CONFIG is the name of a shipped configuration or the path of a TOML file. Results go to a new
     folder in the results folder, with one ordinary run folder for each kind of machine (--mode
