@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from distributed.security import Security
 
 TERMINAL = "the terminal program that sdbench was started from"
+NO_PAGES = "127.0.0.1:0"
+"""Where Dask's web server listens, which cannot be switched off and has no TLS."""
 CONNECT_S = 10.0
 """How long one attempt to reach a scheduler takes."""
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdbench.errors import UsageError
 from sdbench.fleet.certificates import CA_FILE, files_of, make_certificates
-from sdbench.fleet.connection import Connection, security_of
+from sdbench.fleet.connection import NO_PAGES, Connection, security_of
 from sdbench.fleet.host_check import (
     FitHost,
     UnfitHostError,
@@ -67,6 +67,7 @@ async def workers_on(
     known = load_known_hosts(file)
     # What Dask sends to the hosts is its settings here: without the user's own.
     dask.config.refresh(paths=[], env={})
+    dask.config.set({"distributed.scheduler.http.routes": []})
     logging.getLogger("asyncssh").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="sdbench-fleet-") as folder:
         certificates = Path(folder) / "certificates"
@@ -77,6 +78,7 @@ async def workers_on(
             protocol="tls",
             security=security_of(Connection("", certificates)),
             dashboard=False,
+            dashboard_address=NO_PAGES,
         )
         try:
             await scheduler

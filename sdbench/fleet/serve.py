@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from sdbench import machine
-from sdbench.fleet.connection import TERMINAL, Connection, no_route_words, security_of
+from sdbench.fleet.connection import (
+    NO_PAGES,
+    TERMINAL,
+    Connection,
+    no_route_words,
+    security_of,
+)
 from sdbench.fleet.dispatch import RESOURCE
 
 if TYPE_CHECKING:
@@ -36,6 +42,7 @@ _CONFIG = {
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": False,
     "distributed.admin.system-monitor.gil.enabled": False,
+    "distributed.worker.http.routes": [],  # these pages ask nobody for a certificate
 }
 
 
@@ -110,6 +117,8 @@ def measuring_nanny(
         memory_limit=0,
         local_directory=str(folder),
         startup_information={"sdbench": facts_of_worker},
+        dashboard=False,
+        dashboard_address=NO_PAGES,
         **options,
     )
     return nanny

@@ -5,6 +5,7 @@ of its own; all of them let in the key of a client that is made here, too.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -98,7 +99,7 @@ class SshFleet(Fleet):
                 f'name = "host-{number}"',
                 'host = "127.0.0.1"',
                 f"port = {port}",
-                f"python = '{self.python or sys.executable}'",
+                f"python = {json.dumps(self.python or sys.executable)}",
             ]
         self.hosts_file.write_text("\n".join(lines) + "\n")
 
@@ -198,6 +199,19 @@ class SshFleet(Fleet):
             for process in self.processes_of(number):
                 with contextlib.suppress(psutil.Error):
                     process.kill()
+
+
+HOSTILE = 'it\'s "$(touch pwned)" `touch pwned`; touch pwned & #'
+"""A name that a shell runs as commands, unless it is quoted."""
+
+
+def hostile_python(folder: Path) -> Path:
+    """This Python, below a folder of a hostile name."""
+    python = folder / HOSTILE / "python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    return python
 
 
 @contextlib.contextmanager

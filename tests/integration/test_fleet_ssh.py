@@ -1,12 +1,14 @@
 """Fleets by ssh: sshd processes of the test's own on loopback, two of them as two hosts."""
 
+import os
+import pwd
 from pathlib import Path
 
 import pytest
 from chaos import CONFIG
 from chaos_ssh import go_through
 from fleet_bench import wait_until
-from fleet_sshd import SshFleet, ssh_fleet
+from fleet_sshd import SshFleet, hostile_python, ssh_fleet
 
 from sdbench.models import synthetic
 from sdbench.models.catalogue import SYNTHETIC
@@ -38,8 +40,12 @@ def test_every_replicate_is_recorded_once_whatever_is_cut(
 
 @pytest.mark.long
 def test_fleet_that_is_stopped_leaves_nothing_on_its_hosts(tiny: Path, tmp_path: Path) -> None:
-    """No shared run serves: it is stopped with Ctrl-C while it measures, and resumed."""
-    with ssh_fleet(SshFleet(tmp_path, cache=tiny, slot_s=1.0)) as fleet:
+    """No shared run serves: it is stopped with Ctrl-C while it measures, and resumed.
+
+    The path of its Python is one that a shell would take apart.
+    """
+    python = str(hostile_python(tmp_path))
+    with ssh_fleet(SshFleet(tmp_path, cache=tiny, slot_s=1.0, python=python)) as fleet:
         config = tmp_path / "fleet.toml"
         config.write_text(CONFIG.format(replicates=4))
         fleet.start_client("run", str(config))
@@ -56,4 +62,5 @@ def test_fleet_that_is_stopped_leaves_nothing_on_its_hosts(tiny: Path, tmp_path:
         fleet.start_client("resume", str(fleet.path))
         assert fleet.wait_for_client(300) == 0, fleet.log("client")
         assert fleet.broken_promises() == []
+        assert not (Path(pwd.getpwuid(os.getuid()).pw_dir) / "pwned").exists()
         assert '"died"' not in (fleet.path / "ledger.jsonl").read_text()

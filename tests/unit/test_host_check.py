@@ -10,6 +10,7 @@ import pytest
 from sdbench import __version__
 from sdbench.fleet.connection import no_route_words
 from sdbench.fleet.host_check import connect_options, shell_word, why_not_connected, why_unfit
+from sdbench.fleet.host_workers import _FOLDER
 from sdbench.fleet.hosts_file import Host
 
 HOST = Host(name="studio", host="studio.local", user="me", port=2222)
@@ -111,3 +112,22 @@ def test_host_keys_are_always_checked() -> None:
 )
 def test_shell_expands_nothing_but_the_home_folder(python: str, word: str) -> None:
     assert shell_word(python) == word
+
+
+@pytest.mark.parametrize(
+    ("folder", "usable"),
+    [
+        ("/tmp/sdbench-fleet-a_b1", True),
+        ("/var/folders/z7/x_y/T/sdbench-fleet-0", True),
+        ("relative", False),
+        ("/tmp/it's", False),
+        ('/tmp/a"b', False),
+        ("/tmp/a b", False),
+        ("/tmp/$(x)", False),
+        ("/tmp/a\n", False),
+        ("/tmp/a\\", False),
+        ("", False),
+    ],
+)
+def test_folder_that_a_host_names_stands_between_quotes_safely(folder: str, usable: bool) -> None:
+    assert bool(_FOLDER.fullmatch(folder)) is usable
