@@ -29,17 +29,17 @@ set -eu
 cd
 uv=$1 folder=$2 python=$3
 shift 3
-mkdir -p "$folder.new"
-trap 'rm -rf "$folder.new"' EXIT
-cat > "$folder.new.lock" <<'END_OF_LOCK'
+trap 'rm -rf "$folder.new" "$folder.lock"' EXIT
+rm -rf "$folder.new"
+mkdir -p "$(dirname "$folder")"
+cat > "$folder.lock" <<'END_OF_LOCK'
 @LOCK@
 END_OF_LOCK
-"$uv" venv --quiet --clear --python "$python" "$folder.new" < /dev/null
+"$uv" venv --quiet --python "$python" "$folder.new" < /dev/null
 "$uv" pip install --quiet --python "$folder.new/bin/python" --only-binary :all: \\
-  --constraint "$folder.new.lock" "$@" < /dev/null
+  --constraint "$folder.lock" "$@" < /dev/null
 rm -rf "$folder"
 mv "$folder.new" "$folder"
-rm -f "$folder.new.lock"
 : > "$folder/ready"
 """
 

@@ -172,7 +172,7 @@ chmod +x "$folder/bin/python"
     folder = there / ".cache" / "sdbench-fleet"
     assert [path.name for path in folder.iterdir()] == [f"torch-2.13-{__version__}"]
     asked = (there / "asked").read_text()
-    assert "venv --quiet --clear --python 3.11" in asked
+    assert "venv --quiet --python 3.11" in asked
     assert f"sdbench[fleet]=={__version__}" in asked
     fit, said = ready(text, tmp_path)
     assert len(fit) == len(said) == 1
