@@ -64,7 +64,10 @@ def check_hosts(path: Path, config: Config, *, yes: bool) -> Hosts:
 
 
 def run_on(
-    hosts: Hosts, open_engine: "Callable[[Connection], Engine]", says: Callable[[str], None]
+    hosts: Hosts,
+    fleet_id: str,
+    open_engine: "Callable[[Connection], Engine]",
+    says: Callable[[str], None],
 ) -> "End":
     """Work on a fleet with a scheduler here and a worker on each host.
 
@@ -74,7 +77,7 @@ def run_on(
     from sdbench.fleet.host_workers import workers_on
 
     async def work() -> "End":
-        async with workers_on(hosts.fit, hosts.file, says) as connection:
+        async with workers_on(hosts.fit, hosts.file, fleet_id, says) as connection:
             return await open_engine(connection).work()
 
     return asyncio.run(work())

@@ -171,7 +171,10 @@ def work(
             def engine(reached: "Connection") -> Engine:
                 return Engine(folder, reached, screen, lambda: flag.requested, settings)
 
-            end = run_on(way, engine, screen.says) if isinstance(way, Hosts) else engine(way).run()
+            if isinstance(way, Hosts):
+                end = run_on(way, folder.fleet.fleet_id, engine, screen.says)
+            else:
+                end = engine(way).run()
     finally:
         folder.close()
     again = ("--hosts", way.file.path) if isinstance(way, Hosts) else ("--scheduler", "ADDRESS")

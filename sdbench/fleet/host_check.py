@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdbench import __version__
+from sdbench.errors import MachineError
 from sdbench.fleet.connection import TERMINAL, no_route_words
 from sdbench.fleet.hosts_file import Host, HostsFile
 from sdbench.words import shell, shortened
@@ -43,7 +44,7 @@ print("\\nsdbench-probe " + json.dumps(found))
 """
 
 
-class UnfitHostError(Exception):
+class UnfitHostError(MachineError):
     """A host cannot take part; the message says why, and what to do, in one line."""
 
 
@@ -188,8 +189,18 @@ def shell_word(python: str) -> str:
 
 
 def own_address(connection: "SSHClientConnection") -> str:
-    """This machine's address on the way to a host, without the scope that only it knows."""
-    return str(connection.get_extra_info("sockname")[0]).partition("%")[0]
+    """This machine's address on the way to a host, without the scope that only it knows.
+
+    Raises:
+        UnfitHostError: it is not known, because ssh goes through another machine or program.
+    """
+    name = connection.get_extra_info("sockname")
+    if not isinstance(name, tuple) or not name or not name[0]:
+        raise UnfitHostError(
+            "it is reached through another machine or program: set address in the hosts file, at "
+            "which it reaches this machine"
+        )
+    return str(name[0]).partition("%")[0]
 
 
 def why_unfit(host: Host, python: str, found: dict[str, Any], *, needs_torch: bool) -> str | None:

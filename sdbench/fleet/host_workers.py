@@ -6,6 +6,7 @@ command line, so all of them are quoted here, or are of characters that need no 
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import re
 import shlex
@@ -42,7 +43,22 @@ _STEADY_S = 120.0
 _LOOK_EVERY_S = 1.0
 _END_S = 20.0
 _CUT = "the ssh connection was cut"
-_MAKE_FOLDER = "import tempfile; print(tempfile.mkdtemp(prefix='sdbench-fleet-'))"
+# Read from standard input by the Python there. What an earlier worker of this fleet has left there
+# goes, unless that is alive: then it holds the lock.
+_MAKE_FOLDER = """
+import fcntl, glob, os, shutil, stat, sys, tempfile
+prefix = "sdbench-fleet-" + sys.argv[1] + "-"
+for old in glob.glob(os.path.join(glob.escape(tempfile.gettempdir()), prefix + "*")):
+    try:
+        found = os.lstat(old)
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
+            with open(os.path.join(old, "lock"), "a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(old, ignore_errors=True)
+    except OSError:
+        pass
+print("\\n" + tempfile.mkdtemp(prefix=prefix))
+"""
 # It stands between quotes in a command line that Dask makes.
 _FOLDER = re.compile(r"/[A-Za-z0-9/._+-]{1,400}")
 _PRIVATE = 0o600
@@ -50,7 +66,7 @@ _PRIVATE = 0o600
 
 @contextlib.asynccontextmanager
 async def workers_on(
-    hosts: Sequence[FitHost], file: HostsFile, say: Callable[[str], None]
+    hosts: Sequence[FitHost], file: HostsFile, fleet_id: str, say: Callable[[str], None]
 ) -> AsyncIterator[Connection]:
     """While entered, a scheduler here and a worker on each host, which is started again when it
     ends; afterwards nothing of them is left on the hosts.
@@ -85,18 +101,20 @@ async def workers_on(
         except (OSError, RuntimeError) as error:
             raise UsageError(f"{file.path}: port: {file.port} cannot be used: {error}") from error
         port = int(scheduler.address.rpartition(":")[2])
-        keepers = [_Keeper(host, known, certificates, scheduler, port, say) for host in hosts]
+        keepers = [
+            _Keeper(host, _token(fleet_id, host), known, certificates, scheduler, port, say)
+            for host in hosts
+        ]
         keeping = [asyncio.create_task(keeper.keep()) for keeper in keepers]
         try:
             yield Connection(f"tls://127.0.0.1:{port}", certificates)
         finally:
-            for keeper in keepers:
+            for keeper, task in zip(keepers, keeping, strict=True):
                 keeper.ending = True
-            await _wait(scheduler.close(reason="the fleet ends"), _END_S)
-            await asyncio.gather(*(keeper.end() for keeper in keepers), return_exceptions=True)
-            for one in keeping:
-                one.cancel()
+                task.cancel()
             await asyncio.gather(*keeping, return_exceptions=True)
+            await _wait(scheduler.close(reason="the fleet ends"), _END_S)  # ends the workers, too
+            await asyncio.gather(*(keeper.end() for keeper in keepers), return_exceptions=True)
 
 
 class _Keeper:
@@ -105,13 +123,14 @@ class _Keeper:
     def __init__(
         self,
         fit: FitHost,
+        token: str,
         known: "SSHKnownHosts",
         certificates: Path,
         scheduler: "Scheduler",
         port: int,
         say: Callable[[str], None],
     ) -> None:
-        self._fit, self._host, self._known = fit, fit.host, known
+        self._fit, self._host, self._token, self._known = fit, fit.host, token, known
         self._certificates, self._scheduler, self._port = certificates, scheduler, port
         self._say = say
         self._worker: Worker | None = None
@@ -199,8 +218,8 @@ class _Keeper:
         """A folder there that only its owner can read, with what a worker needs."""
         import asyncssh
 
-        command = f"{shell_word(self._fit.python)} {shlex.join(['-c', _MAKE_FOLDER])}"
-        done = await connection.run(command, check=True, timeout=_START_S)
+        command = f"{shell_word(self._fit.python)} - {self._token}"
+        done = await connection.run(command, input=_MAKE_FOLDER, check=True, timeout=_START_S)
         folder = str(done.stdout or "").strip().rpartition("\n")[2]
         if not _FOLDER.fullmatch(folder):
             raise UnfitHostError(
@@ -228,6 +247,11 @@ class _Keeper:
 
     def _is_at_work(self) -> bool:
         return self._host.name in self._scheduler.aliases
+
+
+def _token(fleet_id: str, fit: FitHost) -> str:
+    """Names a host of a fleet on that host."""
+    return hashlib.sha256(f"{fleet_id}\n{fit.host.name}".encode()).hexdigest()[:16]
 
 
 async def _last_line(worker: Any) -> str:

@@ -1,8 +1,8 @@
-"""``sdbench fleet worker``: a Dask worker that is set up for measuring.
+"""``sdbench fleet worker``, and workers started by ssh: Dask workers set up for measuring.
 
 One thread, one slot at a time, no profiler of Dask's (it looks at every thread each 10 ms), no
 limit of Dask's for memory (the guard of a run has its own). The nanny starts a killed worker again.
-Where the scheduler is lost Dask ends both; then they are started again until the scheduler is back.
+Where the scheduler is lost Dask ends both; `fleet worker` then starts them again until it is back.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from filelock import FileLock
 
 from sdbench import machine
 from sdbench.fleet.connection import (
@@ -127,15 +128,18 @@ def measuring_nanny(
 def nanny_of_host(scheduler: str, name: str, folder: str) -> "Nanny":
     """The same for a worker that ssh starts: Dask calls this on the host (``dask_spec``).
 
-    ``folder`` has the keys of the fleet, and is removed when the process ends. It ends when the
-    scheduler is gone.
+    ``folder`` has the keys of the fleet, is locked while the process lives, and is removed when it
+    ends. It ends when the scheduler is gone.
     """
     import dask
     import distributed
 
     assert distributed
     dask.config.set(_CONFIG)
+    in_use = FileLock(str(Path(folder) / "lock"))
+    in_use.acquire(timeout=_CLOSE_S)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(in_use.release)
     connection = Connection(scheduler, Path(folder))
     return measuring_nanny(connection, name, Path(folder), death_timeout=_SCHEDULER_GONE_S)
 
