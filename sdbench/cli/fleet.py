@@ -10,13 +10,15 @@ from sdbench.cli.completion import complete_axis_value, complete_config, complet
 from sdbench.cli.fleet_options import (
     certificates_option,
     fleet_argument,
+    hosts_option,
     insecure_option,
     machines_option,
     patience_option,
     scheduler_option,
     silent_option,
+    yes_option,
 )
-from sdbench.cli.fleet_session import check_config, connection, require_extra, work
+from sdbench.cli.fleet_session import check_config, connection, require_extra, way_to, work
 from sdbench.cli.options import json_option, results_option
 from sdbench.cli.output import console, print_json
 from sdbench.errors import UsageError
@@ -29,15 +31,19 @@ from sdbench.words import printable
 def command() -> None:
     """Measure one configuration on many machines: run, worker, certificates, status, resume, stop.
 
-    The machines run Dask workers, which `sdbench fleet worker` starts; this machine hands them the
-    slots of the plan, one at a time, and keeps every result. A machine that vanishes, a scheduler
-    that restarts and a client that is killed cost time and no result.
+    The machines run Dask workers, which are started by ssh (`--hosts`) or by `sdbench fleet
+    worker`; this machine hands them the slots of the plan, one at a time, and keeps every result. A
+    machine that vanishes, a scheduler that restarts and a client that is killed cost time and no
+    result.
 
     Needs Dask: pip install 'sdbench[fleet]'. For two or three machines, `sdbench run` on each and
     `sdbench compare` need no engine at all. run, resume and status print a document with --json.
 
     \b
-    sdbench fleet certificates certs                                  once; copy to every machine
+    sdbench fleet run quick --hosts hosts.toml        by ssh; nothing is to be started elsewhere
+
+    \b
+    sdbench fleet certificates certs                  or with a scheduler that stays;
     dask scheduler --protocol tls --tls-ca-file certs/ca.pem \\
       --tls-cert certs/scheduler.pem --tls-key certs/scheduler-key.pem
     sdbench fleet worker tls://HOST:8786 --certificates certs         on every machine
@@ -45,9 +51,10 @@ def command() -> None:
     """
 
 
-@command.command(name="run", short_help="Measure a configuration on the machines of a scheduler.")
+@command.command(name="run", short_help="Measure a configuration on many machines.")
 @click.argument("config", shell_complete=complete_config)
 @scheduler_option
+@hosts_option
 @certificates_option
 @insecure_option
 @click.option(
@@ -85,16 +92,12 @@ def command() -> None:
 @machines_option
 @silent_option
 @patience_option
-@click.option(
-    "--yes",
-    "-y",
-    is_flag=True,
-    help="Let every machine do what `sdbench run` asks about: download a model, run for long.",
-)
+@yes_option
 @json_option
 def run_command(
     config: str,
-    scheduler: str,
+    scheduler: str | None,
+    hosts: Path | None,
     certificates: Path | None,
     insecure: bool,
     mode: Any,
@@ -111,7 +114,13 @@ def run_command(
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Measure a configuration on the machines of a Dask scheduler.
+    """Measure a configuration on the machines of a file (--hosts) or of a scheduler.
+
+    --hosts FILE has a table [[host]] for each machine: host, and as needed name, user, port, and
+    python (a path there) or stack (an environment that uv installs there, if you agree). Host keys
+    must be in known_hosts. Each host is checked before anything begins, and a line says what is
+    missing. Keys for this run are made here and removed from the hosts at the end; a connection
+    that is cut is made again.
 
     CONFIG is the name of a shipped configuration or the path of a TOML file. Results go to a new
     folder in the results folder, with one ordinary run folder for each kind of machine (--mode
@@ -131,8 +140,8 @@ def run_command(
     request = Request(config=config, model=model, device=device, overrides=overrides)
     settled = configure(request, config)
     check_config(settled)
-    reached = connection(scheduler, certificates, insecure)
     require_room(root, settled)
+    way = way_to(scheduler, hosts, certificates, insecure, settled, yes=yes)
     plan = Plan(
         sdbench=__version__,
         config=settled,
@@ -142,28 +151,32 @@ def run_command(
         yes=yes,
     )
     folder = FleetFolder.create(root, plan, mode)
-    return work(folder, reached, machines, silent_s, patience_s, as_json)
+    return work(folder, way, machines, silent_s, patience_s, as_json)
 
 
 @command.command(name="resume", short_help="Continue a fleet that was stopped or killed.")
 @fleet_argument
 @scheduler_option
+@hosts_option
 @certificates_option
 @insecure_option
 @results_option
 @machines_option
 @silent_option
 @patience_option
+@yes_option
 @json_option
 def resume_command(
     fleet: str,
-    scheduler: str,
+    scheduler: str | None,
+    hosts: Path | None,
     certificates: Path | None,
     insecure: bool,
     root: Path,
     machines: int,
     silent_s: float,
     patience_s: float,
+    yes: bool,
     as_json: bool,
 ) -> int:
     """Continue a fleet that was stopped or killed, with whatever machines are there.
@@ -172,12 +185,14 @@ def resume_command(
     repeated.
     """
     require_extra()
-    from sdbench.fleet.fleet_file import find_fleet
+    from sdbench.fleet.fleet_file import find_fleet, read_fleet, require_own
     from sdbench.fleet.fleet_folder import FleetFolder
 
-    reached = connection(scheduler, certificates, insecure)
-    folder = FleetFolder.open(find_fleet(root, fleet))
-    return work(folder, reached, machines, silent_s, patience_s, as_json)
+    path = find_fleet(root, fleet)
+    config = read_fleet(path).plan.config
+    require_own(path)
+    way = way_to(scheduler, hosts, certificates, insecure, config, yes=yes)
+    return work(FleetFolder.open(path), way, machines, silent_s, patience_s, as_json)
 
 
 @command.command(name="worker", short_help="Let this machine measure for a scheduler.")

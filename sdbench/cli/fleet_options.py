@@ -6,9 +6,22 @@ import click
 
 scheduler_option = click.option(
     "--scheduler",
-    required=True,
     metavar="ADDRESS",
-    help="Address of the Dask scheduler, like tls://host:8786.",
+    help="Address of a Dask scheduler that runs already, like tls://host:8786.",
+)
+hosts_option = click.option(
+    "--hosts",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Instead of --scheduler: a TOML file with machines to reach by ssh. The scheduler runs "
+    "here for as long as the command does, and a worker on each of them.",
+)
+yes_option = click.option(
+    "--yes",
+    "-y",
+    is_flag=True,
+    help="Let every machine do what `sdbench run` asks about: download a model, run for long. With "
+    "--hosts also: install environments there.",
 )
 certificates_option = click.option(
     "--certificates",

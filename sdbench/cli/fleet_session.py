@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from sdbench.analysis.run_summary import summary_of
+from sdbench.cli.fleet_hosts import Hosts, check_hosts, run_on
 from sdbench.cli.fleet_screen import Screen
 from sdbench.cli.fleet_status import status_document
 from sdbench.cli.output import console, print_json, print_next
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from sdbench.fleet.connection import Connection
     from sdbench.fleet.course import End
     from sdbench.fleet.fleet_folder import FleetFolder
+
+    Way = Connection | Hosts
 
 _EXIT_CODES = {"interrupted": 130, "no-machine": 3, "refused": 3, "held-back": 1}
 _END_WORDS = {
@@ -86,9 +89,36 @@ def connection(
     return connection_to(address, certificates, role, insecure=insecure)
 
 
+def way_to(
+    scheduler: str | None,
+    hosts: Path | None,
+    certificates: Path | None,
+    insecure: bool,
+    config: Config,
+    *,
+    yes: bool,
+) -> "Way":
+    """The machines of a scheduler that runs already, or those of a file that ssh reaches.
+
+    Raises:
+        UsageError: not exactly one of the two is meant, or it is not what it should be.
+        MachineError: no host can take part.
+    """
+    if hosts is not None and (scheduler is not None or certificates is not None or insecure):
+        raise UsageError("--hosts makes its own scheduler and keys; expected it alone")
+    if hosts is not None:
+        return check_hosts(hosts, config, yes=yes)
+    if scheduler is None:
+        raise UsageError(
+            "which machines? expected --scheduler ADDRESS of a Dask scheduler, or --hosts FILE "
+            "with machines to reach by ssh"
+        )
+    return connection(scheduler, certificates, insecure)
+
+
 def work(
     folder: "FleetFolder",
-    reached: "Connection",
+    way: "Way",
     machines: int,
     silent_s: float,
     patience_s: float,
@@ -104,11 +134,18 @@ def work(
     try:
         with InterruptFlag() as flag, Screen(console(err=True), folder) as screen:
             screen.says(f"Fleet {folder.fleet.fleet_id}, in {folder.path}")
-            engine = Engine(folder, reached, screen, lambda: flag.requested, settings)
-            end = engine.run()
+
+            def engine(reached: "Connection") -> Engine:
+                return Engine(folder, reached, screen, lambda: flag.requested, settings)
+
+            if isinstance(way, Hosts):
+                end = run_on(way, folder.fleet.fleet_id, engine, screen.says)
+            else:
+                end = engine(way).run()
     finally:
         folder.close()
-    return _finish(folder.path, end, json_wanted)
+    again = ("--hosts", way.file.path) if isinstance(way, Hosts) else ("--scheduler", "ADDRESS")
+    return _finish(folder.path, end, again, json_wanted)
 
 
 def _write_pages(path: Path, runs: list[Path], mode: str, out: Console) -> None:
@@ -119,7 +156,7 @@ def _write_pages(path: Path, runs: list[Path], mode: str, out: Console) -> None:
         out.print(f"Report: {page}", markup=False, soft_wrap=True)
 
 
-def _finish(path: Path, end: "End", json_wanted: bool) -> int:
+def _finish(path: Path, end: "End", again: tuple[object, ...], json_wanted: bool) -> int:
     document = status_document(path)
     if json_wanted:
         print_json({"end": end, **document}, lossy=True)
@@ -140,6 +177,6 @@ def _finish(path: Path, end: "End", json_wanted: bool) -> int:
         words = f"{_END_WORDS[end]}."
         console(err=True).print(words, markup=False, soft_wrap=True)
     if end != "complete":
-        print_next("sdbench", "fleet", "resume", path, "--scheduler", "ADDRESS")
+        print_next("sdbench", "fleet", "resume", path, *again)
     # Where there is no run, nothing was measured.
     return _EXIT_CODES.get(end) or max(codes, default=1)

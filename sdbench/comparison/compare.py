@@ -11,7 +11,7 @@ from sdbench.analysis.iterations import work_words
 from sdbench.analysis.pairs import pairs_of_axis, pairs_of_runs, without_partner
 from sdbench.analysis.reasons import NOT_INTERLEAVED
 from sdbench.analysis.run_summary import machine_warnings
-from sdbench.comparison.differences import differences_of, is_system_comparison
+from sdbench.comparison.differences import differences_of, is_system_comparison, macos_alone
 from sdbench.comparison.expectations import Expectations, settle
 from sdbench.comparison.history import Past
 from sdbench.comparison.machines import MachineCases, judge_machines, machine_info
@@ -68,6 +68,12 @@ def compare_runs(
     void = {code for entry in examined for code in entry.objections.void}
     if base.run.machine_id != new.run.machine_id and void <= _MACHINE_REASONS and not by_machine:
         notes.append("the runs are from two machines; to compare the machines, add --by machine")
+    systems = macos_alone(differences_of([entry.pair for entry in examined]), base.run, new.run)
+    if by_machine and systems is not None:
+        notes.append(
+            f"the machines differ in macOS alone: {systems}; whatever differs between two Macs of "
+            "the same kind is in the result, too"
+        )
     changes = _to_make_alike(base, new)
     if changes:
         notes.append(f"to compare with {base.run.run_id}, measure again with {changes}")

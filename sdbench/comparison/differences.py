@@ -11,6 +11,7 @@ from sdbench.analysis.pairs import Pair
 from sdbench.analysis.run_summary import device_facts
 from sdbench.comparison.result import Difference
 from sdbench.records import Run
+from sdbench.words import system_words
 
 # Where they differ is of no interest: they say what is run, and the cases say it better.
 _OWN_WORDS = {
@@ -19,6 +20,10 @@ _OWN_WORDS = {
 }
 # Facts of the device that belong to the operating system.
 _SYSTEM_DEVICE_FACTS = ("macos", "mpsgraph")
+_RELEASE_FACTS = {"machine: release", "machine: build"}
+_RELEASE_DEVICE_FACTS = {f"device {fact}" for fact in _SYSTEM_DEVICE_FACTS}
+# Where these are unknown on both sides, they do not show as a difference.
+_HARDWARE_FACTS = {"chip", "architecture", "memory_bytes"}
 
 
 def differences_of(pairs: Iterable[Pair]) -> list[Difference]:
@@ -71,6 +76,20 @@ def is_system_comparison(pairs: Iterable[Pair]) -> bool:
         for pair in pairs
         if pair.base is not None and pair.new is not None
     )
+
+
+def macos_alone(differences: Iterable[Difference], base: Run, new: Run) -> str | None:
+    """Both releases of macOS in words, if two machines are known to differ in nothing else."""
+    names = {entry.what for entry in differences} - {"machine"}
+    machines = base.machine, new.machine
+    if not names & _RELEASE_FACTS or not names <= _RELEASE_FACTS | _RELEASE_DEVICE_FACTS:
+        return None
+    if any(one.get("system") != "Darwin" for one in machines):
+        return None
+    if any(one.get(fact) is None for one in machines for fact in _HARDWARE_FACTS | {"release"}):
+        return None
+    words = [f"{system_words(one)} ({one.get('build') or 'build unknown'})" for one in machines]
+    return " and ".join(words)
 
 
 def _between(base: CaseResult, new: CaseResult) -> Iterator[Difference]:

@@ -6,6 +6,8 @@ for a scheduler on this machine, and has to be asked for.
 
 import ipaddress
 import logging
+import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from distributed import Client
     from distributed.security import Security
 
+TERMINAL = "the terminal program that sdbench was started from"
+NO_PAGES = "127.0.0.1:0"
+"""Where Dask's web server listens, which cannot be switched off and has no TLS."""
 CONNECT_S = 10.0
 """How long one attempt to reach a scheduler takes."""
 
@@ -96,6 +101,32 @@ def new_client(connection: Connection) -> "Client":
         name="sdbench-fleet",
     )
     return client
+
+
+def no_route_words(error: BaseException | str, program: str, platform: str = sys.platform) -> str:
+    """``No route to host`` and, on a Mac, the setting that may be the reason; else nothing.
+
+    Args:
+        error: an error of the network with whatever caused it, or its words.
+        program: what the setting is about.
+    """
+    words: list[str] = [error] if isinstance(error, str) else []
+    causes = set[int]()
+    at = None if isinstance(error, str) else error
+    while at is not None and id(at) not in causes:
+        causes.add(id(at))
+        number = getattr(at, "errno", None)
+        words.append(f"[Errno {number}] {at}")
+        at = at.__cause__ or at.__context__
+    if not any(re.search(r"\[Errno (?:65|113)\]|No route to host", one) for one in words):
+        return ""
+    if platform != "darwin":
+        return "No route to host"
+    return (
+        f"No route to host: macOS 15 and later answer so where {program} may not use the local "
+        "network (ssh itself may): switch it on in System Settings, Privacy & Security, Local "
+        "Network"
+    )
 
 
 def ends_with_its_worker(error: Exception) -> bool:

@@ -4,7 +4,13 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from sdbench.fleet.connection import CONNECT_S, Connection, new_client
+from sdbench.fleet.connection import (
+    CONNECT_S,
+    TERMINAL,
+    Connection,
+    new_client,
+    no_route_words,
+)
 from sdbench.fleet.course import Course, End, Settings, Watcher
 from sdbench.fleet.dispatch import Dispatcher
 from sdbench.fleet.fleet_folder import FleetFolder
@@ -33,11 +39,15 @@ class Engine:
         Raises:
             StoreError: a record could not be written; all before it are kept.
         """
-        end = asyncio.run(self._run())
+        return asyncio.run(self.work())
+
+    async def work(self) -> End:
+        """The same in a loop that runs already."""
+        end = await self._work()
         self._course.folder.record(Ended(how=end))
         return end
 
-    async def _run(self) -> End:
+    async def _work(self) -> End:
         course = self._course
         while True:
             try:
@@ -69,6 +79,7 @@ class Engine:
         ]
         if lost:
             folder.record(*lost)
+        why = no_route_words(error, TERMINAL) or str(error)
         self._course.watcher.says(
-            f"no connection to {self._connection.address}: trying again ({error})"
+            f"no connection to {self._connection.address}: trying again ({why})"
         )

@@ -1,28 +1,41 @@
-"""``sdbench fleet worker``: a Dask worker that is set up for measuring.
+"""``sdbench fleet worker``, and workers started by ssh: Dask workers set up for measuring.
 
 One thread, one slot at a time, no profiler of Dask's (it looks at every thread each 10 ms), no
 limit of Dask's for memory (the guard of a run has its own). The nanny starts a killed worker again.
-Where the scheduler is lost Dask ends both; then they are started again until the scheduler is back.
+Where the scheduler is lost Dask ends both; `fleet worker` then starts them again until it is back.
 """
 
 import asyncio
+import atexit
 import contextlib
 import logging
+import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from filelock import FileLock
 
 from sdbench import machine
-from sdbench.fleet.connection import Connection, security_of
+from sdbench.fleet.connection import (
+    NO_PAGES,
+    TERMINAL,
+    Connection,
+    no_route_words,
+    security_of,
+)
 from sdbench.fleet.dispatch import RESOURCE
+
+if TYPE_CHECKING:
+    from distributed import Nanny
 
 _AGAIN_AFTER_S = 2.0
 _CLOSE_S = 10.0
+_SCHEDULER_GONE_S = 60.0
 _CONFIG = {
     "distributed.worker.profile.enabled": False,
     "distributed.worker.memory.target": False,
@@ -30,6 +43,7 @@ _CONFIG = {
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": False,
     "distributed.admin.system-monitor.gil.enabled": False,
+    "distributed.worker.http.routes": [],  # these pages ask nobody for a certificate
 }
 
 
@@ -69,21 +83,10 @@ async def _work_once(
     say: Callable[[str], None],
 ) -> str:
     """Work as long as the scheduler is there; why it could not be reached, or nothing."""
-    from distributed import Nanny
-
-    if not await _can_connect(connection):
-        return ": nobody answers there"
-    nanny = Nanny(
-        connection.address,
-        nthreads=1,
-        resources={RESOURCE: 1},
-        name=name,
-        security=security_of(connection),
-        memory_limit=0,
-        local_directory=str(folder),
-        startup_information={"sdbench": facts_of_worker},
-        silence_logs=logging.WARNING,
-    )
+    problem = await _connection_problem(connection)
+    if problem is not None:
+        return f": {problem}"
+    nanny = measuring_nanny(connection, name, folder, silence_logs=logging.WARNING)
     try:
         await nanny
     except Exception as error:
@@ -100,8 +103,49 @@ async def _work_once(
     return ""
 
 
-async def _can_connect(connection: Connection) -> bool:
-    """Whether a scheduler answers: without one a nanny waits for a long time, deaf to signals."""
+def measuring_nanny(
+    connection: Connection, name: str | None, folder: Path, **options: Any
+) -> "Nanny":
+    """Dask's supervisor of one worker that measures, to be awaited; ``folder`` is for its files."""
+    from distributed import Nanny
+
+    nanny: Nanny = Nanny(
+        connection.address,
+        nthreads=1,
+        resources={RESOURCE: 1},
+        name=name,
+        security=security_of(connection),
+        memory_limit=0,
+        local_directory=str(folder),
+        startup_information={"sdbench": facts_of_worker},
+        dashboard=False,
+        dashboard_address=NO_PAGES,
+        **options,
+    )
+    return nanny
+
+
+def nanny_of_host(scheduler: str, name: str, folder: str) -> "Nanny":
+    """The same for a worker that ssh starts: Dask calls this on the host (``dask_spec``).
+
+    ``folder`` has the keys of the fleet, is locked while the process lives, and is removed when it
+    ends. It ends when the scheduler is gone.
+    """
+    import dask
+    import distributed
+
+    assert distributed
+    dask.config.set(_CONFIG)
+    in_use = FileLock(str(Path(folder) / "lock"))
+    in_use.acquire(timeout=_CLOSE_S)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(in_use.release)
+    connection = Connection(scheduler, Path(folder))
+    return measuring_nanny(connection, name, Path(folder), death_timeout=_SCHEDULER_GONE_S)
+
+
+async def _connection_problem(connection: Connection) -> str | None:
+    """Why no scheduler answers: without one a nanny waits for a long time, deaf to signals."""
     from distributed.comm import connect
 
     try:
@@ -111,9 +155,9 @@ async def _can_connect(connection: Connection) -> bool:
             **security_of(connection).get_connection_args("worker"),
         )
         await comm.close()
-    except OSError:
-        return False
-    return True
+    except OSError as error:
+        return no_route_words(error, TERMINAL) or "nobody answers there"
+    return None
 
 
 def facts_of_worker(worker: Any) -> dict[str, Any]:

@@ -250,7 +250,7 @@ def _opened(
     executor, probe = open_executor(), machine.open_memory_probe()
     pace = make_pace(config_of(run), run.plan, run.model, run.device, run.machine)
     try:
-        with tempfile.TemporaryDirectory(prefix="sdbench-slot-") as path:
+        with tempfile.TemporaryDirectory(prefix="sdbench-slot-", dir=_own_folder()) as path:
             folder = _Scratch(Path(path), run)
             yield open_loop(run, folder, executor, probe, _Silent(), interrupted, pace=pace), folder
     finally:
@@ -278,6 +278,16 @@ def _turn(interrupted: Callable[[], bool]) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _own_folder() -> str | None:
+    """This worker's folder, which is removed also when its process was killed; None: no worker."""
+    from distributed.worker import get_worker
+
+    try:
+        return str(get_worker().local_directory)
+    except ValueError:
+        return None
 
 
 def _never() -> bool:

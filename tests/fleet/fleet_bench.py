@@ -25,7 +25,7 @@ from sdbench.records import Replicate
 from sdbench.runs import list_runs, load_run
 
 TESTS = Path(__file__).resolve().parent.parent
-_PATHS = [str(TESTS / "fleet"), str(TESTS / "unit")]
+PATHS = [str(TESTS / "fleet"), str(TESTS / "unit")]
 _BRIDGE, _NETWORK = "sdbench-br", "10.213.7"
 
 
@@ -46,7 +46,7 @@ class Fleet:
     _clients: int = 0
 
     def __post_init__(self) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.host = f"{_NETWORK}.1" if self.namespaces else "127.0.0.1"
         self.certificates = self.folder / "certificates"
         self.results = self.folder / "results"
@@ -106,17 +106,19 @@ class Fleet:
 
     def start_client(self, *words: str) -> None:
         """``sdbench fleet WORDS`` with the scheduler's address; the one before has ended."""
-        self._clients += 1
-        self._start(
-            "client",
-            [
-                *(sys.executable, "-m", "sdbench", "fleet", *words),
-                *("--scheduler", self.address, "--certificates", str(self.certificates)),
-                *("-o", str(self.results), "--silent-after", str(self.silent_s)),
-                *("--patience", "300"),
-            ],
-            {"SDBENCH_STATE": str(self.folder / "client-state")},
+        self.run_client(
+            *words,
+            *("--scheduler", self.address, "--certificates", str(self.certificates)),
+            *("-o", str(self.results), "--silent-after", str(self.silent_s)),
+            *("--patience", "300"),
+            environment={"SDBENCH_STATE": str(self.folder / "client-state")},
         )
+
+    def run_client(self, *words: str, environment: dict[str, str]) -> None:
+        """``sdbench fleet WORDS``."""
+        self._clients += 1
+        command = [sys.executable, "-m", "sdbench", "fleet", *words]
+        self._start("client", command, environment)
 
     def wait_for_client(self, limit_s: float) -> int:
         """Its exit code."""
@@ -213,7 +215,7 @@ class Fleet:
                 stderr=subprocess.STDOUT,
                 env={
                     **os.environ,
-                    "PYTHONPATH": os.pathsep.join(_PATHS),
+                    "PYTHONPATH": os.pathsep.join(PATHS),
                     "SDBENCH_CACHE": str(self.cache or self.folder / "cache"),
                     **environment,
                 },
@@ -269,7 +271,8 @@ def _remove_namespace(number: int) -> None:
     subprocess.run(["ip", "netns", "del", f"sdbench-{number}"], check=False, capture_output=True)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody uses now."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]

@@ -45,7 +45,9 @@ IMPORTS: dict[str, str] = {
         "records runs stacks stats words"
     ),
     "selftest": "correctness files machine models plan process records runner stats",
-    "fleet": ("errors files machine plan privacy process records runner runs selftest words"),
+    "fleet": (
+        "errors files machine plan privacy process records runner runs selftest stacks stats words"
+    ),
     "report": (
         "analysis comparison correctness diagnosis errors explain fleet knowledge "
         "localise models plan process quoting records runner runs stats words"

@@ -319,6 +319,52 @@ def test_machine_may_differ_where_it_is_what_is_compared() -> None:
         compare_runs(measured(), other(), by_machine=True)
 
 
+MACOS_15 = {
+    "system": "Darwin",
+    "release": "15.1",
+    "build": "24B83",
+    "architecture": "arm64",
+    "chip": "Apple M2",
+    "memory_bytes": 16 * 2**30,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields", "alone"),
+    [
+        ({"release": "26.0", "build": "25A354"}, {}, True),
+        ({"build": "24B91"}, {}, True),
+        ({"release": "26.0", "build": "25A354", "chip": "Apple M2 Pro"}, {}, False),
+        ({"release": "26.0", "build": "25A354", "memory_bytes": 8 * 2**30}, {}, False),
+        ({"release": "26.0"}, {"environment": {"PYTORCH_MPS_FAST_MATH": "1"}}, False),
+        ({"release": "26.0"}, {"sdbench": "0.0.1"}, False),
+        ({}, {}, False),
+    ],
+)
+def test_machines_that_differ_in_macos_alone_are_compared_and_said_to(
+    changes: dict[str, object], fields: dict[str, object], alone: bool
+) -> None:
+    base = changed(measured(), machine=MACOS_15)
+    new = other(
+        measured(steady(0.5)), machine_id="another", machine={**MACOS_15, **changes}, **fields
+    )
+    comparison = compare_runs(base, new, by_machine=True)
+    assert (only(comparison).verdict, only(comparison).reason) == ("faster", "machines-differ")
+    said = [note for note in comparison.summary.notes if "in macOS alone" in note]
+    assert bool(said) is alone
+    if alone:
+        assert "macOS 15.1 (24B83) and macOS" in said[0]
+        assert comparison.title == "system comparison"
+    assert [note for note in compare_runs(base, new).summary.notes if "alone" in note] == []
+
+
+def test_what_is_unknown_of_both_machines_is_not_called_the_same() -> None:
+    unknown = {**MACOS_15, "chip": None}
+    new = other(measured(steady(0.5)), machine_id="another", machine={**unknown, "release": "26.0"})
+    comparison = compare_runs(changed(measured(), machine=unknown), new, by_machine=True)
+    assert not [note for note in comparison.summary.notes if "in macOS alone" in note]
+
+
 def test_machine_comparison_still_wants_the_same_work() -> None:
     new = other(measured(steady(0.5)), machine_id="another", **config_with(steps=5))
     case = only(compare_runs(measured(), new, by_machine=True))
