@@ -105,6 +105,8 @@ class Group:
         self._rank = rank
         self._gpus = job["device"] == "cuda"
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+        if not self._gpus:  # else accelerate asks torch.cpu, which torch 1.13 does not have whole
+            os.environ.setdefault("ACCELERATE_TORCH_DEVICE", "cpu")
         state_class = _partial_state()
         torch.distributed.init_process_group("nccl" if self._gpus else "gloo", timeout=_TIMEOUT)
         state = state_class(cpu=not self._gpus)
