@@ -174,7 +174,7 @@ def _check_units(run: Run, attempts: Sequence[Replicate]) -> None:
             continue
         ended.add(entry.replicate_id)
         slot = slots[entry.replicate_id]
-        key = entry.machine_id, unit_of(run, slot)
+        key = entry.machine_id, unit_of(run.plan, slot)
         before = latest.get(key)
         if before is not None and before.index > slot.index:
             raise RefusedError(

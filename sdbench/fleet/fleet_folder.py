@@ -318,7 +318,9 @@ class FleetFolder:
             run = msgspec.structs.replace(run, machine_id=_shared_id(fleet.fleet_id, group))
         self._runs[group] = RunFolder.create(self.path, run)
         self.compared[group], self._pictured[group] = set(), {}
-        slots = [UnitSlot(id=slot.replicate_id, unit=unit_of(run, slot)) for slot in run.plan.slots]
+        slots = [
+            UnitSlot(id=slot.replicate_id, unit=unit_of(run.plan, slot)) for slot in run.plan.slots
+        ]
         self.record(Grouped(group=group, run_id=run_id, title=title, slots=slots))
 
     def _take_up(self) -> None:

@@ -1,15 +1,15 @@
 """What one machine measures whole where several machines share a run."""
 
-from sdbench.records import Run, Slot
+from sdbench.records import Plan, Slot
 from sdbench.stats import MIN_PROCESSES
 
 
-def unit_of(run: Run, slot: Slot) -> str:
+def unit_of(plan: Plan, slot: Slot) -> str:
     """What one machine measures whole, because it is compared in pairs.
 
     With enough processes for a verdict that is a block: every case in every variant once. With
     fewer there is no verdict, and only the variants of a case stay together.
     """
-    if run.plan.processes(slot.case_id, slot.arm) >= MIN_PROCESSES:
+    if plan.processes(slot.case_id, slot.arm) >= MIN_PROCESSES:
         return f"{slot.block}"
     return f"{slot.block}/{slot.case_id}"

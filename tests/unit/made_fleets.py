@@ -108,7 +108,9 @@ def made_fleet(root: Path, mode: Mode = "split", *, crashed: bool = False) -> Pa
 
 
 def _grouped(group: str, run: Run) -> Grouped:
-    slots = [UnitSlot(id=slot.replicate_id, unit=unit_of(run, slot)) for slot in run.plan.slots]
+    slots = [
+        UnitSlot(id=slot.replicate_id, unit=unit_of(run.plan, slot)) for slot in run.plan.slots
+    ]
     return Grouped(group=group, run_id=run.run_id, title=f"Test {group[-6:]}", slots=slots)
 
 

@@ -231,7 +231,7 @@ def test_what_is_compared_in_pairs_is_one_unit() -> None:
     arms = [{"name": "a"}, {"name": "b"}]
     for replicates, units in ((2, 4), (3, 3)):
         run = make_run(make_config(replicates=replicates, arm=arms))
-        found = {unit_of(run, slot) for slot in run.plan.slots}
+        found = {unit_of(run.plan, slot) for slot in run.plan.slots}
         assert len(found) == units, "a case of a block in all variants, or a whole block"
 
 
