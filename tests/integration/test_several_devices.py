@@ -70,7 +70,14 @@ def _places(loaded: LoadedRun) -> dict[int, set[str]]:
 
 
 @pytest.mark.cold_parent
-def test_killed_stopped_and_resumed_each_block_stays_on_its_device(sdbench: Sdbench) -> None:
+@pytest.mark.parametrize(
+    ("stop", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGKILL, -9, marks=pytest.mark.long)],
+    ids=["ctrl-c", "kill-9"],
+)
+def test_killed_stopped_and_resumed_each_block_stays_on_its_device(
+    sdbench: Sdbench, stop: signal.Signals, code: int
+) -> None:
     config = sdbench.config(CASES)
     more = ("--set", "replicates=3", "--set", "timeout_s=300", "--yes")
     parent = sdbench.start("run", config, *DEVICES, *more, **HANGS)
@@ -88,9 +95,9 @@ def test_killed_stopped_and_resumed_each_block_stays_on_its_device(sdbench: Sdbe
     assert (crashed.outcome, crashed.signal) == ("crashed", "SIGKILL")
     assert crashed.placement and crashed.placement.device == second.name
 
-    parent.send_signal(signal.SIGINT)
+    parent.send_signal(stop)
     _, stderr = parent.communicate(timeout=120)
-    assert parent.returncode == 130, stderr
+    assert parent.returncode == code, stderr
     assert "Traceback" not in stderr
     _wait_until(lambda: not sdbench.processes(), "the workers to end")
 
