@@ -170,17 +170,19 @@ class _Test:
             lane.do(functools.partial(self._keep_busy, lane, first, enough))
             for lane, first in zip(self._others, ready, strict=True)
         ]
+        time_s: float | None = None
         try:
             while not all(first.wait(_WAIT_S) for first in ready):
                 if any(one.done() for one in busy):
                     break
-            ended = [one for one in busy if one.done()]
-            if not ended:
-                return self._own.do(lambda: self._measure(self._own)).result()
+            if not any(one.done() for one in busy):
+                time_s = self._own.do(lambda: self._measure(self._own)).result()
         finally:
             enough.set()
-            problems = [one.result() for one in busy]
-        raise _FailedError(next(filter(None, problems), "another device did not work"))
+            problems = [*filter(None, [one.result() for one in busy])]
+        if problems or time_s is None:  # then not all of them worked all the time
+            raise _FailedError(next(iter(problems), "another device did not work"))
+        return time_s
 
     def _measure(self, lane: Lane) -> float:
         guarded = supervisor_for(self._loop)
