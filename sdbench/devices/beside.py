@@ -43,16 +43,18 @@ Times = Mapping[int, float]
 
 
 def judged(alone: Times, beside: Times) -> BesideOthers:
-    """The verdict on seconds of a pass by pair, of a device alone and beside others."""
+    """The verdict on seconds of a pass by pair: of a device alone, and while others worked."""
     estimate = paired_ratio(alone, beside)
     (found,) = decide_family([estimate], DEFAULT_THRESHOLD)
+    low, high = estimate.interval() or (None, None)
     return BesideOthers(
         verdict=_VERDICTS.get(found.verdict, "not-shown"),
         threshold=DEFAULT_THRESHOLD,
         alone_s=[*alone.values()],
         beside_s=[*beside.values()],
         ratio=estimate.ratio,
-        ratio_ci95=estimate.interval(),
+        ratio_low=low,
+        ratio_high=high,
         reason=_why(estimate, found.reason),
     )
 
@@ -92,7 +94,10 @@ def tested_slot(loop: RunLoop, slots: Sequence[Slot]) -> Slot:
 
 
 def compare_beside_others(loop: RunLoop, lanes: Sequence[Lane], slot: Slot) -> BesideOthers | None:
-    """Measure one process alone and beside others, in turn; None where the user stopped it."""
+    """Measure one process while the other devices are idle and while they work, in turn.
+
+    None where the user stopped it.
+    """
     with tempfile.TemporaryDirectory(prefix="sdbench-devices-") as folder:
         return _Test(loop, lanes, slot, _task(loop, slot, Path(folder))).result()
 

@@ -153,7 +153,7 @@ def test_one_device_is_compared_with_itself_beside_the_other(sdbench: Sdbench) -
     assert code == 0
     beside = document["beside"]
     assert len(beside["alone_s"]) == len(beside["beside_s"]) == 5
-    low, high = beside["ratio_ci95"]
+    low, high = beside["ratio_low"], beside["ratio_high"]
     assert low < beside["ratio"] < high
     shown = beside["verdict"] == "undisturbed"
     assert shown == (low > 1 / 1.03 and high < 1.03)
